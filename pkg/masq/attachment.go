@@ -1,0 +1,73 @@
+package masq
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/netip"
+	"slices"
+)
+
+// Key names an attachment the way a container runtime does: the same three
+// values come with each CNI call for it.
+type Key struct {
+	Network     string `json:"network"`
+	ContainerID string `json:"containerID"`
+	Interface   string `json:"interface"`
+}
+
+// identityMax is the number of bytes that fit into the comment of a set
+// element, without its closing NUL (NFTNL_UDATA_COMMENT_MAXLEN is 128).
+const identityMax = 127
+
+// String is the identity of the attachment as it stands in the kernel, in the
+// comment of its map elements: network/containerID/interface. Where that is too
+// long for a comment, the middle is replaced by a digest of the whole, so that
+// two attachments never share an identity.
+func (k Key) String() string {
+	s := k.Network + "/" + k.ContainerID + "/" + k.Interface
+	if len(s) <= identityMax {
+		return s
+	}
+	const head = 60
+	d := k.Digest()
+	tail := s[len(s)-(identityMax-head-len(d)-2):]
+	return s[:head] + "~" + d + "~" + tail
+}
+
+// Digest is 32 hexadecimal digits that stand for the key where a name has to be
+// short and of harmless characters: file names, names of links.
+func (k Key) Digest() string {
+	h := sha256.New()
+	for _, s := range []string{k.Network, k.ContainerID, k.Interface} {
+		h.Write([]byte(s))
+		h.Write([]byte{0}) // a NUL cannot be part of any of the three
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Pod is what a Kubernetes runtime says of the pod that a container belongs to.
+// All fields are empty elsewhere.
+type Pod struct {
+	Namespace string `json:"podNamespace,omitempty"`
+	Name      string `json:"podName,omitempty"`
+	UID       string `json:"podUID,omitempty"`
+}
+
+// Attachment is one interface of one container on one network, with the policy
+// that its traffic leaves the node under.
+type Attachment struct {
+	Key
+	Pod
+	// Addresses are those of the interface, without prefix lengths, IPv4 first.
+	Addresses []netip.Addr `json:"addresses"`
+	// Policy is nil where the network asked for the link alone (ipMasq false).
+	Policy *Policy `json:"policy,omitempty"`
+	// HostIndex is the index of the host's end of the link when packets that
+	// enter there are checked for spoofed sources. Zero: they are not.
+	HostIndex int `json:"hostIndex,omitempty"`
+}
+
+// AddressesOf returns the attachment's addresses of one family.
+func (a Attachment) AddressesOf(f Family) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(a.Addresses), func(x netip.Addr) bool { return FamilyOf(x) != f })
+}

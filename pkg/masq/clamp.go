@@ -1,0 +1,90 @@
+package masq
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Clamp is what becomes of the maximum segment size that the two ends of a TCP
+// connection announce: nothing, the size that the path can carry, or a size in
+// bytes. The zero value is "pmtu", the default.
+type Clamp struct {
+	off   bool
+	bytes uint16
+}
+
+// The smallest and largest size that can be asked for, in bytes. A segment of
+// 88 bytes is what Linux itself never goes below by default (tcp_base_mss,
+// TCP_MIN_SND_MSS is 48); one of 65495 fills the largest IPv4 packet.
+const (
+	ClampMin = 48
+	ClampMax = 65495
+)
+
+// ClampPMTU lowers the size to what the route allows, ClampOff leaves it.
+var (
+	ClampPMTU = Clamp{}
+	ClampOff  = Clamp{off: true}
+)
+
+// ClampTo lowers the size to a number of bytes.
+func ClampTo(bytes int) (Clamp, error) {
+	if bytes < ClampMin || bytes > ClampMax {
+		return Clamp{}, fmt.Errorf("%d bytes is not within %d-%d", bytes, ClampMin, ClampMax)
+	}
+	return Clamp{bytes: uint16(bytes)}, nil
+}
+
+// Off reports whether the size is left as it is.
+func (c Clamp) Off() bool { return c.off }
+
+// Bytes is the size in bytes, or 0 where the route decides.
+func (c Clamp) Bytes() int { return int(c.bytes) }
+
+// String is the value as it is configured: pmtu, off, or a number.
+func (c Clamp) String() string {
+	switch {
+	case c.off:
+		return "off"
+	case c.bytes == 0:
+		return "pmtu"
+	default:
+		return fmt.Sprint(c.bytes)
+	}
+}
+
+// MarshalJSON gives "pmtu", "off" or a number.
+func (c Clamp) MarshalJSON() ([]byte, error) {
+	if c.bytes != 0 {
+		return json.Marshal(c.bytes)
+	}
+	return json.Marshal(c.String())
+}
+
+// UnmarshalJSON reads "pmtu", "off" or a whole number of bytes.
+func (c *Clamp) UnmarshalJSON(b []byte) error {
+	var v any
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	switch v := v.(type) {
+	case string:
+		switch v {
+		case "pmtu":
+			*c = ClampPMTU
+			return nil
+		case "off":
+			*c = ClampOff
+			return nil
+		}
+	case float64:
+		if v == float64(int(v)) {
+			n, err := ClampTo(int(v))
+			if err == nil {
+				*c = n
+			}
+			return err
+		}
+	}
+	return fmt.Errorf("%s is neither \"pmtu\" nor \"off\" nor a whole number of bytes", b)
+}

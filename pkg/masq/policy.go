@@ -1,0 +1,91 @@
+package masq
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/netip"
+	"slices"
+)
+
+// Policy says how the traffic of an attachment leaves the node. Its field names
+// in JSON are those of the CNI configuration.
+type Policy struct {
+	// EgressDirect opts out: every destination is reached with the source
+	// address unchanged.
+	EgressDirect bool `json:"egressDirect,omitempty"`
+	// NonMasquerade and Masquerade decide by the longest prefix which
+	// destinations are direct. A destination in neither is masqueraded.
+	NonMasquerade []netip.Prefix `json:"nonMasqueradeCIDRs,omitempty"`
+	Masquerade    []netip.Prefix `json:"masqueradeCIDRs,omitempty"`
+	// Subnets are the network's own. They are direct unless Masquerade has a
+	// prefix as long or longer.
+	Subnets []netip.Prefix `json:"subnets,omitempty"`
+	// LinkLocal4 and LinkLocal6 masquerade link-local destinations too.
+	LinkLocal4 bool `json:"masqLinkLocal,omitempty"`
+	LinkLocal6 bool `json:"masqLinkLocalIPv6,omitempty"`
+	// SNATAddresses are the egress addresses to choose from for each
+	// connection. With none of a family, the kernel takes the address of the
+	// uplink.
+	SNATAddresses []netip.Addr `json:"snatAddresses,omitempty"`
+	// ToPorts are the source ports to choose from; with none, the kernel does.
+	// Sources below 1024 are exempt and keep a privileged port.
+	ToPorts []PortRange `json:"toPorts,omitempty"`
+	// RandomFully draws the source port at random.
+	RandomFully bool     `json:"randomFully"`
+	MSSClamp    Clamp    `json:"mssClamp"`
+	Helpers     []Helper `json:"helpers,omitempty"`
+	// DropInvalid drops what conntrack calls invalid: it would leave untranslated.
+	DropInvalid bool `json:"dropInvalid"`
+}
+
+// Default is the policy of a network that asks for nothing in particular.
+func Default() Policy {
+	return Policy{RandomFully: true, MSSClamp: ClampPMTU, DropInvalid: true}
+}
+
+// canonical returns the policy with its lists sorted and without repetition, so
+// that two ways to write the same policy are equal.
+func (p Policy) canonical() Policy {
+	sortPrefixes := func(in []netip.Prefix) []netip.Prefix {
+		out := slices.Clone(in)
+		slices.SortFunc(out, netip.Prefix.Compare)
+		return slices.Compact(out)
+	}
+	p.NonMasquerade = sortPrefixes(p.NonMasquerade)
+	p.Masquerade = sortPrefixes(p.Masquerade)
+	p.Subnets = sortPrefixes(p.Subnets)
+	p.SNATAddresses = slices.Clone(p.SNATAddresses)
+	slices.SortFunc(p.SNATAddresses, netip.Addr.Compare)
+	p.SNATAddresses = slices.Compact(p.SNATAddresses)
+	p.ToPorts = slices.Clone(p.ToPorts)
+	slices.SortFunc(p.ToPorts, func(a, b PortRange) int { return cmp.Compare(a.First, b.First) })
+	p.Helpers = slices.Clone(p.Helpers)
+	for i := range p.Helpers {
+		ports := slices.Clone(p.Helpers[i].Ports)
+		slices.Sort(ports)
+		p.Helpers[i].Ports = slices.Compact(ports)
+	}
+	slices.SortFunc(p.Helpers, func(a, b Helper) int { return cmp.Compare(a.Name, b.Name) })
+	return p
+}
+
+// ID is 12 hexadecimal digits that differ between policies that differ. The
+// policy's chain and sets carry it in their names.
+func (p Policy) ID() string {
+	text, err := json.Marshal(p.canonical())
+	if err != nil {
+		panic(err) // every field marshals: they are numbers, addresses and texts
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:6])
+}
+
+// Equal reports whether two policies say the same.
+func (p Policy) Equal(o Policy) bool { return p.ID() == o.ID() }
+
+// SNATAddressesOf returns the egress addresses of one family.
+func (p Policy) SNATAddressesOf(f Family) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(p.canonical().SNATAddresses), func(a netip.Addr) bool { return FamilyOf(a) != f })
+}
