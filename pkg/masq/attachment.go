@@ -45,6 +45,10 @@ func (k Key) Digest() string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// HostName is the name of the host's end of the attachment's link. It follows
+// from the key, so that a DEL without any record still finds the link.
+func (k Key) HostName() string { return "veth" + k.Digest()[:11] }
+
 // Pod is what a Kubernetes runtime says of the pod that a container belongs to.
 // All fields are empty elsewhere.
 type Pod struct {
@@ -62,9 +66,9 @@ type Attachment struct {
 	Addresses []netip.Addr `json:"addresses"`
 	// Policy is nil where the network asked for the link alone (ipMasq false).
 	Policy *Policy `json:"policy,omitempty"`
-	// HostIndex is the index of the host's end of the link when packets that
-	// enter there are checked for spoofed sources. Zero: they are not.
-	HostIndex int `json:"hostIndex,omitempty"`
+	// SpoofCheck drops packets that enter by the host's end of the link with a
+	// source that is not among Addresses. Only where the link is ours.
+	SpoofCheck bool `json:"spoofCheck,omitempty"`
 }
 
 // AddressesOf returns the attachment's addresses of one family.

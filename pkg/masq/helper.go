@@ -14,6 +14,7 @@ type Helper struct {
 type Assignment struct {
 	Kernel   string
 	Protocol string // "tcp" or "udp"
+	IPv4Only bool
 }
 
 // HelperKind describes a helper that Linux has. Source: the calls of
@@ -29,17 +30,17 @@ type HelperKind struct {
 // HelperKinds lists every conntrack helper of Linux, by the name that a
 // configuration uses.
 var HelperKinds = []HelperKind{
-	{"amanda", "nf_conntrack_amanda", 10080, []Assignment{{"amanda", "udp"}}},
-	{"ftp", "nf_conntrack_ftp", 21, []Assignment{{"ftp", "tcp"}}},
+	{"amanda", "nf_conntrack_amanda", 10080, []Assignment{{"amanda", "udp", false}}},
+	{"ftp", "nf_conntrack_ftp", 21, []Assignment{{"ftp", "tcp", false}}},
 	// H.323 is two protocols: registration over UDP, call signalling over TCP.
-	{"h323", "nf_conntrack_h323", 1720, []Assignment{{"Q.931", "tcp"}, {"RAS", "udp"}}},
-	{"irc", "nf_conntrack_irc", 6667, []Assignment{{"irc", "tcp"}}},
-	{"netbios-ns", "nf_conntrack_netbios_ns", 137, []Assignment{{"netbios-ns", "udp"}}},
-	{"pptp", "nf_conntrack_pptp", 1723, []Assignment{{"pptp", "tcp"}}},
-	{"sane", "nf_conntrack_sane", 6566, []Assignment{{"sane", "tcp"}}},
-	{"sip", "nf_conntrack_sip", 5060, []Assignment{{"sip", "udp"}, {"sip", "tcp"}}},
-	{"snmp", "nf_conntrack_snmp", 161, []Assignment{{"snmp", "udp"}}},
-	{"tftp", "nf_conntrack_tftp", 69, []Assignment{{"tftp", "udp"}}},
+	{"h323", "nf_conntrack_h323", 1720, []Assignment{{"Q.931", "tcp", false}, {"RAS", "udp", false}}},
+	{"irc", "nf_conntrack_irc", 6667, []Assignment{{"irc", "tcp", true}}},
+	{"netbios-ns", "nf_conntrack_netbios_ns", 137, []Assignment{{"netbios-ns", "udp", true}}},
+	{"pptp", "nf_conntrack_pptp", 1723, []Assignment{{"pptp", "tcp", true}}},
+	{"sane", "nf_conntrack_sane", 6566, []Assignment{{"sane", "tcp", false}}},
+	{"sip", "nf_conntrack_sip", 5060, []Assignment{{"sip", "udp", false}, {"sip", "tcp", false}}},
+	{"snmp", "nf_conntrack_snmp", 161, []Assignment{{"snmp", "udp", true}}},
+	{"tftp", "nf_conntrack_tftp", 69, []Assignment{{"tftp", "udp", false}}},
 }
 
 // HelperKindOf finds a helper by the name that a configuration uses.

@@ -1,0 +1,240 @@
+package nft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// datatype is a type of nft as the kernel needs it: the number is for nft's own
+// use when it lists the set (enum datatypes in its include/datatype.h).
+type datatype struct {
+	number uint32
+	size   int
+	encode func(string) ([]byte, error)
+	decode func([]byte) string
+}
+
+var datatypes = map[string]datatype{
+	"ipv4_addr":    {7, 4, encodeAddr, decodeAddr},
+	"ipv6_addr":    {8, 16, encodeAddr, decodeAddr},
+	"inet_service": {13, 2, encodePort, decodePort},
+	"fib_addrtype": {38, 4, encodeAddrType, decodeAddrType},
+	"ifname":       {41, unix.IFNAMSIZ, encodeName, decodeName},
+}
+
+func encodeAddr(s string) ([]byte, error) {
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return nil, err
+	}
+	return a.AsSlice(), nil
+}
+
+func decodeAddr(b []byte) string {
+	a, _ := netip.AddrFromSlice(b)
+	return a.String()
+}
+
+func encodePort(s string) ([]byte, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
+}
+
+func decodePort(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }
+
+var addrTypes = map[string]uint32{
+	"local": unix.RTN_LOCAL, "broadcast": unix.RTN_BROADCAST, "anycast": unix.RTN_ANYCAST, "multicast": unix.RTN_MULTICAST,
+}
+
+func encodeAddrType(s string) ([]byte, error) {
+	n, ok := addrTypes[s]
+	if !ok {
+		return nil, fmt.Errorf("%q is not an address type", s)
+	}
+	return binary.NativeEndian.AppendUint32(nil, n), nil
+}
+
+func decodeAddrType(b []byte) string {
+	n := binary.NativeEndian.Uint32(b)
+	for name, v := range addrTypes {
+		if v == n {
+			return name
+		}
+	}
+	return strconv.Itoa(int(n))
+}
+
+func encodeName(s string) ([]byte, error) {
+	name, err := strconv.Unquote(s)
+	if err != nil || len(name) >= unix.IFNAMSIZ {
+		return nil, fmt.Errorf("%s is not the quoted name of an interface", s)
+	}
+	return append([]byte(name), make([]byte, unix.IFNAMSIZ-len(name))...), nil
+}
+
+func decodeName(b []byte) string { return strconv.Quote(text(b)) }
+
+// keyType is the type of a set's keys: one datatype, or several in concatenation.
+type keyType []datatype
+
+func parseType(s string) (keyType, error) {
+	var k keyType
+	for name := range strings.SplitSeq(s, " . ") {
+		t, ok := datatypes[name]
+		if !ok {
+			return nil, fmt.Errorf("unknown type %q", name)
+		}
+		k = append(k, t)
+	}
+	return k, nil
+}
+
+// number is what nft calls the type: six bits for each part.
+func (k keyType) number() uint32 {
+	var n uint32
+	for _, t := range k {
+		n = n<<6 | t.number
+	}
+	return n
+}
+
+func pad4(n int) int { return (n + 3) &^ 3 }
+
+func (k keyType) size() int {
+	if len(k) == 1 {
+		return k[0].size
+	}
+	n := 0
+	for _, t := range k {
+		n += pad4(t.size) // parts start at whole registers
+	}
+	return n
+}
+
+func (k keyType) encode(s string) ([]byte, error) {
+	parts := strings.Split(s, " . ")
+	if len(parts) != len(k) {
+		return nil, fmt.Errorf("key %q has %d parts, not %d", s, len(parts), len(k))
+	}
+	var out []byte
+	for i, t := range k {
+		b, err := t.encode(parts[i])
+		if err != nil {
+			return nil, fmt.Errorf("key %q: %w", s, err)
+		}
+		if len(b) != t.size {
+			return nil, fmt.Errorf("key %q: %q has %d bytes, not %d", s, parts[i], len(b), t.size)
+		}
+		out = append(out, b...)
+		if len(k) > 1 {
+			out = append(out, make([]byte, pad4(t.size)-t.size)...)
+		}
+	}
+	return out, nil
+}
+
+func (k keyType) decode(b []byte) (string, error) {
+	if len(b) != k.size() {
+		return "", fmt.Errorf("a key of %d bytes where the type has %d", len(b), k.size())
+	}
+	var parts []string
+	for _, t := range k {
+		parts = append(parts, t.decode(b[:t.size]))
+		b = b[min(len(b), pad4(t.size)):]
+	}
+	return strings.Join(parts, " . "), nil
+}
+
+// bound is one end of an interval as the kernel's interval sets hold it: where it
+// starts, and where it no longer is.
+type bound struct {
+	key []byte
+	end bool
+}
+
+// bounds turns ranges, in ascending order, into what an interval set holds. nft
+// itself puts an end at zero first, and leaves the end off a range that reaches
+// the last address.
+func (k keyType) bounds(keys []string) ([]bound, error) {
+	var out []bound
+	for i, key := range keys {
+		first, last, err := parseRange(key)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 && !first.IsUnspecified() {
+			out = append(out, bound{make([]byte, k.size()), true})
+		}
+		if first.BitLen() != 8*k.size() {
+			return nil, fmt.Errorf("range %q is of the other family", key)
+		}
+		out = append(out, bound{first.AsSlice(), false})
+		if next := last.Next(); next.IsValid() {
+			out = append(out, bound{next.AsSlice(), true})
+		}
+	}
+	return out, nil
+}
+
+func parseRange(s string) (first, last netip.Addr, err error) {
+	if a, b, ok := strings.Cut(s, "-"); ok {
+		if first, err = netip.ParseAddr(a); err == nil {
+			last, err = netip.ParseAddr(b)
+		}
+		return first, last, err
+	}
+	if !strings.Contains(s, "/") {
+		first, err = netip.ParseAddr(s)
+		return first, first, err
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return first, last, err
+	}
+	end := p.Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(end); i++ {
+		end[i/8] |= 0x80 >> (i % 8)
+	}
+	last, _ = netip.AddrFromSlice(end)
+	return p.Addr(), last, nil
+}
+
+func equalBounds(a, b []bound) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].end != b[i].end || !bytes.Equal(a[i].key, b[i].key) {
+			return false
+		}
+	}
+	return true
+}
+
+// sortBounds puts bounds into the order in which nft writes them: the kernel dumps
+// its tree in either direction.
+func sortBounds(all []bound) {
+	slices.SortFunc(all, func(a, b bound) int {
+		if c := bytes.Compare(a.key, b.key); c != 0 {
+			return c
+		}
+		switch {
+		case a.end == b.end:
+			return 0
+		case a.end:
+			return -1
+		default:
+			return 1
+		}
+	})
+}

@@ -1,0 +1,305 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// kernel gives the test a network namespace of its own and a connection to its
+// nftables. The test's goroutine stays on a thread that dies with it, and the
+// namespace with both.
+func kernel(t testing.TB) *Conn {
+	t.Helper()
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("unshare: %v: this test needs root", err)
+	}
+	c, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// nftables runs the nft program in the test's namespace.
+func nftables(t testing.TB, stdin string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("nft", args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("nft %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func attachment(id string, p masq.Policy, addrs ...string) masq.Attachment {
+	a := masq.Attachment{Key: masq.Key{Network: "net", ContainerID: id, Interface: "eth0"}, Policy: &p, SpoofCheck: true}
+	for _, s := range addrs {
+		a.Addresses = append(a.Addresses, netip.MustParseAddr(s))
+	}
+	return a
+}
+
+// rich is a policy that uses everything the ruleset has.
+func rich(t testing.TB) masq.Policy {
+	t.Helper()
+	p := masq.Default()
+	p.NonMasquerade = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	p.Masquerade = []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}
+	p.ToPorts = []masq.PortRange{{First: 20000, Last: 29999}, {First: 40000, Last: 40999}}
+	p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")}
+	for _, k := range masq.HelperKinds {
+		p.Helpers = append(p.Helpers, masq.Helper{Name: k.Name, Ports: []uint16{k.Default, 4000}})
+	}
+	clamp, err := masq.ClampTo(1300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.MSSClamp = clamp
+	return p
+}
+
+func several(t testing.TB) []masq.Attachment {
+	t.Helper()
+	direct := masq.Default()
+	direct.EgressDirect = true
+	plain := masq.Default()
+	plain.RandomFully = false
+	plain.ToPorts = []masq.PortRange{{First: 1024, Last: 65535}}
+	plain.MSSClamp = masq.ClampOff
+	plain.DropInvalid = false
+	return []masq.Attachment{
+		attachment("a", rich(t), "10.88.0.5", "fd00:88::5"),
+		attachment("b", masq.Default(), "10.88.0.6"),
+		attachment("c", direct, "10.88.0.7", "fd00:88::7"),
+		attachment("d", plain, "fd00:88::8"),
+	}
+}
+
+// sorted puts the elements of each set into order: the kernel lists them by hash.
+func sorted(listing string) string {
+	var out []string
+	lines := strings.Split(listing, "\n")
+	for i := 0; i < len(lines); i++ {
+		if !strings.Contains(lines[i], "elements = {") {
+			out = append(out, lines[i])
+			continue
+		}
+		joined := lines[i]
+		for !strings.Contains(lines[i], " }") {
+			i++
+			joined += " " + strings.TrimSpace(lines[i])
+		}
+		all := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(joined), "elements = { "), " }")
+		items := strings.Split(all, ",")
+		for j := range items {
+			items[j] = strings.TrimSpace(items[j])
+		}
+		slices.Sort(items)
+		out = append(out, "elements "+strings.Join(items, ", "))
+	}
+	return strings.Join(out, "\n")
+}
+
+// differ reports the lines in which two listings differ.
+func differ(t testing.TB, got, want string) {
+	t.Helper()
+	g, w := strings.Split(sorted(got), "\n"), strings.Split(sorted(want), "\n")
+	for i, j := range common(g, w) {
+		if j < 0 {
+			t.Errorf("nft lists %q", g[i])
+		}
+	}
+	for i, j := range common(w, g) {
+		if j < 0 {
+			t.Errorf("nft does not list %q", w[i])
+		}
+	}
+}
+
+func TestKernelListsWhatWasWritten(t *testing.T) {
+	c := kernel(t)
+	want := ruleset.For(several(t))
+	if _, err := c.Apply(want); err != nil {
+		t.Fatal(err)
+	}
+	listing := nftables(t, "", "list", "table", "inet", "masq")
+	differ(t, listing, want.String())
+	nftables(t, listing, "-c", "-f", "-")
+	if changes, err := c.Drift(want); err != nil || len(changes) > 0 {
+		t.Errorf("what was just written is not what is read back: %v, %v", changes, err)
+	}
+}
+
+// What nft makes of the text and what this package makes of it are the same to the
+// kernel.
+func TestCompilesAsNftDoes(t *testing.T) {
+	c := kernel(t)
+	want := ruleset.For(several(t))
+	nftables(t, want.String(), "-f", "-")
+	changes, err := c.Drift(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range changes {
+		t.Error(x)
+	}
+}
+
+func TestRepairsByHandChanges(t *testing.T) {
+	direct := "direct4-" + masq.Default().ID()
+	chain := ruleset.PolicyChain(masq.Default())
+	for _, tt := range []struct{ name, change, found string }{
+		{"table deleted", "delete table inet masq", "table inet masq: missing"},
+		{"table flushed", "flush table inet masq", "rule postrouting postrouting/policy4: missing"},
+		{"table dormant", "add table inet masq { flags dormant; }", "table inet masq: flags 0x1 where there should be none"},
+		{"chain flushed", "flush chain inet masq " + chain, "rule " + chain + " policy/egress: missing"},
+		{"foreign rule", "insert rule inet masq postrouting accept", `rule postrouting "": foreign`},
+		{"foreign rule last", "add rule inet masq " + chain + " drop", `rule ` + chain + ` "": foreign`},
+		{"element gone", "delete element inet masq policy4 { 10.88.0.6 }", "element policy4 10.88.0.6: missing"},
+		{"element to another chain", "delete element inet masq policy4 { 10.88.0.6 }; add element inet masq policy4 { 10.88.0.6 comment \"net/b/eth0\" : goto policy-" + directPolicy().ID() + " }", `element policy4 10.88.0.6: goes to "policy-` + directPolicy().ID()},
+		{"comment changed", "delete element inet masq policy4 { 10.88.0.6 }; add element inet masq policy4 { 10.88.0.6 comment \"x\" : goto " + chain + " }", `as "x"`},
+		{"element nobody asked for", "add element inet masq policy4 { 10.1.1.1 : goto " + chain + " }", "element policy4 10.1.1.1: foreign"},
+		{"element of a plain set", "add element inet masq invalid4 { 10.1.1.1 }", "element invalid4 10.1.1.1: foreign"},
+		{"direct destination gone", "delete element inet masq " + direct + " { 169.254.0.0/16 }", "element " + direct + ": other ranges"},
+		{"direct destination added", "add element inet masq " + direct + " { 1.0.0.0/8 }", "element " + direct + ": other ranges"},
+		{"address type gone", "delete element inet masq never { multicast }", "element never multicast: missing"},
+		{"foreign set", "add set inet masq theirs { type ipv4_addr; }", "set theirs: surplus"},
+		{"foreign chain", "add chain inet masq theirs { accept; }", "chain theirs: surplus"},
+		{"foreign base chain", "add chain inet masq theirs { type filter hook input priority 0; policy drop; }", "chain theirs: surplus"},
+		{"chain policy", "chain inet masq forward { policy drop; }", "chain forward: its policy is not accept"},
+		{"priority", "delete chain inet masq forward; add chain inet masq forward { type filter hook forward priority 7; }", "chain forward: is of type filter at hook 2, priority 7"},
+		{"set of another type", "flush chain inet masq invalid; delete set inet masq invalid4; add set inet masq invalid4 { type ipv4_addr; flags interval; }", "set invalid4: is of another type"},
+		{"rule weakened", "flush chain inet masq invalid; add rule inet masq invalid ip saddr @invalid4 counter accept comment \"invalid/drop4\"", "rule invalid invalid/drop4: changed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := kernel(t)
+			want := ruleset.For(append(several(t), attachment("x", directPolicy(), "10.88.0.99")))
+			if _, err := c.Apply(want); err != nil {
+				t.Fatal(err)
+			}
+			nftables(t, strings.ReplaceAll(tt.change, "; delete", "\ndelete"), "-f", "-")
+			changes, err := c.Apply(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(changes, func(x Change) bool { return strings.Contains(x.String(), tt.found) }) {
+				t.Errorf("found %v, not %q", changes, tt.found)
+			}
+			differ(t, nftables(t, "", "list", "table", "inet", "masq"), want.String())
+		})
+	}
+}
+
+func directPolicy() masq.Policy {
+	p := masq.Default()
+	p.EgressDirect = true
+	return p
+}
+
+func TestAddAndRemove(t *testing.T) {
+	c := kernel(t)
+	nftables(t, "table inet other { chain c { type nat hook postrouting priority srcnat; masquerade; }; }", "-f", "-")
+	before := nftables(t, "", "list", "ruleset")
+	all := several(t)
+	for i, a := range all {
+		if err := c.Add(a, func() ([]masq.Attachment, error) { return all[:i+1], nil }); err != nil {
+			t.Fatal(err)
+		}
+		for _, seen := range all[:i+1] {
+			if changes, err := c.Check(seen); err != nil || len(changes) > 0 {
+				t.Fatalf("after adding %s, %s has %v, %v", a.Key, seen.Key, changes, err)
+			}
+		}
+	}
+	if changes, err := c.Drift(ruleset.For(all)); err != nil || len(changes) > 0 {
+		t.Errorf("added one by one is not added at once: %v, %v", changes, err)
+	}
+	for i, a := range all {
+		if i%2 == 1 {
+			a.Addresses, a.Policy = nil, nil // as if there were no record
+		}
+		for range 2 {
+			if err := c.Remove(a); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, left := range all[i+1:] {
+			if changes, err := c.Check(left); err != nil || len(changes) > 0 {
+				t.Fatalf("after removing %s, %s has %v, %v", a.Key, left.Key, changes, err)
+			}
+		}
+	}
+	if after := nftables(t, "", "list", "ruleset"); after != before {
+		t.Errorf("left behind:\n%s", after)
+	}
+}
+
+// ADD A, ADD B with the address of A, DEL A: B stays.
+func TestAddressGivenAgain(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		t.Run(fmt.Sprintf("record of A %t", known), func(t *testing.T) {
+			c := kernel(t)
+			a, b := attachment("a", rich(t), "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.5")
+			for _, x := range []masq.Attachment{a, b, b} {
+				if err := c.Add(x, func() ([]masq.Attachment, error) { return []masq.Attachment{x}, nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			gone := a
+			if !known {
+				gone.Addresses, gone.Policy = nil, nil
+			}
+			if err := c.Remove(gone); err != nil {
+				t.Fatal(err)
+			}
+			if changes, err := c.Check(b); err != nil || len(changes) > 0 {
+				t.Errorf("B has lost %v, %v", changes, err)
+			}
+			listing := nftables(t, "", "list", "table", "inet", "masq")
+			if strings.Contains(listing, "net/a/") || strings.Contains(listing, a.Policy.ID()) {
+				t.Errorf("A is still there:\n%s", listing)
+			}
+			if err := c.Remove(b); err != nil {
+				t.Fatal(err)
+			}
+			if left := nftables(t, "", "list", "ruleset"); left != "" {
+				t.Errorf("left behind:\n%s", left)
+			}
+		})
+	}
+}
+
+func TestMissingHelpers(t *testing.T) {
+	c := kernel(t)
+	missing, err := c.MissingHelpers(rich(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(missing) > 0 {
+		t.Errorf("this kernel has all helpers, but not %v", missing)
+	}
+	if left := nftables(t, "", "list", "ruleset"); left != "" {
+		t.Errorf("asking left behind:\n%s", left)
+	}
+	masq.HelperKinds = append(masq.HelperKinds, masq.HelperKind{Name: "none", Module: "nf_conntrack_none", Assign: []masq.Assignment{{Kernel: "none", Protocol: "tcp"}}})
+	defer func() { masq.HelperKinds = masq.HelperKinds[:len(masq.HelperKinds)-1] }()
+	p := masq.Default()
+	p.Helpers = []masq.Helper{{Name: "none", Ports: []uint16{1}}, {Name: "ftp", Ports: []uint16{21}}}
+	missing, err = c.MissingHelpers(p)
+	if err != nil || len(missing) != 1 || missing[0].Module != "nf_conntrack_none" {
+		t.Errorf("missing %v, %v", missing, err)
+	}
+}

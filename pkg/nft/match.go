@@ -1,0 +1,164 @@
+package nft
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// field is something of a packet that a rule can look at.
+type field struct {
+	network, transport string // the protocols that it belongs to
+	meta               bool
+	base               expr.PayloadBase
+	offset, size       uint32
+}
+
+var fieldsByName = map[string]field{
+	"iifname":   {meta: true, size: unix.IFNAMSIZ},
+	"ip saddr":  {network: "ipv4", base: expr.PayloadBaseNetworkHeader, offset: 12, size: 4},
+	"ip daddr":  {network: "ipv4", base: expr.PayloadBaseNetworkHeader, offset: 16, size: 4},
+	"ip6 saddr": {network: "ipv6", base: expr.PayloadBaseNetworkHeader, offset: 8, size: 16},
+	"ip6 daddr": {network: "ipv6", base: expr.PayloadBaseNetworkHeader, offset: 24, size: 16},
+}
+
+var transports = map[string]byte{
+	"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "udplite": unix.IPPROTO_UDPLITE,
+	"sctp": unix.IPPROTO_SCTP, "dccp": unix.IPPROTO_DCCP,
+}
+
+var networks = map[string]byte{"ipv4": unix.NFPROTO_IPV4, "ipv6": unix.NFPROTO_IPV6}
+
+// All five transport protocols have their ports at the same place.
+const sourcePortAt, destinationPortAt, portLen = 0, 2, 2
+
+// field reads the name of a field.
+func (c *compiler) field() (field, bool) {
+	for name, f := range fieldsByName {
+		if c.take(name) {
+			return f, true
+		}
+	}
+	for proto := range transports {
+		f := field{transport: proto, base: expr.PayloadBaseTransportHeader, size: portLen}
+		switch {
+		case c.take(proto + " sport"):
+			f.offset = sourcePortAt
+			return f, true
+		case c.take(proto + " dport"):
+			f.offset = destinationPortAt
+			return f, true
+		}
+	}
+	return field{}, false
+}
+
+// needNetwork matches the network protocol, unless the rule did so before.
+func (c *compiler) needNetwork(name string) {
+	if name == "" || name == c.network {
+		return
+	}
+	proto, ok := networks[name]
+	if !ok || c.network != "" {
+		c.fail("cannot match %q here", name)
+		return
+	}
+	c.network = name
+	c.emit(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}})
+}
+
+func (c *compiler) needTransport(name string) {
+	if name == "" || name == c.transport {
+		return
+	}
+	if c.transport != "" {
+		c.fail("cannot match %q after %q", name, c.transport)
+		return
+	}
+	c.transport = name
+	c.emit(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{transports[name]}})
+}
+
+// register is the number of the register that starts at an offset in bytes, as
+// the kernel writes it: one of four of 16 bytes, or one of sixteen of 4.
+func register(offset uint32) uint32 {
+	if offset%16 == 0 {
+		return unix.NFT_REG_1 + offset/16
+	}
+	return unix.NFT_REG32_00 + offset/4
+}
+
+// match compiles fields and what they are compared with.
+func (c *compiler) match() {
+	var all []field
+	for {
+		f, ok := c.field()
+		if !ok {
+			c.fail("do not know %q", c.words)
+			return
+		}
+		all = append(all, f)
+		if !c.take(".") {
+			break
+		}
+	}
+	for _, f := range all {
+		c.needNetwork(f.network)
+		c.needTransport(f.transport)
+	}
+	var offset uint32
+	for _, f := range all {
+		if f.meta {
+			c.emit(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register(offset)})
+		} else {
+			c.emit(&expr.Payload{DestRegister: register(offset), Base: f.base, Offset: f.offset, Len: f.size})
+		}
+		offset += (f.size + 3) &^ 3
+	}
+	switch {
+	case c.take("vmap"):
+		c.lookup(true)
+	case len(c.words) > 0 && c.words[0][0] == '@':
+		c.lookup(false)
+	case c.take(">="):
+		c.emit(&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(c.integer(c.next(), 16)))})
+	default:
+		c.address(all[0])
+	}
+}
+
+func (c *compiler) lookup(verdict bool) {
+	name := c.next()
+	if len(name) < 2 || name[0] != '@' {
+		c.fail("%q is not the name of a set", name)
+		return
+	}
+	c.emit(&expr.Lookup{SourceRegister: 1, SetName: name[1:], IsDestRegSet: verdict})
+}
+
+// address compares a field with one address or prefix.
+func (c *compiler) address(f field) {
+	word := c.next()
+	p, err := netip.ParsePrefix(word)
+	if err != nil {
+		a, err := netip.ParseAddr(word)
+		if err != nil || uint32(a.BitLen()) != 8*f.size {
+			c.fail("cannot compare with %q", word)
+			return
+		}
+		c.emit(&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()})
+		return
+	}
+	if uint32(p.Addr().BitLen()) != 8*f.size || p.Bits()%8 == 0 || p != p.Masked() {
+		c.fail("cannot compare with %q", word) // for whole bytes nft loads a shorter field
+		return
+	}
+	mask := make([]byte, f.size)
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	c.emit(&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: f.size, Mask: mask, Xor: make([]byte, f.size)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()})
+}

@@ -1,0 +1,400 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// Change is one difference between the ruleset that is wanted and the one that is
+// there, with what mends it.
+type Change struct {
+	// Kind is table, object, set, chain, rule or element.
+	Kind string
+	// Name is that of the thing; of a rule its chain and ID, of an element its set
+	// and key.
+	Name string
+	// Found says what is wrong: missing, foreign, or changed, and how.
+	Found string
+}
+
+// String is the change in one line.
+func (c Change) String() string { return c.Kind + " " + c.Name + ": " + c.Found }
+
+// errRebuild says that something is there that cannot be changed in place.
+var errRebuild = errors.New("the table has to be built anew")
+
+// scope says how much of the wanted ruleset is known to the one who plans.
+type scope int
+
+const (
+	// whole: what is not wanted has to go.
+	whole scope = iota
+	// part: what is wanted for some attachments. Others may need what else there is.
+	part
+)
+
+type planner struct {
+	want    ruleset.Table
+	have    *observed
+	scope   scope
+	ops     []op
+	changes []Change
+	setID   uint32
+}
+
+// plan compares and returns the messages that make the kernel have what is wanted.
+// Sets whose elements were not read keep theirs.
+func plan(want ruleset.Table, have *observed, s scope) (*planner, error) {
+	p := &planner{want: want, have: have, scope: s}
+	err := p.compare()
+	if !errors.Is(err, errRebuild) || s == part {
+		return p, err
+	}
+	// Deleted and made again within one transaction, so that no packet meets the
+	// time between.
+	again := &planner{want: want, have: &observed{generation: have.generation}, changes: p.changes, ops: []op{deleteTable()}}
+	again.ops[0].optional = false
+	known := len(p.changes)
+	err = again.compare()
+	again.changes = again.changes[:known]
+	return again, err
+}
+
+func (p *planner) found(kind, name, format string, args ...any) {
+	p.changes = append(p.changes, Change{kind, name, fmt.Sprintf(format, args...)})
+}
+
+func (p *planner) compare() error {
+	switch {
+	case !p.have.exists:
+		p.found("table", ruleset.Family+" "+ruleset.Name, "missing")
+		p.ops = append(p.ops, addTable())
+	case p.have.flags != 0:
+		p.found("table", ruleset.Family+" "+ruleset.Name, "flags %#x where there should be none", p.have.flags)
+		p.ops = append(p.ops, addTable())
+	}
+	for _, step := range []func() error{p.objects, p.sets, p.chains, p.rules, p.elements, p.surplus} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) objects() error {
+	for _, o := range p.want.Objects {
+		have, ok := p.have.objects[o.Name]
+		if !ok {
+			p.found("object", o.Name, "missing")
+			p.ops = append(p.ops, addObject(o))
+			continue
+		}
+		if have.kind != unix.NFT_OBJECT_CT_HELPER || have.kernel != o.Kernel || have.protocol != helperProtocols[o.Protocol] || have.l3 != l3Of(o) {
+			p.found("object", o.Name, "is helper %q of protocol %d, family %d", have.kernel, have.protocol, have.l3)
+			return errRebuild
+		}
+	}
+	return nil
+}
+
+func (p *planner) sets() error {
+	for _, s := range p.want.Sets {
+		sig, err := signatureOf(s)
+		if err != nil {
+			return err
+		}
+		have, ok := p.have.sets[s.Name]
+		switch {
+		case !ok:
+			p.found("set", s.Name, "missing")
+			p.setID++
+			o, err := addSet(s, p.setID)
+			if err != nil {
+				return err
+			}
+			p.ops = append(p.ops, o)
+		case have.signature != sig:
+			p.found("set", s.Name, "is of another type or has other flags: %+v", have.signature)
+			return errRebuild
+		}
+	}
+	return nil
+}
+
+func (p *planner) chains() error {
+	for _, c := range p.want.Chains {
+		have, ok := p.have.chains[c.Name]
+		if !ok {
+			p.found("chain", c.Name, "missing")
+			p.ops = append(p.ops, addChain(c))
+			continue
+		}
+		if have.base != (c.Hook != nil) {
+			p.found("chain", c.Name, "base chain: %t", have.base)
+			return errRebuild
+		}
+		if h := c.Hook; h != nil {
+			if have.kind != h.Type || have.hook != hooks[h.Point] || have.priority != priorities[h.Priority] {
+				p.found("chain", c.Name, "is of type %s at hook %d, priority %d", have.kind, have.hook, have.priority)
+				return errRebuild
+			}
+			if have.policy != nfAccept {
+				p.found("chain", c.Name, "its policy is not accept")
+				p.ops = append(p.ops, addChain(c))
+			}
+		}
+	}
+	return nil
+}
+
+func (p *planner) rules() error {
+	for _, c := range p.want.Chains {
+		var have []rule
+		if x := p.have.chains[c.Name]; x != nil {
+			have = x.rules
+		}
+		if err := p.edit(c, have); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shared says that the rules of a chain come from several policies, so that one
+// who knows only some of them must leave what it does not know.
+func shared(chain string) bool { return chain == "clamp" || chain == "helpers" }
+
+// edit turns the rules that a chain has into those that it should have, keeping
+// each that is right, and with it its counter.
+func (p *planner) edit(c ruleset.Chain, have []rule) error {
+	prints := make([]string, len(c.Rules))
+	ids := map[string]bool{}
+	for i, r := range c.Rules {
+		all, err := compile(r.Text)
+		if err != nil {
+			return err
+		}
+		prints[i] = r.ID + "\n" + fingerprint(all)
+		ids[r.ID] = true
+	}
+	if p.scope == part && shared(c.Name) {
+		have = slices.DeleteFunc(slices.Clone(have), func(r rule) bool { return !ids[r.id] })
+	}
+	haves := make([]string, len(have))
+	for i, r := range have {
+		haves[i] = r.id + "\n" + r.print
+	}
+	kept := common(prints, haves)
+	isKept := map[int]bool{}
+	for _, h := range kept {
+		if h >= 0 {
+			isKept[h] = true
+		}
+	}
+	wrong := map[string]bool{}
+	for i, r := range have {
+		if isKept[i] {
+			continue
+		}
+		switch {
+		case ids[r.id]:
+			wrong[r.id] = true
+			p.found("rule", c.Name+" "+r.id, "changed or out of place")
+		default:
+			p.found("rule", fmt.Sprintf("%s %q", c.Name, r.id), "foreign, handle %d", r.handle)
+		}
+		p.ops = append(p.ops, deleteRule(c.Name, r.handle))
+	}
+	for i, r := range c.Rules {
+		if kept[i] >= 0 {
+			continue
+		}
+		if !wrong[r.ID] {
+			p.found("rule", c.Name+" "+r.ID, "missing")
+		}
+		var before uint64
+		for _, h := range kept[i:] {
+			if h >= 0 {
+				before = have[h].handle
+				break
+			}
+		}
+		o, err := addRule(c.Name, r, before)
+		if err != nil {
+			return err
+		}
+		p.ops = append(p.ops, o)
+	}
+	return nil
+}
+
+// common returns for each text of a the index of its partner in the longest common
+// subsequence of a and b, or -1.
+func common(a, b []string) []int {
+	length := make([][]int, len(a)+1)
+	for i := range length {
+		length[i] = make([]int, len(b)+1)
+	}
+	for i := len(a) - 1; i >= 0; i-- {
+		for j := len(b) - 1; j >= 0; j-- {
+			if a[i] == b[j] {
+				length[i][j] = length[i+1][j+1] + 1
+			} else {
+				length[i][j] = max(length[i+1][j], length[i][j+1])
+			}
+		}
+	}
+	out := make([]int, len(a))
+	for i, j := 0, 0; i < len(a); {
+		switch {
+		case j < len(b) && a[i] == b[j]:
+			out[i] = j
+			i, j = i+1, j+1
+		case j < len(b) && length[i][j+1] >= length[i+1][j]:
+			j++
+		default:
+			out[i] = -1
+			i++
+		}
+	}
+	return out
+}
+
+func (p *planner) elements() error {
+	for _, s := range p.want.Sets {
+		if s.Live && p.scope == part {
+			continue // one by one, by who adds and removes them
+		}
+		have := p.have.sets[s.Name]
+		if have == nil {
+			have = &set{elements: map[string]element{}}
+		}
+		var err error
+		switch {
+		case have.elements == nil: // not read
+		case s.Interval:
+			err = p.intervals(s, have)
+		default:
+			err = p.keys(s, have)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) intervals(s ruleset.Set, have *set) error {
+	kt, err := parseType(s.Type)
+	if err != nil {
+		return err
+	}
+	keys := make([]string, len(s.Elements))
+	for i, e := range s.Elements {
+		keys[i] = e.Key
+	}
+	want, err := kt.bounds(keys)
+	if err != nil {
+		return fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	sortBounds(want)
+	if equalBounds(want, have.bounds) {
+		return nil
+	}
+	if p.have.sets[s.Name] != nil {
+		p.found("element", s.Name, "other ranges than asked for")
+		p.ops = append(p.ops, flushSet(s.Name))
+	}
+	add, err := addElements(s, s.Elements, false)
+	p.ops = append(p.ops, add...)
+	return err
+}
+
+func (p *planner) keys(s ruleset.Set, have *set) error {
+	var add, remove []ruleset.Element
+	wanted := map[string]bool{}
+	fresh := p.have.sets[s.Name] == nil
+	for _, e := range s.Elements {
+		wanted[e.Key] = true
+		x, ok := have.elements[e.Key]
+		switch {
+		case !ok:
+			if !fresh {
+				p.found("element", s.Name+" "+e.Key, "missing")
+			}
+			add = append(add, e)
+		case x.chain != e.Goto || x.comment != e.Comment:
+			p.found("element", s.Name+" "+e.Key, "goes to %q as %q", x.chain, x.comment)
+			add, remove = append(add, e), append(remove, e)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(have.elements)) {
+		if !wanted[key] {
+			p.found("element", s.Name+" "+key, "foreign")
+			remove = append(remove, ruleset.Element{Key: key})
+		}
+	}
+	ops, err := deleteElements(s, remove)
+	if err != nil {
+		return err
+	}
+	p.ops = append(p.ops, ops...)
+	ops, err = addElements(s, add, false)
+	p.ops = append(p.ops, ops...)
+	return err
+}
+
+// surplus removes what nobody wants. Rules go first: they refer to all else.
+func (p *planner) surplus() error {
+	if p.scope == part {
+		return nil
+	}
+	wanted := map[string]bool{}
+	for _, c := range p.want.Chains {
+		wanted["chain "+c.Name] = true
+	}
+	for _, s := range p.want.Sets {
+		wanted["set "+s.Name] = true
+	}
+	for _, o := range p.want.Objects {
+		wanted["object "+o.Name] = true
+	}
+	p.ops = append(p.ops, drop(p.have,
+		func(name string) bool { return !wanted["chain "+name] },
+		func(name string) bool { return !wanted["set "+name] },
+		func(name string) bool { return !wanted["object "+name] },
+		p.found)...)
+	return nil
+}
+
+// drop deletes chains, sets and objects.
+func drop(have *observed, chains, sets, objects func(string) bool, found func(kind, name, format string, args ...any)) []op {
+	var flush, rest []op
+	for _, name := range slices.Sorted(maps.Keys(have.chains)) {
+		if chains(name) {
+			found("chain", name, "surplus")
+			flush = append(flush, deleteRule(name, 0))
+			rest = append(rest, deleteChain(name))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(have.sets)) {
+		if sets(name) && !strings.HasPrefix(name, "__") { // anonymous sets go with their rules
+			found("set", name, "surplus")
+			rest = append(rest, deleteSet(name))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(have.objects)) {
+		if objects(name) {
+			found("object", name, "surplus")
+			rest = append(rest, deleteObject(name, have.objects[name].kind))
+		}
+	}
+	return append(flush, rest...)
+}

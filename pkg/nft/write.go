@@ -1,0 +1,306 @@
+package nft
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// hooks and priorities are by the names that nft gives them in the inet family.
+var (
+	hooks      = map[string]uint32{"prerouting": unix.NF_INET_PRE_ROUTING, "forward": unix.NF_INET_FORWARD, "postrouting": unix.NF_INET_POST_ROUTING}
+	priorities = map[string]int32{"mangle": -150, "srcnat - 1": 99}
+)
+
+const nfAccept = 1 // NF_ACCEPT
+
+func addTable() op {
+	var a attrs
+	a.text(unix.NFTA_TABLE_NAME, ruleset.Name)
+	a.number(unix.NFTA_TABLE_FLAGS, 0)
+	return op{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE, body: a, what: "add table inet masq"}
+}
+
+func deleteTable() op {
+	var a attrs
+	a.text(unix.NFTA_TABLE_NAME, ruleset.Name)
+	return op{typ: unix.NFT_MSG_DELTABLE, body: a, what: "delete table inet masq", optional: true}
+}
+
+// The protocol numbers of conntrack helpers' control connections.
+var helperProtocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}
+
+// l3Of is the family of a helper as the kernel shows it: one that exists for IPv4
+// alone is shown as such, whatever was asked for.
+func l3Of(o ruleset.Object) uint16 {
+	if o.IPv4Only {
+		return unix.NFPROTO_IPV4
+	}
+	return unix.NFPROTO_INET
+}
+
+func addObject(o ruleset.Object) op {
+	var data, a attrs
+	data.text(unix.NFTA_CT_HELPER_NAME, o.Kernel)
+	data.put(unix.NFTA_CT_HELPER_L3PROTO, []byte{0, byte(l3Of(o))})
+	data.put(unix.NFTA_CT_HELPER_L4PROTO, []byte{helperProtocols[o.Protocol]})
+	a.text(unix.NFTA_OBJ_TABLE, ruleset.Name)
+	a.text(unix.NFTA_OBJ_NAME, o.Name)
+	a.number(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_CT_HELPER)
+	a.nest(unix.NFTA_OBJ_DATA, data)
+	return op{typ: unix.NFT_MSG_NEWOBJ, flags: unix.NLM_F_CREATE, body: a, what: "add ct helper " + o.Name}
+}
+
+func deleteObject(name string, kind uint32) op {
+	var a attrs
+	a.text(unix.NFTA_OBJ_TABLE, ruleset.Name)
+	a.text(unix.NFTA_OBJ_NAME, name)
+	a.number(unix.NFTA_OBJ_TYPE, kind)
+	return op{typ: unix.NFT_MSG_DELOBJ, body: a, what: "delete object " + name}
+}
+
+// signatureOf is what the kernel is to show of a set.
+func signatureOf(s ruleset.Set) (signature, error) {
+	kt, err := parseType(s.Type)
+	if err != nil {
+		return signature{}, fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	sig := signature{keyType: kt.number(), keyLen: uint32(kt.size()), counter: s.Counter}
+	if s.Interval {
+		sig.flags |= unix.NFT_SET_INTERVAL
+	}
+	if s.Verdict {
+		sig.flags |= unix.NFT_SET_MAP
+		sig.dataType = unix.NFT_DATA_VERDICT
+	}
+	return sig, nil
+}
+
+// libnftnl's user data of sets: what nft needs to print keys (enum
+// nftnl_udata_set_types). It prints the types used here without, but writes the
+// byte order itself, so the two cannot be told apart.
+const (
+	userdataKeyByteOrder = 0
+	byteOrderHost        = 1
+	byteOrderBig         = 2
+)
+
+// addSet creates a set. Sets of one transaction are told apart by a number.
+func addSet(s ruleset.Set, id uint32) (op, error) {
+	sig, err := signatureOf(s)
+	if err != nil {
+		return op{}, err
+	}
+	var a attrs
+	a.text(unix.NFTA_SET_TABLE, ruleset.Name)
+	a.text(unix.NFTA_SET_NAME, s.Name)
+	a.number(unix.NFTA_SET_FLAGS, sig.flags)
+	a.number(unix.NFTA_SET_KEY_TYPE, sig.keyType)
+	a.number(unix.NFTA_SET_KEY_LEN, sig.keyLen)
+	if s.Verdict {
+		a.number(unix.NFTA_SET_DATA_TYPE, sig.dataType)
+		a.number(unix.NFTA_SET_DATA_LEN, 16) // NFT_DATA_VALUE_MAXLEN would be 64; a verdict takes a register
+	}
+	a.number(unix.NFTA_SET_ID, id)
+	order := byte(byteOrderBig)
+	if s.Type == "fib_addrtype" || s.Type == "ifname" {
+		order = byteOrderHost
+	}
+	a.put(unix.NFTA_SET_USERDATA, []byte{userdataKeyByteOrder, 4, order, 0, 0, 0})
+	if s.Counter {
+		a.nest(nftaSetExpr, counterExpression(0, 0))
+	}
+	return op{typ: unix.NFT_MSG_NEWSET, flags: unix.NLM_F_CREATE, body: a, what: "add set " + s.Name}, nil
+}
+
+func counterExpression(packets, bytes uint64) attrs {
+	var data, a attrs
+	data.number64(unix.NFTA_COUNTER_BYTES, bytes)
+	data.number64(unix.NFTA_COUNTER_PACKETS, packets)
+	a.text(unix.NFTA_EXPR_NAME, "counter")
+	a.nest(unix.NFTA_EXPR_DATA, data)
+	return a
+}
+
+func deleteSet(name string) op {
+	var a attrs
+	a.text(unix.NFTA_SET_TABLE, ruleset.Name)
+	a.text(unix.NFTA_SET_NAME, name)
+	return op{typ: unix.NFT_MSG_DELSET, body: a, what: "delete set " + name}
+}
+
+// elementOps makes messages of elements. An attribute holds 64 KiB at most, and an
+// element with a long comment takes some 250 bytes.
+const elementsPerMessage = 200
+
+func flushSet(name string) op {
+	return op{typ: unix.NFT_MSG_DELSETELEM, body: elementList(name, nil), what: "flush set " + name}
+}
+
+// addElements adds elements of a set; with exclusive it is an error
+// (unix.EEXIST) if one is there.
+func addElements(s ruleset.Set, all []ruleset.Element, exclusive bool) ([]op, error) {
+	items, err := elementItems(s, all, true)
+	if err != nil {
+		return nil, err
+	}
+	flags := uint16(unix.NLM_F_CREATE)
+	if exclusive {
+		flags |= unix.NLM_F_EXCL
+	}
+	return elementOps(op{typ: unix.NFT_MSG_NEWSETELEM, flags: flags}, "add element of", s.Name, items), nil
+}
+
+// deleteElements removes elements, one message each, so that one that is missing
+// can be left out.
+func deleteElements(s ruleset.Set, all []ruleset.Element) ([]op, error) {
+	items, err := elementItems(s, all, false)
+	if err != nil {
+		return nil, err
+	}
+	var out []op
+	for i, item := range items {
+		out = append(out, op{
+			typ: unix.NFT_MSG_DELSETELEM, body: elementList(s.Name, item), optional: true,
+			what: fmt.Sprintf("delete element %s of %s", all[i].Key, s.Name),
+		})
+	}
+	return out, nil
+}
+
+func elementOps(proto op, verb, set string, items []attrs) []op {
+	var out []op
+	for len(items) > 0 {
+		n := min(len(items), elementsPerMessage)
+		var joined attrs
+		for _, item := range items[:n] {
+			joined = append(joined, item...)
+		}
+		items = items[n:]
+		o := proto
+		o.body, o.what = elementList(set, joined), verb+" "+set
+		out = append(out, o)
+	}
+	return out
+}
+
+// elementItems encodes elements; their data and comments too where they are to be
+// added.
+func elementItems(s ruleset.Set, all []ruleset.Element, whole bool) ([]attrs, error) {
+	kt, err := parseType(s.Type)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	item := func(key []byte, fill func(*attrs)) attrs {
+		var value, a, out attrs
+		value.put(unix.NFTA_DATA_VALUE, key)
+		a.nest(unix.NFTA_SET_ELEM_KEY, value)
+		fill(&a)
+		out.nest(unix.NFTA_LIST_ELEM, a)
+		return out
+	}
+	var out []attrs
+	if s.Interval {
+		keys := make([]string, len(all))
+		for i, e := range all {
+			keys[i] = e.Key
+		}
+		bounds, err := kt.bounds(keys)
+		if err != nil {
+			return nil, fmt.Errorf("set %s: %w", s.Name, err)
+		}
+		for i, b := range bounds {
+			out = append(out, item(b.key, func(a *attrs) {
+				switch {
+				case b.end:
+					a.number(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+				case i == len(bounds)-1:
+					// It has no end: nft marks it so (NFTNL_UDATA_SET_ELEM_FLAGS,
+					// SET_ELEM_F_INTERVAL_OPEN).
+					a.put(unix.NFTA_SET_ELEM_USERDATA, []byte{1, 4, 1, 0, 0, 0})
+				}
+			}))
+		}
+		return out, nil
+	}
+	for _, e := range all {
+		key, err := kt.encode(e.Key)
+		if err != nil {
+			return nil, fmt.Errorf("set %s: %w", s.Name, err)
+		}
+		out = append(out, item(key, func(a *attrs) {
+			if !whole {
+				return
+			}
+			if s.Verdict {
+				var verdict, v, data attrs
+				verdict.number(unix.NFTA_VERDICT_CODE, uint32(nftGoto))
+				verdict.text(unix.NFTA_VERDICT_CHAIN, e.Goto)
+				v.nest(unix.NFTA_DATA_VERDICT, verdict)
+				data.nest(unix.NFTA_SET_ELEM_DATA, v)
+				*a = append(*a, data...)
+			}
+			putComment(a, unix.NFTA_SET_ELEM_USERDATA, e.Comment)
+		}))
+	}
+	return out, nil
+}
+
+var nftGoto int32 = unix.NFT_GOTO
+
+func addChain(c ruleset.Chain) op {
+	var a attrs
+	a.text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
+	a.text(unix.NFTA_CHAIN_NAME, c.Name)
+	if h := c.Hook; h != nil {
+		var hook attrs
+		hook.number(unix.NFTA_HOOK_HOOKNUM, hooks[h.Point])
+		hook.number(unix.NFTA_HOOK_PRIORITY, uint32(priorities[h.Priority]))
+		a.nest(unix.NFTA_CHAIN_HOOK, hook)
+		a.number(unix.NFTA_CHAIN_POLICY, nfAccept)
+		a.text(unix.NFTA_CHAIN_TYPE, h.Type)
+	}
+	return op{typ: unix.NFT_MSG_NEWCHAIN, flags: unix.NLM_F_CREATE, body: a, what: "add chain " + c.Name}
+}
+
+func deleteChain(name string) op {
+	var a attrs
+	a.text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
+	a.text(unix.NFTA_CHAIN_NAME, name)
+	return op{typ: unix.NFT_MSG_DELCHAIN, body: a, what: "delete chain " + name}
+}
+
+// addRule puts a rule before the one with the given handle, or last where the
+// handle is 0.
+func addRule(chain string, r ruleset.Rule, before uint64) (op, error) {
+	all, err := compile(r.Text)
+	if err != nil {
+		return op{}, err
+	}
+	var a attrs
+	a.text(unix.NFTA_RULE_TABLE, ruleset.Name)
+	a.text(unix.NFTA_RULE_CHAIN, chain)
+	a.nest(unix.NFTA_RULE_EXPRESSIONS, list(all))
+	putComment(&a, unix.NFTA_RULE_USERDATA, r.ID)
+	o := op{typ: unix.NFT_MSG_NEWRULE, flags: unix.NLM_F_CREATE, what: "add rule " + r.ID}
+	if before == 0 {
+		o.flags |= unix.NLM_F_APPEND
+	} else {
+		a.number64(unix.NFTA_RULE_POSITION, before)
+	}
+	o.body = a
+	return o, nil
+}
+
+// deleteRule removes a rule, or all of a chain where the handle is 0.
+func deleteRule(chain string, handle uint64) op {
+	var a attrs
+	a.text(unix.NFTA_RULE_TABLE, ruleset.Name)
+	a.text(unix.NFTA_RULE_CHAIN, chain)
+	if handle != 0 {
+		a.number64(unix.NFTA_RULE_HANDLE, handle)
+	}
+	return op{typ: unix.NFT_MSG_DELRULE, body: a, what: fmt.Sprintf("delete rule %d of chain %s", handle, chain), optional: handle == 0}
+}

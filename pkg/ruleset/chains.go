@@ -1,0 +1,121 @@
+package ruleset
+
+import (
+	"fmt"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// The chains that are there whatever the policies are. How many packets meet a
+// rule decides its place: every packet, every packet of an attachment, the first
+// packet of a flow.
+
+func prerouting() Chain {
+	return Chain{
+		Name: "prerouting",
+		// After conntrack (-200), so that flows can be told from packets; before
+		// destination NAT (-100), so that ports are those that the client chose.
+		Hook: &Hook{"filter", "prerouting", "mangle"},
+		Rules: []Rule{
+			{"prerouting/sources", fmt.Sprintf("iifgroup %d jump sources", HostGroup), "packets that enter by an attachment's link have to show its address"},
+			{"prerouting/helpers", "ct state new jump helpers", "a helper can be given to a flow with its first packet only"},
+		},
+	}
+}
+
+func sources() Chain {
+	return Chain{Name: "sources", Rules: []Rule{
+		{"sources/own4", "iifname . ip saddr @sources4 return", "the attachment's own address"},
+		{"sources/own6", "iifname . ip6 saddr @sources6 return", "the attachment's own address"},
+		{"sources/link-local", "ip6 saddr fe80::/10 return", "neighbour discovery; the kernel forwards no such source"},
+		{"sources/unspecified", "ip6 saddr :: return", "duplicate address detection and multicast reports; never forwarded"},
+		{"sources/spoofed", "counter drop", "an address that is not the attachment's"},
+	}}
+}
+
+func helpers(objects []Object) Chain {
+	c := Chain{Name: "helpers"}
+	for _, o := range objects {
+		for _, f := range families {
+			if o.IPv4Only && f.family != masq.IPv4 {
+				continue
+			}
+			c.Rules = append(c.Rules, Rule{
+				"helpers/" + o.Name + f.suffix,
+				fmt.Sprintf("%s saddr . %s dport @helper%s-%s ct helper set %q", f.header, o.Protocol, f.suffix, o.Name, o.Name),
+				"the kernel assigns no helper by itself since Linux 6.0",
+			})
+		}
+	}
+	return c
+}
+
+func forward() Chain {
+	return Chain{
+		Name: "forward",
+		Hook: &Hook{"filter", "forward", "mangle"},
+		Rules: []Rule{
+			{"forward/clamp", "tcp flags syn / fin,syn,rst jump clamp", "both ends say in their first packet how long a segment they take"},
+			{"forward/invalid", "ct state invalid jump invalid", "packets without a flow are never translated"},
+		},
+	}
+}
+
+func clamp(sizes []string) Chain {
+	c := Chain{Name: "clamp"}
+	for _, size := range sizes {
+		to := size
+		if size == masq.ClampPMTU.String() {
+			to = "rt mtu"
+		}
+		for _, f := range families {
+			for _, side := range []string{"saddr", "daddr"} {
+				c.Rules = append(c.Rules, Rule{
+					"clamp/" + size + "-" + side + f.suffix,
+					fmt.Sprintf("%s %s @clamp%s-%s tcp option maxseg size set %s", f.header, side, f.suffix, size, to),
+					"a router on the way may say nothing when a segment is too long for the next link",
+				})
+			}
+		}
+	}
+	return c
+}
+
+func invalid() Chain {
+	c := Chain{Name: "invalid"}
+	for _, f := range families {
+		c.Rules = append(c.Rules, Rule{
+			"invalid/drop" + f.suffix,
+			fmt.Sprintf("%s saddr @invalid%s counter drop", f.header, f.suffix),
+			"it would leave with the attachment's own address",
+		})
+	}
+	return c
+}
+
+func postrouting() Chain {
+	c := Chain{
+		Name: "postrouting",
+		// Just before the tables that others put at srcnat: the first translation
+		// that is decided stands, and what is direct here is left to them.
+		Hook: &Hook{"nat", "postrouting", "srcnat - 1"},
+	}
+	for _, f := range families {
+		c.Rules = append(c.Rules, Rule{
+			"postrouting/policy" + f.suffix,
+			fmt.Sprintf("%s saddr vmap @policy%s", f.header, f.suffix),
+			"one lookup finds the policy, however many attachments there are",
+		})
+	}
+	return c
+}
+
+// families spells the two families the ways that rules need them.
+var families = []struct {
+	family          masq.Family
+	suffix          string
+	header, nfproto string
+}{
+	{masq.IPv4, "4", "ip", "ipv4"},
+	{masq.IPv6, "6", "ip6", "ipv6"},
+}

@@ -1,0 +1,158 @@
+package ruleset
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// portProtocols are the transport protocols with ports that the kernel
+// translates. nft takes a port range only behind a match of one protocol.
+var portProtocols = []string{"tcp", "udp", "udplite", "sctp", "dccp"}
+
+// directSets holds the direct destinations of a policy.
+func directSets(p masq.Policy) []Set {
+	var out []Set
+	for _, f := range families {
+		s := Set{Name: "direct" + f.suffix + "-" + p.ID(), Type: addressType[f.family], Interval: true}
+		for _, r := range p.DirectRanges(f.family) {
+			s.Elements = append(s.Elements, Element{Key: rangeText(r)})
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func rangeText(r masq.AddrRange) string {
+	if p, ok := r.Prefix(); ok {
+		if p.IsSingleIP() {
+			return p.Addr().String()
+		}
+		return p.String()
+	}
+	return r.First.String() + "-" + r.Last.String()
+}
+
+func policyChain(p masq.Policy) Chain {
+	c := Chain{Name: PolicyChain(p)}
+	if p.EgressDirect {
+		c.Rules = []Rule{{"policy/egress-direct", "counter return", "the pod asked to be seen with its own address"}}
+		return c
+	}
+	for _, f := range families {
+		c.Rules = append(c.Rules, Rule{
+			"policy/direct" + f.suffix,
+			fmt.Sprintf("%s daddr @direct%s-%s counter return", f.header, f.suffix, p.ID()),
+			"destinations that are reached with the source address unchanged",
+		})
+	}
+	c.Rules = append(c.Rules, Rule{"policy/never", "fib daddr type @never counter return", "the node itself, and what has no single receiver that could answer"})
+	c.Rules = append(c.Rules, egress(p)...)
+	return c
+}
+
+// target is an egress address to choose, or the kernel's own choice.
+type target struct {
+	addr netip.Addr // invalid: masquerade
+}
+
+func (t target) statement(ports string) string {
+	switch {
+	case !t.addr.IsValid() && ports == "":
+		return "masquerade"
+	case !t.addr.IsValid():
+		return "masquerade to :" + ports
+	case ports == "" || t.addr.Is4():
+		if ports != "" {
+			ports = ":" + ports
+		}
+		return "snat " + map[bool]string{true: "ip", false: "ip6"}[t.addr.Is4()] + " to " + t.addr.String() + ports
+	default:
+		return "snat ip6 to [" + t.addr.String() + "]:" + ports
+	}
+}
+
+// egress returns the rules that translate.
+//
+// With a range of ports the kernel no longer keeps privileged source ports
+// privileged (nf_nat_l4proto_unique_tuple in net/netfilter/nf_nat_core.c), and
+// rlogin, rsh and NFS need them: sources below 1024 pass by the range.
+func egress(p masq.Policy) []Rule {
+	type side struct {
+		id, match string
+		targets   []target
+	}
+	sides := []side{{targets: []target{{}}}}
+	if len(p.SNATAddresses) > 0 {
+		// Only a rule of one family can name an address.
+		sides = nil
+		for _, f := range families {
+			s := side{id: f.suffix, match: "meta nfproto " + f.nfproto + " "}
+			for _, a := range p.SNATAddressesOf(f.family) {
+				s.targets = append(s.targets, target{a})
+			}
+			if len(s.targets) == 0 {
+				s.targets = []target{{}}
+			}
+			sides = append(sides, s)
+		}
+	}
+	random := ""
+	if p.RandomFully {
+		random = " fully-random"
+	}
+	var out []Rule
+	for _, s := range sides {
+		for _, proto := range portProtocols {
+			if len(p.ToPorts) == 0 {
+				break
+			}
+			var all []outcome
+			for _, t := range s.targets {
+				for _, r := range p.ToPorts {
+					all = append(all, outcome{t.statement(r.String()) + random, r.Size()})
+				}
+			}
+			out = append(out, choose("policy/ports"+s.id+"-"+proto, s.match+proto+" sport >= 1024 ", all,
+				"the ports that the configuration gives; sources below 1024 keep a privileged one")...)
+		}
+		var all []outcome
+		for _, t := range s.targets {
+			all = append(all, outcome{t.statement("") + random, 1})
+		}
+		out = append(out, choose("policy/egress"+s.id, s.match, all, "everything else leaves with the address of the node")...)
+	}
+	return out
+}
+
+// outcome is one of several translations to choose from for each connection, and
+// its weight.
+type outcome struct {
+	statement string
+	weight    int
+}
+
+// choose makes the rules that take one of several outcomes at random. A rule that
+// is reached takes its share of the weight that is left, so each outcome is as
+// likely as its weight.
+func choose(id, match string, all []outcome, why string) []Rule {
+	left := 0
+	for _, o := range all {
+		left += o.weight
+	}
+	var out []Rule
+	for i, o := range all {
+		r := Rule{id, match, why}
+		if i > 0 {
+			r.ID = fmt.Sprintf("%s.%d", id, i+1)
+		}
+		if i < len(all)-1 {
+			r.Text += fmt.Sprintf("numgen random mod %d < %d ", left, o.weight)
+		}
+		r.Text += "counter " + o.statement
+		left -= o.weight
+		out = append(out, r)
+	}
+	return out
+}

@@ -1,0 +1,67 @@
+package ruleset
+
+// Family and Name are those of the one table.
+const (
+	Family = "inet"
+	Name   = "masq"
+)
+
+// Table is a complete ruleset.
+type Table struct {
+	Objects []Object
+	Sets    []Set
+	Chains  []Chain
+}
+
+// Object is a conntrack helper: an nftables object that rules assign to flows.
+type Object struct {
+	Name     string // in the table
+	Kernel   string // the helper's name in the kernel
+	Protocol string // "tcp" or "udp"
+	IPv4Only bool
+	Module   string // what a kernel that lacks it has to load
+}
+
+// Set is a set or, where Verdict is true, a verdict map.
+type Set struct {
+	Name string
+	// Type is the type of the key as nft writes it: "ipv4_addr",
+	// "ifname . ipv4_addr".
+	Type     string
+	Verdict  bool
+	Counter  bool
+	Interval bool
+	// Live says that attachments are its elements, so that they come and go.
+	// The others are part of the rules.
+	Live     bool
+	Elements []Element
+}
+
+// Element is an element of a set, in nft's own notation.
+type Element struct {
+	Key     string // "10.88.0.5", "10.88.0.5 . 21", "10.0.0.0-10.8.255.255"
+	Goto    string // the chain, in a verdict map
+	Comment string
+}
+
+// Chain is a chain; a base chain where Hook is set.
+type Chain struct {
+	Name  string
+	Hook  *Hook
+	Rules []Rule
+}
+
+// Hook is where a base chain meets the packets.
+type Hook struct {
+	Type     string // "filter" or "nat"
+	Point    string // "prerouting", "forward" or "postrouting"
+	Priority string // as nft writes it
+}
+
+// Rule is one rule. Its ID is unique within its chain and is its comment in the
+// kernel.
+type Rule struct {
+	ID   string
+	Text string // in nft's notation, without the comment
+	Why  string
+}

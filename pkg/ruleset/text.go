@@ -1,0 +1,95 @@
+package ruleset
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// String is the table as `nft list table inet masq` prints it, but for the order
+// of the elements of a set, which the kernel keeps by hash.
+func (t Table) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table %s %s {\n", Family, Name)
+	gap := ""
+	for _, o := range t.Objects {
+		l3 := "inet"
+		if o.IPv4Only {
+			l3 = "ip"
+		}
+		fmt.Fprintf(&b, "%s\tct helper %s {\n\t\ttype %q protocol %s\n\t\tl3proto %s\n\t}\n", gap, o.Name, o.Kernel, o.Protocol, l3)
+		gap = "\n"
+	}
+	for _, s := range t.Sets {
+		b.WriteString(gap)
+		s.write(&b)
+		gap = "\n"
+	}
+	for _, c := range t.Chains {
+		b.WriteString(gap)
+		c.write(&b)
+		gap = "\n"
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func (s Set) write(w io.Writer) {
+	kind, data := "set", ""
+	if s.Verdict {
+		kind, data = "map", " : verdict"
+	}
+	fmt.Fprintf(w, "\t%s %s {\n\t\ttype %s%s\n", kind, s.Name, s.Type, data)
+	if s.Interval {
+		fmt.Fprint(w, "\t\tflags interval\n")
+	}
+	if s.Counter {
+		fmt.Fprint(w, "\t\tcounter\n")
+	}
+	for i, e := range s.Elements {
+		lead := "\t\telements = { "
+		switch {
+		case i > 0 && s.Type == "ipv4_addr" && i%2 == 1:
+			lead = "" // nft puts two such elements on a line
+		case i > 0:
+			lead = "\t\t\t     "
+		}
+		end := ",\n"
+		switch {
+		case i == len(s.Elements)-1:
+			end = " }\n"
+		case s.Type == "ipv4_addr" && i%2 == 0:
+			end = ", "
+		}
+		fmt.Fprint(w, lead, e.Text(s.Counter), end)
+	}
+	fmt.Fprint(w, "\t}\n")
+}
+
+// Text is the element as nft prints it, with a counter at zero where its set has
+// counters.
+func (e Element) Text(counter bool) string {
+	out := e.Key
+	if counter {
+		out += " counter packets 0 bytes 0"
+	}
+	if e.Comment != "" {
+		out += fmt.Sprintf(" comment %q", e.Comment)
+	}
+	if e.Goto != "" {
+		out += " : goto " + e.Goto
+	}
+	return out
+}
+
+func (c Chain) write(w io.Writer) {
+	fmt.Fprintf(w, "\tchain %s {\n", c.Name)
+	if c.Hook != nil {
+		fmt.Fprintf(w, "\t\ttype %s hook %s priority %s; policy accept;\n", c.Hook.Type, c.Hook.Point, c.Hook.Priority)
+	}
+	for _, r := range c.Rules {
+		text := strings.Replace(r.Text, "counter ", "counter packets 0 bytes 0 ", 1)
+		fmt.Fprintf(w, "\t\t%s comment %q\n", text, r.ID)
+	}
+	fmt.Fprint(w, "\t}\n")
+}
