@@ -13,9 +13,9 @@ type Clamp struct {
 	bytes uint16
 }
 
-// The smallest and largest size that can be asked for, in bytes. A segment of
-// 88 bytes is what Linux itself never goes below by default (tcp_base_mss,
-// TCP_MIN_SND_MSS is 48); one of 65495 fills the largest IPv4 packet.
+// The smallest and largest size that can be asked for, in bytes: Linux sends no
+// segment below 48 (TCP_MIN_SND_MSS in include/net/tcp.h), and one of 65495 fills
+// the largest IPv4 packet.
 const (
 	ClampMin = 48
 	ClampMax = 65495

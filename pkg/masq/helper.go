@@ -9,11 +9,11 @@ type Helper struct {
 	Ports []uint16 `json:"ports"`
 }
 
-// Assignment is one way in which the kernel offers a helper: its name there and
-// the transport protocol of the control connection.
+// Assignment is one way in which the kernel offers a helper.
 type Assignment struct {
-	Kernel   string
-	Protocol string // "tcp" or "udp"
+	Kernel   string // its name there
+	Protocol string // of the control connection: "tcp" or "udp"
+	Port     uint16 // the one that the protocol is assigned
 	IPv4Only bool
 }
 
@@ -21,26 +21,35 @@ type Assignment struct {
 // nf_ct_helper_init in net/netfilter/nf_conntrack_*.c and
 // net/ipv4/netfilter/nf_nat_*.c of Linux 6.18.
 type HelperKind struct {
-	Name    string
-	Module  string // what a kernel that lacks it has to load
-	Default uint16 // the port that the protocol is assigned
-	Assign  []Assignment
+	Name   string
+	Module string // what a kernel that lacks it has to load
+	Assign []Assignment
 }
 
 // HelperKinds lists every conntrack helper of Linux, by the name that a
 // configuration uses.
 var HelperKinds = []HelperKind{
-	{"amanda", "nf_conntrack_amanda", 10080, []Assignment{{"amanda", "udp", false}}},
-	{"ftp", "nf_conntrack_ftp", 21, []Assignment{{"ftp", "tcp", false}}},
+	{"amanda", "nf_conntrack_amanda", []Assignment{{"amanda", "udp", 10080, false}}},
+	{"ftp", "nf_conntrack_ftp", []Assignment{{"ftp", "tcp", 21, false}}},
 	// H.323 is two protocols: registration over UDP, call signalling over TCP.
-	{"h323", "nf_conntrack_h323", 1720, []Assignment{{"Q.931", "tcp", false}, {"RAS", "udp", false}}},
-	{"irc", "nf_conntrack_irc", 6667, []Assignment{{"irc", "tcp", true}}},
-	{"netbios-ns", "nf_conntrack_netbios_ns", 137, []Assignment{{"netbios-ns", "udp", true}}},
-	{"pptp", "nf_conntrack_pptp", 1723, []Assignment{{"pptp", "tcp", true}}},
-	{"sane", "nf_conntrack_sane", 6566, []Assignment{{"sane", "tcp", false}}},
-	{"sip", "nf_conntrack_sip", 5060, []Assignment{{"sip", "udp", false}, {"sip", "tcp", false}}},
-	{"snmp", "nf_conntrack_snmp", 161, []Assignment{{"snmp", "udp", true}}},
-	{"tftp", "nf_conntrack_tftp", 69, []Assignment{{"tftp", "udp", false}}},
+	{"h323", "nf_conntrack_h323", []Assignment{{"Q.931", "tcp", 1720, false}, {"RAS", "udp", 1719, false}}},
+	{"irc", "nf_conntrack_irc", []Assignment{{"irc", "tcp", 6667, true}}},
+	{"netbios-ns", "nf_conntrack_netbios_ns", []Assignment{{"netbios-ns", "udp", 137, true}}},
+	{"pptp", "nf_conntrack_pptp", []Assignment{{"pptp", "tcp", 1723, true}}},
+	{"sane", "nf_conntrack_sane", []Assignment{{"sane", "tcp", 6566, false}}},
+	{"sip", "nf_conntrack_sip", []Assignment{{"sip", "udp", 5060, false}, {"sip", "tcp", 5060, false}}},
+	{"snmp", "nf_conntrack_snmp", []Assignment{{"snmp", "udp", 161, true}}},
+	{"tftp", "nf_conntrack_tftp", []Assignment{{"tftp", "udp", 69, false}}},
+}
+
+// Ports are those that the protocol is assigned, in ascending order.
+func (k HelperKind) Ports() []uint16 {
+	var out []uint16
+	for _, a := range k.Assign {
+		out = append(out, a.Port)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // HelperKindOf finds a helper by the name that a configuration uses.

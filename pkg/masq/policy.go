@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -43,6 +45,39 @@ type Policy struct {
 // Default is the policy of a network that asks for nothing in particular.
 func Default() Policy {
 	return Policy{RandomFully: true, MSSClamp: ClampPMTU, DropInvalid: true}
+}
+
+// Validate reports every field that cannot be carried out, each with its key and
+// value. A policy from a file or from another program has to pass it before it
+// becomes rules.
+func (p Policy) Validate() error {
+	var errs []error
+	prefixes := func(key string, all []netip.Prefix) {
+		for _, x := range all {
+			if !x.IsValid() || x != x.Masked() || x.Addr().Is4In6() {
+				errs = append(errs, fmt.Errorf("%s: %q is not a prefix whose host bits are zero", key, x))
+			}
+		}
+	}
+	prefixes("nonMasqueradeCIDRs", p.NonMasquerade)
+	prefixes("masqueradeCIDRs", p.Masquerade)
+	prefixes("subnets", p.Subnets)
+	for _, a := range p.SNATAddresses {
+		if !a.IsValid() || a.Is4In6() || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
+			errs = append(errs, fmt.Errorf("snatAddresses: %q cannot be an egress address", a))
+		}
+	}
+	for _, r := range p.ToPorts {
+		if r.First < 1 || r.First > r.Last {
+			errs = append(errs, fmt.Errorf("toPorts: %q is upside down or out of 1-65535", r))
+		}
+	}
+	for _, h := range p.Helpers {
+		if _, ok := HelperKindOf(h.Name); !ok {
+			errs = append(errs, fmt.Errorf("helpers: there is no helper %q", h.Name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // canonical returns the policy with its lists sorted and without repetition, so

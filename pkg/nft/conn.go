@@ -420,6 +420,19 @@ func (c *Conn) Identities() ([]string, error) {
 	return slices.Sorted(maps.Keys(found)), explain(err)
 }
 
+// Exists reports whether the table is there.
+func (c *Conn) Exists() (bool, error) {
+	there := false
+	err := c.s.get(unix.NFT_MSG_GETTABLE, 0, ofTable(), func([]byte) error {
+		there = true
+		return nil
+	})
+	if errors.Is(err, unix.ENOENT) {
+		err = nil
+	}
+	return there, explain(err)
+}
+
 // Uninstall removes the table.
 func (c *Conn) Uninstall() error { return explain(c.s.commit([]op{deleteTable()}, 0)) }
 

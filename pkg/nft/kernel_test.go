@@ -61,7 +61,7 @@ func rich(t testing.TB) masq.Policy {
 	p.ToPorts = []masq.PortRange{{First: 20000, Last: 29999}, {First: 40000, Last: 40999}}
 	p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")}
 	for _, k := range masq.HelperKinds {
-		p.Helpers = append(p.Helpers, masq.Helper{Name: k.Name, Ports: []uint16{k.Default, 4000}})
+		p.Helpers = append(p.Helpers, masq.Helper{Name: k.Name, Ports: append(k.Ports(), 4000)})
 	}
 	clamp, err := masq.ClampTo(1300)
 	if err != nil {

@@ -1,0 +1,127 @@
+package cniconf
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// podAnnotations is the capability by which a runtime passes the annotations of
+// a pod; containerd and CRI-O know it.
+const podAnnotations = "io.kubernetes.cri.pod-annotations"
+
+// The annotations by which a pod chooses among what its network allows.
+const (
+	annotationPrefix = "masq-cni.dev/"
+	egressAnnotation = annotationPrefix + "egress"
+	snatAnnotation   = annotationPrefix + "snat-addresses"
+)
+
+func (r *reader) runtimeConfig() (object, bool) {
+	raw, given := r.value("runtimeConfig")
+	if !given {
+		return object{}, false
+	}
+	return asObject(raw)
+}
+
+// annotations applies the pod's annotations to the policy of its network.
+func (r *reader) annotations(p *masq.Policy) {
+	const key, place = "runtimeConfig", "runtimeConfig." + podAnnotations
+	raw, given := r.value(key)
+	if !given {
+		return
+	}
+	o, ok := r.runtimeConfig()
+	if !ok {
+		r.wrongType(key, raw, "give an object")
+		return
+	}
+	raw, given = o.values[podAnnotations]
+	if !given || kindOf(raw) == isNull {
+		return
+	}
+	o, ok = asObject(raw)
+	if !ok {
+		r.addAt(key, place, show(raw), string(kindOf(raw)), "give an object of strings")
+		return
+	}
+	asked := map[string]string{}
+	for _, name := range slices.Sorted(slices.Values(o.keys)) {
+		if !strings.HasPrefix(name, annotationPrefix) {
+			continue
+		}
+		value, ok := asText(o.values[name])
+		switch {
+		case !slices.Contains([]string{egressAnnotation, snatAnnotation}, name):
+			mend := fmt.Sprintf("use %q or %q", egressAnnotation, snatAnnotation)
+			r.addAt(key, "annotation "+quote(name), show(o.values[name]), "unknown annotation", mend)
+		case !ok:
+			r.addAt(key, name, show(o.values[name]), string(kindOf(o.values[name])), "give a string")
+		default:
+			asked[name] = value
+		}
+	}
+	for _, a := range o.again {
+		if strings.HasPrefix(a.key, annotationPrefix) {
+			r.repetitions(key, "annotation", object{again: []repetition{a}})
+		}
+	}
+	r.choices(p, asked)
+}
+
+// choices reads the two annotations that there are.
+func (r *reader) choices(p *masq.Policy, asked map[string]string) {
+	const key = "runtimeConfig"
+	egress, hasEgress := asked[egressAnnotation]
+	snat, hasSNAT := asked[snatAnnotation]
+	var picked []netip.Addr
+	if hasSNAT {
+		picked = r.picked(snat, p.SNATAddresses)
+	}
+	switch {
+	case hasEgress && egress != "direct":
+		r.addAt(key, egressAnnotation, quote(egress), "unknown egress", "give \"direct\", or remove the annotation")
+	case hasEgress && hasSNAT:
+		r.addAt(key, snatAnnotation, quote(snat), "the pod is direct, so it leaves with its own address",
+			fmt.Sprintf("keep this or %q", egressAnnotation))
+	case hasEgress:
+		p.EgressDirect = true
+		p.SNATAddresses = nil
+	}
+	// A family that the pod picks none of keeps what the network has.
+	p.SNATAddresses = slices.DeleteFunc(slices.Clone(p.SNATAddresses), func(a netip.Addr) bool {
+		return !slices.Contains(picked, a) && slices.ContainsFunc(picked, func(b netip.Addr) bool {
+			return masq.FamilyOf(a) == masq.FamilyOf(b)
+		})
+	})
+}
+
+// picked reads a list of addresses, each one of those that the network allows.
+func (r *reader) picked(list string, allowed []netip.Addr) []netip.Addr {
+	const key = "runtimeConfig"
+	mend := "give addresses of the network's snatAddresses"
+	if n := strings.Count(list, ",") + 1; n > mostAddresses {
+		r.addAt(key, snatAnnotation, quote(list), fmt.Sprintf("has %d entries", n), fmt.Sprintf("give at most %d", mostAddresses))
+		return nil
+	}
+	var out []netip.Addr
+	for s := range strings.SplitSeq(list, ",") {
+		s = strings.TrimSpace(s)
+		a, err := netip.ParseAddr(s)
+		switch {
+		case err != nil:
+			r.addAt(key, snatAnnotation, quote(s), "is not an address", mend)
+		case !slices.Contains(allowed, a):
+			r.addAt(key, snatAnnotation, quote(s), "the network does not allow this address", mend)
+		case slices.Contains(out, a):
+			r.addAt(key, snatAnnotation, quote(s), "given twice", "keep one")
+		default:
+			out = append(out, a)
+		}
+	}
+	return out
+}

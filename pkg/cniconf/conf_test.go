@@ -1,0 +1,212 @@
+package cniconf
+
+import (
+	"errors"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// contract is the configuration that the documentation shows, as libcni passes it.
+const contract = `{"cniVersion": "1.1.0", "name": "demo", "type": "masq",
+ "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd00:88::/64"}]]},
+ "mtu": 0,
+ "ipMasq": true, "ipMasqBackend": "nftables",
+ "nonMasqueradeCIDRs": ["10.0.0.0/8"], "masqueradeCIDRs": ["10.9.0.0/16"],
+ "masqLinkLocal": false, "masqLinkLocalIPv6": false,
+ "snatAddresses": [], "toPorts": "", "randomFully": true,
+ "mssClamp": "pmtu",
+ "helpers": {"ftp": [21]},
+ "spoofCheck": true, "dropInvalid": true,
+ "stateDir": "/run/masq-cni",
+ "capabilities": {"io.kubernetes.cri.pod-annotations": true}}`
+
+// network is a sound configuration with some more keys.
+func network(members string) string {
+	if members != "" {
+		members = ", " + members
+	}
+	return `{"cniVersion": "1.1.0", "name": "net", "type": "masq"` + members + `}`
+}
+
+func load(t *testing.T, members string) *Conf {
+	t.Helper()
+	c, err := Load([]byte(network(members)), "")
+	if err != nil {
+		t.Fatalf("Load(%s): %v", members, err)
+	}
+	return c
+}
+
+// wantError asserts the whole of an error.
+func wantError(t *testing.T, err error, code uint, msg, details string) {
+	t.Helper()
+	var e *types.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("got %T %v, want a *types.Error", err, err)
+	}
+	if e.Code != code || e.Msg != msg || e.Details != details {
+		t.Errorf("got  code %d, msg %s\n%s\nwant code %d, msg %s\n%s", e.Code, e.Msg, e.Details, code, msg, details)
+	}
+}
+
+// faulty is a network with faults and the exact lines that report them.
+type faulty struct {
+	name    string
+	members string
+	want    string
+}
+
+func checkFaults(t *testing.T, tests []faulty) {
+	t.Helper()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Load([]byte(network(tt.members)), "")
+			count := "1 fault"
+			if n := strings.Count(tt.want, "\n") + 1; n > 1 {
+				count = string(rune('0'+n)) + " faults"
+			}
+			wantError(t, err, types.ErrInvalidNetworkConfig, `invalid configuration of network "net": `+count, tt.want)
+		})
+	}
+}
+
+func prefixes(texts ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range texts {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func addrs(texts ...string) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range texts {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	return out
+}
+
+func TestLoadContract(t *testing.T) {
+	got, err := Load([]byte(contract), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Conf{
+		CNIVersion:  "1.1.0",
+		Name:        "demo",
+		IPAMType:    "host-local",
+		IPAMSubnets: prefixes("10.88.0.0/16", "fd00:88::/64"),
+		IPMasq:      true,
+		Policy: masq.Policy{
+			NonMasquerade: prefixes("10.0.0.0/8"),
+			Masquerade:    prefixes("10.9.0.0/16"),
+			RandomFully:   true,
+			MSSClamp:      masq.ClampPMTU,
+			Helpers:       []masq.Helper{{Name: "ftp", Ports: []uint16{21}}},
+			DropInvalid:   true,
+		},
+		PolicyNamed: true,
+		SpoofCheck:  true,
+		StateDir:    "/run/masq-cni",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if got.Chained() {
+		t.Error("main mode is called chained")
+	}
+}
+
+func TestLoadDefaults(t *testing.T) {
+	got := load(t, "")
+	want := &Conf{
+		CNIVersion: "1.1.0",
+		Name:       "net",
+		IPMasq:     true,
+		Policy:     masq.Default(),
+		SpoofCheck: true,
+		StateDir:   "/run/masq-cni",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// Everything that can be turned the other way is.
+func TestLoadContrary(t *testing.T) {
+	got := load(t, `"ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd00:88::/64"}]]},
+		"mtu": 1400, "ipMasq": false, "ipMasqBackend": "",
+		"masqLinkLocal": true, "masqLinkLocalIPv6": true, "snatAddresses": ["2001:db8::1", "192.0.2.1", "192.0.2.2"],
+		"toPorts": "20000-29999, 40000", "randomFully": false, "mssClamp": 1200,
+		"helpers": {"tftp": [6969, 69], "ftp": [], "sip": [5060]},
+		"spoofCheck": false, "dropInvalid": false, "stateDir": "/var/lib/masq"`)
+	clamp, err := masq.ClampTo(1200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Conf{
+		CNIVersion: "1.1.0", Name: "net", IPAMType: "host-local",
+		IPAMSubnets: prefixes("10.88.0.0/16", "fd00:88::/64"),
+		MTU:         1400,
+		Policy: masq.Policy{
+			LinkLocal4: true, LinkLocal6: true,
+			SNATAddresses: addrs("2001:db8::1", "192.0.2.1", "192.0.2.2"),
+			ToPorts:       []masq.PortRange{{First: 20000, Last: 29999}, {First: 40000, Last: 40000}},
+			MSSClamp:      clamp,
+			Helpers: []masq.Helper{
+				{Name: "ftp", Ports: []uint16{21}},
+				{Name: "sip", Ports: []uint16{5060}},
+				{Name: "tftp", Ports: []uint16{69, 6969}},
+			},
+		},
+		PolicyNamed: true,
+		StateDir:    "/var/lib/masq",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestPolicyNamed(t *testing.T) {
+	for members, want := range map[string]bool{
+		``:                            false,
+		`"ipMasq": true, "mtu": 1500`: false,
+		`"ipMasqBackend": "nftables", "spoofCheck": false, "stateDir": "/run/x"`:                    false,
+		`"runtimeConfig": {"io.kubernetes.cri.pod-annotations": {"masq-cni.dev/egress": "direct"}}`: false,
+		`"nonMasqueradeCIDRs": []`: true,
+		`"masqueradeCIDRs": []`:    true,
+		`"masqLinkLocal": false`:   true, `"masqLinkLocalIPv6": false`: true,
+		`"snatAddresses": []`: true, `"toPorts": ""`: true, `"randomFully": true`: true,
+		`"mssClamp": "pmtu"`: true, `"helpers": {}`: true, `"dropInvalid": true`: true,
+	} {
+		if got := load(t, members).PolicyNamed; got != want {
+			t.Errorf("%s: PolicyNamed is %v, want %v", members, got, want)
+		}
+	}
+}
+
+// Ten faults, each of another kind, come in one error and in the order of the
+// documented configuration, not of the text.
+func TestLoadTenFaults(t *testing.T) {
+	_, err := Load([]byte(`{"mtuu": 5, "stateDir": "run", "helpers": {"ftp": [0]}, "mssClamp": "on", "toPorts": "9-5",
+		"snatAddresses": ["::1"], "masqueradeCIDRs": ["10.9.0.1/16"], "ipMasqBackend": "iptables", "mtu": "1500",
+		"name": "n/1", "cniVersion": "1.0.0", "type": "masq"}`), "")
+	wantError(t, err, types.ErrInvalidNetworkConfig, "invalid configuration: 10 faults", strings.Join([]string{
+		`name: "n/1": is not the name of a network; give letters, digits, "_", "." and "-", the first a letter or digit`,
+		`mtu: "1500": is a string; give 0 (that of the uplink) or 68-65535`,
+		`ipMasqBackend: "iptables": masq speaks nftables only; remove the key or set it to "nftables"`,
+		`masqueradeCIDRs: "10.9.0.1/16": has bits beyond its length; write "10.9.0.0/16"`,
+		`snatAddresses: "::1": is a loopback address; give an address that the node is reached at, such as "192.0.2.1"`,
+		`toPorts: "9-5": "9-5" is upside down: 9 is above 5; give FIRST-LAST within 1024-65535, several separated by commas`,
+		`mssClamp: "on": is neither "pmtu" nor "off"; give "pmtu", "off" or 48-65495`,
+		`helpers.ftp: 0: is not a port; give ports of 1-65535`,
+		`stateDir: "run": is not an absolute path; give an absolute path such as "/run/masq-cni", or remove the key`,
+		`"mtuu": 5: unknown key; did you mean "mtu"? If not, remove it`,
+	}, "\n"))
+}

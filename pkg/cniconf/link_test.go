@@ -1,0 +1,56 @@
+package cniconf
+
+import "testing"
+
+func TestMTU(t *testing.T) {
+	for members, want := range map[string]int{
+		`"mtu": 0`: 0, `"mtu": 68`: 68, `"mtu": 65535`: 65535,
+		`"mtu": 1280, "ipam": {"type": "host-local", "subnet": "fd00::/64"}`:      1280,
+		`"mtu": 0, "ipam": {"type": "host-local", "subnet": "fd00::/64"}`:         0,
+		`"mtu": 576, "ipam": {"type": "host-local", "subnet": "10.88.0.0/16"}`:    576,
+		`"mtu": 576, "ipam": {"type": "other", "subnet": ["fd00::/64"]}`:          576,
+		`"mtu": 1300, "ipam": {"type": "other", "ranges": [[{"subnet": "::1"}]]}`: 1300,
+	} {
+		if got := load(t, members).MTU; got != want {
+			t.Errorf("%s: got MTU %d, want %d", members, got, want)
+		}
+	}
+	const v4, v6 = "; give 0 (that of the uplink) or 68-65535", "; give 0 (that of the uplink) or 1280-65535"
+	checkFaults(t, []faulty{
+		{"negative", `"mtu": -1`, "mtu: -1: is negative" + v4},
+		{"small", `"mtu": 67`, "mtu: 67: is below 68, the least that IPv4 needs" + v4},
+		{"large", `"mtu": 65536`, "mtu: 65536: is above 65535" + v4},
+		{"fraction", `"mtu": 1500.5`, "mtu: 1500.5: is not a whole number of bytes" + v4},
+		{"huge", `"mtu": 1e999`, "mtu: 1e999: is not a whole number of bytes" + v4},
+		{"text", `"mtu": "1500"`, `mtu: "1500": is a string` + v4},
+		{"null", `"mtu": null`, `mtu: null: is null` + v4},
+		{
+			"IPv6", `"mtu": 1279, "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd00::/64"}]]}`,
+			"mtu: 1279: is below 1280, the least that IPv6 needs" + v6,
+		},
+	})
+}
+
+func TestStateDir(t *testing.T) {
+	const mend = `; give an absolute path such as "/run/masq-cni", or remove the key`
+	checkFaults(t, []faulty{
+		{"relative", `"stateDir": "run/masq"`, `stateDir: "run/masq": is not an absolute path` + mend},
+		{"empty", `"stateDir": ""`, `stateDir: "": is not an absolute path` + mend},
+		{"upwards", `"stateDir": "/run/../etc"`, `stateDir: "/run/../etc": is not a clean path` + mend},
+		{"slash", `"stateDir": "/run/masq/"`, `stateDir: "/run/masq/": is not a clean path; write "/run/masq"`},
+		{"dot", `"stateDir": "/run/./masq"`, `stateDir: "/run/./masq": is not a clean path; write "/run/masq"`},
+		{"root", `"stateDir": "/"`, `stateDir: "/": is the root, not a directory of our own` + mend},
+		{"NUL", `"stateDir": "/run/\u0000"`, `stateDir: "/run/\x00": has characters that cannot be printed` + mend},
+		{"type", `"stateDir": true`, `stateDir: true: is a boolean` + mend},
+	})
+}
+
+func TestBackend(t *testing.T) {
+	const mend = `; remove the key or set it to "nftables"`
+	checkFaults(t, []faulty{
+		{"iptables", `"ipMasqBackend": "iptables"`, `ipMasqBackend: "iptables": masq speaks nftables only` + mend},
+		{"other", `"ipMasqBackend": "ebpf"`, `ipMasqBackend: "ebpf": unknown backend: masq speaks nftables only` + mend},
+		{"case", `"ipMasqBackend": "NFTables"`, `ipMasqBackend: "NFTables": unknown backend: masq speaks nftables only` + mend},
+		{"null", `"ipMasqBackend": null`, `ipMasqBackend: null: is null` + mend},
+	})
+}

@@ -1,0 +1,58 @@
+package cniconf
+
+import (
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+func TestVersion(t *testing.T) {
+	for stdin, want := range map[string]string{
+		`{"name": "n"}`:                        "0.1.0",
+		`{"name": "n", "cniVersion": ""}`:      "0.1.0",
+		`{"name": "n", "cniVersion": null}`:    "0.1.0",
+		`{"name": "n", "cniVersion": "0.1.0"}`: "0.1.0",
+		`{"name": "n", "cniVersion": "0.2.0"}`: "0.2.0",
+		`{"name": "n", "cniVersion": "0.3.0"}`: "0.3.0",
+		`{"name": "n", "cniVersion": "0.3.1"}`: "0.3.1",
+		`{"name": "n", "cniVersion": "0.4.0"}`: "0.4.0",
+		`{"name": "n", "cniVersion": "1.0.0"}`: "1.0.0",
+		`{"name": "n", "cniVersion": "1.1.0"}`: "1.1.0",
+	} {
+		c, err := Load([]byte(stdin), "")
+		if err != nil {
+			t.Errorf("%s: %v", stdin, err)
+		} else if c.CNIVersion != want {
+			t.Errorf("%s: got version %s, want %s", stdin, c.CNIVersion, want)
+		}
+	}
+}
+
+// A version that is unknown is the only fault: what its keys mean is unknown too.
+func TestVersionUnknown(t *testing.T) {
+	_, err := Load([]byte(`{"name": "n", "cniVersion": "2.0.0", "mtu": "x", "newKey": 1, "prevResult": 5}`), "x")
+	wantError(t, err, types.ErrIncompatibleCNIVersion, `invalid configuration of network "n": unsupported cniVersion: 1 fault`,
+		`cniVersion: "2.0.0": unknown version of CNI; give one of 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0`)
+}
+
+func TestVersionType(t *testing.T) {
+	_, err := Load([]byte(`{"name": "n", "cniVersion": 1.1}`), "")
+	wantError(t, err, types.ErrInvalidNetworkConfig, `invalid configuration of network "n": 1 fault`,
+		`cniVersion: 1.1: is a number; give a version such as "1.1.0"`)
+}
+
+func TestName(t *testing.T) {
+	const mend = `; give letters, digits, "_", "." and "-", the first a letter or digit`
+	for stdin, want := range map[string]string{
+		`{}`:                          `name: "": is missing` + mend,
+		`{"name": null}`:              `name: "": is missing` + mend,
+		`{"name": ""}`:                `name: "": is not the name of a network` + mend,
+		`{"name": "../x"}`:            `name: "../x": is not the name of a network` + mend,
+		`{"name": "a\u001b[2J\nb"}`:   `name: "a\x1b[2J\nb": is not the name of a network` + mend,
+		`{"name": ["net"]}`:           `name: "[\"net\"]": is a list` + mend,
+		`{"name": "-a", "type": "x"}`: `name: "-a": is not the name of a network` + mend,
+	} {
+		_, err := Load([]byte(stdin), "")
+		wantError(t, err, types.ErrInvalidNetworkConfig, "invalid configuration: 1 fault", want)
+	}
+}

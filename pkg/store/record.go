@@ -1,0 +1,64 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// Version is that of the records that this program writes.
+const Version = 1
+
+// Record is what is kept of an attachment.
+type Record struct {
+	Version int `json:"version"`
+	masq.Attachment
+	// Ready is false from the intent until everything is in place.
+	Ready bool `json:"ready"`
+	// Chained says that another plugin made the link.
+	Chained bool `json:"chained,omitempty"`
+	// NetNS is the path of the container's network namespace at ADD.
+	NetNS string `json:"netns,omitempty"`
+	// IPAM is the type of the plugin that leased the addresses.
+	IPAM string `json:"ipam,omitempty"`
+	// MTU is that of the link, in bytes.
+	MTU int `json:"mtu,omitempty"`
+	// Created is when the intent was written.
+	Created time.Time `json:"created"`
+}
+
+// ErrNewer says that a record was written by a later program than this one.
+var ErrNewer = errors.New("record of a newer version")
+
+func parse(b []byte) (Record, error) {
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return Record{}, fmt.Errorf("not a record: %w", err)
+	}
+	if head.Version > Version {
+		return Record{}, fmt.Errorf("%w: %d where this program knows %d", ErrNewer, head.Version, Version)
+	}
+	var r Record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return Record{}, fmt.Errorf("not a record: %w", err)
+	}
+	if r.Network == "" || r.ContainerID == "" || r.Interface == "" {
+		return Record{}, errors.New("not a record: network, containerID and interface are needed")
+	}
+	for _, a := range r.Addresses {
+		if !a.IsValid() || a.Zone() != "" {
+			return Record{}, fmt.Errorf("address %q cannot be an attachment's", a)
+		}
+	}
+	if r.Policy != nil {
+		if err := r.Policy.Validate(); err != nil {
+			return Record{}, fmt.Errorf("policy: %w", err)
+		}
+	}
+	return r, nil
+}

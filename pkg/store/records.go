@@ -1,0 +1,159 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// DefaultDir is where state is kept unless the configuration says otherwise.
+const DefaultDir = "/run/masq-cni"
+
+// Records are those of one node: of the network namespace in which they were
+// opened. Nodes that share a directory, as in a lab on one machine, do not see
+// each other's.
+type Records struct {
+	dir  string
+	node string
+}
+
+// Open returns the records below a state directory, which is made by the first
+// Put.
+func Open(stateDir string) (*Records, error) {
+	cookie, err := namespaceCookie()
+	if err != nil {
+		return nil, err
+	}
+	return &Records{dir: filepath.Join(stateDir, "attachments"), node: fmt.Sprintf("%x", cookie)}, nil
+}
+
+// namespaceCookie is a number that no other network namespace has until the next
+// boot. Requires Linux 5.14.
+func namespaceCookie() (uint64, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	return cookie, os.NewSyscallError("getsockopt SO_NETNS_COOKIE", err)
+}
+
+// Dir is the directory that holds the records.
+func (r *Records) Dir() string { return r.dir }
+
+// Names from outside become part of a path as digests only.
+func (r *Records) path(k masq.Key) string {
+	return filepath.Join(r.dir, r.node+"-"+k.Digest()+".json")
+}
+
+// Put writes a record in place of the one with its key.
+func (r *Records) Put(rec Record) error {
+	rec.Version = Version
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("record of %s: %w", rec.Key, err)
+	}
+	path := r.path(rec.Key)
+	err = replace(path, b)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(r.dir, 0o700); err != nil {
+			return fmt.Errorf("make the directory of the records: %w", err)
+		}
+		err = replace(path, b)
+	}
+	if err != nil {
+		return fmt.Errorf("write the record of %s: %w", rec.Key, err)
+	}
+	return nil
+}
+
+// replace leaves one temporary file at most for each record, and that under a name
+// which the next writer of the record uses again.
+func replace(path string, b []byte) error {
+	tmp := strings.TrimSuffix(path, ".json") + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return errors.Join(err, remove(tmp))
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return errors.Join(err, remove(tmp))
+	}
+	return nil
+}
+
+func remove(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Get returns the record of an attachment; found is false where there is none.
+func (r *Records) Get(k masq.Key) (rec Record, found bool, err error) {
+	rec, err = read(r.path(k))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Record{}, false, nil
+	case err != nil:
+		return Record{}, false, err
+	case rec.Key != k:
+		return Record{}, false, fmt.Errorf("%s is the record of %s, not of %s", r.path(k), rec.Key, k)
+	}
+	return rec, true, nil
+}
+
+// Delete removes the record of an attachment, if there is one.
+func (r *Records) Delete(k masq.Key) error {
+	path := r.path(k)
+	return errors.Join(remove(path), remove(strings.TrimSuffix(path, ".json")+".tmp"))
+}
+
+// All returns every record of the node. Those that cannot be read are reported in
+// the error; the others are returned all the same.
+func (r *Records) All() ([]Record, error) {
+	entries, err := os.ReadDir(r.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the records: %w", err)
+	}
+	var (
+		out  []Record
+		errs []error
+	)
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), r.node+"-") || !strings.HasSuffix(e.Name(), ".json") {
+			continue
+		}
+		rec, err := read(filepath.Join(r.dir, e.Name()))
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed while listing
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			out = append(out, rec)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+func read(path string) (Record, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Record{}, err
+	}
+	rec, err := parse(b)
+	if err != nil {
+		return Record{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return rec, nil
+}
