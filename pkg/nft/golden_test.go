@@ -1,0 +1,77 @@
+package nft
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestNftAcceptsTheGoldenRulesets(t *testing.T) {
+	kernel(t)
+	files, err := filepath.Glob("../ruleset/testdata/*.nft")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found %v, %v", files, err)
+	}
+	for _, f := range files {
+		nftables(t, "flush ruleset", "-f", "-")
+		nftables(t, "", "-c", "-f", f)
+		nftables(t, "", "-f", f)
+		want, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		differ(t, nftables(t, "", "list", "ruleset"), string(want))
+	}
+}
+
+// The listing after each step of attachments that come and go.
+func TestTransitions(t *testing.T) {
+	helped := masq.Default()
+	helped.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21}}}
+	a, b, c := attachment("a", helped, "10.88.0.5", "fd00:88::5"), attachment("b", masq.Default(), "10.88.0.5"), attachment("c", masq.Default(), "10.88.0.6")
+	conn := kernel(t)
+	present := []masq.Attachment{}
+	add := func(x masq.Attachment) func() error {
+		return func() error {
+			present = append(present, x)
+			return conn.Add(x, func() ([]masq.Attachment, error) { return present, nil })
+		}
+	}
+	remove := func(x masq.Attachment) func() error { return func() error { return conn.Remove(x) } }
+	for _, step := range []struct {
+		golden string
+		do     func() error
+	}{
+		{"1-add-a", add(a)},
+		{"2-add-c", add(c)},
+		{"3-add-b-with-an-address-of-a", add(b)},
+		{"4-del-a", remove(a)},
+		{"4-del-a", remove(a)},
+		{"5-del-c", remove(c)},
+		{"6-del-b", remove(b)},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.golden, err)
+		}
+		got := sorted(nftables(t, "", "list", "ruleset"))
+		path := filepath.Join("testdata", step.golden+".nft")
+		if *update {
+			if err := os.MkdirAll("testdata", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		differ(t, got, string(want))
+	}
+}

@@ -1,0 +1,226 @@
+package nft
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// Remove takes an attachment out of the kernel, and with the last one of a policy
+// its chain and what only that policy needed, and with the last of all the table.
+// What carries another attachment's identity stays, whatever its address. With no
+// addresses given, the kernel's own comments say which are the attachment's.
+func (c *Conn) Remove(a masq.Attachment) error {
+	err := retry(func() error {
+		have, err := c.s.structure()
+		if err != nil || !have.exists {
+			return err
+		}
+		ops, gone, err := c.removal(a, have)
+		if err != nil {
+			return err
+		}
+		unused, left := unusedPolicies(have, gone)
+		if !left {
+			return c.s.commit([]op{deleteTable()}, have.generation)
+		}
+		if len(unused) > 0 {
+			more, err := c.collect(have, unused, gone)
+			if err != nil {
+				return err
+			}
+			ops = append(ops, more...)
+		}
+		return c.s.commit(ops, have.generation)
+	})
+	return explain(err)
+}
+
+// removed says which elements a transaction will have deleted: by set, by key. Of
+// verdict maps the value is the chain that the element went to.
+type removed map[string]map[string]string
+
+func (r removed) add(set, key, chain string) {
+	if r[set] == nil {
+		r[set] = map[string]string{}
+	}
+	r[set][key] = chain
+}
+
+// unusedPolicies returns the chains of policies that no element goes to any more,
+// and whether others are left. The kernel counts what uses a chain: each of its
+// rules once, and each element.
+func unusedPolicies(have *observed, gone removed) (unused map[string]bool, left bool) {
+	refs := map[string]int{}
+	for _, keys := range gone {
+		for _, chain := range keys {
+			refs[chain]++
+		}
+	}
+	unused = map[string]bool{}
+	for name, ch := range have.chains {
+		switch {
+		case !strings.HasPrefix(name, "policy-"):
+		case int(ch.uses)-refs[name] > len(ch.rules):
+			left = true
+		default:
+			unused[name] = true
+		}
+	}
+	return unused, left
+}
+
+// collect returns the messages that remove the chains of policies that nothing
+// uses, and the helpers and clamps that nothing uses without them. It reads whole
+// sets, but only when a policy ends.
+func (c *Conn) collect(have *observed, unused map[string]bool, gone removed) ([]op, error) {
+	empty := map[string]bool{} // by feature: what follows the family in a set's name
+	for name, x := range have.sets {
+		typ, _ := liveType(name)
+		kind, feature, ok := strings.Cut(name, "-")
+		if !ok || typ == "" || feature == masq.ClampPMTU.String() {
+			continue
+		}
+		if err := c.s.elements(name, ruleset.Set{Name: name, Type: typ}, x); err != nil {
+			return nil, err
+		}
+		key := strings.TrimRight(kind, "46") + "-" + feature
+		is := true
+		for key := range x.elements {
+			_, going := gone[name][key]
+			is = is && going
+		}
+		was, seen := empty[key]
+		empty[key] = is && (was || !seen)
+	}
+	var rules []op
+	for _, name := range []string{"helpers", "clamp"} {
+		ch := have.chains[name]
+		if ch == nil {
+			continue
+		}
+		for _, r := range ch.rules {
+			if empty[featureOfRule(r.id)] {
+				rules = append(rules, deleteRule(name, r.handle))
+			}
+		}
+	}
+	return append(rules, drop(have,
+		func(name string) bool { return unused[name] },
+		func(name string) bool {
+			kind, rest, _ := strings.Cut(name, "-")
+			return strings.HasPrefix(name, "direct") && unused["policy-"+rest] || empty[strings.TrimRight(kind, "46")+"-"+rest]
+		},
+		func(name string) bool { return empty["helper-"+name] },
+		func(string, string, string, ...any) {})...), nil
+}
+
+// featureOfRule returns the feature that a rule of a shared chain serves: the rule
+// helpers/ftp-tcp4 serves helper-ftp-tcp, clamp/1300-saddr6 serves clamp-1300.
+func featureOfRule(id string) string {
+	chain, rest, _ := strings.Cut(id, "/")
+	switch chain {
+	case "helpers":
+		return "helper-" + strings.TrimRight(rest, "46")
+	case "clamp":
+		size, _, _ := strings.Cut(rest, "-")
+		return "clamp-" + size
+	}
+	return ""
+}
+
+// removal returns the messages that remove an attachment's elements, and what they
+// remove.
+func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error) {
+	gone := removed{}
+	if len(a.Addresses) == 0 || a.Policy == nil {
+		ops, err := c.removalByIdentity(a.Key, have, gone)
+		return ops, gone, err
+	}
+	var out []op
+	want := ruleset.For([]masq.Attachment{a})
+	mine := map[string]bool{}
+	chains := map[string]string{}
+	for _, s := range want.Sets {
+		if !s.Verdict || have.sets[s.Name] == nil {
+			continue
+		}
+		for _, e := range s.Elements {
+			x, found, err := c.s.element(s.Name, s.Type, e.Key)
+			if err != nil {
+				return nil, nil, fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err)
+			}
+			if found && x.comment == a.Key.String() {
+				mine[e.Key] = true
+				chains[e.Key] = x.chain
+			}
+		}
+	}
+	for _, s := range want.Sets {
+		if !s.Live || have.sets[s.Name] == nil {
+			continue
+		}
+		var own []ruleset.Element
+		for _, e := range s.Elements {
+			addr, _, _ := strings.Cut(e.Key, " . ")
+			if !mine[addr] && (e.Comment != a.Key.String() || s.Verdict) {
+				continue
+			}
+			own = append(own, e)
+			if s.Verdict {
+				gone.add(s.Name, e.Key, chains[e.Key])
+			} else {
+				gone.add(s.Name, e.Key, "")
+			}
+		}
+		ops, err := deleteElements(s, own)
+		if err != nil {
+			return nil, nil, err
+		}
+		out = append(out, ops...)
+	}
+	return out, gone, nil
+}
+
+func (c *Conn) removalByIdentity(k masq.Key, have *observed, gone removed) ([]op, error) {
+	var out []op
+	for _, f := range masq.Families {
+		typ := "ip" + map[masq.Family]string{masq.IPv4: "v4", masq.IPv6: "v6"}[f] + "_addr"
+		for _, s := range []ruleset.Set{
+			{Name: "policy" + f.String(), Type: typ},
+			{Name: "sources" + f.String(), Type: "ifname . " + typ},
+		} {
+			if have.sets[s.Name] == nil {
+				continue
+			}
+			x := &set{}
+			if err := c.s.elements(s.Name, s, x); err != nil {
+				return nil, err
+			}
+			for _, key := range slices.Sorted(maps.Keys(x.elements)) {
+				e := x.elements[key]
+				if e.comment != k.String() {
+					continue
+				}
+				var ops []op
+				var err error
+				if addr, bad := netip.ParseAddr(key); bad == nil {
+					ops, err = c.forget(addr, have, gone)
+					gone.add(s.Name, key, e.chain)
+				} else {
+					ops, err = deleteElements(s, []ruleset.Element{{Key: key}})
+				}
+				if err != nil {
+					return nil, err
+				}
+				out = append(out, ops...)
+			}
+		}
+	}
+	return out, nil
+}

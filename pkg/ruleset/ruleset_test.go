@@ -1,0 +1,175 @@
+package ruleset
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func attachment(id string, p masq.Policy, addrs ...string) masq.Attachment {
+	a := masq.Attachment{Key: masq.Key{Network: "net", ContainerID: id, Interface: "eth0"}, Policy: &p, SpoofCheck: true}
+	for _, s := range addrs {
+		a.Addresses = append(a.Addresses, netip.MustParseAddr(s))
+	}
+	return a
+}
+
+func change(f func(*masq.Policy)) masq.Policy {
+	p := masq.Default()
+	f(&p)
+	return p
+}
+
+func prefixes(all ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range all {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func clampTo(t *testing.T, n int) masq.Clamp {
+	t.Helper()
+	c, err := masq.ClampTo(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// The golden files are as nft lists them; pkg/nft has nft itself read them.
+func TestGolden(t *testing.T) {
+	chained := attachment("a", masq.Default(), "10.88.0.5")
+	chained.SpoofCheck = false
+	bare := chained
+	bare.Policy = nil
+	cases := map[string][]masq.Attachment{
+		"none":    nil,
+		"default": {attachment("a", change(func(p *masq.Policy) { p.Subnets = prefixes("10.88.0.0/16") }), "10.88.0.5")},
+		"chained": {chained},
+		"bare":    {bare},
+		"dual": {attachment("a", change(func(p *masq.Policy) {
+			p.Subnets = prefixes("10.88.0.0/16", "fd00:88::/64")
+			p.NonMasquerade, p.Masquerade = prefixes("10.0.0.0/8"), prefixes("10.9.0.0/16")
+			p.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21, 2121}}, {Name: "irc", Ports: []uint16{6667}}}
+		}), "10.88.0.5", "fd00:88::5")},
+		"ports": {attachment("a", change(func(p *masq.Policy) {
+			p.ToPorts = []masq.PortRange{{First: 20000, Last: 29999}, {First: 40000, Last: 40999}}
+		}), "10.88.0.5")},
+		"snat": {attachment("a", change(func(p *masq.Policy) {
+			p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+			p.RandomFully = false
+		}), "10.88.0.5", "fd00:88::5")},
+		"snat-ports": {attachment("a", change(func(p *masq.Policy) {
+			p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")}
+			p.ToPorts = []masq.PortRange{{First: 20000, Last: 29999}}
+		}), "10.88.0.5", "fd00:88::5")},
+		"clamp": {
+			attachment("a", change(func(p *masq.Policy) { p.MSSClamp = clampTo(t, 1300) }), "10.88.0.5"),
+			attachment("b", change(func(p *masq.Policy) { p.MSSClamp = masq.ClampOff }), "10.88.0.6"),
+			attachment("c", masq.Default(), "10.88.0.7"),
+		},
+		"egress-direct": {attachment("a", change(func(p *masq.Policy) { p.EgressDirect = true }), "10.88.0.5")},
+	}
+	for name, attachments := range cases {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join("testdata", name+".nft")
+			got := For(attachments).String()
+			if *update {
+				if err := os.MkdirAll("testdata", 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("%s is not\n%s", path, got)
+			}
+		})
+	}
+	files, err := filepath.Glob("testdata/*.nft")
+	if err != nil || len(files) != len(cases) {
+		t.Errorf("%d golden files for %d cases, %v", len(files), len(cases), err)
+	}
+}
+
+// The number of rules does not grow with the number of attachments.
+func TestShapeIsConstant(t *testing.T) {
+	shape := func(n int) string {
+		var all []masq.Attachment
+		for i := range n {
+			all = append(all, attachment(fmt.Sprint(i), masq.Default(), netip.AddrFrom4([4]byte{10, 88, byte(i >> 8), byte(i)}).String()))
+		}
+		table := For(all)
+		rules := 0
+		for _, c := range table.Chains {
+			rules += len(c.Rules)
+		}
+		return fmt.Sprintf("%d sets, %d chains, %d rules", len(table.Sets), len(table.Chains), rules)
+	}
+	if one, many := shape(1), shape(10000); one != many {
+		t.Errorf("one attachment has %s, many have %s", one, many)
+	}
+}
+
+func TestEachRuleHasAnIDAndAReason(t *testing.T) {
+	p := change(func(p *masq.Policy) {
+		p.ToPorts = []masq.PortRange{{First: 1024, Last: 2000}, {First: 3000, Last: 4000}}
+		p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}
+		for _, k := range masq.HelperKinds {
+			p.Helpers = append(p.Helpers, masq.Helper{Name: k.Name, Ports: k.Ports()})
+		}
+	})
+	for _, c := range For([]masq.Attachment{attachment("a", p, "10.0.0.1", "fd00::1")}).Chains {
+		seen := map[string]bool{}
+		for _, r := range c.Rules {
+			if r.ID == "" || r.Why == "" || seen[r.ID] || len(r.ID) > 127 {
+				t.Errorf("chain %s: rule %+v", c.Name, r)
+			}
+			seen[r.ID] = true
+		}
+	}
+}
+
+// Each outcome is as likely as its weight, whatever their number.
+func TestChooseIsFair(t *testing.T) {
+	all := []outcome{{"masquerade to :1-10", 10}, {"masquerade to :11-40", 30}, {"masquerade to :41-60", 20}}
+	left := 1.0
+	for i, r := range choose("x", "", all, "why") {
+		share := 1.0
+		var modulus, bound float64
+		if n, _ := fmt.Sscanf(r.Text, "numgen random mod %f < %f", &modulus, &bound); n == 2 {
+			share = bound / modulus
+		}
+		if got, want := left*share, float64(all[i].weight)/60; got-want > 1e-9 || want-got > 1e-9 {
+			t.Errorf("%q is taken %f of the time, not %f", r.Text, got, want)
+		}
+		left *= 1 - share
+	}
+	if left != 0 {
+		t.Errorf("%f of the time none is taken", left)
+	}
+}
+
+// Names from outside reach the ruleset in comments only, and quoted.
+func TestOutsideNamesAreQuoted(t *testing.T) {
+	a := attachment(`x" : drop, 0.0.0.0/0 : accept comment "`, masq.Default(), "10.0.0.1")
+	for _, line := range strings.Split(For([]masq.Attachment{a}).String(), "\n") {
+		if strings.Contains(line, "accept comment") && !strings.Contains(line, `\"`) {
+			t.Errorf("unquoted: %s", line)
+		}
+	}
+}
