@@ -17,7 +17,7 @@ func prerouting() Chain {
 		// destination NAT (-100), so that ports are those that the client chose.
 		Hook: &Hook{"filter", "prerouting", "mangle"},
 		Rules: []Rule{
-			{"prerouting/sources", fmt.Sprintf("iifgroup %d jump sources", HostGroup), "packets that enter by an attachment's link have to show its address"},
+			{"prerouting/sources", fmt.Sprintf("iifgroup %d jump sources", masq.CheckedGroup), "packets that enter by an attachment's link have to show its address"},
 			{"prerouting/helpers", "ct state new jump helpers", "a helper can be given to a flow with its first packet only"},
 		},
 	}

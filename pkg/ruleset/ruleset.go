@@ -8,11 +8,6 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// HostGroup is the group of the host's end of each link whose sources are
-// checked: "masq" in ASCII. A rule compares it in a few nanoseconds, so packets
-// that enter elsewhere pay for no lookup.
-const HostGroup = 0x6d617371
-
 // PolicyChain is the name of the chain of a policy.
 func PolicyChain(p masq.Policy) string { return "policy-" + p.ID() }
 

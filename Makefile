@@ -1,0 +1,93 @@
+# make demo and make test do all their set-up themselves; make help lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+# Debian keeps nft and vsftpd off a user's PATH, and sudo keeps Go off root's.
+export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+VERSION   = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT    = $(shell git rev-parse -q --verify HEAD 2>/dev/null || echo unknown)
+MAINS    := $(patsubst %/,./%,$(sort $(dir $(wildcard plugins/*/*.go cmd/*/*.go))))
+PKGS      = ./...
+RACEPKGS  = $(patsubst %,./%/...,$(wildcard pkg plugins cmd test/nstest))
+TIMEOUT   = 15m
+FUZZTIME  = 10s
+# For a person to add to: make test TESTFLAGS='-v -run Narrow', make demo DEMOFLAGS=--keep
+TESTFLAGS =
+DEMOFLAGS =
+BENCHFLAGS =
+
+# Tests find here what they run. It is built before, by the user, so that tests,
+# which run as root, need not compile anything and leave no file of root's behind.
+export MASQ_BIN   := $(CURDIR)/bin
+export MASQ_PEERS := $(CURDIR)/.cache/peer
+TOOL              := $(CURDIR)/.cache/tool
+export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
+
+TOOLS  := $(addprefix $(TOOL)/,$(shell awk '$$1 == "tool" { print $$2 }' hack/tools.list))
+PEERS  := $(addprefix $(MASQ_PEERS)/,$(shell awk '$$1 == "peer" { print $$2 }' hack/tools.list))
+GOTEST  = go test -count=1 -timeout=$(TIMEOUT) -exec "'$(CURDIR)/hack/as-root'"
+
+.PHONY: help build demo test lint tidy fmt race fuzz bench slim vuln tools peers clean
+
+help: ## say what there is
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## bin/: the programs, static and stripped
+	@hack/needs build
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ \
+		-ldflags '-s -w -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT)' $(MAINS)
+
+demo: build ## a container behind a narrow link, step by step (root; no package needed)
+	@hack/as-root bin/masq-cni demo $(DEMOFLAGS)
+
+test: needs-test build peers ## vet and all tests, with real packets (root)
+	go vet $(PKGS)
+	$(GOTEST) $(TESTFLAGS) $(PKGS)
+
+race: needs-race needs-test build peers ## the packages' tests under the race detector (root)
+	CGO_ENABLED=1 $(GOTEST) -race $(TESTFLAGS) $(RACEPKGS)
+
+fuzz: ## each fuzz target for FUZZTIME
+	@hack/fuzz $(FUZZTIME)
+
+bench: needs-test build peers ## the figures of docs/benchmarks.md, beside the peers (root)
+	go test -count=1 -timeout=60m -exec "'$(CURDIR)/hack/as-root'" -run '^$$' -bench . $(BENCHFLAGS) ./test/bench
+
+lint: $(TOOL)/golangci-lint ## golangci-lint, with the import order
+	$(TOOL)/golangci-lint run
+
+tidy: ## go.mod names what is imported, and nothing else
+	go mod tidy -diff
+
+fmt: $(TOOL)/golangci-lint ## gofumpt
+	$(TOOL)/golangci-lint fmt
+
+slim: build ## the plugin starts in milliseconds: small, and without the heavy modules
+	@heavy=$$(go list -deps ./plugins/masq); \
+	if grep -E '^(k8s\.io|sigs\.k8s\.io|github\.com/(spf13|prometheus|charmbracelet))/' <<<"$$heavy"; then \
+		echo 'plugins/masq imports the above, which slow its start' >&2; exit 1; fi
+	@size=$$(stat -c %s bin/masq); echo "bin/masq: $$size bytes of at most 6000000"; ((size < 6000000))
+
+vuln: $(TOOL)/govulncheck ## known vulnerabilities, where their database can be reached
+	@about=$$(timeout 60 $(TOOL)/govulncheck -version || true); \
+	if grep -q '^DB updated:' <<<"$$about"; then $(TOOL)/govulncheck ./...; \
+	else echo 'govulncheck: its database is not reachable from here: not checked'; fi
+
+tools: $(TOOLS) ## .cache/tool: linters, govulncheck, benchstat, as pinned in hack/tools.list
+
+peers: $(PEERS) ## .cache/peer: plugins of others, for tests and benchmarks
+
+clean: ## remove bin/ and .cache/
+	rm -rf bin .cache
+
+.PHONY: needs-test needs-race
+needs-test needs-race: needs-%:
+	@hack/needs $*
+
+$(CURDIR)/.cache/%: hack/tools.list
+	@hack/needs build
+	@hack/tool $(@D) $(@F)

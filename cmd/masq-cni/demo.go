@@ -1,0 +1,86 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/demo"
+)
+
+func demoCommand() *cobra.Command {
+	var (
+		opts   demo.Options
+		output string
+		clean  bool
+	)
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Tells the story of masquerading in a lab of network namespaces",
+		Long: `Makes a lab of network namespaces (a container, a node, an uplink of MTU 212
+whose router drops ICMP "fragmentation needed", a server), runs the plugin in it
+and shows, with figures read at the server, what works without masq-cni and what
+works with it. Needs root, and nothing but the kernel.
+
+The exit code is 1 when any step is not as it should be.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if clean {
+				return demo.Clean()
+			}
+			if output != "" && output != "json" {
+				return fmt.Errorf("--output %q is not known; the one there is is json", output)
+			}
+			if opts.Plugin == "" {
+				path, err := findPlugin()
+				if err != nil {
+					return err
+				}
+				opts.Plugin = path
+			}
+			out := demo.NewPrinter(c.OutOrStdout())
+			if output == "" {
+				opts.Observe = out.Step
+				out.Begin()
+			}
+			story, err := demo.Run(c.Context(), opts)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				enc := json.NewEncoder(c.OutOrStdout())
+				enc.SetIndent("", "  ")
+				err = enc.Encode(story)
+			} else {
+				out.End(story)
+			}
+			if err == nil && !story.OK {
+				err = errFailed
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&opts.Keep, "keep", false, "leave the lab, and say how to enter it")
+	c.Flags().BoolVar(&clean, "clean", false, "remove the labs that were kept, and do nothing else")
+	c.Flags().StringVarP(&output, "output", "o", "", "json: the results for a program")
+	c.Flags().StringVar(&opts.Plugin, "plugin", "", "the plugin binary (default: masq beside this program, then in /opt/cni/bin)")
+	return c
+}
+
+func findPlugin() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	places := []string{filepath.Join(filepath.Dir(self), "masq"), "/opt/cni/bin/masq"}
+	for _, p := range places {
+		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() {
+			return p, nil
+		}
+	}
+	return "", errors.New("the plugin is neither at " + places[0] + " nor at " + places[1] + "; say where with --plugin")
+}

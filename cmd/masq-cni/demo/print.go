@@ -1,0 +1,120 @@
+package demo
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/mattn/go-isatty"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// Printer tells the story to a person.
+type Printer struct {
+	w      io.Writer
+	colour bool
+	n      int
+}
+
+// NewPrinter prints in colour on a terminal, unless NO_COLOR is set.
+func NewPrinter(w io.Writer) *Printer {
+	f, ok := w.(*os.File)
+	return &Printer{w: w, colour: ok && isatty.IsTerminal(f.Fd()) && os.Getenv("NO_COLOR") == ""}
+}
+
+const (
+	bold  = "1"
+	green = "32"
+	red   = "31"
+	dim   = "2"
+)
+
+func (p *Printer) paint(code, s string) string {
+	if !p.colour {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (p *Printer) line(format string, args ...any) { _, _ = fmt.Fprintf(p.w, format+"\n", args...) }
+
+// Begin draws the lab.
+func (p *Printer) Begin() {
+	p.line("container ---- node ----[ MTU %d ]---- router ---- server", narrow)
+	p.line("%s     192.0.2.2               192.0.2.1   198.51.100.2", "10.88.0.x")
+	p.line("The router drops ICMP \"fragmentation needed\". The server knows no way to %s.", subnet)
+}
+
+// Step tells one step.
+func (p *Printer) Step(s Step) {
+	p.n++
+	mark := p.paint(green, "ok")
+	if !s.OK {
+		mark = p.paint(red, "NOT AS IT SHOULD BE")
+	}
+	p.line("\n%s  %s  %s", p.paint(bold, fmt.Sprintf("%d. %s", p.n, s.Title)), mark, p.paint(dim, fmt.Sprintf("%.2f s", s.Seconds)))
+	for _, t := range s.Text {
+		p.line("%s", wrap(t, "   ", 80))
+	}
+	if s.Problem != "" {
+		p.line("   %s", p.paint(red, s.Problem))
+	}
+}
+
+// End closes with the ruleset and the summary.
+func (p *Printer) End(s Story) {
+	if s.Ruleset != "" {
+		p.line("")
+		for line := range strings.Lines(s.Ruleset) {
+			p.line("   %s", p.paint(dim, strings.TrimRight(strings.ReplaceAll(line, "\t", "  "), "\n")))
+		}
+	}
+	for i, name := range slices.Sorted(maps.Keys(s.Enter)) {
+		if i == 0 {
+			p.line("\nThe lab is kept. To enter it:")
+		}
+		p.line("   %-8s %s", name, s.Enter[name])
+	}
+	if len(s.Enter) > 0 {
+		p.line("To remove it: masq-cni demo --clean")
+	}
+	good := 0
+	for _, x := range s.Steps {
+		if x.OK {
+			good++
+		}
+	}
+	p.line("\n%d of %d steps as they should be, in %.1f s.", good, len(s.Steps), s.Seconds)
+}
+
+// wrap breaks a text into lines of at most width characters.
+func wrap(text, indent string, width int) string {
+	var b strings.Builder
+	n := width
+	for i, word := range strings.Fields(text) {
+		if i == 0 || n+1+len(word) > width {
+			if i > 0 {
+				b.WriteByte('\n')
+			}
+			b.WriteString(indent + word)
+			n = len(indent) + len(word)
+			continue
+		}
+		b.WriteString(" " + word)
+		n += 1 + len(word)
+	}
+	return b.String()
+}
+
+func attachments(all []store.Record) []masq.Attachment {
+	var out []masq.Attachment
+	for _, r := range all {
+		out = append(out, r.Attachment)
+	}
+	return out
+}

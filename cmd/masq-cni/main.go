@@ -1,0 +1,49 @@
+// Command masq-cni shows a person what masquerading does on a node.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// The build sets both.
+var (
+	buildVersion = "dev"
+	buildCommit  = "unknown"
+)
+
+// errFailed ends a command with exit code 1 when it has said already what failed.
+var errFailed = errors.New("failed")
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:           "masq-cni",
+		Short:         "Shows what masquerading does on a node",
+		Version:       buildVersion + " (" + buildCommit + ")",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.AddCommand(demoCommand())
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if !errors.Is(err, errFailed) {
+		fmt.Fprintln(stderr, "masq-cni:", err)
+	}
+	return 1
+}

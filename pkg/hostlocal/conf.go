@@ -1,0 +1,164 @@
+package hostlocal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/utils"
+	"github.com/containernetworking/cni/pkg/version"
+)
+
+// defaultDataDir is where host-local keeps its leases unless told otherwise.
+const defaultDataDir = "/var/lib/cni/networks"
+
+// oldStyle is the place of a range whose keys stand directly below ipam.
+const oldStyle = "ipam"
+
+// conf is what host-local reads of a network's configuration.
+type conf struct {
+	Name       string `json:"name"`
+	CNIVersion string `json:"cniVersion"`
+	IPAM       *struct {
+		spanConf
+		Name       string         `json:"name"` // means nothing, but is a string
+		Type       string         `json:"type"` // likewise
+		Routes     []*types.Route `json:"routes"`
+		DataDir    string         `json:"dataDir"`
+		ResolvConf string         `json:"resolvConf"`
+		Ranges     [][]spanConf   `json:"ranges"`
+	} `json:"ipam"`
+	RuntimeConfig struct {
+		IPRanges [][]spanConf `json:"ipRanges"`
+		IPs      []asked      `json:"ips"`
+	} `json:"runtimeConfig"`
+	Args struct {
+		CNI struct {
+			IPs []asked `json:"ips"`
+		} `json:"cni"`
+	} `json:"args"`
+}
+
+// envArgs is what host-local reads of CNI_ARGS, whose keys are the names of fields.
+type envArgs struct {
+	types.CommonArgs
+	IP asked
+}
+
+// Open reads a network's configuration and CNI_ARGS, and touches no file. Its error
+// has every fault of the ranges and of the addresses asked for, each with its key.
+func Open(stdin []byte, cniArgs string) (*Leases, error) {
+	var c conf
+	if err := json.Unmarshal(stdin, &c); err != nil {
+		return nil, fmt.Errorf("network configuration: %w", err)
+	}
+	// A name that is no path element must not lead elsewhere.
+	if err := utils.ValidateNetworkName(c.Name); err != nil {
+		return nil, err
+	}
+	if c.IPAM == nil {
+		return nil, errors.New("ipam: is missing")
+	}
+	var env envArgs
+	if err := types.LoadArgs(cniArgs, &env); err != nil {
+		return nil, fmt.Errorf("CNI_ARGS: %w", err)
+	}
+	wanted, wantedErr := c.wanted(env)
+	sets, setsErr := c.sets()
+	var routesErr error
+	if i := slices.Index(c.IPAM.Routes, nil); i >= 0 {
+		routesErr = fmt.Errorf("ipam.routes[%d]: is null", i)
+	}
+	if err := errors.Join(setsErr, wantedErr, routesErr); err != nil {
+		return nil, err
+	}
+	dataDir := c.IPAM.DataDir
+	if dataDir == "" {
+		dataDir = defaultDataDir
+	}
+	return &Leases{
+		dir:        directory(filepath.Join(dataDir, c.Name)),
+		sets:       sets,
+		wanted:     wanted,
+		routes:     c.IPAM.Routes,
+		resolvConf: c.IPAM.ResolvConf,
+	}, nil
+}
+
+// wanted returns the addresses asked for, each once.
+func (c *conf) wanted(env envArgs) ([]netip.Addr, error) {
+	var all []netip.Addr
+	var faults []error
+	add := func(key string, ips []asked) {
+		for i, a := range ips {
+			switch {
+			case a.fault != nil:
+				faults = append(faults, fmt.Errorf("%s[%d]: %w", key, i, a.fault))
+			case !a.IsValid():
+				faults = append(faults, fmt.Errorf("%s[%d]: is empty", key, i))
+			case !slices.Contains(all, a.Addr):
+				all = append(all, a.Addr)
+			}
+		}
+	}
+	switch {
+	case env.IP.fault != nil:
+		faults = append(faults, fmt.Errorf("CNI_ARGS: IP: %w", env.IP.fault))
+	case env.IP.IsValid():
+		all = append(all, env.IP.Addr)
+	}
+	add("args.cni.ips", c.Args.CNI.IPs)
+	add("runtimeConfig.ips", c.RuntimeConfig.IPs)
+	return all, errors.Join(faults...)
+}
+
+// sets returns the range sets in host-local's order, which is that of the addresses
+// in the result and of the numbers behind last_reserved_ip.
+func (c *conf) sets() ([]set, error) {
+	var confs []setConf
+	add := func(key string, sets [][]spanConf) {
+		for i, spans := range sets {
+			confs = append(confs, setConf{fmt.Sprintf("%s[%d]", key, i), spans})
+		}
+	}
+	var faults []error
+	add("runtimeConfig.ipRanges", c.RuntimeConfig.IPRanges)
+	if c.IPAM.Subnet.given {
+		confs = append(confs, setConf{oldStyle, []spanConf{c.IPAM.spanConf}})
+	} else if err := c.IPAM.fault(oldStyle); err != nil {
+		faults = append(faults, err)
+	}
+	add("ipam.ranges", c.IPAM.Ranges)
+	if len(confs) == 0 {
+		faults = append(faults, errors.New("ipam: has no ranges: give ipam.ranges such as [[{\"subnet\": \"10.0.0.0/24\"}]]"))
+	}
+
+	var sets []set
+	families := map[int]int{}
+	for _, sc := range confs {
+		s, err := sc.set()
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		for _, other := range sets {
+			if s.overlaps(other) {
+				faults = append(faults, fmt.Errorf("%s: %s overlaps %s of %s", s.key, s, other, other.key))
+			}
+		}
+		sets = append(sets, s)
+		families[s.spans[0].first.BitLen()]++
+	}
+	if families[32] > 1 || families[128] > 1 {
+		// Results before 0.3.0 have room for one address of each family.
+		if able, err := version.GreaterThanOrEqualTo(c.CNIVersion, "0.3.0"); err != nil || !able {
+			faults = append(faults, fmt.Errorf("cniVersion: %q has one address of each family, but there are %d range sets of IPv4 and %d of IPv6",
+				c.CNIVersion, families[32], families[128]))
+		}
+	}
+	return sets, errors.Join(faults...)
+}

@@ -1,0 +1,136 @@
+package hostlocal
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lockName = "lock"
+	// newName is that of a lease before it has its address. The lock is held while
+	// such a file is of use, so that there is at most one.
+	newName = "lease.new"
+	// latestName is followed by the number of the range set.
+	latestName = "last_reserved_ip."
+)
+
+// directory has the leases of a network.
+type directory string
+
+func (d directory) path(name string) string { return filepath.Join(string(d), name) }
+
+// lock waits for the directory's lock. It is released when the file is closed, and by
+// the kernel when the process ends, however it ends.
+func (d directory) lock() (*os.File, error) {
+	f, err := os.OpenFile(d.path(lockName), os.O_RDONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, &fs.PathError{Op: "flock", Path: f.Name(), Err: err}
+		}
+	}
+}
+
+// create is lock for a directory that need not exist yet.
+func (d directory) create() (*os.File, error) {
+	if err := os.MkdirAll(string(d), 0o755); err != nil {
+		return nil, err
+	}
+	return d.lock()
+}
+
+func (d directory) leased(a netip.Addr) (bool, error) {
+	_, err := os.Lstat(d.path(a.String()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// put leases an address that is not leased. The lease appears with its content: who
+// is killed before leaves a lease.new, which the next put overwrites.
+func (d directory) put(a netip.Addr, h holder) error {
+	if err := os.WriteFile(d.path(newName), []byte(h.String()), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(d.path(newName), d.path(a.String()))
+}
+
+// holder returns who holds the lease of an address, if there is one.
+func (d directory) holder(a netip.Addr) (h holder, leased bool, err error) {
+	b, err := os.ReadFile(d.path(a.String()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return holder{}, false, nil
+	}
+	return parseHolder(string(b)), err == nil, err
+}
+
+func (d directory) remove(a netip.Addr) error { return d.removeFile(a.String()) }
+
+// removeNew removes a lease.new that a killed process left.
+func (d directory) removeNew() error { return d.removeFile(newName) }
+
+func (d directory) removeFile(name string) error {
+	if err := os.Remove(d.path(name)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// leases returns the addresses that are leased. What cannot be read is left out, and
+// is part of the error.
+func (d directory) leases() (map[netip.Addr]holder, error) {
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return nil, err
+	}
+	all := map[netip.Addr]holder{}
+	var errs []error
+	for _, e := range entries {
+		a, err := netip.ParseAddr(e.Name())
+		// A name that is not an address's usual form is none of host-local's.
+		if err != nil || !e.Type().IsRegular() || a.String() != e.Name() {
+			continue
+		}
+		h, leased, err := d.holder(a)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if leased {
+			all[a] = h
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// latest returns the address that was last leased of a range set. Without one, or with
+// one that cannot be read, the search for the next starts at the beginning, which costs
+// time and nothing else.
+func (d directory) latest(set int) netip.Addr {
+	b, err := os.ReadFile(d.path(latestName + strconv.Itoa(set)))
+	if err != nil {
+		return netip.Addr{}
+	}
+	a, err := parseAddr(string(b))
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a
+}
+
+func (d directory) setLatest(set int, a netip.Addr) error {
+	return os.WriteFile(d.path(latestName+strconv.Itoa(set)), []byte(a.String()), 0o600)
+}

@@ -1,0 +1,250 @@
+package hostlocal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+)
+
+var (
+	// ErrExhausted is the error of Lease when each address of a range set is leased.
+	ErrExhausted = errors.New("no free address")
+	// ErrLeased is the error of Lease when the attachment has a lease already, or
+	// when somebody has the address asked for.
+	ErrLeased = errors.New("leased already")
+	// ErrNoLease is the error of Check when the attachment has no lease.
+	ErrNoLease = errors.New("no lease")
+)
+
+// Leases are the leases of one network. Each method holds the lock of the directory
+// from beginning to end, so that other goroutines and processes, host-local's too,
+// see all of its changes or none.
+type Leases struct {
+	dir        directory
+	sets       []set
+	wanted     []netip.Addr
+	routes     []*types.Route
+	resolvConf string
+}
+
+// Dir is the directory of the leases. It need not exist before the first Lease.
+func (l *Leases) Dir() string { return string(l.dir) }
+
+// Lease leases one address of each range set to an attachment: those asked for where
+// a set has them. An error leaves no lease behind.
+//
+// fresh says that the attachment cannot have a lease, which saves reading all leases.
+// If it is false, an attachment with a lease gets ErrLeased, unless it asks for an
+// address, which host-local takes for the wish to have one more.
+func (l *Leases) Lease(containerID, ifname string, fresh bool) (result *types100.Result, err error) {
+	h, err := newHolder(containerID, ifname)
+	if err != nil {
+		return nil, err
+	}
+	result = &types100.Result{CNIVersion: types100.ImplementedSpecVersion, Routes: l.routes}
+	if l.resolvConf != "" {
+		if result.DNS, err = resolvConf(l.resolvConf); err != nil {
+			return nil, fmt.Errorf("ipam.resolvConf: %w", err)
+		}
+	}
+	lock, err := l.dir.create()
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+
+	var had []netip.Addr
+	if !fresh {
+		var old []netip.Addr
+		if had, old, err = l.of(h); err != nil {
+			return nil, err
+		}
+		had = append(had, old...)
+	}
+	var taken []netip.Addr
+	defer func() {
+		if err == nil {
+			return
+		}
+		result = nil
+		for _, a := range taken {
+			err = errors.Join(err, l.dir.remove(a))
+		}
+	}()
+	wanted := slices.Clone(l.wanted)
+	for i, s := range l.sets {
+		var a netip.Addr
+		var r span
+		if j := slices.IndexFunc(wanted, s.contains); j >= 0 {
+			a, r, err = l.request(s, wanted[j])
+			wanted = slices.Delete(wanted, j, j+1)
+		} else {
+			a, r, err = l.choose(i, s, had)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.key, err)
+		}
+		if err = l.dir.put(a, h); err != nil {
+			return nil, err
+		}
+		taken = append(taken, a)
+		if err = l.dir.setLatest(i, a); err != nil {
+			return nil, err
+		}
+		result.IPs = append(result.IPs, &types100.IPConfig{
+			Address: net.IPNet{IP: a.AsSlice(), Mask: r.mask()},
+			Gateway: r.gateway.AsSlice(),
+		})
+	}
+	if len(wanted) > 0 {
+		return nil, fmt.Errorf("addresses %s were asked for: each range set leases one, of its ranges: %s", wanted, l.sets)
+	}
+	return result, nil
+}
+
+// request returns an address that was asked for, if it is free.
+func (l *Leases) request(s set, a netip.Addr) (netip.Addr, span, error) {
+	r := s.spans[s.find(a)]
+	if a == r.gateway {
+		return a, r, fmt.Errorf("%s was asked for, but is the gateway of %s", a, r.subnet)
+	}
+	leased, err := l.dir.leased(a)
+	if err == nil && leased {
+		err = fmt.Errorf("%s was asked for: %w, see %s", a, ErrLeased, l.dir.path(a.String()))
+	}
+	return a, r, err
+}
+
+// choose returns the next free address of the i-th range set. had are the addresses
+// of the attachment.
+func (l *Leases) choose(i int, s set, had []netip.Addr) (netip.Addr, span, error) {
+	if j := slices.IndexFunc(had, s.contains); j >= 0 {
+		return netip.Addr{}, span{}, fmt.Errorf("%w: the attachment has %s, see %s", ErrLeased, had[j], l.dir.path(had[j].String()))
+	}
+	for a, r := range s.candidates(l.dir.latest(i)) {
+		leased, err := l.dir.leased(a)
+		if err != nil {
+			return a, r, err
+		}
+		if !leased {
+			return a, r, nil
+		}
+	}
+	return netip.Addr{}, span{}, fmt.Errorf(
+		"%w in %s: release the leases of containers that are gone (CNI verb GC, or remove their files from %s), or give the network more addresses",
+		ErrExhausted, s, l.dir)
+}
+
+// Release gives back the addresses of an attachment. If known has any, only these are
+// looked at, and those that are not the attachment's are left alone; else all leases
+// are read, and those that do not say their interface count if no other is found. That there is nothing to give back is no error.
+func (l *Leases) Release(containerID, ifname string, known []netip.Addr) error {
+	h, err := newHolder(containerID, ifname)
+	if err != nil {
+		return err
+	}
+	lock, err := l.dir.lock()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+
+	var errs []error
+	if len(known) == 0 {
+		var old []netip.Addr
+		known, old, err = l.of(h)
+		if len(known) == 0 {
+			known = old
+		}
+		// What cannot be read must not keep the rest.
+		errs = append(errs, err)
+	}
+	for _, a := range known {
+		a = a.Unmap().WithZone("")
+		got, _, err := l.dir.holder(a)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case got == h || got == h.old():
+			errs = append(errs, l.dir.remove(a))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Check returns ErrNoLease if an attachment has no lease. As host-local, it does not
+// ask which address it is.
+func (l *Leases) Check(containerID, ifname string) error {
+	h, err := newHolder(containerID, ifname)
+	if err != nil {
+		return err
+	}
+	lock, err := l.dir.lock()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err == nil {
+		defer lock.Close()
+		had, old, err := l.of(h)
+		if len(had)+len(old) > 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: %w of container %s, interface %s", l.dir, ErrNoLease, containerID, ifname)
+}
+
+// Collect releases every lease within the ranges that valid denies, and those of
+// nobody, which are empty. valid is called with the lock held.
+//
+// A lease that an old host-local wrote does not say its interface: valid is called
+// with an empty ifname, and must answer whether the container has any valid attachment
+// to the network.
+func (l *Leases) Collect(valid func(containerID, ifname string) bool) error {
+	lock, err := l.dir.lock()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+
+	all, err := l.dir.leases()
+	errs := []error{err, l.dir.removeNew()}
+	for a, h := range all {
+		within := slices.ContainsFunc(l.sets, func(s set) bool { return s.contains(a) })
+		if within && (h == holder{} || !valid(h.containerID, h.ifname)) {
+			errs = append(errs, l.dir.remove(a))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// of returns the addresses that an attachment has, and those that an old host-local
+// leased to its container, which may be of another interface.
+func (l *Leases) of(h holder) (had, old []netip.Addr, err error) {
+	all, err := l.dir.leases()
+	for a, got := range all {
+		switch got {
+		case h:
+			had = append(had, a)
+		case h.old():
+			old = append(old, a)
+		}
+	}
+	slices.SortFunc(had, netip.Addr.Compare)
+	slices.SortFunc(old, netip.Addr.Compare)
+	return had, old, err
+}

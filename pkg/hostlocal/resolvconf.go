@@ -1,0 +1,35 @@
+package hostlocal
+
+import (
+	"os"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+// resolvConf reads the DNS settings that the option of the same name points at.
+func resolvConf(path string) (types.DNS, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return types.DNS{}, err
+	}
+	var dns types.DNS
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		// A comment begins with none of these words.
+		switch f[0] {
+		case "nameserver":
+			dns.Nameservers = append(dns.Nameservers, f[1])
+		case "domain":
+			dns.Domain = f[1]
+		case "search":
+			dns.Search = append(dns.Search, f[1:]...)
+		case "options":
+			dns.Options = append(dns.Options, f[1:]...)
+		}
+	}
+	return dns, nil
+}

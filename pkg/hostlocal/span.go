@@ -1,0 +1,100 @@
+package hostlocal
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// span is a range of addresses, first and last included, within one subnet.
+type span struct {
+	subnet      netip.Prefix
+	first, last netip.Addr
+	gateway     netip.Addr // never leased; need not be in the subnet
+}
+
+// spanConf is a range as configured.
+type spanConf struct {
+	RangeStart address `json:"rangeStart"`
+	RangeEnd   address `json:"rangeEnd"`
+	Subnet     subnet  `json:"subnet"`
+	Gateway    address `json:"gateway"`
+}
+
+// fault is every value that cannot be read; key is the place of the range.
+func (c spanConf) fault(key string) error {
+	var faults []error
+	for _, f := range []struct {
+		key string
+		err error
+	}{
+		{"subnet", c.Subnet.fault},
+		{"rangeStart", c.RangeStart.fault},
+		{"rangeEnd", c.RangeEnd.fault},
+		{"gateway", c.Gateway.fault},
+	} {
+		if f.err != nil {
+			faults = append(faults, fmt.Errorf("%s.%s: %w", key, f.key, f.err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// span fills in what is not configured: the gateway is the subnet's first address,
+// where the range begins too, and it ends before the broadcast address. IPv6 has no
+// such address.
+func (c spanConf) span(key string) (span, error) {
+	if err := c.fault(key); err != nil {
+		return span{}, err
+	}
+	if !c.Subnet.IsValid() {
+		return span{}, fmt.Errorf("%s.subnet: is missing: give a subnet such as \"10.0.0.0/24\"", key)
+	}
+	s := span{c.Subnet.Prefix, c.RangeStart.Addr, c.RangeEnd.Addr, c.Gateway.Addr}
+	if !s.gateway.IsValid() {
+		s.gateway = s.subnet.Addr().Next()
+	}
+	if !s.first.IsValid() {
+		s.first = s.subnet.Addr().Next()
+	}
+	if !s.last.IsValid() {
+		s.last = lastOf(s.subnet)
+		if s.last.Is4() {
+			s.last = s.last.Prev()
+		}
+	}
+	var faults []error
+	if !s.subnet.Contains(s.first) {
+		faults = append(faults, fmt.Errorf("%s.rangeStart: %s is not in subnet %s", key, s.first, s.subnet))
+	}
+	if !s.subnet.Contains(s.last) {
+		faults = append(faults, fmt.Errorf("%s.rangeEnd: %s is not in subnet %s", key, s.last, s.subnet))
+	}
+	if faults == nil && s.last.Less(s.first) {
+		faults = append(faults, fmt.Errorf("%s: the range ends at %s, before it starts at %s", key, s.last, s.first))
+	}
+	return s, errors.Join(faults...)
+}
+
+func (s span) contains(a netip.Addr) bool {
+	return s.subnet.Contains(a) && !a.Less(s.first) && !s.last.Less(a)
+}
+
+func (s span) overlaps(t span) bool {
+	return s.first.BitLen() == t.first.BitLen() && !s.last.Less(t.first) && !t.last.Less(s.first)
+}
+
+func (s span) String() string { return s.first.String() + "-" + s.last.String() }
+
+func (s span) mask() net.IPMask { return net.CIDRMask(s.subnet.Bits(), s.subnet.Addr().BitLen()) }
+
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for i := range b {
+		host := min(max((i+1)*8-p.Bits(), 0), 8)
+		b[i] |= byte(1<<host - 1)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}

@@ -1,0 +1,80 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"golang.org/x/sys/unix"
+)
+
+// furnish sets the container's end up. lo is the runtime's to bring up.
+func furnish(c *conn, ns namespace, p Pair, l Link, index int) error {
+	where := fmt.Sprintf("interface %s in network namespace %s", p.Interface, p.NetNS)
+	if p.has(masq.IPv6) {
+		if err := enableIPv6(c, ns, index, where); err != nil {
+			return err
+		}
+	}
+	ms := []*message{
+		keepKernelFromAddressing(index, p.Interface, !p.has(masq.IPv6)),
+		bringUp(index, where),
+	}
+	if p.has(masq.IPv6) {
+		// Neighbour discovery asks from it.
+		ms = append(ms, addAddress(linkLocalPrefix(linkLocal(l.MAC)), 0, index, where))
+	}
+	for _, a := range p.Addresses {
+		// No neighbours behind a link with two ends: everything is the
+		// gateway's to deliver.
+		ms = append(ms, addAddress(a, unix.IFA_F_NOPREFIXROUTE, index, where))
+	}
+	if p.has(masq.IPv4) {
+		// Appended: a second link of ours in the same container has it too.
+		to := via{dst: netip.PrefixFrom(gateway4, 32), index: index, protocol: unix.RTPROT_STATIC}
+		ms = append(ms, to.addRoute(fmt.Sprintf("add route %s to %s", to.dst, where), unix.NLM_F_APPEND),
+			addNeighbour(gateway4, l.HostMAC, index, where))
+	}
+	routes := p.routes(l.Gateway)
+	for _, r := range routes {
+		if r.GW != l.Gateway(masq.FamilyOf(r.GW)) {
+			ms = append(ms, addNeighbour(r.GW, l.HostMAC, index, where))
+		}
+	}
+	first := len(ms)
+	for _, r := range routes {
+		to := via{dst: r.Dst, gw: r.GW, index: index, protocol: unix.RTPROT_STATIC}
+		ms = append(ms, to.addRoute(fmt.Sprintf("add route %s to %s", r, where), unix.NLM_F_EXCL))
+	}
+	err := c.exchange(ms...)
+	for i, r := range routes {
+		if errors.Is(ms[first+i].err, unix.EEXIST) && r.Dst.Bits() == 0 {
+			return fmt.Errorf("network namespace %s has a default route already, so %s cannot have one too: name the routes of this network in ipam.routes: %w",
+				p.NetNS, p.Interface, ms[first+i].failed())
+		}
+	}
+	return err
+}
+
+// enableIPv6 turns IPv6 on for the interface, if the runtime made the namespace
+// with net.ipv6.conf.default.disable_ipv6=1, as several do: whoever gives it an
+// IPv6 address means it to have one.
+func enableIPv6(c *conn, ns namespace, index int, where string) error {
+	m := getByIndex(index)
+	if err := c.exchange(m); err != nil {
+		return err
+	}
+	d, err := m.device()
+	if err != nil {
+		return err
+	}
+	off, ok := d.setting6(devconf6DisableIPv6)
+	switch {
+	case !ok:
+		return fmt.Errorf("%s has no IPv6: is it turned off on this node?", where)
+	case off == 0:
+		return nil
+	}
+	return ns.apply([]setting{{"ipv6", d.name, "disable_ipv6", 0}})
+}

@@ -1,0 +1,165 @@
+package wire
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Forwarding is off in a fresh namespace, in every way. Add turns it on for
+// what needs it, and for nothing else.
+func TestForwarding(t *testing.T) {
+	lab := newLab(t)
+	other := newSpace(t)
+	cable(lab.node, "idle0", other, "idle1") // no address: no uplink
+	c := newSpace(t)
+	c.serveEcho()
+	p := pair(c, 5, "4", "6")
+	mustAdd(t, lab.wire, p)
+	lab.reach(t, c, p)
+	for _, want := range []struct{ key, value string }{
+		{"net/ipv4/ip_forward", "0"},
+		{"net/ipv4/conf/up0/forwarding", "1"},
+		{"net/ipv4/conf/" + p.HostName + "/forwarding", "1"},
+		{"net/ipv4/conf/idle0/forwarding", "0"},
+		{"net/ipv4/conf/default/forwarding", "0"},
+		{"net/ipv6/conf/all/forwarding", "0"},
+		{"net/ipv6/conf/up0/force_forwarding", "1"},
+		{"net/ipv6/conf/" + p.HostName + "/force_forwarding", "1"},
+		{"net/ipv6/conf/idle0/force_forwarding", "0"},
+		{"net/ipv6/conf/up0/accept_ra", "1"},
+	} {
+		if got := lab.node.readSysctl(want.key); got != want.value {
+			t.Errorf("%s is %s, want %s", want.key, got, want.value)
+		}
+	}
+}
+
+// Before Linux 6.17 all interfaces forward IPv6, or none. Those that learn from
+// routers have to go on doing so.
+func TestForwardingBeforeLinux617(t *testing.T) {
+	lab := newLab(t)
+	lab.wire.allForwarding = true
+	c := newSpace(t)
+	c.serveEcho()
+	p := pair(c, 5, "4", "6")
+	l := mustAdd(t, lab.wire, p)
+	lab.reach(t, c, p)
+	for _, want := range []struct{ key, value string }{
+		{"net/ipv6/conf/all/forwarding", "1"},
+		{"net/ipv6/conf/up0/accept_ra", "2"},
+		{"net/ipv6/conf/" + p.HostName + "/accept_ra", "0"},
+	} {
+		if got := lab.node.readSysctl(want.key); got != want.value {
+			t.Errorf("%s is %s, want %s", want.key, got, want.value)
+		}
+	}
+	if err := lab.wire.Check(p, l); err != nil {
+		t.Errorf("Check: %v", err)
+	}
+	lab.node.sysctl("net/ipv6/conf/all/forwarding", "0")
+	if err := lab.wire.Check(p, l); err == nil {
+		t.Error("Check finds nothing wrong without forwarding")
+	}
+}
+
+// What is on already is left alone, in particular what it would imply.
+func TestForwardingThatIsOnStaysAsItIs(t *testing.T) {
+	lab := newLab(t)
+	lab.node.sysctl("net/ipv4/ip_forward", "1")
+	lab.node.sysctl("net/ipv6/conf/all/forwarding", "1")
+	mustAdd(t, lab.wire, pair(newSpace(t), 5, "4", "6"))
+	for key, want := range map[string]string{
+		"net/ipv6/conf/up0/accept_ra":        "1",
+		"net/ipv6/conf/up0/force_forwarding": "0",
+	} {
+		if got := lab.node.readSysctl(key); got != want {
+			t.Errorf("%s is %s, want %s", key, got, want)
+		}
+	}
+}
+
+// Without a default route, each interface with an address may be an uplink.
+func TestForwardingWithoutDefaultRoute(t *testing.T) {
+	lab := newLab(t)
+	lab.node.must(lab.node.RouteDel(routeOf("0.0.0.0/0", server4)))
+	lab.node.must(lab.node.RouteDel(routeOf("::/0", server6)))
+	c := newSpace(t)
+	c.serveEcho()
+	p := pair(c, 5, "4", "6")
+	mustAdd(t, lab.wire, p)
+	lab.reach(t, c, p)
+}
+
+// An uplink may have nothing but the address it made itself, and a default
+// route that a router announced.
+func TestForwardingOfALinkLocalUplink(t *testing.T) {
+	node := newSpace(t)
+	router := newSpace(t)
+	cable(node, "up0", router, "r0")
+	r := routeOf("::/0", "fe80::1")
+	r.LinkIndex = node.link("up0").Attrs().Index
+	node.must(node.RouteAdd(r))
+	w := node.open()
+	mustAdd(t, w, pair(newSpace(t), 5, "6"))
+	if got := node.readSysctl("net/ipv6/conf/up0/force_forwarding"); got != "1" {
+		t.Errorf("force_forwarding of up0 is %s", got)
+	}
+}
+
+// A container that announces itself as a router is not believed. The same
+// announcement is, where accept_ra is left as it comes: so it is a good one.
+func TestForwardingDoesNotMakeTheNodeBelieveContainers(t *testing.T) {
+	for _, families := range [][]string{{"4"}, {"6"}} {
+		for _, believe := range []bool{false, true} {
+			node := newSpace(t)
+			w := node.open()
+			c := newSpace(t)
+			p := pair(c, 5, families...)
+			l := mustAdd(t, w, p)
+			if families[0] == "4" {
+				c.addr("eth0", linkLocalPrefix(linkLocal(l.MAC)).String())
+			}
+			if believe {
+				node.sysctl("net/ipv6/conf/"+p.HostName+"/accept_ra", "1")
+			}
+			c.announce("eth0")
+			deadline := time.Now().Add(300 * time.Millisecond)
+			if believe {
+				deadline = time.Now().Add(5 * time.Second)
+			}
+			var routes []netlink.Route
+			for len(routes) == 0 && time.Now().Before(deadline) {
+				all, err := node.RouteListFiltered(unix.AF_INET6, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
+				node.must(err)
+				routes = all
+			}
+			if got := len(routes) > 0; got != believe {
+				t.Errorf("IPv%s, accept_ra as Add leaves it %v: the node's default routes are %v", families[0], !believe, routes)
+			}
+		}
+	}
+}
+
+// announce sends a router advertisement (RFC 4861, section 4.2).
+func (s *space) announce(device string) {
+	s.t.Helper()
+	index := s.link(device).Attrs().Index
+	s.do(func() error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, 255); err != nil {
+			return err
+		}
+		ra := []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}
+		to := &unix.SockaddrInet6{ZoneId: uint32(index)}
+		copy(to.Addr[:], net.ParseIP("ff02::1"))
+		return unix.Sendto(fd, ra, 0, to)
+	})
+}

@@ -1,0 +1,144 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"golang.org/x/sys/unix"
+)
+
+// minMTU6 is the smallest MTU that IPv6 works on (RFC 8200, section 5).
+const minMTU6 = 1280
+
+// Pair is what is asked for: the two ends of a link and what they carry.
+type Pair struct {
+	NetNS     string // path of the container's network namespace
+	Interface string // name of the container's end, such as "eth0"
+	HostName  string // name of the host's end, see masq.Key
+	// Identity is written as the alias of the host's end: the proof that the
+	// link is this attachment's. At most 255 bytes.
+	Identity string
+	// CheckSources puts the host's end into [masq.CheckedGroup]: the rules drop
+	// packets that enter by a link of that group with a source not its own.
+	CheckSources bool
+	MTU          int // in bytes, of both ends
+	Addresses    []netip.Prefix
+	// Routes of the container. A family with none gets a default route.
+	Routes []Route
+}
+
+// Route is one route of the container.
+type Route struct {
+	Dst netip.Prefix
+	// GW is the next hop, on the link. The zero value is the host's end. Any
+	// other is the host's end under another address: there is nobody else on
+	// a link with two ends, so the container is told its MAC for that address.
+	GW netip.Addr
+}
+
+func (r Route) String() string {
+	dst := r.Dst.String()
+	if r.Dst.Bits() == 0 {
+		dst = "default"
+	}
+	if !r.GW.IsValid() {
+		return dst
+	}
+	return dst + " via " + r.GW.String()
+}
+
+// group is the group of the host's end.
+func (p Pair) group() uint32 {
+	if p.CheckSources {
+		return masq.CheckedGroup
+	}
+	return masq.UncheckedGroup
+}
+
+// has reports whether the pair has an address of the family.
+func (p Pair) has(f masq.Family) bool {
+	return slices.ContainsFunc(p.Addresses, func(a netip.Prefix) bool { return masq.FamilyOf(a.Addr()) == f })
+}
+
+// families lists those that the pair has addresses of.
+func (p Pair) families() []masq.Family {
+	return slices.DeleteFunc(slices.Clone(masq.Families[:]), func(f masq.Family) bool { return !p.has(f) })
+}
+
+// routes completes the routes: a default where none is asked for, and the
+// gateway where none is named.
+func (p Pair) routes(gateway func(masq.Family) netip.Addr) []Route {
+	out := slices.Clone(p.Routes)
+	for _, f := range p.families() {
+		if !slices.ContainsFunc(p.Routes, func(r Route) bool { return masq.FamilyOf(r.Dst.Addr()) == f }) {
+			out = append(out, Route{Dst: defaultOf(f)})
+		}
+	}
+	for i := range out {
+		if !out[i].GW.IsValid() {
+			out[i].GW = gateway(masq.FamilyOf(out[i].Dst.Addr()))
+		}
+		out[i].Dst = out[i].Dst.Masked()
+	}
+	return out
+}
+
+func defaultOf(f masq.Family) netip.Prefix {
+	if f == masq.IPv4 {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
+// Validate reports everything that cannot be done, each with its value.
+func (p Pair) Validate() error {
+	var errs []error
+	fault := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+	if p.NetNS == "" {
+		fault("no network namespace is given")
+	}
+	for _, name := range []string{p.Interface, p.HostName} {
+		if !validName(name) {
+			fault("%q cannot be the name of an interface: 1 to %d bytes without slash, colon or space", name, unix.IFNAMSIZ-1)
+		}
+	}
+	// IFALIASZ is 256, with the closing NUL (linux/if.h).
+	if p.Identity == "" || len(p.Identity) > 255 || strings.ContainsRune(p.Identity, 0) {
+		fault("%q cannot be the alias of %s: 1 to 255 bytes without NUL", p.Identity, p.HostName)
+	}
+	if p.MTU < 68 || p.MTU > 65535 { // ETH_MIN_MTU, ETH_MAX_MTU
+		fault("MTU %d is not within 68-65535", p.MTU)
+	}
+	if len(p.Addresses) == 0 {
+		fault("no address is given")
+	}
+	for _, a := range p.Addresses {
+		switch {
+		case !a.IsValid() || a.Addr().Is4In6() || a.Addr().Zone() != "":
+			fault("%s is not an address with a prefix length", a)
+		case a.Addr().Is6() && p.MTU < minMTU6:
+			fault("MTU %d is below %d, the least that IPv6 address %s needs", p.MTU, minMTU6, a)
+		}
+	}
+	for _, r := range p.Routes {
+		switch {
+		case !r.Dst.IsValid() || r.Dst.Addr().Is4In6():
+			fault("route to %s: not a prefix", r.Dst)
+		case !p.has(masq.FamilyOf(r.Dst.Addr())):
+			fault("route to %s: there is no IPv%s address to reach it from", r.Dst, masq.FamilyOf(r.Dst.Addr()))
+		case r.GW.IsValid() && masq.FamilyOf(r.GW) != masq.FamilyOf(r.Dst.Addr()):
+			fault("route to %s: gateway %s is of the other family", r.Dst, r.GW)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validName is dev_valid_name of net/core/dev.c.
+func validName(s string) bool {
+	return s != "" && len(s) < unix.IFNAMSIZ && s != "." && s != ".." &&
+		!strings.ContainsAny(s, "/: \t\n\v\f\r\x00")
+}

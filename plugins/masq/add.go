@@ -1,0 +1,275 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/masq-cni/masq-cni/pkg/cniconf"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/wire"
+)
+
+func add(args *skel.CmdArgs) error {
+	conf, err := cniconf.Load(args.StdinData, args.Args)
+	if err != nil {
+		return err
+	}
+	if conf.IPAMType == "" && !conf.Chained() {
+		return types.NewError(types.ErrInvalidNetworkConfig, "neither ipam nor prevResult is given",
+			"ipam: missing: name an IPAM plugin, or put masq after a plugin that makes the link")
+	}
+	n, err := openNode(conf.StateDir)
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	rec := store.Record{
+		Attachment: masq.Attachment{
+			Key: masq.Key{Network: conf.Name, ContainerID: args.ContainerID, Interface: args.IfName},
+			Pod: conf.Pod,
+		},
+		Chained: conf.Chained(),
+		NetNS:   args.Netns,
+		IPAM:    conf.IPAMType,
+		Created: time.Now().UTC(),
+	}
+	if conf.Chained() {
+		return n.addChained(conf, rec, args)
+	}
+	return n.addLink(conf, rec, args)
+}
+
+// begin writes the intent, after it has cleared away what an ADD that died, or a
+// container whose DEL never came, has left under the same key. It reports whether
+// nothing was there before.
+func (n *node) begin(rec store.Record, leases lessor) (fresh bool, err error) {
+	old, found, err := n.records.Get(rec.Key)
+	switch {
+	case err != nil:
+		// Whatever it said, it cannot say it any more; the rules' own comments do.
+		old, found = store.Record{Attachment: masq.Attachment{Key: rec.Key}, Chained: rec.Chained}, true
+	case found && old.Ready && !old.Chained:
+		live, err := n.links.Exists(old.HostName())
+		if err != nil {
+			return false, failed(codeLink, "cannot look up the link", err)
+		}
+		if live {
+			return false, types.NewError(codeLink, fmt.Sprintf("%s is attached already", rec.Key), "interface "+old.HostName()+" is its link; DEL it first")
+		}
+	}
+	if found && !(old.Ready && old.Chained) {
+		if err := n.release(old, leases); err != nil {
+			return false, err
+		}
+	}
+	return !found, failed(codeState, "cannot write the record", n.records.Put(rec))
+}
+
+// addLink is the main mode: the link is made here.
+func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs) (err error) {
+	leases := lessorFor(conf.IPAMType, args)
+	fresh, err := n.begin(rec, leases)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = join(err, n.release(rec, leases))
+		}
+	}()
+	result, err := leases.lease(fresh)
+	if err != nil {
+		return failed(codeIPAM, "cannot lease addresses", err)
+	}
+	prefixes, err := prefixesOf(result.IPs)
+	if err != nil {
+		return failed(codeIPAM, "the IPAM plugin gave no usable addresses", err)
+	}
+	rec.Addresses = addrs(prefixes)
+	if rec.Policy, err = conf.PolicyFor(prefixes); err != nil {
+		return err
+	}
+	rec.SpoofCheck = conf.SpoofCheck && rec.Policy != nil
+	if err := n.hasEgress(rec.Policy); err != nil {
+		return err
+	}
+	rec.MTU = conf.MTU
+	if rec.MTU == 0 {
+		if rec.MTU, err = n.links.UplinkMTU(); err != nil {
+			return failed(codeLink, "cannot find the uplink's MTU", err)
+		}
+	}
+	routes, err := routesOf(result.Routes)
+	if err != nil {
+		return failed(codeIPAM, "the IPAM plugin gave no usable routes", err)
+	}
+	if err := n.records.Put(rec); err != nil {
+		return failed(codeState, "cannot write the record", err)
+	}
+	link, err := n.links.Add(wire.Pair{
+		NetNS: args.Netns, Interface: args.IfName,
+		HostName: rec.HostName(), Identity: rec.Key.String(), CheckSources: rec.SpoofCheck,
+		MTU: rec.MTU, Addresses: prefixes, Routes: routes,
+	})
+	if err != nil {
+		return failed(codeLink, "cannot make the link", err)
+	}
+	if err := n.addRules(rec); err != nil {
+		return err
+	}
+	rec.Ready = true
+	if err := n.records.Put(rec); err != nil {
+		return failed(codeState, "cannot write the record", err)
+	}
+	return types.PrintResult(describe(result, link, args), conf.CNIVersion)
+}
+
+// addChained takes the addresses that the plugin before has given.
+func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs) (err error) {
+	prefixes, err := prefixesOf(ipsOf(conf.PrevResult, args.IfName))
+	if err != nil {
+		return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has no usable address of "+args.IfName, "prevResult: "+err.Error())
+	}
+	rec.Addresses = addrs(prefixes)
+	if rec.Policy, err = conf.PolicyFor(prefixes); err != nil {
+		return err
+	}
+	if err := n.hasEgress(rec.Policy); err != nil {
+		return err
+	}
+	if _, err := n.begin(rec, nil); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = join(err, n.release(rec, nil))
+		}
+	}()
+	if err := n.addRules(rec); err != nil {
+		return err
+	}
+	rec.Ready = true
+	if err := n.records.Put(rec); err != nil {
+		return failed(codeState, "cannot write the record", err)
+	}
+	return passOn(args.StdinData)
+}
+
+func (n *node) addRules(rec store.Record) error {
+	if rec.Policy == nil {
+		return nil
+	}
+	err := n.rules.Add(rec.Attachment, n.attachments)
+	if err == nil {
+		return nil
+	}
+	if lacking := n.hasHelpers(codeRules, rec.Policy); lacking != nil {
+		return lacking
+	}
+	return failed(codeRules, "cannot make the rules", err)
+}
+
+// passOn prints prevResult as it came, to the byte.
+func passOn(stdin []byte) error {
+	var conf struct {
+		PrevResult json.RawMessage `json:"prevResult"`
+	}
+	if err := json.Unmarshal(stdin, &conf); err != nil {
+		return types.NewError(types.ErrDecodingFailure, "cannot read prevResult", err.Error())
+	}
+	_, err := os.Stdout.Write(conf.PrevResult)
+	return failed(types.ErrIOFailure, "cannot print the result", err)
+}
+
+// ipsOf returns the addresses in a result that belong to an interface of the
+// container; those that name no interface count.
+func ipsOf(r *types100.Result, ifname string) []*types100.IPConfig {
+	var out []*types100.IPConfig
+	for _, ip := range r.IPs {
+		if i := ip.Interface; i != nil && *i >= 0 && *i < len(r.Interfaces) {
+			if at := r.Interfaces[*i]; at == nil || at.Sandbox == "" || at.Name != ifname {
+				continue
+			}
+		}
+		out = append(out, ip)
+	}
+	return out
+}
+
+func prefixesOf(ips []*types100.IPConfig) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, ip := range ips {
+		a, ok := netip.AddrFromSlice(ip.Address.IP)
+		bits, size := ip.Address.Mask.Size()
+		a = a.Unmap()
+		if size == 128 && a.Is4() {
+			bits -= 96
+		}
+		p := netip.PrefixFrom(a, bits)
+		if !ok || size == 0 || !p.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
+			return nil, fmt.Errorf("%s cannot be the address of an interface", ip.Address.String())
+		}
+		out = append(out, p)
+	}
+	if len(out) == 0 {
+		return nil, errors.New("there is none")
+	}
+	return out, nil
+}
+
+func routesOf(routes []*types.Route) ([]wire.Route, error) {
+	var out []wire.Route
+	for _, r := range routes {
+		a, ok := netip.AddrFromSlice(r.Dst.IP)
+		bits, size := r.Dst.Mask.Size()
+		if size == 128 && a.Unmap().Is4() {
+			bits -= 96
+		}
+		dst := netip.PrefixFrom(a.Unmap(), bits)
+		if !ok || size == 0 || !dst.IsValid() {
+			return nil, fmt.Errorf("route to %s: not a prefix", r.Dst.String())
+		}
+		route := wire.Route{Dst: dst.Masked()}
+		if r.GW != nil {
+			gw, ok := netip.AddrFromSlice(r.GW)
+			if !ok {
+				return nil, fmt.Errorf("route to %s: gateway %s is no address", dst, r.GW)
+			}
+			route.GW = gw.Unmap()
+		}
+		out = append(out, route)
+	}
+	return out, nil
+}
+
+// describe completes the result of IPAM with the link.
+func describe(result *types100.Result, link wire.Link, args *skel.CmdArgs) *types100.Result {
+	result.Interfaces = []*types100.Interface{
+		{Name: link.HostName, Mac: link.HostMAC.String(), Mtu: link.MTU},
+		{Name: args.IfName, Mac: link.MAC.String(), Mtu: link.MTU, Sandbox: args.Netns},
+	}
+	routed := map[masq.Family]bool{}
+	for _, r := range result.Routes {
+		routed[familyOf(r.Dst.IP.To4() != nil)] = true
+	}
+	for _, ip := range result.IPs {
+		ip.Interface = types100.Int(1)
+		f := familyOf(ip.Address.IP.To4() != nil)
+		ip.Gateway = link.Gateway(f).AsSlice()
+		if !routed[f] {
+			routed[f] = true
+			dst := wire.DefaultRoute(f)
+			result.Routes = append(result.Routes, &types.Route{Dst: ipNet(dst), GW: ip.Gateway})
+		}
+	}
+	return result
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/masq-cni/masq-cni/pkg/cniconf"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/wire"
+)
+
+// check proves that an attachment is as ADD left it: its lease, its link at both
+// ends, its addresses and routes, its rules and its elements.
+func check(args *skel.CmdArgs) error {
+	conf, err := cniconf.Load(args.StdinData, args.Args)
+	if err != nil {
+		return err
+	}
+	if conf.PrevResult == nil {
+		return types.NewError(types.ErrInvalidNetworkConfig, "CHECK needs the result of ADD", "prevResult: missing")
+	}
+	n, err := openNode(conf.StateDir)
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	prefixes, err := prefixesOf(ipsOf(conf.PrevResult, args.IfName))
+	if err != nil {
+		return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has no usable address of "+args.IfName, "prevResult: "+err.Error())
+	}
+	a := masq.Attachment{
+		Key:        masq.Key{Network: conf.Name, ContainerID: args.ContainerID, Interface: args.IfName},
+		Addresses:  addrs(prefixes),
+		SpoofCheck: conf.SpoofCheck && !conf.Chained(),
+	}
+	if a.Policy, err = conf.PolicyFor(prefixes); err != nil {
+		return err
+	}
+	a.SpoofCheck = a.SpoofCheck && a.Policy != nil
+
+	rec, found, err := n.records.Get(a.Key)
+	if err != nil {
+		return failed(codeState, "cannot read the record", err)
+	}
+	if !found || !rec.Ready {
+		return types.NewError(codeCheck, "there is no record of "+a.Key.String(), "directory "+n.records.Dir()+": ADD did not finish, or the record was removed")
+	}
+	var wrong []string
+	if !conf.Chained() {
+		if err := lessorFor(conf.IPAMType, args).check(); err != nil {
+			wrong = append(wrong, "lease: "+err.Error())
+		}
+		routes, err := routesOf(conf.PrevResult.Routes)
+		if err != nil {
+			return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has unusable routes", "prevResult: "+err.Error())
+		}
+		pair := wire.Pair{
+			NetNS: args.Netns, Interface: args.IfName,
+			HostName: a.HostName(), Identity: a.Key.String(), CheckSources: a.SpoofCheck,
+			MTU: rec.MTU, Addresses: prefixes, Routes: routes,
+		}
+		if err := n.links.Check(pair, wire.Link{}); err != nil {
+			wrong = append(wrong, strings.Split(err.Error(), "\n")...)
+		}
+	}
+	if a.Policy != nil {
+		changes, err := n.rules.Check(a)
+		if err != nil {
+			return failed(codeRules, "cannot read the rules", err)
+		}
+		for _, c := range changes {
+			wrong = append(wrong, c.String())
+		}
+	}
+	if len(wrong) > 0 {
+		return types.NewError(codeCheck, a.Key.String()+" is not as ADD left it: "+wrong[0], strings.Join(wrong, "\n"))
+	}
+	return nil
+}

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/masq-cni/masq-cni/pkg/cniconf"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// del needs neither network namespace nor prevResult nor record: the link's name
+// follows from the key, and the rules carry the attachment's identity.
+func del(args *skel.CmdArgs) error {
+	conf, err := cniconf.LoadForRemoval(args.StdinData)
+	if err != nil {
+		return err
+	}
+	n, err := openNode(conf.StateDir)
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	key := masq.Key{Network: conf.Name, ContainerID: args.ContainerID, Interface: args.IfName}
+	rec, found, err := n.records.Get(key)
+	if err != nil || !found {
+		// A record that cannot be read is as good as none, and goes with the rest.
+		rec = store.Record{Attachment: masq.Attachment{Key: key}, Chained: conf.IPAMType == ""}
+	}
+	var leases lessor
+	if conf.IPAMType != "" {
+		leases = lessorFor(conf.IPAMType, args)
+	}
+	return n.release(rec, leases)
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/masq-cni/masq-cni/pkg/cniconf"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// gc releases every attachment of the network that the runtime no longer names:
+// those with a record, those that only the kernel knows, and leases.
+func gc(args *skel.CmdArgs) error {
+	conf, err := cniconf.Load(args.StdinData, args.Args)
+	if err != nil {
+		return err
+	}
+	n, err := openNode(conf.StateDir)
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	valid := map[masq.Key]bool{}
+	for _, v := range conf.ValidAttachments {
+		valid[masq.Key{Network: conf.Name, ContainerID: v.ContainerID, Interface: v.IfName}] = true
+	}
+	records, err := n.records.All()
+	errs := []error{failed(codeState, "cannot read all records", err)}
+	known := map[string]bool{}
+	for _, rec := range records {
+		known[rec.Key.String()] = true
+		if rec.Network != conf.Name || valid[rec.Key] {
+			continue
+		}
+		var leases lessor
+		if conf.IPAMType != "" {
+			leases = lessorFor(conf.IPAMType, &skel.CmdArgs{
+				ContainerID: rec.ContainerID, IfName: rec.Interface, StdinData: args.StdinData, Path: args.Path,
+			})
+		}
+		errs = append(errs, n.release(rec, leases))
+	}
+	for key := range valid {
+		known[key.String()] = true
+	}
+	identities, err := n.rules.Identities()
+	errs = append(errs, failed(codeRules, "cannot read the rules", err))
+	for _, id := range identities {
+		key, ok := keyOf(id)
+		if !ok || key.Network != conf.Name || known[id] {
+			continue
+		}
+		errs = append(errs, n.release(store.Record{Attachment: masq.Attachment{Key: key}, Chained: conf.IPAMType == ""}, nil))
+	}
+	if conf.IPAMType != "" {
+		errs = append(errs, failed(codeIPAM, "cannot collect leases", lessorFor(conf.IPAMType, args).collect(valid)))
+	}
+	return join(errs...)
+}
+
+// keyOf reads an identity. One that was shortened cannot be read; it has a record
+// or is left for the daemon.
+func keyOf(identity string) (masq.Key, bool) {
+	parts := strings.Split(identity, "/")
+	if len(parts) != 3 {
+		return masq.Key{}, false
+	}
+	k := masq.Key{Network: parts[0], ContainerID: parts[1], Interface: parts[2]}
+	return k, k.String() == identity
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/wire"
+)
+
+// node is what the verbs work on: the links, the rules and the records of the
+// network namespace that the plugin was started in.
+type node struct {
+	links   *wire.Wire
+	rules   *nft.Conn
+	records *store.Records
+}
+
+func openNode(stateDir string) (n *node, err error) {
+	n = &node{}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	if n.records, err = store.Open(stateDir); err != nil {
+		return nil, failed(codeState, "cannot open the records", err)
+	}
+	if n.rules, err = nft.Open(); err != nil {
+		return nil, failed(codeRules, "cannot reach nftables", err)
+	}
+	if n.links, err = wire.Open(); err != nil {
+		return nil, failed(codeLink, "cannot reach the node's links", err)
+	}
+	return n, nil
+}
+
+// close releases sockets, which the end of the process would do as well.
+func (n *node) close() {
+	if n.links != nil {
+		_ = n.links.Close()
+	}
+	if n.rules != nil {
+		_ = n.rules.Close()
+	}
+}
+
+// attachments returns all that the records of the node name.
+func (n *node) attachments() ([]masq.Attachment, error) {
+	records, err := n.records.All()
+	if len(records) == 0 && err != nil {
+		return nil, err
+	}
+	out := make([]masq.Attachment, 0, len(records))
+	for _, r := range records {
+		out = append(out, r.Attachment)
+	}
+	return out, nil
+}
+
+// hasEgress reports egress addresses that the node does not have.
+func (n *node) hasEgress(p *masq.Policy) error {
+	if p == nil || p.EgressDirect {
+		return nil
+	}
+	var missing []string
+	for _, a := range p.SNATAddresses {
+		ok, err := n.links.HasAddress(a)
+		if err != nil {
+			return failed(codeLink, "cannot look up the node's addresses", err)
+		}
+		if !ok {
+			missing = append(missing, a.String())
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return types.NewError(types.ErrInvalidNetworkConfig, "the node does not have an address of snatAddresses: "+strings.Join(missing, ", "),
+		"snatAddresses: "+strings.Join(missing, ", ")+": not an address of this node; add it to an interface or take it off the list")
+}
+
+// hasHelpers reports conntrack helpers that the running kernel lacks.
+func (n *node) hasHelpers(code uint, p *masq.Policy) error {
+	if p == nil || len(p.Helpers) == 0 {
+		return nil
+	}
+	missing, err := n.rules.MissingHelpers(*p)
+	if err != nil {
+		return failed(codeRules, "cannot ask the kernel for conntrack helpers", err)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	var names, details []string
+	for _, k := range missing {
+		names = append(names, k.Name+" (module "+k.Module+")")
+		details = append(details, fmt.Sprintf("helpers: %q: the running kernel lacks it; load module %s or take the helper off the list", k.Name, k.Module))
+	}
+	return types.NewError(code, "the kernel lacks a conntrack helper: "+strings.Join(names, ", "), strings.Join(details, "\n"))
+}
+
+// release undoes everything that was done for an attachment, whatever is left of
+// it. The record goes last: until then it says what to look for.
+func (n *node) release(rec store.Record, leases lessor) error {
+	link := make(chan error, 1)
+	go func() {
+		// The kernel takes 15 to 30 ms to remove a link, most of it waiting; the
+		// rules go meanwhile.
+		if rec.Chained {
+			link <- nil
+			return
+		}
+		link <- failed(codeLink, "cannot remove the link", n.links.Delete(rec.HostName(), rec.Key.String()))
+	}()
+	errRules := failed(codeRules, "cannot remove the rules", n.rules.Remove(rec.Attachment))
+	errLink := <-link
+	// An address may be leased again as soon as it is free, so not before its link
+	// and its rules are gone.
+	if err := join(errRules, errLink); err != nil {
+		return err
+	}
+	if leases != nil {
+		if err := leases.release(rec.Addresses); err != nil {
+			return failed(codeIPAM, "cannot release the addresses", err)
+		}
+	}
+	return failed(codeState, "cannot remove the record", n.records.Delete(rec.Key))
+}
+
+// join makes one error of CNI of several.
+func join(all ...error) error {
+	var first *types.Error
+	for _, err := range all {
+		if err == nil {
+			continue
+		}
+		var known *types.Error
+		if !errors.As(err, &known) {
+			known = types.NewError(types.ErrInternal, err.Error(), "")
+		}
+		if first == nil {
+			first = types.NewError(known.Code, known.Msg, known.Details)
+			continue
+		}
+		first.Msg += "; " + known.Msg
+		first.Details = strings.Trim(first.Details+"\n"+known.Details, "\n")
+	}
+	if first == nil {
+		return nil
+	}
+	return first
+}
+
+func addrs(prefixes []netip.Prefix) []netip.Addr {
+	var v4, v6 []netip.Addr
+	for _, p := range prefixes {
+		if p.Addr().Is4() {
+			v4 = append(v4, p.Addr())
+		} else {
+			v6 = append(v6, p.Addr())
+		}
+	}
+	return append(v4, v6...)
+}

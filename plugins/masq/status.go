@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/cniconf"
+)
+
+// status says whether an ADD could succeed. The kubelet asks again and again, so
+// it looks at nothing that grows.
+func status(args *skel.CmdArgs) error {
+	conf, err := cniconf.Load(args.StdinData, args.Args)
+	if err != nil {
+		return err
+	}
+	n, err := openNode(conf.StateDir)
+	if err != nil {
+		return unavailable(codeUnavailable, err)
+	}
+	defer n.close()
+	if err := writable(conf.StateDir); err != nil {
+		return types.NewError(codeUnavailable, "the records cannot be written", "stateDir: "+conf.StateDir+": "+err.Error())
+	}
+	if conf.IPMasq {
+		there, err := n.rules.Exists()
+		if err != nil {
+			return unavailable(codeUnavailable, err)
+		}
+		if !there {
+			all, err := n.attachments()
+			if err != nil {
+				return types.NewError(codeUnavailable, "the records cannot be read", err.Error())
+			}
+			for _, a := range all {
+				if a.Policy != nil {
+					return types.NewError(codeUnavailableLimited, "the rules of attachments are gone: "+a.Key.String()+" and others have no way out",
+						"table inet masq is missing; the next ADD or masqd puts it back")
+				}
+			}
+		}
+		if err := n.hasHelpers(codeUnavailable, &conf.Policy); err != nil {
+			return unavailable(codeUnavailable, err)
+		}
+		if err := n.hasEgress(&conf.Policy); err != nil {
+			return unavailable(codeUnavailable, err)
+		}
+	}
+	if conf.IPAMType != "" {
+		if err := lessorFor(conf.IPAMType, args).status(); err != nil {
+			return unavailable(codeUnavailable, err)
+		}
+	}
+	return nil
+}
+
+// unavailable gives an error the code that says so.
+func unavailable(code uint, err error) error {
+	var known *types.Error
+	if errors.As(err, &known) {
+		return types.NewError(code, known.Msg, known.Details)
+	}
+	return types.NewError(code, err.Error(), "")
+}
+
+// writable asks for the directory, or the nearest above it that is there.
+func writable(dir string) error {
+	for {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		if !errors.Is(err, fs.ErrNotExist) || dir == "/" {
+			return err
+		}
+		dir = filepath.Dir(dir)
+	}
+}

@@ -1,0 +1,129 @@
+package nstest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// netnsDir is where ip(8) and container runtimes look for named namespaces.
+const netnsDir = "/run/netns"
+
+var (
+	// ErrNotRoot is why Make refuses an ordinary user.
+	ErrNotRoot = errors.New("network namespaces need root")
+	// ErrClosed is the answer of a Lab or NS that was closed.
+	ErrClosed = errors.New("closed")
+
+	prefixPattern = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}$`)
+	namePattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,31}$`)
+)
+
+// Lab owns a set of namespaces and everything that runs in them.
+type Lab struct {
+	prefix string
+
+	mu     sync.Mutex
+	spaces []*NS
+	closed bool
+}
+
+// Make returns a Lab without namespaces. The prefix is a short word that says
+// whose the namespaces are; Sweep takes the same.
+func Make(prefix string) (*Lab, error) {
+	if !prefixPattern.MatchString(prefix) {
+		return nil, fmt.Errorf("lab prefix %q does not match %s", prefix, prefixPattern)
+	}
+	if os.Geteuid() != 0 {
+		return nil, ErrNotRoot
+	}
+	if err := shareDir(); err != nil {
+		return nil, fmt.Errorf("%s: %w", netnsDir, err)
+	}
+	return &Lab{prefix: prefix}, nil
+}
+
+// Namespace makes a namespace whose loopback is up and which has nothing else.
+func (l *Lab) Namespace(name string) (*NS, error) {
+	if !namePattern.MatchString(name) {
+		return nil, fmt.Errorf("namespace name %q does not match %s", name, namePattern)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, fmt.Errorf("namespace %s: lab is %w", name, ErrClosed)
+	}
+	n, err := makeNS(fmt.Sprintf("%s-%d-%s", l.prefix, os.Getpid(), name))
+	if err != nil {
+		return nil, fmt.Errorf("namespace %s: %w", name, err)
+	}
+	l.spaces = append(l.spaces, n)
+	return n, nil
+}
+
+// Close ends what runs in the namespaces and removes them, the youngest first.
+// A second call does nothing.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	var errs []error
+	for _, n := range slices.Backward(l.spaces) {
+		errs = append(errs, n.Close())
+	}
+	l.spaces = nil
+	return errors.Join(errs...)
+}
+
+// Sweep removes the namespaces, and ends the programs in them, of labs of this
+// prefix whose process is gone.
+func Sweep(prefix string) error {
+	paths, err := filepath.Glob(filepath.Join(netnsDir, prefix+"-*"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range paths {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), prefix+"-"), "-")
+		n, err := strconv.Atoi(pid)
+		if err != nil || n < 1 || !errors.Is(unix.Kill(n, 0), unix.ESRCH) {
+			continue
+		}
+		errs = append(errs, killIn(path), unbind(path))
+	}
+	return errors.Join(errs...)
+}
+
+// shareDir prepares the directory as ip(8) does: a shared mount, so that a
+// namespace removed here is also gone from the mount namespaces of others.
+// Theirs, not ours, it stays when the lab is closed.
+func shareDir() error {
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.Open(netnsDir)
+	if err != nil {
+		return err
+	}
+	defer shut(dir)
+	// iproute2 takes the same lock, against two that bind one over the other.
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
+	err = unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")
+	if !errors.Is(err, unix.EINVAL) { // EINVAL: not a mount yet
+		return err
+	}
+	if err := unix.Mount(netnsDir, netnsDir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	return unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")
+}

@@ -1,0 +1,120 @@
+package nstest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestLabNamesAndRemoves(t *testing.T) {
+	lab := must(Make(testPrefix))(t)
+	other := must(Make(testPrefix))(t)
+	a := must(lab.Namespace("a"))(t)
+	again := must(other.Namespace("a"))(t)
+	if want := fmt.Sprintf("/run/netns/nt-%d-a", os.Getpid()); a.Path() != want || filepath.Base(want) != a.Name() {
+		t.Errorf("path %s, want %s", a.Path(), want)
+	}
+	if a.Path() == again.Path() {
+		t.Errorf("two labs share %s", a.Path())
+	}
+	for range 2 {
+		check(t, lab.Close())
+		check(t, other.Close())
+	}
+	for _, n := range []*NS{a, again} {
+		if _, err := os.Lstat(n.Path()); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s after Close: %v", n.Path(), err)
+		}
+		if err := n.Do(func() error { return nil }); err == nil {
+			t.Error("Do works after Close: where?")
+		}
+	}
+	if _, err := lab.Namespace("b"); !errors.Is(err, ErrClosed) {
+		t.Errorf("Namespace after Close: %v", err)
+	}
+}
+
+func TestLabRefusesNames(t *testing.T) {
+	for _, prefix := range []string{"", "-", "a-b", "../x", "A"} {
+		if _, err := Make(prefix); err == nil {
+			t.Errorf("prefix %q accepted", prefix)
+		}
+	}
+	lab := New(t)
+	for _, name := range []string{"", "../x", "a/b", "a b"} {
+		if _, err := lab.Namespace(name); err == nil {
+			t.Errorf("name %q accepted", name)
+		}
+	}
+}
+
+func TestSweepRemovesOnlyWhatTheDeadLeft(t *testing.T) {
+	gone := exec.Command("true")
+	check(t, gone.Run())
+	// A run that was killed: a namespace with a program, and a name that was
+	// reserved and not bound yet.
+	dead := must(makeNS(fmt.Sprintf("ntsweep-%d-dead", gone.Process.Pid)))(t)
+	half := must(reserve(fmt.Sprintf("%s/ntsweep-%d-half", netnsDir, gone.Process.Pid)))(t)
+	ctx := within(t)
+	left := dead.Command(ctx, "sleep", "1000")
+	check(t, left.Start())
+	living := must(must(Make("ntsweep"))(t).Namespace("living"))(t)
+
+	check(t, Sweep("ntsweep"))
+	if err := left.Wait(); err == nil || ctx.Err() != nil {
+		t.Errorf("the program ended with %v, %v; want it killed by Sweep", err, ctx.Err())
+	}
+	for _, path := range []string{dead.Path(), half} {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s after Sweep: %v", path, err)
+		}
+	}
+	check(t, living.Sysctl("net.ipv4.ip_forward", "1"))
+	check(t, errors.Join(dead.Close(), living.Close()))
+}
+
+// TestMakeNeedsRoot is an ordinary user on one thread: the ID is the thread's as
+// long as libc or package syscall do not spread it.
+func TestMakeNeedsRoot(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const keep = ^uintptr(0)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, keep, 65534, keep); errno != 0 {
+		t.Fatal(errno)
+	}
+	_, err := Make(testPrefix)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, keep, 0, keep); errno != 0 {
+		panic(errno) // no thread to give back
+	}
+	if !errors.Is(err, ErrNotRoot) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// spy is a TB that writes down its failures.
+type spy struct {
+	testing.TB
+	cleanups []func()
+	failed   bool
+}
+
+func (s *spy) Cleanup(f func())      { s.cleanups = append(s.cleanups, f) }
+func (s *spy) Errorf(string, ...any) { s.failed = true }
+func (s *spy) Fatalf(string, ...any) { s.failed = true }
+
+func TestNewEndsWithItsTest(t *testing.T) {
+	s := &spy{TB: t}
+	n := must(New(s).Namespace("a"))(t)
+	for _, f := range s.cleanups {
+		f()
+	}
+	if _, err := os.Lstat(n.Path()); !errors.Is(err, os.ErrNotExist) || s.failed {
+		t.Errorf("%s after the test: %v, failed %v", n.Path(), err, s.failed)
+	}
+}

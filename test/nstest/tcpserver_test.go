@@ -1,0 +1,65 @@
+package nstest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"testing"
+)
+
+func TestTCPServer(t *testing.T) {
+	topo := must(New(t).Topology(Uplink{}))(t)
+	for _, p := range topo.Plans() {
+		srv := must(topo.Server.ServeTCP(at(p.Server, 0)))(t)
+		down := must(topo.Node.Download(within(t), srv.Addr(), 123_456))(t)
+		up := must(topo.Node.Upload(within(t), srv.Addr(), 234_567))(t)
+		if down.Bytes != 123_456 || up.Bytes != 234_567 || down.Duration <= 0 {
+			t.Errorf("down %+v, up %+v", down, up)
+		}
+		// A privileged port, twice: the first leaves it in TIME_WAIT.
+		for range 2 {
+			who := must(topo.Node.Who(within(t), at(netip.Addr{}, 999), srv.Addr()))(t)
+			if who != at(p.Node, 999) {
+				t.Errorf("seen as %s", who)
+			}
+		}
+		c := must(topo.Node.Dial(within(t), "tcp", netip.AddrPort{}, srv.Addr()))(t)
+		must(io.WriteString(c, "ECHO\nhello\n"))(t)
+		if line := must(bufio.NewReader(c).ReadString('\n'))(t); line != "hello\n" {
+			t.Errorf("echo %q", line)
+		}
+		got := must(srv.WaitSources(within(t), 5))(t)
+		if got[0] != down.Local || got[1] != up.Local || got[4] != addrPort(c.LocalAddr()) || len(srv.Sources()) != 5 {
+			t.Errorf("sources %v", got)
+		}
+		check(t, srv.Close()) // with the echo still open
+		check(t, srv.Close())
+		if n, err := c.Read(make([]byte, 1)); err == nil {
+			t.Errorf("read %d bytes from a closed server", n)
+		}
+		check(t, c.Close())
+		if _, err := topo.Node.Download(within(t), srv.Addr(), 1); err == nil {
+			t.Error("a closed server serves")
+		}
+	}
+}
+
+func TestTransferEndsWithItsContext(t *testing.T) {
+	topo := must(New(t).Topology(Uplink{}))(t)
+	l := must(topo.Server.Listen(at(topo.V4.Server, 0)))(t) // accepts nobody, the kernel does
+	defer shut(l)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := topo.Node.Download(ctx, addrPort(l.Addr()), 1)
+		done <- err
+	}()
+	c := must(l.Accept())(t) // now it waits for an answer
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	check(t, c.Close())
+}
