@@ -43,7 +43,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	if !errors.Is(err, errFailed) {
-		fmt.Fprintln(stderr, "masq-cni:", err)
+		_, _ = fmt.Fprintln(stderr, "masq-cni:", err)
 	}
 	return 1
 }

@@ -19,11 +19,11 @@ type Key struct {
 // element, without its closing NUL (NFTNL_UDATA_COMMENT_MAXLEN is 128).
 const identityMax = 127
 
-// String is the identity of the attachment as it stands in the kernel, in the
+// Identity is the identity of the attachment as it stands in the kernel, in the
 // comment of its map elements: network/containerID/interface. Where that is too
 // long for a comment, the middle is replaced by a digest of the whole, so that
 // two attachments never share an identity.
-func (k Key) String() string {
+func (k Key) Identity() string {
 	s := k.Network + "/" + k.ContainerID + "/" + k.Interface
 	if len(s) <= identityMax {
 		return s
@@ -33,6 +33,9 @@ func (k Key) String() string {
 	tail := s[len(s)-(identityMax-head-len(d)-2):]
 	return s[:head] + "~" + d + "~" + tail
 }
+
+// String is the identity.
+func (k Key) String() string { return k.Identity() }
 
 // Digest is 32 hexadecimal digits that stand for the key where a name has to be
 // short and of harmless characters: file names, names of links.

@@ -155,7 +155,7 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 			if err != nil {
 				return nil, nil, fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err)
 			}
-			if found && x.comment == a.Key.String() {
+			if found && x.comment == a.Identity() {
 				mine[e.Key] = true
 				chains[e.Key] = x.chain
 			}
@@ -168,7 +168,7 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 		var own []ruleset.Element
 		for _, e := range s.Elements {
 			addr, _, _ := strings.Cut(e.Key, " . ")
-			if !mine[addr] && (e.Comment != a.Key.String() || s.Verdict) {
+			if !mine[addr] && (e.Comment != a.Identity() || s.Verdict) {
 				continue
 			}
 			own = append(own, e)
@@ -204,7 +204,7 @@ func (c *Conn) removalByIdentity(k masq.Key, have *observed, gone removed) ([]op
 			}
 			for _, key := range slices.Sorted(maps.Keys(x.elements)) {
 				e := x.elements[key]
-				if e.comment != k.String() {
+				if e.comment != k.Identity() {
 					continue
 				}
 				var ops []op

@@ -55,9 +55,9 @@ func (b *builder) add(a masq.Attachment) {
 	}
 	for _, addr := range a.Addresses {
 		f, text := masq.FamilyOf(addr).String(), addr.String()
-		b.put("policy"+f, Element{Key: text, Goto: PolicyChain(p), Comment: a.Key.String()})
+		b.put("policy"+f, Element{Key: text, Goto: PolicyChain(p), Comment: a.Identity()})
 		if a.SpoofCheck {
-			b.put("sources"+f, Element{Key: fmt.Sprintf("%q . %s", a.HostName(), text), Comment: a.Key.String()})
+			b.put("sources"+f, Element{Key: fmt.Sprintf("%q . %s", a.HostName(), text), Comment: a.Identity()})
 		}
 		if !p.MSSClamp.Off() {
 			b.put("clamp"+f+"-"+p.MSSClamp.String(), Element{Key: text})

@@ -167,7 +167,7 @@ func TestChooseIsFair(t *testing.T) {
 // Names from outside reach the ruleset in comments only, and quoted.
 func TestOutsideNamesAreQuoted(t *testing.T) {
 	a := attachment(`x" : drop, 0.0.0.0/0 : accept comment "`, masq.Default(), "10.0.0.1")
-	for _, line := range strings.Split(For([]masq.Attachment{a}).String(), "\n") {
+	for line := range strings.SplitSeq(For([]masq.Attachment{a}).String(), "\n") {
 		if strings.Contains(line, "accept comment") && !strings.Contains(line, `\"`) {
 			t.Errorf("unquoted: %s", line)
 		}

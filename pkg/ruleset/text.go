@@ -2,7 +2,6 @@ package ruleset
 
 import (
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -34,7 +33,7 @@ func (t Table) String() string {
 	return b.String()
 }
 
-func (s Set) write(w io.Writer) {
+func (s Set) write(w *strings.Builder) {
 	kind, data := "set", ""
 	if s.Verdict {
 		kind, data = "map", " : verdict"
@@ -82,7 +81,7 @@ func (e Element) Text(counter bool) string {
 	return out
 }
 
-func (c Chain) write(w io.Writer) {
+func (c Chain) write(w *strings.Builder) {
 	fmt.Fprintf(w, "\tchain %s {\n", c.Name)
 	if c.Hook != nil {
 		fmt.Fprintf(w, "\t\ttype %s hook %s priority %s; policy accept;\n", c.Hook.Type, c.Hook.Point, c.Hook.Priority)

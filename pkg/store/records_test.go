@@ -176,7 +176,7 @@ func TestReadersSeeWholeRecords(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"version":1,"network":"n","containerID":"c","interface":"eth0","addresses":["10.0.0.1"],"policy":{"randomFully":true,"mssClamp":"pmtu","dropInvalid":true}}`))
 	f.Add([]byte(`{"version":-1,"policy":{"toPorts":["1-2"],"helpers":[{"name":"ftp","ports":[21]}]}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		r, err := parse(b)
 		if err != nil {
 			return

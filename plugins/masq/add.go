@@ -66,7 +66,7 @@ func (n *node) begin(rec store.Record, leases lessor) (fresh bool, err error) {
 			return false, types.NewError(codeLink, fmt.Sprintf("%s is attached already", rec.Key), "interface "+old.HostName()+" is its link; DEL it first")
 		}
 	}
-	if found && !(old.Ready && old.Chained) {
+	if found && (!old.Ready || !old.Chained) {
 		if err := n.release(old, leases); err != nil {
 			return false, err
 		}
@@ -117,7 +117,7 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	}
 	link, err := n.links.Add(wire.Pair{
 		NetNS: args.Netns, Interface: args.IfName,
-		HostName: rec.HostName(), Identity: rec.Key.String(), CheckSources: rec.SpoofCheck,
+		HostName: rec.HostName(), Identity: rec.Identity(), CheckSources: rec.SpoofCheck,
 		MTU: rec.MTU, Addresses: prefixes, Routes: routes,
 	})
 	if err != nil {
@@ -262,7 +262,7 @@ func describe(result *types100.Result, link wire.Link, args *skel.CmdArgs) *type
 		routed[familyOf(r.Dst.IP.To4() != nil)] = true
 	}
 	for _, ip := range result.IPs {
-		ip.Interface = types100.Int(1)
+		ip.Interface = new(1)
 		f := familyOf(ip.Address.IP.To4() != nil)
 		ip.Gateway = link.Gateway(f).AsSlice()
 		if !routed[f] {

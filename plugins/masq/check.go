@@ -45,7 +45,7 @@ func check(args *skel.CmdArgs) error {
 		return failed(codeState, "cannot read the record", err)
 	}
 	if !found || !rec.Ready {
-		return types.NewError(codeCheck, "there is no record of "+a.Key.String(), "directory "+n.records.Dir()+": ADD did not finish, or the record was removed")
+		return types.NewError(codeCheck, "there is no record of "+a.Identity(), "directory "+n.records.Dir()+": ADD did not finish, or the record was removed")
 	}
 	var wrong []string
 	if !conf.Chained() {
@@ -58,7 +58,7 @@ func check(args *skel.CmdArgs) error {
 		}
 		pair := wire.Pair{
 			NetNS: args.Netns, Interface: args.IfName,
-			HostName: a.HostName(), Identity: a.Key.String(), CheckSources: a.SpoofCheck,
+			HostName: a.HostName(), Identity: a.Identity(), CheckSources: a.SpoofCheck,
 			MTU: rec.MTU, Addresses: prefixes, Routes: routes,
 		}
 		if err := n.links.Check(pair, wire.Link{}); err != nil {
@@ -75,7 +75,7 @@ func check(args *skel.CmdArgs) error {
 		}
 	}
 	if len(wrong) > 0 {
-		return types.NewError(codeCheck, a.Key.String()+" is not as ADD left it: "+wrong[0], strings.Join(wrong, "\n"))
+		return types.NewError(codeCheck, a.Identity()+" is not as ADD left it: "+wrong[0], strings.Join(wrong, "\n"))
 	}
 	return nil
 }

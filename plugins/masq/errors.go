@@ -27,8 +27,7 @@ func failed(code uint, msg string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var known *types.Error
-	if errors.As(err, &known) {
+	if _, ok := errors.AsType[*types.Error](err); ok {
 		return err
 	}
 	return types.NewError(code, msg, err.Error())

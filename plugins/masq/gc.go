@@ -30,7 +30,7 @@ func gc(args *skel.CmdArgs) error {
 	errs := []error{failed(codeState, "cannot read all records", err)}
 	known := map[string]bool{}
 	for _, rec := range records {
-		known[rec.Key.String()] = true
+		known[rec.Identity()] = true
 		if rec.Network != conf.Name || valid[rec.Key] {
 			continue
 		}
@@ -43,7 +43,7 @@ func gc(args *skel.CmdArgs) error {
 		errs = append(errs, n.release(rec, leases))
 	}
 	for key := range valid {
-		known[key.String()] = true
+		known[key.Identity()] = true
 	}
 	identities, err := n.rules.Identities()
 	errs = append(errs, failed(codeRules, "cannot read the rules", err))
@@ -68,5 +68,5 @@ func keyOf(identity string) (masq.Key, bool) {
 		return masq.Key{}, false
 	}
 	k := masq.Key{Network: parts[0], ContainerID: parts[1], Interface: parts[2]}
-	return k, k.String() == identity
+	return k, k.Identity() == identity
 }

@@ -117,7 +117,7 @@ func (n *node) release(rec store.Record, leases lessor) error {
 			link <- nil
 			return
 		}
-		link <- failed(codeLink, "cannot remove the link", n.links.Delete(rec.HostName(), rec.Key.String()))
+		link <- failed(codeLink, "cannot remove the link", n.links.Delete(rec.HostName(), rec.Identity()))
 	}()
 	errRules := failed(codeRules, "cannot remove the rules", n.rules.Remove(rec.Attachment))
 	errLink := <-link

@@ -21,7 +21,7 @@ func status(args *skel.CmdArgs) error {
 	}
 	n, err := openNode(conf.StateDir)
 	if err != nil {
-		return unavailable(codeUnavailable, err)
+		return unavailable(err)
 	}
 	defer n.close()
 	if err := writable(conf.StateDir); err != nil {
@@ -30,7 +30,7 @@ func status(args *skel.CmdArgs) error {
 	if conf.IPMasq {
 		there, err := n.rules.Exists()
 		if err != nil {
-			return unavailable(codeUnavailable, err)
+			return unavailable(err)
 		}
 		if !there {
 			all, err := n.attachments()
@@ -39,33 +39,32 @@ func status(args *skel.CmdArgs) error {
 			}
 			for _, a := range all {
 				if a.Policy != nil {
-					return types.NewError(codeUnavailableLimited, "the rules of attachments are gone: "+a.Key.String()+" and others have no way out",
+					return types.NewError(codeUnavailableLimited, "the rules of attachments are gone: "+a.Identity()+" and others have no way out",
 						"table inet masq is missing; the next ADD or masqd puts it back")
 				}
 			}
 		}
 		if err := n.hasHelpers(codeUnavailable, &conf.Policy); err != nil {
-			return unavailable(codeUnavailable, err)
+			return unavailable(err)
 		}
 		if err := n.hasEgress(&conf.Policy); err != nil {
-			return unavailable(codeUnavailable, err)
+			return unavailable(err)
 		}
 	}
 	if conf.IPAMType != "" {
 		if err := lessorFor(conf.IPAMType, args).status(); err != nil {
-			return unavailable(codeUnavailable, err)
+			return unavailable(err)
 		}
 	}
 	return nil
 }
 
-// unavailable gives an error the code that says so.
-func unavailable(code uint, err error) error {
-	var known *types.Error
-	if errors.As(err, &known) {
-		return types.NewError(code, known.Msg, known.Details)
+// unavailable gives an error the code that says that ADD would fail.
+func unavailable(err error) error {
+	if known, ok := errors.AsType[*types.Error](err); ok {
+		return types.NewError(codeUnavailable, known.Msg, known.Details)
 	}
-	return types.NewError(code, err.Error(), "")
+	return types.NewError(codeUnavailable, err.Error(), "")
 }
 
 // writable asks for the directory, or the nearest above it that is there.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -24,8 +25,8 @@ const (
 
 // lab is a container, a node, a router behind a narrow link, and a server.
 type lab struct {
-	*nstest.Lab
 	*nstest.Topology
+	spaces  *nstest.Lab
 	pod     *nstest.NS
 	cni     *libcni.CNIConfig
 	dir     string // of records and leases
@@ -35,23 +36,23 @@ type lab struct {
 	ruleset string
 }
 
-func build(plugin string) (l *lab, err error) {
+func build(ctx context.Context, plugin string) (l *lab, err error) {
 	if err := nstest.Sweep(prefix); err != nil {
 		return nil, err
 	}
 	l = &lab{}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, l.close())
+			err = errors.Join(err, l.close(ctx))
 		}
 	}()
-	if l.Lab, err = nstest.Make(prefix); err != nil {
+	if l.spaces, err = nstest.Make(prefix); err != nil {
 		return l, err
 	}
-	if l.Topology, err = l.Lab.Topology(nstest.Uplink{MTU: narrow, DropPMTU: true}); err != nil {
+	if l.Topology, err = l.spaces.Topology(nstest.Uplink{MTU: narrow, DropPMTU: true}); err != nil {
 		return l, err
 	}
-	if l.pod, err = l.Namespace("pod"); err != nil {
+	if l.pod, err = l.spaces.Namespace("pod"); err != nil {
 		return l, err
 	}
 	if l.dir, err = os.MkdirTemp("", prefix+"-"); err != nil {
@@ -80,9 +81,7 @@ func (l *lab) attach(ctx context.Context, change map[string]any) error {
 		"mtu":      1500,
 		"mssClamp": "off",
 	}
-	for k, v := range change {
-		conf[k] = v
-	}
+	maps.Copy(conf, change)
 	text, err := json.Marshal(map[string]any{"cniVersion": "1.1.0", "name": "demo", "plugins": []any{conf}})
 	if err != nil {
 		return err
@@ -113,15 +112,16 @@ func (l *lab) detach(ctx context.Context) error {
 	return nil
 }
 
-func (l *lab) close() error {
+// close clears the lab away, also when the context has ended.
+func (l *lab) close(ctx context.Context) error {
 	var errs []error
 	if l.present != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		errs = append(errs, l.detach(ctx))
 	}
-	if l.Lab != nil {
-		errs = append(errs, l.Lab.Close())
+	if l.spaces != nil {
+		errs = append(errs, l.spaces.Close())
 	}
 	if l.dir != "" {
 		errs = append(errs, os.RemoveAll(l.dir))

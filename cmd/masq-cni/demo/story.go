@@ -60,7 +60,7 @@ func (s *Step) expect(ok bool, format string, args ...any) {
 // away; what is not as it should be within it is in the Story.
 func Run(ctx context.Context, o Options) (story Story, err error) {
 	began := time.Now()
-	lab, err := build(o.Plugin)
+	lab, err := build(ctx, o.Plugin)
 	if err != nil {
 		return story, fmt.Errorf("make the lab: %w", err)
 	}
@@ -68,7 +68,7 @@ func Run(ctx context.Context, o Options) (story Story, err error) {
 		if o.Keep && err == nil {
 			return
 		}
-		err = errors.Join(err, lab.close())
+		err = errors.Join(err, lab.close(ctx))
 	}()
 	story.OK = true
 	for _, t := range tale {

@@ -1,0 +1,71 @@
+package nft
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// Whatever a rule says, it compiles or it is refused; what compiles reads back.
+func FuzzCompile(f *testing.F) {
+	for _, c := range ruleset.For(several(f)).Chains {
+		for _, r := range c.Rules {
+			f.Add(r.Text)
+		}
+	}
+	f.Fuzz(func(t *testing.T, rule string) {
+		all, err := compile(rule)
+		if err != nil {
+			return
+		}
+		back, err := parseList(list(all))
+		if err != nil || fingerprint(back) != fingerprint(all) {
+			t.Errorf("%q: %v\n%s\nreads back as\n%s", rule, err, fingerprint(all), fingerprint(back))
+		}
+	})
+}
+
+// Hostile answers give an error, never a panic or an endless loop.
+func FuzzRead(f *testing.F) {
+	var a attrs
+	a.text(1, ruleset.Name)
+	a.nest(3, list([]expression{natOptions{ports: 1}.snat()}))
+	f.Add([]byte(a))
+	f.Add([]byte(elementList("policy4", nil)))
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		o := &observed{objects: map[string]object{}, sets: map[string]*set{}, chains: map[string]*chain{"": {}}}
+		_ = split(b, func(m message) error { _ = m.errno(); return nil })
+		_ = eachElement(b, func([]byte, bool, element) error { return nil })
+		x, err := fields(b)
+		if err != nil {
+			return
+		}
+		_, _, _, _ = o.takeObject(x), o.takeSet(x), o.takeChain(x), o.takeRule(x)
+	})
+}
+
+// Keys of every type read back as they were written.
+func FuzzKeys(f *testing.F) {
+	f.Add("ipv4_addr . inet_service", "10.0.0.1 . 21")
+	f.Add("ifname . ipv6_addr", `"veth0" . fd00::1`)
+	f.Add("fib_addrtype", "local")
+	f.Fuzz(func(t *testing.T, typ, key string) {
+		kt, err := parseType(typ)
+		if err != nil || strings.Count(typ, ".") > 8 {
+			return
+		}
+		raw, err := kt.encode(key)
+		if err != nil {
+			return
+		}
+		text, err := kt.decode(raw)
+		if err != nil {
+			t.Fatalf("%s %q: %v", typ, key, err)
+		}
+		again, err := kt.encode(text)
+		if err != nil || string(again) != string(raw) {
+			t.Errorf("%s %q reads back as %q, %v", typ, key, text, err)
+		}
+	})
+}
