@@ -40,6 +40,7 @@ type message struct {
 	typ   uint16
 	flags uint16
 	seq   uint32
+	port  uint32 // the address of the socket that it is from or for
 	body  []byte // what follows the nlmsghdr
 }
 
@@ -102,6 +103,7 @@ func split(b []byte, f func(message) error) error {
 			typ:   binary.NativeEndian.Uint16(b[4:]),
 			flags: binary.NativeEndian.Uint16(b[6:]),
 			seq:   binary.NativeEndian.Uint32(b[8:]),
+			port:  binary.NativeEndian.Uint32(b[12:]),
 			body:  b[unix.NLMSG_HDRLEN:n],
 		}
 		if err := f(m); err != nil {

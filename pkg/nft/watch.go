@@ -1,0 +1,121 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// Event says that the table may no longer be what it was.
+type Event struct {
+	// Lost says that the kernel had more to tell than there was room for.
+	Lost bool
+}
+
+// Watcher hears of changes of the table that others make.
+type Watcher struct {
+	file *os.File
+	buf  []byte
+	own  uint32 // the address of the Conn, whose changes are no news
+}
+
+// watchBuffer is the room for notifications that were not read yet, in bytes.
+const watchBuffer = 8 << 20
+
+// Watch begins to hear of changes, of all that come after its return. Those that c
+// makes itself are left out: the kernel names the socket behind each.
+func (c *Conn) Watch() (w *Watcher, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("watch nftables: %w", err)
+		}
+	}()
+	addr, err := unix.Getsockname(c.s.fd)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockname", err)
+	}
+	own, ok := addr.(*unix.SockaddrNetlink)
+	if !ok {
+		return nil, fmt.Errorf("the socket's address is %T", addr)
+	}
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	w = &Watcher{file: os.NewFile(uintptr(fd), "nftables"), buf: make([]byte, 64<<10), own: own.Pid}
+	err = errors.Join(
+		os.NewSyscallError("setsockopt SO_RCVBUFFORCE", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, watchBuffer)),
+		os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})),
+		os.NewSyscallError("setsockopt NETLINK_ADD_MEMBERSHIP", unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTABLES)))
+	if err != nil {
+		return nil, errors.Join(err, w.file.Close())
+	}
+	return w, nil
+}
+
+// Run calls f for changes until the context ends, which is no error. Changes that
+// come together may be told of once.
+func (w *Watcher) Run(ctx context.Context, f func(Event)) error {
+	stop := context.AfterFunc(ctx, func() { _ = w.file.Close() })
+	defer stop()
+	defer func() { _ = w.file.Close() }()
+	raw, err := w.file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("watch nftables: %w", err)
+	}
+	for {
+		var n int
+		var readErr error
+		err := raw.Read(func(fd uintptr) bool {
+			n, _, readErr = unix.Recvfrom(int(fd), w.buf, 0)
+			return !errors.Is(readErr, unix.EAGAIN)
+		})
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("watch nftables: %w", err)
+		case errors.Is(readErr, unix.ENOBUFS):
+			f(Event{Lost: true})
+			continue
+		case errors.Is(readErr, unix.EINTR):
+			continue
+		case readErr != nil:
+			return fmt.Errorf("watch nftables: %w", os.NewSyscallError("recvfrom", readErr))
+		}
+		news, err := w.news(w.buf[:n])
+		if err != nil {
+			f(Event{Lost: true}) // what cannot be read may have been about us
+			continue
+		}
+		if news {
+			f(Event{})
+		}
+	}
+}
+
+// news reports whether notifications are about our table and not of our making.
+func (w *Watcher) news(b []byte) (bool, error) {
+	found := false
+	err := split(b, func(m message) error {
+		if m.typ>>8 != unix.NFNL_SUBSYS_NFTABLES || m.typ&0xff == unix.NFT_MSG_NEWGEN || m.port == w.own {
+			return nil
+		}
+		if len(m.body) < nfgenmsgLen {
+			return errTruncated
+		}
+		f, err := fields(m.body[nfgenmsgLen:])
+		if err != nil {
+			return err
+		}
+		// The table's name is attribute 1 in every message of nf_tables.
+		found = found || m.body[0] == unix.NFPROTO_INET && text(f[unix.NFTA_TABLE_NAME]) == ruleset.Name
+		return nil
+	})
+	return found, err
+}

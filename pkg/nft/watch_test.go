@@ -1,0 +1,130 @@
+package nft
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+func TestWatch(t *testing.T) {
+	c := kernel(t)
+	w, err := c.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	events := make(chan Event, 1000)
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx, func(e Event) { events <- e }) }()
+
+	// What this connection does is no news; neither is what others do elsewhere.
+	want := ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")})
+	if _, err := c.Apply(want); err != nil {
+		t.Fatal(err)
+	}
+	nftables(t, "table inet other { chain masq { }; }\ntable ip masq { chain c { }; }", "-f", "-")
+	for _, change := range []string{
+		"add element inet masq policy4 { 10.1.1.1 : goto policy-" + masq.Default().ID() + " }",
+		"insert rule inet masq postrouting accept",
+		"delete set inet masq never2",
+		"flush ruleset",
+	} {
+		if change == "delete set inet masq never2" {
+			nftables(t, "add set inet masq never2 { type ipv4_addr; }", "-f", "-")
+		}
+		nftables(t, change, "-f", "-")
+		select {
+		case e := <-events:
+			if e.Lost {
+				t.Errorf("%s: lost", change)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s: not told", change)
+		}
+		for len(events) > 0 {
+			<-events
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// The watcher's own and foreign news do not come before those of the table: the
+// first event of TestWatch would be theirs.
+func TestWatchIsSilentAboutItself(t *testing.T) {
+	c := kernel(t)
+	w, err := c.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	events := make(chan Event, 1000)
+	go func() { _ = w.Run(ctx, func(e Event) { events <- e }) }()
+	for range 20 {
+		if _, err := c.Apply(ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")})); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Uninstall(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nftables(t, "table inet masq { }", "-f", "-") // the one to be told of
+	select {
+	case <-events:
+	case <-time.After(5 * time.Second):
+		t.Fatal("not told")
+	}
+	if n := len(events); n > 0 {
+		t.Errorf("told %d times of what it did itself", n)
+	}
+}
+
+func TestWatchSaysWhatItLost(t *testing.T) {
+	c := kernel(t)
+	w, err := c.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Nobody reads while more happens than there is room for.
+	raw, err := w.file.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) { smallBuffer(t, int(fd)) }); err != nil {
+		t.Fatal(err)
+	}
+	nftables(t, ruleset.For(several(t)).String(), "-f", "-")
+	for range 20 {
+		nftables(t, "flush ruleset", "-f", "-")
+		nftables(t, ruleset.For(several(t)).String(), "-f", "-")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	lost := false
+	if err := w.Run(ctx, func(e Event) {
+		if e.Lost {
+			lost = true
+			cancel()
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !lost {
+		t.Error("nothing was said to be lost")
+	}
+}
+
+func smallBuffer(t *testing.T, fd int) {
+	t.Helper()
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4096); err != nil {
+		t.Error(err)
+	}
+}
