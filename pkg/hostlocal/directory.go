@@ -38,8 +38,7 @@ func (d directory) lock() (*os.File, error) {
 			return f, nil
 		}
 		if !errors.Is(err, unix.EINTR) {
-			f.Close()
-			return nil, &fs.PathError{Op: "flock", Path: f.Name(), Err: err}
+			return nil, errors.Join(&fs.PathError{Op: "flock", Path: f.Name(), Err: err}, f.Close())
 		}
 	}
 }
@@ -100,7 +99,7 @@ func (d directory) leases() (map[netip.Addr]holder, error) {
 	all := map[netip.Addr]holder{}
 	var errs []error
 	for _, e := range entries {
-		a, err := netip.ParseAddr(e.Name())
+		a, err := parseAddr(e.Name())
 		// A name that is not an address's usual form is none of host-local's.
 		if err != nil || !e.Type().IsRegular() || a.String() != e.Name() {
 			continue
@@ -131,6 +130,15 @@ func (d directory) latest(set int) netip.Addr {
 	return a
 }
 
+// setLatest writes over what is there. To empty the file first, as os.WriteFile does,
+// makes ext4 write to the disk at once (auto_da_alloc in ext4(5)): 200 µs rather than
+// 10. Who is killed midway leaves a wrong address or none.
 func (d directory) setLatest(set int, a netip.Addr) error {
-	return os.WriteFile(d.path(latestName+strconv.Itoa(set)), []byte(a.String()), 0o600)
+	f, err := os.OpenFile(d.path(latestName+strconv.Itoa(set)), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	text := a.String()
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Truncate(int64(len(text))), f.Close())
 }

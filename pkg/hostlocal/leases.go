@@ -142,8 +142,9 @@ func (l *Leases) choose(i int, s set, had []netip.Addr) (netip.Addr, span, error
 }
 
 // Release gives back the addresses of an attachment. If known has any, only these are
-// looked at, and those that are not the attachment's are left alone; else all leases
-// are read, and those that do not say their interface count if no other is found. That there is nothing to give back is no error.
+// looked at, and those that are not the attachment's are left alone. Else all leases
+// are read; where none is the attachment's, those of its container that do not say
+// their interface are released. That there is nothing to give back is no error.
 func (l *Leases) Release(containerID, ifname string, known []netip.Addr) error {
 	h, err := newHolder(containerID, ifname)
 	if err != nil {

@@ -20,7 +20,7 @@ func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error)) err
 		if err != nil {
 			return err
 		}
-		p, err := plan(want, have, part)
+		p, err := plan(want, have, part, nil)
 		if !have.exists || errors.Is(err, errRebuild) {
 			return c.addAll(all)
 		}

@@ -47,11 +47,17 @@ func retry(f func() error) error {
 }
 
 // Apply makes the whole table what is wanted, in one transaction, and returns what
-// was different.
+// was different. An empty table is none: what is there is deleted.
 func (c *Conn) Apply(want ruleset.Table) ([]Change, error) {
+	return c.ApplyBeside(want, ruleset.Table{})
+}
+
+// ApplyBeside is Apply that leaves alone what others are about to add or remove:
+// the parts of beside that are there stay, those that are not are not missed.
+func (c *Conn) ApplyBeside(want, beside ruleset.Table) ([]Change, error) {
 	var changes []Change
 	err := retry(func() error {
-		p, err := c.compare(want)
+		p, err := c.compare(want, spare(beside))
 		if err != nil {
 			return err
 		}
@@ -65,7 +71,7 @@ func (c *Conn) Apply(want ruleset.Table) ([]Change, error) {
 func (c *Conn) Drift(want ruleset.Table) ([]Change, error) {
 	var changes []Change
 	err := retry(func() error {
-		p, err := c.compare(want)
+		p, err := c.compare(want, nil)
 		if err == nil {
 			changes = p.changes
 		}
@@ -74,10 +80,18 @@ func (c *Conn) Drift(want ruleset.Table) ([]Change, error) {
 	return changes, explain(err)
 }
 
-func (c *Conn) compare(want ruleset.Table) (*planner, error) {
+func (c *Conn) compare(want ruleset.Table, s spared) (*planner, error) {
 	have, err := c.s.structure()
 	if err != nil {
 		return nil, err
+	}
+	if len(want.Chains) == 0 {
+		p := &planner{have: have}
+		if have.exists && len(s) == 0 {
+			p.found("table", ruleset.Family+" "+ruleset.Name, "surplus")
+			p.ops = []op{deleteTable()}
+		}
+		return p, nil
 	}
 	for _, s := range want.Sets {
 		sig, err := signatureOf(s)
@@ -91,7 +105,7 @@ func (c *Conn) compare(want ruleset.Table) (*planner, error) {
 			}
 		}
 	}
-	p, err := plan(want, have, whole)
+	p, err := plan(want, have, whole, s)
 	if err == nil {
 		p.have = have
 	}
@@ -115,7 +129,7 @@ func (c *Conn) Check(a masq.Attachment) ([]Change, error) {
 				}
 			}
 		}
-		p, err := plan(want, have, part)
+		p, err := plan(want, have, part, nil)
 		if err != nil && !errors.Is(err, errRebuild) {
 			return err
 		}

@@ -42,6 +42,7 @@ const (
 
 type planner struct {
 	want    ruleset.Table
+	spare   spared
 	have    *observed
 	scope   scope
 	ops     []op
@@ -49,10 +50,34 @@ type planner struct {
 	setID   uint32
 }
 
+// spared names what is left alone where it is, though nobody misses it where it is
+// not: "set policy4", "element policy4 10.88.0.5".
+type spared map[string]bool
+
+func spare(t ruleset.Table) spared {
+	out := spared{}
+	for _, o := range t.Objects {
+		out["object "+o.Name] = true
+	}
+	for _, s := range t.Sets {
+		out["set "+s.Name] = true
+		for _, e := range s.Elements {
+			out["element "+s.Name+" "+e.Key] = true
+		}
+	}
+	for _, c := range t.Chains {
+		out["chain "+c.Name] = true
+		for _, r := range c.Rules {
+			out["rule "+c.Name+" "+r.ID] = true
+		}
+	}
+	return out
+}
+
 // plan compares and returns the messages that make the kernel have what is wanted.
 // Sets whose elements were not read keep theirs.
-func plan(want ruleset.Table, have *observed, s scope) (*planner, error) {
-	p := &planner{want: want, have: have, scope: s}
+func plan(want ruleset.Table, have *observed, s scope, spare spared) (*planner, error) {
+	p := &planner{want: want, have: have, scope: s, spare: spare}
 	err := p.compare()
 	if !errors.Is(err, errRebuild) || s == part {
 		return p, err
@@ -184,8 +209,10 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		prints[i] = r.ID + "\n" + fingerprint(all)
 		ids[r.ID] = true
 	}
-	if p.scope == part && shared(c.Name) {
-		have = slices.DeleteFunc(slices.Clone(have), func(r rule) bool { return !ids[r.id] })
+	if shared(c.Name) {
+		have = slices.DeleteFunc(slices.Clone(have), func(r rule) bool {
+			return !ids[r.id] && (p.scope == part || p.spare["rule "+c.Name+" "+r.id])
+		})
 	}
 	haves := make([]string, len(have))
 	for i, r := range have {
@@ -336,7 +363,7 @@ func (p *planner) keys(s ruleset.Set, have *set) error {
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(have.elements)) {
-		if !wanted[key] {
+		if !wanted[key] && !p.spare["element "+s.Name+" "+key] {
 			p.found("element", s.Name+" "+key, "foreign")
 			remove = append(remove, ruleset.Element{Key: key})
 		}
@@ -356,21 +383,11 @@ func (p *planner) surplus() error {
 	if p.scope == part {
 		return nil
 	}
-	wanted := map[string]bool{}
-	for _, c := range p.want.Chains {
-		wanted["chain "+c.Name] = true
+	wanted := spare(p.want)
+	surplus := func(kind string) func(string) bool {
+		return func(name string) bool { return !wanted[kind+name] && !p.spare[kind+name] }
 	}
-	for _, s := range p.want.Sets {
-		wanted["set "+s.Name] = true
-	}
-	for _, o := range p.want.Objects {
-		wanted["object "+o.Name] = true
-	}
-	p.ops = append(p.ops, drop(p.have,
-		func(name string) bool { return !wanted["chain "+name] },
-		func(name string) bool { return !wanted["set "+name] },
-		func(name string) bool { return !wanted["object "+name] },
-		p.found)...)
+	p.ops = append(p.ops, drop(p.have, surplus("chain "), surplus("set "), surplus("object "), p.found)...)
 	return nil
 }
 

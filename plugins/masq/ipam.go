@@ -90,6 +90,7 @@ func (h hostLocal) collect(valid map[masq.Key]bool) error {
 	held := map[[2]string]bool{}
 	for k := range valid {
 		held[[2]string{k.ContainerID, k.Interface}] = true
+		held[[2]string{k.ContainerID, ""}] = true // leases of old name no interface
 	}
 	return l.Collect(func(containerID, ifname string) bool { return held[[2]string{containerID, ifname}] })
 }

@@ -109,6 +109,13 @@ func (n *node) hasHelpers(code uint, p *masq.Policy) error {
 // release undoes everything that was done for an attachment, whatever is left of
 // it. The record goes last: until then it says what to look for.
 func (n *node) release(rec store.Record, leases lessor) error {
+	if rec.Ready {
+		// So that the daemon does not put back what is taken away here.
+		rec.Ready = false
+		if err := n.records.Put(rec); err != nil {
+			return failed(codeState, "cannot write the record", err)
+		}
+	}
 	link := make(chan error, 1)
 	go func() {
 		// The kernel takes 15 to 30 ms to remove a link, most of it waiting; the

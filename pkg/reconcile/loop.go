@@ -1,0 +1,165 @@
+package reconcile
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// Loop looks when it is told to. All fields are needed unless they say otherwise.
+type Loop struct {
+	// Records returns every record of the node. Where some cannot be read, it
+	// returns the others and an error.
+	Records func() ([]store.Record, error)
+	// Apply makes the kernel have what is wanted and returns what was different;
+	// the parts of beside are left as they are.
+	Apply func(want, beside ruleset.Table) ([]nft.Change, error)
+	// Forget deletes the flows of attachments that began without translation and
+	// should have had it, and returns how many there were.
+	Forget func(context.Context, []masq.Attachment) (int, error)
+	// Resync is the time between looks that nobody asked for.
+	Resync time.Duration
+	Log    *slog.Logger
+
+	mu    sync.Mutex
+	stats Stats
+	wake  chan struct{}
+	once  sync.Once
+}
+
+// Stats is what has come of the looks so far.
+type Stats struct {
+	Looks    map[string]int // by what set them off
+	Repairs  map[string]int // by the kind of what was different
+	Storms   int            // times that repairs followed on one another without end
+	Failures int            // looks that ended with an error
+	Gap      int            // flows that began without translation and were deleted
+	// Attachments and Policies are those of the last look.
+	Attachments, Policies int
+	// Drift is what was different at the last look and could not be mended.
+	Drift int
+	// LastLook is when the last look ended well; LastRepair how long the last
+	// repair took from the event that set it off.
+	LastLook   time.Time
+	LastRepair time.Duration
+	// Seconds is the sum of the time that repairs took.
+	RepairSeconds float64
+	// Lost is how often the kernel had more to tell than there was room for.
+	Lost int
+	// Problem is why the last look failed, empty where it did not.
+	Problem string
+}
+
+func (l *Loop) init() {
+	l.once.Do(func() {
+		l.wake = make(chan struct{}, 1)
+		l.stats.Looks, l.stats.Repairs = map[string]int{}, map[string]int{}
+	})
+}
+
+// Look asks for a look soon, and says why. It never waits.
+func (l *Loop) Look(why string) {
+	l.init()
+	l.mu.Lock()
+	l.stats.Looks[why]++
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default: // one is due already
+	}
+}
+
+// Lost notes that news were lost, and asks for a look.
+func (l *Loop) Lost() {
+	l.init()
+	l.mu.Lock()
+	l.stats.Lost++
+	l.mu.Unlock()
+	l.Look("lost")
+}
+
+// Stats returns a copy.
+func (l *Loop) Stats() Stats {
+	l.init()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := l.stats
+	out.Looks, out.Repairs = map[string]int{}, map[string]int{}
+	for k, v := range l.stats.Looks {
+		out.Looks[k] = v
+	}
+	for k, v := range l.stats.Repairs {
+		out.Repairs[k] = v
+	}
+	return out
+}
+
+const (
+	// rest is how many times as long as a look the time until the next one is,
+	// where repair follows on repair: an outside program that flushes in a loop
+	// gets a fifth of a core at most.
+	rest = 4
+	// restMost bounds that time, so that a storm's last repair is not late.
+	restMost = 150 * time.Millisecond
+	// stormAfter is the number of repairs in a row that makes a storm, and calm the
+	// time without one that ends it.
+	stormAfter = 20
+	calm       = time.Second
+)
+
+// Run looks until the context ends. The first look is at once.
+func (l *Loop) Run(ctx context.Context) {
+	l.init()
+	l.Look("start")
+	resync := time.NewTimer(l.jittered())
+	defer resync.Stop()
+	var row int // repairs that followed on one another
+	var last time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-resync.C:
+			l.Look("resync")
+			resync.Reset(l.jittered())
+			continue
+		case <-l.wake:
+		}
+		begun := time.Now()
+		repaired := l.look(ctx, begun)
+		took := time.Since(begun)
+		if !repaired {
+			continue
+		}
+		if begun.Sub(last) > calm {
+			row = 0
+		}
+		last = time.Now()
+		if row++; row == stormAfter {
+			l.mu.Lock()
+			l.stats.Storms++
+			l.mu.Unlock()
+			l.Log.Warn("another program changes table inet masq again and again; it is repaired each time, at a bounded pace", "repairs", row)
+		}
+		pause := time.NewTimer(min(rest*took, restMost))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+	}
+}
+
+// jittered is the time until the next resync: nodes that were started together do
+// not look together for ever.
+func (l *Loop) jittered() time.Duration {
+	return l.Resync - l.Resync/10 + rand.N(l.Resync/5+1)
+}
