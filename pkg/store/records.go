@@ -98,7 +98,7 @@ func remove(path string) error {
 
 // Get returns the record of an attachment; found is false where there is none.
 func (r *Records) Get(k masq.Key) (rec Record, found bool, err error) {
-	rec, err = read(r.path(k))
+	rec, err = r.Read(r.path(k))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Record{}, false, nil
@@ -131,10 +131,10 @@ func (r *Records) All() ([]Record, error) {
 		errs []error
 	)
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), r.node+"-") || !strings.HasSuffix(e.Name(), ".json") {
+		if !r.Owns(e.Name()) {
 			continue
 		}
-		rec, err := read(filepath.Join(r.dir, e.Name()))
+		rec, err := r.Read(filepath.Join(r.dir, e.Name()))
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // removed while listing
 		case err != nil:
@@ -146,7 +146,14 @@ func (r *Records) All() ([]Record, error) {
 	return out, errors.Join(errs...)
 }
 
-func read(path string) (Record, error) {
+// Owns reports whether a path is that of a record of this node.
+func (r *Records) Owns(path string) bool {
+	base := filepath.Base(path)
+	return strings.HasPrefix(base, r.node+"-") && strings.HasSuffix(base, ".json")
+}
+
+// Read reads the record at a path. One that is gone is fs.ErrNotExist.
+func (r *Records) Read(path string) (Record, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return Record{}, err

@@ -1,0 +1,117 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+func record(id string) store.Record {
+	p := masq.Default()
+	return store.Record{
+		Attachment: masq.Attachment{Key: masq.Key{Network: "net", ContainerID: id, Interface: "eth0"}, Policy: &p},
+		Ready:      true,
+	}
+}
+
+// settled waits until the cache says what the directory does.
+func settled(t *testing.T, c *Cache, changes <-chan bool, want int) {
+	t.Helper()
+	deadline := time.After(5 * time.Second)
+	for {
+		all, err := c.All()
+		if err == nil && len(all) == want {
+			return
+		}
+		select {
+		case <-changes:
+		case <-deadline:
+			t.Fatalf("the cache has %d records, %v; not %d", len(all), err, want)
+		}
+	}
+}
+
+func TestCacheFollows(t *testing.T) {
+	r, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Put(record("before")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewCache(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	changes, ended := make(chan bool, 10000), make(chan error, 1)
+	go func() { ended <- c.Run(ctx, func(lost bool) { changes <- lost }) }()
+	settled(t, c, changes, 1)
+	for i := range 50 {
+		if err := r.Put(record(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settled(t, c, changes, 51)
+	for i := range 50 {
+		if err := r.Delete(record(fmt.Sprint(i)).Key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settled(t, c, changes, 1)
+
+	// A record that is damaged is an error, the others are there, and it can be
+	// written anew.
+	if err := r.Put(record("torn")); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, c, changes, 2)
+	path := newest(t, r.Dir())
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := c.All(); err != nil {
+			break
+		}
+		<-changes
+	}
+	if all, _ := c.All(); len(all) != 1 {
+		t.Errorf("a torn record hides others: %d", len(all))
+	}
+	if err := r.Put(record("torn")); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, c, changes, 2)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// newest is the file that was written last.
+func newest(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var path string
+	var at time.Time
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.ModTime().After(at) {
+			path, at = filepath.Join(dir, e.Name()), info.ModTime()
+		}
+	}
+	return path
+}
