@@ -194,6 +194,13 @@ func (c *Conn) Exists() (bool, error) {
 	return there, explain(err)
 }
 
+// Generation is the number of the kernel's present ruleset: it grows with each
+// transaction, whoever makes it.
+func (c *Conn) Generation() (uint32, error) {
+	g, err := c.s.generation()
+	return g, explain(err)
+}
+
 // Uninstall removes the table.
 func (c *Conn) Uninstall() error { return explain(c.s.commit([]op{deleteTable()}, 0)) }
 

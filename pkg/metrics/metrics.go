@@ -1,0 +1,94 @@
+// Package metrics says in Prometheus' terms what the daemon does. Everything is
+// read when it is asked for; nothing is counted twice.
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/masq-cni/masq-cni/pkg/reconcile"
+)
+
+// Facts is what the metrics are made of.
+type Facts struct {
+	Stats func() reconcile.Stats
+	// Generation is that of the kernel's nftables ruleset.
+	Generation func() (uint32, error)
+	// Version and Commit are those of the program.
+	Version, Commit string
+}
+
+// New returns a registry with all metrics of masqd.
+func New(f Facts) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		&collector{f},
+	)
+	return r
+}
+
+type collector struct{ Facts }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("masq_"+name, help, labels, nil)
+}
+
+var (
+	info        = desc("build_info", "The program that runs; always 1.", "version", "commit")
+	looks       = desc("looks_total", "Events that asked for a look, by kind.", "reason")
+	failures    = desc("look_failures_total", "Looks that could not bring the kernel into agreement with the records.")
+	repairs     = desc("repairs_total", "Differences that were mended, by the kind of thing.", "kind")
+	repairTime  = desc("repair_seconds_total", "Time that repairs took, from the event to the transaction.")
+	lastRepair  = desc("last_repair_seconds", "Time that the last repair took, from the event to the transaction.")
+	storms      = desc("storms_total", "Times that another program changed the table again and again.")
+	drift       = desc("drift", "Differences that were found and could not be mended.")
+	attachments = desc("attachments", "Attachments with a policy.")
+	policies    = desc("policies", "Different policies in use.")
+	lost        = desc("events_lost_total", "Times that the kernel had more to tell than there was room for.")
+	gap         = desc("gap_flows_total", "Flows that began without translation while rules were missing, and were deleted.")
+	lastLook    = desc("last_look_timestamp_seconds", "When a look last ended well.")
+	generation  = desc("nftables_generation", "Number of the kernel's present ruleset.")
+	netlinkErrs = desc("generation_read_failures", "1 if the generation could not be read from the kernel.")
+)
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	s := c.Stats()
+	gauge(info, 1, c.Version, c.Commit)
+	for reason, n := range s.Looks {
+		counter(looks, float64(n), reason)
+	}
+	for kind, n := range s.Repairs {
+		counter(repairs, float64(n), kind)
+	}
+	counter(failures, float64(s.Failures))
+	counter(repairTime, s.RepairSeconds)
+	gauge(lastRepair, s.LastRepair.Seconds())
+	counter(storms, float64(s.Storms))
+	gauge(drift, float64(s.Drift))
+	gauge(attachments, float64(s.Attachments))
+	gauge(policies, float64(s.Policies))
+	counter(lost, float64(s.Lost))
+	counter(gap, float64(s.Gap))
+	if !s.LastLook.IsZero() {
+		gauge(lastLook, float64(s.LastLook.UnixNano())/1e9)
+	}
+	failed := 0.0
+	if g, err := c.Generation(); err != nil {
+		failed = 1
+	} else {
+		gauge(generation, float64(g))
+	}
+	gauge(netlinkErrs, failed)
+}
