@@ -11,6 +11,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -20,8 +21,9 @@ type Cache struct {
 	records *store.Records
 	watcher *fsnotify.Watcher
 
-	mu     sync.Mutex
-	byPath map[string]held
+	mu       sync.Mutex
+	byPath   map[string]held
+	policies map[string]*masq.Policy // by ID: attachments share what is the same
 }
 
 // held is a record, or why it cannot be read.
@@ -39,7 +41,7 @@ func NewCache(r *store.Records) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("follow the records: %w", err)
 	}
-	c := &Cache{records: r, watcher: w}
+	c := &Cache{records: r, watcher: w, policies: map[string]*masq.Policy{}}
 	if err := errors.Join(w.Add(r.Dir()), c.Reload()); err != nil {
 		return nil, errors.Join(fmt.Errorf("follow the records: %w", err), w.Close())
 	}
@@ -81,6 +83,7 @@ func (c *Cache) All() ([]store.Record, error) {
 		}
 		out = append(out, h.record)
 	}
+	store.Sort(out)
 	return out, errors.Join(errs...)
 }
 
@@ -117,7 +120,22 @@ func (c *Cache) Run(ctx context.Context, changed func(lost bool)) error {
 
 func (c *Cache) read(path string) held {
 	rec, err := c.records.Read(path)
+	if err == nil && rec.Policy != nil {
+		rec.Policy = c.intern(rec.Policy)
+	}
 	return held{rec, err}
+}
+
+// intern returns the one policy that says what p does.
+func (c *Cache) intern(p *masq.Policy) *masq.Policy {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id := p.ID()
+	if known, ok := c.policies[id]; ok {
+		return known
+	}
+	c.policies[id] = p
+	return p
 }
 
 // take brings one file up to date.

@@ -24,6 +24,9 @@ type Loop struct {
 	// Forget deletes the flows of attachments that began without translation and
 	// should have had it, and returns how many there were.
 	Forget func(context.Context, []masq.Attachment) (int, error)
+	// Reload reads anew what the records are read from, before a look that nobody
+	// asked for.
+	Reload func() error
 	// Resync is the time between looks that nobody asked for.
 	Resync time.Duration
 	Log    *slog.Logger
@@ -127,6 +130,9 @@ func (l *Loop) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-resync.C:
+			if err := l.Reload(); err != nil {
+				l.Log.Error("cannot read the records anew", "err", err)
+			}
 			l.Look("resync")
 			resync.Reset(l.jittered())
 			continue

@@ -1,12 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -116,8 +118,16 @@ func (r *Records) Delete(k masq.Key) error {
 	return errors.Join(remove(path), remove(strings.TrimSuffix(path, ".json")+".tmp"))
 }
 
-// All returns every record of the node. Those that cannot be read are reported in
-// the error; the others are returned all the same.
+// Sort puts records into the order in which their attachments were made: where two
+// claim one address, the later has it.
+func Sort(all []Record) {
+	slices.SortFunc(all, func(a, b Record) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Identity(), b.Identity()))
+	})
+}
+
+// All returns every record of the node, sorted. Those that cannot be read are
+// reported in the error; the others are returned all the same.
 func (r *Records) All() ([]Record, error) {
 	entries, err := os.ReadDir(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -143,6 +153,7 @@ func (r *Records) All() ([]Record, error) {
 			out = append(out, rec)
 		}
 	}
+	Sort(out)
 	return out, errors.Join(errs...)
 }
 
