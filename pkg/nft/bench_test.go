@@ -1,0 +1,55 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+func many(n int) []masq.Attachment {
+	p := masq.Default()
+	all := make([]masq.Attachment, n)
+	for i := range all {
+		all[i] = masq.Attachment{
+			Key:       masq.Key{Network: "net", ContainerID: fmt.Sprintf("%064d", i), Interface: "eth0"},
+			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 88, byte(i >> 8), byte(i)})},
+			Policy:    &p, SpoofCheck: true,
+		}
+	}
+	return all
+}
+
+// BenchmarkApply makes the table of 1,000 attachments anew, as after a flush.
+func BenchmarkApply(b *testing.B) {
+	c := kernel(b)
+	all := many(1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Apply(ruleset.For(all)); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := c.Uninstall(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
+
+// BenchmarkLook compares the table of 1,000 attachments, and finds nothing.
+func BenchmarkLook(b *testing.B) {
+	c := kernel(b)
+	all := many(1000)
+	if _, err := c.Apply(ruleset.For(all)); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if changes, err := c.Apply(ruleset.For(all)); err != nil || len(changes) > 0 {
+			b.Fatal(changes, err)
+		}
+	}
+}
