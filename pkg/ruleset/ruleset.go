@@ -24,8 +24,9 @@ func For(attachments []masq.Attachment) Table {
 }
 
 type builder struct {
-	policies map[string]masq.Policy
-	clamps   map[int]bool // sizes in bytes that some policy sets
+	ids      map[*masq.Policy]string
+	policies map[string]masq.Policy // by ID
+	clamps   map[int]bool           // sizes in bytes that some policy sets
 	helpers  map[string]assigned
 	live     map[string]map[string]Element // set name -> key -> element
 }
@@ -40,6 +41,7 @@ func (h assigned) object() string { return h.kind.Name + "-" + h.how.Protocol }
 
 func newBuilder() *builder {
 	return &builder{
+		ids:      map[*masq.Policy]string{},
 		policies: map[string]masq.Policy{},
 		clamps:   map[int]bool{},
 		helpers:  map[string]assigned{},
@@ -49,15 +51,22 @@ func newBuilder() *builder {
 
 func (b *builder) add(a masq.Attachment) {
 	p := *a.Policy
-	b.policies[p.ID()] = p
+	// Thousands of attachments may share a policy, and an ID is a digest.
+	id, ok := b.ids[a.Policy]
+	if !ok {
+		id = p.ID()
+		b.ids[a.Policy] = id
+		b.policies[id] = p
+	}
 	if n := p.MSSClamp.Bytes(); n != 0 {
 		b.clamps[n] = true
 	}
+	identity, host := a.Identity(), a.HostName()
 	for _, addr := range a.Addresses {
 		f, text := masq.FamilyOf(addr).String(), addr.String()
-		b.put("policy"+f, Element{Key: text, Goto: PolicyChain(p), Comment: a.Identity()})
+		b.put("policy"+f, Element{Key: text, Goto: "policy-" + id, Comment: identity})
 		if a.SpoofCheck {
-			b.put("sources"+f, Element{Key: fmt.Sprintf("%q . %s", a.HostName(), text), Comment: a.Identity()})
+			b.put("sources"+f, Element{Key: fmt.Sprintf("%q . %s", host, text), Comment: identity})
 		}
 		if !p.MSSClamp.Off() {
 			b.put("clamp"+f+"-"+p.MSSClamp.String(), Element{Key: text})
