@@ -13,8 +13,7 @@ import (
 )
 
 // gateway4 is the IPv4 next hop of every container: an address that no
-// interface has and nobody answers ARP for. The container knows the MAC that
-// belongs to it from the start.
+// interface has. The container knows the MAC that belongs to it from the start.
 var gateway4 = netip.MustParseAddr("169.254.1.1")
 
 // Add makes a link, or nothing. What a killed Add of the same identity left is
@@ -25,7 +24,8 @@ var gateway4 = netip.MustParseAddr("169.254.1.1")
 //	host       make the pair, name its owner: done or not done, even when killed
 //	container  up, addresses, neighbour, routes
 //	host       up, routes to the addresses
-//	both       does it work yet?
+//	host       are they taken?
+//	both       do packets pass yet?
 //
 // and settings in /proc/sys/net/ipv6 that netlink has no request for.
 //

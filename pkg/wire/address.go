@@ -38,24 +38,30 @@ func (c *conn) addresses(index int) ([]owned, error) {
 	m := nl.NewIfAddrmsg(unix.AF_UNSPEC)
 	m.Index = uint32(index)
 	var out []owned
-	err := c.dump(newMessage(unix.RTM_GETADDR, 0, "list addresses", m), func(_ uint16, b []byte) {
-		if len(b) < unix.SizeofIfAddrmsg {
-			return
+	err := c.dump(newMessage(unix.RTM_GETADDR, 0, "list addresses", m), func(b []byte) {
+		if a, ok := readAddress(b); ok {
+			out = append(out, a)
 		}
-		info := nl.DeserializeIfAddrmsg(b)
-		var local, remote netip.Addr
-		for kind, v := range attributes(b[unix.SizeofIfAddrmsg:]) {
-			switch kind {
-			case unix.IFA_LOCAL:
-				local, _ = netip.AddrFromSlice(v)
-			case unix.IFA_ADDRESS: // the other end's, where there is a local one
-				remote, _ = netip.AddrFromSlice(v)
-			}
-		}
-		if !local.IsValid() {
-			local = remote
-		}
-		out = append(out, owned{netip.PrefixFrom(local, int(info.Prefixlen)), int(info.Index)})
 	})
 	return out, err
+}
+
+func readAddress(b []byte) (owned, bool) {
+	if len(b) < unix.SizeofIfAddrmsg {
+		return owned{}, false
+	}
+	info := nl.DeserializeIfAddrmsg(b)
+	var local, remote netip.Addr
+	for kind, v := range attributes(b[unix.SizeofIfAddrmsg:]) {
+		switch kind {
+		case unix.IFA_LOCAL:
+			local, _ = netip.AddrFromSlice(v)
+		case unix.IFA_ADDRESS: // the other end's, where there is a local one
+			remote, _ = netip.AddrFromSlice(v)
+		}
+	}
+	if !local.IsValid() {
+		local = remote
+	}
+	return owned{netip.PrefixFrom(local, int(info.Prefixlen)), int(info.Index)}, local.IsValid()
 }

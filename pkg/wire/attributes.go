@@ -30,7 +30,10 @@ func attributes(b []byte) iter.Seq2[uint16, []byte] {
 
 // after returns what follows a fixed header of n bytes.
 func after(b []byte, n int) []byte {
-	return b[min(n, len(b)):]
+	if n < 0 || n > len(b) {
+		return nil
+	}
+	return b[n:]
 }
 
 func number(b []byte) uint32 {

@@ -152,7 +152,7 @@ func (c *conn) batch(ms []*message) error {
 }
 
 // dump sends a request for many answers and hands each of them to a function.
-func (c *conn) dump(m *message, each func(kind uint16, body []byte)) error {
+func (c *conn) dump(m *message, each func(body []byte)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m.Flags |= unix.NLM_F_DUMP
@@ -173,7 +173,7 @@ func (c *conn) dump(m *message, each func(kind uint16, body []byte)) error {
 			case h.Type == unix.NLMSG_DONE:
 				return nil
 			default:
-				each(h.Type, body)
+				each(body)
 			}
 		}
 	}

@@ -22,17 +22,20 @@ func crowd(t testing.TB, w *Wire, count int, families ...string) {
 		p := pair(c, 0x8000+n, families...)
 		p.Interface = fmt.Sprintf("eth%d", n)
 		for _, a := range p.Addresses { // a default route only fits once
-			p.Routes = append(p.Routes, Route{Dst: netip.PrefixFrom(a.Addr(), a.Addr().BitLen())})
+			p.Routes = append(p.Routes, hostRouteOf(a))
 		}
 		mustAdd(t, w, p)
 	}
 }
 
-// times makes links into namespaces of their own, deletes them, and returns
-// the medians.
-func times(t testing.TB, w *Wire, count int, families ...string) (add, del time.Duration) {
+func hostRouteOf(a netip.Prefix) Route {
+	return Route{Dst: netip.PrefixFrom(a.Addr(), a.Addr().BitLen())}
+}
+
+// times makes links into namespaces of their own and deletes them. It returns
+// how long each took, in ascending order.
+func times(t testing.TB, w *Wire, count int, families ...string) (adds, dels []time.Duration) {
 	t.Helper()
-	var adds, dels []time.Duration
 	for n := range count {
 		p := pair(newSpace(t), n+2, families...)
 		start := time.Now()
@@ -46,7 +49,7 @@ func times(t testing.TB, w *Wire, count int, families ...string) (add, del time.
 	}
 	slices.Sort(adds)
 	slices.Sort(dels)
-	return adds[count/2], dels[count/2]
+	return adds, dels
 }
 
 func BenchmarkAddDelete(b *testing.B) {
@@ -56,10 +59,10 @@ func BenchmarkAddDelete(b *testing.B) {
 				lab := newLab(b)
 				crowd(b, lab.wire, size, stack.families...)
 				b.ResetTimer()
-				add, del := times(b, lab.wire, b.N, stack.families...)
+				adds, dels := times(b, lab.wire, b.N, stack.families...)
 				b.ReportMetric(0, "ns/op")
-				b.ReportMetric(float64(add.Microseconds()), "µs/Add")
-				b.ReportMetric(float64(del.Microseconds()), "µs/Delete")
+				b.ReportMetric(float64(adds[b.N/2].Microseconds()), "µs/Add")
+				b.ReportMetric(float64(dels[b.N/2].Microseconds()), "µs/Delete")
 			})
 		}
 	}
@@ -75,11 +78,11 @@ func TestAddTakesTheSameTimeAmongThousand(t *testing.T) {
 			lab = newLab(t)
 			crowd(t, lab.wire, 1000, stack.families...)
 			many, _ := times(t, lab.wire, 20, stack.families...)
-			t.Logf("median Add: %v among 10 links, %v among 1000", few, many)
-			// A machine that does other things too: an Add that listed the
-			// links would take ten times as long and more.
-			if many > 3*few+time.Millisecond {
-				t.Errorf("an Add among 1000 links takes %v, among 10 it takes %v", many, few)
+			t.Logf("Add, best and median: %v and %v among 10 links, %v and %v among 1000", few[0], few[10], many[0], many[10])
+			// The best, since the machine may do other things too. An Add that
+			// listed the links would take ten times as long.
+			if many[0] > 4*few[0]+time.Millisecond/2 {
+				t.Errorf("an Add among 1000 links takes %v, among 10 it takes %v", many[0], few[0])
 			}
 		})
 	}

@@ -33,25 +33,18 @@ func furnish(c *conn, ns namespace, p Pair, l Link, index int) error {
 	if p.has(masq.IPv4) {
 		// Appended: a second link of ours in the same container has it too.
 		to := via{dst: netip.PrefixFrom(gateway4, 32), index: index, protocol: unix.RTPROT_STATIC}
-		ms = append(ms, to.addRoute(fmt.Sprintf("add route %s to %s", to.dst, where), unix.NLM_F_APPEND),
-			addNeighbour(gateway4, l.HostMAC, index, where))
+		ms = append(ms, to.addRoute(where, unix.NLM_F_APPEND), addNeighbour(gateway4, l.HostMAC, index, where))
 	}
-	routes := p.routes(l.Gateway)
-	for _, r := range routes {
-		if r.GW != l.Gateway(masq.FamilyOf(r.GW)) {
-			ms = append(ms, addNeighbour(r.GW, l.HostMAC, index, where))
-		}
-	}
-	first := len(ms)
-	for _, r := range routes {
-		to := via{dst: r.Dst, gw: r.GW, index: index, protocol: unix.RTPROT_STATIC}
-		ms = append(ms, to.addRoute(fmt.Sprintf("add route %s to %s", r, where), unix.NLM_F_EXCL))
+	first, routes := len(ms), p.routes()
+	for _, dst := range routes {
+		to := via{dst: dst, gw: l.Gateway(masq.FamilyOf(dst.Addr())), index: index, protocol: unix.RTPROT_STATIC}
+		ms = append(ms, to.addRoute(where, unix.NLM_F_EXCL))
 	}
 	err := c.exchange(ms...)
-	for i, r := range routes {
-		if errors.Is(ms[first+i].err, unix.EEXIST) && r.Dst.Bits() == 0 {
+	for i, dst := range routes {
+		if m := ms[first+i]; dst.Bits() == 0 && errors.Is(m.err, unix.EEXIST) {
 			return fmt.Errorf("network namespace %s has a default route already, so %s cannot have one too: name the routes of this network in ipam.routes: %w",
-				p.NetNS, p.Interface, ms[first+i].failed())
+				p.NetNS, p.Interface, m.failed())
 		}
 	}
 	return err

@@ -11,10 +11,9 @@ import (
 
 // Attributes of RTM_GETNETCONF (linux/netconf.h).
 const (
-	netconfIndex           = 1
-	netconfForwarding      = 2
-	netconfForceForwarding = 9 // Requires Linux 6.17.
-	netconfAll             = 0xffffffff
+	netconfIndex      = 1
+	netconfForwarding = 2
+	netconfAll        = 0xffffffff
 )
 
 // forwarding6 is how the node forwards IPv6. The kernel looks at "all" alone
@@ -32,20 +31,25 @@ func (w *Wire) forwarding6(families []masq.Family) (forwarding6, error) {
 	}
 	// struct netconfmsg is one byte, the family.
 	family := &nl.RtGenMsg{RtGenmsg: unix.RtGenmsg{Family: unix.AF_INET6}}
-	m := newMessage(unix.RTM_GETNETCONF, 0, "look up net.ipv6.conf.all.forwarding (is IPv6 turned off on this node?)",
+	all := newMessage(unix.RTM_GETNETCONF, 0, "look up net.ipv6.conf.all.forwarding (is IPv6 turned off on this node?)",
 		family, uint32Attr(netconfIndex, netconfAll))
-	if err := w.host.exchange(m); err != nil {
+	// Each namespace has lo, and there it is the first.
+	lo := getByIndex(1)
+	if err := w.host.exchange(all, lo); err != nil {
+		return forwarding6{}, err
+	}
+	d, err := lo.device()
+	if err != nil {
 		return forwarding6{}, err
 	}
 	var f forwarding6
-	for kind, v := range attributes(after(m.reply, unix.NLMSG_ALIGNTO)) {
-		switch kind {
-		case netconfForwarding:
+	for kind, v := range attributes(after(all.reply, unix.NLMSG_ALIGNTO)) {
+		if kind == netconfForwarding {
 			f.all = number(v) != 0
-		case netconfForceForwarding:
-			f.perDevice = !w.allForwarding
 		}
 	}
+	_, known := d.setting6(devconf6ForceForwarding)
+	f.perDevice = known && !w.allForwarding
 	return f, nil
 }
 

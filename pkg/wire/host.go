@@ -24,6 +24,9 @@ func (w *Wire) connect(p Pair, l Link) error {
 	for _, a := range p.Addresses {
 		addresses = append(addresses, a.Addr())
 	}
+	if p.has(masq.IPv4) {
+		ms = append(ms, answerFor(gateway4, l.HostIndex, where)...)
+	}
 	if p.has(masq.IPv6) {
 		// Without fe80::/64: the kernel has one list of the interfaces with
 		// the same prefix, and would search it here and with each packet.
@@ -34,16 +37,39 @@ func (w *Wire) connect(p Pair, l Link) error {
 	for _, a := range addresses {
 		ms = append(ms, hostRoute(a, l, unix.NLM_F_EXCL))
 	}
-	err := w.host.exchange(ms...)
-	if !errors.Is(err, unix.EEXIST) {
-		return err
-	}
+	_ = w.host.exchange(ms...) // firstFailed reads the errors
 	for i, a := range addresses {
 		if m := ms[first+i]; errors.Is(m.err, unix.EEXIST) {
 			m.err = w.takeOver(a, l)
 		}
 	}
-	return firstFailed(ms)
+	if err := firstFailed(ms); err != nil {
+		return err
+	}
+	return w.confirm(addresses, l)
+}
+
+// confirm sees to it that the node finds its containers: a route may be there
+// and not be taken, for one with a better metric, for a rule (ip-rule(8)), or
+// because the address is the node's own.
+func (w *Wire) confirm(addresses []netip.Addr, l Link) error {
+	var ms []*message
+	for _, a := range addresses {
+		ms = append(ms, lookUpRoute(a, 0))
+	}
+	_ = w.host.exchange(ms...) // path reads the errors
+	for i, m := range ms {
+		way, found, err := m.path()
+		switch {
+		case err != nil:
+			return err
+		case found && way.kind == unix.RTN_LOCAL:
+			return fmt.Errorf("%s is an address of the node, and cannot be one of its containers", addresses[i])
+		case !found || way.index != l.HostIndex:
+			return fmt.Errorf("the node does not route %s to interface %s, though there is a route (see: ip route get %s)", addresses[i], l.HostName, addresses[i])
+		}
+	}
+	return nil
 }
 
 // hostRoute is the node's way to an address of the container. It says that it
@@ -51,7 +77,7 @@ func (w *Wire) connect(p Pair, l Link) error {
 // systemd-networkd from removing it as foreign (ManageForeignRoutes=).
 func hostRoute(a netip.Addr, l Link, flags int) *message {
 	to := via{dst: netip.PrefixFrom(a, a.BitLen()), index: l.HostIndex, protocol: unix.RTPROT_KERNEL}
-	return to.addRoute(fmt.Sprintf("add route %s to interface %s", to.dst, l.HostName), flags)
+	return to.addRoute("interface "+l.HostName, flags)
 }
 
 // takeOver replaces the node's route to an address if it leads to a link of
@@ -61,18 +87,19 @@ func (w *Wire) takeOver(a netip.Addr, l Link) error {
 	if err != nil {
 		return err
 	}
-	if found {
-		m := getByIndex(p.index)
-		if err := w.host.exchange(m); err != nil {
-			return err
-		}
-		d, err := m.device()
-		if err != nil {
-			return err
-		}
-		if !d.ours() {
-			return fmt.Errorf("the node has a route to it already, through interface %s: %w", d.name, unix.EEXIST)
-		}
+	if !found { // gone meanwhile, or one that forbids
+		return w.host.exchange(hostRoute(a, l, unix.NLM_F_EXCL))
+	}
+	m := getByIndex(p.index)
+	if err := w.host.exchange(m); err != nil {
+		return err
+	}
+	d, err := m.device()
+	if err != nil {
+		return err
+	}
+	if !d.ours() {
+		return fmt.Errorf("the node has a route to it already, through interface %s: %w", d.name, unix.EEXIST)
 	}
 	return w.host.exchange(hostRoute(a, l, unix.NLM_F_REPLACE))
 }

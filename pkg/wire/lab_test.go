@@ -136,6 +136,20 @@ func (s *space) addr(name, prefix string) {
 		a.Flags = unix.IFA_F_NODAD
 	}
 	s.must(s.AddrAdd(s.link(name), a))
+	s.await("address "+prefix, func() bool {
+		r, err := s.RouteGet(a.IP)
+		return err == nil && len(r) > 0 && r[0].Type == unix.RTN_LOCAL
+	})
+}
+
+// await looks until something that the kernel leaves to its workers is so.
+func (s *space) await(what string, so func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !so(); time.Sleep(100 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%s: not after 5 s", what)
+		}
+	}
 }
 
 func (s *space) route(dst, gw string) {
@@ -178,6 +192,8 @@ func cable(a *space, nameA string, b *space, nameB string) {
 	}))
 	a.up(nameA)
 	b.up(nameB)
+	a.await(nameA, func() bool { return a.link(nameA).Attrs().OperState == netlink.OperUp })
+	b.await(nameB, func() bool { return b.link(nameB).Attrs().OperState == netlink.OperUp })
 }
 
 // lab is container - node - server. The server has a route back to the
@@ -205,47 +221,46 @@ func newLab(t testing.TB) *lab {
 	l.node.route("::/0", server6)
 	l.server.route("10.88.0.0/16", "10.0.0.1")
 	l.server.route("fd00:88::/64", "fd00:10::1")
-	l.server.serveEcho()
+	l.server.serveEcho(server4, server6)
 	// So that the first packet of a test does not meet the lab's own delays.
-	deadline := time.Now().Add(5 * time.Second)
 	for _, to := range []string{server4, server6} {
-		for l.node.ask("", to) != nil {
-			if time.Now().After(deadline) {
-				t.Fatalf("the lab does not work: the node does not reach %s", to)
-			}
-		}
+		l.node.await("the lab's way to "+to, func() bool { return l.node.ask(to) == nil })
 	}
 	l.wire = l.node.open()
 	return l
 }
 
-func (s *space) serveEcho() {
+// serveEcho answers UDP, on each of the addresses, with the address that a packet
+// came from.
+func (s *space) serveEcho(on ...string) {
 	s.t.Helper()
-	var c *net.UDPConn
-	s.do(func() (err error) {
-		c, err = net.ListenUDP("udp", &net.UDPAddr{Port: echo})
-		return err
-	})
-	s.t.Cleanup(func() { _ = c.Close() })
-	go func() {
-		b := make([]byte, 2000)
-		for {
-			_, from, err := c.ReadFromUDP(b)
-			if err != nil {
-				return
+	for _, a := range on {
+		var c *net.UDPConn
+		s.do(func() (err error) {
+			c, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(a), Port: echo})
+			return err
+		})
+		s.t.Cleanup(func() { _ = c.Close() })
+		go func() {
+			b := make([]byte, 2000)
+			for {
+				_, from, err := c.ReadFromUDP(b)
+				if err != nil {
+					return
+				}
+				_, _ = c.WriteToUDP([]byte(from.String()), from)
 			}
-			_, _ = c.WriteToUDP([]byte(from.String()), from)
-		}
-	}()
+		}()
+	}
 }
 
 // ask sends one packet to the echo server at an address, and fails if its
 // answer does not come. No retries: the first packet counts.
-func (s *space) ask(source, to string) error {
+func (s *space) ask(to string) error {
 	s.t.Helper()
 	var c *net.UDPConn
 	s.do(func() (err error) {
-		c, err = net.DialUDP("udp", &net.UDPAddr{IP: net.ParseIP(source)}, &net.UDPAddr{IP: net.ParseIP(to), Port: echo})
+		c, err = net.DialUDP("udp", nil, &net.UDPAddr{IP: net.ParseIP(to), Port: echo})
 		if errors.Is(err, unix.ENETUNREACH) {
 			err = nil
 		}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -43,17 +44,51 @@ func getNeighbour(a netip.Addr, index int) *message {
 	return newMessage(unix.RTM_GETNEIGH, 0, "look up neighbour "+a.String(), m, addrAttr(unix.NDA_DST, a))
 }
 
-// mac reads the answer to getNeighbour. An entry that is not permanent is none.
-func (m *message) mac() (net.HardwareAddr, error) {
-	if err := m.failed(); err != nil {
-		return nil, err
+// mac reads the answer to getNeighbour. The bool is false where there is no
+// entry with a MAC.
+func (m *message) mac() (net.HardwareAddr, bool, error) {
+	if errors.Is(m.err, unix.ENOENT) {
+		return nil, false, nil
 	}
-	if len(m.reply) >= unix.SizeofNdMsg && binary.NativeEndian.Uint16(m.reply[8:])&unix.NUD_PERMANENT != 0 {
-		for kind, v := range attributes(m.reply[unix.SizeofNdMsg:]) {
-			if kind == unix.NDA_LLADDR {
-				return v, nil
-			}
+	if err := m.failed(); err != nil {
+		return nil, false, err
+	}
+	for kind, v := range attributes(after(m.reply, unix.SizeofNdMsg)) {
+		if kind == unix.NDA_LLADDR {
+			return v, true, nil
 		}
 	}
-	return nil, fmt.Errorf("%s: there is no permanent entry", m.what)
+	return nil, false, nil
+}
+
+// Attributes of RTM_SETNEIGHTBL (linux/neighbour.h).
+const (
+	ndtaName        = 1
+	ndtaParms       = 6
+	ndtpaIndex      = 1
+	ndtpaProxyDelay = 13
+)
+
+// answerFor makes the host's end answer ARP for the container's gateway, which
+// nobody has: two messages, an entry and its delay.
+//
+// The container has the MAC for good, but the kernel forgets it with all others
+// when the MAC of the container's own end changes (neigh_changeaddr in
+// net/core/neighbour.c), and the tuning plugin does that. This is not proxy_arp:
+// it answers for one address only. The kernel wants a route to that address
+// through another interface for it, such as a default route.
+func answerFor(a netip.Addr, index int, where string) []*message {
+	entry := neighbour{Family: familyOf(a), Ifindex: int32(index), Flags: unix.NTF_PROXY}
+	// Broadcast requests are answered after up to 0.8 s otherwise, so that a
+	// true owner comes first.
+	delay := nl.NewRtAttr(ndtaParms, nil)
+	delay.AddChild(uint32Attr(ndtpaIndex, uint32(index)))
+	delay.AddRtAttr(ndtpaProxyDelay, make([]byte, 8))
+	return []*message{
+		newMessage(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE,
+			fmt.Sprintf("let %s answer for %s", where, a), entry, addrAttr(unix.NDA_DST, a)),
+		newMessage(unix.RTM_SETNEIGHTBL, 0, "let "+where+" answer without delay",
+			&nl.RtGenMsg{RtGenmsg: unix.RtGenmsg{Family: familyOf(a)}},
+			nl.NewRtAttr(ndtaName, nl.ZeroTerminated("arp_cache")), delay),
+	}
 }

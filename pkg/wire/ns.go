@@ -22,13 +22,12 @@ func openNamespace(path string) (namespace, error) {
 	return namespace{fd, path}, nil
 }
 
-// namespaceOf returns the namespace that a socket lives in.
+// namespaceOf returns the namespace that a socket lives in. Requires Linux 4.9.
 func namespaceOf(c *conn) (namespace, error) {
 	fd, err := unix.IoctlRetInt(c.fd, unix.SIOCGSKNS)
 	if err != nil {
 		return namespace{}, fmt.Errorf("find the network namespace of a socket: %w", err)
 	}
-	unix.CloseOnExec(fd)
 	return namespace{fd, "the node"}, nil
 }
 

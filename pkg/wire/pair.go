@@ -34,21 +34,10 @@ type Pair struct {
 // Route is one route of the container.
 type Route struct {
 	Dst netip.Prefix
-	// GW is the next hop, on the link. The zero value is the host's end. Any
-	// other is the host's end under another address: there is nobody else on
-	// a link with two ends, so the container is told its MAC for that address.
+	// GW is the next hop that the configuration names, if it names one. A link
+	// with two ends has one next hop, whatever it is called: each route goes
+	// to the host's end.
 	GW netip.Addr
-}
-
-func (r Route) String() string {
-	dst := r.Dst.String()
-	if r.Dst.Bits() == 0 {
-		dst = "default"
-	}
-	if !r.GW.IsValid() {
-		return dst
-	}
-	return dst + " via " + r.GW.String()
 }
 
 // group is the group of the host's end.
@@ -69,20 +58,17 @@ func (p Pair) families() []masq.Family {
 	return slices.DeleteFunc(slices.Clone(masq.Families[:]), func(f masq.Family) bool { return !p.has(f) })
 }
 
-// routes completes the routes: a default where none is asked for, and the
-// gateway where none is named.
-func (p Pair) routes(gateway func(masq.Family) netip.Addr) []Route {
-	out := slices.Clone(p.Routes)
+// routes lists the destinations that the container reaches through its gateway.
+// A family that no route is asked for has the default route.
+func (p Pair) routes() []netip.Prefix {
+	var out []netip.Prefix
+	for _, r := range p.Routes {
+		out = append(out, r.Dst.Masked())
+	}
 	for _, f := range p.families() {
 		if !slices.ContainsFunc(p.Routes, func(r Route) bool { return masq.FamilyOf(r.Dst.Addr()) == f }) {
-			out = append(out, Route{Dst: defaultOf(f)})
+			out = append(out, defaultOf(f))
 		}
-	}
-	for i := range out {
-		if !out[i].GW.IsValid() {
-			out[i].GW = gateway(masq.FamilyOf(out[i].Dst.Addr()))
-		}
-		out[i].Dst = out[i].Dst.Masked()
 	}
 	return out
 }

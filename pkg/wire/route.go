@@ -18,9 +18,21 @@ type via struct {
 	protocol uint8
 }
 
+// String is the route as ip-route(8) writes it.
+func (v via) String() string {
+	dst := v.dst.String()
+	if v.dst.Bits() == 0 {
+		dst = "default"
+	}
+	if !v.gw.IsValid() {
+		return dst
+	}
+	return dst + " via " + v.gw.String()
+}
+
 // addRoute makes the request. The caller says by flags what to do when there is
 // such a route already.
-func (v via) addRoute(what string, flags int) *message {
+func (v via) addRoute(where string, flags int) *message {
 	m := nl.NewRtMsg()
 	m.Family = familyOf(v.dst.Addr())
 	m.Dst_len = uint8(v.dst.Bits())
@@ -29,7 +41,7 @@ func (v via) addRoute(what string, flags int) *message {
 	if !v.gw.IsValid() && v.dst.Addr().Is4() {
 		m.Scope = unix.RT_SCOPE_LINK
 	}
-	r := newMessage(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|flags, what, m,
+	r := newMessage(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|flags, fmt.Sprintf("add route %s to %s", v, where), m,
 		uint32Attr(unix.RTA_OIF, uint32(v.index)))
 	if v.dst.Bits() > 0 {
 		r.AddData(addrAttr(unix.RTA_DST, v.dst.Addr()))
@@ -109,7 +121,7 @@ func (c *conn) routes(index int) ([]via, error) {
 		m.Family = family
 		request := newMessage(unix.RTM_GETROUTE, 0, "list routes", m,
 			uint32Attr(unix.RTA_OIF, uint32(index)), uint32Attr(unix.RTA_TABLE, unix.RT_TABLE_MAIN))
-		if err := c.dump(request, func(_ uint16, b []byte) {
+		if err := c.dump(request, func(b []byte) {
 			if r, ok := readRoute(b); ok && r.index == index {
 				out = append(out, r)
 			}

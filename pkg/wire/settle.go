@@ -42,20 +42,21 @@ func (w *Wire) settle(container *conn, p Pair, l Link, index int) error {
 // pending names something that the link still waits for, or nothing.
 func (w *Wire) pending(container *conn, p Pair, l Link, index int) (string, error) {
 	end := getByIndex(index)
-	inside := []*message{end}
 	var local []*message
 	if p.has(masq.IPv6) {
-		inside = append(inside, lookUpRoute(linkLocal(l.MAC), index))
+		local = append(local, lookUpRoute(linkLocal(l.MAC), index))
 		for _, a := range p.Addresses {
 			if a.Addr().Is6() {
-				inside = append(inside, lookUpRoute(a.Addr(), index))
+				local = append(local, lookUpRoute(a.Addr(), index))
 			}
 		}
+	}
+	_ = container.exchange(append(local, end)...) // device and path read the errors
+	if p.has(masq.IPv6) {
 		own := lookUpRoute(l.Gateway6, l.HostIndex)
 		_ = w.host.exchange(own) // path reads the error
-		local = append(inside[1:], own)
+		local = append(local, own)
 	}
-	_ = container.exchange(inside...) // device and path read the errors
 	d, err := end.device()
 	if err != nil {
 		return "", err

@@ -259,7 +259,10 @@ func describe(result *types100.Result, link wire.Link, args *skel.CmdArgs) *type
 	}
 	routed := map[masq.Family]bool{}
 	for _, r := range result.Routes {
-		routed[familyOf(r.Dst.IP.To4() != nil)] = true
+		f := familyOf(r.Dst.IP.To4() != nil)
+		routed[f] = true
+		// Nobody else is on the link, whatever gateway the route was given.
+		r.GW = link.Gateway(f).AsSlice()
 	}
 	for _, ip := range result.IPs {
 		ip.Interface = new(1)
