@@ -156,18 +156,24 @@ func (p *pod) tryCheck(list *libcni.NetworkConfigList) error {
 func (w *world) attach(id string, list *libcni.NetworkConfigList) *pod {
 	w.t.Helper()
 	p := w.pod(id)
+	p.attach(list)
+	return p
+}
+
+// attach is that for a pod whose runtime has something to say beforehand.
+func (p *pod) attach(list *libcni.NetworkConfigList) {
+	p.w.t.Helper()
 	if err := p.tryAdd(list); err != nil {
-		w.t.Fatalf("ADD %s: %v", id, describe(err))
+		p.w.t.Fatalf("ADD %s: %v", p.runtime.ContainerID, describe(err))
 	}
-	w.t.Cleanup(func() {
+	p.w.t.Cleanup(func() {
 		if p.list == nil {
 			return
 		}
 		if err := p.tryDel(p.list); err != nil {
-			w.t.Errorf("DEL %s: %v", id, describe(err))
+			p.w.t.Errorf("DEL %s: %v", p.runtime.ContainerID, describe(err))
 		}
 	})
-	return p
 }
 
 // detach is a DEL that works.

@@ -1,0 +1,125 @@
+// Command masqd is the node daemon: it watches the kernel and the records, and
+// mends what differs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// The build sets both.
+var (
+	buildVersion = "dev"
+	buildCommit  = "unknown"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
+
+// options are the flags.
+type options struct {
+	stateDir  string
+	listen    string
+	logFormat string
+	logLevel  string
+	resync    time.Duration
+	pprof     bool
+}
+
+func run(args, env []string, stdout, stderr io.Writer) int {
+	// SIGTERM and SIGINT end the daemon; the rules stay.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var o options
+	c := &cobra.Command{
+		Use:   "masqd",
+		Short: "Keeps a node's masquerade rules as they were asked for",
+		Long: `Watches the records of attachments, and the nftables of the network namespace it
+runs in, and puts back within milliseconds what anybody takes away. Needs
+CAP_NET_ADMIN, and nothing else. When it ends, the rules stay.
+
+Each flag can be given in the environment too: MASQD_STATE_DIR for --state-dir.
+A flag on the command line counts before the environment.`,
+		Version:       buildVersion + " (" + buildCommit + ")",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PreRunE:       func(c *cobra.Command, _ []string) error { return fromEnvironment(c.Flags(), env) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			log, err := logger(stderr, o.logFormat, o.logLevel)
+			if err != nil {
+				return err
+			}
+			if o.resync < time.Second {
+				return fmt.Errorf("--resync-interval %s is below a second", o.resync)
+			}
+			return serve(c.Context(), o, log)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.stateDir, "state-dir", store.DefaultDir, "where the plugin keeps its records")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:9468", "address of /metrics, /healthz and /readyz; empty for none")
+	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.DurationVar(&o.resync, "resync-interval", 60*time.Second, "time between looks that no event asked for")
+	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof too")
+	c.SetArgs(args)
+	c.SetOut(stdout)
+	c.SetErr(stderr)
+	if err := c.ExecuteContext(ctx); err != nil {
+		_, _ = fmt.Fprintln(stderr, "masqd:", err)
+		return 1
+	}
+	return 0
+}
+
+// fromEnvironment sets the flags that were not given from variables of their names.
+// A variable of ours that is no flag's is a mistake, and an error.
+func fromEnvironment(flags *pflag.FlagSet, env []string) error {
+	const prefix = "MASQD_"
+	var errs []error
+	for _, pair := range env {
+		name, value, _ := strings.Cut(pair, "=")
+		if !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		f := flags.Lookup(strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, prefix), "_", "-")))
+		switch {
+		case f == nil:
+			errs = append(errs, fmt.Errorf("%s: there is no such flag", name))
+		case f.Changed:
+		default:
+			if err := flags.Set(f.Name, value); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func logger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level %q is none of debug, info, warn and error", level)
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q is neither text nor json", format)
+}

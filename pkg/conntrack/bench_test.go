@@ -1,0 +1,162 @@
+package conntrack
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// captured is a dump of n flows as the kernel sent it, part by part.
+func captured(t testing.TB, tb *table) [][]byte {
+	t.Helper()
+	s := tb.dumps
+	s.out = seal(s.open(s.out[:0], msgGet, unix.NLM_F_DUMP, 0), 0)
+	check(t, s.send(s.out))
+	var parts [][]byte
+	for {
+		b := must(s.receive())(t)
+		if b == nil {
+			return parts
+		}
+		parts = append(parts, append([]byte(nil), b...))
+	}
+}
+
+// decodeAll reads each flow of the parts and counts them.
+func decodeAll(t testing.TB, parts [][]byte, f *Flow) int {
+	n := 0
+	var m message
+	for _, b := range parts {
+		for len(b) > 0 {
+			var err error
+			if b, err = m.cut(b); err != nil {
+				t.Fatal(err)
+			}
+			if m.typ != msgNew {
+				continue
+			}
+			if err := f.UnmarshalBinary(m.attributes()); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+	}
+	return n
+}
+
+func TestDecodingAllocatesNothing(t *testing.T) {
+	tb := newTable(t)
+	tb.insert(mixture()...)
+	parts := captured(t, tb)
+	var f Flow
+	if n := testing.AllocsPerRun(100, func() { decodeAll(t, parts, &f) }); n != 0 {
+		t.Errorf("%v allocations for %d flows", n, len(mixture()))
+	}
+	filter := filters[len(filters)-1].filter
+	if n := testing.AllocsPerRun(100, func() { filter.Match(&f) }); n != 0 {
+		t.Errorf("%v allocations to match a flow", n)
+	}
+}
+
+// A dump allocates for itself, and not for its flows.
+func TestDumpAllocatesNothingForAFlow(t *testing.T) {
+	tb := newTable(t)
+	allocs := func() float64 {
+		return testing.AllocsPerRun(5, func() {
+			for _, err := range tb.Dump(t.Context(), Filter{}) {
+				check(t, err)
+			}
+		})
+	}
+	empty := allocs()
+	tb.insert(many(20_000)...)
+	if full := allocs(); full > empty {
+		t.Errorf("%v allocations for 20,000 flows, %v for none", full, empty)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	tb := newTable(b)
+	const size = 1000
+	tb.insert(many(size)...)
+	parts := captured(b, tb)
+	var f Flow
+	timed(b, size, func() {
+		if n := decodeAll(b, parts, &f); n != size {
+			b.Fatal(n)
+		}
+	})
+}
+
+// timed runs f with the time of all processors that it took, its children's
+// included: a figure that others on the machine change little.
+func timed(b *testing.B, flows int, f func()) {
+	b.ReportAllocs()
+	begin := processors(b)
+	for b.Loop() {
+		f()
+	}
+	b.ReportMetric(float64(processors(b)-begin)/float64(b.N)/float64(flows), "cpu-ns/flow")
+}
+
+func processors(t testing.TB) int64 {
+	var sum int64
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var r unix.Rusage
+		check(t, unix.Getrusage(who, &r))
+		sum += r.Utime.Nano() + r.Stime.Nano()
+	}
+	return sum
+}
+
+// One table of 100,000 flows, read by us, by someone who throws it away, and by
+// conntrack(8).
+func BenchmarkTable(b *testing.B) {
+	tb := newTable(b)
+	const size = 100_000
+	tb.insert(many(size)...)
+	src := many(2)[1].Original.Src
+	for _, x := range []struct {
+		name   string
+		filter Filter
+		flows  int
+	}{
+		{"Dump", Filter{}, size},
+		{"OneSource", Filter{Original: Tuple{Src: src}}, size / 250},
+		{"OneStatus", Filter{Status: SrcNAT, StatusMask: SrcNAT}, 0},
+		{"OneFamily", Filter{Family: masq.IPv6}, size / 5},
+	} {
+		b.Run(x.name, func(b *testing.B) {
+			timed(b, size, func() {
+				n := 0
+				for _, err := range tb.Dump(b.Context(), x.filter) {
+					check(b, err)
+					n++
+				}
+				if n != x.flows {
+					b.Fatal(n)
+				}
+			})
+		})
+	}
+	b.Run("ReceiveAndDiscard", func(b *testing.B) {
+		s := tb.dumps
+		timed(b, size, func() {
+			s.out = seal(s.open(s.out[:0], msgGet, unix.NLM_F_DUMP, 0), 0)
+			check(b, s.send(s.out))
+			for got := must(s.receive())(b); got != nil; got = must(s.receive())(b) {
+			}
+		})
+	})
+	b.Run("conntrack-L", func(b *testing.B) {
+		timed(b, size, func() {
+			check(b, tb.ns.Command(b.Context(), "conntrack", "-L").Run()) // to /dev/null
+		})
+	})
+	b.Run("Get", func(b *testing.B) {
+		t := many(2)[1].Original
+		timed(b, 1, func() { must(tb.Get(t))(b) })
+	})
+}

@@ -1,0 +1,108 @@
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+func TestDumpIsWhatIsThere(t *testing.T) {
+	tb := newTable(t)
+	if got := tb.collect(Filter{}); len(got) != 0 {
+		t.Fatalf("an empty table has %v", keys(got))
+	}
+	want := mixture()
+	tb.insert(want...)
+	got := tb.collect(Filter{})
+	if len(got) != len(want) {
+		t.Errorf("%d flows, inserted %d", len(got), len(want))
+	}
+	for i := range want {
+		w := &want[i]
+		g, ok := got[w.Original]
+		switch {
+		case !ok:
+			t.Errorf("%s is missing", w.Original)
+		case g.Mark != w.Mark, g.State != w.State, !g.Has(HasID | HasMark | HasTimeout), g.Has(HasState) != w.Has(HasState):
+			t.Errorf("%+v\nis not %+v", g, w.Flow)
+		case g.Status&insertedStatus != w.Status&insertedStatus, g.Translated() != w.snat.IsValid():
+			t.Errorf("%s: status %s", w.Original, g.Status)
+		case w.snat.IsValid() && g.Egress().Addr() != w.snat.Addr():
+			t.Errorf("%s leaves from %s", w.Original, g.Egress())
+		case !w.snat.IsValid() && g.Reply != w.Reply:
+			t.Errorf("%s is answered by %s", w.Original, g.Reply)
+		}
+	}
+}
+
+func TestDumpEndsEarly(t *testing.T) {
+	tb := newTable(t)
+	tb.insert(many(5000)...)
+	for range 20 {
+		for _, err := range tb.Dump(t.Context(), Filter{}) {
+			check(t, err)
+			break
+		}
+	}
+	if n := len(tb.collect(Filter{})); n != 5000 {
+		t.Errorf("after a dump that ended early: %d flows", n)
+	}
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	reason := errors.New("enough")
+	n := 0
+	for _, err := range tb.Dump(ctx, Filter{}) {
+		if n++; n == 10 {
+			cancel(reason)
+		}
+		if err != nil && !errors.Is(err, reason) {
+			t.Error(err)
+		}
+	}
+	if n < 10 || n >= 5000 {
+		t.Errorf("%d flows with a context that ended at 10", n)
+	}
+	if n := len(tb.collect(Filter{})); n != 5000 {
+		t.Errorf("after a dump whose context ended: %d flows", n)
+	}
+}
+
+// A Conn goes on in its own namespace, wherever the thread is.
+func TestDumpEndsEarlyElsewhere(t *testing.T) {
+	tb := newTable(t)
+	tb.insert(many(5000)...)
+	elsewhere := must(nstest.New(t).Namespace("elsewhere"))(t)
+	check(t, elsewhere.Do(func() error {
+		for range 3 {
+			for _, err := range tb.Dump(t.Context(), Filter{}) {
+				check(t, err)
+				break
+			}
+		}
+		if n := len(tb.collect(Filter{})); n != 5000 {
+			t.Errorf("%d flows", n)
+		}
+		return nil
+	}))
+}
+
+func TestDumpWithinDump(t *testing.T) {
+	tb := newTable(t)
+	tb.insert(mixture()...)
+	for f, err := range tb.Dump(t.Context(), Filter{}) {
+		check(t, err)
+		for _, err := range tb.Dump(t.Context(), Filter{}) {
+			if !errors.Is(err, ErrBusy) {
+				t.Fatalf("a dump within a dump: %v", err)
+			}
+		}
+		g, err := tb.Get(f.Original)
+		check(t, err)
+		if g.ID != f.ID {
+			t.Fatalf("%s is %s", f.Original, g.Original)
+		}
+	}
+}

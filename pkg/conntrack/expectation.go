@@ -1,0 +1,108 @@
+package conntrack
+
+import (
+	"context"
+	"iter"
+	"net/netip"
+	"time"
+)
+
+// Expectation is a connection that a helper heard announced in another: the data
+// connection of FTP, the media of a call. It is a value, as Flow is.
+type Expectation struct {
+	// Tuple is what the first packet will look like, as far as the bits of Mask are
+	// set: of its source, as its destination is always known.
+	Tuple, Mask Tuple
+	// Master is the original tuple of the control connection.
+	Master Tuple
+	Helper Helper
+	ID     uint32
+	// Timeout is the time that is left, in whole seconds.
+	Timeout time.Duration
+	Flags   ExpectationFlags
+	Class   uint32 // a number of the helper's
+	// NAT is where the helper will have the connection translated to. The address
+	// is 0.0.0.0 or :: where it follows from the control connection.
+	NAT netip.AddrPort
+}
+
+// ExpectationFlags are those of uapi/linux/netfilter/nf_conntrack_common.h.
+type ExpectationFlags uint32
+
+// The flags of an Expectation.
+const (
+	ExpectPermanent ExpectationFlags = 1 << iota // more than one connection may come
+	ExpectInactive                               // not yet
+	ExpectUserspace                              // made by a program
+)
+
+// Expectations reads all that are open, as Dump reads flows.
+func (c *Conn) Expectations(ctx context.Context) iter.Seq2[*Expectation, error] {
+	return func(yield func(*Expectation, error) bool) {
+		var e Expectation
+		err := c.dump(ctx, msgExpectGet, query{}, func(m *message) (bool, error) {
+			if err := e.UnmarshalBinary(m.attributes()); err != nil {
+				return false, err
+			}
+			return yield(&e, nil), nil
+		})
+		if err != nil {
+			yield(nil, explain(err))
+		}
+	}
+}
+
+// UnmarshalBinary reads the expectation from the attributes of a message, as
+// Flow.UnmarshalBinary reads a flow.
+func (e *Expectation) UnmarshalBinary(b []byte) error {
+	*e = Expectation{}
+	a := attrs{rest: b}
+	for a.next() {
+		ok := true
+		switch a.typ {
+		case ctaExpectTuple:
+			ok = e.Tuple.read(a.data)
+		case ctaExpectMask:
+			ok = e.Mask.read(a.data)
+		case ctaExpectMaster:
+			ok = e.Master.read(a.data)
+		case ctaExpectHelpName:
+			ok = e.Helper.read(a.data)
+		case ctaExpectID:
+			ok = read32(a.data, &e.ID)
+		case ctaExpectFlags:
+			ok = read32(a.data, (*uint32)(&e.Flags))
+		case ctaExpectClass:
+			ok = read32(a.data, &e.Class)
+		case ctaExpectTimeout:
+			ok = readSeconds(a.data, &e.Timeout)
+		case ctaExpectNAT:
+			ok = e.readNAT(a.data)
+		}
+		if !ok {
+			return malformed(&a)
+		}
+	}
+	if err := a.end(); err != nil {
+		return err
+	}
+	if !e.Tuple.Valid() || !e.Mask.Valid() || !e.Master.Valid() {
+		return malformedf("an expectation without its tuples")
+	}
+	return nil
+}
+
+func (e *Expectation) readNAT(b []byte) bool {
+	a := attrs{rest: b}
+	for a.next() {
+		if a.typ != ctaExpectNATTuple {
+			continue
+		}
+		var t Tuple
+		if !t.read(a.data) {
+			return false
+		}
+		e.NAT = netip.AddrPortFrom(t.Src, t.SrcPort)
+	}
+	return a.whole()
+}

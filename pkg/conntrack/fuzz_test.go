@@ -1,0 +1,84 @@
+package conntrack
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+)
+
+func seeds(f *testing.F) {
+	for _, e := range mixture() {
+		e.Fields |= HasID | HasCounters | HasTimestamps
+		e.ID, e.OriginalCounters, e.Start, e.Stop = 7, Counters{1, 2}, 3, 4
+		e.Master = e.Original
+		e.Labels[3] = 5
+		copy(e.Helper[:], "ftp")
+		b, _ := e.AppendBinary(nil)
+		f.Add(b)
+		f.Add(b[:len(b)/2])
+	}
+}
+
+// Whatever comes is refused or understood, and what was understood is written as
+// something that is understood as the same.
+func FuzzFlow(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var x, y Flow
+		if err := x.UnmarshalBinary(b); err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Errorf("not ErrMalformed: %v", err)
+			}
+			return
+		}
+		first, _ := x.AppendBinary(nil)
+		if err := y.UnmarshalBinary(first); err != nil {
+			t.Fatalf("cannot read its own writing: %v\n%x\n%x", err, b, first)
+		}
+		if x != y {
+			t.Errorf("%+v\nreads back as\n%+v", x, y)
+		}
+		if second, _ := y.AppendBinary(nil); !bytes.Equal(first, second) {
+			t.Errorf("%x\nis written again as\n%x", first, second)
+		}
+		for _, filter := range filters {
+			filter.filter.Match(&x)
+		}
+		_, _, _ = x.StateName(), x.Original.String(), x.Status.String()
+	})
+}
+
+func FuzzExpectation(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var x Expectation
+		if err := x.UnmarshalBinary(b); err != nil && !errors.Is(err, ErrMalformed) {
+			t.Errorf("not ErrMalformed: %v", err)
+		}
+		var s Statistics
+		if err := s.read(b); err != nil && !errors.Is(err, ErrMalformed) {
+			t.Errorf("not ErrMalformed: %v", err)
+		}
+	})
+}
+
+// A buffer of messages is cut into messages or refused, and comes to an end.
+func FuzzMessages(f *testing.F) {
+	f.Add([]byte{16, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0})
+	f.Add([]byte{20, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255})
+	f.Add([]byte{17, 0, 0, 0, 0, 1, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var m message
+		for len(b) > 0 {
+			rest, err := m.cut(b)
+			if err != nil {
+				return
+			}
+			if len(rest) >= len(b) {
+				t.Fatal("no end")
+			}
+			_, _, _ = m.errno(), m.attributes(), m.resource()
+			b = rest
+		}
+	})
+}

@@ -1,0 +1,146 @@
+package conntrack
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// A query is what the kernel is asked for: at least the flows that a filter
+// chooses, and as few others as it can leave out.
+type query struct {
+	family uint8 // of struct nfgenmsg: 0 is both
+	attrs  []byte
+}
+
+// queries are those for a filter, one after the other. The kernel compares tuples
+// only when it is told the family, so a filter for a port is asked for twice.
+func (x *Filter) queries() []query {
+	if families := x.families(); families != nil {
+		var all []query
+		for _, f := range families {
+			all = append(all, query{nfproto(f), x.attrs(f)})
+		}
+		return all
+	}
+	return []query{{0, x.attrs(0)}}
+}
+
+func (x *Filter) families() []masq.Family {
+	if x.Family != 0 {
+		return []masq.Family{x.Family}
+	}
+	for _, a := range x.addresses() {
+		return []masq.Family{masq.FamilyOf(a)}
+	}
+	if x.Original.Proto != 0 || x.Reply.Proto != 0 {
+		return masq.Families[:]
+	}
+	return nil
+}
+
+func (x *Filter) addresses() []netip.Addr {
+	var all []netip.Addr
+	for _, a := range []netip.Addr{x.Original.Src, x.Original.Dst, x.Reply.Src, x.Reply.Dst} {
+		if a.IsValid() {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+func nfproto(f masq.Family) uint8 {
+	switch f {
+	case masq.IPv4:
+		return unix.NFPROTO_IPV4
+	case masq.IPv6:
+		return unix.NFPROTO_IPV6
+	}
+	return unix.NFPROTO_UNSPEC
+}
+
+// attrs are the attributes of a dump. A kernel without one of these filters leaves
+// the attribute alone, and sends more.
+func (x *Filter) attrs(family masq.Family) []byte {
+	var b []byte
+	if x.StatusMask != 0 { // Requires Linux 5.15.
+		b = put32(b, ctaStatus, uint32(x.Status))
+		b = put32(b, ctaStatusMask, uint32(x.StatusMask))
+	}
+	if x.MarkMask != 0 { // Since Linux 3.15; until 6.8 only with a mask.
+		b = put32(b, ctaMark, x.Mark)
+		b = put32(b, ctaMarkMask, x.MarkMask)
+	}
+	if x.ByZone { // Requires Linux 6.8; before it the zone alone filters nothing.
+		b = put16(b, ctaZone, x.Zone)
+	}
+	if family == 0 {
+		return b
+	}
+	// Requires Linux 5.8 (CTA_FILTER).
+	orig, reply := x.Original.filterFlags(), x.Reply.filterFlags()
+	if orig|reply == 0 {
+		return b
+	}
+	if orig != 0 {
+		b = x.Original.writeFilter(b, ctaTupleOrig, family)
+	}
+	if reply != 0 {
+		b = x.Reply.writeFilter(b, ctaTupleReply, family)
+	}
+	b, at := begin(b, ctaFilter)
+	b = putNative32(b, ctaFilterOrigFlags, orig)
+	b = putNative32(b, ctaFilterReplyFlags, reply)
+	return end(b, at)
+}
+
+// putNative32 is for the flags of CTA_FILTER, which alone are not in network order
+// (ctnetlink_parse_filter in net/netfilter/nf_conntrack_netlink.c).
+func putNative32(b []byte, typ uint16, v uint32) []byte {
+	return binary.NativeEndian.AppendUint32(head(b, typ, 4), v)
+}
+
+// filterFlags are the fields that the kernel may compare.
+func (t *Tuple) filterFlags() uint32 {
+	var flags uint32
+	// The kernel has the comparison of IPv6 addresses the wrong way round and sends
+	// all flows but those that were asked for (ctnetlink_filter_match_tuple, from
+	// Linux 5.8 to at least 6.18).
+	if t.Src.Is4() {
+		flags |= byIPSrc
+	}
+	if t.Dst.Is4() {
+		flags |= byIPDst
+	}
+	// Ports go with a protocol only, and are compared for TCP and UDP only.
+	if t.Proto != 0 {
+		flags |= byProto
+		if t.Proto == unix.IPPROTO_TCP || t.Proto == unix.IPPROTO_UDP {
+			if t.SrcPort != 0 {
+				flags |= bySrcPort
+			}
+			if t.DstPort != 0 {
+				flags |= byDstPort
+			}
+		}
+	}
+	return flags
+}
+
+// writeFilter appends the tuple; what its flags do not name the kernel skips.
+func (t *Tuple) writeFilter(b []byte, typ uint16, family masq.Family) []byte {
+	u := *t
+	for _, a := range []*netip.Addr{&u.Src, &u.Dst} {
+		if a.IsValid() {
+			continue
+		}
+		*a = netip.IPv6Unspecified()
+		if family == masq.IPv4 {
+			*a = netip.IPv4Unspecified()
+		}
+	}
+	return u.write(b, typ, 0)
+}

@@ -1,0 +1,203 @@
+package conntrack
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// table is the conntrack table of a namespace without links: nothing but tests
+// changes it.
+type table struct {
+	*Conn
+	t  testing.TB
+	ns *nstest.NS
+}
+
+func newTable(t testing.TB) *table {
+	t.Helper()
+	ns := must(nstest.New(t).Namespace("table"))(t)
+	return &table{openIn(t, ns), t, ns}
+}
+
+func openIn(t testing.TB, ns *nstest.NS) *Conn {
+	t.Helper()
+	var c *Conn
+	check(t, ns.Do(func() (err error) {
+		c, err = Open()
+		return err
+	}))
+	t.Cleanup(func() { check(t, c.Close()) })
+	return c
+}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		check(t, err)
+		return v
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// entry is a flow to be made, and how its source is to be translated.
+type entry struct {
+	Flow
+	snat netip.AddrPort
+}
+
+const (
+	ctaNATSrc      = 6
+	ctaNATv4Min    = 1
+	ctaNATv4Max    = 2
+	ctaNATProto    = 3
+	ctaNATv6Min    = 4
+	ctaNATv6Max    = 5
+	ctaNATPortMin  = 1
+	ctaNATPortMax  = 2
+	insertAtOnce   = 64
+	insertedStatus = Confirmed | SeenReply | Assured
+)
+
+// insert makes entries as a program may (IPCTNL_MSG_CT_NEW).
+func (tb *table) insert(entries ...entry) {
+	tb.t.Helper()
+	s := tb.asks
+	for part := range slices.Chunk(entries, insertAtOnce) {
+		var b []byte
+		for i := range part {
+			at := len(b)
+			e := &part[i]
+			b = s.open(b, msgNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, e.Original.family())
+			b = must(e.AppendBinary(b))(tb.t)
+			if e.snat.IsValid() {
+				b = appendSNAT(b, e.snat)
+			}
+			b = seal(b, at)
+		}
+		check(tb.t, s.send(b))
+		for b := must(s.receive())(tb.t); b != nil; b = must(s.receive())(tb.t) {
+			var m message
+			must(m.cut(b))(tb.t)
+			tb.t.Fatalf("insert: %v", m.errno())
+		}
+	}
+}
+
+func appendSNAT(b []byte, to netip.AddrPort) []byte {
+	b, at := begin(b, ctaNATSrc)
+	low, high := uint16(ctaNATv4Min), uint16(ctaNATv4Max)
+	if to.Addr().Is6() {
+		low, high = ctaNATv6Min, ctaNATv6Max
+	}
+	b = put(b, low, to.Addr().AsSlice()...)
+	b = put(b, high, to.Addr().AsSlice()...)
+	if to.Port() != 0 {
+		var proto int
+		b, proto = begin(b, ctaNATProto)
+		b = put16(b, ctaNATPortMin, to.Port())
+		b = put16(b, ctaNATPortMax, to.Port())
+		b = end(b, proto)
+	}
+	return end(b, at)
+}
+
+// flowOf is a flow that was never translated.
+func flowOf(t Tuple) entry {
+	e := entry{Flow: Flow{Original: t, Reply: mirror(t), Status: insertedStatus, Timeout: 600 * time.Second, Fields: HasTimeout | HasMark}}
+	if t.Proto == unix.IPPROTO_TCP {
+		e.State, e.Fields = TCPEstablished, e.Fields|HasState
+	}
+	return e
+}
+
+func mirror(t Tuple) Tuple {
+	t.Src, t.Dst, t.SrcPort, t.DstPort = t.Dst, t.Src, t.DstPort, t.SrcPort
+	switch {
+	case t.Proto == unix.IPPROTO_ICMP && t.Type == 8:
+		t.Type = 0
+	case t.Proto == unix.IPPROTO_ICMPV6 && t.Type == 128:
+		t.Type = 129
+	}
+	return t
+}
+
+func tuple(proto uint8, src, dst string) Tuple {
+	a, b := netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)
+	return Tuple{Proto: proto, Src: a.Addr(), Dst: b.Addr(), SrcPort: a.Port(), DstPort: b.Port()}
+}
+
+func echo(src, dst string, id uint16) Tuple {
+	t := Tuple{Proto: unix.IPPROTO_ICMP, Type: 8, ID: id, Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst)}
+	if t.Src.Is6() {
+		t.Proto, t.Type = unix.IPPROTO_ICMPV6, 128
+	}
+	return t
+}
+
+// mixture is some of everything.
+func mixture() []entry {
+	var all []entry
+	for i := range 4 {
+		for p, proto := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE, unix.IPPROTO_SCTP, unix.IPPROTO_GRE} {
+			if proto == unix.IPPROTO_SCTP { // a state needs tags that Flow does not have
+				proto = unix.IPPROTO_UDP
+			}
+			for z := range 3 {
+				e := flowOf(tuple(proto, fmt.Sprintf("10.0.0.%d:%d", i, 1000+z), fmt.Sprintf("192.0.2.%d:%d", p, 80+i)))
+				e.Mark = uint32(i<<8 | p)
+				e.Original.Zone, e.Reply.Zone = uint16(z), uint16(z)
+				if i == 0 {
+					e.snat = netip.MustParseAddrPort(fmt.Sprintf("203.0.113.1:%d", 2000+i*100+p*10+z))
+				}
+				all = append(all, e)
+				e = flowOf(tuple(proto, fmt.Sprintf("[fd00::%d]:%d", i, 1000+z), fmt.Sprintf("[2001:db8::%d]:%d", p, 80+i)))
+				e.Original.Zone = uint16(z) // in one direction
+				e.Mark = uint32(p)
+				if i == 1 {
+					e.Status &^= Assured
+				}
+				all = append(all, e)
+			}
+		}
+		all = append(all, flowOf(echo(fmt.Sprintf("10.0.0.%d", i), "192.0.2.1", uint16(i+1))))
+		all = append(all, flowOf(echo(fmt.Sprintf("fd00::%d", i), "2001:db8::1", uint16(i+1))))
+	}
+	return all
+}
+
+// collect is a dump as a map; a flow that comes twice is an error.
+func (tb *table) collect(filter Filter) map[Tuple]Flow {
+	tb.t.Helper()
+	all := map[Tuple]Flow{}
+	for f, err := range tb.Dump(tb.t.Context(), filter) {
+		check(tb.t, err)
+		if _, twice := all[f.Original]; twice {
+			tb.t.Errorf("%s comes twice", f.Original)
+		}
+		all[f.Original] = *f
+	}
+	return all
+}
+
+func keys(m map[Tuple]Flow) []string {
+	var all []string
+	for t := range maps.Keys(m) {
+		all = append(all, t.String())
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,92 @@
+package conntrack
+
+import (
+	"context"
+	"slices"
+)
+
+// Statistics count what happened to packets and flows of a namespace on one CPU
+// since the namespace began, or, as a sum, on all. The kernel counts in 32 bits.
+type Statistics struct {
+	CPU           int    // not of a sum
+	Found         uint64 // packets of a flow that a helper had announced
+	Invalid       uint64 // packets that belong to no flow and begin none
+	Insert        uint64 // entries made by programs
+	InsertFailed  uint64 // entries that were not made, since another had a tuple of theirs; a translation without a free port among them
+	Drop          uint64 // packets dropped since their entry could not be made: the table was full, or as above
+	EarlyDrop     uint64 // flows ended to make room in a full table
+	Error         uint64 // packets too short or wrong for their protocol
+	SearchRestart uint64 // lookups that began again, since the table changed
+	ClashResolve  uint64 // entries that two packets made at once, and that became one
+	ChainTooLong  uint64 // entries that were not made, since their hash bucket was full
+}
+
+// Statistics are those of each CPU, in the order of their numbers.
+func (c *Conn) Statistics(ctx context.Context) ([]Statistics, error) {
+	var all []Statistics
+	err := c.dump(ctx, msgStatsCPU, query{}, func(m *message) (bool, error) {
+		s := Statistics{CPU: int(m.resource())}
+		all = append(all, s)
+		return true, all[len(all)-1].read(m.attributes())
+	})
+	if err != nil {
+		return nil, explain(err)
+	}
+	slices.SortFunc(all, func(a, b Statistics) int { return a.CPU - b.CPU })
+	return all, nil
+}
+
+// Sum adds the statistics of all CPUs.
+func Sum(all []Statistics) Statistics {
+	var sum Statistics
+	for i := range all {
+		for typ := range uint16(ctaStatsChainTooLong + 1) {
+			if to := sum.field(typ); to != nil {
+				*to += *all[i].field(typ)
+			}
+		}
+	}
+	return sum
+}
+
+func (s *Statistics) read(b []byte) error {
+	a := attrs{rest: b}
+	for a.next() {
+		to := s.field(a.typ)
+		if to == nil {
+			continue
+		}
+		var v uint32
+		if !read32(a.data, &v) {
+			return malformed(&a)
+		}
+		*to = uint64(v)
+	}
+	return a.end()
+}
+
+func (s *Statistics) field(typ uint16) *uint64 {
+	switch typ {
+	case ctaStatsFound:
+		return &s.Found
+	case ctaStatsInvalid:
+		return &s.Invalid
+	case ctaStatsInsert:
+		return &s.Insert
+	case ctaStatsInsertFailed:
+		return &s.InsertFailed
+	case ctaStatsDrop:
+		return &s.Drop
+	case ctaStatsEarlyDrop:
+		return &s.EarlyDrop
+	case ctaStatsError:
+		return &s.Error
+	case ctaStatsSearchRestart:
+		return &s.SearchRestart
+	case ctaStatsClashResolve: // since Linux 5.9
+		return &s.ClashResolve
+	case ctaStatsChainTooLong: // since Linux 5.15
+		return &s.ChainTooLong
+	}
+	return nil
+}

@@ -1,0 +1,322 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// daemon is a masqd at work in the node.
+type daemon struct {
+	*nstest.Command
+	w   *world
+	log string
+}
+
+const daemonAt = "127.0.0.1:9468"
+
+// daemon starts masqd and waits until it is ready.
+func (w *world) daemon(args ...string) *daemon {
+	w.t.Helper()
+	d := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
+	out, err := os.OpenFile(d.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = out.Close() }()
+	args = append([]string{"--state-dir", filepath.Join(w.dir, "state"), "--listen", daemonAt}, args...)
+	d.Command = w.Node.Command(context.WithoutCancel(w.t.Context()), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"), args...)
+	d.Stderr = out
+	if err := d.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if w.t.Failed() {
+			text, _ := os.ReadFile(d.log)
+			w.t.Logf("masqd said:\n%s", text)
+		}
+	})
+	until(w.t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
+	return d
+}
+
+// get asks the daemon's web server, inside the node.
+func (d *daemon) get(path string) (int, string) {
+	c := http.Client{Timeout: time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return d.w.Node.Dial(ctx, network, netip.AddrPort{}, netip.MustParseAddrPort(daemonAt))
+		},
+	}}
+	r, err := c.Get("http://" + daemonAt + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = r.Body.Close() }()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return r.StatusCode, string(b)
+}
+
+// metric is the value of a metric without labels.
+func (d *daemon) metric(name string) string {
+	_, text := d.get("/metrics")
+	for line := range strings.Lines(text) {
+		if v, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
+// until waits for a condition.
+func until(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	ctx := soon(t)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("it never came to be that %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+func TestDaemonPutsBackWhatIsTakenAway(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.0.0", w.masq())
+	a, b := w.attach("a", list), w.attach("b", list)
+	for _, change := range []string{
+		"flush ruleset",
+		"delete table inet masq",
+		"flush chain inet masq postrouting",
+		"insert rule inet masq postrouting accept",
+		fmt.Sprintf("delete element inet masq policy4 { %s }", a.addr(w.V4.Node)),
+		"add table inet masq { flags dormant; }",
+		"chain inet masq forward { policy drop; }",
+		"add element inet masq invalid4 { 10.1.2.3 }",
+	} {
+		w.nft("%s", change)
+		// The control: nobody mends it.
+		if err := errors.Join(a.tryCheck(list), b.tryCheck(list)); err == nil && !strings.Contains(change, "10.1.2.3") {
+			t.Errorf("%s: CHECK sees nothing wrong", change)
+		}
+		d := w.daemon()
+		before := w.nodeRun("nft", "list", "table", "inet", "masq")
+		w.nft("%s", change)
+		until(t, "CHECK passes after "+change, func() bool {
+			return a.tryCheck(list) == nil && b.tryCheck(list) == nil
+		})
+		until(t, "the table is as before "+change, func() bool {
+			return sameRules(w.nodeRun("nft", "list", "table", "inet", "masq"), before)
+		})
+		if _, err := a.Ping(soon(t), w.V4.Server, nstest.PingOptions{}); err != nil {
+			t.Errorf("after %s: %v", change, err)
+		}
+		d.end()
+	}
+}
+
+// sameRules compares listings, whatever the order of elements and the counters.
+func sameRules(a, b string) bool {
+	words := func(s string) []string {
+		out := strings.Fields(s)
+		for i, w := range out {
+			if i > 0 && (out[i-1] == "packets" || out[i-1] == "bytes") {
+				w = "n"
+			}
+			out[i] = strings.Trim(w, ",")
+		}
+		slices.Sort(out)
+		return out
+	}
+	return slices.Equal(words(a), words(b))
+}
+
+// end sends SIGTERM; the daemon has a second.
+func (d *daemon) end() {
+	d.w.t.Helper()
+	begun := time.Now()
+	if err := d.Process.Signal(syscall.SIGTERM); err != nil {
+		d.w.t.Fatal(err)
+	}
+	if err := d.Wait(); err != nil {
+		d.w.t.Errorf("masqd ended with %v", err)
+	}
+	if took := time.Since(begun); took > time.Second {
+		d.w.t.Errorf("masqd took %s to end", took)
+	}
+}
+
+func TestDaemonLeavesTheRules(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.0.0", w.masq())
+	a := w.attach("a", list)
+	w.daemon().end()
+	if err := a.tryCheck(list); err != nil {
+		t.Error(describe(err))
+	}
+}
+
+func TestSecondDaemonRefuses(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.daemon()
+	out, err := w.Node.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"), "--state-dir", filepath.Join(w.dir, "state"), "--listen", "").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "another masqd is at work on") {
+		t.Errorf("got %v: %s", err, out)
+	}
+}
+
+// A flow that begins while the rules are gone is translated after the repair; one
+// that was translated before goes on as it was.
+func TestDaemonMendsTheFlowsOfTheGap(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.0.0", w.masq())
+	a := w.attach("a", list)
+	server, err := w.Server.ServeUDP(netip.AddrPortFrom(w.V4.Server, 7))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire, err := w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP })
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Somebody else tracks connections too, as kube-proxy does. Where nobody did,
+	// flows of the gap would not be tracked, and not be confirmed untranslated.
+	w.nft("add table inet other { chain c { type filter hook forward priority 0; ct state established accept; }; }")
+	before, err := a.Dial(soon(t), "udp", netip.AddrPort{}, server.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = before.Close() }()
+	say(t, before, "before")
+	seenBefore := w.lastFrom(wire, "before")
+
+	for _, mended := range []bool{false, true} {
+		var d *daemon
+		if mended {
+			d = w.daemon()
+			if err := d.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.nft("delete table inet masq")
+		during, err := a.Dial(soon(t), "udp", netip.AddrPort{}, server.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = during.Close() }()
+		send(t, during, "gap")
+		if from := w.lastFrom(wire, "gap"); from.Addr() != a.addr(w.V4.Node) {
+			t.Fatalf("in the gap the server sees %s; the test shows nothing", from)
+		}
+		if !mended {
+			// The control: rules that come back do not help the flow.
+			if err := w.rulesWithoutFlows(); err != nil {
+				t.Fatal(describe(err))
+			}
+			send(t, during, "still")
+			if from := w.lastFrom(wire, "still"); from.Addr() != a.addr(w.V4.Node) {
+				t.Errorf("without deletion the server sees %s", from)
+			}
+			continue
+		}
+		if err := d.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		// This one, and the control's.
+		until(t, "the flows are deleted", func() bool { return d.metric("masq_gap_flows_total") == "2" })
+		say(t, during, "after")
+		if from := w.lastFrom(wire, "after"); from.Addr() != w.V4.Node {
+			t.Errorf("after the repair the server sees %s", from)
+		}
+		say(t, before, "on")
+		if from := w.lastFrom(wire, "on"); from != seenBefore {
+			t.Errorf("a flow that was translated before the flush went on from %s, not %s", from, seenBefore)
+		}
+	}
+}
+
+// rulesWithoutFlows has the rules back by an ADD and a DEL of another pod: the
+// plugin restores the table, and no flow is deleted.
+func (w *world) rulesWithoutFlows() error {
+	w.t.Helper()
+	other := w.pod("other")
+	conf := w.conflist("1.0.0", w.masq())
+	if err := other.tryAdd(conf); err != nil {
+		return err
+	}
+	return other.tryDel(conf)
+}
+
+// say sends a datagram and waits until it comes back.
+func say(t *testing.T, c net.Conn, word string) {
+	t.Helper()
+	send(t, c, word)
+	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 100)
+	for {
+		n, err := c.Read(b)
+		if err != nil {
+			t.Fatalf("%s does not come back: %v", word, err)
+		}
+		if string(b[:n]) == word {
+			return
+		}
+	}
+}
+
+func send(t *testing.T, c net.Conn, word string) {
+	t.Helper()
+	if _, err := c.Write([]byte(word)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lastFrom is whom the server sees the last datagram with this word come from.
+func (w *world) lastFrom(c *nstest.Capture, word string) netip.AddrPort {
+	w.t.Helper()
+	p, err := c.WaitFor(soon(w.t), func(p nstest.Packet) bool { return string(p.Payload) == word })
+	if err != nil {
+		w.t.Fatalf("the server never saw %q: %v", word, err)
+	}
+	return p.Source()
+}
+
+func TestDaemonReadiness(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	d := w.daemon()
+	code, text := d.get("/readyz")
+	var got struct {
+		Ready   bool
+		Reasons []string
+	}
+	if err := json.Unmarshal([]byte(text), &got); err != nil || code != http.StatusOK || !got.Ready {
+		t.Errorf("%d %s, %v", code, text, err)
+	}
+	if code, _ := d.get("/debug/pprof/"); code != http.StatusNotFound {
+		t.Errorf("pprof answers %d though nobody asked for it", code)
+	}
+}
