@@ -91,9 +91,21 @@ func decide(all []decision, a netip.Addr) bool {
 // DirectRanges returns the direct destinations of one family as ranges that
 // neither overlap nor touch, in ascending order: what an nftables interval set
 // holds.
-func (p Policy) DirectRanges(f Family) []AddrRange {
+func (p Policy) DirectRanges(f Family) []AddrRange { return ranges(p.decisions(), f) }
+
+// Union returns the addresses of one family that are in any of the prefixes, as
+// ranges like those of DirectRanges.
+func Union(prefixes []netip.Prefix, f Family) []AddrRange {
 	var all []decision
-	for _, d := range p.decisions() {
+	for _, x := range prefixes {
+		all = append(all, decision{x.Masked(), true, rankAsked})
+	}
+	return ranges(all, f)
+}
+
+func ranges(decisions []decision, f Family) []AddrRange {
+	var all []decision
+	for _, d := range decisions {
 		if FamilyOf(d.prefix.Addr()) == f {
 			all = append(all, d)
 		}

@@ -14,6 +14,9 @@ import (
 // Policy says how the traffic of an attachment leaves the node. Its field names
 // in JSON are those of the CNI configuration.
 type Policy struct {
+	// Node says that the network names no policy of its own, so that the node's
+	// applies, whatever it becomes.
+	Node bool `json:"node,omitempty"`
 	// EgressDirect opts out: every destination is reached with the source
 	// address unchanged.
 	EgressDirect bool `json:"egressDirect,omitempty"`
@@ -106,19 +109,39 @@ func (p Policy) canonical() Policy {
 	return p
 }
 
-// ID is 12 hexadecimal digits that differ between policies that differ. The
-// policy's chain and sets carry it in their names.
+// ID is a short name that differs between policies that differ. The policy's chain
+// and sets carry it in their names.
+//
+// The node's policy keeps its name when its content changes: then the rules of its
+// chain change, and the elements that lead to the chain, with what they have
+// counted, stay.
 func (p Policy) ID() string {
+	if p.Node {
+		return "node-" + Policy{Node: true, EgressDirect: p.EgressDirect, Subnets: p.Subnets}.digest(4)
+	}
+	return p.digest(6)
+}
+
+// digest is 2n hexadecimal digits that differ between policies that say something
+// different.
+func (p Policy) digest(n int) string {
 	text, err := json.Marshal(p.canonical())
 	if err != nil {
 		panic(err) // every field marshals: they are numbers, addresses and texts
 	}
 	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:6])
+	return hex.EncodeToString(sum[:n])
 }
 
 // Equal reports whether two policies say the same.
-func (p Policy) Equal(o Policy) bool { return p.ID() == o.ID() }
+func (p Policy) Equal(o Policy) bool { return p.digest(sha256.Size) == o.digest(sha256.Size) }
+
+// For returns the node's policy p as it applies to an attachment that had the
+// node's policy old: with the attachment's own subnets and its pod's choice.
+func (p Policy) For(old Policy) Policy {
+	p.Node, p.Subnets, p.EgressDirect = true, old.Subnets, old.EgressDirect
+	return p
+}
 
 // SNATAddressesOf returns the egress addresses of one family.
 func (p Policy) SNATAddressesOf(f Family) []netip.Addr {

@@ -24,6 +24,7 @@ func TestPolicyID(t *testing.T) {
 	seen := map[string]string{}
 	for field, change := range map[string]func(*Policy){
 		"none":          func(*Policy) {},
+		"Node":          func(p *Policy) { p.Node = true },
 		"EgressDirect":  func(p *Policy) { p.EgressDirect = true },
 		"NonMasquerade": func(p *Policy) { p.NonMasquerade = prefixes("10.0.0.0/9") },
 		"Masquerade":    func(p *Policy) { p.Masquerade = prefixes("10.0.0.0/9") },

@@ -13,7 +13,7 @@ import (
 // that the attachment needs. all returns every attachment of the node, this one
 // included: it is asked only where the whole table has to be made.
 func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error)) error {
-	want := ruleset.For([]masq.Attachment{a})
+	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{})
 	replace := false
 	err := retry(func() error {
 		have, err := c.s.structure()
@@ -68,7 +68,7 @@ func (c *Conn) addAll(all func() ([]masq.Attachment, error)) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.Apply(ruleset.For(attachments))
+	_, err = c.Apply(ruleset.For(attachments, ruleset.Sources{}))
 	return err
 }
 

@@ -115,7 +115,7 @@ func (c *Conn) compare(want ruleset.Table, s spared) (*planner, error) {
 // Check returns what is missing or different of the rules and elements that an
 // attachment needs.
 func (c *Conn) Check(a masq.Attachment) ([]Change, error) {
-	want := ruleset.For([]masq.Attachment{a})
+	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{})
 	var changes []Change
 	err := retry(func() error {
 		have, err := c.s.structure()
@@ -210,7 +210,7 @@ func (c *Conn) Uninstall() error { return explain(c.s.commit([]op{deleteTable()}
 func (c *Conn) MissingHelpers(p masq.Policy) ([]masq.HelperKind, error) {
 	a := masq.Attachment{Policy: &p, Addresses: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}}
 	var missing []masq.HelperKind
-	for _, o := range ruleset.For([]masq.Attachment{a}).Objects {
+	for _, o := range ruleset.For([]masq.Attachment{a}, ruleset.Sources{}).Objects {
 		add := addObject(o)
 		err := c.s.check([]op{addTable(), add})
 		var failed *opError

@@ -88,6 +88,14 @@ func several(t testing.TB) []masq.Attachment {
 	}
 }
 
+// others are sources that another plugin wired.
+func others(t testing.TB) ruleset.Sources {
+	t.Helper()
+	p := rich(t)
+	p.Node = true
+	return ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/56")}, Policy: p}
+}
+
 // sorted puts the elements of each set into order: the kernel lists them by hash.
 func sorted(listing string) string {
 	var out []string
@@ -131,7 +139,7 @@ func differ(t testing.TB, got, want string) {
 
 func TestKernelListsWhatWasWritten(t *testing.T) {
 	c := kernel(t)
-	want := ruleset.For(several(t))
+	want := ruleset.For(several(t), others(t))
 	if _, err := c.Apply(want); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +155,7 @@ func TestKernelListsWhatWasWritten(t *testing.T) {
 // kernel.
 func TestCompilesAsNftDoes(t *testing.T) {
 	c := kernel(t)
-	want := ruleset.For(several(t))
+	want := ruleset.For(several(t), others(t))
 	nftables(t, want.String(), "-f", "-")
 	changes, err := c.Drift(want)
 	if err != nil {
@@ -186,7 +194,7 @@ func TestRepairsByHandChanges(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := kernel(t)
-			want := ruleset.For(append(several(t), attachment("x", directPolicy(), "10.88.0.99")))
+			want := ruleset.For(append(several(t), attachment("x", directPolicy(), "10.88.0.99")), ruleset.Sources{})
 			if _, err := c.Apply(want); err != nil {
 				t.Fatal(err)
 			}
@@ -224,7 +232,7 @@ func TestAddAndRemove(t *testing.T) {
 			}
 		}
 	}
-	if changes, err := c.Drift(ruleset.For(all)); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(ruleset.For(all, ruleset.Sources{})); err != nil || len(changes) > 0 {
 		t.Errorf("added one by one is not added at once: %v, %v", changes, err)
 	}
 	for i, a := range all {
@@ -301,5 +309,54 @@ func TestMissingHelpers(t *testing.T) {
 	missing, err = c.MissingHelpers(p)
 	if err != nil || len(missing) != 1 || missing[0].Module != "nf_conntrack_none" {
 		t.Errorf("missing %v, %v", missing, err)
+	}
+}
+
+// The node's policy changes: rules change in place, and what elements have counted
+// stays. Other attachments come and go beside it.
+func TestNodePolicyChangesInPlace(t *testing.T) {
+	c := kernel(t)
+	node := masq.Default()
+	node.Node = true
+	changed := node
+	changed.NonMasquerade = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	changed.ToPorts = []masq.PortRange{{First: 20000, Last: 29999}}
+	a, b := attachment("a", node, "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.6")
+	sources := ruleset.Sources{Prefixes: others(t).Prefixes, Policy: node}
+	if _, err := c.Apply(ruleset.For([]masq.Attachment{a}, sources)); err != nil {
+		t.Fatal(err)
+	}
+	id := nftables(t, "", "-a", "list", "map", "inet", "masq", "policy4")
+	a.Policy, sources.Policy = &changed, changed
+	changes, err := c.Apply(ruleset.For([]masq.Attachment{a}, sources))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range changes {
+		if x.Kind == "table" || strings.HasPrefix(x.Name, "policy4") {
+			t.Errorf("more than rules changed: %s", x)
+		}
+	}
+	if after := nftables(t, "", "-a", "list", "map", "inet", "masq", "policy4"); after != id {
+		t.Errorf("the map was %s, is %s", id, after)
+	}
+	// A plugin that knows neither the sources nor the others leaves them.
+	if err := c.Add(b, nil); err != nil {
+		t.Fatal(err)
+	}
+	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, sources)); err != nil || len(changes) > 0 {
+		t.Errorf("ADD beside sources left %v, %v", changes, err)
+	}
+	if err := c.Remove(b); err != nil {
+		t.Fatal(err)
+	}
+	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, sources)); err != nil || len(changes) > 0 {
+		t.Errorf("DEL beside sources left %v, %v", changes, err)
+	}
+	if err := c.Remove(a); err != nil {
+		t.Fatal(err)
+	}
+	if changes, err := c.Drift(ruleset.For(nil, sources)); err != nil || len(changes) > 0 {
+		t.Errorf("the last DEL beside sources left %v, %v", changes, err)
 	}
 }

@@ -192,9 +192,11 @@ func (p *planner) rules() error {
 	return nil
 }
 
-// shared says that the rules of a chain come from several policies, so that one
-// who knows only some of them must leave what it does not know.
-func shared(chain string) bool { return chain == "clamp" || chain == "helpers" }
+// shared says that a rule may come from a policy, or from sources, that one who
+// knows only some attachments does not know.
+func shared(chain, id string) bool {
+	return chain == "clamp" || chain == "helpers" || strings.HasPrefix(id, chain+"/cidr")
+}
 
 // edit turns the rules that a chain has into those that it should have, keeping
 // each that is right, and with it its counter.
@@ -209,11 +211,9 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		prints[i] = r.ID + "\n" + fingerprint(all)
 		ids[r.ID] = true
 	}
-	if shared(c.Name) {
-		have = slices.DeleteFunc(slices.Clone(have), func(r rule) bool {
-			return !ids[r.id] && (p.scope == part || p.spare["rule "+c.Name+" "+r.id])
-		})
-	}
+	have = slices.DeleteFunc(slices.Clone(have), func(r rule) bool {
+		return !ids[r.id] && (p.scope == part && shared(c.Name, r.id) || p.spare["rule "+c.Name+" "+r.id])
+	})
 	haves := make([]string, len(have))
 	for i, r := range have {
 		haves[i] = r.id + "\n" + r.print

@@ -98,6 +98,16 @@ func (c *Conn) collect(have *observed, unused map[string]bool, gone removed) ([]
 		was, seen := empty[key]
 		empty[key] = is && (was || !seen)
 	}
+	if ch := have.chains["helpers"]; ch != nil {
+		for _, r := range ch.rules {
+			for feature := range empty {
+				// Sources that others wired have rules of their own.
+				if strings.HasPrefix(r.id, "helpers/cidr-"+strings.TrimPrefix(feature, "helper-")+"-") {
+					empty[feature] = false
+				}
+			}
+		}
+	}
 	var rules []op
 	for _, name := range []string{"helpers", "clamp"} {
 		ch := have.chains[name]
@@ -143,7 +153,7 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 		return ops, gone, err
 	}
 	var out []op
-	want := ruleset.For([]masq.Attachment{a})
+	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{})
 	mine := map[string]bool{}
 	chains := map[string]string{}
 	for _, s := range want.Sets {

@@ -23,7 +23,7 @@ func TestWatch(t *testing.T) {
 	go func() { ended <- w.Run(ctx, func(e Event) { events <- e }) }()
 
 	// What this connection does is no news; neither is what others do elsewhere.
-	want := ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")})
+	want := ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")}, ruleset.Sources{})
 	if _, err := c.Apply(want); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestWatchIsSilentAboutItself(t *testing.T) {
 	events := make(chan Event, 1000)
 	go func() { _ = w.Run(ctx, func(e Event) { events <- e }) }()
 	for range 20 {
-		if _, err := c.Apply(ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")})); err != nil {
+		if _, err := c.Apply(ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")}, ruleset.Sources{})); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Uninstall(); err != nil {
@@ -101,10 +101,10 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 	if err := raw.Control(func(fd uintptr) { smallBuffer(t, int(fd)) }); err != nil {
 		t.Fatal(err)
 	}
-	nftables(t, ruleset.For(several(t)).String(), "-f", "-")
+	nftables(t, ruleset.For(several(t), ruleset.Sources{}).String(), "-f", "-")
 	for range 20 {
 		nftables(t, "flush ruleset", "-f", "-")
-		nftables(t, ruleset.For(several(t)).String(), "-f", "-")
+		nftables(t, ruleset.For(several(t), ruleset.Sources{}).String(), "-f", "-")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()

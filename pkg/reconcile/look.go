@@ -64,7 +64,7 @@ func (l *Loop) mend(ctx context.Context) ([]nft.Change, error) {
 		l.Log.Warn("some records cannot be read", "err", err)
 	}
 	settled, moving := split(records)
-	want, beside := ruleset.For(settled), ruleset.For(moving)
+	want, beside := ruleset.For(settled, ruleset.Sources{}), ruleset.For(moving, ruleset.Sources{})
 	if len(settled) == 0 {
 		// A node without attachments has no table, unless somebody is making one.
 		want = ruleset.Table{}

@@ -33,7 +33,7 @@ func sources() Chain {
 	}}
 }
 
-func helpers(objects []Object) Chain {
+func helpers(objects []Object, s Sources) Chain {
 	c := Chain{Name: "helpers"}
 	for _, o := range objects {
 		for _, f := range families {
@@ -47,6 +47,7 @@ func helpers(objects []Object) Chain {
 			})
 		}
 	}
+	c.Rules = append(c.Rules, s.helpers()...)
 	return c
 }
 
@@ -61,13 +62,10 @@ func forward() Chain {
 	}
 }
 
-func clamp(sizes []string) Chain {
+func clamp(sizes []string, s Sources) Chain {
 	c := Chain{Name: "clamp"}
 	for _, size := range sizes {
-		to := size
-		if size == masq.ClampPMTU.String() {
-			to = "rt mtu"
-		}
+		to := segment(size)
 		for _, f := range families {
 			for _, side := range []string{"saddr", "daddr"} {
 				c.Rules = append(c.Rules, Rule{
@@ -78,10 +76,19 @@ func clamp(sizes []string) Chain {
 			}
 		}
 	}
+	c.Rules = append(c.Rules, s.clamp()...)
 	return c
 }
 
-func invalid() Chain {
+// segment is what the MSS is set to for a clamp.
+func segment(size string) string {
+	if size == masq.ClampPMTU.String() {
+		return "rt mtu"
+	}
+	return size
+}
+
+func invalid(s Sources) Chain {
 	c := Chain{Name: "invalid"}
 	for _, f := range families {
 		c.Rules = append(c.Rules, Rule{
@@ -90,10 +97,11 @@ func invalid() Chain {
 			"it would leave with the attachment's own address",
 		})
 	}
+	c.Rules = append(c.Rules, s.invalid()...)
 	return c
 }
 
-func postrouting() Chain {
+func postrouting(s Sources) Chain {
 	c := Chain{
 		Name: "postrouting",
 		// Just before the tables that others put at srcnat: the first translation
@@ -107,6 +115,7 @@ func postrouting() Chain {
 			"one lookup finds the policy, however many attachments there are",
 		})
 	}
+	c.Rules = append(c.Rules, s.postrouting()...)
 	return c
 }
 

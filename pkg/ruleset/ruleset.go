@@ -3,6 +3,7 @@ package ruleset
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -11,10 +12,17 @@ import (
 // PolicyChain is the name of the chain of a policy.
 func PolicyChain(p masq.Policy) string { return "policy-" + p.ID() }
 
-// For returns the complete ruleset for attachments. Those without a policy add
-// nothing. Where two attachments claim one address, the later one has it.
-func For(attachments []masq.Attachment) Table {
-	b := newBuilder()
+// Sources are addresses that others wired, and the policy that they leave under.
+type Sources struct {
+	Prefixes []netip.Prefix
+	Policy   masq.Policy
+}
+
+// For returns the complete ruleset for attachments, and for sources, if there are
+// any, that are not attachments'. Attachments without a policy add nothing. Where
+// two attachments claim one address, the later one has it.
+func For(attachments []masq.Attachment, sources Sources) Table {
+	b := newBuilder(sources)
 	for _, a := range attachments {
 		if a.Policy != nil {
 			b.add(a)
@@ -24,6 +32,7 @@ func For(attachments []masq.Attachment) Table {
 }
 
 type builder struct {
+	sources  Sources
 	ids      map[*masq.Policy]string
 	policies map[string]masq.Policy // by ID
 	clamps   map[int]bool           // sizes in bytes that some policy sets
@@ -39,14 +48,27 @@ type assigned struct {
 
 func (h assigned) object() string { return h.kind.Name + "-" + h.how.Protocol }
 
-func newBuilder() *builder {
-	return &builder{
+func newBuilder(s Sources) *builder {
+	b := &builder{
+		sources:  s,
 		ids:      map[*masq.Policy]string{},
 		policies: map[string]masq.Policy{},
 		clamps:   map[int]bool{},
 		helpers:  map[string]assigned{},
 		live:     map[string]map[string]Element{},
 	}
+	if len(s.Prefixes) > 0 {
+		b.policies[s.Policy.ID()] = s.Policy
+		for _, h := range s.Policy.Helpers {
+			if kind, ok := masq.HelperKindOf(h.Name); ok {
+				for _, how := range kind.Assign {
+					use := assigned{kind, how}
+					b.helpers[use.object()] = use
+				}
+			}
+		}
+	}
+	return b
 }
 
 func (b *builder) add(a masq.Attachment) {
@@ -57,9 +79,9 @@ func (b *builder) add(a masq.Attachment) {
 		id = p.ID()
 		b.ids[a.Policy] = id
 		b.policies[id] = p
-	}
-	if n := p.MSSClamp.Bytes(); n != 0 {
-		b.clamps[n] = true
+		if n := p.MSSClamp.Bytes(); n != 0 {
+			b.clamps[n] = true
+		}
 	}
 	identity, host := a.Identity(), a.HostName()
 	for _, addr := range a.Addresses {
@@ -147,7 +169,11 @@ func (b *builder) table() Table {
 		{Key: "local"}, {Key: "broadcast"}, {Key: "anycast"}, {Key: "multicast"},
 	}})
 
-	t.Chains = append(t.Chains, prerouting(), sources(), helpers(t.Objects), forward(), clamp(clamps), invalid(), postrouting())
+	if len(b.sources.Prefixes) > 0 {
+		t.Sets = append(t.Sets, b.sources.sets()...)
+	}
+	t.Chains = append(t.Chains, prerouting(), sources(), helpers(t.Objects, b.sources), forward(),
+		clamp(clamps, b.sources), invalid(b.sources), postrouting(b.sources))
 	for _, id := range slices.Sorted(maps.Keys(b.policies)) {
 		p := b.policies[id]
 		t.Chains = append(t.Chains, policyChain(p))

@@ -79,10 +79,18 @@ func TestGolden(t *testing.T) {
 		},
 		"egress-direct": {attachment("a", change(func(p *masq.Policy) { p.EgressDirect = true }), "10.88.0.5")},
 	}
+	sources := map[string]Sources{"sources": {
+		Prefixes: prefixes("10.244.0.0/16", "10.244.1.0/24", "fd00:244::/56"),
+		Policy: change(func(p *masq.Policy) {
+			p.Node, p.NonMasquerade = true, prefixes("10.0.0.0/8")
+			p.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21}}}
+		}),
+	}}
+	cases["sources"] = []masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")}
 	for name, attachments := range cases {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join("testdata", name+".nft")
-			got := For(attachments).String()
+			got := For(attachments, sources[name]).String()
 			if *update {
 				if err := os.MkdirAll("testdata", 0o755); err != nil {
 					t.Fatal(err)
@@ -113,7 +121,7 @@ func TestShapeIsConstant(t *testing.T) {
 		for i := range n {
 			all = append(all, attachment(fmt.Sprint(i), masq.Default(), netip.AddrFrom4([4]byte{10, 88, byte(i >> 8), byte(i)}).String()))
 		}
-		table := For(all)
+		table := For(all, Sources{})
 		rules := 0
 		for _, c := range table.Chains {
 			rules += len(c.Rules)
@@ -133,7 +141,7 @@ func TestEachRuleHasAnIDAndAReason(t *testing.T) {
 			p.Helpers = append(p.Helpers, masq.Helper{Name: k.Name, Ports: k.Ports()})
 		}
 	})
-	for _, c := range For([]masq.Attachment{attachment("a", p, "10.0.0.1", "fd00::1")}).Chains {
+	for _, c := range For([]masq.Attachment{attachment("a", p, "10.0.0.1", "fd00::1")}, Sources{}).Chains {
 		seen := map[string]bool{}
 		for _, r := range c.Rules {
 			if r.ID == "" || r.Why == "" || seen[r.ID] || len(r.ID) > 127 {
@@ -167,7 +175,7 @@ func TestChooseIsFair(t *testing.T) {
 // Names from outside reach the ruleset in comments only, and quoted.
 func TestOutsideNamesAreQuoted(t *testing.T) {
 	a := attachment(`x" : drop, 0.0.0.0/0 : accept comment "`, masq.Default(), "10.0.0.1")
-	for line := range strings.SplitSeq(For([]masq.Attachment{a}).String(), "\n") {
+	for line := range strings.SplitSeq(For([]masq.Attachment{a}, Sources{}).String(), "\n") {
 		if strings.Contains(line, "accept comment") && !strings.Contains(line, `\"`) {
 			t.Errorf("unquoted: %s", line)
 		}

@@ -1,0 +1,91 @@
+package ruleset
+
+import (
+	"fmt"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// The rules for sources that others wired. They come behind those of attachments,
+// which decide first.
+
+// sets are the sources of both families. Prefixes may overlap; a set may not.
+func (s Sources) sets() []Set {
+	var out []Set
+	for _, f := range families {
+		set := Set{Name: "cidr" + f.suffix, Type: addressType[f.family], Interval: true}
+		for _, r := range masq.Union(s.Prefixes, f.family) {
+			set.Elements = append(set.Elements, Element{Key: rangeText(r)})
+		}
+		out = append(out, set)
+	}
+	return out
+}
+
+// each makes a rule for each family.
+func (s Sources) each(id, format, why string) []Rule {
+	var out []Rule
+	if len(s.Prefixes) == 0 {
+		return nil
+	}
+	for _, f := range families {
+		match := fmt.Sprintf("%s saddr @cidr%s ", f.header, f.suffix)
+		out = append(out, Rule{id + f.suffix, match + format, why})
+	}
+	return out
+}
+
+func (s Sources) postrouting() []Rule {
+	return s.each("postrouting/cidr", "goto "+PolicyChain(s.Policy), "pods that another plugin wired leave under the node's policy")
+}
+
+func (s Sources) invalid() []Rule {
+	if !s.Policy.DropInvalid {
+		return nil
+	}
+	return s.each("invalid/cidr", "counter drop", "it would leave with the pod's own address")
+}
+
+func (s Sources) clamp() []Rule {
+	if s.Policy.MSSClamp.Off() || len(s.Prefixes) == 0 {
+		return nil
+	}
+	var out []Rule
+	to := segment(s.Policy.MSSClamp.String())
+	for _, f := range families {
+		for _, side := range []string{"saddr", "daddr"} {
+			out = append(out, Rule{
+				"clamp/cidr-" + side + f.suffix,
+				fmt.Sprintf("%s %s @cidr%s tcp option maxseg size set %s", f.header, side, f.suffix, to),
+				"a router on the way may say nothing when a segment is too long for the next link",
+			})
+		}
+	}
+	return out
+}
+
+func (s Sources) helpers() []Rule {
+	var out []Rule
+	for _, h := range s.Policy.Helpers {
+		kind, ok := masq.HelperKindOf(h.Name)
+		if !ok || len(s.Prefixes) == 0 {
+			continue
+		}
+		for _, how := range kind.Assign {
+			name := assigned{kind, how}.object()
+			for _, f := range families {
+				if how.IPv4Only && f.family != masq.IPv4 {
+					continue
+				}
+				for _, port := range h.Ports {
+					out = append(out, Rule{
+						fmt.Sprintf("helpers/cidr-%s-%d-%s", name, port, f.suffix),
+						fmt.Sprintf("%s saddr @cidr%s %s dport %d ct helper set %q", f.header, f.suffix, how.Protocol, port, name),
+						"the kernel assigns no helper by itself since Linux 6.0",
+					})
+				}
+			}
+		}
+	}
+	return out
+}
