@@ -37,7 +37,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(demoCommand())
+	root.AddCommand(demoCommand(), configCommand(), uninstallCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -18,10 +18,10 @@ import (
 // readiness is the answer of /readyz.
 type readiness struct {
 	Ready   bool     `json:"ready"`
-	Reasons []string `json:"reasons"` // why not; empty where it is
+	Reasons []string `json:"reasons"` // why not, or what to look after
 }
 
-func ready(s reconcile.Stats) readiness {
+func ready(s reconcile.Stats, n reconcile.Node) readiness {
 	r := readiness{Reasons: []string{}}
 	if s.LastLook.IsZero() {
 		r.Reasons = append(r.Reasons, "no look has ended well yet")
@@ -29,19 +29,28 @@ func ready(s reconcile.Stats) readiness {
 	if s.Problem != "" {
 		r.Reasons = append(r.Reasons, s.Problem)
 	}
+	// A faulty configuration with a good one before it is a reason to look, not one
+	// to be taken out of service.
+	if n.Fault != "" {
+		r.Reasons = append(r.Reasons, "configuration: "+n.Fault)
+		if !n.Read.IsZero() {
+			r.Ready = len(r.Reasons) == 1
+			return r
+		}
+	}
 	r.Ready = len(r.Reasons) == 0
 	return r
 }
 
 // serveHTTP serves metrics and health until the context ends.
-func serveHTTP(ctx context.Context, l net.Listener, registry *prometheus.Registry, stats func() reconcile.Stats, profile bool) error {
+func serveHTTP(ctx context.Context, l net.Listener, registry *prometheus.Registry, state func() readiness, profile bool) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		r := ready(stats())
+		r := state()
 		w.Header().Set("Content-Type", "application/json")
 		if !r.Ready {
 			w.WriteHeader(http.StatusServiceUnavailable)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/masq-cni/masq-cni/pkg/agentconf"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -31,6 +33,9 @@ func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 // options are the flags.
 type options struct {
 	stateDir  string
+	config    string
+	sources   []netip.Prefix
+	legacy    []override
 	listen    string
 	logFormat string
 	logLevel  string
@@ -42,7 +47,11 @@ func run(args, env []string, stdout, stderr io.Writer) int {
 	// SIGTERM and SIGINT end the daemon; the rules stay.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var o options
+	var (
+		o       options
+		sources []string
+		legacy  func() []override
+	)
 	c := &cobra.Command{
 		Use:   "masqd",
 		Short: "Keeps a node's masquerade rules as they were asked for",
@@ -65,16 +74,28 @@ A flag on the command line counts before the environment.`,
 			if o.resync < time.Second {
 				return fmt.Errorf("--resync-interval %s is below a second", o.resync)
 			}
+			if o.sources, err = parseSources(sources); err != nil {
+				return err
+			}
+			o.legacy = legacy()
+			for _, l := range o.legacy {
+				if l.Note != "" {
+					log.Info("a flag of ip-masq-agent has no effect here", "flag", "--"+l.Name, "why", l.Note)
+				}
+			}
 			return serve(c.Context(), o, log)
 		},
 	}
 	f := c.Flags()
+	f.StringVar(&o.config, "config", agentconf.DefaultPath, "the node's configuration: a file, or a pattern such as /etc/config/ip-masq*")
+	f.StringSliceVar(&sources, "source-cidrs", nil, "addresses of pods that another plugin wired, instead of the file's sourceCIDRs")
 	f.StringVar(&o.stateDir, "state-dir", store.DefaultDir, "where the plugin keeps its records")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9468", "address of /metrics, /healthz and /readyz; empty for none")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.DurationVar(&o.resync, "resync-interval", 60*time.Second, "time between looks that no event asked for")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof too")
+	legacy = legacyFlags(f)
 	c.SetArgs(args)
 	c.SetOut(stdout)
 	c.SetErr(stderr)

@@ -46,6 +46,8 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	conf := &configuration{pattern: o.config, sources: o.sources, legacy: o.legacy, records: records, log: log}
+	conf.read()
 	links, err := wire.Open()
 	if err != nil {
 		return err
@@ -58,11 +60,15 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	defer func() { _ = flows.Close() }()
 	loop := &reconcile.Loop{
 		Records: cache.All,
+		Node:    conf.node,
 		Apply:   rules.ApplyBeside,
 		Forget:  reconcile.Gap{Local: links.HasAddress, Delete: flows.DeleteMatching}.Forget,
-		Reload:  cache.Reload,
-		Resync:  o.resync,
-		Log:     log,
+		Reload: func() error {
+			conf.read()
+			return cache.Reload()
+		},
+		Resync: o.resync,
+		Log:    log,
 	}
 	// A connection of its own: the loop's is not for several goroutines.
 	asking, err := nft.Open()
@@ -71,7 +77,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	defer func() { _ = asking.Close() }()
 	registry := metrics.New(metrics.Facts{
-		Stats: loop.Stats, Generation: serialized(asking.Generation), Version: buildVersion, Commit: buildCommit,
+		Stats: loop.Stats, Node: conf.node, Generation: serialized(asking.Generation), Version: buildVersion, Commit: buildCommit,
 	})
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -90,7 +96,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			return fmt.Errorf("--listen: %w", err)
 		}
 		log.Info("listening", "address", l.Addr().String())
-		run("http", func(ctx context.Context) error { return serveHTTP(ctx, l, registry, loop.Stats, o.pprof) })
+		run("http", func(ctx context.Context) error {
+			return serveHTTP(ctx, l, registry, func() readiness { return ready(loop.Stats(), conf.node()) }, o.pprof)
+		})
 	}
 	run("records", func(ctx context.Context) error {
 		return cache.Run(ctx, func(lost bool) {
@@ -100,6 +108,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			}
 			loop.Look("records")
 		})
+	})
+	run("configuration", func(ctx context.Context) error {
+		return conf.run(ctx, func() { loop.Look("configuration") })
 	})
 	run("rules", func(ctx context.Context) error {
 		return news.Run(ctx, func(e nft.Event) {
@@ -119,6 +130,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			case <-ctx.Done():
 				return nil
 			case <-hup:
+				conf.read()
 				if err := cache.Reload(); err != nil {
 					return err
 				}

@@ -12,6 +12,7 @@ import (
 // Facts is what the metrics are made of.
 type Facts struct {
 	Stats func() reconcile.Stats
+	Node  func() reconcile.Node
 	// Generation is that of the kernel's nftables ruleset.
 	Generation func() (uint32, error)
 	// Version and Commit are those of the program.
@@ -49,6 +50,8 @@ var (
 	lost        = desc("events_lost_total", "Times that the kernel had more to tell than there was room for.")
 	gap         = desc("gap_flows_total", "Flows that began without translation while rules were missing, and were deleted.")
 	lastLook    = desc("last_look_timestamp_seconds", "When a look last ended well.")
+	configRead  = desc("configuration_read_timestamp_seconds", "When the configuration was last read well.")
+	configValid = desc("configuration_valid", "1 if the configuration that is there is good, 0 if an earlier one is in force.")
 	generation  = desc("nftables_generation", "Number of the kernel's present ruleset.")
 	netlinkErrs = desc("generation_read_failures", "1 if the generation could not be read from the kernel.")
 )
@@ -84,6 +87,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if !s.LastLook.IsZero() {
 		gauge(lastLook, float64(s.LastLook.UnixNano())/1e9)
 	}
+	n := c.Node()
+	if !n.Read.IsZero() {
+		gauge(configRead, float64(n.Read.UnixNano())/1e9)
+	}
+	valid := 1.0
+	if n.Fault != "" {
+		valid = 0
+	}
+	gauge(configValid, valid)
 	failed := 0.0
 	if g, err := c.Generation(); err != nil {
 		failed = 1

@@ -19,6 +19,7 @@ func facts() Facts {
 				Attachments: 7, Policies: 1, RepairSeconds: 0.5, LastRepair: 5 * time.Millisecond,
 			}
 		},
+		Node:       func() reconcile.Node { return reconcile.Node{Read: time.Unix(1, 0)} },
 		Generation: func() (uint32, error) { return 42, nil },
 		Version:    "1", Commit: "abc",
 	}

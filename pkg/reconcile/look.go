@@ -64,8 +64,14 @@ func (l *Loop) mend(ctx context.Context) ([]nft.Change, error) {
 		l.Log.Warn("some records cannot be read", "err", err)
 	}
 	settled, moving := split(records)
-	want, beside := ruleset.For(settled, ruleset.Sources{}), ruleset.For(moving, ruleset.Sources{})
-	if len(settled) == 0 {
+	node := l.Node()
+	node.apply(settled)
+	node.apply(moving)
+	want, beside := ruleset.For(settled, node.Sources), ruleset.Table{}
+	if len(moving) > 0 {
+		beside = ruleset.For(moving, ruleset.Sources{})
+	}
+	if len(settled) == 0 && len(node.Sources.Prefixes) == 0 {
 		// A node without attachments has no table, unless somebody is making one.
 		want = ruleset.Table{}
 	}

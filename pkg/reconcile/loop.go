@@ -18,6 +18,8 @@ type Loop struct {
 	// Records returns every record of the node. Where some cannot be read, it
 	// returns the others and an error.
 	Records func() ([]store.Record, error)
+	// Node returns the node's configuration.
+	Node func() Node
 	// Apply makes the kernel have what is wanted and returns what was different;
 	// the parts of beside are left as they are.
 	Apply func(want, beside ruleset.Table) ([]nft.Change, error)
@@ -27,7 +29,8 @@ type Loop struct {
 	// Reload reads anew what the records are read from, before a look that nobody
 	// asked for.
 	Reload func() error
-	// Resync is the time between looks that nobody asked for.
+	// Resync is the time between looks that nobody asked for, unless the node's
+	// configuration gives another.
 	Resync time.Duration
 	Log    *slog.Logger
 
@@ -167,5 +170,9 @@ func (l *Loop) Run(ctx context.Context) {
 // jittered is the time until the next resync: nodes that were started together do
 // not look together for ever.
 func (l *Loop) jittered() time.Duration {
-	return l.Resync - l.Resync/10 + rand.N(l.Resync/5+1)
+	every := l.Resync
+	if asked := l.Node().Resync; asked != 0 {
+		every = asked
+	}
+	return every - every/10 + rand.N(every/5+1)
 }

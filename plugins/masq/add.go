@@ -95,7 +95,7 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 		return failed(codeIPAM, "the IPAM plugin gave no usable addresses", err)
 	}
 	rec.Addresses = addrs(prefixes)
-	if rec.Policy, err = conf.PolicyFor(prefixes); err != nil {
+	if rec.Policy, err = n.policyFor(conf, prefixes); err != nil {
 		return err
 	}
 	rec.SpoofCheck = conf.SpoofCheck && rec.Policy != nil
@@ -140,7 +140,7 @@ func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdAr
 		return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has no usable address of "+args.IfName, "prevResult: "+err.Error())
 	}
 	rec.Addresses = addrs(prefixes)
-	if rec.Policy, err = conf.PolicyFor(prefixes); err != nil {
+	if rec.Policy, err = n.policyFor(conf, prefixes); err != nil {
 		return err
 	}
 	if err := n.hasEgress(rec.Policy); err != nil {

@@ -35,7 +35,7 @@ func check(args *skel.CmdArgs) error {
 		Addresses:  addrs(prefixes),
 		SpoofCheck: conf.SpoofCheck && !conf.Chained(),
 	}
-	if a.Policy, err = conf.PolicyFor(prefixes); err != nil {
+	if a.Policy, err = n.policyFor(conf, prefixes); err != nil {
 		return err
 	}
 	a.SpoofCheck = a.SpoofCheck && a.Policy != nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/masq-cni/masq-cni/pkg/cniconf"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/store"
@@ -62,6 +63,24 @@ func (n *node) attachments() ([]masq.Attachment, error) {
 		out = append(out, r.Attachment)
 	}
 	return out, nil
+}
+
+// policyFor is the policy that an attachment gets: its network's, or the node's
+// where the network names none.
+func (n *node) policyFor(conf *cniconf.Conf, prefixes []netip.Prefix) (*masq.Policy, error) {
+	p, err := conf.PolicyFor(prefixes)
+	if err != nil || p == nil || conf.PolicyNamed {
+		return p, err
+	}
+	p.Node = true
+	of, err := n.records.Node()
+	if err != nil {
+		return nil, failed(codeState, "cannot read the node's policy", err)
+	}
+	if of != nil {
+		*p = of.For(*p)
+	}
+	return p, nil
 }
 
 // hasEgress reports egress addresses that the node does not have.

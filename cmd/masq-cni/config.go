@@ -1,0 +1,75 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/masq-cni/masq-cni/pkg/agentconf"
+)
+
+func configCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "config",
+		Short: "Looks at the configuration of a node",
+	}
+	c.AddCommand(configCheckCommand())
+	return c
+}
+
+func configCheckCommand() *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:   "check FILE...",
+		Short: "Says what is wrong with configuration files, or what they mean",
+		Long: `Reads configuration files of masqd or of ip-masq-agent and merges them as masqd
+does. Each fault is printed as FILE:LINE:COLUMN: MESSAGE, and the exit code is 1.
+Where there is none, the configuration that results is printed: with -o json as a
+file that gives every key.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, files []string) error {
+			if output != "" && output != "json" {
+				return fmt.Errorf("--output %q is not known; the one there is is json", output)
+			}
+			node, err := agentconf.LoadFiles(files...)
+			if err != nil {
+				return printFaults(c.OutOrStdout(), err, output)
+			}
+			if output == "json" {
+				return printJSON(c.OutOrStdout(), node)
+			}
+			_, err = fmt.Fprint(c.OutOrStdout(), node)
+			return err
+		},
+	}
+	c.Flags().StringVarP(&output, "output", "o", "", "json: the configuration, or {\"faults\": [...]}, for a program")
+	return c
+}
+
+// printFaults prints what is wrong, which is the result of the command, and
+// returns what makes it fail.
+func printFaults(w io.Writer, err error, output string) error {
+	faults, ok := errors.AsType[agentconf.Faults](err)
+	if !ok {
+		return err
+	}
+	if output == "json" {
+		err = printJSON(w, map[string]agentconf.Faults{"faults": faults})
+	} else {
+		_, err = fmt.Fprintln(w, faults)
+	}
+	if err != nil {
+		return err
+	}
+	return errFailed
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

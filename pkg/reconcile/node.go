@@ -1,0 +1,52 @@
+package reconcile
+
+import (
+	"slices"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// Node is the configuration of the node.
+type Node struct {
+	// Policy is that of attachments whose network names none; nil where the node
+	// has none either, and they keep what ADD gave them.
+	Policy *masq.Policy
+	// Sources are addresses that other plugins wired.
+	Sources ruleset.Sources
+	// Resync is the time between looks that nobody asked for, if the
+	// configuration says so.
+	Resync time.Duration
+	// Read is when the configuration was last read well; Fault what was wrong with
+	// it since, empty where nothing was.
+	Read  time.Time
+	Fault string
+}
+
+// Same reports whether two configurations ask for the same.
+func (n Node) Same(o Node) bool {
+	return (n.Policy == nil) == (o.Policy == nil) && (n.Policy == nil || n.Policy.Equal(*o.Policy)) &&
+		slices.Equal(n.Sources.Prefixes, o.Sources.Prefixes) && n.Resync == o.Resync
+}
+
+// apply gives attachments that have the node's policy the one that is in force.
+// Those that had the same share one.
+func (n Node) apply(all []masq.Attachment) {
+	if n.Policy == nil {
+		return
+	}
+	made := map[*masq.Policy]*masq.Policy{}
+	for i, a := range all {
+		if a.Policy == nil || !a.Policy.Node {
+			continue
+		}
+		p := made[a.Policy]
+		if p == nil {
+			fresh := n.Policy.For(*a.Policy)
+			p = &fresh
+			made[a.Policy] = p
+		}
+		all[i].Policy = p
+	}
+}

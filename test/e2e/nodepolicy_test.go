@@ -1,0 +1,154 @@
+package e2e
+
+import (
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// writeConfig replaces the node's configuration the way the kubelet does: the file
+// is a link through ..data, and ..data is swapped.
+func (w *world) writeConfig(text string) string {
+	w.t.Helper()
+	dir := filepath.Join(w.dir, "config")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	version, err := os.MkdirTemp(dir, "..version")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	name := filepath.Join(dir, "ip-masq-agent")
+	for _, err := range []error{
+		os.WriteFile(filepath.Join(version, "ip-masq-agent"), []byte(text), 0o600),
+		os.Symlink(filepath.Base(version), filepath.Join(dir, "..tmp")),
+		os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")),
+	} {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if _, err := os.Lstat(name); err != nil {
+		if err := os.Symlink("..data/ip-masq-agent", name); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return name
+}
+
+// udpSource is whom the server sees a datagram of the pod come from.
+func (w *world) udpSource(p *pod, word string) netip.Addr {
+	w.t.Helper()
+	c, err := w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	conn, err := p.Dial(soon(w.t), "udp", netip.AddrPort{}, netip.AddrPortFrom(w.V4.Server, 9))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Write([]byte(word)); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.lastFrom(c, word).Addr()
+}
+
+func TestNodePolicyIsLive(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	server := netip.PrefixFrom(w.V4.Server, 24).Masked().String()
+	file := w.writeConfig("nonMasqueradeCIDRs: [" + server + "]\nresyncInterval: 60s\n")
+	list := w.conflist("1.0.0", w.masq())
+	a := w.attach("a", list)
+	named := w.attach("named", w.namedConflist("named", "1.0.0", w.masq().with(keys{
+		"nonMasqueradeCIDRs": []string{server},
+		"ipam":               keys{"type": "host-local", "dataDir": filepath.Join(w.dir, "leases"), "subnet": "10.89.0.0/16"},
+	})))
+	// The control: without a daemon the file says nothing.
+	if from := w.udpSource(a, "control"); from != w.V4.Node {
+		t.Fatalf("without masqd the server sees %s", from)
+	}
+	d := w.daemon("--config", file)
+	private := a.addr(w.V4.Node)
+	until(t, "the server's network is direct", func() bool { return w.udpSource(a, "direct") == private })
+	// An ADD beside the daemon gives what the daemon would.
+	b := w.attach("b", list)
+	if from := w.udpSource(b, "later"); from != b.addr(w.V4.Node) {
+		t.Errorf("a later attachment is seen as %s", from)
+	}
+	if err := b.tryCheck(list); err != nil {
+		t.Error(describe(err))
+	}
+	before := d.metric("masq_attachments")
+	w.writeConfig(`{"nonMasqueradeCIDRs": []}`)
+	until(t, "nothing is direct", func() bool { return w.udpSource(a, "masqueraded") == w.V4.Node })
+	if from := w.udpSource(named, "named"); from == w.V4.Node {
+		t.Error("a network's own policy gave way to the node's")
+	}
+	if after := d.metric("masq_attachments"); after != before {
+		t.Errorf("%s attachments, before %s", after, before)
+	}
+
+	// A faulty file changes nothing and is seen.
+	w.writeConfig("nonMasqueradeCIDRs: [10.0.0.1/8]\n")
+	until(t, "the fault is seen", func() bool { return d.metric("masq_configuration_valid") == "0" })
+	code, text := d.get("/readyz")
+	if code != http.StatusOK || !strings.Contains(text, "10.0.0.0/8") {
+		t.Errorf("readyz: %d %s", code, text)
+	}
+	if from := w.udpSource(a, "faulty"); from != w.V4.Node {
+		t.Errorf("with a faulty file the server sees %s", from)
+	}
+	w.nft("delete table inet masq")
+	until(t, "it is repaired all the same", func() bool { return a.tryCheck(list) == nil })
+	w.writeConfig("nonMasqueradeCIDRs: [" + server + "]\n")
+	until(t, "the good file is in force", func() bool { return w.udpSource(a, "good") == private })
+}
+
+// ip-masq-agent's case: pods that another plugin wired, and only the daemon.
+func TestSourcesOfAnotherPlugin(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	ipam := w.masq()["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}}})
+	ptp := keys{"type": "ptp", "ipMasq": false, "ipam": ipam}
+	a := w.attach("a", w.conflist("1.0.0", ptp))
+	if from := w.udpSource(a, "control"); from != a.addr(w.V4.Node) {
+		t.Fatalf("without masqd the server sees %s", from)
+	}
+	file := w.writeConfig("nonMasqueradeCIDRs: [10.0.0.0/8]\n")
+	w.daemon("--config", file, "--source-cidrs", "10.88.0.0/16,fd00:88::/64", "--masq-chain", "IP-MASQ")
+	if from := w.udpSource(a, "masqueraded"); from != w.V4.Node {
+		t.Errorf("the server sees %s", from)
+	}
+	for _, plan := range w.Plans() {
+		if _, err := a.Ping(soon(t), plan.Server, nstest.PingOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestUninstall(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.nft("add table ip other { chain c { accept; }; }")
+	before := w.nodeRun("nft", "list", "ruleset")
+	list := w.conflist("1.0.0", w.masq())
+	a := w.attach("a", list)
+	out := w.nodeRun(filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), "uninstall", "--state-dir", filepath.Join(w.dir, "state"))
+	if !strings.Contains(out, "1 records") {
+		t.Errorf("it says %q", out)
+	}
+	if after := w.nodeRun("nft", "list", "ruleset"); after != before {
+		t.Errorf("left:\n%s", after)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "state")); err == nil {
+		t.Error("the state directory is still there")
+	}
+	a.detach()
+}
