@@ -40,6 +40,7 @@ type options struct {
 	logFormat string
 	logLevel  string
 	resync    time.Duration
+	grace     time.Duration
 	pprof     bool
 }
 
@@ -94,6 +95,7 @@ A flag on the command line counts before the environment.`,
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.DurationVar(&o.resync, "resync-interval", 60*time.Second, "time between looks that no event asked for")
+	f.DurationVar(&o.grace, "sweep-grace", 2*time.Minute, "how long an attachment's link is gone before its rules are removed")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof too")
 	legacy = legacyFlags(f)
 	c.SetArgs(args)

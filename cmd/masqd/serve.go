@@ -67,6 +67,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			conf.read()
 			return cache.Reload()
 		},
+		Sweep:  &reconcile.Sweep{Exists: links.Exists, Delete: records.Delete, Grace: o.grace, Log: log},
 		Resync: o.resync,
 		Log:    log,
 	}
@@ -138,6 +139,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			}
 		}
 	})
+	run("systemd", func(ctx context.Context) error { return tellSystemd(ctx, loop, log) })
 	log.Info("started", "version", buildVersion, "commit", buildCommit, "records", records.Dir())
 	loop.Run(ctx)
 	wg.Wait()

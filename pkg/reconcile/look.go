@@ -21,6 +21,7 @@ func (l *Loop) look(ctx context.Context, begun time.Time) bool {
 	changes, err := l.mend(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.stats.Begun = time.Time{}
 	if err != nil {
 		l.stats.Failures++
 		l.stats.Drift = len(changes)
@@ -82,10 +83,14 @@ func (l *Loop) mend(ctx context.Context) ([]nft.Change, error) {
 	l.mu.Lock()
 	l.stats.Attachments, l.stats.Policies = len(settled), policies(settled)
 	l.mu.Unlock()
-	if !exposed(changes) {
+	suspects := l.newcomers(settled)
+	if exposed(changes) {
+		suspects = settled
+	}
+	if len(suspects) == 0 {
 		return changes, nil
 	}
-	gap, err := l.Forget(ctx, settled)
+	gap, err := l.Forget(ctx, suspects)
 	if err != nil {
 		return changes, fmt.Errorf("flows that began without translation: %w", err)
 	}
@@ -96,6 +101,21 @@ func (l *Loop) mend(ctx context.Context) ([]nft.Change, error) {
 		l.Log.Info("flows had begun without translation, and were deleted to begin again", "flows", gap)
 	}
 	return changes, nil
+}
+
+// newcomers returns the attachments that the last look did not know: their
+// addresses may have had traffic before there were rules for them.
+func (l *Loop) newcomers(settled []masq.Attachment) []masq.Attachment {
+	known := make(map[masq.Key]bool, len(settled))
+	var out []masq.Attachment
+	for _, a := range settled {
+		known[a.Key] = true
+		if !l.known[a.Key] {
+			out = append(out, a)
+		}
+	}
+	l.known = known
+	return out
 }
 
 // split tells attachments that are in place from those that the plugin is adding

@@ -29,10 +29,14 @@ type Loop struct {
 	// Reload reads anew what the records are read from, before a look that nobody
 	// asked for.
 	Reload func() error
+	// Sweep forgets attachments that are gone, at each resync.
+	Sweep *Sweep
 	// Resync is the time between looks that nobody asked for, unless the node's
 	// configuration gives another.
 	Resync time.Duration
 	Log    *slog.Logger
+
+	known map[masq.Key]bool // the attachments of the last look
 
 	mu    sync.Mutex
 	stats Stats
@@ -51,16 +55,30 @@ type Stats struct {
 	Attachments, Policies int
 	// Drift is what was different at the last look and could not be mended.
 	Drift int
+	// Begun is when the look that is under way began; zero between looks.
+	Begun time.Time
 	// LastLook is when the last look ended well; LastRepair how long the last
 	// repair took from the event that set it off.
 	LastLook   time.Time
 	LastRepair time.Duration
 	// Seconds is the sum of the time that repairs took.
 	RepairSeconds float64
+	// Swept is the number of attachments that were forgotten because their links
+	// were gone.
+	Swept int
 	// Lost is how often the kernel had more to tell than there was room for.
 	Lost int
 	// Problem is why the last look failed, empty where it did not.
 	Problem string
+}
+
+// stuckAfter is how long a look may take. Tens of thousands of attachments take a
+// second.
+const stuckAfter = 30 * time.Second
+
+// Stuck reports whether a look has begun and does not end.
+func (s Stats) Stuck(now time.Time) bool {
+	return !s.Begun.IsZero() && now.Sub(s.Begun) > stuckAfter
 }
 
 func (l *Loop) init() {
@@ -136,12 +154,16 @@ func (l *Loop) Run(ctx context.Context) {
 			if err := l.Reload(); err != nil {
 				l.Log.Error("cannot read the records anew", "err", err)
 			}
+			l.sweep()
 			l.Look("resync")
 			resync.Reset(l.jittered())
 			continue
 		case <-l.wake:
 		}
 		begun := time.Now()
+		l.mu.Lock()
+		l.stats.Begun = begun
+		l.mu.Unlock()
 		repaired := l.look(ctx, begun)
 		took := time.Since(begun)
 		if !repaired {
@@ -165,6 +187,21 @@ func (l *Loop) Run(ctx context.Context) {
 		case <-pause.C:
 		}
 	}
+}
+
+// sweep forgets attachments that are gone.
+func (l *Loop) sweep() {
+	records, err := l.Records()
+	if err != nil {
+		l.Log.Warn("some records cannot be read", "err", err)
+	}
+	n, err := l.Sweep.Run(time.Now(), records)
+	if err != nil {
+		l.Log.Error("cannot look after attachments that are gone", "err", err)
+	}
+	l.mu.Lock()
+	l.stats.Swept += n
+	l.mu.Unlock()
 }
 
 // jittered is the time until the next resync: nodes that were started together do

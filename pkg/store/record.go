@@ -20,6 +20,9 @@ type Record struct {
 	Ready bool `json:"ready"`
 	// Chained says that another plugin made the link.
 	Chained bool `json:"chained,omitempty"`
+	// Links are the node's interfaces that the attachment hangs on. When one is
+	// gone, so is the container's network namespace.
+	Links []string `json:"links,omitempty"`
 	// NetNS is the path of the container's network namespace at ADD.
 	NetNS string `json:"netns,omitempty"`
 	// IPAM is the type of the plugin that leased the addresses.

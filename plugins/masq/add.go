@@ -102,6 +102,7 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	if err := n.hasEgress(rec.Policy); err != nil {
 		return err
 	}
+	rec.Links = []string{rec.HostName()}
 	rec.MTU = conf.MTU
 	if rec.MTU == 0 {
 		if rec.MTU, err = n.links.UplinkMTU(); err != nil {
@@ -140,6 +141,11 @@ func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdAr
 		return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has no usable address of "+args.IfName, "prevResult: "+err.Error())
 	}
 	rec.Addresses = addrs(prefixes)
+	for _, i := range conf.PrevResult.Interfaces {
+		if i != nil && i.Sandbox == "" && i.Name != "" {
+			rec.Links = append(rec.Links, i.Name)
+		}
+	}
 	if rec.Policy, err = n.policyFor(conf, prefixes); err != nil {
 		return err
 	}

@@ -320,3 +320,57 @@ func TestDaemonReadiness(t *testing.T) {
 		t.Errorf("pprof answers %d though nobody asked for it", code)
 	}
 }
+
+// A container that dies without DEL is forgotten after a grace; its lease is not
+// ours to release.
+func TestDaemonSweepsTheDead(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.0.0", w.masq())
+	alive, dead := w.attach("alive", list), w.attach("dead", list)
+	address := dead.addr(w.V4.Node).String()
+	w.daemon("--resync-interval", "1s", "--sweep-grace", "1s")
+	if err := dead.NS.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the dead container's element is gone", func() bool {
+		return !strings.Contains(w.nodeRun("nft", "list", "map", "inet", "masq", "policy4"), address+" ")
+	})
+	if err := alive.tryCheck(list); err != nil {
+		t.Error(describe(err))
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "leases", "net", address)); err != nil {
+		t.Errorf("the lease: %v", err)
+	}
+}
+
+// The same word of systemd's protocol that systemd hears.
+func TestDaemonTellsSystemd(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	path := filepath.Join(w.dir, "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	t.Setenv("NOTIFY_SOCKET", path)
+	d := w.daemon()
+	hear := func(word string) {
+		t.Helper()
+		if err := l.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 1000)
+		for {
+			n, err := l.Read(b)
+			if err != nil {
+				t.Fatalf("never heard %s: %v", word, err)
+			}
+			if strings.Contains(string(b[:n]), word) {
+				return
+			}
+		}
+	}
+	hear("READY=1")
+	d.end()
+	hear("STOPPING=1")
+}
