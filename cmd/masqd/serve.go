@@ -78,7 +78,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	defer func() { _ = asking.Close() }()
 	registry := metrics.New(metrics.Facts{
-		Stats: loop.Stats, Node: conf.node, Generation: serialized(asking.Generation), Version: buildVersion, Commit: buildCommit,
+		Values: func() metrics.Values { return values(loop.Stats(), conf.node()) }, Generation: serialized(asking.Generation), Version: buildVersion, Commit: buildCommit,
 	})
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -148,6 +148,16 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return cause
 	}
 	return nil
+}
+
+// values is what the daemon counts, for metrics.
+func values(s reconcile.Stats, n reconcile.Node) metrics.Values {
+	return metrics.Values{
+		Looks: s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap,
+		Swept: s.Swept, Lost: s.Lost, Drift: s.Drift, Attachments: s.Attachments, Policies: s.Policies,
+		RepairSeconds: s.RepairSeconds, LastRepair: s.LastRepair, LastLook: s.LastLook,
+		ConfigRead: n.Read, ConfigValid: n.Fault == "",
+	}
 }
 
 // alone makes sure that no other masqd works on the records: two that disagree

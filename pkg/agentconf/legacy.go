@@ -112,8 +112,8 @@ func parseBool(value string, to *bool) error {
 	return nil
 }
 
-// chain checks the name, which some day tells where to look for what
-// ip-masq-agent left behind.
+// chain refuses what iptables would refuse too; any other name makes no
+// difference here.
 func chain(_ *Node, value string) error {
 	const longest = 28 // XT_EXTENSION_MAXNAMELEN - 1 of iptables
 	if value == "" || len(value) > longest || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {

@@ -146,7 +146,8 @@ func BenchmarkTable(b *testing.B) {
 		timed(b, size, func() {
 			s.out = seal(s.open(s.out[:0], msgGet, unix.NLM_F_DUMP, 0), 0)
 			check(b, s.send(s.out))
-			for got := must(s.receive())(b); got != nil; got = must(s.receive())(b) {
+			for must(s.receive())(b) != nil {
+				continue
 			}
 		})
 	})
@@ -159,4 +160,49 @@ func BenchmarkTable(b *testing.B) {
 		t := many(2)[1].Original
 		timed(b, 1, func() { must(tb.Get(t))(b) })
 	})
+}
+
+// Events that wait in the buffer are read by us.
+func BenchmarkEvents(b *testing.B) {
+	tb := newTable(b)
+	const size = 10_000
+	w := watchIn(b, tb.ns, FlowNew, 64<<20)
+	entries := many(size)
+	var spent int64
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		tb.insert(entries...)
+		b.StartTimer()
+		n, begin := 0, processors(b)
+		for _, err := range w.Events(b.Context()) {
+			check(b, err)
+			if n++; n == size {
+				break
+			}
+		}
+		spent += processors(b) - begin
+		b.StopTimer()
+		must(tb.DeleteMatching(b.Context(), Filter{}, func(*Flow) bool { return true }))(b)
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(spent)/float64(b.N)/size, "cpu-ns/event")
+}
+
+func BenchmarkDeleteMatching(b *testing.B) {
+	tb := newTable(b)
+	const size = 10_000
+	entries := many(size)
+	var spent int64
+	for b.Loop() {
+		b.StopTimer()
+		tb.insert(entries...)
+		begin := processors(b)
+		b.StartTimer()
+		if n := must(tb.DeleteMatching(b.Context(), Filter{}, func(*Flow) bool { return true }))(b); n != size {
+			b.Fatal(n)
+		}
+		spent += processors(b) - begin
+	}
+	b.ReportMetric(float64(spent)/float64(b.N)/size, "cpu-ns/flow")
 }

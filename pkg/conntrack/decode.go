@@ -10,8 +10,15 @@ import (
 // skipped. It keeps nothing of b and allocates nothing, unless it fails, with
 // ErrMalformed.
 func (f *Flow) UnmarshalBinary(b []byte) error {
+	_, err := f.unmarshal(b)
+	return err
+}
+
+// unmarshal also returns the time of an event.
+func (f *Flow) unmarshal(b []byte) (at int64, err error) {
 	*f = Flow{}
 	var (
+		event uint64
 		zone  uint16
 		zoned bool
 		proto []byte
@@ -50,30 +57,32 @@ func (f *Flow) UnmarshalBinary(b []byte) error {
 			f.Fields |= HasCounters
 		case ctaTimestamp:
 			ok = f.readTimestamps(a.data)
+		case ctaTimestampEvent:
+			ok = read64(a.data, &event)
 		case ctaHelp:
 			ok = f.readHelper(a.data)
 		case ctaLabels:
 			ok = f.readLabels(a.data)
 		}
 		if !ok {
-			return malformed(&a)
+			return 0, malformed(&a)
 		}
 	}
 	if err := a.end(); err != nil {
-		return err
+		return 0, err
 	}
 	switch {
 	case !f.Original.Valid() || !f.Reply.Valid():
-		return malformedf("a flow without its tuples")
+		return 0, malformedf("a flow without its tuples")
 	case proto != nil && !f.readState(proto):
-		return malformedf("a state that is none")
+		return 0, malformedf("a state that is none")
 	}
 	// A zone is that of both directions, or it is told with the tuple of the one
 	// that it is for (CTA_TUPLE_ZONE).
 	if zoned {
 		f.Original.Zone, f.Reply.Zone = zone, zone
 	}
-	return nil
+	return int64(event), nil
 }
 
 func readSeconds(b []byte, v *time.Duration) bool {

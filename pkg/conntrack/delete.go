@@ -35,8 +35,8 @@ func (c *Conn) Delete(t Tuple, id uint32) error {
 // while it dumps them, and counts them. A flow that ended by itself meanwhile is not
 // counted, and a new one that took its tuple stays. What match is given is good
 // until it returns; it may be given a flow twice. A flow that the kernel refuses to
-// delete does not keep others from being deleted, and becomes the error: one in a
-// flowtable is EBUSY before Linux 6.4.
+// delete does not keep others from being deleted, and becomes the error: before
+// Linux 6.4, one in a flowtable is EBUSY.
 func (c *Conn) DeleteMatching(ctx context.Context, filter Filter, match func(*Flow) bool) (n int, err error) {
 	d := deletion{s: c.asks}
 	var failed error

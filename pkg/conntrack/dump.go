@@ -62,6 +62,8 @@ func (c *Conn) dumpFlows(ctx context.Context, filter *Filter, each func(*Flow) b
 	return nil
 }
 
+var errEarly = errors.New("the dump ended early")
+
 // dump calls f with each answer until it returns false.
 func (c *Conn) dump(ctx context.Context, typ uint16, q query, f func(*message) (bool, error)) error {
 	if c.within {
@@ -95,7 +97,7 @@ func (s *socket) dump(ctx context.Context, typ uint16, q query, f func(*message)
 			return err
 		}
 		if b == nil {
-			return errors.New("the dump ended early")
+			return errEarly
 		}
 		for len(b) > 0 {
 			if b, err = m.cut(b); err != nil {

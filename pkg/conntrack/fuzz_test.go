@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func seeds(f *testing.F) {
@@ -19,10 +21,19 @@ func seeds(f *testing.F) {
 	}
 }
 
+// A state of a protocol that has none.
+func seedState(f *testing.F) {
+	e := flowOf(tuple(unix.IPPROTO_UDP, "10.0.0.1:1", "10.0.0.2:2"))
+	b, _ := e.AppendBinary(nil)
+	e.State = TCPTimeWait
+	f.Add(e.writeState(b))
+}
+
 // Whatever comes is refused or understood, and what was understood is written as
 // something that is understood as the same.
 func FuzzFlow(f *testing.F) {
 	seeds(f)
+	seedState(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var x, y Flow
 		if err := x.UnmarshalBinary(b); err != nil {
@@ -30,6 +41,9 @@ func FuzzFlow(f *testing.F) {
 				t.Errorf("not ErrMalformed: %v", err)
 			}
 			return
+		}
+		if x.Has(HasState) && protoinfo(x.Original.Proto) == 0 {
+			t.Errorf("a state of %s", x.Original)
 		}
 		first, _ := x.AppendBinary(nil)
 		if err := y.UnmarshalBinary(first); err != nil {

@@ -36,6 +36,8 @@ func (t *Tuple) key(b []byte) []byte {
 	return b
 }
 
+var errNoAnswer = errors.New("no answer")
+
 // ask sends a request that has one answer.
 func (s *socket) ask(request []byte, f func(*message) error) error {
 	if err := s.send(request); err != nil {
@@ -47,7 +49,7 @@ func (s *socket) ask(request []byte, f func(*message) error) error {
 		case err != nil:
 			return err
 		case b == nil:
-			return errors.New("no answer")
+			return errNoAnswer
 		}
 		for len(b) > 0 {
 			var m message

@@ -70,11 +70,11 @@ func (x *Filter) attrs(family masq.Family) []byte {
 		b = put32(b, ctaStatus, uint32(x.Status))
 		b = put32(b, ctaStatusMask, uint32(x.StatusMask))
 	}
-	if x.MarkMask != 0 { // Since Linux 3.15; until 6.8 only with a mask.
+	if x.MarkMask != 0 { // Some kernels filter only by both together.
 		b = put32(b, ctaMark, x.Mark)
 		b = put32(b, ctaMarkMask, x.MarkMask)
 	}
-	if x.ByZone { // Requires Linux 6.8; before it the zone alone filters nothing.
+	if x.ByZone { // Requires Linux 6.8; before, it filters nothing.
 		b = put16(b, ctaZone, x.Zone)
 	}
 	if family == 0 {

@@ -201,3 +201,13 @@ func keys(m map[Tuple]Flow) []string {
 	slices.Sort(all)
 	return all
 }
+
+// kernel reports whether it is of this version or a later one.
+func kernel(t testing.TB, major, minor int) bool {
+	t.Helper()
+	var u unix.Utsname
+	check(t, unix.Uname(&u))
+	var a, b int
+	must(fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &a, &b))(t)
+	return a > major || a == major && b >= minor
+}

@@ -9,7 +9,7 @@ import (
 // since the namespace began, or, as a sum, on all. The kernel counts in 32 bits.
 type Statistics struct {
 	CPU           int    // not of a sum
-	Found         uint64 // packets of a flow that a helper had announced
+	Found         uint64 // choices of a translation that another flow had already
 	Invalid       uint64 // packets that belong to no flow and begin none
 	Insert        uint64 // entries made by programs
 	InsertFailed  uint64 // entries that were not made, since another had a tuple of theirs; a translation without a free port among them
@@ -83,9 +83,9 @@ func (s *Statistics) field(typ uint16) *uint64 {
 		return &s.Error
 	case ctaStatsSearchRestart:
 		return &s.SearchRestart
-	case ctaStatsClashResolve: // since Linux 5.9
+	case ctaStatsClashResolve:
 		return &s.ClashResolve
-	case ctaStatsChainTooLong: // since Linux 5.15
+	case ctaStatsChainTooLong:
 		return &s.ChainTooLong
 	}
 	return nil

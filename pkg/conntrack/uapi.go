@@ -23,6 +23,8 @@ const (
 	ctaFilter        = 25
 	ctaStatusMask    = 26
 
+	ctaTimestampEvent = 27
+
 	ctaTupleIP    = 1
 	ctaTupleProto = 2
 	ctaTupleZone  = 3
@@ -99,6 +101,7 @@ const (
 const (
 	msgExpectNew = unix.NFNL_SUBSYS_CTNETLINK_EXP<<8 + iota
 	msgExpectGet
+	msgExpectDelete
 )
 
 // The bits of CTA_FILTER, from net/netfilter/nf_internals.h. No header for

@@ -3,16 +3,28 @@
 package metrics
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-
-	"github.com/masq-cni/masq-cni/pkg/reconcile"
 )
+
+// Values is what the daemon counts. Durations are in seconds; a time that is zero
+// has not come.
+type Values struct {
+	Looks, Repairs        map[string]int // by reason, by kind
+	Failures, Storms, Gap int
+	Swept, Lost, Drift    int
+	Attachments, Policies int
+	RepairSeconds         float64
+	LastRepair            time.Duration
+	LastLook, ConfigRead  time.Time
+	ConfigValid           bool
+}
 
 // Facts is what the metrics are made of.
 type Facts struct {
-	Stats func() reconcile.Stats
-	Node  func() reconcile.Node
+	Values func() Values
 	// Generation is that of the kernel's nftables ruleset.
 	Generation func() (uint32, error)
 	// Version and Commit are those of the program.
@@ -68,7 +80,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	s := c.Stats()
+	s := c.Values()
 	gauge(info, 1, c.Version, c.Commit)
 	for reason, n := range s.Looks {
 		counter(looks, float64(n), reason)
@@ -89,13 +101,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if !s.LastLook.IsZero() {
 		gauge(lastLook, float64(s.LastLook.UnixNano())/1e9)
 	}
-	n := c.Node()
-	if !n.Read.IsZero() {
-		gauge(configRead, float64(n.Read.UnixNano())/1e9)
+	if !s.ConfigRead.IsZero() {
+		gauge(configRead, float64(s.ConfigRead.UnixNano())/1e9)
 	}
-	valid := 1.0
-	if n.Fault != "" {
-		valid = 0
+	valid := 0.0
+	if s.ConfigValid {
+		valid = 1
 	}
 	gauge(configValid, valid)
 	failed := 0.0

@@ -7,19 +7,17 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-
-	"github.com/masq-cni/masq-cni/pkg/reconcile"
 )
 
 func facts() Facts {
 	return Facts{
-		Stats: func() reconcile.Stats {
-			return reconcile.Stats{
+		Values: func() Values {
+			return Values{
 				Looks: map[string]int{"rules": 3}, Repairs: map[string]int{"element": 2},
 				Attachments: 7, Policies: 1, RepairSeconds: 0.5, LastRepair: 5 * time.Millisecond,
+				LastLook: time.Unix(1, 0), ConfigRead: time.Unix(1, 0), ConfigValid: true,
 			}
 		},
-		Node:       func() reconcile.Node { return reconcile.Node{Read: time.Unix(1, 0)} },
 		Generation: func() (uint32, error) { return 42, nil },
 		Version:    "1", Commit: "abc",
 	}

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -115,13 +116,7 @@ func (l *Loop) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := l.stats
-	out.Looks, out.Repairs = map[string]int{}, map[string]int{}
-	for k, v := range l.stats.Looks {
-		out.Looks[k] = v
-	}
-	for k, v := range l.stats.Repairs {
-		out.Repairs[k] = v
-	}
+	out.Looks, out.Repairs = maps.Clone(l.stats.Looks), maps.Clone(l.stats.Repairs)
 	return out
 }
 

@@ -51,7 +51,7 @@ func (s *Sweep) Run(now time.Time, records []store.Record) (int, error) {
 			continue
 		}
 		swept++
-		attrs := []any{"attachment", r.Key.Identity(), "link", missing, "gone", now.Sub(since)}
+		attrs := []any{"attachment", r.Identity(), "link", missing, "gone", now.Sub(since)}
 		if r.IPAM != "" {
 			attrs = append(attrs, "leased", r.Addresses, "by", r.IPAM)
 		}

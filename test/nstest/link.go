@@ -1,7 +1,6 @@
 package nstest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -45,10 +44,10 @@ func Connect(a, b End, mtu int) error {
 			return fmt.Errorf("link %s:%s: %w", e.NS.Name(), e.Name, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), linkPatience)
-	defer cancel()
+	patience := time.NewTimer(linkPatience)
+	defer patience.Stop()
 	for _, e := range []End{a, b} {
-		if err := e.await(ctx); err != nil {
+		if err := e.await(patience.C); err != nil {
 			return fmt.Errorf("link %s:%s: %w", e.NS.Name(), e.Name, err)
 		}
 	}
@@ -82,7 +81,7 @@ func (e End) raise() error {
 // and finishes IPv6 addresses in work queues, also without duplicate address
 // detection (addrconf_dad_start, addrconf_dad_work): without this, one link in
 // 250 answered its first neighbour solicitation a second late.
-func (e End) await(ctx context.Context) error {
+func (e End) await(end <-chan time.Time) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -95,8 +94,8 @@ func (e End) await(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", missing, ctx.Err())
+		case <-end:
+			return fmt.Errorf("%s after %s", missing, linkPatience)
 		case <-tick.C:
 		}
 	}

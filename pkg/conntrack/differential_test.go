@@ -1,0 +1,165 @@
+package conntrack
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// line is the flow as conntrack(8) writes it with -o extended,id, but for its
+// timeout, which another moment changes, and use, which we do not read.
+func line(f *Flow) string {
+	var w strings.Builder
+	add := func(format string, args ...any) { fmt.Fprintf(&w, format+" ", args...) }
+	if f.Original.Src.Is4() {
+		add("ipv4 2")
+	} else {
+		add("ipv6 10")
+	}
+	name := protoName(f.Original.Proto)
+	add("%s %d", name, f.Original.Proto)
+	if f.Has(HasState) {
+		add("%s", strings.ToUpper(f.StateName()))
+	}
+	half := func(t Tuple, c Counters, zone string) {
+		add("src=%s dst=%s", t.Src, t.Dst)
+		switch t.Proto {
+		case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
+			add("type=%d code=%d id=%d", t.Type, t.Code, t.ID)
+		case unix.IPPROTO_GRE:
+			add("srckey=%#x dstkey=%#x", t.SrcPort, t.DstPort)
+		default:
+			add("sport=%d dport=%d", t.SrcPort, t.DstPort)
+		}
+		if t.Zone != 0 && f.Original.Zone != f.Reply.Zone {
+			add("%s=%d", zone, t.Zone)
+		}
+		if f.Has(HasCounters) {
+			add("packets=%d bytes=%d", c.Packets, c.Bytes)
+		}
+	}
+	half(f.Original, f.OriginalCounters, "zone-orig")
+	if f.Status&SeenReply == 0 {
+		add("[UNREPLIED]")
+	}
+	half(f.Reply, f.ReplyCounters, "zone-reply")
+	if f.Status&Assured != 0 {
+		add("[ASSURED]")
+	}
+	add("mark=%d", f.Mark)
+	if f.Original.Zone == f.Reply.Zone && f.Original.Zone != 0 {
+		add("zone=%d", f.Original.Zone)
+	}
+	if f.Helper != (Helper{}) {
+		add("helper=%s", f.Helper)
+	}
+	add("id=%d", f.ID)
+	return strings.TrimSpace(w.String())
+}
+
+// theirs are the lines of conntrack(8) by what is before the timeout and after it.
+func theirs(t *testing.T, tb *table) map[string]time.Duration {
+	t.Helper()
+	out := must(tb.ns.Command(t.Context(), "conntrack", "-L", "-o", "extended,id").Output())(t)
+	all := map[string]time.Duration{}
+	for text := range strings.Lines(string(out)) {
+		words := strings.Fields(text)
+		timeout := must(strconv.Atoi(words[4]))(t)
+		words = slices.DeleteFunc(slices.Delete(words, 4, 5), func(w string) bool {
+			return strings.HasPrefix(w, "use=") || strings.HasPrefix(w, "delta-time=")
+		})
+		all[strings.Join(words, " ")] = time.Duration(timeout) * time.Second
+	}
+	return all
+}
+
+func ours(t *testing.T, tb *table) map[string]time.Duration {
+	t.Helper()
+	all := map[string]time.Duration{}
+	for f, err := range tb.Dump(t.Context(), Filter{}) {
+		check(t, err)
+		all[line(f)] = f.Timeout
+	}
+	return all
+}
+
+func near(a, b time.Duration) bool { return (a - b).Abs() <= 3*time.Second }
+
+func compare(t *testing.T, tb *table, atLeast int) {
+	t.Helper()
+	var a, b map[string]time.Duration
+	// The table is of living connections: it holds still when two looks at it,
+	// with the other's between them, are the same.
+	for range 20 {
+		a, b = ours(t, tb), theirs(t, tb)
+		if maps.EqualFunc(a, ours(t, tb), near) {
+			break
+		}
+	}
+	if len(a) < atLeast {
+		t.Errorf("%d flows, not %d", len(a), atLeast)
+	}
+	for l, timeout := range a {
+		other, ok := b[l]
+		switch {
+		case !ok:
+			t.Errorf("only ours: %s", l)
+		case !near(timeout, other):
+			t.Errorf("ours for %s, theirs for %s: %s", timeout, other, l)
+		}
+		delete(b, l)
+	}
+	for l := range b {
+		t.Errorf("only theirs: %s", l)
+	}
+}
+
+func TestSameAsConntrackOnRealTraffic(t *testing.T) {
+	l := newLab(t)
+	l.traffic(t)
+	compare(t, l.table, 12)
+}
+
+func TestSameAsConntrackOnAMixture(t *testing.T) {
+	tb := newTable(t)
+	check(t, tb.ns.Sysctl("net.netfilter.nf_conntrack_acct", "1"))
+	tb.insert(mixture()...)
+	compare(t, tb, len(mixture()))
+}
+
+func TestSameAsConntrackOnManyFlows(t *testing.T) {
+	tb := newTable(t)
+	tb.insert(many(20_000)...)
+	compare(t, tb, 20_000)
+}
+
+// conntrack -S and -C ask the same of the kernel.
+func TestStatistics(t *testing.T) {
+	l := newLab(t)
+	l.traffic(t)
+	l.insert(mixture()...)
+	out := string(must(l.ns.Command(t.Context(), "conntrack", "-S").Output())(t))
+	var text strings.Builder
+	all := must(l.Statistics(t.Context()))(t)
+	for _, s := range all {
+		fmt.Fprintf(&text, "cpu=%d found=%d invalid=%d insert=%d insert_failed=%d drop=%d early_drop=%d error=%d search_restart=%d clash_resolve=%d chaintoolong=%d\n",
+			s.CPU, s.Found, s.Invalid, s.Insert, s.InsertFailed, s.Drop, s.EarlyDrop, s.Error, s.SearchRestart, s.ClashResolve, s.ChainTooLong)
+	}
+	if got, want := strings.Fields(text.String()), strings.Fields(out); !slices.Equal(got, want) {
+		t.Errorf("got %s\nnot %s", got, want)
+	}
+	if sum := Sum(all); sum.Insert != uint64(len(mixture())) {
+		t.Errorf("inserted %d: %+v", len(mixture()), sum)
+	}
+	count := strings.TrimSpace(string(must(l.ns.Command(t.Context(), "conntrack", "-C").Output())(t)))
+	limit := must(l.ns.ReadSysctl("net.netfilter.nf_conntrack_max"))(t)
+	if got := must(l.Table())(t); fmt.Sprint(got.Entries) != count || fmt.Sprint(got.Limit) != limit {
+		t.Errorf("%+v, not %s of %s", got, count, limit)
+	}
+}

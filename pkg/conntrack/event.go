@@ -1,0 +1,75 @@
+package conntrack
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Events is a set of kinds of events.
+type Events uint8
+
+// What may happen to a flow or an expectation.
+const (
+	FlowNew            Events = 1 << iota // its first packet left the node
+	FlowUpdate                            // its state, status, mark, helper or labels changed
+	FlowDestroy                           // it timed out, was deleted, or made room
+	ExpectationNew                        // a helper heard of it
+	ExpectationDestroy                    // it came, or did not
+)
+
+var eventNames = [...]string{"flow-new", "flow-update", "flow-destroy", "expectation-new", "expectation-destroy"}
+
+// String lists the kinds: "flow-new,flow-destroy".
+func (e Events) String() string {
+	var names []string
+	for i, name := range eventNames {
+		if e&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// groups are the multicast groups of uapi/linux/netfilter/nfnetlink.h.
+var groups = [...]int{
+	unix.NFNLGRP_CONNTRACK_NEW, unix.NFNLGRP_CONNTRACK_UPDATE, unix.NFNLGRP_CONNTRACK_DESTROY,
+	unix.NFNLGRP_CONNTRACK_EXP_NEW, unix.NFNLGRP_CONNTRACK_EXP_DESTROY,
+}
+
+// Event is one change of the table.
+type Event struct {
+	Kind Events // one of them
+	// Flow is set for the kinds that begin with Flow, as far as the kernel tells:
+	// the end of a flow has its counters and times, its beginning has not.
+	Flow Flow
+	// Expectation is set for the others.
+	Expectation Expectation
+	// Time is the Unix time in nanoseconds, where net.netfilter.nf_conntrack_timestamp
+	// is 1. Requires Linux 6.14 (CTA_TIMESTAMP_EVENT); 0 before.
+	Time int64
+}
+
+// read takes a message. What is not an event leaves Kind 0.
+func (e *Event) read(m *message) (err error) {
+	e.Kind, e.Time = 0, 0
+	switch m.typ {
+	case msgNew:
+		// ctnetlink_conntrack_event in net/netfilter/nf_conntrack_netlink.c.
+		e.Kind = FlowUpdate
+		if m.flags&unix.NLM_F_CREATE != 0 {
+			e.Kind = FlowNew
+		}
+		e.Time, err = e.Flow.unmarshal(m.attributes())
+	case msgDelete:
+		e.Kind = FlowDestroy
+		e.Time, err = e.Flow.unmarshal(m.attributes())
+	case msgExpectNew:
+		e.Kind = ExpectationNew
+		err = e.Expectation.UnmarshalBinary(m.attributes())
+	case msgExpectDelete:
+		e.Kind = ExpectationDestroy
+		err = e.Expectation.UnmarshalBinary(m.attributes())
+	}
+	return err
+}
