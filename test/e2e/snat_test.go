@@ -1,0 +1,196 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// egressAddresses are what newManyAddresses adds to the node, by family: on the
+// uplink, and on the loopback where routed addresses are kept.
+var egressAddresses = [][]netip.Addr{
+	{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("198.18.0.13")},
+	{netip.MustParseAddr("2001:db8:1::11"), netip.MustParseAddr("2001:db8:5::12")},
+}
+
+// newManyAddresses is a world whose node has more addresses than one.
+func newManyAddresses(t testing.TB) *world {
+	t.Helper()
+	w := newWorld(t, nstest.Uplink{})
+	for i, p := range w.Plans() {
+		for _, a := range egressAddresses[i] {
+			host := netip.PrefixFrom(a, a.BitLen())
+			if p.UplinkNet.Contains(a) {
+				// Not a candidate where the kernel chooses: deprecated in IPv6.
+				w.nodeRun("ip", "address", "add", host.String(), "dev", "uplink", "preferred_lft", "0")
+				continue
+			}
+			addAddress(t, w.Node, "lo", host)
+			check(t, errors.Join(w.Router.Route(host, p.Node), w.Server.Route(host, p.ServerNet.Addr().Next())))
+		}
+	}
+	return w
+}
+
+// chances is how many connections it takes to see each of three addresses with a
+// probability of failure below 1e-10: 3 * (2/3)^64.
+const chances = 64
+
+// TestSNATAddresses: each connection leaves with one of the addresses, and all of
+// them are used.
+func TestSNATAddresses(t *testing.T) {
+	w := newManyAddresses(t)
+	v4, v6 := egressAddresses[0], egressAddresses[1]
+	for i, c := range []struct {
+		name string
+		conf keys
+		want [][]netip.Addr
+	}{
+		{"none", nil, [][]netip.Addr{{w.V4.Node}, {w.V6.Node}}},
+		{"all", keys{"snatAddresses": slices.Concat(v4, v6)}, egressAddresses},
+		{"one", keys{"snatAddresses": []netip.Addr{v4[1], v6[1]}}, [][]netip.Addr{v4[1:2], v6[1:2]}},
+		{"of one family", keys{"snatAddresses": v4}, [][]netip.Addr{v4, {w.V6.Node}}},
+		{"the node's usual one among them", keys{"snatAddresses": []netip.Addr{v4[0], w.V4.Node}}, [][]netip.Addr{{v4[0], w.V4.Node}, {w.V6.Node}}},
+		{"ports as they are", keys{"snatAddresses": slices.Concat(v4, v6), "randomFully": false}, egressAddresses},
+		{"with ports", keys{"snatAddresses": slices.Concat(v4, v6), "toPorts": "20000-20999,30000-30999"}, egressAddresses},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := w.in(t)
+			p := w.attach(fmt.Sprintf("c%d", i), w.conflist("1.1.0", w.masq().with(c.conf)))
+			for j, plan := range w.Plans() {
+				tcp, udp := w.seenBy(t, p, plan, chances)
+				wantAddresses(t, "tcp", tcp, c.want[j])
+				wantAddresses(t, "udp", udp, c.want[j])
+
+				echoes := must(w.Server.Capture("eth0", aboutPing))(t)
+				must(p.Ping(soon(t), plan.Server, nstest.PingOptions{}))(t)
+				if got := packets(t, echoes); len(got) != 1 || !slices.Contains(c.want[j], got[0].Src) {
+					t.Errorf("echo request: %v, want it from one of %v", got, c.want[j])
+				}
+			}
+		})
+	}
+}
+
+// seenBy is what sources the server sees of n connections and n datagrams.
+func (w *world) seenBy(t testing.TB, p *pod, plan nstest.Plan, n int) (tcp, udp []netip.AddrPort) {
+	t.Helper()
+	stream := must(w.Server.ServeTCP(at(plan.Server, 0)))(t)
+	datagrams := must(w.Server.ServeUDP(at(plan.Server, 0)))(t)
+	for range n {
+		seen, err := p.Who(soon(t), netip.AddrPort{}, stream.Addr())
+		check(t, errors.Join(err, p.EchoUDP(soon(t), netip.AddrPort{}, datagrams.Addr(), 10)))
+		tcp = append(tcp, seen)
+	}
+	for _, d := range datagrams.Seen() {
+		udp = append(udp, d.Source)
+	}
+	return tcp, udp
+}
+
+// wantAddresses checks that these addresses were seen, all of them and no other.
+func wantAddresses(t testing.TB, what string, seen []netip.AddrPort, want []netip.Addr) {
+	t.Helper()
+	count := map[netip.Addr]int{}
+	for _, s := range seen {
+		count[s.Addr()]++
+	}
+	for _, a := range want {
+		if count[a] == 0 {
+			t.Errorf("%s: %s was never used: %v", what, a, count)
+		}
+	}
+	if len(count) > len(want) {
+		t.Errorf("%s: other addresses than %v were used: %v", what, want, count)
+	}
+}
+
+// TestSNATAddressMissing: an address that the node does not have is said so, by
+// name, and nothing is left of the attempt. With the address, the same ADD works.
+func TestSNATAddressMissing(t *testing.T) {
+	for _, missing := range []netip.Addr{netip.MustParseAddr("192.0.2.77"), netip.MustParseAddr("2001:db8:1::77")} {
+		t.Run(missing.String(), func(t *testing.T) {
+			w := newManyAddresses(t)
+			usual := w.attach("usual", w.conflist("1.1.0", w.masq())) // others are there already
+			before := w.traces()
+			all := slices.Concat(egressAddresses[0], egressAddresses[1], []netip.Addr{missing})
+			list := w.conflist("1.1.0", w.masq().with(keys{"snatAddresses": all}))
+			p := w.pod("a")
+			err := p.tryAdd(list)
+			var known *types.Error
+			if !errors.As(err, &known) || known.Code != types.ErrInvalidNetworkConfig {
+				t.Fatalf("ADD: %v, want an error of code %d", err, types.ErrInvalidNetworkConfig)
+			}
+			text := describe(err)
+			if !strings.Contains(text, missing.String()) || !strings.Contains(text, "snatAddresses") {
+				t.Errorf("the error does not name %s of snatAddresses: %s", missing, text)
+			}
+			words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" ,\n", r) })
+			for _, a := range all[:len(all)-1] {
+				if slices.Contains(words, a.String()) || slices.Contains(words, a.String()+":") {
+					t.Errorf("the error blames %s, which the node has: %s", a, text)
+				}
+			}
+			if after := w.traces(); after != before {
+				t.Errorf("the failed ADD has left\n%s\nwhere there was\n%s", after, before)
+			}
+			if links := must(p.LinkNames())(t); !slices.Equal(links, []string{"lo"}) {
+				t.Errorf("the container has %v", links)
+			}
+
+			addAddress(t, w.Node, "uplink", netip.PrefixFrom(missing, missing.BitLen()))
+			p.attach(list)
+			plan := w.planOf(missing)
+			tcp, _ := w.seenBy(t, p, plan, 2*chances)
+			if !slices.ContainsFunc(tcp, func(s netip.AddrPort) bool { return s.Addr() == missing }) {
+				t.Errorf("%s is not used", missing)
+			}
+			must(usual.Ping(soon(t), plan.Server, nstest.PingOptions{}))(t)
+		})
+	}
+}
+
+// TestPodAnnotationSNAT: a pod picks among the addresses that its network allows.
+func TestPodAnnotationSNAT(t *testing.T) {
+	const annotation = "masq-cni.dev/snat-addresses"
+	w := newManyAddresses(t)
+	v4, v6 := egressAddresses[0], egressAddresses[1]
+	conf := w.masq().with(keys{
+		"snatAddresses": slices.Concat(v4[:2], v6), "capabilities": keys{podAnnotations: true},
+	})
+	list := w.conflist("1.1.0", conf)
+	for _, c := range []struct {
+		id   string
+		args map[string]any
+		want [][]netip.Addr
+	}{
+		{"without", nil, [][]netip.Addr{v4[:2], v6}},
+		{"one", annotated(annotation, v4[1].String()), [][]netip.Addr{v4[1:2], v6}},
+		{"both", annotated(annotation, v4[0].String()+", "+v6[1].String()), [][]netip.Addr{v4[:1], v6[1:]}},
+		{"all", annotated(annotation, fmt.Sprintf("%s,%s,%s,%s", v4[0], v4[1], v6[0], v6[1])), [][]netip.Addr{v4[:2], v6}},
+	} {
+		p := w.attachWith(c.id, list, c.args)
+		for i, plan := range w.Plans() {
+			tcp, _ := w.seenBy(t, p, plan, chances)
+			wantAddresses(t, c.id, tcp, c.want[i])
+		}
+	}
+
+	// The node has this address, the network does not allow it.
+	before := w.traces()
+	p := w.pod("greedy")
+	p.runtime.CapabilityArgs = annotated(annotation, v4[2].String())
+	if err := p.tryAdd(list); err == nil || !strings.Contains(describe(err), v4[2].String()) || !strings.Contains(describe(err), annotation) {
+		t.Errorf("an address that the network does not allow: %v", err)
+	}
+	if after := w.traces(); after != before {
+		t.Errorf("the failed ADD has left\n%s\nwhere there was\n%s", after, before)
+	}
+}
