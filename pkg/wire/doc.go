@@ -38,7 +38,7 @@
 //
 // # Debugging
 //
-//	ip -d link show group 1835102065    # host's ends; 1835102064 without source check
+//	ip -d link show group 1835103089    # host's ends; 1835103088 without source check
 //	                                    # the alias names the attachment
 //	ip neigh show proxy; ip route get <address of a container>
 //	ip -n <netns> addr; ip -n <netns> route; ip -n <netns> neigh

@@ -3,12 +3,14 @@ package nstest
 import (
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// AddAddress gives a link an address, without duplicate address detection.
+// AddAddress gives a link an address, without duplicate address detection. On
+// return it is usable: for IPv6 the kernel finishes it later (see await).
 func (n *NS) AddAddress(link string, p netip.Prefix) error {
 	err := n.withLink(link, func(l netlink.Link) error {
 		a := &netlink.Addr{IPNet: ipNet(p)}
@@ -17,6 +19,11 @@ func (n *NS) AddAddress(link string, p netip.Prefix) error {
 		}
 		return netlink.AddrAdd(l, a)
 	})
+	if err == nil && p.Addr().Is6() {
+		patience := time.NewTimer(linkPatience)
+		defer patience.Stop()
+		err = End{NS: n, Name: link}.await(patience.C)
+	}
 	return describe(err, "add address %s to %s", p, link)
 }
 
