@@ -9,9 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddAddress gives a link an address, without duplicate address detection. On
-// return it is usable: for IPv6 the kernel finishes it later (see await).
+// AddAddress gives a link that is up an address, without duplicate address
+// detection. On return it is usable: for IPv6 the kernel finishes it later.
 func (n *NS) AddAddress(link string, p netip.Prefix) error {
+	if err := n.addAddress(link, p); err != nil {
+		return err
+	}
+	patience := time.NewTimer(linkPatience)
+	defer patience.Stop()
+	return End{NS: n, Name: link}.await(patience.C)
+}
+
+func (n *NS) addAddress(link string, p netip.Prefix) error {
 	err := n.withLink(link, func(l netlink.Link) error {
 		a := &netlink.Addr{IPNet: ipNet(p)}
 		if p.Addr().Is6() {
@@ -19,11 +28,6 @@ func (n *NS) AddAddress(link string, p netip.Prefix) error {
 		}
 		return netlink.AddrAdd(l, a)
 	})
-	if err == nil && p.Addr().Is6() {
-		patience := time.NewTimer(linkPatience)
-		defer patience.Stop()
-		err = End{NS: n, Name: link}.await(patience.C)
-	}
 	return describe(err, "add address %s to %s", p, link)
 }
 

@@ -3,6 +3,7 @@ package nstest
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -70,7 +71,7 @@ func (e End) raise() error {
 		return err
 	}
 	for _, p := range e.Addresses {
-		if err := e.NS.AddAddress(e.Name, p); err != nil {
+		if err := e.NS.addAddress(e.Name, p); err != nil {
 			return err
 		}
 	}
@@ -103,7 +104,8 @@ func (e End) await(end <-chan time.Time) error {
 
 // notReady says what is missing for the link to be usable, "" if nothing is.
 func notReady(l netlink.Link) (string, error) {
-	if l.Attrs().OperState != netlink.OperUp {
+	loopback := l.Attrs().Flags&net.FlagLoopback != 0
+	if l.Attrs().OperState != netlink.OperUp && !loopback {
 		return "no carrier", nil
 	}
 	if l.Attrs().MTU < 1280 {
@@ -128,7 +130,7 @@ func notReady(l netlink.Link) (string, error) {
 			return fmt.Sprintf("address %s is not usable", a.IP), nil
 		}
 	}
-	if !linkLocal {
+	if !linkLocal && !loopback {
 		return "no link-local address", nil
 	}
 	return "", nil
