@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,7 +16,7 @@ import (
 func record(id string) store.Record {
 	p := masq.Default()
 	return store.Record{
-		Attachment: masq.Attachment{Key: masq.Key{Network: "net", ContainerID: id, Interface: "eth0"}, Policy: &p},
+		Attachment: masq.Attachment{Key: masq.Key{Network: "net", ContainerID: id, Interface: "eth0"}, Policy: &p, Addresses: []netip.Addr{netip.MustParseAddr("10.88.0.5")}},
 		Ready:      true,
 	}
 }

@@ -121,9 +121,9 @@ func (l *Loop) Stats() Stats {
 }
 
 const (
-	// rest is how many times as long as a look the time until the next one is,
-	// where repair follows on repair: an outside program that flushes in a loop
-	// gets a fifth of a core at most.
+	// rest is how many times as long as a look the time until the next one is, at
+	// least: containers that come and go, and an outside program that flushes in a
+	// loop, get a fifth of a core at most.
 	rest = 4
 	// restMost bounds that time, so that a storm's last repair is not late.
 	restMost = 150 * time.Millisecond
@@ -161,18 +161,17 @@ func (l *Loop) Run(ctx context.Context) {
 		l.mu.Unlock()
 		repaired := l.look(ctx, begun)
 		took := time.Since(begun)
-		if !repaired {
-			continue
-		}
-		if begun.Sub(last) > calm {
-			row = 0
-		}
-		last = time.Now()
-		if row++; row == stormAfter {
-			l.mu.Lock()
-			l.stats.Storms++
-			l.mu.Unlock()
-			l.Log.Warn("another program changes table inet masq again and again; it is repaired each time, at a bounded pace", "repairs", row)
+		if repaired {
+			if begun.Sub(last) > calm {
+				row = 0
+			}
+			last = time.Now()
+			if row++; row == stormAfter {
+				l.mu.Lock()
+				l.stats.Storms++
+				l.mu.Unlock()
+				l.Log.Warn("another program changes table inet masq again and again; it is repaired each time, at a bounded pace", "repairs", row)
+			}
 		}
 		pause := time.NewTimer(min(rest*took, restMost))
 		select {
