@@ -76,17 +76,41 @@ func Open(stdin []byte, cniArgs string) (*Leases, error) {
 	if err := errors.Join(setsErr, wantedErr, routesErr); err != nil {
 		return nil, err
 	}
-	dataDir := c.IPAM.DataDir
-	if dataDir == "" {
-		dataDir = defaultDataDir
-	}
 	return &Leases{
-		dir:        directory(filepath.Join(dataDir, c.Name)),
+		dir:        c.directory(),
 		sets:       sets,
 		wanted:     wanted,
 		routes:     c.IPAM.Routes,
 		resolvConf: c.IPAM.ResolvConf,
 	}, nil
+}
+
+// OpenForRelease reads only where the leases are. Ranges may have become faulty
+// since an address was leased, and it has to be given back all the same. Release is
+// all that can be done with the result.
+func OpenForRelease(stdin []byte) (*Leases, error) {
+	var head struct {
+		Name string `json:"name"`
+		IPAM struct {
+			DataDir string `json:"dataDir"`
+		} `json:"ipam"`
+	}
+	if err := json.Unmarshal(stdin, &head); err != nil {
+		return nil, fmt.Errorf("network configuration: %w", err)
+	}
+	if err := utils.ValidateNetworkName(head.Name); err != nil {
+		return nil, err
+	}
+	return &Leases{dir: directoryOf(head.IPAM.DataDir, head.Name)}, nil
+}
+
+func (c *conf) directory() directory { return directoryOf(c.IPAM.DataDir, c.Name) }
+
+func directoryOf(dataDir, network string) directory {
+	if dataDir == "" {
+		dataDir = defaultDataDir
+	}
+	return directory(filepath.Join(dataDir, network))
 }
 
 // wanted returns the addresses asked for, each once.

@@ -159,7 +159,8 @@ func (l *Leases) Release(containerID, ifname string, known []netip.Addr) error {
 	}
 	defer lock.Close()
 
-	var errs []error
+	// A lease that was being written when its writer was killed is nobody's.
+	errs := []error{l.dir.removeNew()}
 	if len(known) == 0 {
 		var old []netip.Addr
 		known, old, err = l.of(h)

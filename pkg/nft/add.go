@@ -22,7 +22,17 @@ func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error)) err
 		}
 		p, err := plan(want, have, part, nil)
 		if !have.exists || errors.Is(err, errRebuild) {
-			return c.addAll(all)
+			// The records are read after the rules: what others add from here on makes
+			// the transaction stale.
+			attachments, err := all()
+			if err != nil {
+				return err
+			}
+			p, err := plan(ruleset.For(attachments, ruleset.Sources{}), have, whole, nil)
+			if err != nil {
+				return err
+			}
+			return c.s.commit(p.ops, have.generation)
 		}
 		if err != nil {
 			return err
@@ -61,15 +71,6 @@ func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error)) err
 		return err
 	})
 	return explain(err)
-}
-
-func (c *Conn) addAll(all func() ([]masq.Attachment, error)) error {
-	attachments, err := all()
-	if err != nil {
-		return err
-	}
-	_, err = c.Apply(ruleset.For(attachments, ruleset.Sources{}))
-	return err
 }
 
 // evict removes from all sets what other attachments left there for the addresses

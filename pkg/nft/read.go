@@ -252,6 +252,9 @@ func (s *socket) elements(name string, want ruleset.Set, into *set) error {
 			return err
 		})
 	})
+	if errors.Is(err, unix.ENOENT) {
+		return errInterrupted // the set went between two dumps
+	}
 	if err != nil {
 		return fmt.Errorf("read the elements of set %s: %w", name, err)
 	}

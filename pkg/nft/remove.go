@@ -165,7 +165,8 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 			if err != nil {
 				return nil, nil, fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err)
 			}
-			if found && x.comment == a.Identity() {
+			// Where nobody has the address, what is left of it elsewhere is ours.
+			if !found || x.comment == a.Identity() {
 				mine[e.Key] = true
 				chains[e.Key] = x.chain
 			}

@@ -4,9 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/masq-cni/masq-cni/pkg/masq"
-
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,46 +40,19 @@ type Owned struct {
 	HostName, Identity string
 }
 
-// doomedGroup gathers what DeleteMany deletes. Whatever is in it, is to go.
-const doomedGroup = masq.CheckedGroup + 1<<31
-
-// DeleteMany does what Delete does for several links. They wait for RCU
-// together: 15 take as long as one.
-func (w *Wire) DeleteMany(links []Owned) error {
-	if len(links) == 0 {
-		return nil
-	}
-	lookups := make([]*message, len(links))
-	for i, l := range links {
-		lookups[i] = getByName(l.HostName)
-		lookups[i].allow = unix.ENODEV
-	}
-	_ = w.host.exchange(lookups...) // each is looked at below
-	var (
-		errs []error
-		ms   []*message
-	)
-	for i, l := range links {
-		if lookups[i].err == nil && lookups[i].reply == nil {
-			continue // there is none
+// Owned lists the host's ends of all links of ours. It reads all links of the node.
+func (w *Wire) Owned() ([]Owned, error) {
+	all := newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats())
+	var out []Owned
+	var bad error
+	err := w.host.dump(all, func(body []byte) {
+		d, err := parseDevice(body)
+		switch {
+		case err != nil:
+			bad = err
+		case d.ours():
+			out = append(out, Owned{d.name, d.alias})
 		}
-		d, err := lookups[i].device()
-		if err == nil {
-			err = d.belongsTo(l.HostName, l.Identity)
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		m := setLink("change the group", d.index, d.name, uint32Attr(unix.IFLA_GROUP, doomedGroup))
-		m.allow = unix.ENODEV
-		ms = append(ms, m)
-	}
-	if len(ms) > 0 {
-		m := newMessage(unix.RTM_DELLINK, 0, fmt.Sprintf("delete %d interfaces", len(ms)),
-			nl.NewIfInfomsg(unix.AF_UNSPEC), uint32Attr(unix.IFLA_GROUP, doomedGroup))
-		m.allow = unix.ENODEV
-		errs = append(errs, w.host.exchange(append(ms, m)...))
-	}
-	return errors.Join(errs...)
+	})
+	return out, errors.Join(err, bad)
 }

@@ -31,8 +31,8 @@
 // # Limits
 //
 // Requires Linux 5.15 (tested on 6.1 and 6.18). IPv6 needs an MTU of at least
-// 1280. Deleting a link takes the kernel 15 to 30 ms (it waits for RCU readers);
-// [Wire.DeleteMany] pays that once for all of them. With IPv6, an Add takes
+// 1280. Deleting a link takes the kernel 15 to 30 ms (it waits for RCU readers).
+// With IPv6, an Add takes
 // 0.5 ms more for each 1,000 links: the kernel walks the node's IPv6 routes
 // when an interface comes up.
 //

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -93,12 +94,21 @@ func (m *message) device() (device, error) {
 	if err := m.failed(); err != nil {
 		return device{}, err
 	}
-	if len(m.reply) < unix.SizeofIfInfomsg {
-		return device{}, fmt.Errorf("%s: the kernel did not answer", m.what)
+	d, err := parseDevice(m.reply)
+	if err != nil {
+		return device{}, fmt.Errorf("%s: %w", m.what, err)
 	}
-	info := nl.DeserializeIfInfomsg(m.reply)
+	return d, nil
+}
+
+// parseDevice reads the body of an RTM_NEWLINK.
+func parseDevice(body []byte) (device, error) {
+	if len(body) < unix.SizeofIfInfomsg {
+		return device{}, errors.New("the kernel did not answer")
+	}
+	info := nl.DeserializeIfInfomsg(body)
 	d := device{index: int(info.Index), flags: info.Flags}
-	for kind, v := range attributes(m.reply[unix.SizeofIfInfomsg:]) {
+	for kind, v := range attributes(body[unix.SizeofIfInfomsg:]) {
 		switch kind {
 		case unix.IFLA_IFNAME:
 			d.name = text(v)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/containernetworking/cni/pkg/ns"
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -19,6 +20,12 @@ import (
 )
 
 func add(args *skel.CmdArgs) error {
+	switch own, err := ns.CheckNetNS(args.Netns); {
+	case err != nil:
+		return err
+	case own:
+		return types.NewError(types.ErrInvalidNetNS, "the network namespace is the node's own", "CNI_NETNS: "+args.Netns+": give the container's")
+	}
 	conf, err := cniconf.Load(args.StdinData, args.Args)
 	if err != nil {
 		return err
@@ -88,6 +95,7 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	}()
 	result, err := leases.lease(fresh)
 	if err != nil {
+		leases = nil // there is nothing to give back
 		return failed(codeIPAM, "cannot lease addresses", err)
 	}
 	prefixes, err := prefixesOf(result.IPs)
@@ -174,7 +182,10 @@ func (n *node) addRules(rec store.Record) error {
 	if rec.Policy == nil {
 		return nil
 	}
-	err := n.rules.Add(rec.Attachment, n.attachments)
+	err := n.rules.Add(rec.Attachment, func() ([]masq.Attachment, error) {
+		others, err := n.attachments()
+		return append(others, rec.Attachment), err
+	})
 	if err == nil {
 		return nil
 	}
@@ -214,6 +225,9 @@ func ipsOf(r *types100.Result, ifname string) []*types100.IPConfig {
 func prefixesOf(ips []*types100.IPConfig) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, ip := range ips {
+		if ip == nil {
+			return nil, errors.New("one of them is null")
+		}
 		a, ok := netip.AddrFromSlice(ip.Address.IP)
 		bits, size := ip.Address.Mask.Size()
 		a = a.Unmap()
@@ -235,6 +249,9 @@ func prefixesOf(ips []*types100.IPConfig) ([]netip.Prefix, error) {
 func routesOf(routes []*types.Route) ([]wire.Route, error) {
 	var out []wire.Route
 	for _, r := range routes {
+		if r == nil {
+			return nil, errors.New("one of them is null")
+		}
 		a, ok := netip.AddrFromSlice(r.Dst.IP)
 		bits, size := r.Dst.Mask.Size()
 		if size == 128 && a.Unmap().Is4() {

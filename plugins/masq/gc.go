@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -22,12 +25,20 @@ func gc(args *skel.CmdArgs) error {
 		return err
 	}
 	defer n.close()
+	if conf.ValidAttachments == nil {
+		// To take silence for "none is valid" would remove every container's network.
+		return types.NewError(types.ErrInvalidNetworkConfig, "GC needs the list of valid attachments", "cni.dev/valid-attachments: missing")
+	}
 	valid := map[masq.Key]bool{}
 	for _, v := range conf.ValidAttachments {
 		valid[masq.Key{Network: conf.Name, ContainerID: v.ContainerID, Interface: v.IfName}] = true
 	}
+	var errs []error
 	records, err := n.records.All()
-	errs := []error{failed(codeState, "cannot read all records", err)}
+	if err != nil {
+		// Nobody can tell whose they are. What they are about is found below.
+		_, _ = fmt.Fprintln(os.Stderr, "masq: GC: some records cannot be read:", err)
+	}
 	known := map[string]bool{}
 	for _, rec := range records {
 		known[rec.Identity()] = true
@@ -53,6 +64,15 @@ func gc(args *skel.CmdArgs) error {
 			continue
 		}
 		errs = append(errs, n.release(store.Record{Attachment: masq.Attachment{Key: key}, Chained: conf.IPAMType == ""}, nil))
+	}
+	links, err := n.links.Owned()
+	errs = append(errs, failed(codeLink, "cannot list the node's links", err))
+	for _, l := range links {
+		key, ok := keyOf(l.Identity)
+		if !ok || key.Network != conf.Name || known[l.Identity] || key.HostName() != l.HostName {
+			continue
+		}
+		errs = append(errs, n.release(store.Record{Attachment: masq.Attachment{Key: key}}, nil))
 	}
 	if conf.IPAMType != "" {
 		errs = append(errs, failed(codeIPAM, "cannot collect leases", lessorFor(conf.IPAMType, args).collect(valid)))

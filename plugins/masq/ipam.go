@@ -56,7 +56,7 @@ func (h hostLocal) lease(fresh bool) (*types100.Result, error) {
 }
 
 func (h hostLocal) release(known []netip.Addr) error {
-	l, err := h.open()
+	l, err := hostlocal.OpenForRelease(h.args.StdinData)
 	if err != nil {
 		return err
 	}

@@ -52,15 +52,18 @@ func (n *node) close() {
 	}
 }
 
-// attachments returns all that the records of the node name.
+// attachments returns those that are in place: not what others are adding or
+// removing right now.
 func (n *node) attachments() ([]masq.Attachment, error) {
 	records, err := n.records.All()
 	if len(records) == 0 && err != nil {
 		return nil, err
 	}
-	out := make([]masq.Attachment, 0, len(records))
+	var out []masq.Attachment
 	for _, r := range records {
-		out = append(out, r.Attachment)
+		if r.Ready {
+			out = append(out, r.Attachment)
+		}
 	}
 	return out, nil
 }
@@ -129,11 +132,10 @@ func (n *node) hasHelpers(code uint, p *masq.Policy) error {
 // it. The record goes last: until then it says what to look for.
 func (n *node) release(rec store.Record, leases lessor) error {
 	if rec.Ready {
-		// So that the daemon does not put back what is taken away here.
+		// So that the daemon does not put back what is taken away here. On a full
+		// disk it may, and takes it away again when the record is gone.
 		rec.Ready = false
-		if err := n.records.Put(rec); err != nil {
-			return failed(codeState, "cannot write the record", err)
-		}
+		_ = n.records.Put(rec)
 	}
 	link := make(chan error, 1)
 	go func() {

@@ -1,0 +1,403 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// patience is for what takes no time where all is well.
+const patience = 10 * time.Second
+
+var countersOf = regexp.MustCompile(`packets \d+ bytes \d+`)
+
+// uncounted takes from traces what changes with traffic.
+func uncounted(traces string) string { return countersOf.ReplaceAllString(traces, "packets N") }
+
+// ofOthers is what other programs keep on the node.
+func (w *world) ofOthers() string {
+	w.t.Helper()
+	var b strings.Builder
+	for _, table := range []string{"inet neighbour", "ip nat", "inet outward"} {
+		b.WriteString(w.nodeRun("nft", append([]string{"list", "table"}, strings.Fields(table)...)...))
+	}
+	for _, link := range []string{"vethother", "veth0123456789a"} {
+		b.WriteString(w.nodeRun("ip", "-d", "link", "show", link))
+		b.WriteString(w.nodeRun("ip", "address", "show", link))
+	}
+	b.WriteString(w.nodeRun("ip", "route", "show", "table", "77"))
+	b.WriteString(w.nodeRun("ip", "rule"))
+	return b.String()
+}
+
+// settleOthers makes what ofOthers lists.
+func (w *world) settleOthers() {
+	w.t.Helper()
+	w.nft(`
+table inet neighbour {
+	set hosts { type ipv4_addr; elements = { 10.88.0.2, 10.88.0.3 }; }
+	map policy4 { type ipv4_addr : verdict; elements = { 10.88.0.2 comment "net/a/eth0" : accept }; }
+	chain forward { type filter hook forward priority mangle; policy accept; ip saddr @hosts counter; ip saddr vmap @policy4; }
+	chain policy-0123456789ab { counter comment "policy/egress"; }
+}
+table ip nat {
+	chain POSTROUTING { type nat hook postrouting priority srcnat; policy accept; ip saddr 172.17.0.0/16 counter masquerade; }
+}
+table inet outward {
+	chain postrouting { comment "postrouting/policy4"; }
+}
+`)
+	w.nodeRun("ip", "link", "add", "vethother", "type", "veth", "peer", "name", "veth0123456789a")
+	w.nodeRun("ip", "link", "set", "veth0123456789a", "alias", "someone else's")
+	for _, link := range []string{"vethother", "veth0123456789a"} {
+		w.nodeRun("ip", "link", "set", link, "addrgenmode", "none") // an address would come in its own time
+	}
+	w.nodeRun("ip", "address", "add", "10.44.0.1/24", "dev", "vethother")
+	w.nodeRun("ip", "link", "set", "vethother", "up")
+	w.nodeRun("ip", "link", "set", "veth0123456789a", "up")
+	w.nodeRun("ip", "route", "add", "10.45.0.0/16", "via", "10.44.0.7", "table", "77")
+	w.nodeRun("ip", "rule", "add", "from", "10.44.0.0/24", "lookup", "77", "priority", "1077")
+}
+
+// variants are configurations of networks that differ in what the rules have to
+// have for them.
+func (w *world) variants() []*libcni.NetworkConfigList {
+	w.t.Helper()
+	return []*libcni.NetworkConfigList{
+		w.namedConflist("plain", "1.1.0", w.masqOn("10.90.0.0/16")),
+		w.namedConflist("ftp", "1.1.0", w.masqOn("10.91.0.0/16").with(keys{"helpers": keys{"ftp": []int{21, 2121}}})),
+		w.namedConflist("narrow", "1.1.0", w.masqOn("10.92.0.0/16").with(keys{"mssClamp": 1300, "nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})),
+		w.namedConflist("named", "1.1.0", w.masqOn("10.93.0.0/16").with(keys{"snatAddresses": []string{w.V4.Node.String()}, "toPorts": "20000-29999"})),
+	}
+}
+
+// errorsOf calls f for each number below n, some at a time, and joins the errors.
+func errorsOf(n, atOnce int, f func(int) error) error {
+	var (
+		wg   sync.WaitGroup
+		next = make(chan int)
+		all  = make([]error, n)
+	)
+	for range atOnce {
+		wg.Go(func() {
+			for i := range next {
+				all[i] = f(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return errors.Join(all...)
+}
+
+// TestChurn: containers come and go, eight at a time, beside one that stays and
+// beside what other programs keep. Nothing is left, and nobody notices.
+func TestChurn(t *testing.T) {
+	const containers, atOnce = 200, 8
+	w := newWorld(t, nstest.Uplink{})
+	w.settleOthers()
+	others, alone := uncounted(w.ofOthers()), uncounted(w.traces())
+
+	list := w.conflist("1.1.0", w.masq())
+	steady := w.attach("steady", list)
+	before := uncounted(w.traces())
+	outside := must(w.Server.Capture("eth0", isPing))(t)
+	stop := w.pingOn(steady, w.V4)
+
+	variants := w.variants()
+	pods := make([]*pod, containers)
+	for i := range pods {
+		pods[i] = w.pod(fmt.Sprintf("c%d", i))
+	}
+	check(t, errorsOf(containers, atOnce, func(i int) error {
+		p, list := pods[i], variants[i%len(variants)]
+		if err := p.tryAdd(list); err != nil {
+			return fmt.Errorf("ADD %d: %s", i, describe(err))
+		}
+		if i%10 == 0 {
+			if err := p.tryCheck(list); err != nil {
+				return fmt.Errorf("CHECK %d: %s", i, describe(err))
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if r, err := p.Ping(ctx, w.V4.Server, nstest.PingOptions{}); err != nil || !r.Reply() {
+				return fmt.Errorf("ping %d: %+v, %w", i, r, err)
+			}
+		}
+		if i == containers/2 {
+			return p.Close() // DEL comes late for some
+		}
+		return nil
+	}))
+	during := w.traces()
+	for i := range containers { // the control: all have been there
+		if name := fmt.Sprintf("/c%d/eth0", i); !strings.Contains(during, name) {
+			t.Errorf("no element of %s", name)
+		}
+	}
+	check(t, errorsOf(containers, atOnce, func(i int) error {
+		if err := pods[i].tryDel(variants[i%len(variants)]); err != nil {
+			return fmt.Errorf("DEL %d: %s", i, describe(err))
+		}
+		return nil
+	}))
+	unchanged(t, "left after all DELs", uncounted(w.traces()), before)
+
+	// And both at once: policies come and go while others need them.
+	check(t, errorsOf(containers/3, atOnce, func(i int) error {
+		p, list := pods[i], variants[i%len(variants)]
+		if err := p.tryAdd(list); err != nil {
+			return fmt.Errorf("ADD %d among DELs: %s", i, describe(err))
+		}
+		if err := p.tryCheck(list); err != nil {
+			return fmt.Errorf("CHECK %d among DELs: %s", i, describe(err))
+		}
+		if err := p.tryDel(list); err != nil {
+			return fmt.Errorf("DEL %d among ADDs: %s", i, describe(err))
+		}
+		return nil
+	}))
+	unchanged(t, "left after ADDs and DELs", uncounted(w.traces()), before)
+
+	asked, err := stop()
+	if err != nil {
+		t.Errorf("the container that stayed lost an answer after %d: %v", asked, err)
+	}
+	t.Logf("%d pings of the container that stayed", asked)
+	if asked < 20 {
+		t.Errorf("only %d pings", asked)
+	}
+	for _, q := range packets(t, outside) {
+		if q.Src != w.V4.Node {
+			t.Errorf("arrived with the address of a container: %v", q)
+		}
+	}
+	check(t, steady.tryCheck(list))
+	steady.detach()
+	unchanged(t, "left by the last", uncounted(w.traces()), alone)
+	unchanged(t, "of others", uncounted(w.ofOthers()), others)
+	// The control: ofOthers sees what is done to a table.
+	w.nft("add element inet neighbour hosts { 10.88.0.4 }")
+	if uncounted(w.ofOthers()) == others {
+		t.Error("a change to another's table is not seen")
+	}
+}
+
+// TestChurnOfTheLast: each may be the first or the last on its node, so that the
+// table comes and goes.
+func TestChurnOfTheLast(t *testing.T) {
+	const containers, atOnce = 96, 8
+	w := newWorld(t, nstest.Uplink{})
+	before := w.traces()
+	variants := w.variants()
+	pods := make([]*pod, containers)
+	for i := range pods {
+		pods[i] = w.pod(fmt.Sprintf("c%d", i))
+	}
+	check(t, errorsOf(containers, atOnce, func(i int) error {
+		p, list := pods[i], variants[i%len(variants)]
+		if err := p.tryAdd(list); err != nil {
+			return fmt.Errorf("ADD %d: %s", i, describe(err))
+		}
+		checked := p.tryCheck(list)
+		if err := p.tryDel(list); err != nil {
+			return fmt.Errorf("DEL %d: %s", i, describe(err))
+		}
+		if checked != nil {
+			return fmt.Errorf("CHECK %d: %s", i, describe(checked))
+		}
+		return nil
+	}))
+	unchanged(t, "left behind", w.traces(), before)
+}
+
+// shows tells the steps of which another process sees something: messages to the
+// kernel, and files that come and go.
+func shows(step string) bool {
+	return strings.HasPrefix(step, "send") || strings.HasPrefix(step, "rename") || strings.HasPrefix(step, "unlink")
+}
+
+// TestInterleaved stops ADD and DEL of one container before each such step, has
+// another container come or go meanwhile, and lets the first go on. Whatever the
+// two meet, each has its own way at the end.
+func TestInterleaved(t *testing.T) {
+	features := keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300}
+	for _, test := range []struct {
+		name  string
+		verbs [2]string
+		first keys // beside features, which the second has
+	}{
+		{"ADD meets ADD", [2]string{"ADD", "ADD"}, features},
+		{"ADD meets DEL", [2]string{"ADD", "DEL"}, features},
+		{"DEL meets ADD", [2]string{"DEL", "ADD"}, features},
+		{"DEL meets DEL", [2]string{"DEL", "DEL"}, features},
+		{"plain ADD meets DEL", [2]string{"ADD", "DEL"}, nil},
+		{"plain DEL meets DEL", [2]string{"DEL", "DEL"}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			verbs := test.verbs
+			w := newWorld(t, nstest.Uplink{})
+			before := w.traces()
+			// Their policies differ, and may need the same things of the table. Two
+			// networks do not wait for each other's leases.
+			calls := [2]call{
+				{id: "first", netns: w.pod("first").Path(), conf: w.masqOn("10.90.0.0/16").with(test.first).with(keys{"name": "one"})},
+				{id: "second", netns: w.pod("second").Path(), conf: w.masqOn("10.91.0.0/16").with(features).with(keys{"name": "two"})},
+			}
+			as := func(c call, verb string) call {
+				c.verb = verb
+				return c
+			}
+			met := 0
+			for ; ; met++ {
+				results := [2]keys{{}, {}}
+				for i, c := range calls {
+					if verbs[i] == "DEL" {
+						w.call(as(c, "ADD")).done(&results[i])
+					}
+				}
+				var second reply
+				step, first := w.stopBefore(as(calls[0], verbs[0]), met, shows, func(func()) {
+					second = w.call(as(calls[1], verbs[1]))
+				})
+				if step == "" {
+					for _, c := range calls {
+						w.call(as(c, "DEL")).done(nil)
+					}
+					break
+				}
+				for i, r := range []reply{first, second} {
+					if r.t = t; verbs[i] == "DEL" {
+						r.done(nil)
+						continue
+					}
+					r.done(&results[i])
+					c := as(calls[i], "CHECK")
+					c.conf = c.conf.with(keys{"prevResult": results[i]})
+					w.call(c).done(nil)
+				}
+				for i, c := range calls {
+					if verbs[i] == "ADD" {
+						w.call(as(c, "DEL")).done(nil)
+					}
+				}
+				unchanged(t, fmt.Sprintf("left after the two met at step %d, %s", met, step), w.traces(), before)
+				if t.Failed() {
+					t.FailNow()
+				}
+			}
+			t.Logf("met at %d steps", met)
+			if met < 10 { // the control
+				t.Errorf("met only at %d steps", met)
+			}
+		})
+	}
+}
+
+// pingOn has a container ping again and again until stop, which returns how often
+// it was answered, and why it was not.
+func (w *world) pingOn(p *pod, plan nstest.Plan) (stop func() (int, error)) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	type result struct {
+		answers int
+		err     error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		pace := time.NewTicker(5 * time.Millisecond) // the rest is for those who come and go
+		defer pace.Stop()
+		for ctx.Err() == nil {
+			<-pace.C
+			// Its own patience: a ping that stop interrupts has not failed.
+			one, over := context.WithTimeout(context.WithoutCancel(ctx), patience)
+			answer, err := p.Ping(one, plan.Server, nstest.PingOptions{})
+			over()
+			if err == nil && !answer.Reply() {
+				err = fmt.Errorf("answered by %+v", answer)
+			}
+			if err != nil {
+				r.err = err
+				break
+			}
+			r.answers++
+		}
+		done <- r
+	}()
+	return func() (int, error) {
+		cancel()
+		r := <-done
+		return r.answers, r.err
+	}
+}
+
+// TestThirtyAtOnce: a node that starts gives all its containers to the plugin in
+// one moment, and nothing is there yet.
+func TestThirtyAtOnce(t *testing.T) {
+	const containers = 30
+	w := newWorld(t, nstest.Uplink{})
+	before := w.traces()
+	list := w.conflist("1.1.0", w.masq())
+	pods := make([]*pod, containers)
+	for i := range pods {
+		pods[i] = w.pod(fmt.Sprintf("c%d", i))
+	}
+	start := make(chan struct{})
+	each := func(f func(p *pod) error) {
+		t.Helper()
+		var ready sync.WaitGroup
+		ready.Add(containers)
+		go func() {
+			ready.Wait()
+			close(start)
+		}()
+		check(t, errorsOf(containers, containers, func(i int) error {
+			ready.Done()
+			<-start
+			if err := f(pods[i]); err != nil {
+				return fmt.Errorf("c%d: %s", i, describe(err))
+			}
+			return nil
+		}))
+		start = make(chan struct{})
+	}
+	each(func(p *pod) error { return p.tryAdd(list) })
+	each(func(p *pod) error { return p.tryCheck(list) })
+	seen := map[netip.Addr]string{}
+	for _, p := range pods {
+		for _, plan := range w.Plans() {
+			a := p.addr(plan.Server)
+			if other := seen[a]; other != "" {
+				t.Errorf("%s and %s both have %s", other, p.Name(), a)
+			}
+			seen[a] = p.Name()
+		}
+	}
+	for _, p := range []*pod{pods[0], pods[containers-1]} {
+		for _, plan := range w.Plans() {
+			w.seenAs(p, plan, plan.Node)
+		}
+	}
+	// The control: CHECK of one fails alone.
+	w.nft("delete element inet masq policy4 { %s }", pods[7].addr(w.V4.Server))
+	for i, p := range pods {
+		if err := p.tryCheck(list); (err == nil) == (i == 7) {
+			t.Errorf("CHECK of c%d: %v", i, err)
+		}
+	}
+	each(func(p *pod) error { return p.tryDel(list) })
+	unchanged(t, "left behind", w.traces(), before)
+}

@@ -1,0 +1,202 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// forget has the runtime lose its own records: libcni calls DEL for those of its
+// attachments that are not valid, and leaves nothing for the plugin to find.
+func (w *world) forget() {
+	w.t.Helper()
+	check(w.t, os.RemoveAll(filepath.Join(w.dir, "cache")))
+}
+
+// valid names attachments by their container.
+func valid(pods ...*pod) []types.GCAttachment {
+	var out []types.GCAttachment
+	for _, p := range pods {
+		out = append(out, types.GCAttachment{ContainerID: p.runtime.ContainerID, IfName: p.runtime.IfName})
+	}
+	return out
+}
+
+// stale is how an attachment that the runtime has forgotten may look.
+type stale struct {
+	name string
+	keys keys // of its configuration
+	make func(w *world, p *pod)
+}
+
+var stales = []stale{
+	{"whole", nil, func(*world, *pod) {}},
+	{"without record", nil, func(w *world, p *pod) { check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID))) }},
+	{"with a damaged record", nil, func(w *world, p *pod) { check(w.t, os.Truncate(w.recordPath(p.runtime.ContainerID), 20)) }},
+	{"with the record of a newer version", nil, func(w *world, p *pod) {
+		check(w.t, os.WriteFile(w.recordPath(p.runtime.ContainerID), []byte(`{"version": 1000}`), 0o600))
+	}},
+	{"without lease", nil, func(w *world, p *pod) {
+		for _, plan := range w.Plans() {
+			check(w.t, os.Remove(filepath.Join(w.dir, "leases", "net", p.addr(plan.Server).String())))
+		}
+	}},
+	{"without link", nil, func(w *world, p *pod) { w.nodeRun("ip", "link", "del", p.host()) }},
+	{"without namespace", nil, func(w *world, p *pod) { check(w.t, p.Close()) }},
+	{"only a lease", nil, func(w *world, p *pod) {
+		check(w.t, p.tryDel(p.list))
+		check(w.t, os.WriteFile(filepath.Join(w.dir, "leases", "net", "10.88.7.7"), []byte("ghost\r\neth0"), 0o600))
+	}},
+	{"only a lease of nobody", nil, func(w *world, p *pod) {
+		check(w.t, p.tryDel(p.list))
+		check(w.t, os.WriteFile(filepath.Join(w.dir, "leases", "net", "10.88.7.8"), nil, 0o600))
+	}},
+	{"only a link", nil, func(w *world, p *pod) {
+		check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID)))
+		w.nft("delete element inet masq policy4 { %s }; delete element inet masq policy6 { %s }", p.addr(w.V4.Server), p.addr(w.V6.Server))
+		for _, set := range []string{"clamp", "invalid"} {
+			for _, plan := range w.Plans() {
+				a := p.addr(plan.Server)
+				name := map[bool]string{true: set + "4", false: set + "6"}[a.Is4()] + map[bool]string{true: "-pmtu"}[set == "clamp"]
+				w.nft("delete element inet masq %s { %s }", name, a)
+			}
+		}
+		w.nft("delete element inet masq sources4 { %q . %s }; delete element inet masq sources6 { %q . %s }",
+			p.host(), p.addr(w.V4.Server), p.host(), p.addr(w.V6.Server))
+	}},
+	{"no policy", keys{"ipMasq": false}, func(*world, *pod) {}},
+	{"no policy, without record", keys{"ipMasq": false}, func(w *world, p *pod) { check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID))) }},
+	{"a policy of its own", keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}}, func(*world, *pod) {}},
+	{"a policy of its own, without record", keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}}, func(w *world, p *pod) {
+		check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID)))
+	}},
+}
+
+// TestGC removes what is stale of its own network, however it looks, and nothing
+// else.
+func TestGC(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	conf := w.masq()
+	list := w.conflist("1.1.0", conf)
+	other := w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24"))
+	a, b := w.attach("a", list), w.attach("b", list)
+	foreign := w.attach("foreign", other)
+	// The same container and interface in another network.
+	again := w.pod("again")
+	again.runtime.ContainerID = "foreign"
+	check(t, again.tryAdd(list))
+	t.Cleanup(func() { check(t, again.tryDel(list)) })
+	works := func(t *testing.T) {
+		t.Helper()
+		for _, p := range []*pod{a, b, foreign, again} {
+			w := w.in(t)
+			w.seenAs(p, w.V4, w.V4.Node)
+		}
+	}
+	works(t)
+	clean := uncounted(w.traces())
+	for i, s := range stales {
+		t.Run(s.name, func(t *testing.T) {
+			w := w.in(t)
+			p := w.pod(fmt.Sprintf("stale%d", i))
+			check(t, p.tryAdd(w.conflist("1.1.0", conf.with(s.keys))))
+			s.make(w, p)
+			if uncounted(w.traces()) == clean { // the control
+				t.Fatal("there is nothing stale")
+			}
+			// Of what is damaged GC may complain, but not forever.
+			w.forget()
+			gc := w.gcOf(list, valid(a, b, again)...)
+			if err := w.within(gc); err != nil && !strings.Contains(s.name, "record of") && !strings.Contains(s.name, "damaged") {
+				t.Errorf("GC: %v", err)
+			}
+			unchanged(t, "left by GC", uncounted(w.traces()), clean)
+			if err := w.within(gc); err != nil {
+				t.Errorf("the second GC: %v", err)
+			}
+			check(t, p.tryDel(list)) // also when the test has failed
+			check(t, p.Close())
+			works(t)
+			unchanged(t, "left", uncounted(w.traces()), clean)
+		})
+	}
+}
+
+// TestGCOfNothingValid is how a runtime says that nothing of a network is left.
+func TestGCOfNothingValid(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.1.0", w.masq())
+	other := w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24"))
+	foreign := w.attach("foreign", other)
+	before := uncounted(w.traces())
+	for _, cached := range []bool{true, false} {
+		var pods []*pod
+		for i := range 3 {
+			p := w.pod(fmt.Sprintf("c%d", i))
+			check(t, p.tryAdd(list))
+			pods = append(pods, p)
+		}
+		all := uncounted(w.traces())
+		if !cached {
+			w.forget()
+		}
+		check(t, w.within(w.gcOf(list, valid(pods...)...)))
+		unchanged(t, "after GC of nothing", uncounted(w.traces()), all) // the control
+		check(t, w.within(w.gcOf(list)))
+		unchanged(t, "left by GC", uncounted(w.traces()), before)
+		w.seenAs(foreign, w.V4, w.V4.Node)
+		for _, p := range pods {
+			if links := must(p.LinkNames())(t); len(links) != 1 {
+				t.Errorf("%s keeps %v", p.Name(), links)
+			}
+			check(t, p.Close())
+		}
+	}
+	if !strings.Contains(before, "other/foreign/eth0") {
+		t.Errorf("nothing of the other network:\n%s", before)
+	}
+}
+
+// TestGCBehindAnother is GC in chained mode: two interfaces of one container, of
+// which one is stale.
+func TestGCBehindAnother(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.withPlugin("claims", `
+cat > /dev/null
+n=${CNI_IFNAME#eth}
+case $CNI_COMMAND in
+ADD) echo "{\"cniVersion\": \"1.1.0\", \"interfaces\": [{\"name\": \"$CNI_IFNAME\", \"sandbox\": \"$CNI_NETNS\"}],
+	\"ips\": [{\"address\": \"10.77.0.1$n/24\", \"interface\": 0}]}"
+esac
+`)
+	list := w.conflist("1.1.0", keys{"type": "claims"}, w.behind())
+	p := w.attach("a", list)
+	one := uncounted(w.traces())
+	for _, record := range []string{"whole", "gone"} {
+		second := &pod{NS: p.NS, w: w, runtime: &libcni.RuntimeConf{ContainerID: "a", NetNS: p.Path(), IfName: "eth1"}}
+		check(t, second.tryAdd(list))
+		both := uncounted(w.traces())
+		if both == one || !strings.Contains(both, "net/a/eth1") {
+			t.Fatalf("nothing of eth1:\n%s", both)
+		}
+		w.forget()
+		check(t, w.within(w.gcOf(list, valid(p, second)...)))
+		unchanged(t, "after GC of nothing", uncounted(w.traces()), both)
+		if record == "gone" {
+			for _, path := range must(filepath.Glob(filepath.Join(w.dir, "state", "attachments", "*.json")))(t) {
+				if strings.Contains(string(must(os.ReadFile(path))(t)), `"interface":"eth1"`) {
+					check(t, os.Remove(path))
+				}
+			}
+		}
+		check(t, w.within(w.gcOf(list, valid(p)...)))
+		unchanged(t, "left by GC", uncounted(w.traces()), one)
+	}
+}

@@ -1,0 +1,253 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// Codes of STATUS, from the specification of CNI 1.1.0.
+const (
+	cannotAdd  = 50
+	someAreCut = 51
+)
+
+// TestStatusSaysWhatIsMissing: where STATUS is well ADD works, and where it is
+// not ADD fails.
+func TestStatusSaysWhatIsMissing(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(w *world, conf keys)
+		mend   func(w *world, conf keys) // the control
+		names  string
+	}{
+		{
+			name: "egress address of another node",
+			change: func(_ *world, conf keys) {
+				conf["snatAddresses"] = []string{"192.0.2.2", "192.0.2.99", "2001:db8:1::99"}
+			},
+			mend: func(w *world, _ keys) {
+				w.nodeRun("ip", "address", "add", "192.0.2.99/24", "dev", "uplink")
+				w.nodeRun("ip", "address", "add", "2001:db8:1::99/64", "dev", "uplink", "nodad")
+				w.await("the address is usable", func() bool { // the kernel sees to that in its own time
+					return strings.Contains(w.nodeRun("ip", "-6", "route", "show", "table", "local"), "2001:db8:1::99")
+				})
+			},
+			names: "192.0.2.99, 2001:db8:1::99",
+		},
+		{
+			name:   "stateDir is a file",
+			change: func(w *world, conf keys) { check(w.t, os.WriteFile(conf["stateDir"].(string), nil, 0o600)) },
+			mend:   func(w *world, conf keys) { check(w.t, os.Remove(conf["stateDir"].(string))) },
+			names:  "stateDir",
+		},
+		{
+			name:   "stateDir is a program",
+			change: func(w *world, conf keys) { check(w.t, os.WriteFile(conf["stateDir"].(string), nil, 0o755)) },
+			mend:   func(w *world, conf keys) { check(w.t, os.Remove(conf["stateDir"].(string))) },
+			names:  "stateDir",
+		},
+		{
+			name: "stateDir is below a file",
+			change: func(w *world, conf keys) {
+				file := conf["stateDir"].(string)
+				check(w.t, os.WriteFile(file, nil, 0o600))
+				conf["stateDir"] = filepath.Join(file, "below")
+			},
+			mend:  func(w *world, conf keys) { check(w.t, os.Remove(filepath.Dir(conf["stateDir"].(string)))) },
+			names: "stateDir",
+		},
+		{
+			name: "no such IPAM plugin",
+			change: func(_ *world, conf keys) {
+				conf["ipam"] = keys{"type": "nobody"}
+			},
+			mend: func(w *world, conf keys) {
+				conf["ipam"] = w.masq()["ipam"]
+			},
+			names: "nobody",
+		},
+		{
+			name: "a range outside of its subnet",
+			change: func(_ *world, conf keys) {
+				conf["ipam"] = conf["ipam"].(keys).with(keys{"ranges": []any{[]any{keys{"subnet": "10.88.0.0/24", "rangeStart": "10.88.1.1"}}}})
+			},
+			mend: func(w *world, conf keys) {
+				conf["ipam"] = w.masq()["ipam"]
+			},
+			names: "10.88.1.1",
+		},
+		{
+			name: "leases cannot be written",
+			change: func(w *world, _ keys) {
+				file := filepath.Join(w.dir, "leases")
+				check(w.t, os.WriteFile(file, nil, 0o600))
+			},
+			mend:  func(w *world, _ keys) { check(w.t, os.Remove(filepath.Join(w.dir, "leases"))) },
+			names: "leases",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			p := w.pod("a")
+			conf := w.masq()
+			test.change(w, conf)
+			// What ADD may leave is what was there. The state is seen elsewhere.
+			before := w.traces()
+			status := call{verb: "STATUS", conf: conf}
+			e := w.call(status).refused(cannotAdd)
+			if !strings.Contains(e.Msg+"\n"+e.Details, test.names) {
+				t.Errorf("does not name %q: %s", test.names, describe(&e))
+			}
+			add := call{verb: "ADD", id: "a", netns: p.Path(), conf: conf}
+			if r := w.call(add); r.exit == 0 {
+				t.Error("ADD works")
+			}
+			unchanged(t, "left by STATUS or ADD", w.traces(), before)
+
+			test.mend(w, conf)
+			status.conf, add.conf = conf, conf
+			w.call(status).done(nil)
+			w.call(add).done(new(types100.Result))
+			w.call(status).done(nil)
+			add.verb = "DEL"
+			w.call(add).done(nil)
+			w.call(status).done(nil)
+		})
+	}
+}
+
+// TestReadOnly: a disk that has become read-only is seen by STATUS, and ADD does
+// nothing on it.
+func TestReadOnly(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	p := w.pod("a")
+	before := w.traces()
+	for _, dir := range []string{"state", "leases"} {
+		check(t, os.MkdirAll(filepath.Join(w.dir, dir), 0o755))
+		for verb, code := range map[string]uint{"STATUS": cannotAdd, "ADD": map[string]uint{"state": ofState, "leases": ofIPAM}[dir]} {
+			for _, option := range []string{"ro", "rw"} { // the second is the control
+				c := call{verb: verb, id: "a", netns: p.Path(), conf: w.masq()}
+				cmd := w.Node.Command(soon(t), "unshare", "-m", "sh", "-c",
+					`mount -t tmpfs -o "$1" none "$2" && exec "$3"`, "sh", option, filepath.Join(w.dir, dir), pluginProgram(t))
+				cmd.Env, cmd.Stdin = c.env(w), strings.NewReader(string(c.stdin(t)))
+				out, _ := cmd.Output()
+				r := reply{t, cmd.ProcessState.ExitCode(), out, ""}
+				if option == "rw" {
+					if r.exit != 0 {
+						t.Errorf("%s: %s: exit code %d: %s", dir, verb, r.exit, out)
+					}
+					c.verb = "DEL"
+					w.call(c).done(nil)
+					continue
+				}
+				if e := r.refused(code); !strings.Contains(e.Details, filepath.Join(w.dir, dir)) {
+					t.Errorf("%s: %s does not name it: %s", dir, verb, describe(&e))
+				}
+				unchanged(t, dir+": left by "+verb, w.traces(), before)
+			}
+		}
+	}
+}
+
+// TestDelOnFullDisk: /run is memory, and may be full when a container has to go.
+func TestDelOnFullDisk(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	before := w.traces()
+	state := filepath.Join(w.dir, "state")
+	check(t, os.Mkdir(state, 0o700))
+	for _, full := range []bool{false, true} { // the first is the control
+		t.Run(fmt.Sprintf("full %t", full), func(t *testing.T) {
+			w := w.in(t)
+			c := call{verb: "ADD", id: "c", netns: w.pod("c").Path(), conf: w.masq()}
+			stdin := filepath.Join(w.dir, "stdin")
+			check(t, os.WriteFile(stdin, c.stdin(t), 0o600))
+			// The disk is seen by this shell alone, and goes with it.
+			cmd := w.Node.Command(soon(t), "unshare", "-m", "sh", "-ec", `
+mount -t tmpfs -o size=64k none "$1"
+"$2" < "$3" > "$3.out"
+if "$4"; then
+	cat /dev/zero > "$1/ballast" 2> /dev/null || true
+	if echo more > "$1/attachments/more" 2> /dev/null; then echo "the disk is not full"; exit 9; fi
+	rm -f "$1/attachments/more"
+fi
+CNI_COMMAND=DEL "$2" < "$3"
+ls "$1/attachments"
+`, "sh", state, pluginProgram(t), stdin, fmt.Sprint(full))
+			cmd.Env = c.env(w)
+			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+				t.Errorf("DEL: %v: %s", err, out)
+			}
+			unchanged(t, "left behind", w.traces(), before)
+			c.verb = "DEL"
+			w.call(c).done(nil)
+		})
+	}
+}
+
+// TestStatusOfGoneRules: containers that are there have no way out.
+func TestStatusOfGoneRules(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.1.0", w.masq())
+	other := w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24").with(keys{"ipMasq": false}))
+	check(t, w.within(w.statusOf(list)))
+
+	plain := w.attach("plain", other)
+	check(t, w.within(w.statusOf(list))) // nobody needs rules
+	a := w.attach("a", list)
+	check(t, w.within(w.statusOf(list)))
+	w.seenAs(a, w.V4, w.V4.Node)
+
+	w.nodeRun("nft", "delete", "table", "inet", "masq")
+	w.seenAs(a, w.V4, a.addr(w.V4.Server))
+	err := w.within(w.statusOf(list))
+	if e, ok := err.(*types.Error); !ok || e.Code != someAreCut || !strings.Contains(e.Msg+e.Details, "net/a/eth0") || !strings.Contains(e.Details, "inet masq") { //nolint:errorlint // libcni wraps nothing
+		t.Errorf("without the table: %v", err)
+	}
+	check(t, w.within(w.statusOf(other))) // it asks for no rules
+
+	// As the error says, the next ADD mends it, for all.
+	b := w.attach("b", list)
+	check(t, w.within(w.statusOf(list)))
+	for _, p := range []*pod{a, b} {
+		w.seenAs(p, w.V4, w.V4.Node)
+		check(t, p.tryCheck(list))
+	}
+
+	w.nodeRun("nft", "delete", "table", "inet", "masq")
+	a.detach()
+	b.detach()
+	check(t, w.within(w.statusOf(list))) // nobody is left to be cut off
+	plain.detach()
+}
+
+// TestStatusIsQuick: the kubelet asks again and again, also of a node that is full.
+func TestStatusIsQuick(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.1.0", w.masq().with(keys{"snatAddresses": []string{w.V4.Node.String()}, "helpers": keys{"ftp": []int{21}}}))
+	for i := range 40 {
+		w.attach(fmt.Sprintf("c%d", i), list)
+	}
+	status := call{verb: "STATUS", conf: w.masq().with(keys{"snatAddresses": []string{w.V4.Node.String()}, "helpers": keys{"ftp": []int{21}}})}
+	var all []time.Duration
+	for range 20 {
+		start := time.Now()
+		r := w.call(status)
+		all = append(all, time.Since(start))
+		r.done(nil)
+	}
+	slices.Sort(all)
+	t.Logf("STATUS beside 40 attachments: median %s, %s to %s", all[10], all[0], all[19])
+	if all[10] > 50*time.Millisecond {
+		t.Errorf("STATUS takes %s", all[10])
+	}
+}
