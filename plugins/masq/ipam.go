@@ -22,7 +22,7 @@ import (
 
 // lessor leases addresses to one attachment.
 type lessor interface {
-	// lease gets addresses; fresh says that the attachment has none yet.
+	// lease gets addresses, or none; fresh says that the attachment has none yet.
 	lease(fresh bool) (*types100.Result, error)
 	// release gives them back. known are those that were leased, if that is known.
 	release(known []netip.Addr) error
@@ -138,13 +138,22 @@ func (d delegate) lease(bool) (*types100.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	r, err := d.result(out)
+	if err != nil {
+		// It has leased what nobody can read; it has to know that nobody took it.
+		return nil, errors.Join(fmt.Errorf("IPAM plugin %s gave no result: %w", d.name, err), d.release(nil))
+	}
+	return r, nil
+}
+
+func (d delegate) result(out []byte) (*types100.Result, error) {
 	var conf types.PluginConf
 	if err := json.Unmarshal(d.args.StdinData, &conf); err != nil {
 		return nil, err
 	}
 	r, err := create.Create(conf.CNIVersion, out)
 	if err != nil {
-		return nil, fmt.Errorf("IPAM plugin %s gave no result: %w", d.name, err)
+		return nil, err
 	}
 	return types100.NewResultFromResult(r)
 }
