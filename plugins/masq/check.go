@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -75,7 +77,9 @@ func check(args *skel.CmdArgs) error {
 		}
 	}
 	if len(wrong) > 0 {
-		return types.NewError(codeCheck, a.Identity()+" is not as ADD left it: "+wrong[0], strings.Join(wrong, "\n"))
+		slices.Sort(wrong)
+		wrong = slices.Compact(wrong)
+		return types.NewError(codeCheck, fmt.Sprintf("%s is not as ADD left it; differences: %d", a.Identity(), len(wrong)), strings.Join(wrong, "\n"))
 	}
 	return nil
 }

@@ -329,7 +329,7 @@ func TestDaemonSweepsTheDead(t *testing.T) {
 	alive, dead := w.attach("alive", list), w.attach("dead", list)
 	address := dead.addr(w.V4.Node).String()
 	w.daemon("--resync-interval", "1s", "--sweep-grace", "1s")
-	if err := dead.NS.Close(); err != nil {
+	if err := dead.Close(); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the dead container's element is gone", func() bool {

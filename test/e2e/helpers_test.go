@@ -1,0 +1,510 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// TestEveryHelper has the kernel take each helper that the configuration knows.
+func TestEveryHelper(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attach("none", w.conflist("1.1.0", w.masq()))
+	if list := w.nodeRun("nft", "list", "ct", "helpers", "table", "inet", "masq"); strings.Contains(list, "type") {
+		t.Fatalf("helpers that nobody asked for:\n%s", list)
+	}
+	p.detach()
+	for _, kind := range masq.HelperKinds {
+		t.Run(kind.Name, func(t *testing.T) {
+			w := w.in(t)
+			w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"helpers": keys{kind.Name: kind.Ports()}})))
+			list := w.nodeRun("nft", "list", "ct", "helpers", "table", "inet", "masq")
+			for _, how := range kind.Assign {
+				if want := fmt.Sprintf("type %q protocol %s", how.Kernel, how.Protocol); !strings.Contains(list, want) {
+					t.Errorf("no %s:\n%s", want, list)
+				}
+			}
+			if got := strings.Count(list, "type "); got != len(kind.Assign) {
+				t.Errorf("%d helpers, want %d:\n%s", got, len(kind.Assign), list)
+			}
+		})
+	}
+}
+
+// TestProtocolsPage does what docs/protocols.md says.
+func TestProtocolsPage(t *testing.T) {
+	page := string(must(os.ReadFile("../../docs/protocols.md"))(t))
+	w := newWorld(t, nstest.Uplink{})
+	var plugins []keys
+	for _, block := range codeBlocks(page, "json") {
+		var conf keys
+		check(t, json.Unmarshal([]byte(block), &conf))
+		if conf["type"] == "masq" {
+			conf = w.masq().with(conf)
+		}
+		plugins = append(plugins, conf)
+	}
+	if len(plugins) != 2 {
+		t.Fatalf("the page has %d plugins", len(plugins))
+	}
+	w.attachWith("a", w.conflist("1.1.0", plugins...), published)
+	var printed strings.Builder
+	for _, block := range codeBlocks(page, "sh") {
+		for line := range strings.Lines(block) {
+			words := strings.Fields(line)
+			printed.WriteString(w.nodeRun(words[0], words[1:]...))
+		}
+	}
+	for _, helper := range []string{"ftp", "tftp", "sip"} {
+		if !strings.Contains(printed.String(), fmt.Sprintf("type %q", helper)) {
+			t.Errorf("no helper %s:\n%s", helper, printed.String())
+		}
+	}
+	for _, kind := range masq.HelperKinds {
+		if !strings.Contains(page, fmt.Sprintf("| `%s` | ", kind.Name)) || !strings.Contains(page, "`"+kind.Module+"`") {
+			t.Errorf("the page does not name %s and its module %s", kind.Name, kind.Module)
+		}
+	}
+	var tests strings.Builder
+	for _, path := range must(filepath.Glob("*_test.go"))(t) {
+		tests.Write(must(os.ReadFile(path))(t))
+	}
+	for _, name := range regexp.MustCompile(`\bTest\w+`).FindAllString(page, -1) {
+		if !strings.Contains(tests.String(), "\nfunc "+name+"(") {
+			t.Errorf("the page names %s, which is not there", name)
+		}
+	}
+}
+
+// codeBlocks are the blocks of code of a language in a page of Markdown.
+func codeBlocks(page, language string) (blocks []string) {
+	for _, after := range strings.Split(page, "\n```"+language+"\n")[1:] {
+		block, _, _ := strings.Cut(after, "\n```\n")
+		blocks = append(blocks, block)
+	}
+	return blocks
+}
+
+// TestTFTP fetches a file with a real client from a real server, which answers
+// from another port than it was asked at.
+func TestTFTP(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	tftpd := program(t, "/usr/sbin/in.tftpd", "tftpd-hpa")
+	content := bytes.Repeat([]byte("0123456789abcde\n"), 1000)
+	root := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(root, "file"), content, 0o644))
+	m := w.machine(w.Server, map[string]string{"etc/hosts.allow": "", "etc/hosts.deny": ""})
+	w.background(m.command(context.Background(), tftpd, "-L", "-a", ":69", "-s", root))
+	w.listening(w.Server, "udp", 69)
+	for _, network := range []struct {
+		name   string
+		helped bool
+	}{{"helper", true}, {"no helper", false}} {
+		t.Run(network.name, func(t *testing.T) {
+			w := w.in(t)
+			conf := w.masq()
+			if network.helped {
+				conf["helpers"] = keys{"tftp": []uint16{69}}
+			}
+			p := w.attach("a", w.conflist("1.1.0", conf))
+			for _, plan := range w.Plans() {
+				if network.helped {
+					out, got, err := p.tftp(soon(t), plan.Server)
+					if err != nil || !bytes.Equal(got, content) {
+						t.Errorf("from %s: %d bytes of %d, %v\n%s", plan.Server, len(got), len(content), err, out)
+					}
+					continue
+				}
+				// The node has no use for the answer, and says so.
+				refusal := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Src == plan.Node && unreachable(q) }))(t)
+				ctx, cancel := context.WithCancel(soon(t))
+				done := make(chan []byte)
+				go func() {
+					_, got, _ := p.tftp(ctx, plan.Server)
+					done <- got
+				}()
+				if _, err := refusal.WaitFor(ctx, unreachable); err != nil {
+					t.Errorf("the answer of %s was not refused: %v", plan.Server, err)
+				}
+				cancel()
+				if got := <-done; len(got) != 0 {
+					t.Errorf("%d bytes from %s without the helper", len(got), plan.Server)
+				}
+			}
+		})
+	}
+}
+
+// tftp fetches a file with the program of that name.
+func (p *pod) tftp(ctx context.Context, server netip.Addr) (out, content []byte, err error) {
+	path := filepath.Join(p.w.t.TempDir(), "file")
+	out, err = p.Command(ctx, "tftp", server.String(), "-m", "binary", "-c", "get", "file", path).CombinedOutput()
+	content, readErr := os.ReadFile(path)
+	if err == nil {
+		err = readErr
+	}
+	return out, content, err
+}
+
+func unreachable(p nstest.Packet) bool {
+	return p.Proto == unix.IPPROTO_ICMP && p.ICMPType == 3 || p.Proto == unix.IPPROTO_ICMPV6 && p.ICMPType == 1
+}
+
+// TestPayload sends messages in which a client says where it is, and reads them at
+// the far end. With its helper a message names the node, and who calls there
+// reaches the container; without, it names the container, which nobody reaches.
+func TestPayload(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	for _, protocol := range payloads {
+		for _, helped := range []bool{true, false} {
+			t.Run(protocol.helper+map[bool]string{true: "", false: " without its helper"}[helped], func(t *testing.T) {
+				w := w.in(t)
+				conf := w.masq()
+				if helped {
+					conf["helpers"] = keys{protocol.helper: []uint16{protocol.port}}
+				}
+				p := w.attach("a", w.conflist("1.1.0", conf))
+				for _, plan := range w.Plans() {
+					if protocol.ipv4Only && plan.Server.Is6() {
+						continue
+					}
+					at := at(plan.Server, protocol.port)
+					got := w.receive(p, protocol.network, at, protocol.message(p.addr(at.Addr()), at.Addr()))
+					own, node := protocol.named(p.addr(at.Addr())), protocol.named(plan.Node)
+					if bytes.Contains(got, node) != helped || bytes.Contains(got, own) == helped {
+						t.Errorf("%s got %q; the container is %q, the node %q", at, got, own, node)
+					}
+					if elsewhere := p.addr(at.Addr()).String(); helped && bytes.Contains(got, []byte(elsewhere)) {
+						t.Errorf("%s got %q, which still has %s", at, got, elsewhere)
+					}
+					if protocol.call == nil {
+						continue
+					}
+					ctx := soon(t)
+					if err := protocol.call(ctx, p, plan); (err == nil) != helped || ctx.Err() != nil {
+						t.Errorf("a call from %s to what it was told: %v", at, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// callbackPort is where the client of a payload says that it is to be called.
+const callbackPort = 5004
+
+// payloads are protocols that say in their payload where the client is.
+var payloads = []struct {
+	helper, network string
+	port            uint16
+	ipv4Only        bool
+	message         func(client, server netip.Addr) []byte
+	named           func(netip.Addr) []byte // how the message names an address
+	call            part                    // nil where the client is not called
+}{
+	{"irc", "tcp", 6667, true, ircMessage, func(a netip.Addr) []byte {
+		return fmt.Appendf(nil, " %d %d ", binary.BigEndian.Uint32(a.AsSlice()), callbackPort)
+	}, callTCP},
+	{"sip", "udp", 5060, false, sipMessage, func(a netip.Addr) []byte {
+		return fmt.Appendf(nil, "c=IN %s %s\r\n", sdpFamily(a), a)
+	}, callUDP},
+	{"snmp", "udp", 162, true, snmpTrap, func(a netip.Addr) []byte {
+		return tlv(snmpAddress, a.AsSlice()...)
+	}, nil},
+}
+
+func callTCP(ctx context.Context, p *pod, plan nstest.Plan) error {
+	s, err := p.ServeTCP(at(p.addr(plan.Server), callbackPort))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	_, err = p.w.Server.Who(ctx, netip.AddrPort{}, at(plan.Node, callbackPort))
+	return err
+}
+
+func callUDP(ctx context.Context, p *pod, plan nstest.Plan) error {
+	s, err := p.ServeUDP(at(p.addr(plan.Server), callbackPort))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return p.w.Server.EchoUDP(ctx, at(plan.Server, 0), at(plan.Node, callbackPort), 100)
+}
+
+// receive sends a message from a container and returns it as the server gets it.
+// The connection stays until the test ends.
+func (w *world) receive(p *pod, network string, server netip.AddrPort, message []byte) []byte {
+	w.t.Helper()
+	var l io.Closer
+	if network == "tcp" {
+		l = must(w.Server.Listen(server))(w.t)
+	} else {
+		l = must(w.Server.ListenUDP(server))(w.t)
+	}
+	w.t.Cleanup(func() { _ = l.Close() })
+	is := func(q nstest.Packet) bool { return q.Destination() == server && len(q.Payload) > 0 }
+	seen := must(w.Server.Capture("eth0", is))(w.t)
+	defer seen.Close()
+	// A message of SIP is sent from the port that it names.
+	c := must(p.Dial(soon(w.t), network, at(netip.Addr{}, server.Port()), server))(w.t)
+	w.t.Cleanup(func() { _ = c.Close() })
+	must(c.Write(message))(w.t)
+	return must(seen.WaitFor(soon(w.t), is))(w.t).Payload
+}
+
+// ircMessage offers a file: the other side is to fetch it from the client.
+func ircMessage(client, _ netip.Addr) []byte {
+	return fmt.Appendf(nil, "PRIVMSG friend :\x01DCC SEND file %d %d 1000\x01\r\n", binary.BigEndian.Uint32(client.AsSlice()), callbackPort)
+}
+
+// sipMessage is a call that wants to hear the other side at the client.
+func sipMessage(client, server netip.Addr) []byte {
+	body := fmt.Sprintf("v=0\r\no=a 1 1 IN %[1]s %[2]s\r\ns=-\r\nc=IN %[1]s %[2]s\r\nt=0 0\r\nm=audio %[3]d RTP/AVP 0\r\n",
+		sdpFamily(client), client, callbackPort)
+	return fmt.Appendf(nil, "INVITE sip:b@%[2]s SIP/2.0\r\nVia: SIP/2.0/UDP %[1]s;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"+
+		"From: <sip:a@%[1]s>;tag=1\r\nTo: <sip:b@%[2]s>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContact: <sip:a@%[1]s>\r\n"+
+		"Content-Type: application/sdp\r\nContent-Length: %[3]d\r\n\r\n%[4]s", at(client, 5060), at(server, 5060), len(body), body)
+}
+
+func sdpFamily(a netip.Addr) string { return map[bool]string{true: "IP4", false: "IP6"}[a.Is4()] }
+
+// Tags of SNMP's encoding (RFC 1155, RFC 3416).
+const (
+	snmpInteger, snmpText, snmpOID, snmpSequence, snmpAddress = 0x02, 0x04, 0x06, 0x30, 0x40
+	snmpV1, snmpV2                                            = 0, 1
+	snmpV1Trap, snmpV2Trap                                    = 0xa4, 0xa7
+)
+
+// snmpTrap is a trap of SNMPv2c with the value of snmpTrapAddress.0, the client.
+func snmpTrap(client, _ netip.Addr) []byte {
+	address := tlv(snmpSequence, slices.Concat(tlv(snmpOID, 0x2b, 6, 1, 6, 3, 18, 1, 3, 0), tlv(snmpAddress, client.AsSlice()...))...)
+	return snmpMessage(snmpV2, tlv(snmpV2Trap, slices.Concat(
+		tlv(snmpInteger, 1), tlv(snmpInteger, 0), tlv(snmpInteger, 0), tlv(snmpSequence, address...))...))
+}
+
+func snmpMessage(version byte, pdu []byte) []byte {
+	return tlv(snmpSequence, slices.Concat(tlv(snmpInteger, version), tlv(snmpText, []byte("public")...), pdu)...)
+}
+
+// tlv is a value in the basic encoding rules of ASN.1.
+func tlv(tag byte, value ...byte) []byte { return append([]byte{tag, byte(len(value))}, value...) }
+
+// TestSNMPv1Trap: what the kernel's helper for SNMP cannot read it drops, and that
+// is all but the messages of SNMPv2c and the requests of SNMPv1.
+func TestSNMPv1Trap(t *testing.T) {
+	const port = 162
+	w := newWorld(t, nstest.Uplink{})
+	for _, helped := range []bool{true, false} {
+		t.Run(fmt.Sprintf("helper %v", helped), func(t *testing.T) {
+			w := w.in(t)
+			conf := w.masq()
+			if helped {
+				conf["helpers"] = keys{"snmp": []uint16{port}}
+			}
+			p := w.attach("a", w.conflist("1.1.0", conf))
+			own, server := p.addr(w.V4.Server), at(w.V4.Server, port)
+			v1 := snmpMessage(snmpV1, tlv(snmpV1Trap, slices.Concat(
+				tlv(snmpOID, 0x2b, 6, 1, 4, 1, 1), tlv(snmpAddress, own.AsSlice()...),
+				tlv(snmpInteger, 0), tlv(snmpInteger, 0), tlv(0x43, 1), tlv(snmpSequence))...))
+			seen := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.DstPort == port }))(t)
+			c := must(p.Dial(soon(t), "udp", netip.AddrPort{}, server))(t)
+			defer c.Close()
+			must(c.Write(v1))(t)
+			w.receive(p, "udp", server, snmpTrap(own, server.Addr()))
+			arrived := slices.ContainsFunc(packets(t, seen), func(q nstest.Packet) bool { return bytes.Equal(q.Payload, v1) })
+			if arrived == helped {
+				t.Errorf("arrived: %v", arrived)
+			}
+		})
+	}
+}
+
+// TestTalk has alice in a container and bob at the server talk to each other with
+// real clients and daemons. Who calls says in the payload where the answer is to
+// connect to, and the kernel has no helper for it.
+func TestTalk(t *testing.T) {
+	talkd := program(t, "/usr/sbin/in.ntalkd", "talkd")
+	for _, c := range []struct {
+		name    string
+		conf    keys
+		byAlice bool   // who calls
+		shown   string // to bob in the end
+	}{
+		{"called by the container", nil, true, "Unable to connect with initiator: Network is unreachable"},
+		{"called from outside", nil, false, "[Connection established]"},
+		{"called by the container, the server direct", keys{"nonMasqueradeCIDRs": []string{"198.51.100.0/24"}}, true, "[Connection established]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			if c.conf != nil {
+				w.knowPods()
+			}
+			// bob's daemon asks alice's by the node's port.
+			p := w.attachWith("a", w.conflist("1.1.0", w.masq().with(c.conf), portmap()),
+				map[string]any{"portMappings": []keys{{"hostPort": talkPort, "containerPort": talkPort, "protocol": "udp"}}})
+			alice, bob := w.talker(p.NS, "alice", talkd), w.talker(w.Server, "bob", talkd)
+			own := p.addr(w.V4.Server)
+			seenAs := w.V4.Node
+			if c.conf != nil {
+				seenAs = own
+			}
+
+			const ring = "talk: connection requested by "
+			if c.byAlice {
+				announced := must(w.Server.Capture("eth0", talkAnnouncement))(t)
+				alice.talk("bob@" + w.V4.Server.String())
+				bob.reads(ring + "alice@" + seenAs.String())
+				q := must(announced.WaitFor(soon(t), talkAnnouncement))(t)
+				if at := talkAddress(q.Payload); q.Src != seenAs || at.Addr() != own {
+					t.Errorf("the call comes from %s and says %s, want %s and %s", q.Src, at, seenAs, own)
+				}
+				bob.talk("alice@" + seenAs.String())
+			} else {
+				bob.talk("alice@" + seenAs.String())
+				alice.reads(ring + "bob@" + w.V4.Server.String())
+				alice.talk("bob@" + w.V4.Server.String())
+			}
+			bob.reads(c.shown)
+			if !strings.Contains(c.shown, "established") {
+				return
+			}
+			alice.types("hello from the container")
+			bob.reads("hello from the container")
+			bob.types("hello from outside")
+			alice.reads("hello from outside")
+		})
+	}
+}
+
+// talkPort is that of the daemon of talk.
+const talkPort = 518
+
+// talkAnnouncement tells the message that has a daemon ring (<protocols/talkd.h>).
+func talkAnnouncement(q nstest.Packet) bool {
+	return q.DstPort == talkPort && len(q.Payload) >= 84 && q.Payload[1] == 3
+}
+
+// talkAddress is where a message of talk says that its sender is to be called.
+func talkAddress(message []byte) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(message[12:16])
+	return at(a, binary.BigEndian.Uint16(message[10:]))
+}
+
+// talker is somebody at a terminal who can be called.
+type talker struct {
+	*machine
+	*terminal
+	w *world
+}
+
+func (w *world) talker(n *nstest.NS, name, talkd string) talker {
+	w.t.Helper()
+	x := newTerminal(w.t)
+	check(w.t, x.line.Chmod(0o620)) // as mesg y does
+	m := w.machine(n, map[string]string{
+		"etc/passwd": name + ":x:0:0::/root:/bin/sh\n", "etc/hosts": "127.0.0.1 localhost\n",
+		"etc/nsswitch.conf": "passwd: files\nhosts: files\n", "etc/hosts.allow": "", "etc/hosts.deny": "",
+		"run/utmp": utmp(name, strings.TrimPrefix(x.line.Name(), "/dev/")),
+	})
+	m.inetdUDP(talkPort, talkd)
+	return talker{m, x, w}
+}
+
+// talk calls somebody, or answers.
+func (x talker) talk(to string) {
+	x.w.t.Helper()
+	c := x.command(context.Background(), "netkit-ntalk", to)
+	check(x.w.t, x.start(c))
+	x.w.t.Cleanup(func() { _ = c.Cancel(); _ = c.Wait() })
+}
+
+// reads returns when the terminal shows a text.
+func (x talker) reads(text string) {
+	x.w.t.Helper()
+	if !x.shows(soon(x.w.t).Done(), text) {
+		x.w.t.Fatalf("%s does not show %q", x.line.Name(), text)
+	}
+}
+
+// utmp is the file that says that somebody is logged in (utmp(5)).
+func utmp(user, line string) string {
+	b := make([]byte, 384)
+	binary.NativeEndian.PutUint16(b, 7) // USER_PROCESS
+	binary.NativeEndian.PutUint32(b[4:], uint32(os.Getpid()))
+	copy(b[8:40], line)
+	copy(b[44:76], user)
+	return string(b)
+}
+
+// TestRealAudio asks for streams the ways that RealAudio did and RTSP does. The
+// kernel has no helper: what the client says arrives as it was said, and the stream
+// comes where portmap lets it in, or within the connection.
+func TestRealAudio(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	for _, open := range []bool{true, false} {
+		t.Run(map[bool]string{true: "portmap", false: "no portmap"}[open], func(t *testing.T) {
+			w := w.in(t)
+			plugins := []keys{w.masq()}
+			if open {
+				plugins = append(plugins, portmap())
+			}
+			p := w.attachWith("a", w.conflist("1.1.0", plugins...),
+				map[string]any{"portMappings": []keys{{"hostPort": callbackPort, "containerPort": callbackPort, "protocol": "udp"}}})
+			for _, plan := range w.Plans() {
+				for port, message := range map[uint16]string{
+					554: fmt.Sprintf("SETUP rtsp://server/a RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP;unicast;client_port=%d-%d\r\n\r\n", callbackPort, callbackPort+1),
+					// PNA: a version, then the UDP port of the client as option 1.
+					7070: fmt.Sprintf("PNA\x00\x0a\x00\x01\x00\x02%c%c", callbackPort>>8, callbackPort&0xff),
+				} {
+					server := at(plan.Server, port)
+					if got := w.receive(p, "tcp", server, []byte(message)); string(got) != message {
+						t.Errorf("%s got %q, want %q", server, got, message)
+					}
+				}
+				ctx := soon(t)
+				if err := callUDP(ctx, p, plan); (err == nil) != open || ctx.Err() != nil {
+					t.Errorf("a stream from %s: %v", plan.Server, err)
+				}
+				w.interleaved(p, plan)
+			}
+		})
+	}
+}
+
+// interleaved asks for a stream within the connection (RFC 2326, 10.12).
+func (w *world) interleaved(p *pod, plan nstest.Plan) {
+	w.t.Helper()
+	const request, stream = "SETUP rtsp://server/a RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n", "$\x00\x00\x04RTP."
+	l := must(w.Server.Listen(at(plan.Server, 0)))(w.t)
+	defer l.Close()
+	c := must(p.Dial(soon(w.t), "tcp", netip.AddrPort{}, l.Addr().(*net.TCPAddr).AddrPort()))(w.t)
+	defer c.Close()
+	must(io.WriteString(c, request))(w.t)
+	far := must(l.Accept())(w.t)
+	defer far.Close()
+	asked := make([]byte, len(request))
+	must(io.ReadFull(far, asked))(w.t)
+	must(io.WriteString(far, stream))(w.t)
+	got := make([]byte, len(stream))
+	must(io.ReadFull(c, got))(w.t)
+	if string(asked) != request || string(got) != stream {
+		w.t.Errorf("asked for %q, got %q", asked, got)
+	}
+}
