@@ -23,23 +23,25 @@ type Assignment struct {
 type HelperKind struct {
 	Name   string
 	Module string // what a kernel that lacks it has to load
+	NAT    string // the module that translates the payload; "": nothing to translate
 	Assign []Assignment
 }
 
-// HelperKinds lists every conntrack helper of Linux, by the name that a
-// configuration uses.
+// HelperKinds lists the conntrack helpers of Linux, by the name that a
+// configuration uses. snmp_trap (udp 162), which nf_nat_snmp_basic brings, is not
+// offered by itself.
 var HelperKinds = []HelperKind{
-	{"amanda", "nf_conntrack_amanda", []Assignment{{"amanda", "udp", 10080, false}}},
-	{"ftp", "nf_conntrack_ftp", []Assignment{{"ftp", "tcp", 21, false}}},
+	{"amanda", "nf_conntrack_amanda", "nf_nat_amanda", []Assignment{{"amanda", "udp", 10080, false}}},
+	{"ftp", "nf_conntrack_ftp", "nf_nat_ftp", []Assignment{{"ftp", "tcp", 21, false}}},
 	// H.323 is two protocols: registration over UDP, call signalling over TCP.
-	{"h323", "nf_conntrack_h323", []Assignment{{"Q.931", "tcp", 1720, false}, {"RAS", "udp", 1719, false}}},
-	{"irc", "nf_conntrack_irc", []Assignment{{"irc", "tcp", 6667, true}}},
-	{"netbios-ns", "nf_conntrack_netbios_ns", []Assignment{{"netbios-ns", "udp", 137, true}}},
-	{"pptp", "nf_conntrack_pptp", []Assignment{{"pptp", "tcp", 1723, true}}},
-	{"sane", "nf_conntrack_sane", []Assignment{{"sane", "tcp", 6566, false}}},
-	{"sip", "nf_conntrack_sip", []Assignment{{"sip", "udp", 5060, false}, {"sip", "tcp", 5060, false}}},
-	{"snmp", "nf_conntrack_snmp", []Assignment{{"snmp", "udp", 161, true}}},
-	{"tftp", "nf_conntrack_tftp", []Assignment{{"tftp", "udp", 69, false}}},
+	{"h323", "nf_conntrack_h323", "nf_nat_h323", []Assignment{{"Q.931", "tcp", 1720, false}, {"RAS", "udp", 1719, false}}},
+	{"irc", "nf_conntrack_irc", "nf_nat_irc", []Assignment{{"irc", "tcp", 6667, true}}},
+	{"netbios-ns", "nf_conntrack_netbios_ns", "", []Assignment{{"netbios-ns", "udp", 137, true}}},
+	{"pptp", "nf_conntrack_pptp", "nf_nat_pptp", []Assignment{{"pptp", "tcp", 1723, true}}},
+	{"sane", "nf_conntrack_sane", "", []Assignment{{"sane", "tcp", 6566, false}}},
+	{"sip", "nf_conntrack_sip", "nf_nat_sip", []Assignment{{"sip", "udp", 5060, false}, {"sip", "tcp", 5060, false}}},
+	{"snmp", "nf_conntrack_snmp", "nf_nat_snmp_basic", []Assignment{{"snmp", "udp", 161, true}}},
+	{"tftp", "nf_conntrack_tftp", "nf_nat_tftp", []Assignment{{"tftp", "udp", 69, false}}},
 }
 
 // Ports are those that the protocol is assigned, in ascending order.

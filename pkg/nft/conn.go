@@ -204,12 +204,12 @@ func (c *Conn) Generation() (uint32, error) {
 // Uninstall removes the table.
 func (c *Conn) Uninstall() error { return explain(c.s.commit([]op{deleteTable()}, 0)) }
 
-// MissingHelpers returns those conntrack helpers of the policy that the running
-// kernel does not offer, without changing anything. An error says that it could
-// not be asked.
-func (c *Conn) MissingHelpers(p masq.Policy) ([]masq.HelperKind, error) {
+// MissingHelpers returns what the running kernel lacks of the policy's conntrack
+// helpers, without changing the ruleset: the kernel loads the modules that it can.
+// An error says that it could not be asked.
+func (c *Conn) MissingHelpers(p masq.Policy) ([]MissingHelper, error) {
 	a := masq.Attachment{Policy: &p, Addresses: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}}
-	var missing []masq.HelperKind
+	var missing []MissingHelper
 	for _, o := range ruleset.For([]masq.Attachment{a}, ruleset.Sources{}).Objects {
 		add := addObject(o)
 		err := c.s.check([]op{addTable(), add})
@@ -218,12 +218,17 @@ func (c *Conn) MissingHelpers(p masq.Policy) ([]masq.HelperKind, error) {
 		case err == nil:
 		case errors.As(err, &failed) && errors.Is(err, unix.ENOENT):
 			name, _, _ := strings.Cut(o.Name, "-"+o.Protocol)
-			kind, _ := masq.HelperKindOf(name)
-			if !slices.ContainsFunc(missing, func(k masq.HelperKind) bool { return k.Name == kind.Name }) {
-				missing = append(missing, kind)
+			if m := (MissingHelper{name, o.Module}); !slices.Contains(missing, m) {
+				missing = append(missing, m)
 			}
 		default:
 			return nil, explain(err)
+		}
+	}
+	for _, m := range c.missingNAT(p) {
+		// Without the helper itself there is nothing to translate.
+		if !slices.ContainsFunc(missing, func(x MissingHelper) bool { return x.Helper == m.Helper }) {
+			missing = append(missing, m)
 		}
 	}
 	return missing, nil

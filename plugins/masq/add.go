@@ -186,7 +186,8 @@ func (n *node) addRules(rec store.Record) error {
 		others, err := n.attachments()
 		return append(others, rec.Attachment), err
 	})
-	if err == nil {
+	// The kernel takes a helper without its NAT module, and leaves the payload as it is.
+	if err == nil && n.rules.HasNAT(*rec.Policy) {
 		return nil
 	}
 	if lacking := n.hasHelpers(codeRules, rec.Policy); lacking != nil {

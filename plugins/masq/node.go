@@ -108,7 +108,8 @@ func (n *node) hasEgress(p *masq.Policy) error {
 		"snatAddresses: "+strings.Join(missing, ", ")+": not an address of this node; add it to an interface or take it off the list")
 }
 
-// hasHelpers reports conntrack helpers that the running kernel lacks.
+// hasHelpers reports conntrack helpers that the running kernel lacks, wholly or the
+// part that translates the payload.
 func (n *node) hasHelpers(code uint, p *masq.Policy) error {
 	if p == nil || len(p.Helpers) == 0 {
 		return nil
@@ -121,9 +122,9 @@ func (n *node) hasHelpers(code uint, p *masq.Policy) error {
 		return nil
 	}
 	var names, details []string
-	for _, k := range missing {
-		names = append(names, k.Name+" (module "+k.Module+")")
-		details = append(details, fmt.Sprintf("helpers: %q: the running kernel lacks it; load module %s or take the helper off the list", k.Name, k.Module))
+	for _, m := range missing {
+		names = append(names, m.Helper+" (module "+m.Module+")")
+		details = append(details, fmt.Sprintf("helpers: %q: the running kernel lacks module %s and could not load it; run `modprobe %s` and list it in /etc/modules-load.d, or take the helper off the list", m.Helper, m.Module, m.Module))
 	}
 	return types.NewError(code, "the kernel lacks a conntrack helper: "+strings.Join(names, ", "), strings.Join(details, "\n"))
 }

@@ -1,0 +1,124 @@
+package nft
+
+import (
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// MissingHelper is a helper of a policy and the module that the kernel lacks for it.
+type MissingHelper struct {
+	Helper string // the name that a configuration uses
+	Module string
+}
+
+// HasNAT reports whether the kernel can translate the payload of the policy's
+// helpers, and has it load the modules for that. A helper refers to its nf_nat_
+// module by nothing that would make the kernel load it. Call it when the rules are
+// there: the kernel has loaded the helpers themselves then.
+func (c *Conn) HasNAT(p masq.Policy) bool { return len(c.missingNAT(p)) == 0 }
+
+func (c *Conn) missingNAT(p masq.Policy) []MissingHelper {
+	return modules{loaded: "/proc/modules", builtin: builtinFile, load: c.load}.missingNAT(p)
+}
+
+// modules is what the kernel says of its modules.
+type modules struct {
+	loaded  string        // /proc/modules; none where the kernel has no modules
+	builtin func() string // path of modules.builtin
+	load    func(module string)
+}
+
+func (m modules) missingNAT(p masq.Policy) []MissingHelper {
+	if p.EgressDirect { // nothing is translated
+		return nil
+	}
+	var missing []MissingHelper
+	var live, builtin []string
+	for _, h := range p.Helpers {
+		kind, ok := masq.HelperKindOf(h.Name)
+		if !ok || kind.NAT == "" {
+			continue
+		}
+		if live == nil {
+			if live = m.live(); live == nil {
+				return nil
+			}
+		}
+		if slices.Contains(live, kind.NAT) {
+			continue
+		}
+		if builtin == nil {
+			builtin = names(m.builtin())
+		}
+		// Without the list, as in a container, the two parts are taken to be alike:
+		// a helper that is there and not a module is built in.
+		if slices.Contains(builtin, kind.NAT) || len(builtin) == 0 && !slices.Contains(live, kind.Module) {
+			continue
+		}
+		m.load(kind.NAT)
+		if live = m.live(); !slices.Contains(live, kind.NAT) {
+			missing = append(missing, MissingHelper{kind.Name, kind.NAT})
+		}
+	}
+	return missing
+}
+
+// live are the modules that are ready; nil where the kernel does not say.
+func (m modules) live() []string {
+	b, err := os.ReadFile(m.loaded)
+	if err != nil {
+		return nil
+	}
+	out := []string{}
+	for line := range strings.Lines(string(b)) {
+		// name size users dependents state address (m_show in kernel/module/procfs.c)
+		if f := strings.Fields(line); len(f) > 4 && f[4] == "Live" {
+			out = append(out, f[0])
+		}
+	}
+	return out
+}
+
+// names reads a modules.builtin, which has the path of a .ko a line.
+func names(file string) []string {
+	b, _ := os.ReadFile(file) // not there: no names
+	var out []string
+	for ko := range strings.FieldsSeq(string(b)) {
+		out = append(out, strings.TrimSuffix(path.Base(ko), ".ko"))
+	}
+	return out
+}
+
+func builtinFile() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return "/lib/modules/" + unix.ByteSliceToString(u.Release[:]) + "/modules.builtin"
+}
+
+// load has the kernel load a module. That it could not shows in /proc/modules.
+func (c *Conn) load(module string) {
+	ifr, err := unix.NewIfreq(module)
+	if err != nil {
+		// Too long to be an interface's: nf_nat_snmp_basic, which has the alias
+		// nfct-helper-snmp_trap, so the kernel loads it for that helper's sake.
+		_ = c.s.check([]op{addTable(), addObject(ruleset.Object{Name: "snmp_trap", Kernel: "snmp_trap", Protocol: "udp", IPv4Only: true})})
+		return
+	}
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(s)
+	// Who may load modules gets the one that has the name of an interface that is
+	// not there (dev_load in net/core/dev_ioctl.c). Requires CAP_SYS_MODULE.
+	_ = unix.IoctlIfreq(s, unix.SIOCGIFINDEX, ifr)
+}
