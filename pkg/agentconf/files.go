@@ -135,12 +135,20 @@ func readAll(names []string, absent bool) (files []file, stable bool, err error)
 		return nil, false, Faults{{File: names[mostFiles], Message: fmt.Sprintf("is one of %d files; give at most %d", len(names), mostFiles)}}
 	}
 	var infos []os.FileInfo
+	var missing []string
 	for _, name := range names {
 		data, info, err := readFile(name)
 		if absent && errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, name)
 			continue
 		}
 		files, infos = append(files, file{name, data, err}), append(infos, info)
+	}
+	for _, name := range missing {
+		// A link may have led into a directory that was swapped just then.
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			return nil, false, nil
+		}
 	}
 	for i, f := range files {
 		if f.err != nil {
