@@ -1,0 +1,735 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+
+	"github.com/masq-cni/masq-cni/pkg/agentconf"
+	"github.com/masq-cni/masq-cni/pkg/cniconf"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// proofs says of every command in the documentation how it is shown to do what is
+// written there. A command that is not here fails TestDocumentedCommands.
+var proofs = map[string]proof{
+	"make demo":  target{ci: true},
+	"make test":  target{ci: true},
+	"make build": target{},
+
+	"install -D -m 755 -t /opt/cni/bin bin/masq":                                                 runs{},
+	"install -D -m 755 -t /usr/local/bin bin/masqd bin/masq-cni":                                 runs{},
+	"install -D -m 644 -t /etc/systemd/system deploy/systemd/masqd.service":                      runs{},
+	"systemctl enable --now masqd":                                                               unit("start"),
+	"systemctl reload masqd":                                                                     unit("reload"),
+	"systemctl stop masqd":                                                                       unit("stop"),
+	"curl -s http://127.0.0.1:9468/readyz":                                                       runs{},
+	"curl -s http://127.0.0.1:9468/metrics | grep -E '^masq_(drift|repairs_total.*rule|storms)'": runs{},
+
+	"masq-cni demo": runs{},
+	"masq-cni config check /etc/config/ip-masq-agent": runs{says: "direct, IPv4"},
+	"echo 'nonMasqueradeCIDRs: [10.0.0.1/8]' >new":    runs{},
+	"masq-cni config check new":                       runs{code: 1},
+	"masq-cni uninstall":                              runs{says: "removed: table inet masq"},
+
+	"ip netns add probe": runs{},
+	"ip netns del probe": runs{},
+	"CNI_PATH=/opt/cni/bin cnitool status pods /run/netns/probe": runs{},
+	"CNI_PATH=/opt/cni/bin cnitool add pods /run/netns/probe":    runs{says: `"sandbox": "/run/netns/probe"`},
+	"CNI_PATH=/opt/cni/bin cnitool check pods /run/netns/probe":  runs{},
+	"CNI_PATH=/opt/cni/bin cnitool del pods /run/netns/probe":    runs{},
+
+	"nft list map inet masq policy4":        runs{},
+	"nft list table inet masq":              runs{},
+	"nft list chain inet masq clamp":        runs{},
+	"nft list chain inet masq sources":      runs{},
+	"nft list chain inet masq invalid":      runs{},
+	"nft flush chain inet masq postrouting": runs{then: "nft list chain inet masq postrouting | grep postrouting/policy4"},
+	"nft list ct helpers table inet masq":   runs{says: `type "ftp" protocol tcp`},
+	"conntrack -L expect":                   runs{},
+}
+
+// proof is how a command is shown to work.
+type proof interface {
+	prove(m *docNode, c docCommand) error
+}
+
+// target is one of the Makefile's; with ci, one that CI runs. Tests cannot run it:
+// it would build what they are, or run them.
+type target struct{ ci bool }
+
+func (p target) prove(_ *docNode, c docCommand) error {
+	name := strings.TrimPrefix(c.text, "make ")
+	if !slices.Contains(makeTargets(), name) {
+		return fmt.Errorf("the Makefile has no target %s", name)
+	}
+	if p.ci && !regexp.MustCompile(`(?m)^step "make `+name+`" `).MatchString(textOf(".ci/run")) {
+		return fmt.Errorf(".ci/run does not run make %s", name)
+	}
+	return nil
+}
+
+func makeTargets() (out []string) {
+	for _, m := range regexp.MustCompile(`(?m)^([a-z]+):.*##`).FindAllStringSubmatch(textOf("Makefile"), -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+// runs runs the command, as it stands, in the node of a lab.
+type runs struct {
+	code int
+	says string // beside what the page shows
+	then string // a command that works soon after
+}
+
+func (p runs) prove(m *docNode, c docCommand) error {
+	cmd := m.shell(c.text)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		return err
+	}
+	if code := cmd.ProcessState.ExitCode(); code != p.code {
+		return fmt.Errorf("exit code %d, not %d:\n%s", code, p.code, out)
+	}
+	if !strings.Contains(string(out), p.says) {
+		return fmt.Errorf("it does not say %q:\n%s", p.says, out)
+	}
+	if err := printed(c.output, string(out)); err != nil || p.then == "" {
+		return err
+	}
+	return m.soon(p.then)
+}
+
+// printed reports what of a page's output a command did not print. A line "..."
+// stands for any number of lines; what differs from run to run counts as equal.
+func printed(page []string, out string) error {
+	lines := strings.Split(strings.TrimRight(out, "\n"), "\n")
+	exact := true // the next line has to follow at once
+	for _, want := range page {
+		if want == "..." {
+			exact = false
+			continue
+		}
+		i := slices.IndexFunc(lines, func(s string) bool { return anyRun(s) == anyRun(want) })
+		if i < 0 || exact && i > 0 {
+			return fmt.Errorf("the page shows %q; it prints:\n%s", want, out)
+		}
+		lines, exact = lines[i+1:], true
+	}
+	if len(page) > 0 && exact && len(lines) > 0 {
+		return fmt.Errorf("the page does not show all:\n%s", strings.Join(lines, "\n"))
+	}
+	return nil
+}
+
+var varying = regexp.MustCompile(`\bveth[0-9a-f]+\b|\b[0-9.]+(ms|µs|s)\b|\b[0-9a-f]{8,}\b|[0-9]+`)
+
+// anyRun takes out of a text what differs from run to run: numbers, digests,
+// durations, and how it is broken into lines.
+func anyRun(s string) string {
+	return varying.ReplaceAllString(strings.Join(strings.Fields(s), " "), "0")
+}
+
+// unit does what systemctl would, by the unit's own lines, with no more than the
+// capabilities that it allows.
+type unit string
+
+func (p unit) prove(m *docNode, _ docCommand) error {
+	file, err := m.shell("cat /etc/systemd/system/masqd.service").Output()
+	if err != nil {
+		return err
+	}
+	lines := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^(\w+)=(.*)$`).FindAllSubmatch(file, -1) {
+		lines[string(m[1])] = string(m[2])
+	}
+	switch p {
+	case "start":
+		allowed := strings.ReplaceAll(strings.ToLower(lines["CapabilityBoundingSet"]), "cap_", ",+")
+		m.masqd = m.shell("exec setpriv --no-new-privs --bounding-set=-all" + strings.ReplaceAll(allowed, " ", "") + " " + lines["ExecStart"])
+		if m.masqd.Stderr, err = os.Create(filepath.Join(m.dir, "masqd.log")); err != nil {
+			return err
+		}
+		if err := m.masqd.Start(); err != nil {
+			return err
+		}
+		return m.soon(`curl -s http://127.0.0.1:9468/readyz | grep '"ready":true'`)
+	case "reload":
+		if err := m.shell(fmt.Sprintf("MAINPID=%d; %s", m.masqd.Process.Pid, lines["ExecReload"])).Run(); err != nil {
+			return err
+		}
+		return m.soon(`curl -s http://127.0.0.1:9468/metrics | grep 'masq_looks_total{reason="signal"}'`)
+	default:
+		if err := m.masqd.Process.Signal(syscall.SIGTERM); err != nil {
+			return err
+		}
+		return m.masqd.Wait()
+	}
+}
+
+// docNode is a node as the documentation has it in mind, with a checkout that was
+// built. Commands run in it as they stand: the directories of the system that they
+// write to are its own.
+type docNode struct {
+	*world
+	checkout string
+	holder   *nstest.Command // of the mount namespace
+	masqd    *nstest.Command
+}
+
+// furnish gives the node directories of its own, in a mount namespace.
+// curl is a stand-in, for machines that have none: what is shown is masqd's answer.
+const furnish = `set -eu
+for dir in /run /opt /var/lib /usr/local/bin; do mount -t tmpfs tmpfs $dir; done
+mkdir etc && cp -a /etc/. etc && mount --bind etc /etc
+rm -rf /etc/cni /etc/config && mkdir -p /run/netns /opt/cni/bin /etc/cni/net.d /etc/config
+ln -s "$MASQ_PEERS"/* /opt/cni/bin/
+mkdir checkout && cd checkout && ln -s "$MASQ_BIN" bin && ln -s "$1/deploy" .
+cat >/usr/local/bin/curl <<'end'
+#!/bin/bash
+[[ "$1 $2" =~ ^-s\ http://([0-9.]+):([0-9]+)(/.*)$ ]] || exit 2
+exec 3<>"/dev/tcp/${BASH_REMATCH[1]}/${BASH_REMATCH[2]}" || exit 7
+printf 'GET %s HTTP/1.0\r\n\r\n' "${BASH_REMATCH[3]}" >&3
+sed '1,/^\r$/d' <&3
+end
+chmod 755 /usr/local/bin/curl
+echo ready
+exec sleep infinity
+`
+
+func newDocNode(t *testing.T) *docNode {
+	t.Helper()
+	m := &docNode{world: newWorld(t, nstest.Uplink{})}
+	m.checkout = filepath.Join(m.dir, "checkout")
+	t.Cleanup(func() {
+		if log, err := os.ReadFile(filepath.Join(m.dir, "masqd.log")); err == nil && t.Failed() {
+			t.Logf("masqd said:\n%s", log)
+		}
+	})
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.holder = m.Node.Command(context.WithoutCancel(t.Context()), "unshare", "--mount", "bash", "-c", furnish, "furnish", root)
+	m.holder.Dir = m.dir
+	m.holder.Stderr = os.Stderr
+	out, err := m.holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fscanf(out, "ready\n"); err != nil {
+		t.Fatalf("furnish the node: %v", err)
+	}
+	return m
+}
+
+// shell prepares a command line in the node.
+func (m *docNode) shell(line string) *nstest.Command {
+	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
+	m.t.Cleanup(cancel)
+	cmd := m.Node.Command(ctx, "nsenter", fmt.Sprintf("--mount=/proc/%d/ns/mnt", m.holder.Process.Pid), "--wd="+m.checkout, "--", "bash", "-c", line)
+	cmd.Env = append(os.Environ(), "PATH=/usr/local/bin:"+os.Getenv("MASQ_PEERS")+":"+os.Getenv("PATH"))
+	return cmd
+}
+
+func (m *docNode) ok(line string) bool { return m.shell(line).Run() == nil }
+
+func (m *docNode) must(line string) {
+	m.t.Helper()
+	if out, err := m.shell(line).CombinedOutput(); err != nil {
+		m.t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+}
+
+func (m *docNode) write(name, text string) {
+	m.t.Helper()
+	cmd := m.shell("cat >" + name)
+	cmd.Stdin = strings.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		m.t.Fatalf("write %s: %v\n%s", name, err, out)
+	}
+}
+
+// soon waits until a command line works.
+func (m *docNode) soon(line string) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ctx := soon(m.t); !m.ok(line); {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("after ten seconds this still fails: %s", line)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// installed has done what the README and docs/daemon.md say, with a container.
+func (m *docNode) installed() {
+	m.t.Helper()
+	m.must("install -D -m 755 -t /opt/cni/bin bin/masq; install -D -m 755 -t /usr/local/bin bin/masqd bin/masq-cni")
+	m.network()
+	m.must("ip netns add web && CNI_PATH=/opt/cni/bin cnitool add pods /run/netns/web")
+}
+
+// network writes the README's conflist and the node's configuration.
+func (m *docNode) network() {
+	m.t.Helper()
+	m.write("/etc/cni/net.d/10-pods.conflist", blockOf(m.t, "README.md", "json"))
+	m.write("/etc/config/ip-masq-agent", blockOf(m.t, "docs/daemon.md", "yaml"))
+}
+
+// before and after say what a page takes for granted, and what has come of it.
+var (
+	before = map[string]func(*docNode){
+		"docs/daemon.md":    (*docNode).installed,
+		"docs/protocols.md": (*docNode).installed,
+		"docs/troubleshooting.md": func(m *docNode) {
+			m.must("install -D -m 755 -t /opt/cni/bin bin/masq; install -D -m 755 -t /usr/local/bin bin/masqd bin/masq-cni")
+			m.must("install -D -m 644 -t /etc/systemd/system deploy/systemd/masqd.service")
+			m.network()
+			if err := unit("start").prove(m, docCommand{}); err != nil {
+				m.t.Fatal(err)
+			}
+		},
+	}
+	after = map[string]func(*docNode){
+		// What was installed wires a container.
+		"README.md": func(m *docNode) {
+			m.network()
+			m.must("ip netns add web && CNI_PATH=/opt/cni/bin cnitool add pods /run/netns/web && CNI_PATH=/opt/cni/bin cnitool check pods /run/netns/web")
+			m.must("nft list table inet masq | grep pods/cnitool")
+			m.must("CNI_PATH=/opt/cni/bin cnitool del pods /run/netns/web")
+		},
+		"docs/troubleshooting.md": func(m *docNode) {
+			m.must("! nft list table inet masq && ! ls -d /run/masq-cni && ! ip link | grep veth")
+		},
+	}
+)
+
+func TestDocumentedCommands(t *testing.T) {
+	used := map[string]bool{}
+	for _, page := range pages(t) {
+		commands := commandsOf(t, page)
+		for _, c := range commands {
+			used[c.text] = true
+		}
+		t.Run(page, func(t *testing.T) {
+			var m *docNode
+			for _, c := range commands {
+				p, known := proofs[c.text]
+				if !known {
+					t.Errorf("%s:%d: nothing shows that this works: %s\nadd it to proofs", page, c.line, c.text)
+					continue
+				}
+				if _, inMakefile := p.(target); !inMakefile && m == nil {
+					m = newDocNode(t)
+					if f := before[page]; f != nil {
+						f(m)
+					}
+				}
+				if err := p.prove(m, c); err != nil {
+					t.Errorf("%s:%d: %s: %v", page, c.line, c.text, err)
+				}
+			}
+			if f := after[page]; f != nil && m != nil && !t.Failed() {
+				f(m)
+			}
+			for _, text := range spans(page) {
+				if name, ok := strings.CutPrefix(text, "make "); ok && !slices.Contains(makeTargets(), strings.Fields(name)[0]) {
+					t.Errorf("%s: the Makefile has no target for %s", page, text)
+				}
+			}
+		})
+	}
+	for text := range proofs {
+		if !used[text] {
+			t.Errorf("no page has this command any more: %s", text)
+		}
+	}
+}
+
+func TestDocumentedConfigurations(t *testing.T) {
+	for _, page := range pages(t) {
+		for _, b := range blocksOf(t, page) {
+			text := []byte(strings.Join(b.lines, "\n") + "\n")
+			var err error
+			switch b.language {
+			case "json":
+				err = acceptable(text)
+			case "yaml":
+				_, err = agentconf.Parse(page, text)
+			}
+			if err != nil {
+				t.Errorf("%s:%d: %s", page, b.line, describe(err))
+			}
+		}
+	}
+}
+
+// acceptable parses JSON, and has masq accept what is meant for it, given as libcni
+// gives it.
+func acceptable(text []byte) error {
+	var is struct {
+		Type    string
+		Plugins []json.RawMessage
+	}
+	if err := json.Unmarshal(text, &is); err != nil {
+		return err
+	}
+	if is.Plugins == nil {
+		if is.Type == "" {
+			return nil
+		}
+		text = fmt.Appendf(nil, `{"cniVersion": "1.1.0", "name": "net", "plugins": [%s]}`, text)
+	}
+	list, err := libcni.NetworkConfFromBytes(text)
+	if err != nil {
+		return err
+	}
+	for _, p := range list.Plugins {
+		if p.Network.Type != "masq" {
+			continue
+		}
+		given, err := libcni.InjectConf(p, map[string]any{"name": list.Name, "cniVersion": list.CNIVersion})
+		if err != nil {
+			return err
+		}
+		if _, err := cniconf.Load(given.Bytes, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestDocumentedFilesAreThere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	named := regexp.MustCompile(`^(?:\.ci|cmd|deploy|docs|hack|pkg|plugins|test)/[\w./-]+$`)
+	proof := regexp.MustCompile(`^Test[A-Z]\w+$`)
+	tests := goSource(t, "test/e2e")
+	for _, page := range append(pages(t), filesOf(t, "docs/adr/*.md")...) {
+		for _, m := range link.FindAllStringSubmatch(prose(page), -1) {
+			file, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(file, "://") {
+				continue
+			}
+			at := page
+			if file != "" {
+				at = path.Join(path.Dir(page), file)
+			}
+			if _, err := os.Stat(inCheckout(at)); err != nil {
+				t.Errorf("%s: %v", page, err)
+			} else if anchor != "" && !slices.Contains(anchors(at), anchor) {
+				t.Errorf("%s: %s has no heading #%s", page, at, anchor)
+			}
+		}
+		for _, text := range spans(page) {
+			if named.MatchString(text) {
+				if _, err := os.Stat(inCheckout(text)); err != nil {
+					t.Errorf("%s: %v", page, err)
+				}
+			}
+			if proof.MatchString(text) && !strings.Contains(tests, "func "+text+"(") {
+				t.Errorf("%s: test/e2e has no %s", page, text)
+			}
+		}
+	}
+}
+
+func TestDocumentedMetrics(t *testing.T) {
+	var is []string
+	for _, m := range regexp.MustCompile(`desc\("([a-z_]+)"`).FindAllStringSubmatch(goSource(t, "pkg/metrics"), -1) {
+		is = append(is, "masq_"+m[1])
+	}
+	sameNames(t, "docs/daemon.md", "metrics", is, column("docs/daemon.md", "metric"))
+}
+
+func TestDocumentedFlags(t *testing.T) {
+	out, err := newWorld(t, nstest.Uplink{}).Node.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"), "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := column("docs/daemon.md", "flag")
+	var is []string
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[\w-]+)(.*)$`).FindAllStringSubmatch(string(out), -1) {
+		if m[1] == "--help" || m[1] == "--version" {
+			continue
+		}
+		is = append(is, m[1])
+		if d := regexp.MustCompile(`\(default "?(.+?)"?\)$`).FindStringSubmatch(m[2]); d != nil {
+			row := regexp.MustCompile("(?m)^\\| `" + m[1] + "` \\| (.*?) \\|").FindStringSubmatch(textOf("docs/daemon.md"))
+			if row == nil || strings.Trim(row[1], "`") != d[1] {
+				t.Errorf("docs/daemon.md: the default of %s is %s", m[1], d[1])
+			}
+		}
+	}
+	sameNames(t, "docs/daemon.md", "flags", is, page)
+}
+
+func TestDocumentedKeys(t *testing.T) {
+	var schema struct{ Properties map[string]any }
+	if err := json.Unmarshal([]byte(textOf("deploy/masq-agent.schema.json")), &schema); err != nil {
+		t.Fatal(err)
+	}
+	sameNames(t, "docs/daemon.md", "keys", slices.Collect(maps.Keys(schema.Properties)), column("docs/daemon.md", "key"))
+
+	ours := regexp.MustCompile(`(?s)var ourKeys = \[\]string\{(.*?)\}`).FindStringSubmatch(goSource(t, "pkg/cniconf"))
+	if ours == nil {
+		t.Fatal("pkg/cniconf has no ourKeys")
+	}
+	is := []string{"ipam"}
+	for _, m := range regexp.MustCompile(`"(\w+)"`).FindAllStringSubmatch(ours[1], -1) {
+		is = append(is, m[1])
+	}
+	sameNames(t, "docs/configuration.md", "keys", is, column("docs/configuration.md", "key"))
+}
+
+func TestDocumentedPackages(t *testing.T) {
+	const module = "github.com/masq-cni/masq-cni/"
+	var is []string
+	for _, dir := range filesOf(t, "pkg/*") {
+		imports := map[string]bool{}
+		for _, name := range filesOf(t, dir+"/*.go") {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), inCheckout(name), nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range f.Imports {
+				if of, ok := strings.CutPrefix(strings.Trim(i.Path.Value, `"`), module+"pkg/"); ok {
+					imports["`"+of+"`"] = true
+				}
+			}
+		}
+		is = append(is, dir+" imports "+strings.Join(slices.Sorted(maps.Keys(imports)), ", "))
+	}
+	var page []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `(pkg/\\w+)` \\|.*\\| (.*?) ?\\|$").FindAllStringSubmatch(textOf("docs/architecture.md"), -1) {
+		page = append(page, m[1]+" imports "+m[2])
+	}
+	sameNames(t, "docs/architecture.md", "packages", is, page)
+}
+
+func TestDocumentedDependencies(t *testing.T) {
+	const adr = "docs/adr/0003-direct-dependencies.md"
+	direct := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`)
+	var is []string
+	for _, m := range direct.FindAllStringSubmatch(textOf("go.mod"), -1) {
+		is = append(is, m[1])
+	}
+	sameNames(t, adr, "direct dependencies", is, column(adr, "module"))
+}
+
+// The picture shows what the demo prints now, but for what differs from run to run.
+func TestPicture(t *testing.T) {
+	var b strings.Builder
+	for _, m := range regexp.MustCompile(`<text[^>]*>([^<]*)</text>`).FindAllStringSubmatch(textOf("docs/demo.svg"), -1) {
+		b.WriteString(strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&").Replace(m[1]) + "\n")
+	}
+	shown, ok := strings.CutPrefix(b.String(), "# masq-cni demo\n")
+	shown, more := strings.CutSuffix(shown, "...\n")
+	if !ok || !more {
+		t.Fatalf("docs/demo.svg shows something else:\n%s", b.String())
+	}
+	m := newDocNode(t)
+	out, err := m.shell("bin/masq-cni demo").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if now := anyRun(string(out)); !strings.HasPrefix(now, anyRun(shown)) {
+		t.Errorf("docs/demo.svg shows\n%s\nand the demo prints\n%s\nRun hack/picture.", shown, out)
+	}
+}
+
+// sameNames compares what there is with what a page has.
+func sameNames(t *testing.T, page, what string, is, has []string) {
+	t.Helper()
+	if len(is) == 0 {
+		t.Errorf("found no %s to compare %s with", what, page)
+	}
+	for _, name := range is {
+		if !slices.Contains(has, name) {
+			t.Errorf("%s: of the %s it lacks %s", page, what, name)
+		}
+	}
+	for _, name := range has {
+		if !slices.Contains(is, name) {
+			t.Errorf("%s: among the %s there is no %s", page, what, name)
+		}
+	}
+}
+
+func inCheckout(name string) string { return filepath.Join("..", "..", filepath.FromSlash(name)) }
+
+func textOf(name string) string {
+	b, err := os.ReadFile(inCheckout(name))
+	if err != nil {
+		panic(err) // a file of the checkout
+	}
+	return string(b)
+}
+
+// filesOf returns the files of the checkout that match, as it names them.
+func filesOf(t *testing.T, pattern string) (out []string) {
+	t.Helper()
+	names, err := filepath.Glob(inCheckout(pattern))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s: %v, %v", pattern, names, err)
+	}
+	for _, name := range names {
+		out = append(out, strings.TrimPrefix(filepath.ToSlash(name), "../../"))
+	}
+	return out
+}
+
+// goSource is the text of all Go files of a directory.
+func goSource(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	for _, name := range filesOf(t, dir+"/*.go") {
+		b.WriteString(textOf(name))
+	}
+	return b.String()
+}
+
+// pages are those that readers are sent to.
+func pages(t *testing.T) []string {
+	t.Helper()
+	return append([]string{"README.md"}, filesOf(t, "docs/*.md")...)
+}
+
+// docBlock is a fenced block of a page.
+type docBlock struct {
+	language string
+	line     int // of the first of its lines
+	lines    []string
+}
+
+func blocksOf(t testing.TB, page string) (out []docBlock) {
+	t.Helper()
+	open := false
+	for i, line := range strings.Split(textOf(page), "\n") {
+		language, fence := strings.CutPrefix(line, "```")
+		switch {
+		case fence && !open:
+			if !slices.Contains([]string{"sh", "console", "json", "yaml", "text"}, language) {
+				t.Errorf("%s:%d: a block is sh, console, json, yaml or text, not %q", page, i+1, language)
+			}
+			out = append(out, docBlock{language: language, line: i + 2})
+			open = true
+		case fence:
+			open = false
+		case open:
+			last := &out[len(out)-1]
+			last.lines = append(last.lines, line)
+		}
+	}
+	return out
+}
+
+// blockOf is the first block of a language.
+func blockOf(t testing.TB, page, language string) string {
+	t.Helper()
+	for _, b := range blocksOf(t, page) {
+		if b.language == language {
+			return strings.Join(b.lines, "\n") + "\n"
+		}
+	}
+	t.Fatalf("%s has no block of %s", page, language)
+	return ""
+}
+
+// docCommand is one that a page tells to type.
+type docCommand struct {
+	text   string
+	line   int
+	output []string // what the page shows of it
+}
+
+func commandsOf(t *testing.T, page string) (out []docCommand) {
+	t.Helper()
+	comment := regexp.MustCompile(`(^|\s+)# .*$`)
+	for _, b := range blocksOf(t, page) {
+		for i, line := range b.lines {
+			text, typed := strings.CutPrefix(line, "$ ")
+			switch {
+			case b.language == "sh":
+				if text = comment.ReplaceAllString(line, ""); text != "" {
+					out = append(out, docCommand{text: text, line: b.line + i})
+				}
+			case typed && b.language == "console":
+				out = append(out, docCommand{text: text, line: b.line + i})
+			case typed:
+				t.Errorf("%s:%d: a command in a block of %s", page, b.line+i, b.language)
+			case b.language == "console" && i == 0:
+				t.Errorf("%s:%d: output of no command", page, b.line)
+			case b.language == "console":
+				last := &out[len(out)-1]
+				last.output = append(last.output, line)
+			}
+		}
+	}
+	return out
+}
+
+// prose is a page without its blocks.
+func prose(page string) string {
+	return regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(textOf(page), "")
+}
+
+// spans are the pieces of a page's prose that are set as code.
+func spans(page string) (out []string) {
+	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(prose(page), -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+// anchors are the headings of a page, as links name them.
+func anchors(page string) (out []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(prose(page), -1) {
+		plain := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		out = append(out, strings.ReplaceAll(plain, " ", "-"))
+	}
+	return out
+}
+
+// column is what is set as code in the first column of a page's tables with this
+// heading, without labels.
+func column(page, heading string) (out []string) {
+	in := false
+	for line := range strings.Lines(prose(page)) {
+		cell, _, row := strings.Cut(strings.TrimPrefix(line, "| "), " |")
+		switch {
+		case !strings.HasPrefix(line, "|") || !row && !strings.HasPrefix(line, "|--"):
+			in = false
+		case cell == heading:
+			in = true
+		case in:
+			for _, m := range regexp.MustCompile("`([^`{]+)(?:\\{.*?\\})?`").FindAllStringSubmatch(cell, -1) {
+				out = append(out, m[1])
+			}
+		}
+	}
+	return out
+}
