@@ -26,8 +26,10 @@ type configuration struct {
 	pattern string
 	sources []netip.Prefix // of the command line, instead of the file's
 	legacy  []override
-	records *store.Records
-	log     *slog.Logger
+	// fixedResync says that the command line gives the interval.
+	fixedResync bool
+	records     *store.Records
+	log         *slog.Logger
 
 	mu    sync.Mutex
 	state reconcile.Node
@@ -70,7 +72,9 @@ func (c *configuration) read() {
 	node, names, err := agentconf.Load(c.pattern)
 	for _, o := range c.legacy {
 		if err == nil {
-			err = o.Apply(&node, o.value)
+			if err = o.Apply(&node, o.value); err != nil {
+				err = fmt.Errorf("--%s: %w", o.Name, err)
+			}
 		}
 	}
 	c.mu.Lock()
@@ -81,6 +85,12 @@ func (c *configuration) read() {
 			c.log.Error("the configuration is faulty; the last good one stays", "files", c.pattern, "err", err)
 		}
 		c.state.Fault = c.fault
+		if c.state.Read.IsZero() && c.state.Policy == nil {
+			// Nothing good was read yet; an earlier masqd may have.
+			if c.state.Policy, err = c.records.Node(); err != nil {
+				c.log.Error("the policy of an earlier masqd cannot be read", "err", err)
+			}
+		}
 		return
 	}
 	if len(c.sources) > 0 {
@@ -88,6 +98,9 @@ func (c *configuration) read() {
 	}
 	c.fault = ""
 	fresh := reconcile.Node{Read: time.Now(), Resync: node.ResyncInterval}
+	if c.fixedResync {
+		fresh.Resync = 0
+	}
 	if len(names) > 0 || len(node.SourceCIDRs) > 0 || len(c.legacy) > 0 {
 		node.Policy.Node = true
 		fresh.Policy = &node.Policy

@@ -40,8 +40,10 @@ type options struct {
 	logFormat string
 	logLevel  string
 	resync    time.Duration
-	grace     time.Duration
-	pprof     bool
+	// resyncGiven says that a flag gave it, which counts before the file.
+	resyncGiven bool
+	grace       time.Duration
+	pprof       bool
 }
 
 func run(args, env []string, stdout, stderr io.Writer) int {
@@ -82,6 +84,15 @@ A flag on the command line counts before the environment.`,
 			for _, l := range o.legacy {
 				if l.Note != "" {
 					log.Info("a flag of ip-masq-agent has no effect here", "flag", "--"+l.Name, "why", l.Note)
+				}
+			}
+			o.resyncGiven = c.Flags().Changed("resync-interval")
+			// A flag that asks for what is not to be had here is an error now, not
+			// when a file is read.
+			scratch := agentconf.Default()
+			for _, l := range o.legacy {
+				if err := l.Apply(&scratch, l.value); err != nil {
+					return fmt.Errorf("--%s: %w", l.Name, err)
 				}
 			}
 			return serve(c.Context(), o, log)

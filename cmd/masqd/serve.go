@@ -15,9 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/metrics"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
@@ -46,7 +48,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	conf := &configuration{pattern: o.config, sources: o.sources, legacy: o.legacy, records: records, log: log}
+	conf := &configuration{pattern: o.config, sources: o.sources, legacy: o.legacy, fixedResync: o.resyncGiven, records: records, log: log}
 	conf.read()
 	links, err := wire.Open()
 	if err != nil {
@@ -58,11 +60,19 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { _ = flows.Close() }()
+	var asked *masq.Policy // the node's policy whose helpers were looked for
 	loop := &reconcile.Loop{
 		Records: cache.All,
 		Node:    conf.node,
-		Apply:   rules.ApplyBeside,
-		Forget:  reconcile.Gap{Local: links.HasAddress, Delete: flows.DeleteMatching}.Forget,
+		Apply: func(want, beside ruleset.Table) ([]nft.Change, error) {
+			changes, err := rules.ApplyBeside(want, beside)
+			if p := conf.node().Policy; err == nil && p != nil && p != asked {
+				asked = p
+				sayMissing(log, rules, *p)
+			}
+			return changes, err
+		},
+		Forget: reconcile.Gap{Local: links.HasAddress, Delete: flows.DeleteMatching}.Forget,
 		Reload: func() error {
 			conf.read()
 			return cache.Reload()
@@ -148,6 +158,18 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return cause
 	}
 	return nil
+}
+
+// sayMissing says which helpers of the node's policy cannot translate. The daemon
+// goes on: everything else of the policy works.
+func sayMissing(log *slog.Logger, rules *nft.Conn, p masq.Policy) {
+	missing, err := rules.HasNAT(p)
+	if err != nil {
+		log.Warn("cannot ask the kernel for conntrack helpers", "err", err)
+	}
+	for _, m := range missing {
+		log.Warn("the kernel does not translate what this helper reads", "helper", m.Helper, "module", m.Module, "mend", "modprobe "+m.Module)
+	}
 }
 
 // values is what the daemon counts, for metrics.

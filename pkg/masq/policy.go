@@ -133,8 +133,12 @@ func (p Policy) digest(n int) string {
 	return hex.EncodeToString(sum[:n])
 }
 
+// Digest is longer than ID, and differs between all policies that say something
+// different.
+func (p Policy) Digest() string { return p.digest(sha256.Size) }
+
 // Equal reports whether two policies say the same.
-func (p Policy) Equal(o Policy) bool { return p.digest(sha256.Size) == o.digest(sha256.Size) }
+func (p Policy) Equal(o Policy) bool { return p.Digest() == o.Digest() }
 
 // For returns the node's policy p as it applies to an attachment that had the
 // node's policy old: with the attachment's own subnets and its pod's choice.

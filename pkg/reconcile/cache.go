@@ -23,7 +23,7 @@ type Cache struct {
 
 	mu       sync.Mutex
 	byPath   map[string]held
-	policies map[string]*masq.Policy // by ID: attachments share what is the same
+	policies map[string]*masq.Policy // by content: attachments share what is the same
 }
 
 // held is a record, or why it cannot be read.
@@ -130,11 +130,11 @@ func (c *Cache) read(path string) held {
 func (c *Cache) intern(p *masq.Policy) *masq.Policy {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	id := p.ID()
-	if known, ok := c.policies[id]; ok {
+	content := p.Digest()
+	if known, ok := c.policies[content]; ok {
 		return known
 	}
-	c.policies[id] = p
+	c.policies[content] = p
 	return p
 }
 

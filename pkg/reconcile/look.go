@@ -83,17 +83,18 @@ func (l *Loop) mend(ctx context.Context) ([]nft.Change, error) {
 	l.mu.Lock()
 	l.stats.Attachments, l.stats.Policies = len(settled), policies(settled)
 	l.mu.Unlock()
-	suspects := l.newcomers(settled)
-	if exposed(changes) {
+	suspects, known := l.newcomers(settled)
+	// What could not be done after a repair is still to be done.
+	if l.owed = l.owed || exposed(changes); l.owed {
 		suspects = settled
 	}
-	if len(suspects) == 0 {
-		return changes, nil
+	gap := 0
+	if len(suspects) > 0 {
+		if gap, err = l.Forget(ctx, suspects); err != nil {
+			return changes, fmt.Errorf("flows that began without translation: %w", err)
+		}
 	}
-	gap, err := l.Forget(ctx, suspects)
-	if err != nil {
-		return changes, fmt.Errorf("flows that began without translation: %w", err)
-	}
+	l.owed, l.known = false, known
 	if gap > 0 {
 		l.mu.Lock()
 		l.stats.Gap += gap
@@ -105,17 +106,15 @@ func (l *Loop) mend(ctx context.Context) ([]nft.Change, error) {
 
 // newcomers returns the attachments that the last look did not know: their
 // addresses may have had traffic before there were rules for them.
-func (l *Loop) newcomers(settled []masq.Attachment) []masq.Attachment {
-	known := make(map[masq.Key]bool, len(settled))
-	var out []masq.Attachment
+func (l *Loop) newcomers(settled []masq.Attachment) (fresh []masq.Attachment, known map[masq.Key]bool) {
+	known = make(map[masq.Key]bool, len(settled))
 	for _, a := range settled {
 		known[a.Key] = true
 		if !l.known[a.Key] {
-			out = append(out, a)
+			fresh = append(fresh, a)
 		}
 	}
-	l.known = known
-	return out
+	return fresh, known
 }
 
 // split tells attachments that are in place from those that the plugin is adding

@@ -37,7 +37,8 @@ type Loop struct {
 	Resync time.Duration
 	Log    *slog.Logger
 
-	known map[masq.Key]bool // the attachments of the last look
+	known map[masq.Key]bool // the attachments whose flows were looked after
+	owed  bool              // flows of a gap are still to be deleted
 
 	mu    sync.Mutex
 	stats Stats
@@ -59,7 +60,7 @@ type Stats struct {
 	// Begun is when the look that is under way began; zero between looks.
 	Begun time.Time
 	// LastLook is when the last look ended well; LastRepair how long the last
-	// repair took from the event that set it off.
+	// repair took, from the beginning of its look.
 	LastLook   time.Time
 	LastRepair time.Duration
 	// Seconds is the sum of the time that repairs took.

@@ -86,6 +86,28 @@ func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 	}
 }
 
+// What could not be done after a repair is done after the next look, though that
+// finds nothing.
+func TestFlowsOfTheGapAreNotForgotten(t *testing.T) {
+	k := &kernel{}
+	l, _ := loop(t, k, record("a"))
+	l.look(t.Context(), time.Now())
+	var asked []int
+	fail := errors.New("no")
+	l.Forget = func(_ context.Context, all []masq.Attachment) (int, error) {
+		asked = append(asked, len(all))
+		return 0, fail
+	}
+	k.changes = []nft.Change{{Kind: "table", Name: "inet masq", Found: "missing"}}
+	l.look(t.Context(), time.Now())
+	k.changes, fail = nil, nil
+	l.look(t.Context(), time.Now())
+	l.look(t.Context(), time.Now())
+	if len(asked) != 2 || asked[0] != 1 || asked[1] != 1 {
+		t.Errorf("asked for the flows of %v attachments", asked)
+	}
+}
+
 // What the plugin is adding or removing right now is neither put back nor taken
 // away.
 func TestLookLeavesWhatMoves(t *testing.T) {

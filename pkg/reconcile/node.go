@@ -11,7 +11,7 @@ import (
 // Node is the configuration of the node.
 type Node struct {
 	// Policy is that of attachments whose network names none; nil where the node
-	// has none either, and they keep what ADD gave them.
+	// has none either, and they get the default.
 	Policy *masq.Policy
 	// Sources are addresses that other plugins wired.
 	Sources ruleset.Sources
@@ -33,8 +33,9 @@ func (n Node) Same(o Node) bool {
 // apply gives attachments that have the node's policy the one that is in force.
 // Those that had the same share one.
 func (n Node) apply(all []masq.Attachment) {
-	if n.Policy == nil {
-		return
+	policy := masq.Default()
+	if n.Policy != nil {
+		policy = *n.Policy
 	}
 	made := map[*masq.Policy]*masq.Policy{}
 	for i, a := range all {
@@ -43,7 +44,7 @@ func (n Node) apply(all []masq.Attachment) {
 		}
 		p := made[a.Policy]
 		if p == nil {
-			fresh := n.Policy.For(*a.Policy)
+			fresh := policy.For(*a.Policy)
 			p = &fresh
 			made[a.Policy] = p
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // Codes of this plugin's own; CNI leaves those from 100 on to plugins. They are
-// listed in docs/errors.md.
+// listed in docs/configuration.md.
 const (
 	codeLink  = 100 // the link could not be made, changed or removed
 	codeRules = 101 // the rules could not be made, read or removed
