@@ -163,7 +163,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 // sayMissing says which helpers of the node's policy cannot translate. The daemon
 // goes on: everything else of the policy works.
 func sayMissing(log *slog.Logger, rules *nft.Conn, p masq.Policy) {
-	missing, err := rules.HasNAT(p)
+	if rules.HasNAT(p) {
+		return
+	}
+	missing, err := rules.MissingHelpers(p)
 	if err != nil {
 		log.Warn("cannot ask the kernel for conntrack helpers", "err", err)
 	}
