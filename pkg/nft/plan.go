@@ -195,7 +195,7 @@ func (p *planner) rules() error {
 // shared says that a rule may come from a policy, or from sources, that one who
 // knows only some attachments does not know.
 func shared(chain, id string) bool {
-	return chain == "clamp" || chain == "helpers" || strings.HasPrefix(id, chain+"/cidr")
+	return chain == "clamp" || chain == "helpers" || id == "prerouting/helpers" || strings.HasPrefix(id, chain+"/cidr")
 }
 
 // edit turns the rules that a chain has into those that it should have, keeping

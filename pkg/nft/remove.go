@@ -109,14 +109,25 @@ func (c *Conn) collect(have *observed, unused map[string]bool, gone removed) ([]
 		}
 	}
 	var rules []op
+	helpers := 0 // rules of that chain that stay
 	for _, name := range []string{"helpers", "clamp"} {
 		ch := have.chains[name]
 		if ch == nil {
 			continue
 		}
 		for _, r := range ch.rules {
-			if empty[featureOfRule(r.id)] {
+			switch {
+			case empty[featureOfRule(r.id)]:
 				rules = append(rules, deleteRule(name, r.handle))
+			case name == "helpers":
+				helpers++
+			}
+		}
+	}
+	if ch := have.chains["prerouting"]; ch != nil && helpers == 0 {
+		for _, r := range ch.rules {
+			if r.id == "prerouting/helpers" {
+				rules = append(rules, deleteRule("prerouting", r.handle))
 			}
 		}
 	}

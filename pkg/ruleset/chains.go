@@ -10,17 +10,22 @@ import (
 // rule decides its place: every packet, every packet of an attachment, the first
 // packet of a flow.
 
-func prerouting() Chain {
-	return Chain{
+func prerouting(objects []Object) Chain {
+	c := Chain{
 		Name: "prerouting",
 		// After conntrack (-200), so that flows can be told from packets; before
 		// destination NAT (-100), so that ports are those that the client chose.
 		Hook: &Hook{"filter", "prerouting", "mangle"},
 		Rules: []Rule{
 			{"prerouting/sources", fmt.Sprintf("iifgroup %d jump sources", masq.CheckedGroup), "packets that enter by an attachment's link have to show its address"},
-			{"prerouting/helpers", "ct state new jump helpers", "a helper can be given to a flow with its first packet only"},
 		},
 	}
+	// Every packet on the node pays for the question, so it is asked only where
+	// there is a helper to give.
+	if len(objects) > 0 {
+		c.Rules = append(c.Rules, Rule{"prerouting/helpers", "ct state new jump helpers", "a helper can be given to a flow with its first packet only"})
+	}
+	return c
 }
 
 func sources() Chain {

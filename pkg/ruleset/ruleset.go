@@ -172,7 +172,7 @@ func (b *builder) table() Table {
 	if len(b.sources.Prefixes) > 0 {
 		t.Sets = append(t.Sets, b.sources.sets()...)
 	}
-	t.Chains = append(t.Chains, prerouting(), sources(), helpers(t.Objects, b.sources), forward(),
+	t.Chains = append(t.Chains, prerouting(t.Objects), sources(), helpers(t.Objects, b.sources), forward(),
 		clamp(clamps, b.sources), invalid(b.sources), postrouting(b.sources))
 	for _, id := range slices.Sorted(maps.Keys(b.policies)) {
 		p := b.policies[id]
