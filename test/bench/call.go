@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/invoke"
+	"golang.org/x/sys/unix"
+)
+
+// call is a call of a plugin, made ready: what is left to do is to start a process.
+type call struct {
+	*attachment
+	verb   string
+	cmd    *exec.Cmd
+	output *os.File
+}
+
+// ready prepares a call as libcni makes it. The configuration waits in a pipe and the
+// result goes to memory, so that nobody has to carry them while the clock runs.
+func (a *attachment) ready(ctx context.Context, verb string) (_ *call, err error) {
+	conf := maps.Clone(a.conf)
+	if verb == "DEL" {
+		conf["prevResult"] = a.result
+	}
+	stdin, err := json.Marshal(conf)
+	if err != nil {
+		return nil, err
+	}
+	c := &call{attachment: a, verb: verb, cmd: exec.CommandContext(ctx, a.program)}
+	args := invoke.Args{Command: verb, ContainerID: a.id, NetNS: a.pod.Path(), IfName: "eth0", Path: a.path}
+	c.cmd.Env = args.AsEnv()
+	c.cmd.Stderr = os.Stderr
+	fd, err := unix.MemfdCreate("result", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	c.output = os.NewFile(uintptr(fd), "result")
+	c.cmd.Stdout = c.output
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, c.output.Close())
+	}
+	c.cmd.Stdin = read
+	_, err = write.Write(stdin) // a pipe has room for 64 KiB
+	if err = errors.Join(err, write.Close()); err != nil {
+		return nil, errors.Join(err, read.Close(), c.output.Close())
+	}
+	return c, nil
+}
+
+// end takes the result and closes what the call has used.
+func (c *call) end(failed error) error {
+	out := make([]byte, 1<<16)
+	n, _ := c.output.ReadAt(out, 0) // always io.EOF
+	err := errors.Join(failed, c.output.Close(), c.cmd.Stdin.(*os.File).Close())
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w\n%s", c.verb, c.program, err, out[:n])
+	}
+	if c.verb == "ADD" {
+		c.result = out[:n:n]
+	}
+	return nil
+}
+
+// atOnce makes the same call for attachments of one node and returns the
+// milliseconds from before the first process is started until the last has ended.
+func atOnce(ctx context.Context, all []*attachment, verb string) (float64, error) {
+	calls := make([]*call, len(all))
+	for i, a := range all {
+		c, err := a.ready(ctx, verb)
+		if err != nil {
+			return 0, err
+		}
+		calls[i] = c
+	}
+	var took time.Duration
+	err := all[0].Do(func() error {
+		errs := make([]error, len(calls))
+		start := time.Now()
+		for i, c := range calls {
+			errs[i] = c.cmd.Start()
+		}
+		for i, c := range calls {
+			if errs[i] == nil {
+				errs[i] = c.cmd.Wait()
+			}
+		}
+		took = time.Since(start)
+		for i, c := range calls {
+			errs[i] = c.end(errs[i])
+		}
+		return errors.Join(errs...)
+	})
+	return float64(took) / float64(time.Millisecond), err
+}
+
+// timed makes one call and returns the milliseconds that it takes.
+func (a *attachment) timed(ctx context.Context, verb string) (float64, error) {
+	return atOnce(ctx, []*attachment{a}, verb)
+}
+
+// inTurn makes the same call for all attachments of a node, a few at a time: what it
+// takes is not measured.
+func inTurn(ctx context.Context, all []*attachment, verb string) error {
+	const few = 8
+	for len(all) > 0 {
+		n := min(few, len(all))
+		if _, err := atOnce(ctx, all[:n], verb); err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// machine says what the figures were taken on, and what else it did meanwhile.
+type machine struct {
+	start time.Time
+	idle  time.Duration // of all processors since boot
+	own   time.Duration // of this process and its children
+}
+
+func observe() (machine, error) {
+	idle, err := idleTime()
+	if err != nil {
+		return machine{}, err
+	}
+	own, err := ownTime()
+	return machine{time.Now(), idle, own}, err
+}
+
+// write prints a line about the machine, and one about the run that began with m.
+func (m machine) write(w io.Writer, masq string) error {
+	now, err := observe()
+	if err != nil {
+		return err
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return err
+	}
+	took := now.start.Sub(m.start)
+	total := took * time.Duration(runtime.NumCPU())
+	_, err = fmt.Fprintf(w, "%s, %d cores, Linux %s, %s; ptp and host-local 1.9.1, masq %s.\n"+
+		"%s, %d min %d s. The processors were %.0f %% busy with these benchmarks and %.0f %% with other tasks, the kernel's own included.\n",
+		processor(), runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), runtime.Version(), masq,
+		m.start.UTC().Format("2006-01-02 15:04 UTC"), int(took.Minutes()), int(took.Seconds())%60,
+		100*float64(now.own-m.own)/float64(total),
+		100*max(0, float64(total-(now.idle-m.idle)-(now.own-m.own)))/float64(total))
+	return err
+}
+
+func processor() string {
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	for line := range strings.Lines(string(b)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+// idleTime is how long all processors have had nothing to do since boot, in ticks of
+// 10 ms (proc_stat(5)). The other figures there count only what a tick meets.
+func idleTime() (time.Duration, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	var user, nice, system, idle, iowait int64
+	_, err = fmt.Sscanf(string(b), "cpu %d %d %d %d %d", &user, &nice, &system, &idle, &iowait)
+	return time.Duration(idle+iowait) * 10 * time.Millisecond, err
+}
+
+func ownTime() (time.Duration, error) {
+	own, err := usage(unix.RUSAGE_SELF)
+	if err != nil {
+		return 0, err
+	}
+	children, err := childTime()
+	return own + children, err
+}
+
+// childTime is the processor time of all processes that were waited for.
+func childTime() (time.Duration, error) { return usage(unix.RUSAGE_CHILDREN) }
+
+func usage(who int) (time.Duration, error) {
+	var r unix.Rusage
+	if err := unix.Getrusage(who, &r); err != nil {
+		return 0, err
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), nil
+}

@@ -1,0 +1,141 @@
+// Command bench measures masq beside its peers and prints Markdown. It is run by
+// make bench, which puts the output into docs/benchmarks.md; that page says what is
+// measured and how.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// bench is one run.
+type bench struct {
+	programs
+	site        *site
+	stderr      io.Writer
+	start       time.Time
+	attachments int // of each plugin
+	bursts      int // rounds of calls at once
+	steps       int // calls at a level
+	rounds      int // of traffic
+	crowded     *network
+	sender      *traffic
+	variants    map[string]string // table: the program that makes it
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	b := &bench{stderr: stderr, start: time.Now(), programs: programs{os.Getenv("MASQ_BIN"), os.Getenv("MASQ_PEERS")}, variants: map[string]string{}}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.IntVar(&b.attachments, "attachments", 300, "of each plugin, for ADD and DEL one by one")
+	flags.IntVar(&b.bursts, "bursts", 11, "rounds of calls at once")
+	flags.IntVar(&b.steps, "steps", 100, "calls among few and among many")
+	flags.IntVar(&b.rounds, "rounds", 60, "of connections and packets")
+	flags.Func("variant", "`name=program`: send through a variant of masq's table as well, which the program makes of nft's listing on stdin", func(v string) error {
+		name, program, ok := strings.Cut(v, "=")
+		if !ok {
+			return errors.New("want name=program")
+		}
+		b.variants[name] = program
+		return nil
+	})
+	only := flags.String("only", "calls,burst,usable,levels,program,flows,packets", "what to measure")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := b.run(ctx, strings.Split(*only, ","), stdout); err != nil {
+		_, _ = fmt.Fprintln(stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+func (b *bench) run(ctx context.Context, only []string, stdout io.Writer) (err error) {
+	if b.masq == "" || b.peers == "" {
+		return errors.New("MASQ_BIN and MASQ_PEERS say where the plugins are: run make bench")
+	}
+	about, err := about(ctx, filepath.Join(b.masq, "masq"))
+	if err != nil {
+		return err
+	}
+	before, err := observe()
+	if err != nil {
+		return err
+	}
+	if b.site, err = newSite(); err != nil {
+		return err
+	}
+	defer func() {
+		b.progress("clearing away")
+		err = errors.Join(err, b.site.close())
+	}()
+	var all []section
+	for _, name := range only {
+		s, err := b.measure(ctx, name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, s)
+		b.progress("%s: done", name)
+	}
+	if err := before.write(stdout, about); err != nil {
+		return err
+	}
+	for _, s := range all {
+		if err := s.write(stdout); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) measure(ctx context.Context, name string) (section, error) {
+	switch name {
+	case "calls":
+		return b.calls(ctx)
+	case "burst":
+		return b.burst(ctx)
+	case "usable":
+		return b.usable(ctx)
+	case "levels":
+		return b.levels(ctx)
+	case "program":
+		return b.binary()
+	case "flows":
+		return b.flows(ctx)
+	case "packets":
+		return b.packets(ctx)
+	}
+	return section{}, errors.New("there is no such measurement")
+}
+
+// progress says where a run is that takes minutes.
+func (b *bench) progress(text string, args ...any) {
+	_, _ = fmt.Fprintf(b.stderr, "%4.0f s  %s\n", time.Since(b.start).Seconds(), fmt.Sprintf(text, args...))
+}
+
+// about is what a plugin says of itself when no runtime calls it.
+func about(ctx context.Context, program string) (string, error) {
+	cmd := exec.CommandContext(ctx, program)
+	cmd.Env = []string{}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", program, err, out)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimPrefix(line, "CNI plugin masq "), nil
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"math"
+	"slices"
+)
+
+// sample is what was measured of one thing, in the order of the rounds.
+type sample []float64
+
+// at returns the value that the share q of the sample does not exceed.
+func (s sample) at(q float64) float64 {
+	if len(s) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(s))
+	return sorted[max(0, int(math.Ceil(q*float64(len(s))))-1)]
+}
+
+func (s sample) median() float64 {
+	if len(s) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(s))
+	return (sorted[(len(s)-1)/2] + sorted[len(s)/2]) / 2
+}
+
+// over divides each value by its neighbour of the same round.
+func (s sample) over(o sample) sample {
+	out := make(sample, min(len(s), len(o)))
+	for i := range out {
+		out[i] = s[i] / o[i]
+	}
+	return out
+}
+
+// each applies f to each value.
+func (s sample) each(f func(float64) float64) sample {
+	out := make(sample, len(s))
+	for i, v := range s {
+		out[i] = f(v)
+	}
+	return out
+}
+
+// ratio is one sample beside another.
+type ratio struct {
+	value    float64
+	p10, p90 float64 // of the ratios of the rounds
+}
+
+// ofMedians is how targets for calls are put: median against median.
+func ofMedians(s, o sample) *ratio {
+	pairs := s.over(o)
+	return &ratio{s.median() / o.median(), pairs.at(0.1), pairs.at(0.9)}
+}
+
+// ofRounds takes the ratio within each round, so that what drifts meanwhile, such
+// as the clock of a processor that others use too, counts on both sides.
+func ofRounds(s, o sample) *ratio {
+	pairs := s.over(o)
+	return &ratio{pairs.median(), pairs.at(0.1), pairs.at(0.9)}
+}

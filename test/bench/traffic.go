@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// Tables of one node, of which one is awake and the others are dormant. The links,
+// the addresses and the memory that all of it lies in stay the same, only what
+// the packets meet changes.
+const (
+	tableMasq  = "inet masq"
+	tableBare  = "ip bare"  // the shortest way to masquerade
+	tableAlone = "ip alone" // conntrack, and no translation
+)
+
+const otherTables = `
+table ip bare {
+	chain post {
+		type nat hook postrouting priority srcnat
+		ip saddr 10.88.0.0/16 masquerade
+	}
+}
+table ip alone {
+	chain forward {
+		type filter hook forward priority filter
+		ct state established accept
+	}
+}
+`
+
+// traffic is a container on a node with many, and what it needs to send.
+type traffic struct {
+	*network
+	pod    *attachment // as configured by default
+	plain  *attachment // without spoofCheck and dropInvalid
+	tables []string
+}
+
+// traffic makes what two measurements share.
+func (b *bench) traffic(ctx context.Context) (*traffic, error) {
+	if b.sender != nil {
+		return b.sender, nil
+	}
+	if b.crowded == nil {
+		l, err := b.crowd(ctx, "crowded", dual, level2)
+		if err != nil {
+			return nil, err
+		}
+		b.crowded = l.network
+	}
+	pods, err := b.site.pods(2)
+	if err != nil {
+		return nil, err
+	}
+	plain := b.network(b.crowded.node, "masq", nil, keys{
+		"name": "plain", "spoofCheck": false, "dropInvalid": false,
+		// Leases are those of one network: this one begins where the other is not.
+		"ipam": keys{"type": "host-local", "dataDir": filepath.Join(b.crowded.dir, "leases"), "subnet": single[0], "rangeStart": "10.88.200.1"},
+	})
+	t := &traffic{b.crowded, b.crowded.attachment(pods[0]), plain.attachment(pods[1]), []string{tableMasq, tableBare, tableAlone}}
+	if err := inTurn(ctx, []*attachment{t.pod, t.plain}, "ADD"); err != nil {
+		return nil, err
+	}
+	// nf_conntrack_max is the machine's; a round's flows are far below it.
+	err = errors.Join(
+		t.far.Sysctl("net.core.somaxconn", "16384"),
+		t.pod.pod.Sysctl("net.ipv4.ip_local_port_range", "1024 65535"),
+		t.pod.pod.Sysctl("net.ipv4.tcp_syn_retries", "1"),
+		// What nobody translates is answered too: conntrack alone is compared.
+		t.far.Route(netip.MustParsePrefix(single[0]), far4.Next()))
+	if err != nil {
+		return nil, err
+	}
+	b.sender = t
+	if err := t.nft(ctx, otherTables); err != nil {
+		return nil, err
+	}
+	for name, program := range b.variants {
+		if err := t.variant(ctx, name, program); err != nil {
+			return nil, fmt.Errorf("variant %s: %w", name, err)
+		}
+	}
+	return t, nil
+}
+
+// variant makes a table of that of masq: nft's listing of it goes through a program,
+// which runs in the node.
+func (t *traffic) variant(ctx context.Context, name, program string) error {
+	listing, err := t.Command(ctx, "nft", "list", "table", "inet", "masq").Output()
+	if err != nil {
+		return err
+	}
+	filter := t.Command(ctx, program)
+	filter.Stdin = bytes.NewReader(listing)
+	edited, err := filter.Output()
+	if err != nil {
+		return err
+	}
+	table := tableMasq + "-" + name // a word of its own: nft knows too many
+	t.tables = append(t.tables, table)
+	return t.nft(ctx, strings.Replace(string(edited), "table "+tableMasq+" {", "table "+table+" {\n\tflags dormant", 1))
+}
+
+func (t *traffic) nft(ctx context.Context, script string) error {
+	cmd := t.Command(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("nft: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// turn is one of those that send by turns.
+type turn struct {
+	name, table string
+	against     string // the name of the turn that this one is compared with
+}
+
+func (t *traffic) variantTurns(against string) (turns []turn) {
+	for _, table := range t.tables[3:] {
+		turns = append(turns, turn{strings.TrimPrefix(table, tableMasq+"-"), table, against})
+	}
+	return turns
+}
+
+// wake makes one table the only one that packets meet, and forgets all flows.
+func (t *traffic) wake(ctx context.Context, table string) error {
+	var b strings.Builder
+	for _, name := range t.tables {
+		state := "flags dormant"
+		if name == table {
+			state = ""
+		}
+		fmt.Fprintf(&b, "table %s {\n%s\n}\n", name, state)
+	}
+	if err := t.nft(ctx, b.String()); err != nil {
+		return err
+	}
+	return t.forget()
+}
+
+// forget empties the node's conntrack table.
+func (t *traffic) forget() error {
+	return t.Do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) })
+}
+
+// pinned calls f on a thread in the container's namespace that does nothing else.
+func (t *traffic) pinned(f func(*meter) error) error {
+	return t.pod.pod.Do(func() error {
+		runtime.LockOSThread() // and never unlocked: the thread dies with its affinity
+		m, err := pin()
+		if err != nil {
+			return err
+		}
+		defer debug.SetGCPercent(debug.SetGCPercent(-1))
+		return f(m)
+	})
+}
+
+// arrived calls f and returns how many packets the server's link received meanwhile.
+func (t *traffic) arrived(f func() error) (int, error) {
+	before, err := received(t.far)
+	if err != nil {
+		return 0, err
+	}
+	if err := f(); err != nil {
+		return 0, err
+	}
+	after, err := received(t.far)
+	return int(after - before), err
+}
+
+func received(n *nstest.NS) (count uint64, err error) {
+	err = n.Do(func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		count = l.Attrs().Statistics.RxPackets
+		return nil
+	})
+	return count, err
+}
+
+// source is the IPv4 address of an attachment.
+func source(a *attachment) (netip.Addr, error) { return a.address(far4) }
