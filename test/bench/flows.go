@@ -28,9 +28,9 @@ func (b *bench) flows(ctx context.Context) (section, error) {
 	}
 	defer done()
 	turns := append([]turn{
-		{"bare rule", tableBare, ""},
-		{"masq", tableMasq, "bare rule"},
-		{"bare rule again", tableBare, "bare rule"},
+		{name: "bare rule", table: tableBare},
+		{name: "masq", table: tableMasq, against: "bare rule"},
+		{name: "bare rule again", table: tableBare, against: "bare rule"},
 	}, t.variantTurns("bare rule")...)
 	took := map[[2]string]sample{}
 	err = t.pinned(func(m *meter) error {

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,19 +51,14 @@ func (b *bench) packets(ctx context.Context) (section, error) {
 		return s, err
 	}
 	defer plain.close()
+	const alone = "conntrack alone"
 	turns := append([]turn{
-		{"conntrack alone", tableAlone, ""},
-		{"conntrack alone again", tableAlone, "conntrack alone"},
-		{"bare rule", tableBare, "conntrack alone"},
-		{"masq", tableMasq, "conntrack alone"},
-		{"masq without spoofCheck and dropInvalid", tableMasq, "conntrack alone"},
-	}, t.variantTurns("conntrack alone")...)
-	through := func(turn turn) *flow {
-		if strings.Contains(turn.name, "without") {
-			return plain
-		}
-		return usual
-	}
+		{name: alone, table: tableAlone},
+		{name: alone + " again", table: tableAlone, against: alone},
+		{name: "bare rule", table: tableBare, against: alone},
+		{name: "masq", table: tableMasq, against: alone},
+		{name: "masq without spoofCheck and dropInvalid", table: tableMasq, against: alone, plain: true},
+	}, t.variantTurns(alone)...)
 	took := map[[2]string]sample{}
 	err = t.pinned(func(m *meter) error {
 		order := rand.New(rand.NewPCG(3, 3))
@@ -74,7 +68,10 @@ func (b *bench) packets(ctx context.Context) (section, error) {
 			}
 			for _, i := range order.Perm(len(turns)) {
 				turn := turns[i]
-				f := through(turn)
+				f := usual
+				if turn.plain {
+					f = plain
+				}
 				if err := errors.Join(t.wake(ctx, turn.table), f.establish()); err != nil {
 					return fmt.Errorf("%s: %w", turn.name, err)
 				}

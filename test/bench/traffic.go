@@ -126,11 +126,15 @@ func (t *traffic) nft(ctx context.Context, script string) error {
 type turn struct {
 	name, table string
 	against     string // the name of the turn that this one is compared with
+	plain       bool   // from the container without spoofCheck and dropInvalid
 }
 
+// variantTurns are those through the variants that the run was given.
 func (t *traffic) variantTurns(against string) (turns []turn) {
-	for _, table := range t.tables[3:] {
-		turns = append(turns, turn{strings.TrimPrefix(table, tableMasq+"-"), table, against})
+	for _, table := range t.tables {
+		if name, ok := strings.CutPrefix(table, tableMasq+"-"); ok {
+			turns = append(turns, turn{name: name, table: table, against: against})
+		}
 	}
 	return turns
 }
