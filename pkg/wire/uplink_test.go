@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 
@@ -62,6 +63,19 @@ func TestUplinkMTU(t *testing.T) {
 			n.addr("a0", "fd00::1/64")
 			n.addr("b0", "169.254.7.7/16")
 			n.addr("lo", "192.0.2.1/32")
+		}, 1400},
+		{"a default route of several next hops, IPv6", func(n, _ *space) {
+			n.mtu("a0", 1400)
+			n.mtu("b0", 1400)
+			n.mtu("c0", 1300) // not a next hop
+			n.addr("a0", "fd00::1/64")
+			n.addr("b0", "fd01::1/64")
+			n.addr("c0", "fd02::1/64")
+			r := routeOf("::/0", "")
+			for dev, via := range map[string]string{"a0": "fd00::2", "b0": "fd01::2"} {
+				r.MultiPath = append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: n.link(dev).Attrs().Index, Gw: net.ParseIP(via)})
+			}
+			n.must(n.RouteAdd(r))
 		}, 1400},
 		{"an unreachable default route is none", func(n, _ *space) {
 			n.mtu("a0", 1400)
