@@ -59,7 +59,7 @@ func run(args, env []string, stdout, stderr io.Writer) int {
 		Use:   "masqd",
 		Short: "Keeps a node's masquerade rules as they were asked for",
 		Long: `Watches the records of attachments, and the nftables of the network namespace it
-runs in, and puts back within milliseconds what anybody takes away. Needs
+runs in, and puts back what anybody takes away. Needs
 CAP_NET_ADMIN, and nothing else. When it ends, the rules stay.
 
 Each flag can be given in the environment too: MASQD_STATE_DIR for --state-dir.
