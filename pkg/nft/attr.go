@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,25 +13,47 @@ import (
 type attrs []byte
 
 func (a *attrs) put(typ uint16, data []byte) {
-	n := unix.NLA_HDRLEN + len(data)
-	*a = binary.NativeEndian.AppendUint16(*a, uint16(n))
-	*a = binary.NativeEndian.AppendUint16(*a, typ)
+	at := a.open(typ)
 	*a = append(*a, data...)
+	a.close(at)
+}
+
+func (a *attrs) text(typ uint16, s string) {
+	at := a.open(typ)
+	*a = append(append(*a, s...), 0)
+	a.close(at)
+}
+
+// number puts 32 bits in network order, as all of nf_tables has them.
+func (a *attrs) number(typ uint16, n uint32) {
+	at := a.open(typ)
+	*a = binary.BigEndian.AppendUint32(*a, n)
+	a.close(at)
+}
+
+func (a *attrs) number64(typ uint16, n uint64) {
+	at := a.open(typ)
+	*a = binary.BigEndian.AppendUint64(*a, n)
+	a.close(at)
+}
+
+func (a *attrs) nest(typ uint16, inner attrs) { a.put(typ|unix.NLA_F_NESTED, inner) }
+
+// open begins an attribute: what is appended until close is its value.
+func (a *attrs) open(typ uint16) (at int) {
+	at = len(*a)
+	*a = binary.NativeEndian.AppendUint16(*a, 0)
+	*a = binary.NativeEndian.AppendUint16(*a, typ)
+	return at
+}
+
+// close ends the attribute that open returned this place of.
+func (a *attrs) close(at int) {
+	binary.NativeEndian.PutUint16((*a)[at:], uint16(len(*a)-at))
 	for len(*a)%unix.NLA_ALIGNTO != 0 {
 		*a = append(*a, 0)
 	}
 }
-
-func (a *attrs) text(typ uint16, s string) { a.put(typ, append([]byte(s), 0)) }
-
-// number puts 32 bits in network order, as all of nf_tables has them.
-func (a *attrs) number(typ uint16, n uint32) { a.put(typ, binary.BigEndian.AppendUint32(nil, n)) }
-
-func (a *attrs) number64(typ uint16, n uint64) {
-	a.put(typ, binary.BigEndian.AppendUint64(nil, n))
-}
-
-func (a *attrs) nest(typ uint16, inner attrs) { a.put(typ|unix.NLA_F_NESTED, inner) }
 
 var errTruncated = errors.New("truncated netlink attribute")
 
@@ -79,13 +102,11 @@ func number64(b []byte) uint64 {
 }
 
 // text is the value of a text attribute, without its closing NUL.
-func text(b []byte) string {
-	for i, c := range b {
-		if c == 0 {
-			return string(b[:i])
-		}
-	}
-	return string(b)
+func text(b []byte) string { return string(unended(b)) }
+
+func unended(b []byte) []byte {
+	b, _, _ = bytes.Cut(b, zeros[:1])
+	return b
 }
 
 // nftaSetExpr is NFTA_SET_EXPR of uapi/linux/netfilter/nf_tables.h, which

@@ -58,7 +58,11 @@ func (s *socket) transact(ops []op, generation uint32, keep bool) error {
 	if generation != 0 {
 		bounds.number(unix.NFNL_BATCH_GENID, generation)
 	}
-	b, first := s.put(nil, unix.NFNL_MSG_BATCH_BEGIN, unix.NLM_F_REQUEST, header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, bounds))
+	size := 0
+	for _, o := range ops {
+		size += len(o.body) + unix.NLMSG_HDRLEN + nfgenmsgLen + unix.NLMSG_ALIGNTO
+	}
+	b, first := s.put(make([]byte, 0, size+256), unix.NFNL_MSG_BATCH_BEGIN, unix.NLM_F_REQUEST, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, bounds)
 	bySeq := make(map[uint32]op, len(ops))
 	var last uint32
 	for i, o := range ops {
@@ -68,11 +72,11 @@ func (s *socket) transact(ops []op, generation uint32, keep bool) error {
 			// four times as long.
 			flags |= unix.NLM_F_ACK
 		}
-		b, last = s.put(b, unix.NFNL_SUBSYS_NFTABLES<<8|uint16(o.typ), flags, header(unix.NFPROTO_INET, 0, o.body))
+		b, last = s.put(b, unix.NFNL_SUBSYS_NFTABLES<<8|uint16(o.typ), flags, unix.NFPROTO_INET, 0, o.body)
 		bySeq[last] = o
 	}
 	if keep {
-		b, _ = s.put(b, unix.NFNL_MSG_BATCH_END, unix.NLM_F_REQUEST, header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil))
+		b, _ = s.put(b, unix.NFNL_MSG_BATCH_END, unix.NLM_F_REQUEST, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)
 	}
 	if err := s.send(b); err != nil {
 		return err

@@ -94,15 +94,8 @@ func (c *Conn) compare(want ruleset.Table, s spared) (*planner, error) {
 		return p, nil
 	}
 	for _, s := range want.Sets {
-		sig, err := signatureOf(s)
-		if err != nil {
+		if err := c.read(s, have.sets[s.Name]); err != nil {
 			return nil, err
-		}
-		// Keys of another type cannot be read as this one's; the set has to go.
-		if x := have.sets[s.Name]; x != nil && x.signature == sig {
-			if err := c.s.elements(s.Name, s, x); err != nil {
-				return nil, err
-			}
 		}
 	}
 	p, err := plan(want, have, whole, s)
@@ -110,6 +103,20 @@ func (c *Conn) compare(want ruleset.Table, s spared) (*planner, error) {
 		p.have = have
 	}
 	return p, err
+}
+
+// read reads what there is of a set, if it is there.
+func (c *Conn) read(want ruleset.Set, have *set) error {
+	sig, err := signatureOf(want)
+	switch {
+	case err != nil:
+		return err
+	case have == nil, have.signature != sig: // keys of another type cannot be read as this one's; the set has to go
+		return nil
+	case want.Interval:
+		return c.s.ranges(want.Name, have)
+	}
+	return c.s.compare(want, have)
 }
 
 // Check returns what is missing or different of the rules and elements that an
@@ -123,10 +130,11 @@ func (c *Conn) Check(a masq.Attachment) ([]Change, error) {
 			return err
 		}
 		for _, s := range want.Sets {
-			if x := have.sets[s.Name]; x != nil && !s.Live {
-				if err := c.s.elements(s.Name, s, x); err != nil {
-					return err
-				}
+			if s.Live {
+				continue // one by one, below
+			}
+			if err := c.read(s, have.sets[s.Name]); err != nil {
+				return err
 			}
 		}
 		p, err := plan(want, have, part, nil)
@@ -164,15 +172,16 @@ func (c *Conn) Identities() ([]string, error) {
 		if err != nil {
 			return err
 		}
-		for name, x := range have.sets {
+		for name := range have.sets {
 			typ, _ := liveType(name)
 			if !strings.HasPrefix(name, "policy") || typ == "" {
 				continue
 			}
-			if err := c.s.elements(name, ruleset.Set{Name: name, Type: typ}, x); err != nil {
+			all, err := c.s.elements(name, typ)
+			if err != nil {
 				return err
 			}
-			for _, e := range x.elements {
+			for _, e := range all {
 				found[e.comment] = true
 			}
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // datatype is a type of nft as the kernel needs it: the number is for nft's own
@@ -17,24 +19,29 @@ import (
 type datatype struct {
 	number uint32
 	size   int
-	encode func(string) ([]byte, error)
+	append func([]byte, string) ([]byte, error)
 	decode func([]byte) string
 }
 
 var datatypes = map[string]datatype{
-	"ipv4_addr":    {7, 4, encodeAddr, decodeAddr},
-	"ipv6_addr":    {8, 16, encodeAddr, decodeAddr},
-	"inet_service": {13, 2, encodePort, decodePort},
-	"fib_addrtype": {38, 4, encodeAddrType, decodeAddrType},
-	"ifname":       {41, unix.IFNAMSIZ, encodeName, decodeName},
+	"ipv4_addr":    {7, 4, appendAddr, decodeAddr},
+	"ipv6_addr":    {8, 16, appendAddr, decodeAddr},
+	"inet_service": {13, 2, appendPort, decodePort},
+	"fib_addrtype": {38, 4, appendAddrType, decodeAddrType},
+	"ifname":       {41, unix.IFNAMSIZ, appendName, decodeName},
 }
 
-func encodeAddr(s string) ([]byte, error) {
+func appendAddr(b []byte, s string) ([]byte, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		return nil, err
+		return b, err
 	}
-	return a.AsSlice(), nil
+	if a.Is4() {
+		raw := a.As4()
+		return append(b, raw[:]...), nil
+	}
+	raw := a.As16()
+	return append(b, raw[:]...), nil
 }
 
 func decodeAddr(b []byte) string {
@@ -42,12 +49,12 @@ func decodeAddr(b []byte) string {
 	return a.String()
 }
 
-func encodePort(s string) ([]byte, error) {
+func appendPort(b []byte, s string) ([]byte, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil {
-		return nil, err
+		return b, err
 	}
-	return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
+	return binary.BigEndian.AppendUint16(b, uint16(n)), nil
 }
 
 func decodePort(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }
@@ -56,12 +63,12 @@ var addrTypes = map[string]uint32{
 	"local": unix.RTN_LOCAL, "broadcast": unix.RTN_BROADCAST, "anycast": unix.RTN_ANYCAST, "multicast": unix.RTN_MULTICAST,
 }
 
-func encodeAddrType(s string) ([]byte, error) {
+func appendAddrType(b []byte, s string) ([]byte, error) {
 	n, ok := addrTypes[s]
 	if !ok {
-		return nil, fmt.Errorf("%q is not an address type", s)
+		return b, fmt.Errorf("%q is not an address type", s)
 	}
-	return binary.NativeEndian.AppendUint32(nil, n), nil
+	return binary.NativeEndian.AppendUint32(b, n), nil
 }
 
 func decodeAddrType(b []byte) string {
@@ -74,13 +81,16 @@ func decodeAddrType(b []byte) string {
 	return strconv.Itoa(int(n))
 }
 
-func encodeName(s string) ([]byte, error) {
+func appendName(b []byte, s string) ([]byte, error) {
 	name, err := strconv.Unquote(s)
 	if err != nil || len(name) >= unix.IFNAMSIZ {
-		return nil, fmt.Errorf("%s is not the quoted name of an interface", s)
+		return b, fmt.Errorf("%s is not the quoted name of an interface", s)
 	}
-	return append([]byte(name), make([]byte, unix.IFNAMSIZ-len(name))...), nil
+	return append(append(b, name...), zeros[:unix.IFNAMSIZ-len(name)]...), nil
 }
+
+// zeros fill up names and registers.
+var zeros [unix.IFNAMSIZ]byte
 
 func decodeName(b []byte) string { return strconv.Quote(text(b)) }
 
@@ -121,26 +131,62 @@ func (k keyType) size() int {
 	return n
 }
 
-func (k keyType) encode(s string) ([]byte, error) {
-	parts := strings.Split(s, " . ")
-	if len(parts) != len(k) {
-		return nil, fmt.Errorf("key %q has %d parts, not %d", s, len(parts), len(k))
-	}
-	var out []byte
+// append appends a key as the kernel has it.
+func (k keyType) append(out []byte, s string) ([]byte, error) {
+	rest, more := s, true
 	for i, t := range k {
-		b, err := t.encode(parts[i])
-		if err != nil {
-			return nil, fmt.Errorf("key %q: %w", s, err)
+		var part string
+		if !more {
+			return out, fmt.Errorf("key %q has %d parts, not %d", s, i, len(k))
 		}
-		if len(b) != t.size {
-			return nil, fmt.Errorf("key %q: %q has %d bytes, not %d", s, parts[i], len(b), t.size)
+		part, rest, more = strings.Cut(rest, " . ")
+		begin := len(out)
+		var err error
+		if out, err = t.append(out, part); err != nil {
+			return out, fmt.Errorf("key %q: %w", s, err)
 		}
-		out = append(out, b...)
+		if n := len(out) - begin; n != t.size {
+			return out, fmt.Errorf("key %q: %q has %d bytes, not %d", s, part, n, t.size)
+		}
 		if len(k) > 1 {
-			out = append(out, make([]byte, pad4(t.size)-t.size)...)
+			out = append(out, zeros[:pad4(t.size)-t.size]...)
 		}
+	}
+	if more {
+		return out, fmt.Errorf("key %q has more than %d parts", s, len(k))
 	}
 	return out, nil
+}
+
+// index finds elements by their keys.
+type index struct {
+	size  int
+	keys  []byte // one behind the other
+	order []int  // of the elements, by their keys
+}
+
+func (k keyType) index(all []ruleset.Element) (index, error) {
+	x := index{size: k.size(), keys: make([]byte, 0, len(all)*k.size()), order: make([]int, len(all))}
+	for i, e := range all {
+		var err error
+		if x.keys, err = k.append(x.keys, e.Key); err != nil {
+			return x, err
+		}
+		x.order[i] = i
+	}
+	slices.SortFunc(x.order, func(a, b int) int { return bytes.Compare(x.key(a), x.key(b)) })
+	return x, nil
+}
+
+func (x index) key(i int) []byte { return x.keys[i*x.size : (i+1)*x.size] }
+
+// find returns the place of the element with a key.
+func (x index) find(key []byte) (i int, found bool) {
+	n, found := slices.BinarySearchFunc(x.order, key, func(i int, key []byte) int { return bytes.Compare(x.key(i), key) })
+	if !found {
+		return 0, false
+	}
+	return x.order[n], true
 }
 
 func (k keyType) decode(b []byte) (string, error) {

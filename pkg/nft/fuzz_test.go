@@ -36,7 +36,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		o := &observed{objects: map[string]object{}, sets: map[string]*set{}, chains: map[string]*chain{"": {}}}
 		_ = split(b, func(m message) error { _ = m.errno(); return nil })
-		_ = eachElement(b, func([]byte, bool, element) error { return nil })
+		_ = eachElement(b, func(rawElement) error { return nil })
 		x, err := fields(b)
 		if err != nil {
 			return
@@ -55,7 +55,7 @@ func FuzzKeys(f *testing.F) {
 		if err != nil || strings.Count(typ, ".") > 8 {
 			return
 		}
-		raw, err := kt.encode(key)
+		raw, err := kt.append(nil, key)
 		if err != nil {
 			return
 		}
@@ -63,7 +63,7 @@ func FuzzKeys(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%s %q: %v", typ, key, err)
 		}
-		again, err := kt.encode(text)
+		again, err := kt.append(nil, text)
 		if err != nil || string(again) != string(raw) {
 			t.Errorf("%s %q reads back as %q, %v", typ, key, text, err)
 		}

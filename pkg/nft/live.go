@@ -37,11 +37,11 @@ func (c *Conn) forget(addr netip.Addr, have *observed, gone removed) ([]op, erro
 		s := ruleset.Set{Name: name, Type: typ, Live: true}
 		var there []ruleset.Element
 		if more {
-			x := &set{}
-			if err := c.s.elements(name, s, x); err != nil {
+			all, err := c.s.elements(name, typ)
+			if err != nil {
 				return nil, err
 			}
-			for key := range x.elements {
+			for key := range all {
 				if strings.HasPrefix(key, addr.String()+" . ") {
 					there = append(there, ruleset.Element{Key: key})
 				}

@@ -55,21 +55,31 @@ type planner struct {
 type spared map[string]bool
 
 func spare(t ruleset.Table) spared {
-	out := spared{}
-	for _, o := range t.Objects {
-		out["object "+o.Name] = true
-	}
+	out := things(t)
 	for _, s := range t.Sets {
-		out["set "+s.Name] = true
 		for _, e := range s.Elements {
 			out["element "+s.Name+" "+e.Key] = true
 		}
 	}
 	for _, c := range t.Chains {
-		out["chain "+c.Name] = true
 		for _, r := range c.Rules {
 			out["rule "+c.Name+" "+r.ID] = true
 		}
+	}
+	return out
+}
+
+// things names the objects, sets and chains of a table.
+func things(t ruleset.Table) map[string]bool {
+	out := map[string]bool{}
+	for _, o := range t.Objects {
+		out["object "+o.Name] = true
+	}
+	for _, s := range t.Sets {
+		out["set "+s.Name] = true
+	}
+	for _, c := range t.Chains {
+		out["chain "+c.Name] = true
 	}
 	return out
 }
@@ -300,16 +310,14 @@ func (p *planner) elements() error {
 			continue // one by one, by who adds and removes them
 		}
 		have := p.have.sets[s.Name]
-		if have == nil {
-			have = &set{elements: map[string]element{}}
-		}
 		var err error
 		switch {
-		case have.elements == nil: // not read
-		case s.Interval:
-			err = p.intervals(s, have)
-		default:
-			err = p.keys(s, have)
+		case have == nil:
+			err = p.fill(s, s.Elements)
+		case s.Interval && have.bounds != nil:
+			err = p.intervals(s, have.bounds)
+		case have.difference != nil:
+			err = p.keys(s, have.difference)
 		}
 		if err != nil {
 			return err
@@ -318,52 +326,41 @@ func (p *planner) elements() error {
 	return nil
 }
 
-func (p *planner) intervals(s ruleset.Set, have *set) error {
-	kt, err := parseType(s.Type)
-	if err != nil {
-		return err
-	}
-	keys := make([]string, len(s.Elements))
-	for i, e := range s.Elements {
-		keys[i] = e.Key
-	}
-	want, err := kt.bounds(keys)
-	if err != nil {
-		return fmt.Errorf("set %s: %w", s.Name, err)
-	}
-	sortBounds(want)
-	if equalBounds(want, have.bounds) {
-		return nil
-	}
-	if p.have.sets[s.Name] != nil {
-		p.found("element", s.Name, "other ranges than asked for")
-		p.ops = append(p.ops, flushSet(s.Name))
-	}
-	add, err := addElements(s, s.Elements, false)
-	p.ops = append(p.ops, add...)
+func (p *planner) fill(s ruleset.Set, all []ruleset.Element) error {
+	ops, err := addElements(s, all, false)
+	p.ops = append(p.ops, ops...)
 	return err
 }
 
-func (p *planner) keys(s ruleset.Set, have *set) error {
+func (p *planner) intervals(s ruleset.Set, have []bound) error {
+	want, err := boundsOf(s, s.Elements)
+	if err != nil {
+		return err
+	}
+	sortBounds(want)
+	if equalBounds(want, have) {
+		return nil
+	}
+	p.found("element", s.Name, "other ranges than asked for")
+	p.ops = append(p.ops, flushSet(s.Name))
+	return p.fill(s, s.Elements)
+}
+
+func (p *planner) keys(s ruleset.Set, d *difference) error {
 	var add, remove []ruleset.Element
-	wanted := map[string]bool{}
-	fresh := p.have.sets[s.Name] == nil
-	for _, e := range s.Elements {
-		wanted[e.Key] = true
-		x, ok := have.elements[e.Key]
+	for i, e := range s.Elements {
+		x, wrong := d.wrong[i]
 		switch {
-		case !ok:
-			if !fresh {
-				p.found("element", s.Name+" "+e.Key, "missing")
-			}
+		case !d.there[i]:
+			p.found("element", s.Name+" "+e.Key, "missing")
 			add = append(add, e)
-		case x.chain != e.Goto || x.comment != e.Comment:
+		case wrong:
 			p.found("element", s.Name+" "+e.Key, "goes to %q as %q", x.chain, x.comment)
 			add, remove = append(add, e), append(remove, e)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(have.elements)) {
-		if !wanted[key] && !p.spare["element "+s.Name+" "+key] {
+	for _, key := range d.foreign {
+		if !p.spare["element "+s.Name+" "+key] {
 			p.found("element", s.Name+" "+key, "foreign")
 			remove = append(remove, ruleset.Element{Key: key})
 		}
@@ -373,9 +370,7 @@ func (p *planner) keys(s ruleset.Set, have *set) error {
 		return err
 	}
 	p.ops = append(p.ops, ops...)
-	ops, err = addElements(s, add, false)
-	p.ops = append(p.ops, ops...)
-	return err
+	return p.fill(s, add)
 }
 
 // surplus removes what nobody wants. Rules go first: they refer to all else.
@@ -383,7 +378,7 @@ func (p *planner) surplus() error {
 	if p.scope == part {
 		return nil
 	}
-	wanted := spare(p.want)
+	wanted := things(p.want)
 	surplus := func(kind string) func(string) bool {
 		return func(name string) bool { return !wanted[kind+name] && !p.spare[kind+name] }
 	}

@@ -1,9 +1,11 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -29,10 +31,17 @@ type object struct {
 
 type set struct {
 	signature
-	// elements are by key; nil where they were not read. Of an interval set the
-	// bounds are kept instead.
-	elements map[string]element
-	bounds   []bound
+	// What was read of the elements, nil where nothing was: of an interval set the
+	// bounds, of others how they differ from those that are wanted.
+	bounds []bound
+	*difference
+}
+
+// difference is how the elements of a set differ from those that are wanted.
+type difference struct {
+	there   []bool          // for each that is wanted
+	wrong   map[int]element // those that are there, and not as they are wanted
+	foreign []string        // the keys of those that nobody wants
 }
 
 // signature is what makes a set what it is, as the kernel shows it.
@@ -41,11 +50,7 @@ type signature struct {
 	counter                          bool
 }
 
-type element struct {
-	chain          string
-	comment        string
-	packets, bytes uint64
-}
+type element struct{ chain, comment string }
 
 type chain struct {
 	base     bool
@@ -58,11 +63,9 @@ type chain struct {
 }
 
 type rule struct {
-	handle         uint64
-	id             string // its comment
-	print          string // fingerprint
-	packets, bytes uint64
-	counted        bool
+	handle uint64
+	id     string // its comment
+	print  string // fingerprint
 }
 
 // generation asks for the number of the ruleset's present version.
@@ -190,18 +193,7 @@ func (o *observed) takeRule(f map[uint16][]byte) error {
 	if err != nil {
 		return err
 	}
-	r := rule{handle: number64(f[unix.NFTA_RULE_HANDLE]), id: comment(f[unix.NFTA_RULE_USERDATA]), print: fingerprint(all)}
-	for _, e := range all {
-		if e.name != "counter" {
-			continue
-		}
-		x, err := fields(e.data)
-		if err != nil {
-			return err
-		}
-		r.counted, r.packets, r.bytes = true, number64(x[unix.NFTA_COUNTER_PACKETS]), number64(x[unix.NFTA_COUNTER_BYTES])
-	}
-	c.rules = append(c.rules, r)
+	c.rules = append(c.rules, rule{number64(f[unix.NFTA_RULE_HANDLE]), string(comment(f[unix.NFTA_RULE_USERDATA])), fingerprint(all)})
 	return nil
 }
 
@@ -210,18 +202,18 @@ func (o *observed) takeRule(f map[uint16][]byte) error {
 const userdataComment = 0
 
 // comment reads it from user data; empty where there is none.
-func comment(b []byte) string {
+func comment(b []byte) []byte {
 	for len(b) >= 2 {
 		typ, n := b[0], int(b[1])
 		if 2+n > len(b) {
-			return ""
+			return nil
 		}
 		if typ == userdataComment {
-			return text(b[2 : 2+n])
+			return unended(b[2 : 2+n])
 		}
 		b = b[2+n:]
 	}
-	return ""
+	return nil
 }
 
 // putComment is the inverse of comment. The length has to fit one byte; IDs and
@@ -230,35 +222,77 @@ func putComment(a *attrs, typ uint16, s string) {
 	if s == "" {
 		return
 	}
-	b := append([]byte{userdataComment, byte(len(s) + 1)}, s...)
-	a.put(typ, append(b, 0))
+	at := a.open(typ)
+	*a = append(*a, userdataComment, byte(len(s)+1))
+	*a = append(append(*a, s...), 0)
+	a.close(at)
 }
 
-// elements reads the elements of a set.
-func (s *socket) elements(name string, want ruleset.Set, into *set) error {
+// compare reads a set against what is wanted of it.
+func (s *socket) compare(want ruleset.Set, into *set) error {
 	kt, err := parseType(want.Type)
 	if err != nil {
 		return err
 	}
-	into.elements, into.bounds = map[string]element{}, nil
-	err = s.get(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, elementList(name, nil), func(b []byte) error {
-		return eachElement(b, func(key []byte, end bool, e element) error {
-			if want.Interval {
-				into.bounds = append(into.bounds, bound{key, end})
-				return nil
-			}
-			k, err := kt.decode(key)
-			into.elements[k] = e
-			return err
-		})
-	})
-	if errors.Is(err, unix.ENOENT) {
-		return errInterrupted // the set went between two dumps
-	}
+	wanted, err := kt.index(want.Elements)
 	if err != nil {
-		return fmt.Errorf("read the elements of set %s: %w", name, err)
+		return fmt.Errorf("set %s: %w", want.Name, err)
 	}
+	d := &difference{there: make([]bool, len(want.Elements)), wrong: map[int]element{}}
+	err = s.eachElement(want.Name, func(x rawElement) error {
+		i, ok := wanted.find(x.key)
+		if !ok {
+			key, err := kt.decode(x.key)
+			d.foreign = append(d.foreign, key)
+			return err
+		}
+		d.there[i] = true
+		if e := want.Elements[i]; string(x.chain) != e.Goto || string(x.comment) != e.Comment {
+			d.wrong[i] = x.element()
+		}
+		return nil
+	})
+	slices.Sort(d.foreign)
+	into.difference = d
+	return err
+}
+
+// ranges reads an interval set.
+func (s *socket) ranges(name string, into *set) error {
+	into.bounds = []bound{}
+	err := s.eachElement(name, func(x rawElement) error {
+		into.bounds = append(into.bounds, bound{bytes.Clone(x.key), x.end})
+		return nil
+	})
 	sortBounds(into.bounds)
+	return err
+}
+
+// elements reads the elements of a set, by their keys.
+func (s *socket) elements(name, typ string) (map[string]element, error) {
+	kt, err := parseType(typ)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]element{}
+	err = s.eachElement(name, func(x rawElement) error {
+		key, err := kt.decode(x.key)
+		all[key] = x.element()
+		return err
+	})
+	return all, err
+}
+
+func (s *socket) eachElement(set string, f func(rawElement) error) error {
+	err := s.get(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, elementList(set, nil), func(b []byte) error {
+		return eachElement(b, f)
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return errInterrupted // the set went between two dumps
+	case err != nil:
+		return fmt.Errorf("read the elements of set %s: %w", set, err)
+	}
 	return nil
 }
 
@@ -268,7 +302,7 @@ func (s *socket) element(set, typ, key string) (e element, found bool, err error
 	if err != nil {
 		return e, false, err
 	}
-	raw, err := kt.encode(key)
+	raw, err := kt.append(nil, key)
 	if err != nil {
 		return e, false, err
 	}
@@ -278,8 +312,8 @@ func (s *socket) element(set, typ, key string) (e element, found bool, err error
 	item.nest(unix.NFTA_SET_ELEM_KEY, value)
 	items.nest(unix.NFTA_LIST_ELEM, item)
 	err = s.get(unix.NFT_MSG_GETSETELEM, 0, elementList(set, items), func(b []byte) error {
-		return eachElement(b, func(_ []byte, _ bool, x element) error {
-			e, found = x, true
+		return eachElement(b, func(x rawElement) error {
+			e, found = x.element(), true
 			return nil
 		})
 	})
@@ -299,40 +333,60 @@ func elementList(set string, items attrs) attrs {
 	return a
 }
 
-func eachElement(b []byte, f func(key []byte, end bool, e element) error) error {
-	lists, err := fields(b)
-	if err != nil {
-		return err
-	}
-	return each(lists[unix.NFTA_SET_ELEM_LIST_ELEMENTS], func(_ uint16, item []byte) error {
-		x, err := fields(item)
-		if err != nil {
-			return err
+// rawElement is an element in the buffer that it was read into, which is used again
+// for the next.
+type rawElement struct {
+	key            []byte
+	end            bool
+	chain, comment []byte
+}
+
+func (x rawElement) element() element { return element{string(x.chain), string(x.comment)} }
+
+func eachElement(b []byte, f func(rawElement) error) error {
+	return each(b, func(typ uint16, list []byte) error {
+		if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			return nil
 		}
-		key, err := fields(x[unix.NFTA_SET_ELEM_KEY])
-		if err != nil {
-			return err
-		}
-		e := element{comment: comment(x[unix.NFTA_SET_ELEM_USERDATA])}
-		if d, ok := x[unix.NFTA_SET_ELEM_DATA]; ok {
-			data, err := fields(d)
+		return each(list, func(_ uint16, item []byte) error {
+			var x rawElement
+			err := each(item, x.take)
 			if err != nil {
 				return err
 			}
-			_, e.chain = parseVerdict(data[unix.NFTA_DATA_VERDICT])
-		}
-		if c, ok := x[unix.NFTA_SET_ELEM_EXPR]; ok {
-			expr, err := fields(c)
-			if err != nil {
-				return err
-			}
-			data, err := fields(expr[unix.NFTA_EXPR_DATA])
-			if err != nil {
-				return err
-			}
-			e.packets, e.bytes = number64(data[unix.NFTA_COUNTER_PACKETS]), number64(data[unix.NFTA_COUNTER_BYTES])
-		}
-		// The buffer is used again for the next message.
-		return f(append([]byte(nil), key[unix.NFTA_DATA_VALUE]...), number(x[unix.NFTA_SET_ELEM_FLAGS])&unix.NFT_SET_ELEM_INTERVAL_END != 0, e)
+			return f(x)
+		})
 	})
+}
+
+// take notes one attribute of an element.
+func (x *rawElement) take(typ uint16, data []byte) (err error) {
+	switch typ {
+	case unix.NFTA_SET_ELEM_KEY:
+		x.key, err = inside(data, unix.NFTA_DATA_VALUE)
+	case unix.NFTA_SET_ELEM_FLAGS:
+		x.end = number(data)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+	case unix.NFTA_SET_ELEM_USERDATA:
+		x.comment = comment(data)
+	case unix.NFTA_SET_ELEM_DATA:
+		var verdict []byte
+		if verdict, err = inside(data, unix.NFTA_DATA_VERDICT); err != nil {
+			return err
+		}
+		x.chain, err = inside(verdict, unix.NFTA_VERDICT_CHAIN)
+		x.chain = unended(x.chain)
+	}
+	return err
+}
+
+// inside returns the value of the attribute of a type; of a repeated one the last,
+// nil where there is none.
+func inside(b []byte, typ uint16) (value []byte, err error) {
+	err = each(b, func(t uint16, data []byte) error {
+		if t == typ {
+			value = data
+		}
+		return nil
+	})
+	return value, err
 }

@@ -80,18 +80,19 @@ func unusedPolicies(have *observed, gone removed) (unused map[string]bool, left 
 // sets, but only when a policy ends.
 func (c *Conn) collect(have *observed, unused map[string]bool, gone removed) ([]op, error) {
 	empty := map[string]bool{} // by feature: what follows the family in a set's name
-	for name, x := range have.sets {
+	for name := range have.sets {
 		typ, _ := liveType(name)
 		kind, feature, ok := strings.Cut(name, "-")
 		if !ok || typ == "" || feature == masq.ClampPMTU.String() {
 			continue
 		}
-		if err := c.s.elements(name, ruleset.Set{Name: name, Type: typ}, x); err != nil {
+		all, err := c.s.elements(name, typ)
+		if err != nil {
 			return nil, err
 		}
 		key := strings.TrimRight(kind, "46") + "-" + feature
 		is := true
-		for key := range x.elements {
+		for key := range all {
 			_, going := gone[name][key]
 			is = is && going
 		}
@@ -220,12 +221,12 @@ func (c *Conn) removalByIdentity(k masq.Key, have *observed, gone removed) ([]op
 			if have.sets[s.Name] == nil {
 				continue
 			}
-			x := &set{}
-			if err := c.s.elements(s.Name, s, x); err != nil {
+			all, err := c.s.elements(s.Name, s.Type)
+			if err != nil {
 				return nil, err
 			}
-			for _, key := range slices.Sorted(maps.Keys(x.elements)) {
-				e := x.elements[key]
+			for _, key := range slices.Sorted(maps.Keys(all)) {
+				e := all[key]
 				if e.comment != k.Identity() {
 					continue
 				}

@@ -44,15 +44,17 @@ type message struct {
 	body  []byte // what follows the nlmsghdr
 }
 
-// put appends a message with the next sequence number, which it returns.
-func (s *socket) put(b []byte, typ, flags uint16, body []byte) ([]byte, uint32) {
+// put appends a message with the next sequence number, which it returns: a struct
+// nlmsghdr, a struct nfgenmsg, attributes.
+func (s *socket) put(b []byte, typ, flags uint16, family uint8, resource uint16, body attrs) ([]byte, uint32) {
 	s.seq++
-	n := unix.NLMSG_HDRLEN + len(body)
+	n := unix.NLMSG_HDRLEN + nfgenmsgLen + len(body)
 	b = binary.NativeEndian.AppendUint32(b, uint32(n))
 	b = binary.NativeEndian.AppendUint16(b, typ)
 	b = binary.NativeEndian.AppendUint16(b, flags)
 	b = binary.NativeEndian.AppendUint32(b, s.seq)
 	b = binary.NativeEndian.AppendUint32(b, 0)
+	b = append(b, family, unix.NFNETLINK_V0, byte(resource>>8), byte(resource))
 	b = append(b, body...)
 	for len(b)%unix.NLMSG_ALIGNTO != 0 {
 		b = append(b, 0)
@@ -131,7 +133,7 @@ var errInterrupted = errors.New("the ruleset changed while it was read")
 // get sends one request of nf_tables and calls f with the attributes of each
 // answer. A thing that is not there is unix.ENOENT.
 func (s *socket) get(typ int, flags uint16, body attrs, f func(b []byte) error) error {
-	req, seq := s.put(nil, unix.NFNL_SUBSYS_NFTABLES<<8|uint16(typ), unix.NLM_F_REQUEST|flags, header(unix.NFPROTO_INET, 0, body))
+	req, seq := s.put(nil, unix.NFNL_SUBSYS_NFTABLES<<8|uint16(typ), unix.NLM_F_REQUEST|flags, unix.NFPROTO_INET, 0, body)
 	if err := s.send(req); err != nil {
 		return err
 	}
@@ -161,9 +163,3 @@ func (s *socket) get(typ int, flags uint16, body attrs, f func(b []byte) error) 
 }
 
 const nfgenmsgLen = 4
-
-// header puts a struct nfgenmsg before a message's attributes.
-func header(family uint8, resource uint16, body attrs) []byte {
-	b := []byte{family, unix.NFNETLINK_V0, byte(resource >> 8), byte(resource)}
-	return append(b, body...)
-}

@@ -110,15 +110,15 @@ func addSet(s ruleset.Set, id uint32) (op, error) {
 	}
 	a.put(unix.NFTA_SET_USERDATA, []byte{userdataKeyByteOrder, 4, order, 0, 0, 0})
 	if s.Counter {
-		a.nest(nftaSetExpr, counterExpression(0, 0))
+		a.nest(nftaSetExpr, counterExpression())
 	}
 	return op{typ: unix.NFT_MSG_NEWSET, flags: unix.NLM_F_CREATE, body: a, what: "add set " + s.Name}, nil
 }
 
-func counterExpression(packets, bytes uint64) attrs {
+func counterExpression() attrs {
 	var data, a attrs
-	data.number64(unix.NFTA_COUNTER_BYTES, bytes)
-	data.number64(unix.NFTA_COUNTER_PACKETS, packets)
+	data.number64(unix.NFTA_COUNTER_BYTES, 0)
+	data.number64(unix.NFTA_COUNTER_PACKETS, 0)
 	a.text(unix.NFTA_EXPR_NAME, "counter")
 	a.nest(unix.NFTA_EXPR_DATA, data)
 	return a
@@ -131,9 +131,9 @@ func deleteSet(name string) op {
 	return op{typ: unix.NFT_MSG_DELSET, body: a, what: "delete set " + name}
 }
 
-// elementOps makes messages of elements. An attribute holds 64 KiB at most, and an
-// element with a long comment takes some 250 bytes.
-const elementsPerMessage = 200
+// An attribute holds 64 KiB at most: the list of elements in one message is ended
+// where it is longer than this. An element takes some 250 bytes at most.
+const listLength = 60 << 10
 
 func flushSet(name string) op {
 	return op{typ: unix.NFT_MSG_DELSETELEM, body: elementList(name, nil), what: "flush set " + name}
@@ -142,108 +142,123 @@ func flushSet(name string) op {
 // addElements adds elements of a set; with exclusive it is an error
 // (unix.EEXIST) if one is there.
 func addElements(s ruleset.Set, all []ruleset.Element, exclusive bool) ([]op, error) {
-	items, err := elementItems(s, all, true)
+	proto := op{typ: unix.NFT_MSG_NEWSETELEM, flags: unix.NLM_F_CREATE, what: "add element of " + s.Name}
+	if exclusive {
+		proto.flags |= unix.NLM_F_EXCL
+	}
+	if s.Interval {
+		return addRanges(proto, s, all)
+	}
+	kt, err := parseType(s.Type)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	return elementOps(proto, s.Name, len(all), func(i int, a *attrs) error {
+		if err := putKey(a, kt, all[i].Key); err != nil {
+			return fmt.Errorf("set %s: %w", s.Name, err)
+		}
+		if s.Verdict {
+			data := a.open(unix.NFTA_SET_ELEM_DATA | unix.NLA_F_NESTED)
+			verdict := a.open(unix.NFTA_DATA_VERDICT | unix.NLA_F_NESTED)
+			a.number(unix.NFTA_VERDICT_CODE, uint32(nftGoto))
+			a.text(unix.NFTA_VERDICT_CHAIN, all[i].Goto)
+			a.close(verdict)
+			a.close(data)
+		}
+		putComment(a, unix.NFTA_SET_ELEM_USERDATA, all[i].Comment)
+		return nil
+	})
+}
+
+func addRanges(proto op, s ruleset.Set, all []ruleset.Element) ([]op, error) {
+	bounds, err := boundsOf(s, all)
 	if err != nil {
 		return nil, err
 	}
-	flags := uint16(unix.NLM_F_CREATE)
-	if exclusive {
-		flags |= unix.NLM_F_EXCL
+	return elementOps(proto, s.Name, len(bounds), func(i int, a *attrs) error {
+		key := a.open(unix.NFTA_SET_ELEM_KEY | unix.NLA_F_NESTED)
+		a.put(unix.NFTA_DATA_VALUE, bounds[i].key)
+		a.close(key)
+		switch {
+		case bounds[i].end:
+			a.number(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+		case i == len(bounds)-1:
+			// It has no end: nft marks it so (NFTNL_UDATA_SET_ELEM_FLAGS,
+			// SET_ELEM_F_INTERVAL_OPEN).
+			a.put(unix.NFTA_SET_ELEM_USERDATA, []byte{1, 4, 1, 0, 0, 0})
+		}
+		return nil
+	})
+}
+
+func boundsOf(s ruleset.Set, all []ruleset.Element) ([]bound, error) {
+	kt, err := parseType(s.Type)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", s.Name, err)
 	}
-	return elementOps(op{typ: unix.NFT_MSG_NEWSETELEM, flags: flags}, "add element of", s.Name, items), nil
+	keys := make([]string, len(all))
+	for i, e := range all {
+		keys[i] = e.Key
+	}
+	bounds, err := kt.bounds(keys)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	return bounds, nil
 }
 
 // deleteElements removes elements, one message each, so that one that is missing
 // can be left out.
 func deleteElements(s ruleset.Set, all []ruleset.Element) ([]op, error) {
-	items, err := elementItems(s, all, false)
+	kt, err := parseType(s.Type)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("set %s: %w", s.Name, err)
 	}
 	var out []op
-	for i, item := range items {
+	for _, e := range all {
+		var items attrs
+		item := items.open(unix.NFTA_LIST_ELEM | unix.NLA_F_NESTED)
+		if err := putKey(&items, kt, e.Key); err != nil {
+			return nil, fmt.Errorf("set %s: %w", s.Name, err)
+		}
+		items.close(item)
 		out = append(out, op{
-			typ: unix.NFT_MSG_DELSETELEM, body: elementList(s.Name, item), optional: true,
-			what: fmt.Sprintf("delete element %s of %s", all[i].Key, s.Name),
+			typ: unix.NFT_MSG_DELSETELEM, body: elementList(s.Name, items), optional: true,
+			what: "delete element " + e.Key + " of " + s.Name,
 		})
 	}
 	return out, nil
 }
 
-func elementOps(proto op, verb, set string, items []attrs) []op {
-	var out []op
-	for len(items) > 0 {
-		n := min(len(items), elementsPerMessage)
-		var joined attrs
-		for _, item := range items[:n] {
-			joined = append(joined, item...)
-		}
-		items = items[n:]
-		o := proto
-		o.body, o.what = elementList(set, joined), verb+" "+set
-		out = append(out, o)
-	}
-	return out
+// putKey puts the key of an element.
+func putKey(a *attrs, kt keyType, key string) (err error) {
+	at := a.open(unix.NFTA_SET_ELEM_KEY | unix.NLA_F_NESTED)
+	value := a.open(unix.NFTA_DATA_VALUE)
+	*a, err = kt.append(*a, key)
+	a.close(value)
+	a.close(at)
+	return err
 }
 
-// elementItems encodes elements; their data and comments too where they are to be
-// added.
-func elementItems(s ruleset.Set, all []ruleset.Element, whole bool) ([]attrs, error) {
-	kt, err := parseType(s.Type)
-	if err != nil {
-		return nil, fmt.Errorf("set %s: %w", s.Name, err)
-	}
-	item := func(key []byte, fill func(*attrs)) attrs {
-		var value, a, out attrs
-		value.put(unix.NFTA_DATA_VALUE, key)
-		a.nest(unix.NFTA_SET_ELEM_KEY, value)
-		fill(&a)
-		out.nest(unix.NFTA_LIST_ELEM, a)
-		return out
-	}
-	var out []attrs
-	if s.Interval {
-		keys := make([]string, len(all))
-		for i, e := range all {
-			keys[i] = e.Key
-		}
-		bounds, err := kt.bounds(keys)
-		if err != nil {
-			return nil, fmt.Errorf("set %s: %w", s.Name, err)
-		}
-		for i, b := range bounds {
-			out = append(out, item(b.key, func(a *attrs) {
-				switch {
-				case b.end:
-					a.number(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
-				case i == len(bounds)-1:
-					// It has no end: nft marks it so (NFTNL_UDATA_SET_ELEM_FLAGS,
-					// SET_ELEM_F_INTERVAL_OPEN).
-					a.put(unix.NFTA_SET_ELEM_USERDATA, []byte{1, 4, 1, 0, 0, 0})
-				}
-			}))
-		}
-		return out, nil
-	}
-	for _, e := range all {
-		key, err := kt.encode(e.Key)
-		if err != nil {
-			return nil, fmt.Errorf("set %s: %w", s.Name, err)
-		}
-		out = append(out, item(key, func(a *attrs) {
-			if !whole {
-				return
+// elementOps makes messages of n elements, each of which put writes.
+func elementOps(proto op, set string, n int, put func(i int, a *attrs) error) ([]op, error) {
+	var out []op
+	for i := 0; i < n; {
+		body := make(attrs, 0, listLength+512)
+		body.text(unix.NFTA_SET_ELEM_LIST_TABLE, ruleset.Name)
+		body.text(unix.NFTA_SET_ELEM_LIST_SET, set)
+		list := body.open(unix.NFTA_SET_ELEM_LIST_ELEMENTS | unix.NLA_F_NESTED)
+		for ; i < n && len(body)-list < listLength; i++ {
+			item := body.open(unix.NFTA_LIST_ELEM | unix.NLA_F_NESTED)
+			if err := put(i, &body); err != nil {
+				return nil, err
 			}
-			if s.Verdict {
-				var verdict, v, data attrs
-				verdict.number(unix.NFTA_VERDICT_CODE, uint32(nftGoto))
-				verdict.text(unix.NFTA_VERDICT_CHAIN, e.Goto)
-				v.nest(unix.NFTA_DATA_VERDICT, verdict)
-				data.nest(unix.NFTA_SET_ELEM_DATA, v)
-				*a = append(*a, data...)
-			}
-			putComment(a, unix.NFTA_SET_ELEM_USERDATA, e.Comment)
-		}))
+			body.close(item)
+		}
+		body.close(list)
+		o := proto
+		o.body = body
+		out = append(out, o)
 	}
 	return out, nil
 }

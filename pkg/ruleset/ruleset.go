@@ -1,10 +1,13 @@
 package ruleset
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
@@ -33,11 +36,25 @@ func For(attachments []masq.Attachment, sources Sources) Table {
 
 type builder struct {
 	sources  Sources
-	ids      map[*masq.Policy]string
+	uses     map[*masq.Policy]use
 	policies map[string]masq.Policy // by ID
 	clamps   map[int]bool           // sizes in bytes that some policy sets
 	helpers  map[string]assigned
-	live     map[string]map[string]Element // set name -> key -> element
+	live     map[string][]member // by the set's name
+}
+
+// use is what attachments of one policy have in common.
+type use struct {
+	chain string
+	clamp map[masq.Family]string // sets; empty where nothing is clamped
+}
+
+// member is an element of a live set, with what its key is made of.
+type member struct {
+	link string
+	addr netip.Addr
+	port uint16
+	Element
 }
 
 // assigned is a helper in use, in one of the ways that the kernel offers it.
@@ -51,11 +68,11 @@ func (h assigned) object() string { return h.kind.Name + "-" + h.how.Protocol }
 func newBuilder(s Sources) *builder {
 	b := &builder{
 		sources:  s,
-		ids:      map[*masq.Policy]string{},
+		uses:     map[*masq.Policy]use{},
 		policies: map[string]masq.Policy{},
 		clamps:   map[int]bool{},
 		helpers:  map[string]assigned{},
-		live:     map[string]map[string]Element{},
+		live:     map[string][]member{},
 	}
 	if len(s.Prefixes) > 0 {
 		b.policies[s.Policy.ID()] = s.Policy
@@ -74,30 +91,38 @@ func newBuilder(s Sources) *builder {
 func (b *builder) add(a masq.Attachment) {
 	p := *a.Policy
 	// Thousands of attachments may share a policy, and an ID is a digest.
-	id, ok := b.ids[a.Policy]
+	u, ok := b.uses[a.Policy]
 	if !ok {
-		id = p.ID()
-		b.ids[a.Policy] = id
+		id := p.ID()
+		u.chain = "policy-" + id
 		b.policies[id] = p
 		if n := p.MSSClamp.Bytes(); n != 0 {
 			b.clamps[n] = true
 		}
-	}
-	identity, host := a.Identity(), a.HostName()
-	for _, addr := range a.Addresses {
-		f, text := masq.FamilyOf(addr).String(), addr.String()
-		b.put("policy"+f, Element{Key: text, Goto: "policy-" + id, Comment: identity})
-		if a.SpoofCheck {
-			b.put("sources"+f, Element{Key: fmt.Sprintf("%q . %s", host, text), Comment: identity})
-		}
 		if !p.MSSClamp.Off() {
-			b.put("clamp"+f+"-"+p.MSSClamp.String(), Element{Key: text})
+			u.clamp = map[masq.Family]string{}
+			for _, f := range masq.Families {
+				u.clamp[f] = "clamp" + f.String() + "-" + p.MSSClamp.String()
+			}
+		}
+		b.uses[a.Policy] = u
+	}
+	identity := a.Identity()
+	for _, addr := range a.Addresses {
+		f, text := masq.FamilyOf(addr), addr.String()
+		b.put(everyone[f].policy, member{"", addr, 0, Element{Key: text, Goto: u.chain, Comment: identity}})
+		if a.SpoofCheck {
+			link := strconv.Quote(a.HostName())
+			b.put(everyone[f].sources, member{link, addr, 0, Element{Key: link + " . " + text, Comment: identity}})
+		}
+		if set := u.clamp[f]; set != "" {
+			b.put(set, member{"", addr, 0, Element{Key: text}})
 		}
 		if p.EgressDirect {
 			continue // its own address is meant to be seen: nothing leaks, nothing is translated
 		}
 		if p.DropInvalid {
-			b.put("invalid"+f, Element{Key: text})
+			b.put(everyone[f].invalid, member{"", addr, 0, Element{Key: text}})
 		}
 		for _, h := range p.Helpers {
 			kind, ok := masq.HelperKindOf(h.Name)
@@ -111,28 +136,38 @@ func (b *builder) add(a masq.Attachment) {
 				use := assigned{kind, how}
 				b.helpers[use.object()] = use
 				for _, port := range h.Ports {
-					b.put("helper"+f+"-"+use.object(), Element{Key: fmt.Sprintf("%s . %d", text, port)})
+					b.put("helper"+f.String()+"-"+use.object(), member{"", addr, port, Element{Key: text + " . " + strconv.Itoa(int(port))}})
 				}
 			}
 		}
 	}
 }
 
-func (b *builder) put(set string, e Element) {
-	if b.live[set] == nil {
-		b.live[set] = map[string]Element{}
-	}
-	b.live[set][e.Key] = e
+func (b *builder) put(set string, m member) { b.live[set] = append(b.live[set], m) }
+
+// everyone is the sets that any attachment may be in.
+var everyone = map[masq.Family]struct{ policy, sources, invalid string }{
+	masq.IPv4: {"policy4", "sources4", "invalid4"},
+	masq.IPv6: {"policy6", "sources6", "invalid6"},
 }
 
 var addressType = map[masq.Family]string{masq.IPv4: "ipv4_addr", masq.IPv6: "ipv6_addr"}
 
+// liveSet has its elements in the order of the kernel's bytes.
 func (b *builder) liveSet(name, typ string) Set {
-	elements := b.live[name]
-	keys := slices.Sorted(maps.Keys(elements))
+	all := b.live[name]
+	slices.SortStableFunc(all, func(x, y member) int {
+		return cmp.Or(strings.Compare(x.link, y.link), x.addr.Compare(y.addr), cmp.Compare(x.port, y.port))
+	})
 	s := Set{Name: name, Type: typ, Live: true}
-	for _, k := range keys {
-		s.Elements = append(s.Elements, elements[k])
+	if len(all) > 0 {
+		s.Elements = make([]Element, 0, len(all))
+	}
+	for i, m := range all {
+		if i+1 < len(all) && m.Key == all[i+1].Key {
+			continue // a later attachment has it
+		}
+		s.Elements = append(s.Elements, m.Element)
 	}
 	return s
 }
