@@ -49,22 +49,27 @@ func retry(f func() error) error {
 // Apply makes the whole table what is wanted, in one transaction, and returns what
 // was different. An empty table is none: what is there is deleted.
 func (c *Conn) Apply(want ruleset.Table) ([]Change, error) {
-	return c.ApplyBeside(want, ruleset.Table{})
+	changes, _, err := c.ApplyBeside(want, ruleset.Table{})
+	return changes, err
 }
 
 // ApplyBeside is Apply that leaves alone what others are about to add or remove:
-// the parts of beside that are there stay, those that are not are not missed.
-func (c *Conn) ApplyBeside(want, beside ruleset.Table) ([]Change, error) {
-	var changes []Change
-	err := retry(func() error {
+// the parts of beside that are there stay, those that are not are not missed. As
+// long as the kernel's ruleset is of the generation that is returned, the table is
+// what was wanted.
+func (c *Conn) ApplyBeside(want, beside ruleset.Table) (changes []Change, generation uint32, err error) {
+	err = retry(func() error {
 		p, err := c.compare(want, spare(beside))
 		if err != nil {
 			return err
 		}
-		changes = p.changes
+		changes, generation = p.changes, p.have.generation
+		if len(p.ops) > 0 {
+			generation++ // each transaction makes the next one
+		}
 		return c.s.commit(p.ops, p.have.generation)
 	})
-	return changes, explain(err)
+	return changes, generation, explain(err)
 }
 
 // Drift returns what is different from the table that is wanted.

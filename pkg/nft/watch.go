@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -15,6 +16,9 @@ import (
 type Event struct {
 	// Lost says that the kernel had more to tell than there was room for.
 	Lost bool
+	// Rules says that more than elements of sets changed: what attachments are
+	// added and removed by.
+	Rules bool
 }
 
 // Watcher hears of changes of the table that others make.
@@ -32,7 +36,7 @@ const watchBuffer = 8 << 20
 func (c *Conn) Watch() (w *Watcher, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("watch nftables: %w", err)
+			err = fmt.Errorf("watch: %w", explain(err))
 		}
 	}()
 	addr, err := unix.Getsockname(c.s.fd)
@@ -72,7 +76,7 @@ func (w *Watcher) Run(ctx context.Context, f func(Event)) error {
 		var n int
 		var readErr error
 		err := raw.Read(func(fd uintptr) bool {
-			n, _, readErr = unix.Recvfrom(int(fd), w.buf, 0)
+			n, _, readErr = unix.Recvfrom(int(fd), w.buf, unix.MSG_TRUNC)
 			return !errors.Is(readErr, unix.EAGAIN)
 		})
 		switch {
@@ -81,6 +85,9 @@ func (w *Watcher) Run(ctx context.Context, f func(Event)) error {
 		case err != nil:
 			return fmt.Errorf("watch nftables: %w", err)
 		case errors.Is(readErr, unix.ENOBUFS):
+			if err := w.drain(raw); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("watch nftables: %w", err)
+			}
 			f(Event{Lost: true})
 			continue
 		case errors.Is(readErr, unix.EINTR):
@@ -88,21 +95,42 @@ func (w *Watcher) Run(ctx context.Context, f func(Event)) error {
 		case readErr != nil:
 			return fmt.Errorf("watch nftables: %w", os.NewSyscallError("recvfrom", readErr))
 		}
-		news, err := w.news(w.buf[:n])
-		if err != nil {
-			f(Event{Lost: true}) // what cannot be read may have been about us
+		if n > len(w.buf) {
+			f(Event{Lost: true})
 			continue
 		}
-		if news {
-			f(Event{})
+		e, news, err := w.news(w.buf[:n])
+		switch {
+		case err != nil:
+			f(Event{Lost: true}) // what cannot be read may have been about us
+		case news:
+			f(e)
 		}
 	}
 }
 
+// drain empties the socket. One that was full takes nothing until it is empty, and
+// does not say so a second time (netlink_overrun and netlink_rcv_wake in
+// af_netlink.c): whoever looked before that could miss what came next.
+func (w *Watcher) drain(raw syscall.RawConn) error {
+	var readErr error
+	err := raw.Control(func(fd uintptr) {
+		for readErr == nil || errors.Is(readErr, unix.ENOBUFS) || errors.Is(readErr, unix.EINTR) {
+			_, _, readErr = unix.Recvfrom(int(fd), w.buf, 0)
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case !errors.Is(readErr, unix.EAGAIN):
+		return os.NewSyscallError("recvfrom", readErr)
+	}
+	return nil
+}
+
 // news reports whether notifications are about our table and not of our making.
-func (w *Watcher) news(b []byte) (bool, error) {
-	found := false
-	err := split(b, func(m message) error {
+func (w *Watcher) news(b []byte) (e Event, found bool, err error) {
+	err = split(b, func(m message) error {
 		if m.typ>>8 != unix.NFNL_SUBSYS_NFTABLES || m.typ&0xff == unix.NFT_MSG_NEWGEN || m.port == w.own {
 			return nil
 		}
@@ -114,8 +142,12 @@ func (w *Watcher) news(b []byte) (bool, error) {
 			return err
 		}
 		// The table's name is attribute 1 in every message of nf_tables.
-		found = found || m.body[0] == unix.NFPROTO_INET && text(f[unix.NFTA_TABLE_NAME]) == ruleset.Name
+		if m.body[0] == unix.NFPROTO_INET && text(f[unix.NFTA_TABLE_NAME]) == ruleset.Name {
+			found = true
+			typ := m.typ & 0xff
+			e.Rules = e.Rules || typ != unix.NFT_MSG_NEWSETELEM && typ != unix.NFT_MSG_DELSETELEM
+		}
 		return nil
 	})
-	return found, err
+	return e, found, err
 }

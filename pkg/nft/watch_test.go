@@ -2,6 +2,7 @@ package nft
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,8 +41,8 @@ func TestWatch(t *testing.T) {
 		nftables(t, change, "-f", "-")
 		select {
 		case e := <-events:
-			if e.Lost {
-				t.Errorf("%s: lost", change)
+			if e.Lost || e.Rules == strings.HasPrefix(change, "add element") {
+				t.Errorf("%s: %+v", change, e)
 			}
 		case <-time.After(5 * time.Second):
 			t.Fatalf("%s: not told", change)
@@ -108,17 +109,22 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	lost := false
+	lost, later := false, false
 	if err := w.Run(ctx, func(e Event) {
-		if e.Lost {
+		switch {
+		case e.Lost && !lost:
 			lost = true
+			// What happens from here on is told: whoever looks now misses nothing.
+			nftables(t, "flush ruleset", "-f", "-")
+		case lost:
+			later = true
 			cancel()
 		}
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if !lost {
-		t.Error("nothing was said to be lost")
+	if !lost || !later {
+		t.Errorf("said to be lost: %t; heard of what came later: %t", lost, later)
 	}
 }
 

@@ -1,0 +1,224 @@
+package nft
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// Feature is a part of the kernel that masq-cni uses or could use.
+type Feature struct {
+	Name    string // as nft writes it: "masquerade", "ct helper ftp"
+	Offered bool
+	Module  string // what to load where it is not offered; "": nothing that is known
+	For     string // what does not work without it
+}
+
+// Features returns what the running kernel offers and what it lacks, in an order
+// that is always the same. The kernel is asked by one transaction that never takes
+// effect, and loads the modules that it can. Meanwhile, some milliseconds, the
+// namespace tracks connections, if it does not anyway. An error says that the
+// kernel could not be asked.
+func (c *Conn) Features() ([]Feature, error) {
+	all, err := probes()
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.features(all)
+	if err != nil {
+		return nil, err
+	}
+	every := masq.Policy{}
+	for _, k := range masq.HelperKinds {
+		every.Helpers = append(every.Helpers, masq.Helper{Name: k.Name})
+	}
+	return halved(out, c.missingNAT(every)), nil
+}
+
+// halved takes from the features the helpers that lack the half that translates.
+func halved(all []Feature, missing []MissingHelper) []Feature {
+	for _, m := range missing {
+		i := slices.IndexFunc(all, func(f Feature) bool { return f.Name == helperFeature(m.Helper) })
+		if i >= 0 && all[i].Offered {
+			all[i].Offered, all[i].Module = false, m.Module
+		}
+	}
+	return all
+}
+
+func helperFeature(name string) string { return "ct helper " + name }
+
+// probe is a feature and what of a transaction the kernel refuses without it.
+type probe struct {
+	Feature
+	ops []op
+}
+
+// probed is a table that never comes to be. It is not the table of the ruleset, with
+// which the answers would change.
+const probed = ruleset.Name + "-features"
+
+// features asks for all at once: the kernel goes on after a refusal and answers
+// for each message, and a transaction that is given up costs milliseconds.
+func (c *Conn) features(all []probe) ([]Feature, error) {
+	var ops []op
+	for _, p := range all {
+		for _, o := range p.ops {
+			o.what = p.Name
+			ops = append(ops, o.within(probed))
+		}
+	}
+	refused, err := refusals(c.s.check(ops))
+	if err != nil {
+		return nil, explain(err)
+	}
+	out := make([]Feature, len(all))
+	for i, p := range all {
+		out[i] = p.Feature
+		out[i].Offered = !refused[p.Name]
+	}
+	return out, nil
+}
+
+// refusals are the messages, by what they are for, that ask for what is not there.
+func refusals(err error) (map[string]bool, error) {
+	out := map[string]bool{}
+	all := []error{err}
+	var joined interface{ Unwrap() []error }
+	switch {
+	case err == nil:
+		return out, nil
+	case errors.As(err, &joined):
+		all = joined.Unwrap()
+	}
+	for _, err := range all {
+		var failed *opError
+		// EINVAL is the answer to a type or key that an expression does not know.
+		if !errors.As(err, &failed) || !slices.Contains([]error{unix.ENOENT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT, unix.EINVAL}, failed.err) {
+			return nil, err
+		}
+		out[failed.op.what] = true
+	}
+	return out, nil
+}
+
+// within is the message about another table. The name of the table is the first
+// attribute of all that are about one.
+func (o op) within(table string) op {
+	var a attrs
+	a.text(unix.NFTA_TABLE_NAME, table)
+	o.body = append(a, o.body[align(int(binary.NativeEndian.Uint16(o.body))):]...)
+	return o
+}
+
+func align(n int) int { return (n + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO - 1) }
+
+// statements are the features that are expressions: how the ruleset writes one, and
+// its name in the kernel. What follows it is left out, so that one that is lacking
+// is not named for another.
+var statements = []struct{ name, rule, expression, module, use string }{
+	{"masquerade", "masquerade fully-random", "masq", "nft_masq", "masquerading, but to snatAddresses"},
+	{"snat", "snat ip to 192.0.2.1 fully-random", "nat", "nft_nat", "snatAddresses"},
+	{"fib", "fib daddr type @never", "fib", "nft_fib_inet", "leaving local, broadcast and multicast destinations alone"},
+	{"numgen", "numgen random mod 2 < 1", "numgen", "nft_numgen", "several snatAddresses or port ranges"},
+	{"ct state", "ct state new", "ct", "nft_ct", "dropping invalid packets, and helpers"},
+	{"tcp option maxseg set", "tcp option maxseg size set 1300", "exthdr", "", "lowering the MSS"},
+	{"rt mtu", "tcp option maxseg size set rt mtu", "rt", "", "lowering the MSS to what the path carries"},
+}
+
+// probes are what Features asks for.
+func probes() ([]probe, error) {
+	var errs []error
+	set := func(s ruleset.Set, id uint32) op {
+		o, err := addSet(s, id)
+		errs = append(errs, err)
+		return o
+	}
+	all := []probe{
+		{Feature{Name: "inet table", Module: "nf_tables", For: "anything"}, []op{dormantTable(), addChain(ruleset.Chain{Name: regular})}},
+		{Feature{Name: "filter chain", For: "anything"}, []op{addChain(ruleset.Chain{Name: "filter", Hook: &ruleset.Hook{Type: "filter", Point: "forward", Priority: "mangle"}})}},
+		{Feature{Name: "nat chain", Module: "nft_chain_nat", For: "masquerading"}, []op{addChain(ruleset.Chain{Name: "nat", Hook: &ruleset.Hook{Type: "nat", Point: "postrouting", Priority: "srcnat - 1"}})}},
+		{Feature{Name: "verdict map", For: "finding the policy of an attachment"}, []op{set(ruleset.Set{Name: "policy", Type: "ipv4_addr", Verdict: true, Counter: true}, 1)}},
+		{Feature{Name: "interval set", For: "direct destinations"}, []op{set(ruleset.Set{Name: "direct", Type: "ipv6_addr", Interval: true}, 2)}},
+		{Feature{Name: "concatenation", For: "dropping spoofed sources, and helpers"}, []op{set(ruleset.Set{Name: "sources", Type: "ifname . ipv6_addr"}, 3)}},
+	}
+	for _, r := range statements {
+		x, err := compile(r.rule)
+		errs = append(errs, err)
+		x = x[:1+slices.IndexFunc(x, func(x expression) bool { return x.name == r.expression })]
+		all = append(all, probe{Feature{Name: r.name, Module: r.module, For: r.use}, []op{ruleOf(x...)}})
+	}
+	referring, err := encode(&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: "counter"})
+	errs = append(errs, err)
+	all = append(all, probe{
+		Feature{Name: "ct helper set", Module: "nft_objref", For: "helpers"},
+		[]op{addCounter("counter"), ruleOf(referring)},
+	})
+	for _, k := range masq.HelperKinds {
+		p := probe{Feature: Feature{Name: helperFeature(k.Name), Module: k.Module, For: k.Name + " through a masquerade"}}
+		for _, how := range k.Assign {
+			p.ops = append(p.ops, addObject(ruleset.Object{Name: k.Name + "-" + how.Protocol, Kernel: how.Kernel, Protocol: how.Protocol, IPv4Only: how.IPv4Only}))
+		}
+		all = append(all, p)
+	}
+	all = append(all, probe{
+		Feature{Name: "flowtable", Module: "nf_flow_table_inet", For: "nothing yet: flows could pass by the rules"},
+		[]op{addFlowtable("flows")},
+	})
+	return all, errors.Join(errs...)
+}
+
+// dormantTable is one whose chains meet no packets.
+func dormantTable() op {
+	var a attrs
+	a.text(unix.NFTA_TABLE_NAME, ruleset.Name)
+	a.number(unix.NFTA_TABLE_FLAGS, unix.NFT_TABLE_F_DORMANT)
+	return op{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE, body: a}
+}
+
+// regular is a chain that no packet comes by, so that nothing is validated for a hook.
+const regular = "rules"
+
+func ruleOf(all ...expression) op {
+	var a attrs
+	a.text(unix.NFTA_RULE_TABLE, ruleset.Name)
+	a.text(unix.NFTA_RULE_CHAIN, regular)
+	a.nest(unix.NFTA_RULE_EXPRESSIONS, list(all))
+	return op{typ: unix.NFT_MSG_NEWRULE, flags: unix.NLM_F_CREATE | unix.NLM_F_APPEND, body: a}
+}
+
+func addCounter(name string) op {
+	var a attrs
+	a.text(unix.NFTA_OBJ_TABLE, ruleset.Name)
+	a.text(unix.NFTA_OBJ_NAME, name)
+	a.number(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
+	a.nest(unix.NFTA_OBJ_DATA, nil)
+	return op{typ: unix.NFT_MSG_NEWOBJ, flags: unix.NLM_F_CREATE, body: a}
+}
+
+// Attributes of uapi/linux/netfilter/nf_tables.h that golang.org/x/sys lacks.
+const (
+	nftaFlowtableTable = 1
+	nftaFlowtableName  = 2
+	nftaFlowtableHook  = 3
+
+	nftaFlowtableHookNum      = 1
+	nftaFlowtableHookPriority = 2
+)
+
+// addFlowtable makes a flowtable of no device.
+func addFlowtable(name string) op {
+	var hook, a attrs
+	hook.number(nftaFlowtableHookNum, 0) // NF_NETDEV_INGRESS, the only one that there is
+	hook.number(nftaFlowtableHookPriority, 0)
+	a.text(nftaFlowtableTable, ruleset.Name)
+	a.text(nftaFlowtableName, name)
+	a.nest(nftaFlowtableHook, hook)
+	return op{typ: unix.NFT_MSG_NEWFLOWTABLE, flags: unix.NLM_F_CREATE, body: a}
+}

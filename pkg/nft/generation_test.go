@@ -1,0 +1,36 @@
+package nft
+
+import (
+	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// The generation that is returned stays the kernel's until somebody changes
+// something.
+func TestGenerationOfAnAgreement(t *testing.T) {
+	c := kernel(t)
+	want := ruleset.For(several(t), others(t))
+	same := func(what string, changed bool) {
+		t.Helper()
+		changes, agreed, err := c.ApplyBeside(want, ruleset.Table{})
+		if err != nil || changed != (len(changes) > 0) {
+			t.Fatalf("%s: %v, %v", what, changes, err)
+		}
+		if now, err := c.Generation(); err != nil || now != agreed {
+			t.Errorf("%s: agreed at %d, and now it is %d, %v", what, agreed, now, err)
+		}
+	}
+	same("made", true)
+	same("nothing to do", false)
+	nftables(t, "flush ruleset", "-f", "-")
+	same("repaired", true)
+	want = ruleset.Table{}
+	same("deleted", true)
+	same("nothing there", false)
+	_, agreed, err := c.ApplyBeside(want, ruleset.Table{})
+	nftables(t, "table inet other { }", "-f", "-")
+	if now, again := c.Generation(); err != nil || again != nil || now == agreed {
+		t.Errorf("another's change leaves the generation at %d: %v, %v", now, err, again)
+	}
+}
