@@ -20,7 +20,8 @@
 // for nothing else: net.ipv4.conf.*.forwarding, and force_forwarding for IPv6.
 // Linux before 6.17 lacks the latter; there net.ipv6.conf.all.forwarding is
 // turned on, with accept_ra=2 for uplinks that listen to routers. All of it
-// stays when a link goes.
+// stays when a link goes. What somebody turns off, and an uplink that comes later,
+// is for [Wire.MendForwarding]; [Wire.Watch] says when to call it.
 //
 // # How it is made
 //

@@ -9,11 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attributes of RTM_GETNETCONF (linux/netconf.h).
+// Attributes of RTM_GETNETCONF, and what its index can be (linux/netconf.h).
 const (
 	netconfIndex      = 1
 	netconfForwarding = 2
 	netconfAll        = 0xffffffff
+	netconfDefault    = 0xfffffffe
 )
 
 // forwarding6 is how the node forwards IPv6. The kernel looks at "all" alone

@@ -1,0 +1,207 @@
+package wire
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// known is what a Watcher knows of the node. The kernel repeats itself: for each
+// router advertisement it tells all that it knows of an address, for each change of
+// an interface all that it knows of that.
+type known struct {
+	links     map[int32]state
+	addresses map[netip.Addr][]place // global ones that can be used
+}
+
+// state is what matters of an interface. It has no pointers: there may be 50,000.
+type state struct {
+	name              [unix.IFNAMSIZ]byte
+	flags, mtu, group uint32
+}
+
+// stateFlags are those flags of an interface that matter.
+const stateFlags = unix.IFF_UP | unix.IFF_RUNNING
+
+func (s state) ours() bool { return device{group: s.group}.ours() }
+
+// place is where an address is: a node may have one twice.
+type place struct {
+	index int
+	bits  int
+}
+
+// learn reads everything.
+func learn(c *conn) (known, error) {
+	k := known{links: map[int32]state{}, addresses: map[netip.Addr][]place{}}
+	links := newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats())
+	addresses := newMessage(unix.RTM_GETADDR, 0, "list addresses", nl.NewIfAddrmsg(unix.AF_UNSPEC))
+	err := errors.Join(
+		c.dump(links, func(b []byte) { k.link(b) }),
+		c.dump(addresses, func(b []byte) { k.address(b) }))
+	return k, err
+}
+
+// link takes note of an RTM_NEWLINK, and reports whether it is news.
+func (k *known) link(body []byte) bool {
+	index, now, ok := readState(body)
+	if !ok {
+		return false
+	}
+	was, found := k.links[index]
+	k.links[index] = now
+	if !now.ours() {
+		return !found || now != was
+	}
+	lost := was.flags &^ now.flags
+	was.flags = now.flags
+	return found && (lost != 0 || now != was)
+}
+
+// linkGone takes note of an RTM_DELLINK, and reports whether it is news.
+func (k *known) linkGone(body []byte) bool {
+	if !aboutLink(body) {
+		return false
+	}
+	delete(k.links, nl.DeserializeIfInfomsg(body).Index)
+	return true
+}
+
+// aboutLink tells what is said of an interface from what is said of a port of a
+// bridge, for which the kernel uses the same messages: the port goes, and the
+// interface stays.
+func aboutLink(body []byte) bool {
+	return len(body) >= unix.SizeofIfInfomsg && body[0] == unix.AF_UNSPEC
+}
+
+// readState reads the body of an RTM_NEWLINK. The bool is false for one that does
+// not tell the state of an interface: wireless drivers report scans by it.
+func readState(body []byte) (index int32, s state, ok bool) {
+	if !aboutLink(body) {
+		return 0, state{}, false
+	}
+	info := nl.DeserializeIfInfomsg(body)
+	s.flags = info.Flags & stateFlags
+	for kind, v := range attributes(body[unix.SizeofIfInfomsg:]) {
+		switch kind {
+		case unix.IFLA_IFNAME:
+			copy(s.name[:], v)
+		case unix.IFLA_MTU:
+			s.mtu = number(v)
+		case unix.IFLA_GROUP:
+			s.group, ok = number(v), true
+		}
+	}
+	return info.Index, s, ok
+}
+
+// address takes note of an RTM_NEWADDR, and reports whether it is news.
+func (k *known) address(body []byte) bool {
+	a, at, usable, ok := readPlace(body)
+	if !ok {
+		return false
+	}
+	if !usable {
+		return k.drop(a, at)
+	}
+	if slices.Contains(k.addresses[a], at) {
+		return false
+	}
+	k.addresses[a] = append(k.addresses[a], at)
+	return true
+}
+
+// addressGone takes note of an RTM_DELADDR. It reports whether that is news, and
+// returns the address if no interface has it any longer.
+func (k *known) addressGone(body []byte) (news bool, gone netip.Addr) {
+	a, at, usable, ok := readPlace(body)
+	if !ok || !k.drop(a, at) && !usable {
+		return false, netip.Addr{}
+	}
+	if len(k.addresses[a]) > 0 {
+		return true, netip.Addr{}
+	}
+	return true, a
+}
+
+// drop reports whether the address was there.
+func (k *known) drop(a netip.Addr, at place) bool {
+	places := k.addresses[a]
+	i := slices.Index(places, at)
+	switch {
+	case i < 0:
+		return false
+	case len(places) == 1:
+		delete(k.addresses, a)
+	default:
+		k.addresses[a] = slices.Delete(places, i, i+1)
+	}
+	return true
+}
+
+// readPlace reads a global address. It is not usable while the kernel looks for
+// duplicates, or after it has found one.
+func readPlace(body []byte) (a netip.Addr, at place, usable, ok bool) {
+	o, ok := readAddress(body)
+	if !ok || !o.Addr().IsGlobalUnicast() {
+		return netip.Addr{}, place{}, false, false
+	}
+	var flags uint32
+	for kind, v := range attributes(body[unix.SizeofIfAddrmsg:]) {
+		if kind == unix.IFA_FLAGS {
+			flags = number(v)
+		}
+	}
+	return o.Addr(), place{o.index, o.Bits()}, flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0, true
+}
+
+// route reports whether an RTM_NEWROUTE or RTM_DELROUTE is news.
+func (k *known) route(body []byte) bool {
+	if len(body) < unix.SizeofRtMsg {
+		return false
+	}
+	info := nl.DeserializeRtMsg(body)
+	// The kernel's own come with an address or an interface.
+	if info.Flags&unix.RTM_F_CLONED != 0 || info.Protocol == unix.RTPROT_KERNEL && info.Dst_len > 0 {
+		return false
+	}
+	for kind, v := range attributes(body[unix.SizeofRtMsg:]) {
+		if kind == unix.RTA_OIF {
+			return !k.links[int32(number(v))].ours()
+		}
+	}
+	return true
+}
+
+// readForwarding reports whether an RTM_NEWNETCONF says that an interface, or the
+// node, does not forward any longer. Of force_forwarding the kernel says that it has
+// changed and not to what: then it returns the index of the interface.
+func readForwarding(body []byte) (off bool, unclear int) {
+	if len(body) == 0 {
+		return false, 0
+	}
+	var index, forwarding uint32
+	var said, more bool
+	for kind, v := range attributes(after(body, unix.NLMSG_ALIGNTO)) {
+		switch kind {
+		case netconfIndex:
+			index = number(v)
+		case netconfForwarding:
+			said, forwarding = true, number(v)
+		default:
+			more = true
+		}
+	}
+	switch {
+	case index == netconfDefault: // of interfaces to come
+	case more: // all there is to say of an interface that is new
+	case said:
+		return forwarding == 0, 0
+	case body[0] == unix.AF_INET6 && index != netconfAll: // each interface has its own
+		return false, int(index)
+	}
+	return false, 0
+}
