@@ -2,18 +2,20 @@ package agentconf
 
 import "strings"
 
-// boolean reads a boolean and merges it with those of other files: true in one is
-// true, as Azure's ip-masq-agent-v2 merges its two.
-func (r *reader) boolean(k key, v value, to **found[bool]) {
+// boolean reads a boolean.
+func (r *reader) boolean(k key, v value, to *[]found[bool]) {
 	b, ok := v.boolean()
 	switch {
 	case v.kind == isNull && k.agents: // as absent: encoding/json
 	case !ok:
 		r.wrongType(k.name, v, "give true or false, or remove the key")
-	case *to == nil || b && !(*to).value:
-		*to = &found[bool]{v.place, b, v.show()}
+	default:
+		*to = append(*to, found[bool]{v.place, b, v.show()})
 	}
 }
+
+// or lets true in one file be true, as Azure's ip-masq-agent-v2 merges its two.
+func or(a, b bool) bool { return a && !b }
 
 // boolean reads what is one to JSON or to YAML 1.1, which ip-masq-agent's library
 // reads (sigs.k8s.io/yaml/goyaml.v2, resolve.go).

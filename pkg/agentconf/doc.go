@@ -32,11 +32,16 @@
 // # Several files
 //
 // Lists are united, booleans or-ed over the files that give them, as in Azure's
-// ip-masq-agent-v2. Unlike there, where a file without nonMasqueradeCIDRs means
-// none, the defaults stay as long as no file gives that key. cidrLimit counts
-// for its own file. Whatever two files disagree about is a fault that names
-// both: another toPorts, mssClamp, resyncInterval or port of a helper, and a
-// prefix that is in nonMasqueradeCIDRs of one and masqueradeCIDRs of another.
+// ip-masq-agent-v2 (merge in cmd/ip-masq-agent-v2/ip-masq-agent.go). Unlike
+// there, where a file without nonMasqueradeCIDRs means none, the defaults stay as
+// long as no file gives that key. cidrLimit counts for its own file.
+//
+// What two files disagree about is reported with both places, which it is not
+// there. Where one of the two values does what both ask for, or Azure's takes one
+// of them, that one counts, and the other is a warning: a boolean that is true in
+// one and false in another, and the shorter resyncInterval. Otherwise it is a
+// fault: another toPorts, mssClamp or port of a helper, and a prefix that is in
+// nonMasqueradeCIDRs of one and masqueradeCIDRs of another.
 //
 // # Faults
 //

@@ -24,9 +24,11 @@ type effective struct {
 	Helpers            map[string][]uint16 `json:"helpers"`
 	DropInvalid        bool                `json:"dropInvalid"`
 	ResyncInterval     string              `json:"resyncInterval,omitempty"`
+	Warnings           Faults              `json:"warnings,omitempty"`
 }
 
-// MarshalJSON writes the configuration as a file, which Parse reads back.
+// MarshalJSON writes the configuration as a file, which Parse reads back. Where
+// there are warnings, they are one more key, which no file can have.
 func (n Node) MarshalJSON() ([]byte, error) {
 	p := n.Policy
 	e := effective{
@@ -42,6 +44,7 @@ func (n Node) MarshalJSON() ([]byte, error) {
 		MSSClamp:           p.MSSClamp,
 		Helpers:            map[string][]uint16{},
 		DropInvalid:        p.DropInvalid,
+		Warnings:           n.Warnings,
 	}
 	if len(e.NonMasqueradeCIDRs) > defaultLimit {
 		e.CIDRLimit = len(e.NonMasqueradeCIDRs)

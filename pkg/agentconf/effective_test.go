@@ -2,6 +2,7 @@ package agentconf
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 )
 
@@ -97,5 +98,23 @@ func TestJSON(t *testing.T) {
 		if again.Assumed = n.Assumed; !equal(again, n) {
 			t.Errorf("%s", printed)
 		}
+	}
+}
+
+// Warnings are one key more.
+func TestJSONWarnings(t *testing.T) {
+	n := mustMerge(t, "masqLinkLocal: true", "masqLinkLocal: false")
+	text, err := json.Marshal(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Warnings = nil
+	plain, err := json.Marshal(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const warnings = `,"warnings":[{"file":"b","line":1,"column":16,"key":"masqLinkLocal","value":"false","message":"gives way to true at a:1:16; give one of them"}]}`
+	if want := strings.TrimSuffix(string(plain), "}") + warnings; string(text) != want {
+		t.Errorf("got  %s\nwant %s", text, want)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Fault is one thing that is wrong with a file. What it repeats from the file is
+// Fault is one thing that is wrong with a file, or to be warned of. What it repeats from the file is
 // quoted and cut to size, so that a fault is one line and harmless on a terminal.
 type Fault struct {
 	File string `json:"file,omitempty"`
@@ -85,12 +85,9 @@ func (fs *faults) fault(at place, key, shown, wrong, mend string) {
 	fs.add(Fault{File: at.file, Line: at.line, Column: at.column, Key: key, Value: shown, Message: wrong + "; " + mend})
 }
 
-// err returns all faults in order, or nil. Files come in the order in which they
-// were read.
-func (fs *faults) err(files []string) error {
-	if len(fs.all) == 0 {
-		return nil
-	}
+// sorted returns all faults in order. Files come in the order in which they were
+// read.
+func (fs *faults) sorted(files []string) Faults {
 	order := map[string]int{}
 	for i, name := range files {
 		order[name] = i

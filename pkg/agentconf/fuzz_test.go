@@ -40,6 +40,10 @@ func checkResult(t *testing.T, n Node, err error) {
 	if err := n.Policy.Validate(); err != nil {
 		t.Errorf("%+v: %v", n, err)
 	}
+	if len(n.Warnings) > 0 {
+		checkErrors(t, n.Warnings)
+		n.Warnings = nil // no file can have them
+	}
 	// Written as a file, it fits the schema and says the same.
 	text, err := json.Marshal(n)
 	if err != nil {

@@ -25,7 +25,7 @@ func (r *reader) helpers(k key, v value) {
 		name := m.key.text
 		kind, known := masq.HelperKindOf(name)
 		if m.key.kind != isString || !known {
-			r.fault(m.key.place, k.name, m.key.show(), "unknown helper", "use one of "+strings.Join(helperNames(), ", "))
+			r.fault(m.key.place, k.name, m.key.show(), "unknown helper", "use one of "+strings.Join(masq.HelperNames(), ", "))
 			continue
 		}
 		at := k.name + "." + name
@@ -50,14 +50,6 @@ func (r *reader) oneHelper(key string, h found[masq.Helper]) {
 	if o := r.s.helpers[i]; !slices.Equal(o.value.Ports, h.value.Ports) {
 		r.fault(h.place, key, h.shown, fmt.Sprintf("differs from %s %s", o.shown, o.from(h.place)), "give one of them")
 	}
-}
-
-func helperNames() []string {
-	var names []string
-	for _, k := range masq.HelperKinds {
-		names = append(names, k.Name)
-	}
-	return names
 }
 
 // helperPorts reads the ports of one helper; with none, it is the one that the

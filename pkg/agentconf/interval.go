@@ -28,8 +28,12 @@ func (r *reader) resyncInterval(k key, v value) {
 		r.fault(v.place, k.name, v.show(), wrong, intervalMend)
 		return
 	}
-	once(r, k.name, &r.s.resync, found[time.Duration]{v.place, d, v.show()}, func(a, b time.Duration) bool { return a == b })
+	r.s.resync = append(r.s.resync, found[time.Duration]{v.place, d, v.show()})
 }
+
+// sooner lets the shorter of two intervals count: whoever asked for the longer
+// one has what they asked for.
+func sooner(a, b time.Duration) bool { return a < b }
 
 func parseInterval(s string) (d time.Duration, wrong string) {
 	d, err := time.ParseDuration(s)

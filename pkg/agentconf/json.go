@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // decodeJSON reads JSON without losing places, order and repetitions, all of
@@ -15,7 +17,7 @@ func decodeJSON(file string, data []byte, fs *faults) value {
 		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 			at = newCursor(file, data).at(int(max(syntax.Offset-1, 0)))
 		}
-		fs.fault(at, "", "", "is not JSON: "+clip(err.Error()), "mend it, or write YAML, which does not begin with {")
+		fs.fault(at, "", "", "is not JSON: "+masq.Clip(err.Error()), "mend it, or write YAML, which does not begin with {")
 		return value{}
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))

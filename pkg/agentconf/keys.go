@@ -23,7 +23,7 @@ var keys = []key{
 	{
 		name: "nonMasqueradeCIDRs", agents: true,
 		about:  "Destinations that are direct: reached with the source address unchanged. The longest prefix of this list and masqueradeCIDRs decides. An empty list leaves link-local, multicast and broadcast destinations direct.",
-		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: mostPrefixes, Default: private},
+		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MostPrefixes, Default: private},
 		read:   (*reader).nonMasquerade,
 	},
 	{
@@ -35,7 +35,7 @@ var keys = []key{
 	{
 		name:   "masqueradeCIDRs",
 		about:  "Destinations that are masqueraded although a shorter prefix of nonMasqueradeCIDRs has them.",
-		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: mostPrefixes, UniqueItems: true, Default: []string{}},
+		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MostPrefixes, UniqueItems: true, Default: []string{}},
 		read:   func(r *reader, k key, v value) { r.prefixes(k, v, &r.s.masquerade) },
 	},
 	{
@@ -53,13 +53,13 @@ var keys = []key{
 	{
 		name:   "sourceCIDRs",
 		about:  "Sources that come under the node's policy although another plugin wired them.",
-		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: mostPrefixes, UniqueItems: true, Default: []string{}},
+		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MostPrefixes, UniqueItems: true, Default: []string{}},
 		read:   func(r *reader, k key, v value) { r.prefixes(k, v, &r.s.sources) },
 	},
 	{
 		name:   "snatAddresses",
 		about:  "Egress addresses to choose from for each connection. With none of a family, the kernel takes the address of the uplink.",
-		schema: schema{Type: "array", Items: addressSchema(), MaxItems: mostAddresses, UniqueItems: true, Default: []string{}},
+		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MostAddresses, UniqueItems: true, Default: []string{}},
 		read:   (*reader).snatAddresses,
 	},
 	{

@@ -56,7 +56,10 @@ masqLinkLocalIPv6: yes
 	want.RandomFully = false
 	want.MSSClamp, _ = masq.ClampTo(1360)
 	want.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21}}, {Name: "tftp", Ports: []uint16{69}}}
-	if full := (Node{want, prefixesOf("10.244.0.0/16"), time.Minute, false}); !reflect.DeepEqual(n, full) {
+	full := Node{Policy: want, SourceCIDRs: prefixesOf("10.244.0.0/16"), ResyncInterval: time.Minute, Warnings: Faults{
+		{File: "b", Line: 2, Column: 19, Key: "masqLinkLocal", Value: "false", Message: "gives way to true at a:4:16; give one of them"},
+	}}
+	if !reflect.DeepEqual(n, full) {
 		t.Errorf("got  %+v\nwant %+v", n, full)
 	}
 }
@@ -91,6 +94,47 @@ func TestMergeBooleans(t *testing.T) {
 	}
 }
 
+// What has no effect beside another file is told of, and nothing else is.
+func TestWarnings(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		texts []string
+		want  string
+	}{
+		{"true before", []string{"masqLinkLocal: true", "\nmasqLinkLocal: false"}, `b:2:16: masqLinkLocal: false: gives way to true at a:1:16; give one of them`},
+		{"true after", []string{"dropInvalid: no", `{"dropInvalid": true}`}, `a:1:14: dropInvalid: "no": gives way to true at b:1:17; give one of them`},
+		{"each", []string{"randomFully: off", "randomFully: false", "randomFully: on", "randomFully: true", "randomFully: false"}, `a:1:14: randomFully: "off": gives way to "on" at c:1:14; give one of them
+b:1:14: randomFully: false: gives way to "on" at c:1:14; give one of them
+e:1:14: randomFully: false: gives way to "on" at c:1:14; give one of them`},
+		{"two keys", []string{"masqLinkLocalIPv6: true\nresyncInterval: 60s", "resyncInterval: 59s\nmasqLinkLocalIPv6: false"}, `a:2:17: resyncInterval: "60s": gives way to "59s" at b:1:17; give one of them
+b:2:20: masqLinkLocalIPv6: false: gives way to true at a:1:20; give one of them`},
+		{"shorter between", []string{"resyncInterval: 2m", "resyncInterval: 1m", "resyncInterval: 60s", "resyncInterval: 61s"}, `a:1:17: resyncInterval: "2m": gives way to "1m" at b:1:17; give one of them
+d:1:17: resyncInterval: "61s": gives way to "1m" at b:1:17; give one of them`},
+		{"the same", []string{"masqLinkLocal: true\ndropInvalid: false\nresyncInterval: 60s", "masqLinkLocal: yes\ndropInvalid: n\nresyncInterval: 1m"}, ""},
+		{"against a default", []string{"masqLinkLocal: true\nrandomFully: false", "resyncInterval: 1h"}, ""},
+		{"null", []string{"masqLinkLocal: true", "masqLinkLocal:"}, ""},
+		{"lists and limits", []string{"cidrLimit: 1\nnonMasqueradeCIDRs: [10.0.0.0/8]\nsnatAddresses: [192.0.2.1]", "cidrLimit: 2\nnonMasqueradeCIDRs: [11.0.0.0/8]\nsnatAddresses: [192.0.2.2]"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := mustMerge(t, tt.texts...)
+			if got := n.Warnings.Error(); got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+			if tt.want == "" && n.Warnings != nil {
+				t.Errorf("got %#v", n.Warnings)
+			}
+		})
+	}
+	n := mustMerge(t, "resyncInterval: 2m", "resyncInterval: 1m", "resyncInterval: 61s")
+	if n.ResyncInterval != time.Minute {
+		t.Errorf("got %v", n.ResyncInterval)
+	}
+	// Beside a fault there is nothing to warn of: the last good configuration stays.
+	if n, err := merge("masqLinkLocal: true\nmssClamp: off", "masqLinkLocal: false\nmssClamp: pmtu"); err == nil || n.Warnings != nil {
+		t.Errorf("%v, %v", n.Warnings, err)
+	}
+}
+
 // The defaults stay until a file gives the key, were it without an entry.
 func TestMergeDefaults(t *testing.T) {
 	n := mustMerge(t, "masqLinkLocal: true", "dropInvalid: true")
@@ -111,7 +155,6 @@ func TestConflicts(t *testing.T) {
 	for _, tt := range []struct{ name, a, b, want string }{
 		{"mssClamp", "mssClamp: pmtu", "\n\nmssClamp: 1360", `b:3:11: mssClamp: 1360: differs from "pmtu" at a:1:11; give one of them`},
 		{"toPorts", "toPorts: 2000-3000", `{"toPorts": ""}`, `b:1:13: toPorts: "": differs from "2000-3000" at a:1:10; give one of them`},
-		{"resyncInterval", "resyncInterval: 60s", "resyncInterval: 59s", `b:1:17: resyncInterval: "59s": differs from "60s" at a:1:17; give one of them`},
 		{"helper", "helpers: {ftp: [21]}", "helpers: {ftp: [21, 2121]}", `b:1:16: helpers.ftp: "[21,2121]": differs from "[21]" at a:1:16; give one of them`},
 		{"port", "helpers: {sip: [1720]}", "helpers: {h323: []}", `a:1:16: helpers.sip: 1720: udp port 1720 is h323's already, at b:1:17; give each port to one helper`},
 		{"direct here, masqueraded there", "nonMasqueradeCIDRs:\n- 10.0.0.0/8", "masqueradeCIDRs:\n- 10.0.0.0/8", `b:2:3: masqueradeCIDRs: "10.0.0.0/8": is in nonMasqueradeCIDRs too, at a:2:3; keep one of them`},

@@ -24,6 +24,9 @@ type Node struct {
 	// Assumed tells that no file gives nonMasqueradeCIDRs, so that those of
 	// Policy are the defaults.
 	Assumed bool
+	// Warnings name the values that have no effect because another file gives a
+	// stronger one. The configuration is sound all the same.
+	Warnings Faults
 }
 
 // private are the prefixes that are direct unless a file says otherwise, and

@@ -1,6 +1,7 @@
 package agentconf
 
 import (
+	"errors"
 	"net/netip"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -34,9 +35,10 @@ func parse(files []file) (Node, error) {
 		r.file(f.name, f.data)
 	}
 	n := r.node()
-	if err := r.err(names); err != nil {
-		return Node{}, err
+	if len(r.all) > 0 {
+		return Node{}, r.sorted(names)
 	}
+	n.Warnings = r.warnings.sorted(names)
 	return n, nil
 }
 
@@ -54,35 +56,31 @@ func (r *reader) node() Node {
 	} else {
 		n.Policy.NonMasquerade = valuesOf(r.s.nonMasquerade)
 	}
-	set(&n.Policy.LinkLocal4, r.s.linkLocal4)
-	set(&n.Policy.LinkLocal6, r.s.linkLocal6)
+	prevail(r, "masqLinkLocal", &n.Policy.LinkLocal4, r.s.linkLocal4, or)
+	prevail(r, "masqLinkLocalIPv6", &n.Policy.LinkLocal6, r.s.linkLocal6, or)
 	n.Policy.SNATAddresses = valuesOf(r.s.snat)
 	if ports := r.s.toPorts; ports != nil {
 		n.Policy.ToPorts = ports.value
-		if wrong := tooManyPairs(n.Policy); wrong != "" {
+		if wrong := masq.TooManyPairs(len(ports.value), n.Policy.SNATAddresses); wrong != "" {
 			r.fault(ports.place, "toPorts", ports.shown, wrong, "give fewer addresses or fewer ranges")
 		}
 	}
-	set(&n.Policy.RandomFully, r.s.randomFully)
-	set(&n.Policy.MSSClamp, r.s.clamp)
+	prevail(r, "randomFully", &n.Policy.RandomFully, r.s.randomFully, or)
+	if r.s.clamp != nil {
+		n.Policy.MSSClamp = r.s.clamp.value
+	}
 	n.Policy.Helpers = r.oneHelperEach()
-	set(&n.Policy.DropInvalid, r.s.dropInvalid)
+	prevail(r, "dropInvalid", &n.Policy.DropInvalid, r.s.dropInvalid, or)
 	n.SourceCIDRs = valuesOf(r.s.sources)
-	set(&n.ResyncInterval, r.s.resync)
+	prevail(r, "resyncInterval", &n.ResyncInterval, r.s.resync, sooner)
 	if len(r.all) == 0 {
 		// Nothing should be left that this finds. If the vocabulary became
 		// stricter than the reader, it has the last word.
 		for _, err := range each(n.Policy.Validate()) {
-			r.add(Fault{Message: clip(err.Error())})
+			r.add(Fault{Message: masq.Clip(err.Error())})
 		}
 	}
 	return n
-}
-
-func set[T any](to *T, f *found[T]) {
-	if f != nil {
-		*to = f.value
-	}
 }
 
 func valuesOf[T netip.Prefix | netip.Addr | masq.Helper](all []found[T]) []T {
@@ -91,4 +89,18 @@ func valuesOf[T netip.Prefix | netip.Addr | masq.Helper](all []found[T]) []T {
 		out = append(out, f.value)
 	}
 	return out
+}
+
+// each takes apart what errors.Join put together.
+func each(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
 }

@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 const (
-	// mostPrefixes bounds each list of prefixes, of all files together. Lists of
-	// destinations have tens; a set of thousands is put into the kernel anew for
-	// each policy.
-	mostPrefixes = 1024
 	// defaultLimit is ip-masq-agent's cidrLimit. There it counts the entries of
 	// nonMasqueradeCIDRs, link-local not included; in Azure's ip-masq-agent-v2,
 	// those of each file for itself.
@@ -48,14 +46,14 @@ func (r *reader) nonMasquerade(k key, v value) {
 
 // prefixes reads a list of prefixes and unites it with those of other files.
 func (r *reader) prefixes(k key, v value, to *[]found[netip.Prefix]) {
-	for _, item := range r.texts(k.name, v, mostPrefixes, prefixesMend) {
-		p, wrong, mend := parsePrefix(item.text)
-		if wrong != "" {
-			r.fault(item.place, k.name, item.show(), wrong, mend)
+	for _, item := range r.texts(k.name, v, masq.MostPrefixes, prefixesMend) {
+		p, bad := masq.ParsePrefix(item.text)
+		if bad != nil {
+			r.fault(item.place, k.name, item.show(), bad.Wrong, bad.Mend)
 			continue
 		}
 		r.again(k.name, item, before(*to, p), k.agents)
-		unite(r, k.name, to, found[netip.Prefix]{item.place, p, item.show()}, mostPrefixes)
+		unite(r, k.name, to, found[netip.Prefix]{item.place, p, item.show()}, masq.MostPrefixes)
 	}
 }
 
@@ -84,27 +82,4 @@ func unite[T comparable](r *reader, key string, to *[]found[T], entry found[T], 
 	default:
 		r.fault(entry.place, key, entry.shown, fmt.Sprintf("is one more than %d, together with the files before", most), "remove some")
 	}
-}
-
-// parsePrefix reads a prefix strictly. Where it is none, it says what is wrong
-// and what to do.
-func parsePrefix(s string) (p netip.Prefix, wrong, mend string) {
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" && !a.Is4In6() {
-			return p, "is an address, not a prefix", "write " + quote(netip.PrefixFrom(a, a.BitLen()).String())
-		}
-		return netip.Prefix{}, "is not a prefix", "give one such as \"10.0.0.0/8\" or \"fd00::/8\""
-	}
-	if a := p.Addr(); a.Is4In6() {
-		mend = "write it as IPv4"
-		if mapped := p.Bits() - 96; mapped >= 0 {
-			mend = "write " + quote(netip.PrefixFrom(a.Unmap(), mapped).Masked().String())
-		}
-		return netip.Prefix{}, "is IPv4 mapped into IPv6", mend
-	}
-	if p != p.Masked() {
-		return netip.Prefix{}, "has bits beyond its length", "write " + quote(p.Masked().String())
-	}
-	return p, "", ""
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // many is a flow list of n prefixes.
@@ -103,7 +105,7 @@ func TestCIDRLimit(t *testing.T) {
 		{"negative", "cidrLimit: -1\nnonMasqueradeCIDRs: [10.0.0.0/8]", "f:1:12: cidrLimit: -1: is negative" + mend},
 		{
 			"65", "nonMasqueradeCIDRs: " + long,
-			`f:1:21: nonMasqueradeCIDRs: ` + quote(`["`+strings.ReplaceAll(long[1:200], ", ", `","`)) + `: has 65 entries, and cidrLimit is 64; remove some, or raise cidrLimit`,
+			`f:1:21: nonMasqueradeCIDRs: ` + masq.Quote(`["`+strings.ReplaceAll(long[1:200], ", ", `","`)) + `: has 65 entries, and cidrLimit is 64; remove some, or raise cidrLimit`,
 		},
 	})
 }

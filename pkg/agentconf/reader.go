@@ -17,21 +17,24 @@ type settings struct {
 	snat          []found[netip.Addr]
 	helpers       []found[masq.Helper]
 
-	linkLocal4, linkLocal6   *found[bool]
-	randomFully, dropInvalid *found[bool]
+	// Of these, one value of several files counts before the others.
+	linkLocal4, linkLocal6   []found[bool]
+	randomFully, dropInvalid []found[bool]
+	resync                   []found[time.Duration]
 
+	// These can have one value only.
 	toPorts *found[[]masq.PortRange]
 	clamp   *found[masq.Clamp]
-	resync  *found[time.Duration]
 }
 
 // reader takes files apart key by key and collects what is wrong, so that a
-// fault does not hide the others. Each setting is merged as it is read: lists are
-// united, booleans or-ed, and of the others two that differ are a fault.
+// fault does not hide the others. Lists are united, booleans or-ed, and of the
+// others two that differ are a fault.
 type reader struct {
 	s     settings
 	limit int // cidrLimit of the file that is being read
 	faults
+	warnings faults
 }
 
 // manifest are keys of a ConfigMap's own, which people give by mistake.
@@ -90,10 +93,10 @@ func (r *reader) key(m member) (name string, known bool) {
 	mend := "remove it"
 	if manifest[m.key.text] {
 		mend = "give what the ConfigMap holds below data, not its manifest"
-	} else if near := nearest(m.key.text, keyNames()); near != "" {
+	} else if near := masq.Nearest(m.key.text, keyNames()); near != "" {
 		mend = fmt.Sprintf("did you mean %q? If not, remove it", near)
 	}
-	r.fault(m.key.place, quote(m.key.text), m.value.show(), "unknown key", mend)
+	r.fault(m.key.place, masq.Quote(m.key.text), m.value.show(), "unknown key", mend)
 	return m.key.text, false
 }
 
@@ -102,7 +105,7 @@ func shownKey(name string) string {
 	if _, ok := keyOf(name); ok {
 		return name
 	}
-	return quote(name)
+	return masq.Quote(name)
 }
 
 func (r *reader) wrongType(key string, v value, mend string) {
@@ -130,6 +133,26 @@ func (r *reader) texts(key string, v value, most int, mend string) []value {
 		}
 	}
 	return out
+}
+
+// prevail sets a setting that the first in order of several values decides, and
+// warns of each that has no effect beside it.
+func prevail[T comparable](r *reader, key string, to *T, given []found[T], before func(a, b T) bool) {
+	if len(given) == 0 {
+		return
+	}
+	first := given[0]
+	for _, f := range given {
+		if before(f.value, first.value) {
+			first = f
+		}
+	}
+	*to = first.value
+	for _, f := range given {
+		if f.value != first.value {
+			r.warnings.fault(f.place, key, f.shown, fmt.Sprintf("gives way to %s %s", first.shown, first.from(f.place)), "give one of them")
+		}
+	}
 }
 
 // once merges a setting that can have one value only.

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // value is what stands in a file, of YAML or of JSON alike.
@@ -47,28 +49,25 @@ func (v value) whole() (int, bool) {
 	return n, err == nil && v.text[0] != '+'
 }
 
-// shown is how many bytes of a text from outside a message repeats.
-const shown = 120
-
 // show is a value as a message repeats it.
 func (v value) show() string {
 	switch v.kind {
 	case isString:
-		return quote(v.text)
+		return masq.Quote(v.text)
 	case isObject, isList:
 		var b strings.Builder
 		v.compact(&b)
-		return quote(b.String())
+		return masq.Quote(b.String())
 	case isNull:
 		return "null"
 	default:
-		return printable(clip(v.text))
+		return printable(masq.Clip(v.text))
 	}
 }
 
 // compact writes a value as JSON on one line, as far as a message repeats it.
 func (v value) compact(b *strings.Builder) {
-	if b.Len() > shown {
+	if b.Len() > masq.Shown {
 		return
 	}
 	switch v.kind {
@@ -97,25 +96,10 @@ func (v value) compact(b *strings.Builder) {
 	}
 }
 
-// clip cuts a text to what a message can hold.
-func clip(s string) string {
-	if len(s) <= shown {
-		return s
-	}
-	n := shown
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "..."
-}
-
-// quote makes text from outside harmless: one line, no terminal escapes.
-func quote(s string) string { return strconv.Quote(clip(s)) }
-
 // printable quotes a text only where it is not harmless.
 func printable(s string) string {
 	if s == "" || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return quote(s)
+		return masq.Quote(s)
 	}
 	return s
 }

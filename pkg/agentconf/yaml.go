@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // decodeYAML reads the one document of a file. Nodes are taken as the library
@@ -13,7 +15,7 @@ import (
 func decodeYAML(file string, data []byte, fs *faults) value {
 	loader, err := yaml.NewLoader(bytes.NewReader(data))
 	if err != nil {
-		fs.fault(place{file: file}, "", "", "is not YAML: "+printable(clip(err.Error())), "mend it")
+		fs.fault(place{file: file}, "", "", "is not YAML: "+printable(masq.Clip(err.Error())), "mend it")
 		return value{}
 	}
 	out := value{place: place{file: file}, kind: isNull}
@@ -59,7 +61,7 @@ func notYAML(file string, data []byte, err error, fs *faults) {
 			mend = "indent with spaces, YAML allows no tabs"
 		}
 	}
-	fs.fault(at, "", "", "is not YAML: "+printable(clip(wrong)), mend)
+	fs.fault(at, "", "", "is not YAML: "+printable(masq.Clip(wrong)), mend)
 }
 
 // isTab reports whether the character at a place is a tab.
@@ -79,12 +81,12 @@ func isTab(data []byte, at place) bool {
 func fromNode(file string, n *yaml.Node, fs *faults) value {
 	v := value{place: place{file, n.Line, n.Column}}
 	if n.Kind == yaml.AliasNode {
-		fs.fault(v.place, "", quote("*"+n.Value), "is an alias", "write out what it stands for")
+		fs.fault(v.place, "", masq.Quote("*"+n.Value), "is an alias", "write out what it stands for")
 		return v
 	}
 	tag := n.ShortTag()
 	if n.Style&yaml.TaggedStyle != 0 && tag != "!!str" {
-		fs.fault(v.place, "", quote(tag), "is a tag", "remove it")
+		fs.fault(v.place, "", masq.Quote(tag), "is a tag", "remove it")
 		return v
 	}
 	switch n.Kind {

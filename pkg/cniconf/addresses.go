@@ -4,61 +4,21 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
-
-// mostAddresses bounds snatAddresses: the kernel chooses among them by a map
-// whose size is theirs.
-const mostAddresses = 64
-
-const addressMend = "give an address that the node is reached at, such as \"192.0.2.1\""
-
-var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
-
-// parseAddress reads an address that packets can leave a node with. Where it is
-// none, it says what is wrong and what to do.
-func parseAddress(s string) (a netip.Addr, wrong, mend string) {
-	a, err := netip.ParseAddr(s)
-	if err != nil {
-		if strings.Contains(s, "/") {
-			return a, "is not an address: it has a prefix length", "give each address by itself"
-		}
-		return a, "is not an address", addressMend
-	}
-	switch {
-	case a.Zone() != "":
-		wrong = "has a zone"
-	case a.Is4In6():
-		return netip.Addr{}, "is IPv4 mapped into IPv6", "write " + quote(a.Unmap().String())
-	case a.IsUnspecified():
-		wrong = "is the unspecified address"
-	case a.IsLoopback():
-		wrong = "is a loopback address"
-	case a.IsMulticast():
-		wrong = "is a multicast address"
-	case a.IsLinkLocalUnicast():
-		wrong = "is a link-local address"
-	case a == broadcast:
-		wrong = "is the broadcast address"
-	default:
-		return a, "", ""
-	}
-	return netip.Addr{}, wrong, addressMend
-}
 
 // snatAddresses reads the egress addresses.
 func (r *reader) snatAddresses() []netip.Addr {
 	const key = "snatAddresses"
 	var out []netip.Addr
-	for _, s := range r.texts(key, mostAddresses, "give a list of addresses such as [\"192.0.2.1\"]") {
-		a, wrong, mend := parseAddress(s)
+	for _, s := range r.texts(key, masq.MostAddresses, "give a list of addresses such as [\"192.0.2.1\"]") {
+		a, bad := masq.ParseEgressAddress(s)
 		switch {
-		case wrong != "":
-			r.add(key, quote(s), wrong, mend)
+		case bad != nil:
+			r.add(key, masq.Quote(s), bad.Wrong, bad.Mend)
 		case slices.Contains(out, a):
-			r.add(key, quote(s), "given twice", "keep one")
+			r.add(key, masq.Quote(s), "given twice", "keep one")
 		default:
 			out = append(out, a)
 		}
@@ -76,7 +36,7 @@ func (r *reader) familiesOf(egress []netip.Addr, subnets []netip.Prefix) {
 	for _, a := range egress {
 		f := masq.FamilyOf(a)
 		if !hasFamily(subnets, f) {
-			r.add("snatAddresses", quote(a.String()), fmt.Sprintf("the network has no IPv%s subnet", f),
+			r.add("snatAddresses", masq.Quote(a.String()), fmt.Sprintf("the network has no IPv%s subnet", f),
 				fmt.Sprintf("remove it, or give the network an IPv%s subnet", f))
 		}
 	}

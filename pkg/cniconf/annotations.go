@@ -58,7 +58,7 @@ func (r *reader) annotations(p *masq.Policy) {
 		switch {
 		case !slices.Contains([]string{egressAnnotation, snatAnnotation}, name):
 			mend := fmt.Sprintf("use %q or %q", egressAnnotation, snatAnnotation)
-			r.addAt(key, "annotation "+quote(name), show(o.values[name]), "unknown annotation", mend)
+			r.addAt(key, "annotation "+masq.Quote(name), show(o.values[name]), "unknown annotation", mend)
 		case !ok:
 			r.addAt(key, name, show(o.values[name]), string(kindOf(o.values[name])), "give a string")
 		default:
@@ -84,9 +84,9 @@ func (r *reader) choices(p *masq.Policy, asked map[string]string) {
 	}
 	switch {
 	case hasEgress && egress != "direct":
-		r.addAt(key, egressAnnotation, quote(egress), "unknown egress", "give \"direct\", or remove the annotation")
+		r.addAt(key, egressAnnotation, masq.Quote(egress), "unknown egress", "give \"direct\", or remove the annotation")
 	case hasEgress && hasSNAT:
-		r.addAt(key, snatAnnotation, quote(snat), "the pod is direct, so it leaves with its own address",
+		r.addAt(key, snatAnnotation, masq.Quote(snat), "the pod is direct, so it leaves with its own address",
 			fmt.Sprintf("keep this or %q", egressAnnotation))
 	case hasEgress:
 		p.EgressDirect = true
@@ -104,8 +104,8 @@ func (r *reader) choices(p *masq.Policy, asked map[string]string) {
 func (r *reader) picked(list string, allowed []netip.Addr) []netip.Addr {
 	const key = "runtimeConfig"
 	mend := "give addresses of the network's snatAddresses"
-	if n := strings.Count(list, ",") + 1; n > mostAddresses {
-		r.addAt(key, snatAnnotation, quote(list), fmt.Sprintf("has %d entries", n), fmt.Sprintf("give at most %d", mostAddresses))
+	if n := strings.Count(list, ",") + 1; n > masq.MostAddresses {
+		r.addAt(key, snatAnnotation, masq.Quote(list), fmt.Sprintf("has %d entries", n), fmt.Sprintf("give at most %d", masq.MostAddresses))
 		return nil
 	}
 	var out []netip.Addr
@@ -114,11 +114,11 @@ func (r *reader) picked(list string, allowed []netip.Addr) []netip.Addr {
 		a, err := netip.ParseAddr(s)
 		switch {
 		case err != nil:
-			r.addAt(key, snatAnnotation, quote(s), "is not an address", mend)
+			r.addAt(key, snatAnnotation, masq.Quote(s), "is not an address", mend)
 		case !slices.Contains(allowed, a):
-			r.addAt(key, snatAnnotation, quote(s), "the network does not allow this address", mend)
+			r.addAt(key, snatAnnotation, masq.Quote(s), "the network does not allow this address", mend)
 		case slices.Contains(out, a):
-			r.addAt(key, snatAnnotation, quote(s), "given twice", "keep one")
+			r.addAt(key, snatAnnotation, masq.Quote(s), "given twice", "keep one")
 		default:
 			out = append(out, a)
 		}

@@ -55,7 +55,7 @@ func (r *reader) pod(args string) masq.Pod {
 func (r *reader) argument(place, value, wrong, mend string) {
 	r.faults = append(r.faults, fault{
 		code: types.ErrInvalidEnvironmentVariables, key: argsPlace, place: place,
-		value: quote(value), wrong: wrong, mend: mend,
+		value: masq.Quote(value), wrong: wrong, mend: mend,
 	})
 }
 

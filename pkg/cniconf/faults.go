@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // fault is one thing that is wrong with a configuration. All its texts are safe
@@ -49,7 +51,7 @@ func (fs faults) err(network string) error {
 	}
 	what := "invalid configuration"
 	if network != "" {
-		what += " of network " + quote(network)
+		what += " of network " + masq.Quote(network)
 	}
 	code := types.ErrInvalidNetworkConfig
 	if version := fs.only(types.ErrIncompatibleCNIVersion); len(version) > 0 {

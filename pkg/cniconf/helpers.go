@@ -27,7 +27,7 @@ func (r *reader) helpers() []masq.Helper {
 	r.repetitions(key, key, o)
 	for _, name := range o.keys {
 		if _, known := masq.HelperKindOf(name); !known {
-			r.add(key, quote(name), "unknown helper", "use one of "+strings.Join(helperNames(), ", "))
+			r.add(key, masq.Quote(name), "unknown helper", "use one of "+strings.Join(masq.HelperNames(), ", "))
 		}
 	}
 	var (
@@ -44,14 +44,6 @@ func (r *reader) helpers() []masq.Helper {
 		out = append(out, h)
 	}
 	return out
-}
-
-func helperNames() []string {
-	var names []string
-	for _, k := range masq.HelperKinds {
-		names = append(names, k.Name)
-	}
-	return names
 }
 
 // helperPorts reads the ports of one helper; with none, it is the one that the

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // hostLocal is the IPAM plugin whose configuration is known here.
@@ -66,7 +68,7 @@ func (r *reader) ipamType(o object) string {
 	case !ok:
 		r.addAt(key, place, show(raw), string(kindOf(raw)), mend)
 	case strings.ContainsAny(name, "/\\") || name == "." || name == ".." || !isPrintable(name):
-		r.addAt(key, place, quote(name), "is not the name of a program", mend)
+		r.addAt(key, place, masq.Quote(name), "is not the name of a program", mend)
 	default:
 		return name
 	}
@@ -118,13 +120,13 @@ func (s *ipamSubnets) subnet(key, place string, raw json.RawMessage) {
 		s.wrongType(key, place, raw, "give a prefix such as \"10.88.0.0/16\"")
 		return
 	}
-	p, wrong, mend := parsePrefix(text)
-	if wrong == "" && p.Bits() == 0 {
-		wrong, mend = "makes every destination one of the network's own", "give the network's own prefix"
+	p, bad := masq.ParsePrefix(text)
+	if bad == nil && p.Bits() == 0 {
+		bad = &masq.Complaint{Wrong: "makes every destination one of the network's own", Mend: "give the network's own prefix"}
 	}
 	switch {
-	case wrong != "":
-		s.faults.addAt(key, place, show(raw), wrong, mend)
+	case bad != nil:
+		s.faults.addAt(key, place, show(raw), bad.Wrong, bad.Mend)
 	case !p.IsSingleIP() && !slices.Contains(s.subnets, p):
 		s.subnets = append(s.subnets, p)
 	}

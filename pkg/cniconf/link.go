@@ -58,17 +58,17 @@ func (r *reader) stateDir() string {
 	}
 	switch {
 	case !isPrintable(dir):
-		r.add(key, quote(dir), "has characters that cannot be printed", mend)
+		r.add(key, masq.Quote(dir), "has characters that cannot be printed", mend)
 	case !path.IsAbs(dir):
-		r.add(key, quote(dir), "is not an absolute path", mend)
+		r.add(key, masq.Quote(dir), "is not an absolute path", mend)
 	case dir == "/":
-		r.add(key, quote(dir), "is the root, not a directory of our own", mend)
+		r.add(key, masq.Quote(dir), "is the root, not a directory of our own", mend)
 	case path.Clean(dir) != dir:
-		mean := "write " + quote(path.Clean(dir))
+		mean := "write " + masq.Quote(path.Clean(dir))
 		if slices.Contains(strings.Split(dir, "/"), "..") {
 			mean = mend // what ".." was to lead to is not for us to guess
 		}
-		r.add(key, quote(dir), "is not a clean path", mean)
+		r.add(key, masq.Quote(dir), "is not a clean path", mean)
 	}
 	return dir
 }
@@ -84,5 +84,5 @@ func (r *reader) backend() {
 	if b == "iptables" {
 		wrong = "masq speaks nftables only"
 	}
-	r.add(key, quote(b), wrong, mend)
+	r.add(key, masq.Quote(b), wrong, mend)
 }

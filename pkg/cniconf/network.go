@@ -7,6 +7,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/utils"
 	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // unversioned is the version of a configuration that names none.
@@ -27,7 +29,7 @@ func (r *reader) version() string {
 		return unversioned
 	case !slices.Contains(supported, v):
 		r.faults = append(r.faults, fault{
-			code: types.ErrIncompatibleCNIVersion, key: "cniVersion", value: quote(v),
+			code: types.ErrIncompatibleCNIVersion, key: "cniVersion", value: masq.Quote(v),
 			wrong: "unknown version of CNI", mend: "give one of " + strings.Join(supported, ", "),
 		})
 		return ""
@@ -47,7 +49,7 @@ func (r *reader) name() string {
 		return ""
 	}
 	if utils.ValidateNetworkName(name) != nil {
-		r.add("name", quote(name), "is not the name of a network", mend)
+		r.add("name", masq.Quote(name), "is not the name of a network", mend)
 		return ""
 	}
 	return name

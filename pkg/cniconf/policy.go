@@ -61,9 +61,9 @@ func (c *Conf) PolicyFor(addresses []netip.Prefix) (*masq.Policy, error) {
 		const key, mend = "addresses", "mend what assigns the addresses, the IPAM plugin or the plugin before"
 		switch {
 		case !p.IsValid() || p.Addr().Is4In6():
-			fs.add(key, quote(p.String()), "is not an address with its prefix length", mend)
+			fs.add(key, masq.Quote(p.String()), "is not an address with its prefix length", mend)
 		case p.Bits() == 0:
-			fs.add(key, quote(p.String()), "makes every destination one of the network's own", mend)
+			fs.add(key, masq.Quote(p.String()), "makes every destination one of the network's own", mend)
 		default:
 			sound = append(sound, p)
 			if !p.IsSingleIP() { // a single address says nothing of the network
@@ -74,7 +74,7 @@ func (c *Conf) PolicyFor(addresses []netip.Prefix) (*masq.Policy, error) {
 	for _, a := range c.Policy.SNATAddresses {
 		f := masq.FamilyOf(a)
 		if !hasFamily(sound, f) {
-			fs.add("snatAddresses", quote(a.String()), fmt.Sprintf("the attachment has no IPv%s address", f),
+			fs.add("snatAddresses", masq.Quote(a.String()), fmt.Sprintf("the attachment has no IPv%s address", f),
 				fmt.Sprintf("remove it, or give the network an IPv%s subnet", f))
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	types040 "github.com/containernetworking/cni/pkg/types/040"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // prevResult reads the result from before, which is in the version of the
@@ -29,7 +31,7 @@ func (r *reader) prevResult(cniVersion string) *types100.Result {
 	result, err := convert(o, cniVersion)
 	if err != nil {
 		// The texts of these errors repeat parts of the result as they are.
-		r.add(key, show(raw), fmt.Sprintf("is no result of version %s: %s", cniVersion, quote(err.Error())), mend)
+		r.add(key, show(raw), fmt.Sprintf("is no result of version %s: %s", cniVersion, masq.Quote(err.Error())), mend)
 		return nil
 	}
 	return result
@@ -43,7 +45,7 @@ func convert(o object, cniVersion string) (*types100.Result, error) {
 		return strings.EqualFold(k, "cniVersion") && string(o.values[k]) != `""` && kindOf(o.values[k]) != isNull
 	})
 	if !versioned {
-		o.values["cniVersion"] = json.RawMessage(quote(cniVersion)) // one of CNI's: digits and dots
+		o.values["cniVersion"] = json.RawMessage(masq.Quote(cniVersion)) // one of CNI's: digits and dots
 	}
 	text, err := json.Marshal(o.values)
 	if err != nil {

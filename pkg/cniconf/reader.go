@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // reader takes a configuration apart key by key and collects what is wrong, so
@@ -29,11 +31,11 @@ func newReader(stdin []byte) *reader {
 		return r
 	}
 	if !utf8.Valid(stdin) {
-		return undecodable(quote(string(stdin)), "is not UTF-8")
+		return undecodable(masq.Quote(string(stdin)), "is not UTF-8")
 	}
 	var raw json.RawMessage
 	if err := json.Unmarshal(stdin, &raw); err != nil {
-		return undecodable(quote(string(stdin)), "is not JSON: "+clip(err.Error()))
+		return undecodable(masq.Quote(string(stdin)), "is not JSON: "+masq.Clip(err.Error()))
 	}
 	raw = bytes.TrimSpace(raw)
 	top, ok := asObject(raw)
@@ -52,10 +54,10 @@ func (r *reader) unknownKeys() {
 			continue
 		}
 		mend := "remove it"
-		if near := nearest(key, keyOrder); near != "" {
+		if near := masq.Nearest(key, keyOrder); near != "" {
 			mend = fmt.Sprintf("did you mean %q? If not, remove it", near)
 		}
-		r.addAt(key, quote(key), show(r.top.values[key]), "unknown key", mend)
+		r.addAt(key, masq.Quote(key), show(r.top.values[key]), "unknown key", mend)
 	}
 }
 
@@ -65,7 +67,7 @@ func (r *reader) repetitions(key, place string, o object) {
 	for _, a := range o.again {
 		at, below := a.key, a.key
 		if !slices.Contains(keyOrder, a.key) || place != "" {
-			below = quote(a.key)
+			below = masq.Quote(a.key)
 		}
 		if place != "" {
 			at, below = key, place+": "+below

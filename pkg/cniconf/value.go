@@ -4,41 +4,24 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
-	"unicode/utf8"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
-
-// shown is how many bytes of a text from outside a message repeats.
-const shown = 120
-
-// clip cuts a text to what a message can hold.
-func clip(s string) string {
-	if len(s) <= shown {
-		return s
-	}
-	n := shown
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "..."
-}
-
-// quote makes text from outside harmless: one line, no terminal escapes.
-func quote(s string) string { return strconv.Quote(clip(s)) }
 
 // show is a JSON value as a message repeats it.
 func show(raw json.RawMessage) string {
 	switch kindOf(raw) {
 	case isString:
 		s, _ := asText(raw)
-		return quote(s)
+		return masq.Quote(s)
 	case isObject, isList:
 		var b bytes.Buffer
 		if err := json.Compact(&b, raw); err != nil {
-			return quote(string(raw))
+			return masq.Quote(string(raw))
 		}
-		return quote(b.String())
+		return masq.Quote(b.String())
 	default: // a number, true, false or null: letters, digits and signs
-		return clip(string(raw))
+		return masq.Clip(string(raw))
 	}
 }
 

@@ -44,6 +44,15 @@ var HelperKinds = []HelperKind{
 	{"tftp", "nf_conntrack_tftp", "nf_nat_tftp", []Assignment{{"tftp", "udp", 69, false}}},
 }
 
+// HelperNames are the names of HelperKinds.
+func HelperNames() []string {
+	var out []string
+	for _, k := range HelperKinds {
+		out = append(out, k.Name)
+	}
+	return out
+}
+
 // Ports are those that the protocol is assigned, in ascending order.
 func (k HelperKind) Ports() []uint16 {
 	var out []uint16

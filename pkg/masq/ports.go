@@ -3,6 +3,7 @@ package masq
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -42,13 +43,14 @@ func ParsePortRange(s string) (PortRange, error) {
 // Ranges that overlap are refused: a port in two of them would be twice as
 // likely as its neighbours, which nobody means.
 func ParsePortRanges(s string) ([]PortRange, error) {
+	out, errs := parsePortRanges(s)
+	return out, errors.Join(errs...)
+}
+
+func parsePortRanges(s string) (out []PortRange, errs []error) {
 	if strings.TrimSpace(s) == "" {
 		return nil, nil
 	}
-	var (
-		out  []PortRange
-		errs []error
-	)
 	for part := range strings.SplitSeq(s, ",") {
 		r, err := ParsePortRange(strings.TrimSpace(part))
 		if err != nil {
@@ -62,7 +64,48 @@ func ParsePortRanges(s string) ([]PortRange, error) {
 		}
 		out = append(out, r)
 	}
-	return out, errors.Join(errs...)
+	return out, errs
+}
+
+// PortsMend says how the source ports of a policy are written.
+const PortsMend = "give FIRST-LAST within 1024-65535, several separated by commas"
+
+// firstUnprivileged is the first port that a program may use without privilege.
+const firstUnprivileged = 1024
+
+// ParseToPorts reads the source ports that a policy chooses from.
+func ParseToPorts(s string) ([]PortRange, []Complaint) {
+	if n := strings.Count(s, ",") + 1; n > MostMappings {
+		return nil, []Complaint{{fmt.Sprintf("has %d ranges", n), fmt.Sprintf("give at most %d", MostMappings)}}
+	}
+	ranges, errs := parsePortRanges(s)
+	var out []Complaint
+	for _, err := range errs {
+		out = append(out, Complaint{Clip(err.Error()), PortsMend})
+	}
+	for _, r := range ranges {
+		// Sources below 1024 are exempt from the range; ports below 1024 in it
+		// would go to sources that are not privileged.
+		if r.First < firstUnprivileged {
+			out = append(out, Complaint{
+				fmt.Sprintf("%q has privileged ports, those below %d", r, firstUnprivileged),
+				fmt.Sprintf("give ports of %d-65535", firstUnprivileged),
+			})
+		}
+	}
+	return ranges, out
+}
+
+// TooManyPairs says what is wrong with a number of port ranges for these egress
+// addresses, if anything is.
+func TooManyPairs(ranges int, egress []netip.Addr) string {
+	for _, f := range Families {
+		addresses := len(Policy{SNATAddresses: egress}.SNATAddressesOf(f))
+		if n := addresses * ranges; n > MostMappings {
+			return fmt.Sprintf("%d ranges for %d IPv%s addresses make %d pairs", ranges, addresses, f, n)
+		}
+	}
+	return ""
 }
 
 // Size is the number of ports in the range.

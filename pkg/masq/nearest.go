@@ -1,10 +1,10 @@
-package agentconf
+package masq
 
 import "strings"
 
-// nearest returns the candidate that a misspelled word probably means, or "".
+// Nearest returns the candidate that a misspelled word probably means, or "".
 // A third of the letters may be wrong; upper and lower case do not count.
-func nearest(word string, candidates []string) string {
+func Nearest(word string, candidates []string) string {
 	best, least := "", max(1, min(3, len(word)/3))+1
 	for _, c := range candidates {
 		if d := len(word) - len(c); d >= least || -d >= least {

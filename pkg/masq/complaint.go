@@ -1,0 +1,67 @@
+package masq
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Complaint is what is wrong with a text from outside, and what to do. Whoever
+// reports it says before it which text, and where it stands.
+type Complaint struct{ Wrong, Mend string }
+
+// String is the end of a message.
+func (c Complaint) String() string { return c.Wrong + "; " + c.Mend }
+
+// ParsePrefix reads a prefix strictly.
+func ParsePrefix(s string) (netip.Prefix, *Complaint) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" && !a.Is4In6() {
+			return netip.Prefix{}, &Complaint{"is an address, not a prefix", "write " + Quote(netip.PrefixFrom(a, a.BitLen()).String())}
+		}
+		return netip.Prefix{}, &Complaint{"is not a prefix", "give one such as \"10.0.0.0/8\" or \"fd00::/8\""}
+	}
+	if a := p.Addr(); a.Is4In6() {
+		mend := "write it as IPv4"
+		if mapped := p.Bits() - 96; mapped >= 0 {
+			mend = "write " + Quote(netip.PrefixFrom(a.Unmap(), mapped).Masked().String())
+		}
+		return netip.Prefix{}, &Complaint{"is IPv4 mapped into IPv6", mend}
+	}
+	if p != p.Masked() {
+		return netip.Prefix{}, &Complaint{"has bits beyond its length", "write " + Quote(p.Masked().String())}
+	}
+	return p, nil
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// ParseEgressAddress reads an address that packets can leave a node with.
+func ParseEgressAddress(s string) (netip.Addr, *Complaint) {
+	const mend = "give an address that the node is reached at, such as \"192.0.2.1\""
+	a, err := netip.ParseAddr(s)
+	var wrong string
+	switch {
+	case err != nil && strings.Contains(s, "/"):
+		return netip.Addr{}, &Complaint{"is not an address: it has a prefix length", "give each address by itself"}
+	case err != nil:
+		wrong = "is not an address"
+	case a.Zone() != "":
+		wrong = "has a zone"
+	case a.Is4In6():
+		return netip.Addr{}, &Complaint{"is IPv4 mapped into IPv6", "write " + Quote(a.Unmap().String())}
+	case a.IsUnspecified():
+		wrong = "is the unspecified address"
+	case a.IsLoopback():
+		wrong = "is a loopback address"
+	case a.IsMulticast():
+		wrong = "is a multicast address"
+	case a.IsLinkLocalUnicast():
+		wrong = "is a link-local address"
+	case a == broadcast:
+		wrong = "is the broadcast address"
+	default:
+		return a, nil
+	}
+	return netip.Addr{}, &Complaint{wrong, mend}
+}
