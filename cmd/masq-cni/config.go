@@ -28,7 +28,10 @@ func configCheckCommand() *cobra.Command {
 		Long: `Reads configuration files of masqd or of ip-masq-agent and merges them as masqd
 does. Each fault is printed as FILE:LINE:COLUMN: MESSAGE, and the exit code is 1.
 Where there is none, the configuration that results is printed: with -o json as a
-file that gives every key.`,
+file that gives every key. Where files disagree and one of them counts, a warning
+on stderr names both; -o json has them under "warnings" instead.
+
+Nothing but the files is looked at: --netns and --state-dir change nothing.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, files []string) error {
 			if output != "" && output != "json" {
@@ -41,11 +44,16 @@ file that gives every key.`,
 			if output == "json" {
 				return printJSON(c.OutOrStdout(), node)
 			}
+			for _, w := range node.Warnings {
+				if _, err := fmt.Fprintln(c.ErrOrStderr(), "warning:", w); err != nil {
+					return err
+				}
+			}
 			_, err = fmt.Fprint(c.OutOrStdout(), node)
 			return err
 		},
 	}
-	c.Flags().StringVarP(&output, "output", "o", "", "json: the configuration, or {\"faults\": [...]}, for a program")
+	c.Flags().StringVarP(&output, "output", "o", "", "json: the configuration, with its warnings, or {\"faults\": [...]}, for a program")
 	return c
 }
 

@@ -24,10 +24,19 @@ func demoCommand() *cobra.Command {
 		Long: `Makes a lab of network namespaces (a container, a node, an uplink of MTU 212
 whose router drops ICMP "fragmentation needed", a server), runs the plugin in it
 and shows, with figures read at the server, what works without masq-cni and what
-works with it. Needs root, and nothing but the kernel.
+works with it. Needs root, and nothing but the kernel. The lab has namespaces and
+records of its own, so --netns and --state-dir are refused.
 
 The exit code is 1 when any step is not as it should be.`,
 		Args: cobra.NoArgs,
+		PreRunE: func(c *cobra.Command, _ []string) error {
+			for _, name := range []string{"netns", "state-dir"} {
+				if c.Flags().Changed(name) {
+					return fmt.Errorf("--%s: the demo makes namespaces and records of its own; leave the flag out", name)
+				}
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, _ []string) error {
 			if clean {
 				return demo.Clean()

@@ -37,7 +37,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(demoCommand(), configCommand(), uninstallCommand())
+	var n node
+	n.flags(root)
+	root.AddCommand(demoCommand(), configCommand(), uninstallCommand(&n))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

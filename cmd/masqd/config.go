@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/masq-cni/masq-cni/pkg/agentconf"
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
@@ -29,11 +30,14 @@ type configuration struct {
 	// fixedResync says that the command line gives the interval.
 	fixedResync bool
 	records     *store.Records
-	log         *slog.Logger
+	// earlier is what a masqd before this one read; nil where there was none.
+	earlier *store.Node
+	log     *slog.Logger
 
 	mu    sync.Mutex
 	state reconcile.Node
-	fault string // of the last reading; empty where it was good
+	// Of the last reading, as far as it was said: what was wrong, and what gave way.
+	fault, warned string
 }
 
 // override is a flag of ip-masq-agent that was given.
@@ -51,7 +55,11 @@ func legacyFlags(flags *pflag.FlagSet) func() []override {
 		if flags.Lookup(l.Name) != nil {
 			continue
 		}
-		flags.StringVar(&values[i], l.Name, "", l.Usage)
+		short := ""
+		if len(l.Name) == 1 { // -v=2, as glog has it
+			short = l.Name
+		}
+		flags.StringVarP(&values[i], l.Name, short, "", l.Usage)
 		if l.Bool {
 			flags.Lookup(l.Name).NoOptDefVal = "true"
 		}
@@ -85,11 +93,10 @@ func (c *configuration) read() {
 			c.log.Error("the configuration is faulty; the last good one stays", "files", c.pattern, "err", err)
 		}
 		c.state.Fault = c.fault
-		if c.state.Read.IsZero() && c.state.Policy == nil {
-			// Nothing good was read yet; an earlier masqd may have.
-			if c.state.Policy, err = c.records.Node(); err != nil {
-				c.log.Error("the policy of an earlier masqd cannot be read", "err", err)
-			}
+		if c.state.Read.IsZero() && c.state.Policy == nil && c.earlier != nil {
+			// Nothing good was read yet; an earlier masqd has.
+			c.state.Policy = &c.earlier.Policy
+			c.state.Sources = ruleset.Sources{Prefixes: c.earlier.Sources, Policy: c.earlier.Policy}
 		}
 		return
 	}
@@ -97,6 +104,12 @@ func (c *configuration) read() {
 		node.SourceCIDRs = c.sources
 	}
 	c.fault = ""
+	if text := node.Warnings.Error(); text != c.warned {
+		c.warned = text
+		for _, w := range node.Warnings {
+			c.log.Warn("the configuration's files disagree", "warning", w.Error())
+		}
+	}
 	fresh := reconcile.Node{Read: time.Now(), Resync: node.ResyncInterval}
 	if c.fixedResync {
 		fresh.Resync = 0
@@ -110,8 +123,13 @@ func (c *configuration) read() {
 		c.state.Read = fresh.Read
 		return
 	}
+	fresh.Version = c.state.Version + 1
 	c.state = fresh
-	if err := c.records.PutNode(fresh.Policy); err != nil {
+	var kept *store.Node
+	if fresh.Policy != nil {
+		kept = &store.Node{Policy: *fresh.Policy, Sources: fresh.Sources.Prefixes}
+	}
+	if err := c.records.PutNode(kept); err != nil {
 		c.log.Error("an ADD will not know the node's policy", "err", err)
 	}
 	c.log.Info("configuration read", "files", names)
@@ -161,17 +179,18 @@ func (c *configuration) run(ctx context.Context, changed func()) error {
 
 // parseSources reads --source-cidrs.
 func parseSources(list []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
+	var (
+		out  []netip.Prefix
+		errs []error
+	)
 	for _, s := range list {
-		p, err := netip.ParsePrefix(strings.TrimSpace(s))
+		p, bad := masq.ParsePrefix(strings.TrimSpace(s))
 		switch {
-		case err != nil:
-			return nil, fmt.Errorf("--source-cidrs: %q is not a prefix such as 10.244.0.0/16", s)
-		case p != p.Masked():
-			return nil, fmt.Errorf("--source-cidrs: %q has host bits; %s is meant", s, p.Masked())
+		case bad != nil:
+			errs = append(errs, fmt.Errorf("--source-cidrs: %s: %s", masq.Quote(s), bad))
 		case !slices.Contains(out, p):
 			out = append(out, p)
 		}
 	}
-	return out, nil
+	return out, errors.Join(errs...)
 }

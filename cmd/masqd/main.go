@@ -11,6 +11,9 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -44,6 +47,26 @@ type options struct {
 	resyncGiven bool
 	grace       time.Duration
 	pprof       bool
+}
+
+// interval is a duration that may be given in seconds alone, as ip-masq-agent-v2 has
+// it.
+type interval time.Duration
+
+func (i *interval) String() string { return time.Duration(*i).String() }
+func (*interval) Type() string     { return "duration" }
+
+func (i *interval) Set(s string) error {
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		*i = interval(time.Duration(n) * time.Second)
+		return nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("%q is neither a duration such as 60s nor a number of seconds", s)
+	}
+	*i = interval(d)
+	return nil
 }
 
 func run(args, env []string, stdout, stderr io.Writer) int {
@@ -105,11 +128,12 @@ A flag on the command line counts before the environment.`,
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9468", "address of /metrics, /healthz and /readyz; empty for none")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	f.DurationVar(&o.resync, "resync-interval", 60*time.Second, "time between looks that no event asked for")
+	o.resync = 60 * time.Second
+	f.Var((*interval)(&o.resync), "resync-interval", "time between looks that no event asked for; a number is of seconds")
 	f.DurationVar(&o.grace, "sweep-grace", 2*time.Minute, "how long an attachment's link is gone before its rules are removed")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof too")
 	legacy = legacyFlags(f)
-	c.SetArgs(args)
+	c.SetArgs(twoHyphens(args))
 	c.SetOut(stdout)
 	c.SetErr(stderr)
 	if err := c.ExecuteContext(ctx); err != nil {
@@ -119,18 +143,45 @@ A flag on the command line counts before the environment.`,
 	return 0
 }
 
+// serviceLink matches a variable that the kubelet sets for a Service, which may be
+// called masqd, or masqd-metrics (pkg/kubelet/envvars/envvars.go of Kubernetes).
+var serviceLink = regexp.MustCompile(`^\w+(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)=|^\w+_PORT=\w+://`)
+
+// twoHyphens lets long flags be given with one, as ip-masq-agent takes them.
+func twoHyphens(args []string) []string {
+	out := slices.Clone(args)
+	for i, a := range out {
+		if a == "--" {
+			break
+		}
+		if oneHyphen.MatchString(a) {
+			out[i] = "-" + a
+		}
+	}
+	return out
+}
+
+var oneHyphen = regexp.MustCompile(`^-[a-z][a-z0-9_-]+(=|$)`)
+
 // fromEnvironment sets the flags that were not given from variables of their names.
 // A variable of ours that is no flag's is a mistake, and an error.
 func fromEnvironment(flags *pflag.FlagSet, env []string) error {
 	const prefix = "MASQD_"
+	// Names of ip-masq-agent's flags have hyphens or underscores, those of variables
+	// underscores only.
+	named := map[string]*pflag.Flag{}
+	flags.VisitAll(func(f *pflag.Flag) {
+		named[prefix+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))] = f
+	})
 	var errs []error
 	for _, pair := range env {
 		name, value, _ := strings.Cut(pair, "=")
 		if !strings.HasPrefix(name, prefix) {
 			continue
 		}
-		f := flags.Lookup(strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, prefix), "_", "-")))
+		f := named[strings.ToUpper(name)]
 		switch {
+		case f == nil && serviceLink.MatchString(pair):
 		case f == nil:
 			errs = append(errs, fmt.Errorf("%s: there is no such flag", name))
 		case f.Changed:

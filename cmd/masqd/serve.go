@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,31 +49,34 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	offered := sayFeatures(log, rules)
 	conf := &configuration{pattern: o.config, sources: o.sources, legacy: o.legacy, fixedResync: o.resyncGiven, records: records, log: log}
+	if conf.earlier, err = records.Node(); err != nil {
+		log.Error("the policy of an earlier masqd cannot be read", "err", err)
+	}
 	conf.read()
 	links, err := wire.Open()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = links.Close() }()
+	host, err := links.Watch()
+	if err != nil {
+		return err
+	}
 	flows, err := conntrack.Open()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = flows.Close() }()
-	var asked *masq.Policy // the node's policy whose helpers were looked for
+	forget := reconcile.Flows{Local: links.HasAddress, Delete: flows.DeleteMatching}
 	loop := &reconcile.Loop{
-		Records: cache.All,
-		Node:    conf.node,
-		Apply: func(want, beside ruleset.Table) ([]nft.Change, error) {
-			changes, err := rules.ApplyBeside(want, beside)
-			if p := conf.node().Policy; err == nil && p != nil && p != asked {
-				asked = p
-				sayMissing(log, rules, *p)
-			}
-			return changes, err
-		},
-		Forget: reconcile.Gap{Local: links.HasAddress, Delete: flows.DeleteMatching}.Forget,
+		Records:      cache.Snapshot,
+		Node:         conf.node,
+		Rules:        &speaking{Conn: rules, node: conf.node, log: log},
+		Forward:      links.MendForwarding,
+		Untranslated: forget.Untranslated,
+		Stranded:     forget.Stranded,
 		Reload: func() error {
 			conf.read()
 			return cache.Reload()
@@ -81,6 +85,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Resync: o.resync,
 		Log:    log,
 	}
+	if conf.earlier != nil {
+		loop.Expect(conf.earlier.SNATAddresses)
+	}
 	// A connection of its own: the loop's is not for several goroutines.
 	asking, err := nft.Open()
 	if err != nil {
@@ -88,7 +95,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	defer func() { _ = asking.Close() }()
 	registry := metrics.New(metrics.Facts{
-		Values: func() metrics.Values { return values(loop.Stats(), conf.node()) }, Generation: serialized(asking.Generation), Version: buildVersion, Commit: buildCommit,
+		Values: func() metrics.Values { return values(loop.Stats(), conf.node(), offered) }, Generation: serialized(asking.Generation), Version: buildVersion, Commit: buildCommit,
 	})
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -117,19 +124,42 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 				loop.Lost()
 				return
 			}
-			loop.Look("records")
+			loop.Look("records", 0)
 		})
 	})
 	run("configuration", func(ctx context.Context) error {
-		return conf.run(ctx, func() { loop.Look("configuration") })
+		return conf.run(ctx, func() { loop.Look("configuration", reconcile.Now) })
 	})
 	run("rules", func(ctx context.Context) error {
 		return news.Run(ctx, func(e nft.Event) {
+			switch {
+			case e.Lost:
+				loop.Lost()
+			case e.Rules:
+				loop.Look("rules", reconcile.Now)
+			default:
+				loop.Look("elements", 0)
+			}
+		})
+	})
+	run("links", func(ctx context.Context) error {
+		return host.Run(ctx, func(e wire.Event) {
+			loop.Gone(e.Gone)
 			if e.Lost {
 				loop.Lost()
-				return
 			}
-			loop.Look("rules")
+			if e.Links {
+				loop.Look("links", reconcile.TheLinks)
+			}
+			if e.Addresses || len(e.Gone) > 0 {
+				loop.Look("addresses", reconcile.Forwarding)
+			}
+			if e.Routes {
+				loop.Look("routes", reconcile.Forwarding)
+			}
+			if e.Forwarding {
+				loop.Look("forwarding", reconcile.Forwarding|reconcile.Now)
+			}
 		})
 	})
 	run("signals", func(ctx context.Context) error {
@@ -145,7 +175,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 				if err := cache.Reload(); err != nil {
 					return err
 				}
-				loop.Look("signal")
+				loop.Look("signal", reconcile.Everything)
 			}
 		}
 	})
@@ -158,6 +188,49 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return cause
 	}
 	return nil
+}
+
+// sayFeatures says what the kernel offers and what it lacks. The daemon goes on:
+// what needs nothing of that works.
+func sayFeatures(log *slog.Logger, rules *nft.Conn) (offered map[string]bool) {
+	all, err := rules.Features()
+	if err != nil {
+		log.Warn("cannot ask the kernel what it offers", "err", err)
+	}
+	offered = map[string]bool{}
+	var there, lacks []string
+	for _, f := range all {
+		if offered[f.Name] = f.Offered; f.Offered {
+			there = append(there, f.Name)
+			continue
+		}
+		lacks = append(lacks, f.Name)
+		attrs := []any{"feature", f.Name, "needed for", f.For}
+		if f.Module != "" {
+			attrs = append(attrs, "mend", "modprobe "+f.Module)
+		}
+		log.Info("the kernel lacks a feature", attrs...)
+	}
+	log.Info("kernel", "offers", there, "lacks", lacks)
+	return offered
+}
+
+// speaking are rules that say which helpers of the node's policy do not work, once
+// for each policy.
+type speaking struct {
+	*nft.Conn
+	node  func() reconcile.Node
+	log   *slog.Logger
+	asked *masq.Policy
+}
+
+func (s *speaking) ApplyBeside(want, beside ruleset.Table) ([]nft.Change, uint32, error) {
+	changes, generation, err := s.Conn.ApplyBeside(want, beside)
+	if p := s.node().Policy; err == nil && p != nil && p != s.asked {
+		s.asked = p
+		sayMissing(s.log, s.Conn, *p)
+	}
+	return changes, generation, err
 }
 
 // sayMissing says which helpers of the node's policy cannot translate. The daemon
@@ -176,12 +249,17 @@ func sayMissing(log *slog.Logger, rules *nft.Conn, p masq.Policy) {
 }
 
 // values is what the daemon counts, for metrics.
-func values(s reconcile.Stats, n reconcile.Node) metrics.Values {
+func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool) metrics.Values {
+	within := map[time.Duration]int{}
+	for i, t := range reconcile.Times {
+		within[t] = s.Took[i]
+	}
 	return metrics.Values{
-		Looks: s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap,
+		Looks: s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap, Stranded: s.Stranded,
 		Swept: s.Swept, Lost: s.Lost, Drift: s.Drift, Attachments: s.Attachments, Policies: s.Policies,
-		RepairSeconds: s.RepairSeconds, LastRepair: s.LastRepair, LastLook: s.LastLook,
-		ConfigRead: n.Read, ConfigValid: n.Fault == "",
+		Errors: s.Errors, Ended: s.Ended, Looking: s.Looking,
+		Repaired: metrics.Times{Count: s.Took[len(reconcile.Times)], Sum: s.Repairing, Within: within},
+		LastLook: s.LastLook, ConfigRead: n.Read, ConfigValid: n.Fault == "", Offered: offered,
 	}
 }
 

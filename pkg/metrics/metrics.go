@@ -14,12 +14,33 @@ import (
 type Values struct {
 	Looks, Repairs        map[string]int // by reason, by kind
 	Failures, Storms, Gap int
+	Stranded              int
 	Swept, Lost, Drift    int
 	Attachments, Policies int
-	RepairSeconds         float64
-	LastRepair            time.Duration
+	Errors                map[string]int // of the kernel, by the part that was asked
+	Ended                 int            // looks
+	Looking               time.Duration  // all of them together
+	Repaired              Times
 	LastLook, ConfigRead  time.Time
 	ConfigValid           bool
+	// Offered is the features of the kernel, and whether it has them.
+	Offered map[string]bool
+}
+
+// Times is how long something took: how often, all together, and how often it took
+// no longer than each of some times.
+type Times struct {
+	Count  int
+	Sum    time.Duration
+	Within map[time.Duration]int
+}
+
+func (t Times) buckets() map[float64]uint64 {
+	out := map[float64]uint64{}
+	for d, n := range t.Within {
+		out[d.Seconds()] = uint64(n)
+	}
+	return out
 }
 
 // Facts is what the metrics are made of.
@@ -53,8 +74,11 @@ var (
 	looks       = desc("looks_total", "Events that asked for a look, by kind.", "reason")
 	failures    = desc("look_failures_total", "Looks that could not bring the kernel into agreement with the records.")
 	repairs     = desc("repairs_total", "Differences that were mended, by the kind of thing.", "kind")
-	repairTime  = desc("repair_seconds_total", "Time that repairs took, from the beginning of the look to the end of the transaction.")
-	lastRepair  = desc("last_repair_seconds", "Time that the last repair took, from the beginning of the look to the end of the transaction.")
+	lookTime    = desc("look_seconds", "Time that looks took.")
+	repairTime  = desc("repair_seconds", "Time that repairs took, from the beginning of the look to its end.")
+	kernelErrs  = desc("netlink_errors_total", "Requests that the kernel refused, by the part of it that was asked.", "part")
+	offered     = desc("kernel_feature_offered", "1 if the kernel has the feature, 0 if it lacks it.", "feature")
+	stranded    = desc("stranded_flows_total", "Flows that had left with an egress address that is gone, and were deleted.")
 	storms      = desc("storms_total", "Times that another program changed the table again and again.")
 	drift       = desc("drift", "Differences that were found and could not be mended.")
 	attachments = desc("attachments", "Attachments with a policy.")
@@ -89,8 +113,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		counter(repairs, float64(n), kind)
 	}
 	counter(failures, float64(s.Failures))
-	counter(repairTime, s.RepairSeconds)
-	gauge(lastRepair, s.LastRepair.Seconds())
+	ch <- prometheus.MustNewConstSummary(lookTime, uint64(s.Ended), s.Looking.Seconds(), nil)
+	ch <- prometheus.MustNewConstHistogram(repairTime, uint64(s.Repaired.Count), s.Repaired.Sum.Seconds(), s.Repaired.buckets())
+	for part, n := range s.Errors {
+		counter(kernelErrs, float64(n), part)
+	}
+	for name, there := range s.Offered {
+		gauge(offered, truth(there), name)
+	}
+	counter(stranded, float64(s.Stranded))
 	counter(storms, float64(s.Storms))
 	gauge(drift, float64(s.Drift))
 	gauge(attachments, float64(s.Attachments))
@@ -104,16 +135,17 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if !s.ConfigRead.IsZero() {
 		gauge(configRead, float64(s.ConfigRead.UnixNano())/1e9)
 	}
-	valid := 0.0
-	if s.ConfigValid {
-		valid = 1
-	}
-	gauge(configValid, valid)
-	failed := 0.0
-	if g, err := c.Generation(); err != nil {
-		failed = 1
-	} else {
+	gauge(configValid, truth(s.ConfigValid))
+	g, err := c.Generation()
+	if err == nil {
 		gauge(generation, float64(g))
 	}
-	gauge(netlinkErrs, failed)
+	gauge(netlinkErrs, truth(err != nil))
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -14,7 +14,8 @@ func facts() Facts {
 		Values: func() Values {
 			return Values{
 				Looks: map[string]int{"rules": 3}, Repairs: map[string]int{"element": 2},
-				Attachments: 7, Policies: 1, RepairSeconds: 0.5, LastRepair: 5 * time.Millisecond,
+				Attachments: 7, Policies: 1, Errors: map[string]int{"rules": 1}, Offered: map[string]bool{"flowtable": false},
+				Ended: 4, Looking: time.Second, Repaired: Times{2, 30 * time.Millisecond, map[time.Duration]int{20 * time.Millisecond: 1}},
 				LastLook: time.Unix(1, 0), ConfigRead: time.Unix(1, 0), ConfigValid: true,
 			}
 		},
@@ -39,10 +40,23 @@ masq_attachments 7
 # HELP masq_repairs_total Differences that were mended, by the kind of thing.
 # TYPE masq_repairs_total counter
 masq_repairs_total{kind="element"} 2
+# HELP masq_kernel_feature_offered 1 if the kernel has the feature, 0 if it lacks it.
+# TYPE masq_kernel_feature_offered gauge
+masq_kernel_feature_offered{feature="flowtable"} 0
+# HELP masq_look_seconds Time that looks took.
+# TYPE masq_look_seconds summary
+masq_look_seconds_sum 1
+masq_look_seconds_count 4
+# HELP masq_repair_seconds Time that repairs took, from the beginning of the look to its end.
+# TYPE masq_repair_seconds histogram
+masq_repair_seconds_bucket{le="0.02"} 1
+masq_repair_seconds_bucket{le="+Inf"} 2
+masq_repair_seconds_sum 0.03
+masq_repair_seconds_count 2
 # HELP masq_nftables_generation Number of the kernel's present ruleset.
 # TYPE masq_nftables_generation gauge
 masq_nftables_generation 42
-`), "masq_attachments", "masq_repairs_total", "masq_nftables_generation")
+`), "masq_attachments", "masq_repairs_total", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
 	if err != nil {
 		t.Error(err)
 	}

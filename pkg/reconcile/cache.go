@@ -5,9 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 
@@ -21,15 +26,49 @@ type Cache struct {
 	records *store.Records
 	watcher *fsnotify.Watcher
 
-	mu       sync.Mutex
-	byPath   map[string]held
-	policies map[string]*masq.Policy // by content: attachments share what is the same
+	mu      sync.Mutex
+	byName  map[string]*held // by what the file's name has before .json
+	version uint64
+	texts   map[string]string       // texts that many records have
+	content map[string]*masq.Policy // by digest: attachments share what is the same
+
+	sorted *Snapshot // nil where something changed since
 }
 
 // held is a record, or why it cannot be read.
 type held struct {
 	record store.Record
 	err    error
+	stamp  stamp
+}
+
+// stamp tells one writing of a file from another.
+type stamp struct {
+	inode uint64
+	size  int64
+	mtime time.Time
+}
+
+// stampOf looks before a file is read: what is written meanwhile has another.
+func stampOf(info os.FileInfo) stamp {
+	s := stamp{size: info.Size(), mtime: info.ModTime()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.inode = sys.Ino
+	}
+	return s
+}
+
+// Snapshot is what the records said at one moment.
+type Snapshot struct {
+	// Records are sorted as store.Sort does it. What is not needed to keep the
+	// kernel in agreement is left out of them: the pod, and the namespace's path.
+	// One that did not change is the same in each snapshot. They are not to be
+	// changed.
+	Records []*store.Record
+	// Version is another one for each content.
+	Version uint64
+	// Err tells of records that cannot be read.
+	Err error
 }
 
 // NewCache makes the directory and begins to follow it.
@@ -41,55 +80,70 @@ func NewCache(r *store.Records) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("follow the records: %w", err)
 	}
-	c := &Cache{records: r, watcher: w, policies: map[string]*masq.Policy{}}
+	c := &Cache{records: r, watcher: w, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{}}
 	if err := errors.Join(w.Add(r.Dir()), c.Reload()); err != nil {
 		return nil, errors.Join(fmt.Errorf("follow the records: %w", err), w.Close())
 	}
 	return c, nil
 }
 
-// Reload reads everything anew: what changed unheard of is known again.
+// Reload looks at each file, and reads those that changed unheard of.
 func (c *Cache) Reload() error {
 	entries, err := os.ReadDir(c.records.Dir())
 	if err != nil {
 		return fmt.Errorf("list the records: %w", err)
 	}
-	fresh := map[string]held{}
-	for _, e := range entries {
-		path := filepath.Join(c.records.Dir(), e.Name())
-		if !c.records.Owns(path) {
-			continue
-		}
-		if h := c.read(path); !errors.Is(h.err, fs.ErrNotExist) {
-			fresh[path] = h
-		}
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.byPath = fresh
+	there := map[string]bool{}
+	for _, e := range entries {
+		if !c.records.Owns(e.Name()) {
+			continue
+		}
+		there[nameOf(e.Name())] = true
+		old := c.byName[nameOf(e.Name())]
+		if info, err := e.Info(); old == nil || err != nil || stampOf(info) != old.stamp {
+			c.take(filepath.Join(c.records.Dir(), e.Name()))
+		}
+	}
+	used := map[*masq.Policy]bool{}
+	for name, h := range c.byName {
+		used[h.record.Policy] = true
+		if !there[name] {
+			c.forget(name)
+		}
+	}
+	maps.DeleteFunc(c.content, func(_ string, p *masq.Policy) bool { return !used[p] })
 	return nil
 }
 
-// All is as that of Records.
-func (c *Cache) All() ([]store.Record, error) {
+func nameOf(path string) string { return strings.TrimSuffix(filepath.Base(path), ".json") }
+
+// Snapshot returns all records. It costs nothing where none has changed.
+func (c *Cache) Snapshot() Snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := make([]store.Record, 0, len(c.byPath))
+	if c.sorted != nil {
+		return *c.sorted
+	}
+	s := Snapshot{Records: make([]*store.Record, 0, len(c.byName)), Version: c.version}
 	var errs []error
-	for _, h := range c.byPath {
+	for _, h := range c.byName {
 		if h.err != nil {
 			errs = append(errs, h.err)
 			continue
 		}
-		out = append(out, h.record)
+		s.Records = append(s.Records, &h.record)
 	}
-	store.Sort(out)
-	return out, errors.Join(errs...)
+	slices.SortFunc(s.Records, store.Compare)
+	s.Err = errors.Join(errs...)
+	c.sorted = &s
+	return s
 }
 
 // Run follows the directory until the context ends, which is no error. It calls
 // changed after each change; lost says that there were more than could be told, and
-// everything was read anew.
+// everything was looked at.
 func (c *Cache) Run(ctx context.Context, changed func(lost bool)) error {
 	defer func() { _ = c.watcher.Close() }()
 	for {
@@ -100,7 +154,7 @@ func (c *Cache) Run(ctx context.Context, changed func(lost bool)) error {
 			if !ok {
 				return errors.New("follow the records: the watch has ended")
 			}
-			if c.take(e) {
+			if c.records.Owns(e.Name) && c.heard(e.Name) {
 				changed(false)
 			}
 		case err, ok := <-c.watcher.Errors:
@@ -118,39 +172,64 @@ func (c *Cache) Run(ctx context.Context, changed func(lost bool)) error {
 	}
 }
 
-func (c *Cache) read(path string) held {
-	rec, err := c.records.Read(path)
-	if err == nil && rec.Policy != nil {
-		rec.Policy = c.intern(rec.Policy)
-	}
-	return held{rec, err}
-}
-
-// intern returns the one policy that says what p does.
-func (c *Cache) intern(p *masq.Policy) *masq.Policy {
+// heard brings one file up to date, and reports whether that changed anything.
+func (c *Cache) heard(path string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	content := p.Digest()
-	if known, ok := c.policies[content]; ok {
+	before := c.version
+	c.take(path)
+	return c.version != before
+}
+
+// take reads a file.
+func (c *Cache) take(path string) {
+	name := nameOf(path)
+	var now stamp
+	if info, err := os.Lstat(path); err == nil {
+		now = stampOf(info)
+	}
+	rec, err := c.records.Read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		c.forget(name)
+		return
+	}
+	c.byName[name] = &held{record: c.slim(rec), err: err, stamp: now}
+	c.version++
+	c.sorted = nil
+}
+
+func (c *Cache) forget(name string) {
+	if c.byName[name] == nil {
+		return
+	}
+	delete(c.byName, name)
+	c.version++
+	c.sorted = nil
+}
+
+// slim leaves out what is not needed here, and shares what many records have.
+func (c *Cache) slim(r store.Record) store.Record {
+	r.Pod, r.NetNS = masq.Pod{}, ""
+	for _, s := range []*string{&r.Network, &r.Interface, &r.IPAM} {
+		*s = c.intern(*s)
+	}
+	if r.Policy == nil {
+		return r
+	}
+	digest := r.Policy.Digest()
+	if known := c.content[digest]; known != nil {
+		r.Policy = known
+	} else {
+		c.content[digest] = r.Policy
+	}
+	return r
+}
+
+func (c *Cache) intern(s string) string {
+	if known, ok := c.texts[s]; ok {
 		return known
 	}
-	c.policies[content] = p
-	return p
-}
-
-// take brings one file up to date.
-func (c *Cache) take(e fsnotify.Event) bool {
-	if !c.records.Owns(e.Name) {
-		return false
-	}
-	h := c.read(e.Name)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if errors.Is(h.err, fs.ErrNotExist) {
-		_, was := c.byPath[e.Name]
-		delete(c.byPath, e.Name)
-		return was
-	}
-	c.byPath[e.Name] = h
-	return true
+	s = strings.Clone(s)
+	c.texts[s] = s
+	return s
 }

@@ -2,10 +2,12 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,14 +28,14 @@ func settled(t *testing.T, c *Cache, changes <-chan bool, want int) {
 	t.Helper()
 	deadline := time.After(5 * time.Second)
 	for {
-		all, err := c.All()
-		if err == nil && len(all) == want {
+		all := c.Snapshot()
+		if all.Err == nil && len(all.Records) == want {
 			return
 		}
 		select {
 		case <-changes:
 		case <-deadline:
-			t.Fatalf("the cache has %d records, %v; not %d", len(all), err, want)
+			t.Fatalf("the cache has %d records, %v; not %d", len(all.Records), all.Err, want)
 		}
 	}
 }
@@ -77,13 +79,10 @@ func TestCacheFollows(t *testing.T) {
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		if _, err := c.All(); err != nil {
-			break
-		}
+	for c.Snapshot().Err == nil {
 		<-changes
 	}
-	if all, _ := c.All(); len(all) != 1 {
+	if all := c.Snapshot().Records; len(all) != 1 {
 		t.Errorf("a torn record hides others: %d", len(all))
 	}
 	if err := r.Put(record("torn")); err != nil {
@@ -93,6 +92,54 @@ func TestCacheFollows(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// What did not change is the same, and what changed unheard of is found.
+func TestReload(t *testing.T) {
+	r, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		if err := r.Put(record(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := NewCache(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.watcher.Close() }()
+	before := c.Snapshot()
+	reload := func() Snapshot {
+		t.Helper()
+		if err := c.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		return c.Snapshot()
+	}
+	if s := reload(); s.Version != before.Version || !slices.Equal(s.Records, before.Records) {
+		t.Errorf("%d is %d after nothing happened", before.Version, s.Version)
+	}
+	changed := record("b")
+	changed.Addresses = []netip.Addr{netip.MustParseAddr("10.88.0.6")}
+	if err := errors.Join(r.Put(changed), r.Delete(record("c").Key), r.Put(record("d"))); err != nil {
+		t.Fatal(err)
+	}
+	after := reload()
+	var ids []string
+	for _, x := range after.Records {
+		ids = append(ids, x.ContainerID+" "+x.Addresses[0].String())
+	}
+	if want := []string{"a 10.88.0.5", "b 10.88.0.6", "d 10.88.0.5"}; !slices.Equal(ids, want) || after.Version == before.Version {
+		t.Errorf("read %q", ids)
+	}
+	if after.Records[0] != before.Records[0] || after.Records[1] == before.Records[1] {
+		t.Error("what did not change is not the same, or what changed is")
+	}
+	if after.Records[0].Policy != after.Records[2].Policy {
+		t.Error("two records of one policy have two")
 	}
 }
 

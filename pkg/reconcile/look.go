@@ -2,8 +2,12 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -15,31 +19,55 @@ import (
 // logged is the number of differences that a repair's line of log names.
 const logged = 5
 
-// look compares everything, mends it, and reports whether there was anything to
-// mend.
-func (l *Loop) look(ctx context.Context, begun time.Time) bool {
-	changes, err := l.mend(ctx)
+// memory is what the last look knew.
+type memory struct {
+	agreed  agreement
+	records map[*store.Record]bool // the attachments whose flows were looked after
+	sources []netip.Prefix         // likewise
+	snat    map[netip.Addr]bool    // what policies translate to
+	// What is still to be done: the flows of a gap, and those of egress addresses
+	// that are gone.
+	owed bool
+	gone []netip.Addr
+}
+
+// agreement is what a look depends on. As long as it stays the same there is
+// nothing to find.
+type agreement struct {
+	records, node uint64
+	generation    uint32
+}
+
+// look compares everything, and mends it. worked is false where nothing had
+// changed, so that there was nothing to compare; drifted is true where something was
+// not as it had been, though nothing else was asked for.
+func (l *Loop) look(ctx context.Context, begun time.Time, what What) (worked, drifted bool) {
+	before := l.last.agreed
+	worked, changes, err := l.mend(ctx, what)
+	took := time.Since(begun)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stats.Begun = time.Time{}
+	l.stats.Looking += took
+	l.stats.Ended++
 	if err != nil {
 		l.stats.Failures++
 		l.stats.Drift = len(changes)
+		l.pending |= what // for the next one
 		if problem := err.Error(); problem != l.stats.Problem {
 			l.stats.Problem = problem // said once for each change of it
 			l.Log.Error("cannot bring the kernel into agreement with the records", "err", err)
 		}
-		return false
+		return true, false
 	}
 	if l.stats.Problem != "" {
 		l.Log.Info("the kernel can be brought into agreement with the records again")
 	}
 	l.stats.Problem, l.stats.Drift, l.stats.LastLook = "", 0, time.Now()
 	if len(changes) == 0 {
-		return false
+		return worked, false
 	}
-	l.stats.LastRepair = time.Since(begun)
-	l.stats.RepairSeconds += l.stats.LastRepair.Seconds()
+	l.stats.repaired(took)
 	var found []string
 	for i, c := range changes {
 		l.stats.Repairs[c.Kind]++
@@ -50,24 +78,57 @@ func (l *Loop) look(ctx context.Context, begun time.Time) bool {
 			found = append(found, fmt.Sprintf("and %d more", len(changes)-logged))
 		}
 	}
-	l.Log.Info("repaired", "found", found, "took", l.stats.LastRepair)
-	return true
+	l.Log.Info("repaired", "found", found, "took", took)
+	return true, l.last.agreed.records == before.records && l.last.agreed.node == before.node
 }
 
-func (l *Loop) mend(ctx context.Context) ([]nft.Change, error) {
-	records, err := l.Records()
-	if err != nil && len(records) == 0 {
-		return nil, err
+func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.Change, err error) {
+	l.links = l.links || what&TheLinks != 0
+	all, node := l.Records(), l.Node()
+	now := agreement{all.Version, node.Version, 0}
+	if now.generation, err = l.Rules.Generation(); err != nil {
+		l.failed("rules")
+		return true, nil, err
+	}
+	if now == l.last.agreed && !l.last.owed && len(l.last.gone) == 0 {
+		if what&Forwarding != 0 {
+			changes, err = l.mendForwarding(all.Records)
+		}
+		return len(changes) > 0, changes, err
 	}
 	// Records that cannot be read are those of attachments that are there all the
 	// same: better to repair the others than nothing.
-	if err != nil {
-		l.Log.Warn("some records cannot be read", "err", err)
+	if all.Err != nil && len(all.Records) == 0 {
+		return true, nil, all.Err
 	}
-	settled, moving := split(records)
-	node := l.Node()
+	if all.Err != nil && now.records != l.last.agreed.records {
+		l.Log.Warn("some records cannot be read", "err", all.Err)
+	}
+	settled, moving := split(all.Records)
 	node.apply(settled)
 	node.apply(moving)
+	if now != l.last.agreed {
+		l.last.agreed = agreement{}
+		if changes, now.generation, err = l.mendRules(settled, moving, node); err != nil {
+			l.failed("rules")
+			return true, changes, err
+		}
+		l.last.agreed = now
+	}
+	used := policies(settled, node)
+	l.mu.Lock()
+	l.stats.Attachments, l.stats.Policies = len(settled), len(used)
+	l.mu.Unlock()
+	l.last.owed = l.last.owed || exposed(changes)
+	if what&Forwarding != 0 {
+		var mended []nft.Change
+		mended, err = l.mendForwarding(all.Records)
+		changes = append(changes, mended...)
+	}
+	return true, changes, errors.Join(err, l.mendFlows(ctx, all.Records, Whose{settled, node.Sources}, used))
+}
+
+func (l *Loop) mendRules(settled, moving []masq.Attachment, node Node) ([]nft.Change, uint32, error) {
 	want, beside := ruleset.For(settled, node.Sources), ruleset.Table{}
 	if len(moving) > 0 {
 		beside = ruleset.For(moving, ruleset.Sources{})
@@ -76,68 +137,156 @@ func (l *Loop) mend(ctx context.Context) ([]nft.Change, error) {
 		// A node without attachments has no table, unless somebody is making one.
 		want = ruleset.Table{}
 	}
-	changes, err := l.Apply(want, beside)
-	if err != nil {
-		return changes, fmt.Errorf("rules: %w", err)
-	}
-	l.mu.Lock()
-	l.stats.Attachments, l.stats.Policies = len(settled), policies(settled)
-	l.mu.Unlock()
-	suspects, known := l.newcomers(settled)
-	// What could not be done after a repair is still to be done.
-	if l.owed = l.owed || exposed(changes); l.owed {
-		suspects = settled
-	}
-	gap := 0
-	if len(suspects) > 0 {
-		if gap, err = l.Forget(ctx, suspects); err != nil {
-			return changes, fmt.Errorf("flows that began without translation: %w", err)
-		}
-	}
-	l.owed, l.known = false, known
-	if gap > 0 {
-		l.mu.Lock()
-		l.stats.Gap += gap
-		l.mu.Unlock()
-		l.Log.Info("flows had begun without translation, and were deleted to begin again", "flows", gap)
-	}
-	return changes, nil
+	return l.Rules.ApplyBeside(want, beside)
 }
 
-// newcomers returns the attachments that the last look did not know: their
-// addresses may have had traffic before there were rules for them.
-func (l *Loop) newcomers(settled []masq.Attachment) (fresh []masq.Attachment, known map[masq.Key]bool) {
-	known = make(map[masq.Key]bool, len(settled))
-	for _, a := range settled {
-		known[a.Key] = true
-		if !l.known[a.Key] {
-			fresh = append(fresh, a)
+// mendForwarding makes sure that answers find their way back to the links that are
+// ours.
+func (l *Loop) mendForwarding(records []*store.Record) (changes []nft.Change, err error) {
+	for _, f := range masq.Families {
+		own := func(r *store.Record) bool { // what others wired is theirs
+			return r.Ready && !r.Chained && slices.ContainsFunc(r.Addresses, func(a netip.Addr) bool { return masq.FamilyOf(a) == f })
 		}
+		if !slices.ContainsFunc(records, own) {
+			continue
+		}
+		names := sync.OnceValue(func() map[string]bool {
+			all := map[string]bool{}
+			for _, r := range records {
+				if own(r) {
+					all[r.HostName()] = true
+				}
+			}
+			return all
+		})
+		put, failed := l.Forward(func(name string) bool { return names()[name] }, []masq.Family{f})
+		for _, setting := range put {
+			changes = append(changes, nft.Change{Kind: forwarding, Name: setting, Found: "turned off"})
+		}
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		l.failed(forwarding)
+	}
+	return changes, err
+}
+
+// forwarding is the kind of change that is the host's.
+const forwarding = "forwarding"
+
+// mendFlows deletes flows that began without translation, and those whose egress
+// address is gone.
+func (l *Loop) mendFlows(ctx context.Context, records []*store.Record, everybody Whose, used []*masq.Policy) error {
+	suspects, known := l.newcomers(records, everybody)
+	if l.last.owed {
+		suspects = everybody
+	}
+	gap := 0
+	if !suspects.none() {
+		var err error
+		l.last.owed = true // where it fails
+		if gap, err = l.Untranslated(ctx, suspects); err != nil {
+			l.failed("flows")
+			return fmt.Errorf("flows that began without translation: %w", err)
+		}
+	}
+	l.last.owed, l.last.records, l.last.sources = false, known, everybody.Sources.Prefixes
+
+	snat := map[netip.Addr]bool{}
+	for _, p := range used {
+		for _, a := range p.SNATAddresses {
+			snat[a] = true
+		}
+	}
+	for a := range l.last.snat {
+		if !snat[a] {
+			l.last.gone = append(l.last.gone, a)
+		}
+	}
+	l.last.snat = snat
+	// An address that is routed to the node is of use where a policy names it.
+	gone := slices.DeleteFunc(l.last.gone, func(a netip.Addr) bool { return snat[a] })
+	l.last.gone = gone
+	stranded := 0
+	if len(gone) > 0 {
+		var err error
+		if stranded, err = l.Stranded(ctx, everybody, gone); err != nil {
+			l.failed("flows")
+			return fmt.Errorf("flows whose egress address is gone: %w", err)
+		}
+	}
+	l.last.gone = nil
+
+	l.mu.Lock()
+	l.stats.Gap += gap
+	l.stats.Stranded += stranded
+	l.mu.Unlock()
+	if gap > 0 {
+		l.Log.Info("flows had begun without translation, and were deleted to begin again", "flows", gap)
+	}
+	if stranded > 0 {
+		l.Log.Info("flows had left with an address that is gone, and were deleted to begin again", "flows", stranded, "addresses", gone)
+	}
+	return nil
+}
+
+// newcomers returns what the last look did not know: there may have been traffic
+// before there were rules for it.
+func (l *Loop) newcomers(records []*store.Record, everybody Whose) (fresh Whose, known map[*store.Record]bool) {
+	known = make(map[*store.Record]bool, len(records))
+	for _, r := range records {
+		if !isSettled(r) {
+			continue
+		}
+		if !l.last.records[r] {
+			fresh.Attachments = append(fresh.Attachments, everybody.Attachments[len(known)])
+		}
+		known[r] = true
+	}
+	if !slices.Equal(l.last.sources, everybody.Sources.Prefixes) {
+		fresh.Sources = everybody.Sources
 	}
 	return fresh, known
 }
 
+func isSettled(r *store.Record) bool { return r.Policy != nil && r.Ready }
+
 // split tells attachments that are in place from those that the plugin is adding
 // or removing right now.
-func split(records []store.Record) (settled, moving []masq.Attachment) {
+func split(records []*store.Record) (settled, moving []masq.Attachment) {
+	settled = make([]masq.Attachment, 0, len(records))
 	for _, r := range records {
 		switch {
-		case r.Policy == nil:
-		case r.Ready:
+		case isSettled(r):
 			settled = append(settled, r.Attachment)
-		default:
+		case r.Policy != nil:
 			moving = append(moving, r.Attachment)
 		}
 	}
 	return settled, moving
 }
 
-func policies(all []masq.Attachment) int {
-	seen := map[string]bool{}
-	for _, a := range all {
-		seen[a.Policy.ID()] = true
+// policies returns those in use, each once.
+func policies(all []masq.Attachment, node Node) []*masq.Policy {
+	var out []*masq.Policy
+	seen, ids := map[*masq.Policy]bool{}, map[string]bool{}
+	add := func(p *masq.Policy) {
+		if seen[p] {
+			return
+		}
+		seen[p] = true
+		if id := p.ID(); !ids[id] {
+			ids[id] = true
+			out = append(out, p)
+		}
 	}
-	return len(seen)
+	for _, a := range all {
+		add(a.Policy)
+	}
+	if len(node.Sources.Prefixes) > 0 {
+		add(&node.Sources.Policy)
+	}
+	return out
 }
 
 // exposed reports whether packets may have passed untranslated because of what was

@@ -3,30 +3,32 @@ package reconcile
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
+	"net/netip"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
-	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 // Loop looks when it is told to. All fields are needed unless they say otherwise.
 type Loop struct {
-	// Records returns every record of the node. Where some cannot be read, it
-	// returns the others and an error.
-	Records func() ([]store.Record, error)
+	// Records returns every record of the node.
+	Records func() Snapshot
 	// Node returns the node's configuration.
 	Node func() Node
-	// Apply makes the kernel have what is wanted and returns what was different;
-	// the parts of beside are left as they are.
-	Apply func(want, beside ruleset.Table) ([]nft.Change, error)
-	// Forget deletes the flows of attachments that began without translation and
-	// should have had it, and returns how many there were.
-	Forget func(context.Context, []masq.Attachment) (int, error)
+	// Rules is the kernel's ruleset.
+	Rules Rules
+	// Forward makes sure that uplinks, and links that are ours by their names,
+	// forward what enters by them, and returns the settings that it had to put back.
+	Forward func(ours func(name string) bool, families []masq.Family) ([]string, error)
+	// Untranslated and Stranded delete flows, and return how many there were: those
+	// of Flows.
+	Untranslated func(context.Context, Whose) (int, error)
+	Stranded     func(context.Context, Whose, []netip.Addr) (int, error)
 	// Reload reads anew what the records are read from, before a look that nobody
 	// asked for.
 	Reload func() error
@@ -37,121 +39,127 @@ type Loop struct {
 	Resync time.Duration
 	Log    *slog.Logger
 
-	known map[masq.Key]bool // the attachments whose flows were looked after
-	owed  bool              // flows of a gap are still to be deleted
+	last   memory
+	links  bool // links may have gone since the last sweep
+	budget budget
 
-	mu    sync.Mutex
-	stats Stats
-	wake  chan struct{}
-	once  sync.Once
+	mu      sync.Mutex
+	pending What
+	gone    []netip.Addr // addresses that the next look is to hear of
+	stats   Stats
+	wake    chan struct{}
+	urgent  chan struct{}
+	once    sync.Once
 }
 
-// Stats is what has come of the looks so far.
-type Stats struct {
-	Looks    map[string]int // by what set them off
-	Repairs  map[string]int // by the kind of what was different
-	Storms   int            // times that repairs followed on one another without end
-	Failures int            // looks that ended with an error
-	Gap      int            // flows that began without translation and were deleted
-	// Attachments and Policies are those of the last look.
-	Attachments, Policies int
-	// Drift is what was different at the last look and could not be mended.
-	Drift int
-	// Begun is when the look that is under way began; zero between looks.
-	Begun time.Time
-	// LastLook is when the last look ended well; LastRepair how long the last
-	// repair took, from the beginning of its look.
-	LastLook   time.Time
-	LastRepair time.Duration
-	// Seconds is the sum of the time that repairs took.
-	RepairSeconds float64
-	// Swept is the number of attachments that were forgotten because their links
-	// were gone.
-	Swept int
-	// Lost is how often the kernel had more to tell than there was room for.
-	Lost int
-	// Problem is why the last look failed, empty where it did not.
-	Problem string
+// Rules is the kernel's ruleset, as nft.Conn has it.
+type Rules interface {
+	// ApplyBeside makes the kernel have what is wanted and returns what was
+	// different, and the generation up to which it stays so; the parts of beside
+	// are left as they are.
+	ApplyBeside(want, beside ruleset.Table) ([]nft.Change, uint32, error)
+	Generation() (uint32, error)
 }
 
-// stuckAfter is how long a look may take. Tens of thousands of attachments take a
-// second.
-const stuckAfter = 30 * time.Second
+// What is what a look is to look at beside the rules.
+type What uint8
 
-// Stuck reports whether a look has begun and does not end.
-func (s Stats) Stuck(now time.Time) bool {
-	return !s.Begun.IsZero() && now.Sub(s.Begun) > stuckAfter
-}
+const (
+	// Now says that packets may be leaving untranslated.
+	Now What = 1 << iota
+	// Forwarding may have been turned off, or there is a new uplink.
+	Forwarding
+	// TheLinks are to be swept at the next resync.
+	TheLinks
+
+	// Everything is all of these.
+	Everything = Now | Forwarding | TheLinks
+)
 
 func (l *Loop) init() {
 	l.once.Do(func() {
-		l.wake = make(chan struct{}, 1)
-		l.stats.Looks, l.stats.Repairs = map[string]int{}, map[string]int{}
+		l.wake, l.urgent = make(chan struct{}, 1), make(chan struct{}, 1)
+		l.stats.Looks, l.stats.Repairs, l.stats.Errors = map[string]int{}, map[string]int{}, map[string]int{}
 	})
 }
 
-// Look asks for a look soon, and says why. It never waits.
-func (l *Loop) Look(why string) {
+// Look asks for a look soon, and says why, and at what. It never waits.
+func (l *Loop) Look(why string, what What) {
 	l.init()
 	l.mu.Lock()
 	l.stats.Looks[why]++
+	l.pending |= what
 	l.mu.Unlock()
+	notify(l.wake)
+	if what&Now != 0 {
+		notify(l.urgent)
+	}
+}
+
+func notify(c chan struct{}) {
 	select {
-	case l.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default: // one is due already
 	}
 }
 
-// Lost notes that news were lost, and asks for a look.
+// Gone notes addresses that the node no longer has. A look is to be asked for.
+func (l *Loop) Gone(addresses []netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = append(l.gone, addresses...)
+}
+
+// Lost notes that news were lost, and asks for a look at everything.
 func (l *Loop) Lost() {
 	l.init()
 	l.mu.Lock()
 	l.stats.Lost++
 	l.mu.Unlock()
-	l.Look("lost")
+	l.Look("lost", Everything)
 }
 
-// Stats returns a copy.
-func (l *Loop) Stats() Stats {
-	l.init()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := l.stats
-	out.Looks, out.Repairs = maps.Clone(l.stats.Looks), maps.Clone(l.stats.Repairs)
-	return out
+// Expect tells, before the first look, what policies translated to until now, so
+// that flows which left with an address that is no longer among them are found.
+func (l *Loop) Expect(snat []netip.Addr) {
+	l.last.snat = map[netip.Addr]bool{}
+	for _, a := range snat {
+		l.last.snat[a] = true
+	}
 }
 
 const (
-	// rest is how many times as long as a look the time until the next one is, at
-	// least: containers that come and go, and an outside program that flushes in a
-	// loop, get a fifth of a core at most.
-	rest = 4
-	// restMost bounds that time, so that a storm's last repair is not late.
-	restMost = 150 * time.Millisecond
 	// stormAfter is the number of repairs in a row that makes a storm, and calm the
 	// time without one that ends it.
 	stormAfter = 20
 	calm       = time.Second
+	// quiet is the time without a look after which memory that looks used goes back
+	// to the node.
+	quiet = time.Second
 )
 
 // Run looks until the context ends. The first look is at once.
 func (l *Loop) Run(ctx context.Context) {
 	l.init()
-	l.Look("start")
-	resync := time.NewTimer(l.jittered())
+	l.Look("start", Everything)
+	resync, idle := time.NewTimer(l.jittered()), time.NewTimer(quiet)
 	defer resync.Stop()
+	defer idle.Stop()
 	var row int // repairs that followed on one another
 	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-idle.C:
+			debug.FreeOSMemory()
+			continue
 		case <-resync.C:
 			if err := l.Reload(); err != nil {
 				l.Log.Error("cannot read the records anew", "err", err)
 			}
 			l.sweep()
-			l.Look("resync")
+			l.Look("resync", Forwarding)
 			resync.Reset(l.jittered())
 			continue
 		case <-l.wake:
@@ -159,10 +167,20 @@ func (l *Loop) Run(ctx context.Context) {
 		begun := time.Now()
 		l.mu.Lock()
 		l.stats.Begun = begun
+		what := l.pending
+		l.last.gone = append(l.last.gone, l.gone...)
+		l.pending, l.gone = 0, nil
 		l.mu.Unlock()
-		repaired := l.look(ctx, begun)
+		select {
+		case <-l.urgent: // this look is what it asks for
+		default:
+		}
+		worked, drifted := l.look(ctx, begun, what)
 		took := time.Since(begun)
-		if repaired {
+		if worked {
+			idle.Reset(quiet)
+		}
+		if drifted {
 			if begun.Sub(last) > calm {
 				row = 0
 			}
@@ -174,29 +192,45 @@ func (l *Loop) Run(ctx context.Context) {
 				l.Log.Warn("another program changes table inet masq again and again; it is repaired each time, at a bounded pace", "repairs", row)
 			}
 		}
-		pause := time.NewTimer(min(rest*took, restMost))
+		if !l.rest(ctx, took) {
+			return
+		}
+	}
+}
+
+// rest waits until the next look may be; false where the context ended.
+func (l *Loop) rest(ctx context.Context, took time.Duration) bool {
+	l.budget.spend(time.Now(), took)
+	urgent, pause := l.urgent, time.NewTimer(min(restOf*took, restMost))
+	defer pause.Stop()
+	for {
 		select {
 		case <-ctx.Done():
-			pause.Stop()
-			return
+			return false
 		case <-pause.C:
+			return true
+		case <-urgent:
+			if l.budget.left(time.Now()) {
+				return true
+			}
+			urgent = nil // it has to wait as all others
 		}
 	}
 }
 
 // sweep forgets attachments that are gone.
 func (l *Loop) sweep() {
-	records, err := l.Records()
-	if err != nil {
-		l.Log.Warn("some records cannot be read", "err", err)
+	if !l.links && !l.Sweep.Waiting() {
+		return
 	}
-	n, err := l.Sweep.Run(time.Now(), records)
-	if err != nil {
-		l.Log.Error("cannot look after attachments that are gone", "err", err)
-	}
+	n, err := l.Sweep.Run(time.Now(), l.Records().Records)
 	l.mu.Lock()
 	l.stats.Swept += n
 	l.mu.Unlock()
+	if l.links = err != nil; l.links {
+		l.failed("links")
+		l.Log.Error("cannot look after attachments that are gone", "err", err)
+	}
 }
 
 // jittered is the time until the next resync: nodes that were started together do

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
+	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -16,18 +19,47 @@ import (
 
 // kernel stands for the real one, beneath the loop.
 type kernel struct {
-	mu      sync.Mutex
-	changes []nft.Change // what the next Apply finds
-	err     error
-	applied []ruleset.Table
-	beside  []ruleset.Table
+	mu         sync.Mutex
+	changes    []nft.Change // what the next comparison finds
+	err        error
+	applied    []ruleset.Table
+	beside     []ruleset.Table
+	generation uint32
+	busy       time.Duration // that a comparison takes
+	compared   func(n int)   // called after each, if it is set
+	put        []string      // forwarding that is put back
 }
 
-func (k *kernel) apply(want, beside ruleset.Table) ([]nft.Change, error) {
+func (k *kernel) ApplyBeside(want, beside ruleset.Table) ([]nft.Change, uint32, error) {
+	for end := time.Now().Add(k.busy); time.Now().Before(end); { // work, not waiting
+		continue
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.applied, k.beside = append(k.applied, want), append(k.beside, beside)
-	return k.changes, k.err
+	if len(k.changes) > 0 {
+		k.generation++
+	}
+	if k.compared != nil {
+		k.compared(len(k.applied))
+	}
+	return k.changes, k.generation, k.err
+}
+
+func (k *kernel) Generation() (uint32, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.generation, nil
+}
+
+func (k *kernel) forward(func(string) bool, []masq.Family) ([]string, error) { return k.put, nil }
+
+// change has the next comparison find something.
+func (k *kernel) change(changes ...nft.Change) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.changes = changes
+	k.generation++
 }
 
 func (k *kernel) looks() int {
@@ -36,16 +68,35 @@ func (k *kernel) looks() int {
 	return len(k.applied)
 }
 
-func loop(t *testing.T, k *kernel, records ...store.Record) (*Loop, *[]int) {
+func snapshot(records ...store.Record) Snapshot {
+	s := Snapshot{Version: 1}
+	for i := range records {
+		s.Records = append(s.Records, &records[i])
+	}
+	return s
+}
+
+// asked is whose flows a loop looked at.
+type asked struct {
+	untranslated []Whose
+	stranded     [][]netip.Addr
+}
+
+func loop(t *testing.T, k *kernel, records ...store.Record) (*Loop, *asked) {
 	t.Helper()
-	forgotten := &[]int{}
+	all, a := snapshot(records...), &asked{}
 	l := &Loop{
-		Records: func() ([]store.Record, error) { return records, nil },
+		Records: func() Snapshot { return all },
 		Node:    func() Node { return Node{} },
-		Apply:   k.apply,
-		Forget: func(_ context.Context, all []masq.Attachment) (int, error) {
-			*forgotten = append(*forgotten, len(all))
+		Rules:   k,
+		Forward: k.forward,
+		Untranslated: func(_ context.Context, w Whose) (int, error) {
+			a.untranslated = append(a.untranslated, w)
 			return 0, nil
+		},
+		Stranded: func(_ context.Context, _ Whose, gone []netip.Addr) (int, error) {
+			a.stranded = append(a.stranded, gone)
+			return 1, nil
 		},
 		Reload: func() error { return nil },
 		Sweep:  &Sweep{},
@@ -53,12 +104,12 @@ func loop(t *testing.T, k *kernel, records ...store.Record) (*Loop, *[]int) {
 		Log:    slog.New(slog.DiscardHandler),
 	}
 	l.init()
-	return l, forgotten
+	return l, a
 }
 
 func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 	k := &kernel{}
-	l, forgotten := loop(t, k, record("a"), record("b"))
+	l, a := loop(t, k, record("a"), record("b"))
 	steps := []struct {
 		name    string
 		changes []nft.Change
@@ -71,14 +122,14 @@ func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 		{"a foreign rule came first", []nft.Change{{Kind: "rule", Name: `postrouting ""`, Found: "foreign, handle 5"}}, 2},
 	}
 	for _, s := range steps {
-		*forgotten = nil
-		k.changes = s.changes
-		repaired := l.look(t.Context(), time.Now())
-		if repaired != (len(s.changes) > 0) {
-			t.Errorf("%s: repaired %t", s.name, repaired)
+		a.untranslated = nil
+		k.change(s.changes...)
+		_, drifted := l.look(t.Context(), time.Now(), 0)
+		if drifted != (len(s.changes) > 0) {
+			t.Errorf("%s: drifted %t", s.name, drifted)
 		}
-		if s.asked == 0 && len(*forgotten) != 0 || s.asked > 0 && (len(*forgotten) != 1 || (*forgotten)[0] != s.asked) {
-			t.Errorf("%s: asked for %v, not %d", s.name, *forgotten, s.asked)
+		if s.asked == 0 && len(a.untranslated) != 0 || s.asked > 0 && (len(a.untranslated) != 1 || len(a.untranslated[0].Attachments) != s.asked) {
+			t.Errorf("%s: asked for %v, not %d", s.name, a.untranslated, s.asked)
 		}
 	}
 	if got := l.Stats().Repairs; got["element"] != 2 || got["rule"] != 1 {
@@ -91,18 +142,18 @@ func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 func TestFlowsOfTheGapAreNotForgotten(t *testing.T) {
 	k := &kernel{}
 	l, _ := loop(t, k, record("a"))
-	l.look(t.Context(), time.Now())
+	l.look(t.Context(), time.Now(), 0)
 	var asked []int
 	fail := errors.New("no")
-	l.Forget = func(_ context.Context, all []masq.Attachment) (int, error) {
-		asked = append(asked, len(all))
+	l.Untranslated = func(_ context.Context, w Whose) (int, error) {
+		asked = append(asked, len(w.Attachments))
 		return 0, fail
 	}
-	k.changes = []nft.Change{{Kind: "table", Name: "inet masq", Found: "missing"}}
-	l.look(t.Context(), time.Now())
+	k.change(nft.Change{Kind: "table", Name: "inet masq", Found: "missing"})
+	l.look(t.Context(), time.Now(), 0)
 	k.changes, fail = nil, nil
-	l.look(t.Context(), time.Now())
-	l.look(t.Context(), time.Now())
+	l.look(t.Context(), time.Now(), 0)
+	l.look(t.Context(), time.Now(), 0)
 	if len(asked) != 2 || asked[0] != 1 || asked[1] != 1 {
 		t.Errorf("asked for the flows of %v attachments", asked)
 	}
@@ -115,7 +166,7 @@ func TestLookLeavesWhatMoves(t *testing.T) {
 	moving := record("moving")
 	moving.Ready = false
 	l, _ := loop(t, k, record("settled"), moving)
-	l.look(t.Context(), time.Now())
+	l.look(t.Context(), time.Now(), 0)
 	elements := func(table ruleset.Table) (n int) {
 		for _, s := range table.Sets {
 			if s.Live {
@@ -136,47 +187,232 @@ func TestLookLeavesWhatMoves(t *testing.T) {
 func TestFailureIsSaidAndKept(t *testing.T) {
 	k := &kernel{err: errors.New("no")}
 	l, _ := loop(t, k, record("a"))
-	if l.look(t.Context(), time.Now()) {
+	if _, repaired := l.look(t.Context(), time.Now(), 0); repaired {
 		t.Error("a failure counts as a repair")
 	}
 	if s := l.Stats(); s.Failures != 1 || s.Problem == "" || !s.LastLook.IsZero() {
 		t.Errorf("stats %+v", s)
 	}
 	k.err = nil
-	l.look(t.Context(), time.Now())
+	l.look(t.Context(), time.Now(), 0)
 	if s := l.Stats(); s.Problem != "" || s.LastLook.IsZero() {
 		t.Errorf("stats %+v", s)
 	}
 }
 
-// However many events come, looks keep their pace; the last event is followed by a
-// look.
-func TestStormIsBoundedAndSeen(t *testing.T) {
-	k := &kernel{changes: []nft.Change{{Kind: "table", Name: "inet masq", Found: "missing"}}}
+// What a changed configuration or record asks for is no drift.
+func TestWhatIsAskedForIsNoDrift(t *testing.T) {
+	k := &kernel{}
 	l, _ := loop(t, k, record("a"))
-	slow := l.Apply
-	l.Apply = func(want, beside ruleset.Table) ([]nft.Change, error) {
-		busy := time.Now().Add(2 * time.Millisecond)
-		for time.Now().Before(busy) { // work, not waiting
-			continue
+	var version uint64
+	l.Node = func() Node { version++; return Node{Version: version} }
+	for range 2 {
+		k.change(nft.Change{Kind: "rule", Found: "missing"})
+		if worked, drifted := l.look(t.Context(), time.Now(), 0); !worked || drifted {
+			t.Errorf("worked %t, drifted %t", worked, drifted)
 		}
-		return slow(want, beside)
+	}
+}
+
+// Where nothing has changed there is nothing to compare.
+func TestAgreementIsKept(t *testing.T) {
+	k := &kernel{}
+	l, _ := loop(t, k, record("a"))
+	l.look(t.Context(), time.Now(), 0)
+	all, node := l.Records(), Node{}
+	l.Records, l.Node = func() Snapshot { return all }, func() Node { return node }
+	for _, step := range []struct {
+		name   string
+		change func()
+		what   What
+		worked bool
+	}{
+		{"nothing", func() {}, 0, false},
+		{"a table, somebody's", func() { k.change() }, 0, true},
+		{"nothing again", func() {}, 0, false},
+		{"a record", func() { all.Version++ }, 0, true},
+		{"the configuration", func() { node.Version++ }, 0, true},
+		{"a repair", func() { k.change(nft.Change{Kind: "set", Found: "missing"}) }, 0, true},
+		{"nothing after a repair", func() { k.changes = nil }, 0, false},
+		{"forwarding", func() {}, Forwarding, false},
+	} {
+		step.change()
+		before := k.looks()
+		worked, _ := l.look(t.Context(), time.Now(), step.what)
+		if worked != step.worked || (k.looks() > before) != step.worked {
+			t.Errorf("%s: worked %t, compared %d times", step.name, worked, k.looks()-before)
+		}
+	}
+	// What failed is not an agreement.
+	k.err = errors.New("no")
+	k.change()
+	l.look(t.Context(), time.Now(), 0)
+	k.err = nil
+	if worked, _ := l.look(t.Context(), time.Now(), 0); !worked {
+		t.Error("after a failure nothing is compared")
+	}
+}
+
+// Addresses that left the node, and those that policies no longer name, are looked
+// for in flows.
+func TestStrandedFlows(t *testing.T) {
+	addr := func(list ...string) []netip.Addr {
+		var out []netip.Addr
+		for _, s := range list {
+			out = append(out, netip.MustParseAddr(s))
+		}
+		return out
+	}
+	k := &kernel{}
+	r := record("a")
+	r.Policy.SNATAddresses = addr("192.0.2.2", "192.0.2.7")
+	all := snapshot(r)
+	l, a := loop(t, k)
+	l.Records = func() Snapshot { return all }
+	l.Expect(addr("192.0.2.9"))
+	look := func(name string, want ...netip.Addr) {
+		t.Helper()
+		a.stranded = nil
+		l.look(t.Context(), time.Now(), 0)
+		if len(want) == 0 && len(a.stranded) != 0 || len(want) > 0 && (len(a.stranded) != 1 || !slices.Equal(a.stranded[0], want)) {
+			t.Errorf("%s: asked for %v, not %v", name, a.stranded, want)
+		}
+	}
+	look("an earlier daemon's", addr("192.0.2.9")...)
+	look("nothing")
+	l.last.gone = addr("192.0.2.1")
+	look("an address is gone", addr("192.0.2.1")...)
+	l.last.gone = addr("192.0.2.2")
+	look("one that a policy names is gone: it may be routed here")
+	next := record("a")
+	next.Policy.SNATAddresses = addr("192.0.2.2")
+	all = snapshot(next)
+	all.Version = 2
+	look("a policy names it no longer", addr("192.0.2.7")...)
+	if n := l.Stats().Stranded; n != 3 {
+		t.Errorf("counted %d", n)
+	}
+	fail := errors.New("no")
+	stranded := l.Stranded
+	l.Stranded = func(context.Context, Whose, []netip.Addr) (int, error) { return 0, fail }
+	all = snapshot(record("a"))
+	all.Version = 3
+	look("failing")
+	l.Stranded = stranded
+	look("what failed is still to be done", addr("192.0.2.2")...)
+}
+
+func TestForwardingIsMended(t *testing.T) {
+	k := &kernel{put: []string{"net.ipv4.conf.up0.forwarding=1"}}
+	l, _ := loop(t, k, record("a"))
+	l.look(t.Context(), time.Now(), 0)
+	if _, drifted := l.look(t.Context(), time.Now(), Forwarding); !drifted || l.Stats().Repairs[forwarding] != 1 {
+		t.Errorf("not counted: %+v", l.Stats())
+	}
+	chained := record("a")
+	chained.Chained = true
+	l, _ = loop(t, k, chained)
+	l.look(t.Context(), time.Now(), 0)
+	if _, drifted := l.look(t.Context(), time.Now(), Forwarding); drifted {
+		t.Error("what others wired is mended")
+	}
+}
+
+// However many changes come, looks keep their pace: at once while there is a budget
+// for it, and in the long run a fifth of a core.
+func TestStormIsBoundedAndSeen(t *testing.T) {
+	k := &kernel{busy: 20 * time.Millisecond}
+	l, _ := loop(t, k, record("a"))
+	k.compared = func(n int) {
+		if n == 25 {
+			l.budget.debt = 2 * burst // as after many more
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan struct{})
 	begun := time.Now()
 	go func() { l.Run(ctx); close(ended) }()
-	for l.Stats().Storms == 0 {
-		l.Look("rules")
-		if time.Since(begun) > 10*time.Second {
-			t.Fatal("no storm is seen")
+	missing := nft.Change{Kind: "table", Name: "inet masq", Found: "missing"}
+	soon, late := 0, 0
+	for k.looks() < 40 {
+		before := k.looks()
+		k.change(missing)
+		changed := time.Now()
+		l.Look("rules", Now)
+		for k.looks() == before {
+			if time.Since(begun) > 30*time.Second {
+				t.Fatalf("%d looks, and no more", before)
+			}
+			runtime.Gosched()
+		}
+		if time.Since(changed) < restOf*k.busy {
+			soon++
+		} else {
+			late++
 		}
 	}
-	took := time.Since(begun)
 	cancel()
 	<-ended
-	if looks := k.looks(); time.Duration(looks)*2*time.Millisecond*rest > took+restMost {
-		t.Errorf("%d looks of 2 ms in %s", looks, took)
+	if soon < stormAfter || late < 10 {
+		t.Errorf("%d repairs came without a rest, and %d after one", soon, late)
 	}
+	if l.Stats().Storms != 1 {
+		t.Errorf("%d storms are seen", l.Stats().Storms)
+	}
+}
+
+func TestBudget(t *testing.T) {
+	var b budget
+	now := time.Unix(0, 0)
+	if !b.left(now) {
+		t.Error("nothing is left at the beginning")
+	}
+	b.spend(now, burst-time.Millisecond)
+	if !b.left(now) {
+		t.Error("nothing is left before the end")
+	}
+	b.spend(now, 2*time.Millisecond)
+	if b.left(now) {
+		t.Error("it has no end")
+	}
+	if later := now.Add((restOf + 1) * 2 * time.Millisecond); !b.left(later) {
+		t.Error("a rest does not count")
+	}
+	if b.owes(now.Add(time.Hour)) != 0 {
+		t.Error("a rest counts for more than the work before it")
+	}
+}
+
+// What is not urgent waits, and what is urgent does not wait for it.
+func TestUrgentEventsEndARest(t *testing.T) {
+	k := &kernel{busy: 30 * time.Millisecond}
+	l, _ := loop(t, k, record("a"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan struct{})
+	go func() { l.Run(ctx); close(ended) }()
+	next := func(what What) time.Duration {
+		before, begun := k.looks(), time.Now()
+		k.change()
+		l.Look("rules", what)
+		for k.looks() == before {
+			if time.Since(begun) > 10*time.Second {
+				t.Fatal("no look")
+			}
+			runtime.Gosched()
+		}
+		return time.Since(begun)
+	}
+	for k.looks() == 0 { // the first
+		runtime.Gosched()
+	}
+	if calm := next(0); calm < restOf*k.busy {
+		t.Errorf("a look after %s, without a rest", calm)
+	}
+	if urgent := next(Now); urgent > restOf*k.busy {
+		t.Errorf("an urgent look after %s", urgent)
+	}
+	cancel()
+	<-ended
 }

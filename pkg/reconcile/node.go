@@ -10,6 +10,8 @@ import (
 
 // Node is the configuration of the node.
 type Node struct {
+	// Version is another one for each content.
+	Version uint64
 	// Policy is that of attachments whose network names none; nil where the node
 	// has none either, and they get the default.
 	Policy *masq.Policy

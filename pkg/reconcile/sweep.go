@@ -23,9 +23,13 @@ type Sweep struct {
 	gone map[masq.Key]time.Time // since when
 }
 
+// Waiting reports whether there are links that were gone at the last run, and whose
+// grace has not ended.
+func (s *Sweep) Waiting() bool { return len(s.gone) > 0 }
+
 // Run looks at the links of all records, and returns how many attachments it has
 // forgotten. What is not ours to release is said.
-func (s *Sweep) Run(now time.Time, records []store.Record) (int, error) {
+func (s *Sweep) Run(now time.Time, records []*store.Record) (int, error) {
 	still := map[masq.Key]time.Time{}
 	swept := 0
 	var errs []error
@@ -62,7 +66,7 @@ func (s *Sweep) Run(now time.Time, records []store.Record) (int, error) {
 }
 
 // missing returns the first of a record's links that is not there.
-func (s *Sweep) missing(r store.Record) (string, error) {
+func (s *Sweep) missing(r *store.Record) (string, error) {
 	if !r.Ready {
 		return "", nil // somebody is at work on it
 	}

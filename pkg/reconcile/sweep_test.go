@@ -31,7 +31,7 @@ func TestSweep(t *testing.T) {
 	run := func(want ...string) {
 		t.Helper()
 		deleted = nil
-		if n, err := s.Run(now, records); err != nil || n != len(want) || !slices.Equal(deleted, want) {
+		if n, err := s.Run(now, snapshot(records...).Records); err != nil || n != len(want) || !slices.Equal(deleted, want) {
 			t.Errorf("at %s: swept %v, %v; not %v", now, deleted, err, want)
 		}
 	}

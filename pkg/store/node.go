@@ -5,25 +5,32 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// The node's policy, as the daemon last read it from its configuration, so that an
-// ADD gives an attachment what the daemon would.
+// Node is what the daemon last read from the node's configuration: an ADD gives an
+// attachment what the daemon would, and a daemon that starts with a faulty one goes
+// on with this.
+type Node struct {
+	masq.Policy
+	// Sources are the addresses of pods that other plugins wired.
+	Sources []netip.Prefix `json:"sourceCIDRs,omitempty"`
+}
 
 func (r *Records) nodePath() string {
 	return filepath.Join(filepath.Dir(r.dir), "node-"+r.node+".json")
 }
 
-// PutNode writes the node's policy; nil removes it.
-func (r *Records) PutNode(p *masq.Policy) error {
-	if p == nil {
+// PutNode writes what the node's configuration says; nil removes it.
+func (r *Records) PutNode(n *Node) error {
+	if n == nil {
 		return remove(r.nodePath())
 	}
-	b, err := json.Marshal(p)
+	b, err := json.Marshal(n)
 	if err != nil {
 		return fmt.Errorf("node policy: %w", err)
 	}
@@ -36,8 +43,8 @@ func (r *Records) PutNode(p *masq.Policy) error {
 	return nil
 }
 
-// Node returns the node's policy, nil where there is none.
-func (r *Records) Node() (*masq.Policy, error) {
+// Node returns what PutNode wrote, nil where there is nothing.
+func (r *Records) Node() (*Node, error) {
 	b, err := os.ReadFile(r.nodePath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -45,12 +52,17 @@ func (r *Records) Node() (*masq.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the node's policy: %w", err)
 	}
-	var p masq.Policy
-	if err := json.Unmarshal(b, &p); err != nil {
+	var n Node
+	if err := json.Unmarshal(b, &n); err != nil {
 		return nil, fmt.Errorf("%s: not a policy: %w", r.nodePath(), err)
 	}
-	if err := p.Validate(); err != nil {
+	if err := n.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", r.nodePath(), err)
 	}
-	return &p, nil
+	for _, p := range n.Sources {
+		if !p.IsValid() || p != p.Masked() {
+			return nil, fmt.Errorf("%s: sourceCIDRs: %s is not a prefix", r.nodePath(), p)
+		}
+	}
+	return &n, nil
 }

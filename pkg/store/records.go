@@ -118,12 +118,18 @@ func (r *Records) Delete(k masq.Key) error {
 	return errors.Join(remove(path), remove(strings.TrimSuffix(path, ".json")+".tmp"))
 }
 
-// Sort puts records into the order in which their attachments were made: where two
-// claim one address, the later has it.
+// Compare tells the order in which two attachments were made: where they claim one
+// address, the later has it.
+func Compare(a, b *Record) int {
+	if c := a.Created.Compare(b.Created); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Identity(), b.Identity())
+}
+
+// Sort puts records into the order in which their attachments were made.
 func Sort(all []Record) {
-	slices.SortFunc(all, func(a, b Record) int {
-		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Identity(), b.Identity()))
-	})
+	slices.SortFunc(all, func(a, b Record) int { return Compare(&a, &b) })
 }
 
 // All returns every record of the node, sorted. Those that cannot be read are

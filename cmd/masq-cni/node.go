@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// node is the one that a command is about: a network namespace, and the records of
+// it.
+type node struct{ stateDir, netns string }
+
+// flags declares them for every command.
+func (n *node) flags(root *cobra.Command) {
+	f := root.PersistentFlags()
+	f.StringVar(&n.stateDir, "state-dir", store.DefaultDir, "the `DIR` in which the plugin keeps its records")
+	f.StringVar(&n.netns, "netns", "", "the network namespace of the node: the `NAME|PATH` of one, as ip netns lists it or as a file (default: this one)")
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if n.stateDir == "" {
+			return errors.New("--state-dir is empty; give a directory, or leave the flag out")
+		}
+		if !c.Flags().Changed("netns") {
+			return nil
+		}
+		return enter(n.netns)
+	}
+}
+
+// enter takes the calling goroutine into a network namespace, for good: it keeps
+// its thread, and what it opens or starts belongs there. What it starts with `go`
+// does not.
+func enter(name string) error {
+	const mend = "give a name that `ip netns` lists, or a path such as /proc/PID/ns/net"
+	path, err := pathOf(name, "/run/netns", "/var/run/netns")
+	if err != nil {
+		return fmt.Errorf("--netns %q: %w; %s", name, err, mend)
+	}
+	// Opening a FIFO would wait for its writer.
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("--netns %q: open %s: %w", name, path, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	runtime.LockOSThread()
+	err = unix.Setns(fd, unix.CLONE_NEWNET)
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("--netns %q: %s is no network namespace; %s", name, path, mend)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("--netns %q: not permitted; run as root", name)
+	case err != nil:
+		return fmt.Errorf("--netns %q: enter %s: %w", name, path, err)
+	}
+	return nil
+}
+
+// pathOf finds the file that stands for a network namespace: a path, or a name in
+// the directories where ip(8) keeps them.
+func pathOf(name string, dirs ...string) (string, error) {
+	if strings.Contains(name, "/") {
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			return "", errors.New("there is no such file")
+		}
+		return name, nil
+	}
+	if name == "" || name == "." || name == ".." {
+		return "", errors.New("is not a name")
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return path, nil
+		}
+	}
+	return "", errors.New("there is no " + filepath.Join(dirs[0], name))
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// command runs the program in a namespace of its own, on a thread that ends with
+// it: one that stays where it should not harms nobody.
+func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var (
+		out, diag bytes.Buffer
+		err       error
+		done      = make(chan struct{})
+	)
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			code = run(args, &out, &diag)
+		}
+	}()
+	<-done
+	if err != nil {
+		t.Fatalf("unshare: %v: this test needs root", err)
+	}
+	return code, out.String(), diag.String()
+}
+
+func namespace(t *testing.T, lab *nstest.Lab, name string) *nstest.NS {
+	t.Helper()
+	n, err := lab.Namespace(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// inode tells files that stand for namespaces apart.
+func inode(path string) uint64 {
+	var s unix.Stat_t
+	if err := unix.Stat(path, &s); err != nil {
+		return 0
+	}
+	return s.Ino
+}
+
+func TestEnter(t *testing.T) {
+	ns := namespace(t, nstest.New(t), "node")
+	const here = "/proc/thread-self/ns/net"
+	for _, name := range []string{ns.Name(), ns.Path(), "/var/run/netns/" + ns.Name()} {
+		type answer struct {
+			before, after uint64
+			err           error
+		}
+		done := make(chan answer)
+		go func() {
+			a := answer{before: inode(here)}
+			a.err = enter(name)
+			a.after = inode(here)
+			done <- a
+		}()
+		a := <-done
+		if want := inode(ns.Path()); a.err != nil || a.after != want || a.before == want {
+			t.Errorf("%s: from %d to %d, not %d: %v", name, a.before, a.after, want, a.err)
+		}
+	}
+	if inode(here) == inode(ns.Path()) {
+		t.Error("a goroutine that did not ask is in the namespace")
+	}
+}
+
+func TestNamesElsewhere(t *testing.T) {
+	names := t.TempDir()
+	ns := namespace(t, nstest.New(t), "node")
+	// A name that only the second directory has.
+	if err := os.Symlink(ns.Path(), filepath.Join(names, "other")); err != nil {
+		t.Fatal(err)
+	}
+	if path, err := pathOf("other", filepath.Dir(ns.Path()), names); err != nil || path != filepath.Join(names, "other") {
+		t.Error(path, err)
+	}
+	if path, err := pathOf("other", filepath.Dir(ns.Path())); err == nil {
+		t.Errorf("found at %s", path)
+	}
+}
+
+func TestEnterFaults(t *testing.T) {
+	dir := t.TempDir()
+	file, pipe := filepath.Join(dir, "file"), filepath.Join(dir, "pipe")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const mend = "; give a name that `ip netns` lists, or a path such as /proc/PID/ns/net\n"
+	for name, want := range map[string]string{
+		"no-such-name":   `"no-such-name": there is no /run/netns/no-such-name` + mend,
+		"1":              `"1": there is no /run/netns/1` + mend,
+		"":               `"": is not a name` + mend,
+		"..":             `"..": is not a name` + mend,
+		"./no-such-file": `"./no-such-file": there is no such file` + mend,
+		file:             `"` + file + `": ` + file + ` is no network namespace` + mend,
+		pipe:             `"` + pipe + `": ` + pipe + ` is no network namespace` + mend,
+		dir:              `"` + dir + `": ` + dir + ` is no network namespace` + mend,
+		file + "/x":      `"` + file + `/x": open ` + file + "/x: not a directory\n",
+	} {
+		code, out, diag := command(t, "uninstall", "--netns", name, "--state-dir", filepath.Join(dir, "state"))
+		if code != 1 || out != "" || diag != "masq-cni: --netns "+want {
+			t.Errorf("%q: %d\n%s%s", name, code, out, diag)
+		}
+	}
+	code, _, diag := command(t, "uninstall", "--state-dir", "")
+	if want := "masq-cni: --state-dir is empty; give a directory, or leave the flag out\n"; code != 1 || diag != want {
+		t.Errorf("%d\n%s", code, diag)
+	}
+}
+
+// nodes are two, with a table and a record each, in one state directory.
+func nodes(t *testing.T) (state string, a, b *nstest.NS) {
+	t.Helper()
+	lab := nstest.New(t)
+	state = filepath.Join(t.TempDir(), "state")
+	a, b = namespace(t, lab, "a"), namespace(t, lab, "b")
+	for _, n := range []*nstest.NS{a, b} {
+		err := n.Do(func() error {
+			records, err := store.Open(state)
+			if err != nil {
+				return err
+			}
+			p := masq.Default()
+			if err := records.PutNode(&store.Node{Policy: p}); err != nil {
+				return err
+			}
+			key := masq.Key{Network: "net", ContainerID: "c", Interface: "eth0"}
+			return records.Put(store.Record{Attachment: masq.Attachment{Key: key, Policy: &p}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := n.Command(t.Context(), "nft", "add table inet masq; add table inet other").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	return state, a, b
+}
+
+// holds tells what a node has of masq-cni's.
+func holds(t *testing.T, n *nstest.NS, state string) (tables string, records int, policy bool) {
+	t.Helper()
+	out, err := n.Command(t.Context(), "nft", "list", "tables").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	err = n.Do(func() error {
+		r, err := store.Open(state)
+		if err != nil {
+			return err
+		}
+		all, err := r.All()
+		if err != nil {
+			return err
+		}
+		p, err := r.Node()
+		records, policy = len(all), p != nil
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(strings.ReplaceAll(string(out), "\n", "; ")), records, policy
+}
+
+func TestUninstallElsewhere(t *testing.T) {
+	state, a, b := nodes(t)
+	lock, err := os.Create(filepath.Join(state, "attachments", "masqd.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	const removed = "removed: table inet masq, 1 records\n"
+	if code, out, diag := command(t, "uninstall", "--netns", a.Name(), "--state-dir", state); code != 0 || out != removed {
+		t.Fatalf("%d\n%s%s", code, out, diag)
+	}
+	if tables, records, policy := holds(t, a, state); tables != "table inet other;" || records != 0 || policy {
+		t.Errorf("left there: %q, %d records, policy %t", tables, records, policy)
+	}
+	// The control: the other node has what both had.
+	if tables, records, policy := holds(t, b, state); tables != "table inet masq; table inet other;" || records != 1 || !policy {
+		t.Errorf("left elsewhere: %q, %d records, policy %t", tables, records, policy)
+	}
+	if _, err := os.Stat(lock.Name()); err != nil {
+		t.Errorf("the lock that a masqd holds: %v", err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The flags may stand before the command too.
+	if code, out, diag := command(t, "--netns", b.Path(), "--state-dir", state, "uninstall"); code != 0 || out != removed {
+		t.Fatalf("%d\n%s%s", code, out, diag)
+	}
+	if tables, records, policy := holds(t, b, state); tables != "table inet other;" || records != 0 || policy {
+		t.Errorf("left there: %q, %d records, policy %t", tables, records, policy)
+	}
+	if _, err := os.Stat(state); err == nil {
+		t.Error("the state directory is still there")
+	}
+}
+
+func TestDemoIsElsewhere(t *testing.T) {
+	ns := namespace(t, nstest.New(t), "node")
+	for flag, value := range map[string]string{"netns": ns.Name(), "state-dir": t.TempDir()} {
+		code, out, diag := command(t, "demo", "--"+flag, value)
+		want := "masq-cni: --" + flag + ": the demo makes namespaces and records of its own; leave the flag out\n"
+		if code != 1 || out != "" || diag != want {
+			t.Errorf("%d\n%s%s", code, out, diag)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/masq-cni/masq-cni/pkg/agentconf"
+)
+
+// flagSet has one flag of ours and those of ip-masq-agent.
+func flagSet() (flags *pflag.FlagSet, dir *string, legacy func() []override) {
+	flags = pflag.NewFlagSet("masqd", pflag.ContinueOnError)
+	dir = flags.String("state-dir", "/default", "")
+	return flags, dir, legacyFlags(flags)
+}
+
+// variable is the name of the one that gives a flag.
+func variable(flag string) string {
+	return "MASQD_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+func TestEnvironment(t *testing.T) {
+	flags, dir, legacy := flagSet()
+	if err := flags.Parse([]string{"--masq-chain=GIVEN"}); err != nil {
+		t.Fatal(err)
+	}
+	err := fromEnvironment(flags, []string{
+		"PATH=/bin", "MASQ_BIN=bin", "MASQD_STATE_DIR=/a=b", "MASQD_MASQ_CHAIN=OTHER",
+		"MASQD_LOG_DIR=/var/log", "MASQD_LEGACY_STDERR_THRESHOLD_BEHAVIOR=false", "MASQD_V=4",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *dir != "/a=b" {
+		t.Errorf("--state-dir is %q", *dir)
+	}
+	got := map[string]string{}
+	for _, o := range legacy() {
+		got[o.Name] = o.value
+	}
+	want := map[string]string{"masq-chain": "GIVEN", "log_dir": "/var/log", "legacy_stderr_threshold_behavior": "false", "v": "4"}
+	for name, value := range want {
+		if got[name] != value {
+			t.Errorf("--%s is %q, not %q", name, got[name], value)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// One letter takes one hyphen or two.
+func TestVerbosity(t *testing.T) {
+	for _, args := range []string{"-v=2", "-v 2", "--v=2", "--v 2"} {
+		flags, _, legacy := flagSet()
+		if err := flags.Parse(strings.Fields(args)); err != nil {
+			t.Error(err)
+		}
+		if got := legacy(); len(got) != 1 || got[0].Name != "v" || got[0].value != "2" {
+			t.Errorf("%s gives %+v", args, got)
+		}
+	}
+	// The version gives way.
+	if out := help(t, "-v=2", "--help"); !strings.Contains(out, "-v, --v string") || strings.Contains(out, "-v, --version") {
+		t.Errorf("it says\n%s", out)
+	}
+}
+
+func help(t *testing.T, args ...string) string {
+	t.Helper()
+	var out, diag bytes.Buffer
+	if code := run(args, nil, &out, &diag); code != 0 {
+		t.Errorf("%d\n%s", code, diag.String())
+	}
+	return out.String()
+}
+
+// Each flag of ip-masq-agent has a variable, and none that another has too.
+func TestEnvironmentOfEachFlag(t *testing.T) {
+	seen := map[string]bool{"MASQD_STATE_DIR": true}
+	for _, l := range agentconf.LegacyFlags() {
+		name := variable(l.Name)
+		if seen[name] {
+			t.Errorf("%s is of two flags", name)
+		}
+		seen[name] = true
+		flags, _, legacy := flagSet()
+		if err := fromEnvironment(flags, []string{name + "=true"}); err != nil {
+			t.Error(err)
+		}
+		if got := legacy(); len(got) != 1 || got[0].Name != l.Name || got[0].value != "true" {
+			t.Errorf("%s gives %+v", name, got)
+		}
+	}
+}
+
+func TestEnvironmentFaults(t *testing.T) {
+	flags, _, _ := flagSet()
+	flags.Bool("pprof", false, "")
+	err := fromEnvironment(flags, []string{"MASQD_STATEDIR=/x", "MASQD_PPROF=maybe", "MASQD_LISTEN_PORT=9468", "MASQD_=x"})
+	const want = `MASQD_STATEDIR: there is no such flag
+MASQD_PPROF: invalid argument "maybe" for "--pprof" flag: strconv.ParseBool: parsing "maybe": invalid syntax
+MASQD_LISTEN_PORT: there is no such flag
+MASQD_: there is no such flag`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v", err)
+	}
+}
+
+// A Service that is called like the daemon must not keep it from starting.
+func TestEnvironmentOfServices(t *testing.T) {
+	flags, dir, legacy := flagSet()
+	err := fromEnvironment(flags, []string{
+		"MASQD_SERVICE_HOST=10.0.0.11", "MASQD_SERVICE_PORT=9468", "MASQD_SERVICE_PORT_METRICS=9468", "MASQD_PORT=tcp://10.0.0.11:9468",
+		"MASQD_PORT_9468_TCP=tcp://10.0.0.11:9468", "MASQD_PORT_9468_TCP_PROTO=tcp", "MASQD_PORT_9468_TCP_PORT=9468", "MASQD_PORT_9468_TCP_ADDR=10.0.0.11",
+		"MASQD_METRICS_SERVICE_HOST=10.0.0.12", "MASQD_METRICS_PORT=udp://10.0.0.12:9", "MASQD_METRICS_PORT_9_UDP=udp://10.0.0.12:9",
+	})
+	if err != nil || *dir != "/default" || len(legacy()) != 0 {
+		t.Error(err, *dir, legacy())
+	}
+}
+
+func TestSources(t *testing.T) {
+	got, err := parseSources([]string{"10.244.0.0/16", " fd00::/8", "10.244.0.0/16"})
+	want := []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00::/8")}
+	if err != nil || !slices.Equal(got, want) {
+		t.Error(got, err)
+	}
+	_, err = parseSources([]string{"10.244.0.1/16", "10.244.0.0/16", "x", "::ffff:10.0.0.0/104"})
+	const faults = `--source-cidrs: "10.244.0.1/16": has bits beyond its length; write "10.244.0.0/16"
+--source-cidrs: "x": is not a prefix; give one such as "10.0.0.0/8" or "fd00::/8"
+--source-cidrs: "::ffff:10.0.0.0/104": is IPv4 mapped into IPv6; write "10.0.0.0/8"`
+	if err == nil || err.Error() != faults {
+		t.Errorf("got\n%v", err)
+	}
+}
+
+// Azure's agent takes seconds.
+func TestInterval(t *testing.T) {
+	var d time.Duration
+	for text, want := range map[string]time.Duration{"60": time.Minute, "90s": 90 * time.Second, "1m": time.Minute} {
+		if err := (*interval)(&d).Set(text); err != nil || d != want {
+			t.Errorf("%s: %s, %v", text, d, err)
+		}
+	}
+	for _, text := range []string{"", "a minute", "-1", "1.5"} {
+		if err := (*interval)(&d).Set(text); err == nil {
+			t.Errorf("%q is %s", text, d)
+		}
+	}
+}
+
+// ip-masq-agent takes long flags with one hyphen.
+func TestOneHyphen(t *testing.T) {
+	got := twoHyphens([]string{"-masq-chain=X", "-enable-ipv6", "-v=2", "-v", "2", "--log_dir", "-", "-h", "--", "-config"})
+	want := []string{"--masq-chain=X", "--enable-ipv6", "-v=2", "-v", "2", "--log_dir", "-", "-h", "--", "-config"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
