@@ -1,0 +1,379 @@
+package e2e
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/libcni"
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// agentNode is a node with a pod that another plugin wired, and a wire on which
+// every packet is seen that leaves it.
+type agentNode struct {
+	*world
+	pod    *pod
+	local  map[netip.Addr]*nstest.UDPServer // at the node's own addresses
+	config string                           // directory
+	rounds *uint16                          // of probes, so far
+	// The kernel's choice towards link-local destinations of IPv6.
+	linkLocal netip.Addr
+}
+
+// Of probes. The payload tells the rounds apart, and so does the source port: a
+// flow that was translated stays so.
+const (
+	probePort   = 4242
+	firstSource = 20000
+)
+
+// openAddress is direct only where everything is.
+const openAddress = "46.4.0.1"
+
+// newAgentNode makes a node whose uplink is numbered apart from all that is asked
+// for. Its link resolves no addresses: whatever is sent goes out.
+func newAgentNode(t testing.TB) *agentNode {
+	t.Helper()
+	lab := nstest.New(t)
+	topo := &nstest.Topology{
+		Node: must(lab.Namespace("node"))(t), Router: must(lab.Namespace("router"))(t),
+		V4: nstest.Plan{UplinkNet: netip.MustParsePrefix("77.0.0.0/30"), Node: netip.MustParseAddr("77.0.0.1"), Router: netip.MustParseAddr("77.0.0.2")},
+		V6: nstest.Plan{UplinkNet: netip.MustParsePrefix("2001:db8:1::/64"), Node: netip.MustParseAddr("2001:db8:1::1"), Router: netip.MustParseAddr("2001:db8:1::2")},
+	}
+	uplink := nstest.End{NS: topo.Node, Name: "uplink"}
+	for _, p := range topo.Plans() {
+		uplink.Addresses = append(uplink.Addresses, netip.PrefixFrom(p.Node, p.UplinkNet.Bits()))
+	}
+	check(t, nstest.Connect(uplink, nstest.End{NS: topo.Router, Name: "tonode"}, 1500))
+	for _, p := range topo.Plans() {
+		check(t, topo.Node.Route(netip.PrefixFrom(unspecifiedLike(p.Node), 0), p.Router))
+	}
+	dir := t.TempDir()
+	n := &agentNode{
+		world: &world{
+			Topology: topo, t: t, lab: lab, dir: dir,
+			cni: libcni.NewCNIConfigWithCacheDir(pluginPath(t), filepath.Join(dir, "cache"), nil),
+		},
+		local: map[netip.Addr]*nstest.UDPServer{}, config: filepath.Join(dir, "config"), rounds: new(uint16),
+	}
+	check(t, os.Mkdir(n.config, 0o755))
+	n.nodeRun("ip", "link", "set", "uplink", "arp", "off")
+	n.nodeRun("ip", "-6", "route", "add", "fe80::/10", "dev", "uplink")
+	n.linkLocal = must(linkLocal(topo.Node, "uplink"))(t)
+	n.pod = n.world.pod("another")
+	// ptp leaves addresses to be looked for twice, which takes a second.
+	for _, ns := range []*nstest.NS{n.Node, n.pod.NS} {
+		check(t, ns.Sysctl("net/ipv6/conf/default/accept_dad", "0"))
+	}
+	n.pod.attach(n.conflist("1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": n.masq()["ipam"].(keys).with(keys{
+		"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}},
+	})}))
+	for _, p := range n.Plans() {
+		n.local[p.Node] = must(n.Node.ServeUDP(at(p.Node, probePort)))(t)
+	}
+	return n
+}
+
+func unspecifiedLike(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// in is the node as a subtest sees it.
+func (n *agentNode) in(t testing.TB) *agentNode {
+	c := *n
+	c.world = n.world.in(t)
+	return &c
+}
+
+// round is a number that no probe had yet.
+func (n *agentNode) round() uint16 {
+	*n.rounds++
+	return *n.rounds
+}
+
+// give replaces the configuration in one step, as the kubelet does a projected
+// volume. Names that there were not are linked, and those that are no more are
+// removed, afterwards.
+func (n *agentNode) give(files map[string]string) {
+	n.t.Helper()
+	version := must(os.MkdirTemp(n.config, "..version"))(n.t)
+	for name, text := range files {
+		check(n.t, os.WriteFile(filepath.Join(version, name), []byte(text), 0o600))
+	}
+	next := filepath.Join(n.config, "..tmp")
+	check(n.t, os.Symlink(filepath.Base(version), next))
+	check(n.t, os.Rename(next, filepath.Join(n.config, "..data")))
+	for _, e := range must(os.ReadDir(n.config))(n.t) {
+		if _, stays := files[e.Name()]; !stays && !strings.HasPrefix(e.Name(), "..") {
+			check(n.t, os.Remove(filepath.Join(n.config, e.Name())))
+		}
+	}
+	for name := range files {
+		err := os.Symlink(filepath.Join("..data", name), filepath.Join(n.config, name))
+		if !errors.Is(err, os.ErrExist) {
+			check(n.t, err)
+		}
+	}
+}
+
+// masqd starts the daemon as a run has it, without a file.
+func (n *agentNode) masqd(run agentRun) *daemon {
+	n.t.Helper()
+	n.give(nil)
+	pattern := "ip-masq-agent"
+	if run.merged {
+		pattern = "ip-masq*"
+	}
+	return n.daemon(append([]string{"--config", filepath.Join(n.config, pattern), "--source-cidrs", "10.88.0.0/16,fd00:88::/64"}, run.flags...)...)
+}
+
+// change gives an input, and returns when masqd has carried it out. Before, it gives
+// one under which what is direct in the end is masqueraded, or the other way round:
+// what masqd did with the last input is not taken for what it does with this.
+func (n *agentNode) change(in agentInput, to decision) {
+	n.t.Helper()
+	open := netip.MustParseAddr(openAddress)
+	opposite := "nonMasqueradeCIDRs: [0.0.0.0/0]\n"
+	if to.isDirect(open) {
+		opposite = "nonMasqueradeCIDRs: []\n"
+	}
+	// Under the same names: what is linked already changes in one step.
+	before := map[string]string{}
+	for name := range in.files {
+		before[name] = opposite
+	}
+	if len(before) == 0 {
+		before = one(opposite)
+	}
+	n.give(before)
+	n.becomes(open, !to.isDirect(open))
+	after := map[string]string{}
+	maps.Copy(after, in.files)
+	maps.Copy(after, in.others)
+	n.give(after)
+	n.becomes(open, to.isDirect(open))
+}
+
+// becomes waits until a destination is direct, or is not.
+func (n *agentNode) becomes(dst netip.Addr, direct bool) {
+	n.t.Helper()
+	want := nodeAddress
+	if direct {
+		want = ownAddress
+	}
+	until(n.t, dst.String()+" sees "+want, func() bool {
+		return n.beyond(n.pod, []netip.Addr{dst})[dst.String()] == want
+	})
+}
+
+// restore has iptables carry out a decision.
+func (n *agentNode) restore(d decision) {
+	n.t.Helper()
+	for program, f := range map[string]masq.Family{"iptables-restore": masq.IPv4, "ip6tables-restore": masq.IPv6} {
+		c := n.Node.Command(n.t.Context(), program)
+		c.Stdin = strings.NewReader(d.rules(f))
+		if out, err := c.CombinedOutput(); err != nil {
+			n.t.Fatalf("%s: %v\n%s\n%s", program, err, out, d.rules(f))
+		}
+	}
+}
+
+// Whose address a packet arrived with.
+const (
+	ownAddress  = "the pod's own address"
+	nodeAddress = "the node's address"
+)
+
+// answers say for each destination whose address arrived there.
+type answers map[string]string
+
+// beyond are the answers for destinations beyond the node.
+func (n *agentNode) beyond(p *pod, destinations []netip.Addr) answers {
+	n.t.Helper()
+	round := n.round()
+	word := binary.BigEndian.AppendUint16(nil, round)
+	wire := must(n.Router.Capture("tonode", func(q nstest.Packet) bool {
+		return q.Proto == unix.IPPROTO_UDP && q.DstPort == probePort && string(q.Payload) == string(word)
+	}))(n.t)
+	defer wire.Close()
+	var forwarded, sent [][]byte
+	for _, dst := range destinations {
+		packet := nstest.UDPPacket(at(p.addr(dst), firstSource+round), at(dst, probePort), word)
+		if dst.Is6() && dst.IsLinkLocalUnicast() {
+			// The kernel forwards nothing there. The node sends it with the pod's
+			// address, as a transparent proxy does.
+			sent = append(sent, packet)
+		} else {
+			forwarded = append(forwarded, packet)
+		}
+	}
+	check(n.t, errors.Join(sendAll(p.NS, "", forwarded), sendAll(n.Node, "uplink", sent)))
+	seen, err := wire.Wait(soon(n.t), func(all []nstest.Packet) bool { return len(all) >= len(destinations) })
+	if err != nil {
+		n.t.Errorf("%d of %d probes arrived: %v", len(seen), len(destinations), err)
+	}
+	out := answers{}
+	for _, q := range seen {
+		out[q.Dst.String()] = n.whose(p, q.Src)
+	}
+	return out
+}
+
+// sendAll sends IP packets as they are, those to link-local addresses by an interface.
+// It enters the namespace once for all of them, which SendRaw does for each.
+func sendAll(n *nstest.NS, iface string, packets [][]byte) error {
+	return n.Do(func() error {
+		var zone uint32
+		if iface != "" {
+			link, err := net.InterfaceByName(iface)
+			if err != nil {
+				return err
+			}
+			zone = uint32(link.Index)
+		}
+		sockets := map[int]int{}
+		var errs []error
+		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+			fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			sockets[family] = fd
+		}
+		for _, b := range packets {
+			p, err := nstest.Decode(b)
+			if err != nil {
+				return err
+			}
+			if p.Dst.Is4() {
+				err = unix.Sendto(sockets[unix.AF_INET], b, 0, &unix.SockaddrInet4{Addr: p.Dst.As4()})
+			} else {
+				err = unix.Sendto(sockets[unix.AF_INET6], b, 0, &unix.SockaddrInet6{Addr: p.Dst.As16(), ZoneId: zone})
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("send %v: %w", p, err))
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// within are the answers for the node itself, asked by the pod, and by the node
+// with the pod's address, as a transparent proxy does: only that passes where
+// sources are translated.
+func (n *agentNode) within(p *pod) answers {
+	n.t.Helper()
+	round, out := n.round(), answers{}
+	for a, server := range n.local {
+		for who, from := range map[string]*nstest.NS{"pod": p.NS, "node": n.Node} {
+			before := len(server.Seen())
+			check(n.t, from.SendRaw(nstest.UDPPacket(at(p.addr(a), firstSource+round), at(a, probePort), nil)))
+			seen, err := server.WaitSeen(soon(n.t), before+1)
+			check(n.t, err)
+			out[fmt.Sprintf("%s from the %s", a, who)] = n.whose(p, seen[before].Source.Addr())
+		}
+	}
+	return out
+}
+
+func (n *agentNode) whose(p *pod, src netip.Addr) string {
+	n.t.Helper()
+	if src == p.addr(src) {
+		return ownAddress
+	}
+	if src == n.planOf(src).Node || src == n.linkLocal {
+		return nodeAddress
+	}
+	return src.String()
+}
+
+// ask is all answers.
+func (n *agentNode) ask(p *pod, destinations []netip.Addr) answers {
+	n.t.Helper()
+	out := n.beyond(p, destinations)
+	maps.Copy(out, n.within(p))
+	return out
+}
+
+// answers are what a decision makes of the same.
+func (d decision) answers(n *agentNode, destinations []netip.Addr) answers {
+	out := answers{}
+	for _, dst := range destinations {
+		out[dst.String()] = nodeAddress
+		if d.isDirect(dst) {
+			out[dst.String()] = ownAddress
+		}
+	}
+	for a := range n.local {
+		for _, who := range []string{"pod", "node"} {
+			out[fmt.Sprintf("%s from the %s", a, who)] = ownAddress
+		}
+	}
+	return out
+}
+
+// differences tells in order where two that were asked the same answer otherwise.
+func (a answers) differences(b answers) (out []string) {
+	for dst, of := range a {
+		if b[dst] != of {
+			out = append(out, fmt.Sprintf("%s: %s, not %s", dst, cmp.Or(of, "nothing"), cmp.Or(b[dst], "nothing")))
+		}
+	}
+	for dst, of := range b {
+		if _, asked := a[dst]; !asked {
+			out = append(out, fmt.Sprintf("%s: nothing, not %s", dst, of))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// edges are the first and the last address of each prefix, those beside it, and a
+// few others; without what a router forwards to nobody or to many.
+func edges(runs []agentRun) []netip.Addr {
+	texts := slices.Concat(rfc1918, reservedRanges, []string{"169.254.0.0/16", "fe80::/10", "fe80::/64"})
+	for _, r := range runs {
+		for _, in := range r.inputs {
+			direct := in.want.direct
+			if n := len(direct); n > 16 { // of a long list those where it may be cut
+				direct = slices.Concat(direct[:1], direct[n-2:])
+			}
+			texts = append(texts, direct...)
+		}
+	}
+	var out []netip.Addr
+	for _, s := range []string{
+		openAddress, "8.8.8.8", "9.9.9.9", "169.254.169.254", "223.255.255.254", "255.255.255.254",
+		"2606:4700::1111", "2001:db8:2::2", "fd00::1", "fe80::1:1", "febf::1:1",
+	} {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	for _, s := range texts {
+		p := netip.MustParsePrefix(s)
+		out = append(out, p.Addr().Prev(), p.Addr(), masq.LastOf(p), masq.LastOf(p).Next())
+	}
+	broadcast := netip.MustParseAddr("255.255.255.255")
+	anycast := netip.MustParseAddr("fe80::") // of all routers on the link: the node itself
+	out = slices.DeleteFunc(out, func(a netip.Addr) bool {
+		return !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a == broadcast || a == anycast
+	})
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
