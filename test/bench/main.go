@@ -30,6 +30,7 @@ type bench struct {
 	bursts      int // rounds of calls at once
 	steps       int // calls at a level
 	rounds      int // of traffic
+	repairs     int // of each kind
 	crowded     *network
 	sender      *traffic
 	variants    map[string]string // table: the program that makes it
@@ -43,6 +44,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&b.bursts, "bursts", 11, "rounds of calls at once")
 	flags.IntVar(&b.steps, "steps", 100, "calls among few and among many")
 	flags.IntVar(&b.rounds, "rounds", 60, "of connections and packets")
+	flags.IntVar(&b.repairs, "repairs", 100, "of each kind")
 	flags.Func("variant", "`name=program`: send through a variant of masq's table as well, which the program makes of nft's listing on stdin", func(v string) error {
 		name, program, ok := strings.Cut(v, "=")
 		if !ok {
@@ -51,7 +53,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		b.variants[name] = program
 		return nil
 	})
-	only := flags.String("only", "calls,burst,usable,levels,program,flows,packets", "what to measure")
+	only := flags.String("only", "calls,burst,usable,levels,program,flows,packets,daemon", "what to measure")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -119,6 +121,8 @@ func (b *bench) measure(ctx context.Context, name string) (section, error) {
 		return b.flows(ctx)
 	case "packets":
 		return b.packets(ctx)
+	case "daemon":
+		return b.daemon(ctx)
 	}
 	return section{}, errors.New("there is no such measurement")
 }

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+const (
+	crowded = 10_000 // attachments, for a look that finds nothing
+	most    = 50_000
+)
+
+// daemon measures masqd. Nobody else repairs, so that its peer is the clock, and for
+// a look nft.
+func (b *bench) daemon(ctx context.Context) (section, error) {
+	s := section{
+		title: "masqd",
+		note: fmt.Sprintf("A repair is timed from outside, from the notification of the change to that of the transaction that mends it, %d times each; "+
+			"a reload from the file's renaming to the transaction. Idle: a minute without an event, by the scheduler's account. "+
+			"A look that finds nothing is timed by masqd itself, the command by the clock, in turn. "+
+			"The attachments are records, IPv4, of one policy. ip-masq-agent restores its rules once a minute; ptp and bridge never do.", b.repairs),
+	}
+	for _, part := range []func(context.Context) ([]row, error){b.repair, b.nothing, b.memory} {
+		rows, err := part(ctx)
+		if err != nil {
+			return s, err
+		}
+		s.rows = append(s.rows, rows...)
+	}
+	return s, nil
+}
+
+// daemonOn is masqd on a node of its own with so many attachments.
+func (b *bench) daemonOn(ctx context.Context, size int) (*masqd, error) {
+	b.progress("masqd with %d attachments", size)
+	n, err := b.site.node(fmt.Sprintf("masqd%d", size))
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.MkdirAll(n.dir, 0o700), n.populate(size), os.WriteFile(n.config(), []byte("{}"), 0o600)); err != nil {
+		return nil, err
+	}
+	d, err := b.masqd(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if has, err := d.metric("masq_attachments"); err != nil || int(has) != size {
+		return nil, errors.Join(err, fmt.Errorf("masqd has %g attachments", has), d.end())
+	}
+	return d, nil
+}
+
+func (b *bench) repair(ctx context.Context) (rows []row, err error) {
+	d, err := b.daemonOn(ctx, level2)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.end()) }()
+	news, err := listen(d.NS)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = news.close() }()
+	for _, change := range []struct{ name, text string }{
+		{"nft flush ruleset", "flush ruleset"},
+		{"delete table inet masq", "delete table inet masq"},
+		{"one element deleted", "delete element inet masq policy4 { 10.64.0.2 }"},
+		{"a foreign rule", "insert rule inet masq postrouting accept"},
+	} {
+		b.progress("%s", change.name)
+		var took sample
+		for range b.repairs {
+			t, err := d.timed(ctx, news, func() error { return d.nft(ctx, change.text) })
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", change.name, err)
+			}
+			took = append(took, t)
+		}
+		rows = append(rows, limits("repair, "+change.name, took, 20, 250)...)
+	}
+	var took sample
+	for i := range b.repairs {
+		t, err := d.timed(ctx, news, func() error {
+			text := fmt.Sprintf("nonMasqueradeCIDRs: [10.%d.0.0/16]", i)
+			return errors.Join(os.WriteFile(d.config()+".new", []byte(text), 0o600), os.Rename(d.config()+".new", d.config()))
+		})
+		if err != nil {
+			return nil, fmt.Errorf("reload: %w", err)
+		}
+		took = append(took, t)
+	}
+	rows = append(rows, limits("reload, another prefix is direct", took, 100, 100)...)
+	idle, err := b.idle(ctx, d)
+	return append(rows, idle...), err
+}
+
+// limits are rows for the median and for the longest.
+func limits(what string, took sample, median, longest float64) []row {
+	at := func(q float64) func(row) float64 { return func(r row) float64 { return r.values.at(q) } }
+	return []row{
+		{what: what, show: millis, values: took, target: target{median, atMost, at(0.5)}},
+		{what: "the longest of them", show: millis, values: sample{took.at(1)}, target: target{longest, atMost, at(1)}},
+	}
+}
+
+// timed makes a change and waits for masqd's answer to it; in milliseconds. A change
+// that is not one of nftables begins when it is made.
+func (d *masqd) timed(ctx context.Context, news *transactions, change func() error) (float64, error) {
+	for len(news.C) > 0 {
+		<-news.C
+	}
+	begun := time.Now()
+	if err := change(); err != nil {
+		return 0, err
+	}
+	timeout := time.After(10 * time.Second)
+	for {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-timeout:
+			return 0, errors.New("masqd did nothing for 10 s")
+		case t, ok := <-news.C:
+			switch {
+			case !ok:
+				return 0, errors.New("notifications were lost")
+			case t.by == "masqd":
+				return t.at.Sub(begun).Seconds() * 1e3, nil
+			default:
+				begun = t.at
+			}
+		}
+	}
+}
+
+func (d *masqd) nft(ctx context.Context, text string) error {
+	out, err := d.Command(ctx, "nft", text).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("nft %s: %w\n%s", text, err, out)
+	}
+	return nil
+}
+
+// idle is what a minute costs in which nothing happens.
+func (b *bench) idle(ctx context.Context, d *masqd) ([]row, error) {
+	b.progress("masqd at rest, for a minute")
+	rest := func(t time.Duration) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(t):
+			return nil
+		}
+	}
+	if err := rest(3 * time.Second); err != nil { // it gives back memory
+		return nil, err
+	}
+	before, err := d.spent()
+	if err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	if err := rest(time.Minute); err != nil {
+		return nil, err
+	}
+	after, err := d.spent()
+	if err != nil {
+		return nil, err
+	}
+	mb, err := d.resident()
+	value := func(r row) float64 { return r.values.median() }
+	percent := func(v float64) string { return fmt.Sprintf("%.4f %%", v) }
+	return []row{
+		{what: "idle, of a core", show: percent, values: sample{100 * float64(after-before) / float64(time.Since(begun))}, target: target{0.1, atMost, value}},
+		{what: fmt.Sprintf("resident, %d attachments", level2), show: megabytes, values: sample{mb}, target: target{20, atMost, value}},
+	}, err
+}
+
+func megabytes(v float64) string { return fmt.Sprintf("%.1f MB", v) }
+
+// nothing compares a look that finds nothing with a listing by nft.
+func (b *bench) nothing(ctx context.Context) (rows []row, err error) {
+	d, err := b.daemonOn(ctx, crowded)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.end()) }()
+	var look, list sample
+	for range 20 {
+		sum, err := d.metric("masq_look_seconds_sum")
+		if err != nil {
+			return nil, err
+		}
+		count, err := d.metric("masq_look_seconds_count")
+		if err != nil {
+			return nil, err
+		}
+		if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			return nil, err
+		}
+		var now float64
+		err = d.until(ctx, "done looking", func() (bool, error) {
+			var err error
+			now, err = d.metric("masq_look_seconds_count")
+			return now > count, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		after, err := d.metric("masq_look_seconds_sum")
+		if err != nil {
+			return nil, err
+		}
+		look = append(look, (after-sum)/(now-count)*1e3)
+		begun := time.Now()
+		if err := d.list(ctx); err != nil {
+			return nil, err
+		}
+		list = append(list, time.Since(begun).Seconds()*1e3)
+	}
+	micros := func(v float64) string { return fmt.Sprintf("%.3f ms", v) }
+	return []row{
+		{what: fmt.Sprintf("nft -j list table, %d attachments", crowded), show: millis, values: list},
+		{
+			what: "a look that finds nothing", show: micros, values: look, against: "nft -j list table",
+			ratio: ofMedians(look, list), target: target{limit: 0.01, side: atMost},
+		},
+	}, nil
+}
+
+func (d *masqd) list(ctx context.Context) error {
+	cmd := d.Command(ctx, "nft", "-j", "list", "table", "inet", "masq")
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = null.Close() }()
+	cmd.Stdout = null
+	if err := cmd.Run(); err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			return fmt.Errorf("nft -j list: %w\n%s", err, exit.Stderr)
+		}
+		return err
+	}
+	return nil
+}
+
+func (b *bench) memory(ctx context.Context) (rows []row, err error) {
+	d, err := b.daemonOn(ctx, most)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.end()) }()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(5 * time.Second): // it gives back memory
+	}
+	mb, err := d.resident()
+	value := func(r row) float64 { return r.values.median() }
+	return []row{{what: fmt.Sprintf("resident, %d attachments", most), show: megabytes, values: sample{mb}, target: target{60, atMost, value}}}, err
+}
