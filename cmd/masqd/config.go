@@ -75,8 +75,9 @@ func legacyFlags(flags *pflag.FlagSet) func() []override {
 	}
 }
 
-// read reads the files. What is faulty is said once, and changes nothing.
-func (c *configuration) read() {
+// read reads the files, and reports whether they ask for something else than before.
+// What is faulty is said once, and changes nothing.
+func (c *configuration) read() bool {
 	node, names, err := agentconf.Load(c.pattern)
 	for _, o := range c.legacy {
 		if err == nil {
@@ -98,7 +99,7 @@ func (c *configuration) read() {
 			c.state.Policy = &c.earlier.Policy
 			c.state.Sources = ruleset.Sources{Prefixes: c.earlier.Sources, Policy: c.earlier.Policy}
 		}
-		return
+		return false
 	}
 	if len(c.sources) > 0 {
 		node.SourceCIDRs = c.sources
@@ -121,7 +122,7 @@ func (c *configuration) read() {
 	}
 	if fresh.Same(c.state) && c.state.Fault == "" {
 		c.state.Read = fresh.Read
-		return
+		return false
 	}
 	fresh.Version = c.state.Version + 1
 	c.state = fresh
@@ -133,6 +134,7 @@ func (c *configuration) read() {
 		c.log.Error("an ADD will not know the node's policy", "err", err)
 	}
 	c.log.Info("configuration read", "files", names)
+	return true
 }
 
 // node is the configuration in force.
@@ -165,14 +167,16 @@ func (c *configuration) run(ctx context.Context, changed func()) error {
 			if !ok {
 				return errors.New("follow the configuration: the watch has ended")
 			}
-			c.read()
-			changed()
+			if c.read() {
+				changed()
+			}
 		case err, ok := <-w.Errors:
 			if !ok || !errors.Is(err, fsnotify.ErrEventOverflow) {
 				return fmt.Errorf("follow the configuration: %w", err)
 			}
-			c.read()
-			changed()
+			if c.read() {
+				changed()
+			}
 		}
 	}
 }

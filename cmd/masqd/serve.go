@@ -79,7 +79,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Stranded:     forget.Stranded,
 		Reload: func() error {
 			conf.read()
-			return cache.Reload()
+			return errors.Join(cache.Reload(), records.Tidy(o.grace))
 		},
 		Sweep:  &reconcile.Sweep{Exists: links.Exists, Delete: records.Delete, Grace: o.grace, Log: log},
 		Resync: o.resync,
@@ -135,10 +135,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			switch {
 			case e.Lost:
 				loop.Lost()
-			case e.Rules:
-				loop.Look("rules", reconcile.Now)
+			case e.Plugin:
+				loop.Look("plugin", 0)
 			default:
-				loop.Look("elements", 0)
+				loop.Look("rules", reconcile.Now)
 			}
 		})
 	})

@@ -232,3 +232,8 @@ func parseVerdict(b []byte) (code int32, chain string) {
 	}
 	return code, text(f[unix.NFTA_VERDICT_CHAIN])
 }
+
+// counterOf is the index of the counter among the expressions of a rule, or -1.
+func counterOf(all []expression) int {
+	return slices.IndexFunc(all, func(e expression) bool { return e.name == "counter" })
+}

@@ -235,14 +235,14 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 			isKept[h] = true
 		}
 	}
-	wrong := map[string]bool{}
+	wrong := map[string]rule{}
 	for i, r := range have {
 		if isKept[i] {
 			continue
 		}
 		switch {
 		case ids[r.id]:
-			wrong[r.id] = true
+			wrong[r.id] = r
 			p.found("rule", c.Name+" "+r.id, "changed or out of place")
 		default:
 			p.found("rule", fmt.Sprintf("%s %q", c.Name, r.id), "foreign, handle %d", r.handle)
@@ -253,7 +253,8 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		if kept[i] >= 0 {
 			continue
 		}
-		if !wrong[r.ID] {
+		was, replaced := wrong[r.ID]
+		if !replaced {
 			p.found("rule", c.Name+" "+r.ID, "missing")
 		}
 		var before uint64
@@ -263,7 +264,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 				break
 			}
 		}
-		o, err := addRule(c.Name, r, before)
+		o, err := addRule(c.Name, r, before, was.count)
 		if err != nil {
 			return err
 		}

@@ -66,6 +66,7 @@ type rule struct {
 	handle uint64
 	id     string // its comment
 	print  string // fingerprint
+	count  attrs  // what it has counted, as the kernel shows it; nil where it does not count
 }
 
 // generation asks for the number of the ruleset's present version.
@@ -193,7 +194,11 @@ func (o *observed) takeRule(f map[uint16][]byte) error {
 	if err != nil {
 		return err
 	}
-	c.rules = append(c.rules, rule{number64(f[unix.NFTA_RULE_HANDLE]), string(comment(f[unix.NFTA_RULE_USERDATA])), fingerprint(all)})
+	r := rule{handle: number64(f[unix.NFTA_RULE_HANDLE]), id: string(comment(f[unix.NFTA_RULE_USERDATA])), print: fingerprint(all)}
+	if i := counterOf(all); i >= 0 {
+		r.count = slices.Clone(all[i].data) // the buffer is used again for the next message
+	}
+	c.rules = append(c.rules, r)
 	return nil
 }
 

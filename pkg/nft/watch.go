@@ -16,16 +16,19 @@ import (
 type Event struct {
 	// Lost says that the kernel had more to tell than there was room for.
 	Lost bool
-	// Rules says that more than elements of sets changed: what attachments are
-	// added and removed by.
-	Rules bool
+	// Plugin says that the plugin made the change: attachments came or went.
+	Plugin bool
 }
+
+// pluginName is what the kernel calls the plugin's process.
+const pluginName = "masq"
 
 // Watcher hears of changes of the table that others make.
 type Watcher struct {
 	file *os.File
 	buf  []byte
 	own  uint32 // the address of the Conn, whose changes are no news
+	news bool   // the transaction that is being told of is about the table
 }
 
 // watchBuffer is the room for notifications that were not read yet, in bytes.
@@ -99,12 +102,8 @@ func (w *Watcher) Run(ctx context.Context, f func(Event)) error {
 			f(Event{Lost: true})
 			continue
 		}
-		e, news, err := w.news(w.buf[:n])
-		switch {
-		case err != nil:
+		if err := w.read(w.buf[:n], f); err != nil {
 			f(Event{Lost: true}) // what cannot be read may have been about us
-		case news:
-			f(e)
 		}
 	}
 }
@@ -128,26 +127,28 @@ func (w *Watcher) drain(raw syscall.RawConn) error {
 	return nil
 }
 
-// news reports whether notifications are about our table and not of our making.
-func (w *Watcher) news(b []byte) (e Event, found bool, err error) {
-	err = split(b, func(m message) error {
-		if m.typ>>8 != unix.NFNL_SUBSYS_NFTABLES || m.typ&0xff == unix.NFT_MSG_NEWGEN || m.port == w.own {
+// read tells of each transaction that is about our table and not of our making. The
+// kernel ends each with a message that says whose it is.
+func (w *Watcher) read(b []byte, f func(Event)) error {
+	return split(b, func(m message) error {
+		if m.typ>>8 != unix.NFNL_SUBSYS_NFTABLES || m.port == w.own {
 			return nil
 		}
 		if len(m.body) < nfgenmsgLen {
 			return errTruncated
 		}
-		f, err := fields(m.body[nfgenmsgLen:])
-		if err != nil {
+		if m.typ&0xff != unix.NFT_MSG_NEWGEN {
+			// The table's name is attribute 1 in every message of nf_tables.
+			name, err := inside(m.body[nfgenmsgLen:], unix.NFTA_TABLE_NAME)
+			w.news = w.news || m.body[0] == unix.NFPROTO_INET && string(unended(name)) == ruleset.Name
 			return err
 		}
-		// The table's name is attribute 1 in every message of nf_tables.
-		if m.body[0] == unix.NFPROTO_INET && text(f[unix.NFTA_TABLE_NAME]) == ruleset.Name {
-			found = true
-			typ := m.typ & 0xff
-			e.Rules = e.Rules || typ != unix.NFT_MSG_NEWSETELEM && typ != unix.NFT_MSG_DELSETELEM
+		news := w.news
+		w.news = false
+		maker, err := inside(m.body[nfgenmsgLen:], unix.NFTA_GEN_PROC_NAME)
+		if news && err == nil {
+			f(Event{Plugin: string(unended(maker)) == pluginName})
 		}
-		return nil
+		return err
 	})
-	return e, found, err
 }

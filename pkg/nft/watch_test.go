@@ -2,7 +2,9 @@ package nft
 
 import (
 	"context"
-	"strings"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -41,7 +43,7 @@ func TestWatch(t *testing.T) {
 		nftables(t, change, "-f", "-")
 		select {
 		case e := <-events:
-			if e.Lost || e.Rules == strings.HasPrefix(change, "add element") {
+			if e.Lost || e.Plugin {
 				t.Errorf("%s: %+v", change, e)
 			}
 		case <-time.After(5 * time.Second):
@@ -50,6 +52,26 @@ func TestWatch(t *testing.T) {
 		for len(events) > 0 {
 			<-events
 		}
+	}
+	// A program of the plugin's name.
+	path, err := exec.LookPath("nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugin := filepath.Join(t.TempDir(), pluginName)
+	if err := os.Symlink(path, plugin); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(plugin, "add", "table", "inet", "masq").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	select {
+	case e := <-events:
+		if !e.Plugin {
+			t.Errorf("the plugin's change is told as %+v", e)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("the plugin's change is not told")
 	}
 	cancel()
 	if err := <-ended; err != nil {

@@ -288,11 +288,14 @@ func deleteChain(name string) op {
 }
 
 // addRule puts a rule before the one with the given handle, or last where the
-// handle is 0.
-func addRule(chain string, r ruleset.Rule, before uint64) (op, error) {
+// handle is 0. It counts on from what another in its place has counted, if any.
+func addRule(chain string, r ruleset.Rule, before uint64, count attrs) (op, error) {
 	all, err := compile(r.Text)
 	if err != nil {
 		return op{}, err
+	}
+	if i := counterOf(all); i >= 0 && count != nil {
+		all[i].data = count
 	}
 	var a attrs
 	a.text(unix.NFTA_RULE_TABLE, ruleset.Name)

@@ -22,6 +22,7 @@ const logged = 5
 // memory is what the last look knew.
 type memory struct {
 	agreed  agreement
+	node    Node                   // the configuration that the kernel was made to have
 	records map[*store.Record]bool // the attachments whose flows were looked after
 	sources []netip.Prefix         // likewise
 	snat    map[netip.Addr]bool    // what policies translate to
@@ -40,9 +41,8 @@ type agreement struct {
 
 // look compares everything, and mends it. worked is false where nothing had
 // changed, so that there was nothing to compare; drifted is true where something was
-// not as it had been, though nothing else was asked for.
+// not as it had been made.
 func (l *Loop) look(ctx context.Context, begun time.Time, what What) (worked, drifted bool) {
-	before := l.last.agreed
 	worked, changes, err := l.mend(ctx, what)
 	took := time.Since(begun)
 	l.mu.Lock()
@@ -79,8 +79,11 @@ func (l *Loop) look(ctx context.Context, begun time.Time, what What) (worked, dr
 		}
 	}
 	l.Log.Info("repaired", "found", found, "took", took)
-	return true, l.last.agreed.records == before.records && l.last.agreed.node == before.node
+	return true, true
 }
+
+// mend returns what had drifted. What a changed configuration or record asks for is
+// no drift.
 
 func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.Change, err error) {
 	l.links = l.links || what&TheLinks != 0
@@ -104,17 +107,14 @@ func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.
 	if all.Err != nil && now.records != l.last.agreed.records {
 		l.Log.Warn("some records cannot be read", "err", all.Err)
 	}
-	settled, moving := split(all.Records)
-	node.apply(settled)
-	node.apply(moving)
 	if now != l.last.agreed {
-		l.last.agreed = agreement{}
-		if changes, now.generation, err = l.mendRules(settled, moving, node); err != nil {
+		if changes, err = l.mendRules(all.Records, node, now); err != nil {
 			l.failed("rules")
+			l.last.agreed.generation = 0 // none is: all is compared again
 			return true, changes, err
 		}
-		l.last.agreed = now
 	}
+	settled, _ := split(all.Records, node)
 	used := policies(settled, node)
 	l.mu.Lock()
 	l.stats.Attachments, l.stats.Policies = len(settled), len(used)
@@ -128,7 +128,37 @@ func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.
 	return true, changes, errors.Join(err, l.mendFlows(ctx, all.Records, Whose{settled, node.Sources}, used))
 }
 
-func (l *Loop) mendRules(settled, moving []masq.Attachment, node Node) ([]nft.Change, uint32, error) {
+// mendRules makes the kernel have what is asked for now, and returns what had drifted
+// from what was asked for before.
+func (l *Loop) mendRules(records []*store.Record, node Node, now agreement) (drift []nft.Change, err error) {
+	before := l.last.agreed
+	known := before != agreement{}
+	if known && now.node != before.node && now.generation != before.generation {
+		// Somebody has changed something since: whether here is seen only beside the
+		// configuration before. Flows that began under that one are to go on.
+		if drift, _, err = l.apply(records, l.last.node); err != nil {
+			return drift, err
+		}
+	}
+	changes, generation, err := l.apply(records, node)
+	if err != nil {
+		return append(drift, changes...), err
+	}
+	now.generation = generation
+	l.last.agreed, l.last.node = now, node
+	if known && (now.node != before.node || now.generation == before.generation) {
+		if len(changes) > 0 {
+			l.Log.Info("the kernel has what is asked for now", "changes", len(changes))
+		}
+		return drift, nil
+	}
+	return changes, nil
+}
+
+// apply makes the kernel have what a configuration asks for, and returns what was
+// different.
+func (l *Loop) apply(records []*store.Record, node Node) ([]nft.Change, uint32, error) {
+	settled, moving := split(records, node)
 	want, beside := ruleset.For(settled, node.Sources), ruleset.Table{}
 	if len(moving) > 0 {
 		beside = ruleset.For(moving, ruleset.Sources{})
@@ -252,8 +282,8 @@ func (l *Loop) newcomers(records []*store.Record, everybody Whose) (fresh Whose,
 func isSettled(r *store.Record) bool { return r.Policy != nil && r.Ready }
 
 // split tells attachments that are in place from those that the plugin is adding
-// or removing right now.
-func split(records []*store.Record) (settled, moving []masq.Attachment) {
+// or removing right now. Those that have the node's policy get the one in force.
+func split(records []*store.Record, node Node) (settled, moving []masq.Attachment) {
 	settled = make([]masq.Attachment, 0, len(records))
 	for _, r := range records {
 		switch {
@@ -263,6 +293,8 @@ func split(records []*store.Record) (settled, moving []masq.Attachment) {
 			moving = append(moving, r.Attachment)
 		}
 	}
+	node.apply(settled)
+	node.apply(moving)
 	return settled, moving
 }
 

@@ -6,12 +6,14 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
+	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 // Loop looks when it is told to. All fields are needed unless they say otherwise.
@@ -220,10 +222,12 @@ func (l *Loop) rest(ctx context.Context, took time.Duration) bool {
 
 // sweep forgets attachments that are gone.
 func (l *Loop) sweep() {
-	if !l.links && !l.Sweep.Waiting() {
+	records := l.Records().Records
+	unready := func(r *store.Record) bool { return !r.Ready } // a plugin may have died
+	if !l.links && !l.Sweep.Waiting() && !slices.ContainsFunc(records, unready) {
 		return
 	}
-	n, err := l.Sweep.Run(time.Now(), l.Records().Records)
+	n, err := l.Sweep.Run(time.Now(), records)
 	l.mu.Lock()
 	l.stats.Swept += n
 	l.mu.Unlock()

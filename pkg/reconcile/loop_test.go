@@ -200,17 +200,37 @@ func TestFailureIsSaidAndKept(t *testing.T) {
 	}
 }
 
-// What a changed configuration or record asks for is no drift.
+// What a changed configuration asks for is no drift, and the flows that began under
+// the one before go on. What somebody else took away is, though both come at once.
 func TestWhatIsAskedForIsNoDrift(t *testing.T) {
 	k := &kernel{}
-	l, _ := loop(t, k, record("a"))
-	var version uint64
-	l.Node = func() Node { version++; return Node{Version: version} }
-	for range 2 {
-		k.change(nft.Change{Kind: "rule", Found: "missing"})
-		if worked, drifted := l.look(t.Context(), time.Now(), 0); !worked || drifted {
-			t.Errorf("worked %t, drifted %t", worked, drifted)
+	l, a := loop(t, k, record("a"))
+	node := Node{}
+	l.Node = func() Node { return node }
+	l.look(t.Context(), time.Now(), 0)
+	rule := nft.Change{Kind: "rule", Name: "postrouting policy4", Found: "missing"}
+	for _, step := range []struct {
+		name     string
+		change   func()
+		compared int
+		drifted  bool
+	}{
+		{"a configuration", func() { node.Version++; k.changes = []nft.Change{rule} }, 1, false},
+		{"nothing", func() {}, 0, false},
+		{"somebody", func() { k.change(rule) }, 1, true},
+		{"both", func() { node.Version++; k.change(rule) }, 2, true},
+		{"a configuration, and another table", func() { node.Version++; k.change() }, 2, false},
+	} {
+		step.change()
+		before := k.looks()
+		a.untranslated = nil
+		_, drifted := l.look(t.Context(), time.Now(), 0)
+		if drifted != step.drifted || k.looks()-before != step.compared || (len(a.untranslated) > 0) != step.drifted {
+			t.Errorf("%s: drifted %t, %d comparisons, flows of %d", step.name, drifted, k.looks()-before, len(a.untranslated))
 		}
+	}
+	if n := l.Stats().Repairs["rule"]; n != 2 {
+		t.Errorf("%d repairs are counted", n)
 	}
 }
 

@@ -65,12 +65,14 @@ func (s *Sweep) Run(now time.Time, records []*store.Record) (int, error) {
 	return swept, errors.Join(errs...)
 }
 
-// missing returns the first of a record's links that is not there.
+// missing returns the first of a record's links that is not there. A record that is
+// not ready is that of a plugin at work, or of one that died: which, the grace tells.
 func (s *Sweep) missing(r *store.Record) (string, error) {
-	if !r.Ready {
-		return "", nil // somebody is at work on it
+	links := r.Links
+	if !r.Ready && !r.Chained {
+		links = []string{r.HostName()}
 	}
-	for _, name := range r.Links {
+	for _, name := range links {
 		there, err := s.Exists(name)
 		if err != nil {
 			return "", err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -180,4 +181,30 @@ func (r *Records) Read(path string) (Record, error) {
 		return Record{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return rec, nil
+}
+
+// Tidy removes what writers that were killed have left beside no record, if it is
+// older than grace: a writer may be at work.
+func (r *Records) Tidy(grace time.Duration) error {
+	entries, err := os.ReadDir(r.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list the records: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		name, is := strings.CutSuffix(e.Name(), ".tmp")
+		if !is || !strings.HasPrefix(name, r.node+"-") {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(r.dir, name+".json")); !errors.Is(err, fs.ErrNotExist) {
+			continue // it goes with the record
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > grace {
+			errs = append(errs, remove(filepath.Join(r.dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -185,4 +186,46 @@ func FuzzParse(f *testing.F) {
 			_ = r.Policy.ID()
 		}
 	})
+}
+
+// What a killed writer left beside no record goes once it is old; nothing else does.
+func TestTidy(t *testing.T) {
+	r, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Put(Record{Attachment: masq.Attachment{Key: masq.Key{Network: "n", ContainerID: "c", Interface: "eth0"}}}); err != nil {
+		t.Fatal(err)
+	}
+	names := func() (out []string) {
+		entries, err := os.ReadDir(r.Dir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			out = append(out, e.Name())
+		}
+		return out
+	}
+	record := names()[0]
+	write := func(name string, age time.Duration) {
+		path := filepath.Join(r.Dir(), name)
+		at := time.Now().Add(-age)
+		if err := errors.Join(os.WriteFile(path, []byte("{"), 0o600), os.Chtimes(path, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(strings.TrimSuffix(record, ".json")+".tmp", time.Hour) // goes with its record
+	write(r.node+"-old.tmp", time.Hour)
+	write(r.node+"-new.tmp", 0)
+	write("f00-another.tmp", time.Hour)
+	write("notes", time.Hour)
+	before := names()
+	if err := r.Tidy(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	want := slices.DeleteFunc(before, func(n string) bool { return n == r.node+"-old.tmp" })
+	if after := names(); len(after) != 5 || !slices.Equal(after, want) {
+		t.Errorf("left %q", after)
+	}
 }

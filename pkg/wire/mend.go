@@ -13,7 +13,7 @@ import (
 // MendForwarding turns on what [Wire.Add] would, where it is off: forwarding of the
 // uplinks, and of the host's ends that are ours by their names. It returns what it has
 // set as sysctl(8) writes it, such as "net.ipv4.conf.eth0.forwarding=1", also beside
-// an error. Nothing is turned off.
+// an error. Nothing is turned off. Only links that [Wire.Add] made are asked for.
 //
 // The families are those that all of our ends are to forward: where these differ, it
 // takes a call for the ends of each family. It asks whether an end is ours of those
@@ -110,7 +110,7 @@ func (w *Wire) unforwardedEnds(ours func(name string) bool, families []masq.Fami
 	var out []setting
 	look := func(d device) {
 		missing4, missing6 := v4 && !forwards4(d), v6 && len(d.conf6) > 0 && !f6.forwards(d)
-		if !missing4 && !missing6 || !ours(d.name) {
+		if !missing4 && !missing6 || !d.ours() || !ours(d.name) {
 			return
 		}
 		if missing4 {

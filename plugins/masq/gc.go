@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -77,6 +78,7 @@ func gc(args *skel.CmdArgs) error {
 	if conf.IPAMType != "" {
 		errs = append(errs, failed(codeIPAM, "cannot collect leases", lessorFor(conf.IPAMType, args).collect(valid)))
 	}
+	errs = append(errs, failed(codeState, "cannot tidy up the records", n.records.Tidy(time.Minute)))
 	return join(errs...)
 }
 

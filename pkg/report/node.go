@@ -1,0 +1,122 @@
+package report
+
+import (
+	"net/netip"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+)
+
+// Node is a node at a glance. What could not be looked at is left out, and among
+// the Warnings.
+type Node struct {
+	Time     Time   `json:"time"`
+	StateDir string `json:"stateDir"`
+	Daemon   Daemon `json:"daemon"`
+	Table    *Table `json:"table,omitempty"`
+
+	Attachments struct {
+		Total    int `json:"total"`
+		Chained  int `json:"chained"`
+		NotReady int `json:"notReady"`
+	} `json:"attachments"`
+	Policies  []Policy      `json:"policies"`
+	Uplinks   []Uplink      `json:"uplinks"`
+	Flows     *Flows        `json:"flows,omitempty"`
+	Conntrack *ConntrackUse `json:"conntrack,omitempty"`
+
+	// Warnings are what keeps traffic from passing as it should, or the report from
+	// being whole. Notes are what is not told, and how to have it told.
+	Warnings []string `json:"warnings"`
+	Notes    []string `json:"notes"`
+}
+
+// Daemon is the masqd that works on the records.
+type Daemon struct {
+	Running bool `json:"running"`
+	// PID is 0 where it is not seen from here, such as from a container.
+	PID int `json:"pid,omitempty"`
+	// Elsewhere says that it works in another network namespace than this one.
+	Elsewhere bool `json:"elsewhere,omitempty"`
+}
+
+// Table is the nftables table as it is.
+type Table struct {
+	Exists     bool   `json:"exists"`
+	Wanted     bool   `json:"wanted"` // there are attachments with a policy, or sources
+	Generation uint32 `json:"generation"`
+	Rules      int    `json:"rules"`
+	Drift      int    `json:"drift"` // differences; inspect drift lists them
+}
+
+// Uplink is an interface through which the default route of a family leaves, and
+// the address that the kernel chooses there.
+type Uplink struct {
+	Interface string     `json:"interface"`
+	Address   netip.Addr `json:"address"`
+}
+
+// Flows sums up the kernel's table.
+type Flows struct {
+	Total      int           `json:"total"`
+	Translated int           `json:"translated"`
+	Owned      int           `json:"owned"` // an attachment is at one end at least
+	States     []StateCount  `json:"states"`
+	Egress     []EgressCount `json:"egress"`
+	Helpers    []HelperCount `json:"helpers"`
+	// Expectations are connections that helpers wait for.
+	Expectations int `json:"expectations"`
+}
+
+// ConntrackUse is how full the kernel's table is, and what has happened to it since
+// the network namespace began.
+type ConntrackUse struct {
+	Entries uint32 `json:"entries"`
+	Limit   uint32 `json:"limit"`
+	// Accounting and Timestamps say whether the kernel counts packets of flows that
+	// begin now, and keeps their times.
+	Accounting bool `json:"accounting"`
+	Timestamps bool `json:"timestamps"`
+
+	Invalid       uint64 `json:"invalid"`
+	InsertFailed  uint64 `json:"insertFailed"`
+	Drop          uint64 `json:"drop"`
+	EarlyDrop     uint64 `json:"earlyDrop"`
+	Error         uint64 `json:"error"`
+	SearchRestart uint64 `json:"searchRestart"`
+	ClashResolve  uint64 `json:"clashResolve"`
+	ChainTooLong  uint64 `json:"chainTooLong"`
+}
+
+// ConntrackUseOf joins what the kernel says of its table.
+func ConntrackUseOf(t conntrack.Table, s conntrack.Statistics) *ConntrackUse {
+	return &ConntrackUse{
+		Entries: t.Entries, Limit: t.Limit,
+		Invalid: s.Invalid, InsertFailed: s.InsertFailed, Drop: s.Drop, EarlyDrop: s.EarlyDrop,
+		Error: s.Error, SearchRestart: s.SearchRestart, ClashResolve: s.ClashResolve, ChainTooLong: s.ChainTooLong,
+	}
+}
+
+// FlowsOf sums up a tally.
+func FlowsOf(t *Tally, expectations int) *Flows {
+	return &Flows{
+		Total: t.Flows, Translated: t.Translated, Owned: t.Owned,
+		States: t.States(), Egress: t.Egress(), Helpers: t.Helpers(), Expectations: expectations,
+	}
+}
+
+// Change is one difference between the kernel and what was asked for.
+type Change struct {
+	Kind  string `json:"kind"`
+	Name  string `json:"name"`
+	Found string `json:"found"`
+}
+
+// ChangesOf describes what nft found.
+func ChangesOf(all []nft.Change) []Change {
+	out := []Change{}
+	for _, c := range all {
+		out = append(out, Change{c.Kind, c.Name, c.Found})
+	}
+	return out
+}

@@ -1,0 +1,54 @@
+package report
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// protocols are those that conntrack tells more of than addresses.
+var protocols = [...]struct {
+	number uint8
+	name   string
+}{
+	{unix.IPPROTO_TCP, "tcp"},
+	{unix.IPPROTO_UDP, "udp"},
+	{unix.IPPROTO_ICMP, "icmp"},
+	{unix.IPPROTO_ICMPV6, "icmpv6"},
+	{unix.IPPROTO_SCTP, "sctp"},
+	{unix.IPPROTO_UDPLITE, "udplite"},
+	{unix.IPPROTO_DCCP, "dccp"},
+	{unix.IPPROTO_GRE, "gre"},
+}
+
+// Protocol is the name of a transport protocol, as in /etc/protocols but in small
+// letters, or its number.
+func Protocol(number uint8) string {
+	for _, p := range protocols {
+		if p.number == number {
+			return p.name
+		}
+	}
+	return strconv.Itoa(int(number))
+}
+
+// ParseProtocol is the inverse of Protocol; ok is false for what is neither a name
+// that Protocol gives nor a number from 1 to 255.
+func ParseProtocol(s string) (number uint8, ok bool) {
+	for _, p := range protocols {
+		if p.name == s {
+			return p.number, true
+		}
+	}
+	n, err := strconv.ParseUint(s, 10, 8)
+	return uint8(n), err == nil && n != 0
+}
+
+// Protocols are the names that Protocol gives.
+func Protocols() []string {
+	var out []string
+	for _, p := range protocols {
+		out = append(out, p.name)
+	}
+	return out
+}

@@ -1,0 +1,108 @@
+package report
+
+import (
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// Rule is one rule of the table: as it was asked for, and as the kernel has it.
+type Rule struct {
+	Chain string `json:"chain"`
+	// ID is the rule's comment in the kernel: a search for it in the source finds
+	// the line that made the rule.
+	ID   string `json:"id"`
+	Text string `json:"text"` // in nft's notation; empty for a foreign rule
+	Why  string `json:"why"`
+	// State is "ok", "missing", "changed" (or out of place) or "foreign".
+	State  string `json:"state"`
+	Handle uint64 `json:"handle,omitempty"` // for `nft -a` and `nft delete rule`
+	// Counts says that the rule counts; Packets and Bytes are 0 otherwise. Of the
+	// rules of a policy, packets are the first of each flow.
+	Counts  bool   `json:"counts"`
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// States of a Rule.
+const (
+	OK      = "ok"
+	Missing = "missing"
+	Changed = "changed"
+	Foreign = "foreign"
+)
+
+// RulesOf joins the rules that are asked for with those that the kernel has, and
+// with what was found to be different: in the order of the table, a chain's foreign
+// rules last. What is being added or removed is not looked at twice: its rules are
+// ok where they are.
+func RulesOf(d Desired, counters nft.Counters, changes []nft.Change) []Rule {
+	type key struct{ chain, id string }
+	wrong := map[key]bool{}
+	for _, c := range d.Table.Chains {
+		for _, r := range c.Rules {
+			wrong[key{c.Name, r.ID}] = slices.ContainsFunc(changes, func(x nft.Change) bool {
+				return x.Kind == "rule" && x.Name == c.Name+" "+r.ID
+			})
+		}
+	}
+	spare := map[key]ruleset.Rule{}
+	for _, c := range d.Beside.Chains {
+		for _, r := range c.Rules {
+			spare[key{c.Name, r.ID}] = r
+		}
+	}
+	have := map[string][]nft.CountedRule{} // by chain
+	var order []string
+	for _, c := range d.Table.Chains {
+		order = append(order, c.Name)
+	}
+	for _, r := range counters.Rules {
+		if have[r.Chain] == nil && !slices.Contains(order, r.Chain) {
+			order = append(order, r.Chain)
+		}
+		have[r.Chain] = append(have[r.Chain], r)
+	}
+	out := []Rule{}
+	for _, name := range order {
+		rest := have[name]
+		for _, r := range chainOf(d.Table, name).Rules {
+			x := Rule{Chain: name, ID: r.ID, Text: r.Text, Why: r.Why, State: Missing}
+			i := slices.IndexFunc(rest, func(k nft.CountedRule) bool { return k.ID == r.ID })
+			if i >= 0 {
+				x.found(rest[i])
+				rest = slices.Delete(slices.Clone(rest), i, i+1)
+				if wrong[key{name, r.ID}] {
+					x.State = Changed
+				}
+			}
+			out = append(out, x)
+		}
+		for _, k := range rest {
+			x := Rule{Chain: name, ID: k.ID, Why: "nobody asked for it"}
+			if r, ok := spare[key{name, k.ID}]; ok {
+				x.Text, x.Why = r.Text, r.Why
+			}
+			x.found(k)
+			if x.Text == "" {
+				x.State = Foreign
+			}
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func (x *Rule) found(k nft.CountedRule) {
+	x.State, x.Handle, x.Counts, x.Packets, x.Bytes = OK, k.Handle, k.Counts, k.Packets, k.Bytes
+}
+
+func chainOf(t ruleset.Table, name string) ruleset.Chain {
+	for _, c := range t.Chains {
+		if c.Name == name {
+			return c
+		}
+	}
+	return ruleset.Chain{}
+}

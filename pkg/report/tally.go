@@ -1,0 +1,184 @@
+package report
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+)
+
+// Tally sums up flows as they come. Its memory follows the attachments, not the
+// flows, and Add allocates nothing for a flow that is like one before.
+type Tally struct {
+	Flows, Translated int
+	// Owned are those that an attachment began or that reached one.
+	Owned int
+	// ByOwner has the indices of the Owners.
+	ByOwner []Count
+	// Counted and Timed say that the kernel counts packets, and keeps times, of at
+	// least one flow.
+	Counted, Timed bool
+
+	owners  *Owners
+	kinds   map[uint32]int
+	helpers map[conntrack.Helper]int
+	egress  map[netip.Addr]*int
+	others  int // translated flows of egress addresses beyond mostEgress
+	last    struct {
+		addr netip.Addr
+		n    *int
+	}
+}
+
+// mostEgress bounds the egress addresses that are told apart. A node has few, but
+// others may translate here too.
+const mostEgress = 256
+
+// NewTally begins with nothing.
+func NewTally(o *Owners) *Tally {
+	return &Tally{
+		ByOwner: make([]Count, o.Len()), owners: o,
+		kinds: map[uint32]int{}, helpers: map[conntrack.Helper]int{}, egress: map[netip.Addr]*int{},
+	}
+}
+
+// Add takes a flow.
+func (t *Tally) Add(f *conntrack.Flow) {
+	t.Flows++
+	t.kinds[kindOf(f)]++
+	t.Counted = t.Counted || f.Has(conntrack.HasCounters)
+	t.Timed = t.Timed || f.Has(conntrack.HasTimestamps)
+	from, to := t.owners.Indices(f)
+	if from >= 0 || to >= 0 {
+		t.Owned++
+	}
+	if f.Helper != (conntrack.Helper{}) {
+		t.helpers[f.Helper]++
+	}
+	translated := f.Translated()
+	if translated {
+		t.Translated++
+		t.leaves(f.Reply.Dst)
+	}
+	if from >= 0 {
+		c := &t.ByOwner[from]
+		c.Flows++
+		if translated {
+			c.Translated++
+		}
+		c.Packets.Original += f.OriginalCounters.Packets
+		c.Packets.Reply += f.ReplyCounters.Packets
+		c.Bytes.Original += f.OriginalCounters.Bytes
+		c.Bytes.Reply += f.ReplyCounters.Bytes
+	}
+	if to >= 0 {
+		t.ByOwner[to].Incoming++
+	}
+}
+
+func (t *Tally) leaves(a netip.Addr) {
+	if t.last.n == nil || t.last.addr != a {
+		n := t.egress[a]
+		switch {
+		case n == nil && len(t.egress) == mostEgress:
+			t.others++
+			return
+		case n == nil:
+			n = new(int)
+			t.egress[a] = n
+		}
+		t.last.addr, t.last.n = a, n
+	}
+	*t.last.n++
+}
+
+// kindOf is the protocol and how far the flow came, as one number: the name of that
+// is made in the end.
+func kindOf(f *conntrack.Flow) uint32 {
+	const far = conntrack.SeenReply | conntrack.Assured | conntrack.Offload | conntrack.HWOffload
+	k := uint32(f.Original.Proto) << 24
+	if f.Has(conntrack.HasState) {
+		return k | 1<<8 | uint32(f.State)
+	}
+	switch s := f.Status & far; {
+	case s&(conntrack.Offload|conntrack.HWOffload) != 0:
+		return k | 3<<16
+	case s&conntrack.Assured != 0:
+		return k | 2<<16
+	case s != 0:
+		return k | 1<<16
+	}
+	return k
+}
+
+// kindNames is the inverse of kindOf.
+func kindNames(k uint32) (protocol, state string) {
+	f := conntrack.Flow{Original: conntrack.Tuple{Proto: uint8(k >> 24)}}
+	switch {
+	case k&(1<<8) != 0:
+		f.Fields, f.State = conntrack.HasState, conntrack.State(k)
+	default:
+		f.Status = [...]conntrack.Status{0, conntrack.SeenReply, conntrack.Assured, conntrack.Offload}[k>>16&3]
+	}
+	return Protocol(f.Original.Proto), State(&f)
+}
+
+// StateCount is how many flows of a protocol are in a state.
+type StateCount struct {
+	Protocol string `json:"protocol"`
+	State    string `json:"state"`
+	Flows    int    `json:"flows"`
+}
+
+// States are the flows by protocol and state, the most first within a protocol.
+func (t *Tally) States() []StateCount {
+	out := []StateCount{}
+	for k, n := range t.kinds {
+		proto, state := kindNames(k)
+		out = append(out, StateCount{proto, state, n})
+	}
+	slices.SortFunc(out, func(a, b StateCount) int {
+		return cmp.Or(strings.Compare(a.Protocol, b.Protocol), cmp.Compare(b.Flows, a.Flows), strings.Compare(a.State, b.State))
+	})
+	return out
+}
+
+// HelperCount is how many flows have a helper: control connections.
+type HelperCount struct {
+	Helper string `json:"helper"`
+	Flows  int    `json:"flows"`
+}
+
+// Helpers are the helpers in use, by name.
+func (t *Tally) Helpers() []HelperCount {
+	out := []HelperCount{}
+	for h, n := range t.helpers {
+		out = append(out, HelperCount{h.String(), n})
+	}
+	slices.SortFunc(out, func(a, b HelperCount) int { return strings.Compare(a.Helper, b.Helper) })
+	return out
+}
+
+// EgressCount is how many flows leave with an egress address. The zero address
+// stands for all those beyond the first 256.
+type EgressCount struct {
+	Address netip.Addr `json:"address"`
+	Flows   int        `json:"flows"`
+}
+
+// Egress are the egress addresses of translated flows, the most used first.
+func (t *Tally) Egress() []EgressCount {
+	out := []EgressCount{}
+	for a, n := range t.egress {
+		out = append(out, EgressCount{a, *n})
+	}
+	slices.SortFunc(out, func(a, b EgressCount) int {
+		return cmp.Or(cmp.Compare(b.Flows, a.Flows), a.Address.Compare(b.Address))
+	})
+	if t.others > 0 {
+		out = append(out, EgressCount{Flows: t.others})
+	}
+	return out
+}
