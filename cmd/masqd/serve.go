@@ -128,7 +128,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		})
 	})
 	run("configuration", func(ctx context.Context) error {
-		return conf.run(ctx, func() { loop.Look("configuration", reconcile.Now) })
+		return conf.run(ctx, func() { loop.Look("configuration", reconcile.Asked) })
 	})
 	run("rules", func(ctx context.Context) error {
 		return news.Run(ctx, func(e nft.Event) {
@@ -175,7 +175,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 				if err := cache.Reload(); err != nil {
 					return err
 				}
-				loop.Look("signal", reconcile.Everything)
+				loop.Look("signal", reconcile.Asked|reconcile.Everything)
 			}
 		}
 	})

@@ -67,8 +67,11 @@ type Rules interface {
 type What uint8
 
 const (
-	// Now says that packets may be leaving untranslated.
+	// Now says that packets may be leaving untranslated: a rest ends, as long as
+	// there is a budget.
 	Now What = 1 << iota
+	// Asked says that a person waits: a rest ends.
+	Asked
 	// Forwarding may have been turned off, or there is a new uplink.
 	Forwarding
 	// TheLinks are to be swept at the next resync.
@@ -93,7 +96,7 @@ func (l *Loop) Look(why string, what What) {
 	l.pending |= what
 	l.mu.Unlock()
 	notify(l.wake)
-	if what&Now != 0 {
+	if what&(Now|Asked) != 0 {
 		notify(l.urgent)
 	}
 }
@@ -212,12 +215,19 @@ func (l *Loop) rest(ctx context.Context, took time.Duration) bool {
 		case <-pause.C:
 			return true
 		case <-urgent:
-			if l.budget.left(time.Now()) {
+			if l.asked() || l.budget.left(time.Now()) {
 				return true
 			}
 			urgent = nil // it has to wait as all others
 		}
 	}
+}
+
+// asked reports whether a person waits for the next look.
+func (l *Loop) asked() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pending&Asked != 0
 }
 
 // sweep forgets attachments that are gone.

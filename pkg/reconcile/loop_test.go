@@ -433,6 +433,16 @@ func TestUrgentEventsEndARest(t *testing.T) {
 	if urgent := next(Now); urgent > restOf*k.busy {
 		t.Errorf("an urgent look after %s", urgent)
 	}
+	k.mu.Lock()
+	k.compared = func(int) { l.budget.debt = 2 * burst }
+	k.mu.Unlock()
+	next(0)
+	if late := next(Now); late < restOf*k.busy {
+		t.Errorf("an urgent look after %s, beyond the budget", late)
+	}
+	if asked := next(Asked); asked > restOf*k.busy {
+		t.Errorf("a look that was asked for after %s", asked)
+	}
 	cancel()
 	<-ended
 }

@@ -54,7 +54,6 @@ func (t *Top) Sorted() []Flow {
 	return t.flows
 }
 
-
 // order is a way to put flows into order.
 type order struct {
 	name    string
