@@ -1,0 +1,271 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// churnTime is how long containers come and go while programs are killed. For a
+// look at the test itself MASQ_CHURN makes it shorter.
+const churnTime = 2 * time.Minute
+
+// long is for what a machine with other work to do needs a while for.
+const long = 2 * time.Minute
+
+// comes waits for a condition, and reports whether it came.
+func comes(f func() bool) bool {
+	end := time.Now().Add(long)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		if time.Now().After(end) {
+			return false
+		}
+		<-tick.C
+	}
+	return true
+}
+
+// eventually is until with more patience.
+func eventually(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	if !comes(f) {
+		t.Fatalf("in %s it never came to be that %s", long, what)
+	}
+}
+
+// killed starts masqd and kills it, again and again until the context ends, while
+// somebody else takes rules away. It returns how often each happened.
+func (w *world) killed(ctx context.Context, rnd *rand.Rand) (kills, offences int) {
+	program := filepath.Join(os.Getenv("MASQ_BIN"), "masqd")
+	out := must(os.OpenFile(filepath.Join(w.dir, "masqd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(w.t)
+	defer out.Close()
+	pause := func(most time.Duration) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(upTo(rnd, most)): // the moment is the experiment
+		}
+	}
+	for ctx.Err() == nil {
+		d := w.Node.Command(context.WithoutCancel(ctx), program, w.daemonArgs()...)
+		d.Stderr = out
+		if err := d.Start(); err != nil {
+			w.t.Errorf("start masqd: %v", err)
+			return kills, offences
+		}
+		for range rnd.IntN(4) {
+			pause(400 * time.Millisecond)
+			w.offend(ctx, rnd)
+			offences++
+		}
+		// In the middle of a repair, of the start, of a sweep, or of nothing.
+		pause([]time.Duration{5 * time.Millisecond, 50 * time.Millisecond, 500 * time.Millisecond, 4 * time.Second}[rnd.IntN(4)])
+		if err := ignoreDone(d.Process.Kill()); err != nil {
+			w.t.Errorf("kill masqd: %v", err)
+		}
+		_ = d.Wait() // it was killed
+		if s, ok := d.ProcessState.Sys().(syscall.WaitStatus); !ok || !s.Signaled() {
+			w.t.Errorf("masqd ended by itself: %v", d.ProcessState)
+			return kills, offences
+		}
+		kills++
+	}
+	return kills, offences
+}
+
+func upTo(rnd *rand.Rand, most time.Duration) time.Duration {
+	return time.Duration(rnd.Int64N(int64(most)))
+}
+
+// offend takes something of the table away. That it is not there is fine.
+func (w *world) offend(ctx context.Context, rnd *rand.Rand) {
+	offences := []string{
+		"flush ruleset", "delete table inet masq", "flush chain inet masq postrouting",
+		"flush map inet masq policy4", "flush set inet masq sources4", "insert rule inet masq postrouting accept",
+		"add element inet masq invalid4 { 10.1.2.3 }", "chain inet masq forward { policy drop; }",
+	}
+	one := offences[rnd.IntN(len(offences))]
+	if rnd.IntN(3) == 0 {
+		one = fmt.Sprintf("delete element inet masq policy4 { 10.9%d.0.%d }", rnd.IntN(4), 2+rnd.IntN(250))
+	}
+	_ = w.Node.Command(ctx, "nft", one).Run()
+}
+
+func (w *world) daemonArgs() []string {
+	return []string{
+		"--state-dir", filepath.Join(w.dir, "state"), "--config", filepath.Join(w.dir, "none"),
+		"--listen", daemonAt, "--resync-interval", "1s", "--sweep-grace", "1s",
+	}
+}
+
+// TestKilledUnderChurn: eight at a time add and delete containers for two minutes,
+// with the plugin killed in a third of the calls, masqd killed and started again,
+// and rules taken away. What is there afterwards is what is alive, exactly.
+func TestKilledUnderChurn(t *testing.T) {
+	const workers = 8
+	during := churnTime
+	if s := os.Getenv("MASQ_CHURN"); s != "" {
+		during = must(time.ParseDuration(s))(t)
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d, %s", seed, during)
+	w := newWorld(t, nstest.Uplink{})
+	w.daemon(w.daemonArgs()...).end() // what masqd keeps for itself is there from here on
+	before := w.traces()
+	var confs []keys
+	for i, name := range []string{"plain", "ftp", "narrow", "named"} {
+		confs = append(confs, w.masqOn(fmt.Sprintf("10.9%d.0.0/16", i)).with([]keys{
+			nil,
+			{"helpers": keys{"ftp": []int{21, 2121}}},
+			{"mssClamp": 1300, "nonMasqueradeCIDRs": []string{"10.0.0.0/8"}},
+			{"snatAddresses": []string{w.V4.Node.String()}, "toPorts": "20000-29999"},
+		}[i]).with(keys{"name": name}))
+	}
+	ctx, over := context.WithTimeout(t.Context(), during)
+	defer over()
+	kubelets := make([]*kubelet, workers)
+	for i := range kubelets {
+		kubelets[i] = &kubelet{w: w, n: i, rnd: rand.New(rand.NewPCG(seed, uint64(i))), confs: confs}
+	}
+	var kills, offences int
+	check(t, errorsOf(workers+1, workers+1, func(i int) error {
+		if i == workers {
+			kills, offences = w.killed(ctx, rand.New(rand.NewPCG(seed, workers)))
+			return nil
+		}
+		kubelets[i].run(ctx)
+		return nil
+	}))
+	var alive []*pod
+	sum := map[string]int{"masqd killed": kills, "offences": offences}
+	for _, k := range kubelets {
+		for _, err := range k.errs {
+			t.Error(err)
+		}
+		alive = append(alive, k.alive...)
+		for name, n := range map[string]int{
+			"ADDs": k.adds, "DELs": k.dels, "plugins killed": k.kills,
+			"without DEL": k.abandoned, "DEL after the namespace": k.late,
+		} {
+			sum[name] += n
+		}
+	}
+	t.Logf("%v, %d are alive", sum, len(alive))
+	// The control: there was something to survive.
+	for name, n := range sum {
+		if least := int(during / (10 * time.Second)); n < least {
+			t.Errorf("%s: only %d", name, n)
+		}
+	}
+
+	d := w.daemon(w.daemonArgs()...)
+	// Those whose DEL never came are forgotten, and so is a file that is no record.
+	// What else an ADD that was killed has left is for GC.
+	if !comes(func() bool { return w.dead(len(alive)) == 0 }) {
+		t.Errorf("masqd does not forget the dead: %d are alive, there are %v", len(alive), slices.Sorted(maps.Keys(w.files())))
+	}
+	for _, conf := range confs {
+		list := w.namedConflist(conf["name"].(string), "1.1.0", conf.with(keys{"name": nil}))
+		check(t, w.within(w.gcOf(list, valid(of(alive, list.Name)...)...)))
+	}
+	w.rests(d, len(alive))
+	t.Logf("masqd after its last start: %v", d.ownCounters().of("masq_repairs_total", "masq_swept", "masq_gap", "masq_storms"))
+	w.exactly(alive)
+	rules := w.nodeRun("nft", "list", "table", "inet", "masq")
+
+	// Who looks for the first time finds nothing to do.
+	d.end()
+	d = w.daemon(w.daemonArgs()...)
+	if n := d.repairs(); n != 0 {
+		t.Errorf("a masqd that starts repairs %v things", n)
+	}
+	w.nft("delete table inet masq")
+	eventually(t, "the table is made anew", func() bool { return d.repairs() > 0 })
+	w.rests(d, len(alive))
+	if again := w.nodeRun("nft", "list", "table", "inet", "masq"); !sameRules(again, rules) {
+		t.Errorf("made anew the rules are\n%s\nand were\n%s", again, rules)
+	}
+
+	for _, p := range alive {
+		w.lives(p, kubelets[0].confOf(p))
+	}
+	for _, p := range alive {
+		w.call(call{verb: "DEL", id: p.runtime.ContainerID, netns: p.Path(), conf: kubelets[0].confOf(p)}).done(nil)
+		check(t, p.Close())
+	}
+	w.rests(d, 0)
+	d.end()
+	unchanged(t, "left at the end", w.traces(), before)
+	w.exactly(nil)
+}
+
+// of are those of a network.
+func of(pods []*pod, network string) (out []*pod) {
+	for _, p := range pods {
+		if p.list.Name == network {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// of are the counters whose names begin so.
+func (c counters) of(prefixes ...string) counters {
+	out := counters{}
+	for name, n := range c {
+		for _, p := range prefixes {
+			if strings.HasPrefix(name, "metric "+p) {
+				out[name] = n
+			}
+		}
+	}
+	return out
+}
+
+func (d *daemon) repairs() (sum float64) {
+	for _, n := range d.ownCounters().of("masq_repairs_total") {
+		sum += n
+	}
+	return sum
+}
+
+// rests waits until masqd knows of so many attachments and, asked to look, finds
+// nothing to do.
+func (w *world) rests(d *daemon, attachments int) {
+	w.t.Helper()
+	eventually(w.t, fmt.Sprintf("masqd knows %d attachments and is ready", attachments), func() bool {
+		code, _ := d.get("/readyz")
+		return code == http.StatusOK && d.metric("masq_attachments") == fmt.Sprint(attachments)
+	})
+	eventually(w.t, "masqd finds nothing to do", func() bool {
+		repairs, last := d.repairs(), d.metric("masq_last_look_timestamp_seconds")
+		check(w.t, d.Process.Signal(syscall.SIGHUP))
+		eventually(w.t, "masqd looks", func() bool { return d.metric("masq_last_look_timestamp_seconds") != last })
+		return d.repairs() == repairs
+	})
+	if n := d.metric("masq_drift"); n != "0" {
+		w.t.Errorf("%s things are different and stay so", n)
+	}
+	if n := d.metric("masq_attachments"); n != fmt.Sprint(attachments) {
+		w.t.Errorf("masqd knows %s attachments, not %d", n, attachments)
+	}
+}
+
+// lives is that an attachment passes CHECK and leaves under the node's address.
+func (w *world) lives(p *pod, conf keys) {
+	w.t.Helper()
+	w.call(call{verb: "CHECK", id: p.runtime.ContainerID, netns: p.Path(), conf: conf.with(keys{"prevResult": p.result})}).done(nil)
+	w.seenAs(p, w.V4, w.V4.Node)
+}
