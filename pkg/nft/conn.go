@@ -15,7 +15,10 @@ import (
 )
 
 // Conn reaches the nftables of the network namespace in which it was opened.
-type Conn struct{ s *socket }
+type Conn struct {
+	s     *socket
+	watch *Watcher // of Watch; nil where there is none
+}
 
 // Open connects to the nftables of the calling thread's network namespace.
 func Open() (*Conn, error) {
@@ -23,7 +26,7 @@ func Open() (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket for nftables: %w", err)
 	}
-	return &Conn{s}, nil
+	return &Conn{s: s}, nil
 }
 
 // Close ends the connection. Rules stay.
@@ -56,7 +59,8 @@ func (c *Conn) Apply(want ruleset.Table) ([]Change, error) {
 // ApplyBeside is Apply that leaves alone what others are about to add or remove:
 // the parts of beside that are there stay, those that are not are not missed. As
 // long as the kernel's ruleset is of the generation that is returned, the table is
-// what was wanted.
+// what was wanted: whoever watches has to compare the two, since a change that others
+// make beside a large one of ours is not told.
 func (c *Conn) ApplyBeside(want, beside ruleset.Table) (changes []Change, generation uint32, err error) {
 	err = retry(func() error {
 		p, err := c.compare(want, spare(beside))
@@ -67,9 +71,31 @@ func (c *Conn) ApplyBeside(want, beside ruleset.Table) (changes []Change, genera
 		if len(p.ops) > 0 {
 			generation++ // each transaction makes the next one
 		}
-		return c.s.commit(p.ops, p.have.generation)
+		return c.commitAlone(p.ops, p.have.generation)
 	})
 	return changes, generation, explain(err)
+}
+
+// large is the size of a transaction, in bytes, that the Watcher need not hear of:
+// that of some hundred elements.
+const large = 32 << 10
+
+// commitAlone has the Watcher listen to nothing while a large transaction is made.
+// The kernel would write a notification of each element, which is a third of the
+// work, only for the Watcher to leave it out.
+func (c *Conn) commitAlone(ops []op, generation uint32) error {
+	size := 0
+	for _, o := range ops {
+		size += len(o.body)
+	}
+	if c.watch == nil || size < large {
+		return c.s.commit(ops, generation)
+	}
+	if err := c.watch.member(unix.NETLINK_DROP_MEMBERSHIP); err != nil {
+		return err
+	}
+	err := c.s.commit(ops, generation)
+	return errors.Join(err, c.watch.member(unix.NETLINK_ADD_MEMBERSHIP))
 }
 
 // Drift returns what is different from the table that is wanted.

@@ -58,11 +58,28 @@ func (c *Conn) Watch() (w *Watcher, err error) {
 	err = errors.Join(
 		os.NewSyscallError("setsockopt SO_RCVBUFFORCE", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, watchBuffer)),
 		os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})),
-		os.NewSyscallError("setsockopt NETLINK_ADD_MEMBERSHIP", unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTABLES)))
+		w.member(unix.NETLINK_ADD_MEMBERSHIP))
 	if err != nil {
 		return nil, errors.Join(err, w.file.Close())
 	}
+	c.watch = w
 	return w, nil
+}
+
+// member begins or ends to listen.
+func (w *Watcher) member(option int) error {
+	raw, err := w.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = os.NewSyscallError("setsockopt NETLINK_ADD_MEMBERSHIP", unix.SetsockoptInt(int(fd), unix.SOL_NETLINK, option, unix.NFNLGRP_NFTABLES))
+	})
+	if errors.Is(err, os.ErrClosed) {
+		return nil // the Watcher has ended
+	}
+	return errors.Join(err, failed)
 }
 
 // Run calls f for changes until the context ends, which is no error. Changes that

@@ -156,3 +156,35 @@ func smallBuffer(t *testing.T, fd int) {
 		t.Error(err)
 	}
 }
+
+// While a large transaction of its own is made, nothing is listened to, and
+// afterwards everything is.
+func TestWatchAfterALargeChange(t *testing.T) {
+	c := kernel(t)
+	w, err := c.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	heard := 0
+	changes := 0
+	for i := range 3 {
+		all := many(400 + i)
+		if _, err := c.Apply(ruleset.For(all, ruleset.Sources{})); err != nil {
+			t.Fatal(err)
+		}
+		nftables(t, "flush ruleset", "-f", "-")
+		changes++
+	}
+	if err := w.Run(ctx, func(e Event) {
+		if e.Lost {
+			t.Error("something was lost")
+		}
+		if heard++; heard == changes {
+			cancel()
+		}
+	}); err != nil || heard != changes {
+		t.Errorf("heard of %d of %d changes, %v", heard, changes, err)
+	}
+}

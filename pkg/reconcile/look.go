@@ -22,7 +22,8 @@ const logged = 5
 // memory is what the last look knew.
 type memory struct {
 	agreed  agreement
-	node    Node                   // the configuration that the kernel was made to have
+	node    Node // the configuration that the kernel was made to have
+	wanted  wanted
 	records map[*store.Record]bool // the attachments whose flows were looked after
 	sources []netip.Prefix         // likewise
 	snat    map[netip.Addr]bool    // what policies translate to
@@ -108,7 +109,7 @@ func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.
 		l.Log.Warn("some records cannot be read", "err", all.Err)
 	}
 	if now != l.last.agreed {
-		if changes, err = l.mendRules(all.Records, node, now); err != nil {
+		if changes, err = l.mendRules(all, node, now); err != nil {
 			l.failed("rules")
 			l.last.agreed.generation = 0 // none is: all is compared again
 			return true, changes, err
@@ -130,19 +131,23 @@ func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.
 
 // mendRules makes the kernel have what is asked for now, and returns what had drifted
 // from what was asked for before.
-func (l *Loop) mendRules(records []*store.Record, node Node, now agreement) (drift []nft.Change, err error) {
+func (l *Loop) mendRules(all Snapshot, node Node, now agreement) (drift []nft.Change, err error) {
 	before := l.last.agreed
 	known := before != agreement{}
 	if known && now.node != before.node && now.generation != before.generation {
 		// Somebody has changed something since: whether here is seen only beside the
 		// configuration before. Flows that began under that one are to go on.
-		if drift, _, err = l.apply(records, l.last.node); err != nil {
+		if drift, _, err = l.apply(all, l.last.node); err != nil {
 			return drift, err
 		}
 	}
-	changes, generation, err := l.apply(records, node)
+	changes, generation, err := l.apply(all, node)
 	if err != nil {
 		return append(drift, changes...), err
+	}
+	if is, err := l.Rules.Generation(); err == nil && is != generation {
+		// Somebody was at it meanwhile, and the notification of that may be missing.
+		l.Look("rules", Now)
 	}
 	now.generation = generation
 	l.last.agreed, l.last.node = now, node
@@ -157,18 +162,35 @@ func (l *Loop) mendRules(records []*store.Record, node Node, now agreement) (dri
 
 // apply makes the kernel have what a configuration asks for, and returns what was
 // different.
-func (l *Loop) apply(records []*store.Record, node Node) ([]nft.Change, uint32, error) {
-	settled, moving := split(records, node)
-	want, beside := ruleset.For(settled, node.Sources), ruleset.Table{}
-	if len(moving) > 0 {
-		beside = ruleset.For(moving, ruleset.Sources{})
-	}
-	if len(settled) == 0 && len(node.Sources.Prefixes) == 0 {
+func (l *Loop) apply(all Snapshot, node Node) ([]nft.Change, uint32, error) {
+	w := &l.last.wanted
+	if w.records != all.Version || w.node != node.Version || len(w.want.Chains) == 0 {
+		*w = wanted{records: all.Version, node: node.Version}
+		settled, moving := split(all.Records, node)
+		if len(moving) > 0 {
+			w.beside = ruleset.For(moving, ruleset.Sources{})
+		}
 		// A node without attachments has no table, unless somebody is making one.
-		want = ruleset.Table{}
+		if len(settled) > 0 || len(node.Sources.Prefixes) > 0 {
+			w.want = ruleset.For(settled, node.Sources)
+		}
+	}
+	want, beside := w.want, w.beside
+	if len(all.Records) > kept {
+		*w = wanted{}
 	}
 	return l.Rules.ApplyBeside(want, beside)
 }
+
+// wanted is the ruleset of the last look, so that a repair need not make it: as it
+// takes 400 bytes for each attachment, only on nodes that are not crowded.
+type wanted struct {
+	records, node uint64
+	want, beside  ruleset.Table
+}
+
+// kept is the number of records up to which it is.
+const kept = 5000
 
 // mendForwarding makes sure that answers find their way back to the links that are
 // ours.

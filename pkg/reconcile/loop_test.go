@@ -27,6 +27,7 @@ type kernel struct {
 	generation uint32
 	busy       time.Duration // that a comparison takes
 	compared   func(n int)   // called after each, if it is set
+	meanwhile  uint32        // transactions of others, after each comparison
 	put        []string      // forwarding that is put back
 }
 
@@ -43,6 +44,7 @@ func (k *kernel) ApplyBeside(want, beside ruleset.Table) ([]nft.Change, uint32, 
 	if k.compared != nil {
 		k.compared(len(k.applied))
 	}
+	defer func() { k.generation += k.meanwhile }()
 	return k.changes, k.generation, k.err
 }
 
@@ -231,6 +233,24 @@ func TestWhatIsAskedForIsNoDrift(t *testing.T) {
 	}
 	if n := l.Stats().Repairs["rule"]; n != 2 {
 		t.Errorf("%d repairs are counted", n)
+	}
+}
+
+// Where somebody was at it beside a transaction of ours, its notification may be
+// missing: the look is followed by another.
+func TestWhatComesBesideARepairIsLookedAt(t *testing.T) {
+	k := &kernel{}
+	l, _ := loop(t, k, record("a"))
+	k.change(nft.Change{Kind: "table", Found: "missing"})
+	l.look(t.Context(), time.Now(), 0)
+	if l.pending != 0 {
+		t.Fatal("a look is asked for without need")
+	}
+	k.change(nft.Change{Kind: "table", Found: "missing"})
+	k.compared = func(int) { k.meanwhile = 1 }
+	l.look(t.Context(), time.Now(), 0)
+	if l.pending&Now == 0 {
+		t.Error("no look is asked for")
 	}
 }
 
