@@ -1,0 +1,173 @@
+package e2e
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// transaction is one that was committed to a node's nftables.
+type transaction struct {
+	at      time.Time // when its notification was read
+	program string    // whose it was
+}
+
+// transactions are heard of from the kernel, which names the program of each. That
+// is sooner and more exact than any listing.
+type transactions struct {
+	heard chan transaction
+	// change is the latest of nft, for one who wants to know of it at once.
+	change chan transaction
+	end    context.CancelFunc
+	done   chan error
+}
+
+// hearTransactions hears of all that are committed after its return, until the end
+// of the test.
+func (w *world) hearTransactions() *transactions {
+	w.t.Helper()
+	fd := -1
+	check(w.t, w.Node.Do(func() (err error) {
+		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+		return err
+	}))
+	check(w.t, errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20),
+		// So that the end is heard of.
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}),
+		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, generationsOnly()),
+		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
+		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTABLES)))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
+	x := &transactions{heard: make(chan transaction, 1000), change: make(chan transaction, 1), end: cancel, done: make(chan error, 1)}
+	go func() {
+		defer unix.Close(fd)
+		x.done <- x.run(ctx, fd)
+	}()
+	w.t.Cleanup(func() {
+		cancel()
+		check(w.t, <-x.done)
+	})
+	return x
+}
+
+// newGeneration is the type of the message that ends a transaction.
+const newGeneration = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWGEN
+
+// generationsOnly lets only those messages through, so that to hear of a transaction
+// costs the same whatever was in it.
+func generationsOnly() *unix.SockFprog {
+	// The type is the third field of a message, in the machine's order of bytes;
+	// what the filter loads is in the network's.
+	typ := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, newGeneration))
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 4},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(typ), Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 16},
+		{Code: unix.BPF_RET | unix.BPF_K},
+	}
+	return &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+}
+
+func (x *transactions) run(ctx context.Context, fd int) error {
+	// A thread of its own, that waits in the kernel and is first when there is news:
+	// otherwise the times would be those at which a busy machine comes to it. It ends
+	// with the goroutine. Where that is not allowed, times are late now and then.
+	runtime.LockOSThread()
+	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+	buf := make([]byte, 64<<10)
+	for ctx.Err() == nil {
+		n, _, err := unix.Recvfrom(fd, buf, 0)
+		at := time.Now()
+		switch {
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return os.NewSyscallError("recvfrom", err)
+		}
+		messages, err := syscall.ParseNetlinkMessage(buf[:n])
+		if err != nil {
+			return fmt.Errorf("notification of nftables: %w", err)
+		}
+		for _, m := range messages {
+			if m.Header.Type != newGeneration {
+				return fmt.Errorf("a message of type %#x", m.Header.Type)
+			}
+			program, err := committer(m.Data)
+			if err != nil {
+				return err
+			}
+			one := transaction{at, program}
+			select {
+			case x.heard <- one:
+			default:
+				return fmt.Errorf("nobody asks for transactions: %d wait", len(x.heard))
+			}
+			if program == "nft" {
+				select {
+				case x.change <- one:
+				default: // nobody wants to know
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// committer is the program that a notification of a new generation names.
+func committer(body []byte) (string, error) {
+	if len(body) < nl.SizeofNfgenmsg {
+		return "", fmt.Errorf("a new generation of %d bytes", len(body))
+	}
+	attributes, err := nl.ParseRouteAttr(body[nl.SizeofNfgenmsg:])
+	if err != nil {
+		return "", fmt.Errorf("a new generation: %w", err)
+	}
+	for _, a := range attributes {
+		if a.Attr.Type == unix.NFTA_GEN_PROC_NAME {
+			return strings.TrimRight(string(a.Value), "\x00"), nil
+		}
+	}
+	return "", errors.New("a new generation that names no program")
+}
+
+// next is the next transaction of a program.
+func (x *transactions) next(t testing.TB, program string) transaction {
+	t.Helper()
+	ctx := soon(t)
+	for {
+		select {
+		case one := <-x.heard:
+			if one.program == program {
+				return one
+			}
+		case err := <-x.done:
+			x.done <- err
+			t.Fatalf("hearing of transactions ended: %v", err)
+		case <-ctx.Done():
+			t.Fatalf("%s never committed a transaction", program)
+		}
+	}
+}
+
+// forget forgets those that nobody has asked for.
+func (x *transactions) forget() {
+	for {
+		select {
+		case <-x.heard:
+		case <-x.change:
+		default:
+			return
+		}
+	}
+}
