@@ -22,6 +22,10 @@ var (
 // errFailed ends a command with exit code 1 when it has said already what failed.
 var errFailed = errors.New("failed")
 
+// blindError ends a command with exit code 2, where 1 is an answer: it could not
+// look.
+type blindError struct{ error }
+
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -39,13 +43,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	var n node
 	n.flags(root)
-	root.AddCommand(demoCommand(), configCommand(), uninstallCommand(&n))
+	root.AddCommand(demoCommand(), configCommand(), inspectCommand(&n), uninstallCommand(&n))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
 	}
 	if !errors.Is(err, errFailed) {
 		_, _ = fmt.Fprintln(stderr, "masq-cni:", err)
+	}
+	if _, blind := errors.AsType[blindError](err); blind {
+		return 2
 	}
 	return 1
 }

@@ -100,9 +100,15 @@ func (c *Conn) commitAlone(ops []op, generation uint32) error {
 
 // Drift returns what is different from the table that is wanted.
 func (c *Conn) Drift(want ruleset.Table) ([]Change, error) {
+	return c.DriftBeside(want, ruleset.Table{})
+}
+
+// DriftBeside is Drift that takes no notice of what others are about to add or
+// remove: the parts of beside are neither missed nor foreign.
+func (c *Conn) DriftBeside(want, beside ruleset.Table) ([]Change, error) {
 	var changes []Change
 	err := retry(func() error {
-		p, err := c.compare(want, nil)
+		p, err := c.compare(want, spare(beside))
 		if err == nil {
 			changes = p.changes
 		}

@@ -160,17 +160,3 @@ func readCounter(all []expression) (n Counter, found bool, err error) {
 	n = Counter{number64(f[unix.NFTA_COUNTER_PACKETS]), number64(f[unix.NFTA_COUNTER_BYTES])}
 	return n, true, err
 }
-
-// DriftBeside is Drift that takes no notice of what others are about to add or
-// remove: the parts of beside are neither missed nor foreign.
-func (c *Conn) DriftBeside(want, beside ruleset.Table) ([]Change, error) {
-	var changes []Change
-	err := retry(func() error {
-		p, err := c.compare(want, spare(beside))
-		if err == nil {
-			changes = p.changes
-		}
-		return err
-	})
-	return changes, explain(err)
-}

@@ -113,7 +113,7 @@ func (d Desired) Policies() []Policy {
 		return out
 	}
 	for i := range out {
-		if out[i].Policy.Equal(d.Sources.Policy) {
+		if out[i].Equal(d.Sources.Policy) {
 			out[i].Sources = true
 			return out
 		}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -181,4 +182,24 @@ func State(f *conntrack.Flow) string {
 		return "replied"
 	}
 	return "unreplied"
+}
+
+// StateNames are the words that State gives.
+func StateNames() []string {
+	var out []string
+	add := func(s string) {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	for _, proto := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP} {
+		f := conntrack.Flow{Original: conntrack.Tuple{Proto: proto}, Fields: conntrack.HasState}
+		for ; !strings.HasPrefix(f.StateName(), "state-"); f.State++ {
+			add(f.StateName())
+		}
+	}
+	for _, s := range []string{"unreplied", "replied", "assured", "offloaded"} {
+		add(s)
+	}
+	return out
 }

@@ -19,7 +19,7 @@ type Owner struct {
 
 // OwnerOf names an attachment.
 func OwnerOf(a masq.Attachment) Owner {
-	return Owner{a.Network, a.ContainerID, a.Interface, a.Pod.Namespace, a.Pod.Name}
+	return Owner{a.Network, a.ContainerID, a.Interface, a.Namespace, a.Name}
 }
 
 // Key is the attachment's key.

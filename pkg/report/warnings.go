@@ -23,7 +23,7 @@ func (n *Node) Judge(records []store.Record) {
 		case t.Wanted && !t.Exists:
 			warn("there is no table inet masq: traffic leaves untranslated; start masqd, which makes it")
 		case t.Drift > 0:
-			warn("the kernel's rules differ from what was asked for in %s; see masq-cni inspect drift", plural(t.Drift, "thing"))
+			warn("the kernel has not what was asked for, %s; see masq-cni inspect drift", plural(t.Drift, "difference"))
 		}
 	}
 	switch {
@@ -47,10 +47,10 @@ func (n *Node) Judge(records []store.Record) {
 		warn("the conntrack table is nearly full, %d of %d: new connections will fail; raise net.netfilter.nf_conntrack_max", c.Entries, c.Limit)
 	}
 	if c.Drop > 0 {
-		warn("%s were dropped, as their flow could not be entered: the table was full, or no source port was free", plural(int(c.Drop), "packet"))
+		warn("packets dropped, as their flow could not be entered: %d; the table was full, or no source port was free", c.Drop)
 	}
 	if c.EarlyDrop > 0 {
-		warn("%s were ended early to make room in a full table", plural(int(c.EarlyDrop), "flow"))
+		warn("flows ended early, to make room in a full table: %d", c.EarlyDrop)
 	}
 	if !c.Accounting {
 		note("packets and bytes of flows are not counted; sysctl net.netfilter.nf_conntrack_acct=1 counts those that begin from then on")

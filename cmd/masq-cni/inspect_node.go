@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/report"
+)
+
+// inspectNode is the node at a glance. A part that cannot be read is a warning, and
+// makes the command fail in the end: the others are shown all the same.
+func (n *node) inspectNode(c *cobra.Command, _ []string, a answer) error {
+	v, err := n.view()
+	if err != nil {
+		return err
+	}
+	x := report.Node{
+		Time: report.Time{Time: time.Now().UTC()}, StateDir: n.stateDir, Policies: v.desired.Policies(),
+		Uplinks: []report.Uplink{}, Warnings: []string{}, Notes: []string{},
+	}
+	whole := true
+	lacks := func(err error) {
+		if err != nil {
+			x.Warnings = append(x.Warnings, err.Error())
+			whole = false
+		}
+	}
+	lacks(v.unread)
+	x.Attachments.Total = len(v.records)
+	for _, r := range v.records {
+		if r.Chained {
+			x.Attachments.Chained++
+		}
+		if !r.Ready {
+			x.Attachments.NotReady++
+		}
+	}
+	x.Table, err = v.table()
+	lacks(err)
+	x.Uplinks, err = uplinks()
+	lacks(err)
+	x.Daemon, err = daemonOf(v.dir)
+	lacks(err)
+	lacks(v.flows(c.Context(), &x))
+	x.Judge(v.records)
+	if err := a.show(x, x.WriteText); err != nil {
+		return err
+	}
+	if !whole {
+		return fmt.Errorf("some of it could not be looked at: %s", x.Warnings[0])
+	}
+	return nil
+}
+
+func (v view) table() (*report.Table, error) {
+	return rules(func(c *nft.Conn) (*report.Table, error) {
+		t := &report.Table{Wanted: v.wanted()}
+		var err error
+		if t.Exists, err = c.Exists(); err != nil {
+			return nil, err
+		}
+		if t.Generation, err = c.Generation(); err != nil {
+			return nil, err
+		}
+		counters, err := c.Counters()
+		if err != nil {
+			return nil, err
+		}
+		t.Rules = len(counters.Rules)
+		changes, err := c.DriftBeside(v.desired.Table, v.desired.Beside)
+		t.Drift = len(changes)
+		return t, err
+	})
+}
+
+// flows has the kernel's table summed up.
+func (v view) flows(ctx context.Context, x *report.Node) error {
+	c, err := conntrack.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	table, err := c.Table()
+	if err != nil {
+		return err
+	}
+	all, err := c.Statistics(ctx)
+	if err != nil {
+		return err
+	}
+	x.Conntrack = report.ConntrackUseOf(table, conntrack.Sum(all))
+	x.Conntrack.Accounting, x.Conntrack.Timestamps = setting("acct"), setting("timestamp")
+	t, err := v.tally(ctx, c, []query{{}})
+	if err != nil {
+		return err
+	}
+	expected := 0
+	for _, err := range c.Expectations(ctx) {
+		if err != nil {
+			return err
+		}
+		expected++
+	}
+	x.Flows = report.FlowsOf(t, expected)
+	return nil
+}
+
+// setting reads a switch of conntrack. One that the kernel does not have is off.
+func setting(name string) bool {
+	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_" + name)
+	return err == nil && strings.TrimSpace(string(b)) == "1"
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/report"
+)
+
+func inspectPodsCommand(n *node, out *output) *cobra.Command {
+	return &cobra.Command{
+		Use:   "pods",
+		Short: "Lists the attachments, with what their flows come to",
+		Long: `Lists the attachments of the node, a line each. FLOWS, TRANSLATED, INCOMING and
+BYTES are of the flows in the kernel's table now; BEGUN counts the flows that began
+since the attachment's rules were made.`,
+		Args: cobra.NoArgs,
+		RunE: out.run(n.inspectPods),
+	}
+}
+
+func (n *node) inspectPods(c *cobra.Command, _ []string, a answer) error {
+	v, err := n.view()
+	if err != nil {
+		return err
+	}
+	flows, err := conntrack.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = flows.Close() }()
+	t, err := v.tally(c.Context(), flows, []query{{}})
+	if err != nil {
+		return err
+	}
+	counters, err := rules((*nft.Conn).Counters)
+	if err != nil {
+		return err
+	}
+	all := report.AttachmentsOf(v.records, v.desired, t.ByOwner, counters.Begun)
+	err = a.show(all, func(w io.Writer, s report.Style) error { return report.WriteAttachments(w, s, all, time.Now()) })
+	if err != nil {
+		return err
+	}
+	return v.unread
+}
+
+func inspectPodCommand(n *node, out *output) *cobra.Command {
+	return &cobra.Command{
+		Use:   "pod NAMESPACE/NAME|CONTAINERID",
+		Short: "Shows all that is known of a pod or container",
+		Long: `Shows the attachments of a pod, or of the container whose ID begins as given: the
+policy that is in force, what the kernel lacks of their rules, their flows, and what
+helpers wait for.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: n.completePods,
+		RunE:              out.run(n.inspectPod),
+	}
+}
+
+func (n *node) inspectPod(c *cobra.Command, args []string, a answer) error {
+	v, err := n.view()
+	if err != nil {
+		return err
+	}
+	found, err := v.find(args[0])
+	if err != nil {
+		return err
+	}
+	flows, err := conntrack.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = flows.Close() }()
+	counters, err := rules((*nft.Conn).Counters)
+	if err != nil {
+		return err
+	}
+	var expected []report.Expectation
+	for e, err := range flows.Expectations(c.Context()) {
+		if err != nil {
+			return err
+		}
+		expected = append(expected, report.ExpectationOf(e, v.owners))
+	}
+	policies := map[string]report.Policy{}
+	for _, p := range v.desired.Policies() {
+		policies[p.ID] = p
+	}
+	var all []report.Pod
+	counts := make([]report.Count, len(v.records))
+	for _, i := range found {
+		t, err := v.tally(c.Context(), flows, v.queries([]int{i}, conntrack.Filter{}))
+		if err != nil {
+			return err
+		}
+		counts[i] = t.ByOwner[i]
+		p := report.Pod{States: t.States(), Helpers: t.Helpers(), Expectations: []report.Expectation{}}
+		for _, e := range expected {
+			if e.Owner == *v.owners.At(i) {
+				p.Expectations = append(p.Expectations, e)
+			}
+		}
+		if p.Drift, err = v.lacks(v.desired.Attachments[i]); err != nil {
+			return err
+		}
+		all = append(all, p)
+	}
+	attachments := report.AttachmentsOf(v.records, v.desired, counts, counters.Begun)
+	for at, i := range found {
+		all[at].Attachment = attachments[i]
+		all[at].Rules = policies[attachments[i].Policy]
+	}
+	return a.show(all, func(w io.Writer, s report.Style) error { return report.WritePods(w, s, all, time.Now()) })
+}
+
+// lacks is what the kernel lacks of what an attachment needs.
+func (v view) lacks(x masq.Attachment) ([]report.Change, error) {
+	if x.Policy == nil {
+		return []report.Change{}, nil
+	}
+	changes, err := rules(func(c *nft.Conn) ([]nft.Change, error) { return c.Check(x) })
+	return report.ChangesOf(changes), err
+}
+
+// few is how many addresses are asked for one by one, before all flows are read at
+// once.
+const few = 8
+
+// queries choose the flows that attachments began and those that reached them, each
+// once, and of these what base chooses. The kernel chooses IPv4 addresses itself.
+func (v view) queries(attachments []int, base conntrack.Filter) []query {
+	of := map[int]bool{}
+	for _, i := range attachments {
+		of[i] = true
+	}
+	began := func(f *conntrack.Flow) bool { return of[v.owners.Index(f.Original.Src)] }
+	reached := func(f *conntrack.Flow) bool { return of[v.owners.Index(f.Reply.Src)] }
+	neither := func(f *conntrack.Flow) bool { return !began(f) && !reached(f) }
+	var out []query
+	six := false
+	for _, i := range attachments {
+		for _, a := range v.records[i].Addresses {
+			if !a.Is4() {
+				six = true
+				continue
+			}
+			if base.Family == masq.IPv6 {
+				continue
+			}
+			from, to := base, base
+			from.Original.Src, to.Reply.Src = a, a
+			out = append(out, query{Filter: from, except: neither}, query{Filter: to, except: func(f *conntrack.Flow) bool { return !reached(f) || began(f) }})
+		}
+	}
+	if len(out) > 2*few {
+		return []query{{Filter: base, except: neither}}
+	}
+	if six && base.Family != masq.IPv4 {
+		base.Family = masq.IPv6
+		out = append(out, query{Filter: base, except: neither})
+	}
+	return out
+}

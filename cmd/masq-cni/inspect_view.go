@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// view is what the records say of a node.
+type view struct {
+	dir     string // of the records
+	records []store.Record
+	desired report.Desired
+	owners  *report.Owners
+	unread  error // records that cannot be read
+}
+
+func (n *node) view() (view, error) {
+	records, err := store.Open(n.stateDir)
+	if err != nil {
+		return view{}, err
+	}
+	v := view{dir: records.Dir()}
+	if v.records, v.unread = records.All(); v.unread != nil && len(v.records) == 0 {
+		return v, v.unread
+	}
+	policy, err := records.Node()
+	if err != nil {
+		return v, err
+	}
+	v.desired = report.DesiredOf(v.records, policy)
+	v.owners = report.OwnersOf(v.records)
+	return v, nil
+}
+
+// wanted reports whether there should be a table.
+func (v view) wanted() bool { return len(v.desired.Table.Chains) > 0 }
+
+// rules asks nftables.
+func rules[T any](ask func(*nft.Conn) (T, error)) (x T, err error) {
+	c, err := nft.Open()
+	if err != nil {
+		return x, err
+	}
+	defer func() { _ = c.Close() }()
+	return ask(c)
+}
+
+func (v view) drift() ([]nft.Change, error) {
+	return rules(func(c *nft.Conn) ([]nft.Change, error) { return c.DriftBeside(v.desired.Table, v.desired.Beside) })
+}
+
+// dumps is how often a dump that the kernel calls incomplete is made again.
+const dumps = 5
+
+// tally sums up the flows that queries choose. Each comes once: later queries leave
+// out what earlier ones chose.
+func (v view) tally(ctx context.Context, c *conntrack.Conn, queries []query) (*report.Tally, error) {
+	for i := range dumps {
+		t := report.NewTally(v.owners)
+		err := dump(ctx, c, queries, func(f *conntrack.Flow) bool {
+			t.Add(f)
+			return true
+		})
+		if err == nil || !errors.Is(err, conntrack.ErrInterrupted) || i == dumps-1 {
+			return t, err
+		}
+	}
+	return nil, nil
+}
+
+// query is a dump, and what is left out of it.
+type query struct {
+	conntrack.Filter
+	except func(*conntrack.Flow) bool // nil: nothing
+}
+
+// dump calls f with the flows of all queries until it returns false.
+func dump(ctx context.Context, c *conntrack.Conn, queries []query, f func(*conntrack.Flow) bool) error {
+	for _, q := range queries {
+		for x, err := range c.Dump(ctx, q.Filter) {
+			if err != nil {
+				return err
+			}
+			if q.except != nil && q.except(x) {
+				continue
+			}
+			if !f(x) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// find returns the indices of the attachments that a name means: the pod of a
+// namespace, or a container by the beginning of its ID.
+func (v view) find(name string) ([]int, error) {
+	found := v.owners.Match(name)
+	if len(found) == 0 {
+		return nil, fmt.Errorf("no attachment is of pod or container %q; see masq-cni inspect pods -o wide", name)
+	}
+	first := v.owners.At(found[0])
+	for _, i := range found {
+		o := v.owners.At(i)
+		if o.PodName != first.PodName || o.PodNamespace != first.PodNamespace || o.PodName == "" && o.ContainerID != first.ContainerID {
+			return nil, fmt.Errorf("%q is the beginning of several containers' IDs, %s and %s among them; give more of it",
+				name, report.Clean(first.ContainerID), report.Clean(o.ContainerID))
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,118 @@
+package report
+
+import (
+	"bytes"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: it is now\n%s", path, got)
+	}
+}
+
+// shown is a value of each command, and how it is written for a person.
+func shown(t *testing.T) map[string]struct {
+	value any
+	text  func(io.Writer, Style) error
+} {
+	t.Helper()
+	node := nodeValue(t)
+	return map[string]struct {
+		value any
+		text  func(io.Writer, Style) error
+	}{
+		"node":    {node, node.WriteText},
+		"pods":    {attachments(), func(w io.Writer, s Style) error { return WriteAttachments(w, s, attachments(), noon) }},
+		"pod":     {pods(), func(w io.Writer, s Style) error { return WritePods(w, s, pods(), noon) }},
+		"helpers": {helpersValue(), helpersValue().WriteText},
+		"rules":   {rulesValue(), func(w io.Writer, s Style) error { return WriteRules(w, s, rulesValue()) }},
+		"drift":   {driftValue(), driftValue().WriteText},
+		"flows": {described(), func(w io.Writer, s Style) error {
+			t := NewFlowTable(w, s)
+			for _, f := range described() {
+				if err := t.Add(f); err != nil {
+					return err
+				}
+			}
+			return t.End()
+		}},
+	}
+}
+
+func TestText(t *testing.T) {
+	for name, x := range shown(t) {
+		for suffix, s := range map[string]Style{"": {}, "-wide": {Wide: true}} {
+			var plain, coloured bytes.Buffer
+			if err := x.text(&plain, s); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+suffix+".txt", plain.Bytes())
+			harmless(t, name, plain.String())
+			s.Colour = true
+			if err := x.text(&coloured, s); err != nil {
+				t.Fatal(err)
+			}
+			// Colours are all that differs, and only our own come through.
+			got := coloured.String()
+			for _, code := range []string{bold, red, green, "0"} {
+				got = strings.ReplaceAll(got, "\x1b["+code+"m", "")
+			}
+			if got != plain.String() {
+				t.Errorf("%s without colours:\n%s", name, got)
+			}
+			if name != "pods" && !strings.Contains(coloured.String(), "\x1b[") {
+				t.Errorf("%s has no colours", name)
+			}
+		}
+	}
+}
+
+func TestProgramsAreTold(t *testing.T) {
+	for name, x := range shown(t) {
+		for _, f := range []Format{JSON, YAML} {
+			var b bytes.Buffer
+			if err := Write(&b, f, x.value); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+"."+string(f), b.Bytes())
+			harmless(t, name, b.String())
+		}
+	}
+}
+
+// harmless reports what a terminal could act upon.
+func harmless(t *testing.T, name, text string) {
+	t.Helper()
+	if !utf8.ValidString(text) {
+		t.Errorf("%s is not UTF-8", name)
+	}
+	for i, r := range text {
+		if r != '\n' && !unicode.IsPrint(r) {
+			t.Errorf("%s: %U gets through, after %q", name, r, text[max(0, i-20):i])
+		}
+	}
+}

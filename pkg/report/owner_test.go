@@ -1,0 +1,102 @@
+package report
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+func TestEnds(t *testing.T) {
+	o := OwnersOf(records())
+	name := func(x *Owner) string {
+		if x == nil {
+			return ""
+		}
+		return x.ContainerID[:4]
+	}
+	for i, want := range [][2]string{{"aaaa", ""}, {"aaaa", ""}, {"", "aaaa"}, {"bbbb", ""}, {"aaaa", ""}, {"bbbb", "dddd"}, {"", ""}} {
+		f := flows()[i]
+		from, to := o.Ends(&f)
+		if got := [2]string{name(from), name(to)}; got != want {
+			t.Errorf("flow %d is of %q, not %q", i+1, got, want)
+		}
+		a, b := o.Indices(&f)
+		if (a >= 0) != (from != nil) || (b >= 0) != (to != nil) || a >= 0 && o.At(a) != from || b >= 0 && o.At(b) != to {
+			t.Errorf("flow %d: %d, %d", i+1, a, b)
+		}
+	}
+}
+
+// Two containers with one port to one server differ by their addresses alone, and
+// an address that two records claim is the later one's.
+func TestOwnersByAddress(t *testing.T) {
+	later := record("ffff5678", "shop", "later", nil, "10.88.0.3")
+	o := OwnersOf(append(records(), later))
+	for a, want := range map[string]string{"10.88.0.2": "aaaa56789abcdef", "10.88.0.3": "ffff5678", "fd00:88::2": "aaaa56789abcdef"} {
+		if got := o.Find(addr(a)); got == nil || got.ContainerID != want {
+			t.Errorf("%s: %+v", a, got)
+		}
+	}
+	if o.Len() != 5 || o.Find(addr("10.88.0.9")) != nil || o.Index(addr("10.88.0.9")) != -1 {
+		t.Error(o)
+	}
+	if k := o.At(4).Key(); k != (masq.Key{Network: "pods", ContainerID: "ffff5678", Interface: "eth0"}) {
+		t.Error(k)
+	}
+}
+
+func TestOwnersAllocateNothing(t *testing.T) {
+	o, all := OwnersOf(records()), flows()
+	tally := NewTally(o)
+	if n := testing.AllocsPerRun(100, func() {
+		for i := range all {
+			o.Ends(&all[i])
+			tally.Add(&all[i])
+		}
+	}); n != 0 {
+		t.Errorf("%.1f allocations", n)
+	}
+}
+
+func TestMatch(t *testing.T) {
+	o := OwnersOf(append(records(), record("aaaa56", "shop", "short", nil), record("aaaa56789abcdef", "shop", "web", nil)))
+	for name, want := range map[string][]int{
+		"shop/web": {0, 5}, "shop/db": {1}, "shop/": nil, "/web": nil, "shop": nil, "other/web": nil,
+		"bbbb": {1}, "aaaa56": {4}, "aaaa567": {0, 5}, "aaaa": {0, 4, 5}, "": nil, "/": nil, "c": {2},
+	} {
+		if got := o.Match(name); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, not %v", name, got, want)
+		}
+	}
+}
+
+func TestPodOrContainer(t *testing.T) {
+	for want, o := range map[string]Owner{
+		"ns/p": {PodNamespace: "ns", PodName: "p", ContainerID: "c"}, "short": {ContainerID: "short"},
+		"0123456789abc": {ContainerID: "0123456789abcdef"}, "": {},
+	} {
+		if got := o.Pod(); got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
+}
+
+// BenchmarkTally is what a flow costs beyond its dump.
+func BenchmarkTally(b *testing.B) {
+	var all []conntrack.Flow
+	rec := records()
+	for len(all) < 1<<16 {
+		for _, f := range flows()[:6] {
+			f.Original.SrcPort, f.Reply.DstPort = uint16(len(all)), uint16(len(all)>>1)
+			all = append(all, f)
+		}
+	}
+	t := NewTally(OwnersOf(rec))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := 0; b.Loop(); i++ {
+		t.Add(&all[i%len(all)])
+	}
+}

@@ -1,0 +1,149 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// WriteAttachments writes attachments for a person.
+func WriteAttachments(w io.Writer, s Style, all []Attachment, now time.Time) error {
+	head := []string{"POD", "NETWORK", "ADDRESSES", "POLICY", "FLOWS", "TRANSLATED", "INCOMING", "BEGUN", "BYTES"}
+	if s.Wide {
+		head = append(head, "PACKETS", "CONTAINER", "INTERFACE", "LINKS", "MTU", "STATE", "AGE")
+	}
+	t := newTable(w, s, head...)
+	for _, a := range all {
+		cells := []string{
+			Clean(a.Pod()), Clean(a.Network), addresses(a.Addresses), a.Policy,
+			strconv.Itoa(a.Flows), strconv.Itoa(a.Translated), strconv.Itoa(a.Incoming), a.begun(),
+			known(a.Packets, size(a.Bytes.Sum())),
+		}
+		if s.Wide {
+			cells = append(cells, known(a.Packets, strconv.FormatUint(a.Packets.Sum(), 10)),
+				Clean(a.ContainerID), Clean(a.Interface), Clean(strings.Join(a.Links, ",")), strconv.Itoa(a.MTU), a.state(), a.age(now))
+		}
+		if err := t.row(cells...); err != nil {
+			return err
+		}
+	}
+	return t.flush()
+}
+
+func addresses(all []netip.Addr) string {
+	var out []string
+	for _, a := range all {
+		out = append(out, a.String())
+	}
+	return strings.Join(out, ",")
+}
+
+func (a Attachment) begun() string {
+	if a.Begun == nil {
+		return ""
+	}
+	return strconv.FormatUint(*a.Begun, 10)
+}
+
+func (a Attachment) state() string {
+	switch {
+	case !a.Ready:
+		return "not-ready"
+	case a.Chained:
+		return "chained"
+	}
+	return "ready"
+}
+
+func (a Attachment) age(now time.Time) string {
+	if a.Created.IsZero() {
+		return ""
+	}
+	return span(now.Sub(a.Created.Time))
+}
+
+// Pod is an attachment with all that is known of it.
+type Pod struct {
+	Attachment
+	Rules Policy `json:"rules,omitzero"` // the policy in force
+	// Drift is what the kernel lacks of the rules and elements that it needs.
+	Drift  []Change     `json:"drift"`
+	States []StateCount `json:"states"` // of its flows, those that reach it among them
+	// Helpers are the control connections, and what they have announced.
+	Helpers      []HelperCount `json:"helpers"`
+	Expectations []Expectation `json:"expectations"`
+}
+
+// WritePods writes attachments one below the other for a person.
+func WritePods(w io.Writer, s Style, all []Pod, now time.Time) error {
+	for i, p := range all {
+		if i > 0 {
+			if _, err := io.WriteString(w, "\n"); err != nil {
+				return err
+			}
+		}
+		if err := p.writeText(w, s, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p Pod) writeText(w io.Writer, s Style, now time.Time) error {
+	f := newFacts(w)
+	if p.PodName != "" {
+		f.say("pod", "%s", Clean(p.Pod()))
+	}
+	f.say("container", "%s", Clean(p.ContainerID))
+	f.say("network", "%s, interface %s", Clean(p.Network), Clean(p.Interface))
+	f.say("addresses", "%s", strings.ReplaceAll(addresses(p.Addresses), ",", ", "))
+	f.say("links", "%s", Clean(strings.Join(p.Links, ", ")))
+	if p.MTU > 0 {
+		f.say("mtu", "%d", p.MTU)
+	}
+	if p.NetNS != "" {
+		f.say("netns", "%s", Clean(p.NetNS))
+	}
+	f.say("state", "%s, since %s", p.state(), p.age(now))
+	if p.Policy == "" {
+		f.say("policy", "none: the network asked for the link alone")
+	} else {
+		f.say("policy", "%s: translates %s; ports: %s", p.Policy, p.Rules.target(), orDash(p.Rules.ports()))
+		f.say("", "mss %s; helpers: %s", p.Rules.clamp(), orDash(p.Rules.helped()))
+	}
+	for i, c := range p.Drift {
+		f.say(first(i, "drift"), "%s", s.paint(red, Sentence(fmt.Sprintf("%s %s: %s", c.Kind, c.Name, c.Found))))
+	}
+	if len(p.Drift) == 0 {
+		f.say("drift", "%s", s.paint(green, "none"))
+	}
+	f.say("flows", "%d, %d translated, %d incoming, %s begun so far", p.Flows, p.Translated, p.Incoming, orDash(p.begun()))
+	if p.Packets != (Sides{}) {
+		f.say("traffic", "%d packets, %s out; %d packets, %s in", p.Packets.Original, size(p.Bytes.Original), p.Packets.Reply, size(p.Bytes.Reply))
+	}
+	for i, h := range p.Helpers {
+		f.say(first(i, "helpers"), "%s, %s", Clean(h.Helper), plural(h.Flows, "control connection"))
+	}
+	if err := f.tab.Flush(); err != nil {
+		return err
+	}
+	if len(p.Expectations) > 0 {
+		if err := writeExpectations(w, s, p.Expectations); err != nil {
+			return err
+		}
+	}
+	if len(p.States) > 0 {
+		return writeStates(w, s, p.States)
+	}
+	return nil
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,221 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"text/tabwriter"
+)
+
+// facts writes names and what there is to say of each.
+type facts struct {
+	tab *tabwriter.Writer
+}
+
+func newFacts(w io.Writer) facts { return facts{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+
+func (f facts) say(name, format string, args ...any) {
+	_, _ = fmt.Fprintf(f.tab, "%s\t%s\n", name, fmt.Sprintf(format, args...)) // Flush has the error
+}
+
+// WriteText writes the node for a person.
+func (n *Node) WriteText(w io.Writer, s Style) error {
+	f := newFacts(w)
+	switch t := n.Table; {
+	case t == nil:
+		f.say("table", "%s", s.paint(red, "not known"))
+	case !t.Exists && !t.Wanted:
+		f.say("table", "none, and nothing asks for one")
+	case !t.Exists:
+		f.say("table", "%s", s.paint(red, "missing"))
+	default:
+		f.say("table", "inet masq: %s, generation %d", plural(t.Rules, "rule"), t.Generation)
+	}
+	if t := n.Table; t != nil {
+		drift := s.paint(green, "none")
+		if t.Drift > 0 {
+			drift = s.paint(red, plural(t.Drift, "difference"))
+		}
+		f.say("drift", "%s", drift)
+	}
+	f.say("masqd", "%s", n.Daemon)
+	f.say("attachments", "%d%s", n.Attachments.Total, beside(
+		part{n.Attachments.Chained, "behind another plugin"}, part{n.Attachments.NotReady, "not ready"}))
+	for i, u := range n.Uplinks {
+		f.say(first(i, "uplinks"), "%s %s", Clean(u.Interface), u.Address)
+	}
+	if len(n.Uplinks) == 0 {
+		f.say("uplinks", "none: there is no default route")
+	}
+	if x := n.Flows; x != nil {
+		f.say("flows", "%d, %d translated, %d of attachments", x.Total, x.Translated, x.Owned)
+		for i, e := range x.Egress {
+			f.say(first(i, "egress"), "%s, %s", others(e.Address), plural(e.Flows, "flow"))
+		}
+		for i, h := range x.Helpers {
+			f.say(first(i, "helpers"), "%s, %s", Clean(h.Helper), plural(h.Flows, "control connection"))
+		}
+		f.say("expectations", "%d", x.Expectations)
+	}
+	if c := n.Conntrack; c != nil {
+		f.say("conntrack", "%d of %d entries (%.1f %%)", c.Entries, c.Limit, 100*float64(c.Entries)/float64(max(c.Limit, 1)))
+		f.say("", "%d insert_failed, %d drop, %d early_drop, %d invalid", c.InsertFailed, c.Drop, c.EarlyDrop, c.Invalid)
+		if s.Wide {
+			f.say("", "%d error, %d search_restart, %d clash_resolve, %d chaintoolong", c.Error, c.SearchRestart, c.ClashResolve, c.ChainTooLong)
+		}
+	}
+	if err := f.tab.Flush(); err != nil {
+		return err
+	}
+	if len(n.Policies) > 0 {
+		if err := n.writePolicies(w, s); err != nil {
+			return err
+		}
+	}
+	if n.Flows != nil && len(n.Flows.States) > 0 {
+		if err := writeStates(w, s, n.Flows.States); err != nil {
+			return err
+		}
+	}
+	return n.writeRemarks(w, s)
+}
+
+// String says it in a line.
+func (d Daemon) String() string {
+	switch {
+	case !d.Running:
+		return "not running"
+	case d.PID == 0:
+		return "running"
+	case d.Elsewhere:
+		return fmt.Sprintf("running in another network namespace, pid %d", d.PID)
+	}
+	return fmt.Sprintf("running, pid %d", d.PID)
+}
+
+type part struct {
+	n    int
+	what string
+}
+
+// beside says which parts there are: " (1 chained, 2 not ready)".
+func beside(parts ...part) string {
+	var out []string
+	for _, p := range parts {
+		if p.n > 0 {
+			out = append(out, fmt.Sprintf("%d %s", p.n, p.what))
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(out, ", ") + ")"
+}
+
+// first names the first of several lines only.
+func first(i int, name string) string {
+	if i > 0 {
+		return ""
+	}
+	return name
+}
+
+func others(a netip.Addr) string {
+	if !a.IsValid() {
+		return "others"
+	}
+	return a.String()
+}
+
+func (n *Node) writePolicies(w io.Writer, s Style) error {
+	if _, err := io.WriteString(w, "\n"); err != nil {
+		return err
+	}
+	t := newTable(w, s, "POLICY", "ATTACHMENTS", "TRANSLATES", "PORTS", "MSS", "HELPERS")
+	for _, p := range n.Policies {
+		id := p.ID
+		if p.Sources {
+			id += " (sourceCIDRs)"
+		}
+		if err := t.row(id, fmt.Sprint(p.Attachments), p.target(), p.ports(), p.clamp(), p.helped()); err != nil {
+			return err
+		}
+	}
+	return t.flush()
+}
+
+func (p Policy) target() string {
+	switch {
+	case p.EgressDirect:
+		return "nothing"
+	case len(p.SNATAddresses) == 0:
+		return "to the uplink's address"
+	}
+	var out []string
+	for _, a := range p.SNATAddresses {
+		out = append(out, a.String())
+	}
+	return "to " + strings.Join(out, ", ")
+}
+
+func (p Policy) ports() string {
+	if p.EgressDirect {
+		return ""
+	}
+	var out []string
+	for _, r := range p.ToPorts {
+		out = append(out, r.String())
+	}
+	text := strings.Join(out, ", ")
+	if text == "" {
+		text = "the kernel's choice"
+	}
+	if p.RandomFully {
+		text += ", random"
+	}
+	return text
+}
+
+func (p Policy) clamp() string { return p.MSSClamp.String() }
+
+func (p Policy) helped() string {
+	var out []string
+	for _, h := range p.Helpers {
+		var ports []string
+		for _, port := range h.Ports {
+			ports = append(ports, fmt.Sprint(port))
+		}
+		out = append(out, h.Name+":"+strings.Join(ports, "+"))
+	}
+	return strings.Join(out, ", ")
+}
+
+func writeStates(w io.Writer, s Style, all []StateCount) error {
+	if _, err := io.WriteString(w, "\n"); err != nil {
+		return err
+	}
+	t := newTable(w, s, "PROTO", "STATE", "FLOWS")
+	for _, x := range all {
+		if err := t.row(x.Protocol, x.State, fmt.Sprint(x.Flows)); err != nil {
+			return err
+		}
+	}
+	return t.flush()
+}
+
+func (n *Node) writeRemarks(w io.Writer, s Style) error {
+	gap := "\n"
+	for _, list := range []struct {
+		name string
+		all  []string
+	}{{s.paint(red, "warning:"), n.Warnings}, {"note:", n.Notes}} {
+		for _, text := range list.all {
+			if _, err := fmt.Fprintf(w, "%s%s %s\n", gap, list.name, Sentence(text)); err != nil {
+				return err
+			}
+			gap = ""
+		}
+	}
+	return nil
+}

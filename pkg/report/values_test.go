@@ -1,0 +1,210 @@
+package report
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+var (
+	noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	addr = netip.MustParseAddr
+)
+
+// hostile is a name that would clear the screen, colour it, turn the text round,
+// and break a table.
+const hostile = "a\x1b[2J\x1b]0;x\a\u009b31m\u202e b\tc\nd\xff"
+
+func record(id, namespace, name string, p *masq.Policy, addrs ...string) store.Record {
+	r := store.Record{
+		Attachment: masq.Attachment{
+			Key: masq.Key{Network: "pods", ContainerID: id, Interface: "eth0"},
+			Pod: masq.Pod{Namespace: namespace, Name: name}, Policy: p,
+		},
+		Ready: true, Links: []string{"veth" + id[:4]}, NetNS: "/run/netns/" + id[:4], MTU: 1500, Created: noon.Add(-90 * time.Minute),
+	}
+	for _, a := range addrs {
+		r.Addresses = append(r.Addresses, addr(a))
+	}
+	return r
+}
+
+// records are of a pod with two addresses, of one with the node's policy, of a
+// container without a pod and a policy, and of one with a hostile name that is not
+// ready.
+func records() []store.Record {
+	own, node := masq.Default(), masq.Default()
+	own.SNATAddresses = []netip.Addr{addr("192.0.2.2")}
+	own.ToPorts = []masq.PortRange{{First: 20000, Last: 29999}}
+	own.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21, 2121}}}
+	node.Node = true
+	alone := record("cccc56789abcdef0123", "", "", nil, "10.88.0.4")
+	alone.Chained = true
+	moving := record("dddd56789", hostile, hostile, &own, "10.88.0.5")
+	moving.Ready = false
+	return []store.Record{
+		record("aaaa56789abcdef", "shop", "web", &own, "10.88.0.2", "fd00:88::2"),
+		record("bbbb56789abcdef", "shop", "db", &node, "10.88.0.3"),
+		alone, moving,
+	}
+}
+
+func tcp(src string, srcPort uint16, dst string, dstPort uint16) conntrack.Tuple {
+	return conntrack.Tuple{Src: addr(src), Dst: addr(dst), SrcPort: srcPort, DstPort: dstPort, Proto: unix.IPPROTO_TCP}
+}
+
+const all = conntrack.HasID | conntrack.HasMark | conntrack.HasState | conntrack.HasTimeout | conntrack.HasCounters | conntrack.HasTimestamps
+
+// flows are one of each kind.
+func flows() []conntrack.Flow {
+	const done = conntrack.Confirmed | conntrack.SrcNATDone | conntrack.DstNATDone
+	snat := conntrack.Flow{
+		Original: tcp("10.88.0.2", 40000, "198.51.100.2", 443), Reply: tcp("198.51.100.2", 443, "192.0.2.2", 20123),
+		Status: done | conntrack.SrcNAT | conntrack.SeenReply | conntrack.Assured, ID: 1, Mark: 0x10,
+		State: conntrack.TCPEstablished, Fields: all, Timeout: 5 * 24 * time.Hour,
+		OriginalCounters: conntrack.Counters{Packets: 10, Bytes: 1500}, ReplyCounters: conntrack.Counters{Packets: 20, Bytes: 2_500_000},
+		Start: noon.Add(-75 * time.Second).UnixNano(),
+	}
+	control := snat
+	control.Original.DstPort, control.Reply.SrcPort, control.Reply.DstPort, control.ID = 21, 21, 20124, 2
+	control.Helper = conntrack.Helper([]byte("ftp\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
+	data := conntrack.Flow{
+		Original: tcp("198.51.100.2", 20, "192.0.2.2", 35000), Reply: tcp("10.88.0.2", 35000, "198.51.100.2", 20),
+		Master: control.Original, Status: done | conntrack.DstNAT | conntrack.Expected | conntrack.SeenReply, ID: 3,
+		State: conntrack.TCPSynRecv, Fields: conntrack.HasID | conntrack.HasMark | conntrack.HasState,
+	}
+	ping := conntrack.Flow{
+		Original: conntrack.Tuple{Src: addr("10.88.0.3"), Dst: addr("198.51.100.2"), Proto: unix.IPPROTO_ICMP, Type: 8, ID: 4711},
+		Reply:    conntrack.Tuple{Src: addr("198.51.100.2"), Dst: addr("192.0.2.2"), Proto: unix.IPPROTO_ICMP, ID: 815},
+		Status:   done | conntrack.SrcNAT, ID: 4, Fields: conntrack.HasID | conntrack.HasTimeout, Timeout: 30 * time.Second,
+	}
+	six := conntrack.Flow{
+		Original: conntrack.Tuple{Src: addr("fd00:88::2"), Dst: addr("2001:db8::1"), SrcPort: 5000, DstPort: 53, Proto: unix.IPPROTO_UDP},
+		Reply:    conntrack.Tuple{Src: addr("2001:db8::1"), Dst: addr("fd00:88::2"), SrcPort: 53, DstPort: 5000, Proto: unix.IPPROTO_UDP, Zone: 7},
+		Status:   done, ID: 5, Fields: conntrack.HasID, Start: noon.Add(-time.Minute).UnixNano(), Stop: noon.Add(-30 * time.Second).UnixNano(),
+	}
+	// From one attachment to another, through an address of the node.
+	both := conntrack.Flow{
+		Original: tcp("10.88.0.3", 50000, "192.0.2.2", 80), Reply: tcp("10.88.0.5", 8080, "192.0.2.2", 50001),
+		Status: done | conntrack.SrcNAT | conntrack.DstNAT | conntrack.Offload | conntrack.Assured, ID: 6, Fields: conntrack.HasID,
+	}
+	nobody := conntrack.Flow{
+		Original: conntrack.Tuple{Src: addr("192.0.2.2"), Dst: addr("192.0.2.9"), Proto: unix.IPPROTO_ESP},
+		Reply:    conntrack.Tuple{Src: addr("192.0.2.9"), Dst: addr("192.0.2.2"), Proto: unix.IPPROTO_ESP},
+		Status:   done | conntrack.SeenReply, ID: 7, Fields: conntrack.HasID,
+	}
+	return []conntrack.Flow{snat, control, data, ping, six, both, nobody}
+}
+
+func described() []Flow {
+	owners := OwnersOf(records())
+	var out []Flow
+	for _, f := range flows() {
+		from, to := owners.Ends(&f)
+		out = append(out, FlowOf(&f, from, to, noon))
+	}
+	return out
+}
+
+func tally() *Tally {
+	t := NewTally(OwnersOf(records()))
+	for _, f := range flows() {
+		t.Add(&f)
+	}
+	return t
+}
+
+func nodePolicy() *store.Node {
+	p := masq.Default()
+	p.RandomFully = false
+	return &store.Node{Policy: p, Sources: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}
+}
+
+func begun(all []store.Record) []nft.Begun {
+	var out []nft.Begun
+	for _, r := range all[:2] {
+		for _, a := range r.Addresses {
+			out = append(out, nft.Begun{Address: a.String(), Identity: r.Identity(), Counter: nft.Counter{Packets: 7}})
+		}
+	}
+	return out
+}
+
+func expectation() Expectation {
+	e := conntrack.Expectation{
+		Tuple: tcp("198.51.100.2", 0, "192.0.2.2", 35000), Mask: tcp("255.255.255.255", 0, "255.255.255.255", 0xffff),
+		Master: flows()[1].Original, Helper: flows()[1].Helper, Timeout: 299 * time.Second,
+	}
+	return ExpectationOf(&e, OwnersOf(records()))
+}
+
+func helpersValue() Helpers { return Helpers{described()[1:2], []Expectation{expectation()}} }
+
+func attachments() []Attachment {
+	return AttachmentsOf(records(), DesiredOf(records(), nodePolicy()), tally().ByOwner, begun(records()))
+}
+
+func driftValue() Drift {
+	return Drift{true, ChangesOf([]nft.Change{
+		{Kind: "rule", Name: `forward "` + hostile + `"`, Found: "foreign, handle 9"},
+		{Kind: "element", Name: "policy4 10.88.0.2", Found: "missing"},
+	})}
+}
+
+func pods() []Pod {
+	d := DesiredOf(records(), nodePolicy())
+	a := attachments()
+	return []Pod{
+		{a[0], d.Policies()[0], driftValue().Changes, tally().States(), tally().Helpers(), []Expectation{expectation()}},
+		{Attachment: a[2], Drift: []Change{}, States: []StateCount{}, Helpers: []HelperCount{}, Expectations: []Expectation{}},
+	}
+}
+
+func nodeValue(t testing.TB) *Node {
+	t.Helper()
+	d := DesiredOf(records(), nodePolicy())
+	n := &Node{
+		Time: Time{noon}, StateDir: "/run/masq-cni", Daemon: Daemon{Running: true, PID: 4711, Elsewhere: true},
+		Table: &Table{Exists: true, Wanted: true, Generation: 12, Rules: 34, Drift: 2}, Policies: d.Policies(),
+		Uplinks:   []Uplink{{"eth0", addr("192.0.2.2")}, {"eth0", addr("2001:db8::2")}},
+		Flows:     FlowsOf(tally(), 1),
+		Conntrack: ConntrackUseOf(conntrack.Table{Entries: 250_000, Limit: 262_144}, conntrack.Statistics{InsertFailed: 3, Drop: 3, EarlyDrop: 1, Invalid: 2}),
+		Warnings:  []string{}, Notes: []string{},
+	}
+	n.Attachments.Total, n.Attachments.Chained, n.Attachments.NotReady = 4, 1, 1
+	n.Judge(append(records(), record("eeee5678", "shop", strings.Repeat("x", 3), nil, "10.88.0.4")))
+	return n
+}
+
+func rulesValue() []Rule {
+	d := DesiredOf(records()[:2], nil)
+	var c nft.Counters
+	for _, chain := range d.Table.Chains {
+		for i, r := range chain.Rules {
+			if r.ID == "postrouting/policy4" {
+				continue
+			}
+			counts := strings.Contains(r.Text, "counter ")
+			k := nft.CountedRule{Chain: chain.Name, ID: r.ID, Handle: uint64(10 + i), Counts: counts}
+			if counts {
+				k.Counter = nft.Counter{Packets: uint64(i), Bytes: uint64(1500 * i)}
+			}
+			c.Rules = append(c.Rules, k)
+		}
+	}
+	c.Rules = append(c.Rules,
+		nft.CountedRule{Chain: "forward", ID: hostile, Handle: 99, Counts: true, Counter: nft.Counter{Packets: 1, Bytes: 60}},
+		nft.CountedRule{Chain: "theirs", Handle: 100})
+	return RulesOf(d, c, []nft.Change{
+		{Kind: "rule", Name: "postrouting postrouting/policy4", Found: "missing"},
+		{Kind: "rule", Name: "forward forward/clamp", Found: "changed or out of place"},
+	})
+}

@@ -1,0 +1,50 @@
+package report
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// Each warning and note has a cause, and without that it is not there.
+func TestJudge(t *testing.T) {
+	well := func() (Node, []store.Record) {
+		n := Node{
+			Time: Time{noon}, Daemon: Daemon{Running: true},
+			Table: &Table{Exists: true, Wanted: true}, Conntrack: &ConntrackUse{Entries: 1, Limit: 100, Accounting: true, Timestamps: true},
+		}
+		n.Attachments.Total = 1
+		return n, records()[:2]
+	}
+	for what, spoil := range map[string]func(*Node, *[]store.Record){
+		"":                                          func(*Node, *[]store.Record) {},
+		"there is no table inet masq":               func(n *Node, _ *[]store.Record) { n.Table.Exists = false },
+		"has not what was asked for, 1 dif":         func(n *Node, _ *[]store.Record) { n.Table.Drift = 1 },
+		"masqd is not running":                      func(n *Node, _ *[]store.Record) { n.Daemon.Running = false },
+		"another network namespace":                 func(n *Node, _ *[]store.Record) { n.Daemon.Elsewhere = true },
+		"is not ready since 2m0s":                   func(_ *Node, r *[]store.Record) { (*r)[0].Ready, (*r)[0].Created = false, noon.Add(-2*time.Minute) },
+		"10.88.0.2 is claimed by shop/web and by x": func(_ *Node, r *[]store.Record) { *r = append(*r, record("xxxx", "", "", nil, "10.88.0.2")) },
+		"nearly full, 80 of 100":                    func(n *Node, _ *[]store.Record) { n.Conntrack.Entries = 80 },
+		"could not be entered: 5":                   func(n *Node, _ *[]store.Record) { n.Conntrack.Drop = 5 },
+		"ended early":                               func(n *Node, _ *[]store.Record) { n.Conntrack.EarlyDrop = 5 },
+		"nf_conntrack_acct=1":                       func(n *Node, _ *[]store.Record) { n.Conntrack.Accounting = false },
+		"nf_conntrack_timestamp=1":                  func(n *Node, _ *[]store.Record) { n.Conntrack.Timestamps = false },
+	} {
+		n, r := well()
+		spoil(&n, &r)
+		n.Judge(r)
+		all := slices.Concat(n.Warnings, n.Notes)
+		if what == "" && len(all) != 0 || what != "" && (len(all) != 1 || !strings.Contains(all[0], what)) {
+			t.Errorf("%q: %q", what, all)
+		}
+	}
+	// An ADD under way is none.
+	n, r := well()
+	r[0].Ready, r[0].Created = false, noon.Add(-time.Second)
+	if n.Judge(r); len(n.Warnings) != 0 {
+		t.Errorf("%q", n.Warnings)
+	}
+}

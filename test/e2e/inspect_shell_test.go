@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// TestInspectWithoutRights says what is lacking.
+func TestInspectWithoutRights(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.attachNamed("ns", "p", w.masq())
+	for _, words := range []string{"", "pods", "pod ns/p", "flows", "helpers", "rules", "drift"} {
+		for capabilities, want := range map[string]int{"-all,+net_admin": 0, "-all": 1} {
+			args := append([]string{
+				"--bounding-set", capabilities, "--inh-caps", capabilities, "--no-new-privs",
+				filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect",
+			}, strings.Fields(words)...)
+			out, err := w.Node.Command(soon(t), "setpriv", args...).CombinedOutput()
+			if want == 1 && words == "drift" {
+				want = 2
+			}
+			if code(err) != want || strings.Contains(string(out), "CAP_NET_ADMIN is needed") != (want > 0) {
+				t.Errorf("inspect %s with %s: %v, not %d\n%s", words, capabilities, err, want, out)
+			}
+		}
+	}
+}
+
+// TestInspectPipe: a reader that has enough ends the command, and nobody complains.
+func TestInspectPipe(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attachNamed("ns", "p", w.masq())
+	server := must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
+	// More than a pipe holds.
+	for i := range 400 {
+		check(t, p.EchoUDP(soon(t), at(p.addr(w.V4.Server), uint16(10000+i)), server.Addr(), 1))
+	}
+	for _, format := range []string{"", "-o wide", "-o json", "-o yaml"} {
+		line := "set -o pipefail; " + filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni") + " --state-dir " + filepath.Join(w.dir, "state") + " inspect flows " + format
+		all := must(w.Node.Command(soon(t), "bash", "-c", line).Output())(t)
+		first, err := w.Node.Command(soon(t), "bash", "-c", line+" | head -c 5").CombinedOutput()
+		if err != nil || !bytes.HasPrefix(all, first) || len(first) != 5 || len(all) < 20_000 {
+			t.Errorf("%q: %q of %d bytes, %v", format, first, len(all), err)
+		}
+		// The control: a reader that takes all.
+		if out, err := w.Node.Command(soon(t), "bash", "-c", line+" | wc -l").CombinedOutput(); err != nil || len(out) < 4 {
+			t.Errorf("%q: %s, %v", format, out, err)
+		}
+	}
+}
+
+// TestInspectCompletion: a shell offers pods and containers.
+func TestInspectCompletion(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	web := w.attachNamed("shop", "web", w.masq())
+	w.attach("bare", w.conflist("1.1.0", w.masq()))
+	for _, tt := range []struct {
+		typed string
+		want  []string
+	}{
+		{"inspect pod ", []string{"bare", "shop/web"}},
+		{"inspect pod sh", []string{"shop/web"}},
+		{"inspect pod web0", []string{web.runtime.ContainerID}},
+		{"inspect flows --pod s", []string{"shop/web"}},
+		{"inspect flows --nat ", []string{"dnat", "none", "snat"}},
+		{"inspect pod shop/web ", nil},
+	} {
+		words := strings.Split(tt.typed, " ")
+		for _, from := range []*nstest.NS{w.Node, w.Server} {
+			args := append([]string{"__complete", "--state-dir", filepath.Join(w.dir, "state")}, words...)
+			if from != w.Node {
+				args = append([]string{"__complete", "--netns", w.Node.Path()}, args[1:]...)
+			}
+			out, err := from.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), args...).Output()
+			check(t, err)
+			var got []string
+			for line := range strings.Lines(string(out)) {
+				if name, _, _ := strings.Cut(strings.TrimSpace(line), "\t"); name != "" && !strings.HasPrefix(name, ":") {
+					got = append(got, name)
+				}
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("%q: %v, not %v", tt.typed, got, tt.want)
+			}
+		}
+	}
+}
