@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// listener knows what the server hears, and what conntrack knows in the node.
+type listener struct {
+	*world
+	table *conntrack.Conn
+	heard *nstest.Capture
+	words int
+	tcp   map[netip.Addr]netip.AddrPort // of the server, by its address
+	udp   map[netip.Addr]netip.AddrPort
+}
+
+func (w *world) listener() *listener {
+	w.t.Helper()
+	l := &listener{world: w, tcp: map[netip.Addr]netip.AddrPort{}, udp: map[netip.Addr]netip.AddrPort{}}
+	check(w.t, w.Node.Do(func() (err error) {
+		l.table, err = conntrack.Open()
+		return err
+	}))
+	w.t.Cleanup(func() { check(w.t, l.table.Close()) })
+	l.heard = must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && len(p.Payload) > 0 }))(w.t)
+	return l
+}
+
+// conversation is a flow that goes on: the server sends back what it is told.
+type conversation struct {
+	net.Conn
+	l     *listener
+	tuple conntrack.Tuple // as the first packet came
+	as    netip.AddrPort  // whom the server sees
+	id    uint32          // of the entry in conntrack
+}
+
+// converse begins one, to an address of the server.
+func (l *listener) converse(from *nstest.NS, network string, server netip.Addr) *conversation {
+	l.t.Helper()
+	if !l.tcp[server].IsValid() {
+		l.tcp[server], l.udp[server] = l.servers(server)
+	}
+	to, proto := l.udp[server], uint8(unix.IPPROTO_UDP)
+	if network == "tcp" {
+		to, proto = l.tcp[server], unix.IPPROTO_TCP
+	}
+	c := &conversation{Conn: must(from.Dial(soon(l.t), network, netip.AddrPort{}, to))(l.t), l: l}
+	l.t.Cleanup(func() { _ = c.Close() })
+	own := netip.MustParseAddrPort(c.LocalAddr().String())
+	c.tuple = conntrack.Tuple{Src: own.Addr(), Dst: to.Addr(), SrcPort: own.Port(), DstPort: to.Port(), Proto: proto}
+	if network == "tcp" {
+		must(c.Write([]byte("ECHO\n")))(l.t)
+	}
+	c.as = c.asks()
+	c.id = c.entry()
+	return c
+}
+
+func (c *conversation) String() string { return fmt.Sprintf("%s, seen as %s", c.tuple, c.as) }
+
+// asks says something that is answered, and returns whom the server saw.
+func (c *conversation) asks() netip.AddrPort {
+	c.l.t.Helper()
+	word := c.word()
+	say(c.l.t.(*testing.T), c, word)
+	return c.l.lastFrom(c.l.heard, word)
+}
+
+func (c *conversation) word() string {
+	c.l.words++
+	return fmt.Sprintf("word %d.", c.l.words)
+}
+
+// entry is the ID that conntrack knows the flow by, 0 where it does not know it.
+func (c *conversation) entry() uint32 {
+	c.l.t.Helper()
+	f, err := c.l.table.Get(c.tuple)
+	if errors.Is(err, conntrack.ErrNotFound) {
+		return 0
+	}
+	check(c.l.t, err)
+	return f.ID
+}
+
+// wantSame is that nobody has touched it.
+func (c *conversation) wantSame(when string) {
+	c.l.t.Helper()
+	if id := c.entry(); id != c.id {
+		c.l.t.Errorf("%s: %v: entry %d has become %d", when, c, c.id, id)
+		return
+	}
+	if as := c.asks(); as != c.as {
+		c.l.t.Errorf("%s: %v: it goes on as %s", when, c, as)
+	}
+}
+
+// wantAnew is that it begins anew with one of these addresses: what a connection of
+// TCP says is then refused at the far end, which knows of no such.
+func (c *conversation) wantAnew(when string, as ...netip.Addr) {
+	t := c.l.t
+	t.Helper()
+	if id := c.entry(); id == c.id {
+		t.Errorf("%s: %v: entry %d is still there", when, c, id)
+		return
+	}
+	if c.tuple.Proto == unix.IPPROTO_TCP {
+		if err := c.refused(); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: %v: it is not reset: %v", when, c, err)
+		}
+		return
+	}
+	if seen := c.asks(); !slices.Contains(as, seen.Addr()) {
+		t.Errorf("%s: %v: it begins anew as %s, not one of %v", when, c, seen, as)
+	}
+}
+
+// refused says something to one who knows of no such connection, and returns what
+// comes of it. An acknowledgement that was late may have been enough.
+func (c *conversation) refused() error {
+	if _, err := c.Write([]byte(c.word())); err != nil {
+		return err
+	}
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	_, err := c.Read(make([]byte, 100))
+	return err
+}
+
+// noAnswer is how long what should not come is waited for.
+const noAnswer = 700 * time.Millisecond
+
+// wantStuck is that flows are known as before, and what they say is not answered.
+func wantStuck(when string, flows ...*conversation) {
+	end := time.Now().Add(noAnswer)
+	for _, c := range flows {
+		c.l.t.Helper()
+		if id := c.entry(); id != c.id {
+			c.l.t.Errorf("%s: %v: entry %d has become %d", when, c, c.id, id)
+		}
+		must(c.Write([]byte(c.word())))(c.l.t)
+		check(c.l.t, c.SetReadDeadline(end))
+	}
+	for _, c := range flows {
+		if n, err := c.Read(make([]byte, 100)); !isTimeout(err) {
+			c.l.t.Errorf("%s: %v: it has %d bytes, %v", when, c, n, err)
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
+}
+
+// looks returns when masqd has looked at what there was when it was called.
+func (d *daemon) looks() {
+	d.w.t.Helper()
+	// The first may have been under way.
+	for range 2 {
+		last := d.metric("masq_last_look_timestamp_seconds")
+		check(d.w.t, d.Process.Signal(syscall.SIGHUP))
+		until(d.w.t, "masqd looks", func() bool { return d.metric("masq_last_look_timestamp_seconds") != last })
+	}
+}
+
+// counts waits until a metric has a value, and sees that it keeps it.
+func (d *daemon) counts(metric, want string) {
+	d.w.t.Helper()
+	until(d.w.t, fmt.Sprintf("%s is %s", metric, want), func() bool { return d.metric(metric) == want })
+	d.looks()
+	if got := d.metric(metric); got != want {
+		d.w.t.Errorf("%s is %s, not %s", metric, got, want)
+	}
+}
+
+// inRules is whether an address is in our table.
+func (w *world) inRules(a netip.Addr) bool {
+	w.t.Helper()
+	isPart := func(r rune) bool { return !strings.ContainsRune("0123456789abcdef.:", r) }
+	for word := range strings.FieldsFuncSeq(w.nodeRun("nft", "list", "table", "inet", "masq"), isPart) {
+		if word == a.String() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,170 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+var featureMetric = regexp.MustCompile(`(?m)^masq_kernel_feature_offered\{feature="([^"]+)"\} ([01])$`)
+
+// TestDaemonSaysWhatTheKernelOffers: the log of the start and the metrics agree on it,
+// and nft finds the same.
+func TestDaemonSaysWhatTheKernelOffers(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	before := w.nodeRun("nft", "list", "ruleset")
+	d := w.daemon("--config", filepath.Join(w.dir, "none"))
+	if after := w.nodeRun("nft", "list", "ruleset"); after != before {
+		t.Errorf("asking the kernel has left\n%s", after)
+	}
+	log := string(must(os.ReadFile(d.log))(t))
+	line := regexp.MustCompile(`(?m)^.*msg=kernel offers="?(\[.*\])"? lacks="?(\[.*\])"?$`).FindStringSubmatch(log)
+	if line == nil {
+		t.Fatalf("the log does not say what the kernel offers and lacks:\n%s", log)
+	}
+	_, text := d.get("/metrics")
+	offered := map[string]bool{}
+	for _, m := range featureMetric.FindAllStringSubmatch(text, -1) {
+		offered[m[1]] = m[2] == "1"
+	}
+	if got := d.metric(`masq_kernel_feature_offered{feature="masquerade"}`); got != "1" {
+		t.Errorf("masquerade is offered: %q", got)
+	}
+	for name, there := range offered {
+		said := strings.Contains(log, fmt.Sprintf("msg=\"the kernel lacks a feature\" feature=%q", name)) ||
+			strings.Contains(log, fmt.Sprintf("msg=\"the kernel lacks a feature\" feature=%s ", name))
+		if said == there {
+			t.Errorf("%s is offered: %t, and the log says that it is lacking: %t", name, there, said)
+		}
+		if listed := strings.Contains(line[1], name); listed != there {
+			t.Errorf("%s is offered: %t, and the log lists it so: %t", name, there, listed)
+		}
+		if listed := strings.Contains(line[2], name); listed == there {
+			t.Errorf("%s is offered: %t, and the log lists it as lacking: %t", name, there, listed)
+		}
+	}
+
+	// What nft can do. In a namespace of its own: it is done, and not only checked.
+	space := must(w.lab.Namespace("nft"))(t)
+	asked := map[string]string{
+		"masquerade":            "add rule inet t nat masquerade fully-random",
+		"snat":                  "add rule inet t nat snat ip to 192.0.2.1",
+		"numgen":                "add rule inet t filter numgen random mod 2 < 1",
+		"fib":                   "add rule inet t filter fib daddr type local",
+		"rt mtu":                "add rule inet t filter tcp flags syn tcp option maxseg size set rt mtu",
+		"flowtable":             "add flowtable inet t f { hook ingress priority 0; }",
+		"tcp option maxseg set": "add rule inet t filter tcp flags syn tcp option maxseg size set 1300",
+	}
+	check(t, space.Command(soon(t), "nft", "add table inet t; add chain inet t filter { type filter hook forward priority 0; }; "+
+		"add chain inet t nat { type nat hook postrouting priority 0; }").Run())
+	for _, kind := range masq.HelperKinds {
+		how := kind.Assign[0]
+		asked["ct helper "+kind.Name] = fmt.Sprintf("add ct helper inet t %s { type %q protocol %s; l3proto ip; }", strings.ReplaceAll(kind.Name, "-", ""), how.Kernel, how.Protocol)
+	}
+	for name, command := range asked {
+		there, known := offered[name]
+		if !known {
+			t.Errorf("%s is not among the metrics: %v", name, offered)
+			continue
+		}
+		out, err := space.Command(soon(t), "nft", command).CombinedOutput()
+		if (err == nil) != there {
+			t.Errorf("%s is offered: %t; nft %s: %v: %s", name, there, command, err, out)
+		}
+	}
+	lacking := []string{}
+	for name, there := range offered {
+		if !there {
+			lacking = append(lacking, name)
+		}
+	}
+	slices.Sort(lacking)
+	t.Logf("%d features, and the kernel lacks %v", len(offered), lacking)
+}
+
+// TestDaemonEnvironment: flags are taken from the environment, and those of the
+// command line before them, with one hyphen or two, and seconds without a unit.
+func TestDaemonEnvironment(t *testing.T) {
+	const resyncs = `masq_looks_total{reason="resync"}`
+	none := func(w *world) string { return filepath.Join(w.dir, "none") }
+	for _, c := range []struct {
+		name   string
+		env    map[string]string
+		args   []string
+		resync bool // each second
+	}{
+		{"neither", nil, nil, false}, // the control
+		{"environment", map[string]string{"MASQD_RESYNC_INTERVAL": "1"}, nil, true},
+		{"with a unit", map[string]string{"MASQD_RESYNC_INTERVAL": "1s"}, nil, true},
+		{"one hyphen, seconds", nil, []string{"-resync-interval=1"}, true},
+		{"the command line first", map[string]string{"MASQD_RESYNC_INTERVAL": "1"}, []string{"-resync-interval=60"}, false},
+		{"the command line first, the other way", map[string]string{"MASQD_RESYNC_INTERVAL": "60"}, []string{"--resync-interval", "1"}, true},
+		{"flags of ip-masq-agent", map[string]string{"MASQD_MASQ_CHAIN": "IP-MASQ", "MASQD_LOGTOSTDERR": "true"}, []string{"-v=2", "-resync-interval=1"}, true},
+		{"a Service called masqd", map[string]string{"MASQD_SERVICE_HOST": "10.96.0.7", "MASQD_PORT": "tcp://10.96.0.7:80"}, []string{"-resync-interval=1"}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			for name, v := range c.env {
+				t.Setenv(name, v)
+			}
+			d := w.daemon(append([]string{"--config", none(w)}, c.args...)...)
+			defer d.end()
+			if c.resync {
+				until(t, "masqd looks by itself", func() bool { return d.metric(resyncs) == "2" })
+				return
+			}
+			<-time.After(2500 * time.Millisecond) // of no look in this time
+			if n := d.metric(resyncs); n != "" {
+				t.Errorf("%s looks by itself, though it was asked for one a minute", n)
+			}
+		})
+	}
+
+	t.Run("all from the environment", func(t *testing.T) {
+		w := newWorld(t, nstest.Uplink{})
+		p := w.attach("a", w.conflist("1.1.0", w.masq()))
+		for name, v := range map[string]string{
+			"MASQD_STATE_DIR": filepath.Join(w.dir, "state"), "MASQD_LISTEN": daemonAt, "MASQD_LOG_FORMAT": "json",
+			"MASQD_CONFIG": none(w), "MASQD_SOURCE_CIDRS": "10.200.0.0/16,fd00:200::/64",
+		} {
+			t.Setenv(name, v)
+		}
+		w.nft("delete table inet masq")
+		out := filepath.Join(w.dir, "masqd.log")
+		d := &daemon{w: w, log: out, Command: w.Node.Command(t.Context(), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"))}
+		d.Stderr = must(os.Create(out))(t)
+		check(t, d.Start())
+		until(t, "masqd serves where it was told", func() bool { return d.metric("masq_attachments") == "1" })
+		check(t, p.tryCheck(p.list))
+		table := w.nodeRun("nft", "list", "table", "inet", "masq")
+		for _, want := range []string{"10.200.0.0/16", "fd00:200::/64"} {
+			if !strings.Contains(table, want) {
+				t.Errorf("no %s in the table", want)
+			}
+		}
+		if text := string(must(os.ReadFile(out))(t)); !strings.HasPrefix(text, "{") {
+			t.Errorf("the log is not of JSON: %s", text)
+		}
+		d.end()
+	})
+	t.Run("refused", func(t *testing.T) {
+		w := newWorld(t, nstest.Uplink{})
+		for name, v := range map[string]string{"MASQD_RESYNC_INTERVALS": "60", "MASQD_SWEEP_GRACE": "soon"} {
+			t.Setenv(name, v)
+		}
+		out, err := w.Node.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"), "--state-dir", filepath.Join(w.dir, "state"), "--listen", "").CombinedOutput()
+		for _, want := range []string{"MASQD_RESYNC_INTERVALS", "MASQD_SWEEP_GRACE"} {
+			if err == nil || !strings.Contains(string(out), want) {
+				t.Errorf("%v: %s, which does not name %s", err, out, want)
+			}
+		}
+	})
+}

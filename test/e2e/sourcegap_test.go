@@ -1,0 +1,232 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+const gapTotal = "masq_gap_flows_total"
+
+// sourced is a node with pods that ptp wired, and that it does not masquerade. The
+// far end knows the way back to each, and has an address that is direct.
+type sourced struct {
+	*listener
+	pod    *pod // 10.88.0.0/16 and fd00:88::/64
+	direct []netip.Addr
+}
+
+// prefixes of the sources, as a list of YAML.
+const podSources = "[10.88.0.0/16, fd00:88::/64]"
+
+func newSourced(t *testing.T) *sourced {
+	t.Helper()
+	w := newWorld(t, nstest.Uplink{})
+	w.knowPods()
+	s := &sourced{listener: w.listener(), direct: []netip.Addr{netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("fd00:1::1")}}
+	for i, p := range s.Plans() {
+		host := netip.PrefixFrom(s.direct[i], s.direct[i].BitLen())
+		addAddress(t, s.Server, "eth0", host)
+		check(t, s.Router.Route(host, p.Server))
+	}
+	// Others track connections too, as kube-proxy does.
+	w.nft("add table inet other { chain c { type filter hook forward priority 0; ct state established accept; }; }")
+	s.pod = s.wired("a", "10.88.0.0/16", "fd00:88::/64")
+	return s
+}
+
+// wired is a pod of ptp.
+func (s *sourced) wired(id string, subnets ...string) *pod {
+	s.t.Helper()
+	var ranges, routes []any
+	for _, subnet := range subnets {
+		ranges = append(ranges, []any{keys{"subnet": subnet}})
+		routes = append(routes, keys{"dst": map[bool]string{true: "0.0.0.0/0", false: "::/0"}[netip.MustParsePrefix(subnet).Addr().Is4()]})
+	}
+	ipam := s.masq()["ipam"].(keys).with(keys{"ranges": ranges, "routes": routes})
+	return s.attach(id, s.namedConflist("of-"+id, "1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}))
+}
+
+// config is a configuration with some sources.
+func (s *sourced) config(sources string) string {
+	s.t.Helper()
+	return s.writeConfig("nonMasqueradeCIDRs: [10.0.0.0/8, \"fd00::/8\"]\nsourceCIDRs: " + sources + "\n")
+}
+
+// translated waits until what begins is.
+func (s *sourced) translated() {
+	s.t.Helper()
+	until(s.t, "what begins is translated", func() bool { return s.udpSource(s.pod, "begins") == s.V4.Node })
+}
+
+// both is a flow to the server of each family, and one to each direct address.
+func (s *sourced) both() (masqueraded, direct []*conversation) {
+	s.t.Helper()
+	for i, p := range s.Plans() {
+		masqueraded = append(masqueraded, s.converse(s.pod.NS, "udp", p.Server))
+		direct = append(direct, s.converse(s.pod.NS, "udp", s.direct[i]))
+	}
+	return masqueraded, direct
+}
+
+// wantOwn is that the server sees the pod's own address.
+func (s *sourced) wantOwn(p *pod, flows ...*conversation) {
+	s.t.Helper()
+	for _, c := range flows {
+		if c.as.Addr() != p.addr(c.as.Addr()) {
+			s.t.Fatalf("%v, not as itself; the test shows nothing", c)
+		}
+	}
+}
+
+func (s *sourced) wantNode(when string, flows []*conversation) {
+	s.t.Helper()
+	for i, c := range flows {
+		c.wantAnew(when, s.Plans()[i].Node)
+	}
+}
+
+func wantAllSame(when string, flows ...*conversation) {
+	for _, c := range flows {
+		c.l.t.Helper()
+		c.wantSame(when)
+	}
+}
+
+// TestSourceFlowsOfTheGap: flows of a pod that another plugin wired, which began
+// while the rules were gone, are translated after the repair.
+func TestSourceFlowsOfTheGap(t *testing.T) {
+	s := newSourced(t)
+	args := []string{"--config", s.config(podSources)}
+	d := s.daemon(args...)
+	s.translated()
+	before, direct := s.both()
+	for i, c := range before {
+		if c.as.Addr() != s.Plans()[i].Node {
+			t.Fatalf("%v, not as the node", c)
+		}
+	}
+
+	check(t, d.Process.Signal(syscall.SIGSTOP))
+	s.nft("delete table inet masq")
+	gap, directGap := s.both()
+	s.wantOwn(s.pod, gap...)
+	check(t, d.Process.Signal(syscall.SIGCONT))
+	d.counts(gapTotal, fmt.Sprint(len(gap)))
+	s.wantNode("after the repair", gap)
+	wantAllSame("after the repair", append(append(before, direct...), directGap...)...)
+	d.end()
+
+	// The control: rules that come back do not help a flow. A masqd that begins does.
+	rules := filepath.Join(s.dir, "rules")
+	check(t, os.WriteFile(rules, []byte(s.nodeRun("nft", "-s", "list", "table", "inet", "masq")), 0o600))
+	s.nft("delete table inet masq")
+	gap, directGap = s.both()
+	s.wantOwn(s.pod, gap...)
+	s.nodeRun("nft", "-f", rules)
+	if from := s.udpSource(s.pod, "after the control"); from != s.V4.Node {
+		t.Fatalf("the rules are not back: the server sees %s", from)
+	}
+	wantAllSame("nobody looks after it", gap...)
+	d = s.daemon(args...)
+	d.counts(gapTotal, fmt.Sprint(len(gap)))
+	s.wantNode("masqd has begun", gap)
+	wantAllSame("masqd has begun", append(append(before, direct...), directGap...)...)
+}
+
+// TestSourceFlowsFromBefore: flows of pods that sourceCIDRs did not name when they
+// began are translated once they do. Those of pods that are not named go on.
+func TestSourceFlowsFromBefore(t *testing.T) {
+	s := newSourced(t)
+	other := s.wired("other", "10.89.0.0/16")
+	check(t, errors.Join(
+		s.Router.Route(netip.MustParsePrefix("10.89.0.0/16"), s.V4.Node),
+		s.Server.Route(netip.MustParsePrefix("10.89.0.0/16"), s.V4.ServerNet.Addr().Next())))
+	d := s.daemon("--config", s.config("[]"))
+	named, direct := s.both()
+	s.wantOwn(s.pod, named...)
+	unnamed := s.converse(other.NS, "udp", s.V4.Server)
+	s.wantOwn(other, unnamed)
+	d.counts(gapTotal, "0")
+	wantAllSame("named by nobody", named...)
+
+	s.config(podSources)
+	d.counts(gapTotal, fmt.Sprint(len(named)))
+	s.wantNode("named", named)
+	wantAllSame("after the change", append(direct, unnamed)...)
+	// One more source does not cut what is translated.
+	begun, _ := s.both()
+	s.config("[10.88.0.0/16, \"fd00:88::/64\", 10.89.0.0/16]")
+	d.counts(gapTotal, fmt.Sprint(len(named)+1))
+	wantAllSame("another source is named", append(begun, direct...)...)
+	unnamed.wantAnew("named", s.V4.Node)
+}
+
+// TestFaultyStartKeepsTheNode: a masqd that finds a faulty file has the policy and the
+// sources of the one before it.
+func TestFaultyStartKeepsTheNode(t *testing.T) {
+	s := newSourced(t)
+	file := s.config(podSources)
+	d := s.daemon("--config", file)
+	s.translated()
+	d.end()
+	s.writeConfig("nonMasqueradeCIDRs: [10.0.0.1/8]\nsourceCIDRs: []\n")
+	for _, known := range []bool{true, false} {
+		args := []string{"--config", file}
+		if !known { // the control
+			args = append(args, "--state-dir", filepath.Join(s.dir, "elsewhere"))
+		}
+		d := s.faultyDaemon(args...)
+		if v := d.metric("masq_configuration_valid"); v != "0" {
+			t.Errorf("a faulty configuration is said to be %s", v)
+		}
+		s.nft("add table inet masq; delete table inet masq")
+		if known {
+			s.translated()
+			masqueraded, direct := s.both()
+			for i, c := range masqueraded {
+				if c.as.Addr() != s.Plans()[i].Node {
+					t.Errorf("%v, not as the node", c)
+				}
+			}
+			s.wantOwn(s.pod, direct...)
+		} else {
+			d.looks()
+			masqueraded, _ := s.both()
+			s.wantOwn(s.pod, masqueraded...)
+		}
+		d.end()
+	}
+}
+
+// faultyDaemon starts a masqd that has read nothing good, and waits until it has
+// looked and says so.
+func (w *world) faultyDaemon(args ...string) *daemon {
+	w.t.Helper()
+	d := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
+	out := must(os.OpenFile(d.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(w.t)
+	defer func() { _ = out.Close() }()
+	args = append([]string{"--state-dir", filepath.Join(w.dir, "state"), "--listen", daemonAt}, args...)
+	d.Command = w.Node.Command(context.WithoutCancel(w.t.Context()), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"), args...)
+	d.Stderr = out
+	check(w.t, d.Start())
+	w.t.Cleanup(func() {
+		if w.t.Failed() {
+			w.t.Logf("masqd said:\n%s", must(os.ReadFile(d.log))(w.t))
+		}
+	})
+	until(w.t, "masqd has looked and names the fault", func() bool {
+		code, text := d.get("/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(text, "10.0.0.0/8") && d.metric("masq_last_look_timestamp_seconds") != ""
+	})
+	return d
+}

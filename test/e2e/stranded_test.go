@@ -1,0 +1,301 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+// stranded is a node that translates to some addresses, of which it is to lose one
+// of each family, and a container whose flows have left with all of them.
+type stranded struct {
+	*listener
+	pod        *pod
+	lost, kept []netip.Addr
+	flows      []*conversation
+}
+
+func newStranded(t *testing.T, lost, kept []netip.Addr) *stranded {
+	t.Helper()
+	return &stranded{listener: newManyAddresses(t).listener(), lost: lost, kept: kept}
+}
+
+// translateTo writes a configuration.
+func (s *stranded) translateTo(addresses ...netip.Addr) string {
+	s.t.Helper()
+	return s.writeConfig("snatAddresses: " + fmt.Sprint(listOf(addresses)) + "\n")
+}
+
+func listOf(addresses []netip.Addr) string {
+	out := "["
+	for i, a := range addresses {
+		if i > 0 {
+			out += ", "
+		}
+		out += a.String()
+	}
+	return out + "]"
+}
+
+// begin has two flows of each protocol leave with each of the addresses, at least.
+func (s *stranded) begin() {
+	s.t.Helper()
+	for _, plan := range s.Plans() {
+		for _, network := range []string{"udp", "tcp"} {
+			seen := map[netip.Addr]int{}
+			few := func(a netip.Addr) bool { return a.Is4() == plan.Node.Is4() && seen[a] < 2 }
+			for n := 0; slices.ContainsFunc(slices.Concat(s.lost, s.kept), few); n++ {
+				if n == chances {
+					s.t.Fatalf("%d flows of %s leave as %v", n, network, seen)
+				}
+				c := s.converse(s.pod.NS, network, plan.Server)
+				seen[c.as.Addr()]++
+				s.flows = append(s.flows, c)
+			}
+		}
+	}
+}
+
+// as is the flows that left with one of some addresses.
+func (s *stranded) as(addresses []netip.Addr) (out []*conversation) {
+	for _, c := range s.flows {
+		if slices.Contains(addresses, c.as.Addr()) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// wantSame is that all of the flows go on.
+func (s *stranded) wantSame(when string, flows []*conversation) {
+	s.t.Helper()
+	for _, c := range flows {
+		c.wantSame(when)
+	}
+}
+
+// wantAnew is that those with an address that is lost begin anew, and the others go
+// on.
+func (s *stranded) wantAnew(when string) {
+	s.t.Helper()
+	for _, c := range s.as(s.lost) {
+		c.wantAnew(when, s.kept...)
+	}
+	s.wantSame(when, s.as(s.kept))
+	s.wantFresh(when)
+}
+
+// wantFresh is that flows begin, with an address that is kept.
+func (s *stranded) wantFresh(when string) {
+	s.t.Helper()
+	for _, plan := range s.Plans() {
+		for _, network := range []string{"udp", "tcp", "udp", "tcp"} {
+			if c := s.converse(s.pod.NS, network, plan.Server); !slices.Contains(s.kept, c.as.Addr()) {
+				s.t.Errorf("%s: a flow begins: %v", when, c)
+			}
+		}
+	}
+}
+
+// lose takes the addresses from a link. Those of the uplink are then somebody else's:
+// what is sent to them no longer comes to the node.
+func (s *stranded) lose(link string) {
+	s.t.Helper()
+	for _, a := range s.lost {
+		check(s.t, s.Node.RemoveAddress(link, netip.PrefixFrom(a, a.BitLen())))
+		if link == "uplink" {
+			check(s.t, s.Router.Command(s.t.Context(), "ip", "neighbour", "replace", a.String(),
+				"lladdr", "02:00:00:00:00:77", "dev", "tonode", "nud", "permanent").Run())
+		}
+	}
+}
+
+// forgotten waits until the rules do not name the addresses, and masqd has looked
+// after the flows.
+func (s *stranded) forgotten(d *daemon) {
+	s.t.Helper()
+	for _, a := range s.lost {
+		until(s.t, fmt.Sprintf("%s is not in the rules", a), func() bool { return !s.inRules(a) })
+	}
+	d.looks()
+}
+
+const strandedTotal = "masq_stranded_flows_total"
+
+var (
+	onUplink = []netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8:1::11")}
+	alsoThat = []netip.Addr{netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("2001:db8:5::12")}
+)
+
+// TestStrandedFlows: where snatAddresses no longer name an address, the flows that
+// left with it go on as long as the node has it. When it goes, they begin anew, and
+// no others do. Without masqd they wait for answers that never come.
+func TestStrandedFlows(t *testing.T) {
+	for _, mended := range []bool{true, false} {
+		t.Run(map[bool]string{true: "masqd", false: "no masqd"}[mended], func(t *testing.T) {
+			s := newStranded(t, onUplink, alsoThat)
+			d := s.daemon("--config", s.translateTo(slices.Concat(s.lost, s.kept)...))
+			s.pod = s.attach("a", s.conflist("1.1.0", s.masq()))
+			s.begin()
+			others := s.ofOtherPrograms()
+			s.translateTo(s.kept...)
+			s.forgotten(d)
+			s.wantSame("the node has the addresses", slices.Concat(s.flows, others.work, others.lost))
+			s.wantFresh("after the change")
+			d.counts(strandedTotal, "0")
+			if !mended {
+				d.end()
+			}
+
+			s.lose("uplink")
+			if !mended {
+				wantStuck("the addresses are gone", s.as(s.lost)...)
+				s.wantSame("the addresses are gone", s.as(s.kept))
+				s.wantFresh("the addresses are gone")
+				return
+			}
+			d.counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
+			s.wantAnew("the addresses are gone")
+			s.wantSame("of other programs", others.work)
+			wantStuck("of other programs", others.lost...)
+			d.counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
+		})
+	}
+}
+
+// foreignFlows are translated by the rule of another program.
+type foreignFlows struct {
+	work []*conversation // those of the container, to an address that is routed to the node
+	lost []*conversation // those of another's container, as an address that is lost
+}
+
+// ofOtherPrograms begins such flows: of our container to a server that another
+// program translates it for, as an address that the node does not have; and of a
+// container of somebody else as one that it is to lose.
+func (s *stranded) ofOtherPrograms() (out foreignFlows) {
+	s.t.Helper()
+	routed := netip.MustParseAddr("198.18.0.99")
+	host := netip.PrefixFrom(routed, 32)
+	check(s.t, s.Router.Route(host, s.V4.Node))
+	check(s.t, s.Server.Route(host, s.V4.ServerNet.Addr().Next()))
+	service := netip.MustParseAddr("198.51.100.7")
+	addAddress(s.t, s.Server, "eth0", netip.PrefixFrom(service, 32))
+	ipam := s.masqOn("10.89.0.0/16")["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
+	theirs := s.attach("theirs", s.namedConflist("theirs", "1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}))
+	// Before ours.
+	s.nodeRun("nft", fmt.Sprintf("table ip theirs { chain c { type nat hook postrouting priority srcnat - 10; "+
+		"ip saddr 10.89.0.0/16 snat to %s; ip daddr %s snat to %s; }; }", s.lost[0], service, routed))
+	for _, network := range []string{"udp", "tcp"} {
+		out.work = append(out.work, s.converse(s.pod.NS, network, service))
+		out.lost = append(out.lost, s.converse(theirs.NS, network, s.V4.Server))
+	}
+	for _, c := range slices.Concat(out.work, out.lost) {
+		if want := map[bool]netip.Addr{true: routed, false: s.lost[0]}[slices.Contains(out.work, c)]; c.as.Addr() != want {
+			s.t.Fatalf("%v, not as %s; the test shows nothing", c, want)
+		}
+	}
+	return out
+}
+
+// TestStrandedNamedAddresses: an address that the node does not have may be routed to
+// it. As long as the configuration, or any attachment, names it, its flows go on.
+func TestStrandedNamedAddresses(t *testing.T) {
+	s := newStranded(t, []netip.Addr{egressAddresses[0][2], egressAddresses[1][1]}, []netip.Addr{egressAddresses[0][0], egressAddresses[1][0]})
+	both := slices.Concat(s.lost, s.kept)
+	d := s.daemon("--config", s.translateTo(both...))
+	s.pod = s.attach("a", s.conflist("1.1.0", s.masq()))
+	ranges := []any{[]any{keys{"subnet": "10.90.0.0/16"}}, []any{keys{"subnet": "fd00:90::/64"}}}
+	own := s.attach("own", s.namedConflist("own", "1.1.0", s.masq().with(keys{
+		"snatAddresses": both, "ipam": s.masq()["ipam"].(keys).with(keys{"ranges": ranges}),
+	})))
+	s.begin()
+
+	heard := d.metric(`masq_looks_total{reason="addresses"}`)
+	s.lose("lo")
+	until(t, "masqd hears of it", func() bool { return d.metric(`masq_looks_total{reason="addresses"}`) != heard })
+	d.counts(strandedTotal, "0")
+	s.wantSame("routed to the node", s.flows)
+	s.begin() // they begin with those addresses, and are answered
+
+	s.translateTo(s.kept...)
+	d.looks()
+	s.wantFresh("after the change")
+	for _, a := range s.lost {
+		if !s.inRules(a) {
+			t.Errorf("%s is not in the rules; the test shows nothing", a)
+		}
+	}
+	d.counts(strandedTotal, "0")
+	s.wantSame("named by another attachment", s.flows)
+
+	own.detach()
+	d.counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
+	s.wantAnew("named by nobody")
+}
+
+// TestStrandedWhileAway: what changed while no masqd was at work counts when one
+// begins.
+func TestStrandedWhileAway(t *testing.T) {
+	begin := func(t *testing.T) (s *stranded, args []string) {
+		s = newStranded(t, onUplink, alsoThat)
+		args = []string{"--config", s.translateTo(slices.Concat(s.lost, s.kept)...)}
+		d := s.daemon(args...)
+		s.pod = s.attach("a", s.conflist("1.1.0", s.masq()))
+		s.begin()
+		d.looks()
+		d.end()
+		return s, args
+	}
+	t.Run("the address, then the configuration", func(t *testing.T) {
+		s, args := begin(t)
+		s.lose("uplink")
+		// The control: the addresses are named.
+		d := s.daemon(args...)
+		d.counts(strandedTotal, "0")
+		d.end()
+		for _, c := range s.as(s.lost) {
+			if id := c.entry(); id != c.id {
+				t.Errorf("%v: entry %d has become %d", c, c.id, id)
+			}
+		}
+		s.translateTo(s.kept...)
+		s.daemon(args...).counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
+		s.wantAnew("masqd has begun")
+	})
+	t.Run("the configuration", func(t *testing.T) {
+		s, args := begin(t)
+		s.translateTo(s.kept...)
+		d := s.daemon(args...)
+		s.forgotten(d)
+		d.counts(strandedTotal, "0")
+		s.wantSame("the node has the addresses", s.flows)
+		s.lose("uplink")
+		d.counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
+		s.wantAnew("the addresses are gone")
+	})
+}
+
+// TestStrandedAmongPolicies: an attachment that stays under the policy it was given
+// keeps its address; that another of its network is given another policy changes
+// nothing.
+func TestStrandedAmongPolicies(t *testing.T) {
+	s := newStranded(t, onUplink, alsoThat)
+	d := s.daemon()
+	network := func(addresses []netip.Addr) keys { return s.masq().with(keys{"snatAddresses": addresses}) }
+	s.pod = s.attach("old", s.conflist("1.1.0", network(slices.Concat(s.lost, s.kept))))
+	s.begin()
+	old := s.pod
+	s.pod = s.attach("new", s.conflist("1.1.0", network(s.kept)))
+	until(t, "masqd knows both", func() bool { return d.metric("masq_attachments") == "2" })
+	s.wantFresh("of the new attachment")
+	s.lose("uplink")
+	d.counts(strandedTotal, "0")
+	s.wantSame("with an address that is kept", s.as(s.kept))
+	for _, c := range s.as(s.lost) {
+		if id := c.entry(); id != c.id {
+			t.Errorf("%v: entry %d has become %d", c, c.id, id)
+		}
+	}
+	check(t, old.tryCheck(old.list))
+}
