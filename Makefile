@@ -13,7 +13,7 @@ COMMIT    = $(shell git rev-parse -q --verify HEAD 2>/dev/null || echo unknown)
 MAINS    := $(patsubst %/,./%,$(sort $(dir $(wildcard plugins/*/*.go cmd/*/*.go))))
 PKGS      = ./...
 RACEPKGS  = $(patsubst %,./%/...,$(wildcard pkg plugins cmd test/nstest))
-TIMEOUT   = 15m
+TIMEOUT   = 25m
 FUZZTIME  = 10s
 # For a person to add to: make test TESTFLAGS='-v -run Narrow', make demo DEMOFLAGS=--keep
 TESTFLAGS =

@@ -47,6 +47,8 @@ type options struct {
 	resyncGiven bool
 	grace       time.Duration
 	pprof       bool
+	// attachmentMetrics is how many attachments metrics tell apart.
+	attachmentMetrics int
 }
 
 // interval is a duration that may be given in seconds alone, as ip-masq-agent-v2 has
@@ -131,6 +133,7 @@ A flag on the command line counts before the environment.`,
 	o.resync = 60 * time.Second
 	f.Var((*interval)(&o.resync), "resync-interval", "time between looks that no event asked for; a number is of seconds")
 	f.DurationVar(&o.grace, "sweep-grace", 2*time.Minute, "how long an attachment's link is gone before its rules are removed")
+	f.IntVar(&o.attachmentMetrics, "attachment-metrics", 0, "how many attachments have metrics of their flows: those with the most")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof too")
 	legacy = legacyFlags(f)
 	c.SetArgs(twoHyphens(args))

@@ -88,6 +88,11 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if conf.earlier != nil {
 		loop.Expect(conf.earlier.SNATAddresses)
 	}
+	sampler, err := newSampler(records, o.attachmentMetrics, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sampler.close() }()
 	// A connection of its own: the loop's is not for several goroutines.
 	asking, err := nft.Open()
 	if err != nil {
@@ -95,7 +100,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	defer func() { _ = asking.Close() }()
 	registry := metrics.New(metrics.Facts{
-		Values: func() metrics.Values { return values(loop.Stats(), conf.node(), offered) }, Generation: serialized(asking.Generation), Version: buildVersion, Commit: buildCommit,
+		Values:     func() metrics.Values { return values(loop.Stats(), conf.node(), offered, sampler.failures()) },
+		Flows:      func() (metrics.Flows, error) { return sampler.Flows(ctx) },
+		Generation: serialized(asking.Generation), Version: buildVersion, Commit: buildCommit,
 	})
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -249,7 +256,8 @@ func sayMissing(log *slog.Logger, rules *nft.Conn, p masq.Policy) {
 }
 
 // values is what the daemon counts, for metrics.
-func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool) metrics.Values {
+func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowErrors int) metrics.Values {
+	s.Errors["flows"] += flowErrors
 	within := map[time.Duration]int{}
 	for i, t := range reconcile.Times {
 		within[t] = s.Took[i]

@@ -46,6 +46,8 @@ func (t Times) buckets() map[float64]uint64 {
 // Facts is what the metrics are made of.
 type Facts struct {
 	Values func() Values
+	// Flows is what conntrack tells.
+	Flows func() (Flows, error)
 	// Generation is that of the kernel's nftables ruleset.
 	Generation func() (uint32, error)
 	// Version and Commit are those of the program.
@@ -141,6 +143,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(generation, float64(g))
 	}
 	gauge(netlinkErrs, truth(err != nil))
+	c.collectFlows(counter, gauge)
 }
 
 func truth(b bool) float64 {

@@ -19,6 +19,13 @@ func facts() Facts {
 				LastLook: time.Unix(1, 0), ConfigRead: time.Unix(1, 0), ConfigValid: true,
 			}
 		},
+		Flows: func() (Flows, error) {
+			return Flows{
+				Entries: 9, Limit: 100, InsertFailed: 3, Sampled: time.Unix(2, 0), Took: time.Second,
+				States: []FlowState{{"tcp", "ESTABLISHED", 5}}, Translated: 4, Helpers: map[string]int{"ftp": 1}, Expectations: 2,
+				Attachments: []AttachmentFlows{{"net", "default", "web", "c0ffee", 3, 2, 1000}},
+			}, nil
+		},
 		Generation: func() (uint32, error) { return 42, nil },
 		Version:    "1", Commit: "abc",
 	}
@@ -53,10 +60,19 @@ masq_repair_seconds_bucket{le="0.02"} 1
 masq_repair_seconds_bucket{le="+Inf"} 2
 masq_repair_seconds_sum 0.03
 masq_repair_seconds_count 2
+# HELP masq_conntrack_insert_failed_total Flows that were not made, since another had their addresses and ports: a translation without a free port among them.
+# TYPE masq_conntrack_insert_failed_total counter
+masq_conntrack_insert_failed_total 3
+# HELP masq_flows Flows by protocol and state, at the last sample.
+# TYPE masq_flows gauge
+masq_flows{protocol="tcp",state="ESTABLISHED"} 5
+# HELP masq_attachment_translated_bytes Bytes of an attachment's translated flows that are there, both ways, where the kernel counts.
+# TYPE masq_attachment_translated_bytes gauge
+masq_attachment_translated_bytes{container="c0ffee",namespace="default",network="net",pod="web"} 1000
 # HELP masq_nftables_generation Number of the kernel's present ruleset.
 # TYPE masq_nftables_generation gauge
 masq_nftables_generation 42
-`), "masq_attachments", "masq_repairs_total", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
+`), "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_attachment_translated_bytes", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
 	if err != nil {
 		t.Error(err)
 	}
@@ -70,6 +86,23 @@ func TestKernelThatCannotBeAsked(t *testing.T) {
 		t.Errorf("%d values, %v", n, err)
 	}
 	if n, err := testutil.GatherAndCount(r, "masq_generation_read_failures"); err != nil || n != 1 {
+		t.Errorf("%d values, %v", n, err)
+	}
+}
+
+// Conntrack that cannot be asked, and that was not sampled yet, is left out.
+func TestFlowsThatAreNotKnown(t *testing.T) {
+	f := facts()
+	f.Flows = func() (Flows, error) { return Flows{}, errors.New("no") }
+	if n, err := testutil.GatherAndCount(New(f), "masq_conntrack_entries"); err != nil || n != 0 {
+		t.Errorf("%d values, %v", n, err)
+	}
+	f.Flows = func() (Flows, error) { return Flows{Entries: 1}, nil }
+	r := New(f)
+	if n, err := testutil.GatherAndCount(r, "masq_conntrack_entries"); err != nil || n != 1 {
+		t.Errorf("%d values, %v", n, err)
+	}
+	if n, err := testutil.GatherAndCount(r, "masq_translated_flows", "masq_flows_sample_timestamp_seconds"); err != nil || n != 0 {
 		t.Errorf("%d values, %v", n, err)
 	}
 }

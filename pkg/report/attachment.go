@@ -41,6 +41,8 @@ type Count struct {
 	// the kernel does not count.
 	Packets Sides `json:"packets,omitzero"`
 	Bytes   Sides `json:"bytes,omitzero"`
+	// TranslatedBytes are those of translated flows, both ways, for metrics.
+	TranslatedBytes uint64 `json:"-"`
 }
 
 // AttachmentsOf joins records with the policies in force, and counts with what the

@@ -57,6 +57,9 @@ func fields(t *testing.T, out *strings.Builder, typ reflect.Type, path string) {
 	case typ.Kind() == reflect.Struct:
 		for _, f := range reflect.VisibleFields(typ) {
 			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name == "-" {
+				continue
+			}
 			switch {
 			case f.Anonymous || !f.IsExported():
 			case name == "" && len(f.Index) > 1:

@@ -67,6 +67,7 @@ func (t *Tally) Add(f *conntrack.Flow) {
 		c.Flows++
 		if translated {
 			c.Translated++
+			c.TranslatedBytes += f.OriginalCounters.Bytes + f.ReplyCounters.Bytes
 		}
 		c.Packets.Original += f.OriginalCounters.Packets
 		c.Packets.Reply += f.ReplyCounters.Packets

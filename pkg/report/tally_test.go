@@ -53,6 +53,7 @@ func TestTally(t *testing.T) {
 				by[i].Flows++
 				if f.Translated() {
 					by[i].Translated++
+					by[i].TranslatedBytes += f.OriginalCounters.Bytes + f.ReplyCounters.Bytes
 				}
 				by[i].Packets.Original += f.OriginalCounters.Packets
 				by[i].Packets.Reply += f.ReplyCounters.Packets

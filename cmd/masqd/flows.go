@@ -1,0 +1,165 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/metrics"
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+const (
+	// pace is how many times as long as a dump of all flows the time until the next
+	// is: dumps take one hundredth of a core at most.
+	pace = 100
+	// freshness is that time at least.
+	freshness = 15 * time.Second
+)
+
+// sampler tells of flows when it is asked, and dumps them no more often than that,
+// and than its pace allows: where nobody asks, nothing is dumped.
+type sampler struct {
+	conn        *conntrack.Conn // of the samples
+	asks        *conntrack.Conn // of what is cheap
+	records     func() ([]store.Record, error)
+	attachments int // that are told apart
+	log         *slog.Logger
+
+	dumps sync.WaitGroup
+
+	mu     sync.Mutex // of asks and what follows
+	busy   bool
+	last   metrics.Flows
+	errors int
+}
+
+func newSampler(records *store.Records, attachments int, log *slog.Logger) (*sampler, error) {
+	conn, err := conntrack.Open()
+	if err != nil {
+		return nil, err
+	}
+	asks, err := conntrack.Open()
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &sampler{conn: conn, asks: asks, records: records.All, attachments: attachments, log: log}, nil
+}
+
+// Flows returns what is known, and sees to it that more is known the next time.
+func (s *sampler) Flows(ctx context.Context) (metrics.Flows, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	table, err := s.asks.Table()
+	if err != nil {
+		s.errors++
+		return metrics.Flows{}, err
+	}
+	all, err := s.asks.Statistics(ctx)
+	if err != nil {
+		s.errors++
+		return metrics.Flows{}, err
+	}
+	sum := conntrack.Sum(all)
+	if wait := max(freshness, pace*s.last.Took); !s.busy && time.Since(s.last.Sampled) > wait {
+		s.busy = true
+		s.dumps.Go(func() { s.sample(ctx) })
+	}
+	f := s.last
+	f.Entries, f.Limit = table.Entries, table.Limit
+	f.Invalid, f.InsertFailed, f.Drop, f.EarlyDrop = sum.Invalid, sum.InsertFailed, sum.Drop, sum.EarlyDrop
+	f.Clashes, f.Restarts = sum.ClashResolve, sum.SearchRestart
+	return f, nil
+}
+
+// failures is how often the kernel refused to tell.
+func (s *sampler) failures() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.errors
+}
+
+// sample dumps all flows.
+func (s *sampler) sample(ctx context.Context) {
+	f, err := s.dump(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = false
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		s.errors++
+		s.last.Sampled = time.Now() // not at once again
+		s.log.Warn("cannot sample the flows", "err", err)
+		return
+	}
+	s.last = f
+}
+
+func (s *sampler) dump(ctx context.Context) (metrics.Flows, error) {
+	begun := time.Now()
+	var records []store.Record
+	if s.attachments > 0 {
+		var err error
+		if records, err = s.records(); err != nil && len(records) == 0 {
+			return metrics.Flows{}, err
+		}
+	}
+	tally := report.NewTally(report.OwnersOf(records))
+	for f, err := range s.conn.Dump(ctx, conntrack.Filter{}) {
+		if err != nil && !errors.Is(err, conntrack.ErrInterrupted) { // a few may be missing, or twice
+			return metrics.Flows{}, err
+		}
+		if err == nil {
+			tally.Add(f)
+		}
+	}
+	out := metrics.Flows{Translated: tally.Translated, Helpers: map[string]int{}}
+	for _, c := range tally.States() {
+		out.States = append(out.States, metrics.FlowState{Protocol: c.Protocol, State: c.State, Flows: c.Flows})
+	}
+	for _, h := range tally.Helpers() {
+		out.Helpers[report.Clean(h.Helper)] = h.Flows
+	}
+	for _, err := range s.conn.Expectations(ctx) {
+		if err != nil {
+			return metrics.Flows{}, err
+		}
+		out.Expectations++
+	}
+	out.Attachments = busiest(records, tally, s.attachments)
+	out.Sampled, out.Took = time.Now(), time.Since(begun)
+	return out, nil
+}
+
+// busiest returns what the attachments with the most flows have.
+func busiest(records []store.Record, tally *report.Tally, most int) []metrics.AttachmentFlows {
+	var out []metrics.AttachmentFlows
+	for i, c := range tally.ByOwner {
+		if c.Flows == 0 {
+			continue
+		}
+		o := report.OwnerOf(records[i].Attachment)
+		out = append(out, metrics.AttachmentFlows{
+			Network: o.Network, Namespace: o.PodNamespace, Pod: o.PodName, Container: o.ContainerID,
+			Flows: c.Flows, Translated: c.Translated, TranslatedBytes: c.TranslatedBytes,
+		})
+	}
+	slices.SortFunc(out, func(a, b metrics.AttachmentFlows) int {
+		return cmp.Or(cmp.Compare(b.Flows, a.Flows), cmp.Compare(a.Container, b.Container), cmp.Compare(a.Network, b.Network))
+	})
+	return out[:min(len(out), most)]
+}
+
+// close waits for a dump that is under way: its context is to have ended.
+func (s *sampler) close() error {
+	s.dumps.Wait()
+	return errors.Join(s.conn.Close(), s.asks.Close())
+}
