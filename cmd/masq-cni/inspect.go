@@ -30,7 +30,7 @@ Needs CAP_NET_ADMIN in the node's network namespace, and to read --state-dir.`,
 	}
 	out.flag(c)
 	c.AddCommand(inspectPodsCommand(n, &out), inspectPodCommand(n, &out), inspectFlowsCommand(n, &out),
-		inspectHelpersCommand(n, &out), inspectRulesCommand(n, &out), inspectDriftCommand(n, &out))
+		inspectHelpersCommand(n, &out), inspectPortsCommand(n, &out), inspectRulesCommand(n, &out), inspectDriftCommand(n, &out))
 	return c
 }
 

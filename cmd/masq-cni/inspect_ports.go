@@ -120,7 +120,7 @@ func (p ports) WriteText(w io.Writer, s report.Style) error {
 	if p.Failed == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, "\n%d packets of this node were dropped since no port was left for them, %d of them just now.\n", p.Failed, p.FailedNow)
+	_, err := fmt.Fprintf(w, "\nPackets of this node that were dropped since no port was left for them: %d, just now %d.\n", p.Failed, p.FailedNow)
 	return err
 }
 

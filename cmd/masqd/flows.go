@@ -4,13 +4,16 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/metrics"
+	"github.com/masq-cni/masq-cni/pkg/pressure"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
@@ -29,7 +32,9 @@ type sampler struct {
 	conn        *conntrack.Conn // of the samples
 	asks        *conntrack.Conn // of what is cheap
 	records     func() ([]store.Record, error)
-	attachments int // that are told apart
+	pools       func() *pressure.Pools
+	ports       *pressure.Monitor // made with the first sample
+	attachments int               // that are told apart
 	log         *slog.Logger
 
 	dumps sync.WaitGroup
@@ -40,7 +45,7 @@ type sampler struct {
 	errors int
 }
 
-func newSampler(records *store.Records, attachments int, log *slog.Logger) (*sampler, error) {
+func newSampler(records *store.Records, pools func() *pressure.Pools, attachments int, log *slog.Logger) (*sampler, error) {
 	conn, err := conntrack.Open()
 	if err != nil {
 		return nil, err
@@ -49,7 +54,7 @@ func newSampler(records *store.Records, attachments int, log *slog.Logger) (*sam
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &sampler{conn: conn, asks: asks, records: records.All, attachments: attachments, log: log}, nil
+	return &sampler{conn: conn, asks: asks, records: records.All, pools: pools, attachments: attachments, log: log}, nil
 }
 
 // Flows returns what is known, and sees to it that more is known the next time.
@@ -134,9 +139,47 @@ func (s *sampler) dump(ctx context.Context) (metrics.Flows, error) {
 		}
 		out.Expectations++
 	}
+	if s.ports == nil {
+		s.ports = pressure.NewMonitor(fullest)
+	}
+	sample, err := s.ports.Sample(ctx, begun, s.conn, s.pools())
+	if err != nil {
+		return metrics.Flows{}, err
+	}
+	out.Ports = portsOf(sample)
 	out.Attachments = busiest(records, tally, s.attachments)
 	out.Sampled, out.Took = time.Now(), time.Since(begun)
 	return out, nil
+}
+
+// fullest is how many destinations metrics tell the source ports of.
+const fullest = 10
+
+func portsOf(s *pressure.Sample) metrics.Ports {
+	out := metrics.Ports{Unlisted: s.Beyond, Warnings: map[string]int{}, Failed: s.Failed}
+	for level, n := range s.Warnings {
+		out.Warnings[level.String()] = n
+	}
+	for i := range s.Groups {
+		g := &s.Groups[i]
+		out.Fullest = append(out.Fullest, metrics.PortUse{
+			Protocol: report.Protocol(g.Protocol), Egress: g.Egress.String(), Destination: g.Destination.String(),
+			Port: strconv.Itoa(int(g.Port)), Zone: strconv.Itoa(int(g.Zone)), Share: g.Share(), ExhaustedIn: g.ExhaustedIn,
+		})
+	}
+	return out
+}
+
+// shortage says where source ports are running out, as of the last sample.
+func (s *sampler) shortage() (reasons []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range s.last.Ports.Fullest {
+		if u.Share >= pressure.CriticalShare {
+			reasons = append(reasons, fmt.Sprintf("source ports: %.0f %% of those of %s for %s to %s port %s are in use", 100*u.Share, u.Egress, u.Protocol, u.Destination, u.Port))
+		}
+	}
+	return reasons
 }
 
 // busiest returns what the attachments with the most flows have.

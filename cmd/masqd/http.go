@@ -21,7 +21,15 @@ type readiness struct {
 	Reasons []string `json:"reasons"` // why not, or what to look after
 }
 
-func ready(s reconcile.Stats, n reconcile.Node) readiness {
+// ready joins them. Source ports that run out are a reason to look, not one to be taken
+// out of service.
+func ready(s reconcile.Stats, n reconcile.Node, shortage []string) readiness {
+	r := serviceable(s, n)
+	r.Reasons = append(r.Reasons, shortage...)
+	return r
+}
+
+func serviceable(s reconcile.Stats, n reconcile.Node) readiness {
 	r := readiness{Reasons: []string{}}
 	if s.LastLook.IsZero() {
 		r.Reasons = append(r.Reasons, "no look has ended well yet")

@@ -19,6 +19,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/metrics"
 	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/pressure"
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
@@ -88,7 +89,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if conf.earlier != nil {
 		loop.Expect(conf.earlier.SNATAddresses)
 	}
-	sampler, err := newSampler(records, o.attachmentMetrics, log)
+	sampler, err := newSampler(records, func() *pressure.Pools {
+		node := conf.node()
+		return pressure.PoolsOf(node.Attachments(cache.Snapshot().Records), node.Sources.Prefixes, node.Sources.Policy)
+	}, o.attachmentMetrics, log)
 	if err != nil {
 		return err
 	}
@@ -122,7 +126,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		}
 		log.Info("listening", "address", l.Addr().String())
 		run("http", func(ctx context.Context) error {
-			return serveHTTP(ctx, l, registry, func() readiness { return ready(loop.Stats(), conf.node()) }, o.pprof)
+			return serveHTTP(ctx, l, registry, func() readiness { return ready(loop.Stats(), conf.node(), sampler.shortage()) }, o.pprof)
 		})
 	}
 	run("records", func(ctx context.Context) error {

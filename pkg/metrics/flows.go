@@ -19,6 +19,23 @@ type Flows struct {
 	Helpers      map[string]int // flows by their helper
 	Expectations int
 	Attachments  []AttachmentFlows
+	Ports        Ports
+}
+
+// Ports is how many source ports are left.
+type Ports struct {
+	Fullest  []PortUse
+	Unlisted float64        // the share that no other has more of in use
+	Warnings map[string]int // of the fullest, by level
+	Failed   uint64         // packets for which there was none
+}
+
+// PortUse is how many of the source ports that one destination can be reached with are
+// in use.
+type PortUse struct {
+	Protocol, Egress, Destination, Port, Zone string
+	Share                                     float64
+	ExhaustedIn                               time.Duration // negative: no end is foreseen
 }
 
 // FlowState is how many flows of a protocol are in a state.
@@ -50,10 +67,17 @@ var (
 	expectations = desc("expectations", "Connections that helpers wait for, at the last sample.")
 	sampled      = desc("flows_sample_timestamp_seconds", "When flows were last sampled.")
 	sampleTime   = desc("flows_sample_seconds", "Time that the last sample took.")
+	portShare    = desc("source_ports_used_ratio", "Share of the usable source ports that are in use, for the fullest of protocol, egress address, and destination.", portLabels...)
+	portsEnd     = desc("source_ports_exhausted_seconds", "Time until the last source port is taken, at the rate of late; only where an end is foreseen.", portLabels...)
+	portWarnings = desc("source_ports_warnings", "How many of the fullest have reached a level.", "level")
+	portsOthers  = desc("source_ports_unlisted_ratio", "Share of source ports that no destination has more of in use that is not listed.")
+	portsFailed  = desc("source_ports_failed_packets_total", "Packets of new flows for which there was no free source port, until the last sample.")
 	ownFlows     = desc("attachment_flows", "Flows that an attachment began, at the last sample; of those that have the most.", "network", "namespace", "pod", "container")
 	ownNAT       = desc("attachment_translated_flows", "Of these, those whose source is translated.", "network", "namespace", "pod", "container")
 	ownBytes     = desc("attachment_translated_bytes", "Bytes of an attachment's translated flows that are there, both ways, where the kernel counts.", "network", "namespace", "pod", "container")
 )
+
+var portLabels = []string{"protocol", "egress", "destination", "port", "zone"}
 
 func (c *collector) collectFlows(counter, gauge func(*prometheus.Desc, float64, ...string)) {
 	f, err := c.Flows()
@@ -81,6 +105,18 @@ func (c *collector) collectFlows(counter, gauge func(*prometheus.Desc, float64, 
 	for name, n := range f.Helpers {
 		gauge(helperFlows, float64(n), name)
 	}
+	for _, u := range f.Ports.Fullest {
+		labels := []string{u.Protocol, u.Egress, u.Destination, u.Port, u.Zone}
+		gauge(portShare, u.Share, labels...)
+		if u.ExhaustedIn >= 0 {
+			gauge(portsEnd, u.ExhaustedIn.Seconds(), labels...)
+		}
+	}
+	for level, n := range f.Ports.Warnings {
+		gauge(portWarnings, float64(n), level)
+	}
+	gauge(portsOthers, f.Ports.Unlisted)
+	counter(portsFailed, float64(f.Ports.Failed))
 	for _, a := range f.Attachments {
 		labels := []string{a.Network, a.Namespace, a.Pod, a.Container}
 		gauge(ownFlows, float64(a.Flows), labels...)

@@ -23,6 +23,10 @@ func facts() Facts {
 			return Flows{
 				Entries: 9, Limit: 100, InsertFailed: 3, Sampled: time.Unix(2, 0), Took: time.Second,
 				States: []FlowState{{"tcp", "ESTABLISHED", 5}}, Translated: 4, Helpers: map[string]int{"ftp": 1}, Expectations: 2,
+				Ports: Ports{
+					Fullest:  []PortUse{{"tcp", "192.0.2.1", "198.51.100.2", "443", "0", 0.9, time.Minute}, {"tcp", "192.0.2.1", "198.51.100.3", "443", "0", 0.5, -1}},
+					Unlisted: 0.1, Warnings: map[string]int{"warning": 1}, Failed: 2,
+				},
 				Attachments: []AttachmentFlows{{"net", "default", "web", "c0ffee", 3, 2, 1000}},
 			}, nil
 		},
@@ -69,10 +73,13 @@ masq_flows{protocol="tcp",state="ESTABLISHED"} 5
 # HELP masq_attachment_translated_bytes Bytes of an attachment's translated flows that are there, both ways, where the kernel counts.
 # TYPE masq_attachment_translated_bytes gauge
 masq_attachment_translated_bytes{container="c0ffee",namespace="default",network="net",pod="web"} 1000
+# HELP masq_source_ports_exhausted_seconds Time until the last source port is taken, at the rate of late; only where an end is foreseen.
+# TYPE masq_source_ports_exhausted_seconds gauge
+masq_source_ports_exhausted_seconds{destination="198.51.100.2",egress="192.0.2.1",port="443",protocol="tcp",zone="0"} 60
 # HELP masq_nftables_generation Number of the kernel's present ruleset.
 # TYPE masq_nftables_generation gauge
 masq_nftables_generation 42
-`), "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_attachment_translated_bytes", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
+`), "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_source_ports_exhausted_seconds", "masq_attachment_translated_bytes", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
 	if err != nil {
 		t.Error(err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
+	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 // Node is the configuration of the node.
@@ -24,6 +25,13 @@ type Node struct {
 	// it since, empty where nothing was.
 	Read  time.Time
 	Fault string
+}
+
+// Attachments returns those of the records that are in place, under the policies that
+// are in force.
+func (n Node) Attachments(records []*store.Record) []masq.Attachment {
+	settled, _ := split(records, n)
+	return settled
 }
 
 // Same reports whether two configurations ask for the same.

@@ -1,0 +1,128 @@
+package pressure
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+)
+
+// Sample is the pressure on a node at one time.
+type Sample struct {
+	Time time.Time
+	// Groups are the fullest, the fullest first.
+	Groups []Pressure
+	// Beyond is the share that no group has more of that is not among Groups.
+	Beyond float64
+	// Warnings is the number of Groups at each level of Levels.
+	Warnings map[Level]int
+	// Failed is the number of packets that were dropped because their flow could not
+	// be entered, as others had its ports, since the network namespace began. It is of
+	// the whole node: the kernel does not tell whose they were.
+	Failed uint64
+	// FailedNow is how many of these came since the last sample, 0 in the first.
+	FailedNow uint64
+	// Dumps is how often the table was read.
+	Dumps int
+}
+
+// Worst is the highest level of the groups.
+func (s *Sample) Worst() Level {
+	worst := Calm
+	for i := range s.Groups {
+		worst = max(worst, s.Groups[i].Level)
+	}
+	return worst
+}
+
+// table is the kernel's, as conntrack.Conn reads it.
+type table interface {
+	Dump(context.Context, conntrack.Filter) iter.Seq2[*conntrack.Flow, error]
+	Statistics(context.Context) ([]conntrack.Statistics, error)
+}
+
+// Monitor takes samples. It is for one goroutine at a time.
+type Monitor struct {
+	counter *Counter
+	trend   trend
+	most    int
+	failed  map[int]uint32 // by CPU
+}
+
+// NewMonitor shows so many groups, at least one. It takes 2 MiB and up to 40 KiB for
+// each of them.
+func NewMonitor(most int) *Monitor {
+	most = max(most, 1)
+	// A group that is just not shown keeps its rate.
+	return &Monitor{counter: NewCounter(most + most/4), most: most}
+}
+
+// retries is how often a dump that the kernel calls incomplete is made again.
+const retries = 5
+
+// Sample reads the table: once where that is enough to be exact, twice where there
+// are more groups than are followed. Errors are those of the kernel.
+func (m *Monitor) Sample(ctx context.Context, now time.Time, t table, p *Pools) (*Sample, error) {
+	s := &Sample{Time: now, Warnings: map[Level]int{}}
+	for _, l := range Levels {
+		s.Warnings[l] = 0
+	}
+	all, err := t.Statistics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.Failed, s.FailedNow = m.count(all)
+	var uses []Use
+	for exact := false; !exact && s.Dumps < 2; {
+		for i := 0; ; i++ {
+			if err = m.read(ctx, t, p); err == nil || !errors.Is(err, conntrack.ErrInterrupted) || i == retries {
+				break
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.Dumps++
+		uses, s.Beyond, exact = m.counter.End()
+	}
+	s.Groups = m.trend.add(now, uses)
+	if len(s.Groups) > m.most {
+		s.Beyond = max(s.Beyond, s.Groups[m.most].Share())
+		s.Groups = s.Groups[:m.most]
+	}
+	for i := range s.Groups {
+		if l := s.Groups[i].Level; l != Calm {
+			s.Warnings[l]++
+		}
+	}
+	return s, nil
+}
+
+func (m *Monitor) read(ctx context.Context, t table, p *Pools) error {
+	m.counter.Begin(p)
+	for f, err := range t.Dump(ctx, conntrack.Filter{}) {
+		if err != nil {
+			return err
+		}
+		m.counter.Add(f)
+	}
+	return nil
+}
+
+// count sums up the failures of all CPUs. The kernel counts in 32 bits, and a bucket
+// that is too long is no want of ports.
+func (m *Monitor) count(all []conntrack.Statistics) (total, now uint64) {
+	failed := make(map[int]uint32, len(all))
+	for i := range all {
+		n := uint32(all[i].InsertFailed - all[i].ChainTooLong)
+		failed[all[i].CPU] = n
+		total += uint64(n)
+		if m.failed != nil {
+			now += uint64(n - m.failed[all[i].CPU])
+		}
+	}
+	m.failed = failed
+	return total, now
+}

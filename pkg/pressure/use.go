@@ -1,0 +1,27 @@
+package pressure
+
+import "cmp"
+
+// Use is how many of its ports a group has in use. Where its flows draw from several
+// pools, it is of the pool that is the fullest.
+type Use struct {
+	Group
+	// Ranges are the ports of the pool, and Usable is their number.
+	Ranges []Range
+	Usable int
+	// Used are those of them that a flow has, whatever pool it draws from, and
+	// whether it is translated or the node's own.
+	Used int
+	// Closing are those among Used of translated TCP flows that are closed and only
+	// wait. Newer kernels take such a port in need (nf_nat_used_tuple_harder: Linux
+	// 6.6 does, 6.1 does not).
+	Closing int
+}
+
+// Share is Used by Usable, from 0 to 1.
+func (u *Use) Share() float64 { return float64(u.Used) / float64(u.Usable) }
+
+// fuller puts the fullest first, and is 0 for the same group only.
+func fuller(a, b *Use) int {
+	return cmp.Or(cmp.Compare(b.Share(), a.Share()), cmp.Compare(b.Used, a.Used), a.compare(b.Group))
+}

@@ -1,0 +1,318 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// gauge measures the source port pressure of the node, as the programs do.
+type gauge struct {
+	*pressure.Monitor
+	conn  *conntrack.Conn
+	pools *pressure.Pools
+	at    time.Time
+}
+
+func (w *world) gauge(t testing.TB) *gauge {
+	t.Helper()
+	g := &gauge{Monitor: pressure.NewMonitor(10), at: time.Unix(1e9, 0)}
+	check(t, w.Node.Do(func() (err error) {
+		g.conn, err = conntrack.Open()
+		if err != nil {
+			return err
+		}
+		records, err := store.Open(filepath.Join(w.dir, "state"))
+		if err != nil {
+			return err
+		}
+		all, err := records.All()
+		g.pools = pressure.PoolsOf(report.DesiredOf(all, nil).Attachments, nil, masq.Default())
+		return err
+	}))
+	t.Cleanup(func() { check(t, g.conn.Close()) })
+	return g
+}
+
+// sample is the next, a second after the last.
+func (g *gauge) sample(t testing.TB) *pressure.Sample {
+	t.Helper()
+	g.at = g.at.Add(time.Second)
+	return must(g.Sample(t.Context(), g.at, g.conn, g.pools))(t)
+}
+
+// of finds a group.
+func (g *gauge) of(t testing.TB, s *pressure.Sample, proto uint8, to netip.AddrPort) pressure.Pressure {
+	t.Helper()
+	for _, p := range s.Groups {
+		if p.Protocol == proto && p.Destination == to.Addr() && p.Port == to.Port() {
+			return p
+		}
+	}
+	t.Fatalf("no flows to %s among %+v", to, s.Groups)
+	return pressure.Pressure{}
+}
+
+// portsTo is how many different ports conntrack(8) has in use towards a destination.
+func (w *world) portsTo(t testing.TB, proto string, to netip.AddrPort) int {
+	t.Helper()
+	family := "ipv4"
+	if to.Addr().Is6() {
+		family = "ipv6"
+	}
+	out := must(w.Node.Command(soon(t), "conntrack", "-L", "-f", family, "-p", proto).Output())(t)
+	used := map[string]bool{}
+	answer := regexp.MustCompile(fmt.Sprintf(`src=%s dst=\S+ sport=%d dport=(\d+)`, regexp.QuoteMeta(to.Addr().String()), to.Port()))
+	for _, m := range answer.FindAllSubmatch(out, -1) {
+		used[string(m[1])] = true
+	}
+	return len(used)
+}
+
+// TestPortsRunOut has containers with few ports use them up, a connection a second.
+// The end is foreseen from its middle on, to the second; then connections fail, and
+// are counted. The control is the same traffic with the kernel's own choice of ports.
+func TestPortsRunOut(t *testing.T) {
+	const few = 20
+	for _, tt := range []struct {
+		toPorts string
+		usable  int
+	}{{"20000-20009,30000-30009", few}, {"20000-20019", few}, {"", 64512}} {
+		t.Run("toPorts "+tt.toPorts, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			list := w.conflist("1.1.0", w.masq().with(keys{"toPorts": tt.toPorts}))
+			a, b := w.attach("a", list), w.attach("b", list)
+			for _, plan := range w.Plans() {
+				tcp, udp := w.servers(plan.Server)
+				for _, x := range []struct {
+					name  string
+					proto uint8
+					to    netip.AddrPort
+				}{{"tcp", unix.IPPROTO_TCP, tcp}, {"udp", unix.IPPROTO_UDP, udp}} {
+					w.useUp(t, []*pod{a, b}, x.name, x.proto, x.to, tt.usable)
+				}
+			}
+		})
+	}
+}
+
+// useUp opens connections until no port is left, or until it has tried often enough.
+func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to netip.AddrPort, usable int) {
+	t.Helper()
+	const tries = 200
+	g := w.gauge(t)
+	failed := g.sample(t).Failed
+	foreseen := map[int]time.Duration{} // when the end comes, seen from each second
+	begun := map[int]time.Time{}
+	opened, last := 0, pressure.Pressure{}
+	for try := 0; opened < 20 && try < tries; try++ {
+		// Of two ranges one is drawn, and may be full while the other is not.
+		if !g.opens(t, pods[try%len(pods)], name, to) {
+			continue
+		}
+		opened++
+		s := g.sample(t)
+		last = g.of(t, s, proto, to)
+		if n := w.portsTo(t, name, to); last.Used != n || n != opened || last.Usable != usable {
+			t.Fatalf("%s to %s: %d opened, conntrack(8) counts %d: %+v", name, to, opened, n, last)
+		}
+		foreseen[opened], begun[opened] = last.ExhaustedIn, g.at
+		if want := levelOf(opened, usable, last.ExhaustedIn); last.Level != want {
+			t.Errorf("%s to %s: %+v, want %s", name, to, last, want)
+		}
+	}
+	if opened < 20 {
+		t.Fatalf("%s to %s: only %d connections of %d tries", name, to, opened, tries)
+	}
+	if usable > opened { // the control
+		s := g.sample(t)
+		if !g.opens(t, pods[0], name, to) || s.Failed != failed || last.Level != pressure.Calm || last.ExhaustedIn < time.Hour {
+			t.Errorf("%s to %s: %d failed, %+v", name, to, s.Failed-failed, last)
+		}
+		return
+	}
+	for n := usable / 2; n < usable; n++ {
+		if end := begun[n].Add(foreseen[n]); end.Sub(begun[usable]).Abs() > 100*time.Millisecond {
+			t.Errorf("%s to %s: with %d of %d the end was foreseen in %s; it came after %s",
+				name, to, n, usable, foreseen[n], begun[usable].Sub(begun[n]))
+		}
+	}
+	before := g.sample(t)
+	if g.opens(t, pods[0], name, to) {
+		t.Errorf("%s to %s: one more than there are ports was answered", name, to)
+	}
+	after := g.sample(t)
+	if after.Failed <= before.Failed || after.FailedNow != after.Failed-before.Failed {
+		t.Errorf("%s to %s: no failure counted: %+v", name, to, after)
+	}
+	if p := g.of(t, after, proto, to); p.Used != usable || p.Level != pressure.Critical || p.ExhaustedIn != 0 {
+		t.Errorf("%s to %s: %+v", name, to, p)
+	}
+}
+
+// levelOf is the level that a share makes on its way up.
+func levelOf(used, usable int, left time.Duration) pressure.Level {
+	share := float64(used) / float64(usable)
+	switch {
+	case share >= 0.95:
+		return pressure.Critical
+	case share >= 0.85, share >= 0.5 && left >= 0 && left <= 5*time.Minute:
+		return pressure.Warning
+	case share >= 0.7:
+		return pressure.Notice
+	}
+	return pressure.Calm
+}
+
+// opens opens a connection that stays, and reports whether it is answered. Otherwise
+// the kernel has dropped its first packet, and counted that.
+func (g *gauge) opens(t testing.TB, p *pod, network string, to netip.AddrPort) bool {
+	t.Helper()
+	failed := g.failed(t)
+	ctx, cancel := context.WithCancel(soon(t))
+	defer cancel()
+	type result struct {
+		net.Conn
+		error
+	}
+	done := make(chan result, 1)
+	go func() {
+		c, err := opened(ctx, p, network, to)
+		done <- result{c, err}
+	}()
+	var r result
+	until(t, "a packet is answered or dropped", func() bool {
+		select {
+		case r = <-done:
+			return true
+		default:
+		}
+		if g.failed(t) > failed {
+			cancel()
+			r = <-done
+			return true
+		}
+		return false
+	})
+	if r.error != nil {
+		if g.failed(t) == failed {
+			t.Fatalf("%s to %s: %v", network, to, r.error)
+		}
+		return false
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return true
+}
+
+func (g *gauge) failed(t testing.TB) uint64 {
+	t.Helper()
+	return conntrack.Sum(must(g.conn.Statistics(t.Context()))(t)).InsertFailed
+}
+
+// opened is a connection that the server has answered.
+func opened(ctx context.Context, p *pod, network string, to netip.AddrPort) (net.Conn, error) {
+	c, err := p.Dial(ctx, network, netip.AddrPort{}, to)
+	if err != nil || network == "tcp" {
+		return c, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err = c.Write([]byte("x")); err == nil {
+		_, err = c.Read(make([]byte, 1))
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// TestInspectPorts is what a person and a program are told before the end, at it, and
+// of a container that has enough ports.
+func TestInspectPorts(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	tight := w.attach("tight", w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20009"})))
+	wide := w.attach("wide", w.conflist("1.1.0", w.masq()))
+	server := must(w.Server.ServeUDP(at(w.V4.Server, 53)))(t)
+	g := w.gauge(t)
+	type answer struct {
+		Groups []struct {
+			Protocol, Level       string
+			Egress, Destination   netip.Addr
+			DestinationPort       uint16
+			Ports                 []string
+			Used, Usable, Closing int
+			Share                 float64
+			Rate, ExhaustedIn     *float64
+		}
+		Beyond    float64
+		Failed    uint64
+		FailedNow uint64
+	}
+	for n := range 8 {
+		if !g.opens(t, tight, "udp", server.Addr()) {
+			t.Fatalf("only %d of 10 ports", n)
+		}
+	}
+	other := must(w.Server.ServeUDP(at(w.V4.Server, 54)))(t)
+	g.opens(t, wide, "udp", other.Addr())
+	check(t, wide.EchoUDP(soon(t), at(wide.addr(w.V4.Server), 700), server.Addr(), 1)) // draws from another pool
+	_, err := wide.Ping(soon(t), w.V4.Server, nstest.PingOptions{})
+	check(t, err)
+
+	x := inspect[answer](w, "ports", "--measure", "0")
+	if len(x.Groups) != 3 || x.Failed != 0 || x.Beyond != 0 {
+		t.Fatalf("%+v", x)
+	}
+	p := x.Groups[0]
+	if p.Protocol != "udp" || p.Egress != w.V4.Node || p.Destination != w.V4.Server || p.DestinationPort != 53 || p.Used != 8 ||
+		p.Usable != 10 || p.Share != 0.8 || p.Level != "notice" || p.Rate != nil || p.ExhaustedIn != nil || !slices.Equal(p.Ports, []string{"20000-20009"}) {
+		t.Errorf("%+v", p)
+	}
+	if q := x.Groups[1]; q.DestinationPort != 54 || q.Used != 1 || q.Usable != 64512 || q.Level != "ok" {
+		t.Errorf("%+v", q)
+	}
+	if q := x.Groups[2]; q.Protocol != "icmp" || q.DestinationPort != 0 || q.Usable != 65536 {
+		t.Errorf("%+v", q)
+	}
+	if x := inspect[answer](w, "ports", "--measure", "10ms", "--limit", "1"); len(x.Groups) != 1 || x.Groups[0].Rate == nil || *x.Groups[0].Rate != 0 || x.Beyond != 1./64512 {
+		t.Errorf("%+v", x)
+	}
+	for range 2 {
+		g.opens(t, tight, "udp", server.Addr())
+	}
+	if g.opens(t, tight, "udp", server.Addr()) {
+		t.Error("an eleventh flow had a port")
+	}
+	x = inspect[answer](w, "ports", "--measure", "0")
+	if p := x.Groups[0]; p.Used != 10 || p.Level != "critical" || p.ExhaustedIn == nil || *p.ExhaustedIn != 0 || x.Failed != 1 {
+		t.Errorf("%+v, %d failed", p, x.Failed)
+	}
+	out := string(must(w.command(w.Node, "inspect", "ports", "--measure", "1ms", "-o", "wide").Output())(t))
+	for _, words := range []string{"100.0%  critical", "now", "20000-20009", "192.0.2.", ":53", "type 8", "no port was left for them: 1, just now 0"} {
+		if !strings.Contains(out, words) {
+			t.Errorf("%q is not in\n%s", words, out)
+		}
+	}
+	for _, args := range [][]string{{"--limit", "0"}, {"--limit", "501"}, {"--measure", "-1s"}} {
+		if out, err := w.command(w.Node, append([]string{"inspect", "ports"}, args...)...).CombinedOutput(); err == nil {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+}
