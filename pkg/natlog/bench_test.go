@@ -1,0 +1,172 @@
+package natlog
+
+import (
+	"context"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// go test ./pkg/natlog -run '^$' -bench Who -natlog.records 100000000 -timeout 30m
+var manyRecords = flag.Int("natlog.records", 1_000_000, "records of the log that is searched")
+
+// roomy has no bounds that a benchmark could reach.
+var roomy = Options{MaxTotalBytes: 1 << 40, FlushInterval: time.Hour}
+
+// write makes a log of so many records, whose flows begin at a rate, and returns when
+// the last one was.
+func write(b testing.TB, dir string, n int, flowsPerSecond float64) time.Time {
+	b.Helper()
+	w := openLog(b, dir, roomy)
+	tr := newTraffic(1, flowsPerSecond)
+	var r Record
+	for range n {
+		tr.next(&r)
+		// It makes records faster than the disk takes them.
+		for w.Append(&r) != nil {
+			check(b, w.Flush())
+		}
+	}
+	check(b, w.Close())
+	return r.Time
+}
+
+// The share of the disk of one record, with everything: of traffic in which all pods,
+// protocols, begins and ends are mixed, at rates from a quiet node's to a busy one's.
+func TestBytesPerRecord(t *testing.T) {
+	for _, rate := range []float64{10, 100, 1000, 3000} {
+		n := 200_000
+		dir := t.TempDir()
+		o := roomy
+		w := openLog(t, dir, o)
+		tr := newTraffic(1, rate)
+		var r Record
+		flushed := epoch
+		// A log that was begun long ago: as many flows end as begin.
+		for range int(rate * 200) {
+			tr.next(&r)
+		}
+		for range n {
+			tr.next(&r)
+			check(t, w.Append(&r))
+			if r.Time.Sub(flushed) >= time.Second {
+				flushed = r.Time
+				check(t, w.Flush())
+			}
+		}
+		check(t, w.Close())
+		perRecord := float64(sizeOf(t, dir)) / float64(n)
+		t.Logf("%6.0f flows/s: %.2f bytes a record", rate, perRecord)
+		if perRecord > 12 {
+			t.Errorf("%.0f flows/s: %.2f bytes a record, more than 12", rate, perRecord)
+		}
+	}
+}
+
+// The rate at which a log takes records without losing any, with the disk.
+func BenchmarkAppend(b *testing.B) {
+	all := some(400_000)[200_000:]
+	w := openLog(b, b.TempDir(), Options{MaxTotalBytes: 1 << 30})
+	b.ReportAllocs()
+	lost := 0
+	i := 0
+	for b.Loop() {
+		if w.Append(&all[i%len(all)]) != nil {
+			lost++
+			check(b, w.Flush())
+		}
+		i++
+	}
+	check(b, w.Flush())
+	b.ReportMetric(float64(i)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64(lost), "lost")
+}
+
+func BenchmarkEncode(b *testing.B) {
+	rows := rowsOf(b, some(200_000)[200_000-blockRecords:])
+	e := must(newEncoder())(b)
+	var out []byte
+	for b.Loop() {
+		out = e.encode(out[:0], 0, rows)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/blockRecords, "ns/record")
+	b.ReportMetric(float64(len(out))/blockRecords, "bytes/record")
+}
+
+func BenchmarkDecode(b *testing.B) {
+	block := encodeRows(b, 0, rowsOf(b, some(200_000)[200_000-blockRecords:]))
+	d := must(newDecoder())(b)
+	for b.Loop() {
+		if _, err := decodeRows(d, block); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/blockRecords, "ns/record")
+}
+
+// The log of one day, of as many records as the flag says.
+func BenchmarkWho(b *testing.B) {
+	dir := b.TempDir()
+	start := time.Now()
+	last := write(b, dir, *manyRecords, float64(*manyRecords)/2/86400)
+	b.Logf("%d records in %s, %.2f bytes a record, over %s", *manyRecords, time.Since(start).Round(time.Second),
+		float64(sizeOf(b, dir))/float64(*manyRecords), last.Sub(epoch).Round(time.Second))
+	noon := epoch.Add(last.Sub(epoch) / 2)
+	port := uint16(0)
+	for _, c := range []struct {
+		name string
+		q    Query
+		cold bool
+	}{
+		{"moment", Query{From: noon, Until: noon}, false},
+		{"hour", Query{From: noon, Until: noon.Add(time.Hour)}, false},
+		{"hour-cold", Query{From: noon, Until: noon.Add(time.Hour)}, true},
+		{"all", Query{}, false},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			flows, slowest := 0, time.Duration(0)
+			for b.Loop() {
+				if c.cold {
+					b.StopTimer()
+					forget(b, dir)
+					b.StartTimer()
+				}
+				port += 7919
+				c.q.Addr = netip.AddrPortFrom(egress, 1024+port%64512)
+				start := time.Now()
+				a := must(Who(context.Background(), dir, c.q))(b)
+				flows += len(a.Flows)
+				slowest = max(slowest, time.Since(start))
+			}
+			b.ReportMetric(float64(flows)/float64(b.N), "flows")
+			b.ReportMetric(slowest.Seconds(), "s-slowest")
+		})
+	}
+	b.Run("search-hour-of-a-pod", func(b *testing.B) {
+		q := Query{From: noon, Until: noon.Add(time.Hour), Owner: newTraffic(1, 1).owners[3]}
+		n := 0
+		for b.Loop() {
+			for _, err := range Search(context.Background(), dir, q) {
+				check(b, err)
+				n++
+			}
+		}
+		b.ReportMetric(float64(n)/float64(b.N), "records")
+	})
+}
+
+// forget has the next reader read from the disk.
+func forget(b testing.TB, dir string) {
+	b.Helper()
+	for _, path := range must(filepath.Glob(filepath.Join(dir, "*")))(b) {
+		f := must(os.Open(path))(b)
+		check(b, f.Sync())
+		check(b, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
+		check(b, f.Close())
+	}
+}

@@ -1,0 +1,109 @@
+package natlog
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// However much is written, the files are never larger than they may be, and what is
+// there is the end of it without a hole.
+func TestMaxTotalBytes(t *testing.T) {
+	dir := t.TempDir()
+	w := openLog(t, dir, small)
+	n := uint64(0)
+	removed := false
+	for range 120 {
+		for range 1500 {
+			r := numbered(n)
+			check(t, w.Append(&r))
+			n++
+		}
+		check(t, w.Flush())
+		if size := sizeOf(t, dir); size > small.MaxTotalBytes {
+			t.Fatalf("after %d records the files are of %d bytes", n, size)
+		}
+		for _, path := range files(t, dir, segmentSuffix) {
+			// A block is never split, so that one too large for a segment is alone in it.
+			if info := must(os.Stat(path))(t); info.Size() > small.MaxSegmentBytes && blocksOf(t, path) > 1 {
+				t.Fatalf("%s is of %d bytes", path, info.Size())
+			}
+		}
+		removed = removed || records(t, dir)[0].Packets[0] != 0
+	}
+	all := records(t, dir)
+	for i, r := range all {
+		if want := n - uint64(len(all)-i); r.Packets[0] != want {
+			t.Fatalf("record %d of %d is number %d, not %d", i, len(all), r.Packets[0], want)
+		}
+	}
+	if size := sizeOf(t, dir); !removed || size < small.MaxTotalBytes/2 {
+		t.Errorf("removed %t, and left %d bytes of %d", removed, size, small.MaxTotalBytes)
+	}
+}
+
+func blocksOf(t testing.TB, path string) int {
+	t.Helper()
+	f := must(os.Open(path))(t)
+	defer f.Close()
+	var c contents
+	check(t, c.read(f, must(f.Stat())(t).Size()))
+	return len(c.blocks)
+}
+
+func TestMaxAge(t *testing.T) {
+	dir := t.TempDir()
+	o := small
+	o.MaxAge = 16 * time.Hour
+	past := time.Duration(0)
+	step := time.Duration(0) // of the wall clock alone
+	o.Now = func() time.Time { return epoch.Add(past + step) }
+	w := must(open(dir, o, func() time.Duration { return past }))(t)
+	defer w.Close()
+	tick := func() {
+		t.Helper()
+		r := numbered(0)
+		r.Time = o.Now()
+		check(t, w.Append(&r))
+		check(t, w.Flush())
+		past += 10 * time.Minute
+	}
+	oldest := func() time.Duration { t.Helper(); return o.Now().Sub(records(t, dir)[0].Time) }
+	for past < 15*time.Hour {
+		tick()
+	}
+	if age := oldest(); age != 15*time.Hour {
+		t.Errorf("the oldest record is %s old; nothing was to be removed", age)
+	}
+	for past < 60*time.Hour {
+		tick()
+		if age := oldest(); age > 18*time.Hour+20*time.Minute || past > 20*time.Hour && age < 16*time.Hour {
+			t.Fatalf("after %s the oldest record is %s old", past, age)
+		}
+	}
+	// A clock that is set a year ahead makes nothing old, and neither does its way back.
+	before := len(records(t, dir))
+	step = 365 * 24 * time.Hour
+	tick()
+	step = 0
+	tick()
+	if n := len(records(t, dir)); n < before-10 { // a sixteenth of 16 hours went the usual way
+		t.Errorf("of %d records %d are left", before, n)
+	}
+}
+
+func TestOtherFilesAreLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"readme", "x.natlog", "20260101T000000Z-12.natlog", "zzzzzzzzzzzzzzzz.tail", "1.tail"} {
+		check(t, os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o600))
+	}
+	w := openLog(t, dir, small)
+	all := some(100)
+	appendAll(t, w, all)
+	check(t, w.Close())
+	same(t, records(t, dir), all)
+	if left := len(files(t, dir, "")); left != 5+2 {
+		t.Errorf("%d files: %v", left, files(t, dir, ""))
+	}
+}

@@ -1,0 +1,319 @@
+package natlog
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// read takes what is there, errors apart.
+func read(dir string, q Query) (all []Record, errs []error) {
+	for r, err := range Search(context.Background(), dir, q) {
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case r.Kind != Gap || r.Lost != 0:
+			all = append(all, *r)
+		}
+	}
+	return all, errs
+}
+
+// Wherever the last file ends, a reader finds the blocks that are whole and no fault,
+// and the next writer goes on behind them.
+func TestTornEnd(t *testing.T) {
+	for _, suffix := range [...]string{segmentSuffix, tailSuffix} {
+		from := t.TempDir()
+		w := openLog(t, from, small)
+		all := some(blockRecords + 300)
+		if suffix == segmentSuffix {
+			appendAll(t, w, all[:blockRecords])
+			check(t, w.Flush())
+			all = all[:blockRecords]
+		} else {
+			all = all[:300]
+			for i := range 3 {
+				appendAll(t, w, all[i*100:i*100+100])
+				check(t, w.Flush())
+			}
+		}
+		path := files(t, from, suffix)[0]
+		whole := must(os.ReadFile(path))(t)
+		counts := map[int]int{}
+		step := max(len(whole)/150, 1)
+		for n := range len(whole) + 1 {
+			if n%step != 0 && n != len(whole) {
+				continue
+			}
+			dir := t.TempDir()
+			check(t, os.WriteFile(filepath.Join(dir, filepath.Base(path)), whole[:n], 0o600))
+			got, errs := read(dir, Query{})
+			if len(errs) != 0 {
+				t.Fatalf("%d bytes of %d: %v", n, len(whole), errs)
+			}
+			same(t, got, all[:len(got)])
+			counts[len(got)]++
+			w := must(Open(dir, small))(t)
+			check(t, w.Append(&all[0]))
+			check(t, w.Close())
+			again := records(t, dir)
+			same(t, again, append(slices.Clone(all[:len(got)]), all[0]))
+		}
+		want := 2 // with nothing
+		if suffix == tailSuffix {
+			want = 4
+		}
+		if len(counts) < want {
+			t.Errorf("%s: found %v records", suffix, counts)
+		}
+		check(t, w.Close())
+	}
+}
+
+// A segment and a tail of a newer version, and one that is damaged in its middle, are
+// named, and the others are read. A writer leaves them alone.
+func TestFilesThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	w := openLog(t, dir, small)
+	all := some(6 * blockRecords)
+	appendAll(t, w, all)
+	check(t, w.Close())
+	segments := files(t, dir, segmentSuffix)
+	if len(segments) != 6 {
+		t.Fatalf("segments are %v", segments)
+	}
+	spoil := func(path string, off int, b ...byte) {
+		t.Helper()
+		f := must(os.OpenFile(path, os.O_RDWR, 0))(t)
+		must(f.WriteAt(b, int64(off)))(t)
+		check(t, f.Close())
+	}
+	newer, damaged, headless := segments[1], segments[3], segments[4]
+	spoil(newer, 8, binary.LittleEndian.AppendUint32(nil, version+1)...)
+	spoil(damaged, 50_000, 0xff, 0xee, 0xdd, 0xcc)
+	spoil(headless, 0, []byte("elsewhat")...)
+	before := [...][]byte{must(os.ReadFile(newer))(t), must(os.ReadFile(headless))(t)}
+	tail := tailPath(dir, uint64(len(all)+5))
+	check(t, os.WriteFile(tail, binary.LittleEndian.AppendUint64([]byte(fileMagic), version+7), 0o600))
+
+	look := func() []Record {
+		t.Helper()
+		got, errs := read(dir, Query{})
+		if len(errs) < 4 {
+			t.Fatalf("got %v", errs)
+		}
+		for _, c := range []struct {
+			path, word string
+			is         error
+		}{
+			{newer, "version: 2 where this program knows 1", ErrNewer},
+			{tail, "version: 8 where", ErrNewer},
+			{damaged, "block at byte 16", ErrCorrupt},
+			{headless, `begins with "elsewhat"`, ErrCorrupt},
+		} {
+			if !slices.ContainsFunc(errs, func(err error) bool {
+				return errors.Is(err, c.is) && strings.Contains(err.Error(), c.path) && strings.Contains(err.Error(), c.word)
+			}) {
+				t.Errorf("nothing of %s, %s in %v", c.path, c.word, errs)
+			}
+		}
+		return got
+	}
+	want := slices.Concat(all[:blockRecords], all[2*blockRecords:3*blockRecords], all[5*blockRecords:])
+	same(t, look(), want)
+	x := all[5*blockRecords]
+	a, err := Who(context.Background(), dir, Query{Addr: x.Translated.Src, Proto: x.Proto})
+	if !isAll(err, ErrNewer, ErrCorrupt) || len(a.Flows) == 0 {
+		t.Errorf("who: %v beside %v", a, err)
+	}
+
+	w = openLog(t, dir, small)
+	appendAll(t, w, all[:200])
+	check(t, w.Flush())
+	same(t, look(), append(want, all[:200]...))
+	check(t, w.Close())
+	same(t, look(), append(want, all[:200]...))
+	for i, path := range [...]string{newer, headless} {
+		if !slices.Equal(must(os.ReadFile(path))(t), before[i]) {
+			t.Errorf("%s was changed", path)
+		}
+	}
+}
+
+// A writer that dies between the segment and the tail's removal leaves records in both.
+func TestTailThatASegmentHas(t *testing.T) {
+	dir := t.TempDir()
+	w := openLog(t, dir, small)
+	all := some(500)
+	appendAll(t, w, all)
+	check(t, w.Flush())
+	path := files(t, dir, tailSuffix)[0]
+	tail := must(os.ReadFile(path))(t)
+	same(t, records(t, dir), all)
+	check(t, w.Close())
+	check(t, os.WriteFile(path, tail, 0o600))
+	same(t, records(t, dir), all)
+	check(t, openLog(t, dir, small).Close())
+	same(t, records(t, dir), all)
+	if left := files(t, dir, tailSuffix); len(left) != 0 {
+		t.Errorf("left %v", left)
+	}
+}
+
+// A tail that is packed while a reader opens the files is found once. In the other
+// order its records would be found nowhere, and that is what this test can see.
+func TestPackedWhileOpening(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		first, second func(*view, string) error
+		want          int
+	}{
+		{"tails first", (*view).openTails, (*view).openSegments, 500},
+		{"segments first", (*view).openSegments, (*view).openTails, 0},
+	} {
+		dir := t.TempDir()
+		w := openLog(t, dir, small)
+		appendAll(t, w, some(500))
+		check(t, w.Flush())
+		v := &view{}
+		check(t, c.first(v, dir))
+		check(t, w.Close())
+		check(t, c.second(v, dir))
+		v.join()
+		n := 0
+		for _, b := range v.blocks {
+			n += int(b.count)
+		}
+		if v.close(); n != c.want {
+			t.Errorf("%s: %d records, not %d", c.name, n, c.want)
+		}
+	}
+}
+
+// With few records at a time, the tail is packed when it is large.
+func TestTailDoesNotGrow(t *testing.T) {
+	dir := t.TempDir()
+	o := small
+	o.MaxTotalBytes = 64 << 20
+	w := openLog(t, dir, o)
+	all := some(blockRecords - 1)
+	packed := false
+	for i := range all {
+		check(t, w.Append(&all[i]))
+		check(t, w.Flush())
+		if packed = len(files(t, dir, segmentSuffix)) != 0; packed {
+			break
+		}
+		if size := sizeOf(t, dir); size > maxTail+64<<10 {
+			t.Fatalf("%d records take %d bytes", i, size)
+		}
+	}
+	if !packed || len(files(t, dir, tailSuffix)) != 0 {
+		t.Errorf("files are %v", files(t, dir, ""))
+	}
+}
+
+// The clock goes where it will: every record is found by its own time.
+func TestClockSteps(t *testing.T) {
+	all := some(4 * blockRecords)
+	for i := range all {
+		switch i / (blockRecords / 2) {
+		case 1, 5:
+			all[i].Time = all[i].Time.Add(-48 * time.Hour)
+		case 3:
+			all[i].Time = all[i].Time.Add(30 * 365 * 24 * time.Hour)
+		case 6:
+			all[i].Time = time.UnixMilli(int64(i) - 52_000) // around 1970
+		}
+	}
+	dir := logged(t, all)
+	for _, q := range []Query{
+		{},
+		{From: epoch.Add(-49 * time.Hour), Until: epoch.Add(-47 * time.Hour)},
+		{From: epoch.Add(time.Hour)},
+		{Until: time.UnixMilli(0)},
+		{From: epoch, Until: epoch.Add(20 * time.Second)},
+	} {
+		var want []Record
+		for _, r := range all {
+			if !r.Time.Before(q.From) && (q.Until.IsZero() || !r.Time.Truncate(time.Millisecond).After(q.Until)) {
+				want = append(want, r)
+			}
+		}
+		if len(want) == 0 {
+			t.Errorf("nothing is wanted from %s until %s", q.From, q.Until)
+		}
+		got, errs := read(dir, q)
+		if len(errs) != 0 {
+			t.Error(errs)
+		}
+		same(t, got, want)
+	}
+}
+
+// While a writer flushes, packs, ends segments and removes them, a reader sees each
+// record once and none out of order, and all that were flushed when it began.
+func TestReadersBesideAWriter(t *testing.T) {
+	dir := t.TempDir()
+	w := openLog(t, dir, small)
+	stop := make(chan struct{})
+	flushed := make(chan uint64, 1)
+	go func() {
+		defer close(flushed)
+		for n := uint64(0); ; {
+			for range 400 {
+				r := numbered(n)
+				if err := w.Append(&r); err != nil {
+					t.Error(err)
+					return
+				}
+				n++
+			}
+			if err := w.Flush(); err != nil {
+				t.Error(err)
+				return
+			}
+			select {
+			case <-flushed: // only the latest
+			default:
+			}
+			flushed <- n
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	removed := 0
+	for reads := 0; reads < 40 || removed < 10; reads++ {
+		n, ok := <-flushed
+		if !ok {
+			t.Fatal("the writer is gone")
+		}
+		got, errs := read(dir, Query{})
+		if len(errs) != 0 {
+			t.Fatal(errs)
+		}
+		for i := range got[1:] {
+			if got[i+1].Packets[0] != got[i].Packets[0]+1 {
+				t.Fatalf("%d comes after %d", got[i+1].Packets[0], got[i].Packets[0])
+			}
+		}
+		if last := got[len(got)-1].Packets[0] + 1; last < n {
+			t.Fatalf("%d records were flushed, %d are read", n, last)
+		}
+		if got[0].Packets[0] > 0 {
+			removed++
+		}
+	}
+	close(stop)
+	for range flushed {
+	}
+}

@@ -1,0 +1,64 @@
+package natlog
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	segmentSuffix = ".natlog"
+	tailSuffix    = ".tail"
+	lockName      = "lock"
+	stamp         = "20060102T150405Z"
+)
+
+// name is that of a file of the log: the number of its first record gives the order,
+// whatever the clock does, and the time is for people.
+type name struct {
+	path string
+	seq  uint64
+}
+
+func segmentPath(dir string, at time.Time, seq uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%s-%016x%s", at.UTC().Format(stamp), seq, segmentSuffix))
+}
+
+func tailPath(dir string, seq uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%016x%s", seq, tailSuffix))
+}
+
+// list returns the segments and the tails of a directory, oldest first. Other files
+// are left out.
+func list(dir string) (segments, tails []name, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list the NAT log: %w", err)
+	}
+	for _, e := range entries {
+		base, isTail := strings.CutSuffix(e.Name(), tailSuffix)
+		into := &tails
+		if !isTail {
+			var ok bool
+			if base, ok = strings.CutSuffix(e.Name(), segmentSuffix); !ok {
+				continue
+			}
+			into = &segments
+			_, base, _ = strings.Cut(base, "-")
+		}
+		seq, err := strconv.ParseUint(base, 16, 64)
+		if err != nil || len(base) != 16 {
+			continue
+		}
+		*into = append(*into, name{filepath.Join(dir, e.Name()), seq})
+	}
+	for _, all := range [...][]name{segments, tails} {
+		slices.SortStableFunc(all, func(a, b name) int { return cmp.Compare(a.seq, b.seq) })
+	}
+	return segments, tails, nil
+}

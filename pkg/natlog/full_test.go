@@ -1,0 +1,91 @@
+package natlog
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The disk is full for a while. A copy of the test program has a small one in a mount
+// namespace of its own, that is gone with it.
+func TestDiskFull(t *testing.T) {
+	if os.Getenv(fullEnv) == "" {
+		cmd := exec.Command(must(os.Executable())(t), "-test.run=^TestDiskFull$", "-test.v")
+		cmd.Env = append(os.Environ(), fullEnv+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: this test needs root\n%s", err, out)
+		}
+		return
+	}
+	dir := t.TempDir()
+	check(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
+	defer func() { check(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	o := small
+	o.MaxTotalBytes, o.QueueRecords = 1<<30, 4*batchRecords
+	w := openLog(t, dir, o)
+
+	ballast := filepath.Join(dir, "ballast")
+	check(t, os.WriteFile(ballast, make([]byte, 300<<10), 0o600))
+	var taken, lost uint64
+	var firstLost, lastLost Record
+	for n := uint64(0); lost < 5000; n++ {
+		r := numbered(n)
+		switch err := w.Append(&r); {
+		case errors.Is(err, ErrLost):
+			if lost == 0 {
+				firstLost = r
+			}
+			lost, lastLost = lost+1, r
+		case err != nil:
+			t.Fatal(err)
+		default:
+			if taken++; taken%1000 == 0 {
+				if err := w.Flush(); err != nil && !errors.Is(err, unix.ENOSPC) {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if s := w.Stats(); !errors.Is(s.Err, unix.ENOSPC) || s.Lost != lost || s.Written == 0 || s.Written >= taken {
+		t.Fatalf("stats are %+v", s)
+	}
+	// What is written is readable all the same.
+	all := records(t, dir)
+	if len(all) == 0 || uint64(len(all)) < w.Stats().Written {
+		t.Errorf("%d records are readable, %d are written", len(all), w.Stats().Written)
+	}
+
+	// A second program finds the disk full, too, and loses nothing that is there.
+	if err := w.Close(); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("close: %v", err)
+	}
+	w = openLog(t, dir, o)
+	if again := records(t, dir); len(again) != len(all) {
+		t.Errorf("%d records of %d after a new begin", len(again), len(all))
+	}
+	r := numbered(1 << 20)
+	for i := 1; w.Append(&r) == nil; i++ {
+		if i%1000 == 0 {
+			_ = w.Flush() // it may find some room
+		}
+	}
+	firstLost, lastLost = r, r
+	check(t, os.Remove(ballast))
+	check(t, w.Flush())
+	r = numbered(1<<20 + 1)
+	check(t, w.Append(&r))
+	check(t, w.Close())
+	got := records(t, dir)
+	same(t, got[:len(all)], all)
+	gap := got[len(got)-2]
+	if gap.Kind != Gap || gap.Lost != 1 || !gap.Time.Equal(lastLost.Time) || !gap.Began().Equal(firstLost.Time) {
+		t.Errorf("the gap is %+v", gap)
+	}
+	same(t, got[len(got)-1:], []Record{r})
+}

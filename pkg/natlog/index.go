@@ -1,0 +1,121 @@
+package natlog
+
+import (
+	"encoding/binary"
+	"io"
+)
+
+// indexEntry is the bytes that an index has for each block.
+const indexEntry = 48
+
+// place is where a block lies in its file.
+type place struct {
+	off int64
+	header
+}
+
+// appendIndex ends a file: a block that lists the others, and where it begins.
+func appendIndex(b []byte, off int64, all []place, next uint64, closed int64) []byte {
+	h := header{
+		kind: kindIndex, count: uint32(len(all)), seq: next, began: closed,
+		directory: uint32(len(all) * indexEntry), total: uint32(blockHead + len(all)*indexEntry),
+	}
+	for i, p := range all {
+		if i == 0 {
+			h.first, h.last = p.first, p.last
+		}
+		h.first, h.last = min(h.first, p.first), max(h.last, p.last)
+	}
+	at := len(b)
+	b = h.append(b)
+	for _, p := range all {
+		b = binary.LittleEndian.AppendUint64(b, uint64(p.off))
+		b = binary.LittleEndian.AppendUint32(b, p.total)
+		b = binary.LittleEndian.AppendUint32(b, p.count|uint32(p.flags)<<24)
+		b = binary.LittleEndian.AppendUint64(b, p.seq)
+		for _, t := range [...]int64{p.first, p.last, p.began} {
+			b = binary.LittleEndian.AppendUint64(b, uint64(t))
+		}
+	}
+	seal(b[at:], h.directory)
+	b = binary.LittleEndian.AppendUint64(b, uint64(off))
+	return append(b, endMagic...)
+}
+
+// contents is what is known of a file without reading its columns.
+type contents struct {
+	blocks []place
+	next   uint64 // number of the record after the last
+	end    int64  // of the last whole block, or of the file's head
+	sealed bool   // the file has an index and nothing is written to it any more
+	closed int64  // when it was sealed; milliseconds since 1970
+}
+
+// read finds the blocks of a file: by its index, or, where it has none, from block to
+// block up to the first that is not whole. err is what that one suffers from, nil
+// where the file just ends; what was found is good all the same.
+func (c *contents) read(r io.ReaderAt, size int64) error {
+	*c = contents{}
+	if err := checkFileHead(r); err != nil {
+		return err
+	}
+	c.end = fileHead
+	if c.readIndex(r, size) {
+		return nil
+	}
+	*c = contents{end: fileHead}
+	var h header
+	var buf []byte
+	for c.end < size {
+		var err error
+		if buf, err = h.readHead(r, c.end, size, buf); err != nil {
+			return err
+		}
+		if h.kind == kindRecords {
+			c.add(place{c.end, h})
+		}
+		c.end += int64(h.total)
+	}
+	return nil
+}
+
+func (c *contents) add(p place) {
+	c.blocks = append(c.blocks, p)
+	c.next = max(c.next, p.seq+uint64(p.count))
+}
+
+func (c *contents) readIndex(r io.ReaderAt, size int64) bool {
+	var b [trailer]byte
+	if size < fileHead+trailer || readAt(r, b[:], size-trailer) != nil || string(b[8:]) != endMagic {
+		return false
+	}
+	off := int64(binary.LittleEndian.Uint64(b[:]))
+	if off < fileHead || off > size-trailer {
+		return false
+	}
+	var h header
+	list, err := h.readHead(r, off, size-trailer, nil)
+	if err != nil || h.kind != kindIndex || int(h.directory) != int(h.count)*indexEntry {
+		return false
+	}
+	at := int64(fileHead)
+	for ; len(list) != 0; list = list[indexEntry:] {
+		p := place{off: int64(binary.LittleEndian.Uint64(list)), header: header{
+			kind:  kindRecords,
+			total: binary.LittleEndian.Uint32(list[8:]),
+			count: binary.LittleEndian.Uint32(list[12:]) & (1<<24 - 1),
+			flags: list[15],
+			seq:   binary.LittleEndian.Uint64(list[16:]),
+			first: int64(binary.LittleEndian.Uint64(list[24:])),
+			last:  int64(binary.LittleEndian.Uint64(list[32:])),
+			began: int64(binary.LittleEndian.Uint64(list[40:])),
+		}}
+		if p.off != at || int64(p.total) > off-at || p.count > maxRecords {
+			return false
+		}
+		at += int64(p.total)
+		c.add(p)
+	}
+	c.next, c.end, c.sealed, c.closed = h.seq, off, true, h.began
+	return true
+}

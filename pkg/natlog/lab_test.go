@@ -1,0 +1,149 @@
+package natlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// small are the least bounds, with a flush that only Flush and Close bring about.
+var small = Options{MaxSegmentBytes: leastSegment, MaxTotalBytes: 1 << 20, FlushInterval: time.Hour}
+
+func must[T any](x T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		check(t, err)
+		return x
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func openLog(t testing.TB, dir string, o Options) *Writer {
+	t.Helper()
+	w := must(Open(dir, o))(t)
+	t.Cleanup(func() { _ = w.Close() })
+	return w
+}
+
+// until waits for what another goroutine or process brings about.
+func until(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-deadline:
+			t.Fatalf("it never came to be that %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// records reads all of a log; gaps of which nobody counted anything, with which each
+// writer but the first begins, are left out.
+func records(t testing.TB, dir string) []Record {
+	t.Helper()
+	return collect(t, Search(context.Background(), dir, Query{}))
+}
+
+func collect(t testing.TB, all iter.Seq2[*Record, error]) []Record {
+	t.Helper()
+	var out []Record
+	for r, err := range all {
+		check(t, err)
+		if r.Kind != Gap || r.Lost != 0 {
+			out = append(out, *r)
+		}
+	}
+	return out
+}
+
+// asKept is what a record is when it comes back: times in whole milliseconds.
+func asKept(r Record) Record {
+	began := r.Began().UnixMilli()
+	r.Time = time.UnixMilli(r.Time.UnixMilli())
+	if r.Kind != Begin {
+		r.Duration = time.Duration(r.Time.UnixMilli()-began) * time.Millisecond
+	}
+	return r
+}
+
+// same compares, and says where the first difference is.
+func same(t testing.TB, got, want []Record) {
+	t.Helper()
+	for i := range min(len(got), len(want)) {
+		if w := asKept(want[i]); got[i] != w {
+			t.Fatalf("record %d is %+v\nnot %+v", i, got[i], w)
+		}
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d records, not %d", len(got), len(want))
+	}
+}
+
+// numbered is a record whose tuples and counters all follow from a number.
+func numbered(n uint64) Record {
+	to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)}), 443)
+	return Record{
+		Time: epoch.Add(time.Duration(n) * time.Millisecond), Kind: End, Proto: 6,
+		Owner: Owner{
+			masq.Key{Network: "pods", ContainerID: fmt.Sprint("c", n%7), Interface: "eth0"},
+			masq.Pod{Namespace: "ns", Name: fmt.Sprint("pod-", n%7)},
+		},
+		Original:   Tuple{netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 88, 0, byte(n % 7)}), uint16(n)), to},
+		Translated: Tuple{netip.AddrPortFrom(egress, uint16(n*7)), to},
+		Packets:    [2]uint64{n, n + 1}, Bytes: [2]uint64{n * 100, n * n},
+		Duration: time.Duration(n%5000+1) * time.Millisecond,
+	}
+}
+
+func appendAll(t testing.TB, w *Writer, all []Record) {
+	t.Helper()
+	for i := range all {
+		check(t, w.Append(&all[i]))
+	}
+}
+
+// some are the first records of some traffic.
+func some(n int) []Record {
+	tr := newTraffic(1, 1000)
+	all := make([]Record, n)
+	for i := range all {
+		tr.next(&all[i])
+	}
+	return all
+}
+
+func files(t testing.TB, dir, suffix string) []string {
+	t.Helper()
+	return must(filepath.Glob(filepath.Join(dir, "*"+suffix)))(t)
+}
+
+func sizeOf(t testing.TB, dir string) int64 {
+	t.Helper()
+	n := int64(0)
+	for _, e := range must(os.ReadDir(dir))(t) {
+		n += must(e.Info())(t).Size()
+	}
+	return n
+}
+
+func isAll(err error, all ...error) bool {
+	return !slices.ContainsFunc(all, func(x error) bool { return !errors.Is(err, x) })
+}

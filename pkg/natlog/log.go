@@ -1,0 +1,210 @@
+package natlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"runtime"
+	"sync"
+)
+
+// view is a log as it was at one moment.
+type view struct {
+	files  []*source
+	tails  []ref
+	blocks []ref // in the order in which they were appended
+	errs   []error
+}
+
+type source struct {
+	*os.File
+	path string
+	size int64
+}
+
+// ref is a block of a file.
+type ref struct {
+	*source
+	place
+}
+
+func (r *ref) fail(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errCorrupt("the file ends within it")
+	}
+	return &FileError{r.path, r.off, err}
+}
+
+// openView opens all files. The tail comes first: its records are in a segment before
+// it is removed, so that whatever the writer does meanwhile, each is found once.
+func openView(dir string) (_ *view, err error) {
+	v := &view{}
+	defer func() {
+		if err != nil {
+			v.close()
+		}
+	}()
+	if err := v.openTails(dir); err != nil {
+		return nil, err
+	}
+	if err := v.openSegments(dir); err != nil {
+		return nil, err
+	}
+	v.join()
+	return v, nil
+}
+
+func (v *view) openTails(dir string) error {
+	_, tails, err := list(dir)
+	if err != nil {
+		return err
+	}
+	for _, t := range tails {
+		refs, err := v.add(t, true)
+		if err != nil {
+			return err
+		}
+		v.tails = append(v.tails, refs...)
+	}
+	return nil
+}
+
+func (v *view) openSegments(dir string) error {
+	segments, _, err := list(dir)
+	if err != nil {
+		return err
+	}
+	for i, s := range segments {
+		refs, err := v.add(s, i == len(segments)-1)
+		if err != nil {
+			return err
+		}
+		v.blocks = append(v.blocks, refs...)
+	}
+	return nil
+}
+
+// join puts those blocks of tails behind the others that no segment has.
+func (v *view) join() {
+	next := uint64(0)
+	for _, b := range v.blocks {
+		next = max(next, b.seq+uint64(b.count))
+	}
+	for _, b := range v.tails {
+		if b.seq >= next {
+			v.blocks = append(v.blocks, b)
+		}
+	}
+}
+
+// add opens a file and finds its blocks. A file that is gone was removed for its age,
+// or was packed.
+func (v *view) add(n name, beingWritten bool) ([]ref, error) {
+	f, err := os.Open(n.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the NAT log: %w", err)
+	}
+	s := &source{File: f, path: n.path}
+	v.files = append(v.files, s)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	s.size = info.Size()
+	var c contents
+	err = c.read(f, s.size)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+		if !beingWritten {
+			err = errCorrupt("the file ends within a block")
+		}
+	}
+	if err != nil {
+		at := c.end
+		if errors.Is(err, ErrNewer) {
+			at = 0
+		}
+		v.errs = append(v.errs, &FileError{n.path, at, err})
+	}
+	refs := make([]ref, len(c.blocks))
+	for i, p := range c.blocks {
+		refs[i] = ref{s, p}
+	}
+	return refs, nil
+}
+
+func (v *view) close() {
+	for _, f := range v.files {
+		_ = f.Close() // only read from
+	}
+}
+
+// each calls do for blocks on as many threads as there are, and yields what it
+// returns in the order of the blocks.
+func each[T any](ctx context.Context, blocks []ref, do func(*decoder, *ref) (T, error)) iter.Seq2[T, error] {
+	type result struct {
+		value T
+		err   error
+	}
+	type job struct {
+		block *ref
+		out   chan result
+	}
+	return func(yield func(T, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		workers := min(runtime.GOMAXPROCS(0), len(blocks))
+		jobs, order := make(chan job), make(chan chan result, 2*workers)
+		var all sync.WaitGroup
+		defer all.Wait()
+		defer cancel()
+		all.Go(func() {
+			defer close(jobs)
+			defer close(order)
+			for i := range blocks {
+				j := job{&blocks[i], make(chan result, 1)}
+				select {
+				case order <- j.out:
+				case <-ctx.Done():
+					return
+				}
+				jobs <- j
+			}
+		})
+		for range workers {
+			all.Go(func() {
+				d, err := newDecoder()
+				if err == nil {
+					defer d.zstd.Close()
+				}
+				for j := range jobs {
+					r := result{err: err}
+					if err == nil && ctx.Err() == nil {
+						r.value, r.err = do(d, j.block)
+					}
+					j.out <- r
+				}
+			})
+		}
+		var none T
+		for out := range order {
+			r := <-out
+			if err := ctx.Err(); err != nil {
+				yield(none, err)
+				return
+			}
+			if !yield(r.value, r.err) {
+				return
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			yield(none, err)
+		}
+	}
+}

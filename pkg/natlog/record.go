@@ -1,0 +1,136 @@
+package natlog
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// Kind is what a record tells.
+type Kind uint8
+
+// A flow begins, a flow ends, and records are missing.
+const (
+	Begin Kind = iota + 1
+	End
+	Gap
+)
+
+// String is the kind in lower case.
+func (k Kind) String() string {
+	switch k {
+	case Begin:
+		return "begin"
+	case End:
+		return "end"
+	case Gap:
+		return "gap"
+	default:
+		return fmt.Sprintf("kind %d", uint8(k))
+	}
+}
+
+// Owner is the attachment that a flow belongs to.
+type Owner struct {
+	masq.Key
+	masq.Pod
+}
+
+// Tuple is the source and the destination of a flow's first packet. Protocols
+// without ports have port 0.
+type Tuple struct {
+	Src, Dst netip.AddrPort
+}
+
+// Record is one line of the log.
+type Record struct {
+	// Time is when it happened, kept in milliseconds. For a gap: until when.
+	Time time.Time
+	Kind Kind
+	// The fields up to Translated are those of Begin and End.
+	Owner    Owner
+	Proto    uint8 // of IP: 6 is TCP
+	Original Tuple // as the container sent it
+	// Translated is the same packet behind the translation: its source is the
+	// egress address and port.
+	Translated Tuple
+	// Packets and Bytes are those of the original direction and of the reply's.
+	// Only of End.
+	Packets, Bytes [2]uint64
+	// Duration is how long the flow lived, or how long the gap lasted, kept in
+	// milliseconds; 0 where nobody knows.
+	Duration time.Duration
+	// Lost is the number of records that a gap stands for; 0 where nobody counted
+	// them, as while no writer ran.
+	Lost uint64
+}
+
+// Began is when the flow or the gap began, as far as Duration is known.
+func (r *Record) Began() time.Time { return r.Time.Add(-max(r.Duration, 0)) }
+
+// A row is a record as it waits in memory and as blocks hold it: times in
+// milliseconds since 1970, owners by reference.
+type row struct {
+	time, began          int64
+	owner                *owner
+	original, translated Tuple
+	packets, bytes       [2]uint64
+	lost                 uint64
+	kind                 Kind
+	proto                uint8
+}
+
+var errZone = errors.New("an address with a zone cannot be logged; leave the zone out")
+
+// set takes everything but the owner.
+func (w *row) set(r *Record) error {
+	switch r.Kind {
+	case Begin, End:
+		for _, a := range [...]netip.Addr{r.Original.Src.Addr(), r.Original.Dst.Addr(), r.Translated.Src.Addr(), r.Translated.Dst.Addr()} {
+			if !a.IsValid() {
+				return fmt.Errorf("%s of %v to %v: an address is missing; give both tuples whole", r.Kind, r.Original, r.Translated)
+			}
+			if a.Zone() != "" {
+				return fmt.Errorf("%s of %v to %v: %w", r.Kind, r.Original, r.Translated, errZone)
+			}
+		}
+	case Gap:
+	default:
+		return fmt.Errorf("%s is none of begin, end and gap; set Kind", r.Kind)
+	}
+	*w = row{time: r.Time.UnixMilli(), kind: r.Kind}
+	w.began = w.time
+	if r.Kind != Begin {
+		w.began = min(r.Began().UnixMilli(), w.time)
+	}
+	if r.Kind == Gap {
+		w.lost = r.Lost
+		return nil
+	}
+	w.proto, w.original, w.translated = r.Proto, r.Original, r.Translated
+	if r.Kind == End {
+		w.packets, w.bytes = r.Packets, r.Bytes
+	}
+	return nil
+}
+
+func (w *row) record(r *Record) {
+	*r = Record{
+		Time: time.UnixMilli(w.time), Kind: w.kind, Proto: w.proto,
+		Original: w.original, Translated: w.translated,
+		Packets: w.packets, Bytes: w.bytes, Lost: w.lost,
+		Duration: milliseconds(w.time - w.began),
+	}
+	if w.owner != nil {
+		r.Owner = w.owner.Owner
+	}
+}
+
+// milliseconds is a duration that does not overflow, whatever a file says.
+func milliseconds(ms int64) time.Duration {
+	const most = int64(1<<63-1) / int64(time.Millisecond)
+	return time.Duration(min(max(ms, 0), most)) * time.Millisecond
+}

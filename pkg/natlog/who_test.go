@@ -1,0 +1,286 @@
+package natlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// narrow is traffic through 200 egress ports, so that each has many flows. As in the
+// kernel, no two that live have the same translation.
+func narrow(seed uint64, n int, samePort bool) []Record {
+	tr := newTraffic(seed, 100)
+	type translation struct {
+		Tuple
+		proto uint8
+	}
+	lives := map[translation]flowKey{}
+	all := make([]Record, 0, n)
+	for len(all) < n {
+		var r Record
+		tr.next(&r)
+		p := 2000 + r.Translated.Src.Port()%200
+		r.Translated.Src = netip.AddrPortFrom(r.Translated.Src.Addr(), p)
+		if samePort {
+			r.Original.Src = netip.AddrPortFrom(r.Original.Src.Addr(), p)
+		}
+		x := translation{r.Translated, r.Proto}
+		who, taken := lives[x]
+		switch {
+		case r.Kind == Begin && !taken:
+			lives[x] = keyOf(&r)
+		case r.Kind == End && who == keyOf(&r):
+			delete(lives, x)
+		default:
+			continue
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// flowKey tells flows of a test apart: their begin is part of it.
+type flowKey struct {
+	original, translated Tuple
+	began                int64
+}
+
+func keyOf(r *Record) flowKey { return flowKey{r.Original, r.Translated, r.Began().UnixMilli()} }
+
+// model is what Who has to answer, from all flows by going through them.
+func model(all []Record, q Query) (out []string) {
+	begins := map[flowKey]bool{}
+	from, until := q.window()
+	ask := func(r *Record, began, ended int64) {
+		if r.Translated.Src != q.Addr || q.Proto != 0 && r.Proto != q.Proto || began > until || ended < from {
+			return
+		}
+		if q.To.IsValid() && r.Original.Dst != q.To || q.Owner.Name != "" && q.Owner.Name != r.Owner.Name {
+			return
+		}
+		out = append(out, shown(r.Owner, r.Original, began, ended, r.Bytes))
+	}
+	for i := range all {
+		r := &all[i]
+		if k := keyOf(r); r.Kind == Begin {
+			begins[k] = true
+		} else {
+			delete(begins, k)
+			ask(r, k.began, r.Time.UnixMilli())
+		}
+	}
+	for i := range all {
+		r := &all[i]
+		if r.Kind == Begin && begins[keyOf(r)] {
+			ask(r, r.Time.UnixMilli(), 1<<62)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func shown(o Owner, original Tuple, began, ended int64, bytes [2]uint64) string {
+	return fmt.Sprint(o.Name, original, began, ended, bytes)
+}
+
+func answered(t testing.TB, dir string, q Query) (out []string) {
+	t.Helper()
+	a := must(Who(context.Background(), dir, q))(t)
+	for _, f := range a.Flows {
+		end := int64(1 << 62)
+		if !f.End.IsZero() {
+			end = f.End.UnixMilli()
+		}
+		if f.Uncertain {
+			t.Errorf("uncertain: %+v", f)
+		}
+		out = append(out, shown(f.Owner, f.Original, f.Begin.UnixMilli(), end, f.Bytes))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// queries are for windows of all lengths, at the begin, the middle and the end.
+func queries(all []Record, n int) (out []Query) {
+	r := rand.New(rand.NewPCG(5, 6))
+	last := all[len(all)-1].Time
+	for i := range n {
+		x := all[r.IntN(len(all))]
+		q := Query{Addr: x.Translated.Src}
+		if i%2 == 0 {
+			q.Proto = x.Proto
+		}
+		switch i % 5 {
+		case 0:
+			q.To = x.Original.Dst
+		case 1:
+			q.Owner.Name = x.Owner.Name
+		}
+		q.From = epoch.Add(time.Duration(r.Int64N(int64(last.Sub(epoch)))))
+		q.Until = q.From.Add(time.Duration(r.Int64N(int64(time.Minute)) * int64(i%3)))
+		if i%7 == 0 {
+			q.From = time.Time{}
+		}
+		if i%11 == 0 {
+			q.Until = time.Time{}
+		}
+		out = append(out, q)
+	}
+	return out
+}
+
+// logged is a log of these records, in segments and a tail.
+func logged(t testing.TB, all []Record) string {
+	t.Helper()
+	dir := t.TempDir()
+	o := small
+	o.MaxTotalBytes = 64 << 20
+	w := openLog(t, dir, o)
+	appendAll(t, w, all)
+	check(t, w.Flush())
+	return dir
+}
+
+func TestWhoIsTheModel(t *testing.T) {
+	for name, all := range map[string][]Record{
+		"random ports": narrow(1, 40_000, false), "ports kept": narrow(2, 40_000, true),
+		// Flows that began before the log did.
+		"begun before": narrow(3, 60_000, false)[20_000:],
+	} {
+		dir := logged(t, all)
+		if len(files(t, dir, segmentSuffix)) < 2 || len(files(t, dir, tailSuffix)) != 1 {
+			t.Fatalf("files are %v", files(t, dir, ""))
+		}
+		open, some := 0, 0
+		for _, q := range queries(all, 60) {
+			want := model(all, q)
+			if got := answered(t, dir, q); !slices.Equal(got, want) {
+				t.Fatalf("%s: %+v: got\n%s\nnot\n%s", name, q, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			some += len(want)
+			for _, w := range want {
+				if strings.Contains(w, fmt.Sprint(1<<62)) {
+					open++
+				}
+			}
+		}
+		if some < 300 || open < 20 {
+			t.Errorf("%s: %d flows in all answers, %d of them open", name, some, open)
+		}
+	}
+}
+
+// The times of begins are those of their arrival, up to a second late.
+func TestWhoWithLateBegins(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for _, samePort := range []bool{false, true} {
+		all := narrow(4, 20_000, samePort)
+		late := slices.Clone(all)
+		ended := map[flowKey]bool{}
+		for i := range all {
+			if all[i].Kind == End {
+				ended[keyOf(&all[i])] = true
+			}
+		}
+		for i := range late {
+			if late[i].Kind == Begin && ended[keyOf(&all[i])] {
+				late[i].Time = late[i].Time.Add(time.Duration(r.Int64N(int64(time.Second))))
+			}
+		}
+		dir := logged(t, late)
+		for _, q := range queries(all, 60) {
+			if got, want := answered(t, dir, q), model(all, q); !slices.Equal(got, want) {
+				t.Fatalf("%+v: got\n%s\nnot\n%s", q, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+	}
+}
+
+// Nobody knows how long flows lived: begin and end are joined by their tuples.
+func TestWhoWithoutDurations(t *testing.T) {
+	all := narrow(5, 20_000, true)
+	ageless := slices.Clone(all)
+	for i := range ageless {
+		ageless[i].Duration = 0
+	}
+	dir := logged(t, ageless)
+	for _, q := range queries(all, 60) {
+		if got, want := answered(t, dir, q), model(all, q); !slices.Equal(got, want) {
+			t.Fatalf("%+v: got\n%s\nnot\n%s", q, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+// The clock is set back an hour while a flow lives, or ahead: its end is found all the
+// same, and no flow seems to live that does not.
+func TestWhoWhenTheClockIsSet(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, time.Hour} {
+		begin := numbered(1)
+		begin.Kind, begin.Duration, begin.Time = Begin, 0, epoch
+		end := numbered(1)
+		end.Duration = time.Minute
+		end.Time = begin.Time.Add(end.Duration + step)
+		open := numbered(2)
+		open.Kind, open.Translated.Src, open.Time = Begin, begin.Translated.Src, end.Time.Add(time.Second)
+		dir := logged(t, []Record{begin, end, open})
+		a := must(Who(context.Background(), dir, Query{Addr: begin.Translated.Src}))(t)
+		if len(a.Flows) != 2 {
+			t.Errorf("%s: %d flows: %+v", step, len(a.Flows), a.Flows)
+		}
+		at := end.Time.Add(time.Minute)
+		a = must(Who(context.Background(), dir, Query{Addr: begin.Translated.Src, From: at, Until: at}))(t)
+		if len(a.Flows) != 1 || a.Flows[0].Original != open.Original || !a.Flows[0].End.IsZero() {
+			t.Errorf("%s: a minute later: %+v", step, a.Flows)
+		}
+	}
+}
+
+// A flow whose end may be among what is lost is uncertain, one that began later is
+// not, and one whose place was taken is over.
+func TestWhoAndGaps(t *testing.T) {
+	addr := numbered(1).Translated.Src
+	flow := func(n uint64, at time.Duration) Record {
+		r := numbered(n)
+		r.Kind, r.Translated.Src, r.Time = Begin, addr, epoch.Add(at)
+		return r
+	}
+	gap := Record{Kind: Gap, Time: epoch.Add(20 * time.Second), Duration: 10 * time.Second, Lost: 3}
+	again := flow(2, 40*time.Second)
+	dir := logged(t, []Record{flow(1, 0), flow(2, time.Second), gap, flow(3, 30*time.Second), again})
+	a := must(Who(context.Background(), dir, Query{Addr: addr, From: epoch.Add(15 * time.Second)}))(t)
+	var got []string
+	for _, f := range a.Flows {
+		got = append(got, fmt.Sprintf("%s %s %t", f.Original.Src, f.Begin.Sub(epoch), f.Uncertain))
+	}
+	want := []string{"10.88.0.1:1 0s true", "10.88.0.3:3 30s false", "10.88.0.2:2 40s false"}
+	if !slices.Equal(got, want) || len(a.Gaps) != 1 || a.Gaps[0].Lost != 3 {
+		t.Errorf("got %q and %+v", got, a.Gaps)
+	}
+	a = must(Who(context.Background(), dir, Query{Addr: addr, From: epoch.Add(21 * time.Second)}))(t)
+	if len(a.Gaps) != 0 {
+		t.Errorf("got %+v", a.Gaps)
+	}
+}
+
+func TestWhoCannotLook(t *testing.T) {
+	if _, err := Who(context.Background(), t.TempDir(), Query{}); err == nil {
+		t.Error("asked without an address")
+	}
+	q := Query{Addr: numbered(1).Translated.Src}
+	if _, err := Who(context.Background(), t.TempDir()+"/none", q); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	dir := logged(t, some(40_000))
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := Who(ctx, dir, q); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
