@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/masq-cni/masq-cni/pkg/agentconf"
+	"github.com/masq-cni/masq-cni/pkg/natlog"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -49,6 +50,9 @@ type options struct {
 	pprof       bool
 	// attachmentMetrics is how many attachments metrics tell apart.
 	attachmentMetrics int
+	// natLog is where the NAT log is written; empty for none.
+	natLog        string
+	natLogOptions natlog.Options
 }
 
 // interval is a duration that may be given in seconds alone, as ip-masq-agent-v2 has
@@ -111,6 +115,9 @@ A flag on the command line counts before the environment.`,
 					log.Info("a flag of ip-masq-agent has no effect here", "flag", "--"+l.Name, "why", l.Note)
 				}
 			}
+			if err := o.natLogOptions.Validate(); err != nil {
+				return fmt.Errorf("--nat-log: %w", err)
+			}
 			o.resyncGiven = c.Flags().Changed("resync-interval")
 			// A flag that asks for what is not to be had here is an error now, not
 			// when a file is read.
@@ -134,6 +141,9 @@ A flag on the command line counts before the environment.`,
 	f.Var((*interval)(&o.resync), "resync-interval", "time between looks that no event asked for; a number is of seconds")
 	f.DurationVar(&o.grace, "sweep-grace", 2*time.Minute, "how long an attachment's link is gone before its rules are removed")
 	f.IntVar(&o.attachmentMetrics, "attachment-metrics", 0, "how many attachments have metrics of their flows: those with the most")
+	f.StringVar(&o.natLog, "nat-log", "", "directory of the NAT log: who was behind which address and port; empty for none")
+	f.Int64Var(&o.natLogOptions.MaxTotalBytes, "nat-log-size", 1<<30, "bytes that the NAT log may take; the oldest goes first")
+	f.DurationVar(&o.natLogOptions.MaxAge, "nat-log-age", 0, "how long the NAT log keeps a record; 0 for as long as there is room")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof too")
 	legacy = legacyFlags(f)
 	c.SetArgs(twoHyphens(args))

@@ -86,6 +86,13 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Resync: o.resync,
 		Log:    log,
 	}
+	var flowLog *natLogger
+	if o.natLog != "" {
+		if flowLog, err = newNATLogger(o.natLog, o.natLogOptions, cache, records, conf.node, log); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, flowLog.close()) }()
+	}
 	if conf.earlier != nil {
 		loop.Expect(conf.earlier.SNATAddresses)
 	}
@@ -104,7 +111,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	defer func() { _ = asking.Close() }()
 	registry := metrics.New(metrics.Facts{
-		Values:     func() metrics.Values { return values(loop.Stats(), conf.node(), offered, sampler.failures()) },
+		Values:     func() metrics.Values { return values(loop.Stats(), conf.node(), offered, sampler.failures(), flowLog) },
 		Flows:      func() (metrics.Flows, error) { return sampler.Flows(ctx) },
 		Generation: serialized(asking.Generation), Version: buildVersion, Commit: buildCommit,
 	})
@@ -126,7 +133,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		}
 		log.Info("listening", "address", l.Addr().String())
 		run("http", func(ctx context.Context) error {
-			return serveHTTP(ctx, l, registry, func() readiness { return ready(loop.Stats(), conf.node(), sampler.shortage()) }, o.pprof)
+			return serveHTTP(ctx, l, registry, func() readiness {
+				return ready(loop.Stats(), conf.node(), append(sampler.shortage(), flowLog.trouble()...))
+			}, o.pprof)
 		})
 	}
 	run("records", func(ctx context.Context) error {
@@ -190,6 +199,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			}
 		}
 	})
+	if flowLog != nil {
+		run("NAT log", flowLog.run)
+	}
 	run("systemd", func(ctx context.Context) error { return tellSystemd(ctx, loop, log) })
 	log.Info("started", "version", buildVersion, "commit", buildCommit, "records", records.Dir())
 	loop.Run(ctx)
@@ -260,14 +272,20 @@ func sayMissing(log *slog.Logger, rules *nft.Conn, p masq.Policy) {
 }
 
 // values is what the daemon counts, for metrics.
-func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowErrors int) metrics.Values {
+func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowErrors int, l *natLogger) metrics.Values {
 	s.Errors["flows"] += flowErrors
 	within := map[time.Duration]int{}
 	for i, t := range reconcile.Times {
 		within[t] = s.Took[i]
 	}
+	var written *metrics.NATLog
+	if l != nil {
+		s := l.log.Stats()
+		written = &metrics.NATLog{Records: s.Appended, Lost: s.Lost, Bytes: s.Bytes, Files: s.Files, Stopped: s.Err != nil}
+	}
 	return metrics.Values{
-		Looks: s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap, Stranded: s.Stranded,
+		NATLog: written,
+		Looks:  s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap, Stranded: s.Stranded,
 		Swept: s.Swept, Lost: s.Lost, Drift: s.Drift, Attachments: s.Attachments, Policies: s.Policies,
 		Errors: s.Errors, Ended: s.Ended, Looking: s.Looking,
 		Repaired: metrics.Times{Count: s.Took[len(reconcile.Times)], Sum: s.Repairing, Within: within},

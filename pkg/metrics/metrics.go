@@ -23,8 +23,17 @@ type Values struct {
 	Repaired              Times
 	LastLook, ConfigRead  time.Time
 	ConfigValid           bool
+	NATLog                *NATLog // nil where there is none
 	// Offered is the features of the kernel, and whether it has them.
 	Offered map[string]bool
+}
+
+// NATLog is what became of the NAT log.
+type NATLog struct {
+	Records, Lost uint64
+	Bytes         int64
+	Files         int
+	Stopped       bool // nothing can be written at the moment
 }
 
 // Times is how long something took: how often, all together, and how often it took
@@ -81,6 +90,11 @@ var (
 	kernelErrs  = desc("netlink_errors_total", "Requests that the kernel refused, by the part of it that was asked.", "part")
 	offered     = desc("kernel_feature_offered", "1 if the kernel has the feature, 0 if it lacks it.", "feature")
 	stranded    = desc("stranded_flows_total", "Flows that had left with an egress address that is gone, and were deleted.")
+	natRecords  = desc("nat_log_records_total", "Records that the NAT log has taken.")
+	natLost     = desc("nat_log_lost_total", "Records that the NAT log has not: a gap stands for them.")
+	natBytes    = desc("nat_log_bytes", "Bytes of all files of the NAT log.")
+	natFiles    = desc("nat_log_files", "Files of the NAT log.")
+	natStopped  = desc("nat_log_stopped", "1 if nothing can be written to the NAT log, such as for a full disk.")
 	storms      = desc("storms_total", "Times that another program changed the table again and again.")
 	drift       = desc("drift", "Differences that were found and could not be mended.")
 	attachments = desc("attachments", "Attachments with a policy.")
@@ -136,6 +150,13 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if !s.ConfigRead.IsZero() {
 		gauge(configRead, float64(s.ConfigRead.UnixNano())/1e9)
+	}
+	if l := s.NATLog; l != nil {
+		counter(natRecords, float64(l.Records))
+		counter(natLost, float64(l.Lost))
+		gauge(natBytes, float64(l.Bytes))
+		gauge(natFiles, float64(l.Files))
+		gauge(natStopped, truth(l.Stopped))
 	}
 	gauge(configValid, truth(s.ConfigValid))
 	g, err := c.Generation()

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/natlog"
+	"github.com/masq-cni/masq-cni/pkg/reconcile"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// eventBuffer is the room for events that were not read yet, in bytes, as the kernel
+// counts them: about 30,000.
+const eventBuffer = 64 << 20
+
+// natLogger writes the NAT log: the begin and the end of each flow that is translated
+// and an attachment's, or that comes from an address of sourceCIDRs.
+type natLogger struct {
+	log    *natlog.Writer
+	events *conntrack.Watcher
+	owners owners
+	node   func() reconcile.Node
+	said   *slog.Logger
+
+	record natlog.Record
+	lost   uint32
+	last   time.Time // of an event
+}
+
+// newNATLogger begins to listen. Flows that began before have their end logged.
+func newNATLogger(dir string, o natlog.Options, c *reconcile.Cache, records *store.Records, node func() reconcile.Node, said *slog.Logger) (*natLogger, error) {
+	w, err := natlog.Open(dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("--nat-log: %w", err)
+	}
+	events, err := conntrack.Watch(conntrack.FlowNew|conntrack.FlowDestroy, eventBuffer)
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	for setting, without := range map[string]string{
+		"nf_conntrack_timestamp": "the log does not know how long flows last",
+		"nf_conntrack_acct":      "the log has no packets and bytes",
+	} {
+		if b, err := os.ReadFile("/proc/sys/net/netfilter/" + setting); err == nil && strings.TrimSpace(string(b)) == "0" {
+			said.Warn("the NAT log is poorer than it could be", "without", "net.netfilter."+setting, "as", without, "mend", "sysctl -w net.netfilter."+setting+"=1")
+		}
+	}
+	return &natLogger{
+		log: w, events: events, node: node, said: said, last: time.Now(),
+		owners: owners{snapshot: c.Snapshot, read: records.Get, known: map[*store.Record]bool{}, by: map[netip.Addr][]tenure{}},
+	}, nil
+}
+
+// run takes events until the context ends.
+func (l *natLogger) run(ctx context.Context) error {
+	for {
+		for e, err := range l.events.Events(ctx) {
+			if errors.Is(err, conntrack.ErrOverrun) {
+				l.gap()
+				break // what did fit the buffer is still there
+			}
+			if err != nil {
+				return err
+			}
+			l.take(e)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+func (l *natLogger) close() error { return errors.Join(l.events.Close(), l.log.Close()) }
+
+// trouble says why nothing can be written, if so.
+func (l *natLogger) trouble() []string {
+	if l == nil {
+		return nil
+	}
+	if err := l.log.Stats().Err; err != nil {
+		return []string{"NAT log: " + err.Error()}
+	}
+	return nil
+}
+
+// gap notes events that were lost.
+func (l *natLogger) gap() {
+	now, lost := time.Now(), l.lost
+	if n, err := l.events.Lost(); err == nil {
+		l.lost, lost = n, n-lost
+	}
+	l.append(&natlog.Record{Time: now, Kind: natlog.Gap, Lost: uint64(lost), Duration: now.Sub(l.last)})
+	l.said.Warn("the kernel had more flows to tell of than there was room for; the NAT log says so", "events", lost)
+	l.last = now
+}
+
+func (l *natLogger) take(e *conntrack.Event) {
+	f := &e.Flow
+	l.last = time.Now()
+	if !f.Translated() {
+		return
+	}
+	r := &l.record
+	*r = natlog.Record{
+		Time: l.last, Kind: natlog.Begin, Proto: f.Original.Proto,
+		Original:   natlog.Tuple{Src: netip.AddrPortFrom(f.Original.Src, f.Original.SrcPort), Dst: netip.AddrPortFrom(f.Original.Dst, f.Original.DstPort)},
+		Translated: natlog.Tuple{Src: f.Egress(), Dst: netip.AddrPortFrom(f.Reply.Src, f.Reply.SrcPort)},
+	}
+	if e.Time != 0 {
+		r.Time = time.Unix(0, e.Time)
+	}
+	if e.Kind == conntrack.FlowDestroy {
+		r.Kind = natlog.End
+		r.Packets = [2]uint64{f.OriginalCounters.Packets, f.ReplyCounters.Packets}
+		r.Bytes = [2]uint64{f.OriginalCounters.Bytes, f.ReplyCounters.Bytes}
+		if f.Has(conntrack.HasTimestamps) && f.Start != 0 && f.Stop >= f.Start {
+			r.Time, r.Duration = time.Unix(0, f.Stop), time.Duration(f.Stop-f.Start)
+		}
+	}
+	owner, ours := l.owners.at(f.Original.Src, r.Began())
+	if !ours && !l.source(f.Original.Src) {
+		return
+	}
+	r.Owner = owner
+	l.append(r)
+}
+
+func (l *natLogger) append(r *natlog.Record) {
+	if err := l.log.Append(r); err != nil && !errors.Is(err, natlog.ErrLost) { // that is counted, and a gap
+		l.said.Error("a flow cannot be logged", "err", err)
+	}
+}
+
+// source reports whether an address is of a pod that another plugin wired.
+func (l *natLogger) source(a netip.Addr) bool {
+	return slices.ContainsFunc(l.node().Sources.Prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// owners knows who had an address when: the end of a flow may come when the container
+// is gone, and its address another's.
+type owners struct {
+	snapshot func() reconcile.Snapshot
+	read     func(masq.Key) (store.Record, bool, error) // with the pod
+	version  uint64
+	known    map[*store.Record]bool
+	by       map[netip.Addr][]tenure
+}
+
+// tenure is since when an attachment has an address.
+type tenure struct {
+	since time.Time
+	natlog.Owner
+}
+
+const (
+	// tenures is how many attachments are remembered of each address.
+	tenures = 4
+	// early is how much before its record a flow may begin: clocks are not one.
+	early = 2 * time.Second
+)
+
+// at returns who had an address at a time.
+func (o *owners) at(a netip.Addr, t time.Time) (natlog.Owner, bool) {
+	if s := o.snapshot(); s.Version != o.version {
+		o.refresh(s)
+	}
+	for i, x := range slices.Backward(o.by[a]) {
+		if i == 0 || !x.since.After(t.Add(early)) {
+			return x.Owner, true
+		}
+	}
+	return natlog.Owner{}, false
+}
+
+func (o *owners) refresh(s reconcile.Snapshot) {
+	known := make(map[*store.Record]bool, len(s.Records))
+	for _, r := range s.Records {
+		known[r] = true
+		if o.known[r] {
+			continue
+		}
+		whole, found, err := o.read(r.Key)
+		if err != nil || !found {
+			whole = *r // without its pod
+		}
+		for _, a := range whole.Addresses {
+			all := o.by[a]
+			if n := len(all); n > 0 && all[n-1].Key == whole.Key {
+				all[n-1].Pod = whole.Pod
+				continue
+			}
+			all = append(all, tenure{whole.Created, natlog.Owner{Key: whole.Key, Pod: whole.Pod}})
+			o.by[a] = all[max(0, len(all)-tenures):]
+		}
+	}
+	o.known, o.version = known, s.Version
+}

@@ -1,0 +1,75 @@
+package e2e
+
+import (
+	"net/netip"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/natlog"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// A flow that is over is found in the NAT log, with the container that it was of,
+// though that is gone and another has its address.
+func TestClosedFlowsAreInTheNATLog(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	for _, key := range []string{"net.netfilter.nf_conntrack_timestamp", "net.netfilter.nf_conntrack_acct"} {
+		if err := w.Node.Sysctl(key, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(w.dir, "nat-log")
+	d := w.daemon("--nat-log", dir)
+	list := w.conflist("1.0.0", w.masq())
+	server, err := w.Server.ServeTCP(netip.AddrPortFrom(w.V4.Server, 80))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = server.Close() }()
+	who := func(id string) (seen netip.AddrPort, addr netip.Addr) {
+		p := w.attach(id, list)
+		seen, err := p.Who(soon(t), netip.AddrPort{}, netip.AddrPortFrom(w.V4.Server, 80))
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr = p.addr(w.V4.Node)
+		if err := p.tryDel(list); err != nil {
+			t.Fatal(err)
+		}
+		return seen, addr
+	}
+	first, addr := who("first")
+	w.nodeRun("conntrack", "-D", "-s", addr.String()) // its time is over
+	between := time.Now()
+	second, _ := who("second")
+	for _, x := range []struct {
+		seen netip.AddrPort
+		id   string
+	}{{first, "first"}, {second, "second"}} {
+		var a *natlog.Answer
+		until(t, "the flow of "+x.id+" is in the log", func() bool {
+			var err error
+			a, err = natlog.Who(t.Context(), dir, natlog.Query{Addr: x.seen, Proto: 6})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(a.Flows) == 1
+		})
+		f := a.Flows[0]
+		if f.Owner.ContainerID != x.id || f.Original.Dst != netip.AddrPortFrom(w.V4.Server, 80) || f.Translated.Src != x.seen {
+			t.Errorf("%s: %+v", x.id, f)
+		}
+		if x.id == "first" && (f.End.IsZero() || f.End.After(between.Add(time.Second)) || f.Packets[0] == 0 || f.Begin.IsZero()) {
+			t.Errorf("its end is %+v", f)
+		}
+	}
+	// The control: a port that nobody had.
+	if a, err := natlog.Who(t.Context(), dir, natlog.Query{Addr: netip.AddrPortFrom(first.Addr(), first.Port()^1), Proto: 6}); err != nil || len(a.Flows) != 0 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if d.metric("masq_nat_log_stopped") != "0" || d.metric("masq_nat_log_lost_total") != "0" {
+		t.Error("the log has stopped, or lacks something")
+	}
+	d.end()
+}
