@@ -32,7 +32,7 @@ TOOLS  := $(addprefix $(TOOL)/,$(shell awk '$$1 == "tool" { print $$2 }' hack/to
 PEERS  := $(addprefix $(MASQ_PEERS)/,$(shell awk '$$1 == "peer" { print $$2 }' hack/tools.list))
 GOTEST  = go test -count=1 -timeout=$(TIMEOUT) -exec "'$(CURDIR)/hack/as-root'"
 
-.PHONY: help build demo test lint tidy fmt race fuzz bench slim vuln tools peers clean
+.PHONY: help build man demo test lint tidy fmt race fuzz bench slim vuln tools peers clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -41,6 +41,11 @@ build: ## bin/: the programs, static and stripped
 	@hack/needs build
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ \
 		-ldflags '-s -w -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT)' $(MAINS)
+
+man: build ## bin/man/: the manual pages of masq-cni and masqd
+	@rm -rf bin/man && mkdir bin/man
+	@export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || true); \
+	for program in masq-cni masqd; do bin/$$program man bin/man; done
 
 demo: build ## a container behind a narrow link, step by step (root; no package needed)
 	@hack/as-root bin/masq-cni demo $(DEMOFLAGS)

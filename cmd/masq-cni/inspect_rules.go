@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -43,21 +42,14 @@ func (n *node) inspectRules(_ *cobra.Command, _ []string, a answer) error {
 }
 
 func inspectDriftCommand(n *node, out *output) *cobra.Command {
-	show := out.run(n.inspectDrift)
-	return &cobra.Command{
+	return answering(&cobra.Command{
 		Use:   "drift",
 		Short: "Says how the kernel's rules differ from what was asked for",
 		Long: `Compares the rules and elements of table inet masq with what the records and the
 node's policy ask for. Exit code 0: no drift; 1: drift; 2: it could not look.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, args []string) error {
-			err := show(c, args)
-			if err == nil || errors.Is(err, errFailed) {
-				return err
-			}
-			return blindError{err}
-		},
-	}
+		RunE: out.run(n.inspectDrift),
+	})
 }
 
 func (n *node) inspectDrift(_ *cobra.Command, _ []string, a answer) error {

@@ -105,9 +105,16 @@ func TestDriftThatCannotLook(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "attachments"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, _, diag := command(t, "inspect", "drift", "--state-dir", dir)
-	if code != 2 || !strings.Contains(diag, "list the records") {
-		t.Errorf("%d\n%s", code, diag)
+	for words, want := range map[string]string{
+		"--state-dir " + dir: "list the records",
+		"--netns nosuch":     "--netns",
+		"--badflag":          "badflag",
+		"word":               "word",
+	} {
+		code, _, diag := command(t, append([]string{"inspect", "drift"}, strings.Fields(words)...)...)
+		if code != 2 || !strings.Contains(diag, want) {
+			t.Errorf("%s: %d\n%s", words, code, diag)
+		}
 	}
 }
 

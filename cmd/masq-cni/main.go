@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/masq-cni/masq-cni/cmd/internal/man"
 )
 
 // The build sets both.
@@ -43,7 +45,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	var n node
 	n.flags(root)
-	root.AddCommand(demoCommand(), configCommand(), inspectCommand(&n), uninstallCommand(&n))
+	root.AddCommand(demoCommand(), configCommand(), inspectCommand(&n), uninstallCommand(&n), whoCommand(&n), man.Command())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

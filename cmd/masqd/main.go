@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/man"
 	"github.com/masq-cni/masq-cni/pkg/agentconf"
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 	"github.com/masq-cni/masq-cni/pkg/store"
@@ -146,6 +147,8 @@ A flag on the command line counts before the environment.`,
 	f.DurationVar(&o.natLogOptions.MaxAge, "nat-log-age", 0, "how long the NAT log keeps a record; 0 for as long as there is room")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof too")
 	legacy = legacyFlags(f)
+	c.AddCommand(man.Command())
+	c.CompletionOptions.DisableDefaultCmd = true // cobra adds it beside any command
 	c.SetArgs(twoHyphens(args))
 	c.SetOut(stdout)
 	c.SetErr(stderr)

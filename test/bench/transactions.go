@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -64,7 +65,7 @@ func (g *generations) run() error {
 			g.since.Store(time.Now().UnixNano())
 			g.now.Store(n)
 		}
-		if err := unix.Nanosleep(&unix.Timespec{Nsec: int64(every)}, nil); err != nil && err != unix.EINTR { //nolint:errorlint // a system call's own
+		if err := unix.Nanosleep(&unix.Timespec{Nsec: int64(every)}, nil); err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"testing"
@@ -72,4 +74,23 @@ func TestClosedFlowsAreInTheNATLog(t *testing.T) {
 		t.Error("the log has stopped, or lacks something")
 	}
 	d.end()
+}
+
+func init() {
+	before["docs/natlog.md"] = (*docNode).installed
+	maps.Copy(proofs, map[string]proof{
+		"sysctl -w net.netfilter.nf_conntrack_timestamp=1 net.netfilter.nf_conntrack_acct=1":       runs{},
+		"masqd --nat-log /var/lib/masq-cni/nat-log --nat-log-age 2160h --nat-log-size 10737418240": makes("/var/lib/masq-cni/nat-log/lock"),
+	})
+}
+
+// makes is a program that does not end by itself, and what is there once it works.
+type makes string
+
+func (file makes) prove(m *docNode, c docCommand) error {
+	out, err := m.shell(fmt.Sprintf("%s & p=$!; until test -e %s; do kill -0 $p || exit 1; sleep 0.05; done; kill $p; wait $p", c.text, file)).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
 }

@@ -1,0 +1,53 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/report"
+)
+
+// What docs/who.md and the README's look at a flow take for granted, and how their
+// commands are shown to work.
+func init() {
+	before["docs/who.md"] = (*docNode).inspected
+	before["README.md"] = func(m *docNode) {
+		m.inspected()
+		m.must("rm /opt/cni/bin/masq") // what is written there has to install it
+	}
+	rest := after["README.md"]
+	after["README.md"] = func(m *docNode) {
+		m.must("CNI_PATH=/opt/cni/bin cnitool del pods /run/netns/web && ip netns del web")
+		rest(m)
+	}
+	maps.Copy(proofs, map[string]proof{
+		"bin/masq-cni who 192.0.2.2:51688":                       asks{},
+		"masq-cni who 192.0.2.2:51688":                           asks{},
+		"masq-cni who 192.0.2.2:51688 -o json":                   asks{},
+		"masq-cni who 192.0.2.2:51688/tcp --to 198.51.100.2:443": asks{},
+		"masq-cni who 192.0.2.2:4711 || echo $?":                 runs{},
+	})
+}
+
+// asks runs a command with the egress port of the one flow that there is, in place of
+// the page's.
+type asks struct{}
+
+func (asks) prove(m *docNode, c docCommand) error {
+	const onPage = "192.0.2.2:51688"
+	out, err := m.shell("bin/masq-cni inspect flows --pod shop/web -o json").Output()
+	if err != nil {
+		return err
+	}
+	var flows []report.Flow
+	if err := json.Unmarshal(out, &flows); err != nil {
+		return err
+	}
+	if len(flows) != 1 || !strings.Contains(c.text, onPage) {
+		return fmt.Errorf("%s, and %d flows", c.text, len(flows))
+	}
+	c.text = strings.ReplaceAll(c.text, onPage, source(flows[0].Translated).String())
+	return runs{}.prove(m, c)
+}
