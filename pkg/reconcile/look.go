@@ -51,20 +51,21 @@ func (l *Loop) look(ctx context.Context, begun time.Time, what What) (worked, dr
 	l.stats.Begun = time.Time{}
 	l.stats.Looking += took
 	l.stats.Ended++
-	if err != nil {
+	switch {
+	case err != nil:
+		worked = true
 		l.stats.Failures++
-		l.stats.Drift = len(changes)
 		l.pending |= what // for the next one
 		if problem := err.Error(); problem != l.stats.Problem {
 			l.stats.Problem = problem // said once for each change of it
 			l.Log.Error("cannot bring the kernel into agreement with the records", "err", err)
 		}
-		return true, false
-	}
-	if l.stats.Problem != "" {
+	case l.stats.Problem != "":
 		l.Log.Info("the kernel can be brought into agreement with the records again")
+		fallthrough
+	default:
+		l.stats.Problem, l.stats.LastLook = "", time.Now()
 	}
-	l.stats.Problem, l.stats.Drift, l.stats.LastLook = "", 0, time.Now()
 	if len(changes) == 0 {
 		return worked, false
 	}
@@ -83,9 +84,8 @@ func (l *Loop) look(ctx context.Context, begun time.Time, what What) (worked, dr
 	return true, true
 }
 
-// mend returns what had drifted. What a changed configuration or record asks for is
-// no drift.
-
+// mend returns what had drifted and was mended, also beside an error. What a changed
+// configuration or record asks for is no drift.
 func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.Change, err error) {
 	l.links = l.links || what&TheLinks != 0
 	all, node := l.Records(), l.Node()
@@ -112,8 +112,10 @@ func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.
 		if changes, err = l.mendRules(all, node, now); err != nil {
 			l.failed("rules")
 			l.last.agreed.generation = 0 // none is: all is compared again
-			return true, changes, err
+			l.drift(len(changes))
+			return true, nil, err
 		}
+		l.drift(0)
 	}
 	settled, _ := split(all.Records, node)
 	used := policies(settled, node)

@@ -141,15 +141,21 @@ const (
 	// quiet is the time without a look after which memory that looks used goes back
 	// to the node.
 	quiet = time.Second
+	// A look that failed is made again after this time, and after twice the time
+	// whenever it fails again, up to the other.
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 10 * time.Second
 )
 
 // Run looks until the context ends. The first look is at once.
 func (l *Loop) Run(ctx context.Context) {
 	l.init()
 	l.Look("start", Everything)
-	resync, idle := time.NewTimer(l.jittered()), time.NewTimer(quiet)
+	resync, idle, retry := time.NewTimer(l.jittered()), time.NewTimer(quiet), time.NewTimer(0)
 	defer resync.Stop()
 	defer idle.Stop()
+	retry.Stop()
+	patience := retryFirst
 	var row int // repairs that followed on one another
 	var last time.Time
 	for {
@@ -158,6 +164,9 @@ func (l *Loop) Run(ctx context.Context) {
 			return
 		case <-idle.C:
 			debug.FreeOSMemory()
+			continue
+		case <-retry.C:
+			l.Look("retry", 0)
 			continue
 		case <-resync.C:
 			if err := l.Reload(); err != nil {
@@ -184,6 +193,12 @@ func (l *Loop) Run(ctx context.Context) {
 		took := time.Since(begun)
 		if worked {
 			idle.Reset(quiet)
+		}
+		if l.Stats().Problem == "" {
+			patience = retryFirst
+		} else {
+			retry.Reset(patience)
+			patience = min(2*patience, retryMost)
 		}
 		if drifted {
 			if begun.Sub(last) > calm {

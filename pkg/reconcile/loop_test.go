@@ -358,6 +358,46 @@ func TestForwardingIsMended(t *testing.T) {
 	}
 }
 
+// What failed is tried again, without another event.
+func TestFailuresAreRetried(t *testing.T) {
+	k := &kernel{err: errors.New("no"), changes: []nft.Change{{Kind: "table", Name: "inet masq", Found: "missing"}}}
+	l, _ := loop(t, k, record("a"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan struct{})
+	go func() { l.Run(ctx); close(ended) }()
+	wait := func(what string, f func(Stats) bool) {
+		t.Helper()
+		for begun := time.Now(); !f(l.Stats()); runtime.Gosched() {
+			if time.Since(begun) > 10*time.Second {
+				t.Fatalf("it never came to be that %s: %+v", what, l.Stats())
+			}
+		}
+	}
+	wait("three looks failed", func(s Stats) bool { return s.Failures == 3 && s.Drift == 1 && s.Repairs["table"] == 0 })
+	k.mu.Lock()
+	k.err = nil
+	k.mu.Unlock()
+	wait("it is repaired", func(s Stats) bool { return s.Problem == "" && s.Drift == 0 && s.Repairs["table"] == 1 })
+	cancel()
+	<-ended
+}
+
+// A repair counts and is said although flows could not be looked after.
+func TestRepairBesideAFailure(t *testing.T) {
+	k := &kernel{}
+	l, _ := loop(t, k, record("a"))
+	l.look(t.Context(), time.Now(), 0)
+	l.Untranslated = func(context.Context, Whose) (int, error) { return 0, errors.New("no") }
+	k.change(nft.Change{Kind: "table", Name: "inet masq", Found: "missing"})
+	if _, drifted := l.look(t.Context(), time.Now(), 0); !drifted {
+		t.Error("it is no repair")
+	}
+	if s := l.Stats(); s.Repairs["table"] != 1 || s.Drift != 0 || s.Failures != 1 || s.Problem == "" {
+		t.Errorf("%+v", s)
+	}
+}
+
 // However many changes come, looks keep their pace: at once while there is a budget
 // for it, and in the long run a fifth of a core.
 func TestStormIsBoundedAndSeen(t *testing.T) {

@@ -75,6 +75,13 @@ func (l *Loop) Stats() Stats {
 	return out
 }
 
+// drift notes how much is different and could not be mended.
+func (l *Loop) drift(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Drift = n
+}
+
 // failed counts an error of the kernel.
 func (l *Loop) failed(part string) {
 	l.mu.Lock()
