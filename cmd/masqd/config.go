@@ -32,6 +32,8 @@ type configuration struct {
 	records     *store.Records
 	// earlier is what a masqd before this one read; nil where there was none.
 	earlier *store.Node
+	watcher *fsnotify.Watcher
+	missing bool // the directory, as was said
 	log     *slog.Logger
 
 	mu    sync.Mutex
@@ -144,21 +146,25 @@ func (c *configuration) node() reconcile.Node {
 	return c.state
 }
 
-// run reads again when the files change. A ConfigMap is a link into a directory
-// that is swapped, so the directory is followed and not the file.
-func (c *configuration) run(ctx context.Context, changed func()) error {
+// follow begins to hear of changes of the files, where it does not yet: before they
+// are read, so that none is missed. A ConfigMap is a link into a directory that is
+// swapped, so the directory is followed and not the file.
+func (c *configuration) follow() {
+	if len(c.watcher.WatchList()) > 0 {
+		return
+	}
 	dir := filepath.Dir(c.pattern)
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("follow the configuration: %w", err)
-	}
-	defer func() { _ = w.Close() }()
-	if err := w.Add(dir); err != nil {
-		// The resync reads it, if it ever comes to be.
+	err := c.watcher.Add(dir)
+	if err != nil && !c.missing {
 		c.log.Warn("the configuration's directory is not there; it is looked for at each resync", "directory", dir)
-		<-ctx.Done()
-		return nil
 	}
+	c.missing = err != nil
+}
+
+// run reads again when the files change.
+func (c *configuration) run(ctx context.Context, changed func()) error {
+	w := c.watcher
+	defer func() { _ = w.Close() }()
 	for {
 		select {
 		case <-ctx.Done():

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
@@ -55,6 +56,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if conf.earlier, err = records.Node(); err != nil {
 		log.Error("the policy of an earlier masqd cannot be read", "err", err)
 	}
+	if conf.watcher, err = fsnotify.NewWatcher(); err != nil {
+		return fmt.Errorf("follow the configuration: %w", err)
+	}
+	conf.follow()
 	conf.read()
 	links, err := wire.Open()
 	if err != nil {
@@ -79,6 +84,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Untranslated: forget.Untranslated,
 		Stranded:     forget.Stranded,
 		Reload: func() error {
+			conf.follow()
 			conf.read()
 			return errors.Join(cache.Reload(), records.Tidy(o.grace))
 		},

@@ -285,6 +285,9 @@ func (r *repairs) unmended(h harm, args []string) {
 	r.fresh(ctx)
 	w.nft("%s", h.change)
 	changed := r.heard.next(t, "nft").at
+	if err := r.from.tryCheck(r.from.list); err == nil {
+		t.Fatalf("%s: nothing has changed:\n%s", h.name, w.nodeRun("nft", "list", "tables"))
+	}
 	r.wg.Go(func() {
 		r.mu.Lock()
 		r.port++
