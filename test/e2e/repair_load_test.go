@@ -210,7 +210,9 @@ func (l *load) untilAnswered(c net.Conn, name string, most time.Duration) error 
 		case err == nil && string(answer[:n]) == name:
 			return nil
 		case err == nil:
-			return fmt.Errorf("%q is the answer to %q", answer[:n], name)
+			// Seen once in thousands on a machine with three times as much to do as it
+			// could: counted, and asked again.
+			l.add("answers to another flow", 1)
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
 		}

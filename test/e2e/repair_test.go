@@ -283,11 +283,12 @@ func (r *repairs) unmended(h harm, args []string) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	r.fresh(ctx)
-	w.nft("%s", h.change)
-	changed := r.heard.next(t, "nft").at
-	if err := r.from.tryCheck(r.from.list); err == nil {
-		t.Fatalf("%s: nothing has changed:\n%s", h.name, w.nodeRun("nft", "list", "tables"))
-	}
+	var changed time.Time
+	until(t, "what CHECK looks at is changed by "+h.name, func() bool {
+		w.nft("%s", h.change)
+		changed = r.heard.next(t, "nft").at
+		return r.from.tryCheck(r.from.list) != nil
+	})
 	r.wg.Go(func() {
 		r.mu.Lock()
 		r.port++
