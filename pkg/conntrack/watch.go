@@ -75,6 +75,9 @@ func (w *Watcher) Events(ctx context.Context) iter.Seq2[*Event, error] {
 
 func (w *Watcher) events(ctx context.Context, yield func(*Event, error) bool) error {
 	if err := w.file.SetReadDeadline(time.Time{}); err != nil {
+		if !errors.Is(err, os.ErrNoDeadline) {
+			err = os.ErrClosed // the runtime has an error of its own for that, which is none
+		}
 		return err
 	}
 	// An error is that of a closed file, which the next read has too.
