@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +13,7 @@ import (
 
 func inspectFlowsCommand(n *node, out *output) *cobra.Command {
 	var x choice
+	var w watching
 	c := &cobra.Command{
 		Use:   "flows",
 		Short: "Lists flows, and whose they are",
@@ -23,7 +26,13 @@ flow behind a port that a server names. Of ICMP, --sport is the ID.`,
 		Args: cobra.NoArgs,
 	}
 	x.flags(c, n)
-	c.RunE = out.run(func(c *cobra.Command, _ []string, a answer) error { return n.inspectFlows(c, &x, a) })
+	w.flags(c)
+	c.RunE = out.run(func(c *cobra.Command, _ []string, a answer) error {
+		if w.on {
+			return n.watchFlows(c, &x, w, a)
+		}
+		return n.inspectFlows(c, &x, a)
+	})
 	return c
 }
 
@@ -42,43 +51,24 @@ func (n *node) inspectFlows(c *cobra.Command, x *choice, a answer) error {
 	if err := x.parse(); err != nil {
 		return err
 	}
-	v, err := n.view()
-	if err != nil {
-		return err
-	}
-	queries, err := x.queries(v)
-	if err != nil {
-		return err
-	}
-	flows, err := conntrack.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = flows.Close() }()
 	var w flowWriter = report.NewFlowTable(a, a.Style)
 	if a.format != "" {
 		w = flowList{report.NewList(a, a.format)}
 	}
-	now, left := time.Now(), x.limit
-	var failed error
-	err = dump(c.Context(), flows, queries, func(f *conntrack.Flow) bool {
-		if !x.match(f) {
-			return true
-		}
-		from, to := v.owners.Ends(f)
+	left := x.limit
+	unread, err := n.eachFlow(c.Context(), x, func(f report.Flow) error {
 		if x.top != nil {
-			x.top.Add(report.FlowOf(f, from, to, now))
-			return true
+			x.top.Add(f)
+			return nil
 		}
-		if failed = w.Add(report.FlowOf(f, from, to, now)); failed != nil {
-			return false
+		if err := w.Add(f); err != nil {
+			return err
 		}
-		left--
-		return left != 0
+		if left--; left == 0 {
+			return errEnough
+		}
+		return nil
 	})
-	if err == nil {
-		err = failed
-	}
 	if err != nil {
 		return err
 	}
@@ -92,5 +82,39 @@ func (n *node) inspectFlows(c *cobra.Command, x *choice, a answer) error {
 	if err := w.End(); err != nil {
 		return err
 	}
-	return v.unread
+	return unread
+}
+
+// errEnough ends eachFlow before the last flow, and is no error of it.
+var errEnough = errors.New("enough")
+
+// eachFlow calls f with the chosen flows until it returns an error. Unread are the
+// records that cannot be read.
+func (n *node) eachFlow(ctx context.Context, x *choice, f func(report.Flow) error) (unread, err error) {
+	v, err := n.view()
+	if err != nil {
+		return nil, err
+	}
+	queries, err := x.queries(v)
+	if err != nil {
+		return nil, err
+	}
+	flows, err := conntrack.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = flows.Close() }()
+	now := time.Now()
+	var failed error
+	err = dump(ctx, flows, queries, func(k *conntrack.Flow) bool {
+		if x.match(k) {
+			from, to := v.owners.Ends(k)
+			failed = f(report.FlowOf(k, from, to, now))
+		}
+		return failed == nil
+	})
+	if err == nil && !errors.Is(failed, errEnough) {
+		err = failed
+	}
+	return v.unread, err
 }

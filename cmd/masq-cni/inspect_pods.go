@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -13,41 +14,58 @@ import (
 )
 
 func inspectPodsCommand(n *node, out *output) *cobra.Command {
-	return &cobra.Command{
+	var w watching
+	c := &cobra.Command{
 		Use:   "pods",
 		Short: "Lists the attachments, with what their flows come to",
 		Long: `Lists the attachments of the node, a line each. FLOWS, TRANSLATED, INCOMING and
 BYTES are of the flows in the kernel's table now; BEGUN counts the flows that began
 since the attachment's rules were made.`,
 		Args: cobra.NoArgs,
-		RunE: out.run(n.inspectPods),
+		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error {
+			if w.on {
+				return n.watchPods(c, w, a)
+			}
+			return n.inspectPods(c, a)
+		}),
 	}
+	w.flags(c)
+	return c
 }
 
-func (n *node) inspectPods(c *cobra.Command, _ []string, a answer) error {
-	v, err := n.view()
+func (n *node) inspectPods(c *cobra.Command, a answer) error {
+	all, unread, err := n.attachments(c.Context())
 	if err != nil {
 		return err
 	}
-	flows, err := conntrack.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = flows.Close() }()
-	t, err := v.tally(c.Context(), flows, []query{{}})
-	if err != nil {
-		return err
-	}
-	counters, err := rules((*nft.Conn).Counters)
-	if err != nil {
-		return err
-	}
-	all := report.AttachmentsOf(v.records, v.desired, t.ByOwner, counters.Begun)
 	err = a.show(all, func(w io.Writer, s report.Style) error { return report.WriteAttachments(w, s, all, time.Now()) })
 	if err != nil {
 		return err
 	}
-	return v.unread
+	return unread
+}
+
+// attachments are all of the node, with what their flows come to. Unread are the
+// records that cannot be read.
+func (n *node) attachments(ctx context.Context) (all []report.Attachment, unread, err error) {
+	v, err := n.view()
+	if err != nil {
+		return nil, nil, err
+	}
+	flows, err := conntrack.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = flows.Close() }()
+	t, err := v.tally(ctx, flows, []query{{}})
+	if err != nil {
+		return nil, nil, err
+	}
+	counters, err := rules((*nft.Conn).Counters)
+	if err != nil {
+		return nil, nil, err
+	}
+	return report.AttachmentsOf(v.records, v.desired, t.ByOwner, counters.Begun), v.unread, nil
 }
 
 func inspectPodCommand(n *node, out *output) *cobra.Command {

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// drawn is a screen of rows, and what it shows after keys.
+func drawn(t *testing.T, all []numbered) (m *screen[numbered], press func(keys ...string) string) {
+	t.Helper()
+	s := numberedSource(all, 1000)
+	m = newScreen(s, false, look(t.Context(), s, order{}), make(chan wish, 1))
+	m.Update(tea.WindowSizeMsg{Width: 60, Height: 8})
+	special := map[string]rune{"esc": tea.KeyEscape, "enter": tea.KeyEnter, "backspace": tea.KeyBackspace, "pgdown": tea.KeyPgDown, "end": tea.KeyEnd}
+	return m, func(keys ...string) string {
+		for _, k := range keys {
+			p := tea.KeyPressMsg{Text: k, Code: []rune(k)[0]}
+			if r := special[k]; r != 0 {
+				p = tea.KeyPressMsg{Code: r}
+			}
+			m.Update(p)
+		}
+		return m.View().Content
+	}
+}
+
+func TestWatchScreen(t *testing.T) {
+	var all []numbered
+	for i := range 20 {
+		all = append(all, numbered{i, fmt.Sprintf("w%d", 100-i)})
+	}
+	all = append(all, numbered{20, "evil\x1b[2J\u202e" + strings.Repeat("x", 100)})
+	m, press := drawn(t, all)
+	for _, tt := range []struct {
+		keys          []string
+		shown, absent string
+	}{
+		{nil, "21 rows, by NUMBER", "\x1b"},
+		{nil, `evil\x1b[2J\u202exxx`, "\u202e"},
+		{[]string{"r"}, "\n4  ", "\n5  "},
+		{[]string{"pgdown"}, "\n5  ", "\n4  "},
+		{[]string{"end"}, "\n20  ", "\n15  "},
+		{[]string{"j", "k"}, "\n15  ", "\n20  "},
+		{[]string{"s"}, "by WORD,", "reversed"},
+		{[]string{"1"}, "by NUMBER,", ""},
+		{[]string{"<"}, "by WORD,", ""},
+		{[]string{">"}, "by NUMBER,", ""},
+		{[]string{"9"}, "by WORD,", ""},
+		{[]string{"/", "W", "9", "9"}, `21 rows, 1 with "W99"`, "w98"},
+		{[]string{"backspace"}, `21 rows, 1 with "W9"`, "w98"}, // until the next look
+		{[]string{"enter", "?"}, "q end  arrows", "filter: "},
+		{[]string{"esc"}, "21 rows, by WORD", "arrows"},
+		{[]string{"p"}, ", paused", ""},
+	} {
+		text := press(tt.keys...)
+		if !strings.Contains(text, tt.shown) || tt.absent != "" && strings.Contains(text, tt.absent) {
+			t.Errorf("after %q %q is missing, or %q is there:\n%s", tt.keys, tt.shown, tt.absent, text)
+		}
+		fitsTerminal(t, m, text)
+	}
+}
+
+// fitsTerminal reports a screen that is not as large as the terminal.
+func fitsTerminal(t *testing.T, m *screen[numbered], text string) {
+	t.Helper()
+	lines := strings.Split(text, "\n")
+	if len(lines) != m.height {
+		t.Errorf("%d lines, not %d:\n%s", len(lines), m.height, text)
+	}
+	for _, l := range lines {
+		if len([]rune(l)) > m.width {
+			t.Errorf("%q is longer than %d", l, m.width)
+		}
+	}
+}
+
+// A terminal may be of any size.
+func TestWatchSizes(t *testing.T) {
+	m, press := drawn(t, []numbered{{1, "a"}, {2, "b"}, {3, "c"}})
+	for _, width := range []int{0, 1, 5, 21, 200} {
+		for _, height := range []int{1, 2, 3, 4, 50} {
+			m.Update(tea.WindowSizeMsg{Width: width, Height: height})
+			fitsTerminal(t, m, press("j", "r"))
+			if w := <-m.wishes; w != m.wish {
+				t.Errorf("%+v is asked for, not %+v", w, m.wish)
+			}
+		}
+	}
+}
+
+// What a look finds while it is paused is not shown, an error is shown beside what
+// was there before, and rows of an older order are put into the new one.
+func TestWatchTakes(t *testing.T) {
+	m, press := drawn(t, []numbered{{1, "a"}, {2, "b"}})
+	later := look(t.Context(), numberedSource([]numbered{{7, "a"}, {8, "b"}, {9, "c"}}, 10), order{})
+	press("p")
+	m.Update(later)
+	if text := press(); !strings.Contains(text, "2 rows") {
+		t.Errorf("while paused:\n%s", text)
+	}
+	press("p", "r")
+	m.Update(got[numbered]{err: errors.New("no \x1b[2Jright")})
+	if text := press(); !strings.Contains(text, "2 rows") || !strings.Contains(text, `no \x1b[2Jright`) {
+		t.Errorf("after an error:\n%s", text)
+	}
+	m.Update(later)
+	if text := press(); !strings.Contains(text, "3 rows") || strings.Contains(text, "right") || strings.Index(text, "\n7") > strings.Index(text, "\n9") {
+		t.Errorf("after another look:\n%s", text)
+	}
+}
+
+// The terminal becomes what it was, whoever panics.
+func TestWatchPanics(t *testing.T) {
+	t.Setenv("TERM", "vt100")
+	for _, drawing := range []bool{false, true} {
+		user := onTerminal(t)
+		before, err := unix.IoctlGetTermios(int(user.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := numberedSource([]numbered{{1, "a"}}, 10)
+		first, write := s.look, s.write
+		var looks atomic.Int32
+		raw := false
+		s.look = func(ctx context.Context, add func(numbered)) (error, error) {
+			if looks.Add(1) > 2 && !drawing {
+				during, err := unix.IoctlGetTermios(int(user.Fd()), unix.TCGETS)
+				raw = err == nil && during.Lflag&unix.ECHO == 0
+				panic("while looking")
+			}
+			return first(ctx, add)
+		}
+		s.write = nil
+		if !drawing {
+			s.write = write
+		}
+		var c cobra.Command
+		c.SetContext(t.Context())
+		c.SetIn(user)
+		c.SetOut(user)
+		func() {
+			defer func() { raw = recover() == "while looking" && raw }()
+			err = watch(&c, watching{interval: leastInterval}, answer{}, s)
+		}()
+		if drawing == raw || drawing && !errors.Is(err, tea.ErrProgramPanic) {
+			t.Errorf("raw %t before the panic, %v", raw, err)
+		}
+		after, err := unix.IoctlGetTermios(int(user.Fd()), unix.TCGETS)
+		if err != nil || *after != *before {
+			t.Errorf("the terminal is %+v, %v, not %+v", after, err, before)
+		}
+	}
+}
+
+// onTerminal is the programs' end of a pseudo terminal that nobody looks at.
+func onTerminal(t *testing.T) *os.File {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := int(master.Fd())
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = errors.Join(unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0), unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 10, Col: 60}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = user.Close(), master.Close() })
+	return user
+}
