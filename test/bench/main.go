@@ -37,6 +37,13 @@ type bench struct {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 3 && args[0] == soleWord {
+		if err := sole(context.Background(), args[1], args[2], stdout); err != nil {
+			_, _ = fmt.Fprintln(stderr, "bench:", err)
+			return 1
+		}
+		return 0
+	}
 	b := &bench{stderr: stderr, start: time.Now(), programs: programs{os.Getenv("MASQ_BIN"), os.Getenv("MASQ_PEERS")}, variants: map[string]string{}}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -53,7 +60,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		b.variants[name] = program
 		return nil
 	})
-	only := flags.String("only", "calls,burst,usable,levels,program,flows,packets,daemon", "what to measure")
+	only := flags.String("only", "calls,burst,usable,levels,program,flows,packets,daemon,conntrack", "what to measure")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -123,6 +130,8 @@ func (b *bench) measure(ctx context.Context, name string) (section, error) {
 		return b.packets(ctx)
 	case "daemon":
 		return b.daemon(ctx)
+	case "conntrack":
+		return b.conntrack(ctx)
 	}
 	return section{}, errors.New("there is no such measurement")
 }

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// readings is how often each reader has its turn.
+const readings = 11
+
+// conntrack measures what reads the kernel's table of flows, and what logs them.
+func (b *bench) conntrack(ctx context.Context) (section, error) {
+	s := section{
+		title: fmt.Sprintf("conntrack, %s flows of %d attachments", grouped(tracked), level2),
+		note: fmt.Sprintf("Flows of IPv4, two of three TCP, that leave through SNAT, made by netlink. The targets are put for 1,000,000: "+
+			"nf_conntrack_max is 262,144 here, and not a namespace's own. %d rounds, in an order that is drawn anew; programs from the start of the process to its end. "+
+			"All read the same dump: what receiving it and looking at nothing takes, nobody can undercut. "+
+			"Added peak memory is that of a process that does nothing else, beyond what it has with %d attachments read; its allocations are those of a second summary less those of one that no flow passes. "+
+			"The rate of events is raised by three tenths each half second until the kernel has no room for one in the buffer of conntrack -E -o extended; "+
+			"masqd logs with --nat-log what one processor makes and deletes in 2 s without a pause, timed until the last record is taken. "+
+			"New flows are those of the part above, through masq's table in %d rounds, masqd started anew each time.", readings, level2, b.rounds),
+	}
+	for _, part := range []func(context.Context) ([]row, error){b.reading, b.logging, b.beside} {
+		rows, err := part(ctx)
+		if err != nil {
+			return s, err
+		}
+		s.rows = append(s.rows, rows...)
+	}
+	return s, nil
+}
+
+// reading compares those who read the table.
+func (b *bench) reading(ctx context.Context) (rows []row, err error) {
+	t, err := b.track("tracked", tracked)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, t.close()) }()
+	readers := []reader{
+		{"conntrack -L", t.program},
+		{"ConntrackTableList of vishvananda/netlink", t.list},
+		{"receive and discard", t.discard},
+		{"summary by attachment", t.summary},
+		{"masq-cni inspect pods", b.inspect(t)},
+		{"flows of one attachment", t.ofOne},
+		{"who", b.who(t)},
+	}
+	took := map[string]sample{}
+	order := rand.New(rand.NewPCG(4, 4))
+	for round := range readings {
+		b.progress("%s flows, round %d of %d", grouped(tracked), round, readings)
+		for _, i := range order.Perm(len(readers)) {
+			runtime.GC()
+			begun := time.Now()
+			if err := readers[i].read(ctx); err != nil {
+				return nil, fmt.Errorf("%s: %w", readers[i].name, err)
+			}
+			took[readers[i].name] = append(took[readers[i].name], time.Since(begun).Seconds())
+		}
+	}
+	rate := func(i int) sample {
+		return took[readers[i].name].each(func(s float64) float64 { return tracked / s })
+	}
+	ms := func(i int) sample { return took[readers[i].name].each(func(s float64) float64 { return s * 1e3 }) }
+	for _, i := range []int{0, 1} {
+		rows = append(rows, row{what: readers[i].name, show: perSecond, values: rate(i)})
+	}
+	last := -1
+	for _, x := range []struct {
+		reader, against int
+		limit           float64
+	}{{2, 0, 0}, {2, 1, 0}, {3, 0, 3}, {3, 1, 3}, {3, 2, 0.8}, {4, 0, 0}} {
+		name := readers[x.reader].name
+		if x.reader == last {
+			name = "the same"
+		}
+		last = x.reader
+		r := row{what: name, show: perSecond, values: rate(x.reader), against: readers[x.against].name, ratio: ofMedians(rate(x.reader), rate(x.against))}
+		if x.limit != 0 {
+			r.target = target{limit: x.limit, side: atLeast}
+		}
+		rows = append(rows, r)
+	}
+	median := func(r row) float64 { return r.values.median() }
+	rows = append(rows,
+		row{what: "the whole summary", show: millis, values: ms(3)},
+		row{
+			what: readers[5].name, show: millis, values: ms(5), against: "the whole summary",
+			ratio: ofMedians(ms(5), ms(3)), target: target{limit: 0.15, side: atMost},
+		},
+		row{what: "masq-cni who, the whole tuple", show: millis, values: ms(6), target: target{50, atMost, median}})
+	more, err := t.frugal(ctx)
+	return append(rows, more...), err
+}
+
+func decimals(v float64) string { return fmt.Sprintf("%.2f", v) }
+
+// inspect asks masq-cni for all attachments.
+func (b *bench) inspect(t *trackedNode) func(context.Context) error {
+	return func(ctx context.Context) error {
+		return t.Command(ctx, filepath.Join(b.masq, "masq-cni"), "inspect", "pods", "--state-dir", t.state()).Run()
+	}
+}
+
+// who asks masq-cni for one flow, another each time.
+func (b *bench) who(t *trackedNode) func(context.Context) error {
+	next := 0
+	return func(ctx context.Context) error {
+		next += tracked/readings - 1
+		f, egress := flowNumber(next)
+		out, err := t.Command(ctx, filepath.Join(b.masq, "masq-cni"), "who", egress.String()+"/"+protocols[f.Original.Proto],
+			"--to", fmt.Sprintf("%s:%d", f.Original.Dst, f.Original.DstPort), "--state-dir", t.state(), "-o", "json").Output()
+		if pod := fmt.Sprintf("web-%08x", next%level2); err == nil && !strings.Contains(string(out), pod) {
+			err = fmt.Errorf("the answer does not name %s: %s", pod, out)
+		}
+		return err
+	}
+}
+
+// frugal rows are about the memory of processes that do nothing else.
+func (t *trackedNode) frugal(ctx context.Context) (rows []row, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	median := func(r row) float64 { return r.values.median() }
+	memory, allocations := []row{}, []row{}
+	for _, what := range []string{soleSummary, soleList} {
+		var mb, each sample
+		for range readings {
+			out, err := t.Command(ctx, self, soleWord, what, t.state()).Output()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", what, err)
+			}
+			var m, n float64
+			if _, err := fmt.Sscan(string(out), &m, &n); err != nil {
+				return nil, fmt.Errorf("%s: %q: %w", what, out, err)
+			}
+			mb, each = append(mb, m), append(each, n)
+		}
+		memory = append(memory, row{what: "added peak memory, " + what, show: megabytes, values: mb})
+		allocations = append(allocations, row{what: "allocations for a flow, " + what, show: decimals, values: each})
+	}
+	memory[0].target = target{8, atMost, median}
+	allocations[0].target = target{0, atMost, median}
+	return append(memory, allocations...), nil
+}
