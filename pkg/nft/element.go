@@ -83,7 +83,7 @@ func decodeAddrType(b []byte) string {
 
 func appendName(b []byte, s string) ([]byte, error) {
 	name, err := strconv.Unquote(s)
-	if err != nil || len(name) >= unix.IFNAMSIZ {
+	if err != nil || len(name) >= unix.IFNAMSIZ || strings.IndexByte(name, 0) >= 0 {
 		return b, fmt.Errorf("%s is not the quoted name of an interface", s)
 	}
 	return append(append(b, name...), zeros[:unix.IFNAMSIZ-len(name)]...), nil

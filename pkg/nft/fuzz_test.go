@@ -50,6 +50,7 @@ func FuzzKeys(f *testing.F) {
 	f.Add("ipv4_addr . inet_service", "10.0.0.1 . 21")
 	f.Add("ifname . ipv6_addr", `"veth0" . fd00::1`)
 	f.Add("fib_addrtype", "local")
+	f.Add("ifname . ipv6_addr", `"\x000" . ::`)
 	f.Fuzz(func(t *testing.T, typ, key string) {
 		kt, err := parseType(typ)
 		if err != nil || strings.Count(typ, ".") > 8 {
