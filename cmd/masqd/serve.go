@@ -78,6 +78,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	forget := reconcile.Flows{Local: links.HasAddress, Delete: flows.DeleteMatching}
 	loop := &reconcile.Loop{
 		Records:      cache.Snapshot,
+		Refresh:      cache.Refresh,
 		Node:         conf.node,
 		Rules:        &speaking{Conn: rules, node: conf.node, log: log},
 		Forward:      links.MendForwarding,

@@ -25,6 +25,8 @@ import (
 type Cache struct {
 	records *store.Records
 	watcher *fsnotify.Watcher
+	// refreshed is the time of the directory that Refresh last saw; of one goroutine.
+	refreshed time.Time
 
 	mu      sync.Mutex
 	byName  map[string]*held // by what the file's name has before .json
@@ -115,6 +117,26 @@ func (c *Cache) Reload() error {
 	}
 	maps.DeleteFunc(c.content, func(_ string, p *masq.Policy) bool { return !used[p] })
 	return nil
+}
+
+// unsettled is how long after a change of the directory another may leave its time as
+// it is: file systems count time in ticks.
+const unsettled = 20 * time.Millisecond
+
+// Refresh is Reload where the directory has changed since, so that whoever looked at
+// the kernel before knows the records of all that he saw there: events may be late.
+func (c *Cache) Refresh() error {
+	info, err := os.Stat(c.records.Dir())
+	if err != nil {
+		return fmt.Errorf("look at the directory of the records: %w", err)
+	}
+	if info.ModTime().Equal(c.refreshed) {
+		return nil
+	}
+	if time.Since(info.ModTime()) > unsettled {
+		c.refreshed = info.ModTime()
+	}
+	return c.Reload()
 }
 
 func nameOf(path string) string { return strings.TrimSuffix(filepath.Base(path), ".json") }

@@ -163,3 +163,24 @@ func newest(t *testing.T, dir string) string {
 	}
 	return path
 }
+
+// What was written before is known, though no event was read.
+func TestRefresh(t *testing.T) {
+	r, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewCache(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.watcher.Close() }()
+	for i := range 20 {
+		if err := errors.Join(r.Put(record(fmt.Sprint(i))), c.Refresh()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(c.Snapshot().Records); n != i+1 {
+			t.Fatalf("after %d there are %d", i+1, n)
+		}
+	}
+}

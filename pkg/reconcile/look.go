@@ -88,12 +88,20 @@ func (l *Loop) look(ctx context.Context, begun time.Time, what What) (worked, dr
 // configuration or record asks for is no drift.
 func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.Change, err error) {
 	l.links = l.links || what&TheLinks != 0
-	all, node := l.Records(), l.Node()
-	now := agreement{all.Version, node.Version, 0}
-	if now.generation, err = l.Rules.Generation(); err != nil {
+	generation, err := l.Rules.Generation()
+	if err != nil {
 		l.failed("rules")
 		return true, nil, err
 	}
+	// A plugin writes its record before its rules: read after these, none is missing,
+	// and nothing that was just added passes for foreign.
+	if generation != l.last.agreed.generation {
+		if err := l.Refresh(); err != nil {
+			return true, nil, err
+		}
+	}
+	all, node := l.Records(), l.Node()
+	now := agreement{all.Version, node.Version, generation}
 	if now == l.last.agreed && !l.last.owed && len(l.last.gone) == 0 {
 		if what&Forwarding != 0 {
 			changes, err = l.mendForwarding(all.Records)

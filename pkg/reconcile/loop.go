@@ -20,6 +20,8 @@ import (
 type Loop struct {
 	// Records returns every record of the node.
 	Records func() Snapshot
+	// Refresh makes sure that Records knows all that was written before the call.
+	Refresh func() error
 	// Node returns the node's configuration.
 	Node func() Node
 	// Rules is the kernel's ruleset.

@@ -88,6 +88,7 @@ func loop(t *testing.T, k *kernel, records ...store.Record) (*Loop, *asked) {
 	all, a := snapshot(records...), &asked{}
 	l := &Loop{
 		Records: func() Snapshot { return all },
+		Refresh: func() error { return nil },
 		Node:    func() Node { return Node{} },
 		Rules:   k,
 		Forward: k.forward,
