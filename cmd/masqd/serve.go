@@ -35,7 +35,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	cache, err := reconcile.NewCache(records)
 	if err != nil {
-		return err
+		return fmt.Errorf("--state-dir %q: %w", o.stateDir, err)
 	}
 	unlock, err := alone(records.Dir())
 	if err != nil {
@@ -59,7 +59,6 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if conf.watcher, err = fsnotify.NewWatcher(); err != nil {
 		return fmt.Errorf("follow the configuration: %w", err)
 	}
-	conf.follow()
 	conf.read()
 	links, err := wire.Open()
 	if err != nil {
@@ -85,7 +84,6 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Untranslated: forget.Untranslated,
 		Stranded:     forget.Stranded,
 		Reload: func() error {
-			conf.follow()
 			conf.read()
 			return errors.Join(cache.Reload(), records.Tidy(o.grace))
 		},
@@ -136,7 +134,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if o.listen != "" {
 		l, err := net.Listen("tcp", o.listen)
 		if err != nil {
-			return fmt.Errorf("--listen: %w", err)
+			return fmt.Errorf("--listen: %w; give ADDRESS:PORT, an address of this node and a port that nobody has, or \"\" for none", err)
 		}
 		log.Info("listening", "address", l.Addr().String())
 		run("http", func(ctx context.Context) error {
@@ -254,8 +252,8 @@ type speaking struct {
 	asked *masq.Policy
 }
 
-func (s *speaking) ApplyBeside(want, beside ruleset.Table) ([]nft.Change, uint32, error) {
-	changes, generation, err := s.Conn.ApplyBeside(want, beside)
+func (s *speaking) ApplyBeside(want, beside ruleset.Table, asOf uint32) ([]nft.Change, uint32, error) {
+	changes, generation, err := s.Conn.ApplyBeside(want, beside, asOf)
 	if p := s.node().Policy; err == nil && p != nil && p != s.asked {
 		s.asked = p
 		sayMissing(s.log, s.Conn, *p)

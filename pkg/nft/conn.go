@@ -52,22 +52,34 @@ func retry(f func() error) error {
 // Apply makes the whole table what is wanted, in one transaction, and returns what
 // was different. An empty table is none: what is there is deleted.
 func (c *Conn) Apply(want ruleset.Table) ([]Change, error) {
-	changes, _, err := c.ApplyBeside(want, ruleset.Table{})
+	changes, _, err := c.ApplyBeside(want, ruleset.Table{}, 0)
 	return changes, err
 }
+
+// ErrNews says that something is there that is not as it is wanted, and that may have
+// come since it was asked what is wanted. Ask again.
+var ErrNews = errors.New("the ruleset has changed since it was asked what is wanted")
 
 // ApplyBeside is Apply that leaves alone what others are about to add or remove:
 // the parts of beside that are there stay, those that are not are not missed. As
 // long as the kernel's ruleset is of the generation that is returned, the table is
 // what was wanted: whoever watches has to compare the two, since a change that others
 // make beside a large one of ours is not told.
-func (c *Conn) ApplyBeside(want, beside ruleset.Table) (changes []Change, generation uint32, err error) {
+//
+// The generation asOf is the one that the ruleset had before it was asked what is
+// wanted, 0 where that does not count. In a later one, what is not wanted may be what
+// somebody has added since: only what is missing is added then, and where there is
+// anything else the error is ErrNews, and nothing happens.
+func (c *Conn) ApplyBeside(want, beside ruleset.Table, asOf uint32) (changes []Change, generation uint32, err error) {
 	err = retry(func() error {
 		p, err := c.compare(want, spare(beside))
 		if err != nil {
 			return err
 		}
 		changes, generation = p.changes, p.have.generation
+		if asOf != 0 && generation != asOf && slices.ContainsFunc(changes, func(x Change) bool { return x.Found != missing }) {
+			return ErrNews
+		}
 		if len(p.ops) > 0 {
 			generation++ // each transaction makes the next one
 		}
@@ -188,7 +200,7 @@ func (c *Conn) Check(a masq.Attachment) ([]Change, error) {
 				case err != nil:
 					return fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err)
 				case !found:
-					p.found("element", s.Name+" "+e.Key, "missing")
+					p.found("element", s.Name+" "+e.Key, missing)
 				case x.chain != e.Goto || x.comment != e.Comment:
 					p.found("element", s.Name+" "+e.Key, "goes to %q as %q", x.chain, x.comment)
 				}

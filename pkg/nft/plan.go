@@ -24,6 +24,9 @@ type Change struct {
 	Found string
 }
 
+// missing is what Found is of a thing that is not there.
+const missing = "missing"
+
 // String is the change in one line.
 func (c Change) String() string { return c.Kind + " " + c.Name + ": " + c.Found }
 
@@ -109,7 +112,7 @@ func (p *planner) found(kind, name, format string, args ...any) {
 func (p *planner) compare() error {
 	switch {
 	case !p.have.exists:
-		p.found("table", ruleset.Family+" "+ruleset.Name, "missing")
+		p.found("table", ruleset.Family+" "+ruleset.Name, missing)
 		p.ops = append(p.ops, addTable())
 	case p.have.flags != 0:
 		p.found("table", ruleset.Family+" "+ruleset.Name, "flags %#x where there should be none", p.have.flags)
@@ -127,7 +130,7 @@ func (p *planner) objects() error {
 	for _, o := range p.want.Objects {
 		have, ok := p.have.objects[o.Name]
 		if !ok {
-			p.found("object", o.Name, "missing")
+			p.found("object", o.Name, missing)
 			p.ops = append(p.ops, addObject(o))
 			continue
 		}
@@ -148,7 +151,7 @@ func (p *planner) sets() error {
 		have, ok := p.have.sets[s.Name]
 		switch {
 		case !ok:
-			p.found("set", s.Name, "missing")
+			p.found("set", s.Name, missing)
 			p.setID++
 			o, err := addSet(s, p.setID)
 			if err != nil {
@@ -167,7 +170,7 @@ func (p *planner) chains() error {
 	for _, c := range p.want.Chains {
 		have, ok := p.have.chains[c.Name]
 		if !ok {
-			p.found("chain", c.Name, "missing")
+			p.found("chain", c.Name, missing)
 			p.ops = append(p.ops, addChain(c))
 			continue
 		}
@@ -255,7 +258,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		}
 		was, replaced := wrong[r.ID]
 		if !replaced {
-			p.found("rule", c.Name+" "+r.ID, "missing")
+			p.found("rule", c.Name+" "+r.ID, missing)
 		}
 		var before uint64
 		for _, h := range kept[i:] {
@@ -353,7 +356,7 @@ func (p *planner) keys(s ruleset.Set, d *difference) error {
 		x, wrong := d.wrong[i]
 		switch {
 		case !d.there[i]:
-			p.found("element", s.Name+" "+e.Key, "missing")
+			p.found("element", s.Name+" "+e.Key, missing)
 			add = append(add, e)
 		case wrong:
 			p.found("element", s.Name+" "+e.Key, "goes to %q as %q", x.chain, x.comment)

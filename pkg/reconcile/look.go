@@ -88,42 +88,16 @@ func (l *Loop) look(ctx context.Context, begun time.Time, what What) (worked, dr
 // configuration or record asks for is no drift.
 func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.Change, err error) {
 	l.links = l.links || what&TheLinks != 0
-	generation, err := l.Rules.Generation()
+	before := l.last.agreed
+	all, node, changes, err := l.agree()
 	if err != nil {
-		l.failed("rules")
-		return true, nil, err
+		return true, changes, err
 	}
-	// A plugin writes its record before its rules: read after these, none is missing,
-	// and nothing that was just added passes for foreign.
-	if generation != l.last.agreed.generation {
-		if err := l.Refresh(); err != nil {
-			return true, nil, err
-		}
-	}
-	all, node := l.Records(), l.Node()
-	now := agreement{all.Version, node.Version, generation}
-	if now == l.last.agreed && !l.last.owed && len(l.last.gone) == 0 {
+	if l.last.agreed == before && !l.last.owed && len(l.last.gone) == 0 {
 		if what&Forwarding != 0 {
 			changes, err = l.mendForwarding(all.Records)
 		}
 		return len(changes) > 0, changes, err
-	}
-	// Records that cannot be read are those of attachments that are there all the
-	// same: better to repair the others than nothing.
-	if all.Err != nil && len(all.Records) == 0 {
-		return true, nil, all.Err
-	}
-	if all.Err != nil && now.records != l.last.agreed.records {
-		l.Log.Warn("some records cannot be read", "err", all.Err)
-	}
-	if now != l.last.agreed {
-		if changes, err = l.mendRules(all, node, now); err != nil {
-			l.failed("rules")
-			l.last.agreed.generation = 0 // none is: all is compared again
-			l.drift(len(changes))
-			return true, nil, err
-		}
-		l.drift(0)
 	}
 	settled, _ := split(all.Records, node)
 	used := policies(settled, node)
@@ -139,21 +113,68 @@ func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.
 	return true, changes, errors.Join(err, l.mendFlows(ctx, all.Records, Whose{settled, node.Sources}, used))
 }
 
+// newsMost is how often a look begins anew because a plugin was faster.
+const newsMost = 100
+
+// agree makes the kernel have what is asked for, unless it is known to, and returns
+// what that is, and what had drifted.
+func (l *Loop) agree() (all Snapshot, node Node, drift []nft.Change, err error) {
+	for range newsMost {
+		var now agreement
+		if now, all, node, err = l.ask(); err != nil || now == l.last.agreed {
+			return all, node, drift, err
+		}
+		var found []nft.Change
+		found, err = l.mendRules(all, node, now)
+		drift = append(drift, found...)
+		if !errors.Is(err, nft.ErrNews) {
+			break
+		}
+	}
+	return all, node, drift, err
+}
+
+// ask returns what is wanted now, and what that depends on. The generation is asked for
+// first: a plugin writes its record before its rules, so that none of the rules of
+// that generation is without its record, however late the directory's events are.
+func (l *Loop) ask() (now agreement, all Snapshot, node Node, err error) {
+	if now.generation, err = l.Rules.Generation(); err != nil {
+		l.failed("rules")
+		return now, all, node, err
+	}
+	if now.generation != l.last.agreed.generation {
+		if err := l.Refresh(); err != nil {
+			return now, all, node, err
+		}
+	}
+	all, node = l.Records(), l.Node()
+	now.records, now.node = all.Version, node.Version
+	// Records that cannot be read are those of attachments that are there all the
+	// same: better to repair the others than nothing.
+	if all.Err != nil && len(all.Records) == 0 {
+		return now, all, node, all.Err
+	}
+	if all.Err != nil && now.records != l.last.agreed.records {
+		l.Log.Warn("some records cannot be read", "err", all.Err)
+	}
+	return now, all, node, nil
+}
+
 // mendRules makes the kernel have what is asked for now, and returns what had drifted
 // from what was asked for before.
 func (l *Loop) mendRules(all Snapshot, node Node, now agreement) (drift []nft.Change, err error) {
-	before := l.last.agreed
-	known := before != agreement{}
-	if known && now.node != before.node && now.generation != before.generation {
+	before, asOf := l.last.agreed, now.generation
+	known, touched := before != agreement{}, now.generation != before.generation
+	if known && touched && now.node != before.node {
 		// Somebody has changed something since: whether here is seen only beside the
 		// configuration before. Flows that began under that one are to go on.
-		if drift, _, err = l.apply(all, l.last.node); err != nil {
-			return drift, err
+		if drift, asOf, err = l.apply(all, l.last.node, asOf); err != nil {
+			return nil, err
 		}
 	}
-	changes, generation, err := l.apply(all, node)
+	changes, generation, err := l.apply(all, node, asOf)
 	if err != nil {
-		return append(drift, changes...), err
+		return drift, err
 	}
 	if is, err := l.Rules.Generation(); err == nil && is != generation {
 		// Somebody was at it meanwhile, and the notification of that may be missing.
@@ -161,7 +182,8 @@ func (l *Loop) mendRules(all Snapshot, node Node, now agreement) (drift []nft.Ch
 	}
 	now.generation = generation
 	l.last.agreed, l.last.node = now, node
-	if known && (now.node != before.node || now.generation == before.generation) {
+	l.drift(0)
+	if known && (!touched || now.node != before.node) {
 		if len(changes) > 0 {
 			l.Log.Info("the kernel has what is asked for now", "changes", len(changes))
 		}
@@ -171,8 +193,8 @@ func (l *Loop) mendRules(all Snapshot, node Node, now agreement) (drift []nft.Ch
 }
 
 // apply makes the kernel have what a configuration asks for, and returns what was
-// different.
-func (l *Loop) apply(all Snapshot, node Node) ([]nft.Change, uint32, error) {
+// different, and the generation up to which it is so.
+func (l *Loop) apply(all Snapshot, node Node, asOf uint32) ([]nft.Change, uint32, error) {
 	w := &l.last.wanted
 	if w.records != all.Version || w.node != node.Version || len(w.want.Chains) == 0 {
 		*w = wanted{records: all.Version, node: node.Version}
@@ -189,7 +211,13 @@ func (l *Loop) apply(all Snapshot, node Node) ([]nft.Change, uint32, error) {
 	if len(all.Records) > kept {
 		*w = wanted{}
 	}
-	return l.Rules.ApplyBeside(want, beside)
+	changes, generation, err := l.Rules.ApplyBeside(want, beside, asOf)
+	if err != nil && !errors.Is(err, nft.ErrNews) {
+		l.failed("rules")
+		l.drift(len(changes))
+		l.last.agreed.generation = 0 // none is: all is compared again
+	}
+	return changes, generation, err
 }
 
 // wanted is the ruleset of the last look, so that a repair need not make it: as it

@@ -60,8 +60,9 @@ type Loop struct {
 type Rules interface {
 	// ApplyBeside makes the kernel have what is wanted and returns what was
 	// different, and the generation up to which it stays so; the parts of beside
-	// are left as they are.
-	ApplyBeside(want, beside ruleset.Table) ([]nft.Change, uint32, error)
+	// are left as they are. It is nft.ErrNews where the ruleset is no longer of the
+	// generation asOf and what has come since may be wanted.
+	ApplyBeside(want, beside ruleset.Table, asOf uint32) ([]nft.Change, uint32, error)
 	Generation() (uint32, error)
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,10 +30,11 @@ type kernel struct {
 	busy       time.Duration // that a comparison takes
 	compared   func(n int)   // called after each, if it is set
 	meanwhile  uint32        // transactions of others, after each comparison
+	news       int           // comparisons that find that a plugin was faster
 	put        []string      // forwarding that is put back
 }
 
-func (k *kernel) ApplyBeside(want, beside ruleset.Table) ([]nft.Change, uint32, error) {
+func (k *kernel) ApplyBeside(want, beside ruleset.Table, asOf uint32) ([]nft.Change, uint32, error) {
 	time.Sleep(k.busy) // where it is set, time is synctest's
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -42,6 +44,14 @@ func (k *kernel) ApplyBeside(want, beside ruleset.Table) ([]nft.Change, uint32, 
 	}
 	if k.compared != nil {
 		k.compared(len(k.applied))
+	}
+	if k.news > 0 {
+		k.news--
+		k.generation++
+		return k.changes, 0, nft.ErrNews
+	}
+	if asOf != k.generation && len(k.changes) == 0 {
+		return nil, 0, errors.New("asked as of another generation")
 	}
 	defer func() { k.generation += k.meanwhile }()
 	return k.changes, k.generation, k.err
@@ -233,6 +243,27 @@ func TestWhatIsAskedForIsNoDrift(t *testing.T) {
 	}
 	if n := l.Stats().Repairs["rule"]; n != 2 {
 		t.Errorf("%d repairs are counted", n)
+	}
+}
+
+// A plugin that is faster than a look makes it begin anew, with the records of now.
+func TestLookBeginsAnewAtNews(t *testing.T) {
+	k := &kernel{generation: 1}
+	l, _ := loop(t, k, record("a"))
+	refreshed := 0
+	l.Refresh = func() error { refreshed++; return nil }
+	k.news = 3
+	if l.look(t.Context(), time.Now(), 0); l.Stats().Problem != "" || refreshed != 4 || k.looks() != 4 {
+		t.Errorf("%d comparisons, the records were asked for %d times: %s", k.looks(), refreshed, l.Stats().Problem)
+	}
+	// Not for ever: what comes of it is a look that failed, and is made again.
+	k.news = 2 * newsMost
+	k.change()
+	if l.look(t.Context(), time.Now(), 0); !strings.Contains(l.Stats().Problem, "changed since") || k.news != newsMost {
+		t.Errorf("%q, %d left", l.Stats().Problem, k.news)
+	}
+	if s := l.Stats(); s.Drift != 0 || s.Errors["rules"] != 0 {
+		t.Errorf("news are taken for damage: %+v", s)
 	}
 }
 
