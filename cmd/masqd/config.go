@@ -80,6 +80,7 @@ func legacyFlags(flags *pflag.FlagSet) func() []override {
 // read reads the files, and reports whether they ask for something else than before.
 // What is faulty is said once, and changes nothing.
 func (c *configuration) read() bool {
+	c.follow()
 	node, names, err := agentconf.Load(c.pattern)
 	for _, o := range c.legacy {
 		if err == nil {
@@ -91,16 +92,22 @@ func (c *configuration) read() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
+		if c.state.Read.IsZero() && c.state.Policy == nil {
+			c.state.Policy, c.state.Sources = c.fallback()
+		}
 		if text := err.Error(); text != c.fault {
 			c.fault = text
-			c.log.Error("the configuration is faulty; the last good one stays", "files", c.pattern, "err", err)
+			inForce := "the last good one"
+			switch {
+			case !c.state.Read.IsZero():
+			case c.earlier != nil:
+				inForce = "what an earlier masqd read"
+			default:
+				inForce = "the defaults"
+			}
+			c.log.Error("the configuration is faulty", "files", c.pattern, "err", err, "in force", inForce)
 		}
 		c.state.Fault = c.fault
-		if c.state.Read.IsZero() && c.state.Policy == nil && c.earlier != nil {
-			// Nothing good was read yet; an earlier masqd has.
-			c.state.Policy = &c.earlier.Policy
-			c.state.Sources = ruleset.Sources{Prefixes: c.earlier.Sources, Policy: c.earlier.Policy}
-		}
 		return false
 	}
 	if len(c.sources) > 0 {
@@ -139,6 +146,27 @@ func (c *configuration) read() bool {
 	return true
 }
 
+// fallback is what is in force while nothing good was read: what an earlier masqd
+// read, or what would be without a file.
+func (c *configuration) fallback() (*masq.Policy, ruleset.Sources) {
+	node := agentconf.Default()
+	switch {
+	case c.earlier != nil:
+		node.Policy, node.SourceCIDRs = c.earlier.Policy, c.earlier.Sources
+	case len(c.sources) > 0 || len(c.legacy) > 0:
+		for _, o := range c.legacy {
+			_ = o.Apply(&node, o.value) // was tried on the same at the start
+		}
+		node.Policy.Node = true
+	default:
+		return nil, ruleset.Sources{}
+	}
+	if len(c.sources) > 0 {
+		node.SourceCIDRs = c.sources
+	}
+	return &node.Policy, ruleset.Sources{Prefixes: node.SourceCIDRs, Policy: node.Policy}
+}
+
 // node is the configuration in force.
 func (c *configuration) node() reconcile.Node {
 	c.mu.Lock()
@@ -150,6 +178,8 @@ func (c *configuration) node() reconcile.Node {
 // are read, so that none is missed. A ConfigMap is a link into a directory that is
 // swapped, so the directory is followed and not the file.
 func (c *configuration) follow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if len(c.watcher.WatchList()) > 0 {
 		return
 	}
@@ -161,10 +191,32 @@ func (c *configuration) follow() {
 	c.missing = err != nil
 }
 
+const (
+	// lull is for how long nothing has to happen to files before they are read, and
+	// unrest the time after which they are read all the same.
+	lull   = 5 * time.Millisecond
+	unrest = 40 * time.Millisecond
+)
+
+// unread is since when files have changed that were not read since; zero where none
+// have. A file that is not renamed into place is empty, and then in part, before it is
+// whole, and each of these may be a good configuration.
+type unread time.Time
+
+// wait is how long to wait for another change after one.
+func (u *unread) wait(now time.Time) time.Duration {
+	if time.Time(*u).IsZero() {
+		*u = unread(now)
+	}
+	return min(lull, time.Time(*u).Add(unrest).Sub(now))
+}
+
 // run reads again when the files change.
 func (c *configuration) run(ctx context.Context, changed func()) error {
 	w := c.watcher
 	defer func() { _ = w.Close() }()
+	var due <-chan time.Time // nil where nothing is to be read
+	var changes unread
 	for {
 		select {
 		case <-ctx.Done():
@@ -173,17 +225,18 @@ func (c *configuration) run(ctx context.Context, changed func()) error {
 			if !ok {
 				return errors.New("follow the configuration: the watch has ended")
 			}
-			if c.read() {
-				changed()
-			}
 		case err, ok := <-w.Errors:
 			if !ok || !errors.Is(err, fsnotify.ErrEventOverflow) {
 				return fmt.Errorf("follow the configuration: %w", err)
 			}
+		case <-due:
+			due, changes = nil, unread{}
 			if c.read() {
 				changed()
 			}
+			continue
 		}
+		due = time.After(changes.wait(time.Now()))
 	}
 }
 

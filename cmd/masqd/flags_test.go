@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -104,10 +105,10 @@ func TestEnvironmentFaults(t *testing.T) {
 	flags, _, _ := flagSet()
 	flags.Bool("pprof", false, "")
 	err := fromEnvironment(flags, []string{"MASQD_STATEDIR=/x", "MASQD_PPROF=maybe", "MASQD_LISTEN_PORT=9468", "MASQD_=x"})
-	const want = `MASQD_STATEDIR: there is no such flag
+	const want = `MASQD_STATEDIR: there is no such flag; unset it, or see masqd --help for those that there are
 MASQD_PPROF: invalid argument "maybe" for "--pprof" flag: strconv.ParseBool: parsing "maybe": invalid syntax
-MASQD_LISTEN_PORT: there is no such flag
-MASQD_: there is no such flag`
+MASQD_LISTEN_PORT: there is no such flag; unset it, or see masqd --help for those that there are
+MASQD_: there is no such flag; unset it, or see masqd --help for those that there are`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v", err)
 	}
@@ -162,5 +163,23 @@ func TestOneHyphen(t *testing.T) {
 	want := []string{"--masq-chain=X", "--enable-ipv6", "-v=2", "-v", "2", "--log_dir", "-", "-h", "--", "-config"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Values that no daemon can work with are all said at its start, each with its flag.
+func TestFlagFaults(t *testing.T) {
+	var diag bytes.Buffer
+	args := []string{
+		"--state-dir=", "--resync-interval=1ms", "--sweep-grace=-1s", "--attachment-metrics=-1", "--nat-log-size=5", "--nat-log-age=-1h",
+	}
+	const want = `masqd: --state-dir is empty; give a directory, or leave the flag out
+--resync-interval 1ms is below a second; give 1s or more
+--sweep-grace -1s is below 0; give a duration such as 2m
+--attachment-metrics -1 is below 0; give a number of attachments, or 0 for none
+--nat-log-size: MaxTotalBytes: 5 has no room for four files of 67108864 bytes; give 268435456 or more
+--nat-log-age: MaxAge: -1h0m0s is too short; give 8s or more, or 0 to keep records for ever
+`
+	if code := run(args, nil, io.Discard, &diag); code != 1 || diag.String() != want {
+		t.Errorf("%d\n%s", code, diag.String())
 	}
 }

@@ -56,6 +56,32 @@ type options struct {
 	natLogOptions natlog.Options
 }
 
+// validate reports every flag that nothing can be done with.
+func (o *options) validate() error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if o.stateDir == "" {
+		fail("--state-dir is empty; give a directory, or leave the flag out")
+	}
+	if o.resync < time.Second {
+		fail("--resync-interval %s is below a second; give 1s or more", o.resync)
+	}
+	if o.grace < 0 {
+		fail("--sweep-grace %s is below 0; give a duration such as 2m", o.grace)
+	}
+	if o.attachmentMetrics < 0 {
+		fail("--attachment-metrics %d is below 0; give a number of attachments, or 0 for none", o.attachmentMetrics)
+	}
+	// One at a time: each fault is to name its flag.
+	if err := (natlog.Options{MaxTotalBytes: o.natLogOptions.MaxTotalBytes}).Validate(); err != nil {
+		fail("--nat-log-size: %w", err)
+	}
+	if err := (natlog.Options{MaxAge: o.natLogOptions.MaxAge}).Validate(); err != nil {
+		fail("--nat-log-age: %w", err)
+	}
+	return errors.Join(errs...)
+}
+
 // interval is a duration that may be given in seconds alone, as ip-masq-agent-v2 has
 // it.
 type interval time.Duration
@@ -104,8 +130,8 @@ A flag on the command line counts before the environment.`,
 			if err != nil {
 				return err
 			}
-			if o.resync < time.Second {
-				return fmt.Errorf("--resync-interval %s is below a second", o.resync)
+			if err := o.validate(); err != nil {
+				return err
 			}
 			if o.sources, err = parseSources(sources); err != nil {
 				return err
@@ -116,9 +142,6 @@ A flag on the command line counts before the environment.`,
 					log.Info("a flag of ip-masq-agent has no effect here", "flag", "--"+l.Name, "why", l.Note)
 				}
 			}
-			if err := o.natLogOptions.Validate(); err != nil {
-				return fmt.Errorf("--nat-log: %w", err)
-			}
 			o.resyncGiven = c.Flags().Changed("resync-interval")
 			// A flag that asks for what is not to be had here is an error now, not
 			// when a file is read.
@@ -128,7 +151,7 @@ A flag on the command line counts before the environment.`,
 					return fmt.Errorf("--%s: %w", l.Name, err)
 				}
 			}
-			return serve(c.Context(), o, log)
+			return endInTime(c.Context(), log, func(ctx context.Context) error { return serve(ctx, o, log) })
 		},
 	}
 	f := c.Flags()
@@ -199,7 +222,7 @@ func fromEnvironment(flags *pflag.FlagSet, env []string) error {
 		switch {
 		case f == nil && serviceLink.MatchString(pair):
 		case f == nil:
-			errs = append(errs, fmt.Errorf("%s: there is no such flag", name))
+			errs = append(errs, fmt.Errorf("%s: there is no such flag; unset it, or see masqd --help for those that there are", name))
 		case f.Changed:
 		default:
 			if err := flags.Set(f.Name, value); err != nil {
@@ -208,6 +231,29 @@ func fromEnvironment(flags *pflag.FlagSet, env []string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// patience is how long the daemon may take to end once it was told to. Reading the
+// records of tens of thousands of attachments, and a look at them, take longer. Both
+// can be left at any point: a transaction is made whole or not at all.
+const patience = 600 * time.Millisecond
+
+// endInTime returns what f does, or nil where f goes on after its context.
+func endInTime(ctx context.Context, log *slog.Logger, f func(context.Context) error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- f(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(patience):
+		log.Info("ended without waiting for what was under way; the rules stay")
+		return nil
+	}
 }
 
 func logger(w io.Writer, format, level string) (*slog.Logger, error) {

@@ -74,7 +74,7 @@ func (l *natLogger) run(ctx context.Context) error {
 			l.take(e)
 		}
 		if ctx.Err() != nil {
-			return nil
+			return l.log.Flush() // the daemon may end before a look does, and close comes after that
 		}
 	}
 }

@@ -38,7 +38,7 @@ func (o Options) Validate() error {
 		fail("MaxSegmentBytes: %d is too small; give %d or more", o.MaxSegmentBytes, leastSegment)
 	}
 	if o.MaxTotalBytes < 4*o.MaxSegmentBytes {
-		fail("MaxTotalBytes: %d has no room for four files of MaxSegmentBytes; give %d or more", o.MaxTotalBytes, 4*o.MaxSegmentBytes)
+		fail("MaxTotalBytes: %d has no room for four files of %d bytes; give %d or more", o.MaxTotalBytes, o.MaxSegmentBytes, 4*o.MaxSegmentBytes)
 	}
 	if o.MaxAge < 0 || o.MaxAge > 0 && o.MaxAge < 8*time.Second {
 		fail("MaxAge: %s is too short; give 8s or more, or 0 to keep records for ever", o.MaxAge)

@@ -80,7 +80,7 @@ func open(dir string, o Options, elapsed func() time.Duration) (_ *Writer, err e
 		elapsed = func() time.Duration { return time.Since(start) }
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of the NAT log: %w", err)
+		return nil, fmt.Errorf("make the directory of the NAT log: %w; give one that can be written to", err)
 	}
 	lock, err := lockDir(dir)
 	if err != nil {
@@ -108,7 +108,7 @@ func open(dir string, o Options, elapsed func() time.Duration) (_ *Writer, err e
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock the NAT log: %w", err)
+		return nil, fmt.Errorf("lock the NAT log: %w; give a directory that can be written to", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
