@@ -283,12 +283,12 @@ func (r *repairs) unmended(h harm, args []string) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	r.fresh(ctx)
-	var changed time.Time
-	until(t, "what CHECK looks at is changed by "+h.name, func() bool {
-		w.nft("%s", h.change)
-		changed = r.heard.next(t, "nft").at
-		return r.from.tryCheck(r.from.list) != nil
-	})
+	w.nft("%s", h.change)
+	changed := r.heard.next(t, "nft").at
+	if err := r.from.tryCheck(r.from.list); err == nil {
+		t.Fatalf("%s: CHECK sees nothing wrong; since then there were transactions of %v:\n%s",
+			h.name, r.heard.programs(), w.nodeRun("nft", "list", "ruleset"))
+	}
 	r.wg.Go(func() {
 		r.mu.Lock()
 		r.port++

@@ -160,6 +160,18 @@ func (x *transactions) next(t testing.TB, program string) transaction {
 	}
 }
 
+// programs are whose transactions nobody has asked for yet.
+func (x *transactions) programs() (out []string) {
+	for {
+		select {
+		case one := <-x.heard:
+			out = append(out, one.program)
+		default:
+			return out
+		}
+	}
+}
+
 // forget forgets those that nobody has asked for.
 func (x *transactions) forget() {
 	for {

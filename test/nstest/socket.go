@@ -15,8 +15,11 @@ import (
 // zero, or name an address, a port (below 1024 too) or both. The caller closes
 // the connection.
 func (n *NS) Dial(ctx context.Context, network string, local, remote netip.AddrPort) (conn net.Conn, err error) {
-	d := net.Dialer{Control: reuseAddr}
+	var d net.Dialer
 	d.SetMultipathTCP(false)
+	if local.Port() != 0 {
+		d.Control = reuseAddr
+	}
 	if local != (netip.AddrPort{}) {
 		if !local.Addr().IsValid() {
 			local = netip.AddrPortFrom(unspecified(remote.Addr()), local.Port())
@@ -62,7 +65,8 @@ func (n *NS) ListenUDP(addr netip.AddrPort) (c *net.UDPConn, err error) {
 }
 
 // reuseAddr lets a fixed local port be used again while its last connection is
-// in TIME_WAIT.
+// in TIME_WAIT. It is for no other: of UDP sockets that all have it, the kernel gives
+// several the same port (udp_lib_lport_inuse in net/ipv4/udp.c).
 func reuseAddr(_, _ string, c syscall.RawConn) error {
 	var err error
 	ctrl := c.Control(func(fd uintptr) {
