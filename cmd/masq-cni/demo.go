@@ -50,6 +50,8 @@ The exit code is 1 when any step is not as it should be.`,
 					return err
 				}
 				opts.Plugin = path
+			} else if info, err := os.Stat(opts.Plugin); err != nil || !info.Mode().IsRegular() {
+				return fmt.Errorf("--plugin %q is not there, or no file; give the path of masq", opts.Plugin)
 			}
 			out := demo.NewPrinter(c.OutOrStdout())
 			if output == "" {

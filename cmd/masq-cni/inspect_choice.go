@@ -120,7 +120,7 @@ func (x *choice) parse() error {
 // prefixOf reads an address as the prefix of it alone.
 func prefixOf(s string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(s); err == nil {
-		a = a.Unmap().WithZone("")
+		a = plain(a)
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(s)

@@ -16,12 +16,8 @@ func (n *node) completePods(c *cobra.Command, args []string, typed string) ([]st
 	if len(args) > 0 {
 		return nil, only
 	}
-	// A command that is completed is not carried out, and what comes before it
-	// neither.
-	if c.Flags().Changed("netns") {
-		if err := enter(n.netns); err != nil {
-			return nil, only
-		}
+	if err := n.enter(c); err != nil {
+		return nil, only
 	}
 	v, err := n.view()
 	if err != nil {

@@ -51,10 +51,7 @@ func (n *node) inspectFlows(c *cobra.Command, x *choice, a answer) error {
 	if err := x.parse(); err != nil {
 		return err
 	}
-	var w flowWriter = report.NewFlowTable(a, a.Style)
-	if a.format != "" {
-		w = flowList{report.NewList(a, a.format)}
-	}
+	w := a.flows()
 	left := x.limit
 	unread, err := n.eachFlow(c.Context(), x, func(f report.Flow) error {
 		if x.top != nil {
@@ -91,22 +88,18 @@ var errEnough = errors.New("enough")
 // eachFlow calls f with the chosen flows until it returns an error. Unread are the
 // records that cannot be read.
 func (n *node) eachFlow(ctx context.Context, x *choice, f func(report.Flow) error) (unread, err error) {
-	v, err := n.view()
+	v, err := n.live()
 	if err != nil {
 		return nil, err
 	}
-	queries, err := x.queries(v)
+	defer func() { _ = v.Close() }()
+	queries, err := x.queries(v.view)
 	if err != nil {
 		return nil, err
 	}
-	flows, err := conntrack.Open()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = flows.Close() }()
 	now := time.Now()
 	var failed error
-	err = dump(ctx, flows, queries, func(k *conntrack.Flow) bool {
+	err = dump(ctx, v.Conn, queries, func(k *conntrack.Flow) bool {
 		if x.match(k) {
 			from, to := v.owners.Ends(k)
 			failed = f(report.FlowOf(k, from, to, now))

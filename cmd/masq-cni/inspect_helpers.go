@@ -19,18 +19,14 @@ func inspectHelpersCommand(n *node, out *output) *cobra.Command {
 }
 
 func (n *node) inspectHelpers(c *cobra.Command, _ []string, a answer) error {
-	v, err := n.view()
+	v, err := n.live()
 	if err != nil {
 		return err
 	}
-	flows, err := conntrack.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = flows.Close() }()
+	defer func() { _ = v.Close() }()
 	x := report.Helpers{Control: []report.Flow{}, Expectations: []report.Expectation{}}
 	now := time.Now()
-	err = dump(c.Context(), flows, []query{{}}, func(f *conntrack.Flow) bool {
+	err = dump(c.Context(), v.Conn, []query{{}}, func(f *conntrack.Flow) bool {
 		if f.Helper != (conntrack.Helper{}) {
 			from, to := v.owners.Ends(f)
 			x.Control = append(x.Control, report.FlowOf(f, from, to, now))
@@ -40,7 +36,7 @@ func (n *node) inspectHelpers(c *cobra.Command, _ []string, a answer) error {
 	if err != nil {
 		return err
 	}
-	for e, err := range flows.Expectations(c.Context()) {
+	for e, err := range v.Expectations(c.Context()) {
 		if err != nil {
 			return err
 		}

@@ -48,16 +48,12 @@ func (n *node) inspectPods(c *cobra.Command, a answer) error {
 // attachments are all of the node, with what their flows come to. Unread are the
 // records that cannot be read.
 func (n *node) attachments(ctx context.Context) (all []report.Attachment, unread, err error) {
-	v, err := n.view()
+	v, err := n.live()
 	if err != nil {
 		return nil, nil, err
 	}
-	flows, err := conntrack.Open()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { _ = flows.Close() }()
-	t, err := v.tally(ctx, flows, []query{{}})
+	defer func() { _ = v.Close() }()
+	t, err := v.tally(ctx, v.Conn, []query{{}})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,25 +78,21 @@ helpers wait for.`,
 }
 
 func (n *node) inspectPod(c *cobra.Command, args []string, a answer) error {
-	v, err := n.view()
+	v, err := n.live()
 	if err != nil {
 		return err
 	}
+	defer func() { _ = v.Close() }()
 	found, err := v.find(args[0])
 	if err != nil {
 		return err
 	}
-	flows, err := conntrack.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = flows.Close() }()
 	counters, err := rules((*nft.Conn).Counters)
 	if err != nil {
 		return err
 	}
 	var expected []report.Expectation
-	for e, err := range flows.Expectations(c.Context()) {
+	for e, err := range v.Expectations(c.Context()) {
 		if err != nil {
 			return err
 		}
@@ -113,7 +105,7 @@ func (n *node) inspectPod(c *cobra.Command, args []string, a answer) error {
 	var all []report.Pod
 	counts := make([]report.Count, len(v.records))
 	for _, i := range found {
-		t, err := v.tally(c.Context(), flows, v.queries([]int{i}, conntrack.Filter{}))
+		t, err := v.tally(c.Context(), v.Conn, v.queries([]int{i}, conntrack.Filter{}))
 		if err != nil {
 			return err
 		}

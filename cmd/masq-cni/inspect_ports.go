@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/pressure"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
@@ -157,10 +156,11 @@ was; it counts the packets for the whole node.`, 100*pressure.NoticeShare, 100*p
 		if measure < 0 {
 			return fmt.Errorf("--measure %s is below 0; give a duration such as 5s", measure)
 		}
-		v, err := n.view()
+		v, err := n.live()
 		if err != nil {
 			return err
 		}
+		defer func() { _ = v.Close() }()
 		s, err := v.pressure(c.Context(), limit, measure)
 		if err != nil {
 			return err
@@ -175,15 +175,10 @@ was; it counts the packets for the whole node.`, 100*pressure.NoticeShare, 100*p
 }
 
 // pressure takes a sample, or two, so far apart, to know the rate.
-func (v view) pressure(ctx context.Context, most int, apart time.Duration) (*pressure.Sample, error) {
-	c, err := conntrack.Open()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = c.Close() }()
+func (v live) pressure(ctx context.Context, most int, apart time.Duration) (*pressure.Sample, error) {
 	pools := pressure.PoolsOf(v.desired.Attachments, v.desired.Sources.Prefixes, v.desired.Sources.Policy)
 	m := pressure.NewMonitor(most)
-	s, err := m.Sample(ctx, time.Now(), c, pools)
+	s, err := m.Sample(ctx, time.Now(), v.Conn, pools)
 	if err != nil || apart == 0 {
 		return s, err
 	}
@@ -194,5 +189,5 @@ func (v view) pressure(ctx context.Context, most int, apart time.Duration) (*pre
 		return nil, context.Cause(ctx)
 	case <-wait.C:
 	}
-	return m.Sample(ctx, time.Now(), c, pools)
+	return m.Sample(ctx, time.Now(), v.Conn, pools)
 }

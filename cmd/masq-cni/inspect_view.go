@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/nft"
@@ -26,7 +27,11 @@ func (n *node) view() (view, error) {
 		return view{}, err
 	}
 	v := view{dir: records.Dir()}
-	if v.records, v.unread = records.All(); v.unread != nil && len(v.records) == 0 {
+	v.records, v.unread = records.All()
+	if errors.Is(v.unread, fs.ErrPermission) {
+		v.unread = fmt.Errorf("%w; run as root", v.unread)
+	}
+	if v.unread != nil && len(v.records) == 0 {
 		return v, v.unread
 	}
 	policy, err := records.Node()
@@ -36,6 +41,19 @@ func (n *node) view() (view, error) {
 	v.desired = report.DesiredOf(v.records, policy)
 	v.owners = report.OwnersOf(v.records)
 	return v, nil
+}
+
+// live is a view, and the kernel's table.
+type live struct {
+	view
+	*conntrack.Conn
+}
+
+func (n *node) live() (x live, err error) {
+	if x.view, err = n.view(); err == nil {
+		x.Conn, err = conntrack.Open()
+	}
+	return x, err
 }
 
 // wanted reports whether there should be a table.

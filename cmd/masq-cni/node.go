@@ -28,11 +28,18 @@ func (n *node) flags(root *cobra.Command) {
 		if n.stateDir == "" {
 			return errors.New("--state-dir is empty; give a directory, or leave the flag out")
 		}
-		if !c.Flags().Changed("netns") {
-			return nil
-		}
-		return enter(n.netns)
+		return n.enter(c)
 	}
+}
+
+// enter takes the calling goroutine into the namespace that a command was told of, if
+// it was. Completion calls it itself: a command that is completed is not carried out,
+// and what comes before it neither.
+func (n *node) enter(c *cobra.Command) error {
+	if !c.Flags().Changed("netns") {
+		return nil
+	}
+	return enter(n.netns)
 }
 
 // enter takes the calling goroutine into a network namespace, for good: it keeps

@@ -44,16 +44,8 @@ func (n *node) watchFlows(c *cobra.Command, x *choice, w watching, a answer) err
 }
 
 func compareFlows(a, b *report.Flow) int {
-	return cmp.Or(compareSources(a.Original, b.Original), compareDestinations(a.Original, b.Original),
+	return cmp.Or(a.Original.CompareSource(b.Original), a.Original.CompareDestination(b.Original),
 		strings.Compare(a.Protocol, b.Protocol), cmp.Compare(a.ID, b.ID))
-}
-
-func compareSources(a, b report.Tuple) int {
-	return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.SourcePort, b.SourcePort), cmp.Compare(a.ICMP.ID, b.ICMP.ID))
-}
-
-func compareDestinations(a, b report.Tuple) int {
-	return cmp.Or(a.Destination.Compare(b.Destination), cmp.Compare(a.DestinationPort, b.DestinationPort))
 }
 
 // flowColumns are those of report.FlowTable.
@@ -62,8 +54,8 @@ func flowColumns(wide bool) []column[report.Flow] {
 		words("POD", func(f *report.Flow) string { return f.Pod() }),
 		words("DIR", func(f *report.Flow) string { return f.Direction }),
 		words("PROTO", func(f *report.Flow) string { return f.Protocol }),
-		{"SOURCE", func(a, b *report.Flow) int { return compareSources(a.Original, b.Original) }},
-		{"DESTINATION", func(a, b *report.Flow) int { return compareDestinations(a.Original, b.Original) }},
+		{"SOURCE", func(a, b *report.Flow) int { return a.Original.CompareSource(b.Original) }},
+		{"DESTINATION", func(a, b *report.Flow) int { return a.Original.CompareDestination(b.Original) }},
 		{"TRANSLATED", func(a, b *report.Flow) int {
 			x, y := a.NAT != "none", b.NAT != "none"
 			switch {
@@ -72,7 +64,7 @@ func flowColumns(wide bool) []column[report.Flow] {
 			case y && !x:
 				return 1
 			}
-			return cmp.Or(compareSources(a.Translated, b.Translated), compareDestinations(a.Translated, b.Translated))
+			return cmp.Or(a.Translated.CompareSource(b.Translated), a.Translated.CompareDestination(b.Translated))
 		}},
 		words("STATE", func(f *report.Flow) string { return f.State }),
 		numbers("BYTES", func(f *report.Flow) uint64 { return f.Bytes.Sum() }),

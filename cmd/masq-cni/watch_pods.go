@@ -65,15 +65,7 @@ func podColumns(wide bool) []column[report.Attachment] {
 		words("INTERFACE", func(a *row) string { return a.Interface }),
 		words("LINKS", func(a *row) string { return strings.Join(a.Links, ",") }),
 		numbers("MTU", func(a *row) int { return a.MTU }),
-		words("STATE", func(a *row) string {
-			switch {
-			case !a.Ready:
-				return "not-ready"
-			case a.Chained:
-				return "chained"
-			}
-			return "ready"
-		}),
+		words("STATE", func(a *row) string { return a.State() }),
 		column[row]{"AGE", func(a, b *row) int { return a.Created.Compare(b.Created.Time) }},
 	)
 }

@@ -86,12 +86,8 @@ func answering(c *cobra.Command) *cobra.Command {
 
 // who answers from the kernel's table.
 func (n *node) who(c *cobra.Command, q endpoint, a answer) error {
-	v, err := n.view()
+	x, err := n.live()
 	if err != nil {
-		return err
-	}
-	x := live{view: v}
-	if err := x.open(); err != nil {
 		return err
 	}
 	defer func() { _ = x.Close() }()
@@ -99,8 +95,8 @@ func (n *node) who(c *cobra.Command, q endpoint, a answer) error {
 	switch {
 	case err != nil:
 		return err
-	case nameless && v.unread != nil:
-		return v.unread // it may have the name
+	case nameless && x.unread != nil:
+		return x.unread // it may have the name
 	case found:
 		return nil
 	}

@@ -24,10 +24,8 @@ func (n *node) completeEndpoints(c *cobra.Command, args []string, typed string) 
 		}
 		return out, only
 	}
-	if c.Flags().Changed("netns") {
-		if err := enter(n.netns); err != nil {
-			return nil, only
-		}
+	if err := n.enter(c); err != nil {
+		return nil, only
 	}
 	all, err := uplinks()
 	if err != nil {

@@ -14,19 +14,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// live is the kernel's table, and the records.
-type live struct {
-	view
-	*conntrack.Conn
-}
-
-func (x *live) open() (err error) {
-	x.Conn, err = conntrack.Open()
-	return err
-}
-
 // flows are those behind an endpoint, each once.
-func (x *live) flows(ctx context.Context, q endpoint) iter.Seq2[report.Flow, error] {
+func (x live) flows(ctx context.Context, q endpoint) iter.Seq2[report.Flow, error] {
 	if all := q.tuples(); all != nil {
 		return x.lookUp(q, all)
 	}
@@ -34,7 +23,7 @@ func (x *live) flows(ctx context.Context, q endpoint) iter.Seq2[report.Flow, err
 }
 
 // lookUp finds the flows that have one of these tuples.
-func (x *live) lookUp(q endpoint, all []conntrack.Tuple) iter.Seq2[report.Flow, error] {
+func (x live) lookUp(q endpoint, all []conntrack.Tuple) iter.Seq2[report.Flow, error] {
 	return func(yield func(report.Flow, error) bool) {
 		now := time.Now()
 		for _, t := range all {
@@ -55,7 +44,7 @@ func (x *live) lookUp(q endpoint, all []conntrack.Tuple) iter.Seq2[report.Flow, 
 
 // read finds them in dumps. One that the kernel calls incomplete is made again while
 // nothing was found.
-func (x *live) read(ctx context.Context, q endpoint) iter.Seq2[report.Flow, error] {
+func (x live) read(ctx context.Context, q endpoint) iter.Seq2[report.Flow, error] {
 	t := q.tuple()
 	all := []query{{Filter: conntrack.Filter{Reply: t}}, {Filter: conntrack.Filter{Original: t, Status: conntrack.DstNAT, StatusMask: conntrack.DstNAT}}}
 	return func(yield func(report.Flow, error) bool) {
@@ -99,7 +88,7 @@ func (v view) behind(q endpoint, f *conntrack.Flow, now time.Time) (report.Flow,
 }
 
 // none says that nobody was found, and what may be the reason.
-func (x *live) none(q endpoint, w io.Writer) error {
+func (x live) none(q endpoint, w io.Writer) error {
 	table, err := x.Table()
 	if err != nil {
 		return err

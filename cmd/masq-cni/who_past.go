@@ -76,8 +76,13 @@ func (n *node) whoWas(c *cobra.Command, q endpoint, p past, a answer) error {
 		query.To = netip.AddrPortFrom(q.to, q.toPort)
 	}
 	got, err := natlog.Who(c.Context(), p.dir, query)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no NAT log at %s; masqd writes one with --nat-log, and --nat-log says here where", p.dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no NAT log at %s; masqd writes one with --nat-log, and --nat-log says here where", masq.Quote(p.dir))
+	case errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%w; --nat-log says which directory the log is in", err)
+	case errors.Is(err, fs.ErrPermission):
+		err = fmt.Errorf("%w; run as root", err)
 	}
 	if err != nil && (got == nil || len(got.Flows) == 0) {
 		return err
@@ -104,7 +109,7 @@ func (n *node) whoWas(c *cobra.Command, q endpoint, p past, a answer) error {
 func (p past) remarks(a answer, q endpoint, got *natlog.Answer) error {
 	stamp := func(t time.Time) string { return t.Local().Format(time.RFC3339) }
 	if len(got.Flows) == 0 {
-		if _, err := fmt.Fprintf(a, "no flow left as %s at %s, as far as the log goes\n", netip.AddrPortFrom(q.addr, q.port), stamp(p.from)); err != nil {
+		if _, err := fmt.Fprintf(a, "no flow left as %s at %s, as far as the log goes\n", q, stamp(p.from)); err != nil {
 			return err
 		}
 	}
@@ -143,10 +148,7 @@ func flowThatWas(f *natlog.Flow) report.Flow {
 		return report.Tuple{Source: t.Src.Addr(), SourcePort: t.Src.Port(), Destination: t.Dst.Addr(), DestinationPort: t.Dst.Port()}
 	}
 	out := report.Flow{
-		Owner: report.Owner{
-			Network: f.Owner.Network, ContainerID: f.Owner.ContainerID, Interface: f.Owner.Interface,
-			PodNamespace: f.Owner.Namespace, PodName: f.Owner.Name,
-		},
+		Owner:    report.OwnerOf(masq.Attachment{Key: f.Owner.Key, Pod: f.Owner.Pod}),
 		Protocol: report.Protocol(f.Proto), Original: tuple(f.Original), Translated: tuple(f.Translated),
 		NAT: "snat", State: "open", // a flow without an end may live
 		Packets: report.Sides{Original: f.Packets[0], Reply: f.Packets[1]},

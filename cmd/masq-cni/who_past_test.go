@@ -99,8 +99,14 @@ func TestWhoWas(t *testing.T) {
 	if code, out, _ := who("192.0.2.2:40001", "--at", "2026-03-01T15:04:30Z", "-o", "json"); code != 1 || strings.TrimSpace(out) != "[]" {
 		t.Errorf("%d\n%s", code, out)
 	}
-	for _, args := range [][]string{{"192.0.2.2:40000", "--at", "soon"}, {"192.0.2.2:40000", "--at", "1m", "--nat-log", dir + "/none"}} {
-		if code, _, diag := who(args...); code != 2 || diag == "" {
+	for text, want := range map[string]string{
+		"soon":                          `--at: "soon" is no time`,
+		"1m --nat-log " + dir + "/none": "there is no NAT log at \"" + dir + "/none\"",
+		"1m --nat-log=":                 `there is no NAT log at ""`,
+		"1m --nat-log " + dir + "/lock": "--nat-log says which directory",
+	} {
+		args := append([]string{"192.0.2.2:40000", "--at"}, strings.Fields(text)...)
+		if code, _, diag := who(args...); code != 2 || !strings.Contains(diag, want) {
 			t.Errorf("%q: %d\n%s", args, code, diag)
 		}
 	}

@@ -106,7 +106,7 @@ var (
 	configRead  = desc("configuration_read_timestamp_seconds", "When the configuration was last read well.")
 	configValid = desc("configuration_valid", "1 if the configuration that is there is good, 0 if an earlier one is in force.")
 	generation  = desc("nftables_generation", "Number of the kernel's present ruleset.")
-	netlinkErrs = desc("generation_read_failures", "1 if the generation could not be read from the kernel.")
+	unread      = desc("generation_read_failures", "1 if the generation could not be read from the kernel.")
 )
 
 // Describe implements prometheus.Collector.
@@ -163,7 +163,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if err == nil {
 		gauge(generation, float64(g))
 	}
-	gauge(netlinkErrs, truth(err != nil))
+	gauge(unread, truth(err != nil))
 	c.collectFlows(counter, gauge)
 }
 

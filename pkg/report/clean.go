@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Clean makes text from outside harmless for a terminal and for a table: what is
@@ -16,7 +17,7 @@ func Clean(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
 		// Quote knows the escapes; one at a time, so that quotes stay.
-		r, size := firstRune(s)
+		r, size := utf8.DecodeRuneInString(s)
 		switch {
 		case r == ' ':
 			b.WriteString(`\x20`)
@@ -29,16 +30,6 @@ func Clean(s string) string {
 		s = s[size:]
 	}
 	return b.String()
-}
-
-func firstRune(s string) (r rune, size int) {
-	for i, x := range s {
-		if i > 0 {
-			return r, i
-		}
-		r = x
-	}
-	return r, len(s)
 }
 
 // unfit tells what a terminal could take for a command, and what would hide or

@@ -32,7 +32,7 @@ type Flow struct {
 	NAT        string `json:"nat"` // "none", "snat", "dnat" or "snat+dnat"
 	// State is that of TCP, SCTP or DCCP in a word; of others, and of flows in a
 	// flowtable, how far they came: "unreplied", "replied", "assured", "offloaded".
-	// A flow that is over is "closed".
+	// A flow of the NAT log is "closed", or "open" where the log has no end of it.
 	State  string   `json:"state"`
 	Status []string `json:"status,omitempty"` // bits of conntrack.Status
 

@@ -24,7 +24,7 @@ func WriteAttachments(w io.Writer, s Style, all []Attachment, now time.Time) err
 		}
 		if s.Wide {
 			cells = append(cells, known(a.Packets, strconv.FormatUint(a.Packets.Sum(), 10)),
-				Clean(a.ContainerID), Clean(a.Interface), Clean(strings.Join(a.Links, ",")), strconv.Itoa(a.MTU), a.state(), a.age(now))
+				Clean(a.ContainerID), Clean(a.Interface), Clean(strings.Join(a.Links, ",")), strconv.Itoa(a.MTU), a.State(), a.age(now))
 		}
 		if err := t.row(cells...); err != nil {
 			return err
@@ -48,7 +48,8 @@ func (a Attachment) begun() string {
 	return strconv.FormatUint(*a.Begun, 10)
 }
 
-func (a Attachment) state() string {
+// State says in a word whether an attachment is in place, and who made its link.
+func (a Attachment) State() string {
 	switch {
 	case !a.Ready:
 		return "not-ready"
@@ -107,7 +108,7 @@ func (p Pod) writeText(w io.Writer, s Style, now time.Time) error {
 	if p.NetNS != "" {
 		f.say("netns", "%s", Clean(p.NetNS))
 	}
-	f.say("state", "%s, since %s", p.state(), p.age(now))
+	f.say("state", "%s, since %s", p.State(), p.age(now))
 	if p.Policy == "" {
 		f.say("policy", "none: the network asked for the link alone")
 	} else {

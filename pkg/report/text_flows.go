@@ -30,7 +30,7 @@ func (t *FlowTable) Add(f Flow) error {
 		Clean(f.Pod()), f.Direction, f.Protocol, f.Original.from(), f.Original.to(), f.changed(), f.State,
 		known(f.Packets, size(f.Bytes.Sum())), "",
 	}
-	if !f.Begin.IsZero() {
+	if f.Duration != 0 || !f.End.IsZero() { // of an open flow of the NAT log it is not known
 		cells[8] = span(time.Duration(f.Duration))
 	}
 	if t.wide {

@@ -31,7 +31,7 @@ func NewTop(by string, most int) (t *Top, ok bool) {
 	}
 	first := orders[i].compare
 	return &Top{most: most, compare: func(a, b *Flow) int {
-		return cmp.Or(first(a, b), a.Original.compareFrom(b.Original), a.Original.compareTo(b.Original), cmp.Compare(a.Protocol, b.Protocol))
+		return cmp.Or(first(a, b), a.Original.CompareSource(b.Original), a.Original.CompareDestination(b.Original), cmp.Compare(a.Protocol, b.Protocol))
 	}}, true
 }
 
@@ -66,14 +66,17 @@ var orders = []order{
 	{"age", func(a, b *Flow) int { return cmp.Compare(b.Duration, a.Duration) }},
 	{"timeout", func(a, b *Flow) int { return cmp.Compare(a.Timeout, b.Timeout) }},
 	{"pod", func(a, b *Flow) int { return strings.Compare(a.Pod(), b.Pod()) }},
-	{"source", func(a, b *Flow) int { return a.Original.compareFrom(b.Original) }},
-	{"destination", func(a, b *Flow) int { return a.Original.compareTo(b.Original) }},
+	{"source", func(a, b *Flow) int { return a.Original.CompareSource(b.Original) }},
+	{"destination", func(a, b *Flow) int { return a.Original.CompareDestination(b.Original) }},
 }
 
-func (t Tuple) compareFrom(u Tuple) int {
+// CompareSource is the order of tuples by where they come from; ICMP has an ID instead
+// of a port.
+func (t Tuple) CompareSource(u Tuple) int {
 	return cmp.Or(t.Source.Compare(u.Source), cmp.Compare(t.SourcePort, u.SourcePort), cmp.Compare(t.ICMP.ID, u.ICMP.ID))
 }
 
-func (t Tuple) compareTo(u Tuple) int {
+// CompareDestination is their order by where they go to.
+func (t Tuple) CompareDestination(u Tuple) int {
 	return cmp.Or(t.Destination.Compare(u.Destination), cmp.Compare(t.DestinationPort, u.DestinationPort))
 }

@@ -118,10 +118,7 @@ func TestChurn(t *testing.T) {
 	stop := w.pingOn(steady, w.V4)
 
 	variants := w.variants()
-	pods := make([]*pod, containers)
-	for i := range pods {
-		pods[i] = w.pod(fmt.Sprintf("c%d", i))
-	}
+	pods := w.pods(containers)
 	check(t, errorsOf(containers, atOnce, func(i int) error {
 		p, list := pods[i], variants[i%len(variants)]
 		if err := p.tryAdd(list); err != nil {
@@ -203,10 +200,7 @@ func TestChurnOfTheLast(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	before := w.traces()
 	variants := w.variants()
-	pods := make([]*pod, containers)
-	for i := range pods {
-		pods[i] = w.pod(fmt.Sprintf("c%d", i))
-	}
+	pods := w.pods(containers)
 	check(t, errorsOf(containers, atOnce, func(i int) error {
 		p, list := pods[i], variants[i%len(variants)]
 		if err := p.tryAdd(list); err != nil {
@@ -351,10 +345,7 @@ func TestThirtyAtOnce(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	before := w.traces()
 	list := w.conflist("1.1.0", w.masq())
-	pods := make([]*pod, containers)
-	for i := range pods {
-		pods[i] = w.pod(fmt.Sprintf("c%d", i))
-	}
+	pods := w.pods(containers)
 	start := make(chan struct{})
 	each := func(f func(p *pod) error) {
 		t.Helper()

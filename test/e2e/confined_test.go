@@ -36,8 +36,8 @@ func (w *world) confined(ctx context.Context, capabilities string, args ...strin
 	all := append([]string{
 		"--mount", "sh", "-c", confinement, state,
 		"setpriv", "--bounding-set", capabilities, "--inh-caps", capabilities, "--ambient-caps", capabilities, "--no-new-privs",
-		filepath.Join(os.Getenv("MASQ_BIN"), "masqd"), "--state-dir", state, "--listen", daemonAt,
-	}, args...)
+		built("masqd"),
+	}, w.served(args...)...)
 	c := w.Node.Command(ctx, "unshare", all...)
 	c.Env = []string{}
 	return c

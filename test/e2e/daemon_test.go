@@ -34,25 +34,31 @@ const daemonAt = "127.0.0.1:9468"
 // daemon starts masqd and waits until it is ready.
 func (w *world) daemon(args ...string) *daemon {
 	w.t.Helper()
+	d := w.launch(w.served(args...)...)
+	until(w.t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
+	return d
+}
+
+// served are the flags of a masqd on the world's records that the test can ask.
+func (w *world) served(more ...string) []string {
+	return append([]string{"--state-dir", filepath.Join(w.dir, "state"), "--listen", daemonAt}, more...)
+}
+
+// launch starts masqd with these flags alone.
+func (w *world) launch(args ...string) *daemon {
+	w.t.Helper()
 	d := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
-	out, err := os.OpenFile(d.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	out := must(os.OpenFile(d.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(w.t)
 	defer func() { _ = out.Close() }()
-	args = append([]string{"--state-dir", filepath.Join(w.dir, "state"), "--listen", daemonAt}, args...)
-	d.Command = w.Node.Command(context.WithoutCancel(w.t.Context()), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"), args...)
+	d.Command = w.Node.Command(context.WithoutCancel(w.t.Context()), built("masqd"), args...)
 	d.Stderr = out
-	if err := d.Start(); err != nil {
-		w.t.Fatal(err)
-	}
+	check(w.t, d.Start())
 	w.t.Cleanup(func() {
 		if w.t.Failed() {
 			text, _ := os.ReadFile(d.log)
 			w.t.Logf("masqd said:\n%s", text)
 		}
 	})
-	until(w.t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
 	return d
 }
 
@@ -181,7 +187,7 @@ func TestDaemonLeavesTheRules(t *testing.T) {
 func TestSecondDaemonRefuses(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.daemon()
-	out, err := w.Node.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"), "--state-dir", filepath.Join(w.dir, "state"), "--listen", "").CombinedOutput()
+	out, err := w.Node.Command(soon(t), built("masqd"), "--state-dir", filepath.Join(w.dir, "state"), "--listen", "").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "another masqd is at work on") {
 		t.Errorf("got %v: %s", err, out)
 	}

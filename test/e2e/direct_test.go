@@ -215,7 +215,7 @@ func TestMasqLinkLocalIPv6(t *testing.T) {
 		}
 		mark := uint16(5000 + i)
 		packet := nstest.UDPPacket(at(own, 700), at(router, port), binary.BigEndian.AppendUint16(nil, mark))
-		check(t, sendOn(w.Node, "uplink", router, packet))
+		check(t, sendAll(w.Node, "uplink", [][]byte{packet}))
 		got, err := arrived.WaitFor(soon(t), func(q nstest.Packet) bool {
 			return len(q.Payload) == 2 && binary.BigEndian.Uint16(q.Payload) == mark
 		})
@@ -332,23 +332,6 @@ func linkLocal(n *nstest.NS, iface string) (out netip.Addr, err error) {
 		return err
 	})
 	return out, err
-}
-
-// sendOn sends an IPv6 packet as it is by an interface, which a link-local
-// destination says nothing about.
-func sendOn(n *nstest.NS, iface string, dst netip.Addr, packet []byte) error {
-	return n.Do(func() error {
-		link, err := net.InterfaceByName(iface)
-		if err != nil {
-			return err
-		}
-		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-		if err != nil {
-			return err
-		}
-		to := &unix.SockaddrInet6{Addr: dst.As16(), ZoneId: uint32(link.Index)}
-		return errors.Join(unix.Sendto(fd, packet, 0, to), unix.Close(fd))
-	})
 }
 
 // Options of a multicast routing socket, the same in both families, and their

@@ -293,8 +293,8 @@ func (m *docNode) installed() {
 // network writes the README's conflist and the node's configuration.
 func (m *docNode) network() {
 	m.t.Helper()
-	m.write("/etc/cni/net.d/10-pods.conflist", blockOf(m.t, "README.md", "json"))
-	m.write("/etc/config/ip-masq-agent", blockOf(m.t, "docs/daemon.md", "yaml"))
+	m.write("/etc/cni/net.d/10-pods.conflist", textsOf(m.t, "README.md", "json")[0])
+	m.write("/etc/config/ip-masq-agent", textsOf(m.t, "docs/daemon.md", "yaml")[0])
 }
 
 // before and after say what a page takes for granted, and what has come of it.
@@ -463,7 +463,7 @@ func TestDocumentedMetrics(t *testing.T) {
 }
 
 func TestDocumentedFlags(t *testing.T) {
-	out, err := newWorld(t, nstest.Uplink{}).Node.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"), "--help").Output()
+	out, err := newWorld(t, nstest.Uplink{}).Node.Command(soon(t), built("masqd"), "--help").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -647,16 +647,18 @@ func blocksOf(t testing.TB, page string) (out []docBlock) {
 	return out
 }
 
-// blockOf is the first block of a language.
-func blockOf(t testing.TB, page, language string) string {
+// textsOf are the blocks of a language, of which there are some.
+func textsOf(t testing.TB, page, language string) (out []string) {
 	t.Helper()
 	for _, b := range blocksOf(t, page) {
 		if b.language == language {
-			return strings.Join(b.lines, "\n") + "\n"
+			out = append(out, strings.Join(b.lines, "\n")+"\n")
 		}
 	}
-	t.Fatalf("%s has no block of %s", page, language)
-	return ""
+	if out == nil {
+		t.Fatalf("%s has no block of %s", page, language)
+	}
+	return out
 }
 
 // docCommand is one that a page tells to type.

@@ -58,7 +58,7 @@ func (w *world) firewalld(backend string) *firewalld {
 
 	check(w.t, os.WriteFile(conf, fmt.Appendf(nil, firewalldBus, bus), 0o600))
 	w.background(w.Node.Command(context.Background(), "dbus-daemon", "--config-file="+conf, "--nofork", "--nopidfile"))
-	w.await("the bus is there", func() bool { _, err := os.Stat(bus); return err == nil })
+	until(w.t, "the bus is there", func() bool { _, err := os.Stat(bus); return err == nil })
 	c := w.Node.Command(context.Background(), "unshare", "--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && exec "$0" "$@"`,
 		debianPython, filepath.Join(f.root, "usr/sbin/firewalld"), "--nofork", "--nopid", "--log-target", "console",
 		"--system-config", etc, "--default-config", filepath.Join(f.root, "usr/lib/firewalld"))

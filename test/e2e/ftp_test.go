@@ -314,7 +314,7 @@ func (w *world) background(c *nstest.Command) {
 // does not connect to.
 func (w *world) listening(n *nstest.NS, network string, port uint16) {
 	w.t.Helper()
-	w.await(fmt.Sprintf("%s listens on %s port %d", n.Name(), network, port), func() bool {
+	until(w.t, fmt.Sprintf("%s listens on %s port %d", n.Name(), network, port), func() bool {
 		var tables []byte
 		check(w.t, n.Do(func() error {
 			for _, family := range []string{"", "6"} {

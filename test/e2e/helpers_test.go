@@ -49,10 +49,10 @@ func TestEveryHelper(t *testing.T) {
 
 // TestProtocolsPage does what docs/protocols.md says.
 func TestProtocolsPage(t *testing.T) {
-	page := string(must(os.ReadFile("../../docs/protocols.md"))(t))
+	page := textOf("docs/protocols.md")
 	w := newWorld(t, nstest.Uplink{})
 	var plugins []keys
-	for _, block := range codeBlocks(page, "json") {
+	for _, block := range textsOf(t, "docs/protocols.md", "json") {
 		var conf keys
 		check(t, json.Unmarshal([]byte(block), &conf))
 		if conf["type"] == "masq" {
@@ -65,7 +65,7 @@ func TestProtocolsPage(t *testing.T) {
 	}
 	w.attachWith("a", w.conflist("1.1.0", plugins...), published)
 	var printed strings.Builder
-	for _, block := range codeBlocks(page, "sh") {
+	for _, block := range textsOf(t, "docs/protocols.md", "sh") {
 		for line := range strings.Lines(block) {
 			words := strings.Fields(line)
 			printed.WriteString(w.nodeRun(words[0], words[1:]...))
@@ -90,15 +90,6 @@ func TestProtocolsPage(t *testing.T) {
 			t.Errorf("the page names %s, which is not there", name)
 		}
 	}
-}
-
-// codeBlocks are the blocks of code of a language in a page of Markdown.
-func codeBlocks(page, language string) (blocks []string) {
-	for _, after := range strings.Split(page, "\n```"+language+"\n")[1:] {
-		block, _, _ := strings.Cut(after, "\n```\n")
-		blocks = append(blocks, block)
-	}
-	return blocks
 }
 
 // TestTFTP fetches a file with a real client from a real server, which answers

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,16 +16,12 @@ func TestInspectWithoutRights(t *testing.T) {
 	w.attachNamed("ns", "p", w.masq())
 	for _, words := range []string{"", "pods", "pod ns/p", "flows", "helpers", "rules", "drift"} {
 		for capabilities, want := range map[string]int{"-all,+net_admin": 0, "-all": 1} {
-			args := append([]string{
-				"--bounding-set", capabilities, "--inh-caps", capabilities, "--no-new-privs",
-				filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect",
-			}, strings.Fields(words)...)
-			out, err := w.Node.Command(soon(t), "setpriv", args...).CombinedOutput()
+			out, exit := w.bounded(capabilities, append([]string{"inspect"}, strings.Fields(words)...)...)
 			if want == 1 && words == "drift" {
 				want = 2
 			}
-			if code(err) != want || strings.Contains(string(out), "CAP_NET_ADMIN is needed") != (want > 0) {
-				t.Errorf("inspect %s with %s: %v, not %d\n%s", words, capabilities, err, want, out)
+			if exit != want || strings.Contains(out, "CAP_NET_ADMIN is needed") != (want > 0) {
+				t.Errorf("inspect %s with %s: %d, not %d\n%s", words, capabilities, exit, want, out)
 			}
 		}
 	}
@@ -42,7 +37,7 @@ func TestInspectPipe(t *testing.T) {
 		check(t, p.EchoUDP(soon(t), at(p.addr(w.V4.Server), uint16(10000+i)), server.Addr(), 1))
 	}
 	for _, format := range []string{"", "-o wide", "-o json", "-o yaml"} {
-		line := "set -o pipefail; " + filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni") + " --state-dir " + filepath.Join(w.dir, "state") + " inspect flows " + format
+		line := "set -o pipefail; " + built("masq-cni") + " --state-dir " + filepath.Join(w.dir, "state") + " inspect flows " + format
 		all := must(w.Node.Command(soon(t), "bash", "-c", line).Output())(t)
 		first, err := w.Node.Command(soon(t), "bash", "-c", line+" | head -c 5").CombinedOutput()
 		if err != nil || !bytes.HasPrefix(all, first) || len(first) != 5 || len(all) < 20_000 {
@@ -77,7 +72,7 @@ func TestInspectCompletion(t *testing.T) {
 			if from != w.Node {
 				args = append([]string{"__complete", "--netns", w.Node.Path()}, args[1:]...)
 			}
-			out, err := from.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), args...).Output()
+			out, err := from.Command(soon(t), built("masq-cni"), args...).Output()
 			check(t, err)
 			var got []string
 			for line := range strings.Lines(string(out)) {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -25,7 +24,16 @@ import (
 func (w *world) command(n *nstest.NS, args ...string) *nstest.Command {
 	w.t.Helper()
 	args = append([]string{"--state-dir", filepath.Join(w.dir, "state")}, args...)
-	return n.Command(soon(w.t), filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), args...)
+	return n.Command(soon(w.t), built("masq-cni"), args...)
+}
+
+// bounded is what masq-cni says with these capabilities alone, and its exit code.
+func (w *world) bounded(capabilities string, args ...string) (string, int) {
+	w.t.Helper()
+	c := w.command(w.Node, args...)
+	args = append([]string{"--bounding-set", capabilities, "--inh-caps", capabilities, "--no-new-privs"}, c.Args...)
+	out, err := w.Node.Command(soon(w.t), "setpriv", args...).CombinedOutput()
+	return string(out), code(err)
 }
 
 // inspect is what masq-cni inspect tells a program in the node.
@@ -79,6 +87,31 @@ func portText(p uint16) string {
 	return netip.AddrPortFrom(netip.IPv4Unspecified(), p).String()[len("0.0.0.0:"):]
 }
 
+// fromPort has containers, and for nil the node, talk to port 80 of the server from one
+// port until the test ends, and returns where that is, and whom it sees there.
+func (w *world) fromPort(port uint16, plan nstest.Plan, from ...*pod) (netip.AddrPort, map[netip.AddrPort]*pod) {
+	w.t.Helper()
+	server := must(w.Server.ServeTCP(at(plan.Server, 80)))(w.t)
+	seen := map[netip.AddrPort]*pod{}
+	for i, p := range from {
+		ns := w.Node
+		if p != nil {
+			ns = p.NS
+		}
+		c := must(ns.Dial(soon(w.t), "tcp", netip.AddrPortFrom(netip.Addr{}, port), server.Addr()))(w.t)
+		w.t.Cleanup(func() { _ = c.Close() })
+		_, err := io.WriteString(c, "ECHO\nx")
+		check(w.t, err)
+		_, err = io.ReadFull(c, make([]byte, 1))
+		check(w.t, err)
+		seen[must(server.WaitSources(soon(w.t), i+1))(w.t)[i]] = p
+	}
+	if len(seen) != len(from) {
+		w.t.Fatalf("the server tells no %d apart: %v", len(from), seen)
+	}
+	return server.Addr(), seen
+}
+
 // TestInspectSamePort: two containers talk to one server from the same port, and the
 // node itself does too. A server that complains of a port is told who it was.
 func TestInspectSamePort(t *testing.T) {
@@ -86,27 +119,10 @@ func TestInspectSamePort(t *testing.T) {
 	web, db := w.attachNamed("shop", "web", w.masq()), w.attachNamed("shop", "db", w.masq())
 	const port = 40000
 	for _, plan := range w.Plans() {
-		server := must(w.Server.ServeTCP(at(plan.Server, 80)))(t)
-		seen := map[netip.AddrPort]*pod{}
-		for i, p := range []*pod{web, db, nil} {
-			from := w.Node
-			if p != nil {
-				from = p.NS
-			}
-			c := must(from.Dial(soon(t), "tcp", netip.AddrPortFrom(netip.Addr{}, port), server.Addr()))(t)
-			defer func() { _ = c.Close() }()
-			_, err := io.WriteString(c, "ECHO\nx")
-			check(t, err)
-			_, err = io.ReadFull(c, make([]byte, 1))
-			check(t, err)
-			seen[must(server.WaitSources(soon(t), i+1))(t)[i]] = p
-		}
-		if len(seen) != 3 {
-			t.Fatalf("the server tells no three apart: %v", seen)
-		}
+		server, seen := w.fromPort(port, plan, web, db, nil)
 		for from, p := range seen {
 			flow := sole(t, inspect[[]report.Flow](w, "flows", "--src", from.Addr().String(), "--sport", portText(from.Port()), "--dst", plan.Server.String(), "--proto", "tcp"))
-			if source(flow.Translated) != from || destination(flow.Translated) != server.Addr() || flow.State != "established" {
+			if source(flow.Translated) != from || destination(flow.Translated) != server || flow.State != "established" {
 				t.Errorf("behind %s is %+v", from, flow)
 			}
 			if p == nil {
@@ -129,7 +145,7 @@ func TestInspectSamePort(t *testing.T) {
 			}
 		}
 		// The control: without the records nobody is named.
-		out := must(w.Node.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), "--state-dir", t.TempDir(), "inspect", "flows", "--dst", plan.Server.String(), "--sport", "40000", "-o", "json").Output())(t)
+		out := must(w.Node.Command(soon(t), built("masq-cni"), "--state-dir", t.TempDir(), "inspect", "flows", "--dst", plan.Server.String(), "--sport", "40000", "-o", "json").Output())(t)
 		var flows []report.Flow
 		check(t, json.Unmarshal(out, &flows))
 		if len(flows) != 3 || slices.ContainsFunc(flows, func(f report.Flow) bool { return f.Owner != report.Owner{} }) {
@@ -394,7 +410,7 @@ func TestInspectDrift(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	// From a container's processes, that one is not seen, and its lock is.
-	out := must(w.Node.Command(soon(t), "unshare", "--pid", "--fork", "--mount-proc", filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect", "-o", "json").Output())(t)
+	out := must(w.Node.Command(soon(t), "unshare", "--pid", "--fork", "--mount-proc", built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect", "-o", "json").Output())(t)
 	var n report.Node
 	check(t, json.Unmarshal(out, &n))
 	if n.Daemon != (report.Daemon{Running: true}) {

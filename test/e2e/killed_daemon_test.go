@@ -49,7 +49,7 @@ func eventually(t testing.TB, what string, f func() bool) {
 // killed starts masqd and kills it, again and again until the context ends, while
 // somebody else takes rules away. It returns how often each happened.
 func (w *world) killed(ctx context.Context, rnd *rand.Rand) (kills, offences int) {
-	program := filepath.Join(os.Getenv("MASQ_BIN"), "masqd")
+	program := built("masqd")
 	out := must(os.OpenFile(filepath.Join(w.dir, "masqd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(w.t)
 	defer out.Close()
 	pause := func(most time.Duration) {
@@ -104,10 +104,7 @@ func (w *world) offend(ctx context.Context, rnd *rand.Rand) {
 }
 
 func (w *world) daemonArgs() []string {
-	return []string{
-		"--state-dir", filepath.Join(w.dir, "state"), "--config", filepath.Join(w.dir, "none"),
-		"--listen", daemonAt, "--resync-interval", "1s", "--sweep-grace", "1s",
-	}
+	return w.served("--config", filepath.Join(w.dir, "none"), "--resync-interval", "1s", "--sweep-grace", "1s")
 }
 
 // TestKilledUnderChurn: eight at a time add and delete containers for two minutes,

@@ -121,16 +121,6 @@ func unchanged(t testing.TB, when, after, before string) {
 	t.Errorf("%s (+ surplus, - lost):\n%s", when, out.String())
 }
 
-// await asks again until it is so; that it never is fails the test.
-func (w *world) await(what string, is func() bool) {
-	w.t.Helper()
-	for ctx := soon(w.t); !is(); {
-		if ctx.Err() != nil {
-			w.t.Fatalf("%s: %v", what, ctx.Err())
-		}
-	}
-}
-
 // removal is what a DEL finds.
 type removal struct {
 	netns  string // there, gone or unnamed
@@ -235,7 +225,7 @@ func TestDelLeavesNothing(t *testing.T) {
 						if mode.name == "behind ptp" && r.netns != "there" {
 							check(t, p.Close())
 							// ptp leaves its link to the kernel, which takes its time.
-							w.await("the link of ptp is gone", func() bool { return w.traces() == before })
+							until(w.t, "the link of ptp is gone", func() bool { return w.traces() == before })
 						}
 						unchanged(t, fmt.Sprintf("left by DEL %d", i+1), w.traces(), before)
 					}
@@ -414,7 +404,7 @@ func TestSecondAddElsewhere(t *testing.T) {
 	// The first container died with its namespace, and DEL never came: the
 	// machine crashed between, say. The ID may be used again.
 	check(t, a.Close())
-	w.await("the link of the dead container is gone", func() bool { return len(must(w.Node.LinkNames())(t)) == 2 })
+	until(w.t, "the link of the dead container is gone", func() bool { return len(must(w.Node.LinkNames())(t)) == 2 })
 	if err := other.tryAdd(list); err != nil {
 		t.Fatal(describe(err))
 	}

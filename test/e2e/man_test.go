@@ -79,7 +79,7 @@ func TestManPages(t *testing.T) {
 
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	c := exec.CommandContext(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), program), args...)
+	c := exec.CommandContext(soon(t), built(program), args...)
 	c.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "SOURCE_DATE_EPOCH=") })
 	out, err := c.CombinedOutput()
 	if err != nil {

@@ -138,10 +138,7 @@ func TestDaemonEnvironment(t *testing.T) {
 			t.Setenv(name, v)
 		}
 		w.nft("delete table inet masq")
-		out := filepath.Join(w.dir, "masqd.log")
-		d := &daemon{w: w, log: out, Command: w.Node.Command(t.Context(), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"))}
-		d.Stderr = must(os.Create(out))(t)
-		check(t, d.Start())
+		d := w.launch()
 		until(t, "masqd serves where it was told", func() bool { return d.metric("masq_attachments") == "1" })
 		check(t, p.tryCheck(p.list))
 		table := w.nodeRun("nft", "list", "table", "inet", "masq")
@@ -150,7 +147,7 @@ func TestDaemonEnvironment(t *testing.T) {
 				t.Errorf("no %s in the table", want)
 			}
 		}
-		if text := string(must(os.ReadFile(out))(t)); !strings.HasPrefix(text, "{") {
+		if text := string(must(os.ReadFile(d.log))(t)); !strings.HasPrefix(text, "{") {
 			t.Errorf("the log is not of JSON: %s", text)
 		}
 		d.end()
@@ -160,7 +157,7 @@ func TestDaemonEnvironment(t *testing.T) {
 		for name, v := range map[string]string{"MASQD_RESYNC_INTERVALS": "60", "MASQD_SWEEP_GRACE": "soon"} {
 			t.Setenv(name, v)
 		}
-		out, err := w.Node.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"), "--state-dir", filepath.Join(w.dir, "state"), "--listen", "").CombinedOutput()
+		out, err := w.Node.Command(soon(t), built("masqd"), "--state-dir", filepath.Join(w.dir, "state"), "--listen", "").CombinedOutput()
 		for _, want := range []string{"MASQD_RESYNC_INTERVALS", "MASQD_SWEEP_GRACE"} {
 			if err == nil || !strings.Contains(string(out), want) {
 				t.Errorf("%v: %s, which does not name %s", err, out, want)

@@ -145,23 +145,9 @@ type terminal struct {
 
 func newTerminal(t testing.TB) *terminal {
 	t.Helper()
-	x := &terminal{
-		t: t, keys: must(os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0))(t),
-		change: make(chan struct{}), ended: make(chan struct{}),
-	}
-	number := 0
-	raw := must(x.keys.SyscallConn())(t)
-	var err error
-	check(t, raw.Control(func(fd uintptr) {
-		err = errors.Join(
-			unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0),
-			unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}))
-		if err == nil {
-			number, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
-		}
-	}))
-	check(t, err)
-	x.line = must(os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0))(t)
+	x := &terminal{t: t, change: make(chan struct{}), ended: make(chan struct{})}
+	x.keys, x.line = openTerminal(t)
+	setSize(t, x.keys, 80, 24)
 	go x.watch()
 	t.Cleanup(func() {
 		x.close()
@@ -171,6 +157,38 @@ func newTerminal(t testing.TB) *terminal {
 		}
 	})
 	return x
+}
+
+// openTerminal opens a pseudo terminal: the person's side, and the programs'.
+func openTerminal(t testing.TB) (keys, line *os.File) {
+	t.Helper()
+	keys = must(os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0))(t)
+	var number int
+	control(t, keys, func(fd int) (err error) {
+		if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err == nil {
+			number, err = unix.IoctlGetInt(fd, unix.TIOCGPTN)
+		}
+		return err
+	})
+	return keys, must(os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0))(t)
+}
+
+// setSize changes how many cells a terminal has, and tells its programs.
+func setSize(t testing.TB, keys *os.File, width, height int) {
+	t.Helper()
+	control(t, keys, func(fd int) error {
+		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(height), Col: uint16(width)})
+	})
+}
+
+// control calls f with a file's descriptor, and leaves the file to the runtime: what
+// reads it ends when it is closed.
+func control(t testing.TB, file *os.File, f func(fd int) error) {
+	t.Helper()
+	raw := must(file.SyscallConn())(t)
+	var failed error
+	check(t, raw.Control(func(fd uintptr) { failed = f(int(fd)) }))
+	check(t, failed)
 }
 
 // watch ends when no program has the terminal any more.

@@ -73,6 +73,9 @@ func pluginPath(t testing.TB) []string {
 	return out
 }
 
+// built is a program of the Makefile's.
+func built(name string) string { return filepath.Join(os.Getenv("MASQ_BIN"), name) }
+
 // masq is the configuration of the plugin in main mode, dual stack unless the
 // uplink is too narrow for IPv6.
 func (w *world) masq() keys {
@@ -123,6 +126,16 @@ func (w *world) pod(id string) *pod {
 		w.t.Fatal(err)
 	}
 	return &pod{NS: n, w: w, runtime: &libcni.RuntimeConf{ContainerID: id, NetNS: n.Path(), IfName: "eth0"}}
+}
+
+// pods makes n that are not attached yet: c0, c1 and so on.
+func (w *world) pods(n int) []*pod {
+	w.t.Helper()
+	out := make([]*pod, n)
+	for i := range out {
+		out[i] = w.pod(fmt.Sprintf("c%d", i))
+	}
+	return out
 }
 
 // within calls f in the node's namespace: plugins run where their runtime runs.

@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -38,18 +36,7 @@ type screen struct {
 // newScreen opens a pseudo terminal of so many cells.
 func newScreen(t *testing.T, width, height int) *screen {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
-	check(t, err)
-	raw, err := master.SyscallConn()
-	check(t, err)
-	var n int
-	check(t, raw.Control(func(fd uintptr) {
-		n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
-		err = errors.Join(err, unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0))
-	}))
-	check(t, err)
-	user, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	check(t, err)
+	master, user := openTerminal(t)
 	x := &screen{t: t, master: master, user: user}
 	x.resize(width, height)
 	read := make(chan struct{})
@@ -97,12 +84,7 @@ func (x *screen) resize(width, height int) {
 		x.cells[i] = []rune(strings.Repeat(" ", width))
 	}
 	x.first, x.last, x.row, x.col = 0, height-1, 0, 0
-	raw, err := x.master.SyscallConn()
-	check(x.t, err)
-	check(x.t, raw.Control(func(fd uintptr) {
-		err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(height), Col: uint16(width)})
-	}))
-	check(x.t, err)
+	setSize(x.t, x.master, width, height)
 }
 
 // press sends keys.

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -212,18 +211,7 @@ func TestFaultyStartKeepsTheNode(t *testing.T) {
 // looked and says so.
 func (w *world) faultyDaemon(args ...string) *daemon {
 	w.t.Helper()
-	d := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
-	out := must(os.OpenFile(d.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(w.t)
-	defer func() { _ = out.Close() }()
-	args = append([]string{"--state-dir", filepath.Join(w.dir, "state"), "--listen", daemonAt}, args...)
-	d.Command = w.Node.Command(context.WithoutCancel(w.t.Context()), filepath.Join(os.Getenv("MASQ_BIN"), "masqd"), args...)
-	d.Stderr = out
-	check(w.t, d.Start())
-	w.t.Cleanup(func() {
-		if w.t.Failed() {
-			w.t.Logf("masqd said:\n%s", must(os.ReadFile(d.log))(w.t))
-		}
-	})
+	d := w.launch(w.served(args...)...)
 	until(w.t, "masqd has looked and names the fault", func() bool {
 		code, text := d.get("/readyz")
 		return code == http.StatusServiceUnavailable && strings.Contains(text, "10.0.0.0/8") && d.metric("masq_last_look_timestamp_seconds") != ""

@@ -38,7 +38,7 @@ func TestStatusSaysWhatIsMissing(t *testing.T) {
 			mend: func(w *world, _ keys) {
 				w.nodeRun("ip", "address", "add", "192.0.2.99/24", "dev", "uplink")
 				w.nodeRun("ip", "address", "add", "2001:db8:1::99/64", "dev", "uplink", "nodad")
-				w.await("the address is usable", func() bool { // the kernel sees to that in its own time
+				until(w.t, "the address is usable", func() bool { // the kernel sees to that in its own time
 					return strings.Contains(w.nodeRun("ip", "-6", "route", "show", "table", "local"), "2001:db8:1::99")
 				})
 			},

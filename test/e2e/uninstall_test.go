@@ -20,7 +20,7 @@ func TestUninstallOfAnotherNamespace(t *testing.T) {
 	uninstall := func(flags ...string) string {
 		t.Helper()
 		args := append([]string{"uninstall", "--state-dir", state}, flags...)
-		out, err := w.Server.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), args...).CombinedOutput()
+		out, err := w.Server.Command(soon(t), built("masq-cni"), args...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}

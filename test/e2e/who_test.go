@@ -3,11 +3,9 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -67,30 +65,13 @@ func TestWhoSamePort(t *testing.T) {
 	web, db := w.attachNamed("shop", "web", w.masq()), w.attachNamed("shop", "db", w.masq())
 	const port = 40000
 	for _, plan := range w.Plans() {
-		server := must(w.Server.ServeTCP(at(plan.Server, 80)))(t)
-		seen := map[netip.AddrPort]*pod{}
-		for i, p := range []*pod{web, db, nil} {
-			from := w.Node
-			if p != nil {
-				from = p.NS
-			}
-			c := must(from.Dial(soon(t), "tcp", netip.AddrPortFrom(netip.Addr{}, port), server.Addr()))(t)
-			defer func() { _ = c.Close() }()
-			_, err := io.WriteString(c, "ECHO\nx")
-			check(t, err)
-			_, err = io.ReadFull(c, make([]byte, 1))
-			check(t, err)
-			seen[must(server.WaitSources(soon(t), i+1))(t)[i]] = p
-		}
-		if len(seen) != 3 {
-			t.Fatalf("the server tells no three apart: %v", seen)
-		}
+		server, seen := w.fromPort(port, plan, web, db, nil)
 		for from, p := range seen {
 			for _, q := range questions(from, "tcp", plan.Server, "80") {
 				flows, _ := w.who(q...)
 				f := sole(t, flows)
 				switch {
-				case source(f.Translated) != from || destination(f.Translated) != server.Addr() || f.State != "established":
+				case source(f.Translated) != from || destination(f.Translated) != server || f.State != "established":
 					t.Errorf("%v is %+v", q, f)
 				case p == nil && (f.Owner != (report.Owner{}) || f.NAT != "none"):
 					t.Errorf("%v is the node, not %+v", q, f)
@@ -107,7 +88,7 @@ func TestWhoSamePort(t *testing.T) {
 				t.Errorf("%s: %d\n%s", from, exit, out)
 			}
 			// The control: without the records the flow is there, and nobody is named.
-			flows, _ := whoIn(t, w.Node.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), "--state-dir", t.TempDir(), "who", "-o", "json", from.String()))
+			flows, _ := whoIn(t, w.Node.Command(soon(t), built("masq-cni"), "--state-dir", t.TempDir(), "who", "-o", "json", from.String()))
 			if f := sole(t, flows); f.Owner != (report.Owner{}) || source(f.Translated) != from {
 				t.Errorf("without records %s is %+v", from, f)
 			}
@@ -229,7 +210,7 @@ func TestWhoUntranslated(t *testing.T) {
 		if out, exit := w.whoText(own.String()); exit != 0 || !strings.HasSuffix(out, want) {
 			t.Errorf("%d\n%s", exit, out)
 		}
-		out, err := w.Node.Command(soon(t), filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), "--state-dir", t.TempDir(), "who", own.String()).Output()
+		out, err := w.Node.Command(soon(t), built("masq-cni"), "--state-dir", t.TempDir(), "who", own.String()).Output()
 		if want := fmt.Sprintf("note: %s is unknown: ", own.Addr()); err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("without records: %v\n%s", err, out)
 		}
@@ -269,13 +250,9 @@ func TestWhoExitCodes(t *testing.T) {
 	whole := []string{from.String() + "/udp", "--to", server.Addr().String()}
 	for capabilities, want := range map[string]int{"-all,+net_admin": 0, "-all": 2} {
 		for _, q := range [][]string{{from.String()}, whole} {
-			args := append([]string{
-				"--bounding-set", capabilities, "--inh-caps", capabilities, "--no-new-privs",
-				filepath.Join(os.Getenv("MASQ_BIN"), "masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "who",
-			}, q...)
-			out, err := w.Node.Command(soon(t), "setpriv", args...).CombinedOutput()
-			if code(err) != want || strings.Contains(string(out), "CAP_NET_ADMIN is needed") != (want > 0) {
-				t.Errorf("%v with %s: %v, not %d\n%s", q, capabilities, err, want, out)
+			out, exit := w.bounded(capabilities, append([]string{"who"}, q...)...)
+			if exit != want || strings.Contains(out, "CAP_NET_ADMIN is needed") != (want > 0) {
+				t.Errorf("%v with %s: %d, not %d\n%s", q, capabilities, exit, want, out)
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func TestX11(t *testing.T) {
 				}
 				return
 			}
-			w.await("the selection is read", func() bool {
+			until(w.t, "the selection is read", func() bool {
 				out, err := ask()
 				if err != nil {
 					t.Fatalf("xsel: %v", err)
