@@ -19,26 +19,24 @@ const readings = 11
 func (b *bench) conntrack(ctx context.Context) (section, error) {
 	s := section{
 		title: fmt.Sprintf("conntrack, %s flows of %d attachments", grouped(tracked), level2),
-		note: fmt.Sprintf("Flows of IPv4, two of three TCP, that leave through SNAT, made by netlink. The targets are put for 1,000,000: "+
-			"nf_conntrack_max is 262,144 here, and not a namespace's own. %d rounds, in an order that is drawn anew; programs from the start of the process to its end. "+
+		note: fmt.Sprintf("Flows of IPv4, two of three TCP, that leave through SNAT, made by netlink, and "+
+			"nf_conntrack_max raised to as many for that time. %d rounds, in an order that is drawn anew; programs from the start of the process to its end. "+
 			"All read the same dump: what receiving it and looking at nothing takes, nobody can undercut. "+
 			"Added peak memory is that of a process that does nothing else, beyond what it has with %d attachments read; its allocations are those of a second summary less those of one that no flow passes. "+
 			"The rate of events is raised by three tenths each half second until the kernel has no room for one in the buffer of conntrack -E -o extended; "+
 			"masqd logs with --nat-log what one processor makes and deletes in 2 s without a pause, timed until the last record is taken. "+
 			"New flows are those of the part above, through masq's table in %d rounds, masqd started anew each time.", readings, level2, b.rounds),
 	}
-	for _, part := range []func(context.Context) ([]row, error){b.reading, b.logging, b.beside} {
-		rows, err := part(ctx)
-		if err != nil {
-			return s, err
-		}
-		s.rows = append(s.rows, rows...)
-	}
-	return s, nil
+	return s.of(ctx, b.reading, b.logging, b.beside)
 }
 
 // reading compares those who read the table.
 func (b *bench) reading(ctx context.Context) (rows []row, err error) {
+	undo, err := roomFor(tracked)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, undo()) }()
 	t, err := b.track("tracked", tracked)
 	if err != nil {
 		return nil, err
@@ -89,7 +87,6 @@ func (b *bench) reading(ctx context.Context) (rows []row, err error) {
 		}
 		rows = append(rows, r)
 	}
-	median := func(r row) float64 { return r.values.median() }
 	rows = append(rows,
 		row{what: "the whole summary", show: millis, values: ms(3)},
 		row{
@@ -131,7 +128,6 @@ func (t *trackedNode) frugal(ctx context.Context) (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	median := func(r row) float64 { return r.values.median() }
 	memory, allocations := []row{}, []row{}
 	for _, what := range []string{soleSummary, soleList} {
 		var mb, each sample

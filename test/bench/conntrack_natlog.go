@@ -74,7 +74,6 @@ func (b *bench) logging(ctx context.Context) (_ []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	median := func(r row) float64 { return r.values.median() }
 	bytes := func(v float64) string { return fmt.Sprintf("%.2f B", v) }
 	rows := []row{
 		{what: "events at which conntrack -E begins to lose", show: perSecond, values: losses},

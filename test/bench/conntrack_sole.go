@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -46,7 +47,7 @@ func sole(ctx context.Context, what, state string, stdout io.Writer) error {
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
 		return err
 	}
-	before, err := status("VmRSS:")
+	before, err := status("self", "VmRSS:")
 	if err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ func sole(ctx context.Context, what, state string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	peak, err := status("VmHWM:")
+	peak, err := status("self", "VmHWM:")
 	if err != nil {
 		return err
 	}
@@ -96,9 +97,10 @@ func allocated(f func() error) (float64, error) {
 	return float64(after.Mallocs - before.Mallocs), err
 }
 
-// status is a size of this process in bytes.
-func status(name string) (float64, error) {
-	text, err := os.ReadFile("/proc/self/status")
+// status is a size of a process in bytes.
+func status(process, name string) (float64, error) {
+	path := filepath.Join("/proc", process, "status")
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
 	}
@@ -108,5 +110,5 @@ func status(name string) (float64, error) {
 			return kb * 1024, err
 		}
 	}
-	return 0, fmt.Errorf("/proc/self/status has no %s", name)
+	return 0, fmt.Errorf("%s has no %s", path, name)
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // tracked is how many flows the table has.
-const tracked = 250_000
+const tracked = 1_000_000
 
 // trackedNode is a node with records of attachments, and a table full of their flows.
 type trackedNode struct {

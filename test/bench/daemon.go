@@ -26,14 +26,7 @@ func (b *bench) daemon(ctx context.Context) (section, error) {
 			"A look that finds nothing is timed by masqd itself, the command by the clock, in turn. "+
 			"The attachments are records, IPv4, of one policy. ip-masq-agent restores its rules once a minute; ptp and bridge never do.", b.repairs),
 	}
-	for _, part := range []func(context.Context) ([]row, error){b.repair, b.nothing, b.memory} {
-		rows, err := part(ctx)
-		if err != nil {
-			return s, err
-		}
-		s.rows = append(s.rows, rows...)
-	}
-	return s, nil
+	return s.of(ctx, b.repair, b.nothing, b.memory)
 }
 
 // daemonOn is masqd on a node of its own with so many attachments.
@@ -146,26 +139,10 @@ func (d *masqd) timed(ctx context.Context, rules *generations, transactions uint
 	return 0, <-made
 }
 
-func (d *masqd) nft(ctx context.Context, text string) error {
-	out, err := d.Command(ctx, "nft", text).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("nft %s: %w\n%s", text, err, out)
-	}
-	return nil
-}
-
 // idle is what a minute costs in which nothing happens.
 func (b *bench) idle(ctx context.Context, d *masqd) ([]row, error) {
 	b.progress("masqd at rest, for a minute")
-	rest := func(t time.Duration) error {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(t):
-			return nil
-		}
-	}
-	if err := rest(3 * time.Second); err != nil { // it gives back memory
+	if err := rest(ctx, 3*time.Second); err != nil { // it gives back memory
 		return nil, err
 	}
 	before, err := d.spent()
@@ -173,7 +150,7 @@ func (b *bench) idle(ctx context.Context, d *masqd) ([]row, error) {
 		return nil, err
 	}
 	begun := time.Now()
-	if err := rest(time.Minute); err != nil {
+	if err := rest(ctx, time.Minute); err != nil {
 		return nil, err
 	}
 	after, err := d.spent()
@@ -181,12 +158,20 @@ func (b *bench) idle(ctx context.Context, d *masqd) ([]row, error) {
 		return nil, err
 	}
 	mb, err := d.resident()
-	value := func(r row) float64 { return r.values.median() }
 	percent := func(v float64) string { return fmt.Sprintf("%.4f %%", v) }
 	return []row{
-		{what: "idle, of a core", show: percent, values: sample{100 * float64(after-before) / float64(time.Since(begun))}, target: target{0.1, atMost, value}},
-		{what: fmt.Sprintf("resident, %d attachments", level2), show: megabytes, values: sample{mb}, target: target{20, atMost, value}},
+		{what: "idle, of a core", show: percent, values: sample{100 * float64(after-before) / float64(time.Since(begun))}, target: target{0.1, atMost, median}},
+		{what: fmt.Sprintf("resident, %d attachments", level2), show: megabytes, values: sample{mb}, target: target{20, atMost, median}},
 	}, err
+}
+
+func rest(ctx context.Context, t time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(t):
+		return nil
+	}
 }
 
 func megabytes(v float64) string { return fmt.Sprintf("%.1f MB", v) }
@@ -264,12 +249,9 @@ func (b *bench) memory(ctx context.Context) (rows []row, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.end()) }()
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-time.After(5 * time.Second): // it gives back memory
+	if err := rest(ctx, 5*time.Second); err != nil { // it gives back memory
+		return nil, err
 	}
 	mb, err := d.resident()
-	value := func(r row) float64 { return r.values.median() }
-	return []row{{what: fmt.Sprintf("resident, %d attachments", most), show: megabytes, values: sample{mb}, target: target{60, atMost, value}}}, err
+	return []row{{what: fmt.Sprintf("resident, %d attachments", most), show: megabytes, values: sample{mb}, target: target{60, atMost, median}}}, err
 }

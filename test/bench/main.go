@@ -60,7 +60,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		b.variants[name] = program
 		return nil
 	})
-	only := flags.String("only", "calls,burst,usable,levels,program,flows,packets,daemon,conntrack", "what to measure")
+	var all []string
+	for _, m := range measurements {
+		all = append(all, m.name)
+	}
+	only := flags.String("only", strings.Join(all, ","), "what to measure")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -112,26 +116,27 @@ func (b *bench) run(ctx context.Context, only []string, stdout io.Writer) (err e
 	return nil
 }
 
+// measurements are all there are, in the order of the page.
+var measurements = []struct {
+	name string
+	take func(*bench, context.Context) (section, error)
+}{
+	{"calls", (*bench).calls},
+	{"burst", (*bench).burst},
+	{"usable", (*bench).usable},
+	{"levels", (*bench).levels},
+	{"program", (*bench).binary},
+	{"flows", (*bench).flows},
+	{"packets", (*bench).packets},
+	{"daemon", (*bench).daemon},
+	{"conntrack", (*bench).conntrack},
+}
+
 func (b *bench) measure(ctx context.Context, name string) (section, error) {
-	switch name {
-	case "calls":
-		return b.calls(ctx)
-	case "burst":
-		return b.burst(ctx)
-	case "usable":
-		return b.usable(ctx)
-	case "levels":
-		return b.levels(ctx)
-	case "program":
-		return b.binary()
-	case "flows":
-		return b.flows(ctx)
-	case "packets":
-		return b.packets(ctx)
-	case "daemon":
-		return b.daemon(ctx)
-	case "conntrack":
-		return b.conntrack(ctx)
+	for _, m := range measurements {
+		if m.name == name {
+			return m.take(b, ctx)
+		}
 	}
 	return section{}, errors.New("there is no such measurement")
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -128,17 +127,8 @@ func (d *masqd) metric(name string) (float64, error) {
 
 // resident is VmRSS in MB, spent the processor time of the process.
 func (d *masqd) resident() (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmRSS:" {
-			kb, err := strconv.ParseFloat(f[1], 64)
-			return kb / 1000 * 1.024, err
-		}
-	}
-	return 0, io.ErrUnexpectedEOF
+	size, err := status(strconv.Itoa(d.cmd.Process.Pid), "VmRSS:")
+	return size / 1e6, err
 }
 
 // spent reads the scheduler's own account, in nanoseconds, of all threads.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
@@ -12,6 +13,18 @@ type section struct {
 	title string
 	note  string // what a reader has to know, below the table
 	rows  []row
+}
+
+// of adds the rows of its parts.
+func (s section) of(ctx context.Context, parts ...func(context.Context) ([]row, error)) (section, error) {
+	for _, part := range parts {
+		rows, err := part(ctx)
+		if err != nil {
+			return s, err
+		}
+		s.rows = append(s.rows, rows...)
+	}
+	return s, nil
 }
 
 // row is one thing that was measured.
@@ -48,6 +61,9 @@ type target struct {
 	side  side
 	value func(row) float64 // the ratio if nil
 }
+
+// median is the value of a target that is about the row itself.
+func median(r row) float64 { return r.values.median() }
 
 type side int
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -114,6 +115,15 @@ func (s *site) node(name string) (*node, error) {
 		n.AddAddress("uplink", netip.PrefixFrom(far6.Next(), 64)), n.far.AddAddress("eth0", netip.PrefixFrom(far6, 64)),
 		n.Route(netip.PrefixFrom(netip.IPv4Unspecified(), 0), far4),
 		n.Route(netip.PrefixFrom(netip.IPv6Unspecified(), 0), far6))
+}
+
+func (n *node) nft(ctx context.Context, script string) error {
+	cmd := n.Command(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("nft: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // ordinary makes a link that of a machine again: nstest keeps segments apart, for

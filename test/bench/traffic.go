@@ -113,15 +113,6 @@ func (t *traffic) variant(ctx context.Context, name, program string) error {
 	return t.nft(ctx, strings.Replace(string(edited), "table "+tableMasq+" {", "table "+table+" {\n\tflags dormant", 1))
 }
 
-func (t *traffic) nft(ctx context.Context, script string) error {
-	cmd := t.Command(ctx, "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(script)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("nft: %w\n%s", err, out)
-	}
-	return nil
-}
-
 // turn is one of those that send by turns.
 type turn struct {
 	name, table string

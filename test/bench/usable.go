@@ -63,7 +63,7 @@ func (b *bench) usable(ctx context.Context) (section, error) {
 			row{what: f + ", answer", show: millis, values: took[f]},
 			row{
 				what: f + ", answered", show: plain, values: sample{answered[f] / float64(len(all))},
-				target: target{limit: 1, side: atLeast, value: func(r row) float64 { return r.values.median() }},
+				target: target{limit: 1, side: atLeast, value: median},
 			})
 	}
 	return s, nil
