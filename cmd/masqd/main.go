@@ -23,6 +23,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/cmd/internal/man"
 	"github.com/masq-cni/masq-cni/pkg/agentconf"
+	"github.com/masq-cni/masq-cni/pkg/ipfix"
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
@@ -54,6 +55,8 @@ type options struct {
 	// natLog is where the NAT log is written; empty for none.
 	natLog        string
 	natLogOptions natlog.Options
+	// collector is where the NAT log goes too; the zero value for nowhere.
+	collector ipfix.Collector
 }
 
 // validate reports every flag that nothing can be done with.
@@ -100,6 +103,28 @@ func (i *interval) Set(s string) error {
 	}
 	*i = interval(d)
 	return nil
+}
+
+// collector is an IPFIX collector, as a flag gives it; empty for none.
+type collector ipfix.Collector
+
+func (*collector) Type() string { return "address:port" }
+
+func (c *collector) String() string {
+	if *c == (collector{}) {
+		return ""
+	}
+	return ipfix.Collector(*c).String()
+}
+
+func (c *collector) Set(s string) error {
+	if s == "" {
+		*c = collector{}
+		return nil
+	}
+	to, err := ipfix.ParseCollector(s)
+	*c = collector(to)
+	return err
 }
 
 func run(args, env []string, stdout, stderr io.Writer) int {
@@ -168,6 +193,7 @@ A flag on the command line counts before the environment.`,
 	f.StringVar(&o.natLog, "nat-log", "", "directory of the NAT log: who was behind which address and port; empty for none")
 	f.Int64Var(&o.natLogOptions.MaxTotalBytes, "nat-log-size", 1<<30, "bytes that the NAT log may take; the oldest goes first")
 	f.DurationVar(&o.natLogOptions.MaxAge, "nat-log-age", 0, "how long the NAT log keeps a record; 0 for as long as there is room")
+	f.Var((*collector)(&o.collector), "nat-log-ipfix", "IPFIX collector that the NAT log is sent to, over UDP, or TCP with /tcp behind the port; empty for none")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof too")
 	legacy = legacyFlags(f)
 	c.AddCommand(man.Command())

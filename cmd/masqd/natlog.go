@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/ipfix"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
@@ -25,26 +26,42 @@ const eventBuffer = 64 << 20
 // natLogger writes the NAT log: the begin and the end of each flow that is translated
 // and an attachment's, or that comes from an address of sourceCIDRs.
 type natLogger struct {
-	log    *natlog.Writer
+	log    *natlog.Writer  // nil for none
+	export *ipfix.Exporter // nil for none
 	events *conntrack.Watcher
 	owners owners
 	node   func() reconcile.Node
 	said   *slog.Logger
 
 	record natlog.Record
+	event  ipfix.Event
 	lost   uint32
 	last   time.Time // of an event
 }
 
 // newNATLogger begins to listen. Flows that began before have their end logged.
-func newNATLogger(dir string, o natlog.Options, c *reconcile.Cache, records *store.Records, node func() reconcile.Node, said *slog.Logger) (*natLogger, error) {
-	w, err := natlog.Open(dir, o)
-	if err != nil {
-		return nil, fmt.Errorf("--nat-log: %w", err)
+func newNATLogger(ctx context.Context, o options, c *reconcile.Cache, records *store.Records, node func() reconcile.Node, said *slog.Logger) (_ *natLogger, err error) {
+	l := &natLogger{
+		node: node, said: said, last: time.Now(),
+		owners: owners{snapshot: c.Snapshot, read: records.Get, known: map[*store.Record]bool{}, by: map[netip.Addr][]tenure{}},
 	}
-	events, err := conntrack.Watch(conntrack.FlowNew|conntrack.FlowDestroy, eventBuffer)
-	if err != nil {
-		return nil, errors.Join(err, w.Close())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.close())
+		}
+	}()
+	if o.natLog != "" {
+		if l.log, err = natlog.Open(o.natLog, o.natLogOptions); err != nil {
+			return nil, fmt.Errorf("--nat-log: %w", err)
+		}
+	}
+	if o.collector != (ipfix.Collector{}) {
+		if l.export, err = ipfix.Open(ctx, ipfix.Options{Collector: o.collector, Log: said}); err != nil {
+			return nil, fmt.Errorf("--nat-log-ipfix: %w", err)
+		}
+	}
+	if l.events, err = conntrack.Watch(conntrack.FlowNew|conntrack.FlowDestroy, eventBuffer); err != nil {
+		return nil, err
 	}
 	for setting, without := range map[string]string{
 		"nf_conntrack_timestamp": "the log does not know how long flows last",
@@ -54,10 +71,7 @@ func newNATLogger(dir string, o natlog.Options, c *reconcile.Cache, records *sto
 			said.Warn("the NAT log is poorer than it could be", "without", "net.netfilter."+setting, "as", without, "mend", "sysctl -w net.netfilter."+setting+"=1")
 		}
 	}
-	return &natLogger{
-		log: w, events: events, node: node, said: said, last: time.Now(),
-		owners: owners{snapshot: c.Snapshot, read: records.Get, known: map[*store.Record]bool{}, by: map[netip.Addr][]tenure{}},
-	}, nil
+	return l, nil
 }
 
 // run takes events until the context ends.
@@ -74,22 +88,51 @@ func (l *natLogger) run(ctx context.Context) error {
 			l.take(e)
 		}
 		if ctx.Err() != nil {
-			return l.log.Flush() // the daemon may end before a look does, and close comes after that
+			return l.flush() // the daemon may end before a look does, and close comes after that
 		}
 	}
 }
 
-func (l *natLogger) close() error { return errors.Join(l.events.Close(), l.log.Close()) }
+// flush brings away what was taken. Nothing is exported after it.
+func (l *natLogger) flush() error {
+	if l.export != nil {
+		l.export.Close()
+	}
+	if l.log != nil {
+		return l.log.Flush()
+	}
+	return nil
+}
 
-// trouble says why nothing can be written, if so.
-func (l *natLogger) trouble() []string {
+func (l *natLogger) close() (err error) {
+	if l.events != nil {
+		err = l.events.Close()
+	}
+	if l.export != nil {
+		l.export.Close()
+	}
+	if l.log != nil {
+		err = errors.Join(err, l.log.Close())
+	}
+	return err
+}
+
+// trouble says why nothing can be written or sent, if so.
+func (l *natLogger) trouble() (out []string) {
 	if l == nil {
 		return nil
 	}
-	if err := l.log.Stats().Err; err != nil {
-		return []string{"NAT log: " + err.Error()}
+	if l.log != nil {
+		if err := l.log.Stats().Err; err != nil {
+			out = append(out, "NAT log: "+err.Error())
+		}
 	}
-	return nil
+	if l.export != nil {
+		if err := l.export.Stats().Err; err != nil {
+			out = append(out, "IPFIX collector: "+err.Error())
+		}
+	}
+	return out
 }
 
 // gap notes events that were lost.
@@ -98,7 +141,12 @@ func (l *natLogger) gap() {
 	if n, err := l.events.Lost(); err == nil {
 		l.lost, lost = n, n-lost
 	}
-	l.append(&natlog.Record{Time: now, Kind: natlog.Gap, Lost: uint64(lost), Duration: now.Sub(l.last)})
+	if l.log != nil {
+		l.append(&natlog.Record{Time: now, Kind: natlog.Gap, Lost: uint64(lost), Duration: now.Sub(l.last)})
+	}
+	if l.export != nil {
+		l.export.Lose(max(uint64(lost), 1), l.last, now) // its collector knows numbers only
+	}
 	l.said.Warn("the kernel had more flows to tell of than there was room for; the NAT log says so", "events", lost)
 	l.last = now
 }
@@ -131,12 +179,35 @@ func (l *natLogger) take(e *conntrack.Event) {
 		return
 	}
 	r.Owner = owner
-	l.append(r)
+	if l.log != nil {
+		l.append(r)
+	}
+	if l.export != nil {
+		l.send(r, f)
+	}
 }
 
 func (l *natLogger) append(r *natlog.Record) {
 	if err := l.log.Append(r); err != nil && !errors.Is(err, natlog.ErrLost) { // that is counted, and a gap
 		l.said.Error("a flow cannot be logged", "err", err)
+	}
+}
+
+// send exports a record, with what the log does not keep of ICMP.
+func (l *natLogger) send(r *natlog.Record, f *conntrack.Flow) {
+	e := &l.event
+	*e = ipfix.Event{
+		Time: r.Time, End: r.Kind == natlog.End, Proto: r.Proto, Key: r.Owner.Key, Pod: r.Owner.Pod,
+		Original: ipfix.Tuple(r.Original), Translated: ipfix.Tuple(r.Translated),
+		Packets: r.Packets, Bytes: r.Bytes, Duration: r.Duration,
+	}
+	if t := &f.Original; t.ID != 0 || t.Type != 0 {
+		e.ICMP = uint16(t.Type)<<8 | uint16(t.Code)
+		e.Original.Src = netip.AddrPortFrom(t.Src, t.ID)
+		e.Translated.Src = netip.AddrPortFrom(r.Translated.Src.Addr(), f.Reply.ID)
+	}
+	if err := l.export.Append(e); err != nil && !errors.Is(err, ipfix.ErrLost) { // that is counted, and told
+		l.said.Error("a flow cannot be exported", "err", err)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/ipfix"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/metrics"
 	"github.com/masq-cni/masq-cni/pkg/nft"
@@ -92,8 +93,8 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Log:    log,
 	}
 	var flowLog *natLogger
-	if o.natLog != "" {
-		if flowLog, err = newNATLogger(o.natLog, o.natLogOptions, cache, records, conf.node, log); err != nil {
+	if o.natLog != "" || o.collector != (ipfix.Collector{}) {
+		if flowLog, err = newNATLogger(ctx, o, cache, records, conf.node, log); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, flowLog.close()) }()
@@ -284,13 +285,18 @@ func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowEr
 		within[t] = s.Took[i]
 	}
 	var written *metrics.NATLog
-	if l != nil {
+	if l != nil && l.log != nil {
 		s := l.log.Stats()
 		written = &metrics.NATLog{Records: s.Appended, Lost: s.Lost, Bytes: s.Bytes, Files: s.Files, Stopped: s.Err != nil}
 	}
+	var exported *metrics.Export
+	if l != nil && l.export != nil {
+		s := l.export.Stats()
+		exported = &metrics.Export{Sent: s.Sent, Lost: s.Lost, Stopped: s.Err != nil}
+	}
 	return metrics.Values{
-		NATLog: written,
-		Looks:  s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap, Stranded: s.Stranded,
+		NATLog: written, Export: exported,
+		Looks: s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap, Stranded: s.Stranded,
 		Swept: s.Swept, Lost: s.Lost, Drift: s.Drift, Attachments: s.Attachments, Policies: s.Policies,
 		Errors: s.Errors, Ended: s.Ended, Looking: s.Looking,
 		Repaired: metrics.Times{Count: s.Took[len(reconcile.Times)], Sum: s.Repairing, Within: within},

@@ -24,6 +24,7 @@ type Values struct {
 	LastLook, ConfigRead  time.Time
 	ConfigValid           bool
 	NATLog                *NATLog // nil where there is none
+	Export                *Export // of the NAT log; nil where there is none
 	// Offered is the features of the kernel, and whether it has them.
 	Offered map[string]bool
 }
@@ -34,6 +35,12 @@ type NATLog struct {
 	Bytes         int64
 	Files         int
 	Stopped       bool // nothing can be written at the moment
+}
+
+// Export is what became of the records for an IPFIX collector.
+type Export struct {
+	Sent, Lost uint64
+	Stopped    bool // nothing can be sent at the moment
 }
 
 // Times is how long something took: how often, all together, and how often it took
@@ -95,6 +102,9 @@ var (
 	natBytes    = desc("nat_log_bytes", "Bytes of all files of the NAT log.")
 	natFiles    = desc("nat_log_files", "Files of the NAT log.")
 	natStopped  = desc("nat_log_stopped", "1 if nothing can be written to the NAT log, such as for a full disk.")
+	expSent     = desc("nat_log_export_sent_total", "Records of the NAT log that were sent to the IPFIX collector.")
+	expLost     = desc("nat_log_export_lost_total", "Records that were not, or that may not have arrived: the collector is told how many.")
+	expStopped  = desc("nat_log_export_stopped", "1 if the IPFIX collector takes nothing at the moment.")
 	storms      = desc("storms_total", "Times that another program changed the table again and again.")
 	drift       = desc("drift", "Differences that were found and could not be mended.")
 	attachments = desc("attachments", "Attachments with a policy.")
@@ -157,6 +167,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(natBytes, float64(l.Bytes))
 		gauge(natFiles, float64(l.Files))
 		gauge(natStopped, truth(l.Stopped))
+	}
+	if x := s.Export; x != nil {
+		counter(expSent, float64(x.Sent))
+		counter(expLost, float64(x.Lost))
+		gauge(expStopped, truth(x.Stopped))
 	}
 	gauge(configValid, truth(s.ConfigValid))
 	g, err := c.Generation()

@@ -15,6 +15,7 @@ func facts() Facts {
 			return Values{
 				Looks: map[string]int{"rules": 3}, Repairs: map[string]int{"element": 2},
 				NATLog:      &NATLog{Records: 5, Lost: 1, Bytes: 100, Files: 2},
+				Export:      &Export{Sent: 4, Lost: 2},
 				Attachments: 7, Policies: 1, Errors: map[string]int{"rules": 1}, Offered: map[string]bool{"flowtable": false},
 				Ended: 4, Looking: time.Second, Repaired: Times{2, 30 * time.Millisecond, map[time.Duration]int{20 * time.Millisecond: 1}},
 				LastLook: time.Unix(1, 0), ConfigRead: time.Unix(1, 0), ConfigValid: true,
@@ -80,10 +81,13 @@ masq_source_ports_exhausted_seconds{destination="198.51.100.2",egress="192.0.2.1
 # HELP masq_nat_log_lost_total Records that the NAT log has not: a gap stands for them.
 # TYPE masq_nat_log_lost_total counter
 masq_nat_log_lost_total 1
+# HELP masq_nat_log_export_lost_total Records that were not, or that may not have arrived: the collector is told how many.
+# TYPE masq_nat_log_export_lost_total counter
+masq_nat_log_export_lost_total 2
 # HELP masq_nftables_generation Number of the kernel's present ruleset.
 # TYPE masq_nftables_generation gauge
 masq_nftables_generation 42
-`), "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_nat_log_lost_total", "masq_source_ports_exhausted_seconds", "masq_attachment_translated_bytes", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
+`), "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_nat_log_lost_total", "masq_nat_log_export_lost_total", "masq_source_ports_exhausted_seconds", "masq_attachment_translated_bytes", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
 	if err != nil {
 		t.Error(err)
 	}

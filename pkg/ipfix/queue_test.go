@@ -1,0 +1,121 @@
+package ipfix
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// The queue takes what it may and no more, counts the rest, and gives back the memory
+// of a burst.
+func TestQueueIsBounded(t *testing.T) {
+	q := newQueue(4 * chunkBytes)
+	n, begins := 0, 0
+	for i := range 10_000 {
+		ok, began, err := q.put(&begin4, event(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok {
+			n++
+		}
+		if began {
+			begins++
+		}
+	}
+	if taken, lost := q.counts(); int(taken) != n || n+int(lost) != 10_000 || lost == 0 || begins != 1 {
+		t.Errorf("%d taken, %d lost, %d spells", taken, lost, begins)
+	}
+	bytes, records := 0, uint64(0)
+	for c := q.take(); c != nil; c = q.take() {
+		bytes += len(c)
+		records += count(c)
+		q.giveBack(c)
+	}
+	if bytes > 4*chunkBytes || int(records) != n {
+		t.Errorf("%d bytes, %d records", bytes, records)
+	}
+	if q.made != 1 || q.spare == nil {
+		t.Errorf("%d chunks are kept", q.made)
+	}
+	before := n
+	first, last := event(n).Time, event(9_999).Time
+	if m := q.lost(); m.count != uint64(10_000-n) || !m.first.Equal(first) || !m.last.Equal(last) {
+		t.Errorf("%+v, not %s to %s", m, first, last)
+	}
+	if _, began, _ := q.put(&begin4, event(0)); began {
+		t.Error("it has room, and loses")
+	}
+	if on, n := q.calmed(time.Now()); !on || n != 0 {
+		t.Errorf("the spell is over at once, with %d", n)
+	}
+	if on, n := q.calmed(time.Now().Add(calm)); on || int(n) != 10_000-before {
+		t.Errorf("the spell goes on, or cost %d", n)
+	}
+}
+
+// A message has what fits, in the order it came.
+func TestMessagesFit(t *testing.T) {
+	q := newQueue(1 << 20)
+	for i := range 300 {
+		e := event(i)
+		if i%3 == 0 {
+			e.Key.ContainerID = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+		}
+		tt, err := e.template()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, _, err := q.put(tt, e); !ok || err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := slices.Concat(q.full...)
+	for _, limit := range []int{300, 484, 1400, 16 << 10} {
+		r := newReading()
+		m := templates(beginMessage(nil, 0))
+		endMessage(m, time.Now())
+		r.message(m)
+		for rest, sequence := all, uint32(0); len(rest) > 0; {
+			m, left, n := fill(beginMessage(nil, sequence), rest, limit)
+			endMessage(m, time.Now())
+			if len(m) > limit || n == 0 {
+				t.Fatalf("%d bytes, %d records", len(m), n)
+			}
+			r.message(m)
+			rest, sequence = left, sequence+n
+		}
+		if r.count(t) != 300 {
+			t.Errorf("%d records", len(r.records))
+		}
+		for i, x := range r.records {
+			if got := int(x[7][0])<<8 | int(x[7][1]); got != i {
+				t.Fatalf("the %d. is %d", i, got)
+			}
+		}
+	}
+	if m, _, n := fill(beginMessage(nil, 0), all, 100); n != 0 || len(m) != headerBytes {
+		t.Errorf("%d records in %d bytes", n, len(m))
+	}
+}
+
+func TestAppendAllocatesNothing(t *testing.T) {
+	q := newQueue(8 << 20)
+	e := event(1)
+	if n := testing.AllocsPerRun(2_000, func() { _, _, _ = q.put(&end4, e) }); n > 0.1 {
+		t.Errorf("%.1f allocations for a record", n)
+	}
+}
+
+func BenchmarkPut(b *testing.B) {
+	q := newQueue(8 << 20)
+	e := event(1)
+	b.ReportAllocs()
+	for b.Loop() {
+		if ok, _, _ := q.put(&end4, e); !ok {
+			for c := q.take(); c != nil; c = q.take() {
+				q.giveBack(c)
+			}
+		}
+	}
+}
