@@ -1,4 +1,5 @@
-// Command masq-cni shows a person what masquerading does on a node.
+// Command masq-cni shows a person what masquerading does on a node, and installs it
+// there.
 package main
 
 import (
@@ -45,7 +46,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	var n node
 	n.flags(root)
-	root.AddCommand(demoCommand(), configCommand(), inspectCommand(&n), uninstallCommand(&n), whoCommand(&n), man.Command())
+	root.AddCommand(demoCommand(), configCommand(), inspectCommand(&n), installCommand(&n), prepareCommand(), uninstallCommand(&n), whoCommand(&n), man.Command())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -1,58 +1,191 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/netdir"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
+// uninstall is what of an install is to go. Empty directories are left alone.
+type uninstall struct {
+	binDir, confDir string
+	program         netdir.Program
+	stay            bool
+}
+
 func uninstallCommand(n *node) *cobra.Command {
-	return &cobra.Command{
+	var u uninstall
+	c := &cobra.Command{
 		Use:   "uninstall",
-		Short: "Removes the rules and the records of the node, and nothing else",
+		Short: "Removes the rules and the records of the node, and what was installed",
 		Long: `Removes table inet masq and the records of the node's attachments. Links and
 leases belong to containers that may still run: DEL removes them, with or without
-records. End masqd first, or it puts the rules back.`,
+records. End masqd first, or it puts the rules back.
+
+With --conf-dir it first takes masq out of the networks there, which are then as they
+were before, to the byte, and removes those that masq-cni install has written. With
+--bin-dir it removes the plugin at last. End masq-cni install --watch first, or it
+puts them back.
+
+A runtime that remembers the network of each container, as CRI-O and podman do, and
+one whose containers have their links from masq, needs the plugin to remove them:
+remove such containers before.`,
+		Example: `  masq-cni uninstall
+  masq-cni uninstall --bin-dir /opt/cni/bin --conf-dir /etc/cni/net.d`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			records, err := store.Open(n.stateDir)
-			if err != nil {
-				return err
+			err := u.run(c.Context(), n.stateDir, c.OutOrStdout(), c.ErrOrStderr())
+			if err == nil && u.stay {
+				<-c.Context().Done()
 			}
-			all, err := records.All()
-			if err != nil && len(all) == 0 {
-				return err
-			}
-			rules, err := nft.Open()
-			if err != nil {
-				return err
-			}
-			defer func() { _ = rules.Close() }()
-			if err := rules.Uninstall(); err != nil {
-				return err
-			}
-			errs := []error{records.PutNode(nil)}
-			for _, r := range all {
-				errs = append(errs, records.Delete(r.Key))
-			}
-			if err := errors.Join(errs...); err != nil {
-				return err
-			}
-			// Gone where nobody else keeps anything there.
-			removeLock(records.Dir())
-			_ = os.Remove(records.Dir())
-			_ = os.Remove(n.stateDir)
-			_, err = fmt.Fprintf(c.OutOrStdout(), "removed: table inet masq, %d records\n", len(all))
 			return err
 		},
 	}
+	f := c.Flags()
+	f.StringVar(&u.binDir, "bin-dir", "", "remove the plugin from this `DIR`, if it is masq-cni's")
+	f.StringVar(&u.confDir, "conf-dir", "", "take masq out of the networks in this `DIR`")
+	f.BoolVar(&u.stay, "stay", false, "stay when all is removed: in a DaemonSet, a program that ends is started again")
+	f.StringVar(&u.program.Source, "plugin", "", "a `FILE`: the plugin is masq-cni's where it is the same, too")
+	return c
+}
+
+func (u *uninstall) run(ctx context.Context, stateDir string, stdout, stderr io.Writer) error {
+	var done []string
+	removed := func(format string, args ...any) { done = append(done, "removed: "+fmt.Sprintf(format, args...)) }
+	// What was done is said, whatever comes after it.
+	err := func() error {
+		// First: a container that starts meanwhile would have rules again.
+		if u.confDir != "" {
+			if err := u.takeOut(ctx, removed); err != nil {
+				return err
+			}
+		}
+		records, chained, err := removeRules(stateDir)
+		if err != nil {
+			return err
+		}
+		if err := removeLeases(leasesDir(stateDir)); err != nil {
+			_, _ = fmt.Fprintln(stderr, "warning:", err)
+		}
+		_ = os.Remove(stateDir) // gone where nobody else keeps anything there
+		removed("table inet masq, %d records", records)
+		if u.binDir == "" {
+			return nil
+		}
+		if own := records - chained; own > 0 {
+			_, _ = fmt.Fprintf(stderr, "warning: %d attachments had their links from masq: their runtime can remove the containers only with the plugin\n", own)
+		}
+		gone, err := u.program.Uninstall(ctx, u.binDir)
+		if gone {
+			removed("%s", filepath.Join(u.binDir, netdir.Plugin))
+		}
+		return err
+	}()
+	if len(done) > 0 {
+		_, errPrint := fmt.Fprintln(stdout, strings.Join(done, "\n"))
+		err = errors.Join(err, errPrint)
+	}
+	return err
+}
+
+// takeOut takes masq out of the networks.
+func (u *uninstall) takeOut(ctx context.Context, removed func(string, ...any)) error {
+	look, in, err := netdir.Remove(ctx, u.confDir)
+	for _, c := range look.Changes {
+		if c.What == netdir.TakenOut {
+			removed("masq from %s", c.Path)
+		} else {
+			removed("%s", c.Path)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if len(in) > 0 {
+		return fmt.Errorf("masq is still in a network that masq-cni install has not written: %s; remove it there, and run this again", strings.Join(in, ", "))
+	}
+	return nil
+}
+
+// removeRules removes the rules and the records of the node, and counts the records,
+// and those of attachments whose links another plugin made.
+func removeRules(stateDir string) (all, chained int, err error) {
+	records, err := store.Open(stateDir)
+	if err != nil {
+		return 0, 0, err
+	}
+	kept, err := records.All()
+	if err != nil && len(kept) == 0 {
+		return 0, 0, err
+	}
+	rules, err := nft.Open()
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = rules.Close() }()
+	if err := rules.Uninstall(); err != nil {
+		return 0, 0, err
+	}
+	errs := []error{records.PutNode(nil)}
+	for _, r := range kept {
+		errs = append(errs, records.Delete(r.Key))
+		if r.Chained {
+			chained++
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return 0, 0, err
+	}
+	// Gone where nobody else keeps anything there.
+	removeLock(records.Dir())
+	_ = os.Remove(records.Dir())
+	return len(kept), chained, nil
+}
+
+// removeLeases removes the directories of leases of networks that masq-cni install has
+// written, where no address is leased any more.
+func removeLeases(dir string) error {
+	networks, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range networks {
+		network := filepath.Join(dir, n.Name())
+		files, err := os.ReadDir(network)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		leases := 0
+		for _, f := range files {
+			if f.Name() != "lock" && !strings.HasPrefix(f.Name(), "last_reserved_ip.") {
+				leases++
+			}
+		}
+		if leases > 0 {
+			errs = append(errs, fmt.Errorf("%s has %d leases of containers that are still there; it is left as it is", network, leases))
+			continue
+		}
+		errs = append(errs, os.RemoveAll(network))
+	}
+	_ = os.Remove(dir) // gone with the last network
+	return errors.Join(errs...)
 }
 
 // removeLock removes masqd's lock, unless a masqd holds it: the one of another

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"fmt"
 	"os"
 	"path"
 	"slices"
@@ -106,19 +107,27 @@ func builtinFile() string {
 
 // load has the kernel load a module. That it could not shows in /proc/modules.
 func (c *Conn) load(module string) {
-	ifr, err := unix.NewIfreq(module)
-	if err != nil {
+	if LoadModule(module) != nil {
 		// Too long to be an interface's: nf_nat_snmp_basic, which has the alias
 		// nfct-helper-snmp_trap, so the kernel loads it for that helper's sake.
 		_ = c.s.check([]op{addTable(), addObject(ruleset.Object{Name: "snmp_trap", Kernel: "snmp_trap", Protocol: "udp", IPv4Only: true})})
-		return
+	}
+}
+
+// LoadModule has the kernel load a module whose name could be an interface's, which is
+// at most 15 bytes. That it could not shows in /proc/modules. Requires CAP_SYS_MODULE.
+func LoadModule(module string) error {
+	ifr, err := unix.NewIfreq(module)
+	if err != nil {
+		return fmt.Errorf("%q is longer than the 15 bytes that an interface's name may have", module)
 	}
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return
+		return fmt.Errorf("socket: %w", err)
 	}
 	defer unix.Close(s)
 	// Who may load modules gets the one that has the name of an interface that is
-	// not there (dev_load in net/core/dev_ioctl.c). Requires CAP_SYS_MODULE.
+	// not there (dev_load in net/core/dev_ioctl.c).
 	_ = unix.IoctlIfreq(s, unix.SIOCGIFINDEX, ifr)
+	return nil
 }

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// The pods of the DaemonSet, and where masq-cni is in them.
+const (
+	label     = "app.kubernetes.io/name=masq-cni"
+	container = "masqd"
+	program   = "/masq-cni"
+)
+
+// kubectl is the program of that name, with the flags that a person gave.
+type kubectl struct{ flags []string }
+
+func (k kubectl) command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "kubectl", slices.Concat(k.flags, args)...)
+}
+
+// get reads objects into v, which stays as it is where there are none.
+func (k kubectl) get(ctx context.Context, v any, args ...string) error {
+	c := k.command(ctx, append([]string{"get", "-o", "json", "--ignore-not-found"}, args...)...)
+	var diag bytes.Buffer
+	c.Stderr = &diag
+	out, err := c.Output()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return errors.New("kubectl is not on PATH")
+	case err != nil:
+		return fmt.Errorf("kubectl get %s: %s", strings.Join(args, " "), cmp.Or(strings.TrimSpace(diag.String()), err.Error()))
+	case len(bytes.TrimSpace(out)) == 0:
+		return nil
+	}
+	if err := json.Unmarshal(out, v); err != nil {
+		return fmt.Errorf("kubectl get %s: what it prints: %w", strings.Join(args, " "), err)
+	}
+	return nil
+}
+
+// pod is what of one is looked at.
+type pod struct {
+	Metadata struct {
+		Name, Namespace   string
+		DeletionTimestamp string
+	}
+	Spec struct {
+		NodeName    string
+		HostNetwork bool
+	}
+	Status struct {
+		Phase             string
+		ContainerStatuses []struct {
+			Name  string
+			Ready bool
+			State struct {
+				Running             *struct{}
+				Waiting, Terminated *struct{ Reason string }
+			}
+		}
+	}
+}
+
+// pod is one that runs on a node, with a network of its own. Without a namespace it is
+// looked for in the one that kubectl takes.
+func (k kubectl) pod(ctx context.Context, namespace, name string) (*pod, error) {
+	args := []string{"pod", name}
+	full := name
+	if namespace != "" {
+		args = append(args, "--namespace="+namespace)
+		full = namespace + "/" + name
+	}
+	var p pod
+	if err := k.get(ctx, &p, args...); err != nil {
+		return nil, err
+	}
+	switch {
+	case p.Metadata.Name == "":
+		return nil, fmt.Errorf("there is no pod %s; its namespace can be given: NAMESPACE/NAME", full)
+	case p.Spec.HostNetwork:
+		return nil, fmt.Errorf("pod %s has the network of its node, %s: nothing of it is masqueraded", full, p.Spec.NodeName)
+	case p.Spec.NodeName == "":
+		return nil, fmt.Errorf("pod %s is on no node yet: it is %s", full, p.Status.Phase)
+	}
+	return &p, nil
+}
+
+// nodeOfAddress is the node that has an address, or whose pod has it; empty where it is
+// neither's, as an egress address beside the node's own.
+func (k kubectl) nodeOfAddress(ctx context.Context, a netip.Addr) (string, error) {
+	var nodes struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Status   struct {
+				Addresses []struct{ Type, Address string }
+			}
+		}
+	}
+	if err := k.get(ctx, &nodes, "nodes"); err != nil {
+		return "", err
+	}
+	for _, n := range nodes.Items {
+		for _, x := range n.Status.Addresses {
+			// A Hostname is no address.
+			if has, err := netip.ParseAddr(x.Address); err == nil && has == a {
+				return n.Metadata.Name, nil
+			}
+		}
+	}
+	var pods struct{ Items []pod }
+	// Of two addresses that a pod has, this finds it by the first.
+	if err := k.get(ctx, &pods, "pods", "--all-namespaces", "--field-selector=status.podIP="+a.String()); err != nil {
+		return "", err
+	}
+	for _, p := range pods.Items {
+		if !p.Spec.HostNetwork && p.Spec.NodeName != "" {
+			return p.Spec.NodeName, nil
+		}
+	}
+	return "", nil
+}
+
+// agent is a pod in which masq-cni can be run.
+type agent struct{ namespace, pod, node string }
+
+// agents are those of a node, or of all, in the order of the nodes' names.
+func (k kubectl) agents(ctx context.Context, namespace, node string) ([]agent, error) {
+	args := []string{"pods", "--namespace=" + namespace, "--selector=" + label}
+	if node != "" {
+		args = append(args, "--field-selector=spec.nodeName="+node)
+	}
+	var found struct{ Items []pod }
+	if err := k.get(ctx, &found, args...); err != nil {
+		return nil, err
+	}
+	var (
+		out  []agent
+		idle []error // pods that nothing can be run in
+	)
+	for _, p := range found.Items {
+		switch state := p.state(); {
+		case p.Spec.NodeName == "":
+		case slices.ContainsFunc(out, func(a agent) bool { return a.node == p.Spec.NodeName }): // one ends, another begins
+		case state == "":
+			out = append(out, agent{p.Metadata.Namespace, p.Metadata.Name, p.Spec.NodeName})
+		default:
+			idle = append(idle, fmt.Errorf("pod %s/%s on node %s: its container %s is %s", p.Metadata.Namespace, p.Metadata.Name, p.Spec.NodeName, container, state))
+		}
+	}
+	slices.SortFunc(out, func(a, b agent) int { return cmp.Compare(a.node, b.node) })
+	switch {
+	case len(out) > 0:
+		return out, nil
+	case len(idle) > 0:
+		return nil, errors.Join(idle...)
+	case node != "":
+		return nil, fmt.Errorf("node %s has no pod of masq-cni (label %s) in namespace %s; is it a node, and the namespace right (--masq-namespace)?", node, label, namespace)
+	}
+	return nil, fmt.Errorf("there is no pod of masq-cni (label %s) in namespace %s; say where with --masq-namespace", label, namespace)
+}
+
+// state says why nothing can be run in the pod; empty where something can.
+func (p *pod) state() string {
+	for _, c := range p.Status.ContainerStatuses {
+		switch {
+		case c.Name != container:
+		case c.State.Running != nil:
+			return ""
+		case c.State.Waiting != nil:
+			return "waiting: " + c.State.Waiting.Reason
+		case c.State.Terminated != nil:
+			return "terminated: " + c.State.Terminated.Reason
+		}
+	}
+	return "not there yet"
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// question is what a person wants to know, of which nodes.
+type question struct {
+	flags         []string // for kubectl
+	words         []string // for masq-cni
+	namespace     string
+	masqNamespace string
+	node          string
+	all           bool
+}
+
+// kubectlFlags are those that every command of kubectl has (kubectl options), and
+// whether they have a value. -v is masq-cni's.
+var kubectlFlags = map[string]bool{
+	"as": true, "as-group": true, "as-uid": true, "as-user-extra": true, "cache-dir": true, "certificate-authority": true,
+	"client-certificate": true, "client-key": true, "cluster": true, "context": true, "disable-compression": false,
+	"insecure-skip-tls-verify": false, "kubeconfig": true, "kuberc": true, "log-flush-frequency": true,
+	"match-server-version": false, "password": true, "profile": true, "profile-output": true, "request-timeout": true,
+	"server": true, "tls-server-name": true, "token": true, "user": true, "username": true, "v": true, "vmodule": true,
+	"warnings-as-errors": false,
+}
+
+var shorthands = map[string]string{"-n": "--namespace", "-s": "--server"}
+
+// parse takes out of the arguments what is not masq-cni's. What stands behind -- is all
+// masq-cni's.
+func parse(args []string) (*question, error) {
+	q := &question{masqNamespace: "kube-system"}
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		if arg == "--" {
+			q.words = append(q.words, args...)
+			break
+		}
+		name, value, given := strings.Cut(arg, "=")
+		if long, is := shorthands[name]; is {
+			name = long
+		}
+		var to *string
+		switch name {
+		case "--all-nodes":
+			q.all = !given || value == "true"
+			continue
+		case "--node":
+			to = &q.node
+		case "--masq-namespace":
+			to = &q.masqNamespace
+		case "--namespace":
+			to = &q.namespace
+		}
+		hasValue, kubectls := kubectlFlags[strings.TrimPrefix(name, "--")]
+		kubectls = kubectls && strings.HasPrefix(name, "--")
+		if to == nil && !kubectls {
+			q.words = append(q.words, arg)
+			continue
+		}
+		if !given && (to != nil || hasValue) {
+			if len(args) == 0 {
+				return nil, fmt.Errorf("%s has no value", arg)
+			}
+			value, given, args = args[0], true, args[1:]
+		}
+		switch {
+		case to != nil && value == "":
+			return nil, fmt.Errorf("%s is empty; give a name", name)
+		case to != nil:
+			*to = value
+		case given:
+			q.flags = append(q.flags, name+"="+value)
+		default:
+			q.flags = append(q.flags, name)
+		}
+	}
+	if q.node != "" && q.all {
+		return nil, fmt.Errorf("--node %s and --all-nodes say different things; give one of them", q.node)
+	}
+	return q, nil
+}
+
+func (q *question) watches() bool {
+	return slices.Contains(q.words, "--watch") || slices.Contains(q.words, "--watch=true")
+}
+
+// completes reports whether a shell asks for what may come next.
+func (q *question) completes() bool {
+	return q.words[0] == "__complete" || q.words[0] == "__completeNoDesc"
+}
+
+// is reports whether the words begin so.
+func (q *question) is(words ...string) bool {
+	return len(q.words) >= len(words) && slices.Equal(q.words[:len(words)], words)
+}
+
+// format is that of -o, empty where there is none.
+func (q *question) format() string {
+	for i, w := range q.words {
+		switch name, value, given := strings.Cut(w, "="); {
+		case name != "-o" && name != "--output":
+			if short, is := strings.CutPrefix(w, "-o"); is && short != "" && !strings.HasPrefix(w, "--") {
+				return short
+			}
+		case given:
+			return value
+		case i+1 < len(q.words):
+			return q.words[i+1]
+		}
+	}
+	return ""
+}
+
+// locate returns the node that the question is about, empty for all. A pod that was
+// given without its namespace is named with it afterwards.
+func (q *question) locate(ctx context.Context, k kubectl) (string, error) {
+	switch {
+	case q.node != "":
+		return q.node, nil
+	case q.all, q.completes():
+		return "", nil
+	}
+	if at, name := q.pod(); at != nil {
+		namespace, pod, qualified := strings.Cut(name, "/")
+		if !qualified {
+			namespace, pod = q.namespace, name
+			if namespace == "" && containerID.MatchString(name) {
+				return "", nil
+			}
+		}
+		p, err := k.pod(ctx, namespace, pod)
+		if err != nil {
+			return "", err
+		}
+		*at = strings.TrimSuffix(*at, name) + p.Metadata.Namespace + "/" + p.Metadata.Name
+		return p.Spec.NodeName, nil
+	}
+	if a, is := q.address(); is {
+		return k.nodeOfAddress(ctx, a)
+	}
+	return "", nil
+}
+
+// containerID is what the ID of a container may begin with.
+var containerID = regexp.MustCompile(`^[0-9a-f]{6,64}$`)
+
+// searches reports whether the question is where something is: then most nodes do not
+// know.
+func (q *question) searches() bool { return q.is("who") || q.is("inspect", "pod") }
+
+// pod finds the word that names a pod, and what it says.
+func (q *question) pod() (at *string, name string) {
+	for i := range q.words {
+		w := &q.words[i]
+		before := ""
+		if i > 0 {
+			before = q.words[i-1]
+		}
+		value, given := strings.CutPrefix(*w, "--pod=")
+		switch {
+		case given:
+			return w, value
+		case before == "--pod":
+			return w, *w
+		case q.is("inspect", "pod") && i >= 2 && !strings.HasPrefix(*w, "-") && before != "-o" && before != "--output":
+			return w, *w
+		}
+	}
+	return nil, ""
+}
+
+// address finds the endpoint that is asked after.
+func (q *question) address() (netip.Addr, bool) {
+	if !q.is("who") {
+		return netip.Addr{}, false
+	}
+	for _, w := range q.words[1:] {
+		endpoint, _, _ := strings.Cut(w, "/")
+		if ap, err := netip.ParseAddrPort(endpoint); err == nil {
+			return ap.Addr(), true
+		}
+	}
+	return netip.Addr{}, false
+}

@@ -1,0 +1,233 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/netdir"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// variants are two programs that are the plugin, of one version, and not the same.
+func variants(t *testing.T) (paths [2]string) {
+	t.Helper()
+	text := must(os.ReadFile(built("masq")))(t)
+	for n := range paths {
+		paths[n] = filepath.Join(t.TempDir(), "masq")
+		// Behind the last section nobody looks.
+		check(t, os.WriteFile(paths[n], append(slices.Clone(text), byte(n)), 0o700))
+	}
+	return paths
+}
+
+// replacements is how often the plugin is replaced.
+const replacements = 1000
+
+// TestInstallWhileThePluginRuns executes the plugin in a loop while it is replaced. The
+// control replaces it as cp does.
+func TestInstallWhileThePluginRuns(t *testing.T) {
+	i := newInstallation(t)
+	plugins := variants(t)
+	install := func(n int) {
+		t.Helper()
+		if done := must(netdir.Program{Source: plugins[n%2]}.Install(t.Context(), i.bin))(t); !done.Changed {
+			t.Fatalf("replacement %d was none", n)
+		}
+	}
+	install(0)
+	l := i.executing()
+	begun := time.Now()
+	for n := range replacements {
+		install(n + 1)
+	}
+	took := time.Since(begun)
+	said := l.end()
+	t.Logf("executed %s times while it was replaced %d times in %s", said, replacements, took)
+	if !regexp.MustCompile(`^[1-9]\d*$`).MatchString(said) {
+		t.Errorf("the plugin could not be executed: %s", said)
+	}
+	if left := i.leftovers(); left != nil {
+		t.Errorf("left: %v", left)
+	}
+	l = i.executing()
+	until(t, "cp meets a plugin that runs, or the other way round", func() bool {
+		return exec.Command("cp", plugins[0], filepath.Join(i.bin, "masq")).Run() != nil || l.ended()
+	})
+	t.Logf("with cp in place of it: %s", l.end())
+}
+
+// pluginLoop executes the plugin again and again until it fails: a shell does, so that
+// no file of this process is open in it.
+type pluginLoop struct {
+	*nstest.Command
+	out  bytes.Buffer
+	done chan struct{}
+}
+
+func (i *installation) executing() *pluginLoop {
+	i.t.Helper()
+	const loop = `trap 'echo $n; exit' TERM; n=0
+while CNI_COMMAND=VERSION "$0" <<<'{"cniVersion":"1.0.0"}' >/dev/null; do n=$((n+1)); done; echo "exit code $? after $n"`
+	l := &pluginLoop{done: make(chan struct{})}
+	l.Command = i.Node.Command(context.WithoutCancel(i.t.Context()), "bash", "-c", loop, filepath.Join(i.bin, "masq"))
+	l.Stdout, l.Stderr = &l.out, &l.out
+	check(i.t, l.Start())
+	go func() {
+		defer close(l.done)
+		_ = l.Wait()
+	}()
+	return l
+}
+
+func (l *pluginLoop) ended() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// end returns how often the plugin was executed, or how it failed.
+func (l *pluginLoop) end() string {
+	_ = l.Process.Signal(syscall.SIGTERM) // it may have ended
+	<-l.done
+	return strings.TrimSpace(l.out.String())
+}
+
+// TestInstallKilled kills it at any point: what there is is the old or the new, and the
+// next one leaves nothing else.
+func TestInstallKilled(t *testing.T) {
+	i := newInstallation(t)
+	plugins := variants(t)
+	texts := [2][]byte{must(os.ReadFile(plugins[0]))(t), must(os.ReadFile(plugins[1]))(t)}
+	plain := i.podsText(1400)
+	i.write(plain)
+	i.install("--plugin", plugins[0])
+	chained := i.read()
+	begun := time.Now()
+	i.install("--plugin", plugins[1])
+	whole := time.Since(begun)
+	const kills = 150
+	seen := map[string]int{}
+	for n := range kills {
+		i.write(plain)
+		c := i.installing(soon(t), "--plugin", plugins[n%2])
+		check(t, c.Start())
+		// Each time a little later, and beyond its end.
+		killed := time.AfterFunc(whole*time.Duration(n)/(kills*4/5), func() { _ = c.Process.Kill() })
+		_ = c.Wait() // killed or not
+		killed.Stop()
+		plugin := must(os.ReadFile(filepath.Join(i.bin, "masq")))(t)
+		list := i.read()
+		of := slices.IndexFunc(texts[:], func(text []byte) bool { return bytes.Equal(text, plugin) })
+		if of < 0 || list != plain && list != chained {
+			t.Fatalf("killed after %s: the plugin is that of %d, and the network is\n%s", whole*time.Duration(n)/kills, of, list)
+		}
+		seen[fmt.Sprintf("plugin new %t, network new %t, left %t", of == n%2, list == chained, len(i.leftovers()) > 0)]++
+		i.list() // can be read
+	}
+	t.Logf("of %d kills within %s: %v", kills, whole, seen)
+	if len(seen) < 3 {
+		t.Errorf("only this was met: %v", seen)
+	}
+	i.install("--plugin", plugins[1])
+	if left := i.leftovers(); left != nil || i.read() != chained {
+		t.Errorf("left: %v, and the network is\n%s", left, i.read())
+	}
+}
+
+// ofVersion is the plugin as it would be of another version: what the linker noted of
+// it is as long.
+func ofVersion(t *testing.T, major int) string {
+	t.Helper()
+	text := must(os.ReadFile(built("masq")))(t)
+	out := must(exec.Command(built("masq")).CombinedOutput())(t)
+	m := regexp.MustCompile(`^CNI plugin masq (\S+) `).FindSubmatch(out)
+	if m == nil || len(m[1]) < 6 {
+		t.Fatalf("the plugin says %q: build it by make build, in a checkout with git", out)
+	}
+	version := fmt.Sprintf("v%d.%0*d.0", major, len(m[1])-5, 0)
+	version = strings.Replace(version, ".00", ".10", 1) // no leading zero
+	if len(version) != len(m[1]) || !bytes.Contains(text, m[1]) {
+		t.Fatalf("%s cannot be put in the place of %s", version, m[1])
+	}
+	path := filepath.Join(t.TempDir(), "masq")
+	check(t, os.WriteFile(path, bytes.ReplaceAll(text, m[1], []byte(version)), 0o700))
+	return path
+}
+
+// TestInstallOlder refuses to put an older plugin in the place of a newer one.
+func TestInstallOlder(t *testing.T) {
+	i := newInstallation(t)
+	i.write(i.podsText(1400))
+	older, newer := ofVersion(t, 1), ofVersion(t, 2)
+	i.install("--plugin", older)
+	if said := i.install("--plugin", newer); !regexp.MustCompile(`version=v2\.\d+\.0 before=v1\.\d+\.0`).MatchString(said) {
+		t.Errorf("it says\n%s", said)
+	}
+	has := func() []byte { return must(os.ReadFile(filepath.Join(i.bin, "masq")))(t) }
+	out, err := i.installing(soon(t), "--plugin", older).CombinedOutput()
+	if c := (&exec.ExitError{}); !asExit(err, &c) || c.ExitCode() != 1 || !bytes.Contains(out, []byte("give --force to have the older")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if !bytes.Equal(has(), must(os.ReadFile(newer))(t)) {
+		t.Error("the newer one is gone")
+	}
+	i.install("--plugin", older, "--force")
+	if !bytes.Equal(has(), must(os.ReadFile(older))(t)) {
+		t.Error("force does not help")
+	}
+}
+
+// TestInstallOnAFullDisk leaves what is there, and nothing else.
+func TestInstallOnAFullDisk(t *testing.T) {
+	i := newInstallation(t)
+	plugins := variants(t)
+	text := i.podsText(1400)
+	// The plugin and the network fit there once, and not twice.
+	script := `set -e
+size=$(($(stat -c %s "$1") + 512 * 1024))
+mount -t tmpfs -o size=$size,mode=755 tmpfs "$0/bin"
+install -m 755 "$1" "$0/bin/masq"
+mount -t tmpfs -o size=16k,mode=755 tmpfs "$0/net.d"
+cat >"$0/net.d/10-pods.conflist"
+dd if=/dev/zero of="$0/net.d/fill" bs=4k 2>/dev/null || true
+plugin=$2 what=$3; shift 3
+code=0; "$@" --plugin "$plugin" || code=$?
+cmp "$0/bin/masq" "$what"
+cat "$0/net.d/10-pods.conflist"
+ls -A "$0/bin" "$0/net.d"
+exit $code`
+	run := func(given, stays string) (string, error) {
+		t.Helper()
+		args := append([]string{"--mount", "bash", "-c", script, i.dir, plugins[0], given, stays, built("masq-cni")}, i.args("install", "--ready-url", "")...)
+		c := i.Node.Command(soon(t), "unshare", args...)
+		c.Stdin = strings.NewReader(text)
+		out, err := c.CombinedOutput()
+		return string(out), err
+	}
+	listing := fmt.Sprintf("%s%s/bin:\nmasq\n\n%s/net.d:\n10-pods.conflist\nfill\n", text, i.dir, i.dir)
+	for what, given := range map[string]string{"the plugin": plugins[1], "the network": plugins[0]} {
+		out, err := run(given, plugins[0])
+		if c := (&exec.ExitError{}); !asExit(err, &c) || c.ExitCode() != 1 || !strings.Contains(out, "no space left on device") || !strings.HasSuffix(out, listing) {
+			t.Errorf("%s: %v\n%s", what, err, out)
+		}
+	}
+}
+
+func asExit(err error, to **exec.ExitError) bool {
+	e, ok := err.(*exec.ExitError) //nolint:errorlint // as os/exec returns it
+	*to = e
+	return ok
+}

@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// watcher is an install that stays.
+type watcher struct {
+	*nstest.Command
+	i   *installation
+	log string
+}
+
+func (i *installation) watch(more ...string) *watcher {
+	i.t.Helper()
+	x := &watcher{i: i, log: filepath.Join(i.t.TempDir(), "log")}
+	x.Command = i.Node.Command(context.WithoutCancel(i.t.Context()), built("masq-cni"), i.args("install", append([]string{"--watch"}, more...)...)...)
+	x.Stderr = must(os.Create(x.log))(i.t)
+	check(i.t, x.Start())
+	i.t.Cleanup(func() {
+		if i.t.Failed() {
+			i.t.Logf("install said:\n%s", x.said())
+		}
+		_ = x.Process.Kill()
+		_ = x.Wait()
+	})
+	return x
+}
+
+func (x *watcher) said() string {
+	text, _ := os.ReadFile(x.log)
+	return string(text)
+}
+
+// end is what a kubelet does.
+func (x *watcher) end() {
+	x.i.t.Helper()
+	check(x.i.t, x.Process.Signal(syscall.SIGTERM))
+	if err := x.Wait(); err != nil {
+		x.i.t.Errorf("install --watch ended with %v", err)
+	}
+}
+
+// TestInstallWaits installs nothing before masqd is ready, nor where there is no
+// network, and leaves everything when it is told to end.
+func TestInstallWaits(t *testing.T) {
+	i := newInstallation(t)
+	x := i.watch("--ready-url", "http://"+daemonAt+"/readyz")
+	until(t, "it waits for masqd", func() bool { return strings.Contains(x.said(), "waiting for masqd to be ready") })
+	if !strings.Contains(x.said(), "connection refused") {
+		t.Errorf("it says\n%s", x.said())
+	}
+	i.write(i.podsText(1400))
+	if _, err := os.Stat(filepath.Join(i.bin, "masq")); err == nil || i.chained() {
+		t.Error("it did not wait")
+	}
+	check(t, os.Remove(filepath.Join(i.conf, podsFile)))
+	i.daemon()
+	until(t, "the plugin is installed", func() bool { _, err := os.Stat(filepath.Join(i.bin, "masq")); return err == nil })
+	until(t, "it waits for a network", func() bool { return strings.Contains(x.said(), "there is no network configuration") })
+	i.write(i.podsText(1400))
+	until(t, "masq is in the network", i.chained)
+	x.end()
+	if !i.chained() {
+		t.Error("it took masq out when it ended")
+	}
+	if _, err := os.Stat(filepath.Join(i.bin, "masq")); err != nil {
+		t.Error(err)
+	}
+	p := i.attach("a", i.list())
+	i.isSeen(p, false)
+}
+
+// TestInstallPutsBack has another program write its network again, or somebody take the
+// plugin away: it is back within a second.
+func TestInstallPutsBack(t *testing.T) {
+	for what, do := range map[string]func(i *installation, text string){
+		"written in place": (*installation).write,
+		"renamed into place": func(i *installation, text string) {
+			tmp := filepath.Join(i.conf, "tmp")
+			check(i.t, os.WriteFile(tmp, []byte(text), 0o600))
+			check(i.t, os.Rename(tmp, filepath.Join(i.conf, podsFile)))
+		},
+		"removed, and there again": func(i *installation, text string) {
+			check(i.t, os.Remove(filepath.Join(i.conf, podsFile)))
+			i.write(text)
+		},
+		"written, and the plugin removed": func(i *installation, text string) {
+			i.write(text)
+			check(i.t, os.Remove(filepath.Join(i.bin, "masq")))
+		},
+		"the directory made anew": func(i *installation, text string) {
+			check(i.t, os.Rename(i.conf, filepath.Join(i.t.TempDir(), "old")))
+			check(i.t, os.Mkdir(i.conf, 0o755))
+			i.write(text)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			i := newInstallation(t)
+			i.write(i.podsText(1400))
+			x := i.watch("--ready-url", "")
+			until(t, "masq is in the network", i.chained)
+			begun := time.Now()
+			do(i, i.podsText(1401))
+			until(t, "masq is back", func() bool {
+				_, err := os.Stat(filepath.Join(i.bin, "masq"))
+				return i.chained() && err == nil
+			})
+			if took := time.Since(begun); took > time.Second {
+				t.Errorf("it took %s", took)
+			} else {
+				t.Logf("back after %s", took)
+			}
+			if !strings.Contains(i.read(), `"mtu": 1401`) {
+				t.Errorf("it is not what was written last:\n%s", i.read())
+			}
+			x.end()
+			// The control: nobody is there.
+			do(i, i.podsText(1402))
+			for ctx := briefly(t); ctx.Err() == nil; {
+				if i.chained() {
+					t.Fatal("masq is back by itself")
+				}
+			}
+		})
+	}
+}
+
+// TestInstallDoesNotFight has another program write its network again and again, and
+// then one that answers whatever is written there.
+func TestInstallDoesNotFight(t *testing.T) {
+	const long = 3 * time.Second
+	for name, rewrite := range map[string]func(i *installation, n int){
+		"in a loop": func(i *installation, n int) { i.write(i.podsText(1000 + n)) },
+		"as an answer": func(i *installation, n int) {
+			if i.chained() {
+				i.write(i.podsText(1000 + n))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := newInstallation(t)
+			i.write(i.podsText(1000))
+			x := i.watch("--ready-url", "")
+			until(t, "masq is in the network", i.chained)
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			n := 0
+			for end := time.After(long); ; n++ {
+				rewrite(i, n)
+				select {
+				case <-end:
+				case <-tick.C:
+					continue
+				}
+				break
+			}
+			last := i.podsText(1000 + n)
+			i.write(last)
+			until(t, "masq is there in the end", i.chained)
+			// It is what the other wrote last, and masq.
+			x.end()
+			if i.uninstall(); i.read() != last {
+				t.Errorf("it is not what was written last:\n%s", i.read())
+			}
+			puts := strings.Count(x.said(), `msg="masq inserted"`)
+			t.Logf("%d times written by the other, %d times put back in %s", n, puts, long)
+			if puts < 3 || puts > 10 {
+				t.Errorf("masq was put back %d times in %s", puts, long)
+			}
+		})
+	}
+}
