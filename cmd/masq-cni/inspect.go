@@ -18,7 +18,10 @@ import (
 )
 
 func inspectCommand(n *node) *cobra.Command {
-	var out output
+	var (
+		out output
+		w   watching
+	)
 	c := &cobra.Command{
 		Use:   "inspect",
 		Short: "Shows what masquerading does on the node: flows, pods, rules, drift",
@@ -26,11 +29,12 @@ func inspectCommand(n *node) *cobra.Command {
 and from the records of attachments, whether masqd runs or not; nothing is changed.
 Needs CAP_NET_ADMIN in the node's network namespace, and to read --state-dir.`,
 		Args: cobra.NoArgs,
-		RunE: out.run(n.inspectNode),
+		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error { return n.inspectNode(c, w, a) }),
 	}
 	out.flag(c)
-	c.AddCommand(inspectPodsCommand(n, &out), inspectPodCommand(n, &out), inspectFlowsCommand(n, &out),
-		inspectHelpersCommand(n, &out), inspectPortsCommand(n, &out), inspectRulesCommand(n, &out), inspectDriftCommand(n, &out))
+	w.flags(c)
+	c.AddCommand(inspectPodsCommand(n, &out, &w), inspectPodCommand(n, &out, &w), inspectFlowsCommand(n, &out, &w),
+		inspectHelpersCommand(n, &out, &w), inspectPortsCommand(n, &out, &w), inspectRulesCommand(n, &out, &w), inspectDriftCommand(n, &out, &w))
 	return c
 }
 

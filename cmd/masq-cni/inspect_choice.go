@@ -43,7 +43,7 @@ func (x *choice) flags(c *cobra.Command, n *node) {
 	f.StringVar(&x.state, "state", "", "`STATE` in a word, as STATE shows it: established")
 	f.StringVar(&x.nat, "nat", "", "what is translated: `snat|dnat|none`")
 	f.IntVar(&x.limit, "limit", 0, "the most flows to show, `N` (default: all, with --sort 1000)")
-	f.StringVar(&x.by, "sort", "", "order, the first of it within --limit: `"+strings.Join(report.SortNames(), "|")+"`")
+	f.StringVar(&x.by, "sort", "", "sort by a `COLUMN`, one of -o wide too: bytes, age, source; with --limit, the first of that order")
 	for name, words := range map[string][]string{"proto": report.Protocols(), "state": report.StateNames(), "nat": nats, "sort": report.SortNames()} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	}

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,9 +14,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-func inspectFlowsCommand(n *node, out *output) *cobra.Command {
+func inspectFlowsCommand(n *node, out *output, w *watching) *cobra.Command {
 	var x choice
-	var w watching
 	c := &cobra.Command{
 		Use:   "flows",
 		Short: "Lists flows, and whose they are",
@@ -26,10 +28,9 @@ flow behind a port that a server names. Of ICMP, --sport is the ID.`,
 		Args: cobra.NoArgs,
 	}
 	x.flags(c, n)
-	w.flags(c)
 	c.RunE = out.run(func(c *cobra.Command, _ []string, a answer) error {
 		if w.on {
-			return n.watchFlows(c, &x, w, a)
+			return n.watchFlows(c, &x, *w, a)
 		}
 		return n.inspectFlows(c, &x, a)
 	})
@@ -80,6 +81,23 @@ func (n *node) inspectFlows(c *cobra.Command, x *choice, a answer) error {
 		return err
 	}
 	return unread
+}
+
+func (n *node) watchFlows(c *cobra.Command, x *choice, w watching, a answer) error {
+	if err := x.parse(); err != nil {
+		return err
+	}
+	by := cmp.Or(x.by, "bytes")
+	s := table(a, "flows", report.FlowColumns(), strings.ToUpper(by))
+	if s.first < 0 {
+		return fmt.Errorf("--sort %s has no column that --watch could sort by; give -o wide too", by)
+	}
+	s.tie, s.most = report.CompareFlows, min(x.limit, mostRows)
+	s.look = func(ctx context.Context, add func(report.Flow)) (remarks, error) {
+		unread, err := n.eachFlow(ctx, x, func(f report.Flow) error { add(f); return nil })
+		return remarks{fault: unread}, err
+	}
+	return watch(c, w, a, s)
 }
 
 // errEnough ends eachFlow before the last flow, and is no error of it.

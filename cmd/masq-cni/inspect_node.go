@@ -14,15 +14,22 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// inspectNode is the node at a glance. A part that cannot be read is a warning, and
-// makes the command fail in the end: the others are shown all the same.
-func (n *node) inspectNode(c *cobra.Command, _ []string, a answer) error {
+func (n *node) inspectNode(c *cobra.Command, w watching, a answer) error {
+	return showText(c, w, a, "NODE", func(ctx context.Context) (found[string], error) {
+		x, fault, err := n.atAGlance(ctx)
+		return found[string]{value: x, text: x.WriteText, remarks: remarks{fault: fault}}, err
+	})
+}
+
+// atAGlance is the node at a glance. A part that cannot be read is a warning, and a
+// fault in the end: the others are shown all the same.
+func (n *node) atAGlance(ctx context.Context) (x *report.Node, fault, err error) {
 	v, err := n.view()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	x := report.Node{
-		Time: report.Time{Time: time.Now().UTC()}, StateDir: n.stateDir, Policies: v.desired.Policies(),
+	x = &report.Node{
+		Time: report.Time{Time: time.Now().UTC()}, StateDir: n.stateDir, Policies: v.desired().Policies(),
 		Uplinks: []report.Uplink{}, Warnings: []string{}, Notes: []string{},
 	}
 	whole := true
@@ -48,15 +55,12 @@ func (n *node) inspectNode(c *cobra.Command, _ []string, a answer) error {
 	lacks(err)
 	x.Daemon, err = daemonOf(v.dir)
 	lacks(err)
-	lacks(v.flows(c.Context(), &x))
-	x.Judge(v.records)
-	if err := a.show(x, x.WriteText); err != nil {
-		return err
-	}
+	lacks(v.flows(ctx, x))
 	if !whole {
-		return fmt.Errorf("some of it could not be looked at: %s", x.Warnings[0])
+		fault = fmt.Errorf("some of it could not be looked at: %s", x.Warnings[0])
 	}
-	return nil
+	x.Judge(v.records)
+	return x, fault, nil
 }
 
 func (v view) table() (*report.Table, error) {
@@ -74,7 +78,7 @@ func (v view) table() (*report.Table, error) {
 			return nil, err
 		}
 		t.Rules = len(counters.Rules)
-		changes, err := c.DriftBeside(v.desired.Table, v.desired.Beside)
+		changes, err := c.DriftBeside(v.desired().Table, v.desired().Beside)
 		t.Drift = len(changes)
 		return t, err
 	})

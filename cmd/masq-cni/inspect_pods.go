@@ -13,9 +13,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-func inspectPodsCommand(n *node, out *output) *cobra.Command {
-	var w watching
-	c := &cobra.Command{
+func inspectPodsCommand(n *node, out *output, w *watching) *cobra.Command {
+	return &cobra.Command{
 		Use:   "pods",
 		Short: "Lists the attachments, with what their flows come to",
 		Long: `Lists the attachments of the node, a line each. FLOWS, TRANSLATED, INCOMING and
@@ -23,26 +22,14 @@ BYTES are of the flows in the kernel's table now; BEGUN counts the flows that be
 since the attachment's rules were made.`,
 		Args: cobra.NoArgs,
 		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error {
-			if w.on {
-				return n.watchPods(c, w, a)
-			}
-			return n.inspectPods(c, a)
+			s := table(a, "attachments", report.AttachmentColumns(time.Now), "FLOWS")
+			return show(c, *w, a, s, func(ctx context.Context) (found[report.Attachment], error) {
+				all, unread, err := n.attachments(ctx)
+				text := func(w io.Writer, s report.Style) error { return report.WriteAttachments(w, s, all, time.Now()) }
+				return found[report.Attachment]{value: all, text: text, rows: all, remarks: remarks{fault: unread}}, err
+			})
 		}),
 	}
-	w.flags(c)
-	return c
-}
-
-func (n *node) inspectPods(c *cobra.Command, a answer) error {
-	all, unread, err := n.attachments(c.Context())
-	if err != nil {
-		return err
-	}
-	err = a.show(all, func(w io.Writer, s report.Style) error { return report.WriteAttachments(w, s, all, time.Now()) })
-	if err != nil {
-		return err
-	}
-	return unread
 }
 
 // attachments are all of the node, with what their flows come to. Unread are the
@@ -61,10 +48,10 @@ func (n *node) attachments(ctx context.Context) (all []report.Attachment, unread
 	if err != nil {
 		return nil, nil, err
 	}
-	return report.AttachmentsOf(v.records, v.desired, t.ByOwner, counters.Begun), v.unread, nil
+	return report.AttachmentsOf(v.records, v.desired(), t.ByOwner, counters.Begun), v.unread, nil
 }
 
-func inspectPodCommand(n *node, out *output) *cobra.Command {
+func inspectPodCommand(n *node, out *output, w *watching) *cobra.Command {
 	return &cobra.Command{
 		Use:   "pod NAMESPACE/NAME|CONTAINERID",
 		Short: "Shows all that is known of a pod or container",
@@ -73,41 +60,48 @@ policy that is in force, what the kernel lacks of their rules, their flows, and 
 helpers wait for.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: n.completePods,
-		RunE:              out.run(n.inspectPod),
+		RunE: out.run(func(c *cobra.Command, args []string, a answer) error {
+			return showText(c, *w, a, "POD", func(ctx context.Context) (found[string], error) {
+				all, err := n.pods(ctx, args[0])
+				text := func(w io.Writer, s report.Style) error { return report.WritePods(w, s, all, time.Now()) }
+				return found[string]{value: all, text: text}, err
+			})
+		}),
 	}
 }
 
-func (n *node) inspectPod(c *cobra.Command, args []string, a answer) error {
+// pods are the attachments of a pod, or of a container, with all that is known of them.
+func (n *node) pods(ctx context.Context, name string) ([]report.Pod, error) {
 	v, err := n.live()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = v.Close() }()
-	found, err := v.find(args[0])
+	chosen, err := v.find(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	counters, err := rules((*nft.Conn).Counters)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var expected []report.Expectation
-	for e, err := range v.Expectations(c.Context()) {
+	for e, err := range v.Expectations(ctx) {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		expected = append(expected, report.ExpectationOf(e, v.owners))
 	}
 	policies := map[string]report.Policy{}
-	for _, p := range v.desired.Policies() {
+	for _, p := range v.desired().Policies() {
 		policies[p.ID] = p
 	}
 	var all []report.Pod
 	counts := make([]report.Count, len(v.records))
-	for _, i := range found {
-		t, err := v.tally(c.Context(), v.Conn, v.queries([]int{i}, conntrack.Filter{}))
+	for _, i := range chosen {
+		t, err := v.tally(ctx, v.Conn, v.queries([]int{i}, conntrack.Filter{}))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		counts[i] = t.ByOwner[i]
 		p := report.Pod{States: t.States(), Helpers: t.Helpers(), Expectations: []report.Expectation{}}
@@ -116,17 +110,17 @@ func (n *node) inspectPod(c *cobra.Command, args []string, a answer) error {
 				p.Expectations = append(p.Expectations, e)
 			}
 		}
-		if p.Drift, err = v.lacks(v.desired.Attachments[i]); err != nil {
-			return err
+		if p.Drift, err = v.lacks(v.desired().Attachments[i]); err != nil {
+			return nil, err
 		}
 		all = append(all, p)
 	}
-	attachments := report.AttachmentsOf(v.records, v.desired, counts, counters.Begun)
-	for at, i := range found {
+	attachments := report.AttachmentsOf(v.records, v.desired(), counts, counters.Begun)
+	for at, i := range chosen {
 		all[at].Attachment = attachments[i]
 		all[at].Rules = policies[attachments[i].Policy]
 	}
-	return a.show(all, func(w io.Writer, s report.Style) error { return report.WritePods(w, s, all, time.Now()) })
+	return all, nil
 }
 
 // lacks is what the kernel lacks of what an attachment needs.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -9,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-func inspectRulesCommand(n *node, out *output) *cobra.Command {
+func inspectRulesCommand(n *node, out *output, w *watching) *cobra.Command {
 	return &cobra.Command{
 		Use:   "rules",
 		Short: "Lists the rules: ID, text, why each is there, and what it has counted",
@@ -17,60 +18,63 @@ func inspectRulesCommand(n *node, out *output) *cobra.Command {
 asked for: a rule is ok, missing, changed (or out of place) or foreign. The ID is
 the rule's comment in the kernel.`,
 		Args: cobra.NoArgs,
-		RunE: out.run(n.inspectRules),
+		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error {
+			return show(c, *w, a, table(a, "rules", report.RuleColumns(), "CHAIN"), func(context.Context) (found[report.Rule], error) {
+				all, unread, err := n.rules()
+				text := func(w io.Writer, s report.Style) error { return report.WriteRules(w, s, all) }
+				return found[report.Rule]{value: all, text: text, rows: all, remarks: remarks{fault: unread}}, err
+			})
+		}),
 	}
 }
 
-func (n *node) inspectRules(_ *cobra.Command, _ []string, a answer) error {
+// rules are those that are there and those that should be. Unread are the records that
+// cannot be read.
+func (n *node) rules() (all []report.Rule, unread, err error) {
 	v, err := n.view()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	counters, err := rules((*nft.Conn).Counters)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	changes, err := v.drift()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	all := report.RulesOf(v.desired, counters, changes)
-	if err := a.show(all, func(w io.Writer, s report.Style) error { return report.WriteRules(w, s, all) }); err != nil {
-		return err
-	}
-	return v.unread
+	return report.RulesOf(v.desired(), counters, changes), v.unread, nil
 }
 
-func inspectDriftCommand(n *node, out *output) *cobra.Command {
+func inspectDriftCommand(n *node, out *output, w *watching) *cobra.Command {
 	return answering(&cobra.Command{
 		Use:   "drift",
 		Short: "Says how the kernel's rules differ from what was asked for",
 		Long: `Compares the rules and elements of table inet masq with what the records and the
 node's policy ask for. Exit code 0: no drift; 1: drift; 2: it could not look.`,
 		Args: cobra.NoArgs,
-		RunE: out.run(n.inspectDrift),
+		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error {
+			return show(c, *w, a, table(a, "differences", report.ChangeColumns(), "KIND"), func(context.Context) (found[report.Change], error) {
+				d, err := n.drift()
+				f := found[report.Change]{value: d, text: d.WriteText, rows: d.Changes}
+				if d.Drift {
+					f.fault = errFailed
+				}
+				return f, err
+			})
+		}),
 	})
 }
 
-func (n *node) inspectDrift(_ *cobra.Command, _ []string, a answer) error {
+func (n *node) drift() (report.Drift, error) {
 	v, err := n.view()
 	if err != nil {
-		return err
+		return report.Drift{}, err
 	}
 	// What an unread record asks for would pass for foreign.
 	if v.unread != nil {
-		return v.unread
+		return report.Drift{}, v.unread
 	}
 	changes, err := v.drift()
-	if err != nil {
-		return err
-	}
-	d := report.Drift{Drift: len(changes) > 0, Changes: report.ChangesOf(changes)}
-	if err := a.show(d, d.WriteText); err != nil {
-		return err
-	}
-	if d.Drift {
-		return errFailed
-	}
-	return nil
+	return report.Drift{Drift: len(changes) > 0, Changes: report.ChangesOf(changes)}, err
 }

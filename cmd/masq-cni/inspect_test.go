@@ -35,7 +35,7 @@ func TestInspectFaults(t *testing.T) {
 		"inspect flows --sport 0":        `--sport "0" is not known; give a port from 1 to 65535`,
 		"inspect flows --dport 9-8":      `--dport "9-8" is not known; give a port from 1 to 65535`,
 		"inspect flows --limit -1":       "--limit -1 is below 0",
-		"inspect flows --sort x":         `--sort "x" is not known; give one of bytes, packets`,
+		"inspect flows --sort x":         `--sort "x" is not known; give one of pod, dir, proto`,
 		"inspect flows --pod none":       `no attachment is of pod or container "none"`,
 		"inspect --netns no-such-name":   `--netns "no-such-name": there is no`,
 	} {

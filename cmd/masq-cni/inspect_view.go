@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
+	"sync"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/nft"
@@ -16,7 +18,7 @@ import (
 type view struct {
 	dir     string // of the records
 	records []store.Record
-	desired report.Desired
+	desired func() report.Desired
 	owners  *report.Owners
 	unread  error // records that cannot be read
 }
@@ -38,9 +40,23 @@ func (n *node) view() (view, error) {
 	if err != nil {
 		return v, err
 	}
-	v.desired = report.DesiredOf(v.records, policy)
+	v.desired = sync.OnceValue(func() report.Desired { return report.DesiredOf(v.records, policy) })
 	v.owners = report.OwnersOf(v.records)
 	return v, nil
+}
+
+// viewOf is what the records say of the ends of flows. Where it says nothing, view may
+// know more, or why.
+func (n *node) viewOf(flows []conntrack.Flow) (v view) {
+	if records, err := store.Open(n.stateDir); err == nil {
+		var addrs []netip.Addr
+		for i := range flows {
+			addrs = append(addrs, flows[i].Original.Src, flows[i].Reply.Src)
+		}
+		v.records, _ = records.Of(addrs...)
+	}
+	v.owners = report.OwnersOf(v.records)
+	return v
 }
 
 // live is a view, and the kernel's table.
@@ -57,7 +73,7 @@ func (n *node) live() (x live, err error) {
 }
 
 // wanted reports whether there should be a table.
-func (v view) wanted() bool { return len(v.desired.Table.Chains) > 0 }
+func (v view) wanted() bool { return len(v.desired().Table.Chains) > 0 }
 
 // rules asks nftables.
 func rules[T any](ask func(*nft.Conn) (T, error)) (x T, err error) {
@@ -70,7 +86,7 @@ func rules[T any](ask func(*nft.Conn) (T, error)) (x T, err error) {
 }
 
 func (v view) drift() ([]nft.Change, error) {
-	return rules(func(c *nft.Conn) ([]nft.Change, error) { return c.DriftBeside(v.desired.Table, v.desired.Beside) })
+	return rules(func(c *nft.Conn) ([]nft.Change, error) { return c.DriftBeside(v.desired().Table, v.desired().Beside) })
 }
 
 // dumps is how often a dump that the kernel calls incomplete is made again.

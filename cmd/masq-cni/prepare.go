@@ -26,9 +26,9 @@ func prepareCommand() *cobra.Command {
 		Use:   "prepare",
 		Short: "Sets sysctls and loads modules of the kernel, and nothing else",
 		Long: `Sets sysctls and has the kernel load modules, for masqd, which may do neither in a
-container. Sysctls below net need no capability but to be root, modules need
-CAP_SYS_MODULE; it is the node's own modprobe that loads them. A sysctl that has its
-value already is not written.
+container. It needs to be root, CAP_NET_ADMIN for forwarding, and CAP_SYS_MODULE for
+modules, which the node's own modprobe loads. A sysctl that has its value already is
+not written.
 
 A module that is not there afterwards is a warning: it may be built into the kernel.`,
 		Example: `  masq-cni prepare --sysctl net.ipv4.ip_forward=1 --module nf_nat_ftp`,

@@ -31,8 +31,9 @@ const (
 )
 
 func (x *watching) flags(c *cobra.Command) {
-	c.Flags().BoolVar(&x.on, "watch", false, "fill the terminal and look again and again; keys sort and filter, ? lists them")
-	c.Flags().DurationVar(&x.interval, "interval", time.Second, "with --watch, `TIME` from one look to the next; at least 10 times as long as a look takes")
+	f := c.PersistentFlags()
+	f.BoolVar(&x.on, "watch", false, "fill the terminal and look again and again; keys sort and filter, ? lists them")
+	f.DurationVar(&x.interval, "interval", time.Second, "with --watch, `TIME` from one look to the next; at least 10 times as long as a look takes")
 }
 
 // terminals are where --watch reads keys, and where it draws.
@@ -40,7 +41,7 @@ func (x *watching) terminals(c *cobra.Command, format report.Format) (in, out *o
 	const mend = "; run it on a terminal, or leave --watch out"
 	var errs []error
 	if format != "" {
-		errs = append(errs, fmt.Errorf("--watch shows a table, and --output is %q; leave one of them out", format))
+		errs = append(errs, fmt.Errorf("--watch is for a person, and --output %q for a program; leave one of them out", format))
 	}
 	if x.interval < leastInterval {
 		errs = append(errs, fmt.Errorf("--interval %s is below %s; give a longer time", x.interval, leastInterval))
@@ -59,7 +60,7 @@ func (x *watching) terminals(c *cobra.Command, format report.Format) (in, out *o
 	return in, out, errors.Join(errs...)
 }
 
-// watch shows rows until a key or a signal ends it, and returns the remark of the
+// watch shows rows until a key or a signal ends it, and returns what was lacking in the
 // last look. The calling goroutine looks, since it may be in a network namespace of
 // its own; the screen has another.
 func watch[T any](c *cobra.Command, x watching, a answer, s source[T]) (err error) {
@@ -93,11 +94,11 @@ func watch[T any](c *cobra.Command, x watching, a answer, s source[T]) (err erro
 			err = errors.Join(err, drawn)
 		}
 	}()
-	var remark error
+	var fault error
 	heed := func() {
 		// An interrupted look was said, and the next would have been another.
-		if got.err == nil && !errors.Is(got.remark, conntrack.ErrInterrupted) {
-			remark = got.remark
+		if got.err == nil && !errors.Is(got.fault, conntrack.ErrInterrupted) {
+			fault = got.fault
 		}
 	}
 	heed()
@@ -107,7 +108,7 @@ func watch[T any](c *cobra.Command, x watching, a answer, s source[T]) (err erro
 		p.Send(got)
 		return got.took
 	})
-	return remark
+	return fault
 }
 
 // lookOn calls f, which returns how long it took, until ctx ends: after the interval,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -104,7 +105,7 @@ func (m *screen[T]) key(k tea.KeyPressMsg) bool {
 	case "left", "h":
 		m.left = max(0, m.left-1)
 	case "right", "l":
-		m.left = min(len(m.columns)-1, m.left+1)
+		m.left++
 	case "s", ">":
 		m.sort(m.column+1, false)
 	case "<":
@@ -169,9 +170,15 @@ func (m *screen[T]) search(filter string) {
 }
 
 func (m *screen[T]) sort(column int, reverse bool) {
+	if m.text() {
+		return
+	}
 	m.column, m.reverse, m.top = (column+len(m.columns))%len(m.columns), reverse, 0
 	m.tell()
 }
+
+// text reports whether there are lines, in an order of their own, and not a table.
+func (m *screen[T]) text() bool { return len(m.columns) == 1 }
 
 // tell has what is there shown in the new order at once, and looked for.
 func (m *screen[T]) tell() {
@@ -185,9 +192,7 @@ func (m *screen[T]) tell() {
 }
 
 func (m *screen[T]) View() tea.View {
-	head, rows := m.lines(m.got.rows[m.top:min(len(m.got.rows), m.top+m.seen())])
-	table := m.align(head, rows)
-	lines := append([]string{m.clip(m.title())}, table...)
+	lines := append([]string{m.clip(m.title())}, m.align(m.got.rows[m.top:min(len(m.got.rows), m.top+m.seen())])...)
 	for len(lines) < m.height-1 {
 		lines = append(lines, "")
 	}
@@ -199,20 +204,29 @@ func (m *screen[T]) View() tea.View {
 
 // title says how many rows there are, which are shown, and in which order.
 func (m *screen[T]) title() string {
-	s := fmt.Sprintf("%d %s", m.got.seen, m.name)
+	name := m.name
+	if m.got.seen == 1 {
+		name = strings.TrimSuffix(name, "s")
+	}
+	s := fmt.Sprintf("%d %s", m.got.seen, name)
 	if m.filter != "" {
 		s += fmt.Sprintf(", %d with %q", m.got.fit, m.filter)
 	}
 	if n := len(m.got.rows); n < m.got.fit {
 		s += fmt.Sprintf(", the first %d", n)
 	}
-	s += ", by " + m.columns[m.column].name
+	if !m.text() {
+		s += ", by " + m.columns[m.column].Name
+	}
 	if m.reverse {
 		s += " reversed"
 	}
 	s += ", at " + m.got.at.Format("15:04:05")
 	if m.paused {
 		s += ", paused"
+	}
+	if m.got.note != "" {
+		s += "; " + m.got.note
 	}
 	return s
 }
@@ -224,50 +238,54 @@ func (m *screen[T]) foot() string {
 	case m.typing:
 		return m.clip("filter: " + m.filter + "_")
 	case m.help:
-		return m.clip("q end  arrows, j k, PgUp PgDn scroll  s < > 1-9 sort  r reverse  / filter  esc clear  p pause  ? close")
+		sort := "s < > 1-9 sort  r reverse  "
+		if m.text() {
+			sort = ""
+		}
+		return m.clip("q end  arrows, j k, PgUp PgDn scroll  " + sort + "/ filter  esc clear  p pause  ? close")
 	case m.got.err != nil:
 		return m.paint(red, m.clip(report.Sentence(m.got.err.Error())))
-	case m.got.remark != nil:
-		return m.paint(red, m.clip(report.Sentence(m.got.remark.Error())))
+	case m.got.fault != nil && !errors.Is(m.got.fault, errFailed): // that is said by the rows
+		return m.paint(red, m.clip(report.Sentence(m.got.fault.Error())))
 	}
 	return m.clip("q end  ? keys")
 }
 
-// align widens the columns to what they have been, and clips what has no room. The
-// heading's words, which have no spaces, are where the columns begin.
-func (m *screen[T]) align(head string, rows []string) []string {
-	var starts []int
-	for i := range head {
-		if head[i] != ' ' && (i == 0 || head[i-1] == ' ') {
-			starts = append(starts, i)
-		}
+// indent is how far lines are scrolled at once.
+const indent = 8
+
+// align widens the columns to what they have been, and clips what has no room.
+func (m *screen[T]) align(rows []row[T]) []string {
+	var head []string
+	for _, c := range m.columns {
+		head = append(head, c.Name)
 	}
-	var table [][]string
-	for _, line := range append([]string{head}, rows...) {
-		r := []rune(line)
-		var cells []string
-		for i, from := range starts {
-			to := len(r)
-			if i+1 < len(starts) {
-				to = min(to, starts[i+1])
-			}
-			cells = append(cells, strings.TrimRight(string(r[min(from, to):to]), " "))
-		}
-		table = append(table, cells)
+	table := [][]string{head}
+	for i := range rows {
+		table = append(table, report.Cells(m.columns, &rows[i].of))
 	}
 	if m.widths == nil {
-		m.widths = make([]int, len(starts))
+		m.widths = make([]int, len(m.columns))
 	}
 	for _, cells := range table {
 		for i, c := range cells {
 			m.widths[i] = max(m.widths[i], len([]rune(c)))
 		}
 	}
+	if m.text() {
+		m.left = min(m.left, max(0, m.widths[0]-m.width+indent-1)/indent)
+		for _, line := range table[1:] {
+			r := []rune(line[0])
+			line[0] = string(r[min(len(r), m.left*indent):])
+		}
+	} else {
+		m.left = min(m.left, len(m.columns)-1)
+	}
 	out := make([]string, len(table))
 	for at, cells := range table {
 		room := m.width
 		for i, c := range cells {
-			if i < m.left {
+			if i < m.left && !m.text() {
 				continue
 			}
 			pad := m.widths[i] - len([]rune(c)) + 2
@@ -290,7 +308,7 @@ func (m *screen[T]) heading(column int, text string) string {
 	const bold, reversed = "1", "1;7"
 	word := strings.TrimRight(text, " ")
 	code := bold
-	if column == m.column {
+	if column == m.column && !m.text() {
 		code = reversed
 	}
 	return m.paint(code, word) + text[len(word):]

@@ -12,6 +12,8 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
 // drawn is a screen of rows, and what it shows after keys.
@@ -66,6 +68,46 @@ func TestWatchScreen(t *testing.T) {
 			t.Errorf("after %q %q is missing, or %q is there:\n%s", tt.keys, tt.shown, tt.absent, text)
 		}
 		fitsTerminal(t, m, text)
+	}
+}
+
+// A text is scrolled and filtered, and keeps its order.
+func TestWatchText(t *testing.T) {
+	var all []string
+	for i := range 20 {
+		all = append(all, fmt.Sprintf("line %d %s end", i, strings.Repeat("x", 3*i)), "")
+	}
+	s := source[string]{
+		name: "lines", columns: []report.Column[string]{{Name: "NODE", Cell: func(l *string) string { return *l + " " }}},
+		look: func(_ context.Context, add func(string)) (remarks, error) {
+			for _, l := range all {
+				add(l)
+			}
+			return remarks{note: "a note"}, nil
+		},
+	}
+	m := newScreen(s, true, look(t.Context(), s, order{}), make(chan wish, 1))
+	m.Update(tea.WindowSizeMsg{Width: 50, Height: 8})
+	for _, tt := range []struct {
+		keys          string
+		shown, absent string
+	}{
+		{"", "40 lines, at ", "by "},
+		{"", "; a note\n\x1b[1mNODE\x1b[0m\nline 0  end\n\nline 1 xxx end\n\nline 2", ";7m"},
+		{"rs2", "\nline 0  end\n\nline 1", "reversed"},
+		{"?", "scroll  / filter", "sort"},
+		{"?G", "\nline 19 xxx", " end\n"},
+		{"llllllll", "xxx end\n", "line 19"},
+		{"hhhh", "\nline 19 xxx", " end\n"},
+		{"/LINE 1 X", `40 lines, 1 with "LINE 1 X"`, "line 2"},
+	} {
+		for _, k := range tt.keys {
+			m.Update(tea.KeyPressMsg{Text: string(k), Code: k})
+			m.View()
+		}
+		if text := m.View().Content; !strings.Contains(text, tt.shown) || tt.absent != "" && strings.Contains(text, tt.absent) {
+			t.Errorf("after %q %q is missing, or %q is there:\n%q", tt.keys, tt.shown, tt.absent, text)
+		}
 	}
 }
 
@@ -128,10 +170,10 @@ func TestWatchPanics(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := numberedSource([]numbered{{1, "a"}}, 10)
-		first, write := s.look, s.write
+		first := s.look
 		var looks atomic.Int32
 		raw := false
-		s.look = func(ctx context.Context, add func(numbered)) (error, error) {
+		s.look = func(ctx context.Context, add func(numbered)) (remarks, error) {
 			if looks.Add(1) > 2 && !drawing {
 				during, err := unix.IoctlGetTermios(int(user.Fd()), unix.TCGETS)
 				raw = err == nil && during.Lflag&unix.ECHO == 0
@@ -139,9 +181,8 @@ func TestWatchPanics(t *testing.T) {
 			}
 			return first(ctx, add)
 		}
-		s.write = nil
-		if !drawing {
-			s.write = write
+		if drawing {
+			s.columns[0].Cell = nil
 		}
 		var c cobra.Command
 		c.SetContext(t.Context())

@@ -17,13 +17,23 @@ func TestWatchFaults(t *testing.T) {
 			"the standard input is no terminal; run it on a terminal",
 			"the standard output is no terminal", `TERM is "dumb", which cannot move its cursor`,
 		},
-		"flows --watch -o json --interval 1ms": {`and --output is "json"; leave one`, "--interval 1ms is below 100ms"},
+		"flows --watch -o json --interval 1ms": {`--output "json" for a program; leave one of them out`, "--interval 1ms is below 100ms"},
 		"flows --watch --sort packets":         {"--sort packets has no column that --watch could sort by; give -o wide too"},
 		"flows --watch --nat x":                {`--nat "x" is not known`},
+		"--watch":                              {"the standard output is no terminal"},
+		"pod a --watch":                        {"the standard output is no terminal"},
+		"ports --watch":                        {"the standard output is no terminal"},
+		"helpers --watch":                      {"the standard output is no terminal"},
+		"rules --watch -o yaml":                {`--output "yaml" for a program`},
+		"drift --watch":                        {"the standard output is no terminal"},
 	} {
 		code, out, diag := command(t, append([]string{"inspect", "--state-dir", state}, strings.Fields(args)...)...)
 		for _, s := range want {
-			if code != 1 || out != "" || !strings.Contains(diag, s) {
+			want := 1
+			if strings.HasPrefix(args, "drift") {
+				want = 2
+			}
+			if code != want || out != "" || !strings.Contains(diag, s) {
 				t.Errorf("%s: %d without %q\n%s%s", args, code, s, out, diag)
 			}
 		}

@@ -86,12 +86,16 @@ func answering(c *cobra.Command) *cobra.Command {
 
 // who answers from the kernel's table.
 func (n *node) who(c *cobra.Command, q endpoint, a answer) error {
-	x, err := n.live()
+	x, flows, err := n.asked(q)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = x.Close() }()
-	found, nameless, err := showFlows(x.flows(c.Context(), q), q, a)
+	all := x.read(c.Context(), q)
+	if q.tuples() != nil {
+		all = x.described(q, flows)
+	}
+	found, nameless, err := showFlows(all, q, a)
 	switch {
 	case err != nil:
 		return err
@@ -149,5 +153,5 @@ func (a answer) flows() flowWriter {
 	if a.format != "" {
 		return flowList{report.NewList(a, a.format)}
 	}
-	return report.NewFlowTable(a, a.Style)
+	return report.NewListing(a, a.Style, report.FlowColumns())
 }

@@ -69,9 +69,6 @@ func parseMoment(text string, now time.Time) (from, until time.Time, err error) 
 // whoWas answers from the log.
 func (n *node) whoWas(c *cobra.Command, q endpoint, p past, a answer) error {
 	query := natlog.Query{Addr: netip.AddrPortFrom(q.addr, q.port), Proto: q.proto, From: p.from, Until: p.until}
-	if q.proto == unix.IPPROTO_ICMP || q.proto == unix.IPPROTO_ICMPV6 {
-		query.Addr = netip.AddrPortFrom(q.addr, 0) // the log has no IDs
-	}
 	if q.to.IsValid() {
 		query.To = netip.AddrPortFrom(q.to, q.toPort)
 	}
@@ -145,7 +142,13 @@ func flowsThatWere(got *natlog.Answer) iter.Seq2[report.Flow, error] {
 
 func flowThatWas(f *natlog.Flow) report.Flow {
 	tuple := func(t natlog.Tuple) report.Tuple {
-		return report.Tuple{Source: t.Src.Addr(), SourcePort: t.Src.Port(), Destination: t.Dst.Addr(), DestinationPort: t.Dst.Port()}
+		out := report.Tuple{Source: t.Src.Addr(), Destination: t.Dst.Addr(), DestinationPort: t.Dst.Port()}
+		if f.Proto == unix.IPPROTO_ICMP || f.Proto == unix.IPPROTO_ICMPV6 {
+			out.ICMP.ID = t.Src.Port()
+		} else {
+			out.SourcePort = t.Src.Port()
+		}
+		return out
 	}
 	out := report.Flow{
 		Owner:    report.OwnerOf(masq.Attachment{Key: f.Owner.Key, Pod: f.Owner.Pod}),
@@ -166,7 +169,7 @@ func flowThatWas(f *natlog.Flow) report.Flow {
 	if !f.End.IsZero() {
 		out.End, out.State = report.Time{Time: f.End.UTC()}, "closed"
 		if !f.Begin.IsZero() {
-			out.Duration = report.Seconds(f.End.Sub(f.Begin))
+			out.Duration = report.Seconds(max(0, f.End.Sub(f.Begin))) // clocks are set, also back
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -109,5 +110,93 @@ func TestWhoWas(t *testing.T) {
 		if code, _, diag := who(args...); code != 2 || !strings.Contains(diag, want) {
 			t.Errorf("%q: %d\n%s", args, code, diag)
 		}
+	}
+}
+
+// logged is a NAT log of these records.
+func logged(t *testing.T, all ...natlog.Record) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "log")
+	w, err := natlog.Open(dir, natlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range all {
+		if err := w.Append(&all[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// flowOf is the begin or the end of a flow of a pod that leaves by a port.
+func flowOf(kind natlog.Kind, pod string, port uint16, at string) natlog.Record {
+	when, err := time.Parse(time.RFC3339, "2026-03-01T"+at+"Z")
+	if err != nil {
+		panic(err)
+	}
+	server := netip.MustParseAddrPort("198.51.100.2:443")
+	return natlog.Record{
+		Time: when, Kind: kind, Proto: 6,
+		Owner:      natlog.Owner{Key: masq.Key{Network: "pods", ContainerID: pod, Interface: "eth0"}, Pod: masq.Pod{Namespace: "shop", Name: pod}},
+		Original:   natlog.Tuple{Src: netip.AddrPortFrom(netip.MustParseAddr("10.88.0.2"), port), Dst: server},
+		Translated: natlog.Tuple{Src: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), port), Dst: server},
+	}
+}
+
+// The clock is set back an hour while one flow lives, and ahead two while another does.
+func TestWhoWasAroundClockSteps(t *testing.T) {
+	dir := logged(t,
+		flowOf(natlog.Begin, "before", 4000, "15:04:00"),
+		flowOf(natlog.Begin, "other", 5000, "15:04:29"),
+		flowOf(natlog.End, "other", 5000, "14:04:31"),
+		flowOf(natlog.End, "before", 4000, "14:05:00"),
+		flowOf(natlog.Begin, "between", 4000, "14:10:00"),
+		flowOf(natlog.Begin, "other", 5000, "16:30:00"),
+		flowOf(natlog.End, "between", 4000, "16:30:10"),
+		flowOf(natlog.Begin, "after", 4000, "16:31:00"),
+	)
+	for at, want := range map[string]string{
+		"14:04:20": "", "14:04:40": "before", "14:06:00": "", "14:10:00": "between", "16:30:05": "between", "16:30:30": "", "16:31:00": "after", "18:00:00": "after",
+		// By the log alone, the clock came again to what it had shown before.
+		"15:03:50": "between", "15:04:10": "before between", "15:05:00": "between",
+	} {
+		code, out, diag := command(t, "who", "--nat-log", dir, "--at", "2026-03-01T"+at+"Z", "192.0.2.2:4000/tcp")
+		var found []string
+		for _, pod := range []string{"before", "between", "after", "other"} {
+			if strings.Contains(out, "\nshop/"+pod+" ") {
+				found = append(found, pod)
+			}
+		}
+		if got := strings.Join(found, " "); (code == 0) != (want != "") || got != want || diag != "" {
+			t.Errorf("at %s: %d, %q, not %q\n%s%s", at, code, got, want, out, diag)
+		}
+	}
+	if _, out, _ := command(t, "who", "--nat-log", dir, "--at", "2026-03-01T14:04:40Z", "192.0.2.2:4000", "-o", "json"); strings.Contains(out, `"duration"`) {
+		t.Errorf("nobody knows how long it lived:\n%s", out)
+	}
+}
+
+// What a later program has written is named, and what can be read is answered for.
+func TestWhoWasOfANewerLog(t *testing.T) {
+	dir := logged(t, flowOf(natlog.Begin, "pod", 4000, "15:04:00"))
+	newer := filepath.Join(dir, "00000000000fffff.tail")
+	if err := os.WriteFile(newer, []byte("masqnat\n\x09\x00\x00\x00\x00\x00\x00\x00"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(port string) (int, string, string) {
+		return command(t, "who", "--nat-log", dir, "--at", "2026-03-01T15:05:00Z", "192.0.2.2:"+port)
+	}
+	const version = "version: 9 where this program knows 1"
+	if code, out, diag := ask("4000"); code != 0 || !strings.Contains(out, "\nshop/pod ") || !strings.Contains(diag, "not all of the log can be read") ||
+		!strings.Contains(diag, newer) || !strings.Contains(diag, version) {
+		t.Errorf("%d\n%s%s", code, out, diag)
+	}
+	// Whoever is not found may be in what cannot be read.
+	if code, out, diag := ask("4001"); code != 2 || out != "" || !strings.Contains(diag, version) {
+		t.Errorf("%d\n%s%s", code, out, diag)
 	}
 }

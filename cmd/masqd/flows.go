@@ -42,6 +42,7 @@ type sampler struct {
 	mu     sync.Mutex // of asks and what follows
 	busy   bool
 	last   metrics.Flows
+	short  []string // where source ports run out, as of the last sample
 	errors int
 }
 
@@ -72,15 +73,24 @@ func (s *sampler) Flows(ctx context.Context) (metrics.Flows, error) {
 		return metrics.Flows{}, err
 	}
 	sum := conntrack.Sum(all)
-	if wait := max(freshness, pace*s.last.Took); !s.busy && time.Since(s.last.Sampled) > wait {
-		s.busy = true
-		s.dumps.Go(func() { s.sample(ctx) })
-	}
+	s.renew(ctx)
 	f := s.last
 	f.Entries, f.Limit = table.Entries, table.Limit
 	f.Invalid, f.InsertFailed, f.Drop, f.EarlyDrop = sum.Invalid, sum.InsertFailed, sum.Drop, sum.EarlyDrop
 	f.Clashes, f.Restarts = sum.ClashResolve, sum.SearchRestart
 	return f, nil
+}
+
+// renew begins another sample, unless it is too soon for that.
+func (s *sampler) renew(ctx context.Context) {
+	if s.due(time.Now()) {
+		s.busy = true
+		s.dumps.Go(func() { s.sample(ctx) })
+	}
+}
+
+func (s *sampler) due(now time.Time) bool {
+	return !s.busy && now.Sub(s.last.Sampled) > max(freshness, pace*s.last.Took)
 }
 
 // failures is how often the kernel refused to tell.
@@ -92,7 +102,7 @@ func (s *sampler) failures() int {
 
 // sample dumps all flows.
 func (s *sampler) sample(ctx context.Context) {
-	f, err := s.dump(ctx)
+	f, short, err := s.dump(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = false
@@ -105,28 +115,27 @@ func (s *sampler) sample(ctx context.Context) {
 		s.log.Warn("cannot sample the flows", "err", err)
 		return
 	}
-	s.last = f
+	s.last, s.short = f, short
 }
 
-func (s *sampler) dump(ctx context.Context) (metrics.Flows, error) {
+func (s *sampler) dump(ctx context.Context) (out metrics.Flows, short []string, err error) {
 	begun := time.Now()
 	var records []store.Record
 	if s.attachments > 0 {
-		var err error
 		if records, err = s.records(); err != nil && len(records) == 0 {
-			return metrics.Flows{}, err
+			return out, nil, err
 		}
 	}
 	tally := report.NewTally(report.OwnersOf(records))
 	for f, err := range s.conn.Dump(ctx, conntrack.Filter{}) {
 		if err != nil && !errors.Is(err, conntrack.ErrInterrupted) { // a few may be missing, or twice
-			return metrics.Flows{}, err
+			return out, nil, err
 		}
 		if err == nil {
 			tally.Add(f)
 		}
 	}
-	out := metrics.Flows{Translated: tally.Translated, Helpers: map[string]int{}}
+	out = metrics.Flows{Translated: tally.Translated, Helpers: map[string]int{}}
 	for _, c := range tally.States() {
 		out.States = append(out.States, metrics.FlowState{Protocol: c.Protocol, State: c.State, Flows: c.Flows})
 	}
@@ -135,7 +144,7 @@ func (s *sampler) dump(ctx context.Context) (metrics.Flows, error) {
 	}
 	for _, err := range s.conn.Expectations(ctx) {
 		if err != nil {
-			return metrics.Flows{}, err
+			return out, nil, err
 		}
 		out.Expectations++
 	}
@@ -144,12 +153,12 @@ func (s *sampler) dump(ctx context.Context) (metrics.Flows, error) {
 	}
 	sample, err := s.ports.Sample(ctx, begun, s.conn, s.pools())
 	if err != nil {
-		return metrics.Flows{}, err
+		return out, nil, err
 	}
 	out.Ports = portsOf(sample)
 	out.Attachments = busiest(records, tally, s.attachments)
 	out.Sampled, out.Took = time.Now(), time.Since(begun)
-	return out, nil
+	return out, shortageOf(sample), nil
 }
 
 // fullest is how many destinations metrics tell the source ports of.
@@ -170,14 +179,30 @@ func portsOf(s *pressure.Sample) metrics.Ports {
 	return out
 }
 
-// shortage says where source ports are running out, as of the last sample.
-func (s *sampler) shortage() (reasons []string) {
+// shortage says where source ports run out, and sees to it that more is known the next
+// time.
+func (s *sampler) shortage(ctx context.Context) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, u := range s.last.Ports.Fullest {
-		if u.Share >= pressure.CriticalShare {
-			reasons = append(reasons, fmt.Sprintf("source ports: %.0f %% of those of %s for %s to %s port %s are in use", 100*u.Share, u.Egress, u.Protocol, u.Destination, u.Port))
+	s.renew(ctx)
+	return s.short
+}
+
+// shortageOf says where the ports of a sample run out.
+func shortageOf(s *pressure.Sample) (reasons []string) {
+	ports := report.PortsOf(s, true)
+	for _, g := range ports.Groups {
+		if g.Level < pressure.Warning {
+			continue
 		}
+		r := fmt.Sprintf("source ports: %.0f %% of those of %s are in use", 100*g.Share, g)
+		if g.ExhaustedIn != nil && *g.ExhaustedIn > 0 {
+			r += ", all of them in " + time.Duration(*g.ExhaustedIn).Round(time.Second).String()
+		}
+		reasons = append(reasons, r)
+	}
+	if ports.FailedNow > 0 {
+		reasons = append(reasons, fmt.Sprintf("source ports: packets for which none was left, of late: %d", ports.FailedNow))
 	}
 	return reasons
 }

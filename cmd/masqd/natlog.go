@@ -163,6 +163,10 @@ func (l *natLogger) take(e *conntrack.Event) {
 		Original:   natlog.Tuple{Src: netip.AddrPortFrom(f.Original.Src, f.Original.SrcPort), Dst: netip.AddrPortFrom(f.Original.Dst, f.Original.DstPort)},
 		Translated: natlog.Tuple{Src: f.Egress(), Dst: netip.AddrPortFrom(f.Reply.Src, f.Reply.SrcPort)},
 	}
+	if t := &f.Original; t.ID != 0 || t.Type != 0 { // ICMP has an ID in place of a port
+		r.Original.Src = netip.AddrPortFrom(t.Src, t.ID)
+		r.Translated.Src = netip.AddrPortFrom(r.Translated.Src.Addr(), f.Reply.ID)
+	}
 	if e.Time != 0 {
 		r.Time = time.Unix(0, e.Time)
 	}
@@ -174,7 +178,8 @@ func (l *natLogger) take(e *conntrack.Event) {
 			r.Time, r.Duration = time.Unix(0, f.Stop), time.Duration(f.Stop-f.Start)
 		}
 	}
-	owner, ours := l.owners.at(f.Original.Src, r.Began())
+	// How long ago it began, by a clock that is set, on one that is not.
+	owner, ours := l.owners.at(f.Original.Src, l.last.Add(-max(0, l.last.Sub(r.Began()))))
 	if !ours && !l.source(f.Original.Src) {
 		return
 	}
@@ -203,8 +208,6 @@ func (l *natLogger) send(r *natlog.Record, f *conntrack.Flow) {
 	}
 	if t := &f.Original; t.ID != 0 || t.Type != 0 {
 		e.ICMP = uint16(t.Type)<<8 | uint16(t.Code)
-		e.Original.Src = netip.AddrPortFrom(t.Src, t.ID)
-		e.Translated.Src = netip.AddrPortFrom(r.Translated.Src.Addr(), f.Reply.ID)
 	}
 	if err := l.export.Append(e); err != nil && !errors.Is(err, ipfix.ErrLost) { // that is counted, and told
 		l.said.Error("a flow cannot be exported", "err", err)
@@ -226,7 +229,7 @@ type owners struct {
 	by       map[netip.Addr][]tenure
 }
 
-// tenure is since when an attachment has an address.
+// tenure is since when an attachment has an address, on a clock that is not set.
 type tenure struct {
 	since time.Time
 	natlog.Owner
@@ -253,6 +256,7 @@ func (o *owners) at(a netip.Addr, t time.Time) (natlog.Owner, bool) {
 }
 
 func (o *owners) refresh(s reconcile.Snapshot) {
+	now := time.Now()
 	known := make(map[*store.Record]bool, len(s.Records))
 	for _, r := range s.Records {
 		known[r] = true
@@ -269,7 +273,7 @@ func (o *owners) refresh(s reconcile.Snapshot) {
 				all[n-1].Pod = whole.Pod
 				continue
 			}
-			all = append(all, tenure{whole.Created, natlog.Owner{Key: whole.Key, Pod: whole.Pod}})
+			all = append(all, tenure{now.Add(-max(0, now.Sub(whole.Created))), natlog.Owner{Key: whole.Key, Pod: whole.Pod}})
 			o.by[a] = all[max(0, len(all)-tenures):]
 		}
 	}

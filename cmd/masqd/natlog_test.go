@@ -66,4 +66,12 @@ func TestOwnersOfAnAddress(t *testing.T) {
 	if got := who(begun.Add(time.Hour)); got != "f pod-f" {
 		t.Errorf("after the end it is %q", got)
 	}
+	// The clock was set back an hour: records are of times to come, and who had the
+	// address last has it.
+	for i, id := range []string{"g", "h"} {
+		give(id, time.Now().Add(time.Duration(30+20*i)*time.Minute))
+		if got := who(time.Now()); got != id+" pod-"+id {
+			t.Errorf("after the clock was set back it is %q, not %s", got, id)
+		}
+	}
 }

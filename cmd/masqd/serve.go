@@ -140,7 +140,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		log.Info("listening", "address", l.Addr().String())
 		run("http", func(ctx context.Context) error {
 			return serveHTTP(ctx, l, registry, func() readiness {
-				return ready(loop.Stats(), conf.node(), append(sampler.shortage(), flowLog.trouble()...))
+				return ready(loop.Stats(), conf.node(), append(sampler.shortage(ctx), flowLog.trouble()...))
 			}, o.pprof)
 		})
 	}

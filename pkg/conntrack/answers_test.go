@@ -135,9 +135,18 @@ func TestRefusedDeletion(t *testing.T) {
 	}
 }
 
+// Who cannot look is told why.
 func TestWithoutTheRight(t *testing.T) {
-	err := explain(unix.EPERM)
-	if !errors.Is(err, unix.EPERM) || err.Error() != "conntrack: operation not permitted: CAP_NET_ADMIN is needed" {
-		t.Error(err)
+	for code, want := range map[unix.Errno]string{
+		unix.EPERM:           "conntrack: operation not permitted: CAP_NET_ADMIN is needed",
+		unix.EINVAL:          "conntrack: invalid argument: the kernel lacks conntrack over netlink (CONFIG_NF_CT_NETLINK, module nf_conntrack_netlink)",
+		unix.EPROTONOSUPPORT: "conntrack: protocol not supported: the kernel lacks conntrack over netlink (CONFIG_NF_CT_NETLINK, module nf_conntrack_netlink)",
+		unix.ENOMEM:          "conntrack: cannot allocate memory",
+	} {
+		for _, err := range answering(t, answerCode(unix.NLMSG_ERROR, code)).Dump(t.Context(), Filter{}) {
+			if !errors.Is(err, code) || err.Error() != want {
+				t.Error(err)
+			}
+		}
 	}
 }

@@ -41,11 +41,11 @@ const (
 func Open() (*Conn, error) {
 	dumps, err := dial(dumpBuffer)
 	if err != nil {
-		return nil, fmt.Errorf("open a netlink socket for conntrack: %w", err)
+		return nil, explain(fmt.Errorf("open a netlink socket: %w", err))
 	}
 	asks, err := dial(askBuffer)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open a netlink socket for conntrack: %w", err), dumps.close())
+		return nil, errors.Join(explain(fmt.Errorf("open a netlink socket: %w", err)), dumps.close())
 	}
 	return &Conn{dumps: dumps, asks: asks}, nil
 }
@@ -60,6 +60,9 @@ func explain(err error) error {
 		return nil
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("conntrack: %w: CAP_NET_ADMIN is needed", err)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPROTONOSUPPORT):
+		// Requests are made well, or refused here: it is the kernel that knows none.
+		return fmt.Errorf("conntrack: %w: the kernel lacks conntrack over netlink (CONFIG_NF_CT_NETLINK, module nf_conntrack_netlink)", err)
 	default:
 		return fmt.Errorf("conntrack: %w", err)
 	}

@@ -1,7 +1,9 @@
 package conntrack
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"strconv"
@@ -10,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
 // line is the flow as conntrack(8) writes it with -o extended,id, but for its
@@ -124,6 +128,76 @@ func TestSameAsConntrackOnRealTraffic(t *testing.T) {
 	l := newLab(t)
 	l.traffic(t)
 	compare(t, l.table, 12)
+}
+
+// The other protocols that the kernel looks into, in packets of their own: none of them
+// has sockets everywhere.
+func TestSameAsConntrackOnOtherProtocols(t *testing.T) {
+	l := newLab(t)
+	// The kernel takes the checksum of UDP-Lite for wrong where it covers all (nf_ip_checksum
+	// leaves out the addresses).
+	check(t, l.ns.Sysctl("net.netfilter.nf_conntrack_checksum", "0"))
+	for i, p := range l.Plans() {
+		src := podAddresses[i].Addr()
+		for proto, message := range otherProtocols() {
+			check(t, l.pod.SendRaw(nstest.IPPacket(src, p.Server, proto, message, sumAt[proto])))
+		}
+	}
+	var all map[Tuple]Flow
+	for ctx := within(t); len(all) < 2*len(otherProtocols()) && ctx.Err() == nil; {
+		all = l.collect(Filter{})
+	}
+	for i, p := range l.Plans() {
+		src := podAddresses[i].Addr()
+		for proto := range otherProtocols() {
+			var found []Flow
+			for _, f := range all {
+				if f.Original.Proto == proto && f.Original.Src == src {
+					found = append(found, f)
+				}
+			}
+			if len(found) != 1 || found[0].Egress().Addr() != p.Node || !found[0].Translated() || found[0].OriginalCounters.Packets != 1 {
+				t.Errorf("%s from %s: %+v", protoName(proto), src, found)
+				continue
+			}
+			f := found[0]
+			want := [2]uint16{1111, 2222}
+			if proto == unix.IPPROTO_GRE {
+				want = [2]uint16{0, 7}
+			}
+			if got := [2]uint16{f.Original.SrcPort, f.Original.DstPort}; got != want && proto != unix.IPPROTO_DCCP {
+				t.Errorf("%s: %s", protoName(proto), f.Original)
+			}
+			// The kernel has no ports of DCCP from 6.17 on.
+			if ports := !kernel(t, 6, 17); proto == unix.IPPROTO_DCCP && (f.Original.DstPort == 2222) != ports {
+				t.Errorf("dccp: %s", f.Original)
+			}
+			// Of the first packet newer kernels make "closed", older ones "cookie_wait".
+			if f.Has(HasState) != (proto == unix.IPPROTO_SCTP) && proto != unix.IPPROTO_DCCP {
+				t.Errorf("%s is %q", protoName(proto), f.StateName())
+			}
+		}
+	}
+	compare(t, l.table, 2*len(otherProtocols()))
+}
+
+// sumAt is where the messages of a protocol have a checksum like that of UDP.
+var sumAt = map[uint8]int{unix.IPPROTO_UDPLITE: 6, unix.IPPROTO_DCCP: 6, unix.IPPROTO_SCTP: -1, unix.IPPROTO_GRE: -1}
+
+// otherProtocols are the first messages of a flow from port 1111 to port 2222.
+func otherProtocols() map[uint8][]byte {
+	ports := []byte{1111 >> 8, 1111 & 0xff, 2222 >> 8, 2222 & 0xff}
+	// A request: header of 24 bytes, X set, a sequence number of 48 bits, a service code.
+	dccp := append(slices.Clone(ports), 6, 0, 0, 0, 0<<1|1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+	// INIT: tag 0, a chunk of 20 bytes with another tag, and a checksum of its own.
+	sctp := append(slices.Clone(ports), 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 7, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1)
+	binary.LittleEndian.PutUint32(sctp[8:], crc32.Checksum(sctp, crc32.MakeTable(crc32.Castagnoli)))
+	return map[uint8][]byte{
+		unix.IPPROTO_UDPLITE: append(slices.Clone(ports), 0, 8, 0, 0),
+		unix.IPPROTO_DCCP:    dccp,
+		unix.IPPROTO_SCTP:    sctp,
+		unix.IPPROTO_GRE:     {0x20, 1, 0x88, 0x0b, 0, 0, 0, 7}, // of PPTP, call 7
+	}
 }
 
 func TestSameAsConntrackOnAMixture(t *testing.T) {

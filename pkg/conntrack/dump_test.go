@@ -106,3 +106,44 @@ func TestDumpWithinDump(t *testing.T) {
 		}
 	}
 }
+
+// While others begin and end, flows that are there all the time come at least once.
+func TestDumpOfATableThatChanges(t *testing.T) {
+	tb := newTable(t)
+	all := many(12_000)
+	lasting, passing, spare := all[:4000], all[4000:8000], all[8000:]
+	tb.insert(lasting...)
+	tb.insert(passing...)
+	want := map[Tuple]bool{}
+	for i := range lasting {
+		want[lasting[i].Original] = true
+	}
+	seen, ended, twice := map[Tuple]int{}, 0, 0
+	for f, err := range tb.Dump(t.Context(), Filter{}) {
+		check(t, err)
+		k, id := f.Original, f.ID
+		if want[k] {
+			if seen[k]++; seen[k] == 2 {
+				twice++
+			}
+			continue
+		}
+		// It ends as it is seen, and another begins.
+		err := tb.Delete(k, id)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		check(t, err)
+		if ended < len(spare) {
+			tb.insert(spare[ended])
+		}
+		ended++
+	}
+	if len(seen) != len(lasting) {
+		t.Errorf("%d of %d lasting flows came", len(seen), len(lasting))
+	}
+	if ended < len(passing) {
+		t.Errorf("only %d flows ended during the dump", ended)
+	}
+	t.Logf("%d ended, %d of %d came twice", ended, twice, len(lasting))
+}

@@ -31,7 +31,7 @@ type Watcher struct {
 func Watch(kinds Events, buffer int) (_ *Watcher, err error) {
 	s, err := dial(askBuffer)
 	if err != nil {
-		return nil, fmt.Errorf("open a netlink socket for conntrack events: %w", err)
+		return nil, explain(fmt.Errorf("open a netlink socket for events: %w", err))
 	}
 	defer func() {
 		if err != nil {

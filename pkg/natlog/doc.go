@@ -44,7 +44,9 @@
 // net.netfilter.nf_conntrack_acct there are no packets and bytes.
 //
 // Times are those of records, and their order is not relied on: a clock that is set
-// makes flows begin after they end, but loses none. Age, on the contrary, is counted by
+// makes flows begin after they end, but loses none. Where it was set back, Who follows
+// the order of the log: a flow was there at each time that the clock showed while it
+// lived. Age, on the contrary, is counted by
 // a clock that nobody sets while the writer runs.
 //
 // # Files

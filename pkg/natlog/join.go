@@ -2,6 +2,7 @@ package natlog
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 )
@@ -15,6 +16,8 @@ type candidate struct {
 	block  *ref
 	at     int
 	order  int // in the log, whatever the clock did
+	// stretch is the number of the one that it is in.
+	stretch int
 }
 
 // ports tell flows apart that leave by one egress address and port, mostly.
@@ -39,6 +42,7 @@ type joining struct {
 	gaps         []*candidate
 	byPorts      map[ports][]*candidate // begins
 	byBlock      map[*ref][]*candidate
+	stretches    []stretch
 	taken        int
 	decoder      *decoder // for single ones
 }
@@ -47,39 +51,47 @@ type joining struct {
 // of its begin's record: one is the kernel's, the other may be that of the arrival.
 const slack = 2000
 
-// collect is what a block has. It runs on several threads.
-func (j *joining) collect(d *decoder, b *ref) ([]candidate, error) {
+// collected is what a block has.
+type collected struct {
+	candidates []candidate
+	stretches  []stretch
+	unread     *ref // if the stretch is what its header says
+}
+
+// collect runs on several threads.
+func (j *joining) collect(d *decoder, b *ref) (out collected, err error) {
 	if err := d.open(b, b.off, b.size); err != nil {
-		return nil, b.fail(err)
+		return out, b.fail(err)
 	}
 	found, err := d.find(&j.query, d.found[:0])
 	if err != nil {
-		return nil, b.fail(err)
+		return out, b.fail(err)
 	}
 	d.found = found
-	if len(found) == 0 {
-		return nil, nil
+	if len(found) == 0 { // no gaps either
+		return collected{stretches: []stretch{{first: b.first, last: b.last}}, unread: b}, nil
 	}
 	if err := d.loadTimes(); err != nil {
-		return nil, b.fail(err)
+		return out, b.fail(err)
 	}
-	out := make([]candidate, 0, len(found))
+	out.stretches = d.stretches()
+	out.candidates = make([]candidate, 0, len(found))
 	for _, i := range found {
 		class := d.classes[d.classOf[i]]
 		c := candidate{block: b, at: i, row: row{kind: class.kind, proto: class.proto, time: d.times[i], began: d.begans[i]}}
 		if class.kind == Gap || class.kind == End && j.within(&c.row) {
 			if err := d.loadAll(); err != nil {
-				return nil, b.fail(err)
+				return out, b.fail(err)
 			}
 			d.row(i, &c.row)
 			c.whole = true
 		}
 		if class.kind != Gap {
 			if c.source, err = d.sourcePort(i); err != nil {
-				return nil, b.fail(err)
+				return out, b.fail(err)
 			}
 		}
-		out = append(out, c)
+		out.candidates = append(out.candidates, c)
 	}
 	return out, nil
 }
@@ -90,7 +102,32 @@ func (j *joining) within(w *row) bool {
 	return w.time >= j.from && (w.began <= j.until || w.kind == End && w.began == w.time)
 }
 
-func (j *joining) take(c *candidate) {
+func (j *joining) take(x *collected) error {
+	if n := len(j.stretches); x.unread != nil && n > 0 && x.stretches[0].first < j.stretches[n-1].last-slack {
+		// The clock was set back, maybe within.
+		d := j.decoder
+		if err := d.open(x.unread, x.unread.off, x.unread.size); err != nil {
+			return x.unread.fail(err)
+		}
+		if err := d.loadTimes(); err != nil {
+			return x.unread.fail(err)
+		}
+		x.stretches = d.stretches()
+	}
+	var first int
+	j.stretches, first = goOn(j.stretches, x.stretches)
+	for i := range x.candidates {
+		c := &x.candidates[i]
+		c.stretch = first
+		for k := 1; k < len(x.stretches) && x.stretches[k].at <= c.at; k++ {
+			c.stretch = first + k
+		}
+		j.add(c)
+	}
+	return nil
+}
+
+func (j *joining) add(c *candidate) {
 	c.order = j.taken
 	j.taken++
 	j.byBlock[c.block] = append(j.byBlock[c.block], c)
@@ -146,7 +183,7 @@ func (j *joining) beginOf(e *candidate) (*candidate, error) {
 			found = append(found, b)
 		}
 	}
-	if len(found) == 1 && (!e.ageless() || !j.within(&e.row)) {
+	if len(found) == 1 && (!e.ageless() || !j.within(&e.row) && found[0].stretch == e.stretch) {
 		return found[0], nil
 	}
 	if !e.ageless() {
@@ -169,14 +206,19 @@ func (j *joining) end(a *Answer, e *candidate) error {
 		return err
 	}
 	known := !e.ageless()
+	there := j.within(&e.row)
 	if b != nil {
 		b.joined, e.joined = true, true
 		if !known {
 			e.began, known = b.time, true
 		}
+		there = j.lived(e.began, b.stretch, e.time, e.stretch)
 	}
-	if !j.within(&e.row) || known && e.began > j.until || !j.query.matches(&e.row) {
+	if !there {
 		return nil
+	}
+	if err := j.read(e); err != nil || !j.query.matches(&e.row) {
+		return err
 	}
 	f := flowOf(&e.row)
 	f.End = time.UnixMilli(e.time)
@@ -240,7 +282,7 @@ func (j *joining) answer() (*Answer, error) {
 		}
 	}
 	for _, b := range slices.Backward(j.begins) {
-		if !b.joined && b.time <= j.until {
+		if !b.joined && j.lived(b.time, b.stretch, math.MaxInt64, len(j.stretches)-1) {
 			if err := j.unended(a, b); err != nil {
 				return a, err
 			}

@@ -10,8 +10,8 @@ import (
 
 // Query says which records and flows are meant. A zero field asks for nothing.
 type Query struct {
-	// Addr is the egress address and port, as the far end saw them. Port 0 is that
-	// of protocols without ports.
+	// Addr is the egress address and port, as the far end saw them, or the ID of ICMP.
+	// Port 0 is that of protocols without ports.
 	Addr  netip.AddrPort
 	Proto uint8
 	// To is the destination, before or behind the translation; port 0 is any.

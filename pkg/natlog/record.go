@@ -40,7 +40,7 @@ type Owner struct {
 }
 
 // Tuple is the source and the destination of a flow's first packet. Protocols
-// without ports have port 0.
+// without ports have port 0; the source of ICMP has its ID there.
 type Tuple struct {
 	Src, Dst netip.AddrPort
 }

@@ -55,18 +55,19 @@ func Who(ctx context.Context, dir string, q Query) (*Answer, error) {
 	j := joining{query: q, decoder: d, byPorts: map[ports][]*candidate{}, byBlock: map[*ref][]*candidate{}}
 	j.from, j.until = q.window()
 	var blocks []ref
+	set := setBack(v.blocks)
 	for _, b := range v.blocks {
-		if b.began <= j.until || b.flags&flagAgeless != 0 {
+		if b.began <= j.until || b.flags&flagAgeless != 0 || set {
 			blocks = append(blocks, b)
 		}
 	}
 	errs := v.errs
 	for some, err := range each(ctx, blocks, j.collect) {
+		if err == nil {
+			err = j.take(&some)
+		}
 		if err != nil {
 			errs = append(errs, err)
-		}
-		for i := range some {
-			j.take(&some[i])
 		}
 		if ctx.Err() != nil {
 			return &Answer{}, ctx.Err()

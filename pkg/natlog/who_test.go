@@ -242,6 +242,71 @@ func TestWhoWhenTheClockIsSet(t *testing.T) {
 	}
 }
 
+// The clock is set back an hour and ahead two, while flows live and while none does. At
+// each time that it showed, those are found that lived when it did.
+func TestWhoAcrossClockSteps(t *testing.T) {
+	const back, ahead, end = 30, 90, 150 // seconds since the log began
+	clock := func(s int) time.Time {
+		at := epoch.Add(time.Duration(s) * time.Second)
+		switch {
+		case s >= ahead:
+			return at.Add(time.Hour)
+		case s >= back:
+			return at.Add(-time.Hour)
+		}
+		return at
+	}
+	flows := []struct{ began, ended int }{
+		{0, 60}, {40, 80}, {70, 120}, {5, end}, {10, 20}, {100, 110}, {15, 130}, {95, end}, {50, end},
+	}
+	for _, timed := range []bool{true, false} {
+		for _, step := range []int{1, 13, end} { // seconds from flush to flush
+			dir := t.TempDir()
+			w := openLog(t, dir, small)
+			for s := range end {
+				others := numbered(uint64(1000 + s))
+				others.Kind, others.Time, others.Duration = Begin, clock(s), 0
+				now := []Record{others}
+				for i, f := range flows {
+					r := numbered(uint64(i + 1))
+					r.Time, r.Duration = clock(s), 0
+					switch {
+					case s == f.began:
+						r.Kind = Begin
+					case s == f.ended && timed && clock(s).After(clock(f.began)): // as the kernel tells it
+						r.Duration = clock(s).Sub(clock(f.began))
+					case s != f.ended:
+						continue
+					}
+					now = append(now, r)
+				}
+				appendAll(t, w, now)
+				if s%step == 0 {
+					check(t, w.Flush())
+				}
+			}
+			check(t, w.Flush())
+			for s := 0; s < end; s += 3 {
+				for i, f := range flows {
+					q := Query{Addr: numbered(uint64(i + 1)).Translated.Src, From: clock(s), Until: clock(s)}
+					want := 0
+					for k := f.began; k <= min(f.ended, end-1); k++ {
+						// A time that was left out may also be one in which nothing happened.
+						out := k == ahead && k > f.began && clock(s).After(clock(k-1)) && clock(s).Before(clock(k))
+						if clock(k).Equal(clock(s)) || out {
+							want = 1
+						}
+					}
+					if a := must(Who(context.Background(), dir, q))(t); len(a.Flows) != want {
+						t.Errorf("timed %t, flushed each %d s: after %d s the flow from %d to %d is there %d times, not %d", timed, step, s, f.began, f.ended, len(a.Flows), want)
+					}
+				}
+			}
+			check(t, w.Close())
+		}
+	}
+}
+
 // A flow whose end may be among what is lost is uncertain, one that began later is
 // not, and one whose place was taken is over.
 func TestWhoAndGaps(t *testing.T) {

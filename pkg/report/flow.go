@@ -66,7 +66,8 @@ type Tuple struct {
 	ICMP ICMP `json:"icmp,omitzero"`
 }
 
-// ICMP is what a query of ICMP has instead of ports.
+// ICMP is what a query of ICMP has instead of ports. The NAT log does not keep type and
+// code: they are 0, which no query has.
 type ICMP struct {
 	Type uint8  `json:"type"`
 	Code uint8  `json:"code"`

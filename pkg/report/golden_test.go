@@ -50,9 +50,10 @@ func shown(t *testing.T) map[string]struct {
 		"pod":     {pods(), func(w io.Writer, s Style) error { return WritePods(w, s, pods(), noon) }},
 		"helpers": {helpersValue(), helpersValue().WriteText},
 		"rules":   {rulesValue(), func(w io.Writer, s Style) error { return WriteRules(w, s, rulesValue()) }},
+		"ports":   {portsValue(), portsValue().WriteText},
 		"drift":   {driftValue(), driftValue().WriteText},
 		"flows": {described(), func(w io.Writer, s Style) error {
-			t := NewFlowTable(w, s)
+			t := NewListing(w, s, FlowColumns())
 			for _, f := range described() {
 				if err := t.Add(f); err != nil {
 					return err

@@ -25,6 +25,7 @@ func TestSchema(t *testing.T) {
 		{"inspect pod", []Pod{}},
 		{"inspect flows", []Flow{}},
 		{"inspect helpers", Helpers{}},
+		{"inspect ports", Ports{}},
 		{"inspect rules", []Rule{}},
 		{"inspect drift", Drift{}},
 	} {

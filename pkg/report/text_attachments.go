@@ -4,33 +4,45 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
+// AttachmentColumns are those of a table of attachments.
+func AttachmentColumns(now func() time.Time) []Column[Attachment] {
+	type row = Attachment
+	out := []Column[row]{
+		words("POD", func(a *row) string { return a.Pod() }),
+		words("NETWORK", func(a *row) string { return a.Network }),
+		{Name: "ADDRESSES", Cell: func(a *row) string { return addresses(a.Addresses) }, Compare: func(a, b *row) int { return slices.CompareFunc(a.Addresses, b.Addresses, netip.Addr.Compare) }},
+		words("POLICY", func(a *row) string { return a.Policy }),
+		numbers("FLOWS", func(a *row) int { return a.Flows }, func(a *row) string { return strconv.Itoa(a.Flows) }),
+		numbers("TRANSLATED", func(a *row) int { return a.Translated }, func(a *row) string { return strconv.Itoa(a.Translated) }),
+		numbers("INCOMING", func(a *row) int { return a.Incoming }, func(a *row) string { return strconv.Itoa(a.Incoming) }),
+		numbers("BEGUN", func(a *row) uint64 {
+			if a.Begun == nil {
+				return 0
+			}
+			return *a.Begun
+		}, func(a *row) string { return a.begun() }),
+		numbers("BYTES", func(a *row) uint64 { return a.Bytes.Sum() }, func(a *row) string { return known(a.Packets, size(a.Bytes.Sum())) }),
+	}
+	return append(out, wide(
+		numbers("PACKETS", func(a *row) uint64 { return a.Packets.Sum() }, func(a *row) string { return known(a.Packets, strconv.FormatUint(a.Packets.Sum(), 10)) }),
+		words("CONTAINER", func(a *row) string { return a.ContainerID }),
+		words("INTERFACE", func(a *row) string { return a.Interface }),
+		words("LINKS", func(a *row) string { return strings.Join(a.Links, ",") }),
+		numbers("MTU", func(a *row) int { return a.MTU }, func(a *row) string { return strconv.Itoa(a.MTU) }),
+		words("STATE", func(a *row) string { return a.State() }),
+		Column[row]{Name: "AGE", Cell: func(a *row) string { return a.age(now()) }, Compare: func(a, b *row) int { return a.Created.Compare(b.Created.Time) }},
+	)...)
+}
+
 // WriteAttachments writes attachments for a person.
 func WriteAttachments(w io.Writer, s Style, all []Attachment, now time.Time) error {
-	head := []string{"POD", "NETWORK", "ADDRESSES", "POLICY", "FLOWS", "TRANSLATED", "INCOMING", "BEGUN", "BYTES"}
-	if s.Wide {
-		head = append(head, "PACKETS", "CONTAINER", "INTERFACE", "LINKS", "MTU", "STATE", "AGE")
-	}
-	t := newTable(w, s, head...)
-	for _, a := range all {
-		cells := []string{
-			Clean(a.Pod()), Clean(a.Network), addresses(a.Addresses), a.Policy,
-			strconv.Itoa(a.Flows), strconv.Itoa(a.Translated), strconv.Itoa(a.Incoming), a.begun(),
-			known(a.Packets, size(a.Bytes.Sum())),
-		}
-		if s.Wide {
-			cells = append(cells, known(a.Packets, strconv.FormatUint(a.Packets.Sum(), 10)),
-				Clean(a.ContainerID), Clean(a.Interface), Clean(strings.Join(a.Links, ",")), strconv.Itoa(a.MTU), a.State(), a.age(now))
-		}
-		if err := t.row(cells...); err != nil {
-			return err
-		}
-	}
-	return t.flush()
+	return writeTable(w, s, AttachmentColumns(func() time.Time { return now }), all)
 }
 
 func addresses(all []netip.Addr) string {

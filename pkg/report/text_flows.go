@@ -1,51 +1,79 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
-	"io"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// FlowTable writes flows for a person, as they come.
-type FlowTable struct {
-	t    *table
-	wide bool
+// FlowColumns are those of a table of flows.
+func FlowColumns() []Column[Flow] {
+	type row = Flow
+	out := []Column[row]{
+		words("POD", func(f *row) string { return f.Pod() }),
+		words("DIR", func(f *row) string { return f.Direction }),
+		words("PROTO", func(f *row) string { return f.Protocol }),
+		{Name: "SOURCE", Cell: func(f *row) string { return f.Original.from() }, Compare: func(a, b *row) int { return a.Original.compareSource(b.Original) }},
+		{Name: "DESTINATION", Cell: func(f *row) string { return f.Original.to() }, Compare: func(a, b *row) int { return a.Original.compareDestination(b.Original) }},
+		{Name: "TRANSLATED", Cell: func(f *row) string { return f.changed() }, Compare: func(a, b *row) int {
+			x, y := a.NAT != "none", b.NAT != "none"
+			switch {
+			case x && !y:
+				return -1
+			case y && !x:
+				return 1
+			}
+			return cmp.Or(a.Translated.compareSource(b.Translated), a.Translated.compareDestination(b.Translated))
+		}},
+		words("STATE", func(f *row) string { return f.State }),
+		numbers("BYTES", func(f *row) uint64 { return f.Bytes.Sum() }, func(f *row) string { return known(f.Packets, size(f.Bytes.Sum())) }),
+		numbers("AGE", func(f *row) Seconds { return f.Duration }, func(f *row) string {
+			if f.Duration == 0 && f.End.IsZero() { // of an open flow of the NAT log it is not known
+				return ""
+			}
+			return span(time.Duration(f.Duration))
+		}),
+	}
+	return append(out, wide(
+		numbers("PACKETS", func(f *row) uint64 { return f.Packets.Sum() }, func(f *row) string { return known(f.Packets, strconv.FormatUint(f.Packets.Sum(), 10)) }),
+		Column[row]{Name: "TIMEOUT", Cell: func(f *row) string { return f.left() }, Compare: func(a, b *row) int { return cmp.Compare(a.Timeout, b.Timeout) }},
+		words("HELPER", func(f *row) string { return f.Helper }),
+		numbers("MARK", func(f *row) uint32 { return f.Mark }, func(f *row) string { return fmt.Sprintf("%#x", f.Mark) }),
+		numbers("ZONE", func(f *row) uint16 { return f.Zone }, func(f *row) string { return strconv.Itoa(int(f.Zone)) }),
+		words("NETWORK", func(f *row) string { return f.Network }),
+		words("CONTAINER", func(f *row) string { return f.ContainerID }),
+		words("INTERFACE", func(f *row) string { return f.Interface }),
+		words("STATUS", func(f *row) string { return strings.Join(f.Status, ",") }),
+	)...)
 }
 
-// NewFlowTable begins a table; End ends it.
-func NewFlowTable(w io.Writer, s Style) *FlowTable {
-	head := []string{"POD", "DIR", "PROTO", "SOURCE", "DESTINATION", "TRANSLATED", "STATE", "BYTES", "AGE"}
-	if s.Wide {
-		head = append(head, "PACKETS", "TIMEOUT", "HELPER", "MARK", "ZONE", "NETWORK", "CONTAINER", "INTERFACE", "STATUS")
-	}
-	return &FlowTable{newTable(w, s, head...), s.Wide}
+// CompareFlows is the order of flows that are alike in a column.
+func CompareFlows(a, b *Flow) int {
+	return cmp.Or(a.Original.compareSource(b.Original), a.Original.compareDestination(b.Original),
+		strings.Compare(a.Protocol, b.Protocol), cmp.Compare(a.ID, b.ID))
 }
 
-// Add writes a flow.
-func (t *FlowTable) Add(f Flow) error {
-	cells := []string{
-		Clean(f.Pod()), f.Direction, f.Protocol, f.Original.from(), f.Original.to(), f.changed(), f.State,
-		known(f.Packets, size(f.Bytes.Sum())), "",
-	}
-	if f.Duration != 0 || !f.End.IsZero() { // of an open flow of the NAT log it is not known
-		cells[8] = span(time.Duration(f.Duration))
-	}
-	if t.wide {
-		cells = append(cells, known(f.Packets, strconv.FormatUint(f.Packets.Sum(), 10)), "", Clean(f.Helper),
-			fmt.Sprintf("%#x", f.Mark), strconv.Itoa(int(f.Zone)),
-			Clean(f.Network), Clean(f.ContainerID), Clean(f.Interface), strings.Join(f.Status, ","))
-		if f.Timeout != 0 {
-			cells[10] = span(time.Duration(f.Timeout))
-		}
-	}
-	return t.t.row(cells...)
+// compareSource is the order of tuples by where they come from; ICMP has an ID instead
+// of a port.
+func (t Tuple) compareSource(u Tuple) int {
+	return cmp.Or(t.Source.Compare(u.Source), cmp.Compare(t.SourcePort, u.SourcePort), cmp.Compare(t.ICMP.ID, u.ICMP.ID))
 }
 
-// End writes what is left.
-func (t *FlowTable) End() error { return t.t.flush() }
+// compareDestination is their order by where they go to.
+func (t Tuple) compareDestination(u Tuple) int {
+	return cmp.Or(t.Destination.Compare(u.Destination), cmp.Compare(t.DestinationPort, u.DestinationPort))
+}
+
+// left is the time that a flow has left if no packet comes.
+func (f *Flow) left() string {
+	if f.Timeout == 0 {
+		return ""
+	}
+	return span(time.Duration(f.Timeout))
+}
 
 // known is a text where the kernel counted: a flow has one packet at least.
 func known(packets Sides, text string) string {
@@ -64,7 +92,7 @@ func (t Tuple) from() string {
 }
 
 func (t Tuple) to() string {
-	if t.ICMP != (ICMP{}) {
+	if t.ICMP.Type != 0 {
 		return fmt.Sprintf("%s type %d", t.Destination, t.ICMP.Type)
 	}
 	return endpoint(t.Destination, t.DestinationPort)

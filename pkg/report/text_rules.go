@@ -1,25 +1,38 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
+// RuleColumns are those of a table of rules.
+func RuleColumns() []Column[Rule] {
+	type row = Rule
+	return []Column[row]{
+		{Name: "CHAIN", Cell: func(r *row) string { return Clean(r.Chain) }},
+		words("ID", func(r *row) string { return r.ID }),
+		words("STATE", func(r *row) string { return r.State }),
+		numbers("PACKETS", func(r *row) uint64 { return r.Packets }, func(r *row) string { return r.counted(r.Packets) }),
+		numbers("BYTES", func(r *row) uint64 { return r.Bytes }, func(r *row) string { return r.counted(r.Bytes) }),
+		{
+			Name: "HANDLE", Wide: true, Cell: func(r *row) string { return strconv.FormatUint(r.Handle, 10) },
+			Compare: func(a, b *row) int { return cmp.Compare(a.Handle, b.Handle) },
+		},
+		sentences("RULE", func(r *row) string { return r.Text }),
+		sentences("WHY", func(r *row) string { return r.Why }),
+	}
+}
+
 // WriteRules writes rules for a person: wide as one table, else each rule with the
 // reason for it below.
 func WriteRules(w io.Writer, s Style, all []Rule) error {
 	if s.Wide {
-		t := newTable(w, s, "CHAIN", "ID", "STATE", "PACKETS", "BYTES", "HANDLE", "RULE", "WHY")
-		for _, r := range all {
-			if err := t.row(Clean(r.Chain), Clean(r.ID), r.State, r.counted(r.Packets), r.counted(r.Bytes),
-				strconv.FormatUint(r.Handle, 10), r.Text, Sentence(r.Why)); err != nil {
-				return err
-			}
-		}
-		return t.flush()
+		return writeTable(w, s, RuleColumns(), all)
 	}
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(w, "no rules")
@@ -81,13 +94,46 @@ func (d Drift) WriteText(w io.Writer, s Style) error {
 		_, err := fmt.Fprintln(w, s.paint(green, "no drift"))
 		return err
 	}
-	t := newTable(w, s, "KIND", "NAME", "FOUND")
-	for _, c := range d.Changes {
-		if err := t.row(c.Kind, Sentence(c.Name), Sentence(c.Found)); err != nil {
-			return err
-		}
+	return writeTable(w, s, ChangeColumns(), d.Changes)
+}
+
+// ChangeColumns are those of a table of differences.
+func ChangeColumns() []Column[Change] {
+	return []Column[Change]{
+		words("KIND", func(c *Change) string { return c.Kind }),
+		sentences("NAME", func(c *Change) string { return c.Name }),
+		sentences("FOUND", func(c *Change) string { return c.Found }),
 	}
-	return t.flush()
+}
+
+// HelperColumns are those of a table of control connections, and of what they have
+// announced.
+func HelperColumns() []Column[Flow] {
+	var out []Column[Flow]
+	all := FlowColumns()
+	for _, name := range []string{"POD", "HELPER", "PROTO", "SOURCE", "DESTINATION", "TRANSLATED", "STATE", "TIMEOUT"} {
+		i := slices.IndexFunc(all, func(c Column[Flow]) bool { return c.Name == name })
+		all[i].Wide = false
+		out = append(out, all[i])
+	}
+	return append(out, sentences("CONTROL", func(f *Flow) string {
+		if f.Master == (Tuple{}) {
+			return ""
+		}
+		return f.Master.from() + " > " + f.Master.to()
+	}))
+}
+
+// Rows are the control connections, and what they have announced as flows to come.
+func (h Helpers) Rows() []Flow {
+	out := slices.Clone(h.Control)
+	for _, e := range h.Expectations {
+		out = append(out, Flow{
+			Owner: e.Owner, Protocol: e.Protocol, Original: e.Expected, Translated: e.Expected, NAT: "none",
+			State: "expected", Timeout: e.Timeout, Helper: e.Helper, Master: e.Master,
+		})
+	}
+	return out
 }
 
 // WriteText writes the control connections and what they have announced.
@@ -97,13 +143,8 @@ func (h Helpers) WriteText(w io.Writer, s Style) error {
 			return err
 		}
 	} else {
-		t := newTable(w, s, "POD", "HELPER", "PROTO", "SOURCE", "DESTINATION", "TRANSLATED", "STATE")
-		for _, f := range h.Control {
-			if err := t.row(Clean(f.Pod()), Clean(f.Helper), f.Protocol, f.Original.from(), f.Original.to(), f.changed(), f.State); err != nil {
-				return err
-			}
-		}
-		if err := t.flush(); err != nil {
+		columns := HelperColumns()
+		if err := writeTable(w, s, columns[:len(columns)-2], h.Control); err != nil {
 			return err
 		}
 	}

@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// SortNames are the orders that NewTop takes: bytes, packets and age descending, the
-// others ascending.
+// SortNames are the orders that NewTop takes: the columns of a flow.
 func SortNames() []string {
 	var out []string
-	for _, o := range orders {
-		out = append(out, o.name)
+	for _, c := range FlowColumns() {
+		out = append(out, strings.ToLower(c.Name))
 	}
 	return out
 }
@@ -25,14 +24,12 @@ type Top struct {
 
 // NewTop keeps the first flows by one of SortNames; ok is false for another name.
 func NewTop(by string, most int) (t *Top, ok bool) {
-	i := slices.IndexFunc(orders, func(o order) bool { return o.name == by })
+	columns := FlowColumns()
+	i := slices.Index(SortNames(), by)
 	if i < 0 {
 		return nil, false
 	}
-	first := orders[i].compare
-	return &Top{most: most, compare: func(a, b *Flow) int {
-		return cmp.Or(first(a, b), a.Original.CompareSource(b.Original), a.Original.CompareDestination(b.Original), cmp.Compare(a.Protocol, b.Protocol))
-	}}, true
+	return &Top{most: most, compare: func(a, b *Flow) int { return cmp.Or(columns[i].Compare(a, b), CompareFlows(a, b)) }}, true
 }
 
 // Add takes a flow.
@@ -52,31 +49,4 @@ func (t *Top) cut() {
 func (t *Top) Sorted() []Flow {
 	t.cut()
 	return t.flows
-}
-
-// order is a way to put flows into order.
-type order struct {
-	name    string
-	compare func(a, b *Flow) int
-}
-
-var orders = []order{
-	{"bytes", func(a, b *Flow) int { return cmp.Compare(b.Bytes.Sum(), a.Bytes.Sum()) }},
-	{"packets", func(a, b *Flow) int { return cmp.Compare(b.Packets.Sum(), a.Packets.Sum()) }},
-	{"age", func(a, b *Flow) int { return cmp.Compare(b.Duration, a.Duration) }},
-	{"timeout", func(a, b *Flow) int { return cmp.Compare(a.Timeout, b.Timeout) }},
-	{"pod", func(a, b *Flow) int { return strings.Compare(a.Pod(), b.Pod()) }},
-	{"source", func(a, b *Flow) int { return a.Original.CompareSource(b.Original) }},
-	{"destination", func(a, b *Flow) int { return a.Original.CompareDestination(b.Original) }},
-}
-
-// CompareSource is the order of tuples by where they come from; ICMP has an ID instead
-// of a port.
-func (t Tuple) CompareSource(u Tuple) int {
-	return cmp.Or(t.Source.Compare(u.Source), cmp.Compare(t.SourcePort, u.SourcePort), cmp.Compare(t.ICMP.ID, u.ICMP.ID))
-}
-
-// CompareDestination is their order by where they go to.
-func (t Tuple) CompareDestination(u Tuple) int {
-	return cmp.Or(t.Destination.Compare(u.Destination), cmp.Compare(t.DestinationPort, u.DestinationPort))
 }

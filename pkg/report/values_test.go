@@ -11,6 +11,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/pressure"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -147,6 +148,21 @@ func expectation() Expectation {
 }
 
 func helpersValue() Helpers { return Helpers{described()[1:2], []Expectation{expectation()}} }
+
+func portsValue() Ports {
+	few := []pressure.Range{{First: 20000, Last: 20009}, {First: 30000, Last: 30009}}
+	group := func(proto uint8, to string, port uint16) pressure.Group {
+		return pressure.Group{Protocol: proto, Egress: addr("192.0.2.2"), Destination: addr(to), Port: port}
+	}
+	return PortsOf(&pressure.Sample{
+		Time: noon, Beyond: 0.001, Failed: 3, FailedNow: 1,
+		Groups: []pressure.Pressure{
+			{Use: pressure.Use{Group: group(unix.IPPROTO_TCP, "198.51.100.2", 443), Ranges: few, Usable: 20, Used: 20, Closing: 4}, Level: pressure.Critical, Rate: 0.5},
+			{Use: pressure.Use{Group: group(unix.IPPROTO_UDP, "198.51.100.2", 53), Ranges: few, Usable: 20, Used: 17}, Level: pressure.Warning, Rate: 1.25, ExhaustedIn: 2400 * time.Millisecond},
+			{Use: pressure.Use{Group: group(unix.IPPROTO_ICMP, "198.51.100.3", 8<<8), Ranges: []pressure.Range{{Last: 65535}}, Usable: 65536, Used: 1}, Rate: -1, ExhaustedIn: pressure.Never},
+		},
+	}, true)
+}
 
 func attachments() []Attachment {
 	return AttachmentsOf(records(), DesiredOf(records(), nodePolicy()), tally().ByOwner, begun(records()))

@@ -37,18 +37,20 @@ type Record struct {
 var ErrNewer = errors.New("record of a newer version")
 
 func parse(b []byte) (Record, error) {
-	var head struct {
-		Version int `json:"version"`
-	}
-	if err := json.Unmarshal(b, &head); err != nil {
-		return Record{}, fmt.Errorf("not a record: %w", err)
-	}
-	if head.Version > Version {
-		return Record{}, fmt.Errorf("%w: %d where this program knows %d", ErrNewer, head.Version, Version)
-	}
 	var r Record
-	if err := json.Unmarshal(b, &r); err != nil {
-		return Record{}, fmt.Errorf("not a record: %w", err)
+	err := json.Unmarshal(b, &r)
+	if err != nil {
+		// A newer one may be of another shape.
+		var head struct {
+			Version int `json:"version"`
+		}
+		if json.Unmarshal(b, &head) != nil || head.Version <= Version {
+			return Record{}, fmt.Errorf("not a record: %w", err)
+		}
+		r.Version = head.Version
+	}
+	if r.Version > Version {
+		return Record{}, fmt.Errorf("%w: %d where this program knows %d", ErrNewer, r.Version, Version)
 	}
 	if r.Network == "" || r.ContainerID == "" || r.Interface == "" {
 		return Record{}, errors.New("not a record: network, containerID and interface are needed")

@@ -1,14 +1,17 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -135,7 +138,25 @@ func Sort(all []Record) {
 
 // All returns every record of the node, sorted. Those that cannot be read are
 // reported in the error; the others are returned all the same.
-func (r *Records) All() ([]Record, error) {
+func (r *Records) All() ([]Record, error) { return r.read(func([]byte) bool { return true }) }
+
+// Of returns the records that have one of these addresses, as All does. Those without
+// are not parsed, and what is wrong with them is not said.
+func (r *Records) Of(addrs ...netip.Addr) ([]Record, error) {
+	var texts [][]byte
+	for _, a := range addrs {
+		texts = append(texts, []byte(strconv.Quote(a.String())))
+	}
+	out, err := r.read(func(b []byte) bool {
+		return slices.ContainsFunc(texts, func(t []byte) bool { return bytes.Contains(b, t) })
+	})
+	return slices.DeleteFunc(out, func(rec Record) bool {
+		return !slices.ContainsFunc(rec.Addresses, func(a netip.Addr) bool { return slices.Contains(addrs, a) })
+	}), err
+}
+
+// read returns the records with a text that is wanted.
+func (r *Records) read(wanted func([]byte) bool) ([]Record, error) {
 	entries, err := os.ReadDir(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -151,14 +172,20 @@ func (r *Records) All() ([]Record, error) {
 		if !r.Owns(e.Name()) {
 			continue
 		}
-		rec, err := r.Read(filepath.Join(r.dir, e.Name()))
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // removed while listing
-		case err != nil:
-			errs = append(errs, err)
-		default:
-			out = append(out, rec)
+		path := filepath.Join(r.dir, e.Name())
+		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !wanted(b) { // removed while listing
+			continue
 		}
+		var rec Record
+		if err == nil {
+			rec, err = parseAt(path, b)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, rec)
 	}
 	Sort(out)
 	return out, errors.Join(errs...)
@@ -176,6 +203,10 @@ func (r *Records) Read(path string) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
+	return parseAt(path, b)
+}
+
+func parseAt(path string, b []byte) (Record, error) {
 	rec, err := parse(b)
 	if err != nil {
 		return Record{}, fmt.Errorf("%s: %w", path, err)

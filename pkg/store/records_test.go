@@ -100,6 +100,43 @@ func TestAllReportsWhatItCannotRead(t *testing.T) {
 	}
 }
 
+// Records are found by their addresses, in their order, and what is wrong with others
+// is no matter.
+func TestOf(t *testing.T) {
+	r := open(t, t.TempDir())
+	first, second, other := record("a"), record("b"), record("c")
+	second.Created = first.Created.Add(time.Second)
+	other.Addresses = []netip.Addr{netip.MustParseAddr("10.88.0.50")}
+	other.Policy.SNATAddresses = first.Addresses[:1] // is in its text
+	for _, rec := range []Record{second, other, first} {
+		if err := r.Put(rec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	torn := r.path(masq.Key{Network: "net", ContainerID: "torn", Interface: "eth0"})
+	for text, fault := range map[string]bool{`{"version": 1, "netw`: false, `{"addresses": ["10.88.0.5"], "netw`: true} {
+		if err := os.WriteFile(torn, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for addrs, want := range map[string][]Record{
+			"10.88.0.5": {first, second}, "10.88.0.5 fd00:88::5": {first, second}, "198.51.100.1 10.88.0.50": {other}, "10.88.0.500 ::": nil, "": nil,
+		} {
+			var of []netip.Addr
+			for s := range strings.FieldsSeq(addrs) {
+				a, _ := netip.ParseAddr(s)
+				of = append(of, a)
+			}
+			got, err := r.Of(of...)
+			if (err != nil) != (fault && slices.Contains(strings.Fields(addrs), "10.88.0.5")) {
+				t.Errorf("%q: %v", addrs, err)
+			}
+			if len(got) != len(want) || len(got) > 0 && !reflect.DeepEqual(got, want) {
+				t.Errorf("%q: %+v\nnot %+v", addrs, got, want)
+			}
+		}
+	}
+}
+
 func TestWriterThatDiedLeavesNoRecord(t *testing.T) {
 	r := open(t, t.TempDir())
 	a := record("a")

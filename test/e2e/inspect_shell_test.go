@@ -14,7 +14,7 @@ import (
 func TestInspectWithoutRights(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attachNamed("ns", "p", w.masq())
-	for _, words := range []string{"", "pods", "pod ns/p", "flows", "helpers", "rules", "drift"} {
+	for _, words := range []string{"", "pods", "pod ns/p", "flows", "helpers", "ports --measure 0", "rules", "drift"} {
 		for capabilities, want := range map[string]int{"-all,+net_admin": 0, "-all": 1} {
 			out, exit := w.bounded(capabilities, append([]string{"inspect"}, strings.Fields(words)...)...)
 			if want == 1 && words == "drift" {

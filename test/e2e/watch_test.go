@@ -138,6 +138,106 @@ func TestWatchPods(t *testing.T) {
 	}
 }
 
+// TestWatchEverything: what else inspect tells is told again and again too, as it
+// changes.
+func TestWatchEverything(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attachNamed("shop", "web", w.masq().with(keys{"toPorts": "20000-20009", "helpers": keys{"ftp": []uint16{21}}}))
+	s := w.vsftpd(21)
+	server := must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
+	port := uint16(10000)
+	talk := func() {
+		t.Helper()
+		port++
+		check(t, p.EchoUDP(soon(t), at(p.addr(w.V4.Server), port), server.Addr(), 1))
+	}
+	talk()
+	for _, tt := range []struct {
+		words  string
+		first  []string
+		change func()
+		then   []string
+		keys   string
+		last   []string
+		code   int
+	}{
+		{
+			"",
+			[]string{"lines, at ", "NODE", "table ", "flows ", "1, 1 translated", "!by "},
+			talk,
+			[]string{"2, 2 translated"},
+			"/EGRESS",
+			[]string{`1 with "EGRESS"`, "egress  ", w.V4.Node.String(), "!conntrack", "!masqd"},
+			0,
+		},
+		{
+			"pod shop/web",
+			[]string{"lines, at ", "POD", "shop/web", "flows ", "2, 2 translated"},
+			talk,
+			[]string{"3, 3 translated"},
+			"G/drift\r",
+			[]string{`1 with "drift"`, "drift", "none", "!policy"},
+			0,
+		},
+		{
+			"ports",
+			[]string{"1 group, by SHARE", "SHARE", "30.0%"},
+			talk,
+			[]string{"40.0%", "/s"},
+			"1",
+			[]string{"by PROTO", "udp"},
+			0,
+		},
+		{
+			"helpers",
+			[]string{"0 connections, by POD", "CONTROL"},
+			func() {
+				must(p.login(t, at(w.V4.Server, s.port)).announce())(t)
+			},
+			[]string{"2 connections", "established", "expected", " > "},
+			"/EXPECTED\r",
+			[]string{"1 with", "expected", "!established"},
+			0,
+		},
+		{
+			"rules",
+			[]string{"rules, by CHAIN", "WHY"},
+			func() { w.nft("add rule inet masq forward counter comment \"theirs\"") },
+			[]string{"theirs", "foreign"},
+			"/foreign\r4r",
+			[]string{"by PACKETS reversed", "1 with", "theirs", "!policy/egress"},
+			0,
+		},
+		{
+			"drift",
+			[]string{"1 difference, by KIND", "theirs", "? keys"},
+			func() { w.nft("flush chain inet masq invalid") },
+			[]string{"3 differences", "invalid/drop4", "missing"},
+			"/drop6\r",
+			[]string{`3 differences, 1 with "drop6"`, "!theirs"},
+			1,
+		},
+	} {
+		t.Run(tt.words, func(t *testing.T) {
+			w := w.in(t)
+			x := newScreen(t, 150, 30)
+			c := w.command(w.Node, append([]string{"inspect", "--watch", "--interval", "100ms"}, strings.Fields(tt.words)...)...)
+			before := x.modes()
+			x.run(c)
+			x.sees("what is there", tt.first...)
+			tt.change()
+			x.sees("what is there then", tt.then...)
+			x.press(tt.keys)
+			x.sees("what keys do", tt.last...)
+			x.press("\x03")
+			if got := code(c.Wait()); got != tt.code {
+				t.Errorf("exit code %d, not %d", got, tt.code)
+			}
+			until(t, "the terminal is as before", func() bool { return x.left(before) })
+		})
+	}
+}
+
 // TestWatchEnds: however it ends, the terminal becomes what it was.
 func TestWatchEnds(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})

@@ -3,6 +3,7 @@ package nstest
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,8 +66,15 @@ func echo(kind byte, id, seq uint16, payload []byte) []byte {
 	return append(b, payload...)
 }
 
+// IPPacket makes an IP packet of a message of any protocol. At offset sum it has a
+// checksum as that of UDP, which is filled; it has none where sum is negative. See
+// TCPPacket for the families.
+func IPPacket(src, dst netip.Addr, proto byte, message []byte, sum int) []byte {
+	return ipPacket(src, dst, proto, slices.Clone(message), sum)
+}
+
 // ipPacket puts an IP header before a transport message and fills the checksum
-// that the message has at offset sum.
+// that the message has at offset sum, if it is not negative.
 func ipPacket(src, dst netip.Addr, proto byte, message []byte, sum int) []byte {
 	if src.Is4() != dst.Is4() {
 		panic("nstest: a packet from " + src.String() + " to " + dst.String())
@@ -75,11 +83,13 @@ func ipPacket(src, dst netip.Addr, proto byte, message []byte, sum int) []byte {
 	if proto != unix.IPPROTO_ICMP {
 		pseudo = add(add(0, src.AsSlice()), dst.AsSlice()) + uint32(proto) + uint32(len(message))
 	}
-	c := fold(add(pseudo, message))
-	if c == 0 && proto == unix.IPPROTO_UDP {
-		c = 0xffff // 0 means that there is none
+	if sum >= 0 {
+		c := fold(add(pseudo, message))
+		if c == 0 && proto == unix.IPPROTO_UDP {
+			c = 0xffff // 0 means that there is none
+		}
+		binary.BigEndian.PutUint16(message[sum:], c)
 	}
-	binary.BigEndian.PutUint16(message[sum:], c)
 
 	if dst.Is4() {
 		h := make([]byte, 20, 20+len(message))

@@ -1,0 +1,29 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Who cannot look is told what is lacking; an error within a transaction is left to what
+// made it.
+func TestExplain(t *testing.T) {
+	const kernel = "the kernel lacks a part of nf_tables"
+	for err, want := range map[error]string{
+		unix.EPERM:                          "CAP_NET_ADMIN is needed",
+		fmt.Errorf("read: %w", unix.EINVAL): kernel,
+		unix.EPROTONOSUPPORT:                kernel,
+		&opError{op{}, unix.EOPNOTSUPP}:     kernel,
+		&opError{op{}, unix.EINVAL}:         "invalid argument",
+		unix.ENOBUFS:                        "no buffer space available",
+	} {
+		got := explain(err)
+		if !errors.Is(got, err) || !strings.HasSuffix(strings.SplitN(got.Error(), " (", 2)[0], want) {
+			t.Errorf("%v: %v, not %s", err, got, want)
+		}
+	}
+}

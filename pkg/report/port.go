@@ -1,0 +1,175 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/pressure"
+)
+
+// Ports is the source port pressure of a node.
+type Ports struct {
+	Time   Time        `json:"time"`
+	Groups []PortGroup `json:"groups"`
+	// Beyond is the share that no group has more of that is not among Groups.
+	Beyond float64 `json:"beyond"`
+	// Failed is the number of packets, of the whole node, that no port could be had
+	// for; FailedNow of these came while the rate was measured.
+	Failed    uint64 `json:"failed"`
+	FailedNow uint64 `json:"failedNow"`
+}
+
+// PortGroup is a pressure.Pressure.
+type PortGroup struct {
+	Protocol        string           `json:"protocol"`
+	Egress          netip.Addr       `json:"egress"`
+	Destination     netip.Addr       `json:"destination"`
+	DestinationPort uint16           `json:"destinationPort"`
+	ICMP            *ICMPRequest     `json:"icmp,omitempty"`
+	Zone            uint16           `json:"zone"`
+	Ports           []pressure.Range `json:"ports"`
+	Used            int              `json:"used"`
+	Closing         int              `json:"closing"`
+	Usable          int              `json:"usable"`
+	Share           float64          `json:"share"`
+	Level           pressure.Level   `json:"level"`
+	// Rate is null where it was not measured.
+	Rate *float64 `json:"rate"`
+	// ExhaustedIn is null where no end is foreseen.
+	ExhaustedIn *Seconds `json:"exhaustedIn"`
+}
+
+// ICMPRequest is what flows of ICMP with different IDs have in common.
+type ICMPRequest struct {
+	Type uint8 `json:"type"`
+	Code uint8 `json:"code"`
+}
+
+// PortsOf describes a sample; measured says that there was one before it.
+func PortsOf(s *pressure.Sample, measured bool) Ports {
+	out := Ports{Time: Time{s.Time.UTC()}, Groups: []PortGroup{}, Beyond: s.Beyond, Failed: s.Failed, FailedNow: s.FailedNow}
+	for i := range s.Groups {
+		g := &s.Groups[i]
+		p := PortGroup{
+			Protocol: Protocol(g.Protocol), Egress: g.Egress, Destination: g.Destination, DestinationPort: g.Port, Zone: g.Zone,
+			Ports: g.Ranges, Used: g.Used, Closing: g.Closing, Usable: g.Usable, Share: g.Share(), Level: g.Level,
+		}
+		if isICMP(g.Protocol) {
+			p.DestinationPort, p.ICMP = 0, &ICMPRequest{uint8(g.Port >> 8), uint8(g.Port)}
+		}
+		if measured {
+			p.Rate = &g.Rate
+		}
+		if g.ExhaustedIn != pressure.Never {
+			left := Seconds(g.ExhaustedIn)
+			p.ExhaustedIn = &left
+		}
+		out.Groups = append(out.Groups, p)
+	}
+	return out
+}
+
+// PortColumns are those of a table of groups.
+func PortColumns() []Column[PortGroup] {
+	type row = PortGroup
+	out := []Column[row]{
+		words("PROTO", func(g *row) string { return g.Protocol }),
+		{Name: "EGRESS", Cell: func(g *row) string { return g.Egress.String() }, Compare: func(a, b *row) int { return a.Egress.Compare(b.Egress) }},
+		{Name: "DESTINATION", Cell: func(g *row) string { return g.to() }, Compare: func(a, b *row) int {
+			return cmp.Or(a.Destination.Compare(b.Destination), cmp.Compare(a.DestinationPort, b.DestinationPort))
+		}},
+		numbers("USED", func(g *row) int { return g.Used }, func(g *row) string { return strconv.Itoa(g.Used) }),
+		numbers("USABLE", func(g *row) int { return g.Usable }, func(g *row) string { return strconv.Itoa(g.Usable) }),
+		numbers("SHARE", func(g *row) float64 { return g.Share }, func(g *row) string { return percent(g.Share) }),
+		numbers("LEVEL", func(g *row) pressure.Level { return g.Level }, func(g *row) string { return g.Level.String() }),
+		numbers("RATE", func(g *row) float64 {
+			if g.Rate == nil {
+				return 0
+			}
+			return *g.Rate
+		}, func(g *row) string {
+			if g.Rate == nil {
+				return ""
+			}
+			return fmt.Sprintf("%+.1f/s", *g.Rate)
+		}),
+		{Name: "EXHAUSTED", Cell: func(g *row) string { return g.end() }, Compare: func(a, b *row) int {
+			switch {
+			case a.ExhaustedIn != nil && b.ExhaustedIn != nil:
+				return cmp.Compare(*a.ExhaustedIn, *b.ExhaustedIn)
+			case a.ExhaustedIn != nil:
+				return -1
+			case b.ExhaustedIn != nil:
+				return 1
+			}
+			return 0
+		}},
+	}
+	return append(out, wide(
+		numbers("CLOSING", func(g *row) int { return g.Closing }, func(g *row) string { return strconv.Itoa(g.Closing) }),
+		numbers("PORTS", func(g *row) int { return g.Usable }, func(g *row) string { return g.ranges() }),
+		numbers("ZONE", func(g *row) uint16 { return g.Zone }, func(g *row) string { return strconv.Itoa(int(g.Zone)) }),
+	)...)
+}
+
+// WriteText writes it for a person.
+func (p Ports) WriteText(w io.Writer, s Style) error {
+	if err := writeTable(w, s, PortColumns(), p.Groups); err != nil {
+		return err
+	}
+	for _, text := range p.Remarks() {
+		if _, err := fmt.Fprintf(w, "\n%s\n", text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Remarks are what the groups do not tell.
+func (p Ports) Remarks() []string {
+	var out []string
+	if p.Beyond > 0 {
+		out = append(out, fmt.Sprintf("No other has more than %s in use.", percent(p.Beyond)))
+	}
+	if p.Failed > 0 {
+		out = append(out, fmt.Sprintf("Packets of this node that were dropped since no port was left for them: %d, just now %d.", p.Failed, p.FailedNow))
+	}
+	return out
+}
+
+func percent(share float64) string { return fmt.Sprintf("%.1f%%", 100*share) }
+
+// String is the group within a sentence: "192.0.2.2 for tcp to 198.51.100.2:443".
+func (g PortGroup) String() string {
+	return fmt.Sprintf("%s for %s to %s", g.Egress, g.Protocol, g.to())
+}
+
+func (g *PortGroup) to() string {
+	if g.ICMP != nil {
+		return fmt.Sprintf("%s type %d", g.Destination, g.ICMP.Type)
+	}
+	return netip.AddrPortFrom(g.Destination, g.DestinationPort).String()
+}
+
+func (g *PortGroup) end() string {
+	switch {
+	case g.ExhaustedIn == nil:
+		return ""
+	case *g.ExhaustedIn == 0:
+		return "now"
+	}
+	return "in " + time.Duration(*g.ExhaustedIn).Round(time.Second).String()
+}
+
+func (g *PortGroup) ranges() string {
+	var out []string
+	for _, r := range g.Ports {
+		out = append(out, r.String())
+	}
+	return strings.Join(out, ",")
+}

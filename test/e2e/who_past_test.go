@@ -1,0 +1,192 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// past is a node whose masqd writes a NAT log.
+type past struct {
+	*world
+	d   *daemon
+	log string
+}
+
+func newPast(t *testing.T) *past {
+	w := newWorld(t, nstest.Uplink{})
+	check(t, w.Node.Sysctl("net.netfilter.nf_conntrack_timestamp", "1"))
+	p := &past{world: w, log: filepath.Join(w.dir, "nat-log")}
+	p.d = w.daemon("--nat-log", p.log)
+	return p
+}
+
+// was is what a person is told of a time, and the exit code.
+func (p *past) was(from netip.AddrPort, at time.Time) (string, int) {
+	p.t.Helper()
+	return p.whoText("--nat-log", p.log, "--at", at.Format(time.RFC3339Nano), from.String())
+}
+
+// talks has a container talk to the server, and returns whom that saw, and when.
+func (p *past) talks(c *pod) (netip.AddrPort, time.Time) {
+	p.t.Helper()
+	server := must(p.Server.ServeTCP(at(p.V4.Server, 80)))(p.t)
+	defer func() { _ = server.Close() }()
+	seen := must(c.Who(soon(p.t), netip.AddrPort{}, server.Addr()))(p.t)
+	return seen, time.Now()
+}
+
+// tells waits until the log has who was there.
+func (p *past) tells(from netip.AddrPort, at time.Time, pod string) string {
+	p.t.Helper()
+	var out string
+	until(p.t, "the log tells of "+from.String(), func() bool {
+		var exit int
+		out, exit = p.was(from, at)
+		return exit == 0 && strings.Contains(out, "\n"+pod+" ")
+	})
+	return out
+}
+
+// TestWhoWasICMP: two containers ping with one ID, and the log tells them apart by those
+// that the server saw.
+func TestWhoWasICMP(t *testing.T) {
+	p := newPast(t)
+	a, b := p.attachNamed("ns", "a", p.masq()), p.attachNamed("ns", "b", p.masq())
+	for _, plan := range p.Plans() {
+		arrived := must(p.Server.Capture("eth0", isPing))(t)
+		for i, c := range []*pod{a, b} {
+			check(t, c.SendRaw(nstest.EchoPacket(c.addr(plan.Server), plan.Server, 4711, uint16(i+1), nil)))
+		}
+		all := must(arrived.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == 2 }))(t)
+		now := time.Now()
+		p.nodeRun("conntrack", "-D", "-d", plan.Server.String())
+		for _, q := range all {
+			name := []string{"a", "b"}[q.ICMPRest&0xffff-1]
+			out := p.tells(at(plan.Node, uint16(q.ICMPRest>>16)), now, "ns/"+name)
+			if strings.Count(out, "\nns/") != 1 || !strings.Contains(out, " id 4711 ") || !strings.Contains(out, fmt.Sprint(" id ", q.ICMPRest>>16)) {
+				t.Errorf("%s is\n%s", name, out)
+			}
+		}
+		// The control: an ID that nobody had.
+		if out, exit := p.was(at(plan.Node, uint16(all[0].ICMPRest>>16)^uint16(all[1].ICMPRest>>16)^1), now); exit != 1 {
+			t.Errorf("%d\n%s", exit, out)
+		}
+	}
+	p.d.end()
+}
+
+// TestWhoWasOfAStalledDaemon: what it had no room to hear of while it stood still is said
+// to be missing, and what came before and after is there.
+func TestWhoWasOfAStalledDaemon(t *testing.T) {
+	p := newPast(t)
+	c := p.attachNamed("ns", "c", p.masq())
+	before, began := p.talks(c)
+	if out := p.tells(before, began, "ns/c"); strings.Contains(out, "missing") {
+		t.Errorf("before anything is missing:\n%s", out)
+	}
+	check(t, p.d.Process.Signal(syscall.SIGSTOP))
+	p.fill(150_000)
+	stalled := time.Now()
+	check(t, p.d.Process.Signal(syscall.SIGCONT))
+	until(t, "the loss is counted", func() bool { n := p.d.metric("masq_nat_log_lost_total"); return n != "" && n != "0" })
+	until(t, "it has heard what there was room for", func() bool {
+		for line := range strings.Lines(p.nodeRun("cat", "/proc/net/netlink")) {
+			if f := strings.Fields(line); f[4] != "0" && f[4] != "Rmem" {
+				return false
+			}
+		}
+		return true
+	})
+	after, then := p.talks(c)
+	p.tells(after, then, "ns/c")
+	if out, exit := p.was(before, stalled); exit != 0 || !strings.Contains(out, " records are missing\n") {
+		t.Errorf("%d\n%s", exit, out)
+	}
+	// The same for one whom nobody has seen: it may be among them.
+	if out, exit := p.was(at(p.V4.Node, 1), stalled); exit != 1 || !strings.Contains(out, " records are missing\n") {
+		t.Errorf("%d\n%s", exit, out)
+	}
+	p.d.end()
+}
+
+// TestWhoWasOfAKilledDaemon: the time in which nobody wrote is said, and what was written
+// before is there.
+func TestWhoWasOfAKilledDaemon(t *testing.T) {
+	p := newPast(t)
+	c := p.attachNamed("ns", "c", p.masq())
+	before, began := p.talks(c)
+	p.tells(before, began, "ns/c")
+	check(t, p.d.Process.Kill())
+	_ = p.d.Wait() // it was killed
+	unseen, dead := p.talks(c)
+	p.d = p.daemon("--nat-log", p.log)
+	after, then := p.talks(c)
+	if out := p.tells(after, then, "ns/c"); strings.Contains(out, "nobody wrote") {
+		t.Errorf("after it was killed:\n%s", out)
+	}
+	p.tells(before, began, "ns/c")
+	if out, exit := p.was(unseen, dead); exit != 1 || !strings.Contains(out, " nobody wrote\n") {
+		t.Errorf("%d\n%s", exit, out)
+	}
+	p.d.end()
+}
+
+// TestWhoWasOfAFullDisk: masqd says that it cannot write, goes on with its work, and has
+// lost nothing once there is room.
+func TestWhoWasOfAFullDisk(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	dir := filepath.Join(w.dir, "nat-log")
+	check(t, os.Mkdir(dir, 0o700))
+	d := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
+	out := must(os.Create(d.log))(t)
+	defer func() { _ = out.Close() }()
+	// The small disk is gone with the daemon's mount namespace.
+	args := append([]string{"--mount", "--propagation", "private", "sh", "-c", `mount -t tmpfs -o size=256k none "$0" && exec "$@"`, dir, built("masqd")}, w.served("--nat-log", dir)...)
+	d.Command = w.Node.Command(context.WithoutCancel(t.Context()), "unshare", args...)
+	d.Stderr = out
+	check(t, d.Start())
+	until(t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == 200 })
+	p := &past{world: w, d: d, log: fmt.Sprintf("/proc/%d/root%s", d.Process.Pid, dir)}
+	c := w.attachNamed("ns", "c", w.masq())
+	before, began := p.talks(c)
+	p.tells(before, began, "ns/c")
+
+	ballast := filepath.Join(p.log, "ballast")
+	f := must(os.Create(ballast))(t)
+	for err := error(nil); err == nil; {
+		_, err = f.Write(make([]byte, 512))
+	}
+	check(t, f.Close())
+	// What the log has taken up to then may have had its room already.
+	var full netip.AddrPort
+	var then time.Time
+	until(t, "masqd says that its log cannot be written", func() bool {
+		full, then = p.talks(c)
+		_, ready := d.get("/readyz")
+		return strings.Contains(ready, "NAT log: ") && strings.Contains(ready, "no space left on device") && d.metric("masq_nat_log_stopped") == "1"
+	})
+	w.nft("flush ruleset")
+	until(t, "the rules are put back all the same", func() bool { return w.command(w.Node, "inspect", "drift").Run() == nil })
+	if out, exit := p.was(before, began); exit != 0 || !strings.Contains(out, "\nns/c ") {
+		t.Errorf("what was written is no more to be read: %d\n%s", exit, out)
+	}
+	check(t, os.Remove(ballast))
+	p.tells(full, then, "ns/c")
+	until(t, "masqd says no more that its log cannot be written", func() bool {
+		_, ready := d.get("/readyz")
+		return !strings.Contains(ready, "NAT log") && d.metric("masq_nat_log_stopped") == "0"
+	})
+	if n := d.metric("masq_nat_log_lost_total"); n != "0" {
+		t.Errorf("%s records were lost", n)
+	}
+	d.end()
+}
