@@ -11,7 +11,8 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 VERSION   = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT    = $(shell git rev-parse -q --verify HEAD 2>/dev/null || echo unknown)
 MAINS    := $(patsubst %/,./%,$(sort $(dir $(wildcard plugins/*/*.go cmd/*/*.go))))
-PKGS      = ./...
+# What is tested by itself: see test/runtimes and test/kube.
+PKGS      = $(shell go list ./... | grep -v /test/kube)
 RACEPKGS  = $(patsubst %,./%/...,$(wildcard pkg plugins cmd test/nstest))
 TIMEOUT   = 25m
 FUZZTIME  = 10s
@@ -24,15 +25,22 @@ BENCHFLAGS =
 # which run as root, need not compile anything and leave no file of root's behind.
 export MASQ_BIN   := $(CURDIR)/bin
 export MASQ_PEERS := $(CURDIR)/.cache/peer
+export MASQ_DIST  := $(CURDIR)/dist
+export MASQ_KUBE  := $(CURDIR)/.cache/kube
+export MASQ_CONTAINERD2 := $(CURDIR)/.cache/containerd2
+export MASQ_POD   := $(CURDIR)/.cache/pod
+export MASQ_DEPLOY := $(CURDIR)/.cache/deploy
 TOOL              := $(CURDIR)/.cache/tool
 BENCH             := $(CURDIR)/.cache/bench
 export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 
 TOOLS  := $(addprefix $(TOOL)/,$(shell awk '$$1 == "tool" { print $$2 }' hack/tools.list))
 PEERS  := $(addprefix $(MASQ_PEERS)/,$(shell awk '$$1 == "peer" { print $$2 }' hack/tools.list))
+CONTAINERD2 := $(addprefix $(MASQ_CONTAINERD2)/,$(shell awk '$$1 == "containerd2" { print $$2 }' hack/tools.list))
+DEPLOY := $(addprefix $(MASQ_DEPLOY)/,$(shell awk '$$1 == "deploy" { print $$2 }' hack/tools.list))
 GOTEST  = go test -count=1 -timeout=$(TIMEOUT) -exec "'$(CURDIR)/hack/as-root'"
 
-.PHONY: help build man demo test lint tidy fmt race fuzz bench slim vuln tools peers clean
+.PHONY: help build man demo test runtimes kube image manifests deploy lint tidy fmt race fuzz bench slim vuln tools peers clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,6 +62,16 @@ test: needs-test build peers ## vet and all tests, with real packets (root)
 	go vet $(PKGS)
 	$(GOTEST) $(TESTFLAGS) $(PKGS)
 
+runtimes: needs-runtimes build peers $(CONTAINERD2) ## tests with containerd 1.6 and 2, ctr and podman (root)
+	CGO_ENABLED=0 go -C test/runtimes build -trimpath -o $(MASQ_POD) ./pod
+	go -C test/runtimes vet ./...
+	cd test/runtimes && $(GOTEST) $(TESTFLAGS) ./...
+
+kube: needs-kube build peers image $(CONTAINERD2) ## tests with Kubernetes, of two nodes (root; builds it, 15 minutes)
+	hack/kube-build 1.34 1.37
+	CGO_ENABLED=0 go build -trimpath -o $(MASQ_KUBE)/pod ./test/kube/pod
+	$(GOTEST) $(TESTFLAGS) ./test/kube/...
+
 race: needs-race needs-test build peers ## the packages' tests under the race detector (root)
 	CGO_ENABLED=1 $(GOTEST) -race $(TESTFLAGS) $(RACEPKGS)
 
@@ -74,6 +92,16 @@ ifeq ($(BENCHFLAGS),)
 		docs/benchmarks.md >$(BENCH)/page.md
 	@cat $(BENCH)/page.md >docs/benchmarks.md
 endif
+
+image: needs-image ## dist/: the container image for each platform, with its SBOM
+	VERSION=$(VERSION) COMMIT=$(COMMIT) hack/image
+
+manifests: $(DEPLOY) ## what of deploy/ is generated
+	cd test/deploy && go test -count=1 -run TestGenerated . -update
+
+# The tests of the image build it, as the user.
+deploy: needs-deploy build image $(DEPLOY) ## tests of the image, the manifests, alerts and dashboard (root)
+	cd test/deploy && go vet . && go test -count=1 -timeout=$(TIMEOUT) -run Image $(TESTFLAGS) . && $(GOTEST) -skip Image $(TESTFLAGS) .
 
 lint: $(TOOL)/golangci-lint ## golangci-lint, with the import order
 	$(TOOL)/golangci-lint run
@@ -99,11 +127,11 @@ tools: $(TOOLS) ## .cache/tool: linters, govulncheck, benchstat, as pinned in ha
 
 peers: $(PEERS) ## .cache/peer: plugins of others, for tests and benchmarks
 
-clean: ## remove bin/ and .cache/
-	rm -rf bin .cache
+clean: ## remove bin/, dist/ and .cache/
+	rm -rf bin dist .cache
 
-.PHONY: needs-test needs-race
-needs-test needs-race: needs-%:
+.PHONY: needs-test needs-race needs-runtimes needs-kube needs-image needs-deploy
+needs-test needs-race needs-runtimes needs-kube needs-image needs-deploy: needs-%:
 	@hack/needs $*
 
 $(CURDIR)/.cache/%: hack/tools.list

@@ -1,0 +1,229 @@
+package deploy
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	core "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// alerts are the rules of deploy/monitoring, by name.
+func alerts(t *testing.T) map[string]string {
+	t.Helper()
+	var file struct {
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
+	}
+	check(t, yaml.Unmarshal(read(t, "deploy/monitoring/rules.yaml"), &file))
+	out := map[string]string{}
+	for _, g := range file.Groups {
+		for _, r := range g.Rules {
+			out[r.Alert] = r.Expr
+		}
+	}
+	return out
+}
+
+// dashboard is what matters here of Grafana's.
+type dashboard struct {
+	Title, UID string
+	Panels     []struct {
+		ID                       int
+		Type, Title, Description string
+		GridPos                  struct{ H, W, X, Y int }
+		Targets                  []struct{ Expr string }
+	}
+	Templating struct {
+		List []struct{ Name, Definition string }
+	}
+}
+
+func dashboardOf(t *testing.T) (d dashboard) {
+	t.Helper()
+	check(t, json.Unmarshal(read(t, "deploy/monitoring/dashboard.json"), &d))
+	return d
+}
+
+// exprs are the queries of the dashboard, as Grafana would ask them of all nodes.
+func (d dashboard) exprs() (out []string) {
+	vars := strings.NewReplacer("$instance", ".*", "$__rate_interval", "30s")
+	for _, p := range d.Panels {
+		for _, target := range p.Targets {
+			out = append(out, vars.Replace(target.Expr))
+		}
+	}
+	return out
+}
+
+// promtool takes the rules, and finds that each alert fires when it should.
+func TestAlerts(t *testing.T) {
+	must(tool("promtool", "check", "rules", "--lint=all", "--lint-fatal", root+"/deploy/monitoring/rules.yaml"))(t)
+	must(tool("promtool", "test", "rules", "testdata/alerts.yaml"))(t)
+	tests := string(read(t, "test/deploy/testdata/alerts.yaml"))
+	page := string(read(t, "docs/monitoring.md"))
+	for name := range alerts(t) {
+		if n := strings.Count(tests, "alertname: "+name+"\n        exp_alerts"); n == 0 {
+			t.Errorf("no test has %s fire", name)
+		}
+		if !strings.Contains(page, "\n### "+name+"\n") {
+			t.Errorf("docs/monitoring.md says nothing of %s", name)
+		}
+	}
+}
+
+// What is given to the Prometheus operator and to Grafana is what was tested.
+func TestMonitoringObjects(t *testing.T) {
+	all := kustomize(t, root+"/deploy/monitoring")
+	if len(all) != 3 {
+		t.Fatalf("there are %d objects", len(all))
+	}
+	for _, o := range all {
+		switch o := o.any.(type) {
+		case *core.ConfigMap:
+			if o.Data["dashboard.json"] != string(read(t, "deploy/monitoring/dashboard.json")) || o.Labels["grafana_dashboard"] != "1" {
+				t.Errorf("the dashboard is %s %v", o.Name, o.Labels)
+			}
+		case *monitoring.PrometheusRule:
+			var file monitoring.PrometheusRuleSpec
+			check(t, yaml.UnmarshalStrict(read(t, "deploy/monitoring/rules.yaml"), &file))
+			if a, b := must(json.Marshal(o.Spec))(t), must(json.Marshal(file))(t); string(a) != string(b) {
+				t.Errorf("the rules are\n%s\nnot\n%s", a, b)
+			}
+		case *monitoring.PodMonitor:
+			pod := daemonSet(t, helm(t, "metrics.exposed=true"))
+			port := pod.Spec.Template.Spec.Containers[0].Ports[0].Name
+			if e := o.Spec.PodMetricsEndpoints[0]; *e.Port != port || o.Namespace != pod.Namespace || pod.Spec.Template.Labels[o.Spec.JobLabel] != "masq-cni" ||
+				fmt.Sprint(o.Spec.Selector.MatchLabels) != fmt.Sprint(pod.Spec.Selector.MatchLabels) {
+				t.Errorf("it looks for %+v", o.Spec)
+			}
+		}
+	}
+}
+
+// The dashboard is laid out without gaps to fall into.
+func TestDashboard(t *testing.T) {
+	d := dashboardOf(t)
+	ids := map[int]bool{}
+	for i, p := range d.Panels {
+		if p.Title == "" || ids[p.ID] || p.Type != "row" && (p.Description == "" || len(p.Targets) == 0) {
+			t.Errorf("panel %d lacks something: %+v", i, p)
+		}
+		ids[p.ID] = true
+		at := p.GridPos
+		if at.X+at.W > 24 {
+			t.Errorf("%s is wider than the page", p.Title)
+		}
+		for _, q := range d.Panels[:i] {
+			if o := q.GridPos; at.X < o.X+o.W && o.X < at.X+at.W && at.Y < o.Y+o.H && o.Y < at.Y+at.H {
+				t.Errorf("%s lies on %s", p.Title, q.Title)
+			}
+		}
+	}
+	var names []string
+	for _, v := range d.Templating.List {
+		names = append(names, v.Name)
+	}
+	for _, m := range regexp.MustCompile(`\$\{?(\w+)`).FindAllStringSubmatch(string(read(t, "deploy/monitoring/dashboard.json")), -1) {
+		if !slices.Contains(append(names, "__rate_interval", "__all"), m[1]) {
+			t.Errorf("nothing gives $%s a value", m[1])
+		}
+	}
+}
+
+// mayBeEmpty are queries that a node need not answer, and why.
+var mayBeEmpty = map[string]string{
+	`count by (feature) (masq_kernel_feature_offered{job="masq-cni",instance=~".*"} == 0)`: "a kernel that lacks nothing",
+}
+
+// Every query of the dashboard, and all that the alerts look at, a Prometheus that
+// scrapes a masqd at work can answer; what can be brought about on a node in a test
+// makes the alert's condition true, and nothing else does.
+func TestQueriesAreAnswered(t *testing.T) {
+	n := newNode(t)
+	prom := scrapes(t, n.Node, served)
+	pod := n.attach("web", keys{"toPorts": "20000-20019", "helpers": keys{"ftp": []int{21}}}) // twenty source ports
+	echo := must(n.Server.ServeUDP(netip.AddrPortFrom(n.V4.Server, 7)))(t)
+	ftp := must(n.Server.ServeFTP(netip.AddrPortFrom(n.V4.Server, 21)))(t)
+	must(pod.FTPFetch(t.Context(), ftp.Addr(), nstest.PORT, 1000))(t)
+
+	rules := alerts(t)
+	firing := func() (out []string) {
+		for name, expr := range rules {
+			if prom.answers(expr) {
+				out = append(out, name)
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	missing := func(exprs []string) func() string {
+		return func() string {
+			for _, e := range exprs {
+				if mayBeEmpty[e] == "" && !prom.answers(e) {
+					return "answer to " + e
+				}
+			}
+			return ""
+		}
+	}
+	// The control: on a node that is well nothing fires, whatever is looked at is there.
+	var looked []string
+	for _, expr := range rules {
+		looked = append(looked, prom.selectors(expr)...)
+	}
+	// Where no end of the source ports is foreseen there is no such series.
+	later := func(s string) bool { return strings.HasPrefix(s, "masq_source_ports_exhausted_seconds") }
+	until(t, 40*time.Second, nil, missing(slices.DeleteFunc(slices.Clone(looked), later)))
+	if now := firing(); len(now) > 0 {
+		t.Errorf("on a node that is well %v fire", now)
+	}
+
+	// One flow after the other takes a source port, and rules are flushed meanwhile.
+	n.configure("nonMasqueradeCIDRs: [10.0.0.1/8]\n")
+	flows, flushed := 0, 0.0
+	trouble := func() {
+		if c, err := pod.DialUDP(netip.AddrPort{}, echo.Addr()); err == nil {
+			_, _ = c.Write([]byte("hello")) // refused when no port is left
+			_ = c.Close()
+			flows++
+		}
+		if repaired := prom.ask("masq_repair_seconds_count"); len(repaired) > 0 && repaired[0].F >= flushed {
+			n.nft("flush", "chain", "inet", "masq", "postrouting")
+			flushed = repaired[0].F + 1
+		}
+	}
+	until(t, 90*time.Second, trouble, missing(append(looked, dashboardOf(t).exprs()...)))
+	want := []string{
+		"MasqConfigurationInvalid", "MasqRepairsFrequent", "MasqSourcePortsNearlyExhausted", "MasqSourcePortsRunOut", "MasqTranslationsFail",
+	}
+	until(t, 60*time.Second, trouble, func() string {
+		for _, name := range want {
+			if !prom.answers(rules[name]) {
+				return "cause for " + name
+			}
+		}
+		return ""
+	})
+	if now := firing(); !slices.Equal(now, want) {
+		t.Errorf("after %d flows, and rules that were flushed, %v fire", flows, now)
+	}
+	check(t, n.masqd.Process.Kill())
+	_ = n.masqd.Wait() // killed
+	until(t, 10*time.Second, nil, func() string {
+		if prom.answers(rules["MasqdDown"]) {
+			return ""
+		}
+		return "cause for MasqdDown"
+	})
+}

@@ -1,0 +1,197 @@
+package deploy
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	apps "k8s.io/api/apps/v1"
+	core "k8s.io/api/core/v1"
+	rbac "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	root  = "../.."
+	chart = root + "/deploy/helm/masq-cni"
+)
+
+// object is one of the API's, by its kind and name.
+type object struct {
+	id   string
+	name string
+	any
+}
+
+// kinds are those that deploy/ may have.
+var kinds = map[string]func() any{
+	"apps/v1 DaemonSet": func() any { return &apps.DaemonSet{} },
+	"v1 ConfigMap":      func() any { return &core.ConfigMap{} },
+	"v1 ServiceAccount": func() any { return &core.ServiceAccount{} },
+	"rbac.authorization.k8s.io/v1 ClusterRole":        func() any { return &rbac.ClusterRole{} },
+	"rbac.authorization.k8s.io/v1 ClusterRoleBinding": func() any { return &rbac.ClusterRoleBinding{} },
+	"monitoring.coreos.com/v1 PodMonitor":             func() any { return &monitoring.PodMonitor{} },
+	"monitoring.coreos.com/v1 PrometheusRule":         func() any { return &monitoring.PrometheusRule{} },
+}
+
+var separator = regexp.MustCompile(`(?m)^---$`)
+
+// parse reads manifests as the API server does with strict validation: a field that
+// there is not, or of another type, is an error.
+func parse(text []byte) (out []object, err error) {
+	for _, doc := range separator.Split(string(text), -1) {
+		var is struct {
+			APIVersion, Kind string
+			Metadata         struct{ Name string }
+		}
+		if err := yaml.Unmarshal([]byte(doc), &is); err != nil {
+			return nil, fmt.Errorf("%w:\n%s", err, doc)
+		}
+		if is.Kind == "" {
+			continue // comments
+		}
+		kind, known := kinds[is.APIVersion+" "+is.Kind]
+		if !known {
+			return nil, fmt.Errorf("there is to be no %s %s", is.APIVersion, is.Kind)
+		}
+		o := object{is.Kind + " " + is.Metadata.Name, is.Metadata.Name, kind()}
+		if err := yaml.UnmarshalStrict([]byte(doc), o.any); err != nil {
+			return nil, fmt.Errorf("%s: %w", o.id, err)
+		}
+		normalize(o.any)
+		out = append(out, o)
+	}
+	slices.SortFunc(out, func(a, b object) int { return cmp.Compare(a.id, b.id) })
+	return out, nil
+}
+
+// normalize takes out what means nothing: the order of what has names.
+func normalize(o any) {
+	ds, ok := o.(*apps.DaemonSet)
+	if !ok {
+		return
+	}
+	spec := &ds.Spec.Template.Spec
+	slices.SortFunc(spec.Volumes, func(a, b core.Volume) int { return cmp.Compare(a.Name, b.Name) })
+	for _, list := range [][]core.Container{spec.InitContainers, spec.Containers} {
+		for i := range list {
+			slices.SortFunc(list[i].Env, func(a, b core.EnvVar) int { return cmp.Compare(a.Name, b.Name) })
+			slices.SortFunc(list[i].VolumeMounts, func(a, b core.VolumeMount) int { return cmp.Compare(a.MountPath, b.MountPath) })
+		}
+	}
+}
+
+// text is objects as they are compared.
+func text(t testing.TB, all []object) string {
+	t.Helper()
+	var b strings.Builder
+	for _, o := range all {
+		out := must(json.MarshalIndent(o.any, "", "  "))(t)
+		fmt.Fprintf(&b, "%s\n%s\n", o.id, out)
+	}
+	return b.String()
+}
+
+// same reports where two lists of objects differ first.
+func same(t testing.TB, what string, got, want []object) {
+	t.Helper()
+	a, b := strings.Split(text(t, got), "\n"), strings.Split(text(t, want), "\n")
+	for i := range max(len(a), len(b)) {
+		if i >= len(a) || i >= len(b) || a[i] != b[i] {
+			from := max(0, i-5)
+			t.Errorf("%s: they differ, at first here:\n%s\n\nand\n%s", what,
+				strings.Join(a[min(from, len(a)):min(i+3, len(a))], "\n"), strings.Join(b[min(from, len(b)):min(i+3, len(b))], "\n"))
+			return
+		}
+	}
+}
+
+func daemonSet(t testing.TB, all []object) *apps.DaemonSet {
+	t.Helper()
+	for _, o := range all {
+		if ds, ok := o.any.(*apps.DaemonSet); ok {
+			return ds
+		}
+	}
+	t.Fatal("there is no DaemonSet")
+	return nil
+}
+
+// helm renders the chart with what is set, each as KEY=VALUE of helm.
+func helm(t testing.TB, set ...string) []object {
+	t.Helper()
+	return must(parse(must(rendered(set...))(t)))(t)
+}
+
+func rendered(set ...string) ([]byte, error) {
+	args := []string{"template", "masq-cni", chart, "--namespace", "kube-system"}
+	for _, s := range set {
+		flag := "--set"
+		if _, value, _ := strings.Cut(s, "="); strings.HasPrefix(value, "{\"") || strings.HasPrefix(value, "[") {
+			flag = "--set-json"
+		}
+		args = append(args, flag, s)
+	}
+	return tool("helm", args...)
+}
+
+// kustomize builds a directory.
+func kustomize(t testing.TB, dir string) []object {
+	t.Helper()
+	return must(parse(must(tool("kustomize", "build", dir))(t)))(t)
+}
+
+// tool runs a program of the Makefile's and returns what it writes to stdout.
+func tool(name string, args ...string) ([]byte, error) {
+	dir := os.Getenv("MASQ_DEPLOY")
+	if dir == "" {
+		return nil, errors.New("$MASQ_DEPLOY is not set: run the tests by make deploy")
+	}
+	c := exec.Command(filepath.Join(dir, name), args...)
+	// helm and kustomize look for the user's own settings.
+	c.Env = append(os.Environ(), "HOME="+os.TempDir())
+	var diag bytes.Buffer
+	c.Stderr = &diag
+	out, err := c.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w: %s%s", name, strings.Join(args, " "), err, diag.Bytes(), out)
+	}
+	return out, nil
+}
+
+// read reads a file of the checkout.
+func read(t testing.TB, name string) []byte {
+	t.Helper()
+	return must(os.ReadFile(filepath.Join(root, name)))(t)
+}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// closing closes what is only read from.
+func closing(c io.Closer) { _ = c.Close() }

@@ -1,0 +1,126 @@
+package deploy
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	clientconfig "github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/tsdb"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// server is a Prometheus without its web pages: it scrapes, stores and answers.
+type server struct {
+	t      *testing.T
+	store  *tsdb.DB
+	engine *promql.Engine
+	parser parser.Parser
+}
+
+// scrapes starts one that asks a masqd in a namespace each half second, under the
+// names that deploy/monitoring/podmonitor.yaml gives.
+func scrapes(t *testing.T, ns *nstest.NS, at string) *server {
+	t.Helper()
+	quiet := promslog.NewNopLogger()
+	s := &server{t: t, parser: parser.NewParser(parser.Options{})}
+	s.store = must(tsdb.Open(t.TempDir(), quiet, nil, tsdb.DefaultOptions(), nil))(t)
+	t.Cleanup(func() { check(t, s.store.Close()) })
+	s.engine = promql.NewEngine(promql.EngineOpts{Logger: quiet, MaxSamples: 1e6, Timeout: 10 * time.Second, Parser: s.parser})
+	t.Cleanup(func() { check(t, s.engine.Close()) })
+
+	conf := must(config.Load(`
+global: {scrape_interval: 500ms, scrape_timeout: 400ms}
+scrape_configs: [{job_name: masq-cni}]
+`, quiet))(t)
+	inside := clientconfig.WithDialContextFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
+		return ns.Dial(ctx, network, netip.AddrPort{}, netip.MustParseAddrPort(address))
+	})
+	m := must(scrape.NewManager(&scrape.Options{
+		DiscoveryReloadInterval: model.Duration(10 * time.Millisecond),
+		HTTPClientOptions:       []clientconfig.HTTPClientOption{inside},
+	}, quiet, nil, s.store, nil, prometheus.NewRegistry()))(t)
+	check(t, m.ApplyConfig(conf))
+	targets, ended := make(chan map[string][]*targetgroup.Group, 1), make(chan error, 1)
+	targets <- map[string][]*targetgroup.Group{"masq-cni": {{
+		Source: "test",
+		Targets: []model.LabelSet{{
+			model.AddressLabel: model.LabelValue(at), model.InstanceLabel: "n1",
+		}},
+	}}}
+	go func() { ended <- m.Run(targets) }()
+	t.Cleanup(func() {
+		m.Stop()
+		check(t, <-ended)
+	})
+	return s
+}
+
+// ask evaluates an expression now.
+func (s *server) ask(expr string) promql.Vector {
+	s.t.Helper()
+	q := must(s.engine.NewInstantQuery(s.t.Context(), s.store, nil, expr, time.Now()))(s.t)
+	defer q.Close()
+	r := q.Exec(s.t.Context())
+	if r.Err != nil {
+		s.t.Fatalf("%s: %v", expr, r.Err)
+	}
+	v := must(r.Vector())(s.t)
+	return slices.Clone(v)
+}
+
+func (s *server) answers(expr string) bool { return len(s.ask(expr)) > 0 }
+
+// selectors are the series that an expression asks for.
+func (s *server) selectors(expr string) (out []string) {
+	s.t.Helper()
+	e, err := s.parser.ParseExpr(expr)
+	if err != nil {
+		s.t.Fatalf("%s: %v", expr, err)
+	}
+	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
+		if v, ok := n.(*parser.VectorSelector); ok {
+			out = append(out, v.String())
+		}
+		return nil
+	})
+	if len(out) == 0 {
+		s.t.Errorf("%s asks for nothing", expr)
+	}
+	return out
+}
+
+// until waits for a condition, and does something while it is not there.
+func until(t *testing.T, within time.Duration, meanwhile func(), what func() (missing string)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), within) // also when the test has ended
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		missing := what()
+		if missing == "" {
+			return
+		}
+		if meanwhile != nil {
+			meanwhile()
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("after %s there is still no %s", within, missing)
+		case <-tick.C:
+		}
+	}
+}

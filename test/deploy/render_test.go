@@ -1,0 +1,101 @@
+package deploy
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// components are those of deploy/kustomize, and the chart's values that mean the same.
+var components = map[string]string{
+	"network":       "mode=network",
+	"daemon-only":   "mode=none",
+	"ip-masq-agent": "configMap=ip-masq-agent",
+	"metrics":       "metrics.exposed=true",
+	"nat-log":       "natLog.enabled=true",
+	"prepare":       "prepare.enabled=true",
+}
+
+// The plain manifest, each overlay and the chart are the same objects.
+func TestRenderingsAreTheSame(t *testing.T) {
+	plain := must(parse(read(t, "deploy/masq-cni.yaml")))(t)
+	same(t, "plain manifest and chart", plain, helm(t))
+	same(t, "plain manifest and kustomize base", plain, kustomize(t, root+"/deploy/kustomize/base"))
+
+	gone := must(parse(read(t, "deploy/uninstall.yaml")))(t)
+	same(t, "plain uninstall and chart", gone, helm(t, "uninstall=true"))
+	same(t, "plain uninstall and overlay", gone, kustomize(t, root+"/deploy/kustomize/overlays/uninstall"))
+
+	if text(t, plain) == text(t, gone) {
+		t.Error("the comparison sees no difference where there is one")
+	}
+	seen := []string{text(t, plain)}
+	for name, value := range components {
+		all := kustomize(t, root+"/deploy/kustomize/overlays/"+name)
+		same(t, "overlay "+name+" and chart with "+value, all, helm(t, value))
+		if this := text(t, all); slices.Contains(seen, this) {
+			t.Errorf("overlay %s changes nothing", name)
+		} else {
+			seen = append(seen, this)
+		}
+	}
+	overlays := must(filepath.Glob(root + "/deploy/kustomize/overlays/*"))(t)
+	if len(overlays) != len(components)+1 {
+		t.Errorf("there are overlays that nothing is compared with: %v", overlays)
+	}
+}
+
+// Components can be combined, as values can.
+func TestCombinationsAreTheSame(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.CopyFS(dir, os.DirFS(root+"/deploy/kustomize")))
+	for _, mode := range []string{"", "network", "daemon-only"} {
+		for _, chosen := range subsets("ip-masq-agent", "metrics", "nat-log", "prepare") {
+			if mode != "" {
+				chosen = append(chosen, mode)
+			}
+			file := "resources: [../base]\ncomponents:\n"
+			var set []string
+			for _, name := range chosen {
+				file += "  - ../components/" + name + "\n"
+				set = append(set, components[name])
+			}
+			mine := filepath.Join(dir, "mine")
+			check(t, os.MkdirAll(mine, 0o700))
+			check(t, os.WriteFile(filepath.Join(mine, "kustomization.yaml"), []byte(file), 0o600))
+			same(t, fmt.Sprint(chosen), kustomize(t, mine), helm(t, set...))
+		}
+	}
+}
+
+func subsets(of ...string) (out [][]string) {
+	for bits := range 1 << len(of) {
+		var chosen []string
+		for i, s := range of {
+			if bits&(1<<i) != 0 {
+				chosen = append(chosen, s)
+			}
+		}
+		out = append(out, chosen)
+	}
+	return out
+}
+
+// A fault in a manifest is found: the control of what the other tests rely on.
+func TestFaultsAreFound(t *testing.T) {
+	good := string(read(t, "deploy/masq-cni.yaml"))
+	for _, c := range []struct{ from, to, want string }{
+		{"hostNetwork: true", "hostNetworks: true", "unknown field"},
+		{"hostNetwork: true", "hostNetwork: 1", "cannot unmarshal"},
+		{"kind: DaemonSet", "kind: Deployment", "there is to be no apps/v1 Deployment"},
+		{"          image: ", "          image: a\n          image: ", "already set"},
+	} {
+		bad := strings.Replace(good, c.from, c.to, 1)
+		if _, err := parse([]byte(bad)); bad == good || err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.to, err)
+		}
+	}
+}

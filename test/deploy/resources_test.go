@@ -1,0 +1,120 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	core "k8s.io/api/core/v1"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// What containers ask for is what they were measured to need. The kubelet runs 110 pods
+// on a node unless it is told otherwise: here there are 250, with metrics that are
+// scraped twice a second, and a NAT log of all that one thread can begin.
+func TestMemory(t *testing.T) {
+	n := newNode(t)
+	prom := scrapes(t, n.Node, served)
+	echo := must(n.Server.ServeUDP(netip.AddrPortFrom(n.V4.Server, 7)))(t)
+	var pod *nstest.NS
+	for i := range 250 {
+		pod = n.attach(fmt.Sprintf("p%d", i), keys{})
+	}
+	until(t, 20*time.Second, nil, func() string {
+		if prom.answers("masq_attachments == 250") {
+			return ""
+		}
+		return "250 attachments"
+	})
+	calm := resident(t, n.masqd, "VmRSS")
+	const scrapes = "count_over_time(up[1m])"
+	begun, used := prom.ask(scrapes)[0].F, prom.ask("process_cpu_seconds_total")[0].F
+	until(t, 20*time.Second, nil, func() string {
+		if prom.ask(scrapes)[0].F >= begun+20 {
+			return ""
+		}
+		return "twenty scrapes"
+	})
+	each := 1000 * (prom.ask("process_cpu_seconds_total")[0].F - used) / 20
+	t.Logf("masqd takes %.1f ms of a processor for each scrape", each)
+	if requested := daemonSet(t, helm(t)).Spec.Template.Spec.Containers[0].Resources.Requests.Cpu().MilliValue(); 2*each > float64(requested) {
+		t.Errorf("with two of them a second that is more than the %d m that it asks for", requested)
+	}
+	const flows = 20000
+	var logged float64
+	until(t, 60*time.Second, func() {
+		for range 2000 {
+			c := must(pod.DialUDP(netip.AddrPort{}, echo.Addr()))(t)
+			must(c.Write([]byte("hello")))(t)
+			check(t, c.Close())
+		}
+	}, func() string {
+		for _, s := range prom.ask("masq_nat_log_records_total + masq_nat_log_lost_total") {
+			logged = s.F
+		}
+		if logged >= flows {
+			return ""
+		}
+		return fmt.Sprintf("NAT log of %d flows", flows)
+	})
+	isEnough(t, "masqd", calm, resident(t, n.masqd, "VmHWM"))
+}
+
+// install waits most of the time. Here the network's file is written anew each time
+// that masq was put into it.
+func TestMemoryOfInstall(t *testing.T) {
+	dir := t.TempDir()
+	ns := must(nstest.New(t).Namespace("install"))(t)
+	file := filepath.Join(dir, "10-net.conflist")
+	const theirs = `{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"ptp","ipam":{"type":"host-local"}}]}`
+	check(t, os.WriteFile(file, []byte(theirs), 0o600))
+	c := ns.Command(context.WithoutCancel(t.Context()), program("masq-cni"), "install", "--watch", "--ready-url=", "--bin-dir="+filepath.Join(dir, "bin"), "--conf-dir="+dir, "--plugin="+program("masq"))
+	c.Stderr = os.Stderr
+	check(t, c.Start())
+	has := func() string {
+		if regexp.MustCompile(`"type":\s*"masq"`).Match(must(os.ReadFile(file))(t)) {
+			return ""
+		}
+		return "masq in " + file
+	}
+	until(t, 10*time.Second, nil, has)
+	calm := resident(t, c, "VmRSS")
+	for range 3 {
+		check(t, os.WriteFile(file, []byte(theirs), 0o600))
+		until(t, 20*time.Second, nil, has)
+	}
+	isEnough(t, "install", calm, resident(t, c, "VmHWM"))
+}
+
+// resident is a line of /proc/PID/status that is of memory.
+func resident(t *testing.T, c *nstest.Command, line string) int64 {
+	t.Helper()
+	status := must(os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Process.Pid)))(t)
+	m := regexp.MustCompile(line + `:\s+(\d+) kB`).FindSubmatch(status)
+	if m == nil {
+		t.Fatalf("there is no %s in\n%s", line, status)
+	}
+	return must(strconv.ParseInt(string(m[1]), 10, 64))(t) << 10
+}
+
+// isEnough compares what a container asks for, and may have, with what it had at rest
+// and at the most.
+func isEnough(t *testing.T, container string, calm, most int64) {
+	t.Helper()
+	all := daemonSet(t, helm(t)).Spec.Template.Spec.Containers
+	r := all[slices.IndexFunc(all, func(c core.Container) bool { return c.Name == container })].Resources
+	requested, limit := r.Requests.Memory().Value(), r.Limits.Memory().Value()
+	t.Logf("%s has %.1f MiB at rest, %.1f MiB at the most; it asks for %s, and may have %s", container,
+		float64(calm)/(1<<20), float64(most)/(1<<20), r.Requests.Memory(), r.Limits.Memory())
+	if calm > requested || 2*most > limit {
+		t.Error("what it asks for is too little, or less than half of what it may have is to spare")
+	}
+}
