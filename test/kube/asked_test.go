@@ -1,0 +1,59 @@
+package kube
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// asked puts questions to the cluster from outside, with kubectl's plugin: whose is a
+// connection that a server saw, and what of a pod. The right node answers.
+func (c *cluster) asked(t *testing.T, pods []*pod) {
+	for i, dst := range outsideAddrs {
+		for _, p := range pods {
+			srv := must(c.outside.ServeTCP(at(dst, 0)))(t)
+			seen := p.run(t, "who", "tcp", srv.Addr().String())
+			check(t, srv.Close())
+			answer, err := c.masq(t, "who", seen)
+			if err != nil || !strings.Contains(answer, "default/"+p.name) || strings.Contains(answer, other(pods, p).name) {
+				t.Errorf("who %s, which is %s: %v\n%s", seen, p.name, err, answer)
+			}
+			nobody := at(p.node.addrs[i], 1).String()
+			if answer, err := c.masq(t, "who", nobody); err == nil {
+				t.Errorf("who %s, which is nobody:\n%s", nobody, answer)
+			}
+		}
+	}
+	for _, p := range pods {
+		answer, err := c.masq(t, "inspect", "pod", "default/"+p.name)
+		if err != nil || !strings.Contains(answer, p.addr(t, outsideAddrs[0]).String()) {
+			t.Errorf("inspect pod %s: %v\n%s", p.name, err, answer)
+		}
+	}
+	if answer, err := c.masq(t, "inspect", "pod", "default/nobody"); err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("inspect a pod that is not there: %v\n%s", err, answer)
+	}
+	answer, err := c.masq(t, "inspect", "pods")
+	for _, p := range pods {
+		if err != nil || !strings.Contains(answer, p.name) || !strings.Contains(answer, p.node.name) {
+			t.Errorf("inspect pods: %v\n%s", err, answer)
+		}
+	}
+}
+
+// masq runs kubectl masq.
+func (c *cluster) masq(t testing.TB, args ...string) (string, error) {
+	k := c.kubectl(soon(t), append([]string{"masq"}, args...)...)
+	k.Env = append(k.Env, "PATH="+c.bin+":"+needed(t, "MASQ_BIN")+":"+os.Getenv("PATH"))
+	out, err := k.Output()
+	return string(out), err
+}
+
+func other(pods []*pod, p *pod) *pod {
+	for _, o := range pods {
+		if o != p {
+			return o
+		}
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package kube
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// gateways are those that ptp gives the node, one for each range of pods.
+func gateways(ranges []netip.Prefix) (out []netip.Addr) {
+	for _, r := range ranges {
+		out = append(out, r.Addr().Next())
+	}
+	return out
+}
+
+// wire gives the node what an installer of another CNI would: ptp, which masquerades
+// nothing, and portmap.
+func (n *node) wire(t testing.TB) {
+	t.Helper()
+	for _, name := range []string{"ptp", "host-local", "portmap", "loopback"} {
+		program := must(os.ReadFile(filepath.Join(needed(t, "MASQ_PEERS"), name)))(t)
+		dest := n.path("/opt/cni/bin/" + name)
+		check(t, os.MkdirAll(filepath.Dir(dest), 0o755))
+		check(t, os.WriteFile(dest, program, 0o755))
+	}
+	var ranges []any
+	for _, p := range n.podRanges(t) {
+		ranges = append(ranges, []any{map[string]string{"subnet": p.String()}})
+	}
+	n.write(t, "/etc/cni/net.d/10-pods.conflist", text(t, object{
+		"cniVersion": n.c.version.cni, "name": "pods",
+		"plugins": []any{
+			object{"type": "ptp", "ipam": object{
+				"type": "host-local", "ranges": ranges,
+				"routes": []any{map[string]string{"dst": "0.0.0.0/0"}, map[string]string{"dst": "::/0"}},
+			}},
+			object{"type": "portmap", "capabilities": map[string]bool{"portMappings": true}},
+		},
+	}))
+}

@@ -1,0 +1,87 @@
+package kube
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// newsAddrs are outside's too. The first configuration has them masqueraded.
+var newsAddrs = addrs("198.18.0.20", "2001:db8:18::20")
+
+// longestSync is how long a kubelet takes with a changed ConfigMap: syncFrequency, one
+// minute by default, and half of it more (workerResyncIntervalJitterFactor).
+const longestSync = 90 * time.Second
+
+// edited changes the ConfigMap and waits for both nodes, where the kubelet brings the
+// file in its own time and masqd does what it says.
+func (c *cluster) edited(t *testing.T, pods []*pod) {
+	for i, dst := range newsAddrs {
+		for _, p := range pods {
+			if src := p.leavesAs(t, dst); src != p.node.addrs[i] {
+				t.Errorf("%s to %s, before: the source is %s, want %s", p.name, dst, src, p.node.addrs[i])
+			}
+		}
+	}
+	changed := policy(newsAddrs...)
+	start := time.Now()
+	c.configure(t, changed)
+	late := map[*pod]time.Time{}
+	until(t, longestSync+patience, "the kubelets bring the configuration", func() error {
+		for _, p := range pods {
+			if late[p].IsZero() && p.node.configured(t, changed) {
+				late[p] = time.Now()
+			}
+		}
+		if len(late) < len(pods) {
+			return fmt.Errorf("%d of %d nodes have it", len(late), len(pods))
+		}
+		return nil
+	})
+	for _, p := range pods {
+		if took := late[p].Sub(start); took > longestSync+5*time.Second {
+			t.Errorf("%s: the kubelet took %s", p.node.name, took)
+		}
+	}
+	for i, dst := range newsAddrs {
+		for _, p := range pods {
+			own := p.addr(t, dst)
+			until(t, patience, "the configuration is in effect on "+p.node.name, func() error {
+				if src := p.leavesAs(t, dst); src != own {
+					return fmt.Errorf("the source is %s, want %s", src, own)
+				}
+				return nil
+			})
+			c.seenAs(t, p, outsideAddrs[i], p.node.addrs[i]) // as before
+		}
+	}
+	for _, p := range pods {
+		t.Logf("%s: the kubelet brought it after %s", p.node.name, late[p].Sub(start))
+	}
+}
+
+// configured is whether the kubelet has given masqd this configuration.
+func (n *node) configured(t testing.TB, want string) bool {
+	t.Helper()
+	files := must(filepath.Glob(n.path("/var/lib/kubelet/pods/*/volumes/kubernetes.io~configmap/*/ip-masq-agent")))(t)
+	for _, f := range files {
+		if got, err := os.ReadFile(f); err == nil && bytes.Equal(got, []byte(want)) {
+			return true
+		}
+	}
+	return false
+}
+
+// policy is a configuration of the nodes: 10.0.0.0/8, where pods are, is direct, and
+// more that is asked for.
+func policy(direct ...netip.Addr) string {
+	out := "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - fd00::/16\n"
+	for _, a := range direct {
+		out += fmt.Sprintf("  - %s\n", onLAN(a).Masked())
+	}
+	return out + "helpers: {ftp: [21]}\n"
+}

@@ -1,0 +1,70 @@
+package kube
+
+import (
+	"testing"
+)
+
+func TestKubernetes(t *testing.T) {
+	for _, v := range versions(t) {
+		t.Run(v.kube, func(t *testing.T) { newCluster(t, v).prove(t) })
+	}
+}
+
+// prove goes from a cluster without masq to one without masq. What is made on the way
+// is used by what comes after.
+func (c *cluster) prove(t *testing.T) {
+	for _, n := range c.nodes {
+		n.routes(t)
+		n.wire(t)
+	}
+	c.ready(t, "nodes", "--all")
+	var bare, pods []*pod
+	for _, n := range c.nodes {
+		bare = append(bare, n.pod(t, "bare-"+n.name, nil, nil))
+	}
+	c.running(t, bare...)
+
+	c.load(t)
+	traces := c.traces(t)
+	c.configure(t, policy())
+	c.do(t, "apply", "-f", manifests+"/masq-cni.yaml")
+	c.installed(t)
+	for _, n := range c.nodes {
+		pods = append(pods, n.pod(t, "pod-"+n.name, nil, nil))
+	}
+	c.running(t, pods...)
+
+	// A kubelet takes its time with a ConfigMap: meanwhile the rest is tried.
+	t.Run("traffic", func(t *testing.T) {
+		if c.version.whole {
+			t.Run("edited", func(t *testing.T) {
+				t.Parallel()
+				c.edited(t, pods)
+			})
+		}
+		t.Run("pods", func(t *testing.T) {
+			t.Parallel()
+			t.Run("egress", func(t *testing.T) { c.egress(t, pods, bare) })
+			t.Run("annotated", c.annotated)
+			t.Run("narrow", func(t *testing.T) { c.narrow(t, pods, bare) })
+			t.Run("ftp", func(t *testing.T) { c.ftp(t, pods) })
+			t.Run("asked", func(t *testing.T) { c.asked(t, pods) })
+			t.Run("services", func(t *testing.T) { c.services(t, pods, gateways(c.nodes[1].podRanges(t))) })
+		})
+	})
+	t.Run("rolled", func(t *testing.T) { c.rolled(t, pods) })
+	if c.version.cni == "1.1.0" {
+		t.Run("polled", func(t *testing.T) { c.polled(t, c.nodes[1]) })
+	}
+	t.Run("flushed", func(t *testing.T) { c.flushed(t, pods[0]) })
+	t.Run("rebooted", func(t *testing.T) { c.rebooted(t, pods[0]) })
+	t.Run("uninstalled", func(t *testing.T) { c.uninstalled(t, traces, pods) })
+	if c.version.whole {
+		t.Run("agent", func(t *testing.T) { c.agent(t, pods) })
+		t.Run("uninstalled again", func(t *testing.T) { c.uninstalled(t, traces, pods) })
+	}
+	t.Run("cleared", c.cleared)
+	if c.version.whole {
+		t.Run("network", c.network)
+	}
+}

@@ -1,0 +1,99 @@
+package kube
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// rebooted takes a node's power: all its processes, namespaces, links and rules, and
+// what is below /run. The pods that were there come back, and what masq and the IPAM
+// plugin keep is of these alone.
+func (c *cluster) rebooted(t *testing.T, p *pod) {
+	n := p.node
+	before := p.restarts(t)
+	n.reboot(t)
+	n.routes(t)
+	until(t, time.Minute, p.name+" is restarted", func() error {
+		if p.restarts(t) == before {
+			return fmt.Errorf("it was restarted %d times before", before)
+		}
+		return nil
+	})
+	c.ready(t, "nodes", n.name)
+	c.ready(t, "pods", "--all", "--all-namespaces", "--field-selector=spec.nodeName="+n.name)
+	c.installed(t)
+	for i, dst := range outsideAddrs {
+		c.seenAs(t, p, dst, n.addrs[i])
+	}
+	want := c.podAddrs(t, n)
+	until(t, time.Minute, "records, rules and leases are those of the pods", func() error {
+		for what, got := range map[string][]string{"records": n.recorded(t), "leases": n.leased(t), "rules": n.ruled(t)} {
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("%s are of %s, pods have %s", what, got, want)
+			}
+		}
+		return nil
+	})
+}
+
+// restarts is how often the pod's container has been started again.
+func (p *pod) restarts(t testing.TB) int {
+	t.Helper()
+	return must(strconv.Atoi(p.c.get(t, ".status.containerStatuses[0].restartCount", "pod", p.name)))(t)
+}
+
+// podAddrs are the IPv4 addresses of the node's pods.
+func (c *cluster) podAddrs(t testing.TB, n *node) []string {
+	t.Helper()
+	all := strings.Fields(c.do(t, "get", "pods", "--field-selector=spec.nodeName="+n.name, "-o", "jsonpath={.items[*].status.podIP}"))
+	slices.Sort(all)
+	return all
+}
+
+// leased are the addresses that host-local has given out.
+func (n *node) leased(t testing.TB) (all []string) {
+	t.Helper()
+	for _, f := range must(filepath.Glob(n.path("/var/lib/cni/networks/pods/*.*.*.*")))(t) {
+		all = append(all, filepath.Base(f))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// recorded are the IPv4 addresses of which masq keeps records.
+func (n *node) recorded(t testing.TB) (all []string) {
+	t.Helper()
+	for _, f := range must(filepath.Glob(n.path("/run/masq-cni/attachments/*.json")))(t) {
+		var record struct {
+			Addresses []netip.Addr `json:"addresses"`
+		}
+		check(t, json.Unmarshal(must(os.ReadFile(f))(t), &record))
+		for _, a := range record.Addresses {
+			if a.Is4() {
+				all = append(all, a.String())
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// ruled are the IPv4 addresses that the kernel leads to a policy.
+func (n *node) ruled(t testing.TB) []string {
+	t.Helper()
+	all := element.FindAllString(n.output(t, "nft", "list", "map", "inet", "masq", "policy4"), -1)
+	slices.Sort(all)
+	return all
+}
+
+// element is the key of an element of a map.
+var element = regexp.MustCompile(`\b10\.244\.\d+\.\d+\b`)

@@ -1,0 +1,138 @@
+package kube
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// traffic is a stream to outside, with what outside sees of it.
+type traffic struct {
+	*stream
+	node, own netip.Addr
+	srv       *nstest.UDPServer
+}
+
+// traffic begins streams of pods to outside, in each family.
+func (c *cluster) traffic(t *testing.T, pods []*pod, verb string, interval time.Duration) (all []traffic) {
+	t.Helper()
+	for i, dst := range outsideAddrs {
+		for _, p := range pods {
+			srv := must(c.outside.ServeUDP(at(dst, 0)))(t)
+			t.Cleanup(func() { check(t, srv.Close()) })
+			all = append(all, traffic{p.stream(t, verb, srv.Addr(), interval), p.node.addrs[i], p.addr(t, dst), srv})
+		}
+	}
+	return all
+}
+
+// escaped is how many datagrams have come with the pod's own address.
+func (s traffic) escaped() (n int) {
+	for _, d := range s.srv.Seen() {
+		if d.Source.Addr() == s.own {
+			n++
+		}
+	}
+	return n
+}
+
+// rolled restarts masqd on both nodes while pods' packets pass: none is lost, and none
+// leaves with the pod's own address.
+func (c *cluster) rolled(t *testing.T, pods []*pod) {
+	all := append(c.traffic(t, pods, "stream", 2*time.Millisecond), c.traffic(t, pods, "flows", 20*time.Millisecond)...)
+	before := c.daemons(t)
+	c.do(t, "rollout", "restart", "--namespace=kube-system", "daemonset/masq-cni")
+	c.installed(t)
+	for _, name := range c.daemons(t) {
+		if slices.Contains(before, name) {
+			t.Errorf("%s was not replaced", name)
+		}
+	}
+	for _, s := range all {
+		sent, lost := s.stop(t)
+		t.Logf("%s: %d datagrams, %d lost", s.from, sent, lost)
+		if lost != 0 || sent < 50 || s.escaped() != 0 {
+			t.Errorf("%s: of %d datagrams %d were lost, %d left with the pod's address", s.from, sent, lost, s.escaped())
+		}
+	}
+}
+
+// daemons are the names of the pods of the DaemonSet.
+func (c *cluster) daemons(t testing.TB) []string {
+	t.Helper()
+	names := strings.Fields(c.get(t, ".items[*].metadata.name", "pods", "-n", "kube-system", "-l", "app.kubernetes.io/name=masq-cni"))
+	if len(names) != len(c.nodes) {
+		t.Fatalf("on %d nodes there are %q", len(c.nodes), names)
+	}
+	return names
+}
+
+// flushed has another program flush all rules of a node, under traffic that begins new
+// flows all the time. While masqd stands still, the control, these leave with the pod's
+// own address.
+func (c *cluster) flushed(t *testing.T, p *pod) {
+	n := p.node
+	want := n.table(t)
+	all := c.traffic(t, []*pod{p}, "flows", 5*time.Millisecond)
+	repaired := func() {
+		t.Helper()
+		until(t, patience, "the table of "+n.name+" is as it was", func() error {
+			if got := n.table(t); got != want {
+				return fmt.Errorf("it is\n%s\nand was\n%s", got, want)
+			}
+			return nil
+		})
+	}
+	n.output(t, "nft", "flush", "ruleset")
+	repaired()
+	for _, s := range all {
+		t.Logf("%s: %d flows left with the pod's address until the repair, one each 5 ms", p.name, s.escaped())
+	}
+
+	n.output(t, "pkill", "-STOP", "-x", "masqd")
+	n.output(t, "nft", "flush", "ruleset")
+	for _, s := range all {
+		before := s.escaped()
+		until(t, patience, "flows leave with the pod's address, the control", func() error {
+			if s.escaped() <= before+20 {
+				return fmt.Errorf("%d of %d, %d before", s.escaped(), len(s.srv.Seen()), before)
+			}
+			return nil
+		})
+	}
+	n.output(t, "pkill", "-CONT", "-x", "masqd")
+	repaired()
+	for _, s := range all {
+		before := s.escaped()
+		seen := len(s.srv.Seen())
+		must(s.srv.WaitSeen(soon(t), seen+50))(t)
+		if after := s.escaped(); after != before {
+			t.Errorf("%s: after the repair %d flows left with the pod's address", p.name, after-before)
+		}
+		s.stop(t)
+	}
+}
+
+var counted = regexp.MustCompile(`counter packets \d+ bytes \d+`)
+
+// table is what nft lists of ours, without what has been counted and in an order that
+// does not depend on how the kernel keeps its sets.
+func (n *node) table(t testing.TB) string {
+	t.Helper()
+	out, err := n.command(soon(t), "nft", "list", "table", "inet", "masq").Output()
+	if err != nil {
+		return err.Error()
+	}
+	parts := strings.FieldsFunc(counted.ReplaceAllString(string(out), "counter"), func(r rune) bool { return strings.ContainsRune(",\n{}", r) })
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "\n")
+}

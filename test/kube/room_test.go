@@ -1,0 +1,157 @@
+package kube
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// Addresses of the room, each in both families.
+var (
+	controlAddrs = addrs("192.0.2.10", "2001:db8:2::10")
+	nodeAddrs    = [][]netip.Addr{addrs("192.0.2.11", "2001:db8:2::11"), addrs("192.0.2.12", "2001:db8:2::12")}
+	outsideAddrs = addrs("192.0.2.20", "2001:db8:2::20")
+	// insideAddrs are outside's too, reached directly.
+	insideAddrs = addrs("10.99.0.20", "fd00:99::20")
+	routerAddrs = addrs("192.0.2.1", "2001:db8:2::1")
+	// wanAddrs are the nodes' on the narrow links; the router has the one before.
+	wanAddrs = addrs("203.0.113.1", "203.0.113.3")
+	farAddr  = netip.MustParseAddr("198.51.100.2")
+)
+
+// room is where the machines of a test stand, joined by a bridge.
+type room struct {
+	t     testing.TB
+	lab   *nstest.Lab
+	dir   string // files that all machines see
+	logs  string
+	disks string // a tmpfs, in the mount namespace of the keeper alone
+	keep  int    // the process that holds that namespace
+
+	lan, outside, router, far *nstest.NS
+}
+
+// newRoom builds a room, which ends with the test.
+func newRoom(t testing.TB) *room {
+	t.Helper()
+	check(t, sweep())
+	r := &room{t: t, dir: filepath.Join(os.TempDir(), own()), logs: t.ArtifactDir()}
+	check(t, os.Mkdir(r.dir, 0o755))
+	// After the lab, with which the processes end that are in the groups.
+	t.Cleanup(func() { check(t, errors.Join(removeGroups(own()+"-*"), os.RemoveAll(r.dir))) })
+	r.lab = nstest.New(t)
+	r.lan = must(r.lab.Namespace("lan"))(t)
+	r.run(t, r.lan, "ip", "link", "add", "br0", "type", "bridge")
+	r.run(t, r.lan, "ip", "link", "set", "br0", "up")
+	r.disks = filepath.Join(r.dir, "disks")
+	check(t, os.Mkdir(r.disks, 0o755))
+	_, r.keep = r.hold(t, r.lan, "keeper", "unshare", "--mount", "--propagation", "slave", "bash", "-c", `set -e
+read -r pid _ </proc/self/stat
+mount -t tmpfs tmpfs "$0"
+echo "$pid"
+while read -r _; do :; done`, r.disks)
+
+	r.outside = r.machine(t, "outside", outsideAddrs)
+	for _, a := range slices.Concat(insideAddrs, newsAddrs) {
+		check(t, r.outside.AddAddress("eth0", onLAN(a)))
+	}
+	r.router = r.machine(t, "router", routerAddrs)
+	check(t, r.router.Forward())
+	check(t, r.router.DropPMTU())
+	r.far = must(r.lab.Namespace("far"))(t)
+	check(t, nstest.Connect(
+		nstest.End{NS: r.router, Name: "far", Addresses: []netip.Prefix{onLAN(farAddr.Prev())}},
+		nstest.End{NS: r.far, Name: "eth0", Addresses: []netip.Prefix{onLAN(farAddr)}}, 1500))
+	check(t, r.far.Route(netip.MustParsePrefix("0.0.0.0/0"), farAddr.Prev()))
+	return r
+}
+
+// machine makes a namespace whose eth0 is on the bridge.
+func (r *room) machine(t testing.TB, name string, own []netip.Addr) *nstest.NS {
+	t.Helper()
+	n := must(r.lab.Namespace(name))(t)
+	eth0 := nstest.End{NS: n, Name: "eth0"}
+	for _, a := range own {
+		eth0.Addresses = append(eth0.Addresses, onLAN(a))
+	}
+	check(t, nstest.Connect(eth0, nstest.End{NS: r.lan, Name: name}, 1500))
+	r.run(t, r.lan, "ip", "link", "set", name, "master", "br0")
+	return n
+}
+
+// narrowLink gives a machine its second uplink: the only way to far.
+func (r *room) narrowLink(t testing.TB, name string, n *nstest.NS, own netip.Addr) {
+	t.Helper()
+	router := own.Prev()
+	check(t, nstest.Connect(
+		nstest.End{NS: n, Name: "narrow", Addresses: []netip.Prefix{netip.PrefixFrom(own, 31)}},
+		nstest.End{NS: r.router, Name: name, Addresses: []netip.Prefix{netip.PrefixFrom(router, 31)}}, 212))
+	check(t, n.Route(onLAN(farAddr).Masked(), router))
+}
+
+// run is a program that works.
+func (r *room) run(t testing.TB, n *nstest.NS, name string, args ...string) {
+	t.Helper()
+	if out, err := n.Command(soon(t), name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %s %s: %v\n%s", n.Name(), name, strings.Join(args, " "), err, out)
+	}
+}
+
+// hold starts a program that prints the number of the process which holds its
+// namespaces, and ends with its standard input: however the test ends, so does it.
+func (r *room) hold(t testing.TB, n *nstest.NS, name, program string, args ...string) (*nstest.Command, int) {
+	t.Helper()
+	c := n.Command(context.WithoutCancel(r.t.Context()), program, args...)
+	_ = must(c.StdinPipe())(t)
+	out := must(c.StdoutPipe())(t)
+	c.Stderr = r.log(name)
+	check(t, c.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		_ = c.Cancel()
+		t.Fatalf("%s: %v %v", name, err, c.Wait())
+	}
+	var pid int
+	if _, err := fmt.Sscan(line, &pid); err != nil {
+		t.Fatalf("%s printed %q: %v", name, line, err)
+	}
+	return c, pid
+}
+
+// log is a file for what a program says. If the test fails, its end is shown.
+func (r *room) log(name string) *os.File {
+	r.t.Helper()
+	path := filepath.Join(r.logs, name+".log")
+	f := must(os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644))(r.t)
+	r.t.Cleanup(func() {
+		check(r.t, f.Close())
+		if text, err := os.ReadFile(path); r.t.Failed() && err == nil && len(text) > 0 {
+			r.t.Logf("%s said at last:\n%s", name, text[max(0, len(text)-1500):])
+		}
+	})
+	return f
+}
+
+func addrs(all ...string) (out []netip.Addr) {
+	for _, a := range all {
+		out = append(out, netip.MustParseAddr(a))
+	}
+	return out
+}
+
+// onLAN is an address with the length that networks have here.
+func onLAN(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return netip.PrefixFrom(a, 24)
+	}
+	return netip.PrefixFrom(a, 64)
+}

@@ -1,0 +1,94 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// vsftpd is one that serves a file outside, on both families.
+type vsftpd struct {
+	content string
+	log     string
+	read    int // bytes of the log that were looked at
+}
+
+// vsftpdConf serves anonymous users without PAM. The sandbox is switched off as it
+// knows no system calls younger than itself.
+const vsftpdConf = `listen=NO
+listen_ipv6=YES
+listen_port=%d
+background=NO
+anonymous_enable=YES
+anon_root=%s
+secure_chroot_dir=%s
+ftp_username=daemon
+nopriv_user=nobody
+no_anon_password=NO
+local_enable=NO
+connect_from_port_20=YES
+seccomp_sandbox=NO
+xferlog_enable=YES
+log_ftp_protocol=YES
+vsftpd_log_file=%s
+`
+
+func (c *cluster) vsftpd(t testing.TB, port uint16) *vsftpd {
+	t.Helper()
+	dir := t.TempDir()
+	root, empty := filepath.Join(dir, "root"), filepath.Join(dir, "empty")
+	s := &vsftpd{content: fmt.Sprintf("the file of port %d", port), log: filepath.Join(dir, "log")}
+	check(t, os.Mkdir(root, 0o755))
+	check(t, os.Mkdir(empty, 0o755))
+	check(t, os.WriteFile(filepath.Join(root, "file"), []byte(s.content), 0o644))
+	conf := filepath.Join(dir, "conf")
+	check(t, os.WriteFile(conf, fmt.Appendf(nil, vsftpdConf, port, root, empty, s.log), 0o600))
+	// It complains about its configuration to its standard input, once a client's.
+	server := c.outside.Command(context.WithoutCancel(t.Context()), "sh", "-c", `exec vsftpd "$0" 0>&2`, conf)
+	log := c.log(fmt.Sprintf("vsftpd-%d", port))
+	server.Stdout, server.Stderr = log, log
+	check(t, server.Start())
+	t.Cleanup(func() {
+		_ = server.Cancel()
+		_ = server.Wait() // it was killed
+	})
+	until(t, patience, fmt.Sprintf("vsftpd listens on port %d", port), func() error {
+		conn, err := c.outside.Dial(soon(t), "tcp", netip.AddrPort{}, at(outsideAddrs[0], port))
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+	s.newLog(t)
+	return s
+}
+
+// newLog is what vsftpd has logged since the last call: among it the commands as it
+// read them.
+func (s *vsftpd) newLog(t testing.TB) string {
+	t.Helper()
+	all, err := os.ReadFile(s.log)
+	if !errors.Is(err, fs.ErrNotExist) { // nobody was there yet
+		check(t, err)
+	}
+	fresh := all[s.read:]
+	s.read = len(all)
+	return string(fresh)
+}
+
+// announcements are how the command for active mode begins, with the pod's own
+// address and with the node's.
+func announcements(own, node netip.Addr) (verb, withOwn, withNode string) {
+	if own.Is6() {
+		// The kernel writes all the zeros out.
+		return "EPRT", fmt.Sprintf("EPRT |2|%s|", own), fmt.Sprintf("EPRT |2|%s|", node.StringExpanded())
+	}
+	commas := func(a netip.Addr) string { return "PORT " + strings.ReplaceAll(a.String(), ".", ",") + "," }
+	return "PORT", commas(own), commas(node)
+}

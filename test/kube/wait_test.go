@@ -1,0 +1,57 @@
+package kube
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// must returns v, or ends the test.
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		check(t, err)
+		return v
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// patience is for what takes seconds at most.
+const patience = 30 * time.Second
+
+// soon is a context for what takes seconds at most; its end fails the test.
+func soon(t testing.TB) context.Context { return within(t, patience) }
+
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// until waits for a condition, and says at the end what was missing last.
+func until(t testing.TB, patience time.Duration, what string, f func() error) {
+	t.Helper()
+	ctx := within(t, patience)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("it never came to be that %s: %v", what, err)
+		case <-tick.C:
+		}
+	}
+}
+
+func at(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }
