@@ -76,7 +76,7 @@ func (l *lab) attach(ctx context.Context, change map[string]any) error {
 	conf := map[string]any{
 		"type":     "masq",
 		"ipam":     map[string]any{"type": "host-local", "dataDir": filepath.Join(l.dir, "leases"), "subnet": subnet},
-		"stateDir": filepath.Join(l.dir, "state"),
+		"stateDir": l.state(),
 		// As most container networks have it, whatever the uplink takes.
 		"mtu":      1500,
 		"mssClamp": "off",
@@ -128,6 +128,9 @@ func (l *lab) close(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// state is the directory of the node's records.
+func (l *lab) state() string { return filepath.Join(l.dir, "state") }
 
 // enter says how to enter the namespaces.
 func (l *lab) enter() map[string]string {

@@ -81,6 +81,7 @@ func (p *Printer) End(s Story) {
 		p.line("   %-8s %s", name, s.Enter[name])
 	}
 	if len(s.Enter) > 0 {
+		p.line("To look at its node: %s", s.Inspect)
 		p.line("To remove it: masq-cni demo --clean")
 	}
 	good := 0

@@ -24,6 +24,8 @@ type Story struct {
 	Seconds float64 `json:"seconds"`
 	// Enter says how to enter each namespace of a lab that was kept.
 	Enter map[string]string `json:"enter,omitempty"`
+	// Inspect looks at the node of a lab that was kept.
+	Inspect string `json:"inspect,omitempty"`
 }
 
 // Step is one thing shown.
@@ -91,6 +93,7 @@ func Run(ctx context.Context, o Options) (story Story, err error) {
 	story.Ruleset = lab.ruleset
 	if o.Keep {
 		story.Enter = lab.enter()
+		story.Inspect = fmt.Sprintf("masq-cni inspect --netns %s --state-dir %s", lab.Node.Path(), lab.state())
 	}
 	story.Seconds = time.Since(began).Seconds()
 	return story, nil
