@@ -13,6 +13,8 @@ COMMIT    = $(shell git rev-parse -q --verify HEAD 2>/dev/null || echo unknown)
 MAINS    := $(patsubst %/,./%,$(sort $(dir $(wildcard plugins/*/*.go cmd/*/*.go))))
 # What is tested by itself: see test/runtimes and test/kube.
 PKGS      = $(shell go list ./... | grep -v /test/kube)
+# Modules of their own: what they need is none of the product's.
+MODULES   = hack/sbom test/deploy test/runtimes
 RACEPKGS  = $(patsubst %,./%/...,$(wildcard pkg plugins cmd test/nstest))
 TIMEOUT   = 25m
 FUZZTIME  = 10s
@@ -105,9 +107,12 @@ deploy: needs-deploy build image $(DEPLOY) ## tests of the image, the manifests,
 
 lint: $(TOOL)/golangci-lint ## golangci-lint, with the import order
 	$(TOOL)/golangci-lint run
+	for module in $(MODULES); do (cd $$module && $(TOOL)/golangci-lint run); done
 
+# Prometheus' own tests, which tidy would follow, name a module that proxies lack.
 tidy: ## go.mod names what is imported, and nothing else
 	go mod tidy -diff
+	for module in $(filter-out test/deploy,$(MODULES)); do go -C $$module mod tidy -diff; done
 
 fmt: $(TOOL)/golangci-lint ## gofumpt
 	$(TOOL)/golangci-lint fmt

@@ -1,0 +1,132 @@
+package runtimes
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	cgroupRoot   = "/sys/fs/cgroup"
+	cgroupPrefix = "nt-"
+)
+
+// cgroups makes a cgroup for a node in each hierarchy, below this process's own, and
+// removes them after the test. Runtimes make theirs within.
+func cgroups(t testing.TB) (dirs []string) {
+	t.Helper()
+	own := must(ownCgroups())(t)
+	sweepCgroups(t, own)
+	for _, parent := range own {
+		dir, err := os.MkdirTemp(parent, fmt.Sprintf("%s%d-", cgroupPrefix, os.Getpid()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs = append(dirs, dir)
+		// A cpuset that is empty takes no process (version 1).
+		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+			if b, err := os.ReadFile(filepath.Join(parent, name)); err == nil {
+				check(t, os.WriteFile(filepath.Join(dir, name), b, 0))
+			}
+		}
+	}
+	t.Cleanup(func() {
+		for _, dir := range dirs {
+			if err := removeCgroup(dir); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return dirs
+}
+
+// ownCgroups are the directories of the cgroups that this process is in.
+func ownCgroups() (dirs []string, err error) {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		part := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(part) != 3 {
+			return nil, fmt.Errorf("/proc/self/cgroup: %q", line)
+		}
+		dir := strings.TrimPrefix(part[1], "name=")
+		if dir == "" && exists(filepath.Join(cgroupRoot, "unified")) {
+			dir = "unified"
+		}
+		if dir = filepath.Join(cgroupRoot, dir, part[2]); exists(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs, nil
+}
+
+// sweepCgroups removes those of tests that were killed.
+func sweepCgroups(t testing.TB, parents []string) {
+	t.Helper()
+	for _, parent := range parents {
+		left, err := filepath.Glob(filepath.Join(parent, cgroupPrefix+"*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range left {
+			word, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), cgroupPrefix), "-")
+			pid, err := strconv.Atoi(word)
+			if err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+				check(t, removeCgroup(dir))
+			}
+		}
+	}
+}
+
+// removeCgroup removes a cgroup and those within. Their processes have been killed,
+// and are out of them a moment later.
+func removeCgroup(dir string) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		err := removeTree(dir)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return err
+		}
+		<-tick.C
+	}
+}
+
+func removeTree(dir string) error {
+	var dirs []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range slices.Backward(dirs) {
+		if err := unix.Rmdir(d); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove cgroup %s: %w", d, err)
+		}
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -1,0 +1,52 @@
+package runtimes
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// image is the reference of the image of all containers, that of sandboxes included.
+const image = "localhost/masq/pod:1"
+
+// packImage writes an archive of an image that has the program $MASQ_POD and nothing
+// else.
+func packImage(t testing.TB, to string) {
+	t.Helper()
+	program := must(os.ReadFile(built(t, "MASQ_POD")))(t)
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	check(t, w.WriteHeader(&tar.Header{Name: "pod", Mode: 0o755, Size: int64(len(program))}))
+	_ = must(w.Write(program))(t)
+	check(t, w.Close())
+	layer := must(tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(b.Bytes())), nil
+	}))(t)
+	img := must(mutate.AppendLayers(empty.Image, layer))(t)
+	img = must(mutate.ConfigFile(img, &v1.ConfigFile{
+		OS: "linux", Architecture: runtime.GOARCH,
+		RootFS:  must(img.ConfigFile())(t).RootFS,
+		Config:  v1.Config{Entrypoint: []string{"/pod"}},
+		History: must(img.ConfigFile())(t).History,
+	}))(t)
+	check(t, tarball.WriteToFile(to, must(name.NewTag(image))(t), img))
+}
+
+// built is what the Makefile has made before, and says where.
+func built(t testing.TB, variable string) string {
+	t.Helper()
+	path := os.Getenv(variable)
+	if path == "" {
+		t.Fatalf("%s is not set: run the tests by make runtimes", variable)
+	}
+	return path
+}

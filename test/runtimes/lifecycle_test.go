@@ -1,0 +1,89 @@
+package runtimes
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// Pods by CRI, as the kubelet has them made, through what can happen to them. In the
+// end nothing of them is left.
+func TestContainerd(t *testing.T) {
+	for _, r := range releases(t) {
+		for _, m := range modes {
+			t.Run(r.name+"/"+m.name, func(t *testing.T) { lifecycle(t, r, m) })
+		}
+	}
+}
+
+func lifecycle(t *testing.T, r release, m mode) {
+	n := newNode(t)
+	n.addDirect()
+	check(t, n.Node.Forward())
+	c := n.containerd(r)
+
+	c.network(m.without)
+	control := c.sandbox("control")
+	n.untranslated(control, control.addrs)
+	control.remove()
+
+	before := n.traces() // the bridge of bridge is there now
+	c.network(m.with)
+	first, second, third := c.sandbox("first"), c.sandbox("second"), c.sandbox("third")
+	if n.traces() == before {
+		t.Fatal("the traces of pods are not seen")
+	}
+	for _, s := range []*sandbox{first, second, third} {
+		n.translated(s, s.addrs, s.config.GetMetadata().GetName())
+	}
+	if known := n.must("masq-cni inspect pods"); !strings.Contains(known, "shop/first") {
+		t.Errorf("the pod's name is not known:\n%s", known)
+	}
+	if text := n.must("cat /var/lib/cni/results/net-*"); !strings.Contains(text, `"cniVersion":"`+r.version+`"`) {
+		t.Errorf("containerd does not speak CNI %s:\n%s", r.version, text)
+	}
+
+	// The runtime is restarted, and killed; a connection goes on.
+	srv := must(n.Server.ServeTCP(at(n.V4.Server, 0)))(t)
+	talker := first.start("talker", "talk", srv.Addr().String())
+	_ = must(srv.WaitSources(soon(t), 1))(t)
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		c.restart(sig)
+		n.translated(first, first.addrs, "after "+sig.String())
+	}
+	is := must(c.cri.ContainerStatus(soon(t), &runtimeapi.ContainerStatusRequest{ContainerId: talker}))(t)
+	if is.GetStatus().GetState() != runtimeapi.ContainerState_CONTAINER_RUNNING || len(srv.Sources()) != 1 {
+		t.Errorf("the connection did not outlive the restarts: %s, %d connections", is.GetStatus().GetState(), len(srv.Sources()))
+	}
+	first.remove()
+
+	// All processes of a pod are killed.
+	n.must("kill -KILL %s", second.pids())
+	second.dies()
+	second.remove()
+
+	// Its network namespace is gone before DEL.
+	netns := third.netns()
+	n.must("kill -KILL %s && umount --lazy %s && rm %[2]s", third.pids(), netns)
+	third.dies()
+	third.remove()
+	unchanged(t, "left behind", n.traces(), before)
+
+	// A pod chooses for itself, by its annotation.
+	free := c.sandbox("free", "masq-cni.dev/egress", "direct")
+	n.untranslated(free, free.addrs)
+
+	// The power fails.
+	lost := c.sandbox("lost")
+	n.crash()
+	_ = c.service.Wait()
+	c.start()
+	later := c.sandbox("later")
+	n.translated(later, later.addrs, "after a crash")
+	for _, s := range []*sandbox{free, lost, later} {
+		s.remove()
+	}
+	unchanged(t, "left behind after a crash", n.traces(), before)
+}

@@ -1,0 +1,78 @@
+package runtimes
+
+import (
+	"encoding/json"
+	"maps"
+	"testing"
+)
+
+// keys are those of a plugin's configuration.
+type keys map[string]any
+
+// with returns the keys with others put over them; nil takes one away.
+func (k keys) with(other keys) keys {
+	out := maps.Clone(k)
+	for name, v := range other {
+		if v == nil {
+			delete(out, name)
+		} else {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// network is a list of plugins.
+type network struct {
+	name    string
+	plugins []keys
+}
+
+func (n network) text(t testing.TB, version string) string {
+	t.Helper()
+	return string(must(json.Marshal(keys{"cniVersion": version, "name": n.name, "plugins": n.plugins}))(t))
+}
+
+// The subnets of pods.
+const (
+	subnet4 = "10.88.0.0/16"
+	subnet6 = "fd00:88::/64"
+)
+
+// ipam is host-local with a range in each subnet.
+func ipam(subnets ...string) keys {
+	ranges, routes := []any{}, []any{keys{"dst": "0.0.0.0/0"}}
+	for _, s := range subnets {
+		ranges = append(ranges, []any{keys{"subnet": s}})
+		if s == subnet6 {
+			routes = append(routes, keys{"dst": "::/0"})
+		}
+	}
+	return keys{"type": "host-local", "ranges": ranges, "routes": routes}
+}
+
+// The plugins. With IPv6, ptp and bridge wait two seconds for duplicate address
+// detection.
+var (
+	masq = keys{
+		"type":               "masq",
+		"nonMasqueradeCIDRs": []string{direct.String() + "/32"},
+		"capabilities":       keys{"io.kubernetes.cri.pod-annotations": true},
+	}
+	alone  = masq.with(keys{"ipam": ipam(subnet4, subnet6)})
+	ptp    = keys{"type": "ptp", "ipam": ipam(subnet4)}
+	bridge = keys{"type": "bridge", "bridge": "cni0", "isGateway": true, "ipam": ipam(subnet4)}
+)
+
+// mode is a way to use masq, and the control: the same without.
+type mode struct {
+	name          string
+	with, without network
+}
+
+// modes are all of them.
+var modes = []mode{
+	{"main", network{"net", []keys{alone}}, network{"control", []keys{alone.with(keys{"ipMasq": false})}}},
+	{"ptp", network{"net", []keys{ptp, masq}}, network{"control", []keys{ptp}}},
+	{"bridge", network{"net", []keys{bridge, masq}}, network{"control", []keys{bridge}}},
+}

@@ -1,0 +1,226 @@
+package runtimes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// node is the node of a topology, with a system of its own for a runtime.
+type node struct {
+	*nstest.Topology
+	t      testing.TB
+	groups []string        // its cgroups
+	holder *nstest.Command // its unshare; what that started is the node's first process
+	path   string          // PATH in the node
+}
+
+// join puts itself into the cgroups before --, and becomes the command behind it.
+const join = `while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"`
+
+// furnish makes the node's directories and stays until its standard input ends,
+// which it does with the test, also when that is killed.
+const furnish = `set -eu
+for dir in /run /opt /var/lib /var/tmp; do mount -t tmpfs tmpfs $dir; done
+cp -a /etc /var/lib/etc
+mount --bind /var/lib/etc /etc
+rm -rf /etc/cni
+mkdir -p /run/netns /opt/cni/bin /etc/cni/net.d /etc/containerd /etc/containers
+ln -s "$MASQ_PEERS"/* "$MASQ_BIN"/masq /opt/cni/bin
+mount -t sysfs sysfs /sys
+if grep -qv ^0: /proc/self/cgroup; then
+	mount -t tmpfs tmpfs /sys/fs/cgroup
+	while IFS=: read -r _ controllers _; do
+		dir=/sys/fs/cgroup/${controllers#name=}
+		case $controllers in
+		'') mkdir $dir/unified && mount -t cgroup2 cgroup2 $dir/unified ;;
+		name=*) mkdir $dir && mount -t cgroup -o none,$controllers cgroup $dir ;;
+		*) mkdir $dir && mount -t cgroup -o $controllers cgroup $dir ;;
+		esac
+	done </proc/self/cgroup
+else
+	mount -t cgroup2 cgroup2 /sys/fs/cgroup
+fi
+mount --make-rshared /
+echo ready
+read -r _ || true
+`
+
+// newNode makes a node and clears it away after the test.
+func newNode(t testing.TB) *node {
+	t.Helper()
+	lab := nstest.New(t) // it ends what tests that were killed have left
+	groups := cgroups(t)
+	topo, err := lab.Topology(nstest.Uplink{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{Topology: topo, t: t, groups: groups, path: strings.Join([]string{built(t, "MASQ_BIN"), built(t, "MASQ_PEERS"), os.Getenv("PATH")}, ":")}
+	n.holder = n.joined(context.WithoutCancel(t.Context()),
+		"unshare", "--mount", "--pid", "--cgroup", "--fork", "--kill-child", "--propagation", "slave", "--mount-proc", "bash", "-c", furnish)
+	n.holder.Stderr = os.Stderr
+	out := must(n.holder.StdoutPipe())(t)
+	in := must(n.holder.StdinPipe())(t)
+	check(t, n.holder.Start())
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = n.holder.Wait()
+	})
+	if _, err := fmt.Fscanf(out, "ready\n"); err != nil {
+		t.Fatalf("furnish the node: %v", err)
+	}
+	return n
+}
+
+// file is where a file of the node is to be found from outside.
+func (n *node) file(name string) string {
+	return filepath.Join("/proc", strconv.Itoa(n.holder.Process.Pid), "root", name)
+}
+
+func (n *node) write(name, text string) {
+	n.t.Helper()
+	check(n.t, os.WriteFile(n.file(name), []byte(text), 0o644))
+}
+
+// shell prepares a command line in the node.
+func (n *node) shell(ctx context.Context, line string) *nstest.Command {
+	spaces := filepath.Join("/proc", strconv.Itoa(n.holder.Process.Pid), "ns")
+	cmd := n.joined(ctx, "nsenter", "--mount="+spaces+"/mnt", "--pid="+spaces+"/pid_for_children", "--cgroup="+spaces+"/cgroup",
+		"--wd=/", "--", "bash", "-c", line)
+	cmd.Env = append(os.Environ(), "PATH="+n.path)
+	return cmd
+}
+
+// joined prepares a program in the node's cgroups and network namespace.
+func (n *node) joined(ctx context.Context, args ...string) *nstest.Command {
+	all := slices.Concat([]string{"-c", join, "join"}, n.groups, []string{"--"}, args)
+	return n.Node.Command(ctx, "bash", all...)
+}
+
+// must runs a command line that works, and returns what it prints.
+func (n *node) must(format string, args ...any) string {
+	n.t.Helper()
+	line := fmt.Sprintf(format, args...)
+	out, err := n.shell(soon(n.t), line).Output()
+	if err != nil {
+		n.t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return string(out)
+}
+
+// quoted are words for a shell.
+func quoted(words []string) string {
+	var b strings.Builder
+	for _, w := range words {
+		b.WriteString(" '" + w + "'")
+	}
+	return b.String()
+}
+
+// service is a program that runs in the node until it is told to end.
+type service struct {
+	*nstest.Command
+	log string
+}
+
+// serve starts a command line; what it says is in the log of its name.
+func (n *node) serve(name, line string) *service {
+	n.t.Helper()
+	s := &service{Command: n.shell(context.WithoutCancel(n.t.Context()), "exec "+line), log: filepath.Join(n.t.TempDir(), name+".log")}
+	log := must(os.Create(s.log))(n.t)
+	defer log.Close()
+	s.Stdout, s.Stderr = log, log
+	check(n.t, s.Start())
+	n.t.Cleanup(func() {
+		if n.t.Failed() {
+			text, _ := os.ReadFile(s.log)
+			n.t.Logf("%s said last:\n%s", name, text[max(0, len(text)-8192):])
+		}
+	})
+	return s
+}
+
+// crash ends everything at once, as a loss of power does: what is in the kernel and
+// in /run is gone.
+func (n *node) crash() {
+	n.t.Helper()
+	n.must("kill -KILL -1; nft flush ruleset; umount --recursive --lazy /run; mount -t tmpfs tmpfs /run; mount --make-shared /run; mkdir /run/netns")
+}
+
+// end sends the program a signal and waits until it is gone. nsenter, which waits
+// for it, gets none.
+func (s *service) end(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	pid := s.Process.Pid
+	text := must(os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)))(t)
+	child := must(strconv.Atoi(strings.TrimSpace(string(text))))(t)
+	check(t, syscall.Kill(child, sig))
+	_ = s.Wait()
+}
+
+// must returns v, or ends the test.
+func must[T any](v T, err error) func(t testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		check(t, err)
+		return v
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// soon is a context for what should not take long even on a busy machine; its end
+// fails the test.
+func soon(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// until waits for a condition that something brings about.
+func until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	eventually(t, func() error {
+		if holds() {
+			return nil
+		}
+		return errors.New(what)
+	})
+}
+
+// eventually tries until it works.
+func eventually(t testing.TB, try func() error) {
+	t.Helper()
+	end := soon(t)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		select {
+		case <-end.Done():
+			t.Fatalf("not after 30 s: %v", err)
+		case <-tick.C:
+		}
+	}
+}
+
+func at(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }
