@@ -82,7 +82,7 @@ fuzz: ## each fuzz target for FUZZTIME
 
 # Peers are built as the plugin is: static and stripped. The table goes into the page
 # only when the run is the whole one.
-bench: needs-test build ## the figures of docs/benchmarks.md, beside the peers (root; 10 minutes)
+bench: needs-test build ## the figures of docs/benchmarks.md, beside the peers (root; 15 minutes)
 	@mkdir -p $(BENCH)
 	CGO_ENABLED=0 GOBIN=$(BENCH) go install -trimpath -ldflags '-s -w' \
 		$$(awk '$$2 == "ptp" || $$2 == "host-local" { print $$3 }' hack/tools.list)
