@@ -43,7 +43,7 @@ type natLogger struct {
 func newNATLogger(ctx context.Context, o options, c *reconcile.Cache, records *store.Records, node func() reconcile.Node, said *slog.Logger) (_ *natLogger, err error) {
 	l := &natLogger{
 		node: node, said: said, last: time.Now(),
-		owners: owners{snapshot: c.Snapshot, read: records.Get, known: map[*store.Record]bool{}, by: map[netip.Addr][]tenure{}},
+		owners: owners{snapshot: c.Snapshot, refresh: c.Refresh, read: records.Get, known: map[*store.Record]bool{}, by: map[netip.Addr][]tenure{}},
 	}
 	defer func() {
 		if err != nil {
@@ -223,6 +223,7 @@ func (l *natLogger) source(a netip.Addr) bool {
 // is gone, and its address another's.
 type owners struct {
 	snapshot func() reconcile.Snapshot
+	refresh  func() error                               // of the snapshot: its events may be late
 	read     func(masq.Key) (store.Record, bool, error) // with the pod
 	version  uint64
 	known    map[*store.Record]bool
@@ -242,10 +243,19 @@ const (
 	early = 2 * time.Second
 )
 
-// at returns who had an address at a time.
+// at returns who had an address at a time. A container's first flow may come before
+// its record was heard of.
 func (o *owners) at(a netip.Addr, t time.Time) (natlog.Owner, bool) {
+	owner, ok := o.heard(a, t)
+	if !ok && o.refresh() == nil { // if it fails, a look says why
+		owner, ok = o.heard(a, t)
+	}
+	return owner, ok
+}
+
+func (o *owners) heard(a netip.Addr, t time.Time) (natlog.Owner, bool) {
 	if s := o.snapshot(); s.Version != o.version {
-		o.refresh(s)
+		o.learn(s)
 	}
 	for i, x := range slices.Backward(o.by[a]) {
 		if i == 0 || !x.since.After(t.Add(early)) {
@@ -255,7 +265,7 @@ func (o *owners) at(a netip.Addr, t time.Time) (natlog.Owner, bool) {
 	return natlog.Owner{}, false
 }
 
-func (o *owners) refresh(s reconcile.Snapshot) {
+func (o *owners) learn(s reconcile.Snapshot) {
 	now := time.Now()
 	known := make(map[*store.Record]bool, len(s.Records))
 	for _, r := range s.Records {

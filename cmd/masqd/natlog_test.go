@@ -17,6 +17,7 @@ func TestOwnersOfAnAddress(t *testing.T) {
 	pods := map[masq.Key]string{}
 	o := owners{
 		snapshot: func() reconcile.Snapshot { return now },
+		refresh:  func() error { return nil },
 		read: func(k masq.Key) (store.Record, bool, error) {
 			for _, r := range now.Records {
 				if r.Key == k {
@@ -73,5 +74,24 @@ func TestOwnersOfAnAddress(t *testing.T) {
 		if got := who(time.Now()); got != id+" pod-"+id {
 			t.Errorf("after the clock was set back it is %q, not %s", got, id)
 		}
+	}
+}
+
+// A container's first flow is its own, though nobody has told of its record yet.
+func TestOwnerNotHeardOf(t *testing.T) {
+	addr := netip.MustParseAddr("10.88.0.5")
+	r := &store.Record{Attachment: masq.Attachment{Key: masq.Key{Network: "n", ContainerID: "c", Interface: "eth0"}, Addresses: []netip.Addr{addr}}}
+	var now reconcile.Snapshot
+	o := owners{
+		snapshot: func() reconcile.Snapshot { return now },
+		refresh: func() error {
+			now = reconcile.Snapshot{Records: []*store.Record{r}, Version: 1}
+			return nil
+		},
+		read:  func(masq.Key) (store.Record, bool, error) { return *r, true, nil },
+		known: map[*store.Record]bool{}, by: map[netip.Addr][]tenure{},
+	}
+	if owner, ok := o.at(addr, time.Now()); !ok || owner.Key != r.Key {
+		t.Errorf("%+v, %t", owner, ok)
 	}
 }

@@ -91,12 +91,18 @@ func NewCache(r *store.Records) (*Cache, error) {
 
 // Reload looks at each file, and reads those that changed unheard of.
 func (c *Cache) Reload() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reload()
+}
+
+// reload lists the directory with the lock held: a record that an event brings
+// meanwhile would not be in the list, and be forgotten.
+func (c *Cache) reload() error {
 	entries, err := os.ReadDir(c.records.Dir())
 	if err != nil {
 		return fmt.Errorf("list the records: %w", err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	there := map[string]bool{}
 	for _, e := range entries {
 		if !c.records.Owns(e.Name()) {
@@ -126,6 +132,8 @@ const unsettled = 20 * time.Millisecond
 // Refresh is Reload where the directory has changed since, so that whoever looked at
 // the kernel before knows the records of all that he saw there: events may be late.
 func (c *Cache) Refresh() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	info, err := os.Stat(c.records.Dir())
 	if err != nil {
 		return fmt.Errorf("look at the directory of the records: %w", err)
@@ -136,7 +144,7 @@ func (c *Cache) Refresh() error {
 	if time.Since(info.ModTime()) > unsettled {
 		c.refreshed = info.ModTime()
 	}
-	return c.Reload()
+	return c.reload()
 }
 
 func nameOf(path string) string { return strings.TrimSuffix(filepath.Base(path), ".json") }
