@@ -3,6 +3,7 @@ package netdir
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -121,7 +122,7 @@ func TestListsThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, l, err)
 		}
 	}
-	if _, err := parsed(t, []byte(`{"name":"a"}`)).inserted(entry(t, "")); err != errNotInline { //nolint:errorlint // as it stands
+	if _, err := parsed(t, []byte(`{"name":"a"}`)).inserted(entry(t, "")); !errors.Is(err, errNotInline) {
 		t.Errorf("plugins in files of their own: %v", err)
 	}
 }

@@ -220,31 +220,11 @@ func (w *world) vsftpd(port uint16) *vsftpd {
 	check(w.t, os.Mkdir(empty, 0o755))
 	check(w.t, os.WriteFile(filepath.Join(root, "file"), s.content, 0o644))
 	conf := filepath.Join(dir, "conf")
-	check(w.t, os.WriteFile(conf, fmt.Appendf(nil, vsftpdConf, port, root, empty, s.log), 0o600))
+	check(w.t, os.WriteFile(conf, nstest.VsftpdConf(port, root, empty, s.log), 0o600))
 	// It complains about its configuration to its standard input, once a client's.
 	w.serve(w.Server, "tcp", port, "sh", "-c", `exec vsftpd "$0" 0>&2`, conf)
 	return s
 }
-
-// vsftpdConf serves anonymous users without PAM. The sandbox is switched off as it
-// knows no system calls younger than itself.
-const vsftpdConf = `listen=NO
-listen_ipv6=YES
-listen_port=%d
-background=NO
-anonymous_enable=YES
-anon_root=%s
-secure_chroot_dir=%s
-ftp_username=daemon
-nopriv_user=nobody
-no_anon_password=NO
-local_enable=NO
-connect_from_port_20=YES
-seccomp_sandbox=NO
-xferlog_enable=YES
-log_ftp_protocol=YES
-vsftpd_log_file=%s
-`
 
 // newLog is what vsftpd has logged since the last call: among it the commands as
 // it read them.

@@ -178,7 +178,7 @@ func TestInstallOlder(t *testing.T) {
 	}
 	has := func() []byte { return must(os.ReadFile(filepath.Join(i.bin, "masq")))(t) }
 	out, err := i.installing(soon(t), "--plugin", older).CombinedOutput()
-	if c := (&exec.ExitError{}); !asExit(err, &c) || c.ExitCode() != 1 || !bytes.Contains(out, []byte("give --force to have the older")) {
+	if code(err) != 1 || !bytes.Contains(out, []byte("give --force to have the older")) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if !bytes.Equal(has(), must(os.ReadFile(newer))(t)) {
@@ -220,14 +220,8 @@ exit $code`
 	listing := fmt.Sprintf("%s%s/bin:\nmasq\n\n%s/net.d:\n10-pods.conflist\nfill\n", text, i.dir, i.dir)
 	for what, given := range map[string]string{"the plugin": plugins[1], "the network": plugins[0]} {
 		out, err := run(given, plugins[0])
-		if c := (&exec.ExitError{}); !asExit(err, &c) || c.ExitCode() != 1 || !strings.Contains(out, "no space left on device") || !strings.HasSuffix(out, listing) {
+		if code(err) != 1 || !strings.Contains(out, "no space left on device") || !strings.HasSuffix(out, listing) {
 			t.Errorf("%s: %v\n%s", what, err, out)
 		}
 	}
-}
-
-func asExit(err error, to **exec.ExitError) bool {
-	e, ok := err.(*exec.ExitError) //nolint:errorlint // as os/exec returns it
-	*to = e
-	return ok
 }

@@ -2,14 +2,11 @@ package kube
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
 const groupsDir = "/sys/fs/cgroup"
@@ -42,40 +39,11 @@ func makeGroups(name string) error {
 	return nil
 }
 
-// removeGroups removes the groups of this name. Processes that were killed leave
-// theirs a moment later.
+// removeGroups removes the groups of this name, or pattern.
 func removeGroups(name string) error {
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		err := tryRemoveGroups(name)
-		if err == nil || time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
-func tryRemoveGroups(name string) error {
 	tops, err := filepath.Glob(filepath.Join(groupsDir, "*", name))
-	if err != nil {
-		return err
-	}
 	for _, top := range tops {
-		var dirs []string
-		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				dirs = append(dirs, path)
-			}
-			return err
-		})
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		for _, dir := range slices.Backward(dirs) {
-			if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
-				return fmt.Errorf("remove %s: %w", dir, err)
-			}
-		}
+		err = errors.Join(err, nstest.RemoveCgroup(top))
 	}
-	return nil
+	return err
 }

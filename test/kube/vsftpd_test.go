@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
 // vsftpd is one that serves a file outside, on both families.
@@ -18,26 +20,6 @@ type vsftpd struct {
 	log     string
 	read    int // bytes of the log that were looked at
 }
-
-// vsftpdConf serves anonymous users without PAM. The sandbox is switched off as it
-// knows no system calls younger than itself.
-const vsftpdConf = `listen=NO
-listen_ipv6=YES
-listen_port=%d
-background=NO
-anonymous_enable=YES
-anon_root=%s
-secure_chroot_dir=%s
-ftp_username=daemon
-nopriv_user=nobody
-no_anon_password=NO
-local_enable=NO
-connect_from_port_20=YES
-seccomp_sandbox=NO
-xferlog_enable=YES
-log_ftp_protocol=YES
-vsftpd_log_file=%s
-`
 
 func (c *cluster) vsftpd(t testing.TB, port uint16) *vsftpd {
 	t.Helper()
@@ -48,7 +30,7 @@ func (c *cluster) vsftpd(t testing.TB, port uint16) *vsftpd {
 	check(t, os.Mkdir(empty, 0o755))
 	check(t, os.WriteFile(filepath.Join(root, "file"), []byte(s.content), 0o644))
 	conf := filepath.Join(dir, "conf")
-	check(t, os.WriteFile(conf, fmt.Appendf(nil, vsftpdConf, port, root, empty, s.log), 0o600))
+	check(t, os.WriteFile(conf, nstest.VsftpdConf(port, root, empty, s.log), 0o600))
 	// It complains about its configuration to its standard input, once a client's.
 	server := c.outside.Command(context.WithoutCancel(t.Context()), "sh", "-c", `exec vsftpd "$0" 0>&2`, conf)
 	log := c.log(fmt.Sprintf("vsftpd-%d", port))

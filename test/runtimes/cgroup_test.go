@@ -3,16 +3,15 @@ package runtimes
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
 const (
@@ -41,7 +40,7 @@ func cgroups(t testing.TB) (dirs []string) {
 	}
 	t.Cleanup(func() {
 		for _, dir := range dirs {
-			if err := removeCgroup(dir); err != nil {
+			if err := nstest.RemoveCgroup(dir); err != nil {
 				t.Error(err)
 			}
 		}
@@ -83,47 +82,10 @@ func sweepCgroups(t testing.TB, parents []string) {
 			word, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), cgroupPrefix), "-")
 			pid, err := strconv.Atoi(word)
 			if err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
-				check(t, removeCgroup(dir))
+				check(t, nstest.RemoveCgroup(dir))
 			}
 		}
 	}
-}
-
-// removeCgroup removes a cgroup and those within. Their processes have been killed,
-// and are out of them a moment later.
-func removeCgroup(dir string) error {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		err := removeTree(dir)
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
-			return err
-		}
-		<-tick.C
-	}
-}
-
-func removeTree(dir string) error {
-	var dirs []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err == nil && d.IsDir() {
-			dirs = append(dirs, path)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for _, d := range slices.Backward(dirs) {
-		if err := unix.Rmdir(d); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("remove cgroup %s: %w", d, err)
-		}
-	}
-	return nil
 }
 
 func exists(path string) bool {
