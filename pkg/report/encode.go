@@ -94,7 +94,9 @@ func encode(f Format, v any, indent string) ([]byte, error) {
 	if f == JSON {
 		return escape(b.Bytes(), f), nil
 	}
-	out, err := toYAML(b.Bytes(), indent)
+	// A reader of YAML takes some control characters for ends of lines: escaped
+	// before and after.
+	out, err := toYAML(escape(b.Bytes(), f), indent)
 	return escape(out, f), err
 }
 

@@ -48,7 +48,7 @@ func TestListCutShort(t *testing.T) {
 
 // Both readings of YAML take every text for text.
 func FuzzEncode(f *testing.F) {
-	for _, s := range []string{hostile, "no", "~", "1e3", "0x1f", "2026-01-01", "- a", "a: b", "\U0001f600\U000e0001", "", " ", "'", `"`, "<<", "=", "1:30"} {
+	for _, s := range []string{hostile, "no", "~", "1e3", "0x1f", "2026-01-01", "- a", "a: b", "\U0001f600\U000e0001", "", " ", "'", `"`, "<<", "=", "1:30", "\u0085", "a\u0085b", "\u2028", "\ufeff"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
