@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -78,10 +79,10 @@ func watch[T any](c *cobra.Command, x watching, a answer, s source[T]) (err erro
 	ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
 	wishes := make(chan wish, 1)
-	p := tea.NewProgram(newScreen(s, a.Colour, got, wishes),
-		tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithoutSignalHandler())
-	ended := make(chan error, 1)
 	looking, end := context.WithCancel(ctx)
+	shown := &careful{Model: newScreen(s, a.Colour, got, wishes), end: end}
+	p := tea.NewProgram(shown, tea.WithInput(in), tea.WithOutput(out), tea.WithoutSignalHandler())
+	ended := make(chan error, 1)
 	go func() {
 		defer end()
 		_, err := p.Run()
@@ -92,6 +93,9 @@ func watch[T any](c *cobra.Command, x watching, a answer, s source[T]) (err erro
 		p.Quit()
 		if drawn := <-ended; drawn != nil && ctx.Err() == nil {
 			err = errors.Join(err, drawn)
+		}
+		if shown.panicked != "" {
+			panic(shown.panicked)
 		}
 	}()
 	var fault error
@@ -109,6 +113,32 @@ func watch[T any](c *cobra.Command, x watching, a answer, s source[T]) (err erro
 		return got.took
 	})
 	return fault
+}
+
+// careful ends the program in its ordinary way when its model panics. bubbletea's own
+// way closes the terminal while it is read.
+type careful struct {
+	tea.Model
+	end      func()
+	panicked string // with the stack
+}
+
+func (c *careful) Update(msg tea.Msg) (_ tea.Model, cmd tea.Cmd) {
+	defer c.caught()
+	_, cmd = c.Model.Update(msg)
+	return c, cmd
+}
+
+func (c *careful) View() (v tea.View) {
+	defer c.caught()
+	return c.Model.View()
+}
+
+func (c *careful) caught() {
+	if r := recover(); r != nil && c.panicked == "" {
+		c.panicked = fmt.Sprintf("%v\n\n%s", r, debug.Stack())
+		c.end()
+	}
 }
 
 // lookOn calls f, which returns how long it took, until ctx ends: after the interval,

@@ -172,7 +172,7 @@ func TestWatchPanics(t *testing.T) {
 		s := numberedSource([]numbered{{1, "a"}}, 10)
 		first := s.look
 		var looks atomic.Int32
-		raw := false
+		var raw bool
 		s.look = func(ctx context.Context, add func(numbered)) (remarks, error) {
 			if looks.Add(1) > 2 && !drawing {
 				during, err := unix.IoctlGetTermios(int(user.Fd()), unix.TCGETS)
@@ -188,12 +188,22 @@ func TestWatchPanics(t *testing.T) {
 		c.SetContext(t.Context())
 		c.SetIn(user)
 		c.SetOut(user)
+		var panicked any
 		func() {
-			defer func() { raw = recover() == "while looking" && raw }()
+			defer func() { panicked = recover() }()
 			err = watch(&c, watching{interval: leastInterval}, answer{}, s)
 		}()
-		if drawing == raw || drawing && !errors.Is(err, tea.ErrProgramPanic) {
-			t.Errorf("raw %t before the panic, %v", raw, err)
+		want := []string{"while looking"}
+		if drawing {
+			want = []string{"nil pointer", ".align("}
+		}
+		for _, text := range want {
+			if !strings.Contains(fmt.Sprint(panicked), text) {
+				t.Errorf("it panicked with %v, not %s, and %v", panicked, text, err)
+			}
+		}
+		if raw == drawing {
+			t.Errorf("raw %t before the panic", raw)
 		}
 		after, err := unix.IoctlGetTermios(int(user.Fd()), unix.TCGETS)
 		if err != nil || *after != *before {
