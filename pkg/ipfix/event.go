@@ -44,23 +44,23 @@ func (e *Event) addresses() [4]netip.Addr {
 	return [...]netip.Addr{e.Original.Src.Addr(), e.Translated.Src.Addr(), e.Original.Dst.Addr(), e.Translated.Dst.Addr()}
 }
 
-// template is the one that an event is sent by.
-func (e *Event) template() (*template, error) {
+// template is the number of the one that an event is sent by.
+func (e *Event) template() (uint16, error) {
 	four := true
 	for _, a := range e.addresses() {
 		if !a.IsValid() {
-			return nil, fmt.Errorf("flow of %v to %v: %w", e.Original, e.Translated, errAddress)
+			return 0, fmt.Errorf("flow of %v to %v: %w", e.Original, e.Translated, errAddress)
 		}
 		four = four && a.Is4()
 	}
 	switch {
 	case four && !e.End:
-		return &begin4, nil
+		return begin4.id, nil
 	case four:
-		return &end4, nil
+		return end4.id, nil
 	case !e.End:
-		return &begin6, nil
+		return begin6.id, nil
 	default:
-		return &end6, nil
+		return end6.id, nil
 	}
 }

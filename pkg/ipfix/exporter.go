@@ -36,6 +36,8 @@ const (
 type Exporter struct {
 	opts   Options
 	id     uint32 // of this exporter, among all that there will be on this node
+	about  templates
+	first  []byte // sets of templates, which come first in a session
 	queue  *queue
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -70,7 +72,18 @@ func Open(ctx context.Context, o Options) (*Exporter, error) {
 	if err := o.Collector.resolve(ctx); err != nil {
 		return nil, err
 	}
-	x := &Exporter{opts: o, id: uint32(time.Now().Unix()), queue: newQueue(o.QueueBytes), done: make(chan struct{})}
+	about, err := newTemplates()
+	if err != nil {
+		return nil, fmt.Errorf("IPFIX: %w", err)
+	}
+	first, err := about.append(nil)
+	if err != nil {
+		return nil, fmt.Errorf("IPFIX: %w", err)
+	}
+	x := &Exporter{
+		opts: o, id: uint32(time.Now().Unix()), about: about, first: first,
+		queue: newQueue(o.QueueBytes, about.events), done: make(chan struct{}),
+	}
 	ctx, x.cancel = context.WithCancel(context.WithoutCancel(ctx)) // Close ends it
 	go x.run(ctx)
 	return x, nil
@@ -78,14 +91,14 @@ func Open(ctx context.Context, o Options) (*Exporter, error) {
 
 // Append takes an event; nothing of it is held on to. It never waits for the network:
 // where the queue is full the event is counted, the error is ErrLost, and the
-// collector is told as soon as there is room. Nothing is allocated for an event, only
-// for a queue that grows.
+// collector is told as soon as there is room. What is allocated is the name of the pod,
+// and a queue that grows.
 func (x *Exporter) Append(e *Event) error {
-	t, err := e.template()
+	id, err := e.template()
 	if err != nil {
 		return err
 	}
-	ok, began, err := x.queue.put(t, e)
+	ok, began, err := x.queue.put(id, e)
 	if began {
 		x.opts.Log.Warn("the IPFIX collector does not get all records; it will be told how many", "collector", x.opts.Collector)
 	}
@@ -248,7 +261,7 @@ func (x *Exporter) more() bool {
 // sendRecords sends one message.
 func (x *Exporter) sendRecords(ctx context.Context, s *session) error {
 	for {
-		m, rest, n := fill(beginMessage(s.message[:0], s.sequence), x.rest, s.limit())
+		m, rest, n := fill(beginMessage(s.message[:0]), x.rest, s.limit())
 		s.message = m
 		if n == 0 {
 			// No path is so narrow but one that is set up to be.
@@ -276,7 +289,7 @@ func (x *Exporter) sendRecords(ctx context.Context, s *session) error {
 
 // describe sends the templates, and what was lost before.
 func (x *Exporter) describe(ctx context.Context, s *session) error {
-	s.message = templates(beginMessage(s.message[:0], s.sequence))
+	s.message = append(beginMessage(s.message[:0]), x.first...)
 	if err := x.write(ctx, s, s.message); err != nil {
 		return err
 	}
@@ -286,11 +299,10 @@ func (x *Exporter) describe(ctx context.Context, s *session) error {
 
 // tell sends statistics: how many records were sent, and how many were not.
 func (x *Exporter) tell(ctx context.Context, s *session, m missed) error {
-	b, at := beginSet(beginMessage(s.message[:0], s.sequence), statistics.id)
-	b = put32(b, x.id)
-	b = put64(put64(b, x.Stats().Sent), m.count)
-	b = milliseconds(milliseconds(b, m.first), m.last)
-	endSet(b, at)
+	b, err := x.about.tell(beginMessage(s.message[:0]), x.id, x.Stats().Sent, m)
+	if err != nil {
+		return err
+	}
 	s.message = b
 	if err := x.write(ctx, s, b); err != nil {
 		return err
@@ -305,7 +317,7 @@ func (x *Exporter) tell(ctx context.Context, s *session, m missed) error {
 // takes long.
 func (x *Exporter) write(ctx context.Context, s *session, m []byte) error {
 	begun := time.Now()
-	endMessage(m, begun)
+	endMessage(m, s.sequence, begun)
 	select {
 	case err := <-s.gone:
 		return err

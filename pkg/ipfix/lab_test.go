@@ -17,6 +17,7 @@ import (
 type reading struct {
 	mu        sync.Mutex
 	templates map[uint16][][2]uint16 // id and length
+	scope     map[uint16]uint16      // fields of it, of options templates
 	records   []map[uint16][]byte    // of events
 	told      []map[uint16][]byte    // statistics
 	sequence  uint32
@@ -26,7 +27,7 @@ type reading struct {
 }
 
 func newReading() *reading {
-	return &reading{templates: map[uint16][][2]uint16{}, sets: map[uint16]int{}}
+	return &reading{templates: map[uint16][][2]uint16{}, scope: map[uint16]uint16{}, sets: map[uint16]int{}}
 }
 
 // message takes one, and checks what RFC 7011 says of it.
@@ -81,7 +82,7 @@ func (r *reading) template(b []byte, options bool) (rest []byte) {
 	id, n := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))
 	b = b[4:]
 	if options {
-		b = b[2:]
+		r.scope[id], b = binary.BigEndian.Uint16(b), b[2:]
 	}
 	fields := make([][2]uint16, n)
 	for i := range fields {
@@ -100,7 +101,7 @@ func (r *reading) record(id uint16, b []byte) (rest []byte, err error) {
 	out := map[uint16][]byte{}
 	for _, f := range fields {
 		n := int(f[1])
-		if n == variable {
+		if n == 65535 {
 			if n, b = int(b[0]), b[1:]; n == 255 {
 				n, b = int(binary.BigEndian.Uint16(b)), b[2:]
 			}

@@ -1,27 +1,29 @@
 package ipfix
 
 import (
-	"encoding/binary"
 	"time"
+
+	"github.com/vmware/go-ipfix/pkg/entities"
 )
 
 const (
-	version     = 10
-	headerBytes = 16
-	setBytes    = 4 // header of a set
-	domain      = 1
+	version = 10
+	domain  = 1
 )
 
-// beginMessage appends the header. The sequence number is that of the message's first
-// data record; templates have none (RFC 7011, 3.1).
-func beginMessage(b []byte, sequence uint32) []byte {
-	b = put16(put16(b, version), 0)
-	return put32(put32(put32(b, 0), sequence), domain)
-}
+// beginMessage makes room for the header.
+func beginMessage(b []byte) []byte { return append(b, make([]byte, entities.MsgHeaderLength)...) }
 
-func endMessage(b []byte, now time.Time) {
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	binary.BigEndian.PutUint32(b[4:], uint32(now.Unix()))
+// endMessage writes the header. The sequence number is that of the message's first
+// data record; templates have none (RFC 7011, 3.1).
+func endMessage(b []byte, sequence uint32, now time.Time) {
+	m := entities.NewMessage(false)
+	m.SetVersion(version)
+	m.SetMessageLen(uint16(len(b)))
+	m.SetExportTime(uint32(now.Unix()))
+	m.SetSequenceNum(sequence)
+	m.SetObsDomainID(domain)
+	copy(b, m.GetMsgHeader())
 }
 
 // fill appends records of a chunk as sets, as many as there is room for, and returns
@@ -32,7 +34,7 @@ func fill(b, chunk []byte, limit int) (_, rest []byte, records uint32) {
 		id, record, rest := next(chunk)
 		need := len(record)
 		if id != set {
-			need += setBytes
+			need += entities.SetHeaderLen
 		}
 		if len(b)+need > limit {
 			break

@@ -20,6 +20,7 @@ type queue struct {
 	made   int      // chunks that exist, one in the hands of the reader among them
 	spare  []byte
 	record []byte // that is being made
+	events map[uint16]*template
 	taken  uint64 // records
 	missed missed
 	spell  spell
@@ -55,22 +56,24 @@ type spell struct {
 	from uint64    // what was lost before
 }
 
-func newQueue(bytes int) *queue {
-	return &queue{most: max(bytes/chunkBytes, 2), some: make(chan struct{}, 1), much: make(chan struct{}, 1)}
+func newQueue(bytes int, events map[uint16]*template) *queue {
+	return &queue{most: max(bytes/chunkBytes, 2), events: events, some: make(chan struct{}, 1), much: make(chan struct{}, 1)}
 }
 
 const prefixBytes = 4
 
 // put takes an event; nothing of it is held on to. It reports whether there was room,
 // and whether a spell of losses began.
-func (q *queue) put(t *template, e *Event) (ok, began bool, err error) {
+func (q *queue) put(id uint16, e *Event) (ok, began bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return false, false, ErrClosed
 	}
-	r := put16(put16(q.record[:0], t.id), 0)
-	r = t.record(r, e)
+	r := append(binary.BigEndian.AppendUint16(q.record[:0], id), 0, 0)
+	if r, err = q.events[id].append(r, e); err != nil {
+		return false, false, err
+	}
 	binary.BigEndian.PutUint16(r[2:], uint16(len(r)-prefixBytes))
 	q.record = r
 	if n := len(q.full); n == 0 || len(q.full[n-1])+len(r) > chunkBytes {

@@ -2,127 +2,196 @@ package ipfix
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
+	"net/netip"
 	"slices"
+	"sync"
 	"time"
+
+	"github.com/vmware/go-ipfix/pkg/entities"
+	"github.com/vmware/go-ipfix/pkg/registry"
 )
 
-// field is an information element of IANA's registry, as a record has it.
+// field is an information element by its name in IANA's registry, and what of an event
+// it says.
 type field struct {
-	name   string
-	id     uint16
-	length uint16 // in bytes, or variable
-	put    func([]byte, *Event) []byte
+	name string
+	set  func(entities.InfoElementWithValue, *Event)
 }
 
-// variable is the length of what says in each record how long it is (RFC 7011, 7).
-const variable = math.MaxUint16
-
-// template says of what a record consists, in this order.
-type template struct {
+// layout is of which elements a record consists, in this order.
+type layout struct {
 	id     uint16
 	fields []field
 }
 
-// The templates of events. What comes first is alike in all, which is of use to
-// nobody but readers of a dump.
+// The layouts of events. What comes first is alike in all, which is of use to nobody
+// but readers of a dump.
 var (
-	begin4 = template{256, slices.Concat(what, from4, owner)}
-	end4   = template{257, slices.Concat(what, from4, counts, owner)}
-	begin6 = template{258, slices.Concat(what, from6, owner)}
-	end6   = template{259, slices.Concat(what, from6, counts, owner)}
+	begin4 = layout{256, slices.Concat(what, from4, owner)}
+	end4   = layout{257, slices.Concat(what, from4, counts, owner)}
+	begin6 = layout{258, slices.Concat(what, from6, owner)}
+	end6   = layout{259, slices.Concat(what, from6, counts, owner)}
 
 	what = []field{
-		{"observationTimeMilliseconds", 323, 8, func(b []byte, e *Event) []byte { return milliseconds(b, e.Time) }},
-		{"natEvent", 230, 1, func(b []byte, e *Event) []byte { return append(b, e.kind()) }},
-		{"protocolIdentifier", 4, 1, func(b []byte, e *Event) []byte { return append(b, e.Proto) }},
+		{"observationTimeMilliseconds", func(v value, e *Event) { v.SetUnsigned64Value(milliseconds(e.Time)) }},
+		{"natEvent", func(v value, e *Event) { v.SetUnsigned8Value(e.kind()) }},
+		{"protocolIdentifier", func(v value, e *Event) { v.SetUnsigned8Value(e.Proto) }},
 	}
 	from4 = slices.Concat([]field{
-		{"sourceIPv4Address", 8, 4, func(b []byte, e *Event) []byte { a := e.Original.Src.Addr().As4(); return append(b, a[:]...) }},
-		{"postNATSourceIPv4Address", 225, 4, func(b []byte, e *Event) []byte { a := e.Translated.Src.Addr().As4(); return append(b, a[:]...) }},
-		{"destinationIPv4Address", 12, 4, func(b []byte, e *Event) []byte { a := e.Original.Dst.Addr().As4(); return append(b, a[:]...) }},
-		{"postNATDestinationIPv4Address", 226, 4, func(b []byte, e *Event) []byte { a := e.Translated.Dst.Addr().As4(); return append(b, a[:]...) }},
-	}, ports, []field{{"icmpTypeCodeIPv4", 32, 2, func(b []byte, e *Event) []byte { return put16(b, e.ICMP) }}})
+		{"sourceIPv4Address", func(v value, e *Event) { address(v, e.Original.Src) }},
+		{"postNATSourceIPv4Address", func(v value, e *Event) { address(v, e.Translated.Src) }},
+		{"destinationIPv4Address", func(v value, e *Event) { address(v, e.Original.Dst) }},
+		{"postNATDestinationIPv4Address", func(v value, e *Event) { address(v, e.Translated.Dst) }},
+	}, ports, []field{{"icmpTypeCodeIPv4", func(v value, e *Event) { v.SetUnsigned16Value(e.ICMP) }}})
 	from6 = slices.Concat([]field{
-		{"sourceIPv6Address", 27, 16, func(b []byte, e *Event) []byte { a := e.Original.Src.Addr().As16(); return append(b, a[:]...) }},
-		{"postNATSourceIPv6Address", 281, 16, func(b []byte, e *Event) []byte { a := e.Translated.Src.Addr().As16(); return append(b, a[:]...) }},
-		{"destinationIPv6Address", 28, 16, func(b []byte, e *Event) []byte { a := e.Original.Dst.Addr().As16(); return append(b, a[:]...) }},
-		{"postNATDestinationIPv6Address", 282, 16, func(b []byte, e *Event) []byte { a := e.Translated.Dst.Addr().As16(); return append(b, a[:]...) }},
-	}, ports, []field{{"icmpTypeCodeIPv6", 139, 2, func(b []byte, e *Event) []byte { return put16(b, e.ICMP) }}})
+		{"sourceIPv6Address", func(v value, e *Event) { address(v, e.Original.Src) }},
+		{"postNATSourceIPv6Address", func(v value, e *Event) { address(v, e.Translated.Src) }},
+		{"destinationIPv6Address", func(v value, e *Event) { address(v, e.Original.Dst) }},
+		{"postNATDestinationIPv6Address", func(v value, e *Event) { address(v, e.Translated.Dst) }},
+	}, ports, []field{{"icmpTypeCodeIPv6", func(v value, e *Event) { v.SetUnsigned16Value(e.ICMP) }}})
 	ports = []field{
-		{"sourceTransportPort", 7, 2, func(b []byte, e *Event) []byte { return put16(b, e.Original.Src.Port()) }},
-		{"postNAPTSourceTransportPort", 227, 2, func(b []byte, e *Event) []byte { return put16(b, e.Translated.Src.Port()) }},
-		{"destinationTransportPort", 11, 2, func(b []byte, e *Event) []byte { return put16(b, e.Original.Dst.Port()) }},
-		{"postNAPTDestinationTransportPort", 228, 2, func(b []byte, e *Event) []byte { return put16(b, e.Translated.Dst.Port()) }},
+		{"sourceTransportPort", func(v value, e *Event) { v.SetUnsigned16Value(e.Original.Src.Port()) }},
+		{"postNAPTSourceTransportPort", func(v value, e *Event) { v.SetUnsigned16Value(e.Translated.Src.Port()) }},
+		{"destinationTransportPort", func(v value, e *Event) { v.SetUnsigned16Value(e.Original.Dst.Port()) }},
+		{"postNAPTDestinationTransportPort", func(v value, e *Event) { v.SetUnsigned16Value(e.Translated.Dst.Port()) }},
 	}
 	counts = []field{
-		{"initiatorOctets", 231, 8, func(b []byte, e *Event) []byte { return put64(b, e.Bytes[0]) }},
-		{"responderOctets", 232, 8, func(b []byte, e *Event) []byte { return put64(b, e.Bytes[1]) }},
-		{"initiatorPackets", 298, 8, func(b []byte, e *Event) []byte { return put64(b, e.Packets[0]) }},
-		{"responderPackets", 299, 8, func(b []byte, e *Event) []byte { return put64(b, e.Packets[1]) }},
-		{"flowDurationMilliseconds", 161, 4, func(b []byte, e *Event) []byte {
-			return put32(b, uint32(min(max(e.Duration.Milliseconds(), 0), math.MaxUint32)))
+		{"initiatorOctets", func(v value, e *Event) { v.SetUnsigned64Value(e.Bytes[0]) }},
+		{"responderOctets", func(v value, e *Event) { v.SetUnsigned64Value(e.Bytes[1]) }},
+		{"initiatorPackets", func(v value, e *Event) { v.SetUnsigned64Value(e.Packets[0]) }},
+		{"responderPackets", func(v value, e *Event) { v.SetUnsigned64Value(e.Packets[1]) }},
+		{"flowDurationMilliseconds", func(v value, e *Event) {
+			v.SetUnsigned32Value(uint32(min(max(e.Duration.Milliseconds(), 0), math.MaxUint32)))
 		}},
 	}
 	owner = []field{
-		{"internalAddressRealm", 464, variable, func(b []byte, e *Event) []byte { return text(b, e.Key.Network) }},
-		{"virtualStationName", 350, variable, pod},
-		{"virtualStationInterfaceName", 348, variable, func(b []byte, e *Event) []byte { return text(b, e.Key.Interface) }},
-		{"virtualStationUUID", 349, variable, func(b []byte, e *Event) []byte { return text(b, e.Key.ContainerID) }},
+		{"internalAddressRealm", func(v value, e *Event) { octets(v, e.Key.Network) }},
+		{"virtualStationName", func(v value, e *Event) { v.SetStringValue(pod(e)) }},
+		{"virtualStationInterfaceName", func(v value, e *Event) { v.SetStringValue(clip(e.Key.Interface)) }},
+		{"virtualStationUUID", func(v value, e *Event) { octets(v, e.Key.ContainerID) }},
 	}
 )
 
-// statistics is the options template; its first field is the scope (RFC 7011, 4.3).
-var statistics = template{260, []field{
-	{name: "exportingProcessId", id: 144, length: 4},
-	{name: "exportedFlowRecordTotalCount", id: 42, length: 8},
-	{name: "notSentFlowTotalCount", id: 166, length: 8},
-	{name: "flowStartMilliseconds", id: 152, length: 8},
-	{name: "flowEndMilliseconds", id: 153, length: 8},
+// statistics is what an options template describes; its first field is the scope
+// (RFC 7011, 4.3).
+var statistics = layout{260, []field{
+	{name: "exportingProcessId"},
+	{name: "exportedFlowRecordTotalCount"},
+	{name: "notSentFlowTotalCount"},
+	{name: "flowStartMilliseconds"},
+	{name: "flowEndMilliseconds"},
 }}
 
-// Sets of RFC 7011, 3.3.2.
-const (
-	templateSet        = 2
-	optionsTemplateSet = 3
-)
+type value = entities.InfoElementWithValue
 
-// templates appends the sets that describe everything else.
-func templates(b []byte) []byte {
-	b, at := beginSet(b, templateSet)
-	for _, t := range []*template{&begin4, &end4, &begin6, &end6} {
-		b = put16(put16(b, t.id), uint16(len(t.fields)))
-		b = specifiers(b, t)
+// template makes the records of a layout. One at a time: the values are those of the
+// record that was made last.
+type template struct {
+	layout
+	values []value
+	record entities.Record
+}
+
+var loadRegistry = sync.OnceFunc(registry.LoadRegistry)
+
+func newTemplate(l layout) (*template, error) {
+	loadRegistry()
+	t := &template{layout: l}
+	for _, f := range l.fields {
+		element, err := registry.GetInfoElement(f.name, registry.IANAEnterpriseID)
+		if err != nil {
+			return nil, fmt.Errorf("template %d: %w", l.id, err)
+		}
+		// Room for an address, which the following are written over.
+		var zero []byte
+		if a := element.DataType; a == entities.Ipv4Address || a == entities.Ipv6Address {
+			zero = make([]byte, element.Len)
+		}
+		v, err := entities.DecodeAndCreateInfoElementWithValue(element, zero)
+		if err != nil {
+			return nil, fmt.Errorf("template %d, element %s: %w", l.id, f.name, err)
+		}
+		t.values = append(t.values, v)
+	}
+	t.record = entities.NewDataRecordFromElements(l.id, t.values)
+	return t, nil
+}
+
+// append appends the data record of an event.
+func (t *template) append(b []byte, e *Event) ([]byte, error) {
+	for i, f := range t.fields {
+		f.set(t.values[i], e)
+	}
+	return t.record.AppendToBuffer(b)
+}
+
+// describe appends the template record.
+func (t *template) describe(b []byte) ([]byte, error) {
+	r := entities.NewTemplateRecordFromElements(t.id, t.values)
+	if err := r.PrepareRecord(); err != nil {
+		return nil, err
+	}
+	return r.AppendToBuffer(b)
+}
+
+// optionsTemplateSet is not known to the library (RFC 7011, 3.3.2).
+const optionsTemplateSet = 3
+
+// templates are all that an exporter has.
+type templates struct {
+	events     map[uint16]*template
+	statistics *template
+}
+
+func newTemplates() (t templates, err error) {
+	t.events = map[uint16]*template{}
+	for _, l := range []layout{begin4, end4, begin6, end6} {
+		if t.events[l.id], err = newTemplate(l); err != nil {
+			return t, err
+		}
+	}
+	t.statistics, err = newTemplate(statistics)
+	return t, err
+}
+
+// append appends the sets that describe everything else.
+func (t templates) append(b []byte) (_ []byte, err error) {
+	b, at := beginSet(b, entities.TemplateSetID)
+	for _, l := range []layout{begin4, end4, begin6, end6} {
+		if b, err = t.events[l.id].describe(b); err != nil {
+			return nil, err
+		}
 	}
 	endSet(b, at)
 	b, at = beginSet(b, optionsTemplateSet)
-	b = put16(put16(b, statistics.id), uint16(len(statistics.fields)))
-	b = put16(b, 1) // field of the scope
-	b = specifiers(b, &statistics)
+	described := len(b)
+	if b, err = t.statistics.describe(b); err != nil {
+		return nil, err
+	}
+	// An options template says of how many fields the scope is, and else is a template
+	// (RFC 7011, 3.4.2.2).
+	b = slices.Insert(b, described+entities.TemplateRecordHeaderLength, 0, 1)
 	endSet(b, at)
-	return b
+	return b, nil
 }
 
-func specifiers(b []byte, t *template) []byte {
-	for _, f := range t.fields {
-		b = put16(put16(b, f.id), f.length)
+// tell appends the set of statistics.
+func (t templates) tell(b []byte, id uint32, sent uint64, m missed) ([]byte, error) {
+	v := t.statistics.values
+	v[0].SetUnsigned32Value(id)
+	v[1].SetUnsigned64Value(sent)
+	v[2].SetUnsigned64Value(m.count)
+	v[3].SetUnsigned64Value(milliseconds(m.first))
+	v[4].SetUnsigned64Value(milliseconds(m.last))
+	b, at := beginSet(b, t.statistics.id)
+	b, err := t.statistics.record.AppendToBuffer(b)
+	if err != nil {
+		return nil, err
 	}
-	return b
-}
-
-func beginSet(b []byte, id uint16) (_ []byte, at int) {
-	at = len(b)
-	return put16(put16(b, id), 0), at
-}
-
-func endSet(b []byte, at int) { binary.BigEndian.PutUint16(b[at+2:], uint16(len(b)-at)) }
-
-// record appends a data record.
-func (t *template) record(b []byte, e *Event) []byte {
-	for i := range t.fields {
-		b = t.fields[i].put(b, e)
-	}
-	return b
+	endSet(b, at)
+	return b, nil
 }
 
 // Values of natEvent (RFC 8158, 4.3, and IANA's registry).
@@ -147,38 +216,37 @@ func (e *Event) kind() byte {
 	}
 }
 
-// pod appends namespace/name, or nothing.
-func pod(b []byte, e *Event) []byte {
-	if e.Pod.Name == "" {
-		return text(b)
+// address writes over the one that is there.
+func address(v value, a netip.AddrPort) {
+	if whole := a.Addr().As16(); len(v.GetIPAddressValue()) == len(whole) {
+		copy(v.GetIPAddressValue(), whole[:])
+	} else {
+		copy(v.GetIPAddressValue(), whole[12:])
 	}
-	return text(b, e.Pod.Namespace, "/", e.Pod.Name)
+}
+
+// octets writes over those that are there.
+func octets(v value, s string) { v.SetOctetArrayValue(append(v.GetOctetArrayValue()[:0], clip(s)...)) }
+
+// pod is namespace/name, or nothing.
+func pod(e *Event) string {
+	if e.Pod.Name == "" {
+		return ""
+	}
+	return clip(e.Pod.Namespace + "/" + e.Pod.Name)
 }
 
 // longest is room for what Kubernetes allows: a namespace of 63 bytes and a name of
 // 253.
 const longest = 320
 
-// text appends what has a length of its own, in one byte or, from 255 on, in three.
-func text(b []byte, parts ...string) []byte {
-	n := 0
-	for _, s := range parts {
-		n += len(s)
-	}
-	if n = min(n, longest); n < 255 {
-		b = append(b, byte(n))
-	} else {
-		b = put16(append(b, 255), uint16(n))
-	}
-	for _, s := range parts {
-		s = s[:min(len(s), n)]
-		b, n = append(b, s...), n-len(s)
-	}
-	return b
+func clip(s string) string { return s[:min(len(s), longest)] }
+
+func milliseconds(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
+
+func beginSet(b []byte, id uint16) (_ []byte, at int) {
+	at = len(b)
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, id), 0), at
 }
 
-func milliseconds(b []byte, t time.Time) []byte { return put64(b, uint64(max(t.UnixMilli(), 0))) }
-
-func put16(b []byte, v uint16) []byte { return binary.BigEndian.AppendUint16(b, v) }
-func put32(b []byte, v uint32) []byte { return binary.BigEndian.AppendUint32(b, v) }
-func put64(b []byte, v uint64) []byte { return binary.BigEndian.AppendUint64(b, v) }
+func endSet(b []byte, at int) { binary.BigEndian.PutUint16(b[at+2:], uint16(len(b)-at)) }

@@ -1,8 +1,10 @@
 package ipfix
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,29 +12,114 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Each field takes what its template says, whatever the event.
-func TestFieldsHaveTheirLength(t *testing.T) {
-	six := netip.MustParseAddrPort("[2001:db8::7]:443")
+// The numbers and lengths are those of IANA's registry, and each element says what the
+// event says.
+func TestTemplatesAndRecords(t *testing.T) {
+	a, b := netip.MustParseAddr("2001:db8::7"), netip.MustParseAddr("2001:db8:1::9")
 	whole := event(1)
-	whole.Duration, whole.Packets, whole.Bytes = time.Hour, [2]uint64{1 << 40, 2}, [2]uint64{3, 1 << 60}
-	other := *whole
-	other.Original, other.Translated = Tuple{six, six}, Tuple{six, six}
+	whole.Duration, whole.Packets, whole.Bytes, whole.ICMP = time.Hour, [2]uint64{1 << 40, 2}, [2]uint64{3, 1 << 60}, 0x0800
+	six := *whole
+	six.Original = Tuple{netip.AddrPortFrom(a, 1), netip.AddrPortFrom(b, 443)}
+	six.Translated = Tuple{netip.AddrPortFrom(b, 2), netip.AddrPortFrom(a, 444)}
+	start, startSix := *whole, six
+	start.End, startSix.End = false, false
+
+	n := func(bytes int, v uint64) []byte {
+		return binary.BigEndian.AppendUint64(nil, v)[8-bytes:]
+	}
+	what := func(kind byte) []element {
+		return []element{{323, 8, n(8, 1_700_000_000_001)}, {230, 1, []byte{kind}}, {4, 1, []byte{6}}}
+	}
+	from4 := []element{
+		{8, 4, []byte{10, 88, 0, 5}},
+		{225, 4, []byte{192, 0, 2, 1}},
+		{12, 4, []byte{198, 51, 100, 7}},
+		{226, 4, []byte{198, 51, 100, 7}},
+		{7, 2, n(2, 1)},
+		{227, 2, n(2, 2)},
+		{11, 2, n(2, 443)},
+		{228, 2, n(2, 443)},
+		{32, 2, n(2, 0x0800)},
+	}
+	from6 := []element{
+		{27, 16, a.AsSlice()},
+		{281, 16, b.AsSlice()},
+		{28, 16, b.AsSlice()},
+		{282, 16, a.AsSlice()},
+		{7, 2, n(2, 1)},
+		{227, 2, n(2, 2)},
+		{11, 2, n(2, 443)},
+		{228, 2, n(2, 444)},
+		{139, 2, n(2, 0x0800)},
+	}
+	counts := []element{{231, 8, n(8, 3)}, {232, 8, n(8, 1<<60)}, {298, 8, n(8, 1<<40)}, {299, 8, n(8, 2)}, {161, 4, n(4, 3_600_000)}}
+	owner := []element{{464, 65535, []byte("pods")}, {350, 65535, []byte("shop/cart-0")}, {348, 65535, []byte("eth0")}, {349, 65535, []byte("4f5e")}}
+
+	about := madeTemplates(t)
 	for _, c := range []struct {
-		t *template
-		e *Event
-	}{{&begin4, whole}, {&end4, whole}, {&begin6, &other}, {&end6, &other}} {
-		for _, f := range c.t.fields {
-			n := len(f.put(nil, c.e))
-			if f.length == variable {
-				n -= len(f.put(nil, &Event{Original: c.e.Original, Translated: c.e.Translated}))
-				if n <= 0 {
-					t.Errorf("%d: %s says nothing", c.t.id, f.name)
-				}
-			} else if n != int(f.length) {
-				t.Errorf("%d: %s takes %d bytes, not %d", c.t.id, f.name, n, f.length)
+		e    *Event
+		id   uint16
+		want []element
+	}{
+		{&start, 256, slices.Concat(what(4), from4, owner)},
+		{whole, 257, slices.Concat(what(5), from4, counts, owner)},
+		{&startSix, 258, slices.Concat(what(1), from6, owner)},
+		{&six, 259, slices.Concat(what(2), from6, counts, owner)},
+	} {
+		m := described(t, about)
+		b, at := beginSet(m, c.id)
+		// What an earlier event has left behind is not seen.
+		if _, err := about.events[c.id].append(nil, other(c.e)); err != nil {
+			t.Fatal(err)
+		}
+		b, err := about.events[c.id].append(b, c.e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		endSet(b, at)
+		r := newReading()
+		endMessage(b, 0, time.Now())
+		if err := r.read(b); err != nil {
+			t.Fatal(err)
+		}
+		var fields [][2]uint16
+		for _, x := range c.want {
+			fields = append(fields, [2]uint16{x.id, x.length})
+			if got := r.records[0][x.id]; !bytes.Equal(got, x.value) {
+				t.Errorf("%d: element %d is %x, not %x", c.id, x.id, got, x.value)
 			}
 		}
+		if !slices.Equal(r.templates[c.id], fields) {
+			t.Errorf("template %d is %v, not %v", c.id, r.templates[c.id], fields)
+		}
+		if want := [][2]uint16{{144, 4}, {42, 8}, {166, 8}, {152, 8}, {153, 8}}; !slices.Equal(r.templates[260], want) || r.scope[260] != 1 {
+			t.Errorf("the statistics are %v with a scope of %d", r.templates[260], r.scope[260])
+		}
 	}
+}
+
+type element struct {
+	id, length uint16
+	value      []byte
+}
+
+// other has another value in each element.
+func other(e *Event) *Event {
+	o := *e
+	flip := func(a netip.AddrPort) netip.AddrPort {
+		b := a.Addr().AsSlice()
+		for i := range b {
+			b[i] ^= 0xff
+		}
+		x, _ := netip.AddrFromSlice(b)
+		return netip.AddrPortFrom(x, ^a.Port())
+	}
+	o.Time, o.Proto, o.ICMP, o.Duration = e.Time.Add(time.Hour), ^e.Proto, ^e.ICMP, e.Duration+time.Hour
+	o.Original, o.Translated = Tuple{flip(e.Original.Src), flip(e.Original.Dst)}, Tuple{flip(e.Translated.Src), flip(e.Translated.Dst)}
+	o.Packets, o.Bytes = [2]uint64{7, 7}, [2]uint64{7, 7}
+	o.Key = masq.Key{Network: "another-network", ContainerID: "0123456789", Interface: "net1"}
+	o.Pod = masq.Pod{Namespace: "another", Name: "one"}
+	return &o
 }
 
 func TestEventKinds(t *testing.T) {
@@ -44,8 +131,8 @@ func TestEventKinds(t *testing.T) {
 		id   uint16
 	}{{four, false, 4, 256}, {four, true, 5, 257}, {six, false, 1, 258}, {six, true, 2, 259}} {
 		e := &Event{End: c.end, Original: Tuple{c.a, c.a}, Translated: Tuple{c.a, c.a}}
-		if t0, err := e.template(); err != nil || t0.id != c.id || e.kind() != c.kind {
-			t.Errorf("%s: %v, %d, %v", c.a, t0, e.kind(), err)
+		if id, err := e.template(); err != nil || id != c.id || e.kind() != c.kind {
+			t.Errorf("%s: %v, %d, %v", c.a, id, e.kind(), err)
 		}
 	}
 	e := &Event{Original: Tuple{four, four}}
@@ -64,13 +151,13 @@ func TestLongNames(t *testing.T) {
 			want = ""
 		}
 		r := newReading()
-		c := newQueue(1 << 20)
-		if ok, _, err := c.put(&begin4, e); !ok || err != nil {
+		about := madeTemplates(t)
+		c := newQueue(1<<20, about.events)
+		if ok, _, err := c.put(begin4.id, e); !ok || err != nil {
 			t.Fatal(err)
 		}
-		m := templates(beginMessage(nil, 0))
-		m, _, _ = fill(m, c.take(), 1<<16)
-		endMessage(m, time.Now())
+		m, _, _ := fill(described(t, about), c.take(), 1<<16)
+		endMessage(m, 0, time.Now())
 		if err := r.read(m); err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +168,26 @@ func TestLongNames(t *testing.T) {
 			t.Errorf("%d: what follows is %q", n, got)
 		}
 	}
-	if b := text(nil, strings.Repeat("x", 300), strings.Repeat("y", 300)); len(b) != 3+longest || binary.BigEndian.Uint16(b[1:]) != longest {
-		t.Errorf("%d bytes", len(b))
+	if n := len(clip(strings.Repeat("x", 600))); n != longest {
+		t.Errorf("%d bytes", n)
 	}
+}
+
+func madeTemplates(t testing.TB) templates {
+	t.Helper()
+	about, err := newTemplates()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return about
+}
+
+// described begins a message with the templates.
+func described(t testing.TB, about templates) []byte {
+	t.Helper()
+	m, err := about.append(beginMessage(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
