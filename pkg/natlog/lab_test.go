@@ -15,8 +15,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// small are the least bounds, with a flush that only Flush and Close bring about.
-var small = Options{MaxSegmentBytes: leastSegment, MaxTotalBytes: 1 << 20, FlushInterval: time.Hour}
+// small are the least bounds, with a flush that only Flush and Close bring about. Who
+// appends faster than the disk writes loses nothing.
+var small = Options{MaxSegmentBytes: leastSegment, MaxTotalBytes: 1 << 20, FlushInterval: time.Hour, QueueRecords: 1 << 18}
 
 func must[T any](x T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
