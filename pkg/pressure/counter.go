@@ -261,8 +261,8 @@ func evictable(f *conntrack.Flow) bool {
 //
 // Where exact is false, the flows of another dump between Begin and End give what
 // this one could not: of a table that does not change, the second is exact unless
-// many groups are about as full as the last of the uses: then beyond tells what else
-// there may be.
+// many groups are about as full as the last of the uses, or hashes happen to fall
+// together, which is rare: then beyond tells what else there may be.
 func (c *Counter) End() (uses []Use, beyond float64, exact bool) {
 	c.ended = true
 	c.counted = c.counted[:0]
