@@ -39,9 +39,9 @@ func TestPrepareWritesOnlyWhatDiffers(t *testing.T) {
 	if err := os.WriteFile(file, []byte("1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for value, want := range map[string]string{"1": "", "2": "set: net.a=2\n"} {
-		if code, out, diag := command(t, "prepare", "--sysctl-dir", dir, "--sysctl", "net.a="+value); code != 0 || out != want {
-			t.Errorf("%s: %d\n%s\n%s", value, code, out, diag)
+	for _, c := range []struct{ value, want string }{{"1", ""}, {"2", "set: net.a=2\n"}} {
+		if code, out, diag := command(t, "prepare", "--sysctl-dir", dir, "--sysctl", "net.a="+c.value); code != 0 || out != c.want {
+			t.Errorf("%s: %d\n%s\n%s", c.value, code, out, diag)
 		}
 	}
 }
