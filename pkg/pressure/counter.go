@@ -18,8 +18,8 @@ import (
 type Counter struct {
 	most     int
 	pools    *Pools
-	seed     maphash.Seed
-	followed []followed // the first n are in use
+	hash     func(key) uint64 // of a seed of its own: nobody can choose what falls together
+	followed []followed       // the first n are in use
 	n        int
 	index    []int32 // by hash: the number of a followed group plus 1; open addressing
 	// Of the dump under way, and of the one before.
@@ -65,8 +65,9 @@ func NewCounter(most int) *Counter {
 	for size < 4*n {
 		size *= 2
 	}
+	seed := maphash.MakeSeed()
 	return &Counter{
-		most: most, seed: maphash.MakeSeed(), followed: make([]followed, n), index: make([]int32, size),
+		most: most, hash: func(k key) uint64 { return maphash.Comparable(seed, k) }, followed: make([]followed, n), index: make([]int32, size),
 		now: new(sketch), before: new(sketch),
 	}
 }
@@ -192,7 +193,7 @@ func (c *Counter) Add(f *conntrack.Flow) {
 // where it is translated.
 func (c *Counter) take(t *conntrack.Tuple, f *conntrack.Flow) {
 	k, port := keyOf(t)
-	hash := maphash.Comparable(c.seed, k)
+	hash := c.hash(k)
 	from := int32(-1)
 	size := uint32(0)
 	if f != nil {
