@@ -39,6 +39,7 @@ var kinds = map[string]func() any{
 	"apps/v1 DaemonSet": func() any { return &apps.DaemonSet{} },
 	"v1 ConfigMap":      func() any { return &core.ConfigMap{} },
 	"v1 ServiceAccount": func() any { return &core.ServiceAccount{} },
+
 	"rbac.authorization.k8s.io/v1 ClusterRole":        func() any { return &rbac.ClusterRole{} },
 	"rbac.authorization.k8s.io/v1 ClusterRoleBinding": func() any { return &rbac.ClusterRoleBinding{} },
 	"monitoring.coreos.com/v1 PodMonitor":             func() any { return &monitoring.PodMonitor{} },
