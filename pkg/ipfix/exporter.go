@@ -316,19 +316,20 @@ func (x *Exporter) tell(ctx context.Context, s *session, m missed) error {
 // write sends a message. It waits for a collector that is slow, and says when that
 // takes long.
 func (x *Exporter) write(ctx context.Context, s *session, m []byte) error {
-	begun := time.Now()
-	endMessage(m, s.sequence, begun)
+	endMessage(m, s.sequence, time.Now())
 	select {
 	case err := <-s.gone:
 		return err
 	default:
 	}
-	stalled := false
-	for moved, now := begun, begun; ; now = time.Now() {
+	// Turns, and not time, tell a stall: a process that did not run knows nothing of the
+	// collector.
+	stalled, still := false, time.Duration(0)
+	for {
 		if ctx.Err() != nil && s.last.IsZero() {
-			s.last = now.Add(grace)
+			s.last = time.Now().Add(grace)
 		}
-		if !s.last.IsZero() && now.After(s.last) {
+		if !s.last.IsZero() && time.Now().After(s.last) {
 			return errEnded
 		}
 		n, err := s.write(m)
@@ -339,10 +340,10 @@ func (x *Exporter) write(ctx context.Context, s *session, m []byte) error {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
-		if n > 0 {
-			moved = now
+		if still += turn; n > 0 {
+			still = 0
 		}
-		switch still := now.Sub(moved); {
+		switch {
 		case still > patience:
 			return errStalled
 		case still > time.Second && !stalled:

@@ -167,10 +167,12 @@ func TestTCPStalls(t *testing.T) {
 	if s := x.Stats(); s.Lost != r.lost() || s.Lost == 0 || s.Err != nil || s.Sent+s.Lost != appended {
 		t.Errorf("%+v, told of %d", s, r.lost())
 	}
-	for _, what := range []string{"does not get all records", "takes nothing any more"} {
-		if log.count(what) != 1 {
-			t.Errorf("%q is said %d times:\n%s", what, log.count(what), log.String())
-		}
+	if n := log.count("does not get all records"); n != 1 {
+		t.Errorf("that records are lost is said %d times:\n%s", n, log.String())
+	}
+	// A kernel that is busy takes some more, and nothing again.
+	if n, back := log.count("takes nothing any more"), log.count("records go to"); n == 0 || back != n+1 {
+		t.Errorf("that it stalls is said %d times, that it takes records %d times:\n%s", n, back, log.String())
 	}
 }
 
@@ -194,16 +196,12 @@ func TestTCPBreaks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sent := uint64(0)
-	until(t, "nothing goes any more", func() bool {
-		before := sent
-		sent = x.Stats().Sent
-		return sent > 0 && sent == before && x.Stats().Err != nil
-	})
+	until(t, "nothing goes any more", func() bool { return x.Stats().Err != nil })
 	if err := errors.Join(l.Close(), c.(*net.TCPConn).SetLinger(0), c.Close()); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "it is noticed", func() bool { return x.Stats().Lost > 0 && x.Stats().Err != nil })
+	sent := x.Stats().Sent // more only with the next connection
 	if l, err = net.Listen("tcp", at); err != nil {
 		t.Fatal(err)
 	}
