@@ -26,7 +26,7 @@ func (r Range) size() int { return int(r.Last) - int(r.First) + 1 }
 // goroutines; its size follows the attachments.
 type Pools struct {
 	all      []pool
-	byAddr   map[netip.Addr]int32
+	byAddr   map[netip.Addr]int32 // where it is not that of everybody around
 	prefixes []prefix
 }
 
@@ -60,6 +60,9 @@ func PoolsOf(attachments []masq.Attachment, prefixes []netip.Prefix, policy masq
 		p.all = append(p.all, pool{[]Range{r}, r.size()})
 	}
 	known := map[string]int32{}
+	for _, x := range prefixes {
+		p.prefixes = append(p.prefixes, prefix{x, p.add(known, policy.ToPorts)})
+	}
 	uses := map[*masq.Policy]int32{} // thousands of attachments may share a policy
 	for i := range attachments {
 		a := &attachments[i]
@@ -72,11 +75,11 @@ func PoolsOf(attachments []masq.Attachment, prefixes []netip.Prefix, policy masq
 			uses[a.Policy] = at
 		}
 		for _, addr := range a.Addresses {
-			p.byAddr[addr] = at
+			delete(p.byAddr, addr) // the later attachment has it
+			if at != p.around(addr) {
+				p.byAddr[addr] = at
+			}
 		}
-	}
-	for _, x := range prefixes {
-		p.prefixes = append(p.prefixes, prefix{x, p.add(known, policy.ToPorts)})
 	}
 	return p
 }
@@ -127,8 +130,13 @@ func (p *Pools) of(f *conntrack.Flow) int32 {
 	if at, ok := p.byAddr[f.Original.Src]; ok {
 		return at
 	}
+	return p.around(f.Original.Src)
+}
+
+// around is the pool of an address that no attachment has.
+func (p *Pools) around(a netip.Addr) int32 {
 	for i := range p.prefixes {
-		if x := &p.prefixes[i]; x.Contains(f.Original.Src) {
+		if x := &p.prefixes[i]; x.Contains(a) {
 			return x.pool
 		}
 	}

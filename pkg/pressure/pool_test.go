@@ -58,3 +58,18 @@ func TestPoolsAreShared(t *testing.T) {
 		t.Errorf("%d pools, %v", len(got), got)
 	}
 }
+
+// TestPoolsOfAnAddressOfTwo: the later attachment has it, also where its pool is that
+// of everybody, and what is that of everybody takes no memory.
+func TestPoolsOfAnAddressOfTwo(t *testing.T) {
+	plain, own := masq.Default(), masq.Policy{ToPorts: []masq.PortRange{{First: 20000, Last: 20009}}}
+	first := masq.Attachment{Addresses: []netip.Addr{addr("10.0.0.1")}, Policy: &own}
+	later := masq.Attachment{Addresses: first.Addresses, Policy: &plain}
+	f := flowOf(netip.MustParseAddrPort("10.0.0.1:5000"), Group{Protocol: unix.IPPROTO_TCP, Egress: egress[0], Destination: remote[0], Port: 80}, 1)
+	if p := PoolsOf([]masq.Attachment{first, later}, nil, plain); p.of(&f) != poolAll || len(p.byAddr) != 0 {
+		t.Errorf("%v, %d kept", p.all[p.of(&f)], len(p.byAddr))
+	}
+	if p := PoolsOf([]masq.Attachment{later, first}, nil, plain); p.of(&f) != ownPools {
+		t.Errorf("%v", p.all[p.of(&f)])
+	}
+}

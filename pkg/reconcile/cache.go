@@ -223,7 +223,8 @@ func (c *Cache) take(path string) {
 		c.forget(name)
 		return
 	}
-	c.byName[name] = &held{record: c.slim(rec), err: err, stamp: now}
+	// The rest of the path is not kept with the name.
+	c.byName[strings.Clone(name)] = &held{record: c.slim(rec), err: err, stamp: now}
 	c.version++
 	c.sorted = nil
 }

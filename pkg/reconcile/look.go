@@ -24,9 +24,9 @@ type memory struct {
 	agreed  agreement
 	node    Node // the configuration that the kernel was made to have
 	wanted  wanted
-	records map[*store.Record]bool // the attachments whose flows were looked after
-	sources []netip.Prefix         // likewise
-	snat    map[netip.Addr]bool    // what policies translate to
+	records []*store.Record     // the attachments whose flows were looked after, sorted
+	sources []netip.Prefix      // likewise
+	snat    map[netip.Addr]bool // what policies translate to
 	// What is still to be done: the flows of a gap, and those of egress addresses
 	// that are gone.
 	owed bool
@@ -322,16 +322,20 @@ func (l *Loop) mendFlows(ctx context.Context, records []*store.Record, everybody
 
 // newcomers returns what the last look did not know: there may have been traffic
 // before there were rules for it.
-func (l *Loop) newcomers(records []*store.Record, everybody Whose) (fresh Whose, known map[*store.Record]bool) {
-	known = make(map[*store.Record]bool, len(records))
+func (l *Loop) newcomers(records []*store.Record, everybody Whose) (fresh Whose, known []*store.Record) {
+	known = make([]*store.Record, 0, len(records))
+	before := l.last.records
 	for _, r := range records {
 		if !isSettled(r) {
 			continue
 		}
-		if !l.last.records[r] {
+		for len(before) > 0 && before[0] != r && store.Compare(before[0], r) < 0 {
+			before = before[1:]
+		}
+		if len(before) == 0 || before[0] != r {
 			fresh.Attachments = append(fresh.Attachments, everybody.Attachments[len(known)])
 		}
-		known[r] = true
+		known = append(known, r)
 	}
 	if !slices.Equal(l.last.sources, everybody.Sources.Prefixes) {
 		fresh.Sources = everybody.Sources

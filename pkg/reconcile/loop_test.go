@@ -149,6 +149,54 @@ func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 	}
 }
 
+// Newcomers are told from those that were there, whoever went meanwhile and wherever
+// they come in the order; one whose record was written anew is one.
+func TestNewcomers(t *testing.T) {
+	made := func(names ...string) (all []*store.Record) {
+		for _, n := range names {
+			r := record(n)
+			r.Created = time.Unix(int64(n[0]), 0)
+			all = append(all, &r)
+		}
+		return all
+	}
+	r := made("a", "b", "c", "d", "e", "f")
+	again := made("c")[0]
+	intent := made("d")[0]
+	intent.Ready = false
+	l, _ := loop(t, &kernel{})
+	for _, step := range []struct {
+		records []*store.Record
+		want    string
+	}{
+		{[]*store.Record{r[1], r[3]}, "b d"},
+		{[]*store.Record{r[1], r[3]}, ""},
+		{[]*store.Record{r[0], r[1], r[2], r[3]}, "a c"},
+		{[]*store.Record{r[2], r[3], r[5]}, "f"},
+		{[]*store.Record{again, r[3], r[4]}, "c e"},
+		{[]*store.Record{again, intent, r[4]}, ""},
+		{[]*store.Record{again, r[3], r[4]}, "d"},
+		{nil, ""},
+		{[]*store.Record{again}, "c"},
+	} {
+		var everybody Whose
+		for _, x := range step.records {
+			if isSettled(x) {
+				everybody.Attachments = append(everybody.Attachments, x.Attachment)
+			}
+		}
+		fresh, known := l.newcomers(step.records, everybody)
+		l.last.records = known
+		var got []string
+		for _, a := range fresh.Attachments {
+			got = append(got, a.ContainerID)
+		}
+		if strings.Join(got, " ") != step.want || len(known) != len(everybody.Attachments) {
+			t.Errorf("new are %q, want %q; %d are known", got, step.want, len(known))
+		}
+	}
+}
+
 // What could not be done after a repair is done after the next look, though that
 // finds nothing.
 func TestFlowsOfTheGapAreNotForgotten(t *testing.T) {
