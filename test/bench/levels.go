@@ -61,10 +61,6 @@ func (b *bench) levels(ctx context.Context) (section, error) {
 			return s, err
 		}
 		s.rows = append(s.rows, levelRows(stack.name, grows, stays)...)
-		if len(stack.subnets) == 2 {
-			b.crowded = grows.network // packets are sent from there
-			continue
-		}
 		if err := b.shrink(ctx, grows); err != nil {
 			return s, err
 		}

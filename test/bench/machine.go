@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -59,6 +60,27 @@ func processor() string {
 		}
 	}
 	return runtime.GOARCH
+}
+
+// calm waits for what the kernel still does after namespaces are gone: until a second
+// in which processors do next to nothing. Where others keep them busy it gives up after a
+// minute; the run says how busy they were.
+func calm(ctx context.Context) error {
+	const second = time.Second
+	for range 60 {
+		before, err := idleTime()
+		if err != nil {
+			return err
+		}
+		if err := rest(ctx, second); err != nil {
+			return err
+		}
+		after, err := idleTime()
+		if err != nil || after-before > second*time.Duration(runtime.NumCPU())*95/100 {
+			return err
+		}
+	}
+	return nil
 }
 
 // idleTime is how long all processors have had nothing to do since boot, in ticks of

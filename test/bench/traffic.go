@@ -48,28 +48,22 @@ type traffic struct {
 	tables []string
 }
 
-// traffic makes what two measurements share.
+// traffic makes what several measurements send through.
 func (b *bench) traffic(ctx context.Context) (*traffic, error) {
-	if b.sender != nil {
-		return b.sender, nil
-	}
-	if b.crowded == nil {
-		l, err := b.crowd(ctx, "crowded", dual, level2)
-		if err != nil {
-			return nil, err
-		}
-		b.crowded = l.network
+	l, err := b.crowd(ctx, "crowded", dual, level2)
+	if err != nil {
+		return nil, err
 	}
 	pods, err := b.site.pods(2)
 	if err != nil {
 		return nil, err
 	}
-	plain := b.network(b.crowded.node, "masq", nil, keys{
+	plain := b.network(l.node, "masq", nil, keys{
 		"name": "plain", "spoofCheck": false, "dropInvalid": false,
 		// Leases are those of one network: this one begins where the other is not.
-		"ipam": keys{"type": "host-local", "dataDir": filepath.Join(b.crowded.dir, "leases"), "subnet": single[0], "rangeStart": "10.88.200.1"},
+		"ipam": keys{"type": "host-local", "dataDir": filepath.Join(l.dir, "leases"), "subnet": single[0], "rangeStart": "10.88.200.1"},
 	})
-	t := &traffic{b.crowded, b.crowded.attachment(pods[0]), plain.attachment(pods[1]), []string{tableMasq, tableBare, tableAlone}}
+	t := &traffic{l.network, l.attachment(pods[0]), plain.attachment(pods[1]), []string{tableMasq, tableBare, tableAlone}}
 	if err := inTurn(ctx, []*attachment{t.pod, t.plain}, "ADD"); err != nil {
 		return nil, err
 	}
@@ -83,7 +77,6 @@ func (b *bench) traffic(ctx context.Context) (*traffic, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.sender = t
 	if err := t.nft(ctx, otherTables); err != nil {
 		return nil, err
 	}
