@@ -23,7 +23,7 @@ func (r Range) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 func (r Range) size() int { return int(r.Last) - int(r.First) + 1 }
 
 // Pools says which ports the sources of flows draw from. It is read by any number of
-// goroutines; its size follows the attachments.
+// goroutines; its size follows the attachments whose policy gives them ports of their own.
 type Pools struct {
 	all      []pool
 	byAddr   map[netip.Addr]int32 // where it is not that of everybody around
@@ -75,8 +75,10 @@ func PoolsOf(attachments []masq.Attachment, prefixes []netip.Prefix, policy masq
 			uses[a.Policy] = at
 		}
 		for _, addr := range a.Addresses {
-			delete(p.byAddr, addr) // the later attachment has it
-			if at != p.around(addr) {
+			// The later attachment has it.
+			if at == p.around(addr) {
+				delete(p.byAddr, addr)
+			} else {
 				p.byAddr[addr] = at
 			}
 		}
