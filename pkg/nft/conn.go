@@ -77,7 +77,7 @@ func (c *Conn) ApplyBeside(want, beside ruleset.Table, asOf uint32) (changes []C
 			return err
 		}
 		changes, generation = p.changes, p.have.generation
-		if asOf != 0 && generation != asOf && slices.ContainsFunc(changes, func(x Change) bool { return x.Found != missing }) {
+		if asOf != 0 && generation != asOf && slices.ContainsFunc(changes, func(x Change) bool { return x.Reason != Missing }) {
 			return ErrNews
 		}
 		if len(p.ops) > 0 {
@@ -137,7 +137,7 @@ func (c *Conn) compare(want ruleset.Table, s spared) (*planner, error) {
 	if len(want.Chains) == 0 {
 		p := &planner{have: have}
 		if have.exists && len(s) == 0 {
-			p.found("table", ruleset.Family+" "+ruleset.Name, "surplus")
+			p.found(Change{Kind: KindTable, Reason: Unexpected, Name: tableName})
 			p.ops = []op{deleteTable()}
 		}
 		return p, nil
@@ -200,9 +200,9 @@ func (c *Conn) Check(a masq.Attachment) ([]Change, error) {
 				case err != nil:
 					return fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err)
 				case !found:
-					p.found("element", s.Name+" "+e.Key, missing)
+					p.found(Change{Kind: KindElement, Reason: Missing, Parent: s.Name, Name: e.Key})
 				case x.chain != e.Goto || x.comment != e.Comment:
-					p.found("element", s.Name+" "+e.Key, "goes to %q as %q", x.chain, x.comment)
+					p.found(x.differs(s.Name, e.Key))
 				}
 			}
 		}

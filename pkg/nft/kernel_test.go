@@ -333,7 +333,7 @@ func TestNodePolicyChangesInPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, x := range changes {
-		if x.Kind == "table" || strings.HasPrefix(x.Name, "policy4") {
+		if x.Kind == KindTable || x.Parent == "policy4" || x.Name == "policy4" {
 			t.Errorf("more than rules changed: %s", x)
 		}
 	}

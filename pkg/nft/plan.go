@@ -12,23 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Change is one difference between the ruleset that is wanted and the one that is
-// there, with what mends it.
-type Change struct {
-	// Kind is table, object, set, chain, rule or element.
-	Kind string
-	// Name is that of the thing; of a rule its chain and ID, of an element its set
-	// and key.
-	Name string
-	// Found says what is wrong: missing, foreign, or changed, and how.
-	Found string
-}
-
-// missing is what Found is of a thing that is not there.
-const missing = "missing"
-
-// String is the change in one line.
-func (c Change) String() string { return c.Kind + " " + c.Name + ": " + c.Found }
+// tableName is how output names the table.
+const tableName = ruleset.Family + " " + ruleset.Name
 
 // errRebuild says that something is there that cannot be changed in place.
 var errRebuild = errors.New("the table has to be built anew")
@@ -105,17 +90,20 @@ func plan(want ruleset.Table, have *observed, s scope, spare spared) (*planner, 
 	return again, err
 }
 
-func (p *planner) found(kind, name, format string, args ...any) {
-	p.changes = append(p.changes, Change{kind, name, fmt.Sprintf(format, args...)})
+func (p *planner) found(c Change) { p.changes = append(p.changes, c) }
+
+// changed notes that an object is there, and how it differs.
+func (p *planner) changed(k Kind, name, format string, args ...any) {
+	p.found(Change{Kind: k, Reason: Changed, Name: name, Detail: fmt.Sprintf(format, args...)})
 }
 
 func (p *planner) compare() error {
 	switch {
 	case !p.have.exists:
-		p.found("table", ruleset.Family+" "+ruleset.Name, missing)
+		p.found(Change{Kind: KindTable, Reason: Missing, Name: tableName})
 		p.ops = append(p.ops, addTable())
 	case p.have.flags != 0:
-		p.found("table", ruleset.Family+" "+ruleset.Name, "flags %#x where there should be none", p.have.flags)
+		p.changed(KindTable, tableName, "flags %#x where there should be none", p.have.flags)
 		p.ops = append(p.ops, addTable())
 	}
 	for _, step := range []func() error{p.objects, p.sets, p.chains, p.rules, p.elements, p.surplus} {
@@ -130,12 +118,12 @@ func (p *planner) objects() error {
 	for _, o := range p.want.Objects {
 		have, ok := p.have.objects[o.Name]
 		if !ok {
-			p.found("object", o.Name, missing)
+			p.found(Change{Kind: KindObject, Reason: Missing, Name: o.Name})
 			p.ops = append(p.ops, addObject(o))
 			continue
 		}
 		if have.kind != unix.NFT_OBJECT_CT_HELPER || have.kernel != o.Kernel || have.protocol != helperProtocols[o.Protocol] || have.l3 != l3Of(o) {
-			p.found("object", o.Name, "is helper %q of protocol %d, family %d", have.kernel, have.protocol, have.l3)
+			p.changed(KindObject, o.Name, "is helper %q of protocol %d, family %d", have.kernel, have.protocol, have.l3)
 			return errRebuild
 		}
 	}
@@ -151,7 +139,7 @@ func (p *planner) sets() error {
 		have, ok := p.have.sets[s.Name]
 		switch {
 		case !ok:
-			p.found("set", s.Name, missing)
+			p.found(Change{Kind: KindSet, Reason: Missing, Name: s.Name})
 			p.setID++
 			o, err := addSet(s, p.setID)
 			if err != nil {
@@ -159,7 +147,7 @@ func (p *planner) sets() error {
 			}
 			p.ops = append(p.ops, o)
 		case have.signature != sig:
-			p.found("set", s.Name, "is of another type or has other flags: %+v", have.signature)
+			p.changed(KindSet, s.Name, "is of another type or has other flags: %+v", have.signature)
 			return errRebuild
 		}
 	}
@@ -170,21 +158,21 @@ func (p *planner) chains() error {
 	for _, c := range p.want.Chains {
 		have, ok := p.have.chains[c.Name]
 		if !ok {
-			p.found("chain", c.Name, missing)
+			p.found(Change{Kind: KindChain, Reason: Missing, Name: c.Name})
 			p.ops = append(p.ops, addChain(c))
 			continue
 		}
 		if have.base != (c.Hook != nil) {
-			p.found("chain", c.Name, "base chain: %t", have.base)
+			p.changed(KindChain, c.Name, "base chain: %t", have.base)
 			return errRebuild
 		}
 		if h := c.Hook; h != nil {
 			if have.kind != h.Type || have.hook != hooks[h.Point] || have.priority != priorities[h.Priority] {
-				p.found("chain", c.Name, "is of type %s at hook %d, priority %d", have.kind, have.hook, have.priority)
+				p.changed(KindChain, c.Name, "is of type %s at hook %d, priority %d", have.kind, have.hook, have.priority)
 				return errRebuild
 			}
 			if have.policy != nfAccept {
-				p.found("chain", c.Name, "its policy is not accept")
+				p.changed(KindChain, c.Name, "its policy is not accept")
 				p.ops = append(p.ops, addChain(c))
 			}
 		}
@@ -246,9 +234,9 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		switch {
 		case ids[r.id]:
 			wrong[r.id] = r
-			p.found("rule", c.Name+" "+r.id, "changed or out of place")
+			p.found(Change{Kind: KindRule, Reason: Changed, Parent: c.Name, Name: r.id, Detail: "changed or out of place"})
 		default:
-			p.found("rule", fmt.Sprintf("%s %q", c.Name, r.id), "foreign, handle %d", r.handle)
+			p.found(Change{Kind: KindRule, Reason: Unexpected, Parent: c.Name, Name: r.id, Detail: fmt.Sprintf("handle %d", r.handle)})
 		}
 		p.ops = append(p.ops, deleteRule(c.Name, r.handle))
 	}
@@ -258,7 +246,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		}
 		was, replaced := wrong[r.ID]
 		if !replaced {
-			p.found("rule", c.Name+" "+r.ID, missing)
+			p.found(Change{Kind: KindRule, Reason: Missing, Parent: c.Name, Name: r.ID})
 		}
 		var before uint64
 		for _, h := range kept[i:] {
@@ -345,7 +333,7 @@ func (p *planner) intervals(s ruleset.Set, have []bound) error {
 	if equalBounds(want, have) {
 		return nil
 	}
-	p.found("element", s.Name, "other ranges than asked for")
+	p.found(Change{Kind: KindElement, Reason: Changed, Parent: s.Name, Detail: "other ranges than asked for"})
 	p.ops = append(p.ops, flushSet(s.Name))
 	return p.fill(s, s.Elements)
 }
@@ -356,16 +344,16 @@ func (p *planner) keys(s ruleset.Set, d *difference) error {
 		x, wrong := d.wrong[i]
 		switch {
 		case !d.there[i]:
-			p.found("element", s.Name+" "+e.Key, missing)
+			p.found(Change{Kind: KindElement, Reason: Missing, Parent: s.Name, Name: e.Key})
 			add = append(add, e)
 		case wrong:
-			p.found("element", s.Name+" "+e.Key, "goes to %q as %q", x.chain, x.comment)
+			p.found(x.differs(s.Name, e.Key))
 			add, remove = append(add, e), append(remove, e)
 		}
 	}
 	for _, key := range d.foreign {
 		if !p.spare["element "+s.Name+" "+key] {
-			p.found("element", s.Name+" "+key, "foreign")
+			p.found(Change{Kind: KindElement, Reason: Unexpected, Parent: s.Name, Name: key})
 			remove = append(remove, ruleset.Element{Key: key})
 		}
 	}
@@ -391,24 +379,24 @@ func (p *planner) surplus() error {
 }
 
 // drop deletes chains, sets and objects.
-func drop(have *observed, chains, sets, objects func(string) bool, found func(kind, name, format string, args ...any)) []op {
+func drop(have *observed, chains, sets, objects func(string) bool, found func(Change)) []op {
 	var flush, rest []op
 	for _, name := range slices.Sorted(maps.Keys(have.chains)) {
 		if chains(name) {
-			found("chain", name, "surplus")
+			found(Change{Kind: KindChain, Reason: Unexpected, Name: name})
 			flush = append(flush, deleteRule(name, 0))
 			rest = append(rest, deleteChain(name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.sets)) {
 		if sets(name) && !strings.HasPrefix(name, "__") { // anonymous sets go with their rules
-			found("set", name, "surplus")
+			found(Change{Kind: KindSet, Reason: Unexpected, Name: name})
 			rest = append(rest, deleteSet(name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.objects)) {
 		if objects(name) {
-			found("object", name, "surplus")
+			found(Change{Kind: KindObject, Reason: Unexpected, Name: name})
 			rest = append(rest, deleteObject(name, have.objects[name].kind))
 		}
 	}

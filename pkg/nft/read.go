@@ -52,6 +52,11 @@ type signature struct {
 
 type element struct{ chain, comment string }
 
+// differs is the change of an element that is there and not as desired.
+func (e element) differs(set, key string) Change {
+	return Change{Kind: KindElement, Reason: Changed, Parent: set, Name: key, Detail: fmt.Sprintf("goes to %q as %q", e.chain, e.comment)}
+}
+
 type chain struct {
 	base     bool
 	kind     string

@@ -139,7 +139,7 @@ func (c *Conn) collect(have *observed, unused map[string]bool, gone removed) ([]
 			return strings.HasPrefix(name, "direct") && unused["policy-"+rest] || empty[strings.TrimRight(kind, "46")+"-"+rest]
 		},
 		func(name string) bool { return empty["helper-"+name] },
-		func(string, string, string, ...any) {})...), nil
+		func(Change) {})...), nil
 }
 
 // featureOfRule returns the feature that a rule of a shared chain serves: the rule

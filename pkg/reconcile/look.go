@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -72,7 +71,7 @@ func (l *Loop) look(ctx context.Context, begun time.Time, what What) (worked, dr
 	l.stats.repaired(took)
 	var found []string
 	for i, c := range changes {
-		l.stats.Repairs[c.Kind]++
+		l.stats.Repairs[string(c.Kind)]++
 		switch {
 		case i < logged:
 			found = append(found, c.String())
@@ -251,18 +250,18 @@ func (l *Loop) mendForwarding(records []*store.Record) (changes []nft.Change, er
 		})
 		put, failed := l.Forward(func(name string) bool { return names()[name] }, []masq.Family{f})
 		for _, setting := range put {
-			changes = append(changes, nft.Change{Kind: forwarding, Name: setting, Found: "turned off"})
+			changes = append(changes, nft.Change{Kind: forwarding, Reason: nft.Changed, Name: setting, Detail: "turned off"})
 		}
 		err = errors.Join(err, failed)
 	}
 	if err != nil {
-		l.failed(forwarding)
+		l.failed(string(forwarding))
 	}
 	return changes, err
 }
 
 // forwarding is the kind of change that is the host's.
-const forwarding = "forwarding"
+const forwarding nft.Kind = "forwarding"
 
 // mendFlows deletes flows that began without translation, and those whose egress
 // address is gone.
@@ -389,8 +388,7 @@ func policies(all []masq.Attachment, node Node) []*masq.Policy {
 // different. Foreign elements and sets do not do that; a foreign rule can.
 func exposed(changes []nft.Change) bool {
 	for _, c := range changes {
-		harmless := c.Kind != "rule" && (strings.HasPrefix(c.Found, "foreign") || strings.HasPrefix(c.Found, "surplus"))
-		if !harmless {
+		if c.Reason != nft.Unexpected || c.Kind == nft.KindRule {
 			return true
 		}
 	}

@@ -129,9 +129,9 @@ func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 	}{
 		{"at first all are new", nil, 2},
 		{"nothing happened", nil, 0},
-		{"something foreign was there", []nft.Change{{Kind: "element", Name: "policy4 1.1.1.1", Found: "foreign"}}, 0},
-		{"something was missing", []nft.Change{{Kind: "element", Name: "policy4 10.88.0.5", Found: "missing"}}, 2},
-		{"a foreign rule came first", []nft.Change{{Kind: "rule", Name: `postrouting ""`, Found: "foreign, handle 5"}}, 2},
+		{"something foreign was there", []nft.Change{{Kind: nft.KindElement, Reason: nft.Unexpected, Parent: "policy4", Name: "1.1.1.1"}}, 0},
+		{"something was missing", []nft.Change{{Kind: nft.KindElement, Reason: nft.Missing, Parent: "policy4", Name: "10.88.0.5"}}, 2},
+		{"a foreign rule came first", []nft.Change{{Kind: nft.KindRule, Reason: nft.Unexpected, Parent: "postrouting"}}, 2},
 	}
 	for _, s := range steps {
 		a.untranslated = nil
@@ -209,7 +209,7 @@ func TestFlowsOfTheGapAreNotForgotten(t *testing.T) {
 		asked = append(asked, len(w.Attachments))
 		return 0, fail
 	}
-	k.change(nft.Change{Kind: "table", Name: "inet masq", Found: "missing"})
+	k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"})
 	l.look(t.Context(), time.Now(), 0)
 	k.changes, fail = nil, nil
 	l.look(t.Context(), time.Now(), 0)
@@ -268,7 +268,7 @@ func TestWhatIsAskedForIsNoDrift(t *testing.T) {
 	node := Node{}
 	l.Node = func() Node { return node }
 	l.look(t.Context(), time.Now(), 0)
-	rule := nft.Change{Kind: "rule", Name: "postrouting policy4", Found: "missing"}
+	rule := nft.Change{Kind: nft.KindRule, Reason: nft.Missing, Parent: "postrouting", Name: "policy4"}
 	for _, step := range []struct {
 		name     string
 		change   func()
@@ -320,12 +320,12 @@ func TestLookBeginsAnewAtNews(t *testing.T) {
 func TestWhatComesBesideARepairIsLookedAt(t *testing.T) {
 	k := &kernel{}
 	l, _ := loop(t, k, record("a"))
-	k.change(nft.Change{Kind: "table", Found: "missing"})
+	k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing})
 	l.look(t.Context(), time.Now(), 0)
 	if l.pending != 0 {
 		t.Fatal("a look is asked for without need")
 	}
-	k.change(nft.Change{Kind: "table", Found: "missing"})
+	k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing})
 	k.compared = func(int) { k.meanwhile = 1 }
 	l.look(t.Context(), time.Now(), 0)
 	if l.pending&Now == 0 {
@@ -351,7 +351,7 @@ func TestAgreementIsKept(t *testing.T) {
 		{"nothing again", func() {}, 0, false},
 		{"a record", func() { all.Version++ }, 0, true},
 		{"the configuration", func() { node.Version++ }, 0, true},
-		{"a repair", func() { k.change(nft.Change{Kind: "set", Found: "missing"}) }, 0, true},
+		{"a repair", func() { k.change(nft.Change{Kind: nft.KindSet, Reason: nft.Missing}) }, 0, true},
 		{"nothing after a repair", func() { k.changes = nil }, 0, false},
 		{"forwarding", func() {}, Forwarding, false},
 	} {
@@ -425,7 +425,7 @@ func TestForwardingIsMended(t *testing.T) {
 	k := &kernel{put: []string{"net.ipv4.conf.up0.forwarding=1"}}
 	l, _ := loop(t, k, record("a"))
 	l.look(t.Context(), time.Now(), 0)
-	if _, drifted := l.look(t.Context(), time.Now(), Forwarding); !drifted || l.Stats().Repairs[forwarding] != 1 {
+	if _, drifted := l.look(t.Context(), time.Now(), Forwarding); !drifted || l.Stats().Repairs[string(forwarding)] != 1 {
 		t.Errorf("not counted: %+v", l.Stats())
 	}
 	chained := record("a")
@@ -439,7 +439,7 @@ func TestForwardingIsMended(t *testing.T) {
 
 // What failed is tried again, without another event.
 func TestFailuresAreRetried(t *testing.T) {
-	k := &kernel{err: errors.New("no"), changes: []nft.Change{{Kind: "table", Name: "inet masq", Found: "missing"}}}
+	k := &kernel{err: errors.New("no"), changes: []nft.Change{{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"}}}
 	l, _ := loop(t, k, record("a"))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -468,7 +468,7 @@ func TestRepairBesideAFailure(t *testing.T) {
 	l, _ := loop(t, k, record("a"))
 	l.look(t.Context(), time.Now(), 0)
 	l.Untranslated = func(context.Context, Whose) (int, error) { return 0, errors.New("no") }
-	k.change(nft.Change{Kind: "table", Name: "inet masq", Found: "missing"})
+	k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"})
 	if _, drifted := l.look(t.Context(), time.Now(), 0); !drifted {
 		t.Error("it is no repair")
 	}
@@ -491,7 +491,7 @@ func TestStormIsBoundedAndSeen(t *testing.T) {
 		x := k.run(t, l)
 		soon, late := 0, 0
 		for k.looks() < 40 {
-			if x.next(Now, nft.Change{Kind: "table", Name: "inet masq", Found: "missing"}) < restOf*k.busy {
+			if x.next(Now, nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"}) < restOf*k.busy {
 				soon++
 			} else {
 				late++

@@ -116,7 +116,7 @@ type Change struct {
 func ChangesOf(all []nft.Change) []Change {
 	out := []Change{}
 	for _, c := range all {
-		out = append(out, Change{c.Kind, c.Name, c.Found})
+		out = append(out, Change{string(c.Kind), c.Object(), c.Found()})
 	}
 	return out
 }

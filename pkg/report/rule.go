@@ -43,7 +43,7 @@ func RulesOf(d Desired, counters nft.Counters, changes []nft.Change) []Rule {
 	for _, c := range d.Table.Chains {
 		for _, r := range c.Rules {
 			wrong[key{c.Name, r.ID}] = slices.ContainsFunc(changes, func(x nft.Change) bool {
-				return x.Kind == "rule" && x.Name == c.Name+" "+r.ID
+				return x.Kind == nft.KindRule && x.Reason != nft.Unexpected && x.Parent == c.Name && x.Name == r.ID
 			})
 		}
 	}

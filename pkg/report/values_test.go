@@ -170,8 +170,8 @@ func attachments() []Attachment {
 
 func driftValue() Drift {
 	return Drift{true, ChangesOf([]nft.Change{
-		{Kind: "rule", Name: `forward "` + hostile + `"`, Found: "foreign, handle 9"},
-		{Kind: "element", Name: "policy4 10.88.0.2", Found: "missing"},
+		{Kind: nft.KindRule, Reason: nft.Unexpected, Parent: "forward", Name: hostile, Detail: "handle 9"},
+		{Kind: nft.KindElement, Reason: nft.Missing, Parent: "policy4", Name: "10.88.0.2"},
 	})}
 }
 
@@ -220,7 +220,7 @@ func rulesValue() []Rule {
 		nft.CountedRule{Chain: "forward", ID: hostile, Handle: 99, Counts: true, Counter: nft.Counter{Packets: 1, Bytes: 60}},
 		nft.CountedRule{Chain: "theirs", Handle: 100})
 	return RulesOf(d, c, []nft.Change{
-		{Kind: "rule", Name: "postrouting postrouting/policy4", Found: "missing"},
-		{Kind: "rule", Name: "forward forward/clamp", Found: "changed or out of place"},
+		{Kind: nft.KindRule, Reason: nft.Missing, Parent: "postrouting", Name: "postrouting/policy4"},
+		{Kind: nft.KindRule, Reason: nft.Changed, Parent: "forward", Name: "forward/clamp", Detail: "changed or out of place"},
 	})
 }

@@ -1,0 +1,94 @@
+package nft
+
+import "fmt"
+
+// Kind is the kind of a Change's object.
+type Kind string
+
+// The kinds of objects in the table.
+const (
+	KindTable   Kind = "table"
+	KindObject  Kind = "object" // a conntrack helper
+	KindSet     Kind = "set"
+	KindChain   Kind = "chain"
+	KindRule    Kind = "rule"
+	KindElement Kind = "element"
+)
+
+// Reason is why an object differs from the desired one.
+type Reason uint8
+
+// The reasons of a Change. Missing and Changed objects are known for certain to be
+// wrong; an Unexpected one may belong to an attachment that is newer than the records
+// that it was compared with.
+const (
+	Missing Reason = iota + 1
+	Changed
+	Unexpected
+)
+
+// String is one word, for output.
+func (r Reason) String() string {
+	switch r {
+	case Missing:
+		return "missing"
+	case Changed:
+		return "changed"
+	case Unexpected:
+		return "unexpected"
+	}
+	return fmt.Sprintf("reason %d", uint8(r))
+}
+
+// Change is one difference between the desired ruleset and the one in the kernel.
+type Change struct {
+	Kind   Kind
+	Reason Reason
+	// Parent is the chain of a rule and the set of an element, and empty for all else.
+	Parent string
+	// Name is the object's name; of a rule its ID, of an element its key. It is empty
+	// for the elements of an interval set, which are compared and replaced together.
+	Name string
+	// Detail says how a Changed object differs and which rule an Unexpected one is. It
+	// may be empty.
+	Detail string
+}
+
+// Object names the object in one text: "policy4 10.88.0.5" for an element of a set.
+func (c Change) Object() string {
+	switch {
+	case c.Parent == "":
+		return c.Name
+	case c.Kind == KindRule && c.Reason == Unexpected: // its comment, whoever wrote it
+		return fmt.Sprintf("%s %q", c.Parent, c.Name)
+	case c.Name == "":
+		return c.Parent
+	}
+	return c.Parent + " " + c.Name
+}
+
+// Found describes the difference in words, for output.
+func (c Change) Found() string {
+	switch {
+	case c.Reason == Changed && c.Detail != "":
+		return c.Detail
+	case c.Reason == Unexpected:
+		word := "foreign"
+		if c.Kind != KindRule && c.Kind != KindElement {
+			word = "surplus"
+		}
+		if c.Detail != "" {
+			word += ", " + c.Detail
+		}
+		return word
+	}
+	return c.Reason.String()
+}
+
+// String is the change in one line.
+func (c Change) String() string { return string(c.Kind) + " " + c.Object() + ": " + c.Found() }
+
+// certain reports whether c is wrong whatever the records say that were written since
+// the desired ruleset was made: another attachment can bring elements, and sets, chains
+// and objects with them, but no rule to a chain that is desired.
+func (c Change) certain() bool { return c.Reason != Unexpected || c.Kind == KindRule }
