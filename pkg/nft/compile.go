@@ -122,6 +122,9 @@ func (c *compiler) statement() {
 	case c.take("fib daddr type"):
 		c.emit(&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true})
 		c.lookup(false)
+	case c.take("fib saddr type != local"):
+		c.emit(&expr.Fib{Register: 1, FlagSADDR: true, ResultADDRTYPE: true},
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)})
 	case c.take("tcp flags syn / fin,syn,rst"):
 		c.needTransport("tcp")
 		const fin, syn, rst = 1, 2, 4

@@ -31,7 +31,8 @@ func (w Whose) none() bool { return len(w.Attachments) == 0 && len(w.Sources.Pre
 // Untranslated deletes the flows that are not translated and should be: those to
 // destinations that are not direct. The kernel decides with a flow's first packet:
 // one that began while its rules were missing would leave with its private address
-// for its whole life. Flows that are translated are not touched.
+// for its whole life. Flows that are translated are not touched, nor are flows that
+// the node itself began.
 func (f Flows) Untranslated(ctx context.Context, whose Whose) (int, error) {
 	owners := ownersOf(whose)
 	local := f.locals()
@@ -59,7 +60,7 @@ func (f Flows) Stranded(ctx context.Context, whose Whose, gone []netip.Addr) (in
 	local := f.locals()
 	n, err := f.Delete(ctx, conntrack.Filter{Status: conntrack.SrcNAT, StatusMask: conntrack.SrcNAT}, func(x *conntrack.Flow) bool {
 		egress := x.Reply.Dst
-		return slices.Contains(gone, egress) && owners.of(x.Original.Src) != nil && !local.has(egress)
+		return slices.Contains(gone, egress) && owners.of(x.Original.Src) != nil && !local.has(egress) && !local.has(x.Original.Src)
 	})
 	if err == nil {
 		err = local.err

@@ -68,7 +68,11 @@ func TestUntranslated(t *testing.T) {
 
 func TestStranded(t *testing.T) {
 	policy := masq.Default()
-	whose := Whose{Attachments: []masq.Attachment{{Key: masq.Key{Network: "n", ContainerID: "a", Interface: "eth0"}, Policy: &policy, Addresses: []netip.Addr{netip.MustParseAddr("10.88.0.5")}}}}
+	whose := Whose{
+		Attachments: []masq.Attachment{{Key: masq.Key{Network: "n", ContainerID: "a", Interface: "eth0"}, Policy: &policy, Addresses: []netip.Addr{netip.MustParseAddr("10.88.0.5")}}},
+		Sources:     ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.89.0.0/16")}, Policy: policy},
+	}
+	node := netip.MustParseAddr("10.89.0.1")
 	gone := []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")}
 	for _, tt := range []struct {
 		name, src, egress string
@@ -80,11 +84,13 @@ func TestStranded(t *testing.T) {
 		{"with one that came back", "10.88.0.5", "192.0.2.8", conntrack.SrcNAT, false},
 		{"somebody else's", "10.77.0.5", "192.0.2.7", conntrack.SrcNAT, false},
 		{"not translated", "10.88.0.5", "192.0.2.7", 0, false},
+		{"of a source", "10.89.0.7", "192.0.2.7", conntrack.SrcNAT, true},
+		{"a flow of the node, in the range of the sources", "10.89.0.1", "192.0.2.7", conntrack.SrcNAT, false},
 	} {
 		flow := conntrack.Flow{Status: tt.status}
 		flow.Original.Src, flow.Reply.Dst = netip.MustParseAddr(tt.src), netip.MustParseAddr(tt.egress)
 		f := Flows{
-			Local: func(a netip.Addr) (bool, error) { return a == gone[1], nil },
+			Local: func(a netip.Addr) (bool, error) { return a == gone[1] || a == node, nil },
 			Delete: func(_ context.Context, x conntrack.Filter, match func(*conntrack.Flow) bool) (int, error) {
 				if x.Match(&flow) && match(&flow) {
 					return 1, nil

@@ -35,8 +35,14 @@ func (s Sources) each(id, format, why string) []Rule {
 	return out
 }
 
+// postrouting leaves alone what the node itself sends: on many clouds the addresses
+// of nodes and pods are of one range, and WireGuard, IKE and NTP need their source
+// ports. The source address decides, not the absence of an input interface: what a
+// tunnel of the node wraps (VXLAN, WireGuard, ESP) still has the interface that the
+// inner packet came by. The other rules for sources need no such match: prerouting
+// and forward do not see what the node sends.
 func (s Sources) postrouting() []Rule {
-	return s.each("postrouting/cidr", "goto "+PolicyChain(s.Policy), "pods that another plugin wired leave under the node's policy")
+	return s.each("postrouting/cidr", "fib saddr type != local goto "+PolicyChain(s.Policy), "pods that another plugin wired leave under the node's policy")
 }
 
 func (s Sources) invalid() []Rule {

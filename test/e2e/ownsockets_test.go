@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// wholeCloud is a list of sources that contains the node's addresses as well as the
+// pods', as on clouds whose nodes and pods share a subnet.
+var wholeCloud = []string{"10.88.0.0/16", "fd00:88::/64", "192.0.2.0/24", "198.18.0.0/15", "2001:db8::/32"}
+
+// protocolPorts are source ports that the far end expects: WireGuard, IKE, NTP.
+var protocolPorts = []uint16{51820, 500, 123}
+
+// nodeAddresses are the addresses of the node in the family of a plan: the uplink's,
+// and one on the loopback.
+func (s *sourced) nodeAddresses(p nstest.Plan) []netip.Addr {
+	s.t.Helper()
+	onLoopback := map[bool]netip.Addr{true: egressAddresses[0][2], false: egressAddresses[1][1]}[p.Node.Is4()]
+	return []netip.Addr{p.Node, onLoopback}
+}
+
+// addLoopbackAddresses gives the node addresses that are not the uplink's.
+func (s *sourced) addLoopbackAddresses() {
+	s.t.Helper()
+	for _, p := range s.Plans() {
+		host := netip.PrefixFrom(s.nodeAddresses(p)[1], p.Node.BitLen())
+		addAddress(s.t, s.Node, "lo", host)
+		check(s.t, errors.Join(s.Router.Route(host, p.Node), s.Server.Route(host, p.ServerNet.Addr().Next())))
+	}
+}
+
+// wantOwnSockets is that the far end sees the node's sockets as they are bound, or
+// that it does not.
+func (s *sourced) wantOwnSockets(own bool) {
+	s.t.Helper()
+	for _, p := range s.Plans() {
+		for _, a := range s.nodeAddresses(p) {
+			for _, port := range protocolPorts {
+				server := must(s.Server.ServeUDP(at(p.Server, 0)))(s.t)
+				check(s.t, s.Node.EchoUDP(soon(s.t), at(a, port), server.Addr(), 32))
+				if seen := server.Seen()[0].Source; (seen == at(a, port)) != own {
+					s.t.Errorf("datagram of the node's socket %s is seen from %s; unchanged should be %t", at(a, port), seen, own)
+				}
+			}
+			stream := must(s.Server.ServeTCP(at(p.Server, 0)))(s.t)
+			if seen := must(s.Node.Who(soon(s.t), at(a, 3000), stream.Addr()))(s.t); (seen == at(a, 3000)) != own {
+				s.t.Errorf("connection of the node's socket %s is seen from %s; unchanged should be %t", at(a, 3000), seen, own)
+			}
+		}
+	}
+}
+
+// wantPodTranslated is that the far end sees the node where a pod sends.
+func (s *sourced) wantPodTranslated() {
+	s.t.Helper()
+	for _, p := range s.Plans() {
+		if c := s.converse(s.pod.NS, "udp", p.Server); c.as.Addr() != p.Node {
+			s.t.Errorf("%v, not as the node", c)
+		}
+	}
+}
+
+// matchAllSources replaces the rules for sources by ones that do not look for the
+// node's own addresses.
+func (s *sourced) matchAllSources() {
+	s.t.Helper()
+	for family, header := range map[string]string{"4": "ip", "6": "ip6"} {
+		s.takeRule("postrouting", "postrouting/cidr"+family)
+		s.nft("add rule inet masq postrouting %s saddr @cidr%s goto policy-%s", header, family, s.policyID())
+	}
+}
+
+// TestNodeSocketsAmongSources: what the node itself sends leaves as it is, although
+// sourceCIDRs contain the node's addresses. Pods of the same range are translated.
+func TestNodeSocketsAmongSources(t *testing.T) {
+	for _, way := range []string{"file", "flag"} {
+		t.Run(way, func(t *testing.T) {
+			s := newSourced(t)
+			s.addLoopbackAddresses()
+			args := []string{"--config", s.writeConfig("sourceCIDRs: [" + strings.Join(wholeCloud, ", ") + "]\n")}
+			if way == "flag" {
+				args = []string{"--config", s.writeConfig("nonMasqueradeCIDRs: []\n"), "--source-cidrs", strings.Join(wholeCloud, ",")}
+			}
+			d := s.daemon(args...)
+			s.translated()
+			s.wantPodTranslated()
+			s.wantOwnSockets(true)
+
+			// A destination that the node translates for its own sockets.
+			s.nft("table ip theirs { chain c { type nat hook output priority -100; ip daddr 203.0.113.9 dnat to %s; }; }", s.V4.Server)
+			server := must(s.Server.ServeUDP(at(s.V4.Server, 0)))(t)
+			check(t, s.Node.EchoUDP(soon(t), at(s.V4.Node, 51820), at(netip.MustParseAddr("203.0.113.9"), server.Addr().Port()), 32))
+			if seen := server.Seen()[0].Source; seen != at(s.V4.Node, 51820) {
+				t.Errorf("a datagram to a translated destination is seen from %s", seen)
+			}
+
+			// The control: the same packets, with rules that match the node too.
+			d.end()
+			s.matchAllSources()
+			check(t, s.Node.Command(t.Context(), "conntrack", "-F").Run())
+			s.wantOwnSockets(false)
+		})
+	}
+}
+
+// TestNodeTunnelAmongSources: what a tunnel of the node sends for a pod is the node's
+// own too. Its packets have an input interface, the pod's or the tunnel's.
+func TestNodeTunnelAmongSources(t *testing.T) {
+	s := newSourced(t)
+	d := s.daemon("--config", s.writeConfig("sourceCIDRs: ["+strings.Join(wholeCloud, ", ")+"]\n"))
+	s.translated()
+	s.nodeRun("ip", "link", "add", "vx0", "type", "vxlan", "id", "7", "remote", s.V4.Server.String(), "local", s.V4.Node.String(),
+		"dstport", "4789", "srcport", "47890", "47891")
+	s.nodeRun("ip", "address", "add", "203.0.113.1/24", "dev", "vx0")
+	s.nodeRun("ip", "link", "set", "vx0", "up")
+	s.nodeRun("ip", "neighbour", "add", "203.0.113.9", "lladdr", "02:00:00:00:00:09", "dev", "vx0", "nud", "permanent")
+	seenFrom := func() netip.AddrPort {
+		t.Helper()
+		outer := must(s.Server.Capture("eth0", func(p nstest.Packet) bool { return p.Proto == unix.IPPROTO_UDP && p.DstPort == 4789 }))(t)
+		defer func() { check(t, outer.Close()) }()
+		c := must(s.pod.Dial(soon(t), "udp", netip.AddrPort{}, netip.MustParseAddrPort("203.0.113.9:9")))(t)
+		defer func() { _ = c.Close() }()
+		must(c.Write([]byte("wrapped")))(t)
+		return must(outer.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t).Source()
+	}
+	own := at(s.V4.Node, 47890)
+	if seen := seenFrom(); seen != own {
+		t.Errorf("the tunnel's packet is seen from %s, want %s", seen, own)
+	}
+	d.end() // the control
+	s.matchAllSources()
+	check(t, s.Node.Command(t.Context(), "conntrack", "-F").Run())
+	if seen := seenFrom(); seen == own {
+		t.Errorf("the tunnel's packet is seen from %s with rules that match the node; the test shows nothing", seen)
+	}
+}
