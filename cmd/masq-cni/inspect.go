@@ -25,12 +25,17 @@ func inspectCommand(n *node) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect",
 		Short: "Shows what masquerading does on the node: flows, pods, rules, drift",
-		Long: `Without a further word: the node at a glance. Everything is read from the kernel
-and from the records of attachments, whether masqd runs or not; nothing is changed.
-Needs CAP_NET_ADMIN in the node's network namespace, and to read --state-dir.`,
+		Long: `Without a further word: whether the node is healthy, its problems, each with its
+remedy, and the node's figures. Everything is read from the kernel and from the
+records of attachments, whether masqd runs or not; nothing is changed.
+Needs CAP_NET_ADMIN in the node's network namespace, and to read --state-dir.
+
+Exit code 0: healthy, with warnings at most; 1: there are problems; 2: the node could
+not be queried.`,
 		Args: cobra.NoArgs,
 		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error { return n.inspectNode(c, w, a) }),
 	}
+	answering(c)
 	out.flag(c)
 	w.flags(c)
 	c.AddCommand(inspectPodsCommand(n, &out, &w), inspectPodCommand(n, &out, &w), inspectFlowsCommand(n, &out, &w),

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
 	"strings"
 	"time"
@@ -21,25 +21,28 @@ func (n *node) inspectNode(c *cobra.Command, w watching, a answer) error {
 	})
 }
 
-// atAGlance is the node at a glance. A part that cannot be read is a warning, and a
-// fault in the end: the others are shown all the same.
+// atAGlance is the node at a glance. A part that cannot be read is a problem: the
+// others are shown all the same.
 func (n *node) atAGlance(ctx context.Context) (x *report.Node, fault, err error) {
 	v, err := n.view()
 	if err != nil {
 		return nil, nil, err
 	}
 	x = &report.Node{
-		Time: report.Time{Time: time.Now().UTC()}, StateDir: n.stateDir, Policies: v.desired().Policies(),
+		Problems: report.Problems{}, Time: report.Time{Time: time.Now().UTC()}, StateDir: n.stateDir, Policies: v.desired().Policies(),
 		Uplinks: []report.Uplink{}, Warnings: []string{}, Notes: []string{},
 	}
-	whole := true
-	lacks := func(err error) {
+	lacks := func(part string, err error) {
 		if err != nil {
-			x.Warnings = append(x.Warnings, err.Error())
-			whole = false
+			x.Report(report.Problem{Severity: report.SeverityUnknown, Kind: report.KindQueryFailed, Object: part, Message: err.Error(), Remedy: "run masq-cni as root on the node"})
 		}
 	}
-	lacks(v.unread)
+	if v.unread != nil {
+		x.Report(report.Problem{
+			Severity: report.SeverityError, Kind: report.KindRecordUnread, Object: "records", Message: v.unread.Error(),
+			Remedy: "restore the file, or recreate the pod that it belongs to",
+		})
+	}
 	x.Attachments.Total = len(v.records)
 	for _, r := range v.records {
 		if r.Chained {
@@ -50,16 +53,19 @@ func (n *node) atAGlance(ctx context.Context) (x *report.Node, fault, err error)
 		}
 	}
 	x.Table, err = v.table()
-	lacks(err)
+	lacks("nftables", err)
 	x.Uplinks, err = uplinks()
-	lacks(err)
+	lacks("uplinks", err)
 	x.Daemon, err = daemonOf(v.dir)
-	lacks(err)
-	lacks(v.flows(ctx, x))
-	if !whole {
-		fault = fmt.Errorf("some of it could not be looked at: %s", x.Warnings[0])
-	}
+	lacks("masqd", err)
+	lacks("conntrack", v.flows(ctx, x))
 	x.Judge(v.records)
+	switch x.Problems.Worst() {
+	case report.SeverityError:
+		fault = errFailed
+	case report.SeverityUnknown:
+		fault = blindError{errors.New("not all of the node could be queried: " + x.Problems[0].String())}
+	}
 	return x, fault, nil
 }
 

@@ -7,9 +7,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
-// Node is a node at a glance. What could not be looked at is left out, and among
-// the Warnings.
+// Node is a node at a glance. What could not be queried is left out, and is one of
+// the Problems.
 type Node struct {
+	// Healthy is false where there is a problem other than a warning. Verdict says in
+	// a line how many there are, and the worst. Judge sets both.
+	Healthy  bool     `json:"healthy"`
+	Verdict  string   `json:"verdict"`
+	Problems Problems `json:"problems"`
+
 	Time     Time   `json:"time"`
 	StateDir string `json:"stateDir"`
 	Daemon   Daemon `json:"daemon"`
@@ -25,8 +31,8 @@ type Node struct {
 	Flows     *Flows        `json:"flows,omitempty"`
 	Conntrack *ConntrackUse `json:"conntrack,omitempty"`
 
-	// Warnings are what keeps traffic from passing as it should, or the report from
-	// being whole. Notes are what is not told, and how to have it told.
+	// Warnings are the Problems as sentences, set by Judge. Notes are what is not
+	// told, and how to have it told.
 	Warnings []string `json:"warnings"`
 	Notes    []string `json:"notes"`
 }

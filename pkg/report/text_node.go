@@ -21,6 +21,9 @@ func (f facts) say(name, format string, args ...any) {
 
 // WriteText writes the node for a person.
 func (n *Node) WriteText(w io.Writer, s Style) error {
+	if err := n.Problems.write(w, s); err != nil {
+		return err
+	}
 	f := newFacts(w)
 	switch t := n.Table; {
 	case t == nil:
@@ -78,7 +81,7 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 			return err
 		}
 	}
-	return n.writeRemarks(w, s)
+	return n.writeNotes(w)
 }
 
 // String says it in a line.
@@ -204,18 +207,15 @@ func writeStates(w io.Writer, s Style, all []StateCount) error {
 	return t.flush()
 }
 
-func (n *Node) writeRemarks(w io.Writer, s Style) error {
-	gap := "\n"
-	for _, list := range []struct {
-		name string
-		all  []string
-	}{{s.paint(red, "warning:"), n.Warnings}, {"note:", n.Notes}} {
-		for _, text := range list.all {
-			if _, err := fmt.Fprintf(w, "%s%s %s\n", gap, list.name, Sentence(text)); err != nil {
-				return err
-			}
-			gap = ""
-		}
+func (n *Node) writeNotes(w io.Writer) error {
+	if len(n.Notes) == 0 {
+		return nil
 	}
-	return nil
+	b := strings.Builder{}
+	b.WriteString("\n")
+	for _, text := range n.Notes {
+		hang(&b, "note", len("note"), text)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }

@@ -188,7 +188,7 @@ func nodeValue(t testing.TB) *Node {
 	t.Helper()
 	d := DesiredOf(records(), nodePolicy())
 	n := &Node{
-		Time: Time{noon}, StateDir: "/run/masq-cni", Daemon: Daemon{Running: true, PID: 4711, Elsewhere: true},
+		Problems: Problems{}, Time: Time{noon}, StateDir: "/run/masq-cni", Daemon: Daemon{Running: true, PID: 4711, Elsewhere: true},
 		Table: &Table{Exists: true, Wanted: true, Generation: 12, Rules: 34, Drift: 2}, Policies: d.Policies(),
 		Uplinks:   []Uplink{{"eth0", addr("192.0.2.2")}, {"eth0", addr("2001:db8::2")}},
 		Flows:     FlowsOf(tally(), 1),

@@ -3,75 +3,140 @@ package report
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// nearlyFull is the share of the conntrack table from which a node is warned of.
-const nearlyFull = 0.8
+// Shares of the conntrack table in use from which it is a warning and an error.
+const (
+	nearlyFull = 0.8
+	full       = 0.9
+)
 
 // settling is how long an ADD or a DEL may reasonably take.
 const settling = time.Minute
 
-// Judge adds the warnings and notes that follow from the rest of the report.
+// Report adds a problem.
+func (n *Node) Report(p Problem) { n.Problems.Add(p) }
+
+// Note adds a remark on what the report does not tell.
+func (n *Node) Note(format string, args ...any) {
+	n.Notes = append(n.Notes, fmt.Sprintf(format, args...))
+}
+
+// Judge adds the problems and notes that follow from the rest of the report, and the
+// verdict.
 func (n *Node) Judge(records []store.Record) {
-	warn := func(format string, args ...any) { n.Warnings = append(n.Warnings, fmt.Sprintf(format, args...)) }
-	note := func(format string, args ...any) { n.Notes = append(n.Notes, fmt.Sprintf(format, args...)) }
-	if t := n.Table; t != nil {
-		switch {
-		case t.Wanted && !t.Exists:
-			warn("there is no table inet masq: traffic leaves untranslated; start masqd, which makes it")
-		case t.Drift > 0:
-			warn("the kernel has not what was asked for, %s; see masq-cni inspect drift", plural(t.Drift, "difference"))
-		}
+	n.judgeTable()
+	n.judgeDaemon()
+	n.judgeRecords(records)
+	n.judgeConntrack()
+	n.Healthy, n.Verdict = n.Problems.Healthy(), n.Problems.Verdict()
+	n.Warnings = []string{}
+	for _, p := range n.Problems {
+		n.Warnings = append(n.Warnings, strings.TrimSuffix(p.String()+"; "+p.Remedy, "; "))
 	}
+}
+
+func (n *Node) judgeTable() {
+	switch t := n.Table; {
+	case t == nil:
+	case t.Wanted && !t.Exists:
+		n.Report(Problem{
+			SeverityError, KindTableMissing, "table inet masq",
+			fmt.Sprintf("does not exist; the traffic of %s leaves untranslated", plural(n.Attachments.Total, "attachment")),
+			"start masqd, which makes it: systemctl start masqd",
+		})
+	case t.Drift > 0:
+		n.Report(Problem{
+			SeverityError, KindDrift, "table inet masq",
+			fmt.Sprintf("differs from the desired state in %s: traffic may leave untranslated", plural(t.Drift, "place")),
+			"masq-cni inspect drift lists them; masqd repairs them: systemctl start masqd",
+		})
+	}
+}
+
+func (n *Node) judgeDaemon() {
 	switch {
 	case n.Daemon.Running && n.Daemon.Elsewhere:
-		note("masqd works in another network namespace: what is changed here stays changed")
+		n.Report(Problem{
+			SeverityWarning, KindDaemonElsewhere, "masqd",
+			fmt.Sprintf("process %d works in another network namespace; what is changed in this one stays changed", n.Daemon.PID),
+			"run masqd in this network namespace, or give masq-cni the one of masqd with --netns",
+		})
 	case !n.Daemon.Running && n.Attachments.Total > 0:
-		note("masqd is not running: nobody puts back rules that others take away")
+		n.Report(Problem{
+			SeverityWarning, KindDaemonStopped, "masqd",
+			"is not running; rules that another program removes stay away",
+			"systemctl start masqd",
+		})
 	}
+}
+
+// judgeRecords reports attachments that are neither added nor removed, and addresses
+// that two of them have: the later one is taken to be behind all flows.
+func (n *Node) judgeRecords(records []store.Record) {
+	holders := map[netip.Addr]store.Record{}
 	for _, r := range records {
+		pod := Sentence(OwnerOf(r.Attachment).Pod())
 		if age := n.Time.Sub(r.Created); !r.Ready && age > settling {
-			warn("%s of %s is not ready since %s: its ADD or DEL was killed; DEL, GC or masqd clears it away",
-				Sentence(OwnerOf(r.Attachment).Pod()), Sentence(r.Network), age.Round(time.Second))
+			n.Report(Problem{
+				SeverityWarning, KindNotReady, pod,
+				fmt.Sprintf("network %s: its ADD or DEL has been incomplete for %s", Sentence(r.Network), span(age)),
+				"DEL by the runtime, GC or masqd removes what is left: systemctl start masqd",
+			})
+		}
+		for _, a := range r.Addresses {
+			if was, ok := holders[a]; ok {
+				n.Report(Problem{
+					SeverityWarning, KindClaimedTwice, a.String(),
+					fmt.Sprintf("two attachments have it, %s and %s; the later one, %[2]s, receives its traffic", Sentence(OwnerOf(was.Attachment).Pod()), pod),
+					"recreate one of the two pods; give each network a subnet of its own",
+				})
+			}
+			holders[a] = r
 		}
 	}
-	n.claims(records, warn)
+}
+
+func (n *Node) judgeConntrack() {
 	c := n.Conntrack
 	if c == nil {
 		return
 	}
-	if c.Limit > 0 && float64(c.Entries) >= nearlyFull*float64(c.Limit) {
-		warn("the conntrack table is nearly full, %d of %d: new connections will fail; raise net.netfilter.nf_conntrack_max", c.Entries, c.Limit)
+	const object = "conntrack table"
+	if share := float64(c.Entries) / float64(max(c.Limit, 1)); c.Limit > 0 && share >= nearlyFull {
+		severity := SeverityWarning
+		if share >= full {
+			severity = SeverityError
+		}
+		n.Report(Problem{
+			severity, KindConntrackFull, object,
+			fmt.Sprintf("has %d of at most %d entries; new connections fail when it is full", c.Entries, c.Limit),
+			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*uint64(c.Limit)),
+		})
 	}
 	if c.Drop > 0 {
-		warn("packets dropped, as their flow could not be entered: %d; the table was full, or no source port was free", c.Drop)
+		n.Report(Problem{
+			SeverityWarning, KindPacketsDropped, object,
+			fmt.Sprintf("%s of new flows dropped since boot: the table was full, or no source port was free", plural(int(c.Drop), "packet")),
+			"masq-cni inspect ports",
+		})
 	}
 	if c.EarlyDrop > 0 {
-		warn("flows ended early, to make room in a full table: %d", c.EarlyDrop)
+		n.Report(Problem{
+			SeverityWarning, KindFlowsEvicted, object,
+			fmt.Sprintf("%s ended early to make room in the full table", plural(int(c.EarlyDrop), "flow")),
+			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*uint64(c.Limit)),
+		})
 	}
 	if !c.Accounting {
-		note("packets and bytes of flows are not counted; sysctl net.netfilter.nf_conntrack_acct=1 counts those that begin from then on")
+		n.Note("packets and bytes of flows are not counted; sysctl net.netfilter.nf_conntrack_acct=1 counts those that begin from then on")
 	}
 	if !c.Timestamps {
-		note("when flows began is not kept; sysctl net.netfilter.nf_conntrack_timestamp=1 keeps it of those that begin from then on")
-	}
-}
-
-// claims warns of addresses that two attachments have: the later one is taken to be
-// behind all flows.
-func (n *Node) claims(records []store.Record, warn func(string, ...any)) {
-	holders := map[netip.Addr]store.Record{}
-	for _, r := range records {
-		for _, a := range r.Addresses {
-			if was, ok := holders[a]; ok {
-				warn("%s is claimed by %s and by %s: the later one, the last named, has it",
-					a, Sentence(OwnerOf(was.Attachment).Pod()), Sentence(OwnerOf(r.Attachment).Pod()))
-			}
-			holders[a] = r
-		}
+		n.Note("when flows began is not kept; sysctl net.netfilter.nf_conntrack_timestamp=1 keeps it of those that begin from then on")
 	}
 }
 

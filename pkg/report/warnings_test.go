@@ -20,22 +20,30 @@ func TestJudge(t *testing.T) {
 		return n, records()[:2]
 	}
 	for what, spoil := range map[string]func(*Node, *[]store.Record){
-		"":                                          func(*Node, *[]store.Record) {},
-		"there is no table inet masq":               func(n *Node, _ *[]store.Record) { n.Table.Exists = false },
-		"has not what was asked for, 1 dif":         func(n *Node, _ *[]store.Record) { n.Table.Drift = 1 },
-		"masqd is not running":                      func(n *Node, _ *[]store.Record) { n.Daemon.Running = false },
-		"another network namespace":                 func(n *Node, _ *[]store.Record) { n.Daemon.Elsewhere = true },
-		"is not ready since 2m0s":                   func(_ *Node, r *[]store.Record) { (*r)[0].Ready, (*r)[0].Created = false, noon.Add(-2*time.Minute) },
-		"10.88.0.2 is claimed by shop/web and by x": func(_ *Node, r *[]store.Record) { *r = append(*r, record("xxxx", "", "", nil, "10.88.0.2")) },
-		"nearly full, 80 of 100":                    func(n *Node, _ *[]store.Record) { n.Conntrack.Entries = 80 },
-		"could not be entered: 5":                   func(n *Node, _ *[]store.Record) { n.Conntrack.Drop = 5 },
-		"ended early":                               func(n *Node, _ *[]store.Record) { n.Conntrack.EarlyDrop = 5 },
-		"nf_conntrack_acct=1":                       func(n *Node, _ *[]store.Record) { n.Conntrack.Accounting = false },
-		"nf_conntrack_timestamp=1":                  func(n *Node, _ *[]store.Record) { n.Conntrack.Timestamps = false },
+		"":                                  func(*Node, *[]store.Record) {},
+		"table inet masq: does not exist":   func(n *Node, _ *[]store.Record) { n.Table.Exists = false },
+		"desired state in 1 place: traffic": func(n *Node, _ *[]store.Record) { n.Table.Drift = 1 },
+		"masqd: is not running":             func(n *Node, _ *[]store.Record) { n.Daemon.Running = false },
+		"another network namespace":         func(n *Node, _ *[]store.Record) { n.Daemon.Elsewhere = true },
+		"DEL has been incomplete for 2m0s":  func(_ *Node, r *[]store.Record) { (*r)[0].Ready, (*r)[0].Created = false, noon.Add(-2*time.Minute) },
+		"10.88.0.2: two attachments have it, shop/web and x": func(_ *Node, r *[]store.Record) { *r = append(*r, record("xxxx", "", "", nil, "10.88.0.2")) },
+		"has 80 of at most 100 entries":                      func(n *Node, _ *[]store.Record) { n.Conntrack.Entries = 80 },
+		"5 packets of new flows dropped":                     func(n *Node, _ *[]store.Record) { n.Conntrack.Drop = 5 },
+		"ended early":                                        func(n *Node, _ *[]store.Record) { n.Conntrack.EarlyDrop = 5 },
+		"nf_conntrack_acct=1":                                func(n *Node, _ *[]store.Record) { n.Conntrack.Accounting = false },
+		"nf_conntrack_timestamp=1":                           func(n *Node, _ *[]store.Record) { n.Conntrack.Timestamps = false },
 	} {
 		n, r := well()
 		spoil(&n, &r)
 		n.Judge(r)
+		for _, p := range n.Problems {
+			if p.Severity == "" || p.Kind == "" || p.Object == "" || p.Remedy == "" {
+				t.Errorf("not complete: %+v", p)
+			}
+		}
+		if n.Healthy != (n.Problems.Worst() != SeverityError) || what == "" && n.Verdict != "healthy" || what != "" && len(n.Problems) > 0 && n.Verdict == "healthy" {
+			t.Errorf("%q: healthy %t, %q", what, n.Healthy, n.Verdict)
+		}
 		all := slices.Concat(n.Warnings, n.Notes)
 		if what == "" && len(all) != 0 || what != "" && (len(all) != 1 || !strings.Contains(all[0], what)) {
 			t.Errorf("%q: %q", what, all)

@@ -1,0 +1,99 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Severity is how bad a problem is.
+type Severity string
+
+// Severities, the worst first.
+const (
+	// SeverityError is a fault: traffic fails or leaves untranslated, or what was
+	// configured is not in effect.
+	SeverityError Severity = "error"
+	// SeverityUnknown is a part of the node that could not be queried.
+	SeverityUnknown Severity = "unknown"
+	// SeverityWarning is a condition under which traffic may fail.
+	SeverityWarning Severity = "warning"
+)
+
+var severities = []Severity{SeverityError, SeverityUnknown, SeverityWarning}
+
+// Kind is what is wrong, as a word that programs can rely on.
+type Kind string
+
+// Kinds of problems.
+const (
+	KindTableMissing    Kind = "table-missing"      // table inet masq does not exist, and attachments need it
+	KindDrift           Kind = "drift"              // the kernel differs from the desired state
+	KindDaemonStopped   Kind = "daemon-stopped"     // no masqd repairs this node
+	KindDaemonElsewhere Kind = "daemon-elsewhere"   // masqd works in another network namespace
+	KindNotReady        Kind = "attachment-pending" // an ADD or DEL was killed
+	KindClaimedTwice    Kind = "address-claimed"    // two attachments have one address
+	KindConntrackFull   Kind = "conntrack-full"     // the conntrack table is nearly full
+	KindPacketsDropped  Kind = "packets-dropped"    // packets of new flows were dropped
+	KindFlowsEvicted    Kind = "flows-evicted"      // the kernel ended flows early to make room
+	KindRecordUnread    Kind = "record-unreadable"  // a record cannot be read
+	KindQueryFailed     Kind = "query-failed"       // a part of the node could not be queried
+)
+
+// Problem is one thing that is wrong with the node, and what to do about it.
+type Problem struct {
+	Severity Severity `json:"severity"`
+	Kind     Kind     `json:"kind"`
+	// Object is what has the problem: "table inet masq", a pod, a file, an address.
+	Object string `json:"object"`
+	// Message is what happened to the object, with the values. It continues the
+	// object: "does not exist; 3 attachments leave untranslated".
+	Message string `json:"message"`
+	// Remedy is what to do, where possible a command to paste.
+	Remedy string `json:"remedy"`
+}
+
+// String is the problem in a sentence, without its remedy.
+func (p Problem) String() string { return p.Object + ": " + p.Message }
+
+// Problems are the problems of a node, the worst first.
+type Problems []Problem
+
+// Add inserts a problem after those that are as severe.
+func (all *Problems) Add(p Problem) {
+	i, _ := slices.BinarySearchFunc(*all, p, func(a, b Problem) int {
+		if rank(a) <= rank(b) {
+			return -1
+		}
+		return 1
+	})
+	*all = slices.Insert(*all, i, p)
+}
+
+func rank(p Problem) int { return slices.Index(severities, p.Severity) }
+
+// Worst is the severity of the worst problem, empty where there is none.
+func (all Problems) Worst() Severity {
+	if len(all) == 0 {
+		return ""
+	}
+	return all[0].Severity
+}
+
+// Healthy reports whether there are warnings at most.
+func (all Problems) Healthy() bool { return all.Worst() == "" || all.Worst() == SeverityWarning }
+
+// Verdict says in a line whether the node is healthy, or how many problems there are
+// and which is the worst.
+func (all Problems) Verdict() string {
+	switch {
+	case len(all) == 0:
+		return "healthy"
+	case all.Healthy() && len(all) == 1:
+		return "healthy, with 1 warning: " + all[0].String()
+	case all.Healthy():
+		return fmt.Sprintf("healthy, with %s, the first: %s", plural(len(all), "warning"), all[0])
+	case len(all) == 1:
+		return "1 problem: " + all[0].String()
+	}
+	return fmt.Sprintf("%s, the worst: %s", plural(len(all), "problem"), all[0])
+}

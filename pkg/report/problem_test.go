@@ -1,0 +1,68 @@
+package report
+
+import (
+	"strings"
+	"testing"
+)
+
+// The worst problems come first, and those of one severity in the order in which they
+// were added.
+func TestProblemsOrder(t *testing.T) {
+	var all Problems
+	for _, p := range []Problem{
+		{Severity: SeverityWarning, Object: "a"}, {Severity: SeverityError, Object: "b"}, {Severity: SeverityUnknown, Object: "c"},
+		{Severity: SeverityError, Object: "d"}, {Severity: SeverityWarning, Object: "e"},
+	} {
+		all.Add(p)
+	}
+	got := ""
+	for _, p := range all {
+		got += p.Object
+	}
+	if got != "bdcae" {
+		t.Errorf("order %q", got)
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	warning := Problem{Severity: SeverityWarning, Object: "w", Message: "may fail"}
+	unknown := Problem{Severity: SeverityUnknown, Object: "u", Message: "no permission"}
+	fault := Problem{Severity: SeverityError, Object: "e", Message: "fails"}
+	for _, x := range []struct {
+		all     []Problem
+		healthy bool
+		verdict string
+	}{
+		{nil, true, "healthy"},
+		{[]Problem{warning}, true, "healthy, with 1 warning: w: may fail"},
+		{[]Problem{warning, warning}, true, "healthy, with 2 warnings, the first: w: may fail"},
+		{[]Problem{warning, unknown}, false, "2 problems, the worst: u: no permission"},
+		{[]Problem{fault}, false, "1 problem: e: fails"},
+		{[]Problem{warning, unknown, fault}, false, "3 problems, the worst: e: fails"},
+	} {
+		var all Problems
+		for _, p := range x.all {
+			all.Add(p)
+		}
+		if all.Healthy() != x.healthy || all.Verdict() != x.verdict {
+			t.Errorf("%v: %t, %q", x.all, all.Healthy(), all.Verdict())
+		}
+	}
+}
+
+// Text is wrapped between words, below its label; a word longer than the line stays
+// whole.
+func TestHang(t *testing.T) {
+	var b strings.Builder
+	long := strings.Repeat("x", 90)
+	hang(&b, "error", 5, strings.Repeat("word ", 20)+long+" end")
+	lines := strings.Split(b.String(), "\n")
+	for i, l := range lines[:len(lines)-1] {
+		if i > 0 && !strings.HasPrefix(l, strings.Repeat(" ", 10)) || len(l) > columns && !strings.Contains(l, long) {
+			t.Errorf("line %q", l)
+		}
+	}
+	if got := strings.Join(strings.Fields(b.String()), " "); got != "error "+strings.TrimSpace(strings.Repeat("word ", 20))+" "+long+" end" {
+		t.Errorf("text %q", got)
+	}
+}
