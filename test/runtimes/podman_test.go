@@ -7,16 +7,19 @@ import (
 	"testing"
 )
 
-// podmanConf is what podman needs to use CNI, and, behind it, what it needs where
-// there is no systemd and limits cannot be raised.
-const podmanConf = `[network]
-network_backend = "cni"
-[engine]
+// podmanMachineConf is what podman needs where there is no systemd and limits cannot be
+// raised.
+const podmanMachineConf = `[engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 [containers]
 default_ulimits = ["nofile=20000:20000", "nproc=1024:1024"]
 `
+
+// podmanConf has podman use CNI, on such a machine.
+const podmanConf = `[network]
+network_backend = "cni"
+` + podmanMachineConf
 
 // podmanVersion is the newest of the CNI specification that Debian's podman speaks.
 const podmanVersion = "0.4.0"
