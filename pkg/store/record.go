@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -29,8 +30,18 @@ type Record struct {
 	IPAM string `json:"ipam,omitempty"`
 	// MTU is that of the link, in bytes.
 	MTU int `json:"mtu,omitempty"`
+	// HostMAC, Prefixes and Routes say what ADD made of a link of ours: see masq.Wiring.
+	// Records of earlier versions lack them.
+	HostMAC  string         `json:"hostMAC,omitempty"`
+	Prefixes []netip.Prefix `json:"prefixes,omitempty"`
+	Routes   []masq.Route   `json:"routes,omitempty"`
 	// Created is when the intent was written.
 	Created time.Time `json:"created"`
+}
+
+// Wiring is what the record says of the link.
+func (r Record) Wiring() masq.Wiring {
+	return masq.Wiring{NetNS: r.NetNS, MTU: r.MTU, HostMAC: r.HostMAC, Prefixes: r.Prefixes, Routes: r.Routes}
 }
 
 // ErrNewer says that a record was written by a later program than this one.
@@ -59,6 +70,9 @@ func parse(b []byte) (Record, error) {
 		if !a.IsValid() || a.Zone() != "" {
 			return Record{}, fmt.Errorf("address %q cannot be an attachment's", a)
 		}
+	}
+	if err := r.Wiring().Validate(); err != nil {
+		return Record{}, err
 	}
 	if r.Policy != nil {
 		if err := r.Policy.Validate(); err != nil {

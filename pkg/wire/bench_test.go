@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 var stacks = []struct {
@@ -28,8 +30,8 @@ func crowd(t testing.TB, w *Wire, count int, families ...string) {
 	}
 }
 
-func hostRouteOf(a netip.Prefix) Route {
-	return Route{Dst: netip.PrefixFrom(a.Addr(), a.Addr().BitLen())}
+func hostRouteOf(a netip.Prefix) masq.Route {
+	return masq.Route{Dst: netip.PrefixFrom(a.Addr(), a.Addr().BitLen())}
 }
 
 // times makes links into namespaces of their own and deletes them. It returns

@@ -76,9 +76,12 @@ func (w *Wire) confirm(addresses []netip.Addr, l Link) error {
 // comes from the kernel, as those that come with an address do: that keeps
 // systemd-networkd from removing it as foreign (ManageForeignRoutes=).
 func hostRoute(a netip.Addr, l Link, flags int) *message {
-	to := via{dst: netip.PrefixFrom(a, a.BitLen()), index: l.HostIndex, protocol: unix.RTPROT_KERNEL}
+	to := via{dst: hostPrefix(a), index: l.HostIndex, protocol: unix.RTPROT_KERNEL}
 	return to.addRoute("interface "+l.HostName, flags)
 }
+
+// hostPrefix is the prefix of one address.
+func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // takeOver replaces the node's route to an address if it leads to a link of
 // ours: to a container that is gone as far as IPAM knows, but not deleted yet.

@@ -312,3 +312,20 @@ func mustAdd(t testing.TB, w *Wire, p Pair) Link {
 	}
 	return l
 }
+
+// differences is what either side of a link lacks, in words.
+func differences(t testing.TB, w *Wire, p Pair) (out []string) {
+	t.Helper()
+	node, err := w.Compare([]Pair{p})
+	if err != nil {
+		t.Fatalf("Compare: %v", err)
+	}
+	container, err := w.CompareContainer(p)
+	if err != nil {
+		t.Fatalf("CompareContainer: %v", err)
+	}
+	for _, d := range append(node, container...) {
+		out = append(out, d.String())
+	}
+	return out
+}

@@ -41,27 +41,34 @@ func (w *Wire) mend(within func(func() error) error, ours func(name string) bool
 	errs = append(errs, err)
 	uplinks, err := w.unforwarded(families, f6)
 	errs = append(errs, err)
-	missing := slices.Concat(ends, uplinks)
-	if len(missing) == 0 {
-		return nil, errors.Join(errs...)
+	mended, err = w.set(within, slices.Concat(ends, uplinks))
+	return mended, errors.Join(append(errs, err)...)
+}
+
+// set writes settings and returns those that it has written. It goes on after one that
+// fails. A missing interface is no error.
+func (w *Wire) set(within func(func() error) error, settings []setting) (done []string, err error) {
+	if len(settings) == 0 {
+		return nil, nil
 	}
 	var failed []error
-	if err := within(func() error { failed = writeEach(missing); return nil }); err != nil {
-		return nil, errors.Join(append(errs, err)...)
+	if err := within(func() error { failed = writeEach(settings); return nil }); err != nil {
+		return nil, err
 	}
-	for i, s := range missing {
+	var errs []error
+	for i, s := range settings {
 		err := failed[i]
 		if err != nil {
 			err = w.instead(s, err)
 		}
 		switch {
 		case err == nil:
-			mended = append(mended, s.String())
+			done = append(done, s.String())
 		case !errors.Is(err, errNoDevice): // gone meanwhile
 			errs = append(errs, err)
 		}
 	}
-	return mended, errors.Join(errs...)
+	return done, errors.Join(errs...)
 }
 
 // writeEach writes settings, past those that fail.

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,16 +29,30 @@ type Pair struct {
 	MTU          int // in bytes, of both ends
 	Addresses    []netip.Prefix
 	// Routes of the container. A family with none gets a default route.
-	Routes []Route
+	Routes []masq.Route
+
+	// HostMAC is the MAC that the host's end had after Add, and nil where it is not
+	// known. Add draws one.
+	HostMAC net.HardwareAddr
+	// Partial says that the prefix lengths of Addresses, and Routes, are not known.
+	// Neither is compared then. Add refuses such a pair.
+	Partial bool
 }
 
-// Route is one route of the container.
-type Route struct {
-	Dst netip.Prefix
-	// GW is the next hop that the configuration names, if it names one. A link
-	// with two ends has one next hop, whatever it is called: each route goes
-	// to the host's end.
-	GW netip.Addr
+// PairOf is the pair of an attachment whose link Add made, from its record.
+func PairOf(a masq.Attachment, w masq.Wiring) Pair {
+	p := Pair{
+		NetNS: w.NetNS, Interface: a.Interface, HostName: a.HostName(), Identity: a.Identity(),
+		CheckSources: a.SpoofCheck, MTU: w.MTU, Addresses: w.Prefixes, Routes: w.Routes,
+	}
+	p.HostMAC, _ = net.ParseMAC(w.HostMAC) // nil where it is not known
+	if len(p.Addresses) == 0 {
+		p.Partial = true
+		for _, addr := range a.Addresses {
+			p.Addresses = append(p.Addresses, hostPrefix(addr))
+		}
+	}
+	return p
 }
 
 // group is the group of the host's end.
@@ -66,7 +81,7 @@ func (p Pair) routes() []netip.Prefix {
 		out = append(out, r.Dst.Masked())
 	}
 	for _, f := range p.families() {
-		if !slices.ContainsFunc(p.Routes, func(r Route) bool { return masq.FamilyOf(r.Dst.Addr()) == f }) {
+		if !slices.ContainsFunc(p.Routes, func(r masq.Route) bool { return masq.FamilyOf(r.Dst.Addr()) == f }) {
 			out = append(out, defaultOf(f))
 		}
 	}
@@ -101,6 +116,9 @@ func (p Pair) Validate() error {
 	}
 	if len(p.Addresses) == 0 {
 		fault("no address is given")
+	}
+	if p.Partial {
+		fault("the prefix lengths of the addresses are not known")
 	}
 	for _, a := range p.Addresses {
 		switch {

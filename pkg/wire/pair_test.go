@@ -36,10 +36,10 @@ func TestPairValidate(t *testing.T) {
 		{func(p *Pair) { p.Addresses[0] = netip.Prefix{} }, "not an address"},
 		{func(p *Pair) { p.Addresses[0] = netip.MustParsePrefix("::ffff:10.0.0.1/128") }, "::ffff:10.0.0.1/128"},
 		{func(p *Pair) { p.Addresses[0] = netip.MustParsePrefix("fd00::1/64"); p.MTU = 1279 }, "1279 is below 1280, the least that IPv6 address fd00::1/64"},
-		{func(p *Pair) { p.Routes = []Route{{}} }, "not a prefix"},
-		{func(p *Pair) { p.Routes = []Route{{Dst: netip.MustParsePrefix("::/0")}} }, "no IPv6 address"},
+		{func(p *Pair) { p.Routes = []masq.Route{{}} }, "not a prefix"},
+		{func(p *Pair) { p.Routes = []masq.Route{{Dst: netip.MustParsePrefix("::/0")}} }, "no IPv6 address"},
 		{func(p *Pair) {
-			p.Routes = []Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), GW: netip.MustParseAddr("fd00::1")}}
+			p.Routes = []masq.Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), GW: netip.MustParseAddr("fd00::1")}}
 		}, "other family"},
 	} {
 		p := good

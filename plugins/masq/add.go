@@ -121,17 +121,15 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	if err != nil {
 		return failed(codeIPAM, "the IPAM plugin gave no usable routes", err)
 	}
+	rec.Prefixes, rec.Routes = prefixes, routes
 	if err := n.records.Put(rec); err != nil {
 		return failed(codeState, "cannot write the record", err)
 	}
-	link, err := n.links.Add(wire.Pair{
-		NetNS: args.Netns, Interface: args.IfName,
-		HostName: rec.HostName(), Identity: rec.Identity(), CheckSources: rec.SpoofCheck,
-		MTU: rec.MTU, Addresses: prefixes, Routes: routes,
-	})
+	link, err := n.links.Add(wire.PairOf(rec.Attachment, rec.Wiring()))
 	if err != nil {
 		return failed(codeLink, "cannot make the link", err)
 	}
+	rec.HostMAC = link.HostMAC.String()
 	if err := n.addRules(rec); err != nil {
 		return err
 	}
@@ -247,8 +245,8 @@ func prefixesOf(ips []*types100.IPConfig) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-func routesOf(routes []*types.Route) ([]wire.Route, error) {
-	var out []wire.Route
+func routesOf(routes []*types.Route) ([]masq.Route, error) {
+	var out []masq.Route
 	for _, r := range routes {
 		if r == nil {
 			return nil, errors.New("one of them is null")
@@ -262,7 +260,7 @@ func routesOf(routes []*types.Route) ([]wire.Route, error) {
 		if !ok || size == 0 || !dst.IsValid() {
 			return nil, fmt.Errorf("route to %s: not a prefix", r.Dst.String())
 		}
-		route := wire.Route{Dst: dst.Masked()}
+		route := masq.Route{Dst: dst.Masked()}
 		if r.GW != nil {
 			gw, ok := netip.AddrFromSlice(r.GW)
 			if !ok {

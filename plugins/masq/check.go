@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,13 +59,15 @@ func check(args *skel.CmdArgs) error {
 		if err != nil {
 			return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has unusable routes", "prevResult: "+err.Error())
 		}
-		pair := wire.Pair{
-			NetNS: args.Netns, Interface: args.IfName,
-			HostName: a.HostName(), Identity: a.Identity(), CheckSources: a.SpoofCheck,
-			MTU: rec.MTU, Addresses: prefixes, Routes: routes,
+		// What the runtime was told counts, and the record for what a result does not say.
+		said := rec.Wiring()
+		said.NetNS, said.Prefixes, said.Routes = args.Netns, prefixes, routes
+		differences, err := n.compareLink(wire.PairOf(a, said))
+		if err != nil {
+			return failed(codeLink, "cannot compare the link", err)
 		}
-		if err := n.links.Check(pair, wire.Link{}); err != nil {
-			wrong = append(wrong, strings.Split(err.Error(), "\n")...)
+		for _, d := range differences {
+			wrong = append(wrong, d.String())
 		}
 	}
 	if a.Policy != nil {
@@ -82,4 +85,11 @@ func check(args *skel.CmdArgs) error {
 		return types.NewError(codeCheck, fmt.Sprintf("%s is not as ADD left it; differences: %d", a.Identity(), len(wrong)), strings.Join(wrong, "\n"))
 	}
 	return nil
+}
+
+// compareLink compares both ends of a link with what ADD made.
+func (n *node) compareLink(p wire.Pair) ([]wire.Difference, error) {
+	host, errHost := n.links.Compare([]wire.Pair{p})
+	container, errContainer := n.links.CompareContainer(p)
+	return append(host, container...), errors.Join(errHost, errContainer)
 }

@@ -1,0 +1,44 @@
+package masq
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Route is one route of a container, as IPAM or a configuration gives it. Attributes
+// that are zero are left to the kernel.
+type Route struct {
+	Dst netip.Prefix `json:"dst"`
+	// GW is the next hop that the configuration names, if it names one. A link
+	// with two ends has one next hop, whatever it is called: each route goes
+	// to the host's end.
+	GW netip.Addr `json:"gw,omitzero"`
+}
+
+// Wiring is what a record says of a link that the plugin made.
+type Wiring struct {
+	NetNS string // path of the container's network namespace at ADD
+	MTU   int    // in bytes; 0 where it is not known
+	// HostMAC is the MAC of the host's end, empty where it is not known.
+	HostMAC string
+	// Prefixes are the container's addresses with their prefix lengths, and Routes its
+	// routes beside the default ones. Records of earlier versions have neither: where
+	// Prefixes is empty, both are unknown.
+	Prefixes []netip.Prefix
+	Routes   []Route
+}
+
+// Validate reports values that no Add can have written.
+func (w Wiring) Validate() error {
+	for _, p := range w.Prefixes {
+		if !p.IsValid() || p.Addr().Zone() != "" {
+			return fmt.Errorf("prefix %q cannot be a container's address", p)
+		}
+	}
+	for _, r := range w.Routes {
+		if !r.Dst.IsValid() {
+			return fmt.Errorf("route to %q has no destination", r.Dst)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package wire
+
+import (
+	"errors"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// end is the host's end of a pair as the kernel has it. Its index is 0 where there is
+// none.
+type end struct {
+	pair *Pair
+	device
+	found []Difference
+}
+
+func (e *end) add(d Difference) {
+	d.Identity, d.Side = e.pair.Identity, NodeSide
+	if d.Interface == "" {
+		d.Interface = e.name
+	}
+	e.found = append(e.found, d)
+}
+
+// bulkFrom is the number of links from which it is cheaper to list all interfaces of
+// the node than to look each one up.
+const bulkFrom = 64
+
+// ends finds the host's ends of pairs, in their order.
+func (w *Wire) ends(pairs []Pair) ([]end, error) {
+	out := make([]end, len(pairs))
+	for i := range pairs {
+		out[i].pair = &pairs[i]
+	}
+	if len(pairs) >= bulkFrom {
+		return out, w.listEnds(out)
+	}
+	var lookups []*message
+	for _, p := range pairs {
+		m := getByName(p.HostName)
+		m.allow = unix.ENODEV
+		lookups = append(lookups, m)
+	}
+	if err := w.host.exchange(lookups...); err != nil {
+		return nil, err
+	}
+	complete := true
+	for i, m := range lookups {
+		if m.reply == nil {
+			complete = false
+			continue
+		}
+		d, err := m.device()
+		if err != nil {
+			return nil, err
+		}
+		if out[i].device = d; d.alias != pairs[i].Identity {
+			complete = false
+		}
+	}
+	if complete {
+		return out, nil
+	}
+	// Its name may have been changed, which only a list shows.
+	return out, w.listEnds(out)
+}
+
+// listEnds finds ends by one dump of all interfaces: by their name and alias, or by
+// group and alias where the name was changed.
+func (w *Wire) listEnds(ends []end) error {
+	byName, byIdentity := map[string]int{}, map[string]int{}
+	for i, e := range ends {
+		byName[e.pair.HostName], byIdentity[e.pair.Identity] = i, i
+	}
+	list := newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats())
+	var bad error
+	err := w.host.dump(list, func(body []byte) {
+		d, err := parseDevice(body)
+		if err != nil {
+			bad = err
+			return
+		}
+		if i, ok := byIdentity[d.alias]; ok && (d.name == ends[i].pair.HostName || d.ours()) {
+			if !ends[i].matches() {
+				ends[i].device = d.clone()
+			}
+			return
+		}
+		if i, ok := byName[d.name]; ok && ends[i].index == 0 {
+			ends[i].device = d.clone()
+		}
+	})
+	return errors.Join(err, bad)
+}
+
+// matches reports whether the interface has the name and the alias of the pair.
+func (e *end) matches() bool {
+	return e.index != 0 && e.name == e.pair.HostName && e.alias == e.pair.Identity
+}
+
+// clone copies what a dump's buffer holds.
+func (d device) clone() device {
+	d.mac, d.conf4, d.conf6 = slices.Clone(d.mac), slices.Clone(d.conf4), slices.Clone(d.conf6)
+	return d
+}
+
+// proxies returns the interfaces that answer ARP for the containers' gateway: of one
+// interface, or of all for index 0.
+func (w *Wire) proxies(index int) (map[int]bool, error) {
+	m := newMessage(unix.RTM_GETNEIGH, 0, "list proxy neighbors", neighbour{Family: unix.AF_INET, Flags: unix.NTF_PROXY})
+	if index != 0 {
+		m.AddData(uint32Attr(unix.NDA_IFINDEX, uint32(index)))
+	}
+	out := map[int]bool{}
+	err := w.host.dump(m, func(b []byte) {
+		if len(b) < unix.SizeofNdMsg {
+			return
+		}
+		for kind, v := range attributes(b[unix.SizeofNdMsg:]) {
+			if kind == unix.NDA_DST && slices.Equal(v, gateway4.AsSlice()) {
+				out[int(int32(number(b[4:])))] = true
+			}
+		}
+	})
+	return out, err
+}
