@@ -11,19 +11,21 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/pressure"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
 func (n *node) inspectNode(c *cobra.Command, w watching, a answer) error {
+	var losses pressure.LossMeter // of all readings, with --watch
 	return showText(c, w, a, "NODE", func(ctx context.Context) (found[string], error) {
-		x, fault, err := n.atAGlance(ctx)
+		x, fault, err := n.atAGlance(ctx, &losses)
 		return found[string]{value: x, text: x.WriteText, remarks: remarks{fault: fault}}, err
 	})
 }
 
 // atAGlance is the node at a glance. A part that cannot be read is a problem: the
 // others are shown all the same.
-func (n *node) atAGlance(ctx context.Context) (x *report.Node, fault, err error) {
+func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *report.Node, fault, err error) {
 	v, err := n.view()
 	if err != nil {
 		return nil, nil, err
@@ -58,7 +60,7 @@ func (n *node) atAGlance(ctx context.Context) (x *report.Node, fault, err error)
 	lacks("uplinks", err)
 	x.Daemon, err = daemonOf(v.dir)
 	lacks("masqd", err)
-	lacks("conntrack", v.flows(ctx, x))
+	lacks("conntrack", v.flows(ctx, x, losses))
 	x.Judge(v.records)
 	switch x.Problems.Worst() {
 	case report.SeverityError:
@@ -90,8 +92,9 @@ func (v view) table() (*report.Table, error) {
 	})
 }
 
-// flows has the kernel's table summed up.
-func (v view) flows(ctx context.Context, x *report.Node) error {
+// flows sums the kernel's table up. Losses are recent if they grow while the table is
+// read, or since an earlier reading of losses.
+func (v view) flows(ctx context.Context, x *report.Node, losses *pressure.LossMeter) error {
 	c, err := conntrack.Open()
 	if err != nil {
 		return err
@@ -105,12 +108,18 @@ func (v view) flows(ctx context.Context, x *report.Node) error {
 	if err != nil {
 		return err
 	}
-	x.Conntrack = report.ConntrackUseOf(table, conntrack.Sum(all))
-	x.Conntrack.Accounting, x.Conntrack.Timestamps = setting("acct"), setting("timestamp")
+	losses.Add(time.Now(), all)
 	t, err := v.tally(ctx, c, []query{{}})
 	if err != nil {
 		return err
 	}
+	if all, err = c.Statistics(ctx); err != nil {
+		return err
+	}
+	losses.Add(time.Now(), all)
+	x.Losses = report.Losses{NoPort: losses.NoPort(), NoRoom: losses.NoRoom(), Evicted: losses.Evicted()}
+	x.Conntrack = report.ConntrackUseOf(table, conntrack.Sum(all))
+	x.Conntrack.Accounting, x.Conntrack.Timestamps = setting("acct"), setting("timestamp")
 	expected := 0
 	for _, err := range c.Expectations(ctx) {
 		if err != nil {

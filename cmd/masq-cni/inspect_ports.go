@@ -19,13 +19,18 @@ func inspectPortsCommand(n *node, out *output, w *watching) *cobra.Command {
 		Use:   "ports",
 		Short: "Shows where source ports run out, and when",
 		Long: fmt.Sprintf(`Flows of one protocol from one egress address to one destination and port need
-different source ports. Shows the fullest of these groups: ports in use, of those that
-the policies of their containers allow, whoever has them; how fast they become more;
-when none will be left at that rate. LEVEL is notice from %.0f%%, warning from %.0f%%,
-critical from %.0f%%, and warning where the end is near: within %s, from %.0f%%.
+different source ports. Shows the fullest of these groups: how many ports are in use, of
+those that the policies of their containers allow; the time until none is left, at the
+rate at which they are taken; and the pods that hold the most of them. LEVEL is notice
+from %.0f%%, warning from %.0f%%, critical from %.0f%%, and warning if the last port will be
+taken within %s and %.0f%% are in use.
 
-A flow for which no port is left is dropped, and the kernel does not tell whose it
-was; it counts the packets for the whole node.`, 100*pressure.NoticeShare, 100*pressure.WarningShare, 100*pressure.CriticalShare,
+Since Linux 6.5, a new connection takes the port of a closed one (TIME_WAIT) if no other
+is free: such ports are not in use, CLOSING of -o wide counts them. On older kernels
+they are.
+
+A new flow without a free port is dropped. The kernel counts the packets for the whole
+node, and not whose they were.`, 100*pressure.NoticeShare, 100*pressure.WarningShare, 100*pressure.CriticalShare,
 			strings.TrimSuffix(pressure.Soon.String(), "0s"), 100*pressure.SoonShare),
 		Args: cobra.NoArgs,
 	}
@@ -38,7 +43,7 @@ was; it counts the packets for the whole node.`, 100*pressure.NoticeShare, 100*p
 		if measure < 0 {
 			return fmt.Errorf("--measure %s is below 0; give a duration such as 5s", measure)
 		}
-		m := pressure.NewMonitor(limit)
+		m := pressure.NewMonitor(pressure.Options{Groups: limit, Holders: report.MaxHolders, ReusesClosed: pressure.ReusesClosed()})
 		sampled := false // and so there is a rate
 		return show(c, *w, a, table(a, "groups", report.PortColumns(), "SHARE"), func(ctx context.Context) (f found[report.PortGroup], err error) {
 			v, err := n.live()
@@ -60,7 +65,7 @@ was; it counts the packets for the whole node.`, 100*pressure.NoticeShare, 100*p
 			if err != nil {
 				return f, err
 			}
-			p := report.PortsOf(s, sampled)
+			p := report.PortsOf(s, sampled, v.owners)
 			sampled = true
 			return found[report.PortGroup]{value: p, text: p.WriteText, rows: p.Groups, remarks: remarks{strings.Join(p.Remarks(), " "), v.unread}}, nil
 		})

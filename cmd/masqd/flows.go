@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -42,11 +41,13 @@ type sampler struct {
 	mu     sync.Mutex // of asks and what follows
 	busy   bool
 	last   metrics.Flows
-	short  []string // where source ports run out, as of the last sample
+	short  shortage // as of the last sample
+	losses pressure.LossMeter
+	full   time.Time // when the table was last seen nearly full
 	errors int
 }
 
-func newSampler(records *store.Records, pools func() *pressure.Pools, attachments int, log *slog.Logger) (*sampler, error) {
+func newSampler(ctx context.Context, records *store.Records, pools func() *pressure.Pools, attachments int, log *slog.Logger) (*sampler, error) {
 	conn, err := conntrack.Open()
 	if err != nil {
 		return nil, err
@@ -55,30 +56,46 @@ func newSampler(records *store.Records, pools func() *pressure.Pools, attachment
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &sampler{conn: conn, asks: asks, records: records.All, pools: pools, attachments: attachments, log: log}, nil
+	s := &sampler{conn: conn, asks: asks, records: records.All, pools: pools, attachments: attachments, log: log}
+	// What was lost before this is not of late. An error here is reported when it is
+	// asked again.
+	_, _, _ = s.ask(ctx)
+	return s, nil
 }
 
 // Flows returns what is known, and sees to it that more is known the next time.
 func (s *sampler) Flows(ctx context.Context) (metrics.Flows, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	table, err := s.asks.Table()
+	table, sum, err := s.ask(ctx)
 	if err != nil {
-		s.errors++
 		return metrics.Flows{}, err
 	}
-	all, err := s.asks.Statistics(ctx)
-	if err != nil {
-		s.errors++
-		return metrics.Flows{}, err
-	}
-	sum := conntrack.Sum(all)
 	s.renew(ctx)
 	f := s.last
 	f.Entries, f.Limit = table.Entries, table.Limit
 	f.Invalid, f.InsertFailed, f.Drop, f.EarlyDrop = sum.Invalid, sum.InsertFailed, sum.Drop, sum.EarlyDrop
 	f.Clashes, f.Restarts = sum.ClashResolve, sum.SearchRestart
 	return f, nil
+}
+
+// ask reads what is cheap to read: how full the table is, and the statistics.
+func (s *sampler) ask(ctx context.Context) (t conntrack.Table, sum conntrack.Statistics, err error) {
+	if t, err = s.asks.Table(); err != nil {
+		s.errors++
+		return t, sum, err
+	}
+	all, err := s.asks.Statistics(ctx)
+	if err != nil {
+		s.errors++
+		return t, sum, err
+	}
+	now := time.Now()
+	s.losses.Add(now, all)
+	if float64(t.Entries) >= report.NearlyFull*float64(t.Limit) {
+		s.full = now
+	}
+	return t, conntrack.Sum(all), nil
 }
 
 // renew begins another sample, unless it is too soon for that.
@@ -118,18 +135,18 @@ func (s *sampler) sample(ctx context.Context) {
 	s.last, s.short = f, short
 }
 
-func (s *sampler) dump(ctx context.Context) (out metrics.Flows, short []string, err error) {
+func (s *sampler) dump(ctx context.Context) (out metrics.Flows, short shortage, err error) {
 	begun := time.Now()
 	var records []store.Record
 	if s.attachments > 0 {
 		if records, err = s.records(); err != nil && len(records) == 0 {
-			return out, nil, err
+			return out, short, err
 		}
 	}
 	tally := report.NewTally(report.OwnersOf(records))
 	for f, err := range s.conn.Dump(ctx, conntrack.Filter{}) {
 		if err != nil && !errors.Is(err, conntrack.ErrInterrupted) { // a few may be missing, or twice
-			return out, nil, err
+			return out, short, err
 		}
 		if err == nil {
 			tally.Add(f)
@@ -144,16 +161,16 @@ func (s *sampler) dump(ctx context.Context) (out metrics.Flows, short []string, 
 	}
 	for _, err := range s.conn.Expectations(ctx) {
 		if err != nil {
-			return out, nil, err
+			return out, short, err
 		}
 		out.Expectations++
 	}
 	if s.ports == nil {
-		s.ports = pressure.NewMonitor(fullest)
+		s.ports = pressure.NewMonitor(pressure.Options{Groups: fullest, ReusesClosed: pressure.ReusesClosed()})
 	}
 	sample, err := s.ports.Sample(ctx, begun, s.conn, s.pools())
 	if err != nil {
-		return out, nil, err
+		return out, short, err
 	}
 	out.Ports = portsOf(sample)
 	out.Attachments = busiest(records, tally, s.attachments)
@@ -165,7 +182,7 @@ func (s *sampler) dump(ctx context.Context) (out metrics.Flows, short []string, 
 const fullest = 10
 
 func portsOf(s *pressure.Sample) metrics.Ports {
-	out := metrics.Ports{Unlisted: s.Beyond, Warnings: map[string]int{}, Failed: s.Failed}
+	out := metrics.Ports{Unlisted: s.Beyond, Warnings: map[string]int{}, Failed: s.Lost.NoPort}
 	for level, n := range s.Warnings {
 		out.Warnings[level.String()] = n
 	}
@@ -177,34 +194,6 @@ func portsOf(s *pressure.Sample) metrics.Ports {
 		})
 	}
 	return out
-}
-
-// shortage says where source ports run out, and sees to it that more is known the next
-// time.
-func (s *sampler) shortage(ctx context.Context) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.renew(ctx)
-	return s.short
-}
-
-// shortageOf says where the ports of a sample run out.
-func shortageOf(s *pressure.Sample) (reasons []string) {
-	ports := report.PortsOf(s, true)
-	for _, g := range ports.Groups {
-		if g.Level < pressure.Warning {
-			continue
-		}
-		r := fmt.Sprintf("source ports: %.0f %% of those of %s are in use", 100*g.Share, g)
-		if g.ExhaustedIn != nil && *g.ExhaustedIn > 0 {
-			r += ", all of them in " + time.Duration(*g.ExhaustedIn).Round(time.Second).String()
-		}
-		reasons = append(reasons, r)
-	}
-	if ports.FailedNow > 0 {
-		reasons = append(reasons, fmt.Sprintf("source ports: packets for which none was left, of late: %d", ports.FailedNow))
-	}
-	return reasons
 }
 
 // busiest returns what the attachments with the most flows have.

@@ -102,7 +102,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if conf.earlier != nil {
 		loop.Expect(conf.earlier.SNATAddresses)
 	}
-	sampler, err := newSampler(records, func() *pressure.Pools {
+	sampler, err := newSampler(ctx, records, func() *pressure.Pools {
 		node := conf.node()
 		return pressure.PoolsOf(node.Attachments(cache.Snapshot().Records), node.Sources.Prefixes, node.Sources.Policy)
 	}, o.attachmentMetrics, log)
@@ -140,7 +140,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		log.Info("listening", "address", l.Addr().String())
 		run("http", func(ctx context.Context) error {
 			return serveHTTP(ctx, l, registry, func() readiness {
-				return ready(loop.Stats(), conf.node(), append(sampler.shortage(ctx), flowLog.trouble()...))
+				return ready(loop.Stats(), conf.node(), append(sampler.shortages(ctx), flowLog.trouble()...))
 			}, o.pprof)
 		})
 	}

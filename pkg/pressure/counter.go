@@ -4,8 +4,6 @@ import (
 	"hash/maphash"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
@@ -16,7 +14,7 @@ import (
 // It follows some groups, bit by bit, and of all others has a bound. Where the bound
 // of one is above what is followed, another dump finds it: End says so.
 type Counter struct {
-	most     int
+	Options
 	pools    *Pools
 	hash     func(key) uint64 // of a seed of its own: nobody can choose what falls together
 	followed []followed       // the first n are in use
@@ -27,11 +25,14 @@ type Counter struct {
 	floor       float64 // share from which on a group is followed; 0: as they come
 	level       int     // room for those with just that share
 	passed      float64 // the largest bound of a group that is not followed
-	counted     []counted
-	uses        []Use
-	ended       bool
-	ranks       [2]ranks
-	shares      []float64
+	// crowded says that not all groups can be followed: none without a port in use is.
+	// refused says that there was one.
+	crowded, refused bool
+	counted          []counted
+	uses             []Use
+	ended            bool
+	ranks            [2]ranks
+	shares           []float64
 }
 
 // followed is a group of which each port is known.
@@ -45,6 +46,7 @@ type followed struct {
 	taken  *ports
 	// closing is nil where no flow was.
 	closing *ports
+	sources *sources // nil where holders are not counted
 	pools   []uint64 // a bit for each
 }
 
@@ -57,17 +59,27 @@ type counted struct {
 	looks float64
 }
 
-// NewCounter counts so many groups exactly, where there are so many; at least one.
-func NewCounter(most int) *Counter {
-	most = max(most, 1)
-	n := 2*most + 64
+// Options say what is counted.
+type Options struct {
+	// Groups is how many groups are counted exactly, where there are so many; at least 1.
+	Groups int
+	// Holders is how many sources are named of each group; 0 for none.
+	Holders int
+	// ReusesClosed counts the ports of closed TCP flows as free: see ReusesClosed.
+	ReusesClosed bool
+}
+
+// NewCounter takes 16 KiB for each group, and 2 KiB more where holders are counted.
+func NewCounter(o Options) *Counter {
+	o.Groups = max(o.Groups, 1)
+	n := 2*o.Groups + 64
 	size := 1
 	for size < 4*n {
 		size *= 2
 	}
 	seed := maphash.MakeSeed()
 	return &Counter{
-		most: most, hash: func(k key) uint64 { return maphash.Comparable(seed, k) }, followed: make([]followed, n), index: make([]int32, size),
+		Options: o, hash: func(k key) uint64 { return maphash.Comparable(seed, k) }, followed: make([]followed, n), index: make([]int32, size),
 		now: new(sketch), before: new(sketch),
 	}
 }
@@ -81,7 +93,7 @@ func (c *Counter) Begin(p *Pools) {
 	}
 	c.pools, c.ended = p, false
 	*c.now = sketch{}
-	c.passed = 0
+	c.passed, c.refused = 0, false
 	for i := range c.followed[:c.n] {
 		c.followed[i].reset(len(p.all))
 	}
@@ -90,11 +102,13 @@ func (c *Counter) Begin(p *Pools) {
 // choose keeps the groups that are worth to be followed, and finds from which share
 // on others are.
 func (c *Counter) choose() {
-	c.floor, c.level = 0, 0
-	if c.passed > 0 {
+	c.floor, c.level, c.crowded = 0, 0, c.passed > 0 || c.refused
+	if c.crowded {
 		c.shares = c.shares[:0]
 		for i := range c.counted {
-			c.shares = append(c.shares, c.counted[i].looks)
+			if s := c.counted[i].looks; s > 0 {
+				c.shares = append(c.shares, s)
+			}
 		}
 		for i := range c.now.cells[0] {
 			if s := c.now.cells[0][i].share(); s > 0 {
@@ -119,7 +133,10 @@ func (c *Counter) choose() {
 	kept := 0
 	for i := range c.n {
 		g := &c.followed[i]
-		if !g.seen || !c.worth(c.use(g).looks) {
+		if !g.seen {
+			continue
+		}
+		if s := c.use(g).looks; c.crowded && s == 0 || !c.worth(s) {
 			continue
 		}
 		c.followed[kept], c.followed[i] = *g, c.followed[kept]
@@ -149,6 +166,9 @@ func (g *followed) reset(pools int) {
 	*g.taken = ports{}
 	if g.closing != nil {
 		*g.closing = ports{}
+	}
+	if g.sources != nil {
+		g.sources.n = 0
 	}
 	words := (pools + 63) / 64
 	g.pools = slices.Grow(g.pools[:0], words)[:words]
@@ -196,13 +216,19 @@ func (c *Counter) take(t *conntrack.Tuple, f *conntrack.Flow) {
 	hash := c.hash(k)
 	from := int32(-1)
 	size := uint32(0)
+	closed := false
 	if f != nil {
 		from = c.pools.of(f)
 		size = uint32(c.pools.all[from].size)
+		closed = evictable(f)
 	}
 	g := c.find(&k, hash)
 	if g == nil {
-		if g = c.follow(&k, hash, f); g == nil {
+		unused := closed && c.ReusesClosed
+		if g = c.follow(&k, hash, f, unused); g == nil {
+			if unused {
+				return
+			}
 			c.now.add(hash, size)
 			c.passed = max(c.passed, c.now.bound(hash).share())
 			return
@@ -216,20 +242,31 @@ func (c *Counter) take(t *conntrack.Tuple, f *conntrack.Flow) {
 		g.seen, g.group = true, groupOf(f)
 	}
 	g.pools[from/64] |= 1 << (from % 64)
+	counts := fresh && !(closed && c.ReusesClosed) // as Use.Used has it
 	switch {
-	case fresh && evictable(f):
+	case fresh && closed:
 		if g.closing == nil {
 			g.closing = new(ports)
 		}
 		g.closing.add(port)
-	case !fresh && g.closing != nil && !evictable(f):
-		g.closing.remove(port) // a later flow has it
+	case !fresh && !closed && g.closing != nil && g.closing.remove(port): // a later flow has it
+		counts = c.ReusesClosed
+	}
+	if counts && c.Holders > 0 {
+		if g.sources == nil {
+			g.sources = new(sources)
+		}
+		g.sources.add(f.Original.Src, from)
 	}
 }
 
-// follow takes up another group, if there is room and reason.
-func (c *Counter) follow(k *key, hash uint64, f *conntrack.Flow) *followed {
+// follow takes up another group, if there is room and reason. The port of f may be one
+// that is not in use.
+func (c *Counter) follow(k *key, hash uint64, f *conntrack.Flow, unused bool) *followed {
 	switch {
+	case unused && c.crowded:
+		c.refused = true
+		return nil
 	case c.n == len(c.followed):
 		return nil
 	case c.floor == 0 && f == nil: // only groups that draw from a pool count
@@ -248,12 +285,6 @@ func (c *Counter) follow(k *key, hash uint64, f *conntrack.Flow) *followed {
 	c.place(c.n)
 	c.n++
 	return g
-}
-
-// evictable is nf_nat_may_kill.
-func evictable(f *conntrack.Flow) bool {
-	return f.Reply.Proto == unix.IPPROTO_TCP && f.Has(conntrack.HasState) && f.State >= conntrack.TCPTimeWait &&
-		f.Status&(conntrack.FixedTimeout|conntrack.Dying) == 0
 }
 
 // End is after the last flow of a dump. It returns the fullest groups, the fullest
@@ -278,13 +309,13 @@ func (c *Counter) End() (uses []Use, beyond float64, exact bool) {
 	least := 0.0
 	for i := range c.counted {
 		x := &c.counted[i]
-		if i >= c.most {
+		if i >= c.Groups {
 			beyond = max(beyond, x.ceiling)
 			continue
 		}
 		c.uses = append(c.uses, x.Use)
 		exact = exact && x.ceiling == x.Share()
-		if i == c.most-1 {
+		if i == c.Groups-1 {
 			least = x.Share()
 		}
 	}
@@ -297,6 +328,11 @@ func (c *Counter) use(g *followed) (x counted) {
 	if g.closing != nil {
 		c.ranks[1].set(g.closing)
 	}
+	all := c.ranks[0].below(g.taken, 1<<16)
+	if g.closing != nil && c.ReusesClosed {
+		all -= c.ranks[1].below(g.closing, 1<<16)
+	}
+	fullest := int32(0)
 	for i := range c.pools.all {
 		if g.pools[i/64]&(1<<(i%64)) == 0 {
 			continue
@@ -306,11 +342,18 @@ func (c *Counter) use(g *followed) (x counted) {
 		if g.closing != nil {
 			u.Closing = c.ranks[1].within(g.closing, p.ranges)
 		}
+		if c.ReusesClosed {
+			u.Used -= u.Closing
+		}
 		if x.Usable == 0 || u.Share() > x.Share() || u.Share() == x.Share() && u.Usable < x.Usable {
 			x.Use = u
+			fullest = int32(i)
 		}
 		x.ceiling = max(x.ceiling, float64(u.Used+g.missed)/float64(u.Usable))
-		x.looks = max(x.looks, float64(c.ranks[0].below(g.taken, 1<<16)+g.missed)/float64(u.Usable))
+		x.looks = max(x.looks, float64(all+g.missed)/float64(u.Usable))
+	}
+	if g.sources != nil {
+		x.Holders = g.sources.most(c.Holders, fullest)
 	}
 	return x
 }

@@ -14,8 +14,10 @@ import (
 
 // sameCounter has the same hash in each run, so that each is the same: how many dumps a
 // counter needs depends on what falls together.
-func sameCounter(most int) *Counter {
-	c := NewCounter(most)
+func sameCounter(most int) *Counter { return sameCounterOf(Options{Groups: most}) }
+
+func sameCounterOf(o Options) *Counter {
+	c := NewCounter(o)
 	c.hash = func(k key) (h uint64) {
 		for _, word := range k { // SplitMix64
 			h += word + 0x9e3779b97f4a7c15
@@ -35,11 +37,12 @@ func FuzzCounter(f *testing.F) {
 		f.Add(seed, uint16(seed*37), uint8(seed%4*40+1))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, n uint16, most uint8) {
+		reuses := seed&1 != 0
 		r := rand.New(rand.NewPCG(seed, 0))
 		flows := some(r, int(n)%4096)
 		p := pods()
-		want := naive(flows, p)
-		c := sameCounter(int(most))
+		want := naiveReusing(flows, p, reuses)
+		c := sameCounterOf(Options{Groups: int(most), ReusesClosed: reuses})
 		most = max(most, 1)
 		for range 3 {
 			r.Shuffle(len(flows), func(i, j int) { flows[i], flows[j] = flows[j], flows[i] })

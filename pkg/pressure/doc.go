@@ -1,7 +1,7 @@
 // Package pressure tells how near a node is to having no source port left, for whom,
 // and when: before connections begin to fail without a word.
 //
-//	m := pressure.NewMonitor(20)
+//	m := pressure.NewMonitor(pressure.Options{Groups: 20, ReusesClosed: pressure.ReusesClosed()})
 //	pools := pressure.PoolsOf(attachments, nil, masq.Default())
 //	s, err := m.Sample(ctx, time.Now(), conn, pools) // again and again, for rates
 //	...
@@ -45,8 +45,13 @@
 //
 // Of a range of up to 128 ports the kernel tries each. Of a larger one it tries 128
 // in a row from a random one, then 64, 32, 16 and 8: where the share s is in use at
-// random, a connection fails with about s to the power of 248. Closed TCP flows keep
-// their port until they time out, after two minutes; see Use.Closing.
+// random, a connection fails with about s to the power of 248.
+//
+// A closed TCP flow keeps its port until it times out, after two minutes. Since Linux
+// 6.5, the last 32 of each row of tries take such a port if no other is free and the new
+// connection's sequence number is above the old one's, as one in two is
+// (nf_nat_used_tuple_harder). So these ports count as free there: with ten ports that all
+// belong to closed flows, one connection in a thousand fails.
 //
 // A prediction takes the rate as it is. Where flows end as fast as they begin, there
 // is none; a rate that itself grows ends it sooner.
@@ -58,10 +63,9 @@
 // That adds 1 to insert_failed and 1 to drop of conntrack's statistics for each
 // packet, so a connection that tries again counts again; found counts the ports that
 // were tried in vain, but those of the last 32 tries for TCP. A full table adds to
-// drop alone. So Sample.Failed is insert_failed but for full hash buckets
-// (chain_toolong), of the whole node: the kernel says nowhere whose flow it was. Two
-// containers' flows that draw the same port at the same moment count too, though
-// ports are left; randomFully makes that rare.
+// drop alone: see Losses. All are of the whole node: the kernel says nowhere whose flow
+// it was. Two containers' flows that draw the same port at the same moment count too,
+// though ports are left; randomFully makes that rare.
 //
 // # Memory and time
 //

@@ -20,7 +20,7 @@ func Example() {
 	defer c.Close()
 	var attachments []masq.Attachment // those of the records
 	pools := pressure.PoolsOf(attachments, nil, masq.Default())
-	m := pressure.NewMonitor(20)
+	m := pressure.NewMonitor(pressure.Options{Groups: 20, ReusesClosed: pressure.ReusesClosed()})
 	for range time.Tick(10 * time.Second) {
 		s, err := m.Sample(context.Background(), time.Now(), c, pools)
 		if err != nil {

@@ -18,12 +18,12 @@ type Sample struct {
 	Beyond float64
 	// Warnings is the number of Groups at each level of Levels.
 	Warnings map[Level]int
-	// Failed is the number of packets that were dropped because their flow could not
-	// be entered, as others had its ports, since the network namespace began. It is of
-	// the whole node: the kernel does not tell whose they were.
-	Failed uint64
-	// FailedNow is how many of these came since the last sample, 0 in the first.
-	FailedNow uint64
+	// Lost are the losses since the network namespace began, LostNow those of them that
+	// came since the last sample: none in the first. They are of the whole node: the
+	// kernel does not tell whose packets they were.
+	Lost, LostNow Losses
+	// ReusesClosed says that ports of closed flows count as free.
+	ReusesClosed bool
 	// Dumps is how often the table was read.
 	Dumps int
 }
@@ -48,15 +48,15 @@ type Monitor struct {
 	counter *Counter
 	trend   trend
 	most    int
-	failed  map[int]uint32 // by CPU
+	losses  LossMeter
 }
 
-// NewMonitor shows so many groups, at least one. It takes 2 MiB and up to 40 KiB for
-// each of them.
-func NewMonitor(most int) *Monitor {
-	most = max(most, 1)
+// NewMonitor takes 2 MiB, and up to 45 KiB for each group.
+func NewMonitor(o Options) *Monitor {
+	most := max(o.Groups, 1)
 	// A group that is just not shown keeps its rate.
-	return &Monitor{counter: NewCounter(most + most/4), most: most}
+	o.Groups = most + most/4
+	return &Monitor{counter: NewCounter(o), most: most}
 }
 
 // retries is how often a dump that the kernel calls incomplete is made again.
@@ -65,7 +65,7 @@ const retries = 5
 // Sample reads the table: once where that is enough to be exact, twice where there
 // are more groups than are followed. Errors are those of the kernel.
 func (m *Monitor) Sample(ctx context.Context, now time.Time, t table, p *Pools) (*Sample, error) {
-	s := &Sample{Time: now, Warnings: map[Level]int{}}
+	s := &Sample{Time: now, Warnings: map[Level]int{}, ReusesClosed: m.counter.ReusesClosed}
 	for _, l := range Levels {
 		s.Warnings[l] = 0
 	}
@@ -73,7 +73,7 @@ func (m *Monitor) Sample(ctx context.Context, now time.Time, t table, p *Pools) 
 	if err != nil {
 		return nil, err
 	}
-	s.Failed, s.FailedNow = m.count(all)
+	s.Lost, s.LostNow = LossesOf(all), m.losses.Add(now, all)
 	var uses []Use
 	for exact := false; !exact && s.Dumps < 2; {
 		for i := 0; ; i++ {
@@ -109,20 +109,4 @@ func (m *Monitor) read(ctx context.Context, t table, p *Pools) error {
 		m.counter.Add(f)
 	}
 	return nil
-}
-
-// count sums up the failures of all CPUs. The kernel counts in 32 bits, and a bucket
-// that is too long is no want of ports.
-func (m *Monitor) count(all []conntrack.Statistics) (total, now uint64) {
-	failed := make(map[int]uint32, len(all))
-	for i := range all {
-		n := uint32(all[i].InsertFailed - all[i].ChainTooLong)
-		failed[all[i].CPU] = n
-		total += uint64(n)
-		if m.failed != nil {
-			now += uint64(n - m.failed[all[i].CPU])
-		}
-	}
-	m.failed = failed
-	return total, now
 }

@@ -66,7 +66,7 @@ func filled(n int) []conntrack.Flow {
 // TestPrediction: at a steady rate the end is foreseen to the second, and a rate that
 // stops is forgotten.
 func TestPrediction(t *testing.T) {
-	m, x := NewMonitor(5), &fake{}
+	m, x := NewMonitor(Options{Groups: 5}), &fake{}
 	begin := time.Unix(1e9, 0)
 	at := func(seconds, used int) Pressure {
 		t.Helper()
@@ -112,7 +112,7 @@ func TestPrediction(t *testing.T) {
 
 // TestOtherPool: ports of one pool and ports of another give no rate.
 func TestOtherPool(t *testing.T) {
-	m, x := NewMonitor(5), &fake{}
+	m, x := NewMonitor(Options{Groups: 5}), &fake{}
 	var wide []conntrack.Flow
 	for i := range 900 {
 		wide = append(wide, flowOf(netip.AddrPortFrom(addr("10.0.0.3"), uint16(3000+i)), server, uint16(40000+i)))
@@ -133,7 +133,7 @@ func TestSampleOfManyGroups(t *testing.T) {
 	const most = 10
 	x := &fake{flows: crowd(rand.New(rand.NewPCG(1, 1)), 50_000, 40)}
 	want := naive(x.flows, pods())
-	m := NewMonitor(most)
+	m := NewMonitor(Options{Groups: most})
 	for i, dumps := range []int{2, 1} {
 		s := sampled(t, m, time.Unix(int64(i), 0), x)
 		if len(s.Groups) != most || s.Dumps != dumps || s.Beyond < want[most].Share() || s.Beyond > want[most-1].Share() {
@@ -150,7 +150,7 @@ func TestSampleOfManyGroups(t *testing.T) {
 // TestIncompleteDumps are made again, and other errors are told.
 func TestIncompleteDumps(t *testing.T) {
 	x := &fake{flows: filled(300), broken: []error{conntrack.ErrInterrupted, conntrack.ErrInterrupted}}
-	m := NewMonitor(3)
+	m := NewMonitor(Options{Groups: 3})
 	if s := sampled(t, m, time.Unix(0, 0), x); s.Groups[0].Used != 300 || x.dumps != 3 {
 		t.Errorf("%+v after %d dumps", s, x.dumps)
 	}
@@ -165,20 +165,6 @@ func TestIncompleteDumps(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if s := sampled(t, m, time.Unix(3, 0), x); s.Groups[0].Used != 300 {
-		t.Errorf("%+v", s)
-	}
-}
-
-// TestFailures are counted over CPUs, across the end of 32 bits, and without those
-// that have another cause.
-func TestFailures(t *testing.T) {
-	x := &fake{statistics: []conntrack.Statistics{{CPU: 0, InsertFailed: 1<<32 - 2}, {CPU: 1, InsertFailed: 7, ChainTooLong: 3, Drop: 100}}}
-	m := NewMonitor(1)
-	if s := sampled(t, m, time.Unix(0, 0), x); s.Failed != 1<<32+2 || s.FailedNow != 0 {
-		t.Errorf("%+v", s)
-	}
-	x.statistics = []conntrack.Statistics{{CPU: 0, InsertFailed: 3}, {CPU: 1, InsertFailed: 10, ChainTooLong: 4}}
-	if s := sampled(t, m, time.Unix(1, 0), x); s.FailedNow != 5+2 {
 		t.Errorf("%+v", s)
 	}
 }

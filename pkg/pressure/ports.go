@@ -13,7 +13,13 @@ func (p *ports) add(port uint16) bool {
 	return old&bit == 0
 }
 
-func (p *ports) remove(port uint16) { p[port/64] &^= 1 << (port % 64) }
+// remove reports whether the port was there.
+func (p *ports) remove(port uint16) bool {
+	bit := uint64(1) << (port % 64)
+	old := p[port/64]
+	p[port/64] = old &^ bit
+	return old&bit != 0
+}
 
 // ranks counts the ports of a set that are below the first of each word, so that
 // ports within a range are counted without looking at each.

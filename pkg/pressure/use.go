@@ -10,12 +10,16 @@ type Use struct {
 	Ranges []Range
 	Usable int
 	// Used are those of them that a flow has, whatever pool it draws from, and
-	// whether it is translated or the node's own.
+	// whether it is translated or the node's own. Those of Closing are not among them
+	// where the kernel gives them to new flows: Options.ReusesClosed.
 	Used int
-	// Closing are those among Used of translated TCP flows that are closed and only
-	// wait. Newer kernels take such a port in need (nf_nat_used_tuple_harder: Linux
-	// 6.6 does, 6.1 does not).
+	// Closing are the ports of translated TCP flows that are closed and wait for their
+	// time-out.
 	Closing int
+	// Holders are the sources that draw from the pool and have the most of Used, the
+	// first with the most; empty unless Options.Holders asks for them. Ports of sources
+	// that draw from another pool, and those of the node's own flows, have no holder.
+	Holders []Holder
 }
 
 // Share is Used by Usable, from 0 to 1.

@@ -29,7 +29,7 @@ func TestOrders(t *testing.T) {
 	})
 	soon, never, second := PortGroup{Used: 1, Share: .5}, PortGroup{Used: 1, Share: .9}, Seconds(time.Second)
 	soon.ExhaustedIn, soon.Egress, never.Egress = &second, addr("192.0.2.1"), addr("192.0.2.1")
-	isOrder(t, PortColumns(), soon, never, map[string]int{"SHARE": 1, "EXHAUSTED": -1})
+	isOrder(t, PortColumns(), soon, never, map[string]int{"SHARE": 1, "LEFT": -1})
 }
 
 // isOrder reports columns that put two rows into another order than they should: 0

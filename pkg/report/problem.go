@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Severity is how bad a problem is.
@@ -54,6 +55,9 @@ type Problem struct {
 
 // String is the problem in a sentence, without its remedy.
 func (p Problem) String() string { return p.Object + ": " + p.Message }
+
+// Advice is the problem in a sentence, with its remedy.
+func (p Problem) Advice() string { return strings.TrimSuffix(p.String()+"; "+p.Remedy, "; ") }
 
 // Problems are the problems of a node, the worst first.
 type Problems []Problem

@@ -155,13 +155,13 @@ func portsValue() Ports {
 		return pressure.Group{Protocol: proto, Egress: addr("192.0.2.2"), Destination: addr(to), Port: port}
 	}
 	return PortsOf(&pressure.Sample{
-		Time: noon, Beyond: 0.001, Failed: 3, FailedNow: 1,
+		Time: noon, Beyond: 0.001, Lost: pressure.Losses{NoPort: 3, NoRoom: 1}, LostNow: pressure.Losses{NoPort: 1}, ReusesClosed: true,
 		Groups: []pressure.Pressure{
-			{Use: pressure.Use{Group: group(unix.IPPROTO_TCP, "198.51.100.2", 443), Ranges: few, Usable: 20, Used: 20, Closing: 4}, Level: pressure.Critical, Rate: 0.5},
-			{Use: pressure.Use{Group: group(unix.IPPROTO_UDP, "198.51.100.2", 53), Ranges: few, Usable: 20, Used: 17}, Level: pressure.Warning, Rate: 1.25, ExhaustedIn: 2400 * time.Millisecond},
+			{Use: pressure.Use{Group: group(unix.IPPROTO_TCP, "198.51.100.2", 443), Ranges: few, Usable: 20, Used: 20, Closing: 4, Holders: []pressure.Holder{{Source: addr("10.88.0.4"), Ports: 9}, {Source: addr("10.88.0.2"), Ports: 7}, {Source: addr("10.77.0.9"), Ports: 3}}}, Level: pressure.Critical, Rate: 0.5},
+			{Use: pressure.Use{Group: group(unix.IPPROTO_UDP, "198.51.100.2", 53), Ranges: few, Usable: 20, Used: 17, Holders: []pressure.Holder{{Source: addr("10.77.0.9"), Ports: 17}}}, Level: pressure.Warning, Rate: 1.25, ExhaustedIn: 2400 * time.Millisecond},
 			{Use: pressure.Use{Group: group(unix.IPPROTO_ICMP, "198.51.100.3", 8<<8), Ranges: []pressure.Range{{Last: 65535}}, Usable: 65536, Used: 1}, Rate: -1, ExhaustedIn: pressure.Never},
 		},
-	}, true)
+	}, true, OwnersOf(records()))
 }
 
 func attachments() []Attachment {

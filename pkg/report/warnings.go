@@ -3,16 +3,9 @@ package report
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/store"
-)
-
-// Shares of the conntrack table in use from which it is a warning and an error.
-const (
-	nearlyFull = 0.8
-	full       = 0.9
 )
 
 // settling is how long an ADD or a DEL may reasonably take.
@@ -36,7 +29,7 @@ func (n *Node) Judge(records []store.Record) {
 	n.Healthy, n.Verdict = n.Problems.Healthy(), n.Problems.Verdict()
 	n.Warnings = []string{}
 	for _, p := range n.Problems {
-		n.Warnings = append(n.Warnings, strings.TrimSuffix(p.String()+"; "+p.Remedy, "; "))
+		n.Warnings = append(n.Warnings, p.Advice())
 	}
 }
 
@@ -106,31 +99,11 @@ func (n *Node) judgeConntrack() {
 	if c == nil {
 		return
 	}
-	const object = "conntrack table"
-	if share := float64(c.Entries) / float64(max(c.Limit, 1)); c.Limit > 0 && share >= nearlyFull {
-		severity := SeverityWarning
-		if share >= full {
-			severity = SeverityError
-		}
-		n.Report(Problem{
-			severity, KindConntrackFull, object,
-			fmt.Sprintf("has %d of at most %d entries; new connections fail when it is full", c.Entries, c.Limit),
-			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*uint64(c.Limit)),
-		})
+	for _, p := range c.Problems(n.Losses, n.Time.Time) {
+		n.Report(p)
 	}
-	if c.Drop > 0 {
-		n.Report(Problem{
-			SeverityWarning, KindPacketsDropped, object,
-			fmt.Sprintf("%s of new flows dropped since boot: the table was full, or no source port was free", plural(int(c.Drop), "packet")),
-			"masq-cni inspect ports",
-		})
-	}
-	if c.EarlyDrop > 0 {
-		n.Report(Problem{
-			SeverityWarning, KindFlowsEvicted, object,
-			fmt.Sprintf("%s ended early to make room in the full table", plural(int(c.EarlyDrop), "flow")),
-			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*uint64(c.Limit)),
-		})
+	if text := c.Earlier(n.Losses); text != "" {
+		n.Note("since boot, but not while this was read: %s; masq-cni inspect --watch shows whether it goes on", text)
 	}
 	if !c.Accounting {
 		n.Note("packets and bytes of flows are not counted; sysctl net.netfilter.nf_conntrack_acct=1 counts those that begin from then on")
@@ -140,7 +113,7 @@ func (n *Node) judgeConntrack() {
 	}
 }
 
-func plural(n int, what string) string {
+func plural[N int | uint64](n N, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

@@ -33,7 +33,7 @@ type gauge struct {
 
 func (w *world) gauge(t testing.TB) *gauge {
 	t.Helper()
-	g := &gauge{Monitor: pressure.NewMonitor(10), at: time.Unix(1e9, 0)}
+	g := &gauge{Monitor: pressure.NewMonitor(pressure.Options{Groups: 10, ReusesClosed: pressure.ReusesClosed()}), at: time.Unix(1e9, 0)}
 	check(t, w.Node.Do(func() (err error) {
 		g.conn, err = conntrack.Open()
 		if err != nil {
@@ -118,7 +118,7 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 	t.Helper()
 	const tries = 200
 	g := w.gauge(t)
-	failed := g.sample(t).Failed
+	failed := g.sample(t).Lost.NoPort
 	foreseen := map[int]time.Duration{} // when the end comes, seen from each second
 	begun := map[int]time.Time{}
 	opened, last := 0, pressure.Pressure{}
@@ -143,8 +143,8 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 	}
 	if usable > opened { // the control
 		s := g.sample(t)
-		if !g.opens(t, pods[0], name, to) || s.Failed != failed || last.Level != pressure.Calm || last.ExhaustedIn < time.Hour {
-			t.Errorf("%s to %s: %d failed, %+v", name, to, s.Failed-failed, last)
+		if !g.opens(t, pods[0], name, to) || s.Lost.NoPort != failed || last.Level != pressure.Calm || last.ExhaustedIn < time.Hour {
+			t.Errorf("%s to %s: %d failed, %+v", name, to, s.Lost.NoPort-failed, last)
 		}
 		return
 	}
@@ -159,7 +159,7 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 		t.Errorf("%s to %s: one more than there are ports was answered", name, to)
 	}
 	after := g.sample(t)
-	if after.Failed <= before.Failed || after.FailedNow != after.Failed-before.Failed {
+	if after.Lost.NoPort <= before.Lost.NoPort || after.LostNow.NoPort != after.Lost.NoPort-before.Lost.NoPort || after.LostNow.NoRoom != 0 {
 		t.Errorf("%s to %s: no failure counted: %+v", name, to, after)
 	}
 	if p := g.of(t, after, proto, to); p.Used != usable || p.Level != pressure.Critical || p.ExhaustedIn != 0 {
@@ -260,6 +260,7 @@ func TestInspectPorts(t *testing.T) {
 			Used, Usable, Closing int
 			Share                 float64
 			Rate, ExhaustedIn     *float64
+			Holders               []report.PortHolder
 		}
 		Beyond    float64
 		Failed    uint64
@@ -285,6 +286,9 @@ func TestInspectPorts(t *testing.T) {
 		p.Usable != 10 || p.Share != 0.8 || p.Level != "notice" || p.Rate != nil || p.ExhaustedIn != nil || !slices.Equal(p.Ports, []string{"20000-20009"}) {
 		t.Errorf("%+v", p)
 	}
+	if len(p.Holders) != 1 || p.Holders[0].ContainerID != tight.runtime.ContainerID || p.Holders[0].Ports != 8 || p.Holders[0].Address != tight.addr(w.V4.Server) {
+		t.Errorf("%+v", p.Holders)
+	}
 	if q := x.Groups[1]; q.DestinationPort != 54 || q.Used != 1 || q.Usable != 64512 || q.Level != "ok" {
 		t.Errorf("%+v", q)
 	}
@@ -305,7 +309,7 @@ func TestInspectPorts(t *testing.T) {
 		t.Errorf("%+v, %d failed", p, x.Failed)
 	}
 	out := string(must(w.command(w.Node, "inspect", "ports", "--measure", "1ms", "-o", "wide").Output())(t))
-	for _, words := range []string{"100.0%  critical", "now", "20000-20009", "192.0.2.", ":53", "type 8", "no port was left for them: 1, just now 0"} {
+	for _, words := range []string{"10/10 ", "100.0%  critical  none  tight 10", "20000-20009", "192.0.2.", ":53", "type 8", "1 packet dropped since boot, 0 just now: no source port was free."} {
 		if !strings.Contains(out, words) {
 			t.Errorf("%q is not in\n%s", words, out)
 		}

@@ -19,6 +19,12 @@ import (
 // the node's addresses.
 func (w *world) fill(n int) {
 	w.t.Helper()
+	w.fillFrom(0, n)
+}
+
+// fillFrom makes the flows from a number on, of n.
+func (w *world) fillFrom(first, n int) {
+	w.t.Helper()
 	check(w.t, w.Node.Do(func() error {
 		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 		if err != nil {
@@ -26,7 +32,7 @@ func (w *world) fill(n int) {
 		}
 		defer func() { _ = unix.Close(fd) }()
 		var batch []byte
-		for i := range n {
+		for i := first; i < n; i++ {
 			batch = appendNew(batch, w.filler(i))
 			if i%64 < 63 && i < n-1 {
 				continue

@@ -1,0 +1,72 @@
+package e2e
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// TestPortsOfClosedConnections: the kernel gives a new connection the port of a closed
+// one, so 13 short connections through 10 ports leave none in use. The control is ten
+// connections that stay open.
+func TestPortsOfClosedConnections(t *testing.T) {
+	if !pressure.ReusesClosed() {
+		t.Skip("needs Linux 6.5")
+	}
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attachNamed("ns", "tight", w.masq().with(keys{"toPorts": "20000-20009"}))
+	server := must(w.Server.ServeTCP(at(w.V4.Server, 443)))(t)
+	group := func() portGroup {
+		t.Helper()
+		all := inspect[struct{ Groups []portGroup }](w, "ports", "--measure", "0").Groups
+		for _, g := range all {
+			if g.Destination == server.Addr().Addr() && g.DestinationPort == 443 {
+				return g
+			}
+		}
+		t.Fatalf("no group of the server among %+v", all)
+		return portGroup{}
+	}
+	const tries = 13
+	for range tries {
+		c := must(p.Dial(soon(t), "tcp", netip.AddrPort{}, server.Addr()))(t)
+		check(t, c.Close())
+	}
+	g := w.gauge(t)
+	until(t, "all connections are closed", func() bool {
+		x := g.of(t, g.sample(t), unix.IPPROTO_TCP, server.Addr())
+		return x.Used == 0 && x.Closing > 0
+	})
+	if x := group(); x.Used != 0 || x.Closing == 0 || x.Usable != 10 || x.Level != "ok" || x.Share != 0 || len(x.Holders) != 0 {
+		t.Errorf("after %d short connections: %+v", tries, x)
+	}
+	var open []net.Conn
+	for range 10 {
+		open = append(open, must(p.Dial(soon(t), "tcp", netip.AddrPort{}, server.Addr()))(t))
+	}
+	t.Cleanup(func() {
+		for _, c := range open {
+			_ = c.Close()
+		}
+	})
+	x := group()
+	if x.Used != 10 || x.Closing != 0 || x.Level != "critical" || len(x.Holders) != 1 || x.Holders[0].Owner != p.owner() || x.Holders[0].Ports != 10 {
+		t.Errorf("with ten open connections: %+v", x)
+	}
+}
+
+// portGroup is what a program reads of inspect ports.
+type portGroup struct {
+	Destination           netip.Addr
+	DestinationPort       uint16
+	Used, Usable, Closing int
+	Share                 float64
+	Level                 string
+	Holders               []report.PortHolder
+}
