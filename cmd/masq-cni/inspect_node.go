@@ -81,11 +81,11 @@ func (v view) table() (*report.Table, error) {
 		if t.Generation, err = c.Generation(); err != nil {
 			return nil, err
 		}
-		counters, err := c.Counters()
+		rules, err := c.CountedRules()
 		if err != nil {
 			return nil, err
 		}
-		t.Rules = len(counters.Rules)
+		t.Rules = len(rules)
 		changes, err := c.DriftBeside(v.desired().Table, v.desired().Beside)
 		t.Drift = len(changes)
 		return t, err

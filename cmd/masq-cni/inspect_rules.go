@@ -35,7 +35,7 @@ func (n *node) rules() (all []report.Rule, unread, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	counters, err := rules((*nft.Conn).Counters)
+	counted, err := rules((*nft.Conn).CountedRules)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -43,7 +43,7 @@ func (n *node) rules() (all []report.Rule, unread, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return report.RulesOf(v.desired(), counters, changes), v.unread, nil
+	return report.RulesOf(v.desired(), counted, changes), v.unread, nil
 }
 
 func inspectDriftCommand(n *node, out *output, w *watching) *cobra.Command {

@@ -3,13 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/wire"
 )
 
 // probes are addresses that nobody has a route to but the default route: the
@@ -19,11 +19,8 @@ var probes = [...]netip.Addr{netip.MustParseAddr("192.0.0.9"), netip.MustParseAd
 // uplinks are those of the default routes, with the address that the node itself
 // would leave with. Nothing is sent.
 func uplinks() ([]report.Uplink, error) {
-	names, err := interfaces()
-	if err != nil {
-		return nil, err
-	}
 	out := []report.Uplink{}
+	var addrs []netip.Addr
 	for _, to := range probes {
 		a, err := sourceFor(to)
 		switch {
@@ -33,9 +30,16 @@ func uplinks() ([]report.Uplink, error) {
 		case err != nil:
 			return nil, fmt.Errorf("look up the uplinks: %w", err)
 		}
-		out = append(out, report.Uplink{Interface: names[a], Address: a})
+		out, addrs = append(out, report.Uplink{Address: a}), append(addrs, a)
 	}
-	return out, nil
+	if len(out) == 0 {
+		return out, nil
+	}
+	names, err := holders(addrs...)
+	for i, a := range addrs {
+		out[i].Interface = names[a]
+	}
+	return out, err
 }
 
 // sourceFor is the address that the kernel chooses on the way to another.
@@ -65,23 +69,12 @@ func sourceFor(to netip.Addr) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("the socket's address is %T", local)
 }
 
-// interfaces names the interface that has an address.
-func interfaces() (map[netip.Addr]string, error) {
-	all, err := net.Interfaces()
+// holders names the interfaces that have these addresses.
+func holders(addrs ...netip.Addr) (map[netip.Addr]string, error) {
+	w, err := wire.Open()
 	if err != nil {
-		return nil, fmt.Errorf("list the interfaces: %w", err)
+		return nil, err
 	}
-	out := map[netip.Addr]string{}
-	for _, i := range all {
-		addrs, err := i.Addrs()
-		if err != nil {
-			return nil, fmt.Errorf("list the addresses of %s: %w", report.Clean(i.Name), err)
-		}
-		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				out[p.Addr()] = i.Name
-			}
-		}
-	}
-	return out, nil
+	defer func() { _ = w.Close() }()
+	return w.Holders(addrs...)
 }

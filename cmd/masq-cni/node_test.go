@@ -38,7 +38,7 @@ func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), diag.String()
 }
 
-func namespace(t *testing.T, lab *nstest.Lab, name string) *nstest.NS {
+func namespace(t testing.TB, lab *nstest.Lab, name string) *nstest.NS {
 	t.Helper()
 	n, err := lab.Namespace(name)
 	if err != nil {

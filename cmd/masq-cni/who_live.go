@@ -159,7 +159,7 @@ func (v view) hint(a netip.Addr) (string, error) {
 		pod := report.Clean(o.Pod())
 		return fmt.Sprintf("the own address of %s, whose flows may leave as another: masq-cni inspect flows --pod %s", pod, pod), nil
 	}
-	names, err := interfaces()
+	names, err := holders(a)
 	if err != nil {
 		return "", err
 	}

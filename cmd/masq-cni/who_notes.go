@@ -46,7 +46,7 @@ func (n *notes) write(w io.Writer) error {
 	if len(n.nameless) == 0 {
 		return nil
 	}
-	names, err := interfaces()
+	names, err := holders(n.nameless...)
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,16 @@ func (c *Conn) Counters() (Counters, error) {
 	return out, explain(err)
 }
 
+// CountedRules reads the rules of the table alone, by chain, in the kernel's order: its
+// cost follows the number of policies, not that of attachments.
+func (c *Conn) CountedRules() (rules []CountedRule, err error) {
+	err = retry(func() error {
+		rules, err = c.s.countedRules()
+		return err
+	})
+	return rules, explain(err)
+}
+
 func (s *socket) countedRules() ([]CountedRule, error) {
 	var out []CountedRule
 	err := s.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, ofTable(), func(b []byte) error {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -64,5 +65,27 @@ func TestHang(t *testing.T) {
 	}
 	if got := strings.Join(strings.Fields(b.String()), " "); got != "error "+strings.TrimSpace(strings.Repeat("word ", 20))+" "+long+" end" {
 		t.Errorf("text %q", got)
+	}
+}
+
+// Of many problems of one kind the first are written, and how many more there are.
+func TestProblemsOfOneKind(t *testing.T) {
+	for n, want := range map[int]string{5: "", 6: "", 7: "2 more of kind attachment-pending"} {
+		var all Problems
+		for i := range n {
+			all.Add(Problem{Severity: SeverityWarning, Kind: KindNotReady, Object: fmt.Sprintf("pod-%d", i), Message: "is pending", Remedy: "wait"})
+		}
+		all.Add(Problem{Severity: SeverityWarning, Kind: KindClaimedTwice, Object: "other", Message: "is shared"})
+		var b strings.Builder
+		if err := all.write(&b, Style{}); err != nil {
+			t.Fatal(err)
+		}
+		shown := n
+		if want != "" {
+			shown = maxOfKind
+		}
+		if got := b.String(); strings.Count(got, "is pending\n  remedy") != shown || !strings.Contains(got, want) || !strings.Contains(got, "other: is shared") || strings.Contains(got, " more ") != (want != "") {
+			t.Errorf("%d:\n%s", n, got)
+		}
 	}
 }

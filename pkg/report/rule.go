@@ -37,14 +37,12 @@ const (
 // with what was found to be different: in the order of the table, a chain's foreign
 // rules last. What is being added or removed is not looked at twice: its rules are
 // ok where they are.
-func RulesOf(d Desired, counters nft.Counters, changes []nft.Change) []Rule {
+func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Change) []Rule {
 	type key struct{ chain, id string }
 	wrong := map[key]bool{}
-	for _, c := range d.Table.Chains {
-		for _, r := range c.Rules {
-			wrong[key{c.Name, r.ID}] = slices.ContainsFunc(changes, func(x nft.Change) bool {
-				return x.Kind == nft.KindRule && x.Reason != nft.Unexpected && x.Parent == c.Name && x.Name == r.ID
-			})
+	for _, x := range changes {
+		if x.Kind == nft.KindRule && x.Reason != nft.Unexpected {
+			wrong[key{x.Parent, x.Name}] = true
 		}
 	}
 	spare := map[key]ruleset.Rule{}
@@ -55,11 +53,13 @@ func RulesOf(d Desired, counters nft.Counters, changes []nft.Change) []Rule {
 	}
 	have := map[string][]nft.CountedRule{} // by chain
 	var order []string
+	desired := map[string]ruleset.Chain{}
 	for _, c := range d.Table.Chains {
 		order = append(order, c.Name)
+		desired[c.Name] = c
 	}
-	for _, r := range counters.Rules {
-		if have[r.Chain] == nil && !slices.Contains(order, r.Chain) {
+	for _, r := range counted {
+		if _, ok := desired[r.Chain]; !ok && have[r.Chain] == nil {
 			order = append(order, r.Chain)
 		}
 		have[r.Chain] = append(have[r.Chain], r)
@@ -67,7 +67,7 @@ func RulesOf(d Desired, counters nft.Counters, changes []nft.Change) []Rule {
 	out := []Rule{}
 	for _, name := range order {
 		rest := have[name]
-		for _, r := range chainOf(d.Table, name).Rules {
+		for _, r := range desired[name].Rules {
 			x := Rule{Chain: name, ID: r.ID, Text: r.Text, Why: r.Why, State: Missing}
 			i := slices.IndexFunc(rest, func(k nft.CountedRule) bool { return k.ID == r.ID })
 			if i >= 0 {
@@ -96,13 +96,4 @@ func RulesOf(d Desired, counters nft.Counters, changes []nft.Change) []Rule {
 
 func (x *Rule) found(k nft.CountedRule) {
 	x.State, x.Handle, x.Counts, x.Packets, x.Bytes = OK, k.Handle, k.Counts, k.Packets, k.Bytes
-}
-
-func chainOf(t ruleset.Table, name string) ruleset.Chain {
-	for _, c := range t.Chains {
-		if c.Name == name {
-			return c
-		}
-	}
-	return ruleset.Chain{}
 }

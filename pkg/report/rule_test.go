@@ -33,10 +33,10 @@ func TestRuleStates(t *testing.T) {
 // plugin is with it.
 func TestRulesOfAttachmentsOnTheMove(t *testing.T) {
 	d := DesiredOf(records(), nil)
-	var c nft.Counters
+	var c []nft.CountedRule
 	for _, chain := range d.Beside.Chains {
 		for _, r := range chain.Rules {
-			c.Rules = append(c.Rules, nft.CountedRule{Chain: chain.Name, ID: r.ID})
+			c = append(c, nft.CountedRule{Chain: chain.Name, ID: r.ID})
 		}
 	}
 	for _, r := range RulesOf(d, c, nil) {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -9,7 +10,11 @@ import (
 // columns is the width of a terminal that text is wrapped for.
 const columns = 80
 
-// writeProblems writes the verdict in a line, and each problem with its remedy.
+// maxOfKind is how many problems of one kind are written in full for a person.
+const maxOfKind = 5
+
+// write writes the verdict in a line, and each problem with its remedy. Of many problems
+// of one kind and severity it writes the first, and how many more there are.
 func (all Problems) write(w io.Writer, s Style) error {
 	var b strings.Builder
 	verdict, color := Sentence(all.Verdict()), red
@@ -17,7 +22,24 @@ func (all Problems) write(w io.Writer, s Style) error {
 		color = green
 	}
 	b.WriteString(s.paint(color, verdict) + "\n\n")
+	type class struct {
+		Severity
+		Kind
+	}
+	seen := map[class]int{}
 	for _, p := range all {
+		seen[class{p.Severity, p.Kind}]++
+	}
+	written := map[class]int{}
+	for _, p := range all {
+		of := class{p.Severity, p.Kind}
+		written[of]++
+		if n := seen[of]; n > maxOfKind+1 && written[of] > maxOfKind {
+			if written[of] == n {
+				hang(&b, "", 0, fmt.Sprintf("%d more of kind %s: masq-cni inspect -o json", n-maxOfKind, p.Kind))
+			}
+			continue
+		}
 		label := string(p.Severity)
 		if p.Severity != SeverityWarning {
 			label = s.paint(red, label)

@@ -202,7 +202,7 @@ func nodeValue(t testing.TB) *Node {
 
 func rulesValue() []Rule {
 	d := DesiredOf(records()[:2], nil)
-	var c nft.Counters
+	var c []nft.CountedRule
 	for _, chain := range d.Table.Chains {
 		for i, r := range chain.Rules {
 			if r.ID == "postrouting/policy4" {
@@ -213,10 +213,10 @@ func rulesValue() []Rule {
 			if counts {
 				k.Counter = nft.Counter{Packets: uint64(i), Bytes: uint64(1500 * i)}
 			}
-			c.Rules = append(c.Rules, k)
+			c = append(c, k)
 		}
 	}
-	c.Rules = append(c.Rules,
+	c = append(c,
 		nft.CountedRule{Chain: "forward", ID: hostile, Handle: 99, Counts: true, Counter: nft.Counter{Packets: 1, Bytes: 60}},
 		nft.CountedRule{Chain: "theirs", Handle: 100})
 	return RulesOf(d, c, []nft.Change{
