@@ -24,7 +24,7 @@ type choice struct {
 	source, destination    netip.Prefix
 	sourcePort, destPort   masq.PortRange
 	status, mask           conntrack.Status
-	top                    *report.Top
+	top                    *report.Top[report.Flow]
 }
 
 // kept is how many flows --sort keeps in memory where --limit does not say.
@@ -110,7 +110,7 @@ func (x *choice) parse() error {
 			most = kept
 		}
 		var ok bool
-		if x.top, ok = report.NewTop(x.by, most); !ok {
+		if x.top, ok = report.NewTopFlows(x.by, most); !ok {
 			bad("sort", x.by, "one of "+strings.Join(report.SortNames(), ", "))
 		}
 	}

@@ -72,7 +72,7 @@ func (n *node) inspectFlows(c *cobra.Command, x *choice, a answer) error {
 	}
 	if x.top != nil {
 		for _, f := range x.top.Sorted() {
-			if err := w.Add(f); err != nil {
+			if err := w.Add(*f); err != nil {
 				return err
 			}
 		}

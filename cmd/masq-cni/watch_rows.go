@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,8 +50,26 @@ type order struct {
 type rows[T any] struct {
 	source[T]
 	by        order
-	kept      []row[T]
+	top       *report.Top[row[T]]
 	seen, fit int
+}
+
+func newRows[T any](s source[T], by order) *rows[T] {
+	first := s.columns[by.column].Compare
+	return &rows[T]{source: s, by: by, top: report.NewTop(cmp.Or(s.most, mostRows), func(a, b *row[T]) int {
+		came := cmp.Compare(a.n, b.n)
+		c := came
+		if first != nil {
+			c = first(&a.of, &b.of)
+		}
+		if by.reverse {
+			c = -c
+		}
+		if c == 0 && s.tie != nil {
+			c = s.tie(&a.of, &b.of)
+		}
+		return cmp.Or(c, came)
+	})}
 }
 
 func (r *rows[T]) add(x T) {
@@ -66,45 +83,18 @@ func (r *rows[T]) sift(x row[T]) {
 		return
 	}
 	r.fit++
-	if r.kept = append(r.kept, x); len(r.kept) >= 2*r.room() {
-		r.cut()
-	}
+	r.top.Add(x)
 }
 
 func spaced(line string) string { return strings.ToLower(strings.Join(strings.Fields(line), " ")) }
 
-func (r *rows[T]) room() int { return cmp.Or(r.most, mostRows) }
-
-func (r *rows[T]) cut() {
-	first := r.columns[r.by.column].Compare
-	slices.SortFunc(r.kept, func(a, b row[T]) int {
-		came := cmp.Compare(a.n, b.n)
-		c := came
-		if first != nil {
-			c = first(&a.of, &b.of)
-		}
-		if r.by.reverse {
-			c = -c
-		}
-		if c == 0 && r.tie != nil {
-			c = r.tie(&a.of, &b.of)
-		}
-		return cmp.Or(c, came)
-	})
-	if len(r.kept) > r.room() {
-		clear(r.kept[r.room():])
-		r.kept = r.kept[:r.room()]
-	}
-}
-
 // again puts what was kept into another order, until a look has all of it.
 func (g got[T]) again(s source[T], by order) got[T] {
-	r := rows[T]{source: s, by: by}
+	r := newRows(s, by)
 	for _, x := range g.rows {
-		r.sift(x)
+		r.sift(*x)
 	}
-	r.cut()
-	if g.rows = r.kept; g.by.filter != by.filter {
+	if g.rows = r.top.Sorted(); g.by.filter != by.filter {
 		g.fit = r.fit
 	}
 	g.by = by
@@ -114,7 +104,7 @@ func (g got[T]) again(s source[T], by order) got[T] {
 // got is what a look has found.
 type got[T any] struct {
 	remarks
-	rows      []row[T]
+	rows      []*row[T]
 	by        order
 	seen, fit int // rows there were, and those that fit the filter
 	took      time.Duration
@@ -125,13 +115,12 @@ type got[T any] struct {
 // look finds the first rows of an order.
 func look[T any](ctx context.Context, s source[T], by order) got[T] {
 	g := got[T]{by: by, at: time.Now()}
-	r := rows[T]{source: s, by: by}
+	r := newRows(s, by)
 	g.remarks, g.err = s.look(ctx, r.add)
 	if errors.Is(g.err, conntrack.ErrInterrupted) {
 		// What is shown is out of date a moment later anyway.
 		g.fault, g.err = g.err, nil
 	}
-	r.cut()
-	g.rows, g.seen, g.fit, g.took = r.kept, r.seen, r.fit, time.Since(g.at)
+	g.rows, g.seen, g.fit, g.took = r.top.Sorted(), r.seen, r.fit, time.Since(g.at)
 	return g
 }

@@ -255,7 +255,7 @@ func (m *screen[T]) foot() string {
 const indent = 8
 
 // align widens the columns to what they have been, and clips what has no room.
-func (m *screen[T]) align(rows []row[T]) []string {
+func (m *screen[T]) align(rows []*row[T]) []string {
 	var head []string
 	for _, c := range m.columns {
 		head = append(head, c.Name)

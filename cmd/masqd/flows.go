@@ -57,7 +57,7 @@ func newSampler(ctx context.Context, records *store.Records, pools func() *press
 		return nil, errors.Join(err, conn.Close())
 	}
 	s := &sampler{conn: conn, asks: asks, records: records.All, pools: pools, attachments: attachments, log: log}
-	// What was lost before this is not of late. An error here is reported when it is
+	// What was lost before this is not a recent loss. An error is reported when it is
 	// asked again.
 	_, _, _ = s.ask(ctx)
 	return s, nil

@@ -17,7 +17,7 @@ type shortage struct {
 }
 
 // shortages returns where source ports run out, how full the conntrack table is if it is
-// nearly full, and which packets were dropped of late. More is known the next time.
+// nearly full, and which packets were dropped recently. The next call knows more.
 func (s *sampler) shortages(ctx context.Context) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -93,7 +93,7 @@ func TestTop(t *testing.T) {
 	for _, by := range SortNames() {
 		var want []uint16
 		for _, most := range []int{0, 1, 10, 999, 1000, 5000} {
-			top, ok := NewTop(by, most)
+			top, ok := NewTopFlows(by, most)
 			if !ok {
 				t.Fatal(by)
 			}
@@ -111,7 +111,7 @@ func TestTop(t *testing.T) {
 				t.Errorf("%s: %d of %d", by, len(got), most)
 			}
 		}
-		top, _ := NewTop(by, 10)
+		top, _ := NewTopFlows(by, 10)
 		for _, f := range slices.Backward(all) {
 			top.Add(f)
 		}
@@ -121,14 +121,30 @@ func TestTop(t *testing.T) {
 			}
 		}
 	}
-	top, _ := NewTop("bytes", 1)
+	top, _ := NewTopFlows("bytes", 1)
 	for _, f := range all {
 		top.Add(f)
 	}
 	if top.Sorted()[0].Bytes.Original < 990 {
 		t.Errorf("%+v", top.Sorted()[0])
 	}
-	if _, ok := NewTop("colour", 1); ok {
+	if _, ok := NewTopFlows("colour", 1); ok {
 		t.Error("sorts by colour")
+	}
+}
+
+// TestTopAllocatesForWhatItKeeps: a value that comes after all that are kept costs no
+// memory.
+func TestTopAllocatesForWhatItKeeps(t *testing.T) {
+	top, _ := NewTopFlows("bytes", 10)
+	add := func(bytes uint64) { top.Add(Flow{Bytes: Sides{Original: bytes}, Packets: Sides{Original: 1}}) }
+	for i := range uint64(200) {
+		add(1000 + i)
+	}
+	if n := testing.AllocsPerRun(100, func() { add(1) }); n != 0 {
+		t.Errorf("%.0f allocations", n)
+	}
+	if got := top.Sorted(); len(got) != 10 || got[0].Bytes.Original != 1199 || got[9].Bytes.Original != 1190 {
+		t.Errorf("%d, %+v", len(got), got[0])
 	}
 }

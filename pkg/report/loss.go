@@ -9,14 +9,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/pressure"
 )
 
-// Losses are packets of new flows that were dropped of late, flows that were ended
+// Losses are packets of new flows that were dropped recently, flows that were ended
 // early, and what is known of the cause.
 type Losses struct {
 	NoPort, NoRoom, Evicted pressure.Recent
 	// Exhausted is a group that has no source port left, as PortGroup.String writes it;
 	// empty where none is known.
 	Exhausted string
-	// Full says that the table was seen nearly full of late.
+	// Full says that the table was seen nearly full within the last five minutes.
 	Full bool
 }
 
@@ -77,7 +77,7 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 	return all
 }
 
-// Earlier says what was lost since the network namespace began, but not of late; it is
+// Earlier says what was lost since the network namespace began, but not recently; it is
 // empty where nothing was.
 func (c *ConntrackUse) Earlier(l Losses) string {
 	since := pressure.LossesOf([]conntrack.Statistics{{InsertFailed: c.InsertFailed, ChainTooLong: c.ChainTooLong, Drop: c.Drop, EarlyDrop: c.EarlyDrop}})

@@ -53,7 +53,7 @@ func TestConntrackProblems(t *testing.T) {
 	}
 }
 
-// TestEarlierLosses are those since boot that are not of late.
+// TestEarlierLosses are those since boot that are not recent.
 func TestEarlierLosses(t *testing.T) {
 	c := ConntrackUse{InsertFailed: 3, ChainTooLong: 1, Drop: 7, EarlyDrop: 1}
 	for want, l := range map[string]Losses{

@@ -30,7 +30,7 @@ type Node struct {
 	Uplinks   []Uplink      `json:"uplinks"`
 	Flows     *Flows        `json:"flows,omitempty"`
 	Conntrack *ConntrackUse `json:"conntrack,omitempty"`
-	// Losses are those of late, for Judge.
+	// Losses are recent losses, for Judge.
 	Losses Losses `json:"-"`
 
 	// Warnings are the Problems as sentences, set by Judge. Notes are what is not
