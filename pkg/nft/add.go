@@ -2,6 +2,7 @@ package nft
 
 import (
 	"errors"
+	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -9,12 +10,18 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Add puts an attachment under its policy. It mends what is missing of the rules
-// that the attachment needs. all returns every attachment of the node, this one
-// included: it is asked only where the whole table has to be made.
-func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error)) error {
+// Add puts an attachment under its policy. It restores missing rules that the
+// attachment needs. all returns every attachment of the node, this one
+// included: it is called only where the whole table has to be made.
+//
+// Where elements of another attachment stand for one of a's addresses, replace is
+// called with that attachment's identity: they are replaced if it returns nil, and Add
+// fails with its error, unchanged, if it does not. A nil replace replaces them. It is
+// not called where the whole table is made: all knows the attachments then.
+func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error), replace func(identity string) error) error {
 	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{})
-	replace := false
+	taken := false
+	var refused error
 	err := retry(func() error {
 		have, err := c.s.structure()
 		if err != nil {
@@ -26,6 +33,7 @@ func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error)) err
 			// the transaction stale.
 			attachments, err := all()
 			if err != nil {
+				refused = err
 				return err
 			}
 			p, err := plan(ruleset.For(attachments, ruleset.Sources{}), have, whole, nil)
@@ -38,10 +46,10 @@ func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error)) err
 			return err
 		}
 		ops, guard := p.ops, uint32(0)
-		if len(ops) > 0 || replace {
+		if len(ops) > 0 || taken {
 			guard = have.generation
 		}
-		if replace {
+		if taken {
 			others, err := c.evict(a, have)
 			if err != nil {
 				return err
@@ -54,7 +62,7 @@ func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error)) err
 			}
 			// An element that is there would silently keep its comment, and with
 			// it its owner.
-			add, err := addElements(s, s.Elements, s.Verdict && !replace)
+			add, err := addElements(s, s.Elements, s.Verdict && !taken)
 			if err != nil {
 				return err
 			}
@@ -62,19 +70,52 @@ func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error)) err
 		}
 		err = c.s.commit(ops, guard)
 		switch {
-		case errors.Is(err, unix.EEXIST) && !replace:
-			replace = true
+		case errors.Is(err, unix.EEXIST) && !taken:
+			if refused = c.ask(a, want, have, replace); refused != nil {
+				return refused
+			}
+			taken = true
 			return errStale
 		case errors.Is(err, unix.ENOENT) && guard == 0:
 			return errStale // a chain went between the look and the change
 		}
 		return err
 	})
+	if refused != nil {
+		return refused
+	}
 	return explain(err)
 }
 
-// evict removes from all sets what other attachments left there for the addresses
-// of this one. A runtime that gives an address again has forgotten who had it.
+// ask calls replace with the identity of each other attachment that has elements for
+// the addresses of a.
+func (c *Conn) ask(a masq.Attachment, want ruleset.Table, have *observed, replace func(identity string) error) error {
+	if replace == nil {
+		return nil
+	}
+	asked := map[string]bool{a.Identity(): true}
+	for _, s := range want.Sets {
+		if !s.Verdict || have.sets[s.Name] == nil {
+			continue
+		}
+		for _, e := range s.Elements {
+			x, found, err := c.s.element(s.Name, s.Type, e.Key)
+			if err != nil {
+				return explain(fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err))
+			}
+			if !found || asked[x.comment] {
+				continue
+			}
+			asked[x.comment] = true
+			if err := replace(x.comment); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// evict removes the addresses of an attachment from all sets.
 func (c *Conn) evict(a masq.Attachment, have *observed) ([]op, error) {
 	var out []op
 	for _, addr := range a.Addresses {

@@ -79,7 +79,7 @@ func TestDriftBeside(t *testing.T) {
 		if all, err := c.DriftBeside(want, beside); err != nil || len(all) != 0 {
 			t.Errorf("%v, %v", all, err)
 		}
-		if err := c.Add(moving, func() ([]masq.Attachment, error) { return append(several(t), moving), nil }); err != nil {
+		if err := c.Add(moving, func() ([]masq.Attachment, error) { return append(several(t), moving), nil }, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

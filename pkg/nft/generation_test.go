@@ -85,7 +85,7 @@ func TestNewsAreLeftAlone(t *testing.T) {
 	if _, err := apply(asOf); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Add(b, nil); err != nil {
+	if err := c.Add(b, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if changes, err := apply(asOf); !errors.Is(err, ErrNews) || !has("b") || len(changes) == 0 {

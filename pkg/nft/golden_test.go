@@ -39,7 +39,7 @@ func TestTransitions(t *testing.T) {
 	add := func(x masq.Attachment) func() error {
 		return func() error {
 			present = append(present, x)
-			return conn.Add(x, func() ([]masq.Attachment, error) { return present, nil })
+			return conn.Add(x, func() ([]masq.Attachment, error) { return present, nil }, nil)
 		}
 	}
 	remove := func(x masq.Attachment) func() error { return func() error { return conn.Remove(x) } }

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os/exec"
 	"runtime"
@@ -223,7 +224,7 @@ func TestAddAndRemove(t *testing.T) {
 	before := nftables(t, "", "list", "ruleset")
 	all := several(t)
 	for i, a := range all {
-		if err := c.Add(a, func() ([]masq.Attachment, error) { return all[:i+1], nil }); err != nil {
+		if err := c.Add(a, func() ([]masq.Attachment, error) { return all[:i+1], nil }, nil); err != nil {
 			t.Fatal(err)
 		}
 		for _, seen := range all[:i+1] {
@@ -262,7 +263,7 @@ func TestAddressGivenAgain(t *testing.T) {
 			c := kernel(t)
 			a, b := attachment("a", rich(t), "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.5")
 			for _, x := range []masq.Attachment{a, b, b} {
-				if err := c.Add(x, func() ([]masq.Attachment, error) { return []masq.Attachment{x}, nil }); err != nil {
+				if err := c.Add(x, func() ([]masq.Attachment, error) { return []masq.Attachment{x}, nil }, nil); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -281,6 +282,84 @@ func TestAddressGivenAgain(t *testing.T) {
 				t.Errorf("A is still there:\n%s", listing)
 			}
 			if err := c.Remove(b); err != nil {
+				t.Fatal(err)
+			}
+			if left := nftables(t, "", "list", "ruleset"); left != "" {
+				t.Errorf("left behind:\n%s", left)
+			}
+		})
+	}
+}
+
+// What replace says of the holder of an address decides.
+func TestAddAsksBeforeItReplaces(t *testing.T) {
+	c := kernel(t)
+	a, b := attachment("a", rich(t), "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.4", "10.88.0.5")
+	all := func() ([]masq.Attachment, error) { return []masq.Attachment{a}, nil }
+	var asked []string
+	refuse := func(identity string) error {
+		asked = append(asked, identity)
+		return fs.ErrPermission
+	}
+	if err := c.Add(a, all, refuse); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Add(a, all, refuse); err != nil || len(asked) > 0 {
+		t.Errorf("Add again: %v, asked for %q", err, asked)
+	}
+	before := nftables(t, "", "list", "ruleset")
+	if err := c.Add(b, nil, refuse); err != fs.ErrPermission || !slices.Equal(asked, []string{a.Identity()}) { //nolint:errorlint // unchanged
+		t.Errorf("Add of an address that is refused: %v, asked for %q", err, asked)
+	}
+	if after := nftables(t, "", "list", "ruleset"); after != before {
+		t.Errorf("after an Add that was refused:\n%s\nbefore:\n%s", after, before)
+	}
+	if err := c.Add(b, nil, func(string) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if changes, err := c.Check(b); err != nil || len(changes) > 0 {
+		t.Errorf("B lacks %v, %v", changes, err)
+	}
+}
+
+// DEL of the attachment that has the rules of an address: its successor has them in the
+// same transaction, and nothing else is left.
+func TestRemoveForASuccessor(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		t.Run(fmt.Sprintf("record of B %t", known), func(t *testing.T) {
+			c := kernel(t)
+			a, b := attachment("a", rich(t), "10.88.0.5", "fd00:88::5"), attachment("b", masq.Default(), "10.88.0.4", "10.88.0.5", "fd00:88::5")
+			if _, err := c.Apply(ruleset.For([]masq.Attachment{a}, ruleset.Sources{})); err != nil {
+				t.Fatal(err)
+			}
+			alone := nftables(t, "", "list", "ruleset")
+			if err := c.Add(b, nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, ruleset.Sources{})); err != nil || len(changes) > 0 {
+				t.Errorf("with both: %v, %v", changes, err)
+			}
+			gone := b
+			if !known {
+				gone.Addresses, gone.Policy = nil, nil
+			}
+			if err := c.Remove(gone, a); err != nil {
+				t.Fatal(err)
+			}
+			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, ruleset.Sources{})); err != nil || len(changes) > 0 {
+				t.Errorf("A lacks %v, %v", changes, err)
+			}
+			if after := nftables(t, "", "list", "ruleset"); after != alone {
+				t.Errorf("after:\n%s\nbefore:\n%s", after, alone)
+			}
+			// The second DEL of B changes nothing.
+			if err := c.Remove(gone, a); err != nil {
+				t.Fatal(err)
+			}
+			if after := nftables(t, "", "list", "ruleset"); after != alone {
+				t.Errorf("after the second DEL:\n%s\nbefore:\n%s", after, alone)
+			}
+			if err := c.Remove(a); err != nil {
 				t.Fatal(err)
 			}
 			if left := nftables(t, "", "list", "ruleset"); left != "" {
@@ -341,7 +420,7 @@ func TestNodePolicyChangesInPlace(t *testing.T) {
 		t.Errorf("the map was %s, is %s", id, after)
 	}
 	// A plugin that knows neither the sources nor the others leaves them.
-	if err := c.Add(b, nil); err != nil {
+	if err := c.Add(b, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, sources)); err != nil || len(changes) > 0 {

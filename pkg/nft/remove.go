@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -15,7 +16,10 @@ import (
 // its chain and what only that policy needed, and with the last of all the table.
 // What carries another attachment's identity stays, whatever its address. With no
 // addresses given, the kernel's own comments say which are the attachment's.
-func (c *Conn) Remove(a masq.Attachment) error {
+//
+// An address that a had belongs to the last of successors that has it too: its rules
+// and elements are made in the same transaction.
+func (c *Conn) Remove(a masq.Attachment, successors ...masq.Attachment) error {
 	err := retry(func() error {
 		have, err := c.s.structure()
 		if err != nil || !have.exists {
@@ -25,12 +29,22 @@ func (c *Conn) Remove(a masq.Attachment) error {
 		if err != nil {
 			return err
 		}
+		heirs, err := succeed(successors, gone, have)
+		if err != nil {
+			return err
+		}
 		unused, left := unusedPolicies(have, gone)
-		if !left {
+		for name := range unused {
+			if heirs.needed["chain "+name] {
+				delete(unused, name)
+			}
+		}
+		if !left && len(heirs.ops) == 0 {
 			return c.s.commit([]op{deleteTable()}, have.generation)
 		}
+		ops = append(ops, heirs.ops...)
 		if len(unused) > 0 {
-			more, err := c.collect(have, unused, gone)
+			more, err := c.collect(have, unused, gone, heirs.needed)
 			if err != nil {
 				return err
 			}
@@ -39,6 +53,50 @@ func (c *Conn) Remove(a masq.Attachment) error {
 		return c.s.commit(ops, have.generation)
 	})
 	return explain(err)
+}
+
+// heirs is what puts successors under their policies, and what that needs.
+type heirs struct {
+	ops    []op
+	needed spared
+}
+
+// succeed puts successors under their policies: those addresses whose elements are in
+// gone.
+func succeed(successors []masq.Attachment, gone removed, have *observed) (heirs, error) {
+	var left []masq.Attachment
+	for _, s := range successors {
+		s.Addresses = slices.DeleteFunc(slices.Clone(s.Addresses), func(x netip.Addr) bool {
+			_, free := gone["policy"+masq.FamilyOf(x).String()][x.String()]
+			return !free
+		})
+		if s.Policy != nil && len(s.Addresses) > 0 {
+			left = append(left, s)
+		}
+	}
+	if len(left) == 0 {
+		return heirs{}, nil
+	}
+	want := ruleset.For(left, ruleset.Sources{})
+	p, err := plan(want, have, part, nil)
+	if errors.Is(err, errRebuild) {
+		return heirs{}, nil // the next ADD, or masqd, makes the table again with all its elements
+	}
+	if err != nil {
+		return heirs{}, err
+	}
+	out := heirs{p.ops, things(want)}
+	for _, s := range want.Sets {
+		if !s.Live || len(s.Elements) == 0 {
+			continue
+		}
+		add, err := addElements(s, s.Elements, false)
+		if err != nil {
+			return heirs{}, err
+		}
+		out.ops = append(out.ops, add...)
+	}
+	return out, nil
 }
 
 // removed says which elements a transaction will have deleted: by set, by key. Of
@@ -77,8 +135,8 @@ func unusedPolicies(have *observed, gone removed) (unused map[string]bool, left 
 
 // collect returns the messages that remove the chains of policies that nothing
 // uses, and the helpers and clamps that nothing uses without them. It reads whole
-// sets, but only when a policy ends.
-func (c *Conn) collect(have *observed, unused map[string]bool, gone removed) ([]op, error) {
+// sets, but only when a policy ends. What is needed stays.
+func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, needed spared) ([]op, error) {
 	empty := map[string]bool{} // by feature: what follows the family in a set's name
 	for name := range have.sets {
 		typ, _ := liveType(name)
@@ -91,7 +149,7 @@ func (c *Conn) collect(have *observed, unused map[string]bool, gone removed) ([]
 			return nil, err
 		}
 		key := strings.TrimRight(kind, "46") + "-" + feature
-		is := true
+		is := !needed["set "+name]
 		for key := range all {
 			_, going := gone[name][key]
 			is = is && going
@@ -157,7 +215,9 @@ func featureOfRule(id string) string {
 }
 
 // removal returns the messages that remove an attachment's elements, and what they
-// remove.
+// remove. It deletes what it has seen to be there: each deletion of a missing element
+// would abort the transaction, and the kernel waits for RCU then, 16 to 32 ms
+// (__nf_tables_abort in nf_tables_api.c).
 func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error) {
 	gone := removed{}
 	if len(a.Addresses) == 0 || a.Policy == nil {
@@ -167,45 +227,40 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 	var out []op
 	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{})
 	mine := map[string]bool{}
-	chains := map[string]string{}
-	for _, s := range want.Sets {
-		if !s.Verdict || have.sets[s.Name] == nil {
-			continue
-		}
-		for _, e := range s.Elements {
-			x, found, err := c.s.element(s.Name, s.Type, e.Key)
-			if err != nil {
-				return nil, nil, fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err)
-			}
-			// Where nobody has the address, what is left of it elsewhere is ours.
-			if !found || x.comment == a.Identity() {
-				mine[e.Key] = true
-				chains[e.Key] = x.chain
-			}
-		}
-	}
-	for _, s := range want.Sets {
-		if !s.Live || have.sets[s.Name] == nil {
-			continue
-		}
-		var own []ruleset.Element
-		for _, e := range s.Elements {
-			addr, _, _ := strings.Cut(e.Key, " . ")
-			if !mine[addr] && (e.Comment != a.Identity() || s.Verdict) {
+	for _, verdicts := range []bool{true, false} { // a verdict's comment names the address's attachment
+		for _, s := range want.Sets {
+			if !s.Live || s.Verdict != verdicts || have.sets[s.Name] == nil {
 				continue
 			}
-			own = append(own, e)
-			if s.Verdict {
-				gone.add(s.Name, e.Key, chains[e.Key])
-			} else {
-				gone.add(s.Name, e.Key, "")
+			var own []ruleset.Element
+			for _, e := range s.Elements {
+				addr, _, _ := strings.Cut(e.Key, " . ")
+				if !verdicts && !mine[addr] && e.Comment != a.Identity() {
+					continue
+				}
+				x, found, err := c.s.element(s.Name, s.Type, e.Key)
+				if err != nil {
+					return nil, nil, fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err)
+				}
+				if verdicts {
+					if found && x.comment != a.Identity() {
+						continue
+					}
+					// Without a verdict, elements of other sets for the address are this attachment's.
+					mine[e.Key] = true
+					gone.add(s.Name, e.Key, x.chain)
+				}
+				if found {
+					own = append(own, e)
+					gone.add(s.Name, e.Key, x.chain)
+				}
 			}
+			ops, err := deleteElements(s, own)
+			if err != nil {
+				return nil, nil, err
+			}
+			out = append(out, ops...)
 		}
-		ops, err := deleteElements(s, own)
-		if err != nil {
-			return nil, nil, err
-		}
-		out = append(out, ops...)
 	}
 	return out, gone, nil
 }

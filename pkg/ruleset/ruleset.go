@@ -25,13 +25,50 @@ type Sources struct {
 // any, that are not attachments'. Attachments without a policy add nothing. Where
 // two attachments claim one address, the later one has it.
 func For(attachments []masq.Attachment, sources Sources) Table {
-	b := newBuilder(sources)
-	for _, a := range attachments {
-		if a.Policy != nil {
-			b.add(a)
-		}
+	b := build(attachments, sources, nil)
+	if last := b.duplicates(attachments); len(last) > 0 {
+		b = build(attachments, sources, last)
 	}
 	return b.table()
+}
+
+func build(attachments []masq.Attachment, sources Sources, last map[netip.Addr]int) *builder {
+	b := newBuilder(sources)
+	for i, a := range attachments {
+		if a.Policy != nil {
+			b.add(a, func(addr netip.Addr) bool {
+				last, duplicate := last[addr]
+				return !duplicate || last == i
+			})
+		}
+	}
+	return b
+}
+
+// duplicates returns the addresses that several attachments have, and which of these is
+// the last: all that a packet meets by its address alone is the last one's.
+func (b *builder) duplicates(attachments []masq.Attachment) map[netip.Addr]int {
+	last := map[netip.Addr]int{}
+	for _, f := range masq.Families {
+		all := b.live[everyone[f].policy]
+		sortMembers(all)
+		for i := 1; i < len(all); i++ {
+			if all[i].addr == all[i-1].addr {
+				last[all[i].addr] = -1
+			}
+		}
+	}
+	if len(last) == 0 {
+		return nil
+	}
+	for i, a := range attachments {
+		for _, addr := range a.Addresses {
+			if _, duplicate := last[addr]; duplicate && a.Policy != nil {
+				last[addr] = i
+			}
+		}
+	}
+	return last
 }
 
 type builder struct {
@@ -88,7 +125,9 @@ func newBuilder(s Sources) *builder {
 	return b
 }
 
-func (b *builder) add(a masq.Attachment) {
+// add puts an attachment's addresses into the sets. An address that it does not own
+// goes into the set of links and sources only.
+func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 	p := *a.Policy
 	// Thousands of attachments may share a policy, and an ID is a digest.
 	u, ok := b.uses[a.Policy]
@@ -110,19 +149,23 @@ func (b *builder) add(a masq.Attachment) {
 	identity := a.Identity()
 	for _, addr := range a.Addresses {
 		f, text := masq.FamilyOf(addr), addr.String()
-		b.put(everyone[f].policy, member{"", addr, 0, Element{Key: text, Goto: u.chain, Comment: identity}})
 		if a.SpoofCheck {
 			link := strconv.Quote(a.HostName())
 			b.put(everyone[f].sources, member{link, addr, 0, Element{Key: link + " . " + text, Comment: identity}})
 		}
+		put := b.put
+		if !owns(addr) {
+			put = func(string, member) {}
+		}
+		put(everyone[f].policy, member{"", addr, 0, Element{Key: text, Goto: u.chain, Comment: identity}})
 		if set := u.clamp[f]; set != "" {
-			b.put(set, member{"", addr, 0, Element{Key: text}})
+			put(set, member{"", addr, 0, Element{Key: text}})
 		}
 		if p.EgressDirect {
 			continue // its own address is meant to be seen: nothing leaks, nothing is translated
 		}
 		if p.DropInvalid {
-			b.put(everyone[f].invalid, member{"", addr, 0, Element{Key: text}})
+			put(everyone[f].invalid, member{"", addr, 0, Element{Key: text}})
 		}
 		for _, h := range p.Helpers {
 			kind, ok := masq.HelperKindOf(h.Name)
@@ -136,7 +179,7 @@ func (b *builder) add(a masq.Attachment) {
 				use := assigned{kind, how}
 				b.helpers[use.object()] = use
 				for _, port := range h.Ports {
-					b.put("helper"+f.String()+"-"+use.object(), member{"", addr, port, Element{Key: text + " . " + strconv.Itoa(int(port))}})
+					put("helper"+f.String()+"-"+use.object(), member{"", addr, port, Element{Key: text + " . " + strconv.Itoa(int(port))}})
 				}
 			}
 		}
@@ -153,12 +196,16 @@ var everyone = map[masq.Family]struct{ policy, sources, invalid string }{
 
 var addressType = map[masq.Family]string{masq.IPv4: "ipv4_addr", masq.IPv6: "ipv6_addr"}
 
-// liveSet has its elements in the order of the kernel's bytes.
-func (b *builder) liveSet(name, typ string) Set {
-	all := b.live[name]
+func sortMembers(all []member) {
 	slices.SortStableFunc(all, func(x, y member) int {
 		return cmp.Or(strings.Compare(x.link, y.link), x.addr.Compare(y.addr), cmp.Compare(x.port, y.port))
 	})
+}
+
+// liveSet has its elements in the order of the kernel's bytes.
+func (b *builder) liveSet(name, typ string) Set {
+	all := b.live[name]
+	sortMembers(all)
 	s := Set{Name: name, Type: typ, Live: true}
 	if len(all) > 0 {
 		s.Elements = make([]Element, 0, len(all))

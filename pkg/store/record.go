@@ -35,6 +35,9 @@ type Record struct {
 	HostMAC  string         `json:"hostMAC,omitempty"`
 	Prefixes []netip.Prefix `json:"prefixes,omitempty"`
 	Routes   []masq.Route   `json:"routes,omitempty"`
+	// Replaced are the attachments that had an address of this one when it was made.
+	// When this one goes, the last of them that is left has the address again.
+	Replaced []masq.Key `json:"replaced,omitempty"`
 	// Created is when the intent was written.
 	Created time.Time `json:"created"`
 }

@@ -161,22 +161,68 @@ func TestAddWithRoutes(t *testing.T) {
 	}
 }
 
-// The address of a container that is not deleted yet goes to a new one.
-func TestAddTakesOverAnAddress(t *testing.T) {
+// A container whose link exists keeps its address: Add names the link and does not
+// change the route.
+func TestAddLeavesAnAddress(t *testing.T) {
 	lab := newLab(t)
-	old, c := newSpace(t), newSpace(t)
+	c, other := newSpace(t), newSpace(t)
 	c.serveEcho("::")
-	first, second := pair(old, 5, "4", "6"), pair(c, 6, "4", "6")
+	first, second := pair(c, 5, "4", "6"), pair(other, 6, "4", "6")
 	second.Addresses = first.Addresses
 	mustAdd(t, lab.wire, first)
-	mustAdd(t, lab.wire, second)
-	lab.reach(t, c, second)
+	lab.reach(t, c, first)
+	before := lab.node.links()
+	_, err := lab.wire.Add(second)
+	taken := new(TakenError)
+	want := TakenError{first.Addresses[0].Addr(), first.HostName, first.Identity}
+	if !errors.As(err, &taken) || *taken != want {
+		t.Errorf("Add: %v, want %v", err, want)
+	}
+	if lab.node.links() != before {
+		t.Errorf("an Add that failed left %d links, not %d", lab.node.links(), before)
+	}
+	lab.reach(t, c, first)
+	if found := differences(t, lab.wire, first); found != nil {
+		t.Errorf("differences: %q", found)
+	}
 	if err := lab.wire.Delete(first.HostName, first.Identity); err != nil {
 		t.Fatal(err)
 	}
-	lab.reach(t, c, second)
-	if found := differences(t, lab.wire, second); found != nil {
-		t.Errorf("differences: %q", found)
+	mustAdd(t, lab.wire, second) // the control: nothing else was in the way
+}
+
+// RestoreRoutes takes an address back from whatever has its route.
+func TestRestoreRoutes(t *testing.T) {
+	lab := newLab(t)
+	c, other := newSpace(t), newSpace(t)
+	c.serveEcho("::")
+	p, q := pair(c, 5, "4", "6"), pair(other, 6, "4", "6")
+	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.wire, q)
+	var addresses []netip.Addr
+	for _, a := range p.Addresses {
+		addresses = append(addresses, a.Addr())
+	}
+	if err := lab.wire.RestoreRoutes(q.HostName, q.Identity, addresses); err != nil {
+		t.Fatal(err)
+	}
+	if differences(t, lab.wire, p) == nil { // the control
+		t.Error("the routes lead elsewhere, and no difference is found")
+	}
+	if err := lab.wire.RestoreRoutes(p.HostName, p.Identity, addresses); err != nil {
+		t.Fatal(err)
+	}
+	lab.reach(t, c, p)
+	for _, x := range []Pair{p, q} {
+		if found := differences(t, lab.wire, x); found != nil {
+			t.Errorf("%s: differences: %q", x.HostName, found)
+		}
+	}
+	if err := lab.wire.RestoreRoutes(p.HostName, "another", addresses); !errors.Is(err, ErrNotOurs) {
+		t.Errorf("a link of another identity: %v", err)
+	}
+	if err := lab.wire.RestoreRoutes("veth00000000009", "another", addresses); err != nil {
+		t.Errorf("a link that is gone: %v", err)
 	}
 }
 

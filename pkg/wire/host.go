@@ -40,7 +40,7 @@ func (w *Wire) connect(p Pair, l Link) error {
 	_ = w.host.exchange(ms...) // firstFailed reads the errors
 	for i, a := range addresses {
 		if m := ms[first+i]; errors.Is(m.err, unix.EEXIST) {
-			m.err = w.takeOver(a, l)
+			m.err = w.taken(a, l)
 		}
 	}
 	if err := firstFailed(ms); err != nil {
@@ -83,9 +83,23 @@ func hostRoute(a netip.Addr, l Link, flags int) *message {
 // hostPrefix is the prefix of one address.
 func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-// takeOver replaces the node's route to an address if it leads to a link of
-// ours: to a container that is gone as far as IPAM knows, but not deleted yet.
-func (w *Wire) takeOver(a netip.Addr, l Link) error {
+// TakenError says that the node routes an address of the container to an interface
+// that is not the container's.
+type TakenError struct {
+	Address   netip.Addr
+	Interface string
+	// Identity is the attachment's whose link the interface is, and empty if the
+	// interface is not a link of ours.
+	Identity string
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("the node has a route to %s already, through interface %s", e.Address, e.Interface)
+}
+
+// taken returns what has the route to an address that Add could not make. A route
+// without an interface, such as one that prohibits, is unix.EEXIST.
+func (w *Wire) taken(a netip.Addr, l Link) error {
 	p, found, err := w.host.pathTo(a, 0)
 	if err != nil {
 		return err
@@ -101,8 +115,29 @@ func (w *Wire) takeOver(a netip.Addr, l Link) error {
 	if err != nil {
 		return err
 	}
-	if !d.ours() {
-		return fmt.Errorf("the node has a route to it already, through interface %s: %w", d.name, unix.EEXIST)
+	e := &TakenError{Address: a, Interface: d.name}
+	if d.ours() {
+		e.Identity = d.alias
 	}
-	return w.host.exchange(hostRoute(a, l, unix.NLM_F_REPLACE))
+	return e
+}
+
+// RestoreRoutes makes the node's routes to addresses lead to a link of ours. It is no
+// error when the link is gone.
+func (w *Wire) RestoreRoutes(hostName, identity string, addresses []netip.Addr) error {
+	d, err := w.host.find(hostName)
+	if errors.Is(err, errNoDevice) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := d.belongsTo(hostName, identity); err != nil {
+		return err
+	}
+	var ms []*message
+	for _, a := range addresses {
+		ms = append(ms, hostRoute(a, Link{HostName: hostName, HostIndex: d.index}, unix.NLM_F_REPLACE))
+	}
+	return w.host.exchange(ms...)
 }

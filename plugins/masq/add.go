@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/ns"
@@ -125,14 +126,17 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	if err := n.records.Put(rec); err != nil {
 		return failed(codeState, "cannot write the record", err)
 	}
-	link, err := n.links.Add(wire.PairOf(rec.Attachment, rec.Wiring()))
+	claim := exclusive{n, conf, args}
+	// The rules come first. An address that another attachment has is found without
+	// a route that leads its packets here, and no packet leaves without rules.
+	if err := n.addRules(&rec, claim); err != nil {
+		return err
+	}
+	link, err := n.addLinkAt(wire.PairOf(rec.Attachment, rec.Wiring()), &rec, claim)
 	if err != nil {
 		return failed(codeLink, "cannot make the link", err)
 	}
 	rec.HostMAC = link.HostMAC.String()
-	if err := n.addRules(rec); err != nil {
-		return err
-	}
 	rec.Ready = true
 	if err := n.records.Put(rec); err != nil {
 		return failed(codeState, "cannot write the record", err)
@@ -166,7 +170,7 @@ func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdAr
 			err = join(err, n.release(rec, nil))
 		}
 	}()
-	if err := n.addRules(rec); err != nil {
+	if err := n.addRules(&rec, yielding{n}); err != nil {
 		return err
 	}
 	rec.Ready = true
@@ -176,22 +180,38 @@ func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdAr
 	return passOn(args.StdinData)
 }
 
-func (n *node) addRules(rec store.Record) error {
+// addRules puts an attachment under its policy.
+func (n *node) addRules(rec *store.Record, c claim) error {
 	if rec.Policy == nil {
 		return nil
 	}
-	err := n.rules.Add(rec.Attachment, func() ([]masq.Attachment, error) {
-		others, err := n.attachments()
-		return append(others, rec.Attachment), err
-	})
+	err := n.rules.Add(rec.Attachment,
+		func() ([]masq.Attachment, error) { return n.allWith(rec, c) },
+		func(identity string) error { return c.of(rec, identity) })
 	// The kernel takes a helper without its NAT module, and leaves the payload as it is.
 	if err == nil && n.rules.HasNAT(*rec.Policy) {
 		return nil
+	}
+	if _, is := errors.AsType[*types.Error](err); is { // the claim's
+		return err
 	}
 	if lacking := n.hasHelpers(codeRules, rec.Policy); lacking != nil {
 		return lacking
 	}
 	return failed(codeRules, "cannot make the rules", err)
+}
+
+// allWith returns the attachments that are in place, and rec last: it gets the
+// addresses that others have as well.
+func (n *node) allWith(rec *store.Record, c claim) ([]masq.Attachment, error) {
+	others, err := n.attachments()
+	if err == nil && slices.ContainsFunc(others, func(o masq.Attachment) bool { return o.Key != rec.Key && shareAddress(o, rec.Attachment) }) {
+		if err := c.of(rec, ""); err != nil {
+			return nil, err
+		}
+		others, err = n.attachments()
+	}
+	return append(others, rec.Attachment), err
 }
 
 // passOn prints prevResult as it came, to the byte.

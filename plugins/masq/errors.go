@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
 
 	"github.com/containernetworking/cni/pkg/types"
 )
@@ -14,6 +16,8 @@ const (
 	codeState = 102 // the records on disk could not be read or written
 	codeIPAM  = 103 // the addresses could not be leased or released
 	codeCheck = 104 // something is not as ADD left it
+
+	codeAddress = 105 // an address is that of another live container
 )
 
 // Codes of CNI that the library has no names for.
@@ -21,6 +25,11 @@ const (
 	codeUnavailable        = 50 // ADD would fail
 	codeUnavailableLimited = 51 // and containers that are there may have no network
 )
+
+// warn tells the runtime's log, which has what a plugin writes to stderr.
+func warn(format string, args ...any) {
+	_, _ = fmt.Fprintf(os.Stderr, "masq: "+format+"\n", args...)
+}
 
 // failed makes an error of CNI of err, unless it is one already.
 func failed(code uint, msg string, err error) error {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -38,7 +36,7 @@ func gc(args *skel.CmdArgs) error {
 	records, err := n.records.All()
 	if err != nil {
 		// Nobody can tell whose they are. What they are about is found below.
-		_, _ = fmt.Fprintln(os.Stderr, "masq: GC: some records cannot be read:", err)
+		warn("GC: some records cannot be read: %s", err)
 	}
 	known := map[string]bool{}
 	for _, rec := range records {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -148,7 +149,12 @@ func (n *node) release(rec store.Record, leases lessor) error {
 		}
 		link <- failed(codeLink, "cannot remove the link", n.links.Delete(rec.HostName(), rec.Identity()))
 	}()
-	errRules := failed(codeRules, "cannot remove the rules", n.rules.Remove(rec.Attachment))
+	successors, err := n.records.Replaced(rec)
+	if err != nil {
+		warn("%s: the attachments that had its addresses before cannot be found: %s", rec.Identity(), err)
+	}
+	errRules := failed(codeRules, "cannot remove the rules", n.rules.Remove(rec.Attachment, attachmentsOf(successors)...))
+	n.restoreRoutes(rec, successors)
 	errLink := <-link
 	// An address may be leased again as soon as it is free, so not before its link
 	// and its rules are gone.
@@ -161,6 +167,28 @@ func (n *node) release(rec store.Record, leases lessor) error {
 		}
 	}
 	return failed(codeState, "cannot remove the record", n.records.Delete(rec.Key))
+}
+
+// restoreRoutes makes the node's routes to addresses of rec lead to those successors
+// again whose links are ours. The successor that was made last is the last of them.
+func (n *node) restoreRoutes(rec store.Record, successors []store.Record) {
+	for _, s := range successors {
+		if s.Chained {
+			continue // the plugin before made the routes, if any
+		}
+		shared := slices.DeleteFunc(slices.Clone(s.Addresses), func(a netip.Addr) bool { return !slices.Contains(rec.Addresses, a) })
+		if err := n.links.RestoreRoutes(s.HostName(), s.Identity(), shared); err != nil {
+			warn("%s: its address is that of %s again, but the route cannot be restored: %s", rec.Identity(), s.Identity(), err)
+		}
+	}
+}
+
+func attachmentsOf(records []store.Record) []masq.Attachment {
+	var out []masq.Attachment
+	for _, r := range records {
+		out = append(out, r.Attachment)
+	}
+	return out
 }
 
 // join makes one error of CNI of several.

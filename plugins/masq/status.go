@@ -27,6 +27,7 @@ func status(args *skel.CmdArgs) error {
 	if err := writable(conf.StateDir); err != nil {
 		return types.NewError(codeUnavailable, "the records cannot be written", "stateDir: "+conf.StateDir+": "+err.Error())
 	}
+	n.warnOfDuplicates()
 	if conf.IPMasq {
 		there, err := n.rules.Exists()
 		if err != nil {
@@ -57,6 +58,18 @@ func status(args *skel.CmdArgs) error {
 		}
 	}
 	return nil
+}
+
+// warnOfDuplicates names addresses that a plugin before masq has given twice. ADD works
+// nevertheless.
+func (n *node) warnOfDuplicates() {
+	duplicates, err := n.records.Marked()
+	for _, d := range duplicates {
+		warn("STATUS: %s: packets to it reach one of them only; give their networks subnets that do not overlap, or delete one of them", d)
+	}
+	if err != nil {
+		warn("STATUS: duplicate addresses cannot be looked up: %s", err)
+	}
 }
 
 // unavailable gives an error the code that says that ADD would fail.

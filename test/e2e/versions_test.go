@@ -30,6 +30,8 @@ const (
 	ofState = 102
 	ofIPAM  = 103
 	ofCheck = 104
+
+	ofAddress = 105
 )
 
 // call is one execution of the plugin as CNI describes it, without libcni, which

@@ -1,0 +1,154 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// Duplicate is an address that several attachments of the node have.
+type Duplicate struct {
+	Address netip.Addr
+	// Holders are the attachments in the order in which they were made. The last one
+	// has the rules; packets to the address go where the node's route leads.
+	Holders []Record
+}
+
+// String names the address and its holders.
+func (d Duplicate) String() string {
+	var names []string
+	for _, h := range d.Holders {
+		names = append(names, h.Identity())
+	}
+	return fmt.Sprintf("%s is the address of %d attachments: %s", d.Address, len(d.Holders), strings.Join(names, ", "))
+}
+
+// Duplicates returns the addresses that more than one of the records has, in ascending
+// order. Records that are not ready do not count: their ADD may yet be refused.
+func Duplicates(records []Record) []Duplicate {
+	first := map[netip.Addr]int{} // indexes of records
+	more := map[netip.Addr][]int{}
+	for i, r := range records {
+		if !r.Ready {
+			continue
+		}
+		for _, a := range r.Addresses {
+			f, found := first[a]
+			switch {
+			case !found:
+				first[a] = i
+			case f != i && !slices.Contains(more[a], i):
+				more[a] = append(more[a], i)
+			}
+		}
+	}
+	var out []Duplicate
+	for a, others := range more {
+		d := Duplicate{Address: a, Holders: []Record{records[first[a]]}}
+		for _, i := range others {
+			d.Holders = append(d.Holders, records[i])
+		}
+		Sort(d.Holders)
+		out = append(out, d)
+	}
+	slices.SortFunc(out, func(a, b Duplicate) int { return a.Address.Compare(b.Address) })
+	return out
+}
+
+// markDir has an empty file for each attachment whose record has Replaced, so that
+// Marked need not read all records.
+func (r *Records) markDir() string { return filepath.Join(filepath.Dir(r.dir), "duplicates") }
+
+func (r *Records) markPath(k masq.Key) string {
+	return filepath.Join(r.markDir(), strings.TrimSuffix(filepath.Base(r.path(k)), ".json"))
+}
+
+// PutReplacing is Put for a record that has Replaced.
+func (r *Records) PutReplacing(rec Record) error {
+	mark := func() error {
+		if err := os.MkdirAll(r.markDir(), 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(r.markPath(rec.Key), nil, 0o600)
+	}
+	err := mark()
+	if errors.Is(err, fs.ErrNotExist) { // unmark has removed the directory between the two
+		err = mark()
+	}
+	if err != nil {
+		return fmt.Errorf("mark a duplicate address: %w", err)
+	}
+	return r.Put(rec)
+}
+
+// unmark undoes what PutReplacing did beside Put.
+func (r *Records) unmark(k masq.Key) error {
+	err := os.Remove(r.markPath(k))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	_ = os.Remove(r.markDir()) // fails while there are others
+	return err
+}
+
+// Marked returns the addresses that attachments have which were put by PutReplacing,
+// and which an attachment that they replaced still has. Its cost grows with these only.
+func (r *Records) Marked() ([]Duplicate, error) {
+	marks, err := os.ReadDir(r.markDir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list duplicate addresses: %w", err)
+	}
+	found := map[masq.Key]Record{}
+	var errs []error
+	for _, m := range marks {
+		path := filepath.Join(r.dir, m.Name()+".json")
+		if !r.Owns(path) {
+			continue
+		}
+		rec, err := r.Read(path)
+		if err == nil {
+			found[rec.Key] = rec
+			var others []Record
+			others, err = r.Replaced(rec)
+			for _, o := range others {
+				found[o.Key] = o
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	var all []Record
+	for _, rec := range found {
+		all = append(all, rec)
+	}
+	slices.SortFunc(all, func(a, b Record) int { return cmp.Compare(a.Identity(), b.Identity()) })
+	return Duplicates(all), errors.Join(errs...)
+}
+
+// Replaced returns the records of the attachments that rec replaced and that have one
+// of its addresses still, in the order in which they were made.
+func (r *Records) Replaced(rec Record) ([]Record, error) {
+	var out []Record
+	var errs []error
+	for _, k := range rec.Replaced {
+		o, found, err := r.Get(k)
+		errs = append(errs, err)
+		if found && o.Ready && slices.ContainsFunc(o.Addresses, func(a netip.Addr) bool { return slices.Contains(rec.Addresses, a) }) {
+			out = append(out, o)
+		}
+	}
+	Sort(out)
+	return out, errors.Join(errs...)
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/masq-cni/masq-cni/pkg/cniconf"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/wire"
+)
+
+// claim is what an ADD does about addresses that another attachment of the node has. It
+// is called only when the kernel has refused to make a route or an element a second
+// time, since it reads all records.
+type claim interface {
+	// of makes the addresses of an attachment free. identity is that of an attachment
+	// that the kernel knows at one of them, and empty where only the records tell.
+	of(rec *store.Record, identity string) error
+}
+
+// exclusive is the claim of the main mode: a live attachment keeps its address, and the
+// ADD fails. A dead attachment is removed.
+type exclusive struct {
+	*node
+	conf *cniconf.Conf
+	args *skel.CmdArgs
+}
+
+func (c exclusive) of(rec *store.Record, identity string) error {
+	others, err := c.holders(*rec)
+	if err != nil {
+		return failed(codeState, "cannot tell which attachment has an address of "+rec.Identity(), err)
+	}
+	known := false
+	for _, o := range others {
+		known = known || o.Identity() == identity
+		live, err := c.isLive(o)
+		if err != nil {
+			return failed(codeLink, "cannot tell whether "+o.Identity()+" is live", err)
+		}
+		if live {
+			return refusal(*rec, o)
+		}
+		var leases lessor
+		if o.Network == rec.Network && o.IPAM != "" && o.IPAM == c.conf.IPAMType {
+			leases = lessorFor(o.IPAM, &skel.CmdArgs{
+				ContainerID: o.ContainerID, IfName: o.Interface, StdinData: c.args.StdinData, Path: c.args.Path,
+			})
+		}
+		if err := c.release(o, leases); err != nil {
+			return err
+		}
+	}
+	if known || identity == "" {
+		return nil
+	}
+	return c.withoutRecord(*rec, identity)
+}
+
+// withoutRecord decides about an attachment that only the kernel knows. Its link, or a
+// record that cannot be read, says that it may be live; its elements alone do not: they
+// are removed by each sync of masqd as well.
+func (c exclusive) withoutRecord(rec store.Record, identity string) error {
+	key, ok := keyOf(identity)
+	if !ok {
+		return nil
+	}
+	_, _, err := c.records.Get(key)
+	if err != nil {
+		return failed(codeState, "cannot tell whether "+identity+" is live, which has an address of "+rec.Identity(), err)
+	}
+	live, err := c.links.Exists(key.HostName())
+	if err != nil {
+		return failed(codeLink, "cannot look up the link of "+identity, err)
+	}
+	if live {
+		return refusal(rec, store.Record{Attachment: masq.Attachment{Key: key, Addresses: rec.Addresses}})
+	}
+	return nil
+}
+
+// isLive reports whether an attachment may have a container. Only proof makes it false:
+// an ADD at work has a record that is not ready, and no link yet.
+func (n *node) isLive(rec store.Record) (bool, error) {
+	if rec.Ready && !rec.Chained {
+		return n.links.Exists(rec.HostName())
+	}
+	if rec.NetNS == "" {
+		return true, nil
+	}
+	_, err := os.Lstat(rec.NetNS)
+	return !errors.Is(err, os.ErrNotExist), nil
+}
+
+// refusal is the error of an ADD that was given an address of a live container.
+func refusal(rec, holder store.Record) error {
+	var shared []string
+	for _, a := range rec.Addresses {
+		if slices.Contains(holder.Addresses, a) {
+			shared = append(shared, a.String())
+		}
+	}
+	address := strings.Join(shared, ", ")
+	who := fmt.Sprintf("container %s, interface %s, network %s", holder.ContainerID, holder.Interface, holder.Network)
+	if holder.Name != "" {
+		who = fmt.Sprintf("pod %s/%s, %s", holder.Namespace, holder.Name, who)
+	}
+	if !holder.Chained {
+		who += ", link " + holder.HostName()
+	}
+	todo := fmt.Sprintf("networks %s and %s: give them subnets that do not overlap, or delete that container first", rec.Network, holder.Network)
+	if holder.Network == rec.Network {
+		todo = fmt.Sprintf("network %s: the IPAM plugin has lost the lease of that container; ADD again to be given another address, or delete that container first", rec.Network)
+	}
+	return types.NewError(codeAddress, fmt.Sprintf("%s is the address of a live container: %s", address, who), todo)
+}
+
+// yielding is the claim of the chained mode: the plugin before has decided, so the
+// address is taken from whatever has it. The record notes from which attachments: the
+// last of them that is left has it again when this one goes.
+type yielding struct{ *node }
+
+func (c yielding) of(rec *store.Record, _ string) error {
+	others, err := c.holders(*rec)
+	if err != nil && len(others) == 0 {
+		return failed(codeState, "cannot tell which attachment has an address of "+rec.Identity(), err)
+	}
+	var live []store.Record
+	for _, o := range others {
+		if is, err := c.isLive(o); err == nil && !is {
+			if err := c.release(o, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		live = append(live, o)
+		if !slices.Contains(rec.Replaced, o.Key) {
+			rec.Replaced = append(rec.Replaced, o.Key)
+		}
+	}
+	if len(live) == 0 {
+		return nil
+	}
+	warn("ADD: %s", store.Duplicate{Address: common(*rec, live), Holders: append(live, *rec)})
+	return failed(codeState, "cannot write the record", c.records.PutReplacing(*rec))
+}
+
+// holders returns the other attachments whose records have an address of rec.
+func (n *node) holders(rec store.Record) ([]store.Record, error) {
+	all, err := n.records.Of(rec.Addresses...)
+	return slices.DeleteFunc(all, func(o store.Record) bool { return o.Key == rec.Key }), err
+}
+
+func shareAddress(a, b masq.Attachment) bool {
+	return slices.ContainsFunc(a.Addresses, func(x netip.Addr) bool { return slices.Contains(b.Addresses, x) })
+}
+
+// common is an address that rec and one of others have.
+func common(rec store.Record, others []store.Record) netip.Addr {
+	for _, o := range others {
+		for _, a := range o.Addresses {
+			if slices.Contains(rec.Addresses, a) {
+				return a
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+// addLinkAt makes the link, after it has made room for it where the node routes an
+// address of it elsewhere.
+func (n *node) addLinkAt(p wire.Pair, rec *store.Record, c claim) (wire.Link, error) {
+	for range len(p.Addresses) {
+		link, err := n.links.Add(p)
+		taken, is := errors.AsType[*wire.TakenError](err)
+		if !is {
+			return link, err
+		}
+		if err := c.of(rec, taken.Identity); err != nil {
+			return wire.Link{}, err
+		}
+		if taken.Identity == "" {
+			return wire.Link{}, err // of another program, and of no attachment
+		}
+	}
+	return n.links.Add(p)
+}

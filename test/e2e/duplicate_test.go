@@ -1,0 +1,275 @@
+package e2e
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// claimed makes a link with the address 10.88.0.200 for each container, and the node's
+// route to it. Its way to do so is ip-route(8)'s verb: add leaves a route as it is, and
+// replace takes it.
+func (w *world) claimed(verb string) keys {
+	w.t.Helper()
+	w.withPlugin("claimed-"+verb, `
+cat > /dev/null
+h=h-$CNI_CONTAINERID
+in="nsenter --net=$CNI_NETNS"
+case $CNI_COMMAND in
+ADD)
+	exec 3>&1 1>&2
+	set -e
+	ip link add "$h" type veth peer name "$CNI_IFNAME" netns "$CNI_NETNS"
+	ip address add 169.254.7.1/32 dev "$h"
+	ip link set "$h" up
+	echo 1 > /proc/sys/net/ipv4/ip_forward
+	$in ip address add 10.88.0.200/32 dev "$CNI_IFNAME"
+	$in ip link set "$CNI_IFNAME" up
+	$in ip route add 169.254.7.1 dev "$CNI_IFNAME"
+	$in ip route add default via 169.254.7.1
+	ip route `+verb+` 10.88.0.200/32 dev "$h" || true
+	cat >&3 <<-END
+	{"cniVersion": "1.1.0",
+	 "interfaces": [{"name": "$h"}, {"name": "$CNI_IFNAME", "sandbox": "$CNI_NETNS"}],
+	 "ips": [{"address": "10.88.0.200/32", "interface": 1}]}
+	END
+	;;
+DEL) ip link del "$h" || true
+esac
+`)
+	return keys{"type": "claimed-" + verb}
+}
+
+// claimant asks for the address that claimed gives.
+func (w *world) claimant(id string) *pod {
+	p := w.pod(id)
+	p.runtime.Args = [][2]string{{"IP", "10.88.0.200"}}
+	return p
+}
+
+// ruled is the attachment that has the rules of an address.
+func (w *world) ruled(address string) string {
+	out := w.nodeRun("nft", "list", "map", "inet", "masq", "policy4")
+	_, after, _ := strings.Cut(out, address+" ")
+	_, after, _ = strings.Cut(after, `comment "`)
+	identity, _, _ := strings.Cut(after, `"`)
+	return identity
+}
+
+// TestLiveAddressIsRefused: IPAM gives an address that a live container has. That
+// container keeps it, and does not lose a packet.
+func TestLiveAddressIsRefused(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		first  func(w *world) []keys // the plugins of the network of a
+		second func(w *world) keys
+		same   bool // network
+	}{
+		{"leases lost", func(w *world) []keys { return []keys{w.masq()} }, (*world).masq, true},
+		{"leases lost, table lost", func(w *world) []keys { return []keys{w.masq()} }, (*world).masq, true},
+		{"two networks", func(w *world) []keys { return []keys{w.masq()} }, (*world).masq, false},
+		{"the first without a policy", func(w *world) []keys { return []keys{w.masq().with(keys{"ipMasq": false})} }, (*world).masq, false},
+		{"the second without a policy", func(w *world) []keys { return []keys{w.masq()} }, func(w *world) keys { return w.masq().with(keys{"ipMasq": false}) }, false},
+		{"the first chained", func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} }, (*world).masq, false},
+		{"the first chained, the second without a policy", func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
+			func(w *world) keys { return w.masq().with(keys{"ipMasq": false}) }, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			first := w.conflist("1.1.0", test.first(w)...)
+			a := w.claimant("a")
+			a.attach(first)
+			works := func() {
+				t.Helper()
+				if test.name != "the first without a policy" {
+					w.seenAs(a, w.V4, w.V4.Node)
+				}
+				if err := a.tryCheck(first); err != nil && !test.same { // its lease is lost
+					t.Errorf("CHECK of a: %s", describe(err))
+				}
+			}
+			works()
+			if test.same {
+				check(t, os.RemoveAll(filepath.Join(w.dir, "leases")))
+			}
+			if strings.Contains(test.name, "table lost") {
+				w.nodeRun("nft", "delete", "table", "inet", "masq")
+			}
+			before := w.traces()
+			stop := func() (int, error) { return 1, nil }
+			if !strings.Contains(test.name, "table lost") && test.name != "the first without a policy" {
+				stop = w.pingOn(a, w.V4)
+			}
+
+			b := w.claimant("b")
+			add := call{verb: "ADD", id: "b", netns: b.Path(), conf: test.second(w), args: "IP=10.88.0.200"}
+			if !test.same {
+				add.conf = add.conf.with(keys{"name": "other"})
+			}
+			e := w.call(add).refused(ofAddress)
+			for _, name := range []string{"10.88.0.200", "container a", "interface eth0", "network net"} {
+				if !strings.Contains(e.Msg, name) {
+					t.Errorf("does not name %q: %s", name, describe(&e))
+				}
+			}
+			if !strings.Contains(e.Details, "subnet") && !strings.Contains(e.Details, "lease") {
+				t.Errorf("does not say what to do: %s", describe(&e))
+			}
+			if n, err := stop(); err != nil || n == 0 {
+				t.Errorf("a lost packets: %d answers, then %v", n, err)
+			}
+			unchanged(t, "left by the refused ADD", uncounted(w.traces()), uncounted(before))
+			if links := must(b.LinkNames())(t); len(links) != 1 {
+				t.Errorf("b keeps %v", links)
+			}
+			// A runtime calls DEL after an ADD that failed.
+			add.verb = "DEL"
+			w.call(add).done(nil)
+			unchanged(t, "left by DEL of b", uncounted(w.traces()), uncounted(before))
+
+			// The control: with another address there is nothing in the way.
+			add.verb, add.args = "ADD", ""
+			w.call(add).done(new(types100.Result))
+			works()
+			add.verb = "DEL"
+			w.call(add).done(nil)
+			works()
+		})
+	}
+}
+
+// TestDeadAddressPassesOn: the holder of an address is gone, and DEL never came.
+func TestDeadAddressPassesOn(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		list func(w *world) []keys // of a
+	}{
+		{"main", func(w *world) []keys { return []keys{w.masq()} }},
+		{"chained", func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			list := w.conflist("1.1.0", w.masq().with(keys{"helpers": keys{"ftp": []int{21}}}))
+			empty := w.traces()
+			a := w.claimant("a")
+			a.attach(w.conflist("1.1.0", test.list(w)...))
+			links := len(must(w.Node.LinkNames())(t))
+			check(t, a.Close())
+			until(t, "the link of a is gone", func() bool { return len(must(w.Node.LinkNames())(t)) == links-1 })
+			check(t, os.RemoveAll(filepath.Join(w.dir, "leases")))
+			if !strings.Contains(w.traces(), "net/a/eth0") { // the control
+				t.Fatal("nothing is left of a")
+			}
+			b := w.claimant("b")
+			b.attach(list)
+			works := func() {
+				t.Helper()
+				w.seenAs(b, w.V4, w.V4.Node)
+				check(t, b.tryCheck(list))
+				if traces := w.traces(); strings.Contains(traces, "net/a/eth0") {
+					t.Errorf("a is left:\n%s", traces)
+				}
+			}
+			works()
+			check(t, a.tryDel(list))
+			a.list = nil
+			works()
+			b.detach()
+			unchanged(t, "left behind", w.traces(), empty)
+		})
+	}
+}
+
+// TestDuplicateChained: the plugin before has given an address twice. Whichever of the
+// two goes, the other has its rules, and, where the link is ours, its route.
+func TestDuplicateChained(t *testing.T) {
+	address := netip.MustParseAddr("10.88.0.200")
+	for _, test := range []struct {
+		name          string
+		first, second func(w *world) []keys
+	}{
+		{"chained, chained", func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
+			func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} }},
+		{"chained, chained with a policy of its own", func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
+			func(w *world) []keys {
+				return []keys{w.claimed("add"), w.behind().with(keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}})}
+			}},
+		{"main, chained", func(w *world) []keys { return []keys{w.masq().with(keys{"helpers": keys{"ftp": []int{21}}})} },
+			func(w *world) []keys { return []keys{w.claimed("replace"), w.behind()} }},
+	} {
+		for _, masqd := range []bool{false, true} {
+			for _, goes := range []string{"first", "second"} {
+				name := test.name + ", " + goes + " goes"
+				if masqd {
+					name += ", with masqd"
+				}
+				t.Run(name, func(t *testing.T) {
+					w := newWorld(t, nstest.Uplink{})
+					if masqd {
+						w.daemon()
+					}
+					first := w.conflist("1.1.0", test.first(w)...)
+					second := w.namedConflist("other", "1.1.0", test.second(w)...)
+					a, b := w.claimant("a"), w.pod("b")
+					a.attach(first)
+					w.seenAs(a, w.V4, w.V4.Node)
+					quiet := w.call(call{verb: "STATUS", conf: w.behind()})
+					quiet.done(nil)
+					if strings.Contains(quiet.stderr, address.String()) { // the control
+						t.Errorf("STATUS before: %s", quiet.stderr)
+					}
+
+					b.attach(second)
+					if got := w.ruled(address.String()); got != "other/b/eth0" {
+						t.Errorf("the rules are those of %q", got)
+					}
+					status := w.call(call{verb: "STATUS", conf: w.behind()})
+					status.done(nil)
+					for _, name := range []string{address.String(), "net/a/eth0", "other/b/eth0"} {
+						if !strings.Contains(status.stderr, name) {
+							t.Errorf("STATUS does not name %s: %q", name, status.stderr)
+						}
+					}
+
+					gone, left := b, a
+					if goes == "first" {
+						gone, left = a, b
+					}
+					gone.detach()
+					want := "net/a/eth0"
+					if left == b {
+						want = "other/b/eth0"
+					}
+					if got := w.ruled(address.String()); got != want {
+						t.Errorf("the rules are those of %q instead of %s", got, want)
+					}
+					if test.name != "main, chained" || left == b {
+						// The plugin before has no second look at its routes.
+						w.nodeRun("ip", "route", "replace", address.String(), "dev", "h-"+left.runtime.ContainerID)
+					}
+					w.seenAs(left, w.V4, w.V4.Node)
+					check(t, left.tryCheck(left.list))
+					quiet = w.call(call{verb: "STATUS", conf: w.behind()})
+					quiet.done(nil)
+					if strings.Contains(quiet.stderr, address.String()) {
+						t.Errorf("STATUS after: %s", quiet.stderr)
+					}
+					left.detach()
+					if masqd {
+						until(t, "the table is gone", func() bool { return !strings.Contains(w.traces(), "inet masq") })
+					}
+					traces := strings.ReplaceAll(w.traces(), filepath.Join(w.dir, "state", "attachments", "masqd.lock"), "")
+					if strings.Contains(traces, "inet masq") || strings.Contains(traces, filepath.Join(w.dir, "state")) {
+						t.Errorf("left behind:\n%s", traces)
+					}
+				})
+			}
+		}
+	}
+}
