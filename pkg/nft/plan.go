@@ -346,6 +346,9 @@ func (p *planner) keys(s ruleset.Set, d *difference) error {
 		case !d.there[i]:
 			p.found(Change{Kind: KindElement, Reason: Missing, Parent: s.Name, Name: e.Key})
 			add = append(add, e)
+		case wrong && p.spare["element "+s.Name+" "+e.Key]:
+			// A pending attachment has the same address: its element stays until its record
+			// says whether it was added or removed.
 		case wrong:
 			p.found(x.differs(s.Name, e.Key))
 			add, remove = append(add, e), append(remove, e)
