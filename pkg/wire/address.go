@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -64,4 +65,21 @@ func readAddress(b []byte) (owned, bool) {
 		local = remote
 	}
 	return owned{netip.PrefixFrom(local, int(info.Prefixlen)), int(info.Index)}, local.IsValid()
+}
+
+// getAddress asks whether an interface has an IPv6 address.
+func getAddress(a netip.Addr, index int) *message {
+	m := nl.NewIfAddrmsg(unix.AF_INET6)
+	m.Index = uint32(index)
+	return newMessage(unix.RTM_GETADDR, 0, "look up address "+a.String(), m, addrAttr(unix.IFA_ADDRESS, a))
+}
+
+// hasAddress reads the answer to getAddress.
+func (m *message) hasAddress() (bool, error) {
+	for _, none := range []unix.Errno{unix.EADDRNOTAVAIL, unix.ENODEV} {
+		if errors.Is(m.err, none) {
+			return false, nil
+		}
+	}
+	return m.err == nil, m.failed()
 }

@@ -17,7 +17,7 @@ var stacks = []struct {
 
 // crowd fills a node with links. Their other ends share one namespace, since
 // only the node's side is to be crowded.
-func crowd(t testing.TB, w *Wire, count int, families ...string) {
+func crowd(t testing.TB, w *Wire, count int, families ...string) (pairs []Pair) {
 	t.Helper()
 	c := newSpace(t)
 	for n := range count {
@@ -27,7 +27,9 @@ func crowd(t testing.TB, w *Wire, count int, families ...string) {
 			p.Routes = append(p.Routes, hostRouteOf(a))
 		}
 		mustAdd(t, w, p)
+		pairs = append(pairs, p)
 	}
+	return pairs
 }
 
 func hostRouteOf(a netip.Prefix) masq.Route {
@@ -68,6 +70,29 @@ func BenchmarkAddDelete(b *testing.B) {
 			})
 		}
 	}
+}
+
+// What a full comparison costs, with nothing to repair, and a repair that an event
+// names.
+func BenchmarkCompare(b *testing.B) {
+	lab := newLab(b)
+	pairs := crowd(b, lab.wire, 3000, "4", "6")
+	find := func(string) (Pair, bool) { return pairs[7], true }
+	index := lab.node.link(pairs[7].HostName).Attrs().Index
+	b.Run("all", func(b *testing.B) {
+		for range b.N {
+			if found, err := lab.wire.Compare(pairs); found != nil || err != nil {
+				b.Fatal(found, err)
+			}
+		}
+	})
+	b.Run("one", func(b *testing.B) {
+		for range b.N {
+			if _, left, err := lab.wire.RepairIndexes([]int{index}, find); left != nil || err != nil {
+				b.Fatal(left, err)
+			}
+		}
+	})
 }
 
 // The time of an Add must not grow with the number of links there are.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,9 +20,8 @@ import (
 //
 // It is the one comparison of links: [Wire.Repair] restores what it finds, and CHECK,
 // readiness and inspect report it. For many pairs it takes one dump of the interfaces
-// and one of the proxy neighbors, however many there are, and one question for each
-// address, which the kernel answers as it would route a packet: about 10 µs for each
-// pair.
+// and two of neighbors, and for each address one question, which the kernel answers as
+// it would route a packet: together about 30 µs for each pair.
 //
 // Differences are returned also beside an error.
 func (w *Wire) Compare(pairs []Pair) ([]Difference, error) {
@@ -146,43 +144,6 @@ func (s setting) other() int {
 	return s.value - 1
 }
 
-// compareProxies compares what makes the host's ends answer for the gateway.
-func (w *Wire) compareProxies(ends []end) error {
-	var with []*end
-	for i := range ends {
-		if e := &ends[i]; e.index != 0 && e.pair.has(masq.IPv4) {
-			with = append(with, e)
-		}
-	}
-	if len(with) == 0 {
-		return nil
-	}
-	only := 0
-	if len(with) == 1 {
-		only = with[0].index
-	}
-	have, err := w.proxies(only)
-	if err != nil {
-		return err
-	}
-	return w.node.within(func() error {
-		for _, e := range with {
-			d := Difference{Kind: KindProxy, Reason: Missing, Object: gateway4.String()}
-			if !have[e.index] {
-				e.add(d)
-				continue
-			}
-			// The table of all neighbor parameters can be listed only as a whole.
-			b, err := os.ReadFile("/proc/sys/net/ipv4/neigh/" + e.name + "/proxy_delay")
-			if delay := strings.TrimSpace(string(b)); err == nil && delay != "0" {
-				d.Reason, d.Have, d.Want = Changed, delay+" ticks", "0"
-				e.add(d)
-			}
-		}
-		return nil
-	})
-}
-
 // comparePaths asks how the node routes to containers, and whether their IPv6
 // gateways are the node's.
 func (w *Wire) comparePaths(ends []end) error {
@@ -190,7 +151,7 @@ func (w *Wire) comparePaths(ends []end) error {
 		*message
 		end  *end
 		addr netip.Addr
-		own  bool // is it the node's
+		own  bool // whether the interface has it, and not where it leads
 	}
 	var all []question
 	var ms []*message
@@ -203,22 +164,28 @@ func (w *Wire) comparePaths(ends []end) error {
 			all = append(all, question{lookUpRoute(a.Addr(), 0), e, a.Addr(), false})
 		}
 		if e.pair.has(masq.IPv6) {
-			all = append(all, question{lookUpRoute(e.gateway6(), e.index), e, e.gateway6(), true})
+			all = append(all, question{getAddress(e.gateway6(), e.index), e, e.gateway6(), true})
 		}
 	}
 	for _, q := range all {
 		ms = append(ms, q.message)
 	}
-	_ = w.host.exchange(ms...) // path reads the errors
+	_ = w.host.exchange(ms...) // path and hasAddress read the errors
 	var errs []error
 	for _, q := range all {
+		if q.own {
+			there, err := q.hasAddress()
+			errs = append(errs, err)
+			if err == nil && !there {
+				q.end.add(Difference{Kind: KindAddress, Reason: Missing, Object: linkLocalPrefix(q.addr).String()})
+			}
+			continue
+		}
 		way, found, err := q.path()
 		switch {
 		case err != nil:
 			errs = append(errs, err)
-		case q.own && (!found || way.kind != unix.RTN_LOCAL):
-			q.end.add(Difference{Kind: KindAddress, Reason: Missing, Object: linkLocalPrefix(q.addr).String()})
-		case !q.own && (!found || way.index != q.end.index):
+		case !found || way.index != q.end.index:
 			errs = append(errs, w.pathDiffers(q.end, q.addr, way, found))
 		}
 	}

@@ -104,24 +104,3 @@ func (d device) clone() device {
 	d.mac, d.conf4, d.conf6 = slices.Clone(d.mac), slices.Clone(d.conf4), slices.Clone(d.conf6)
 	return d
 }
-
-// proxies returns the interfaces that answer ARP for the containers' gateway: of one
-// interface, or of all for index 0.
-func (w *Wire) proxies(index int) (map[int]bool, error) {
-	m := newMessage(unix.RTM_GETNEIGH, 0, "list proxy neighbors", neighbour{Family: unix.AF_INET, Flags: unix.NTF_PROXY})
-	if index != 0 {
-		m.AddData(uint32Attr(unix.NDA_IFINDEX, uint32(index)))
-	}
-	out := map[int]bool{}
-	err := w.host.dump(m, func(b []byte) {
-		if len(b) < unix.SizeofNdMsg {
-			return
-		}
-		for kind, v := range attributes(b[unix.SizeofNdMsg:]) {
-			if kind == unix.NDA_DST && slices.Equal(v, gateway4.AsSlice()) {
-				out[int(int32(number(b[4:])))] = true
-			}
-		}
-	})
-	return out, err
-}

@@ -21,6 +21,7 @@ type known struct {
 type state struct {
 	name              [unix.IFNAMSIZ]byte
 	flags, mtu, group uint32
+	mac               [6]byte // of a link of ours
 }
 
 // stateFlags are those flags of an interface that matter.
@@ -45,20 +46,27 @@ func learn(c *conn) (known, error) {
 	return k, err
 }
 
-// link takes note of an RTM_NEWLINK, and reports whether it is news.
-func (k *known) link(body []byte) bool {
+// link takes note of an RTM_NEWLINK, and reports whether it is news. damaged is the
+// interface if it is a link of ours that has lost something that Add gave it.
+func (k *known) link(body []byte) (news bool, damaged int) {
 	index, now, ok := readState(body)
 	if !ok {
-		return false
+		return false, 0
 	}
 	was, found := k.links[index]
 	k.links[index] = now
-	if !now.ours() {
-		return !found || now != was
+	if !now.ours() && !was.ours() {
+		return !found || now != was, 0
 	}
 	lost := was.flags &^ now.flags
 	was.flags = now.flags
-	return found && (lost != 0 || now != was)
+	if !found || lost == 0 && now == was {
+		return false, 0
+	}
+	if lost&unix.IFF_UP != 0 || now != was {
+		damaged = int(index)
+	}
+	return true, damaged
 }
 
 // linkGone takes note of an RTM_DELLINK, and reports whether it is news.
@@ -93,7 +101,12 @@ func readState(body []byte) (index int32, s state, ok bool) {
 			s.mtu = number(v)
 		case unix.IFLA_GROUP:
 			s.group, ok = number(v), true
+		case unix.IFLA_ADDRESS:
+			copy(s.mac[:], v)
 		}
+	}
+	if !s.ours() {
+		s.mac = [6]byte{}
 	}
 	return info.Index, s, ok
 }
@@ -158,22 +171,42 @@ func readPlace(body []byte) (a netip.Addr, at place, usable, ok bool) {
 	return o.Addr(), place{o.index, o.Bits()}, flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0, true
 }
 
-// route reports whether an RTM_NEWROUTE or RTM_DELROUTE is news.
-func (k *known) route(body []byte) bool {
+// route reports whether an RTM_NEWROUTE or RTM_DELROUTE is news. damaged is the
+// interface of a route to a container of ours that was deleted.
+func (k *known) route(kind uint16, body []byte) (news bool, damaged int) {
 	if len(body) < unix.SizeofRtMsg {
-		return false
+		return false, 0
 	}
 	info := nl.DeserializeRtMsg(body)
-	// The kernel's own come with an address or an interface.
-	if info.Flags&unix.RTM_F_CLONED != 0 || info.Protocol == unix.RTPROT_KERNEL && info.Dst_len > 0 {
-		return false
+	if info.Flags&unix.RTM_F_CLONED != 0 {
+		return false, 0
 	}
+	index := 0
 	for kind, v := range attributes(body[unix.SizeofRtMsg:]) {
 		if kind == unix.RTA_OIF {
-			return !k.links[int32(number(v))].ours()
+			index = int(number(v))
 		}
 	}
-	return true
+	switch {
+	case k.links[int32(index)].ours():
+		if kind == unix.RTM_DELROUTE && info.Type == unix.RTN_UNICAST {
+			return false, index
+		}
+		return false, 0
+	// The kernel's own come with an address or an interface.
+	case info.Protocol == unix.RTPROT_KERNEL && info.Dst_len > 0:
+		return false, 0
+	}
+	return true, 0
+}
+
+// gatewayGone returns the interface of a link of ours that an RTM_DELADDR is about.
+func (k *known) gatewayGone(body []byte) (damaged int) {
+	o, ok := readAddress(body)
+	if ok && k.links[int32(o.index)].ours() {
+		return o.index
+	}
+	return 0
 }
 
 // readForwarding reports whether an RTM_NEWNETCONF says that an interface, or the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -30,10 +31,22 @@ type Event struct {
 	// Gone lists the global addresses that no interface has any longer. They may be
 	// back when the event is read: see [Wire.HasAddress].
 	Gone []netip.Addr
+	// Damaged lists the interfaces, by index, of links of ours that have lost something
+	// that [Wire.Add] gave them: their state, MTU, group, MAC, name, an address or a
+	// route. [Wire.RepairIndexes] restores it. Links that are being deleted are among
+	// them. The kernel notifies nobody of proxy neighbors: only [Wire.Compare] finds
+	// that one is missing.
+	Damaged []int
 }
 
 func (e Event) none() bool {
-	return !e.Lost && !e.Links && !e.Addresses && !e.Routes && !e.Forwarding && len(e.Gone) == 0
+	return !e.Lost && !e.Links && !e.Addresses && !e.Routes && !e.Forwarding && len(e.Gone) == 0 && len(e.Damaged) == 0
+}
+
+func (e *Event) damaged(index int) {
+	if index != 0 && !slices.Contains(e.Damaged, index) {
+		e.Damaged = append(e.Damaged, index)
+	}
 }
 
 // Watcher hears of changes of the node's links, addresses, routes and forwarding.
@@ -184,19 +197,24 @@ func (x *Watcher) news(b []byte) Event {
 	for h, body := range datagram(b).messages {
 		switch h.Type {
 		case unix.RTM_NEWLINK:
-			e.Links = x.known.link(body) || e.Links
+			news, damaged := x.known.link(body)
+			e.Links = news || e.Links
+			e.damaged(damaged)
 		case unix.RTM_DELLINK:
 			e.Links = x.known.linkGone(body) || e.Links
 		case unix.RTM_NEWADDR:
 			e.Addresses = x.known.address(body) || e.Addresses
 		case unix.RTM_DELADDR:
+			e.damaged(x.known.gatewayGone(body))
 			lost, gone := x.known.addressGone(body)
 			e.Addresses = lost || e.Addresses
 			if gone.IsValid() {
 				e.Gone = append(e.Gone, gone)
 			}
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			e.Routes = x.known.route(body) || e.Routes
+			news, damaged := x.known.route(h.Type, body)
+			e.Routes = news || e.Routes
+			e.damaged(damaged)
 		case unix.RTM_NEWNETCONF:
 			e.Forwarding = x.unforwards(body) || e.Forwarding
 		}
