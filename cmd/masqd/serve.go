@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -82,6 +83,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Node:         conf.node,
 		Rules:        &speaking{Conn: rules, node: conf.node, log: log},
 		Forward:      links.MendForwarding,
+		Links:        &reconcile.Links{All: links.Repair, Some: links.RepairIndexes, Log: log},
 		Untranslated: forget.Untranslated,
 		Stranded:     forget.Stranded,
 		Reload: func() error {
@@ -140,7 +142,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		log.Info("listening", "address", l.Addr().String())
 		run("http", func(ctx context.Context) error {
 			return serveHTTP(ctx, l, registry, func() readiness {
-				return ready(loop.Stats(), conf.node(), append(sampler.shortages(ctx), flowLog.trouble()...))
+				return ready(loop.Stats(), conf.node(), slices.Concat(sampler.shortages(ctx), flowLog.trouble(), linkFaults(loop.Links.Left())))
 			}, o.pprof)
 		})
 	}
@@ -171,10 +173,11 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	run("links", func(ctx context.Context) error {
 		return host.Run(ctx, func(e wire.Event) {
 			loop.Gone(e.Gone)
+			loop.Links.Damaged(e.Damaged)
 			if e.Lost {
 				loop.Lost()
 			}
-			if e.Links {
+			if e.Links || len(e.Damaged) > 0 {
 				loop.Look("links", reconcile.TheLinks)
 			}
 			if e.Addresses || len(e.Gone) > 0 {
@@ -302,6 +305,15 @@ func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowEr
 		Repaired: metrics.Times{Count: s.Took[len(reconcile.Times)], Sum: s.Repairing, Within: within},
 		LastLook: s.LastLook, ConfigRead: n.Read, ConfigValid: n.Fault == "", Offered: offered,
 	}
+}
+
+// linkFaults says what is wrong with links and cannot be repaired, as a reason of
+// readiness.
+func linkFaults(left []wire.Difference) []string {
+	if len(left) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("links are not as ADD made them and cannot be repaired; differences: %d, the first: %s; see: masq-cni inspect drift", len(left), left[0])}
 }
 
 // alone makes sure that no other masqd works on the records: two that disagree

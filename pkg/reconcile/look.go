@@ -93,9 +93,7 @@ func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.
 		return true, changes, err
 	}
 	if l.last.agreed == before && !l.last.owed && len(l.last.gone) == 0 {
-		if what&Forwarding != 0 {
-			changes, err = l.mendForwarding(all.Records)
-		}
+		changes, err = l.repairNode(what, all.Records)
 		return len(changes) > 0, changes, err
 	}
 	settled, _ := split(all.Records, node)
@@ -104,11 +102,8 @@ func (l *Loop) mend(ctx context.Context, what What) (worked bool, changes []nft.
 	l.stats.Attachments, l.stats.Policies = len(settled), len(used)
 	l.mu.Unlock()
 	l.last.owed = l.last.owed || exposed(changes)
-	if what&Forwarding != 0 {
-		var mended []nft.Change
-		mended, err = l.mendForwarding(all.Records)
-		changes = append(changes, mended...)
-	}
+	repaired, err := l.repairNode(what, all.Records)
+	changes = append(changes, repaired...)
 	return true, changes, errors.Join(err, l.mendFlows(ctx, all.Records, Whose{settled, node.Sources}, used))
 }
 

@@ -29,6 +29,8 @@ type Loop struct {
 	// Forward makes sure that uplinks, and links that are ours by their names,
 	// forward what enters by them, and returns the settings that it had to put back.
 	Forward func(ours func(name string) bool, families []masq.Family) ([]string, error)
+	// Links restores the links of containers; nil leaves them alone.
+	Links *Links
 	// Untranslated and Stranded delete flows, and return how many there were: those
 	// of Flows.
 	Untranslated func(context.Context, Whose) (int, error)
@@ -79,9 +81,12 @@ const (
 	Forwarding
 	// TheLinks are to be swept at the next resync.
 	TheLinks
+	// AllLinks are to be compared with what ADD made. Links that were named as damaged
+	// are compared at every sync.
+	AllLinks
 
 	// Everything is all of these.
-	Everything = Now | Forwarding | TheLinks
+	Everything = Now | Forwarding | TheLinks | AllLinks
 )
 
 func (l *Loop) init() {
@@ -176,7 +181,7 @@ func (l *Loop) Run(ctx context.Context) {
 				l.Log.Error("cannot read the records anew", "err", err)
 			}
 			l.sweep()
-			l.Look("resync", Forwarding)
+			l.Look("resync", Forwarding|AllLinks)
 			resync.Reset(l.jittered())
 			continue
 		case <-l.wake:
@@ -212,7 +217,7 @@ func (l *Loop) Run(ctx context.Context) {
 				l.mu.Lock()
 				l.stats.Storms++
 				l.mu.Unlock()
-				l.Log.Warn("another program changes table inet masq again and again; it is repaired each time, at a bounded pace", "repairs", row)
+				l.Log.Warn("another program changes table inet masq, or the links of containers, again and again; they are repaired each time, at a bounded pace", "repairs", row)
 			}
 		}
 		if !l.rest(ctx, took) {

@@ -77,7 +77,7 @@ func BenchmarkAddDelete(b *testing.B) {
 func BenchmarkCompare(b *testing.B) {
 	lab := newLab(b)
 	pairs := crowd(b, lab.wire, 3000, "4", "6")
-	find := func(string) (Pair, bool) { return pairs[7], true }
+	find := func(int, string) (Pair, bool) { return pairs[7], true }
 	index := lab.node.link(pairs[7].HostName).Attrs().Index
 	b.Run("all", func(b *testing.B) {
 		for range b.N {

@@ -57,7 +57,7 @@ func (w *Wire) compareEnds(ends []end) (uplinks []Difference, err error) {
 	for i := range ends {
 		ends[i].found = nil
 		ends[i].compareInterface()
-		errs = append(errs, ends[i].compareSettings(f6))
+		ends[i].compareSettings(f6)
 	}
 	errs = append(errs, w.compareProxies(ends))
 	for some := range slices.Chunk(ends, 256) { // so many requests are in memory at once
@@ -106,16 +106,21 @@ func (e *end) compareInterface() {
 	}
 }
 
-// compareSettings compares what is set for the interface in /proc/sys/net.
-func (e *end) compareSettings(f6 forwarding6) error {
+// compareSettings compares what is set for the interface in /proc/sys/net. An interface
+// without IPv6, such as one with too small an MTU, has no such settings.
+func (e *end) compareSettings(f6 forwarding6) {
 	if e.index == 0 {
-		return nil
+		return
 	}
 	if e.pair.has(masq.IPv4) && !forwards4(e.device) {
 		s := setting{"ipv4", e.name, "forwarding", 1}
 		e.add(s.difference(0))
 	}
-	own, err := hostSettings(e.device, e.pair.families(), f6)
+	families := e.pair.families()
+	if len(e.conf6) == 0 {
+		families = nil
+	}
+	own, _ := hostSettings(e.device, families, f6) // fails for what has no IPv6
 	for _, s := range own {
 		have := s.other()
 		if ra, ok := e.setting6(devconf6AcceptRA); ok && s.name == "accept_ra" {
@@ -123,7 +128,6 @@ func (e *end) compareSettings(f6 forwarding6) error {
 		}
 		e.add(s.difference(have))
 	}
-	return err
 }
 
 // difference says that a setting has another value.

@@ -20,8 +20,14 @@
 // for nothing else: net.ipv4.conf.*.forwarding, and force_forwarding for IPv6.
 // Linux before 6.17 lacks the latter; there net.ipv6.conf.all.forwarding is
 // turned on, with accept_ra=2 for uplinks that listen to routers. All of it
-// stays when a link goes. What somebody turns off, and an uplink that comes later,
-// is for [Wire.MendForwarding]; [Wire.Watch] says when to call it.
+// stays when a link goes. [Wire.MendForwarding] turns on what was turned off later, and
+// forwarding of an uplink that is new; [Wire.Watch] says when to call it.
+//
+// # How it is kept
+//
+// [Wire.Compare] and [Wire.CompareContainer] are the one comparison of a link with what
+// Add made of it. [Wire.Repair] restores the node's side of all links, and
+// [Wire.RepairIndexes] that of the links which an [Event] names.
 //
 // # How it is made
 //

@@ -25,9 +25,9 @@ func (w *Wire) Repair(pairs []Pair) (repaired, left []Difference, err error) {
 }
 
 // RepairIndexes is Repair for the interfaces of the node with these indexes, such as
-// [Event] names. pairOf returns the pair of an identity, and false where there is
-// none. The work does not grow with the number of other links.
-func (w *Wire) RepairIndexes(indexes []int, pairOf func(identity string) (Pair, bool)) (repaired, left []Difference, err error) {
+// [Event] names. pairOf returns the pair of an interface with its alias, and false
+// where there is none. The work does not grow with the number of other links.
+func (w *Wire) RepairIndexes(indexes []int, pairOf func(index int, identity string) (Pair, bool)) (repaired, left []Difference, err error) {
 	var lookups []*message
 	for _, i := range indexes {
 		m := getByIndex(i)
@@ -47,7 +47,7 @@ func (w *Wire) RepairIndexes(indexes []int, pairOf func(identity string) (Pair, 
 			return nil, nil, err
 		}
 		// Its group may be what was changed, or its name, and not both.
-		if p, ok := pairOf(d.alias); ok && (d.ours() || d.name == p.HostName) {
+		if p, ok := pairOf(d.index, d.alias); ok && (d.ours() || d.name == p.HostName) {
 			ends = append(ends, end{pair: &p, device: d})
 		}
 	}

@@ -67,7 +67,7 @@ func TestRepair(t *testing.T) {
 			p := pair(inside, 5, "4", "6")
 			l := mustAdd(t, lab.wire, p)
 			p.HostMAC = l.HostMAC
-			find := func(identity string) (Pair, bool) { return p, identity == p.Identity }
+			find := func(_ int, identity string) (Pair, bool) { return p, identity == p.Identity }
 			lab.reach(t, inside, p)
 			if repaired, left, err := lab.wire.RepairIndexes([]int{l.HostIndex}, find); repaired != nil || left != nil || err != nil {
 				t.Fatalf("repaired what is whole: %v, left %v, %v", repaired, left, err)

@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// linkDamage is one way to cut a container off on the node's side of its link.
+type linkDamage struct {
+	name string
+	cut  func(w *world, p *pod)
+	kind string // of the difference, as metrics count it
+	v6   bool   // the family that suffers
+}
+
+var linkDamages = []linkDamage{
+	{"ip route flush, IPv4", func(w *world, p *pod) { w.nodeRun("ip", "-4", "route", "flush", "dev", p.host()) }, "route", false},
+	{"ip route flush, IPv6", func(w *world, p *pod) { w.nodeRun("ip", "-6", "route", "flush", "dev", p.host()) }, "route", true},
+	{"ip route flush proto kernel", func(w *world, p *pod) { // as networkd does of routes that it does not know
+		w.nodeRun("ip", "-4", "route", "flush", "proto", "kernel", "table", "main", p.addr(w.V4.Server).String())
+	}, "route", false},
+	{"the gateway's address", func(w *world, p *pod) {
+		w.nodeRun("ip", "-6", "address", "flush", "dev", p.host())
+		p.run("ip", "-6", "neigh", "flush", "dev", "eth0")
+	}, "address", true},
+	{"the link down", func(w *world, p *pod) { w.nodeRun("ip", "link", "set", p.host(), "down") }, "state", false},
+	{"the link down, IPv6", func(w *world, p *pod) { w.nodeRun("ip", "link", "set", p.host(), "down") }, "state", true},
+	{"the link's MAC", func(w *world, p *pod) { w.nodeRun("ip", "link", "set", p.host(), "address", "02:00:00:00:00:77") }, "mac", false},
+}
+
+func (l linkDamage) server(w *world) netip.Addr {
+	if l.v6 {
+		return w.V6.Server
+	}
+	return w.V4.Server
+}
+
+// TestDaemonRestoresLinks: what a container needs on the node's side of its link comes
+// back, at once where masqd runs and at its start where it did not. Without masqd it
+// stays away, and others' routes are left alone.
+func TestDaemonRestoresLinks(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.idleLink()
+	w.nodeRun("ip", "route", "add", "203.0.113.0/24", "dev", "uplink")
+	p := w.attach("a", w.conflist("1.1.0", w.masq()))
+	w.attach("beside", w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24")))
+	routes := func() (out []string) {
+		for _, family := range []string{"-4", "-6"} {
+			text := must(w.Node.Command(t.Context(), "ip", family, "route", "show", "table", "main").Output())(t)
+			out = append(out, strings.Split(string(text), "\n")...)
+		}
+		slices.Sort(out)
+		return out
+	}
+	all := func() bool { return answered(p, w.V4.Server) && answered(p, w.V6.Server) }
+	until(t, "there are answers", all)
+	before := routes()
+	for _, c := range linkDamages {
+		t.Run(c.name, func(t *testing.T) {
+			w := w.in(t)
+			c.cut(w, p) // the control
+			if reaches(p, c.server(w)) {
+				t.Fatal("there are answers, and nothing has repaired the link")
+			}
+			total := `masq_repairs_total{kind="` + c.kind + `"}`
+			d := w.daemon() // at its start
+			until(t, "there are answers", all)
+			if n := d.metric(total); n == "" || n == "0" {
+				t.Errorf("at the start: %q repairs", n)
+			}
+			if after := routes(); !slices.Equal(after, before) {
+				t.Errorf("routes after a start:\n%q\nnot\n%q", after, before)
+			}
+			was := d.metric(total)
+			c.cut(w, p)
+			until(t, "masqd repairs it", func() bool { return d.metric(total) != was })
+			until(t, "there are answers again", all)
+			if after := routes(); !slices.Equal(after, before) {
+				t.Errorf("routes after a repair:\n%q\nnot\n%q", after, before)
+			}
+			d.end()
+		})
+	}
+}
+
+// TestConfinedDaemonRestoresLinks: with CAP_NET_ADMIN alone, and all files read-only.
+func TestConfinedDaemonRestoresLinks(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attach("a", w.conflist("1.1.0", w.masq()))
+	log := filepath.Join(w.dir, "masqd.log")
+	d := &daemon{w: w, log: log, Command: w.confined(context.WithoutCancel(t.Context()), "-all,+net_admin")}
+	d.Stderr = must(os.Create(log))(t)
+	check(t, d.Start())
+	until(t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
+	d.isConfined()
+	w.nodeRun("ip", "link", "set", p.host(), "down")
+	until(t, "there are answers", func() bool { return answered(p, w.V4.Server) && answered(p, w.V6.Server) })
+	if got := d.metric("masq_look_failures_total"); got != "0" {
+		t.Errorf("%s syncs failed:\n%s", got, must(os.ReadFile(log))(t))
+	}
+	d.end()
+}
+
+// TestDaemonComparesLinksAtResync: the kernel notifies of no proxy neighbor, so one
+// that is missing comes back with the next resync.
+func TestDaemonComparesLinksAtResync(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attach("a", w.conflist("1.1.0", w.masq()))
+	d := w.daemon("--resync-interval=1s")
+	defer d.end()
+	w.nodeRun("ip", "neigh", "del", "proxy", "169.254.1.1", "dev", p.host())
+	until(t, "the proxy neighbor is back", func() bool {
+		out, err := w.Node.Command(t.Context(), "ip", "neigh", "show", "proxy", "dev", p.host()).Output()
+		return err == nil && strings.Contains(string(out), "169.254.1.1")
+	})
+}
+
+// TestDaemonDoesNotFightOverLinks: another program that deletes a route again and
+// again is answered at a bounded pace, and masqd says so.
+func TestDaemonDoesNotFightOverLinks(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attach("a", w.conflist("1.1.0", w.masq()))
+	d := w.daemon()
+	addr := p.addr(w.V4.Server).String()
+	until(t, "masqd calls it a repair loop", func() bool {
+		// It may not be back yet.
+		err := w.Node.Command(t.Context(), "ip", "route", "del", addr, "dev", p.host()).Run()
+		if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
+			t.Fatal(err)
+		}
+		return d.metric("masq_storms_total") == "1"
+	})
+	until(t, "there are answers again", func() bool { return answered(p, w.V4.Server) })
+	d.end()
+}
