@@ -125,8 +125,8 @@ func (l *Links) again(wait map[int]int) {
 	}
 }
 
-// note remembers what is left of the attachments that were compared, or of all for
-// nil, and logs what is new of it.
+// note keeps the remaining differences of the attachments that were compared (nil: of
+// every attachment), and logs the new ones.
 func (l *Links) note(compared []string, left []wire.Difference) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -158,7 +158,7 @@ func isWired(r *store.Record) bool { return r.Ready && !r.Chained }
 
 func pairOf(r *store.Record) wire.Pair { return wire.PairOf(r.Attachment, r.Wiring()) }
 
-// linkChanges makes differences of links changes as those of rules are.
+// linkChanges converts differences to changes, which is what a repair reports.
 func linkChanges(all []wire.Difference) (out []nft.Change) {
 	for _, d := range all {
 		c := nft.Change{Kind: nft.Kind(d.Kind), Reason: nft.Missing, Name: d.Name()}

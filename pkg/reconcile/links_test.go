@@ -57,7 +57,8 @@ func ready(id string) store.Record {
 	return r
 }
 
-// An event's link is compared alone, once; what is not there or another plugin's, never.
+// An event's link is compared alone and once. A missing link, and one that another
+// plugin made, is not compared.
 func TestLinksRepairWhatIsDamaged(t *testing.T) {
 	a, b, chained := ready("a"), ready("b"), ready("chained")
 	chained.Chained = true

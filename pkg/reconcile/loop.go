@@ -217,7 +217,7 @@ func (l *Loop) Run(ctx context.Context) {
 				l.mu.Lock()
 				l.stats.Storms++
 				l.mu.Unlock()
-				l.Log.Warn("another program changes table inet masq, or the links of containers, again and again; they are repaired each time, at a bounded pace", "repairs", row)
+				l.Log.Warn("another program keeps changing table inet masq or the links of containers; each change is repaired, at a bounded pace", "repairs", row)
 			}
 		}
 		if !l.rest(ctx, took) {

@@ -26,8 +26,8 @@
 // # How it is kept
 //
 // [Wire.Compare] and [Wire.CompareContainer] are the one comparison of a link with what
-// Add made of it. [Wire.Repair] restores the node's side of all links, and
-// [Wire.RepairIndexes] that of the links which an [Event] names.
+// Add made of it. [Wire.Repair] restores the node's side of all links;
+// [Wire.RepairIndexes] does so for the links that an [Event] names.
 //
 // # How it is made
 //

@@ -21,7 +21,7 @@ type known struct {
 type state struct {
 	name              [unix.IFNAMSIZ]byte
 	flags, mtu, group uint32
-	mac               [6]byte // of a link of ours
+	mac               [6]byte // only for links that Add made
 }
 
 // stateFlags are those flags of an interface that matter.
@@ -193,7 +193,7 @@ func (k *known) route(kind uint16, body []byte) (news bool, damaged int) {
 			return false, index
 		}
 		return false, 0
-	// The kernel's own come with an address or an interface.
+	// The kernel adds and removes these with an address or an interface.
 	case info.Protocol == unix.RTPROT_KERNEL && info.Dst_len > 0:
 		return false, 0
 	}

@@ -49,8 +49,8 @@ func (w *Wire) compareProxies(ends []end) error {
 	return nil
 }
 
-// proxies returns the interfaces that answer ARP for the containers' gateway: of one
-// interface, or of all for index 0.
+// proxies returns the interfaces that answer ARP for the containers' gateway. An index
+// other than 0 restricts it to that interface.
 func (w *Wire) proxies(index int) (map[int]bool, error) {
 	m := newMessage(unix.RTM_GETNEIGH, 0, "list proxy neighbors", neighbour{Family: unix.AF_INET, Flags: unix.NTF_PROXY})
 	if index != 0 {
@@ -68,7 +68,7 @@ func (w *Wire) proxies(index int) (map[int]bool, error) {
 }
 
 // proxyDelays returns the proxy_delay of each end, 0 where it is not known. Netlink
-// lists those of all interfaces only: of a few, /proc/sys is asked.
+// can only list all interfaces, so for a few ends /proc/sys is read.
 func (w *Wire) proxyDelays(ends []*end) ([]int, error) {
 	out := make([]int, len(ends))
 	if len(ends) < bulkFrom {

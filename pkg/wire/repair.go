@@ -26,7 +26,7 @@ func (w *Wire) Repair(pairs []Pair) (repaired, left []Difference, err error) {
 
 // RepairIndexes is Repair for the interfaces of the node with these indexes, such as
 // [Event] names. pairOf returns the pair of an interface with its alias, and false
-// where there is none. The work does not grow with the number of other links.
+// where there is none. The cost does not depend on the number of other links.
 func (w *Wire) RepairIndexes(indexes []int, pairOf func(index int, identity string) (Pair, bool)) (repaired, left []Difference, err error) {
 	var lookups []*message
 	for _, i := range indexes {

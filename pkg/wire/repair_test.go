@@ -102,7 +102,7 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// What is not this attachment's is left alone and listed.
+// Repair does not touch what belongs to another program; it lists the difference.
 func TestRepairLeaves(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -201,7 +201,7 @@ func (s *space) removeGateway(name string) {
 	}
 }
 
-// forgetNeighbors makes the container ask anew for the MAC of its IPv6 gateway.
+// forgetNeighbors makes the container resolve the MAC of its IPv6 gateway again.
 func (s *space) forgetNeighbors() {
 	s.t.Helper()
 	all, err := s.NeighList(s.link("eth0").Attrs().Index, unix.AF_INET6)

@@ -104,7 +104,7 @@ type busyNode struct {
 	*lab
 	container *space
 	pair      Pair
-	index     int // of the host's end
+	index     int // interface index at the node
 	ear       *ear
 }
 

@@ -19,7 +19,7 @@ import (
 type linkDamage struct {
 	name string
 	cut  func(w *world, p *pod)
-	kind string // of the difference, as metrics count it
+	kind string // label of masq_repairs_total
 	v6   bool   // the family that suffers
 }
 
