@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -136,43 +135,6 @@ var varying = regexp.MustCompile(`\bveth[0-9a-f]+\b|\b[0-9.]+(ms|µs|s)\b|\b[0-9
 // durations, and how it is broken into lines.
 func anyRun(s string) string {
 	return varying.ReplaceAllString(strings.Join(strings.Fields(s), " "), "0")
-}
-
-// unit does what systemctl would, by the unit's own lines, with no more than the
-// capabilities that it allows.
-type unit string
-
-func (p unit) prove(m *docNode, _ docCommand) error {
-	file, err := m.shell("cat /etc/systemd/system/masqd.service").Output()
-	if err != nil {
-		return err
-	}
-	lines := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^(\w+)=(.*)$`).FindAllSubmatch(file, -1) {
-		lines[string(m[1])] = string(m[2])
-	}
-	switch p {
-	case "start":
-		allowed := strings.ReplaceAll(strings.ToLower(lines["CapabilityBoundingSet"]), "cap_", ",+")
-		m.masqd = m.shell("exec setpriv --no-new-privs --bounding-set=-all" + strings.ReplaceAll(allowed, " ", "") + " " + lines["ExecStart"])
-		if m.masqd.Stderr, err = os.Create(filepath.Join(m.dir, "masqd.log")); err != nil {
-			return err
-		}
-		if err := m.masqd.Start(); err != nil {
-			return err
-		}
-		return m.soon(`curl -s http://127.0.0.1:9468/readyz | grep '"ready":true'`)
-	case "reload":
-		if err := m.shell(fmt.Sprintf("MAINPID=%d; %s", m.masqd.Process.Pid, lines["ExecReload"])).Run(); err != nil {
-			return err
-		}
-		return m.soon(`curl -s http://127.0.0.1:9468/metrics | grep 'masq_looks_total{reason="signal"}'`)
-	default:
-		if err := m.masqd.Process.Signal(syscall.SIGTERM); err != nil {
-			return err
-		}
-		return m.masqd.Wait()
-	}
 }
 
 // docNode is a node as the documentation has it in mind, with a checkout that was
