@@ -59,7 +59,7 @@ func crowded(tb testing.TB, n int) (state string, node *nstest.NS) {
 			return err
 		}
 		defer func() { _ = c.Close() }()
-		_, err = c.Apply(report.DesiredOf(all, nil).Table)
+		_, err = c.Apply(report.DesiredOf(all, nil, hasAddress).Table)
 		return err
 	})
 	if err != nil {

@@ -45,6 +45,7 @@ func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *re
 			Remedy: "restore the file, or recreate the pod that it belongs to",
 		})
 	}
+	lacks("egress addresses", v.desired().Err)
 	x.Attachments.Total = len(v.records)
 	for _, r := range v.records {
 		if r.Chained {

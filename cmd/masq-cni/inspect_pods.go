@@ -128,7 +128,7 @@ func (v view) lacks(x masq.Attachment) ([]report.Change, error) {
 	if x.Policy == nil {
 		return []report.Change{}, nil
 	}
-	changes, err := rules(func(c *nft.Conn) ([]nft.Change, error) { return c.Check(x) })
+	changes, err := rules(func(c *nft.Conn) ([]nft.Change, error) { return c.Check(x, hasAddress) })
 	return report.ChangesOf(changes), err
 }
 

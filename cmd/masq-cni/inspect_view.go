@@ -12,6 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/wire"
 )
 
 // view is what the records say of a node.
@@ -40,9 +41,19 @@ func (n *node) view() (view, error) {
 	if err != nil {
 		return v, err
 	}
-	v.desired = sync.OnceValue(func() report.Desired { return report.DesiredOf(v.records, policy) })
+	v.desired = sync.OnceValue(func() report.Desired { return report.DesiredOf(v.records, policy, hasAddress) })
 	v.owners = report.OwnersOf(v.records)
 	return v, nil
+}
+
+// hasAddress reports whether the node has an address.
+func hasAddress(a netip.Addr) (bool, error) {
+	w, err := wire.Open()
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = w.Close() }()
+	return w.HasAddress(a)
 }
 
 // viewOf is what the records say of the ends of flows. Where it says nothing, view may

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // readiness is the answer of /readyz.
@@ -25,8 +26,17 @@ type readiness struct {
 // out of service.
 func ready(s reconcile.Stats, n reconcile.Node, shortage []string) readiness {
 	r := serviceable(s, n)
+	for _, m := range s.MissingEgress {
+		if !m.Dropped {
+			r.Reasons = append(r.Reasons, missingEgress(m)+"; flows leave with the others")
+		}
+	}
 	r.Reasons = append(r.Reasons, shortage...)
 	return r
+}
+
+func missingEgress(m ruleset.MissingEgress) string {
+	return "policy " + m.Policy + ": the node does not have the egress address " + m.Address.String()
 }
 
 func serviceable(s reconcile.Stats, n reconcile.Node) readiness {
@@ -36,6 +46,11 @@ func serviceable(s reconcile.Stats, n reconcile.Node) readiness {
 	}
 	if s.Problem != "" {
 		r.Reasons = append(r.Reasons, s.Problem)
+	}
+	for _, m := range s.MissingEgress {
+		if m.Dropped {
+			r.Reasons = append(r.Reasons, missingEgress(m)+"; no other of its family is left: flows are dropped")
+		}
 	}
 	// A faulty configuration with a good one before it is a reason to look, not one
 	// to be taken out of service.

@@ -82,6 +82,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Refresh:      cache.Refresh,
 		Node:         conf.node,
 		Rules:        &speaking{Conn: rules, node: conf.node, log: log},
+		HasAddress:   links.HasAddress,
 		Forward:      links.MendForwarding,
 		Links:        &reconcile.Links{All: links.Repair, Some: links.RepairIndexes, Log: log},
 		Untranslated: forget.Untranslated,
@@ -181,7 +182,8 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 				loop.Look("links", reconcile.TheLinks)
 			}
 			if e.Addresses || len(e.Gone) > 0 {
-				loop.Look("addresses", reconcile.Forwarding)
+				// Flows may be leaving with an egress address that is gone.
+				loop.Look("addresses", reconcile.Forwarding|reconcile.Now)
 			}
 			if e.Routes {
 				loop.Look("routes", reconcile.Forwarding)
@@ -297,8 +299,12 @@ func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowEr
 		s := l.export.Stats()
 		exported = &metrics.Export{Sent: s.Sent, Lost: s.Lost, Stopped: s.Err != nil}
 	}
+	var missing []metrics.EgressAddress
+	for _, m := range s.MissingEgress {
+		missing = append(missing, metrics.EgressAddress{Policy: m.Policy, Address: m.Address.String()})
+	}
 	return metrics.Values{
-		NATLog: written, Export: exported,
+		MissingEgress: missing, NATLog: written, Export: exported,
 		Looks: s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap, Stranded: s.Stranded,
 		Swept: s.Swept, Lost: s.Lost, Drift: s.Drift, Attachments: s.Attachments, Policies: s.Policies,
 		Errors: s.Errors, Ended: s.Ended, Looking: s.Looking,

@@ -32,6 +32,31 @@ func TestSNATAddresses(t *testing.T) {
 	}
 }
 
+// An address is declared as routed only if it is an egress address, of any file.
+func TestSNATAddressesRouted(t *testing.T) {
+	n := mustMerge(t, "snatAddresses: [192.0.2.1]\nsnatAddressesRouted: [2001:db8::1]", "snatAddresses: [2001:db8::1]")
+	if got := n.Policy.SNATRouted; !slices.Equal(got, addrsOf("2001:db8::1")) {
+		t.Errorf("got %v", got)
+	}
+	again, err := Parse("f", []byte(must(n.MarshalJSON())))
+	if err != nil || !slices.Equal(again.Policy.SNATRouted, n.Policy.SNATRouted) || !strings.Contains(n.String(), "snatAddressesRouted 2001:db8::1\n") {
+		t.Errorf("%v, %v, %s", again.Policy.SNATRouted, err, n)
+	}
+	const mend = `: is not one of snatAddresses; add it to snatAddresses, or remove it`
+	checkFaults(t, []faulty{
+		{"not listed", `{"snatAddresses": ["192.0.2.1"], "snatAddressesRouted": ["192.0.2.11"]}`, `f:1:58: snatAddressesRouted: "192.0.2.11"` + mend},
+		{"no list", `{"snatAddressesRouted": ["192.0.2.1"]}`, `f:1:26: snatAddressesRouted: "192.0.2.1"` + mend},
+		{"no address", `{"snatAddressesRouted": ["eth0"]}`, `f:1:26: snatAddressesRouted: "eth0": is not an address; give an address that the node is reached at, such as "192.0.2.1"`},
+	})
+}
+
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
 func TestSNATAddressesMost(t *testing.T) {
 	list := func(n int) string {
 		var all []string

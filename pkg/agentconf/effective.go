@@ -18,6 +18,7 @@ type effective struct {
 	MasqLinkLocalIPv6  bool                `json:"masqLinkLocalIPv6"`
 	SourceCIDRs        []netip.Prefix      `json:"sourceCIDRs"`
 	SNATAddresses      []netip.Addr        `json:"snatAddresses"`
+	SNATRouted         []netip.Addr        `json:"snatAddressesRouted,omitempty"`
 	ToPorts            string              `json:"toPorts"`
 	RandomFully        bool                `json:"randomFully"`
 	MSSClamp           masq.Clamp          `json:"mssClamp"`
@@ -39,6 +40,7 @@ func (n Node) MarshalJSON() ([]byte, error) {
 		MasqLinkLocalIPv6:  p.LinkLocal6,
 		SourceCIDRs:        append([]netip.Prefix{}, n.SourceCIDRs...),
 		SNATAddresses:      append([]netip.Addr{}, p.SNATAddresses...),
+		SNATRouted:         p.SNATRouted,
 		ToPorts:            portsText(p.ToPorts),
 		RandomFully:        p.RandomFully,
 		MSSClamp:           p.MSSClamp,
@@ -87,6 +89,9 @@ func (n Node) String() string {
 	row("masqLinkLocalIPv6", fmt.Sprint(p.LinkLocal6))
 	row("sourceCIDRs", texts(n.SourceCIDRs, "none: attachments only")...)
 	row("snatAddresses", texts(p.SNATAddresses, "none: the uplink's")...)
+	if len(p.SNATRouted) > 0 {
+		row("snatAddressesRouted", texts(p.SNATRouted, "")...)
+	}
 	row("toPorts", texts(p.ToPorts, "none: the kernel chooses")...)
 	row("randomFully", fmt.Sprint(p.RandomFully))
 	row("mssClamp", p.MSSClamp.String())

@@ -58,9 +58,15 @@ var keys = []key{
 	},
 	{
 		name:   "snatAddresses",
-		about:  "Egress addresses to choose from for each connection. With none of a family, the kernel takes the address of the uplink.",
+		about:  "Egress addresses to choose from for each connection. Addresses that the node lacks at the time are left out. If the list has no address of a family, the kernel takes the address of the uplink.",
 		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MostAddresses, UniqueItems: true, Default: []string{}},
-		read:   (*reader).snatAddresses,
+		read:   func(r *reader, k key, v value) { r.egressAddresses(k, v, &r.s.snat) },
+	},
+	{
+		name:   "snatAddressesRouted",
+		about:  "Addresses of snatAddresses that are routed to the node without being its own. The other addresses are used while the node has them.",
+		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MostAddresses, UniqueItems: true, Default: []string{}},
+		read:   func(r *reader, k key, v value) { r.egressAddresses(k, v, &r.s.routed) },
 	},
 	{
 		name:   "toPorts",

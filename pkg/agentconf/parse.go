@@ -3,6 +3,7 @@ package agentconf
 import (
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
@@ -59,6 +60,12 @@ func (r *reader) node() Node {
 	prevail(r, "masqLinkLocal", &n.Policy.LinkLocal4, r.s.linkLocal4, or)
 	prevail(r, "masqLinkLocalIPv6", &n.Policy.LinkLocal6, r.s.linkLocal6, or)
 	n.Policy.SNATAddresses = valuesOf(r.s.snat)
+	for _, a := range r.s.routed {
+		if !slices.Contains(n.Policy.SNATAddresses, a.value) {
+			r.fault(a.place, "snatAddressesRouted", a.shown, "is not one of snatAddresses", "add it to snatAddresses, or remove it")
+		}
+	}
+	n.Policy.SNATRouted = valuesOf(r.s.routed)
 	if ports := r.s.toPorts; ports != nil {
 		n.Policy.ToPorts = ports.value
 		if wrong := masq.TooManyPairs(len(ports.value), n.Policy.SNATAddresses); wrong != "" {

@@ -14,7 +14,7 @@ type settings struct {
 	nonMasquerade []found[netip.Prefix]
 	masquerade    []found[netip.Prefix]
 	sources       []found[netip.Prefix]
-	snat          []found[netip.Addr]
+	snat, routed  []found[netip.Addr]
 	helpers       []found[masq.Helper]
 
 	// Of these, one value of several files counts before the others.

@@ -120,6 +120,9 @@ func TestSchemaAgrees(t *testing.T) {
 	same := func(key, value string) {
 		t.Helper()
 		text := `{"` + key + `": ` + value + `}`
+		if key == "snatAddressesRouted" { // a schema cannot say that the other list has each
+			text = `{"snatAddresses": ["192.0.2.1", "2001:db8::1", "10.0.0.0"], "` + key + `": ` + value + `}`
+		}
 		var v any
 		if err := json.Unmarshal([]byte(text), &v); err != nil {
 			t.Fatal(text, err)

@@ -10,7 +10,25 @@ import (
 
 // snatAddresses reads the egress addresses.
 func (r *reader) snatAddresses() []netip.Addr {
-	const key = "snatAddresses"
+	return r.egressAddresses("snatAddresses")
+}
+
+// snatAddressesRouted reads the egress addresses that are routed to the node. Each
+// has to be one of snatAddresses, so that a typing error is not a second list.
+func (r *reader) snatAddressesRouted(egress []netip.Addr) []netip.Addr {
+	const key = "snatAddressesRouted"
+	var out []netip.Addr
+	for _, a := range r.egressAddresses(key) {
+		if !slices.Contains(egress, a) {
+			r.add(key, masq.Quote(a.String()), "is not one of snatAddresses", "add it to snatAddresses, or remove it")
+			continue
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+func (r *reader) egressAddresses(key string) []netip.Addr {
 	var out []netip.Addr
 	for _, s := range r.texts(key, masq.MostAddresses, "give a list of addresses such as [\"192.0.2.1\"]") {
 		a, bad := masq.ParseEgressAddress(s)

@@ -27,6 +27,22 @@ func TestSNATAddresses(t *testing.T) {
 	})
 }
 
+// An address is declared as routed only if it is an egress address.
+func TestSNATAddressesRouted(t *testing.T) {
+	const listed = `"snatAddresses": ["192.0.2.1", "192.0.2.2", "2001:db8::1"], `
+	c := load(t, listed+`"snatAddressesRouted": ["2001:db8::1", "192.0.2.2"]`)
+	if got := fmt.Sprint(c.Policy.SNATRouted); got != "[2001:db8::1 192.0.2.2]" || !c.PolicyNamed {
+		t.Errorf("got %s", got)
+	}
+	const mend = `: is not one of snatAddresses; add it to snatAddresses, or remove it`
+	checkFaults(t, []faulty{
+		{"not listed", listed + `"snatAddressesRouted": ["192.0.2.22"]`, `snatAddressesRouted: "192.0.2.22"` + mend},
+		{"no list", `"snatAddressesRouted": ["192.0.2.1"]`, `snatAddressesRouted: "192.0.2.1"` + mend},
+		{"twice", listed + `"snatAddressesRouted": ["192.0.2.1", "192.0.2.1"]`, `snatAddressesRouted: "192.0.2.1": given twice; keep one`},
+		{"type", listed + `"snatAddressesRouted": true`, `snatAddressesRouted: true: is a boolean; give a list of addresses such as ["192.0.2.1"]`},
+	})
+}
+
 func TestSNATAddressesMost(t *testing.T) {
 	list := func(n int) string {
 		var all []string

@@ -98,6 +98,7 @@ func (r *reader) choices(p *masq.Policy, asked map[string]string) {
 			return masq.FamilyOf(a) == masq.FamilyOf(b)
 		})
 	})
+	p.SNATRouted = slices.DeleteFunc(slices.Clone(p.SNATRouted), func(a netip.Addr) bool { return !slices.Contains(p.SNATAddresses, a) })
 }
 
 // picked reads a list of addresses, each one of those that the network allows.

@@ -9,7 +9,7 @@ import (
 // in which faults are reported.
 var ourKeys = []string{
 	"mtu", "ipMasq", "ipMasqBackend", "nonMasqueradeCIDRs", "masqueradeCIDRs",
-	"masqLinkLocal", "masqLinkLocalIPv6", "snatAddresses", "toPorts", "randomFully",
+	"masqLinkLocal", "masqLinkLocalIPv6", "snatAddresses", "snatAddressesRouted", "toPorts", "randomFully",
 	"mssClamp", "helpers", "spoofCheck", "dropInvalid", "stateDir",
 }
 
@@ -17,7 +17,7 @@ var ourKeys = []string{
 // has a policy of its own.
 var policyKeys = []string{
 	"nonMasqueradeCIDRs", "masqueradeCIDRs", "masqLinkLocal", "masqLinkLocalIPv6",
-	"snatAddresses", "toPorts", "randomFully", "mssClamp", "helpers", "dropInvalid",
+	"snatAddresses", "snatAddressesRouted", "toPorts", "randomFully", "mssClamp", "helpers", "dropInvalid",
 }
 
 // The two spellings of the list that comes with GC: that of the specification,

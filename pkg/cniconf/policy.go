@@ -15,6 +15,7 @@ func (r *reader) policy() masq.Policy {
 	p.LinkLocal4 = r.boolean("masqLinkLocal", p.LinkLocal4)
 	p.LinkLocal6 = r.boolean("masqLinkLocalIPv6", p.LinkLocal6)
 	p.SNATAddresses = r.snatAddresses()
+	p.SNATRouted = r.snatAddressesRouted(p.SNATAddresses)
 	p.ToPorts = r.toPorts(p.SNATAddresses)
 	p.RandomFully = r.boolean("randomFully", p.RandomFully)
 	p.MSSClamp = r.clamp(p.MSSClamp)

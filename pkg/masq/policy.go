@@ -34,6 +34,9 @@ type Policy struct {
 	// connection. With none of a family, the kernel takes the address of the
 	// uplink.
 	SNATAddresses []netip.Addr `json:"snatAddresses,omitempty"`
+	// SNATRouted are addresses of SNATAddresses that are routed to the node without
+	// being its own. The other addresses are used while the node has them.
+	SNATRouted []netip.Addr `json:"snatAddressesRouted,omitempty"`
 	// ToPorts are the source ports to choose from; with none, the kernel does.
 	// Sources below 1024 are exempt and keep a privileged port.
 	ToPorts []PortRange `json:"toPorts,omitempty"`
@@ -83,6 +86,11 @@ func (p Policy) Validate() error {
 			errs = append(errs, fmt.Errorf("snatAddresses: %q cannot be an egress address", a))
 		}
 	}
+	for _, a := range p.SNATRouted {
+		if !slices.Contains(p.SNATAddresses, a) {
+			errs = append(errs, fmt.Errorf("snatAddressesRouted: %q is not one of snatAddresses", a))
+		}
+	}
 	for _, r := range p.ToPorts {
 		if r.First < 1 || r.First > r.Last {
 			errs = append(errs, fmt.Errorf("toPorts: %q is upside down or out of 1-65535", r))
@@ -107,9 +115,13 @@ func (p Policy) canonical() Policy {
 	p.NonMasquerade = sortPrefixes(p.NonMasquerade)
 	p.Masquerade = sortPrefixes(p.Masquerade)
 	p.Subnets = sortPrefixes(p.Subnets)
-	p.SNATAddresses = slices.Clone(p.SNATAddresses)
-	slices.SortFunc(p.SNATAddresses, netip.Addr.Compare)
-	p.SNATAddresses = slices.Compact(p.SNATAddresses)
+	sortAddresses := func(in []netip.Addr) []netip.Addr {
+		out := slices.Clone(in)
+		slices.SortFunc(out, netip.Addr.Compare)
+		return slices.Compact(out)
+	}
+	p.SNATAddresses = sortAddresses(p.SNATAddresses)
+	p.SNATRouted = sortAddresses(p.SNATRouted)
 	p.ToPorts = slices.Clone(p.ToPorts)
 	slices.SortFunc(p.ToPorts, func(a, b PortRange) int { return cmp.Compare(a.First, b.First) })
 	p.Helpers = slices.Clone(p.Helpers)

@@ -32,6 +32,7 @@ func TestPolicyID(t *testing.T) {
 		"LinkLocal4":    func(p *Policy) { p.LinkLocal4 = true },
 		"LinkLocal6":    func(p *Policy) { p.LinkLocal6 = true },
 		"SNATAddresses": func(p *Policy) { p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
+		"SNATRouted":    func(p *Policy) { p.SNATRouted = []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
 		"ToPorts":       func(p *Policy) { p.ToPorts = []PortRange{{1024, 2048}} },
 		"RandomFully":   func(p *Policy) { p.RandomFully = false },
 		"MSSClamp":      func(p *Policy) { p.MSSClamp = ClampOff },

@@ -25,9 +25,14 @@ type Values struct {
 	ConfigValid           bool
 	NATLog                *NATLog // nil where there is none
 	Export                *Export // of the NAT log; nil where there is none
+	// MissingEgress is the egress addresses that policies name and the node lacks.
+	MissingEgress []EgressAddress
 	// Offered is the features of the kernel, and whether it has them.
 	Offered map[string]bool
 }
+
+// EgressAddress is an egress address of a policy.
+type EgressAddress struct{ Policy, Address string }
 
 // NATLog is what became of the NAT log.
 type NATLog struct {
@@ -97,6 +102,7 @@ var (
 	kernelErrs  = desc("netlink_errors_total", "Requests that the kernel refused, by the part of it that was asked.", "part")
 	offered     = desc("kernel_feature_offered", "1 if the kernel has the feature, 0 if it lacks it.", "feature")
 	stranded    = desc("stranded_flows_total", "Flows that had left with an egress address that is gone, and were deleted.")
+	noEgress    = desc("egress_address_missing", "1 for each egress address that a policy names and the node does not have.", "policy", "address")
 	natRecords  = desc("nat_log_records_total", "Records that the NAT log has taken.")
 	natLost     = desc("nat_log_lost_total", "Records that the NAT log has not: a gap stands for them.")
 	natBytes    = desc("nat_log_bytes", "Bytes of all files of the NAT log.")
@@ -148,6 +154,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(offered, truth(there), name)
 	}
 	counter(stranded, float64(s.Stranded))
+	for _, a := range s.MissingEgress {
+		gauge(noEgress, 1, a.Policy, a.Address)
+	}
 	counter(storms, float64(s.Storms))
 	gauge(drift, float64(s.Drift))
 	gauge(attachments, float64(s.Attachments))

@@ -14,9 +14,10 @@ func facts() Facts {
 		Values: func() Values {
 			return Values{
 				Looks: map[string]int{"rules": 3}, Repairs: map[string]int{"element": 2},
-				NATLog:      &NATLog{Records: 5, Lost: 1, Bytes: 100, Files: 2},
-				Export:      &Export{Sent: 4, Lost: 2},
-				Attachments: 7, Policies: 1, Errors: map[string]int{"rules": 1}, Offered: map[string]bool{"flowtable": false},
+				MissingEgress: []EgressAddress{{"node-1a2b3c4d", "192.0.2.7"}},
+				NATLog:        &NATLog{Records: 5, Lost: 1, Bytes: 100, Files: 2},
+				Export:        &Export{Sent: 4, Lost: 2},
+				Attachments:   7, Policies: 1, Errors: map[string]int{"rules": 1}, Offered: map[string]bool{"flowtable": false},
 				Ended: 4, Looking: time.Second, Repaired: Times{2, 30 * time.Millisecond, map[time.Duration]int{20 * time.Millisecond: 1}},
 				LastLook: time.Unix(1, 0), ConfigRead: time.Unix(1, 0), ConfigValid: true,
 			}
@@ -50,6 +51,9 @@ func TestMetrics(t *testing.T) {
 # HELP masq_attachments Attachments with a policy.
 # TYPE masq_attachments gauge
 masq_attachments 7
+# HELP masq_egress_address_missing 1 for each egress address that a policy names and the node does not have.
+# TYPE masq_egress_address_missing gauge
+masq_egress_address_missing{address="192.0.2.7",policy="node-1a2b3c4d"} 1
 # HELP masq_repairs_total Differences that were mended, by the kind of thing.
 # TYPE masq_repairs_total counter
 masq_repairs_total{kind="element"} 2
@@ -87,7 +91,7 @@ masq_nat_log_export_lost_total 2
 # HELP masq_nftables_generation Number of the kernel's present ruleset.
 # TYPE masq_nftables_generation gauge
 masq_nftables_generation 42
-`), "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_nat_log_lost_total", "masq_nat_log_export_lost_total", "masq_source_ports_exhausted_seconds", "masq_attachment_translated_bytes", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
+`), "masq_egress_address_missing", "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_nat_log_lost_total", "masq_nat_log_export_lost_total", "masq_source_ports_exhausted_seconds", "masq_attachment_translated_bytes", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
 	if err != nil {
 		t.Error(err)
 	}

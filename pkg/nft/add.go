@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -11,18 +12,22 @@ import (
 )
 
 // Add puts an attachment under its policy. It restores missing rules that the
-// attachment needs. all returns every attachment of the node, this one
-// included: it is called only where the whole table has to be made.
+// attachment needs. has reports whether the node has an address that a policy names as
+// an egress address. all returns every attachment of the node, this one included: it is
+// called only where the whole table has to be made.
 //
 // Where elements of another attachment stand for one of a's addresses, replace is
 // called with that attachment's identity: they are replaced if it returns nil, and Add
 // fails with its error, unchanged, if it does not. A nil replace replaces them. It is
 // not called where the whole table is made: all knows the attachments then.
-func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error), replace func(identity string) error) error {
-	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{})
+func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all func() ([]masq.Attachment, error), replace func(identity string) error) error {
+	want, err := tableOf([]masq.Attachment{a}, has)
+	if err != nil {
+		return err
+	}
 	taken := false
 	var refused error
-	err := retry(func() error {
+	err = retry(func() error {
 		have, err := c.s.structure()
 		if err != nil {
 			return err
@@ -36,7 +41,12 @@ func (c *Conn) Add(a masq.Attachment, all func() ([]masq.Attachment, error), rep
 				refused = err
 				return err
 			}
-			p, err := plan(ruleset.For(attachments, ruleset.Sources{}), have, whole, nil)
+			table, err := tableOf(attachments, has)
+			if err != nil {
+				refused = err
+				return err
+			}
+			p, err := plan(table, have, whole, nil)
 			if err != nil {
 				return err
 			}
@@ -113,6 +123,16 @@ func (c *Conn) ask(a masq.Attachment, want ruleset.Table, have *observed, replac
 		}
 	}
 	return nil
+}
+
+// tableOf returns the ruleset for attachments, with the egress addresses that the node
+// has now.
+func tableOf(attachments []masq.Attachment, has func(netip.Addr) (bool, error)) (ruleset.Table, error) {
+	egress, err := ruleset.EgressOf(ruleset.NamedEgress(attachments, ruleset.Sources{}), has)
+	if err != nil {
+		return ruleset.Table{}, err
+	}
+	return ruleset.For(attachments, ruleset.Sources{}, egress), nil
 }
 
 // evict removes the addresses of an attachment from all sets.

@@ -28,7 +28,7 @@ func BenchmarkApply(b *testing.B) {
 	all := many(1000)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.Apply(ruleset.For(all, ruleset.Sources{})); err != nil {
+		if _, err := c.Apply(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
@@ -43,12 +43,12 @@ func BenchmarkApply(b *testing.B) {
 func BenchmarkLook(b *testing.B) {
 	c := kernel(b)
 	all := many(1000)
-	if _, err := c.Apply(ruleset.For(all, ruleset.Sources{})); err != nil {
+	if _, err := c.Apply(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if changes, err := c.Apply(ruleset.For(all, ruleset.Sources{})); err != nil || len(changes) > 0 {
+		if changes, err := c.Apply(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
 			b.Fatal(changes, err)
 		}
 	}

@@ -169,11 +169,14 @@ func (c *Conn) read(want ruleset.Set, have *set) error {
 }
 
 // Check returns what is missing or different of the rules and elements that an
-// attachment needs.
-func (c *Conn) Check(a masq.Attachment) ([]Change, error) {
-	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{})
+// attachment needs; has as for Add.
+func (c *Conn) Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]Change, error) {
+	want, err := tableOf([]masq.Attachment{a}, has)
+	if err != nil {
+		return nil, err
+	}
 	var changes []Change
-	err := retry(func() error {
+	err = retry(func() error {
 		have, err := c.s.structure()
 		if err != nil {
 			return err
@@ -268,7 +271,7 @@ func (c *Conn) Uninstall() error { return explain(c.s.commit([]op{deleteTable()}
 func (c *Conn) MissingHelpers(p masq.Policy) ([]MissingHelper, error) {
 	a := masq.Attachment{Policy: &p, Addresses: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}}
 	var missing []MissingHelper
-	for _, o := range ruleset.For([]masq.Attachment{a}, ruleset.Sources{}).Objects {
+	for _, o := range ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, nil).Objects {
 		add := addObject(o)
 		err := c.s.check([]op{addTable(), add})
 		var failed *opError

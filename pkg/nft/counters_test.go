@@ -20,7 +20,7 @@ func TestCounters(t *testing.T) {
 		t.Fatalf("without a table: %+v, %v", n, err)
 	}
 	// A number of its own for each counter, large ones among them.
-	text := ruleset.For(several(t), others(t)).String()
+	text := ruleset.For(several(t), others(t), everyEgress).String()
 	const zero = "counter packets 0 bytes 0"
 	for i := 1; strings.Contains(text, zero); i++ {
 		text = strings.Replace(text, zero, fmt.Sprintf("counter packets %d bytes %d", i, uint64(i)<<33), 1)
@@ -71,7 +71,7 @@ func TestCounters(t *testing.T) {
 func TestDriftBeside(t *testing.T) {
 	c := kernel(t)
 	moving := attachment("m", rich(t), "10.88.0.9")
-	want, beside := ruleset.For(several(t), ruleset.Sources{}), ruleset.For([]masq.Attachment{moving}, ruleset.Sources{})
+	want, beside := ruleset.For(several(t), ruleset.Sources{}, everyEgress), ruleset.For([]masq.Attachment{moving}, ruleset.Sources{}, everyEgress)
 	if _, err := c.Apply(want); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestDriftBeside(t *testing.T) {
 		if all, err := c.DriftBeside(want, beside); err != nil || len(all) != 0 {
 			t.Errorf("%v, %v", all, err)
 		}
-		if err := c.Add(moving, func() ([]masq.Attachment, error) { return append(several(t), moving), nil }, nil); err != nil {
+		if err := c.Add(moving, hasAll, func() ([]masq.Attachment, error) { return append(several(t), moving), nil }, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -76,7 +76,7 @@ func TestFeaturesAreThere(t *testing.T) {
 
 func TestFeaturesChangeNothing(t *testing.T) {
 	c := kernel(t)
-	want := ruleset.For(several(t), others(t))
+	want := ruleset.For(several(t), others(t), everyEgress)
 	for _, there := range []bool{false, true} {
 		if there {
 			if _, err := c.Apply(want); err != nil {

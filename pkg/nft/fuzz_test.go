@@ -9,7 +9,7 @@ import (
 
 // Whatever a rule says, it compiles or it is refused; what compiles reads back.
 func FuzzCompile(f *testing.F) {
-	for _, c := range ruleset.For(several(f), ruleset.Sources{}).Chains {
+	for _, c := range ruleset.For(several(f), ruleset.Sources{}, everyEgress).Chains {
 		for _, r := range c.Rules {
 			f.Add(r.Text)
 		}

@@ -14,7 +14,7 @@ import (
 // something.
 func TestGenerationOfAnAgreement(t *testing.T) {
 	c := kernel(t)
-	want := ruleset.For(several(t), others(t))
+	want := ruleset.For(several(t), others(t), everyEgress)
 	same := func(what string, changed bool) {
 		t.Helper()
 		changes, agreed, err := c.ApplyBeside(want, ruleset.Table{}, 0)
@@ -45,7 +45,7 @@ func TestChangedRulesCountOn(t *testing.T) {
 	before, after := masq.Default(), masq.Default()
 	before.Node, after.Node, after.RandomFully = true, true, false
 	table := func(p masq.Policy) ruleset.Table {
-		return ruleset.For([]masq.Attachment{attachment("a", p, "10.88.0.5")}, ruleset.Sources{})
+		return ruleset.For([]masq.Attachment{attachment("a", p, "10.88.0.5")}, ruleset.Sources{}, everyEgress)
 	}
 	const counted = "counter packets 7 bytes 700 masquerade"
 	text := strings.Replace(table(before).String(), "counter packets 0 bytes 0 masquerade", counted, 1)
@@ -63,7 +63,7 @@ func TestChangedRulesCountOn(t *testing.T) {
 func TestNewsAreLeftAlone(t *testing.T) {
 	c := kernel(t)
 	a, b := attachment("a", masq.Default(), "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.6")
-	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{})
+	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress)
 	_, asOf, err := c.ApplyBeside(want, ruleset.Table{}, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestNewsAreLeftAlone(t *testing.T) {
 	if _, err := apply(asOf); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Add(b, nil, nil); err != nil {
+	if err := c.Add(b, hasAll, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if changes, err := apply(asOf); !errors.Is(err, ErrNews) || !has("b") || len(changes) == 0 {

@@ -39,10 +39,10 @@ func TestTransitions(t *testing.T) {
 	add := func(x masq.Attachment) func() error {
 		return func() error {
 			present = append(present, x)
-			return conn.Add(x, func() ([]masq.Attachment, error) { return present, nil }, nil)
+			return conn.Add(x, hasAll, func() ([]masq.Attachment, error) { return present, nil }, nil)
 		}
 	}
-	remove := func(x masq.Attachment) func() error { return func() error { return conn.Remove(x) } }
+	remove := func(x masq.Attachment) func() error { return func() error { return conn.Remove(x, hasAll) } }
 	for _, step := range []struct {
 		golden string
 		do     func() error

@@ -89,6 +89,11 @@ func several(t testing.TB) []masq.Attachment {
 	}
 }
 
+// everyEgress is the addresses that rich names, and hasAll a node that has all.
+var everyEgress = ruleset.Egress{netip.MustParseAddr("192.0.2.1"): true, netip.MustParseAddr("192.0.2.2"): true, netip.MustParseAddr("2001:db8::1"): true}
+
+func hasAll(netip.Addr) (bool, error) { return true, nil }
+
 // others are sources that another plugin wired.
 func others(t testing.TB) ruleset.Sources {
 	t.Helper()
@@ -140,7 +145,7 @@ func differ(t testing.TB, got, want string) {
 
 func TestKernelListsWhatWasWritten(t *testing.T) {
 	c := kernel(t)
-	want := ruleset.For(several(t), others(t))
+	want := ruleset.For(several(t), others(t), everyEgress)
 	if _, err := c.Apply(want); err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +161,7 @@ func TestKernelListsWhatWasWritten(t *testing.T) {
 // kernel.
 func TestCompilesAsNftDoes(t *testing.T) {
 	c := kernel(t)
-	want := ruleset.For(several(t), others(t))
+	want := ruleset.For(several(t), others(t), everyEgress)
 	nftables(t, want.String(), "-f", "-")
 	changes, err := c.Drift(want)
 	if err != nil {
@@ -195,7 +200,7 @@ func TestRepairsByHandChanges(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := kernel(t)
-			want := ruleset.For(append(several(t), attachment("x", directPolicy(), "10.88.0.99")), ruleset.Sources{})
+			want := ruleset.For(append(several(t), attachment("x", directPolicy(), "10.88.0.99")), ruleset.Sources{}, everyEgress)
 			if _, err := c.Apply(want); err != nil {
 				t.Fatal(err)
 			}
@@ -224,16 +229,16 @@ func TestAddAndRemove(t *testing.T) {
 	before := nftables(t, "", "list", "ruleset")
 	all := several(t)
 	for i, a := range all {
-		if err := c.Add(a, func() ([]masq.Attachment, error) { return all[:i+1], nil }, nil); err != nil {
+		if err := c.Add(a, hasAll, func() ([]masq.Attachment, error) { return all[:i+1], nil }, nil); err != nil {
 			t.Fatal(err)
 		}
 		for _, seen := range all[:i+1] {
-			if changes, err := c.Check(seen); err != nil || len(changes) > 0 {
+			if changes, err := c.Check(seen, hasAll); err != nil || len(changes) > 0 {
 				t.Fatalf("after adding %s, %s has %v, %v", a.Key, seen.Key, changes, err)
 			}
 		}
 	}
-	if changes, err := c.Drift(ruleset.For(all, ruleset.Sources{})); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
 		t.Errorf("added one by one is not added at once: %v, %v", changes, err)
 	}
 	for i, a := range all {
@@ -241,12 +246,12 @@ func TestAddAndRemove(t *testing.T) {
 			a.Addresses, a.Policy = nil, nil // as if there were no record
 		}
 		for range 2 {
-			if err := c.Remove(a); err != nil {
+			if err := c.Remove(a, hasAll); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for _, left := range all[i+1:] {
-			if changes, err := c.Check(left); err != nil || len(changes) > 0 {
+			if changes, err := c.Check(left, hasAll); err != nil || len(changes) > 0 {
 				t.Fatalf("after removing %s, %s has %v, %v", a.Key, left.Key, changes, err)
 			}
 		}
@@ -263,7 +268,7 @@ func TestAddressGivenAgain(t *testing.T) {
 			c := kernel(t)
 			a, b := attachment("a", rich(t), "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.5")
 			for _, x := range []masq.Attachment{a, b, b} {
-				if err := c.Add(x, func() ([]masq.Attachment, error) { return []masq.Attachment{x}, nil }, nil); err != nil {
+				if err := c.Add(x, hasAll, func() ([]masq.Attachment, error) { return []masq.Attachment{x}, nil }, nil); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -271,17 +276,17 @@ func TestAddressGivenAgain(t *testing.T) {
 			if !known {
 				gone.Addresses, gone.Policy = nil, nil
 			}
-			if err := c.Remove(gone); err != nil {
+			if err := c.Remove(gone, hasAll); err != nil {
 				t.Fatal(err)
 			}
-			if changes, err := c.Check(b); err != nil || len(changes) > 0 {
+			if changes, err := c.Check(b, hasAll); err != nil || len(changes) > 0 {
 				t.Errorf("B has lost %v, %v", changes, err)
 			}
 			listing := nftables(t, "", "list", "table", "inet", "masq")
 			if strings.Contains(listing, "net/a/") || strings.Contains(listing, a.Policy.ID()) {
 				t.Errorf("A is still there:\n%s", listing)
 			}
-			if err := c.Remove(b); err != nil {
+			if err := c.Remove(b, hasAll); err != nil {
 				t.Fatal(err)
 			}
 			if left := nftables(t, "", "list", "ruleset"); left != "" {
@@ -301,23 +306,23 @@ func TestAddAsksBeforeItReplaces(t *testing.T) {
 		asked = append(asked, identity)
 		return fs.ErrPermission
 	}
-	if err := c.Add(a, all, refuse); err != nil {
+	if err := c.Add(a, hasAll, all, refuse); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Add(a, all, refuse); err != nil || len(asked) > 0 {
+	if err := c.Add(a, hasAll, all, refuse); err != nil || len(asked) > 0 {
 		t.Errorf("Add again: %v, asked for %q", err, asked)
 	}
 	before := nftables(t, "", "list", "ruleset")
-	if err := c.Add(b, nil, refuse); err != fs.ErrPermission || !slices.Equal(asked, []string{a.Identity()}) { //nolint:errorlint // unchanged
+	if err := c.Add(b, hasAll, nil, refuse); err != fs.ErrPermission || !slices.Equal(asked, []string{a.Identity()}) { //nolint:errorlint // unchanged
 		t.Errorf("Add of an address that is refused: %v, asked for %q", err, asked)
 	}
 	if after := nftables(t, "", "list", "ruleset"); after != before {
 		t.Errorf("after an Add that was refused:\n%s\nbefore:\n%s", after, before)
 	}
-	if err := c.Add(b, nil, func(string) error { return nil }); err != nil {
+	if err := c.Add(b, hasAll, nil, func(string) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if changes, err := c.Check(b); err != nil || len(changes) > 0 {
+	if changes, err := c.Check(b, hasAll); err != nil || len(changes) > 0 {
 		t.Errorf("B lacks %v, %v", changes, err)
 	}
 }
@@ -329,37 +334,37 @@ func TestRemoveForASuccessor(t *testing.T) {
 		t.Run(fmt.Sprintf("record of B %t", known), func(t *testing.T) {
 			c := kernel(t)
 			a, b := attachment("a", rich(t), "10.88.0.5", "fd00:88::5"), attachment("b", masq.Default(), "10.88.0.4", "10.88.0.5", "fd00:88::5")
-			if _, err := c.Apply(ruleset.For([]masq.Attachment{a}, ruleset.Sources{})); err != nil {
+			if _, err := c.Apply(ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress)); err != nil {
 				t.Fatal(err)
 			}
 			alone := nftables(t, "", "list", "ruleset")
-			if err := c.Add(b, nil, nil); err != nil {
+			if err := c.Add(b, hasAll, nil, nil); err != nil {
 				t.Fatal(err)
 			}
-			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, ruleset.Sources{})); err != nil || len(changes) > 0 {
+			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
 				t.Errorf("with both: %v, %v", changes, err)
 			}
 			gone := b
 			if !known {
 				gone.Addresses, gone.Policy = nil, nil
 			}
-			if err := c.Remove(gone, a); err != nil {
+			if err := c.Remove(gone, hasAll, a); err != nil {
 				t.Fatal(err)
 			}
-			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, ruleset.Sources{})); err != nil || len(changes) > 0 {
+			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
 				t.Errorf("A lacks %v, %v", changes, err)
 			}
 			if after := nftables(t, "", "list", "ruleset"); after != alone {
 				t.Errorf("after:\n%s\nbefore:\n%s", after, alone)
 			}
 			// The second DEL of B changes nothing.
-			if err := c.Remove(gone, a); err != nil {
+			if err := c.Remove(gone, hasAll, a); err != nil {
 				t.Fatal(err)
 			}
 			if after := nftables(t, "", "list", "ruleset"); after != alone {
 				t.Errorf("after the second DEL:\n%s\nbefore:\n%s", after, alone)
 			}
-			if err := c.Remove(a); err != nil {
+			if err := c.Remove(a, hasAll); err != nil {
 				t.Fatal(err)
 			}
 			if left := nftables(t, "", "list", "ruleset"); left != "" {
@@ -402,12 +407,12 @@ func TestNodePolicyChangesInPlace(t *testing.T) {
 	changed.ToPorts = []masq.PortRange{{First: 20000, Last: 29999}}
 	a, b := attachment("a", node, "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.6")
 	sources := ruleset.Sources{Prefixes: others(t).Prefixes, Policy: node}
-	if _, err := c.Apply(ruleset.For([]masq.Attachment{a}, sources)); err != nil {
+	if _, err := c.Apply(ruleset.For([]masq.Attachment{a}, sources, everyEgress)); err != nil {
 		t.Fatal(err)
 	}
 	id := nftables(t, "", "-a", "list", "map", "inet", "masq", "policy4")
 	a.Policy, sources.Policy = &changed, changed
-	changes, err := c.Apply(ruleset.For([]masq.Attachment{a}, sources))
+	changes, err := c.Apply(ruleset.For([]masq.Attachment{a}, sources, everyEgress))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -420,22 +425,22 @@ func TestNodePolicyChangesInPlace(t *testing.T) {
 		t.Errorf("the map was %s, is %s", id, after)
 	}
 	// A plugin that knows neither the sources nor the others leaves them.
-	if err := c.Add(b, nil, nil); err != nil {
+	if err := c.Add(b, hasAll, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, sources)); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, sources, everyEgress)); err != nil || len(changes) > 0 {
 		t.Errorf("ADD beside sources left %v, %v", changes, err)
 	}
-	if err := c.Remove(b); err != nil {
+	if err := c.Remove(b, hasAll); err != nil {
 		t.Fatal(err)
 	}
-	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, sources)); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, sources, everyEgress)); err != nil || len(changes) > 0 {
 		t.Errorf("DEL beside sources left %v, %v", changes, err)
 	}
-	if err := c.Remove(a); err != nil {
+	if err := c.Remove(a, hasAll); err != nil {
 		t.Fatal(err)
 	}
-	if changes, err := c.Drift(ruleset.For(nil, sources)); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(ruleset.For(nil, sources, everyEgress)); err != nil || len(changes) > 0 {
 		t.Errorf("the last DEL beside sources left %v, %v", changes, err)
 	}
 }

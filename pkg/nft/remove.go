@@ -18,8 +18,8 @@ import (
 // addresses given, the kernel's own comments say which are the attachment's.
 //
 // An address that a had belongs to the last of successors that has it too: its rules
-// and elements are made in the same transaction.
-func (c *Conn) Remove(a masq.Attachment, successors ...masq.Attachment) error {
+// and elements are made in the same transaction. has is as for Add.
+func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), successors ...masq.Attachment) error {
 	err := retry(func() error {
 		have, err := c.s.structure()
 		if err != nil || !have.exists {
@@ -29,7 +29,7 @@ func (c *Conn) Remove(a masq.Attachment, successors ...masq.Attachment) error {
 		if err != nil {
 			return err
 		}
-		heirs, err := succeed(successors, gone, have)
+		heirs, err := succeed(successors, has, gone, have)
 		if err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ type heirs struct {
 
 // succeed puts successors under their policies: those addresses whose elements are in
 // gone.
-func succeed(successors []masq.Attachment, gone removed, have *observed) (heirs, error) {
+func succeed(successors []masq.Attachment, has func(netip.Addr) (bool, error), gone removed, have *observed) (heirs, error) {
 	var left []masq.Attachment
 	for _, s := range successors {
 		s.Addresses = slices.DeleteFunc(slices.Clone(s.Addresses), func(x netip.Addr) bool {
@@ -77,7 +77,10 @@ func succeed(successors []masq.Attachment, gone removed, have *observed) (heirs,
 	if len(left) == 0 {
 		return heirs{}, nil
 	}
-	want := ruleset.For(left, ruleset.Sources{})
+	want, err := tableOf(left, has)
+	if err != nil {
+		return heirs{}, err
+	}
 	p, err := plan(want, have, part, nil)
 	if errors.Is(err, errRebuild) {
 		return heirs{}, nil // the next ADD, or masqd, makes the table again with all its elements
@@ -225,7 +228,7 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 		return ops, gone, err
 	}
 	var out []op
-	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{})
+	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, nil) // only the elements are used
 	mine := map[string]bool{}
 	for _, verdicts := range []bool{true, false} { // a verdict's comment names the address's attachment
 		for _, s := range want.Sets {

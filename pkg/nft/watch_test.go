@@ -26,7 +26,7 @@ func TestWatch(t *testing.T) {
 	go func() { ended <- w.Run(ctx, func(e Event) { events <- e }) }()
 
 	// What this connection does is no news; neither is what others do elsewhere.
-	want := ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")}, ruleset.Sources{})
+	want := ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")}, ruleset.Sources{}, everyEgress)
 	if _, err := c.Apply(want); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestWatchIsSilentAboutItself(t *testing.T) {
 	events := make(chan Event, 1000)
 	go func() { _ = w.Run(ctx, func(e Event) { events <- e }) }()
 	for range 20 {
-		if _, err := c.Apply(ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")}, ruleset.Sources{})); err != nil {
+		if _, err := c.Apply(ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")}, ruleset.Sources{}, everyEgress)); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Uninstall(); err != nil {
@@ -124,10 +124,10 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 	if err := raw.Control(func(fd uintptr) { smallBuffer(t, int(fd)) }); err != nil {
 		t.Fatal(err)
 	}
-	nftables(t, ruleset.For(several(t), ruleset.Sources{}).String(), "-f", "-")
+	nftables(t, ruleset.For(several(t), ruleset.Sources{}, everyEgress).String(), "-f", "-")
 	for range 20 {
 		nftables(t, "flush ruleset", "-f", "-")
-		nftables(t, ruleset.For(several(t), ruleset.Sources{}).String(), "-f", "-")
+		nftables(t, ruleset.For(several(t), ruleset.Sources{}, everyEgress).String(), "-f", "-")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
@@ -171,7 +171,7 @@ func TestWatchAfterALargeChange(t *testing.T) {
 	changes := 0
 	for i := range 3 {
 		all := many(400 + i)
-		if _, err := c.Apply(ruleset.For(all, ruleset.Sources{})); err != nil {
+		if _, err := c.Apply(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil {
 			t.Fatal(err)
 		}
 		nftables(t, "flush ruleset", "-f", "-")

@@ -23,9 +23,10 @@ type memory struct {
 	agreed  agreement
 	node    Node // the configuration that the kernel was made to have
 	wanted  wanted
-	records []*store.Record     // the attachments whose flows were looked after, sorted
-	sources []netip.Prefix      // likewise
-	snat    map[netip.Addr]bool // what policies translate to
+	records []*store.Record // the attachments whose flows were looked after, sorted
+	sources []netip.Prefix  // likewise
+	egress  egress
+	snat    map[netip.Addr]bool // what policies name: true where flows leave with it
 	// What is still to be done: the flows of a gap, and those of egress addresses
 	// that are gone.
 	owed bool
@@ -35,8 +36,8 @@ type memory struct {
 // agreement is what a look depends on. As long as it stays the same there is
 // nothing to find.
 type agreement struct {
-	records, node uint64
-	generation    uint32
+	records, node, egress uint64
+	generation            uint32
 }
 
 // look compares everything, and mends it. worked is false where nothing had
@@ -142,7 +143,11 @@ func (l *Loop) ask() (now agreement, all Snapshot, node Node, err error) {
 		}
 	}
 	all, node = l.Records(), l.Node()
-	now.records, now.node = all.Version, node.Version
+	if err := l.last.egress.refresh(all, node, l.HasAddress); err != nil {
+		l.failed("addresses")
+		return now, all, node, err
+	}
+	now.records, now.node, now.egress = all.Version, node.Version, l.last.egress.version
 	// Records that cannot be read are those of attachments that are there all the
 	// same: better to repair the others than nothing.
 	if all.Err != nil && len(all.Records) == 0 {
@@ -190,15 +195,16 @@ func (l *Loop) mendRules(all Snapshot, node Node, now agreement) (drift []nft.Ch
 // different, and the generation up to which it is so.
 func (l *Loop) apply(all Snapshot, node Node, asOf uint32) ([]nft.Change, uint32, error) {
 	w := &l.last.wanted
-	if w.records != all.Version || w.node != node.Version || len(w.want.Chains) == 0 {
-		*w = wanted{records: all.Version, node: node.Version}
+	have := &l.last.egress
+	if w.records != all.Version || w.node != node.Version || w.egress != have.version || len(w.want.Chains) == 0 {
+		*w = wanted{records: all.Version, node: node.Version, egress: have.version}
 		settled, moving := split(all.Records, node)
 		if len(moving) > 0 {
-			w.beside = ruleset.For(moving, ruleset.Sources{})
+			w.beside = ruleset.For(moving, ruleset.Sources{}, have.have)
 		}
 		// A node without attachments has no table, unless somebody is making one.
 		if len(settled) > 0 || len(node.Sources.Prefixes) > 0 {
-			w.want = ruleset.For(settled, node.Sources)
+			w.want = ruleset.For(settled, node.Sources, have.have)
 		}
 	}
 	want, beside := w.want, w.beside
@@ -217,8 +223,8 @@ func (l *Loop) apply(all Snapshot, node Node, asOf uint32) ([]nft.Change, uint32
 // wanted is the ruleset of the last look, so that a repair need not make it: as it
 // takes 400 bytes for each attachment, only on nodes that are not crowded.
 type wanted struct {
-	records, node uint64
-	want, beside  ruleset.Table
+	records, node, egress uint64
+	want, beside          ruleset.Table
 }
 
 // kept is the number of records up to which it is.
@@ -276,20 +282,11 @@ func (l *Loop) mendFlows(ctx context.Context, records []*store.Record, everybody
 	}
 	l.last.owed, l.last.records, l.last.sources = false, known, everybody.Sources.Prefixes
 
-	snat := map[netip.Addr]bool{}
-	for _, p := range used {
-		for _, a := range p.SNATAddresses {
-			snat[a] = true
-		}
-	}
-	for a := range l.last.snat {
-		if !snat[a] {
-			l.last.gone = append(l.last.gone, a)
-		}
-	}
+	lost, missing, snat := l.last.egress.lost(used, l.last.snat)
 	l.last.snat = snat
-	// An address that is routed to the node is of use where a policy names it.
-	gone := slices.DeleteFunc(l.last.gone, func(a netip.Addr) bool { return snat[a] })
+	l.reportMissing(missing)
+	// An address may be back, or be declared as routed to the node.
+	gone := slices.DeleteFunc(append(l.last.gone, lost...), func(a netip.Addr) bool { return snat[a] })
 	l.last.gone = gone
 	stranded := 0
 	if len(gone) > 0 {

@@ -26,6 +26,9 @@ type Loop struct {
 	Node func() Node
 	// Rules is the kernel's ruleset.
 	Rules Rules
+	// HasAddress reports whether the node has an address. Each look calls it for every
+	// address that a policy names as an egress address.
+	HasAddress func(netip.Addr) (bool, error)
 	// Forward makes sure that uplinks, and links that are ours by their names,
 	// forward what enters by them, and returns the settings that it had to put back.
 	Forward func(ours func(name string) bool, families []masq.Family) ([]string, error)

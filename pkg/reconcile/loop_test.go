@@ -32,6 +32,7 @@ type kernel struct {
 	meanwhile  uint32        // transactions of others, after each comparison
 	news       int           // comparisons that find that a plugin was faster
 	put        []string      // forwarding that is put back
+	lacks      []netip.Addr  // addresses that the node does not have
 }
 
 func (k *kernel) ApplyBeside(want, beside ruleset.Table, asOf uint32) ([]nft.Change, uint32, error) {
@@ -97,11 +98,12 @@ func loop(t *testing.T, k *kernel, records ...store.Record) (*Loop, *asked) {
 	t.Helper()
 	all, a := snapshot(records...), &asked{}
 	l := &Loop{
-		Records: func() Snapshot { return all },
-		Refresh: func() error { return nil },
-		Node:    func() Node { return Node{} },
-		Rules:   k,
-		Forward: k.forward,
+		Records:    func() Snapshot { return all },
+		Refresh:    func() error { return nil },
+		Node:       func() Node { return Node{} },
+		Rules:      k,
+		Forward:    k.forward,
+		HasAddress: func(a netip.Addr) (bool, error) { return !slices.Contains(k.lacks, a), nil },
 		Untranslated: func(_ context.Context, w Whose) (int, error) {
 			a.untranslated = append(a.untranslated, w)
 			return 0, nil
@@ -235,7 +237,7 @@ func TestLookLeavesWhatMoves(t *testing.T) {
 		}
 		return n
 	}
-	all := ruleset.For([]masq.Attachment{record("settled").Attachment}, ruleset.Sources{})
+	all := ruleset.For([]masq.Attachment{record("settled").Attachment}, ruleset.Sources{}, nil)
 	if got := elements(k.applied[0]); got == 0 || got != elements(all) {
 		t.Errorf("%d elements are wanted, not %d", got, elements(all))
 	}
@@ -401,21 +403,44 @@ func TestStrandedFlows(t *testing.T) {
 	look("nothing")
 	l.last.gone = addr("192.0.2.1")
 	look("an address is gone", addr("192.0.2.1")...)
-	l.last.gone = addr("192.0.2.2")
-	look("one that a policy names is gone: it may be routed here")
+	k.lacks = addr("192.0.2.7")
+	look("one that a policy names is gone", addr("192.0.2.7")...)
+	look("it is still gone")
+	if m := l.Stats().MissingEgress; len(m) != 1 || m[0].Address != addr("192.0.2.7")[0] || m[0].Dropped {
+		t.Errorf("missing: %+v", m)
+	}
+	k.lacks = addr("192.0.2.7", "192.0.2.2")
+	look("the other one is gone too", addr("192.0.2.2")...)
+	if m := l.Stats().MissingEgress; len(m) != 2 || !m[0].Dropped {
+		t.Errorf("missing: %+v", m)
+	}
+	k.lacks = nil
+	look("both are back")
+	if m := l.Stats().MissingEgress; len(m) != 0 {
+		t.Errorf("missing: %+v", m)
+	}
+	k.lacks = addr("192.0.2.7")
+	look("it is gone again", addr("192.0.2.7")...)
+	declared := record("a")
+	declared.Policy.SNATAddresses = addr("192.0.2.2", "192.0.2.7")
+	declared.Policy.SNATRouted = addr("192.0.2.7")
+	all = snapshot(declared)
+	all.Version = 2
+	l.last.gone = addr("192.0.2.7")
+	look("it is declared as routed to the node")
 	next := record("a")
 	next.Policy.SNATAddresses = addr("192.0.2.2")
 	all = snapshot(next)
-	all.Version = 2
+	all.Version = 3
 	look("a policy names it no longer", addr("192.0.2.7")...)
-	if n := l.Stats().Stranded; n != 3 {
+	if n := l.Stats().Stranded; n != 6 {
 		t.Errorf("counted %d", n)
 	}
 	fail := errors.New("no")
 	stranded := l.Stranded
 	l.Stranded = func(context.Context, Whose, []netip.Addr) (int, error) { return 0, fail }
 	all = snapshot(record("a"))
-	all.Version = 3
+	all.Version = 4
 	look("failing")
 	l.Stranded = stranded
 	look("what failed is still to be done", addr("192.0.2.2")...)
@@ -583,4 +608,39 @@ func TestUrgentEventsEndARest(t *testing.T) {
 		}
 		x.end()
 	})
+}
+
+// The ruleset names the addresses that the node has, and a change of them alone is
+// carried out, without being counted as drift.
+func TestEgressFollowsTheNode(t *testing.T) {
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	r := record("a")
+	r.Policy.SNATAddresses = []netip.Addr{a, b}
+	k := &kernel{}
+	l, _ := loop(t, k, r)
+	look := func(name string, worked bool, want ...netip.Addr) {
+		t.Helper()
+		if did, drifted := l.look(t.Context(), time.Now(), 0); did != worked || drifted {
+			t.Errorf("%s: worked %t, drift %t", name, did, drifted)
+		}
+		text := k.applied[len(k.applied)-1].String()
+		for _, x := range []netip.Addr{a, b} {
+			if named := strings.Contains(text, "snat ip to "+x.String()); named != slices.Contains(want, x) {
+				t.Errorf("%s: %s is named: %t", name, x, named)
+			}
+		}
+	}
+	look("at first", true, a, b)
+	look("nothing happened", false, a, b)
+	k.lacks = []netip.Addr{a}
+	look("one is gone", true, b)
+	k.lacks = []netip.Addr{a, b}
+	look("both are gone", true)
+	k.lacks = nil
+	look("both are back", true, a, b)
+	before := l.Stats().Failures
+	l.HasAddress = func(netip.Addr) (bool, error) { return false, errors.New("no") }
+	if l.look(t.Context(), time.Now(), 0); l.Stats().Failures != before+1 {
+		t.Error("addresses that cannot be asked for are taken to be missing")
+	}
 }

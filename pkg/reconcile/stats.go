@@ -2,7 +2,10 @@ package reconcile
 
 import (
 	"maps"
+	"slices"
 	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // Stats is what has come of the looks so far.
@@ -16,6 +19,9 @@ type Stats struct {
 	Stranded int            // flows whose egress address was gone and were deleted
 	// Attachments and Policies are those of the last look.
 	Attachments, Policies int
+	// MissingEgress is the egress addresses that policies name and the node did not
+	// have at the last look.
+	MissingEgress []ruleset.MissingEgress
 	// Drift is what was different at the last look and could not be mended.
 	Drift int
 	// Begun is when the look that is under way began; zero between looks.
@@ -71,6 +77,7 @@ func (l *Loop) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := l.stats
+	out.MissingEgress = slices.Clone(l.stats.MissingEgress)
 	out.Looks, out.Repairs, out.Errors = maps.Clone(l.stats.Looks), maps.Clone(l.stats.Repairs), maps.Clone(l.stats.Errors)
 	return out
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
@@ -91,6 +92,12 @@ type Policy struct {
 	Attachments int    `json:"attachments"`
 	// Sources says that the node's sourceCIDRs leave under it too.
 	Sources bool `json:"sources"`
+	// SNATMissing are addresses of snatAddresses that the node does not have. No flow
+	// leaves with them.
+	SNATMissing []netip.Addr `json:"snatAddressesMissing"`
+	// Dropped are the families, "4" and "6", whose flows are dropped, because the
+	// node has none of their addresses of snatAddresses.
+	Dropped []string `json:"droppedFamilies"`
 	masq.Policy
 }
 
@@ -103,7 +110,14 @@ func (d Desired) Policies() []Policy {
 			return i
 		}
 		at[p] = len(out)
-		out = append(out, Policy{ID: p.ID(), Policy: *p})
+		x := Policy{ID: p.ID(), Policy: *p, SNATMissing: []netip.Addr{}, Dropped: []string{}}
+		for _, m := range d.Egress.Missing(*p) {
+			x.SNATMissing = append(x.SNATMissing, m.Address)
+			if f := masq.FamilyOf(m.Address).String(); m.Dropped && !slices.Contains(x.Dropped, f) {
+				x.Dropped = append(x.Dropped, f)
+			}
+		}
+		out = append(out, x)
 		return len(out) - 1
 	}
 	for _, a := range d.Attachments {

@@ -23,7 +23,7 @@ func TestOrders(t *testing.T) {
 	})
 	early, late := record("aaaa56789", "shop", "web", nil, "10.88.0.2"), record("bbbb56789", "", "", nil, "10.88.0.10")
 	late.Created = noon
-	all := AttachmentsOf([]store.Record{early, late}, DesiredOf([]store.Record{early, late}, nil), []Count{{Flows: 1, Incoming: 2}, {Flows: 2}}, nil)
+	all := AttachmentsOf([]store.Record{early, late}, DesiredOf([]store.Record{early, late}, nil, hasAll), []Count{{Flows: 1, Incoming: 2}, {Flows: 2}}, nil)
 	isOrder(t, AttachmentColumns(func() time.Time { return noon }), all[0], all[1], map[string]int{
 		"POD": 1, "ADDRESSES": -1, "FLOWS": 1, "INCOMING": -1, "CONTAINER": -1, "LINKS": -1, "AGE": -1,
 	})

@@ -1,6 +1,8 @@
 package report
 
 import (
+	"net/netip"
+
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
@@ -18,11 +20,16 @@ type Desired struct {
 	// in force.
 	Attachments []masq.Attachment
 	Sources     ruleset.Sources
+	// Egress is the egress addresses that policies name and the node has.
+	// Err is why the node's addresses are not known, nil otherwise: then each
+	// address that is named counts as one of the node.
+	Egress ruleset.Egress
+	Err    error
 }
 
 // DesiredOf joins records, as store.Sort has them, with the node's policy, which
-// may be nil.
-func DesiredOf(records []store.Record, node *store.Node) Desired {
+// may be nil. has reports whether the node has an address.
+func DesiredOf(records []store.Record, node *store.Node, has func(netip.Addr) (bool, error)) Desired {
 	policy := masq.Default()
 	var d Desired
 	if node != nil {
@@ -53,11 +60,18 @@ func DesiredOf(records []store.Record, node *store.Node) Desired {
 		}
 		d.Attachments = append(d.Attachments, a)
 	}
+	named := ruleset.NamedEgress(d.Attachments, d.Sources)
+	if d.Egress, d.Err = ruleset.EgressOf(named, has); d.Err != nil {
+		d.Egress = ruleset.Egress{}
+		for _, a := range named {
+			d.Egress[a] = true
+		}
+	}
 	if len(settled) > 0 || len(d.Sources.Prefixes) > 0 {
-		d.Table = ruleset.For(settled, d.Sources)
+		d.Table = ruleset.For(settled, d.Sources, d.Egress)
 	}
 	if len(moving) > 0 {
-		d.Beside = ruleset.For(moving, ruleset.Sources{})
+		d.Beside = ruleset.For(moving, ruleset.Sources{}, d.Egress)
 	}
 	return d
 }

@@ -33,6 +33,7 @@ const (
 	KindDaemonElsewhere Kind = "daemon-elsewhere"   // masqd works in another network namespace
 	KindNotReady        Kind = "attachment-pending" // an ADD or DEL was killed
 	KindClaimedTwice    Kind = "address-claimed"    // two attachments have one address
+	KindEgressMissing   Kind = "egress-missing"     // the node does not have an egress address that a policy names
 	KindConntrackFull   Kind = "conntrack-full"     // the conntrack table is nearly full
 	KindPacketsDropped  Kind = "packets-dropped"    // packets of new flows were dropped
 	KindFlowsEvicted    Kind = "flows-evicted"      // the kernel ended flows early to make room

@@ -32,7 +32,7 @@ func TestRuleStates(t *testing.T) {
 // The rules of an attachment that is being added are not foreign, wherever the
 // plugin is with it.
 func TestRulesOfAttachmentsOnTheMove(t *testing.T) {
-	d := DesiredOf(records(), nil)
+	d := DesiredOf(records(), nil, hasAll)
 	var c []nft.CountedRule
 	for _, chain := range d.Beside.Chains {
 		for _, r := range chain.Rules {
@@ -48,7 +48,7 @@ func TestRulesOfAttachmentsOnTheMove(t *testing.T) {
 
 func TestDesired(t *testing.T) {
 	all := records()
-	d := DesiredOf(all, nodePolicy())
+	d := DesiredOf(all, nodePolicy(), hasAll)
 	for i, want := range []*masq.Policy{all[0].Policy, nil, nil, all[3].Policy} {
 		if got := d.Attachments[i].Policy; i != 1 && (got == nil) != (want == nil) || want != nil && !got.Equal(*want) {
 			t.Errorf("attachment %d has %+v", i, got)
@@ -58,7 +58,7 @@ func TestDesired(t *testing.T) {
 		t.Errorf("the node's policy does not apply: %+v", p)
 	}
 	// Without one, the default does.
-	if p := DesiredOf(all, nil).Attachments[1].Policy; !p.Node || !p.RandomFully {
+	if p := DesiredOf(all, nil, hasAll).Attachments[1].Policy; !p.Node || !p.RandomFully {
 		t.Errorf("%+v", p)
 	}
 	ids := map[string]Policy{}
@@ -72,10 +72,10 @@ func TestDesired(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	// Nothing is asked for where nothing is settled.
-	if d := DesiredOf(all[3:], nil); len(d.Table.Chains) != 0 || len(d.Beside.Chains) == 0 {
+	if d := DesiredOf(all[3:], nil, hasAll); len(d.Table.Chains) != 0 || len(d.Beside.Chains) == 0 {
 		t.Errorf("%+v", d)
 	}
-	if len(DesiredOf(nil, nodePolicy()).Table.Chains) == 0 {
+	if len(DesiredOf(nil, nodePolicy(), hasAll).Table.Chains) == 0 {
 		t.Error("sources alone ask for nothing")
 	}
 }

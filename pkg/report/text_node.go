@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -157,7 +158,11 @@ func (p Policy) target() string {
 	}
 	var out []string
 	for _, a := range p.SNATAddresses {
-		out = append(out, a.String())
+		text := a.String()
+		if slices.Contains(p.SNATMissing, a) {
+			text += " (missing)"
+		}
+		out = append(out, text)
 	}
 	return "to " + strings.Join(out, ", ")
 }

@@ -165,7 +165,7 @@ func portsValue() Ports {
 }
 
 func attachments() []Attachment {
-	return AttachmentsOf(records(), DesiredOf(records(), nodePolicy()), tally().ByOwner, begun(records()))
+	return AttachmentsOf(records(), DesiredOf(records(), nodePolicy(), hasAll), tally().ByOwner, begun(records()))
 }
 
 func driftValue() Drift {
@@ -176,7 +176,7 @@ func driftValue() Drift {
 }
 
 func pods() []Pod {
-	d := DesiredOf(records(), nodePolicy())
+	d := DesiredOf(records(), nodePolicy(), hasAll)
 	a := attachments()
 	return []Pod{
 		{a[0], d.Policies()[0], driftValue().Changes, tally().States(), tally().Helpers(), []Expectation{expectation()}},
@@ -186,7 +186,7 @@ func pods() []Pod {
 
 func nodeValue(t testing.TB) *Node {
 	t.Helper()
-	d := DesiredOf(records(), nodePolicy())
+	d := DesiredOf(records(), nodePolicy(), hasAll)
 	n := &Node{
 		Problems: Problems{}, Time: Time{noon}, StateDir: "/run/masq-cni", Daemon: Daemon{Running: true, PID: 4711, Elsewhere: true},
 		Table: &Table{Exists: true, Wanted: true, Generation: 12, Rules: 34, Drift: 2}, Policies: d.Policies(),
@@ -201,7 +201,7 @@ func nodeValue(t testing.TB) *Node {
 }
 
 func rulesValue() []Rule {
-	d := DesiredOf(records()[:2], nil)
+	d := DesiredOf(records()[:2], nil, hasAll)
 	var c []nft.CountedRule
 	for _, chain := range d.Table.Chains {
 		for i, r := range chain.Rules {
@@ -224,3 +224,6 @@ func rulesValue() []Rule {
 		{Kind: nft.KindRule, Reason: nft.Changed, Parent: "forward", Name: "forward/clamp", Detail: "changed or out of place"},
 	})
 }
+
+// hasAll is a node that has each egress address.
+func hasAll(netip.Addr) (bool, error) { return true, nil }

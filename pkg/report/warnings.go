@@ -25,6 +25,7 @@ func (n *Node) Judge(records []store.Record) {
 	n.judgeTable()
 	n.judgeDaemon()
 	n.judgeRecords(records)
+	n.judgeEgress()
 	n.judgeConntrack()
 	n.Healthy, n.Verdict = n.Problems.Healthy(), n.Problems.Verdict()
 	n.Warnings = []string{}

@@ -34,7 +34,7 @@ func rangeText(r masq.AddrRange) string {
 	return r.First.String() + "-" + r.Last.String()
 }
 
-func policyChain(p masq.Policy) Chain {
+func policyChain(p masq.Policy, have Egress) Chain {
 	c := Chain{Name: PolicyChain(p)}
 	if p.EgressDirect {
 		c.Rules = []Rule{{"policy/egress-direct", "counter return", "the pod asked to be seen with its own address"}}
@@ -48,7 +48,7 @@ func policyChain(p masq.Policy) Chain {
 		})
 	}
 	c.Rules = append(c.Rules, Rule{"policy/never", "fib daddr type @never counter return", "the node itself, and what has no single receiver that could answer"})
-	c.Rules = append(c.Rules, egress(p)...)
+	c.Rules = append(c.Rules, egress(p, have)...)
 	return c
 }
 
@@ -73,26 +73,29 @@ func (t target) statement(ports string) string {
 	}
 }
 
-// egress returns the rules that translate.
+// egress returns the rules that translate, to the addresses that the node has. A
+// family that has only addresses that the node lacks is dropped: translated to
+// another address it would pass for another client, and untranslated it would leak.
 //
 // With a range of ports the kernel no longer keeps privileged source ports
 // privileged (nf_nat_l4proto_unique_tuple in net/netfilter/nf_nat_core.c), and
 // rlogin, rsh and NFS need them: sources below 1024 pass by the range.
-func egress(p masq.Policy) []Rule {
+func egress(p masq.Policy, have Egress) []Rule {
 	type side struct {
 		id, match string
 		targets   []target
+		listed    bool // the policy lists addresses of the family
 	}
 	sides := []side{{targets: []target{{}}}}
 	if len(p.SNATAddresses) > 0 {
 		// Only a rule of one family can name an address.
 		sides = nil
 		for _, f := range families {
-			s := side{id: f.suffix, match: "meta nfproto " + f.nfproto + " "}
-			for _, a := range p.SNATAddressesOf(f.family) {
+			s := side{id: f.suffix, match: "meta nfproto " + f.nfproto + " ", listed: len(p.SNATAddressesOf(f.family)) > 0}
+			for _, a := range have.Of(p, f.family) {
 				s.targets = append(s.targets, target{a})
 			}
-			if len(s.targets) == 0 {
+			if !s.listed {
 				s.targets = []target{{}}
 			}
 			sides = append(sides, s)
@@ -122,6 +125,11 @@ func egress(p masq.Policy) []Rule {
 			all = append(all, outcome{t.statement("") + random, 1})
 		}
 		out = append(out, choose("policy/egress"+s.id, s.match, all, "everything else leaves with the address of the node")...)
+		if s.listed {
+			// No packet gets here while an address is left. The rule stays all the
+			// same, and with it what it has counted.
+			out = append(out, Rule{"policy/no-egress" + s.id, s.match + "counter drop", "the node has none of the policy's egress addresses"})
+		}
 	}
 	return out
 }

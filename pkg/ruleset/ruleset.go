@@ -23,12 +23,14 @@ type Sources struct {
 
 // For returns the complete ruleset for attachments, and for sources, if there are
 // any, that are not attachments'. Attachments without a policy add nothing. Where
-// two attachments claim one address, the later one has it.
-func For(attachments []masq.Attachment, sources Sources) Table {
+// two attachments claim one address, the later one has it. An egress address that a
+// policy names is used if egress has it or the policy declares it as routed.
+func For(attachments []masq.Attachment, sources Sources, egress Egress) Table {
 	b := build(attachments, sources, nil)
 	if last := b.duplicates(attachments); len(last) > 0 {
 		b = build(attachments, sources, last)
 	}
+	b.egress = egress
 	return b.table()
 }
 
@@ -73,6 +75,7 @@ func (b *builder) duplicates(attachments []masq.Attachment) map[netip.Addr]int {
 
 type builder struct {
 	sources  Sources
+	egress   Egress
 	uses     map[*masq.Policy]use
 	policies map[string]masq.Policy // by ID
 	clamps   map[int]bool           // sizes in bytes that some policy sets
@@ -258,7 +261,7 @@ func (b *builder) table() Table {
 		clamp(clamps, b.sources), invalid(b.sources), postrouting(b.sources))
 	for _, id := range slices.Sorted(maps.Keys(b.policies)) {
 		p := b.policies[id]
-		t.Chains = append(t.Chains, policyChain(p))
+		t.Chains = append(t.Chains, policyChain(p, b.egress))
 		if !p.EgressDirect {
 			t.Sets = append(t.Sets, directSets(p)...)
 		}

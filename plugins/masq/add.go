@@ -108,7 +108,7 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 		return err
 	}
 	rec.SpoofCheck = conf.SpoofCheck && rec.Policy != nil
-	if err := n.hasEgress(rec.Policy); err != nil {
+	if err := n.hasEgress(rec.Policy, rec.Addresses); err != nil {
 		return err
 	}
 	rec.Links = []string{rec.HostName()}
@@ -159,7 +159,7 @@ func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdAr
 	if rec.Policy, err = n.policyFor(conf, prefixes); err != nil {
 		return err
 	}
-	if err := n.hasEgress(rec.Policy); err != nil {
+	if err := n.hasEgress(rec.Policy, rec.Addresses); err != nil {
 		return err
 	}
 	if _, err := n.begin(rec, nil); err != nil {
@@ -185,7 +185,7 @@ func (n *node) addRules(rec *store.Record, c claim) error {
 	if rec.Policy == nil {
 		return nil
 	}
-	err := n.rules.Add(rec.Attachment,
+	err := n.rules.Add(rec.Attachment, n.links.HasAddress,
 		func() ([]masq.Attachment, error) { return n.allWith(rec, c) },
 		func(identity string) error { return c.of(rec, identity) })
 	// The kernel takes a helper without its NAT module, and leaves the payload as it is.

@@ -71,7 +71,7 @@ func check(args *skel.CmdArgs) error {
 		}
 	}
 	if a.Policy != nil {
-		changes, err := n.rules.Check(a)
+		changes, err := n.rules.Check(a, n.links.HasAddress)
 		if err != nil {
 			return failed(codeRules, "cannot read the rules", err)
 		}

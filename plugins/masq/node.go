@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
@@ -87,26 +89,34 @@ func (n *node) policyFor(conf *cniconf.Conf, prefixes []netip.Prefix) (*masq.Pol
 	return p, nil
 }
 
-// hasEgress reports egress addresses that the node does not have.
-func (n *node) hasEgress(p *masq.Policy) error {
-	if p == nil || p.EgressDirect {
+// hasEgress reports that the node has none of the egress addresses that a policy
+// names for a family. Where it lacks some of them, the others are used, and stderr
+// says so. Only the families of the attachment's addresses count; nil means both.
+func (n *node) hasEgress(p *masq.Policy, addresses []netip.Addr) error {
+	if p == nil {
 		return nil
+	}
+	egress, err := ruleset.EgressOf(ruleset.NamedEgress([]masq.Attachment{{Policy: p}}, ruleset.Sources{}), n.links.HasAddress)
+	if err != nil {
+		return failed(codeLink, "cannot look up the node's addresses", err)
 	}
 	var missing []string
-	for _, a := range p.SNATAddresses {
-		ok, err := n.links.HasAddress(a)
-		if err != nil {
-			return failed(codeLink, "cannot look up the node's addresses", err)
-		}
-		if !ok {
-			missing = append(missing, a.String())
-		}
+	refused := false
+	for _, m := range egress.Missing(*p) {
+		missing = append(missing, m.Address.String())
+		f := masq.FamilyOf(m.Address)
+		refused = refused || m.Dropped && (addresses == nil || slices.ContainsFunc(addresses, func(a netip.Addr) bool { return masq.FamilyOf(a) == f }))
 	}
-	if len(missing) == 0 {
+	all := strings.Join(missing, ", ")
+	switch {
+	case len(missing) == 0:
+		return nil
+	case !refused:
+		_, _ = fmt.Fprintf(os.Stderr, "warning: snatAddresses: %s: not an address of this node: flows leave with the others; add it to an interface, take it off the list, or, if it is routed to the node, list it in snatAddressesRouted too\n", all)
 		return nil
 	}
-	return types.NewError(types.ErrInvalidNetworkConfig, "the node does not have an address of snatAddresses: "+strings.Join(missing, ", "),
-		"snatAddresses: "+strings.Join(missing, ", ")+": not an address of this node; add it to an interface or take it off the list")
+	return types.NewError(types.ErrInvalidNetworkConfig, "the node does not have an address of snatAddresses: "+all,
+		"snatAddresses: "+all+": not an address of this node; add it to an interface, or, if it is routed to the node, list it in snatAddressesRouted too")
 }
 
 // hasHelpers reports conntrack helpers that the running kernel lacks, wholly or the
@@ -153,7 +163,7 @@ func (n *node) release(rec store.Record, leases lessor) error {
 	if err != nil {
 		warn("%s: the attachments that had its addresses before cannot be found: %s", rec.Identity(), err)
 	}
-	errRules := failed(codeRules, "cannot remove the rules", n.rules.Remove(rec.Attachment, attachmentsOf(successors)...))
+	errRules := failed(codeRules, "cannot remove the rules", n.rules.Remove(rec.Attachment, n.links.HasAddress, attachmentsOf(successors)...))
 	n.restoreRoutes(rec, successors)
 	errLink := <-link
 	// An address may be leased again as soon as it is free, so not before its link

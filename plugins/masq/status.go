@@ -48,7 +48,7 @@ func status(args *skel.CmdArgs) error {
 		if err := n.hasHelpers(codeUnavailable, &conf.Policy); err != nil {
 			return unavailable(err)
 		}
-		if err := n.hasEgress(&conf.Policy); err != nil {
+		if err := n.hasEgress(&conf.Policy, nil); err != nil {
 			return unavailable(err)
 		}
 	}

@@ -44,7 +44,7 @@ func (w *world) gauge(t testing.TB) *gauge {
 			return err
 		}
 		all, err := records.All()
-		g.pools = pressure.PoolsOf(report.DesiredOf(all, nil).Attachments, nil, masq.Default())
+		g.pools = pressure.PoolsOf(report.DesiredOf(all, nil, func(netip.Addr) (bool, error) { return true, nil }).Attachments, nil, masq.Default())
 		return err
 	}))
 	t.Cleanup(func() { check(t, g.conn.Close()) })

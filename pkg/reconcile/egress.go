@@ -1,0 +1,92 @@
+package reconcile
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// egress is the egress addresses that policies name, and which of them the node has.
+type egress struct {
+	// records and node are the versions that named is of.
+	records, node uint64
+	named         []netip.Addr
+	have          ruleset.Egress
+	version       uint64 // another one for each content of have; 0 is before the first
+}
+
+// refresh asks for each address that is named, a few microseconds for each.
+func (e *egress) refresh(all Snapshot, node Node, has func(netip.Addr) (bool, error)) error {
+	if e.version == 0 || e.records != all.Version || e.node != node.Version {
+		settled, moving := split(all.Records, node)
+		e.named = ruleset.NamedEgress(append(settled, moving...), node.Sources)
+		e.records, e.node = all.Version, node.Version
+	}
+	have, err := ruleset.EgressOf(e.named, has)
+	if err != nil {
+		return fmt.Errorf("look up the egress addresses: %w", err)
+	}
+	if e.version == 0 || !maps.Equal(have, e.have) {
+		e.have = have
+		e.version++
+	}
+	return nil
+}
+
+// lost returns the egress addresses whose flows have to be deleted: addresses that were
+// in use and are not any more, and missing addresses that were not known to be missing.
+// now has every address that the policies name: true where flows leave with it.
+func (e *egress) lost(used []*masq.Policy, before map[netip.Addr]bool) (lost []netip.Addr, missing []ruleset.MissingEgress, now map[netip.Addr]bool) {
+	now = map[netip.Addr]bool{}
+	for _, p := range used {
+		for _, f := range masq.Families {
+			for _, a := range e.have.Of(*p, f) {
+				now[a] = true
+			}
+		}
+		missing = append(missing, e.have.Missing(*p)...)
+	}
+	for _, m := range missing {
+		if _, known := before[m.Address]; !known {
+			lost = append(lost, m.Address)
+		}
+		if !now[m.Address] {
+			now[m.Address] = false
+		}
+	}
+	for a, usable := range before {
+		if usable && !now[a] {
+			lost = append(lost, a)
+		}
+	}
+	slices.SortFunc(lost, netip.Addr.Compare)
+	return slices.Compact(lost), missing, now
+}
+
+// reportMissing notes the egress addresses that the node does not have, and logs each
+// change of them.
+func (l *Loop) reportMissing(missing []ruleset.MissingEgress) {
+	l.mu.Lock()
+	before := l.stats.MissingEgress
+	l.stats.MissingEgress = missing
+	l.mu.Unlock()
+	for _, m := range missing {
+		if slices.Contains(before, m) {
+			continue
+		}
+		if m.Dropped {
+			l.Log.Error("the node has none of a policy's egress addresses; the policy's flows are dropped", "policy", m.Policy, "missing", m.Address, "do", "add the address to an interface")
+			continue
+		}
+		l.Log.Warn("the node does not have an egress address; new flows leave with the policy's others", "policy", m.Policy, "missing", m.Address)
+	}
+	for _, m := range before {
+		if !slices.ContainsFunc(missing, func(x ruleset.MissingEgress) bool { return x.Policy == m.Policy && x.Address == m.Address }) {
+			l.Log.Info("an egress address is no longer missing", "policy", m.Policy, "address", m.Address)
+		}
+	}
+}

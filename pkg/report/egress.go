@@ -1,0 +1,26 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// judgeEgress reports egress addresses that policies name and the node does not have.
+func (n *Node) judgeEgress() {
+	for _, p := range n.Policies {
+		for _, a := range p.SNATMissing {
+			x := Problem{
+				SeverityWarning, KindEgressMissing, "policy " + p.ID,
+				fmt.Sprintf("the node does not have the egress address %s; flows leave with the others", a),
+				"add it to an interface: ip address add " + a.String() + " dev INTERFACE; if it is routed to the node, list it in snatAddressesRouted",
+			}
+			if f := masq.FamilyOf(a).String(); slices.Contains(p.Dropped, f) {
+				x.Severity = SeverityError
+				x.Message = fmt.Sprintf("the node does not have the egress address %s, and no other of IPv%s; the policy's IPv%[2]s flows are dropped", a, f)
+			}
+			n.Report(x)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package ruleset
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// Egress is the set of egress addresses that policies name and the node has at
+// present. Replies to another address would not come back to the node.
+type Egress map[netip.Addr]bool
+
+// NamedEgress returns the egress addresses that policies name and do not declare as
+// routed to the node, sorted: they are used while the node has them.
+func NamedEgress(attachments []masq.Attachment, sources Sources) []netip.Addr {
+	var out []netip.Addr
+	seen := map[*masq.Policy]bool{}
+	add := func(p *masq.Policy) {
+		if p == nil || seen[p] || p.EgressDirect {
+			return
+		}
+		seen[p] = true
+		for _, a := range p.SNATAddresses {
+			if !slices.Contains(p.SNATRouted, a) {
+				out = append(out, a)
+			}
+		}
+	}
+	for _, a := range attachments {
+		add(a.Policy)
+	}
+	if len(sources.Prefixes) > 0 {
+		add(&sources.Policy)
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+// EgressOf returns the named addresses for which has returns true. An error of has is
+// returned: without knowing the addresses there is no ruleset.
+func EgressOf(named []netip.Addr, has func(netip.Addr) (bool, error)) (Egress, error) {
+	out := Egress{}
+	for _, a := range named {
+		switch ok, err := has(a); {
+		case err != nil:
+			return nil, err
+		case ok:
+			out[a] = true
+		}
+	}
+	return out, nil
+}
+
+// Of returns the addresses of a family that flows of a policy leave with: addresses
+// that the node has, or that the policy declares as routed to the node.
+func (e Egress) Of(p masq.Policy, f masq.Family) []netip.Addr {
+	return slices.DeleteFunc(p.SNATAddressesOf(f), func(a netip.Addr) bool {
+		return !e[a] && !slices.Contains(p.SNATRouted, a)
+	})
+}
+
+// MissingEgress is an egress address that a policy names and the node does not have.
+type MissingEgress struct {
+	Policy  string // ID
+	Address netip.Addr
+	// Dropped says that the policy has no other address of the family either: its
+	// flows of the family are dropped.
+	Dropped bool
+}
+
+// Missing returns the addresses that a policy names and that its flows cannot leave
+// with, IPv4 first.
+func (e Egress) Missing(p masq.Policy) []MissingEgress {
+	if p.EgressDirect {
+		return nil
+	}
+	var out []MissingEgress
+	for _, f := range masq.Families {
+		usable := e.Of(p, f)
+		for _, a := range p.SNATAddressesOf(f) {
+			if !slices.Contains(usable, a) {
+				out = append(out, MissingEgress{p.ID(), a, len(usable) == 0})
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,193 @@
+package e2e
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// policyOf is the ID of the policy of a pod, as the kernel has it.
+func (p *pod) policyOf() string {
+	p.w.t.Helper()
+	listing := p.w.nodeRun("nft", "list", "map", "inet", "masq", "policy4")
+	m := regexp.MustCompile(regexp.QuoteMeta(p.addr(p.w.V4.Node).String()) + `\s[^:]*: goto policy-([0-9a-z-]+)`).FindStringSubmatch(listing)
+	if m == nil {
+		p.w.t.Fatalf("%s has no policy in\n%s", p.addr(p.w.V4.Node), listing)
+	}
+	return m[1]
+}
+
+// countOf is how many packets the rule of an ID has counted, in all chains.
+func (w *world) countOf(id string) (n int) {
+	w.t.Helper()
+	rule := regexp.MustCompile(`counter packets (\d+) bytes \d+ .*comment "` + regexp.QuoteMeta(id) + `"`)
+	for _, m := range rule.FindAllStringSubmatch(w.nodeRun("nft", "list", "table", "inet", "masq"), -1) {
+		n += must(strconv.Atoi(m[1]))(w.t)
+	}
+	return n
+}
+
+// TestEgressAddressLeaves: flows leave with those of the listed addresses that the node
+// has at the time. With none of a family left they are dropped and counted, and never
+// leave with another address. It is so for a network's policy, for the node's, and for
+// sources that another plugin wired.
+func TestEgressAddressLeaves(t *testing.T) {
+	for _, of := range []string{"network", "node", "sources"} {
+		t.Run(of, func(t *testing.T) {
+			s := newStranded(t, onUplink, alsoThat)
+			both := slices.Concat(s.lost, s.kept)
+			s.lost, s.kept = []netip.Addr{s.lost[0], s.kept[1]}, []netip.Addr{s.kept[0], s.lost[1]}
+			var d *daemon
+			switch of {
+			case "network":
+				d = s.daemon()
+				s.pod = s.attach("a", s.conflist("1.1.0", s.masq().with(keys{"snatAddresses": both})))
+				until(t, "masqd knows it", func() bool { return d.metric("masq_attachments") == "1" })
+			case "node":
+				d = s.daemon("--config", s.translateTo(both...))
+				s.pod = s.attach("a", s.conflist("1.1.0", s.masq()))
+			case "sources":
+				d = s.daemon("--config", s.writeConfig("sourceCIDRs: [10.88.0.0/16, \"fd00:88::/64\"]\nsnatAddresses: "+listOf(both)+"\n"))
+				ipam := s.masq()["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}}})
+				s.pod = s.attach("a", s.conflist("1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}))
+			}
+			s.begin()
+			wantMissing(t, d)
+
+			// One of each family goes: the other is used, and flows of the first begin anew.
+			s.loseFromBoth()
+			d.counts(strandedTotal, strconv.Itoa(len(s.as(s.lost))))
+			s.wantAnew("one of two is gone")
+			wantMissing(t, d, s.lost...)
+
+			// The last one goes: nothing leaves.
+			rest := slices.Clone(s.kept)
+			s.lost, s.kept = s.kept, nil
+			s.loseFromBoth()
+			until(t, "no address is in the rules", func() bool { return !s.inRules(rest[0]) && !s.inRules(rest[1]) })
+			wantMissing(t, d, both...)
+			s.wantDropped()
+
+			// One comes back, on the loopback.
+			back := []netip.Addr{egressAddresses[0][1], egressAddresses[1][1]}
+			dropped := []int{s.countOf("policy/no-egress4"), s.countOf("policy/no-egress6")}
+			s.onLoopback(back)
+			until(t, "the addresses are in the rules", func() bool { return s.inRules(back[0]) && s.inRules(back[1]) })
+			s.kept = back
+			s.wantFresh("an address is back on the loopback")
+			wantMissing(t, d, onUplink...)
+			// What was counted stays.
+			if now := []int{s.countOf("policy/no-egress4"), s.countOf("policy/no-egress6")}; !slices.Equal(now, dropped) {
+				t.Errorf("%v packets were dropped, now %v", dropped, now)
+			}
+		})
+	}
+}
+
+// loseFromBoth takes the addresses from the links that have them.
+func (s *stranded) loseFromBoth() {
+	s.t.Helper()
+	for _, a := range s.lost {
+		link := "uplink"
+		if a == egressAddresses[1][1] {
+			link = "lo"
+		}
+		check(s.t, s.Node.RemoveAddress(link, netip.PrefixFrom(a, a.BitLen())))
+		if link == "uplink" {
+			s.forgetNeighbour(a)
+		}
+	}
+}
+
+// forgetNeighbour flushes what the router knows of an address by ARP or neighbour
+// discovery: it would send to the node for minutes.
+func (s *stranded) forgetNeighbour(a netip.Addr) {
+	s.t.Helper()
+	family := map[bool]string{true: "-4", false: "-6"}[a.Is4()]
+	check(s.t, s.Router.Command(s.t.Context(), "ip", family, "neighbour", "flush", "to", a.String(), "dev", "tonode").Run())
+}
+
+// onLoopback gives the node addresses on its loopback, and the router routes to them.
+func (s *stranded) onLoopback(addresses []netip.Addr) {
+	s.t.Helper()
+	for i, p := range s.Plans() {
+		host := netip.PrefixFrom(addresses[i], addresses[i].BitLen())
+		addAddress(s.t, s.Node, "lo", host)
+		if p.UplinkNet.Contains(addresses[i]) {
+			check(s.t, errors.Join(s.Router.Route(host, p.Node)))
+			s.forgetNeighbour(addresses[i])
+		}
+	}
+}
+
+// wantDropped is that what the pod sends is counted and does not leave the node, with
+// whatever address.
+func (s *stranded) wantDropped() {
+	s.t.Helper()
+	for i, p := range s.Plans() {
+		rule := []string{"policy/no-egress4", "policy/no-egress6"}[i]
+		arrived := must(s.Server.Capture("eth0", toward(p.Server)))(s.t)
+		leaving := must(s.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Dst == p.Server && !neighbours(q) }))(s.t)
+		before := s.countOf(rule)
+		c := must(s.pod.Dial(soon(s.t), "udp", netip.AddrPort{}, at(p.Server, 9)))(s.t)
+		must(c.Write([]byte("to be dropped")))(s.t)
+		until(s.t, "the packet is counted", func() bool { return s.countOf(rule) > before })
+		_ = c.Close()
+		s.passes(p) // what was to leave has left
+		for _, q := range append(packets(s.t, arrived), packets(s.t, leaving)...) {
+			if q.Proto == unix.IPPROTO_UDP {
+				s.t.Errorf("a packet left: %v", q)
+			}
+		}
+	}
+}
+
+// wantMissing is that readiness, metrics and inspect name these addresses and no others
+// of those that are listed.
+func wantMissing(t *testing.T, d *daemon, missing ...netip.Addr) {
+	t.Helper()
+	all := slices.Concat(onUplink, alsoThat)
+	until(t, "the metrics know what is missing", func() bool {
+		_, text := d.get("/metrics")
+		return !slices.ContainsFunc(all, func(a netip.Addr) bool {
+			return strings.Contains(text, `masq_egress_address_missing{address="`+a.String()+`"`) != slices.Contains(missing, a)
+		})
+	})
+	code, text := d.get("/readyz")
+	want := http.StatusOK
+	if len(missing) == len(all) {
+		want = http.StatusServiceUnavailable
+	}
+	if code != want {
+		t.Errorf("readyz is %d with %v missing: %s", code, missing, text)
+	}
+	node := inspect[report.Node](d.w)
+	var said strings.Builder
+	for _, p := range node.Problems {
+		if p.Kind == report.KindEgressMissing {
+			said.WriteString(p.Advice() + "\n")
+		}
+	}
+	for _, a := range all {
+		is := slices.Contains(missing, a)
+		if strings.Contains(text, "address "+a.String()+";") != is {
+			t.Errorf("%s is missing: %t; readyz says %s", a, is, text)
+		}
+		if strings.Contains(said.String(), "address "+a.String()) != is {
+			t.Errorf("%s is missing: %t; inspect says %s", a, is, said.String())
+		}
+	}
+	if node.Table.Drift != 0 {
+		t.Errorf("inspect finds %d differences where masqd finds none", node.Table.Drift)
+	}
+}
