@@ -146,9 +146,9 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 
 // addChained takes the addresses that the plugin before has given.
 func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs) (err error) {
-	prefixes, err := prefixesOf(ipsOf(conf.PrevResult, args.IfName))
+	prefixes, err := addressesOf(conf.PrevResult, args, true)
 	if err != nil {
-		return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has no usable address of "+args.IfName, "prevResult: "+err.Error())
+		return err
 	}
 	rec.Addresses = addrs(prefixes)
 	for _, i := range conf.PrevResult.Interfaces {
@@ -224,21 +224,6 @@ func passOn(stdin []byte) error {
 	}
 	_, err := os.Stdout.Write(conf.PrevResult)
 	return failed(types.ErrIOFailure, "cannot print the result", err)
-}
-
-// ipsOf returns the addresses in a result that belong to an interface of the
-// container; those that name no interface count.
-func ipsOf(r *types100.Result, ifname string) []*types100.IPConfig {
-	var out []*types100.IPConfig
-	for _, ip := range r.IPs {
-		if i := ip.Interface; i != nil && *i >= 0 && *i < len(r.Interfaces) {
-			if at := r.Interfaces[*i]; at == nil || at.Sandbox == "" || at.Name != ifname {
-				continue
-			}
-		}
-		out = append(out, ip)
-	}
-	return out
 }
 
 func prefixesOf(ips []*types100.IPConfig) ([]netip.Prefix, error) {

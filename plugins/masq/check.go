@@ -29,9 +29,9 @@ func check(args *skel.CmdArgs) error {
 		return err
 	}
 	defer n.close()
-	prefixes, err := prefixesOf(ipsOf(conf.PrevResult, args.IfName))
+	prefixes, err := addressesOf(conf.PrevResult, args, conf.Chained())
 	if err != nil {
-		return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has no usable address of "+args.IfName, "prevResult: "+err.Error())
+		return err
 	}
 	a := masq.Attachment{
 		Key:        masq.Key{Network: conf.Name, ContainerID: args.ContainerID, Interface: args.IfName},

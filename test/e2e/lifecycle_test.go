@@ -395,6 +395,9 @@ func TestAddRefuses(t *testing.T) {
 			// The control: nothing but this was in the way.
 			fresh := w.pod("fresh")
 			add.netns = fresh.Path()
+			if !c.main {
+				claim["interfaces"].([]keys)[0]["sandbox"] = add.netns
+			}
 			w.call(add).done(new(types100.Result))
 			add.verb = "DEL"
 			w.call(add).done(nil)

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+)
+
+// addressesOf returns the addresses in a result that belong to the container, with
+// their prefix lengths. Where this plugin made the link, these are the addresses of
+// CNI_IFNAME. In chained mode they are those of every interface in the container's
+// sandbox, and those that name no interface: the plugin before may have made several
+// interfaces (the AWS VPC CNI calls them eth0, mNicIf1 ...). The error says which
+// addresses were passed over and why, where none is left.
+func addressesOf(r *types100.Result, args *skel.CmdArgs, chained bool) ([]netip.Prefix, error) {
+	mine, passed := ipsOf(r, args, chained)
+	prefixes, err := prefixesOf(mine)
+	if err == nil {
+		return prefixes, nil
+	}
+	details := "prevResult: " + err.Error()
+	for _, p := range passed {
+		details += "\nprevResult: passed over: " + p
+	}
+	return nil, types.NewError(types.ErrInvalidNetworkConfig, "prevResult has no usable address of "+args.IfName, details)
+}
+
+// ipsOf returns the addresses that addressesOf looks for, and why the others are not
+// the container's.
+func ipsOf(r *types100.Result, args *skel.CmdArgs, chained bool) (mine []*types100.IPConfig, passed []string) {
+	for _, ip := range r.IPs {
+		why := ""
+		if ip != nil && ip.Interface != nil && *ip.Interface >= 0 && *ip.Interface < len(r.Interfaces) {
+			why = notOf(r.Interfaces[*ip.Interface], args, chained)
+		}
+		if why == "" {
+			mine = append(mine, ip)
+			continue
+		}
+		passed = append(passed, ip.Address.String()+": "+why)
+	}
+	return mine, passed
+}
+
+// notOf says why an interface of a result is not the container's, or nothing.
+func notOf(i *types100.Interface, args *skel.CmdArgs, chained bool) string {
+	switch {
+	case i == nil:
+		return "its interface is null"
+	case i.Sandbox == "":
+		return fmt.Sprintf("interface %q has no sandbox, so it is the node's", i.Name)
+	case !chained && i.Name != args.IfName:
+		return fmt.Sprintf("interface %q was made by another plugin", i.Name)
+	}
+	same, known := sameNamespace(i.Sandbox, args.Netns)
+	// A sandbox that leads nowhere is no other container's.
+	if same || !known && i.Name == args.IfName {
+		return ""
+	}
+	return fmt.Sprintf("interface %q is in sandbox %q, and the container in %q", i.Name, i.Sandbox, args.Netns)
+}
+
+// sameNamespace reports whether two paths lead to one network namespace; known is false
+// where that cannot be told. A path may be written in several ways, such as
+// /proc/42/ns/net, and may be gone at CHECK. The AWS VPC CNI keeps a number there.
+func sameNamespace(a, b string) (same, known bool) {
+	if a == b {
+		return true, true
+	}
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	if errX != nil || errY != nil {
+		return false, false
+	}
+	return os.SameFile(x, y), true
+}
