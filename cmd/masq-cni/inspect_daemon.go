@@ -1,32 +1,54 @@
 package main
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// daemonOf tells by its lock whether a masqd works on the records of a directory.
-func daemonOf(dir string) (report.Daemon, error) {
-	path := filepath.Join(dir, "masqd.lock")
+// daemonOf returns the masqd that works on the records: whether there is one follows
+// from its lock, what it does from /proc and from /readyz.
+func daemonOf(path string) (report.Daemon, error) {
+	d, told, err := locked(path)
+	if err != nil || !d.Running {
+		return d, err
+	}
+	d.Configuration, d.ConfigurationFault = told.Configuration, told.ConfigurationFault
+	switch {
+	case d.PID != 0 && stopped(d.PID):
+		d.Running, d.Stopped = false, true
+	case told.Listen != "" && !d.Elsewhere:
+		d.NotReady = notReady(told.Listen)
+	}
+	return d, nil
+}
+
+// locked reports who holds a lock, and what that masqd has written into it.
+func locked(path string) (d report.Daemon, told store.Daemon, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return report.Daemon{}, nil
+		return d, told, nil
 	}
 	if err != nil {
-		return report.Daemon{}, fmt.Errorf("is masqd running? %w", err)
+		return d, told, fmt.Errorf("is masqd running? %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	if pid := holder(f); pid != 0 {
-		return report.Daemon{Running: true, PID: pid, Elsewhere: elsewhere(pid)}, nil
+		return report.Daemon{Running: true, PID: pid, Elsewhere: elsewhere(pid)}, store.ReadDaemon(f), nil
 	}
 	// /proc/locks leaves out those of processes that are not seen from here. To ask
 	// by locking keeps a masqd that starts within these microseconds from its lock,
@@ -34,11 +56,11 @@ func daemonOf(dir string) (report.Daemon, error) {
 	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
-		return report.Daemon{Running: true}, nil
+		return report.Daemon{Running: true}, store.ReadDaemon(f), nil
 	case err != nil:
-		return report.Daemon{}, fmt.Errorf("is masqd running? lock %s: %w", path, err)
+		return d, told, fmt.Errorf("is masqd running? lock %s: %w", path, err)
 	}
-	return report.Daemon{}, nil // Close unlocks
+	return d, told, nil // Close unlocks
 }
 
 // holder is the process that has a file locked, 0 where none is seen.
@@ -69,4 +91,70 @@ func elsewhere(pid int) bool {
 	return unix.Stat("/proc/thread-self/ns/net", &here) == nil &&
 		unix.Stat(fmt.Sprintf("/proc/%d/ns/net", pid), &there) == nil &&
 		(here.Ino != there.Ino || here.Dev != there.Dev)
+}
+
+// stopped reports whether a process is stopped by a signal or a debugger.
+func stopped(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	// proc_pid_stat(5): the name, in parentheses, may have any character.
+	_, rest, ok := strings.Cut(string(b[max(0, strings.LastIndexByte(string(b), ')')):]), ") ")
+	return ok && (strings.HasPrefix(rest, "T") || strings.HasPrefix(rest, "t"))
+}
+
+// answerTimeout is how long masqd may take to answer. On a busy node it takes seconds.
+const answerTimeout = 5 * time.Second
+
+// notReady asks a masqd for /readyz, and returns why it is not ready, empty where it is.
+func notReady(listen string) string {
+	at, err := netip.ParseAddrPort(listen)
+	if err != nil {
+		return ""
+	}
+	if at.Addr().IsUnspecified() {
+		loopback := netip.IPv6Loopback()
+		if at.Addr().Is4() {
+			loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		}
+		at = netip.AddrPortFrom(loopback, at.Port())
+	}
+	reasons, err := readiness(at)
+	if err != nil {
+		return fmt.Sprintf("it does not answer on %s: %v", listen, err)
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// readiness is why a masqd is not ready, nil where it is. The calling goroutine makes the
+// connection, since it may be in a network namespace of its own; net/http has others
+// make it.
+func readiness(at netip.AddrPort) (reasons []string, err error) {
+	c, err := net.DialTimeout("tcp", at.String(), answerTimeout)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(c, "GET /readyz HTTP/1.0\r\nHost: %s\r\n\r\n", at); err != nil {
+		return nil, err
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode == http.StatusOK {
+		return nil, nil
+	}
+	var body struct {
+		Reasons []string `json:"reasons"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&body); err != nil || len(body.Reasons) == 0 {
+		return []string{answer.Status}, nil
+	}
+	return body.Reasons, nil
 }

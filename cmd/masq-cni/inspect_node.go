@@ -26,12 +26,12 @@ func (n *node) inspectNode(c *cobra.Command, w watching, a answer) error {
 // atAGlance is the node at a glance. A part that cannot be read is a problem: the
 // others are shown all the same.
 func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *report.Node, fault, err error) {
-	v, err := n.view()
+	v, err := n.readRecords()
 	if err != nil {
 		return nil, nil, err
 	}
 	x = &report.Node{
-		Problems: report.Problems{}, Time: report.Time{Time: time.Now().UTC()}, StateDir: n.stateDir, Policies: v.desired().Policies(),
+		Problems: report.Problems{}, Time: report.Time{Time: time.Now().UTC()}, StateDir: n.stateDir, StateDirMissing: n.stateMissing(), Policies: v.desired().Policies(),
 		Uplinks: []report.Uplink{}, Warnings: []string{}, Notes: []string{},
 	}
 	lacks := func(part string, err error) {
@@ -59,7 +59,7 @@ func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *re
 	lacks("nftables", err)
 	x.Uplinks, err = uplinks()
 	lacks("uplinks", err)
-	x.Daemon, err = daemonOf(v.dir)
+	x.Daemon, err = daemonOf(v.lock)
 	lacks("masqd", err)
 	lacks("conntrack", v.flows(ctx, x, losses))
 	x.Judge(v.records)
@@ -89,6 +89,11 @@ func (v view) table() (*report.Table, error) {
 		t.Rules = len(rules)
 		changes, err := c.DriftBeside(v.desired().Table, v.desired().Beside)
 		t.Drift = len(changes)
+		if err == nil && t.Exists && !t.Wanted && len(v.records) == 0 {
+			var all []string
+			all, err = c.Identities()
+			t.Unrecorded = len(all)
+		}
 		return t, err
 	})
 }

@@ -3,6 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -129,7 +132,7 @@ func TestDaemonOf(t *testing.T) {
 	dir := t.TempDir()
 	is := func(want report.Daemon) {
 		t.Helper()
-		if got, err := daemonOf(dir); err != nil || got != want {
+		if got, err := daemonOf(filepath.Join(dir, "masqd.lock")); err != nil || got != want {
 			t.Errorf("%+v, %v, not %+v", got, err, want)
 		}
 	}
@@ -156,6 +159,13 @@ func TestDaemonOf(t *testing.T) {
 		}
 		_, err = fmt.Fscanf(out, "ready\n")
 		is(report.Daemon{Running: true, PID: other.Process.Pid, Elsewhere: elsewhere})
+		// A process that is stopped holds its lock, and does nothing.
+		pid := other.Process.Pid
+		err = errors.Join(err, unix.Kill(pid, unix.SIGSTOP))
+		if _, waited := unix.Wait4(pid, nil, unix.WUNTRACED, nil); waited != nil {
+			t.Fatal(waited)
+		}
+		is(report.Daemon{PID: pid, Elsewhere: elsewhere, Stopped: true})
 		if err := errors.Join(err, other.Process.Kill()); err != nil {
 			t.Fatal(err)
 		}
@@ -294,5 +304,52 @@ func TestColoured(t *testing.T) {
 	t.Setenv("TERM", "dumb")
 	if coloured(terminal) {
 		t.Error("on a dumb terminal")
+	}
+}
+
+// Why a masqd is not ready is what /readyz says, or that it does not answer.
+func TestNotReady(t *testing.T) {
+	for answer, want := range map[string]string{
+		"200 {\"ready\":true,\"reasons\":[\"a hint\"]}":   "",
+		"503 {\"ready\":false,\"reasons\":[\"a\",\"b\"]}": "a; b",
+		"503 garbage": "503 Service Unavailable",
+		"404 ":        "404 Not Found",
+	} {
+		code, body, _ := strings.Cut(answer, " ")
+		status := http.StatusOK
+		if _, err := fmt.Sscan(code, &status); err != nil {
+			t.Fatal(err)
+		}
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}))
+		at := s.Listener.Addr().String()
+		if got := notReady(at); got != want {
+			t.Errorf("%q: %q", answer, got)
+		}
+		s.Close()
+		if got := notReady(at); !strings.HasPrefix(got, "it does not answer on "+at) {
+			t.Errorf("closed: %q", got)
+		}
+	}
+	if got := notReady("garbage"); got != "" {
+		t.Errorf("%q", got)
+	}
+}
+
+// A directory of records that does not exist is said: the first ADD makes it, and one
+// that is mistyped looks the same.
+func TestInspectStateDirMissing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "typo")
+	for words, exit := range map[string]int{"": 0, "pods": 0, "flows": 0, "rules": 0, "drift": 0, "ports --measure 0": 0, "pod x": 1} {
+		code, out, diag := command(t, append([]string{"inspect", "--state-dir", dir}, strings.Fields(words)...)...)
+		said := diag
+		if words == "" {
+			said, _, _ = strings.Cut(out, "\n")
+		}
+		if code != exit || !strings.Contains(said, dir) || strings.Count(said, "does not exist") != 1 {
+			t.Errorf("inspect %s: %d\n%s%s", words, code, out, diag)
+		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 // view is what the records say of a node.
 type view struct {
-	dir     string // of the records
+	lock    string // of masqd
 	records []store.Record
 	desired func() report.Desired
 	owners  *report.Owners
@@ -25,11 +25,19 @@ type view struct {
 }
 
 func (n *node) view() (view, error) {
+	if n.missing != nil && n.stateMissing() {
+		n.missing()
+	}
+	return n.readRecords()
+}
+
+// readRecords is view of a directory that need not exist.
+func (n *node) readRecords() (view, error) {
 	records, err := store.Open(n.stateDir)
 	if err != nil {
 		return view{}, err
 	}
-	v := view{dir: records.Dir()}
+	v := view{lock: records.LockPath()}
 	v.records, v.unread = records.All()
 	if errors.Is(v.unread, fs.ErrPermission) {
 		v.unread = fmt.Errorf("%w; run as root", v.unread)

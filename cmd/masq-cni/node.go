@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -17,7 +18,17 @@ import (
 
 // node is the one that a command is about: a network namespace, and the records of
 // it.
-type node struct{ stateDir, netns string }
+type node struct {
+	stateDir, netns string
+	// missing says once that the directory of the records does not exist.
+	missing func()
+}
+
+// stateMissing reports whether the directory of the records does not exist.
+func (n *node) stateMissing() bool {
+	_, err := os.Stat(n.stateDir)
+	return errors.Is(err, fs.ErrNotExist)
+}
 
 // flags declares them for every command.
 func (n *node) flags(root *cobra.Command) {
@@ -28,6 +39,9 @@ func (n *node) flags(root *cobra.Command) {
 		if n.stateDir == "" {
 			return errors.New("--state-dir is empty; give a directory, or leave the flag out")
 		}
+		n.missing = sync.OnceFunc(func() {
+			_, _ = fmt.Fprintf(c.ErrOrStderr(), "note: %s does not exist: no container has been added on this node yet, or the records are in another directory; --state-dir gives it\n", n.stateDir)
+		})
 		return n.enter(c)
 	}
 }

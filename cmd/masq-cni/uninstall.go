@@ -149,7 +149,7 @@ func removeRules(stateDir string) (all, chained int, err error) {
 		return 0, 0, err
 	}
 	// Gone where nobody else keeps anything there.
-	removeLock(records.Dir())
+	removeLock(records.LockPath())
 	_ = os.Remove(records.Dir())
 	return len(kept), chained, nil
 }
@@ -190,8 +190,7 @@ func removeLeases(dir string) error {
 
 // removeLock removes masqd's lock, unless a masqd holds it: the one of another
 // namespace may have its records here too.
-func removeLock(dir string) {
-	path := filepath.Join(dir, "masqd.lock")
+func removeLock(path string) {
 	f, err := os.Open(path)
 	if err != nil {
 		return

@@ -35,6 +35,8 @@ type configuration struct {
 	watcher *fsnotify.Watcher
 	missing bool // the directory, as was said
 	log     *slog.Logger
+	// faulty is called with each change of the fault, which is empty when there is none.
+	faulty func(string)
 
 	mu    sync.Mutex
 	state reconcile.Node
@@ -91,6 +93,12 @@ func (c *configuration) read() bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	before := c.state.Fault
+	defer func() {
+		if c.faulty != nil && c.state.Fault != before {
+			c.faulty(c.state.Fault)
+		}
+	}()
 	if err != nil {
 		if c.state.Read.IsZero() && c.state.Policy == nil {
 			c.state.Policy, c.state.Sources = c.fallback()

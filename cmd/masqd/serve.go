@@ -8,14 +8,12 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/ipfix"
@@ -39,11 +37,19 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if err != nil {
 		return fmt.Errorf("--state-dir %q: %w", o.stateDir, err)
 	}
-	unlock, err := alone(records.Dir())
+	lock, err := records.Lock()
+	if errors.Is(err, store.ErrLocked) {
+		return fmt.Errorf("%w on %s; end it first, or give this one another --state-dir", store.ErrLocked, records.Dir())
+	}
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer func() { _ = lock.Close() }()
+	tell := func(change func(*store.Daemon)) {
+		if err := lock.Tell(change); err != nil {
+			log.Warn("masq-cni inspect does not see the state of masqd", "err", err)
+		}
+	}
 	rules, err := nft.Open()
 	if err != nil {
 		return err
@@ -55,6 +61,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	offered := sayFeatures(log, rules)
 	conf := &configuration{pattern: o.config, sources: o.sources, legacy: o.legacy, fixedResync: o.resyncGiven, records: records, log: log}
+	conf.faulty = func(text string) {
+		tell(func(d *store.Daemon) { d.Configuration, d.ConfigurationFault = o.config, text })
+	}
 	if conf.earlier, err = records.Node(); err != nil {
 		log.Error("the policy of an earlier masqd cannot be read", "err", err)
 	}
@@ -141,6 +150,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			return fmt.Errorf("--listen: %w; give ADDRESS:PORT, an address of this node and a port that nobody has, or \"\" for none", err)
 		}
 		log.Info("listening", "address", l.Addr().String())
+		tell(func(d *store.Daemon) { d.Listen = l.Addr().String() })
 		run("http", func(ctx context.Context) error {
 			return serveHTTP(ctx, l, registry, func() readiness {
 				return ready(loop.Stats(), conf.node(), slices.Concat(sampler.shortages(ctx), flowLog.trouble(), linkFaults(loop.Links.Left())))
@@ -320,24 +330,6 @@ func linkFaults(left []wire.Difference) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("links are not as ADD made them and cannot be repaired; differences: %d, the first: %s; see: masq-cni inspect drift", len(left), left[0])}
-}
-
-// alone makes sure that no other masqd works on the records: two that disagree
-// would undo each other's work for ever.
-func alone(dir string) (unlock func(), err error) {
-	path := filepath.Join(dir, "masqd.lock")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the records: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("another masqd is at work on %s; end it first, or give this one another --state-dir", dir)
-		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return func() { _ = f.Close() }, nil
 }
 
 // serialized lets several goroutines call f.

@@ -44,3 +44,13 @@ func Sentence(s string) string {
 	}
 	return strings.Join(words, " ")
 }
+
+// shellQuote writes a word so that a shell reads it as it is.
+func shellQuote(s string) string {
+	if s != "" && strings.IndexFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("/._-:@%+=", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -21,6 +21,9 @@ type Node struct {
 	Daemon   Daemon `json:"daemon"`
 	Table    *Table `json:"table,omitempty"`
 
+	// StateDirMissing says that StateDir does not exist.
+	StateDirMissing bool `json:"stateDirMissing,omitempty"`
+
 	Attachments struct {
 		Total    int `json:"total"`
 		Chained  int `json:"chained"`
@@ -46,6 +49,16 @@ type Daemon struct {
 	PID int `json:"pid,omitempty"`
 	// Elsewhere says that it works in another network namespace than this one.
 	Elsewhere bool `json:"elsewhere,omitempty"`
+	// Stopped says that a signal or a debugger keeps it from working. It is not Running
+	// then.
+	Stopped bool `json:"stopped,omitempty"`
+	// NotReady is why it is not ready, as /readyz says; empty where it is, or could not
+	// be asked.
+	NotReady string `json:"notReady,omitempty"`
+	// Configuration is the file or the pattern that it reads, ConfigurationFault why
+	// that is not in effect.
+	Configuration      string `json:"configuration,omitempty"`
+	ConfigurationFault string `json:"configurationFault,omitempty"`
 }
 
 // Table is the nftables table as it is.
@@ -55,6 +68,8 @@ type Table struct {
 	Generation uint32 `json:"generation"`
 	Rules      int    `json:"rules"`
 	Drift      int    `json:"drift"` // differences; inspect drift lists them
+	// Unrecorded is how many attachments an unwanted table has rules of.
+	Unrecorded int `json:"unrecorded,omitempty"`
 }
 
 // Uplink is an interface through which the default route of a family leaves, and

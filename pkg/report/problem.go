@@ -30,6 +30,9 @@ const (
 	KindTableMissing    Kind = "table-missing"      // table inet masq does not exist, and attachments need it
 	KindDrift           Kind = "drift"              // the kernel differs from the desired state
 	KindDaemonStopped   Kind = "daemon-stopped"     // no masqd repairs this node
+	KindDaemonNotReady  Kind = "daemon-not-ready"   // masqd runs, and does not do its work
+	KindConfiguration   Kind = "configuration"      // the node's configuration is not in effect
+	KindStateMissing    Kind = "state-missing"      // the directory of the records does not exist, or is not this node's
 	KindDaemonElsewhere Kind = "daemon-elsewhere"   // masqd works in another network namespace
 	KindNotReady        Kind = "attachment-pending" // an ADD or DEL was killed
 	KindClaimedTwice    Kind = "address-claimed"    // two attachments have one address

@@ -88,6 +88,8 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 // String says it in a line.
 func (d Daemon) String() string {
 	switch {
+	case d.Stopped:
+		return fmt.Sprintf("stopped, pid %d", d.PID)
 	case !d.Running:
 		return "not running"
 	case d.PID == 0:

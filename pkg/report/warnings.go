@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/store"
@@ -23,6 +24,7 @@ func (n *Node) Note(format string, args ...any) {
 // verdict.
 func (n *Node) Judge(records []store.Record) {
 	n.judgeTable()
+	n.judgeState()
 	n.judgeDaemon()
 	n.judgeRecords(records)
 	n.judgeEgress()
@@ -43,6 +45,12 @@ func (n *Node) judgeTable() {
 			fmt.Sprintf("does not exist; the traffic of %s leaves untranslated", plural(n.Attachments.Total, "attachment")),
 			"start masqd, which makes it: systemctl start masqd",
 		})
+	case t.Unrecorded > 0:
+		n.Report(Problem{
+			SeverityError, KindStateMissing, n.StateDir,
+			fmt.Sprintf("has no records of this node, and table inet masq has the rules of %s", plural(t.Unrecorded, "attachment")),
+			"give masq-cni and masqd the --state-dir that the network configuration has as stateDir",
+		})
 	case t.Drift > 0:
 		n.Report(Problem{
 			SeverityError, KindDrift, "table inet masq",
@@ -52,22 +60,55 @@ func (n *Node) judgeTable() {
 	}
 }
 
+// judgeState reports a directory of records that does not exist: the first ADD makes
+// it, and masqd.
+func (n *Node) judgeState() {
+	if !n.StateDirMissing || n.Table != nil && n.Table.Unrecorded > 0 {
+		return
+	}
+	n.Report(Problem{
+		SeverityWarning, KindStateMissing, n.StateDir,
+		"does not exist: no container has been added on this node yet, or the records are in another directory",
+		"give the stateDir of the network configuration: masq-cni inspect --state-dir DIR",
+	})
+}
+
 func (n *Node) judgeDaemon() {
+	d := n.Daemon
 	switch {
-	case n.Daemon.Running && n.Daemon.Elsewhere:
+	case d.Stopped:
+		n.Report(Problem{
+			SeverityError, KindDaemonStopped, "masqd",
+			fmt.Sprintf("process %d is stopped by a signal or a debugger; rules that another program removes stay away", d.PID),
+			fmt.Sprintf("kill -CONT %d", d.PID),
+		})
+	case d.Running && d.Elsewhere:
 		n.Report(Problem{
 			SeverityWarning, KindDaemonElsewhere, "masqd",
-			fmt.Sprintf("process %d works in another network namespace; what is changed in this one stays changed", n.Daemon.PID),
+			fmt.Sprintf("process %d works in another network namespace; what is changed in this one stays changed", d.PID),
 			"run masqd in this network namespace, or give masq-cni the one of masqd with --netns",
 		})
-	case !n.Daemon.Running && n.Attachments.Total > 0:
+	case !d.Running && n.Attachments.Total > 0:
 		n.Report(Problem{
 			SeverityWarning, KindDaemonStopped, "masqd",
 			"is not running; rules that another program removes stay away",
 			"systemctl start masqd",
 		})
 	}
+	if d.NotReady != "" {
+		n.Report(Problem{SeverityError, KindDaemonNotReady, "masqd", "is not ready: " + oneLine(d.NotReady), "journalctl -u masqd; in a cluster kubectl logs of its pod"})
+	}
+	if d.ConfigurationFault != "" {
+		n.Report(Problem{
+			SeverityError, KindConfiguration, "configuration " + d.Configuration,
+			"is faulty, and the last valid one is in effect: " + oneLine(d.ConfigurationFault),
+			"correct the file, which masqd reads again at once, and check it: masq-cni config check " + shellQuote(d.Configuration),
+		})
+	}
 }
+
+// oneLine joins the lines of a text.
+func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
 
 // judgeRecords reports attachments that are neither added nor removed, and addresses
 // that two of them have: the later one is taken to be behind all flows.

@@ -1,0 +1,92 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// LockPath is the file that the masqd that works on the records has locked.
+func (r *Records) LockPath() string { return filepath.Join(r.dir, "masqd.lock") }
+
+// ErrLocked says that another masqd works on the records.
+var ErrLocked = errors.New("another masqd is at work")
+
+// Daemon is what a masqd writes into its lock for other programs. It is true as long as
+// the file is locked.
+type Daemon struct {
+	// Listen is the address of /readyz, empty where masqd serves none.
+	Listen string `json:"listen,omitempty"`
+	// Configuration is the file, or the pattern of files, of the node's configuration.
+	Configuration string `json:"configuration,omitempty"`
+	// ConfigurationFault is why that is not in effect, empty where it is.
+	ConfigurationFault string `json:"configurationFault,omitempty"`
+}
+
+// Lock keeps other masqds from the records: two that disagree would undo each other's
+// work for ever.
+type Lock struct {
+	f *os.File
+
+	mu     sync.Mutex
+	daemon Daemon
+}
+
+// Lock locks the records, whose directory exists. It fails with ErrLocked where another
+// process has locked them.
+func (r *Records) Lock() (*Lock, error) {
+	f, err := os.OpenFile(r.LockPath(), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the records: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrLocked
+		}
+		return nil, fmt.Errorf("lock %s: %w", r.LockPath(), err)
+	}
+	l := &Lock{f: f}
+	return l, l.Tell(func(*Daemon) {})
+}
+
+// Tell changes what the lock tells of masqd. A disk that is full is no error: the lock
+// then tells what fits, and readers take that for nothing.
+func (l *Lock) Tell(change func(*Daemon)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change(&l.daemon)
+	b, err := json.Marshal(l.daemon)
+	if err != nil {
+		return fmt.Errorf("write the lock: %w", err)
+	}
+	// In place, since the lock is the file's. A reader takes the first value: the end of
+	// a longer one may follow it until the file is cut.
+	if _, err := l.f.WriteAt(append(b, '\n'), 0); err != nil && !errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("write %s: %w", l.f.Name(), err)
+	}
+	if err := l.f.Truncate(int64(len(b) + 1)); err != nil {
+		return fmt.Errorf("write %s: %w", l.f.Name(), err)
+	}
+	return nil
+}
+
+// Close unlocks the records.
+func (l *Lock) Close() error { return l.f.Close() }
+
+// ReadDaemon reads what a lock tells of masqd. A lock of an earlier version tells nothing.
+func ReadDaemon(lock io.ReaderAt) (d Daemon) {
+	const most = 64 << 10
+	b, _ := io.ReadAll(io.NewSectionReader(lock, 0, most))
+	if json.NewDecoder(bytes.NewReader(b)).Decode(&d) != nil {
+		return Daemon{}
+	}
+	return d
+}
