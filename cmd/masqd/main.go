@@ -188,7 +188,7 @@ A flag on the command line counts before the environment.`,
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	o.resync = 60 * time.Second
 	f.Var((*interval)(&o.resync), "resync-interval", "time between looks that no event asked for; a number is of seconds")
-	f.DurationVar(&o.grace, "sweep-grace", 2*time.Minute, "how long an attachment's link is gone before its rules are removed")
+	f.DurationVar(&o.grace, "sweep-grace", 2*time.Minute, "how long a container is gone before its rules are removed")
 	f.IntVar(&o.attachmentMetrics, "attachment-metrics", 0, "how many attachments have metrics of their flows: those with the most")
 	f.StringVar(&o.natLog, "nat-log", "", "directory of the NAT log: who was behind which address and port; empty for none")
 	f.Int64Var(&o.natLogOptions.MaxTotalBytes, "nat-log-size", 1<<30, "bytes that the NAT log may take; the oldest goes first")

@@ -86,6 +86,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	defer func() { _ = flows.Close() }()
 	forget := reconcile.Flows{Local: links.HasAddress, Delete: flows.DeleteMatching}
+	kernel := store.Kernel{HasLink: links.HasLink, Aliases: links.Aliases, NetNS: wire.NetNSState}
+	if kernel.Boot, err = wire.BootID(); err != nil {
+		log.Warn("records of an earlier boot cannot be told from those of this one", "err", err)
+	}
 	loop := &reconcile.Loop{
 		Records:      cache.Snapshot,
 		Refresh:      cache.Refresh,
@@ -100,7 +104,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			conf.read()
 			return errors.Join(cache.Reload(), records.Tidy(o.grace))
 		},
-		Sweep:  &reconcile.Sweep{Exists: links.Exists, Delete: records.Delete, Grace: o.grace, Log: log},
+		Sweep:  &reconcile.Sweep{Kernel: kernel, Records: records, Grace: o.grace, Log: log},
 		Resync: o.resync,
 		Log:    log,
 	}
@@ -316,7 +320,7 @@ func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowEr
 	return metrics.Values{
 		MissingEgress: missing, NATLog: written, Export: exported,
 		Looks: s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap, Stranded: s.Stranded,
-		Swept: s.Swept, Lost: s.Lost, Drift: s.Drift, Attachments: s.Attachments, Policies: s.Policies,
+		Swept: s.Swept, Restored: s.Restored, Lost: s.Lost, Drift: s.Drift, Attachments: s.Attachments, Policies: s.Policies,
 		Errors: s.Errors, Ended: s.Ended, Looking: s.Looking,
 		Repaired: metrics.Times{Count: s.Took[len(reconcile.Times)], Sum: s.Repairing, Within: within},
 		LastLook: s.LastLook, ConfigRead: n.Read, ConfigValid: n.Fault == "", Offered: offered,

@@ -16,6 +16,7 @@ type Values struct {
 	Failures, Storms, Gap int
 	Stranded              int
 	Swept, Lost, Drift    int
+	Restored              int
 	Attachments, Policies int
 	Errors                map[string]int // of the kernel, by the part that was asked
 	Ended                 int            // looks
@@ -117,7 +118,8 @@ var (
 	policies    = desc("policies", "Different policies in use.")
 	lost        = desc("events_lost_total", "Times that the kernel had more to tell than there was room for.")
 	gap         = desc("gap_flows_total", "Flows that began without translation while rules were missing, and were deleted.")
-	swept       = desc("swept_attachments_total", "Attachments whose link was gone and whose runtime never called DEL, that were forgotten.")
+	swept       = desc("swept_attachments_total", "Attachments whose container was gone and whose runtime never called DEL, that were removed.")
+	restored    = desc("restored_attachments_total", "Attachments that were removed as gone and whose container turned up again.")
 	lastLook    = desc("last_look_timestamp_seconds", "When a look last ended well.")
 	configRead  = desc("configuration_read_timestamp_seconds", "When the configuration was last read well.")
 	configValid = desc("configuration_valid", "1 if the configuration that is there is good, 0 if an earlier one is in force.")
@@ -164,6 +166,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter(lost, float64(s.Lost))
 	counter(gap, float64(s.Gap))
 	counter(swept, float64(s.Swept))
+	counter(restored, float64(s.Restored))
 	if !s.LastLook.IsZero() {
 		gauge(lastLook, float64(s.LastLook.UnixNano())/1e9)
 	}

@@ -63,7 +63,8 @@ func stampOf(info os.FileInfo) stamp {
 // Snapshot is what the records said at one moment.
 type Snapshot struct {
 	// Records are sorted as store.Sort does it. What is not needed to keep the
-	// kernel in agreement is left out of them: the pod, and the namespace's path.
+	// kernel in agreement is left out of them: the pod, the namespace's path, and most
+	// of the evidence.
 	// One that did not change is the same in each snapshot. They are not to be
 	// changed.
 	Records []*store.Record
@@ -240,7 +241,8 @@ func (c *Cache) forget(name string) {
 
 // slim leaves out what is not needed here, and shares what many records have.
 func (c *Cache) slim(r store.Record) store.Record {
-	r.Pod, r.NetNS = masq.Pod{}, ""
+	r.Pod, r.NetNS, r.Links = masq.Pod{}, "", nil
+	r.Evidence = slimEvidence(r.Evidence, c.intern)
 	for _, s := range []*string{&r.Network, &r.Interface, &r.IPAM} {
 		*s = c.intern(*s)
 	}

@@ -143,7 +143,7 @@ func (l *Links) note(compared []string, left []wire.Difference) {
 		}
 	}
 	for _, d := range left {
-		if d.Kind == wire.KindInterface {
+		if d.Kind == wire.KindInterface && d.Reason == wire.Missing {
 			continue
 		}
 		if !slices.Contains(before[d.Identity], d) {

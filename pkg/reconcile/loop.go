@@ -6,14 +6,12 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
-	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 // Loop looks when it is told to. All fields are needed unless they say otherwise.
@@ -41,7 +39,7 @@ type Loop struct {
 	// Reload reads anew what the records are read from, before a look that nobody
 	// asked for.
 	Reload func() error
-	// Sweep forgets attachments that are gone, at each resync.
+	// Sweep removes attachments whose container is gone, at each resync.
 	Sweep *Sweep
 	// Resync is the time between looks that nobody asked for, unless the node's
 	// configuration gives another.
@@ -256,20 +254,20 @@ func (l *Loop) asked() bool {
 	return l.pending&Asked != 0
 }
 
-// sweep forgets attachments that are gone.
+// sweep removes attachments whose container is gone.
 func (l *Loop) sweep() {
 	records := l.Records().Records
-	unready := func(r *store.Record) bool { return !r.Ready } // a plugin may have died
-	if !l.links && !l.Sweep.Waiting() && !slices.ContainsFunc(records, unready) {
+	if !l.links && !l.Sweep.Due(records) {
 		return
 	}
-	n, err := l.Sweep.Run(time.Now(), records)
+	done, err := l.Sweep.Run(time.Now(), records)
 	l.mu.Lock()
-	l.stats.Swept += n
+	l.stats.Swept += done.Removed
+	l.stats.Restored += done.Restored
 	l.mu.Unlock()
 	if l.links = err != nil; l.links {
 		l.failed("links")
-		l.Log.Error("cannot look after attachments that are gone", "err", err)
+		l.Log.Error("cannot look for attachments whose container is gone", "err", err)
 	}
 }
 

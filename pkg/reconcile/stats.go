@@ -36,9 +36,9 @@ type Stats struct {
 	// than each of Times, the last of them any time at all.
 	LastRepair, Repairing time.Duration
 	Took                  [len(Times) + 1]int
-	// Swept is the number of attachments that were forgotten because their links
-	// were gone.
-	Swept int
+	// Swept is the number of attachments that were removed because their container was
+	// gone, and Restored that of those whose container turned up again.
+	Swept, Restored int
 	// Lost is how often the kernel had more to tell than there was room for.
 	Lost int
 	// Problem is why the last look failed, empty where it did not.

@@ -3,43 +3,72 @@ package reconcile
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Sweep forgets attachments whose container is gone and whose runtime never called
-// DEL; containerd does not call GC either.
+// Sweep removes attachments whose container is gone and whose runtime never called
+// DEL; containerd does not call GC either. What it has removed comes back when the
+// evidence of the container does. All fields are needed.
 type Sweep struct {
-	// Exists reports whether the node has an interface of this name.
-	Exists func(name string) (bool, error)
-	// Delete removes a record. The look that follows removes the rules.
-	Delete func(masq.Key) error
-	// Grace is how long a link has to be gone: a runtime may be about to call DEL.
+	Kernel  store.Kernel
+	Records SweptRecords
+	// Grace is how long the proof has to hold: a runtime may be about to call DEL.
 	Grace time.Duration
 	Log   *slog.Logger
 
-	gone map[masq.Key]time.Time // since when
+	gone    map[masq.Key]time.Time // since when
+	retired []store.Retired
+	read    bool // retired is what the directory has
 }
 
-// Waiting reports whether there are links that were gone at the last run, and whose
-// grace has not ended.
-func (s *Sweep) Waiting() bool { return len(s.gone) > 0 }
+// SweptRecords are the records of the node, as store.Records has them.
+type SweptRecords interface {
+	Get(masq.Key) (store.Record, bool, error)
+	Delete(masq.Key) error
+	Retire(masq.Key) error
+	Restore(masq.Key) (bool, error)
+	Forget(masq.Key) error
+	Retired() ([]store.Retired, error)
+}
 
-// Run looks at the links of all records, and returns how many attachments it has
-// forgotten. What is not ours to release is said.
-func (s *Sweep) Run(now time.Time, records []*store.Record) (int, error) {
+// The records that were retired are kept for this time, and up to this number.
+const (
+	retiredAge  = 24 * time.Hour
+	retiredMost = 1000
+)
+
+// Due reports whether the records have to be looked at although no link went: for a
+// container may be gone without a link of the node going.
+func (s *Sweep) Due(records []*store.Record) bool {
+	return len(s.gone) > 0 || !s.read || len(s.retired) > 0 || slices.ContainsFunc(records, func(r *store.Record) bool {
+		return !r.Ready || r.Evidence != nil && r.Evidence.NetNS != nil
+	})
+}
+
+// Swept is what a run has done.
+type Swept struct{ Removed, Restored int }
+
+// Run weighs the evidence of all records: those whose container is gone are removed,
+// and the rules go with the next sync; retired ones whose container is there are
+// restored. The log names leases that are left.
+func (s *Sweep) Run(now time.Time, records []*store.Record) (done Swept, err error) {
+	q := &store.Inquiry{Kernel: s.Kernel, Whole: s.Records.Get}
 	still := map[masq.Key]time.Time{}
-	swept := 0
 	var errs []error
 	for _, r := range records {
-		missing, err := s.missing(r)
+		v, err := q.Judge(r)
 		if err != nil {
 			errs = append(errs, err)
+			if since, known := s.gone[r.Key]; known {
+				still[r.Key] = since
+			}
 			continue
 		}
-		if missing == "" {
+		if v.Gone == "" {
 			continue
 		}
 		since, known := s.gone[r.Key]
@@ -50,36 +79,72 @@ func (s *Sweep) Run(now time.Time, records []*store.Record) (int, error) {
 			still[r.Key] = since
 			continue
 		}
-		if err := s.Delete(r.Key); err != nil {
+		if err := s.retire(now, r, v); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		swept++
-		attrs := []any{"attachment", r.Identity(), "link", missing, "gone", now.Sub(since)}
+		done.Removed++
+		attrs := []any{"attachment", r.Identity(), "proof", v.Gone, "for", now.Sub(since)}
 		if r.IPAM != "" {
 			attrs = append(attrs, "leased", r.Addresses, "by", r.IPAM)
 		}
-		s.Log.Warn("an attachment's link is gone and DEL never came: its rules are removed; its lease is the IPAM plugin's to release", attrs...)
+		s.Log.Warn("a container is gone and DEL never came: its rules are removed; its lease is the IPAM plugin's to release", attrs...)
 	}
 	s.gone = still
-	return swept, errors.Join(errs...)
+	done.Restored, err = s.restore(now, q)
+	return done, errors.Join(append(errs, err)...)
 }
 
-// missing returns the first of a record's links that is not there. A record that is
-// not ready is that of a plugin at work, or of one that died: which, the grace tells.
-func (s *Sweep) missing(r *store.Record) (string, error) {
-	links := r.Links
-	if !r.Ready && !r.Chained {
-		links = []string{r.HostName()}
+// retire takes a record out of use, unless it was written anew since. It is kept aside
+// where the proof may be wrong.
+func (s *Sweep) retire(now time.Time, r *store.Record, v store.Verdict) error {
+	whole, found, err := s.Records.Get(r.Key)
+	if err != nil || !found || whole.Ready != r.Ready || !whole.Created.Equal(r.Created) {
+		return err
 	}
-	for _, name := range links {
-		there, err := s.Exists(name)
-		if err != nil {
-			return "", err
-		}
-		if !there {
-			return name, nil
-		}
+	if v.Certain {
+		return s.Records.Delete(r.Key)
 	}
-	return "", nil
+	if err := s.Records.Retire(r.Key); err != nil {
+		return err
+	}
+	s.retired = append(s.retired, store.Retired{Record: whole, Since: now})
+	return nil
+}
+
+// restore puts records back into use whose container is there after all, and forgets
+// those that were retired long ago.
+func (s *Sweep) restore(now time.Time, q *store.Inquiry) (restored int, err error) {
+	if !s.read {
+		if s.retired, err = s.Records.Retired(); err != nil {
+			return 0, err
+		}
+		s.read = true
+	}
+	var errs []error
+	surplus := len(s.retired) - retiredMost
+	left := s.retired[:0]
+	for i, r := range s.retired {
+		v, err := q.Judge(&r.Record)
+		switch {
+		case err != nil:
+		case v.Alive && r.Ready:
+			var back bool
+			if back, err = s.Records.Restore(r.Key); err == nil {
+				if back {
+					restored++
+					s.Log.Warn("a container that was taken for gone is there: its rules are restored", "attachment", r.Identity())
+				}
+				continue
+			}
+		case i < surplus || now.Sub(r.Since) > retiredAge:
+			if err = s.Records.Forget(r.Key); err == nil {
+				continue
+			}
+		}
+		errs = append(errs, err)
+		left = append(left, r)
+	}
+	s.retired = left
+	return restored, errors.Join(errs...)
 }

@@ -21,8 +21,9 @@ type Record struct {
 	Ready bool `json:"ready"`
 	// Chained says that another plugin made the link.
 	Chained bool `json:"chained,omitempty"`
-	// Links are the node's interfaces that the attachment hangs on. When one is
-	// gone, so is the container's network namespace.
+	// Links are the names that the links of Evidence had at ADD. Records of programs
+	// without Evidence list names of prevResult here, which the node may never have
+	// had: they prove nothing.
 	Links []string `json:"links,omitempty"`
 	// NetNS is the path of the container's network namespace at ADD.
 	NetNS string `json:"netns,omitempty"`
@@ -38,6 +39,8 @@ type Record struct {
 	// Replaced are the attachments that had an address of this one when it was made.
 	// When this one goes, the last of them that is left has the address again.
 	Replaced []masq.Key `json:"replaced,omitempty"`
+	// Evidence tells whether the container is gone; nil in records of earlier programs.
+	Evidence *masq.Evidence `json:"evidence,omitempty"`
 	// Created is when the intent was written.
 	Created time.Time `json:"created"`
 }

@@ -119,7 +119,11 @@ func (r *Records) Get(k masq.Key) (rec Record, found bool, err error) {
 // Delete removes the record of an attachment, if there is one.
 func (r *Records) Delete(k masq.Key) error {
 	path := r.path(k)
-	return errors.Join(remove(path), remove(strings.TrimSuffix(path, ".json")+".tmp"), r.unmark(k))
+	errs := []error{remove(path), r.unmark(k)}
+	for _, ending := range []string{".tmp", retiredEnding} {
+		errs = append(errs, remove(strings.TrimSuffix(path, ".json")+ending))
+	}
+	return errors.Join(errs...)
 }
 
 // Compare tells the order in which two attachments were made: where they claim one

@@ -45,7 +45,11 @@ func (w *Wire) Add(p Pair) (l Link, err error) {
 		return Link{}, fmt.Errorf("network namespace %s is the node's own", p.NetNS)
 	}
 	// A link of this identity is what an Add that was killed left behind.
-	if err := w.Delete(p.HostName, p.Identity); err != nil {
+	left, err := w.findNamed(masq.HostLink{Name: p.HostName, Alias: p.Identity})
+	if err == nil && left.index != 0 {
+		err = w.host.deleteLink(left.index, left.name)
+	}
+	if err != nil {
 		return Link{}, err
 	}
 	families := p.families()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // ErrNotOurs is returned for a link that has the name of one of ours, and
@@ -13,19 +15,10 @@ var ErrNotOurs = errors.New("the interface is not this attachment's")
 
 // Delete removes the link whose host's end has the name, with all that hangs on
 // it. It is no error when there is none. A link of another identity stays, and
-// is an error that wraps ErrNotOurs.
+// is an error that wraps ErrNotOurs. A link that was renamed is found by its alias and
+// group, which takes a list of all links where its name is not found.
 func (w *Wire) Delete(hostName, identity string) error {
-	d, err := w.host.find(hostName)
-	if errors.Is(err, errNoDevice) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := d.belongsTo(hostName, identity); err != nil {
-		return err
-	}
-	return w.host.deleteLink(d.index, hostName)
+	return w.DeleteLink(masq.HostLink{Name: hostName, Alias: identity})
 }
 
 func (d device) belongsTo(name, identity string) error {

@@ -34,6 +34,7 @@ func (l Link) Gateway(f masq.Family) netip.Addr {
 // device is what the kernel says of one interface.
 type device struct {
 	index, peer int
+	peerNS      int // number of the namespace that peer is in; -1 for this one
 	name, alias string
 	group       uint32
 	flags       uint32
@@ -107,7 +108,7 @@ func parseDevice(body []byte) (device, error) {
 		return device{}, errors.New("the kernel did not answer")
 	}
 	info := nl.DeserializeIfInfomsg(body)
-	d := device{index: int(info.Index), flags: info.Flags}
+	d := device{index: int(info.Index), peerNS: -1, flags: info.Flags}
 	for kind, v := range attributes(body[unix.SizeofIfInfomsg:]) {
 		switch kind {
 		case unix.IFLA_IFNAME:
@@ -120,6 +121,8 @@ func parseDevice(body []byte) (device, error) {
 			d.mtu = int(number(v))
 		case unix.IFLA_LINK:
 			d.peer = int(number(v))
+		case unix.IFLA_LINK_NETNSID:
+			d.peerNS = int(int32(number(v)))
 		case unix.IFLA_ADDRESS:
 			d.mac = v
 		case unix.IFLA_OPERSTATE:

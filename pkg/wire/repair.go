@@ -163,6 +163,10 @@ func (w *Wire) restore(e *end) error {
 	}
 	for _, d := range e.found {
 		switch d.Kind {
+		case KindInterface:
+			// The source check compares the name. EBUSY before Linux 6.2, where only
+			// an interface that is down can be renamed.
+			set("restore the name", nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.HostName)))
 		case KindMTU:
 			set("restore the MTU", uint32Attr(unix.IFLA_MTU, uint32(p.MTU)))
 		case KindGroup:

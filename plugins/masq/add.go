@@ -66,12 +66,12 @@ func (n *node) begin(rec store.Record, leases lessor) (fresh bool, err error) {
 		// Whatever it said, it cannot say it any more; the rules' own comments do.
 		old, found = store.Record{Attachment: masq.Attachment{Key: rec.Key}, Chained: rec.Chained}, true
 	case found && old.Ready && !old.Chained:
-		live, err := n.links.Exists(old.HostName())
+		live, err := n.links.Find(hostLink(old))
 		if err != nil {
 			return false, failed(codeLink, "cannot look up the link", err)
 		}
-		if live {
-			return false, types.NewError(codeLink, fmt.Sprintf("%s is attached already", rec.Key), "interface "+old.HostName()+" is its link; DEL it first")
+		if live != "" {
+			return false, types.NewError(codeLink, fmt.Sprintf("%s is attached already", rec.Key), "interface "+live+" is its link; DEL it first")
 		}
 	}
 	if found && (!old.Ready || !old.Chained) {
@@ -111,7 +111,6 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	if err := n.hasEgress(rec.Policy, rec.Addresses); err != nil {
 		return err
 	}
-	rec.Links = []string{rec.HostName()}
 	rec.MTU = conf.MTU
 	if rec.MTU == 0 {
 		if rec.MTU, err = n.links.UplinkMTU(); err != nil {
@@ -132,11 +131,13 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	if err := n.addRules(&rec, claim); err != nil {
 		return err
 	}
-	link, err := n.addLinkAt(wire.PairOf(rec.Attachment, rec.Wiring()), &rec, claim)
+	pair := wire.PairOf(rec.Attachment, rec.Wiring())
+	link, err := n.addLinkAt(pair, &rec, claim)
 	if err != nil {
 		return failed(codeLink, "cannot make the link", err)
 	}
 	rec.HostMAC = link.HostMAC.String()
+	keep(&rec)(n.links.EvidenceOfPair(pair, link))
 	rec.Ready = true
 	if err := n.records.Put(rec); err != nil {
 		return failed(codeState, "cannot write the record", err)
@@ -151,11 +152,7 @@ func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdAr
 		return err
 	}
 	rec.Addresses = addrs(prefixes)
-	for _, i := range conf.PrevResult.Interfaces {
-		if i != nil && i.Sandbox == "" && i.Name != "" {
-			rec.Links = append(rec.Links, i.Name)
-		}
-	}
+	keep(&rec)(n.links.EvidenceOf(args.Netns, args.IfName, namedByPrevious(conf.PrevResult)))
 	if rec.Policy, err = n.policyFor(conf, prefixes); err != nil {
 		return err
 	}

@@ -77,11 +77,11 @@ func (c exclusive) withoutRecord(rec store.Record, identity string) error {
 	if err != nil {
 		return failed(codeState, "cannot tell whether "+identity+" is live, which has an address of "+rec.Identity(), err)
 	}
-	live, err := c.links.Exists(key.HostName())
-	if err != nil {
+	live, err := c.links.Find(masq.Attachment{Key: key}.HostLink(0))
+	if err != nil && !errors.Is(err, wire.ErrNotOurs) {
 		return failed(codeLink, "cannot look up the link of "+identity, err)
 	}
-	if live {
+	if live != "" {
 		return refusal(rec, store.Record{Attachment: masq.Attachment{Key: key, Addresses: rec.Addresses}})
 	}
 	return nil
@@ -90,14 +90,20 @@ func (c exclusive) withoutRecord(rec store.Record, identity string) error {
 // isLive reports whether an attachment may have a container. Only proof makes it false:
 // an ADD at work has a record that is not ready, and no link yet.
 func (n *node) isLive(rec store.Record) (bool, error) {
-	if rec.Ready && !rec.Chained {
-		return n.links.Exists(rec.HostName())
+	if !rec.Ready {
+		if rec.NetNS == "" {
+			return true, nil
+		}
+		_, err := os.Lstat(rec.NetNS)
+		return !errors.Is(err, os.ErrNotExist), nil
 	}
-	if rec.NetNS == "" {
-		return true, nil
+	boot, err := wire.BootID()
+	if err != nil {
+		return true, err
 	}
-	_, err := os.Lstat(rec.NetNS)
-	return !errors.Is(err, os.ErrNotExist), nil
+	q := store.Inquiry{Kernel: store.Kernel{Boot: boot, HasLink: n.links.HasLink, Aliases: n.links.Aliases, NetNS: wire.NetNSState}}
+	v, err := q.Judge(&rec)
+	return v.Gone == "", err
 }
 
 // refusal is the error of an ADD that was given an address of a live container.

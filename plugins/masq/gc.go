@@ -68,7 +68,7 @@ func gc(args *skel.CmdArgs) error {
 	errs = append(errs, failed(codeLink, "cannot list the node's links", err))
 	for _, l := range links {
 		key, ok := keyOf(l.Identity)
-		if !ok || key.Network != conf.Name || known[l.Identity] || key.HostName() != l.HostName {
+		if !ok || key.Network != conf.Name || known[l.Identity] {
 			continue
 		}
 		errs = append(errs, n.release(store.Record{Attachment: masq.Attachment{Key: key}}, nil))

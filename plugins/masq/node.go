@@ -157,7 +157,7 @@ func (n *node) release(rec store.Record, leases lessor) error {
 			link <- nil
 			return
 		}
-		link <- failed(codeLink, "cannot remove the link", n.links.Delete(rec.HostName(), rec.Identity()))
+		link <- failed(codeLink, "cannot remove the link", n.links.DeleteLink(hostLink(rec)))
 	}()
 	successors, err := n.records.Replaced(rec)
 	if err != nil {

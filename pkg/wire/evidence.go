@@ -1,0 +1,178 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// EvidenceOf returns what the kernel has of a container now: its network namespace, and
+// the node's interfaces whose other end is in it, which are looked for behind the
+// container's interface and among names. Beside an error it returns what was found.
+func (w *Wire) EvidenceOf(netns, iface string, names []string) (masq.Evidence, error) {
+	e, err := w.evidence(netns)
+	links, errLinks := w.linksInto(netns, iface, names)
+	e.Links = links
+	return e, errors.Join(err, errLinks)
+}
+
+// EvidenceOfPair is EvidenceOf for a link of Add.
+func (w *Wire) EvidenceOfPair(p Pair, l Link) (masq.Evidence, error) {
+	e, err := w.evidence(p.NetNS)
+	e.Links = []masq.HostLink{{Index: l.HostIndex, Name: l.HostName, Alias: p.Identity, Group: p.group()}}
+	return e, err
+}
+
+func (w *Wire) evidence(netns string) (e masq.Evidence, err error) {
+	var errBoot error
+	e.Boot, errBoot = BootID()
+	e.NetNS, err = IdentifyNetNS(netns)
+	return e, errors.Join(errBoot, err)
+}
+
+// linksInto returns the node's interfaces whose other end is in a namespace.
+func (w *Wire) linksInto(netns, iface string, names []string) (out []masq.HostLink, err error) {
+	ns, err := openNamespace(netns)
+	if err != nil {
+		return nil, err
+	}
+	defer ns.close()
+	container, err := ns.dial()
+	if err != nil {
+		return nil, err
+	}
+	defer container.close()
+	var asked []*message
+	if d, err := container.find(iface); err == nil && d.peer > 0 {
+		asked = append(asked, getByIndex(d.peer))
+	}
+	for _, name := range names {
+		if validName(name) {
+			asked = append(asked, getByName(name))
+		}
+	}
+	if len(asked) == 0 {
+		return nil, nil
+	}
+	// The kernel numbers a namespace, as seen from another, when it tells of an
+	// interface whose other end is there: so it is asked for the number last.
+	id := newMessage(unix.RTM_GETNSID, 0, "number network namespace "+netns,
+		&nl.RtGenMsg{}, uint32Attr(unix.NETNSA_FD, uint32(ns.fd)))
+	if err := w.host.exchange(append(asked, id)...); err != nil && id.err != nil {
+		return nil, id.failed()
+	}
+	number, ok := id.namespaceNumber()
+	if !ok {
+		return nil, nil
+	}
+	seen := map[int]bool{}
+	for _, m := range asked {
+		d, err := m.device()
+		if err != nil || d.peerNS != number || d.peer == 0 || seen[d.index] {
+			continue
+		}
+		seen[d.index] = true
+		l := masq.HostLink{Index: d.index, Name: d.name, Alias: d.alias}
+		if l.Alias != "" {
+			l.Group = d.group
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// namespaceNumber reads the answer to an RTM_GETNSID: NETNSA_NSID_NOT_ASSIGNED, -1, is
+// none.
+func (m *message) namespaceNumber() (int, bool) {
+	for kind, v := range attributes(after(m.reply, unix.NLMSG_ALIGNTO)) {
+		if kind == unix.NETNSA_NSID {
+			n := int(int32(number(v)))
+			return n, n >= 0
+		}
+	}
+	return 0, false
+}
+
+// HasLink reports whether the node has an interface of this index.
+func (w *Wire) HasLink(index int) (bool, error) {
+	m := getByIndex(index)
+	err := w.host.exchange(m)
+	if errors.Is(err, errNoDevice) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Aliases returns the aliases of the node's interfaces, and the group of each. It reads
+// all links, and fails where the kernel could not list them in one piece: then a link
+// that is missing may exist.
+func (w *Wire) Aliases() (map[masq.HostLink]bool, error) {
+	out := map[masq.HostLink]bool{}
+	err := w.eachLink(func() { clear(out) }, func(d device) {
+		if d.alias != "" {
+			out[masq.HostLink{Alias: d.alias, Group: d.group}] = true
+		}
+	})
+	return out, err
+}
+
+// eachLink lists all links. Where the kernel says that the list may not be complete, as
+// links came or went meanwhile, it begins anew.
+func (w *Wire) eachLink(begin func(), each func(device)) error {
+	const attempts = 10
+	for range attempts {
+		begin()
+		var bad error
+		whole, err := w.host.wholeDump(newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats()), func(body []byte) {
+			d, err := parseDevice(body)
+			if err != nil {
+				bad = err
+				return
+			}
+			each(d)
+		})
+		if err = errors.Join(err, bad); err != nil || whole {
+			return err
+		}
+	}
+	return fmt.Errorf("list the node's interfaces: the list changed during each of %d attempts", attempts)
+}
+
+// wholeDump is dump, and reports whether nothing changed meanwhile.
+func (c *conn) wholeDump(m *message, each func(body []byte)) (whole bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.Flags |= unix.NLM_F_DUMP
+	if err := c.write(m.Serialize()); err != nil {
+		return false, fmt.Errorf("%s: %w", m.what, err)
+	}
+	whole = true
+	for {
+		in, err := c.read()
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", m.what, err)
+		}
+		for h, body := range in.messages {
+			if h.Seq != m.Seq {
+				continue
+			}
+			whole = whole && h.Flags&unix.NLM_F_DUMP_INTR == 0
+			switch h.Type {
+			case unix.NLMSG_ERROR:
+				m.err = errorOf(h, body)
+				return false, m.failed()
+			case unix.NLMSG_DONE:
+				if errno := unix.Errno(-int32(number(body))); errno != 0 {
+					return false, fmt.Errorf("%s: %w", m.what, errno)
+				}
+				return whole, nil
+			default:
+				each(body)
+			}
+		}
+	}
+}

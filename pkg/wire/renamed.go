@@ -1,0 +1,80 @@
+package wire
+
+import (
+	"errors"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// Find looks the host's end of a link of ours up: by its name, by its index, which a
+// link that is renamed keeps, and where the index is not known, by its alias among all
+// links. It returns the name that the link has now, and "" where there is none. A link
+// with the name of ours and another alias is an error that wraps ErrNotOurs, unless
+// ours is found by another name.
+func (w *Wire) Find(l masq.HostLink) (name string, err error) {
+	d, err := w.findOwn(l)
+	return d.name, err
+}
+
+// DeleteLink removes the link that Find finds. It is no error when there is none.
+func (w *Wire) DeleteLink(l masq.HostLink) error {
+	d, err := w.findOwn(l)
+	if err != nil || d.index == 0 {
+		return err
+	}
+	return w.host.deleteLink(d.index, d.name)
+}
+
+// findOwn is Find. The index of the device is 0 where there is none.
+func (w *Wire) findOwn(l masq.HostLink) (device, error) {
+	named, err := w.findNamed(l)
+	notOurs := error(nil)
+	switch {
+	case errors.Is(err, ErrNotOurs):
+		notOurs = err
+	case err != nil || named.index != 0:
+		return named, err
+	}
+	if l.Index > 0 {
+		m := getByIndex(l.Index)
+		err := w.host.exchange(m)
+		if errors.Is(err, errNoDevice) {
+			return device{}, notOurs
+		}
+		if err != nil {
+			return device{}, err
+		}
+		d, err := m.device()
+		if err != nil {
+			return device{}, err
+		}
+		if d.ours() && d.alias == l.Alias {
+			return d, nil
+		}
+	}
+	var found device
+	err = w.eachLink(func() { found = device{} }, func(d device) {
+		if d.ours() && d.alias == l.Alias {
+			found = device{index: d.index, name: d.name, alias: d.alias}
+		}
+	})
+	if err != nil || found.index != 0 {
+		return found, err
+	}
+	return device{}, notOurs
+}
+
+// findNamed looks only for the name.
+func (w *Wire) findNamed(l masq.HostLink) (device, error) {
+	d, err := w.host.find(l.Name)
+	if errors.Is(err, errNoDevice) {
+		return device{}, nil
+	}
+	if err == nil {
+		err = d.belongsTo(l.Name, l.Alias)
+	}
+	if err != nil {
+		return device{}, err
+	}
+	return d, nil
+}

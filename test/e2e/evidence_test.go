@@ -1,0 +1,281 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// wired makes a container that another plugin would have wired: host is the node's end
+// of its link, and n tells its addresses from others'.
+func (w *world) wired(id, host string, n int) *pod {
+	w.t.Helper()
+	p := w.pod(id)
+	gateway := netip.MustParseAddr(fmt.Sprintf("10.%d.0.1", n))
+	check(w.t, nstest.Connect(
+		nstest.End{NS: w.Node, Name: host, Addresses: []netip.Prefix{netip.PrefixFrom(gateway, 16)}},
+		nstest.End{NS: p.NS, Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.%d.0.24/16", n))}}, 1500))
+	check(w.t, p.Route(netip.MustParsePrefix("0.0.0.0/0"), gateway))
+	check(w.t, w.Node.Forward())
+	return p
+}
+
+// chain calls ADD behind a plugin that has printed a result, and returns the call.
+func (w *world) chain(p *pod, interfaces string, n int) call {
+	w.t.Helper()
+	c := call{verb: "ADD", id: p.runtime.ContainerID, netns: p.Path(), conf: w.behind().with(keys{
+		"cniVersion": "1.0.0", "name": "net",
+		"prevResult": json.RawMessage(fmt.Sprintf(`{"cniVersion":"1.0.0","interfaces":%s,"ips":[{"address":"10.%d.0.24/16"}]}`, interfaces, n)),
+	})}
+	w.add(c)
+	return c
+}
+
+// add is an ADD that works.
+func (w *world) add(c call) {
+	w.t.Helper()
+	var result any
+	w.call(c).done(&result)
+}
+
+// sweepingDaemon is one that needs no proof twice.
+func (w *world) sweepingDaemon() *daemon {
+	w.t.Helper()
+	return w.daemon("--resync-interval", "1s", "--sweep-grace", "0s", "--config", filepath.Join(w.dir, "none"))
+}
+
+// sweeps waits until masqd has judged every attachment twice: two containers that are
+// gone, one after the other, are removed.
+func (w *world) sweeps() {
+	w.t.Helper()
+	for _, id := range []string{"canary1", "canary2"} {
+		p := w.wired(id, id, 99)
+		c := w.chain(p, "[]", 99)
+		if !w.hasElement("10.99.0.24") {
+			w.t.Fatal("the canary has no element")
+		}
+		check(w.t, p.Close())
+		until(w.t, "a container that is gone is removed", func() bool { return !w.hasElement("10.99.0.24") })
+		c.verb = "DEL"
+		w.call(c).done(nil)
+	}
+}
+
+func (w *world) hasElement(a string) bool {
+	w.t.Helper()
+	return strings.Contains(w.nodeRun("nft", "list", "map", "inet", "masq", "policy4"), a+" ")
+}
+
+// TestResultIsNoProofOfLife: names in prevResult that the node does not have, or has of
+// something else, decide nothing about a container.
+func TestResultIsNoProofOfLife(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.0.0", w.masq())
+	w.attach("other", list) // so that there is a table at the end, too
+	d := w.sweepingDaemon()
+	w.nodeRun("ip", "link", "add", "eth0", "type", "bridge")
+	type attached struct {
+		*pod
+		call
+		addr string
+	}
+	var all []attached
+	for i, interfaces := range []string{
+		`[{"name":"eth0","mac":"ba:60:99:6a:a0:c6"}]`,
+		`[{"name":"vlan7240c55beb"}]`,
+		`[{"name":"dummy7240c55beb0","mac":"42"}]`,
+		`[{"name":"vlan7240c55beb"},{"name":"dummy7240c55beb0","mac":"42"}]`,
+		`[{"name":"cni0"}]`,
+		`[]`,
+	} {
+		n := 224 + i
+		p := w.wired(fmt.Sprintf("p%d", i), fmt.Sprintf("host%d", i), n)
+		all = append(all, attached{p, w.chain(p, interfaces, n), fmt.Sprintf("10.%d.0.24", n)})
+	}
+	w.sweeps()
+	for _, a := range all {
+		w.seenAs(a.pod, w.V4, w.V4.Node)
+	}
+	if n := d.metric(`masq_errors_total{part="links"}`); n != "" && n != "0" {
+		t.Errorf("%s errors of links", n)
+	}
+	// Nor does the node's eth0 keep what is gone.
+	for _, a := range all {
+		check(t, a.Close())
+		until(t, "container "+a.addr+" is removed", func() bool { return !w.hasElement(a.addr) })
+	}
+}
+
+// TestBridgeIsMadeAgain: a bridge says nothing about the containers behind it.
+func TestBridgeIsMadeAgain(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.0.0", w.masqOn("10.88.0.0/16").with(keys{
+		"type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "stateDir": nil,
+	}), w.behind())
+	p := w.attach("p", list)
+	w.sweepingDaemon()
+	w.nodeRun("ip", "link", "del", "cni0")
+	w.sweeps()
+	host := ""
+	for _, i := range p.result.Interfaces {
+		if strings.HasPrefix(i.Name, "veth") {
+			host = i.Name
+		}
+	}
+	w.nodeRun("ip", "link", "add", "cni0", "type", "bridge")
+	w.nodeRun("ip", "link", "set", host, "master", "cni0")
+	w.nodeRun("ip", "addr", "add", "10.88.0.1/16", "dev", "cni0")
+	w.nodeRun("ip", "link", "set", "cni0", "up")
+	w.sweeps()
+	p.run("ip", "neigh", "flush", "all") // the bridge has another MAC by now
+	w.seenAs(p, w.V4, w.V4.Node)
+}
+
+// TestRenamedLink: the host's end of a link is renamed, in both modes. The container
+// stays masqueraded, and DEL finds its link.
+func TestRenamedLink(t *testing.T) {
+	for _, running := range []bool{true, false} {
+		t.Run(fmt.Sprintf("masqd %t", running), func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			before := must(w.Node.LinkNames())(t)
+			routed := w.masqOn("10.89.0.0/16")["ipam"].(keys).with(keys{"routes": []keys{{"dst": "0.0.0.0/0"}}})
+			p := w.attach("p", w.conflist("1.0.0", w.masq()))
+			q := w.attach("q", w.namedConflist("chained", "1.0.0", w.linkByPTP().with(keys{"ipam": routed}), w.behind()))
+			if running {
+				w.sweepingDaemon()
+			}
+			w.seenAs(q, w.V4, w.V4.Node)
+			w.nodeRun("ip", "link", "set", p.host(), "name", "lan1")
+			w.nodeRun("ip", "link", "set", q.host(), "name", "lan2")
+			if running {
+				until(t, "the link that the source check knows has its name again", func() bool { return w.hasLink(p.host()) })
+				w.sweeps()
+				w.seenAs(p, w.V4, w.V4.Node)
+			}
+			w.seenAs(q, w.V4, w.V4.Node)
+			p.detach()
+			for _, name := range []string{"lan1", p.host()} {
+				if w.hasLink(name) {
+					t.Errorf("DEL has left %s", name)
+				}
+			}
+			check(t, q.Close())
+			q.detach()
+			until(t, "nothing is left", func() bool { return len(must(w.Node.LinkNames())(t)) == len(before) })
+		})
+	}
+}
+
+func (w *world) hasLink(name string) bool {
+	w.t.Helper()
+	for _, n := range must(w.Node.LinkNames())(w.t) {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// TestNamespacePathIsReused: the path leads to another container's namespace by now, and
+// no link tells that the first is gone.
+func TestNamespacePathIsReused(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.attach("other", w.conflist("1.0.0", w.masq()))
+	w.sweepingDaemon()
+	path := filepath.Join(t.TempDir(), "ns")
+	bind := func(p *pod) {
+		check(t, os.WriteFile(path, nil, 0o600))
+		check(t, unix.Mount(p.Path(), path, "", unix.MS_BIND, ""))
+	}
+	unbind := func() error { return errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)) }
+	first, second := w.pod("first"), w.pod("second")
+	bind(first)
+	t.Cleanup(func() { _ = unbind() })
+	c := call{verb: "ADD", id: "first", netns: path, conf: w.behind().with(keys{
+		"cniVersion": "1.0.0", "name": "net",
+		"prevResult": json.RawMessage(`{"cniVersion":"1.0.0","ips":[{"address":"10.77.0.5/24"}]}`),
+	})}
+	w.add(c)
+	w.sweeps()
+	if !w.hasElement("10.77.0.5") {
+		t.Fatal("removed although its namespace is there")
+	}
+	check(t, unbind())
+	check(t, first.Close())
+	bind(second)
+	until(t, "the first container is removed", func() bool { return !w.hasElement("10.77.0.5") })
+}
+
+// TestSightOfTheNamespace: a masqd that does not see the directory of namespaces keeps
+// what it has no proof against, and takes a link that is gone for one.
+func TestSightOfTheNamespace(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.attach("other", w.conflist("1.0.0", w.masq()))
+	linked, unlinked := w.wired("linked", "host0", 224), w.pod("unlinked")
+	w.chain(linked, `[{"name":"eth0"}]`, 224)
+	w.chain(unlinked, `[{"name":"eth0"}]`, 225)
+	blind := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
+	blind.Command = w.Node.Command(t.Context(), "unshare", append([]string{"--mount", "sh", "-c", `mount -t tmpfs none /run/netns && exec "$@"`, "sh", built("masqd")},
+		w.served("--resync-interval", "1s", "--sweep-grace", "0s", "--config", filepath.Join(w.dir, "none"))...)...)
+	check(t, blind.Start())
+	until(t, "masqd is ready", func() bool { _, text := blind.get("/readyz"); return strings.Contains(text, `"ready":true`) })
+	w.sweeps()
+	if !w.hasElement("10.224.0.24") || !w.hasElement("10.225.0.24") {
+		t.Error("removed though it is alive")
+	}
+	check(t, errors.Join(linked.Close(), unlinked.Close()))
+	until(t, "the one whose link is gone is removed", func() bool { return !w.hasElement("10.224.0.24") })
+	w.sweeps()
+	if !w.hasElement("10.225.0.24") {
+		t.Error("removed without a proof")
+	}
+	blind.end()
+	w.sweepingDaemon()
+	until(t, "one that sees the directory removes it", func() bool { return !w.hasElement("10.225.0.24") })
+}
+
+// TestRemovedByMistakeComesBack: evidence that was gone is there again.
+func TestRemovedByMistakeComesBack(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.attach("other", w.conflist("1.0.0", w.masq()))
+	d := w.sweepingDaemon()
+	p := w.pod("p")
+	path := filepath.Join(t.TempDir(), "ns")
+	bind := func() {
+		check(t, os.WriteFile(path, nil, 0o600))
+		check(t, unix.Mount(p.Path(), path, "", unix.MS_BIND, ""))
+	}
+	bind()
+	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
+	c := call{verb: "ADD", id: "p", netns: path, conf: w.behind().with(keys{
+		"cniVersion": "1.0.0", "name": "net",
+		"prevResult": json.RawMessage(`{"cniVersion":"1.0.0","ips":[{"address":"10.77.0.5/24"}]}`),
+	})}
+	w.add(c)
+	for range 2 {
+		check(t, errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)))
+		until(t, "it is removed", func() bool { return !w.hasElement("10.77.0.5") })
+		d.end()
+		d = w.sweepingDaemon() // what was removed outlives masqd
+		bind()
+		until(t, "it is back", func() bool { return w.hasElement("10.77.0.5") })
+	}
+	check(t, errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)))
+	until(t, "it is removed", func() bool { return !w.hasElement("10.77.0.5") })
+	c.verb = "DEL"
+	w.call(c).done(nil)
+	key := masq.Key{Network: "net", ContainerID: "p", Interface: "eth0"}
+	if left := must(filepath.Glob(filepath.Join(w.dir, "state", "attachments", "*-"+key.Digest()+"*")))(t); len(left) > 0 {
+		t.Errorf("DEL has left %q", left)
+	}
+}
