@@ -36,6 +36,11 @@ type Leases struct {
 // Dir is the directory of the leases. It need not exist before the first Lease.
 func (l *Leases) Dir() string { return string(l.dir) }
 
+// HasIPv6 reports whether a range set is of IPv6.
+func (l *Leases) HasIPv6() bool {
+	return slices.ContainsFunc(l.sets, func(s set) bool { return s.spans[0].first.Is6() })
+}
+
 // Lease leases one address of each range set to an attachment: those asked for where
 // a set has them. An error leaves no lease behind.
 //

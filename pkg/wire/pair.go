@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// minMTU6 is the smallest MTU that IPv6 works on (RFC 8200, section 5).
-const minMTU6 = 1280
+// MinMTU6 is the smallest MTU that IPv6 works on (RFC 8200, section 5).
+const MinMTU6 = 1280
 
 // Pair is what is asked for: the two ends of a link and what they carry.
 type Pair struct {
@@ -124,8 +124,8 @@ func (p Pair) Validate() error {
 		switch {
 		case !a.IsValid() || a.Addr().Is4In6() || a.Addr().Zone() != "":
 			fault("%s is not an address with a prefix length", a)
-		case a.Addr().Is6() && p.MTU < minMTU6:
-			fault("MTU %d is below %d, the least that IPv6 address %s needs", p.MTU, minMTU6, a)
+		case a.Addr().Is6() && p.MTU < MinMTU6:
+			fault("MTU %d is below %d, the least that IPv6 address %s needs", p.MTU, MinMTU6, a)
 		}
 	}
 	for _, r := range p.Routes {

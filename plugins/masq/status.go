@@ -2,14 +2,14 @@ package main
 
 import (
 	"errors"
-	"io/fs"
-	"path/filepath"
+	"fmt"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
-	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
+	"github.com/masq-cni/masq-cni/pkg/wire"
 )
 
 // status says whether an ADD could succeed. The kubelet asks again and again, so
@@ -29,35 +29,89 @@ func status(args *skel.CmdArgs) error {
 	}
 	n.warnOfDuplicates()
 	if conf.IPMasq {
-		there, err := n.rules.Exists()
-		if err != nil {
-			return unavailable(err)
-		}
-		if !there {
-			all, err := n.attachments()
-			if err != nil {
-				return types.NewError(codeUnavailable, "the records cannot be read", err.Error())
-			}
-			for _, a := range all {
-				if a.Policy != nil {
-					return types.NewError(codeUnavailableLimited, "the rules of attachments are gone: "+a.Identity()+" and others have no way out",
-						"table inet masq is missing; the next ADD or masqd puts it back")
-				}
-			}
-		}
-		if err := n.hasHelpers(codeUnavailable, &conf.Policy); err != nil {
-			return unavailable(err)
-		}
-		if err := n.hasEgress(&conf.Policy, nil); err != nil {
-			return unavailable(err)
+		if err := n.statusOfRules(conf); err != nil {
+			return err
 		}
 	}
 	if conf.IPAMType != "" {
 		if err := lessorFor(conf.IPAMType, args).status(); err != nil {
 			return unavailable(err)
 		}
+		if err := n.statusOfMTU(conf, args); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// statusOfRules reports what keeps an ADD from making its rules, and damage that lets
+// attachments leave untranslated until the next ADD, or masqd, repairs it.
+func (n *node) statusOfRules(conf *cniconf.Conf) error {
+	is, err := n.rules.Structure()
+	if err != nil {
+		return unavailable(err)
+	}
+	switch {
+	case !is.InUse:
+		// Reading the records is no work on a node without attachments.
+		all, err := n.attachments()
+		if err != nil {
+			return types.NewError(codeUnavailable, "the records cannot be read", err.Error())
+		}
+		for _, a := range all {
+			if a.Policy == nil {
+				continue
+			}
+			details := "table inet masq is missing; the next ADD or masqd restores it"
+			if is.Exists {
+				details = "maps policy4 and policy6 of table inet masq have no elements; masqd restores them"
+			}
+			return types.NewError(codeUnavailableLimited, "the rules of attachments are gone: "+a.Identity()+" and others have no way out", details)
+		}
+	case len(is.Faults) > 0:
+		var details []string
+		for _, f := range is.Faults {
+			details = append(details, "table inet masq: "+f.String())
+		}
+		return types.NewError(codeUnavailableLimited, fmt.Sprintf("the rules of attachments are damaged; differences: %d", len(is.Faults)),
+			strings.Join(append(details, "masqd restores it; without masqd, the next ADD of such a network does"), "\n"))
+	}
+	policy := &conf.Policy
+	if !conf.PolicyNamed {
+		node, err := n.records.Node()
+		if err != nil {
+			return types.NewError(codeUnavailable, "the node's policy cannot be read", err.Error())
+		}
+		if node != nil {
+			policy = &node.Policy
+		}
+	}
+	if err := n.hasHelpers(codeUnavailable, policy); err != nil {
+		return unavailable(err)
+	}
+	if err := n.hasEgress(policy, nil); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// statusOfMTU reports a link that would be too narrow for IPv6. Only host-local says
+// before an ADD which families it leases.
+func (n *node) statusOfMTU(conf *cniconf.Conf, args *skel.CmdArgs) error {
+	local, is := lessorFor(conf.IPAMType, args).(hostLocal)
+	if !is || conf.MTU != 0 { // that is compared when the configuration is read
+		return nil
+	}
+	leases, err := local.open()
+	if err != nil || !leases.HasIPv6() {
+		return unavailable(err)
+	}
+	mtu, err := n.links.UplinkMTU()
+	if err != nil || mtu >= wire.MinMTU6 {
+		return unavailable(err)
+	}
+	return types.NewError(codeUnavailable, fmt.Sprintf("the uplink's MTU %d is below %d, the least that IPv6 needs", mtu, wire.MinMTU6),
+		"ipam.ranges: has IPv6: raise the MTU of the uplink, set mtu to the size that the path carries, or take the IPv6 ranges out")
 }
 
 // warnOfDuplicates names addresses that a plugin before masq has given twice. ADD works
@@ -74,19 +128,11 @@ func (n *node) warnOfDuplicates() {
 
 // unavailable gives an error the code that says that ADD would fail.
 func unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
 	if known, ok := errors.AsType[*types.Error](err); ok {
 		return types.NewError(codeUnavailable, known.Msg, known.Details)
 	}
 	return types.NewError(codeUnavailable, err.Error(), "")
-}
-
-// writable asks for the directory, or the nearest above it that is there.
-func writable(dir string) error {
-	for {
-		err := unix.Access(dir, unix.W_OK|unix.X_OK)
-		if !errors.Is(err, fs.ErrNotExist) || dir == "/" {
-			return err
-		}
-		dir = filepath.Dir(dir)
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
@@ -95,6 +96,32 @@ func TestStatusSaysWhatIsMissing(t *testing.T) {
 			mend:  func(w *world, _ keys) { check(w.t, os.Remove(filepath.Join(w.dir, "leases"))) },
 			names: "leases",
 		},
+		{
+			name: "uplink too narrow for IPv6",
+			change: func(w *world, _ keys) {
+				w.nodeRun("ip", "route", "change", "default", "via", w.V4.Router.String(), "mtu", "1000")
+			},
+			mend:  func(w *world, _ keys) { w.nodeRun("ip", "route", "change", "default", "via", w.V4.Router.String()) },
+			names: "1280",
+		},
+		{
+			name: "the node's policy cannot be read",
+			change: func(w *world, _ keys) {
+				check(w.t, os.MkdirAll(filepath.Join(w.dir, "state"), 0o755))
+				check(w.t, os.WriteFile(w.nodePolicyPath(), []byte("{"), 0o600))
+			},
+			mend:  func(w *world, _ keys) { check(w.t, os.Remove(w.nodePolicyPath())) },
+			names: "policy",
+		},
+		{
+			name: "egress address of the node's policy is missing",
+			change: func(w *world, _ keys) {
+				check(w.t, os.MkdirAll(filepath.Join(w.dir, "state"), 0o755))
+				check(w.t, os.WriteFile(w.nodePolicyPath(), []byte(`{"snatAddresses": ["192.0.2.99"], "dropInvalid": true}`), 0o600))
+			},
+			mend:  func(w *world, _ keys) { check(w.t, os.Remove(w.nodePolicyPath())) },
+			names: "192.0.2.99",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
@@ -126,23 +153,51 @@ func TestStatusSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-// TestReadOnly: a disk that has become read-only is seen by STATUS, and ADD does
-// nothing on it.
-func TestReadOnly(t *testing.T) {
+// nodePolicyPath is where masqd writes the node's policy.
+func (w *world) nodePolicyPath() string {
+	w.t.Helper()
+	var cookie uint64
+	check(w.t, w.Node.Do(func() error {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = unix.Close(fd) }()
+		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+		return err
+	}))
+	return filepath.Join(w.dir, "state", fmt.Sprintf("node-%x.json", cookie))
+}
+
+// TestUnwritable: a disk that has become read-only, or that is full, is seen by STATUS,
+// and ADD does nothing on it.
+func TestUnwritable(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.pod("a")
 	before := w.traces()
+	const (
+		ordinary = "rw" // the control
+		readOnly = "ro"
+		noSpace  = "size=16k"
+		noInodes = "nr_inodes=3"
+	)
 	for _, dir := range []string{"state", "leases"} {
 		check(t, os.MkdirAll(filepath.Join(w.dir, dir), 0o755))
 		for verb, code := range map[string]uint{"STATUS": cannotAdd, "ADD": map[string]uint{"state": ofState, "leases": ofIPAM}[dir]} {
-			for _, option := range []string{"ro", "rw"} { // the second is the control
+			for _, option := range []string{readOnly, noSpace, noInodes, ordinary} {
 				c := call{verb: verb, id: "a", netns: p.Path(), conf: w.masq()}
-				cmd := w.Node.Command(soon(t), "unshare", "-m", "sh", "-c",
-					`mount -t tmpfs -o "$1" none "$2" && exec "$3"`, "sh", option, filepath.Join(w.dir, dir), pluginProgram(t))
+				cmd := w.Node.Command(soon(t), "unshare", "-m", "sh", "-c", `
+mount -t tmpfs -o "$1" none "$2"
+case $1 in
+size=*) cat /dev/zero > "$2/ballast" ;;
+nr_inodes=*) touch "$2/1" "$2/2" "$2/3" "$2/4" ;;
+esac 2> /dev/null
+exec "$3"
+`, "sh", option, filepath.Join(w.dir, dir), pluginProgram(t))
 				cmd.Env, cmd.Stdin = c.env(w), strings.NewReader(string(c.stdin(t)))
 				out, _ := cmd.Output()
 				r := reply{t, cmd.ProcessState.ExitCode(), out, ""}
-				if option == "rw" {
+				if option == ordinary {
 					if r.exit != 0 {
 						t.Errorf("%s: %s: exit code %d: %s", dir, verb, r.exit, out)
 					}
@@ -151,9 +206,9 @@ func TestReadOnly(t *testing.T) {
 					continue
 				}
 				if e := r.refused(code); !strings.Contains(e.Details, filepath.Join(w.dir, dir)) {
-					t.Errorf("%s: %s does not name it: %s", dir, verb, describe(&e))
+					t.Errorf("%s, %s: %s does not name it: %s", dir, option, verb, describe(&e))
 				}
-				unchanged(t, dir+": left by "+verb, w.traces(), before)
+				unchanged(t, dir+", "+option+": left by "+verb, w.traces(), before)
 			}
 		}
 	}
@@ -228,6 +283,52 @@ func TestStatusOfGoneRules(t *testing.T) {
 	b.detach()
 	check(t, w.within(w.statusOf(list))) // nobody is left to be cut off
 	plain.detach()
+}
+
+// TestStatusOfDamagedRules: whatever is wrong with the rules so that containers leave
+// untranslated, STATUS says so as long as that is so.
+func TestStatusOfDamagedRules(t *testing.T) {
+	for _, test := range []struct {
+		name, damage string
+		names        string
+	}{
+		{"postrouting flushed", "flush chain inet masq postrouting", "postrouting"},
+		{"a rule before ours", "insert rule inet masq postrouting accept", "postrouting"},
+		{"the policy flushed", "flush chain inet masq %s", "policy-"},
+		{"the map flushed", "flush map inet masq policy4; flush map inet masq policy6", "policy4"},
+		{"the table dormant", "add table inet masq { flags dormant; }", "table inet masq"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			list := w.conflist("1.1.0", w.masq())
+			a := w.attach("a", list)
+			check(t, w.within(w.statusOf(list)))
+			w.seenAs(a, w.V4, w.V4.Node)
+			if strings.Contains(test.damage, "%s") {
+				w.nft(test.damage, "policy-"+w.policyID())
+			} else {
+				w.nodeRun("nft", test.damage)
+			}
+			w.seenAs(a, w.V4, a.addr(w.V4.Server))
+			err := w.within(w.statusOf(list))
+			if e, ok := err.(*types.Error); !ok || e.Code != someAreCut || !strings.Contains(e.Details, test.names) { //nolint:errorlint // libcni wraps nothing
+				t.Errorf("STATUS: %v", err)
+			}
+			w.daemon()
+			check(t, w.within(w.statusOf(list)))
+			w.seenAs(a, w.V4, w.V4.Node)
+		})
+	}
+}
+
+// TestStatusOfUnusedRules: rules that no attachment needs are made by the next ADD.
+func TestStatusOfUnusedRules(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.1.0", w.masq())
+	w.nodeRun("nft", "add table inet masq; add chain inet masq postrouting { type filter hook forward priority 0; }")
+	check(t, w.within(w.statusOf(list)))
+	a := w.attach("a", list)
+	w.seenAs(a, w.V4, w.V4.Node)
 }
 
 // TestStatusIsQuick: the kubelet asks again and again, also of a node that is full.

@@ -1,0 +1,61 @@
+package nft
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// Structure is the state of the table without its attachments.
+type Structure struct {
+	// Exists reports whether the table exists.
+	Exists bool
+	// InUse reports whether an element of an attachment leads to a policy.
+	InUse bool
+	// Faults are the differences of rules, chains and sets that all policies share, and
+	// policies in use that have no rules.
+	Faults []Change
+}
+
+// Structure reads and compares what does not grow with the number of attachments. What
+// is not part of every table, such as the rules of one policy, is not compared.
+func (c *Conn) Structure() (Structure, error) {
+	want := ruleset.For(nil, ruleset.Sources{}, nil)
+	var out Structure
+	err := retry(func() error {
+		out = Structure{}
+		have, err := c.s.structure()
+		if err != nil || !have.exists {
+			return err
+		}
+		out.Exists = true
+		for _, s := range want.Sets {
+			if s.Live {
+				continue
+			}
+			if err := c.read(s, have.sets[s.Name]); err != nil {
+				return err
+			}
+		}
+		p, err := plan(want, have, part, nil)
+		if err != nil && !errors.Is(err, errRebuild) {
+			return err
+		}
+		out.Faults = p.changes
+		for _, name := range slices.Sorted(maps.Keys(have.chains)) {
+			ch := have.chains[name]
+			if !strings.HasPrefix(name, "policy-") || int(ch.uses) <= len(ch.rules) {
+				continue
+			}
+			out.InUse = true
+			if len(ch.rules) == 0 {
+				out.Faults = append(out.Faults, Change{Kind: KindChain, Reason: Changed, Name: name, Detail: "its rules are gone"})
+			}
+		}
+		return nil
+	})
+	return out, explain(err)
+}
