@@ -5,16 +5,6 @@ import (
 	"net/netip"
 )
 
-// Route is one route of a container, as IPAM or a configuration gives it. Attributes
-// that are zero are left to the kernel.
-type Route struct {
-	Dst netip.Prefix `json:"dst"`
-	// GW is the next hop that the configuration names, if it names one. A link
-	// with two ends has one next hop, whatever it is called: each route goes
-	// to the host's end.
-	GW netip.Addr `json:"gw,omitzero"`
-}
-
 // Wiring is what a record says of a link that the plugin made.
 type Wiring struct {
 	NetNS string // path of the container's network namespace at ADD

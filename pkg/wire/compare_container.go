@@ -134,16 +134,36 @@ func (c *containerEnd) compareRoutes(conn *conn) error {
 	if err != nil {
 		return err
 	}
-	for _, dst := range c.pair.routes() {
-		r := via{dst: dst, gw: gateway4, index: c.index}
-		if masq.FamilyOf(dst.Addr()) == masq.IPv6 {
-			r.gw = c.host.gateway6()
+	for _, want := range c.pair.routes() {
+		gw := gateway4
+		if masq.FamilyOf(want.Dst.Addr()) == masq.IPv6 {
+			gw = c.host.gateway6()
 		}
-		if !slices.Contains(have, r) {
-			c.add(Difference{Kind: KindRoute, Reason: Missing, Object: r.String()})
-		}
+		c.compareRoute(have, viaOf(want, gw, c.index))
 	}
 	return nil
+}
+
+// compareRoute looks for a route among those of the interface. Another protocol is no
+// difference.
+func (c *containerEnd) compareRoute(have []via, want via) {
+	d := Difference{Kind: KindRoute, Reason: Missing, Object: want.String()}
+	if want.priority == defaultPriority6 && want.dst.Addr().Is6() {
+		want.priority = 0 // as readRoute has it
+	}
+	if want.table == unix.RT_TABLE_MAIN {
+		want.table = 0
+	}
+	for _, r := range have {
+		r.protocol = want.protocol
+		if r == want {
+			return
+		}
+		if r.String() == want.String() {
+			d.Reason, d.Have, d.Want = Changed, r.attributes(), want.attributes()
+		}
+	}
+	c.add(d)
 }
 
 // compareNeighbor compares the MAC that the container knows of its gateway.

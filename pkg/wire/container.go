@@ -36,13 +36,13 @@ func furnish(c *conn, ns namespace, p Pair, l Link, index int) error {
 		ms = append(ms, to.addRoute(where, unix.NLM_F_APPEND), addNeighbour(gateway4, l.HostMAC, index, where))
 	}
 	first, routes := len(ms), p.routes()
-	for _, dst := range routes {
-		to := via{dst: dst, gw: l.Gateway(masq.FamilyOf(dst.Addr())), index: index, protocol: unix.RTPROT_STATIC}
+	for _, r := range routes {
+		to := viaOf(r, l.Gateway(masq.FamilyOf(r.Dst.Addr())), index)
 		ms = append(ms, to.addRoute(where, unix.NLM_F_EXCL))
 	}
 	err := c.exchange(ms...)
-	for i, dst := range routes {
-		if m := ms[first+i]; dst.Bits() == 0 && errors.Is(m.err, unix.EEXIST) {
+	for i, r := range routes {
+		if m := ms[first+i]; r.Dst.Bits() == 0 && errors.Is(m.err, unix.EEXIST) {
 			return fmt.Errorf("network namespace %s has a default route already, so %s cannot have one too: name the routes of this network in ipam.routes: %w",
 				p.NetNS, p.Interface, m.failed())
 		}

@@ -73,16 +73,17 @@ func (p Pair) families() []masq.Family {
 	return slices.DeleteFunc(slices.Clone(masq.Families[:]), func(f masq.Family) bool { return !p.has(f) })
 }
 
-// routes lists the destinations that the container reaches through its gateway.
-// A family that no route is asked for has the default route.
-func (p Pair) routes() []netip.Prefix {
-	var out []netip.Prefix
+// routes lists the container's routes. A family that no route is asked for has the
+// default route.
+func (p Pair) routes() []masq.Route {
+	var out []masq.Route
 	for _, r := range p.Routes {
-		out = append(out, r.Dst.Masked())
+		r.Dst = r.Dst.Masked()
+		out = append(out, r)
 	}
 	for _, f := range p.families() {
 		if !slices.ContainsFunc(p.Routes, func(r masq.Route) bool { return masq.FamilyOf(r.Dst.Addr()) == f }) {
-			out = append(out, defaultOf(f))
+			out = append(out, masq.Route{Dst: defaultOf(f)})
 		}
 	}
 	return out
@@ -136,6 +137,10 @@ func (p Pair) Validate() error {
 			fault("route to %s: there is no IPv%s address to reach it from", r.Dst, masq.FamilyOf(r.Dst.Addr()))
 		case r.GW.IsValid() && masq.FamilyOf(r.GW) != masq.FamilyOf(r.Dst.Addr()):
 			fault("route to %s: gateway %s is of the other family", r.Dst, r.GW)
+		default:
+			if err := r.Validate(p.MTU); err != nil {
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)

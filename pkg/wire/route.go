@@ -10,24 +10,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// via is a route as it is put into the kernel.
+// via is a route as it is put into the kernel, and as it is read.
 type via struct {
 	dst      netip.Prefix
 	gw       netip.Addr // invalid: on the link
 	index    int
 	protocol uint8
+	// Zero is the main table, the kernel's metric, and no value of its own. The scope of
+	// a route through a gateway; an IPv6 route has none.
+	table, priority, mtu, advMSS uint32
+	scope                        uint8
+}
+
+// viaOf is a route of the container through its gateway.
+func viaOf(r masq.Route, gw netip.Addr, index int) via {
+	return via{
+		dst: r.Dst, gw: gw, index: index, protocol: unix.RTPROT_STATIC,
+		table: uint32(r.Table), priority: uint32(r.Priority), mtu: uint32(r.MTU), advMSS: uint32(r.AdvMSS), scope: uint8(r.Scope),
+	}
 }
 
 // String is the route as ip-route(8) writes it.
 func (v via) String() string {
-	dst := v.dst.String()
+	out := v.dst.String()
 	if v.dst.Bits() == 0 {
-		dst = "default"
+		out = "default"
 	}
-	if !v.gw.IsValid() {
-		return dst
+	if v.gw.IsValid() {
+		out += " via " + v.gw.String()
 	}
-	return dst + " via " + v.gw.String()
+	if v.table != 0 {
+		out += fmt.Sprintf(" table %d", v.table)
+	}
+	if v.priority != 0 {
+		out += fmt.Sprintf(" metric %d", v.priority)
+	}
+	return out
+}
+
+// attributes are those that do not tell two routes apart, as ip-route(8) writes them.
+func (v via) attributes() string {
+	return fmt.Sprintf("mtu %d advmss %d scope %d", v.mtu, v.advMSS, v.scope)
 }
 
 // addRoute makes the request. The caller says by flags what to do when there is
@@ -37,7 +60,7 @@ func (v via) addRoute(where string, flags int) *message {
 	m.Family = familyOf(v.dst.Addr())
 	m.Dst_len = uint8(v.dst.Bits())
 	m.Protocol = v.protocol
-	m.Scope = unix.RT_SCOPE_UNIVERSE
+	m.Scope = unix.RT_SCOPE_UNIVERSE + v.scope
 	if !v.gw.IsValid() && v.dst.Addr().Is4() {
 		m.Scope = unix.RT_SCOPE_LINK
 	}
@@ -50,6 +73,23 @@ func (v via) addRoute(where string, flags int) *message {
 		// The address has no prefix route that the gateway could be in.
 		m.Flags = unix.RTNH_F_ONLINK
 		r.AddData(addrAttr(unix.RTA_GATEWAY, v.gw))
+	}
+	if v.table != 0 {
+		m.Table = unix.RT_TABLE_UNSPEC // that of the attribute, which has more bits
+		r.AddData(uint32Attr(unix.RTA_TABLE, v.table))
+	}
+	if v.priority != 0 {
+		r.AddData(uint32Attr(unix.RTA_PRIORITY, v.priority))
+	}
+	if v.mtu != 0 || v.advMSS != 0 {
+		metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
+		if v.mtu != 0 {
+			metrics.AddChild(uint32Attr(unix.RTAX_MTU, v.mtu))
+		}
+		if v.advMSS != 0 {
+			metrics.AddChild(uint32Attr(unix.RTAX_ADVMSS, v.advMSS))
+		}
+		r.AddData(metrics)
 	}
 	return r
 }
@@ -127,14 +167,13 @@ func (c *conn) pathTo(a netip.Addr, index int) (path, bool, error) {
 	return m.path()
 }
 
-// routes lists those of the main table through an interface.
+// routes lists those through an interface, of all tables.
 func (c *conn) routes(index int) ([]via, error) {
 	var out []via
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		m := &nl.RtMsg{}
 		m.Family = family
-		request := newMessage(unix.RTM_GETROUTE, 0, "list routes", m,
-			uint32Attr(unix.RTA_OIF, uint32(index)), uint32Attr(unix.RTA_TABLE, unix.RT_TABLE_MAIN))
+		request := newMessage(unix.RTM_GETROUTE, 0, "list routes", m, uint32Attr(unix.RTA_OIF, uint32(index)))
 		if err := c.dump(request, func(b []byte) {
 			if r, ok := readRoute(b); ok && r.index == index {
 				out = append(out, r)
@@ -146,14 +185,20 @@ func (c *conn) routes(index int) ([]via, error) {
 	return out, nil
 }
 
+// defaultPriority6 is the metric of an IPv6 route that none was given (IP6_RT_PRIO_USER
+// of linux/ipv6_route.h).
+const defaultPriority6 = 1024
+
+// readRoute reads a route of the form that viaOf makes.
 func readRoute(b []byte) (via, bool) {
 	if len(b) < unix.SizeofRtMsg {
 		return via{}, false
 	}
 	info := nl.DeserializeRtMsg(b)
-	r := via{dst: defaultOf(masq.IPv6)}
-	if info.Family == unix.AF_INET {
-		r.dst = defaultOf(masq.IPv4)
+	v6 := info.Family == unix.AF_INET6
+	r := via{dst: defaultOf(masq.IPv4), protocol: info.Protocol, table: uint32(info.Table), scope: info.Scope}
+	if v6 {
+		r.dst = defaultOf(masq.IPv6)
 	}
 	for kind, v := range attributes(b[unix.SizeofRtMsg:]) {
 		switch kind {
@@ -165,7 +210,26 @@ func readRoute(b []byte) (via, bool) {
 			r.gw, _ = netip.AddrFromSlice(v)
 		case unix.RTA_OIF:
 			r.index = int(number(v))
+		case unix.RTA_TABLE:
+			r.table = number(v)
+		case unix.RTA_PRIORITY:
+			r.priority = number(v)
+		case unix.RTA_METRICS:
+			for metric, v := range attributes(v) {
+				switch metric {
+				case unix.RTAX_MTU:
+					r.mtu = number(v)
+				case unix.RTAX_ADVMSS:
+					r.advMSS = number(v)
+				}
+			}
 		}
+	}
+	if r.table == unix.RT_TABLE_MAIN {
+		r.table = 0
+	}
+	if v6 && r.priority == defaultPriority6 {
+		r.priority = 0
 	}
 	return r, info.Type == unix.RTN_UNICAST
 }

@@ -117,7 +117,7 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 			return failed(codeLink, "cannot find the uplink's MTU", err)
 		}
 	}
-	routes, err := routesOf(result.Routes)
+	routes, err := routesOf(result.Routes, rec.MTU)
 	if err != nil {
 		return failed(codeIPAM, "the IPAM plugin gave no usable routes", err)
 	}
@@ -243,34 +243,6 @@ func prefixesOf(ips []*types100.IPConfig) ([]netip.Prefix, error) {
 	}
 	if len(out) == 0 {
 		return nil, errors.New("there is none")
-	}
-	return out, nil
-}
-
-func routesOf(routes []*types.Route) ([]masq.Route, error) {
-	var out []masq.Route
-	for _, r := range routes {
-		if r == nil {
-			return nil, errors.New("one of them is null")
-		}
-		a, ok := netip.AddrFromSlice(r.Dst.IP)
-		bits, size := r.Dst.Mask.Size()
-		if size == 128 && a.Unmap().Is4() {
-			bits -= 96
-		}
-		dst := netip.PrefixFrom(a.Unmap(), bits)
-		if !ok || size == 0 || !dst.IsValid() {
-			return nil, fmt.Errorf("route to %s: not a prefix", r.Dst.String())
-		}
-		route := masq.Route{Dst: dst.Masked()}
-		if r.GW != nil {
-			gw, ok := netip.AddrFromSlice(r.GW)
-			if !ok {
-				return nil, fmt.Errorf("route to %s: gateway %s is no address", dst, r.GW)
-			}
-			route.GW = gw.Unmap()
-		}
-		out = append(out, route)
 	}
 	return out, nil
 }

@@ -55,13 +55,15 @@ func check(args *skel.CmdArgs) error {
 		if err := lessorFor(conf.IPAMType, args).check(); err != nil {
 			wrong = append(wrong, "lease: "+err.Error())
 		}
-		routes, err := routesOf(conf.PrevResult.Routes)
-		if err != nil {
-			return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has unusable routes", "prevResult: "+err.Error())
-		}
-		// What the runtime was told counts, and the record for what a result does not say.
+		// What the runtime was told counts. The routes are the record's, if it has them: a
+		// result of CNI 0.2.0 has none of their attributes.
 		said := rec.Wiring()
-		said.NetNS, said.Prefixes, said.Routes = args.Netns, prefixes, routes
+		if len(said.Prefixes) == 0 {
+			if said.Routes, err = routesOf(conf.PrevResult.Routes, rec.MTU); err != nil {
+				return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has unusable routes", "prevResult: "+err.Error())
+			}
+		}
+		said.NetNS, said.Prefixes = args.Netns, prefixes
 		differences, err := n.compareLink(wire.PairOf(a, said))
 		if err != nil {
 			return failed(codeLink, "cannot compare the link", err)
