@@ -45,11 +45,14 @@ type install struct {
 	networkName string
 	cniVersion  string
 
+	logs bool // --log
+
 	log    *slog.Logger
+	report installReport
 	given  []byte          // the keys, read
 	entry  json.RawMessage // behind another plugin
 	ranges []netip.Prefix
-	said   map[string]bool // of what is to be looked after
+	said   map[string]bool // warnings that were given before
 }
 
 func installCommand(n *node) *cobra.Command {
@@ -70,6 +73,9 @@ func installCommand(n *node) *cobra.Command {
 Files are replaced whole: a runtime, or a plugin that runs, never meets half of one.
 What is as it should be is left alone, so it can be run again at any time.
 
+On a terminal it prints sentences; elsewhere, with --log and with --watch, log lines
+to standard error.
+
 With --watch it goes on, and puts back what others take away: the plugin of the
 network may write its file again. When it ends everything stays; masq-cni uninstall
 removes it. It needs no capability where the directories are root's and it is root.`,
@@ -86,11 +92,16 @@ removes it. It needs no capability where the directories are root's and it is ro
 		RunE: func(c *cobra.Command, _ []string) error {
 			i.stateDir = n.stateDir
 			i.log = slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
+			i.report = logReport{i.log}
+			if out := c.OutOrStdout(); !i.watch && !i.logs && isTerminal(out) {
+				i.report = sentences{out}
+			}
 			return i.run(c.Context())
 		},
 	}
 	f := c.Flags()
 	f.BoolVar(&i.watch, "watch", false, "stay, and put back what others take away")
+	f.BoolVar(&i.logs, "log", false, "write log lines on a terminal too")
 	f.StringVar(&i.mode, "mode", chainMode, "`chain|network`: after the plugin of the network that is there, or as a network of its own")
 	f.StringVar(&i.binDir, "bin-dir", netdir.DefaultBinDir, "the `DIR` in which the runtime looks for plugins")
 	f.StringVar(&i.confDir, "conf-dir", netdir.DefaultConfDir, "the `DIR` in which the runtime looks for networks")
@@ -219,8 +230,12 @@ func (i *install) run(ctx context.Context) error {
 	case i.watch:
 		return i.follow(ctx)
 	}
+	changed := false
 	for {
-		_, err := i.look(ctx)
+		now, err := i.look(ctx)
+		if changed = changed || now; err == nil {
+			i.report.done(i, changed)
+		}
 		if !errors.Is(err, netdir.ErrUnsettled) {
 			return err
 		}
@@ -234,7 +249,7 @@ func (i *install) run(ctx context.Context) error {
 
 // await waits for masqd, and for the node's pod ranges.
 func (i *install) await(ctx context.Context) error {
-	if err := awaitReady(ctx, i.readyURL, i.log); err != nil {
+	if err := awaitReady(ctx, i.readyURL, i.report); err != nil {
 		return err
 	}
 	if i.mode == networkMode && i.nodeName != "" {
@@ -242,7 +257,7 @@ func (i *install) await(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("--node-name: %w", err)
 		}
-		if i.ranges, err = c.awaitRanges(ctx, i.nodeName, i.log); err != nil {
+		if i.ranges, err = c.awaitRanges(ctx, i.nodeName, i.report); err != nil {
 			return err
 		}
 	}
@@ -256,21 +271,17 @@ func (i *install) look(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	if done.Changed {
-		i.log.Info("plugin installed", "file", done.Path, "version", done.Version, "before", done.Before)
-		if done.Unsure {
-			i.once(ctx, slog.LevelWarn, "which of the two versions is newer cannot be told", "file", done.Path, "version", done.Version, "before", done.Before)
-		}
+		i.report.installed(done)
 	}
 	look, err := i.configure(ctx)
 	for _, c := range look.Changes {
-		args := []any{"file", c.Path}
-		if c.Note != "" {
-			args = append(args, "note", c.Note)
-		}
-		i.log.Info(c.What, args...)
+		i.report.changed(c)
 	}
 	for _, w := range look.Warnings {
-		i.once(ctx, slog.LevelWarn, "to look after", "warning", w)
+		if !i.said[w] {
+			i.said[w] = true
+			i.report.warning(w)
+		}
 	}
 	return done.Changed || len(look.Changes) > 0, err
 }

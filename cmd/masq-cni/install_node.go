@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -43,7 +42,7 @@ func inCluster(env func(string) string) (cluster, error) {
 
 // awaitRanges waits until the node has pod ranges. The API server may not be there yet,
 // nor the ranges: those come from kube-controller-manager.
-func (c cluster) awaitRanges(ctx context.Context, node string, log *slog.Logger) ([]netip.Prefix, error) {
+func (c cluster) awaitRanges(ctx context.Context, node string, report installReport) ([]netip.Prefix, error) {
 	wait, last := time.Second, ""
 	for {
 		ranges, err := c.ranges(ctx, node)
@@ -51,7 +50,7 @@ func (c cluster) awaitRanges(ctx context.Context, node string, log *slog.Logger)
 			return ranges, nil
 		}
 		if why := err.Error(); why != last && ctx.Err() == nil {
-			log.Info("waiting for the node's pod ranges", "node", node, "why", why)
+			report.waitingForRanges(node, why)
 			last = why
 		}
 		select {

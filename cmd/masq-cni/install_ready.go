@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -34,7 +33,7 @@ func checkURL(s string) error {
 }
 
 // awaitReady waits until masqd says that it is ready, and says why it has to wait.
-func awaitReady(ctx context.Context, at string, log *slog.Logger) error {
+func awaitReady(ctx context.Context, at string, report installReport) error {
 	if at == "" {
 		return nil
 	}
@@ -47,7 +46,7 @@ func awaitReady(ctx context.Context, at string, log *slog.Logger) error {
 			return nil
 		}
 		if why != last && ctx.Err() == nil {
-			log.Info("waiting for masqd to be ready", "url", at, "why", why)
+			report.waitingForMasqd(at, why)
 			last = why
 		}
 		select {

@@ -123,7 +123,7 @@ func TestAwaitReady(t *testing.T) {
 	}))
 	defer s.Close()
 	var log bytes.Buffer
-	if err := awaitReady(t.Context(), s.URL, slog.New(slog.NewTextHandler(&log, nil))); err != nil || asked.Load() != 4 {
+	if err := awaitReady(t.Context(), s.URL, logReport{slog.New(slog.NewTextHandler(&log, nil))}); err != nil || asked.Load() != 4 {
 		t.Errorf("%v after %d questions", err, asked.Load())
 	}
 	said := log.String()
@@ -210,7 +210,7 @@ func TestRangesOfANode(t *testing.T) {
 func TestAwaitRanges(t *testing.T) {
 	s := newAPIServer(t)
 	said := make(chan string, 10)
-	log := slog.New(slog.NewTextHandler(writerFunc(func(b []byte) { said <- string(b) }), nil))
+	log := logReport{slog.New(slog.NewTextHandler(writerFunc(func(b []byte) { said <- string(b) }), nil))}
 	go func() {
 		if text := <-said; strings.Contains(text, "--allocate-node-cidrs") {
 			s.node.Store(`{"spec":{"podCIDRs":["10.0.0.0/24"]}}`)

@@ -30,12 +30,22 @@ var (
 	ErrUnsettled = errors.New("a file is being written")
 )
 
-// TakenOut is the change of a list that masq is no longer in.
-const TakenOut = "masq taken out"
+// Action is what was done to a file, in the words of the log.
+type Action string
+
+// The actions.
+const (
+	Inserted       Action = "masq inserted"          // into the list that is used
+	Replaced       Action = "entry of masq replaced" // in that list; the note is the entry before
+	ListWritten    Action = "list with masq written" // the note is the file that it was made from
+	ListRemoved    Action = "list of masq-cni removed"
+	TakenOut       Action = "masq taken out" // of a list that is not used
+	NetworkWritten Action = "network of masq written"
+)
 
 // Change is one that was made.
 type Change struct {
-	What string // TakenOut, or another in words
+	What Action
 	Path string
 	Note string // more of it, if any
 }
@@ -47,7 +57,7 @@ type Look struct {
 	Warnings []string
 }
 
-func (l *Look) did(what, path, note string) {
+func (l *Look) did(what Action, path, note string) {
 	l.Changes = append(l.Changes, Change{what, path, note})
 }
 
@@ -130,7 +140,7 @@ func (d *dir) chain(look *Look, f *file, entry json.RawMessage) (made string, er
 		made = nameBefore(f.name)
 		changed, err := d.write(made, text)
 		if changed {
-			look.did("list with masq written", filepath.Join(d.path, made), "made from "+f.name)
+			look.did(ListWritten, filepath.Join(d.path, made), "made from "+f.name)
 		}
 		if l, err := parseList(text); err == nil {
 			look.warnOfSecond(f, l)
@@ -141,7 +151,7 @@ func (d *dir) chain(look *Look, f *file, entry json.RawMessage) (made string, er
 	ours := f.list.ours()
 	var (
 		text []byte
-		what = "masq inserted"
+		what = Inserted
 		note string
 	)
 	switch {
@@ -154,7 +164,7 @@ func (d *dir) chain(look *Look, f *file, entry json.RawMessage) (made string, er
 	case same(f.list.entryAt(ours[0]), entry):
 		return "", nil
 	default:
-		what, note = "entry of masq replaced", "it was "+masq.Clip(string(f.list.entryAt(ours[0])))
+		what, note = Replaced, "it was "+masq.Clip(string(f.list.entryAt(ours[0])))
 		text, err = f.list.replaced(ours[0], entry)
 	}
 	if err != nil {
@@ -197,7 +207,7 @@ func (d *dir) drop(look *Look, f *file) error {
 	if err := d.remove(f.name); err != nil {
 		return err
 	}
-	look.did("list of masq-cni removed", f.path, "")
+	look.did(ListRemoved, f.path, "")
 	return nil
 }
 
@@ -250,7 +260,7 @@ func (n Network) Write(ctx context.Context, confDir, name string, entry json.Raw
 		return look, err
 	}
 	if changed {
-		look.did("network of masq written", path, "")
+		look.did(NetworkWritten, path, "")
 	}
 	return look, d.clear(&look, files, entry, func(f *file) bool { return f.name == name })
 }
