@@ -90,10 +90,10 @@ func TestUninstallRefuses(t *testing.T) {
 	}
 	// A container that is gone needs nothing, though its DEL never came.
 	check(t, b.NS.Close())
-	until(t, "the link is gone", func() bool { _, exit := uninstall("--state-dir", state); return exit == 1 && !w.hasLink(b) })
+	until(t, "the link is gone", func() bool { _, exit := uninstall("--state-dir", state); return exit == 1 && !w.linkOf(b) })
 	refuses("1 live attachment depends on table inet masq", "--state-dir", state)
 	check(t, a.NS.Close())
-	until(t, "the last link is gone", func() bool { return !w.hasLink(a) })
+	until(t, "the last link is gone", func() bool { return !w.linkOf(a) })
 	if out, exit := uninstall("--state-dir", state); exit != 0 || out != "removed: table inet masq, 2 records\n" {
 		t.Errorf("%d\n%s", exit, out)
 	}
@@ -102,7 +102,7 @@ func TestUninstallRefuses(t *testing.T) {
 	}
 }
 
-// hasLink reports whether the node has the link of a container.
-func (w *world) hasLink(p *pod) bool {
+// linkOf reports whether the node has the link of a container.
+func (w *world) linkOf(p *pod) bool {
 	return w.Node.Command(soon(w.t), "ip", "link", "show", "dev", p.host()).Run() == nil
 }
