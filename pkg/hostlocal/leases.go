@@ -188,37 +188,55 @@ func (l *Leases) Release(containerID, ifname string, known []netip.Addr) error {
 	return errors.Join(errs...)
 }
 
-// Check returns ErrNoLease if an attachment has no lease. As host-local, it does not
-// ask which address it is.
-func (l *Leases) Check(containerID, ifname string) error {
+// Check returns ErrNoLease unless the attachment has the lease of each known address. It
+// reads the leases of these addresses only, and takes no lock: a lease that was there
+// before the call is read whole. With no address known, any lease of the attachment will
+// do, as for host-local, and all are read.
+func (l *Leases) Check(containerID, ifname string, known []netip.Addr) error {
 	h, err := newHolder(containerID, ifname)
 	if err != nil {
 		return err
 	}
+	none := fmt.Errorf("%s: %w of container %s, interface %s", l.dir, ErrNoLease, containerID, ifname)
+	var errs []error
+	for _, a := range known {
+		a = a.Unmap().WithZone("")
+		switch got, leased, err := l.dir.holder(a); {
+		case err != nil:
+			errs = append(errs, err)
+		case !leased:
+			errs = append(errs, fmt.Errorf("%w for %s", none, a))
+		case got != h && got != h.old():
+			errs = append(errs, fmt.Errorf("%w for %s, which is leased to container %q, interface %q", none, a, got.containerID, got.ifname))
+		}
+	}
+	if len(known) > 0 {
+		return errors.Join(errs...)
+	}
 	lock, err := l.dir.lock()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return none
+	}
+	if err != nil {
 		return err
 	}
-	if err == nil {
-		defer lock.Close()
-		had, old, err := l.of(h)
-		if len(had)+len(old) > 0 {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	defer lock.Close()
+	had, old, err := l.of(h)
+	switch {
+	case len(had)+len(old) > 0:
+		return nil
+	case err != nil:
+		return err
 	}
-	return fmt.Errorf("%s: %w of container %s, interface %s", l.dir, ErrNoLease, containerID, ifname)
+	return none
 }
 
-// Collect releases every lease within the ranges that valid denies, and those of
-// nobody, which are empty. valid is called with the lock held.
+// Collect releases every lease within the ranges for which free returns true, and empty
+// ones, whose writer was killed. free is called with the lock held.
 //
-// A lease that an old host-local wrote does not say its interface: valid is called
-// with an empty ifname, and must answer whether the container has any valid attachment
-// to the network.
-func (l *Leases) Collect(valid func(containerID, ifname string) bool) error {
+// A lease that an old host-local wrote does not say its interface: free is called with an
+// empty ifname, and must answer for the container.
+func (l *Leases) Collect(free func(containerID, ifname string) bool) error {
 	lock, err := l.dir.lock()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -232,7 +250,7 @@ func (l *Leases) Collect(valid func(containerID, ifname string) bool) error {
 	errs := []error{err, l.dir.removeNew()}
 	for a, h := range all {
 		within := slices.ContainsFunc(l.sets, func(s set) bool { return s.contains(a) })
-		if within && (h == holder{} || !valid(h.containerID, h.ifname)) {
+		if within && (h == holder{} || free(h.containerID, h.ifname)) {
 			errs = append(errs, l.dir.remove(a))
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // leaseFiles writes files into the directory of the leases.
@@ -64,7 +66,7 @@ func TestLeaseErrors(t *testing.T) {
 		if err := l.Release(h.containerID, h.ifname, nil); err == nil {
 			t.Errorf("released of %+v", h)
 		}
-		if err := l.Check(h.containerID, h.ifname); err == nil {
+		if err := l.Check(h.containerID, h.ifname, nil); err == nil {
 			t.Errorf("%+v has a lease", h)
 		}
 	}
@@ -161,7 +163,7 @@ func TestCheck(t *testing.T) {
 	l := dual.open(t, t.TempDir())
 	leaseFiles(t, l, map[string]string{"10.0.0.2": "a\r\neth0", "10.0.0.3": "b\n"})
 	for h, want := range map[holder]error{{"a", "eth0"}: nil, {"a", "eth1"}: ErrNoLease, {"b", "eth0"}: nil, {"c", "eth0"}: ErrNoLease} {
-		if err := l.Check(h.containerID, h.ifname); !errors.Is(err, want) {
+		if err := l.Check(h.containerID, h.ifname, nil); !errors.Is(err, want) {
 			t.Errorf("%v: %v, not %v", h, err, want)
 		}
 	}
@@ -174,7 +176,7 @@ func TestCollect(t *testing.T) {
 		"10.9.0.1": "b\r\neth0", "last_reserved_ip.0": "10.0.0.6", newName: "a\r\neth0", "other": "b\r\neth0",
 	})
 	valid := map[holder]bool{{"a", "eth0"}: true, {"a", ""}: true}
-	if err := l.Collect(func(id, ifname string) bool { return valid[holder{id, ifname}] }); err != nil {
+	if err := l.Collect(func(id, ifname string) bool { return !valid[holder{id, ifname}] }); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := names(t, l), "10.0.0.2 10.0.0.4 10.9.0.1 last_reserved_ip.0 other"; got != want {
@@ -188,10 +190,10 @@ func TestNoDirectory(t *testing.T) {
 	if err := l.Release("a", "eth0", nil); err != nil {
 		t.Error(err)
 	}
-	if err := l.Collect(func(string, string) bool { return false }); err != nil {
+	if err := l.Collect(func(string, string) bool { return true }); err != nil {
 		t.Error(err)
 	}
-	if err := l.Check("a", "eth0"); !errors.Is(err, ErrNoLease) {
+	if err := l.Check("a", "eth0", nil); !errors.Is(err, ErrNoLease) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(l.Dir()); !errors.Is(err, os.ErrNotExist) {
@@ -241,5 +243,41 @@ func BenchmarkLease(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// With the addresses known, Check reads their leases and nothing else: it does not wait
+// for the lock, and other leases that cannot be read do not matter.
+func TestCheckOfKnownAddresses(t *testing.T) {
+	l := dual.open(t, t.TempDir())
+	leaseFiles(t, l, map[string]string{"10.0.0.2": "a\r\neth0", "fd00::2": "a\r\neth0", "10.0.0.3": "b", "10.0.0.4": "b\r\neth0"})
+	if err := os.Symlink("10.0.0.9", filepath.Join(l.Dir(), "10.0.0.9")); err != nil { // ELOOP
+		t.Fatal(err)
+	}
+	lock, err := l.dir.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	for _, c := range []struct {
+		id, known string
+		want      error
+		names     string
+	}{
+		{"a", "10.0.0.2 fd00::2", nil, ""},
+		{"a", "10.0.0.2 fd00::3", ErrNoLease, "fd00::3"},
+		{"a", "10.0.0.4", ErrNoLease, `"b"`},
+		{"b", "10.0.0.3", nil, ""}, // an old host-local's
+		{"c", "10.0.0.3", ErrNoLease, `"b"`},
+		{"a", "10.0.0.9", unix.ELOOP, "10.0.0.9"},
+	} {
+		var known []netip.Addr
+		for text := range strings.FieldsSeq(c.known) {
+			known = append(known, netip.MustParseAddr(text))
+		}
+		err := l.Check(c.id, "eth0", known)
+		if !errors.Is(err, c.want) || err != nil && !strings.Contains(err.Error(), c.names) {
+			t.Errorf("%s, %s: %v, want %v and %s", c.id, c.known, err, c.want, c.names)
+		}
 	}
 }

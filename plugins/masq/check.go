@@ -52,7 +52,7 @@ func check(args *skel.CmdArgs) error {
 	}
 	var wrong []string
 	if !conf.Chained() {
-		if err := lessorFor(conf.IPAMType, args).check(); err != nil {
+		if err := lessorFor(conf.IPAMType, args).check(rec.Addresses); err != nil {
 			wrong = append(wrong, "lease: "+err.Error())
 		}
 		// What the runtime was told counts. The routes are the record's, if it has them: a

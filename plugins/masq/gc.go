@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 )
 
 // gc releases every attachment of the network that the runtime no longer names:
-// those with a record, those that only the kernel knows, and leases.
+// those with a record, those that only the kernel knows, and their leases.
 func gc(args *skel.CmdArgs) error {
 	conf, err := cniconf.Load(args.StdinData, args.Args)
 	if err != nil {
@@ -33,15 +34,30 @@ func gc(args *skel.CmdArgs) error {
 		valid[masq.Key{Network: conf.Name, ContainerID: v.ContainerID, Interface: v.IfName}] = true
 	}
 	var errs []error
+	own := ownership{network: conf.Name, valid: valid, known: map[masq.Key]bool{}}
+	if own.files, err = n.records.Digests(); err != nil {
+		errs = append(errs, failed(codeState, "cannot list the records", err))
+	}
 	records, err := n.records.All()
 	if err != nil {
 		// Nobody can tell whose they are. What they are about is found below.
 		warn("GC: some records cannot be read: %s", err)
 	}
+	retired, err := n.records.Retired()
+	errs = append(errs, failed(codeState, "cannot list the retired records", err))
+	for _, r := range retired {
+		if !slices.ContainsFunc(records, func(o store.Record) bool { return o.Key == r.Key }) {
+			records = append(records, r.Record)
+		}
+	}
 	known := map[string]bool{}
 	for _, rec := range records {
 		known[rec.Identity()] = true
-		if rec.Network != conf.Name || valid[rec.Key] {
+		if rec.Network != conf.Name {
+			continue
+		}
+		own.known[rec.Key] = true
+		if valid[rec.Key] {
 			continue
 		}
 		var leases lessor
@@ -62,6 +78,7 @@ func gc(args *skel.CmdArgs) error {
 		if !ok || key.Network != conf.Name || known[id] {
 			continue
 		}
+		own.known[key] = true
 		errs = append(errs, n.release(store.Record{Attachment: masq.Attachment{Key: key}, Chained: conf.IPAMType == ""}, nil))
 	}
 	links, err := n.links.Owned()
@@ -71,10 +88,11 @@ func gc(args *skel.CmdArgs) error {
 		if !ok || key.Network != conf.Name || known[l.Identity] {
 			continue
 		}
+		own.known[key] = true
 		errs = append(errs, n.release(store.Record{Attachment: masq.Attachment{Key: key}}, nil))
 	}
 	if conf.IPAMType != "" {
-		errs = append(errs, failed(codeIPAM, "cannot collect leases", lessorFor(conf.IPAMType, args).collect(valid)))
+		errs = append(errs, failed(codeIPAM, "cannot collect leases", lessorFor(conf.IPAMType, args).collect(own)))
 	}
 	errs = append(errs, failed(codeState, "cannot tidy up the records", n.records.Tidy(time.Minute)))
 	return join(errs...)

@@ -26,10 +26,11 @@ type lessor interface {
 	lease(fresh bool) (*types100.Result, error)
 	// release gives them back. known are those that were leased, if that is known.
 	release(known []netip.Addr) error
-	check() error
+	// check reports that a lease is missing. known are the addresses that were leased.
+	check(known []netip.Addr) error
 	status() error
-	// collect releases what no valid attachment holds.
-	collect(valid map[masq.Key]bool) error
+	// collect releases the leases that are this node's and of no valid attachment.
+	collect(own ownership) error
 }
 
 // lessorFor returns host-local in this process, which saves starting another, and
@@ -63,12 +64,12 @@ func (h hostLocal) release(known []netip.Addr) error {
 	return l.Release(h.args.ContainerID, h.args.IfName, known)
 }
 
-func (h hostLocal) check() error {
+func (h hostLocal) check(known []netip.Addr) error {
 	l, err := h.open()
 	if err != nil {
 		return err
 	}
-	return l.Check(h.args.ContainerID, h.args.IfName)
+	return l.Check(h.args.ContainerID, h.args.IfName, known)
 }
 
 func (h hostLocal) status() error {
@@ -82,17 +83,12 @@ func (h hostLocal) status() error {
 	return nil
 }
 
-func (h hostLocal) collect(valid map[masq.Key]bool) error {
+func (h hostLocal) collect(own ownership) error {
 	l, err := h.open()
 	if err != nil {
 		return err
 	}
-	held := map[[2]string]bool{}
-	for k := range valid {
-		held[[2]string{k.ContainerID, k.Interface}] = true
-		held[[2]string{k.ContainerID, ""}] = true // leases of old name no interface
-	}
-	return l.Collect(func(containerID, ifname string) bool { return held[[2]string{containerID, ifname}] })
+	return l.Collect(own.mayRelease)
 }
 
 // delegate is an IPAM plugin run as CNI says: with this plugin's own environment
@@ -163,7 +159,7 @@ func (d delegate) release([]netip.Addr) error {
 	return err
 }
 
-func (d delegate) check() error {
+func (d delegate) check([]netip.Addr) error {
 	_, err := d.run("CHECK")
 	return err
 }
@@ -173,7 +169,7 @@ func (d delegate) status() error {
 	return knownVerb(err)
 }
 
-func (d delegate) collect(map[masq.Key]bool) error {
+func (d delegate) collect(ownership) error {
 	_, err := d.run("GC")
 	return knownVerb(err)
 }

@@ -50,9 +50,11 @@ var stales = []stale{
 	}},
 	{"without link", nil, func(w *world, p *pod) { w.nodeRun("ip", "link", "del", p.host()) }},
 	{"without namespace", nil, func(w *world, p *pod) { check(w.t, p.Close()) }},
-	{"only a lease", nil, func(w *world, p *pod) {
-		check(w.t, p.tryDel(p.list))
-		check(w.t, os.WriteFile(filepath.Join(w.dir, "leases", "net", "10.88.7.7"), []byte("ghost\r\neth0"), 0o600))
+	{"retired", nil, func(w *world, p *pod) {
+		path := w.recordPath(p.runtime.ContainerID)
+		check(w.t, os.Rename(path, strings.TrimSuffix(path, ".json")+".retired"))
+		w.nodeRun("ip", "link", "del", p.host())
+		w.takeElements(p)
 	}},
 	{"only a lease of nobody", nil, func(w *world, p *pod) {
 		check(w.t, p.tryDel(p.list))
@@ -60,16 +62,7 @@ var stales = []stale{
 	}},
 	{"only a link", nil, func(w *world, p *pod) {
 		check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID)))
-		w.nft("delete element inet masq policy4 { %s }; delete element inet masq policy6 { %s }", p.addr(w.V4.Server), p.addr(w.V6.Server))
-		for _, set := range []string{"clamp", "invalid"} {
-			for _, plan := range w.Plans() {
-				a := p.addr(plan.Server)
-				name := map[bool]string{true: set + "4", false: set + "6"}[a.Is4()] + map[bool]string{true: "-pmtu"}[set == "clamp"]
-				w.nft("delete element inet masq %s { %s }", name, a)
-			}
-		}
-		w.nft("delete element inet masq sources4 { %q . %s }; delete element inet masq sources6 { %q . %s }",
-			p.host(), p.addr(w.V4.Server), p.host(), p.addr(w.V6.Server))
+		w.takeElements(p)
 	}},
 	{"no policy", keys{"ipMasq": false}, func(*world, *pod) {}},
 	{"no policy, without record", keys{"ipMasq": false}, func(w *world, p *pod) { check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID))) }},
@@ -77,6 +70,21 @@ var stales = []stale{
 	{"a policy of its own, without record", keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}}, func(w *world, p *pod) {
 		check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID)))
 	}},
+}
+
+// takeElements removes a container's elements from the table.
+func (w *world) takeElements(p *pod) {
+	w.t.Helper()
+	w.nft("delete element inet masq policy4 { %s }; delete element inet masq policy6 { %s }", p.addr(w.V4.Server), p.addr(w.V6.Server))
+	for _, set := range []string{"clamp", "invalid"} {
+		for _, plan := range w.Plans() {
+			a := p.addr(plan.Server)
+			name := map[bool]string{true: set + "4", false: set + "6"}[a.Is4()] + map[bool]string{true: "-pmtu"}[set == "clamp"]
+			w.nft("delete element inet masq %s { %s }", name, a)
+		}
+	}
+	w.nft("delete element inet masq sources4 { %q . %s }; delete element inet masq sources6 { %q . %s }",
+		p.host(), p.addr(w.V4.Server), p.host(), p.addr(w.V6.Server))
 }
 
 // TestGC removes what is stale of its own network, however it looks, and nothing
@@ -198,5 +206,52 @@ esac
 		}
 		check(t, w.within(w.gcOf(list, valid(p)...)))
 		unchanged(t, "left by GC", uncounted(w.traces()), one)
+	}
+}
+
+// TestGCOfASharedDirectory: two nodes keep their leases in one directory. GC of one, which
+// does not know the other's containers, leaves their leases, and releases its own.
+func TestGCOfASharedDirectory(t *testing.T) {
+	a := newWorld(t, nstest.Uplink{})
+	b := newWorld(t, nstest.Uplink{})
+	shared := keys{"ipam": a.masq()["ipam"]}
+	for _, state := range []string{"of its own", "shared"} {
+		t.Run("state directory "+state, func(t *testing.T) {
+			a, b := a.in(t), b.in(t)
+			confB := b.masq().with(shared)
+			if state == "shared" {
+				confB["stateDir"] = a.masq()["stateDir"]
+			}
+			listA, listB := a.conflist("1.1.0", a.masq()), b.conflist("1.1.0", confB)
+			left := a.attach("left", listA)
+			gone := a.pod("gone")
+			check(t, gone.tryAdd(listA))
+			other := b.attach("other", listB)
+			// By a runtime that lost its memory, of a container of an old host-local.
+			old := filepath.Join(a.dir, "leases", "net", "10.88.9.9")
+			check(t, os.WriteFile(old, []byte("elsewhere"), 0o600))
+			lease := func(w *world, p *pod) string {
+				return filepath.Join(a.dir, "leases", "net", p.addr(w.V4.Server).String())
+			}
+			a.forget()
+			check(t, a.within(a.gcOf(listA, valid(left)...)))
+			for path, want := range map[string]bool{lease(a, left): true, lease(a, gone): false, lease(b, other): true, old: true} {
+				if _, err := os.Stat(path); (err == nil) != want {
+					t.Errorf("lease %s is there: %t, want %t", path, err == nil, want)
+				}
+			}
+			check(t, other.tryCheck(listB))
+			b.seenAs(other, b.V4, b.V4.Node)
+			a.seenAs(left, a.V4, a.V4.Node)
+			// The control: GC of its own node releases it.
+			b.forget()
+			check(t, b.within(b.gcOf(listB)))
+			if _, err := os.Stat(lease(b, other)); err == nil {
+				t.Error("GC of its own node leaves the lease of a stale container")
+			}
+			other.list = nil
+			check(t, os.Remove(old))
+			check(t, gone.Close())
+		})
 	}
 }
