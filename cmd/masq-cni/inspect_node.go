@@ -55,7 +55,7 @@ func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *re
 			x.Attachments.NotReady++
 		}
 	}
-	x.Table, err = v.table()
+	x.Table, x.Dropped, err = v.table()
 	lacks("nftables", err)
 	x.Uplinks, err = uplinks()
 	lacks("uplinks", err)
@@ -72,8 +72,9 @@ func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *re
 	return x, fault, nil
 }
 
-func (v view) table() (*report.Table, error) {
-	return rules(func(c *nft.Conn) (*report.Table, error) {
+// table also returns what the table's rules have dropped.
+func (v view) table() (t *report.Table, dropped *report.Dropped, err error) {
+	t, err = rules(func(c *nft.Conn) (*report.Table, error) {
 		t := &report.Table{Wanted: v.wanted()}
 		var err error
 		if t.Exists, err = c.Exists(); err != nil {
@@ -87,6 +88,8 @@ func (v view) table() (*report.Table, error) {
 			return nil, err
 		}
 		t.Rules = len(rules)
+		sum := report.DroppedOf(rules)
+		dropped = &sum
 		changes, err := c.DriftBeside(v.desired().Table, v.desired().Beside)
 		t.Drift = len(changes)
 		if err == nil && t.Exists && !t.Wanted && len(v.records) == 0 {
@@ -96,6 +99,7 @@ func (v view) table() (*report.Table, error) {
 		}
 		return t, err
 	})
+	return t, dropped, err
 }
 
 // flows sums the kernel's table up. Losses are recent if they grow while the table is

@@ -85,6 +85,10 @@ func (n *node) pods(ctx context.Context, name string) ([]report.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	dropped, err := rules((*nft.Conn).Dropped)
+	if err != nil {
+		return nil, err
+	}
 	var expected []report.Expectation
 	for e, err := range v.Expectations(ctx) {
 		if err != nil {
@@ -118,6 +122,7 @@ func (n *node) pods(ctx context.Context, name string) ([]report.Pod, error) {
 	attachments := report.AttachmentsOf(v.records, v.desired(), counts, counters.Begun)
 	for at, i := range chosen {
 		all[at].Attachment = attachments[i]
+		all[at].Dropped = report.PodDroppedOf(v.desired().Attachments[i], dropped)
 		all[at].Rules = policies[attachments[i].Policy]
 	}
 	return all, nil

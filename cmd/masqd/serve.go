@@ -132,10 +132,13 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { _ = asking.Close() }()
+	var askingMu sync.Mutex
+	drops := &dropped{rules: serialized(&askingMu, asking.CountedRules)}
 	registry := metrics.New(metrics.Facts{
 		Values:     func() metrics.Values { return values(loop.Stats(), conf.node(), offered, sampler.failures(), flowLog) },
 		Flows:      func() (metrics.Flows, error) { return sampler.Flows(ctx) },
-		Generation: serialized(asking.Generation), Version: buildVersion, Commit: buildCommit,
+		Dropped:    drops.total,
+		Generation: serialized(&askingMu, asking.Generation), Version: buildVersion, Commit: buildCommit,
 	})
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -336,10 +339,9 @@ func linkFaults(left []wire.Difference) []string {
 	return []string{fmt.Sprintf("links are not as ADD made them and cannot be repaired; differences: %d, the first: %s; see: masq-cni inspect drift", len(left), left[0])}
 }
 
-// serialized lets several goroutines call f.
-func serialized(f func() (uint32, error)) func() (uint32, error) {
-	var mu sync.Mutex
-	return func() (uint32, error) {
+// serialized lets several goroutines call f, one at a time of all with the same mutex.
+func serialized[T any](mu *sync.Mutex, f func() (T, error)) func() (T, error) {
+	return func() (T, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		return f()

@@ -70,6 +70,8 @@ type Facts struct {
 	Values func() Values
 	// Flows is what conntrack tells.
 	Flows func() (Flows, error)
+	// Dropped is the packets that the rules have dropped, by reason. It never falls.
+	Dropped func() (map[string]uint64, error)
 	// Generation is that of the kernel's nftables ruleset.
 	Generation func() (uint32, error)
 	// Version and Commit are those of the program.
@@ -123,6 +125,7 @@ var (
 	lastLook    = desc("last_look_timestamp_seconds", "When a look last ended well.")
 	configRead  = desc("configuration_read_timestamp_seconds", "When the configuration was last read well.")
 	configValid = desc("configuration_valid", "1 if the configuration that is there is good, 0 if an earlier one is in force.")
+	ruleDrops   = desc("dropped_packets_total", "Packets that the rules have dropped, by reason.", "reason")
 	generation  = desc("nftables_generation", "Number of the kernel's present ruleset.")
 	unread      = desc("generation_read_failures", "1 if the generation could not be read from the kernel.")
 )
@@ -186,6 +189,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(expStopped, truth(x.Stopped))
 	}
 	gauge(configValid, truth(s.ConfigValid))
+	if all, err := c.Dropped(); err == nil {
+		for reason, n := range all {
+			counter(ruleDrops, float64(n), reason)
+		}
+	}
 	g, err := c.Generation()
 	if err == nil {
 		gauge(generation, float64(g))

@@ -33,6 +33,7 @@ func facts() Facts {
 				Attachments: []AttachmentFlows{{"net", "default", "web", "c0ffee", 3, 2, 1000}},
 			}, nil
 		},
+		Dropped:    func() (map[string]uint64, error) { return map[string]uint64{"spoofed": 6}, nil },
 		Generation: func() (uint32, error) { return 42, nil },
 		Version:    "1", Commit: "abc",
 	}
@@ -51,6 +52,9 @@ func TestMetrics(t *testing.T) {
 # HELP masq_attachments Attachments with a policy.
 # TYPE masq_attachments gauge
 masq_attachments 7
+# HELP masq_dropped_packets_total Packets that the rules have dropped, by reason.
+# TYPE masq_dropped_packets_total counter
+masq_dropped_packets_total{reason="spoofed"} 6
 # HELP masq_egress_address_missing 1 for each egress address that a policy names and the node does not have.
 # TYPE masq_egress_address_missing gauge
 masq_egress_address_missing{address="192.0.2.7",policy="node-1a2b3c4d"} 1
@@ -91,7 +95,7 @@ masq_nat_log_export_lost_total 2
 # HELP masq_nftables_generation Number of the kernel's present ruleset.
 # TYPE masq_nftables_generation gauge
 masq_nftables_generation 42
-`), "masq_egress_address_missing", "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_nat_log_lost_total", "masq_nat_log_export_lost_total", "masq_source_ports_exhausted_seconds", "masq_attachment_translated_bytes", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
+`), "masq_dropped_packets_total", "masq_egress_address_missing", "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_nat_log_lost_total", "masq_nat_log_export_lost_total", "masq_source_ports_exhausted_seconds", "masq_attachment_translated_bytes", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
 	if err != nil {
 		t.Error(err)
 	}

@@ -105,6 +105,8 @@ func (c *compiler) statement() {
 		c.verdict(expr.VerdictDrop, "")
 	case c.take("return"):
 		c.verdict(expr.VerdictReturn, "")
+	case c.take("continue"):
+		c.verdict(expr.VerdictContinue, "")
 	case c.take("jump"):
 		c.verdict(expr.VerdictJump, c.next())
 	case c.take("goto"):

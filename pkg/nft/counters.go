@@ -51,8 +51,12 @@ func (c *Conn) Counters() (Counters, error) {
 			return err
 		}
 		for _, f := range masq.Families {
-			if out.Begun, err = c.s.begun(out.Begun, "policy"+f.String()); err != nil {
+			found, err := c.s.counted("policy"+f.String(), decodeAddr)
+			if err != nil {
 				return err
+			}
+			for _, x := range found {
+				out.Begun = append(out.Begun, Begun{x.key, x.identity, x.Counter})
 			}
 		}
 		after, err := c.s.generation()
@@ -60,6 +64,39 @@ func (c *Conn) Counters() (Counters, error) {
 			err = errInterrupted
 		}
 		return err
+	})
+	return out, explain(err)
+}
+
+// Dropped is how many packets the rules dropped of each attachment, since its elements
+// were made.
+type Dropped struct {
+	Spoofed map[string]uint64 // by the attachment's identity
+	Invalid map[string]uint64 // by its address
+}
+
+// Dropped reads what the elements have counted that packets are dropped by. Its cost
+// follows the number of attachments.
+func (c *Conn) Dropped() (out Dropped, err error) {
+	err = retry(func() error {
+		out = Dropped{map[string]uint64{}, map[string]uint64{}}
+		links, err := c.s.counted("links", decodeName)
+		if err != nil {
+			return err
+		}
+		for _, x := range links {
+			out.Spoofed[x.identity] += x.Packets
+		}
+		for _, f := range masq.Families {
+			all, err := c.s.counted("invalid"+f.String(), decodeAddr)
+			if err != nil {
+				return err
+			}
+			for _, x := range all {
+				out.Invalid[x.key] += x.Packets
+			}
+		}
+		return nil
 	})
 	return out, explain(err)
 }
@@ -100,49 +137,49 @@ func (s *socket) countedRules() ([]CountedRule, error) {
 	return out, nil
 }
 
-// begun appends what the elements of a map have counted.
-func (s *socket) begun(out []Begun, set string) ([]Begun, error) {
-	first := len(out)
+// countedElement is what an element of a set has counted.
+type countedElement struct {
+	raw, key, identity string // raw is the kernel's bytes of the key
+	Counter
+}
+
+// counted returns what the elements of a set have counted, in the order of the
+// kernel's bytes; none where there is no such set.
+func (s *socket) counted(set string, decode func([]byte) string) ([]countedElement, error) {
+	var out []countedElement
 	err := s.get(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, elementList(set, nil), func(b []byte) error {
 		return each(b, func(typ uint16, list []byte) error {
 			if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 				return nil
 			}
 			return each(list, func(_ uint16, item []byte) error {
-				x, err := begunOf(item)
+				x, err := countedOf(item, decode)
 				out = append(out, x)
 				return err
 			})
 		})
 	})
 	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("read the elements of map %s: %w", set, err)
+		return nil, fmt.Errorf("read the elements of set %s: %w", set, err)
 	}
-	slices.SortFunc(out[first:], func(a, b Begun) int { return compareAddr(a.Address, b.Address) })
+	slices.SortFunc(out, func(a, b countedElement) int { return strings.Compare(a.raw, b.raw) })
 	return out, nil
 }
 
-// compareAddr compares addresses as decodeAddr writes them.
-func compareAddr(a, b string) int {
-	x, _ := appendAddr(nil, a)
-	y, _ := appendAddr(nil, b)
-	return slices.Compare(x, y)
-}
-
-func begunOf(item []byte) (Begun, error) {
+func countedOf(item []byte, decode func([]byte) string) (x countedElement, err error) {
 	f, err := fields(item)
 	if err != nil {
-		return Begun{}, err
+		return x, err
 	}
 	key, err := inside(f[unix.NFTA_SET_ELEM_KEY], unix.NFTA_DATA_VALUE)
 	if err != nil {
-		return Begun{}, err
+		return x, err
 	}
-	x := Begun{Address: decodeAddr(key), Identity: string(comment(f[unix.NFTA_SET_ELEM_USERDATA]))}
+	x.raw, x.key, x.identity = string(key), decode(key), string(comment(f[unix.NFTA_SET_ELEM_USERDATA]))
 	if e, ok := f[unix.NFTA_SET_ELEM_EXPR]; ok {
 		one, err := fields(e)
 		if err != nil {
-			return Begun{}, err
+			return x, err
 		}
 		x.Counter, _, err = readCounter([]expression{{text(one[unix.NFTA_EXPR_NAME]), one[unix.NFTA_EXPR_DATA]}})
 		return x, err
@@ -150,7 +187,7 @@ func begunOf(item []byte) (Begun, error) {
 	// Where a set has several expressions, the kernel lists them.
 	all, err := parseList(f[nftaSetElemExpressions])
 	if err != nil {
-		return Begun{}, err
+		return x, err
 	}
 	x.Counter, _, err = readCounter(all)
 	return x, err

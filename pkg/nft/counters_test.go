@@ -108,10 +108,10 @@ func FuzzCounters(f *testing.F) {
 	list.nest(unix.NFTA_LIST_ELEM, counter)
 	several.nest(nftaSetElemExpressions, list)
 	for _, b := range []attrs{item, several} {
-		if x, err := begunOf(b); err != nil || x.Packets != 7 || x.Address != "10.88.0.5" {
+		if x, err := countedOf(b, decodeAddr); err != nil || x.Packets != 7 || x.key != "10.88.0.5" {
 			f.Fatalf("%+v, %v", x, err)
 		}
 		f.Add([]byte(b))
 	}
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = begunOf(b) })
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = countedOf(b, decodeAddr) })
 }

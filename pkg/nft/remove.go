@@ -270,37 +270,35 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 
 func (c *Conn) removalByIdentity(k masq.Key, have *observed, gone removed) ([]op, error) {
 	var out []op
-	for _, f := range masq.Families {
-		typ := "ip" + map[masq.Family]string{masq.IPv4: "v4", masq.IPv6: "v6"}[f] + "_addr"
-		for _, s := range []ruleset.Set{
-			{Name: "policy" + f.String(), Type: typ},
-			{Name: "sources" + f.String(), Type: "ifname . " + typ},
-		} {
-			if have.sets[s.Name] == nil {
+	for _, s := range []ruleset.Set{
+		{Name: "policy4", Type: "ipv4_addr"}, {Name: "sources4", Type: "ifname . ipv4_addr"},
+		{Name: "policy6", Type: "ipv6_addr"}, {Name: "sources6", Type: "ifname . ipv6_addr"},
+		{Name: "links", Type: "ifname"},
+	} {
+		if have.sets[s.Name] == nil {
+			continue
+		}
+		all, err := c.s.elements(s.Name, s.Type)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range slices.Sorted(maps.Keys(all)) {
+			e := all[key]
+			if e.comment != k.Identity() {
 				continue
 			}
-			all, err := c.s.elements(s.Name, s.Type)
+			var ops []op
+			var err error
+			if addr, bad := netip.ParseAddr(key); bad == nil {
+				ops, err = c.forget(addr, have, gone)
+				gone.add(s.Name, key, e.chain)
+			} else {
+				ops, err = deleteElements(s, []ruleset.Element{{Key: key}})
+			}
 			if err != nil {
 				return nil, err
 			}
-			for _, key := range slices.Sorted(maps.Keys(all)) {
-				e := all[key]
-				if e.comment != k.Identity() {
-					continue
-				}
-				var ops []op
-				var err error
-				if addr, bad := netip.ParseAddr(key); bad == nil {
-					ops, err = c.forget(addr, have, gone)
-					gone.add(s.Name, key, e.chain)
-				} else {
-					ops, err = deleteElements(s, []ruleset.Element{{Key: key}})
-				}
-				if err != nil {
-					return nil, err
-				}
-				out = append(out, ops...)
-			}
+			out = append(out, ops...)
 		}
 	}
 	return out, nil

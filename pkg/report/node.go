@@ -29,6 +29,8 @@ type Node struct {
 		Chained  int `json:"chained"`
 		NotReady int `json:"notReady"`
 	} `json:"attachments"`
+	// Dropped is what the table's rules have dropped; left out if it was not read.
+	Dropped   *Dropped      `json:"dropped,omitempty"`
 	Policies  []Policy      `json:"policies"`
 	Uplinks   []Uplink      `json:"uplinks"`
 	Flows     *Flows        `json:"flows,omitempty"`

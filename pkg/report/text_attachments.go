@@ -83,8 +83,9 @@ type Pod struct {
 	Attachment
 	Rules Policy `json:"rules,omitzero"` // the policy in force
 	// Drift is what the kernel lacks of the rules and elements that it needs.
-	Drift  []Change     `json:"drift"`
-	States []StateCount `json:"states"` // of its flows, those that reach it among them
+	Drift   []Change     `json:"drift"`
+	Dropped PodDropped   `json:"dropped"`
+	States  []StateCount `json:"states"` // of its flows, those that reach it among them
 	// Helpers are the control connections, and what they have announced.
 	Helpers      []HelperCount `json:"helpers"`
 	Expectations []Expectation `json:"expectations"`
@@ -136,6 +137,9 @@ func (p Pod) writeText(w io.Writer, s Style, now time.Time) error {
 	f.say("flows", "%d, %d translated, %d incoming, %s begun so far", p.Flows, p.Translated, p.Incoming, orDash(p.begun()))
 	if p.Packets != (Sides{}) {
 		f.say("traffic", "%d packets, %s out; %d packets, %s in", p.Packets.Original, size(p.Bytes.Original), p.Packets.Reply, size(p.Bytes.Reply))
+	}
+	if p.Policy != "" {
+		f.say("dropped", "%s", p.Dropped)
 	}
 	for i, h := range p.Helpers {
 		f.say(first(i, "helpers"), "%s, %s", Clean(h.Helper), plural(h.Flows, "control connection"))

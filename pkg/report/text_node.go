@@ -62,6 +62,9 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 		}
 		f.say("expectations", "%d", x.Expectations)
 	}
+	if n.Dropped != nil {
+		f.say("dropped", "%s", n.Dropped)
+	}
 	if c := n.Conntrack; c != nil {
 		f.say("conntrack", "%d of %d entries (%.1f %%)", c.Entries, c.Limit, 100*float64(c.Entries)/float64(max(c.Limit, 1)))
 		f.say("", "%d insert_failed, %d drop, %d early_drop, %d invalid", c.InsertFailed, c.Drop, c.EarlyDrop, c.Invalid)

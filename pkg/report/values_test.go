@@ -179,7 +179,7 @@ func pods() []Pod {
 	d := DesiredOf(records(), nodePolicy(), hasAll)
 	a := attachments()
 	return []Pod{
-		{a[0], d.Policies()[0], driftValue().Changes, tally().States(), tally().Helpers(), []Expectation{expectation()}},
+		{a[0], d.Policies()[0], driftValue().Changes, PodDropped{Spoofed: new(uint64(2)), Invalid: new(uint64)}, tally().States(), tally().Helpers(), []Expectation{expectation()}},
 		{Attachment: a[2], Drift: []Change{}, States: []StateCount{}, Helpers: []HelperCount{}, Expectations: []Expectation{}},
 	}
 }
@@ -192,6 +192,7 @@ func nodeValue(t testing.TB) *Node {
 		Table: &Table{Exists: true, Wanted: true, Generation: 12, Rules: 34, Drift: 2}, Policies: d.Policies(),
 		Uplinks:   []Uplink{{"eth0", addr("192.0.2.2")}, {"eth0", addr("2001:db8::2")}},
 		Flows:     FlowsOf(tally(), 1),
+		Dropped:   &Dropped{Spoofed: 5, NoEgress: 1},
 		Conntrack: ConntrackUseOf(conntrack.Table{Entries: 250_000, Limit: 262_144}, conntrack.Statistics{InsertFailed: 3, Drop: 3, EarlyDrop: 1, Invalid: 2}),
 		Warnings:  []string{}, Notes: []string{},
 	}

@@ -34,7 +34,8 @@ func sources() Chain {
 		{"sources/own6", "iifname . ip6 saddr @sources6 return", "the attachment's own address"},
 		{"sources/link-local", "ip6 saddr fe80::/10 return", "neighbour discovery; the kernel forwards no such source"},
 		{"sources/unspecified", "ip6 saddr :: return", "duplicate address detection and multicast reports; never forwarded"},
-		{"sources/spoofed", "counter drop", "an address that is not the attachment's"},
+		{"sources/link", "iifname @links continue", "the element of the link counts what the next rule drops"},
+		{spoofedID, "counter drop", "an address that is not the attachment's"},
 	}}
 }
 
@@ -97,7 +98,7 @@ func invalid(s Sources) Chain {
 	c := Chain{Name: "invalid"}
 	for _, f := range families {
 		c.Rules = append(c.Rules, Rule{
-			"invalid/drop" + f.suffix,
+			invalidID + "drop" + f.suffix,
 			fmt.Sprintf("%s saddr @invalid%s counter drop", f.header, f.suffix),
 			"it would leave with the attachment's own address",
 		})

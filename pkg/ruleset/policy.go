@@ -128,7 +128,7 @@ func egress(p masq.Policy, have Egress) []Rule {
 		if s.listed {
 			// No packet gets here while an address is left. The rule stays all the
 			// same, and with it what it has counted.
-			out = append(out, Rule{"policy/no-egress" + s.id, s.match + "counter drop", "the node has none of the policy's egress addresses"})
+			out = append(out, Rule{noEgressID + s.id, s.match + "counter drop", "the node has none of the policy's egress addresses"})
 		}
 	}
 	return out

@@ -150,10 +150,13 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 		b.uses[a.Policy] = u
 	}
 	identity := a.Identity()
+	link := strconv.Quote(a.HostName())
+	if a.SpoofCheck {
+		b.put(linkSet, member{link: link, Element: Element{Key: link, Comment: identity}})
+	}
 	for _, addr := range a.Addresses {
 		f, text := masq.FamilyOf(addr), addr.String()
 		if a.SpoofCheck {
-			link := strconv.Quote(a.HostName())
 			b.put(everyone[f].sources, member{link, addr, 0, Element{Key: link + " . " + text, Comment: identity}})
 		}
 		put := b.put
@@ -190,6 +193,10 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 }
 
 func (b *builder) put(set string, m member) { b.live[set] = append(b.live[set], m) }
+
+// linkSet is the set of the links whose sources are checked. Its elements count the
+// packets that are dropped.
+const linkSet = "links"
 
 // everyone is the sets that any attachment may be in.
 var everyone = map[masq.Family]struct{ policy, sources, invalid string }{
@@ -236,10 +243,9 @@ func (b *builder) table() Table {
 		typ := addressType[f]
 		policy := b.liveSet("policy"+f.String(), typ)
 		policy.Verdict, policy.Counter = true, true
-		t.Sets = append(t.Sets,
-			policy,
-			b.liveSet("sources"+f.String(), "ifname . "+typ),
-			b.liveSet("invalid"+f.String(), typ))
+		invalid := b.liveSet("invalid"+f.String(), typ)
+		invalid.Counter = true
+		t.Sets = append(t.Sets, policy, b.liveSet("sources"+f.String(), "ifname . "+typ), invalid)
 		for _, c := range clamps {
 			t.Sets = append(t.Sets, b.liveSet("clamp"+f.String()+"-"+c, typ))
 		}
@@ -250,7 +256,9 @@ func (b *builder) table() Table {
 			t.Sets = append(t.Sets, b.liveSet("helper"+f.String()+"-"+o.Name, typ+" . inet_service"))
 		}
 	}
-	t.Sets = append(t.Sets, Set{Name: "never", Type: "fib_addrtype", Elements: []Element{
+	links := b.liveSet(linkSet, "ifname")
+	links.Counter = true
+	t.Sets = append(t.Sets, links, Set{Name: "never", Type: "fib_addrtype", Elements: []Element{
 		{Key: "local"}, {Key: "broadcast"}, {Key: "anycast"}, {Key: "multicast"},
 	}})
 

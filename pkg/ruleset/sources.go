@@ -49,7 +49,7 @@ func (s Sources) invalid() []Rule {
 	if !s.Policy.DropInvalid {
 		return nil
 	}
-	return s.each("invalid/cidr", "counter drop", "it would leave with the pod's own address")
+	return s.each(invalidID+"cidr", "counter drop", "it would leave with the pod's own address")
 }
 
 func (s Sources) clamp() []Rule {

@@ -27,16 +27,6 @@ func (p *pod) policyOf() string {
 	return m[1]
 }
 
-// countOf is how many packets the rule of an ID has counted, in all chains.
-func (w *world) countOf(id string) (n int) {
-	w.t.Helper()
-	rule := regexp.MustCompile(`counter packets (\d+) bytes \d+ .*comment "` + regexp.QuoteMeta(id) + `"`)
-	for _, m := range rule.FindAllStringSubmatch(w.nodeRun("nft", "list", "table", "inet", "masq"), -1) {
-		n += must(strconv.Atoi(m[1]))(w.t)
-	}
-	return n
-}
-
 // TestEgressAddressLeaves: flows leave with those of the listed addresses that the node
 // has at the time. With none of a family left they are dropped and counted, and never
 // leave with another address. It is so for a network's policy, for the node's, and for
@@ -80,14 +70,16 @@ func TestEgressAddressLeaves(t *testing.T) {
 
 			// One comes back, on the loopback.
 			back := []netip.Addr{egressAddresses[0][1], egressAddresses[1][1]}
-			dropped := []int{s.countOf("policy/no-egress4"), s.countOf("policy/no-egress6")}
+			dropped := []int{s.counted("policy/no-egress4"), s.counted("policy/no-egress6")}
 			s.onLoopback(back)
 			until(t, "the addresses are in the rules", func() bool { return s.inRules(back[0]) && s.inRules(back[1]) })
 			s.kept = back
 			s.wantFresh("an address is back on the loopback")
 			wantMissing(t, d, onUplink...)
+			sum := strconv.Itoa(dropped[0] + dropped[1])
+			until(t, "the metrics have what was dropped", func() bool { return d.metric(`masq_dropped_packets_total{reason="no-egress-address"}`) == sum })
 			// What was counted stays.
-			if now := []int{s.countOf("policy/no-egress4"), s.countOf("policy/no-egress6")}; !slices.Equal(now, dropped) {
+			if now := []int{s.counted("policy/no-egress4"), s.counted("policy/no-egress6")}; !slices.Equal(now, dropped) {
 				t.Errorf("%v packets were dropped, now %v", dropped, now)
 			}
 		})
@@ -138,10 +130,10 @@ func (s *stranded) wantDropped() {
 		rule := []string{"policy/no-egress4", "policy/no-egress6"}[i]
 		arrived := must(s.Server.Capture("eth0", toward(p.Server)))(s.t)
 		leaving := must(s.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Dst == p.Server && !neighbours(q) }))(s.t)
-		before := s.countOf(rule)
+		before := s.counted(rule)
 		c := must(s.pod.Dial(soon(s.t), "udp", netip.AddrPort{}, at(p.Server, 9)))(s.t)
 		must(c.Write([]byte("to be dropped")))(s.t)
-		until(s.t, "the packet is counted", func() bool { return s.countOf(rule) > before })
+		until(s.t, "the packet is counted", func() bool { return s.counted(rule) > before })
 		_ = c.Close()
 		s.passes(p) // what was to leave has left
 		for _, q := range append(packets(s.t, arrived), packets(s.t, leaving)...) {

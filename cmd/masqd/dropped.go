@@ -1,0 +1,52 @@
+package main
+
+import (
+	"sync"
+
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// dropped adds up the packets that the rules drop. A rule counts from 0 when it is made
+// again, and goes with its policy: the sums do not.
+type dropped struct {
+	rules func() ([]nft.CountedRule, error)
+
+	mu   sync.Mutex
+	last map[ruleKey]uint64
+	sums map[string]uint64 // by reason
+}
+
+type ruleKey struct{ chain, id string }
+
+// total reads the rules and returns the sums, by reason.
+func (d *dropped) total() (map[string]uint64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	rules, err := d.rules()
+	if err != nil {
+		return nil, err
+	}
+	now := map[ruleKey]uint64{}
+	for _, r := range rules {
+		if _, ok := ruleset.DropReasonOf(r.Chain, r.ID); ok {
+			now[ruleKey{r.Chain, r.ID}] += r.Packets
+		}
+	}
+	out := map[string]uint64{}
+	for _, reason := range ruleset.DropReasons {
+		out[string(reason)] = d.sums[string(reason)]
+	}
+	for key, n := range now {
+		reason, _ := ruleset.DropReasonOf(key.chain, key.id)
+		if before := d.last[key]; n >= before {
+			n -= before
+		}
+		out[string(reason)] += n
+	}
+	d.last, d.sums = now, map[string]uint64{}
+	for reason, n := range out {
+		d.sums[reason] = n
+	}
+	return out, nil
+}

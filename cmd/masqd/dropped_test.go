@@ -1,0 +1,42 @@
+package main
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/nft"
+)
+
+// The sums go on where a rule is made again, and where it goes.
+func TestDroppedNeverFalls(t *testing.T) {
+	rule := func(chain, id string, n uint64) nft.CountedRule {
+		return nft.CountedRule{Chain: chain, ID: id, Counts: true, Counter: nft.Counter{Packets: n}}
+	}
+	var rules []nft.CountedRule
+	var fail error
+	d := dropped{rules: func() ([]nft.CountedRule, error) { return rules, fail }}
+	want := func(name string, spoofed, invalid, noEgress uint64) {
+		t.Helper()
+		got, err := d.total()
+		if err != nil || got["spoofed"] != spoofed || got["invalid"] != invalid || got["no-egress-address"] != noEgress || len(got) != 3 {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	want("no table", 0, 0, 0)
+	rules = []nft.CountedRule{
+		rule("sources", "sources/spoofed", 4), rule("invalid", "invalid/drop4", 1), rule("invalid", "invalid/cidr6", 2),
+		rule("policy-a", "policy/no-egress4", 5), rule("policy-b", "policy/no-egress4", 6), rule("policy-a", "policy/direct4", 100),
+	}
+	want("an earlier masqd's", 4, 3, 11)
+	want("nothing happened", 4, 3, 11)
+	rules[0].Packets = 6
+	want("two more", 6, 3, 11)
+	rules = []nft.CountedRule{rule("sources", "sources/spoofed", 1), rule("policy-b", "policy/no-egress4", 7)}
+	want("rules made again, and one gone", 7, 3, 12)
+	fail = errors.New("no")
+	if _, err := d.total(); err == nil {
+		t.Error("rules that cannot be read have dropped nothing")
+	}
+	fail, rules = nil, nil
+	want("all gone", 7, 3, 12)
+}

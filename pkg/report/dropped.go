@@ -1,0 +1,85 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// Dropped is how many packets the table's rules have dropped since they were made.
+type Dropped struct {
+	Spoofed  uint64 `json:"spoofed"`         // the source was not the attachment's
+	Invalid  uint64 `json:"invalid"`         // conntrack knew no flow for them
+	NoEgress uint64 `json:"noEgressAddress"` // the node had no egress address of the policy
+}
+
+// DroppedOf sums up what the rules have counted.
+func DroppedOf(rules []nft.CountedRule) Dropped {
+	var out Dropped
+	for _, r := range rules {
+		switch reason, _ := ruleset.DropReasonOf(r.Chain, r.ID); reason {
+		case ruleset.DropSpoofed:
+			out.Spoofed += r.Packets
+		case ruleset.DropInvalid:
+			out.Invalid += r.Packets
+		case ruleset.DropNoEgress:
+			out.NoEgress += r.Packets
+		}
+	}
+	return out
+}
+
+func (d Dropped) String() string {
+	var out []string
+	for _, x := range []struct {
+		n    uint64
+		what string
+	}{{d.Spoofed, "spoofed"}, {d.Invalid, "invalid"}, {d.NoEgress, "without an egress address"}} {
+		if x.n > 0 {
+			out = append(out, fmt.Sprintf("%d %s", x.n, x.what))
+		}
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	return strings.Join(out, ", ")
+}
+
+// PodDropped is how many packets of an attachment the rules have dropped since its
+// elements were made. A number is null where the kernel does not tell: the source is
+// not checked, as on a link that another plugin made, or invalid packets are not
+// dropped. Packets without an egress address are counted by policy only.
+type PodDropped struct {
+	Spoofed *uint64 `json:"spoofed"`
+	Invalid *uint64 `json:"invalid"`
+}
+
+// PodDroppedOf is what was dropped of an attachment.
+func PodDroppedOf(a masq.Attachment, d nft.Dropped) PodDropped {
+	var out PodDropped
+	if n, ok := d.Spoofed[a.Identity()]; ok {
+		out.Spoofed = &n
+	}
+	for _, addr := range a.Addresses {
+		if n, ok := d.Invalid[addr.String()]; ok {
+			if out.Invalid == nil {
+				out.Invalid = new(uint64)
+			}
+			*out.Invalid += n
+		}
+	}
+	return out
+}
+
+func (d PodDropped) String() string {
+	count := func(n *uint64, what, otherwise string) string {
+		if n == nil {
+			return otherwise
+		}
+		return fmt.Sprintf("%d %s", *n, what)
+	}
+	return count(d.Spoofed, "spoofed", "sources are not checked") + ", " + count(d.Invalid, "invalid", "invalid packets are not dropped")
+}

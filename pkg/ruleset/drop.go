@@ -1,0 +1,40 @@
+package ruleset
+
+import "strings"
+
+// DropReason says why a rule drops packets, as a word that programs can rely on.
+type DropReason string
+
+// Reasons to drop packets.
+const (
+	// DropSpoofed: the source is not an address of the attachment that sent it.
+	DropSpoofed DropReason = "spoofed"
+	// DropInvalid: conntrack has no flow for it, so it would leave untranslated.
+	DropInvalid DropReason = "invalid"
+	// DropNoEgress: the node has none of the egress addresses of its policy.
+	DropNoEgress DropReason = "no-egress-address"
+)
+
+// DropReasons are all reasons, in the order in which a packet meets the rules.
+var DropReasons = []DropReason{DropSpoofed, DropInvalid, DropNoEgress}
+
+// The IDs of the rules that drop packets: a whole one, and the beginnings of others.
+const (
+	spoofedID  = "sources/spoofed"
+	invalidID  = "invalid/"
+	noEgressID = "policy/no-egress"
+)
+
+// DropReasonOf returns the reason of the rule that has an ID in a chain; false for a
+// rule that drops no packets.
+func DropReasonOf(chain, id string) (DropReason, bool) {
+	switch {
+	case chain == "sources" && id == spoofedID:
+		return DropSpoofed, true
+	case chain == "invalid" && strings.HasPrefix(id, invalidID):
+		return DropInvalid, true
+	case strings.HasPrefix(chain, "policy-") && strings.HasPrefix(id, noEgressID):
+		return DropNoEgress, true
+	}
+	return "", false
+}

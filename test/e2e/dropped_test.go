@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// spoofs sends a packet with an address that is not the pod's.
+func (p *pod) spoofs(plan nstest.Plan) {
+	p.w.t.Helper()
+	src := netip.MustParseAddr(map[bool]string{true: "203.0.113.7", false: "2001:db8:7::7"}[plan.Server.Is4()])
+	check(p.w.t, p.SendRaw(nstest.UDPPacket(at(src, 700), at(plan.Server, 9), []byte("spoofed"))))
+}
+
+// sendsInvalid sends a segment that no connection can have.
+func (p *pod) sendsInvalid(plan nstest.Plan) {
+	p.w.t.Helper()
+	check(p.w.t, p.SendRaw(nstest.TCPPacket(nstest.Segment{
+		Src: at(p.addr(plan.Server), 5555), Dst: at(plan.Server, 9), Flags: nstest.SYN | nstest.RST, Seq: 1,
+	})))
+}
+
+// TestDroppedIsShown: packets that the rules drop are in the metrics and in inspect, by
+// reason, and in inspect pod, by the pod that sent them. Metrics go on from where they
+// were when the rules are made again.
+func TestDroppedIsShown(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.0.0", w.masq())
+	a, b := w.attach("a", list), w.attach("b", list)
+	ipam := w.masqOn("10.92.0.0/24")["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
+	chained := w.attach("chained", w.namedConflist("chained", "1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}, w.behind()))
+	bare := w.attach("bare", w.namedConflist("bare", "1.0.0", w.masqOn("10.91.0.0/24").with(keys{"spoofCheck": false, "dropInvalid": false})))
+	d := w.daemon()
+	until(t, "masqd knows them", func() bool { return d.metric("masq_attachments") == "4" })
+	want := func(when string, spoofed, invalid, noEgress int) {
+		t.Helper()
+		for reason, n := range map[string]int{"spoofed": spoofed, "invalid": invalid, "no-egress-address": noEgress} {
+			metric := fmt.Sprintf("masq_dropped_packets_total{reason=%q}", reason)
+			until(t, fmt.Sprintf("%s: %s is %d", when, metric, n), func() bool { return d.metric(metric) == fmt.Sprint(n) })
+		}
+	}
+	wantPod := func(p *pod, text string) {
+		t.Helper()
+		pods := inspect[[]report.Pod](w, "pod", p.runtime.ContainerID)
+		if len(pods) != 1 || pods[0].Dropped.String() != text {
+			t.Errorf("inspect pod %s: %+v, want %q", p.runtime.ContainerID, pods, text)
+		}
+		if out := string(must(w.command(w.Node, "inspect", "pod", p.runtime.ContainerID).Output())(t)); !strings.Contains(out, text) {
+			t.Errorf("inspect pod %s does not say %q:\n%s", p.runtime.ContainerID, text, out)
+		}
+	}
+	want("at first", 0, 0, 0)
+
+	for _, plan := range w.Plans() {
+		a.spoofs(plan)
+		a.spoofs(plan)
+		b.spoofs(plan)
+		b.sendsInvalid(plan)
+	}
+	chained.sendsInvalid(w.V4)
+	want("after packets", 6, 3, 0)
+	if got := inspect[report.Node](w).Dropped; got == nil || *got != (report.Dropped{Spoofed: 6, Invalid: 3}) {
+		t.Errorf("inspect: %+v", got)
+	}
+	wantPod(a, "4 spoofed, 0 invalid")
+	wantPod(b, "2 spoofed, 2 invalid")
+	wantPod(chained, "sources are not checked, 1 invalid")
+	wantPod(bare, "sources are not checked, invalid packets are not dropped")
+
+	w.nft("delete table inet masq")
+	until(t, "the rules are back", func() bool { return a.tryCheck(list) == nil })
+	a.spoofs(w.V4)
+	want("after a repair", 7, 3, 0)
+	wantPod(a, "1 spoofed, 0 invalid")
+	if got := inspect[report.Node](w).Dropped; got == nil || got.Spoofed != 1 {
+		t.Errorf("inspect: %+v", got)
+	}
+}
