@@ -8,13 +8,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/pkg/agentconf"
 )
 
 func configCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
-		Short: "Looks at the configuration of a node",
+		Short: "Checks the configuration of a node",
+		Args:  arity.None,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(configCheckCommand())
 	return c
@@ -32,7 +35,7 @@ file that gives every key. Where files disagree and one of them counts, a warnin
 on stderr names both; -o json has them under "warnings" instead.
 
 Nothing but the files is looked at: --netns and --state-dir change nothing.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arity.Some("a file"),
 		RunE: func(c *cobra.Command, files []string) error {
 			if output != "" && output != "json" {
 				return fmt.Errorf("--output %q is not known; the one there is is json", output)

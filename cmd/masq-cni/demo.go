@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/demo"
 )
 
@@ -28,7 +29,7 @@ works with it. Needs root, and nothing but the kernel. The lab has namespaces an
 records of its own, so --netns and --state-dir are refused.
 
 The exit code is 1 when any step is not as it should be.`,
-		Args: cobra.NoArgs,
+		Args: arity.None,
 		PreRunE: func(c *cobra.Command, _ []string) error {
 			for _, name := range []string{"netns", "state-dir"} {
 				if c.Flags().Changed(name) {

@@ -14,6 +14,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
@@ -32,7 +33,7 @@ Needs CAP_NET_ADMIN in the node's network namespace, and to read --state-dir.
 
 Exit code 0: healthy, with warnings at most; 1: there are problems; 2: the node could
 not be queried.`,
-		Args: cobra.NoArgs,
+		Args: arity.None,
 		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error { return n.inspectNode(c, w, a) }),
 	}
 	answering(c)

@@ -34,7 +34,7 @@ var nats = []string{"snat", "dnat", "none"}
 
 func (x *choice) flags(c *cobra.Command, n *node) {
 	f := c.Flags()
-	f.StringVar(&x.pod, "pod", "", "flows that a pod or container began or that reached it: `NAMESPACE/NAME|CONTAINERID`")
+	f.StringVar(&x.pod, "pod", "", "flows that a pod or container began or that reached it: `[NAMESPACE/]NAME|CONTAINERID`")
 	f.StringVar(&x.proto, "proto", "", "protocol: `tcp|udp|icmp|...` or a number")
 	f.StringVar(&x.src, "src", "", "source, before or after translation: an `ADDRESS|PREFIX`")
 	f.StringVar(&x.sport, "sport", "", "source port, before or after translation: a `PORT` or a range")

@@ -28,7 +28,7 @@ func (n *node) completePods(c *cobra.Command, args []string, typed string) ([]st
 	offer := func(name, what string) {
 		if strings.HasPrefix(name, typed) && name == report.Clean(name) && !seen[name] {
 			seen[name] = true
-			out = append(out, fmt.Sprintf("%s\t%s", name, report.Clean(what)))
+			out = append(out, fmt.Sprintf("%s\t%s", name, report.Sentence(what)))
 		}
 	}
 	for i := range v.owners.Len() {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
@@ -14,7 +15,7 @@ func inspectHelpersCommand(n *node, out *output, w *watching) *cobra.Command {
 	return &cobra.Command{
 		Use:   "helpers",
 		Short: "Lists control connections that have a helper, and what helpers wait for",
-		Args:  cobra.NoArgs,
+		Args:  arity.None,
 		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error {
 			s := table(a, "connections", report.HelperColumns(), "POD")
 			return show(c, *w, a, s, func(ctx context.Context) (found[report.Flow], error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
@@ -20,7 +21,7 @@ func inspectPodsCommand(n *node, out *output, w *watching) *cobra.Command {
 		Long: `Lists the attachments of the node, a line each. FLOWS, TRANSLATED, INCOMING and
 BYTES are of the flows in the kernel's table now; BEGUN counts the flows that began
 since the attachment's rules were made.`,
-		Args: cobra.NoArgs,
+		Args: arity.None,
 		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error {
 			s := table(a, "attachments", report.AttachmentColumns(time.Now), "FLOWS")
 			return show(c, *w, a, s, func(ctx context.Context) (found[report.Attachment], error) {
@@ -53,12 +54,13 @@ func (n *node) attachments(ctx context.Context) (all []report.Attachment, unread
 
 func inspectPodCommand(n *node, out *output, w *watching) *cobra.Command {
 	return &cobra.Command{
-		Use:   "pod NAMESPACE/NAME|CONTAINERID",
+		Use:   "pod [NAMESPACE/]NAME|CONTAINERID",
 		Short: "Shows all that is known of a pod or container",
-		Long: `Shows the attachments of a pod, or of the container whose ID begins as given: the
+		Long: `Shows the attachments of a pod, or of the container whose ID begins as given; a pod
+that is the only one of its name on the node needs no namespace. Shown are the
 policy that is in force, what the kernel lacks of their rules, their flows, and what
 helpers wait for.`,
-		Args:              cobra.ExactArgs(1),
+		Args:              arity.One("a pod as NAMESPACE/NAME or NAME, or the beginning of a container's ID"),
 		ValidArgsFunction: n.completePods,
 		RunE: out.run(func(c *cobra.Command, args []string, a answer) error {
 			return showText(c, *w, a, "POD", func(ctx context.Context) (found[string], error) {

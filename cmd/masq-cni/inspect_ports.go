@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/pkg/pressure"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
@@ -32,10 +33,10 @@ they are.
 A new flow without a free port is dropped. The kernel counts the packets for the whole
 node, and not whose they were.`, 100*pressure.NoticeShare, 100*pressure.WarningShare, 100*pressure.CriticalShare,
 			strings.TrimSuffix(pressure.Soon.String(), "0s"), 100*pressure.SoonShare),
-		Args: cobra.NoArgs,
+		Args: arity.None,
 	}
 	c.Flags().IntVar(&limit, "limit", 20, "the most groups to show, `N` from 1 to 500")
-	c.Flags().DurationVar(&measure, "measure", time.Second, "how long to measure the rate; 0: not at all. With --watch it is that of the time between looks")
+	c.Flags().DurationVar(&measure, "measure", time.Second, "how long to measure the rate; 0: not at all. with --watch it is measured from one reading to the next")
 	c.RunE = out.run(func(c *cobra.Command, _ []string, a answer) error {
 		if limit < 1 || limit > 500 {
 			return fmt.Errorf("--limit %d is not known; give a number of groups from 1 to 500", limit)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
@@ -17,7 +18,7 @@ func inspectRulesCommand(n *node, out *output, w *watching) *cobra.Command {
 		Long: `Lists the rules of table inet masq in the order of its chains, beside those that were
 asked for: a rule is ok, missing, changed (or out of place) or foreign. The ID is
 the rule's comment in the kernel.`,
-		Args: cobra.NoArgs,
+		Args: arity.None,
 		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error {
 			return show(c, *w, a, table(a, "rules", report.RuleColumns(), "CHAIN"), func(context.Context) (found[report.Rule], error) {
 				all, unread, err := n.rules()
@@ -52,7 +53,7 @@ func inspectDriftCommand(n *node, out *output, w *watching) *cobra.Command {
 		Short: "Says how the kernel's rules differ from what was asked for",
 		Long: `Compares the rules and elements of table inet masq with what the records and the
 node's policy ask for. Exit code 0: no drift; 1: drift; 2: it could not look.`,
-		Args: cobra.NoArgs,
+		Args: arity.None,
 		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error {
 			return show(c, *w, a, table(a, "differences", report.ChangeColumns(), "KIND"), func(context.Context) (found[report.Change], error) {
 				d, err := n.drift()

@@ -27,9 +27,9 @@ func TestInspectFaults(t *testing.T) {
 	state := t.TempDir()
 	for args, want := range map[string]string{
 		"inspect -o xml":                 `--output "xml" is not known; give wide, json, yaml`,
-		"inspect rule":                   `unknown command "rule"`,
-		"inspect pod":                    "accepts 1 arg(s), received 0",
-		"inspect pod shop/web":           `no attachment is of pod or container "shop/web"; see masq-cni inspect pods -o wide`,
+		"inspect rule":                   `masq-cni inspect has no command "rule"; did you mean rules? see masq-cni inspect --help`,
+		"inspect pod":                    "masq-cni inspect pod needs an argument, a pod as NAMESPACE/NAME or NAME, or the beginning",
+		"inspect pod shop/web":           `no attachment belongs to pod or container "shop/web"; give NAMESPACE/NAME, or the beginning of a container's ID, as masq-cni inspect pods -o wide shows them`,
 		"inspect flows --proto tpc":      `--proto "tpc" is not known; give one of tcp, `,
 		"inspect flows --nat x":          `--nat "x" is not known; give one of snat, dnat, none`,
 		"inspect flows --state x":        `--state "x" is not known; give one of none, syn_sent`,
@@ -38,8 +38,8 @@ func TestInspectFaults(t *testing.T) {
 		"inspect flows --sport 0":        `--sport "0" is not known; give a port from 1 to 65535`,
 		"inspect flows --dport 9-8":      `--dport "9-8" is not known; give a port from 1 to 65535`,
 		"inspect flows --limit -1":       "--limit -1 is below 0",
-		"inspect flows --sort x":         `--sort "x" is not known; give one of pod, dir, proto`,
-		"inspect flows --pod none":       `no attachment is of pod or container "none"`,
+		"inspect flows --sort x":         `--sort "x" is not known; give one of pod, proto, source`,
+		"inspect flows --pod none":       `no attachment belongs to pod or container "none"`,
 		"inspect --netns no-such-name":   `--netns "no-such-name": there is no`,
 	} {
 		code, out, diag := command(t, append(strings.Fields(args), "--state-dir", state)...)

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
@@ -151,20 +154,34 @@ func dump(ctx context.Context, c *conntrack.Conn, queries []query, f func(*connt
 	return nil
 }
 
-// find returns the indices of the attachments that a name means: the pod of a
-// namespace, or a container by the beginning of its ID.
+// find returns the indices of the attachments that a name means: a pod with its namespace
+// or, where it is the only one of that name, without, or a container by the beginning of
+// its ID.
 func (v view) find(name string) ([]int, error) {
 	found := v.owners.Match(name)
 	if len(found) == 0 {
-		return nil, fmt.Errorf("no attachment is of pod or container %q; see masq-cni inspect pods -o wide", name)
+		return nil, fmt.Errorf("no attachment belongs to pod or container %s; give NAMESPACE/NAME, or the beginning of a container's ID, as masq-cni inspect pods -o wide shows them", masq.Quote(name))
 	}
-	first := v.owners.At(found[0])
+	var different []string
 	for _, i := range found {
 		o := v.owners.At(i)
-		if o.PodName != first.PodName || o.PodNamespace != first.PodNamespace || o.PodName == "" && o.ContainerID != first.ContainerID {
-			return nil, fmt.Errorf("%q is the beginning of several containers' IDs, %s and %s among them; give more of it",
-				name, report.Clean(first.ContainerID), report.Clean(o.ContainerID))
+		what := "container " + report.Clean(o.ContainerID)
+		if o.PodName != "" {
+			what = report.Clean(o.Pod())
 		}
+		if !slices.Contains(different, what) {
+			different = append(different, what)
+		}
+	}
+	if len(different) > 1 {
+		more := ""
+		if n := len(different) - maxNamed; n > 0 {
+			different, more = different[:maxNamed], fmt.Sprintf(" and %d more", n)
+		}
+		return nil, fmt.Errorf("%s may be %s%s; give one of them in full", masq.Quote(name), strings.Join(different, ", "), more)
 	}
 	return found, nil
 }
+
+// maxNamed is how many of the pods that a name may mean are named.
+const maxNamed = 5

@@ -17,6 +17,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/spf13/cobra"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/netdir"
@@ -82,7 +83,7 @@ removes it. It needs no capability where the directories are root's and it is ro
 		Example: `  masq-cni install --ready-url ''
   masq-cni install --watch --mode network --node-name "$NODE_NAME"
   masq-cni install --plugin-config '{"nonMasqueradeCIDRs": ["10.0.0.0/8"]}'`,
-		Args: cobra.NoArgs,
+		Args: arity.None,
 		PreRunE: func(c *cobra.Command, _ []string) error {
 			if c.Flags().Changed("netns") {
 				return errors.New("--netns: directories are installed to, not namespaces; leave the flag out")

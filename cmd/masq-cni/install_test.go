@@ -116,7 +116,7 @@ func TestAwaitReady(t *testing.T) {
 		switch asked.Add(1) {
 		case 1, 2:
 			w.WriteHeader(http.StatusServiceUnavailable)
-			_, _ = io.WriteString(w, `{"ready":false,"reasons":["no look has ended well yet"]}`)
+			_, _ = io.WriteString(w, `{"ready":false,"reasons":["no sync has succeeded yet"]}`)
 		case 3:
 			http.Error(w, "proxy", http.StatusBadGateway)
 		}
@@ -127,7 +127,7 @@ func TestAwaitReady(t *testing.T) {
 		t.Errorf("%v after %d questions", err, asked.Load())
 	}
 	said := log.String()
-	if strings.Count(said, "\n") != 2 || !strings.Contains(said, `why="no look has ended well yet"`) || !strings.Contains(said, "502 Bad Gateway proxy") {
+	if strings.Count(said, "\n") != 2 || !strings.Contains(said, `why="no sync has succeeded yet"`) || !strings.Contains(said, "502 Bad Gateway proxy") {
 		t.Errorf("it says\n%s", said)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/cmd/internal/man"
 )
 
@@ -40,13 +41,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 		Version:       buildVersion + " (" + buildCommit + ")",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          arity.None,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	var n node
 	n.flags(root)
-	root.AddCommand(demoCommand(), configCommand(), inspectCommand(&n), installCommand(&n), prepareCommand(), uninstallCommand(&n), whoCommand(&n), man.Command())
+	root.AddCommand(demoCommand(), configCommand(), inspectCommand(&n), installCommand(&n), prepareCommand(), uninstallCommand(&n), versionCommand(), whoCommand(&n), man.Command())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -58,4 +63,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	return 1
+}
+
+// versionCommand prints what --version prints.
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Shows the version of masq-cni",
+		Args:  arity.None,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(c.OutOrStdout(), "masq-cni version %s\n", c.Root().Version)
+			return err
+		},
+	}
 }

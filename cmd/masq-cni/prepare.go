@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
@@ -32,7 +33,7 @@ not written.
 
 A module that is not there afterwards is a warning: it may be built into the kernel.`,
 		Example: `  masq-cni prepare --sysctl net.ipv4.ip_forward=1 --module nf_nat_ftp`,
-		Args:    cobra.NoArgs,
+		Args:    arity.None,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return p.run(c.OutOrStdout(), c.ErrOrStderr())
 		},

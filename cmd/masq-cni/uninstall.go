@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/pkg/netdir"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/store"
@@ -44,7 +45,7 @@ one whose containers have their links from masq, needs the plugin to remove them
 remove such containers before.`,
 		Example: `  masq-cni uninstall
   masq-cni uninstall --bin-dir /opt/cni/bin --conf-dir /etc/cni/net.d`,
-		Args: cobra.NoArgs,
+		Args: arity.None,
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := u.run(c.Context(), n.stateDir, c.OutOrStdout(), c.ErrOrStderr())
 			if err == nil && u.stay {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -33,8 +35,8 @@ const (
 
 func (x *watching) flags(c *cobra.Command) {
 	f := c.PersistentFlags()
-	f.BoolVar(&x.on, "watch", false, "fill the terminal and look again and again; keys sort and filter, ? lists them")
-	f.DurationVar(&x.interval, "interval", time.Second, "with --watch, `TIME` from one look to the next; at least 10 times as long as a look takes")
+	f.BoolVar(&x.on, "watch", false, "fill the terminal and read again and again; keys sort and filter, ? lists them")
+	f.DurationVar(&x.interval, "interval", time.Second, "with --watch, `TIME` from one reading to the next; at least 10 times as long as a reading takes")
 }
 
 // terminals are where --watch reads keys, and where it draws.
@@ -80,7 +82,9 @@ func watch[T any](c *cobra.Command, x watching, a answer, s source[T]) (err erro
 	defer stop()
 	wishes := make(chan wish, 1)
 	looking, end := context.WithCancel(ctx)
-	shown := &careful{Model: newScreen(s, a.Colour, got, wishes), end: end}
+	model := newScreen(s, a.Colour, got, wishes)
+	model.host = x.host(c)
+	shown := &careful{Model: model, end: end}
 	p := tea.NewProgram(shown, tea.WithInput(in), tea.WithOutput(out), tea.WithoutSignalHandler())
 	ended := make(chan error, 1)
 	go func() {
@@ -113,6 +117,19 @@ func watch[T any](c *cobra.Command, x watching, a answer, s source[T]) (err erro
 		return got.took
 	})
 	return fault
+}
+
+// host names the node that is watched, as far as it is known: the machine, and the network
+// namespace that --netns gave.
+func (x *watching) host(c *cobra.Command) string {
+	name, err := os.Hostname()
+	if err != nil {
+		name = ""
+	}
+	if f := c.Flag("netns"); f != nil && f.Changed {
+		name = strings.TrimSpace(name + " netns " + filepath.Base(f.Value.String()))
+	}
+	return report.Sentence(name)
 }
 
 // careful ends the program in its ordinary way when its model panics. bubbletea's own

@@ -87,13 +87,13 @@ func TestWatchText(t *testing.T) {
 		},
 	}
 	m := newScreen(s, true, look(t.Context(), s, order{}), make(chan wish, 1))
-	m.Update(tea.WindowSizeMsg{Width: 50, Height: 8})
+	m.Update(tea.WindowSizeMsg{Width: 50, Height: 9})
 	for _, tt := range []struct {
 		keys          string
 		shown, absent string
 	}{
 		{"", "40 lines, at ", "by "},
-		{"", "; a note\n\x1b[1mNODE\x1b[0m\nline 0  end\n\nline 1 xxx end\n\nline 2", ";7m"},
+		{"", "\na note\n\x1b[1mNODE\x1b[0m\nline 0  end\n\nline 1 xxx end\n\nline 2", ";7m"},
 		{"rs2", "\nline 0  end\n\nline 1", "reversed"},
 		{"?", "scroll  / filter", "sort"},
 		{"?G", "\nline 19 xxx", " end\n"},

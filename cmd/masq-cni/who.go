@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
@@ -14,6 +15,7 @@ func whoCommand(n *node) *cobra.Command {
 	var (
 		out         output
 		to, at, dir string
+		hidden      scrapes
 	)
 	c := &cobra.Command{
 		Use:   "who ADDRESS:PORT[/PROTOCOL]",
@@ -32,16 +34,18 @@ ICMP with its address, the flow is looked up, in conntrack zone 0; otherwise the
 table is read, with all its zones.
 
 --at asks who it was, not who it is: at a time (2026-03-01T15:04:05Z, "2026-03-01
-15:04", 15:04 today) or so long ago (10m). The answer comes from the NAT log, which
-masqd writes with --nat-log; the kernel is not asked.
+15:04", 15:04 today, 1772377445 seconds since 1970, now), on a day (2026-03-01), or so
+long ago (10m). The answer comes from the NAT log, which masqd writes with --nat-log;
+the kernel is not asked. Connections to the HTTP endpoint of masqd, such as those of
+Prometheus to another node, are left out if others are found; --scrapes shows them.
 
-Exit code 0: found; 1: not found; 2: it could not look. Needs CAP_NET_ADMIN in the
+Exit code 0: found; 1: not found; 2: it could not be asked. Needs CAP_NET_ADMIN in the
 node's network namespace, and to read --state-dir; with --at to read the log.`,
 		Example: `  masq-cni who 192.0.2.2:51688
   masq-cni who 192.0.2.2:51688/tcp --to 198.51.100.2:443 -o json
   masq-cni who '[2001:db8:1::2]:4711/icmpv6'
   masq-cni who 192.0.2.2:51688/tcp --at '2026-03-01 15:04'`,
-		Args:              cobra.ExactArgs(1),
+		Args:              arity.One("ADDRESS:PORT"),
 		ValidArgsFunction: n.completeEndpoints,
 	}
 	c.Flags().StringVar(&to, "to", "", "the far end: `ADDRESS[:PORT]`")
@@ -49,6 +53,7 @@ node's network namespace, and to read --state-dir; with --at to read the log.`,
 	c.Flags().StringVar(&at, "at", "", "`TIME` at which it was, or how long ago: from the NAT log")
 	c.Flags().StringVar(&dir, "nat-log", natLogDir, "`DIRECTORY` of the NAT log")
 	_ = c.RegisterFlagCompletionFunc("at", cobra.NoFileCompletions) // the flag is there
+	hidden.flag(c)
 	out.flag(c)
 	c.RunE = out.run(func(c *cobra.Command, args []string, a answer) error {
 		q, err := parseEndpoint(args[0], to)
@@ -62,7 +67,7 @@ node's network namespace, and to read --state-dir; with --at to read the log.`,
 		if p.from, p.until, err = parseMoment(at, time.Now()); err != nil {
 			return err
 		}
-		return n.whoWas(c, q, p, a)
+		return n.whoWas(c, q, p, hidden, a)
 	})
 	return answering(c)
 }
@@ -95,7 +100,7 @@ func (n *node) who(c *cobra.Command, q endpoint, a answer) error {
 	if q.tuples() != nil {
 		all = x.described(q, flows)
 	}
-	found, nameless, err := showFlows(all, q, a)
+	found, nameless, err := showFlows(all, q, a, report.FlowColumns())
 	switch {
 	case err != nil:
 		return err
@@ -114,7 +119,7 @@ func (n *node) who(c *cobra.Command, q endpoint, a answer) error {
 
 // showFlows writes the flows of an answer, whether they come from the kernel's table
 // or from elsewhere. A flow is nameless when no attachment is known behind it.
-func showFlows(flows iter.Seq2[report.Flow, error], q endpoint, a answer) (found, nameless bool, err error) {
+func showFlows(flows iter.Seq2[report.Flow, error], q endpoint, a answer, columns []report.Column[report.Flow]) (found, nameless bool, err error) {
 	var (
 		w     flowWriter
 		notes notes
@@ -124,7 +129,7 @@ func showFlows(flows iter.Seq2[report.Flow, error], q endpoint, a answer) (found
 			return found, nameless, err
 		}
 		if w == nil {
-			w = a.flows()
+			w = a.flows(columns)
 		}
 		found = true
 		nameless = nameless || f.Owner == (report.Owner{})
@@ -137,7 +142,7 @@ func showFlows(flows iter.Seq2[report.Flow, error], q endpoint, a answer) (found
 	case w == nil && a.format == "":
 		return false, false, nil
 	case w == nil:
-		w = a.flows() // an empty list
+		w = a.flows(columns) // an empty list
 	}
 	if err := w.End(); err != nil {
 		return found, nameless, err
@@ -148,10 +153,10 @@ func showFlows(flows iter.Seq2[report.Flow, error], q endpoint, a answer) (found
 	return found, nameless, err
 }
 
-// flows begins a list of flows.
-func (a answer) flows() flowWriter {
+// flows begins a list of flows, in columns for a person.
+func (a answer) flows(columns []report.Column[report.Flow]) flowWriter {
 	if a.format != "" {
 		return flowList{report.NewList(a, a.format)}
 	}
-	return report.NewListing(a, a.Style, report.FlowColumns())
+	return report.NewListing(a, a.Style, columns)
 }

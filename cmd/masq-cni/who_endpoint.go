@@ -44,7 +44,10 @@ func parseEndpoint(text, to string) (endpoint, error) {
 		}
 	}
 	p, err := netip.ParseAddrPort(place)
-	if err != nil {
+	if a, ok := alone(place); err != nil && ok {
+		errs = append(errs, fmt.Errorf("%s has no port; give it as %s, or list all flows of the address: masq-cni inspect flows --src %s",
+			masq.Quote(text), netip.AddrPortFrom(a, 4711), a))
+	} else if err != nil {
 		errs = append(errs, fmt.Errorf("%s is not ADDRESS:PORT[/PROTOCOL]; give it as 192.0.2.2:4711, 192.0.2.2:4711/tcp or [2001:db8::2]:4711", masq.Quote(text)))
 	}
 	q.addr, q.port = plain(p.Addr()), p.Port()
@@ -61,12 +64,9 @@ func (q *endpoint) parseTo(text string) error {
 	p, err := netip.ParseAddrPort(text)
 	ok := err == nil && p.Port() != 0
 	if err != nil {
-		alone, closed := strings.CutSuffix(text, "]")
-		if closed {
-			alone = strings.TrimPrefix(alone, "[")
-		}
-		a, err := netip.ParseAddr(alone)
-		p, ok = netip.AddrPortFrom(a, 0), err == nil
+		var a netip.Addr
+		a, ok = alone(text)
+		p = netip.AddrPortFrom(a, 0)
 	}
 	if !ok {
 		return fmt.Errorf("--to %s is not ADDRESS[:PORT]; give it as 198.51.100.2, 198.51.100.2:443 or [2001:db8::2]:443", masq.Quote(text))
@@ -80,6 +80,15 @@ func (q *endpoint) parseTo(text string) error {
 		return fmt.Errorf("--to %s has a port, and %s has none; give the address alone", masq.Quote(text), report.Protocol(q.proto))
 	}
 	return nil
+}
+
+// alone reads an address without a port, in brackets or not.
+func alone(text string) (netip.Addr, bool) {
+	if inside, closed := strings.CutSuffix(text, "]"); closed {
+		text = strings.TrimPrefix(inside, "[")
+	}
+	a, err := netip.ParseAddr(text)
+	return a, err == nil
 }
 
 // plain is an address as conntrack has it.

@@ -25,49 +25,8 @@ type past struct {
 	from, until time.Time
 }
 
-// moments are the forms that a time can be given in, and how long each lasts.
-var moments = []struct {
-	layout string
-	lasts  time.Duration
-	today  bool
-}{
-	{"2006-01-02 15:04:05", time.Second, false},
-	{"2006-01-02T15:04:05", time.Second, false},
-	{"2006-01-02 15:04", time.Minute, false},
-	{"15:04:05", time.Second, true},
-	{"15:04", time.Minute, true},
-}
-
-// parseMoment understands a time, or how long ago it was: all that the text may mean,
-// to the millisecond, which is what the log keeps. Without a zone it is the local one.
-func parseMoment(text string, now time.Time) (from, until time.Time, err error) {
-	const tick = time.Millisecond
-	if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
-		if at.Nanosecond() != 0 {
-			return at, at.Add(tick), nil
-		}
-		return at, at.Add(time.Second - tick), nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		at := now.Add(-ago)
-		return at, at.Add(time.Second), nil
-	}
-	for _, m := range moments {
-		at, err := time.ParseInLocation(m.layout, text, now.Location())
-		if err != nil {
-			continue
-		}
-		if m.today {
-			y, month, d := now.Date()
-			at = at.AddDate(y-at.Year(), int(month-at.Month()), d-at.Day())
-		}
-		return at, at.Add(m.lasts - tick), nil
-	}
-	return from, until, fmt.Errorf("--at: %s is no time; give one as 2026-03-01T15:04:05Z, \"2026-03-01 15:04\", 15:04, or 10m for ten minutes ago", masq.Quote(text))
-}
-
 // whoWas answers from the log.
-func (n *node) whoWas(c *cobra.Command, q endpoint, p past, a answer) error {
+func (n *node) whoWas(c *cobra.Command, q endpoint, p past, hidden scrapes, a answer) error {
 	query := natlog.Query{Addr: netip.AddrPortFrom(q.addr, q.port), Proto: q.proto, From: p.from, Until: p.until}
 	if q.to.IsValid() {
 		query.To = netip.AddrPortFrom(q.to, q.toPort)
@@ -84,7 +43,7 @@ func (n *node) whoWas(c *cobra.Command, q endpoint, p past, a answer) error {
 	if err != nil && (got == nil || len(got.Flows) == 0) {
 		return err
 	}
-	found, _, failed := showFlows(flowsThatWere(got), q, a)
+	found, _, failed := showFlows(each(hidden.split(flowsThatWere(got))), q, a, report.PastFlowColumns(time.Local))
 	if failed != nil {
 		return failed
 	}
@@ -94,6 +53,11 @@ func (n *node) whoWas(c *cobra.Command, q endpoint, p past, a answer) error {
 	if a.format == "" {
 		if err := p.remarks(a, q, got); err != nil {
 			return err
+		}
+		if note := hidden.note(); note != "" {
+			if _, err := fmt.Fprintln(a, "note:", note); err != nil {
+				return err
+			}
 		}
 	}
 	if !found {
@@ -130,10 +94,18 @@ func (p past) remarks(a answer, q endpoint, got *natlog.Answer) error {
 	return nil
 }
 
-func flowsThatWere(got *natlog.Answer) iter.Seq2[report.Flow, error] {
+func flowsThatWere(got *natlog.Answer) []report.Flow {
+	out := make([]report.Flow, len(got.Flows))
+	for i := range got.Flows {
+		out[i] = flowThatWas(&got.Flows[i])
+	}
+	return out
+}
+
+func each(flows []report.Flow) iter.Seq2[report.Flow, error] {
 	return func(yield func(report.Flow, error) bool) {
-		for i := range got.Flows {
-			if !yield(flowThatWas(&got.Flows[i]), nil) {
+		for i := range flows {
+			if !yield(flows[i], nil) {
 				return
 			}
 		}

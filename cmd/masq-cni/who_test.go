@@ -11,10 +11,12 @@ import (
 func TestWhoThatCannotLook(t *testing.T) {
 	state := t.TempDir()
 	for args, want := range map[string]string{
-		"":                                      "accepts 1 arg(s), received 0",
-		"192.0.2.2:1 192.0.2.3:1":               "accepts 1 arg(s), received 2",
-		"192.0.2.2":                             `"192.0.2.2" is not ADDRESS:PORT[/PROTOCOL]; give it as 192.0.2.2:4711`,
-		"2001:db8::2":                           `"2001:db8::2" is not ADDRESS:PORT[/PROTOCOL]`,
+		"":                                      "masq-cni who needs an argument, ADDRESS:PORT",
+		"192.0.2.2:1 192.0.2.3:1":               `masq-cni who takes one argument, ADDRESS:PORT, and got 2: "192.0.2.2:1", "192.0.2.3:1"`,
+		"192.0.2.2":                             `"192.0.2.2" has no port; give it as 192.0.2.2:4711, or list all flows of the address: masq-cni inspect flows --src 192.0.2.2`,
+		"2001:db8::2":                           `"2001:db8::2" has no port; give it as [2001:db8::2]:4711, or list all flows of the address: masq-cni inspect flows --src 2001:db8::2`,
+		"[2001:db8::2]/tcp":                     `"[2001:db8::2]/tcp" has no port`,
+		"192.0.2":                               `"192.0.2" is not ADDRESS:PORT[/PROTOCOL]; give it as 192.0.2.2:4711`,
 		"192.0.2.2:65536":                       `"192.0.2.2:65536" is not ADDRESS:PORT[/PROTOCOL]`,
 		"192.0.2.2:-1":                          `"192.0.2.2:-1" is not ADDRESS:PORT[/PROTOCOL]`,
 		"name:80":                               `"name:80" is not ADDRESS:PORT[/PROTOCOL]`,

@@ -15,6 +15,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/spf13/pflag"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/flaggroup"
 	"github.com/masq-cni/masq-cni/pkg/agentconf"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
@@ -64,6 +65,11 @@ func legacyFlags(flags *pflag.FlagSet) func() []override {
 			short = l.Name
 		}
 		flags.StringVarP(&values[i], l.Name, short, "", l.Usage)
+		group := "Flags of ip-masq-agent"
+		if l.NoEffect {
+			group = "Flags of ip-masq-agent that have no effect here"
+		}
+		flaggroup.Put(flags.Lookup(l.Name), group)
 		if l.Bool {
 			flags.Lookup(l.Name).NoOptDefVal = "true"
 		}

@@ -176,10 +176,29 @@ func TestFlagFaults(t *testing.T) {
 --resync-interval 1ms is below a second; give 1s or more
 --sweep-grace -1s is below 0; give a duration such as 2m
 --attachment-metrics -1 is below 0; give a number of attachments, or 0 for none
---nat-log-size: MaxTotalBytes: 5 has no room for four files of 67108864 bytes; give 268435456 or more
---nat-log-age: MaxAge: -1h0m0s is too short; give 8s or more, or 0 to keep records for ever
+--nat-log-size 5 is too small for the files of the log; give 256Mi or more
+--nat-log-age -1h0m0s is too short; give 8s or more, or 0 to keep records as long as there is room
 `
 	if code := run(args, nil, io.Discard, &diag); code != 1 || diag.String() != want {
 		t.Errorf("%d\n%s", code, diag.String())
+	}
+}
+
+// TestHelpGroups: flags of ip-masq-agent that change nothing stand apart from those that
+// do, and from those of masqd.
+func TestHelpGroups(t *testing.T) {
+	out := help(t, "--help")
+	own, rest, ok := strings.Cut(out, "\nFlags of ip-masq-agent:\n")
+	effective, without, ok2 := strings.Cut(rest, "\nFlags of ip-masq-agent that have no effect here:\n")
+	if !ok || !ok2 {
+		t.Fatalf("no groups in\n%s", out)
+	}
+	for flag, group := range map[string]string{
+		"--nat-log-size": own, "--resync-interval": own, "--enable-ipv6": effective, "--to-ports": effective,
+		"--masq-chain": without, "--logtostderr": without, "--log_dir": without, "--v": without,
+	} {
+		if !strings.Contains(group, " "+flag+" ") || strings.Count(out, " "+flag+" ") != 1 {
+			t.Errorf("%s is not in its group:\n%s", flag, out)
+		}
 	}
 }

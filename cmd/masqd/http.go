@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -42,7 +44,7 @@ func missingEgress(m ruleset.MissingEgress) string {
 func serviceable(s reconcile.Stats, n reconcile.Node) readiness {
 	r := readiness{Reasons: []string{}}
 	if s.LastLook.IsZero() {
-		r.Reasons = append(r.Reasons, "no look has ended well yet")
+		r.Reasons = append(r.Reasons, "no sync has succeeded yet")
 	}
 	if s.Problem != "" {
 		r.Reasons = append(r.Reasons, s.Problem)
@@ -68,11 +70,16 @@ func serviceable(s reconcile.Stats, n reconcile.Node) readiness {
 // serveHTTP serves metrics and health until the context ends.
 func serveHTTP(ctx context.Context, l net.Listener, registry *prometheus.Registry, state func() readiness, profile bool) error {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+	var endpoints []endpoint
+	handle := func(path, what string, h http.HandlerFunc) {
+		endpoints = append(endpoints, endpoint{path, what})
+		mux.HandleFunc("GET "+path, h)
+	}
+	handle("/metrics", "metrics for Prometheus", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP)
+	handle("/healthz", "200 while the process serves", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n"))
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	handle("/readyz", "whether masqd is ready, and what needs attention, as JSON", func(w http.ResponseWriter, _ *http.Request) {
 		r := state()
 		w.Header().Set("Content-Type", "application/json")
 		if !r.Ready {
@@ -81,10 +88,16 @@ func serveHTTP(ctx context.Context, l net.Listener, registry *prometheus.Registr
 		_ = json.NewEncoder(w).Encode(r)
 	})
 	if profile {
+		endpoints = append(endpoints, endpoint{"/debug/pprof/", "profiles of the process"})
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
+	page := index(endpoints)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(page)
+	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
@@ -92,4 +105,18 @@ func serveHTTP(ctx context.Context, l net.Listener, registry *prometheus.Registr
 		return err
 	}
 	return nil
+}
+
+// endpoint is a path that is served, and what is there.
+type endpoint struct{ path, what string }
+
+// index is the page that lists the endpoints.
+func index(all []endpoint) []byte {
+	var b bytes.Buffer
+	b.WriteString("<!doctype html>\n<title>masqd</title>\n<h1>masqd</h1>\n<ul>\n")
+	for _, e := range all {
+		fmt.Fprintf(&b, "<li><a href=\"%s\">%s</a>: %s</li>\n", e.path, e.path, e.what)
+	}
+	b.WriteString("</ul>\n")
+	return b.Bytes()
 }

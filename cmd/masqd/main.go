@@ -21,6 +21,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
+	"github.com/masq-cni/masq-cni/cmd/internal/flaggroup"
 	"github.com/masq-cni/masq-cni/cmd/internal/man"
 	"github.com/masq-cni/masq-cni/pkg/agentconf"
 	"github.com/masq-cni/masq-cni/pkg/ipfix"
@@ -75,12 +77,13 @@ func (o *options) validate() error {
 	if o.attachmentMetrics < 0 {
 		fail("--attachment-metrics %d is below 0; give a number of attachments, or 0 for none", o.attachmentMetrics)
 	}
-	// One at a time: each fault is to name its flag.
-	if err := (natlog.Options{MaxTotalBytes: o.natLogOptions.MaxTotalBytes}).Validate(); err != nil {
-		fail("--nat-log-size: %w", err)
+	// The messages of Validate name fields of Options, those here name flags.
+	if n := size(o.natLogOptions.MaxTotalBytes); n < natlog.MinTotalBytes {
+		least := size(natlog.MinTotalBytes)
+		fail("--nat-log-size %s is too small for the files of the log; give %s or more", &n, &least)
 	}
-	if err := (natlog.Options{MaxAge: o.natLogOptions.MaxAge}).Validate(); err != nil {
-		fail("--nat-log-age: %w", err)
+	if age := o.natLogOptions.MaxAge; age != 0 && age < natlog.MinAge {
+		fail("--nat-log-age %s is too short; give %s or more, or 0 to keep records as long as there is room", age, natlog.MinAge)
 	}
 	return errors.Join(errs...)
 }
@@ -138,15 +141,15 @@ func run(args, env []string, stdout, stderr io.Writer) int {
 	)
 	c := &cobra.Command{
 		Use:   "masqd",
-		Short: "Keeps a node's masquerade rules as they were asked for",
-		Long: `Watches the records of attachments, and the nftables of the network namespace it
-runs in, and puts back what anybody takes away. Needs
-CAP_NET_ADMIN, and nothing else. When it ends, the rules stay.
+		Short: "Keeps a node's masquerade rules in the kernel",
+		Long: `Watches the records of attachments, and nftables in the network namespace that it
+runs in, and restores what other programs remove. Needs CAP_NET_ADMIN, and nothing
+else. When it ends, the rules stay.
 
 Each flag can be given in the environment too: MASQD_STATE_DIR for --state-dir.
-A flag on the command line counts before the environment.`,
+A flag on the command line overrides the environment.`,
 		Version:       buildVersion + " (" + buildCommit + ")",
-		Args:          cobra.NoArgs,
+		Args:          arity.None,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PreRunE:       func(c *cobra.Command, _ []string) error { return fromEnvironment(c.Flags(), env) },
@@ -187,15 +190,17 @@ A flag on the command line counts before the environment.`,
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	o.resync = 60 * time.Second
-	f.Var((*interval)(&o.resync), "resync-interval", "time between looks that no event asked for; a number is of seconds")
+	f.Var((*interval)(&o.resync), "resync-interval", "time between comparisons of the kernel with the records that no event triggers; a number without a unit is of seconds")
 	f.DurationVar(&o.grace, "sweep-grace", 2*time.Minute, "how long a container is gone before its rules are removed")
 	f.IntVar(&o.attachmentMetrics, "attachment-metrics", 0, "how many attachments have metrics of their flows: those with the most")
 	f.StringVar(&o.natLog, "nat-log", "", "directory of the NAT log: who was behind which address and port; empty for none")
-	f.Int64Var(&o.natLogOptions.MaxTotalBytes, "nat-log-size", 1<<30, "bytes that the NAT log may take; the oldest goes first")
+	o.natLogOptions.MaxTotalBytes = 1 << 30
+	f.Var((*size)(&o.natLogOptions.MaxTotalBytes), "nat-log-size", "how much of the disk the NAT log may take, such as 500Mi or 10Gi; the oldest records are deleted first")
 	f.DurationVar(&o.natLogOptions.MaxAge, "nat-log-age", 0, "how long the NAT log keeps a record; 0 for as long as there is room")
 	f.Var((*collector)(&o.collector), "nat-log-ipfix", "IPFIX collector that the NAT log is sent to, over UDP, or TCP with /tcp behind the port; empty for none")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof too")
 	legacy = legacyFlags(f)
+	flaggroup.Usage(c)
 	c.AddCommand(man.Command())
 	c.CompletionOptions.DisableDefaultCmd = true // cobra adds it beside any command
 	c.SetArgs(twoHyphens(args))

@@ -18,7 +18,10 @@ type Legacy struct {
 	Usage string
 	// Bool tells that the flag can stand without a value, which is then "true".
 	Bool bool
-	// Note is for the log, where the flag has no effect here. Otherwise empty.
+	// NoEffect says that the flag changes nothing here: any value that it may have is
+	// accepted, or one that would be missed is refused.
+	NoEffect bool
+	// Note is for the log, where a flag without effect is given a value. Otherwise empty.
 	Note string
 	// Apply carries out what the flag asks for on a configuration that has been
 	// read. An error says what to use instead.
@@ -35,10 +38,11 @@ func LegacyFlags() []Legacy {
 	const stderr = "logs go to stderr; collect them from there"
 	return []Legacy{
 		{
-			Name:  "masq-chain",
-			Usage: "ip-masq-agent's name of its chain in iptables; no such chain is written here",
-			Note:  "rules are in the nftables table inet masq; a chain that ip-masq-agent left in iptables has to be removed there",
-			Apply: chain,
+			Name:     "masq-chain",
+			Usage:    "ip-masq-agent's name of its chain in iptables; no such chain is written here",
+			NoEffect: true,
+			Note:     "rules are in the nftables table inet masq; a chain that ip-masq-agent left in iptables has to be removed there",
+			Apply:    chain,
 		},
 		{
 			Name:  "nomasq-all-reserved-ranges",
@@ -89,13 +93,13 @@ func LegacyFlags() []Legacy {
 }
 
 func ignored(name string, isBool bool, usage, note string) Legacy {
-	return Legacy{Name: name, Usage: usage + "; " + note, Bool: isBool, Note: note, Apply: func(*Node, string) error { return nil }}
+	return Legacy{Name: name, Usage: usage + "; " + note, Bool: isBool, NoEffect: true, Note: note, Apply: func(*Node, string) error { return nil }}
 }
 
 // refused is a flag whose user would miss something. Without a value it asks for
 // nothing.
 func refused(name, usage, instead string) Legacy {
-	return Legacy{Name: name, Usage: usage + "; " + instead, Apply: func(_ *Node, value string) error {
+	return Legacy{Name: name, Usage: usage + "; " + instead, NoEffect: true, Apply: func(_ *Node, value string) error {
 		if value == "" {
 			return nil
 		}

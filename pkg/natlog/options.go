@@ -25,8 +25,14 @@ type Options struct {
 }
 
 const (
-	leastSegment = 64 << 10
-	batchRecords = 1 << 10
+	// MinAge is the shortest MaxAge that is not 0.
+	MinAge = 8 * time.Second
+	// MinTotalBytes is the least MaxTotalBytes with the default of MaxSegmentBytes.
+	MinTotalBytes = 4 * defaultSegment
+
+	defaultSegment = 64 << 20
+	leastSegment   = 64 << 10
+	batchRecords   = 1 << 10
 )
 
 // Validate reports every field that cannot be carried out.
@@ -40,7 +46,7 @@ func (o Options) Validate() error {
 	if o.MaxTotalBytes < 4*o.MaxSegmentBytes {
 		fail("MaxTotalBytes: %d has no room for four files of %d bytes; give %d or more", o.MaxTotalBytes, o.MaxSegmentBytes, 4*o.MaxSegmentBytes)
 	}
-	if o.MaxAge < 0 || o.MaxAge > 0 && o.MaxAge < 8*time.Second {
+	if o.MaxAge < 0 || o.MaxAge > 0 && o.MaxAge < MinAge {
 		fail("MaxAge: %s is too short; give 8s or more, or 0 to keep records for ever", o.MaxAge)
 	}
 	if o.FlushInterval < time.Millisecond {
@@ -54,7 +60,7 @@ func (o Options) Validate() error {
 
 func (o Options) withDefaults() Options {
 	if o.MaxSegmentBytes == 0 {
-		o.MaxSegmentBytes = 64 << 20
+		o.MaxSegmentBytes = defaultSegment
 	}
 	if o.MaxTotalBytes == 0 {
 		o.MaxTotalBytes = 1 << 30

@@ -3,7 +3,9 @@ package report
 import "strings"
 
 // Match returns the indices of the attachments that a person means by a name: those
-// of the pod "namespace/name", or else those of the containers whose ID begins so.
+// of the pod "namespace/name", of the container with that ID, of pods of that name in
+// whatever namespace, or of the containers whose ID begins so; the first of these that
+// there are.
 func (o *Owners) Match(name string) []int {
 	var out []int
 	if namespace, pod, ok := strings.Cut(name, "/"); ok {
@@ -17,18 +19,19 @@ func (o *Owners) Match(name string) []int {
 	if name == "" {
 		return nil
 	}
-	for i := range o.all { // one ID may begin as another does
-		if o.all[i].ContainerID == name {
-			out = append(out, i)
+	for _, means := range []func(*Owner) bool{
+		func(o *Owner) bool { return o.ContainerID == name }, // one ID may begin as another does
+		func(o *Owner) bool { return o.PodName == name },
+		func(o *Owner) bool { return strings.HasPrefix(o.ContainerID, name) },
+	} {
+		for i := range o.all {
+			if means(&o.all[i]) {
+				out = append(out, i)
+			}
+		}
+		if len(out) > 0 {
+			return out
 		}
 	}
-	if len(out) > 0 {
-		return out
-	}
-	for i := range o.all {
-		if strings.HasPrefix(o.all[i].ContainerID, name) {
-			out = append(out, i)
-		}
-	}
-	return out
+	return nil
 }

@@ -64,6 +64,7 @@ func TestMatch(t *testing.T) {
 	o := OwnersOf(append(records(), record("aaaa56", "shop", "short", nil), record("aaaa56789abcdef", "shop", "web", nil)))
 	for name, want := range map[string][]int{
 		"shop/web": {0, 5}, "shop/db": {1}, "shop/": nil, "/web": nil, "shop": nil, "other/web": nil,
+		"web": {0, 5}, "db": {1}, "we": nil,
 		"bbbb": {1}, "aaaa56": {4}, "aaaa567": {0, 5}, "aaaa": {0, 4, 5}, "": nil, "/": nil, "c": {2},
 	} {
 		if got := o.Match(name); !slices.Equal(got, want) {

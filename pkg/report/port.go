@@ -185,7 +185,7 @@ func (p Ports) Remarks() []string {
 		out = append(out, fmt.Sprintf("No other has more than %s in use.", percent(p.Beyond)))
 	}
 	if p.Failed > 0 {
-		cause := "another flow had their addresses and ports"
+		cause := "another flow had their ports"
 		if slices.ContainsFunc(p.Groups, func(g PortGroup) bool { return g.Used >= g.Usable }) {
 			cause = "no source port was free"
 		}

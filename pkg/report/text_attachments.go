@@ -10,17 +10,16 @@ import (
 	"time"
 )
 
-// AttachmentColumns are those of a table of attachments.
+// AttachmentColumns are those of a table of attachments. Those that are not wide fit 80
+// columns, with short names.
 func AttachmentColumns(now func() time.Time) []Column[Attachment] {
 	type row = Attachment
 	out := []Column[row]{
 		words("POD", func(a *row) string { return a.Pod() }),
 		words("NETWORK", func(a *row) string { return a.Network }),
 		{Name: "ADDRESSES", Cell: func(a *row) string { return addresses(a.Addresses) }, Compare: func(a, b *row) int { return slices.CompareFunc(a.Addresses, b.Addresses, netip.Addr.Compare) }},
-		words("POLICY", func(a *row) string { return a.Policy }),
 		numbers("FLOWS", func(a *row) int { return a.Flows }, func(a *row) string { return strconv.Itoa(a.Flows) }),
 		numbers("TRANSLATED", func(a *row) int { return a.Translated }, func(a *row) string { return strconv.Itoa(a.Translated) }),
-		numbers("INCOMING", func(a *row) int { return a.Incoming }, func(a *row) string { return strconv.Itoa(a.Incoming) }),
 		numbers("BEGUN", func(a *row) uint64 {
 			if a.Begun == nil {
 				return 0
@@ -30,6 +29,8 @@ func AttachmentColumns(now func() time.Time) []Column[Attachment] {
 		numbers("BYTES", func(a *row) uint64 { return a.Bytes.Sum() }, func(a *row) string { return known(a.Packets, size(a.Bytes.Sum())) }),
 	}
 	return append(out, wide(
+		words("POLICY", func(a *row) string { return a.Policy }),
+		numbers("INCOMING", func(a *row) int { return a.Incoming }, func(a *row) string { return strconv.Itoa(a.Incoming) }),
 		numbers("PACKETS", func(a *row) uint64 { return a.Packets.Sum() }, func(a *row) string { return known(a.Packets, strconv.FormatUint(a.Packets.Sum(), 10)) }),
 		words("CONTAINER", func(a *row) string { return a.ContainerID }),
 		words("INTERFACE", func(a *row) string { return a.Interface }),

@@ -74,6 +74,9 @@ func TestInspectCompletion(t *testing.T) {
 			}
 			out, err := from.Command(soon(t), built("masq-cni"), args...).Output()
 			check(t, err)
+			if strings.Contains(string(out), `\x20`) {
+				t.Errorf("%q: a blank is shown as an escape:\n%s", tt.typed, out)
+			}
 			var got []string
 			for line := range strings.Lines(string(out)) {
 				if name, _, _ := strings.Cut(strings.TrimSpace(line), "\t"); name != "" && !strings.HasPrefix(name, ":") {

@@ -84,8 +84,8 @@ func init() {
 	maps.Copy(proofs, map[string]proof{
 		"echo MASQD_NAT_LOG=/var/lib/masq-cni/nat-log >>/etc/default/masqd": runs{},
 		"systemctl restart masqd": unit("restart"),
-		"sysctl -w net.netfilter.nf_conntrack_timestamp=1 net.netfilter.nf_conntrack_acct=1":       runs{},
-		"masqd --nat-log /var/lib/masq-cni/nat-log --nat-log-age 2160h --nat-log-size 10737418240": makes("/var/lib/masq-cni/nat-log/lock"),
+		"sysctl -w net.netfilter.nf_conntrack_timestamp=1 net.netfilter.nf_conntrack_acct=1": runs{},
+		"masqd --nat-log /var/lib/masq-cni/nat-log --nat-log-age 2160h --nat-log-size 10Gi":  makes("/var/lib/masq-cni/nat-log/lock"),
 	})
 }
 

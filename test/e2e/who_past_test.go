@@ -32,7 +32,7 @@ func newPast(t *testing.T) *past {
 // was is what a person is told of a time, and the exit code.
 func (p *past) was(from netip.AddrPort, at time.Time) (string, int) {
 	p.t.Helper()
-	return p.whoText("--nat-log", p.log, "--at", at.Format(time.RFC3339Nano), from.String())
+	return p.whoText("-o", "wide", "--nat-log", p.log, "--at", at.Format(time.RFC3339Nano), from.String())
 }
 
 // talks has a container talk to the server, and returns whom that saw, and when.

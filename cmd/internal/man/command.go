@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 )
 
 // Command is a hidden one that writes the pages of the program that it is added to.
@@ -22,7 +24,7 @@ func Command() *cobra.Command {
 		Use:    "man DIR",
 		Short:  "Writes the manual pages, one for each command, into a directory that is there",
 		Hidden: true,
-		Args:   cobra.ExactArgs(1),
+		Args:   arity.One("a directory"),
 		RunE: func(c *cobra.Command, args []string) error {
 			date, err := dated(os.Getenv("SOURCE_DATE_EPOCH"))
 			if err != nil {

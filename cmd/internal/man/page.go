@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/masq-cni/masq-cni/cmd/internal/flaggroup"
 )
 
 // section is that of programs for who administers a machine.
@@ -44,7 +46,13 @@ func page(c *cobra.Command, date string) []byte {
 			line(".TP\n\\fB%s\\fR(%s)\n%s", text(name(sub)), section, text(sub.Short))
 		}
 	}
-	options(&b, "OPTIONS", c.NonInheritedFlags())
+	for _, g := range flaggroup.Of(c.NonInheritedFlags()) {
+		heading := "OPTIONS"
+		if g.Name != "" {
+			heading = strings.ToUpper(g.Name)
+		}
+		options(&b, heading, g.Flags)
+	}
 	options(&b, "OPTIONS OF EVERY COMMAND", c.InheritedFlags())
 	if c.Example != "" {
 		line(".SH EXAMPLES\n.nf\n%s\n.fi", text(c.Example))

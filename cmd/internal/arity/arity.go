@@ -1,0 +1,66 @@
+// Package arity checks the number of a command's arguments, with errors that name the
+// command, what it takes, and, for a mistyped command, the one that was meant.
+package arity
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// None is for commands without arguments, those with commands below them among them.
+func None(c *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case c.HasAvailableSubCommands():
+		return unknown(c, args[0])
+	}
+	return fmt.Errorf("%s takes no arguments, and %s is one; see %s --help", c.CommandPath(), masq.Quote(args[0]), c.CommandPath())
+}
+
+// One is for commands with one argument, called what its usage calls it.
+func One(what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch len(args) {
+		case 1:
+			return nil
+		case 0:
+			return fmt.Errorf("%s needs an argument, %s; see %s --help", c.CommandPath(), what, c.CommandPath())
+		}
+		return fmt.Errorf("%s takes one argument, %s, and got %d: %s; see %s --help", c.CommandPath(), what, len(args), quoted(args), c.CommandPath())
+	}
+}
+
+// Some is for commands with one argument or more.
+func Some(what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return nil
+		}
+		return fmt.Errorf("%s needs at least one argument, %s; see %s --help", c.CommandPath(), what, c.CommandPath())
+	}
+}
+
+func quoted(args []string) string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		out[i] = masq.Quote(a)
+	}
+	return strings.Join(out, ", ")
+}
+
+// similar is how many characters a command may be mistyped in.
+const similar = 2
+
+func unknown(c *cobra.Command, word string) error {
+	c.SuggestionsMinimumDistance = similar
+	meant := ""
+	if all := c.SuggestionsFor(word); len(all) > 0 {
+		meant = fmt.Sprintf("did you mean %s? ", strings.Join(all, " or "))
+	}
+	return fmt.Errorf("%s has no command %s; %ssee %s --help", c.CommandPath(), masq.Quote(word), meant, c.CommandPath())
+}
