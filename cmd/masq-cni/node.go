@@ -20,6 +20,7 @@ import (
 // it.
 type node struct {
 	stateDir, netns string
+	stateGiven      bool // by a flag
 	// missing says once that the directory of the records does not exist.
 	missing func()
 }
@@ -39,6 +40,7 @@ func (n *node) flags(root *cobra.Command) {
 		if n.stateDir == "" {
 			return errors.New("--state-dir is empty; give a directory, or leave the flag out")
 		}
+		n.stateGiven = c.Flags().Changed("state-dir")
 		n.missing = sync.OnceFunc(func() {
 			_, _ = fmt.Fprintf(c.ErrOrStderr(), "note: %s does not exist: no container has been added on this node yet, or the records are in another directory; --state-dir gives it\n", n.stateDir)
 		})

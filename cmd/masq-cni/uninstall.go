@@ -23,7 +23,7 @@ import (
 type uninstall struct {
 	binDir, confDir string
 	program         netdir.Program
-	stay            bool
+	stay, force     bool
 }
 
 func uninstallCommand(n *node) *cobra.Command {
@@ -34,6 +34,10 @@ func uninstallCommand(n *node) *cobra.Command {
 		Long: `Removes table inet masq and the records of the node's attachments. Links and
 leases belong to containers that may still run: DEL removes them, with or without
 records. End masqd first, or it puts the rules back.
+
+While live attachments depend on the table it refuses: their traffic would leave
+untranslated. It also refuses a --state-dir that does not exist. --force removes the
+rules all the same.
 
 With --conf-dir it first takes masq out of the networks there, which are then as they
 were before, to the byte, and removes those that masq-cni install has written. With
@@ -47,6 +51,11 @@ remove such containers before.`,
   masq-cni uninstall --bin-dir /opt/cni/bin --conf-dir /etc/cni/net.d`,
 		Args: arity.None,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if !u.force {
+				if err := n.refuse(u.binDir != "" || u.confDir != ""); err != nil {
+					return err
+				}
+			}
 			err := u.run(c.Context(), n.stateDir, c.OutOrStdout(), c.ErrOrStderr())
 			if err == nil && u.stay {
 				<-c.Context().Done()
@@ -57,6 +66,7 @@ remove such containers before.`,
 	f := c.Flags()
 	f.StringVar(&u.binDir, "bin-dir", "", "remove the plugin from this `DIR`, if it is masq-cni's")
 	f.StringVar(&u.confDir, "conf-dir", "", "take masq out of the networks in this `DIR`")
+	f.BoolVar(&u.force, "force", false, "remove the rules of live attachments too, and where --state-dir does not exist")
 	f.BoolVar(&u.stay, "stay", false, "stay when all is removed: in a DaemonSet, a program that ends is started again")
 	f.StringVar(&u.program.Source, "plugin", "", "a `FILE`: the plugin is masq-cni's where it is the same, too")
 	return c
@@ -73,7 +83,7 @@ func (u *uninstall) run(ctx context.Context, stateDir string, stdout, stderr io.
 				return err
 			}
 		}
-		records, chained, err := removeRules(stateDir)
+		found, records, chained, err := removeRules(stateDir)
 		if err != nil {
 			return err
 		}
@@ -81,7 +91,9 @@ func (u *uninstall) run(ctx context.Context, stateDir string, stdout, stderr io.
 			_, _ = fmt.Fprintln(stderr, "warning:", err)
 		}
 		_ = os.Remove(stateDir) // gone where nobody else keeps anything there
-		removed("table inet masq, %d records", records)
+		if found {
+			removed("table inet masq, %d records", records)
+		}
 		if u.binDir == "" {
 			return nil
 		}
@@ -94,6 +106,9 @@ func (u *uninstall) run(ctx context.Context, stateDir string, stdout, stderr io.
 		}
 		return err
 	}()
+	if len(done) == 0 && err == nil {
+		done = append(done, "nothing to remove")
+	}
 	if len(done) > 0 {
 		_, errPrint := fmt.Fprintln(stdout, strings.Join(done, "\n"))
 		err = errors.Join(err, errPrint)
@@ -121,23 +136,30 @@ func (u *uninstall) takeOut(ctx context.Context, removed func(string, ...any)) e
 }
 
 // removeRules removes the rules and the records of the node, and counts the records,
-// and those of attachments whose links another plugin made.
-func removeRules(stateDir string) (all, chained int, err error) {
+// and those of attachments whose links another plugin made. found is false where there
+// was nothing.
+func removeRules(stateDir string) (found bool, all, chained int, err error) {
 	records, err := store.Open(stateDir)
 	if err != nil {
-		return 0, 0, err
+		return false, 0, 0, err
 	}
 	kept, err := records.All()
 	if err != nil && len(kept) == 0 {
-		return 0, 0, err
+		return false, 0, 0, err
 	}
 	rules, err := nft.Open()
 	if err != nil {
-		return 0, 0, err
+		return false, 0, 0, err
 	}
 	defer func() { _ = rules.Close() }()
+	if found, err = rules.Exists(); err != nil {
+		return false, 0, 0, err
+	}
 	if err := rules.Uninstall(); err != nil {
-		return 0, 0, err
+		return false, 0, 0, err
+	}
+	if policy, err := records.Node(); policy != nil || err != nil {
+		found = true
 	}
 	errs := []error{records.PutNode(nil)}
 	for _, r := range kept {
@@ -147,12 +169,12 @@ func removeRules(stateDir string) (all, chained int, err error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return 0, 0, err
+		return false, 0, 0, err
 	}
 	// Gone where nobody else keeps anything there.
 	removeLock(records.LockPath())
 	_ = os.Remove(records.Dir())
-	return len(kept), chained, nil
+	return found || len(kept) > 0, len(kept), chained, nil
 }
 
 // removeLeases removes the directories of leases of networks that masq-cni install has

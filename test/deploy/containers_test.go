@@ -215,7 +215,7 @@ func TestContainers(t *testing.T) {
 	h.start(gone, "uninstall", true)
 	h.start(gone, "done", false)
 	until(t, 10*time.Second, nil, func() string {
-		if strings.Contains(h.do("logs", "done"), "removed: table inet masq, 0 records") {
+		if strings.Contains(h.do("logs", "done"), "nothing to remove") {
 			return ""
 		}
 		return "second uninstall"

@@ -41,6 +41,8 @@ var proofs = map[string]proof{
 	"echo 'nonMasqueradeCIDRs: [10.0.0.1/8]' >new":    runs{},
 	"masq-cni config check new":                       runs{code: 1},
 	"masq-cni uninstall":                              runs{says: "removed: table inet masq"},
+	"masq-cni uninstall || echo $?":                   runs{},
+	"masq-cni uninstall --force":                      runs{},
 
 	"ip netns add probe": runs{},
 	"ip netns del probe": runs{},

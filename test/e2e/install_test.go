@@ -113,7 +113,7 @@ func (i *installation) install(more ...string) string {
 
 func (i *installation) uninstall() string {
 	i.t.Helper()
-	out, err := i.Node.Command(soon(i.t), built("masq-cni"), i.args("uninstall")...).CombinedOutput()
+	out, err := i.Node.Command(soon(i.t), built("masq-cni"), i.args("uninstall", "--force")...).CombinedOutput()
 	if err != nil {
 		i.t.Fatalf("uninstall: %v\n%s", err, out)
 	}
@@ -169,7 +169,7 @@ func TestInstallChain(t *testing.T) {
 		t.Errorf("it says\n%s", said)
 	}
 	pass("direct", true)
-	want := fmt.Sprintf("removed: masq from %s\nremoved: table inet masq, 0 records\nremoved: %s\n", filepath.Join(i.conf, podsFile), filepath.Join(i.bin, "masq"))
+	want := fmt.Sprintf("removed: masq from %s\nremoved: %s\n", filepath.Join(i.conf, podsFile), filepath.Join(i.bin, "masq"))
 	if said := i.uninstall(); said != want {
 		t.Errorf("it says\n%s", said)
 	}
@@ -182,7 +182,7 @@ func TestInstallChain(t *testing.T) {
 		}
 	}
 	pass("after", true)
-	if said := i.uninstall(); said != "removed: table inet masq, 0 records\n" {
+	if said := i.uninstall(); said != "nothing to remove\n" {
 		t.Errorf("a second time it says\n%s", said)
 	}
 }

@@ -140,7 +140,7 @@ func TestUninstall(t *testing.T) {
 	before := w.nodeRun("nft", "list", "ruleset")
 	list := w.conflist("1.0.0", w.masq())
 	a := w.attach("a", list)
-	out := w.nodeRun(built("masq-cni"), "uninstall", "--state-dir", filepath.Join(w.dir, "state"))
+	out := w.nodeRun(built("masq-cni"), "uninstall", "--force", "--state-dir", filepath.Join(w.dir, "state"))
 	if !strings.Contains(out, "1 records") {
 		t.Errorf("it says %q", out)
 	}

@@ -70,7 +70,7 @@ func TestInPlaceOfIPMasqAgent(t *testing.T) {
 
 			d.end(t, syscall.SIGTERM)
 			seen(a, "when masqd has ended", a.addrs[0], n.V4.Node)
-			n.must("masq-cni uninstall")
+			n.must("masq-cni uninstall --force")
 			seen(a, "when it is uninstalled", a.addrs[0], a.addrs[0])
 			unchanged(t, "left behind", n.traces(), before)
 			a.remove()

@@ -8,6 +8,8 @@
     - --conf-dir=/host/etc/cni/net.d
     - --plugin=/masq
     - --state-dir=/host/run/masq-cni
+    # Pods that run go on with the node's network as it was before.
+    - --force
     {{- range .args }}
     - {{ . }}
     {{- end }}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/wire"
+)
+
+// refuse returns why the rules of the node are not to be removed; nil where they are:
+// live attachments need them, or the records are not where they are looked for. A node
+// on which masq is installed need not have records yet.
+func (n *node) refuse(installed bool) error {
+	missing := n.stateMissing()
+	if missing && n.stateGiven && !installed {
+		return fmt.Errorf("the state directory %s does not exist; give the stateDir of the network configuration, or --force to remove the rules without it", n.stateDir)
+	}
+	records, err := store.Open(n.stateDir)
+	if err != nil {
+		return err
+	}
+	live, err := liveAttachments(records)
+	if err != nil || len(live) == 0 {
+		return err
+	}
+	if missing {
+		return fmt.Errorf("the state directory %s does not exist, and table inet masq has the rules of %s; give the stateDir of the network configuration, or --force to remove the rules without it",
+			n.stateDir, counted(len(live), "attachment"))
+	}
+	return fmt.Errorf("%s depend%s on table inet masq, %s the first; without it their traffic leaves untranslated. Remove their containers first, or give --force",
+		counted(len(live), "live attachment"), map[bool]string{true: "s"}[len(live) == 1], report.Sentence(live[0]))
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// liveAttachments are the identities of attachments that need the table: those with
+// elements in it or with a record that has a policy, unless their container is proved
+// to be gone.
+func liveAttachments(records *store.Records) ([]string, error) {
+	known, err := rules((*nft.Conn).Identities)
+	if err != nil {
+		return nil, err
+	}
+	live := map[string]bool{}
+	for _, id := range known {
+		live[id] = true
+	}
+	kept, err := records.All()
+	if err != nil && len(kept) == 0 && len(known) == 0 {
+		return nil, err
+	}
+	links, err := wire.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = links.Close() }()
+	for _, r := range kept {
+		gone, err := isGone(r, links.Exists)
+		switch {
+		case err != nil:
+			return nil, err
+		case gone:
+			delete(live, r.Identity())
+		case r.Policy != nil:
+			live[r.Identity()] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(live)), nil
+}
+
+// isGone reports whether the container of a record is proved to be gone: the name of
+// its network namespace is, and the link that the plugin made.
+func isGone(r store.Record, exists func(string) (bool, error)) (bool, error) {
+	if !r.Chained { // a name alone proves nothing: links are renamed
+		if there, err := exists(r.HostName()); there || err != nil || r.NetNS == "" {
+			return !there, err
+		}
+	}
+	if r.NetNS == "" {
+		return false, nil
+	}
+	// Without its directory the path is not one of the file systems that this process sees.
+	if _, err := os.Stat(filepath.Dir(r.NetNS)); err != nil {
+		return false, nil
+	}
+	_, err := os.Stat(r.NetNS)
+	return errors.Is(err, fs.ErrNotExist), nil
+}
