@@ -8,7 +8,8 @@ SHELL := /bin/bash
 # Debian keeps nft and vsftpd off a user's PATH, and sudo keeps Go off root's.
 export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 
-VERSION   = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The one place of the version. make manifests copies it into deploy/.
+VERSION  := $(shell cat VERSION)
 COMMIT    = $(shell git rev-parse -q --verify HEAD 2>/dev/null || echo unknown)
 MAINS    := $(patsubst %/,./%,$(sort $(dir $(wildcard plugins/*/*.go cmd/*/*.go))))
 # What is tested by itself: see test/runtimes and test/kube.
@@ -22,6 +23,9 @@ FUZZTIME  = 10s
 TESTFLAGS =
 DEMOFLAGS =
 BENCHFLAGS =
+# The image's name without its tag, which is the version; for make push a registry of yours.
+IMAGE     = ghcr.io/masq-cni/masq-cni
+PUSHFLAGS =
 
 # Tests find here what they run. It is built before, by the user, so that tests,
 # which run as root, need not compile anything and leave no file of root's behind.
@@ -42,7 +46,7 @@ CONTAINERD2 := $(addprefix $(MASQ_CONTAINERD2)/,$(shell awk '$$1 == "containerd2
 DEPLOY := $(addprefix $(MASQ_DEPLOY)/,$(shell awk '$$1 == "deploy" { print $$2 }' hack/tools.list))
 GOTEST  = go test -count=1 -timeout=$(TIMEOUT) -exec "'$(CURDIR)/hack/as-root'"
 
-.PHONY: help build man demo test runtimes kube image manifests deploy lint tidy fmt race fuzz bench slim vuln tools peers clean
+.PHONY: help build man demo test runtimes kube image push manifests deploy lint tidy fmt race fuzz bench slim vuln tools peers clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -96,7 +100,10 @@ ifeq ($(BENCHFLAGS),)
 endif
 
 image: needs-image ## dist/: the container image for each platform, with its SBOM
-	VERSION=$(VERSION) COMMIT=$(COMMIT) hack/image
+	COMMIT=$(COMMIT) hack/image $(IMAGE)
+
+push: needs-image ## the same, pushed to a registry: make push IMAGE=registry.example.org/masq-cni
+	COMMIT=$(COMMIT) hack/image $(IMAGE) --push $(PUSHFLAGS)
 
 manifests: $(DEPLOY) ## what of deploy/ is generated
 	cd test/deploy && go test -count=1 -run TestGenerated . -update

@@ -3,6 +3,8 @@ package deploy
 import (
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -38,6 +40,27 @@ func works(t *testing.T, line []string) error {
 			return fmt.Errorf("there is no target %s", line[1])
 		}
 		return nil
+	case strings.HasPrefix(command, "ctr -n k8s.io images import "):
+		// hack/image names the archives; TestVersions finds one.
+		if archives, err := filepath.Glob(filepath.Join(os.Getenv("MASQ_DIST"), filepath.Base(line[5]))); err != nil || len(archives) != 1 {
+			return fmt.Errorf("make image has made %v (%v)", archives, err)
+		}
+		return nil
+	case line[0] == "sed":
+		out, err := exec.CommandContext(t.Context(), "bash", "-c", "cd "+root+" && "+strings.TrimSuffix(command, "| kubectl apply -f -")).Output()
+		if err != nil {
+			return err
+		}
+		all, err := parse(out)
+		if err != nil {
+			return err
+		}
+		for _, c := range daemonSet(t, all).Spec.Template.Spec.Containers {
+			if want := "registry.example.org/masq-cni:" + currentVersion(t); c.Image != want {
+				return fmt.Errorf("%s has the image %s, not %s", c.Name, c.Image, want)
+			}
+		}
+		return nil
 	case line[0] == "helm" && line[1] == "uninstall":
 		return nil
 	case line[0] == "helm":
@@ -61,7 +84,8 @@ func works(t *testing.T, line []string) error {
 	case strings.HasPrefix(command, "kubectl -n kube-system exec ds/masq-cni -- /masq-cni "):
 		helpOf(t, "masq-cni", line[7:])
 		return nil
-	case command == "kubectl -n kube-system rollout status daemonset/masq-cni",
+	case command == "kubectl label namespace masq-system pod-security.kubernetes.io/enforce=privileged",
+		command == "kubectl -n kube-system rollout status daemonset/masq-cni",
 		command == "kubectl -n kube-system create configmap masq-cni-config --from-file=config=policy.yaml",
 		command == "kubectl -n kube-system delete daemonset ip-masq-agent":
 		return nil

@@ -9,7 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +21,7 @@ import (
 	"testing"
 
 	"github.com/CycloneDX/cyclonedx-go"
+	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -31,8 +35,9 @@ const (
 	made = "1700000000"
 )
 
-// imageOf builds the image in a copy of the checkout, and returns dist/ there.
-func imageOf(t *testing.T, dir string, env ...string) string {
+// imageOf builds the image in a copy of the checkout that has another version, and
+// returns dist/ there. env begins with the umask.
+func imageOf(t *testing.T, dir string, args []string, env ...string) string {
 	t.Helper()
 	for _, name := range []string{"Dockerfile", ".dockerignore", "go.mod", "go.sum", "cmd", "pkg", "plugins", "test/nstest", "hack"} {
 		from := filepath.Join(root, name)
@@ -43,9 +48,10 @@ func imageOf(t *testing.T, dir string, env ...string) string {
 		check(t, os.MkdirAll(dir, 0o755))
 		check(t, os.WriteFile(filepath.Join(dir, name), must(os.ReadFile(from))(t), 0o644))
 	}
-	c := exec.CommandContext(t.Context(), "bash", "-c", "umask "+env[0]+"; exec hack/image")
+	check(t, os.WriteFile(filepath.Join(dir, "VERSION"), []byte(version+"\n"), 0o644))
+	c := exec.CommandContext(t.Context(), "bash", append([]string{"-c", "umask " + env[0] + `; exec hack/image "$@"`, "hack/image"}, args...)...)
 	c.Dir = dir
-	c.Env = append(os.Environ(), append(env[1:], "VERSION="+version, "COMMIT="+commit, "SOURCE_DATE_EPOCH="+made)...)
+	c.Env = append(os.Environ(), append(env[1:], "COMMIT="+commit, "SOURCE_DATE_EPOCH="+made)...)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("hack/image: %v\n%s", err, out)
 	}
@@ -56,8 +62,8 @@ func imageOf(t *testing.T, dir string, env ...string) string {
 // them with nothing compiled before, are the same bytes, and of what was asked for.
 func TestImage(t *testing.T) {
 	dir := t.TempDir()
-	one := imageOf(t, filepath.Join(dir, "one"), "022", "TZ=UTC")
-	other := imageOf(t, filepath.Join(dir, "another", "place"), "077", "TZ=Asia/Tokyo", "LC_ALL=C", "GOCACHE="+filepath.Join(dir, "cache"))
+	one := imageOf(t, filepath.Join(dir, "one"), nil, "022", "TZ=UTC")
+	other := imageOf(t, filepath.Join(dir, "another", "place"), nil, "077", "TZ=Asia/Tokyo", "LC_ALL=C", "GOCACHE="+filepath.Join(dir, "cache"))
 	sums := must(os.ReadFile(filepath.Join(one, "SHA256SUMS")))(t)
 	if again := must(os.ReadFile(filepath.Join(other, "SHA256SUMS")))(t); !bytes.Equal(sums, again) {
 		t.Errorf("two builds differ:\n%s\n%s", sums, again)
@@ -82,14 +88,57 @@ func TestImage(t *testing.T) {
 			if a, b := must(image.ConfigName())(t), must(loaded.ConfigName())(t); a != b {
 				t.Errorf("the archive has the image %s, the index %s", b, a)
 			}
-			tags := must(tarball.LoadManifest(func() (io.ReadCloser, error) { return os.Open(filepath.Join(one, name+".tar")) }))(t)
-			if want := []string{"ghcr.io/masq-cni/masq-cni:" + version}; len(tags) != 1 || !slices.Equal(tags[0].RepoTags, want) {
-				t.Errorf("the archive is called %+v", tags)
+			if tags := repoTags(t, filepath.Join(one, name+".tar")); !slices.Equal(tags, []string{repository + ":" + version}) {
+				t.Errorf("the archive is called %v", tags)
 			}
 			files := filesOf(t, image)
 			tells(t, files, must(os.ReadFile(filepath.Join(one, name+".cdx.json")))(t))
 		})
 	}
+}
+
+// With the name of a registry's repository the image is pushed there, for each platform,
+// by the version as its tag; a name that has a tag is refused.
+func TestImagePush(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	mine := strings.TrimPrefix(server.URL, "http://") + "/infra/masq-cni"
+	dist := imageOf(t, t.TempDir(), []string{mine, "--push", "--tls-verify=false"}, "022")
+
+	get := func(path string) io.Reader {
+		t.Helper()
+		answer := must(http.Get(server.URL + "/v2/infra/masq-cni/" + path))(t)
+		defer closing(answer.Body)
+		return bytes.NewReader(must(io.ReadAll(answer.Body))(t))
+	}
+	var platforms []string
+	for _, m := range must(v1.ParseIndexManifest(get("manifests/" + version)))(t).Manifests {
+		image := must(v1.ParseManifest(get("manifests/" + m.Digest.String())))(t)
+		config := must(v1.ParseConfigFile(get("blobs/" + image.Config.Digest.String())))(t)
+		platforms = append(platforms, m.Platform.Architecture)
+		if got := config.Config.Labels["org.opencontainers.image.version"]; got != version || config.Architecture != m.Platform.Architecture {
+			t.Errorf("for %s there is %s of %s", m.Platform.Architecture, got, config.Architecture)
+		}
+	}
+	if slices.Sort(platforms); !slices.Equal(platforms, []string{"amd64", "arm64"}) {
+		t.Errorf("the registry has images for %v", platforms)
+	}
+	if tags := repoTags(t, filepath.Join(dist, "masq-cni-"+version+"-linux-amd64.tar")); !slices.Equal(tags, []string{mine + ":" + version}) {
+		t.Errorf("the archive is called %v", tags)
+	}
+	out, err := exec.CommandContext(t.Context(), filepath.Join(root, "hack/image"), mine+":latest").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "give the name alone") {
+		t.Errorf("a tag is answered with %v: %s", err, out)
+	}
+}
+
+// repoTags are the names of the images in an archive to load.
+func repoTags(t *testing.T, archive string) (out []string) {
+	t.Helper()
+	for _, image := range must(tarball.LoadManifest(func() (io.ReadCloser, error) { return os.Open(archive) }))(t) {
+		out = append(out, image.RepoTags...)
+	}
+	return out
 }
 
 // ociIndex reads the archive of all platforms.
@@ -100,7 +149,7 @@ func ociIndex(t *testing.T, archive string) v1.ImageIndex {
 	path := must(layout.FromPath(dir))(t)
 	top := must(must(path.ImageIndex())(t).IndexManifest())(t)
 	// By this name containerd imports it.
-	if len(top.Manifests) != 1 || top.Manifests[0].Annotations["io.containerd.image.name"] != "ghcr.io/masq-cni/masq-cni:"+version {
+	if len(top.Manifests) != 1 || top.Manifests[0].Annotations["io.containerd.image.name"] != repository+":"+version {
 		t.Errorf("the layout has %+v", top.Manifests)
 	}
 	return must(must(path.ImageIndex())(t).ImageIndex(top.Manifests[0].Digest))(t)

@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -30,6 +29,27 @@ func alerts(t *testing.T) map[string]string {
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {
 			out[r.Alert] = r.Expr
+		}
+	}
+	return out
+}
+
+// runbooks are the pages that the alerts name.
+func runbooks(t *testing.T) map[string]string {
+	t.Helper()
+	var file struct {
+		Groups []struct {
+			Rules []struct {
+				Alert       string
+				Annotations map[string]string
+			}
+		}
+	}
+	check(t, yaml.Unmarshal(read(t, "deploy/monitoring/rules.yaml"), &file))
+	out := map[string]string{}
+	for _, g := range file.Groups {
+		for _, r := range g.Rules {
+			out[r.Alert] = r.Annotations["runbook_url"]
 		}
 	}
 	return out
@@ -72,6 +92,12 @@ func TestAlerts(t *testing.T) {
 	must(tool("promtool", "test", "rules", "testdata/alerts.yaml"))(t)
 	tests := string(read(t, "test/deploy/testdata/alerts.yaml"))
 	page := string(read(t, "docs/monitoring.md"))
+	for name, url := range runbooks(t) {
+		// GitHub's anchor of a heading of one word is that word in small letters.
+		if want := "https://github.com/masq-cni/masq-cni/blob/main/docs/monitoring.md#" + strings.ToLower(name); url != want {
+			t.Errorf("the runbook of %s is %q, not %q", name, url, want)
+		}
+	}
 	for name := range alerts(t) {
 		if n := strings.Count(tests, "alertname: "+name+"\n        exp_alerts"); n == 0 {
 			t.Errorf("no test has %s fire", name)
@@ -101,12 +127,55 @@ func TestMonitoringObjects(t *testing.T) {
 				t.Errorf("the rules are\n%s\nnot\n%s", a, b)
 			}
 		case *monitoring.PodMonitor:
-			pod := daemonSet(t, helm(t, "metrics.exposed=true"))
-			port := pod.Spec.Template.Spec.Containers[0].Ports[0].Name
-			if e := o.Spec.PodMetricsEndpoints[0]; *e.Port != port || o.Namespace != pod.Namespace || pod.Spec.Template.Labels[o.Spec.JobLabel] != "masq-cni" ||
-				fmt.Sprint(o.Spec.Selector.MatchLabels) != fmt.Sprint(pod.Spec.Selector.MatchLabels) {
-				t.Errorf("it looks for %+v", o.Spec)
+			scrapesPods(t, o, "metrics.exposed=true")
+		}
+	}
+}
+
+// scrapesPods checks that a PodMonitor finds the pods of a rendering of the chart, and
+// leaves the labels of attachments as they are.
+func scrapesPods(t *testing.T, m *monitoring.PodMonitor, set ...string) {
+	t.Helper()
+	pod := daemonSet(t, helm(t, set...))
+	for key, value := range m.Spec.Selector.MatchLabels {
+		if pod.Spec.Template.Labels[key] != value {
+			t.Errorf("%v: it looks for %s=%s, and the pods have %v", set, key, value, pod.Spec.Template.Labels)
+		}
+	}
+	e := m.Spec.PodMetricsEndpoints[0]
+	if port := pod.Spec.Template.Spec.Containers[0].Ports[0].Name; *e.Port != port || m.Namespace != pod.Namespace || len(m.Spec.Selector.MatchLabels) == 0 {
+		t.Errorf("%v: it scrapes %+v", set, m.Spec)
+	}
+	if !e.HonorLabels {
+		t.Errorf("%v: the labels pod, namespace and container of attachments would be renamed", set)
+	}
+	job := pod.Spec.Template.Labels[m.Spec.JobLabel]
+	for _, r := range e.RelabelConfigs {
+		if r.TargetLabel == "job" {
+			job = *r.Replacement
+		}
+	}
+	if job != "masq-cni" {
+		t.Errorf("%v: the job is %s", set, job)
+	}
+}
+
+// The chart has a PodMonitor on request, which is the one of deploy/monitoring.
+func TestPodMonitor(t *testing.T) {
+	for _, more := range [][]string{nil, {"nameOverride=egress"}, {"fullnameOverride=egress"}, {"podMonitor.labels.release=prometheus"}} {
+		set := append([]string{"metrics.exposed=true", "podMonitor.enabled=true"}, more...)
+		found := 0
+		for _, o := range helm(t, set...) {
+			if m, ok := o.any.(*monitoring.PodMonitor); ok {
+				found++
+				scrapesPods(t, m, set...)
+				if slices.Contains(more, "podMonitor.labels.release=prometheus") != (m.Labels["release"] == "prometheus") {
+					t.Errorf("%v: it has the labels %v", set, m.Labels)
+				}
 			}
+		}
+		if found != 1 {
+			t.Errorf("%v: there are %d", set, found)
 		}
 	}
 }
@@ -187,6 +256,11 @@ func TestQueriesAreAnswered(t *testing.T) {
 	until(t, 40*time.Second, nil, missing(slices.DeleteFunc(slices.Clone(looked), later)))
 	if now := firing(); len(now) > 0 {
 		t.Errorf("on a node that is well %v fire", now)
+	}
+
+	// A series of a pod has that pod's labels, not those of the pod that is scraped.
+	if !prom.answers(`masq_attachment_flows{namespace="shop",pod="web"}`) || prom.answers(`{exported_pod!=""}`) {
+		t.Errorf("the labels of pods are %v", prom.ask("masq_attachment_flows"))
 	}
 
 	// One flow after the other takes a source port, and rules are flushed meanwhile.

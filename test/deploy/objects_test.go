@@ -25,6 +25,9 @@ import (
 const (
 	root  = "../.."
 	chart = root + "/deploy/helm/masq-cni"
+
+	// repository is the name of the image, without its tag.
+	repository = "ghcr.io/masq-cni/masq-cni"
 )
 
 // object is one of the API's, by its kind and name.
@@ -93,13 +96,19 @@ func normalize(o any) {
 	}
 }
 
-// text is objects as they are compared.
+// text is objects as they are compared: without the labels that say that Helm renders
+// them from a chart.
 func text(t testing.TB, all []object) string {
 	t.Helper()
 	var b strings.Builder
 	for _, o := range all {
-		out := must(json.MarshalIndent(o.any, "", "  "))(t)
-		fmt.Fprintf(&b, "%s\n%s\n", o.id, out)
+		var fields map[string]any
+		check(t, json.Unmarshal(must(json.Marshal(o.any))(t), &fields))
+		if labels, ok := fields["metadata"].(map[string]any)["labels"].(map[string]any); ok {
+			delete(labels, "app.kubernetes.io/managed-by")
+			delete(labels, "helm.sh/chart")
+		}
+		fmt.Fprintf(&b, "%s\n%s\n", o.id, must(json.MarshalIndent(fields, "", "  "))(t))
 	}
 	return b.String()
 }

@@ -5,9 +5,11 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	clientconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
@@ -18,6 +20,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/tsdb"
+	"sigs.k8s.io/yaml"
 
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
@@ -43,7 +46,7 @@ func scrapes(t *testing.T, ns *nstest.NS, at string) *server {
 
 	conf := must(config.Load(`
 global: {scrape_interval: 500ms, scrape_timeout: 400ms}
-scrape_configs: [{job_name: masq-cni}]
+scrape_configs: [{job_name: masq-cni, honor_labels: `+honorLabels(t)+`}]
 `, quiet))(t)
 	inside := clientconfig.WithDialContextFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
 		return ns.Dial(ctx, network, netip.AddrPort{}, netip.MustParseAddrPort(address))
@@ -58,6 +61,7 @@ scrape_configs: [{job_name: masq-cni}]
 		Source: "test",
 		Targets: []model.LabelSet{{
 			model.AddressLabel: model.LabelValue(at), model.InstanceLabel: "n1",
+			"namespace": "kube-system", "pod": "masq-cni-x", "container": "masqd", // as the operator adds
 		}},
 	}}}
 	go func() { ended <- m.Run(targets) }()
@@ -66,6 +70,14 @@ scrape_configs: [{job_name: masq-cni}]
 		check(t, <-ended)
 	})
 	return s
+}
+
+// honorLabels is what the PodMonitor says of them.
+func honorLabels(t *testing.T) string {
+	t.Helper()
+	var m monitoring.PodMonitor
+	check(t, yaml.UnmarshalStrict(read(t, "deploy/monitoring/podmonitor.yaml"), &m))
+	return strconv.FormatBool(m.Spec.PodMetricsEndpoints[0].HonorLabels)
 }
 
 // ask evaluates an expression now.

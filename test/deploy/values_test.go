@@ -1,8 +1,8 @@
 package deploy
 
 import (
+	"encoding/json"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,9 +13,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/agentconf"
 )
 
-// leaves are the values that a user can set, as helm's --set names them, with the
-// comment above each.
-func leaves(t *testing.T) (out [][2]string) {
+// leaf is a value that a user can set.
+type leaf struct {
+	name    string // as helm's --set names it
+	comment string // above it
+	json    string // the default
+}
+
+// leaves are the values of the chart.
+func leaves(t *testing.T) (out []leaf) {
 	t.Helper()
 	var doc yaml.Node
 	check(t, yaml.Unmarshal(must(os.ReadFile(chart+"/values.yaml"))(t), &doc))
@@ -27,7 +33,9 @@ func leaves(t *testing.T) (out [][2]string) {
 				walk(prefix+key.Value+".", value)
 				continue
 			}
-			out = append(out, [2]string{prefix + key.Value, key.HeadComment})
+			var v any
+			check(t, value.Decode(&v))
+			out = append(out, leaf{prefix + key.Value, key.HeadComment, string(must(json.Marshal(v))(t))})
 		}
 	}
 	walk("", doc.Content[0])
@@ -63,18 +71,29 @@ var others = map[string][]string{
 	"resources.masqd":   {"resources.masqd.limits.memory=1Gi"},
 	"resources.install": {"resources.install.requests.cpu=7m"},
 	"uninstall":         {"uninstall=true"},
+
+	"nameOverride":       {"nameOverride=egress"},
+	"fullnameOverride":   {"fullnameOverride=egress"},
+	"extraEnv":           {`extraEnv=[{"name":"MASQD_LOG_FORMAT","value":"json"}]`},
+	"podMonitor.enabled": {"podMonitor.enabled=true", "metrics.exposed=true"},
+	"podMonitor.labels":  {"podMonitor.labels.release=prometheus", "podMonitor.enabled=true", "metrics.exposed=true"},
+	"tolerations":        {`tolerations=[{"key":"dedicated","operator":"Exists","effect":"NoSchedule"}]`},
+	"affinity":           {`affinity={"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"virtual","operator":"DoesNotExist"}]}]}}}`},
+	"priorityClassName":  {"priorityClassName=high"},
+	"podAnnotations":     {`podAnnotations={"example.org/team":"net"}`},
+	"podLabels":          {`podLabels={"team":"net"}`},
 }
 
 // Each value has a comment, and does something.
 func TestValues(t *testing.T) {
 	all := leaves(t)
 	for _, v := range all {
-		if v[1] == "" {
-			t.Errorf("values.yaml: %s has no comment", v[0])
+		if v.comment == "" {
+			t.Errorf("values.yaml: %s has no comment", v.name)
 		}
-		set, known := others[v[0]]
+		set, known := others[v.name]
 		if !known {
-			t.Errorf("nothing shows what %s does", v[0])
+			t.Errorf("nothing shows what %s does", v.name)
 			continue
 		}
 		if text(t, helm(t, set...)) == text(t, helm(t, set[1:]...)) {
@@ -127,52 +146,37 @@ func TestValuesMean(t *testing.T) {
 // What nothing can be done with is refused, with the value's name.
 func TestSchemaRefuses(t *testing.T) {
 	for set, want := range map[string]string{
-		"mode=chained":                        "at '/mode': value must be one of 'chain', 'network', 'none'",
-		"podCIDRs={10.1.0.0/24}":              "at '/mode': value must be 'network'",
-		"podCIDRs={here}":                     "at '/podCIDRs/0': 'here' does not match",
-		"metrics.port=99999":                  "at '/metrics/port': maximum: got 99,999, want 65,535",
-		"metrics.exposed=yes":                 "at '/metrics/exposed': got string, want boolean",
-		"metric.port=1":                       "additional properties 'metric' not allowed",
-		`config={"mssClamp":1}`:               "at '/config/mssClamp'",
-		`config={"nonMasqueradeCIDR":[]}`:     "at '/config': additional properties 'nonMasqueradeCIDR' not allowed",
-		"config=text":                         "at '/config': got string, want null or object",
-		"maxUnavailable=0":                    "at '/maxUnavailable': minimum: got 0, want 1",
-		"maxUnavailable=half":                 "at '/maxUnavailable': 'half' does not match",
-		"natLog.dir=log":                      "at '/natLog/dir': 'log' does not match",
-		"natLog.size=0":                       "at '/natLog/size': minimum",
-		"natLog.age=90d":                      "at '/natLog/age': '90d' does not match",
-		"prepare.modules={nf_conntrack_snmp}": "at '/prepare/modules/0': 'nf_conntrack_snmp' does not match",
-		`prepare.sysctls={"vm.swappiness":1}`: "invalid propertyName 'vm.swappiness'",
-		"resources.masqd.limits.memory=many":  "at '/resources/masqd/limits/memory': 'many' does not match",
-		"image.digest=sha256:0":               "at '/image/digest': 'sha256:0' does not match",
-		"image.pullPolicy=always":             "at '/image/pullPolicy': value must be one of",
-		"args={source-cidrs=10.0.0.0/8}":      "at '/args/0'",
-		"uninstall=1":                         "at '/uninstall': got number, want boolean",
-		"configMap=IP_MASQ":                   "at '/configMap': 'IP_MASQ' does not match",
+		"mode=chained":                             "at '/mode': value must be one of 'chain', 'network', 'none'",
+		"podCIDRs={10.1.0.0/24}":                   "at '/mode': value must be 'network'",
+		"podCIDRs={here}":                          "at '/podCIDRs/0': 'here' does not match",
+		"metrics.port=99999":                       "at '/metrics/port': maximum: got 99,999, want 65,535",
+		"metrics.exposed=yes":                      "at '/metrics/exposed': got string, want boolean",
+		"metric.port=1":                            "additional properties 'metric' not allowed",
+		`config={"mssClamp":1}`:                    "at '/config/mssClamp'",
+		`config={"nonMasqueradeCIDR":[]}`:          "at '/config': additional properties 'nonMasqueradeCIDR' not allowed",
+		"config=text":                              "at '/config': got string, want null or object",
+		"maxUnavailable=0":                         "at '/maxUnavailable': minimum: got 0, want 1",
+		"maxUnavailable=half":                      "at '/maxUnavailable': 'half' does not match",
+		"natLog.dir=log":                           "at '/natLog/dir': 'log' does not match",
+		"natLog.size=0":                            "at '/natLog/size': minimum",
+		"natLog.age=90d":                           "at '/natLog/age': '90d' does not match",
+		"prepare.modules={nf_conntrack_snmp}":      "at '/prepare/modules/0': 'nf_conntrack_snmp' does not match",
+		`prepare.sysctls={"vm.swappiness":1}`:      "invalid propertyName 'vm.swappiness'",
+		"resources.masqd.limits.memory=many":       "at '/resources/masqd/limits/memory': 'many' does not match",
+		"image.digest=sha256:0":                    "at '/image/digest': 'sha256:0' does not match",
+		"image.pullPolicy=always":                  "at '/image/pullPolicy': value must be one of",
+		"args={source-cidrs=10.0.0.0/8}":           "at '/args/0'",
+		"uninstall=1":                              "at '/uninstall': got number, want boolean",
+		"nameOverride=Egress":                      "at '/nameOverride': 'Egress' does not match",
+		"podMonitor.enabled=true":                  "at '/metrics/exposed': value must be true",
+		`extraEnv=[{"value":"x"}]`:                 "missing property 'name'",
+		`tolerations=[{"operator":"Is"}]`:          "at '/tolerations/0/operator'",
+		`affinity={"node":{}}`:                     "additional properties 'node' not allowed",
+		`podLabels={"app.kubernetes.io/name":"x"}`: "invalid propertyName 'app.kubernetes.io/name'",
+		"configMap=IP_MASQ":                        "at '/configMap': 'IP_MASQ' does not match",
 	} {
 		if _, err := rendered(set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is answered with %v, not with %q", set, err, want)
-		}
-	}
-}
-
-// The version is in one place, and where helm and kustomize need it.
-func TestVersions(t *testing.T) {
-	var of struct {
-		Version    string
-		AppVersion string `yaml:"appVersion"`
-	}
-	check(t, yaml.Unmarshal(read(t, "deploy/helm/masq-cni/Chart.yaml"), &of))
-	if of.Version != of.AppVersion {
-		t.Errorf("the chart is of version %s and %s", of.Version, of.AppVersion)
-	}
-	image := "ghcr.io/masq-cni/masq-cni:" + of.AppVersion
-	for _, name := range must(filepath.Glob(root + "/deploy/kustomize/overlays/*"))(t) {
-		pod := daemonSet(t, kustomize(t, name)).Spec.Template.Spec
-		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
-			if c.Image != image {
-				t.Errorf("%s: %s has the image %s, not %s", name, c.Name, c.Image, image)
-			}
 		}
 	}
 }

@@ -24,10 +24,9 @@ func (c *cluster) prove(t *testing.T) {
 	}
 	c.running(t, bare...)
 
-	c.load(t)
 	traces := c.traces(t)
 	c.configure(t, policy())
-	c.do(t, "apply", "-f", manifests+"/masq-cni.yaml")
+	c.documented(t)
 	c.installed(t)
 	for _, n := range c.nodes {
 		pods = append(pods, n.pod(t, "pod-"+n.name, nil, nil))

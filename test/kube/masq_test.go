@@ -14,26 +14,34 @@ import (
 // manifests is where what is applied comes from.
 const manifests = "../../deploy"
 
-// load gives all nodes the image that make image has built, by the name that the
-// manifests have for it.
-func (c *cluster) load(t testing.TB) {
+// documented runs what the first sections of docs/kubernetes.md say, in order: what is
+// for a node on each node, the rest beside the cluster. make kube has built the image by
+// the page's make image. The registry of one's own is test/deploy's; of the three ways to
+// apply it is the first.
+func (c *cluster) documented(t testing.TB) {
 	t.Helper()
-	plain := must(os.ReadFile(filepath.Join(manifests, "masq-cni.yaml")))(t)
-	want := regexp.MustCompile(`(?m)^\s*image: (\S+)$`).FindSubmatch(plain)
-	if want == nil {
-		t.Fatal("the manifest names no image")
-	}
-	archives := must(filepath.Glob(filepath.Join(needed(t, "MASQ_DIST"), "masq-cni-*-linux-"+runtime.GOARCH+".tar")))(t)
-	if len(archives) != 1 {
-		t.Fatalf("there are images %q, want one: make image", archives)
-	}
-	for _, n := range c.nodes {
-		must(n.ctr(t, "images", "import", archives[0]))(t)
-		have := must(n.ctr(t, "images", "ls", "-q"))(t)
-		name := regexp.MustCompile(`(?m)^\S*/masq-cni:\S+`).FindString(have)
-		if name != string(want[1]) {
-			must(n.ctr(t, "images", "tag", "--force", name, string(want[1])))(t)
+	checkout := must(filepath.Abs("../.."))(t)
+	page := string(must(os.ReadFile(filepath.Join(checkout, "docs/kubernetes.md")))(t))
+	imported, applied := false, false
+	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(page, -1) {
+		line := strings.TrimSpace(block[1])
+		switch {
+		case applied || line == "make image" || strings.HasPrefix(line, "make push "):
+		case strings.HasPrefix(line, "ctr "):
+			line = strings.ReplaceAll(line, "amd64", runtime.GOARCH)
+			for _, n := range c.nodes {
+				n.output(t, "env", "PATH="+n.c.version.containerd+":"+os.Getenv("PATH"), "bash", "-c", "cd "+checkout+" && "+line)
+			}
+			imported = true
+		case strings.HasPrefix(line, "kubectl apply -f "):
+			c.do(t, "apply", "-f", filepath.Join(checkout, strings.TrimPrefix(line, "kubectl apply -f ")))
+			applied = true
+		default:
+			t.Fatalf("docs/kubernetes.md: nothing runs %s", line)
 		}
+	}
+	if !imported || !applied {
+		t.Fatal("docs/kubernetes.md does not say how to import the image and apply the manifest")
 	}
 }
 
