@@ -22,7 +22,6 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/pressure"
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
-	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
@@ -91,8 +90,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		log.Warn("records of an earlier boot cannot be told from those of this one", "err", err)
 	}
 	loop := &reconcile.Loop{
-		Records:      cache.Snapshot,
-		Refresh:      cache.Refresh,
+		Records:      cache,
 		Node:         conf.node,
 		Rules:        &speaking{Conn: rules, node: conf.node, log: log},
 		HasAddress:   links.HasAddress,
@@ -177,15 +175,12 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return conf.run(ctx, func() { loop.Look("configuration", reconcile.Asked) })
 	})
 	run("rules", func(ctx context.Context) error {
-		return news.Run(ctx, func(e nft.Event) {
-			switch {
-			case e.Lost:
+		return news.Run(ctx, func(t nft.Transaction, lost bool) {
+			if lost {
 				loop.Lost()
-			case e.Plugin:
-				loop.Look("plugin", 0)
-			default:
-				loop.Look("rules", reconcile.Now)
+				return
 			}
+			loop.Transaction(t)
 		})
 	})
 	run("links", func(ctx context.Context) error {
@@ -275,13 +270,13 @@ type speaking struct {
 	asked *masq.Policy
 }
 
-func (s *speaking) ApplyBeside(want, beside ruleset.Table, asOf uint32) ([]nft.Change, uint32, error) {
-	changes, generation, err := s.Conn.ApplyBeside(want, beside, asOf)
+func (s *speaking) SyncStructure(d nft.Desired) (nft.StructureResult, error) {
+	r, err := s.Conn.SyncStructure(d)
 	if p := s.node().Policy; err == nil && p != nil && p != s.asked {
 		s.asked = p
 		sayMissing(s.log, s.Conn, *p)
 	}
-	return changes, generation, err
+	return r, err
 }
 
 // sayMissing says which helpers of the node's policy cannot translate. The daemon
@@ -322,7 +317,7 @@ func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowEr
 	}
 	return metrics.Values{
 		MissingEgress: missing, NATLog: written, Export: exported,
-		Looks: s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap, Stranded: s.Stranded,
+		Looks: s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap, Stranded: s.Stranded, Full: s.Full,
 		Swept: s.Swept, Restored: s.Restored, Lost: s.Lost, Drift: s.Drift, Attachments: s.Attachments, Policies: s.Policies,
 		Errors: s.Errors, Ended: s.Ended, Looking: s.Looking,
 		Repaired: metrics.Times{Count: s.Took[len(reconcile.Times)], Sum: s.Repairing, Within: within},

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Key names an attachment the way a container runtime does: the same three
@@ -19,6 +20,10 @@ type Key struct {
 // element, without its closing NUL (NFTNL_UDATA_COMMENT_MAXLEN is 128).
 const identityMax = 127
 
+// identityHead is the number of bytes that stay at the start of an identity that is
+// shortened.
+const identityHead = 60
+
 // Identity is the identity of the attachment as it stands in the kernel, in the
 // comment of its map elements: network/containerID/interface. Where that is too
 // long for a comment, the middle is replaced by a digest of the whole, so that
@@ -28,10 +33,27 @@ func (k Key) Identity() string {
 	if len(s) <= identityMax {
 		return s
 	}
-	const head = 60
 	d := k.Digest()
-	tail := s[len(s)-(identityMax-head-len(d)-2):]
-	return s[:head] + "~" + d + "~" + tail
+	tail := s[len(s)-(identityMax-identityHead-len(d)-2):]
+	return s[:identityHead] + "~" + d + "~" + tail
+}
+
+// DigestOf returns the digest of the key that an identity stands for; ok is false where
+// the text is not an identity.
+func DigestOf(identity string) (digest string, ok bool) {
+	parts := strings.Split(identity, "/")
+	if len(parts) == 3 && parts[0] != "" && parts[1] != "" && parts[2] != "" {
+		k := Key{Network: parts[0], ContainerID: parts[1], Interface: parts[2]}
+		if k.Identity() == identity {
+			return k.Digest(), true
+		}
+	}
+	if len(identity) != identityMax || identity[identityHead] != '~' {
+		return "", false
+	}
+	digest, _, ok = strings.Cut(identity[identityHead+1:], "~")
+	raw, err := hex.DecodeString(digest)
+	return digest, ok && err == nil && len(raw) == digestBytes
 }
 
 // String is the identity.
@@ -45,8 +67,10 @@ func (k Key) Digest() string {
 		h.Write([]byte(s))
 		h.Write([]byte{0}) // a NUL cannot be part of any of the three
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return hex.EncodeToString(h.Sum(nil)[:digestBytes])
 }
+
+const digestBytes = 16
 
 // HostName is the name of the host's end of the attachment's link. It follows
 // from the key, so that a DEL without any record still finds the link.

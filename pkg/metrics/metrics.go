@@ -15,6 +15,7 @@ type Values struct {
 	Looks, Repairs        map[string]int // by reason, by kind
 	Failures, Storms, Gap int
 	Stranded              int
+	Full                  int // comparisons of the whole table
 	Swept, Lost, Drift    int
 	Restored              int
 	Attachments, Policies int
@@ -104,6 +105,7 @@ var (
 	repairTime  = desc("repair_seconds", "Time that repairs took, from the beginning of the look to its end.")
 	kernelErrs  = desc("netlink_errors_total", "Requests that the kernel refused, by the part of it that was asked.", "part")
 	offered     = desc("kernel_feature_offered", "1 if the kernel has the feature, 0 if it lacks it.", "feature")
+	full        = desc("full_syncs_total", "Times that the whole table was read and compared.")
 	stranded    = desc("stranded_flows_total", "Flows that had left with an egress address that is gone, and were deleted.")
 	noEgress    = desc("egress_address_missing", "1 for each egress address that a policy names and the node does not have.", "policy", "address")
 	natRecords  = desc("nat_log_records_total", "Records that the NAT log has taken.")
@@ -158,6 +160,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for name, there := range s.Offered {
 		gauge(offered, truth(there), name)
 	}
+	counter(full, float64(s.Full))
 	counter(stranded, float64(s.Stranded))
 	for _, a := range s.MissingEgress {
 		gauge(noEgress, 1, a.Policy, a.Address)

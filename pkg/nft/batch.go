@@ -16,6 +16,8 @@ type op struct {
 	// optional says that the thing may be gone already: the transaction is sent
 	// again without this message. (NFT_MSG_DESTROY* would do, from Linux 6.3.)
 	optional bool
+	// doubtful says that the message removes what a newer attachment may need.
+	doubtful bool
 }
 
 // opError is an error of one message of a transaction.

@@ -88,7 +88,9 @@ func (c Change) Found() string {
 // String is the change in one line.
 func (c Change) String() string { return string(c.Kind) + " " + c.Object() + ": " + c.Found() }
 
-// certain reports whether c is wrong whatever the records say that were written since
-// the desired ruleset was made: another attachment can bring elements, and sets, chains
-// and objects with them, but no rule to a chain that is desired.
-func (c Change) certain() bool { return c.Reason != Unexpected || c.Kind == KindRule }
+// certain reports whether c is wrong whatever attachments came since the desired
+// ruleset was made: a newer one brings elements, and a policy's sets, chains, objects
+// and rules of its own.
+func (c Change) certain() bool {
+	return c.Reason != Unexpected || c.Kind == KindRule && !newer(c.Name)
+}

@@ -49,58 +49,30 @@ func retry(f func() error) error {
 	return fmt.Errorf("after %d attempts: %w", attempts, err)
 }
 
-// Apply makes the whole table what is wanted, in one transaction, and returns what
+// Apply makes the whole table the desired one, in one transaction, and returns what
 // was different. An empty table is none: what is there is deleted.
-func (c *Conn) Apply(want ruleset.Table) ([]Change, error) {
-	changes, _, err := c.ApplyBeside(want, ruleset.Table{}, 0)
-	return changes, err
-}
-
-// ErrNews says that something is there that is not as it is wanted, and that may have
-// come since it was asked what is wanted. Ask again.
-var ErrNews = errors.New("the ruleset has changed since it was asked what is wanted")
-
-// ApplyBeside is Apply that leaves alone what others are about to add or remove:
-// the parts of beside that are there stay, those that are not are not missed. As
-// long as the kernel's ruleset is of the generation that is returned, the table is
-// what was wanted: whoever watches has to compare the two, since a change that others
-// make beside a large one of ours is not told.
-//
-// The generation asOf is the one that the ruleset had before it was asked what is
-// wanted, 0 where that does not count. In a later one, what is not wanted may be what
-// somebody has added since: only what is missing is added then, and where there is
-// anything else the error is ErrNews, and nothing happens.
-func (c *Conn) ApplyBeside(want, beside ruleset.Table, asOf uint32) (changes []Change, generation uint32, err error) {
+func (c *Conn) Apply(want ruleset.Table) (changes []Change, err error) {
 	err = retry(func() error {
-		p, err := c.compare(want, spare(beside))
+		p, err := c.compare(want, nil)
 		if err != nil {
 			return err
 		}
-		changes, generation = p.changes, p.have.generation
-		if asOf != 0 && generation != asOf && slices.ContainsFunc(changes, func(x Change) bool { return x.Reason != Missing }) {
-			return ErrNews
-		}
-		if len(p.ops) > 0 {
-			generation++ // each transaction makes the next one
-		}
+		changes = p.changes
 		return c.commitAlone(p.ops, p.have.generation)
 	})
-	return changes, generation, explain(err)
+	return changes, explain(err)
 }
 
 // large is the size of a transaction, in bytes, that the Watcher need not hear of:
 // that of some hundred elements.
 const large = 32 << 10
 
-// commitAlone has the Watcher listen to nothing while a large transaction is made.
-// The kernel would write a notification of each element, which is a third of the
-// work, only for the Watcher to leave it out.
+// commitAlone has the Watcher receive nothing while a large transaction is made. The
+// kernel would write a notification of each element, which is a third of the work, only
+// for the Watcher to leave it out. Transactions that others make at that time are
+// lost: the next one that is received does not follow on the one before.
 func (c *Conn) commitAlone(ops []op, generation uint32) error {
-	size := 0
-	for _, o := range ops {
-		size += len(o.body)
-	}
-	if c.watch == nil || size < large {
+	if c.watch == nil || !isLarge(ops) {
 		return c.s.commit(ops, generation)
 	}
 	if err := c.watch.member(unix.NETLINK_DROP_MEMBERSHIP); err != nil {
@@ -108,6 +80,14 @@ func (c *Conn) commitAlone(ops []op, generation uint32) error {
 	}
 	err := c.s.commit(ops, generation)
 	return errors.Join(err, c.watch.member(unix.NETLINK_ADD_MEMBERSHIP))
+}
+
+func isLarge(ops []op) bool {
+	size := 0
+	for _, o := range ops {
+		size += len(o.body)
+	}
+	return size >= large
 }
 
 // Drift returns what is different from the table that is wanted.

@@ -36,6 +36,7 @@ type planner struct {
 	ops     []op
 	changes []Change
 	setID   uint32
+	rebuilt bool // the table is deleted and made again
 }
 
 // spared names what is left alone where it is, though nobody misses it where it is
@@ -82,7 +83,7 @@ func plan(want ruleset.Table, have *observed, s scope, spare spared) (*planner, 
 	}
 	// Deleted and made again within one transaction, so that no packet meets the
 	// time between.
-	again := &planner{want: want, have: &observed{generation: have.generation}, changes: p.changes, ops: []op{deleteTable()}}
+	again := &planner{want: want, have: &observed{generation: have.generation}, changes: p.changes, ops: []op{deleteTable()}, rebuilt: true}
 	again.ops[0].optional = false
 	known := len(p.changes)
 	err = again.compare()
@@ -101,7 +102,9 @@ func (p *planner) compare() error {
 	switch {
 	case !p.have.exists:
 		p.found(Change{Kind: KindTable, Reason: Missing, Name: tableName})
-		p.ops = append(p.ops, addTable())
+		o := addTable()
+		o.flags |= unix.NLM_F_EXCL // two that make the table would make each rule twice
+		p.ops = append(p.ops, o)
 	case p.have.flags != 0:
 		p.changed(KindTable, tableName, "flags %#x where there should be none", p.have.flags)
 		p.ops = append(p.ops, addTable())
@@ -159,7 +162,9 @@ func (p *planner) chains() error {
 		have, ok := p.have.chains[c.Name]
 		if !ok {
 			p.found(Change{Kind: KindChain, Reason: Missing, Name: c.Name})
-			p.ops = append(p.ops, addChain(c))
+			o := addChain(c)
+			o.flags |= unix.NLM_F_EXCL // its rules come after it
+			p.ops = append(p.ops, o)
 			continue
 		}
 		if have.base != (c.Hook != nil) {
@@ -192,6 +197,10 @@ func (p *planner) rules() error {
 	}
 	return nil
 }
+
+// newer reports whether a rule may be that of a policy that the plugin has put there
+// since the desired rules were made.
+func newer(id string) bool { return featureOfRule(id) != "" || id == "prerouting/helpers" }
 
 // shared says that a rule may come from a policy, or from sources, that one who
 // knows only some attachments does not know.
@@ -238,7 +247,9 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		default:
 			p.found(Change{Kind: KindRule, Reason: Unexpected, Parent: c.Name, Name: r.id, Detail: fmt.Sprintf("handle %d", r.handle)})
 		}
-		p.ops = append(p.ops, deleteRule(c.Name, r.handle))
+		o := deleteRule(c.Name, r.handle)
+		o.doubtful = !p.changes[len(p.changes)-1].certain()
+		p.ops = append(p.ops, o)
 	}
 	for i, r := range c.Rules {
 		if kept[i] >= 0 {
@@ -377,7 +388,11 @@ func (p *planner) surplus() error {
 	surplus := func(kind string) func(string) bool {
 		return func(name string) bool { return !wanted[kind+name] && !p.spare[kind+name] }
 	}
-	p.ops = append(p.ops, drop(p.have, surplus("chain "), surplus("set "), surplus("object "), p.found)...)
+	all := drop(p.have, surplus("chain "), surplus("set "), surplus("object "), p.found)
+	for i := range all {
+		all[i].doubtful = true
+	}
+	p.ops = append(p.ops, all...)
 	return nil
 }
 

@@ -12,30 +12,22 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Event says that the table may no longer be what it was.
-type Event struct {
-	// Lost says that the kernel had more to tell than there was room for.
-	Lost bool
-	// Plugin says that the plugin made the change: attachments came or went.
-	Plugin bool
-}
-
 // pluginName is what the kernel calls the plugin's process.
 const pluginName = "masq"
 
-// Watcher hears of changes of the table that others make.
+// Watcher receives the transactions that change the kernel's ruleset.
 type Watcher struct {
 	file *os.File
 	buf  []byte
-	own  uint32 // the address of the Conn, whose changes are no news
-	news bool   // the transaction that is being told of is about the table
+	own  uint32      // the address of the Conn, whose changes need no description
+	next Transaction // the one whose notifications are being read
 }
 
 // watchBuffer is the room for notifications that were not read yet, in bytes.
 const watchBuffer = 8 << 20
 
-// Watch begins to hear of changes, of all that come after its return. Those that c
-// makes itself are left out: the kernel names the socket behind each.
+// Watch begins to receive transactions, all that come after its return. Those that c
+// makes itself are marked: the kernel names the socket behind each.
 func (c *Conn) Watch() (w *Watcher, err error) {
 	defer func() {
 		if err != nil {
@@ -82,9 +74,10 @@ func (w *Watcher) member(option int) error {
 	return errors.Join(err, failed)
 }
 
-// Run calls f for changes until the context ends, which is no error. Changes that
-// come together may be told of once.
-func (w *Watcher) Run(ctx context.Context, f func(Event)) error {
+// Run calls f for each transaction until the context ends, which is no error. It calls
+// f with lost, and a zero Transaction, where there were more notifications than there
+// was room for; those that follow are complete again.
+func (w *Watcher) Run(ctx context.Context, f func(t Transaction, lost bool)) error {
 	stop := context.AfterFunc(ctx, func() { _ = w.file.Close() })
 	defer stop()
 	defer func() { _ = w.file.Close() }()
@@ -108,19 +101,15 @@ func (w *Watcher) Run(ctx context.Context, f func(Event)) error {
 			if err := w.drain(raw); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("watch nftables: %w", err)
 			}
-			f(Event{Lost: true})
+			w.lose(f)
 			continue
 		case errors.Is(readErr, unix.EINTR):
 			continue
 		case readErr != nil:
 			return fmt.Errorf("watch nftables: %w", os.NewSyscallError("recvfrom", readErr))
 		}
-		if n > len(w.buf) {
-			f(Event{Lost: true})
-			continue
-		}
-		if err := w.read(w.buf[:n], f); err != nil {
-			f(Event{Lost: true}) // what cannot be read may have been about us
+		if n > len(w.buf) || w.read(w.buf[:n], f) != nil {
+			w.lose(f) // what cannot be read may have been about our table
 		}
 	}
 }
@@ -144,28 +133,43 @@ func (w *Watcher) drain(raw syscall.RawConn) error {
 	return nil
 }
 
-// read tells of each transaction that is about our table and not of our making. The
-// kernel ends each with a message that says whose it is.
-func (w *Watcher) read(b []byte, f func(Event)) error {
+// lose reports that notifications were lost, and forgets what those before said of a
+// transaction whose end may be among the lost ones.
+func (w *Watcher) lose(f func(Transaction, bool)) {
+	w.next = Transaction{}
+	f(Transaction{}, true)
+}
+
+// read gathers notifications into transactions. The kernel ends each with a message
+// that has its generation and the process behind it.
+func (w *Watcher) read(b []byte, f func(Transaction, bool)) error {
 	return split(b, func(m message) error {
-		if m.typ>>8 != unix.NFNL_SUBSYS_NFTABLES || m.port == w.own {
+		if m.typ>>8 != unix.NFNL_SUBSYS_NFTABLES {
 			return nil
 		}
 		if len(m.body) < nfgenmsgLen {
 			return errTruncated
 		}
-		if m.typ&0xff != unix.NFT_MSG_NEWGEN {
+		body, own := m.body[nfgenmsgLen:], m.port == w.own
+		if typ := m.typ & 0xff; typ != unix.NFT_MSG_NEWGEN {
+			if own || m.body[0] != unix.NFPROTO_INET {
+				return nil
+			}
 			// The table's name is attribute 1 in every message of nf_tables.
-			name, err := inside(m.body[nfgenmsgLen:], unix.NFTA_TABLE_NAME)
-			w.news = w.news || m.body[0] == unix.NFPROTO_INET && string(unended(name)) == ruleset.Name
+			name, err := inside(body, unix.NFTA_TABLE_NAME)
+			if err != nil || string(unended(name)) != ruleset.Name {
+				return err
+			}
+			return w.next.take(typ, body)
+		}
+		gen, err := fields(body)
+		if err != nil {
 			return err
 		}
-		news := w.news
-		w.news = false
-		maker, err := inside(m.body[nfgenmsgLen:], unix.NFTA_GEN_PROC_NAME)
-		if news && err == nil {
-			f(Event{Plugin: string(unended(maker)) == pluginName})
-		}
-		return err
+		t := w.next
+		w.next = Transaction{}
+		t.Generation, t.Own, t.Process = number(gen[unix.NFTA_GEN_ID]), own, text(gen[unix.NFTA_GEN_PROC_NAME])
+		f(t, false)
+		return nil
 	})
 }

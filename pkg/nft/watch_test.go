@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,43 +16,85 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-func TestWatch(t *testing.T) {
-	c := kernel(t)
+// received runs a Watcher whose transactions are returned by next. It skips those that
+// are not about the table.
+func received(t *testing.T, c *Conn) (next func(what string) Transaction, stop func() error) {
+	t.Helper()
 	w, err := c.Watch()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	events := make(chan Event, 1000)
+	events := make(chan Transaction, 1000)
 	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx, func(e Event) { events <- e }) }()
+	go func() {
+		ended <- w.Run(ctx, func(x Transaction, lost bool) {
+			if lost {
+				t.Error("notifications are lost")
+			}
+			events <- x
+		})
+	}()
+	last := uint32(0)
+	next = func(what string) Transaction {
+		t.Helper()
+		for {
+			select {
+			case x := <-events:
+				if last != 0 && x.Generation != last+1 {
+					t.Errorf("%s: generation %d follows on %d", what, x.Generation, last)
+				}
+				if last = x.Generation; x.Ours() {
+					if x.Own {
+						t.Errorf("%s: an own transaction is described: %+v", what, x)
+					}
+					return x
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%s: no transaction", what)
+			}
+		}
+	}
+	return next, func() error { cancel(); return <-ended }
+}
 
-	// What this connection does is no news; neither is what others do elsewhere.
+func TestWatch(t *testing.T) {
+	c := kernel(t)
+	next, stop := received(t, c)
+	// What this connection does is marked; what others do elsewhere is not ours.
 	want := ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")}, ruleset.Sources{}, everyEgress)
 	if _, err := c.Apply(want); err != nil {
 		t.Fatal(err)
 	}
 	nftables(t, "table inet other { chain masq { }; }\ntable ip masq { chain c { }; }", "-f", "-")
-	for _, change := range []string{
-		"add element inet masq policy4 { 10.1.1.1 : goto policy-" + masq.Default().ID() + " }",
-		"insert rule inet masq postrouting accept",
-		"delete set inet masq never2",
-		"flush ruleset",
+	id := "policy-" + masq.Default().ID()
+	element := func(set, key, to, comment string, deleted bool) ElementEvent {
+		return ElementEvent{ruleset.LiveElement{Set: set, Element: ruleset.Element{Key: key, Goto: to, Comment: comment}}, deleted}
+	}
+	for _, x := range []struct {
+		change    string
+		structure bool
+		elements  []ElementEvent
+	}{
+		{"add element inet masq policy4 { 10.1.1.1 comment \"x/y/z\" : goto " + id + " }", false, []ElementEvent{element("policy4", "10.1.1.1", id, "x/y/z", false)}},
+		{"add element inet masq policy6 { fd00::1 : goto " + id + " }", false, []ElementEvent{element("policy6", "fd00::1", id, "", false)}},
+		{`add element inet masq sources4 { "veth1" . 10.1.1.1 }`, false, []ElementEvent{element("sources4", `"veth1" . 10.1.1.1`, "", "", false)}},
+		{"add element inet masq invalid4 { 10.1.1.1, 10.1.1.2 }", false, []ElementEvent{element("invalid4", "10.1.1.1", "", "", false), element("invalid4", "10.1.1.2", "", "", false)}},
+		{"delete element inet masq policy4 { 10.88.0.5 }\nadd element inet masq policy4 { 10.88.0.5 : goto " + id + " }", false,
+			[]ElementEvent{element("policy4", "10.88.0.5", id, "net/a/eth0", true), element("policy4", "10.88.0.5", id, "", false)}},
+		{"flush set inet masq invalid4", false, []ElementEvent{element("invalid4", "10.1.1.1", "", "", true), element("invalid4", "10.1.1.2", "", "", true), element("invalid4", "10.88.0.5", "", "", true)}},
+		{"insert rule inet masq postrouting accept", true, nil},
+		{"delete element inet masq never { local }", true, nil},
+		{"add set inet masq never2 { type ipv4_addr; }", true, nil},
+		{"delete set inet masq never2", true, nil},
+		{"add table inet masq { flags dormant; }", true, nil},
+		{"flush ruleset", true, nil},
 	} {
-		if change == "delete set inet masq never2" {
-			nftables(t, "add set inet masq never2 { type ipv4_addr; }", "-f", "-")
-		}
-		nftables(t, change, "-f", "-")
-		select {
-		case e := <-events:
-			if e.Lost || e.Plugin {
-				t.Errorf("%s: %+v", change, e)
-			}
-		case <-time.After(5 * time.Second):
-			t.Fatalf("%s: not told", change)
-		}
-		for len(events) > 0 {
-			<-events
+		nftables(t, x.change, "-f", "-")
+		got := next(x.change)
+		slices.SortStableFunc(got.Elements, func(a, b ElementEvent) int { return strings.Compare(a.Key, b.Key) })
+		if got.Structure != x.structure || got.Exposing != (x.structure && !strings.HasPrefix(x.change, "add set")) || !slices.Equal(got.Elements, x.elements) || got.Plugin() || got.Process != "nft" {
+			t.Errorf("%s: %+v", x.change, got)
 		}
 	}
 	// A program of the plugin's name.
@@ -65,48 +109,28 @@ func TestWatch(t *testing.T) {
 	if out, err := exec.Command(plugin, "add", "table", "inet", "masq").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	select {
-	case e := <-events:
-		if !e.Plugin {
-			t.Errorf("the plugin's change is told as %+v", e)
-		}
-	case <-time.After(5 * time.Second):
-		t.Fatal("the plugin's change is not told")
+	if x := next("the plugin's"); !x.Plugin() || !x.Structure {
+		t.Errorf("the plugin's change is %+v", x)
 	}
-	cancel()
-	if err := <-ended; err != nil {
+	if err := stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-// The watcher's own and foreign news do not come before those of the table: the
-// first event of TestWatch would be theirs.
-func TestWatchIsSilentAboutItself(t *testing.T) {
+// Of a great many elements none is listed.
+func TestWatchBulk(t *testing.T) {
 	c := kernel(t)
-	w, err := c.Watch()
-	if err != nil {
+	if _, err := c.Apply(ruleset.For(many(maxElementEvents+1), ruleset.Sources{}, everyEgress)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	events := make(chan Event, 1000)
-	go func() { _ = w.Run(ctx, func(e Event) { events <- e }) }()
-	for range 20 {
-		if _, err := c.Apply(ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")}, ruleset.Sources{}, everyEgress)); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Uninstall(); err != nil {
-			t.Fatal(err)
-		}
+	next, _ := received(t, c)
+	nftables(t, "flush set inet masq invalid4", "-f", "-")
+	if x := next("flushed"); !x.Bulk || x.Structure || len(x.Elements) > 0 {
+		t.Errorf("%d elements, bulk %t", len(x.Elements), x.Bulk)
 	}
-	nftables(t, "table inet masq { }", "-f", "-") // the one to be told of
-	select {
-	case <-events:
-	case <-time.After(5 * time.Second):
-		t.Fatal("not told")
-	}
-	if n := len(events); n > 0 {
-		t.Errorf("told %d times of what it did itself", n)
+	nftables(t, "add element inet masq invalid4 { 10.88.0.5 }", "-f", "-")
+	if x := next("one"); x.Bulk || len(x.Elements) != 1 {
+		t.Errorf("after it %+v", x)
 	}
 }
 
@@ -132,13 +156,13 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	lost, later := false, false
-	if err := w.Run(ctx, func(e Event) {
+	if err := w.Run(ctx, func(x Transaction, isLost bool) {
 		switch {
-		case e.Lost && !lost:
+		case isLost && !lost:
 			lost = true
 			// What happens from here on is told: whoever looks now misses nothing.
 			nftables(t, "flush ruleset", "-f", "-")
-		case lost:
+		case lost && (isLost || x.Ours()):
 			later = true
 			cancel()
 		}
@@ -177,11 +201,14 @@ func TestWatchAfterALargeChange(t *testing.T) {
 		nftables(t, "flush ruleset", "-f", "-")
 		changes++
 	}
-	if err := w.Run(ctx, func(e Event) {
-		if e.Lost {
+	if err := w.Run(ctx, func(x Transaction, lost bool) {
+		if lost {
 			t.Error("something was lost")
 		}
-		if heard++; heard == changes {
+		if x.Ours() {
+			heard++
+		}
+		if heard == changes {
 			cancel()
 		}
 	}); err != nil || heard != changes {

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,12 +30,18 @@ type Cache struct {
 	refreshed time.Time
 
 	mu      sync.Mutex
+	unread  int              // records that cannot be read
 	byName  map[string]*held // by what the file's name has before .json
 	version uint64
 	texts   map[string]string       // texts that many records have
 	content map[string]*masq.Policy // by digest: attachments share what is the same
+	claims  map[netip.Addr][]*held  // those that have an address
+	links   map[string]*held        // by the host's end of the link, where its sources are checked
+	uses    map[Use]int             // how many records need what
+	changes changes
 
-	sorted *Snapshot // nil where something changed since
+	sorted []*store.Record // those that can be read, sorted; never changed in place
+	shared bool            // a Snapshot has sorted
 }
 
 // held is a record, or why it cannot be read.
@@ -83,7 +90,8 @@ func NewCache(r *store.Records) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("follow the records: %w", err)
 	}
-	c := &Cache{records: r, watcher: w, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{}}
+	c := &Cache{records: r, watcher: w, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{},
+		claims: map[netip.Addr][]*held{}, links: map[string]*held{}, uses: map[Use]int{}}
 	if err := errors.Join(w.Add(r.Dir()), c.Reload()); err != nil {
 		return nil, errors.Join(fmt.Errorf("follow the records: %w", err), w.Close())
 	}
@@ -150,25 +158,19 @@ func (c *Cache) Refresh() error {
 
 func nameOf(path string) string { return strings.TrimSuffix(filepath.Base(path), ".json") }
 
-// Snapshot returns all records. It costs nothing where none has changed.
+// Snapshot returns all records. It costs little: their order is kept.
 func (c *Cache) Snapshot() Snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.sorted != nil {
-		return *c.sorted
-	}
-	s := Snapshot{Records: make([]*store.Record, 0, len(c.byName)), Version: c.version}
-	var errs []error
-	for _, h := range c.byName {
-		if h.err != nil {
+	s := Snapshot{Records: c.sorted, Version: c.version}
+	c.shared = true
+	if c.unread > 0 {
+		var errs []error
+		for _, h := range c.byName {
 			errs = append(errs, h.err)
-			continue
 		}
-		s.Records = append(s.Records, &h.record)
+		s.Err = errors.Join(errs...)
 	}
-	slices.SortFunc(s.Records, store.Compare)
-	s.Err = errors.Join(errs...)
-	c.sorted = &s
 	return s
 }
 
@@ -224,19 +226,19 @@ func (c *Cache) take(path string) {
 		c.forget(name)
 		return
 	}
+	slim := c.slim(rec)
+	if old := c.byName[name]; old != nil && old.err == nil && err == nil && reflect.DeepEqual(old.record, slim) {
+		old.stamp = now // a second event for one writing, or Reread came before it
+		return
+	}
 	// The rest of the path is not kept with the name.
-	c.byName[strings.Clone(name)] = &held{record: c.slim(rec), err: err, stamp: now}
-	c.version++
-	c.sorted = nil
+	c.put(strings.Clone(name), &held{record: slim, err: err, stamp: now})
 }
 
 func (c *Cache) forget(name string) {
-	if c.byName[name] == nil {
-		return
+	if c.byName[name] != nil {
+		c.put(name, nil)
 	}
-	delete(c.byName, name)
-	c.version++
-	c.sorted = nil
 }
 
 // slim leaves out what is not needed here, and shares what many records have.

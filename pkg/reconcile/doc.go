@@ -1,11 +1,11 @@
 // Package reconcile keeps the kernel in agreement with the records.
 //
-// It is level-triggered: whatever happens only says "look again". A look reads the
-// records, turns them into the ruleset that is wanted, has it compared with the
-// kernel's, and one transaction is written, or nothing. What set off a look says
-// nothing about what it finds, so an event that is lost costs time and no more: a
-// slow resync looks without being asked.
+// Each transaction of the kernel's ruleset is explained by the records, or becomes work:
+// elements to judge, or the structure of the table to compare. What it finds is judged by
+// the kernel and the records as they are then, not by what an event said, so events may
+// come late or together. Transactions that are missing show by their generation, and have
+// the whole table compared.
 //
-// To debug: each repair is one line of log that names what was found; the counters
-// of Stats say how many looks there were and why.
+// To debug: each repair is one line of log that names what was found; the counters of
+// Stats say how many syncs there were and why, and how many compared the whole table.
 package reconcile

@@ -12,29 +12,26 @@ import (
 
 // egress is the egress addresses that policies name, and which of them the node has.
 type egress struct {
-	// records and node are the versions that named is of.
-	records, node uint64
-	named         []netip.Addr
-	have          ruleset.Egress
-	version       uint64 // another one for each content of have; 0 is before the first
+	have    ruleset.Egress
+	version uint64 // another one for each content of have; 0 is before the first
 }
 
-// refresh asks for each address that is named, a few microseconds for each.
-func (e *egress) refresh(all Snapshot, node Node, has func(netip.Addr) (bool, error)) error {
-	if e.version == 0 || e.records != all.Version || e.node != node.Version {
-		settled, moving := split(all.Records, node)
-		e.named = ruleset.NamedEgress(append(settled, moving...), node.Sources)
-		e.records, e.node = all.Version, node.Version
-	}
-	have, err := ruleset.EgressOf(e.named, has)
+// refreshEgress asks for each address that is named, a few microseconds for each. It
+// reports whether another set of them is to be used.
+func (l *Loop) refreshEgress(node Node) (changed bool, err error) {
+	ready, pending := l.representatives(node)
+	have, err := ruleset.EgressOf(ruleset.NamedEgress(append(ready, pending...), node.Sources), l.HasAddress)
 	if err != nil {
-		return fmt.Errorf("look up the egress addresses: %w", err)
+		l.failed("addresses")
+		return false, fmt.Errorf("look up the egress addresses: %w", err)
 	}
+	e := &l.last.egress
 	if e.version == 0 || !maps.Equal(have, e.have) {
 		e.have = have
 		e.version++
+		return true, nil
 	}
-	return nil
+	return false, nil
 }
 
 // lost returns the egress addresses whose flows have to be deleted: addresses that were

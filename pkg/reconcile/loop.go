@@ -12,19 +12,18 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
+	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 // Loop looks when it is told to. All fields are needed unless they say otherwise.
 type Loop struct {
-	// Records returns every record of the node.
-	Records func() Snapshot
-	// Refresh makes sure that Records knows all that was written before the call.
-	Refresh func() error
+	// Records are those of the node.
+	Records Records
 	// Node returns the node's configuration.
 	Node func() Node
 	// Rules is the kernel's ruleset.
 	Rules Rules
-	// HasAddress reports whether the node has an address. Each look calls it for every
+	// HasAddress reports whether the node has an address. A sync may call it for every
 	// address that a policy names as an egress address.
 	HasAddress func(netip.Addr) (bool, error)
 	// Forward makes sure that uplinks, and links that are ours by their names,
@@ -54,19 +53,46 @@ type Loop struct {
 	pending What
 	gone    []netip.Addr // addresses that the next look is to hear of
 	stats   Stats
+	heard   transactions
 	wake    chan struct{}
 	urgent  chan struct{}
 	once    sync.Once
 }
 
+// Records are the records of attachments, as Cache has them.
+type Records interface {
+	// Snapshot returns all of them.
+	Snapshot() Snapshot
+	// Refresh makes sure that what was written before the call is known.
+	Refresh() error
+	// Reread is Refresh for the records of some keys, by their digests.
+	Reread(digests ...string)
+	// Changes returns what changed since it was called before.
+	Changes() []RecordChange
+	// Claims returns the records that have an address, or a link, in the order in which
+	// their attachments were made.
+	Claims(ruleset.Subject) []*store.Record
+	// Owner returns what is known of the record of a key's digest.
+	Owner(digest string) Ownership
+	// Uses returns what the records need, and how many need it.
+	Uses() map[Use]int
+}
+
 // Rules is the kernel's ruleset, as nft.Conn has it.
 type Rules interface {
-	// ApplyBeside makes the kernel have what is wanted and returns what was
-	// different, and the generation up to which it stays so; the parts of beside
-	// are left as they are. It is nft.ErrNews where the ruleset is no longer of the
-	// generation asOf and what has come since may be wanted.
-	ApplyBeside(want, beside ruleset.Table, asOf uint32) ([]nft.Change, uint32, error)
 	Generation() (uint32, error)
+	// SyncStructure makes everything but the elements of live sets what is desired. It is
+	// nft.ErrConflict where something was left because a newer attachment may need it.
+	SyncStructure(nft.Desired) (nft.StructureResult, error)
+	// Scan returns which elements of live sets differ; complete is false where that may
+	// be wrong, because others changed the sets.
+	Scan(want ruleset.Table) (changes []nft.Change, complete bool, err error)
+	// Element reads one element of a live set.
+	Element(set, key string) (e ruleset.LiveElement, found bool, err error)
+	// Edit adds and removes elements of live sets, with a generation other than 0 only
+	// while the ruleset is of that one: nft.ErrConflict otherwise. It is
+	// nft.ErrStructure where their set or chain is missing.
+	Edit(add, remove []ruleset.LiveElement, generation uint32) (large bool, err error)
 }
 
 // What is what a look is to look at beside the rules.
@@ -82,12 +108,17 @@ const (
 	Forwarding
 	// TheLinks are to be swept at the next resync.
 	TheLinks
+	// Full has the whole table compared, whatever is known of it.
+	Full
+	// Verify has the whole table compared if notifications are missing.
+	Verify
+
 	// AllLinks are to be compared with what ADD made. Links that were named as damaged
 	// are compared at every sync.
 	AllLinks
 
-	// Everything is all of these.
-	Everything = Now | Forwarding | TheLinks | AllLinks
+	// Everything is all of these but Asked and Verify.
+	Everything = Now | Forwarding | TheLinks | Full | AllLinks
 )
 
 func (l *Loop) init() {
@@ -129,6 +160,7 @@ func (l *Loop) Lost() {
 	l.init()
 	l.mu.Lock()
 	l.stats.Lost++
+	l.heard = transactions{lost: true}
 	l.mu.Unlock()
 	l.Look("lost", Everything)
 }
@@ -182,7 +214,7 @@ func (l *Loop) Run(ctx context.Context) {
 				l.Log.Error("cannot read the records anew", "err", err)
 			}
 			l.sweep()
-			l.Look("resync", Forwarding|AllLinks)
+			l.Look("resync", Forwarding|AllLinks|Verify)
 			resync.Reset(l.jittered())
 			continue
 		case <-l.wake:
@@ -256,7 +288,7 @@ func (l *Loop) asked() bool {
 
 // sweep removes attachments whose container is gone.
 func (l *Loop) sweep() {
-	records := l.Records().Records
+	records := l.Records.Snapshot().Records
 	if !l.links && !l.Sweep.Due(records) {
 		return
 	}

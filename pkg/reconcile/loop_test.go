@@ -7,86 +7,14 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
-
-// kernel stands for the real one, beneath the loop.
-type kernel struct {
-	mu         sync.Mutex
-	changes    []nft.Change // what the next comparison finds
-	err        error
-	applied    []ruleset.Table
-	beside     []ruleset.Table
-	generation uint32
-	busy       time.Duration // that a comparison takes
-	compared   func(n int)   // called after each, if it is set
-	meanwhile  uint32        // transactions of others, after each comparison
-	news       int           // comparisons that find that a plugin was faster
-	put        []string      // forwarding that is put back
-	lacks      []netip.Addr  // addresses that the node does not have
-}
-
-func (k *kernel) ApplyBeside(want, beside ruleset.Table, asOf uint32) ([]nft.Change, uint32, error) {
-	time.Sleep(k.busy) // where it is set, time is synctest's
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.applied, k.beside = append(k.applied, want), append(k.beside, beside)
-	if len(k.changes) > 0 {
-		k.generation++
-	}
-	if k.compared != nil {
-		k.compared(len(k.applied))
-	}
-	if k.news > 0 {
-		k.news--
-		k.generation++
-		return k.changes, 0, nft.ErrNews
-	}
-	if asOf != k.generation && len(k.changes) == 0 {
-		return nil, 0, errors.New("asked as of another generation")
-	}
-	defer func() { k.generation += k.meanwhile }()
-	return k.changes, k.generation, k.err
-}
-
-func (k *kernel) Generation() (uint32, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.generation, nil
-}
-
-func (k *kernel) forward(func(string) bool, []masq.Family) ([]string, error) { return k.put, nil }
-
-// change has the next comparison find something.
-func (k *kernel) change(changes ...nft.Change) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.changes = changes
-	k.generation++
-}
-
-func (k *kernel) looks() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.applied)
-}
-
-func snapshot(records ...store.Record) Snapshot {
-	s := Snapshot{Version: 1}
-	for i := range records {
-		s.Records = append(s.Records, &records[i])
-	}
-	return s
-}
 
 // asked is whose flows a loop looked at.
 type asked struct {
@@ -96,10 +24,9 @@ type asked struct {
 
 func loop(t *testing.T, k *kernel, records ...store.Record) (*Loop, *asked) {
 	t.Helper()
-	all, a := snapshot(records...), &asked{}
+	a := &asked{}
 	l := &Loop{
-		Records:    func() Snapshot { return all },
-		Refresh:    func() error { return nil },
+		Records:    newBook(t, records...),
 		Node:       func() Node { return Node{} },
 		Rules:      k,
 		Forward:    k.forward,
@@ -118,6 +45,8 @@ func loop(t *testing.T, k *kernel, records ...store.Record) (*Loop, *asked) {
 		Log:    slog.New(slog.DiscardHandler),
 	}
 	l.init()
+	k.loop, k.generation, k.elements = l, max(k.generation, 1), map[elementKey]ruleset.LiveElement{}
+	k.fill(l.complete(Node{}))
 	return l, a
 }
 
@@ -131,8 +60,8 @@ func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 	}{
 		{"at first all are new", nil, 2},
 		{"nothing happened", nil, 0},
-		{"something foreign was there", []nft.Change{{Kind: nft.KindElement, Reason: nft.Unexpected, Parent: "policy4", Name: "1.1.1.1"}}, 0},
-		{"something was missing", []nft.Change{{Kind: nft.KindElement, Reason: nft.Missing, Parent: "policy4", Name: "10.88.0.5"}}, 2},
+		{"something foreign was there", []nft.Change{{Kind: nft.KindSet, Reason: nft.Unexpected, Name: "theirs"}}, 0},
+		{"something was missing", []nft.Change{{Kind: nft.KindRule, Reason: nft.Missing, Parent: "postrouting", Name: "policy4"}}, 2},
 		{"a foreign rule came first", []nft.Change{{Kind: nft.KindRule, Reason: nft.Unexpected, Parent: "postrouting"}}, 2},
 	}
 	for _, s := range steps {
@@ -146,56 +75,8 @@ func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 			t.Errorf("%s: asked for %v, not %d", s.name, a.untranslated, s.asked)
 		}
 	}
-	if got := l.Stats().Repairs; got["element"] != 2 || got["rule"] != 1 {
+	if got := l.Stats().Repairs; got["set"] != 1 || got["rule"] != 2 {
 		t.Errorf("counted %v", got)
-	}
-}
-
-// Newcomers are told from those that were there, whoever went meanwhile and wherever
-// they come in the order; one whose record was written anew is one.
-func TestNewcomers(t *testing.T) {
-	made := func(names ...string) (all []*store.Record) {
-		for _, n := range names {
-			r := record(n)
-			r.Created = time.Unix(int64(n[0]), 0)
-			all = append(all, &r)
-		}
-		return all
-	}
-	r := made("a", "b", "c", "d", "e", "f")
-	again := made("c")[0]
-	intent := made("d")[0]
-	intent.Ready = false
-	l, _ := loop(t, &kernel{})
-	for _, step := range []struct {
-		records []*store.Record
-		want    string
-	}{
-		{[]*store.Record{r[1], r[3]}, "b d"},
-		{[]*store.Record{r[1], r[3]}, ""},
-		{[]*store.Record{r[0], r[1], r[2], r[3]}, "a c"},
-		{[]*store.Record{r[2], r[3], r[5]}, "f"},
-		{[]*store.Record{again, r[3], r[4]}, "c e"},
-		{[]*store.Record{again, intent, r[4]}, ""},
-		{[]*store.Record{again, r[3], r[4]}, "d"},
-		{nil, ""},
-		{[]*store.Record{again}, "c"},
-	} {
-		var everybody Whose
-		for _, x := range step.records {
-			if isSettled(x) {
-				everybody.Attachments = append(everybody.Attachments, x.Attachment)
-			}
-		}
-		fresh, known := l.newcomers(step.records, everybody)
-		l.last.records = known
-		var got []string
-		for _, a := range fresh.Attachments {
-			got = append(got, a.ContainerID)
-		}
-		if strings.Join(got, " ") != step.want || len(known) != len(everybody.Attachments) {
-			t.Errorf("new are %q, want %q; %d are known", got, step.want, len(known))
-		}
 	}
 }
 
@@ -218,31 +99,6 @@ func TestFlowsOfTheGapAreNotForgotten(t *testing.T) {
 	l.look(t.Context(), time.Now(), 0)
 	if len(asked) != 2 || asked[0] != 1 || asked[1] != 1 {
 		t.Errorf("asked for the flows of %v attachments", asked)
-	}
-}
-
-// What the plugin is adding or removing right now is neither put back nor taken
-// away.
-func TestLookLeavesWhatMoves(t *testing.T) {
-	k := &kernel{}
-	moving := record("moving")
-	moving.Ready = false
-	l, _ := loop(t, k, record("settled"), moving)
-	l.look(t.Context(), time.Now(), 0)
-	elements := func(table ruleset.Table) (n int) {
-		for _, s := range table.Sets {
-			if s.Live {
-				n += len(s.Elements)
-			}
-		}
-		return n
-	}
-	all := ruleset.For([]masq.Attachment{record("settled").Attachment}, ruleset.Sources{}, nil)
-	if got := elements(k.applied[0]); got == 0 || got != elements(all) {
-		t.Errorf("%d elements are wanted, not %d", got, elements(all))
-	}
-	if elements(k.beside[0]) != elements(all) {
-		t.Error("what moves is not spared")
 	}
 }
 
@@ -281,7 +137,7 @@ func TestWhatIsAskedForIsNoDrift(t *testing.T) {
 		{"nothing", func() {}, 0, false},
 		{"somebody", func() { k.change(rule) }, 1, true},
 		{"both", func() { node.Version++; k.change(rule) }, 2, true},
-		{"a configuration, and another table", func() { node.Version++; k.change() }, 2, false},
+		{"a configuration, and another table", func() { node.Version++; k.change() }, 1, false},
 	} {
 		step.change()
 		before := k.looks()
@@ -293,84 +149,6 @@ func TestWhatIsAskedForIsNoDrift(t *testing.T) {
 	}
 	if n := l.Stats().Repairs["rule"]; n != 2 {
 		t.Errorf("%d repairs are counted", n)
-	}
-}
-
-// A plugin that is faster than a look makes it begin anew, with the records of now.
-func TestLookBeginsAnewAtNews(t *testing.T) {
-	k := &kernel{generation: 1}
-	l, _ := loop(t, k, record("a"))
-	refreshed := 0
-	l.Refresh = func() error { refreshed++; return nil }
-	k.news = 3
-	if l.look(t.Context(), time.Now(), 0); l.Stats().Problem != "" || refreshed != 4 || k.looks() != 4 {
-		t.Errorf("%d comparisons, the records were asked for %d times: %s", k.looks(), refreshed, l.Stats().Problem)
-	}
-	// Not for ever: what comes of it is a look that failed, and is made again.
-	k.news = 2 * newsMost
-	k.change()
-	if l.look(t.Context(), time.Now(), 0); !strings.Contains(l.Stats().Problem, "changed since") || k.news != newsMost {
-		t.Errorf("%q, %d left", l.Stats().Problem, k.news)
-	}
-	if s := l.Stats(); s.Drift != 0 || s.Errors["rules"] != 0 {
-		t.Errorf("news are taken for damage: %+v", s)
-	}
-}
-
-// Where somebody was at it beside a transaction of ours, its notification may be
-// missing: the look is followed by another.
-func TestWhatComesBesideARepairIsLookedAt(t *testing.T) {
-	k := &kernel{}
-	l, _ := loop(t, k, record("a"))
-	k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing})
-	l.look(t.Context(), time.Now(), 0)
-	if l.pending != 0 {
-		t.Fatal("a look is asked for without need")
-	}
-	k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing})
-	k.compared = func(int) { k.meanwhile = 1 }
-	l.look(t.Context(), time.Now(), 0)
-	if l.pending&Now == 0 {
-		t.Error("no look is asked for")
-	}
-}
-
-// Where nothing has changed there is nothing to compare.
-func TestAgreementIsKept(t *testing.T) {
-	k := &kernel{}
-	l, _ := loop(t, k, record("a"))
-	l.look(t.Context(), time.Now(), 0)
-	all, node := l.Records(), Node{}
-	l.Records, l.Node = func() Snapshot { return all }, func() Node { return node }
-	for _, step := range []struct {
-		name   string
-		change func()
-		what   What
-		worked bool
-	}{
-		{"nothing", func() {}, 0, false},
-		{"a table, somebody's", func() { k.change() }, 0, true},
-		{"nothing again", func() {}, 0, false},
-		{"a record", func() { all.Version++ }, 0, true},
-		{"the configuration", func() { node.Version++ }, 0, true},
-		{"a repair", func() { k.change(nft.Change{Kind: nft.KindSet, Reason: nft.Missing}) }, 0, true},
-		{"nothing after a repair", func() { k.changes = nil }, 0, false},
-		{"forwarding", func() {}, Forwarding, false},
-	} {
-		step.change()
-		before := k.looks()
-		worked, _ := l.look(t.Context(), time.Now(), step.what)
-		if worked != step.worked || (k.looks() > before) != step.worked {
-			t.Errorf("%s: worked %t, compared %d times", step.name, worked, k.looks()-before)
-		}
-	}
-	// What failed is not an agreement.
-	k.err = errors.New("no")
-	k.change()
-	l.look(t.Context(), time.Now(), 0)
-	k.err = nil
-	if worked, _ := l.look(t.Context(), time.Now(), 0); !worked {
-		t.Error("after a failure nothing is compared")
 	}
 }
 
@@ -387,14 +165,13 @@ func TestStrandedFlows(t *testing.T) {
 	k := &kernel{}
 	r := record("a")
 	r.Policy.SNATAddresses = addr("192.0.2.2", "192.0.2.7")
-	all := snapshot(r)
-	l, a := loop(t, k)
-	l.Records = func() Snapshot { return all }
+	l, a := loop(t, k, r)
+	all := l.Records.(*book)
 	l.Expect(addr("192.0.2.9"))
 	look := func(name string, want ...netip.Addr) {
 		t.Helper()
 		a.stranded = nil
-		l.look(t.Context(), time.Now(), 0)
+		l.look(t.Context(), time.Now(), Forwarding)
 		if len(want) == 0 && len(a.stranded) != 0 || len(want) > 0 && (len(a.stranded) != 1 || !slices.Equal(a.stranded[0], want)) {
 			t.Errorf("%s: asked for %v, not %v", name, a.stranded, want)
 		}
@@ -424,14 +201,12 @@ func TestStrandedFlows(t *testing.T) {
 	declared := record("a")
 	declared.Policy.SNATAddresses = addr("192.0.2.2", "192.0.2.7")
 	declared.Policy.SNATRouted = addr("192.0.2.7")
-	all = snapshot(declared)
-	all.Version = 2
+	all.write(declared)
 	l.last.gone = addr("192.0.2.7")
 	look("it is declared as routed to the node")
 	next := record("a")
 	next.Policy.SNATAddresses = addr("192.0.2.2")
-	all = snapshot(next)
-	all.Version = 3
+	all.write(next)
 	look("a policy names it no longer", addr("192.0.2.7")...)
 	if n := l.Stats().Stranded; n != 6 {
 		t.Errorf("counted %d", n)
@@ -439,8 +214,7 @@ func TestStrandedFlows(t *testing.T) {
 	fail := errors.New("no")
 	stranded := l.Stranded
 	l.Stranded = func(context.Context, Whose, []netip.Addr) (int, error) { return 0, fail }
-	all = snapshot(record("a"))
-	all.Version = 4
+	all.write(record("a"))
 	look("failing")
 	l.Stranded = stranded
 	look("what failed is still to be done", addr("192.0.2.2")...)
@@ -553,7 +327,14 @@ func (k *kernel) run(t *testing.T, l *Loop) running {
 func (x running) next(what What, changes ...nft.Change) time.Duration {
 	x.t.Helper()
 	before, begun := x.k.looks(), time.Now()
-	x.k.change(changes...)
+	process := "nft"
+	if what&Now == 0 {
+		process = "masq" // not urgent
+	}
+	if len(changes) == 0 {
+		changes = []nft.Change{{Kind: nft.KindSet, Reason: nft.Unexpected, Name: "theirs"}}
+	}
+	x.k.changeBy(process, changes...)
 	x.l.Look("rules", what)
 	for x.k.looks() == before {
 		if time.Since(begun) > 10*time.Second {
@@ -608,39 +389,4 @@ func TestUrgentEventsEndARest(t *testing.T) {
 		}
 		x.end()
 	})
-}
-
-// The ruleset names the addresses that the node has, and a change of them alone is
-// carried out, without being counted as drift.
-func TestEgressFollowsTheNode(t *testing.T) {
-	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	r := record("a")
-	r.Policy.SNATAddresses = []netip.Addr{a, b}
-	k := &kernel{}
-	l, _ := loop(t, k, r)
-	look := func(name string, worked bool, want ...netip.Addr) {
-		t.Helper()
-		if did, drifted := l.look(t.Context(), time.Now(), 0); did != worked || drifted {
-			t.Errorf("%s: worked %t, drift %t", name, did, drifted)
-		}
-		text := k.applied[len(k.applied)-1].String()
-		for _, x := range []netip.Addr{a, b} {
-			if named := strings.Contains(text, "snat ip to "+x.String()); named != slices.Contains(want, x) {
-				t.Errorf("%s: %s is named: %t", name, x, named)
-			}
-		}
-	}
-	look("at first", true, a, b)
-	look("nothing happened", false, a, b)
-	k.lacks = []netip.Addr{a}
-	look("one is gone", true, b)
-	k.lacks = []netip.Addr{a, b}
-	look("both are gone", true)
-	k.lacks = nil
-	look("both are back", true, a, b)
-	before := l.Stats().Failures
-	l.HasAddress = func(netip.Addr) (bool, error) { return false, errors.New("no") }
-	if l.look(t.Context(), time.Now(), 0); l.Stats().Failures != before+1 {
-		t.Error("addresses that cannot be asked for are taken to be missing")
-	}
 }

@@ -31,6 +31,8 @@ type Stats struct {
 	LastLook time.Time
 	Looking  time.Duration
 	Ended    int
+	// Full is how often the whole table was read and compared.
+	Full int
 	// LastRepair is how long the last repair took, from the beginning of its look;
 	// Repairing is the sum of that time, and Took how many repairs took no longer
 	// than each of Times, the last of them any time at all.

@@ -81,6 +81,8 @@ type builder struct {
 	clamps   map[int]bool           // sizes in bytes that some policy sets
 	helpers  map[string]assigned
 	live     map[string][]member // by the set's name
+	elements []LiveElement       // in place of live, where Live puts them there
+	put      func(set string, m member)
 }
 
 // use is what attachments of one policy have in common.
@@ -114,6 +116,7 @@ func newBuilder(s Sources) *builder {
 		helpers:  map[string]assigned{},
 		live:     map[string][]member{},
 	}
+	b.put = func(set string, m member) { b.live[set] = append(b.live[set], m) }
 	if len(s.Prefixes) > 0 {
 		b.policies[s.Policy.ID()] = s.Policy
 		for _, h := range s.Policy.Helpers {
@@ -191,8 +194,6 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 		}
 	}
 }
-
-func (b *builder) put(set string, m member) { b.live[set] = append(b.live[set], m) }
 
 // linkSet is the set of the links whose sources are checked. Its elements count the
 // packets that are dropped.

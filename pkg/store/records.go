@@ -57,8 +57,16 @@ func namespaceCookie() (uint64, error) {
 func (r *Records) Dir() string { return r.dir }
 
 // Names from outside become part of a path as digests only.
-func (r *Records) path(k masq.Key) string {
-	return filepath.Join(r.dir, r.node+"-"+k.Digest()+".json")
+func (r *Records) path(k masq.Key) string { return r.PathOf(k.Digest()) }
+
+// PathOf is the path of the record of a key by the key's digest.
+func (r *Records) PathOf(digest string) string {
+	return filepath.Join(r.dir, r.node+"-"+digest+".json")
+}
+
+// DigestOf is the key's digest in the name of a record's file, with or without .json.
+func (r *Records) DigestOf(name string) string {
+	return strings.TrimPrefix(strings.TrimSuffix(filepath.Base(name), ".json"), r.node+"-")
 }
 
 // Put writes a record in place of the one with its key.

@@ -121,8 +121,8 @@ func TestDaemonRests(t *testing.T) {
 		until(w.t, "masqd knows all attachments", func() bool { return d.metric("masq_attachments") == fmt.Sprint(attachments) })
 		return d, d.syscalls()
 	}
-	// dirty is a change that masqd has to mend.
-	dirty := func(<-chan struct{}) { w.nft("add element inet masq invalid4 { 10.1.2.3 }") }
+	// dirty is a change for which masqd reads the rules.
+	dirty := func(<-chan struct{}) { w.nft("insert rule inet masq postrouting counter accept") }
 
 	t.Run("at rest", func(t *testing.T) {
 		w := w.in(t)

@@ -1,0 +1,306 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// ErrConflict says that others changed the ruleset meanwhile, so that something
+// could not be done or could not be judged. What was certain has been done. Try again.
+var ErrConflict = errors.New("the ruleset was changed by another program meanwhile")
+
+// ErrStructure says that the chain or the set of an element is missing: compare the
+// structure first.
+var ErrStructure = errors.New("a chain or a set is missing")
+
+// Desired is what the structure of the table should be: everything but the elements of
+// live sets.
+type Desired struct {
+	// Table is the structure. An empty one is none: the table is deleted.
+	Table ruleset.Table
+	// Pending is the structure that attachments need that the plugin is adding or
+	// removing: it is neither missing nor unexpected.
+	Pending ruleset.Table
+	// AsOf is a generation of the ruleset whose attachments are all known to Table and
+	// Pending. Where the kernel's is a later one, unexpected chains, sets and objects
+	// stay, because a newer attachment may need them.
+	AsOf uint32
+	// Keep leaves unexpected chains, sets and objects where they are: attachments may need
+	// them whose records cannot be read.
+	Keep bool
+	// Complete returns Table with all elements. It is called where a live set, or the
+	// table, has to be made.
+	Complete func() ruleset.Table
+}
+
+// StructureResult is what SyncStructure did.
+type StructureResult struct {
+	Changes []Change
+	// Large says that a transaction was so large that the Watcher missed what others did
+	// beside it.
+	Large bool
+	// Left is the number of differences that are there still, because of the error.
+	Left int
+	// InUse says that something unexpected stayed because elements refer to it.
+	InUse bool
+}
+
+// structureAttempts bounds how often SyncStructure plans again because of a conflict. What
+// it reads takes a millisecond, so a conflict is unlikely twice in a row.
+const structureAttempts = 20
+
+// SyncStructure makes the structure of the table the desired one, whatever others do to the
+// elements of live sets meanwhile. Its cost follows the number of policies.
+//
+// It commits without regard to the generation what is certainly wrong. Two programs
+// that repair the same at once do not do it twice: the table and each chain are made
+// exclusively, and a rule is deleted by its handle, which is never used again. Only what
+// may belong to a newer attachment, and a table that has to be made anew, wait for a
+// ruleset that has not changed: ErrConflict where it does not hold still.
+func (c *Conn) SyncStructure(d Desired) (r StructureResult, err error) {
+	for range structureAttempts {
+		again, failed := c.structureOnce(d, &r)
+		if err = failed; err == nil && !again {
+			return r, nil
+		}
+		var failedOp *opError
+		raced := errors.Is(err, errStale) || errors.Is(err, errInterrupted) || errors.Is(err, ErrConflict) ||
+			errors.As(err, &failedOp) && (errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOENT))
+		if err != nil && !raced {
+			return r, explain(err)
+		}
+		if errors.Is(err, ErrConflict) {
+			return r, err // the caller has to ask for the attachments again
+		}
+	}
+	if err != nil && !errors.Is(err, errStale) && !errors.Is(err, errInterrupted) {
+		return r, explain(err)
+	}
+	return r, ErrConflict
+}
+
+// structureOnce does what can be done at once; again says that there is more.
+func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err error) {
+	have, err := c.s.structure()
+	if err != nil {
+		return false, err
+	}
+	beside := spare(d.Pending)
+	if len(d.Table.Chains) == 0 {
+		return false, c.deleteStructure(d, have, beside, r)
+	}
+	for _, s := range d.Table.Sets {
+		if !s.Live {
+			if err := c.read(s, have.sets[s.Name]); err != nil {
+				return false, err
+			}
+		}
+	}
+	p, err := plan(d.Table, have, whole, beside)
+	if err != nil {
+		return false, err
+	}
+	part := false
+	if p.fills() {
+		table := d.Complete()
+		// What translates comes first: the rest of a large table takes longer.
+		if part = !have.exists && liveElements(table) > liveAtOnce; part {
+			table = translation(table)
+		}
+		if p, err = plan(table, have, whole, beside); err != nil {
+			return false, err
+		}
+	}
+	switch doubtful := slices.ContainsFunc(p.changes, func(x Change) bool { return !x.certain() }); {
+	case p.rebuilt:
+		return false, c.commitPlan(p, have.generation, r)
+	case !doubtful:
+		return part, c.commitPlan(p, 0, r)
+	case !d.Keep && d.AsOf == have.generation:
+		err := c.commitPlan(p, have.generation, r)
+		if r.InUse = errors.Is(err, unix.EBUSY); !r.InUse && !errors.Is(err, errStale) {
+			return part, err
+		}
+	}
+	p.ops = slices.DeleteFunc(p.ops, func(o op) bool { return o.doubtful })
+	p.changes = slices.DeleteFunc(p.changes, func(x Change) bool { return !x.certain() })
+	if err := c.commitPlan(p, 0, r); err != nil || d.Keep || r.InUse {
+		return part, err
+	}
+	return false, ErrConflict
+}
+
+func (c *Conn) commitPlan(p *planner, guard uint32, r *StructureResult) error {
+	if err := c.commitAlone(p.ops, guard); err != nil {
+		r.Left = len(p.changes)
+		return err
+	}
+	r.Left = 0
+	r.Changes = append(r.Changes, p.changes...)
+	r.Large = r.Large || isLarge(p.ops)
+	return nil
+}
+
+// deleteStructure deletes the table where nothing needs it.
+func (c *Conn) deleteStructure(d Desired, have *observed, beside spared, r *StructureResult) error {
+	if !have.exists || len(beside) > 0 || d.Keep {
+		return nil
+	}
+	if d.AsOf != have.generation {
+		return ErrConflict
+	}
+	p := &planner{ops: []op{deleteTable()}, changes: []Change{{Kind: KindTable, Reason: Unexpected, Name: tableName}}}
+	if err := c.commitPlan(p, have.generation, r); errors.Is(err, errStale) {
+		return ErrConflict
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// liveAtOnce is the number of elements up to which a missing table is made in one
+// transaction.
+const liveAtOnce = 500
+
+func liveElements(t ruleset.Table) (n int) {
+	for _, s := range t.Sets {
+		if s.Live {
+			n += len(s.Elements)
+		}
+	}
+	return n
+}
+
+// fills reports whether the plan makes a live set.
+func (p *planner) fills() bool {
+	return slices.ContainsFunc(p.changes, func(c Change) bool {
+		if c.Kind == KindSet && c.Reason == Missing {
+			_, live := ruleset.LiveSet(c.Name)
+			return live
+		}
+		return c.Kind == KindTable && c.Reason == Missing
+	}) || p.rebuilt
+}
+
+// Scan compares the elements of live sets with the desired ones, and returns how they
+// differ. Sets that are missing are left out. complete is false where a set changed
+// under each of several readings: what is returned then may be wrong, and something may
+// be left out. Ask for each element before you change it.
+func (c *Conn) Scan(want ruleset.Table) (changes []Change, complete bool, err error) {
+	complete = true
+	for _, s := range want.Sets {
+		if !s.Live {
+			continue
+		}
+		found, held, err := c.scan(s)
+		if err != nil {
+			return nil, false, explain(err)
+		}
+		changes, complete = append(changes, found...), complete && held
+	}
+	return changes, complete, nil
+}
+
+// scanAttempts bounds how often a set is read because it changed meanwhile.
+const scanAttempts = 8
+
+func (c *Conn) scan(s ruleset.Set) (changes []Change, complete bool, err error) {
+	have := &set{}
+	for range scanAttempts {
+		if err = c.s.compare(s, have); !errors.Is(err, errInterrupted) {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, errInterrupted) {
+		return nil, false, err
+	}
+	if have.difference == nil {
+		return nil, err == nil, nil
+	}
+	p := &planner{}
+	if failed := p.keys(s, have.difference); failed != nil {
+		return nil, false, failed
+	}
+	return p.changes, err == nil, nil
+}
+
+// Element reads one element of a live set; found is false where it, or its set, is not
+// there.
+func (c *Conn) Element(set, key string) (e ruleset.LiveElement, found bool, err error) {
+	s, ok := ruleset.LiveSet(set)
+	if !ok {
+		return e, false, fmt.Errorf("nftables: %q is not the name of a live set", set)
+	}
+	x, found, err := c.s.element(set, s.Type, key)
+	if err != nil || !found {
+		return e, false, explain(err)
+	}
+	return ruleset.LiveElement{Set: set, Element: ruleset.Element{Key: key, Goto: x.chain, Comment: x.comment}}, true, nil
+}
+
+// Edit adds elements to live sets and removes others, first these, in one transaction.
+// One to be added that is there already is no error if it goes to the same chain, and
+// one to be removed that is gone is none either. With a generation other than 0 it
+// happens only while the ruleset is of that generation: ErrConflict otherwise. A
+// missing chain or set is ErrStructure, another element in the place of one that is
+// added ErrConflict. large says that the Watcher missed what others did beside it.
+func (c *Conn) Edit(add, remove []ruleset.LiveElement, generation uint32) (large bool, err error) {
+	var ops []op
+	for _, part := range []struct {
+		all []ruleset.LiveElement
+		ops func(ruleset.Set, []ruleset.Element) ([]op, error)
+	}{
+		{remove, deleteElements},
+		{add, func(s ruleset.Set, all []ruleset.Element) ([]op, error) { return addElements(s, all, false) }},
+	} {
+		bySet := map[string][]ruleset.Element{}
+		var names []string
+		for _, e := range part.all {
+			if bySet[e.Set] == nil {
+				names = append(names, e.Set)
+			}
+			bySet[e.Set] = append(bySet[e.Set], e.Element)
+		}
+		for _, name := range names {
+			s, ok := ruleset.LiveSet(name)
+			if !ok {
+				return false, fmt.Errorf("nftables: %q is not the name of a live set", name)
+			}
+			more, err := part.ops(s, bySet[name])
+			if err != nil {
+				return false, err
+			}
+			ops = append(ops, more...)
+		}
+	}
+	err = c.commitAlone(ops, generation)
+	switch {
+	case errors.Is(err, errStale), errors.Is(err, unix.EEXIST), errors.Is(err, unix.EBUSY):
+		return false, ErrConflict
+	case errors.Is(err, unix.ENOENT):
+		return false, ErrStructure
+	}
+	return isLarge(ops), explain(err)
+}
+
+// translation is the part of a table that decides whether packets are translated.
+func translation(t ruleset.Table) ruleset.Table {
+	out := ruleset.Table{}
+	for _, s := range t.Sets {
+		if strings.HasPrefix(s.Name, "policy") || !s.Live {
+			out.Sets = append(out.Sets, s)
+		}
+	}
+	for _, ch := range t.Chains {
+		if ch.Name == "postrouting" || strings.HasPrefix(ch.Name, "policy-") {
+			out.Chains = append(out.Chains, ch)
+		}
+	}
+	return out
+}

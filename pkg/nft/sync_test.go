@@ -1,0 +1,223 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// desiredOf is what attachments need, with all their elements where the table is made.
+func desiredOf(all ...masq.Attachment) Desired {
+	table := ruleset.For(all, ruleset.Sources{}, everyEgress)
+	return Desired{Table: table.Skeleton(), Complete: func() ruleset.Table { return table }}
+}
+
+// texts are changes in words.
+func texts(all []Change) []string {
+	out := []string{}
+	for _, c := range all {
+		out = append(out, c.String())
+	}
+	slices.Sort(out)
+	return out
+}
+
+// What is certainly wrong is repaired whatever others do meanwhile; what a newer
+// attachment may need stays until it is known that none does.
+func TestStructureJudges(t *testing.T) {
+	c := kernel(t)
+	a := attachment("a", masq.Default(), "10.88.0.5")
+	d := desiredOf(a)
+	if r, err := c.SyncStructure(d); err != nil || len(r.Changes) == 0 {
+		t.Fatalf("made: %v, %v", r, err)
+	}
+	if r, err := c.SyncStructure(d); err != nil || len(r.Changes) != 0 {
+		t.Fatalf("nothing to do: %v, %v", texts(r.Changes), err)
+	}
+	if _, found, err := c.Element("policy4", "10.88.0.5"); !found || err != nil {
+		t.Errorf("the table is made without its elements: %v", err)
+	}
+	// A newer attachment under another policy, and a foreign rule.
+	other := masq.Default()
+	other.MSSClamp, _ = masq.ClampTo(1300)
+	b := attachment("b", other, "10.88.0.6")
+	if err := c.Add(b, hasAll, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	nftables(t, "insert rule inet masq postrouting accept\ninsert rule inet masq clamp accept", "-f", "-")
+	list := func() string { return nftables(t, "", "list", "table", "inet", "masq") }
+	before := list()
+	r, err := c.SyncStructure(d)
+	if !errors.Is(err, ErrConflict) || len(r.Changes) != 2 {
+		t.Errorf("repaired %v, %v", texts(r.Changes), err)
+	}
+	if after := list(); after != strings.Replace(strings.Replace(before, "\t\taccept\n", "", 1), "\t\taccept\n", "", 1) {
+		t.Errorf("more than the two rules went:\n%s", after)
+	}
+	// It is in progress.
+	d.Pending = ruleset.For([]masq.Attachment{b}, ruleset.Sources{}, everyEgress).Skeleton()
+	if r, err := c.SyncStructure(d); err != nil || len(r.Changes) != 0 {
+		t.Errorf("what is pending: %v, %v", texts(r.Changes), err)
+	}
+	d.Pending = ruleset.Table{}
+	// Its record cannot be read.
+	d.Keep = true
+	if r, err := c.SyncStructure(d); err != nil || len(r.Changes) != 0 {
+		t.Errorf("what is kept: %v, %v", texts(r.Changes), err)
+	}
+	d.Keep = false
+	// It is known that nothing needs it, but its element is still there.
+	now := func() {
+		if d.AsOf, err = c.Generation(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now()
+	nftables(t, "insert rule inet masq postrouting accept", "-f", "-")
+	now()
+	if r, err := c.SyncStructure(d); err != nil || !r.InUse || len(r.Changes) != 1 {
+		t.Errorf("what is in use: %v, %t, %v", texts(r.Changes), r.InUse, err)
+	}
+	if _, err := c.Edit(nil, []ruleset.LiveElement{{Set: "policy4", Element: ruleset.Element{Key: "10.88.0.6"}}}, 0); err != nil {
+		t.Fatal(err)
+	}
+	now()
+	if r, err := c.SyncStructure(d); err != nil || r.InUse || len(r.Changes) == 0 {
+		t.Errorf("what nothing needs: %v, %v", texts(r.Changes), err)
+	}
+	if left, _, err := c.Scan(ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress)); err != nil || len(left) != 3 {
+		t.Errorf("the rest of b: %v, %v", texts(left), err)
+	}
+	// Nothing is desired, but a newer attachment may be there.
+	d = Desired{}
+	if _, err := c.SyncStructure(d); !errors.Is(err, ErrConflict) {
+		t.Errorf("the table: %v", err)
+	}
+	now()
+	if r, err := c.SyncStructure(d); err != nil || len(r.Changes) != 1 {
+		t.Errorf("the table: %v, %v", texts(r.Changes), err)
+	}
+}
+
+// A large table that is missing is whole after two transactions, of which the first
+// has all that translates.
+func TestLargeTableIsMadeInTwo(t *testing.T) {
+	c := kernel(t)
+	w, err := c.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.file.Close() }()
+	all := many(liveAtOnce)
+	before, err := c.Generation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := desiredOf(all...)
+	r, err := c.SyncStructure(d)
+	if err != nil || !r.Large {
+		t.Fatalf("large %t, %v", r.Large, err)
+	}
+	if after, err := c.Generation(); err != nil || after != before+2 {
+		t.Errorf("%d transactions, %v", after-before, err)
+	}
+	if changes, err := c.Drift(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
+		t.Errorf("left: %v, %v", texts(changes), err)
+	}
+	first := translation(d.Complete())
+	if changes, err := c.Apply(first); err != nil || len(changes) == 0 {
+		t.Fatal(changes, err)
+	}
+	list := nftables(t, "", "list", "table", "inet", "masq")
+	for _, has := range []string{"map policy4", "set direct4-", "chain postrouting", "10.88.0.5"} {
+		if !strings.Contains(list, has) {
+			t.Errorf("the first transaction lacks %s", has)
+		}
+	}
+}
+
+// Elements are added and removed together, and what stands in the way is told apart.
+func TestEdit(t *testing.T) {
+	c := kernel(t)
+	a := attachment("a", masq.Default(), "10.88.0.5")
+	if _, err := c.SyncStructure(desiredOf(a)); err != nil {
+		t.Fatal(err)
+	}
+	e := ruleset.Live(attachment("b", masq.Default(), "10.88.0.6"), ruleset.Owned)
+	slices.SortFunc(e, func(a, b ruleset.LiveElement) int { return strings.Compare(b.Goto, a.Goto) }) // the verdict first
+	if _, err := c.Edit(e, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	got, found, err := c.Element("policy4", "10.88.0.6")
+	if err != nil || !found || got != e[0] {
+		t.Errorf("%+v, %t, %v; not %+v", got, found, err, e[0])
+	}
+	generation, err := c.Generation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Edit(e, nil, generation); err != nil {
+		t.Errorf("what is there already: %v", err)
+	}
+	nftables(t, "add element inet masq invalid4 { 10.1.1.1 }", "-f", "-")
+	for name, x := range map[string]struct {
+		add, remove []ruleset.LiveElement
+		generation  uint32
+		want        error
+	}{
+		"gone already":          {nil, []ruleset.LiveElement{{Set: "invalid4", Element: ruleset.Element{Key: "10.88.0.77"}}}, 0, nil},
+		"of another generation": {e, nil, generation, ErrConflict},
+		"of another chain":      {[]ruleset.LiveElement{{Set: "policy4", Element: ruleset.Element{Key: "10.88.0.6", Goto: "clamp"}}}, nil, 0, ErrConflict},
+		"no chain":              {[]ruleset.LiveElement{{Set: "policy4", Element: ruleset.Element{Key: "10.88.0.9", Goto: "policy-none"}}}, nil, 0, ErrStructure},
+		"no set":                {[]ruleset.LiveElement{{Set: "clamp4-1300", Element: ruleset.Element{Key: "10.88.0.9"}}}, nil, 0, ErrStructure},
+	} {
+		if _, err := c.Edit(x.add, x.remove, x.generation); !errors.Is(err, x.want) || (err == nil) != (x.want == nil) {
+			t.Errorf("%s: %v, not %v", name, err, x.want)
+		}
+	}
+	e[0].Comment = "x/y/z"
+	if _, err := c.Edit(e[:1], e[:1], 0); err != nil {
+		t.Error(err)
+	}
+	if got, _, err := c.Element("policy4", "10.88.0.6"); err != nil || got.Comment != "x/y/z" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := c.Edit([]ruleset.LiveElement{{Set: "never"}}, nil, 0); err == nil {
+		t.Error("a set that holds no attachments is edited")
+	}
+	for _, s := range []string{"policy4", "helper4-ftp-tcp"} {
+		if _, found, err := c.Element(s, fmt.Sprint(netip.MustParseAddr("10.9.9.9"), map[bool]string{true: " . 21"}[s != "policy4"])); found || err != nil {
+			t.Errorf("%s: found %t, %v", s, found, err)
+		}
+	}
+}
+
+// Every element that differs is found, and no other.
+func TestScan(t *testing.T) {
+	c := kernel(t)
+	a, b := attachment("a", masq.Default(), "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.6", "fd00::6")
+	want := ruleset.For([]masq.Attachment{a, b}, ruleset.Sources{}, everyEgress)
+	if _, err := c.Apply(want); err != nil {
+		t.Fatal(err)
+	}
+	if all, complete, err := c.Scan(want); err != nil || !complete || len(all) > 0 {
+		t.Fatalf("%v, %t, %v", texts(all), complete, err)
+	}
+	id := "policy-" + masq.Default().ID()
+	nftables(t, `delete element inet masq policy4 { 10.88.0.5 }
+		delete element inet masq policy6 { fd00::6 }
+		add element inet masq policy6 { fd00::6 comment "x/y/z" : goto `+id+` }
+		add element inet masq invalid4 { 10.1.1.1 }`, "-f", "-")
+	all, complete, err := c.Scan(want)
+	if got := texts(all); err != nil || !complete || !slices.Equal(got, []string{
+		"element invalid4 10.1.1.1: foreign", "element policy4 10.88.0.5: missing", fmt.Sprintf("element policy6 fd00::6: goes to %q as %q", id, "x/y/z"),
+	}) {
+		t.Errorf("%q, %t, %v", got, complete, err)
+	}
+}

@@ -1,0 +1,208 @@
+package reconcile
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+const (
+	// elementsAtOnce is the number of elements that are judged and repaired together.
+	// The more there are, the likelier it is that another program changes the ruleset
+	// meanwhile.
+	elementsAtOnce = 64
+	// elementAttempts bounds how often they are judged anew because of that.
+	elementAttempts = 10
+	// manyMissing is the number of missing elements from which they are added without
+	// asking for each.
+	manyMissing = 4 * elementsAtOnce
+)
+
+// syncElements makes elements of live sets what the records desire, and returns what
+// was different. Its cost follows their number. Each is judged by the record as it is on
+// disk and by the kernel as it is then.
+//
+// An element is added whatever others do meanwhile: should the plugin be removing the
+// attachment, the change of its record has the element judged once more. One is removed
+// only on proof that no record needs it, and only while the ruleset has not changed
+// since.
+func (l *Loop) syncElements(keys []elementKey) (all []nft.Change, err error) {
+	for chunk := range slices.Chunk(keys, elementsAtOnce) {
+		done := false
+		for range elementAttempts {
+			var changes []nft.Change
+			changes, err = l.syncSome(chunk)
+			if done = !errors.Is(err, nft.ErrConflict); done {
+				all = append(all, changes...)
+				break
+			}
+		}
+		if !done {
+			// Others keep changing the ruleset: go on with the rest.
+			l.last.elements = append(l.last.elements, chunk...)
+			l.Look("conflict", 0)
+			err = nil
+		}
+		if err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// syncSome judges some elements, and repairs them in one transaction.
+func (l *Loop) syncSome(keys []elementKey) (changes []nft.Change, err error) {
+	generation, err := l.Rules.Generation()
+	if err != nil {
+		return nil, err
+	}
+	known := map[ruleset.Subject]desired{}
+	for _, k := range keys {
+		known[ruleset.SubjectOf(k.key)] = desired{}
+	}
+	l.reread(known)
+	var add, remove []ruleset.LiveElement
+	for _, k := range keys {
+		d := known[ruleset.SubjectOf(k.key)]
+		is, found, err := l.Rules.Element(k.set, k.key)
+		if err != nil {
+			return nil, err
+		}
+		want, wanted := d.ready[k]
+		c := nft.Change{Kind: nft.KindElement, Parent: k.set, Name: k.key}
+		switch {
+		case found && d.allows(is), !found && !wanted:
+			continue
+		case !found:
+			c.Reason, add = nft.Missing, append(add, want)
+		case l.spares(is):
+			continue
+		case wanted:
+			c.Reason, c.Detail = nft.Changed, fmt.Sprintf("goes to %q as %q", is.Goto, is.Comment)
+			add, remove = append(add, want), append(remove, want)
+		default:
+			c.Reason, remove = nft.Unexpected, append(remove, is)
+		}
+		changes = append(changes, c)
+	}
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	if len(remove) == 0 {
+		generation = 0
+	}
+	large, err := l.Rules.Edit(add, remove, generation)
+	if err != nil {
+		return nil, err
+	}
+	if large {
+		l.compareAll()
+	}
+	return changes, nil
+}
+
+// reread reads the records of those that have these addresses and links anew, and fills in what
+// they desire.
+func (l *Loop) reread(known map[ruleset.Subject]desired) {
+	var digests []string
+	for of := range known {
+		for _, r := range l.Records.Claims(of) {
+			digests = append(digests, r.Digest())
+		}
+	}
+	l.Records.Reread(digests...)
+	for of := range known {
+		known[of] = l.desiredOf(of)
+	}
+}
+
+// spares reports whether an element that no record desires has to stay: its attachment
+// has a record that says that the plugin is at work, or that cannot be read, or that
+// was not known.
+func (l *Loop) spares(e ruleset.LiveElement) bool {
+	comment := e.Comment
+	if comment == "" {
+		// The owner of the address is the one that the policy map names.
+		addr := ruleset.SubjectOf(e.Key).Address
+		if !addr.IsValid() {
+			return false
+		}
+		of, found, err := l.Rules.Element("policy"+masq.FamilyOf(addr).String(), addr.String())
+		if err != nil {
+			return true
+		}
+		if !found {
+			return false
+		}
+		comment = of.Comment
+	}
+	digest, ok := masq.DigestOf(comment)
+	if !ok {
+		return false
+	}
+	l.Records.Reread(digest)
+	switch l.Records.Owner(digest) {
+	case Pending, Unreadable:
+		if l.last.spared == nil {
+			l.last.spared = map[string][]elementKey{}
+		}
+		l.last.spared[digest] = append(l.last.spared[digest], elementKey{e.Set, e.Key})
+		return true
+	case Owned:
+		return l.desiredOf(ruleset.SubjectOf(e.Key)).allows(e) // it was not known before
+	}
+	return false
+}
+
+// scan compares the elements of all live sets, and returns those that differ. Where a
+// great many are missing it adds them at once.
+func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Change, err error) {
+	ready, _ := l.skeleton(node)
+	if len(ready.Chains) == 0 {
+		return nil, nil, nil // no table is desired
+	}
+	table := l.complete(node)
+	found, complete, err := l.Rules.Scan(table)
+	if err != nil {
+		l.failed("rules")
+		return nil, nil, err
+	}
+	if !complete {
+		l.compareAll() // after a rest
+	}
+	missing := map[elementKey]bool{}
+	for _, c := range found {
+		k := elementKey{c.Parent, c.Name}
+		if keys = append(keys, k); c.Reason == nft.Missing {
+			missing[k] = true
+		}
+	}
+	if len(missing) < manyMissing || !complete {
+		return keys, nil, nil
+	}
+	var add []ruleset.LiveElement
+	for _, s := range table.Sets {
+		for _, e := range s.Elements {
+			if s.Live && missing[elementKey{s.Name, e.Key}] {
+				add = append(add, ruleset.LiveElement{Set: s.Name, Element: e})
+			}
+		}
+	}
+	large, err := l.Rules.Edit(add, nil, 0)
+	switch {
+	case errors.Is(err, nft.ErrConflict), errors.Is(err, nft.ErrStructure):
+		return keys, nil, nil // one by one
+	case err != nil:
+		l.failed("rules")
+		return nil, nil, err
+	}
+	if large {
+		l.compareAll()
+	}
+	keys = slices.DeleteFunc(keys, func(k elementKey) bool { return missing[k] })
+	return keys, slices.DeleteFunc(found, func(c nft.Change) bool { return c.Reason != nft.Missing }), nil
+}

@@ -1,0 +1,154 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// owedFlows are the flows that are still to be looked for, because they may have begun
+// while rules were missing, whoever has restored these.
+type owedFlows struct {
+	all  bool // those of everything
+	some map[ruleset.Subject]bool
+	// newcomers are attachments that were not there before: there may have been traffic
+	// before there were rules for it.
+	newcomers map[masq.Key]*store.Record
+}
+
+func (o *owedFlows) newcomer(r *store.Record) {
+	if o.newcomers == nil {
+		o.newcomers = map[masq.Key]*store.Record{}
+	}
+	o.newcomers[r.Key] = r
+}
+
+// suspect notes an element whose attachment may have been without it.
+func (o *owedFlows) suspect(k elementKey) {
+	if o.some == nil {
+		o.some = map[ruleset.Subject]bool{}
+	}
+	o.some[ruleset.SubjectOf(k.key)] = true
+}
+
+func (l *Loop) owesAll() { l.last.flows.all = true }
+
+// owes notes what was different: packets may have passed untranslated, unless it was an
+// unexpected object. An unexpected rule can have been first.
+func (l *Loop) owes(changes []nft.Change) {
+	if len(changes) >= manyMissing {
+		l.owesAll()
+		return
+	}
+	for _, c := range changes {
+		switch {
+		case c.Reason == nft.Unexpected && c.Kind != nft.KindRule:
+		case c.Kind == nft.KindElement && ruleset.SubjectOf(c.Name) != (ruleset.Subject{}):
+			l.last.flows.suspect(elementKey{c.Parent, c.Name})
+		default:
+			l.owesAll()
+		}
+	}
+}
+
+// scope returns whose flows are to be looked for. What was only suspected counts if the
+// record says that the attachment is in place.
+func (l *Loop) scope(node Node) Whose {
+	o := l.last.flows
+	if o.all {
+		return l.everything(node)
+	}
+	var w Whose
+	seen := map[masq.Key]bool{}
+	add := func(r *store.Record) {
+		if isSettled(r) && !seen[r.Key] {
+			seen[r.Key] = true
+			w.Attachments = append(w.Attachments, r.Attachment)
+		}
+	}
+	for _, r := range o.newcomers {
+		add(r)
+	}
+	for of := range o.some {
+		for _, r := range l.Records.Claims(of) {
+			add(r)
+		}
+	}
+	node.apply(w.Attachments)
+	if !slices.Equal(l.last.sources, node.Sources.Prefixes) {
+		w.Sources = node.Sources
+	}
+	return w
+}
+
+func (l *Loop) everything(node Node) Whose {
+	settled, _ := split(l.Records.Snapshot().Records, node)
+	return Whose{settled, node.Sources}
+}
+
+// syncFlows deletes flows that began without translation, and those whose egress
+// address is gone. It reports whether there was anything to look for.
+func (l *Loop) syncFlows(ctx context.Context, node Node) (did bool, err error) {
+	used := l.usedPolicies(node)
+	scope, gap := l.scope(node), 0
+	if !scope.none() {
+		if gap, err = l.Untranslated(ctx, scope); err != nil {
+			l.failed("flows")
+			return true, fmt.Errorf("flows that began without translation: %w", err)
+		}
+		did = true
+	}
+	l.last.flows, l.last.sources = owedFlows{}, node.Sources.Prefixes
+
+	lost, missing, snat := l.last.egress.lost(used, l.last.snat)
+	l.last.snat = snat
+	l.reportMissing(missing)
+	// An address may be back, or be declared as routed to the node.
+	gone := slices.DeleteFunc(append(l.last.gone, lost...), func(a netip.Addr) bool { return snat[a] })
+	l.last.gone = gone
+	stranded := 0
+	if len(gone) > 0 {
+		if stranded, err = l.Stranded(ctx, l.everything(node), gone); err != nil {
+			l.failed("flows")
+			return true, fmt.Errorf("flows whose egress address is gone: %w", err)
+		}
+		did = true
+	}
+	l.last.gone = nil
+
+	l.mu.Lock()
+	l.stats.Gap += gap
+	l.stats.Stranded += stranded
+	l.stats.Policies = len(used)
+	l.mu.Unlock()
+	if gap > 0 {
+		l.Log.Info("flows had begun without translation, and were deleted to begin again", "flows", gap)
+	}
+	if stranded > 0 {
+		l.Log.Info("flows had left with an address that is gone, and were deleted to begin again", "flows", stranded, "addresses", gone)
+	}
+	return did, nil
+}
+
+// usedPolicies returns the policies of attachments that are in place, and counts these.
+func (l *Loop) usedPolicies(node Node) []*masq.Policy {
+	var in []masq.Attachment
+	n := 0
+	for u, count := range l.Records.Uses() {
+		if u.Ready {
+			n += count
+			in = append(in, masq.Attachment{Policy: u.Policy})
+		}
+	}
+	l.mu.Lock()
+	l.stats.Attachments = n
+	l.mu.Unlock()
+	node.apply(in)
+	return policies(in, node)
+}

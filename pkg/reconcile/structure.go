@@ -1,0 +1,56 @@
+package reconcile
+
+import (
+	"errors"
+
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// conflicts bounds how often a sync judges anew what a newer attachment may need. What
+// is left then is judged at the next sync.
+const conflicts = 5
+
+// syncStructure makes the table's chains, rules, sets and objects those that the
+// records and the configuration need, and returns what was different.
+func (l *Loop) syncStructure(node Node) (all []nft.Change, err error) {
+	asOf := uint32(0)
+	for range conflicts {
+		d := nft.Desired{AsOf: asOf, Keep: l.Records.Snapshot().Err != nil, Complete: func() ruleset.Table { return l.complete(node) }}
+		d.Table, d.Pending = l.skeleton(node)
+		r, failed := l.Rules.SyncStructure(d)
+		all = append(all, r.Changes...)
+		l.drift(r.Left)
+		if r.Large {
+			l.compareAll()
+		}
+		l.last.structure = l.last.structure || r.InUse
+		if err = failed; !errors.Is(err, nft.ErrConflict) {
+			break
+		}
+		// The plugin writes a record before the rules: whatever the ruleset of this
+		// generation has for an attachment, its record is there.
+		if asOf, err = l.Rules.Generation(); err != nil {
+			break
+		}
+		if err := l.Records.Refresh(); err != nil {
+			return all, err
+		}
+		err = nft.ErrConflict
+	}
+	if errors.Is(err, nft.ErrConflict) {
+		l.last.structure = true
+		l.Look("conflict", 0)
+		err = nil
+	}
+	if err != nil {
+		l.failed("rules")
+	}
+	return all, err
+}
+
+// compareAll has the next sync compare the whole table.
+func (l *Loop) compareAll() {
+	l.last.full = true
+	l.Look("verify", 0)
+}

@@ -1,0 +1,97 @@
+package ruleset
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// LiveElement is an element of a live set: of one that holds attachments.
+type LiveElement struct {
+	Set string
+	Element
+}
+
+// Live returns the elements of an attachment in the order in which they are made: none
+// without a policy. For returns the same elements, joined with those of others. An
+// attachment that does not own its addresses, because a later one has them too, has
+// those elements alone that name its link.
+func Live(a masq.Attachment, owns func(netip.Addr) bool) []LiveElement {
+	if a.Policy == nil {
+		return nil
+	}
+	b := newBuilder(Sources{})
+	b.put = func(set string, m member) { b.elements = append(b.elements, LiveElement{set, m.Element}) }
+	b.add(a, owns)
+	return b.elements
+}
+
+// Owned is for Live: the attachment owns all its addresses.
+func Owned(netip.Addr) bool { return true }
+
+// LiveSet returns the live set of a name, without elements; ok is false where the name
+// is not that of a live set.
+func LiveSet(name string) (s Set, ok bool) {
+	if name == linkSet {
+		return Set{Name: name, Type: "ifname", Live: true, Counter: true}, true
+	}
+	kind, feature, _ := strings.Cut(name, "-")
+	for _, f := range masq.Families {
+		typ := addressType[f]
+		s = Set{Name: name, Type: typ, Live: true}
+		switch {
+		case name == everyone[f].policy:
+			s.Verdict, s.Counter = true, true
+			return s, true
+		case name == everyone[f].sources:
+			s.Type = "ifname . " + typ
+			return s, true
+		case name == everyone[f].invalid:
+			s.Counter = true
+			return s, true
+		case kind == "clamp"+f.String() && feature != "":
+			return s, true
+		case kind == "helper"+f.String() && feature != "":
+			s.Type = typ + " . inet_service"
+			return s, true
+		}
+	}
+	return Set{}, false
+}
+
+// Subject is what an element of a live set is about: an address of an attachment, or,
+// where the address is invalid, the host's end of its link.
+type Subject struct {
+	Address netip.Addr
+	Link    string
+}
+
+// SubjectOf returns what the element with a key is about.
+func SubjectOf(key string) Subject {
+	for part := range strings.SplitSeq(key, " . ") {
+		if a, err := netip.ParseAddr(part); err == nil {
+			return Subject{Address: a}
+		}
+	}
+	link, err := strconv.Unquote(key)
+	if err != nil {
+		return Subject{}
+	}
+	return Subject{Link: link}
+}
+
+// Skeleton returns the table without the elements of its live sets, which do not follow
+// from the policies alone.
+func (t Table) Skeleton() Table {
+	sets := make([]Set, len(t.Sets))
+	for i, s := range t.Sets {
+		if s.Live {
+			s.Elements = nil
+		}
+		sets[i] = s
+	}
+	t.Sets = sets
+	return t
+}
