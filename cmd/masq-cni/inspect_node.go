@@ -32,7 +32,7 @@ func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *re
 	}
 	x = &report.Node{
 		Problems: report.Problems{}, Time: report.Time{Time: time.Now().UTC()}, StateDir: n.stateDir, StateDirMissing: n.stateMissing(), Policies: v.desired().Policies(),
-		Uplinks: []report.Uplink{}, Warnings: []string{}, Notes: []string{},
+		Uplinks: []report.Uplink{}, Firewalls: []report.Firewall{}, Warnings: []string{}, Notes: []string{},
 	}
 	lacks := func(part string, err error) {
 		if err != nil {
@@ -57,6 +57,12 @@ func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *re
 	}
 	x.Table, x.Dropped, err = v.table()
 	lacks("nftables", err)
+	foreign, err := rules((*nft.Conn).Foreign)
+	lacks("chains of other tables", err)
+	x.Firewalls = report.FirewallsOf(foreign)
+	for _, name := range legacyTables() {
+		x.Note("not checked: table filter of legacy iptables, which can drop traffic too: %s -S FORWARD", name)
+	}
 	x.Uplinks, err = uplinks()
 	lacks("uplinks", err)
 	x.Daemon, err = daemonOf(v.lock)

@@ -133,7 +133,13 @@ var errInterrupted = errors.New("the ruleset changed while it was read")
 // get sends one request of nf_tables and calls f with the attributes of each
 // answer. A thing that is not there is unix.ENOENT.
 func (s *socket) get(typ int, flags uint16, body attrs, f func(b []byte) error) error {
-	req, seq := s.put(nil, unix.NFNL_SUBSYS_NFTABLES<<8|uint16(typ), unix.NLM_F_REQUEST|flags, unix.NFPROTO_INET, 0, body)
+	return s.getOf(unix.NFPROTO_INET, typ, flags, body, func(_ uint8, b []byte) error { return f(b) })
+}
+
+// getOf is get for the tables of a family, or of all for NFPROTO_UNSPEC. f is called with
+// the family of each answer.
+func (s *socket) getOf(family uint8, typ int, flags uint16, body attrs, f func(family uint8, b []byte) error) error {
+	req, seq := s.put(nil, unix.NFNL_SUBSYS_NFTABLES<<8|uint16(typ), unix.NLM_F_REQUEST|flags, family, 0, body)
 	if err := s.send(req); err != nil {
 		return err
 	}
@@ -154,7 +160,7 @@ func (s *socket) get(typ int, flags uint16, body attrs, f func(b []byte) error) 
 		if len(m.body) < nfgenmsgLen {
 			return errTruncated
 		}
-		return f(m.body[nfgenmsgLen:])
+		return f(m.body[0], m.body[nfgenmsgLen:])
 	})
 	if err == nil && interrupted {
 		err = errInterrupted

@@ -30,9 +30,11 @@ type Node struct {
 		NotReady int `json:"notReady"`
 	} `json:"attachments"`
 	// Dropped is what the table's rules have dropped; left out if it was not read.
-	Dropped   *Dropped      `json:"dropped,omitempty"`
-	Policies  []Policy      `json:"policies"`
-	Uplinks   []Uplink      `json:"uplinks"`
+	Dropped  *Dropped `json:"dropped,omitempty"`
+	Policies []Policy `json:"policies"`
+	Uplinks  []Uplink `json:"uplinks"`
+	// Firewalls are base chains of other tables that can drop packets of containers.
+	Firewalls []Firewall    `json:"firewalls"`
 	Flows     *Flows        `json:"flows,omitempty"`
 	Conntrack *ConntrackUse `json:"conntrack,omitempty"`
 	// Losses are recent losses, for Judge.

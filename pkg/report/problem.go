@@ -37,6 +37,7 @@ const (
 	KindNotReady        Kind = "attachment-pending" // an ADD or DEL was killed
 	KindClaimedTwice    Kind = "address-claimed"    // two attachments have one address
 	KindEgressMissing   Kind = "egress-missing"     // the node does not have an egress address that a policy names
+	KindFirewall        Kind = "firewall"           // a chain of another program can drop packets of containers
 	KindConntrackFull   Kind = "conntrack-full"     // the conntrack table is nearly full
 	KindPacketsDropped  Kind = "packets-dropped"    // packets of new flows were dropped
 	KindFlowsEvicted    Kind = "flows-evicted"      // the kernel ended flows early to make room

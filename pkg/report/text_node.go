@@ -52,6 +52,10 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 	if len(n.Uplinks) == 0 {
 		f.say("uplinks", "none: there is no default route")
 	}
+	for i, x := range n.Firewalls {
+		f.say(first(i, "firewalls"), "table %s %s, chain %s", x.Family, Clean(x.Table), Clean(x.Chain))
+		f.say("", "  hook %s, priority %d, policy %s%s", x.Hook, x.Priority, x.Policy, x.rules())
+	}
 	if x := n.Flows; x != nil {
 		f.say("flows", "%d, %d translated, %d of attachments", x.Total, x.Translated, x.Owned)
 		for i, e := range x.Egress {

@@ -190,6 +190,10 @@ func nodeValue(t testing.TB) *Node {
 	n := &Node{
 		Problems: Problems{}, Time: Time{noon}, StateDir: "/run/masq-cni", Daemon: Daemon{Running: true, PID: 4711, Elsewhere: true},
 		Table: &Table{Exists: true, Wanted: true, Generation: 12, Rules: 34, Drift: 2}, Policies: d.Policies(),
+		Firewalls: FirewallsOf([]nft.BaseChain{
+			{Family: "inet", Table: "firewalld", Chain: "filter_FORWARD", Hook: "forward", Priority: 10, Rules: 3},
+			{Family: "ip", Table: "filter", Chain: "FORWARD", Hook: "forward", Drop: true},
+		}),
 		Uplinks:   []Uplink{{"eth0", addr("192.0.2.2")}, {"eth0", addr("2001:db8::2")}},
 		Flows:     FlowsOf(tally(), 1),
 		Dropped:   &Dropped{Spoofed: 5, NoEgress: 1},

@@ -28,6 +28,7 @@ func (n *Node) Judge(records []store.Record) {
 	n.judgeDaemon()
 	n.judgeRecords(records)
 	n.judgeEgress()
+	n.judgeFirewalls()
 	n.judgeConntrack()
 	n.Healthy, n.Verdict = n.Problems.Healthy(), n.Problems.Verdict()
 	n.Warnings = []string{}

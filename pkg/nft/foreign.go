@@ -1,0 +1,199 @@
+package nft
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// BaseChain is a base chain of another table than ours that packets of containers pass,
+// and that can drop them: an accept in our table overrides no drop in another.
+type BaseChain struct {
+	Family string // "ip", "ip6", "inet", "bridge", "netdev"
+	Table  string
+	Chain  string
+	Hook   string // "prerouting", "forward", "postrouting"; of bridge and netdev others too
+	// Priority is the place among the chains of the hook; the lowest comes first.
+	Priority int
+	// Drop says that the chain's policy is drop.
+	Drop bool
+	// Rules is how many rules drop or reject, those of the chains that it jumps to
+	// included, but for chains behind verdict maps.
+	Rules int
+}
+
+// families are those whose base chains see packets of containers.
+var families = map[uint8]string{
+	unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_INET: "inet",
+	unix.NFPROTO_BRIDGE: "bridge", unix.NFPROTO_NETDEV: "netdev",
+}
+
+// passed are the hooks that forwarded packets pass, by family. A container behind a bridge
+// reaches the node by the bridge's input.
+var passed = map[string]map[uint32]string{
+	"ip":     {unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_FORWARD: "forward", unix.NF_INET_POST_ROUTING: "postrouting"},
+	"ip6":    {unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_FORWARD: "forward", unix.NF_INET_POST_ROUTING: "postrouting"},
+	"inet":   {unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_FORWARD: "forward", unix.NF_INET_POST_ROUTING: "postrouting", nfInetIngress: "ingress"},
+	"bridge": {0: "prerouting", 1: "input", 2: "forward", 3: "output", 4: "postrouting"},
+	"netdev": {0: "ingress", 1: "egress"},
+}
+
+// nfDrop is NF_DROP of uapi/linux/netfilter.h.
+const nfDrop = 0
+
+// nfInetIngress is NF_INET_INGRESS of uapi/linux/netfilter.h. Requires Linux 5.10.
+const nfInetIngress = 5
+
+// foreignTable names a table of any family.
+type foreignTable struct {
+	family uint8
+	name   string
+}
+
+type foreignChain struct {
+	foreignTable
+	chain string
+}
+
+// Foreign returns the base chains of other tables that can drop packets of containers,
+// by hook and priority. Tables of legacy iptables are not nf_tables', and not among them.
+func (c *Conn) Foreign() (out []BaseChain, err error) {
+	err = retry(func() error {
+		out, err = c.s.foreign()
+		return err
+	})
+	return out, explain(err)
+}
+
+func (s *socket) foreign() (out []BaseChain, err error) {
+	bases := map[foreignChain]BaseChain{}
+	tables := map[foreignTable]bool{}
+	err = s.getOf(unix.NFPROTO_UNSPEC, unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, nil, func(family uint8, b []byte) error {
+		f, err := fields(b)
+		if err != nil {
+			return err
+		}
+		at := foreignChain{foreignTable{family, text(f[unix.NFTA_CHAIN_TABLE])}, text(f[unix.NFTA_CHAIN_NAME])}
+		if base, ok, err := baseChain(at, f); err != nil || !ok {
+			return err
+		} else {
+			bases[at], tables[at.foreignTable] = base, true
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the chains of all tables: %w", err)
+	}
+	jumps := map[foreignChain][]string{}
+	drops := map[foreignChain]int{}
+	for t := range tables {
+		var of attrs
+		of.text(unix.NFTA_RULE_TABLE, t.name)
+		err := s.getOf(t.family, unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, of, func(family uint8, b []byte) error {
+			f, err := fields(b)
+			if err != nil {
+				return err
+			}
+			at := foreignChain{foreignTable{family, text(f[unix.NFTA_RULE_TABLE])}, text(f[unix.NFTA_RULE_CHAIN])}
+			drop, to, err := verdict(f[unix.NFTA_RULE_EXPRESSIONS])
+			if drop {
+				drops[at]++
+			}
+			if to != "" {
+				jumps[at] = append(jumps[at], to)
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, unix.ENOENT) { // gone meanwhile
+			return nil, fmt.Errorf("list the rules of table %s %s: %w", families[t.family], t.name, err)
+		}
+	}
+	for at, base := range bases {
+		base.Rules = reached(at, drops, jumps)
+		if base.Drop || base.Rules > 0 {
+			out = append(out, base)
+		}
+	}
+	slices.SortFunc(out, func(a, b BaseChain) int {
+		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Hook, b.Hook), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Chain, b.Chain))
+	})
+	return out, nil
+}
+
+// baseChain reads a chain; ok is false where packets of containers do not pass it, and
+// for our own.
+func baseChain(at foreignChain, f map[uint16][]byte) (base BaseChain, ok bool, err error) {
+	family := families[at.family]
+	h, is := f[unix.NFTA_CHAIN_HOOK]
+	if !is || family == ruleset.Family && at.name == ruleset.Name {
+		return base, false, nil
+	}
+	hook, err := fields(h)
+	if err != nil {
+		return base, false, err
+	}
+	name, ok := passed[family][number(hook[unix.NFTA_HOOK_HOOKNUM])]
+	// A chain has no policy attribute where its family has none.
+	policy, has := f[unix.NFTA_CHAIN_POLICY]
+	return BaseChain{
+		Family: family, Table: at.name, Chain: at.chain, Hook: name,
+		Priority: int(int32(number(hook[unix.NFTA_HOOK_PRIORITY]))), Drop: has && number(policy) == nfDrop,
+	}, ok, nil
+}
+
+// verdict returns whether a rule drops or rejects, and the chain that it jumps to.
+func verdict(expressions []byte) (drop bool, to string, err error) {
+	all, err := parseList(expressions)
+	for _, e := range all {
+		f, err := fields(e.data)
+		if err != nil {
+			return false, "", err
+		}
+		switch e.name {
+		case "reject":
+			drop = true
+		case "target": // of iptables-nft
+			name := text(f[unix.NFTA_TARGET_NAME])
+			drop = drop || name == "REJECT" || name == "DROP"
+		case "immediate":
+			v, err := inside(f[unix.NFTA_IMMEDIATE_DATA], unix.NFTA_DATA_VERDICT)
+			if err != nil {
+				return false, "", err
+			}
+			if v == nil {
+				continue
+			}
+			x, err := fields(v)
+			if err != nil {
+				return false, "", err
+			}
+			if code, has := x[unix.NFTA_VERDICT_CODE]; has && number(code) == nfDrop {
+				drop = true
+			}
+			to = text(x[unix.NFTA_VERDICT_CHAIN])
+		}
+	}
+	return drop, to, err
+}
+
+// reached counts the rules that drop in a chain and in those that it jumps to.
+func reached(from foreignChain, drops map[foreignChain]int, jumps map[foreignChain][]string) (n int) {
+	seen := map[foreignChain]bool{from: true}
+	for todo := []foreignChain{from}; len(todo) > 0; {
+		at := todo[0]
+		todo = todo[1:]
+		n += drops[at]
+		for _, name := range jumps[at] {
+			if to := (foreignChain{at.foreignTable, name}); !seen[to] {
+				seen[to] = true
+				todo = append(todo, to)
+			}
+		}
+	}
+	return n
+}

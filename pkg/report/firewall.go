@@ -1,0 +1,58 @@
+package report
+
+import (
+	"fmt"
+
+	"github.com/masq-cni/masq-cni/pkg/nft"
+)
+
+// Firewall is a base chain of another table that can drop packets of containers.
+type Firewall struct {
+	Family   string `json:"family"`
+	Table    string `json:"table"`
+	Chain    string `json:"chain"`
+	Hook     string `json:"hook"`
+	Priority int    `json:"priority"`
+	Policy   string `json:"policy"` // "accept" or "drop"
+	// DropRules is how many rules drop or reject, in the chain and in those that it
+	// jumps to.
+	DropRules int `json:"dropRules"`
+}
+
+// FirewallsOf describes what nft found.
+func FirewallsOf(all []nft.BaseChain) []Firewall {
+	out := []Firewall{}
+	for _, c := range all {
+		f := Firewall{Family: c.Family, Table: c.Table, Chain: c.Chain, Hook: c.Hook, Priority: c.Priority, Policy: "accept", DropRules: c.Rules}
+		if c.Drop {
+			f.Policy = "drop"
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// String names the chain as nft list chain takes it.
+func (f Firewall) String() string { return f.Family + " " + f.Table + " " + f.Chain }
+
+func (f Firewall) rules() string {
+	if f.DropRules == 0 {
+		return ""
+	}
+	return ", " + plural(f.DropRules, "rule") + " to drop"
+}
+
+// judgeFirewalls reports chains with the policy drop: what no rule of theirs accepts is
+// lost. A healthy node may have such rules, so that it is a warning.
+func (n *Node) judgeFirewalls() {
+	for _, f := range n.Firewalls {
+		if f.Policy != "drop" || n.Attachments.Total == 0 {
+			continue
+		}
+		n.Report(Problem{
+			SeverityWarning, KindFirewall, fmt.Sprintf("table %s %s, chain %s", f.Family, Sentence(f.Table), Sentence(f.Chain)),
+			fmt.Sprintf("can drop traffic of containers: hook %s, priority %d, policy drop%s; what no rule there accepts is lost", f.Hook, f.Priority, f.rules()),
+			"if connections fail, accept the containers' addresses there: nft list chain " + shellQuote(f.Family) + " " + shellQuote(f.Table) + " " + shellQuote(f.Chain),
+		})
+	}
+}

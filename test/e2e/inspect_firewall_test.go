@@ -1,0 +1,62 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// TestInspectFirewalls: a chain of another program that loses a container's packets is
+// named, with what a person needs to find it, and is no fault of the node by itself.
+func TestInspectFirewalls(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attachNamed("shop", "web", w.masq())
+	w.daemon()
+	w.isHealthy()
+	named := func(words ...string) report.Node {
+		t.Helper()
+		n, text, exit := w.health()
+		text = strings.Join(strings.Fields(text), " ")
+		if exit != 0 || !n.Healthy {
+			t.Errorf("exit code %d: %s", exit, n.Verdict)
+		}
+		for _, s := range words {
+			if !strings.Contains(text, s) {
+				t.Errorf("%q is missing from\n%s", s, text)
+			}
+		}
+		return n
+	}
+
+	// As Docker leaves it.
+	w.nodeRun("iptables-nft", "-P", "FORWARD", "DROP")
+	if _, err := p.Ping(briefly(t), w.V4.Server, nstest.PingOptions{}); err == nil {
+		t.Error("the chain does not drop")
+	}
+	n := named("table ip filter, chain FORWARD", "hook forward, priority 0, policy drop")
+	if f := sole(t, n.Firewalls); f.Table != "filter" || f.Chain != "FORWARD" || f.Policy != "drop" || f.Priority != 0 || n.Problems[0].Kind != report.KindFirewall || n.Problems[0].Severity != report.SeverityWarning {
+		t.Errorf("%+v, %+v", f, n.Problems)
+	}
+	w.nodeRun("iptables-nft", "-P", "FORWARD", "ACCEPT")
+	_, err := p.Ping(soon(t), w.V4.Server, nstest.PingOptions{})
+	check(t, err)
+	w.isHealthy()
+
+	// As firewalld has it: the policy accepts, and the last rule rejects.
+	w.nft("add table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept; jump more; }; chain more { reject with icmpx type admin-prohibited; }; }")
+	if n := named("table inet firewalld, chain filter_FORWARD", "priority 10, policy accept, 1 rule to drop"); len(n.Problems) != 0 {
+		t.Errorf("%+v", n.Problems)
+	}
+	w.nft("delete table inet firewalld")
+
+	// Legacy iptables is not nf_tables'.
+	if n := named(); len(n.Firewalls) != 0 || strings.Contains(strings.Join(n.Notes, "\n"), "legacy") {
+		t.Errorf("%+v, %q", n.Firewalls, n.Notes)
+	}
+	if out, err := w.Node.Command(soon(t), "iptables-legacy", "-P", "FORWARD", "DROP").CombinedOutput(); err != nil {
+		t.Skipf("this kernel has no legacy iptables: %s", out)
+	}
+	named("not checked: table filter of legacy iptables", "iptables-legacy -S FORWARD")
+}
