@@ -184,8 +184,8 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		})
 	})
 	run("links", func(ctx context.Context) error {
+		changes := &addresses{loop: loop, after: func(d time.Duration, f func()) { time.AfterFunc(d, f) }}
 		return host.Run(ctx, func(e wire.Event) {
-			loop.Gone(e.Gone)
 			loop.Links.Damaged(e.Damaged)
 			if e.Lost {
 				loop.Lost()
@@ -194,8 +194,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 				loop.Look("links", reconcile.TheLinks)
 			}
 			if e.Addresses || len(e.Gone) > 0 {
-				// Flows may be leaving with an egress address that is gone.
-				loop.Look("addresses", reconcile.Forwarding|reconcile.Now)
+				changes.changed(e.Gone)
 			}
 			if e.Routes {
 				loop.Look("routes", reconcile.Forwarding)
