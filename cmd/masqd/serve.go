@@ -213,6 +213,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			case <-ctx.Done():
 				return nil
 			case <-hup:
+				log.Info("SIGHUP: the configuration and all records are read again, and the whole table is compared", "configuration", o.config, "records", records.Dir())
 				conf.read()
 				if err := cache.Reload(); err != nil {
 					return err

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -13,9 +12,6 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
-
-// logged is the number of differences that a repair's line of log names.
-const logged = 5
 
 // memory is what the last sync knew.
 type memory struct {
@@ -74,17 +70,10 @@ func (l *Loop) look(ctx context.Context, begun time.Time, what What) (worked, dr
 		return worked, false
 	}
 	l.stats.repaired(took)
-	var found []string
-	for i, c := range changes {
+	for _, c := range changes {
 		l.stats.Repairs[string(c.Kind)]++
-		switch {
-		case i < logged:
-			found = append(found, c.String())
-		case i == logged:
-			found = append(found, fmt.Sprintf("and %d more", len(changes)-logged))
-		}
 	}
-	l.Log.Info("repaired", "found", found, "took", took)
+	logRepairs(l.Log, changes, took)
 	return true, true
 }
 

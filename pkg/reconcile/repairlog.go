@@ -1,0 +1,55 @@
+package reconcile
+
+import (
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/nft"
+)
+
+// loggedDifferences is how many differences a line of the log names.
+const loggedDifferences = 5
+
+// logRepairs writes what was repaired: how many differences of which kinds, and the first
+// of them. That the whole table was missing is a warning of its own: another program
+// deletes what does not belong to it.
+func logRepairs(log *slog.Logger, changes []nft.Change, took time.Duration) {
+	missing := func(c nft.Change) bool { return c.Kind == nft.KindTable && c.Reason == nft.Missing }
+	if slices.ContainsFunc(changes, missing) {
+		log.Warn("table inet masq was missing, as after nft flush ruleset or nft delete table by another program; it is restored")
+	}
+	kinds := map[string]int{}
+	var names []string // of kinds, in the order in which they came
+	for _, c := range changes {
+		kind := string(c.Kind)
+		if kinds[kind]++; kinds[kind] == 1 {
+			names = append(names, kind)
+		}
+	}
+	var counts []any
+	for _, kind := range names {
+		counts = append(counts, kind, kinds[kind])
+	}
+	var found differences
+	for _, c := range changes[:min(len(changes), loggedDifferences)] {
+		found = append(found, c.String())
+	}
+	attrs := []any{"differences", len(changes), slog.Group("kinds", counts...), "found", found}
+	if n := len(changes) - len(found); n > 0 {
+		attrs = append(attrs, "more", n)
+	}
+	log.Info("repaired", append(attrs, "took", took)...)
+}
+
+// differences are one value of the log: in text with a semicolon after each but the last,
+// in JSON a list.
+type differences []string
+
+// MarshalText implements encoding.TextMarshaler.
+func (d differences) MarshalText() ([]byte, error) { return []byte(strings.Join(d, "; ")), nil }
+
+// MarshalJSON implements json.Marshaler.
+func (d differences) MarshalJSON() ([]byte, error) { return json.Marshal([]string(d)) }

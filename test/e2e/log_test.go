@@ -1,0 +1,61 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// TestLogOfTheDaemon: a deleted table is a warning, what was repaired can be counted, and
+// a SIGHUP is logged.
+func TestLogOfTheDaemon(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.attachNamed("ns", "p", w.masq())
+	d := w.daemon("--log-format", "json")
+	type entry struct {
+		Level, Msg  string
+		Differences int
+		Kinds       map[string]int
+		Found       []string
+	}
+	logged := func(which func(entry) bool) bool {
+		t.Helper()
+		for line := range strings.Lines(string(must(os.ReadFile(d.log))(t))) {
+			var e entry
+			if !strings.HasSuffix(line, "\n") {
+				break
+			}
+			check(t, json.Unmarshal([]byte(line), &e))
+			if which(e) {
+				return true
+			}
+		}
+		return false
+	}
+	warned := func(e entry) bool {
+		return e.Level == "WARN" && strings.HasPrefix(e.Msg, "table inet masq was missing")
+	}
+	// The control: a rule that another program flushes is none.
+	w.nft("flush chain inet masq invalid")
+	until(t, "the rules are restored", func() bool {
+		return logged(func(e entry) bool {
+			return e.Msg == "repaired" && e.Differences == 2 && e.Kinds["rule"] == 2 && len(e.Found) == 2
+		})
+	})
+	if logged(warned) {
+		t.Error("missing rules are said to be a missing table")
+	}
+	w.nft("delete table inet masq")
+	until(t, "a deleted table is a warning", func() bool { return logged(warned) })
+	sighup := func(e entry) bool { return e.Level == "INFO" && strings.HasPrefix(e.Msg, "SIGHUP: ") }
+	if logged(sighup) {
+		t.Error("a SIGHUP that nobody sent is logged")
+	}
+	check(t, d.Process.Signal(syscall.SIGHUP))
+	until(t, "the SIGHUP is logged", func() bool { return logged(sighup) })
+	d.end()
+}
