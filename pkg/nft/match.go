@@ -122,6 +122,8 @@ func (c *compiler) match() {
 		c.lookup(true)
 	case len(c.words) > 0 && c.words[0][0] == '@':
 		c.lookup(false)
+	case c.take("!="):
+		c.emit(&expr.Lookup{SourceRegister: 1, SetName: c.set(), Invert: true})
 	case c.take(">="):
 		c.emit(&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(c.integer(c.next(), 16)))})
 	case all[0].size == portLen && all[0].transport != "":
@@ -132,12 +134,17 @@ func (c *compiler) match() {
 }
 
 func (c *compiler) lookup(verdict bool) {
+	c.emit(&expr.Lookup{SourceRegister: 1, SetName: c.set(), IsDestRegSet: verdict})
+}
+
+// set takes the name of a set.
+func (c *compiler) set() string {
 	name := c.next()
 	if len(name) < 2 || name[0] != '@' {
 		c.fail("%q is not the name of a set", name)
-		return
+		return ""
 	}
-	c.emit(&expr.Lookup{SourceRegister: 1, SetName: name[1:], IsDestRegSet: verdict})
+	return name[1:]
 }
 
 // address compares a field with one address or prefix.

@@ -46,10 +46,21 @@ func (s Sources) postrouting() []Rule {
 }
 
 func (s Sources) invalid() []Rule {
-	if !s.Policy.DropInvalid {
+	if !s.Policy.DropInvalid || s.Policy.EgressDirect || len(s.Prefixes) == 0 {
 		return nil
 	}
-	return s.each(invalidID+"cidr", "counter drop", "it would leave with the pod's own address")
+	var out []Rule
+	for _, f := range families {
+		// Direct destinations are reached with the pod's own address anyway. On a node
+		// that sees one direction of a flow only, as a load balancer whose backends
+		// answer directly, its packets are invalid for conntrack.
+		out = append(out, Rule{
+			invalidID + "cidr" + f.suffix,
+			fmt.Sprintf("%[1]s saddr @cidr%[2]s %[1]s daddr != @direct%[2]s-%[3]s counter drop", f.header, f.suffix, s.Policy.ID()),
+			"it would leave with the pod's own address",
+		})
+	}
+	return out
 }
 
 func (s Sources) clamp() []Rule {

@@ -18,16 +18,16 @@ func (p *pod) spoofs(plan nstest.Plan) {
 }
 
 // sendsInvalid sends a segment that no connection can have.
-func (p *pod) sendsInvalid(plan nstest.Plan) {
+func (p *pod) sendsInvalid(to netip.Addr) {
 	p.w.t.Helper()
 	check(p.w.t, p.SendRaw(nstest.TCPPacket(nstest.Segment{
-		Src: at(p.addr(plan.Server), 5555), Dst: at(plan.Server, 9), Flags: nstest.SYN | nstest.RST, Seq: 1,
+		Src: at(p.addr(to), 5555), Dst: at(to, 9), Flags: nstest.SYN | nstest.RST, Seq: 1,
 	})))
 }
 
-// TestDroppedIsShown: packets that the rules drop are in the metrics and in inspect, by
-// reason, and in inspect pod, by the pod that sent them. Metrics go on from where they
-// were when the rules are made again.
+// TestDroppedIsShown: the metrics and inspect count packets that the rules drop, by
+// reason. inspect pod counts the packets of the pod. The metrics do not fall when the
+// rules are made again.
 func TestDroppedIsShown(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.0.0", w.masq())
@@ -60,9 +60,9 @@ func TestDroppedIsShown(t *testing.T) {
 		a.spoofs(plan)
 		a.spoofs(plan)
 		b.spoofs(plan)
-		b.sendsInvalid(plan)
+		b.sendsInvalid(plan.Server)
 	}
-	chained.sendsInvalid(w.V4)
+	chained.sendsInvalid(w.V4.Server)
 	want("after packets", 6, 3, 0)
 	if got := inspect[report.Node](w).Dropped; got == nil || *got != (report.Dropped{Spoofed: 6, Invalid: 3}) {
 		t.Errorf("inspect: %+v", got)
@@ -79,5 +79,26 @@ func TestDroppedIsShown(t *testing.T) {
 	wantPod(a, "1 spoofed, 0 invalid")
 	if got := inspect[report.Node](w).Dropped; got == nil || got.Spoofed != 1 {
 		t.Errorf("inspect: %+v", got)
+	}
+}
+
+// TestInvalidOfSources: what conntrack calls invalid of sources that another plugin wired
+// is dropped, unless its destination is direct: there it leaves as everything does.
+func TestInvalidOfSources(t *testing.T) {
+	s := newSourced(t)
+	s.daemon("--config", s.config(podSources))
+	s.translated()
+	for i, p := range s.Plans() {
+		rule := []string{"invalid/cidr4", "invalid/cidr6"}[i]
+		private := must(s.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == s.pod.addr(p.Server) && !neighbours(q) }))(t)
+		s.pod.sendsInvalid(p.Server)
+		s.pod.sendsInvalid(s.direct[i])
+		must(private.WaitFor(soon(t), func(q nstest.Packet) bool { return q.Dst == s.direct[i] }))(t)
+		if n := s.counted(rule); n != 1 {
+			t.Errorf("%s has counted %d packets", rule, n)
+		}
+		if all := packets(t, private); len(all) != 1 {
+			t.Errorf("left with the pod's own address: %v", all)
+		}
 	}
 }

@@ -27,10 +27,10 @@ func (p *pod) policyOf() string {
 	return m[1]
 }
 
-// TestEgressAddressLeaves: flows leave with those of the listed addresses that the node
-// has at the time. With none of a family left they are dropped and counted, and never
-// leave with another address. It is so for a network's policy, for the node's, and for
-// sources that another plugin wired.
+// TestEgressAddressLeaves: flows leave with a listed address that the node has at the
+// time. If the node has no address of a family, they are dropped and counted, and never
+// leave with another address. The policy of a network, the policy of the node, and sources
+// that another plugin wired are tried.
 func TestEgressAddressLeaves(t *testing.T) {
 	for _, of := range []string{"network", "node", "sources"} {
 		t.Run(of, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestEgressAddressLeaves(t *testing.T) {
 			s.begin()
 			wantMissing(t, d)
 
-			// One of each family goes: the other is used, and flows of the first begin anew.
+			// One of each family goes: flows leave with the other, and are begun again with it.
 			s.loseFromBoth()
 			d.counts(strandedTotal, strconv.Itoa(len(s.as(s.lost))))
 			s.wantAnew("one of two is gone")
@@ -144,12 +144,12 @@ func (s *stranded) wantDropped() {
 	}
 }
 
-// wantMissing is that readiness, metrics and inspect name these addresses and no others
-// of those that are listed.
+// wantMissing is that readiness, metrics and inspect name these addresses, and no other
+// listed address.
 func wantMissing(t *testing.T, d *daemon, missing ...netip.Addr) {
 	t.Helper()
 	all := slices.Concat(onUplink, alsoThat)
-	until(t, "the metrics know what is missing", func() bool {
+	until(t, "the metrics name the missing addresses", func() bool {
 		_, text := d.get("/metrics")
 		return !slices.ContainsFunc(all, func(a netip.Addr) bool {
 			return strings.Contains(text, `masq_egress_address_missing{address="`+a.String()+`"`) != slices.Contains(missing, a)

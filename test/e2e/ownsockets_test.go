@@ -36,8 +36,8 @@ func (s *sourced) addLoopbackAddresses() {
 	}
 }
 
-// wantOwnSockets is that the far end sees the node's sockets as they are bound, or
-// that it does not.
+// wantOwnSockets compares the address and port at which the far end sees the node's
+// sockets with the ones they are bound to. own says whether they have to be equal.
 func (s *sourced) wantOwnSockets(own bool) {
 	s.t.Helper()
 	for _, p := range s.Plans() {
@@ -77,8 +77,8 @@ func (s *sourced) matchAllSources() {
 	}
 }
 
-// TestNodeSocketsAmongSources: what the node itself sends leaves as it is, although
-// sourceCIDRs contain the node's addresses. Pods of the same range are translated.
+// TestNodeSocketsAmongSources: packets of the node's own sockets are not translated,
+// although sourceCIDRs contain the node's addresses. Pods of the same range are.
 func TestNodeSocketsAmongSources(t *testing.T) {
 	for _, way := range []string{"file", "flag"} {
 		t.Run(way, func(t *testing.T) {
