@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -81,7 +82,7 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		err = c.s.commit(ops, guard)
 		switch {
 		case errors.Is(err, unix.EEXIST) && !taken:
-			if refused = c.ask(a, want, have, replace); refused != nil {
+			if refused = c.ask(a, replace); refused != nil {
 				return refused
 			}
 			taken = true
@@ -99,40 +100,37 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 
 // ask calls replace with the identity of each other attachment that has elements for
 // the addresses of a.
-func (c *Conn) ask(a masq.Attachment, want ruleset.Table, have *observed, replace func(identity string) error) error {
+func (c *Conn) ask(a masq.Attachment, replace func(identity string) error) error {
 	if replace == nil {
 		return nil
 	}
-	asked := map[string]bool{a.Identity(): true}
-	for _, s := range want.Sets {
-		if !s.Verdict || have.sets[s.Name] == nil {
-			continue
-		}
-		for _, e := range s.Elements {
-			x, found, err := c.s.element(s.Name, s.Type, e.Key)
-			if err != nil {
-				return explain(fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err))
-			}
-			if !found || asked[x.comment] {
-				continue
-			}
-			asked[x.comment] = true
-			if err := replace(x.comment); err != nil {
-				return err
-			}
+	others, err := c.Holders(a)
+	if err != nil {
+		return err
+	}
+	for _, identity := range others {
+		if err := replace(identity); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// tableOf returns the ruleset for attachments, with the egress addresses that the node
-// has now.
-func tableOf(attachments []masq.Attachment, has func(netip.Addr) (bool, error)) (ruleset.Table, error) {
-	egress, err := ruleset.EgressOf(ruleset.NamedEgress(attachments, ruleset.Sources{}), has)
-	if err != nil {
-		return ruleset.Table{}, err
+// Holders returns the identities of the other attachments that have elements for the
+// addresses of a. Its cost follows the number of these addresses.
+func (c *Conn) Holders(a masq.Attachment) ([]string, error) {
+	var out []string
+	for _, addr := range a.Addresses {
+		f := masq.FamilyOf(addr)
+		x, found, err := c.s.element("policy"+f.String(), "ipv"+f.String()+"_addr", addr.String())
+		if err != nil {
+			return nil, explain(fmt.Errorf("read element %s of policy%s: %w", addr, f, err))
+		}
+		if found && x.comment != a.Identity() && !slices.Contains(out, x.comment) {
+			out = append(out, x.comment)
+		}
 	}
-	return ruleset.For(attachments, ruleset.Sources{}, egress), nil
+	return out, nil
 }
 
 // evict removes the addresses of an attachment from all sets.
@@ -146,4 +144,14 @@ func (c *Conn) evict(a masq.Attachment, have *observed) ([]op, error) {
 		out = append(out, ops...)
 	}
 	return out, nil
+}
+
+// tableOf returns the ruleset for attachments, with the egress addresses that the node
+// has now.
+func tableOf(attachments []masq.Attachment, has func(netip.Addr) (bool, error)) (ruleset.Table, error) {
+	egress, err := ruleset.EgressOf(ruleset.NamedEgress(attachments, ruleset.Sources{}), has)
+	if err != nil {
+		return ruleset.Table{}, err
+	}
+	return ruleset.For(attachments, ruleset.Sources{}, egress), nil
 }

@@ -89,9 +89,10 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	if err != nil {
 		return err
 	}
+	var made parts
 	defer func() {
 		if err != nil {
-			err = join(err, n.release(rec, leases))
+			err = join(err, n.remove(rec, leases, made))
 		}
 	}()
 	result, err := leases.lease(fresh)
@@ -126,15 +127,18 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 		return failed(codeState, "cannot write the record", err)
 	}
 	claim := exclusive{n, conf, args}
-	// The rules come first. An address that another attachment has is found without
-	// a route that leads its packets here, and no packet leaves without rules.
-	if err := n.addRules(&rec, claim); err != nil {
+	// Before the link, whose routes would lead packets of another attachment here.
+	if err := claim.ofElements(&rec); err != nil {
 		return err
 	}
 	pair := wire.PairOf(rec.Attachment, rec.Wiring())
 	link, err := n.addLinkAt(pair, &rec, claim)
 	if err != nil {
 		return failed(codeLink, "cannot make the link", err)
+	}
+	made.link, made.rules = true, true
+	if err := n.addRules(&rec, claim); err != nil {
+		return err
 	}
 	rec.HostMAC = link.HostMAC.String()
 	keep(&rec)(n.links.EvidenceOfPair(pair, link))

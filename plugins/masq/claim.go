@@ -18,8 +18,8 @@ import (
 )
 
 // claim is what an ADD does about addresses that another attachment of the node has. It
-// is called only when the kernel has refused to make a route or an element a second
-// time, since it reads all records.
+// is called only when the kernel has a route or an element of another attachment for one
+// of them, since it reads all records.
 type claim interface {
 	// of makes the addresses of an attachment free. identity is that of an attachment
 	// that the kernel knows at one of them, and empty where only the records tell.
@@ -63,6 +63,20 @@ func (c exclusive) of(rec *store.Record, identity string) error {
 		return nil
 	}
 	return c.withoutRecord(*rec, identity)
+}
+
+// ofElements makes the addresses free of elements in the policies' maps.
+func (c exclusive) ofElements(rec *store.Record) error {
+	identities, err := c.rules.Holders(rec.Attachment)
+	if err != nil {
+		return failed(codeRules, "cannot read the rules", err)
+	}
+	for _, identity := range identities {
+		if err := c.of(rec, identity); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // withoutRecord decides about an attachment that only the kernel knows. Its link, or a

@@ -140,9 +140,18 @@ func (n *node) hasHelpers(code uint, p *masq.Policy) error {
 	return types.NewError(code, "the kernel lacks a conntrack helper: "+strings.Join(names, ", "), strings.Join(details, "\n"))
 }
 
-// release undoes everything that was done for an attachment, whatever is left of
-// it. The record goes last: until then it says what to look for.
+// parts are those parts of an attachment that the kernel may have.
+type parts struct{ link, rules bool }
+
+// release removes an attachment, whichever parts of it exist.
 func (n *node) release(rec store.Record, leases lessor) error {
+	return n.remove(rec, leases, parts{link: !rec.Chained, rules: true})
+}
+
+// remove removes parts of an attachment, its leases and its record. The record is
+// removed last: until then it says what to look for. To look for a part that was never
+// made costs time: a missing link is searched for among all links of the node.
+func (n *node) remove(rec store.Record, leases lessor, made parts) error {
 	if rec.Ready {
 		// So that the daemon does not put back what is taken away here. On a full
 		// disk it may, and takes it away again when the record is gone.
@@ -153,18 +162,16 @@ func (n *node) release(rec store.Record, leases lessor) error {
 	go func() {
 		// The kernel takes 15 to 30 ms to remove a link, most of it waiting; the
 		// rules go meanwhile.
-		if rec.Chained {
+		if !made.link {
 			link <- nil
 			return
 		}
 		link <- failed(codeLink, "cannot remove the link", n.links.DeleteLink(hostLink(rec)))
 	}()
-	successors, err := n.records.Replaced(rec)
-	if err != nil {
-		warn("%s: the attachments that had its addresses before cannot be found: %s", rec.Identity(), err)
+	var errRules error
+	if made.rules {
+		errRules = n.removeRules(rec)
 	}
-	errRules := failed(codeRules, "cannot remove the rules", n.rules.Remove(rec.Attachment, n.links.HasAddress, attachmentsOf(successors)...))
-	n.restoreRoutes(rec, successors)
 	errLink := <-link
 	// An address may be leased again as soon as it is free, so not before its link
 	// and its rules are gone.
@@ -177,6 +184,18 @@ func (n *node) release(rec store.Record, leases lessor) error {
 		}
 	}
 	return failed(codeState, "cannot remove the record", n.records.Delete(rec.Key))
+}
+
+// removeRules removes the rules of an attachment, and gives its addresses back to the
+// attachments that it has replaced.
+func (n *node) removeRules(rec store.Record) error {
+	successors, err := n.records.Replaced(rec)
+	if err != nil {
+		warn("%s: the attachments that had its addresses before cannot be found: %s", rec.Identity(), err)
+	}
+	err = n.rules.Remove(rec.Attachment, n.links.HasAddress, attachmentsOf(successors)...)
+	n.restoreRoutes(rec, successors)
+	return failed(codeRules, "cannot remove the rules", err)
 }
 
 // restoreRoutes makes the node's routes to addresses of rec lead to those successors

@@ -26,7 +26,7 @@ type call struct {
 // result goes to memory, so that nobody has to carry them while the clock runs.
 func (a *attachment) ready(ctx context.Context, verb string) (_ *call, err error) {
 	conf := maps.Clone(a.conf)
-	if verb == "DEL" {
+	if verb == "DEL" || verb == "CHECK" {
 		conf["prevResult"] = a.result
 	}
 	stdin, err := json.Marshal(conf)
@@ -59,14 +59,29 @@ func (a *attachment) ready(ctx context.Context, verb string) (_ *call, err error
 func (c *call) end(failed error) error {
 	out := make([]byte, 1<<16)
 	n, _ := c.output.ReadAt(out, 0) // always io.EOF
+	if c.fails {
+		failed = c.expected(failed)
+	}
 	err := errors.Join(failed, c.output.Close(), c.cmd.Stdin.(*os.File).Close())
 	if err != nil {
 		return fmt.Errorf("%s of %s: %w\n%s", c.verb, c.program, err, out[:n])
 	}
-	if c.verb == "ADD" {
+	if c.verb == "ADD" && !c.fails {
 		c.result = out[:n:n]
 	}
 	return nil
+}
+
+// expected turns the failure of a call that has to fail into success.
+func (c *call) expected(failed error) error {
+	exit, is := errors.AsType[*exec.ExitError](failed)
+	switch {
+	case failed == nil:
+		return errors.New("it has to fail, and works")
+	case is && exit.ExitCode() == 1:
+		return nil
+	}
+	return failed
 }
 
 // atOnce makes the same call for attachments of one node and returns the

@@ -120,6 +120,8 @@ var measurements = []measurement{
 	{"burst", (*bench).burst},
 	{"usable", (*bench).usable},
 	{"levels", (*bench).levels},
+	{"failed", (*bench).failed},
+	{"checks", (*bench).checks},
 	{"program", (*bench).binary},
 	{"flows", (*bench).flows},
 	{"packets", (*bench).packets},

@@ -70,6 +70,7 @@ type attachment struct {
 	pod    *nstest.NS
 	id     string
 	result json.RawMessage
+	fails  bool // its ADD has to
 }
 
 func (n *network) attachment(pod *nstest.NS) *attachment {
