@@ -13,7 +13,6 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/ipfix"
-	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
 	"github.com/masq-cni/masq-cni/pkg/store"
@@ -217,75 +216,4 @@ func (l *natLogger) send(r *natlog.Record, f *conntrack.Flow) {
 // source reports whether an address is of a pod that another plugin wired.
 func (l *natLogger) source(a netip.Addr) bool {
 	return slices.ContainsFunc(l.node().Sources.Prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
-}
-
-// owners knows who had an address when: the end of a flow may come when the container
-// is gone, and its address another's.
-type owners struct {
-	snapshot func() reconcile.Snapshot
-	refresh  func() error                               // of the snapshot: its events may be late
-	read     func(masq.Key) (store.Record, bool, error) // with the pod
-	version  uint64
-	known    map[*store.Record]bool
-	by       map[netip.Addr][]tenure
-}
-
-// tenure is since when an attachment has an address, on a clock that is not set.
-type tenure struct {
-	since time.Time
-	natlog.Owner
-}
-
-const (
-	// tenures is how many attachments are remembered of each address.
-	tenures = 4
-	// early is how much before its record a flow may begin: clocks are not one.
-	early = 2 * time.Second
-)
-
-// at returns who had an address at a time. A container's first flow may come before
-// its record was heard of.
-func (o *owners) at(a netip.Addr, t time.Time) (natlog.Owner, bool) {
-	owner, ok := o.heard(a, t)
-	if !ok && o.refresh() == nil { // if it fails, a look says why
-		owner, ok = o.heard(a, t)
-	}
-	return owner, ok
-}
-
-func (o *owners) heard(a netip.Addr, t time.Time) (natlog.Owner, bool) {
-	if s := o.snapshot(); s.Version != o.version {
-		o.learn(s)
-	}
-	for i, x := range slices.Backward(o.by[a]) {
-		if i == 0 || !x.since.After(t.Add(early)) {
-			return x.Owner, true
-		}
-	}
-	return natlog.Owner{}, false
-}
-
-func (o *owners) learn(s reconcile.Snapshot) {
-	now := time.Now()
-	known := make(map[*store.Record]bool, len(s.Records))
-	for _, r := range s.Records {
-		known[r] = true
-		if o.known[r] {
-			continue
-		}
-		whole, found, err := o.read(r.Key)
-		if err != nil || !found {
-			whole = *r // without its pod
-		}
-		for _, a := range whole.Addresses {
-			all := o.by[a]
-			if n := len(all); n > 0 && all[n-1].Key == whole.Key {
-				all[n-1].Pod = whole.Pod
-				continue
-			}
-			all = append(all, tenure{now.Add(-max(0, now.Sub(whole.Created))), natlog.Owner{Key: whole.Key, Pod: whole.Pod}})
-			o.by[a] = all[max(0, len(all)-tenures):]
-		}
-	}
-	o.known, o.version = known, s.Version
 }

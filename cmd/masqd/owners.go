@@ -1,0 +1,133 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/natlog"
+	"github.com/masq-cni/masq-cni/pkg/reconcile"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// owners knows who had an address when: the end of a flow may come when the container
+// is gone, and its address another's.
+type owners struct {
+	snapshot func() reconcile.Snapshot
+	refresh  func() error                               // of the snapshot: its events may be late
+	read     func(masq.Key) (store.Record, bool, error) // with the pod
+	version  uint64
+	known    map[*store.Record]bool
+	by       map[netip.Addr][]tenure
+	departed []departure // the earliest first
+}
+
+// departure is the end of an attachment at an address.
+type departure struct {
+	addr netip.Addr
+	key  masq.Key
+}
+
+// maxDeparted is how many addresses of attachments that are gone are remembered, of
+// about 350 bytes each: a node that starts a container a minute remembers eleven days,
+// longer than a flow is kept after its last packet (5 days, nf_conntrack_tcp_timeout_established).
+const maxDeparted = 16 << 10
+
+// tenure is since when an attachment has an address, on a clock that is not set.
+type tenure struct {
+	since time.Time
+	natlog.Owner
+	gone bool // the attachment is
+}
+
+const (
+	// tenures is how many attachments are remembered of each address.
+	tenures = 4
+	// early is how much before its record a flow may begin: clocks are not one.
+	early = 2 * time.Second
+)
+
+// at returns who had an address at a time. A container's first flow may come before
+// its record was heard of.
+func (o *owners) at(a netip.Addr, t time.Time) (natlog.Owner, bool) {
+	owner, ok := o.heard(a, t)
+	if !ok && o.refresh() == nil { // if it fails, a look says why
+		owner, ok = o.heard(a, t)
+	}
+	return owner, ok
+}
+
+func (o *owners) heard(a netip.Addr, t time.Time) (natlog.Owner, bool) {
+	if s := o.snapshot(); s.Version != o.version {
+		o.learn(s)
+	}
+	for i, x := range slices.Backward(o.by[a]) {
+		if i == 0 || !x.since.After(t.Add(early)) {
+			return x.Owner, true
+		}
+	}
+	return natlog.Owner{}, false
+}
+
+func (o *owners) learn(s reconcile.Snapshot) {
+	now := time.Now()
+	known := make(map[*store.Record]bool, len(s.Records))
+	for _, r := range s.Records {
+		known[r] = true
+		if o.known[r] {
+			continue
+		}
+		whole, found, err := o.read(r.Key)
+		if err != nil || !found {
+			whole = *r // without its pod
+		}
+		for _, a := range whole.Addresses {
+			all := o.by[a]
+			if n := len(all); n > 0 && all[n-1].Key == whole.Key {
+				all[n-1].Pod, all[n-1].gone = whole.Pod, false
+				continue
+			}
+			all = append(all, tenure{now.Add(-max(0, now.Sub(whole.Created))), natlog.Owner{Key: whole.Key, Pod: whole.Pod}, false})
+			o.by[a] = all[max(0, len(all)-tenures):]
+		}
+	}
+	o.depart(known)
+	o.known, o.version = known, s.Version
+}
+
+// depart notes the attachments that were known and are gone, and forgets the earliest
+// of those that are too many.
+func (o *owners) depart(now map[*store.Record]bool) {
+	var keys map[masq.Key]bool // of now: a record that was written anew is another one
+	for r := range o.known {
+		if now[r] {
+			continue
+		}
+		if keys == nil {
+			keys = make(map[masq.Key]bool, len(now))
+			for x := range now {
+				keys[x.Key] = true
+			}
+		}
+		if keys[r.Key] {
+			continue
+		}
+		for _, a := range r.Addresses {
+			for i := range o.by[a] {
+				if t := &o.by[a][i]; t.Key == r.Key {
+					t.gone = true
+				}
+			}
+			o.departed = append(o.departed, departure{a, r.Key})
+		}
+	}
+	surplus := max(0, len(o.departed)-maxDeparted)
+	for _, d := range o.departed[:surplus] {
+		left := slices.DeleteFunc(o.by[d.addr], func(t tenure) bool { return t.gone && t.Key == d.key })
+		if o.by[d.addr] = left; len(left) == 0 {
+			delete(o.by, d.addr)
+		}
+	}
+	o.departed = slices.Delete(o.departed, 0, surplus)
+}
