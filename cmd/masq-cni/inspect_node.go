@@ -13,6 +13,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/pressure"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 func (n *node) inspectNode(c *cobra.Command, w watching, a answer) error {
@@ -39,10 +40,17 @@ func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *re
 			x.Report(report.Problem{Severity: report.SeverityUnknown, Kind: report.KindQueryFailed, Object: part, Message: err.Error(), Remedy: "run masq-cni as root on the node"})
 		}
 	}
-	if v.unread != nil {
+	for _, e := range store.ReadErrors(v.unread) {
 		x.Report(report.Problem{
-			Severity: report.SeverityError, Kind: report.KindRecordUnread, Object: "records", Message: v.unread.Error(),
-			Remedy: "restore the file, or recreate the pod that it belongs to",
+			Severity: report.SeverityError, Kind: report.KindRecordUnread, Object: "record " + e.Path,
+			Message: "cannot be read: " + e.Err.Error() + "; the rules of its attachment are left as they are",
+			Remedy:  "restore the file, or recreate the pod that it belongs to",
+		})
+	}
+	for _, path := range v.damaged {
+		x.Report(report.Problem{
+			Severity: report.SeverityWarning, Kind: report.KindRecordUnread, Object: "record " + strings.TrimSuffix(path, ".bad") + ".json",
+			Message: "was damaged, and was rebuilt from what the kernel has", Remedy: "look at " + path + ", then delete it",
 		})
 	}
 	lacks("egress addresses", v.desired().Err)
@@ -96,7 +104,7 @@ func (v view) table() (t *report.Table, dropped *report.Dropped, err error) {
 		t.Rules = len(rules)
 		sum := report.DroppedOf(rules)
 		dropped = &sum
-		changes, err := c.DriftBeside(v.desired().Table, v.desired().Beside)
+		changes, err := v.compare(c)
 		t.Drift = len(changes)
 		if err == nil && t.Exists && !t.Wanted && len(v.records) == 0 {
 			var all []string

@@ -24,7 +24,8 @@ type view struct {
 	records []store.Record
 	desired func() report.Desired
 	owners  *report.Owners
-	unread  error // records that cannot be read
+	unread  error    // records that cannot be read
+	damaged []string // files that were damaged and were replaced
 }
 
 func (n *node) view() (view, error) {
@@ -45,8 +46,11 @@ func (n *node) readRecords() (view, error) {
 	if errors.Is(v.unread, fs.ErrPermission) {
 		v.unread = fmt.Errorf("%w; run as root", v.unread)
 	}
-	if v.unread != nil && len(v.records) == 0 {
+	if v.unread != nil && len(store.ReadErrors(v.unread)) == 0 {
 		return v, v.unread
+	}
+	if v.damaged, err = records.Damaged(); err != nil {
+		return v, err
 	}
 	policy, err := records.Node()
 	if err != nil {
@@ -107,8 +111,19 @@ func rules[T any](ask func(*nft.Conn) (T, error)) (x T, err error) {
 	return ask(c)
 }
 
-func (v view) drift() ([]nft.Change, error) {
-	return rules(func(c *nft.Conn) ([]nft.Change, error) { return c.DriftBeside(v.desired().Table, v.desired().Beside) })
+func (v view) drift() ([]nft.Change, error) { return rules(v.compare) }
+
+// compare returns the differences between the kernel and the records. What belongs to
+// attachments whose records cannot be read is none: unexpected objects may be theirs.
+func (v view) compare(c *nft.Conn) ([]nft.Change, error) {
+	changes, err := c.DriftBeside(v.desired().Table, v.desired().Beside)
+	if v.unread != nil {
+		changes = slices.DeleteFunc(changes, func(x nft.Change) bool { return x.Reason == nft.Unexpected })
+	}
+	for _, e := range store.ReadErrors(v.unread) {
+		changes = append(changes, nft.Change{Kind: "record", Name: e.Path, Reason: nft.Changed, Detail: "cannot be read: " + e.Err.Error() + "; its rules are left as they are"})
+	}
+	return changes, err
 }
 
 // dumps is how often a dump that the kernel calls incomplete is made again.

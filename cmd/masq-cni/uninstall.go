@@ -144,7 +144,8 @@ func removeRules(stateDir string) (found bool, all, chained int, err error) {
 		return false, 0, 0, err
 	}
 	kept, err := records.All()
-	if err != nil && len(kept) == 0 {
+	unreadable := store.ReadErrors(err)
+	if err != nil && len(unreadable) == 0 {
 		return false, 0, 0, err
 	}
 	rules, err := nft.Open()
@@ -161,20 +162,19 @@ func removeRules(stateDir string) (found bool, all, chained int, err error) {
 	if policy, err := records.Node(); policy != nil || err != nil {
 		found = true
 	}
-	errs := []error{records.PutNode(nil)}
 	for _, r := range kept {
-		errs = append(errs, records.Delete(r.Key))
 		if r.Chained {
 			chained++
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(records.PutNode(nil), records.DeleteAll()); err != nil {
 		return false, 0, 0, err
 	}
 	// Gone where nobody else keeps anything there.
 	removeLock(records.LockPath())
 	_ = os.Remove(records.Dir())
-	return found || len(kept) > 0, len(kept), chained, nil
+	all = len(kept) + len(unreadable)
+	return found || all > 0, all, chained, nil
 }
 
 // removeLeases removes the directories of leases of networks that masq-cni install has

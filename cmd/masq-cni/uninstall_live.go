@@ -1,12 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/nft"
@@ -67,35 +63,20 @@ func liveAttachments(records *store.Records) ([]string, error) {
 		return nil, err
 	}
 	defer func() { _ = links.Close() }()
+	q := store.Inquiry{Kernel: store.Kernel{HasLink: links.HasLink, Aliases: links.Aliases, NetNS: wire.NetNSState}}
+	if q.Boot, err = wire.BootID(); err != nil {
+		return nil, err
+	}
 	for _, r := range kept {
-		gone, err := isGone(r, links.Exists)
+		v, err := q.Judge(&r)
 		switch {
 		case err != nil:
 			return nil, err
-		case gone:
+		case v.Gone != "":
 			delete(live, r.Identity())
 		case r.Policy != nil:
 			live[r.Identity()] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(live)), nil
-}
-
-// isGone reports whether the container of a record is proved to be gone: the name of
-// its network namespace is, and the link that the plugin made.
-func isGone(r store.Record, exists func(string) (bool, error)) (bool, error) {
-	if !r.Chained { // a name alone proves nothing: links are renamed
-		if there, err := exists(r.HostName()); there || err != nil || r.NetNS == "" {
-			return !there, err
-		}
-	}
-	if r.NetNS == "" {
-		return false, nil
-	}
-	// Without its directory the path is not one of the file systems that this process sees.
-	if _, err := os.Stat(filepath.Dir(r.NetNS)); err != nil {
-		return false, nil
-	}
-	_, err := os.Stat(r.NetNS)
-	return errors.Is(err, fs.ErrNotExist), nil
 }

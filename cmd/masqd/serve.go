@@ -132,8 +132,31 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	defer func() { _ = asking.Close() }()
 	var askingMu sync.Mutex
 	drops := &dropped{rules: serialized(&askingMu, asking.CountedRules)}
+	unread := &unreadable{
+		cache: cache, records: records, log: log, wake: make(chan struct{}, 1),
+		changed: func() { loop.Look("records", 0) },
+		rebuild: &reconcile.Rebuild{
+			Snapshot: cache.Snapshot, Node: conf.node,
+			Attached: func(want func(string) bool) ([]nft.Attached, error) {
+				askingMu.Lock()
+				defer askingMu.Unlock()
+				return asking.Attached(want)
+			},
+			DirectRanges: func(policy string) ([]masq.AddrRange, error) {
+				askingMu.Lock()
+				defer askingMu.Unlock()
+				return asking.DirectRanges(policy)
+			},
+			Describe: links.Describe, Replace: records.Replace, Boot: kernel.Boot, Log: log,
+		},
+	}
+	unread.pass() // before a sync sees rules that no record explains
 	registry := metrics.New(metrics.Facts{
-		Values:     func() metrics.Values { return values(loop.Stats(), conf.node(), offered, sampler.failures(), flowLog) },
+		Values: func() metrics.Values {
+			v := values(loop.Stats(), conf.node(), offered, sampler.failures(), flowLog)
+			v.Unreadable, v.Rebuilt = unread.counts()
+			return v
+		},
 		Flows:      func() (metrics.Flows, error) { return sampler.Flows(ctx) },
 		Dropped:    drops.total,
 		Generation: serialized(&askingMu, asking.Generation), Version: buildVersion, Commit: buildCommit,
@@ -158,12 +181,14 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		tell(func(d *store.Daemon) { d.Listen = l.Addr().String() })
 		run("http", func(ctx context.Context) error {
 			return serveHTTP(ctx, l, registry, func() readiness {
-				return ready(loop.Stats(), conf.node(), slices.Concat(sampler.shortages(ctx), flowLog.trouble(), linkFaults(loop.Links.Left())))
+				return ready(loop.Stats(), conf.node(), slices.Concat(unread.trouble(), sampler.shortages(ctx), flowLog.trouble(), linkFaults(loop.Links.Left())))
 			}, o.pprof)
 		})
 	}
+	run("unreadable records", unread.run)
 	run("records", func(ctx context.Context) error {
 		return cache.Run(ctx, func(lost bool) {
+			unread.notice()
 			if lost {
 				loop.Lost()
 				return
@@ -218,6 +243,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 				if err := cache.Reload(); err != nil {
 					return err
 				}
+				unread.notice()
 				loop.Look("signal", reconcile.Asked|reconcile.Everything)
 			}
 		}

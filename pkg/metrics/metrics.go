@@ -18,6 +18,7 @@ type Values struct {
 	Full                  int // comparisons of the whole table
 	Swept, Lost, Drift    int
 	Restored              int
+	Unreadable, Rebuilt   int // records
 	Attachments, Policies int
 	Errors                map[string]int // of the kernel, by the part that was asked
 	Ended                 int            // looks
@@ -122,6 +123,8 @@ var (
 	policies    = desc("policies", "Different policies in use.")
 	lost        = desc("events_lost_total", "Times that the kernel had more to tell than there was room for.")
 	gap         = desc("gap_flows_total", "Flows that began without translation while rules were missing, and were deleted.")
+	unreadable  = desc("unreadable_records", "Records of attachments that cannot be read.")
+	rebuilt     = desc("rebuilt_records_total", "Damaged records that were rebuilt from what the kernel has.")
 	swept       = desc("swept_attachments_total", "Attachments whose container was gone and whose runtime never called DEL, that were removed.")
 	restored    = desc("restored_attachments_total", "Attachments that were removed as gone and whose container turned up again.")
 	lastLook    = desc("last_look_timestamp_seconds", "When a look last ended well.")
@@ -171,6 +174,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(policies, float64(s.Policies))
 	counter(lost, float64(s.Lost))
 	counter(gap, float64(s.Gap))
+	gauge(unreadable, float64(s.Unreadable))
+	counter(rebuilt, float64(s.Rebuilt))
 	counter(swept, float64(s.Swept))
 	counter(restored, float64(s.Restored))
 	if !s.LastLook.IsZero() {

@@ -42,6 +42,8 @@ type Cache struct {
 
 	sorted []*store.Record // those that can be read, sorted; never changed in place
 	shared bool            // a Snapshot has sorted
+
+	unreadable map[string]bool // by name
 }
 
 // held is a record, or why it cannot be read.
@@ -49,6 +51,8 @@ type held struct {
 	record store.Record
 	err    error
 	stamp  stamp
+	// known is what the record said when it could be read last; nil unless err is set.
+	known *store.Record
 }
 
 // stamp tells one writing of a file from another.
@@ -91,7 +95,7 @@ func NewCache(r *store.Records) (*Cache, error) {
 		return nil, fmt.Errorf("follow the records: %w", err)
 	}
 	c := &Cache{records: r, watcher: w, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{},
-		claims: map[netip.Addr][]*held{}, links: map[string]*held{}, uses: map[Use]int{}}
+		claims: map[netip.Addr][]*held{}, links: map[string]*held{}, uses: map[Use]int{}, unreadable: map[string]bool{}}
 	if err := errors.Join(w.Add(r.Dir()), c.Reload()); err != nil {
 		return nil, errors.Join(fmt.Errorf("follow the records: %w", err), w.Close())
 	}
@@ -119,7 +123,8 @@ func (c *Cache) reload() error {
 		}
 		there[nameOf(e.Name())] = true
 		old := c.byName[nameOf(e.Name())]
-		if info, err := e.Info(); old == nil || err != nil || stampOf(info) != old.stamp {
+		// An error may pass: too many open files, wrong permissions.
+		if info, err := e.Info(); old == nil || old.err != nil || err != nil || stampOf(info) != old.stamp {
 			c.take(filepath.Join(c.records.Dir(), e.Name()))
 		}
 	}
@@ -226,19 +231,31 @@ func (c *Cache) take(path string) {
 		c.forget(name)
 		return
 	}
-	slim := c.slim(rec)
-	if old := c.byName[name]; old != nil && old.err == nil && err == nil && reflect.DeepEqual(old.record, slim) {
-		old.stamp = now // a second event for one writing, or Reread came before it
+	slim, old := c.slim(rec), c.byName[name]
+	if old != nil && (old.err == nil && err == nil && reflect.DeepEqual(old.record, slim) ||
+		old.err != nil && err != nil && old.err.Error() == err.Error()) {
+		old.stamp = now // a second event for one writing, or it was read before the event came
 		return
 	}
+	fresh := &held{record: slim, err: err, stamp: now}
+	if err != nil && old != nil {
+		if fresh.known = old.known; old.err == nil {
+			fresh.known = &old.record
+		}
+	}
 	// The rest of the path is not kept with the name.
-	c.put(strings.Clone(name), &held{record: slim, err: err, stamp: now})
+	name = strings.Clone(name)
+	c.put(name, fresh)
+	if delete(c.unreadable, name); err != nil {
+		c.unreadable[name] = true
+	}
 }
 
 func (c *Cache) forget(name string) {
 	if c.byName[name] != nil {
 		c.put(name, nil)
 	}
+	delete(c.unreadable, name)
 }
 
 // slim leaves out what is not needed here, and shares what many records have.

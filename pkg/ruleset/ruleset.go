@@ -12,8 +12,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
+// PolicyChainPrefix is what the name of a policy's chain has before the policy's ID.
+const PolicyChainPrefix = "policy-"
+
 // PolicyChain is the name of the chain of a policy.
-func PolicyChain(p masq.Policy) string { return "policy-" + p.ID() }
+func PolicyChain(p masq.Policy) string { return PolicyChainPrefix + p.ID() }
 
 // Sources are addresses that others wired, and the policy that they leave under.
 type Sources struct {

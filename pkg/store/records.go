@@ -128,7 +128,7 @@ func (r *Records) Get(k masq.Key) (rec Record, found bool, err error) {
 func (r *Records) Delete(k masq.Key) error {
 	path := r.path(k)
 	errs := []error{remove(path), r.unmark(k)}
-	for _, ending := range []string{".tmp", retiredEnding} {
+	for _, ending := range []string{".tmp", retiredEnding, damagedEnding} {
 		errs = append(errs, remove(strings.TrimSuffix(path, ".json")+ending))
 	}
 	return errors.Join(errs...)
@@ -192,6 +192,8 @@ func (r *Records) read(wanted func([]byte) bool) ([]Record, error) {
 		var rec Record
 		if err == nil {
 			rec, err = parseAt(path, b)
+		} else {
+			err = &ReadError{Path: path, Err: err}
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -209,11 +211,15 @@ func (r *Records) Owns(path string) bool {
 	return strings.HasPrefix(base, r.node+"-") && strings.HasSuffix(base, ".json")
 }
 
-// Read reads the record at a path. One that is gone is fs.ErrNotExist.
+// Read reads the record at a path. One that is gone is fs.ErrNotExist; any other error
+// is a *ReadError.
 func (r *Records) Read(path string) (Record, error) {
 	b, err := os.ReadFile(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return Record{}, err
+	case err != nil:
+		return Record{}, &ReadError{Path: path, Err: err}
 	}
 	return parseAt(path, b)
 }
@@ -221,7 +227,10 @@ func (r *Records) Read(path string) (Record, error) {
 func parseAt(path string, b []byte) (Record, error) {
 	rec, err := parse(b)
 	if err != nil {
-		return Record{}, fmt.Errorf("%s: %w", path, err)
+		return Record{}, &ReadError{Path: path, Err: err, Damaged: !errors.Is(err, ErrNewer)}
+	}
+	if base := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)); !strings.HasSuffix(base, "-"+rec.Digest()) {
+		return Record{}, &ReadError{Path: path, Err: fmt.Errorf("it is the record of %s, which has another file name", rec.Key), Damaged: true}
 	}
 	return rec, nil
 }

@@ -78,3 +78,28 @@ func (w *Wire) findNamed(l masq.HostLink) (device, error) {
 	}
 	return d, nil
 }
+
+// Ours describes a link of ours as it is: its group tells whether the sources are
+// checked.
+type Ours struct {
+	masq.HostLink
+	MTU int
+	MAC string
+}
+
+// Describe returns the link of ours with an identity; found is false where there is
+// none.
+func (w *Wire) Describe(l masq.HostLink) (o Ours, found bool, err error) {
+	d, err := w.findOwn(l)
+	if err != nil || d.index == 0 {
+		return Ours{}, false, err
+	}
+	m := getByIndex(d.index)
+	if err := w.host.exchange(m); err != nil {
+		return Ours{}, false, err
+	}
+	if d, err = m.device(); err != nil {
+		return Ours{}, false, err
+	}
+	return Ours{masq.HostLink{Index: d.index, Name: d.name, Alias: d.alias, Group: d.group}, d.mtu, d.mac.String()}, true, nil
+}

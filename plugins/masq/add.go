@@ -63,8 +63,14 @@ func (n *node) begin(rec store.Record, leases lessor) (fresh bool, err error) {
 	old, found, err := n.records.Get(rec.Key)
 	switch {
 	case err != nil:
-		// Whatever it said, it cannot say it any more; the rules' own comments do.
+		// Without the record, the comments of the rules and the link's alias tell what
+		// there is of the attachment.
 		old, found = store.Record{Attachment: masq.Attachment{Key: rec.Key}, Chained: rec.Chained}, true
+		live, errLink := n.links.Find(hostLink(old))
+		if errLink == nil && live != "" {
+			return false, types.NewError(codeLink, fmt.Sprintf("%s is attached already", rec.Key),
+				"interface "+live+" is its link, and its record cannot be read: "+err.Error()+"; DEL it first")
+		}
 	case found && old.Ready && !old.Chained:
 		live, err := n.links.Find(hostLink(old))
 		if err != nil {

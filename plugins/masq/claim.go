@@ -83,7 +83,7 @@ func (c exclusive) ofElements(rec *store.Record) error {
 // record that cannot be read, says that it may be live; its elements alone do not: they
 // are removed by each sync of masqd as well.
 func (c exclusive) withoutRecord(rec store.Record, identity string) error {
-	key, ok := keyOf(identity)
+	key, ok := masq.ParseIdentity(identity)
 	if !ok {
 		return nil
 	}

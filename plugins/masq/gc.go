@@ -2,7 +2,6 @@ package main
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -74,7 +73,7 @@ func gc(args *skel.CmdArgs) error {
 	identities, err := n.rules.Identities()
 	errs = append(errs, failed(codeRules, "cannot read the rules", err))
 	for _, id := range identities {
-		key, ok := keyOf(id)
+		key, ok := masq.ParseIdentity(id)
 		if !ok || key.Network != conf.Name || known[id] {
 			continue
 		}
@@ -84,7 +83,7 @@ func gc(args *skel.CmdArgs) error {
 	links, err := n.links.Owned()
 	errs = append(errs, failed(codeLink, "cannot list the node's links", err))
 	for _, l := range links {
-		key, ok := keyOf(l.Identity)
+		key, ok := masq.ParseIdentity(l.Identity)
 		if !ok || key.Network != conf.Name || known[l.Identity] {
 			continue
 		}
@@ -96,15 +95,4 @@ func gc(args *skel.CmdArgs) error {
 	}
 	errs = append(errs, failed(codeState, "cannot tidy up the records", n.records.Tidy(time.Minute)))
 	return join(errs...)
-}
-
-// keyOf reads an identity. One that was shortened cannot be read; it has a record
-// or is left for the daemon.
-func keyOf(identity string) (masq.Key, bool) {
-	parts := strings.Split(identity, "/")
-	if len(parts) != 3 {
-		return masq.Key{}, false
-	}
-	k := masq.Key{Network: parts[0], ContainerID: parts[1], Interface: parts[2]}
-	return k, k.Identity() == identity
 }

@@ -56,11 +56,16 @@ func (n *node) close() {
 }
 
 // attachments returns those that are in place: not what others are adding or
-// removing right now.
+// removing right now, and not those whose records cannot be read. What the kernel has
+// for the latter stays, unless the whole table has to be made.
 func (n *node) attachments() ([]masq.Attachment, error) {
 	records, err := n.records.All()
-	if len(records) == 0 && err != nil {
+	unreadable := store.ReadErrors(err)
+	if err != nil && len(unreadable) == 0 {
 		return nil, err
+	}
+	for _, e := range unreadable {
+		warn("a record cannot be read, and its attachment is left out: %v", e)
 	}
 	var out []masq.Attachment
 	for _, r := range records {

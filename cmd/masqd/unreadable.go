@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/reconcile"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// unreadable retries records that cannot be read, has damaged ones rebuilt, and reports
+// what is left.
+type unreadable struct {
+	cache   *reconcile.Cache
+	records *store.Records
+	rebuild *reconcile.Rebuild
+	changed func() // records can be read that could not
+	log     *slog.Logger
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	left    []reconcile.UnreadableRecord
+	kept    []string // damaged files that were replaced
+	rebuilt int
+}
+
+// The time until a record is read again, which is doubled each time up to the other.
+const (
+	rereadFirst = time.Second
+	rereadMost  = 30 * time.Second
+)
+
+// notice has the records looked at, if any cannot be read.
+func (u *unreadable) notice() {
+	if !u.cache.HasUnreadable() && u.count() == 0 && len(u.trouble()) == 0 {
+		return
+	}
+	select {
+	case u.wake <- struct{}{}:
+	default: // it is due already
+	}
+}
+
+func (u *unreadable) count() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.left)
+}
+
+func (u *unreadable) run(ctx context.Context) error {
+	wait := rereadFirst
+	for {
+		var retry <-chan time.Time
+		if u.count() > 0 {
+			retry = time.After(wait)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-u.wake:
+			wait = rereadFirst
+		case <-retry:
+			wait = min(2*wait, rereadMost)
+		}
+		u.pass()
+	}
+}
+
+// pass reads the records again that cannot be read, and has those that are damaged
+// rebuilt.
+func (u *unreadable) pass() {
+	changed := u.cache.Retry()
+	rebuilt := u.rebuild.Run(u.cache.Unreadable())
+	if rebuilt > 0 {
+		changed = u.cache.Retry() || changed
+	}
+	kept, err := u.records.Damaged()
+	if err != nil {
+		u.log.Error("cannot list damaged records", "err", err)
+	}
+	u.mu.Lock()
+	u.left, u.kept, u.rebuilt = u.cache.Unreadable(), kept, u.rebuilt+rebuilt
+	u.mu.Unlock()
+	if changed {
+		u.changed()
+	}
+}
+
+// trouble describes the records that cannot be read, and those that were damaged. The
+// attachments of both keep their rules, so masqd is ready all the same.
+func (u *unreadable) trouble() (out []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, x := range u.left {
+		todo := "it is read again every half minute"
+		if x.Damaged {
+			todo = "delete its container, or restore the file"
+		}
+		out = append(out, fmt.Sprintf("record cannot be read: %v: the rules of its attachment are left as they are; %s", x.ReadError, todo))
+	}
+	for _, path := range u.kept {
+		out = append(out, fmt.Sprintf("record %s.json was damaged and was rebuilt; look at %s, then delete it", strings.TrimSuffix(path, ".bad"), path))
+	}
+	return out
+}
+
+// counts are for metrics.
+func (u *unreadable) counts() (left, rebuilt int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.left), u.rebuilt
+}

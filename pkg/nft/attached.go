@@ -1,0 +1,111 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// Attached is what the elements of the kernel say of an attachment.
+type Attached struct {
+	Identity  string
+	Addresses []netip.Addr // IPv4 first
+	Chain     string       // of the policy; empty where the addresses lead to several
+}
+
+// Attached returns the attachments that the kernel has and that a function wants, by
+// identity. It reads the maps of policies.
+func (c *Conn) Attached(want func(identity string) bool) ([]Attached, error) {
+	var found map[string]*Attached
+	err := retry(func() error {
+		found = map[string]*Attached{}
+		have, err := c.s.structure()
+		if err != nil {
+			return err
+		}
+		for _, f := range masq.Families {
+			name := "policy" + f.String()
+			typ, _ := liveType(name)
+			if have.sets[name] == nil {
+				continue
+			}
+			all, err := c.s.elements(name, typ)
+			if err != nil {
+				return err
+			}
+			for key, e := range all {
+				if e.comment == "" || !want(e.comment) {
+					continue
+				}
+				addr, err := netip.ParseAddr(key)
+				if err != nil {
+					return fmt.Errorf("element %s of %s: %w", key, name, err)
+				}
+				x := found[e.comment]
+				if x == nil {
+					x = &Attached{Identity: e.comment, Chain: e.chain}
+					found[e.comment] = x
+				}
+				if x.Addresses = append(x.Addresses, addr); x.Chain != e.chain {
+					x.Chain = ""
+				}
+			}
+		}
+		return nil
+	})
+	var out []Attached
+	for _, x := range found {
+		slices.SortFunc(x.Addresses, netip.Addr.Compare)
+		out = append(out, *x)
+	}
+	slices.SortFunc(out, func(a, b Attached) int { return strings.Compare(a.Identity, b.Identity) })
+	return out, explain(err)
+}
+
+// DirectRanges returns the direct destinations that the kernel has for a policy, by its
+// ID. A policy that has none at all has no error.
+func (c *Conn) DirectRanges(id string) (out []masq.AddrRange, err error) {
+	err = retry(func() error {
+		out = nil
+		have, err := c.s.structure()
+		if err != nil {
+			return err
+		}
+		for _, f := range masq.Families {
+			name := "direct" + f.String() + "-" + id
+			if have.sets[name] == nil {
+				continue
+			}
+			var s set
+			if err := c.s.ranges(name, &s); err != nil {
+				return err
+			}
+			out = append(out, rangesOf(s.bounds)...)
+		}
+		return nil
+	})
+	return out, explain(err)
+}
+
+// rangesOf turns the bounds of an interval set, in ascending order, into ranges.
+func rangesOf(bounds []bound) (out []masq.AddrRange) {
+	var first netip.Addr
+	for _, b := range bounds {
+		a, ok := netip.AddrFromSlice(b.key)
+		switch {
+		case !ok:
+		case !b.end:
+			first = a
+		case first.IsValid():
+			out = append(out, masq.AddrRange{First: first, Last: a.Prev()})
+			first = netip.Addr{}
+		}
+	}
+	if first.IsValid() {
+		out = append(out, masq.AddrRange{First: first, Last: masq.LastOf(netip.PrefixFrom(first, 0).Masked())})
+	}
+	return out
+}

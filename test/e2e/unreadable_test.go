@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/libcni"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// recordPath is the file of a container's record.
+func (p *pod) recordPath() string {
+	p.w.t.Helper()
+	key := masq.Key{Network: p.list.Name, ContainerID: p.runtime.ContainerID, Interface: p.runtime.IfName}
+	all := must(filepath.Glob(filepath.Join(p.w.dir, "state", "attachments", "*-"+key.Digest()+".json")))(p.w.t)
+	if len(all) != 1 {
+		p.w.t.Fatalf("records of %s: %q", p.runtime.ContainerID, all)
+	}
+	return all[0]
+}
+
+// isRecord reports whether the file has a record with all that matters.
+func isRecord(path string, words ...string) bool {
+	b, err := os.ReadFile(path)
+	for _, w := range append(words, `"ready":true`) {
+		if err != nil || !strings.Contains(string(b), w) {
+			return false
+		}
+	}
+	return true
+}
+
+// damages are ways in which a file ceases to be a record.
+var damages = map[string]func(path string) error{
+	"empty":     func(path string) error { return os.Truncate(path, 0) },
+	"truncated": func(path string) error { return os.Truncate(path, 150) },
+	"garbage":   func(path string) error { return os.WriteFile(path, []byte("\x00\xffgarbage"), 0o600) },
+	"replaced": func(path string) error {
+		return errors.Join(os.WriteFile(path+".new", []byte("[]"), 0o600), os.Rename(path+".new", path))
+	},
+}
+
+// TestDamagedRecord: a record is damaged, with and without masqd at work. The container
+// stays masqueraded, and the record is rebuilt from what the kernel has.
+func TestDamagedRecord(t *testing.T) {
+	for name, damage := range damages {
+		for _, running := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, masqd at work %t", name, running), func(t *testing.T) {
+				w := newWorld(t, nstest.Uplink{})
+				named := w.masqOn("10.90.0.0/16").with(keys{"nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})
+				lists := []*libcni.NetworkConfigList{
+					w.conflist("1.0.0", w.masq()), // the node's policy, and no other attachment of it
+					w.namedConflist("named", "1.0.0", named),
+					w.namedConflist("chained", "1.0.0", w.linkByPTP().with(keys{"ipam": w.masqOn("10.89.0.0/16")["ipam"].(keys).with(keys{"routes": []keys{{"dst": "0.0.0.0/0"}}})}), w.behind()),
+				}
+				var pods []*pod
+				for i, list := range lists {
+					pods = append(pods, w.attach(fmt.Sprintf("p%d", i), list))
+				}
+				w.attach("other", lists[1]) // has the same policy
+				var d *daemon
+				if running {
+					d = w.sweepingDaemon()
+				}
+				for _, p := range pods {
+					check(t, damage(p.recordPath()))
+				}
+				if !running {
+					d = w.sweepingDaemon()
+				}
+				for _, p := range pods {
+					path := p.recordPath()
+					until(t, "the record is rebuilt", func() bool {
+						return isRecord(path, `"containerID":"`+p.runtime.ContainerID+`"`, p.addr(w.V4.Node).String(), `"policy"`)
+					})
+					until(t, "/readyz names it", func() bool {
+						code, text := d.get("/readyz")
+						return code == 200 && strings.Contains(text, path)
+					})
+				}
+				until(t, "none is unreadable", func() bool { return d.metric("masq_unreadable_records") == "0" })
+				if n := d.metric("masq_rebuilt_records_total"); n != "3" {
+					t.Errorf("%s are rebuilt", n)
+				}
+				w.nft("flush ruleset") // what was rebuilt is what was there
+				w.sweeps()
+				for _, p := range pods {
+					w.seenAs(p, w.V4, w.V4.Node)
+				}
+				if err := pods[0].tryCheck(lists[0]); err != nil {
+					t.Error(describe(err))
+				}
+				bad := strings.TrimSuffix(pods[0].recordPath(), ".json") + ".bad"
+				must(os.Stat(bad))(t)
+				pods[0].detach()
+				if _, err := os.Stat(bad); err == nil || w.hasElement(pods[0].addr(w.V4.Node).String()) {
+					t.Errorf("DEL has left something: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// TestUnreadableRecord: a record cannot be read, and cannot be rebuilt. What the kernel
+// has of its attachment stays until DEL, and everything that reports names the file.
+func TestUnreadableRecord(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"damaged, of a policy that is not known": damages["garbage"],
+		"of a newer version": func(path string) error {
+			b, err := os.ReadFile(path)
+			return errors.Join(err, os.WriteFile(path, []byte(strings.Replace(string(b), `"version":1`, `"version":2`, 1)), 0o600))
+		},
+		"cannot be opened": func(path string) error { return errors.Join(os.Rename(path, path+".aside"), os.Mkdir(path, 0o700)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			p := w.attach("p", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300, "nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})))
+			path := p.recordPath()
+			good := must(os.ReadFile(path))(t)
+			check(t, spoil(path))
+			before := w.nodeRun("nft", "list", "table", "inet", "masq")
+			d := w.sweepingDaemon()
+			until(t, "/readyz names it", func() bool {
+				code, text := d.get("/readyz")
+				return code == 200 && strings.Contains(text, path)
+			})
+			if n := d.metric("masq_unreadable_records"); n != "1" {
+				t.Errorf("metric: %s", n)
+			}
+			w.sweeps()
+			w.nft("add element inet masq invalid4 { 10.1.2.3 }")
+			until(t, "what is nobody's is removed, or left", func() bool { return d.metric("masq_unreadable_records") == "1" })
+			if after := w.nodeRun("nft", "list", "table", "inet", "masq"); !strings.Contains(after, p.addr(w.V4.Node).String()) || !strings.Contains(after, "1300") || !strings.Contains(after, "ftp") {
+				t.Errorf("%s\nis\n%s", before, after)
+			}
+			w.seenAs(p, w.V4, w.V4.Node)
+			for _, args := range [][]string{{"inspect"}, {"inspect", "drift"}} {
+				out, err := w.Node.Command(t.Context(), built("masq-cni"), append(args, "--state-dir", filepath.Join(w.dir, "state"))...).CombinedOutput()
+				if err == nil || !strings.Contains(string(out), path) {
+					t.Errorf("%q: %v\n%s", args, err, out)
+				}
+			}
+			if name == "cannot be opened" {
+				// It can be read again, and nothing tells of that.
+				check(t, errors.Join(os.Remove(path), os.WriteFile(path, good, 0o600)))
+				until(t, "it is read again", func() bool { return d.metric("masq_unreadable_records") == "0" })
+				return
+			}
+			p.detach()
+			if _, err := os.Stat(path); err == nil {
+				t.Error("DEL has left the record")
+			}
+			until(t, "nothing is unreadable", func() bool { return d.metric("masq_unreadable_records") == "0" })
+		})
+	}
+}
