@@ -92,6 +92,24 @@ func TestKeys(t *testing.T) {
 	checkFaults(t, []faulty{
 		{"unknown", "masquerade: true", `f:1:1: "masquerade": true: unknown key; remove it`},
 		{"near", "snatAdress: x", `f:1:1: "snatAdress": "x": unknown key; did you mean "snatAddresses"? If not, remove it`},
+		{
+			"another product's", "NonMasqueradeSrcCIDRs: [172.16.0.2/32]\nsnatTarget: 192.0.2.7\nforceMasqueradeCIDRs: []\n",
+			`f:1:1: "NonMasqueradeSrcCIDRs": "[\"172.16.0.2/32\"]": unknown key; it is a key of Tencent's ip-masq-agent; remove it, and give pods that are to keep their address the annotation masq-cni.dev/egress: direct
+f:2:1: "snatTarget": "192.0.2.7": unknown key; give the address in the list "snatAddresses"
+f:3:1: "forceMasqueradeCIDRs": "[]": unknown key; write "masqueradeCIDRs"`,
+		},
+		{
+			"data key", "config: |\n  nonMasqueradeCIDRs: []\n",
+			`f:1:1: "config": "nonMasqueradeCIDRs: []\n": unknown key; give the text that the ConfigMap holds below data.config, without this key and without its indentation`,
+		},
+		{
+			"data key in one line", `{"config": "{\"NonMasqueradeCIDRs\": []}"}`,
+			`f:1:2: "config": "{\"NonMasqueradeCIDRs\": []}": unknown key; give the text that the ConfigMap holds below data.config, without this key and without its indentation`,
+		},
+		{
+			"data key of another name", "ip-masq-agent: |\n  nonMasqueradeCIDRs: []\n  masqLinkLocal: true\n",
+			`f:1:1: "ip-masq-agent": "nonMasqueradeCIDRs: []\nmasqLinkLocal: true\n": unknown key; give the text that the ConfigMap holds below data.ip-masq-agent, without this key and without its indentation`,
+		},
 		{"our case", "DropInvalid: true", `f:1:1: "DropInvalid": true: unknown key; did you mean "dropInvalid"? If not, remove it`},
 		{"number", "5: x", `f:1:1: "5": "x": unknown key; remove it`},
 		{"list", "? [a, b]\n: c", `f:1:3: "[\"a\",\"b\"]": is a list; give a key`},

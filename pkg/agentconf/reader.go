@@ -3,6 +3,7 @@ package agentconf
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -90,11 +91,12 @@ func (r *reader) key(m member) (name string, known bool) {
 	if k, ok := keyOf(m.key.text); ok {
 		return k.name, true
 	}
-	mend := "remove it"
-	if manifest[m.key.text] {
+	mend := masq.UnknownKey(m.key.text, keyNames())
+	switch {
+	case manifest[m.key.text]:
 		mend = "give what the ConfigMap holds below data, not its manifest"
-	} else if near := masq.Nearest(m.key.text, keyNames()); near != "" {
-		mend = fmt.Sprintf("did you mean %q? If not, remove it", near)
+	case m.value.kind == isString && (m.key.text == "config" || strings.Contains(m.value.text, "\n")):
+		mend = fmt.Sprintf("give the text that the ConfigMap holds below data.%s, without this key and without its indentation", m.key.text)
 	}
 	r.fault(m.key.place, masq.Quote(m.key.text), m.value.show(), "unknown key", mend)
 	return m.key.text, false

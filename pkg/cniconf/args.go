@@ -1,7 +1,6 @@
 package cniconf
 
 import (
-	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -12,8 +11,20 @@ import (
 )
 
 // mostName is the longest name that Kubernetes gives a pod (a DNS subdomain,
-// RFC 1123).
+// RFC 1123), in bytes. podman gives the names of its containers, of any length.
 const mostName = 253
+
+// clip shortens a name to mostName bytes, at the beginning of a character.
+func clip(name string) string {
+	if len(name) <= mostName {
+		return name
+	}
+	end := mostName
+	for !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end]
+}
 
 // pod reads who the container is from CNI_ARGS: pairs KEY=VALUE, separated by
 // semicolons. Others' pairs are left alone, whatever IgnoreUnknown says.
@@ -41,12 +52,10 @@ func (r *reader) pod(args string) masq.Pod {
 		}
 		place := argsPlace + "." + key
 		switch {
-		case len(value) > mostName:
-			r.argument(place, value, fmt.Sprintf("is %d bytes long", len(value)), fmt.Sprintf("give at most %d", mostName))
 		case !isPrintable(value):
 			r.argument(place, value, "has characters that cannot be printed", "give the name as Kubernetes has it")
 		default:
-			*to = value // as with other plugins, the last one counts
+			*to = clip(value) // as with other plugins, the last one counts
 		}
 	}
 	return pod

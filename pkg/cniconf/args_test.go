@@ -16,8 +16,11 @@ func TestPod(t *testing.T) {
 		"IP=10.0.0.1;OTHER=a=b;K8S_POD_NAME=x;":    {Name: "x"},
 		"K8S_POD_NAME=x;K8S_POD_NAME=y":            {Name: "y"},
 		"K8S_POD_NAME=" + strings.Repeat("n", 253): {Name: strings.Repeat("n", 253)},
-		"K8S_POD_NAME=Käse brot":                   {Name: "Käse brot"},
-		"K8S_POD_NAME=":                            {},
+		"K8S_POD_NAME=" + strings.Repeat("n", 254): {Name: strings.Repeat("n", 253)},
+		// 126 characters of two bytes, and half of one.
+		"K8S_POD_NAMESPACE=" + strings.Repeat("ä", 200) + ";K8S_POD_UID=" + strings.Repeat("u", 100000): {Namespace: strings.Repeat("ä", 126), UID: strings.Repeat("u", 253)},
+		"K8S_POD_NAME=Käse brot": {Name: "Käse brot"},
+		"K8S_POD_NAME=":          {},
 	} {
 		c, err := Load([]byte(contract), args)
 		if err != nil {
@@ -36,7 +39,8 @@ func TestPodFaults(t *testing.T) {
 		"K8S_POD_NAMESPACE=a\nb": `CNI_ARGS.K8S_POD_NAMESPACE: "a\nb": has characters that cannot be printed; give the name as Kubernetes has it`,
 		"K8S_POD_UID=\u202e":     `CNI_ARGS.K8S_POD_UID: "\u202e": has characters that cannot be printed; give the name as Kubernetes has it`,
 		"K8S_POD_UID=\xff":       `CNI_ARGS.K8S_POD_UID: "\xff": has characters that cannot be printed; give the name as Kubernetes has it`,
-		"K8S_POD_NAME=" + strings.Repeat("n", 254): `CNI_ARGS.K8S_POD_NAME: "` + strings.Repeat("n", 120) + `...": is 254 bytes long; give at most 253`,
+		// Also behind the end of what is kept.
+		"K8S_POD_NAME=" + strings.Repeat("n", 254) + "\x00": `CNI_ARGS.K8S_POD_NAME: "` + strings.Repeat("n", 120) + `...": has characters that cannot be printed; give the name as Kubernetes has it`,
 	} {
 		_, err := Load([]byte(contract), args)
 		wantError(t, err, types.ErrInvalidEnvironmentVariables, "invalid environment variable CNI_ARGS: 1 fault", want)

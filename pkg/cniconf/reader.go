@@ -53,11 +53,7 @@ func (r *reader) unknownKeys() {
 		if isKnown(key) {
 			continue
 		}
-		mend := "remove it"
-		if near := masq.Nearest(key, keyOrder); near != "" {
-			mend = fmt.Sprintf("did you mean %q? If not, remove it", near)
-		}
-		r.addAt(key, masq.Quote(key), show(r.top.values[key]), "unknown key", mend)
+		r.addAt(key, masq.Quote(key), show(r.top.values[key]), "unknown key", masq.UnknownKey(key, keyOrder))
 	}
 }
 

@@ -34,6 +34,7 @@ func TestUndecodable(t *testing.T) {
 func TestKeys(t *testing.T) {
 	checkFaults(t, []faulty{
 		{"unknown", `"masquerade": true`, `"masquerade": true: unknown key; remove it`},
+		{"another product's", `"snatTarget": "192.0.2.7"`, `"snatTarget": "192.0.2.7": unknown key; give the address in the list "snatAddresses"`},
 		{"near", `"snatAdress": "x"`, `"snatAdress": "x": unknown key; did you mean "snatAddresses"? If not, remove it`},
 		{"case", `"MTU": 1500`, `"MTU": 1500: unknown key; did you mean "mtu"? If not, remove it`},
 		{"swapped", `"iapm": {}`, `"iapm": "{}": unknown key; did you mean "ipam"? If not, remove it`},

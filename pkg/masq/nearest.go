@@ -1,14 +1,22 @@
 package masq
 
-import "strings"
+import (
+	"slices"
+	"strings"
+	"unicode"
+)
 
 // Nearest returns the candidate that a misspelled word probably means, or "".
-// A third of the letters may be wrong; upper and lower case do not count.
+// A third of the letters may be wrong; upper and lower case do not count. A candidate
+// with a further word inside is another key, and not a misspelling.
 func Nearest(word string, candidates []string) string {
 	best, least := "", max(1, min(3, len(word)/3))+1
 	for _, c := range candidates {
 		if d := len(word) - len(c); d >= least || -d >= least {
 			continue // also keeps a word of a megabyte from being compared
+		}
+		if hasFurtherWord(word, c) {
+			continue
 		}
 		if d := distance(strings.ToLower(word), strings.ToLower(c)); d < least {
 			best, least = c, d
@@ -40,4 +48,32 @@ func distance(a, b string) int {
 		before, last = last, row
 	}
 	return last[len(b)]
+}
+
+// hasFurtherWord reports whether a key in camel case consists of all words of another,
+// in their order, and at least one more.
+func hasFurtherWord(key, other string) bool {
+	words, want := camelWords(key), camelWords(other)
+	if len(words) <= len(want) {
+		return false
+	}
+	for _, w := range words {
+		if len(want) > 0 && strings.EqualFold(w, want[0]) {
+			want = want[1:]
+		}
+	}
+	return len(want) == 0
+}
+
+// camelWords splits where an upper case letter follows one that is not.
+func camelWords(s string) []string {
+	var out []string
+	last := 0
+	letters := []rune(s)
+	for i := 1; i < len(letters); i++ {
+		if unicode.IsUpper(letters[i]) && !unicode.IsUpper(letters[i-1]) {
+			out, last = append(out, string(letters[last:i])), i
+		}
+	}
+	return slices.DeleteFunc(append(out, string(letters[last:])), func(w string) bool { return w == "" })
 }

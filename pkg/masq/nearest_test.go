@@ -13,6 +13,7 @@ func TestNearest(t *testing.T) {
 		"masqeradCIDR": "masqueradeCIDRs", "masqeradCID": "",
 		"masqlinklocalipv6": "masqLinkLocalIPv6", "masqLinkLocalIPv4": "masqLinkLocalIPv6", "helper": "helpers",
 		"spoofcheck": "spoofCheck", "macspoofchk": "", "ipMasquerade": "", "": "", "snatIP": "",
+		"NonMasqueradeSrcCIDRs": "", "nonMasqueradeDstCIDRs": "", "NonMasqueradeCIDRS": "nonMasqueradeCIDRs", "nonMasqueradingCIDRs": "nonMasqueradeCIDRs",
 	} {
 		if got := Nearest(word, candidates); got != want {
 			t.Errorf("Nearest(%q) is %q, want %q", word, got, want)

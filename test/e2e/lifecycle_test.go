@@ -297,6 +297,19 @@ func TestDelOfWhatNeverWas(t *testing.T) {
 	}
 }
 
+// TestLongPodName: podman takes container names of any length.
+func TestLongPodName(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	p := w.pod("long")
+	c := call{verb: "ADD", id: "long", netns: p.Path(), conf: w.masq(), args: "IgnoreUnknown=1;K8S_POD_NAME=" + strings.Repeat("name-", 100)}
+	w.call(c).done(new(types100.Result))
+	if text := string(must(os.ReadFile(w.recordPath("long")))(t)); !strings.Contains(text, `"podName":"`+strings.Repeat("name-", 50)+`nam"`) {
+		t.Errorf("record: %s", text)
+	}
+	c.verb = "DEL"
+	w.call(c).done(nil)
+}
+
 // TestSecondAdd: ADD again without a DEL between is the runtime's error, and the
 // container must not pay for it.
 func TestSecondAdd(t *testing.T) {
