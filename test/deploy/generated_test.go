@@ -91,7 +91,7 @@ func stamped(t *testing.T, name string, line *regexp.Regexp) []byte {
 	return line.ReplaceAll(text, []byte("${1}"+currentVersion(t)))
 }
 
-// currentVersion is that of the file VERSION.
+// currentVersion is the content of the file VERSION.
 func currentVersion(t *testing.T) string {
 	t.Helper()
 	return strings.TrimSpace(string(read(t, "VERSION")))

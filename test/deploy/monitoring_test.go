@@ -132,8 +132,8 @@ func TestMonitoringObjects(t *testing.T) {
 	}
 }
 
-// scrapesPods checks that a PodMonitor finds the pods of a rendering of the chart, and
-// leaves the labels of attachments as they are.
+// scrapesPods checks that a PodMonitor selects the pods of a rendering of the chart, and
+// keeps the labels of attachments.
 func scrapesPods(t *testing.T, m *monitoring.PodMonitor, set ...string) {
 	t.Helper()
 	pod := daemonSet(t, helm(t, set...))
@@ -258,7 +258,7 @@ func TestQueriesAreAnswered(t *testing.T) {
 		t.Errorf("on a node that is well %v fire", now)
 	}
 
-	// A series of a pod has that pod's labels, not those of the pod that is scraped.
+	// The labels of a series name the attachment's pod, not the scraped pod.
 	if !prom.answers(`masq_attachment_flows{namespace="shop",pod="web"}`) || prom.answers(`{exported_pod!=""}`) {
 		t.Errorf("the labels of pods are %v", prom.ask("masq_attachment_flows"))
 	}

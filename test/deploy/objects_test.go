@@ -96,8 +96,8 @@ func normalize(o any) {
 	}
 }
 
-// text is objects as they are compared: without the labels that say that Helm renders
-// them from a chart.
+// text returns objects in the form in which they are compared: without the labels of
+// Helm.
 func text(t testing.TB, all []object) string {
 	t.Helper()
 	var b strings.Builder

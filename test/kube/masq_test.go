@@ -14,10 +14,9 @@ import (
 // manifests is where what is applied comes from.
 const manifests = "../../deploy"
 
-// documented runs what the first sections of docs/kubernetes.md say, in order: what is
-// for a node on each node, the rest beside the cluster. make kube has built the image by
-// the page's make image. The registry of one's own is test/deploy's; of the three ways to
-// apply it is the first.
+// documented runs the first commands of docs/kubernetes.md in order: ctr on each node,
+// kubectl outside. make kube has run the page's make image before. Pushing to a registry
+// is tested in test/deploy; of the three ways to apply, this runs the plain manifest.
 func (c *cluster) documented(t testing.TB) {
 	t.Helper()
 	checkout := must(filepath.Abs("../.."))(t)
