@@ -153,28 +153,43 @@ func (c *conn) batch(ms []*message) error {
 
 // dump sends a request for many answers and hands each of them to a function.
 func (c *conn) dump(m *message, each func(body []byte)) error {
+	_, err := c.dumpWhile(m, func(body []byte) bool { each(body); return true })
+	return err
+}
+
+// dumpWhile is dump that ends with the first answer for which the function returns
+// false. It reports whether that was all: where it was not, the rest stays in the
+// socket, which then is good for nothing else.
+func (c *conn) dumpWhile(m *message, each func(body []byte) bool) (whole bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m.Flags |= unix.NLM_F_DUMP
 	if err := c.write(m.Serialize()); err != nil {
-		return fmt.Errorf("%s: %w", m.what, err)
+		return false, fmt.Errorf("%s: %w", m.what, err)
 	}
+	enough := false
 	for {
 		in, err := c.read()
 		if err != nil {
-			return fmt.Errorf("%s: %w", m.what, err)
+			return false, fmt.Errorf("%s: %w", m.what, err)
 		}
 		for h, body := range in.messages {
 			switch {
 			case h.Seq != m.Seq:
 			case h.Type == unix.NLMSG_ERROR:
 				m.err = errorOf(h, body)
-				return m.failed()
+				return true, m.failed()
 			case h.Type == unix.NLMSG_DONE:
-				return nil
-			default:
-				each(body)
+				if errno := unix.Errno(-int32(number(body))); errno != 0 {
+					m.err = errno
+				}
+				return true, m.failed()
+			case !enough:
+				enough = !each(body)
 			}
+		}
+		if enough {
+			return false, nil
 		}
 	}
 }

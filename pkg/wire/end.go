@@ -91,7 +91,38 @@ func (w *Wire) listEnds(ends []end) error {
 			ends[i].device = d.clone()
 		}
 	})
-	return errors.Join(err, bad)
+	return errors.Join(err, bad, w.recheckMissing(ends))
+}
+
+// recheckMissing looks the ends up that a list has not: the kernel passes over some
+// while others come and go.
+func (w *Wire) recheckMissing(ends []end) error {
+	var lookups []*message
+	var missing []*end
+	for i := range ends {
+		if e := &ends[i]; e.index == 0 {
+			m := getByName(e.pair.HostName)
+			m.allow = unix.ENODEV
+			lookups, missing = append(lookups, m), append(missing, e)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if err := w.host.exchange(lookups...); err != nil {
+		return err
+	}
+	for i, m := range lookups {
+		if m.reply == nil {
+			continue
+		}
+		d, err := m.device()
+		if err != nil {
+			return err
+		}
+		missing[i].device = d
+	}
+	return nil
 }
 
 // matches reports whether the interface has the name and the alias of the pair.

@@ -90,8 +90,14 @@ func (w *Wire) unforwarded(families []masq.Family, f6 forwarding6) ([]setting, e
 		return f6.forwards(u.device)
 	}
 	pending = slices.DeleteFunc(pending, func(f masq.Family) bool {
-		i := slices.IndexFunc(defaults, func(u uplink) bool { return u.family == f })
-		return i >= 0 && forwards(defaults[i])
+		has := false
+		for _, u := range defaults {
+			if u.family == f && !forwards(u) {
+				return false
+			}
+			has = has || u.family == f
+		}
+		return has
 	})
 	if len(pending) == 0 {
 		return nil, nil

@@ -36,6 +36,16 @@ func (w *Wire) compareProxies(ends []end) error {
 	if err != nil {
 		return err
 	}
+	for _, e := range with {
+		// A list passes over some while others come and go.
+		if !have[e.index] && only == 0 {
+			own, err := w.proxies(e.index)
+			if err != nil {
+				return err
+			}
+			have[e.index] = own[e.index]
+		}
+	}
 	for i, e := range with {
 		d := Difference{Kind: KindProxy, Reason: Missing, Object: gateway4.String()}
 		switch {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,7 +18,7 @@ var probes = map[masq.Family]netip.Addr{
 	masq.IPv6: netip.MustParseAddr("2001:1::1"),
 }
 
-// uplink is the interface that the default route of a family leaves through.
+// uplink is an interface that a default route of a family leaves through.
 type uplink struct {
 	device
 	family   masq.Family
@@ -37,29 +38,53 @@ func (u uplink) mtu() int {
 	return mtu
 }
 
-// defaultUplinks returns the uplink of each of the families that has a default
-// route.
+// defaultUplinks returns the interfaces that the default routes of the families leave
+// through: of every next hop of every default route, in every table that a rule leads
+// to, whatever the rule selects by. Which of them a packet takes is decided for each
+// packet, and answers come by any. An IPv6 default route that is not the best of the
+// main table is found if its interface also has an IPv4 address.
+//
+// The cost does not grow with the number of containers: see [conn.defaultsOf] and
+// [Wire.mainDefaults6].
 func (w *Wire) defaultUplinks(families []masq.Family) ([]uplink, error) {
-	if len(families) == 0 {
-		return nil, nil
-	}
-	var lookups []*message
+	var found []uplink
 	for _, f := range families {
-		lookups = append(lookups, lookUpRoute(probes[f], 0))
-	}
-	_ = w.host.exchange(lookups...) // path reads the errors
-	var (
-		out     []uplink
-		devices []*message
-	)
-	for i, m := range lookups {
-		p, found, err := m.path()
+		all, err := w.defaultRoutes(f)
 		if err != nil {
 			return nil, err
 		}
-		if found && p.kind == unix.RTN_UNICAST && p.index != 0 {
-			out = append(out, uplink{family: families[i], routeMTU: p.mtu})
-			devices = append(devices, getByIndex(p.index))
+		for _, h := range all {
+			if h.kind != unix.RTN_UNICAST {
+				continue
+			}
+			if len(h.indexes) == 0 && h.object != 0 {
+				if h.indexes, err = w.host.objectIndexes(h.object); err != nil {
+					return nil, err
+				}
+			}
+			for _, index := range h.indexes {
+				found = append(found, uplink{device: device{index: index}, family: f, routeMTU: h.mtu})
+			}
+		}
+	}
+	return w.distinct(found)
+}
+
+// distinct reads the devices of uplinks. Each interface comes once for a family, with
+// the least MTU of its routes. What is gone, or leads nowhere outside, is left out.
+func (w *Wire) distinct(found []uplink) ([]uplink, error) {
+	var out []uplink
+	var devices []*message
+	for _, u := range found {
+		i := slices.IndexFunc(out, func(o uplink) bool { return o.index == u.index && o.family == u.family })
+		if i < 0 {
+			m := getByIndex(u.index)
+			m.allow = unix.ENODEV // gone meanwhile
+			out, devices = append(out, u), append(devices, m)
+			continue
+		}
+		if o := &out[i]; u.routeMTU > 0 && (o.routeMTU == 0 || u.routeMTU < o.routeMTU) {
+			o.routeMTU = u.routeMTU
 		}
 	}
 	if len(out) == 0 {
@@ -69,12 +94,94 @@ func (w *Wire) defaultUplinks(families []masq.Family) ([]uplink, error) {
 		return nil, err
 	}
 	for i, m := range devices {
+		if m.reply == nil {
+			out[i].flags = unix.IFF_LOOPBACK // does not leave
+			continue
+		}
 		var err error
 		if out[i].device, err = m.device(); err != nil {
 			return nil, err
 		}
 	}
 	return slices.DeleteFunc(out, func(u uplink) bool { return !u.leaves() }), nil
+}
+
+// defaultRoutes lists those of a family.
+func (w *Wire) defaultRoutes(f masq.Family) ([]nextHops, error) {
+	// What a packet would take: also where halves of the address space are routed in
+	// place of a default route, as VPNs do.
+	lookup := lookUpRoute(probes[f], 0)
+	_ = w.host.exchange(lookup) // path reads the error
+	_, found, err := lookup.path()
+	if err != nil {
+		return nil, err
+	}
+	var out []nextHops
+	if found {
+		h, _ := readNextHops(lookup.reply)
+		out = append(out, h)
+	}
+	tables, err := w.tables(f)
+	if err != nil {
+		return nil, err
+	}
+	if f == masq.IPv6 {
+		if out, err = w.mainDefaults6(out); err != nil {
+			return nil, err
+		}
+		tables = tables[1:] // the first is main
+	}
+	var c *conn
+	defer func() {
+		if c != nil {
+			c.close()
+		}
+	}()
+	for _, table := range tables {
+		if c == nil {
+			if c, err = w.node.dial(); err != nil {
+				return nil, err
+			}
+		}
+		all, whole, err := c.defaultsOf(f, table)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, all...)
+		if !whole {
+			c.close()
+			c = nil
+		}
+	}
+	return out, nil
+}
+
+// mainDefaults6 adds the default routes that are not the best of the main table, by
+// asking for the way through each interface that has an IPv4 address.
+func (w *Wire) mainDefaults6(out []nextHops) ([]nextHops, error) {
+	m := nl.NewIfAddrmsg(unix.AF_INET)
+	var indexes []int
+	err := w.host.dump(newMessage(unix.RTM_GETADDR, 0, "list IPv4 addresses", m), func(b []byte) {
+		if a, ok := readAddress(b); ok && !a.Addr().IsLoopback() && !slices.Contains(indexes, a.index) {
+			indexes = append(indexes, a.index)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	var lookups []*message
+	for _, i := range indexes {
+		lookups = append(lookups, lookUpRoute(probes[masq.IPv6], i))
+	}
+	_ = w.host.exchange(lookups...) // path reads the errors
+	for i, m := range lookups {
+		if way, found, err := m.path(); err != nil || !found || way.index != indexes[i] {
+			continue
+		}
+		h, _ := readNextHops(m.reply)
+		out = append(out, h)
+	}
+	return out, nil
 }
 
 // leaves reports whether traffic can leave the node there.
@@ -137,11 +244,12 @@ func (w *Wire) UplinkMTU() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if len(uplinks) == 0 {
+	down := func(u uplink) bool { return !u.up() }
+	if uplinks = slices.DeleteFunc(uplinks, down); len(uplinks) == 0 {
 		if uplinks, err = w.addressed(); err != nil {
 			return 0, err
 		}
-		uplinks = slices.DeleteFunc(uplinks, func(u uplink) bool { return !u.up() })
+		uplinks = slices.DeleteFunc(uplinks, down)
 	}
 	if len(uplinks) == 0 {
 		return fallbackMTU, nil

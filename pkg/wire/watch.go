@@ -24,7 +24,8 @@ type Event struct {
 	// Addresses says that the node got a global address that can be used, or lost one.
 	Addresses bool
 	// Routes says that a route came, went or changed, other than those to containers
-	// of ours and those that come with an address.
+	// of ours and those that come with an address; or that a routing rule or a nexthop
+	// object came or changed.
 	Routes bool
 	// Forwarding says that an interface, or the node, was told not to forward.
 	Forwarding bool
@@ -65,7 +66,8 @@ const watchBuffer = 8 << 20
 const watchGroups = 1<<(unix.RTNLGRP_LINK-1) |
 	1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1) |
 	1<<(unix.RTNLGRP_IPV4_ROUTE-1) | 1<<(unix.RTNLGRP_IPV6_ROUTE-1) |
-	1<<(unix.RTNLGRP_IPV4_NETCONF-1) | 1<<(unix.RTNLGRP_IPV6_NETCONF-1)
+	1<<(unix.RTNLGRP_IPV4_NETCONF-1) | 1<<(unix.RTNLGRP_IPV6_NETCONF-1) |
+	1<<(unix.RTNLGRP_IPV4_RULE-1) | 1<<(unix.RTNLGRP_IPV6_RULE-1) | 1<<(unix.RTNLGRP_NEXTHOP-1)
 
 // Watch begins to hear of changes, of all that come after its return. It reads all
 // links and addresses once, about 6 µs for each, and remembers about 50 bytes of
@@ -215,6 +217,8 @@ func (x *Watcher) news(b []byte) Event {
 			news, damaged := x.known.route(h.Type, body)
 			e.Routes = news || e.Routes
 			e.damaged(damaged)
+		case unix.RTM_NEWRULE, unix.RTM_NEWNEXTHOP: // may lead to another uplink
+			e.Routes = true
 		case unix.RTM_NEWNETCONF:
 			e.Forwarding = x.unforwards(body) || e.Forwarding
 		}

@@ -231,6 +231,11 @@ func TestWatchHears(t *testing.T) {
 		{name: "a default route elsewhere", change: func(b *busyNode) {
 			b.node.must(b.node.RouteReplace(routeOf("0.0.0.0/0", "192.0.2.2")))
 		}, want: Event{Routes: true}},
+		{name: "a rule", change: func(b *busyNode) { b.node.ip("rule add from 10.9.0.0/16 lookup 1000") }, want: Event{Routes: true}},
+		{name: "an IPv6 rule", change: func(b *busyNode) { b.node.ip("-6 rule add fwmark 7 lookup 77") }, want: Event{Routes: true}},
+		{name: "a nexthop object that changes", before: func(b *busyNode) {
+			b.node.ip("nexthop add id 7 via 192.0.2.2 dev idle0\nroute add 198.51.100.0/24 nhid 7")
+		}, change: func(b *busyNode) { b.node.ip("nexthop replace id 7 via 10.0.0.2 dev up0") }, want: Event{Routes: true}},
 		{name: "net.ipv4.ip_forward", before: func(b *busyNode) {
 			b.node.sysctl("net/ipv4/ip_forward", "1")
 		}, change: func(b *busyNode) { b.node.sysctl("net/ipv4/ip_forward", "0") }, want: Event{Forwarding: true}},
