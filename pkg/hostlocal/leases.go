@@ -41,6 +41,11 @@ func (l *Leases) HasIPv6() bool {
 	return slices.ContainsFunc(l.sets, func(s set) bool { return s.spans[0].first.Is6() })
 }
 
+// HasIPv4 reports whether a range set is of IPv4.
+func (l *Leases) HasIPv4() bool {
+	return slices.ContainsFunc(l.sets, func(s set) bool { return s.spans[0].first.Is4() })
+}
+
 // Lease leases one address of each range set to an attachment: those asked for where
 // a set has them. An error leaves no lease behind.
 //

@@ -1,8 +1,6 @@
 package report
 
 import (
-	"net/netip"
-
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
@@ -74,13 +72,6 @@ type Table struct {
 	Drift      int    `json:"drift"` // differences; inspect drift lists them
 	// Unrecorded is how many attachments an unwanted table has rules of.
 	Unrecorded int `json:"unrecorded,omitempty"`
-}
-
-// Uplink is an interface through which the default route of a family leaves, and
-// the address that the kernel chooses there.
-type Uplink struct {
-	Interface string     `json:"interface"`
-	Address   netip.Addr `json:"address"`
 }
 
 // Flows sums up the kernel's table.

@@ -38,6 +38,7 @@ const (
 	KindClaimedTwice    Kind = "address-claimed"    // two attachments have one address
 	KindEgressMissing   Kind = "egress-missing"     // the node does not have an egress address that a policy names
 	KindFirewall        Kind = "firewall"           // a chain of another program can drop packets of containers
+	KindUplinkAddress   Kind = "uplink-address"     // masqueraded packets get no address at an uplink that answers find
 	KindConntrackFull   Kind = "conntrack-full"     // the conntrack table is nearly full
 	KindPacketsDropped  Kind = "packets-dropped"    // packets of new flows were dropped
 	KindFlowsEvicted    Kind = "flows-evicted"      // the kernel ended flows early to make room

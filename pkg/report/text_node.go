@@ -47,7 +47,7 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 	f.say("attachments", "%d%s", n.Attachments.Total, beside(
 		part{n.Attachments.Chained, "behind another plugin"}, part{n.Attachments.NotReady, "not ready"}))
 	for i, u := range n.Uplinks {
-		f.say(first(i, "uplinks"), "%s %s", Clean(u.Interface), u.Address)
+		f.say(first(i, "uplinks"), "%s", u)
 	}
 	if len(n.Uplinks) == 0 {
 		f.say("uplinks", "none: there is no default route")

@@ -27,6 +27,7 @@ func (n *Node) Judge(records []store.Record) {
 	n.judgeState()
 	n.judgeDaemon()
 	n.judgeRecords(records)
+	n.judgeUplinks(records)
 	n.judgeEgress()
 	n.judgeFirewalls()
 	n.judgeConntrack()

@@ -144,8 +144,8 @@ func (c *containerEnd) compareRoutes(conn *conn) error {
 	return nil
 }
 
-// compareRoute looks for a route among those of the interface. Another protocol is no
-// difference.
+// compareRoute searches the interface's routes for one route. The protocol is not
+// compared.
 func (c *containerEnd) compareRoute(have []via, want via) {
 	d := Difference{Kind: KindRoute, Reason: Missing, Object: want.String()}
 	if want.priority == defaultPriority6 && want.dst.Addr().Is6() {

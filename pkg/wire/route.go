@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// via is a route as it is put into the kernel, and as it is read.
+// via is a route, in the form that is written to the kernel and read from it.
 type via struct {
 	dst      netip.Prefix
 	gw       netip.Addr // invalid: on the link
 	index    int
 	protocol uint8
-	// Zero is the main table, the kernel's metric, and no value of its own. The scope of
-	// a route through a gateway; an IPv6 route has none.
+	// table 0 is main. A priority, mtu or advMSS of 0 is the kernel's default. scope is
+	// that of an IPv4 route through a gateway.
 	table, priority, mtu, advMSS uint32
 	scope                        uint8
 }
@@ -48,7 +48,8 @@ func (v via) String() string {
 	return out
 }
 
-// attributes are those that do not tell two routes apart, as ip-route(8) writes them.
+// attributes returns the values that are not part of a route's key, as ip-route(8)
+// writes them.
 func (v via) attributes() string {
 	return fmt.Sprintf("mtu %d advmss %d scope %d", v.mtu, v.advMSS, v.scope)
 }
@@ -75,7 +76,7 @@ func (v via) addRoute(where string, flags int) *message {
 		r.AddData(addrAttr(unix.RTA_GATEWAY, v.gw))
 	}
 	if v.table != 0 {
-		m.Table = unix.RT_TABLE_UNSPEC // that of the attribute, which has more bits
+		m.Table = unix.RT_TABLE_UNSPEC // the attribute has the full 32 bits
 		r.AddData(uint32Attr(unix.RTA_TABLE, v.table))
 	}
 	if v.priority != 0 {

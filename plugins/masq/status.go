@@ -40,6 +40,9 @@ func status(args *skel.CmdArgs) error {
 		if err := n.statusOfMTU(conf, args); err != nil {
 			return err
 		}
+		if err := n.statusOfUplinks(conf, args); err != nil {
+			return err
+		}
 	}
 	return nil
 }
