@@ -32,7 +32,7 @@ func daemonOf(path string) (report.Daemon, error) {
 	case d.PID != 0 && stopped(d.PID):
 		d.Running, d.Stopped = false, true
 	case told.Listen != "" && !d.Elsewhere:
-		d.NotReady = notReady(told.Listen)
+		d.NotReady, d.Losses = notReady(told.Listen)
 	}
 	return d, nil
 }
@@ -107,11 +107,12 @@ func stopped(pid int) bool {
 // answerTimeout is how long masqd may take to answer. On a busy node it takes seconds.
 const answerTimeout = 5 * time.Second
 
-// notReady asks a masqd for /readyz, and returns why it is not ready, empty where it is.
-func notReady(listen string) string {
+// notReady asks a masqd for /readyz, and returns why it is not ready, empty where it is,
+// and what it knows of recent losses, nil where it says nothing of them.
+func notReady(listen string) (why string, losses *report.Losses) {
 	at, err := netip.ParseAddrPort(listen)
 	if err != nil {
-		return ""
+		return "", nil
 	}
 	if at.Addr().IsUnspecified() {
 		loopback := netip.IPv6Loopback()
@@ -120,41 +121,46 @@ func notReady(listen string) string {
 		}
 		at = netip.AddrPortFrom(loopback, at.Port())
 	}
-	reasons, err := readiness(at)
+	reasons, losses, err := readiness(at)
 	if err != nil {
-		return fmt.Sprintf("it does not answer on %s: %v", listen, err)
+		return fmt.Sprintf("it does not answer on %s: %v", listen, err), nil
 	}
-	return strings.Join(reasons, "; ")
+	return strings.Join(reasons, "; "), losses
 }
 
 // readiness is why a masqd is not ready, nil where it is. The calling goroutine makes the
 // connection, since it may be in a network namespace of its own; net/http has others
 // make it.
-func readiness(at netip.AddrPort) (reasons []string, err error) {
+func readiness(at netip.AddrPort) (reasons []string, losses *report.Losses, err error) {
 	c, err := net.DialTimeout("tcp", at.String(), answerTimeout)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = c.Close() }()
 	if err := c.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if _, err := fmt.Fprintf(c, "GET /readyz HTTP/1.0\r\nHost: %s\r\n\r\n", at); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	if answer.StatusCode == http.StatusOK {
-		return nil, nil
-	}
 	var body struct {
-		Reasons []string `json:"reasons"`
+		Reasons []string      `json:"reasons"`
+		Losses  report.Losses `json:"losses"`
 	}
-	if err := json.NewDecoder(answer.Body).Decode(&body); err != nil || len(body.Reasons) == 0 {
-		return []string{answer.Status}, nil
+	fault := json.NewDecoder(answer.Body).Decode(&body)
+	if fault == nil {
+		losses = &body.Losses
 	}
-	return body.Reasons, nil
+	switch {
+	case answer.StatusCode == http.StatusOK:
+		return nil, losses, nil
+	case len(body.Reasons) == 0:
+		return []string{answer.Status}, losses, nil
+	}
+	return body.Reasons, losses, nil
 }

@@ -130,6 +130,7 @@ func (n *node) eachFlow(ctx context.Context, x *choice, hidden *scrapes, f func(
 	if x.sport != "" || x.dport != "" {
 		hidden.show = true
 	}
+	hidden.port = listenPort(v.lock)
 	defer hidden.close()
 	now := time.Now()
 	var failed error

@@ -116,6 +116,9 @@ func (v view) table() (t *report.Table, dropped *report.Dropped, err error) {
 	return t, dropped, err
 }
 
+// fullest is how many groups of source ports are looked for problems.
+const fullest = 10
+
 // flows sums the kernel's table up. Losses are recent if they grow while the table is
 // read, or since an earlier reading of losses.
 func (v view) flows(ctx context.Context, x *report.Node, losses *pressure.LossMeter) error {
@@ -133,15 +136,24 @@ func (v view) flows(ctx context.Context, x *report.Node, losses *pressure.LossMe
 		return err
 	}
 	losses.Add(time.Now(), all)
-	t, err := v.tally(ctx, c, []query{{}})
+	ports := pressure.NewCounter(pressure.Options{Groups: fullest, Holders: report.MaxHolders, ReusesClosed: pressure.ReusesClosed()})
+	t, err := v.tallyAnd(ctx, c, []query{{}}, func() func(*conntrack.Flow) {
+		ports.Begin(v.portPools())
+		return ports.Add
+	})
 	if err != nil {
 		return err
 	}
+	uses, _, _ := ports.End() // of a crowded table some groups may be missing; inspect ports reads it twice
+	x.Ports = report.PortsOf(&pressure.Sample{Groups: pressure.PressuresOf(uses)}, false, v.owners).Groups
 	if all, err = c.Statistics(ctx); err != nil {
 		return err
 	}
 	losses.Add(time.Now(), all)
-	x.Losses = report.Losses{NoPort: losses.NoPort(), NoRoom: losses.NoRoom(), Evicted: losses.Evicted()}
+	x.Losses = report.Losses{NoPort: losses.NoPort(), NoRoom: losses.NoRoom(), Evicted: losses.Evicted(), Exhausted: report.Exhausted(x.Ports)}
+	if l := x.Daemon.Losses; l != nil { // it has seen more
+		x.Losses = *l
+	}
 	x.Conntrack = report.ConntrackUseOf(table, conntrack.Sum(all))
 	x.Conntrack.Accounting, x.Conntrack.Timestamps = setting("acct"), setting("timestamp")
 	expected := 0

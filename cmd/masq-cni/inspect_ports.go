@@ -76,8 +76,13 @@ node, and not whose they were.`, 100*pressure.NoticeShare, 100*pressure.WarningS
 
 // pressure takes a sample.
 func (v live) pressure(ctx context.Context, m *pressure.Monitor) (*pressure.Sample, error) {
-	pools := pressure.PoolsOf(v.desired().Attachments, v.desired().Sources.Prefixes, v.desired().Sources.Policy)
-	return m.Sample(ctx, time.Now(), v.Conn, pools)
+	return m.Sample(ctx, time.Now(), v.Conn, v.portPools())
+}
+
+// portPools are the pools that the attachments draw their ports from.
+func (v view) portPools() *pressure.Pools {
+	d := v.desired()
+	return pressure.PoolsOf(d.Attachments, d.Sources.Prefixes, d.Sources.Policy)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

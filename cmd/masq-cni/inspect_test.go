@@ -325,15 +325,15 @@ func TestNotReady(t *testing.T) {
 			_, _ = io.WriteString(w, body)
 		}))
 		at := s.Listener.Addr().String()
-		if got := notReady(at); got != want {
+		if got, _ := notReady(at); got != want {
 			t.Errorf("%q: %q", answer, got)
 		}
 		s.Close()
-		if got := notReady(at); !strings.HasPrefix(got, "it does not answer on "+at) {
+		if got, _ := notReady(at); !strings.HasPrefix(got, "it does not answer on "+at) {
 			t.Errorf("closed: %q", got)
 		}
 	}
-	if got := notReady("garbage"); got != "" {
+	if got, _ := notReady("garbage"); got != "" {
 		t.Errorf("%q", got)
 	}
 }

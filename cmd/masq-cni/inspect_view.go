@@ -132,10 +132,17 @@ const dumps = 5
 // tally sums up the flows that queries choose. Each comes once: later queries leave
 // out what earlier ones chose.
 func (v view) tally(ctx context.Context, c *conntrack.Conn, queries []query) (*report.Tally, error) {
+	return v.tallyAnd(ctx, c, queries, func() func(*conntrack.Flow) { return func(*conntrack.Flow) {} })
+}
+
+// tallyAnd also hands each flow to what begin returns. A dump that is made again begins
+// again.
+func (v view) tallyAnd(ctx context.Context, c *conntrack.Conn, queries []query, begin func() func(*conntrack.Flow)) (*report.Tally, error) {
 	for i := range dumps {
-		t := report.NewTally(v.owners)
+		t, also := report.NewTally(v.owners), begin()
 		err := dump(ctx, c, queries, func(f *conntrack.Flow) bool {
 			t.Add(f)
+			also(f)
 			return true
 		})
 		if err == nil || !errors.Is(err, conntrack.ErrInterrupted) || i == dumps-1 {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
 
@@ -21,6 +23,7 @@ const masqdPort = 9468
 // nothing about the traffic of pods, and each leaves a flow behind for two minutes.
 type scrapes struct {
 	show bool
+	port uint16
 	// local reports whether packets to an address are the node's own; nil: the kernel is
 	// asked.
 	local func(netip.Addr) (bool, error)
@@ -31,13 +34,28 @@ type scrapes struct {
 }
 
 func (s *scrapes) flag(c *cobra.Command) {
-	c.Flags().BoolVar(&s.show, "scrapes", false, fmt.Sprintf("show connections to masqd's HTTP endpoint too, TCP to port %d", masqdPort))
+	c.Flags().BoolVar(&s.show, "scrapes", false, fmt.Sprintf("show connections to masqd's HTTP endpoint too: TCP to port %d, or to that of its --listen", masqdPort))
+}
+
+// listenPort is the port of the masqd that works on the records, or did last, as its lock
+// tells.
+func listenPort(lock string) uint16 {
+	f, err := os.Open(lock)
+	if err != nil {
+		return masqdPort
+	}
+	defer func() { _ = f.Close() }()
+	at, err := netip.ParseAddrPort(store.ReadDaemon(f).Listen)
+	if err != nil {
+		return masqdPort
+	}
+	return at.Port()
 }
 
 // hides reports whether a flow of the kernel's table goes to the masqd of this node, and
 // counts it. An address that cannot be looked up is not the node's.
 func (s *scrapes) hides(f *conntrack.Flow) bool {
-	if s.show || f.Reply.Proto != unix.IPPROTO_TCP || f.Reply.SrcPort != masqdPort {
+	if s.show || f.Reply.Proto != unix.IPPROTO_TCP || f.Reply.SrcPort != s.port {
 		return false
 	}
 	here, asked := s.known[f.Reply.Src]
@@ -89,7 +107,7 @@ func (s *scrapes) split(all []report.Flow) []report.Flow {
 	}
 	var others []report.Flow
 	for _, f := range all {
-		if f.Protocol != report.Protocol(unix.IPPROTO_TCP) || f.Translated.DestinationPort != masqdPort {
+		if f.Protocol != report.Protocol(unix.IPPROTO_TCP) || f.Translated.DestinationPort != s.port {
 			others = append(others, f)
 		}
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +28,7 @@ func TestScrapes(t *testing.T) {
 		p := netip.MustParseAddrPort(to)
 		return &conntrack.Flow{Reply: conntrack.Tuple{Proto: proto, Src: p.Addr(), SrcPort: p.Port()}}
 	}
-	s := scrapes{local: local}
+	s := scrapes{local: local, port: masqdPort}
 	for _, tt := range []struct {
 		flow *conntrack.Flow
 		want bool
@@ -44,7 +46,7 @@ func TestScrapes(t *testing.T) {
 	if s.hidden != 2 || asked != 2 || s.note() != "2 connections to the HTTP endpoint of masqd are not shown; --scrapes shows them" {
 		t.Errorf("%d hidden, %d asked, %q", s.hidden, asked, s.note())
 	}
-	all := scrapes{local: local, show: true}
+	all := scrapes{local: local, port: masqdPort, show: true}
 	if all.hides(flow(unix.IPPROTO_TCP, "192.0.2.2:9468")) || all.note() != "" {
 		t.Error("hidden with --scrapes")
 	}
@@ -72,9 +74,25 @@ func TestPastScrapes(t *testing.T) {
 		for _, p := range tt.ports {
 			flows = append(flows, to(p))
 		}
-		s := scrapes{show: tt.show}
+		s := scrapes{show: tt.show, port: masqdPort}
 		if got := s.split(flows); len(got) != tt.shown || s.note() != tt.hidden {
 			t.Errorf("%+v: %d shown, %q", tt, len(got), s.note())
+		}
+	}
+}
+
+// TestListenPort is what the lock of masqd tells, and the default where it tells nothing.
+func TestListenPort(t *testing.T) {
+	lock := filepath.Join(t.TempDir(), "masqd.lock")
+	if got := listenPort(lock); got != masqdPort {
+		t.Errorf("without a lock: %d", got)
+	}
+	for text, want := range map[string]uint16{"": masqdPort, "{}": masqdPort, `{"listen":"192.0.2.2:9999"}`: 9999, `{"listen":"[::]:1234"}`: 1234, `{"listen":"x"}`: masqdPort} {
+		if err := os.WriteFile(lock, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := listenPort(lock); got != want {
+			t.Errorf("%s: %d", text, got)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 // natLogDir is where the NAT log is looked for.
@@ -27,6 +28,10 @@ type past struct {
 
 // whoWas answers from the log.
 func (n *node) whoWas(c *cobra.Command, q endpoint, p past, hidden scrapes, a answer) error {
+	hidden.port = masqdPort
+	if records, err := store.Open(n.stateDir); err == nil {
+		hidden.port = listenPort(records.LockPath())
+	}
 	query := natlog.Query{Addr: netip.AddrPortFrom(q.addr, q.port), Proto: q.proto, From: p.from, Until: p.until}
 	if q.to.IsValid() {
 		query.To = netip.AddrPortFrom(q.to, q.toPort)

@@ -41,7 +41,7 @@ type sampler struct {
 	mu     sync.Mutex // of asks and what follows
 	busy   bool
 	last   metrics.Flows
-	short  shortage // as of the last sample
+	groups []report.PortGroup // as of the last sample
 	losses pressure.LossMeter
 	full   time.Time // when the table was last seen nearly full
 	errors int
@@ -119,7 +119,7 @@ func (s *sampler) failures() int {
 
 // sample dumps all flows.
 func (s *sampler) sample(ctx context.Context) {
-	f, short, err := s.dump(ctx)
+	f, groups, err := s.dump(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = false
@@ -132,21 +132,21 @@ func (s *sampler) sample(ctx context.Context) {
 		s.log.Warn("cannot sample the flows", "err", err)
 		return
 	}
-	s.last, s.short = f, short
+	s.last, s.groups = f, groups
 }
 
-func (s *sampler) dump(ctx context.Context) (out metrics.Flows, short shortage, err error) {
+func (s *sampler) dump(ctx context.Context) (out metrics.Flows, groups []report.PortGroup, err error) {
 	begun := time.Now()
 	var records []store.Record
 	if s.attachments > 0 {
 		if records, err = s.records(); err != nil && len(records) == 0 {
-			return out, short, err
+			return out, nil, err
 		}
 	}
 	tally := report.NewTally(report.OwnersOf(records))
 	for f, err := range s.conn.Dump(ctx, conntrack.Filter{}) {
 		if err != nil && !errors.Is(err, conntrack.ErrInterrupted) { // a few may be missing, or twice
-			return out, short, err
+			return out, nil, err
 		}
 		if err == nil {
 			tally.Add(f)
@@ -161,7 +161,7 @@ func (s *sampler) dump(ctx context.Context) (out metrics.Flows, short shortage, 
 	}
 	for _, err := range s.conn.Expectations(ctx) {
 		if err != nil {
-			return out, short, err
+			return out, nil, err
 		}
 		out.Expectations++
 	}
@@ -170,12 +170,12 @@ func (s *sampler) dump(ctx context.Context) (out metrics.Flows, short shortage, 
 	}
 	sample, err := s.ports.Sample(ctx, begun, s.conn, s.pools())
 	if err != nil {
-		return out, short, err
+		return out, nil, err
 	}
 	out.Ports = portsOf(sample)
 	out.Attachments = busiest(records, tally, s.attachments)
 	out.Sampled, out.Took = time.Now(), time.Since(begun)
-	return out, shortageOf(sample), nil
+	return out, report.PortsOf(sample, true, report.OwnersOf(nil)).Groups, nil
 }
 
 // fullest is how many destinations metrics tell the source ports of.

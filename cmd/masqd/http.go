@@ -15,13 +15,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
+	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // readiness is the answer of /readyz.
 type readiness struct {
 	Ready   bool     `json:"ready"`
-	Reasons []string `json:"reasons"` // why not, or what to look after
+	Reasons []string `json:"reasons"` // why not, or what needs attention
+	// Losses are recent: masq-cni inspect cannot know of them.
+	Losses report.Losses `json:"losses,omitzero"`
 }
 
 // ready joins them. Source ports that run out are a reason to look, not one to be taken

@@ -181,7 +181,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		tell(func(d *store.Daemon) { d.Listen = l.Addr().String() })
 		run("http", func(ctx context.Context) error {
 			return serveHTTP(ctx, l, registry, func() readiness {
-				return ready(loop.Stats(), conf.node(), slices.Concat(unread.trouble(), sampler.shortages(ctx), flowLog.trouble(), linkFaults(loop.Links.Left())))
+				shortages, losses := sampler.shortages(ctx)
+				r := ready(loop.Stats(), conf.node(), slices.Concat(unread.trouble(), shortages, flowLog.trouble(), linkFaults(loop.Links.Left())))
+				r.Losses = losses
+				return r
 			}, o.pprof)
 		})
 	}

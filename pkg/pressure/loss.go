@@ -59,8 +59,9 @@ const LossMemory = 5 * time.Minute
 // that has not.
 type Recent struct {
 	// Count is of packets, or flows, since Since, the reading before the first of them.
-	Count       uint64
-	Since, Last time.Time
+	Count uint64    `json:"count"`
+	Since time.Time `json:"since"`
+	Last  time.Time `json:"last"`
 }
 
 // LossMeter compares readings of the kernel's statistics. What happened before the first

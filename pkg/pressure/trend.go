@@ -72,6 +72,12 @@ func (t *trend) add(now time.Time, uses []Use) []Pressure {
 	return out
 }
 
+// PressuresOf are uses without any before: they have no rate.
+func PressuresOf(uses []Use) []Pressure {
+	var t trend
+	return t.add(time.Time{}, uses)
+}
+
 func left(free int, rate float64) time.Duration {
 	if free <= 0 {
 		return 0

@@ -12,12 +12,14 @@ import (
 // Losses are packets of new flows that were dropped recently, flows that were ended
 // early, and what is known of the cause.
 type Losses struct {
-	NoPort, NoRoom, Evicted pressure.Recent
+	NoPort  pressure.Recent `json:"noPort,omitzero"`
+	NoRoom  pressure.Recent `json:"noRoom,omitzero"`
+	Evicted pressure.Recent `json:"evicted,omitzero"`
 	// Exhausted is a group that has no source port left, as PortGroup.String writes it;
 	// empty where none is known.
-	Exhausted string
+	Exhausted string `json:"exhausted,omitempty"`
 	// Full says that the table was seen nearly full within the last five minutes.
-	Full bool
+	Full bool `json:"full,omitempty"`
 }
 
 // Shares of the conntrack table in use from which it is a warning and an error.

@@ -35,8 +35,9 @@ type Node struct {
 	Firewalls []Firewall    `json:"firewalls"`
 	Flows     *Flows        `json:"flows,omitempty"`
 	Conntrack *ConntrackUse `json:"conntrack,omitempty"`
-	// Losses are recent losses, for Judge.
-	Losses Losses `json:"-"`
+	// Losses are recent losses, for Judge, Ports the groups with the fewest ports left.
+	Losses Losses      `json:"-"`
+	Ports  []PortGroup `json:"-"`
 
 	// Warnings are the Problems as sentences, set by Judge. Notes are what is not
 	// told, and how to have it told.
@@ -57,6 +58,8 @@ type Daemon struct {
 	// NotReady is why it is not ready, as /readyz says; empty where it is, or could not
 	// be asked.
 	NotReady string `json:"notReady,omitempty"`
+	// Losses are recent losses that it has seen, nil where it could not be asked.
+	Losses *Losses `json:"-"`
 	// Configuration is the file or the pattern that it reads, ConfigurationFault why
 	// that is not in effect.
 	Configuration      string `json:"configuration,omitempty"`

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -119,6 +118,34 @@ func PortsOf(s *pressure.Sample, measured bool, owners *Owners) Ports {
 	return out
 }
 
+// PortProblems are those of groups whose ports run out.
+func PortProblems(groups []PortGroup) (all Problems) {
+	for _, g := range groups {
+		if g.Level < pressure.Warning {
+			continue
+		}
+		text := fmt.Sprintf("%.0f %% of those of %s are in use", 100*g.Share, g)
+		if g.ExhaustedIn != nil && *g.ExhaustedIn > 0 {
+			text += ", all of them in " + time.Duration(*g.ExhaustedIn).Round(time.Second).String()
+		}
+		if len(g.Holders) > 0 {
+			text += "; most are held by " + g.holders(MaxHolders)
+		}
+		all.Add(Problem{SeverityWarning, KindPortsScarce, "source ports", text, "masq-cni inspect ports shows which pods hold them"})
+	}
+	return all
+}
+
+// Exhausted is a group that has no port left, empty where each has one.
+func Exhausted(groups []PortGroup) string {
+	for _, g := range groups {
+		if g.Used >= g.Usable {
+			return g.String()
+		}
+	}
+	return ""
+}
+
 // PortColumns are those of a table of groups.
 func PortColumns() []Column[PortGroup] {
 	type row = PortGroup
@@ -186,7 +213,7 @@ func (p Ports) Remarks() []string {
 	}
 	if p.Failed > 0 {
 		cause := "another flow had their ports"
-		if slices.ContainsFunc(p.Groups, func(g PortGroup) bool { return g.Used >= g.Usable }) {
+		if Exhausted(p.Groups) != "" {
 			cause = "no source port was free"
 		}
 		out = append(out, fmt.Sprintf("%s dropped since boot, %d just now: %s.", plural(p.Failed, "packet"), p.FailedNow, cause))

@@ -40,6 +40,7 @@ const (
 	KindFirewall        Kind = "firewall"           // a chain of another program can drop packets of containers
 	KindUplinkAddress   Kind = "uplink-address"     // masqueraded packets get no address at an uplink that answers find
 	KindConntrackFull   Kind = "conntrack-full"     // the conntrack table is nearly full
+	KindPortsScarce     Kind = "ports-scarce"       // source ports run out
 	KindPacketsDropped  Kind = "packets-dropped"    // packets of new flows were dropped
 	KindFlowsEvicted    Kind = "flows-evicted"      // the kernel ended flows early to make room
 	KindRecordUnread    Kind = "record-unreadable"  // a record cannot be read

@@ -186,7 +186,7 @@ func (p Policy) ports() string {
 	}
 	text := strings.Join(out, ", ")
 	if text == "" {
-		text = "the kernel's choice"
+		text = "any"
 	}
 	if p.RandomFully {
 		text += ", random"

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -143,10 +144,14 @@ func (n *Node) judgeConntrack() {
 	if c == nil {
 		return
 	}
-	for _, p := range c.Problems(n.Losses, n.Time.Time) {
+	for _, p := range slices.Concat(PortProblems(n.Ports), c.Problems(n.Losses, n.Time.Time)) {
 		n.Report(p)
 	}
-	if text := c.Earlier(n.Losses); text != "" {
+	switch text := c.Earlier(n.Losses); {
+	case text == "":
+	case n.Daemon.Losses != nil:
+		n.Note("since boot, but not within the last five minutes: %s", text)
+	default:
 		n.Note("since boot, but not while this was read: %s; masq-cni inspect --watch shows whether it goes on", text)
 	}
 	if !c.Accounting {

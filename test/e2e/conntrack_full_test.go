@@ -62,9 +62,13 @@ func TestConntrackTableFull(t *testing.T) {
 	if len(got) != 1 || !strings.Contains(got[0], "dropped in the last ") || !strings.Contains(got[0], ": it was full;") || !strings.Contains(got[0], "masq-cni inspect pods") {
 		t.Errorf("with an empty table again: %q", got)
 	}
-	// A command that has just begun cannot say that it is of late.
-	if got := problems(); len(got) != 0 {
+	if got := problems(); !slices.Equal(got, []report.Kind{report.KindPacketsDropped}) {
 		t.Errorf("inspect with an empty table again: %v", got)
+	}
+	// A command that has just begun does not know of it without masqd.
+	d.end()
+	if got := problems(); !slices.Equal(got, []report.Kind{report.KindDaemonStopped}) {
+		t.Errorf("inspect without masqd: %v", got)
 	}
 	var notes []string
 	for _, n := range inspect[report.Node](w).Notes {

@@ -308,6 +308,11 @@ func TestInspectPorts(t *testing.T) {
 	if p := x.Groups[0]; p.Used != 10 || p.Level != "critical" || p.ExhaustedIn == nil || *p.ExhaustedIn != 0 || x.Failed != 1 {
 		t.Errorf("%+v, %d failed", p, x.Failed)
 	}
+	if !slices.ContainsFunc(inspect[report.Node](w).Problems, func(p report.Problem) bool {
+		return p.Kind == report.KindPortsScarce && strings.Contains(p.Message, "100 % of those of ") && strings.HasSuffix(p.Message, "held by tight 10")
+	}) {
+		t.Error("inspect does not say which pod holds the ports that run out")
+	}
 	out := string(must(w.command(w.Node, "inspect", "ports", "--measure", "1ms", "-o", "wide").Output())(t))
 	for _, words := range []string{"10/10 ", "100.0%  critical  none  tight 10", "20000-20009", "192.0.2.", ":53", "type 8", "1 packet dropped since boot, 0 just now: no source port was free."} {
 		if !strings.Contains(out, words) {

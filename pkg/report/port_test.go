@@ -1,0 +1,48 @@
+package report
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/pressure"
+)
+
+// TestPortProblems name the groups that run out, when, and who holds the ports.
+func TestPortProblems(t *testing.T) {
+	group := func(proto uint8, to string, port uint16, used int, level pressure.Level, left time.Duration, holders ...pressure.Holder) pressure.Pressure {
+		g := pressure.Group{Protocol: proto, Egress: addr("192.0.2.2"), Destination: addr(to), Port: port}
+		return pressure.Pressure{Use: pressure.Use{Group: g, Usable: 20, Used: used, Holders: holders}, Level: level, ExhaustedIn: left}
+	}
+	groups := PortsOf(&pressure.Sample{Groups: []pressure.Pressure{
+		group(unix.IPPROTO_TCP, "198.51.100.2", 443, 20, pressure.Critical, 0, pressure.Holder{Source: addr("10.88.0.2"), Ports: 12}, pressure.Holder{Source: addr("10.77.0.9"), Ports: 3}),
+		group(unix.IPPROTO_UDP, "198.51.100.2", 53, 17, pressure.Warning, pressure.Never),
+		group(unix.IPPROTO_ICMP, "198.51.100.3", 8<<8, 11, pressure.Warning, 90*time.Second),
+		group(unix.IPPROTO_TCP, "198.51.100.4", 443, 14, pressure.Notice, time.Hour),
+		group(unix.IPPROTO_TCP, "198.51.100.5", 443, 1, pressure.Calm, pressure.Never),
+	}}, true, OwnersOf(records())).Groups
+	var got []string
+	for _, p := range PortProblems(groups) {
+		got = append(got, p.Advice())
+		if p.Severity != SeverityWarning || p.Kind != KindPortsScarce {
+			t.Errorf("%+v", p)
+		}
+	}
+	const remedy = "; masq-cni inspect ports shows which pods hold them"
+	want := []string{
+		"source ports: 100 % of those of 192.0.2.2 for tcp to 198.51.100.2:443 are in use; most are held by shop/web 12, 10.77.0.9 3" + remedy,
+		"source ports: 85 % of those of 192.0.2.2 for udp to 198.51.100.2:53 are in use" + remedy,
+		"source ports: 55 % of those of 192.0.2.2 for icmp to 198.51.100.3 type 8 are in use, all of them in 1m30s" + remedy,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q\nnot %q", got, want)
+	}
+	if got := Exhausted(groups); got != "192.0.2.2 for tcp to 198.51.100.2:443" {
+		t.Errorf("%q", got)
+	}
+	if got := Exhausted(groups[1:]); got != "" {
+		t.Errorf("%q", got)
+	}
+}
