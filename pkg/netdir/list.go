@@ -10,8 +10,6 @@ import (
 	"slices"
 
 	"github.com/containernetworking/cni/libcni"
-
-	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // Plugin is the type of our plugin, which is the name of its program too.
@@ -216,21 +214,3 @@ func same(a, b []byte) bool {
 
 // entryAt is the text of a plugin.
 func (l *list) entryAt(i int) []byte { return l.text[l.at[i].from:l.at[i].to] }
-
-// secondMasquerade is what says that the plugin at the head masquerades too; empty
-// where nothing does.
-func (l *list) secondMasquerade() string {
-	if len(l.at) == 0 {
-		return ""
-	}
-	var first struct {
-		Type     string
-		IPMasq   bool
-		Delegate struct{ IPMasq bool }
-	}
-	// Of another type: then it is not what is looked for.
-	if json.Unmarshal(l.entryAt(0), &first) != nil || first.Type == Plugin || !first.IPMasq && !first.Delegate.IPMasq {
-		return ""
-	}
-	return fmt.Sprintf("its plugin %s masquerades too, by \"ipMasq\": true; set that to false, so that one of them does", masq.Quote(first.Type))
-}

@@ -148,22 +148,6 @@ func TestNothingElseMayChange(t *testing.T) {
 	}
 }
 
-func TestSecondMasquerade(t *testing.T) {
-	for first, want := range map[string]bool{
-		`{"type":"ptp","ipMasq":true}`:                    true,
-		`{"type":"flannel","delegate":{"ipMasq":true}}`:   true,
-		`{"type":"ptp","ipMasq":false}`:                   false,
-		`{"type":"bridge"}`:                               false,
-		`{"type":"masq","ipMasq":true}`:                   false,
-		`{"type":"odd","ipMasq":"yes","delegate":"them"}`: false,
-	} {
-		l := parsed(t, []byte(`{"name":"a","plugins":[`+first+`]}`))
-		if got := l.secondMasquerade(); (got != "") != want {
-			t.Errorf("%s: %q", first, got)
-		}
-	}
-}
-
 // FuzzInsert: what is put in can be taken out, to the byte, and nothing else differs
 // meanwhile.
 func FuzzInsert(f *testing.F) {
