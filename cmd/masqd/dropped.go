@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"sync"
 
 	"github.com/masq-cni/masq-cni/pkg/nft"
@@ -44,9 +45,6 @@ func (d *dropped) total() (map[string]uint64, error) {
 		}
 		out[string(reason)] += n
 	}
-	d.last, d.sums = now, map[string]uint64{}
-	for reason, n := range out {
-		d.sums[reason] = n
-	}
+	d.last, d.sums = now, maps.Clone(out)
 	return out, nil
 }

@@ -271,8 +271,10 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 func (c *Conn) removalByIdentity(k masq.Key, have *observed, gone removed) ([]op, error) {
 	var out []op
 	for _, s := range []ruleset.Set{
-		{Name: "policy4", Type: "ipv4_addr"}, {Name: "sources4", Type: "ifname . ipv4_addr"},
-		{Name: "policy6", Type: "ipv6_addr"}, {Name: "sources6", Type: "ifname . ipv6_addr"},
+		{Name: "policy4", Type: "ipv4_addr"},
+		{Name: "sources4", Type: "ifname . ipv4_addr"},
+		{Name: "policy6", Type: "ipv6_addr"},
+		{Name: "sources6", Type: "ifname . ipv6_addr"},
 		{Name: "links", Type: "ifname"},
 	} {
 		if have.sets[s.Name] == nil {
