@@ -65,6 +65,8 @@ func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *re
 	}
 	x.Table, x.Dropped, err = v.table()
 	lacks("nftables", err)
+	x.Links, err = v.linksState()
+	lacks("links", err)
 	foreign, err := rules((*nft.Conn).Foreign)
 	lacks("chains of other tables", err)
 	x.Firewalls = report.FirewallsOf(foreign)

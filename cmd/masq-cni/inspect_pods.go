@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
+	"github.com/masq-cni/masq-cni/pkg/compare"
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
@@ -116,9 +117,12 @@ func (n *node) pods(ctx context.Context, name string) ([]report.Pod, error) {
 				p.Expectations = append(p.Expectations, e)
 			}
 		}
-		if p.Drift, err = v.lacks(v.desired().Attachments[i]); err != nil {
+		compared, err := v.lacks(i)
+		if err != nil {
 			return nil, err
 		}
+		faults, notChecked := compare.Split(compared)
+		p.Drift, p.NotChecked = report.ChangesOf(faults, v.owners), report.ChangesOf(notChecked, v.owners)
 		all = append(all, p)
 	}
 	attachments := report.AttachmentsOf(v.records, v.desired(), counts, counters.Begun)
@@ -128,15 +132,6 @@ func (n *node) pods(ctx context.Context, name string) ([]report.Pod, error) {
 		all[at].Rules = policies[attachments[i].Policy]
 	}
 	return all, nil
-}
-
-// lacks is what the kernel lacks of what an attachment needs.
-func (v view) lacks(x masq.Attachment) ([]report.Change, error) {
-	if x.Policy == nil {
-		return []report.Change{}, nil
-	}
-	changes, err := rules(func(c *nft.Conn) ([]nft.Change, error) { return c.Check(x, hasAddress) })
-	return report.ChangesOf(changes), err
 }
 
 // few is how many addresses are asked for one by one, before all flows are read at

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
+	"github.com/masq-cni/masq-cni/pkg/compare"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
@@ -50,9 +51,13 @@ func (n *node) rules() (all []report.Rule, unread, err error) {
 func inspectDriftCommand(n *node, out *output, w *watching) *cobra.Command {
 	return answering(&cobra.Command{
 		Use:   "drift",
-		Short: "Says how the kernel's rules differ from what was asked for",
+		Short: "Says how rules and links differ from what was asked for",
 		Long: `Compares the rules and elements of table inet masq with what the records and the
-node's policy ask for. Exit code 0: no drift; 1: drift; 2: it could not look.`,
+node's policy ask for, and the links of containers with what ADD made of them: both
+ends, addresses, routes, forwarding. CHECK makes the same comparison. What cannot be
+compared from here, such as a container whose network namespace this process may not
+enter, is said, and is no drift.
+Exit code 0: no drift; 1: drift; 2: it could not look.`,
 		Args: arity.None,
 		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error {
 			return show(c, *w, a, table(a, "differences", report.ChangeColumns(), "KIND"), func(context.Context) (found[report.Change], error) {
@@ -73,5 +78,15 @@ func (n *node) drift() (report.Drift, error) {
 		return report.Drift{}, err
 	}
 	changes, err := v.drift()
-	return report.Drift{Drift: len(changes) > 0, Changes: report.ChangesOf(changes)}, err
+	if err != nil {
+		return report.Drift{}, err
+	}
+	links, _, err := v.links(len(v.records))
+	if err != nil {
+		return report.Drift{}, err
+	}
+	faults, notChecked := compare.Split(append(compare.OfRules("", changes), links...))
+	return report.Drift{
+		Drift: len(faults) > 0, Changes: report.ChangesOf(faults, v.owners), NotChecked: report.ChangesOf(notChecked, v.owners),
+	}, nil
 }

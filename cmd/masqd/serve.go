@@ -172,6 +172,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			}
 		})
 	}
+	compared := &comparison{
+		links: links, records: records.All, known: loop.Links.Left, asked: make(chan struct{}, 1),
+		repair: func() { loop.Look("links", reconcile.AllLinks|reconcile.Forwarding) },
+	}
 	if o.listen != "" {
 		l, err := net.Listen("tcp", o.listen)
 		if err != nil {
@@ -182,13 +186,14 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		run("http", func(ctx context.Context) error {
 			return serveHTTP(ctx, l, registry, func() readiness {
 				shortages, losses := sampler.shortages(ctx)
-				r := ready(loop.Stats(), conf.node(), slices.Concat(unread.trouble(), shortages, flowLog.trouble(), linkFaults(loop.Links.Left())))
+				r := ready(loop.Stats(), conf.node(), slices.Concat(unread.trouble(), shortages, flowLog.trouble(), linkFaults(loop.Links.Left()), compared.reasons()))
 				r.Losses = losses
 				return r
 			}, o.pprof)
 		})
 	}
 	run("unreadable records", unread.run)
+	run("comparison", compared.run)
 	run("records", func(ctx context.Context) error {
 		return cache.Run(ctx, func(lost bool) {
 			unread.notice()

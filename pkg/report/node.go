@@ -2,7 +2,6 @@ package report
 
 import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
-	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
 // Node is a node at a glance. What could not be queried is left out, and is one of
@@ -21,6 +20,9 @@ type Node struct {
 
 	// StateDirMissing says that StateDir does not exist.
 	StateDirMissing bool `json:"stateDirMissing,omitempty"`
+
+	// Links is left out where the links were not compared.
+	Links *LinksState `json:"links,omitempty"`
 
 	Attachments struct {
 		Total    int `json:"total"`
@@ -124,20 +126,4 @@ func FlowsOf(t *Tally, expectations int) *Flows {
 		Total: t.Flows, Translated: t.Translated, Owned: t.Owned,
 		States: t.States(), Egress: t.Egress(), Helpers: t.Helpers(), Expectations: expectations,
 	}
-}
-
-// Change is one difference between the kernel and what was asked for.
-type Change struct {
-	Kind  string `json:"kind"`
-	Name  string `json:"name"`
-	Found string `json:"found"`
-}
-
-// ChangesOf describes what nft found.
-func ChangesOf(all []nft.Change) []Change {
-	out := []Change{}
-	for _, c := range all {
-		out = append(out, Change{string(c.Kind), c.Object(), c.Found()})
-	}
-	return out
 }

@@ -29,6 +29,7 @@ type Kind string
 const (
 	KindTableMissing    Kind = "table-missing"      // table inet masq does not exist, and attachments need it
 	KindDrift           Kind = "drift"              // the kernel differs from the desired state
+	KindLinkDrift       Kind = "link-drift"         // a link differs from what ADD made
 	KindDaemonStopped   Kind = "daemon-stopped"     // no masqd repairs this node
 	KindDaemonNotReady  Kind = "daemon-not-ready"   // masqd runs, and does not do its work
 	KindConfiguration   Kind = "configuration"      // the node's configuration is not in effect

@@ -83,10 +83,12 @@ func (a Attachment) age(now time.Time) string {
 type Pod struct {
 	Attachment
 	Rules Policy `json:"rules,omitzero"` // the policy in force
-	// Drift is what the kernel lacks of the rules and elements that it needs.
-	Drift   []Change     `json:"drift"`
-	Dropped PodDropped   `json:"dropped"`
-	States  []StateCount `json:"states"` // of its flows, those that reach it among them
+	// Drift is how the rules and elements that it needs, and its link at both ends, differ
+	// from what ADD made. NotChecked is what could not be compared.
+	Drift      []Change     `json:"drift"`
+	NotChecked []Change     `json:"notChecked"`
+	Dropped    PodDropped   `json:"dropped"`
+	States     []StateCount `json:"states"` // of its flows, those that reach it among them
 	// Helpers are the control connections, and what they have announced.
 	Helpers      []HelperCount `json:"helpers"`
 	Expectations []Expectation `json:"expectations"`
@@ -134,6 +136,9 @@ func (p Pod) writeText(w io.Writer, s Style, now time.Time) error {
 	}
 	if len(p.Drift) == 0 {
 		f.say("drift", "%s", s.paint(green, "none"))
+	}
+	for _, c := range p.NotChecked {
+		f.say("", "not checked: %s", Sentence(fmt.Sprintf("%s %s: %s", c.Kind, c.Name, c.Found)))
 	}
 	f.say("flows", "%d, %d translated, %d incoming, %s begun so far", p.Flows, p.Translated, p.Incoming, orDash(p.begun()))
 	if p.Packets != (Sides{}) {

@@ -43,6 +43,13 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 		}
 		f.say("drift", "%s", drift)
 	}
+	if l := n.Links; l != nil && l.Compared > 0 {
+		state := s.paint(green, "as ADD made them")
+		if l.Differences > 0 {
+			state = s.paint(red, plural(l.Differences, "difference"))
+		}
+		f.say("links", "%d, %s", l.Compared, state)
+	}
 	f.say("masqd", "%s", n.Daemon)
 	f.say("attachments", "%d%s", n.Attachments.Total, beside(
 		part{n.Attachments.Chained, "behind another plugin"}, part{n.Attachments.NotReady, "not ready"}))

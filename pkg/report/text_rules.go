@@ -82,19 +82,30 @@ func (r Rule) counted(n uint64) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// Drift is how the kernel differs from what was asked for.
+// Drift is how the kernel differs from what ADD and the node's policy ask for.
 type Drift struct {
 	Drift   bool     `json:"drift"`
 	Changes []Change `json:"changes"`
+	// NotChecked is what could not be compared, and why. It is no drift.
+	NotChecked []Change `json:"notChecked"`
 }
 
 // WriteText writes it for a person.
 func (d Drift) WriteText(w io.Writer, s Style) error {
 	if !d.Drift {
-		_, err := fmt.Fprintln(w, s.paint(green, "no drift"))
+		if _, err := fmt.Fprintln(w, s.paint(green, "no drift")); err != nil {
+			return err
+		}
+	} else if err := writeTable(w, s, ChangeColumns(), d.Changes); err != nil {
 		return err
 	}
-	return writeTable(w, s, ChangeColumns(), d.Changes)
+	if len(d.NotChecked) == 0 {
+		return nil
+	}
+	c := d.NotChecked[0]
+	_, err := fmt.Fprintf(w, "note: %s, the first: %s %s of %s: %s\n", plural(len(d.NotChecked), "object")+" not checked",
+		c.Kind, Sentence(c.Name), orDash(Clean(c.Pod)), Sentence(c.Found))
+	return err
 }
 
 // ChangeColumns are those of a table of differences.
@@ -103,6 +114,7 @@ func ChangeColumns() []Column[Change] {
 		words("KIND", func(c *Change) string { return c.Kind }),
 		sentences("NAME", func(c *Change) string { return c.Name }),
 		sentences("FOUND", func(c *Change) string { return c.Found }),
+		words("POD", func(c *Change) string { return c.Pod }),
 	}
 }
 

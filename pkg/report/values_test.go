@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/compare"
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
@@ -169,18 +170,23 @@ func attachments() []Attachment {
 }
 
 func driftValue() Drift {
-	return Drift{true, ChangesOf([]nft.Change{
+	changes := compare.OfRules("", []nft.Change{
 		{Kind: nft.KindRule, Reason: nft.Unexpected, Parent: "forward", Name: hostile, Detail: "handle 9"},
 		{Kind: nft.KindElement, Reason: nft.Missing, Parent: "policy4", Name: "10.88.0.2"},
-	})}
+	})
+	id := records()[0].Identity()
+	changes = append(changes, compare.Difference{Identity: id, Kind: "route", Object: "eth0 default via 169.254.1.1", Found: "missing"})
+	unseen := compare.Difference{Identity: id, Kind: "namespace", Object: "/run/netns/web", Found: "entering it takes CAP_SYS_ADMIN", NotChecked: true}
+	owners := OwnersOf(records())
+	return Drift{true, ChangesOf(changes, owners), ChangesOf([]compare.Difference{unseen}, owners)}
 }
 
 func pods() []Pod {
 	d := DesiredOf(records(), nodePolicy(), hasAll)
 	a := attachments()
 	return []Pod{
-		{a[0], d.Policies()[0], driftValue().Changes, PodDropped{Spoofed: new(uint64(2)), Invalid: new(uint64)}, tally().States(), tally().Helpers(), []Expectation{expectation()}},
-		{Attachment: a[2], Drift: []Change{}, States: []StateCount{}, Helpers: []HelperCount{}, Expectations: []Expectation{}},
+		{a[0], d.Policies()[0], driftValue().Changes, driftValue().NotChecked, PodDropped{Spoofed: new(uint64(2)), Invalid: new(uint64)}, tally().States(), tally().Helpers(), []Expectation{expectation()}},
+		{Attachment: a[2], Drift: []Change{}, NotChecked: []Change{}, States: []StateCount{}, Helpers: []HelperCount{}, Expectations: []Expectation{}},
 	}
 }
 
@@ -189,7 +195,7 @@ func nodeValue(t testing.TB) *Node {
 	d := DesiredOf(records(), nodePolicy(), hasAll)
 	n := &Node{
 		Problems: Problems{}, Time: Time{noon}, StateDir: "/run/masq-cni", Daemon: Daemon{Running: true, PID: 4711, Elsewhere: true},
-		Table: &Table{Exists: true, Wanted: true, Generation: 12, Rules: 34, Drift: 2}, Policies: d.Policies(),
+		Table: &Table{Exists: true, Wanted: true, Generation: 12, Rules: 34, Drift: 2}, Policies: d.Policies(), Links: &LinksState{Compared: 2, Differences: 1, NotChecked: 1, First: "shop/web: state veth1: down instead of up"},
 		Firewalls: FirewallsOf([]nft.BaseChain{
 			{Family: "inet", Table: "firewalld", Chain: "filter_FORWARD", Hook: "forward", Priority: 10, Rules: 3},
 			{Family: "ip", Table: "filter", Chain: "FORWARD", Hook: "forward", Drop: true},

@@ -25,6 +25,7 @@ func (n *Node) Note(format string, args ...any) {
 // verdict.
 func (n *Node) Judge(records []store.Record) {
 	n.judgeTable()
+	n.judgeLinks()
 	n.judgeState()
 	n.judgeDaemon()
 	n.judgeRecords(records)
@@ -60,6 +61,23 @@ func (n *Node) judgeTable() {
 			fmt.Sprintf("differs from the desired state in %s: traffic may leave untranslated", plural(t.Drift, "place")),
 			"masq-cni inspect drift lists them; masqd repairs them: systemctl start masqd",
 		})
+	}
+}
+
+func (n *Node) judgeLinks() {
+	l := n.Links
+	if l == nil {
+		return
+	}
+	if l.Differences > 0 {
+		n.Report(Problem{
+			SeverityError, KindLinkDrift, "links of containers",
+			fmt.Sprintf("differ from what ADD made in %s, the first: %s", plural(l.Differences, "place"), l.First),
+			"masq-cni inspect drift lists them; masqd restores the node's side, a new container the other",
+		})
+	}
+	if l.NotChecked > 0 {
+		n.Note("the ends of %s were not compared; masq-cni inspect drift compares all that it may enter", plural(l.NotChecked, "container"))
 	}
 }
 

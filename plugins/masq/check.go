@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
+	"github.com/masq-cni/masq-cni/pkg/compare"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
@@ -51,6 +51,7 @@ func check(args *skel.CmdArgs) error {
 		return types.NewError(codeCheck, "there is no record of "+a.Identity(), "directory "+n.records.Dir()+": ADD did not finish, or the record was removed")
 	}
 	var wrong []string
+	var differences []compare.Difference
 	if !conf.Chained() {
 		if err := lessorFor(conf.IPAMType, args).check(rec.Addresses); err != nil {
 			wrong = append(wrong, "lease: "+err.Error())
@@ -64,22 +65,16 @@ func check(args *skel.CmdArgs) error {
 			}
 		}
 		said.NetNS, said.Prefixes = args.Netns, prefixes
-		differences, err := n.compareLink(wire.PairOf(a, said))
-		if err != nil {
+		if differences, err = compare.Link(n.links, wire.PairOf(a, said)); err != nil {
 			return failed(codeLink, "cannot compare the link", err)
 		}
-		for _, d := range differences {
-			wrong = append(wrong, d.String())
-		}
 	}
-	if a.Policy != nil {
-		changes, err := n.rules.Check(a, n.links.HasAddress)
-		if err != nil {
-			return failed(codeRules, "cannot read the rules", err)
-		}
-		for _, c := range changes {
-			wrong = append(wrong, c.String())
-		}
+	rules, err := compare.Policy(n.rules, a, n.links.HasAddress)
+	if err != nil {
+		return failed(codeRules, "cannot read the rules", err)
+	}
+	for _, d := range append(differences, rules...) {
+		wrong = append(wrong, d.String())
 	}
 	if len(wrong) > 0 {
 		slices.Sort(wrong)
@@ -87,11 +82,4 @@ func check(args *skel.CmdArgs) error {
 		return types.NewError(codeCheck, fmt.Sprintf("%s is not as ADD left it; differences: %d", a.Identity(), len(wrong)), strings.Join(wrong, "\n"))
 	}
 	return nil
-}
-
-// compareLink compares both ends of a link with what ADD made.
-func (n *node) compareLink(p wire.Pair) ([]wire.Difference, error) {
-	host, errHost := n.links.Compare([]wire.Pair{p})
-	container, errContainer := n.links.CompareContainer(p)
-	return append(host, container...), errors.Join(errHost, errContainer)
 }

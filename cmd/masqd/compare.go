@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/compare"
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/wire"
+)
+
+// comparison compares links for /readyz, when it is asked for and at a bounded pace. The
+// node's ends are compared by each sync that an event or the resync asks for: what no
+// event told of is found here, and a sync asked to repair it. The containers' ends are not
+// repaired. To see them takes CAP_SYS_ADMIN, which masqd need not have; masq-cni inspect
+// drift does it otherwise.
+type comparison struct {
+	links   compare.Links
+	records func() ([]store.Record, error)
+	// repair asks for a sync of all links; known are the differences that the last one
+	// could not repair.
+	repair func()
+	known  func() []wire.Difference
+	asked  chan struct{} // has room for one
+
+	mu     sync.Mutex
+	due    time.Time
+	reason string
+}
+
+const (
+	// comparisonPace is how many times as long as a comparison takes passes until the
+	// next: it takes a hundredth of a core at most.
+	comparisonPace = 100
+	comparisonRest = time.Second
+)
+
+// mayEnter reports whether this process may enter network namespaces.
+func mayEnter() bool {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&head, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
+// reasons returns what the last comparison found, and asks for another if one is due:
+// more is known the next time.
+func (c *comparison) reasons() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !time.Now().Before(c.due) {
+		select {
+		case c.asked <- struct{}{}:
+		default:
+		}
+	}
+	if c.reason == "" {
+		return nil
+	}
+	return []string{c.reason}
+}
+
+// run compares when it is asked to, until the context ends.
+func (c *comparison) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.asked:
+		}
+		begun := time.Now()
+		reason := c.compare(ctx)
+		c.mu.Lock()
+		c.reason, c.due = reason, time.Now().Add(max(comparisonRest, comparisonPace*time.Since(begun)))
+		c.mu.Unlock()
+	}
+}
+
+// compare returns what is wrong with links in a line.
+func (c *comparison) compare(ctx context.Context) string {
+	records, _ := c.records() // those that can be read
+	faults, _ := compare.NodeSide(c.links, records)
+	known := len(c.known()) > 0
+	if len(faults) > 0 || known {
+		c.repair()
+	}
+	if known { // the reason is there already
+		faults = nil
+	}
+	if mayEnter() {
+		for _, r := range records {
+			if ctx.Err() != nil {
+				return ""
+			}
+			// An error is that of a container that is being removed, or is met again by
+			// the next comparison.
+			found, _ := compare.ContainerSide(c.links, []store.Record{r})
+			wrong, _ := compare.Split(found)
+			faults = append(faults, wrong...)
+		}
+	}
+	if len(faults) == 0 {
+		return ""
+	}
+	first := faults[0].String()
+	if id := faults[0].Identity; id != "" {
+		first = id + ": " + first
+	}
+	return fmt.Sprintf("links are not as ADD made them; differences: %d, the first: %s; see: masq-cni inspect drift", len(faults), first)
+}

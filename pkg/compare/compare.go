@@ -1,0 +1,95 @@
+// Package compare is the one comparison of attachments with what ADD made of them. CHECK,
+// inspect, inspect drift, inspect pod and the readiness of masqd are made from it, so
+// that they agree: a fault that one of them sees is one that all of them see.
+//
+// It joins the comparisons of pkg/nft (rules and elements) and of pkg/wire (both ends of
+// a link, routes, neighbor entries, forwarding). What this process cannot see, such as a
+// network namespace that it may not enter, is a Difference that is NotChecked: no fault,
+// and said all the same.
+package compare
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/wire"
+)
+
+// Difference is one object that is not as ADD made it.
+type Difference struct {
+	// Identity is the attachment's (masq.Key.Identity), empty for the node's own settings
+	// and where the object is not one attachment's.
+	Identity string
+	// Kind is that of nft.Change or wire.Difference, Object names the object, Found says
+	// in a few words how it differs.
+	Kind, Object, Found string
+	// NotChecked says that the object could not be compared; Found says why.
+	NotChecked bool
+
+	sentence string
+}
+
+// String is the difference in one line.
+func (d Difference) String() string { return d.sentence }
+
+// Links compares links; a wire.Wire does.
+type Links interface {
+	Compare([]wire.Pair) ([]wire.Difference, error)
+	CompareContainer(wire.Pair) ([]wire.Difference, error)
+}
+
+// Rules compares the rules and elements of one attachment; an nft.Conn does.
+type Rules interface {
+	Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]nft.Change, error)
+}
+
+// OfRules describes differences of table inet masq.
+func OfRules(identity string, changes []nft.Change) []Difference {
+	var out []Difference
+	for _, c := range changes {
+		out = append(out, Difference{Identity: identity, Kind: string(c.Kind), Object: c.Object(), Found: c.Found(), sentence: c.String()})
+	}
+	return out
+}
+
+func ofLink(all []wire.Difference) []Difference {
+	var out []Difference
+	for _, d := range all {
+		x := Difference{Identity: d.Identity, Kind: string(d.Kind), Object: d.Name(), Found: d.Found(), sentence: d.String()}
+		if d.Reason == wire.NotChecked {
+			x.NotChecked, x.Found = true, d.Have
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// Link compares both ends of one link.
+func Link(links Links, p wire.Pair) ([]Difference, error) {
+	host, err := links.Compare([]wire.Pair{p})
+	container, errContainer := links.CompareContainer(p)
+	return ofLink(append(host, container...)), errors.Join(err, errContainer)
+}
+
+// Policy compares the rules and elements that one attachment needs. has reports whether
+// the node has an address.
+func Policy(rules Rules, a masq.Attachment, has func(netip.Addr) (bool, error)) ([]Difference, error) {
+	if a.Policy == nil {
+		return nil, nil
+	}
+	changes, err := rules.Check(a, has)
+	return OfRules(a.Identity(), changes), err
+}
+
+// PairOf is the link of a record as ADD made it; nil where another plugin made it, or
+// while the plugin is at work on it.
+func PairOf(r store.Record) *wire.Pair {
+	if r.Chained || !r.Ready {
+		return nil
+	}
+	p := wire.PairOf(r.Attachment, r.Wiring())
+	return &p
+}

@@ -1,0 +1,79 @@
+package compare
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/wire"
+)
+
+// NodeSide compares the node's ends of the links of records, its routes and forwarding.
+// A container that is gone, as its link and its network namespace show, is left out:
+// DEL, GC or stale-attachment cleanup removes its record.
+func NodeSide(links Links, records []store.Record) ([]Difference, error) {
+	var pairs []wire.Pair
+	for _, r := range records {
+		if p := PairOf(r); p != nil {
+			pairs = append(pairs, *p)
+		}
+	}
+	found, err := links.Compare(pairs)
+	lost := map[string]bool{}
+	for _, d := range found {
+		if d.Kind == wire.KindInterface && d.Reason == wire.Missing {
+			lost[d.Identity] = true
+		}
+	}
+	gone := map[string]bool{}
+	for _, p := range pairs {
+		if !lost[p.Identity] {
+			continue
+		}
+		if container, err := links.CompareContainer(p); err == nil && slices.ContainsFunc(container, isMissing) {
+			gone[p.Identity] = true
+		}
+	}
+	found = slices.DeleteFunc(found, func(d wire.Difference) bool { return d.Identity != "" && gone[d.Identity] })
+	return ofLink(found), err
+}
+
+// ContainerSide compares the containers' ends of the links of records, one namespace
+// after the other. A namespace whose path leads nowhere is that of a container which is
+// gone, or one that this process does not see: neither is a fault of the container.
+func ContainerSide(links Links, records []store.Record) ([]Difference, error) {
+	var out []Difference
+	var errs []error
+	for _, r := range records {
+		p := PairOf(r)
+		if p == nil {
+			continue
+		}
+		found, err := links.CompareContainer(*p)
+		errs = append(errs, err)
+		for i := range found {
+			if isMissing(found[i]) {
+				found[i].Reason, found[i].Have = wire.NotChecked, "this process does not see the path"
+			}
+		}
+		out = append(out, ofLink(found)...)
+	}
+	return out, errors.Join(errs...)
+}
+
+// isMissing reports whether a network namespace is not where it was at ADD.
+func isMissing(d wire.Difference) bool {
+	return d.Kind == wire.KindNamespace && d.Reason == wire.Missing
+}
+
+// Split tells faults from what was not checked.
+func Split(all []Difference) (faults, notChecked []Difference) {
+	for _, d := range all {
+		if d.NotChecked {
+			notChecked = append(notChecked, d)
+		} else {
+			faults = append(faults, d)
+		}
+	}
+	return faults, notChecked
+}
