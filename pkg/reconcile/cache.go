@@ -261,6 +261,7 @@ func (c *Cache) forget(name string) {
 // slim leaves out what is not needed here, and shares what many records have.
 func (c *Cache) slim(r store.Record) store.Record {
 	r.Pod, r.NetNS, r.Links = masq.Pod{}, "", nil
+	r.Prefixes, r.Routes = nil, nil // the container's side of the link is not compared here
 	r.Evidence = slimEvidence(r.Evidence, c.intern)
 	for _, s := range []*string{&r.Network, &r.Interface, &r.IPAM} {
 		*s = c.intern(*s)

@@ -88,10 +88,10 @@ func (d Difference) Name() string {
 
 // Found describes the difference in a few words, for output beside Name.
 func (d Difference) Found() string {
-	switch {
-	case d.Reason == NotChecked:
+	switch d.Reason {
+	case NotChecked:
 		return "not checked: " + d.Have
-	case d.Reason == Changed:
+	case Changed:
 		return fmt.Sprintf("%s instead of %s", d.Have, d.Want)
 	}
 	return d.Reason.String()

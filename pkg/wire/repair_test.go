@@ -21,10 +21,14 @@ func TestRepair(t *testing.T) {
 		lost  string // the server whose answers are lost; empty where packets pass
 		want  []string
 	}{
-		{"the IPv4 route", func(l *lab, _ *space) { l.node.removeRoute("10.88.0.5/32", end) }, server4,
-			[]string{"route 10.88.0.5/32"}},
-		{"the IPv6 route", func(l *lab, _ *space) { l.node.removeRoute("fd00:88::5/128", end) }, server6,
-			[]string{"route fd00:88::5/128"}},
+		{
+			"the IPv4 route", func(l *lab, _ *space) { l.node.removeRoute("10.88.0.5/32", end) }, server4,
+			[]string{"route 10.88.0.5/32"},
+		},
+		{
+			"the IPv6 route", func(l *lab, _ *space) { l.node.removeRoute("fd00:88::5/128", end) }, server6,
+			[]string{"route fd00:88::5/128"},
+		},
 		{"all routes", func(l *lab, _ *space) {
 			l.node.removeRoute("10.88.0.5/32", end)
 			l.node.removeRoute("fd00:88::5/128", end)
@@ -33,32 +37,46 @@ func TestRepair(t *testing.T) {
 			l.node.removeGateway(end)
 			inside.forgetNeighbors()
 		}, server6, []string{"address fe80"}},
-		{"the link down", func(l *lab, _ *space) { downed(l.node, end) }, server4,
-			[]string{"state " + end, "proxy 169.254.1.1", "route 10.88.0.5/32", "route fd00:88::5/128", "address fe80"}},
+		{
+			"the link down", func(l *lab, _ *space) { downed(l.node, end) }, server4,
+			[]string{"state " + end, "proxy 169.254.1.1", "route 10.88.0.5/32", "route fd00:88::5/128", "address fe80"},
+		},
 		{"IPv6 of the link", func(l *lab, inside *space) {
 			l.node.sysctl("net/ipv6/conf/"+end+"/disable_ipv6", "1")
 			inside.forgetNeighbors()
 		}, server6, []string{"setting net.ipv6.conf." + end + ".disable_ipv6", "route fd00:88::5/128", "address fe80"}},
-		{"the MAC", func(l *lab, _ *space) { l.node.must(l.node.LinkSetHardwareAddr(l.node.link(end), newMAC())) }, server4,
-			[]string{"mac " + end}},
+		{
+			"the MAC", func(l *lab, _ *space) { l.node.must(l.node.LinkSetHardwareAddr(l.node.link(end), newMAC())) }, server4,
+			[]string{"mac " + end},
+		},
 		{"the MTU, too small for IPv6", func(l *lab, inside *space) {
 			l.node.mtu(end, 1000)
 			inside.forgetNeighbors()
 		}, server6, []string{"mtu " + end, "route fd00:88::5/128", "address fe80"}},
-		{"the group", func(l *lab, _ *space) { l.node.must(l.node.LinkSetGroup(l.node.link(end), 7)) }, "",
-			[]string{"group " + end}},
+		{
+			"the group", func(l *lab, _ *space) { l.node.must(l.node.LinkSetGroup(l.node.link(end), 7)) }, "",
+			[]string{"group " + end},
+		},
 		{"the proxy neighbor", func(l *lab, inside *space) {
 			l.node.must(l.node.NeighDel(&netlink.Neigh{LinkIndex: l.node.link(end).Attrs().Index, Flags: netlink.NTF_PROXY, IP: net.ParseIP("169.254.1.1"), Family: unix.AF_INET}))
 			inside.must(inside.LinkSetHardwareAddr(inside.link("eth0"), newMAC())) // forgets the gateway's MAC
 		}, server4, []string{"proxy 169.254.1.1"}},
-		{"the delay of the proxy", func(l *lab, _ *space) { l.node.sysctl("net/ipv4/neigh/"+end+"/proxy_delay", "80") }, "",
-			[]string{"proxy 169.254.1.1"}},
-		{"router advertisements from the container", func(l *lab, _ *space) { l.node.sysctl("net/ipv6/conf/"+end+"/accept_ra", "1") }, "",
-			[]string{"setting net.ipv6.conf." + end + ".accept_ra"}},
-		{"forwarding of the link", func(l *lab, _ *space) { l.node.sysctl("net/ipv4/conf/"+end+"/forwarding", "0") }, server4,
-			[]string{"setting net.ipv4.conf." + end + ".forwarding"}},
-		{"forwarding of the uplink", func(l *lab, _ *space) { l.node.sysctl("net/ipv4/conf/up0/forwarding", "0") }, server4,
-			[]string{"setting net.ipv4.conf.up0.forwarding"}},
+		{
+			"the delay of the proxy", func(l *lab, _ *space) { l.node.sysctl("net/ipv4/neigh/"+end+"/proxy_delay", "80") }, "",
+			[]string{"proxy 169.254.1.1"},
+		},
+		{
+			"router advertisements from the container", func(l *lab, _ *space) { l.node.sysctl("net/ipv6/conf/"+end+"/accept_ra", "1") }, "",
+			[]string{"setting net.ipv6.conf." + end + ".accept_ra"},
+		},
+		{
+			"forwarding of the link", func(l *lab, _ *space) { l.node.sysctl("net/ipv4/conf/"+end+"/forwarding", "0") }, server4,
+			[]string{"setting net.ipv4.conf." + end + ".forwarding"},
+		},
+		{
+			"forwarding of the uplink", func(l *lab, _ *space) { l.node.sysctl("net/ipv4/conf/up0/forwarding", "0") }, server4,
+			[]string{"setting net.ipv4.conf.up0.forwarding"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			lab := newLab(t)
@@ -109,13 +127,15 @@ func TestRepairLeaves(t *testing.T) {
 		spoil func(l *lab, p *Pair)
 		want  Difference
 	}{
-		{"a missing link", func(l *lab, p *Pair) { l.node.must(l.node.LinkDel(l.node.link(p.HostName))) },
-			Difference{Kind: KindInterface, Reason: Missing}},
+		{
+			"a missing link", func(l *lab, p *Pair) { l.node.must(l.node.LinkDel(l.node.link(p.HostName))) },
+			Difference{Kind: KindInterface, Reason: Missing},
+		},
 		{"a link with another alias", func(l *lab, p *Pair) {
 			l.node.must(l.node.LinkSetAlias(l.node.link(p.HostName), "another"))
 			downed(l.node, p.HostName)
 		}, Difference{Kind: KindAlias, Reason: Changed}},
-		{"another way to the container's address", func(l *lab, p *Pair) {
+		{"another way to the container's address", func(l *lab, _ *Pair) {
 			r := routeOf("10.88.0.5/32", server4)
 			l.node.must(l.node.RouteReplace(r))
 		}, Difference{Kind: KindRoute, Reason: Changed}},

@@ -21,18 +21,42 @@ func TestRouteAttributes(t *testing.T) {
 		spoil func(*netlink.Route)
 		want  string // what Compare says then
 	}{
-		{"mtu", masq.Route{MTU: 1400}, func(r netlink.Route) bool { return r.MTU == 1400 },
-			func(r *netlink.Route) { r.MTU = 1300 }, "mtu 1300 advmss 0 scope 0 instead of mtu 1400"},
-		{"advmss", masq.Route{AdvMSS: 1000}, func(r netlink.Route) bool { return r.AdvMSS == 1000 },
-			func(r *netlink.Route) { r.AdvMSS = 0 }, "advmss 0 scope 0 instead of mtu 0 advmss 1000"},
-		{"priority", masq.Route{Priority: 77}, func(r netlink.Route) bool { return r.Priority == 77 },
-			func(r *netlink.Route) { r.Priority = 78 }, "metric 77 is missing"},
-		{"table", masq.Route{Table: 1000}, func(r netlink.Route) bool { return r.Table == 1000 },
-			func(r *netlink.Route) { r.Table = 1001 }, "table 1000 is missing"},
-		{"the main table by its number", masq.Route{Table: 254}, func(r netlink.Route) bool { return r.Table == 254 },
-			func(r *netlink.Route) { r.Table = 1001 }, "is missing"},
-		{"scope", masq.Route{Scope: 200}, func(r netlink.Route) bool { return r.Scope == 200 || r.Dst.IP.To4() == nil },
-			func(r *netlink.Route) { r.Scope = 0 }, "scope 0 instead of mtu 0 advmss 0 scope 200"},
+		{
+			"mtu",
+			masq.Route{MTU: 1400},
+			func(r netlink.Route) bool { return r.MTU == 1400 },
+			func(r *netlink.Route) { r.MTU = 1300 }, "mtu 1300 advmss 0 scope 0 instead of mtu 1400",
+		},
+		{
+			"advmss",
+			masq.Route{AdvMSS: 1000},
+			func(r netlink.Route) bool { return r.AdvMSS == 1000 },
+			func(r *netlink.Route) { r.AdvMSS = 0 }, "advmss 0 scope 0 instead of mtu 0 advmss 1000",
+		},
+		{
+			"priority",
+			masq.Route{Priority: 77},
+			func(r netlink.Route) bool { return r.Priority == 77 },
+			func(r *netlink.Route) { r.Priority = 78 }, "metric 77 is missing",
+		},
+		{
+			"table",
+			masq.Route{Table: 1000},
+			func(r netlink.Route) bool { return r.Table == 1000 },
+			func(r *netlink.Route) { r.Table = 1001 }, "table 1000 is missing",
+		},
+		{
+			"the main table by its number",
+			masq.Route{Table: 254},
+			func(r netlink.Route) bool { return r.Table == 254 },
+			func(r *netlink.Route) { r.Table = 1001 }, "is missing",
+		},
+		{
+			"scope",
+			masq.Route{Scope: 200},
+			func(r netlink.Route) bool { return r.Scope == 200 || r.Dst.IP.To4() == nil },
+			func(r *netlink.Route) { r.Scope = 0 }, "scope 0 instead of mtu 0 advmss 0 scope 200",
+		},
 		{"none", masq.Route{}, func(r netlink.Route) bool {
 			return r.MTU == 0 && r.AdvMSS == 0 && r.Table == 254 && (r.Priority == 0 || r.Priority == 1024) && r.Scope == 0
 		}, func(r *netlink.Route) { r.MTU = 1300 }, "mtu 1300 advmss 0 scope 0 instead of mtu 0"},

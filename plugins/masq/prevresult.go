@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -22,11 +23,11 @@ func addressesOf(r *types100.Result, args *skel.CmdArgs, chained bool) ([]netip.
 	if err == nil {
 		return prefixes, nil
 	}
-	details := "prevResult: " + err.Error()
+	details := []string{"prevResult: " + err.Error()}
 	for _, p := range passed {
-		details += "\nprevResult: passed over: " + p
+		details = append(details, "prevResult: passed over: "+p)
 	}
-	return nil, types.NewError(types.ErrInvalidNetworkConfig, "prevResult has no usable address of "+args.IfName, details)
+	return nil, types.NewError(types.ErrInvalidNetworkConfig, "prevResult has no usable address of "+args.IfName, strings.Join(details, "\n"))
 }
 
 // ipsOf returns the addresses that addressesOf looks for, and why the others are not

@@ -19,13 +19,17 @@ import (
 func (w *world) routed(ipam string, routes ...keys) keys {
 	w.t.Helper()
 	if ipam != "host-local" {
-		result := must(json.Marshal(keys{"cniVersion": "1.1.0",
-			"ips": []keys{{"address": "10.88.0.5/16"}, {"address": "fd00:88::5/64"}}, "routes": routes}))(w.t)
+		result := must(json.Marshal(keys{
+			"cniVersion": "1.1.0",
+			"ips":        []keys{{"address": "10.88.0.5/16"}, {"address": "fd00:88::5/64"}}, "routes": routes,
+		}))(w.t)
 		w.withPlugin(ipam, fmt.Sprintf("cat > /dev/null\n[ $CNI_COMMAND != ADD ] || echo '%s'\n", result))
 		return w.masq().with(keys{"ipam": keys{"type": ipam}})
 	}
-	return w.masq().with(keys{"ipam": keys{"type": "host-local", "dataDir": filepath.Join(w.dir, "leases"),
-		"ranges": []any{[]any{keys{"subnet": "10.88.0.0/16"}}, []any{keys{"subnet": "fd00:88::/64"}}}, "routes": routes}})
+	return w.masq().with(keys{"ipam": keys{
+		"type": "host-local", "dataDir": filepath.Join(w.dir, "leases"),
+		"ranges": []any{[]any{keys{"subnet": "10.88.0.0/16"}}, []any{keys{"subnet": "fd00:88::/64"}}}, "routes": routes,
+	}})
 }
 
 // TestRouteAttributes: what IPAM says of a route is what the container has, what the
@@ -66,8 +70,8 @@ func TestRouteAttributes(t *testing.T) {
 				accept := must(w.Server.Listen(netip.AddrPortFrom(plan.Server, 80)))(t)
 				syn := must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return p.Proto == unix.IPPROTO_TCP && p.MSS != 0 && !p.Outgoing }))(t)
 				c := must(p.Dial(soon(t), "tcp", netip.AddrPort{}, netip.AddrPortFrom(plan.Server, 80)))(t)
-				c.Close()
-				accept.Close()
+				_ = c.Close()
+				_ = accept.Close()
 				wantMSS(t, "SYN", packets(t, syn), mss)
 				syn.Close()
 			}
