@@ -58,7 +58,8 @@ func BenchmarkWatchFlows(b *testing.B) {
 		flows []conntrack.Flow
 		by    order
 	}{
-		{"bytes", flows, order{column: column("BYTES")}}, {"uncounted", uncounted, order{column: column("BYTES")}},
+		{"bytes", flows, order{column: column("BYTES")}},
+		{"uncounted", uncounted, order{column: column("BYTES")}},
 		{"ascending", flows, order{column: column("MARK"), reverse: true}},
 	} {
 		b.Run(tt.name, func(b *testing.B) {

@@ -101,7 +101,7 @@ func wrap(text, separator string, width, most int) (lines []string) {
 	if text == "" {
 		return nil
 	}
-	for _, word := range strings.Split(text, separator) {
+	for word := range strings.SplitSeq(text, separator) {
 		if n := len(lines); n > 0 {
 			if longer := lines[n-1] + separator + word; len([]rune(longer)) <= width || n == most {
 				lines[n-1] = longer

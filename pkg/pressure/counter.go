@@ -242,7 +242,7 @@ func (c *Counter) take(t *conntrack.Tuple, f *conntrack.Flow) {
 		g.seen, g.group = true, groupOf(f)
 	}
 	g.pools[from/64] |= 1 << (from % 64)
-	counts := fresh && !(closed && c.ReusesClosed) // as Use.Used has it
+	counts := fresh && (!closed || !c.ReusesClosed) // as Use.Used has it
 	switch {
 	case fresh && closed:
 		if g.closing == nil {

@@ -102,8 +102,7 @@ func (r *Recent) add(before, now time.Time, n uint64) {
 	r.Last = now
 }
 
-// NoPort, NoRoom and Evicted are the recent growth of the Losses of that name, as of the
-// last reading.
+// NoPort is the recent growth of Losses.NoPort, as of the last reading.
 func (m *LossMeter) NoPort() Recent { return m.noPort }
 
 // NoRoom is the recent growth of Losses.NoRoom.

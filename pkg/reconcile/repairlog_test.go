@@ -29,11 +29,13 @@ func TestLogOfRepairs(t *testing.T) {
 		},
 		{
 			[]nft.Change{rule, rule, rule, rule, rule, rule, rule},
-			[]string{"differences=7 kinds.rule=7 ", " more=2 took="}, `"more":2,`,
+			[]string{"differences=7 kinds.rule=7 ", " more=2 took="},
+			`"more":2,`,
 		},
 		{
 			[]nft.Change{table},
-			[]string{"level=WARN msg=\"table inet masq was missing", "level=INFO msg=repaired differences=1 kinds.table=1 "}, `{"level":"WARN","msg":"table inet masq was missing`,
+			[]string{"level=WARN msg=\"table inet masq was missing", "level=INFO msg=repaired differences=1 kinds.table=1 "},
+			`{"level":"WARN","msg":"table inet masq was missing`,
 		},
 	} {
 		var text, json bytes.Buffer
