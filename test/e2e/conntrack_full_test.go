@@ -37,6 +37,16 @@ func TestConntrackTableFull(t *testing.T) {
 	if got := reasons(); len(got) != 1 || !strings.Contains(got[0], "new connections fail when it is full") || !strings.Contains(got[0], "nf_conntrack_max") {
 		t.Errorf("with a nearly full table: %q", got)
 	}
+	problems := func() (out []report.Kind) {
+		t.Helper()
+		for _, p := range inspect[report.Node](w).Problems {
+			out = append(out, p.Kind)
+		}
+		return out
+	}
+	if got := problems(); !slices.Contains(got, report.KindConntrackFull) {
+		t.Errorf("inspect with a nearly full table: %v", got)
+	}
 	// Requests to masqd need room themselves, so it is asked when there is room again.
 	have := int(must(w.table())(t).Entries)
 	w.fillFrom(limit-1000, limit-1000+limit-have)
@@ -47,16 +57,6 @@ func TestConntrackTableFull(t *testing.T) {
 		check(t, err)
 		return conntrack.Sum(must(g.conn.Statistics(t.Context()))(t)).Drop > 0
 	})
-	problems := func() (out []report.Kind) {
-		t.Helper()
-		for _, p := range inspect[report.Node](w).Problems {
-			out = append(out, p.Kind)
-		}
-		return out
-	}
-	if got := problems(); !slices.Contains(got, report.KindConntrackFull) {
-		t.Errorf("with a full table: %v", got)
-	}
 	check(t, w.Node.Command(soon(t), "conntrack", "-F").Run())
 	got := reasons()
 	if len(got) != 1 || !strings.Contains(got[0], "dropped in the last ") || !strings.Contains(got[0], ": it was full;") || !strings.Contains(got[0], "masq-cni inspect pods") {
