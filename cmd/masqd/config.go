@@ -35,7 +35,9 @@ type configuration struct {
 	earlier *store.Node
 	watcher *fsnotify.Watcher
 	missing bool // the directory, as was said
-	log     *slog.Logger
+	// unwritten says that the policy on disk is not the one that applies.
+	unwritten bool
+	log       *slog.Logger
 	// faulty is called with each change of the fault, which is empty when there is none.
 	faulty func(string)
 
@@ -145,19 +147,33 @@ func (c *configuration) read() bool {
 	}
 	if fresh.Same(c.state) && c.state.Fault == "" {
 		c.state.Read = fresh.Read
+		if c.unwritten {
+			c.keep(fresh)
+		}
 		return false
 	}
 	fresh.Version = c.state.Version + 1
 	c.state = fresh
-	var kept *store.Node
-	if fresh.Policy != nil {
-		kept = &store.Node{Policy: *fresh.Policy, Sources: fresh.Sources.Prefixes}
-	}
-	if err := c.records.PutNode(kept); err != nil {
-		c.log.Error("an ADD will not know the node's policy", "err", err)
-	}
+	c.keep(fresh)
 	c.log.Info("configuration read", "files", names)
 	return true
+}
+
+// keep writes the policy for the plugin. One that cannot be written is written at the
+// next reading: at a resync at the latest.
+func (c *configuration) keep(n reconcile.Node) {
+	var kept *store.Node
+	if n.Policy != nil {
+		kept = &store.Node{Policy: *n.Policy, Sources: n.Sources.Prefixes}
+	}
+	err := c.records.PutNode(kept)
+	if err != nil && !c.unwritten {
+		c.log.Error("the node's policy cannot be written, and an ADD does not know it: it is written again at each resync", "err", err)
+	}
+	if err == nil && c.unwritten {
+		c.log.Info("the node's policy is written")
+	}
+	c.unwritten = err != nil
 }
 
 // fallback is what is in force while nothing good was read: what an earlier masqd

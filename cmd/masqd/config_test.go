@@ -99,3 +99,38 @@ func TestUnread(t *testing.T) {
 		t.Errorf("after they were read: %s", got)
 	}
 }
+
+// A policy that could not be written is written at the next reading, though the
+// configuration did not change.
+func TestPolicyIsWrittenAgain(t *testing.T) {
+	dir := t.TempDir()
+	file, state := filepath.Join(dir, "config"), filepath.Join(dir, "state")
+	// A file in place of the directory stands for a full disk.
+	for path, text := range map[string]string{file: "nonMasqueradeCIDRs: [10.0.0.0/8]\n", state: ""} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	records, err := store.Open(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close() }()
+	c := &configuration{pattern: file, records: records, watcher: w, log: slog.New(slog.DiscardHandler)}
+	if !c.read() || c.read() {
+		t.Fatal("the configuration was not read, or changed")
+	}
+	if err := os.Remove(state); err != nil {
+		t.Fatal(err)
+	}
+	if c.read() {
+		t.Error("the configuration changed")
+	}
+	if n, err := records.Node(); err != nil || n == nil || len(n.NonMasquerade) != 1 {
+		t.Errorf("%+v, %v", n, err)
+	}
+}

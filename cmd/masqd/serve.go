@@ -28,6 +28,7 @@ import (
 
 // serve wires the daemon and runs it until the context ends.
 func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
+	boundMemory()
 	records, err := store.Open(o.stateDir)
 	if err != nil {
 		return err

@@ -228,6 +228,7 @@ func (l *Loop) explainElements(t *nft.Transaction, w *work) {
 // noteRecords takes the records that changed.
 func (l *Loop) noteRecords(w *work) {
 	structure := false
+	first := l.last.generation == 0 // all elements are compared with the table
 	for _, c := range l.Records.Changes() {
 		for _, k := range l.last.spared[c.Digest] {
 			w.asked[k] = true
@@ -245,7 +246,7 @@ func (l *Loop) noteRecords(w *work) {
 			continue // the plugin is at work on it
 		}
 		for _, r := range []*store.Record{c.Before, c.After} {
-			if r == nil {
+			if r == nil || first {
 				continue
 			}
 			for _, e := range l.elementsOf(r, ruleset.Owned) {
