@@ -63,10 +63,10 @@ func IsManagedGroup(group uint32) bool { return group == CheckedGroup || group =
 type NetNSState uint8
 
 const (
-	// NetNSUnknown: the namespace cannot be looked up here.
+	// NetNSUnknown says that the namespace cannot be looked up here.
 	NetNSUnknown NetNSState = iota
-	// NetNSAlive: the path leads to the namespace.
+	// NetNSAlive says that the path leads to the namespace.
 	NetNSAlive
-	// NetNSGone: the path is gone, or leads to another namespace.
+	// NetNSGone says that the path is gone, or leads to another namespace.
 	NetNSGone
 )

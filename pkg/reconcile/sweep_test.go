@@ -112,8 +112,8 @@ func (h *host) run(t *testing.T, s *Sweep) (out []string) {
 	return out
 }
 
-func chained(id string, e *masq.Evidence) store.Record {
-	r := record(id)
+func chained(e *masq.Evidence) store.Record {
+	r := record("x")
 	r.Chained, r.Ready, r.Evidence = true, true, e
 	return r
 }
@@ -134,32 +134,40 @@ func TestProof(t *testing.T) {
 		host   func(h *host)
 		gone   bool
 	}{
-		"nothing is known":                  {record: chained("x", &masq.Evidence{Boot: "boot"})},
-		"names of an earlier version":       {record: func() store.Record { r := chained("x", nil); r.Links = []string{"eth0", "cni0"}; return r }()},
-		"the link is there":                 {record: chained("x", &masq.Evidence{Links: veth}), host: func(h *host) { h.links[7] = true }},
-		"the link is gone":                  {record: chained("x", &masq.Evidence{Links: veth}), gone: true},
-		"the link is gone, its ns unknown":  {record: chained("x", &masq.Evidence{Links: veth, NetNS: ns}), gone: true},
-		"the link is gone, its ns is there": {record: chained("x", &masq.Evidence{Links: veth, NetNS: ns}), host: func(h *host) { h.netns["/ns/x"] = masq.NetNSAlive }},
-		"the ns is unknown":                 {record: chained("x", &masq.Evidence{NetNS: ns})},
-		"the ns is there":                   {record: chained("x", &masq.Evidence{NetNS: ns}), host: func(h *host) { h.netns["/ns/x"] = masq.NetNSAlive }},
-		"the ns is gone":                    {record: chained("x", &masq.Evidence{NetNS: ns}), host: func(h *host) { h.netns["/ns/x"] = masq.NetNSGone }, gone: true},
-		"the path is gone, the link is not": {record: chained("x", &masq.Evidence{Links: veth, NetNS: ns}), host: func(h *host) { h.links[7], h.netns["/ns/x"] = true, masq.NetNSGone }},
-		"one of two links is there": {record: chained("x", &masq.Evidence{Links: []masq.HostLink{{Index: 7}, {Index: 8}}}),
-			host: func(h *host) { h.links[8] = true }},
-		"the link has another index": {record: chained("x", &masq.Evidence{Links: []masq.HostLink{{Index: 7, Alias: "pod x", Group: 3}}}),
-			host: func(h *host) { h.aliases[masq.HostLink{Alias: "pod x", Group: 3}] = true }},
-		"another boot":               {record: chained("x", &masq.Evidence{Boot: "earlier", Links: veth}), host: func(h *host) { h.links[7] = true }, gone: true},
+		"nothing is known":                  {record: chained(&masq.Evidence{Boot: "boot"})},
+		"names of an earlier version":       {record: func() store.Record { r := chained(nil); r.Links = []string{"eth0", "cni0"}; return r }()},
+		"the link is there":                 {record: chained(&masq.Evidence{Links: veth}), host: func(h *host) { h.links[7] = true }},
+		"the link is gone":                  {record: chained(&masq.Evidence{Links: veth}), gone: true},
+		"the link is gone, its ns unknown":  {record: chained(&masq.Evidence{Links: veth, NetNS: ns}), gone: true},
+		"the link is gone, its ns is there": {record: chained(&masq.Evidence{Links: veth, NetNS: ns}), host: func(h *host) { h.netns["/ns/x"] = masq.NetNSAlive }},
+		"the ns is unknown":                 {record: chained(&masq.Evidence{NetNS: ns})},
+		"the ns is there":                   {record: chained(&masq.Evidence{NetNS: ns}), host: func(h *host) { h.netns["/ns/x"] = masq.NetNSAlive }},
+		"the ns is gone":                    {record: chained(&masq.Evidence{NetNS: ns}), host: func(h *host) { h.netns["/ns/x"] = masq.NetNSGone }, gone: true},
+		"the path is gone, the link is not": {record: chained(&masq.Evidence{Links: veth, NetNS: ns}), host: func(h *host) { h.links[7], h.netns["/ns/x"] = true, masq.NetNSGone }},
+		"one of two links is there": {
+			record: chained(&masq.Evidence{Links: []masq.HostLink{{Index: 7}, {Index: 8}}}),
+			host:   func(h *host) { h.links[8] = true },
+		},
+		"the link has another index": {
+			record: chained(&masq.Evidence{Links: []masq.HostLink{{Index: 7, Alias: "pod x", Group: 3}}}),
+			host:   func(h *host) { h.aliases[masq.HostLink{Alias: "pod x", Group: 3}] = true },
+		},
+		"another boot":               {record: chained(&masq.Evidence{Boot: "earlier", Links: veth}), host: func(h *host) { h.links[7] = true }, gone: true},
 		"ours is there":              {record: own("x", 7), host: func(h *host) { h.links[7] = true }},
 		"ours is gone":               {record: own("x", 7), gone: true},
 		"ours has moved":             {record: own("x", 7), host: func(h *host) { h.aliases[masq.HostLink{Alias: "net/x/eth0", Group: masq.UncheckedGroup}] = true }},
 		"ours, ns is there":          {record: own("x", 7), host: func(h *host) { h.netns["/ns/x"] = masq.NetNSAlive }},
 		"ours of an earlier version": {record: func() store.Record { r := own("x", 7); r.Evidence = nil; return r }(), gone: true},
-		"ours of an earlier version is there": {record: func() store.Record { r := own("x", 7); r.Evidence = nil; return r }(),
-			host: func(h *host) { h.aliases[masq.HostLink{Alias: "net/x/eth0", Group: masq.CheckedGroup}] = true }},
+		"ours of an earlier version is there": {
+			record: func() store.Record { r := own("x", 7); r.Evidence = nil; return r }(),
+			host:   func(h *host) { h.aliases[masq.HostLink{Alias: "net/x/eth0", Group: masq.CheckedGroup}] = true },
+		},
 		"not ready, no link": {record: func() store.Record { r := own("x", 7); r.Ready = false; return r }(), gone: true},
-		"not ready, chained": {record: func() store.Record { r := chained("x", &masq.Evidence{}); r.Ready = false; return r }()},
-		"not ready, chained, ns gone": {record: func() store.Record { r := chained("x", &masq.Evidence{NetNS: ns}); r.Ready = false; return r }(),
-			host: func(h *host) { h.netns["/ns/x"] = masq.NetNSGone }, gone: true},
+		"not ready, chained": {record: func() store.Record { r := chained(&masq.Evidence{}); r.Ready = false; return r }()},
+		"not ready, chained, ns gone": {
+			record: func() store.Record { r := chained(&masq.Evidence{NetNS: ns}); r.Ready = false; return r }(),
+			host:   func(h *host) { h.netns["/ns/x"] = masq.NetNSGone }, gone: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(c.record)
