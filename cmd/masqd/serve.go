@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/ipfix"
@@ -105,6 +106,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		},
 		Sweep:  &reconcile.Sweep{Kernel: kernel, Records: records, Grace: o.grace, Log: log},
 		Resync: o.resync,
+		Spent:  processorTime,
 		Log:    log,
 	}
 	var flowLog *natLogger
@@ -253,7 +255,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 					return err
 				}
 				unread.notice()
-				loop.Look("signal", reconcile.Asked|reconcile.Everything)
+				loop.Look("signal", reconcile.Asked|reconcile.Everything|reconcile.Verify)
 			}
 		}
 	})
@@ -269,6 +271,15 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return cause
 	}
 	return nil
+}
+
+// processorTime is what the process has used so far.
+func processorTime() time.Duration {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // sayFeatures says what the kernel offers and what it lacks. The daemon goes on:

@@ -35,8 +35,8 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		}
 		p, err := plan(want, have, part, nil)
 		if !have.exists || errors.Is(err, errRebuild) {
-			// The records are read after the rules: what others add from here on makes
-			// the transaction stale.
+			// The records are read after the rules: another program that adds an attachment
+			// from here on makes the table, or changes the one that cannot be used, first.
 			attachments, err := all()
 			if err != nil {
 				refused = err
@@ -51,13 +51,20 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 			if err != nil {
 				return err
 			}
-			return c.s.commit(p.ops, have.generation)
+			guard := have.generation
+			if !have.exists {
+				guard = 0 // the table is made exclusively
+			}
+			return exclusively(c.s.commit(p.ops, guard))
 		}
 		if err != nil {
 			return err
 		}
+		// A chain is made exclusively, and a set or a helper that is there already is none
+		// the worse for it: an ADD that brings a policy need not wait for a ruleset that
+		// does not change.
 		ops, guard := p.ops, uint32(0)
-		if len(ops) > 0 || taken {
+		if p.edits || taken {
 			guard = have.generation
 		}
 		if taken {
@@ -79,7 +86,7 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 			}
 			ops = append(ops, add...)
 		}
-		err = c.s.commit(ops, guard)
+		err = exclusively(c.s.commit(ops, guard))
 		switch {
 		case errors.Is(err, unix.EEXIST) && !taken:
 			if refused = c.ask(a, replace); refused != nil {
@@ -96,6 +103,16 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		return refused
 	}
 	return explain(err)
+}
+
+// exclusively makes errStale of the error that another program was faster to make the
+// table, or a chain.
+func exclusively(err error) error {
+	var failed *opError
+	if errors.As(err, &failed) && errors.Is(err, unix.EEXIST) && (failed.op.typ == unix.NFT_MSG_NEWTABLE || failed.op.typ == unix.NFT_MSG_NEWCHAIN) {
+		return errStale
+	}
+	return err
 }
 
 // ask calls replace with the identity of each other attachment that has elements for

@@ -18,9 +18,7 @@ const (
 // Reason is why an object differs from the desired one.
 type Reason uint8
 
-// The reasons of a Change. Missing and Changed objects are known for certain to be
-// wrong; an Unexpected one may belong to an attachment that is newer than the records
-// that it was compared with.
+// The reasons of a Change.
 const (
 	Missing Reason = iota + 1
 	Changed
@@ -87,10 +85,3 @@ func (c Change) Found() string {
 
 // String is the change in one line.
 func (c Change) String() string { return string(c.Kind) + " " + c.Object() + ": " + c.Found() }
-
-// certain reports whether c is wrong whatever attachments came since the desired
-// ruleset was made: a newer one brings elements, and a policy's sets, chains, objects
-// and rules of its own.
-func (c Change) certain() bool {
-	return c.Reason != Unexpected || c.Kind == KindRule && !newer(c.Name)
-}

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,21 +34,30 @@ func Open() (*Conn, error) {
 // Close ends the connection. Rules stay.
 func (c *Conn) Close() error { return c.s.close() }
 
-// attempts bounds how often a change is planned anew because others were faster.
-// Each time that happens somebody else's change was made, so it does not happen
-// for long.
-const attempts = 1000
+const (
+	// retryTime bounds how long a change is planned again because other programs were
+	// faster. Whenever that happens a change of theirs was made.
+	retryTime = 20 * time.Second
+	// retryPause is the longest pause before the second attempt, and doubles up to
+	// retryPauseMax: writers that keep getting in one another's way draw apart.
+	retryPause    = time.Millisecond
+	retryPauseMax = 32 * time.Millisecond
+)
 
 // retry calls f until the ruleset holds still for it.
 func retry(f func() error) error {
-	var err error
-	for range attempts {
-		err = f()
+	begun, pause := time.Now(), retryPause
+	for {
+		err := f()
 		if !errors.Is(err, errStale) && !errors.Is(err, errInterrupted) {
 			return err
 		}
+		if took := time.Since(begun); took > retryTime {
+			return fmt.Errorf("other programs kept changing the ruleset for %s: %w", took.Round(time.Second), err)
+		}
+		time.Sleep(rand.N(pause))
+		pause = min(2*pause, retryPauseMax)
 	}
-	return fmt.Errorf("after %d attempts: %w", attempts, err)
 }
 
 // Apply makes the whole table the desired one, in one transaction, and returns what

@@ -31,7 +31,8 @@ type Begun struct {
 	Counter
 }
 
-// Counters is what the table has counted, all at one generation of the ruleset.
+// Counters is what the table has counted, at one generation of the ruleset unless others
+// keep changing that.
 type Counters struct {
 	Rules []CountedRule // by chain, in the kernel's order
 	Begun []Begun       // in the order of addresses
@@ -41,6 +42,7 @@ type Counters struct {
 // nothing.
 func (c *Conn) Counters() (Counters, error) {
 	var out Counters
+	attempts := 0
 	err := retry(func() error {
 		before, err := c.s.generation()
 		if err != nil {
@@ -60,7 +62,7 @@ func (c *Conn) Counters() (Counters, error) {
 			}
 		}
 		after, err := c.s.generation()
-		if err == nil && after != before {
+		if attempts++; err == nil && after != before && attempts < readAttempts {
 			err = errInterrupted
 		}
 		return err
@@ -113,7 +115,7 @@ func (c *Conn) CountedRules() (rules []CountedRule, err error) {
 
 func (s *socket) countedRules() ([]CountedRule, error) {
 	var out []CountedRule
-	err := s.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, ofTable(), func(b []byte) error {
+	err := s.dump(func() { out = nil }, unix.NFT_MSG_GETRULE, ofTable(), func(b []byte) error {
 		f, err := fields(b)
 		if err != nil || text(f[unix.NFTA_RULE_TABLE]) != ruleset.Name {
 			return err
@@ -147,7 +149,7 @@ type countedElement struct {
 // kernel's bytes; none where there is no such set.
 func (s *socket) counted(set string, decode func([]byte) string) ([]countedElement, error) {
 	var out []countedElement
-	err := s.get(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, elementList(set, nil), func(b []byte) error {
+	err := s.dump(func() { out = nil }, unix.NFT_MSG_GETSETELEM, elementList(set, nil), func(b []byte) error {
 		return each(b, func(typ uint16, list []byte) error {
 			if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 				return nil

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -37,6 +38,9 @@ type planner struct {
 	changes []Change
 	setID   uint32
 	rebuilt bool // the table is deleted and made again
+	// edits says that rules are added to a chain that is there: if another program does the
+	// same at once, they are there twice.
+	edits bool
 }
 
 // spared names what is left alone where it is, though nobody misses it where it is
@@ -122,7 +126,7 @@ func (p *planner) objects() error {
 		have, ok := p.have.objects[o.Name]
 		if !ok {
 			p.found(Change{Kind: KindObject, Reason: Missing, Name: o.Name})
-			p.ops = append(p.ops, addObject(o))
+			p.do(addObject(o), true)
 			continue
 		}
 		if have.kind != unix.NFT_OBJECT_CT_HELPER || have.kernel != o.Kernel || have.protocol != helperProtocols[o.Protocol] || have.l3 != l3Of(o) {
@@ -148,7 +152,7 @@ func (p *planner) sets() error {
 			if err != nil {
 				return err
 			}
-			p.ops = append(p.ops, o)
+			p.do(o, ofPolicies(s.Name))
 		case have.signature != sig:
 			p.changed(KindSet, s.Name, "is of another type or has other flags: %+v", have.signature)
 			return errRebuild
@@ -164,7 +168,7 @@ func (p *planner) chains() error {
 			p.found(Change{Kind: KindChain, Reason: Missing, Name: c.Name})
 			o := addChain(c)
 			o.flags |= unix.NLM_F_EXCL // its rules come after it
-			p.ops = append(p.ops, o)
+			p.do(o, ofPolicies(c.Name))
 			continue
 		}
 		if have.base != (c.Hook != nil) {
@@ -198,9 +202,29 @@ func (p *planner) rules() error {
 	return nil
 }
 
-// newer reports whether a rule may be that of a policy that the plugin has put there
-// since the desired rules were made.
-func newer(id string) bool { return featureOfRule(id) != "" || id == "prerouting/helpers" }
+// do adds a message to the plan. It is doubtful if it is about something that comes and
+// goes with a policy's attachments.
+func (p *planner) do(o op, doubtful bool) {
+	o.doubtful = doubtful && p.have.exists
+	p.ops = append(p.ops, o)
+}
+
+// ofPolicies reports whether a chain, a set or a rule, by its name or ID, comes and goes
+// with the attachments of some policies. All else is there as long as the table.
+func ofPolicies(name string) bool {
+	kind, feature, _ := strings.Cut(name, "-")
+	switch strings.TrimRight(kind, "46") {
+	case "policy", "direct", "helper":
+		return feature != ""
+	case "clamp":
+		return feature != "" && feature != masq.ClampPMTU.String()
+	}
+	if !strings.Contains(name, "/") {
+		return false
+	}
+	of := featureOfRule(name)
+	return of != "" && of != "clamp-"+masq.ClampPMTU.String() || name == "prerouting/helpers"
+}
 
 // shared says that a rule may come from a policy, or from sources, that one who
 // knows only some attachments does not know.
@@ -247,9 +271,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		default:
 			p.found(Change{Kind: KindRule, Reason: Unexpected, Parent: c.Name, Name: r.id, Detail: fmt.Sprintf("handle %d", r.handle)})
 		}
-		o := deleteRule(c.Name, r.handle)
-		o.doubtful = !p.changes[len(p.changes)-1].certain()
-		p.ops = append(p.ops, o)
+		p.do(deleteRule(c.Name, r.handle), ofPolicies(r.id) && !ids[r.id])
 	}
 	for i, r := range c.Rules {
 		if kept[i] >= 0 {
@@ -270,7 +292,8 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		if err != nil {
 			return err
 		}
-		p.ops = append(p.ops, o)
+		p.edits = p.edits || p.have.chains[c.Name] != nil
+		p.do(o, !replaced && ofPolicies(r.ID) || ofPolicies(c.Name) && p.have.chains[c.Name] == nil)
 	}
 	return nil
 }
@@ -331,7 +354,9 @@ func (p *planner) elements() error {
 
 func (p *planner) fill(s ruleset.Set, all []ruleset.Element) error {
 	ops, err := addElements(s, all, false)
-	p.ops = append(p.ops, ops...)
+	for _, o := range ops {
+		p.do(o, ofPolicies(s.Name) && p.have.sets[s.Name] == nil)
+	}
 	return err
 }
 

@@ -113,16 +113,17 @@ func (s *socket) structure() (*observed, error) {
 		return nil, fmt.Errorf("read table: %w", err)
 	}
 	for _, part := range []struct {
-		name string
-		typ  int
-		take func(map[uint16][]byte) error
+		name   string
+		typ    int
+		forget func()
+		take   func(map[uint16][]byte) error
 	}{
-		{"objects", unix.NFT_MSG_GETOBJ, o.takeObject},
-		{"sets", unix.NFT_MSG_GETSET, o.takeSet},
-		{"chains", unix.NFT_MSG_GETCHAIN, o.takeChain},
-		{"rules", unix.NFT_MSG_GETRULE, o.takeRule},
+		{"objects", unix.NFT_MSG_GETOBJ, func() { clear(o.objects) }, o.takeObject},
+		{"sets", unix.NFT_MSG_GETSET, func() { clear(o.sets) }, o.takeSet},
+		{"chains", unix.NFT_MSG_GETCHAIN, func() { clear(o.chains) }, o.takeChain},
+		{"rules", unix.NFT_MSG_GETRULE, o.forgetRules, o.takeRule},
 	} {
-		err := s.get(part.typ, unix.NLM_F_DUMP, ofTable(), func(b []byte) error {
+		err := s.dump(part.forget, part.typ, ofTable(), func(b []byte) error {
 			f, err := fields(b)
 			if err != nil {
 				return err
@@ -190,6 +191,12 @@ func (o *observed) takeChain(f map[uint16][]byte) error {
 	return nil
 }
 
+func (o *observed) forgetRules() {
+	for _, c := range o.chains {
+		c.rules = nil
+	}
+}
+
 func (o *observed) takeRule(f map[uint16][]byte) error {
 	c := o.chains[text(f[unix.NFTA_RULE_CHAIN])]
 	if c == nil {
@@ -248,8 +255,9 @@ func (s *socket) compare(want ruleset.Set, into *set) error {
 	if err != nil {
 		return fmt.Errorf("set %s: %w", want.Name, err)
 	}
-	d := &difference{there: make([]bool, len(want.Elements)), wrong: map[int]element{}}
-	err = s.eachElement(want.Name, func(x rawElement) error {
+	var d *difference
+	forget := func() { d = &difference{there: make([]bool, len(want.Elements)), wrong: map[int]element{}} }
+	err = s.eachElement(want.Name, forget, func(x rawElement) error {
 		i, ok := wanted.find(x.key)
 		if !ok {
 			key, err := kt.decode(x.key)
@@ -269,8 +277,7 @@ func (s *socket) compare(want ruleset.Set, into *set) error {
 
 // ranges reads an interval set.
 func (s *socket) ranges(name string, into *set) error {
-	into.bounds = []bound{}
-	err := s.eachElement(name, func(x rawElement) error {
+	err := s.eachElement(name, func() { into.bounds = []bound{} }, func(x rawElement) error {
 		into.bounds = append(into.bounds, bound{bytes.Clone(x.key), x.end})
 		return nil
 	})
@@ -284,8 +291,8 @@ func (s *socket) elements(name, typ string) (map[string]element, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := map[string]element{}
-	err = s.eachElement(name, func(x rawElement) error {
+	var all map[string]element
+	err = s.eachElement(name, func() { all = map[string]element{} }, func(x rawElement) error {
 		key, err := kt.decode(x.key)
 		all[key] = x.element()
 		return err
@@ -293,8 +300,9 @@ func (s *socket) elements(name, typ string) (map[string]element, error) {
 	return all, err
 }
 
-func (s *socket) eachElement(set string, f func(rawElement) error) error {
-	err := s.get(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, elementList(set, nil), func(b []byte) error {
+// eachElement calls f with each element of a set, again from the first after forget.
+func (s *socket) eachElement(set string, forget func(), f func(rawElement) error) error {
+	err := s.dump(forget, unix.NFT_MSG_GETSETELEM, elementList(set, nil), func(b []byte) error {
 		return eachElement(b, f)
 	})
 	switch {

@@ -25,9 +25,18 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 		if err != nil || !have.exists {
 			return err
 		}
+		generation, err := c.s.generation()
+		if err != nil {
+			return err
+		}
 		ops, gone, err := c.removal(a, have)
 		if err != nil {
 			return err
+		}
+		if len(successors) == 0 && crowded(have, gone) {
+			// Only the elements have to be as they were read: reading the structure takes
+			// ten times as long, and others need not hold still for that.
+			return c.s.commit(ops, generation)
 		}
 		heirs, err := succeed(successors, has, gone, have)
 		if err != nil {
@@ -53,6 +62,38 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 		return c.s.commit(ops, have.generation)
 	})
 	return explain(err)
+}
+
+// crowd is the number of attachments that have to be left under a policy for it to be
+// certain that DELs at the same time do not end it.
+const crowd = 100
+
+// crowded reports whether a removal leaves many attachments under each policy that it
+// takes one from.
+func crowded(have *observed, gone removed) bool {
+	refs := references(gone)
+	if len(refs) == 0 {
+		return false
+	}
+	for chain, n := range refs {
+		if ch := have.chains[chain]; ch == nil || int(ch.uses)-n-len(ch.rules) < crowd {
+			return false
+		}
+	}
+	return true
+}
+
+// references is how many of the elements that are removed go to each chain.
+func references(gone removed) map[string]int {
+	refs := map[string]int{}
+	for _, keys := range gone {
+		for _, chain := range keys {
+			if chain != "" {
+				refs[chain]++
+			}
+		}
+	}
+	return refs
 }
 
 // heirs is what puts successors under their policies, and what that needs.
@@ -117,12 +158,7 @@ func (r removed) add(set, key, chain string) {
 // and whether others are left. The kernel counts what uses a chain: each of its
 // rules once, and each element.
 func unusedPolicies(have *observed, gone removed) (unused map[string]bool, left bool) {
-	refs := map[string]int{}
-	for _, keys := range gone {
-		for _, chain := range keys {
-			refs[chain]++
-		}
-	}
+	refs := references(gone)
 	unused = map[string]bool{}
 	for name, ch := range have.chains {
 		switch {

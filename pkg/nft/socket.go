@@ -168,4 +168,20 @@ func (s *socket) getOf(family uint8, typ int, flags uint16, body attrs, f func(f
 	return err
 }
 
+// readAttempts bounds how often one thing is read because it changed meanwhile.
+const readAttempts = 8
+
+// dump is get for all of something. It begins anew, after forget, where the ruleset was
+// changed meanwhile: other programs that keep changing it elsewhere do not keep one part
+// from being read, though they would all parts together.
+func (s *socket) dump(forget func(), typ int, body attrs, f func(b []byte) error) (err error) {
+	for range readAttempts {
+		forget()
+		if err = s.get(typ, unix.NLM_F_DUMP, body, f); !errors.Is(err, errInterrupted) {
+			return err
+		}
+	}
+	return err
+}
+
 const nfgenmsgLen = 4

@@ -28,8 +28,8 @@ type Desired struct {
 	// removing: it is neither missing nor unexpected.
 	Pending ruleset.Table
 	// AsOf is a generation of the ruleset whose attachments are all known to Table and
-	// Pending. Where the kernel's is a later one, unexpected chains, sets and objects
-	// stay, because a newer attachment may need them.
+	// Pending. Where the kernel's is a later one, what comes and goes with the attachments
+	// of a policy is left as it is.
 	AsOf uint32
 	// Keep leaves unexpected chains, sets and objects where they are: attachments may need
 	// them whose records cannot be read.
@@ -61,8 +61,8 @@ const structureAttempts = 20
 // It commits without regard to the generation what is certainly wrong. Two programs
 // that repair the same at once do not do it twice: the table and each chain are made
 // exclusively, and a rule is deleted by its handle, which is never used again. Only what
-// may belong to a newer attachment, and a table that has to be made anew, wait for a
-// ruleset that has not changed: ErrConflict where it does not hold still.
+// comes and goes with the attachments of a policy, and a table that has to be made anew,
+// wait for a ruleset that has not changed: ErrConflict where it does not hold still.
 func (c *Conn) SyncStructure(d Desired) (r StructureResult, err error) {
 	for range structureAttempts {
 		again, failed := c.structureOnce(d, &r)
@@ -117,7 +117,8 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 			return false, err
 		}
 	}
-	switch doubtful := slices.ContainsFunc(p.changes, func(x Change) bool { return !x.certain() }); {
+	doubtful := slices.ContainsFunc(p.ops, func(o op) bool { return o.doubtful })
+	switch {
 	case p.rebuilt:
 		return false, c.commitPlan(p, have.generation, r)
 	case !doubtful:
@@ -129,11 +130,25 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 		}
 	}
 	p.ops = slices.DeleteFunc(p.ops, func(o op) bool { return o.doubtful })
-	p.changes = slices.DeleteFunc(p.changes, func(x Change) bool { return !x.certain() })
-	if err := c.commitPlan(p, 0, r); err != nil || d.Keep || r.InUse {
+	p.changes = slices.DeleteFunc(p.changes, p.doubts)
+	if err := c.commitPlan(p, 0, r); err != nil && !errors.Is(err, unix.ENOENT) || d.Keep || r.InUse {
 		return part, err
 	}
 	return false, ErrConflict
+}
+
+// doubts reports whether a difference may be none, because attachments have come or gone
+// since the desired structure was made.
+func (p *planner) doubts(c Change) bool {
+	switch {
+	case !p.have.exists || c.Reason == Changed || c.Kind == KindElement:
+		return false
+	case c.Kind == KindRule:
+		return ofPolicies(c.Name) || c.Reason == Missing && ofPolicies(c.Parent) && p.have.chains[c.Parent] == nil
+	case c.Kind == KindObject, c.Reason == Unexpected:
+		return true
+	}
+	return ofPolicies(c.Name)
 }
 
 func (c *Conn) commitPlan(p *planner, guard uint32, r *StructureResult) error {
@@ -207,17 +222,9 @@ func (c *Conn) Scan(want ruleset.Table) (changes []Change, complete bool, err er
 	return changes, complete, nil
 }
 
-// scanAttempts bounds how often a set is read because it changed meanwhile.
-const scanAttempts = 8
-
 func (c *Conn) scan(s ruleset.Set) (changes []Change, complete bool, err error) {
 	have := &set{}
-	for range scanAttempts {
-		if err = c.s.compare(s, have); !errors.Is(err, errInterrupted) {
-			break
-		}
-	}
-	if err != nil && !errors.Is(err, errInterrupted) {
+	if err = c.s.compare(s, have); err != nil && !errors.Is(err, errInterrupted) {
 		return nil, false, err
 	}
 	if have.difference == nil {

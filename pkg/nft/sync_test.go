@@ -221,3 +221,36 @@ func TestScan(t *testing.T) {
 		t.Errorf("%q, %t, %v", got, complete, err)
 	}
 }
+
+// The names of what comes and goes with policies are told from those of every table.
+func TestOfPolicies(t *testing.T) {
+	base := ruleset.For(nil, ruleset.Sources{}, nil)
+	rest := ruleset.For([]masq.Attachment{attachment("a", rich(t), "10.88.0.5", "fd00::5")}, ruleset.Sources{}, everyEgress)
+	known := spare(base)
+	for name := range known {
+		kind, of, _ := strings.Cut(name, " ")
+		if _, id, ok := strings.Cut(of, " "); ok {
+			of = id
+		}
+		if kind != "element" && ofPolicies(of) {
+			t.Errorf("%s passes for a policy's", name)
+		}
+	}
+	n := 0
+	for name := range spare(rest) {
+		kind, of, _ := strings.Cut(name, " ")
+		parent, id, isRule := strings.Cut(of, " ")
+		if known[name] || kind == "element" || kind == "object" || isRule && ofPolicies(parent) {
+			continue
+		}
+		if isRule {
+			of = id
+		}
+		if n++; !ofPolicies(of) {
+			t.Errorf("%s passes for one of every table", name)
+		}
+	}
+	if n == 0 {
+		t.Error("nothing is compared")
+	}
+}

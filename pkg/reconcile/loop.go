@@ -43,7 +43,9 @@ type Loop struct {
 	// Resync is the time between looks that nobody asked for, unless the node's
 	// configuration gives another.
 	Resync time.Duration
-	Log    *slog.Logger
+	// Spent returns the processor time of the process so far; nil takes the clock for it.
+	Spent func() time.Duration
+	Log   *slog.Logger
 
 	last   memory
 	links  bool // links may have gone since the last sweep
@@ -108,8 +110,6 @@ const (
 	Forwarding
 	// TheLinks are to be swept at the next resync.
 	TheLinks
-	// Full has the whole table compared, whatever is known of it.
-	Full
 	// Verify has the whole table compared if notifications are missing.
 	Verify
 
@@ -118,7 +118,7 @@ const (
 	AllLinks
 
 	// Everything is all of these but Asked and Verify.
-	Everything = Now | Forwarding | TheLinks | Full | AllLinks
+	Everything = Now | Forwarding | TheLinks | AllLinks
 )
 
 func (l *Loop) init() {
@@ -230,8 +230,10 @@ func (l *Loop) Run(ctx context.Context) {
 		case <-l.urgent: // this look is what it asks for
 		default:
 		}
+		spent := l.spent()
 		worked, drifted := l.look(ctx, begun, what)
-		took := time.Since(begun)
+		// On a busy node, and while others hold the lock of transactions, a sync waits.
+		took := min(time.Since(begun), l.spent()-spent)
 		if worked {
 			idle.Reset(quiet)
 		}
@@ -257,6 +259,14 @@ func (l *Loop) Run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// spent is the processor time so far.
+func (l *Loop) spent() time.Duration {
+	if l.Spent == nil {
+		return time.Duration(time.Now().UnixNano())
+	}
+	return l.Spent()
 }
 
 // rest waits until the next look may be; false where the context ended.

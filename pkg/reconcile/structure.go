@@ -13,8 +13,9 @@ const conflicts = 5
 
 // syncStructure makes the table's chains, rules, sets and objects those that the
 // records and the configuration need, and returns what was different.
-func (l *Loop) syncStructure(node Node) (all []nft.Change, err error) {
-	asOf := uint32(0)
+//
+// The records are known as of a generation of the ruleset; 0 is none.
+func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Change, err error) {
 	for range conflicts {
 		d := nft.Desired{AsOf: asOf, Keep: l.Records.Snapshot().Err != nil, Complete: func() ruleset.Table { return l.complete(node) }}
 		d.Table, d.Pending = l.skeleton(node)

@@ -32,7 +32,7 @@ func (l *Loop) sync(ctx context.Context, what What) (worked bool, drift []nft.Ch
 	l.links = l.links || what&TheLinks != 0
 	heard, node := l.take(), l.Node()
 	w := work{suspects: map[elementKey]bool{}, asked: map[elementKey]bool{}}
-	w.full = l.last.full || what&Full != 0 || l.last.generation == 0
+	w.full = l.last.full || l.last.generation == 0
 	w.structure, w.foreign = l.last.structure, l.last.structure
 	for _, k := range l.last.elements {
 		w.suspects[k] = true
@@ -95,7 +95,7 @@ func (l *Loop) syncTable(node Node, w *work) (drift []nft.Change, err error) {
 	if w.changed && !first && drifted {
 		// What another program changed is seen only beside the configuration before.
 		// Flows that began under that one are to go on.
-		if drift, err = l.compare(l.last.node, true, w.full); err != nil {
+		if drift, err = l.compare(l.last.node, asOf, true, w.full); err != nil {
 			return drift, err
 		}
 	}
@@ -111,7 +111,7 @@ func (l *Loop) syncTable(node Node, w *work) (drift []nft.Change, err error) {
 	if err != nil {
 		return drift, err
 	}
-	found, err = l.compare(node, w.structure || all, all)
+	found, err = l.compare(node, asOf, w.structure || all, all)
 	if first || !w.changed && drifted {
 		drift = append(drift, found...)
 	} else {
@@ -128,9 +128,9 @@ func (l *Loop) syncTable(node Node, w *work) (drift []nft.Change, err error) {
 
 // compare compares the structure of the table and all its elements, or one of these,
 // and repairs what differs.
-func (l *Loop) compare(node Node, structure, elements bool) (all []nft.Change, err error) {
+func (l *Loop) compare(node Node, asOf uint32, structure, elements bool) (all []nft.Change, err error) {
 	if structure {
-		if all, err = l.syncStructure(node); err != nil {
+		if all, err = l.syncStructure(node, asOf); err != nil {
 			return all, err
 		}
 	}
@@ -148,7 +148,7 @@ func (l *Loop) compare(node Node, structure, elements bool) (all []nft.Change, e
 	if elements && l.last.structure {
 		// What was in use by unexpected elements may not be any more.
 		l.last.structure = false
-		found, err := l.syncStructure(node)
+		found, err := l.syncStructure(node, 0)
 		return append(all, found...), err
 	}
 	return all, nil
@@ -159,7 +159,7 @@ func (l *Loop) elements(node Node, keys []elementKey) ([]nft.Change, error) {
 	all, err := l.syncElements(keys)
 	if errors.Is(err, nft.ErrStructure) {
 		var found, more []nft.Change
-		if found, err = l.syncStructure(node); err == nil {
+		if found, err = l.syncStructure(node, 0); err == nil {
 			more, err = l.syncElements(keys)
 		}
 		all = slices.Concat(all, found, more)

@@ -126,6 +126,7 @@ var measurements = []measurement{
 	{"flows", (*bench).flows},
 	{"packets", (*bench).packets},
 	{"daemon", (*bench).daemon},
+	{"churn", (*bench).busy},
 	{"conntrack", (*bench).conntrack},
 }
 

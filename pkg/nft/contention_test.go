@@ -1,0 +1,129 @@
+package nft
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// restless changes the ruleset in a thread of its own as fast as it can, until the test
+// ends, and returns the number of its transactions.
+func restless(t *testing.T) *atomic.Int64 {
+	t.Helper()
+	nftables(t, "table inet other { set s { type ipv4_addr; }; }", "-f", "-")
+	c, err := Open() // of the same namespace
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, stop, ended := new(atomic.Int64), make(chan struct{}), make(chan struct{})
+	table := func(typ int) op {
+		var a attrs
+		a.text(1, "restless")
+		return op{typ: typ, flags: 0x400, body: a, what: "restless", optional: true}
+	}
+	go func() {
+		defer close(ended)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := c.s.commit([]op{table(i % 2 * 2)}, 0); err != nil { // NEWTABLE and DELTABLE
+				t.Error(err)
+				return
+			}
+			n.Add(1)
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-ended; _ = c.Close() })
+	for n.Load() < 10 { //nolint:revive // it has begun
+	}
+	return n
+}
+
+// An ADD that brings a policy, the first one of the table, and a DEL among many others
+// need no ruleset that does not change.
+func TestAddAndRemoveBesideOthers(t *testing.T) {
+	c := kernel(t)
+	n := restless(t)
+	var all []masq.Attachment
+	for i := range crowd + 20 {
+		p := masq.Default()
+		if i < 10 {
+			p.RandomFully = i%2 == 0 // another policy
+		}
+		a := attachment(fmt.Sprint(i), p, fmt.Sprintf("10.88.1.%d", i+1))
+		all = append(all, a)
+		if err := c.Add(a, hasAll, func() ([]masq.Attachment, error) { return all, nil }, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := n.Load()
+	for i := range 10 {
+		if err := c.Remove(all[100+i], hasAll); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n.Load() == before {
+		t.Log("nothing happened beside it")
+	}
+	left := append(all[:100:100], all[110:]...)
+	if changes, err := c.Drift(ruleset.For(left, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
+		t.Errorf("%v, %v", texts(changes), err)
+	}
+}
+
+// Eight that add and remove at once, in a table full of what dead containers left, all
+// come to an end, and leave nothing.
+func TestLeftoversAreEvictedAtOnce(t *testing.T) {
+	c := kernel(t)
+	const leftovers, writers = 200, 8
+	var dead []masq.Attachment
+	for i := range leftovers {
+		dead = append(dead, attachment(fmt.Sprint("dead", i), masq.Default(), fmt.Sprintf("10.88.0.%d", i+1)))
+	}
+	if _, err := c.Apply(ruleset.For(dead, ruleset.Sources{}, everyEgress)); err != nil {
+		t.Fatal(err)
+	}
+	var conns []*Conn // the namespace is the thread's
+	for range writers {
+		x, err := Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = x.Close() }()
+		conns = append(conns, x)
+	}
+	var wg sync.WaitGroup
+	for w, x := range conns {
+		wg.Go(func() {
+			for i := range 10 {
+				p := masq.Default()
+				p.RandomFully = w%2 == 0
+				a := attachment(fmt.Sprintf("live%d-%d", w, i), p, fmt.Sprintf("10.88.0.%d", w*10+i+1))
+				if err := x.Add(a, hasAll, nil, nil); err != nil {
+					t.Error(err)
+				}
+				if err := x.Remove(a, hasAll); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// What names a dead one's link goes with that one's own removal.
+	changes, err := c.Drift(ruleset.For(dead[writers*10:], ruleset.Sources{}, everyEgress))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range changes {
+		if x.Parent != "links" && x.Parent != "sources4" || len(changes) != 2*writers*10 {
+			t.Errorf("left: %s", x)
+		}
+	}
+}
