@@ -102,7 +102,8 @@ func (s *Sweep) retire(now time.Time, r *store.Record, v store.Verdict) error {
 	if err != nil || !found || whole.Ready != r.Ready || !whole.Created.Equal(r.Created) {
 		return err
 	}
-	if v.Certain {
+	// GC releases leases of attachments that have a record, or had: a retired one will do.
+	if v.Certain && whole.IPAM == "" {
 		return s.Records.Delete(r.Key)
 	}
 	if err := s.Records.Retire(r.Key); err != nil {
@@ -137,7 +138,7 @@ func (s *Sweep) restore(now time.Time, q *store.Inquiry) (restored int, err erro
 				}
 				continue
 			}
-		case i < surplus || now.Sub(r.Since) > retiredAge:
+		case i < surplus || r.IPAM == "" && now.Sub(r.Since) > retiredAge:
 			if err = s.Records.Forget(r.Key); err == nil {
 				continue
 			}

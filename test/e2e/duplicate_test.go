@@ -77,8 +77,11 @@ func TestLiveAddressIsRefused(t *testing.T) {
 		{"the first without a policy", func(w *world) []keys { return []keys{w.masq().with(keys{"ipMasq": false})} }, (*world).masq, false},
 		{"the second without a policy", func(w *world) []keys { return []keys{w.masq()} }, func(w *world) keys { return w.masq().with(keys{"ipMasq": false}) }, false},
 		{"the first chained", func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} }, (*world).masq, false},
-		{"the first chained, the second without a policy", func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
-			func(w *world) keys { return w.masq().with(keys{"ipMasq": false}) }, false},
+		{
+			"the first chained, the second without a policy",
+			func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
+			func(w *world) keys { return w.masq().with(keys{"ipMasq": false}) }, false,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
@@ -194,14 +197,23 @@ func TestDuplicateChained(t *testing.T) {
 		name          string
 		first, second func(w *world) []keys
 	}{
-		{"chained, chained", func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
-			func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} }},
-		{"chained, chained with a policy of its own", func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
+		{
+			"chained, chained",
+			func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
+			func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
+		},
+		{
+			"chained, chained with a policy of its own",
+			func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
 			func(w *world) []keys {
 				return []keys{w.claimed("add"), w.behind().with(keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}})}
-			}},
-		{"main, chained", func(w *world) []keys { return []keys{w.masq().with(keys{"helpers": keys{"ftp": []int{21}}})} },
-			func(w *world) []keys { return []keys{w.claimed("replace"), w.behind()} }},
+			},
+		},
+		{
+			"main, chained",
+			func(w *world) []keys { return []keys{w.masq().with(keys{"helpers": keys{"ftp": []int{21}}})} },
+			func(w *world) []keys { return []keys{w.claimed("replace"), w.behind()} },
+		},
 	} {
 		for _, masqd := range []bool{false, true} {
 			for _, goes := range []string{"first", "second"} {
