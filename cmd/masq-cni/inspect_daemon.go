@@ -128,9 +128,9 @@ func notReady(listen string) (why string, losses *report.Losses) {
 	return strings.Join(reasons, "; "), losses
 }
 
-// readiness is why a masqd is not ready, nil where it is. The calling goroutine makes the
-// connection, since it may be in a network namespace of its own; net/http has others
-// make it.
+// readiness returns why a masqd is not ready, nil if it is. The calling goroutine dials,
+// since its thread may be in another network namespace; a client of net/http dials in
+// another goroutine.
 func readiness(at netip.AddrPort) (reasons []string, losses *report.Losses, err error) {
 	c, err := net.DialTimeout("tcp", at.String(), answerTimeout)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // kernel keeps it apart from nf_tables, and it cannot be read the same way.
 func legacyTables() (programs []string) {
 	for _, x := range []struct{ file, program string }{{"ip_tables_names", "iptables-legacy"}, {"ip6_tables_names", "ip6tables-legacy"}} {
-		// The calling thread may be in a network namespace of its own.
+		// The calling thread may be in another network namespace than the process.
 		b, err := os.ReadFile("/proc/thread-self/net/" + x.file)
 		if err == nil && slices.Contains(strings.Fields(string(b)), "filter") {
 			programs = append(programs, x.program)

@@ -11,8 +11,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
 
-// maxContainers is how many containers' ends the node at a glance compares: each takes
-// some requests in a network namespace of its own. inspect drift compares all.
+// maxContainers is the number of containers that the node at a glance enters: comparing
+// one takes several requests in its network namespace. inspect drift compares all.
 const maxContainers = 100
 
 // links compares the node's ends of all links that the plugin made, and the containers'

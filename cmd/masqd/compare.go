@@ -13,11 +13,10 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
 
-// comparison compares links for /readyz, when it is asked for and at a bounded pace. The
-// node's ends are compared by each sync that an event or the resync asks for: what no
-// event told of is found here, and a sync asked to repair it. The containers' ends are not
-// repaired. To see them takes CAP_SYS_ADMIN, which masqd need not have; masq-cni inspect
-// drift does it otherwise.
+// comparison compares links when /readyz is requested, at a bounded pace. It finds faults
+// of the node's ends that no event reported, and requests a sync, which repairs them. The
+// containers' ends are compared only with CAP_SYS_ADMIN, which masqd need not have, and
+// are not repaired.
 type comparison struct {
 	links   compare.Links
 	records func() ([]store.Record, error)
@@ -46,8 +45,7 @@ func mayEnter() bool {
 	return unix.Capget(&head, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// reasons returns what the last comparison found, and asks for another if one is due:
-// more is known the next time.
+// reasons returns the result of the last comparison, and requests another if one is due.
 func (c *comparison) reasons() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,8 +93,8 @@ func (c *comparison) compare(ctx context.Context) string {
 			if ctx.Err() != nil {
 				return ""
 			}
-			// An error is that of a container that is being removed, or is met again by
-			// the next comparison.
+			// An error is ignored: the container is being removed, or the next comparison
+			// fails the same way.
 			found, _ := compare.ContainerSide(c.links, []store.Record{r})
 			wrong, _ := compare.Split(found)
 			faults = append(faults, wrong...)

@@ -3,9 +3,9 @@
 // that they agree: a fault that one of them sees is one that all of them see.
 //
 // It joins the comparisons of pkg/nft (rules and elements) and of pkg/wire (both ends of
-// a link, routes, neighbor entries, forwarding). What this process cannot see, such as a
-// network namespace that it may not enter, is a Difference that is NotChecked: no fault,
-// and said all the same.
+// a link, routes, neighbor entries, forwarding). An object that this process cannot read,
+// such as a network namespace that it may not enter, is a Difference that is NotChecked.
+// It is reported, and it is no fault.
 package compare
 
 import (

@@ -38,9 +38,8 @@ func NodeSide(links Links, records []store.Record) ([]Difference, error) {
 	return ofLink(found), err
 }
 
-// ContainerSide compares the containers' ends of the links of records, one namespace
-// after the other. A namespace whose path leads nowhere is that of a container which is
-// gone, or one that this process does not see: neither is a fault of the container.
+// ContainerSide compares the containers' ends of the links of records. A namespace without
+// its path is NotChecked: the container is gone, or this process does not see the path.
 func ContainerSide(links Links, records []store.Record) ([]Difference, error) {
 	var out []Difference
 	var errs []error
@@ -66,7 +65,7 @@ func isMissing(d wire.Difference) bool {
 	return d.Kind == wire.KindNamespace && d.Reason == wire.Missing
 }
 
-// Split tells faults from what was not checked.
+// Split separates faults from objects that were not checked.
 func Split(all []Difference) (faults, notChecked []Difference) {
 	for _, d := range all {
 		if d.NotChecked {

@@ -22,8 +22,8 @@ type BaseChain struct {
 	Priority int
 	// Drop says that the chain's policy is drop.
 	Drop bool
-	// Rules is how many rules drop or reject, those of the chains that it jumps to
-	// included, but for chains behind verdict maps.
+	// Rules is the number of rules that drop or reject, in the chain and in the chains
+	// that it jumps to. Chains in verdict maps are not followed.
 	Rules int
 }
 
@@ -33,8 +33,8 @@ var families = map[uint8]string{
 	unix.NFPROTO_BRIDGE: "bridge", unix.NFPROTO_NETDEV: "netdev",
 }
 
-// passed are the hooks that forwarded packets pass, by family. A container behind a bridge
-// reaches the node by the bridge's input.
+// passed has the hooks that forwarded packets pass, by family. Packets of a container
+// behind a bridge pass the bridge's input.
 var passed = map[string]map[uint32]string{
 	"ip":     {unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_FORWARD: "forward", unix.NF_INET_POST_ROUTING: "postrouting"},
 	"ip6":    {unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_FORWARD: "forward", unix.NF_INET_POST_ROUTING: "postrouting"},
@@ -79,12 +79,11 @@ func (s *socket) foreign() (out []BaseChain, err error) {
 			return err
 		}
 		at := foreignChain{foreignTable{family, text(f[unix.NFTA_CHAIN_TABLE])}, text(f[unix.NFTA_CHAIN_NAME])}
-		if base, ok, err := baseChain(at, f); err != nil || !ok {
-			return err
-		} else {
+		base, ok, err := baseChain(at, f)
+		if ok && err == nil {
 			bases[at], tables[at.foreignTable] = base, true
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list the chains of all tables: %w", err)

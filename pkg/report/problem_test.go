@@ -11,8 +11,11 @@ import (
 func TestProblemsOrder(t *testing.T) {
 	var all Problems
 	for _, p := range []Problem{
-		{Severity: SeverityWarning, Object: "a"}, {Severity: SeverityError, Object: "b"}, {Severity: SeverityUnknown, Object: "c"},
-		{Severity: SeverityError, Object: "d"}, {Severity: SeverityWarning, Object: "e"},
+		{Severity: SeverityWarning, Object: "a"},
+		{Severity: SeverityError, Object: "b"},
+		{Severity: SeverityUnknown, Object: "c"},
+		{Severity: SeverityError, Object: "d"},
+		{Severity: SeverityWarning, Object: "e"},
 	} {
 		all.Add(p)
 	}
