@@ -251,8 +251,10 @@ func TestQueriesAreAnswered(t *testing.T) {
 	for _, expr := range rules {
 		looked = append(looked, prom.selectors(expr)...)
 	}
-	// Where no end of the source ports is foreseen there is no such series.
-	later := func(s string) bool { return strings.HasPrefix(s, "masq_source_ports_exhausted_seconds") }
+	// These series exist only while source ports run out, or an egress address is missing.
+	later := func(s string) bool {
+		return strings.HasPrefix(s, "masq_source_ports_exhausted_seconds") || strings.HasPrefix(s, "masq_egress_address_missing")
+	}
 	until(t, 40*time.Second, nil, missing(slices.DeleteFunc(slices.Clone(looked), later)))
 	if now := firing(); len(now) > 0 {
 		t.Errorf("on a node that is well %v fire", now)
@@ -262,6 +264,9 @@ func TestQueriesAreAnswered(t *testing.T) {
 	if !prom.answers(`masq_attachment_flows{namespace="shop",pod="web"}`) || prom.answers(`{exported_pod!=""}`) {
 		t.Errorf("the labels of pods are %v", prom.ask("masq_attachment_flows"))
 	}
+
+	// The node has one of the egress addresses of another pod's network, and lacks the other.
+	n.attach("db", keys{"snatAddresses": []netip.Addr{n.V4.Node, netip.MustParseAddr("192.0.2.77")}})
 
 	// One flow after the other takes a source port, and rules are flushed meanwhile.
 	n.configure("nonMasqueradeCIDRs: [10.0.0.1/8]\n")
@@ -279,7 +284,7 @@ func TestQueriesAreAnswered(t *testing.T) {
 	}
 	until(t, 90*time.Second, trouble, missing(append(looked, dashboardOf(t).exprs()...)))
 	want := []string{
-		"MasqConfigurationInvalid", "MasqRepairsFrequent", "MasqSourcePortsNearlyExhausted", "MasqSourcePortsRunOut", "MasqTranslationsFail",
+		"MasqConfigurationInvalid", "MasqEgressAddressMissing", "MasqRepairsFrequent", "MasqSourcePortsNearlyExhausted", "MasqSourcePortsRunOut", "MasqTranslationsFail",
 	}
 	until(t, 60*time.Second, trouble, func() string {
 		for _, name := range want {
