@@ -32,7 +32,11 @@ type readiness struct {
 func ready(s reconcile.Stats, n reconcile.Node, shortage []string) readiness {
 	r := serviceable(s, n)
 	for _, m := range s.MissingEgress {
-		if !m.Dropped {
+		switch {
+		case m.Dropped:
+		case m.Unused:
+			r.Reasons = append(r.Reasons, missingEgress(m)+"; no attachment of the policy uses its family")
+		default:
 			r.Reasons = append(r.Reasons, missingEgress(m)+"; flows leave with the others")
 		}
 	}

@@ -5,11 +5,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/masq-cni/masq-cni/pkg/reconcile"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // TestEndpoints: the page at / lists what is served, and each of these is there.
@@ -58,6 +63,26 @@ func TestEndpoints(t *testing.T) {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// A missing egress address makes masqd unready only where flows are dropped.
+func TestReadyWithMissingEgress(t *testing.T) {
+	for _, c := range []struct {
+		missing ruleset.MissingEgress
+		ready   bool
+		reason  string
+	}{
+		{ruleset.MissingEgress{Dropped: true}, false, "flows are dropped"},
+		{ruleset.MissingEgress{Unused: true}, true, "no attachment of the policy uses its family"},
+		{ruleset.MissingEgress{}, true, "flows leave with the others"},
+	} {
+		c.missing.Policy, c.missing.Address = "node-1a2b3c4d", netip.MustParseAddr("2001:db8::7")
+		s := reconcile.Stats{LastLook: time.Unix(1, 0), MissingEgress: []ruleset.MissingEgress{c.missing}}
+		r := ready(s, reconcile.Node{}, nil)
+		if r.Ready != c.ready || len(r.Reasons) != 1 || !strings.Contains(r.Reasons[0], "2001:db8::7; ") || !strings.HasSuffix(r.Reasons[0], c.reason) {
+			t.Errorf("%+v: %+v", c.missing, r)
 		}
 	}
 }

@@ -36,8 +36,9 @@ func (l *Loop) refreshEgress(node Node) (changed bool, err error) {
 
 // lost returns the egress addresses whose flows have to be deleted: addresses that were
 // in use and are not any more, and missing addresses that were not known to be missing.
-// now has every address that the policies name: true where flows leave with it.
-func (e *egress) lost(used []*masq.Policy, before map[netip.Addr]bool) (lost []netip.Addr, missing []ruleset.MissingEgress, now map[netip.Addr]bool) {
+// now has every address that the policies name: true where flows leave with it. inUse
+// has the families of each policy's sources, by its ID.
+func (e *egress) lost(used []*masq.Policy, inUse map[string]map[masq.Family]bool, before map[netip.Addr]bool) (lost []netip.Addr, missing []ruleset.MissingEgress, now map[netip.Addr]bool) {
 	now = map[netip.Addr]bool{}
 	for _, p := range used {
 		for _, f := range masq.Families {
@@ -45,7 +46,7 @@ func (e *egress) lost(used []*masq.Policy, before map[netip.Addr]bool) (lost []n
 				now[a] = true
 			}
 		}
-		missing = append(missing, e.have.Missing(*p)...)
+		missing = append(missing, e.have.Missing(*p, inUse[p.ID()])...)
 	}
 	for _, m := range missing {
 		if _, known := before[m.Address]; !known {
@@ -73,6 +74,10 @@ func (l *Loop) reportMissing(missing []ruleset.MissingEgress) {
 	l.mu.Unlock()
 	for _, m := range missing {
 		if slices.Contains(before, m) {
+			continue
+		}
+		if m.Unused {
+			l.Log.Warn("the node has none of a policy's egress addresses of a family; no attachment of the policy has an address of the family", "policy", m.Policy, "missing", m.Address)
 			continue
 		}
 		if m.Dropped {

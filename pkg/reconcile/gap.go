@@ -95,7 +95,7 @@ func (l *Loop) everything(node Node) Whose {
 // syncFlows deletes flows that began without translation, and those whose egress
 // address is gone. It reports whether there was anything to look for.
 func (l *Loop) syncFlows(ctx context.Context, node Node) (did bool, err error) {
-	used := l.usedPolicies(node)
+	used, inUse := l.usedPolicies(node)
 	scope, gap := l.scope(node), 0
 	if !scope.none() {
 		if gap, err = l.Untranslated(ctx, scope); err != nil {
@@ -106,7 +106,7 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (did bool, err error) {
 	}
 	l.last.flows, l.last.sources = owedFlows{}, node.Sources.Prefixes
 
-	lost, missing, snat := l.last.egress.lost(used, l.last.snat)
+	lost, missing, snat := l.last.egress.lost(used, inUse, l.last.snat)
 	l.last.snat = snat
 	l.reportMissing(missing)
 	// An address may be back, or be declared as routed to the node.
@@ -136,19 +136,18 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (did bool, err error) {
 	return did, nil
 }
 
-// usedPolicies returns the policies of attachments that are in place, and counts these.
-func (l *Loop) usedPolicies(node Node) []*masq.Policy {
-	var in []masq.Attachment
+// usedPolicies counts the attachments that are in place. It returns their policies, and
+// the address families that each policy is used for, keyed by policy ID.
+func (l *Loop) usedPolicies(node Node) (used []*masq.Policy, inUse map[string]map[masq.Family]bool) {
+	in, _ := l.representatives(node)
 	n := 0
 	for u, count := range l.Records.Uses() {
 		if u.Ready {
 			n += count
-			in = append(in, masq.Attachment{Policy: u.Policy})
 		}
 	}
 	l.mu.Lock()
 	l.stats.Attachments = n
 	l.mu.Unlock()
-	node.apply(in)
-	return policies(in, node)
+	return policies(in, node), ruleset.FamiliesOf(in, node.Sources)
 }

@@ -152,6 +152,29 @@ func TestWhatIsAskedForIsNoDrift(t *testing.T) {
 	}
 }
 
+// A missing egress address of a family that no source of the policy has drops no flows:
+// it counts as soon as an attachment or sourceCIDRs have the family.
+func TestMissingEgressOfUnusedFamily(t *testing.T) {
+	four, six := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")
+	k := &kernel{lacks: []netip.Addr{six}}
+	r := record("a")
+	r.Policy.SNATAddresses = []netip.Addr{four, six}
+	l, _ := loop(t, k, r)
+	state := func(name string, dropped, unused bool) {
+		t.Helper()
+		l.look(t.Context(), time.Now(), Forwarding)
+		want := []ruleset.MissingEgress{{Policy: r.Policy.ID(), Address: six, Dropped: dropped, Unused: unused}}
+		if got := l.Stats().MissingEgress; !slices.Equal(got, want) {
+			t.Errorf("%s: missing: %+v, not %+v", name, got, want)
+		}
+	}
+	state("IPv4 alone", false, true)
+	dual := record("b")
+	dual.Policy, dual.Addresses = r.Policy, []netip.Addr{netip.MustParseAddr("10.88.0.6"), netip.MustParseAddr("fd00::6")}
+	l.Records.(*book).write(dual)
+	state("an attachment has IPv6", true, false)
+}
+
 // Addresses that left the node, and those that policies no longer name, are looked
 // for in flows.
 func TestStrandedFlows(t *testing.T) {

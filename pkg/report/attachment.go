@@ -6,6 +6,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -96,7 +97,8 @@ type Policy struct {
 	// leaves with them.
 	SNATMissing []netip.Addr `json:"snatAddressesMissing"`
 	// Dropped are the families, "4" and "6", whose flows are dropped, because the
-	// node has none of their addresses of snatAddresses.
+	// node has none of their addresses of snatAddresses. A family without attachments
+	// and sourceCIDRs is not among them.
 	Dropped []string `json:"droppedFamilies"`
 	masq.Policy
 }
@@ -104,6 +106,7 @@ type Policy struct {
 // Policies are those in use, in the order in which they came into use.
 func (d Desired) Policies() []Policy {
 	out := []Policy{}
+	inUse := ruleset.FamiliesOf(d.Attachments, d.Sources)
 	at := map[*masq.Policy]int{}
 	add := func(p *masq.Policy) int {
 		if i, ok := at[p]; ok {
@@ -111,7 +114,7 @@ func (d Desired) Policies() []Policy {
 		}
 		at[p] = len(out)
 		x := Policy{ID: p.ID(), Policy: *p, SNATMissing: []netip.Addr{}, Dropped: []string{}}
-		for _, m := range d.Egress.Missing(*p) {
+		for _, m := range d.Egress.Missing(*p, inUse[p.ID()]) {
 			x.SNATMissing = append(x.SNATMissing, m.Address)
 			if f := masq.FamilyOf(m.Address).String(); m.Dropped && !slices.Contains(x.Dropped, f) {
 				x.Dropped = append(x.Dropped, f)

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -16,9 +17,14 @@ func (n *Node) judgeEgress() {
 				fmt.Sprintf("the node does not have the egress address %s; flows leave with the others", a),
 				"add it to an interface: ip address add " + a.String() + " dev INTERFACE; if it is routed to the node, list it in snatAddressesRouted",
 			}
-			if f := masq.FamilyOf(a).String(); slices.Contains(p.Dropped, f) {
+			f := masq.FamilyOf(a)
+			others := slices.ContainsFunc(p.SNATAddressesOf(f), func(o netip.Addr) bool { return !slices.Contains(p.SNATMissing, o) })
+			switch {
+			case slices.Contains(p.Dropped, f.String()):
 				x.Severity = SeverityError
 				x.Message = fmt.Sprintf("the node does not have the egress address %s, and no other of IPv%s; the policy's IPv%[2]s flows are dropped", a, f)
+			case !others:
+				x.Message = fmt.Sprintf("the node does not have the egress address %s, and no other of IPv%s; no attachment of the policy uses IPv%[2]s", a, f)
 			}
 			n.Report(x)
 		}

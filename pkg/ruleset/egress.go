@@ -67,11 +67,43 @@ type MissingEgress struct {
 	// Dropped says that the policy has no other address of the family either: its
 	// flows of the family are dropped.
 	Dropped bool
+	// Unused says that the policy has no other address of the family, and no source of
+	// the family either: there are no flows to drop.
+	Unused bool
+}
+
+// FamiliesOf returns the families of the sources whose flows leave under each policy, by
+// the policy's ID.
+func FamiliesOf(attachments []masq.Attachment, sources Sources) map[string]map[masq.Family]bool {
+	out := map[string]map[masq.Family]bool{}
+	known := map[*masq.Policy]map[masq.Family]bool{}
+	of := func(p *masq.Policy) map[masq.Family]bool {
+		if known[p] == nil {
+			id := p.ID()
+			if out[id] == nil {
+				out[id] = map[masq.Family]bool{}
+			}
+			known[p] = out[id]
+		}
+		return known[p]
+	}
+	for _, a := range attachments {
+		if a.Policy == nil {
+			continue
+		}
+		for _, x := range a.Addresses {
+			of(a.Policy)[masq.FamilyOf(x)] = true
+		}
+	}
+	for _, x := range sources.Prefixes {
+		of(&sources.Policy)[masq.FamilyOf(x.Addr())] = true
+	}
+	return out
 }
 
 // Missing returns the addresses that a policy names and that its flows cannot leave
-// with, IPv4 first.
-func (e Egress) Missing(p masq.Policy) []MissingEgress {
+// with, IPv4 first. inUse has the families of the policy's sources.
+func (e Egress) Missing(p masq.Policy, inUse map[masq.Family]bool) []MissingEgress {
 	if p.EgressDirect {
 		return nil
 	}
@@ -80,7 +112,8 @@ func (e Egress) Missing(p masq.Policy) []MissingEgress {
 		usable := e.Of(p, f)
 		for _, a := range p.SNATAddressesOf(f) {
 			if !slices.Contains(usable, a) {
-				out = append(out, MissingEgress{p.ID(), a, len(usable) == 0})
+				none := len(usable) == 0
+				out = append(out, MissingEgress{p.ID(), a, none && inUse[f], none && !inUse[f]})
 			}
 		}
 	}

@@ -105,12 +105,15 @@ func (n *node) hasEgress(p *masq.Policy, addresses []netip.Addr) error {
 	if err != nil {
 		return failed(codeLink, "cannot look up the node's addresses", err)
 	}
+	inUse := map[masq.Family]bool{masq.IPv4: addresses == nil, masq.IPv6: addresses == nil}
+	for _, a := range addresses {
+		inUse[masq.FamilyOf(a)] = true
+	}
 	var missing []string
 	refused := false
-	for _, m := range egress.Missing(*p) {
+	for _, m := range egress.Missing(*p, inUse) {
 		missing = append(missing, m.Address.String())
-		f := masq.FamilyOf(m.Address)
-		refused = refused || m.Dropped && (addresses == nil || slices.ContainsFunc(addresses, func(a netip.Addr) bool { return masq.FamilyOf(a) == f }))
+		refused = refused || m.Dropped
 	}
 	all := strings.Join(missing, ", ")
 	switch {
