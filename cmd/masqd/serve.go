@@ -91,6 +91,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if kernel.Boot, err = wire.BootID(); err != nil {
 		log.Warn("records of an earlier boot cannot be told from those of this one", "err", err)
 	}
+	neighbors := &reconcile.Neighbors{Records: records, State: wire.NodeNetNSState, Grace: o.grace, Log: log}
+	if err := neighbors.Run(time.Now()); err != nil {
+		log.Error("records of other network namespaces cannot be removed", "err", err)
+	}
 	loop := &reconcile.Loop{
 		Records:      cache,
 		Node:         conf.node,
@@ -102,7 +106,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Stranded:     forget.Stranded,
 		Reload: func() error {
 			conf.read()
-			return errors.Join(cache.Reload(), records.Tidy(o.grace))
+			return errors.Join(cache.Reload(), records.Tidy(o.grace), neighbors.Run(time.Now()))
 		},
 		Sweep:  &reconcile.Sweep{Kernel: kernel, Records: records, Grace: o.grace, Log: log},
 		Resync: o.resync,
@@ -150,7 +154,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 				defer askingMu.Unlock()
 				return asking.DirectRanges(policy)
 			},
-			Describe: links.Describe, Replace: records.Replace, Boot: kernel.Boot, Log: log,
+			Describe: links.Describe, Replace: records.Replace, Boot: kernel.Boot, NodeNetNS: wire.OwnNetNS(), Log: log,
 		},
 	}
 	unread.pass() // before a sync sees rules that no record explains

@@ -14,6 +14,18 @@ type Evidence struct {
 	// parent of macvlan or an uplink is none of them: it proves nothing about one
 	// container.
 	Links []HostLink `json:"links,omitempty"`
+	// Node is the network namespace of the node; nil in records of earlier programs and
+	// before Linux 6.18.
+	Node *NodeNetNS `json:"node,omitempty"`
+}
+
+// NodeNetNS identifies the network namespace of a node, as the kernel's file handles of
+// namespaces do (struct nsfs_file_handle of linux/nsfs.h).
+type NodeNetNS struct {
+	// ID is never given again before the next boot.
+	ID uint64 `json:"id"`
+	// Inode is the inode number of the namespace's file.
+	Inode uint32 `json:"inode"`
 }
 
 // NetNS identifies a network namespace, and where it can be looked up.

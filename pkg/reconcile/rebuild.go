@@ -30,7 +30,9 @@ type Rebuild struct {
 	Describe func(masq.HostLink) (wire.Ours, bool, error)
 	Replace  func(*store.ReadError, store.Record) (kept string, err error)
 	Boot     string
-	Log      *slog.Logger
+	// NodeNetNS is the node's network namespace; nil where the kernel does not tell.
+	NodeNetNS *masq.NodeNetNS
+	Log       *slog.Logger
 
 	said map[string]string // by path: why the record was not rebuilt
 }
@@ -46,6 +48,9 @@ func (r *Rebuild) Run(all []UnreadableRecord) (rebuilt int) {
 		rec, err := r.record(u)
 		kept := ""
 		if err == nil {
+			if rec.Evidence != nil {
+				rec.Evidence.Node = r.NodeNetNS
+			}
 			kept, err = r.Replace(u.ReadError, rec)
 		}
 		if err == nil {

@@ -31,6 +31,7 @@ func (w *Wire) evidence(netns string) (e masq.Evidence, err error) {
 	var errBoot error
 	e.Boot, errBoot = BootID()
 	e.NetNS, err = IdentifyNetNS(netns)
+	e.Node = OwnNetNS()
 	return e, errors.Join(errBoot, err)
 }
 

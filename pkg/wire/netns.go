@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -109,14 +108,7 @@ func fileOf(path string) (file, error) {
 
 // namespaceID is the number that no other namespace gets before the next boot; 0
 // before Linux 6.18, whose namespaces have no file handles.
-func namespaceID(path string) uint64 {
-	const nsfsHandle = 0xf1 // FILEID_NSFS of linux/exportfs.h; struct nsfs_file_handle begins with the ID
-	h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
-	if err != nil || h.Type() != nsfsHandle || h.Size() < 8 {
-		return 0
-	}
-	return binary.NativeEndian.Uint64(h.Bytes())
-}
+func namespaceID(path string) uint64 { return handleOf(path).ID }
 
 // processOf returns the process in a path such as /proc/123/ns/net.
 func processOf(path string) (pid int, ok bool) {

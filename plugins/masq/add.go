@@ -50,6 +50,9 @@ func add(args *skel.CmdArgs) error {
 		IPAM:    conf.IPAMType,
 		Created: time.Now().UTC(),
 	}
+	if own := wire.OwnNetNS(); own != nil {
+		rec.Evidence = &masq.Evidence{Node: own} // should ADD not finish
+	}
 	if conf.Chained() {
 		return n.addChained(conf, rec, args)
 	}
