@@ -140,22 +140,29 @@ func TestWhoWasOfAKilledDaemon(t *testing.T) {
 	p.d.end()
 }
 
-// TestWhoWasOfAFullDisk: masqd says that it cannot write, goes on with its work, and has
-// lost nothing once there is room.
-func TestWhoWasOfAFullDisk(t *testing.T) {
+// newSmallDisk is a node whose masqd writes a NAT log to a disk of 256 KiB. The disk is
+// gone with the daemon's mount namespace.
+func newSmallDisk(t *testing.T) *past {
 	w := newWorld(t, nstest.Uplink{})
+	check(t, w.Node.Sysctl("net.netfilter.nf_conntrack_timestamp", "1"))
 	dir := filepath.Join(w.dir, "nat-log")
 	check(t, os.Mkdir(dir, 0o700))
 	d := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
 	out := must(os.Create(d.log))(t)
 	defer func() { _ = out.Close() }()
-	// The small disk is gone with the daemon's mount namespace.
 	args := append([]string{"--mount", "--propagation", "private", "sh", "-c", `mount -t tmpfs -o size=256k none "$0" && exec "$@"`, dir, built("masqd")}, w.served("--nat-log", dir)...)
 	d.Command = w.Node.Command(context.WithoutCancel(t.Context()), "unshare", args...)
 	d.Stderr = out
 	check(t, d.Start())
 	until(t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == 200 })
-	p := &past{world: w, d: d, log: fmt.Sprintf("/proc/%d/root%s", d.Process.Pid, dir)}
+	return &past{world: w, d: d, log: fmt.Sprintf("/proc/%d/root%s", d.Process.Pid, dir)}
+}
+
+// TestWhoWasOfAFullDisk: masqd says that it cannot write, goes on with its work, and has
+// lost nothing once there is room.
+func TestWhoWasOfAFullDisk(t *testing.T) {
+	p := newSmallDisk(t)
+	w, d := p.world, p.d
 	c := w.attachNamed("ns", "c", w.masq())
 	before, began := p.talks(c)
 	p.tells(before, began, "ns/c")
