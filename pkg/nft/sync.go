@@ -34,6 +34,10 @@ type Desired struct {
 	// Keep leaves unexpected chains, sets and objects where they are: attachments may need
 	// them whose records cannot be read.
 	Keep bool
+	// Unfilled has missing live sets made without elements: the caller adds them afterwards,
+	// in parts. It is for nodes with so many attachments that one transaction would take
+	// too much memory.
+	Unfilled bool
 	// Complete returns Table with all elements. It is called where a live set, or the
 	// table, has to be made.
 	Complete func() ruleset.Table
@@ -47,6 +51,8 @@ type StructureResult struct {
 	Large bool
 	// Left is the number of differences that are there still, because of the error.
 	Left int
+	// Unfilled says that live sets were made, or were to be made, without their elements.
+	Unfilled bool
 	// InUse says that something unexpected stayed because elements refer to it.
 	InUse bool
 }
@@ -107,7 +113,9 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 		return false, err
 	}
 	part := false
-	if p.fills() {
+	if p.fills() && d.Unfilled && !p.rebuilt {
+		r.Unfilled = true
+	} else if p.fills() {
 		table := d.Complete()
 		// What translates comes first: the rest of a large table takes longer.
 		if part = !have.exists && liveElements(table) > liveAtOnce; part {

@@ -143,6 +143,39 @@ func TestLargeTableIsMadeInTwo(t *testing.T) {
 }
 
 // Elements are added and removed together, and what stands in the way is told apart.
+// A table that is made without its elements gets them afterwards.
+func TestUnfilled(t *testing.T) {
+	c := kernel(t)
+	a := attachment("a", masq.Default(), "10.88.0.5")
+	d := desiredOf(a)
+	complete := d.Complete()
+	d.Unfilled, d.Complete = true, nil
+	if r, err := c.SyncStructure(d); err != nil || !r.Unfilled || len(r.Changes) == 0 {
+		t.Fatalf("made: %+v, %v", r, err)
+	}
+	missing, whole, err := c.Scan(complete)
+	if err != nil || !whole || len(missing) == 0 {
+		t.Fatalf("missing %v, %t, %v", texts(missing), whole, err)
+	}
+	for _, name := range d.Table.LiveSets() {
+		for _, s := range complete.Sets {
+			for _, e := range s.Elements {
+				if s.Name == name {
+					if _, err := c.Edit([]ruleset.LiveElement{{Set: name, Element: e}}, nil, 0); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+	if changes, err := c.Drift(complete); err != nil || len(changes) != 0 {
+		t.Errorf("different: %v, %v", texts(changes), err)
+	}
+	if r, err := c.SyncStructure(d); err != nil || r.Unfilled || len(r.Changes) != 0 {
+		t.Errorf("once more: %+v, %v", r, err)
+	}
+}
+
 func TestEdit(t *testing.T) {
 	c := kernel(t)
 	a := attachment("a", masq.Default(), "10.88.0.5")

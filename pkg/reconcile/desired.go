@@ -125,7 +125,7 @@ func (l *Loop) complete(node Node) ruleset.Table {
 	}
 	settled, _ := split(all.Records, node)
 	table := ruleset.For(settled, node.Sources, l.last.egress.have)
-	if l.last.complete = nil; len(all.Records) <= maxKept {
+	if l.last.complete = nil; len(all.Records) <= maxComplete {
 		l.last.complete = &complete{all.Version, node.Version, l.last.egress.version, table}
 	}
 	return table
@@ -138,5 +138,6 @@ type complete struct {
 	table                 ruleset.Table
 }
 
-// maxKept is the number of records up to which it is kept.
-const maxKept = 5000
+// maxComplete is the number of records up to which the complete table is kept, and made
+// in one transaction where it is missing.
+const maxComplete = 5000

@@ -17,8 +17,8 @@ const (
 	elementsAtOnce = 64
 	// elementAttempts bounds how often they are judged anew because of that.
 	elementAttempts = 10
-	// manyMissing is the number of missing elements from which they are added without
-	// asking for each.
+	// manyMissing is the number of missing elements from which flows of all attachments are
+	// looked for.
 	manyMissing = 4 * elementsAtOnce
 )
 
@@ -32,6 +32,7 @@ const (
 // since.
 func (l *Loop) syncElements(keys []elementKey) (all []nft.Change, err error) {
 	for chunk := range slices.Chunk(keys, elementsAtOnce) {
+		l.advance()
 		done := false
 		for range elementAttempts {
 			var changes []nft.Change
@@ -156,53 +157,4 @@ func (l *Loop) spares(e ruleset.LiveElement) bool {
 		return l.desiredOf(ruleset.SubjectOf(e.Key)).allows(e) // it was not known before
 	}
 	return false
-}
-
-// scan compares the elements of all live sets, and returns those that differ. Where a
-// great many are missing it adds them at once.
-func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Change, err error) {
-	ready, _ := l.skeleton(node)
-	if len(ready.Chains) == 0 {
-		return nil, nil, nil // no table is desired
-	}
-	table := l.complete(node)
-	found, complete, err := l.Rules.Scan(table)
-	if err != nil {
-		l.failed("rules")
-		return nil, nil, err
-	}
-	if !complete {
-		l.compareAll() // after a rest
-	}
-	missing := map[elementKey]bool{}
-	for _, c := range found {
-		k := elementKey{c.Parent, c.Name}
-		if keys = append(keys, k); c.Reason == nft.Missing {
-			missing[k] = true
-		}
-	}
-	if len(missing) < manyMissing || !complete {
-		return keys, nil, nil
-	}
-	var add []ruleset.LiveElement
-	for _, s := range table.Sets {
-		for _, e := range s.Elements {
-			if s.Live && missing[elementKey{s.Name, e.Key}] {
-				add = append(add, ruleset.LiveElement{Set: s.Name, Element: e})
-			}
-		}
-	}
-	large, err := l.Rules.Edit(add, nil, 0)
-	switch {
-	case errors.Is(err, nft.ErrConflict), errors.Is(err, nft.ErrStructure):
-		return keys, nil, nil // one by one
-	case err != nil:
-		l.failed("rules")
-		return nil, nil, err
-	}
-	if large {
-		l.compareAll()
-	}
-	keys = slices.DeleteFunc(keys, func(k elementKey) bool { return missing[k] })
-	return keys, slices.DeleteFunc(found, func(c nft.Change) bool { return c.Reason != nft.Missing }), nil
 }

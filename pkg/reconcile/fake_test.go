@@ -47,7 +47,11 @@ func (k *kernel) SyncStructure(d nft.Desired) (r nft.StructureResult, err error)
 	if len(k.changes) > 0 {
 		k.transaction(nft.Transaction{Own: true})
 		for _, c := range k.changes {
-			if c.Kind == nft.KindTable && c.Reason == nft.Missing {
+			switch {
+			case c.Kind != nft.KindTable || c.Reason != nft.Missing:
+			case d.Unfilled:
+				k.elements, r.Unfilled = map[elementKey]ruleset.LiveElement{}, true
+			default:
 				k.fill(d.Complete())
 			}
 		}
@@ -74,8 +78,9 @@ func (k *kernel) fill(t ruleset.Table) {
 func (k *kernel) Scan(want ruleset.Table) (out []nft.Change, complete bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	known := map[elementKey]bool{}
+	known, scanned := map[elementKey]bool{}, map[string]bool{}
 	for _, s := range want.Sets {
+		scanned[s.Name] = true
 		for _, e := range s.Elements {
 			if !s.Live {
 				continue
@@ -91,7 +96,7 @@ func (k *kernel) Scan(want ruleset.Table) (out []nft.Change, complete bool, err 
 		}
 	}
 	for at := range k.elements {
-		if !known[at] {
+		if !known[at] && scanned[at.set] {
 			out = append(out, nft.Change{Kind: nft.KindElement, Reason: nft.Unexpected, Parent: at.set, Name: at.key})
 		}
 	}

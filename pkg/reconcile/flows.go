@@ -9,6 +9,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
+	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 // Flows deletes flows that cannot be what they should: the next packet of each
@@ -22,11 +23,17 @@ type Flows struct {
 
 // Whose says which flows are looked at: those of attachments, and those of sources.
 type Whose struct {
-	Attachments []masq.Attachment
-	Sources     ruleset.Sources
+	Origins []Origin
+	Sources ruleset.Sources
 }
 
-func (w Whose) none() bool { return len(w.Attachments) == 0 && len(w.Sources.Prefixes) == 0 }
+// Origin is what decides about the flows of an attachment.
+type Origin struct {
+	Record *store.Record
+	Policy *masq.Policy // the active one; nil leaves flows alone
+}
+
+func (w Whose) none() bool { return len(w.Origins) == 0 && len(w.Sources.Prefixes) == 0 }
 
 // Untranslated deletes the flows that are not translated and should be: those to
 // destinations that are not direct. The kernel decides with a flow's first packet:
@@ -102,7 +109,7 @@ type owners struct {
 func ownersOf(w Whose) owners {
 	o := owners{attachments: map[netip.Addr]*direct{}}
 	made := map[*masq.Policy]*direct{}
-	for _, a := range w.Attachments {
+	for _, a := range w.Origins {
 		if a.Policy == nil {
 			continue
 		}
@@ -113,7 +120,7 @@ func ownersOf(w Whose) owners {
 			}
 			made[a.Policy] = d
 		}
-		for _, addr := range a.Addresses {
+		for _, addr := range a.Record.Addresses {
 			o.attachments[addr] = d
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
+	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 func TestUntranslated(t *testing.T) {
@@ -59,18 +60,25 @@ func TestUntranslated(t *testing.T) {
 				return 0, nil
 			},
 		}
-		n, err := g.Untranslated(t.Context(), Whose{attachments, sources})
+		n, err := g.Untranslated(t.Context(), Whose{originsOf(attachments...), sources})
 		if err != nil || (n == 1) != tt.gone {
 			t.Errorf("%s: %d deleted, %v", tt.name, n, err)
 		}
 	}
 }
 
+func originsOf(all ...masq.Attachment) (out []Origin) {
+	for _, a := range all {
+		out = append(out, Origin{&store.Record{Attachment: a}, a.Policy})
+	}
+	return out
+}
+
 func TestStranded(t *testing.T) {
 	policy := masq.Default()
 	whose := Whose{
-		Attachments: []masq.Attachment{{Key: masq.Key{Network: "n", ContainerID: "a", Interface: "eth0"}, Policy: &policy, Addresses: []netip.Addr{netip.MustParseAddr("10.88.0.5")}}},
-		Sources:     ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.89.0.0/16")}, Policy: policy},
+		Origins: originsOf(masq.Attachment{Key: masq.Key{Network: "n", ContainerID: "a", Interface: "eth0"}, Policy: &policy, Addresses: []netip.Addr{netip.MustParseAddr("10.88.0.5")}}),
+		Sources: ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.89.0.0/16")}, Policy: policy},
 	}
 	node := netip.MustParseAddr("10.89.0.1")
 	gone := []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")}

@@ -22,7 +22,13 @@ type owedFlows struct {
 	newcomers map[masq.Key]*store.Record
 }
 
+// newcomer notes an attachment. At start everything is a newcomer: those of all are looked
+// for then, which takes no memory for each.
 func (o *owedFlows) newcomer(r *store.Record) {
+	if o.all = o.all || len(o.newcomers) >= manyMissing; o.all {
+		o.newcomers = nil
+		return
+	}
 	if o.newcomers == nil {
 		o.newcomers = map[masq.Key]*store.Record{}
 	}
@@ -69,7 +75,7 @@ func (l *Loop) scope(node Node) Whose {
 	add := func(r *store.Record) {
 		if isSettled(r) && !seen[r.Key] {
 			seen[r.Key] = true
-			w.Attachments = append(w.Attachments, r.Attachment)
+			w.Origins = append(w.Origins, l.originOf(r))
 		}
 	}
 	for _, r := range o.newcomers {
@@ -80,7 +86,6 @@ func (l *Loop) scope(node Node) Whose {
 			add(r)
 		}
 	}
-	node.apply(w.Attachments)
 	if !slices.Equal(l.last.sources, node.Sources.Prefixes) {
 		w.Sources = node.Sources
 	}
@@ -88,9 +93,17 @@ func (l *Loop) scope(node Node) Whose {
 }
 
 func (l *Loop) everything(node Node) Whose {
-	settled, _ := split(l.Records.Snapshot().Records, node)
-	return Whose{settled, node.Sources}
+	records := l.Records.Snapshot().Records
+	w := Whose{make([]Origin, 0, len(records)), node.Sources}
+	for _, r := range records {
+		if isSettled(r) {
+			w.Origins = append(w.Origins, l.originOf(r))
+		}
+	}
+	return w
 }
+
+func (l *Loop) originOf(r *store.Record) Origin { return Origin{r, l.active(r.Policy)} }
 
 // syncFlows deletes flows that began without translation, and those whose egress
 // address is gone. It reports whether there was anything to look for.

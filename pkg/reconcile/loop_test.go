@@ -71,7 +71,7 @@ func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 		if drifted != (len(s.changes) > 0) {
 			t.Errorf("%s: drifted %t", s.name, drifted)
 		}
-		if s.asked == 0 && len(a.untranslated) != 0 || s.asked > 0 && (len(a.untranslated) != 1 || len(a.untranslated[0].Attachments) != s.asked) {
+		if s.asked == 0 && len(a.untranslated) != 0 || s.asked > 0 && (len(a.untranslated) != 1 || len(a.untranslated[0].Origins) != s.asked) {
 			t.Errorf("%s: asked for %v, not %d", s.name, a.untranslated, s.asked)
 		}
 	}
@@ -89,7 +89,7 @@ func TestFlowsOfTheGapAreNotForgotten(t *testing.T) {
 	var asked []int
 	fail := errors.New("no")
 	l.Untranslated = func(_ context.Context, w Whose) (int, error) {
-		asked = append(asked, len(w.Attachments))
+		asked = append(asked, len(w.Origins))
 		return 0, fail
 	}
 	k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"})

@@ -26,6 +26,8 @@ type Stats struct {
 	Drift int
 	// Begun is when the look that is under way began; zero between looks.
 	Begun time.Time
+	// Advanced is when a sync last finished a part of its work.
+	Advanced time.Time
 	// LastLook is when the last look ended well. Looking is the time that all took,
 	// Ended their number.
 	LastLook time.Time
@@ -64,13 +66,20 @@ func (s *Stats) repaired(took time.Duration) {
 	s.Took[len(Times)]++
 }
 
-// stuckAfter is how long a look may take. Tens of thousands of attachments take a
-// second.
+// stuckAfter is how long one part of a sync may take. On a slow node the first sync of
+// tens of thousands of attachments takes longer than this, but no part of it does.
 const stuckAfter = 30 * time.Second
 
-// Stuck reports whether a look has begun and does not end.
+// Stuck reports whether a sync has begun, does not end, and makes no progress.
 func (s Stats) Stuck(now time.Time) bool {
-	return !s.Begun.IsZero() && now.Sub(s.Begun) > stuckAfter
+	return !s.Begun.IsZero() && now.Sub(s.Begun) > stuckAfter && now.Sub(s.Advanced) > stuckAfter
+}
+
+// advance notes that a sync has finished a part of its work.
+func (l *Loop) advance() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Advanced = time.Now()
 }
 
 // Stats returns a copy.

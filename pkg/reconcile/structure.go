@@ -16,8 +16,11 @@ const conflicts = 5
 //
 // The records are known as of a generation of the ruleset; 0 is none.
 func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Change, err error) {
+	unfilled := false
 	for range conflicts {
+		l.advance()
 		d := nft.Desired{AsOf: asOf, Keep: l.Records.Snapshot().Err != nil, Complete: func() ruleset.Table { return l.complete(node) }}
+		d.Unfilled = l.isCrowded()
 		d.Table, d.Pending = l.skeleton(node)
 		r, failed := l.Rules.SyncStructure(d)
 		all = append(all, r.Changes...)
@@ -26,6 +29,7 @@ func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Change, err erro
 			l.compareAll()
 		}
 		l.last.structure = l.last.structure || r.InUse
+		unfilled = unfilled || r.Unfilled
 		if err = failed; !errors.Is(err, nft.ErrConflict) {
 			break
 		}
@@ -43,6 +47,9 @@ func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Change, err erro
 		l.last.structure = true
 		l.Look("conflict", 0)
 		err = nil
+	}
+	if err == nil && unfilled {
+		err = l.fill(node)
 	}
 	if err != nil {
 		l.failed("rules")

@@ -1,7 +1,9 @@
 package ruleset
 
 import (
+	"iter"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +28,58 @@ func Live(a masq.Attachment, owns func(netip.Addr) bool) []LiveElement {
 	b.put = func(set string, m member) { b.elements = append(b.elements, LiveElement{set, m.Element}) }
 	b.add(a, owns)
 	return b.elements
+}
+
+// Fill returns a live set with the elements that For gives it. A caller that needs one set
+// at a time does not have the whole table in memory. all yields the attachments, and for
+// each which of its addresses it owns, as for Live; n is about how many there are. ok is
+// false if the name is not that of a live set.
+func Fill(name string, n int, all iter.Seq2[masq.Attachment, func(netip.Addr) bool]) (s Set, ok bool) {
+	if s, ok = LiveSet(name); !ok {
+		return s, false
+	}
+	b := newBuilder(Sources{})
+	var members []member
+	b.put = func(set string, m member) {
+		if set != name {
+			return
+		}
+		if members == nil {
+			members = make([]member, 0, n)
+		}
+		members = append(members, m)
+	}
+	for a, owns := range all {
+		if a.Policy != nil {
+			b.add(a, owns)
+		}
+	}
+	b.live[name] = members
+	s.Elements = b.liveSet(name, s.Type).Elements
+	return s, true
+}
+
+// LiveSets returns the names of the live sets of a table, in the order in which they can
+// be filled one after another: first those that translate, last the set of links, because
+// a packet from a link in it is dropped unless its source is in its own set.
+func (t Table) LiveSets() []string {
+	var names []string
+	for _, s := range t.Sets {
+		if s.Live {
+			names = append(names, s.Name)
+		}
+	}
+	rank := func(name string) int {
+		switch {
+		case name == linkSet:
+			return 2
+		case strings.HasPrefix(name, "policy"):
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(names, func(x, y string) int { return rank(x) - rank(y) })
+	return names
 }
 
 // Owned is for Live: the attachment owns all its addresses.

@@ -1,0 +1,137 @@
+package reconcile
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// addedAtOnce is the number of elements that one transaction adds where a great many are
+// missing. It bounds memory: a message in preparation takes some 300 bytes an element.
+const addedAtOnce = 2048
+
+// isCrowded reports whether there are so many records that the complete table, which
+// takes about a kilobyte for each, is not made: elements are handled set by set.
+func (l *Loop) isCrowded() bool { return len(l.Records.Snapshot().Records) > maxComplete }
+
+// setOf returns a live set with the elements of all attachments that are ready.
+func (l *Loop) setOf(name string) ruleset.Set {
+	records := l.Records.Snapshot().Records
+	s, _ := ruleset.Fill(name, len(records), func(yield func(masq.Attachment, func(netip.Addr) bool) bool) {
+		for _, r := range records {
+			if !isSettled(r) {
+				continue
+			}
+			a := r.Attachment
+			a.Policy = l.active(a.Policy)
+			if !yield(a, func(addr netip.Addr) bool { return l.owns(a.Key, addr) }) {
+				return
+			}
+		}
+	})
+	return s
+}
+
+// owns reports whether an attachment is the last one that has an address.
+func (l *Loop) owns(k masq.Key, addr netip.Addr) bool {
+	for _, r := range slices.Backward(l.Records.Claims(ruleset.Subject{Address: addr})) {
+		if isSettled(r) {
+			return r.Key == k
+		}
+	}
+	return true // its record has changed since
+}
+
+// fill adds the elements of all records to live sets that were made without them.
+func (l *Loop) fill(node Node) error {
+	ready, _ := l.skeleton(node)
+	for _, name := range ready.LiveSets() {
+		if left, err := l.addAll(name, l.setOf(name).Elements); err != nil {
+			return err
+		} else if len(left) > 0 {
+			l.compareAll()
+		}
+	}
+	return nil
+}
+
+// addAll adds elements of a live set in several transactions, and returns those that
+// have to be judged one by one.
+func (l *Loop) addAll(set string, all []ruleset.Element) (left []ruleset.Element, err error) {
+	for chunk := range slices.Chunk(all, addedAtOnce) {
+		add := make([]ruleset.LiveElement, 0, len(chunk))
+		for _, e := range chunk {
+			add = append(add, ruleset.LiveElement{Set: set, Element: e})
+		}
+		large, err := l.Rules.Edit(add, nil, 0)
+		switch {
+		case errors.Is(err, nft.ErrConflict), errors.Is(err, nft.ErrStructure):
+			left = append(left, chunk...)
+		case err != nil:
+			return left, err
+		}
+		if large {
+			l.compareAll() // after a rest
+		}
+		l.advance()
+	}
+	return left, nil
+}
+
+// scan compares the elements of all live sets, and returns those that differ. Where a
+// great many are missing it adds them at once. It has one set in memory at a time.
+func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Change, err error) {
+	ready, _ := l.skeleton(node) // no set where no table is desired
+	for _, name := range ready.LiveSets() {
+		some, more, err := l.scanSet(name)
+		keys, added = append(keys, some...), append(added, more...)
+		if err != nil {
+			l.failed("rules")
+			return keys, added, err
+		}
+	}
+	return keys, added, nil
+}
+
+// scanSet is scan for one set.
+func (l *Loop) scanSet(name string) (keys []elementKey, added []nft.Change, err error) {
+	s := l.setOf(name)
+	found, complete, err := l.Rules.Scan(ruleset.Table{Sets: []ruleset.Set{s}})
+	l.advance()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !complete {
+		l.compareAll() // after a rest
+	}
+	missing := map[string]bool{}
+	for _, c := range found {
+		if c.Reason == nft.Missing {
+			missing[c.Name] = true
+		}
+	}
+	if len(missing) >= elementsAtOnce && complete {
+		add := slices.DeleteFunc(s.Elements, func(e ruleset.Element) bool { return !missing[e.Key] })
+		left, err := l.addAll(name, add)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, e := range left {
+			delete(missing, e.Key)
+		}
+	} else {
+		missing = nil
+	}
+	for _, c := range found {
+		if c.Reason == nft.Missing && missing[c.Name] {
+			added = append(added, c)
+		} else {
+			keys = append(keys, elementKey{c.Parent, c.Name})
+		}
+	}
+	return keys, added, nil
+}
