@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/compare"
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
@@ -18,8 +20,14 @@ import (
 // containers' ends are compared only with CAP_SYS_ADMIN, which masqd need not have, and
 // are not repaired.
 type comparison struct {
-	links   compare.Links
-	records func() ([]store.Record, error)
+	links compare.Links
+	// records returns the records as the cache has them, and whole reads one as it is on
+	// disk.
+	records func() []*store.Record
+	whole   func(masq.Key) (store.Record, bool, error)
+	// begun reports whether the first sync has ended. Both together would take more memory
+	// than one after the other.
+	begun func() bool
 	// repair asks for a sync of all links; known are the differences that the last one
 	// could not repair.
 	repair func()
@@ -36,6 +44,8 @@ const (
 	// next: it takes a hundredth of a core at most.
 	comparisonPace = 100
 	comparisonRest = time.Second
+	// comparedAtOnce is the number of records that are in memory at once.
+	comparedAtOnce = 2048
 )
 
 // mayEnter reports whether this process may enter network namespaces.
@@ -69,6 +79,9 @@ func (c *comparison) run(ctx context.Context) error {
 			return nil
 		case <-c.asked:
 		}
+		if !c.begun() {
+			continue
+		}
 		begun := time.Now()
 		reason := c.compare(ctx)
 		c.mu.Lock()
@@ -79,27 +92,47 @@ func (c *comparison) run(ctx context.Context) error {
 
 // compare returns what is wrong with links in a line.
 func (c *comparison) compare(ctx context.Context) string {
-	records, _ := c.records() // those that can be read
-	faults, _ := compare.NodeSide(c.links, records)
-	known := len(c.known()) > 0
-	if len(faults) > 0 || known {
-		c.repair()
-	}
-	if known { // the reason is there already
-		faults = nil
-	}
-	if mayEnter() {
+	var node, containers []compare.Difference
+	enter := mayEnter()
+	for some := range slices.Chunk(c.records(), comparedAtOnce) {
+		var records []store.Record
+		for _, r := range some {
+			if compare.PairOf(*r) == nil {
+				continue
+			}
+			// A record that is gone, or cannot be read, is not compared.
+			if whole, found, err := c.whole(r.Key); err == nil && found {
+				records = append(records, whole)
+			}
+		}
+		found, _ := compare.NodeSide(c.links, records)
+		for _, d := range found {
+			if d.Identity != "" || !slices.Contains(node, d) { // each part has the node's own
+				node = append(node, d)
+			}
+		}
 		for _, r := range records {
 			if ctx.Err() != nil {
 				return ""
+			}
+			if !enter {
+				break
 			}
 			// An error is ignored: the container is being removed, or the next comparison
 			// fails the same way.
 			found, _ := compare.ContainerSide(c.links, []store.Record{r})
 			wrong, _ := compare.Split(found)
-			faults = append(faults, wrong...)
+			containers = append(containers, wrong...)
 		}
 	}
+	known := len(c.known()) > 0
+	if len(node) > 0 || known {
+		c.repair()
+	}
+	if known { // the reason is there already
+		node = nil
+	}
+	faults := slices.Concat(node, containers)
 	if len(faults) == 0 {
 		return ""
 	}

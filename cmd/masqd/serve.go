@@ -180,7 +180,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		})
 	}
 	compared := &comparison{
-		links: links, records: records.All, known: loop.Links.Left, asked: make(chan struct{}, 1),
+		links: links, known: loop.Links.Left, asked: make(chan struct{}, 1),
+		records: func() []*store.Record { return cache.Snapshot().Records }, whole: records.Get,
+		begun:  func() bool { return !loop.Stats().LastLook.IsZero() },
 		repair: func() { loop.Look("links", reconcile.AllLinks|reconcile.Forwarding) },
 	}
 	if o.listen != "" {

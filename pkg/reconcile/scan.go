@@ -28,7 +28,7 @@ func (l *Loop) setOf(name string) ruleset.Set {
 			}
 			a := r.Attachment
 			a.Policy = l.active(a.Policy)
-			if !yield(a, func(addr netip.Addr) bool { return l.owns(a.Key, addr) }) {
+			if !yield(a, func(addr netip.Addr) bool { return l.owns(r.Key, addr) }) {
 				return
 			}
 		}

@@ -66,8 +66,10 @@ func (l *Loop) sync(ctx context.Context, what What) (worked bool, drift []nft.Ch
 		}
 		l.drift(0)
 	}
+	l.advance()
 	repaired, err := l.repairNode(what, l.Records.Snapshot().Records)
 	drift = append(drift, repaired...)
+	l.advance()
 	did, failed := l.syncFlows(ctx, node)
 	return worked || did || len(drift) > 0, drift, errors.Join(err, failed)
 }

@@ -156,8 +156,9 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 		b.uses[a.Policy] = u
 	}
 	identity := a.Identity()
-	link := strconv.Quote(a.HostName())
+	var link string
 	if a.SpoofCheck {
+		link = strconv.Quote(a.HostName()) // a digest
 		b.put(linkSet, member{link: link, Element: Element{Key: link, Comment: identity}})
 	}
 	for _, addr := range a.Addresses {
