@@ -21,8 +21,7 @@ import (
 // are not repaired.
 type comparison struct {
 	links compare.Links
-	// records returns the records as the cache has them, and whole reads one as it is on
-	// disk.
+	// records returns the cached records; whole reads one of them from its file.
 	records func() []*store.Record
 	whole   func(masq.Key) (store.Record, bool, error)
 	// begun reports whether the first sync has ended. Both together would take more memory

@@ -123,8 +123,7 @@ func (l *Loop) complete(node Node) ruleset.Table {
 	if c := l.last.complete; c != nil && c.records == all.Version && c.node == node.Version && c.egress == l.last.egress.version {
 		return c.table
 	}
-	settled, _ := split(all.Records, node)
-	table := ruleset.For(settled, node.Sources, l.last.egress.have)
+	table := ruleset.For(node.Attachments(all.Records), node.Sources, l.last.egress.have)
 	if l.last.complete = nil; len(all.Records) <= maxComplete {
 		l.last.complete = &complete{all.Version, node.Version, l.last.egress.version, table}
 	}

@@ -22,8 +22,8 @@ type owedFlows struct {
 	newcomers map[masq.Key]*store.Record
 }
 
-// newcomer notes an attachment. At start everything is a newcomer: those of all are looked
-// for then, which takes no memory for each.
+// newcomer notes a new attachment. If there are many, as at start, the flows of all
+// attachments are searched, so that no list of newcomers is kept.
 func (o *owedFlows) newcomer(r *store.Record) {
 	if o.all = o.all || len(o.newcomers) >= manyMissing; o.all {
 		o.newcomers = nil

@@ -113,23 +113,6 @@ const forwarding nft.Kind = "forwarding"
 
 func isSettled(r *store.Record) bool { return r != nil && r.Policy != nil && r.Ready }
 
-// split tells attachments that are in place from those that the plugin is adding
-// or removing right now. Those that have the node's policy get the one in force.
-func split(records []*store.Record, node Node) (settled, moving []masq.Attachment) {
-	settled = make([]masq.Attachment, 0, len(records))
-	for _, r := range records {
-		switch {
-		case isSettled(r):
-			settled = append(settled, r.Attachment)
-		case r.Policy != nil:
-			moving = append(moving, r.Attachment)
-		}
-	}
-	node.apply(settled)
-	node.apply(moving)
-	return settled, moving
-}
-
 // policies returns those in use, each once.
 func policies(all []masq.Attachment, node Node) []*masq.Policy {
 	var out []*masq.Policy

@@ -30,8 +30,14 @@ type Node struct {
 // Attachments returns those of the records that are in place, under the policies that
 // are in force.
 func (n Node) Attachments(records []*store.Record) []masq.Attachment {
-	settled, _ := split(records, n)
-	return settled
+	ready := make([]masq.Attachment, 0, len(records))
+	for _, r := range records {
+		if isSettled(r) {
+			ready = append(ready, r.Attachment)
+		}
+	}
+	n.apply(ready)
+	return ready
 }
 
 // Same reports whether two configurations ask for the same.

@@ -10,8 +10,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// addedAtOnce is the number of elements that one transaction adds where a great many are
-// missing. It bounds memory: a message in preparation takes some 300 bytes an element.
+// addedAtOnce is the number of elements that one transaction adds if many are missing. It
+// bounds memory: each element takes some 300 bytes while its message is prepared.
 const addedAtOnce = 2048
 
 // isCrowded reports whether there are so many records that the complete table, which
@@ -36,7 +36,7 @@ func (l *Loop) setOf(name string) ruleset.Set {
 	return s
 }
 
-// owns reports whether an attachment is the last one that has an address.
+// owns reports whether an address is that of an attachment and of no later one.
 func (l *Loop) owns(k masq.Key, addr netip.Addr) bool {
 	for _, r := range slices.Backward(l.Records.Claims(ruleset.Subject{Address: addr})) {
 		if isSettled(r) {
@@ -59,8 +59,8 @@ func (l *Loop) fill(node Node) error {
 	return nil
 }
 
-// addAll adds elements of a live set in several transactions, and returns those that
-// have to be judged one by one.
+// addAll adds elements of a live set in several transactions. It returns the elements of
+// failed transactions: the caller judges each.
 func (l *Loop) addAll(set string, all []ruleset.Element) (left []ruleset.Element, err error) {
 	for chunk := range slices.Chunk(all, addedAtOnce) {
 		add := make([]ruleset.LiveElement, 0, len(chunk))
@@ -82,8 +82,8 @@ func (l *Loop) addAll(set string, all []ruleset.Element) (left []ruleset.Element
 	return left, nil
 }
 
-// scan compares the elements of all live sets, and returns those that differ. Where a
-// great many are missing it adds them at once. It has one set in memory at a time.
+// scan compares the elements of all live sets and returns the differences. If many
+// elements of a set are missing, it adds them at once. One set is in memory at a time.
 func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Change, err error) {
 	ready, _ := l.skeleton(node) // no set where no table is desired
 	for _, name := range ready.LiveSets() {

@@ -26,7 +26,7 @@ func TestSetByItself(t *testing.T) {
 		}
 		live += len(s.Elements)
 		if got := c.l.setOf(s.Name); !reflect.DeepEqual(got, s) {
-			t.Errorf("set %s by itself is\n%+v, in the table\n%+v", s.Name, got, s)
+			t.Errorf("set %s alone: %+v; in the table: %+v", s.Name, got, s)
 		}
 	}
 	if live < 5 {
@@ -64,7 +64,7 @@ func TestCrowdedNode(t *testing.T) {
 	}
 }
 
-// Progress, not the duration of a sync, tells a slow sync from one that is stuck.
+// A sync is stuck if it makes no progress, however long it takes.
 func TestStuck(t *testing.T) {
 	begun := time.Unix(1000, 0)
 	for _, tt := range []struct {

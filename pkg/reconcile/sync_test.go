@@ -304,8 +304,8 @@ func TestMissingTransactions(t *testing.T) {
 	}
 }
 
-// A great many missing elements are added at once, those of a set in one transaction, and
-// one that is in the way does not keep the others from it.
+// Many missing elements of a set are added in one transaction, and the flows of all
+// attachments are searched.
 func TestManyMissing(t *testing.T) {
 	c := churning(t, 3*manyMissing)
 	c.k.elements = map[elementKey]ruleset.LiveElement{}

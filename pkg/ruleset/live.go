@@ -33,7 +33,7 @@ func Live(a masq.Attachment, owns func(netip.Addr) bool) []LiveElement {
 // Fill returns a live set with the elements that For gives it. A caller that needs one set
 // at a time does not have the whole table in memory. all yields the attachments, and for
 // each which of its addresses it owns, as for Live; n is about how many there are. ok is
-// false if the name is not that of a live set.
+// false if there is no live set of that name.
 func Fill(name string, n int, all iter.Seq2[masq.Attachment, func(netip.Addr) bool]) (s Set, ok bool) {
 	if s, ok = LiveSet(name); !ok {
 		return s, false
@@ -59,9 +59,9 @@ func Fill(name string, n int, all iter.Seq2[masq.Attachment, func(netip.Addr) bo
 	return s, true
 }
 
-// LiveSets returns the names of the live sets of a table, in the order in which they can
-// be filled one after another: first those that translate, last the set of links, because
-// a packet from a link in it is dropped unless its source is in its own set.
+// LiveSets returns the names of a table's live sets in the order in which they are filled.
+// The policy maps come first: they translate. The set of links comes last: it enables the
+// source check, which needs the sets of sources.
 func (t Table) LiveSets() []string {
 	var names []string
 	for _, s := range t.Sets {
