@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
@@ -15,6 +16,9 @@ func TestSetByItself(t *testing.T) {
 	c := churning(t, 3)
 	again := numbered(2)
 	again.ContainerID, again.SpoofCheck, again.Created = "again", true, time.Unix(9, 0)
+	other := *again.Policy // the address leaves the clamp's set of the one before
+	other.MSSClamp, _ = masq.ClampTo(1300)
+	again.Policy = &other
 	pending := numbered(1)
 	pending.ContainerID, pending.Ready, pending.Created = "pending", false, time.Unix(9, 0)
 	c.b.write(again)
