@@ -238,7 +238,7 @@ func (c *Conn) scan(s ruleset.Set) (changes []Change, complete bool, err error) 
 	if have.difference == nil {
 		return nil, err == nil, nil
 	}
-	p := &planner{}
+	p := &planner{have: &observed{exists: true, sets: map[string]*set{s.Name: have}}}
 	if failed := p.keys(s, have.difference); failed != nil {
 		return nil, false, failed
 	}

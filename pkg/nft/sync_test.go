@@ -146,7 +146,9 @@ func TestLargeTableIsMadeInTwo(t *testing.T) {
 // A table that is made without its elements gets them afterwards.
 func TestUnfilled(t *testing.T) {
 	c := kernel(t)
-	a := attachment("a", masq.Default(), "10.88.0.5")
+	policy := masq.Default()
+	policy.MSSClamp, _ = masq.ClampTo(1300) // a set that comes and goes with the policy
+	a := attachment("a", policy, "10.88.0.5")
 	d := desiredOf(a)
 	complete := d.Complete()
 	d.Unfilled, d.Complete = true, nil
