@@ -32,15 +32,15 @@ type NodeNetNS struct {
 type NetNS struct {
 	// Path is absolute; all but its last element are free of symbolic links.
 	Path string `json:"path"`
-	// Device and Inode are those of the namespace's file. The kernel gives the
-	// numbers of a namespace that ended to a new one.
+	// Device and Inode identify the namespace's file. The kernel reuses the numbers of
+	// a namespace that ended for a new one.
 	Device uint64 `json:"device"`
 	Inode  uint64 `json:"inode"`
 	// ID is never given again before the next boot. 0 before Linux 6.18.
 	ID uint64 `json:"id,omitempty"`
-	// DirDevice and DirInode are those of the directory that Path is in. A process
-	// that finds another directory there, as in a container, cannot tell from a path
-	// that is missing that the namespace is gone.
+	// DirDevice and DirInode identify the directory of Path. A process for which Path
+	// is in another directory, for example in a container, cannot conclude from a
+	// missing path that the namespace is gone.
 	DirDevice uint64 `json:"dirDevice,omitempty"`
 	DirInode  uint64 `json:"dirInode,omitempty"`
 	// PIDNS is the inode of the PID namespace that the number in a Path such as
@@ -71,7 +71,8 @@ func (a Attachment) HostLink(index int) HostLink {
 // IsManagedGroup reports whether links of a group are made by the plugin.
 func IsManagedGroup(group uint32) bool { return group == CheckedGroup || group == UncheckedGroup }
 
-// NetNSState says what is known of a network namespace.
+// NetNSState is the state of a network namespace, as far as this process can determine
+// it.
 type NetNSState uint8
 
 const (

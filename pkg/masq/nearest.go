@@ -65,7 +65,8 @@ func hasFurtherWord(key, other string) bool {
 	return len(want) == 0
 }
 
-// camelWords splits where an upper case letter follows one that is not.
+// camelWords splits s before each upper case letter that follows another kind of
+// character.
 func camelWords(s string) []string {
 	var out []string
 	last := 0

@@ -23,8 +23,8 @@ type Route struct {
 	Scope    int `json:"scope,omitempty"`
 }
 
-// Limits of the kernel: fib_metrics in net/ipv4/metrics.c clamps larger values, and a
-// route through a gateway has a scope below that of the gateway's link
+// Limits of the kernel: fib_metrics in net/ipv4/metrics.c clamps larger values, and the
+// scope of a route through a gateway is below the scope of the gateway's link
 // (fib_check_nh_v4_gw in net/ipv4/fib_semantics.c).
 const (
 	maxRouteMTU = 65535 - 15

@@ -39,7 +39,7 @@ const (
 	Replaced       Action = "entry of masq replaced" // in that list; the note is the entry before
 	ListWritten    Action = "list with masq written" // the note is the file that it was made from
 	ListRemoved    Action = "list of masq-cni removed"
-	TakenOut       Action = "masq taken out" // of a list that is not used
+	TakenOut       Action = "masq taken out" // from a list that is not used
 	NetworkWritten Action = "network of masq written"
 )
 

@@ -7,7 +7,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// head is what tells whether the network of a list masquerades by itself.
+// head has the fields of a list that show whether its network masquerades without masq.
 type head struct {
 	network  string // the list's name
 	Type     string

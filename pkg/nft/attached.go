@@ -13,7 +13,7 @@ import (
 type Attached struct {
 	Identity  string
 	Addresses []netip.Addr // IPv4 first
-	Chain     string       // of the policy; empty where the addresses lead to several
+	Chain     string       // the policy's chain; empty if the addresses lead to several chains
 }
 
 // Attached returns the attachments that the kernel has and that a function wants, by

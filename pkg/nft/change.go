@@ -44,8 +44,9 @@ type Change struct {
 	Reason Reason
 	// Parent is the chain of a rule and the set of an element, and empty for all else.
 	Parent string
-	// Name is the object's name; of a rule its ID, of an element its key. It is empty
-	// for the elements of an interval set, which are compared and replaced together.
+	// Name is the object's name, the ID of a rule, or the key of an element. It is
+	// empty for the elements of an interval set, which are compared and replaced
+	// together.
 	Name string
 	// Detail says how a Changed object differs and which rule an Unexpected one is. It
 	// may be empty.

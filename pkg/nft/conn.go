@@ -78,10 +78,10 @@ func (c *Conn) Apply(want ruleset.Table) (changes []Change, err error) {
 // that of some hundred elements.
 const large = 32 << 10
 
-// commitAlone has the Watcher receive nothing while a large transaction is made. The
-// kernel would write a notification of each element, which is a third of the work, only
-// for the Watcher to leave it out. Transactions that others make at that time are
-// lost: the next one that is received does not follow on the one before.
+// commitAlone unsubscribes the Watcher while it makes a large transaction. Otherwise
+// the kernel would write a notification for each element, which is a third of the work,
+// and the Watcher would ignore it. The Watcher misses transactions that other
+// programs make at that time, and the next one shows a gap in the generations.
 func (c *Conn) commitAlone(ops []op, generation uint32) error {
 	if c.watch == nil || !isLarge(ops) {
 		return c.s.commit(ops, generation)

@@ -34,7 +34,7 @@ var families = map[uint8]string{
 }
 
 // passed has the hooks that forwarded packets pass, by family. Packets of a container
-// behind a bridge pass the bridge's input.
+// that is attached to a bridge pass the bridge's input.
 var passed = map[string]map[uint32]string{
 	"ip":     {unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_FORWARD: "forward", unix.NF_INET_POST_ROUTING: "postrouting"},
 	"ip6":    {unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_FORWARD: "forward", unix.NF_INET_POST_ROUTING: "postrouting"},
@@ -180,7 +180,7 @@ func verdict(expressions []byte) (drop bool, to string, err error) {
 	return drop, to, err
 }
 
-// reached counts the rules that drop in a chain and in those that it jumps to.
+// reached counts the rules that drop in a chain and in the chains that it jumps to.
 func reached(from foreignChain, drops map[foreignChain]int, jumps map[foreignChain][]string) (n int) {
 	seen := map[foreignChain]bool{from: true}
 	for todo := []foreignChain{from}; len(todo) > 0; {

@@ -34,8 +34,9 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 			return err
 		}
 		if len(successors) == 0 && crowded(have, gone) {
-			// Only the elements have to be as they were read: reading the structure takes
-			// ten times as long, and others need not hold still for that.
+			// Only the elements must be unchanged since they were read. Reading the
+			// structure takes ten times as long, and other programs may change the
+			// ruleset meanwhile.
 			return c.s.commit(ops, generation)
 		}
 		heirs, err := succeed(successors, has, gone, have)

@@ -171,9 +171,10 @@ func (s *socket) getOf(family uint8, typ int, flags uint16, body attrs, f func(f
 // readAttempts bounds how often one thing is read because it changed meanwhile.
 const readAttempts = 8
 
-// dump is get for all of something. It begins anew, after forget, where the ruleset was
-// changed meanwhile: other programs that keep changing it elsewhere do not keep one part
-// from being read, though they would all parts together.
+// dump is get for all objects of a type. It calls forget before each attempt, and
+// starts again if the ruleset changed meanwhile. Each part is retried separately: while
+// other programs keep changing the ruleset, one part can still be read, but not all
+// parts together.
 func (s *socket) dump(forget func(), typ int, body attrs, f func(b []byte) error) (err error) {
 	for range readAttempts {
 		forget()

@@ -28,8 +28,8 @@ type Desired struct {
 	// removing: it is neither missing nor unexpected.
 	Pending ruleset.Table
 	// AsOf is a generation of the ruleset whose attachments are all known to Table and
-	// Pending. Where the kernel's is a later one, what comes and goes with the attachments
-	// of a policy is left as it is.
+	// Pending. If the kernel's generation is later, objects that come and go with the
+	// attachments of a policy are left unchanged.
 	AsOf uint32
 	// Keep leaves unexpected chains, sets and objects where they are: attachments may need
 	// them whose records cannot be read.
@@ -46,10 +46,10 @@ type Desired struct {
 // StructureResult is what SyncStructure did.
 type StructureResult struct {
 	Changes []Change
-	// Large says that a transaction was so large that the Watcher missed what others did
-	// beside it.
+	// Large says that a transaction was so large that the Watcher missed concurrent
+	// changes by other programs.
 	Large bool
-	// Left is the number of differences that are there still, because of the error.
+	// Left is the number of differences that remain because of the error.
 	Left int
 	// Unfilled says that live sets were made, or were to be made, without their elements.
 	Unfilled bool
@@ -61,14 +61,15 @@ type StructureResult struct {
 // it reads takes a millisecond, so a conflict is unlikely twice in a row.
 const structureAttempts = 20
 
-// SyncStructure makes the structure of the table the desired one, whatever others do to the
-// elements of live sets meanwhile. Its cost follows the number of policies.
+// SyncStructure makes the structure of the table the desired one, even while other
+// programs change the elements of live sets. Its cost follows the number of policies.
 //
-// It commits without regard to the generation what is certainly wrong. Two programs
-// that repair the same at once do not do it twice: the table and each chain are made
-// exclusively, and a rule is deleted by its handle, which is never used again. Only what
-// comes and goes with the attachments of a policy, and a table that has to be made anew,
-// wait for a ruleset that has not changed: ErrConflict where it does not hold still.
+// It repairs definite faults regardless of the generation. Two programs that repair the
+// same fault at the same time do not do it twice: the table and each chain are made
+// exclusively, and a rule is deleted by its handle, which is never used again. Only
+// objects that come and go with the attachments of a policy, and a table that has to be
+// made again, need a ruleset that has not changed. If it keeps changing, the error is
+// ErrConflict.
 func (c *Conn) SyncStructure(d Desired) (r StructureResult, err error) {
 	for range structureAttempts {
 		again, failed := c.structureOnce(d, &r)
@@ -259,12 +260,12 @@ func (c *Conn) Element(set, key string) (e ruleset.LiveElement, found bool, err 
 	return ruleset.LiveElement{Set: set, Element: ruleset.Element{Key: key, Goto: x.chain, Comment: x.comment}}, true, nil
 }
 
-// Edit adds elements to live sets and removes others, first these, in one transaction.
-// One to be added that is there already is no error if it goes to the same chain, and
-// one to be removed that is gone is none either. With a generation other than 0 it
-// happens only while the ruleset is of that generation: ErrConflict otherwise. A
-// missing chain or set is ErrStructure, another element in the place of one that is
-// added ErrConflict. large says that the Watcher missed what others did beside it.
+// Edit adds elements to live sets and removes others in one transaction, removals
+// first. It is no error if an element to add already exists and goes to the same chain,
+// or if an element to remove is missing. With a generation other than 0, the ruleset
+// must still be of that generation: ErrConflict otherwise. A missing chain or set is
+// ErrStructure. Another element in the place of an added one is ErrConflict. large says
+// that the Watcher missed concurrent changes by other programs.
 func (c *Conn) Edit(add, remove []ruleset.LiveElement, generation uint32) (large bool, err error) {
 	var ops []op
 	for _, part := range []struct {

@@ -9,7 +9,7 @@ import (
 // Transaction is one change of the kernel's ruleset, as its notifications describe it.
 type Transaction struct {
 	// Generation is the number of the ruleset that the transaction made. Generations
-	// follow on one another: one that is left out is one whose notifications were lost.
+	// are consecutive: if one is missing, its notifications were lost.
 	Generation uint32
 	// Own says that the Conn that made the Watcher made the transaction. Nothing else is
 	// said of it.
@@ -22,8 +22,8 @@ type Transaction struct {
 	// Exposing says that packets may have passed untranslated because of a change of
 	// Structure: all but the addition of a chain, a set or an object.
 	Exposing bool
-	// Elements are the elements of live sets that were added or deleted, in order. Of a
-	// set that is deleted the kernel does not name the elements.
+	// Elements are the elements of live sets that were added or deleted, in order. If a
+	// set is deleted, the kernel does not name its elements.
 	Elements []ElementEvent
 	// Bulk says that there were more elements than are listed.
 	Bulk bool

@@ -26,8 +26,8 @@ type Watcher struct {
 // watchBuffer is the room for notifications that were not read yet, in bytes.
 const watchBuffer = 8 << 20
 
-// Watch begins to receive transactions, all that come after its return. Those that c
-// makes itself are marked: the kernel names the socket behind each.
+// Watch begins to receive all transactions that are made after it returns. Transactions
+// that c makes are marked: the kernel names the socket that made each.
 func (c *Conn) Watch() (w *Watcher, err error) {
 	defer func() {
 		if err != nil {
@@ -74,9 +74,9 @@ func (w *Watcher) member(option int) error {
 	return errors.Join(err, failed)
 }
 
-// Run calls f for each transaction until the context ends, which is no error. It calls
-// f with lost, and a zero Transaction, where there were more notifications than there
-// was room for; those that follow are complete again.
+// Run calls f for each transaction until the context ends, which is no error. If there
+// were more notifications than the buffer holds, it calls f with lost and a zero
+// Transaction; the transactions that follow are complete again.
 func (w *Watcher) Run(ctx context.Context, f func(t Transaction, lost bool)) error {
 	stop := context.AfterFunc(ctx, func() { _ = w.file.Close() })
 	defer stop()
@@ -140,8 +140,8 @@ func (w *Watcher) lose(f func(Transaction, bool)) {
 	f(Transaction{}, true)
 }
 
-// read gathers notifications into transactions. The kernel ends each with a message
-// that has its generation and the process behind it.
+// read gathers notifications into transactions. The kernel ends each transaction with a
+// message that has its generation and the process that made it.
 func (w *Watcher) read(b []byte, f func(Transaction, bool)) error {
 	return split(b, func(m message) error {
 		if m.typ>>8 != unix.NFNL_SUBSYS_NFTABLES {

@@ -260,8 +260,8 @@ func (c *Counter) take(t *conntrack.Tuple, f *conntrack.Flow) {
 	}
 }
 
-// follow takes up another group, if there is room and reason. The port of f may be one
-// that is not in use.
+// follow begins to follow another group, if there is room and the group may be among
+// the fullest. The port of f may be unused.
 func (c *Counter) follow(k *key, hash uint64, f *conntrack.Flow, unused bool) *followed {
 	switch {
 	case unused && c.crowded:

@@ -17,9 +17,9 @@ type Holder struct {
 // maxSources is how many sources of a group are counted at a time.
 const maxSources = 64
 
-// sources counts the ports that each source of a group holds, in constant memory. With
-// more than maxSources of them it finds those that hold the most (Space-Saving; Metwally,
-// Agrawal and El Abbadi, 2005).
+// sources counts the ports that each source of a group holds, in constant memory. If
+// there are more than maxSources sources, it finds the ones that hold the most ports
+// (Space-Saving; Metwally, Agrawal and El Abbadi, 2005).
 type sources struct {
 	all [maxSources]source
 	n   int

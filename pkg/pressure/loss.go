@@ -19,8 +19,8 @@ type Losses struct {
 	Evicted uint64
 }
 
-// LossesOf are the losses since the network namespace began. Each CPU counts in 32
-// bits; one that has counted further begins at 0 again.
+// LossesOf returns the losses since the network namespace began. Each CPU has 32-bit
+// counters, which wrap around to 0.
 func LossesOf(all []conntrack.Statistics) (sum Losses) {
 	for i := range all {
 		sum.add(lossesSince(conntrack.Statistics{}, all[i]))
@@ -34,7 +34,7 @@ func (l *Losses) add(o Losses) {
 	l.Evicted += o.Evicted
 }
 
-// lossesSince are those of one CPU between two readings.
+// lossesSince returns the losses of one CPU between two readings.
 //
 // __nf_conntrack_confirm adds 1 to insert_failed and 1 to drop for a flow that collides
 // with another, and 1 to insert_failed and 1 to chaintoolong where a hash bucket is too

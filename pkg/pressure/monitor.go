@@ -18,9 +18,9 @@ type Sample struct {
 	Beyond float64
 	// Warnings is the number of Groups at each level of Levels.
 	Warnings map[Level]int
-	// Lost are the losses since the network namespace began, LostNow those of them that
-	// came since the last sample: none in the first. They are of the whole node: the
-	// kernel does not tell whose packets they were.
+	// Lost are the losses since the network namespace began. LostNow are the losses
+	// since the last sample, and zero in the first sample. Both are of the whole node:
+	// the kernel does not report whose packets were lost.
 	Lost, LostNow Losses
 	// ReusesClosed says that ports of closed flows count as free.
 	ReusesClosed bool

@@ -9,16 +9,16 @@ type Use struct {
 	// Ranges are the ports of the pool, and Usable is their number.
 	Ranges []Range
 	Usable int
-	// Used are those of them that a flow has, whatever pool it draws from, and
-	// whether it is translated or the node's own. Those of Closing are not among them
-	// where the kernel gives them to new flows: Options.ReusesClosed.
+	// Used is the number of ports of the pool that flows of the group use. It includes
+	// flows that draw from another pool and the node's own flows. It excludes the ports
+	// of Closing if the kernel gives these to new flows: Options.ReusesClosed.
 	Used int
-	// Closing are the ports of translated TCP flows that are closed and wait for their
-	// time-out.
+	// Closing is the number of ports of translated TCP flows that are closed and wait
+	// for their timeout.
 	Closing int
-	// Holders are the sources that draw from the pool and have the most of Used, the
-	// first with the most; empty unless Options.Holders asks for them. Ports of sources
-	// that draw from another pool, and those of the node's own flows, have no holder.
+	// Holders are the sources that draw from the pool and hold the most ports of Used,
+	// in descending order. It is empty unless Options.Holders is set. Ports of sources
+	// that draw from another pool, and of the node's own flows, have no holder.
 	Holders []Holder
 }
 

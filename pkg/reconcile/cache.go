@@ -34,13 +34,13 @@ type Cache struct {
 	byName  map[string]*held // by what the file's name has before .json
 	version uint64
 	texts   map[string]string       // texts that many records have
-	content map[string]*masq.Policy // by digest: attachments share what is the same
-	claims  map[netip.Addr][]*held  // those that have an address
+	content map[string]*masq.Policy // by digest: attachments share equal policies
+	claims  map[netip.Addr][]*held  // the records that have an address
 	links   map[string]*held        // by the host's end of the link, where its sources are checked
 	uses    map[Use]int             // how many records need what
 	changes changes
 
-	sorted []*store.Record // those that can be read, sorted; never changed in place
+	sorted []*store.Record // readable records, sorted; never changed in place
 	shared bool            // a Snapshot has sorted
 
 	unreadable map[string]bool // by name
@@ -73,11 +73,10 @@ func stampOf(info os.FileInfo) stamp {
 
 // Snapshot is what the records said at one moment.
 type Snapshot struct {
-	// Records are sorted as store.Sort does it. What is not needed to keep the
-	// kernel in agreement is left out of them: the pod, the namespace's path, and most
-	// of the evidence.
-	// One that did not change is the same in each snapshot. They are not to be
-	// changed.
+	// Records are sorted as store.Sort does it. They omit fields that do not affect
+	// the kernel's desired state: the pod, the namespace's path, and most of the
+	// evidence. An unchanged record has the same pointer in each snapshot. Callers must
+	// not change the records.
 	Records []*store.Record
 	// Version is another one for each content.
 	Version uint64

@@ -17,8 +17,8 @@ import (
 type Use struct {
 	Policy *masq.Policy // the record's; one that many records have is one pointer
 	V4, V6 bool         // the families of the addresses
-	// Ready tells attachments that are in place from those that the plugin is adding or
-	// removing.
+	// Ready distinguishes attachments that are in place from attachments that the
+	// plugin is adding or removing.
 	Ready bool
 }
 
@@ -34,10 +34,11 @@ func useOf(r *store.Record) (u Use, ok bool) {
 	return u, true
 }
 
-// RecordChange is what a record was and is: nil where there was none, or is none, that
-// can be read. One that came and went meanwhile is Before.
+// RecordChange is a record before and after a change. Before or After is nil if there
+// was, or is, no readable record. A record that was added and removed meanwhile is
+// Before.
 type RecordChange struct {
-	Digest        string // of the key
+	Digest        string // the digest of the key
 	Before, After *store.Record
 }
 
@@ -86,11 +87,11 @@ func (c *Cache) Claims(of ruleset.Subject) []*store.Record {
 	return out
 }
 
-// Ownership is what is known of the record of an attachment.
+// Ownership is the state of an attachment's record.
 type Ownership uint8
 
-// An attachment's record is not there, is that of an attachment in place, or says that
-// the plugin is at work on it; or it cannot be read.
+// The record of an attachment is missing, belongs to an attachment in place, says that
+// the plugin is at work on the attachment, or cannot be read.
 const (
 	Unowned Ownership = iota
 	Owned
@@ -98,8 +99,8 @@ const (
 	Unreadable
 )
 
-// Reread reads the records of these keys' digests anew where their files have changed:
-// events may be late.
+// Reread reads the records with these digests of keys again if their files have
+// changed: events may be late.
 func (c *Cache) Reread(digests ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -112,7 +113,7 @@ func (c *Cache) Reread(digests ...string) {
 	}
 }
 
-// Owner returns what is known of the record of a key's digest.
+// Owner returns the state of the record with this digest of a key.
 func (c *Cache) Owner(digest string) Ownership {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,7 +14,7 @@ type elementKey struct{ set, key string }
 // desired is what the kernel should have for one address, or one link.
 type desired struct {
 	ready   map[elementKey]ruleset.LiveElement
-	pending []ruleset.LiveElement // those that the plugin is adding or removing
+	pending []ruleset.LiveElement // elements of attachments that the plugin is adding or removing
 }
 
 // desiredOf returns what the kernel should have for an address, or a link, as the
@@ -42,7 +42,7 @@ func (l *Loop) desiredOf(of ruleset.Subject) desired {
 	return d
 }
 
-// allows reports whether an element may be as it is.
+// allows reports whether an element may stay unchanged.
 func (d desired) allows(e ruleset.LiveElement) bool {
 	if d.ready[elementKey{e.Set, e.Key}] == e {
 		return true
@@ -81,8 +81,9 @@ func (l *Loop) active(p *masq.Policy) *masq.Policy {
 	return known
 }
 
-// representatives returns an attachment for each that differs in what it needs of the
-// structure, of those that are ready and of those that the plugin is at work on.
+// representatives returns one attachment for each set of requirements on the structure,
+// separately for attachments that are ready and for attachments that the plugin is
+// adding or removing.
 func (l *Loop) representatives(node Node) (ready, pending []masq.Attachment) {
 	for u := range l.Records.Uses() {
 		a := masq.Attachment{Policy: u.Policy}
@@ -103,8 +104,9 @@ func (l *Loop) representatives(node Node) (ready, pending []masq.Attachment) {
 	return ready, pending
 }
 
-// skeleton returns the structure that the records need, of those that are ready and of
-// those that the plugin is at work on. Its cost follows the number of policies.
+// skeleton returns the structure that the records need, separately for records that are
+// ready and for records of attachments that the plugin is adding or removing. Its cost
+// follows the number of policies.
 func (l *Loop) skeleton(node Node) (ready, pending ruleset.Table) {
 	in, moving := l.representatives(node)
 	// A node without attachments has no table, unless the plugin is making one.

@@ -15,21 +15,22 @@ const (
 	// The more there are, the likelier it is that another program changes the ruleset
 	// meanwhile.
 	elementsAtOnce = 64
-	// elementAttempts bounds how often they are judged anew because of that.
+	// elementAttempts limits how often elements are judged again because the ruleset
+	// changed.
 	elementAttempts = 10
 	// manyMissing is the number of missing elements from which flows of all attachments are
 	// looked for.
 	manyMissing = 4 * elementsAtOnce
 )
 
-// syncElements makes elements of live sets what the records desire, and returns what
-// was different. Its cost follows their number. Each is judged by the record as it is on
-// disk and by the kernel as it is then.
+// syncElements makes elements of live sets what the records desire, and returns the
+// differences. Its cost follows the number of elements. Each element is judged by the
+// record's current file and by the kernel's current state.
 //
-// An element is added whatever others do meanwhile: should the plugin be removing the
-// attachment, the change of its record has the element judged once more. One is removed
-// only on proof that no record needs it, and only while the ruleset has not changed
-// since.
+// An element is added whatever other programs do meanwhile. If the plugin is removing
+// the attachment, the change of its record causes the element to be judged once more.
+// An element is removed only on proof that no record needs it, and only if the ruleset
+// has not changed since that proof.
 func (l *Loop) syncElements(keys []elementKey) (all []nft.Change, err error) {
 	for chunk := range slices.Chunk(keys, elementsAtOnce) {
 		l.advance()
@@ -43,7 +44,8 @@ func (l *Loop) syncElements(keys []elementKey) (all []nft.Change, err error) {
 			}
 		}
 		if !done {
-			// Others keep changing the ruleset: go on with the rest.
+			// Other programs keep changing the ruleset: continue with the next
+			// elements.
 			l.last.elements = append(l.last.elements, chunk...)
 			l.Look("conflict", 0)
 			err = nil
@@ -106,7 +108,7 @@ func (l *Loop) syncSome(keys []elementKey) (changes []nft.Change, err error) {
 	return changes, nil
 }
 
-// reread reads the records of those that have these addresses and links anew, and fills in what
+// reread reads the records that have these addresses and links again, and fills in what
 // they desire.
 func (l *Loop) reread(known map[ruleset.Subject]desired) {
 	var digests []string

@@ -12,10 +12,10 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// owedFlows are the flows that are still to be looked for, because they may have begun
-// while rules were missing, whoever has restored these.
+// owedFlows are the flows that remain to be checked because they may have begun while
+// rules were missing, regardless of which program restored the rules.
 type owedFlows struct {
-	all  bool // those of everything
+	all  bool // the flows of all attachments and sources
 	some map[ruleset.Subject]bool
 	// newcomers are attachments that were not there before: there may have been traffic
 	// before there were rules for it.
@@ -105,8 +105,8 @@ func (l *Loop) everything(node Node) Whose {
 
 func (l *Loop) originOf(r *store.Record) Origin { return Origin{r, l.active(r.Policy)} }
 
-// syncFlows deletes flows that began without translation, and those whose egress
-// address is gone. It reports whether there was anything to look for.
+// syncFlows deletes flows that began without translation, and flows whose egress
+// address is gone. It reports whether it checked any flows.
 func (l *Loop) syncFlows(ctx context.Context, node Node) (did bool, err error) {
 	used, inUse := l.usedPolicies(node)
 	scope, gap := l.scope(node), 0

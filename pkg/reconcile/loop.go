@@ -17,7 +17,7 @@ import (
 
 // Loop looks when it is told to. All fields are needed unless they say otherwise.
 type Loop struct {
-	// Records are those of the node.
+	// Records are the records of the node.
 	Records Records
 	// Node returns the node's configuration.
 	Node func() Node
@@ -74,7 +74,7 @@ type Records interface {
 	// Claims returns the records that have an address, or a link, in the order in which
 	// their attachments were made.
 	Claims(ruleset.Subject) []*store.Record
-	// Owner returns what is known of the record of a key's digest.
+	// Owner returns the state of the record with this digest of a key.
 	Owner(digest string) Ownership
 	// Uses returns what the records need, and how many need it.
 	Uses() map[Use]int

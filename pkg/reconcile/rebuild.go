@@ -17,16 +17,16 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
 
-// Rebuild writes damaged records anew from what the kernel has of their attachments,
-// where that is unambiguous. All fields are needed.
+// Rebuild replaces damaged records with new ones made from the kernel's state of their
+// attachments, where that is unambiguous. All fields are needed.
 type Rebuild struct {
 	// Snapshot and Node give the policies that are known.
 	Snapshot func() Snapshot
 	Node     func() Node
-	// Attached and DirectRanges are those of an nft.Conn.
+	// Attached and DirectRanges are methods of an nft.Conn.
 	Attached     func(want func(identity string) bool) ([]nft.Attached, error)
 	DirectRanges func(policy string) ([]masq.AddrRange, error)
-	// Describe is that of a wire.Wire.
+	// Describe is the method of a wire.Wire.
 	Describe func(masq.HostLink) (wire.Ours, bool, error)
 	Replace  func(*store.ReadError, store.Record) (kept string, err error)
 	Boot     string
@@ -37,8 +37,9 @@ type Rebuild struct {
 	said map[string]string // by path: why the record was not rebuilt
 }
 
-// Run rebuilds what it can of these records, and returns how many. It does not touch
-// those that cannot be opened, and those of newer versions: their content is good.
+// Run rebuilds the damaged records among these, as far as it can, and returns how many
+// it rebuilt. It does not touch records that cannot be opened, or records of newer
+// versions: their content is good.
 func (r *Rebuild) Run(all []UnreadableRecord) (rebuilt int) {
 	said := map[string]string{}
 	for _, u := range all {

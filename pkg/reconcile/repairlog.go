@@ -13,9 +13,9 @@ import (
 // loggedDifferences is how many differences a line of the log names.
 const loggedDifferences = 5
 
-// logRepairs writes what was repaired: how many differences of which kinds, and the first
-// of them. That the whole table was missing is a warning of its own: another program
-// deletes what does not belong to it.
+// logRepairs logs the repairs: how many differences of which kinds, and the first of
+// them. A missing table has a separate warning: another program deletes objects that do
+// not belong to it.
 func logRepairs(log *slog.Logger, changes []nft.Change, took time.Duration) {
 	missing := func(c nft.Change) bool { return c.Kind == nft.KindTable && c.Reason == nft.Missing }
 	if slices.ContainsFunc(changes, missing) {

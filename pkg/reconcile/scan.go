@@ -36,7 +36,7 @@ func (l *Loop) setOf(name string) ruleset.Set {
 	return s
 }
 
-// owns reports whether an address is that of an attachment and of no later one.
+// owns reports whether an attachment has an address that no later attachment has.
 func (l *Loop) owns(k masq.Key, addr netip.Addr) bool {
 	for _, r := range slices.Backward(l.Records.Claims(ruleset.Subject{Address: addr})) {
 		if isSettled(r) {

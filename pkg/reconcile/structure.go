@@ -7,12 +7,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// conflicts bounds how often a sync judges anew what a newer attachment may need. What
-// is left then is judged at the next sync.
+// conflicts limits how often a sync judges again the objects that a newer attachment
+// may need. The next sync judges the remaining ones.
 const conflicts = 5
 
-// syncStructure makes the table's chains, rules, sets and objects those that the
-// records and the configuration need, and returns what was different.
+// syncStructure makes the table's chains, rules, sets and objects the ones that the
+// records and the configuration need, and returns the differences.
 //
 // The records are known as of a generation of the ruleset; 0 is none.
 func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Change, err error) {

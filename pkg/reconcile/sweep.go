@@ -95,8 +95,8 @@ func (s *Sweep) Run(now time.Time, records []*store.Record) (done Swept, err err
 	return done, errors.Join(append(errs, err)...)
 }
 
-// retire takes a record out of use, unless it was written anew since. It is kept aside
-// where the proof may be wrong.
+// retire takes a record out of use, unless it has been rewritten since. It keeps the
+// record aside if the proof may be wrong.
 func (s *Sweep) retire(now time.Time, r *store.Record, v store.Verdict) error {
 	whole, found, err := s.Records.Get(r.Key)
 	if err != nil || !found || whole.Ready != r.Ready || !whole.Created.Equal(r.Created) {
@@ -113,8 +113,8 @@ func (s *Sweep) retire(now time.Time, r *store.Record, v store.Verdict) error {
 	return nil
 }
 
-// restore puts records back into use whose container is there after all, and forgets
-// those that were retired long ago.
+// restore puts retired records into use again if their container exists after all, and
+// forgets records that were retired long ago.
 func (s *Sweep) restore(now time.Time, q *store.Inquiry) (restored int, err error) {
 	if !s.read {
 		if s.retired, err = s.Records.Retired(); err != nil {

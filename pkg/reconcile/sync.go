@@ -20,8 +20,8 @@ type work struct {
 	// foreign says that another program may have changed the structure: a difference is
 	// not what the records or the configuration newly desire.
 	foreign bool
-	// suspects are elements that others added or deleted and that the records did not
-	// explain; asked are those of records that changed.
+	// suspects are elements that other programs added or deleted and that the records
+	// did not explain. asked are the elements of records that changed.
 	suspects, asked map[elementKey]bool
 }
 
@@ -61,7 +61,7 @@ func (l *Loop) sync(ctx context.Context, what What) (worked bool, drift []nft.Ch
 		drift, err = l.syncTable(node, &w)
 		l.owes(drift)
 		if err != nil {
-			l.last.full = true // what was explained is not in order all the same
+			l.last.full = true // explained changes may not have been repaired
 			return true, drift, err
 		}
 		l.drift(0)
@@ -95,8 +95,8 @@ func (l *Loop) syncTable(node Node, w *work) (drift []nft.Change, err error) {
 	}
 	drifted := w.foreign || w.full
 	if w.changed && !first && drifted {
-		// What another program changed is seen only beside the configuration before.
-		// Flows that began under that one are to go on.
+		// Changes by another program show only in a comparison with the previous
+		// configuration. Flows that began under it must not be deleted.
 		if drift, err = l.compare(l.last.node, asOf, true, w.full); err != nil {
 			return drift, err
 		}
@@ -173,8 +173,8 @@ func (l *Loop) elements(node Node, keys []elementKey) ([]nft.Change, error) {
 	return all, err
 }
 
-// explain takes what others did to the table. What the records desire is in order; the
-// rest becomes work.
+// explain judges transactions by the records. Changes that the records desire are in
+// order; the others become work.
 func (l *Loop) explain(heard transactions, w *work) {
 	if heard.lost {
 		w.full, w.foreign = true, true
@@ -274,8 +274,8 @@ func (l *Loop) usesChanged() bool {
 	return !same
 }
 
-// verify compares the kernel's generation with the one that is explained. Notifications
-// may be on their way: a difference counts if it is still there at the next time.
+// verify compares the kernel's generation with the explained one. Notifications may be
+// on their way, so a difference counts only if the next call finds it too.
 func (l *Loop) verify(w *work) error {
 	now, err := l.Rules.Generation()
 	if err != nil {

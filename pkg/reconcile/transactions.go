@@ -6,7 +6,8 @@ import "github.com/masq-cni/masq-cni/pkg/nft"
 // all is compared.
 const maxTransactions = 4096
 
-// transactions are those of others, and our own, that were not explained yet.
+// transactions are the ruleset changes, by other programs and by this process, that were
+// not explained yet.
 type transactions struct {
 	all []nft.Transaction
 	// lost says that some are missing.
@@ -33,7 +34,7 @@ func (l *Loop) Transaction(t nft.Transaction) {
 	}
 }
 
-// take returns what is to be explained.
+// take returns the transactions to explain, and clears them.
 func (l *Loop) take() transactions {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 
 // Change is one difference between the kernel and what ADD and the node's policy ask for.
 type Change struct {
-	// Kind is that of the object: table, chain, rule, set, element, or of a link
+	// Kind is the kind of the object: table, chain, rule, set or element; for a link:
 	// interface, state, mtu, route, address, neighbor, setting and others.
 	Kind  string `json:"kind"`
 	Name  string `json:"name"`

@@ -45,7 +45,7 @@ func Sentence(s string) string {
 	return strings.Join(words, " ")
 }
 
-// shellQuote writes a word so that a shell reads it as it is.
+// shellQuote quotes a word so that a shell neither splits nor expands it.
 func shellQuote(s string) string {
 	if s != "" && strings.IndexFunc(s, func(r rune) bool {
 		return !strings.ContainsRune("/._-:@%+=", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)

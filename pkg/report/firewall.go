@@ -14,8 +14,8 @@ type Firewall struct {
 	Hook     string `json:"hook"`
 	Priority int    `json:"priority"`
 	Policy   string `json:"policy"` // "accept" or "drop"
-	// DropRules is how many rules drop or reject, in the chain and in those that it
-	// jumps to.
+	// DropRules is the number of rules that drop or reject, in the chain and in the
+	// chains that it jumps to.
 	DropRules int `json:"dropRules"`
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // Losses are packets of new flows that were dropped recently, flows that were ended
-// early, and what is known of the cause.
+// early, and the known causes.
 type Losses struct {
 	NoPort  pressure.Recent `json:"noPort,omitzero"`
 	NoRoom  pressure.Recent `json:"noRoom,omitzero"`
@@ -34,7 +34,8 @@ func (c *ConntrackUse) Share() float64 { return float64(c.Entries) / float64(max
 // conntrackTable is the Object of problems with the conntrack table.
 const conntrackTable = "conntrack table"
 
-// Problems are those of the conntrack table, and of flows that could not be entered.
+// Problems returns the problems of the conntrack table, and of flows that could not be
+// entered.
 func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 	share := c.Share()
 	raise := fmt.Sprintf("masq-cni inspect pods shows whose flows they are; sysctl -w net.netfilter.nf_conntrack_max=%d raises the limit", 2*uint64(c.Limit))

@@ -2,10 +2,10 @@ package report
 
 import "strings"
 
-// Match returns the indices of the attachments that a person means by a name: those
-// of the pod "namespace/name", of the container with that ID, of pods of that name in
-// whatever namespace, or of the containers whose ID begins so; the first of these that
-// there are.
+// Match returns the indices of the attachments that match a name, or nil. A name
+// "namespace/pod" matches that pod. Any other name matches the first of these that
+// exist: the container with that ID, pods of that name in any namespace, or containers
+// whose ID begins with it.
 func (o *Owners) Match(name string) []int {
 	var out []int
 	if namespace, pod, ok := strings.Cut(name, "/"); ok {

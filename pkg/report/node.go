@@ -41,8 +41,8 @@ type Node struct {
 	Losses Losses      `json:"-"`
 	Ports  []PortGroup `json:"-"`
 
-	// Warnings are the Problems as sentences, set by Judge. Notes are what is not
-	// told, and how to have it told.
+	// Warnings are the Problems as sentences, set by Judge. Notes say what the report
+	// omits, and how to include it.
 	Warnings []string `json:"warnings"`
 	Notes    []string `json:"notes"`
 }

@@ -52,7 +52,7 @@ type PortGroup struct {
 	Rate *float64 `json:"rate"`
 	// ExhaustedIn is null where no end is foreseen.
 	ExhaustedIn *Seconds `json:"exhaustedIn"`
-	// Holders are those that have the most of Used, the first with the most.
+	// Holders are the sources that hold the most ports of Used, in descending order.
 	Holders []PortHolder `json:"holders"`
 }
 
@@ -118,7 +118,7 @@ func PortsOf(s *pressure.Sample, measured bool, owners *Owners) Ports {
 	return out
 }
 
-// PortProblems are those of groups whose ports run out.
+// PortProblems returns the problems of groups whose ports run out.
 func PortProblems(groups []PortGroup) (all Problems) {
 	for _, g := range groups {
 		if g.Level < pressure.Warning {

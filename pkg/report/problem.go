@@ -70,7 +70,7 @@ func (p Problem) Advice() string { return strings.TrimSuffix(p.String()+"; "+p.R
 // Problems are the problems of a node, the worst first.
 type Problems []Problem
 
-// Add inserts a problem after those that are as severe.
+// Add inserts a problem after all problems of the same or a higher severity.
 func (all *Problems) Add(p Problem) {
 	i, _ := slices.BinarySearchFunc(*all, p, func(a, b Problem) int {
 		if rank(a) <= rank(b) {
@@ -83,7 +83,7 @@ func (all *Problems) Add(p Problem) {
 
 func rank(p Problem) int { return slices.Index(severities, p.Severity) }
 
-// Worst is the severity of the worst problem, empty where there is none.
+// Worst is the severity of the worst problem; it is empty if there are no problems.
 func (all Problems) Worst() Severity {
 	if len(all) == 0 {
 		return ""

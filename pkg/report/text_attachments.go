@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// AttachmentColumns are those of a table of attachments. Those that are not wide fit 80
-// columns, with short names.
+// AttachmentColumns returns the columns of a table of attachments. The columns that are
+// not wide fit 80 characters, with short names.
 func AttachmentColumns(now func() time.Time) []Column[Attachment] {
 	type row = Attachment
 	out := []Column[row]{
@@ -88,7 +88,7 @@ type Pod struct {
 	Drift      []Change     `json:"drift"`
 	NotChecked []Change     `json:"notChecked"`
 	Dropped    PodDropped   `json:"dropped"`
-	States     []StateCount `json:"states"` // of its flows, those that reach it among them
+	States     []StateCount `json:"states"` // of its flows, including flows that reach it
 	// Helpers are the control connections, and what they have announced.
 	Helpers      []HelperCount `json:"helpers"`
 	Expectations []Expectation `json:"expectations"`

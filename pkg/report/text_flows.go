@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// FlowColumns are those of a table of flows. Those that are not wide fit 80 columns,
-// with short names and addresses.
+// FlowColumns returns the columns of a table of flows. The columns that are not wide
+// fit 80 characters, with short names and addresses.
 func FlowColumns() []Column[Flow] {
 	type row = Flow
 	out := append(whose(),
@@ -23,7 +23,8 @@ func FlowColumns() []Column[Flow] {
 	}, more()...)...)...)
 }
 
-// PastFlowColumns are those of a table of flows of the NAT log. Times are in a zone.
+// PastFlowColumns returns the columns of a table of flows of the NAT log. Times are in
+// a zone.
 func PastFlowColumns(zone *time.Location) []Column[Flow] {
 	type row = Flow
 	at := func(t Time, format string) string {

@@ -13,8 +13,9 @@ const columns = 80
 // maxOfKind is how many problems of one kind are written in full for a person.
 const maxOfKind = 5
 
-// write writes the verdict in a line, and each problem with its remedy. Of many problems
-// of one kind and severity it writes the first, and how many more there are.
+// write writes the verdict in a line, and each problem with its remedy. If many
+// problems have the same kind and severity, it writes the first and the number of the
+// others.
 func (all Problems) write(w io.Writer, s Style) error {
 	var b strings.Builder
 	verdict, color := Sentence(all.Verdict()), red
@@ -56,8 +57,8 @@ func (all Problems) write(w io.Writer, s Style) error {
 	return err
 }
 
-// hang writes text behind a label of a width, wrapped between words, with all lines
-// below each other.
+// hang writes text after a label whose printed width is width. It wraps the text
+// between words and aligns all lines.
 func hang(b *strings.Builder, label string, width int, text string) {
 	const indent = 10
 	b.WriteString(label + strings.Repeat(" ", indent-width))

@@ -9,7 +9,8 @@ import (
 )
 
 // Uplink is an interface through which a default route leaves, and the address that
-// packets get which are masqueraded there. The address is left out where there is none.
+// packets get which are masqueraded there. The address is left out if the interface has
+// no such address.
 type Uplink struct {
 	Interface string     `json:"interface"`
 	Address   netip.Addr `json:"address,omitzero"`

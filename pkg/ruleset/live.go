@@ -10,16 +10,16 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// LiveElement is an element of a live set: of one that holds attachments.
+// LiveElement is an element of a live set, which is a set that holds attachments.
 type LiveElement struct {
 	Set string
 	Element
 }
 
 // Live returns the elements of an attachment in the order in which they are made: none
-// without a policy. For returns the same elements, joined with those of others. An
-// attachment that does not own its addresses, because a later one has them too, has
-// those elements alone that name its link.
+// without a policy. For returns the same elements, joined with the elements of other
+// attachments. If a later attachment has the same addresses, this attachment does not
+// own them, and Live returns only the elements that name its link.
 func Live(a masq.Attachment, owns func(netip.Addr) bool) []LiveElement {
 	if a.Policy == nil {
 		return nil
@@ -85,8 +85,8 @@ func (t Table) LiveSets() []string {
 // Owned is for Live: the attachment owns all its addresses.
 func Owned(netip.Addr) bool { return true }
 
-// LiveSet returns the live set of a name, without elements; ok is false where the name
-// is not that of a live set.
+// LiveSet returns the live set with a name, without elements; ok is false if no live
+// set has that name.
 func LiveSet(name string) (s Set, ok bool) {
 	if name == linkSet {
 		return Set{Name: name, Type: "ifname", Live: true, Counter: true}, true

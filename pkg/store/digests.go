@@ -10,8 +10,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Digests are those of the keys of attachments that have a file in the directory of the
-// records, whatever its state: ready, retired, being written, or not readable.
+// Digests are the digests of the keys of attachments that have a file in the records'
+// directory, whatever its state: ready, retired, being written, or not readable.
 type Digests map[string]bool
 
 // Has reports whether an attachment has a file.

@@ -57,8 +57,8 @@ func (r *Records) Lock() (*Lock, error) {
 	return l, l.Tell(func(*Daemon) {})
 }
 
-// Tell changes what the lock tells of masqd. A disk that is full is no error: the lock
-// then tells what fits, and readers take that for nothing.
+// Tell changes the state of masqd that the lock file holds. A full disk is no error:
+// the lock file then holds only part of the state, and readers ignore it.
 func (l *Lock) Tell(change func(*Daemon)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +81,8 @@ func (l *Lock) Tell(change func(*Daemon)) error {
 // Close unlocks the records.
 func (l *Lock) Close() error { return l.f.Close() }
 
-// ReadDaemon reads what a lock tells of masqd. A lock of an earlier version tells nothing.
+// ReadDaemon reads the state of masqd from a lock file. It returns the zero Daemon for
+// a lock file of an earlier version.
 func ReadDaemon(lock io.ReaderAt) (d Daemon) {
 	const most = 64 << 10
 	b, _ := io.ReadAll(io.NewSectionReader(lock, 0, most))

@@ -12,7 +12,7 @@ import (
 )
 
 // Others returns the records of each other network namespace that has records in the
-// directory, retired ones among them. They may be those of a living node.
+// directory, including retired records. They may belong to a running node.
 func (r *Records) Others() ([]*Records, error) {
 	entries, err := os.ReadDir(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {

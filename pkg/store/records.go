@@ -211,7 +211,7 @@ func (r *Records) Owns(path string) bool {
 	return strings.HasPrefix(base, r.node+"-") && strings.HasSuffix(base, ".json")
 }
 
-// Read reads the record at a path. One that is gone is fs.ErrNotExist; any other error
+// Read reads the record at a path. A missing record is fs.ErrNotExist; any other error
 // is a *ReadError.
 func (r *Records) Read(path string) (Record, error) {
 	b, err := os.ReadFile(path)

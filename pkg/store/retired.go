@@ -15,7 +15,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// retiredEnding is that of the file of a retired record, in place of .json.
+// retiredEnding is the file name extension of a retired record. It replaces .json.
 const retiredEnding = ".retired"
 
 // Retired is a record that was taken out of use because its container was found gone.
@@ -26,8 +26,8 @@ type Retired struct {
 	Since time.Time
 }
 
-// Retire takes a record out of use: it is no longer among All. One that is not there
-// is no error.
+// Retire takes a record out of use: All no longer returns it. A missing record is no
+// error.
 func (r *Records) Retire(k masq.Key) error {
 	path := r.path(k)
 	if err := os.Rename(path, retiredPath(path)); !errors.Is(err, fs.ErrNotExist) {
@@ -53,8 +53,8 @@ func (r *Records) Restore(k masq.Key) (restored bool, err error) {
 // Forget removes a retired record.
 func (r *Records) Forget(k masq.Key) error { return remove(retiredPath(r.path(k))) }
 
-// Retired returns the retired records, the one retired first being first. Those that
-// cannot be read are removed.
+// Retired returns the retired records, in the order in which they were retired. It
+// removes retired records that cannot be read.
 func (r *Records) Retired() ([]Retired, error) {
 	entries, err := os.ReadDir(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {

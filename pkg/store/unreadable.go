@@ -31,7 +31,7 @@ func (e *ReadError) Error() string {
 
 func (e *ReadError) Unwrap() error { return e.Err }
 
-// Digest is that of the attachment's key: the file's name has it.
+// Digest returns the digest of the attachment's key, which is in the file's name.
 func (e *ReadError) Digest() string {
 	base := strings.TrimSuffix(filepath.Base(e.Path), ".json")
 	return base[strings.LastIndexByte(base, '-')+1:]
@@ -52,7 +52,8 @@ func ReadErrors(err error) (out []*ReadError) {
 	return out
 }
 
-// damagedEnding is that of a damaged file that was replaced, in place of .json.
+// damagedEnding is the file name extension of a damaged file that was replaced. It
+// replaces .json.
 const damagedEnding = ".bad"
 
 // Replace writes a record in place of a damaged file, which is kept beside it as .bad.
@@ -75,7 +76,7 @@ func (r *Records) Damaged() ([]string, error) {
 	return all, err
 }
 
-// DeleteAll removes all records of the node, also those that cannot be read.
+// DeleteAll removes all records of the node, including records that cannot be read.
 func (r *Records) DeleteAll() error {
 	var errs []error
 	for _, dir := range []string{r.dir, r.markDir()} {

@@ -12,18 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Compare returns what the node's side of links lacks of what [Wire.Add] made: the
-// host's end with its MTU, group, MAC and state, the routes to the container, its
-// gateway's addresses, and forwarding, that of the node's uplinks included. What a
-// pair does not say (MTU 0, no HostMAC) is not compared. The differences are in the
-// order of the pairs; those of uplinks come last.
+// Compare compares the node's side of links with what [Wire.Add] made, and returns the
+// differences. It checks the host's end with its MTU, group, MAC and state, the routes
+// to the container, its gateway's addresses, and forwarding, also on the node's
+// uplinks. A field that a pair leaves empty (MTU 0, no HostMAC) is not compared. The differences are in the order of the pairs; the differences of uplinks
+// come last.
 //
 // It is the one comparison of links: [Wire.Repair] restores what it finds, and CHECK,
 // readiness and inspect report it. For many pairs it takes one dump of the interfaces
-// and two of neighbors, and for each address one question, which the kernel answers as
-// it would route a packet: together about 30 µs for each pair.
+// and two of neighbors, and one route lookup for each address, which the kernel answers
+// as it would route a packet: together about 30 µs for each pair.
 //
-// Differences are returned also beside an error.
+// Differences are also returned together with an error.
 func (w *Wire) Compare(pairs []Pair) ([]Difference, error) {
 	ends, err := w.ends(pairs)
 	if err != nil {
@@ -72,8 +72,9 @@ func familiesOf(ends []end) []masq.Family {
 	})
 }
 
-// compareInterface compares what the interface says of itself. One that is not the
-// pair's is as good as none.
+// compareInterface compares the attributes of the interface with the pair. An interface
+// whose alias names another attachment counts as missing for the comparisons that
+// follow.
 func (e *end) compareInterface() {
 	p := e.pair
 	name := Difference{Kind: KindInterface, Reason: Missing, Interface: p.HostName, Object: p.HostName}
@@ -139,8 +140,8 @@ func (s setting) difference(have int) Difference {
 	}
 }
 
-// other is the value that a setting has where it is not as it should be: all of them
-// are switches, save accept_ra, which is 1 where 2 is needed.
+// other returns the value that a setting has if it is wrong: each setting is a switch,
+// except accept_ra, which is 1 where 2 is needed.
 func (s setting) other() int {
 	if s.value == 0 {
 		return 1

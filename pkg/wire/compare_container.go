@@ -94,8 +94,8 @@ func (c *containerEnd) compare(conn *conn) (err error) {
 	if c.host.index != 0 && (c.peer != c.host.index || c.host.peer != c.index) {
 		changed(KindPeer, "another", c.host.name)
 	}
-	// The tuning plugin may have lowered it. Above that of the host's end,
-	// packets are lost without a word (is_skb_forwardable in net/core/dev.c).
+	// The tuning plugin may have lowered it. If it is above the MTU of the host's end,
+	// the kernel drops packets silently (is_skb_forwardable in net/core/dev.c).
 	if p.MTU != 0 && c.mtu > p.MTU {
 		changed(KindMTU, strconv.Itoa(c.mtu), strconv.Itoa(p.MTU)+" or less")
 	}

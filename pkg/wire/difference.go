@@ -17,8 +17,8 @@ const (
 	KindGroup     Kind = "group"
 	KindMAC       Kind = "mac"
 	KindPeer      Kind = "peer"      // the other end
-	KindAddress   Kind = "address"   // 10.88.0.5/16; of the node, the gateway fe80::…/64
-	KindRoute     Kind = "route"     // 10.88.0.5/32; of a container "default via 169.254.1.1"
+	KindAddress   Kind = "address"   // 10.88.0.5/16; on the node, the gateway fe80::…/64
+	KindRoute     Kind = "route"     // 10.88.0.5/32; in a container "default via 169.254.1.1"
 	KindProxy     Kind = "proxy"     // the address that the host's end answers ARP for
 	KindNeighbor  Kind = "neighbor"  // the address whose MAC the container knows
 	KindSetting   Kind = "setting"   // net.ipv4.conf.eth0.forwarding
@@ -61,8 +61,8 @@ const (
 
 // Difference is one object of a link that is not as Add made it.
 type Difference struct {
-	// Identity is that of the attachment (masq.Key.Identity), empty for settings of
-	// the node's uplinks.
+	// Identity is the identity of the attachment (masq.Key.Identity). It is empty for
+	// settings of the node's uplinks.
 	Identity string
 	Side     Side
 	Kind     Kind
@@ -71,7 +71,8 @@ type Difference struct {
 	Interface string
 	Object    string
 	// Have and Want are the values of a Changed object, as ip(8) and sysctl(8) write
-	// them. Of a Missing one both may be empty. Have of a NotChecked one says why.
+	// them. Both may be empty for a Missing object. For a NotChecked object, Have says
+	// why.
 	Have, Want string
 
 	setting setting // that Repair makes
@@ -132,7 +133,7 @@ func (d Difference) String() string {
 	return fmt.Sprintf("%s has %s %s instead of %s", where, d.Kind.word(), d.Have, d.Want)
 }
 
-// word is the kind as it is written within a sentence.
+// word returns the kind as a word within a sentence.
 func (k Kind) word() string {
 	if k == KindMTU || k == KindMAC {
 		return strings.ToUpper(string(k))

@@ -11,8 +11,9 @@ import (
 )
 
 // EvidenceOf returns what the kernel has of a container now: its network namespace, and
-// the node's interfaces whose other end is in it, which are looked for behind the
-// container's interface and among names. Beside an error it returns what was found.
+// the node's interfaces whose other end is in it. It checks the peer of the container's
+// interface and the interfaces named in names. If it returns an error, it also returns
+// what it found.
 func (w *Wire) EvidenceOf(netns, iface string, names []string) (masq.Evidence, error) {
 	e, err := w.evidence(netns)
 	links, errLinks := w.linksInto(netns, iface, names)
@@ -59,8 +60,8 @@ func (w *Wire) linksInto(netns, iface string, names []string) (out []masq.HostLi
 	if len(asked) == 0 {
 		return nil, nil
 	}
-	// The kernel numbers a namespace, as seen from another, when it tells of an
-	// interface whose other end is there: so it is asked for the number last.
+	// The kernel assigns a namespace its number, as seen from another namespace, when
+	// it describes an interface whose other end is there. So request the number last.
 	id := newMessage(unix.RTM_GETNSID, 0, "number network namespace "+netns,
 		&nl.RtGenMsg{}, uint32Attr(unix.NETNSA_FD, uint32(ns.fd)))
 	if err := w.host.exchange(append(asked, id)...); err != nil && id.err != nil {
@@ -121,8 +122,8 @@ func (w *Wire) Aliases() (map[masq.HostLink]bool, error) {
 	return out, err
 }
 
-// eachLink lists all links. Where the kernel says that the list may not be complete, as
-// links came or went meanwhile, it begins anew.
+// eachLink lists all links. If the kernel reports that the list may be incomplete
+// because links came or went meanwhile, eachLink starts again.
 func (w *Wire) eachLink(begin func(), each func(device)) error {
 	const attempts = 10
 	for range attempts {

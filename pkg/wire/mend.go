@@ -45,8 +45,8 @@ func (w *Wire) mend(within func(func() error) error, ours func(name string) bool
 	return mended, errors.Join(append(errs, err)...)
 }
 
-// set writes settings and returns those that it has written. It goes on after one that
-// fails. A missing interface is no error.
+// set writes settings and returns the settings that it has written. If one fails, it
+// still writes the others. A missing interface is no error.
 func (w *Wire) set(within func(func() error) error, settings []setting) (done []string, err error) {
 	if len(settings) == 0 {
 		return nil, nil

@@ -76,7 +76,8 @@ func NetNSState(n masq.NetNS) masq.NetNSState {
 	if errDir != nil || n.DirInode == 0 || dir.device != n.DirDevice || dir.inode != n.DirInode {
 		return masq.NetNSUnknown
 	}
-	// A plain file is what is left where the mount on it is not passed on to here.
+	// If the mount on the file is not propagated to this mount namespace, the path is a
+	// plain file.
 	if other || errors.Is(err, fs.ErrNotExist) {
 		return masq.NetNSGone
 	}

@@ -6,17 +6,17 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Find looks the host's end of a link of ours up: by its name, by its index, which a
-// link that is renamed keeps, and where the index is not known, by its alias among all
-// links. It returns the name that the link has now, and "" where there is none. A link
-// with the name of ours and another alias is an error that wraps ErrNotOurs, unless
-// ours is found by another name.
+// Find looks up the host's end of a link that the plugin made: by its name, by its
+// index, which a renamed link keeps, and if the index is not known, by its alias among
+// all links. It returns the current name of the link, or "" if there is no such link. A
+// link with the same name and another alias is an error that wraps ErrNotOurs, unless
+// the link is found by another name.
 func (w *Wire) Find(l masq.HostLink) (name string, err error) {
 	d, err := w.findOwn(l)
 	return d.name, err
 }
 
-// DeleteLink removes the link that Find finds. It is no error when there is none.
+// DeleteLink removes the link that Find finds. A missing link is no error.
 func (w *Wire) DeleteLink(l masq.HostLink) error {
 	d, err := w.findOwn(l)
 	if err != nil || d.index == 0 {
@@ -25,7 +25,8 @@ func (w *Wire) DeleteLink(l masq.HostLink) error {
 	return w.host.deleteLink(d.index, d.name)
 }
 
-// findOwn is Find. The index of the device is 0 where there is none.
+// findOwn is Find for callers that need the device. Its index is 0 if there is no such
+// link.
 func (w *Wire) findOwn(l masq.HostLink) (device, error) {
 	named, err := w.findNamed(l)
 	notOurs := error(nil)
@@ -79,8 +80,8 @@ func (w *Wire) findNamed(l masq.HostLink) (device, error) {
 	return d, nil
 }
 
-// Ours describes a link of ours as it is: its group tells whether the sources are
-// checked.
+// Ours is a link that the plugin made, in its current state. Its group says whether the
+// sources are checked.
 type Ours struct {
 	masq.HostLink
 	MTU int

@@ -9,13 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Repair restores what [Wire.Compare] finds, and returns what it has restored and what
-// is left. It restores only what is this attachment's by name and alias: an interface
-// that is missing or somebody else's is left, and so is a route to a container's
-// address that leads elsewhere. Both results are valid beside an error.
+// Repair restores what [Wire.Compare] finds, and returns the differences that it has
+// repaired and the differences that are left. It changes only objects that belong to
+// this attachment by name and alias. It leaves a missing interface, an interface of
+// another program, and a route to a container's address that leads elsewhere. Both
+// results are valid even with an error.
 //
-// Where a repair is followed by another change of the same object, another program
-// does not agree: the caller has to bound how often it repairs.
+// If the same object changes again after a repair, another program keeps changing it:
+// the caller has to limit the number of repairs.
 func (w *Wire) Repair(pairs []Pair) (repaired, left []Difference, err error) {
 	ends, err := w.ends(pairs)
 	if err != nil {
@@ -25,8 +26,8 @@ func (w *Wire) Repair(pairs []Pair) (repaired, left []Difference, err error) {
 }
 
 // RepairIndexes is Repair for the interfaces of the node with these indexes, such as
-// [Event] names. pairOf returns the pair of an interface with its alias, and false
-// where there is none. The cost does not depend on the number of other links.
+// [Event] names. pairOf returns the pair of an interface with its alias, and false if
+// it has no pair. The cost does not depend on the number of other links.
 func (w *Wire) RepairIndexes(indexes []int, pairOf func(index int, identity string) (Pair, bool)) (repaired, left []Difference, err error) {
 	var lookups []*message
 	for _, i := range indexes {
@@ -119,7 +120,7 @@ func (w *Wire) repairEnds(ends []end) (repaired, left []Difference, err error) {
 	return repaired, append(stays, left...), errors.Join(errs...)
 }
 
-// again reads ends anew, without those that are gone.
+// again reads ends a second time, and omits the ends that no longer exist.
 func (w *Wire) again(ends []end) ([]end, error) {
 	var lookups []*message
 	for _, e := range ends {

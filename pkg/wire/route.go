@@ -17,7 +17,7 @@ type via struct {
 	index    int
 	protocol uint8
 	// table 0 is main. A priority, mtu or advMSS of 0 is the kernel's default. scope is
-	// that of an IPv4 route through a gateway.
+	// the scope of an IPv4 route through a gateway.
 	table, priority, mtu, advMSS uint32
 	scope                        uint8
 }

@@ -71,7 +71,8 @@ func (w *Wire) defaultUplinks(families []masq.Family) ([]uplink, error) {
 }
 
 // distinct reads the devices of uplinks. Each interface comes once for a family, with
-// the least MTU of its routes. What is gone, or leads nowhere outside, is left out.
+// the lowest MTU of its routes. Interfaces that no longer exist or lead nowhere outside
+// are left out.
 func (w *Wire) distinct(found []uplink) ([]uplink, error) {
 	var out []uplink
 	var devices []*message
@@ -106,7 +107,7 @@ func (w *Wire) distinct(found []uplink) ([]uplink, error) {
 	return slices.DeleteFunc(out, func(u uplink) bool { return !u.leaves() }), nil
 }
 
-// defaultRoutes lists those of a family.
+// defaultRoutes lists the default routes of a family.
 func (w *Wire) defaultRoutes(f masq.Family) ([]nextHops, error) {
 	// What a packet would take: also where halves of the address space are routed in
 	// place of a default route, as VPNs do.

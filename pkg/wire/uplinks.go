@@ -17,7 +17,7 @@ type Uplink struct {
 	Source netip.Addr
 }
 
-// LinkLocal reports whether packets leave with a link-local IPv6 source: one that no
+// LinkLocal reports whether packets leave with a link-local IPv6 source, which no
 // router forwards.
 func (u Uplink) LinkLocal() bool { return u.Source.Is6() && u.Source.IsLinkLocalUnicast() }
 
@@ -73,7 +73,7 @@ func (w *Wire) sourceAt(u uplink) (netip.Addr, error) {
 			return h.source, nil
 		}
 	}
-	// Only marked packets, or those of some sources, may leave there.
+	// Perhaps only marked packets, or packets of certain sources, may leave there.
 	all, err := w.host.addresses(u.index)
 	if err != nil {
 		return netip.Addr{}, err

@@ -18,14 +18,14 @@ type Event struct {
 	// may have changed.
 	Lost bool
 	// Links says that an interface came, went, or changed its name, MTU, group,
-	// administrative state or carrier. Of links of ours only what they lose is told:
-	// that a container comes is in its record.
+	// administrative state or carrier. For links that the plugin made, only losses are
+	// reported: the record of a container announces a new link.
 	Links bool
 	// Addresses says that the node got a global address that can be used, or lost one.
 	Addresses bool
-	// Routes says that a route came, went or changed, other than those to containers
-	// of ours and those that come with an address; or that a routing rule or a nexthop
-	// object came or changed.
+	// Routes says that a route came, went or changed, except routes to containers that
+	// the plugin attached and routes that come with an address; or that a routing rule
+	// or a nexthop object came or changed.
 	Routes bool
 	// Forwarding says that an interface, or the node, was told not to forward.
 	Forwarding bool

@@ -21,8 +21,9 @@ import (
 // is called only when the kernel has a route or an element of another attachment for one
 // of them, since it reads all records.
 type claim interface {
-	// of makes the addresses of an attachment free. identity is that of an attachment
-	// that the kernel knows at one of them, and empty where only the records tell.
+	// of makes the addresses of an attachment free. identity is the identity of an
+	// attachment that has one of the addresses in the kernel. It is empty if only the
+	// records show such an attachment.
 	of(rec *store.Record, identity string) error
 }
 

@@ -13,7 +13,8 @@ import (
 )
 
 // gc releases every attachment of the network that the runtime no longer names:
-// those with a record, those that only the kernel knows, and their leases.
+// attachments with a record, attachments that only the kernel knows, and the leases of
+// both.
 func gc(args *skel.CmdArgs) error {
 	conf, err := cniconf.Load(args.StdinData, args.Args)
 	if err != nil {

@@ -55,9 +55,10 @@ func (n *node) close() {
 	}
 }
 
-// attachments returns those that are in place: not what others are adding or
-// removing right now, and not those whose records cannot be read. What the kernel has
-// for the latter stays, unless the whole table has to be made.
+// attachments returns the attachments that are in place. It leaves out attachments that
+// other processes are adding or removing, and attachments whose records cannot be read.
+// The kernel's rules for the unreadable ones stay, unless the whole table has to be
+// made.
 func (n *node) attachments() ([]masq.Attachment, error) {
 	records, err := n.records.All()
 	unreadable := store.ReadErrors(err)
@@ -157,8 +158,8 @@ func (n *node) release(rec store.Record, leases lessor) error {
 }
 
 // remove removes parts of an attachment, its leases and its record. The record is
-// removed last: until then it says what to look for. To look for a part that was never
-// made costs time: a missing link is searched for among all links of the node.
+// removed last: until then it lists the parts to remove. It costs time to search for a
+// part that was never made: a missing link is searched for among all links of the node.
 func (n *node) remove(rec store.Record, leases lessor, made parts) error {
 	if rec.Ready {
 		// So that the daemon does not put back what is taken away here. On a full

@@ -12,11 +12,11 @@ import (
 )
 
 // addressesOf returns the addresses in a result that belong to the container, with
-// their prefix lengths. Where this plugin made the link, these are the addresses of
-// CNI_IFNAME. In chained mode they are those of every interface in the container's
-// sandbox, and those that name no interface: the plugin before may have made several
-// interfaces (the AWS VPC CNI calls them eth0, mNicIf1 ...). The error says which
-// addresses were passed over and why, where none is left.
+// their prefix lengths. If this plugin made the link, these are the addresses of
+// CNI_IFNAME. In chained mode they are the addresses of every interface in the
+// container's sandbox, and addresses without an interface: the previous plugin may have
+// made several interfaces (the AWS VPC CNI calls them eth0, mNicIf1 ...). If no address
+// is left, the error says which addresses were skipped and why.
 func addressesOf(r *types100.Result, args *skel.CmdArgs, chained bool) ([]netip.Prefix, error) {
 	mine, passed := ipsOf(r, args, chained)
 	prefixes, err := prefixesOf(mine)

@@ -25,7 +25,8 @@ func writable(dir string) error {
 	}
 }
 
-// probeSize is that of the file that writeInto writes: a page, so that it needs a block.
+// probeSize is the size of the file that writeInto writes: a page, so that it needs a
+// block.
 const probeSize = 4096
 
 // writeInto writes a file without a name, so that nothing is left if the process is
