@@ -17,15 +17,15 @@ import (
 )
 
 func (n *node) inspectNode(c *cobra.Command, w watching, a answer) error {
-	var losses pressure.LossMeter // of all readings, with --watch
+	var losses pressure.LossMeter // with --watch it covers all readings
 	return showText(c, w, a, "NODE", func(ctx context.Context) (found[string], error) {
 		x, fault, err := n.atAGlance(ctx, &losses)
 		return found[string]{value: x, text: x.WriteText, remarks: remarks{fault: fault}}, err
 	})
 }
 
-// atAGlance is the node at a glance. A part that cannot be read is a problem: the
-// others are shown all the same.
+// atAGlance returns a summary of the node. A part that cannot be read is reported as a
+// problem, and the other parts are still shown.
 func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *report.Node, fault, err error) {
 	v, err := n.readRecords()
 	if err != nil {
@@ -146,7 +146,7 @@ func (v view) flows(ctx context.Context, x *report.Node, losses *pressure.LossMe
 	if err != nil {
 		return err
 	}
-	uses, _, _ := ports.End() // of a crowded table some groups may be missing; inspect ports reads it twice
+	uses, _, _ := ports.End() // may miss groups if the table is crowded; inspect ports reads it twice
 	x.Ports = report.PortsOf(&pressure.Sample{Groups: pressure.PressuresOf(uses)}, false, v.owners).Groups
 	if all, err = c.Statistics(ctx); err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
 
-// uplinks are those of all default routes, as ADD and masqd count them, with the address
-// that masqueraded packets get there. Nothing is sent.
+// uplinks returns the uplinks of all default routes, as ADD and masqd determine them, with
+// the source address that masqueraded packets get there. No packet is sent.
 func uplinks() ([]report.Uplink, error) {
 	out := []report.Uplink{}
 	w, err := wire.Open()

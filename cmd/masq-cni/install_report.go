@@ -59,7 +59,7 @@ func (logReport) done(*install, bool) {}
 type sentences struct{ w io.Writer }
 
 func (s sentences) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(s.w, format+"\n", args...) // the terminal is gone: the install goes on
+	_, _ = fmt.Fprintf(s.w, format+"\n", args...) // a closed terminal does not stop the install
 }
 
 func (s sentences) waitingForMasqd(url, why string) {

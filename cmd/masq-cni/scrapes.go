@@ -18,9 +18,9 @@ import (
 // masqdPort is the port of masqd's HTTP endpoint, unless --listen of masqd says otherwise.
 const masqdPort = 9468
 
-// scrapes recognizes connections to the HTTP endpoint of masqd: those of Prometheus, of
-// kubelet's probes, and of other programs that ask whether masqd is ready. They say
-// nothing about the traffic of pods, and each leaves a flow behind for two minutes.
+// scrapes recognizes connections to the HTTP endpoint of masqd, which Prometheus, kubelet's
+// probes and other programs open to ask whether masqd is ready. These connections say
+// nothing about the traffic of pods, and each leaves a flow in the table for two minutes.
 type scrapes struct {
 	show bool
 	port uint16
@@ -99,8 +99,8 @@ func (s *scrapes) close() {
 const maxKnown = 4096
 
 // split parts the flows of the NAT log into connections to the port of masqd, on any
-// node, and all others. If there are no others, none is a scrape: it is what was asked
-// for.
+// node, and all others, which it returns. If there are no others, it returns all flows:
+// the query selected these connections.
 func (s *scrapes) split(all []report.Flow) []report.Flow {
 	if s.show {
 		return all

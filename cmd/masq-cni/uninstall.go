@@ -135,9 +135,9 @@ func (u *uninstall) takeOut(ctx context.Context, removed func(string, ...any)) e
 	return nil
 }
 
-// removeRules removes the rules and the records of the node, and counts the records,
-// and those of attachments whose links another plugin made. found is false where there
-// was nothing.
+// removeRules removes the rules and the records of the node. all is the number of records,
+// chained the number of records of attachments whose links another plugin made. found is
+// false if the node had no rules, no policy and no records.
 func removeRules(stateDir string) (found bool, all, chained int, err error) {
 	records, err := store.Open(stateDir)
 	if err != nil {

@@ -119,8 +119,8 @@ func watch[T any](c *cobra.Command, x watching, a answer, s source[T]) (err erro
 	return fault
 }
 
-// host names the node that is watched, as far as it is known: the machine, and the network
-// namespace that --netns gave.
+// host returns the name of the watched node: the machine's host name, if it can be read,
+// and the network namespace that --netns gave.
 func (x *watching) host(c *cobra.Command) string {
 	name, err := os.Hostname()
 	if err != nil {

@@ -201,7 +201,7 @@ const (
 	red      = "31"
 )
 
-// heading is bold, and that of the column that sorts is reversed.
+// heading returns a column's heading in bold; the heading of the sort column is also reversed.
 func (m *screen[T]) heading(column int, text string) string {
 	word := strings.TrimRight(text, " ")
 	code := bold

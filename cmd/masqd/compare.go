@@ -15,9 +15,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
 
-// comparison compares links when /readyz is requested, at a bounded pace. It finds faults
-// of the node's ends that no event reported, and requests a sync, which repairs them. The
-// containers' ends are compared only with CAP_SYS_ADMIN, which masqd need not have, and
+// comparison compares links when /readyz is requested, at a bounded pace. If the node's
+// ends of links have faults that no event reported, it requests a sync, which repairs them.
+// The containers' ends are compared only with CAP_SYS_ADMIN, which masqd need not have, and
 // are not repaired.
 type comparison struct {
 	links compare.Links
@@ -54,7 +54,8 @@ func mayEnter() bool {
 	return unix.Capget(&head, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// reasons returns the result of the last comparison, and requests another if one is due.
+// reasons returns the result of the last comparison, and requests the next one if its
+// pause is over.
 func (c *comparison) reasons() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,7 +100,7 @@ func (c *comparison) compare(ctx context.Context) string {
 			if compare.PairOf(*r) == nil {
 				continue
 			}
-			// A record that is gone, or cannot be read, is not compared.
+			// A removed or unreadable record is not compared.
 			if whole, found, err := c.whole(r.Key); err == nil && found {
 				records = append(records, whole)
 			}

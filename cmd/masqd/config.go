@@ -38,7 +38,7 @@ type configuration struct {
 	// unwritten says that the policy on disk is not the one that applies.
 	unwritten bool
 	log       *slog.Logger
-	// faulty is called with each change of the fault, which is empty when there is none.
+	// faulty is called with the fault whenever it changes; an empty string means no fault.
 	faulty func(string)
 
 	mu    sync.Mutex

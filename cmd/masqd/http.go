@@ -114,7 +114,7 @@ func serveHTTP(ctx context.Context, l net.Listener, registry *prometheus.Registr
 	return nil
 }
 
-// endpoint is a path that is served, and what is there.
+// endpoint is a path that the HTTP server serves, and the description of its content.
 type endpoint struct{ path, what string }
 
 // index is the page that lists the endpoints.

@@ -28,7 +28,7 @@ func boundMemory() {
 }
 
 // cgroupLimit returns the memory limit of this process's cgroup in bytes; ok is false
-// where there is none.
+// if the cgroup has no limit.
 func cgroupLimit(self, mount string) (limit int64, ok bool) {
 	b, err := os.ReadFile(self)
 	if err != nil {
@@ -47,7 +47,8 @@ func cgroupLimit(self, mount string) (limit int64, ok bool) {
 		default:
 			continue
 		}
-		// In a container the path is that of the host, and its own cgroup is mounted.
+		// In a container the path is valid only on the host, and the container's own cgroup
+		// is mounted as the root.
 		for _, sub := range []string{fields[2], "/"} {
 			text, err := os.ReadFile(filepath.Join(dir, sub, file))
 			if err != nil {

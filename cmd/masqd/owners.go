@@ -11,11 +11,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// owners knows who had an address when: the end of a flow may come when the container
-// is gone, and its address another's.
+// owners records which attachment had an address at which time. The end of a flow may be
+// reported after its container was removed and another container received its address.
 type owners struct {
 	snapshot func() reconcile.Snapshot
-	refresh  func() error                               // of the snapshot: its events may be late
+	refresh  func() error                               // updates the snapshot, whose events may be late
 	read     func(masq.Key) (store.Record, bool, error) // with the pod
 	version  uint64
 	known    map[*store.Record]bool
@@ -48,8 +48,8 @@ const (
 	early = 2 * time.Second
 )
 
-// at returns who had an address at a time. A container's first flow may come before
-// its record was heard of.
+// at returns the attachment that had an address at a time. A container's first flow may
+// precede the event of its record, so an unknown address refreshes the snapshot.
 func (o *owners) at(a netip.Addr, t time.Time) (natlog.Owner, bool) {
 	owner, ok := o.heard(a, t)
 	if !ok && o.refresh() == nil { // if it fails, a look says why
@@ -96,10 +96,10 @@ func (o *owners) learn(s reconcile.Snapshot) {
 	o.known, o.version = known, s.Version
 }
 
-// depart notes the attachments that were known and are gone, and forgets the earliest
-// of those that are too many.
+// depart notes the known attachments that have been removed. It forgets the earliest
+// departures if there are more than maxDeparted.
 func (o *owners) depart(now map[*store.Record]bool) {
-	var keys map[masq.Key]bool // of now: a record that was written anew is another one
+	var keys map[masq.Key]bool // the keys of now: a rewritten record is a new pointer with its old key
 	for r := range o.known {
 		if now[r] {
 			continue

@@ -13,7 +13,7 @@ import (
 )
 
 // unreadable retries records that cannot be read, has damaged ones rebuilt, and reports
-// what is left.
+// the faults that remain.
 type unreadable struct {
 	cache   *reconcile.Cache
 	records *store.Records
@@ -41,7 +41,7 @@ func (u *unreadable) notice() {
 	}
 	select {
 	case u.wake <- struct{}{}:
-	default: // it is due already
+	default: // a pass is already requested
 	}
 }
 
@@ -70,8 +70,7 @@ func (u *unreadable) run(ctx context.Context) error {
 	}
 }
 
-// pass reads the records again that cannot be read, and has those that are damaged
-// rebuilt.
+// pass reads the unreadable records again, and has damaged records rebuilt.
 func (u *unreadable) pass() {
 	changed := u.cache.Retry()
 	rebuilt := u.rebuild.Run(u.cache.Unreadable())
@@ -90,8 +89,8 @@ func (u *unreadable) pass() {
 	}
 }
 
-// trouble describes the records that cannot be read, and those that were damaged. The
-// attachments of both keep their rules, so masqd is ready all the same.
+// trouble describes the unreadable records, and the damaged records that were rebuilt. The
+// attachments of both keep their rules, so masqd stays ready.
 func (u *unreadable) trouble() (out []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package arity checks the number of a command's arguments, with errors that name the
-// command, what it takes, and, for a mistyped command, the one that was meant.
+// Package arity checks the number of a command's arguments. Its errors name the command
+// and the arguments it takes, and suggest similar commands for a mistyped one.
 package arity
 
 import (
