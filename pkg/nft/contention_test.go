@@ -127,3 +127,59 @@ func TestLeftoversAreEvictedAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// A transaction that fails changes the uses that the kernel counts for a chain and
+// counts them back, without another generation. A DEL that reads in between must not
+// fail, nor take the chain from an attachment that is left.
+func TestRemoveBesideFailingTransactions(t *testing.T) {
+	c := kernel(t)
+	a, b := attachment("a", masq.Default(), "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.6")
+	other := attachment("other", rich(t), "10.88.0.7")
+	all := []masq.Attachment{b, other}
+	if _, err := c.Apply(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil {
+		t.Fatal(err)
+	}
+	x, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = x.Close() }()
+	policy := ruleset.Set{Name: "policy4", Type: "ipv4_addr", Verdict: true, Live: true}
+	failing, err := deleteElements(policy, []ruleset.Element{{Key: "10.88.0.6"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 200 { // long enough for a reader to see it
+		failing = append(failing, addTable())
+	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if err := x.s.check(failing); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 100 {
+		if err := c.Add(a, hasAll, func() ([]masq.Attachment, error) { return append(all, a), nil }, nil); err != nil {
+			t.Error(err)
+			break
+		}
+		if err := c.Remove(a, hasAll); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(done)
+	wg.Wait()
+	if changes, err := c.Drift(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
+		t.Errorf("%v, %v", texts(changes), err)
+	}
+}

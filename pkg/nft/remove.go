@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
@@ -37,7 +39,7 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 			// Only the elements must be unchanged since they were read. Reading the
 			// structure takes ten times as long, and other programs may change the
 			// ruleset meanwhile.
-			return c.s.commit(ops, generation)
+			return c.remove(ops, generation)
 		}
 		heirs, err := succeed(successors, has, gone, have)
 		if err != nil {
@@ -50,7 +52,7 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 			}
 		}
 		if !left && len(heirs.ops) == 0 {
-			return c.s.commit([]op{deleteTable()}, have.generation)
+			return c.remove([]op{deleteTable()}, have.generation)
 		}
 		ops = append(ops, heirs.ops...)
 		if len(unused) > 0 {
@@ -60,9 +62,21 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 			}
 			ops = append(ops, more...)
 		}
-		return c.s.commit(ops, have.generation)
+		return c.remove(ops, have.generation)
 	})
 	return explain(err)
+}
+
+// remove commits the removal of objects that seemed unused. The kernel counts the uses
+// of a chain while it prepares a transaction, and counts back if that fails, so a reader
+// can see too few uses without any change of the generation. Then the chain is still in
+// use (EBUSY), and the removal is planned again.
+func (c *Conn) remove(ops []op, generation uint32) error {
+	err := c.s.commit(ops, generation)
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("%w: %w", errStale, err)
+	}
+	return err
 }
 
 // crowd is the number of attachments that have to be left under a policy for it to be

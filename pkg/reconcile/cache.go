@@ -93,8 +93,10 @@ func NewCache(r *store.Records) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("follow the records: %w", err)
 	}
-	c := &Cache{records: r, watcher: w, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{},
-		claims: map[netip.Addr][]*held{}, links: map[string]*held{}, uses: map[Use]int{}, unreadable: map[string]bool{}}
+	c := &Cache{
+		records: r, watcher: w, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{},
+		claims: map[netip.Addr][]*held{}, links: map[string]*held{}, uses: map[Use]int{}, unreadable: map[string]bool{},
+	}
 	if err := errors.Join(w.Add(r.Dir()), c.Reload()); err != nil {
 		return nil, errors.Join(fmt.Errorf("follow the records: %w", err), w.Close())
 	}

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
@@ -47,12 +48,7 @@ func (d desired) allows(e ruleset.LiveElement) bool {
 	if d.ready[elementKey{e.Set, e.Key}] == e {
 		return true
 	}
-	for _, p := range d.pending {
-		if p == e {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(d.pending, e)
 }
 
 // elementsOf returns the elements of a record, under the active policy.

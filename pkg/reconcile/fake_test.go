@@ -216,7 +216,7 @@ func (b *book) set(name string, h *held) {
 		h.record = b.slim(h.record)
 	}
 	if h != nil || b.byName[name] != nil {
-		b.Cache.put(name, h)
+		b.put(name, h)
 	}
 }
 
