@@ -17,7 +17,7 @@ func TestRoot(t *testing.T) {
 		{"", "\nAvailable Commands:\n", "", 0},
 		{"version", "masq-cni version dev (unknown)\n", "", 0},
 		{"--version", "masq-cni version dev (unknown)\n", "", 0},
-		{"versoin", "", `masq-cni has no command "versoin"; did you mean version?`, 1},
+		{"versionn", "", `masq-cni has no command "versionn"; did you mean version?`, 1},
 		{"inspekt flows", "", `masq-cni has no command "inspekt"; did you mean inspect?`, 1},
 		{"version now", "", `masq-cni version takes no arguments, and "now" is one`, 1},
 		{"config chekc", "", `masq-cni config has no command "chekc"; did you mean check?`, 1},

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -72,7 +73,7 @@ func TestAddAndRemoveBesideOthers(t *testing.T) {
 	if n.Load() == before {
 		t.Log("nothing happened beside it")
 	}
-	left := append(all[:100:100], all[110:]...)
+	left := slices.Concat(all[:100], all[110:])
 	if changes, err := c.Drift(ruleset.For(left, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
 		t.Errorf("%v, %v", texts(changes), err)
 	}

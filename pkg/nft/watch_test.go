@@ -80,8 +80,10 @@ func TestWatch(t *testing.T) {
 		{"add element inet masq policy6 { fd00::1 : goto " + id + " }", false, []ElementEvent{element("policy6", "fd00::1", id, "", false)}},
 		{`add element inet masq sources4 { "veth1" . 10.1.1.1 }`, false, []ElementEvent{element("sources4", `"veth1" . 10.1.1.1`, "", "", false)}},
 		{"add element inet masq invalid4 { 10.1.1.1, 10.1.1.2 }", false, []ElementEvent{element("invalid4", "10.1.1.1", "", "", false), element("invalid4", "10.1.1.2", "", "", false)}},
-		{"delete element inet masq policy4 { 10.88.0.5 }\nadd element inet masq policy4 { 10.88.0.5 : goto " + id + " }", false,
-			[]ElementEvent{element("policy4", "10.88.0.5", id, "net/a/eth0", true), element("policy4", "10.88.0.5", id, "", false)}},
+		{
+			"delete element inet masq policy4 { 10.88.0.5 }\nadd element inet masq policy4 { 10.88.0.5 : goto " + id + " }", false,
+			[]ElementEvent{element("policy4", "10.88.0.5", id, "net/a/eth0", true), element("policy4", "10.88.0.5", id, "", false)},
+		},
 		{"flush set inet masq invalid4", false, []ElementEvent{element("invalid4", "10.1.1.1", "", "", true), element("invalid4", "10.1.1.2", "", "", true), element("invalid4", "10.88.0.5", "", "", true)}},
 		{"insert rule inet masq postrouting accept", true, nil},
 		{"delete element inet masq never { local }", true, nil},

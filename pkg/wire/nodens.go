@@ -13,7 +13,7 @@ import (
 // ownNetNSPath is the network namespace of the calling thread.
 const ownNetNSPath = "/proc/thread-self/ns/net"
 
-// nsfsHandle is FILEID_NSFS of linux/exportfs.h: the type of a struct nsfs_file_handle.
+// nsfsHandle is FILEID_NSFS of the kernel (fs/nsfs.c): the type of a struct nsfs_file_handle.
 const nsfsHandle = 0xf1
 
 // OwnNetNS returns the network namespace of the calling thread; nil before Linux 6.18.

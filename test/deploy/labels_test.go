@@ -13,7 +13,10 @@ import (
 func TestLabels(t *testing.T) {
 	v := currentVersion(t)
 	for _, set := range [][]string{
-		nil, {"uninstall=true"}, {"nameOverride=egress"}, {"fullnameOverride=egress"},
+		nil,
+		{"uninstall=true"},
+		{"nameOverride=egress"},
+		{"fullnameOverride=egress"},
 		{"mode=network", "podMonitor.enabled=true", "metrics.exposed=true", `config={"helpers":{"ftp":[]}}`, `podLabels={"team":"net"}`},
 	} {
 		name := "masq-cni"

@@ -56,7 +56,7 @@ var faultsThatAgree = []fault{
 
 // tell returns what CHECK, inspect drift, inspect pod and inspect say; drifted has the
 // differences of both.
-func (w *world) tell(p *pod, checked error) (drift report.Drift, pod report.Pod, n report.Node) {
+func (w *world) tell(p *pod, checked error) (drift report.Drift, pod report.Pod) {
 	w.t.Helper()
 	out, err := w.command(w.Node, "inspect", "drift", "-o", "json").Output()
 	check(w.t, json.Unmarshal(out, &drift))
@@ -64,11 +64,11 @@ func (w *world) tell(p *pod, checked error) (drift report.Drift, pod report.Pod,
 		w.t.Errorf("inspect drift: %v, and says %+v", err, drift)
 	}
 	pod = sole(w.t, inspect[[]report.Pod](w, "pod", p.runtime.ContainerID))
-	n, _ = w.glance()
+	n, _ := w.glance()
 	if (checked != nil) != drift.Drift || drift.Drift != (len(pod.Drift) > 0) || n.Healthy == drift.Drift {
 		w.t.Errorf("CHECK: %v; drift: %+v; pod: %+v; node: %s", checked, drift, pod.Drift, n.Verdict)
 	}
-	return drift, pod, n
+	return drift, pod
 }
 
 // TestComparisonsAgree: what is wrong with an attachment is seen by CHECK, inspect drift,
@@ -85,7 +85,7 @@ func TestComparisonsAgree(t *testing.T) {
 			w.tell(p, p.tryCheck(list))
 			f.make(w, p)
 			err := p.tryCheck(list)
-			drift, pod, _ := w.tell(p, err)
+			drift, pod := w.tell(p, err)
 			for _, all := range [][]report.Change{drift.Changes, pod.Drift} {
 				if !slices.ContainsFunc(all, func(c report.Change) bool { return c.Kind == f.kind && c.Name == p.named(f.object) }) {
 					t.Errorf("%s %s is not among %+v", f.kind, p.named(f.object), all)

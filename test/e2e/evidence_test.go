@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -178,12 +179,7 @@ func TestRenamedLink(t *testing.T) {
 
 func (w *world) hasLink(name string) bool {
 	w.t.Helper()
-	for _, n := range must(w.Node.LinkNames())(w.t) {
-		if n == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(must(w.Node.LinkNames())(w.t), name)
 }
 
 // TestNamespacePathIsReused: the path leads to another container's namespace by now, and

@@ -90,7 +90,8 @@ func TestNATLogFillsTheDisk(t *testing.T) {
 		})
 		return written - writtenBefore
 	}
-	for lose(2000) > 0 {
+	for written := 1; written > 0; {
+		written = lose(2000)
 	}
 	code, ready := p.d.get("/readyz")
 	if code != 200 || !strings.Contains(ready, "NAT log: ") || !strings.Contains(ready, "/nat-log/") || !strings.Contains(ready, "no space left on device") {

@@ -73,7 +73,7 @@ func TestRouteAttributes(t *testing.T) {
 				_ = c.Close()
 				_ = accept.Close()
 				wantMSS(t, "SYN", packets(t, syn), mss)
-				syn.Close()
+				check(t, syn.Close())
 			}
 			check(t, p.tryCheck(list))
 			for name, change := range map[string]string{

@@ -89,10 +89,10 @@ func TestUninstallRefuses(t *testing.T) {
 		w.seenAs(a, plan, plan.Node)
 	}
 	// A container that is gone needs nothing, though its DEL never came.
-	check(t, b.NS.Close())
+	check(t, b.Close())
 	until(t, "the link is gone", func() bool { _, exit := uninstall("--state-dir", state); return exit == 1 && !w.linkOf(b) })
 	refuses("1 live attachment depends on table inet masq", "--state-dir", state)
-	check(t, a.NS.Close())
+	check(t, a.Close())
 	until(t, "the last link is gone", func() bool { return !w.linkOf(a) })
 	if out, exit := uninstall("--state-dir", state); exit != 0 || out != "removed: table inet masq, 2 records\n" {
 		t.Errorf("%d\n%s", exit, out)
