@@ -42,10 +42,11 @@ func works(t *testing.T, line []string) error {
 		return nil
 	case strings.HasPrefix(command, "ctr -n k8s.io images import "):
 		// hack/image names the archives; TestVersions finds one.
-		if archives, err := filepath.Glob(filepath.Join(os.Getenv("MASQ_DIST"), filepath.Base(line[5]))); err != nil || len(archives) != 1 {
-			return fmt.Errorf("make image has made %v (%v)", archives, err)
+		archives, err := filepath.Glob(filepath.Join(os.Getenv("MASQ_DIST"), filepath.Base(line[5])))
+		if err == nil && len(archives) != 1 {
+			err = fmt.Errorf("make image has made %v", archives)
 		}
-		return nil
+		return err
 	case line[0] == "sed":
 		out, err := exec.CommandContext(t.Context(), "bash", "-c", "cd "+root+" && "+strings.TrimSuffix(command, "| kubectl apply -f -")).Output()
 		if err != nil {
