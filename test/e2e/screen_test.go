@@ -256,6 +256,16 @@ func (x *screen) escape(s string) int {
 		for i := range x.cells {
 			blank(i, 0, len(x.cells[i]))
 		}
+	case (final == 'L' || final == 'M') && x.first <= x.row && x.row <= x.last:
+		// The lines from the cursor's on move down or up, within those that scroll.
+		for range min(max(1, n), x.last-x.row+1) {
+			if final == 'L' {
+				x.cells = slices.Insert(slices.Delete(x.cells, x.last, x.last+1), x.row, x.blank())
+			} else {
+				x.cells = slices.Insert(slices.Delete(x.cells, x.row, x.row+1), x.last, x.blank())
+			}
+		}
+		x.col = 0
 	case final == 'P':
 		line := x.cells[x.row]
 		x.cells[x.row] = append(slices.Delete(line, x.col, min(x.col+max(1, n), len(line))), x.blank()...)[:len(line)]
