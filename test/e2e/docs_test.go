@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -390,8 +391,8 @@ func acceptable(text []byte) error {
 func TestDocumentedFilesAreThere(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	named := regexp.MustCompile(`^(?:\.ci|cmd|deploy|docs|hack|pkg|plugins|test)/[\w./-]+$`)
-	proof := regexp.MustCompile(`^Test[A-Z]\w+$`)
-	tests := goSource(t, "test/e2e")
+	// A test outside test/e2e is named with its package: pkg/wire.TestRepair.
+	proof := regexp.MustCompile(`^(?:((?:cmd|pkg|plugins|test)/[\w/-]+)\.)?((?:Test|Fuzz)[A-Z]\w+)$`)
 	for _, page := range append(pages(t), filesOf(t, "docs/adr/*.md")...) {
 		for _, m := range link.FindAllStringSubmatch(prose(page), -1) {
 			file, anchor, _ := strings.Cut(m[1], "#")
@@ -409,15 +410,43 @@ func TestDocumentedFilesAreThere(t *testing.T) {
 			}
 		}
 		for _, text := range spans(page) {
-			if named.MatchString(text) {
+			if m := proof.FindStringSubmatch(text); m != nil {
+				dir := cmp.Or(m[1], "test/e2e")
+				if !strings.Contains(goSource(t, dir), "func "+m[2]+"(") {
+					t.Errorf("%s: %s has no %s", page, dir, m[2])
+				}
+			} else if named.MatchString(text) {
 				if _, err := os.Stat(inCheckout(text)); err != nil {
 					t.Errorf("%s: %v", page, err)
 				}
 			}
-			if proof.MatchString(text) && !strings.Contains(tests, "func "+text+"(") {
-				t.Errorf("%s: test/e2e has no %s", page, text)
+		}
+	}
+}
+
+// TestSecurityPage: each promise of docs/security.md names the mechanism and a test.
+// TestDocumentedFilesAreThere checks that the tests exist.
+func TestSecurityPage(t *testing.T) {
+	const page, heading = "docs/security.md", "| promise | what stops it | test that shows it | what remains inherent in Linux |"
+	test := regexp.MustCompile("`(?:[\\w/-]+\\.)?(?:Test|Fuzz)[A-Z]\\w+`")
+	headings, rows := 0, 0
+	for line := range strings.Lines(prose(page)) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case line == heading:
+			headings++
+		case !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "|-"):
+		default:
+			rows++
+			cells := strings.Split(strings.Trim(line, "|"), "|")
+			if len(cells) != 4 || strings.TrimSpace(cells[0]) == "" || strings.TrimSpace(cells[1]) == "" || !test.MatchString(cells[2]) {
+				t.Errorf("%s: not a row of promise, what stops it, test, what remains: %s", page, line)
 			}
 		}
+	}
+	const attackers = 6
+	if headings != attackers || rows < headings {
+		t.Errorf("%s has %d tables with %d rows, want a table for each of %d attackers", page, headings, rows, attackers)
 	}
 }
 
