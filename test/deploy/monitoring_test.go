@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -255,13 +256,22 @@ func TestQueriesAreAnswered(t *testing.T) {
 	later := func(s string) bool {
 		return strings.HasPrefix(s, "masq_source_ports_exhausted_seconds") || strings.HasPrefix(s, "masq_egress_address_missing")
 	}
-	until(t, 40*time.Second, nil, missing(slices.DeleteFunc(slices.Clone(looked), later)))
-	if now := firing(); len(now) > 0 {
-		t.Errorf("on a node that is well %v fire", now)
+	until(t, time.Minute, nil, missing(slices.DeleteFunc(slices.Clone(looked), later)))
+	// A scrape that a busy machine did not answer in time looks like a masqd that is down,
+	// until the next one.
+	fires := func(want ...string) func() string {
+		return func() string {
+			if now := firing(); !slices.Equal(now, want) {
+				return fmt.Sprintf("moment at which %v fire, and nothing else: now %v", want, now)
+			}
+			return ""
+		}
 	}
+	until(t, time.Minute, nil, fires())
 
 	// The labels of a series name the attachment's pod, not the scraped pod.
-	if !prom.answers(`masq_attachment_flows{namespace="shop",pod="web"}`) || prom.answers(`{exported_pod!=""}`) {
+	until(t, time.Minute, nil, missing([]string{`masq_attachment_flows{namespace="shop",pod="web"}`}))
+	if prom.answers(`{exported_pod!=""}`) {
 		t.Errorf("the labels of pods are %v", prom.ask("masq_attachment_flows"))
 	}
 
@@ -282,24 +292,17 @@ func TestQueriesAreAnswered(t *testing.T) {
 			flushed = repaired[0].F + 1
 		}
 	}
-	until(t, 90*time.Second, trouble, missing(append(looked, dashboardOf(t).exprs()...)))
+	until(t, 2*time.Minute, trouble, missing(append(looked, dashboardOf(t).exprs()...)))
 	want := []string{
 		"MasqConfigurationInvalid", "MasqEgressAddressMissing", "MasqRepairsFrequent", "MasqSourcePortsNearlyExhausted", "MasqSourcePortsRunOut", "MasqTranslationsFail",
 	}
-	until(t, 60*time.Second, trouble, func() string {
-		for _, name := range want {
-			if !prom.answers(rules[name]) {
-				return "cause for " + name
-			}
-		}
-		return ""
-	})
-	if now := firing(); !slices.Equal(now, want) {
-		t.Errorf("after %d flows, and rules that were flushed, %v fire", flows, now)
+	until(t, 2*time.Minute, trouble, fires(want...))
+	if flows == 0 {
+		t.Error("no flow was sent; the test shows nothing")
 	}
 	check(t, n.masqd.Process.Kill())
 	_ = n.masqd.Wait() // killed
-	until(t, 10*time.Second, nil, func() string {
+	until(t, time.Minute, nil, func() string {
 		if prom.answers(rules["MasqdDown"]) {
 			return ""
 		}

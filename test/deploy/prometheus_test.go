@@ -33,7 +33,7 @@ type server struct {
 	parser parser.Parser
 }
 
-// scrapes starts one that asks a masqd in a namespace each half second, under the
+// scrapes starts one that asks a masqd in a namespace each second, under the
 // names that deploy/monitoring/podmonitor.yaml gives.
 func scrapes(t *testing.T, ns *nstest.NS, at string) *server {
 	t.Helper()
@@ -45,7 +45,7 @@ func scrapes(t *testing.T, ns *nstest.NS, at string) *server {
 	t.Cleanup(func() { check(t, s.engine.Close()) })
 
 	conf := must(config.Load(`
-global: {scrape_interval: 500ms, scrape_timeout: 400ms}
+global: {scrape_interval: 1s, scrape_timeout: 1s}
 scrape_configs: [{job_name: masq-cni, honor_labels: `+honorLabels(t)+`}]
 `, quiet))(t)
 	inside := clientconfig.WithDialContextFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
