@@ -97,6 +97,13 @@ func (c *compiler) quoted(s string) string {
 // (NF_CT_STATE_BIT in uapi/linux/netfilter/nf_conntrack_common.h).
 var ctStates = map[string]uint32{"invalid": 1, "established": 2, "related": 4, "new": 8}
 
+// Bits of a flow's status (enum ip_conntrack_status in
+// uapi/linux/netfilter/nf_conntrack_common.h).
+const (
+	ipsExpected       = 1 << 0
+	ipsDestinationNAT = 1 << 5
+)
+
 func (c *compiler) statement() {
 	switch {
 	case c.take("counter"):
@@ -119,6 +126,22 @@ func (c *compiler) statement() {
 		c.needNetwork(c.next())
 	case c.take("ct state"):
 		c.state(c.next())
+	case c.take("ct status expected,dnat / expected,dnat"):
+		const both = ipsExpected | ipsDestinationNAT
+		c.emit(&expr.Ct{Key: expr.CtKeySTATUS, Register: 1},
+			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, both), Xor: make([]byte, 4)},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, both)})
+	case c.take("ct reply ip saddr"):
+		c.emit(&expr.Ct{Key: expr.CtKeySRCIP, Register: 1, Direction: expr.CtDirReply})
+		c.lookup(false)
+	case c.take("ct reply ip6 saddr"):
+		c.emit(&expr.Ct{Key: expr.CtKeySRCIP6, Register: 1, Direction: expr.CtDirReply})
+		c.lookup(false)
+	case c.take("meta l4proto"):
+		c.needTransport(c.next())
+	case c.take("socket wildcard"):
+		c.emit(&expr.Socket{Key: expr.SocketKeyWildcard, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{byte(c.integer(c.next(), 1))}})
 	case c.take("ct helper set"):
 		c.emit(&expr.Objref{Type: unix.NFT_OBJECT_CT_HELPER, Name: c.quoted(c.next())})
 	case c.take("fib daddr type"):

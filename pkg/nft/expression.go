@@ -50,6 +50,8 @@ func nameOf(e expr.Any) string {
 		return "payload"
 	case *expr.Rt:
 		return "rt"
+	case *expr.Socket:
+		return "socket"
 	}
 	return ""
 }

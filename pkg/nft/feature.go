@@ -128,6 +128,7 @@ var statements = []struct{ name, rule, expression, module, use string }{
 	{"fib", "fib daddr type @never", "fib", "nft_fib_inet", "leaving local, broadcast and multicast destinations alone"},
 	{"numgen", "numgen random mod 2 < 1", "numgen", "nft_numgen", "several snatAddresses or port ranges"},
 	{"ct state", "ct state new", "ct", "nft_ct", "dropping invalid packets, and helpers"},
+	{"socket", "socket wildcard 1", "socket", "nft_socket", "helpers: keeping the ports of the node's own sockets"},
 	{"tcp option maxseg set", "tcp option maxseg size set 1300", "exthdr", "", "lowering the MSS"},
 	{"rt mtu", "tcp option maxseg size set rt mtu", "rt", "", "lowering the MSS to what the path carries"},
 }

@@ -26,6 +26,7 @@ var witness = map[string]string{
 	"fib":                   "chain c { fib daddr type local; }",
 	"numgen":                "chain c { numgen random mod 2 < 1; }",
 	"ct state":              "chain c { ct state new; }",
+	"socket":                "chain c { type filter hook prerouting priority mangle; socket wildcard 1; }",
 	"tcp option maxseg set": "chain c { tcp option maxseg size set 1300; }",
 	"rt mtu":                "chain c { tcp option maxseg size set rt mtu; }",
 	"ct helper set":         `counter c { }; chain c { counter name "c"; }`,

@@ -124,6 +124,8 @@ func (c *compiler) match() {
 		c.lookup(false)
 	case c.take("!="):
 		c.emit(&expr.Lookup{SourceRegister: 1, SetName: c.set(), Invert: true})
+	case c.take("<"):
+		c.emit(&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(c.integer(c.next(), 16)))})
 	case c.take(">="):
 		c.emit(&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(c.integer(c.next(), 16)))})
 	case all[0].size == portLen && all[0].transport != "":

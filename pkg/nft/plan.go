@@ -223,13 +223,20 @@ func ofPolicies(name string) bool {
 		return false
 	}
 	of := featureOfRule(name)
-	return of != "" && of != "clamp-"+masq.ClampPMTU.String() || name == "prerouting/helpers"
+	return of != "" && of != "clamp-"+masq.ClampPMTU.String() || ofHelpers(name)
+}
+
+// ofHelpers reports whether the rule with an ID is there while a helper is in use,
+// whichever that is.
+func ofHelpers(id string) bool {
+	chain, _, _ := strings.Cut(id, "/")
+	return chain == "expected" || chain == "announced" || id == "prerouting/helpers" || id == "prerouting/expected"
 }
 
 // shared says that a rule may come from a policy, or from sources, that one who
 // knows only some attachments does not know.
 func shared(chain, id string) bool {
-	return chain == "clamp" || chain == "helpers" || id == "prerouting/helpers" || strings.HasPrefix(id, chain+"/cidr")
+	return chain == "clamp" || chain == "helpers" || ofHelpers(id) || strings.HasPrefix(id, chain+"/cidr")
 }
 
 // edit turns the rules that a chain has into those that it should have, keeping

@@ -237,10 +237,12 @@ func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, nee
 			}
 		}
 	}
-	if ch := have.chains["prerouting"]; ch != nil && helpers == 0 {
-		for _, r := range ch.rules {
-			if r.id == "prerouting/helpers" {
-				rules = append(rules, deleteRule("prerouting", r.handle))
+	for _, name := range []string{"prerouting", "expected", "announced"} {
+		if ch := have.chains[name]; ch != nil && helpers == 0 {
+			for _, r := range ch.rules {
+				if ofHelpers(r.id) {
+					rules = append(rules, deleteRule(name, r.handle))
+				}
 			}
 		}
 	}

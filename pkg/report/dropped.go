@@ -12,6 +12,7 @@ import (
 // Dropped is how many packets the table's rules have dropped since they were made.
 type Dropped struct {
 	Spoofed  uint64 `json:"spoofed"`         // the source was not the attachment's
+	Expected uint64 `json:"expected"`        // a helper announced them for a port that is not the container's
 	Invalid  uint64 `json:"invalid"`         // conntrack knew no flow for them
 	NoEgress uint64 `json:"noEgressAddress"` // the node had no egress address of the policy
 }
@@ -23,6 +24,8 @@ func DroppedOf(rules []nft.CountedRule) Dropped {
 		switch reason, _ := ruleset.DropReasonOf(r.Chain, r.ID); reason {
 		case ruleset.DropSpoofed:
 			out.Spoofed += r.Packets
+		case ruleset.DropExpected:
+			out.Expected += r.Packets
 		case ruleset.DropInvalid:
 			out.Invalid += r.Packets
 		case ruleset.DropNoEgress:
@@ -37,7 +40,7 @@ func (d Dropped) String() string {
 	for _, x := range []struct {
 		n    uint64
 		what string
-	}{{d.Spoofed, "spoofed"}, {d.Invalid, "invalid"}, {d.NoEgress, "without an egress address"}} {
+	}{{d.Spoofed, "spoofed"}, {d.Expected, "announced to a port of the node"}, {d.Invalid, "invalid"}, {d.NoEgress, "without an egress address"}} {
 		if x.n > 0 {
 			out = append(out, fmt.Sprintf("%d %s", x.n, x.what))
 		}

@@ -14,12 +14,12 @@ func TestDropped(t *testing.T) {
 	}
 	d := DroppedOf([]nft.CountedRule{
 		counted("sources", "sources/spoofed", 2), counted("invalid", "invalid/drop4", 3), counted("invalid", "invalid/cidr6", 4),
-		counted("policy-a", "policy/no-egress4", 1), counted("policy-a", "policy/egress4", 100),
+		counted("announced", "announced/privileged-tcp", 5), counted("policy-a", "policy/no-egress4", 1), counted("policy-a", "policy/egress4", 100),
 	})
-	if want := (Dropped{2, 7, 1}); d != want {
+	if want := (Dropped{2, 5, 7, 1}); d != want {
 		t.Errorf("%+v, not %+v", d, want)
 	}
-	if got := d.String(); got != "2 spoofed, 7 invalid, 1 without an egress address" {
+	if got := d.String(); got != "2 spoofed, 5 announced to a port of the node, 7 invalid, 1 without an egress address" {
 		t.Error(got)
 	}
 	if got := (Dropped{}).String(); got != "none" {

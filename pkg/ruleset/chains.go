@@ -23,7 +23,9 @@ func prerouting(objects []Object) Chain {
 	// Every packet on the node pays for the question, so it is asked only where
 	// there is a helper to give.
 	if len(objects) > 0 {
-		c.Rules = append(c.Rules, Rule{"prerouting/helpers", "ct state new jump helpers", "a helper can be given to a flow with its first packet only"})
+		c.Rules = append(c.Rules,
+			Rule{"prerouting/helpers", "ct state new jump helpers", "a helper can be given to a flow with its first packet only"},
+			Rule{"prerouting/expected", "ct state related ct status expected,dnat / expected,dnat jump expected", "the first packet of a connection that a helper redirects; its header still names the node"})
 	}
 	return c
 }

@@ -8,7 +8,7 @@
 // comment that nft shows leads to the line here that made the rule, with the
 // reason why it is there.
 //
-//	prerouting   filter, mangle       spoofed sources; conntrack helpers
+//	prerouting   filter, mangle       spoofed sources; conntrack helpers and what they redirect
 //	forward      filter, mangle       MSS clamp; packets that conntrack calls invalid
 //	postrouting  nat, srcnat - 1      source address -> policy chain -> translation
 package ruleset

@@ -11,18 +11,21 @@ const (
 	DropSpoofed DropReason = "spoofed"
 	// DropInvalid: conntrack has no flow for it, so it would leave untranslated.
 	DropInvalid DropReason = "invalid"
+	// DropExpected: a helper announced it for a port that is not the container's.
+	DropExpected DropReason = "expected"
 	// DropNoEgress: the node has none of the egress addresses of its policy.
 	DropNoEgress DropReason = "no-egress-address"
 )
 
 // DropReasons are all reasons, in the order in which a packet meets the rules.
-var DropReasons = []DropReason{DropSpoofed, DropInvalid, DropNoEgress}
+var DropReasons = []DropReason{DropSpoofed, DropExpected, DropInvalid, DropNoEgress}
 
 // The IDs of the rules that drop packets: a whole one, and the beginnings of others.
 const (
-	spoofedID  = "sources/spoofed"
-	invalidID  = "invalid/"
-	noEgressID = "policy/no-egress"
+	spoofedID   = "sources/spoofed"
+	announcedID = "announced/"
+	invalidID   = "invalid/"
+	noEgressID  = "policy/no-egress"
 )
 
 // DropReasonOf returns the reason of the rule that has an ID in a chain; false for a
@@ -31,6 +34,8 @@ func DropReasonOf(chain, id string) (DropReason, bool) {
 	switch {
 	case chain == "sources" && id == spoofedID:
 		return DropSpoofed, true
+	case chain == "announced" && strings.HasPrefix(id, announcedID):
+		return DropExpected, true
 	case chain == "invalid" && strings.HasPrefix(id, invalidID):
 		return DropInvalid, true
 	case strings.HasPrefix(chain, "policy-") && strings.HasPrefix(id, noEgressID):

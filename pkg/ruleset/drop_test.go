@@ -12,7 +12,10 @@ import (
 // Each rule that drops packets has a reason and a counter, no other rule has a reason,
 // and each reason has a rule.
 func TestDropReasons(t *testing.T) {
-	p := change(func(p *masq.Policy) { p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")} })
+	p := change(func(p *masq.Policy) {
+		p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+		p.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21}}}
+	})
 	sources := Sources{Prefixes: prefixes("10.244.0.0/16", "fd00:244::/56"), Policy: p}
 	seen := map[DropReason]bool{}
 	for _, c := range For([]masq.Attachment{attachment("a", p, "10.88.0.5")}, sources, nil).Chains {

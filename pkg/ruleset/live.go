@@ -99,6 +99,8 @@ func LiveSet(name string) (s Set, ok bool) {
 		case name == everyone[f].policy:
 			s.Verdict, s.Counter = true, true
 			return s, true
+		case name == helpedSets[f]:
+			return s, true
 		case name == everyone[f].sources:
 			s.Type = "ifname . " + typ
 			return s, true

@@ -180,6 +180,9 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 		if p.DropInvalid {
 			put(everyone[f].invalid, member{"", addr, 0, Element{Key: text}})
 		}
+		if len(p.Helpers) > 0 {
+			put(helpedSets[f], member{"", addr, 0, Element{Key: text}})
+		}
 		for _, h := range p.Helpers {
 			kind, ok := masq.HelperKindOf(h.Name)
 			if !ok {
@@ -250,7 +253,7 @@ func (b *builder) table() Table {
 		policy.Verdict, policy.Counter = true, true
 		invalid := b.liveSet("invalid"+f.String(), typ)
 		invalid.Counter = true
-		t.Sets = append(t.Sets, policy, b.liveSet("sources"+f.String(), "ifname . "+typ), invalid)
+		t.Sets = append(t.Sets, policy, b.liveSet("sources"+f.String(), "ifname . "+typ), invalid, b.liveSet(helpedSets[f], typ))
 		for _, c := range clamps {
 			t.Sets = append(t.Sets, b.liveSet("clamp"+f.String()+"-"+c, typ))
 		}
@@ -270,7 +273,8 @@ func (b *builder) table() Table {
 	if len(b.sources.Prefixes) > 0 {
 		t.Sets = append(t.Sets, b.sources.sets()...)
 	}
-	t.Chains = append(t.Chains, prerouting(t.Objects), sources(), helpers(t.Objects, b.sources), forward(),
+	t.Chains = append(t.Chains, prerouting(t.Objects), sources(), helpers(t.Objects, b.sources),
+		expected(t.Objects, b.sources), announced(t.Objects), forward(),
 		clamp(clamps, b.sources), invalid(b.sources), postrouting(b.sources))
 	for _, id := range slices.Sorted(maps.Keys(b.policies)) {
 		p := b.policies[id]

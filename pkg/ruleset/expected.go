@@ -1,0 +1,64 @@
+package ruleset
+
+import (
+	"fmt"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// A helper lets the peer of a container announce a port of the node, and conntrack
+// redirects the next connection to that port: the kernel decides this in conntrack
+// (nf_nat_follow_master in net/netfilter/nf_nat_helper.c), so the rules of other
+// tables at dstnat are not asked. These rules come between conntrack and destination
+// NAT, where the packet's header still has the address and the port of the node.
+
+// expected selects the connections that helpers redirect to containers. Connections
+// that other programs' helpers redirect are not affected.
+func expected(objects []Object, s Sources) Chain {
+	c := Chain{Name: "expected"}
+	if len(objects) == 0 {
+		return c
+	}
+	for _, f := range families {
+		c.Rules = append(c.Rules, Rule{
+			"expected/helped" + f.suffix,
+			fmt.Sprintf("ct reply %s saddr @helped%s jump announced", f.header, f.suffix),
+			"the answer will come from the container",
+		})
+	}
+	for _, f := range families {
+		if len(s.Prefixes) > 0 && len(s.Policy.Helpers) > 0 {
+			c.Rules = append(c.Rules, Rule{
+				"expected/cidr" + f.suffix,
+				fmt.Sprintf("ct reply %s saddr @cidr%s jump announced", f.header, f.suffix),
+				"the answer will come from a pod that another plugin wired",
+			})
+		}
+	}
+	return c
+}
+
+// announced refuses the connections to ports that are not the container's to announce.
+// The kernel removes an expectation when a connection claims it, so the connection's
+// next SYN reaches the node as if there had been no expectation.
+func announced(objects []Object) Chain {
+	c := Chain{Name: "announced"}
+	if len(objects) == 0 {
+		return c
+	}
+	// Each rule names a protocol, so an ICMP error about such a connection, which has
+	// the connection's status, matches none.
+	for _, proto := range []string{"tcp", "udp"} {
+		c.Rules = append(c.Rules,
+			Rule{announcedID + "privileged-" + proto, proto + " dport < 1024 counter drop", "a privileged port is the node's"},
+			// Two rules, as the expression matches a socket's property: bound to one
+			// address, or to all. Requires Linux 5.10 (NFT_SOCKET_WILDCARD).
+			Rule{announcedID + "listening-" + proto, "meta l4proto " + proto + " socket wildcard 0 counter drop", "a socket of the node has this port at this address"},
+			Rule{announcedID + "listening-any-" + proto, "meta l4proto " + proto + " socket wildcard 1 counter drop", "a socket of the node has this port at every address"},
+		)
+	}
+	return c
+}
+
+// helpedSets has the sets of the addresses that have a helper.
+var helpedSets = map[masq.Family]string{masq.IPv4: "helped4", masq.IPv6: "helped6"}

@@ -1,0 +1,200 @@
+package e2e
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// TestExpectedOfTheNode: a container announces ports of the node to an FTP server, which
+// then connects to them. A connection to a privileged port, or to a port with a socket
+// of the node, reaches the node and is counted; to any other port it reaches the
+// container. Without the rules each connection reaches the container.
+func TestExpectedOfTheNode(t *testing.T) {
+	ftp := keys{"helpers": keys{"ftp": []uint16{21}}}
+	for _, mode := range []string{"main", "chained"} {
+		t.Run(mode, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			plugins, plans := []keys{w.masq().with(ftp)}, w.Plans()
+			if mode == "chained" {
+				// IPv6 would have ptp wait for duplicate address detection.
+				ipam := w.masqOn("10.92.0.0/24")["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
+				plugins, plans = []keys{{"type": "ptp", "ipMasq": false, "ipam": ipam}, w.behind().with(ftp)}, plans[:1]
+			}
+			p := w.attach("a", w.conflist("1.0.0", plugins...))
+			for _, plan := range plans {
+				refused := inspect[report.Node](w).Dropped.Expected
+				for _, c := range []struct {
+					name string
+					port uint16
+					node netip.Addr // where the node listens; invalid: nowhere
+					own  bool       // the container gets the connection
+				}{
+					{"privileged", 22, unspecified(plan.Node), false},
+					{"listening", 9022, unspecified(plan.Node), false},
+					{"listening at one address", 9023, plan.Node, false},
+					{"free", 9024, netip.Addr{}, true},
+				} {
+					if who := w.claim(p, plan, c.port, c.node); (who == "container") != c.own {
+						t.Errorf("%s: the connection to %s reached the %s", c.name, at(plan.Node, c.port), who)
+					}
+				}
+				if got := inspect[report.Node](w).Dropped.Expected - refused; got != 3 {
+					t.Errorf("%d refused connections are counted, want 3", got)
+				}
+			}
+			w.nft("flush chain inet masq announced")
+			for _, plan := range plans {
+				for _, port := range []uint16{22, 9022} {
+					if who := w.claim(p, plan, port, unspecified(plan.Node)); who != "container" {
+						t.Errorf("control: without the rules the connection to %s reached the %s", at(plan.Node, port), who)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestExpectedDatagramsOfTheNode is the same for media that a SIP client announces.
+func TestExpectedDatagramsOfTheNode(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attach("a", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"sip": []uint16{5060}}})))
+	for _, protected := range []bool{true, false} {
+		if !protected {
+			w.nft("flush chain inet masq announced")
+		}
+		for _, plan := range w.Plans() {
+			w := w.in(t)
+			server := at(plan.Server, 5060)
+			l := must(w.Server.ListenUDP(server))(t)
+			c := must(p.DialUDP(at(netip.Addr{}, 5060), server))(t)
+			must(c.Write(sipMessage(p.addr(plan.Server), plan.Server)))(t)
+			until(t, "the media are expected", func() bool {
+				return strings.Contains(w.expectations(plan.Node), fmt.Sprintf("dport=%d ", callbackPort))
+			})
+			sockets := map[string]*net.UDPConn{
+				"container": must(p.ListenUDP(at(p.addr(plan.Server), callbackPort)))(t),
+				"node":      must(w.Node.ListenUDP(at(plan.Node, callbackPort)))(t),
+			}
+			got := make(chan string, 100)
+			for who, s := range sockets {
+				go func() {
+					if _, _, err := s.ReadFromUDPAddrPort(make([]byte, 100)); err == nil {
+						got <- who
+					}
+				}()
+			}
+			media := must(w.Server.DialUDP(netip.AddrPort{}, at(plan.Node, callbackPort)))(t)
+			var who string
+			until(t, "the media arrive", func() bool {
+				must(media.Write([]byte("media")))(t)
+				select {
+				case who = <-got:
+				default:
+				}
+				return who != ""
+			})
+			if (who == "node") != protected {
+				t.Errorf("with rules %v the media from %s reached the %s", protected, plan.Server, who)
+			}
+			for _, x := range []io.Closer{l, c, media, sockets["container"], sockets["node"]} {
+				check(t, x.Close())
+			}
+			w.nodeRun("conntrack", "-F")
+			w.nodeRun("conntrack", "-F", "expect")
+		}
+	}
+}
+
+// TestExpectedFromTheServerOnly: another host cannot use what a container announced to an
+// FTP server. The control is the server itself, which then can.
+func TestExpectedFromTheServerOnly(t *testing.T) {
+	const port = 9025
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attach("a", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}})))
+	for _, plan := range w.Plans() {
+		l := must(p.Listen(at(p.addr(plan.Server), port)))(t)
+		end := w.announce(p, plan, port)
+		if c, err := w.Router.Dial(soon(t), "tcp", at(plan.Router, 0), at(plan.Node, port)); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("another host's connection to %s: %v, %v", at(plan.Node, port), c, err)
+		}
+		c := must(w.Server.Dial(soon(t), "tcp", at(plan.Server, 0), at(plan.Node, port)))(t)
+		if got := must(l.Accept())(t); got.RemoteAddr().(*net.TCPAddr).AddrPort() != c.LocalAddr().(*net.TCPAddr).AddrPort() {
+			t.Errorf("the container got the connection of %s", got.RemoteAddr())
+		}
+		end()
+		check(t, c.Close())
+		check(t, l.Close())
+	}
+}
+
+func unspecified(like netip.Addr) netip.Addr {
+	if like.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// claim has a container announce a port of the node to an FTP server, which connects to
+// it, and returns whose listener accepts: "container" or "node". node is where the node
+// listens.
+func (w *world) claim(p *pod, plan nstest.Plan, port uint16, node netip.Addr) string {
+	w.t.Helper()
+	accepted := make(chan string, 2)
+	listen := func(who string, n *nstest.NS, a netip.Addr) io.Closer {
+		l := must(n.Listen(at(a, port)))(w.t)
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				accepted <- who
+				_ = c.Close()
+			}
+		}()
+		return l
+	}
+	defer listen("container", p.NS, p.addr(plan.Server)).Close()
+	if node.IsValid() {
+		defer listen("node", w.Node, node).Close()
+	}
+	defer w.announce(p, plan, port)()
+	c := must(w.Server.Dial(soon(w.t), "tcp", at(plan.Server, 0), at(plan.Node, port)))(w.t)
+	defer c.Close()
+	return <-accepted
+}
+
+// announce has a container announce a port by the commands of active FTP. The server
+// obeys: it is of the attacker. The control connection stays until the returned function
+// is called.
+func (w *world) announce(p *pod, plan nstest.Plan, port uint16) (end func()) {
+	w.t.Helper()
+	l := must(w.Server.Listen(at(plan.Server, 21)))(w.t)
+	c := must(p.Dial(soon(w.t), "tcp", netip.AddrPort{}, at(plan.Server, 21)))(w.t)
+	s := must(l.Accept())(w.t)
+	check(w.t, l.Close())
+	must(io.WriteString(s, "220 ready\r\n"))(w.t)
+	must(bufio.NewReader(c).ReadString('\n'))(w.t)
+	commands := bufio.NewReader(s)
+	// The helper reads a command only where the segment before ended in a newline.
+	must(io.WriteString(c, "USER anonymous\r\n"))(w.t)
+	must(commands.ReadString('\n'))(w.t)
+	own := p.addr(plan.Server)
+	command := fmt.Sprintf("EPRT |2|%s|%d|\r\n", own, port)
+	if own.Is4() {
+		command = fmt.Sprintf("PORT %s,%d,%d\r\n", strings.ReplaceAll(own.String(), ".", ","), port>>8, port&0xff)
+	}
+	must(io.WriteString(c, command))(w.t)
+	must(commands.ReadString('\n'))(w.t)
+	if list := w.expectations(plan.Node); !strings.Contains(list, fmt.Sprintf("dport=%d ", port)) {
+		w.t.Fatalf("no expectation of port %d:\n%s", port, list)
+	}
+	return func() { _, _ = c.Close(), s.Close() }
+}
