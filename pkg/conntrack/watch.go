@@ -27,7 +27,8 @@ type Watcher struct {
 //
 // Who listens makes each new flow of the namespace dearer. Ask for what is needed:
 // updates come several to a connection. With nf_conntrack_events at 2, the default
-// since Linux 5.19, flows that began while nobody listened make no events.
+// since Linux 5.19, a flow makes no events if it began while no program of the machine
+// listened for events, in any namespace.
 func Watch(kinds Events, buffer int) (_ *Watcher, err error) {
 	s, err := dial(askBuffer)
 	if err != nil {
