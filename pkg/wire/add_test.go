@@ -382,7 +382,7 @@ func TestAddLeaksNoThread(t *testing.T) {
 	// A thread that ends with its goroutine, as those that made the spaces do, takes
 	// its time: one that stays is the leak.
 	var inside []string
-	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() {
 		inside = nil
 		tasks, err := filepath.Glob("/proc/self/task/*/ns/net")
 		if err != nil || len(tasks) == 0 {

@@ -145,7 +145,7 @@ func (s *space) addr(name, prefix string) {
 // await looks until something that the kernel leaves to its workers is so.
 func (s *space) await(what string, so func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !so(); time.Sleep(100 * time.Microsecond) {
+	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("%s: not after 5 s", what)
 		}
