@@ -212,6 +212,9 @@ func (p *planner) do(o op, doubtful bool) {
 // ofPolicies reports whether a chain, a set or a rule, by its name or ID, comes and goes
 // with the attachments of some policies. All else is there as long as the table.
 func ofPolicies(name string) bool {
+	if name == ruleset.HelpersChain {
+		return true
+	}
 	kind, feature, _ := strings.Cut(name, "-")
 	switch strings.TrimRight(kind, "46") {
 	case "policy", "direct", "helper":
@@ -230,7 +233,7 @@ func ofPolicies(name string) bool {
 // whichever that is.
 func ofHelpers(id string) bool {
 	chain, _, _ := strings.Cut(id, "/")
-	return chain == "expected" || chain == "announced" || id == "prerouting/helpers" || id == "prerouting/expected"
+	return chain == "expected" || chain == "announced" || id == "prerouting/expected"
 }
 
 // shared says that a rule may come from a policy, or from sources, that one who

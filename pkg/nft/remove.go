@@ -237,7 +237,7 @@ func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, nee
 			}
 		}
 	}
-	for _, name := range []string{"prerouting", "expected", "announced"} {
+	for _, name := range []string{"expected", "announced"} {
 		if ch := have.chains[name]; ch != nil && helpers == 0 {
 			for _, r := range ch.rules {
 				if ofHelpers(r.id) {
@@ -247,7 +247,7 @@ func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, nee
 		}
 	}
 	return append(rules, drop(have,
-		func(name string) bool { return unused[name] },
+		func(name string) bool { return unused[name] || helpers == 0 && name == ruleset.HelpersChain },
 		func(name string) bool {
 			kind, rest, _ := strings.Cut(name, "-")
 			return strings.HasPrefix(name, "direct") && unused["policy-"+rest] || empty[strings.TrimRight(kind, "46")+"-"+rest]

@@ -11,7 +11,7 @@ import (
 // hooks and priorities are by the names that nft gives them in the inet family.
 var (
 	hooks      = map[string]uint32{"prerouting": unix.NF_INET_PRE_ROUTING, "forward": unix.NF_INET_FORWARD, "postrouting": unix.NF_INET_POST_ROUTING}
-	priorities = map[string]int32{"mangle": -150, "srcnat - 1": 99}
+	priorities = map[string]int32{"-450": -450, "mangle": -150, "srcnat - 1": 99}
 )
 
 const nfAccept = 1 // NF_ACCEPT

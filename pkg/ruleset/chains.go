@@ -10,34 +10,61 @@ import (
 // rule decides its place: every packet, every packet of an attachment, the first
 // packet of a flow.
 
-func prerouting(objects []Object) Chain {
-	c := Chain{
-		Name: "prerouting",
-		// After conntrack (-200), so that flows can be told from packets; before
-		// destination NAT (-100), so that ports are those that the client chose.
-		Hook: &Hook{"filter", "prerouting", "mangle"},
+// preroutingEarly comes before defragmentation (-400), other programs' raw tables (-300) and
+// conntrack (-200). Fragments that carry a forged address must not complete the datagram
+// of another container, and forged packets must not use its expectations. The rules match
+// only what a fragment has too: the interface and the addresses.
+func preroutingEarly() Chain {
+	return Chain{
+		Name: "prerouting-early",
+		Hook: &Hook{"filter", "prerouting", "-450"},
 		Rules: []Rule{
 			{"prerouting/sources", fmt.Sprintf("iifgroup %d jump sources", masq.CheckedGroup), "packets that enter by an attachment's link have to show its address"},
 		},
 	}
-	// Every packet on the node pays for the question, so it is asked only where
-	// there is a helper to give.
-	if len(objects) > 0 {
-		c.Rules = append(c.Rules,
-			Rule{"prerouting/helpers", "ct state new jump helpers", "a helper can be given to a flow with its first packet only"},
-			Rule{"prerouting/expected", "ct state related ct status expected,dnat / expected,dnat jump expected", "the first packet of a connection that a helper redirects; its header still names the node"})
-	}
-	return c
 }
 
 func sources() Chain {
 	return Chain{Name: "sources", Rules: []Rule{
 		{"sources/own4", "iifname . ip saddr @sources4 return", "the attachment's own address"},
 		{"sources/own6", "iifname . ip6 saddr @sources6 return", "the attachment's own address"},
-		{"sources/link-local", "ip6 saddr fe80::/10 return", "neighbour discovery; the kernel forwards no such source"},
+		{"sources/link-local", "ip6 saddr fe80::/10 return", "neighbor discovery; the kernel forwards no such source"},
 		{"sources/unspecified", "ip6 saddr :: return", "duplicate address detection and multicast reports; never forwarded"},
 		{"sources/link", "iifname @links continue", "the element of the link counts what the next rule drops"},
 		{spoofedID, "counter drop", "an address that is not the attachment's"},
+	}}
+}
+
+// preroutingNAT sees only the first packet of each flow: the kernel asks chains of type nat
+// about no other packet (nf_nat_inet_fn in net/netfilter/nf_nat_core.c). Established packets
+// cost nothing here. It comes before destination NAT (-100) of any program, so that rules
+// match the addresses and ports of the packet as it was sent.
+func preroutingNAT() Chain {
+	return Chain{
+		Name: "prerouting-nat",
+		Hook: &Hook{"nat", "prerouting", "mangle"},
+		Rules: []Rule{
+			{"prerouting/helpers", "jump helpers", "a helper can be given to a flow with its first packet only"},
+		},
+	}
+}
+
+// HelpersChain is the base chain that exists only while a helper is in use, because each
+// packet on the node passes it.
+const HelpersChain = "prerouting"
+
+// prerouting sees a connection that a helper redirects. The kernel asks no chain of type nat
+// about it, and conntrack (-200) decides that it is one.
+func prerouting(objects []Object) []Chain {
+	if len(objects) == 0 {
+		return nil
+	}
+	return []Chain{{
+		Name: HelpersChain,
+		Hook: &Hook{"filter", "prerouting", "mangle"},
+		Rules: []Rule{
+			{"prerouting/expected", "ct state related ct status expected,dnat / expected,dnat jump expected", "the first packet of a connection that a helper redirects; its header still names the node"},
+		},
 	}}
 }
 

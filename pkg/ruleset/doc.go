@@ -8,7 +8,9 @@
 // comment that nft shows leads to the line here that made the rule, with the
 // reason why it is there.
 //
-//	prerouting   filter, mangle       spoofed sources; conntrack helpers and what they redirect
-//	forward      filter, mangle       MSS clamp; packets that conntrack calls invalid
-//	postrouting  nat, srcnat - 1      source address -> policy chain -> translation
+//	prerouting-early  filter, -450     spoofed sources
+//	prerouting        filter, mangle   connections that helpers redirect; only with helpers
+//	prerouting-nat    nat, mangle      first packets of flows: conntrack helpers
+//	forward           filter, mangle   MSS clamp; packets that conntrack calls invalid
+//	postrouting       nat, srcnat - 1  source address -> policy chain -> translation
 package ruleset

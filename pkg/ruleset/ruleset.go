@@ -273,8 +273,10 @@ func (b *builder) table() Table {
 	if len(b.sources.Prefixes) > 0 {
 		t.Sets = append(t.Sets, b.sources.sets()...)
 	}
-	t.Chains = append(t.Chains, prerouting(t.Objects), sources(), helpers(t.Objects, b.sources),
-		expected(t.Objects, b.sources), announced(t.Objects), forward(),
+	t.Chains = append(t.Chains, preroutingEarly(), sources())
+	t.Chains = append(t.Chains, prerouting(t.Objects)...)
+	t.Chains = append(t.Chains, expected(t.Objects, b.sources), announced(t.Objects),
+		preroutingNAT(), helpers(t.Objects, b.sources), forward(),
 		clamp(clamps, b.sources), invalid(b.sources), postrouting(b.sources))
 	for _, id := range slices.Sorted(maps.Keys(b.policies)) {
 		p := b.policies[id]
