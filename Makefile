@@ -112,7 +112,8 @@ manifests: $(DEPLOY) ## what of deploy/ is generated
 deploy: needs-deploy build image $(DEPLOY) ## tests of the image, the manifests, alerts and dashboard (root)
 	cd test/deploy && go vet . && go test -count=1 -timeout=$(TIMEOUT) -run Image $(TESTFLAGS) . && $(GOTEST) -skip Image $(TESTFLAGS) .
 
-lint: $(TOOL)/golangci-lint ## golangci-lint, with the import order
+lint: $(TOOL)/golangci-lint $(TOOL)/actionlint ## golangci-lint with the import order, and actionlint
+	$(TOOL)/actionlint .github/workflows/*.yml
 	$(TOOL)/golangci-lint run
 	for module in $(MODULES); do (cd $$module && $(TOOL)/golangci-lint run); done
 

@@ -393,7 +393,7 @@ func TestDocumentedFilesAreThere(t *testing.T) {
 	named := regexp.MustCompile(`^(?:\.ci|cmd|deploy|docs|hack|pkg|plugins|test)/[\w./-]+$`)
 	// A test outside test/e2e is named with its package: pkg/wire.TestRepair.
 	proof := regexp.MustCompile(`^(?:((?:cmd|pkg|plugins|test)/[\w/-]+)\.)?((?:Test|Fuzz)[A-Z]\w+)$`)
-	for _, page := range append(pages(t), filesOf(t, "docs/adr/*.md")...) {
+	for _, page := range slices.Concat(filesOf(t, "*.md"), filesOf(t, "docs/*.md"), filesOf(t, "docs/adr/*.md")) {
 		for _, m := range link.FindAllStringSubmatch(prose(page), -1) {
 			file, anchor, _ := strings.Cut(m[1], "#")
 			if strings.Contains(file, "://") {
