@@ -1,0 +1,78 @@
+package netlink
+
+import (
+	"bytes"
+	"encoding/binary"
+	"iter"
+
+	"golang.org/x/sys/unix"
+)
+
+// Attributes reads a list of netlink attributes in place:
+//
+//	a := netlink.Attributes{Rest: m.Body}
+//	for a.Next() {
+//		switch a.Type {
+//		...
+//		}
+//	}
+//	return a.Err()
+type Attributes struct {
+	Rest []byte // not yet read
+	Data []byte // of the attribute that Next found
+	Type uint16 // of the same, without its flags
+}
+
+const attributeFlags = unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER
+
+// Next reads the next attribute. It returns false at the end of the list, and where
+// an attribute has a length that it cannot have; Err tells which.
+func (a *Attributes) Next() bool {
+	if len(a.Rest) < unix.NLA_HDRLEN {
+		return false
+	}
+	n := int(binary.NativeEndian.Uint16(a.Rest))
+	if n < unix.NLA_HDRLEN || n > len(a.Rest) {
+		return false
+	}
+	a.Type = binary.NativeEndian.Uint16(a.Rest[2:]) &^ attributeFlags
+	a.Data = a.Rest[unix.NLA_HDRLEN:n]
+	a.Rest = a.Rest[min(len(a.Rest), align(n)):]
+	return true
+}
+
+// Complete reports whether the list ended where its last attribute did.
+func (a *Attributes) Complete() bool { return len(a.Rest) == 0 }
+
+// Err returns ErrMalformed if the list did not end where its last attribute did.
+func (a *Attributes) Err() error {
+	if a.Complete() {
+		return nil
+	}
+	return Malformed("%d bytes left over", len(a.Rest))
+}
+
+// Malformed returns the error for an attribute that does not have the length of its
+// type.
+func (a *Attributes) Malformed() error {
+	return Malformed("attribute %d of %d bytes", a.Type, len(a.Data))
+}
+
+// All gives each attribute of a list, its type without flags, and ends at the first
+// malformed one without an error.
+func All(b []byte) iter.Seq2[uint16, []byte] {
+	return func(yield func(uint16, []byte) bool) {
+		a := Attributes{Rest: b}
+		for a.Next() {
+			if !yield(a.Type, a.Data) {
+				return
+			}
+		}
+	}
+}
+
+// Text returns the value of a text attribute, without its closing NUL.
+func Text(b []byte) string {
+	b, _, _ = bytes.Cut(b, []byte{0})
+	return string(b)
+}

@@ -1,0 +1,121 @@
+package netlink
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// Batch holds requests that are sent in one system call. The zero value is empty.
+type Batch struct {
+	b     []byte
+	count int
+	last  int // where the last message begins
+	acked int // number of the message that asks for the acknowledgement, from 1
+}
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset() { *b = Batch{b: b.b[:0]} }
+
+// Len returns the number of messages.
+func (b *Batch) Len() int { return b.count }
+
+// Size returns the number of bytes.
+func (b *Batch) Size() int { return len(b.b) }
+
+// Add appends a request with NLM_F_REQUEST and these flags. Its body is the parts one
+// after the other: the fixed header of its protocol, and attributes.
+func (b *Batch) Add(typ, flags uint16, body ...[]byte) {
+	b.last = len(b.b)
+	b.b = appendMessage(b.b, typ, flags, 0, body)
+	b.count++
+}
+
+// Acknowledge has the kernel acknowledge the message that was added last. Without it,
+// the last message of the batch is acknowledged.
+func (b *Batch) Acknowledge() {
+	b.acked = b.count
+	flags := b.b[b.last+6:]
+	binary.NativeEndian.PutUint16(flags, binary.NativeEndian.Uint16(flags)|unix.NLM_F_ACK)
+}
+
+// number gives the messages consecutive sequence numbers from first.
+func (b *Batch) number(first uint32) {
+	for at := 0; at < len(b.b); first++ {
+		binary.NativeEndian.PutUint32(b.b[at+8:], first)
+		at += align(int(binary.NativeEndian.Uint32(b.b[at:])))
+	}
+}
+
+func appendMessage(b []byte, typ, flags uint16, seq uint32, body [][]byte) []byte {
+	at := len(b)
+	b = append(b, 0, 0, 0, 0)
+	b = binary.NativeEndian.AppendUint16(b, typ)
+	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
+	b = binary.NativeEndian.AppendUint32(b, seq)
+	b = append(b, 0, 0, 0, 0)
+	for _, part := range body {
+		b = append(b, part...)
+	}
+	binary.NativeEndian.PutUint32(b[at:], uint32(len(b)-at))
+	return pad(b)
+}
+
+// Exchange sends the batch and calls f with each answer: i is the place in the batch,
+// from 0, of the request that it answers, and err the errno of a request that failed.
+// An acknowledgement is not passed to f. If f returns an error, Exchange returns it
+// and the other answers are discarded.
+//
+// The kernel processes all messages before the system call returns, also those after
+// one that failed, and a signal does not stop it: a killed process has sent all of a
+// batch or nothing. It reports the errors of all, and acknowledges the one message
+// that asks for it: an acknowledgement for each would take four times as long.
+//
+// Without the acknowledgement Exchange returns ErrNoAnswer, or ErrOverrun if answers
+// were lost.
+func (c *Conn) Exchange(b *Batch, f func(i int, m *Message, err error) error) error {
+	if b.count == 0 {
+		return nil
+	}
+	if b.acked == 0 {
+		b.Acknowledge()
+	}
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	first := c.seq + 1
+	c.seq += uint32(b.count)
+	b.number(first)
+	if err := c.transport.Send(b.b); err != nil {
+		return err
+	}
+	for {
+		datagram, err := c.receive()
+		if err != nil {
+			return err
+		}
+		for len(datagram) > 0 {
+			if datagram, err = c.message.cut(datagram); err != nil {
+				return err
+			}
+			i := c.message.Seq - first
+			if i >= uint32(b.count) {
+				continue // a late answer to an earlier request
+			}
+			if c.message.Type != unix.NLMSG_ERROR {
+				if err := f(int(i), &c.message, nil); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := c.message.err(); err != nil {
+				if err := f(int(i), nil, err); err != nil {
+					return err
+				}
+			}
+			if int(i) == b.acked-1 {
+				return nil
+			}
+		}
+	}
+}

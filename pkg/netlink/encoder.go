@@ -1,0 +1,86 @@
+package netlink
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// Encoder is a list of netlink attributes that is being written. The zero value is
+// an empty list; e[:0] writes a new list into the same memory.
+type Encoder []byte
+
+// Bytes appends an attribute.
+func (e *Encoder) Bytes(typ uint16, data []byte) {
+	at := e.Begin(typ)
+	*e = append(*e, data...)
+	e.End(at)
+}
+
+// Text appends a text attribute with its closing NUL.
+func (e *Encoder) Text(typ uint16, s string) {
+	at := e.Begin(typ)
+	*e = append(append(*e, s...), 0)
+	e.End(at)
+}
+
+// Uint8 appends an attribute of one byte.
+func (e *Encoder) Uint8(typ uint16, v uint8) {
+	at := e.Begin(typ)
+	*e = append(*e, v)
+	e.End(at)
+}
+
+// Uint16 appends an attribute in network byte order, as netfilter has all of them.
+func (e *Encoder) Uint16(typ, v uint16) {
+	at := e.Begin(typ)
+	*e = binary.BigEndian.AppendUint16(*e, v)
+	e.End(at)
+}
+
+// Uint32 appends an attribute in network byte order.
+func (e *Encoder) Uint32(typ uint16, v uint32) {
+	at := e.Begin(typ)
+	*e = binary.BigEndian.AppendUint32(*e, v)
+	e.End(at)
+}
+
+// Uint64 appends an attribute in network byte order.
+func (e *Encoder) Uint64(typ uint16, v uint64) {
+	at := e.Begin(typ)
+	*e = binary.BigEndian.AppendUint64(*e, v)
+	e.End(at)
+}
+
+// NativeUint32 appends an attribute in the byte order of the machine, as rtnetlink
+// has all of them.
+func (e *Encoder) NativeUint32(typ uint16, v uint32) {
+	at := e.Begin(typ)
+	*e = binary.NativeEndian.AppendUint32(*e, v)
+	e.End(at)
+}
+
+// Nest appends a list of attributes as the value of one.
+func (e *Encoder) Nest(typ uint16, inner Encoder) { e.Bytes(typ|unix.NLA_F_NESTED, inner) }
+
+// Begin opens an attribute: what is appended until End is its value. A list of
+// attributes has the flag NLA_F_NESTED in its type.
+func (e *Encoder) Begin(typ uint16) (at int) {
+	at = len(*e)
+	*e = binary.NativeEndian.AppendUint16(*e, 0)
+	*e = binary.NativeEndian.AppendUint16(*e, typ)
+	return at
+}
+
+// End closes the attribute that Begin opened at this place.
+func (e *Encoder) End(at int) {
+	binary.NativeEndian.PutUint16((*e)[at:], uint16(len(*e)-at))
+	*e = pad(*e)
+}
+
+func pad(b []byte) []byte {
+	for len(b)%unix.NLMSG_ALIGNTO != 0 {
+		b = append(b, 0)
+	}
+	return b
+}

@@ -1,0 +1,44 @@
+package netlink
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// Message is one netlink message as received.
+type Message struct {
+	Type, Flags uint16
+	Seq         uint32
+	Port        uint32 // of the socket whose request caused it; 0 is the kernel
+	// Body is what follows the netlink header. It is valid until the next message.
+	Body []byte
+}
+
+// cut takes the first message off b.
+func (m *Message) cut(b []byte) (rest []byte, err error) {
+	if len(b) < unix.NLMSG_HDRLEN {
+		return nil, Malformed("%d bytes left over", len(b))
+	}
+	n := binary.NativeEndian.Uint32(b)
+	if n < unix.NLMSG_HDRLEN || uint64(n) > uint64(len(b)) {
+		return nil, Malformed("%d bytes of %d", len(b), n)
+	}
+	m.Type = binary.NativeEndian.Uint16(b[4:])
+	m.Flags = binary.NativeEndian.Uint16(b[6:])
+	m.Seq = binary.NativeEndian.Uint32(b[8:])
+	m.Port = binary.NativeEndian.Uint32(b[12:])
+	m.Body = b[unix.NLMSG_HDRLEN:n]
+	return b[min(len(b), align(int(n))):], nil
+}
+
+// align rounds up to a multiple of 4: where the next message or attribute begins.
+func align(n int) int { return (n + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1) }
+
+// After returns what follows a fixed header of n bytes, and nothing if b is shorter.
+func After(b []byte, n int) []byte {
+	if n < 0 || n > len(b) {
+		return nil
+	}
+	return b[n:]
+}

@@ -1,0 +1,191 @@
+package netlink
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Subscription receives the notifications of multicast groups. It is for one
+// goroutine at a time, except for Join, Leave, Lost and Close.
+type Subscription struct {
+	file    *os.File // for its place in the runtime's poller
+	raw     syscall.RawConn
+	buf     []byte
+	rest    []byte  // of buf: messages that were not passed on yet
+	message Message // the one that is passed on, reused
+
+	receive func(fd int, b []byte) (int, error) // recvfrom, or a test's
+	once    func(fd uintptr) bool               // calls receive and sets n and err
+	n       int
+	err     error
+}
+
+// notificationBuffer is the size in bytes of the buffer for one notification.
+const notificationBuffer = 64 << 10
+
+// Subscribe opens a socket of a netlink protocol in the network namespace of the
+// calling thread, and joins groups. Notifications that were not read yet wait in a
+// buffer of so many bytes, as the kernel counts: 1 to 2 KiB for a small one. Without
+// CAP_NET_ADMIN in the initial user namespace it is at most net.core.rmem_max.
+func Subscribe(protocol, buffer int, groups ...int) (_ *Subscription, err error) {
+	s, err := open(protocol)
+	if err != nil {
+		return nil, err
+	}
+	x, err := newSubscription(s.fd)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, x.Close())
+		}
+	}()
+	err = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer)
+	if errors.Is(err, unix.EPERM) {
+		err = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("setsockopt SO_RCVBUF", err)
+	}
+	for _, group := range groups {
+		if err := x.Join(group); err != nil {
+			return nil, err
+		}
+	}
+	return x, nil
+}
+
+// newSubscription takes over a file descriptor that does not block.
+func newSubscription(fd int) (*Subscription, error) {
+	s := &Subscription{file: os.NewFile(uintptr(fd), "netlink"), buf: make([]byte, notificationBuffer), receive: receive}
+	raw, err := s.file.SyscallConn()
+	s.raw = raw
+	s.once = func(fd uintptr) bool {
+		s.n, s.err = s.receive(int(fd), s.buf)
+		return !errors.Is(s.err, unix.EAGAIN)
+	}
+	return s, err
+}
+
+// Close ends the subscription, and a loop over its messages with os.ErrClosed.
+func (s *Subscription) Close() error { return s.file.Close() }
+
+// Join begins to receive the notifications of a group.
+func (s *Subscription) Join(group int) error { return s.member(unix.NETLINK_ADD_MEMBERSHIP, group) }
+
+// Leave stops receiving the notifications of a group.
+func (s *Subscription) Leave(group int) error { return s.member(unix.NETLINK_DROP_MEMBERSHIP, group) }
+
+func (s *Subscription) member(option, group int) error {
+	return s.control(func(fd int) error {
+		return os.NewSyscallError("setsockopt NETLINK_ADD_MEMBERSHIP", unix.SetsockoptInt(fd, unix.SOL_NETLINK, option, group))
+	})
+}
+
+// control calls f with the file descriptor. It returns os.ErrClosed after Close.
+func (s *Subscription) control(f func(fd int) error) error {
+	var failed error
+	if err := s.raw.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
+		return os.ErrClosed // the runtime has an error of its own for that
+	}
+	return failed
+}
+
+// Messages gives each message as it comes, in the same *Message, which is valid until
+// the next one. Nothing is allocated for a message.
+//
+// The loop ends with an error: the cause of the context's end; os.ErrClosed;
+// ErrMalformed; or ErrOverrun when messages were lost. A later loop continues with the
+// messages that follow. After ErrOverrun, either call Drain and then read the state
+// that the messages are about, or read the state and continue: messages that did fit
+// the buffer are still there.
+func (s *Subscription) Messages(ctx context.Context) iter.Seq2[*Message, error] {
+	return func(yield func(*Message, error) bool) {
+		if err := s.messages(ctx, yield); err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+func (s *Subscription) messages(ctx context.Context, yield func(*Message, error) bool) error {
+	if err := s.file.SetReadDeadline(time.Time{}); err != nil {
+		return os.ErrClosed // the runtime has an error of its own for that
+	}
+	// An error is that of a closed file, which the next read has too.
+	stop := context.AfterFunc(ctx, func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	for {
+		for len(s.rest) > 0 {
+			var err error
+			if s.rest, err = s.message.cut(s.rest); err != nil {
+				return err
+			}
+			if !yield(&s.message, nil) {
+				return nil
+			}
+		}
+		err := s.raw.Read(s.once)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, os.ErrDeadlineExceeded): // of an earlier loop's context
+		case err != nil:
+			return os.ErrClosed
+		case s.err != nil:
+			return overrun(s.err)
+		case s.n > len(s.buf):
+			return cutShort(s.n, len(s.buf))
+		default:
+			s.rest = s.buf[:s.n]
+		}
+	}
+}
+
+// Drain discards all messages that are waiting. A socket whose buffer was full takes
+// no messages until it is empty, and does not report that a second time
+// (netlink_overrun and netlink_rcv_wake in net/netlink/af_netlink.c): state that is
+// read before Drain may miss a change that comes with no notification.
+func (s *Subscription) Drain() error {
+	s.rest = nil
+	return s.control(func(fd int) error {
+		for {
+			switch _, err := s.receive(fd, s.buf); {
+			case errors.Is(err, unix.EAGAIN):
+				return nil
+			case err != nil && !errors.Is(err, unix.ENOBUFS):
+				return err
+			}
+		}
+	})
+}
+
+// Lost returns how many messages did not fit the buffer since the Subscription was
+// opened (SK_MEMINFO_DROPS). It wraps.
+func (s *Subscription) Lost() (lost uint32, err error) {
+	err = s.control(func(fd int) (err error) {
+		lost, err = drops(fd)
+		return err
+	})
+	return lost, err
+}
+
+// drops reads SO_MEMINFO, which golang.org/x/sys has no function for.
+func drops(fd int) (uint32, error) {
+	const vars, index = 9, 8 // SK_MEMINFO_VARS and _DROPS of uapi/linux/sock_diag.h
+	var all [vars]uint32
+	size := uint32(unsafe.Sizeof(all))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0, os.NewSyscallError("getsockopt SO_MEMINFO", errno)
+	}
+	return all[index], nil
+}
