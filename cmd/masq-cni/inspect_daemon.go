@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -31,8 +32,8 @@ func daemonOf(path string) (report.Daemon, error) {
 	switch {
 	case d.PID != 0 && stopped(d.PID):
 		d.Running, d.Stopped = false, true
-	case told.Listen != "" && !d.Elsewhere:
-		d.NotReady, d.Losses = notReady(told.Listen)
+	case readyAddress(told) != "" && !d.Elsewhere:
+		d.NotReady, d.Losses = notReady(readyAddress(told))
 	}
 	return d, nil
 }
@@ -107,12 +108,28 @@ func stopped(pid int) bool {
 // answerTimeout is how long masqd may take to answer. On a busy node it takes seconds.
 const answerTimeout = 5 * time.Second
 
-// notReady asks a masqd for /readyz, and returns why it is not ready, empty where it is,
-// and what it knows of recent losses, nil where it says nothing of them.
-func notReady(listen string) (why string, losses *report.Losses) {
+// readyAddress returns the address of /readyz that needs neither TLS nor a password, in the
+// form of masqd's --listen; empty if there is none. A masqd before Health was told has none
+// of these.
+func readyAddress(d store.Daemon) string {
+	switch {
+	case d.Health != "":
+		return d.Health
+	case d.WebConfig == "":
+		return d.Listen
+	}
+	return ""
+}
+
+// dialable returns the network and the address to dial for an address that a masqd of this
+// node listens on; ok is false if it is none.
+func dialable(listen string) (network, address string, ok bool) {
+	if path, ok := strings.CutPrefix(listen, "unix:"); ok {
+		return "unix", path, true
+	}
 	at, err := netip.ParseAddrPort(listen)
 	if err != nil {
-		return "", nil
+		return "", "", false
 	}
 	if at.Addr().IsUnspecified() {
 		loopback := netip.IPv6Loopback()
@@ -121,7 +138,17 @@ func notReady(listen string) (why string, losses *report.Losses) {
 		}
 		at = netip.AddrPortFrom(loopback, at.Port())
 	}
-	reasons, losses, err := readiness(at)
+	return "tcp", at.String(), true
+}
+
+// notReady asks a masqd for /readyz, and returns why it is not ready, empty where it is,
+// and what it knows of recent losses, nil where it says nothing of them.
+func notReady(listen string) (why string, losses *report.Losses) {
+	network, address, ok := dialable(listen)
+	if !ok {
+		return "", nil
+	}
+	reasons, losses, err := readiness(network, address)
 	if err != nil {
 		return fmt.Sprintf("it does not answer on %s: %v", listen, err), nil
 	}
@@ -131,8 +158,8 @@ func notReady(listen string) (why string, losses *report.Losses) {
 // readiness returns why a masqd is not ready, nil if it is. The calling goroutine dials,
 // since its thread may be in another network namespace; a client of net/http dials in
 // another goroutine.
-func readiness(at netip.AddrPort) (reasons []string, losses *report.Losses, err error) {
-	c, err := net.DialTimeout("tcp", at.String(), answerTimeout)
+func readiness(network, address string) (reasons []string, losses *report.Losses, err error) {
+	c, err := net.DialTimeout(network, address, answerTimeout)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -140,7 +167,7 @@ func readiness(at netip.AddrPort) (reasons []string, losses *report.Losses, err 
 	if err := c.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return nil, nil, err
 	}
-	if _, err := fmt.Fprintf(c, "GET /readyz HTTP/1.0\r\nHost: %s\r\n\r\n", at); err != nil {
+	if _, err := io.WriteString(c, "GET /readyz HTTP/1.0\r\nHost: masqd\r\n\r\n"); err != nil {
 		return nil, nil, err
 	}
 	answer, err := http.ReadResponse(bufio.NewReader(c), nil)

@@ -108,7 +108,7 @@ removes it. It needs no capability where the directories are root's and it is ro
 	f.StringVar(&i.confDir, "conf-dir", netdir.DefaultConfDir, "the `DIR` in which the runtime looks for networks")
 	f.StringVar(&i.program.Source, "plugin", "", "the plugin's `FILE` (default: masq beside this program)")
 	f.BoolVar(&i.program.Force, "force", false, "replace a newer plugin, or a program called masq that is another's")
-	f.StringVar(&i.readyURL, "ready-url", "http://127.0.0.1:9468/readyz", "the `URL` at which masqd says that it is ready, which is waited for; empty: do not wait")
+	f.StringVar(&i.readyURL, "ready-url", "http://127.0.0.1:9468/readyz", "the `URL` at which masqd says that it is ready, which is waited for, or unix: and the path of its socket; empty: do not wait")
 	f.StringVar(&i.keys, "plugin-config", "", "further keys of masq's configuration, a JSON object or the `JSON|FILE` of one")
 	f.StringSliceVar(&i.podCIDRs, "pod-cidr", nil, "with --mode network, the pod range of the node, a `PREFIX`; more of them by commas")
 	f.StringVar(&i.nodeName, "node-name", "", "with --mode network, the Node `NAME` whose pod ranges are asked for at the API server, by the pod's service account")

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,9 +19,21 @@ import (
 // poll is how often masqd is asked whether it is ready.
 const poll = 500 * time.Millisecond
 
+// masqdHost stands for masqd in a request over a Unix socket.
+const masqdHost = "http://masqd/readyz"
+
+// readySocket returns the path of the Unix socket that --ready-url names, if it does.
+func readySocket(s string) (path string, ok bool) { return strings.CutPrefix(s, "unix:") }
+
 // checkURL reports what is wrong with --ready-url.
 func checkURL(s string) error {
 	if s == "" {
+		return nil
+	}
+	if path, ok := readySocket(s); ok {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("--ready-url: %q is not the absolute path of a socket such as unix:/run/masq-cni/masqd.sock", path)
+		}
 		return nil
 	}
 	u, err := url.Parse(s)
@@ -27,7 +41,7 @@ func checkURL(s string) error {
 		return fmt.Errorf("--ready-url: %w", err)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("--ready-url %q is not a URL such as http://127.0.0.1:9468/readyz", s)
+		return fmt.Errorf("--ready-url %q is not a URL such as http://127.0.0.1:9468/readyz, nor unix: and the path of masqd's socket", s)
 	}
 	return nil
 }
@@ -38,7 +52,13 @@ func awaitReady(ctx context.Context, at string, report installReport) error {
 		return nil
 	}
 	// Without what the environment says of proxies: masqd is on this node.
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	transport := &http.Transport{DisableKeepAlives: true}
+	if path, ok := readySocket(at); ok {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}
+	}
+	client := &http.Client{Timeout: 5 * time.Second, Transport: transport}
 	last := ""
 	for {
 		why := unready(ctx, client, at)
@@ -59,6 +79,9 @@ func awaitReady(ctx context.Context, at string, report installReport) error {
 
 // unready is why masqd is not ready; empty when it is.
 func unready(ctx context.Context, client *http.Client, at string) string {
+	if _, ok := readySocket(at); ok {
+		at = masqdHost
+	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return err.Error()

@@ -211,15 +211,21 @@ func removeLeases(dir string) error {
 	return errors.Join(errs...)
 }
 
-// removeLock removes masqd's lock, unless a masqd holds it: the one of another
-// namespace may have its records here too.
+// removeLock removes masqd's lock, and the socket of a masqd that was killed, unless a
+// masqd holds the lock: the one of another namespace may have its records here too.
 func removeLock(path string) {
 	f, err := os.Open(path)
 	if err != nil {
 		return
 	}
 	defer func() { _ = f.Close() }()
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-		_ = os.Remove(path)
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return
 	}
+	if socket, ok := strings.CutPrefix(store.ReadDaemon(f).Health, "unix:"); ok {
+		if info, err := os.Lstat(socket); err == nil && info.Mode().Type() == fs.ModeSocket {
+			_ = os.Remove(socket)
+		}
+	}
+	_ = os.Remove(path)
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/cmd/internal/flaggroup"
 	"github.com/masq-cni/masq-cni/cmd/internal/man"
+	"github.com/masq-cni/masq-cni/cmd/masqd/internal/endpoint"
 	"github.com/masq-cni/masq-cni/pkg/agentconf"
 	"github.com/masq-cni/masq-cni/pkg/ipfix"
 	"github.com/masq-cni/masq-cni/pkg/natlog"
@@ -40,11 +41,15 @@ func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 
 // options are the flags.
 type options struct {
-	stateDir  string
-	config    string
-	sources   []netip.Prefix
-	legacy    []override
-	listen    string
+	stateDir string
+	config   string
+	sources  []netip.Prefix
+	legacy   []override
+	listen   addressList
+	// health is where health and readiness alone are served; empty for nowhere.
+	health string
+	// webConfig is the web configuration of the TCP addresses of listen; empty for none.
+	webConfig string
 	logFormat string
 	logLevel  string
 	resync    time.Duration
@@ -76,6 +81,24 @@ func (o *options) validate() error {
 	}
 	if o.attachmentMetrics < 0 {
 		fail("--attachment-metrics %d is below 0; give a number of attachments, or 0 for none", o.attachmentMetrics)
+	}
+	for _, l := range o.listen {
+		if err := endpoint.Check(l); err != nil {
+			fail("--listen: %w; give ADDRESS:PORT or unix:/PATH, several separated by commas, or \"\" for none", err)
+		}
+	}
+	if o.health != "" {
+		if err := endpoint.Check(o.health); err != nil {
+			fail("--health-listen: %w; give ADDRESS:PORT or unix:/PATH, or \"\" for none", err)
+		}
+		if slices.Contains(o.listen, o.health) {
+			fail("--health-listen %s is an address of --listen too; give another port, or leave it out", o.health)
+		}
+	}
+	if o.webConfig != "" {
+		if err := endpoint.CheckWebConfig(o.webConfig); err != nil {
+			fail("--web.config.file %s: %w", o.webConfig, err)
+		}
 	}
 	// The messages of Validate name fields of Options, those here name flags.
 	if n := size(o.natLogOptions.MaxTotalBytes); n < natlog.MinTotalBytes {
@@ -186,7 +209,10 @@ A flag on the command line overrides the environment.`,
 	f.StringVar(&o.config, "config", agentconf.DefaultPath, "the node's configuration: a file, or a pattern such as /etc/config/ip-masq*")
 	f.StringSliceVar(&sources, "source-cidrs", nil, "addresses of pods that another plugin wired, instead of the file's sourceCIDRs")
 	f.StringVar(&o.stateDir, "state-dir", store.DefaultDir, "where the plugin keeps its records")
-	f.StringVar(&o.listen, "listen", "127.0.0.1:9468", "address of /metrics, /healthz and /readyz; empty for none")
+	o.listen = addressList{"127.0.0.1:9468"}
+	f.Var(&o.listen, "listen", "addresses of /metrics, /healthz and /readyz, separated by commas: ADDRESS:PORT, or unix:/PATH for a Unix socket; empty for none")
+	f.StringVar(&o.health, "health-listen", "", "a further address of /healthz and /readyz alone, without TLS and passwords, for probes; empty for none")
+	f.StringVar(&o.webConfig, "web.config.file", "", "TLS and passwords for the TCP addresses of --listen: a web configuration as Prometheus exporters take it; empty for none")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	o.resync = 60 * time.Second
@@ -240,8 +266,9 @@ func fromEnvironment(flags *pflag.FlagSet, env []string) error {
 	// Names of ip-masq-agent's flags have hyphens or underscores, those of variables
 	// underscores only.
 	named := map[string]*pflag.Flag{}
+	underscores := strings.NewReplacer("-", "_", ".", "_")
 	flags.VisitAll(func(f *pflag.Flag) {
-		named[prefix+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))] = f
+		named[prefix+strings.ToUpper(underscores.Replace(f.Name))] = f
 	})
 	var errs []error
 	for _, pair := range env {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/cmd/masqd/internal/endpoint"
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/ipfix"
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -185,21 +185,21 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		begun:  func() bool { return !loop.Stats().LastLook.IsZero() },
 		repair: func() { loop.Look("links", reconcile.AllLinks|reconcile.Forwarding) },
 	}
-	if o.listen != "" {
-		l, err := net.Listen("tcp", o.listen)
-		if err != nil {
-			return fmt.Errorf("--listen: %w; give ADDRESS:PORT, an address of this node and a port that nobody has, or \"\" for none", err)
-		}
-		log.Info("listening", "address", l.Addr().String())
-		tell(func(d *store.Daemon) { d.Listen = l.Addr().String() })
-		run("http", func(ctx context.Context) error {
-			return serveHTTP(ctx, l, registry, func() readiness {
+	served, err := listen(o, log, tell)
+	if err != nil {
+		return err
+	}
+	if len(served.All) > 0 || served.Health != nil {
+		server := endpoint.New(endpoint.Options{
+			Registry: registry, Profile: o.pprof, WebConfig: o.webConfig, Log: log,
+			Readiness: func() (any, bool) {
 				shortages, losses := sampler.shortages(ctx)
 				r := ready(loop.Stats(), conf.node(), slices.Concat(unread.trouble(), shortages, flowLog.trouble(), linkFaults(loop.Links.Left()), compared.reasons()))
 				r.Losses = losses
-				return r
-			}, o.pprof)
-		})
+				return r, r.Ready
+			},
+		}, served, endpoint.Connections(served.Len()))
+		run("http", server.Serve)
 	}
 	run("unreadable records", unread.run)
 	run("comparison", compared.run)

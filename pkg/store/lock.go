@@ -22,8 +22,14 @@ var ErrLocked = errors.New("another masqd is at work")
 // Daemon is what a masqd writes into its lock for other programs. It is true as long as
 // the file is locked.
 type Daemon struct {
-	// Listen is the address of /readyz, empty where masqd serves none.
+	// Listen is the first TCP address of the metrics, empty if there is none. It serves
+	// /readyz too, which needs neither TLS nor a password unless WebConfig is set.
 	Listen string `json:"listen,omitempty"`
+	// Health is a further address of /readyz, ADDRESS:PORT or unix:/PATH, that needs neither
+	// TLS nor a password; empty if there is none.
+	Health string `json:"health,omitempty"`
+	// WebConfig is the file that gives TLS and passwords of TCP addresses, empty for none.
+	WebConfig string `json:"webConfig,omitempty"`
 	// Configuration is the file, or the pattern of files, of the node's configuration.
 	Configuration string `json:"configuration,omitempty"`
 	// ConfigurationFault is why that is not in effect, empty where it is.

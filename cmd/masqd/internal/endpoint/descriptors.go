@@ -1,0 +1,39 @@
+package endpoint
+
+import (
+	"math"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// MaxConnections is the number of connections that an address serves at once.
+	MaxConnections = 64
+	// reserved is the number of descriptors that connections leave to the rest of masqd.
+	// A repair reads records and sysctls, and opens sockets of its own: a few files at a
+	// time. The web configuration and the certificates are read within it too.
+	reserved = 32
+)
+
+// Connections returns how many connections each of a number of addresses may have, so that
+// repairs find descriptors whatever clients do. Call it when the process has opened the
+// files that it keeps open.
+func Connections(addresses int) int {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		return share(math.MaxInt32, 0, addresses)
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return share(r.Cur, int(min(r.Cur, math.MaxInt32))/2, addresses)
+	}
+	return share(r.Cur, len(open), addresses)
+}
+
+// share divides the descriptors that are left among addresses. Each accepts one connection
+// more than it may have before it closes another.
+func share(limit uint64, open, addresses int) int {
+	left := int(min(limit, math.MaxInt32)) - open - reserved
+	return min(max(left/max(addresses, 1)-1, 1), MaxConnections)
+}

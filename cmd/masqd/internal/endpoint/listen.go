@@ -1,0 +1,133 @@
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// unixPrefix is before the path of a Unix socket in an address.
+	unixPrefix = "unix:"
+	// socketMode lets root, and the group that the socket has, connect. It is the group of
+	// masqd, or that of the directory where its setgid bit is set.
+	socketMode = 0o660
+	// maxSocketPath is the room for a path in struct sockaddr_un, without its final zero.
+	maxSocketPath = 107
+)
+
+// IsUnix reports whether an address is a Unix socket, and returns its path.
+func IsUnix(address string) (path string, ok bool) { return strings.CutPrefix(address, unixPrefix) }
+
+// Check returns what is wrong with an address: ADDRESS:PORT, or unix: before the absolute
+// path of a Unix socket.
+func Check(address string) error {
+	path, ok := IsUnix(address)
+	if !ok {
+		_, _, err := net.SplitHostPort(address)
+		return err
+	}
+	if !filepath.IsAbs(path) || strings.HasSuffix(path, "/") {
+		return fmt.Errorf("%q is not the absolute path of a socket; give one such as unix:/run/masq-cni/masqd.sock", path)
+	}
+	if n := len(temporary(path)); n > maxSocketPath {
+		return fmt.Errorf("the path %s is too long by %d bytes for a Unix socket; give a shorter one", path, n-maxSocketPath)
+	}
+	return nil
+}
+
+// Listen listens on an address that Check accepts.
+func Listen(address string) (net.Listener, error) {
+	if path, ok := IsUnix(address); ok {
+		return listenUnix(path)
+	}
+	return net.Listen("tcp", address)
+}
+
+// temporary is where a socket is made before it gets its name.
+func temporary(path string) string { return path + ".new" }
+
+// listenUnix makes a socket with its mode and then gives it its name, in place of the
+// socket of a masqd that was killed. Nothing but a socket that nobody listens on is
+// replaced.
+func listenUnix(path string) (net.Listener, error) {
+	if err := replaceable(path); err != nil {
+		return nil, err
+	}
+	fresh := temporary(path)
+	if err := replaceable(fresh); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	fail := func(err error) (net.Listener, error) {
+		return nil, errors.Join(err, l.Close(), os.Remove(fresh))
+	}
+	if err := os.Chmod(fresh, socketMode); err != nil {
+		return fail(err)
+	}
+	info, err := os.Lstat(fresh)
+	if err != nil {
+		return fail(err)
+	}
+	if err := os.Rename(fresh, path); err != nil {
+		return fail(err)
+	}
+	return &unixListener{UnixListener: l, path: path, is: info}, nil
+}
+
+// replaceable returns an error if there is something at a path that a new socket must not
+// replace.
+func replaceable(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s exists and is not a socket; remove it, or give another path", path)
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		_ = c.Close()
+	}
+	if err == nil || !errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("another program listens on %s; end it, or give another path", path)
+	}
+	return nil
+}
+
+// unixListener removes its socket when it is closed, unless another has its place.
+type unixListener struct {
+	*net.UnixListener
+	path string
+	is   fs.FileInfo
+	once sync.Once
+}
+
+// Addr implements net.Listener: it is the final path.
+func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
+// Close implements net.Listener.
+func (l *unixListener) Close() error {
+	l.once.Do(func() {
+		if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.is) {
+			_ = os.Remove(l.path)
+		}
+	})
+	return l.UnixListener.Close()
+}

@@ -1,0 +1,123 @@
+package endpoint
+
+import (
+	"bytes"
+	"compress/gzip"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// maxWrite is how much of an answer is written at a time: a client that reads makes
+// progress with each part.
+const maxWrite = 16 << 10
+
+// page is an answer that several requests may share.
+type page struct {
+	code        int
+	contentType string
+	body        []byte
+
+	once   sync.Once
+	packed []byte // by gzip; made when the first client takes it
+}
+
+// compressed returns the body by gzip.
+func (p *page) compressed() []byte {
+	p.once.Do(func() {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, _ = z.Write(p.body) // to memory
+		_ = z.Close()
+		p.packed = b.Bytes()
+	})
+	return p.packed
+}
+
+// write answers a request with the page.
+func (p *page) write(w http.ResponseWriter, r *http.Request) {
+	c := connOf(r.Context())
+	body := p.body
+	h := w.Header()
+	h.Set("Content-Type", p.contentType)
+	if len(body) > maxWrite/4 && takesGzip(r) {
+		body = p.compressed()
+		h.Set("Content-Encoding", "gzip")
+		h.Set("Vary", "Accept-Encoding")
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if c != nil && c.isLast() {
+		h.Set("Connection", "close")
+	}
+	w.WriteHeader(p.code)
+	for len(body) > 0 {
+		n, err := w.Write(body[:min(len(body), maxWrite)])
+		if err != nil {
+			return
+		}
+		body = body[n:]
+		if c != nil {
+			c.advance(0)
+		}
+	}
+}
+
+// takesGzip reports whether a client accepts gzip, as promhttp reads its header.
+func takesGzip(r *http.Request) bool {
+	for part := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
+		if part = strings.TrimSpace(part); part == "gzip" || strings.HasPrefix(part, "gzip;") {
+			return !strings.HasSuffix(part, "q=0")
+		}
+	}
+	return false
+}
+
+// pages answers requests with pages that they share.
+type pages struct{ *shared[*page] }
+
+func newPages(render func() *page) *pages { return &pages{newShared(render)} }
+
+// ServeHTTP implements http.Handler.
+func (s *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p, err := s.await(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	p.write(w, r)
+}
+
+// await returns the page. Until it is there, the connection is not closed to make room.
+func (s *pages) await(r *http.Request) (*page, error) {
+	if c := connOf(r.Context()); c != nil {
+		c.advance(1)
+		defer c.advance(-1)
+	}
+	return s.get(r.Context())
+}
+
+// metricsPage has all metrics in the text format, which every Prometheus reads.
+func metricsPage(registry prometheus.Gatherer) *page {
+	r, err := http.NewRequest(http.MethodGet, "/metrics", http.NoBody)
+	if err != nil {
+		return &page{code: http.StatusInternalServerError, contentType: "text/plain; charset=utf-8", body: []byte(err.Error())}
+	}
+	w := &memory{header: http.Header{}, code: http.StatusOK}
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}).ServeHTTP(w, r)
+	return &page{code: w.code, contentType: w.header.Get("Content-Type"), body: w.body.Bytes()}
+}
+
+// memory keeps an answer.
+type memory struct {
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+func (m *memory) Header() http.Header         { return m.header }
+func (m *memory) WriteHeader(code int)        { m.code = code }
+func (m *memory) Write(b []byte) (int, error) { return m.body.Write(b) }

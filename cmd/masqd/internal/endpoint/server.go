@@ -1,0 +1,214 @@
+package endpoint
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/exporter-toolkit/web"
+)
+
+// timeouts are how long clients may take.
+type timeouts struct {
+	header time.Duration // for the header of a request; for the TLS handshake too
+	read   time.Duration // for a whole request
+	write  time.Duration // for an answer, which is made within it
+	idle   time.Duration // until the next request
+}
+
+// defaultTimeouts let a Prometheus that scrapes each half minute keep its connection. By
+// default it waits 10 s for an answer.
+var defaultTimeouts = timeouts{header: 5 * time.Second, read: 10 * time.Second, write: 10 * time.Second, idle: time.Minute}
+
+const (
+	// maxHeaderBytes is the room for the header of a request. net/http adds 4 KiB.
+	maxHeaderBytes = 8 << 10
+	// maxStreams is how many requests one HTTP/2 connection may have under way.
+	maxStreams = 4
+)
+
+// Options are what a Server serves, and how.
+type Options struct {
+	Registry prometheus.Gatherer
+	// Readiness returns the answer of /readyz, which becomes JSON, and whether it is
+	// positive.
+	Readiness func() (answer any, ready bool)
+	// Profile adds /debug/pprof.
+	Profile bool
+	// WebConfig is the file with the web configuration; empty: neither TLS nor passwords.
+	WebConfig string
+	Log       *slog.Logger
+}
+
+// Server serves the HTTP endpoint of masqd.
+type Server struct {
+	Options
+	timeouts           timeouts
+	stats              stats
+	metrics, readiness *pages
+	served             []served
+}
+
+// served is a listener with what it serves.
+type served struct {
+	*listener
+	handler http.Handler
+	// webConfig is empty where neither TLS nor passwords apply.
+	webConfig string
+}
+
+// Connections returns how many connections are open, and how many were closed to make room
+// for others.
+func (s *Server) Connections() (open, cut int64) { return s.stats.open.Load(), s.stats.cut.Load() }
+
+// Listeners are what a Server serves.
+type Listeners struct {
+	// All serve everything. To those of TCP the web configuration applies; access to a
+	// Unix socket is a matter of its mode.
+	All []net.Listener
+	// Health serves /healthz and /readyz without TLS and passwords; nil for none.
+	Health net.Listener
+}
+
+// Len is the number of listeners.
+func (l *Listeners) Len() int {
+	if l.Health != nil {
+		return len(l.All) + 1
+	}
+	return len(l.All)
+}
+
+// Close closes all of them.
+func (l *Listeners) Close() error {
+	var errs []error
+	for _, x := range l.All {
+		errs = append(errs, x.Close())
+	}
+	if l.Health != nil {
+		errs = append(errs, l.Health.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// CheckWebConfig returns what is wrong with a web configuration.
+func CheckWebConfig(file string) error { return web.Validate(file) }
+
+// New returns a server of listeners, each with at most that many connections.
+func New(o Options, to Listeners, connections int) *Server {
+	s := &Server{Options: o, timeouts: defaultTimeouts}
+	s.metrics = newPages(func() *page { return metricsPage(s.Registry) })
+	s.readiness = newPages(s.readinessPage)
+	all, health := s.routes(true), s.routes(false)
+	for _, l := range to.All {
+		x := served{listener: limit(l, connections, &s.stats), handler: all}
+		if _, isTCP := l.Addr().(*net.TCPAddr); isTCP {
+			x.webConfig = o.WebConfig
+		}
+		s.served = append(s.served, x)
+	}
+	if to.Health != nil {
+		s.served = append(s.served, served{listener: limit(to.Health, connections, &s.stats), handler: health})
+	}
+	return s
+}
+
+// Serve serves until the context ends.
+func (s *Server) Serve(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, len(s.served))
+	for _, l := range s.served {
+		go func() {
+			err := s.serve(ctx, l)
+			stop() // the others too
+			ended <- err
+		}()
+	}
+	var errs []error
+	for range s.served {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) serve(ctx context.Context, l served) error {
+	server := &http.Server{
+		Handler: l.handler, ConnContext: remember, MaxHeaderBytes: maxHeaderBytes,
+		ReadHeaderTimeout: s.timeouts.header, ReadTimeout: s.timeouts.read, WriteTimeout: s.timeouts.write, IdleTimeout: s.timeouts.idle,
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		// Clients cause these errors at will.
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	var err error
+	if l.webConfig != "" {
+		err = web.Serve(l, server, &web.FlagConfig{WebConfigFile: &l.webConfig}, s.Log)
+	} else {
+		err = server.Serve(l)
+	}
+	if ctx.Err() != nil || errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) routes(all bool) http.Handler {
+	mux := http.NewServeMux()
+	var endpoints []route
+	handle := func(path, what string, h http.HandlerFunc) {
+		endpoints = append(endpoints, route{path, what})
+		mux.HandleFunc("GET "+path, h)
+	}
+	if all {
+		handle("/metrics", "metrics for Prometheus", s.metrics.ServeHTTP)
+	}
+	handle("/healthz", "200 while the process serves", func(w http.ResponseWriter, r *http.Request) {
+		(&page{code: http.StatusOK, contentType: "text/plain; charset=utf-8", body: []byte("ok\n")}).write(w, r)
+	})
+	handle("/readyz", "whether masqd is ready, and what needs attention, as JSON", s.readiness.ServeHTTP)
+	if all && s.Profile {
+		endpoints = append(endpoints, route{"/debug/pprof/", "profiles of the process"})
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	list := &page{code: http.StatusOK, contentType: "text/html; charset=utf-8", body: index(endpoints)}
+	mux.HandleFunc("GET /{$}", list.write)
+	return mux
+}
+
+func (s *Server) readinessPage() *page {
+	answer, ready := s.Readiness()
+	body, err := json.Marshal(answer)
+	if err != nil {
+		return &page{code: http.StatusInternalServerError, contentType: "text/plain; charset=utf-8", body: []byte(err.Error() + "\n")}
+	}
+	p := &page{code: http.StatusOK, contentType: "application/json", body: append(body, '\n')}
+	if !ready {
+		p.code = http.StatusServiceUnavailable
+	}
+	return p
+}
+
+// route is a path that is served, and the description of its content.
+type route struct{ path, what string }
+
+// index is the page that lists the routes.
+func index(all []route) []byte {
+	var b bytes.Buffer
+	b.WriteString("<!doctype html>\n<title>masqd</title>\n<h1>masqd</h1>\n<ul>\n")
+	for _, e := range all {
+		fmt.Fprintf(&b, "<li><a href=\"%s\">%s</a>: %s</li>\n", e.path, e.path, e.what)
+	}
+	b.WriteString("</ul>\n")
+	return b.Bytes()
+}
