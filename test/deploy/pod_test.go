@@ -66,7 +66,7 @@ func TestRights(t *testing.T) {
 // What containers are told, the programs know: each flag and variable.
 func TestFlagsAreKnown(t *testing.T) {
 	for _, set := range [][]string{
-		nil, {"uninstall=true"}, {"mode=network"}, {"mode=network", "podCIDRs={10.1.0.0/24}", "natLog.enabled=true", "prepare.enabled=true", `pluginConfig={"toPorts":"20000-29999"}`},
+		nil, {"uninstall=true"}, {"mode=network"}, {"mode=network", "podCIDRs={10.1.0.0/24}", "metrics.webConfigSecret=masqd-web", "natLog.enabled=true", "prepare.enabled=true", `pluginConfig={"toPorts":"20000-29999"}`},
 	} {
 		pod := daemonSet(t, helm(t, set...)).Spec.Template.Spec
 		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {

@@ -44,33 +44,36 @@ func leaves(t *testing.T) (out []leaf) {
 
 // others is another value of each, with what has to be set for it to matter.
 var others = map[string][]string{
-	"image.repository":  {"image.repository=example.org/masq"},
-	"image.tag":         {"image.tag=9.9.9"},
-	"image.digest":      {"image.digest=sha256:" + strings.Repeat("0", 64)},
-	"image.pullPolicy":  {"image.pullPolicy=Always"},
-	"imagePullSecrets":  {`imagePullSecrets=[{"name":"registry"}]`},
-	"mode":              {"mode=none"},
-	"podCIDRs":          {"podCIDRs={10.1.0.0/24,fd00:1::/64}", "mode=network"},
-	"pluginConfig":      {`pluginConfig={"toPorts":"20000-29999"}`},
-	"cniBinDir":         {"cniBinDir=/var/lib/bin"},
-	"cniConfDir":        {"cniConfDir=/var/lib/rancher/k3s/agent/etc/cni/net.d"},
-	"configMap":         {"configMap=ip-masq-agent"},
-	"config":            {`config={"nonMasqueradeCIDRs":["10.0.0.0/8"],"helpers":{"ftp":[]}}`},
-	"args":              {"args={--attachment-metrics=20}"},
-	"metrics.exposed":   {"metrics.exposed=true"},
-	"metrics.port":      {"metrics.port=9999"},
-	"natLog.enabled":    {"natLog.enabled=true"},
-	"natLog.dir":        {"natLog.dir=/srv/log", "natLog.enabled=true"},
-	"natLog.size":       {"natLog.size=10737418240", "natLog.enabled=true"},
-	"natLog.age":        {"natLog.age=2160h", "natLog.enabled=true"},
-	"prepare.enabled":   {"prepare.enabled=true"},
-	"prepare.sysctls":   {`prepare.sysctls={"net.ipv6.conf.all.forwarding":1}`, "prepare.enabled=true"},
-	"prepare.modules":   {"prepare.modules={nf_nat_sip}", "prepare.enabled=true"},
-	"nodeSelector":      {"nodeSelector.pool=blue"},
-	"maxUnavailable":    {"maxUnavailable=10%"},
-	"resources.masqd":   {"resources.masqd.limits.memory=1Gi"},
-	"resources.install": {"resources.install.requests.cpu=7m"},
-	"uninstall":         {"uninstall=true"},
+	"image.repository":        {"image.repository=example.org/masq"},
+	"image.tag":               {"image.tag=9.9.9"},
+	"image.digest":            {"image.digest=sha256:" + strings.Repeat("0", 64)},
+	"image.pullPolicy":        {"image.pullPolicy=Always"},
+	"imagePullSecrets":        {`imagePullSecrets=[{"name":"registry"}]`},
+	"mode":                    {"mode=none"},
+	"podCIDRs":                {"podCIDRs={10.1.0.0/24,fd00:1::/64}", "mode=network"},
+	"pluginConfig":            {`pluginConfig={"toPorts":"20000-29999"}`},
+	"cniBinDir":               {"cniBinDir=/var/lib/bin"},
+	"cniConfDir":              {"cniConfDir=/var/lib/rancher/k3s/agent/etc/cni/net.d"},
+	"configMap":               {"configMap=ip-masq-agent"},
+	"config":                  {`config={"nonMasqueradeCIDRs":["10.0.0.0/8"],"helpers":{"ftp":[]}}`},
+	"args":                    {"args={--attachment-metrics=20}"},
+	"metrics.exposed":         {"metrics.exposed=true"},
+	"metrics.port":            {"metrics.port=9999"},
+	"natLog.enabled":          {"natLog.enabled=true"},
+	"podMonitor.endpoint":     {"podMonitor.endpoint.scheme=https", "podMonitor.enabled=true", "metrics.exposed=true"},
+	"metrics.webConfigSecret": {"metrics.webConfigSecret=masqd-web"},
+	"metrics.healthPort":      {"metrics.healthPort=9999", "metrics.webConfigSecret=masqd-web"},
+	"natLog.dir":              {"natLog.dir=/srv/log", "natLog.enabled=true"},
+	"natLog.size":             {"natLog.size=10737418240", "natLog.enabled=true"},
+	"natLog.age":              {"natLog.age=2160h", "natLog.enabled=true"},
+	"prepare.enabled":         {"prepare.enabled=true"},
+	"prepare.sysctls":         {`prepare.sysctls={"net.ipv6.conf.all.forwarding":1}`, "prepare.enabled=true"},
+	"prepare.modules":         {"prepare.modules={nf_nat_sip}", "prepare.enabled=true"},
+	"nodeSelector":            {"nodeSelector.pool=blue"},
+	"maxUnavailable":          {"maxUnavailable=10%"},
+	"resources.masqd":         {"resources.masqd.limits.memory=1Gi"},
+	"resources.install":       {"resources.install.requests.cpu=7m"},
+	"uninstall":               {"uninstall=true"},
 
 	"nameOverride":       {"nameOverride=egress"},
 	"fullnameOverride":   {"fullnameOverride=egress"},
@@ -128,6 +131,8 @@ func TestValuesMean(t *testing.T) {
 		{"install", others["pluginConfig"], `--plugin-config={"toPorts":"20000-29999"}`},
 		{"install", []string{"mode=network"}, "--node-name=$(NODE_NAME)"},
 		{"install", others["metrics.port"], "--ready-url=http://127.0.0.1:9999/readyz"},
+		{"install", others["metrics.healthPort"], "--ready-url=http://127.0.0.1:9999/readyz"},
+		{"install", []string{"metrics.healthPort=9999"}, "--ready-url=http://127.0.0.1:9468/readyz"},
 		{"masqd", others["args"], "--attachment-metrics=20"},
 		{"prepare", others["prepare.sysctls"], "--sysctl=net.ipv6.conf.all.forwarding=1"},
 	} {
@@ -137,6 +142,13 @@ func TestValuesMean(t *testing.T) {
 	}
 	if c := container("prepare", "prepare.enabled=true", "prepare.modules=[]"); !slices.Equal(c.SecurityContext.Capabilities.Add, []core.Capability{"NET_ADMIN"}) {
 		t.Errorf("without modules prepare has %v", c.SecurityContext.Capabilities.Add)
+	}
+	masqd := container("masqd", others["metrics.healthPort"]...)
+	if masqd.LivenessProbe.HTTPGet.Port.IntValue() != 9999 || masqd.ReadinessProbe.HTTPGet.Port.IntValue() != 9999 ||
+		!slices.Contains(masqd.Env, core.EnvVar{Name: "MASQD_HEALTH_LISTEN", Value: "127.0.0.1:9999"}) ||
+		!slices.Contains(masqd.Env, core.EnvVar{Name: "MASQD_WEB_CONFIG_FILE", Value: "/etc/masqd-web/web-config.yml"}) ||
+		!slices.ContainsFunc(masqd.VolumeMounts, func(m core.VolumeMount) bool { return m.MountPath == "/etc/masqd-web" && m.ReadOnly }) {
+		t.Errorf("with a web configuration masqd is %+v", masqd)
 	}
 	if image := container("masqd", others["image.digest"]...).Image; image != "ghcr.io/masq-cni/masq-cni@sha256:"+strings.Repeat("0", 64) {
 		t.Errorf("the image is %s", image)
@@ -191,8 +203,9 @@ func TestNotes(t *testing.T) {
 		"mode=chain":           {"masq into the network that is there", "kubectl -n kube-system rollout status daemonset/masq-cni", "the ConfigMap masq-cni-config"},
 		"mode=network":         {"masq as its network"},
 		"mode=none":            {"has to name them"},
-		"metrics.exposed=true": {"port 9468 of each address"},
-		"uninstall=true":       {"is being freed", "helm -n kube-system uninstall masq-cni"},
+		"metrics.exposed=true": {"port 9468 of each address of each node, for anybody who reaches it."},
+		"metrics.exposed=true,metrics.webConfigSecret=masqd-web": {"of each node, as the web configuration of the Secret masqd-web admits."},
+		"uninstall=true": {"is being freed", "helm -n kube-system uninstall masq-cni"},
 	} {
 		out := string(must(tool("helm", "install", "masq-cni", chart, "--namespace", "kube-system", "--dry-run=client", "--set", set))(t))
 		_, notes, _ := strings.Cut(out, "NOTES:")

@@ -465,7 +465,7 @@ func TestDocumentedFlags(t *testing.T) {
 	}
 	page := column("docs/daemon.md", "flag")
 	var is []string
-	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[\w-]+)(.*)$`).FindAllStringSubmatch(string(out), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[\w.-]+)(.*)$`).FindAllStringSubmatch(string(out), -1) {
 		if m[1] == "--help" || m[1] == "--version" {
 			continue
 		}
