@@ -109,8 +109,8 @@ func stopped(pid int) bool {
 const answerTimeout = 5 * time.Second
 
 // readyAddress returns the address of /readyz that needs neither TLS nor a password, in the
-// form of masqd's --listen; empty if there is none. A masqd before Health was told has none
-// of these.
+// form of masqd's --listen, or "" without such an address. Earlier versions of masqd write
+// Listen alone, and have no TLS.
 func readyAddress(d store.Daemon) string {
 	switch {
 	case d.Health != "":

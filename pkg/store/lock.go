@@ -22,11 +22,11 @@ var ErrLocked = errors.New("another masqd is at work")
 // Daemon is what a masqd writes into its lock for other programs. It is true as long as
 // the file is locked.
 type Daemon struct {
-	// Listen is the first TCP address of the metrics, empty if there is none. It serves
-	// /readyz too, which needs neither TLS nor a password unless WebConfig is set.
+	// Listen is the first TCP address of metrics and /readyz, empty without one. If WebConfig
+	// is set, clients need what it asks for.
 	Listen string `json:"listen,omitempty"`
-	// Health is a further address of /readyz, ADDRESS:PORT or unix:/PATH, that needs neither
-	// TLS nor a password; empty if there is none.
+	// Health is an address of /readyz, ADDRESS:PORT or unix:/PATH, without TLS and passwords;
+	// empty if Listen is the only address.
 	Health string `json:"health,omitempty"`
 	// WebConfig is the file that gives TLS and passwords of TCP addresses, empty for none.
 	WebConfig string `json:"webConfig,omitempty"`

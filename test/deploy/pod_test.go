@@ -82,8 +82,11 @@ func TestFlagsAreKnown(t *testing.T) {
 			}
 			for _, e := range c.Env {
 				flag, ours := strings.CutPrefix(e.Name, "MASQD_")
-				if flag = "--" + strings.ReplaceAll(strings.ToLower(flag), "_", "-"); ours && !slices.Contains(help, flag) {
-					t.Errorf("%v: %s has no %s", set, c.Name, flag)
+				variable := func(name string) bool {
+					return strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToUpper(name)) == "__"+flag
+				}
+				if ours && !slices.ContainsFunc(help, variable) {
+					t.Errorf("%v: %s has no flag for %s", set, c.Name, e.Name)
 				}
 			}
 		}
@@ -98,7 +101,7 @@ func helpOf(t *testing.T, program string, args []string) (flags []string) {
 		line = []string{args[0], "--help"}
 	}
 	out := must(exec.Command(filepath.Join(os.Getenv("MASQ_BIN"), program), line...).Output())(t)
-	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[\w-]+)`).FindAllStringSubmatch(string(out), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[\w.-]+)`).FindAllStringSubmatch(string(out), -1) {
 		flags = append(flags, m[1])
 	}
 	return flags

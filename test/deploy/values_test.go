@@ -203,8 +203,8 @@ func TestNotes(t *testing.T) {
 		"mode=chain":           {"masq into the network that is there", "kubectl -n kube-system rollout status daemonset/masq-cni", "the ConfigMap masq-cni-config"},
 		"mode=network":         {"masq as its network"},
 		"mode=none":            {"has to name them"},
-		"metrics.exposed=true": {"port 9468 of each address of each node, for anybody who reaches it."},
-		"metrics.exposed=true,metrics.webConfigSecret=masqd-web": {"of each node, as the web configuration of the Secret masqd-web admits."},
+		"metrics.exposed=true": {"port 9468 of each address of each node. Any client"},
+		"metrics.exposed=true,metrics.webConfigSecret=masqd-web": {"of each node, with the web configuration of the Secret masqd-web."},
 		"uninstall=true": {"is being freed", "helm -n kube-system uninstall masq-cni"},
 	} {
 		out := string(must(tool("helm", "install", "masq-cni", chart, "--namespace", "kube-system", "--dry-run=client", "--set", set))(t))

@@ -141,7 +141,7 @@ func TestEndpointFlood(t *testing.T) {
 	repairs("beside idle connections")
 	const request = "GET /metrics HTTP/1.1\r\nHost: masqd\r\n\r\n"
 	unread := w.flood(2000, request)
-	repairs("while nobody reads the answers")
+	repairs("while answers are not read")
 	unread.wait(t)
 	serves("beside unread answers")
 	repairs("beside unread answers")

@@ -103,9 +103,9 @@ func (d dials) get(path string) (code int, body string) {
 	return answer.StatusCode, string(b)
 }
 
-// With a web configuration, masqd answers over TCP only who has a certificate of the
-// authority and the password. Its Unix socket and the address for probes need neither, and
-// masq-cni inspect finds out through them that it is ready.
+// With a web configuration, clients need a certificate of the authority and the password over
+// TCP. They need neither over the Unix socket and the address for probes. masq-cni inspect
+// asks there.
 func TestEndpointWebConfig(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attach("a", w.conflist("1.0.0", w.masq()))
@@ -173,8 +173,8 @@ func TestEndpointWebConfig(t *testing.T) {
 	}
 }
 
-// A masqd that listens on a Unix socket alone is asked by inspect, and replaces the socket of
-// one that was killed.
+// masq-cni inspect asks a masqd that listens on a Unix socket alone. masqd replaces the socket
+// of a masqd that was killed.
 func TestEndpointUnixSocket(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attach("a", w.conflist("1.0.0", w.masq()))

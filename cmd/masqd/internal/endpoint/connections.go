@@ -11,15 +11,14 @@ import (
 )
 
 // stallTime is how long a connection may make no progress before it can be closed to
-// make room for a new one. One that has sent nothing can be closed at once.
+// make room for a new connection. A connection that has sent nothing can be closed at once.
 const stallTime = 100 * time.Millisecond
 
-// listener limits the connections that are open at the same time. When all are in use,
-// a new connection takes the place of another: of the oldest that has sent nothing, else
-// of the one that has made no progress for the longest time. A request whose answer is
-// being made is never cut off. So connections that somebody opens and leaves idle cannot
-// keep a Prometheus or a kubelet from being served, as they could with a limit that lets
-// new connections wait.
+// listener limits the connections that are open at the same time. At the limit, it closes
+// an open connection for each new one: the oldest connection that has sent nothing or, if
+// all have sent something, the connection that has made no progress for the longest time.
+// It keeps a connection while the answer to its request is rendered. With a limit that lets
+// new connections wait, idle clients could lock out Prometheus and the kubelet.
 //
 // A connection counts until the HTTP server has closed it too: memory and descriptors
 // stay within the limit while thousands are opened.
@@ -127,7 +126,7 @@ type conn struct {
 	of    *listener
 	heard atomic.Bool // the client has sent something
 
-	// Of the listener's mutex.
+	// The listener's mutex guards these.
 	progress time.Time // when it was accepted, a request came, or a part of an answer left
 	busy     int       // answers that are being made
 	isCut    bool

@@ -11,8 +11,8 @@ const (
 	// MaxConnections is the number of connections that an address serves at once.
 	MaxConnections = 64
 	// reserved is the number of descriptors that connections leave to the rest of masqd.
-	// A repair reads records and sysctls, and opens sockets of its own: a few files at a
-	// time. The web configuration and the certificates are read within it too.
+	// A repair reads records and sysctls and opens netlink sockets, a few at a time. Reading
+	// the web configuration and the certificates needs a few more.
 	reserved = 32
 )
 

@@ -1,18 +1,17 @@
 // Package endpoint is the HTTP server of masqd: metrics, health and readiness on TCP
 // addresses and Unix sockets.
 //
-// Everybody who reaches an address can open connections and request answers, a container
-// or an unprivileged user of the node among them. So whatever they do takes a bounded
-// amount of memory, descriptors and processor time:
+// Any client that reaches an address can open connections and send requests, including a
+// container and an unprivileged user of the node. The memory, the descriptors and the
+// processor time that clients take are therefore bounded:
 //
 //   - Each address has at most MaxConnections connections, fewer if the process may open
-//     few files: see Connections. A new connection takes the place of an idle one.
+//     few files: see Connections. At the limit, an idle connection is closed for a new one.
 //   - Reading a request, writing an answer, and the time between two requests are limited.
-//   - Concurrent requests of /metrics share one answer, and so do those of /readyz. Answers
-//     take a tenth of a core.
+//   - Concurrent requests for /metrics share one answer, as do requests for /readyz.
+//     Rendering answers takes at most a tenth of a core.
 //
-// What a client does not read costs the length of the answer, at most once for each
-// connection.
+// A client that does not read holds one answer in memory.
 //
 // TLS and passwords follow the web configuration of Prometheus exporters, which
 // exporter-toolkit reads for each connection and each request:

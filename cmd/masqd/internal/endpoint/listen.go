@@ -16,8 +16,8 @@ import (
 const (
 	// unixPrefix is before the path of a Unix socket in an address.
 	unixPrefix = "unix:"
-	// socketMode lets root, and the group that the socket has, connect. It is the group of
-	// masqd, or that of the directory where its setgid bit is set.
+	// socketMode lets the owner and the group of the socket connect. The group is masqd's
+	// group, or the group of the directory if the directory has the setgid bit.
 	socketMode = 0o660
 	// maxSocketPath is the room for a path in struct sockaddr_un, without its final zero.
 	maxSocketPath = 107
@@ -54,9 +54,8 @@ func Listen(address string) (net.Listener, error) {
 // temporary is where a socket is made before it gets its name.
 func temporary(path string) string { return path + ".new" }
 
-// listenUnix makes a socket with its mode and then gives it its name, in place of the
-// socket of a masqd that was killed. Nothing but a socket that nobody listens on is
-// replaced.
+// listenUnix makes a socket, sets its mode, and renames it to its path. It replaces the
+// socket of a masqd that was killed, and no other file.
 func listenUnix(path string) (net.Listener, error) {
 	if err := replaceable(path); err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ type shared[T any] struct {
 	render func() T
 
 	mu   sync.Mutex     // of next
-	next *answer[T]     // nil if nobody waits
+	next *answer[T]     // what requests wait for, or nil
 	turn chan time.Time // has room for one: when the next answer may be made
 }
 

@@ -71,8 +71,8 @@ func (s *Server) Connections() (open, cut int64) { return s.stats.open.Load(), s
 
 // Listeners are what a Server serves.
 type Listeners struct {
-	// All serve everything. To those of TCP the web configuration applies; access to a
-	// Unix socket is a matter of its mode.
+	// All serve all paths. The web configuration applies to TCP; the mode of a Unix socket
+	// decides which users can connect.
 	All []net.Listener
 	// Health serves /healthz and /readyz without TLS and passwords; nil for none.
 	Health net.Listener

@@ -72,7 +72,7 @@ func (r *running) open(text string) net.Conn {
 	return c
 }
 
-// get requests a path on a connection of its own.
+// get requests a path on a new connection.
 func get(at, path string) (code int, body string, err error) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := client.Get("http://" + at + path)
