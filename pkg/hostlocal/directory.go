@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 const (
@@ -45,7 +47,7 @@ func (d directory) lock() (*os.File, error) {
 
 // create is lock for a directory that need not exist yet.
 func (d directory) create() (*os.File, error) {
-	if err := os.MkdirAll(string(d), 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(string(d), 0o755), safedir.Check(string(d))); err != nil {
 		return nil, err
 	}
 	return d.lock()

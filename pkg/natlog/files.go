@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 const (
@@ -34,13 +36,22 @@ func tailPath(dir string, seq uint64) string {
 }
 
 // list returns the segments and the tails of a directory, oldest first. Other files
-// are left out.
+// are left out, and so are files that a user planted where every user can make files.
 func list(dir string) (segments, tails []name, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the NAT log: %w", err)
 	}
+	shared, err := safedir.IsShared(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list the NAT log: %w", err)
+	}
 	for _, e := range entries {
+		if shared {
+			if info, err := e.Info(); err != nil || !safedir.IsOwn(info) {
+				continue
+			}
+		}
 		base, isTail := strings.CutSuffix(e.Name(), tailSuffix)
 		into := &tails
 		if !isTail {

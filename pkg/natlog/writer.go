@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 // Writer appends to a log. Its methods may be called at the same time.
@@ -82,6 +84,9 @@ func open(dir string, o Options, elapsed func() time.Duration) (_ *Writer, err e
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the NAT log: %w; give one that can be written to", err)
 	}
+	if err := safedir.CheckOwned(dir); err != nil {
+		return nil, fmt.Errorf("NAT log: %w", err)
+	}
 	lock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
@@ -109,6 +114,9 @@ func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the NAT log: %w; give a directory that can be written to", err)
+	}
+	if info, err := f.Stat(); err != nil || !safedir.IsOwn(info) {
+		return nil, errors.Join(fmt.Errorf("lock the NAT log: %s was not made by root; remove it", f.Name()), err, f.Close())
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {

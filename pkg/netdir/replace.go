@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 // dir is a directory that others write to as well, while no other install does.
@@ -27,8 +29,12 @@ type dir struct {
 // turn is how often a directory that another install has is asked for.
 const turn = 10 * time.Millisecond
 
-// take waits for a directory, and removes what an install that was killed left there.
+// take waits for a directory, and removes what an install that was killed left there. It
+// refuses a directory where an unprivileged user could put a program or a network.
 func take(ctx context.Context, path string) (*dir, error) {
+	if err := safedir.Check(path); err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 // Duplicate is an address that several attachments of the node have.
@@ -74,7 +75,7 @@ func (r *Records) markPath(k masq.Key) string {
 // PutReplacing is Put for a record that has Replaced.
 func (r *Records) PutReplacing(rec Record) error {
 	mark := func() error {
-		if err := os.MkdirAll(r.markDir(), 0o700); err != nil {
+		if err := errors.Join(os.MkdirAll(r.markDir(), 0o700), safedir.CheckPrivate(r.markDir())); err != nil {
 			return err
 		}
 		return os.WriteFile(r.markPath(rec.Key), nil, 0o600)

@@ -48,6 +48,9 @@ type Lock struct {
 // Lock locks the records, whose directory exists. It fails with ErrLocked where another
 // process has locked them.
 func (r *Records) Lock() (*Lock, error) {
+	if err := r.Safe(); err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(r.LockPath(), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the records: %w", err)

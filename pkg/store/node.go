@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 // Node is what the daemon last read from the node's configuration: an ADD gives an
@@ -34,7 +35,7 @@ func (r *Records) PutNode(n *Node) error {
 	if err != nil {
 		return fmt.Errorf("node policy: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(r.nodePath()), 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(r.nodePath()), 0o700), r.Safe()); err != nil {
 		return fmt.Errorf("write the node's policy: %w", err)
 	}
 	if err := replace(r.nodePath(), b); err != nil {
@@ -45,7 +46,10 @@ func (r *Records) PutNode(n *Node) error {
 
 // Node returns what PutNode wrote, nil where there is nothing.
 func (r *Records) Node() (*Node, error) {
-	b, err := os.ReadFile(r.nodePath())
+	if err := r.Safe(); err != nil {
+		return nil, err
+	}
+	b, err := safedir.ReadFile(r.nodePath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 // DefaultDir is where state is kept unless the configuration says otherwise.
@@ -53,6 +54,15 @@ func namespaceCookie() (uint64, error) {
 	return cookie, os.NewSyscallError("getsockopt SO_NETNS_COOKIE", err)
 }
 
+// Safe reports why a user other than root could write records, a *safedir.Error: then
+// no record is read or written.
+func (r *Records) Safe() error {
+	if err := errors.Join(safedir.CheckOwned(filepath.Dir(r.dir)), safedir.CheckPrivate(r.dir)); err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	return nil
+}
+
 // Dir is the directory that holds the records.
 func (r *Records) Dir() string { return r.dir }
 
@@ -76,11 +86,17 @@ func (r *Records) Put(rec Record) error {
 	if err != nil {
 		return fmt.Errorf("record of %s: %w", rec.Key, err)
 	}
+	if err := r.Safe(); err != nil {
+		return err
+	}
 	path := r.path(rec.Key)
 	err = replace(path, b)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(r.dir, 0o700); err != nil {
 			return fmt.Errorf("make the directory of the records: %w", err)
+		}
+		if err := r.Safe(); err != nil { // it may have been made by another program first
+			return err
 		}
 		err = replace(path, b)
 	}
@@ -93,14 +109,7 @@ func (r *Records) Put(rec Record) error {
 // replace leaves one temporary file at most for each record, and that under a name
 // which the next writer of the record uses again.
 func replace(path string, b []byte) error {
-	tmp := strings.TrimSuffix(path, ".json") + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return errors.Join(err, remove(tmp))
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return errors.Join(err, remove(tmp))
-	}
-	return nil
+	return safedir.WriteFile(path, strings.TrimSuffix(path, ".json")+".tmp", b)
 }
 
 func remove(path string) error {
@@ -112,6 +121,9 @@ func remove(path string) error {
 
 // Get returns the record of an attachment; found is false where there is none.
 func (r *Records) Get(k masq.Key) (rec Record, found bool, err error) {
+	if err := r.Safe(); err != nil {
+		return Record{}, false, err
+	}
 	rec, err = r.Read(r.path(k))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -169,6 +181,9 @@ func (r *Records) Of(addrs ...netip.Addr) ([]Record, error) {
 
 // read returns the records with a text that is wanted.
 func (r *Records) read(wanted func([]byte) bool) ([]Record, error) {
+	if err := r.Safe(); err != nil {
+		return nil, err
+	}
 	entries, err := os.ReadDir(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -27,6 +27,9 @@ func status(args *skel.CmdArgs) error {
 	if err := writable(conf.StateDir); err != nil {
 		return types.NewError(codeUnavailable, "the records cannot be written", "stateDir: "+conf.StateDir+": "+err.Error())
 	}
+	if err := n.records.Safe(); err != nil {
+		return types.NewError(codeUnavailable, "the records are not safe", "stateDir: "+conf.StateDir+": "+err.Error())
+	}
 	n.warnOfDuplicates()
 	if conf.IPMasq {
 		if err := n.statusOfRules(conf); err != nil {

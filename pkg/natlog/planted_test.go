@@ -1,0 +1,68 @@
+package natlog
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPlantedFiles: where every user can make files, such as in the root of a tmpfs,
+// files of the log that a user made are not read: a forged log would accuse another pod.
+func TestPlantedFiles(t *testing.T) {
+	const user = 12345
+	forged, dir := t.TempDir(), t.TempDir()
+	for _, d := range []string{forged, dir} {
+		w := must(Open(d, Options{}))(t)
+		check(t, w.Append(sample()))
+		check(t, w.Close())
+	}
+	segments, tails, err := list(forged)
+	check(t, err)
+	for _, f := range append(segments, tails...) {
+		name := "20200101T000000Z-00000000deadbeef" + filepath.Ext(f.path)
+		if filepath.Ext(f.path) == tailSuffix {
+			name = "00000000deadbeef" + tailSuffix
+		}
+		to := filepath.Join(dir, name)
+		check(t, os.WriteFile(to, must(os.ReadFile(f.path))(t), 0o644))
+		check(t, os.Chown(to, user, user))
+	}
+	planted := func() (n int) {
+		segments, tails, err := list(dir)
+		check(t, err)
+		for _, f := range append(segments, tails...) {
+			if strings.Contains(f.path, "deadbeef") {
+				n++
+			}
+		}
+		return n
+	}
+	// The control: where no user can make files, root has put it there.
+	if planted() == 0 {
+		t.Fatal("the file is not listed in a directory that is closed to users")
+	}
+	check(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	if n := planted(); n != 0 {
+		t.Errorf("%d planted files are read", n)
+	}
+	w := must(Open(dir, Options{}))(t)
+	check(t, w.Close())
+	// A lock of a user's is not taken.
+	lock := filepath.Join(dir, lockName)
+	check(t, os.Chown(lock, user, user))
+	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), lock) {
+		t.Errorf("a user's lock: %v", err)
+	}
+}
+
+func sample() *Record {
+	at := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+	return &Record{
+		Kind: Begin, Time: time.Now(), Proto: 17,
+		Original:   Tuple{Src: at("10.88.0.2:1"), Dst: at("198.51.100.2:2")},
+		Translated: Tuple{Src: at("192.0.2.2:3"), Dst: at("198.51.100.2:2")},
+	}
+}

@@ -1,0 +1,233 @@
+// Package safedir checks that no unprivileged user can plant, replace or redirect files
+// in a directory.
+//
+// The programs run as root and keep records, leases, logs and programs in directories
+// that an administrator chooses. In a directory that every user may write to, a user can
+// plant a symbolic link to another file, or a record that the program believes. This
+// package refuses such a directory instead of racing with the user for each file: where
+// all components of the path are safe, no file below it needs a check of its own.
+//
+// Group write permission and a foreign owner are accepted outside directories that every
+// user may write to: only a privileged program can have given them. Access control lists
+// are not read; the kernel shows their mask as the permission of the group.
+package safedir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Error says why a directory is not safe.
+type Error struct {
+	Dir    string // as given
+	At     string // the component of its path that is not safe
+	Reason string
+	Remedy string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("directory %s is not safe: %s %s; %s", e.Dir, e.At, e.Reason, e.Remedy)
+}
+
+// Check reports whether an unprivileged user could change what is below a directory. It
+// follows symbolic links. A directory that is missing is safe if its parents are: check
+// it again after it was made. An error is an *Error, or that of the file system.
+func Check(dir string) error {
+	info, err := walk(dir)
+	if err == nil && info != nil && isShared(info) {
+		err = writable(dir, dir, info)
+	}
+	return err
+}
+
+// CheckPrivate is Check for a directory of this program alone: its owner has to be this
+// process's user or root.
+func CheckPrivate(dir string) error {
+	if err := Check(dir); err != nil {
+		return err
+	}
+	return CheckOwned(dir)
+}
+
+// CheckOwned is CheckPrivate, but accepts a directory with a sticky bit, such as the root
+// of a tmpfs: users can make files in it, and cannot touch those of root. The caller
+// opens only files that are [IsOwn].
+func CheckOwned(dir string) error {
+	last, err := walk(dir)
+	if err != nil || last == nil || trusted(last) {
+		return err
+	}
+	return &Error{Dir: dir, At: dir, Reason: ownedBy(last), Remedy: "give it to root (chown), or give another directory"}
+}
+
+// IsShared reports whether every user can make files in a directory.
+func IsShared(dir string) (bool, error) {
+	info, err := os.Stat(dir)
+	return err == nil && isShared(info), err
+}
+
+// IsOwn reports whether a file was made by this process's user or root, and has one name
+// only: a user may give a file of root a second name (link(2), fs.protected_hardlinks).
+func IsOwn(info fs.FileInfo) bool {
+	return info.Mode().IsRegular() && trusted(info) && info.Sys().(*syscall.Stat_t).Nlink == 1
+}
+
+// ReadFile is os.ReadFile for a file that [IsOwn].
+func ReadFile(path string) (_ []byte, err error) {
+	// Opening a FIFO would wait for its writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !IsOwn(info) {
+		return nil, fmt.Errorf("%s was not written by root (mode %s, owner %d); remove it", path, info.Mode(), owner(info))
+	}
+	return io.ReadAll(f)
+}
+
+// WriteFile replaces a file by a rename, so that readers see the old text or the new. It
+// writes to the temporary file first, which it makes.
+func WriteFile(path, temporary string, text []byte) (err error) {
+	if err := remove(temporary); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		return errors.Join(err, remove(temporary))
+	}
+	return nil
+}
+
+func remove(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// maxLinks is how many symbolic links a path may have, as for the kernel (MAXSYMLINKS).
+const maxLinks = 40
+
+// walk checks each component of the path, and returns the directory itself, or nil if
+// it is missing.
+func walk(dir string) (fs.FileInfo, error) {
+	full, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	at, shared, links := "/", false, 0
+	info, err := os.Lstat(at)
+	if err != nil {
+		return nil, err
+	}
+	for rest := components(full); len(rest) > 0; {
+		next := filepath.Join(at, rest[0])
+		rest = rest[1:]
+		if shared, err = check(dir, at, info, shared); err != nil {
+			return nil, err
+		}
+		child, err := os.Lstat(next)
+		if os.IsNotExist(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if child.Mode()&fs.ModeSymlink == 0 {
+			at, info = next, child
+			continue
+		}
+		if shared && !trusted(child) {
+			return nil, foreign(dir, next, child)
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return nil, err
+		}
+		if links++; links > maxLinks {
+			return nil, &fs.PathError{Op: "follow", Path: dir, Err: syscall.ELOOP}
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(at, target)
+		}
+		rest = append(components(target), rest...)
+		at, shared = "/", false
+		if info, err = os.Lstat(at); err != nil {
+			return nil, err
+		}
+	}
+	if _, err = check(dir, at, info, shared); err != nil {
+		return nil, err
+	}
+	return info, nil
+}
+
+func components(path string) []string {
+	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+}
+
+// check checks a directory of the path. inShared says that every user may write to its
+// parent; shared says it of the directory. A sticky bit keeps users from replacing the
+// files of others, and not from making files.
+func check(dir, at string, info fs.FileInfo, inShared bool) (shared bool, err error) {
+	if inShared && !trusted(info) {
+		return false, foreign(dir, at, info)
+	}
+	if isShared(info) && info.Mode()&fs.ModeSticky == 0 {
+		return true, writable(dir, at, info)
+	}
+	return isShared(info), nil
+}
+
+// isShared reports whether every user may write to a directory.
+func isShared(info fs.FileInfo) bool { return info.IsDir() && info.Mode().Perm()&0o002 != 0 }
+
+func writable(dir, at string, info fs.FileInfo) error {
+	return &Error{Dir: dir, At: at, Reason: fmt.Sprintf("can be written to by every user (mode %#o)", info.Mode().Perm()),
+		Remedy: "take that permission away (chmod o-w), or give another directory"}
+}
+
+func foreign(dir, at string, info fs.FileInfo) error {
+	return &Error{Dir: dir, At: at, Reason: ownedBy(info) + ", in a directory that every user can write to",
+		Remedy: "move it away, or give another directory"}
+}
+
+func ownedBy(info fs.FileInfo) string {
+	return fmt.Sprintf("belongs to user %d", owner(info))
+}
+
+func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
+
+// trusted reports whether the owner of a file is this process's user or root.
+func trusted(info fs.FileInfo) bool {
+	uid := owner(info)
+	return uid == 0 || uid == os.Geteuid() || uid == overflowUser && isInUserNamespace()
+}
+
+// overflowUser is the owner that a user namespace shows for a user that it does not map,
+// such as the machine's root (/proc/sys/kernel/overflowuid).
+const overflowUser = 65534
+
+// isInUserNamespace reports whether this process does not see all users.
+func isInUserNamespace() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
+}
