@@ -1,85 +1,59 @@
 package conntrack
 
 import (
-	"encoding/binary"
 	"errors"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/masq-cni/masq-cni/pkg/netlink/netlinktest"
 )
 
-// answering is a Conn whose kernel is a list of datagrams that were written before
-// anything was asked.
-func answering(t *testing.T, datagrams ...[]byte) *Conn {
-	t.Helper()
-	pair := must(unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
-	t.Cleanup(func() { _, _ = unix.Close(pair[0]), unix.Close(pair[1]) })
-	for _, d := range datagrams {
-		must(unix.Write(pair[1], d))(t)
-	}
-	s := &socket{fd: pair[0], buf: make([]byte, dumpBuffer)}
-	return &Conn{dumps: s, asks: s}
+// answering is a Conn whose kernel gives these answers.
+func answering(answer func(*netlinktest.Request)) *Conn {
+	c := netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer)
+	return &Conn{dumps: c, asks: c}
 }
 
-func datagram(messages ...[]byte) []byte {
-	var all []byte
-	for _, m := range messages {
-		all = append(all, m...)
-	}
-	return all
-}
-
-// answer is a message to the first request of a connection.
-func answer(typ, flags uint16, body []byte) []byte {
-	b := binary.NativeEndian.AppendUint32(nil, uint32(headerLen+len(body)))
-	b = binary.NativeEndian.AppendUint16(b, typ)
-	b = binary.NativeEndian.AppendUint16(b, flags)
-	b = binary.NativeEndian.AppendUint32(b, 1)
-	return append(append(b, 0, 0, 0, 0), body...)
-}
-
-func answerFlow(flags uint16) []byte {
+// oneFlow is the body of a message about a flow.
+func oneFlow() []byte {
 	e := mixture()[0]
 	b, _ := e.AppendBinary([]byte{unix.AF_INET, 0, 0, 0})
-	return answer(msgNew, flags, b)
+	return b
 }
 
-func answerCode(typ uint16, code unix.Errno) []byte {
-	return answer(typ, 0, binary.NativeEndian.AppendUint32(nil, -uint32(code)))
-}
-
-var done = answerCode(unix.NLMSG_DONE, 0)
-
+// What is wrong with messages is tested in package netlink; here, that it arrives.
 func TestAnswersOfADump(t *testing.T) {
-	flow := answerFlow(0)
-	stale := answerFlow(0)
-	stale[8] = 77
 	for _, tt := range []struct {
-		name  string
-		parts [][]byte
-		flows int
-		err   error
+		name   string
+		answer func(*netlinktest.Request)
+		flows  int
+		err    error
 	}{
-		{"empty", [][]byte{done}, 0, nil},
-		{"one", [][]byte{flow, done}, 1, nil},
-		{"together", [][]byte{datagram(flow, flow, done)}, 2, nil},
-		{"of an earlier dump", [][]byte{datagram(stale, flow), stale, done}, 1, nil},
-		{"interrupted", [][]byte{flow, answerFlow(unix.NLM_F_DUMP_INTR), flow, done}, 3, ErrInterrupted},
-		{"interrupted at its end", [][]byte{flow, answer(unix.NLMSG_DONE, unix.NLM_F_DUMP_INTR, make([]byte, 4))}, 1, ErrInterrupted},
-		{"without a right", [][]byte{answerCode(unix.NLMSG_ERROR, unix.EPERM)}, 0, unix.EPERM},
-		{"failed at its end", [][]byte{flow, answerCode(unix.NLMSG_DONE, unix.ENOMEM)}, 1, unix.ENOMEM},
-		{"no end", [][]byte{flow}, 1, errEarly},
-		{"an end without a code", [][]byte{flow, answer(unix.NLMSG_DONE, 0, nil)}, 1, ErrMalformed},
-		{"an error without a code", [][]byte{answer(unix.NLMSG_ERROR, 0, []byte{1})}, 0, ErrMalformed},
-		{"cut", [][]byte{flow[:len(flow)-4], done}, 0, ErrMalformed},
-		{"cut in its header", [][]byte{datagram(flow, flow[:7])}, 1, ErrMalformed},
-		{"of no length", [][]byte{datagram(flow, make([]byte, 16))}, 1, ErrMalformed},
-		{"without attributes", [][]byte{answer(msgNew, 0, nil), done}, 0, ErrMalformed},
-		{"with half a flow", [][]byte{answer(msgNew, 0, flow[headerLen:headerLen+60]), done}, 0, ErrMalformed},
+		{"empty", func(r *netlinktest.Request) { r.Done(0) }, 0, nil},
+		{"two", func(r *netlinktest.Request) {
+			r.Reply(msgNew, 0, oneFlow())
+			r.Reply(msgNew, 0, oneFlow())
+			r.Done(0)
+		}, 2, nil},
+		{"interrupted", func(r *netlinktest.Request) {
+			r.Reply(msgNew, unix.NLM_F_DUMP_INTR, oneFlow())
+			r.Done(0)
+		}, 1, ErrInterrupted},
+		{"without a right", func(r *netlinktest.Request) { r.Errno(unix.EPERM) }, 0, unix.EPERM},
+		{"failed at its end", func(r *netlinktest.Request) {
+			r.Reply(msgNew, 0, oneFlow())
+			r.Done(unix.ENOMEM)
+		}, 1, unix.ENOMEM},
+		{"overrun", func(r *netlinktest.Request) { r.Fail(unix.ENOBUFS) }, 0, ErrOverrun},
+		{"no end", func(r *netlinktest.Request) { r.Reply(msgNew, 0, oneFlow()) }, 1, netlink.ErrNoAnswer},
+		{"without attributes", func(r *netlinktest.Request) { r.Reply(msgNew, 0, nil) }, 0, ErrMalformed},
+		{"with half a flow", func(r *netlinktest.Request) { r.Reply(msgNew, 0, oneFlow()[:60]) }, 0, ErrMalformed},
 	} {
 		n := 0
 		var failed error
-		for f, err := range answering(t, tt.parts...).Dump(t.Context(), Filter{}) {
+		for f, err := range answering(tt.answer).Dump(t.Context(), Filter{}) {
 			switch {
 			case failed != nil:
 				t.Errorf("%s: goes on after %v", tt.name, failed)
@@ -97,23 +71,36 @@ func TestAnswersOfADump(t *testing.T) {
 	}
 }
 
+// A dump that was interrupted before flows are deleted is reported.
+func TestInterruptedDeletion(t *testing.T) {
+	c := answering(func(r *netlinktest.Request) {
+		if r.Type == msgDelete {
+			r.Errno(0)
+			return
+		}
+		r.Reply(msgNew, unix.NLM_F_DUMP_INTR, oneFlow())
+		r.Done(0)
+	})
+	c.asks = answering(func(r *netlinktest.Request) { r.Errno(0) }).asks
+	n, err := c.DeleteMatching(t.Context(), Filter{}, func(*Flow) bool { return true })
+	if n != 1 || !errors.Is(err, ErrInterrupted) {
+		t.Errorf("deleted %d: %v", n, err)
+	}
+}
+
 func TestAnswersOfALookup(t *testing.T) {
-	flow := answerFlow(0)
-	stale := answerFlow(0)
-	stale[8] = 77
 	for _, tt := range []struct {
-		name string
-		part []byte
-		err  error
+		name   string
+		answer func(*netlinktest.Request)
+		err    error
 	}{
-		{"found", flow, nil},
-		{"found after a late one", datagram(stale, flow), nil},
-		{"not found", answerCode(unix.NLMSG_ERROR, unix.ENOENT), ErrNotFound},
-		{"without a right", answerCode(unix.NLMSG_ERROR, unix.EPERM), unix.EPERM},
-		{"nothing", stale, errNoAnswer},
-		{"cut", flow[:len(flow)-1], ErrMalformed},
+		{"found", func(r *netlinktest.Request) { r.Reply(msgNew, 0, oneFlow()) }, nil},
+		{"not found", func(r *netlinktest.Request) { r.Errno(unix.ENOENT) }, ErrNotFound},
+		{"without a right", func(r *netlinktest.Request) { r.Errno(unix.EPERM) }, unix.EPERM},
+		{"nothing", func(*netlinktest.Request) {}, netlink.ErrNoAnswer},
+		{"half a flow", func(r *netlinktest.Request) { r.Reply(msgNew, 0, oneFlow()[:60]) }, ErrMalformed},
 	} {
-		_, err := answering(t, tt.part).Get(mixture()[0].Original)
+		_, err := answering(tt.answer).Get(mixture()[0].Original)
 		if !errors.Is(err, tt.err) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
@@ -122,20 +109,42 @@ func TestAnswersOfALookup(t *testing.T) {
 
 // A flow that cannot be deleted is an error, and does not keep others.
 func TestRefusedDeletion(t *testing.T) {
-	flow := answerFlow(0)
-	refused, gone := answerCode(unix.NLMSG_ERROR, unix.EBUSY), answerCode(unix.NLMSG_ERROR, unix.ENOENT)
-	refused[8], gone[8] = 2, 3
-	c := answering(t, datagram(flow, flow, flow, flow, done))
-	asks := answering(t, refused, gone)
-	asks.asks.seq = 1
-	c.asks = asks.asks
+	c := answering(func(r *netlinktest.Request) {
+		for range 4 {
+			r.Reply(msgNew, 0, oneFlow())
+		}
+		r.Done(0)
+	})
+	c.asks = answering(func(r *netlinktest.Request) {
+		switch r.Number {
+		case 2:
+			r.Errno(unix.EBUSY)
+		case 3:
+			r.Errno(unix.ENOENT)
+		case 4:
+			r.Errno(0)
+		}
+	}).asks
 	n, err := c.DeleteMatching(t.Context(), Filter{}, func(*Flow) bool { return true })
 	if n != 2 || !errors.Is(err, unix.EBUSY) {
 		t.Errorf("deleted %d: %v", n, err)
 	}
 }
 
-// Who cannot look is told why.
+// Flows count as deleted only if the kernel acknowledges the requests.
+func TestUnacknowledgedDeletion(t *testing.T) {
+	c := answering(func(r *netlinktest.Request) {
+		r.Reply(msgNew, 0, oneFlow())
+		r.Done(0)
+	})
+	c.asks = answering(func(*netlinktest.Request) {}).asks
+	n, err := c.DeleteMatching(t.Context(), Filter{}, func(*Flow) bool { return true })
+	if n != 0 || !errors.Is(err, netlink.ErrNoAnswer) {
+		t.Errorf("deleted %d: %v", n, err)
+	}
+}
+
+// An error says what the reason is.
 func TestWithoutTheRight(t *testing.T) {
 	for code, want := range map[unix.Errno]string{
 		unix.EPERM:           "conntrack: operation not permitted: CAP_NET_ADMIN is needed",
@@ -143,7 +152,7 @@ func TestWithoutTheRight(t *testing.T) {
 		unix.EPROTONOSUPPORT: "conntrack: protocol not supported: the kernel lacks conntrack over netlink (CONFIG_NF_CT_NETLINK, module nf_conntrack_netlink)",
 		unix.ENOMEM:          "conntrack: cannot allocate memory",
 	} {
-		for _, err := range answering(t, answerCode(unix.NLMSG_ERROR, code)).Dump(t.Context(), Filter{}) {
+		for _, err := range answering(func(r *netlinktest.Request) { r.Errno(code) }).Dump(t.Context(), Filter{}) {
 			if !errors.Is(err, code) || err.Error() != want {
 				t.Error(err)
 			}

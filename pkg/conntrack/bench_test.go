@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -8,50 +9,31 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// captured is a dump of n flows as the kernel sent it, part by part.
-func captured(t testing.TB, tb *table) [][]byte {
+// captured is a dump as the kernel sent it: the attributes of each flow.
+func captured(t testing.TB, tb *table) (flows [][]byte) {
 	t.Helper()
-	s := tb.dumps
-	s.out = seal(s.open(s.out[:0], msgGet, unix.NLM_F_DUMP, 0), 0)
-	check(t, s.send(s.out))
-	var parts [][]byte
-	for {
-		b := must(s.receive())(t)
-		if b == nil {
-			return parts
-		}
-		parts = append(parts, append([]byte(nil), b...))
+	for m, err := range tb.dumps.Dump(msgGet, 0, header(0)) {
+		check(t, err)
+		flows = append(flows, slices.Clone(attributes(m)))
 	}
+	return flows
 }
 
-// decodeAll reads each flow of the parts and counts them.
-func decodeAll(t testing.TB, parts [][]byte, f *Flow) int {
-	n := 0
-	var m message
-	for _, b := range parts {
-		for len(b) > 0 {
-			var err error
-			if b, err = m.cut(b); err != nil {
-				t.Fatal(err)
-			}
-			if m.typ != msgNew {
-				continue
-			}
-			if err := f.UnmarshalBinary(m.attributes()); err != nil {
-				t.Fatal(err)
-			}
-			n++
+// decodeAll reads each flow.
+func decodeAll(t testing.TB, flows [][]byte, f *Flow) {
+	for _, b := range flows {
+		if err := f.UnmarshalBinary(b); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return n
 }
 
 func TestDecodingAllocatesNothing(t *testing.T) {
 	tb := newTable(t)
 	tb.insert(mixture()...)
-	parts := captured(t, tb)
+	flows := captured(t, tb)
 	var f Flow
-	if n := testing.AllocsPerRun(100, func() { decodeAll(t, parts, &f) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { decodeAll(t, flows, &f) }); n != 0 {
 		t.Errorf("%v allocations for %d flows", n, len(mixture()))
 	}
 	filter := filters[len(filters)-1].filter
@@ -81,12 +63,13 @@ func BenchmarkDecode(b *testing.B) {
 	tb := newTable(b)
 	const size = 1000
 	tb.insert(many(size)...)
-	parts := captured(b, tb)
+	flows := captured(b, tb)
+	if len(flows) != size {
+		b.Fatal(len(flows))
+	}
 	var f Flow
 	timed(b, size, func() {
-		if n := decodeAll(b, parts, &f); n != size {
-			b.Fatal(n)
-		}
+		decodeAll(b, flows, &f)
 	})
 }
 
@@ -142,12 +125,9 @@ func BenchmarkTable(b *testing.B) {
 		})
 	}
 	b.Run("ReceiveAndDiscard", func(b *testing.B) {
-		s := tb.dumps
 		timed(b, size, func() {
-			s.out = seal(s.open(s.out[:0], msgGet, unix.NLM_F_DUMP, 0), 0)
-			check(b, s.send(s.out))
-			for must(s.receive())(b) != nil {
-				continue
+			for _, err := range tb.dumps.Dump(msgGet, 0, header(0)) {
+				check(b, err)
 			}
 		})
 	})

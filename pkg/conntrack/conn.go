@@ -5,26 +5,29 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // Conn reaches the conntrack table of the network namespace in which it was opened,
 // from whatever thread. It is for one goroutine at a time; within the loop over a
 // dump, everything may be called that is not a dump itself.
 type Conn struct {
-	dumps  *socket // a dump occupies its socket
-	asks   *socket
-	flow   Flow // the one that Dump yields
-	within bool // a loop over a dump
+	dumps  *netlink.Conn // a dump occupies its socket
+	asks   *netlink.Conn
+	body   netlink.Encoder // of a request, reused
+	flow   Flow            // the one that Dump yields
+	within bool            // a loop over a dump
 }
 
 // What a dump or a watch cannot hide.
 var (
-	// ErrInterrupted says that the table changed in a way that made a dump miss or
+	// ErrInterrupted means that the table changed in a way that made a dump miss or
 	// repeat entries (NLM_F_DUMP_INTR).
-	ErrInterrupted = errors.New("the table changed while it was dumped")
-	// ErrOverrun says that messages were lost, since they were not read fast enough
+	ErrInterrupted = netlink.ErrInterrupted
+	// ErrOverrun means that messages were lost because they were not read fast enough
 	// (ENOBUFS).
-	ErrOverrun = errors.New("netlink messages were lost")
+	ErrOverrun = netlink.ErrOverrun
 	// ErrNotFound says that the table has no such entry.
 	ErrNotFound = errors.New("no such flow")
 	// ErrBusy says that a dump was begun within the loop over another of the same
@@ -32,26 +35,25 @@ var (
 	ErrBusy = errors.New("another dump of this connection is under way")
 )
 
-const (
-	dumpBuffer = 32 << 10
-	askBuffer  = 8 << 10 // one answer is at most a page (NLMSG_DEFAULT_SIZE)
-)
+// askBuffer is the size in bytes of the buffer for one answer, which is at most a page
+// (NLMSG_DEFAULT_SIZE).
+const askBuffer = 8 << 10
 
 // Open connects to the conntrack table of the calling thread's network namespace.
 func Open() (*Conn, error) {
-	dumps, err := dial(dumpBuffer)
+	dumps, err := netlink.Dial(unix.NETLINK_NETFILTER, netlink.DumpBuffer)
 	if err != nil {
 		return nil, explain(fmt.Errorf("open a netlink socket: %w", err))
 	}
-	asks, err := dial(askBuffer)
+	asks, err := netlink.Dial(unix.NETLINK_NETFILTER, askBuffer)
 	if err != nil {
-		return nil, errors.Join(explain(fmt.Errorf("open a netlink socket: %w", err)), dumps.close())
+		return nil, errors.Join(explain(fmt.Errorf("open a netlink socket: %w", err)), dumps.Close())
 	}
 	return &Conn{dumps: dumps, asks: asks}, nil
 }
 
 // Close ends the connection.
-func (c *Conn) Close() error { return errors.Join(c.dumps.close(), c.asks.close()) }
+func (c *Conn) Close() error { return errors.Join(c.dumps.Close(), c.asks.Close()) }
 
 // explain adds what to do to errors that a person can mend.
 func explain(err error) error {

@@ -3,6 +3,8 @@ package conntrack
 import (
 	"bytes"
 	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // UnmarshalBinary reads the flow from the attributes of a ctnetlink message, those
@@ -23,59 +25,59 @@ func (f *Flow) unmarshal(b []byte) (at int64, err error) {
 		zoned bool
 		proto []byte
 	)
-	a := attrs{rest: b}
-	for a.next() {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
 		ok := true
-		switch a.typ {
+		switch a.Type {
 		case ctaTupleOrig:
-			ok = f.Original.read(a.data)
+			ok = f.Original.read(a.Data)
 		case ctaTupleReply:
-			ok = f.Reply.read(a.data)
+			ok = f.Reply.read(a.Data)
 		case ctaTupleMaster:
-			ok = f.Master.read(a.data)
+			ok = f.Master.read(a.Data)
 		case ctaZone:
-			ok = read16(a.data, &zone)
+			ok = read16(a.Data, &zone)
 			zoned = true
 		case ctaStatus:
-			ok = read32(a.data, (*uint32)(&f.Status))
+			ok = read32(a.Data, (*uint32)(&f.Status))
 		case ctaMark:
-			ok = read32(a.data, &f.Mark)
+			ok = read32(a.Data, &f.Mark)
 			f.Fields |= HasMark
 		case ctaID:
-			ok = read32(a.data, &f.ID)
+			ok = read32(a.Data, &f.ID)
 			f.Fields |= HasID
 		case ctaTimeout:
-			ok = readSeconds(a.data, &f.Timeout)
+			ok = readSeconds(a.Data, &f.Timeout)
 			f.Fields |= HasTimeout
 		case ctaProtoinfo:
-			proto = a.data // what it means depends on the original tuple
+			proto = a.Data // what it means depends on the original tuple
 		case ctaCountersOrig:
-			ok = f.OriginalCounters.read(a.data)
+			ok = f.OriginalCounters.read(a.Data)
 			f.Fields |= HasCounters
 		case ctaCountersReply:
-			ok = f.ReplyCounters.read(a.data)
+			ok = f.ReplyCounters.read(a.Data)
 			f.Fields |= HasCounters
 		case ctaTimestamp:
-			ok = f.readTimestamps(a.data)
+			ok = f.readTimestamps(a.Data)
 		case ctaTimestampEvent:
-			ok = read64(a.data, &event)
+			ok = read64(a.Data, &event)
 		case ctaHelp:
-			ok = f.readHelper(a.data)
+			ok = f.readHelper(a.Data)
 		case ctaLabels:
-			ok = f.readLabels(a.data)
+			ok = f.readLabels(a.Data)
 		}
 		if !ok {
-			return 0, malformed(&a)
+			return 0, a.Malformed()
 		}
 	}
-	if err := a.end(); err != nil {
+	if err := a.Err(); err != nil {
 		return 0, err
 	}
 	switch {
 	case !f.Original.Valid() || !f.Reply.Valid():
-		return 0, malformedf("a flow without its tuples")
+		return 0, netlink.Malformed("a flow without its tuples")
 	case proto != nil && !f.readState(proto):
-		return 0, malformedf("a state that is none")
+		return 0, netlink.Malformed("a state that is none")
 	}
 	// A zone is that of both directions, or it is told with the tuple of the one
 	// that it is for (CTA_TUPLE_ZONE).
@@ -93,32 +95,32 @@ func readSeconds(b []byte, v *time.Duration) bool {
 }
 
 func (c *Counters) read(b []byte) bool {
-	a := attrs{rest: b}
-	for a.next() {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
 		ok := true
-		switch a.typ {
+		switch a.Type {
 		case ctaCountersPackets:
-			ok = read64(a.data, &c.Packets)
+			ok = read64(a.Data, &c.Packets)
 		case ctaCountersBytes:
-			ok = read64(a.data, &c.Bytes)
+			ok = read64(a.Data, &c.Bytes)
 		}
 		if !ok {
 			return false
 		}
 	}
-	return a.whole()
+	return a.Complete()
 }
 
 func (f *Flow) readTimestamps(b []byte) bool {
 	var start, stop uint64
-	a := attrs{rest: b}
-	for a.next() {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
 		ok := true
-		switch a.typ {
+		switch a.Type {
 		case ctaTimestampStart:
-			ok = read64(a.data, &start)
+			ok = read64(a.Data, &start)
 		case ctaTimestampStop:
-			ok = read64(a.data, &stop)
+			ok = read64(a.Data, &stop)
 		}
 		if !ok {
 			return false
@@ -126,17 +128,17 @@ func (f *Flow) readTimestamps(b []byte) bool {
 	}
 	f.Start, f.Stop = int64(start), int64(stop)
 	f.Fields |= HasTimestamps
-	return a.whole()
+	return a.Complete()
 }
 
 func (f *Flow) readHelper(b []byte) bool {
-	a := attrs{rest: b}
-	for a.next() {
-		if a.typ == ctaHelpName && !f.Helper.read(a.data) {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
+		if a.Type == ctaHelpName && !f.Helper.read(a.Data) {
 			return false
 		}
 	}
-	return a.whole()
+	return a.Complete()
 }
 
 func (h *Helper) read(b []byte) bool {

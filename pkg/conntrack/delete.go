@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // Delete removes the flow with this tuple, either of its two, from the table. Where
@@ -15,7 +17,7 @@ func (c *Conn) Delete(t Tuple, id uint32) error {
 	if !t.Valid() {
 		return fmt.Errorf("conntrack: delete %s: incomplete", t)
 	}
-	d := deletion{s: c.asks}
+	d := deletion{c: c}
 	d.add(t, id)
 	err := d.flush()
 	switch {
@@ -38,7 +40,7 @@ func (c *Conn) Delete(t Tuple, id uint32) error {
 // delete does not keep others from being deleted, and becomes the error: before
 // Linux 6.4, one in a flowtable is EBUSY.
 func (c *Conn) DeleteMatching(ctx context.Context, filter Filter, match func(*Flow) bool) (n int, err error) {
-	d := deletion{s: c.asks}
+	d := deletion{c: c}
 	var failed error
 	err = c.dumpFlows(ctx, &filter, func(f *Flow) bool {
 		if match(f) {
@@ -59,67 +61,40 @@ func (c *Conn) DeleteMatching(ctx context.Context, filter Filter, match func(*Fl
 // deletion gathers requests and sends them together. A request without any tuple
 // would empty the table, so none is ever made.
 type deletion struct {
-	s           *socket
-	b           []byte
-	first, last uint32 // their sequence numbers
-	pending     int
-	deleted     int
-	refused     error // the first, but for those that were gone already
+	c       *Conn
+	batch   netlink.Batch
+	deleted int
+	refused error // the first, but for those that were gone already
 }
 
 // deletionSize keeps the errors for all of a batch well within a receive buffer.
 const deletionSize = 64
 
-func (d *deletion) full() bool { return d.pending == deletionSize }
+func (d *deletion) full() bool { return d.batch.Len() == deletionSize }
 
 func (d *deletion) add(t Tuple, id uint32) {
-	at := len(d.b)
-	b := d.s.open(d.b, msgDelete, 0, t.family())
-	b = t.key(b)
+	d.c.body = append(d.c.body[:0], header(t.family())...)
+	t.key(&d.c.body)
 	if id != 0 {
-		b = put32(b, ctaID, id)
+		d.c.body.Uint32(ctaID, id)
 	}
-	d.b = seal(b, at)
-	d.last = d.s.seq
-	if d.pending == 0 {
-		d.first = d.last
-	}
-	d.pending++
+	d.batch.Add(msgDelete, 0, d.c.body)
 }
 
-// flush deletes. The kernel answers with errors only: what it says nothing about is
-// deleted.
+// flush deletes. A flow is deleted if the kernel reports no error for it.
 func (d *deletion) flush() error {
-	if d.pending == 0 {
+	kept := 0
+	err := d.c.asks.Exchange(&d.batch, func(_ int, _ *netlink.Message, err error) error {
+		kept++
+		if !errors.Is(err, unix.ENOENT) && d.refused == nil {
+			d.refused = err
+		}
 		return nil
-	}
-	if err := d.s.send(d.b); err != nil {
+	})
+	if err != nil {
 		return err
 	}
-	kept := 0
-	for {
-		b, err := d.s.receive()
-		if err != nil {
-			return err
-		}
-		if b == nil {
-			break
-		}
-		for len(b) > 0 {
-			var m message
-			if b, err = m.cut(b); err != nil {
-				return err
-			}
-			if m.typ != unix.NLMSG_ERROR || m.seq-d.first > d.last-d.first {
-				continue
-			}
-			kept++
-			if err := m.errno(); !errors.Is(err, unix.ENOENT) && d.refused == nil {
-				d.refused = err
-			}
-		}
-	}
-	d.deleted += d.pending - kept
-	d.b, d.pending = d.b[:0], 0
+	d.deleted += d.batch.Len() - kept
+	d.batch.Reset()
 	return nil
 }

@@ -1,5 +1,5 @@
 // Package conntrack reads the kernel's connection tracking table, watches it, and
-// deletes from it. It speaks ctnetlink over its own netlink socket and runs no
+// deletes from it. It sends ctnetlink messages through package netlink and runs no
 // program.
 //
 //	c, err := conntrack.Open() // of the thread's network namespace
@@ -60,7 +60,7 @@
 // `conntrack -L -o extended,id` shows what Dump reads, with the same IDs,
 // `conntrack -S` and `conntrack -C` what Statistics and Table do, `conntrack -L
 // expect` the expectations, `conntrack -E` what Watch hears. `strace -e
-// trace=network,read,write` shows the messages.
+// trace=network,write` shows the messages.
 //
 // Requires Linux 5.15.
 package conntrack

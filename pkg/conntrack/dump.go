@@ -3,10 +3,11 @@ package conntrack
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // Dump reads the flows that the filter chooses:
@@ -41,8 +42,8 @@ func (c *Conn) dumpFlows(ctx context.Context, filter *Filter, each func(*Flow) b
 		return err
 	}
 	more := true
-	take := func(m *message) (bool, error) {
-		if err := c.flow.UnmarshalBinary(m.attributes()); err != nil {
+	take := func(m *netlink.Message) (bool, error) {
+		if err := c.flow.UnmarshalBinary(attributes(m)); err != nil {
 			return false, err
 		}
 		more = !filter.Match(&c.flow) || each(&c.flow)
@@ -62,110 +63,26 @@ func (c *Conn) dumpFlows(ctx context.Context, filter *Filter, each func(*Flow) b
 	return nil
 }
 
-var errEarly = errors.New("the dump ended early")
-
 // dump calls f with each answer until it returns false.
-func (c *Conn) dump(ctx context.Context, typ uint16, q query, f func(*message) (bool, error)) error {
+func (c *Conn) dump(ctx context.Context, typ uint16, q query, f func(*netlink.Message) (bool, error)) error {
 	if c.within {
 		return ErrBusy
 	}
 	c.within = true
 	defer func() { c.within = false }()
-	return c.dumps.dump(ctx, typ, q, f)
-}
-
-func (s *socket) dump(ctx context.Context, typ uint16, q query, f func(*message) (bool, error)) error {
-	if s.busy {
-		if err := s.renew(); err != nil {
-			return fmt.Errorf("end an earlier dump: %w", err)
-		}
-	}
-	b := s.open(s.out[:0], typ, unix.NLM_F_DUMP, q.family)
-	s.out = seal(append(b, q.attrs...), 0)
-	if err := s.send(s.out); err != nil {
-		return err
-	}
-	s.busy = true
-	var m message
-	interrupted := false
-	for {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		b, err := s.receive()
+	ended := ctx.Done()
+	for m, err := range c.dumps.Dump(typ, 0, header(q.family), q.attrs) {
 		if err != nil {
 			return err
 		}
-		if b == nil {
-			return errEarly
+		select {
+		case <-ended:
+			return context.Cause(ctx)
+		default:
 		}
-		for len(b) > 0 {
-			if b, err = m.cut(b); err != nil {
-				return err
-			}
-			if m.seq != s.seq {
-				continue
-			}
-			interrupted = interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
-			switch m.typ {
-			case unix.NLMSG_ERROR:
-				s.busy = false
-				return m.errno()
-			case unix.NLMSG_DONE:
-				s.busy = false
-				if err := m.errno(); err != nil {
-					return err
-				}
-				if interrupted {
-					return ErrInterrupted
-				}
-				return nil
-			}
-			if more, err := f(&m); err != nil || !more {
-				return err
-			}
-		}
-	}
-}
-
-// renew ends a dump that nobody read to its end. The kernel knows no other way than
-// to close its socket; where a new one would be in another namespace, the rest of
-// the dump is read.
-func (s *socket) renew() error {
-	fresh, err := dial(0)
-	if err != nil {
-		return err
-	}
-	same, err := sameNamespace(fresh.fd, s.fd)
-	if err == nil && same {
-		s.busy = false
-		old := s.fd
-		s.fd = fresh.fd
-		return unix.Close(old)
-	}
-	return errors.Join(err, fresh.close(), s.drain())
-}
-
-func (s *socket) drain() error {
-	for {
-		b, err := s.receive()
-		if err != nil {
+		if more, err := f(m); err != nil || !more {
 			return err
 		}
-		if b == nil {
-			s.busy = false
-			return nil
-		}
 	}
-}
-
-// sameNamespace compares the network namespaces of two sockets.
-// Requires Linux 5.14 (SO_NETNS_COOKIE).
-func sameNamespace(a, b int) (bool, error) {
-	x, err := unix.GetsockoptUint64(a, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-	if err != nil {
-		return false, err
-	}
-	y, err := unix.GetsockoptUint64(b, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-	return x == y, err
+	return nil
 }

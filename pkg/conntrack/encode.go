@@ -1,11 +1,21 @@
 package conntrack
 
-import "time"
+import (
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+)
 
 // AppendBinary appends the flow as the attributes of a ctnetlink message, in the
 // order in which a dump has them, and never fails. What UnmarshalBinary reads from
 // them is the same flow.
 func (f *Flow) AppendBinary(b []byte) ([]byte, error) {
+	e := netlink.Encoder(b)
+	f.write(&e)
+	return e, nil
+}
+
+func (f *Flow) write(e *netlink.Encoder) {
 	both := f.Original.Zone == f.Reply.Zone
 	one := func(zone uint16) uint16 {
 		if both {
@@ -13,61 +23,60 @@ func (f *Flow) AppendBinary(b []byte) ([]byte, error) {
 		}
 		return zone
 	}
-	b = f.Original.write(b, ctaTupleOrig, one(f.Original.Zone))
-	b = f.Reply.write(b, ctaTupleReply, one(f.Reply.Zone))
+	f.Original.write(e, ctaTupleOrig, one(f.Original.Zone))
+	f.Reply.write(e, ctaTupleReply, one(f.Reply.Zone))
 	if both && f.Original.Zone != 0 {
-		b = put16(b, ctaZone, f.Original.Zone)
+		e.Uint16(ctaZone, f.Original.Zone)
 	}
-	b = put32(b, ctaStatus, uint32(f.Status))
+	e.Uint32(ctaStatus, uint32(f.Status))
 	if f.Has(HasMark) {
-		b = put32(b, ctaMark, f.Mark)
+		e.Uint32(ctaMark, f.Mark)
 	}
 	if f.Has(HasID) {
-		b = put32(b, ctaID, f.ID)
+		e.Uint32(ctaID, f.ID)
 	}
 	if f.Master.Valid() {
-		b = f.Master.write(b, ctaTupleMaster, f.Master.Zone)
+		f.Master.write(e, ctaTupleMaster, f.Master.Zone)
 	}
 	if f.Has(HasTimeout) {
-		b = put32(b, ctaTimeout, uint32(f.Timeout/time.Second))
+		e.Uint32(ctaTimeout, uint32(f.Timeout/time.Second))
 	}
 	if f.Has(HasState) {
-		b = f.writeState(b)
+		f.writeState(e)
 	}
 	if f.Has(HasCounters) {
-		b = f.OriginalCounters.write(b, ctaCountersOrig)
-		b = f.ReplyCounters.write(b, ctaCountersReply)
+		f.OriginalCounters.write(e, ctaCountersOrig)
+		f.ReplyCounters.write(e, ctaCountersReply)
 	}
 	if f.Has(HasTimestamps) {
-		b = f.writeTimestamps(b)
+		f.writeTimestamps(e)
 	}
 	if f.Helper != (Helper{}) {
-		b = f.writeHelper(b)
+		f.writeHelper(e)
 	}
 	if f.Labels != [16]byte{} {
-		b = put(b, ctaLabels, f.Labels[:]...)
+		e.Bytes(ctaLabels, f.Labels[:])
 	}
-	return b, nil
 }
 
-func (c Counters) write(b []byte, typ uint16) []byte {
-	b, at := begin(b, typ)
-	b = put64(b, ctaCountersPackets, c.Packets)
-	b = put64(b, ctaCountersBytes, c.Bytes)
-	return end(b, at)
+func (c Counters) write(e *netlink.Encoder, typ uint16) {
+	at := e.BeginNest(typ)
+	e.Uint64(ctaCountersPackets, c.Packets)
+	e.Uint64(ctaCountersBytes, c.Bytes)
+	e.End(at)
 }
 
-func (f *Flow) writeTimestamps(b []byte) []byte {
-	b, at := begin(b, ctaTimestamp)
-	b = put64(b, ctaTimestampStart, uint64(f.Start))
+func (f *Flow) writeTimestamps(e *netlink.Encoder) {
+	at := e.BeginNest(ctaTimestamp)
+	e.Uint64(ctaTimestampStart, uint64(f.Start))
 	if f.Stop != 0 {
-		b = put64(b, ctaTimestampStop, uint64(f.Stop))
+		e.Uint64(ctaTimestampStop, uint64(f.Stop))
 	}
-	return end(b, at)
+	e.End(at)
 }
 
-func (f *Flow) writeHelper(b []byte) []byte {
-	b, at := begin(b, ctaHelp)
-	b = put(b, ctaHelpName, append([]byte(f.Helper.String()), 0)...)
-	return end(b, at)
+func (f *Flow) writeHelper(e *netlink.Encoder) {
+	at := e.BeginNest(ctaHelp)
+	e.Text(ctaHelpName, f.Helper.String())
+	e.End(at)
 }

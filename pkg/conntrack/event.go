@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // Events is a set of kinds of events.
@@ -51,25 +53,25 @@ type Event struct {
 }
 
 // read takes a message. What is not an event leaves Kind 0.
-func (e *Event) read(m *message) (err error) {
+func (e *Event) read(m *netlink.Message) (err error) {
 	e.Kind, e.Time = 0, 0
-	switch m.typ {
+	switch m.Type {
 	case msgNew:
 		// ctnetlink_conntrack_event in net/netfilter/nf_conntrack_netlink.c.
 		e.Kind = FlowUpdate
-		if m.flags&unix.NLM_F_CREATE != 0 {
+		if m.Flags&unix.NLM_F_CREATE != 0 {
 			e.Kind = FlowNew
 		}
-		e.Time, err = e.Flow.unmarshal(m.attributes())
+		e.Time, err = e.Flow.unmarshal(attributes(m))
 	case msgDelete:
 		e.Kind = FlowDestroy
-		e.Time, err = e.Flow.unmarshal(m.attributes())
+		e.Time, err = e.Flow.unmarshal(attributes(m))
 	case msgExpectNew:
 		e.Kind = ExpectationNew
-		err = e.Expectation.UnmarshalBinary(m.attributes())
+		err = e.Expectation.UnmarshalBinary(attributes(m))
 	case msgExpectDelete:
 		e.Kind = ExpectationDestroy
-		err = e.Expectation.UnmarshalBinary(m.attributes())
+		err = e.Expectation.UnmarshalBinary(attributes(m))
 	}
 	return err
 }

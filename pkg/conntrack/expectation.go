@@ -5,6 +5,8 @@ import (
 	"iter"
 	"net/netip"
 	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // Expectation is a connection that a helper heard announced in another: the data
@@ -40,8 +42,8 @@ const (
 func (c *Conn) Expectations(ctx context.Context) iter.Seq2[*Expectation, error] {
 	return func(yield func(*Expectation, error) bool) {
 		var e Expectation
-		err := c.dump(ctx, msgExpectGet, query{}, func(m *message) (bool, error) {
-			if err := e.UnmarshalBinary(m.attributes()); err != nil {
+		err := c.dump(ctx, msgExpectGet, query{}, func(m *netlink.Message) (bool, error) {
+			if err := e.UnmarshalBinary(attributes(m)); err != nil {
 				return false, err
 			}
 			return yield(&e, nil), nil
@@ -56,53 +58,53 @@ func (c *Conn) Expectations(ctx context.Context) iter.Seq2[*Expectation, error] 
 // Flow.UnmarshalBinary reads a flow.
 func (e *Expectation) UnmarshalBinary(b []byte) error {
 	*e = Expectation{}
-	a := attrs{rest: b}
-	for a.next() {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
 		ok := true
-		switch a.typ {
+		switch a.Type {
 		case ctaExpectTuple:
-			ok = e.Tuple.read(a.data)
+			ok = e.Tuple.read(a.Data)
 		case ctaExpectMask:
-			ok = e.Mask.read(a.data)
+			ok = e.Mask.read(a.Data)
 		case ctaExpectMaster:
-			ok = e.Master.read(a.data)
+			ok = e.Master.read(a.Data)
 		case ctaExpectHelpName:
-			ok = e.Helper.read(a.data)
+			ok = e.Helper.read(a.Data)
 		case ctaExpectID:
-			ok = read32(a.data, &e.ID)
+			ok = read32(a.Data, &e.ID)
 		case ctaExpectFlags:
-			ok = read32(a.data, (*uint32)(&e.Flags))
+			ok = read32(a.Data, (*uint32)(&e.Flags))
 		case ctaExpectClass:
-			ok = read32(a.data, &e.Class)
+			ok = read32(a.Data, &e.Class)
 		case ctaExpectTimeout:
-			ok = readSeconds(a.data, &e.Timeout)
+			ok = readSeconds(a.Data, &e.Timeout)
 		case ctaExpectNAT:
-			ok = e.readNAT(a.data)
+			ok = e.readNAT(a.Data)
 		}
 		if !ok {
-			return malformed(&a)
+			return a.Malformed()
 		}
 	}
-	if err := a.end(); err != nil {
+	if err := a.Err(); err != nil {
 		return err
 	}
 	if !e.Tuple.Valid() || !e.Mask.Valid() || !e.Master.Valid() {
-		return malformedf("an expectation without its tuples")
+		return netlink.Malformed("an expectation without its tuples")
 	}
 	return nil
 }
 
 func (e *Expectation) readNAT(b []byte) bool {
-	a := attrs{rest: b}
-	for a.next() {
-		if a.typ != ctaExpectNATTuple {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
+		if a.Type != ctaExpectNATTuple {
 			continue
 		}
 		var t Tuple
-		if !t.read(a.data) {
+		if !t.read(a.Data) {
 			return false
 		}
 		e.NAT = netip.AddrPortFrom(t.Src, t.SrcPort)
 	}
-	return a.whole()
+	return a.Complete()
 }

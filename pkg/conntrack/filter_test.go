@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 var filters = []struct {
@@ -78,7 +79,7 @@ func TestFilter(t *testing.T) {
 		}
 		sent := 0
 		for _, q := range tt.filter.queries() {
-			check(t, tb.dump(t.Context(), msgGet, q, func(*message) (bool, error) {
+			check(t, tb.dump(t.Context(), msgGet, q, func(*netlink.Message) (bool, error) {
 				sent++
 				return true, nil
 			}))
@@ -98,11 +99,13 @@ func TestKernelOnIPv6Addresses(t *testing.T) {
 	of := len(tb.collect(Filter{Original: Tuple{Src: src}}))
 	all := len(tb.collect(Filter{Family: masq.IPv6}))
 	want := Tuple{Src: src, Dst: netip.IPv6Unspecified()}
-	b := want.write(nil, ctaTupleOrig, 0)
-	b, at := begin(b, ctaFilter)
-	b = end(putNative32(b, ctaFilterOrigFlags, byIPSrc), at)
+	var e netlink.Encoder
+	want.write(&e, ctaTupleOrig, 0)
+	at := e.BeginNest(ctaFilter)
+	e.NativeUint32(ctaFilterOrigFlags, byIPSrc)
+	e.End(at)
 	sent := 0
-	check(t, tb.dump(t.Context(), msgGet, query{unix.NFPROTO_IPV6, b}, func(*message) (bool, error) {
+	check(t, tb.dump(t.Context(), msgGet, query{unix.NFPROTO_IPV6, e}, func(*netlink.Message) (bool, error) {
 		sent++
 		return true, nil
 	}))

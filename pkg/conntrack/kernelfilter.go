@@ -1,12 +1,12 @@
 package conntrack
 
 import (
-	"encoding/binary"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // A query is what the kernel is asked for: at least the flows that a filter
@@ -65,42 +65,39 @@ func nfproto(f masq.Family) uint8 {
 // attrs are the attributes of a dump. A kernel without one of these filters leaves
 // the attribute alone, and sends more.
 func (x *Filter) attrs(family masq.Family) []byte {
-	var b []byte
+	var e netlink.Encoder
 	if x.StatusMask != 0 { // Requires Linux 5.15.
-		b = put32(b, ctaStatus, uint32(x.Status))
-		b = put32(b, ctaStatusMask, uint32(x.StatusMask))
+		e.Uint32(ctaStatus, uint32(x.Status))
+		e.Uint32(ctaStatusMask, uint32(x.StatusMask))
 	}
 	if x.MarkMask != 0 { // Some kernels filter only by both together.
-		b = put32(b, ctaMark, x.Mark)
-		b = put32(b, ctaMarkMask, x.MarkMask)
+		e.Uint32(ctaMark, x.Mark)
+		e.Uint32(ctaMarkMask, x.MarkMask)
 	}
 	if x.ByZone { // Requires Linux 6.8; before, it filters nothing.
-		b = put16(b, ctaZone, x.Zone)
+		e.Uint16(ctaZone, x.Zone)
 	}
 	if family == 0 {
-		return b
+		return e
 	}
 	// Requires Linux 5.8 (CTA_FILTER).
 	orig, reply := x.Original.filterFlags(), x.Reply.filterFlags()
 	if orig|reply == 0 {
-		return b
+		return e
 	}
 	if orig != 0 {
-		b = x.Original.writeFilter(b, ctaTupleOrig, family)
+		x.Original.writeFilter(&e, ctaTupleOrig, family)
 	}
 	if reply != 0 {
-		b = x.Reply.writeFilter(b, ctaTupleReply, family)
+		x.Reply.writeFilter(&e, ctaTupleReply, family)
 	}
-	b, at := begin(b, ctaFilter)
-	b = putNative32(b, ctaFilterOrigFlags, orig)
-	b = putNative32(b, ctaFilterReplyFlags, reply)
-	return end(b, at)
-}
-
-// putNative32 is for the flags of CTA_FILTER, which alone are not in network order
-// (ctnetlink_parse_filter in net/netfilter/nf_conntrack_netlink.c).
-func putNative32(b []byte, typ uint16, v uint32) []byte {
-	return binary.NativeEndian.AppendUint32(head(b, typ, 4), v)
+	// These flags alone are not in network byte order (ctnetlink_parse_filter in
+	// net/netfilter/nf_conntrack_netlink.c).
+	at := e.BeginNest(ctaFilter)
+	e.NativeUint32(ctaFilterOrigFlags, orig)
+	e.NativeUint32(ctaFilterReplyFlags, reply)
+	e.End(at)
+	return e
 }
 
 // filterFlags are the fields that the kernel may compare.
@@ -131,7 +128,7 @@ func (t *Tuple) filterFlags() uint32 {
 }
 
 // writeFilter appends the tuple; what its flags do not name the kernel skips.
-func (t *Tuple) writeFilter(b []byte, typ uint16, family masq.Family) []byte {
+func (t *Tuple) writeFilter(e *netlink.Encoder, typ uint16, family masq.Family) {
 	u := *t
 	for _, a := range []*netip.Addr{&u.Src, &u.Dst} {
 		if a.IsValid() {
@@ -142,5 +139,5 @@ func (t *Tuple) writeFilter(b []byte, typ uint16, family masq.Family) []byte {
 			*a = netip.IPv4Unspecified()
 		}
 	}
-	return u.write(b, typ, 0)
+	u.write(e, typ, 0)
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -75,44 +76,37 @@ const (
 // insert makes entries as a program may (IPCTNL_MSG_CT_NEW).
 func (tb *table) insert(entries ...entry) {
 	tb.t.Helper()
-	s := tb.asks
 	for part := range slices.Chunk(entries, insertAtOnce) {
-		var b []byte
+		var b netlink.Batch
 		for i := range part {
-			at := len(b)
 			e := &part[i]
-			b = s.open(b, msgNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, e.Original.family())
-			b = must(e.AppendBinary(b))(tb.t)
+			body := netlink.Encoder(must(e.AppendBinary(header(e.Original.family())))(tb.t))
 			if e.snat.IsValid() {
-				b = appendSNAT(b, e.snat)
+				appendSNAT(&body, e.snat)
 			}
-			b = seal(b, at)
+			b.Add(msgNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, body)
 		}
-		check(tb.t, s.send(b))
-		for b := must(s.receive())(tb.t); b != nil; b = must(s.receive())(tb.t) {
-			var m message
-			must(m.cut(b))(tb.t)
-			tb.t.Fatalf("insert: %v", m.errno())
-		}
+		check(tb.t, tb.asks.Exchange(&b, func(i int, _ *netlink.Message, err error) error {
+			return fmt.Errorf("insert %s: %w", part[i].Original, err)
+		}))
 	}
 }
 
-func appendSNAT(b []byte, to netip.AddrPort) []byte {
-	b, at := begin(b, ctaNATSrc)
+func appendSNAT(e *netlink.Encoder, to netip.AddrPort) {
+	at := e.BeginNest(ctaNATSrc)
 	low, high := uint16(ctaNATv4Min), uint16(ctaNATv4Max)
 	if to.Addr().Is6() {
 		low, high = ctaNATv6Min, ctaNATv6Max
 	}
-	b = put(b, low, to.Addr().AsSlice()...)
-	b = put(b, high, to.Addr().AsSlice()...)
+	e.Bytes(low, to.Addr().AsSlice())
+	e.Bytes(high, to.Addr().AsSlice())
 	if to.Port() != 0 {
-		var proto int
-		b, proto = begin(b, ctaNATProto)
-		b = put16(b, ctaNATPortMin, to.Port())
-		b = put16(b, ctaNATPortMax, to.Port())
-		b = end(b, proto)
+		proto := e.BeginNest(ctaNATProto)
+		e.Uint16(ctaNATPortMin, to.Port())
+		e.Uint16(ctaNATPortMax, to.Port())
+		e.End(proto)
 	}
-	return end(b, at)
+	e.End(at)
 }
 
 // flowOf is a flow that was never translated.

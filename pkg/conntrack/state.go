@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // State is how far a connection is, in the numbers of its protocol. Flow.StateName
@@ -69,31 +71,32 @@ func protoinfo(proto uint8) uint16 {
 // readState takes CTA_PROTOINFO; only what belongs to the protocol counts.
 func (f *Flow) readState(b []byte) bool {
 	own := protoinfo(f.Original.Proto)
-	a := attrs{rest: b}
-	for a.next() {
-		if own == 0 || a.typ != own {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
+		if own == 0 || a.Type != own {
 			continue
 		}
-		inner := attrs{rest: a.data}
-		for inner.next() {
-			if inner.typ != ctaProtoState {
+		inner := netlink.Attributes{Rest: a.Data}
+		for inner.Next() {
+			if inner.Type != ctaProtoState {
 				continue
 			}
-			if !read8(inner.data, (*uint8)(&f.State)) {
+			if !read8(inner.Data, (*uint8)(&f.State)) {
 				return false
 			}
 			f.Fields |= HasState
 		}
-		if !inner.whole() {
+		if !inner.Complete() {
 			return false
 		}
 	}
-	return a.whole()
+	return a.Complete()
 }
 
-func (f *Flow) writeState(b []byte) []byte {
-	b, at := begin(b, ctaProtoinfo)
-	b, inner := begin(b, protoinfo(f.Original.Proto))
-	b = put(b, ctaProtoState, uint8(f.State))
-	return end(end(b, inner), at)
+func (f *Flow) writeState(e *netlink.Encoder) {
+	at := e.BeginNest(ctaProtoinfo)
+	inner := e.BeginNest(protoinfo(f.Original.Proto))
+	e.Uint8(ctaProtoState, uint8(f.State))
+	e.End(inner)
+	e.End(at)
 }

@@ -3,6 +3,8 @@ package conntrack
 import (
 	"context"
 	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // Statistics count what happened to packets and flows of a namespace on one CPU
@@ -24,10 +26,10 @@ type Statistics struct {
 // Statistics are those of each CPU, in the order of their numbers.
 func (c *Conn) Statistics(ctx context.Context) ([]Statistics, error) {
 	var all []Statistics
-	err := c.dump(ctx, msgStatsCPU, query{}, func(m *message) (bool, error) {
-		s := Statistics{CPU: int(m.resource())}
+	err := c.dump(ctx, msgStatsCPU, query{}, func(m *netlink.Message) (bool, error) {
+		s := Statistics{CPU: int(resource(m))}
 		all = append(all, s)
-		return true, all[len(all)-1].read(m.attributes())
+		return true, all[len(all)-1].read(attributes(m))
 	})
 	if err != nil {
 		return nil, explain(err)
@@ -50,19 +52,19 @@ func Sum(all []Statistics) Statistics {
 }
 
 func (s *Statistics) read(b []byte) error {
-	a := attrs{rest: b}
-	for a.next() {
-		to := s.field(a.typ)
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
+		to := s.field(a.Type)
 		if to == nil {
 			continue
 		}
 		var v uint32
-		if !read32(a.data, &v) {
-			return malformed(&a)
+		if !read32(a.Data, &v) {
+			return a.Malformed()
 		}
 		*to = uint64(v)
 	}
-	return a.end()
+	return a.Err()
 }
 
 func (s *Statistics) field(typ uint16) *uint64 {

@@ -1,5 +1,7 @@
 package conntrack
 
+import "github.com/masq-cni/masq-cni/pkg/netlink"
+
 // Table is how full the table of a namespace is.
 type Table struct {
 	// Entries are all that take room: those whose first packet is still under way,
@@ -12,27 +14,30 @@ type Table struct {
 
 // Table asks how full the table is: one message, however many flows there are.
 func (c *Conn) Table() (Table, error) {
-	s := c.asks
-	s.out = seal(s.open(s.out[:0], msgStats, 0, 0), 0)
 	var t Table
-	err := s.ask(s.out, func(m *message) error {
-		a := attrs{rest: m.attributes()}
-		for a.next() {
-			ok := true
-			switch a.typ {
-			case ctaStatsGlobalEntries:
-				ok = read32(a.data, &t.Entries)
-			case ctaStatsGlobalMaxEntries:
-				ok = read32(a.data, &t.Limit)
-			}
-			if !ok {
-				return malformed(&a)
-			}
-		}
-		return a.end()
-	})
+	m, err := c.asks.Get(msgStats, 0, header(0))
+	if err == nil {
+		err = t.read(attributes(m))
+	}
 	if err != nil {
 		return Table{}, explain(err)
 	}
 	return t, nil
+}
+
+func (t *Table) read(b []byte) error {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
+		ok := true
+		switch a.Type {
+		case ctaStatsGlobalEntries:
+			ok = read32(a.Data, &t.Entries)
+		case ctaStatsGlobalMaxEntries:
+			ok = read32(a.Data, &t.Limit)
+		}
+		if !ok {
+			return a.Malformed()
+		}
+	}
+	return a.Err()
 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // Tuple is one direction of a flow: what its packets look like to the node. The
@@ -88,49 +90,49 @@ func protoName(proto uint8) string {
 // read takes the attributes of a tuple. It sets the whole of t.
 func (t *Tuple) read(b []byte) bool {
 	*t = Tuple{}
-	a := attrs{rest: b}
-	for a.next() {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
 		ok := true
-		switch a.typ {
+		switch a.Type {
 		case ctaTupleIP:
-			ok = t.readAddresses(a.data)
+			ok = t.readAddresses(a.Data)
 		case ctaTupleProto:
-			ok = t.readProto(a.data)
+			ok = t.readProto(a.Data)
 		case ctaTupleZone:
-			ok = read16(a.data, &t.Zone)
+			ok = read16(a.Data, &t.Zone)
 		}
 		if !ok {
 			return false
 		}
 	}
-	return a.whole() && t.Valid()
+	return a.Complete() && t.Valid()
 }
 
 func (t *Tuple) readAddresses(b []byte) bool {
-	a := attrs{rest: b}
-	for a.next() {
-		switch a.typ {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
+		switch a.Type {
 		case ctaIPv4Src, ctaIPv4Dst:
-			if len(a.data) != 4 {
+			if len(a.Data) != 4 {
 				return false
 			}
-			if x := netip.AddrFrom4([4]byte(a.data)); a.typ == ctaIPv4Src {
+			if x := netip.AddrFrom4([4]byte(a.Data)); a.Type == ctaIPv4Src {
 				t.Src = x
 			} else {
 				t.Dst = x
 			}
 		case ctaIPv6Src, ctaIPv6Dst:
-			if len(a.data) != 16 {
+			if len(a.Data) != 16 {
 				return false
 			}
-			if x := netip.AddrFrom16([16]byte(a.data)); a.typ == ctaIPv6Src {
+			if x := netip.AddrFrom16([16]byte(a.Data)); a.Type == ctaIPv6Src {
 				t.Src = x
 			} else {
 				t.Dst = x
 			}
 		}
 	}
-	return a.whole()
+	return a.Complete()
 }
 
 func (t *Tuple) readProto(b []byte) bool {
@@ -139,28 +141,28 @@ func (t *Tuple) readProto(b []byte) bool {
 		kind, code uint8
 	}
 	var src, dst uint16
-	a := attrs{rest: b}
-	for a.next() {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
 		ok := true
-		switch a.typ {
+		switch a.Type {
 		case ctaProtoNum:
-			ok = read8(a.data, &t.Proto)
+			ok = read8(a.Data, &t.Proto)
 		case ctaProtoSrcPort:
-			ok = read16(a.data, &src)
+			ok = read16(a.Data, &src)
 		case ctaProtoDstPort:
-			ok = read16(a.data, &dst)
+			ok = read16(a.Data, &dst)
 		case ctaProtoICMPID:
-			ok = read16(a.data, &four.id)
+			ok = read16(a.Data, &four.id)
 		case ctaProtoICMPType:
-			ok = read8(a.data, &four.kind)
+			ok = read8(a.Data, &four.kind)
 		case ctaProtoICMPCode:
-			ok = read8(a.data, &four.code)
+			ok = read8(a.Data, &four.code)
 		case ctaProtoICMPv6ID:
-			ok = read16(a.data, &six.id)
+			ok = read16(a.Data, &six.id)
 		case ctaProtoICMPv6Type:
-			ok = read8(a.data, &six.kind)
+			ok = read8(a.Data, &six.kind)
 		case ctaProtoICMPv6Code:
-			ok = read8(a.data, &six.code)
+			ok = read8(a.Data, &six.code)
 		}
 		if !ok {
 			return false
@@ -175,45 +177,45 @@ func (t *Tuple) readProto(b []byte) bool {
 	case t.Proto == unix.IPPROTO_ICMPV6:
 		t.ID, t.Type, t.Code = six.id, six.kind, six.code
 	}
-	return a.whole()
+	return a.Complete()
 }
 
 // write appends the tuple as an attribute, with the zone that it is given.
-func (t *Tuple) write(b []byte, typ, zone uint16) []byte {
-	b, at := begin(b, typ)
-	b = t.writeAddresses(b)
-	b, proto := begin(b, ctaTupleProto)
-	b = put(b, ctaProtoNum, t.Proto)
+func (t *Tuple) write(e *netlink.Encoder, typ, zone uint16) {
+	at := e.BeginNest(typ)
+	t.writeAddresses(e)
+	proto := e.BeginNest(ctaTupleProto)
+	e.Uint8(ctaProtoNum, t.Proto)
 	switch {
 	case hasPorts(t.Proto):
-		b = put16(b, ctaProtoSrcPort, t.SrcPort)
-		b = put16(b, ctaProtoDstPort, t.DstPort)
+		e.Uint16(ctaProtoSrcPort, t.SrcPort)
+		e.Uint16(ctaProtoDstPort, t.DstPort)
 	case t.Proto == unix.IPPROTO_ICMP:
-		b = put16(b, ctaProtoICMPID, t.ID)
-		b = put(b, ctaProtoICMPType, t.Type)
-		b = put(b, ctaProtoICMPCode, t.Code)
+		e.Uint16(ctaProtoICMPID, t.ID)
+		e.Uint8(ctaProtoICMPType, t.Type)
+		e.Uint8(ctaProtoICMPCode, t.Code)
 	case t.Proto == unix.IPPROTO_ICMPV6:
-		b = put16(b, ctaProtoICMPv6ID, t.ID)
-		b = put(b, ctaProtoICMPv6Type, t.Type)
-		b = put(b, ctaProtoICMPv6Code, t.Code)
+		e.Uint16(ctaProtoICMPv6ID, t.ID)
+		e.Uint8(ctaProtoICMPv6Type, t.Type)
+		e.Uint8(ctaProtoICMPv6Code, t.Code)
 	}
-	b = end(b, proto)
+	e.End(proto)
 	if zone != 0 {
-		b = put16(b, ctaTupleZone, zone)
+		e.Uint16(ctaTupleZone, zone)
 	}
-	return end(b, at)
+	e.End(at)
 }
 
-func (t *Tuple) writeAddresses(b []byte) []byte {
-	b, at := begin(b, ctaTupleIP)
+func (t *Tuple) writeAddresses(e *netlink.Encoder) {
+	at := e.BeginNest(ctaTupleIP)
 	if t.Src.Is4() {
 		src, dst := t.Src.As4(), t.Dst.As4()
-		b = put(b, ctaIPv4Src, src[:]...)
-		b = put(b, ctaIPv4Dst, dst[:]...)
+		e.Bytes(ctaIPv4Src, src[:])
+		e.Bytes(ctaIPv4Dst, dst[:])
 	} else {
 		src, dst := t.Src.As16(), t.Dst.As16()
-		b = put(b, ctaIPv6Src, src[:]...)
-		b = put(b, ctaIPv6Dst, dst[:]...)
+		e.Bytes(ctaIPv6Src, src[:])
+		e.Bytes(ctaIPv6Dst, dst[:])
 	}
-	return end(b, at)
+	e.End(at)
 }

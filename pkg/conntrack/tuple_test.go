@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 func TestTupleString(t *testing.T) {
@@ -31,11 +33,11 @@ func TestWritesWhatTheKernelWrites(t *testing.T) {
 	l.traffic(t)
 	l.insert(mixture()...)
 	n := 0
-	check(t, l.dump(t.Context(), msgGet, query{}, func(m *message) (bool, error) {
+	check(t, l.dump(t.Context(), msgGet, query{}, func(m *netlink.Message) (bool, error) {
 		n++
 		var f Flow
-		check(t, f.UnmarshalBinary(m.attributes()))
-		want := known(m.attributes())
+		check(t, f.UnmarshalBinary(attributes(m)))
+		want := known(attributes(m))
 		if got := must(f.AppendBinary(nil))(t); !bytes.Equal(got, want) {
 			t.Fatalf("%+v\n%x\nnot %x", f, got, want)
 		}
@@ -48,41 +50,40 @@ func TestWritesWhatTheKernelWrites(t *testing.T) {
 
 // known leaves out what Flow does not keep: use, sequence numbers, SYN cookies, and of TCP all
 // but the state.
-func known(b []byte) []byte {
-	var out []byte
-	for a := (attrs{rest: b}); a.next(); {
-		switch a.typ {
+func known(b []byte) (out netlink.Encoder) {
+	for a := (netlink.Attributes{Rest: b}); a.Next(); {
+		switch a.Type {
 		case 11, 15, 16, 24: // CTA_USE, CTA_SEQ_ADJ_ORIG, CTA_SEQ_ADJ_REPLY, CTA_SYNPROXY
 		case ctaProtoinfo:
-			var at, inner int
-			out, at = begin(out, ctaProtoinfo)
-			out, inner = begin(out, ctaProtoinfoTCP)
-			tcp := attrs{rest: a.data}
-			tcp.next()
-			state := attrs{rest: tcp.data}
-			state.next()
-			out = put(out, ctaProtoState, state.data...)
-			out = end(end(out, inner), at)
+			at := out.BeginNest(ctaProtoinfo)
+			inner := out.BeginNest(ctaProtoinfoTCP)
+			tcp := netlink.Attributes{Rest: a.Data}
+			tcp.Next()
+			state := netlink.Attributes{Rest: tcp.Data}
+			state.Next()
+			out.Bytes(ctaProtoState, state.Data)
+			out.End(inner)
+			out.End(at)
 		case ctaTupleOrig, ctaTupleReply, ctaTupleMaster:
-			out = nested(out, a.typ, a.data, true)
+			nested(&out, a.Type, a.Data, true)
 		case ctaCountersOrig, ctaCountersReply, ctaTimestamp, ctaHelp:
-			out = nested(out, a.typ, a.data, false)
+			nested(&out, a.Type, a.Data, false)
 		default:
-			out = put(out, a.typ, a.data...)
+			out.Bytes(a.Type, a.Data)
 		}
 	}
 	return out
 }
 
 // nested copies a nest. The kernel marks what is nested only in newer messages.
-func nested(out []byte, typ uint16, b []byte, deep bool) []byte {
-	out, at := begin(out, typ)
-	for a := (attrs{rest: b}); a.next(); {
-		if deep && (a.typ == ctaTupleIP || a.typ == ctaTupleProto) {
-			out = nested(out, a.typ, a.data, false)
+func nested(out *netlink.Encoder, typ uint16, b []byte, deep bool) {
+	at := out.BeginNest(typ)
+	for a := (netlink.Attributes{Rest: b}); a.Next(); {
+		if deep && (a.Type == ctaTupleIP || a.Type == ctaTupleProto) {
+			nested(out, a.Type, a.Data, false)
 		} else {
-			out = put(out, a.typ, a.data...)
+			out.Bytes(a.Type, a.Data)
 		}
 	}
-	return end(out, at)
+	out.End(at)
 }

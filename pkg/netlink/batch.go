@@ -58,7 +58,7 @@ func appendMessage(b []byte, typ, flags uint16, seq uint32, body [][]byte) []byt
 		b = append(b, part...)
 	}
 	binary.NativeEndian.PutUint32(b[at:], uint32(len(b)-at))
-	return pad(b)
+	return pad(b, at)
 }
 
 // Exchange sends the batch and calls f with each answer: i is the place in the batch,

@@ -133,9 +133,9 @@ func TestGet(t *testing.T) {
 	}
 }
 
-// extended is the body of an error with the kernel's text.
-func extended(errno unix.Errno, request []byte, text string) []byte {
-	b := netlinktest.Code(errno)
+// extended is the body of an EINVAL with the kernel's text.
+func extended(request []byte, text string) []byte {
+	b := netlinktest.Code(unix.EINVAL)
 	header := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+len(request)))
 	b = append(append(b, header...), make([]byte, unix.NLMSG_HDRLEN-4)...)
 	b = append(b, request...)
@@ -157,10 +157,10 @@ func TestExtendedAcknowledgement(t *testing.T) {
 		body       []byte
 		want       string
 	}{
-		"with the request":     {unix.NLMSG_ERROR, said, extended(unix.EINVAL, []byte("12345678"), "No such thing"), "invalid argument (No such thing)"},
-		"without the request":  {unix.NLMSG_ERROR, said | unix.NLM_F_CAPPED, extended(unix.EINVAL, nil, "No such thing"), "invalid argument (No such thing)"},
-		"no text":              {unix.NLMSG_ERROR, said | unix.NLM_F_CAPPED, extended(unix.EINVAL, nil, ""), "invalid argument"},
-		"no attributes":        {unix.NLMSG_ERROR, unix.NLM_F_CAPPED, extended(unix.EINVAL, nil, "none"), "invalid argument"},
+		"with the request":     {unix.NLMSG_ERROR, said, extended([]byte("12345678"), "No such thing"), "invalid argument (No such thing)"},
+		"without the request":  {unix.NLMSG_ERROR, said | unix.NLM_F_CAPPED, extended(nil, "No such thing"), "invalid argument (No such thing)"},
+		"no text":              {unix.NLMSG_ERROR, said | unix.NLM_F_CAPPED, extended(nil, ""), "invalid argument"},
+		"no attributes":        {unix.NLMSG_ERROR, unix.NLM_F_CAPPED, extended(nil, "none"), "invalid argument"},
 		"a request too long":   {unix.NLMSG_ERROR, said, append(netlinktest.Code(unix.EINVAL), slices.Repeat([]byte{0xff}, 16)...), "invalid argument"},
 		"only an errno":        {unix.NLMSG_ERROR, said, netlinktest.Code(unix.EINVAL), "invalid argument"},
 		"at the end of a dump": {unix.NLMSG_DONE, said, atEnd(), "invalid argument (Too many)"},

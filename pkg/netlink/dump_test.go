@@ -122,7 +122,10 @@ func TestDumpEndsEarly(t *testing.T) {
 		r.Reply(object, 0, []byte("next"))
 		r.Done(0)
 	})
-	for range c.Dump(object, 0) {
+	for _, err := range c.Dump(object, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break
 	}
 	if n, err := dumped(t, c); n != 1 || err != nil {

@@ -63,8 +63,11 @@ func (e *Encoder) NativeUint32(typ uint16, v uint32) {
 // Nest appends a list of attributes as the value of one.
 func (e *Encoder) Nest(typ uint16, inner Encoder) { e.Bytes(typ|unix.NLA_F_NESTED, inner) }
 
-// Begin opens an attribute: what is appended until End is its value. A list of
-// attributes has the flag NLA_F_NESTED in its type.
+// BeginNest opens an attribute whose value is the list of attributes that is appended
+// until End.
+func (e *Encoder) BeginNest(typ uint16) (at int) { return e.Begin(typ | unix.NLA_F_NESTED) }
+
+// Begin opens an attribute: what is appended until End is its value.
 func (e *Encoder) Begin(typ uint16) (at int) {
 	at = len(*e)
 	*e = binary.NativeEndian.AppendUint16(*e, 0)
@@ -75,11 +78,12 @@ func (e *Encoder) Begin(typ uint16) (at int) {
 // End closes the attribute that Begin opened at this place.
 func (e *Encoder) End(at int) {
 	binary.NativeEndian.PutUint16((*e)[at:], uint16(len(*e)-at))
-	*e = pad(*e)
+	*e = pad(*e, at)
 }
 
-func pad(b []byte) []byte {
-	for len(b)%unix.NLMSG_ALIGNTO != 0 {
+// pad fills what begins at this place up to a multiple of 4 bytes.
+func pad(b []byte, at int) []byte {
+	for (len(b)-at)%unix.NLMSG_ALIGNTO != 0 {
 		b = append(b, 0)
 	}
 	return b

@@ -26,7 +26,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(e))
 	f.Add(netlinktest.Message(object, unix.NLM_F_DUMP_INTR, 1, e))
 	f.Add(append(netlinktest.Message(object, 0, 1, e), netlinktest.Message(unix.NLMSG_DONE, 0, 1, make([]byte, 4))...))
-	f.Add(netlinktest.Message(unix.NLMSG_ERROR, unix.NLM_F_ACK_TLVS, 1, extended(unix.EINVAL, []byte("1234"), "text")))
+	f.Add(netlinktest.Message(unix.NLMSG_ERROR, unix.NLM_F_ACK_TLVS, 1, extended([]byte("1234"), "text")))
 	f.Add(netlinktest.Message(unix.NLMSG_ERROR, 0, 1, netlinktest.Code(0)))
 	f.Add([]byte{17, 0, 0, 0, 0, 1, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2})
 	f.Fuzz(func(t *testing.T, b []byte) {
