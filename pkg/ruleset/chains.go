@@ -28,7 +28,7 @@ func sources() Chain {
 	return Chain{Name: "sources", Rules: []Rule{
 		{"sources/own4", "iifname . ip saddr @sources4 return", "the attachment's own address"},
 		{"sources/own6", "iifname . ip6 saddr @sources6 return", "the attachment's own address"},
-		{"sources/link-local", "ip6 saddr fe80::/10 return", "neighbor discovery; the kernel forwards no such source"},
+		{"sources/link-local", fmt.Sprintf("ip6 saddr %s return", masq.ContainerLinkLocal), "neighbor discovery; each other source would be an entry of the node's neighbor table"},
 		{"sources/unspecified", "ip6 saddr :: return", "duplicate address detection and multicast reports; never forwarded"},
 		{"sources/link", "iifname @links continue", "the element of the link counts what the next rule drops"},
 		{spoofedID, "counter drop", "an address that is not the attachment's"},

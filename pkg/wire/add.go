@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/vishvananda/netlink/nl"
@@ -90,7 +91,7 @@ func (w *Wire) Add(p Pair) (l Link, err error) {
 	if err := furnish(container, ns, p, l, host.peer); err != nil {
 		return l, err
 	}
-	if err := w.connect(p, l); err != nil {
+	if err := w.connect(p, l, host); err != nil {
 		return l, err
 	}
 	return l, w.settle(container, p, l, host.peer)
@@ -109,16 +110,15 @@ func (w *Wire) create(p Pair, ns namespace) (host device, l Link, err error) {
 	made := newMessage(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
 		fmt.Sprintf("make interface %s with the other end %s in network namespace %s", p.HostName, p.Interface, p.NetNS))
 	addPair(made, p, l, ns)
-	conf := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
-	conf.AddRtAttr(unix.AF_INET, nil).AddRtAttr(unix.IFLA_INET_CONF, nil).
-		AddChild(uint32Attr(devconf4Forwarding, 1))
+	// Every supported kernel has these settings; connect makes the other one.
+	conf := setConf4(slices.DeleteFunc(p.conf4(), func(c conf4) bool { return c == conf4KeepProxies })...)
 	found := getByName(p.HostName)
 	err = w.host.exchange(
 		made,
 		// The kernel takes neither of these when a link is made. They go by
 		// name, since the index is not known yet: Add has seen that the name is
 		// not another's.
-		setLink("set the alias and IPv4 forwarding", 0, p.HostName, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(p.Identity)), conf),
+		setLink("set the alias and the IPv4 settings", 0, p.HostName, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(p.Identity)), conf),
 		keepKernelFromAddressing(0, p.HostName, !p.has(masq.IPv6)),
 		found,
 	)

@@ -95,7 +95,7 @@ func FuzzParse(f *testing.F) {
 		}
 		m := &message{reply: b, what: "test"}
 		d, _ := m.device()
-		d.setting4(devconf4Forwarding)
+		d.setting4(conf4Forwarding.index)
 		d.setting6(devconf6ForceForwarding)
 		_, _, _ = m.path()
 		_, _, _ = m.mac()

@@ -113,9 +113,11 @@ func (e *end) compareSettings(f6 forwarding6) {
 	if e.index == 0 {
 		return
 	}
-	if e.pair.has(masq.IPv4) && !forwards4(e.device) {
-		s := setting{"ipv4", e.name, "forwarding", 1}
-		e.add(s.difference(0))
+	for _, c := range e.pair.conf4() {
+		if have, differs := c.differs(e.device); differs && (c != conf4Forwarding || e.pair.has(masq.IPv4)) {
+			s := setting{"ipv4", e.name, c.name, c.value}
+			e.add(s.difference(have))
+		}
 	}
 	families := e.pair.families()
 	if len(e.conf6) == 0 {

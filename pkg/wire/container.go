@@ -23,7 +23,7 @@ func furnish(c *conn, ns namespace, p Pair, l Link, index int) error {
 	}
 	if p.has(masq.IPv6) {
 		// Neighbour discovery asks from it.
-		ms = append(ms, addAddress(linkLocalPrefix(linkLocal(l.MAC)), 0, index, where))
+		ms = append(ms, addAddress(linkLocalPrefix(masq.ContainerLinkLocal), 0, index, where))
 	}
 	for _, a := range p.Addresses {
 		// No neighbours behind a link with two ends: everything is the
@@ -52,7 +52,8 @@ func furnish(c *conn, ns namespace, p Pair, l Link, index int) error {
 
 // enableIPv6 turns IPv6 on for the interface, if the runtime made the namespace
 // with net.ipv6.conf.default.disable_ipv6=1, as several do: whoever gives it an
-// IPv6 address means it to have one.
+// IPv6 address means it to have one. It also lets global addresses stay while the
+// interface is down, as IPv4 addresses do.
 func enableIPv6(c *conn, ns namespace, index int, where string) error {
 	m := getByIndex(index)
 	if err := c.exchange(m); err != nil {
@@ -63,11 +64,15 @@ func enableIPv6(c *conn, ns namespace, index int, where string) error {
 		return err
 	}
 	off, ok := d.setting6(devconf6DisableIPv6)
-	switch {
-	case !ok:
+	if !ok {
 		return fmt.Errorf("%s has no IPv6: is it turned off on this node?", where)
-	case off == 0:
-		return nil
 	}
-	return ns.apply([]setting{{"ipv6", d.name, "disable_ipv6", 0}})
+	var settings []setting
+	if off != 0 {
+		settings = append(settings, setting{"ipv6", d.name, "disable_ipv6", 0})
+	}
+	if keep, _ := d.setting6(devconf6KeepAddrOnDown); keep <= 0 {
+		settings = append(settings, setting{"ipv6", d.name, "keep_addr_on_down", 1})
+	}
+	return ns.apply(settings)
 }

@@ -6,7 +6,7 @@
 //	container                              node
 //	eth0  10.88.0.5/16 noprefixroute       veth1a2b3c4d5e6, group masq.CheckedGroup
 //	      fd00:88::5/64 nodad                  fe80::.../64 nodad noprefixroute, no IPv4
-//	      fe80::.../64 nodad               10.88.0.5/32 dev veth1a2b3c4d5e6
+//	      fe80::2/64 nodad                 10.88.0.5/32 dev veth1a2b3c4d5e6
 //	default via 169.254.1.1                fd00:88::5/128 dev veth1a2b3c4d5e6
 //	169.254.1.1 lladdr <host's end>        proxy neighbour 169.254.1.1
 //	default via fe80::... of the host's end
@@ -22,6 +22,22 @@
 // turned on, with accept_ra=2 for uplinks that listen to routers. All of it
 // stays when a link goes. [Wire.MendForwarding] turns on what was turned off later, and
 // forwarding of an uplink that is new; [Wire.Watch] says when to call it.
+//
+// # What the host's end learns
+//
+// The neighbor tables of the kernel are shared by all network namespaces, and so is their
+// limit (net.ipv4.neigh.default.gc_thresh3). Where sources are checked, the host's end
+// learns its container's own addresses only. For ARP, rp_filter sees to that: the kernel
+// neither answers nor learns a sender whose route does not lead to the interface. For
+// neighbor discovery the rules do (chain sources of pkg/ruleset), which accept one
+// link-local source, [masq.ContainerLinkLocal].
+//
+// The container's end may lose its carrier, its state and its MAC at any time. The node's
+// side does not change with that: arp_evict_nocarrier=0 keeps the proxy neighbor, and
+// routes stay while the carrier is gone. Requires Linux 5.16; before that, the proxy
+// neighbor is deleted, and an [Event] names the link when its carrier returns. A container
+// that takes its own end down keeps its addresses and loses its routes, as any Linux
+// machine does.
 //
 // # How it is kept
 //

@@ -61,7 +61,7 @@ func (f forwarding6) forwards(d device) bool {
 }
 
 func forwards4(d device) bool {
-	on, _ := d.setting4(devconf4Forwarding)
+	on, _ := d.setting4(conf4Forwarding.index)
 	return on != 0
 }
 
@@ -144,6 +144,10 @@ func hostSettings(d device, families []masq.Family, f6 forwarding6) ([]setting, 
 		// A container could otherwise announce itself as the node's IPv6
 		// router and read all of its traffic (CVE-2020-10749).
 		out = append(out, setting{"ipv6", d.name, "accept_ra", 0})
+	}
+	if learns, ok := d.setting6(devconf6AcceptUntrackedNA); ok && learns != 0 {
+		// Its advertisements would fill the node's neighbor table.
+		out = append(out, setting{"ipv6", d.name, "accept_untracked_na", 0})
 	}
 	if !slices.Contains(families, masq.IPv6) {
 		return out, nil

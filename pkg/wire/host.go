@@ -17,9 +17,19 @@ import (
 // change of an interface's state the kernel walks all IPv6 routes of the
 // namespace (rt6_sync_up in net/ipv6/route.c), which are many on the node and
 // few in the container.
-func (w *Wire) connect(p Pair, l Link) error {
+func (w *Wire) connect(p Pair, l Link, host device) error {
 	where := "interface " + l.HostName
-	ms := []*message{bringUp(l.HostIndex, where)}
+	var more []conf4
+	for _, c := range p.conf4() {
+		if _, differs := c.differs(host); differs {
+			more = append(more, c)
+		}
+	}
+	up := bringUp(l.HostIndex, where)
+	if len(more) > 0 {
+		up.AddData(setConf4(more...))
+	}
+	ms := []*message{up}
 	var addresses []netip.Addr
 	for _, a := range p.Addresses {
 		addresses = append(addresses, a.Addr())

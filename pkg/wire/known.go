@@ -22,6 +22,7 @@ type state struct {
 	name              [unix.IFNAMSIZ]byte
 	flags, mtu, group uint32
 	mac               [6]byte // only for links that Add made
+	lostCarrier       bool    // since it last had one
 }
 
 // stateFlags are those flags of an interface that matter.
@@ -47,26 +48,29 @@ func learn(c *conn) (known, error) {
 }
 
 // link takes note of an RTM_NEWLINK, and reports whether it is news. damaged is the
-// interface if it is a link of ours that has lost something that Add gave it.
+// interface if it is a link of ours that has lost something that Add gave it, or may
+// have lost it with the carrier that returned.
 func (k *known) link(body []byte) (news bool, damaged int) {
 	index, now, ok := readState(body)
 	if !ok {
 		return false, 0
 	}
 	was, found := k.links[index]
+	lost, gained := was.flags&^now.flags, now.flags&^was.flags
+	returns := was.lostCarrier && gained&unix.IFF_RUNNING != 0
+	now.lostCarrier = lost&unix.IFF_RUNNING != 0 || was.lostCarrier && !returns
 	k.links[index] = now
 	if !now.ours() && !was.ours() {
 		return !found || now != was, 0
 	}
-	lost := was.flags &^ now.flags
-	was.flags = now.flags
-	if !found || lost == 0 && now == was {
-		return false, 0
-	}
-	if lost&unix.IFF_UP != 0 || now != was {
+	was.flags, was.lostCarrier = now.flags, now.lostCarrier
+	changed := now != was
+	// Without a carrier the kernel may delete proxy neighbors. They can be restored when
+	// it returns.
+	if found && (changed || returns || lost&unix.IFF_UP != 0) {
 		damaged = int(index)
 	}
-	return true, damaged
+	return found && (changed || lost != 0), damaged
 }
 
 // linkGone takes note of an RTM_DELLINK, and reports whether it is news.

@@ -48,15 +48,14 @@ type device struct {
 func (d device) up() bool   { return d.flags&unix.IFF_UP != 0 }
 func (d device) ours() bool { return d.group == masq.CheckedGroup || d.group == masq.UncheckedGroup }
 
-// Positions in conf4 and conf6 (linux/ip.h, linux/ipv6.h). x/sys/unix has none
-// of them.
+// Positions in conf6 (linux/ipv6.h). x/sys/unix has none of them.
 const (
-	devconf4Forwarding = 1
-
-	devconf6MTU             = 2
-	devconf6AcceptRA        = 3
-	devconf6DisableIPv6     = 26
-	devconf6ForceForwarding = 59 // Requires Linux 6.17.
+	devconf6MTU               = 2
+	devconf6AcceptRA          = 3
+	devconf6DisableIPv6       = 26
+	devconf6KeepAddrOnDown    = 42
+	devconf6AcceptUntrackedNA = 57 // Requires Linux 5.19.
+	devconf6ForceForwarding   = 59 // Requires Linux 6.17.
 )
 
 // setting4 and setting6 return a setting of the interface, and whether the

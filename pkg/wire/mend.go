@@ -91,11 +91,10 @@ func writeEach(settings []setting) []error {
 // instead sets by netlink what could not be written to /proc/sys. It returns
 // errNoDevice where the interface is gone.
 func (w *Wire) instead(s setting, failed error) error {
-	if s.family == "ipv4" {
-		conf := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
-		conf.AddRtAttr(unix.AF_INET, nil).AddRtAttr(unix.IFLA_INET_CONF, nil).
-			AddChild(uint32Attr(devconf4Forwarding, uint32(s.value)))
-		err := w.host.exchange(setLink("set "+s.String(), 0, s.device, conf))
+	if i := slices.IndexFunc(allConf4, func(c conf4) bool { return c.name == s.name }); s.family == "ipv4" && i >= 0 {
+		c := allConf4[i]
+		c.value = s.value
+		err := w.host.exchange(setLink("set "+s.String(), 0, s.device, setConf4(c)))
 		if err == nil || errors.Is(err, errNoDevice) {
 			return err
 		}

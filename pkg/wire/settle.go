@@ -44,7 +44,7 @@ func (w *Wire) pending(container *conn, p Pair, l Link, index int) (string, erro
 	end := getByIndex(index)
 	var local []*message
 	if p.has(masq.IPv6) {
-		local = append(local, lookUpRoute(linkLocal(l.MAC), index))
+		local = append(local, lookUpRoute(masq.ContainerLinkLocal, index))
 		for _, a := range p.Addresses {
 			if a.Addr().Is6() {
 				local = append(local, lookUpRoute(a.Addr(), index))

@@ -34,9 +34,9 @@ type Event struct {
 	Gone []netip.Addr
 	// Damaged lists the interfaces, by index, of links of ours that have lost something
 	// that [Wire.Add] gave them: their state, MTU, group, MAC, name, an address or a
-	// route. [Wire.RepairIndexes] restores it. Links that are being deleted are among
-	// them. The kernel sends no notifications about proxy neighbors, so only
-	// [Wire.Compare] finds a missing one.
+	// route; and of links whose carrier returned. [Wire.RepairIndexes] restores it. Links
+	// that are being deleted are among them. The kernel sends no notifications about
+	// proxy neighbors, so only [Wire.Compare] finds a missing one.
 	Damaged []int
 }
 

@@ -97,12 +97,27 @@ func TestDaemonRestoresLinks(t *testing.T) {
 func TestConfinedDaemonRestoresLinks(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))
+	settings := map[string]string{}
+	for name, other := range map[string]string{"arp_evict_nocarrier": "1", "rp_filter": "0", "arp_accept": "1"} {
+		key := "net/ipv4/conf/" + p.host() + "/" + name
+		settings[key] = must(w.Node.ReadSysctl(key))(t)
+		if settings[key] == other {
+			t.Errorf("%s is %s after ADD", key, other)
+		}
+		check(t, w.Node.Sysctl(key, other))
+	}
 	log := filepath.Join(w.dir, "masqd.log")
 	d := &daemon{w: w, log: log, Command: w.confined(context.WithoutCancel(t.Context()), "-all,+net_admin")}
 	d.Stderr = must(os.Create(log))(t)
 	check(t, d.Start())
 	until(t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
 	d.isConfined()
+	// As at the start, for the attachments of an earlier version.
+	for key, want := range settings {
+		if got := must(w.Node.ReadSysctl(key))(t); got != want {
+			t.Errorf("%s is %s, want %s", key, got, want)
+		}
+	}
 	w.nodeRun("ip", "link", "set", p.host(), "down")
 	until(t, "there are answers", func() bool { return answered(p, w.V4.Server) && answered(p, w.V6.Server) })
 	if got := d.metric("masq_look_failures_total"); got != "0" {
