@@ -131,12 +131,6 @@ func (c *compiler) statement() {
 		c.emit(&expr.Ct{Key: expr.CtKeySTATUS, Register: 1},
 			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, both), Xor: make([]byte, 4)},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, both)})
-	case c.take("ct reply ip saddr"):
-		c.emit(&expr.Ct{Key: expr.CtKeySRCIP, Register: 1, Direction: expr.CtDirReply})
-		c.lookup(false)
-	case c.take("ct reply ip6 saddr"):
-		c.emit(&expr.Ct{Key: expr.CtKeySRCIP6, Register: 1, Direction: expr.CtDirReply})
-		c.lookup(false)
 	case c.take("meta l4proto"):
 		c.needTransport(c.next())
 	case c.take("socket wildcard"):

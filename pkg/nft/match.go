@@ -12,6 +12,8 @@ import (
 type field struct {
 	network, transport string // the protocols that it belongs to
 	meta               bool
+	ct                 expr.CtKey // of the flow, in a direction; 0 for none
+	direction          uint32
 	base               expr.PayloadBase
 	offset, size       uint32
 }
@@ -22,6 +24,11 @@ var fieldsByName = map[string]field{
 	"ip daddr":  {network: "ipv4", base: expr.PayloadBaseNetworkHeader, offset: 16, size: 4},
 	"ip6 saddr": {network: "ipv6", base: expr.PayloadBaseNetworkHeader, offset: 8, size: 16},
 	"ip6 daddr": {network: "ipv6", base: expr.PayloadBaseNetworkHeader, offset: 24, size: 16},
+	// A flow of the other family does not match (nft_ct_get_eval in net/netfilter/nft_ct.c).
+	"ct original ip saddr":  {ct: expr.CtKeySRCIP, direction: expr.CtDirOriginal, size: 4},
+	"ct reply ip saddr":     {ct: expr.CtKeySRCIP, direction: expr.CtDirReply, size: 4},
+	"ct original ip6 saddr": {ct: expr.CtKeySRCIP6, direction: expr.CtDirOriginal, size: 16},
+	"ct reply ip6 saddr":    {ct: expr.CtKeySRCIP6, direction: expr.CtDirReply, size: 16},
 }
 
 var transports = map[string]byte{
@@ -110,9 +117,12 @@ func (c *compiler) match() {
 	}
 	var offset uint32
 	for _, f := range all {
-		if f.meta {
+		switch {
+		case f.meta:
 			c.emit(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register(offset)})
-		} else {
+		case f.ct != 0:
+			c.emit(&expr.Ct{Key: f.ct, Direction: f.direction, Register: register(offset)})
+		default:
 			c.emit(&expr.Payload{DestRegister: register(offset), Base: f.base, Offset: f.offset, Len: f.size})
 		}
 		offset += (f.size + 3) &^ 3

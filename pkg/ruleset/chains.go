@@ -93,6 +93,7 @@ func forward() Chain {
 		Rules: []Rule{
 			{"forward/clamp", "tcp flags syn / fin,syn,rst jump clamp", "both ends say in their first packet how long a segment they take"},
 			{"forward/invalid", "ct state invalid jump invalid", "packets without a flow are never translated"},
+			relatedRule(),
 		},
 	}
 }

@@ -7,7 +7,8 @@ type DropReason string
 
 // Reasons to drop packets.
 const (
-	// DropSpoofed: the source is not an address of the attachment that sent it.
+	// DropSpoofed: the source is not an address of the attachment that sent it, or the
+	// packet is an ICMP error about a flow that is not the attachment's.
 	DropSpoofed DropReason = "spoofed"
 	// DropInvalid: conntrack has no flow for it, so it would leave untranslated.
 	DropInvalid DropReason = "invalid"
@@ -32,7 +33,7 @@ const (
 // rule that drops no packets.
 func DropReasonOf(chain, id string) (DropReason, bool) {
 	switch {
-	case chain == "sources" && id == spoofedID:
+	case chain == "sources" && id == spoofedID, chain == "related" && id == relatedID:
 		return DropSpoofed, true
 	case chain == "announced" && strings.HasPrefix(id, announcedID):
 		return DropExpected, true

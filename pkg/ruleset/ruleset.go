@@ -277,7 +277,7 @@ func (b *builder) table() Table {
 	t.Chains = append(t.Chains, prerouting(t.Objects)...)
 	t.Chains = append(t.Chains, expected(t.Objects, b.sources), announced(t.Objects),
 		preroutingNAT(), helpers(t.Objects, b.sources), forward(),
-		clamp(clamps, b.sources), invalid(b.sources), postrouting(b.sources))
+		clamp(clamps, b.sources), invalid(b.sources), related(), postrouting(b.sources))
 	for _, id := range slices.Sorted(maps.Keys(b.policies)) {
 		p := b.policies[id]
 		t.Chains = append(t.Chains, policyChain(p, b.egress))
