@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/metrics"
 	"github.com/masq-cni/masq-cni/pkg/pressure"
 	"github.com/masq-cni/masq-cni/pkg/report"
@@ -32,8 +35,9 @@ type sampler struct {
 	asks        *conntrack.Conn // of what is cheap
 	records     func() ([]store.Record, error)
 	pools       func() *pressure.Pools
-	ports       *pressure.Monitor // made with the first sample
-	attachments int               // that are told apart
+	owners      func([]netip.Addr) map[netip.Addr]owner // of the attachments that have addresses
+	ports       *pressure.Monitor                       // made with the first sample
+	attachments int                                     // that are told apart
 	log         *slog.Logger
 
 	dumps sync.WaitGroup
@@ -47,7 +51,7 @@ type sampler struct {
 	errors int
 }
 
-func newSampler(ctx context.Context, records *store.Records, pools func() *pressure.Pools, attachments int, log *slog.Logger) (*sampler, error) {
+func newSampler(ctx context.Context, records *store.Records, pools func() *pressure.Pools, owners func([]netip.Addr) map[netip.Addr]owner, attachments int, log *slog.Logger) (*sampler, error) {
 	conn, err := conntrack.Open()
 	if err != nil {
 		return nil, err
@@ -56,7 +60,7 @@ func newSampler(ctx context.Context, records *store.Records, pools func() *press
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	s := &sampler{conn: conn, asks: asks, records: records.All, pools: pools, attachments: attachments, log: log}
+	s := &sampler{conn: conn, asks: asks, records: records.All, pools: pools, owners: owners, attachments: attachments, log: log}
 	// What was lost before this is not a recent loss. An error is reported when it is
 	// asked again.
 	_, _, _ = s.ask(ctx)
@@ -153,9 +157,7 @@ func (s *sampler) dump(ctx context.Context) (out metrics.Flows, groups []report.
 		}
 	}
 	out = metrics.Flows{Translated: tally.Translated, Helpers: map[string]int{}}
-	for _, c := range tally.States() {
-		out.States = append(out.States, metrics.FlowState{Protocol: c.Protocol, State: c.State, Flows: c.Flows})
-	}
+	out.States = statesOf(tally)
 	for _, h := range tally.Helpers() {
 		out.Helpers[report.Clean(h.Helper)] = h.Flows
 	}
@@ -166,20 +168,67 @@ func (s *sampler) dump(ctx context.Context) (out metrics.Flows, groups []report.
 		out.Expectations++
 	}
 	if s.ports == nil {
-		s.ports = pressure.NewMonitor(pressure.Options{Groups: fullest, ReusesClosed: pressure.ReusesClosed()})
+		s.ports = pressure.NewMonitor(pressure.Options{Groups: candidates, Holders: 1, ReusesClosed: pressure.ReusesClosed()})
 	}
 	sample, err := s.ports.Sample(ctx, begun, s.conn, s.pools())
 	if err != nil {
 		return out, nil, err
 	}
+	s.limit(sample)
 	out.Ports = portsOf(sample)
 	out.Attachments = busiest(records, tally, s.attachments)
 	out.Sampled, out.Took = time.Now(), time.Since(begun)
 	return out, report.PortsOf(sample, true, report.OwnersOf(nil)).Groups, nil
 }
 
-// fullest is how many destinations metrics tell the source ports of.
-const fullest = 10
+const (
+	// candidates is how many of the fullest destinations are counted exactly. A container
+	// that is to hide another's destination has to fill as many of its own further: with
+	// all ports usable and a conntrack table of 262,144 entries, each to 6 %.
+	candidates = 64
+	// otherProtocol stands for the protocols that conntrack knows nothing of: a container
+	// can send all 256.
+	otherProtocol = "other"
+)
+
+// limit keeps the groups that metrics and readiness tell of.
+func (s *sampler) limit(p *pressure.Sample) {
+	var holders []netip.Addr
+	for i := range p.Groups {
+		for _, h := range p.Groups[i].Holders {
+			holders = append(holders, h.Source)
+		}
+	}
+	owners := s.owners(holders)
+	kept := spread(p.Groups, metrics.MaxDestinations, func(g *pressure.Pressure) owner {
+		if len(g.Holders) == 0 {
+			return owner{}
+		}
+		from := g.Holders[0].Source
+		if o, ok := owners[from]; ok {
+			return o
+		}
+		return owner{attachment: from.String(), tenant: from.String()} // another plugin's pod
+	})
+	p.Keep(kept)
+}
+
+// statesOf are the flows by protocol and state, in a bounded number of rows.
+func statesOf(tally *report.Tally) (out []metrics.FlowState) {
+	known := report.Protocols()
+	others := map[string]int{}
+	for _, c := range tally.States() {
+		if slices.Contains(known, c.Protocol) {
+			out = append(out, metrics.FlowState{Protocol: c.Protocol, State: c.State, Flows: c.Flows})
+		} else {
+			others[c.State] += c.Flows
+		}
+	}
+	for _, state := range slices.Sorted(maps.Keys(others)) {
+		out = append(out, metrics.FlowState{Protocol: otherProtocol, State: state, Flows: others[state]})
+	}
+	return out
+}
 
 func portsOf(s *pressure.Sample) metrics.Ports {
 	out := metrics.Ports{Unlisted: s.Beyond, Warnings: map[string]int{}, Failed: s.Lost.NoPort}
@@ -196,23 +245,36 @@ func portsOf(s *pressure.Sample) metrics.Ports {
 	return out
 }
 
-// busiest returns what the attachments with the most flows have.
+// busiest returns what the attachments with the most flows have. The interfaces of a
+// container in one network count together: the labels do not tell them apart.
 func busiest(records []store.Record, tally *report.Tally, most int) []metrics.AttachmentFlows {
-	var out []metrics.AttachmentFlows
+	type container struct{ network, id string }
+	sums := map[container]*metrics.AttachmentFlows{}
 	for i, c := range tally.ByOwner {
 		if c.Flows == 0 {
 			continue
 		}
-		o := report.OwnerOf(records[i].Attachment)
-		out = append(out, metrics.AttachmentFlows{
-			Network: o.Network, Namespace: o.PodNamespace, Pod: o.PodName, Container: o.ContainerID,
-			Flows: c.Flows, Translated: c.Translated, TranslatedBytes: c.TranslatedBytes,
-		})
+		a := &records[i].Attachment
+		key := container{a.Network, a.ContainerID}
+		sum := sums[key]
+		if sum == nil {
+			sum = &metrics.AttachmentFlows{Network: a.Network, Namespace: a.Namespace, Pod: a.Name, Container: a.ContainerID}
+			sums[key] = sum
+		}
+		sum.Flows += c.Flows
+		sum.Translated += c.Translated
+		sum.TranslatedBytes += c.TranslatedBytes
 	}
-	slices.SortFunc(out, func(a, b metrics.AttachmentFlows) int {
+	out := slices.SortedFunc(maps.Values(sums), func(a, b *metrics.AttachmentFlows) int {
 		return cmp.Or(cmp.Compare(b.Flows, a.Flows), cmp.Compare(a.Container, b.Container), cmp.Compare(a.Network, b.Network))
 	})
-	return out[:min(len(out), most)]
+	var kept []metrics.AttachmentFlows
+	for _, a := range spread(out, most, func(a **metrics.AttachmentFlows) owner {
+		return ownerOf(masq.Attachment{Key: masq.Key{Network: (*a).Network, ContainerID: (*a).Container}, Pod: masq.Pod{Namespace: (*a).Namespace}})
+	}) {
+		kept = append(kept, *a)
+	}
+	return kept
 }
 
 // close waits for a dump that is under way: its context is to have ended.

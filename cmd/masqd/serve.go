@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -126,6 +127,8 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	sampler, err := newSampler(ctx, records, func() *pressure.Pools {
 		node := conf.node()
 		return pressure.PoolsOf(node.Attachments(cache.Snapshot().Records), node.Sources.Prefixes, node.Sources.Policy)
+	}, func(addresses []netip.Addr) map[netip.Addr]owner {
+		return ownersOf(addresses, cache.Snapshot().Records, records.Get)
 	}, o.attachmentMetrics, log)
 	if err != nil {
 		return err
@@ -158,15 +161,20 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		},
 	}
 	unread.pass() // before a sync sees rules that no record explains
+	var server *endpoint.Server
 	registry := metrics.New(metrics.Facts{
 		Values: func() metrics.Values {
 			v := values(loop.Stats(), conf.node(), offered, sampler.failures(), flowLog)
 			v.Unreadable, v.Rebuilt = unread.counts()
+			if server != nil {
+				v.Connections, v.Closed = server.Connections()
+			}
 			return v
 		},
-		Flows:      func() (metrics.Flows, error) { return sampler.Flows(ctx) },
-		Dropped:    drops.total,
-		Generation: serialized(&askingMu, asking.Generation), Version: buildVersion, Commit: buildCommit,
+		Attachments: o.attachmentMetrics,
+		Flows:       func() (metrics.Flows, error) { return sampler.Flows(ctx) },
+		Dropped:     drops.total,
+		Generation:  serialized(&askingMu, asking.Generation), Version: buildVersion, Commit: buildCommit,
 	})
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -190,7 +198,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return err
 	}
 	if len(served.All) > 0 || served.Health != nil {
-		server := endpoint.New(endpoint.Options{
+		server = endpoint.New(endpoint.Options{
 			Registry: registry, Profile: o.pprof, WebConfig: o.webConfig, Log: log,
 			Readiness: func() (any, bool) {
 				shortages, losses := sampler.shortages(ctx)

@@ -99,14 +99,15 @@ func (c *collector) collectFlows(counter, gauge func(*prometheus.Desc, float64, 
 	gauge(sampleTime, f.Took.Seconds())
 	gauge(translated, float64(f.Translated))
 	gauge(expectations, float64(f.Expectations))
-	for _, s := range f.States {
+	for _, s := range distinct(f.States, MaxStates, func(s *FlowState) []string { return []string{s.Protocol, s.State} }) {
 		gauge(flowStates, float64(s.Flows), s.Protocol, s.State)
 	}
-	for name, n := range f.Helpers {
+	for name, n := range sums[int](f.Helpers).rows(MaxHelpers) {
 		gauge(helperFlows, float64(n), name)
 	}
-	for _, u := range f.Ports.Fullest {
-		labels := []string{u.Protocol, u.Egress, u.Destination, u.Port, u.Zone}
+	ports := func(u *PortUse) []string { return []string{u.Protocol, u.Egress, u.Destination, u.Port, u.Zone} }
+	for _, u := range distinct(f.Ports.Fullest, MaxDestinations, ports) {
+		labels := ports(&u)
 		gauge(portShare, u.Share, labels...)
 		if u.ExhaustedIn >= 0 {
 			gauge(portsEnd, u.ExhaustedIn.Seconds(), labels...)
@@ -117,8 +118,9 @@ func (c *collector) collectFlows(counter, gauge func(*prometheus.Desc, float64, 
 	}
 	gauge(portsOthers, f.Ports.Unlisted)
 	counter(portsFailed, float64(f.Ports.Failed))
-	for _, a := range f.Attachments {
-		labels := []string{a.Network, a.Namespace, a.Pod, a.Container}
+	owners := func(a *AttachmentFlows) []string { return []string{a.Network, a.Namespace, a.Pod, a.Container} }
+	for _, a := range distinct(f.Attachments, c.Attachments, owners) {
+		labels := owners(&a)
 		gauge(ownFlows, float64(a.Flows), labels...)
 		gauge(ownNAT, float64(a.Translated), labels...)
 		gauge(ownBytes, float64(a.TranslatedBytes), labels...)

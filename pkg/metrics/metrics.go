@@ -3,6 +3,8 @@
 package metrics
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +32,9 @@ type Values struct {
 	Export                *Export // of the NAT log; nil where there is none
 	// MissingEgress is the egress addresses that policies name and the node lacks.
 	MissingEgress []EgressAddress
+	// Connections is the open connections of the HTTP endpoint, and Closed is how many were
+	// closed to make room for others.
+	Connections, Closed int64
 	// Offered is the features of the kernel, and whether it has them.
 	Offered map[string]bool
 }
@@ -76,6 +81,8 @@ type Facts struct {
 	Dropped func() (map[string]uint64, error)
 	// Generation is that of the kernel's nftables ruleset.
 	Generation func() (uint32, error)
+	// Attachments is how many attachments have series.
+	Attachments int
 	// Version and Commit are those of the program.
 	Version, Commit string
 }
@@ -132,6 +139,8 @@ var (
 	configValid = desc("configuration_valid", "1 if the configuration that is there is good, 0 if an earlier one is in force.")
 	ruleDrops   = desc("dropped_packets_total", "Packets that the rules have dropped, by reason.", "reason")
 	generation  = desc("nftables_generation", "Number of the kernel's present ruleset.")
+	connections = desc("http_connections", "Open connections of the HTTP endpoint.")
+	closed      = desc("http_connections_closed_total", "Connections of the HTTP endpoint that were closed to make room for others.")
 	unread      = desc("generation_read_failures", "1 if the generation could not be read from the kernel.")
 )
 
@@ -140,34 +149,39 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeBy
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	counter := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	send := func(kind prometheus.ValueType, d *prometheus.Desc, v float64, labels []string) {
+		for i := range labels {
+			labels[i] = label(labels[i])
+		}
+		ch <- prometheus.MustNewConstMetric(d, kind, v, labels...)
 	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
+	counter := func(d *prometheus.Desc, v float64, labels ...string) { send(prometheus.CounterValue, d, v, labels) }
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) { send(prometheus.GaugeValue, d, v, labels) }
 	s := c.Values()
 	gauge(info, 1, c.Version, c.Commit)
-	for reason, n := range s.Looks {
-		counter(looks, float64(n), reason)
+	byLabel := func(d *prometheus.Desc, all map[string]int) {
+		for l, n := range sums[int](all).rows(MaxKinds) {
+			counter(d, float64(n), l)
+		}
 	}
-	for kind, n := range s.Repairs {
-		counter(repairs, float64(n), kind)
-	}
+	byLabel(looks, s.Looks)
+	byLabel(repairs, s.Repairs)
 	counter(failures, float64(s.Failures))
 	ch <- prometheus.MustNewConstSummary(lookTime, uint64(s.Ended), s.Looking.Seconds(), nil)
 	ch <- prometheus.MustNewConstHistogram(repairTime, uint64(s.Repaired.Count), s.Repaired.Sum.Seconds(), s.Repaired.buckets())
-	for part, n := range s.Errors {
-		counter(kernelErrs, float64(n), part)
-	}
-	for name, there := range s.Offered {
-		gauge(offered, truth(there), name)
+	byLabel(kernelErrs, s.Errors)
+	for i, name := range slices.Sorted(maps.Keys(s.Offered)) {
+		if i < MaxKinds {
+			gauge(offered, truth(s.Offered[name]), name)
+		}
 	}
 	counter(full, float64(s.Full))
 	counter(stranded, float64(s.Stranded))
-	for _, a := range s.MissingEgress {
+	for _, a := range distinct(s.MissingEgress, MaxEgressAddresses, func(a *EgressAddress) []string { return []string{a.Policy, a.Address} }) {
 		gauge(noEgress, 1, a.Policy, a.Address)
 	}
+	gauge(connections, float64(s.Connections))
+	counter(closed, float64(s.Closed))
 	counter(storms, float64(s.Storms))
 	gauge(drift, float64(s.Drift))
 	gauge(attachments, float64(s.Attachments))
@@ -198,7 +212,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(configValid, truth(s.ConfigValid))
 	if all, err := c.Dropped(); err == nil {
-		for reason, n := range all {
+		for reason, n := range sums[uint64](all).rows(MaxKinds) {
 			counter(ruleDrops, float64(n), reason)
 		}
 	}

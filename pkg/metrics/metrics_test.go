@@ -33,9 +33,10 @@ func facts() Facts {
 				Attachments: []AttachmentFlows{{"net", "default", "web", "c0ffee", 3, 2, 1000}},
 			}, nil
 		},
-		Dropped:    func() (map[string]uint64, error) { return map[string]uint64{"spoofed": 6}, nil },
-		Generation: func() (uint32, error) { return 42, nil },
-		Version:    "1", Commit: "abc",
+		Dropped:     func() (map[string]uint64, error) { return map[string]uint64{"spoofed": 6}, nil },
+		Generation:  func() (uint32, error) { return 42, nil },
+		Attachments: 1,
+		Version:     "1", Commit: "abc",
 	}
 }
 

@@ -37,6 +37,28 @@ func (s *Sample) Worst() Level {
 	return worst
 }
 
+// Keep leaves these groups, which are some of the sample's, in their order. Beyond and
+// Warnings follow.
+func (s *Sample) Keep(groups []Pressure) {
+	kept := make(map[Group]bool, len(groups))
+	warnings := map[Level]int{}
+	for _, l := range Levels {
+		warnings[l] = 0
+	}
+	for i := range groups {
+		kept[groups[i].Group] = true
+		if l := groups[i].Level; l != Calm {
+			warnings[l]++
+		}
+	}
+	for i := range s.Groups {
+		if !kept[s.Groups[i].Group] {
+			s.Beyond = max(s.Beyond, s.Groups[i].Share())
+		}
+	}
+	s.Groups, s.Warnings = groups, warnings
+}
+
 // table is the kernel's, as conntrack.Conn reads it.
 type table interface {
 	Dump(context.Context, conntrack.Filter) iter.Seq2[*conntrack.Flow, error]

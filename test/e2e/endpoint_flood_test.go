@@ -110,7 +110,6 @@ func TestEndpointFlood(t *testing.T) {
 	list := w.conflist("1.0.0", w.masq())
 	a := w.attach("a", list)
 	d := w.launchLimited(floodFiles)
-	quiet := d.files()
 	serves := func(when string) {
 		t.Helper()
 		for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
@@ -122,11 +121,11 @@ func TestEndpointFlood(t *testing.T) {
 		w.nft("delete table inet masq")
 		until(t, "the rules are repaired "+when, func() bool { return a.tryCheck(list) == nil })
 	}
-	// The control: without the flood, connections stay.
-	few := w.flood(10, "")
-	few.wait(t)
-	until(t, "connections of a few clients are open", func() bool { return d.files() >= quiet+10 })
-	few.end(t)
+	closed := func() string { return d.metric("masq_http_connections_closed_total") }
+	// The control: without the flood no connection is closed to make room.
+	if n := closed(); n != "0" {
+		t.Errorf("%s connections were closed before the flood", n)
+	}
 
 	var idle []*flooder
 	for range 4 { // four processes, for the limit of files of each
@@ -152,6 +151,9 @@ func TestEndpointFlood(t *testing.T) {
 	t.Logf("masqd took %d KiB at most", peak>>10)
 	if peak > floodedMemory {
 		t.Errorf("masqd took more than %d KiB", floodedMemory>>10)
+	}
+	if n := closed(); n == "0" {
+		t.Error("no connection was closed to make room: this was no flood")
 	}
 	for _, f := range append(idle, unread) {
 		f.end(t)
