@@ -35,7 +35,7 @@ type sampler struct {
 	asks        *conntrack.Conn // of what is cheap
 	records     func() ([]store.Record, error)
 	pools       func() *pressure.Pools
-	owners      func([]netip.Addr) map[netip.Addr]owner // of the attachments that have addresses
+	owners      func([]netip.Addr) map[netip.Addr]owner // by the addresses of attachments
 	ports       *pressure.Monitor                       // made with the first sample
 	attachments int                                     // that are told apart
 	log         *slog.Logger
@@ -182,16 +182,16 @@ func (s *sampler) dump(ctx context.Context) (out metrics.Flows, groups []report.
 }
 
 const (
-	// candidates is how many of the fullest destinations are counted exactly. A container
-	// that is to hide another's destination has to fill as many of its own further: with
-	// all ports usable and a conntrack table of 262,144 entries, each to 6 %.
+	// candidates is how many of the fullest destinations are counted exactly. To hide the
+	// destination of another container, a container must use more ports of 64 destinations:
+	// a conntrack table of 262,144 entries has room for 6 % of the ports of each.
 	candidates = 64
 	// otherProtocol stands for the protocols that conntrack knows nothing of: a container
 	// can send all 256.
 	otherProtocol = "other"
 )
 
-// limit keeps the groups that metrics and readiness tell of.
+// limit reduces a sample to the groups that metrics and readiness report.
 func (s *sampler) limit(p *pressure.Sample) {
 	var holders []netip.Addr
 	for i := range p.Groups {

@@ -31,7 +31,7 @@ func TestSpread(t *testing.T) {
 		"one attachment":       {slices.Concat(repeat(a, 50), []row{victim}), slices.Concat(repeat(a, 9), []row{victim}), 10},
 		"a tenant's two":       {slices.Concat(repeat(a, 50), repeat(b, 50), repeat(victim, 9)), slices.Concat(repeat(a, 5), repeat(b, 2), repeat(victim, 3)), 10},
 		"the order is kept":    {[]row{a, victim, b, a, a, a}, []row{a, victim, b, a}, 4},
-		"of an only row":       {[]row{a, victim}, []row{a}, 1},
+		"a single row":         {[]row{a, victim}, []row{a}, 1},
 		"nothing is asked for": {[]row{a}, []row{}, 0},
 	} {
 		if got := spread(c.all, c.n, of); !slices.Equal(got, c.want) {
@@ -59,8 +59,8 @@ func record(i int, namespace, id, ifname string) store.Record {
 	}}
 }
 
-// TestBusiestOfTenants: the attachments of one namespace do not push those of others out, and
-// the interfaces of a container, which have the same labels, count together.
+// TestBusiestOfTenants: the attachments of one namespace do not push other attachments out.
+// The interfaces of a container have the same labels and count together.
 func TestBusiestOfTenants(t *testing.T) {
 	var records []store.Record
 	for i := range 20 {
@@ -139,7 +139,7 @@ func TestDestinationsOfOthers(t *testing.T) {
 	if sample.Groups[8].Holders[0].Source != address(2) || sample.Groups[9].Holders[0].Source != address(3) {
 		t.Errorf("the destinations are %+v", sample.Groups)
 	}
-	// The fullest that is not told of.
+	// The fullest destination that is left out.
 	if sample.Beyond != 0.892 || sample.Warnings[pressure.Notice] != 10 {
 		t.Errorf("beyond them %v, warnings %v", sample.Beyond, sample.Warnings)
 	}

@@ -23,9 +23,8 @@ const (
 	// reasons, kinds of objects, features.
 	MaxKinds = 40
 
-	// MaxSeries is the number of series of a scrape at most, and SeriesPerAttachment that of
-	// each attachment of --attachment-metrics besides. Those of Go and of the process are
-	// part of it.
+	// MaxSeries is the largest number of series of a scrape, including the Go and process
+	// metrics. Each attachment of --attachment-metrics adds SeriesPerAttachment.
 	MaxSeries           = 600
 	SeriesPerAttachment = 3
 
@@ -49,7 +48,7 @@ func label(s string) string {
 	return s[:n]
 }
 
-// sums are counts by label value, of which the largest have rows of their own.
+// sums are counts by label value.
 type sums[N int | uint64] map[string]N
 
 // rows returns the n largest, with the sum of the others as "other", by label value.

@@ -90,7 +90,7 @@ func TestMaxSeries(t *testing.T) {
 	}
 }
 
-// TestSumsOfOthers: what has no series of its own is counted together.
+// TestSumsOfOthers: the rows beyond the limit are counted together.
 func TestSumsOfOthers(t *testing.T) {
 	got := sums[int]{"a": 5, "b": 4, "c": 3, "d": 2}.rows(3)
 	if len(got) != 3 || got["a"] != 5 || got["b"] != 4 || got["other"] != 5 {

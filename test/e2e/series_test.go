@@ -30,7 +30,7 @@ func seriesOf(text string) (n int, rows map[string][]string) {
 // container, although forty of the first container's are fuller. The control: without the
 // other container, the first has all series of destinations.
 func TestSeriesAreBounded(t *testing.T) {
-	documented := fmt.Sprintf("at most %d series, those of Go and of the process among them, and %d more for each attachment", metrics.MaxSeries, metrics.SeriesPerAttachment)
+	documented := fmt.Sprintf("at most %d series, including the Go and process metrics, and %d more for each attachment", metrics.MaxSeries, metrics.SeriesPerAttachment)
 	if !strings.Contains(textOf("docs/daemon.md"), documented) {
 		t.Errorf("docs/daemon.md does not say: %s", documented)
 	}
@@ -46,7 +46,7 @@ func TestSeriesAreBounded(t *testing.T) {
 			check(t, c.Close())
 		}
 	}
-	// Nothing listens there: the flows stay for their timeout all the same.
+	// No program listens there: without the limit, each datagram is answered by ICMP.
 	check(t, w.Server.Sysctl("net.ipv4.icmp_ratelimit", "0"))
 	for i := range uint16(300) {
 		flows := 1

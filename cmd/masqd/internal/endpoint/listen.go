@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 const (
@@ -56,7 +58,13 @@ func temporary(path string) string { return path + ".new" }
 
 // listenUnix makes a socket, sets its mode, and renames it to its path. It replaces the
 // socket of a masqd that was killed, and no other file.
+//
+// The directory must be safe: a user who can write to it could put a link in place of the
+// socket before its mode is set.
 func listenUnix(path string) (net.Listener, error) {
+	if err := safedir.Check(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
 	if err := replaceable(path); err != nil {
 		return nil, err
 	}

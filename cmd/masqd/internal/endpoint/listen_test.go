@@ -67,6 +67,29 @@ func TestUnixSocket(t *testing.T) {
 	}
 }
 
+// A directory that every user can write to is refused: its user could replace the socket.
+func TestUnixSocketInUnsafeDirectory(t *testing.T) {
+	dir := t.TempDir()
+	for _, mode := range []os.FileMode{0o777, 0o777 | os.ModeSticky} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Listen("unix:" + filepath.Join(dir, "s")); err == nil || !strings.Contains(err.Error(), "is not safe") {
+			t.Errorf("%s: %v", mode, err)
+		}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil { // the control
+		t.Fatal(err)
+	}
+	l, err := Listen("unix:" + filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func written(l net.Listener) string { return l.Addr().String() }
 
 // A listener whose socket another program has replaced leaves that one alone.
