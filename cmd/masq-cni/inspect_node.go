@@ -78,6 +78,7 @@ func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *re
 	x.Daemon, err = daemonOf(v.lock)
 	lacks("masqd", err)
 	lacks("conntrack", v.flows(ctx, x, losses))
+	x.ReportRefusals(v.refusals, v.records, v.desired().Attachments)
 	x.Judge(v.records)
 	switch x.Problems.Worst() {
 	case report.SeverityError:

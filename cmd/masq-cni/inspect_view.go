@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -24,8 +25,10 @@ type view struct {
 	records []store.Record
 	desired func() report.Desired
 	owners  *report.Owners
-	unread  error    // records that cannot be read
-	damaged []string // files that were damaged and were replaced
+	// refusals are recent ADDs that failed because of annotations.
+	refusals []store.Refusal
+	unread   error    // records that cannot be read
+	damaged  []string // files that were damaged and were replaced
 }
 
 func (n *node) view() (view, error) {
@@ -50,6 +53,9 @@ func (n *node) readRecords() (view, error) {
 		return v, v.unread
 	}
 	if v.damaged, err = records.Damaged(); err != nil {
+		return v, err
+	}
+	if v.refusals, err = records.Refusals(time.Now()); err != nil {
 		return v, err
 	}
 	policy, err := records.Node()

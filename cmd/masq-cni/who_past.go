@@ -137,8 +137,14 @@ func flowThatWas(f *natlog.Flow) report.Flow {
 	if out.Owner != (report.Owner{}) {
 		out.Direction = report.Out
 	}
-	if f.Original.Dst != f.Translated.Dst {
+	source, destination := f.Original.Src != f.Translated.Src, f.Original.Dst != f.Translated.Dst
+	switch {
+	case source && destination:
 		out.NAT = "snat+dnat"
+	case destination:
+		out.NAT = "dnat"
+	case !source: // it left with the container's own address
+		out.NAT = "none"
 	}
 	if !f.Begin.IsZero() {
 		out.Begin = report.Time{Time: f.Begin.UTC()}

@@ -62,9 +62,13 @@ type options struct {
 	// natLog is where the NAT log is written; empty for none.
 	natLog        string
 	natLogOptions natlog.Options
+	natLogDirect  directFlows
 	// collector is where the NAT log goes too; the zero value for nowhere.
 	collector ipfix.Collector
 }
+
+// hasNATLog reports whether flows are logged, on the disk or by a collector.
+func (o *options) hasNATLog() bool { return o.natLog != "" || o.collector != (ipfix.Collector{}) }
 
 // validate reports every flag that nothing can be done with.
 func (o *options) validate() error {
@@ -223,6 +227,8 @@ A flag on the command line overrides the environment.`,
 	o.natLogOptions.MaxTotalBytes = 1 << 30
 	f.Var((*size)(&o.natLogOptions.MaxTotalBytes), "nat-log-size", "how much of the disk the NAT log may take, such as 500Mi or 10Gi; the oldest records are deleted first")
 	f.DurationVar(&o.natLogOptions.MaxAge, "nat-log-age", 0, "how long the NAT log keeps a record; 0 for as long as there is room")
+	o.natLogDirect = directOptedOut
+	f.Var(&o.natLogDirect, "nat-log-direct", "untranslated flows of attachments that the NAT log has: opted-out (pods with the annotation egress), all or none")
 	f.Var((*collector)(&o.collector), "nat-log-ipfix", "IPFIX collector that the NAT log is sent to, over UDP, or TCP with /tcp behind the port; empty for none")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof too")
 	legacy = legacyFlags(f)

@@ -23,7 +23,8 @@ import (
 const eventBuffer = 64 << 20
 
 // natLogger writes the NAT log: the begin and the end of each flow that is translated
-// and an attachment's, or that comes from an address of sourceCIDRs.
+// and an attachment's, or that comes from an address of sourceCIDRs. direct says which
+// untranslated flows it has as well.
 type natLogger struct {
 	log    *natlog.Writer  // nil for none
 	export *ipfix.Exporter // nil for none
@@ -31,6 +32,7 @@ type natLogger struct {
 	owners owners
 	node   func() reconcile.Node
 	said   *slog.Logger
+	direct directFlows
 
 	record natlog.Record
 	event  ipfix.Event
@@ -41,7 +43,7 @@ type natLogger struct {
 // newNATLogger begins to listen. Flows that began before have their end logged.
 func newNATLogger(ctx context.Context, o options, c *reconcile.Cache, records *store.Records, node func() reconcile.Node, said *slog.Logger) (_ *natLogger, err error) {
 	l := &natLogger{
-		node: node, said: said, last: time.Now(),
+		node: node, said: said, last: time.Now(), direct: o.natLogDirect,
 		owners: owners{snapshot: c.Snapshot, refresh: c.Refresh, read: records.Get, known: map[*store.Record]bool{}, by: map[netip.Addr][]tenure{}},
 	}
 	defer func() {
@@ -153,7 +155,7 @@ func (l *natLogger) gap() {
 func (l *natLogger) take(e *conntrack.Event) {
 	f := &e.Flow
 	l.last = time.Now()
-	if !f.Translated() {
+	if !f.Translated() && (l.direct == directNone || !l.owners.mayBegin(f.Original.Src, l.last) && (l.direct != directAll || !l.source(f.Original.Src))) {
 		return
 	}
 	r := &l.record
@@ -182,7 +184,10 @@ func (l *natLogger) take(e *conntrack.Event) {
 	if !ours && !l.source(f.Original.Src) {
 		return
 	}
-	r.Owner = owner
+	if !f.Translated() && l.direct == directOptedOut && !owner.optedOut {
+		return
+	}
+	r.Owner = owner.Owner
 	if l.log != nil {
 		l.append(r)
 	}

@@ -18,9 +18,11 @@ type owners struct {
 	refresh  func() error                               // updates the snapshot, whose events may be late
 	read     func(masq.Key) (store.Record, bool, error) // with the pod
 	version  uint64
-	known    map[*store.Record]bool
-	by       map[netip.Addr][]tenure
-	departed []departure // the earliest first
+	// refreshed is when mayBegin refreshed last.
+	refreshed time.Time
+	known     map[*store.Record]bool
+	by        map[netip.Addr][]tenure
+	departed  []departure // the earliest first
 }
 
 // departure is the end of an attachment at an address.
@@ -39,6 +41,8 @@ type tenure struct {
 	since time.Time
 	natlog.Owner
 	gone bool // the attachment is
+	// optedOut says that the pod's annotation opted out of translation.
+	optedOut bool
 }
 
 const (
@@ -50,7 +54,7 @@ const (
 
 // at returns the attachment that had an address at a time. A container's first flow may
 // precede the event of its record, so an unknown address refreshes the snapshot.
-func (o *owners) at(a netip.Addr, t time.Time) (natlog.Owner, bool) {
+func (o *owners) at(a netip.Addr, t time.Time) (tenure, bool) {
 	owner, ok := o.heard(a, t)
 	if !ok && o.refresh() == nil { // if it fails, a look says why
 		owner, ok = o.heard(a, t)
@@ -58,16 +62,38 @@ func (o *owners) at(a netip.Addr, t time.Time) (natlog.Owner, bool) {
 	return owner, ok
 }
 
-func (o *owners) heard(a netip.Addr, t time.Time) (natlog.Owner, bool) {
+// refreshPause is the least time between two refreshes by mayBegin. Untranslated flows of
+// the node itself and of hosts outside may be many, and never have an owner. An ADD takes
+// longer than this from its record to the container's first packet.
+const refreshPause = 5 * time.Millisecond
+
+// mayBegin reports whether an attachment has, or had, the address that an untranslated
+// flow begins from.
+func (o *owners) mayBegin(a netip.Addr, now time.Time) bool {
+	if _, ok := o.heard(a, now); ok {
+		return true
+	}
+	if now.Sub(o.refreshed) < refreshPause {
+		return false
+	}
+	o.refreshed = now
+	if o.refresh() != nil {
+		return false
+	}
+	_, ok := o.heard(a, now)
+	return ok
+}
+
+func (o *owners) heard(a netip.Addr, t time.Time) (tenure, bool) {
 	if s := o.snapshot(); s.Version != o.version {
 		o.learn(s)
 	}
 	for i, x := range slices.Backward(o.by[a]) {
 		if i == 0 || !x.since.After(t.Add(early)) {
-			return x.Owner, true
+			return x, true
 		}
 	}
-	return natlog.Owner{}, false
+	return tenure{}, false
 }
 
 func (o *owners) learn(s reconcile.Snapshot) {
@@ -84,11 +110,14 @@ func (o *owners) learn(s reconcile.Snapshot) {
 		}
 		for _, a := range whole.Addresses {
 			all := o.by[a]
+			optedOut := whole.Policy != nil && whole.Policy.EgressDirect
 			if n := len(all); n > 0 && all[n-1].Key == whole.Key {
-				all[n-1].Pod, all[n-1].gone = whole.Pod, false
+				all[n-1].Pod, all[n-1].gone, all[n-1].optedOut = whole.Pod, false, optedOut
 				continue
 			}
-			all = append(all, tenure{now.Add(-max(0, now.Sub(whole.Created))), natlog.Owner{Key: whole.Key, Pod: whole.Pod}, false})
+			all = append(all, tenure{
+				since: now.Add(-max(0, now.Sub(whole.Created))), Owner: natlog.Owner{Key: whole.Key, Pod: whole.Pod}, optedOut: optedOut,
+			})
 			o.by[a] = all[max(0, len(all)-tenures):]
 		}
 	}

@@ -18,7 +18,6 @@ import (
 
 	"github.com/masq-cni/masq-cni/cmd/masqd/internal/endpoint"
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
-	"github.com/masq-cni/masq-cni/pkg/ipfix"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/metrics"
 	"github.com/masq-cni/masq-cni/pkg/nft"
@@ -51,6 +50,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		if err := lock.Tell(change); err != nil {
 			log.Warn("masq-cni inspect does not see the state of masqd", "err", err)
 		}
+	}
+	if err := records.MarkNATLog(o.hasNATLog()); err != nil {
+		return err
 	}
 	rules, err := nft.Open()
 	if err != nil {
@@ -107,7 +109,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Stranded:     forget.Stranded,
 		Reload: func() error {
 			conf.read()
-			return errors.Join(cache.Reload(), records.Tidy(o.grace), neighbors.Run(time.Now()))
+			return errors.Join(cache.Reload(), records.Tidy(o.grace), records.TidyRefusals(time.Now()), neighbors.Run(time.Now()))
 		},
 		Sweep:  &reconcile.Sweep{Kernel: kernel, Records: records, Grace: o.grace, Log: log},
 		Resync: o.resync,
@@ -115,7 +117,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Log:    log,
 	}
 	var flowLog *natLogger
-	if o.natLog != "" || o.collector != (ipfix.Collector{}) {
+	if o.hasNATLog() {
 		if flowLog, err = newNATLogger(ctx, o, cache, records, conf.node, log); err != nil {
 			return err
 		}

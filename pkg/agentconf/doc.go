@@ -16,6 +16,7 @@
 //	mssClamp: pmtu
 //	helpers: {ftp: [21]}
 //	dropInvalid: true
+//	allowAnnotations: [masq-cni.dev/egress]
 //
 // # What ip-masq-agent takes
 //

@@ -24,6 +24,7 @@ type effective struct {
 	MSSClamp           masq.Clamp          `json:"mssClamp"`
 	Helpers            map[string][]uint16 `json:"helpers"`
 	DropInvalid        bool                `json:"dropInvalid"`
+	AllowAnnotations   []string            `json:"allowAnnotations,omitzero"`
 	ResyncInterval     string              `json:"resyncInterval,omitempty"`
 	Warnings           Faults              `json:"warnings,omitempty"`
 }
@@ -46,6 +47,7 @@ func (n Node) MarshalJSON() ([]byte, error) {
 		MSSClamp:           p.MSSClamp,
 		Helpers:            map[string][]uint16{},
 		DropInvalid:        p.DropInvalid,
+		AllowAnnotations:   p.AllowAnnotations,
 		Warnings:           n.Warnings,
 	}
 	if len(e.NonMasqueradeCIDRs) > defaultLimit {
@@ -97,6 +99,9 @@ func (n Node) String() string {
 	row("mssClamp", p.MSSClamp.String())
 	row("helpers", texts(helperTexts(p.Helpers), "none")...)
 	row("dropInvalid", fmt.Sprint(p.DropInvalid))
+	if p.AllowAnnotations != nil {
+		row("allowAnnotations", texts(p.AllowAnnotations, "none")...)
+	}
 	if n.ResyncInterval != 0 {
 		row("resyncInterval", n.ResyncInterval.String())
 	}

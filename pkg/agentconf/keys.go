@@ -99,6 +99,12 @@ var keys = []key{
 		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.dropInvalid) },
 	},
 	{
+		name:   "allowAnnotations",
+		about:  "Annotations that pods may use, with or without their prefix masq-cni.dev/. An empty list forbids all. Without the key all are allowed, but for egress where snatAddresses has an entry or masqd keeps a NAT log.",
+		schema: schema{Type: "array", Items: annotationSchema(), MaxItems: len(masq.Annotations), UniqueItems: true},
+		read:   (*reader).allowAnnotations,
+	},
+	{
 		name: "resyncInterval", agents: true,
 		about:  "How often to look at everything even if nothing seems to have changed, such as 60s.",
 		schema: schema{Type: "string", Pattern: durationPattern},

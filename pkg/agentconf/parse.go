@@ -78,6 +78,9 @@ func (r *reader) node() Node {
 	}
 	n.Policy.Helpers = r.oneHelperEach()
 	prevail(r, "dropInvalid", &n.Policy.DropInvalid, r.s.dropInvalid, or)
+	if r.s.annotations != nil {
+		n.Policy.AllowAnnotations = append([]string{}, valuesOf(r.s.annotations)...)
+	}
 	n.SourceCIDRs = valuesOf(r.s.sources)
 	prevail(r, "resyncInterval", &n.ResyncInterval, r.s.resync, sooner)
 	if len(r.all) == 0 {
@@ -90,7 +93,7 @@ func (r *reader) node() Node {
 	return n
 }
 
-func valuesOf[T netip.Prefix | netip.Addr | masq.Helper](all []found[T]) []T {
+func valuesOf[T netip.Prefix | netip.Addr | masq.Helper | string](all []found[T]) []T {
 	var out []T
 	for _, f := range all {
 		out = append(out, f.value)

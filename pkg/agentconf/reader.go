@@ -17,6 +17,8 @@ type settings struct {
 	sources       []found[netip.Prefix]
 	snat, routed  []found[netip.Addr]
 	helpers       []found[masq.Helper]
+	// annotations is nil where no file gives allowAnnotations.
+	annotations []found[string]
 
 	// Of these, one value of several files counts before the others.
 	linkLocal4, linkLocal6   []found[bool]

@@ -3,6 +3,7 @@ package agentconf
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
@@ -46,6 +47,14 @@ const (
 
 func prefixSchema() *schema  { return &schema{Type: "string", Pattern: prefixPattern} }
 func addressSchema() *schema { return &schema{Type: "string", Pattern: addressPattern} }
+
+func annotationSchema() *schema {
+	s := &schema{Type: "string"}
+	for _, a := range masq.Annotations {
+		s.Enum = append(s.Enum, a, strings.TrimPrefix(a, masq.AnnotationPrefix))
+	}
+	return s
+}
 
 func helpersSchema() schema {
 	s := schema{Type: "object", Properties: map[string]schema{}, AdditionalProperties: new(false), Default: map[string]any{}}

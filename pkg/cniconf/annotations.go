@@ -13,12 +13,31 @@ import (
 // a pod; containerd and CRI-O know it.
 const podAnnotations = "io.kubernetes.cri.pod-annotations"
 
-// The annotations by which a pod chooses among what its network allows.
 const (
-	annotationPrefix = "masq-cni.dev/"
-	egressAnnotation = annotationPrefix + "egress"
-	snatAnnotation   = annotationPrefix + "snat-addresses"
+	egressAnnotation = masq.EgressAnnotation
+	snatAnnotation   = masq.SNATAnnotation
 )
+
+// allowAnnotations reads the annotations that pods may use; it is nil without the key.
+func (r *reader) allowAnnotations() []string {
+	const key = "allowAnnotations"
+	if _, given := r.value(key); !given {
+		return nil
+	}
+	out := []string{}
+	for _, s := range r.texts(key, len(masq.Annotations), "give a list of annotations such as [\""+egressAnnotation+"\"]") {
+		name, bad := masq.ParseAnnotation(s)
+		switch {
+		case bad != nil:
+			r.add(key, masq.Quote(s), bad.Wrong, bad.Mend)
+		case slices.Contains(out, name):
+			r.add(key, masq.Quote(s), "given twice", "keep one")
+		default:
+			out = append(out, name)
+		}
+	}
+	return out
+}
 
 func (r *reader) runtimeConfig() (object, bool) {
 	raw, given := r.value("runtimeConfig")
@@ -51,12 +70,12 @@ func (r *reader) annotations(p *masq.Policy) {
 	}
 	asked := map[string]string{}
 	for _, name := range slices.Sorted(slices.Values(o.keys)) {
-		if !strings.HasPrefix(name, annotationPrefix) {
+		if !strings.HasPrefix(name, masq.AnnotationPrefix) {
 			continue
 		}
 		value, ok := asText(o.values[name])
 		switch {
-		case !slices.Contains([]string{egressAnnotation, snatAnnotation}, name):
+		case !slices.Contains(masq.Annotations, name):
 			mend := fmt.Sprintf("use %q or %q", egressAnnotation, snatAnnotation)
 			r.addAt(key, "annotation "+masq.Quote(name), show(o.values[name]), "unknown annotation", mend)
 		case !ok:
@@ -66,7 +85,7 @@ func (r *reader) annotations(p *masq.Policy) {
 		}
 	}
 	for _, a := range o.again {
-		if strings.HasPrefix(a.key, annotationPrefix) {
+		if strings.HasPrefix(a.key, masq.AnnotationPrefix) {
 			r.repetitions(key, "annotation", object{again: []repetition{a}})
 		}
 	}
@@ -79,7 +98,7 @@ func (r *reader) choices(p *masq.Policy, asked map[string]string) {
 	egress, hasEgress := asked[egressAnnotation]
 	snat, hasSNAT := asked[snatAnnotation]
 	var picked []netip.Addr
-	if hasSNAT {
+	if hasSNAT && r.allowed(p, snatAnnotation, snat) {
 		picked = r.picked(snat, p.SNATAddresses)
 	}
 	switch {
@@ -88,7 +107,7 @@ func (r *reader) choices(p *masq.Policy, asked map[string]string) {
 	case hasEgress && hasSNAT:
 		r.addAt(key, snatAnnotation, masq.Quote(snat), "the pod is direct, so it leaves with its own address",
 			fmt.Sprintf("keep this or %q", egressAnnotation))
-	case hasEgress:
+	case hasEgress && r.allowed(p, egressAnnotation, egress):
 		p.EgressDirect = true
 		p.SNATAddresses = nil
 	}
@@ -99,6 +118,20 @@ func (r *reader) choices(p *masq.Policy, asked map[string]string) {
 		})
 	})
 	p.SNATRouted = slices.DeleteFunc(slices.Clone(p.SNATRouted), func(a netip.Addr) bool { return !slices.Contains(p.SNATAddresses, a) })
+}
+
+// allowed reports a valid annotation that the network does not allow.
+func (r *reader) allowed(p *masq.Policy, name, value string) bool {
+	if p.Allows(name) {
+		return true
+	}
+	wrong, mend := "allowAnnotations of the network does not list this annotation", "remove the annotation, or list it there"
+	if p.AllowAnnotations == nil {
+		wrong = "not allowed by default where the network has snatAddresses"
+		mend = fmt.Sprintf("remove the annotation, or list %q in allowAnnotations of the network", name)
+	}
+	r.addAt("runtimeConfig", name, masq.Quote(value), wrong, mend)
+	return false
 }
 
 // picked reads a list of addresses, each one of those that the network allows.

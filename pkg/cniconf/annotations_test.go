@@ -21,7 +21,6 @@ func TestAnnotations(t *testing.T) {
 		{"none", `{}`, false, []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2"}},
 		{"null", `null`, false, []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2"}},
 		{"others'", `{"other.dev/egress": "x", "masq-cni.development/x": 5}`, false, []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2"}},
-		{"direct", `{"masq-cni.dev/egress": "direct"}`, true, nil},
 		{"one", `{"masq-cni.dev/snat-addresses": "192.0.2.2"}`, false, []string{"192.0.2.2", "2001:db8::1", "2001:db8::2"}},
 		{"of each family", `{"masq-cni.dev/snat-addresses": " 2001:db8::2,192.0.2.3 , 192.0.2.1"}`, false, []string{"192.0.2.1", "192.0.2.3", "2001:db8::2"}},
 	} {
@@ -32,6 +31,41 @@ func TestAnnotations(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Which annotations a network allows, by its list and, without one, by its egress addresses.
+func TestAllowAnnotations(t *testing.T) {
+	const egress, snat = `{"masq-cni.dev/egress": "direct"}`, `{"masq-cni.dev/snat-addresses": "192.0.2.2"}`
+	list := func(l string) string { return allowed + `, "allowAnnotations": ` + l }
+	for _, members := range []string{
+		annotated(egress), `"allowAnnotations": ["egress"],` + annotated(egress), list(`["masq-cni.dev/egress"]`) + "," + annotated(egress),
+		list(`["egress", "snat-addresses"]`) + "," + annotated(egress),
+	} {
+		if p := load(t, members).Policy; !p.EgressDirect || p.SNATAddresses != nil {
+			t.Errorf("%s: direct %v, %v", members, p.EgressDirect, p.SNATAddresses)
+		}
+	}
+	for _, members := range []string{allowed + "," + annotated(snat), list(`["snat-addresses"]`) + "," + annotated(snat)} {
+		if p := load(t, members).Policy; p.EgressDirect || !reflect.DeepEqual(p.SNATAddresses, addrs("192.0.2.2", "2001:db8::1", "2001:db8::2")) {
+			t.Errorf("%s: direct %v, %v", members, p.EgressDirect, p.SNATAddresses)
+		}
+	}
+	if load(t, `"allowAnnotations": []`).PolicyNamed {
+		t.Error("a network that gives only allowAnnotations has the node's policy")
+	}
+	const byDefault = `masq-cni.dev/egress: "direct": not allowed by default where the network has snatAddresses; remove the annotation, or list "masq-cni.dev/egress" in allowAnnotations of the network`
+	const listed = `not list this annotation; remove the annotation, or list it there`
+	checkFaults(t, []faulty{
+		{"default", allowed + "," + annotated(egress), byDefault},
+		{"none", `"allowAnnotations": [],` + annotated(egress), `masq-cni.dev/egress: "direct": allowAnnotations of the network does ` + listed},
+		{"another", list(`["snat-addresses"]`) + "," + annotated(egress), `masq-cni.dev/egress: "direct": allowAnnotations of the network does ` + listed},
+		{"snat", list(`["egress"]`) + "," + annotated(snat), `masq-cni.dev/snat-addresses: "192.0.2.2": allowAnnotations of the network does ` + listed},
+		{"unknown", `"allowAnnotations": ["egres"]`, `allowAnnotations: "egres": is not an annotation of masq; give "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"`},
+		{"twice", `"allowAnnotations": ["egress", "masq-cni.dev/egress"]`, `allowAnnotations: "masq-cni.dev/egress": given twice; keep one`},
+		{"null", `"allowAnnotations": null`, `allowAnnotations: null: is null; give a list of annotations such as ["masq-cni.dev/egress"]`},
+		{"text", `"allowAnnotations": "egress"`, `allowAnnotations: "egress": is a string; give a list of annotations such as ["masq-cni.dev/egress"]`},
+		{"number", `"allowAnnotations": [5]`, `allowAnnotations: 5: is a number; give a list of annotations such as ["masq-cni.dev/egress"]`},
+	})
 }
 
 func TestAnnotationFaults(t *testing.T) {
@@ -58,7 +92,7 @@ func TestAnnotationFaults(t *testing.T) {
 			snat + `: "192.0.2.1": the pod is direct, so it leaves with its own address; keep this or "masq-cni.dev/egress"`,
 		},
 		{
-			"again", in(`{"masq-cni.dev/egress": "nat", "masq-cni.dev/egress": "direct", "x": 1, "x": 2}`),
+			"again", `"allowAnnotations": ["egress"], ` + in(`{"masq-cni.dev/egress": "nat", "masq-cni.dev/egress": "direct", "x": 1, "x": 2}`),
 			`annotation: "masq-cni.dev/egress": "direct": given twice, before as "nat"; keep one`,
 		},
 		{"list", in(`["x"]`), `runtimeConfig.io.kubernetes.cri.pod-annotations: "[\"x\"]": is a list; give an object of strings`},

@@ -10,7 +10,7 @@ import (
 var ourKeys = []string{
 	"mtu", "ipMasq", "ipMasqBackend", "nonMasqueradeCIDRs", "masqueradeCIDRs",
 	"masqLinkLocal", "masqLinkLocalIPv6", "snatAddresses", "snatAddressesRouted", "toPorts", "randomFully",
-	"mssClamp", "helpers", "spoofCheck", "dropInvalid", "stateDir",
+	"mssClamp", "helpers", "spoofCheck", "dropInvalid", "allowAnnotations", "stateDir",
 }
 
 // policyKeys are those that make up a policy: a network that gives one of them

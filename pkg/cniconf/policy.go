@@ -21,6 +21,7 @@ func (r *reader) policy() masq.Policy {
 	p.MSSClamp = r.clamp(p.MSSClamp)
 	p.Helpers = r.helpers()
 	p.DropInvalid = r.boolean("dropInvalid", p.DropInvalid)
+	p.AllowAnnotations = r.allowAnnotations()
 	return p
 }
 

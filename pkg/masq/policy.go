@@ -46,6 +46,10 @@ type Policy struct {
 	Helpers     []Helper `json:"helpers,omitempty"`
 	// DropInvalid drops what conntrack calls invalid: it would leave untranslated.
 	DropInvalid bool `json:"dropInvalid"`
+	// AllowAnnotations are the annotations that pods may use, by their full names; nil
+	// for the default: see Allows. It makes no rules, so it is not part of the ID. In the
+	// policy of an attachment it is its network's own list.
+	AllowAnnotations []string `json:"allowAnnotations,omitzero"`
 }
 
 // The bounds of a policy that somebody writes.
@@ -101,6 +105,11 @@ func (p Policy) Validate() error {
 			errs = append(errs, fmt.Errorf("helpers: there is no helper %q", h.Name))
 		}
 	}
+	for _, a := range p.AllowAnnotations {
+		if !slices.Contains(Annotations, a) {
+			errs = append(errs, fmt.Errorf("allowAnnotations: there is no annotation %q", a))
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -131,6 +140,7 @@ func (p Policy) canonical() Policy {
 		p.Helpers[i].Ports = slices.Compact(ports)
 	}
 	slices.SortFunc(p.Helpers, func(a, b Helper) int { return cmp.Compare(a.Name, b.Name) })
+	p.AllowAnnotations = nil
 	return p
 }
 
@@ -162,13 +172,18 @@ func (p Policy) digest(n int) string {
 // different.
 func (p Policy) Digest() string { return p.digest(sha256.Size) }
 
-// Equal reports whether two policies say the same.
+// Equal reports whether two policies make the same rules.
 func (p Policy) Equal(o Policy) bool { return p.Digest() == o.Digest() }
 
 // For returns the node's policy p as it applies to an attachment that had the
-// node's policy old: with the attachment's own subnets and its pod's choice.
+// node's policy old: with the attachment's own subnets, and with the pod's choice if it
+// is allowed. The network's list decides, or the node's if the network gives none.
 func (p Policy) For(old Policy) Policy {
-	p.Node, p.Subnets, p.EgressDirect = true, old.Subnets, old.EgressDirect
+	if old.AllowAnnotations != nil {
+		p.AllowAnnotations = old.AllowAnnotations
+	}
+	p.EgressDirect = old.EgressDirect && p.Allows(EgressAnnotation)
+	p.Node, p.Subnets, p.AllowAnnotations = true, old.Subnets, old.AllowAnnotations
 	return p
 }
 

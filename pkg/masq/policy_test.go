@@ -54,8 +54,23 @@ func TestPolicyID(t *testing.T) {
 			t.Errorf("%s: %s reads back as %+v, %v", field, text, back, err)
 		}
 	}
-	if n := reflect.TypeOf(a).NumField(); len(seen) != n+1 {
+	if n := reflect.TypeOf(a).NumField() - 1; len(seen) != n+1 { // all but AllowAnnotations
 		t.Errorf("%d fields, but %d tried", n, len(seen)-1)
+	}
+	for _, list := range [][]string{nil, {}, {EgressAnnotation}} {
+		p := a
+		p.AllowAnnotations = list
+		text, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Policy
+		if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(back, p) {
+			t.Errorf("%s reads back as %+v, %v", text, back, err)
+		}
+		if p.ID() != a.ID() {
+			t.Errorf("%q in allowAnnotations change the ID, and no rule", list)
+		}
 	}
 }
 

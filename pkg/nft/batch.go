@@ -18,6 +18,8 @@ type op struct {
 	optional bool
 	// doubtful says that the message removes what a newer attachment may need.
 	doubtful bool
+	// unexpected says that the message removes something that is not desired.
+	unexpected bool
 }
 
 // opError is an error of one message of a transaction.

@@ -281,7 +281,9 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		default:
 			p.found(Change{Kind: KindRule, Reason: Unexpected, Parent: c.Name, Name: r.id, Detail: fmt.Sprintf("handle %d", r.handle)})
 		}
-		p.do(deleteRule(c.Name, r.handle), ofPolicies(r.id) && !ids[r.id])
+		o := deleteRule(c.Name, r.handle)
+		o.unexpected = !ids[r.id]
+		p.do(o, ofPolicies(r.id) && !ids[r.id])
 	}
 	for i, r := range c.Rules {
 		if kept[i] >= 0 {
@@ -425,7 +427,7 @@ func (p *planner) surplus() error {
 	}
 	all := drop(p.have, surplus("chain "), surplus("set "), surplus("object "), p.found)
 	for i := range all {
-		all[i].doubtful = true
+		all[i].doubtful, all[i].unexpected = true, true
 	}
 	p.ops = append(p.ops, all...)
 	return nil

@@ -132,9 +132,19 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 		return false, c.commitPlan(p, have.generation, r)
 	case !doubtful:
 		return part, c.commitPlan(p, 0, r)
-	case !d.Keep && d.AsOf == have.generation:
-		err := c.commitPlan(p, have.generation, r)
-		if r.InUse = errors.Is(err, unix.EBUSY); !r.InUse && !errors.Is(err, errStale) {
+	case d.AsOf == have.generation:
+		var err error
+		if !d.Keep {
+			err = c.commitPlan(p, have.generation, r)
+			r.InUse = errors.Is(err, unix.EBUSY)
+		}
+		if d.Keep || r.InUse {
+			// Elements that refer to something unexpected can move once there is what they
+			// are to refer to.
+			p.keepUnexpected()
+			err = c.commitPlan(p, have.generation, r)
+		}
+		if !errors.Is(err, errStale) {
 			return part, err
 		}
 	}
@@ -144,6 +154,13 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 		return part, err
 	}
 	return false, ErrConflict
+}
+
+// keepUnexpected takes the removal of objects that come and go with the attachments of a
+// policy out of a plan.
+func (p *planner) keepUnexpected() {
+	p.ops = slices.DeleteFunc(p.ops, func(o op) bool { return o.doubtful && o.unexpected })
+	p.changes = slices.DeleteFunc(p.changes, func(c Change) bool { return c.Reason == Unexpected && p.doubts(c) })
 }
 
 // doubts reports whether a difference may be none, because attachments have come or gone

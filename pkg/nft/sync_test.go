@@ -84,6 +84,24 @@ func TestStructureJudges(t *testing.T) {
 	if r, err := c.SyncStructure(d); err != nil || !r.InUse || len(r.Changes) != 1 {
 		t.Errorf("what is in use: %v, %t, %v", texts(r.Changes), r.InUse, err)
 	}
+	// The chain that its element moves to is made, whether records can be read or not.
+	moved := directPolicy()
+	for _, d.Keep = range []bool{true, false} {
+		moved.Subnets = append(moved.Subnets, netip.MustParsePrefix([]string{"10.1.0.0/16", "10.2.0.0/16"}[len(moved.Subnets)]))
+		d.Table = ruleset.For([]masq.Attachment{a, attachment("b", moved, "10.88.0.6")}, ruleset.Sources{}, everyEgress).Skeleton()
+		now()
+		before := list()
+		r, err := c.SyncStructure(d)
+		if err != nil || r.InUse == d.Keep || !strings.Contains(list(), "chain policy-"+moved.ID()) {
+			t.Errorf("what an element moves to, %t: %v, %t, %v", d.Keep, texts(r.Changes), r.InUse, err)
+		}
+		for line := range strings.Lines(before) {
+			if !strings.Contains(list(), line) {
+				t.Errorf("what an element moves to, %t: %q is gone", d.Keep, line)
+			}
+		}
+	}
+	d.Table = ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress).Skeleton()
 	if _, err := c.Edit(nil, []ruleset.LiveElement{{Set: "policy4", Element: ruleset.Element{Key: "10.88.0.6"}}}, 0); err != nil {
 		t.Fatal(err)
 	}

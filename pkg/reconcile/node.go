@@ -42,8 +42,14 @@ func (n Node) Attachments(records []*store.Record) []masq.Attachment {
 
 // Same reports whether two configurations ask for the same.
 func (n Node) Same(o Node) bool {
-	return (n.Policy == nil) == (o.Policy == nil) && (n.Policy == nil || n.Policy.Equal(*o.Policy)) &&
+	return (n.Policy == nil) == (o.Policy == nil) && (n.Policy == nil || samePolicy(n.Policy, o.Policy)) &&
 		slices.Equal(n.Sources.Prefixes, o.Sources.Prefixes) && n.Resync == o.Resync
+}
+
+// samePolicy reports whether two policies make the same rules for every attachment. No
+// list of annotations is not an empty one.
+func samePolicy(a, b *masq.Policy) bool {
+	return a.Equal(*b) && (a.AllowAnnotations == nil) == (b.AllowAnnotations == nil) && slices.Equal(a.AllowAnnotations, b.AllowAnnotations)
 }
 
 // apply gives attachments that have the node's policy the one that is in force.

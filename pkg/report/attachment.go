@@ -114,6 +114,7 @@ func (d Desired) Policies() []Policy {
 		}
 		at[p] = len(out)
 		x := Policy{ID: p.ID(), Policy: *p, SNATMissing: []netip.Addr{}, Dropped: []string{}}
+		x.AllowAnnotations = nil // networks that share a policy may differ in it
 		for _, m := range d.Egress.Missing(*p, inUse[p.ID()]) {
 			x.SNATMissing = append(x.SNATMissing, m.Address)
 			if f := masq.FamilyOf(m.Address).String(); m.Dropped && !slices.Contains(x.Dropped, f) {

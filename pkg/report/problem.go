@@ -45,6 +45,7 @@ const (
 	KindPacketsDropped  Kind = "packets-dropped"    // packets of new flows were dropped
 	KindFlowsEvicted    Kind = "flows-evicted"      // the kernel ended flows early to make room
 	KindRecordUnread    Kind = "record-unreadable"  // a record cannot be read
+	KindAnnotation      Kind = "annotation-refused" // an annotation of a pod has no effect, or keeps the pod from starting
 	KindQueryFailed     Kind = "query-failed"       // a part of the node could not be queried
 )
 

@@ -78,8 +78,8 @@ func (r *Records) Damaged() ([]string, error) {
 
 // DeleteAll removes all records of the node, including records that cannot be read.
 func (r *Records) DeleteAll() error {
-	var errs []error
-	for _, dir := range []string{r.dir, r.markDir()} {
+	errs := []error{r.MarkNATLog(false)}
+	for _, dir := range []string{r.dir, r.markDir(), r.refusalDir()} {
 		entries, err := os.ReadDir(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -27,7 +27,7 @@ func add(args *skel.CmdArgs) error {
 	case own:
 		return types.NewError(types.ErrInvalidNetNS, "the network namespace is the node's own", "CNI_NETNS: "+args.Netns+": give the container's")
 	}
-	conf, err := cniconf.Load(args.StdinData, args.Args)
+	conf, err := loadToAdd(args)
 	if err != nil {
 		return err
 	}
@@ -117,6 +117,9 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	if rec.Policy, err = n.policyFor(conf, prefixes); err != nil {
 		return err
 	}
+	if err := n.allowsEgress(conf, rec.Policy, args); err != nil {
+		return err
+	}
 	rec.SpoofCheck = conf.SpoofCheck && rec.Policy != nil
 	if err := n.hasEgress(rec.Policy, rec.Addresses); err != nil {
 		return err
@@ -155,6 +158,7 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	if err := n.records.Put(rec); err != nil {
 		return failed(codeState, "cannot write the record", err)
 	}
+	_ = n.records.DeleteRefusal(rec.Key, rec.Pod) // otherwise it is kept for an hour
 	return types.PrintResult(describe(result, link, args), conf.CNIVersion)
 }
 
@@ -167,6 +171,9 @@ func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdAr
 	rec.Addresses = addrs(prefixes)
 	keep(&rec)(n.links.EvidenceOf(args.Netns, args.IfName, namedByPrevious(conf.PrevResult)))
 	if rec.Policy, err = n.policyFor(conf, prefixes); err != nil {
+		return err
+	}
+	if err := n.allowsEgress(conf, rec.Policy, args); err != nil {
 		return err
 	}
 	if err := n.hasEgress(rec.Policy, rec.Addresses); err != nil {
@@ -187,6 +194,7 @@ func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdAr
 	if err := n.records.Put(rec); err != nil {
 		return failed(codeState, "cannot write the record", err)
 	}
+	_ = n.records.DeleteRefusal(rec.Key, rec.Pod) // otherwise it is kept for an hour
 	return passOn(args.StdinData)
 }
 

@@ -68,11 +68,20 @@ func (n *node) attachments() ([]masq.Attachment, error) {
 	for _, e := range unreadable {
 		warn("a record cannot be read, and its attachment is left out: %v", e)
 	}
+	of, err := n.records.Node()
+	if err != nil {
+		warn("attachments get the node's policy as it was at their ADD: %v", err)
+	}
 	var out []masq.Attachment
 	for _, r := range records {
-		if r.Ready {
-			out = append(out, r.Attachment)
+		if !r.Ready {
+			continue
 		}
+		if r.Policy != nil && r.Policy.Node && of != nil {
+			p := of.For(*r.Policy)
+			r.Policy = &p
+		}
+		out = append(out, r.Attachment)
 	}
 	return out, nil
 }

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/masq-cni/masq-cni/pkg/cniconf"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// loadToAdd is cniconf.Load. It notes where it is the annotations of a pod that are
+// refused: the tenant reads the error, and masq-cni inspect shows it on the node.
+func loadToAdd(args *skel.CmdArgs) (*cniconf.Conf, error) {
+	conf, err := cniconf.Load(args.StdinData, args.Args)
+	if err == nil {
+		return conf, nil
+	}
+	if x, is := cniconf.LoadRefusal(args.StdinData, args.Args); is {
+		if records, errOpen := store.Open(x.StateDir); errOpen == nil {
+			noteRefusal(records, x.Network, x.Pod, args, x.Faults...)
+		}
+	}
+	return nil, err
+}
+
+// noteRefusal notes nothing of containers without a pod: no runtime but Kubernetes' has
+// annotations.
+func noteRefusal(records *store.Records, network string, pod masq.Pod, args *skel.CmdArgs, faults ...string) {
+	if pod.Name == "" {
+		return
+	}
+	key := masq.Key{Network: network, ContainerID: args.ContainerID, Interface: args.IfName}
+	if err := records.PutRefusal(store.Refusal{Key: key, Pod: pod, Faults: faults, Time: time.Now().UTC()}); err != nil {
+		warn("ADD: %s: masq-cni inspect will not show that its annotations are refused: %s", key, err)
+	}
+}
+
+// allowsEgress refuses a pod that opts out where the node, of which its network does not
+// know, does not allow it. p is the attachment's policy.
+func (n *node) allowsEgress(conf *cniconf.Conf, p *masq.Policy, args *skel.CmdArgs) error {
+	if p == nil || !conf.Policy.EgressDirect {
+		return nil
+	}
+	wrong, mend := "", ""
+	switch listed, err := n.listsAnnotations(p); {
+	case err != nil:
+		return err
+	case !p.EgressDirect && listed:
+		wrong, mend = "allowAnnotations of the node's policy does not list this annotation", "remove the annotation, or list it there"
+	case !p.EgressDirect:
+		wrong = "not allowed by default where the node's policy has snatAddresses"
+	case !listed:
+		kept, err := n.records.HasNATLog()
+		if err != nil {
+			return failed(codeState, "cannot tell whether masqd keeps a NAT log", err)
+		}
+		if !kept {
+			return nil
+		}
+		wrong = "not allowed by default where masqd keeps a NAT log"
+	default:
+		return nil
+	}
+	if mend == "" {
+		mend = fmt.Sprintf("remove the annotation, or list %q in allowAnnotations of the network", masq.EgressAnnotation)
+	}
+	fault := masq.EgressAnnotation + ": \"direct\": " + wrong + "; " + mend
+	noteRefusal(n.records, conf.Name, conf.Pod, args, fault)
+	return types.NewError(types.ErrInvalidNetworkConfig, "the node refuses an annotation of the pod on network "+masq.Quote(conf.Name), fault)
+}
+
+// listsAnnotations reports whether the network, or the node where its policy applies,
+// says which annotations it allows.
+func (n *node) listsAnnotations(p *masq.Policy) (bool, error) {
+	if p.AllowAnnotations != nil || !p.Node {
+		return p.AllowAnnotations != nil, nil
+	}
+	of, err := n.records.Node()
+	return of != nil && of.AllowAnnotations != nil, failed(codeState, "cannot read the node's policy", err)
+}
