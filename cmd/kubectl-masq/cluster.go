@@ -90,6 +90,8 @@ func (k kubectl) pod(ctx context.Context, namespace, name string) (*pod, error) 
 		return nil, fmt.Errorf("pod %s has the network of its node, %s: nothing of it is masqueraded", full, p.Spec.NodeName)
 	case p.Spec.NodeName == "":
 		return nil, fmt.Errorf("pod %s is on no node yet: it is %s", full, p.Status.Phase)
+	case !isName(p.Metadata.Namespace) || !isName(p.Metadata.Name) || !isName(p.Spec.NodeName):
+		return nil, fmt.Errorf("pod %s: the cluster describes it as %q on node %q, which are not names", full, p.Metadata.Namespace+"/"+p.Metadata.Name, p.Spec.NodeName)
 	}
 	return &p, nil
 }
@@ -111,7 +113,7 @@ func (k kubectl) nodeOfAddress(ctx context.Context, a netip.Addr) (string, error
 	for _, n := range nodes.Items {
 		for _, x := range n.Status.Addresses {
 			// A Hostname is no address.
-			if has, err := netip.ParseAddr(x.Address); err == nil && has == a {
+			if has, err := netip.ParseAddr(x.Address); err == nil && has == a && isName(n.Metadata.Name) {
 				return n.Metadata.Name, nil
 			}
 		}
@@ -122,7 +124,7 @@ func (k kubectl) nodeOfAddress(ctx context.Context, a netip.Addr) (string, error
 		return "", err
 	}
 	for _, p := range pods.Items {
-		if !p.Spec.HostNetwork && p.Spec.NodeName != "" {
+		if !p.Spec.HostNetwork && isName(p.Spec.NodeName) {
 			return p.Spec.NodeName, nil
 		}
 	}
@@ -148,7 +150,7 @@ func (k kubectl) agents(ctx context.Context, namespace, node string) ([]agent, e
 	)
 	for _, p := range found.Items {
 		switch state := p.state(); {
-		case p.Spec.NodeName == "":
+		case p.Spec.NodeName == "" || !isName(p.Metadata.Namespace) || !isName(p.Metadata.Name) || !isName(p.Spec.NodeName):
 		case slices.ContainsFunc(out, func(a agent) bool { return a.node == p.Spec.NodeName }): // one ends, another begins
 		case state == "":
 			out = append(out, agent{p.Metadata.Namespace, p.Metadata.Name, p.Spec.NodeName})

@@ -74,7 +74,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	code, err := ask(ctx, words, s)
 	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "kubectl-masq:", err)
+		_, _ = fmt.Fprintf(stderr, "kubectl-masq: %s\n", harmless([]byte(err.Error())))
 	}
 	return code
 }

@@ -82,6 +82,11 @@ func parse(args []string) (*question, error) {
 			q.flags = append(q.flags, name)
 		}
 	}
+	for name, value := range map[string]string{"--node": q.node, "--namespace": q.namespace, "--masq-namespace": q.masqNamespace} {
+		if value != "" && !isName(value) {
+			return nil, fmt.Errorf("%s %q is not a name of Kubernetes; give lowercase letters, digits, - and .", name, value)
+		}
+	}
 	if q.node != "" && q.all {
 		return nil, fmt.Errorf("--node %s and --all-nodes say different things; give one of them", q.node)
 	}
@@ -136,6 +141,9 @@ func (q *question) locate(ctx context.Context, k kubectl) (string, error) {
 				return "", nil
 			}
 		}
+		if !isName(pod) || qualified && !isName(namespace) {
+			return "", fmt.Errorf("%q is not the name of a pod; give NAMESPACE/NAME", name)
+		}
 		p, err := k.pod(ctx, namespace, pod)
 		if err != nil {
 			return "", err
@@ -148,6 +156,12 @@ func (q *question) locate(ctx context.Context, k kubectl) (string, error) {
 	}
 	return "", nil
 }
+
+// objectName is what Kubernetes accepts as the name of an object (RFC 1123 subdomain): it
+// is no flag of kubectl, no selector, and harmless to print.
+var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
+
+func isName(s string) bool { return objectName.MatchString(s) }
 
 // containerID is what the ID of a container may begin with.
 var containerID = regexp.MustCompile(`^[0-9a-f]{6,64}$`)

@@ -57,9 +57,9 @@ func (k kubectl) run(ctx context.Context, a agent, words []string) (answer, erro
 	if !ran {
 		return answer{}, fmt.Errorf("kubectl exec in %s/%s does not run", a.namespace, a.pod)
 	}
-	x := answer{agent: a, out: out.Bytes(), code: code}
-	x.diag = ended.ReplaceAll(diag.Bytes(), nil)
-	if code != 0 && len(x.diag) == diag.Len() {
+	x := answer{agent: a, out: harmless(out.Bytes()), code: code}
+	x.diag = harmless(ended.ReplaceAll(diag.Bytes(), nil))
+	if code != 0 && !ended.Match(diag.Bytes()) {
 		x.code = blind
 	}
 	return x, nil
@@ -186,6 +186,11 @@ func indented(text []byte) []byte {
 	return regexp.MustCompile(`(?m)^(.)`).ReplaceAll(text, []byte("  $1"))
 }
 
+// offer is a completion that a shell neither expands nor executes, with its description.
+var offer = regexp.MustCompile(`^[\w ./:@%+=,\[\]-]+(\t.*)?$`)
+
+var directiveLine = regexp.MustCompile(`^:\d+$`)
+
 // complete offers what any node offers, and ends with the directive of one, as cobra
 // has it.
 func (k kubectl) complete(ctx context.Context, agents []agent, words []string, s streams) (int, error) {
@@ -198,9 +203,9 @@ func (k kubectl) complete(ctx context.Context, agents []agent, words []string, s
 	for _, x := range answers {
 		for line := range strings.Lines(string(x.out)) {
 			switch line = strings.TrimRight(line, "\n"); {
-			case strings.HasPrefix(line, ":"):
+			case directiveLine.MatchString(line):
 				directive = line
-			case !slices.Contains(offers, line):
+			case offer.MatchString(line) && !slices.Contains(offers, line):
 				offers = append(offers, line)
 			}
 		}
