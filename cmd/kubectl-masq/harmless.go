@@ -33,7 +33,7 @@ func harmless(text []byte) []byte {
 	return out
 }
 
-// isHarmful reports whether a rune is not printed as it is. Invalid UTF-8 reads as U+FFFD.
+// isHarmful reports whether a rune must be escaped. Invalid UTF-8 reads as U+FFFD.
 func isHarmful(r rune) bool {
 	return r != '\n' && r != '\t' && (r == unicode.ReplacementChar || !unicode.IsPrint(r))
 }

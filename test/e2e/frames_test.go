@@ -31,7 +31,7 @@ func TestStrangeFrames(t *testing.T) {
 				own := a.addr(p.Server)
 				f := newFramer(t, w, a)
 				left := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == p.Server }))(t)
-				// The frames carry their names, but for those that have no payload.
+				// The payload of a frame is its name.
 				frames := f.frames(own, p.Server, "own, ")
 				if mode != "chained" { // the source check is of main mode
 					maps.Copy(frames, f.frames(victim.addr(p.Server), p.Server, "forged, "))

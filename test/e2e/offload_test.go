@@ -22,7 +22,7 @@ func TestChecksumOffload(t *testing.T) {
 	own, server := c.addr(w.V4.Server), w.V4.Server
 	left := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == server }))(t)
 	arrived := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == server }))(t)
-	const source = 14 + 12 // of the frame
+	const source = 14 + 12 // offset in the frame
 	refused := 0
 	for _, at4 := range []uint16{source, source + 2} {
 		packet := nstest.UDPPacket(at(own, 700), at(server, 4242), []byte("checksum"))
@@ -49,9 +49,9 @@ func TestChecksumOffload(t *testing.T) {
 	}
 }
 
-// TestContainerChangesItsLink: a container changes what it can of its own end. It still
-// cannot send with the source of another container, the node forwards no frame that is
-// longer than the host's end takes, and masqd goes on.
+// TestContainerChangesItsLink: a container changes the properties of its end of the link. It
+// still cannot send with the source of another container, the node forwards no frame that is
+// longer than the MTU of the host's end, and masqd stays healthy.
 func TestContainerChangesItsLink(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
@@ -109,7 +109,7 @@ func TestContainerChangesItsLink(t *testing.T) {
 	attack(a.NS, "eth0", "a larger MTU")
 	for _, q := range packets(t, arrived) {
 		if q.Length > 1500 || q.MoreFragments {
-			t.Errorf("a frame longer than the host's end takes was forwarded: %v", q)
+			t.Errorf("a frame longer than the MTU of the host's end was forwarded: %v", q)
 		}
 	}
 	change(func(l netlink.Link) error {
@@ -117,7 +117,7 @@ func TestContainerChangesItsLink(t *testing.T) {
 	})
 	attack(a.NS, a.host(), "the name of the host's end")
 
-	// Its end goes into a namespace of its own making, and ends there.
+	// The end moves into a child namespace and is deleted there.
 	child := must(w.lab.Namespace("child"))(t)
 	fd := must(unix.Open(child.Path(), unix.O_RDONLY|unix.O_CLOEXEC, 0))(t)
 	defer func() { check(t, unix.Close(fd)) }()
