@@ -42,6 +42,16 @@ func (s *space) routesTo(l Link) {
 	}
 }
 
+// converse waits until packets pass in both directions, in each family of the pair.
+func (l *lab) converse(inside *space, p Pair) {
+	l.node.t.Helper()
+	for _, a := range p.Addresses {
+		server, own := serverOf(a.Addr()), a.Addr().String()
+		inside.await("answers of "+server, func() bool { return inside.ask(server) == nil })
+		l.server.await("answers of "+own, func() bool { return l.server.ask(own) == nil })
+	}
+}
+
 // Whatever the container does to its end, the node's side stays as Add made it: packets
 // pass again as soon as the container has its routes, in both families, and nothing
 // repairs the link.
@@ -73,15 +83,12 @@ func TestFlap(t *testing.T) {
 			inside.serveEcho("::")
 			p := pair(inside, 5, "4", "6")
 			l := mustAdd(t, lab.wire, p)
-			lab.reach(t, inside, p)
+			lab.converse(inside, p)
 			c.do(lab, inside, l)
 			if found, err := lab.wire.Compare([]Pair{p}); found != nil || err != nil {
 				t.Errorf("the node's side: %v, %v", found, err)
 			}
-			for _, server := range []string{server4, server6} {
-				inside.await("answers of "+server, func() bool { return inside.ask(server) == nil })
-			}
-			lab.reach(t, inside, p)
+			lab.converse(inside, p)
 		})
 	}
 }
@@ -96,7 +103,7 @@ func TestFlapWhereTheKernelEvicts(t *testing.T) {
 	inside.serveEcho("::")
 	p := pair(inside, 5, "4", "6")
 	l := mustAdd(t, lab.wire, p)
-	lab.reach(t, inside, p)
+	lab.converse(inside, p)
 	e := lab.node.listen(lab.wire)
 	if events := e.heard(); len(events) > 0 {
 		t.Fatalf("events of a link that nothing changes: %+v", events)
@@ -121,7 +128,7 @@ func TestFlapWhereTheKernelEvicts(t *testing.T) {
 	if got, want := fmt.Sprint(kinds(repaired)), fmt.Sprint([]Kind{KindSetting, KindProxy}); got != want {
 		t.Errorf("repaired %s, want %s", got, want)
 	}
-	inside.await("answers", func() bool { return inside.ask(server4) == nil })
+	lab.converse(inside, p)
 	if got := lab.node.readSysctl(evicts); got != "0" {
 		t.Errorf("%s is %s", evicts, got)
 	}
@@ -176,5 +183,23 @@ func TestSenderSettings(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A kernel that lacks a setting, as Linux before 5.16 lacks arp_evict_nocarrier, has no
+// difference there.
+func TestSettingThatTheKernelLacks(t *testing.T) {
+	value := func(n int) []byte {
+		all := make([]byte, 4*n)
+		for i := range n {
+			all[4*i] = 1 // little endian or not, it is not 0
+		}
+		return all
+	}
+	if _, differs := conf4KeepProxies.differs(device{conf4: value(conf4KeepProxies.index - 1)}); differs {
+		t.Error("a setting that the kernel lacks differs")
+	}
+	if _, differs := conf4KeepProxies.differs(device{conf4: value(conf4KeepProxies.index)}); !differs {
+		t.Error("a setting of another value does not differ")
 	}
 }

@@ -147,7 +147,7 @@ func (s *space) await(what string, so func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("%s: not after 5 s", what)
+			s.t.Fatalf("%s: not after a minute", what)
 		}
 	}
 }
