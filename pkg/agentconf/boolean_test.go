@@ -13,6 +13,7 @@ func TestBooleans(t *testing.T) {
 		"masqLinkLocalIPv6": func(p masq.Policy) bool { return p.LinkLocal6 },
 		"randomFully":       func(p masq.Policy) bool { return p.RandomFully },
 		"dropInvalid":       func(p masq.Policy) bool { return p.DropInvalid },
+		"acceptOtherLinks":  func(p masq.Policy) bool { return p.AcceptOtherLinks },
 	} {
 		for text, want := range map[string]bool{
 			"true": true, "True": true, "yes": true, "Y": true, "ON": true,

@@ -17,6 +17,7 @@
 //	helpers: {ftp: [21]}
 //	dropInvalid: true
 //	allowAnnotations: [masq-cni.dev/egress]
+//	acceptOtherLinks: false
 //
 // # What ip-masq-agent takes
 //

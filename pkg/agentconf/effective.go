@@ -25,6 +25,7 @@ type effective struct {
 	Helpers            map[string][]uint16 `json:"helpers"`
 	DropInvalid        bool                `json:"dropInvalid"`
 	AllowAnnotations   []string            `json:"allowAnnotations,omitzero"`
+	AcceptOtherLinks   bool                `json:"acceptOtherLinks"`
 	ResyncInterval     string              `json:"resyncInterval,omitempty"`
 	Warnings           Faults              `json:"warnings,omitempty"`
 }
@@ -48,6 +49,7 @@ func (n Node) MarshalJSON() ([]byte, error) {
 		Helpers:            map[string][]uint16{},
 		DropInvalid:        p.DropInvalid,
 		AllowAnnotations:   p.AllowAnnotations,
+		AcceptOtherLinks:   p.AcceptOtherLinks,
 		Warnings:           n.Warnings,
 	}
 	if len(e.NonMasqueradeCIDRs) > defaultLimit {
@@ -102,6 +104,7 @@ func (n Node) String() string {
 	if p.AllowAnnotations != nil {
 		row("allowAnnotations", texts(p.AllowAnnotations, "none")...)
 	}
+	row("acceptOtherLinks", fmt.Sprint(p.AcceptOtherLinks))
 	if n.ResyncInterval != 0 {
 		row("resyncInterval", n.ResyncInterval.String())
 	}

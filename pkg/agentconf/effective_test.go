@@ -17,6 +17,7 @@ randomFully: false
 mssClamp: 1360
 helpers: {ftp: [2121, 21], tftp: []}
 dropInvalid: false
+acceptOtherLinks: true
 resyncInterval: 90s
 `
 
@@ -37,6 +38,7 @@ mssClamp            1360
 helpers             ftp on 21 2121
                     tftp on 69
 dropInvalid         false
+acceptOtherLinks    true
 resyncInterval      1m30s
 
 direct, IPv4        10.0.0.0-10.8.255.255
@@ -61,6 +63,7 @@ randomFully         true
 mssClamp            pmtu
 helpers             none
 dropInvalid         true
+acceptOtherLinks    false
 
 direct, IPv4        10.0.0.0/8
                     169.254.0.0/16
@@ -83,7 +86,7 @@ func TestJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"nonMasqueradeCIDRs":["10.0.0.0/8","fd00::/8"],"masqueradeCIDRs":["10.9.0.0/16"],"masqLinkLocal":true,"masqLinkLocalIPv6":false,"sourceCIDRs":["10.244.0.0/16"],"snatAddresses":["192.0.2.1","2001:db8::1"],"toPorts":"20000-29999,40000-40000","randomFully":false,"mssClamp":1360,"helpers":{"ftp":[21,2121],"tftp":[69]},"dropInvalid":false,"resyncInterval":"1m30s"}`
+	const want = `{"nonMasqueradeCIDRs":["10.0.0.0/8","fd00::/8"],"masqueradeCIDRs":["10.9.0.0/16"],"masqLinkLocal":true,"masqLinkLocalIPv6":false,"sourceCIDRs":["10.244.0.0/16"],"snatAddresses":["192.0.2.1","2001:db8::1"],"toPorts":"20000-29999,40000-40000","randomFully":false,"mssClamp":1360,"helpers":{"ftp":[21,2121],"tftp":[69]},"dropInvalid":false,"acceptOtherLinks":true,"resyncInterval":"1m30s"}`
 	if string(got) != want {
 		t.Errorf("got\n%s", got)
 	}

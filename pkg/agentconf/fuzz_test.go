@@ -15,7 +15,7 @@ func FuzzParse(f *testing.F) {
 		`{"NonMasqueradeCIDRs":["10.0.0.0/8"],"MasqLinkLocal":true,"ResyncInterval":"1m0s"}`, `{"helpers": {"h323": [], "sip": [1720]}, "x": "\ud83d\ude00\u001b"}`,
 		"nonMasqueradeCIDRs:\nmasqLinkLocal: yes\ncidrLimit: 0100", "masqueradeCIDRs: [10.0.0.0/8, ::/0]", "nonMasqueradeCIDRs: [10.0.0.1/8, '::ffff:0:0/95', 5, fe80::%a/64]",
 		"snatAddresses: [192.0.2.1, 2001:db8::1, '::', fe80::1%x]\ntoPorts: 2000-3000,2500,,99999-1", "mssClamp: .inf\nresyncInterval: 1e3h", "toPorts: !!str 20000\nmssClamp: off",
-		"sourceCIDRs: [::/0]\nrandomFully: off\ndropInvalid: n\nresyncInterval: 1.5s\ncidrLimit: 3", "apiVersion: v1\ndata: |\n  x\n", "\"\\e]0;x\\a\": '\u202e'",
+		"sourceCIDRs: [::/0]\nrandomFully: off\ndropInvalid: n\nacceptOtherLinks: y\nresyncInterval: 1.5s\ncidrLimit: 3", "apiVersion: v1\ndata: |\n  x\n", "\"\\e]0;x\\a\": '\u202e'",
 	} {
 		f.Add([]byte(text), []byte("mssClamp: 1360\nnonMasqueradeCIDRs: [10.0.0.0/8]"))
 	}

@@ -105,6 +105,12 @@ var keys = []key{
 		read:   (*reader).allowAnnotations,
 	},
 	{
+		name:   "acceptOtherLinks",
+		about:  "Accept new flows that have a container's address and enter by another link than the container's, as where pod traffic returns by a tunnel.",
+		schema: schema{Type: "boolean", Default: false},
+		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.otherLinks) },
+	},
+	{
 		name: "resyncInterval", agents: true,
 		about:  "How often to look at everything even if nothing seems to have changed, such as 60s.",
 		schema: schema{Type: "string", Pattern: durationPattern},

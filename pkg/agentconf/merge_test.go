@@ -65,7 +65,7 @@ masqLinkLocalIPv6: yes
 }
 
 func TestMergeBooleans(t *testing.T) {
-	for _, key := range []string{"masqLinkLocal", "masqLinkLocalIPv6", "randomFully", "dropInvalid"} {
+	for _, key := range []string{"masqLinkLocal", "masqLinkLocalIPv6", "randomFully", "dropInvalid", "acceptOtherLinks"} {
 		for _, tt := range []struct {
 			first, second string
 			want          bool
@@ -86,7 +86,7 @@ func TestMergeBooleans(t *testing.T) {
 				texts = append(texts, v)
 			}
 			p := mustMerge(t, texts...).Policy
-			got := map[string]bool{"masqLinkLocal": p.LinkLocal4, "masqLinkLocalIPv6": p.LinkLocal6, "randomFully": p.RandomFully, "dropInvalid": p.DropInvalid}[key]
+			got := map[string]bool{"masqLinkLocal": p.LinkLocal4, "masqLinkLocalIPv6": p.LinkLocal6, "randomFully": p.RandomFully, "dropInvalid": p.DropInvalid, "acceptOtherLinks": p.AcceptOtherLinks}[key]
 			if got != tt.want {
 				t.Errorf("%s: %q and %q make %t", key, tt.first, tt.second, got)
 			}

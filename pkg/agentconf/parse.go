@@ -81,6 +81,7 @@ func (r *reader) node() Node {
 	if r.s.annotations != nil {
 		n.Policy.AllowAnnotations = append([]string{}, valuesOf(r.s.annotations)...)
 	}
+	prevail(r, "acceptOtherLinks", &n.Policy.AcceptOtherLinks, r.s.otherLinks, or)
 	n.SourceCIDRs = valuesOf(r.s.sources)
 	prevail(r, "resyncInterval", &n.ResyncInterval, r.s.resync, sooner)
 	if len(r.all) == 0 {

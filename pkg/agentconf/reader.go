@@ -23,6 +23,7 @@ type settings struct {
 	// Of these, one value of several files counts before the others.
 	linkLocal4, linkLocal6   []found[bool]
 	randomFully, dropInvalid []found[bool]
+	otherLinks               []found[bool]
 	resync                   []found[time.Duration]
 
 	// These can have one value only.

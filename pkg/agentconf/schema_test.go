@@ -182,7 +182,7 @@ func TestSchemaExamples(t *testing.T) {
 		`{"nonMasqueradeCIDRs": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"], "masqLinkLocal": false, "resyncInterval": "60s"}`,
 		`{"nonMasqueradeCIDRs": [], "cidrLimit": 64, "masqLinkLocal": true, "masqLinkLocalIPv6": true}`,
 		`{"masqueradeCIDRs": ["10.9.0.0/16"], "sourceCIDRs": ["10.244.0.0/16"], "snatAddresses": ["192.0.2.1"], "toPorts": "20000-29999,40000-49999",
-		  "randomFully": true, "mssClamp": "pmtu", "helpers": {"ftp": [21]}, "dropInvalid": true, "allowAnnotations": ["masq-cni.dev/egress"]}`,
+		  "randomFully": true, "mssClamp": "pmtu", "helpers": {"ftp": [21]}, "dropInvalid": true, "acceptOtherLinks": false, "allowAnnotations": ["masq-cni.dev/egress"]}`,
 	} {
 		var v any
 		if err := json.Unmarshal([]byte(text), &v); err != nil {

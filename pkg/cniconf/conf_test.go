@@ -22,7 +22,7 @@ const contract = `{"cniVersion": "1.1.0", "name": "demo", "type": "masq",
  "snatAddresses": [], "toPorts": "", "randomFully": true,
  "mssClamp": "pmtu",
  "helpers": {"ftp": [21]},
- "spoofCheck": true, "dropInvalid": true,
+ "spoofCheck": true, "dropInvalid": true, "acceptOtherLinks": false,
  "stateDir": "/run/masq-cni",
  "capabilities": {"io.kubernetes.cri.pod-annotations": true}}`
 
@@ -183,7 +183,7 @@ func TestPolicyNamed(t *testing.T) {
 		`"masqueradeCIDRs": []`:    true,
 		`"masqLinkLocal": false`:   true, `"masqLinkLocalIPv6": false`: true,
 		`"snatAddresses": []`: true, `"toPorts": ""`: true, `"randomFully": true`: true,
-		`"mssClamp": "pmtu"`: true, `"helpers": {}`: true, `"dropInvalid": true`: true,
+		`"mssClamp": "pmtu"`: true, `"helpers": {}`: true, `"dropInvalid": true`: true, `"acceptOtherLinks": false`: true,
 	} {
 		if got := load(t, members).PolicyNamed; got != want {
 			t.Errorf("%s: PolicyNamed is %v, want %v", members, got, want)

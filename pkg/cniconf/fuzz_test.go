@@ -136,7 +136,7 @@ func written(t *testing.T, p masq.Policy) string {
 		"cniVersion": "1.1.0", "name": "net", "type": "masq",
 		"masqLinkLocal": p.LinkLocal4, "masqLinkLocalIPv6": p.LinkLocal6,
 		"toPorts": strings.Join(ranges, ","), "randomFully": p.RandomFully, "mssClamp": p.MSSClamp,
-		"helpers": helpers, "dropInvalid": p.DropInvalid,
+		"helpers": helpers, "dropInvalid": p.DropInvalid, "acceptOtherLinks": p.AcceptOtherLinks,
 		// Without a prefix or an address the key has to be a list all the same.
 		"nonMasqueradeCIDRs": append([]netip.Prefix{}, p.NonMasquerade...),
 		"masqueradeCIDRs":    append([]netip.Prefix{}, p.Masquerade...),

@@ -10,7 +10,7 @@ import (
 var ourKeys = []string{
 	"mtu", "ipMasq", "ipMasqBackend", "nonMasqueradeCIDRs", "masqueradeCIDRs",
 	"masqLinkLocal", "masqLinkLocalIPv6", "snatAddresses", "snatAddressesRouted", "toPorts", "randomFully",
-	"mssClamp", "helpers", "spoofCheck", "dropInvalid", "allowAnnotations", "stateDir",
+	"mssClamp", "helpers", "spoofCheck", "dropInvalid", "acceptOtherLinks", "allowAnnotations", "stateDir",
 }
 
 // policyKeys are those that make up a policy: a network that gives one of them
@@ -18,6 +18,7 @@ var ourKeys = []string{
 var policyKeys = []string{
 	"nonMasqueradeCIDRs", "masqueradeCIDRs", "masqLinkLocal", "masqLinkLocalIPv6",
 	"snatAddresses", "snatAddressesRouted", "toPorts", "randomFully", "mssClamp", "helpers", "dropInvalid",
+	"acceptOtherLinks",
 }
 
 // The two spellings of the list that comes with GC: that of the specification,

@@ -22,6 +22,7 @@ func (r *reader) policy() masq.Policy {
 	p.Helpers = r.helpers()
 	p.DropInvalid = r.boolean("dropInvalid", p.DropInvalid)
 	p.AllowAnnotations = r.allowAnnotations()
+	p.AcceptOtherLinks = r.boolean("acceptOtherLinks", p.AcceptOtherLinks)
 	return p
 }
 

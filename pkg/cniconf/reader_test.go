@@ -58,7 +58,7 @@ func TestKeys(t *testing.T) {
 
 func TestTypes(t *testing.T) {
 	const truth = "give true or false, or remove the key"
-	for _, key := range []string{"ipMasq", "masqLinkLocal", "masqLinkLocalIPv6", "randomFully", "spoofCheck", "dropInvalid"} {
+	for _, key := range []string{"ipMasq", "masqLinkLocal", "masqLinkLocalIPv6", "randomFully", "spoofCheck", "dropInvalid", "acceptOtherLinks"} {
 		checkFaults(t, []faulty{
 			{key + " null", `"` + key + `": null`, key + ": null: is null; " + truth},
 			{key + " text", `"` + key + `": "true"`, key + `: "true": is a string; ` + truth},

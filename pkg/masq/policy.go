@@ -50,6 +50,9 @@ type Policy struct {
 	// for the default: see Allows. It makes no rules, so it is not part of the ID. In the
 	// policy of an attachment it is its network's own list.
 	AllowAnnotations []string `json:"allowAnnotations,omitzero"`
+	// AcceptOtherLinks accepts new flows with the attachment's address that enter by
+	// another link than the attachment's. Without SpoofCheck they are accepted anyway.
+	AcceptOtherLinks bool `json:"acceptOtherLinks,omitempty"`
 }
 
 // The bounds of a policy that somebody writes.

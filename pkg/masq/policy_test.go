@@ -38,6 +38,8 @@ func TestPolicyID(t *testing.T) {
 		"MSSClamp":      func(p *Policy) { p.MSSClamp = ClampOff },
 		"Helpers":       func(p *Policy) { p.Helpers = nil },
 		"DropInvalid":   func(p *Policy) { p.DropInvalid = false },
+
+		"AcceptOtherLinks": func(p *Policy) { p.AcceptOtherLinks = true },
 	} {
 		p := a
 		change(&p)

@@ -95,7 +95,7 @@ func (c *compiler) quoted(s string) string {
 
 // The states of a flow as the kernel's ct expression gives them, a bit each
 // (NF_CT_STATE_BIT in uapi/linux/netfilter/nf_conntrack_common.h).
-var ctStates = map[string]uint32{"invalid": 1, "established": 2, "related": 4, "new": 8}
+var ctStates = map[string]uint32{"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 
 // Bits of a flow's status (enum ip_conntrack_status in
 // uapi/linux/netfilter/nf_conntrack_common.h).
@@ -167,13 +167,17 @@ func (c *compiler) verdict(kind expr.VerdictKind, chain string) {
 	c.emit(&expr.Verdict{Kind: kind, Chain: chain})
 }
 
-func (c *compiler) state(name string) {
-	bit, ok := ctStates[name]
-	if !ok {
-		c.fail("unknown state %q", name)
+func (c *compiler) state(names string) {
+	var bits uint32
+	for name := range strings.SplitSeq(names, ",") {
+		bit, ok := ctStates[name]
+		if !ok {
+			c.fail("unknown state %q", name)
+		}
+		bits |= bit
 	}
 	c.emit(&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, bit), Xor: make([]byte, 4)},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, bits), Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)})
 }
 

@@ -73,15 +73,16 @@ func (c *Conn) Counters() (Counters, error) {
 // Dropped is how many packets the rules dropped of each attachment, since its elements
 // were made.
 type Dropped struct {
-	Spoofed map[string]uint64 // by the attachment's identity
-	Invalid map[string]uint64 // by its address
+	Spoofed   map[string]uint64 // by the attachment's identity
+	OtherLink map[string]uint64 // by its address
+	Invalid   map[string]uint64 // by its address
 }
 
 // Dropped reads what the elements have counted that packets are dropped by. Its cost
 // follows the number of attachments.
 func (c *Conn) Dropped() (out Dropped, err error) {
 	err = retry(func() error {
-		out = Dropped{map[string]uint64{}, map[string]uint64{}}
+		out = Dropped{map[string]uint64{}, map[string]uint64{}, map[string]uint64{}}
 		links, err := c.s.counted("links", decodeName)
 		if err != nil {
 			return err
@@ -90,12 +91,14 @@ func (c *Conn) Dropped() (out Dropped, err error) {
 			out.Spoofed[x.identity] += x.Packets
 		}
 		for _, f := range masq.Families {
-			all, err := c.s.counted("invalid"+f.String(), decodeAddr)
-			if err != nil {
-				return err
-			}
-			for _, x := range all {
-				out.Invalid[x.key] += x.Packets
+			for set, by := range map[string]map[string]uint64{"linked": out.OtherLink, "invalid": out.Invalid} {
+				all, err := c.s.counted(set+f.String(), decodeAddr)
+				if err != nil {
+					return err
+				}
+				for _, x := range all {
+					by[x.key] += x.Packets
+				}
 			}
 		}
 		return nil

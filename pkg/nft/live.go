@@ -17,7 +17,7 @@ func liveType(name string) (typ string, more bool) {
 	for _, f := range masq.Families {
 		addr := "ip" + map[masq.Family]string{masq.IPv4: "v4", masq.IPv6: "v6"}[f] + "_addr"
 		switch {
-		case name == "policy"+f.String(), name == "invalid"+f.String(), name == "helped"+f.String(), strings.HasPrefix(name, "clamp"+f.String()+"-"):
+		case name == "policy"+f.String(), name == "invalid"+f.String(), name == "linked"+f.String(), name == "helped"+f.String(), strings.HasPrefix(name, "clamp"+f.String()+"-"):
 			return addr, false
 		case strings.HasPrefix(name, "helper"+f.String()+"-"):
 			return addr + " . inet_service", true

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -11,10 +12,11 @@ import (
 
 // Dropped is how many packets the table's rules have dropped since they were made.
 type Dropped struct {
-	Spoofed  uint64 `json:"spoofed"`         // the source was not the attachment's
-	Expected uint64 `json:"expected"`        // a helper announced them for a port that is not the container's
-	Invalid  uint64 `json:"invalid"`         // conntrack knew no flow for them
-	NoEgress uint64 `json:"noEgressAddress"` // the node had no egress address of the policy
+	Spoofed   uint64 `json:"spoofed"`         // the source was not the attachment's
+	OtherLink uint64 `json:"otherLink"`       // the source was an attachment's, but the link was not
+	Expected  uint64 `json:"expected"`        // a helper announced them for a port that is not the container's
+	Invalid   uint64 `json:"invalid"`         // conntrack knew no flow for them
+	NoEgress  uint64 `json:"noEgressAddress"` // the node had no egress address of the policy
 }
 
 // DroppedOf sums up what the rules have counted.
@@ -24,6 +26,8 @@ func DroppedOf(rules []nft.CountedRule) Dropped {
 		switch reason, _ := ruleset.DropReasonOf(r.Chain, r.ID); reason {
 		case ruleset.DropSpoofed:
 			out.Spoofed += r.Packets
+		case ruleset.DropOtherLink:
+			out.OtherLink += r.Packets
 		case ruleset.DropExpected:
 			out.Expected += r.Packets
 		case ruleset.DropInvalid:
@@ -40,7 +44,9 @@ func (d Dropped) String() string {
 	for _, x := range []struct {
 		n    uint64
 		what string
-	}{{d.Spoofed, "spoofed"}, {d.Expected, "announced to a port of the node"}, {d.Invalid, "invalid"}, {d.NoEgress, "without an egress address"}} {
+	}{
+		{d.Spoofed, "spoofed"}, {d.OtherLink, "by other links"}, {d.Expected, "announced to a port of the node"}, {d.Invalid, "invalid"}, {d.NoEgress, "without an egress address"},
+	} {
 		if x.n > 0 {
 			out = append(out, fmt.Sprintf("%d %s", x.n, x.what))
 		}
@@ -57,7 +63,10 @@ func (d Dropped) String() string {
 // dropped. Packets without an egress address are counted by policy only.
 type PodDropped struct {
 	Spoofed *uint64 `json:"spoofed"`
-	Invalid *uint64 `json:"invalid"`
+	// OtherLink is how many packets had the attachment's address and entered by another
+	// link; null where other links are accepted.
+	OtherLink *uint64 `json:"otherLink"`
+	Invalid   *uint64 `json:"invalid"`
 }
 
 // PodDroppedOf is what was dropped of an attachment.
@@ -66,15 +75,21 @@ func PodDroppedOf(a masq.Attachment, d nft.Dropped) PodDropped {
 	if n, ok := d.Spoofed[a.Identity()]; ok {
 		out.Spoofed = &n
 	}
-	for _, addr := range a.Addresses {
-		if n, ok := d.Invalid[addr.String()]; ok {
-			if out.Invalid == nil {
-				out.Invalid = new(uint64)
+	out.OtherLink, out.Invalid = sumOf(a.Addresses, d.OtherLink), sumOf(a.Addresses, d.Invalid)
+	return out
+}
+
+// sumOf adds up what was counted of addresses; nil if no address is counted.
+func sumOf(all []netip.Addr, by map[string]uint64) (sum *uint64) {
+	for _, addr := range all {
+		if n, ok := by[addr.String()]; ok {
+			if sum == nil {
+				sum = new(uint64)
 			}
-			*out.Invalid += n
+			*sum += n
 		}
 	}
-	return out
+	return sum
 }
 
 func (d PodDropped) String() string {
@@ -84,5 +99,9 @@ func (d PodDropped) String() string {
 		}
 		return fmt.Sprintf("%d %s", *n, what)
 	}
-	return count(d.Spoofed, "spoofed", "sources are not checked") + ", " + count(d.Invalid, "invalid", "invalid packets are not dropped")
+	out := count(d.Spoofed, "spoofed", "sources are not checked") + ", " + count(d.Invalid, "invalid", "invalid packets are not dropped")
+	if d.OtherLink != nil && *d.OtherLink > 0 {
+		out += fmt.Sprintf(", %d by other links", *d.OtherLink)
+	}
+	return out
 }

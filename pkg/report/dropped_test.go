@@ -14,12 +14,13 @@ func TestDropped(t *testing.T) {
 	}
 	d := DroppedOf([]nft.CountedRule{
 		counted("sources", "sources/spoofed", 2), counted("invalid", "invalid/drop4", 3), counted("invalid", "invalid/cidr6", 4),
+		counted("origin", "origin/other-link4", 6), counted("origin", "origin/own4", 9),
 		counted("announced", "announced/privileged-tcp", 5), counted("policy-a", "policy/no-egress4", 1), counted("policy-a", "policy/egress4", 100),
 	})
-	if want := (Dropped{2, 5, 7, 1}); d != want {
+	if want := (Dropped{2, 6, 5, 7, 1}); d != want {
 		t.Errorf("%+v, not %+v", d, want)
 	}
-	if got := d.String(); got != "2 spoofed, 5 announced to a port of the node, 7 invalid, 1 without an egress address" {
+	if got := d.String(); got != "2 spoofed, 6 by other links, 5 announced to a port of the node, 7 invalid, 1 without an egress address" {
 		t.Error(got)
 	}
 	if got := (Dropped{}).String(); got != "none" {
@@ -35,6 +36,7 @@ func TestPodDropped(t *testing.T) {
 	}{
 		{nft.Dropped{Spoofed: map[string]uint64{a.Identity(): 2, "n/b/eth0": 9}, Invalid: map[string]uint64{"10.88.0.1": 3, "fd00::1": 4, "10.88.0.2": 9}}, "2 spoofed, 7 invalid"},
 		{nft.Dropped{Invalid: map[string]uint64{"10.88.0.1": 0, "fd00::1": 0}}, "sources are not checked, 0 invalid"},
+		{nft.Dropped{Spoofed: map[string]uint64{a.Identity(): 0}, OtherLink: map[string]uint64{"10.88.0.1": 1, "fd00::1": 2, "10.88.0.2": 9}, Invalid: map[string]uint64{"10.88.0.1": 0}}, "0 spoofed, 0 invalid, 3 by other links"},
 		{nft.Dropped{Spoofed: map[string]uint64{a.Identity(): 0}}, "0 spoofed, invalid packets are not dropped"},
 	} {
 		if got := PodDroppedOf(a, x.dropped).String(); got != x.want {

@@ -185,7 +185,7 @@ func pods() []Pod {
 	d := DesiredOf(records(), nodePolicy(), hasAll)
 	a := attachments()
 	return []Pod{
-		{a[0], d.Policies()[0], driftValue().Changes, driftValue().NotChecked, PodDropped{Spoofed: new(uint64(2)), Invalid: new(uint64)}, tally().States(), tally().Helpers(), []Expectation{expectation()}},
+		{a[0], d.Policies()[0], driftValue().Changes, driftValue().NotChecked, PodDropped{Spoofed: new(uint64(2)), OtherLink: new(uint64(1)), Invalid: new(uint64)}, tally().States(), tally().Helpers(), []Expectation{expectation()}},
 		{Attachment: a[2], Drift: []Change{}, NotChecked: []Change{}, States: []StateCount{}, Helpers: []HelperCount{}, Expectations: []Expectation{}},
 	}
 }
@@ -202,7 +202,7 @@ func nodeValue(t testing.TB) *Node {
 		}),
 		Uplinks:   []Uplink{{"eth0", addr("192.0.2.2")}, {"eth0", addr("2001:db8::2")}},
 		Flows:     FlowsOf(tally(), 1),
-		Dropped:   &Dropped{Spoofed: 5, NoEgress: 1},
+		Dropped:   &Dropped{Spoofed: 5, OtherLink: 4, NoEgress: 1},
 		Conntrack: ConntrackUseOf(conntrack.Table{Entries: 250_000, Limit: 262_144}, conntrack.Statistics{InsertFailed: 3, Drop: 3, EarlyDrop: 1, Invalid: 2}),
 		Warnings:  []string{}, Notes: []string{},
 	}

@@ -44,9 +44,33 @@ func preroutingNAT() Chain {
 		Name: "prerouting-nat",
 		Hook: &Hook{"nat", "prerouting", "mangle"},
 		Rules: []Rule{
+			{"prerouting/origin", "jump origin", "a new flow from a container enters by the container's link"},
 			{"prerouting/helpers", "jump helpers", "a helper can be given to a flow with its first packet only"},
 		},
 	}
+}
+
+// origin drops what has the address of an attachment and enters by another link: the
+// uplink, or a link that a container made in the node's network namespace. It would be
+// translated as the attachment's. Packets that the node sends do not pass prerouting or
+// forward first.
+func origin() Chain {
+	c := Chain{Name: "origin"}
+	for _, f := range families {
+		c.Rules = append(c.Rules, Rule{
+			"origin/own" + f.suffix,
+			fmt.Sprintf("iifname . %s saddr @sources%s return", f.header, f.suffix),
+			"the attachment's own link",
+		})
+	}
+	for _, f := range families {
+		c.Rules = append(c.Rules, Rule{
+			otherLinkID + f.suffix,
+			fmt.Sprintf("%s saddr @linked%s counter drop", f.header, f.suffix),
+			"another host sends with the attachment's address",
+		})
+	}
+	return c
 }
 
 // HelpersChain is the base chain that exists only while a helper is in use, because each
@@ -92,10 +116,19 @@ func forward() Chain {
 		Hook: &Hook{"filter", "forward", "mangle"},
 		Rules: []Rule{
 			{"forward/clamp", "tcp flags syn / fin,syn,rst jump clamp", "both ends say in their first packet how long a segment they take"},
-			{"forward/invalid", "ct state invalid jump invalid", "packets without a flow are never translated"},
-			relatedRule(),
+			{"forward/exceptional", "ct state invalid,related,untracked jump exceptional", "one comparison that no packet of an established flow matches"},
 		},
 	}
+}
+
+// exceptional gets the packets about which the kernel asks no chain of type nat: packets
+// without a flow, first packets of flows that a helper expects, and ICMP errors.
+func exceptional() Chain {
+	return Chain{Name: "exceptional", Rules: []Rule{
+		{"exceptional/origin", "jump origin", "a packet from a container enters by the container's link"},
+		relatedRule(),
+		{"exceptional/invalid", "ct state invalid,untracked jump invalid", "packets without a flow are never translated"},
+	}}
 }
 
 func clamp(sizes []string, s Sources) Chain {

@@ -10,6 +10,8 @@ const (
 	// DropSpoofed: the source is not an address of the attachment that sent it, or the
 	// packet is an ICMP error about a flow that is not the attachment's.
 	DropSpoofed DropReason = "spoofed"
+	// DropOtherLink: the source is an attachment's, but it entered by another link.
+	DropOtherLink DropReason = "other-link"
 	// DropInvalid: conntrack has no flow for it, so it would leave untranslated.
 	DropInvalid DropReason = "invalid"
 	// DropExpected: a helper announced it for a port that is not the container's.
@@ -19,12 +21,13 @@ const (
 )
 
 // DropReasons are all reasons, in the order in which a packet meets the rules.
-var DropReasons = []DropReason{DropSpoofed, DropExpected, DropInvalid, DropNoEgress}
+var DropReasons = []DropReason{DropSpoofed, DropOtherLink, DropExpected, DropInvalid, DropNoEgress}
 
 // The IDs of the rules that drop packets: a whole one, and the beginnings of others.
 const (
 	spoofedID   = "sources/spoofed"
 	announcedID = "announced/"
+	otherLinkID = "origin/other-link"
 	invalidID   = "invalid/"
 	noEgressID  = "policy/no-egress"
 )
@@ -37,6 +40,8 @@ func DropReasonOf(chain, id string) (DropReason, bool) {
 		return DropSpoofed, true
 	case chain == "announced" && strings.HasPrefix(id, announcedID):
 		return DropExpected, true
+	case chain == "origin" && strings.HasPrefix(id, otherLinkID):
+		return DropOtherLink, true
 	case chain == "invalid" && strings.HasPrefix(id, invalidID):
 		return DropInvalid, true
 	case strings.HasPrefix(chain, "policy-") && strings.HasPrefix(id, noEgressID):

@@ -60,8 +60,8 @@ func Fill(name string, n int, all iter.Seq2[masq.Attachment, func(netip.Addr) bo
 }
 
 // LiveSets returns the names of a table's live sets in the order in which they are filled.
-// The policy maps come first: they translate. The set of links comes last: it enables the
-// source check, which needs the sets of sources.
+// The policy maps come first: they translate. The sets that enable the
+// checks of sources come last: the checks need the sets of sources.
 func (t Table) LiveSets() []string {
 	var names []string
 	for _, s := range t.Sets {
@@ -71,7 +71,7 @@ func (t Table) LiveSets() []string {
 	}
 	rank := func(name string) int {
 		switch {
-		case name == linkSet:
+		case name == linkSet, name == everyone[masq.IPv4].linked, name == everyone[masq.IPv6].linked:
 			return 2
 		case strings.HasPrefix(name, "policy"):
 			return 0
@@ -104,7 +104,7 @@ func LiveSet(name string) (s Set, ok bool) {
 		case name == everyone[f].sources:
 			s.Type = "ifname . " + typ
 			return s, true
-		case name == everyone[f].invalid:
+		case name == everyone[f].invalid, name == everyone[f].linked:
 			s.Counter = true
 			return s, true
 		case kind == "clamp"+f.String() && feature != "":

@@ -36,5 +36,5 @@ func related() Chain {
 // relatedRule leads to the chain. Only forwarded packets are checked: the node believes
 // ICMP errors about its own flows from any address, since any router may send them.
 func relatedRule() Rule {
-	return Rule{"forward/related", fmt.Sprintf("iifgroup %d ct state related jump related", masq.CheckedGroup), "an ICMP error acts on the flow that it names, which has to be one of the attachment's"}
+	return Rule{"exceptional/related", fmt.Sprintf("iifgroup %d ct state related jump related", masq.CheckedGroup), "an ICMP error acts on the flow that it names, which has to be one of the attachment's"}
 }

@@ -174,6 +174,9 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 		if set := u.clamp[f]; set != "" {
 			put(set, member{"", addr, 0, Element{Key: text}})
 		}
+		if a.SpoofCheck && !p.AcceptOtherLinks {
+			put(everyone[f].linked, member{"", addr, 0, Element{Key: text}})
+		}
 		if p.EgressDirect {
 			continue // its own address is meant to be seen: nothing leaks, nothing is translated
 		}
@@ -206,10 +209,11 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 // packets that are dropped.
 const linkSet = "links"
 
-// everyone is the sets that any attachment may be in.
-var everyone = map[masq.Family]struct{ policy, sources, invalid string }{
-	masq.IPv4: {"policy4", "sources4", "invalid4"},
-	masq.IPv6: {"policy6", "sources6", "invalid6"},
+// everyone is the sets that any attachment may be in. linked has the addresses that are
+// accepted from their own link only.
+var everyone = map[masq.Family]struct{ policy, sources, linked, invalid string }{
+	masq.IPv4: {"policy4", "sources4", "linked4", "invalid4"},
+	masq.IPv6: {"policy6", "sources6", "linked6", "invalid6"},
 }
 
 var addressType = map[masq.Family]string{masq.IPv4: "ipv4_addr", masq.IPv6: "ipv6_addr"}
@@ -251,9 +255,11 @@ func (b *builder) table() Table {
 		typ := addressType[f]
 		policy := b.liveSet("policy"+f.String(), typ)
 		policy.Verdict, policy.Counter = true, true
+		linked := b.liveSet(everyone[f].linked, typ)
+		linked.Counter = true
 		invalid := b.liveSet("invalid"+f.String(), typ)
 		invalid.Counter = true
-		t.Sets = append(t.Sets, policy, b.liveSet("sources"+f.String(), "ifname . "+typ), invalid, b.liveSet(helpedSets[f], typ))
+		t.Sets = append(t.Sets, policy, b.liveSet("sources"+f.String(), "ifname . "+typ), linked, invalid, b.liveSet(helpedSets[f], typ))
 		for _, c := range clamps {
 			t.Sets = append(t.Sets, b.liveSet("clamp"+f.String()+"-"+c, typ))
 		}
@@ -276,7 +282,7 @@ func (b *builder) table() Table {
 	t.Chains = append(t.Chains, preroutingEarly(), sources())
 	t.Chains = append(t.Chains, prerouting(t.Objects)...)
 	t.Chains = append(t.Chains, expected(t.Objects, b.sources), announced(t.Objects),
-		preroutingNAT(), helpers(t.Objects, b.sources), forward(),
+		preroutingNAT(), origin(), helpers(t.Objects, b.sources), forward(), exceptional(),
 		clamp(clamps, b.sources), invalid(b.sources), related(), postrouting(b.sources))
 	for _, id := range slices.Sorted(maps.Keys(b.policies)) {
 		p := b.policies[id]

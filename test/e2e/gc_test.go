@@ -76,7 +76,7 @@ var stales = []stale{
 func (w *world) takeElements(p *pod) {
 	w.t.Helper()
 	w.nft("delete element inet masq policy4 { %s }; delete element inet masq policy6 { %s }", p.addr(w.V4.Server), p.addr(w.V6.Server))
-	for _, set := range []string{"clamp", "invalid"} {
+	for _, set := range []string{"clamp", "invalid", "linked"} {
 		for _, plan := range w.Plans() {
 			a := p.addr(plan.Server)
 			name := map[bool]string{true: set + "4", false: set + "6"}[a.Is4()] + map[bool]string{true: "-pmtu"}[set == "clamp"]

@@ -113,13 +113,7 @@ func TestForgedSYN(t *testing.T) {
 			for _, p := range w.Plans() {
 				src := victim.addr(p.Server)
 				session := victim.login(t, at(p.Server, s.port))
-				check(t, session.PrintfLine("EPSV"))
-				_, line, err := session.ReadResponse(229)
-				check(t, err)
-				var data uint16
-				_, line, _ = strings.Cut(line, "(|||")
-				_, err = fmt.Sscanf(line, "%d|", &data)
-				check(t, err)
+				data := session.passive()
 				before := w.expectations(p.Node)
 				if want := fmt.Sprintf("dport=%d ", data); !strings.Contains(before, want) {
 					t.Fatalf("no expectation with %q:\n%s", want, before)
@@ -144,4 +138,15 @@ func TestForgedSYN(t *testing.T) {
 			}
 		})
 	}
+}
+
+// passive has the server listen for a data connection, and returns its port.
+func (c *ftpSession) passive() (port uint16) {
+	check(c.t, c.PrintfLine("EPSV"))
+	_, line, err := c.ReadResponse(229)
+	check(c.t, err)
+	_, line, _ = strings.Cut(line, "(|||")
+	_, err = fmt.Sscanf(line, "%d|", &port)
+	check(c.t, err)
+	return port
 }
