@@ -46,7 +46,7 @@ CONTAINERD2 := $(addprefix $(MASQ_CONTAINERD2)/,$(shell awk '$$1 == "containerd2
 DEPLOY := $(addprefix $(MASQ_DEPLOY)/,$(shell awk '$$1 == "deploy" { print $$2 }' hack/tools.list))
 GOTEST  = go test -count=1 -timeout=$(TIMEOUT) -exec "'$(CURDIR)/hack/as-root'"
 
-.PHONY: help build man demo test runtimes kube image push manifests deploy lint tidy fmt race fuzz bench slim vuln tools peers clean
+.PHONY: help build man demo test runtimes kube image push release manifests deploy lint tidy fmt race fuzz bench slim vuln tools peers clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -105,12 +105,15 @@ image: needs-image ## dist/: the container image for each platform, with its SBO
 push: needs-image ## the same, pushed to a registry: make push IMAGE=registry.example.org/masq-cni
 	COMMIT=$(COMMIT) hack/image $(IMAGE) --push $(PUSHFLAGS)
 
+release: needs-image $(MASQ_DEPLOY)/nfpm $(MASQ_DEPLOY)/helm ## dist/: packages, tarballs, chart, image, manifests and SHA256SUMS
+	COMMIT=$(COMMIT) hack/release
+
 manifests: $(DEPLOY) ## what of deploy/ is generated
 	cd test/deploy && go test -count=1 -run TestGenerated . -update
 
-# The tests of the image build it, as the user.
-deploy: needs-deploy build image $(DEPLOY) ## tests of the image, the manifests, alerts and dashboard (root)
-	cd test/deploy && go vet . && go test -count=1 -timeout=$(TIMEOUT) -run Image $(TESTFLAGS) . && $(GOTEST) -skip Image $(TESTFLAGS) .
+# The tests of the image and of the release build them, as the user.
+deploy: needs-deploy build release $(DEPLOY) ## tests of the release, the manifests, alerts and dashboard (root)
+	cd test/deploy && go vet . && go test -count=1 -timeout=$(TIMEOUT) -run 'Image|Release' $(TESTFLAGS) . && $(GOTEST) -skip 'Image|Release' $(TESTFLAGS) .
 
 lint: $(TOOL)/golangci-lint $(TOOL)/actionlint ## golangci-lint with the import order, and actionlint
 	$(TOOL)/actionlint .github/workflows/*.yml

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/demo"
+	"github.com/masq-cni/masq-cni/pkg/netdir"
 )
 
 func demoCommand() *cobra.Command {
@@ -79,7 +79,7 @@ The exit code is 1 when any step is not as it should be.`,
 	c.Flags().BoolVar(&opts.Keep, "keep", false, "leave the lab, and say how to enter it")
 	c.Flags().BoolVar(&clean, "clean", false, "remove the labs that were kept, and do nothing else")
 	c.Flags().StringVarP(&output, "output", "o", "", "json: the results for a program")
-	c.Flags().StringVar(&opts.Plugin, "plugin", "", "the plugin binary (default: masq beside this program, then in /opt/cni/bin)")
+	c.Flags().StringVar(&opts.Plugin, "plugin", "", "the plugin binary (default: masq beside this program, where the packages have it, or in /opt/cni/bin)")
 	return c
 }
 
@@ -88,11 +88,5 @@ func findPlugin() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	places := []string{filepath.Join(filepath.Dir(self), "masq"), "/opt/cni/bin/masq"}
-	for _, p := range places {
-		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() {
-			return p, nil
-		}
-	}
-	return "", errors.New("the plugin is neither at " + places[0] + " nor at " + places[1] + "; say where with --plugin")
+	return shippedPlugin(self, filepath.Join(netdir.DefaultBinDir, netdir.Plugin))
 }

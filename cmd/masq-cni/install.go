@@ -106,7 +106,7 @@ removes it. It needs no capability where the directories are root's and it is ro
 	f.StringVar(&i.mode, "mode", chainMode, "`chain|network`: after the plugin of the network that is there, or as a network of its own")
 	f.StringVar(&i.binDir, "bin-dir", netdir.DefaultBinDir, "the `DIR` in which the runtime looks for plugins")
 	f.StringVar(&i.confDir, "conf-dir", netdir.DefaultConfDir, "the `DIR` in which the runtime looks for networks")
-	f.StringVar(&i.program.Source, "plugin", "", "the plugin's `FILE` (default: masq beside this program)")
+	f.StringVar(&i.program.Source, "plugin", "", "the plugin's `FILE` (default: masq beside this program, or where the packages have it)")
 	f.BoolVar(&i.program.Force, "force", false, "replace a newer plugin, or a program called masq that is another's")
 	f.StringVar(&i.readyURL, "ready-url", "http://127.0.0.1:9468/readyz", "the `URL` at which masqd says that it is ready, which is waited for, or unix: and the path of its socket; empty: do not wait")
 	f.StringVar(&i.keys, "plugin-config", "", "further keys of masq's configuration, a JSON object or the `JSON|FILE` of one")
@@ -155,11 +155,13 @@ func (i *install) prepare() error {
 		fail("--plugin-config: %w", err)
 	}
 	if i.program.Source == "" {
-		path, err := besideSelf("masq")
+		self, err := os.Executable()
+		if err == nil {
+			i.program.Source, err = shippedPlugin(self)
+		}
 		if err != nil {
 			errs = append(errs, err)
 		}
-		i.program.Source = path
 	} else if info, err := os.Stat(i.program.Source); err != nil || !info.Mode().IsRegular() {
 		fail("--plugin %q is not there, or no file; give the path of masq", i.program.Source)
 	}
@@ -322,16 +324,3 @@ func (i *install) once(ctx context.Context, level slog.Level, what string, args 
 // leasesDir is where a network of our own keeps its leases: after a reboot they are as
 // gone as the containers.
 func leasesDir(stateDir string) string { return filepath.Join(stateDir, "leases") }
-
-// besideSelf finds a program that is delivered with this one.
-func besideSelf(name string) (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(filepath.Dir(self), name)
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return "", fmt.Errorf("the plugin is not at %s; say where with --plugin", path)
-	}
-	return path, nil
-}

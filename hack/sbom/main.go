@@ -1,7 +1,10 @@
 // Command sbom prints the software bill of materials of programs written in Go, as
 // CycloneDX:
 //
-//	SOURCE_DATE_EPOCH=0 sbom VERSION PROGRAM...
+//	SOURCE_DATE_EPOCH=0 sbom [-name NAME] [-type TYPE] VERSION PROGRAM...
+//
+// NAME and TYPE are those of what the programs make up, by default the container
+// masq-cni; TYPE is one that CycloneDX has.
 //
 // It is read from what the linker left in the programs, so it says what is in them and
 // not what go.mod allows; the same programs give the same bytes.
@@ -12,6 +15,7 @@ import (
 	"debug/buildinfo"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -34,8 +38,15 @@ func main() {
 }
 
 func run(args []string, epoch string, w io.Writer) error {
+	flags := flag.NewFlagSet("sbom", flag.ContinueOnError)
+	name := flags.String("name", "masq-cni", "")
+	kind := flags.String("type", string(cyclonedx.ComponentTypeContainer), "")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	args = flags.Args()
 	if len(args) < 2 {
-		return errors.New("nothing to tell of; give VERSION PROGRAM, one or more")
+		return errors.New("no program given; give VERSION and one PROGRAM or more")
 	}
 	seconds, err := strconv.ParseInt(epoch, 10, 64)
 	if err != nil {
@@ -45,12 +56,13 @@ func run(args []string, epoch string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	b.Metadata.Component.Name, b.Metadata.Component.Type = *name, cyclonedx.ComponentType(*kind)
 	// Most tools that read these know 1.6.
 	return cyclonedx.NewBOMEncoder(w, cyclonedx.BOMFileFormatJSON).SetPretty(true).EncodeVersion(b, cyclonedx.SpecVersion1_6)
 }
 
 // whole is the reference of all of it. No program has that name.
-const whole = "image"
+const whole = "all"
 
 // bill collects what programs are made of.
 type bill struct {
@@ -82,7 +94,7 @@ func billOf(version string, paths []string, made time.Time) (*cyclonedx.BOM, err
 	out.Metadata = &cyclonedx.Metadata{
 		Timestamp: made.Format(time.RFC3339),
 		Component: &cyclonedx.Component{
-			BOMRef: whole, Type: cyclonedx.ComponentTypeContainer, Name: "masq-cni", Version: version,
+			BOMRef: whole, Version: version,
 			Licenses: &cyclonedx.Licenses{{License: &cyclonedx.License{ID: "Apache-2.0"}}},
 		},
 	}

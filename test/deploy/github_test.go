@@ -98,7 +98,7 @@ func formOf(t *testing.T, file string) form {
 		}
 	}
 	if slices.Sort(ids); len(ids) == 0 || len(slices.Compact(slices.Clone(ids))) != len(ids) {
-		t.Errorf("%s needs elements to fill in, each with an id of its own: %v", name, ids)
+		t.Errorf("%s needs elements to fill in, with unique ids: %v", name, ids)
 	}
 	return f
 }

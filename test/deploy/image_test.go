@@ -35,11 +35,10 @@ const (
 	made = "1700000000"
 )
 
-// imageOf builds the image in a copy of the checkout that has another version, and
-// returns dist/ there. env begins with the umask.
-func imageOf(t *testing.T, dir string, args []string, env ...string) string {
+// checkoutOf copies what of the checkout releases are made of, as another version.
+func checkoutOf(t *testing.T, dir string) {
 	t.Helper()
-	for _, name := range []string{"Dockerfile", ".dockerignore", "go.mod", "go.sum", "cmd", "pkg", "plugins", "test/nstest", "hack"} {
+	for _, name := range []string{"Dockerfile", ".dockerignore", "LICENSE", "go.mod", "go.sum", "cmd", "pkg", "plugins", "deploy", "test/nstest", "hack"} {
 		from := filepath.Join(root, name)
 		if must(os.Stat(from))(t).IsDir() {
 			check(t, os.CopyFS(filepath.Join(dir, name), os.DirFS(from)))
@@ -48,28 +47,40 @@ func imageOf(t *testing.T, dir string, args []string, env ...string) string {
 		check(t, os.MkdirAll(dir, 0o755))
 		check(t, os.WriteFile(filepath.Join(dir, name), must(os.ReadFile(from))(t), 0o644))
 	}
-	check(t, os.WriteFile(filepath.Join(dir, "VERSION"), []byte(version+"\n"), 0o644))
-	c := exec.CommandContext(t.Context(), "bash", append([]string{"-c", "umask " + env[0] + `; exec hack/image "$@"`, "hack/image"}, args...)...)
+	for _, name := range []string{"VERSION", "CHANGELOG.md", "deploy/helm/masq-cni/Chart.yaml", "deploy/masq-cni.yaml", "deploy/uninstall.yaml"} {
+		text := strings.ReplaceAll(string(read(t, name)), currentVersion(t), version)
+		check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+}
+
+// buildIn runs hack/image or hack/release in a copy of the checkout, and returns dist/
+// there. env begins with the umask.
+func buildIn(t *testing.T, dir, script string, args []string, env ...string) string {
+	t.Helper()
+	checkoutOf(t, dir)
+	c := exec.CommandContext(t.Context(), "bash", append([]string{"-c", "umask " + env[0] + `; exec "$0" "$@"`, script}, args...)...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), append(env[1:], "COMMIT="+commit, "SOURCE_DATE_EPOCH="+made)...)
 	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("hack/image: %v\n%s", err, out)
+		t.Fatalf("%s: %v\n%s", script, err, out)
 	}
 	return filepath.Join(dir, "dist")
 }
 
 // Two builds, in different directories, by users with different settings, and one of
 // them with nothing compiled before, are the same bytes, and of what was asked for.
-func TestImage(t *testing.T) {
+func TestRelease(t *testing.T) {
 	dir := t.TempDir()
-	one := imageOf(t, filepath.Join(dir, "one"), nil, "022", "TZ=UTC")
-	other := imageOf(t, filepath.Join(dir, "another", "place"), nil, "077", "TZ=Asia/Tokyo", "LC_ALL=C", "GOCACHE="+filepath.Join(dir, "cache"))
-	sums := must(os.ReadFile(filepath.Join(one, "SHA256SUMS")))(t)
-	if again := must(os.ReadFile(filepath.Join(other, "SHA256SUMS")))(t); !bytes.Equal(sums, again) {
-		t.Errorf("two builds differ:\n%s\n%s", sums, again)
+	one := buildIn(t, filepath.Join(dir, "one"), "hack/release", nil, "022", "TZ=UTC")
+	other := buildIn(t, filepath.Join(dir, "another", "place"), "hack/release", nil, "077", "TZ=Asia/Tokyo", "LC_ALL=C", "GOCACHE="+filepath.Join(dir, "cache"))
+	all, again := sums(t, one), sums(t, other)
+	for name, sum := range all {
+		if sum != again[name] {
+			t.Errorf("two builds of %s differ", name)
+		}
 	}
-	if n := bytes.Count(sums, []byte("\n")); n != 5 {
-		t.Errorf("there are %d files:\n%s", n, sums)
+	if len(all) != len(again) {
+		t.Errorf("two builds have different files: %v, %v", slices.Sorted(maps.Keys(all)), slices.Sorted(maps.Keys(again)))
 	}
 
 	index := ociIndex(t, filepath.Join(one, "masq-cni-"+version+".oci.tar"))
@@ -103,7 +114,7 @@ func TestImagePush(t *testing.T) {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
 	mine := strings.TrimPrefix(server.URL, "http://") + "/infra/masq-cni"
-	dist := imageOf(t, t.TempDir(), []string{mine, "--push", "--tls-verify=false"}, "022")
+	dist := buildIn(t, t.TempDir(), "hack/image", []string{mine, "--push", "--tls-verify=false"}, "022")
 
 	get := func(path string) io.Reader {
 		t.Helper()
@@ -221,7 +232,7 @@ func tells(t *testing.T, files map[string]file, beside []byte) {
 		if f.mode != 0o755 {
 			t.Errorf("%s has mode %o", name, f.mode)
 		}
-		if bytes.Contains(f.content, []byte("TestImage")) { // of the directory's name
+		if bytes.Contains(f.content, []byte("TestRelease")) { // of the directory's name
 			t.Errorf("%s knows where it was built", name)
 		}
 		info := must(buildinfo.Read(bytes.NewReader(f.content)))(t)

@@ -14,7 +14,8 @@ import (
 )
 
 // The version is that of the file VERSION wherever there is one: programs, chart,
-// manifests, and the image that make image builds with its bill of materials.
+// manifests, the newest section of CHANGELOG.md, and the image that make release builds
+// with its bill of materials. The files of the release have it in their names.
 func TestVersions(t *testing.T) {
 	want := currentVersion(t)
 	if !regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`).MatchString(want) {
@@ -29,6 +30,11 @@ func TestVersions(t *testing.T) {
 		if !strings.Contains(string(out), " "+want+" (") {
 			t.Errorf("%s is built as %s, not as %s", name, out, want)
 		}
+	}
+
+	released := regexp.MustCompile(`(?m)^## \[(\d.*?)\] - \d{4}-\d\d-\d\d$`).FindSubmatch(read(t, "CHANGELOG.md"))
+	if released == nil || string(released[1]) != want {
+		t.Errorf("the newest section of CHANGELOG.md is %q, not that of %s", released, want)
 	}
 
 	var of struct {
