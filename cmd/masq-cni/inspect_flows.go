@@ -130,7 +130,7 @@ func (n *node) eachFlow(ctx context.Context, x *choice, hidden *scrapes, f func(
 	if x.sport != "" || x.dport != "" {
 		hidden.show = true
 	}
-	hidden.port = listenPort(v.lock)
+	hidden.readPorts(v.lock)
 	defer hidden.close()
 	now := time.Now()
 	var failed error

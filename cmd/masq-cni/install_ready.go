@@ -51,14 +51,7 @@ func awaitReady(ctx context.Context, at string, report installReport) error {
 	if at == "" {
 		return nil
 	}
-	// Without what the environment says of proxies: masqd is on this node.
-	transport := &http.Transport{DisableKeepAlives: true}
-	if path, ok := readySocket(at); ok {
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", path)
-		}
-	}
-	client := &http.Client{Timeout: 5 * time.Second, Transport: transport}
+	client := readyClient(at)
 	last := ""
 	for {
 		why := unready(ctx, client, at)
@@ -75,6 +68,18 @@ func awaitReady(ctx context.Context, at string, report installReport) error {
 		case <-time.After(poll):
 		}
 	}
+}
+
+// readyClient is a client for --ready-url. It ignores the proxies of the environment: masqd
+// is on this node.
+func readyClient(at string) *http.Client {
+	transport := &http.Transport{DisableKeepAlives: true}
+	if path, ok := readySocket(at); ok {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}
+	}
+	return &http.Client{Timeout: 5 * time.Second, Transport: transport}
 }
 
 // unready is why masqd is not ready; empty when it is.

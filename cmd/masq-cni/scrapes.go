@@ -24,6 +24,8 @@ const masqdPort = 9468
 type scrapes struct {
 	show bool
 	port uint16
+	// health is the port of --health-listen of masqd, or 0.
+	health uint16
 	// local reports whether packets to an address are the node's own; nil: the kernel is
 	// asked.
 	local func(netip.Addr) (bool, error)
@@ -37,25 +39,31 @@ func (s *scrapes) flag(c *cobra.Command) {
 	c.Flags().BoolVar(&s.show, "scrapes", false, fmt.Sprintf("show connections to masqd's HTTP endpoint too: TCP to port %d, or to that of its --listen", masqdPort))
 }
 
-// listenPort is the port of the masqd that works on the records, or did last, as its lock
-// tells.
-func listenPort(lock string) uint16 {
+// readPorts reads the ports of the masqd that works on the records, or did last, from its
+// lock.
+func (s *scrapes) readPorts(lock string) {
+	s.port = masqdPort
 	f, err := os.Open(lock)
 	if err != nil {
-		return masqdPort
+		return
 	}
 	defer func() { _ = f.Close() }()
-	at, err := netip.ParseAddrPort(store.ReadDaemon(f).Listen)
-	if err != nil {
-		return masqdPort
+	d := store.ReadDaemon(f)
+	if at, err := netip.ParseAddrPort(d.Listen); err == nil {
+		s.port = at.Port()
 	}
-	return at.Port()
+	if at, err := netip.ParseAddrPort(d.Health); err == nil {
+		s.health = at.Port()
+	}
 }
+
+// isPort reports whether masqd serves HTTP on a port.
+func (s *scrapes) isPort(port uint16) bool { return port == s.port || port == s.health && port != 0 }
 
 // hides reports whether a flow of the kernel's table goes to the masqd of this node, and
 // counts it. An address that cannot be looked up is not the node's.
 func (s *scrapes) hides(f *conntrack.Flow) bool {
-	if s.show || f.Reply.Proto != unix.IPPROTO_TCP || f.Reply.SrcPort != s.port {
+	if s.show || f.Reply.Proto != unix.IPPROTO_TCP || !s.isPort(f.Reply.SrcPort) {
 		return false
 	}
 	here, asked := s.known[f.Reply.Src]
@@ -107,7 +115,7 @@ func (s *scrapes) split(all []report.Flow) []report.Flow {
 	}
 	var others []report.Flow
 	for _, f := range all {
-		if f.Protocol != report.Protocol(unix.IPPROTO_TCP) || f.Translated.DestinationPort != s.port {
+		if f.Protocol != report.Protocol(unix.IPPROTO_TCP) || !s.isPort(f.Translated.DestinationPort) {
 			others = append(others, f)
 		}
 	}

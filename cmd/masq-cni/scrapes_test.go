@@ -46,6 +46,10 @@ func TestScrapes(t *testing.T) {
 	if s.hidden != 2 || asked != 2 || s.note() != "2 connections to the HTTP endpoint of masqd are not shown; --scrapes shows them" {
 		t.Errorf("%d hidden, %d asked, %q", s.hidden, asked, s.note())
 	}
+	s.health = 9469
+	if !s.hides(flow(unix.IPPROTO_TCP, "192.0.2.2:9469")) || !s.hides(flow(unix.IPPROTO_TCP, "192.0.2.2:9468")) || s.hides(flow(unix.IPPROTO_TCP, "192.0.2.2:0")) {
+		t.Error("with a port for probes, not both are hidden")
+	}
 	all := scrapes{local: local, port: masqdPort, show: true}
 	if all.hides(flow(unix.IPPROTO_TCP, "192.0.2.2:9468")) || all.note() != "" {
 		t.Error("hidden with --scrapes")
@@ -81,17 +85,25 @@ func TestPastScrapes(t *testing.T) {
 	}
 }
 
-// TestListenPort is what the lock of masqd tells, and the default where it tells nothing.
-func TestListenPort(t *testing.T) {
+// TestReadPorts: the ports come from the lock of masqd; the default is 9468.
+func TestReadPorts(t *testing.T) {
 	lock := filepath.Join(t.TempDir(), "masqd.lock")
-	if got := listenPort(lock); got != masqdPort {
+	read := func() [2]uint16 {
+		var s scrapes
+		s.readPorts(lock)
+		return [2]uint16{s.port, s.health}
+	}
+	if got := read(); got != [2]uint16{masqdPort} {
 		t.Errorf("without a lock: %d", got)
 	}
-	for text, want := range map[string]uint16{"": masqdPort, "{}": masqdPort, `{"listen":"192.0.2.2:9999"}`: 9999, `{"listen":"[::]:1234"}`: 1234, `{"listen":"x"}`: masqdPort} {
+	for text, want := range map[string][2]uint16{
+		"": {masqdPort}, "{}": {masqdPort}, `{"listen":"192.0.2.2:9999"}`: {9999}, `{"listen":"[::]:1234"}`: {1234}, `{"listen":"x"}`: {masqdPort},
+		`{"listen":"[::]:9999","health":"127.0.0.1:9998"}`: {9999, 9998}, `{"health":"unix:/run/s"}`: {masqdPort},
+	} {
 		if err := os.WriteFile(lock, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := listenPort(lock); got != want {
+		if got := read(); got != want {
 			t.Errorf("%s: %d", text, got)
 		}
 	}

@@ -30,7 +30,7 @@ type past struct {
 func (n *node) whoWas(c *cobra.Command, q endpoint, p past, hidden scrapes, a answer) error {
 	hidden.port = masqdPort
 	if records, err := store.Open(n.stateDir); err == nil {
-		hidden.port = listenPort(records.LockPath())
+		hidden.readPorts(records.LockPath())
 	}
 	query := natlog.Query{Addr: netip.AddrPortFrom(q.addr, q.port), Proto: q.proto, From: p.from, Until: p.until}
 	if q.to.IsValid() {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -181,6 +183,34 @@ func TestFlagFaults(t *testing.T) {
 `
 	if code := run(args, nil, io.Discard, &diag); code != 1 || diag.String() != want {
 		t.Errorf("%d\n%s", code, diag.String())
+	}
+}
+
+// TestListenFaults: addresses and web configurations that masqd cannot serve are reported at
+// its start, each with its flag.
+func TestListenFaults(t *testing.T) {
+	web := filepath.Join(t.TempDir(), "web.yml")
+	if err := os.WriteFile(web, []byte("tls_server_confg: {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var diag bytes.Buffer
+	args := []string{"--listen=127.0.0.1:9468,9468,unix:masqd.sock", "--health-listen=127.0.0.1:9468", "--web.config.file=" + web}
+	code := run(args, nil, io.Discard, &diag)
+	lines := strings.Split(diag.String(), "\n")
+	for _, want := range []string{"--listen: address 9468: missing port", `--listen: "masqd.sock" is not the absolute path`, "--health-listen 127.0.0.1:9468 is an address of --listen too", "--web.config.file " + web + ": "} {
+		if !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, want) }) {
+			t.Errorf("%q is not reported in\n%s", want, diag.String())
+		}
+	}
+	if code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	var l addressList
+	if err := l.Set(" :1 , unix:/s,"); err != nil || l.String() != ":1,unix:/s" {
+		t.Errorf("%q, %v", l, err)
+	}
+	if err := l.Set(""); err != nil || len(l) != 0 {
+		t.Errorf("%q, %v", l, err)
 	}
 }
 

@@ -25,7 +25,7 @@ type Daemon struct {
 	// Listen is the first TCP address of metrics and /readyz, empty without one. If WebConfig
 	// is set, clients need what it asks for.
 	Listen string `json:"listen,omitempty"`
-	// Health is an address of /readyz, ADDRESS:PORT or unix:/PATH, without TLS and passwords;
+	// Health is another address of /readyz, ADDRESS:PORT or unix:/PATH, without TLS and passwords;
 	// empty if Listen is the only address.
 	Health string `json:"health,omitempty"`
 	// WebConfig is the file that gives TLS and passwords of TCP addresses, empty for none.
