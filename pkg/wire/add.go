@@ -143,16 +143,16 @@ func (w *Wire) create(p Pair, ns namespace) (host device, l Link, err error) {
 func addPair(m *message, p Pair, l Link, ns namespace) {
 	mtu := nl.Uint32Attr(uint32(p.MTU))
 	one := nl.Uint32Attr(1) // queue: a veth has as many as there are CPUs otherwise
-	m.AddData(infoOf(0))
-	m.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.HostName)))
-	m.AddData(nl.NewRtAttr(unix.IFLA_MTU, mtu))
-	m.AddData(nl.NewRtAttr(unix.IFLA_NUM_TX_QUEUES, one))
-	m.AddData(nl.NewRtAttr(unix.IFLA_NUM_RX_QUEUES, one))
+	m.add(infoOf(0))
+	m.add(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.HostName)))
+	m.add(nl.NewRtAttr(unix.IFLA_MTU, mtu))
+	m.add(nl.NewRtAttr(unix.IFLA_NUM_TX_QUEUES, one))
+	m.add(nl.NewRtAttr(unix.IFLA_NUM_RX_QUEUES, one))
 	// A MAC that is given has addr_assign_type NET_ADDR_SET, and udev leaves it
 	// alone (MACAddressPolicy=persistent of systemd.link); one that the kernel
 	// draws would be replaced a moment after the container has learnt it.
-	m.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, l.HostMAC))
-	m.AddData(uint32Attr(unix.IFLA_GROUP, p.group()))
+	m.add(nl.NewRtAttr(unix.IFLA_ADDRESS, l.HostMAC))
+	m.add(uint32Attr(unix.IFLA_GROUP, p.group()))
 
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
@@ -165,7 +165,7 @@ func addPair(m *message, p Pair, l Link, ns namespace) {
 	peer.AddRtAttr(unix.IFLA_ADDRESS, l.MAC)
 	// Made where it stays: moving a link waits for RCU.
 	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(ns.fd)))
-	m.AddData(info)
+	m.add(info)
 }
 
 // newMAC draws a locally administered unicast address.

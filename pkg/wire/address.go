@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // addAddress gives an interface an address. An IPv6 address is not checked for
@@ -39,7 +41,7 @@ func (c *conn) addresses(index int) ([]owned, error) {
 	m := nl.NewIfAddrmsg(unix.AF_UNSPEC)
 	m.Index = uint32(index)
 	var out []owned
-	err := c.dump(newMessage(unix.RTM_GETADDR, 0, "list addresses", m), func(b []byte) {
+	err := c.dump(newMessage(unix.RTM_GETADDR, 0, "list addresses", m), func() { out = nil }, func(b []byte) {
 		if a, ok := readAddress(b); ok {
 			out = append(out, a)
 		}
@@ -53,7 +55,7 @@ func readAddress(b []byte) (owned, bool) {
 	}
 	info := nl.DeserializeIfAddrmsg(b)
 	var local, remote netip.Addr
-	for kind, v := range attributes(b[unix.SizeofIfAddrmsg:]) {
+	for kind, v := range netlink.All(b[unix.SizeofIfAddrmsg:]) {
 		switch kind {
 		case unix.IFA_LOCAL:
 			local, _ = netip.AddrFromSlice(v)

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
@@ -35,10 +33,9 @@ type Owned struct {
 
 // Owned lists the host's ends of all links of ours. It reads all links of the node.
 func (w *Wire) Owned() ([]Owned, error) {
-	all := newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats())
 	var out []Owned
 	var bad error
-	err := w.host.dump(all, func(body []byte) {
+	err := w.host.dump(listLinks(), func() { out, bad = nil, nil }, func(body []byte) {
 		d, err := parseDevice(body)
 		switch {
 		case err != nil:

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // end is the host's end of a pair as the kernel has it. Its index is 0 where there is
@@ -73,9 +75,9 @@ func (w *Wire) listEnds(ends []end) error {
 	for i, e := range ends {
 		byName[e.pair.HostName], byIdentity[e.pair.Identity] = i, i
 	}
-	list := newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats())
+	before := slices.Clone(ends)
 	var bad error
-	err := w.host.dump(list, func(body []byte) {
+	err := w.host.dump(listLinks(), func() { copy(ends, before); bad = nil }, func(body []byte) {
 		d, err := parseDevice(body)
 		if err != nil {
 			bad = err
@@ -91,6 +93,9 @@ func (w *Wire) listEnds(ends []end) error {
 			ends[i].device = d.clone()
 		}
 	})
+	if errors.Is(err, netlink.ErrInterrupted) {
+		err = nil // what the list may have passed over is looked up
+	}
 	return errors.Join(err, bad, w.recheckMissing(ends))
 }
 

@@ -2,12 +2,12 @@ package wire
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // EvidenceOf returns what the kernel has of a container now: its network namespace, and
@@ -90,7 +90,7 @@ func (w *Wire) linksInto(netns, iface string, names []string) (out []masq.HostLi
 // namespaceNumber reads the answer to an RTM_GETNSID: NETNSA_NSID_NOT_ASSIGNED, -1, is
 // none.
 func (m *message) namespaceNumber() (int, bool) {
-	for kind, v := range attributes(after(m.reply, unix.NLMSG_ALIGNTO)) {
+	for kind, v := range netlink.All(netlink.After(m.reply, unix.NLMSG_ALIGNTO)) {
 		if kind == unix.NETNSA_NSID {
 			n := int(int32(number(v)))
 			return n, n >= 0
@@ -122,59 +122,17 @@ func (w *Wire) Aliases() (map[masq.HostLink]bool, error) {
 	return out, err
 }
 
-// eachLink lists all links. If the kernel reports that the list may be incomplete
-// because links came or went meanwhile, eachLink starts again.
+// eachLink lists all links. If links came or went meanwhile, it calls begin and starts
+// again.
 func (w *Wire) eachLink(begin func(), each func(device)) error {
-	const attempts = 10
-	for range attempts {
-		begin()
-		var bad error
-		whole, err := w.host.wholeDump(newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats()), func(body []byte) {
-			d, err := parseDevice(body)
-			if err != nil {
-				bad = err
-				return
-			}
-			each(d)
-		})
-		if err = errors.Join(err, bad); err != nil || whole {
-			return err
-		}
-	}
-	return fmt.Errorf("list the node's interfaces: the list changed during each of %d attempts", attempts)
-}
-
-// wholeDump is dump, and reports whether nothing changed meanwhile.
-func (c *conn) wholeDump(m *message, each func(body []byte)) (whole bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	m.Flags |= unix.NLM_F_DUMP
-	if err := c.write(m.Serialize()); err != nil {
-		return false, fmt.Errorf("%s: %w", m.what, err)
-	}
-	whole = true
-	for {
-		in, err := c.read()
+	var bad error
+	err := w.host.dump(listLinks(), func() { begin(); bad = nil }, func(body []byte) {
+		d, err := parseDevice(body)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", m.what, err)
+			bad = err
+			return
 		}
-		for h, body := range in.messages {
-			if h.Seq != m.Seq {
-				continue
-			}
-			whole = whole && h.Flags&unix.NLM_F_DUMP_INTR == 0
-			switch h.Type {
-			case unix.NLMSG_ERROR:
-				m.err = errorOf(h, body)
-				return false, m.failed()
-			case unix.NLMSG_DONE:
-				if errno := unix.Errno(-int32(number(body))); errno != 0 {
-					return false, fmt.Errorf("%s: %w", m.what, errno)
-				}
-				return whole, nil
-			default:
-				each(body)
-			}
-		}
-	}
+		each(d)
+	})
+	return errors.Join(err, bad)
 }

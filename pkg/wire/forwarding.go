@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -44,7 +45,7 @@ func (w *Wire) forwarding6(families []masq.Family) (forwarding6, error) {
 		return forwarding6{}, err
 	}
 	var f forwarding6
-	for kind, v := range attributes(after(all.reply, unix.NLMSG_ALIGNTO)) {
+	for kind, v := range netlink.All(netlink.After(all.reply, unix.NLMSG_ALIGNTO)) {
 		if kind == netconfForwarding {
 			f.all = number(v) != 0
 		}

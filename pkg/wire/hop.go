@@ -6,6 +6,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // nextHops is what a route says of where its packets leave.
@@ -31,7 +33,7 @@ func readNextHops(b []byte) (h nextHops, ok bool) {
 	if info.Family == unix.AF_INET6 {
 		dst = netip.IPv6Unspecified()
 	}
-	for kind, v := range attributes(b[unix.SizeofRtMsg:]) {
+	for kind, v := range netlink.All(b[unix.SizeofRtMsg:]) {
 		switch kind {
 		case unix.RTA_DST:
 			if a, ok := netip.AddrFromSlice(v); ok {
@@ -48,7 +50,7 @@ func readNextHops(b []byte) (h nextHops, ok bool) {
 		case unix.RTA_PREFSRC:
 			h.source, _ = netip.AddrFromSlice(v)
 		case unix.RTA_METRICS:
-			for metric, v := range attributes(v) {
+			for metric, v := range netlink.All(v) {
 				if metric == unix.RTAX_MTU {
 					h.mtu = int(number(v))
 				}
@@ -103,7 +105,7 @@ func (c *conn) objectIndexes(ids ...uint32) (indexes []int, err error) {
 	}
 	var members []uint32
 	for _, m := range lookups {
-		for kind, v := range attributes(after(m.reply, sizeofNhMsg)) {
+		for kind, v := range netlink.All(netlink.After(m.reply, sizeofNhMsg)) {
 			switch kind {
 			case nhaOIF:
 				indexes = append(indexes, int(number(v)))

@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // known is what a Watcher knows of the node. The kernel repeats itself: for each
@@ -36,15 +38,26 @@ type place struct {
 	bits  int
 }
 
-// learn reads everything.
+// learn reads everything. What a list has passed over because it changed meanwhile is
+// in one of the next attempts, and what one attempt has found stays: the Watcher
+// receives a notification of what has gone since it began to listen. So a list that
+// changes in each attempt is no error here.
 func learn(c *conn) (known, error) {
 	k := known{links: map[int32]state{}, addresses: map[netip.Addr][]place{}}
-	links := newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats())
 	addresses := newMessage(unix.RTM_GETADDR, 0, "list addresses", nl.NewIfAddrmsg(unix.AF_UNSPEC))
-	err := errors.Join(
-		c.dump(links, func(b []byte) { k.link(b) }),
-		c.dump(addresses, func(b []byte) { k.address(b) }))
-	return k, err
+	var errs []error
+	for _, list := range []struct {
+		*message
+		take func([]byte)
+	}{
+		{listLinks(), func(b []byte) { k.link(b) }},
+		{addresses, func(b []byte) { k.address(b) }},
+	} {
+		if err := c.dump(list.message, func() {}, list.take); !errors.Is(err, netlink.ErrInterrupted) {
+			errs = append(errs, err)
+		}
+	}
+	return k, errors.Join(errs...)
 }
 
 // link takes note of an RTM_NEWLINK, and reports whether it is news. damaged is the
@@ -97,7 +110,7 @@ func readState(body []byte) (index int32, s state, ok bool) {
 	}
 	info := nl.DeserializeIfInfomsg(body)
 	s.flags = info.Flags & stateFlags
-	for kind, v := range attributes(body[unix.SizeofIfInfomsg:]) {
+	for kind, v := range netlink.All(body[unix.SizeofIfInfomsg:]) {
 		switch kind {
 		case unix.IFLA_IFNAME:
 			copy(s.name[:], v)
@@ -167,7 +180,7 @@ func readPlace(body []byte) (a netip.Addr, at place, usable, ok bool) {
 		return netip.Addr{}, place{}, false, false
 	}
 	var flags uint32
-	for kind, v := range attributes(body[unix.SizeofIfAddrmsg:]) {
+	for kind, v := range netlink.All(body[unix.SizeofIfAddrmsg:]) {
 		if kind == unix.IFA_FLAGS {
 			flags = number(v)
 		}
@@ -186,7 +199,7 @@ func (k *known) route(kind uint16, body []byte) (news bool, damaged int) {
 		return false, 0
 	}
 	index := 0
-	for kind, v := range attributes(body[unix.SizeofRtMsg:]) {
+	for kind, v := range netlink.All(body[unix.SizeofRtMsg:]) {
 		if kind == unix.RTA_OIF {
 			index = int(number(v))
 		}
@@ -222,7 +235,7 @@ func readForwarding(body []byte) (off bool, unclear int) {
 	}
 	var index, forwarding uint32
 	var said, more bool
-	for kind, v := range attributes(after(body, unix.NLMSG_ALIGNTO)) {
+	for kind, v := range netlink.All(netlink.After(body, unix.NLMSG_ALIGNTO)) {
 		switch kind {
 		case netconfIndex:
 			index = number(v)

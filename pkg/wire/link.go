@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -89,6 +90,11 @@ func getByIndex(index int) *message {
 	return newMessage(unix.RTM_GETLINK, 0, fmt.Sprintf("look up interface %d", index), infoOf(index), withoutStats())
 }
 
+// listLinks asks for all interfaces.
+func listLinks() *message {
+	return newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats())
+}
+
 // device reads the answer to getByName or getByIndex.
 func (m *message) device() (device, error) {
 	if err := m.failed(); err != nil {
@@ -108,12 +114,12 @@ func parseDevice(body []byte) (device, error) {
 	}
 	info := nl.DeserializeIfInfomsg(body)
 	d := device{index: int(info.Index), peerNS: -1, flags: info.Flags}
-	for kind, v := range attributes(body[unix.SizeofIfInfomsg:]) {
+	for kind, v := range netlink.All(body[unix.SizeofIfInfomsg:]) {
 		switch kind {
 		case unix.IFLA_IFNAME:
-			d.name = text(v)
+			d.name = netlink.Text(v)
 		case unix.IFLA_IFALIAS:
-			d.alias = text(v)
+			d.alias = netlink.Text(v)
 		case unix.IFLA_GROUP:
 			d.group = number(v)
 		case unix.IFLA_MTU:
@@ -136,8 +142,8 @@ func parseDevice(body []byte) (device, error) {
 }
 
 func (d *device) readFamilies(b []byte) {
-	for family, spec := range attributes(b) {
-		for kind, v := range attributes(spec) {
+	for family, spec := range netlink.All(b) {
+		for kind, v := range netlink.All(spec) {
 			switch {
 			case family == unix.AF_INET && kind == unix.IFLA_INET_CONF:
 				d.conf4 = v
@@ -177,10 +183,10 @@ func infoOf(index int) *nl.IfInfomsg {
 func setLink(what string, index int, name string, data ...nl.NetlinkRequestData) *message {
 	m := newMessage(unix.RTM_SETLINK, 0, fmt.Sprintf("%s of interface %s", what, name), infoOf(index))
 	if index == 0 {
-		m.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+		m.add(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	}
 	for _, d := range data {
-		m.AddData(d)
+		m.add(d)
 	}
 	return m
 }

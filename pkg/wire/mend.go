@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -129,7 +130,7 @@ func (w *Wire) unforwardedEnds(ours func(name string) bool, families []masq.Fami
 	var err error
 	switch {
 	case v6: // RTM_GETNETCONF says nothing of force_forwarding
-		err = w.host.dump(newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats()), func(body []byte) {
+		err = w.host.dump(listLinks(), func() { out = nil }, func(body []byte) {
 			if d, err := parseDevice(body); err == nil {
 				look(d)
 			}
@@ -144,9 +145,9 @@ func (w *Wire) unforwardedEnds(ours func(name string) bool, families []masq.Fami
 func (w *Wire) eachUnforwarded4(f func(device)) error {
 	var indexes []int
 	family := &nl.RtGenMsg{RtGenmsg: unix.RtGenmsg{Family: unix.AF_INET}}
-	err := w.host.dump(newMessage(unix.RTM_GETNETCONF, 0, "list the interfaces that do not forward IPv4", family), func(body []byte) {
+	err := w.host.dump(newMessage(unix.RTM_GETNETCONF, 0, "list the interfaces that do not forward IPv4", family), func() { indexes = nil }, func(body []byte) {
 		var index, on uint32
-		for kind, v := range attributes(after(body, unix.NLMSG_ALIGNTO)) {
+		for kind, v := range netlink.All(netlink.After(body, unix.NLMSG_ALIGNTO)) {
 			switch kind {
 			case netconfIndex:
 				index = number(v)

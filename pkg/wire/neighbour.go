@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // addNeighbour tells the MAC of an address for good.
@@ -53,7 +55,7 @@ func (m *message) mac() (net.HardwareAddr, bool, error) {
 	if err := m.failed(); err != nil {
 		return nil, false, err
 	}
-	for kind, v := range attributes(after(m.reply, unix.SizeofNdMsg)) {
+	for kind, v := range netlink.All(netlink.After(m.reply, unix.SizeofNdMsg)) {
 		if kind == unix.NDA_LLADDR {
 			return v, true, nil
 		}

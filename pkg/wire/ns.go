@@ -24,7 +24,7 @@ func openNamespace(path string) (namespace, error) {
 
 // namespaceOf returns the namespace that a socket lives in. Requires Linux 4.9.
 func namespaceOf(c *conn) (namespace, error) {
-	fd, err := unix.IoctlRetInt(c.fd, unix.SIOCGSKNS)
+	fd, err := unix.IoctlRetInt(c.c.FD(), unix.SIOCGSKNS)
 	if err != nil {
 		return namespace{}, fmt.Errorf("find the network namespace of a socket: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -64,11 +65,11 @@ func (w *Wire) compareProxies(ends []end) error {
 func (w *Wire) proxies(index int) (map[int]bool, error) {
 	m := newMessage(unix.RTM_GETNEIGH, 0, "list proxy neighbors", neighbour{Family: unix.AF_INET, Flags: unix.NTF_PROXY})
 	if index != 0 {
-		m.AddData(uint32Attr(unix.NDA_IFINDEX, uint32(index)))
+		m.add(uint32Attr(unix.NDA_IFINDEX, uint32(index)))
 	}
 	out := map[int]bool{}
-	err := w.host.dump(m, func(b []byte) {
-		for kind, v := range attributes(after(b, unix.SizeofNdMsg)) {
+	err := w.host.dump(m, func() { clear(out) }, func(b []byte) {
+		for kind, v := range netlink.All(netlink.After(b, unix.SizeofNdMsg)) {
 			if kind == unix.NDA_DST && slices.Equal(v, gateway4.AsSlice()) {
 				out[int(int32(number(b[4:])))] = true
 			}
@@ -97,13 +98,13 @@ func (w *Wire) proxyDelays(ends []*end) ([]int, error) {
 		at[e.index] = i
 	}
 	m := newMessage(unix.RTM_GETNEIGHTBL, 0, "list neighbor parameters", &ndtMsg{})
-	return out, w.host.dump(m, func(b []byte) {
-		for kind, v := range attributes(after(b, sizeofNdtMsg)) {
+	return out, w.host.dump(m, func() { clear(out) }, func(b []byte) {
+		for kind, v := range netlink.All(netlink.After(b, sizeofNdtMsg)) {
 			if kind != ndtaParms {
 				continue
 			}
 			index, delay := 0, uint64(0)
-			for kind, v := range attributes(v) {
+			for kind, v := range netlink.All(v) {
 				switch {
 				case kind == ndtpaIndex:
 					index = int(number(v))

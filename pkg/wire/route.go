@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -65,22 +66,22 @@ func (v via) addRoute(where string, flags int) *message {
 	if !v.gw.IsValid() && v.dst.Addr().Is4() {
 		m.Scope = unix.RT_SCOPE_LINK
 	}
-	r := newMessage(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|flags, fmt.Sprintf("add route %s to %s", v, where), m,
+	r := newMessage(unix.RTM_NEWROUTE, uint16(unix.NLM_F_CREATE|flags), fmt.Sprintf("add route %s to %s", v, where), m,
 		uint32Attr(unix.RTA_OIF, uint32(v.index)))
 	if v.dst.Bits() > 0 {
-		r.AddData(addrAttr(unix.RTA_DST, v.dst.Addr()))
+		r.add(addrAttr(unix.RTA_DST, v.dst.Addr()))
 	}
 	if v.gw.IsValid() {
 		// The address has no prefix route that the gateway could be in.
 		m.Flags = unix.RTNH_F_ONLINK
-		r.AddData(addrAttr(unix.RTA_GATEWAY, v.gw))
+		r.add(addrAttr(unix.RTA_GATEWAY, v.gw))
 	}
 	if v.table != 0 {
 		m.Table = unix.RT_TABLE_UNSPEC // the attribute has the full 32 bits
-		r.AddData(uint32Attr(unix.RTA_TABLE, v.table))
+		r.add(uint32Attr(unix.RTA_TABLE, v.table))
 	}
 	if v.priority != 0 {
-		r.AddData(uint32Attr(unix.RTA_PRIORITY, v.priority))
+		r.add(uint32Attr(unix.RTA_PRIORITY, v.priority))
 	}
 	if v.mtu != 0 || v.advMSS != 0 {
 		metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
@@ -90,7 +91,7 @@ func (v via) addRoute(where string, flags int) *message {
 		if v.advMSS != 0 {
 			metrics.AddChild(uint32Attr(unix.RTAX_ADVMSS, v.advMSS))
 		}
-		r.AddData(metrics)
+		r.add(metrics)
 	}
 	return r
 }
@@ -120,7 +121,7 @@ func lookUp(a netip.Addr, index int, flags uint32) *message {
 	m.Flags = flags
 	r := newMessage(unix.RTM_GETROUTE, 0, "look up the route to "+a.String(), m, addrAttr(unix.RTA_DST, a))
 	if index != 0 {
-		r.AddData(uint32Attr(unix.RTA_OIF, uint32(index)))
+		r.add(uint32Attr(unix.RTA_OIF, uint32(index)))
 	}
 	return r
 }
@@ -147,7 +148,7 @@ func (m *message) path() (path, bool, error) {
 	case unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT, unix.RTN_BLACKHOLE, unix.RTN_THROW:
 		return path{}, false, nil // a route that says that there is none
 	}
-	for kind, v := range attributes(m.reply[unix.SizeofRtMsg:]) {
+	for kind, v := range netlink.All(m.reply[unix.SizeofRtMsg:]) {
 		switch kind {
 		case unix.RTA_OIF:
 			p.index = int(number(v))
@@ -157,7 +158,7 @@ func (m *message) path() (path, bool, error) {
 				p.index = int(number(v[4:]))
 			}
 		case unix.RTA_METRICS:
-			for metric, v := range attributes(v) {
+			for metric, v := range netlink.All(v) {
 				if metric == unix.RTAX_MTU {
 					p.mtu = int(number(v))
 				}
@@ -178,10 +179,11 @@ func (c *conn) pathTo(a netip.Addr, index int) (path, bool, error) {
 func (c *conn) routes(index int) ([]via, error) {
 	var out []via
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		others := len(out)
 		m := &nl.RtMsg{}
 		m.Family = family
 		request := newMessage(unix.RTM_GETROUTE, 0, "list routes", m, uint32Attr(unix.RTA_OIF, uint32(index)))
-		if err := c.dump(request, func(b []byte) {
+		if err := c.dump(request, func() { out = out[:others] }, func(b []byte) {
 			if r, ok := readRoute(b); ok && r.index == index {
 				out = append(out, r)
 			}
@@ -207,7 +209,7 @@ func readRoute(b []byte) (via, bool) {
 	if v6 {
 		r.dst = defaultOf(masq.IPv6)
 	}
-	for kind, v := range attributes(b[unix.SizeofRtMsg:]) {
+	for kind, v := range netlink.All(b[unix.SizeofRtMsg:]) {
 		switch kind {
 		case unix.RTA_DST:
 			if a, ok := netip.AddrFromSlice(v); ok {
@@ -222,7 +224,7 @@ func readRoute(b []byte) (via, bool) {
 		case unix.RTA_PRIORITY:
 			r.priority = number(v)
 		case unix.RTA_METRICS:
-			for metric, v := range attributes(v) {
+			for metric, v := range netlink.All(v) {
 				switch metric {
 				case unix.RTAX_MTU:
 					r.mtu = number(v)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -21,12 +22,12 @@ const (
 func (w *Wire) tables(f masq.Family) ([]uint32, error) {
 	out := []uint32{unix.RT_TABLE_MAIN}
 	m := newMessage(unix.RTM_GETRULE, 0, "list routing rules", ruleMsg{rtFamily(f)})
-	err := w.host.dump(m, func(b []byte) {
+	err := w.host.dump(m, func() { out = out[:1] }, func(b []byte) {
 		if len(b) < sizeofFibRule || b[7] != frActToTable {
 			return
 		}
 		table := uint32(b[4])
-		for kind, v := range attributes(b[sizeofFibRule:]) {
+		for kind, v := range netlink.All(b[sizeofFibRule:]) {
 			if kind == fraTable {
 				table = number(v)
 			}
@@ -67,7 +68,7 @@ func (c *conn) defaultsOf(f masq.Family, table uint32) (out []nextHops, whole bo
 	m := &nl.RtMsg{}
 	m.Family = rtFamily(f)
 	request := newMessage(unix.RTM_GETROUTE, 0, "list default routes", m, uint32Attr(unix.RTA_TABLE, table))
-	whole, err = c.dumpWhile(request, func(b []byte) bool {
+	whole, err = c.dumpWhile(request, func() { out = nil }, func(b []byte) bool {
 		h, ok := readNextHops(b)
 		if ok && h.dst.Bits() == 0 {
 			out = append(out, h)

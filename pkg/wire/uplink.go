@@ -162,7 +162,7 @@ func (w *Wire) defaultRoutes(f masq.Family) ([]nextHops, error) {
 func (w *Wire) mainDefaults6(out []nextHops) ([]nextHops, error) {
 	m := nl.NewIfAddrmsg(unix.AF_INET)
 	var indexes []int
-	err := w.host.dump(newMessage(unix.RTM_GETADDR, 0, "list IPv4 addresses", m), func(b []byte) {
+	err := w.host.dump(newMessage(unix.RTM_GETADDR, 0, "list IPv4 addresses", m), func() { indexes = nil }, func(b []byte) {
 		if a, ok := readAddress(b); ok && !a.Addr().IsLoopback() && !slices.Contains(indexes, a.index) {
 			indexes = append(indexes, a.index)
 		}

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // Event says what may no longer be what it was.
@@ -52,10 +52,9 @@ func (e *Event) damaged(index int) {
 
 // Watcher hears of changes of the node's links, addresses, routes and forwarding.
 type Watcher struct {
-	file  *os.File
-	buf   []byte
-	ask   *conn // the Wire may be closed before the Watcher ends
-	known known
+	events *netlink.Subscription
+	ask    *conn // the Wire may be closed before the Watcher ends
+	known  known
 }
 
 // watchBuffer is the room for notifications that were not read yet, in bytes: those
@@ -63,11 +62,13 @@ type Watcher struct {
 const watchBuffer = 8 << 20
 
 // watchGroups are the multicast groups of rtnetlink that it listens to.
-const watchGroups = 1<<(unix.RTNLGRP_LINK-1) |
-	1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1) |
-	1<<(unix.RTNLGRP_IPV4_ROUTE-1) | 1<<(unix.RTNLGRP_IPV6_ROUTE-1) |
-	1<<(unix.RTNLGRP_IPV4_NETCONF-1) | 1<<(unix.RTNLGRP_IPV6_NETCONF-1) |
-	1<<(unix.RTNLGRP_IPV4_RULE-1) | 1<<(unix.RTNLGRP_IPV6_RULE-1) | 1<<(unix.RTNLGRP_NEXTHOP-1)
+var watchGroups = []int{
+	unix.RTNLGRP_LINK,
+	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+	unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+	unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF,
+	unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_NEXTHOP,
+}
 
 // Watch begins to hear of changes, of all that come after its return. It reads all
 // links and addresses once, about 6 µs for each, and remembers about 50 bytes of
@@ -80,22 +81,16 @@ func (w *Wire) watch(buffer int) (_ *Watcher, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch links: %w", err)
 	}
-	x := &Watcher{buf: make([]byte, 64<<10), ask: ask}
+	x := &Watcher{ask: ask}
 	defer func() {
 		if err != nil {
 			x.close()
 			err = fmt.Errorf("watch links: %w", err)
 		}
 	}()
-	err = w.node.within(func() error {
-		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
-		if err != nil {
-			return os.NewSyscallError("socket", err)
-		}
-		x.file = os.NewFile(uintptr(fd), "rtnetlink")
-		return errors.Join(
-			os.NewSyscallError("setsockopt SO_RCVBUFFORCE", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer)),
-			os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: watchGroups})))
+	err = w.node.within(func() (err error) {
+		x.events, err = netlink.Subscribe(unix.NETLINK_ROUTE, buffer, watchGroups...)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -105,8 +100,8 @@ func (w *Wire) watch(buffer int) (_ *Watcher, err error) {
 }
 
 func (x *Watcher) close() {
-	if x.file != nil {
-		_ = x.file.Close()
+	if x.events != nil {
+		_ = x.events.Close()
 	}
 	x.ask.close()
 }
@@ -115,69 +110,40 @@ func (x *Watcher) close() {
 // once.
 func (x *Watcher) Run(ctx context.Context, f func(Event)) error {
 	defer x.close()
-	stop := context.AfterFunc(ctx, func() { _ = x.file.Close() })
-	defer stop()
-	raw, err := x.file.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("watch links: %w", err)
-	}
 	for {
-		e, err := x.next(raw)
+		var e Event
+		err := x.receive(ctx, f)
+		if errors.Is(err, netlink.ErrOverrun) || errors.Is(err, netlink.ErrMalformed) {
+			e, err = x.startAnew()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
 			return fmt.Errorf("watch links: %w", err)
-		case !e.none():
+		}
+		f(e)
+	}
+}
+
+// receive calls f for changes until there is an error.
+func (x *Watcher) receive(ctx context.Context, f func(Event)) error {
+	for m, err := range x.events.Messages(ctx) {
+		if err != nil {
+			return err
+		}
+		if e := x.news(m); !e.none() {
 			f(e)
 		}
 	}
+	return nil
 }
 
-// next waits for one datagram, and returns what it says.
-func (x *Watcher) next(raw syscall.RawConn) (Event, error) {
-	n, err := x.read(raw)
-	switch {
-	case errors.Is(err, unix.EINTR):
-		return Event{}, nil
-	case errors.Is(err, unix.ENOBUFS) || n > len(x.buf): // the rest of a long one is lost
-		return x.startAnew(raw)
-	case err != nil:
+// startAnew says that something was lost, once nothing more gets lost, so that what
+// it reads misses nothing.
+func (x *Watcher) startAnew() (Event, error) {
+	if err := x.events.Drain(); err != nil {
 		return Event{}, err
-	}
-	return x.news(x.buf[:n]), nil
-}
-
-// read waits for one datagram. It returns its length, which may be more than there
-// was room for.
-func (x *Watcher) read(raw syscall.RawConn) (n int, err error) {
-	var readErr error
-	err = raw.Read(func(fd uintptr) bool {
-		n, _, readErr = unix.Recvfrom(int(fd), x.buf, unix.MSG_TRUNC)
-		return !errors.Is(readErr, unix.EAGAIN)
-	})
-	if err != nil {
-		return 0, err
-	}
-	return n, os.NewSyscallError("recvfrom", readErr)
-}
-
-// startAnew says that something was lost, once nothing more gets lost. A socket that
-// was full takes nothing until it is empty, and does not say so a second time
-// (netlink_overrun and netlink_rcv_wake in af_netlink.c): whoever looked before that
-// could miss what came next.
-func (x *Watcher) startAnew(raw syscall.RawConn) (Event, error) {
-	var readErr error
-	err := raw.Control(func(fd uintptr) {
-		for readErr == nil || errors.Is(readErr, unix.ENOBUFS) || errors.Is(readErr, unix.EINTR) {
-			_, _, readErr = unix.Recvfrom(int(fd), x.buf, 0)
-		}
-	})
-	switch {
-	case err != nil:
-		return Event{}, err
-	case !errors.Is(readErr, unix.EAGAIN):
-		return Event{}, os.NewSyscallError("recvfrom", readErr)
 	}
 	now, err := learn(x.ask)
 	if err != nil {
@@ -193,35 +159,32 @@ func (x *Watcher) startAnew(raw syscall.RawConn) (Event, error) {
 	return e, nil
 }
 
-// news is what a datagram says.
-func (x *Watcher) news(b []byte) Event {
-	var e Event
-	for h, body := range datagram(b).messages {
-		switch h.Type {
-		case unix.RTM_NEWLINK:
-			news, damaged := x.known.link(body)
-			e.Links = news || e.Links
-			e.damaged(damaged)
-		case unix.RTM_DELLINK:
-			e.Links = x.known.linkGone(body) || e.Links
-		case unix.RTM_NEWADDR:
-			e.Addresses = x.known.address(body) || e.Addresses
-		case unix.RTM_DELADDR:
-			e.damaged(x.known.gatewayGone(body))
-			lost, gone := x.known.addressGone(body)
-			e.Addresses = lost || e.Addresses
-			if gone.IsValid() {
-				e.Gone = append(e.Gone, gone)
-			}
-		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			news, damaged := x.known.route(h.Type, body)
-			e.Routes = news || e.Routes
-			e.damaged(damaged)
-		case unix.RTM_NEWRULE, unix.RTM_NEWNEXTHOP: // may lead to another uplink
-			e.Routes = true
-		case unix.RTM_NEWNETCONF:
-			e.Forwarding = x.unforwards(body) || e.Forwarding
+// news is what a message says.
+func (x *Watcher) news(m *netlink.Message) (e Event) {
+	switch m.Type {
+	case unix.RTM_NEWLINK:
+		news, damaged := x.known.link(m.Body)
+		e.Links = news
+		e.damaged(damaged)
+	case unix.RTM_DELLINK:
+		e.Links = x.known.linkGone(m.Body)
+	case unix.RTM_NEWADDR:
+		e.Addresses = x.known.address(m.Body)
+	case unix.RTM_DELADDR:
+		e.damaged(x.known.gatewayGone(m.Body))
+		lost, gone := x.known.addressGone(m.Body)
+		e.Addresses = lost
+		if gone.IsValid() {
+			e.Gone = append(e.Gone, gone)
 		}
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		news, damaged := x.known.route(m.Type, m.Body)
+		e.Routes = news
+		e.damaged(damaged)
+	case unix.RTM_NEWRULE, unix.RTM_NEWNEXTHOP: // may lead to another uplink
+		e.Routes = true
+	case unix.RTM_NEWNETCONF:
+		e.Forwarding = x.unforwards(m.Body)
 	}
 	return e
 }

@@ -538,7 +538,7 @@ func TestWatchTellsOfWhatItNeverSaw(t *testing.T) {
 	k := known{addresses: map[netip.Addr][]place{}}
 	a := netip.MustParsePrefix("2001:db8::1/64")
 	for flags, want := range map[uint32]bool{0: true, unix.IFA_F_TENTATIVE: false} {
-		body := addAddress(a, flags, 7, "").Serialize()[unix.SizeofNlMsghdr:]
+		body := addAddress(a, flags, 7, "").body()
 		if news, gone := k.addressGone(body); news != want || gone.IsValid() != want {
 			t.Errorf("flags %d: %v, %v gone", flags, news, gone)
 		}
@@ -548,9 +548,9 @@ func TestWatchTellsOfWhatItNeverSaw(t *testing.T) {
 func FuzzKnown(f *testing.F) {
 	link := infoOf(7).Serialize()
 	f.Add(slices.Concat(link, uint32Attr(unix.IFLA_GROUP, 0).Serialize()))
-	f.Add(addAddress(netip.MustParsePrefix("192.0.2.1/24"), 0, 7, "").Serialize()[unix.SizeofNlMsghdr:])
-	f.Add(addAddress(netip.MustParsePrefix("2001:db8::1/64"), 0, 7, "").Serialize()[unix.SizeofNlMsghdr:])
-	f.Add(via{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).Serialize()[unix.SizeofNlMsghdr:])
+	f.Add(addAddress(netip.MustParsePrefix("192.0.2.1/24"), 0, 7, "").body())
+	f.Add(addAddress(netip.MustParsePrefix("2001:db8::1/64"), 0, 7, "").body())
+	f.Add(via{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).body())
 	f.Add(slices.Concat([]byte{unix.AF_INET6, 0, 0, 0}, uint32Attr(netconfIndex, 7).Serialize()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		k := known{links: map[int32]state{}, addresses: map[netip.Addr][]place{}}
