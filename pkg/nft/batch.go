@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // op is one message of a transaction.
@@ -62,56 +64,31 @@ func (s *socket) transact(ops []op, generation uint32, keep bool) error {
 	if generation != 0 {
 		bounds.number(unix.NFNL_BATCH_GENID, generation)
 	}
-	size := 0
+	var b netlink.Batch
+	b.Add(unix.NFNL_MSG_BATCH_BEGIN, 0, header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES), bounds)
 	for _, o := range ops {
-		size += len(o.body) + unix.NLMSG_HDRLEN + nfgenmsgLen + unix.NLMSG_ALIGNTO
+		b.Add(numberOf(o.typ), o.flags, header(unix.NFPROTO_INET, 0), o.body)
 	}
-	b, first := s.put(make([]byte, 0, size+256), unix.NFNL_MSG_BATCH_BEGIN, unix.NLM_F_REQUEST, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, bounds)
-	bySeq := make(map[uint32]op, len(ops))
-	var last uint32
-	for i, o := range ops {
-		flags := o.flags | unix.NLM_F_REQUEST
-		if i == len(ops)-1 {
-			// One acknowledgement, for the last: an acknowledgement for each takes
-			// four times as long.
-			flags |= unix.NLM_F_ACK
-		}
-		b, last = s.put(b, unix.NFNL_SUBSYS_NFTABLES<<8|uint16(o.typ), flags, unix.NFPROTO_INET, 0, o.body)
-		bySeq[last] = o
-	}
+	b.Acknowledge()
 	if keep {
-		b, _ = s.put(b, unix.NFNL_MSG_BATCH_END, unix.NLM_F_REQUEST, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)
-	}
-	if err := s.send(b); err != nil {
-		return err
+		b.Add(unix.NFNL_MSG_BATCH_END, 0, header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES))
 	}
 	var errs []error
-	acked := false
-	err := s.receive(func(m message) error {
-		if m.typ != unix.NLMSG_ERROR || m.seq < first {
-			return nil
-		}
-		err := m.errno()
-		acked = acked || m.seq == last
-		o, mine := bySeq[m.seq]
+	err := s.c.Exchange(&b, func(i int, _ *netlink.Message, err error) error {
 		switch {
 		case err == nil:
 		case errors.Is(err, unix.ERESTART):
 			errs = append(errs, errStale)
-		case mine:
-			errs = append(errs, &opError{o, err})
+		case 1 <= i && i <= len(ops):
+			errs = append(errs, &opError{ops[i-1], err})
 		default:
 			errs = append(errs, fmt.Errorf("nftables transaction: %w", err))
 		}
 		return nil
 	})
-	switch {
-	case err != nil:
-		return err
-	case len(errs) > 0:
+	// A transaction that is refused as a whole has no acknowledgement.
+	if len(errs) > 0 && (err == nil || errors.Is(err, netlink.ErrNoAnswer)) {
 		return errors.Join(errs...)
-	case !acked:
-		return errors.New("the kernel did not answer to an nftables transaction")
 	}
-	return nil
+	return err
 }

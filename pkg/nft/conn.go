@@ -86,11 +86,11 @@ func (c *Conn) commitAlone(ops []op, generation uint32) error {
 	if c.watch == nil || !isLarge(ops) {
 		return c.s.commit(ops, generation)
 	}
-	if err := c.watch.member(unix.NETLINK_DROP_MEMBERSHIP); err != nil {
+	if err := c.watch.pause(); err != nil {
 		return err
 	}
 	err := c.s.commit(ops, generation)
-	return errors.Join(err, c.watch.member(unix.NETLINK_ADD_MEMBERSHIP))
+	return errors.Join(err, c.watch.resume())
 }
 
 func isLarge(ops []op) bool {

@@ -1,6 +1,6 @@
 // Package nft puts a ruleset into the kernel, reads it back and compares the two.
 //
-// It speaks nf_tables over its own netlink socket. The expressions of a rule are
+// It sends nf_tables messages through package netlink. The expressions of a rule are
 // encoded by google/nftables; reading goes by raw attributes, because a library
 // that decodes what it knows hides what it does not, and a hidden expression is
 // drift that nobody sees.

@@ -86,6 +86,10 @@ func (c *Conn) features(all []probe) ([]Feature, error) {
 	return out, nil
 }
 
+// absences are the answers to a request for what the kernel does not have. EINVAL is
+// that to a type or key that an expression does not know.
+var absences = []unix.Errno{unix.ENOENT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT, unix.EINVAL}
+
 // refusals are the messages, by what they are for, that ask for what is not there.
 func refusals(err error) (map[string]bool, error) {
 	out := map[string]bool{}
@@ -99,8 +103,7 @@ func refusals(err error) (map[string]bool, error) {
 	}
 	for _, err := range all {
 		var failed *opError
-		// EINVAL is the answer to a type or key that an expression does not know.
-		if !errors.As(err, &failed) || !slices.Contains([]error{unix.ENOENT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT, unix.EINVAL}, failed.err) {
+		if !errors.As(err, &failed) || !slices.ContainsFunc(absences, func(e unix.Errno) bool { return errors.Is(failed.err, e) }) {
 			return nil, err
 		}
 		out[failed.op.what] = true

@@ -35,7 +35,6 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(elementList("policy4", nil)))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		o := &observed{objects: map[string]object{}, sets: map[string]*set{}, chains: map[string]*chain{"": {}}}
-		_ = split(b, func(m message) error { _ = m.errno(); return nil })
 		_ = eachElement(b, func(rawElement) error { return nil })
 		x, err := fields(b)
 		if err != nil {

@@ -131,7 +131,7 @@ func TestLargeTableIsMadeInTwo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = w.file.Close() }()
+	defer func() { _ = w.events.Close() }()
 	all := many(liveAtOnce)
 	before, err := c.Generation()
 	if err != nil {

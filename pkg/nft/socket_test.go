@@ -1,0 +1,140 @@
+package nft
+
+import (
+	"errors"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/masq-cni/masq-cni/pkg/netlink/netlinktest"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// scripted is a Conn whose kernel gives these answers.
+func scripted(answer func(*netlinktest.Request)) *Conn {
+	return &Conn{s: &socket{netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer)}}
+}
+
+// oneRule is the body of an NFT_MSG_NEWRULE.
+func oneRule() []byte {
+	a := attrs(header(unix.NFPROTO_INET, 0))
+	a.text(unix.NFTA_RULE_TABLE, ruleset.Name)
+	a.text(unix.NFTA_RULE_CHAIN, "forward")
+	return a
+}
+
+// A dump that changed while it was read is read again, and each rule comes once.
+func TestInterruptedDumpIsReadAgain(t *testing.T) {
+	c := scripted(func(r *netlinktest.Request) {
+		flags := uint16(unix.NLM_F_DUMP_INTR)
+		if r.Number == 3 {
+			flags = 0
+		}
+		r.Reply(numberOf(unix.NFT_MSG_NEWRULE), flags, oneRule())
+		r.Done(0)
+	})
+	if rules, err := c.s.countedRules(); len(rules) != 1 || err != nil {
+		t.Errorf("%d rules, %v", len(rules), err)
+	}
+}
+
+// A dump that cannot be read to its end is an error, not a short list.
+func TestIncompleteDumpIsReported(t *testing.T) {
+	rule := func(r *netlinktest.Request, flags uint16) {
+		r.Reply(numberOf(unix.NFT_MSG_NEWRULE), flags, oneRule())
+	}
+	for name, tt := range map[string]struct {
+		answer func(*netlinktest.Request)
+		err    error
+	}{
+		"interrupted each time": {func(r *netlinktest.Request) { rule(r, unix.NLM_F_DUMP_INTR); r.Done(0) }, errInterrupted},
+		"an errno at its end":   {func(r *netlinktest.Request) { rule(r, 0); r.Done(unix.ENOMEM) }, unix.ENOMEM},
+		"lost":                  {func(r *netlinktest.Request) { rule(r, 0); r.Fail(unix.ENOBUFS) }, netlink.ErrOverrun},
+		"no end":                {func(r *netlinktest.Request) { rule(r, 0) }, netlink.ErrNoAnswer},
+		"truncated":             {func(r *netlinktest.Request) { r.Datagram(r.Message(0, 0, oneRule())[:24]) }, netlink.ErrMalformed},
+		"a short answer":        {func(r *netlinktest.Request) { r.Reply(0, 0, nil); r.Done(0) }, netlink.ErrMalformed},
+	} {
+		if _, err := scripted(tt.answer).s.countedRules(); !errors.Is(err, tt.err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A set that was deleted while its elements were listed is no empty set: the kernel
+// says so at the end of the dump.
+func TestSetThatIsDeletedMeanwhile(t *testing.T) {
+	c := scripted(func(r *netlinktest.Request) { r.Done(unix.ENOENT) })
+	if _, err := c.s.elements("policy4", "ipv4_addr"); !errors.Is(err, errInterrupted) {
+		t.Error(err)
+	}
+}
+
+// two is a transaction of two messages.
+var two = []op{{typ: unix.NFT_MSG_NEWTABLE, what: "add table"}, {typ: unix.NFT_MSG_NEWCHAIN, what: "add chain"}}
+
+// Numbers of the messages of a transaction, for the script.
+const (
+	begin = 1 + iota
+	first
+	second
+)
+
+func TestAnswersToATransaction(t *testing.T) {
+	ack := func(r *netlinktest.Request) {
+		if r.Flags&unix.NLM_F_ACK != 0 {
+			r.Errno(0)
+		}
+	}
+	for name, tt := range map[string]struct {
+		answer func(*netlinktest.Request)
+		err    error
+		what   string
+	}{
+		"done":         {ack, nil, ""},
+		"no answer":    {func(*netlinktest.Request) {}, netlink.ErrNoAnswer, ""},
+		"answers lost": {func(r *netlinktest.Request) { r.Fail(unix.ENOBUFS) }, netlink.ErrOverrun, ""},
+		"another generation, without an acknowledgement": {func(r *netlinktest.Request) {
+			if r.Number == begin {
+				r.Errno(unix.ERESTART)
+			}
+		}, errStale, ""},
+		"no memory": {func(r *netlinktest.Request) {
+			if r.Number == begin {
+				r.Errno(unix.ENOMEM)
+			}
+		}, unix.ENOMEM, ""},
+		"the first is refused": {func(r *netlinktest.Request) {
+			if r.Number == first {
+				r.Errno(unix.EEXIST)
+			}
+			ack(r)
+		}, unix.EEXIST, "add table"},
+		"the last is refused": {func(r *netlinktest.Request) {
+			if r.Number == second {
+				r.Errno(unix.EBUSY)
+			}
+		}, unix.EBUSY, "add chain"},
+	} {
+		err := scripted(tt.answer).s.commit(two, 7)
+		var failed *opError
+		if errors.As(err, &failed) != (tt.what != "") || failed != nil && failed.op.what != tt.what || !errors.Is(err, tt.err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A large change is made after the Watcher of the Conn has ended, too.
+func TestApplyAfterTheWatcher(t *testing.T) {
+	c := kernel(t)
+	w, err := c.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.events.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Apply(ruleset.For(many(1000), ruleset.Sources{}, everyEgress)); err != nil {
+		t.Error(err)
+	}
+}
