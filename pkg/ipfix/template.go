@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,7 +70,7 @@ var (
 	owner = []field{
 		{"internalAddressRealm", func(v value, e *Event) { octets(v, e.Key.Network) }},
 		{"virtualStationName", func(v value, e *Event) { v.SetStringValue(pod(e)) }},
-		{"virtualStationInterfaceName", func(v value, e *Event) { v.SetStringValue(clip(e.Key.Interface)) }},
+		{"virtualStationInterfaceName", func(v value, e *Event) { v.SetStringValue(text(e.Key.Interface)) }},
 		{"virtualStationUUID", func(v value, e *Event) { octets(v, e.Key.ContainerID) }},
 	}
 )
@@ -233,12 +234,16 @@ func pod(e *Event) string {
 	if e.Pod.Name == "" {
 		return ""
 	}
-	return clip(e.Pod.Namespace + "/" + e.Pod.Name)
+	return text(e.Pod.Namespace + "/" + e.Pod.Name)
 }
 
 // longest is room for what Kubernetes allows: a namespace of 63 bytes and a name of
 // 253.
 const longest = 320
+
+// text is the value of an element of type string, which is valid UTF-8 (RFC 7011, 6.1.6).
+// Control characters and direction marks are valid: a collector has to escape them.
+func text(s string) string { return strings.ToValidUTF8(clip(s), "?") }
 
 func clip(s string) string { return s[:min(len(s), longest)] }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
@@ -170,6 +171,22 @@ func TestLongNames(t *testing.T) {
 	}
 	if n := len(clip(strings.Repeat("x", 600))); n != longest {
 		t.Errorf("%d bytes", n)
+	}
+}
+
+// TestTextIsUTF8: a name that is cut within a character, or that is not UTF-8, becomes a
+// string that a collector accepts. Other names stay as they are.
+func TestTextIsUTF8(t *testing.T) {
+	for name, want := range map[string]string{
+		"shop/web":                      "shop/web",
+		"\x1b[2J\u202e日本\n":             "\x1b[2J\u202e日本\n",
+		"a\xff\xfeb":                    "a?b",
+		strings.Repeat("x", 319) + "日本": strings.Repeat("x", 319) + "?",
+		strings.Repeat("\xff", 600):     "?",
+	} {
+		if got := text(name); got != want || !utf8.ValidString(got) || len(got) > longest {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
 	}
 }
 
