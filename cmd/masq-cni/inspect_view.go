@@ -62,7 +62,11 @@ func (n *node) readRecords() (view, error) {
 	if err != nil {
 		return v, err
 	}
-	v.desired = sync.OnceValue(func() report.Desired { return report.DesiredOf(v.records, policy, hasAddress) })
+	v.desired = sync.OnceValue(func() report.Desired {
+		// Without an answer none are known. What needs the kernel's rules fails anyway.
+		reserved, _ := rules((*nft.Conn).ReservedPorts)
+		return report.DesiredOf(v.records, policy, hasAddress, reserved...)
+	})
 	v.owners = report.OwnersOf(v.records)
 	return v, nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/pressure"
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
+	"github.com/masq-cni/masq-cni/pkg/sockets"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
@@ -99,10 +100,18 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		log.Error("records of other network namespaces cannot be removed", "err", err)
 	}
 	loop := &reconcile.Loop{
-		Records:      cache,
-		Node:         conf.node,
-		Rules:        &speaking{Conn: rules, node: conf.node, log: log},
-		HasAddress:   links.HasAddress,
+		Records:    cache,
+		Node:       conf.node,
+		Rules:      &speaking{Conn: rules, node: conf.node, log: log},
+		HasAddress: links.HasAddress,
+		Services: func(chosen []masq.PortRange) ([]masq.PortRange, error) {
+			ports, err := sockets.Services(chosen)
+			if err != nil {
+				return nil, err
+			}
+			published, err := rules.Published()
+			return append(ports, published...), err
+		},
 		Forward:      links.MendForwarding,
 		Links:        &reconcile.Links{All: links.Repair, Some: links.RepairIndexes, Log: log},
 		Untranslated: forget.Untranslated,

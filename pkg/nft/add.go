@@ -22,18 +22,43 @@ import (
 // fails with its error, unchanged, if it does not. A nil replace replaces them. It is
 // not called where the whole table is made: all knows the attachments then.
 func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all func() ([]masq.Attachment, error), replace func(identity string) error) error {
-	want, err := tableOf([]masq.Attachment{a}, has)
-	if err != nil {
-		return err
+	var services []masq.PortRange
+	if c.Services != nil {
+		var err error
+		if services, err = c.Services(); err != nil {
+			return err
+		}
 	}
 	taken := false
 	var refused error
-	err = retry(func() error {
+	err := retry(func() error {
 		have, err := c.s.structure()
 		if err != nil {
 			return err
 		}
-		p, err := plan(want, have, part, nil)
+		reserved, grown, err := c.reserve(have, services)
+		if err != nil {
+			return err
+		}
+		want, err := tableOf([]masq.Attachment{a}, has, reserved)
+		if err != nil {
+			return err
+		}
+		rules := want
+		if grown {
+			attachments, err := all()
+			if err != nil {
+				refused = err
+				return err
+			}
+			table, err := tableOf(attachments, has, reserved)
+			if err != nil {
+				refused = err
+				return err
+			}
+			rules = withPolicies(want, table, have)
+		}
+		p, err := plan(rules, have, part, nil)
 		if !have.exists || errors.Is(err, errRebuild) {
 			// The records are read after the rules: another program that adds an attachment
 			// from here on makes the table, or changes the one that cannot be used, first.
@@ -42,7 +67,7 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 				refused = err
 				return err
 			}
-			table, err := tableOf(attachments, has)
+			table, err := tableOf(attachments, has, reserved)
 			if err != nil {
 				refused = err
 				return err
@@ -165,10 +190,11 @@ func (c *Conn) evict(a masq.Attachment, have *observed) ([]op, error) {
 
 // tableOf returns the ruleset for attachments, with the egress addresses that the node
 // has now.
-func tableOf(attachments []masq.Attachment, has func(netip.Addr) (bool, error)) (ruleset.Table, error) {
+func tableOf(attachments []masq.Attachment, has func(netip.Addr) (bool, error), reserved []masq.PortRange) (ruleset.Table, error) {
 	egress, err := ruleset.EgressOf(ruleset.NamedEgress(attachments, ruleset.Sources{}), has)
 	if err != nil {
 		return ruleset.Table{}, err
 	}
+	egress.Reserved = reserved
 	return ruleset.For(attachments, ruleset.Sources{}, egress), nil
 }

@@ -101,6 +101,7 @@ var ctStates = map[string]uint32{"invalid": 1, "established": 2, "related": 4, "
 // uapi/linux/netfilter/nf_conntrack_common.h).
 const (
 	ipsExpected       = 1 << 0
+	ipsSourceNAT      = 1 << 4
 	ipsDestinationNAT = 1 << 5
 )
 
@@ -127,10 +128,9 @@ func (c *compiler) statement() {
 	case c.take("ct state"):
 		c.state(c.next())
 	case c.take("ct status expected,dnat / expected,dnat"):
-		const both = ipsExpected | ipsDestinationNAT
-		c.emit(&expr.Ct{Key: expr.CtKeySTATUS, Register: 1},
-			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, both), Xor: make([]byte, 4)},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, both)})
+		c.status(ipsExpected | ipsDestinationNAT)
+	case c.take("ct status expected,snat / expected,snat"):
+		c.status(ipsExpected | ipsSourceNAT)
 	case c.take("meta l4proto"):
 		c.needTransport(c.next())
 	case c.take("socket wildcard"):
@@ -179,6 +179,14 @@ func (c *compiler) state(names string) {
 	c.emit(&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, bits), Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)})
+}
+
+// status matches flows that have all bits of a mask.
+func (c *compiler) status(all uint32) {
+	mask := binary.NativeEndian.AppendUint32(nil, all)
+	c.emit(&expr.Ct{Key: expr.CtKeySTATUS, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: mask})
 }
 
 // maxseg lowers the MSS option of a TCP packet; the kernel never raises it

@@ -20,6 +20,9 @@ import (
 type Conn struct {
 	s     *socket
 	watch *Watcher // of Watch; nil where there is none
+	// Services returns the ports that the node's services have, for Add to reserve them;
+	// nil keeps the ports that the table reserves.
+	Services func() ([]masq.PortRange, error)
 }
 
 // Open connects to the nftables of the calling thread's network namespace.
@@ -162,13 +165,17 @@ func (c *Conn) read(want ruleset.Set, have *set) error {
 // Check returns what is missing or different of the rules and elements that an
 // attachment needs; has as for Add.
 func (c *Conn) Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]Change, error) {
-	want, err := tableOf([]masq.Attachment{a}, has)
-	if err != nil {
-		return nil, err
-	}
 	var changes []Change
-	err = retry(func() error {
+	err := retry(func() error {
 		have, err := c.s.structure()
+		if err != nil {
+			return err
+		}
+		reserved, err := c.s.reserved(have)
+		if err != nil {
+			return err
+		}
+		want, err := tableOf([]masq.Attachment{a}, has, reserved)
 		if err != nil {
 			return err
 		}
@@ -262,7 +269,7 @@ func (c *Conn) Uninstall() error { return explain(c.s.commit([]op{deleteTable()}
 func (c *Conn) MissingHelpers(p masq.Policy) ([]MissingHelper, error) {
 	a := masq.Attachment{Policy: &p, Addresses: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}}
 	var missing []MissingHelper
-	for _, o := range ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, nil).Objects {
+	for _, o := range ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, ruleset.Egress{}).Objects {
 		add := addObject(o)
 		err := c.s.check([]op{addTable(), add})
 		var failed *opError

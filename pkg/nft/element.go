@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -213,6 +215,9 @@ type bound struct {
 // the last address.
 func (k keyType) bounds(keys []string) ([]bound, error) {
 	var out []bound
+	if len(k) == 1 && k[0].size == portLen {
+		return portBounds(keys)
+	}
 	for i, key := range keys {
 		first, last, err := parseRange(key)
 		if err != nil {
@@ -230,6 +235,42 @@ func (k keyType) bounds(keys []string) ([]bound, error) {
 		}
 	}
 	return out, nil
+}
+
+// portBounds is bounds for ports: "22", "30000-32767".
+func portBounds(keys []string) ([]bound, error) {
+	var out []bound
+	at := func(port uint16, end bool) { out = append(out, bound{binary.BigEndian.AppendUint16(nil, port), end}) }
+	for i, key := range keys {
+		r, err := masq.ParsePortRange(key)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			at(0, true)
+		}
+		at(r.First, false)
+		if r.Last < math.MaxUint16 {
+			at(r.Last+1, true)
+		}
+	}
+	return out, nil
+}
+
+// portsOf is the inverse of portBounds. all is in the order of sortBounds.
+func portsOf(all []bound) []masq.PortRange {
+	var out []masq.PortRange
+	open := false
+	for _, b := range all {
+		port := binary.BigEndian.Uint16(b.key)
+		switch {
+		case b.end && open:
+			out[len(out)-1].Last, open = port-1, false
+		case !b.end:
+			out, open = append(out, masq.PortRange{First: port, Last: math.MaxUint16}), true
+		}
+	}
+	return out
 }
 
 func parseRange(s string) (first, last netip.Addr, err error) {

@@ -90,7 +90,7 @@ func several(t testing.TB) []masq.Attachment {
 }
 
 // everyEgress is the addresses that rich names, and hasAll a node that has all.
-var everyEgress = ruleset.Egress{netip.MustParseAddr("192.0.2.1"): true, netip.MustParseAddr("192.0.2.2"): true, netip.MustParseAddr("2001:db8::1"): true}
+var everyEgress = ruleset.Egress{Addresses: map[netip.Addr]bool{netip.MustParseAddr("192.0.2.1"): true, netip.MustParseAddr("192.0.2.2"): true, netip.MustParseAddr("2001:db8::1"): true}}
 
 func hasAll(netip.Addr) (bool, error) { return true, nil }
 

@@ -3,6 +3,7 @@ package nft
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -28,6 +29,7 @@ var fieldsByName = map[string]field{
 	"ct original ip saddr":  {ct: expr.CtKeySRCIP, direction: expr.CtDirOriginal, size: 4},
 	"ct reply ip saddr":     {ct: expr.CtKeySRCIP, direction: expr.CtDirReply, size: 4},
 	"ct original ip6 saddr": {ct: expr.CtKeySRCIP6, direction: expr.CtDirOriginal, size: 16},
+	"ct reply proto-dst":    {ct: expr.CtKeyPROTODST, direction: expr.CtDirReply, size: portLen},
 	"ct reply ip6 saddr":    {ct: expr.CtKeySRCIP6, direction: expr.CtDirReply, size: 16},
 }
 
@@ -138,10 +140,23 @@ func (c *compiler) match() {
 		c.emit(&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(c.integer(c.next(), 16)))})
 	case c.take(">="):
 		c.emit(&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(c.integer(c.next(), 16)))})
+	case all[0].size == portLen && all[0].transport != "" && len(c.words) > 0 && strings.Contains(c.words[0], "-"):
+		c.within(c.next())
 	case all[0].size == portLen && all[0].transport != "":
 		c.emit(&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(c.integer(c.next(), 16)))})
 	default:
 		c.address(all[0])
+	}
+}
+
+// within compares a port with both ends of "20000-29999".
+func (c *compiler) within(s string) {
+	first, last, _ := strings.Cut(s, "-")
+	for _, end := range []struct {
+		op   expr.CmpOp
+		port string
+	}{{expr.CmpOpGte, first}, {expr.CmpOpLte, last}} {
+		c.emit(&expr.Cmp{Op: end.op, Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(c.integer(end.port, 16)))})
 	}
 }
 

@@ -233,7 +233,7 @@ func ofPolicies(name string) bool {
 // whichever that is.
 func ofHelpers(id string) bool {
 	chain, _, _ := strings.Cut(id, "/")
-	return chain == "expected" || chain == "announced" || id == "prerouting/expected"
+	return chain == "expected" || chain == "announced" || chain == "following" || id == "prerouting/expected" || id == "prerouting/following"
 }
 
 // shared says that a rule may come from a policy, or from sources, that one who

@@ -277,12 +277,14 @@ func (s *socket) compare(want ruleset.Set, into *set) error {
 
 // ranges reads an interval set.
 func (s *socket) ranges(name string, into *set) error {
-	err := s.eachElement(name, func() { into.bounds = []bound{} }, func(x rawElement) error {
-		into.bounds = append(into.bounds, bound{bytes.Clone(x.key), x.end})
-		return nil
-	})
+	err := s.eachElement(name, func() { into.bounds = []bound{} }, into.takeBound)
 	sortBounds(into.bounds)
 	return err
+}
+
+func (s *set) takeBound(x rawElement) error {
+	s.bounds = append(s.bounds, bound{bytes.Clone(x.key), x.end})
+	return nil
 }
 
 // elements reads the elements of a set, by their keys.

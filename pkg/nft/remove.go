@@ -41,7 +41,7 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 			// ruleset meanwhile.
 			return c.remove(ops, generation)
 		}
-		heirs, err := succeed(successors, has, gone, have)
+		heirs, err := c.succeed(successors, has, gone, have)
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ type heirs struct {
 
 // succeed puts successors under their policies: those addresses whose elements are in
 // gone.
-func succeed(successors []masq.Attachment, has func(netip.Addr) (bool, error), gone removed, have *observed) (heirs, error) {
+func (c *Conn) succeed(successors []masq.Attachment, has func(netip.Addr) (bool, error), gone removed, have *observed) (heirs, error) {
 	var left []masq.Attachment
 	for _, s := range successors {
 		s.Addresses = slices.DeleteFunc(slices.Clone(s.Addresses), func(x netip.Addr) bool {
@@ -133,7 +133,11 @@ func succeed(successors []masq.Attachment, has func(netip.Addr) (bool, error), g
 	if len(left) == 0 {
 		return heirs{}, nil
 	}
-	want, err := tableOf(left, has)
+	reserved, err := c.s.reserved(have)
+	if err != nil {
+		return heirs{}, err
+	}
+	want, err := tableOf(left, has, reserved)
 	if err != nil {
 		return heirs{}, err
 	}
@@ -237,7 +241,7 @@ func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, nee
 			}
 		}
 	}
-	for _, name := range []string{"expected", "announced"} {
+	for _, name := range []string{"expected", "announced", "following"} {
 		if ch := have.chains[name]; ch != nil && helpers == 0 {
 			for _, r := range ch.rules {
 				if ofHelpers(r.id) {
@@ -281,7 +285,7 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 		return ops, gone, err
 	}
 	var out []op
-	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, nil) // only the elements are used
+	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, ruleset.Egress{}) // only the elements are used
 	mine := map[string]bool{}
 	for _, verdicts := range []bool{true, false} { // a verdict's comment names the address's attachment
 		for _, s := range want.Sets {

@@ -23,7 +23,6 @@ type Structure struct {
 // Structure reads and compares what does not grow with the number of attachments. What
 // is not part of every table, such as the rules of one policy, is not compared.
 func (c *Conn) Structure() (Structure, error) {
-	want := ruleset.For(nil, ruleset.Sources{}, nil)
 	var out Structure
 	err := retry(func() error {
 		out = Structure{}
@@ -32,6 +31,11 @@ func (c *Conn) Structure() (Structure, error) {
 			return err
 		}
 		out.Exists = true
+		reserved, err := c.s.reserved(have)
+		if err != nil {
+			return err
+		}
+		want := ruleset.For(nil, ruleset.Sources{}, ruleset.Egress{Reserved: reserved})
 		for _, s := range want.Sets {
 			if s.Live {
 				continue

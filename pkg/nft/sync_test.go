@@ -277,7 +277,7 @@ func TestScan(t *testing.T) {
 
 // The names of what comes and goes with policies are told from those of every table.
 func TestOfPolicies(t *testing.T) {
-	base := ruleset.For(nil, ruleset.Sources{}, nil)
+	base := ruleset.For(nil, ruleset.Sources{}, ruleset.Egress{})
 	rest := ruleset.For([]masq.Attachment{attachment("a", rich(t), "10.88.0.5", "fd00::5")}, ruleset.Sources{}, everyEgress)
 	known := spare(base)
 	for name := range known {

@@ -22,6 +22,9 @@ type Transaction struct {
 	// Exposing says that packets may have passed untranslated because of a change of
 	// Structure: all but the addition of a chain, a set or an object.
 	Exposing bool
+	// Published says that another program changed which ports it publishes: see
+	// Conn.Published.
+	Published bool
 	// Elements are the elements of live sets that were added or deleted, in order. If a
 	// set is deleted, the kernel does not name its elements.
 	Elements []ElementEvent

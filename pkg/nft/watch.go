@@ -105,12 +105,14 @@ func (w *Watcher) read(m *netlink.Message, f func(Transaction, bool)) error {
 	}
 	body, own := m.Body[nfgenmsgLen:], m.Port == w.own
 	if typ := m.Type & 0xff; typ != unix.NFT_MSG_NEWGEN {
-		if own || m.Body[0] != unix.NFPROTO_INET {
+		if own {
 			return nil
 		}
 		// The table's name is attribute 1 in every message of nf_tables.
 		name, err := inside(body, unix.NFTA_TABLE_NAME)
-		if err != nil || string(unended(name)) != ruleset.Name {
+		table := string(unended(name))
+		if err != nil || m.Body[0] != unix.NFPROTO_INET || table != ruleset.Name {
+			w.next.Published = w.next.Published || err == nil && publishes(typ, table, body)
 			return err
 		}
 		return w.next.take(typ, body)

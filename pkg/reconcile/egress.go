@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -26,12 +25,35 @@ func (l *Loop) refreshEgress(node Node) (changed bool, err error) {
 		return false, fmt.Errorf("look up the egress addresses: %w", err)
 	}
 	e := &l.last.egress
-	if e.version == 0 || !maps.Equal(have, e.have) {
+	if have.Reserved, err = l.reserved(append(ready, pending...), node.Sources); err != nil {
+		l.Log.Error("cannot list the ports of the node's services; the ports that were reserved stay reserved", "err", err)
+		have.Reserved = e.have.Reserved
+	}
+	if e.version == 0 || !have.Equal(e.have) {
 		e.have = have
 		e.version++
 		return true, nil
 	}
 	return false, nil
+}
+
+// reserved returns the ports that the node keeps for its services. A service that began
+// to listen is found by the next sync, as the kernel does not notify of it.
+func (l *Loop) reserved(attachments []masq.Attachment, sources ruleset.Sources) ([]masq.PortRange, error) {
+	if l.Services == nil {
+		return nil, nil
+	}
+	var chosen []masq.PortRange
+	for _, a := range attachments {
+		if a.Policy != nil {
+			chosen = append(chosen, a.Policy.ToPorts...)
+		}
+	}
+	if len(sources.Prefixes) > 0 {
+		chosen = append(chosen, sources.Policy.ToPorts...)
+	}
+	ports, err := l.Services(chosen)
+	return ruleset.MergePorts(ports), err
 }
 
 // lost returns the egress addresses whose flows have to be deleted: addresses that were

@@ -26,6 +26,9 @@ type Loop struct {
 	// HasAddress reports whether the node has an address. A sync may call it for every
 	// address that a policy names as an egress address.
 	HasAddress func(netip.Addr) (bool, error)
+	// Services returns the ports of the node's services, and ports that other programs
+	// publish. chosen are the ports that policies give to flows. nil reserves none.
+	Services func(chosen []masq.PortRange) ([]masq.PortRange, error)
 	// Forward makes sure that uplinks, and links that are ours by their names,
 	// forward what enters by them, and returns the settings that it had to put back.
 	Forward func(ours func(name string) bool, families []masq.Family) ([]string, error)

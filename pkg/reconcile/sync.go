@@ -194,6 +194,8 @@ func (l *Loop) explain(heard transactions, w *work) {
 			l.owesAll() // whatever it was
 		}
 		last = t.Generation
+		// The ports that are reserved are read with the structure.
+		w.structure = w.structure || t.Published
 		switch {
 		case t.Own:
 		case t.Bulk:

@@ -29,7 +29,7 @@ func (l *Loop) Transaction(t nft.Transaction) {
 		l.Look("plugin", 0)
 	case t.Ours():
 		l.Look("rules", Now)
-	case many:
+	case many, t.Published:
 		l.Look("rules", 0)
 	}
 }

@@ -28,8 +28,9 @@ type Desired struct {
 }
 
 // DesiredOf joins records, as store.Sort has them, with the node's policy, which
-// may be nil. has reports whether the node has an address.
-func DesiredOf(records []store.Record, node *store.Node, has func(netip.Addr) (bool, error)) Desired {
+// may be nil. has reports whether the node has an address. reserved are the ports that
+// the table keeps for the node.
+func DesiredOf(records []store.Record, node *store.Node, has func(netip.Addr) (bool, error), reserved ...masq.PortRange) Desired {
 	policy := masq.Default()
 	var d Desired
 	if node != nil {
@@ -62,11 +63,12 @@ func DesiredOf(records []store.Record, node *store.Node, has func(netip.Addr) (b
 	}
 	named := ruleset.NamedEgress(d.Attachments, d.Sources)
 	if d.Egress, d.Err = ruleset.EgressOf(named, has); d.Err != nil {
-		d.Egress = ruleset.Egress{}
+		d.Egress = ruleset.Egress{Addresses: map[netip.Addr]bool{}}
 		for _, a := range named {
-			d.Egress[a] = true
+			d.Egress.Addresses[a] = true
 		}
 	}
+	d.Egress.Reserved = reserved
 	if len(settled) > 0 || len(d.Sources.Prefixes) > 0 {
 		d.Table = ruleset.For(settled, d.Sources, d.Egress)
 	}

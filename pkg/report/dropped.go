@@ -16,6 +16,7 @@ type Dropped struct {
 	OtherLink uint64 `json:"otherLink"`       // the source was an attachment's, but the link was not
 	Expected  uint64 `json:"expected"`        // a helper announced them for a port that is not the container's
 	Invalid   uint64 `json:"invalid"`         // conntrack knew no flow for them
+	NoPort    uint64 `json:"noPort"`          // each port of the policy was reserved for the node
 	NoEgress  uint64 `json:"noEgressAddress"` // the node had no egress address of the policy
 }
 
@@ -32,6 +33,8 @@ func DroppedOf(rules []nft.CountedRule) Dropped {
 			out.Expected += r.Packets
 		case ruleset.DropInvalid:
 			out.Invalid += r.Packets
+		case ruleset.DropNoPort:
+			out.NoPort += r.Packets
 		case ruleset.DropNoEgress:
 			out.NoEgress += r.Packets
 		}
@@ -45,7 +48,7 @@ func (d Dropped) String() string {
 		n    uint64
 		what string
 	}{
-		{d.Spoofed, "spoofed"}, {d.OtherLink, "by other links"}, {d.Expected, "announced to a port of the node"}, {d.Invalid, "invalid"}, {d.NoEgress, "without an egress address"},
+		{d.Spoofed, "spoofed"}, {d.OtherLink, "by other links"}, {d.Expected, "announced to a port of the node"}, {d.Invalid, "invalid"}, {d.NoPort, "without a port"}, {d.NoEgress, "without an egress address"},
 	} {
 		if x.n > 0 {
 			out = append(out, fmt.Sprintf("%d %s", x.n, x.what))

@@ -88,6 +88,7 @@ func prerouting(objects []Object) []Chain {
 		Hook: &Hook{"filter", "prerouting", "mangle"},
 		Rules: []Rule{
 			{"prerouting/expected", "ct state related ct status expected,dnat / expected,dnat jump expected", "the first packet of a connection that a helper redirects; its header still names the node"},
+			{"prerouting/following", "ct state related ct status expected,snat / expected,snat jump following", "the first packet of a connection that a helper translates as it translated the control connection"},
 		},
 	}}
 }

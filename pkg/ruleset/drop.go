@@ -16,19 +16,23 @@ const (
 	DropInvalid DropReason = "invalid"
 	// DropExpected: a helper announced it for a port that is not the container's.
 	DropExpected DropReason = "expected"
+	// DropNoPort: each port that its policy allows is reserved for the node.
+	DropNoPort DropReason = "no-port"
 	// DropNoEgress: the node has none of the egress addresses of its policy.
 	DropNoEgress DropReason = "no-egress-address"
 )
 
 // DropReasons are all reasons, in the order in which a packet meets the rules.
-var DropReasons = []DropReason{DropSpoofed, DropOtherLink, DropExpected, DropInvalid, DropNoEgress}
+var DropReasons = []DropReason{DropSpoofed, DropOtherLink, DropExpected, DropInvalid, DropNoPort, DropNoEgress}
 
 // The IDs of the rules that drop packets: a whole one, and the beginnings of others.
 const (
 	spoofedID   = "sources/spoofed"
 	announcedID = "announced/"
 	otherLinkID = "origin/other-link"
+	followingID = "following/"
 	invalidID   = "invalid/"
+	noPortID    = "policy/no-port-"
 	noEgressID  = "policy/no-egress"
 )
 
@@ -38,13 +42,15 @@ func DropReasonOf(chain, id string) (DropReason, bool) {
 	switch {
 	case chain == "sources" && id == spoofedID, chain == "related" && id == relatedID:
 		return DropSpoofed, true
-	case chain == "announced" && strings.HasPrefix(id, announcedID):
+	case chain == "announced" && strings.HasPrefix(id, announcedID), chain == "following" && strings.HasPrefix(id, followingID):
 		return DropExpected, true
 	case chain == "origin" && strings.HasPrefix(id, otherLinkID):
 		return DropOtherLink, true
 	case chain == "invalid" && strings.HasPrefix(id, invalidID):
 		return DropInvalid, true
-	case strings.HasPrefix(chain, "policy-") && strings.HasPrefix(id, noEgressID):
+	case strings.HasPrefix(chain, PolicyChainPrefix) && strings.HasPrefix(id, noPortID):
+		return DropNoPort, true
+	case strings.HasPrefix(chain, PolicyChainPrefix) && strings.HasPrefix(id, noEgressID):
 		return DropNoEgress, true
 	}
 	return "", false

@@ -35,7 +35,7 @@ func TestDuplicateAddress(t *testing.T) {
 			"helper4-ftp-tcp": "10.0.0.1 . 21= 10.0.0.2 . 21=", "invalid4": "10.0.0.1= 10.0.0.2=",
 		}},
 	} {
-		table := For(test.all, Sources{}, nil)
+		table := For(test.all, Sources{}, Egress{})
 		for _, s := range table.Sets {
 			var keys []string
 			for _, e := range s.Elements {

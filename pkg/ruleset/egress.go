@@ -1,15 +1,26 @@
 package ruleset
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Egress is the set of egress addresses that policies name and the node has at
-// present. Replies to another address would not come back to the node.
-type Egress map[netip.Addr]bool
+// Egress is what flows can leave with.
+type Egress struct {
+	// Addresses are the egress addresses that policies name and the node has at present.
+	// Replies to another address would not come back to the node.
+	Addresses map[netip.Addr]bool
+	// Reserved are the ports that the node keeps for its services, ascending.
+	Reserved []masq.PortRange
+}
+
+// Equal reports whether flows leave with the same.
+func (e Egress) Equal(o Egress) bool {
+	return maps.Equal(e.Addresses, o.Addresses) && slices.Equal(e.Reserved, o.Reserved)
+}
 
 // NamedEgress returns the egress addresses that policies name and do not declare as
 // routed to the node, sorted: they are used while the node has them.
@@ -40,13 +51,13 @@ func NamedEgress(attachments []masq.Attachment, sources Sources) []netip.Addr {
 // EgressOf returns the named addresses for which has returns true. An error of has is
 // returned: without knowing the addresses there is no ruleset.
 func EgressOf(named []netip.Addr, has func(netip.Addr) (bool, error)) (Egress, error) {
-	out := Egress{}
+	out := Egress{Addresses: map[netip.Addr]bool{}}
 	for _, a := range named {
 		switch ok, err := has(a); {
 		case err != nil:
-			return nil, err
+			return Egress{}, err
 		case ok:
-			out[a] = true
+			out.Addresses[a] = true
 		}
 	}
 	return out, nil
@@ -56,7 +67,7 @@ func EgressOf(named []netip.Addr, has func(netip.Addr) (bool, error)) (Egress, e
 // that the node has, or that the policy declares as routed to the node.
 func (e Egress) Of(p masq.Policy, f masq.Family) []netip.Addr {
 	return slices.DeleteFunc(p.SNATAddressesOf(f), func(a netip.Addr) bool {
-		return !e[a] && !slices.Contains(p.SNATRouted, a)
+		return !e.Addresses[a] && !slices.Contains(p.SNATRouted, a)
 	})
 }
 

@@ -3,6 +3,7 @@ package ruleset
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
@@ -76,16 +77,7 @@ func (t target) statement(ports string) string {
 // egress returns the rules that translate, to the addresses that the node has. A
 // family that has only addresses that the node lacks is dropped: translated to
 // another address it would pass for another client, and untranslated it would leak.
-//
-// With a range of ports the kernel no longer keeps privileged source ports
-// privileged (nf_nat_l4proto_unique_tuple in net/netfilter/nf_nat_core.c), and
-// rlogin, rsh and NFS need them: sources below 1024 pass by the range.
 func egress(p masq.Policy, have Egress) []Rule {
-	type side struct {
-		id, match string
-		targets   []target
-		listed    bool // the policy lists addresses of the family
-	}
 	sides := []side{{targets: []target{{}}}}
 	if len(p.SNATAddresses) > 0 {
 		// Only a rule of one family can name an address.
@@ -107,18 +99,8 @@ func egress(p masq.Policy, have Egress) []Rule {
 	}
 	var out []Rule
 	for _, s := range sides {
-		for _, proto := range portProtocols {
-			if len(p.ToPorts) == 0 {
-				break
-			}
-			var all []outcome
-			for _, t := range s.targets {
-				for _, r := range p.ToPorts {
-					all = append(all, outcome{t.statement(r.String()) + random, r.Size()})
-				}
-			}
-			out = append(out, choose("policy/ports"+s.id+"-"+proto, s.match+proto+" sport >= 1024 ", all,
-				"the ports that the configuration gives; sources below 1024 keep a privileged one")...)
+		if len(s.targets) > 0 {
+			out = append(out, s.ports(p, have.Reserved, random)...)
 		}
 		var all []outcome
 		for _, t := range s.targets {
@@ -132,6 +114,67 @@ func egress(p masq.Policy, have Egress) []Rule {
 		}
 	}
 	return out
+}
+
+// side is the part of a policy that one match selects: a family, or both.
+type side struct {
+	id, match string
+	targets   []target
+	listed    bool // the policy lists addresses of the family
+}
+
+// ports returns the rules that translate flows of protocols with ports to ports that are
+// not reserved for the node.
+//
+// With a range of ports the kernel no longer keeps privileged source ports privileged
+// (nf_nat_l4proto_unique_tuple in net/netfilter/nf_nat_core.c), and rlogin, rsh and NFS
+// need them: sources below 1024 get another range.
+func (s side) ports(p masq.Policy, reserved []masq.PortRange, random string) []Rule {
+	limit := max(1, min(maxFreeRanges, maxChoices/len(s.targets)))
+	within := p.ToPorts
+	if len(within) == 0 {
+		within = unprivilegedPorts
+	}
+	free, cut := freePorts(within, reserved, max(limit, len(p.ToPorts)))
+	privileged, _ := freePorts(privilegedPorts, reserved, limit)
+	var out []Rule
+	for _, proto := range portProtocols {
+		if cut && !p.RandomFully {
+			// The kernel keeps a source port that is free and within the range.
+			for i, r := range free {
+				out = append(out, choose(fmt.Sprintf("policy/kept%s-%s-%d", s.id, proto, i+1), s.match+proto+" sport "+r.String()+" ",
+					s.outcomes([]masq.PortRange{r}, random), "a port that is not reserved for the node is kept where it is free")...)
+			}
+		}
+		if cut || len(p.ToPorts) > 0 {
+			out = append(out, s.choose("policy/ports", proto, ">=", s.outcomes(free, random),
+				"the ports that the configuration gives, without those reserved for the node")...)
+		}
+		out = append(out, s.choose("policy/privileged", proto, "<", s.outcomes(privileged, random),
+			"servers may ask for a privileged port; none on which the node listens")...)
+	}
+	return out
+}
+
+// choose makes the rules for flows whose source port is below 1024 ("<") or not (">=").
+// Without a port that they could have, they are dropped.
+func (s side) choose(id, proto, compare string, all []outcome, why string) []Rule {
+	match := s.match + proto + " sport " + compare + " 1024 "
+	if len(all) == 0 {
+		return []Rule{{noPortID + strings.TrimPrefix(id, "policy/") + s.id + "-" + proto, match + "counter drop", "each port of the policy is reserved for the node"}}
+	}
+	return choose(id+s.id+"-"+proto, match, all, why)
+}
+
+// outcomes are each address with each range of ports.
+func (s side) outcomes(ranges []masq.PortRange, random string) []outcome {
+	var all []outcome
+	for _, t := range s.targets {
+		for _, r := range ranges {
+			all = append(all, outcome{t.statement(r.String()) + random, r.Size()})
+		}
+	}
+	return all
 }
 
 // outcome is one of several translations to choose from for each connection, and

@@ -270,6 +270,7 @@ func (b *builder) table() Table {
 			t.Sets = append(t.Sets, b.liveSet("helper"+f.String()+"-"+o.Name, typ+" . inet_service"))
 		}
 	}
+	t.Sets = append(t.Sets, reservedSet(b.egress.Reserved))
 	links := b.liveSet(linkSet, "ifname")
 	links.Counter = true
 	t.Sets = append(t.Sets, links, Set{Name: "never", Type: "fib_addrtype", Elements: []Element{
@@ -281,7 +282,7 @@ func (b *builder) table() Table {
 	}
 	t.Chains = append(t.Chains, preroutingEarly(), sources())
 	t.Chains = append(t.Chains, prerouting(t.Objects)...)
-	t.Chains = append(t.Chains, expected(t.Objects, b.sources), announced(t.Objects),
+	t.Chains = append(t.Chains, expected(t.Objects, b.sources), announced(t.Objects), following(t.Objects, b.sources),
 		preroutingNAT(), origin(), helpers(t.Objects, b.sources), forward(), exceptional(),
 		clamp(clamps, b.sources), invalid(b.sources), related(), postrouting(b.sources))
 	for _, id := range slices.Sorted(maps.Keys(b.policies)) {

@@ -87,17 +87,29 @@ func TestGolden(t *testing.T) {
 			p.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21}}}
 		}),
 	}}
-	v4 := Egress{netip.MustParseAddr("192.0.2.1"): true, netip.MustParseAddr("192.0.2.2"): true}
+	v4 := map[netip.Addr]bool{netip.MustParseAddr("192.0.2.1"): true, netip.MustParseAddr("192.0.2.2"): true}
 	all := maps.Clone(v4)
 	all[netip.MustParseAddr("2001:db8::1")] = true
 	// The node has lost 192.0.2.2 and 2001:db8::1; 192.0.2.3 is declared as routed.
-	have := map[string]Egress{"snat": all, "snat-ports": all, "snat-missing": {netip.MustParseAddr("192.0.2.1"): true}}
+	have := map[string]Egress{
+		"snat": {Addresses: all}, "snat-ports": {Addresses: all}, "snat-missing": {Addresses: map[netip.Addr]bool{netip.MustParseAddr("192.0.2.1"): true}},
+		"reserved":      {Reserved: []masq.PortRange{{First: 22, Last: 22}, {First: 631, Last: 631}, {First: 9468, Last: 9468}, {First: 20001, Last: 20001}, {First: 30000, Last: 32767}}},
+		"reserved-none": {Addresses: v4, Reserved: []masq.PortRange{{First: 600, Last: 65535}}},
+	}
 	cases["snat-missing"] = []masq.Attachment{attachment("a", change(func(p *masq.Policy) {
 		p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3"), netip.MustParseAddr("2001:db8::1")}
 		p.SNATRouted = []netip.Addr{netip.MustParseAddr("192.0.2.3")}
 		p.ToPorts = []masq.PortRange{{First: 20000, Last: 29999}}
 	}), "10.88.0.5", "fd00:88::5")}
 	cases["sources"] = []masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")}
+	cases["reserved"] = []masq.Attachment{
+		attachment("a", masq.Default(), "10.88.0.5"),
+		attachment("b", change(func(p *masq.Policy) { p.RandomFully = false }), "10.88.0.6"),
+		attachment("c", change(func(p *masq.Policy) { p.ToPorts = []masq.PortRange{{First: 20000, Last: 20003}} }), "10.88.0.7"),
+	}
+	cases["reserved-none"] = []masq.Attachment{attachment("a", change(func(p *masq.Policy) {
+		p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	}), "10.88.0.5", "fd00:88::5")}
 	for name, attachments := range cases {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join("testdata", name+".nft")
@@ -132,7 +144,7 @@ func TestShapeIsConstant(t *testing.T) {
 		for i := range n {
 			all = append(all, attachment(fmt.Sprint(i), masq.Default(), netip.AddrFrom4([4]byte{10, 88, byte(i >> 8), byte(i)}).String()))
 		}
-		table := For(all, Sources{}, nil)
+		table := For(all, Sources{}, Egress{})
 		rules := 0
 		for _, c := range table.Chains {
 			rules += len(c.Rules)
@@ -152,7 +164,7 @@ func TestEachRuleHasAnIDAndAReason(t *testing.T) {
 			p.Helpers = append(p.Helpers, masq.Helper{Name: k.Name, Ports: k.Ports()})
 		}
 	})
-	for _, c := range For([]masq.Attachment{attachment("a", p, "10.0.0.1", "fd00::1")}, Sources{}, Egress{p.SNATAddresses[0]: true, p.SNATAddresses[1]: true}).Chains {
+	for _, c := range For([]masq.Attachment{attachment("a", p, "10.0.0.1", "fd00::1")}, Sources{}, Egress{Addresses: map[netip.Addr]bool{p.SNATAddresses[0]: true, p.SNATAddresses[1]: true}}).Chains {
 		seen := map[string]bool{}
 		for _, r := range c.Rules {
 			if r.ID == "" || r.Why == "" || seen[r.ID] || len(r.ID) > 127 {
@@ -186,7 +198,7 @@ func TestChooseIsFair(t *testing.T) {
 // Names from outside reach the ruleset in comments only, and quoted.
 func TestOutsideNamesAreQuoted(t *testing.T) {
 	a := attachment(`x" : drop, 0.0.0.0/0 : accept comment "`, masq.Default(), "10.0.0.1")
-	for line := range strings.SplitSeq(For([]masq.Attachment{a}, Sources{}, nil).String(), "\n") {
+	for line := range strings.SplitSeq(For([]masq.Attachment{a}, Sources{}, Egress{}).String(), "\n") {
 		if strings.Contains(line, "accept comment") && !strings.Contains(line, `\"`) {
 			t.Errorf("unquoted: %s", line)
 		}

@@ -48,8 +48,8 @@ func (s Set) write(w *strings.Builder) {
 	for i, e := range s.Elements {
 		lead := "\t\telements = { "
 		switch {
-		case i > 0 && s.Type == "ipv4_addr" && i%2 == 1:
-			lead = "" // nft puts two such elements on a line
+		case i > 0 && i%s.columns() != 0:
+			lead = "" // nft puts several such elements on a line
 		case i > 0:
 			lead = "\t\t\t     "
 		}
@@ -57,12 +57,23 @@ func (s Set) write(w *strings.Builder) {
 		switch {
 		case i == len(s.Elements)-1:
 			end = " }\n"
-		case s.Type == "ipv4_addr" && i%2 == 0:
+		case (i+1)%s.columns() != 0:
 			end = ", "
 		}
 		fmt.Fprint(w, lead, e.Text(s.Counter), end)
 	}
 	fmt.Fprint(w, "\t}\n")
+}
+
+// columns is the number of elements that nft puts on a line.
+func (s Set) columns() int {
+	switch s.Type {
+	case "ipv4_addr":
+		return 2
+	case "inet_service":
+		return 5
+	}
+	return 1
 }
 
 // Text is the element as nft prints it, with a counter at zero where its set has

@@ -16,6 +16,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/sockets"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/wire"
 )
@@ -202,6 +203,18 @@ func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdAr
 func (n *node) addRules(rec *store.Record, c claim) error {
 	if rec.Policy == nil {
 		return nil
+	}
+	n.rules.Services = func() ([]masq.PortRange, error) {
+		ports, err := sockets.Services(rec.Policy.ToPorts)
+		if err == nil {
+			var published []masq.PortRange
+			published, err = n.rules.Published()
+			ports = append(ports, published...)
+		}
+		if err != nil {
+			_, _ = fmt.Fprintf(os.Stderr, "warning: cannot list the ports of the node's services: %v: containers may leave with a port of a service that was started since; see net.ipv4.ip_local_reserved_ports\n", err)
+		}
+		return ports, nil
 	}
 	err := n.rules.Add(rec.Attachment, n.links.HasAddress,
 		func() ([]masq.Attachment, error) { return n.allWith(rec, c) },

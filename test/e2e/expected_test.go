@@ -138,6 +138,89 @@ func TestExpectedFromTheServerOnly(t *testing.T) {
 	}
 }
 
+// TestExpectedPublished: a connection to a port that another attachment publishes reaches
+// that attachment, although a container announced the port. masqd learns of published
+// ports; the attachment that publishes comes last.
+func TestExpectedPublished(t *testing.T) {
+	const port = 8080
+	for _, backend := range []string{"iptables", "nftables"} {
+		t.Run(backend, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			w.daemon()
+			attacker := w.attach("a", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}})))
+			victim := w.attachWith("b", w.conflist("1.0.0", w.masq(), portmap().with(keys{"backend": backend})),
+				map[string]any{"portMappings": []keys{{"hostPort": port, "containerPort": port, "protocol": "tcp"}}})
+			until(t, "masqd reserves the published port", func() bool { return w.reservedPorts() == fmt.Sprint(port) })
+			for _, plan := range w.Plans() {
+				if who := w.claimBeside(attacker, plan, port, victim.NS, victim.addr(plan.Server)); who != "other" {
+					t.Errorf("the connection to %s reached the %s", at(plan.Node, port), who)
+				}
+			}
+			victim.detach()
+			until(t, "masqd ends the reservation", func() bool { return w.reservedPorts() == "" })
+			for _, plan := range w.Plans() {
+				if who := w.claim(attacker, plan, port, netip.Addr{}); who != "container" {
+					t.Errorf("control: a port that is not published reached the %s", who)
+				}
+			}
+		})
+	}
+}
+
+// TestExpectedFollowing: the data connection of passive FTP does not leave with a port of
+// the node's services, although the helper has the kernel keep the container's port.
+// Without the rules it does.
+func TestExpectedFollowing(t *testing.T) {
+	const listening = 9026
+	w := newWorld(t, nstest.Uplink{})
+	for _, plan := range w.Plans() {
+		l := must(w.Node.Listen(at(plan.Node, listening)))(t)
+		defer l.Close()
+	}
+	p := w.attach("a", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}})))
+	for _, protected := range []bool{true, false} {
+		if !protected {
+			w.nft("flush chain inet masq following")
+			// The kernel would take the ports that it gave to the same sources before.
+			w.nodeRun("conntrack", "-F")
+		}
+		for _, plan := range w.Plans() {
+			for _, port := range []uint16{500, listening} {
+				if seen := w.passive(p, plan, port); (seen.Port() == port) == protected {
+					t.Errorf("with rules %v, a data connection from port %d is seen as %s", protected, port, seen)
+				}
+			}
+		}
+	}
+}
+
+// passive has a container make the data connection of passive FTP from a port, and returns
+// where it comes from.
+func (w *world) passive(p *pod, plan nstest.Plan, port uint16) netip.AddrPort {
+	w.t.Helper()
+	c, s := w.control(p, plan)
+	defer c.Close()
+	defer s.Close()
+	// For ports above 32767, Linux 5.17 and later change source ports below 16384.
+	data := must(w.Server.Listen(at(plan.Server, 20021)))(w.t)
+	defer data.Close()
+	to := data.Addr().(*net.TCPAddr).AddrPort()
+	reply := fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)\r\n", to.Port())
+	if plan.Server.Is4() {
+		reply = fmt.Sprintf("227 Entering Passive Mode (%s,%d,%d)\r\n", strings.ReplaceAll(plan.Server.String(), ".", ","), to.Port()>>8, to.Port()&0xff)
+	}
+	must(io.WriteString(s, reply))(w.t)
+	must(bufio.NewReader(c).ReadString('\n'))(w.t)
+	if list := w.expectations(plan.Node); !strings.Contains(list, fmt.Sprintf("dport=%d ", to.Port())) {
+		w.t.Fatalf("no expectation of port %d:\n%s", to.Port(), list)
+	}
+	conn := must(p.Dial(soon(w.t), "tcp", at(netip.Addr{}, port), to))(w.t)
+	defer conn.Close()
+	far := must(data.Accept())(w.t)
+	defer far.Close()
+	return far.RemoteAddr().(*net.TCPAddr).AddrPort()
+}
+
 func unspecified(like netip.Addr) netip.Addr {
 	if like.Is4() {
 		return netip.IPv4Unspecified()
@@ -149,6 +232,16 @@ func unspecified(like netip.Addr) netip.Addr {
 // it, and returns whose listener accepts: "container" or "node". node is where the node
 // listens.
 func (w *world) claim(p *pod, plan nstest.Plan, port uint16, node netip.Addr) string {
+	w.t.Helper()
+	if who := w.claimBeside(p, plan, port, w.Node, node); who != "other" {
+		return who
+	}
+	return "node"
+}
+
+// claimBeside is claim where another namespace than the container's may listen too, at
+// an address, if that is valid: then it returns "other".
+func (w *world) claimBeside(p *pod, plan nstest.Plan, port uint16, other *nstest.NS, address netip.Addr) string {
 	w.t.Helper()
 	accepted := make(chan string, 2)
 	listen := func(who string, n *nstest.NS, a netip.Addr) io.Closer {
@@ -162,8 +255,8 @@ func (w *world) claim(p *pod, plan nstest.Plan, port uint16, node netip.Addr) st
 		return l
 	}
 	defer listen("container", p.NS, p.addr(plan.Server)).Close()
-	if node.IsValid() {
-		defer listen("node", w.Node, node).Close()
+	if address.IsValid() {
+		defer listen("other", other, address).Close()
 	}
 	defer w.announce(p, plan, port)()
 	c := must(w.Server.Dial(soon(w.t), "tcp", at(plan.Server, 0), at(plan.Node, port)))(w.t)
@@ -176,16 +269,8 @@ func (w *world) claim(p *pod, plan nstest.Plan, port uint16, node netip.Addr) st
 // is called.
 func (w *world) announce(p *pod, plan nstest.Plan, port uint16) (end func()) {
 	w.t.Helper()
-	l := must(w.Server.Listen(at(plan.Server, 21)))(w.t)
-	c := must(p.Dial(soon(w.t), "tcp", netip.AddrPort{}, at(plan.Server, 21)))(w.t)
-	s := must(l.Accept())(w.t)
-	check(w.t, l.Close())
-	must(io.WriteString(s, "220 ready\r\n"))(w.t)
-	must(bufio.NewReader(c).ReadString('\n'))(w.t)
+	c, s := w.control(p, plan)
 	commands := bufio.NewReader(s)
-	// The helper reads a command only where the segment before ended in a newline.
-	must(io.WriteString(c, "USER anonymous\r\n"))(w.t)
-	must(commands.ReadString('\n'))(w.t)
 	own := p.addr(plan.Server)
 	command := fmt.Sprintf("EPRT |2|%s|%d|\r\n", own, port)
 	if own.Is4() {
@@ -197,4 +282,19 @@ func (w *world) announce(p *pod, plan nstest.Plan, port uint16) (end func()) {
 		w.t.Fatalf("no expectation of port %d:\n%s", port, list)
 	}
 	return func() { _, _ = c.Close(), s.Close() }
+}
+
+// control opens a control connection of FTP, which the helper then reads.
+func (w *world) control(p *pod, plan nstest.Plan) (client, server net.Conn) {
+	w.t.Helper()
+	l := must(w.Server.Listen(at(plan.Server, 21)))(w.t)
+	client = must(p.Dial(soon(w.t), "tcp", netip.AddrPort{}, at(plan.Server, 21)))(w.t)
+	server = must(l.Accept())(w.t)
+	check(w.t, l.Close())
+	// The helper reads a line only where the segment before ended in a newline.
+	for _, x := range []struct{ from, to net.Conn }{{server, client}, {client, server}} {
+		must(io.WriteString(x.from, "hello\r\n"))(w.t)
+		must(bufio.NewReader(x.to).ReadString('\n'))(w.t)
+	}
+	return client, server
 }

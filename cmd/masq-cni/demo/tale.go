@@ -304,7 +304,7 @@ func rules(_ context.Context, l *lab, s *Step) error {
 		if i < 0 {
 			return errors.New("the container has no record")
 		}
-		want := ruleset.For(attachments(all), ruleset.Sources{}, nil)
+		want := ruleset.For(attachments(all), ruleset.Sources{}, ruleset.Egress{})
 		conn, err := nft.Open()
 		if err != nil {
 			return err

@@ -1,0 +1,79 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// ReservedPorts returns the ports that the table keeps for the node; none where there is
+// no table. What is desired of policies follows from them: whether the rules are right
+// does not depend on which services the node has at the moment.
+func (c *Conn) ReservedPorts() (out []masq.PortRange, err error) {
+	err = retry(func() error {
+		var have set
+		err := c.s.dump(func() { have.bounds = nil }, unix.NFT_MSG_GETSETELEM, elementList(ruleset.ReservedSet().Name, nil), func(b []byte) error {
+			return eachElement(b, have.takeBound)
+		})
+		if errors.Is(err, unix.ENOENT) {
+			err = nil
+		}
+		sortBounds(have.bounds)
+		out = portsOf(have.bounds)
+		return err
+	})
+	return out, explain(err)
+}
+
+// reserved is ReservedPorts where the structure has been read.
+func (s *socket) reserved(have *observed) ([]masq.PortRange, error) {
+	want := ruleset.ReservedSet()
+	sig, err := signatureOf(want)
+	x := have.sets[want.Name]
+	if err != nil || x == nil || x.signature != sig {
+		return nil, err // a table of an earlier version has no such set
+	}
+	if err := s.ranges(want.Name, x); err != nil {
+		return nil, fmt.Errorf("read the reserved ports: %w", err)
+	}
+	return portsOf(x.bounds), nil
+}
+
+// reserve returns the ports to reserve: the table's, and the ports that the node's services
+// have now. It only adds, as a service may be restarting; masqd removes. grown says that
+// the policies in the table have to change.
+func (c *Conn) reserve(have *observed, fresh []masq.PortRange) (ports []masq.PortRange, grown bool, err error) {
+	known, err := c.s.reserved(have)
+	if err != nil {
+		return nil, false, err
+	}
+	ports = ruleset.MergePorts(append(known, fresh...))
+	return ports, have.exists && len(ports) > 0 && !equalPorts(ports, ruleset.MergePorts(known)), nil
+}
+
+func equalPorts(a, b []masq.PortRange) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// withPolicies adds to a table the chains of other policies that the kernel has.
+func withPolicies(t, others ruleset.Table, have *observed) ruleset.Table {
+	known := things(t)
+	for _, c := range others.Chains {
+		if ofPolicies(c.Name) && have.chains[c.Name] != nil && !known["chain "+c.Name] {
+			t.Chains = append(t.Chains, c)
+		}
+	}
+	return t
+}

@@ -1,0 +1,93 @@
+package ruleset
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// A translated flow that has a port on which the node listens receives the packets that
+// the peer sends to the node's service: conntrack knows the flow and does not ask for a
+// socket (port shadowing, CVE-2021-3773). So flows leave with ports that are not
+// reserved for the node.
+
+// privilegedPorts are the source ports of flows whose own source port is below 1024. The
+// kernel takes this range for sources of 512 and above, and 1-511 for all others
+// (nf_nat_l4proto_unique_tuple in net/netfilter/nf_nat_core.c). Most well-known services
+// are below 600: SSH, DNS, HTTP, NTP and IKE are out of reach even if they begin to listen
+// later. rlogin, rsh and NFS ask for a port from 512 to 1023.
+var privilegedPorts = []masq.PortRange{{First: 600, Last: 1023}}
+
+// unprivilegedPorts are what the kernel takes for all other flows.
+var unprivilegedPorts = []masq.PortRange{{First: 1024, Last: 65535}}
+
+// maxFreeRanges bounds the ranges that flows are translated to because of reserved
+// ports, and with it the rules. The largest ranges are used.
+const maxFreeRanges = 8
+
+// maxChoices bounds the rules of a protocol: addresses times ranges.
+const maxChoices = 256
+
+// MergePorts returns the same ports as ascending ranges that neither overlap nor touch.
+func MergePorts(all []masq.PortRange) []masq.PortRange {
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b masq.PortRange) int { return cmp.Compare(a.First, b.First) })
+	var out []masq.PortRange
+	for _, r := range all {
+		if n := len(out); n > 0 && int(r.First) <= int(out[n-1].Last)+1 {
+			out[n-1].Last = max(out[n-1].Last, r.Last)
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// freePorts returns the ports within ranges that are not reserved, as ascending ranges;
+// if they are more than limit, the largest. cut says that some ports are left out.
+func freePorts(within, reserved []masq.PortRange, limit int) (free []masq.PortRange, cut bool) {
+	reserved = MergePorts(reserved)
+	for _, w := range within {
+		from := int(w.First)
+		for _, r := range reserved {
+			if r.Last < w.First || r.First > w.Last {
+				continue
+			}
+			cut = true
+			if int(r.First) > from {
+				free = append(free, masq.PortRange{First: uint16(from), Last: r.First - 1})
+			}
+			from = int(r.Last) + 1
+		}
+		if from <= int(w.Last) {
+			free = append(free, masq.PortRange{First: uint16(from), Last: w.Last})
+		}
+	}
+	if !cut || len(free) <= limit {
+		return free, cut
+	}
+	slices.SortStableFunc(free, func(a, b masq.PortRange) int { return cmp.Compare(b.Size(), a.Size()) })
+	free = free[:limit]
+	slices.SortFunc(free, func(a, b masq.PortRange) int { return cmp.Compare(a.First, b.First) })
+	return free, cut
+}
+
+// reservedSetName is the set of the ports that are reserved for the node.
+const reservedSetName = "reserved"
+
+func reservedSet(ports []masq.PortRange) Set {
+	s := Set{Name: reservedSetName, Type: "inet_service", Interval: true}
+	for _, r := range MergePorts(ports) {
+		key := r.String()
+		if r.First == r.Last {
+			key = strconv.Itoa(int(r.First))
+		}
+		s.Elements = append(s.Elements, Element{Key: key})
+	}
+	return s
+}
+
+// ReservedSet returns the set without elements.
+func ReservedSet() Set { return reservedSet(nil) }

@@ -1,0 +1,231 @@
+package e2e
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// isakmp is the port of IKE, from which and to which its peers speak.
+const isakmp = 500
+
+// TestPortShadowing: the node has a service at UDP port 500, and a container speaks from
+// its port 500 to the peer's. What the peer sends to the node's port reaches the service,
+// and what it answers to the container reaches the container. The control is a rule that
+// keeps the source port: then the container gets the packets of the service.
+func TestPortShadowing(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		conf  keys
+		late  bool // the service begins after the container's flow
+		naive string
+	}{
+		{"default", nil, false, ""},
+		{"the service begins later", nil, true, ""},
+		{"randomFully false", keys{"randomFully": false}, false, ""},
+		{"randomFully false, the service begins later", keys{"randomFully": false}, true, ""},
+		{"toPorts", keys{"toPorts": "20000-29999"}, false, ""},
+		{"the port is kept by another rule", keys{"ipMasq": false}, false, "masquerade"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			for _, plan := range w.Plans() {
+				var service *net.UDPConn
+				listen := func() { service = must(w.Node.ListenUDP(at(plan.Node, isakmp)))(t) }
+				if !c.late {
+					listen()
+				}
+				p := w.attach("a"+strconv.Itoa(plan.Node.BitLen()), w.conflist("1.1.0", w.masq().with(c.conf)))
+				if c.naive != "" && plan == w.V4 {
+					w.foreign(c.naive)
+				}
+				peer := must(w.Server.ListenUDP(at(plan.Server, isakmp)))(t)
+				inside := must(p.DialUDP(at(netip.Addr{}, isakmp), at(plan.Server, isakmp)))(t)
+				must(inside.Write([]byte("from the container")))(t)
+				_, seen, err := peer.ReadFromUDPAddrPort(make([]byte, 100))
+				check(t, err)
+				if c.late {
+					listen()
+				}
+				if shadows := seen.Port() == isakmp; shadows != (c.naive != "") || seen.Port() >= 1024 {
+					t.Errorf("the peer sees the container as %s", seen)
+				}
+				for _, x := range []struct {
+					to   netip.AddrPort
+					want string
+				}{{at(plan.Node, isakmp), "service"}, {seen, "container"}} {
+					want := x.want
+					if c.naive != "" {
+						want = "container"
+					}
+					must(peer.WriteToUDPAddrPort([]byte("from the peer"), x.to))(t)
+					if got := firstToRead(soon(t), map[string]*net.UDPConn{"service": service, "container": inside}); got != want {
+						t.Errorf("the %s got what the peer sent to %s", got, x.to)
+					}
+				}
+				for _, x := range []io.Closer{service, peer, inside} {
+					check(t, x.Close())
+				}
+				p.detach()
+			}
+		})
+	}
+}
+
+// firstToRead waits until one of the sockets receives, and returns its name, or "" when
+// the context ends. They can be read afterwards.
+func firstToRead(ctx context.Context, sockets map[string]*net.UDPConn) string {
+	got := make(chan string, len(sockets))
+	for who, s := range sockets {
+		go func() {
+			if _, err := s.Read(make([]byte, 100)); err == nil {
+				got <- who
+			} else {
+				got <- ""
+			}
+		}()
+	}
+	var first string
+	left := len(sockets)
+	select {
+	case first = <-got:
+		left--
+	case <-ctx.Done():
+	}
+	for _, s := range sockets {
+		_ = s.SetReadDeadline(time.Unix(1, 0))
+	}
+	for range left {
+		<-got
+	}
+	for _, s := range sockets {
+		_ = s.SetReadDeadline(time.Time{})
+	}
+	return first
+}
+
+// TestPortsOfServices: flows leave with no port that the node has a socket for, or that is
+// reserved in the kernel's settings, whatever the policy's ports are. The ports that are
+// left are so few that a flow would have another one otherwise.
+func TestPortsOfServices(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		conf     keys
+		tcp, udp []uint16 // where the node listens
+		reserved string   // net.ipv4.ip_local_reserved_ports
+		sources  []uint16
+		want     func(port uint16) bool
+	}{
+		{"toPorts", keys{"toPorts": "20000-20003"}, []uint16{20001}, []uint16{20002}, "", ports(5000, 5015), oneOf(20000, 20003)},
+		{"two ranges of toPorts", keys{"toPorts": "20000-20001,40000-40001"}, []uint16{20001}, []uint16{40000}, "", ports(5000, 5015), oneOf(20000, 40001)},
+		{"toPorts, randomFully false", keys{"toPorts": "20000-20003", "randomFully": false}, []uint16{20001}, []uint16{20002}, "", ports(20000, 20003), oneOf(20000, 20003)},
+		{"privileged", nil, ports(600, 810), ports(811, 1021), "", []uint16{1, 500, 511, 512, 600, 700, 1022, 1023}, oneOf(1022, 1023)},
+		{"reserved by the kernel's setting", nil, nil, nil, "1024-65000", ports(5000, 5015), func(port uint16) bool { return port > 65000 }},
+		{"randomFully false", keys{"randomFully": false}, []uint16{9001}, []uint16{9002}, "", []uint16{9001, 9002}, func(port uint16) bool { return port >= 1024 && port != 9001 && port != 9002 }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nstest.Uplink{})
+			for _, port := range c.tcp {
+				l := must(w.Node.Listen(at(netip.IPv6Unspecified(), port)))(t)
+				defer l.Close()
+			}
+			for _, port := range c.udp {
+				l := must(w.Node.ListenUDP(at(w.V4.Node, port)))(t)
+				defer l.Close()
+			}
+			if c.reserved != "" {
+				check(t, w.Node.Sysctl("net.ipv4.ip_local_reserved_ports", c.reserved))
+			}
+			list := w.conflist("1.1.0", w.masq().with(c.conf))
+			p := w.attach("a", list)
+			for _, plan := range w.Plans() {
+				// A server for each port, so that flows do not need different ports.
+				for _, port := range c.sources {
+					tcp, udp := w.in(t).servers(plan.Server)
+					for proto, seen := range w.seenFrom(t, p, port, tcp, udp) {
+						if seen.Addr() != plan.Node || !c.want(seen.Port()) {
+							t.Errorf("%s from port %d: seen as %s", proto, port, seen)
+						}
+					}
+				}
+			}
+			check(t, p.tryCheck(list))
+		})
+	}
+}
+
+// TestPortOfAServiceThatBegins: a service that began after an attachment was made is no
+// fault of the attachment. The next ADD, of whatever network, and the next sync of masqd
+// reserve its port for all policies; masqd ends the reservation when the service ended.
+func TestPortOfAServiceThatBegins(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	first := w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20001"}))
+	p := w.attach("first", first)
+	avoids := func(port uint16) {
+		t.Helper()
+		check(t, p.tryCheck(first))
+		for _, plan := range w.Plans() {
+			for i := range uint16(16) {
+				tcp, udp := w.servers(plan.Server)
+				for proto, seen := range w.seenFrom(t, p, 5000+i, tcp, udp) {
+					if seen.Port() == port {
+						t.Errorf("%s is seen as %s", proto, seen)
+					}
+				}
+			}
+		}
+	}
+	service := must(w.Node.Listen(at(w.V4.Node, 20000)))(t)
+	check(t, p.tryCheck(first))
+	w.attach("second", w.namedConflist("second", "1.1.0", w.masqOn("10.93.0.0/24")))
+	if got := w.reservedPorts(); got != "20000" {
+		t.Errorf("after an ADD, reserved is %q", got)
+	}
+	avoids(20000)
+
+	d := w.daemon()
+	until(t, "masqd knows them", func() bool { return d.metric("masq_attachments") == "2" })
+	check(t, service.Close())
+	other := must(w.Node.ListenUDP(at(w.V4.Node, 20001)))(t)
+	defer other.Close()
+	d.looks()
+	until(t, "masqd reserves the new service's port alone", func() bool { return w.reservedPorts() == "20001" })
+	avoids(20001)
+	if out, err := w.command(w.Node, "inspect", "drift").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// reservedPorts is what the table keeps for the node.
+func (w *world) reservedPorts() string {
+	w.t.Helper()
+	list := w.nodeRun("nft", "list", "set", "inet", "masq", "reserved")
+	_, elements, _ := strings.Cut(list, "elements = { ")
+	elements, _, _ = strings.Cut(elements, " }")
+	return elements
+}
+
+func ports(first, last uint16) (out []uint16) {
+	for p := first; p <= last; p++ {
+		out = append(out, p)
+	}
+	return out
+}
+
+func oneOf(all ...uint16) func(uint16) bool {
+	return func(p uint16) bool {
+		for _, x := range all {
+			if x == p {
+				return true
+			}
+		}
+		return false
+	}
+}
