@@ -23,6 +23,8 @@ type Conn struct {
 	// Services returns the ports that the node's services have, for Add to reserve them;
 	// nil keeps the ports that the table reserves.
 	Services func() ([]masq.PortRange, error)
+
+	published *published // of Published; nil before its first call
 }
 
 // Open connects to the nftables of the calling thread's network namespace.

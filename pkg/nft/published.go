@@ -29,10 +29,26 @@ var publishers = []publisher{
 	{table: "kube-proxy", set: "service-nodeports"},
 }
 
+// published is what Published returned, and the ruleset that it read.
+type published struct {
+	generation uint32
+	ports      []masq.PortRange
+}
+
 // Published returns the ports of the node that other programs redirect to containers, in
 // no order: published ports and NodePorts.
+//
+// It reads them again only if the ruleset has changed.
 func (c *Conn) Published() (out []masq.PortRange, err error) {
 	err = retry(func() error {
+		generation, err := c.s.generation()
+		if err != nil {
+			return fmt.Errorf("read the generation of the ruleset: %w", err)
+		}
+		if c.published != nil && c.published.generation == generation {
+			out = c.published.ports
+			return nil
+		}
 		out = nil
 		for _, p := range publishers {
 			for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
@@ -43,6 +59,7 @@ func (c *Conn) Published() (out []masq.PortRange, err error) {
 				out = append(out, ports...)
 			}
 		}
+		c.published = &published{generation, out}
 		return nil
 	})
 	return out, explain(err)
