@@ -2,6 +2,7 @@ package netlink
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,9 @@ type Batch struct {
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() { *b = Batch{b: b.b[:0]} }
+
+// Grow makes room for so many more bytes.
+func (b *Batch) Grow(n int) { b.b = slices.Grow(b.b, n) }
 
 // Len returns the number of messages.
 func (b *Batch) Len() int { return b.count }

@@ -64,7 +64,12 @@ func (s *socket) transact(ops []op, generation uint32, keep bool) error {
 	if generation != 0 {
 		bounds.number(unix.NFNL_BATCH_GENID, generation)
 	}
+	size := 256
+	for _, o := range ops {
+		size += len(o.body) + unix.NLMSG_HDRLEN + nfgenmsgLen + unix.NLMSG_ALIGNTO
+	}
 	var b netlink.Batch
+	b.Grow(size)
 	b.Add(unix.NFNL_MSG_BATCH_BEGIN, 0, header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES), bounds)
 	for _, o := range ops {
 		b.Add(numberOf(o.typ), o.flags, header(unix.NFPROTO_INET, 0), o.body)
