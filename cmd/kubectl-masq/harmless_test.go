@@ -33,11 +33,21 @@ func TestHarmless(t *testing.T) {
 func TestHostileNames(t *testing.T) {
 	c := newCluster(t)
 	for _, args := range [][]string{
-		{"inspect", "pod", "shop/--kubeconfig=x"}, {"inspect", "pod", "shop/-f"},
-		{"inspect", "pod", "shop/"}, {"inspect", "pod", "/web"}, {"inspect", "pod", "shop/web,x"}, {"inspect", "pod", "a b"},
-		{"inspect", "pod", "shop/$(x)"}, {"inspect", "pod", hostile}, {"inspect", "flows", "--pod=-f"}, {"inspect", "flows", "--pod", "-f"},
-		{"inspect", "--node", "node-1,metadata.name=x"}, {"inspect", "--node=-f"}, {"inspect", "pod", "web", "-n", "-A"},
-		{"inspect", "--masq-namespace", "kube-system --all"}, {"inspect", "--node", hostile},
+		{"inspect", "pod", "shop/--kubeconfig=x"},
+		{"inspect", "pod", "shop/-f"},
+		{"inspect", "pod", "shop/"},
+		{"inspect", "pod", "/web"},
+		{"inspect", "pod", "shop/web,x"},
+		{"inspect", "pod", "a b"},
+		{"inspect", "pod", "shop/$(x)"},
+		{"inspect", "pod", hostile},
+		{"inspect", "flows", "--pod=-f"},
+		{"inspect", "flows", "--pod", "-f"},
+		{"inspect", "--node", "node-1,metadata.name=x"},
+		{"inspect", "--node=-f"},
+		{"inspect", "pod", "web", "-n", "-A"},
+		{"inspect", "--masq-namespace", "kube-system --all"},
+		{"inspect", "--node", hostile},
 	} {
 		code, out, diag := c.ask(args...)
 		if code != 2 || out != "" || diag == "" || strings.ContainsFunc(diag, isHarmful) {

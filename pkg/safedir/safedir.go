@@ -201,13 +201,17 @@ func check(dir, at string, info fs.FileInfo, inShared bool) (shared bool, err er
 func isShared(info fs.FileInfo) bool { return info.IsDir() && info.Mode().Perm()&0o002 != 0 }
 
 func writable(dir, at string, info fs.FileInfo) error {
-	return &Error{Dir: dir, At: at, Reason: fmt.Sprintf("can be written to by every user (mode %#o)", info.Mode().Perm()),
-		Remedy: "take that permission away (chmod o-w), or give another directory"}
+	return &Error{
+		Dir: dir, At: at, Reason: fmt.Sprintf("can be written to by every user (mode %#o)", info.Mode().Perm()),
+		Remedy: "take that permission away (chmod o-w), or give another directory",
+	}
 }
 
 func foreign(dir, at string, info fs.FileInfo) error {
-	return &Error{Dir: dir, At: at, Reason: ownedBy(info) + ", in a directory that every user can write to",
-		Remedy: "move it away, or give another directory"}
+	return &Error{
+		Dir: dir, At: at, Reason: ownedBy(info) + ", in a directory that every user can write to",
+		Remedy: "move it away, or give another directory",
+	}
 }
 
 func ownedBy(info fs.FileInfo) string {
