@@ -7,7 +7,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // stallTime is how long a connection may make no progress before it can be closed to
@@ -95,7 +98,7 @@ func (l *listener) victim(now time.Time) *conn {
 	for _, c := range l.open {
 		switch {
 		case c.isCut || c.busy > 0:
-		case !c.heard.Load():
+		case !c.heard.Load() && !c.hasInput():
 			return c
 		case now.Sub(c.progress) >= stallTime && (stalled == nil || c.progress.Before(stalled.progress)):
 			stalled = c
@@ -139,6 +142,27 @@ func (c *conn) Read(b []byte) (int, error) {
 		c.advance(0)
 	}
 	return n, err
+}
+
+// hasInput reports whether the client has sent something that was not read yet: on a busy
+// machine, Read may come late.
+func (c *conn) hasInput() bool {
+	s, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := 0
+	err = raw.Control(func(fd uintptr) {
+		// TIOCINQ is FIONREAD, and SIOCINQ of tcp(7).
+		if n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil && n > 0 {
+			c.heard.Store(true)
+		}
+	})
+	return err == nil && n > 0
 }
 
 // advance notes progress, and how many answers more are being made.

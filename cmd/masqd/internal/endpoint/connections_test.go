@@ -109,6 +109,42 @@ func TestVictim(t *testing.T) {
 	}
 }
 
+// TestUnreadInputIsHeard: a connection whose request has come and was not read yet is not
+// taken for a silent one.
+func TestUnreadInputIsHeard(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := limit(inner, 2, new(stats))
+	defer func() { _ = l.Close() }()
+	accept := func() (net.Conn, *conn) {
+		client, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = client.Close() })
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return client, c.(*conn)
+	}
+	client, first := accept()
+	_, silent := accept()
+	if got := l.victim(time.Now()); got != first { // the control: the oldest
+		t.Error("the oldest silent connection is not closed first")
+	}
+	if _, err := io.WriteString(client, request); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the request arrives", first.hasInput)
+	first.heard.Store(false)
+	if got := l.victim(time.Now()); got != silent {
+		t.Error("the connection with a request is closed before the silent one")
+	}
+}
+
 // TestListenerEnds: closing a listener ends an Accept that waits for room.
 func TestListenerEnds(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
