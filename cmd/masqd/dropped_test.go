@@ -18,7 +18,7 @@ func TestDroppedNeverFalls(t *testing.T) {
 	want := func(name string, spoofed, invalid, noEgress uint64) {
 		t.Helper()
 		got, err := d.total()
-		if err != nil || got["spoofed"] != spoofed || got["invalid"] != invalid || got["no-egress-address"] != noEgress || got["expected"]+got["no-port"] != 0 || got["other-link"] != 0 || len(got) != 6 {
+		if err != nil || got["spoofed"] != spoofed || got["invalid"] != invalid || got["no-egress-address"] != noEgress || got["expected"]+got["no-port"] != 0 || got["other-link"] != 0 || got["loopback"] != 0 || len(got) != 7 {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}

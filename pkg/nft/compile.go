@@ -138,6 +138,11 @@ func (c *compiler) statement() {
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{byte(c.integer(c.next(), 1))}})
 	case c.take("ct helper set"):
 		c.emit(&expr.Objref{Type: unix.NFT_OBJECT_CT_HELPER, Name: c.quoted(c.next())})
+	case c.take("ip daddr 127.0.0.0/8"):
+		// nft loads only the first byte for a prefix of one byte.
+		c.needNetwork("ipv4")
+		c.emit(&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{127}})
 	case c.take("fib daddr type"):
 		c.emit(&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true})
 		c.lookup(false)

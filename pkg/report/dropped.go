@@ -13,6 +13,7 @@ import (
 // Dropped is how many packets the table's rules have dropped since they were made.
 type Dropped struct {
 	Spoofed   uint64 `json:"spoofed"`         // the source was not the attachment's
+	Loopback  uint64 `json:"loopback"`        // the destination was a loopback address of the node
 	OtherLink uint64 `json:"otherLink"`       // the source was an attachment's, but the link was not
 	Expected  uint64 `json:"expected"`        // a helper announced them for a port that is not the container's
 	Invalid   uint64 `json:"invalid"`         // conntrack knew no flow for them
@@ -27,6 +28,8 @@ func DroppedOf(rules []nft.CountedRule) Dropped {
 		switch reason, _ := ruleset.DropReasonOf(r.Chain, r.ID); reason {
 		case ruleset.DropSpoofed:
 			out.Spoofed += r.Packets
+		case ruleset.DropLoopback:
+			out.Loopback += r.Packets
 		case ruleset.DropOtherLink:
 			out.OtherLink += r.Packets
 		case ruleset.DropExpected:
@@ -48,7 +51,7 @@ func (d Dropped) String() string {
 		n    uint64
 		what string
 	}{
-		{d.Spoofed, "spoofed"}, {d.OtherLink, "by other links"}, {d.Expected, "announced to a port of the node"}, {d.Invalid, "invalid"}, {d.NoPort, "without a port"}, {d.NoEgress, "without an egress address"},
+		{d.Spoofed, "spoofed"}, {d.Loopback, "to the node's loopback"}, {d.OtherLink, "by other links"}, {d.Expected, "announced to a port of the node"}, {d.Invalid, "invalid"}, {d.NoPort, "without a port"}, {d.NoEgress, "without an egress address"},
 	} {
 		if x.n > 0 {
 			out = append(out, fmt.Sprintf("%d %s", x.n, x.what))

@@ -14,13 +14,13 @@ func TestDropped(t *testing.T) {
 	}
 	d := DroppedOf([]nft.CountedRule{
 		counted("sources", "sources/spoofed", 2), counted("invalid", "invalid/drop4", 3), counted("invalid", "invalid/cidr6", 4),
-		counted("origin", "origin/other-link4", 6), counted("origin", "origin/own4", 9),
+		counted("sources", "sources/loopback", 8), counted("prerouting-nat", "prerouting/loopback", 1), counted("origin", "origin/other-link4", 6), counted("origin", "origin/own4", 9),
 		counted("announced", "announced/privileged-tcp", 5), counted("policy-a", "policy/no-port-ports-tcp", 9), counted("policy-a", "policy/no-egress4", 1), counted("policy-a", "policy/egress4", 100),
 	})
-	if want := (Dropped{2, 6, 5, 7, 9, 1}); d != want {
+	if want := (Dropped{2, 9, 6, 5, 7, 9, 1}); d != want {
 		t.Errorf("%+v, not %+v", d, want)
 	}
-	if got := d.String(); got != "2 spoofed, 6 by other links, 5 announced to a port of the node, 7 invalid, 9 without a port, 1 without an egress address" {
+	if got := d.String(); got != "2 spoofed, 9 to the node's loopback, 6 by other links, 5 announced to a port of the node, 7 invalid, 9 without a port, 1 without an egress address" {
 		t.Error(got)
 	}
 	if got := (Dropped{}).String(); got != "none" {

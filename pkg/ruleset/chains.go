@@ -26,6 +26,10 @@ func preroutingEarly() Chain {
 
 func sources() Chain {
 	return Chain{Name: "sources", Rules: []Rule{
+		// The kernel itself drops packets to ::1 that enter by a link (ipv6_rcv in
+		// net/ipv6/ip6_input.c), and to 127.0.0.0/8 only while route_localnet is 0, which
+		// portmap sets to 1.
+		{loopbackID, "ip daddr 127.0.0.0/8 counter drop", "the node's own services listen there, without authentication"},
 		{"sources/own4", "iifname . ip saddr @sources4 return", "the attachment's own address"},
 		{"sources/own6", "iifname . ip6 saddr @sources6 return", "the attachment's own address"},
 		{"sources/link-local", fmt.Sprintf("ip6 saddr %s return", masq.ContainerLinkLocal), "neighbor discovery; each other source would be an entry of the node's neighbor table"},
@@ -44,6 +48,10 @@ func preroutingNAT() Chain {
 		Name: "prerouting-nat",
 		Hook: &Hook{"nat", "prerouting", "mangle"},
 		Rules: []Rule{
+			// This includes links of other plugins: containers on a bridge are not known by
+			// their link, and a source can be forged there. What the node sends to itself
+			// has a local source.
+			{newLoopbackID, "ip daddr 127.0.0.0/8 fib saddr type != local counter drop", "no host but the node itself has a use for its loopback addresses (RFC 1122, section 3.2.1.3)"},
 			{"prerouting/origin", "jump origin", "a new flow from a container enters by the container's link"},
 			{"prerouting/helpers", "jump helpers", "a helper can be given to a flow with its first packet only"},
 		},

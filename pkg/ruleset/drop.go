@@ -12,6 +12,8 @@ const (
 	DropSpoofed DropReason = "spoofed"
 	// DropOtherLink: the source is an attachment's, but it entered by another link.
 	DropOtherLink DropReason = "other-link"
+	// DropLoopback: the destination is a loopback address of the node.
+	DropLoopback DropReason = "loopback"
 	// DropInvalid: conntrack has no flow for it, so it would leave untranslated.
 	DropInvalid DropReason = "invalid"
 	// DropExpected: a helper announced it for a port that is not the container's.
@@ -23,17 +25,19 @@ const (
 )
 
 // DropReasons are all reasons, in the order in which a packet meets the rules.
-var DropReasons = []DropReason{DropSpoofed, DropOtherLink, DropExpected, DropInvalid, DropNoPort, DropNoEgress}
+var DropReasons = []DropReason{DropSpoofed, DropLoopback, DropOtherLink, DropExpected, DropInvalid, DropNoPort, DropNoEgress}
 
 // The IDs of the rules that drop packets: a whole one, and the beginnings of others.
 const (
-	spoofedID   = "sources/spoofed"
-	announcedID = "announced/"
-	otherLinkID = "origin/other-link"
-	followingID = "following/"
-	invalidID   = "invalid/"
-	noPortID    = "policy/no-port-"
-	noEgressID  = "policy/no-egress"
+	spoofedID     = "sources/spoofed"
+	loopbackID    = "sources/loopback"
+	newLoopbackID = "prerouting/loopback"
+	announcedID   = "announced/"
+	otherLinkID   = "origin/other-link"
+	followingID   = "following/"
+	invalidID     = "invalid/"
+	noPortID      = "policy/no-port-"
+	noEgressID    = "policy/no-egress"
 )
 
 // DropReasonOf returns the reason of the rule that has an ID in a chain; false for a
@@ -42,6 +46,8 @@ func DropReasonOf(chain, id string) (DropReason, bool) {
 	switch {
 	case chain == "sources" && id == spoofedID, chain == "related" && id == relatedID:
 		return DropSpoofed, true
+	case chain == "sources" && id == loopbackID, chain == "prerouting-nat" && id == newLoopbackID:
+		return DropLoopback, true
 	case chain == "announced" && strings.HasPrefix(id, announcedID), chain == "following" && strings.HasPrefix(id, followingID):
 		return DropExpected, true
 	case chain == "origin" && strings.HasPrefix(id, otherLinkID):
