@@ -57,6 +57,7 @@ var proofs = map[string]proof{
 	"nft list chain inet masq clamp":        runs{},
 	"nft list chain inet masq sources":      runs{},
 	"nft list chain inet masq invalid":      runs{},
+	"nft list chain inet masq origin":       runs{},
 	"nft flush chain inet masq postrouting": runs{then: "nft list chain inet masq postrouting | grep postrouting/policy4"},
 	"nft list ct helpers table inet masq":   runs{says: `type "ftp" protocol tcp`},
 	"conntrack -L expect":                   runs{},
