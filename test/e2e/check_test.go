@@ -106,7 +106,7 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 		{"rule sources/own6", rule("sources", "sources/own6"), []string{"sources/own6: missing"}},
 		{"rule sources/spoofed", rule("sources", "sources/spoofed"), []string{"sources/spoofed: missing"}},
 		{"rule forward/clamp", rule("forward", "forward/clamp"), []string{"forward/clamp: missing"}},
-		{"rule forward/invalid", rule("forward", "forward/invalid"), []string{"forward/invalid: missing"}},
+		{"rule forward/exceptional", rule("forward", "forward/exceptional"), []string{"forward/exceptional: missing"}},
 		{"rule clamp/pmtu-daddr4", rule("clamp", "clamp/pmtu-daddr4"), []string{"clamp/pmtu-daddr4: missing"}},
 		{"rule invalid/drop4", rule("invalid", "invalid/drop4"), []string{"invalid/drop4: missing"}},
 		{"rule put before all", func(w *world, _ *pod) { w.nft("insert rule inet masq policy-%s counter return", w.policyID()) }, []string{"foreign"}},
