@@ -84,7 +84,7 @@ func parse(args []string) (*question, error) {
 	}
 	for name, value := range map[string]string{"--node": q.node, "--namespace": q.namespace, "--masq-namespace": q.masqNamespace} {
 		if value != "" && !isName(value) {
-			return nil, fmt.Errorf("%s %q is not a name of Kubernetes; give lowercase letters, digits, - and .", name, value)
+			return nil, fmt.Errorf("%s %q is not a name of Kubernetes; give only lowercase letters, digits, dashes and dots", name, value)
 		}
 	}
 	if q.node != "" && q.all {

@@ -108,9 +108,12 @@ func TestLabelsFromOutside(t *testing.T) {
 	flows, _ := f.Flows()
 	long := strings.Repeat("\u00e9", 300)
 	flows.Attachments = []AttachmentFlows{
-		{"net", "\xff", "a\"\n\\", "c1", 1, 1, 1}, {"net", "\xfe", "a\"\n\\", "c1", 1, 1, 1},
-		{"net", "ns", long + "1", "c2", 1, 1, 1}, {"net", "ns", long + "2", "c2", 1, 1, 1},
-		{"net", "ns", "pod", "c3", 1, 1, 1}, {"net", "ns", "pod", "c3", 1, 1, 1},
+		{"net", "\xff", "a\"\n\\", "c1", 1, 1, 1},
+		{"net", "\xfe", "a\"\n\\", "c1", 1, 1, 1},
+		{"net", "ns", long + "1", "c2", 1, 1, 1},
+		{"net", "ns", long + "2", "c2", 1, 1, 1},
+		{"net", "ns", "pod", "c3", 1, 1, 1},
+		{"net", "ns", "pod", "c3", 1, 1, 1},
 	}
 	flows.Helpers = map[string]int{"\xff": 1, "\xfe": 2}
 	f.Flows = func() (Flows, error) { return flows, nil }

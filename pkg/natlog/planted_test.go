@@ -59,7 +59,7 @@ func TestPlantedFiles(t *testing.T) {
 }
 
 func sample() *Record {
-	at := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+	at := netip.MustParseAddrPort
 	return &Record{
 		Kind: Begin, Time: time.Now(), Proto: 17,
 		Original:   Tuple{Src: at("10.88.0.2:1"), Dst: at("198.51.100.2:2")},

@@ -32,7 +32,9 @@ func TestPublished(t *testing.T) {
 		add rule ip other hostports tcp dport 9999 accept
 	`, "-f", "-")
 	for _, rule := range [][]string{
-		{"-N", "CNI-HOSTPORT-DNAT"}, {"-N", "DOCKER"}, {"-N", "KUBE-NODEPORTS"},
+		{"-N", "CNI-HOSTPORT-DNAT"},
+		{"-N", "DOCKER"},
+		{"-N", "KUBE-NODEPORTS"},
 		{"-A", "CNI-HOSTPORT-DNAT", "-p", "tcp", "-m", "multiport", "--destination-ports", "8090,8092:8094,8096", "-j", "ACCEPT"},
 		{"-A", "CNI-HOSTPORT-DNAT", "-p", "tcp", "-m", "multiport", "!", "--destination-ports", "9990", "-j", "ACCEPT"},
 		{"-A", "CNI-HOSTPORT-DNAT", "-p", "tcp", "-m", "multiport", "--source-ports", "9991", "-j", "ACCEPT"},

@@ -39,8 +39,10 @@ func TestList(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Socket{
-		{unix.IPPROTO_TCP, netip.AddrPortFrom(any6, 700)}, {unix.IPPROTO_TCP, netip.AddrPortFrom(any6, 701)},
-		{unix.IPPROTO_UDP, netip.AddrPortFrom(loopback, 702)}, {unix.IPPROTO_UDP, netip.AddrPortFrom(any6, 703)},
+		{unix.IPPROTO_TCP, netip.AddrPortFrom(any6, 700)},
+		{unix.IPPROTO_TCP, netip.AddrPortFrom(any6, 701)},
+		{unix.IPPROTO_UDP, netip.AddrPortFrom(loopback, 702)},
+		{unix.IPPROTO_UDP, netip.AddrPortFrom(any6, 703)},
 	}
 	slices.SortFunc(got, func(a, b Socket) int { return int(a.Port()) - int(b.Port()) })
 	if !slices.Equal(got, want) {

@@ -270,7 +270,7 @@ func TestNATLogForbidsOptingOut(t *testing.T) {
 				if x.what == "translated" {
 					nat = "snat"
 				}
-				if f := flows[0]; f.Owner.ContainerID != x.owner || f.NAT != nat || f.Translated.Source != x.at.Addr() || f.Translated.SourcePort != x.at.Port() {
+				if f := flows[0]; f.ContainerID != x.owner || f.NAT != nat || f.Translated.Source != x.at.Addr() || f.Translated.SourcePort != x.at.Port() {
 					t.Errorf("%s: %+v", x.what, f)
 				}
 			}

@@ -19,7 +19,7 @@ func TestMulticastStaysOnTheLink(t *testing.T) {
 	a, other := w.attach("a", list), w.attach("other", list)
 	f := newFramer(t, w, a)
 	own4, own6 := a.addr(w.V4.Server), a.addr(w.V6.Server)
-	group := func(s string) netip.Addr { return netip.MustParseAddr(s) }
+	group := netip.MustParseAddr
 	marked := func(q nstest.Packet) bool {
 		return !q.Outgoing && (q.Dst.IsMulticast() || q.Dst == group("255.255.255.255")) && (q.Src == own4 || q.Src == own6 || q.Src.IsUnspecified() || q.Src == w.V4.Node || q.Src == w.V6.Node) &&
 			(q.DstPort == 5353 || q.DstPort == 67 || q.DstPort == 547 || q.Proto == unix.IPPROTO_IGMP || q.ICMPType == 131)
