@@ -19,8 +19,8 @@ import (
 //	return a.Err()
 type Attributes struct {
 	Rest []byte // not yet read
-	Data []byte // of the attribute that Next found
-	Type uint16 // of the same, without its flags
+	Data []byte // value of the attribute that Next found
+	Type uint16 // type of that attribute, without flags
 }
 
 const attributeFlags = unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER

@@ -81,7 +81,7 @@ func refuse(r *netlinktest.Request, number int) bool {
 	return r.Number == number
 }
 
-// One message asks for an acknowledgement: the last, or the one that was chosen.
+// One message asks for an acknowledgement: the last one by default.
 func TestAcknowledge(t *testing.T) {
 	for chosen := range 3 {
 		b := &Batch{}

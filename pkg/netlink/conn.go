@@ -14,7 +14,7 @@ type Conn struct {
 	seq       uint32
 	buf       []byte
 	out       []byte  // the request, reused
-	message   Message // the one that is passed on, reused
+	message   Message // reused for each message
 	pending   bool    // a dump was not read to its end
 }
 
@@ -24,7 +24,8 @@ type Transport interface {
 	// Send sends one datagram of requests.
 	Send(b []byte) error
 	// Receive reads one datagram into b and returns its length, which is more than
-	// len(b) if it did not fit. It does not wait: unix.EAGAIN means that there is none.
+	// len(b) if it did not fit. It does not wait: without a datagram
+	// it returns unix.EAGAIN.
 	Receive(b []byte) (n int, err error)
 	Close() error
 }

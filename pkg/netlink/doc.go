@@ -31,7 +31,7 @@
 //	unix.Errno      an errno without text
 //
 // An errno is found by errors.Is in either form, in an NLMSG_ERROR and at the end
-// of a dump (NLMSG_DONE). A caller that can read again does so on ErrInterrupted.
+// of a dump (NLMSG_DONE). After ErrInterrupted a caller can read again.
 //
 // # Memory
 //

@@ -104,8 +104,7 @@ func TestDump(t *testing.T) {
 	}
 }
 
-// What is left of a dump that was not read to its end is not taken for the answer to
-// the next request.
+// The rest of a dump that ended early is not taken for the answer to the next request.
 func TestDumpEndsEarly(t *testing.T) {
 	three := func(r *netlinktest.Request) {
 		for range 3 {

@@ -10,7 +10,7 @@ import (
 type Message struct {
 	Type, Flags uint16
 	Seq         uint32
-	Port        uint32 // of the socket whose request caused it; 0 is the kernel
+	Port        uint32 // port ID of the socket that caused the message; 0 is the kernel
 	// Body is what follows the netlink header. It is valid until the next message.
 	Body []byte
 }

@@ -49,7 +49,7 @@ type option struct {
 func (s *socket) Close() error { return os.NewSyscallError("close", unix.Close(s.fd)) }
 
 // largeRequest is the size of a request in bytes that may not fit a socket's send
-// buffer (net.core.wmem_default, 208 KiB, with the kernel's own overhead).
+// buffer (net.core.wmem_default, 208 KiB including the kernel's overhead).
 const largeRequest = 100 << 10
 
 // Send uses write, which allocates no address.
@@ -101,7 +101,7 @@ func (s *socket) port() (uint32, error) {
 	return a.Pid, nil
 }
 
-// replace opens the socket anew, if the calling thread is in its network namespace.
+// replace opens a new socket in place of s, if the calling thread is in its network namespace.
 func (s *socket) replace() (replaced bool, err error) {
 	fresh, err := open(s.protocol)
 	if err != nil {

@@ -19,7 +19,7 @@ type Subscription struct {
 	raw     syscall.RawConn
 	buf     []byte
 	rest    []byte  // of buf: messages that were not passed on yet
-	message Message // the one that is passed on, reused
+	message Message // reused for each message
 
 	receive func(fd int, b []byte) (int, error) // recvfrom, or a test's
 	once    func(fd uintptr) bool               // calls receive and sets n and err
@@ -94,7 +94,7 @@ func (s *Subscription) member(option, group int) error {
 func (s *Subscription) control(f func(fd int) error) error {
 	var failed error
 	if err := s.raw.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
-		return os.ErrClosed // the runtime has an error of its own for that
+		return os.ErrClosed // the runtime returns an internal error
 	}
 	return failed
 }
@@ -117,9 +117,9 @@ func (s *Subscription) Messages(ctx context.Context) iter.Seq2[*Message, error] 
 
 func (s *Subscription) messages(ctx context.Context, yield func(*Message, error) bool) error {
 	if err := s.file.SetReadDeadline(time.Time{}); err != nil {
-		return os.ErrClosed // the runtime has an error of its own for that
+		return os.ErrClosed // the runtime returns an internal error
 	}
-	// An error is that of a closed file, which the next read has too.
+	// A closed file is reported by the next read.
 	stop := context.AfterFunc(ctx, func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for {
@@ -136,7 +136,7 @@ func (s *Subscription) messages(ctx context.Context, yield func(*Message, error)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, os.ErrDeadlineExceeded): // of an earlier loop's context
+		case errors.Is(err, os.ErrDeadlineExceeded): // set by an earlier loop's context
 		case err != nil:
 			return os.ErrClosed
 		case s.err != nil:
@@ -167,8 +167,8 @@ func (s *Subscription) Drain() error {
 	})
 }
 
-// Lost returns how many messages did not fit the buffer since the Subscription was
-// opened (SK_MEMINFO_DROPS). It wraps.
+// Lost returns the number of messages that the kernel dropped since the Subscription
+// was opened (SK_MEMINFO_DROPS). It wraps.
 func (s *Subscription) Lost() (lost uint32, err error) {
 	err = s.control(func(fd int) (err error) {
 		lost, err = drops(fd)

@@ -67,7 +67,7 @@ func (k *Kernel) Close() error { return nil }
 
 // Request is one request, to be answered.
 type Request struct {
-	Number      int // of the requests so far, from 1
+	Number      int // position among all requests, from 1
 	Type, Flags uint16
 	Seq         uint32
 	Body        []byte
@@ -88,7 +88,7 @@ func (r *Request) Done(errno unix.Errno) {
 // Fail has a read return an error, after the answers that are queued.
 func (r *Request) Fail(err error) { r.kernel.queue = append(r.kernel.queue, reply{err: err}) }
 
-// Datagram queues bytes as they are.
+// Datagram queues one datagram of raw bytes.
 func (r *Request) Datagram(messages ...[]byte) {
 	var all []byte
 	for _, m := range messages {
