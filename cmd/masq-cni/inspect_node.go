@@ -97,6 +97,13 @@ func (v view) table() (t *report.Table, dropped *report.Dropped, err error) {
 		if t.Exists, err = c.Exists(); err != nil {
 			return nil, err
 		}
+		owner, err := c.Owner()
+		if err != nil {
+			return nil, err
+		}
+		if owner != nil {
+			t.Owner, t.OwnerRemedy = owner.Owner(), owner.Remedy()
+		}
 		if t.Generation, err = c.Generation(); err != nil {
 			return nil, err
 		}

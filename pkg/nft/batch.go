@@ -93,7 +93,7 @@ func (s *socket) transact(ops []op, generation uint32, keep bool) error {
 	})
 	// A transaction that is refused as a whole has no acknowledgement.
 	if len(errs) > 0 && (err == nil || errors.Is(err, netlink.ErrNoAnswer)) {
-		return errors.Join(errs...)
+		return s.explainOwner(errors.Join(errs...))
 	}
 	return err
 }

@@ -226,7 +226,7 @@ func (c *Conn) Identities() ([]string, error) {
 		}
 		for name := range have.sets {
 			typ, _ := liveType(name)
-			if !strings.HasPrefix(name, "policy") || typ == "" {
+			if !strings.HasPrefix(name, "policy") || typ == "" || have.owner != 0 {
 				continue
 			}
 			all, err := c.s.elements(name, typ)
@@ -300,7 +300,10 @@ func explain(err error) error {
 	var failed *opError
 	// Without nf_tables the kernel calls every request invalid that is no transaction.
 	none := errors.Is(err, unix.EINVAL) && !errors.As(err, &failed)
+	var owned *OwnerError
 	switch {
+	case errors.As(err, &owned):
+		return fmt.Errorf("nftables: %w", err)
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("nftables: %w: CAP_NET_ADMIN is needed", err)
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT), none:

@@ -111,6 +111,11 @@ func (p *planner) compare() error {
 		p.ops = append(p.ops, o)
 	case p.have.flags != 0:
 		p.changed(KindTable, tableName, "flags %#x where there should be none", p.have.flags)
+		// The kernel lets no other flag be taken off, and lets no dormant table be woken
+		// and given another base chain in one transaction (EEXIST).
+		if p.have.flags != unix.NFT_TABLE_F_DORMANT || !p.hasBaseChains() {
+			return errRebuild
+		}
 		p.ops = append(p.ops, addTable())
 	}
 	for _, step := range []func() error{p.objects, p.sets, p.chains, p.rules, p.elements, p.surplus} {
@@ -119,6 +124,11 @@ func (p *planner) compare() error {
 		}
 	}
 	return nil
+}
+
+// hasBaseChains reports whether every base chain that is desired exists.
+func (p *planner) hasBaseChains() bool {
+	return !slices.ContainsFunc(p.want.Chains, func(c ruleset.Chain) bool { return c.Hook != nil && p.have.chains[c.Name] == nil })
 }
 
 func (p *planner) objects() error {

@@ -17,6 +17,7 @@ type observed struct {
 	generation uint32
 	exists     bool   // the table
 	flags      uint32 // of the table
+	owner      uint32 // the netlink port of the program that owns it; 0 for none
 	objects    map[string]object
 	sets       map[string]*set
 	chains     map[string]*chain
@@ -103,7 +104,7 @@ func (s *socket) structure() (*observed, error) {
 	}
 	err = s.get(unix.NFT_MSG_GETTABLE, 0, ofTable(), func(b []byte) error {
 		f, err := fields(b)
-		o.exists, o.flags = true, number(f[unix.NFTA_TABLE_FLAGS])
+		o.exists, o.flags, o.owner = true, number(f[unix.NFTA_TABLE_FLAGS]), ownerOf(f)
 		return err
 	})
 	if errors.Is(err, unix.ENOENT) {
@@ -337,7 +338,8 @@ func (s *socket) element(set, typ, key string) (e element, found bool, err error
 			return nil
 		})
 	})
-	if errors.Is(err, unix.ENOENT) {
+	// Another program may have made a set of this name with keys of another length (EINVAL).
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
 		return e, false, nil
 	}
 	return e, found, err

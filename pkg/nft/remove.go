@@ -24,7 +24,7 @@ import (
 func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), successors ...masq.Attachment) error {
 	err := retry(func() error {
 		have, err := c.s.structure()
-		if err != nil || !have.exists {
+		if err != nil || !have.exists || have.owner != 0 { // nothing in another program's table is ours
 			return err
 		}
 		generation, err := c.s.generation()

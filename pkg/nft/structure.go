@@ -11,6 +11,8 @@ import (
 
 // Structure is the state of the table without its attachments.
 type Structure struct {
+	// Owner is the program that owns the table, nil for none.
+	Owner *OwnerError
 	// Exists reports whether the table exists.
 	Exists bool
 	// InUse reports whether an element of an attachment leads to a policy.
@@ -31,6 +33,10 @@ func (c *Conn) Structure() (Structure, error) {
 			return err
 		}
 		out.Exists = true
+		if have.owner != 0 {
+			out.Owner = ownerError(have.owner, nil)
+			return nil
+		}
 		reserved, err := c.s.reserved(have)
 		if err != nil {
 			return err

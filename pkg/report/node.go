@@ -75,6 +75,10 @@ type Table struct {
 	Generation uint32 `json:"generation"`
 	Rules      int    `json:"rules"`
 	Drift      int    `json:"drift"` // differences; inspect drift lists them
+	// Owner is the other program that the table belongs to, empty for none, and
+	// OwnerRemedy what to do.
+	Owner       string `json:"owner,omitempty"`
+	OwnerRemedy string `json:"-"`
 	// Unrecorded is how many attachments an unwanted table has rules of.
 	Unrecorded int `json:"unrecorded,omitempty"`
 }

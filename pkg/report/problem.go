@@ -28,6 +28,7 @@ type Kind string
 // Kinds of problems.
 const (
 	KindTableMissing    Kind = "table-missing"      // table inet masq does not exist, and attachments need it
+	KindTableOwned      Kind = "table-owned"        // table inet masq belongs to another program
 	KindDrift           Kind = "drift"              // the kernel differs from the desired state
 	KindLinkDrift       Kind = "link-drift"         // a link differs from what ADD made
 	KindDaemonStopped   Kind = "daemon-stopped"     // no masqd repairs this node

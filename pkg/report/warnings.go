@@ -49,6 +49,12 @@ func (n *Node) judgeTable() {
 			fmt.Sprintf("does not exist; the traffic of %s leaves untranslated", plural(n.Attachments.Total, "attachment")),
 			"start masqd, which makes it: systemctl start masqd",
 		})
+	case t.Owner != "":
+		n.Report(Problem{
+			SeverityError, KindTableOwned, "table inet masq",
+			fmt.Sprintf("belongs to another program, %s; the traffic of %s leaves untranslated", Sentence(t.Owner), plural(n.Attachments.Total, "attachment")),
+			t.OwnerRemedy,
+		})
 	case t.Unrecorded > 0:
 		n.Report(Problem{
 			SeverityError, KindStateMissing, n.StateDir,

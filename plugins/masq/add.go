@@ -26,7 +26,10 @@ func add(args *skel.CmdArgs) error {
 	case err != nil:
 		return err
 	case own:
-		return types.NewError(types.ErrInvalidNetNS, "the network namespace is the node's own", "CNI_NETNS: "+args.Netns+": give the container's")
+		return types.NewError(types.ErrInvalidNetNS, "the network namespace is the node's own", "CNI_NETNS: "+masq.Quote(args.Netns)+": give the container's")
+	}
+	if err := cniconf.ValidateInterface(args.IfName); err != nil {
+		return err
 	}
 	conf, err := loadToAdd(args)
 	if err != nil {

@@ -58,6 +58,8 @@ func (n *node) statusOfRules(conf *cniconf.Conf) error {
 		return unavailable(err)
 	}
 	switch {
+	case is.Owner != nil:
+		return unavailable(is.Owner)
 	case !is.InUse:
 		// Reading the records is no work on a node without attachments.
 		all, err := n.attachments()

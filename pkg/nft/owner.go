@@ -1,0 +1,151 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// The owner of a table, of enum nft_table_attributes and enum nft_table_flags in
+// linux/nf_tables.h. Since Linux 5.12.
+const (
+	attrTableOwner = 7
+	flagTableOwner = 0x2
+)
+
+// OwnerError says that table inet masq belongs to another program: the kernel lets no
+// other program change it, and deletes it when the program closes its netlink socket.
+type OwnerError struct {
+	// Port is the number of the owner's netlink socket.
+	Port uint32
+	// PID and Process are the owner's process. PID is 0 if it cannot be found, as from
+	// another PID namespace. Certain is false if it is found by the number of the socket
+	// alone, which usually is its process ID.
+	PID     int
+	Process string
+	Certain bool
+	Err     error // of the kernel
+}
+
+func (e *OwnerError) Error() string {
+	return fmt.Sprintf("table %s belongs to another program, %s, which made it with the flag owner, and cannot be changed; %s", tableName, e.Owner(), e.Remedy())
+}
+
+// Owner names the program.
+func (e *OwnerError) Owner() string {
+	who := fmt.Sprintf("process %d (%s)", e.PID, strings.Trim(masq.Quote(e.Process), `"`))
+	switch {
+	case e.PID == 0:
+		return fmt.Sprintf("the program with netlink port %d", e.Port)
+	case !e.Certain:
+		return "probably " + who
+	}
+	return who
+}
+
+// Remedy says what to do.
+func (e *OwnerError) Remedy() string {
+	const rename = "have that program use another name for its table, or "
+	if e.PID == 0 {
+		return rename + "find it in /proc/net/netlink and /proc/PID/fd, and end it"
+	}
+	return rename + fmt.Sprintf("end it: kill %d", e.PID)
+}
+
+func (e *OwnerError) Unwrap() error { return e.Err }
+
+// owner returns the netlink port of the program that owns the table, or 0.
+func (s *socket) owner() (port uint32, err error) {
+	err = s.get(unix.NFT_MSG_GETTABLE, 0, ofTable(), func(b []byte) error {
+		f, err := fields(b)
+		port = ownerOf(f)
+		return err
+	})
+	return port, err
+}
+
+func ownerOf(f map[uint16][]byte) uint32 {
+	if number(f[unix.NFTA_TABLE_FLAGS])&flagTableOwner == 0 {
+		return 0
+	}
+	return number(f[attrTableOwner])
+}
+
+// explainOwner makes an OwnerError of an error that the owner of the table is the cause of.
+func (s *socket) explainOwner(err error) error {
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	port, failed := s.owner()
+	if failed != nil || port == 0 { // it may lack CAP_NET_ADMIN
+		return err
+	}
+	return ownerError(port, err)
+}
+
+// Owner returns the program that owns the table, or nil.
+func (c *Conn) Owner() (*OwnerError, error) {
+	port, err := c.s.owner()
+	if errors.Is(err, unix.ENOENT) || err == nil && port == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, explain(err)
+	}
+	return ownerError(port, nil), nil
+}
+
+func ownerError(port uint32, err error) *OwnerError {
+	e := &OwnerError{Port: port, Err: err}
+	if e.PID = holderOf(socketOf(port), port); e.PID != 0 {
+		e.Certain = true
+	} else if _, err := os.Stat(fmt.Sprintf("/proc/%d", port)); err == nil {
+		e.PID = int(port)
+	}
+	if e.PID != 0 {
+		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", e.PID))
+		e.Process = strings.TrimSuffix(string(name), "\n")
+	}
+	return e
+}
+
+// socketOf returns the inode of the netfilter socket with a port, in this thread's
+// network namespace; empty if it is not there.
+func socketOf(port uint32) string {
+	b, err := os.ReadFile("/proc/thread-self/net/netlink")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line) // sk, protocol, port, groups, ... inode
+		if len(f) >= 10 && f[1] == strconv.Itoa(unix.NETLINK_NETFILTER) && f[2] == strconv.FormatUint(uint64(port), 10) {
+			return f[len(f)-1]
+		}
+	}
+	return ""
+}
+
+// holderOf returns the process that has a socket open, 0 if none is seen from here:
+// that takes the right to trace the process. The likely process is searched first.
+func holderOf(inode string, likely uint32) int {
+	if inode == "" {
+		return 0
+	}
+	for _, of := range []string{strconv.FormatUint(uint64(likely), 10), "[0-9]*"} {
+		paths, _ := filepath.Glob("/proc/" + of + "/fd/*")
+		for _, path := range paths {
+			if to, err := os.Readlink(path); err == nil && to == "socket:["+inode+"]" {
+				pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
+				return pid
+			}
+		}
+	}
+	return 0
+}
