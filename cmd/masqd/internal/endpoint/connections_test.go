@@ -36,7 +36,9 @@ func TestIdleConnectionsGiveWay(t *testing.T) {
 			if code, _, err := get(s.at, "/metrics"); code != http.StatusOK {
 				t.Errorf("%d, %v", code, err)
 			}
-			if _, cut := s.Connections(); name != "not HTTP" && cut == 0 {
+			// The server ends the others by itself: with an answer that says so.
+			waits := name == "silent" || name == "half a request"
+			if _, cut := s.Connections(); waits && cut == 0 {
 				t.Error("no connection was closed to make room")
 			}
 		})
