@@ -39,7 +39,7 @@ func (p *pod) leavesAs(t *testing.T, direct bool, egress []netip.Addr) {
 		}
 		server := must(p.w.Server.ServeTCP(at(plan.Server, 0)))(t)
 		seen, err := p.Who(soon(t), netip.AddrPort{}, server.Addr())
-		server.Close()
+		check(t, server.Close())
 		if err != nil || seen.Addr() != want {
 			t.Errorf("%s: seen %s, %v; want %s", p.runtime.ContainerID, seen, err, want)
 		}
