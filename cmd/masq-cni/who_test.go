@@ -45,7 +45,7 @@ func TestWhoThatCannotLook(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, diag := command(t, "who", "192.0.2.2:80", "--state-dir", file); code != 2 || !strings.Contains(diag, "list the records") {
+	if code, _, diag := command(t, "who", "192.0.2.2:80", "--state-dir", file); code != 2 || !strings.Contains(diag, "not a directory") {
 		t.Errorf("%d\n%s", code, diag)
 	}
 }
