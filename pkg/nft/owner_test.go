@@ -20,17 +20,20 @@ func flagged(flags uint32) op {
 }
 
 // An error about a table of another program names the owner, and the table stays
-// unchanged. When the owner has ended, the table is made again. The kernel takes the flag persist (0x4, since Linux 6.9) off no table.
+// unchanged. When the owner has ended, the table is made again. The kernel takes the flag
+// persist (0x4, since Linux 6.9) off no table.
 func TestTableOfAnotherProgram(t *testing.T) {
 	const persist = 0x4
 	a := attachment("a", masq.Default(), "10.88.0.5")
-	all := func() ([]masq.Attachment, error) { return []masq.Attachment{a}, nil }
 	for name, flags := range map[string]uint32{
 		"owner": flagTableOwner, "owner and persist": flagTableOwner | persist, "persist": persist,
 		"dormant": unix.NFT_TABLE_F_DORMANT, "dormant and persist": unix.NFT_TABLE_F_DORMANT | persist,
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := kernel(t)
+			add := func() error {
+				return c.Add(a, hasAll, func() ([]masq.Attachment, error) { return []masq.Attachment{a}, nil }, nil)
+			}
 			other, err := dial()
 			if err != nil {
 				t.Fatal(err)
@@ -49,7 +52,7 @@ func TestTableOfAnotherProgram(t *testing.T) {
 				_, apply := c.Apply(want)
 				_, edit := c.Edit([]ruleset.LiveElement{{Set: "policy4", Element: ruleset.Element{Key: "10.88.0.5"}}}, nil, 0)
 				for what, err := range map[string]error{
-					"ADD": c.Add(a, hasAll, all, nil), "structure": structure, "apply": apply, "edit": edit, "uninstall": c.Uninstall(),
+					"ADD": add(), "structure": structure, "apply": apply, "edit": edit, "uninstall": c.Uninstall(),
 				} {
 					var owner *OwnerError
 					if !errors.As(err, &owner) || owner.PID == 0 || !owner.Certain || !strings.Contains(err.Error(), "(nft.test)") || strings.Contains(err.Error(), "CAP_NET_ADMIN") {
@@ -72,7 +75,7 @@ func TestTableOfAnotherProgram(t *testing.T) {
 			if o, err := c.Owner(); err != nil || o != nil {
 				t.Fatalf("after the end of the owner: %v, %v", o, err)
 			}
-			if err := c.Add(a, hasAll, all, nil); err != nil {
+			if err := add(); err != nil {
 				t.Fatalf("ADD: %v", err)
 			}
 			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {

@@ -161,8 +161,8 @@ func matchedPorts(name string, info []byte) (out []masq.PortRange) {
 	port := func(at int) uint16 { return binary.NativeEndian.Uint16(info[at:]) }
 	switch {
 	case (name == "tcp" || name == "udp") && len(info) >= 8:
-		const any = 65535
-		if r := (masq.PortRange{First: port(4), Last: port(6)}); r != (masq.PortRange{First: 0, Last: any}) {
+		const maxPort = 65535
+		if r := (masq.PortRange{First: port(4), Last: port(6)}); r != (masq.PortRange{First: 0, Last: maxPort}) {
 			out = append(out, r)
 		}
 	case name == "multiport" && len(info) >= 48:

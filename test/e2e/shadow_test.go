@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -220,12 +221,5 @@ func ports(first, last uint16) (out []uint16) {
 }
 
 func oneOf(all ...uint16) func(uint16) bool {
-	return func(p uint16) bool {
-		for _, x := range all {
-			if x == p {
-				return true
-			}
-		}
-		return false
-	}
+	return func(p uint16) bool { return slices.Contains(all, p) }
 }
