@@ -2,6 +2,7 @@ package sockets
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/masq-cni/masq-cni/pkg/netlink/netlinktest"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -111,12 +114,44 @@ func TestPortRanges(t *testing.T) {
 	}
 }
 
-// What the kernel sends never panics the parser, and a message that is cut off is an error.
-func FuzzParse(f *testing.F) {
-	b := make([]byte, unix.SizeofNlMsghdr+messageLen)
-	binary.NativeEndian.PutUint32(b, uint32(len(b)))
-	binary.NativeEndian.PutUint16(b[4:], diagByFamily)
-	f.Add(b)
-	f.Add(b[:20])
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _, _ = parse(b, unix.IPPROTO_TCP, nil) })
+// TestIncompleteList: a list that changed while it was read is read again, and an error
+// after ten attempts; an errno at its end and a socket that is cut are errors; a kernel
+// that cannot list sockets of a protocol has none.
+func TestIncompleteList(t *testing.T) {
+	socket := make([]byte, messageLen)
+	socket[0] = unix.AF_INET
+	binary.BigEndian.PutUint16(socket[4:], 22)
+	once := 0
+	for name, c := range map[string]struct {
+		answer func(*netlinktest.Request)
+		want   error
+		found  int
+	}{
+		"interrupted once": {func(r *netlinktest.Request) {
+			flags := uint16(unix.NLM_F_MULTI)
+			if once++; once == 1 {
+				flags |= unix.NLM_F_DUMP_INTR
+			}
+			r.Reply(diagByFamily, flags, socket)
+			r.Done(0)
+		}, nil, 4},
+		"interrupted always": {func(r *netlinktest.Request) {
+			r.Reply(diagByFamily, unix.NLM_F_MULTI|unix.NLM_F_DUMP_INTR, socket)
+			r.Done(0)
+		}, netlink.ErrInterrupted, 0},
+		"errno at the end": {func(r *netlinktest.Request) {
+			r.Reply(diagByFamily, unix.NLM_F_MULTI, socket)
+			r.Done(unix.EPERM)
+		}, unix.EPERM, 0},
+		"cut": {func(r *netlinktest.Request) {
+			r.Reply(diagByFamily, unix.NLM_F_MULTI, socket[:messageLen-1])
+			r.Done(0)
+		}, netlink.ErrMalformed, 0},
+		"no such protocol": {func(r *netlinktest.Request) { r.Errno(unix.ENOENT) }, nil, 0},
+	} {
+		got, err := list(netlink.NewConn(netlinktest.New(c.answer), netlink.DumpBuffer))
+		if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) || len(got) != c.found {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
 }
