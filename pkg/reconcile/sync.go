@@ -23,6 +23,8 @@ type work struct {
 	// suspects are elements that other programs added or deleted and that the records
 	// did not explain. asked are the elements of records that changed.
 	suspects, asked map[elementKey]bool
+	// egress is what the previous sync made the table with.
+	egress egress
 }
 
 // sync brings the kernel into agreement with the records and the configuration. It
@@ -47,6 +49,7 @@ func (l *Loop) sync(ctx context.Context, what What) (worked bool, drift []nft.Ch
 		}
 	}
 	// Addresses come and go with events that have forwarding compared.
+	w.egress = l.last.egress
 	if w.full || w.structure || w.uses || what&Forwarding != 0 || node.Version != l.last.node.Version {
 		changed, err := l.refreshEgress(node)
 		if err != nil {
@@ -97,7 +100,11 @@ func (l *Loop) syncTable(node Node, w *work) (drift []nft.Change, err error) {
 	if w.changed && !first && drifted {
 		// Changes by another program show only in a comparison with the previous
 		// configuration. Flows that began under it must not be deleted.
-		if drift, err = l.compare(l.last.node, asOf, true, w.full); err != nil {
+		now := l.last.egress
+		l.last.egress = w.egress
+		drift, err = l.compare(l.last.node, asOf, true, w.full)
+		l.last.egress = now
+		if err != nil {
 			return drift, err
 		}
 	}

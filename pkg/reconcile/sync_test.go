@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -381,5 +382,41 @@ func TestConfigurationMovesElements(t *testing.T) {
 	}
 	if _, ok := k.elements[elementKey{"policy4", "10.88.0.1"}]; !ok {
 		t.Error("it is not translated any more")
+	}
+}
+
+// TestPreviousConfigurationHasItsEgressAddresses: a table that another program changed while
+// the configuration changed is compared with all that was desired before, so that what is
+// newly desired does not count as drift.
+func TestPreviousConfigurationHasItsEgressAddresses(t *testing.T) {
+	k := &kernel{}
+	r := numbered(1)
+	r.Policy.Node = true
+	l, _ := loop(t, k, r)
+	with := masq.Default()
+	with.Node = true
+	with.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	without := masq.Default()
+	without.Node = true
+	node := Node{Version: 1, Policy: &with}
+	l.Node = func() Node { return node }
+	l.HasAddress = func(netip.Addr) (bool, error) { return true, nil }
+	l.look(t.Context(), time.Now(), 0)
+	before := k.applied[len(k.applied)-1].Table.String()
+	if !strings.Contains(before, "192.0.2.1") {
+		t.Fatalf("the egress address is not in use:\n%s", before)
+	}
+	n := len(k.applied)
+	k.change(nft.Change{Kind: nft.KindRule, Reason: nft.Missing, Name: "forward/clamp", Parent: "forward"})
+	node = Node{Version: 2, Policy: &without}
+	l.look(t.Context(), time.Now(), 0)
+	if len(k.applied) < n+2 {
+		t.Fatalf("%d comparisons, not one for each configuration", len(k.applied)-n)
+	}
+	if got := k.applied[n].Table.String(); got != before {
+		t.Errorf("compared with\n%s\nnot with\n%s", got, before)
+	}
+	if got := k.applied[len(k.applied)-1].Table.String(); strings.Contains(got, "192.0.2.1") {
+		t.Errorf("the new configuration is not in force:\n%s", got)
 	}
 }
