@@ -41,9 +41,9 @@ func TestInspectAmongInterfaces(t *testing.T) {
 func (w *world) requests(args ...string) int {
 	w.t.Helper()
 	log := filepath.Join(w.dir, "requests")
-	args = append([]string{"-f", "-o", log, "-e", "trace=sendto,sendmsg", built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state")}, args...)
+	args = append([]string{"-f", "-o", log, "-yy", "-e", "trace=sendto,sendmsg,write", built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state")}, args...)
 	if out, err := w.Node.Command(soon(w.t), "strace", args...).CombinedOutput(); code(err) < 0 || code(err) > 1 {
 		w.t.Fatalf("%v: %v\n%s", args, err, out)
 	}
-	return len(regexp.MustCompile(`(?m)^\d+ +(sendto|sendmsg)\(`).FindAll(must(os.ReadFile(log))(w.t), -1))
+	return len(regexp.MustCompile(`(?m)^\d+ +(sendto|sendmsg|write)\(\d+<NETLINK`).FindAll(must(os.ReadFile(log))(w.t), -1))
 }

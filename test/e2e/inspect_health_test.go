@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"path/filepath"
 	"strings"
@@ -14,9 +15,12 @@ import (
 // glance is what masq-cni inspect tells a program of the node.
 func (w *world) glance(flags ...string) (n report.Node, exit int) {
 	w.t.Helper()
-	out, err := w.command(w.Node, append(flags, "inspect", "-o", "json")...).Output()
+	var stderr bytes.Buffer
+	c := w.command(w.Node, append(flags, "inspect", "-o", "json")...)
+	c.Stderr = &stderr
+	out, err := c.Output()
 	if err := json.Unmarshal(out, &n); err != nil {
-		w.t.Fatalf("%v\n%s", err, out)
+		w.t.Fatalf("%v\n%s%s", err, out, &stderr)
 	}
 	return n, code(err)
 }

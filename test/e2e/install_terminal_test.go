@@ -12,7 +12,7 @@ import (
 func TestInstallOnTerminal(t *testing.T) {
 	i := newInstallation(t)
 	i.write(i.podsText(1400))
-	x := newScreen(t, 200, 40)
+	x := newScreen(t, 500, 40) // paths may be long
 	run := func(more ...string) (log string) {
 		t.Helper()
 		var stderr bytes.Buffer

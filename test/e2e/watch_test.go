@@ -204,7 +204,7 @@ func TestWatchEverything(t *testing.T) {
 			[]string{"rules, by CHAIN", "WHY"},
 			func() { w.nft("add rule inet masq forward counter comment \"theirs\"") },
 			[]string{"theirs", "foreign"},
-			"/foreign\r4r",
+			"/theirs\r4r",
 			[]string{"by PACKETS reversed", "1 with", "theirs", "!policy/egress"},
 			0,
 		},
@@ -220,7 +220,7 @@ func TestWatchEverything(t *testing.T) {
 	} {
 		t.Run(tt.words, func(t *testing.T) {
 			w := w.in(t)
-			x := newScreen(t, 150, 30)
+			x := newScreen(t, 220, 90)
 			c := w.command(w.Node, append([]string{"inspect", "--watch", "--interval", "100ms"}, strings.Fields(tt.words)...)...)
 			before := x.modes()
 			x.run(c)
