@@ -73,9 +73,10 @@ func IsShared(dir string) (bool, error) {
 }
 
 // IsOwn reports whether a file was made by this process's user or root, and has one name
-// only: a user may give a file of root a second name (link(2), fs.protected_hardlinks).
+// at most: a user may give a file of root a second name (link(2), fs.protected_hardlinks).
+// An open file that was replaced since has none.
 func IsOwn(info fs.FileInfo) bool {
-	return info.Mode().IsRegular() && trusted(info) && info.Sys().(*syscall.Stat_t).Nlink == 1
+	return info.Mode().IsRegular() && trusted(info) && info.Sys().(*syscall.Stat_t).Nlink <= 1
 }
 
 // ReadFile is os.ReadFile for a file that [IsOwn].

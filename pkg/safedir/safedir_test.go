@@ -167,3 +167,27 @@ func TestWriteFile(t *testing.T) {
 		}
 	}
 }
+
+// TestFileReplacedWhileRead: a reader that has opened a file which is replaced before it is
+// examined reads the old text.
+func TestFileReplacedWhileRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := WriteFile(path, path+".tmp", []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := WriteFile(path, path+".tmp", []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !IsOwn(info) {
+		t.Errorf("%+v is not ours", info.Sys())
+	}
+}
