@@ -17,7 +17,7 @@ PKGS      = $(shell go list ./... | grep -v /test/kube)
 # Modules of their own: what they need is none of the product's.
 MODULES   = hack/sbom test/deploy test/runtimes
 RACEPKGS  = $(patsubst %,./%/...,$(wildcard pkg plugins cmd test/nstest))
-TIMEOUT   = 25m
+TIMEOUT   = 40m
 FUZZTIME  = 10s
 # For a person to add to: make test TESTFLAGS='-v -run Narrow', make demo DEMOFLAGS=--keep
 TESTFLAGS =
