@@ -36,10 +36,7 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		if err != nil {
 			return err
 		}
-		reserved, grown, err := c.reserve(have, services)
-		if err != nil {
-			return err
-		}
+		reserved, grown := reserve(have, services)
 		want, err := tableOf([]masq.Attachment{a}, has, reserved)
 		if err != nil {
 			return err

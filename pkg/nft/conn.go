@@ -150,13 +150,15 @@ func (c *Conn) compare(want ruleset.Table, s spared) (*planner, error) {
 	return p, err
 }
 
-// read reads what there is of a set, if it is there.
+// read reads what there is of a set, if it is there and was not read with the rules.
 func (c *Conn) read(want ruleset.Set, have *set) error {
 	sig, err := signatureOf(want)
 	switch {
 	case err != nil:
 		return err
 	case have == nil, have.signature != sig: // keys of another type cannot be read as this one's; the set has to go
+		return nil
+	case have.bounds != nil:
 		return nil
 	case want.Interval:
 		return c.s.ranges(want.Name, have)
@@ -166,18 +168,26 @@ func (c *Conn) read(want ruleset.Set, have *set) error {
 
 // Check returns what is missing or different of the rules and elements that an
 // attachment needs; has as for Add.
+//
+// A transaction raises the ruleset's generation a moment before its rules are the ones that
+// the kernel lists (nf_tables_commit in nf_tables_api.c), so a difference counts only if it
+// is found twice.
 func (c *Conn) Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]Change, error) {
+	changes, err := c.checkOnce(a, has)
+	if err != nil || len(changes) == 0 {
+		return nil, err
+	}
+	return c.checkOnce(a, has)
+}
+
+func (c *Conn) checkOnce(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]Change, error) {
 	var changes []Change
 	err := retry(func() error {
 		have, err := c.s.structure()
 		if err != nil {
 			return err
 		}
-		reserved, err := c.s.reserved(have)
-		if err != nil {
-			return err
-		}
-		want, err := tableOf([]masq.Attachment{a}, has, reserved)
+		want, err := tableOf([]masq.Attachment{a}, has, have.reserved)
 		if err != nil {
 			return err
 		}

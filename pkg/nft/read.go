@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -21,6 +22,7 @@ type observed struct {
 	objects    map[string]object
 	sets       map[string]*set
 	chains     map[string]*chain
+	reserved   []masq.PortRange // of the same generation as the rules
 }
 
 type object struct {
@@ -113,32 +115,78 @@ func (s *socket) structure() (*observed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read table: %w", err)
 	}
-	for _, part := range []struct {
-		name   string
-		typ    int
-		forget func()
-		take   func(map[uint16][]byte) error
-	}{
+	for _, p := range []listing{
 		{"objects", unix.NFT_MSG_GETOBJ, func() { clear(o.objects) }, o.takeObject},
 		{"sets", unix.NFT_MSG_GETSET, func() { clear(o.sets) }, o.takeSet},
+	} {
+		if err := s.readListing(p); err != nil {
+			return nil, err
+		}
+	}
+	return o, s.chains(o)
+}
+
+// chains reads the chains, their rules, and the ports that the rules leave out, of one
+// generation: the kernel may replace rules while it lists them, and says so only if
+// another part of the list follows. Then neither the old nor the new rules may be in it.
+func (s *socket) chains(o *observed) (err error) {
+	for range readAttempts {
+		if err = s.chainsOnce(o); !errors.Is(err, errInterrupted) {
+			return err
+		}
+	}
+	return err
+}
+
+func (s *socket) chainsOnce(o *observed) error {
+	before, err := s.generation()
+	if err != nil {
+		return fmt.Errorf("read the generation of the ruleset: %w", err)
+	}
+	for _, p := range []listing{
 		{"chains", unix.NFT_MSG_GETCHAIN, func() { clear(o.chains) }, o.takeChain},
 		{"rules", unix.NFT_MSG_GETRULE, o.forgetRules, o.takeRule},
 	} {
-		err := s.dump(part.forget, part.typ, ofTable(), func(b []byte) error {
-			f, err := fields(b)
-			if err != nil {
-				return err
-			}
-			if text(f[unix.NFTA_CHAIN_TABLE]) != ruleset.Name {
-				return nil // chains are dumped for all tables
-			}
-			return part.take(f)
-		})
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return nil, fmt.Errorf("read %s: %w", part.name, err)
+		if err := s.readListing(p); err != nil {
+			return err
 		}
 	}
-	return o, nil
+	if o.reserved, err = s.reservedPorts(o); err != nil {
+		return err
+	}
+	after, err := s.generation()
+	if err != nil {
+		return fmt.Errorf("read the generation of the ruleset: %w", err)
+	}
+	if after != before {
+		return errInterrupted
+	}
+	return nil
+}
+
+// listing is what one dump reads of the table.
+type listing struct {
+	name   string
+	typ    int
+	forget func()
+	take   func(map[uint16][]byte) error
+}
+
+func (s *socket) readListing(p listing) error {
+	err := s.dump(p.forget, p.typ, ofTable(), func(b []byte) error {
+		f, err := fields(b)
+		if err != nil {
+			return err
+		}
+		if text(f[unix.NFTA_CHAIN_TABLE]) != ruleset.Name {
+			return nil // chains are dumped for all tables
+		}
+		return p.take(f)
+	})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("read %s: %w", p.name, err)
+	}
+	return nil
 }
 
 func (o *observed) takeObject(f map[uint16][]byte) error {

@@ -133,11 +133,7 @@ func (c *Conn) succeed(successors []masq.Attachment, has func(netip.Addr) (bool,
 	if len(left) == 0 {
 		return heirs{}, nil
 	}
-	reserved, err := c.s.reserved(have)
-	if err != nil {
-		return heirs{}, err
-	}
-	want, err := tableOf(left, has, reserved)
+	want, err := tableOf(left, has, have.reserved)
 	if err != nil {
 		return heirs{}, err
 	}

@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -29,8 +30,8 @@ func (c *Conn) ReservedPorts() (out []masq.PortRange, err error) {
 	return out, explain(err)
 }
 
-// reserved is ReservedPorts where the structure has been read.
-func (s *socket) reserved(have *observed) ([]masq.PortRange, error) {
+// reservedPorts is ReservedPorts where the sets of the structure have been read.
+func (s *socket) reservedPorts(have *observed) ([]masq.PortRange, error) {
 	want := ruleset.ReservedSet()
 	sig, err := signatureOf(want)
 	x := have.sets[want.Name]
@@ -46,25 +47,10 @@ func (s *socket) reserved(have *observed) ([]masq.PortRange, error) {
 // reserve returns the ports to reserve: the table's, and the ports that the node's services
 // have now. It only adds, as a service may be restarting; masqd removes. grown says that
 // the policies in the table have to change.
-func (c *Conn) reserve(have *observed, fresh []masq.PortRange) (ports []masq.PortRange, grown bool, err error) {
-	known, err := c.s.reserved(have)
-	if err != nil {
-		return nil, false, err
-	}
-	ports = ruleset.MergePorts(append(known, fresh...))
-	return ports, have.exists && len(ports) > 0 && !equalPorts(ports, ruleset.MergePorts(known)), nil
-}
-
-func equalPorts(a, b []masq.PortRange) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
+func reserve(have *observed, fresh []masq.PortRange) (ports []masq.PortRange, grown bool) {
+	known := ruleset.MergePorts(have.reserved)
+	ports = ruleset.MergePorts(slices.Concat(known, fresh))
+	return ports, have.exists && len(ports) > 0 && !slices.Equal(ports, known)
 }
 
 // withPolicies adds to a table the chains of other policies that the kernel has.

@@ -37,11 +37,7 @@ func (c *Conn) Structure() (Structure, error) {
 			out.Owner = ownerError(have.owner, nil)
 			return nil
 		}
-		reserved, err := c.s.reserved(have)
-		if err != nil {
-			return err
-		}
-		want := ruleset.For(nil, ruleset.Sources{}, ruleset.Egress{Reserved: reserved})
+		want := ruleset.For(nil, ruleset.Sources{}, ruleset.Egress{Reserved: have.reserved})
 		for _, s := range want.Sets {
 			if s.Live {
 				continue

@@ -316,3 +316,53 @@ func TestOfPolicies(t *testing.T) {
 		t.Error("nothing is compared")
 	}
 }
+
+// TestReadWhileRulesAreReplaced: the rules of a policy, and the reserved ports that they
+// leave out, are replaced again and again by another program's transactions. What is read
+// meanwhile is one or the other, never neither.
+func TestReadWhileRulesAreReplaced(t *testing.T) {
+	c := kernel(t)
+	a := attachment("a", masq.Default(), "10.88.0.5")
+	tables := make([]ruleset.Table, 2)
+	for i, ports := range [][]masq.PortRange{{{First: 5000, Last: 5009}}, {{First: 6000, Last: 6009}, {First: 7000, Last: 7009}}} {
+		egress := everyEgress
+		egress.Reserved = ports
+		tables[i] = ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, egress)
+	}
+	if _, err := c.Apply(tables[0]); err != nil {
+		t.Fatal(err)
+	}
+	other, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, ended, replaced := make(chan struct{}), make(chan error, 1), 0
+	go func() {
+		defer close(ended)
+		for i := 1; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err := other.Apply(tables[i%2]); err != nil {
+				ended <- err
+				return
+			}
+			replaced++
+		}
+	}()
+	for range 300 {
+		if changes, err := c.Check(a, hasAll); err != nil || len(changes) > 0 {
+			t.Errorf("%v, %v", texts(changes), err)
+			break
+		}
+	}
+	close(stop)
+	if err := errors.Join(<-ended, other.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if replaced < 50 {
+		t.Errorf("the rules were replaced %d times; the test shows nothing", replaced)
+	}
+}
