@@ -91,7 +91,7 @@ func (k kubectl) pod(ctx context.Context, namespace, name string) (*pod, error) 
 	case p.Spec.NodeName == "":
 		return nil, fmt.Errorf("pod %s is on no node yet: it is %s", full, p.Status.Phase)
 	case !isName(p.Metadata.Namespace) || !isName(p.Metadata.Name) || !isName(p.Spec.NodeName):
-		return nil, fmt.Errorf("pod %s: the cluster describes it as %q on node %q, which are not names", full, p.Metadata.Namespace+"/"+p.Metadata.Name, p.Spec.NodeName)
+		return nil, fmt.Errorf("pod %s: the cluster describes it as %q on node %q, which are not names of Kubernetes objects; nothing was run on a node", full, p.Metadata.Namespace+"/"+p.Metadata.Name, p.Spec.NodeName)
 	}
 	return &p, nil
 }

@@ -36,7 +36,7 @@ node, and not whose they were.`, 100*pressure.NoticeShare, 100*pressure.WarningS
 		Args: arity.None,
 	}
 	c.Flags().IntVar(&limit, "limit", 20, "the most groups to show, `N` from 1 to 500")
-	c.Flags().DurationVar(&measure, "measure", time.Second, "how long to measure the rate; 0: not at all. with --watch it is measured from one reading to the next")
+	c.Flags().DurationVar(&measure, "measure", time.Second, "how long to measure the rate; 0: not at all; with --watch it is measured from one reading to the next")
 	c.RunE = out.run(func(c *cobra.Command, _ []string, a answer) error {
 		if limit < 1 || limit > 500 {
 			return fmt.Errorf("--limit %d is not known; give a number of groups from 1 to 500", limit)

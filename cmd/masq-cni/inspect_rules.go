@@ -56,8 +56,8 @@ func inspectDriftCommand(n *node, out *output, w *watching) *cobra.Command {
 node's policy ask for, and the links of containers with what ADD made of them: both
 ends, addresses, routes, forwarding. CHECK makes the same comparison. What cannot be
 compared from here, such as a container whose network namespace this process may not
-enter, is said, and is no drift.
-Exit code 0: no drift; 1: drift; 2: it could not look.`,
+enter, is listed with the reason, and is no drift.
+Exit code 0: no drift; 1: drift; 2: the comparison failed.`,
 		Args: arity.None,
 		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error {
 			return show(c, *w, a, table(a, "differences", report.ChangeColumns(), "KIND"), func(context.Context) (found[report.Change], error) {

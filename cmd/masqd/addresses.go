@@ -24,7 +24,7 @@ type addresses struct {
 	after func(time.Duration, func()) // time.AfterFunc
 
 	mu   sync.Mutex
-	due  bool // another look is
+	due  bool // the second look is scheduled
 	gone []netip.Addr
 }
 

@@ -24,8 +24,8 @@ type comparison struct {
 	// records returns the cached records; whole reads one of them from its file.
 	records func() []*store.Record
 	whole   func(masq.Key) (store.Record, bool, error)
-	// begun reports whether the first sync has ended. Both together would take more memory
-	// than one after the other.
+	// begun reports whether the first sync has ended. A comparison at the same time would
+	// raise the peak of memory.
 	begun func() bool
 	// repair asks for a sync of all links; known are the differences that the last one
 	// could not repair.
@@ -39,9 +39,10 @@ type comparison struct {
 }
 
 const (
-	// comparisonPace is how many times as long as a comparison takes passes until the
-	// next: it takes a hundredth of a core at most.
+	// comparisonPace is the pause after a comparison, in multiples of its duration:
+	// comparisons take at most a hundredth of a core.
 	comparisonPace = 100
+	// comparisonRest is the least such pause.
 	comparisonRest = time.Second
 	// comparedAtOnce is the number of records that are in memory at once.
 	comparedAtOnce = 2048
@@ -129,7 +130,7 @@ func (c *comparison) compare(ctx context.Context) string {
 	if len(node) > 0 || known {
 		c.repair()
 	}
-	if known { // the reason is there already
+	if known { // linkFaults reports them
 		node = nil
 	}
 	faults := slices.Concat(node, containers)

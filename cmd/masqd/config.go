@@ -168,7 +168,7 @@ func (c *configuration) keep(n reconcile.Node) {
 	}
 	err := c.records.PutNode(kept)
 	if err != nil && !c.unwritten {
-		c.log.Error("the node's policy cannot be written, and an ADD does not know it: it is written again at each resync", "err", err)
+		c.log.Error("the node's policy cannot be written, so ADD does not know it; masqd tries again at each resync", "err", err)
 	}
 	if err == nil && c.unwritten {
 		c.log.Info("the node's policy is written")

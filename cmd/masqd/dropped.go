@@ -8,8 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// dropped adds up the packets that the rules drop. A rule counts from 0 when it is made
-// again, and goes with its policy: the sums do not.
+// dropped adds up the packets that the rules drop. A rule counts from 0 after it was made
+// again, and is removed with its policy; the sums never decrease.
 type dropped struct {
 	rules func() ([]nft.CountedRule, error)
 

@@ -101,7 +101,7 @@ func (o *options) validate() error {
 	}
 	if o.webConfig != "" {
 		if err := endpoint.CheckWebConfig(o.webConfig); err != nil {
-			fail("--web.config.file %s: %w", o.webConfig, err)
+			fail("--web.config.file %s: %w; correct the file, or leave the flag out to serve without TLS and passwords", o.webConfig, err)
 		}
 	}
 	// The messages of Validate name fields of Options, those here name flags.

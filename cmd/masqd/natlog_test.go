@@ -56,7 +56,7 @@ func TestOwnersOfAnAddress(t *testing.T) {
 		5*time.Minute + 30*time.Second: "f pod-f",
 		4*time.Minute + 30*time.Second: "e pod-e",
 		2*time.Minute + 30*time.Second: "c pod-c",
-		5*time.Minute - early/2:        "f pod-f", // clocks are not one
+		5*time.Minute - maxClockSkew/2: "f pod-f", // within the clock skew
 	} {
 		if got := who(begun.Add(at)); got != want {
 			t.Errorf("at %s: %q, not %q", at, got, want)

@@ -36,11 +36,12 @@ type departure struct {
 // longer than a flow is kept after its last packet (5 days, nf_conntrack_tcp_timeout_established).
 const maxDeparted = 16 << 10
 
-// tenure is since when an attachment has an address, on a clock that is not set.
+// tenure is an attachment that has or had an address, and since when, by the monotonic
+// clock: setting the clock does not change it.
 type tenure struct {
 	since time.Time
 	natlog.Owner
-	gone bool // the attachment is
+	gone bool // the attachment was removed
 	// optedOut says that the pod's annotation opted out of translation.
 	optedOut bool
 }
@@ -48,15 +49,16 @@ type tenure struct {
 const (
 	// tenures is how many attachments are remembered of each address.
 	tenures = 4
-	// early is how much before its record a flow may begin: clocks are not one.
-	early = 2 * time.Second
+	// maxClockSkew is how far a flow's start time may precede its record: the kernel's clock
+	// and ours differ.
+	maxClockSkew = 2 * time.Second
 )
 
 // at returns the attachment that had an address at a time. A container's first flow may
 // precede the event of its record, so an unknown address refreshes the snapshot.
 func (o *owners) at(a netip.Addr, t time.Time) (tenure, bool) {
 	owner, ok := o.heard(a, t)
-	if !ok && o.refresh() == nil { // if it fails, a look says why
+	if !ok && o.refresh() == nil { // if it fails, a sync logs why
 		owner, ok = o.heard(a, t)
 	}
 	return owner, ok
@@ -89,7 +91,7 @@ func (o *owners) heard(a netip.Addr, t time.Time) (tenure, bool) {
 		o.learn(s)
 	}
 	for i, x := range slices.Backward(o.by[a]) {
-		if i == 0 || !x.since.After(t.Add(early)) {
+		if i == 0 || !x.since.After(t.Add(maxClockSkew)) {
 			return x, true
 		}
 	}

@@ -32,7 +32,7 @@ var units = []struct {
 	{"P", 1e15},
 }
 
-// String has the greatest binary unit that keeps the number whole.
+// String writes the number with the greatest binary unit that keeps it whole.
 func (s *size) String() string {
 	n, unit := int64(*s), ""
 	for _, u := range units[:5] {
@@ -43,7 +43,7 @@ func (s *size) String() string {
 	return fmt.Sprintf("%d%s", n, unit)
 }
 
-// Set reads a number with or without a unit. What is less than a byte is cut off.
+// Set reads a number with or without a unit. It rounds down to whole bytes.
 func (s *size) Set(text string) error {
 	number, bytes := text, int64(1)
 	for _, u := range units {

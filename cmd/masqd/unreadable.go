@@ -18,7 +18,7 @@ type unreadable struct {
 	cache   *reconcile.Cache
 	records *store.Records
 	rebuild *reconcile.Rebuild
-	changed func() // records can be read that could not
+	changed func() // is called when unreadable records have become readable
 	log     *slog.Logger
 	wake    chan struct{}
 
@@ -28,13 +28,14 @@ type unreadable struct {
 	rebuilt int
 }
 
-// The time until a record is read again, which is doubled each time up to the other.
+// rereadFirst is the time until unreadable records are read again. It doubles with each
+// attempt, up to rereadMost.
 const (
 	rereadFirst = time.Second
 	rereadMost  = 30 * time.Second
 )
 
-// notice has the records looked at, if any cannot be read.
+// notice requests a pass if there are unreadable or damaged records.
 func (u *unreadable) notice() {
 	if !u.cache.HasUnreadable() && u.count() == 0 && len(u.trouble()) == 0 {
 		return
@@ -95,7 +96,7 @@ func (u *unreadable) trouble() (out []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, x := range u.left {
-		todo := "it is read again every half minute"
+		todo := "correct the fault; masqd reads the file again within half a minute"
 		if x.Damaged {
 			todo = "delete its container, or restore the file"
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// loadToAdd is cniconf.Load. It notes where it is the annotations of a pod that are
-// refused: the tenant reads the error, and masq-cni inspect shows it on the node.
+// loadToAdd is cniconf.Load for ADD. If the annotations of a pod are refused, it records
+// that: the tenant reads the error, and masq-cni inspect shows it on the node.
 func loadToAdd(args *skel.CmdArgs) (*cniconf.Conf, error) {
 	conf, err := cniconf.Load(args.StdinData, args.Args)
 	if err == nil {
@@ -27,8 +27,8 @@ func loadToAdd(args *skel.CmdArgs) (*cniconf.Conf, error) {
 	return nil, err
 }
 
-// noteRefusal notes nothing of containers without a pod: no runtime but Kubernetes' has
-// annotations.
+// noteRefusal records why annotations were refused. It ignores containers without a pod:
+// only Kubernetes gives annotations.
 func noteRefusal(records *store.Records, network string, pod masq.Pod, args *skel.CmdArgs, faults ...string) {
 	if pod.Name == "" {
 		return
@@ -39,18 +39,18 @@ func noteRefusal(records *store.Records, network string, pod masq.Pod, args *ske
 	}
 }
 
-// allowsEgress refuses a pod that opts out where the node, of which its network does not
-// know, does not allow it. p is the attachment's policy.
+// allowsEgress refuses a pod that opts out of translation if the node does not allow it.
+// cniconf.Load has checked the network's own configuration. p is the attachment's policy.
 func (n *node) allowsEgress(conf *cniconf.Conf, p *masq.Policy, args *skel.CmdArgs) error {
 	if p == nil || !conf.Policy.EgressDirect {
 		return nil
 	}
-	wrong, mend := "", ""
+	wrong, remedy := "", ""
 	switch listed, err := n.listsAnnotations(p); {
 	case err != nil:
 		return err
 	case !p.EgressDirect && listed:
-		wrong, mend = "allowAnnotations of the node's policy does not list this annotation", "remove the annotation, or list it there"
+		wrong, remedy = "allowAnnotations of the node's policy does not list this annotation", "remove the annotation, or list it there"
 	case !p.EgressDirect:
 		wrong = "not allowed by default where the node's policy has snatAddresses"
 	case !listed:
@@ -65,10 +65,10 @@ func (n *node) allowsEgress(conf *cniconf.Conf, p *masq.Policy, args *skel.CmdAr
 	default:
 		return nil
 	}
-	if mend == "" {
-		mend = fmt.Sprintf("remove the annotation, or list %q in allowAnnotations of the network", masq.EgressAnnotation)
+	if remedy == "" {
+		remedy = fmt.Sprintf("remove the annotation, or list %q in allowAnnotations of the network", masq.EgressAnnotation)
 	}
-	fault := masq.EgressAnnotation + ": \"direct\": " + wrong + "; " + mend
+	fault := masq.EgressAnnotation + ": \"direct\": " + wrong + "; " + remedy
 	noteRefusal(n.records, conf.Name, conf.Pod, args, fault)
 	return types.NewError(types.ErrInvalidNetworkConfig, "the node refuses an annotation of the pod on network "+masq.Quote(conf.Name), fault)
 }

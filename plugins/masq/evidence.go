@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"os"
-
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -15,7 +12,7 @@ import (
 func keep(rec *store.Record) func(masq.Evidence, error) {
 	return func(e masq.Evidence, err error) {
 		if err != nil {
-			_, _ = fmt.Fprintf(os.Stderr, "masq: ADD: %s: not all that tells when the container is gone could be recorded: %v\n", rec.Key, err)
+			warn("ADD: %s: the evidence by which masqd tells that the container is gone is incomplete: %v; without it, only DEL or GC removes the rules", rec.Key, err)
 		}
 		rec.Evidence, rec.Links = &e, nil
 		for _, l := range e.Links {

@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// pause is how many times as long as an answer took passes before the next is made:
-	// answers take a tenth of a core, however many are requested.
+	// pause is the pause after an answer, in multiples of the time that it took to make:
+	// answers take at most a tenth of a core, however many are requested.
 	pause = 9
-	// maxPause bounds it, for a machine that is slow at the moment.
+	// maxPause bounds the pause, for a machine that is slow at the moment.
 	maxPause = 100 * time.Millisecond
 )
 
