@@ -39,7 +39,7 @@ long ago (10m). The answer comes from the NAT log, which masqd writes with --nat
 the kernel is not asked. Connections to the HTTP endpoint of masqd, such as those of
 Prometheus to another node, are left out if others are found; --scrapes shows them.
 
-Exit code 0: found; 1: not found; 2: it could not be asked. Needs CAP_NET_ADMIN in the
+Exit code 0: found; 1: not found; 2: the query failed. Needs CAP_NET_ADMIN in the
 node's network namespace, and to read --state-dir; with --at to read the log.`,
 		Example: `  masq-cni who 192.0.2.2:51688
   masq-cni who 192.0.2.2:51688/tcp --to 198.51.100.2:443 -o json
