@@ -30,11 +30,10 @@ type Cache struct {
 	refreshed time.Time
 
 	mu      sync.Mutex
-	unread  int              // records that cannot be read
 	byName  map[string]*held // by what the file's name has before .json
 	version uint64
 	texts   map[string]string       // texts that many records have
-	content map[string]*masq.Policy // by digest: attachments share equal policies
+	content map[string]*masq.Policy // by contentOf: attachments share equal policies
 	claims  map[netip.Addr][]*held  // the records that have an address
 	links   map[string]*held        // by the host's end of the link, where its sources are checked
 	uses    map[Use]int             // how many records need what
@@ -170,13 +169,11 @@ func (c *Cache) Snapshot() Snapshot {
 	defer c.mu.Unlock()
 	s := Snapshot{Records: c.sorted, Version: c.version}
 	c.shared = true
-	if c.unread > 0 {
-		var errs []error
-		for _, h := range c.byName {
-			errs = append(errs, h.err)
-		}
-		s.Err = errors.Join(errs...)
+	var errs []error
+	for name := range c.unreadable {
+		errs = append(errs, c.byName[name].err)
 	}
+	s.Err = errors.Join(errs...)
 	return s
 }
 
@@ -247,16 +244,12 @@ func (c *Cache) take(path string) {
 	// The rest of the path is not kept with the name.
 	name = strings.Clone(name)
 	c.put(name, fresh)
-	if delete(c.unreadable, name); err != nil {
-		c.unreadable[name] = true
-	}
 }
 
 func (c *Cache) forget(name string) {
 	if c.byName[name] != nil {
 		c.put(name, nil)
 	}
-	delete(c.unreadable, name)
 }
 
 // slim leaves out what is not needed here, and shares what many records have.
@@ -270,13 +263,23 @@ func (c *Cache) slim(r store.Record) store.Record {
 	if r.Policy == nil {
 		return r
 	}
-	digest := r.Policy.Digest()
-	if known := c.content[digest]; known != nil {
+	content := contentOf(r.Policy)
+	if known := c.content[content]; known != nil {
 		r.Policy = known
 	} else {
-		c.content[digest] = r.Policy
+		c.content[content] = r.Policy
 	}
 	return r
+}
+
+// contentOf is a text that is the same for policies that may share memory. The digest
+// leaves out the annotations that a network allows. They decide what an attachment gets
+// of the node's policy, and no list is not an empty one.
+func contentOf(p *masq.Policy) string {
+	if p.AllowAnnotations == nil {
+		return p.Digest()
+	}
+	return p.Digest() + "/" + strings.Join(p.AllowAnnotations, ",")
 }
 
 func (c *Cache) intern(s string) string {

@@ -140,11 +140,14 @@ func (c *Cache) put(name string, now *held) {
 		}
 	}
 	delete(c.byName, name)
+	delete(c.unreadable, name)
 	if now != nil {
 		c.byName[name] = now
 		c.index(now)
 		if now.err == nil {
 			after = &now.record
+		} else {
+			c.unreadable[name] = true
 		}
 	}
 	c.version++
@@ -164,7 +167,6 @@ func (c *Cache) put(name string, now *held) {
 
 func (c *Cache) index(h *held) {
 	if h.err != nil {
-		c.unread++
 		return
 	}
 	for _, a := range h.record.Addresses {
@@ -180,7 +182,6 @@ func (c *Cache) index(h *held) {
 
 func (c *Cache) unindex(h *held) {
 	if h.err != nil {
-		c.unread--
 		return
 	}
 	for _, a := range h.record.Addresses {

@@ -40,6 +40,33 @@ func settled(t *testing.T, c *Cache, changes <-chan bool, want int) {
 	}
 }
 
+// Attachments share the memory of equal policies, and not that of policies whose networks
+// allow other annotations: these decide whether a pod may opt out of translation.
+func TestCacheKeepsAllowedAnnotations(t *testing.T) {
+	node := masq.Default()
+	node.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	lists := map[string][]string{"allows": {masq.EgressAnnotation}, "default": nil, "forbids": {}, "allows too": {masq.EgressAnnotation}}
+	var records []store.Record
+	for id, list := range lists {
+		r := record(id)
+		r.Policy.Node, r.Policy.EgressDirect, r.Policy.AllowAnnotations = true, true, list
+		records = append(records, r)
+	}
+	all := newBook(t, records...).Snapshot().Records
+	shared := map[*masq.Policy]bool{}
+	for _, r := range all {
+		shared[r.Policy] = true
+	}
+	if len(shared) != 3 {
+		t.Errorf("%d policies in memory", len(shared))
+	}
+	for _, a := range (Node{Policy: &node}).Attachments(all) {
+		if want := len(lists[a.ContainerID]) > 0; a.Policy.EgressDirect != want {
+			t.Errorf("%s: direct %t", a.ContainerID, a.Policy.EgressDirect)
+		}
+	}
+}
+
 func TestCacheFollows(t *testing.T) {
 	r, err := store.Open(t.TempDir())
 	if err != nil {

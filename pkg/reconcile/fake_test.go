@@ -198,7 +198,7 @@ func newBook(t *testing.T, records ...store.Record) *book {
 		t.Fatal(err)
 	}
 	b := &book{
-		Cache: &Cache{records: r, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{}, claims: map[netip.Addr][]*held{}, links: map[string]*held{}, uses: map[Use]int{}},
+		Cache: &Cache{records: r, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{}, claims: map[netip.Addr][]*held{}, links: map[string]*held{}, uses: map[Use]int{}, unreadable: map[string]bool{}},
 		ahead: map[string]*held{},
 	}
 	for _, r := range records {

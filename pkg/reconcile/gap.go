@@ -117,6 +117,13 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (did bool, err error) {
 		}
 		did = true
 	}
+	if gap > 0 {
+		l.Log.Info("flows had begun without translation, and were deleted to begin again", "flows", gap)
+	}
+	l.mu.Lock()
+	l.stats.Gap += gap
+	l.stats.Policies = len(used)
+	l.mu.Unlock()
 	l.last.flows, l.last.sources = owedFlows{}, node.Sources.Prefixes
 
 	lost, missing, snat := l.last.egress.lost(used, inUse, l.last.snat)
@@ -136,13 +143,8 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (did bool, err error) {
 	l.last.gone = nil
 
 	l.mu.Lock()
-	l.stats.Gap += gap
 	l.stats.Stranded += stranded
-	l.stats.Policies = len(used)
 	l.mu.Unlock()
-	if gap > 0 {
-		l.Log.Info("flows had begun without translation, and were deleted to begin again", "flows", gap)
-	}
 	if stranded > 0 {
 		l.Log.Info("flows had left with an address that is gone, and were deleted to begin again", "flows", stranded, "addresses", gone)
 	}

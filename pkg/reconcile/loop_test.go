@@ -239,6 +239,12 @@ func TestStrandedFlows(t *testing.T) {
 	l.Stranded = func(context.Context, Whose, []netip.Addr) (int, error) { return 0, fail }
 	all.write(record("a"))
 	look("failing")
+	l.Untranslated = func(context.Context, Whose) (int, error) { return 3, nil }
+	l.owesAll()
+	look("flows without translation are deleted first")
+	if n := l.Stats().Gap; n != 3 {
+		t.Errorf("%d flows without translation are counted, not 3", n)
+	}
 	l.Stranded = stranded
 	look("what failed is still to be done", addr("192.0.2.2")...)
 }

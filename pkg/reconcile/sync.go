@@ -193,6 +193,9 @@ func (l *Loop) explain(heard transactions, w *work) {
 		if exposes(t) {
 			l.owesAll()
 		}
+		// The ports to reserve are read before the generation that the table was last
+		// compared at. So that comparison may have missed this change of them.
+		w.structure = w.structure || t.Published
 		if last == 0 || !isAfter(t.Generation, last) {
 			continue // compared since
 		}
@@ -201,8 +204,6 @@ func (l *Loop) explain(heard transactions, w *work) {
 			l.owesAll() // whatever it was
 		}
 		last = t.Generation
-		// The ports that are reserved are read with the structure.
-		w.structure = w.structure || t.Published
 		switch {
 		case t.Own:
 		case t.Bulk:

@@ -420,3 +420,31 @@ func TestPreviousConfigurationHasItsEgressAddresses(t *testing.T) {
 		t.Errorf("the new configuration is not in force:\n%s", got)
 	}
 }
+
+// A program that publishes a port while the whole table is compared may do so after the
+// ports were read and before the generation was.
+func TestPortsPublishedDuringAComparison(t *testing.T) {
+	k := &kernel{}
+	r := numbered(1)
+	r.Policy.ToPorts = []masq.PortRange{{First: 20000, Last: 20999}}
+	l, _ := loop(t, k, r)
+	var published []masq.PortRange
+	first := true
+	l.Services = func([]masq.PortRange) ([]masq.PortRange, error) {
+		was := published
+		if first {
+			first = false
+			published = []masq.PortRange{{First: 20500, Last: 20500}}
+			k.transaction(nft.Transaction{Process: "nft", Published: true})
+		}
+		return was, nil
+	}
+	l.look(t.Context(), time.Now(), 0)
+	l.look(t.Context(), time.Now(), 0)
+	if p := l.Stats().Problem; p != "" {
+		t.Fatal(p)
+	}
+	if !slices.Equal(l.last.egress.have.Reserved, published) {
+		t.Errorf("reserved: %v; want %v", l.last.egress.have.Reserved, published)
+	}
+}
