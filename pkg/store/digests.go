@@ -1,10 +1,6 @@
 package store
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -19,16 +15,14 @@ func (d Digests) Has(k masq.Key) bool { return d[k.Digest()] }
 
 // Digests returns the digests of this node's files.
 func (r *Records) Digests() (Digests, error) {
-	entries, err := os.ReadDir(r.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list the records: %w", err)
+	files, err := r.files(r.dir)
+	if err != nil {
+		return nil, err
 	}
 	out := Digests{}
-	for _, e := range entries {
-		if digest, own := strings.CutPrefix(e.Name(), r.node+"-"); own {
-			digest, _, _ = strings.Cut(digest, ".")
-			out[digest] = true
-		}
+	for _, f := range files {
+		digest, _, _ := strings.Cut(strings.TrimPrefix(f.Name(), r.node+"-"), ".")
+		out[digest] = true
 	}
 	return out, nil
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 // Duplicate is an address that several attachments of the node have.
@@ -74,23 +73,13 @@ func (r *Records) markPath(k masq.Key) string {
 
 // PutReplacing is Put for a record that has Replaced.
 func (r *Records) PutReplacing(rec Record) error {
-	mark := func() error {
-		if err := errors.Join(os.MkdirAll(r.markDir(), 0o700), safedir.CheckPrivate(r.markDir())); err != nil {
-			return err
-		}
-		return os.WriteFile(r.markPath(rec.Key), nil, 0o600)
-	}
-	err := mark()
-	if errors.Is(err, fs.ErrNotExist) { // unmark has removed the directory between the two
-		err = mark()
-	}
-	if err != nil {
+	if err := within(r.markDir(), func() error { return os.WriteFile(r.markPath(rec.Key), nil, 0o600) }); err != nil {
 		return fmt.Errorf("mark a duplicate address: %w", err)
 	}
 	return r.Put(rec)
 }
 
-// unmark undoes what PutReplacing did beside Put.
+// unmark removes the mark that PutReplacing made, if any.
 func (r *Records) unmark(k masq.Key) error {
 	err := os.Remove(r.markPath(k))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -100,24 +89,17 @@ func (r *Records) unmark(k masq.Key) error {
 	return err
 }
 
-// Marked returns the addresses that attachments have which were put by PutReplacing,
-// and which an attachment that they replaced still has. Its cost grows with these only.
+// Marked returns the duplicate addresses of attachments that have a mark. Its cost grows
+// with the number of marks, and not with that of attachments.
 func (r *Records) Marked() ([]Duplicate, error) {
-	marks, err := os.ReadDir(r.markDir())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	marks, err := r.files(r.markDir())
 	if err != nil {
-		return nil, fmt.Errorf("list duplicate addresses: %w", err)
+		return nil, err
 	}
 	found := map[masq.Key]Record{}
 	var errs []error
 	for _, m := range marks {
-		path := filepath.Join(r.dir, m.Name()+".json")
-		if !r.Owns(path) {
-			continue
-		}
-		rec, err := r.Read(path)
+		rec, err := r.Read(filepath.Join(r.dir, m.Name()+".json"))
 		if err == nil {
 			found[rec.Key] = rec
 			var others []Record

@@ -2,9 +2,7 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,12 +12,9 @@ import (
 // Others returns the records of each other network namespace that has records in the
 // directory, including retired records. They may belong to a running node.
 func (r *Records) Others() ([]*Records, error) {
-	entries, err := os.ReadDir(r.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	entries, err := list(r.dir)
 	if err != nil {
-		return nil, fmt.Errorf("list the records: %w", err)
+		return nil, err
 	}
 	var nodes []string
 	for _, e := range entries {
@@ -43,12 +38,12 @@ func (r *Records) ID() string { return r.node }
 // Each calls f for each record, retired ones among them, and with an error for one that
 // cannot be read. It ends where f returns false.
 func (r *Records) Each(f func(Record, error) bool) error {
-	entries, err := os.ReadDir(r.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("list the records: %w", err)
+	files, err := r.files(r.dir)
+	if err != nil {
+		return err
 	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), r.node+"-") || !isRecord(e.Name()) {
+	for _, e := range files {
+		if !isRecord(e.Name()) {
 			continue
 		}
 		rec, err := r.Read(filepath.Join(r.dir, e.Name()))

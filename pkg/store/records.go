@@ -184,18 +184,15 @@ func (r *Records) read(wanted func([]byte) bool) ([]Record, error) {
 	if err := r.Safe(); err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(r.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	files, err := r.files(r.dir)
 	if err != nil {
-		return nil, fmt.Errorf("list the records: %w", err)
+		return nil, err
 	}
 	var (
 		out  []Record
 		errs []error
 	)
-	for _, e := range entries {
+	for _, e := range files {
 		if !r.Owns(e.Name()) {
 			continue
 		}
@@ -253,17 +250,14 @@ func parseAt(path string, b []byte) (Record, error) {
 // Tidy removes what writers that were killed have left beside no record, if it is
 // older than grace: a writer may be at work.
 func (r *Records) Tidy(grace time.Duration) error {
-	entries, err := os.ReadDir(r.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	files, err := r.files(r.dir)
 	if err != nil {
-		return fmt.Errorf("list the records: %w", err)
+		return err
 	}
 	var errs []error
-	for _, e := range entries {
+	for _, e := range files {
 		name, is := strings.CutSuffix(e.Name(), ".tmp")
-		if !is || !strings.HasPrefix(name, r.node+"-") {
+		if !is {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(r.dir, name+".json")); !errors.Is(err, fs.ErrNotExist) {

@@ -50,12 +50,15 @@ func (r *Records) PutRefusal(x Refusal) error {
 	if err != nil {
 		return fmt.Errorf("note a refusal: %w", err)
 	}
-	if err := errors.Join(os.MkdirAll(r.refusalDir(), 0o700), safedir.CheckPrivate(r.refusalDir())); err != nil {
-		return fmt.Errorf("note a refusal: %w", err)
-	}
 	path := r.refusalPath(x.Key, x.Pod)
-	// Files are sorted by their times, which the kernel sets to a tick.
-	if err := cmp.Or(replace(path, b), os.Chtimes(path, x.Time, x.Time)); err != nil {
+	err = within(r.refusalDir(), func() error {
+		if err := replace(path, b); err != nil {
+			return err
+		}
+		// Files are sorted by their times, which the kernel sets to a tick.
+		return os.Chtimes(path, x.Time, x.Time)
+	})
+	if err != nil {
 		return fmt.Errorf("note a refusal: %w", err)
 	}
 	return r.TidyRefusals(x.Time)
@@ -97,6 +100,9 @@ func (r *Records) TidyRefusals(now time.Time) error {
 func (r *Records) Refusals(now time.Time) ([]Refusal, error) {
 	var out []Refusal
 	err := r.eachRefusal(func(path string, _ fs.FileInfo) {
+		if !strings.HasSuffix(path, ".json") { // a temporary file
+			return
+		}
 		var x Refusal
 		b, err := safedir.ReadFile(path)
 		if err == nil && json.Unmarshal(b, &x) == nil && now.Sub(x.Time) <= refusalAge {
@@ -110,12 +116,12 @@ func (r *Records) Refusals(now time.Time) ([]Refusal, error) {
 }
 
 func (r *Records) eachRefusal(f func(path string, info fs.FileInfo)) error {
-	entries, err := os.ReadDir(r.refusalDir())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("list the refusals: %w", err)
+	files, err := r.files(r.refusalDir())
+	if err != nil {
+		return err
 	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), r.node+"-") || !e.Type().IsRegular() {
+	for _, e := range files {
+		if !e.Type().IsRegular() {
 			continue
 		}
 		if info, err := e.Info(); err == nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,10 +55,18 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("c4", "b3")
+	// A writer that was killed leaves a temporary file.
+	path := r.refusalPath(refused("b", "3", now).Key, masq.Pod{Namespace: "ns", Name: "b"})
+	if b, err := os.ReadFile(path); err != nil {
+		t.Fatal(err)
+	} else if err := os.WriteFile(strings.TrimSuffix(path, ".json")+".tmp", b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want("c4", "b3")
 	// After an hour it is no longer shown, and removed with the next one.
 	now = now.Add(refusalAge + time.Second)
 	want()
-	if err := r.TidyRefusals(now); err != nil {
+	if err := r.TidyRefusals(time.Now().Add(refusalAge + time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(state, "refused*")); len(left) != 0 {

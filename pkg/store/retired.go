@@ -50,31 +50,41 @@ func (r *Records) Restore(k masq.Key) (restored bool, err error) {
 	return true, nil
 }
 
-// Forget removes a retired record.
-func (r *Records) Forget(k masq.Key) error { return remove(retiredPath(r.path(k))) }
+// Forget removes a retired record, and its mark unless another record of its key is in
+// use by now.
+func (r *Records) Forget(k masq.Key) error {
+	path := r.path(k)
+	errs := []error{remove(retiredPath(path))}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, r.unmark(k))
+	}
+	return errors.Join(errs...)
+}
 
 // Retired returns the retired records, in the order in which they were retired. It
-// removes retired records that cannot be read.
+// removes damaged ones, and leaves out those of a newer version.
 func (r *Records) Retired() ([]Retired, error) {
-	entries, err := os.ReadDir(r.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	files, err := r.files(r.dir)
 	if err != nil {
-		return nil, fmt.Errorf("list the records: %w", err)
+		return nil, err
 	}
 	var (
 		out  []Retired
 		errs []error
 	)
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), r.node+"-") || !strings.HasSuffix(e.Name(), retiredEnding) {
+	for _, e := range files {
+		if !strings.HasSuffix(e.Name(), retiredEnding) {
 			continue
 		}
 		path := filepath.Join(r.dir, e.Name())
 		rec, err := r.Read(path)
 		if err != nil {
-			errs = append(errs, remove(path))
+			switch bad, is := errors.AsType[*ReadError](err); {
+			case is && bad.Damaged:
+				errs = append(errs, remove(path))
+			case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNewer):
+				errs = append(errs, err)
+			}
 			continue
 		}
 		var s unix.Stat_t

@@ -80,15 +80,10 @@ func (r *Records) Damaged() ([]string, error) {
 func (r *Records) DeleteAll() error {
 	errs := []error{r.MarkNATLog(false)}
 	for _, dir := range []string{r.dir, r.markDir(), r.refusalDir()} {
-		entries, err := os.ReadDir(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		files, err := r.files(dir)
 		errs = append(errs, err)
-		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), r.node+"-") {
-				errs = append(errs, remove(filepath.Join(dir, e.Name())))
-			}
+		for _, f := range files {
+			errs = append(errs, remove(filepath.Join(dir, f.Name())))
 		}
 	}
 	return errors.Join(errs...)
