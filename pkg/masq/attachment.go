@@ -41,12 +41,8 @@ func (k Key) Identity() string {
 // DigestOf returns the digest of the key that an identity stands for; ok is false where
 // the text is not an identity.
 func DigestOf(identity string) (digest string, ok bool) {
-	parts := strings.Split(identity, "/")
-	if len(parts) == 3 && parts[0] != "" && parts[1] != "" && parts[2] != "" {
-		k := Key{Network: parts[0], ContainerID: parts[1], Interface: parts[2]}
-		if k.Identity() == identity {
-			return k.Digest(), true
-		}
+	if k, ok := ParseIdentity(identity); ok {
+		return k.Digest(), true
 	}
 	if len(identity) != identityMax || identity[identityHead] != '~' {
 		return "", false

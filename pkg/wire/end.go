@@ -4,8 +4,6 @@ import (
 	"errors"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
@@ -40,24 +38,15 @@ func (w *Wire) ends(pairs []Pair) ([]end, error) {
 	}
 	var lookups []*message
 	for _, p := range pairs {
-		m := getByName(p.HostName)
-		m.allow = unix.ENODEV
-		lookups = append(lookups, m)
+		lookups = append(lookups, getByName(p.HostName))
 	}
-	if err := w.host.exchange(lookups...); err != nil {
+	devices, err := w.host.devices(lookups...)
+	if err != nil {
 		return nil, err
 	}
 	complete := true
-	for i, m := range lookups {
-		if m.reply == nil {
-			complete = false
-			continue
-		}
-		d, err := m.device()
-		if err != nil {
-			return nil, err
-		}
-		if out[i].device = d; d.alias != pairs[i].Identity {
+	for i, d := range devices {
+		if out[i].device = d; d.index == 0 || d.alias != pairs[i].Identity {
 			complete = false
 		}
 	}
@@ -106,25 +95,14 @@ func (w *Wire) recheckMissing(ends []end) error {
 	var missing []*end
 	for i := range ends {
 		if e := &ends[i]; e.index == 0 {
-			m := getByName(e.pair.HostName)
-			m.allow = unix.ENODEV
-			lookups, missing = append(lookups, m), append(missing, e)
+			lookups, missing = append(lookups, getByName(e.pair.HostName)), append(missing, e)
 		}
 	}
-	if len(missing) == 0 {
-		return nil
-	}
-	if err := w.host.exchange(lookups...); err != nil {
+	devices, err := w.host.devices(lookups...)
+	if err != nil {
 		return err
 	}
-	for i, m := range lookups {
-		if m.reply == nil {
-			continue
-		}
-		d, err := m.device()
-		if err != nil {
-			return err
-		}
+	for i, d := range devices {
 		missing[i].device = d
 	}
 	return nil

@@ -3,8 +3,6 @@ package wire
 import (
 	"net/netip"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // Holders names the interface of the node that has each of the addresses; an address
@@ -15,31 +13,22 @@ func (w *Wire) Holders(addrs ...netip.Addr) (map[netip.Addr]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []owned
-	var lookups []*message
+	var found []netip.Addr
+	var indexes []int
 	for _, o := range all {
 		if slices.Contains(addrs, o.Addr()) {
-			m := getByIndex(o.index)
-			m.allow = unix.ENODEV // deleted meanwhile
-			found, lookups = append(found, o), append(lookups, m)
+			found, indexes = append(found, o.Addr()), append(indexes, o.index)
 		}
 	}
-	if len(lookups) == 0 {
-		return nil, nil
-	}
-	if err := w.host.exchange(lookups...); err != nil {
+	devices, err := w.host.devicesAt(indexes)
+	if err != nil {
 		return nil, err
 	}
 	names := map[netip.Addr]string{}
-	for i, m := range lookups {
-		if m.reply == nil {
-			continue
+	for i, d := range devices {
+		if d.index != 0 { // it was not deleted meanwhile
+			names[found[i]] = d.name
 		}
-		d, err := m.device()
-		if err != nil {
-			return nil, err
-		}
-		names[found[i].Addr()] = d.name
 	}
 	return names, nil
 }

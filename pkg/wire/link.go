@@ -107,6 +107,37 @@ func (m *message) device() (device, error) {
 	return d, nil
 }
 
+// devices sends lookups of interfaces, and returns the device of each, in their order.
+// The index of a device is 0 if the interface does not exist.
+func (c *conn) devices(lookups ...*message) ([]device, error) {
+	for _, m := range lookups {
+		m.allow = unix.ENODEV
+	}
+	if err := c.exchange(lookups...); err != nil {
+		return nil, err
+	}
+	out := make([]device, len(lookups))
+	for i, m := range lookups {
+		if m.reply == nil {
+			continue
+		}
+		var err error
+		if out[i], err = m.device(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// devicesAt is devices for interfaces with these indexes.
+func (c *conn) devicesAt(indexes []int) ([]device, error) {
+	var lookups []*message
+	for _, index := range indexes {
+		lookups = append(lookups, getByIndex(index))
+	}
+	return c.devices(lookups...)
+}
+
 // parseDevice reads the body of an RTM_NEWLINK.
 func parseDevice(body []byte) (device, error) {
 	if len(body) < unix.SizeofIfInfomsg {

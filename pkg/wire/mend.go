@@ -162,24 +162,14 @@ func (w *Wire) eachUnforwarded4(f func(device)) error {
 	if err != nil {
 		return err
 	}
-	var lookups []*message
-	for _, index := range indexes {
-		m := getByIndex(index)
-		m.allow = unix.ENODEV // gone meanwhile
-		lookups = append(lookups, m)
-	}
-	if err := w.host.exchange(lookups...); err != nil {
+	devices, err := w.host.devicesAt(indexes)
+	if err != nil {
 		return err
 	}
-	for _, m := range lookups {
-		if m.reply == nil {
-			continue
+	for _, d := range devices {
+		if d.index != 0 { // it still exists
+			f(d)
 		}
-		d, err := m.device()
-		if err != nil {
-			return err
-		}
-		f(d)
 	}
 	return nil
 }

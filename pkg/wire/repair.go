@@ -29,23 +29,14 @@ func (w *Wire) Repair(pairs []Pair) (repaired, left []Difference, err error) {
 // [Event] names. pairOf returns the pair of an interface with its alias, and false if
 // it has no pair. The cost does not depend on the number of other links.
 func (w *Wire) RepairIndexes(indexes []int, pairOf func(index int, identity string) (Pair, bool)) (repaired, left []Difference, err error) {
-	var lookups []*message
-	for _, i := range indexes {
-		m := getByIndex(i)
-		m.allow = unix.ENODEV // gone meanwhile
-		lookups = append(lookups, m)
-	}
-	if err := w.host.exchange(lookups...); err != nil {
+	devices, err := w.host.devicesAt(indexes)
+	if err != nil {
 		return nil, nil, err
 	}
 	var ends []end
-	for _, m := range lookups {
-		if m.reply == nil {
+	for _, d := range devices {
+		if d.index == 0 { // gone meanwhile
 			continue
-		}
-		d, err := m.device()
-		if err != nil {
-			return nil, nil, err
 		}
 		// Its group may be what was changed, or its name, and not both.
 		if p, ok := pairOf(d.index, d.alias); ok && (d.ours() || d.name == p.HostName) {
@@ -122,25 +113,19 @@ func (w *Wire) repairEnds(ends []end) (repaired, left []Difference, err error) {
 
 // again reads ends a second time, and omits the ends that no longer exist.
 func (w *Wire) again(ends []end) ([]end, error) {
-	var lookups []*message
+	var indexes []int
 	for _, e := range ends {
-		m := getByIndex(e.index)
-		m.allow = unix.ENODEV
-		lookups = append(lookups, m)
+		indexes = append(indexes, e.index)
 	}
-	if err := w.host.exchange(lookups...); err != nil {
+	devices, err := w.host.devicesAt(indexes)
+	if err != nil {
 		return nil, err
 	}
 	var out []end
-	for i, m := range lookups {
-		if m.reply == nil {
-			continue
+	for i, d := range devices {
+		if d.index != 0 {
+			out = append(out, end{pair: ends[i].pair, device: d})
 		}
-		d, err := m.device()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, end{pair: ends[i].pair, device: d})
 	}
 	return out, nil
 }

@@ -75,36 +75,25 @@ func (w *Wire) defaultUplinks(families []masq.Family) ([]uplink, error) {
 // are left out.
 func (w *Wire) distinct(found []uplink) ([]uplink, error) {
 	var out []uplink
-	var devices []*message
+	var indexes []int
 	for _, u := range found {
 		i := slices.IndexFunc(out, func(o uplink) bool { return o.index == u.index && o.family == u.family })
 		if i < 0 {
-			m := getByIndex(u.index)
-			m.allow = unix.ENODEV // gone meanwhile
-			out, devices = append(out, u), append(devices, m)
+			out, indexes = append(out, u), append(indexes, u.index)
 			continue
 		}
 		if o := &out[i]; u.routeMTU > 0 && (o.routeMTU == 0 || u.routeMTU < o.routeMTU) {
 			o.routeMTU = u.routeMTU
 		}
 	}
-	if len(out) == 0 {
-		return nil, nil
-	}
-	if err := w.host.exchange(devices...); err != nil {
+	devices, err := w.host.devicesAt(indexes)
+	if err != nil {
 		return nil, err
 	}
-	for i, m := range devices {
-		if m.reply == nil {
-			out[i].flags = unix.IFF_LOOPBACK // does not leave
-			continue
-		}
-		var err error
-		if out[i].device, err = m.device(); err != nil {
-			return nil, err
-		}
+	for i, d := range devices {
+		out[i].device = d
 	}
-	return slices.DeleteFunc(out, func(u uplink) bool { return !u.leaves() }), nil
+	return slices.DeleteFunc(out, func(u uplink) bool { return u.index == 0 || !u.leaves() }), nil
 }
 
 // defaultRoutes lists the default routes of a family.
@@ -209,25 +198,17 @@ func (w *Wire) addressed() ([]uplink, error) {
 	}
 	slices.SortFunc(keys, func(a, b key) int { return (a.index-b.index)*16 + int(a.family) - int(b.family) })
 	keys = slices.Compact(keys)
-	var ms []*message
+	var indexes []int
 	for _, k := range keys {
-		m := getByIndex(k.index)
-		m.allow = unix.ENODEV // gone meanwhile
-		ms = append(ms, m)
+		indexes = append(indexes, k.index)
 	}
-	if err := w.host.exchange(ms...); err != nil {
+	devices, err := w.host.devicesAt(indexes)
+	if err != nil {
 		return nil, err
 	}
 	var out []uplink
-	for i, m := range ms {
-		if m.reply == nil {
-			continue
-		}
-		d, err := m.device()
-		if err != nil {
-			return nil, err
-		}
-		if d.leaves() {
+	for i, d := range devices {
+		if d.index != 0 && d.leaves() {
 			out = append(out, uplink{device: d, family: keys[i].family})
 		}
 	}
