@@ -12,7 +12,6 @@ import (
 // of translation and are translated, since the node's policy no longer allows it.
 // active has the attachments of the records with their active policies.
 func (n *Node) ReportRefusals(refusals []store.Refusal, records []store.Record, active []masq.Attachment) {
-	const forget = "remove the annotation from the pod, or list it in allowAnnotations"
 	for _, x := range refusals {
 		pod := Sentence(OwnerOf(masq.Attachment{Key: x.Key, Pod: x.Pod}).Pod())
 		n.Report(Problem{
@@ -28,7 +27,7 @@ func (n *Node) ReportRefusals(refusals []store.Refusal, records []store.Record, 
 		n.Report(Problem{
 			SeverityWarning, KindAnnotation, Sentence(OwnerOf(r.Attachment).Pod()),
 			fmt.Sprintf("network %s: its annotation %s: \"direct\" has no effect: the node's policy does not allow it; its new flows are translated", Sentence(r.Network), masq.EgressAnnotation),
-			forget + " of the node's policy",
+			"remove the annotation from the pod, or list it in allowAnnotations of the node's policy",
 		})
 	}
 }

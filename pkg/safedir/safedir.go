@@ -92,13 +92,14 @@ func ReadFile(path string) (_ []byte, err error) {
 		return nil, err
 	}
 	if !IsOwn(info) {
-		return nil, fmt.Errorf("%s was not written by root (mode %s, owner %d); remove it", path, info.Mode(), owner(info))
+		return nil, fmt.Errorf("%s is not a regular file of root with one name (mode %s, owner %d, names %d); remove it", path, info.Mode(), owner(info), info.Sys().(*syscall.Stat_t).Nlink)
 	}
 	return io.ReadAll(f)
 }
 
 // WriteFile replaces a file by a rename, so that readers see the old text or the new. It
-// writes to the temporary file first, which it makes.
+// makes the temporary file, writes to it and renames it, and does not wait for the disk:
+// after a power failure, the file can have the old text or the new one, or be empty.
 func WriteFile(path, temporary string, text []byte) (err error) {
 	if err := remove(temporary); err != nil {
 		return err
