@@ -64,10 +64,7 @@ func (d directory) leased(a netip.Addr) (bool, error) {
 // put leases an address that is not leased. The lease appears with its content: who
 // is killed before leaves a lease.new, which the next put overwrites.
 func (d directory) put(a netip.Addr, h holder) error {
-	if err := os.WriteFile(d.path(newName), []byte(h.String()), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(d.path(newName), d.path(a.String()))
+	return safedir.WriteFile(d.path(a.String()), d.path(newName), []byte(h.String()))
 }
 
 // holder returns who holds the lease of an address, if there is one.
