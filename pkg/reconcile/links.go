@@ -170,8 +170,8 @@ func linkChanges(all []wire.Difference) (out []nft.Change) {
 	return out
 }
 
-// repairNode restores what is the node's beside the rules: forwarding, and the links
-// of containers.
+// repairNode restores the node's settings other than the rules: forwarding, and the
+// links of containers.
 func (l *Loop) repairNode(what What, records []*store.Record) (changes []nft.Change, err error) {
 	if what&Forwarding != 0 {
 		changes, err = l.mendForwarding(records)

@@ -113,7 +113,7 @@ func (r *Rebuild) fromKernel(u UnreadableRecord) (rec store.Record, err error) {
 	case found[0].Chain == "":
 		return rec, errors.New("its addresses have several policies")
 	}
-	policy, err := r.policy(strings.TrimPrefix(found[0].Chain, ruleset.PolicyChainPrefix))
+	policy, err := r.policy(key.Network, strings.TrimPrefix(found[0].Chain, ruleset.PolicyChainPrefix))
 	if err != nil {
 		return rec, err
 	}
@@ -136,13 +136,21 @@ func (r *Rebuild) fromKernel(u UnreadableRecord) (rec store.Record, err error) {
 	return rec, nil
 }
 
-// policy returns the policy of an ID. An ID is a digest: a policy that has it is the
-// one, wherever it was found.
-func (r *Rebuild) policy(id string) (*masq.Policy, error) {
+// policy returns the policy of an ID, as an attachment of a network has it. An ID is a
+// digest, so that a policy with it makes the same rules, wherever it was found. Only the
+// annotations that the network allows may be others.
+func (r *Rebuild) policy(network, id string) (*masq.Policy, error) {
+	var found *masq.Policy
 	for _, x := range r.Snapshot().Records {
-		if x.Policy != nil && x.Policy.ID() == id {
-			return x.Policy, nil
+		if x.Policy == nil || x.Policy.ID() != id {
+			continue
 		}
+		if found = x.Policy; x.Network == network {
+			break
+		}
+	}
+	if found != nil {
+		return found, nil
 	}
 	node := masq.Default()
 	if p := r.Node().Policy; p != nil {
@@ -155,7 +163,7 @@ func (r *Rebuild) policy(id string) (*masq.Policy, error) {
 	for _, direct := range []bool{false, true} {
 		p := node.For(masq.Policy{EgressDirect: direct})
 		if !direct {
-			p.Subnets = prefixesBeside(have, p)
+			p.Subnets = otherPrefixes(have, p)
 		}
 		if p.ID() == id {
 			return &p, nil
@@ -164,9 +172,9 @@ func (r *Rebuild) policy(id string) (*masq.Policy, error) {
 	return nil, fmt.Errorf("no other record and no configuration has its policy %s", id)
 }
 
-// prefixesBeside returns the ranges that are prefixes and that a policy does not have:
+// otherPrefixes returns the ranges that are prefixes and that a policy does not have:
 // the network's own subnets.
-func prefixesBeside(have []masq.AddrRange, p masq.Policy) (out []netip.Prefix) {
+func otherPrefixes(have []masq.AddrRange, p masq.Policy) (out []netip.Prefix) {
 	for _, x := range have {
 		prefix, ok := x.Prefix()
 		if ok && !slices.Contains(p.DirectRanges(masq.FamilyOf(x.First)), x) {

@@ -41,8 +41,8 @@ const (
 	retiredMost = 1000
 )
 
-// Due reports whether the records have to be looked at although no link went: for a
-// container may be gone without a link of the node going.
+// Due reports whether the records have to be judged although no link was deleted: the
+// end of a container need not delete a link of the node.
 func (s *Sweep) Due(records []*store.Record) bool {
 	return len(s.gone) > 0 || !s.read || len(s.retired) > 0 || slices.ContainsFunc(records, func(r *store.Record) bool {
 		return !r.Ready || r.Evidence != nil && r.Evidence.NetNS != nil
@@ -117,12 +117,10 @@ func (s *Sweep) retire(now time.Time, r *store.Record, v store.Verdict) error {
 // forgets records that were retired long ago.
 func (s *Sweep) restore(now time.Time, q *store.Inquiry) (restored int, err error) {
 	if !s.read {
-		if s.retired, err = s.Records.Retired(); err != nil {
-			return 0, err
-		}
-		s.read = true
+		s.retired, err = s.Records.Retired()
+		s.read = err == nil // otherwise it is read again
 	}
-	var errs []error
+	errs := []error{err}
 	surplus := len(s.retired) - retiredMost
 	left := s.retired[:0]
 	for i, r := range s.retired {

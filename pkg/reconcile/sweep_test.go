@@ -249,6 +249,36 @@ func TestSweepRestores(t *testing.T) {
 	}
 }
 
+// halfRead is a host with a retired record that cannot be read.
+type halfRead struct {
+	*host
+	err error
+}
+
+func (h *halfRead) Retired() ([]store.Retired, error) {
+	all, err := h.host.Retired()
+	return all, errors.Join(err, h.err)
+}
+
+// A retired record that cannot be read does not keep the others from being restored, and
+// is read again.
+func TestSweepRestoresBesideAnError(t *testing.T) {
+	h := newHost(own("x", 7), own("y", 8))
+	failing := &halfRead{h, errors.New("too many open files")}
+	s := h.sweep()
+	s.Records = failing
+	h.retired[own("x", 7).Key] = h.now
+	h.links[7], h.links[8] = true, true
+	if done, err := s.Run(h.now, h.inUse()); !errors.Is(err, failing.err) || done.Restored != 1 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	h.retired[own("y", 8).Key] = h.now
+	failing.err = nil
+	if done, err := s.Run(h.now, h.inUse()); err != nil || done.Restored != 1 || len(h.retired) != 0 {
+		t.Errorf("%+v, %v, retired %v", done, err, h.retired)
+	}
+}
+
 // Retired records are bounded in age and number.
 func TestRetiredAreForgotten(t *testing.T) {
 	var all []store.Record

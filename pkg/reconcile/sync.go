@@ -28,8 +28,8 @@ type work struct {
 }
 
 // sync brings the kernel into agreement with the records and the configuration. It
-// returns what had drifted and was repaired, also beside an error: not what a changed
-// record or configuration newly desires.
+// returns the differences that it repaired, even if it also returns an error. What a
+// changed record or configuration newly desires is no difference.
 func (l *Loop) sync(ctx context.Context, what What) (worked bool, drift []nft.Change, err error) {
 	l.links = l.links || what&TheLinks != 0
 	heard, node := l.take(), l.Node()
@@ -77,7 +77,7 @@ func (l *Loop) sync(ctx context.Context, what What) (worked bool, drift []nft.Ch
 	return worked || did || len(drift) > 0, drift, errors.Join(err, failed)
 }
 
-// syncTable makes the table what is desired.
+// syncTable makes the table match the desired state.
 func (l *Loop) syncTable(node Node, w *work) (drift []nft.Change, err error) {
 	first, asOf := l.last.generation == 0, uint32(0)
 	all := w.full || w.changed // a policy decides in which sets its attachments are

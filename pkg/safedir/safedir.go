@@ -37,7 +37,7 @@ func (e *Error) Error() string {
 
 // Check reports whether an unprivileged user could change what is below a directory. It
 // follows symbolic links. A directory that is missing is safe if its parents are: check
-// it again after it was made. An error is an *Error, or that of the file system.
+// it again after it was made. An error is an *Error or comes from the file system.
 func Check(dir string) error {
 	info, err := walk(dir)
 	if err == nil && info != nil && isShared(info) {
@@ -56,8 +56,8 @@ func CheckPrivate(dir string) error {
 }
 
 // CheckOwned is CheckPrivate, but accepts a directory with a sticky bit, such as the root
-// of a tmpfs: users can make files in it, and cannot touch those of root. The caller
-// opens only files that are [IsOwn].
+// of a tmpfs: users can make files in it, and cannot replace the files of root. The
+// caller opens only files that [IsOwn] accepts.
 func CheckOwned(dir string) error {
 	last, err := walk(dir)
 	if err != nil || last == nil || trusted(last) {
@@ -79,7 +79,7 @@ func IsOwn(info fs.FileInfo) bool {
 	return info.Mode().IsRegular() && trusted(info) && info.Sys().(*syscall.Stat_t).Nlink <= 1
 }
 
-// ReadFile is os.ReadFile for a file that [IsOwn].
+// ReadFile is os.ReadFile for a file that [IsOwn] accepts.
 func ReadFile(path string) (_ []byte, err error) {
 	// Opening a FIFO would wait for its writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)

@@ -22,7 +22,7 @@ import (
 type Refusal struct {
 	masq.Key
 	masq.Pod
-	// Faults are what is wrong with the annotations, each with the annotation's name.
+	// Faults are the faults of the annotations, each with the annotation's name.
 	Faults []string  `json:"faults"`
 	Time   time.Time `json:"time"`
 }

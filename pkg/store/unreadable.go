@@ -56,7 +56,8 @@ func ReadErrors(err error) (out []*ReadError) {
 // replaces .json.
 const damagedEnding = ".bad"
 
-// Replace writes a record in place of a damaged file, which is kept beside it as .bad.
+// Replace writes a record in place of a damaged file, which is kept as .bad in the same
+// directory.
 func (r *Records) Replace(damaged *ReadError, rec Record) (kept string, err error) {
 	if path := r.path(rec.Key); path != damaged.Path {
 		return "", fmt.Errorf("the record of %s belongs into %s, not into %s", rec.Key, path, damaged.Path)
