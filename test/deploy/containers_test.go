@@ -44,7 +44,7 @@ func newHost(t *testing.T) *host {
 		if err != nil {
 			t.Error(err)
 		}
-		until(t, 10*time.Second, nil, func() string {
+		until(t, time.Minute, nil, func() string {
 			if err := removeCgroups(h.parent); err != nil { // somebody is about to leave it
 				return "end: " + err.Error()
 			}
@@ -186,7 +186,7 @@ func TestContainers(t *testing.T) {
 	}
 	h.start(pod, "masqd", false)
 	h.start(pod, "install", false)
-	until(t, 20*time.Second, nil, func() string {
+	until(t, time.Minute, nil, func() string {
 		if f := h.files(); f["/opt/cni/bin/masq"] == "" || !strings.Contains(f[file], `"type":"masq"`) {
 			return "masq in the network"
 		}
@@ -214,7 +214,7 @@ func TestContainers(t *testing.T) {
 	gone := daemonSet(t, helm(t, "uninstall=true")).Spec.Template.Spec
 	h.start(gone, "uninstall", true)
 	h.start(gone, "done", false)
-	until(t, 10*time.Second, nil, func() string {
+	until(t, time.Minute, nil, func() string {
 		if strings.Contains(h.do("logs", "done"), "nothing to remove") {
 			return ""
 		}

@@ -35,7 +35,7 @@ func TestMemory(t *testing.T) {
 	for i := range 250 {
 		pod = n.attach(fmt.Sprintf("p%d", i), keys{})
 	}
-	until(t, 20*time.Second, nil, func() string {
+	until(t, time.Minute, nil, func() string {
 		if prom.answers("masq_attachments == 250") {
 			return ""
 		}
@@ -62,7 +62,7 @@ func TestMemory(t *testing.T) {
 	}
 	const flows = 20000
 	var logged float64
-	until(t, 60*time.Second, func() {
+	until(t, 2*time.Minute, func() {
 		for range 2000 {
 			c := must(pod.DialUDP(netip.AddrPort{}, echo.Addr()))(t)
 			must(c.Write([]byte("hello")))(t)
@@ -97,11 +97,11 @@ func TestMemoryOfInstall(t *testing.T) {
 		}
 		return "masq in " + file
 	}
-	until(t, 10*time.Second, nil, has)
+	until(t, time.Minute, nil, has)
 	calm := resident(t, c, "VmRSS")
 	for range 3 {
 		check(t, os.WriteFile(file, []byte(theirs), 0o600))
-		until(t, 20*time.Second, nil, has)
+		until(t, time.Minute, nil, has)
 	}
 	isEnough(t, "install", calm, resident(t, c, "VmHWM"))
 }

@@ -258,6 +258,9 @@ func TestNATLogForbidsOptingOut(t *testing.T) {
 				{"opted out as allowed", ofTrusted, "trusted-" + c.flag, c.early},
 				{"between containers", between, "neighbor-" + c.flag, c.none},
 			} {
+				if x.logged {
+					until(t, x.what+": the flow is in the log", func() bool { return len(who(x.at)) == 1 })
+				}
 				flows := who(x.at)
 				if (len(flows) == 1) != x.logged {
 					t.Errorf("%s: %d flows in the log", x.what, len(flows))

@@ -30,6 +30,7 @@ type listener struct {
 func (w *world) listener() *listener {
 	w.t.Helper()
 	l := &listener{world: w, tcp: map[netip.Addr]netip.AddrPort{}, udp: map[netip.Addr]netip.AddrPort{}}
+	w.keepUDPFlows()
 	check(w.t, w.Node.Do(func() (err error) {
 		l.table, err = conntrack.Open()
 		return err
@@ -37,6 +38,15 @@ func (w *world) listener() *listener {
 	w.t.Cleanup(func() { check(w.t, l.table.Close()) })
 	l.heard = must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && len(p.Payload) > 0 }))(w.t)
 	return l
+}
+
+// keepUDPFlows has conntrack keep the flows of UDP for longer than any test takes. The
+// kernel's default for a flow that has just begun is 30 s.
+func (w *world) keepUDPFlows() {
+	w.t.Helper()
+	for _, name := range []string{"nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"} {
+		check(w.t, w.Node.Sysctl("net.netfilter."+name, "3600"))
+	}
 }
 
 // conversation is a flow that goes on: the server sends back what it is told.
@@ -62,7 +72,10 @@ func (l *listener) converse(from *nstest.NS, network string, server netip.Addr) 
 	l.t.Cleanup(func() { _ = c.Close() })
 	own := netip.MustParseAddrPort(c.LocalAddr().String())
 	c.tuple = conntrack.Tuple{Src: own.Addr(), Dst: to.Addr(), SrcPort: own.Port(), DstPort: to.Port(), Proto: proto}
-	if network == "tcp" {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		// Go sends a keepalive after 15 s without data. If the flow's entry was deleted, the
+		// rules would count it as a new flow.
+		check(l.t, tcp.SetKeepAlive(false))
 		must(c.Write([]byte("ECHO\n")))(l.t)
 	}
 	c.as = c.asks()

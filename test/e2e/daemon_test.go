@@ -64,7 +64,7 @@ func (w *world) launch(args ...string) *daemon {
 
 // get asks the daemon's web server, inside the node.
 func (d *daemon) get(path string) (int, string) {
-	c := http.Client{Timeout: time.Second, Transport: &http.Transport{
+	c := http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return d.w.Node.Dial(ctx, network, netip.AddrPort{}, netip.MustParseAddrPort(daemonAt))
@@ -275,7 +275,8 @@ func (w *world) rulesWithoutFlows() error {
 func say(t *testing.T, c net.Conn, word string) {
 	t.Helper()
 	send(t, c, word)
-	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	deadline, _ := soon(t).Deadline()
+	if err := c.SetReadDeadline(deadline); err != nil {
 		t.Fatal(err)
 	}
 	b := make([]byte, 100)

@@ -234,7 +234,7 @@ func (m *docNode) soon(line string) error {
 	for ctx := soon(m.t); !m.ok(line); {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("after ten seconds this still fails: %s", line)
+			return fmt.Errorf("this still fails: %s", line)
 		case <-tick.C:
 		}
 	}

@@ -152,9 +152,7 @@ func TestEndpointFlood(t *testing.T) {
 	if peak > floodedMemory {
 		t.Errorf("masqd took more than %d KiB", floodedMemory>>10)
 	}
-	if n := closed(); n == "0" {
-		t.Error("no connection was closed to make room: this was no flood")
-	}
+	until(t, "masqd has closed connections to make room", func() bool { n := closed(); return n != "" && n != "0" })
 	for _, f := range append(idle, unread) {
 		f.end(t)
 	}

@@ -107,7 +107,7 @@ func TestResultIsNoProofOfLife(t *testing.T) {
 	for _, a := range all {
 		w.seenAs(a.pod, w.V4, w.V4.Node)
 	}
-	if n := d.metric(`masq_errors_total{part="links"}`); n != "" && n != "0" {
+	if n := d.metric(`masq_netlink_errors_total{part="links"}`); n != "" && n != "0" {
 		t.Errorf("%s errors of links", n)
 	}
 	// Nor does the node's eth0 keep what is gone.

@@ -217,7 +217,11 @@ func (w *world) passive(p *pod, plan nstest.Plan, port uint16) netip.AddrPort {
 	conn := must(p.Dial(soon(w.t), "tcp", at(netip.Addr{}, port), to))(w.t)
 	defer conn.Close()
 	far := must(data.Accept())(w.t)
-	defer far.Close()
+	// The far end closes first: the container's port is then free for the next connection.
+	defer func() {
+		check(w.t, far.Close())
+		must(io.Copy(io.Discard, conn))(w.t)
+	}()
 	return far.RemoteAddr().(*net.TCPAddr).AddrPort()
 }
 

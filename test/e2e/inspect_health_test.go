@@ -83,7 +83,7 @@ func TestInspectHealth(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	w.writeConfig("toPorts: 20000-29999\n")
-	until(t, "the fault is over", func() bool { n, _ := w.glance(); return n.Daemon.ConfigurationFault == "" })
+	until(t, "the fault is over", func() bool { n, _ := w.glance(); return len(n.Problems) == 0 })
 	w.isHealthy()
 
 	// A masqd that holds its lock, and does nothing.
@@ -106,7 +106,7 @@ func TestInspectHealth(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	check(t, masqd.Process.Signal(syscall.SIGCONT))
-	until(t, "masqd has repaired it", func() bool { n, _ := w.glance(); return n.Healthy })
+	until(t, "masqd has repaired it", func() bool { n, _ := w.glance(); return len(n.Problems) == 0 })
 	w.isHealthy()
 }
 

@@ -68,26 +68,29 @@ func TestDaemonRestoresLinks(t *testing.T) {
 	for _, c := range linkDamages {
 		t.Run(c.name, func(t *testing.T) {
 			w := w.in(t)
+			asBefore := func(what string) {
+				t.Helper()
+				var after []string
+				defer func() {
+					if t.Failed() {
+						t.Logf("routes after %s:\n%q\nnot\n%q", what, after, before)
+					}
+				}()
+				until(t, "the routes are as before", func() bool { after = routes(); return slices.Equal(after, before) })
+			}
 			c.cut(w, p) // the control
 			if reaches(p, c.server(w)) {
 				t.Fatal("there are answers, and nothing has repaired the link")
 			}
-			total := `masq_repairs_total{kind="` + c.kind + `"}`
 			d := w.daemon() // at its start
 			until(t, "there are answers", all)
-			if n := d.metric(total); n == "" || n == "0" {
-				t.Errorf("at the start: %q repairs", n)
-			}
-			if after := routes(); !slices.Equal(after, before) {
-				t.Errorf("routes after a start:\n%q\nnot\n%q", after, before)
-			}
-			was := d.metric(total)
+			was := 0
+			until(t, "it counts the repair at its start", func() bool { was = d.repaired(c.kind); return was > 0 })
+			asBefore("a start")
 			c.cut(w, p)
-			until(t, "masqd repairs it", func() bool { return d.metric(total) != was })
+			until(t, "masqd repairs it", func() bool { return d.repaired(c.kind) > was })
 			until(t, "there are answers again", all)
-			if after := routes(); !slices.Equal(after, before) {
-				t.Errorf("routes after a repair:\n%q\nnot\n%q", after, before)
-			}
+			asBefore("a repair")
 			d.end()
 		})
 	}

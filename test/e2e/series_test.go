@@ -35,6 +35,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		t.Errorf("docs/daemon.md does not say: %s", documented)
 	}
 	w := newWorld(t, nstest.Uplink{})
+	w.keepUDPFlows()
 	list := w.conflist("1.0.0", w.masq())
 	hostile, other := w.attach("hostile", list), w.attach("other", list)
 	server := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(w.V4.Server, port) }

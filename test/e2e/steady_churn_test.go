@@ -89,6 +89,7 @@ func TestRepairsBesideChurn(t *testing.T) {
 	}
 	calls := end()
 	until(t, "masqd knows that they are gone", func() bool { return d.metric("masq_attachments") == "2" })
+	until(t, "masqd has counted its repairs", func() bool { return d.repaired("element") >= rounds && d.repaired("rule") >= rounds })
 	if elements, rules := d.repaired("element"), d.repaired("rule"); elements != rounds || rules != rounds {
 		t.Errorf("%d elements and %d rules are repaired beside %d calls, not %d of each", elements, rules, calls, rounds)
 	}

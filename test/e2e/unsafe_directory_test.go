@@ -27,7 +27,7 @@ func (w *world) as(name string, args ...string) {
 // open lets every user reach a directory of the test, such as t.TempDir().
 func (w *world) open() {
 	w.t.Helper()
-	for dir := w.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+	for dir := w.dir; dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
 		check(w.t, os.Chmod(dir, 0o755))
 	}
 }

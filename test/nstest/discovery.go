@@ -91,7 +91,7 @@ func (n *NS) SendFrames(iface string, frames ...[]byte) error {
 	return nil
 }
 
-// onOneCPU calls f on the CPU that it begins on.
+// onOneCPU calls f on the first CPU that the thread may run on.
 func onOneCPU(f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -64,7 +64,7 @@ func check(t *testing.T, err error) {
 // within is a context that ends with the test, or after a time in which only
 // what is broken is not done.
 func within(t *testing.T) context.Context {
-	return withinTime(t, 5*time.Second)
+	return withinTime(t, time.Minute)
 }
 
 func withinTime(t *testing.T, d time.Duration) context.Context {
