@@ -349,7 +349,7 @@ func TestDaemonSweepsTheDead(t *testing.T) {
 // The same word of systemd's protocol that systemd hears.
 func TestDaemonTellsSystemd(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	path := filepath.Join(w.dir, "notify")
+	path := w.socketPath("notify")
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -359,7 +359,8 @@ func TestDaemonTellsSystemd(t *testing.T) {
 	d := w.daemon()
 	hear := func(word string) {
 		t.Helper()
-		if err := l.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		deadline, _ := soon(t).Deadline()
+		if err := l.SetReadDeadline(deadline); err != nil {
 			t.Fatal(err)
 		}
 		b := make([]byte, 1000)

@@ -61,11 +61,11 @@ const rightHash = "$2a$04$MQrXZsoL3wFSDChG8aqQXeOFo0laTEmy2pxT2IBOTkC.oP9YikoD."
 
 // socketPath returns a path for a Unix socket. It is not in w.dir: such a path has at most
 // 107 bytes (sun_path in unix(7)), and TMPDIR may be long.
-func (w *world) socketPath() string {
+func (w *world) socketPath(name string) string {
 	w.t.Helper()
 	dir := must(os.MkdirTemp("/tmp", "masqd"))(w.t)
 	w.t.Cleanup(func() { check(w.t, os.RemoveAll(dir)) })
-	return filepath.Join(dir, "masqd.sock")
+	return filepath.Join(dir, name)
 }
 
 // dials is a way to masqd's endpoint.
@@ -121,7 +121,7 @@ func TestEndpointWebConfig(t *testing.T) {
 	a, stranger := newAuthority(t), newAuthority(t)
 	web := filepath.Join(a.dir, "web.yaml")
 	check(t, os.WriteFile(web, []byte("tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\nbasic_auth_users:\n  prometheus: "+rightHash+"\n"), 0o600))
-	socket, probes := w.socketPath(), "127.0.0.1:9469"
+	socket, probes := w.socketPath("masqd.sock"), "127.0.0.1:9469"
 	d := w.launch("--state-dir", filepath.Join(w.dir, "state"), "--listen", daemonAt+",unix:"+socket, "--web.config.file", web, "--health-listen", probes)
 
 	good := &tls.Config{RootCAs: a.pool, Certificates: []tls.Certificate{a.pair}}
@@ -187,7 +187,7 @@ func TestEndpointWebConfig(t *testing.T) {
 func TestEndpointUnixSocket(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attach("a", w.conflist("1.0.0", w.masq()))
-	socket := w.socketPath()
+	socket := w.socketPath("masqd.sock")
 	over := dials{w: w, network: "unix", address: socket}
 	for _, c := range []struct {
 		config string

@@ -167,7 +167,8 @@ func (p *pod) login(t *testing.T, server netip.AddrPort) *ftpSession {
 	t.Helper()
 	conn := must(p.Dial(soon(t), "tcp", netip.AddrPort{}, server))(t)
 	t.Cleanup(func() { _ = conn.Close() })
-	check(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	deadline, _ := soon(t).Deadline()
+	check(t, conn.SetDeadline(deadline))
 	c := &ftpSession{textproto.NewConn(conn), t, p, p.addr(server.Addr())}
 	for _, step := range []struct {
 		send string

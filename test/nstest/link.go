@@ -13,7 +13,7 @@ import (
 )
 
 // linkPatience bounds the wait for a link to become usable.
-const linkPatience = 5 * time.Second
+const linkPatience = time.Minute
 
 // End is one end of a veth pair: where it is, how it is called, what addresses
 // it has.
