@@ -167,7 +167,7 @@ func TestTimeouts(t *testing.T) {
 	}
 	t.Run("unread", func(t *testing.T) {
 		s := start(t, Options{Registry: registry}, MaxConnections, timeouts{write: short})
-		s.open(request)
+		_, _ = s.open(request).Read(make([]byte, 1)) // the server has accepted it
 		until(t, "the connection is closed", func() bool { return s.connections() == 0 })
 	})
 }
