@@ -4,6 +4,7 @@ package nstest
 // package does not get the testing package.
 type TB interface {
 	Helper()
+	TempDir() string
 	Cleanup(func())
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
@@ -17,6 +18,10 @@ const testPrefix = "nt"
 // lab cannot be cleared away; it is never skipped.
 func New(t TB) *Lab {
 	t.Helper()
+	// testing removes the directories of a test when it reaches the cleanup that the first
+	// TempDir registered, the last cleanup first. Register it before Close: a program of the
+	// lab that still runs would write its files again after they were removed.
+	t.TempDir()
 	if err := Sweep(testPrefix); err != nil {
 		t.Fatalf("sweep: %v", err)
 	}
