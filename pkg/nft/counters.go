@@ -118,7 +118,8 @@ func (c *Conn) CountedRules() (rules []CountedRule, err error) {
 
 func (s *socket) countedRules() ([]CountedRule, error) {
 	var out []CountedRule
-	err := s.dump(func() { out = nil }, unix.NFT_MSG_GETRULE, ofTable(), func(b []byte) error {
+	handles := map[uint64]bool{}
+	err := s.dump(func() { out = nil; clear(handles) }, unix.NFT_MSG_GETRULE, ofTable(), func(b []byte) error {
 		f, err := fields(b)
 		if err != nil || text(f[unix.NFTA_RULE_TABLE]) != ruleset.Name {
 			return err
@@ -131,6 +132,10 @@ func (s *socket) countedRules() ([]CountedRule, error) {
 			Chain: text(f[unix.NFTA_RULE_CHAIN]), ID: string(comment(f[unix.NFTA_RULE_USERDATA])),
 			Handle: number64(f[unix.NFTA_RULE_HANDLE]),
 		}
+		if handles[r.Handle] {
+			return nil // listed twice: see readListing
+		}
+		handles[r.Handle] = true
 		r.Counter, r.Counts, err = readCounter(all)
 		out = append(out, r)
 		return err
@@ -168,7 +173,8 @@ func (s *socket) counted(set string, decode func([]byte) string) ([]countedEleme
 		return nil, fmt.Errorf("read the elements of set %s: %w", set, err)
 	}
 	slices.SortFunc(out, func(a, b countedElement) int { return strings.Compare(a.raw, b.raw) })
-	return out, nil
+	// An element can be listed twice: see readListing.
+	return slices.CompactFunc(out, func(a, b countedElement) bool { return a.raw == b.raw }), nil
 }
 
 func countedOf(item []byte, decode func([]byte) string) (x countedElement, err error) {

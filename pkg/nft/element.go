@@ -257,7 +257,7 @@ func portBounds(keys []string) ([]bound, error) {
 	return out, nil
 }
 
-// portsOf is the inverse of portBounds. all is in the order of sortBounds.
+// portsOf is the inverse of portBounds. all is as inOrder returns it.
 func portsOf(all []bound) []masq.PortRange {
 	var out []masq.PortRange
 	open := false
@@ -308,9 +308,9 @@ func equalBounds(a, b []bound) bool {
 	return true
 }
 
-// sortBounds puts bounds into the order in which nft writes them: the kernel dumps
-// its tree in either direction.
-func sortBounds(all []bound) {
+// inOrder sorts bounds as nft writes them, as the kernel lists its tree in either
+// direction, and drops those that were listed twice: see readListing.
+func inOrder(all []bound) []bound {
 	slices.SortFunc(all, func(a, b bound) int {
 		if c := bytes.Compare(a.key, b.key); c != 0 {
 			return c
@@ -324,4 +324,5 @@ func sortBounds(all []bound) {
 			return 1
 		}
 	})
+	return slices.CompactFunc(all, func(a, b bound) bool { return a.end == b.end && bytes.Equal(a.key, b.key) })
 }

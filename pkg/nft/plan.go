@@ -387,8 +387,7 @@ func (p *planner) intervals(s ruleset.Set, have []bound) error {
 	if err != nil {
 		return err
 	}
-	sortBounds(want)
-	if equalBounds(want, have) {
+	if equalBounds(inOrder(want), have) {
 		return nil
 	}
 	p.found(Change{Kind: KindElement, Reason: Changed, Parent: s.Name, Detail: "other ranges than asked for"})

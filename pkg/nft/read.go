@@ -23,6 +23,7 @@ type observed struct {
 	sets       map[string]*set
 	chains     map[string]*chain
 	reserved   []masq.PortRange // of the same generation as the rules
+	handles    map[uint64]bool  // of the rules that were read
 }
 
 type object struct {
@@ -99,7 +100,7 @@ func ofTable() attrs {
 // structure reads everything but the elements of sets. Its cost follows the number
 // of policies, not that of attachments.
 func (s *socket) structure() (*observed, error) {
-	o := &observed{objects: map[string]object{}, sets: map[string]*set{}, chains: map[string]*chain{}}
+	o := &observed{objects: map[string]object{}, sets: map[string]*set{}, chains: map[string]*chain{}, handles: map[uint64]bool{}}
 	var err error
 	if o.generation, err = s.generation(); err != nil {
 		return nil, fmt.Errorf("read the generation of the ruleset: %w", err)
@@ -126,9 +127,9 @@ func (s *socket) structure() (*observed, error) {
 	return o, s.chains(o)
 }
 
-// chains reads the chains, their rules, and the ports that the rules leave out, of one
-// generation: the kernel may replace rules while it lists them, and says so only if
-// another part of the list follows. Then neither the old nor the new rules may be in it.
+// chains reads the chains, their rules and the reserved ports, all of one generation. The
+// kernel reports that a list changed only if another part of it follows (NLM_F_DUMP_INTR):
+// the last part may lack the old rules and the new ones.
 func (s *socket) chains(o *observed) (err error) {
 	for range readAttempts {
 		if err = s.chainsOnce(o); !errors.Is(err, errInterrupted) {
@@ -172,6 +173,9 @@ type listing struct {
 	take   func(map[uint16][]byte) error
 }
 
+// readListing reads one listing. The kernel can list an object twice without a sign: it
+// continues each part of a list at a position that counts the objects of a transaction
+// that has not been committed (__nf_tables_dump_rules in nf_tables_api.c).
 func (s *socket) readListing(p listing) error {
 	err := s.dump(p.forget, p.typ, ofTable(), func(b []byte) error {
 		f, err := fields(b)
@@ -241,6 +245,7 @@ func (o *observed) takeChain(f map[uint16][]byte) error {
 }
 
 func (o *observed) forgetRules() {
+	clear(o.handles)
 	for _, c := range o.chains {
 		c.rules = nil
 	}
@@ -251,11 +256,16 @@ func (o *observed) takeRule(f map[uint16][]byte) error {
 	if c == nil {
 		return errInterrupted // the chain came between two dumps
 	}
+	handle := number64(f[unix.NFTA_RULE_HANDLE])
+	if o.handles[handle] {
+		return nil // listed twice: see readListing
+	}
+	o.handles[handle] = true
 	all, err := parseList(f[unix.NFTA_RULE_EXPRESSIONS])
 	if err != nil {
 		return err
 	}
-	r := rule{handle: number64(f[unix.NFTA_RULE_HANDLE]), id: string(comment(f[unix.NFTA_RULE_USERDATA])), print: fingerprint(all)}
+	r := rule{handle: handle, id: string(comment(f[unix.NFTA_RULE_USERDATA])), print: fingerprint(all)}
 	if i := counterOf(all); i >= 0 {
 		r.count = slices.Clone(all[i].data) // the buffer is used again for the next message
 	}
@@ -320,6 +330,7 @@ func (s *socket) compare(want ruleset.Set, into *set) error {
 		return nil
 	})
 	slices.Sort(d.foreign)
+	d.foreign = slices.Compact(d.foreign) // an element can be listed twice: see readListing
 	into.difference = d
 	return err
 }
@@ -327,7 +338,7 @@ func (s *socket) compare(want ruleset.Set, into *set) error {
 // ranges reads an interval set.
 func (s *socket) ranges(name string, into *set) error {
 	err := s.eachElement(name, func() { into.bounds = []bound{} }, into.takeBound)
-	sortBounds(into.bounds)
+	into.bounds = inOrder(into.bounds)
 	return err
 }
 

@@ -23,8 +23,7 @@ func (c *Conn) ReservedPorts() (out []masq.PortRange, err error) {
 		if errors.Is(err, unix.ENOENT) {
 			err = nil
 		}
-		sortBounds(have.bounds)
-		out = portsOf(have.bounds)
+		out = portsOf(inOrder(have.bounds))
 		return err
 	})
 	return out, explain(err)

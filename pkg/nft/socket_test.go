@@ -2,6 +2,7 @@ package nft
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,58 @@ func TestInterruptedDumpIsReadAgain(t *testing.T) {
 	})
 	if rules, err := c.s.countedRules(); len(rules) != 1 || err != nil {
 		t.Errorf("%d rules, %v", len(rules), err)
+	}
+}
+
+// A rule or an element that the kernel lists twice is one.
+func TestObjectsListedTwice(t *testing.T) {
+	twice := func(typ int, bodies ...[]byte) *Conn {
+		return scripted(func(r *netlinktest.Request) {
+			for _, body := range append(bodies, bodies...) {
+				r.Reply(numberOf(typ), 0, body)
+			}
+			r.Done(0)
+		})
+	}
+	rule := func(handle uint64) []byte {
+		a := attrs(oneRule())
+		a.number64(unix.NFTA_RULE_HANDLE, handle)
+		return a
+	}
+	rules := twice(unix.NFT_MSG_NEWRULE, rule(3), rule(4))
+	o := &observed{chains: map[string]*chain{"forward": {}}, handles: map[uint64]bool{}}
+	if err := rules.s.readListing(listing{"rules", unix.NFT_MSG_GETRULE, o.forgetRules, o.takeRule}); err != nil || len(o.chains["forward"].rules) != 2 {
+		t.Errorf("%+v, %v", o.chains["forward"].rules, err)
+	}
+	if counted, err := rules.CountedRules(); err != nil || len(counted) != 2 {
+		t.Errorf("%+v, %v", counted, err)
+	}
+
+	want := ruleset.Set{Name: "invalid4", Type: "ipv4_addr", Elements: []ruleset.Element{{Key: "10.88.0.5"}, {Key: "10.88.0.6"}}}
+	ops, err := addElements(want, want.Elements, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elements := twice(unix.NFT_MSG_NEWSETELEM, append(header(unix.NFPROTO_INET, 0), ops[0].body...))
+	if all, err := elements.s.counted("invalid4", decodeAddr); err != nil || len(all) != 2 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	var have set
+	if err := elements.s.compare(ruleset.Set{Name: "invalid4", Type: "ipv4_addr"}, &have); err != nil || !slices.Equal(have.foreign, []string{"10.88.0.5", "10.88.0.6"}) {
+		t.Errorf("%q, %v", have.foreign, err)
+	}
+
+	ports := ruleset.Set{Name: "reserved", Type: "inet_service", Interval: true, Elements: []ruleset.Element{{Key: "22"}, {Key: "5000-5009"}}}
+	bounds, err := boundsOf(ports, ports.Elements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ops, err = addElements(ports, ports.Elements, false); err != nil {
+		t.Fatal(err)
+	}
+	intervals := twice(unix.NFT_MSG_NEWSETELEM, append(header(unix.NFPROTO_INET, 0), ops[0].body...))
+	if err := intervals.s.ranges("reserved", &have); err != nil || !equalBounds(have.bounds, bounds) {
+		t.Errorf("%v, %v", have.bounds, err)
 	}
 }
 
