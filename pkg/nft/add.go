@@ -15,12 +15,11 @@ import (
 // Add puts an attachment under its policy. It restores missing rules that the
 // attachment needs. has reports whether the node has an address that a policy names as
 // an egress address. all returns every attachment of the node, this one included: it is
-// called only where the whole table has to be made.
+// called only if the whole table, or the chains of other policies, have to be made again.
 //
-// Where elements of another attachment stand for one of a's addresses, replace is
-// called with that attachment's identity: they are replaced if it returns nil, and Add
-// fails with its error, unchanged, if it does not. A nil replace replaces them. It is
-// not called where the whole table is made: all knows the attachments then.
+// If another attachment has elements for one of a's addresses, replace is called with its
+// identity. If replace returns nil, or is nil, they are replaced; otherwise Add returns its
+// error unchanged. replace is not called if the whole table is made from what all returns.
 func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all func() ([]masq.Attachment, error), replace func(identity string) error) error {
 	var services []masq.PortRange
 	if c.Services != nil {
@@ -30,7 +29,15 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		}
 	}
 	taken := false
-	var refused error
+	var refused error // of all or replace; returned unchanged
+	wholeTable := func(reserved []masq.PortRange) (t ruleset.Table, err error) {
+		attachments, err := all()
+		if err == nil {
+			t, err = tableOf(attachments, has, reserved)
+		}
+		refused = err
+		return t, err
+	}
 	err := retry(func() error {
 		have, err := c.s.structure()
 		if err != nil {
@@ -43,14 +50,8 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		}
 		rules := want
 		if grown {
-			attachments, err := all()
+			table, err := wholeTable(reserved)
 			if err != nil {
-				refused = err
-				return err
-			}
-			table, err := tableOf(attachments, has, reserved)
-			if err != nil {
-				refused = err
 				return err
 			}
 			rules = withPolicies(want, table, have)
@@ -59,14 +60,8 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		if !have.exists || errors.Is(err, errRebuild) {
 			// The records are read after the rules: another program that adds an attachment
 			// from here on makes the table, or changes the one that cannot be used, first.
-			attachments, err := all()
+			table, err := wholeTable(reserved)
 			if err != nil {
-				refused = err
-				return err
-			}
-			table, err := tableOf(attachments, has, reserved)
-			if err != nil {
-				refused = err
 				return err
 			}
 			p, err := plan(table, have, whole, nil)
@@ -82,9 +77,8 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		if err != nil {
 			return err
 		}
-		// A chain is made exclusively, and a set or a helper that is there already is none
-		// the worse for it: an ADD that brings a policy need not wait for a ruleset that
-		// does not change.
+		// A chain is made exclusively, and adding a set or a helper that exists already
+		// changes nothing. So an ADD that brings a policy needs no unchanged ruleset.
 		ops, guard := p.ops, uint32(0)
 		if p.edits || taken {
 			guard = have.generation
@@ -117,7 +111,7 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 			taken = true
 			return errStale
 		case errors.Is(err, unix.ENOENT) && guard == 0:
-			return errStale // a chain went between the look and the change
+			return errStale // a chain was deleted after it was read
 		}
 		return err
 	})
@@ -127,8 +121,8 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 	return explain(err)
 }
 
-// exclusively makes errStale of the error that another program was faster to make the
-// table, or a chain.
+// exclusively returns errStale if err means that another program has made the table, or a
+// chain, in the meantime.
 func exclusively(err error) error {
 	var failed *opError
 	if errors.As(err, &failed) && errors.Is(err, unix.EEXIST) && (failed.op.typ == unix.NFT_MSG_NEWTABLE || failed.op.typ == unix.NFT_MSG_NEWCHAIN) {

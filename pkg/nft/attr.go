@@ -8,21 +8,7 @@ import (
 )
 
 // attrs is a list of netlink attributes being written.
-type attrs netlink.Encoder
-
-func (a *attrs) encoder() *netlink.Encoder { return (*netlink.Encoder)(a) }
-
-func (a *attrs) put(typ uint16, data []byte)  { a.encoder().Bytes(typ, data) }
-func (a *attrs) text(typ uint16, s string)    { a.encoder().Text(typ, s) }
-func (a *attrs) nest(typ uint16, inner attrs) { a.encoder().Nest(typ, netlink.Encoder(inner)) }
-
-// number puts 32 bits in network order, as all of nf_tables has them.
-func (a *attrs) number(typ uint16, n uint32)   { a.encoder().Uint32(typ, n) }
-func (a *attrs) number64(typ uint16, n uint64) { a.encoder().Uint64(typ, n) }
-
-// open begins an attribute: what is appended until close is its value.
-func (a *attrs) open(typ uint16) (at int) { return a.encoder().Begin(typ) }
-func (a *attrs) close(at int)             { a.encoder().End(at) }
+type attrs = netlink.Encoder
 
 // each calls f with the attributes in b, without their flags.
 func each(b []byte, f func(typ uint16, data []byte) error) error {

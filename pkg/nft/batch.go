@@ -62,7 +62,7 @@ func (s *socket) check(ops []op) error { return s.transact(ops, 0, false) }
 func (s *socket) transact(ops []op, generation uint32, keep bool) error {
 	var bounds attrs
 	if generation != 0 {
-		bounds.number(unix.NFNL_BATCH_GENID, generation)
+		bounds.Uint32(unix.NFNL_BATCH_GENID, generation)
 	}
 	size := 256
 	for _, o := range ops {

@@ -23,7 +23,7 @@ func restless(t *testing.T) *atomic.Int64 {
 	n, stop, ended := new(atomic.Int64), make(chan struct{}), make(chan struct{})
 	table := func(typ int) op {
 		var a attrs
-		a.text(1, "restless")
+		a.Text(1, "restless")
 		return op{typ: typ, flags: 0x400, body: a, what: "restless", optional: true}
 	}
 	go func() {

@@ -96,17 +96,17 @@ func TestDriftBeside(t *testing.T) {
 // Hostile answers give an error, never a panic.
 func FuzzCounters(f *testing.F) {
 	var key, item attrs
-	key.put(unix.NFTA_DATA_VALUE, []byte{10, 88, 0, 5})
-	item.nest(unix.NFTA_SET_ELEM_KEY, key)
+	key.Bytes(unix.NFTA_DATA_VALUE, []byte{10, 88, 0, 5})
+	item.Nest(unix.NFTA_SET_ELEM_KEY, key)
 	var number, counter attrs
-	number.number64(unix.NFTA_COUNTER_PACKETS, 7)
-	counter.text(unix.NFTA_EXPR_NAME, "counter")
-	counter.nest(unix.NFTA_EXPR_DATA, number)
+	number.Uint64(unix.NFTA_COUNTER_PACKETS, 7)
+	counter.Text(unix.NFTA_EXPR_NAME, "counter")
+	counter.Nest(unix.NFTA_EXPR_DATA, number)
 	several := slices.Clone(item)
-	item.nest(unix.NFTA_SET_ELEM_EXPR, counter)
+	item.Nest(unix.NFTA_SET_ELEM_EXPR, counter)
 	var list attrs
-	list.nest(unix.NFTA_LIST_ELEM, counter)
-	several.nest(nftaSetElemExpressions, list)
+	list.Nest(unix.NFTA_LIST_ELEM, counter)
+	several.Nest(nftaSetElemExpressions, list)
 	for _, b := range []attrs{item, several} {
 		if x, err := countedOf(b, decodeAddr); err != nil || x.Packets != 7 || x.key != "10.88.0.5" {
 			f.Fatalf("%+v, %v", x, err)

@@ -87,31 +87,31 @@ func (o natOptions) flags() uint32 {
 func (o natOptions) masquerade() expression {
 	var a attrs
 	if o.ports != 0 {
-		a.number(unix.NFTA_MASQ_REG_PROTO_MIN, o.ports)
-		a.number(unix.NFTA_MASQ_REG_PROTO_MAX, o.ports+1)
+		a.Uint32(unix.NFTA_MASQ_REG_PROTO_MIN, o.ports)
+		a.Uint32(unix.NFTA_MASQ_REG_PROTO_MAX, o.ports+1)
 	}
 	if f := o.flags(); f != 0 {
-		a.number(unix.NFTA_MASQ_FLAGS, f)
+		a.Uint32(unix.NFTA_MASQ_FLAGS, f)
 	}
 	return expression{"masq", a}
 }
 
 func (o natOptions) snat() expression {
 	var a attrs
-	a.number(unix.NFTA_NAT_TYPE, unix.NFT_NAT_SNAT)
+	a.Uint32(unix.NFTA_NAT_TYPE, unix.NFT_NAT_SNAT)
 	family := uint32(unix.NFPROTO_IPV4)
 	if o.ipv6 {
 		family = unix.NFPROTO_IPV6
 	}
-	a.number(unix.NFTA_NAT_FAMILY, family)
-	a.number(unix.NFTA_NAT_REG_ADDR_MIN, 1)
-	a.number(unix.NFTA_NAT_REG_ADDR_MAX, 1)
+	a.Uint32(unix.NFTA_NAT_FAMILY, family)
+	a.Uint32(unix.NFTA_NAT_REG_ADDR_MIN, 1)
+	a.Uint32(unix.NFTA_NAT_REG_ADDR_MAX, 1)
 	if o.ports != 0 {
-		a.number(unix.NFTA_NAT_REG_PROTO_MIN, o.ports)
-		a.number(unix.NFTA_NAT_REG_PROTO_MAX, o.ports+1)
+		a.Uint32(unix.NFTA_NAT_REG_PROTO_MIN, o.ports)
+		a.Uint32(unix.NFTA_NAT_REG_PROTO_MAX, o.ports+1)
 	}
 	// The kernel sets this one by itself, and shows it.
-	a.number(unix.NFTA_NAT_FLAGS, o.flags()|unix.NF_NAT_RANGE_MAP_IPS)
+	a.Uint32(unix.NFTA_NAT_FLAGS, o.flags()|unix.NF_NAT_RANGE_MAP_IPS)
 	return expression{"nat", a}
 }
 
@@ -120,9 +120,9 @@ func list(all []expression) attrs {
 	var out attrs
 	for _, e := range all {
 		var x attrs
-		x.text(unix.NFTA_EXPR_NAME, e.name)
-		x.nest(unix.NFTA_EXPR_DATA, e.data)
-		out.nest(unix.NFTA_LIST_ELEM, x)
+		x.Text(unix.NFTA_EXPR_NAME, e.name)
+		x.Nest(unix.NFTA_EXPR_DATA, e.data)
+		out.Nest(unix.NFTA_LIST_ELEM, x)
 	}
 	return out
 }

@@ -115,7 +115,7 @@ func refusals(err error) (map[string]bool, error) {
 // attribute of all that are about one.
 func (o op) within(table string) op {
 	var a attrs
-	a.text(unix.NFTA_TABLE_NAME, table)
+	a.Text(unix.NFTA_TABLE_NAME, table)
 	o.body = append(a, o.body[align(int(binary.NativeEndian.Uint16(o.body))):]...)
 	return o
 }
@@ -181,8 +181,8 @@ func probes() ([]probe, error) {
 // dormantTable is one whose chains meet no packets.
 func dormantTable() op {
 	var a attrs
-	a.text(unix.NFTA_TABLE_NAME, ruleset.Name)
-	a.number(unix.NFTA_TABLE_FLAGS, unix.NFT_TABLE_F_DORMANT)
+	a.Text(unix.NFTA_TABLE_NAME, ruleset.Name)
+	a.Uint32(unix.NFTA_TABLE_FLAGS, unix.NFT_TABLE_F_DORMANT)
 	return op{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE, body: a}
 }
 
@@ -191,18 +191,18 @@ const regular = "rules"
 
 func ruleOf(all ...expression) op {
 	var a attrs
-	a.text(unix.NFTA_RULE_TABLE, ruleset.Name)
-	a.text(unix.NFTA_RULE_CHAIN, regular)
-	a.nest(unix.NFTA_RULE_EXPRESSIONS, list(all))
+	a.Text(unix.NFTA_RULE_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_RULE_CHAIN, regular)
+	a.Nest(unix.NFTA_RULE_EXPRESSIONS, list(all))
 	return op{typ: unix.NFT_MSG_NEWRULE, flags: unix.NLM_F_CREATE | unix.NLM_F_APPEND, body: a}
 }
 
 func addCounter(name string) op {
 	var a attrs
-	a.text(unix.NFTA_OBJ_TABLE, ruleset.Name)
-	a.text(unix.NFTA_OBJ_NAME, name)
-	a.number(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
-	a.nest(unix.NFTA_OBJ_DATA, nil)
+	a.Text(unix.NFTA_OBJ_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_OBJ_NAME, name)
+	a.Uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
+	a.Nest(unix.NFTA_OBJ_DATA, nil)
 	return op{typ: unix.NFT_MSG_NEWOBJ, flags: unix.NLM_F_CREATE, body: a}
 }
 
@@ -219,10 +219,10 @@ const (
 // addFlowtable makes a flowtable of no device.
 func addFlowtable(name string) op {
 	var hook, a attrs
-	hook.number(nftaFlowtableHookNum, 0) // NF_NETDEV_INGRESS, the only one that there is
-	hook.number(nftaFlowtableHookPriority, 0)
-	a.text(nftaFlowtableTable, ruleset.Name)
-	a.text(nftaFlowtableName, name)
-	a.nest(nftaFlowtableHook, hook)
+	hook.Uint32(nftaFlowtableHookNum, 0) // NF_NETDEV_INGRESS, the only one that there is
+	hook.Uint32(nftaFlowtableHookPriority, 0)
+	a.Text(nftaFlowtableTable, ruleset.Name)
+	a.Text(nftaFlowtableName, name)
+	a.Nest(nftaFlowtableHook, hook)
 	return op{typ: unix.NFT_MSG_NEWFLOWTABLE, flags: unix.NLM_F_CREATE, body: a}
 }

@@ -133,11 +133,11 @@ func TestFeaturesChangeNothing(t *testing.T) {
 func TestFeatureThatNoKernelHas(t *testing.T) {
 	c := kernel(t)
 	var key, kind attrs
-	key.number(unix.NFTA_RT_DREG, unix.NFT_REG_1)
-	key.number(unix.NFTA_RT_KEY, 99)
-	kind.number(unix.NFTA_NG_DREG, unix.NFT_REG_1)
-	kind.number(unix.NFTA_NG_MODULUS, 2)
-	kind.number(unix.NFTA_NG_TYPE, 99)
+	key.Uint32(unix.NFTA_RT_DREG, unix.NFT_REG_1)
+	key.Uint32(unix.NFTA_RT_KEY, 99)
+	kind.Uint32(unix.NFTA_NG_DREG, unix.NFT_REG_1)
+	kind.Uint32(unix.NFTA_NG_MODULUS, 2)
+	kind.Uint32(unix.NFTA_NG_TYPE, 99)
 	for _, lacking := range []struct {
 		what string
 		op   op

@@ -92,7 +92,7 @@ func (s *socket) foreign() (out []BaseChain, err error) {
 	drops := map[foreignChain]int{}
 	for t := range tables {
 		var of attrs
-		of.text(unix.NFTA_RULE_TABLE, t.name)
+		of.Text(unix.NFTA_RULE_TABLE, t.name)
 		err := s.getOf(t.family, unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, of, func(family uint8, b []byte) error {
 			f, err := fields(b)
 			if err != nil {

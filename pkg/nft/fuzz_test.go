@@ -29,8 +29,8 @@ func FuzzCompile(f *testing.F) {
 // Hostile answers give an error, never a panic or an endless loop.
 func FuzzRead(f *testing.F) {
 	var a attrs
-	a.text(1, ruleset.Name)
-	a.nest(3, list([]expression{natOptions{ports: 1}.snat()}))
+	a.Text(1, ruleset.Name)
+	a.Nest(3, list([]expression{natOptions{ports: 1}.snat()}))
 	f.Add([]byte(a))
 	f.Add([]byte(elementList("policy4", nil)))
 	f.Fuzz(func(_ *testing.T, b []byte) {

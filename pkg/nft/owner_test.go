@@ -14,8 +14,8 @@ import (
 // flagged makes the table with flags of another program's choice.
 func flagged(flags uint32) op {
 	var body attrs
-	body.text(unix.NFTA_TABLE_NAME, ruleset.Name)
-	body.number(unix.NFTA_TABLE_FLAGS, flags)
+	body.Text(unix.NFTA_TABLE_NAME, ruleset.Name)
+	body.Uint32(unix.NFTA_TABLE_FLAGS, flags)
 	return op{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE, body: body, what: "add table"}
 }
 

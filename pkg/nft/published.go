@@ -68,8 +68,8 @@ func (c *Conn) Published() (out []masq.PortRange, err error) {
 func (s *socket) published(family uint8, p publisher) (out []masq.PortRange, err error) {
 	var of attrs
 	if p.set != "" {
-		of.text(unix.NFTA_SET_ELEM_LIST_TABLE, p.table)
-		of.text(unix.NFTA_SET_ELEM_LIST_SET, p.set)
+		of.Text(unix.NFTA_SET_ELEM_LIST_TABLE, p.table)
+		of.Text(unix.NFTA_SET_ELEM_LIST_SET, p.set)
 		err := s.getOf(family, unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, of, func(_ uint8, b []byte) error {
 			return eachElement(b, func(x rawElement) error {
 				// inet_proto . inet_service: each part in four bytes.
@@ -82,8 +82,8 @@ func (s *socket) published(family uint8, p publisher) (out []masq.PortRange, err
 		})
 		return out, err
 	}
-	of.text(unix.NFTA_RULE_TABLE, p.table)
-	of.text(unix.NFTA_RULE_CHAIN, p.chain)
+	of.Text(unix.NFTA_RULE_TABLE, p.table)
+	of.Text(unix.NFTA_RULE_CHAIN, p.chain)
 	err = s.getOf(family, unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, of, func(_ uint8, b []byte) error {
 		f, err := fields(b)
 		// A kernel that does not filter answers with the rules of all chains.

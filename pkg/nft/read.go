@@ -93,7 +93,7 @@ func (s *socket) generation() (uint32, error) {
 // attribute 1 in all of them (NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, ...).
 func ofTable() attrs {
 	var a attrs
-	a.text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
 	return a
 }
 
@@ -298,10 +298,10 @@ func putComment(a *attrs, typ uint16, s string) {
 	if s == "" {
 		return
 	}
-	at := a.open(typ)
+	at := a.Begin(typ)
 	*a = append(*a, userdataComment, byte(len(s)+1))
 	*a = append(append(*a, s...), 0)
-	a.close(at)
+	a.End(at)
 }
 
 // compare reads a set against what is wanted of it.
@@ -388,9 +388,9 @@ func (s *socket) element(set, typ, key string) (e element, found bool, err error
 	}
 	var item, items attrs
 	var value attrs
-	value.put(unix.NFTA_DATA_VALUE, raw)
-	item.nest(unix.NFTA_SET_ELEM_KEY, value)
-	items.nest(unix.NFTA_LIST_ELEM, item)
+	value.Bytes(unix.NFTA_DATA_VALUE, raw)
+	item.Nest(unix.NFTA_SET_ELEM_KEY, value)
+	items.Nest(unix.NFTA_LIST_ELEM, item)
 	err = s.get(unix.NFT_MSG_GETSETELEM, 0, elementList(set, items), func(b []byte) error {
 		return eachElement(b, func(x rawElement) error {
 			e, found = x.element(), true
@@ -406,10 +406,10 @@ func (s *socket) element(set, typ, key string) (e element, found bool, err error
 
 func elementList(set string, items attrs) attrs {
 	var a attrs
-	a.text(unix.NFTA_SET_ELEM_LIST_TABLE, ruleset.Name)
-	a.text(unix.NFTA_SET_ELEM_LIST_SET, set)
+	a.Text(unix.NFTA_SET_ELEM_LIST_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_SET_ELEM_LIST_SET, set)
 	if items != nil {
-		a.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, items)
+		a.Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, items)
 	}
 	return a
 }

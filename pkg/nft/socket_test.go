@@ -20,8 +20,8 @@ func scripted(answer func(*netlinktest.Request)) *Conn {
 // oneRule is the body of an NFT_MSG_NEWRULE.
 func oneRule() []byte {
 	a := attrs(header(unix.NFPROTO_INET, 0))
-	a.text(unix.NFTA_RULE_TABLE, ruleset.Name)
-	a.text(unix.NFTA_RULE_CHAIN, "forward")
+	a.Text(unix.NFTA_RULE_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_RULE_CHAIN, "forward")
 	return a
 }
 
@@ -52,7 +52,7 @@ func TestObjectsListedTwice(t *testing.T) {
 	}
 	rule := func(handle uint64) []byte {
 		a := attrs(oneRule())
-		a.number64(unix.NFTA_RULE_HANDLE, handle)
+		a.Uint64(unix.NFTA_RULE_HANDLE, handle)
 		return a
 	}
 	rules := twice(unix.NFT_MSG_NEWRULE, rule(3), rule(4))

@@ -18,14 +18,14 @@ const nfAccept = 1 // NF_ACCEPT
 
 func addTable() op {
 	var a attrs
-	a.text(unix.NFTA_TABLE_NAME, ruleset.Name)
-	a.number(unix.NFTA_TABLE_FLAGS, 0)
+	a.Text(unix.NFTA_TABLE_NAME, ruleset.Name)
+	a.Uint32(unix.NFTA_TABLE_FLAGS, 0)
 	return op{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE, body: a, what: "add table inet masq"}
 }
 
 func deleteTable() op {
 	var a attrs
-	a.text(unix.NFTA_TABLE_NAME, ruleset.Name)
+	a.Text(unix.NFTA_TABLE_NAME, ruleset.Name)
 	return op{typ: unix.NFT_MSG_DELTABLE, body: a, what: "delete table inet masq", optional: true}
 }
 
@@ -43,21 +43,21 @@ func l3Of(o ruleset.Object) uint16 {
 
 func addObject(o ruleset.Object) op {
 	var data, a attrs
-	data.text(unix.NFTA_CT_HELPER_NAME, o.Kernel)
-	data.put(unix.NFTA_CT_HELPER_L3PROTO, []byte{0, byte(l3Of(o))})
-	data.put(unix.NFTA_CT_HELPER_L4PROTO, []byte{helperProtocols[o.Protocol]})
-	a.text(unix.NFTA_OBJ_TABLE, ruleset.Name)
-	a.text(unix.NFTA_OBJ_NAME, o.Name)
-	a.number(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_CT_HELPER)
-	a.nest(unix.NFTA_OBJ_DATA, data)
+	data.Text(unix.NFTA_CT_HELPER_NAME, o.Kernel)
+	data.Bytes(unix.NFTA_CT_HELPER_L3PROTO, []byte{0, byte(l3Of(o))})
+	data.Bytes(unix.NFTA_CT_HELPER_L4PROTO, []byte{helperProtocols[o.Protocol]})
+	a.Text(unix.NFTA_OBJ_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_OBJ_NAME, o.Name)
+	a.Uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_CT_HELPER)
+	a.Nest(unix.NFTA_OBJ_DATA, data)
 	return op{typ: unix.NFT_MSG_NEWOBJ, flags: unix.NLM_F_CREATE, body: a, what: "add ct helper " + o.Name}
 }
 
 func deleteObject(name string, kind uint32) op {
 	var a attrs
-	a.text(unix.NFTA_OBJ_TABLE, ruleset.Name)
-	a.text(unix.NFTA_OBJ_NAME, name)
-	a.number(unix.NFTA_OBJ_TYPE, kind)
+	a.Text(unix.NFTA_OBJ_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_OBJ_NAME, name)
+	a.Uint32(unix.NFTA_OBJ_TYPE, kind)
 	return op{typ: unix.NFT_MSG_DELOBJ, body: a, what: "delete object " + name}
 }
 
@@ -94,40 +94,40 @@ func addSet(s ruleset.Set, id uint32) (op, error) {
 		return op{}, err
 	}
 	var a attrs
-	a.text(unix.NFTA_SET_TABLE, ruleset.Name)
-	a.text(unix.NFTA_SET_NAME, s.Name)
-	a.number(unix.NFTA_SET_FLAGS, sig.flags)
-	a.number(unix.NFTA_SET_KEY_TYPE, sig.keyType)
-	a.number(unix.NFTA_SET_KEY_LEN, sig.keyLen)
+	a.Text(unix.NFTA_SET_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_SET_NAME, s.Name)
+	a.Uint32(unix.NFTA_SET_FLAGS, sig.flags)
+	a.Uint32(unix.NFTA_SET_KEY_TYPE, sig.keyType)
+	a.Uint32(unix.NFTA_SET_KEY_LEN, sig.keyLen)
 	if s.Verdict {
-		a.number(unix.NFTA_SET_DATA_TYPE, sig.dataType)
-		a.number(unix.NFTA_SET_DATA_LEN, 16) // NFT_DATA_VALUE_MAXLEN would be 64; a verdict takes a register
+		a.Uint32(unix.NFTA_SET_DATA_TYPE, sig.dataType)
+		a.Uint32(unix.NFTA_SET_DATA_LEN, 16) // NFT_DATA_VALUE_MAXLEN would be 64; a verdict takes a register
 	}
-	a.number(unix.NFTA_SET_ID, id)
+	a.Uint32(unix.NFTA_SET_ID, id)
 	order := byte(byteOrderBig)
 	if s.Type == "fib_addrtype" || s.Type == "ifname" {
 		order = byteOrderHost
 	}
-	a.put(unix.NFTA_SET_USERDATA, []byte{userdataKeyByteOrder, 4, order, 0, 0, 0})
+	a.Bytes(unix.NFTA_SET_USERDATA, []byte{userdataKeyByteOrder, 4, order, 0, 0, 0})
 	if s.Counter {
-		a.nest(nftaSetExpr, counterExpression())
+		a.Nest(nftaSetExpr, counterExpression())
 	}
 	return op{typ: unix.NFT_MSG_NEWSET, flags: unix.NLM_F_CREATE, body: a, what: "add set " + s.Name}, nil
 }
 
 func counterExpression() attrs {
 	var data, a attrs
-	data.number64(unix.NFTA_COUNTER_BYTES, 0)
-	data.number64(unix.NFTA_COUNTER_PACKETS, 0)
-	a.text(unix.NFTA_EXPR_NAME, "counter")
-	a.nest(unix.NFTA_EXPR_DATA, data)
+	data.Uint64(unix.NFTA_COUNTER_BYTES, 0)
+	data.Uint64(unix.NFTA_COUNTER_PACKETS, 0)
+	a.Text(unix.NFTA_EXPR_NAME, "counter")
+	a.Nest(unix.NFTA_EXPR_DATA, data)
 	return a
 }
 
 func deleteSet(name string) op {
 	var a attrs
-	a.text(unix.NFTA_SET_TABLE, ruleset.Name)
-	a.text(unix.NFTA_SET_NAME, name)
+	a.Text(unix.NFTA_SET_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_SET_NAME, name)
 	return op{typ: unix.NFT_MSG_DELSET, body: a, what: "delete set " + name}
 }
 
@@ -158,12 +158,12 @@ func addElements(s ruleset.Set, all []ruleset.Element, exclusive bool) ([]op, er
 			return fmt.Errorf("set %s: %w", s.Name, err)
 		}
 		if s.Verdict {
-			data := a.open(unix.NFTA_SET_ELEM_DATA | unix.NLA_F_NESTED)
-			verdict := a.open(unix.NFTA_DATA_VERDICT | unix.NLA_F_NESTED)
-			a.number(unix.NFTA_VERDICT_CODE, uint32(nftGoto))
-			a.text(unix.NFTA_VERDICT_CHAIN, all[i].Goto)
-			a.close(verdict)
-			a.close(data)
+			data := a.BeginNest(unix.NFTA_SET_ELEM_DATA)
+			verdict := a.BeginNest(unix.NFTA_DATA_VERDICT)
+			a.Uint32(unix.NFTA_VERDICT_CODE, uint32(nftGoto))
+			a.Text(unix.NFTA_VERDICT_CHAIN, all[i].Goto)
+			a.End(verdict)
+			a.End(data)
 		}
 		putComment(a, unix.NFTA_SET_ELEM_USERDATA, all[i].Comment)
 		return nil
@@ -176,16 +176,16 @@ func addRanges(proto op, s ruleset.Set, all []ruleset.Element) ([]op, error) {
 		return nil, err
 	}
 	return elementOps(proto, s.Name, len(bounds), func(i int, a *attrs) error {
-		key := a.open(unix.NFTA_SET_ELEM_KEY | unix.NLA_F_NESTED)
-		a.put(unix.NFTA_DATA_VALUE, bounds[i].key)
-		a.close(key)
+		key := a.BeginNest(unix.NFTA_SET_ELEM_KEY)
+		a.Bytes(unix.NFTA_DATA_VALUE, bounds[i].key)
+		a.End(key)
 		switch {
 		case bounds[i].end:
-			a.number(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+			a.Uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
 		case i == len(bounds)-1:
 			// It has no end: nft marks it so (NFTNL_UDATA_SET_ELEM_FLAGS,
 			// SET_ELEM_F_INTERVAL_OPEN).
-			a.put(unix.NFTA_SET_ELEM_USERDATA, []byte{1, 4, 1, 0, 0, 0})
+			a.Bytes(unix.NFTA_SET_ELEM_USERDATA, []byte{1, 4, 1, 0, 0, 0})
 		}
 		return nil
 	})
@@ -217,11 +217,11 @@ func deleteElements(s ruleset.Set, all []ruleset.Element) ([]op, error) {
 	var out []op
 	for _, e := range all {
 		var items attrs
-		item := items.open(unix.NFTA_LIST_ELEM | unix.NLA_F_NESTED)
+		item := items.BeginNest(unix.NFTA_LIST_ELEM)
 		if err := putKey(&items, kt, e.Key); err != nil {
 			return nil, fmt.Errorf("set %s: %w", s.Name, err)
 		}
-		items.close(item)
+		items.End(item)
 		out = append(out, op{
 			typ: unix.NFT_MSG_DELSETELEM, body: elementList(s.Name, items), optional: true,
 			what: "delete element " + e.Key + " of " + s.Name,
@@ -232,11 +232,11 @@ func deleteElements(s ruleset.Set, all []ruleset.Element) ([]op, error) {
 
 // putKey puts the key of an element.
 func putKey(a *attrs, kt keyType, key string) (err error) {
-	at := a.open(unix.NFTA_SET_ELEM_KEY | unix.NLA_F_NESTED)
-	value := a.open(unix.NFTA_DATA_VALUE)
+	at := a.BeginNest(unix.NFTA_SET_ELEM_KEY)
+	value := a.Begin(unix.NFTA_DATA_VALUE)
 	*a, err = kt.append(*a, key)
-	a.close(value)
-	a.close(at)
+	a.End(value)
+	a.End(at)
 	return err
 }
 
@@ -245,17 +245,17 @@ func elementOps(proto op, set string, n int, put func(i int, a *attrs) error) ([
 	var out []op
 	for i := 0; i < n; {
 		body := make(attrs, 0, listLength+512)
-		body.text(unix.NFTA_SET_ELEM_LIST_TABLE, ruleset.Name)
-		body.text(unix.NFTA_SET_ELEM_LIST_SET, set)
-		list := body.open(unix.NFTA_SET_ELEM_LIST_ELEMENTS | unix.NLA_F_NESTED)
+		body.Text(unix.NFTA_SET_ELEM_LIST_TABLE, ruleset.Name)
+		body.Text(unix.NFTA_SET_ELEM_LIST_SET, set)
+		list := body.BeginNest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 		for ; i < n && len(body)-list < listLength; i++ {
-			item := body.open(unix.NFTA_LIST_ELEM | unix.NLA_F_NESTED)
+			item := body.BeginNest(unix.NFTA_LIST_ELEM)
 			if err := put(i, &body); err != nil {
 				return nil, err
 			}
-			body.close(item)
+			body.End(item)
 		}
-		body.close(list)
+		body.End(list)
 		o := proto
 		o.body = body
 		out = append(out, o)
@@ -267,23 +267,23 @@ var nftGoto int32 = unix.NFT_GOTO
 
 func addChain(c ruleset.Chain) op {
 	var a attrs
-	a.text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
-	a.text(unix.NFTA_CHAIN_NAME, c.Name)
+	a.Text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_CHAIN_NAME, c.Name)
 	if h := c.Hook; h != nil {
 		var hook attrs
-		hook.number(unix.NFTA_HOOK_HOOKNUM, hooks[h.Point])
-		hook.number(unix.NFTA_HOOK_PRIORITY, uint32(priorities[h.Priority]))
-		a.nest(unix.NFTA_CHAIN_HOOK, hook)
-		a.number(unix.NFTA_CHAIN_POLICY, nfAccept)
-		a.text(unix.NFTA_CHAIN_TYPE, h.Type)
+		hook.Uint32(unix.NFTA_HOOK_HOOKNUM, hooks[h.Point])
+		hook.Uint32(unix.NFTA_HOOK_PRIORITY, uint32(priorities[h.Priority]))
+		a.Nest(unix.NFTA_CHAIN_HOOK, hook)
+		a.Uint32(unix.NFTA_CHAIN_POLICY, nfAccept)
+		a.Text(unix.NFTA_CHAIN_TYPE, h.Type)
 	}
 	return op{typ: unix.NFT_MSG_NEWCHAIN, flags: unix.NLM_F_CREATE, body: a, what: "add chain " + c.Name}
 }
 
 func deleteChain(name string) op {
 	var a attrs
-	a.text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
-	a.text(unix.NFTA_CHAIN_NAME, name)
+	a.Text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_CHAIN_NAME, name)
 	return op{typ: unix.NFT_MSG_DELCHAIN, body: a, what: "delete chain " + name}
 }
 
@@ -298,15 +298,15 @@ func addRule(chain string, r ruleset.Rule, before uint64, count attrs) (op, erro
 		all[i].data = count
 	}
 	var a attrs
-	a.text(unix.NFTA_RULE_TABLE, ruleset.Name)
-	a.text(unix.NFTA_RULE_CHAIN, chain)
-	a.nest(unix.NFTA_RULE_EXPRESSIONS, list(all))
+	a.Text(unix.NFTA_RULE_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_RULE_CHAIN, chain)
+	a.Nest(unix.NFTA_RULE_EXPRESSIONS, list(all))
 	putComment(&a, unix.NFTA_RULE_USERDATA, r.ID)
 	o := op{typ: unix.NFT_MSG_NEWRULE, flags: unix.NLM_F_CREATE, what: "add rule " + r.ID}
 	if before == 0 {
 		o.flags |= unix.NLM_F_APPEND
 	} else {
-		a.number64(unix.NFTA_RULE_POSITION, before)
+		a.Uint64(unix.NFTA_RULE_POSITION, before)
 	}
 	o.body = a
 	return o, nil
@@ -315,10 +315,10 @@ func addRule(chain string, r ruleset.Rule, before uint64, count attrs) (op, erro
 // deleteRule removes a rule, or all of a chain where the handle is 0.
 func deleteRule(chain string, handle uint64) op {
 	var a attrs
-	a.text(unix.NFTA_RULE_TABLE, ruleset.Name)
-	a.text(unix.NFTA_RULE_CHAIN, chain)
+	a.Text(unix.NFTA_RULE_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_RULE_CHAIN, chain)
 	if handle != 0 {
-		a.number64(unix.NFTA_RULE_HANDLE, handle)
+		a.Uint64(unix.NFTA_RULE_HANDLE, handle)
 	}
 	return op{typ: unix.NFT_MSG_DELRULE, body: a, what: fmt.Sprintf("delete rule %d of chain %s", handle, chain), optional: handle == 0}
 }
