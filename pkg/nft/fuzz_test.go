@@ -34,7 +34,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(a))
 	f.Add([]byte(elementList("policy4", nil)))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		o := &observed{objects: map[string]object{}, sets: map[string]*set{}, chains: map[string]*chain{"": {}}}
+		o := &observed{objects: map[string]object{}, sets: map[string]*set{}, chains: map[string]*chain{"": {}}, handles: map[uint64]bool{}}
 		_ = eachElement(b, func(rawElement) error { return nil })
 		x, err := fields(b)
 		if err != nil {
