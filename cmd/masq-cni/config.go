@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
-	"github.com/masq-cni/masq-cni/pkg/agentconf"
+	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 )
 
 func configCommand() *cobra.Command {
@@ -40,7 +40,7 @@ Nothing but the files is looked at: --netns and --state-dir change nothing.`,
 			if output != "" && output != "json" {
 				return fmt.Errorf("--output %q is not known; the one there is is json", output)
 			}
-			node, err := agentconf.LoadFiles(files...)
+			node, err := nodeconf.LoadFiles(files...)
 			if err != nil {
 				return printFaults(c.OutOrStdout(), err, output)
 			}
@@ -63,12 +63,12 @@ Nothing but the files is looked at: --netns and --state-dir change nothing.`,
 // printFaults prints what is wrong, which is the result of the command, and
 // returns what makes it fail.
 func printFaults(w io.Writer, err error, output string) error {
-	faults, ok := errors.AsType[agentconf.Faults](err)
+	faults, ok := errors.AsType[nodeconf.Faults](err)
 	if !ok {
 		return err
 	}
 	if output == "json" {
-		err = printJSON(w, map[string]agentconf.Faults{"faults": faults})
+		err = printJSON(w, map[string]nodeconf.Faults{"faults": faults})
 	} else {
 		_, err = fmt.Fprintln(w, faults)
 	}

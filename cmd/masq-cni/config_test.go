@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/masq-cni/masq-cni/pkg/agentconf"
+	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 )
 
 func TestConfigCheck(t *testing.T) {
@@ -39,7 +39,7 @@ warning: b:1:16: masqLinkLocal: false: gives way to true at a:1:16; give one of 
 		code, out, diag := command(t, append([]string{"config", "check", "-o", "json", "--state-dir", "anywhere"}, strings.Fields(files)...)...)
 		var got struct {
 			MasqLinkLocal bool
-			Warnings      agentconf.Faults
+			Warnings      nodeconf.Faults
 		}
 		if err := json.Unmarshal([]byte(out), &got); err != nil {
 			t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/demo"
-	"github.com/masq-cni/masq-cni/pkg/netdir"
+	"github.com/masq-cni/masq-cni/pkg/cnidir"
 )
 
 func demoCommand() *cobra.Command {
@@ -88,5 +88,5 @@ func findPlugin() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return shippedPlugin(self, filepath.Join(netdir.DefaultBinDir, netdir.Plugin))
+	return shippedPlugin(self, filepath.Join(cnidir.DefaultBinDir, cnidir.Plugin))
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // maxContainers is the number of containers that the node at a glance enters: comparing
@@ -18,7 +18,7 @@ const maxContainers = 100
 // links compares the node's ends of all links that the plugin made, and the containers'
 // ends of the first ones. Skipped is how many containers' ends were left out.
 func (v view) links(containers int) (found []compare.Difference, skipped int, err error) {
-	w, err := wire.Open()
+	w, err := veth.Open()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -60,7 +60,7 @@ func (v view) linksState() (*report.LinksState, error) {
 
 // lacks compares the rules and the link of one attachment with what it needs.
 func (v view) lacks(i int) ([]compare.Difference, error) {
-	w, err := wire.Open()
+	w, err := veth.Open()
 	if err != nil {
 		return nil, err
 	}

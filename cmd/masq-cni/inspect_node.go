@@ -11,13 +11,13 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/nft"
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 func (n *node) inspectNode(c *cobra.Command, w watching, a answer) error {
-	var losses pressure.LossMeter // with --watch it covers all readings
+	var losses portpool.LossMeter // with --watch it covers all readings
 	return showText(c, w, a, "NODE", func(ctx context.Context) (found[string], error) {
 		x, fault, err := n.atAGlance(ctx, &losses)
 		return found[string]{value: x, text: x.WriteText, remarks: remarks{fault: fault}}, err
@@ -26,7 +26,7 @@ func (n *node) inspectNode(c *cobra.Command, w watching, a answer) error {
 
 // atAGlance returns a summary of the node. A part that cannot be read is reported as a
 // problem, and the other parts are still shown.
-func (n *node) atAGlance(ctx context.Context, losses *pressure.LossMeter) (x *report.Node, fault, err error) {
+func (n *node) atAGlance(ctx context.Context, losses *portpool.LossMeter) (x *report.Node, fault, err error) {
 	v, err := n.readRecords()
 	if err != nil {
 		return nil, nil, err
@@ -131,7 +131,7 @@ const fullest = 10
 
 // flows sums the kernel's table up. Losses are recent if they grow while the table is
 // read, or since an earlier reading of losses.
-func (v view) flows(ctx context.Context, x *report.Node, losses *pressure.LossMeter) error {
+func (v view) flows(ctx context.Context, x *report.Node, losses *portpool.LossMeter) error {
 	c, err := conntrack.Open()
 	if err != nil {
 		return err
@@ -146,7 +146,7 @@ func (v view) flows(ctx context.Context, x *report.Node, losses *pressure.LossMe
 		return err
 	}
 	losses.Add(time.Now(), all)
-	ports := pressure.NewCounter(pressure.Options{Groups: fullest, Holders: report.MaxHolders, ReusesClosed: pressure.ReusesClosed()})
+	ports := portpool.NewCounter(portpool.Options{Groups: fullest, Holders: report.MaxHolders, ReusesClosed: portpool.ReusesClosed()})
 	t, err := v.tallyAnd(ctx, c, []query{{}}, func() func(*conntrack.Flow) {
 		ports.Begin(v.portPools())
 		return ports.Add
@@ -155,7 +155,7 @@ func (v view) flows(ctx context.Context, x *report.Node, losses *pressure.LossMe
 		return err
 	}
 	uses, _, _ := ports.End() // may miss groups if the table is crowded; inspect ports reads it twice
-	x.Ports = report.PortsOf(&pressure.Sample{Groups: pressure.PressuresOf(uses)}, false, v.owners).Groups
+	x.Ports = report.PortsOf(&portpool.Sample{Groups: portpool.PressuresOf(uses)}, false, v.owners).Groups
 	if all, err = c.Statistics(ctx); err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
@@ -31,8 +31,8 @@ is free: such ports are not in use, CLOSING of -o wide counts them. On older ker
 they are.
 
 A new flow without a free port is dropped. The kernel counts the packets for the whole
-node, and not whose they were.`, 100*pressure.NoticeShare, 100*pressure.WarningShare, 100*pressure.CriticalShare,
-			strings.TrimSuffix(pressure.Soon.String(), "0s"), 100*pressure.SoonShare),
+node, and not whose they were.`, 100*portpool.NoticeShare, 100*portpool.WarningShare, 100*portpool.CriticalShare,
+			strings.TrimSuffix(portpool.Soon.String(), "0s"), 100*portpool.SoonShare),
 		Args: arity.None,
 	}
 	c.Flags().IntVar(&limit, "limit", 20, "the most groups to show, `N` from 1 to 500")
@@ -44,7 +44,7 @@ node, and not whose they were.`, 100*pressure.NoticeShare, 100*pressure.WarningS
 		if measure < 0 {
 			return fmt.Errorf("--measure %s is below 0; give a duration such as 5s", measure)
 		}
-		m := pressure.NewMonitor(pressure.Options{Groups: limit, Holders: report.MaxHolders, ReusesClosed: pressure.ReusesClosed()})
+		m := portpool.NewMonitor(portpool.Options{Groups: limit, Holders: report.MaxHolders, ReusesClosed: portpool.ReusesClosed()})
 		sampled := false // and so there is a rate
 		return show(c, *w, a, table(a, "groups", report.PortColumns(), "SHARE"), func(ctx context.Context) (f found[report.PortGroup], err error) {
 			v, err := n.live()
@@ -75,14 +75,14 @@ node, and not whose they were.`, 100*pressure.NoticeShare, 100*pressure.WarningS
 }
 
 // pressure takes a sample.
-func (v live) pressure(ctx context.Context, m *pressure.Monitor) (*pressure.Sample, error) {
+func (v live) pressure(ctx context.Context, m *portpool.Monitor) (*portpool.Sample, error) {
 	return m.Sample(ctx, time.Now(), v.Conn, v.portPools())
 }
 
 // portPools are the pools that the attachments draw their ports from.
-func (v view) portPools() *pressure.Pools {
+func (v view) portPools() *portpool.Pools {
 	d := v.desired()
-	return pressure.PoolsOf(d.Attachments, d.Sources.Prefixes, d.Sources.Policy)
+	return portpool.PoolsOf(d.Attachments, d.Sources.Prefixes, d.Sources.Policy)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

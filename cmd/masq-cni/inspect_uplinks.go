@@ -5,14 +5,14 @@ import (
 	"net/netip"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // uplinks returns the uplinks of all default routes, as ADD and masqd determine them, with
 // the source address that masqueraded packets get there. No packet is sent.
 func uplinks() ([]report.Uplink, error) {
 	out := []report.Uplink{}
-	w, err := wire.Open()
+	w, err := veth.Open()
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func uplinks() ([]report.Uplink, error) {
 
 // holders names the interfaces that have these addresses.
 func holders(addrs ...netip.Addr) (map[netip.Addr]string, error) {
-	w, err := wire.Open()
+	w, err := veth.Open()
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // view is what the records say of a node.
@@ -73,7 +73,7 @@ func (n *node) readRecords() (view, error) {
 
 // hasAddress reports whether the node has an address.
 func hasAddress(a netip.Addr) (bool, error) {
-	w, err := wire.Open()
+	w, err := veth.Open()
 	if err != nil {
 		return false, err
 	}

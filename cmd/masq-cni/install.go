@@ -19,8 +19,8 @@ import (
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
+	"github.com/masq-cni/masq-cni/pkg/cnidir"
 	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/masq-cni/masq-cni/pkg/netdir"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -36,7 +36,7 @@ type install struct {
 	mode        string
 	binDir      string
 	confDir     string
-	program     netdir.Program
+	program     cnidir.Program
 	readyURL    string
 	podCIDRs    []string
 	nodeName    string
@@ -104,8 +104,8 @@ removes it. It needs no capability where the directories are root's and it is ro
 	f.BoolVar(&i.watch, "watch", false, "stay, and put back what others take away")
 	f.BoolVar(&i.logs, "log", false, "write log lines on a terminal too")
 	f.StringVar(&i.mode, "mode", chainMode, "`chain|network`: after the plugin of the network that is there, or as a network of its own")
-	f.StringVar(&i.binDir, "bin-dir", netdir.DefaultBinDir, "the `DIR` in which the runtime looks for plugins")
-	f.StringVar(&i.confDir, "conf-dir", netdir.DefaultConfDir, "the `DIR` in which the runtime looks for networks")
+	f.StringVar(&i.binDir, "bin-dir", cnidir.DefaultBinDir, "the `DIR` in which the runtime looks for plugins")
+	f.StringVar(&i.confDir, "conf-dir", cnidir.DefaultConfDir, "the `DIR` in which the runtime looks for networks")
 	f.StringVar(&i.program.Source, "plugin", "", "the plugin's `FILE` (default: masq beside this program, or where the packages have it)")
 	f.BoolVar(&i.program.Force, "force", false, "replace a newer plugin, or a program called masq that is another's")
 	f.StringVar(&i.readyURL, "ready-url", "http://127.0.0.1:9468/readyz", "the `URL` at which masqd says that it is ready, which is waited for, or unix: and the path of its socket; empty: do not wait")
@@ -179,7 +179,7 @@ func (i *install) readKeys() (err error) {
 	if i.given, err = withStateDir(i.given, i.stateDir); err != nil {
 		return err
 	}
-	if i.entry, err = netdir.Entry(i.given); err != nil {
+	if i.entry, err = cnidir.Entry(i.given); err != nil {
 		return err
 	}
 	return i.judge(i.entry)
@@ -239,7 +239,7 @@ func (i *install) run(ctx context.Context) error {
 		if changed = changed || now; err == nil {
 			i.report.done(i, changed)
 		}
-		if !errors.Is(err, netdir.ErrUnsettled) {
+		if !errors.Is(err, cnidir.ErrUnsettled) {
 			return err
 		}
 		select {
@@ -290,25 +290,25 @@ func (i *install) look(ctx context.Context) (changed bool, err error) {
 }
 
 // configure has the directory of networks be as the mode says.
-func (i *install) configure(ctx context.Context) (netdir.Look, error) {
+func (i *install) configure(ctx context.Context) (cnidir.Look, error) {
 	if i.mode == chainMode {
-		return netdir.Chain(ctx, i.confDir, i.entry)
+		return cnidir.Chain(ctx, i.confDir, i.entry)
 	}
-	entry, err := netdir.MainEntry(i.given, i.ranges, leasesDir(i.stateDir))
+	entry, err := cnidir.MainEntry(i.given, i.ranges, leasesDir(i.stateDir))
 	if err != nil {
-		return netdir.Look{}, err
+		return cnidir.Look{}, err
 	}
 	if err := i.judge(entry); err != nil {
-		return netdir.Look{}, err
+		return cnidir.Look{}, err
 	}
 	if err := os.MkdirAll(i.confDir, 0o755); err != nil {
-		return netdir.Look{}, err
+		return cnidir.Look{}, err
 	}
 	_, err = os.Stat(filepath.Join(i.binDir, "portmap"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return netdir.Look{}, err
+		return cnidir.Look{}, err
 	}
-	network := netdir.Network{Name: i.networkName, CNIVersion: i.cniVersion, Entry: entry, Portmap: err == nil}
+	network := cnidir.Network{Name: i.networkName, CNIVersion: i.cniVersion, Entry: entry, Portmap: err == nil}
 	return network.Write(ctx, i.confDir, i.confName, i.entry)
 }
 

@@ -9,15 +9,15 @@ import (
 
 	"github.com/mattn/go-isatty"
 
-	"github.com/masq-cni/masq-cni/pkg/netdir"
+	"github.com/masq-cni/masq-cni/pkg/cnidir"
 )
 
 // installReport receives what an install does.
 type installReport interface {
 	waitingForMasqd(url, why string)
 	waitingForRanges(node, why string)
-	installed(netdir.Installed)
-	changed(netdir.Change)
+	installed(cnidir.Installed)
+	changed(cnidir.Change)
 	warning(string)
 	// done is called once, after an install that succeeded; changed reports whether
 	// anything was changed.
@@ -35,14 +35,14 @@ func (l logReport) waitingForRanges(node, why string) {
 	l.Info("waiting for the node's pod ranges", "node", node, "why", why)
 }
 
-func (l logReport) installed(p netdir.Installed) {
+func (l logReport) installed(p cnidir.Installed) {
 	l.Info("plugin installed", "file", p.Path, "version", p.Version, "before", p.Before)
 	if p.Unsure {
 		l.Warn("which of the two versions is newer cannot be told", "file", p.Path, "version", p.Version, "before", p.Before)
 	}
 }
 
-func (l logReport) changed(c netdir.Change) {
+func (l logReport) changed(c cnidir.Change) {
 	args := []any{"file", c.Path}
 	if c.Note != "" {
 		args = append(args, "note", c.Note)
@@ -71,7 +71,7 @@ func (s sentences) waitingForRanges(node, why string) {
 	s.say("Waiting for the pod ranges of node %s: %s.", node, why)
 }
 
-func (s sentences) installed(p netdir.Installed) {
+func (s sentences) installed(p cnidir.Installed) {
 	if p.Before == "none" {
 		s.say("Installed the plugin masq %s as %s.", p.Version, p.Path)
 	} else {
@@ -82,19 +82,19 @@ func (s sentences) installed(p netdir.Installed) {
 	}
 }
 
-func (s sentences) changed(c netdir.Change) {
+func (s sentences) changed(c cnidir.Change) {
 	switch c.What {
-	case netdir.Inserted:
+	case cnidir.Inserted:
 		s.say("Inserted masq after the first plugin in %s.", c.Path)
-	case netdir.Replaced:
+	case cnidir.Replaced:
 		s.say("Replaced the entry of masq in %s.", c.Path)
-	case netdir.ListWritten:
+	case cnidir.ListWritten:
 		s.say("Wrote %s: the network with masq, %s, which stays as it is.", c.Path, c.Note)
-	case netdir.NetworkWritten:
+	case cnidir.NetworkWritten:
 		s.say("Wrote %s: a network of which masq makes the links.", c.Path)
-	case netdir.ListRemoved:
+	case cnidir.ListRemoved:
 		s.say("Removed %s, which an earlier install wrote.", c.Path)
-	case netdir.TakenOut:
+	case cnidir.TakenOut:
 		s.say("Removed masq from %s, which the runtime does not use.", c.Path)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/masq-cni/masq-cni/pkg/netdir"
+	"github.com/masq-cni/masq-cni/pkg/cnidir"
 )
 
 const (
@@ -117,9 +117,9 @@ func (i *install) follow(ctx context.Context) error {
 			well, why = true, ""
 		case ctx.Err() != nil:
 			continue
-		case errors.Is(err, netdir.ErrUnsettled):
+		case errors.Is(err, cnidir.ErrUnsettled):
 			next, err = unsettled, nil
-		case errors.Is(err, netdir.ErrNone):
+		case errors.Is(err, cnidir.ErrNone):
 			next, level = again, slog.LevelInfo
 		case !well:
 			return err

@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // masqdPort is the port of masqd's HTTP endpoint, unless --listen of masqd says otherwise.
@@ -30,7 +30,7 @@ type scrapes struct {
 	// asked.
 	local func(netip.Addr) (bool, error)
 	known map[netip.Addr]bool // what local has said
-	links *wire.Wire          // of local
+	links *veth.Wire          // of local
 	// hidden is how many were left out.
 	hidden int
 }
@@ -88,7 +88,7 @@ func (s *scrapes) isLocal(a netip.Addr) (here bool, err error) {
 		return s.local(a)
 	}
 	if s.links == nil {
-		if s.links, err = wire.Open(); err != nil {
+		if s.links, err = veth.Open(); err != nil {
 			return false, err
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
-	"github.com/masq-cni/masq-cni/pkg/netdir"
+	"github.com/masq-cni/masq-cni/pkg/cnidir"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
@@ -22,7 +22,7 @@ import (
 // uninstall is what of an install is to go. Empty directories are left alone.
 type uninstall struct {
 	binDir, confDir string
-	program         netdir.Program
+	program         cnidir.Program
 	stay, force     bool
 }
 
@@ -102,7 +102,7 @@ func (u *uninstall) run(ctx context.Context, stateDir string, stdout, stderr io.
 		}
 		gone, err := u.program.Uninstall(ctx, u.binDir)
 		if gone {
-			removed("%s", filepath.Join(u.binDir, netdir.Plugin))
+			removed("%s", filepath.Join(u.binDir, cnidir.Plugin))
 		}
 		return err
 	}()
@@ -118,9 +118,9 @@ func (u *uninstall) run(ctx context.Context, stateDir string, stdout, stderr io.
 
 // takeOut takes masq out of the networks.
 func (u *uninstall) takeOut(ctx context.Context, removed func(string, ...any)) error {
-	look, in, err := netdir.Remove(ctx, u.confDir)
+	look, in, err := cnidir.Remove(ctx, u.confDir)
 	for _, c := range look.Changes {
-		if c.What == netdir.TakenOut {
+		if c.What == cnidir.TakenOut {
 			removed("masq from %s", c.Path)
 		} else {
 			removed("%s", c.Path)

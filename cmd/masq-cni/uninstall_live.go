@@ -8,7 +8,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // refuse returns why the rules of the node are not to be removed; nil where they are:
@@ -58,13 +58,13 @@ func liveAttachments(records *store.Records) ([]string, error) {
 	if err != nil && len(kept) == 0 && len(known) == 0 {
 		return nil, err
 	}
-	links, err := wire.Open()
+	links, err := veth.Open()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = links.Close() }()
-	q := store.Inquiry{Kernel: store.Kernel{HasLink: links.HasLink, Aliases: links.Aliases, NetNS: wire.NetNSState}}
-	if q.Boot, err = wire.BootID(); err != nil {
+	q := store.Inquiry{Kernel: store.Kernel{HasLink: links.HasLink, Aliases: links.Aliases, NetNS: veth.NetNSState}}
+	if q.Boot, err = veth.BootID(); err != nil {
 		return nil, err
 	}
 	for _, r := range kept {

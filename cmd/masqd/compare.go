@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/compare"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // comparison compares links when /readyz is requested, at a bounded pace. If the node's
@@ -30,7 +30,7 @@ type comparison struct {
 	// repair asks for a sync of all links; known are the differences that the last one
 	// could not repair.
 	repair func()
-	known  func() []wire.Difference
+	known  func() []veth.Difference
 	asked  chan struct{} // has room for one
 
 	mu     sync.Mutex

@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/masq-cni/masq-cni/cmd/internal/flaggroup"
-	"github.com/masq-cni/masq-cni/pkg/agentconf"
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
@@ -49,14 +49,14 @@ type configuration struct {
 
 // override is a flag of ip-masq-agent that was given.
 type override struct {
-	agentconf.Legacy
+	nodeconf.Legacy
 	value string
 }
 
 // legacyFlags declares the flags of ip-masq-agent, but for those that have the
 // same name and meaning here.
 func legacyFlags(flags *pflag.FlagSet) func() []override {
-	all := agentconf.LegacyFlags()
+	all := nodeconf.LegacyFlags()
 	values := make([]string, len(all))
 	for i, l := range all {
 		if flags.Lookup(l.Name) != nil {
@@ -91,7 +91,7 @@ func legacyFlags(flags *pflag.FlagSet) func() []override {
 // What is faulty is said once, and changes nothing.
 func (c *configuration) read() bool {
 	c.follow()
-	node, names, err := agentconf.Load(c.pattern)
+	node, names, err := nodeconf.Load(c.pattern)
 	for _, o := range c.legacy {
 		if err == nil {
 			if err = o.Apply(&node, o.value); err != nil {
@@ -179,7 +179,7 @@ func (c *configuration) keep(n reconcile.Node) {
 // fallback is what is in force while nothing good was read: what an earlier masqd
 // read, or what would be without a file.
 func (c *configuration) fallback() (*masq.Policy, ruleset.Sources) {
-	node := agentconf.Default()
+	node := nodeconf.Default()
 	switch {
 	case c.earlier != nil:
 		node.Policy, node.SourceCIDRs = c.earlier.Policy, c.earlier.Sources

@@ -13,8 +13,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/masq-cni/masq-cni/pkg/agentconf"
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -24,7 +24,7 @@ func TestFaultyFromTheStart(t *testing.T) {
 	given, earlier := netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("10.1.0.0/16")
 	ports := []masq.PortRange{{First: 20000, Last: 29999}}
 	var toPorts override
-	for _, l := range agentconf.LegacyFlags() {
+	for _, l := range nodeconf.LegacyFlags() {
 		if l.Name == "to-ports" {
 			toPorts = override{l, "20000-29999"}
 		}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/masq-cni/masq-cni/pkg/agentconf"
+	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 )
 
 // flagSet has one flag of ours and those of ip-masq-agent.
@@ -87,7 +87,7 @@ func help(t *testing.T, args ...string) string {
 // Each flag of ip-masq-agent has a variable, and none that another has too.
 func TestEnvironmentOfEachFlag(t *testing.T) {
 	seen := map[string]bool{"MASQD_STATE_DIR": true}
-	for _, l := range agentconf.LegacyFlags() {
+	for _, l := range nodeconf.LegacyFlags() {
 		name := variable(l.Name)
 		if seen[name] {
 			t.Errorf("%s is of two flags", name)

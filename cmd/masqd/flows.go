@@ -15,7 +15,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/metrics"
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
@@ -34,9 +34,9 @@ type sampler struct {
 	conn        *conntrack.Conn // of the samples
 	asks        *conntrack.Conn // of what is cheap
 	records     func() ([]store.Record, error)
-	pools       func() *pressure.Pools
+	pools       func() *portpool.Pools
 	owners      func([]netip.Addr) map[netip.Addr]owner // by the addresses of attachments
-	ports       *pressure.Monitor                       // made with the first sample
+	ports       *portpool.Monitor                       // made with the first sample
 	attachments int                                     // that are told apart
 	log         *slog.Logger
 
@@ -46,12 +46,12 @@ type sampler struct {
 	busy   bool
 	last   metrics.Flows
 	groups []report.PortGroup // as of the last sample
-	losses pressure.LossMeter
+	losses portpool.LossMeter
 	full   time.Time // when the table was last seen nearly full
 	errors int
 }
 
-func newSampler(ctx context.Context, records *store.Records, pools func() *pressure.Pools, owners func([]netip.Addr) map[netip.Addr]owner, attachments int, log *slog.Logger) (*sampler, error) {
+func newSampler(ctx context.Context, records *store.Records, pools func() *portpool.Pools, owners func([]netip.Addr) map[netip.Addr]owner, attachments int, log *slog.Logger) (*sampler, error) {
 	conn, err := conntrack.Open()
 	if err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ func (s *sampler) dump(ctx context.Context) (out metrics.Flows, groups []report.
 		out.Expectations++
 	}
 	if s.ports == nil {
-		s.ports = pressure.NewMonitor(pressure.Options{Groups: candidates, Holders: 1, ReusesClosed: pressure.ReusesClosed()})
+		s.ports = portpool.NewMonitor(portpool.Options{Groups: candidates, Holders: 1, ReusesClosed: portpool.ReusesClosed()})
 	}
 	sample, err := s.ports.Sample(ctx, begun, s.conn, s.pools())
 	if err != nil {
@@ -192,7 +192,7 @@ const (
 )
 
 // limit reduces a sample to the groups that metrics and readiness report.
-func (s *sampler) limit(p *pressure.Sample) {
+func (s *sampler) limit(p *portpool.Sample) {
 	var holders []netip.Addr
 	for i := range p.Groups {
 		for _, h := range p.Groups[i].Holders {
@@ -200,7 +200,7 @@ func (s *sampler) limit(p *pressure.Sample) {
 		}
 	}
 	owners := s.owners(holders)
-	kept := spread(p.Groups, metrics.MaxDestinations, func(g *pressure.Pressure) owner {
+	kept := spread(p.Groups, metrics.MaxDestinations, func(g *portpool.Pressure) owner {
 		if len(g.Holders) == 0 {
 			return owner{}
 		}
@@ -230,7 +230,7 @@ func statesOf(tally *report.Tally) (out []metrics.FlowState) {
 	return out
 }
 
-func portsOf(s *pressure.Sample) metrics.Ports {
+func portsOf(s *portpool.Sample) metrics.Ports {
 	out := metrics.Ports{Unlisted: s.Beyond, Warnings: map[string]int{}, Failed: s.Lost.NoPort}
 	for level, n := range s.Warnings {
 		out.Warnings[level.String()] = n

@@ -25,9 +25,9 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/internal/flaggroup"
 	"github.com/masq-cni/masq-cni/cmd/internal/man"
 	"github.com/masq-cni/masq-cni/cmd/masqd/internal/endpoint"
-	"github.com/masq-cni/masq-cni/pkg/agentconf"
 	"github.com/masq-cni/masq-cni/pkg/ipfix"
 	"github.com/masq-cni/masq-cni/pkg/natlog"
+	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -200,7 +200,7 @@ A flag on the command line overrides the environment.`,
 			o.resyncGiven = c.Flags().Changed("resync-interval")
 			// A flag that asks for what is not to be had here is an error now, not
 			// when a file is read.
-			scratch := agentconf.Default()
+			scratch := nodeconf.Default()
 			for _, l := range o.legacy {
 				if err := l.Apply(&scratch, l.value); err != nil {
 					return fmt.Errorf("--%s: %w", l.Name, err)
@@ -210,7 +210,7 @@ A flag on the command line overrides the environment.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.config, "config", agentconf.DefaultPath, "the node's configuration: a file, or a pattern such as /etc/config/ip-masq*")
+	f.StringVar(&o.config, "config", nodeconf.DefaultPath, "the node's configuration: a file, or a pattern such as /etc/config/ip-masq*")
 	f.StringSliceVar(&sources, "source-cidrs", nil, "addresses of pods that another plugin wired, instead of the file's sourceCIDRs")
 	f.StringVar(&o.stateDir, "state-dir", store.DefaultDir, "where the plugin keeps its records")
 	o.listen = addressList{"127.0.0.1:9468"}

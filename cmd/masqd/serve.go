@@ -21,11 +21,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/metrics"
 	"github.com/masq-cni/masq-cni/pkg/nft"
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
 	"github.com/masq-cni/masq-cni/pkg/sockets"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // serve wires the daemon and runs it until the context ends.
@@ -76,7 +76,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return fmt.Errorf("follow the configuration: %w", err)
 	}
 	conf.read()
-	links, err := wire.Open()
+	links, err := veth.Open()
 	if err != nil {
 		return err
 	}
@@ -91,11 +91,11 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	defer func() { _ = flows.Close() }()
 	forget := reconcile.Flows{Local: links.HasAddress, Delete: flows.DeleteMatching}
-	kernel := store.Kernel{HasLink: links.HasLink, Aliases: links.Aliases, NetNS: wire.NetNSState}
-	if kernel.Boot, err = wire.BootID(); err != nil {
+	kernel := store.Kernel{HasLink: links.HasLink, Aliases: links.Aliases, NetNS: veth.NetNSState}
+	if kernel.Boot, err = veth.BootID(); err != nil {
 		log.Warn("records of an earlier boot cannot be told from those of this one", "err", err)
 	}
-	neighbors := &reconcile.Neighbors{Records: records, State: wire.NodeNetNSState, Grace: o.grace, Log: log}
+	neighbors := &reconcile.Neighbors{Records: records, State: veth.NodeNetNSState, Grace: o.grace, Log: log}
 	if err := neighbors.Run(time.Now()); err != nil {
 		log.Error("records of other network namespaces cannot be removed", "err", err)
 	}
@@ -135,9 +135,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if conf.earlier != nil {
 		loop.Expect(conf.earlier.SNATAddresses)
 	}
-	sampler, err := newSampler(ctx, records, func() *pressure.Pools {
+	sampler, err := newSampler(ctx, records, func() *portpool.Pools {
 		node := conf.node()
-		return pressure.PoolsOf(node.Attachments(cache.Snapshot().Records), node.Sources.Prefixes, node.Sources.Policy)
+		return portpool.PoolsOf(node.Attachments(cache.Snapshot().Records), node.Sources.Prefixes, node.Sources.Policy)
 	}, func(addresses []netip.Addr) map[netip.Addr]owner {
 		return ownersOf(addresses, cache.Snapshot().Records, records.Get)
 	}, o.attachmentMetrics, log)
@@ -168,7 +168,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 				defer askingMu.Unlock()
 				return asking.DirectRanges(policy)
 			},
-			Describe: links.Describe, Replace: records.Replace, Boot: kernel.Boot, NodeNetNS: wire.OwnNetNS(), Log: log,
+			Describe: links.Describe, Replace: records.Replace, Boot: kernel.Boot, NodeNetNS: veth.OwnNetNS(), Log: log,
 		},
 	}
 	unread.pass() // before a sync sees rules that no record explains
@@ -246,7 +246,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	})
 	run("links", func(ctx context.Context) error {
 		changes := &addresses{loop: loop, after: func(d time.Duration, f func()) { time.AfterFunc(d, f) }}
-		return host.Run(ctx, func(e wire.Event) {
+		return host.Run(ctx, func(e veth.Event) {
 			loop.Links.Damaged(e.Damaged)
 			if e.Lost {
 				loop.Lost()
@@ -398,7 +398,7 @@ func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowEr
 
 // linkFaults says what is wrong with links and cannot be repaired, as a reason of
 // readiness.
-func linkFaults(left []wire.Difference) []string {
+func linkFaults(left []veth.Difference) []string {
 	if len(left) == 0 {
 		return nil
 	}

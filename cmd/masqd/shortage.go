@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
@@ -21,7 +21,7 @@ func (s *sampler) shortages(ctx context.Context) (reasons []string, losses repor
 	if err == nil {
 		losses = report.Losses{
 			NoPort: s.losses.NoPort(), NoRoom: s.losses.NoRoom(), Evicted: s.losses.Evicted(),
-			Exhausted: report.Exhausted(s.groups), Full: now.Sub(s.full) < pressure.LossMemory,
+			Exhausted: report.Exhausted(s.groups), Full: now.Sub(s.full) < portpool.LossMemory,
 		}
 		problems = append(problems, report.ConntrackUseOf(table, sum).Problems(losses, now)...)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
@@ -120,11 +120,11 @@ func TestDestinationsOfOthers(t *testing.T) {
 		t.Errorf("owners are %+v", owners)
 	}
 	s := &sampler{owners: func([]netip.Addr) map[netip.Addr]owner { return owners }}
-	sample := &pressure.Sample{Beyond: 0.01}
+	sample := &portpool.Sample{Beyond: 0.01}
 	group := func(i int, from netip.Addr, used int) {
-		sample.Groups = append(sample.Groups, pressure.Pressure{Level: pressure.Notice, Use: pressure.Use{
-			Group: pressure.Group{Protocol: 6, Egress: address(0), Destination: address(1000 + i), Port: 443}, Usable: 1000, Used: used,
-			Holders: []pressure.Holder{{Source: from, Ports: used}},
+		sample.Groups = append(sample.Groups, portpool.Pressure{Level: portpool.Notice, Use: portpool.Use{
+			Group: portpool.Group{Protocol: 6, Egress: address(0), Destination: address(1000 + i), Port: 443}, Usable: 1000, Used: used,
+			Holders: []portpool.Holder{{Source: from, Ports: used}},
 		}})
 	}
 	for i := range 50 {
@@ -140,7 +140,7 @@ func TestDestinationsOfOthers(t *testing.T) {
 		t.Errorf("the destinations are %+v", sample.Groups)
 	}
 	// The fullest destination that is left out.
-	if sample.Beyond != 0.892 || sample.Warnings[pressure.Notice] != 10 {
+	if sample.Beyond != 0.892 || sample.Warnings[portpool.Notice] != 10 {
 		t.Errorf("beyond them %v, warnings %v", sample.Beyond, sample.Warnings)
 	}
 }

@@ -2,7 +2,7 @@
 // inspect, inspect drift, inspect pod and the readiness of masqd are made from it, so
 // that they agree: a fault that one of them sees is one that all of them see.
 //
-// It joins the comparisons of pkg/nft (rules and elements) and of pkg/wire (both ends of
+// It joins the comparisons of pkg/nft (rules and elements) and of pkg/veth (both ends of
 // a link, routes, neighbor entries, forwarding). An object that this process cannot read,
 // such as a network namespace that it may not enter, is a Difference that is NotChecked.
 // It is reported, and it is no fault.
@@ -15,7 +15,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // Difference is one object that is not as ADD made it.
@@ -23,7 +23,7 @@ type Difference struct {
 	// Identity is the attachment's (masq.Key.Identity), empty for the node's own settings
 	// and where the object is not one attachment's.
 	Identity string
-	// Kind is that of nft.Change or wire.Difference, Object names the object, Found says
+	// Kind is that of nft.Change or veth.Difference, Object names the object, Found says
 	// in a few words how it differs.
 	Kind, Object, Found string
 	// NotChecked says that the object could not be compared; Found says why.
@@ -35,10 +35,10 @@ type Difference struct {
 // String is the difference in one line.
 func (d Difference) String() string { return d.sentence }
 
-// Links compares links; a wire.Wire does.
+// Links compares links; a veth.Wire does.
 type Links interface {
-	Compare([]wire.Pair) ([]wire.Difference, error)
-	CompareContainer(wire.Pair) ([]wire.Difference, error)
+	Compare([]veth.Pair) ([]veth.Difference, error)
+	CompareContainer(veth.Pair) ([]veth.Difference, error)
 }
 
 // Rules compares the rules and elements of one attachment; an nft.Conn does.
@@ -55,11 +55,11 @@ func OfRules(identity string, changes []nft.Change) []Difference {
 	return out
 }
 
-func ofLink(all []wire.Difference) []Difference {
+func ofLink(all []veth.Difference) []Difference {
 	var out []Difference
 	for _, d := range all {
 		x := Difference{Identity: d.Identity, Kind: string(d.Kind), Object: d.Name(), Found: d.Found(), sentence: d.String()}
-		if d.Reason == wire.NotChecked {
+		if d.Reason == veth.NotChecked {
 			x.NotChecked, x.Found = true, d.Have
 		}
 		out = append(out, x)
@@ -68,8 +68,8 @@ func ofLink(all []wire.Difference) []Difference {
 }
 
 // Link compares both ends of one link.
-func Link(links Links, p wire.Pair) ([]Difference, error) {
-	host, err := links.Compare([]wire.Pair{p})
+func Link(links Links, p veth.Pair) ([]Difference, error) {
+	host, err := links.Compare([]veth.Pair{p})
 	container, errContainer := links.CompareContainer(p)
 	return ofLink(append(host, container...)), errors.Join(err, errContainer)
 }
@@ -86,10 +86,10 @@ func Policy(rules Rules, a masq.Attachment, has func(netip.Addr) (bool, error)) 
 
 // PairOf is the link of a record as ADD made it; nil where another plugin made it, or
 // while the plugin is at work on it.
-func PairOf(r store.Record) *wire.Pair {
+func PairOf(r store.Record) *veth.Pair {
 	if r.Chained || !r.Ready {
 		return nil
 	}
-	p := wire.PairOf(r.Attachment, r.Wiring())
+	p := veth.PairOf(r.Attachment, r.Wiring())
 	return &p
 }

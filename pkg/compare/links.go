@@ -5,14 +5,14 @@ import (
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // NodeSide compares the node's ends of the links of records, its routes and forwarding.
 // A container that is gone, as its link and its network namespace show, is left out:
 // DEL, GC or stale-attachment cleanup removes its record.
 func NodeSide(links Links, records []store.Record) ([]Difference, error) {
-	var pairs []wire.Pair
+	var pairs []veth.Pair
 	for _, r := range records {
 		if p := PairOf(r); p != nil {
 			pairs = append(pairs, *p)
@@ -21,7 +21,7 @@ func NodeSide(links Links, records []store.Record) ([]Difference, error) {
 	found, err := links.Compare(pairs)
 	lost := map[string]bool{}
 	for _, d := range found {
-		if d.Kind == wire.KindInterface && d.Reason == wire.Missing {
+		if d.Kind == veth.KindInterface && d.Reason == veth.Missing {
 			lost[d.Identity] = true
 		}
 	}
@@ -34,7 +34,7 @@ func NodeSide(links Links, records []store.Record) ([]Difference, error) {
 			gone[p.Identity] = true
 		}
 	}
-	found = slices.DeleteFunc(found, func(d wire.Difference) bool { return d.Identity != "" && gone[d.Identity] })
+	found = slices.DeleteFunc(found, func(d veth.Difference) bool { return d.Identity != "" && gone[d.Identity] })
 	return ofLink(found), err
 }
 
@@ -52,7 +52,7 @@ func ContainerSide(links Links, records []store.Record) ([]Difference, error) {
 		errs = append(errs, err)
 		for i := range found {
 			if isMissing(found[i]) {
-				found[i].Reason, found[i].Have = wire.NotChecked, "this process does not see the path"
+				found[i].Reason, found[i].Have = veth.NotChecked, "this process does not see the path"
 			}
 		}
 		out = append(out, ofLink(found)...)
@@ -61,8 +61,8 @@ func ContainerSide(links Links, records []store.Record) ([]Difference, error) {
 }
 
 // isMissing reports whether a network namespace is not where it was at ADD.
-func isMissing(d wire.Difference) bool {
-	return d.Kind == wire.KindNamespace && d.Reason == wire.Missing
+func isMissing(d veth.Difference) bool {
+	return d.Kind == veth.KindNamespace && d.Reason == veth.Missing
 }
 
 // Split separates faults from objects that were not checked.

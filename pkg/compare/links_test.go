@@ -6,23 +6,23 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // links answers from what a test says of each attachment.
-type links struct{ node, container map[string]wire.Difference }
+type links struct{ node, container map[string]veth.Difference }
 
-func (l links) Compare(pairs []wire.Pair) (out []wire.Difference, err error) {
+func (l links) Compare(pairs []veth.Pair) (out []veth.Difference, err error) {
 	for _, p := range pairs {
 		if d, ok := l.node[p.Identity]; ok {
 			d.Identity = p.Identity
 			out = append(out, d)
 		}
 	}
-	return append(out, wire.Difference{Kind: wire.KindSetting, Reason: wire.Changed, Object: "net.ipv4.conf.uplink.forwarding", Have: "0", Want: "1"}), nil
+	return append(out, veth.Difference{Kind: veth.KindSetting, Reason: veth.Changed, Object: "net.ipv4.conf.uplink.forwarding", Have: "0", Want: "1"}), nil
 }
 
-func (l links) CompareContainer(p wire.Pair) (out []wire.Difference, err error) {
+func (l links) CompareContainer(p veth.Pair) (out []veth.Difference, err error) {
 	if d, ok := l.container[p.Identity]; ok {
 		d.Identity = p.Identity
 		out = append(out, d)
@@ -38,11 +38,11 @@ func record(id string) store.Record {
 // A container is left out only if both its link and its namespace are missing. A missing
 // path alone is not checked, and links of other plugins are not compared.
 func TestContainersThatAreGone(t *testing.T) {
-	noLink := wire.Difference{Kind: wire.KindInterface, Reason: wire.Missing}
-	noPath := wire.Difference{Kind: wire.KindNamespace, Reason: wire.Missing}
+	noLink := veth.Difference{Kind: veth.KindInterface, Reason: veth.Missing}
+	noPath := veth.Difference{Kind: veth.KindNamespace, Reason: veth.Missing}
 	l := links{
-		node:      map[string]wire.Difference{"n/gone/eth0": noLink, "n/lost/eth0": noLink, "n/chained/eth0": noLink},
-		container: map[string]wire.Difference{"n/gone/eth0": noPath, "n/hidden/eth0": noPath},
+		node:      map[string]veth.Difference{"n/gone/eth0": noLink, "n/lost/eth0": noLink, "n/chained/eth0": noLink},
+		container: map[string]veth.Difference{"n/gone/eth0": noPath, "n/hidden/eth0": noPath},
 	}
 	chained := record("chained")
 	chained.Chained = true

@@ -9,21 +9,21 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // Links restores the node's side of the links that the plugin made: what an event
 // names at once, and everything at start, after lost events and at each resync. What
 // other plugins made is theirs.
 type Links struct {
-	// All and Some are Repair and RepairIndexes of a wire.Wire.
-	All  func([]wire.Pair) (repaired, left []wire.Difference, err error)
-	Some func(indexes []int, pairOf func(index int, identity string) (wire.Pair, bool)) (repaired, left []wire.Difference, err error)
+	// All and Some are Repair and RepairIndexes of a veth.Wire.
+	All  func([]veth.Pair) (repaired, left []veth.Difference, err error)
+	Some func(indexes []int, pairOf func(index int, identity string) (veth.Pair, bool)) (repaired, left []veth.Difference, err error)
 	Log  *slog.Logger
 
 	mu      sync.Mutex
 	damaged map[int]int // index of an interface -> how often it had no record
-	left    map[string][]wire.Difference
+	left    map[string][]veth.Difference
 }
 
 // unknownMax is how often an interface without a known record is compared: the record
@@ -45,10 +45,10 @@ func (l *Links) Damaged(indexes []int) {
 
 // Left returns the differences that cannot be repaired, by identity. Links that are
 // missing are not among them: stale-attachment cleanup sees to those.
-func (l *Links) Left() []wire.Difference {
+func (l *Links) Left() []veth.Difference {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var out []wire.Difference
+	var out []veth.Difference
 	for _, identity := range slices.Sorted(maps.Keys(l.left)) {
 		out = append(out, l.left[identity]...)
 	}
@@ -57,7 +57,7 @@ func (l *Links) Left() []wire.Difference {
 
 // repairAll compares the links of all records.
 func (l *Links) repairAll(records []*store.Record) ([]nft.Change, error) {
-	var pairs []wire.Pair
+	var pairs []veth.Pair
 	for _, r := range records {
 		if isWired(r) {
 			pairs = append(pairs, pairOf(r))
@@ -91,7 +91,7 @@ func (l *Links) repairDamaged(records []*store.Record) ([]nft.Change, error) {
 	})
 	compared := []string{}
 	wait := map[int]int{}
-	repaired, left, err := l.Some(slices.Sorted(maps.Keys(damaged)), func(index int, identity string) (wire.Pair, bool) {
+	repaired, left, err := l.Some(slices.Sorted(maps.Keys(damaged)), func(index int, identity string) (veth.Pair, bool) {
 		r, tries := byIdentity()[identity], damaged[index]
 		if r != nil && isWired(r) {
 			compared = append(compared, identity)
@@ -101,7 +101,7 @@ func (l *Links) repairDamaged(records []*store.Record) ([]nft.Change, error) {
 		if r != nil || tries < unknownMax {
 			wait[index] = tries + 1
 		}
-		return wire.Pair{}, false
+		return veth.Pair{}, false
 	})
 	l.note(compared, left)
 	if err != nil {
@@ -127,23 +127,23 @@ func (l *Links) again(wait map[int]int) {
 
 // note keeps the remaining differences of the attachments that were compared (nil: of
 // every attachment), and logs the new ones.
-func (l *Links) note(compared []string, left []wire.Difference) {
+func (l *Links) note(compared []string, left []veth.Difference) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := l.left
 	if compared == nil {
-		l.left = map[string][]wire.Difference{}
+		l.left = map[string][]veth.Difference{}
 	} else {
 		l.left = maps.Clone(before)
 		if l.left == nil {
-			l.left = map[string][]wire.Difference{}
+			l.left = map[string][]veth.Difference{}
 		}
 		for _, identity := range compared {
 			delete(l.left, identity)
 		}
 	}
 	for _, d := range left {
-		if d.Kind == wire.KindInterface && d.Reason == wire.Missing {
+		if d.Kind == veth.KindInterface && d.Reason == veth.Missing {
 			continue
 		}
 		if !slices.Contains(before[d.Identity], d) {
@@ -156,13 +156,13 @@ func (l *Links) note(compared []string, left []wire.Difference) {
 // isWired reports whether the link is ours and complete.
 func isWired(r *store.Record) bool { return r.Ready && !r.Chained }
 
-func pairOf(r *store.Record) wire.Pair { return wire.PairOf(r.Attachment, r.Wiring()) }
+func pairOf(r *store.Record) veth.Pair { return veth.PairOf(r.Attachment, r.Wiring()) }
 
 // linkChanges converts differences to changes, which is what a repair reports.
-func linkChanges(all []wire.Difference) (out []nft.Change) {
+func linkChanges(all []veth.Difference) (out []nft.Change) {
 	for _, d := range all {
 		c := nft.Change{Kind: nft.Kind(d.Kind), Reason: nft.Missing, Name: d.Name()}
-		if d.Reason == wire.Changed {
+		if d.Reason == veth.Changed {
 			c.Reason, c.Detail = nft.Changed, d.Found()
 		}
 		out = append(out, c)

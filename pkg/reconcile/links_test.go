@@ -8,20 +8,20 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // cables stands for the node's links.
 type cables struct {
 	at   map[int]string               // index -> alias
-	left map[string][]wire.Difference // by identity
+	left map[string][]veth.Difference // by identity
 	err  error
 
 	all  [][]string // identities of each full comparison
 	some []string   // identities of the others
 }
 
-func (c *cables) repair(pairs []wire.Pair) (repaired, left []wire.Difference, err error) {
+func (c *cables) repair(pairs []veth.Pair) (repaired, left []veth.Difference, err error) {
 	var all []string
 	for _, p := range pairs {
 		all = append(all, p.Identity)
@@ -31,7 +31,7 @@ func (c *cables) repair(pairs []wire.Pair) (repaired, left []wire.Difference, er
 	return nil, left, c.err
 }
 
-func (c *cables) repairSome(indexes []int, pairOf func(int, string) (wire.Pair, bool)) (repaired, left []wire.Difference, err error) {
+func (c *cables) repairSome(indexes []int, pairOf func(int, string) (veth.Pair, bool)) (repaired, left []veth.Difference, err error) {
 	for _, i := range indexes {
 		alias, ok := c.at[i]
 		if !ok {
@@ -39,7 +39,7 @@ func (c *cables) repairSome(indexes []int, pairOf func(int, string) (wire.Pair, 
 		}
 		if p, ok := pairOf(i, alias); ok {
 			c.some = append(c.some, p.Identity)
-			repaired = append(repaired, wire.Difference{Identity: p.Identity, Kind: wire.KindRoute, Reason: wire.Missing, Interface: p.HostName, Object: "10.0.0.1/32"})
+			repaired = append(repaired, veth.Difference{Identity: p.Identity, Kind: veth.KindRoute, Reason: veth.Missing, Interface: p.HostName, Object: "10.0.0.1/32"})
 			left = append(left, c.left[p.Identity]...)
 		}
 	}
@@ -117,13 +117,13 @@ func TestLinksWait(t *testing.T) {
 func TestLinksLeft(t *testing.T) {
 	a, b := ready("a"), ready("b")
 	all := snapshot(a, b).Records
-	elsewhere := func(r store.Record) []wire.Difference {
-		return []wire.Difference{
-			{Identity: r.Identity(), Kind: wire.KindRoute, Reason: wire.Changed, Interface: r.HostName(), Object: "10.0.0.1/32", Have: "eth7", Want: r.HostName()},
-			{Identity: r.Identity(), Kind: wire.KindInterface, Reason: wire.Missing},
+	elsewhere := func(r store.Record) []veth.Difference {
+		return []veth.Difference{
+			{Identity: r.Identity(), Kind: veth.KindRoute, Reason: veth.Changed, Interface: r.HostName(), Object: "10.0.0.1/32", Have: "eth7", Want: r.HostName()},
+			{Identity: r.Identity(), Kind: veth.KindInterface, Reason: veth.Missing},
 		}
 	}
-	c := &cables{at: map[int]string{1: a.Identity(), 2: b.Identity()}, left: map[string][]wire.Difference{a.Identity(): elsewhere(a), b.Identity(): elsewhere(b)}}
+	c := &cables{at: map[int]string{1: a.Identity(), 2: b.Identity()}, left: map[string][]veth.Difference{a.Identity(): elsewhere(a), b.Identity(): elsewhere(b)}}
 	l, log := links(c)
 	for range 2 {
 		if _, err := l.repairAll(all); err != nil {

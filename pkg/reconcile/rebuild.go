@@ -14,7 +14,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // Rebuild replaces damaged records with new ones made from the kernel's state of their
@@ -26,8 +26,8 @@ type Rebuild struct {
 	// Attached and DirectRanges are methods of an nft.Conn.
 	Attached     func(want func(identity string) bool) ([]nft.Attached, error)
 	DirectRanges func(policy string) ([]masq.AddrRange, error)
-	// Describe is the method of a wire.Wire.
-	Describe func(masq.HostLink) (wire.Ours, bool, error)
+	// Describe is the method of a veth.Wire.
+	Describe func(masq.HostLink) (veth.Ours, bool, error)
 	Replace  func(*store.ReadError, store.Record) (kept string, err error)
 	Boot     string
 	// NodeNetNS is the node's network namespace; nil where the kernel does not tell.
@@ -126,7 +126,7 @@ func (r *Rebuild) fromKernel(u UnreadableRecord) (rec store.Record, err error) {
 		rec.Created = info.ModTime().UTC()
 	}
 	o, found1, err := r.Describe(rec.HostLink(0))
-	if err != nil && !errors.Is(err, wire.ErrNotOurs) {
+	if err != nil && !errors.Is(err, veth.ErrNotOurs) {
 		return rec, err
 	}
 	if found1 {

@@ -6,15 +6,15 @@ import (
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 )
 
 // Losses are packets of new flows that were dropped recently, flows that were ended
 // early, and the known causes.
 type Losses struct {
-	NoPort  pressure.Recent `json:"noPort,omitzero"`
-	NoRoom  pressure.Recent `json:"noRoom,omitzero"`
-	Evicted pressure.Recent `json:"evicted,omitzero"`
+	NoPort  portpool.Recent `json:"noPort,omitzero"`
+	NoRoom  portpool.Recent `json:"noRoom,omitzero"`
+	Evicted portpool.Recent `json:"evicted,omitzero"`
 	// Exhausted is a group that has no source port left, as PortGroup.String writes it;
 	// empty where none is known.
 	Exhausted string `json:"exhausted,omitempty"`
@@ -49,7 +49,7 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 		}
 		all.Add(p)
 	}
-	last := func(r pressure.Recent) string { return "in the last " + span(now.Sub(r.Since)) }
+	last := func(r portpool.Recent) string { return "in the last " + span(now.Sub(r.Since)) }
 	if l.NoRoom.Count > 0 {
 		cause := "it was full"
 		if share < NearlyFull && !l.Full && l.Evicted.Count == 0 {
@@ -83,7 +83,7 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 // Earlier says what was lost since the network namespace began, but not recently; it is
 // empty where nothing was.
 func (c *ConntrackUse) Earlier(l Losses) string {
-	since := pressure.LossesOf([]conntrack.Statistics{{InsertFailed: c.InsertFailed, ChainTooLong: c.ChainTooLong, Drop: c.Drop, EarlyDrop: c.EarlyDrop}})
+	since := portpool.LossesOf([]conntrack.Statistics{{InsertFailed: c.InsertFailed, ChainTooLong: c.ChainTooLong, Drop: c.Drop, EarlyDrop: c.EarlyDrop}})
 	var out []string
 	if n := since.NoPort; n > 0 && l.NoPort.Count == 0 {
 		out = append(out, plural(n, "packet")+" dropped because another flow had their addresses and ports")

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 )
 
 // Ports is the source port pressure of a node.
@@ -33,7 +33,7 @@ type Ports struct {
 	ReusesClosing bool `json:"reusesClosing"`
 }
 
-// PortGroup is a pressure.Pressure.
+// PortGroup is a portpool.Pressure.
 type PortGroup struct {
 	Protocol        string           `json:"protocol"`
 	Egress          netip.Addr       `json:"egress"`
@@ -41,13 +41,13 @@ type PortGroup struct {
 	DestinationPort uint16           `json:"destinationPort"`
 	ICMP            *ICMPRequest     `json:"icmp,omitempty"`
 	Zone            uint16           `json:"zone"`
-	Ports           []pressure.Range `json:"ports"`
+	Ports           []portpool.Range `json:"ports"`
 	Used            int              `json:"used"`
 	// Closing are the ports of closed TCP flows that wait for their time-out.
 	Closing int            `json:"closing"`
 	Usable  int            `json:"usable"`
 	Share   float64        `json:"share"`
-	Level   pressure.Level `json:"level"`
+	Level   portpool.Level `json:"level"`
 	// Rate is null where it was not measured.
 	Rate *float64 `json:"rate"`
 	// ExhaustedIn is null where no end is foreseen.
@@ -84,7 +84,7 @@ type ICMPRequest struct {
 
 // PortsOf describes a sample; measured says that there was one before it. Owners are the
 // attachments of the node.
-func PortsOf(s *pressure.Sample, measured bool, owners *Owners) Ports {
+func PortsOf(s *portpool.Sample, measured bool, owners *Owners) Ports {
 	out := Ports{
 		Time: Time{s.Time.UTC()}, Groups: []PortGroup{}, Beyond: s.Beyond, ReusesClosing: s.ReusesClosed,
 		Failed: s.Lost.NoPort, FailedNow: s.LostNow.NoPort, Full: s.Lost.NoRoom, FullNow: s.LostNow.NoRoom,
@@ -109,7 +109,7 @@ func PortsOf(s *pressure.Sample, measured bool, owners *Owners) Ports {
 		if measured {
 			p.Rate = &g.Rate
 		}
-		if g.ExhaustedIn != pressure.Never {
+		if g.ExhaustedIn != portpool.Never {
 			left := Seconds(g.ExhaustedIn)
 			p.ExhaustedIn = &left
 		}
@@ -121,7 +121,7 @@ func PortsOf(s *pressure.Sample, measured bool, owners *Owners) Ports {
 // PortProblems returns the problems of groups whose ports run out.
 func PortProblems(groups []PortGroup) (all Problems) {
 	for _, g := range groups {
-		if g.Level < pressure.Warning {
+		if g.Level < portpool.Warning {
 			continue
 		}
 		text := fmt.Sprintf("%.0f %% of those of %s are in use", 100*g.Share, g)
@@ -157,7 +157,7 @@ func PortColumns() []Column[PortGroup] {
 		}},
 		numbers("USED", func(g *row) int { return g.Used }, func(g *row) string { return fmt.Sprintf("%d/%d", g.Used, g.Usable) }),
 		numbers("SHARE", func(g *row) float64 { return g.Share }, func(g *row) string { return percent(g.Share) }),
-		numbers("LEVEL", func(g *row) pressure.Level { return g.Level }, func(g *row) string { return g.Level.String() }),
+		numbers("LEVEL", func(g *row) portpool.Level { return g.Level }, func(g *row) string { return g.Level.String() }),
 		{Name: "LEFT", Cell: func(g *row) string { return g.left() }, Compare: func(a, b *row) int {
 			switch {
 			case a.ExhaustedIn != nil && b.ExhaustedIn != nil:

@@ -7,21 +7,21 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 )
 
 // TestPortProblems name the groups that run out, when, and who holds the ports.
 func TestPortProblems(t *testing.T) {
-	group := func(proto uint8, to string, port uint16, used int, level pressure.Level, left time.Duration, holders ...pressure.Holder) pressure.Pressure {
-		g := pressure.Group{Protocol: proto, Egress: addr("192.0.2.2"), Destination: addr(to), Port: port}
-		return pressure.Pressure{Use: pressure.Use{Group: g, Usable: 20, Used: used, Holders: holders}, Level: level, ExhaustedIn: left}
+	group := func(proto uint8, to string, port uint16, used int, level portpool.Level, left time.Duration, holders ...portpool.Holder) portpool.Pressure {
+		g := portpool.Group{Protocol: proto, Egress: addr("192.0.2.2"), Destination: addr(to), Port: port}
+		return portpool.Pressure{Use: portpool.Use{Group: g, Usable: 20, Used: used, Holders: holders}, Level: level, ExhaustedIn: left}
 	}
-	groups := PortsOf(&pressure.Sample{Groups: []pressure.Pressure{
-		group(unix.IPPROTO_TCP, "198.51.100.2", 443, 20, pressure.Critical, 0, pressure.Holder{Source: addr("10.88.0.2"), Ports: 12}, pressure.Holder{Source: addr("10.77.0.9"), Ports: 3}),
-		group(unix.IPPROTO_UDP, "198.51.100.2", 53, 17, pressure.Warning, pressure.Never),
-		group(unix.IPPROTO_ICMP, "198.51.100.3", 8<<8, 11, pressure.Warning, 90*time.Second),
-		group(unix.IPPROTO_TCP, "198.51.100.4", 443, 14, pressure.Notice, time.Hour),
-		group(unix.IPPROTO_TCP, "198.51.100.5", 443, 1, pressure.Calm, pressure.Never),
+	groups := PortsOf(&portpool.Sample{Groups: []portpool.Pressure{
+		group(unix.IPPROTO_TCP, "198.51.100.2", 443, 20, portpool.Critical, 0, portpool.Holder{Source: addr("10.88.0.2"), Ports: 12}, portpool.Holder{Source: addr("10.77.0.9"), Ports: 3}),
+		group(unix.IPPROTO_UDP, "198.51.100.2", 53, 17, portpool.Warning, portpool.Never),
+		group(unix.IPPROTO_ICMP, "198.51.100.3", 8<<8, 11, portpool.Warning, 90*time.Second),
+		group(unix.IPPROTO_TCP, "198.51.100.4", 443, 14, portpool.Notice, time.Hour),
+		group(unix.IPPROTO_TCP, "198.51.100.5", 443, 1, portpool.Calm, portpool.Never),
 	}}, true, OwnersOf(records())).Groups
 	var got []string
 	for _, p := range PortProblems(groups) {

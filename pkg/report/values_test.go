@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -151,16 +151,16 @@ func expectation() Expectation {
 func helpersValue() Helpers { return Helpers{described()[1:2], []Expectation{expectation()}} }
 
 func portsValue() Ports {
-	few := []pressure.Range{{First: 20000, Last: 20009}, {First: 30000, Last: 30009}}
-	group := func(proto uint8, to string, port uint16) pressure.Group {
-		return pressure.Group{Protocol: proto, Egress: addr("192.0.2.2"), Destination: addr(to), Port: port}
+	few := []portpool.Range{{First: 20000, Last: 20009}, {First: 30000, Last: 30009}}
+	group := func(proto uint8, to string, port uint16) portpool.Group {
+		return portpool.Group{Protocol: proto, Egress: addr("192.0.2.2"), Destination: addr(to), Port: port}
 	}
-	return PortsOf(&pressure.Sample{
-		Time: noon, Beyond: 0.001, Lost: pressure.Losses{NoPort: 3, NoRoom: 1}, LostNow: pressure.Losses{NoPort: 1}, ReusesClosed: true,
-		Groups: []pressure.Pressure{
-			{Use: pressure.Use{Group: group(unix.IPPROTO_TCP, "198.51.100.2", 443), Ranges: few, Usable: 20, Used: 20, Closing: 4, Holders: []pressure.Holder{{Source: addr("10.88.0.4"), Ports: 9}, {Source: addr("10.88.0.2"), Ports: 7}, {Source: addr("10.77.0.9"), Ports: 3}}}, Level: pressure.Critical, Rate: 0.5},
-			{Use: pressure.Use{Group: group(unix.IPPROTO_UDP, "198.51.100.2", 53), Ranges: few, Usable: 20, Used: 17, Holders: []pressure.Holder{{Source: addr("10.77.0.9"), Ports: 17}}}, Level: pressure.Warning, Rate: 1.25, ExhaustedIn: 2400 * time.Millisecond},
-			{Use: pressure.Use{Group: group(unix.IPPROTO_ICMP, "198.51.100.3", 8<<8), Ranges: []pressure.Range{{Last: 65535}}, Usable: 65536, Used: 1}, Rate: -1, ExhaustedIn: pressure.Never},
+	return PortsOf(&portpool.Sample{
+		Time: noon, Beyond: 0.001, Lost: portpool.Losses{NoPort: 3, NoRoom: 1}, LostNow: portpool.Losses{NoPort: 1}, ReusesClosed: true,
+		Groups: []portpool.Pressure{
+			{Use: portpool.Use{Group: group(unix.IPPROTO_TCP, "198.51.100.2", 443), Ranges: few, Usable: 20, Used: 20, Closing: 4, Holders: []portpool.Holder{{Source: addr("10.88.0.4"), Ports: 9}, {Source: addr("10.88.0.2"), Ports: 7}, {Source: addr("10.77.0.9"), Ports: 3}}}, Level: portpool.Critical, Rate: 0.5},
+			{Use: portpool.Use{Group: group(unix.IPPROTO_UDP, "198.51.100.2", 53), Ranges: few, Usable: 20, Used: 17, Holders: []portpool.Holder{{Source: addr("10.77.0.9"), Ports: 17}}}, Level: portpool.Warning, Rate: 1.25, ExhaustedIn: 2400 * time.Millisecond},
+			{Use: portpool.Use{Group: group(unix.IPPROTO_ICMP, "198.51.100.3", 8<<8), Ranges: []portpool.Range{{Last: 65535}}, Usable: 65536, Used: 1}, Rate: -1, ExhaustedIn: portpool.Never},
 		},
 	}, true, OwnersOf(records()))
 }

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 )
 
 // TestDefaultTablesFit80Columns, with names and addresses as short as in a lab.
@@ -28,12 +28,12 @@ func TestDefaultTablesFit80Columns(t *testing.T) {
 		Owner: owner, Addresses: []netip.Addr{addr("10.88.0.2"), addr("fd00:88::2")}, Policy: "7500e0877c52",
 		Count: Count{Flows: 12345, Translated: 12345, Packets: Sides{Original: 1}, Bytes: Sides{Original: 999_940}}, Begun: &begun,
 	}
-	ports := PortsOf(&pressure.Sample{
-		Time: noon, Beyond: 0.123, Lost: pressure.Losses{NoPort: 1_000_000, NoRoom: 1_000_000},
-		Groups: []pressure.Pressure{{Use: pressure.Use{
-			Group:  pressure.Group{Protocol: unix.IPPROTO_TCP, Egress: addr("192.0.2.2"), Destination: addr("198.51.100.2"), Port: 443},
-			Usable: 1000, Used: 955, Holders: []pressure.Holder{{Source: addr("10.0.0.3"), Ports: 5}},
-		}, Level: pressure.Critical, Rate: 0.5, ExhaustedIn: time.Minute}},
+	ports := PortsOf(&portpool.Sample{
+		Time: noon, Beyond: 0.123, Lost: portpool.Losses{NoPort: 1_000_000, NoRoom: 1_000_000},
+		Groups: []portpool.Pressure{{Use: portpool.Use{
+			Group:  portpool.Group{Protocol: unix.IPPROTO_TCP, Egress: addr("192.0.2.2"), Destination: addr("198.51.100.2"), Port: 443},
+			Usable: 1000, Used: 955, Holders: []portpool.Holder{{Source: addr("10.0.0.3"), Ports: 5}},
+		}, Level: portpool.Critical, Rate: 0.5, ExhaustedIn: time.Minute}},
 	}, true, OwnersOf(nil))
 	for name, write := range map[string]func(*bytes.Buffer) error{
 		"flows": func(b *bytes.Buffer) error { return writeTable(b, Style{}, FlowColumns(), []Flow{flow}) },

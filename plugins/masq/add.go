@@ -18,7 +18,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/sockets"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 func add(args *skel.CmdArgs) error {
@@ -54,7 +54,7 @@ func add(args *skel.CmdArgs) error {
 		IPAM:    conf.IPAMType,
 		Created: time.Now().UTC(),
 	}
-	if own := wire.OwnNetNS(); own != nil {
+	if own := veth.OwnNetNS(); own != nil {
 		rec.Evidence = &masq.Evidence{Node: own} // should ADD not finish
 	}
 	if conf.Chained() {
@@ -147,7 +147,7 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	if err := claim.ofElements(&rec); err != nil {
 		return err
 	}
-	pair := wire.PairOf(rec.Attachment, rec.Wiring())
+	pair := veth.PairOf(rec.Attachment, rec.Wiring())
 	link, err := n.addLinkAt(pair, &rec, claim)
 	if err != nil {
 		return failed(codeLink, "cannot make the link", err)
@@ -285,7 +285,7 @@ func prefixesOf(ips []*types100.IPConfig) ([]netip.Prefix, error) {
 }
 
 // describe completes the result of IPAM with the link.
-func describe(result *types100.Result, link wire.Link, args *skel.CmdArgs) *types100.Result {
+func describe(result *types100.Result, link veth.Link, args *skel.CmdArgs) *types100.Result {
 	result.Interfaces = []*types100.Interface{
 		{Name: link.HostName, Mac: link.HostMAC.String(), Mtu: link.MTU},
 		{Name: args.IfName, Mac: link.MAC.String(), Mtu: link.MTU, Sandbox: args.Netns},
@@ -303,7 +303,7 @@ func describe(result *types100.Result, link wire.Link, args *skel.CmdArgs) *type
 		ip.Gateway = link.Gateway(f).AsSlice()
 		if !routed[f] {
 			routed[f] = true
-			dst := wire.DefaultRoute(f)
+			dst := veth.DefaultRoute(f)
 			result.Routes = append(result.Routes, &types.Route{Dst: ipNet(dst), GW: ip.Gateway})
 		}
 	}

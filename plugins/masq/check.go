@@ -11,7 +11,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
 	"github.com/masq-cni/masq-cni/pkg/compare"
 	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // check proves that an attachment is as ADD left it: its lease, its link at both
@@ -65,7 +65,7 @@ func check(args *skel.CmdArgs) error {
 			}
 		}
 		said.NetNS, said.Prefixes = args.Netns, prefixes
-		if differences, err = compare.Link(n.links, wire.PairOf(a, said)); err != nil {
+		if differences, err = compare.Link(n.links, veth.PairOf(a, said)); err != nil {
 			return failed(codeLink, "cannot compare the link", err)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // claim is what an ADD does about addresses that another attachment of the node has. It
@@ -93,7 +93,7 @@ func (c exclusive) withoutRecord(rec store.Record, identity string) error {
 		return failed(codeState, "cannot tell whether "+identity+" is live, which has an address of "+rec.Identity(), err)
 	}
 	live, err := c.links.Find(masq.Attachment{Key: key}.HostLink(0))
-	if err != nil && !errors.Is(err, wire.ErrNotOurs) {
+	if err != nil && !errors.Is(err, veth.ErrNotOurs) {
 		return failed(codeLink, "cannot look up the link of "+identity, err)
 	}
 	if live != "" {
@@ -112,11 +112,11 @@ func (n *node) isLive(rec store.Record) (bool, error) {
 		_, err := os.Lstat(rec.NetNS)
 		return !errors.Is(err, os.ErrNotExist), nil
 	}
-	boot, err := wire.BootID()
+	boot, err := veth.BootID()
 	if err != nil {
 		return true, err
 	}
-	q := store.Inquiry{Kernel: store.Kernel{Boot: boot, HasLink: n.links.HasLink, Aliases: n.links.Aliases, NetNS: wire.NetNSState}}
+	q := store.Inquiry{Kernel: store.Kernel{Boot: boot, HasLink: n.links.HasLink, Aliases: n.links.Aliases, NetNS: veth.NetNSState}}
 	v, err := q.Judge(&rec)
 	return v.Gone == "", err
 }
@@ -198,18 +198,18 @@ func common(rec store.Record, others []store.Record) netip.Addr {
 
 // addLinkAt makes the link, after it has made room for it where the node routes an
 // address of it elsewhere.
-func (n *node) addLinkAt(p wire.Pair, rec *store.Record, c claim) (wire.Link, error) {
+func (n *node) addLinkAt(p veth.Pair, rec *store.Record, c claim) (veth.Link, error) {
 	for range len(p.Addresses) {
 		link, err := n.links.Add(p)
-		taken, is := errors.AsType[*wire.TakenError](err)
+		taken, is := errors.AsType[*veth.TakenError](err)
 		if !is {
 			return link, err
 		}
 		if err := c.of(rec, taken.Identity); err != nil {
-			return wire.Link{}, err
+			return veth.Link{}, err
 		}
 		if taken.Identity == "" {
-			return wire.Link{}, err // of another program, and of no attachment
+			return veth.Link{}, err // of another program, and of no attachment
 		}
 	}
 	return n.links.Add(p)

@@ -15,13 +15,13 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // node is what the verbs work on: the links, the rules and the records of the
 // network namespace that the plugin was started in.
 type node struct {
-	links   *wire.Wire
+	links   *veth.Wire
 	rules   *nft.Conn
 	records *store.Records
 }
@@ -39,7 +39,7 @@ func openNode(stateDir string) (n *node, err error) {
 	if n.rules, err = nft.Open(); err != nil {
 		return nil, failed(codeRules, "cannot reach nftables", err)
 	}
-	if n.links, err = wire.Open(); err != nil {
+	if n.links, err = veth.Open(); err != nil {
 		return nil, failed(codeLink, "cannot reach the node's links", err)
 	}
 	return n, nil

@@ -9,7 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // status says whether an ADD could succeed. The kubelet asks again and again, so
@@ -115,10 +115,10 @@ func (n *node) statusOfMTU(conf *cniconf.Conf, args *skel.CmdArgs) error {
 		return unavailable(err)
 	}
 	mtu, err := n.links.UplinkMTU()
-	if err != nil || mtu >= wire.MinMTU6 {
+	if err != nil || mtu >= veth.MinMTU6 {
 		return unavailable(err)
 	}
-	return types.NewError(codeUnavailable, fmt.Sprintf("the uplink's MTU %d is below %d, the least that IPv6 needs", mtu, wire.MinMTU6),
+	return types.NewError(codeUnavailable, fmt.Sprintf("the uplink's MTU %d is below %d, the least that IPv6 needs", mtu, veth.MinMTU6),
 		"ipam.ranges: has IPv6: raise the MTU of the uplink, set mtu to the size that the path carries, or take the IPv6 ranges out")
 }
 

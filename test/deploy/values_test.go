@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v4"
 	core "k8s.io/api/core/v1"
 
-	"github.com/masq-cni/masq-cni/pkg/agentconf"
+	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 )
 
 // leaf is a value that a user can set.
@@ -112,7 +112,7 @@ func TestValues(t *testing.T) {
 func TestValuesMean(t *testing.T) {
 	all := helm(t, others["config"]...)
 	config := all[slices.IndexFunc(all, func(o object) bool { return o.id == "ConfigMap masq-cni-config" })].any.(*core.ConfigMap)
-	node := must(agentconf.Parse("config", []byte(config.Data["config"])))(t)
+	node := must(nodeconf.Parse("config", []byte(config.Data["config"])))(t)
 	if got := node.Policy.NonMasquerade; len(got) != 1 || got[0].String() != "10.0.0.0/8" || len(node.Policy.Helpers) != 1 {
 		t.Errorf("the configuration is %s, which means %+v", config.Data, node.Policy)
 	}

@@ -203,7 +203,7 @@ var agentRuns = []agentRun{
 			"ip-masq-agent":            "nonMasqueradeCIDRs:\n  - 192.168.0.0/16\n  - 100.64.0.0/10\n  - 10.244.0.0/16\nmasqLinkLocal: false\nmasqLinkLocalIPv6: true",
 			"ip-masq-agent-reconciled": "nonMasqueradeCIDRs:\n  - 192.168.0.0/16\n  - 100.64.0.0/10\n  - 10.244.0.0/16\nmasqLinkLocal: true",
 		}, want: decision{direct: []string{"192.168.0.0/16", "100.64.0.0/10", "10.244.0.0/16"}, masqLinkLocal4: true, masqLinkLocal6: true}},
-		// doc.go of pkg/agentconf: the defaults stay as long as no file gives
+		// doc.go of pkg/nodeconf: the defaults stay as long as no file gives
 		// nonMasqueradeCIDRs, as in ip-masq-agent itself; there they do not.
 		{name: "one, no prefixes", files: several("\nmasqLinkLocal: true\n"), want: decision{masqLinkLocal4: true}, instead: &decision{direct: rfc1918, masqLinkLocal4: true}},
 		{name: "one, no prefixes, JSON", files: several(`{"masqLinkLocal": true}`), want: decision{masqLinkLocal4: true}, instead: &decision{direct: rfc1918, masqLinkLocal4: true}},

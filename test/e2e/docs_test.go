@@ -19,8 +19,8 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 
-	"github.com/masq-cni/masq-cni/pkg/agentconf"
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
+	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -337,7 +337,7 @@ func TestDocumentedConfigurations(t *testing.T) {
 			case "json":
 				err = acceptable(text)
 			case "yaml":
-				_, err = agentconf.Parse(page, text)
+				_, err = nodeconf.Parse(page, text)
 			case "sh":
 				if page == "README.md" && strings.Contains(string(text), "<<'END'") {
 					err = acceptable([]byte(readmeNetwork(t)))
@@ -392,7 +392,7 @@ func acceptable(text []byte) error {
 func TestDocumentedFilesAreThere(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	named := regexp.MustCompile(`^(?:\.ci|cmd|deploy|docs|hack|pkg|plugins|test)/[\w./-]+$`)
-	// A test outside test/e2e is named with its package: pkg/wire.TestRepair.
+	// A test outside test/e2e is named with its package: pkg/veth.TestRepair.
 	proof := regexp.MustCompile(`^(?:((?:cmd|pkg|plugins|test)/[\w/-]+)\.)?((?:Test|Fuzz)[A-Z]\w+)$`)
 	for _, page := range slices.Concat(filesOf(t, "*.md"), filesOf(t, "docs/*.md"), filesOf(t, "docs/adr/*.md")) {
 		for _, m := range link.FindAllStringSubmatch(prose(page), -1) {

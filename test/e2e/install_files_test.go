@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/masq-cni/masq-cni/pkg/netdir"
+	"github.com/masq-cni/masq-cni/pkg/cnidir"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -40,7 +40,7 @@ func TestInstallWhileThePluginRuns(t *testing.T) {
 	plugins := variants(t)
 	install := func(n int) {
 		t.Helper()
-		if done := must(netdir.Program{Source: plugins[n%2]}.Install(t.Context(), i.bin))(t); !done.Changed {
+		if done := must(cnidir.Program{Source: plugins[n%2]}.Install(t.Context(), i.bin))(t); !done.Changed {
 			t.Fatalf("replacement %d was none", n)
 		}
 	}

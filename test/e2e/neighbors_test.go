@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/masq-cni/masq-cni/pkg/wire"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -66,7 +66,7 @@ func (s *shared) has(when string, want map[string]int) {
 // TestRecordsOfNamespaceThatIsGone: the records of an earlier network namespace of the
 // node go, and those of a living neighbor stay, whatever became of its containers.
 func TestRecordsOfNamespaceThatIsGone(t *testing.T) {
-	if wire.OwnNetNS() == nil {
+	if veth.OwnNetNS() == nil {
 		t.Skip("needs Linux 6.18: namespaces have no file handles")
 	}
 	w := newWorld(t, nstest.Uplink{})
@@ -97,9 +97,9 @@ func TestRecordsOfNamespaceThatIsGone(t *testing.T) {
 	check(t, os.WriteFile(old, must(json.Marshal(rec))(t), 0o600))
 
 	var gone masq.NodeNetNS
-	check(t, earlier.Do(func() error { gone = *wire.OwnNetNS(); return nil }))
+	check(t, earlier.Do(func() error { gone = *veth.OwnNetNS(); return nil }))
 	check(t, earlier.Close())
-	until(t, "the namespace is gone", func() bool { return wire.NodeNetNSState(gone) == masq.NetNSGone })
+	until(t, "the namespace is gone", func() bool { return veth.NodeNetNSState(gone) == masq.NetNSGone })
 
 	// Another control: a masqd that the kernel does not tell removes nothing.
 	log := filepath.Join(w.dir, "masqd.log")

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
@@ -16,7 +16,7 @@ import (
 // one, so 13 short connections through 10 ports leave none in use. The control is ten
 // connections that stay open.
 func TestPortsOfClosedConnections(t *testing.T) {
-	if !pressure.ReusesClosed() {
+	if !portpool.ReusesClosed() {
 		t.Skip("needs Linux 6.5")
 	}
 	w := newWorld(t, nstest.Uplink{})

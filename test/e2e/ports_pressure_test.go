@@ -17,7 +17,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/masq-cni/masq-cni/pkg/pressure"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/test/nstest"
@@ -25,15 +25,15 @@ import (
 
 // gauge measures the source port pressure of the node, as the programs do.
 type gauge struct {
-	*pressure.Monitor
+	*portpool.Monitor
 	conn  *conntrack.Conn
-	pools *pressure.Pools
+	pools *portpool.Pools
 	at    time.Time
 }
 
 func (w *world) gauge(t testing.TB) *gauge {
 	t.Helper()
-	g := &gauge{Monitor: pressure.NewMonitor(pressure.Options{Groups: 10, ReusesClosed: pressure.ReusesClosed()}), at: time.Unix(1e9, 0)}
+	g := &gauge{Monitor: portpool.NewMonitor(portpool.Options{Groups: 10, ReusesClosed: portpool.ReusesClosed()}), at: time.Unix(1e9, 0)}
 	check(t, w.Node.Do(func() (err error) {
 		g.conn, err = conntrack.Open()
 		if err != nil {
@@ -44,7 +44,7 @@ func (w *world) gauge(t testing.TB) *gauge {
 			return err
 		}
 		all, err := records.All()
-		g.pools = pressure.PoolsOf(report.DesiredOf(all, nil, func(netip.Addr) (bool, error) { return true, nil }).Attachments, nil, masq.Default())
+		g.pools = portpool.PoolsOf(report.DesiredOf(all, nil, func(netip.Addr) (bool, error) { return true, nil }).Attachments, nil, masq.Default())
 		return err
 	}))
 	t.Cleanup(func() { check(t, g.conn.Close()) })
@@ -52,14 +52,14 @@ func (w *world) gauge(t testing.TB) *gauge {
 }
 
 // sample is the next, a second after the last.
-func (g *gauge) sample(t testing.TB) *pressure.Sample {
+func (g *gauge) sample(t testing.TB) *portpool.Sample {
 	t.Helper()
 	g.at = g.at.Add(time.Second)
 	return must(g.Sample(t.Context(), g.at, g.conn, g.pools))(t)
 }
 
 // of finds a group.
-func (g *gauge) of(t testing.TB, s *pressure.Sample, proto uint8, to netip.AddrPort) pressure.Pressure {
+func (g *gauge) of(t testing.TB, s *portpool.Sample, proto uint8, to netip.AddrPort) portpool.Pressure {
 	t.Helper()
 	for _, p := range s.Groups {
 		if p.Protocol == proto && p.Destination == to.Addr() && p.Port == to.Port() {
@@ -67,7 +67,7 @@ func (g *gauge) of(t testing.TB, s *pressure.Sample, proto uint8, to netip.AddrP
 		}
 	}
 	t.Fatalf("no flows to %s among %+v", to, s.Groups)
-	return pressure.Pressure{}
+	return portpool.Pressure{}
 }
 
 // portsTo is how many different ports conntrack(8) has in use towards a destination.
@@ -121,7 +121,7 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 	failed := g.sample(t).Lost.NoPort
 	foreseen := map[int]time.Duration{} // when the end comes, seen from each second
 	begun := map[int]time.Time{}
-	opened, last := 0, pressure.Pressure{}
+	opened, last := 0, portpool.Pressure{}
 	for try := 0; opened < 20 && try < tries; try++ {
 		// Of two ranges one is drawn, and may be full while the other is not.
 		if !g.opens(t, pods[try%len(pods)], name, to) {
@@ -143,7 +143,7 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 	}
 	if usable > opened { // the control
 		s := g.sample(t)
-		if !g.opens(t, pods[0], name, to) || s.Lost.NoPort != failed || last.Level != pressure.Calm || last.ExhaustedIn < time.Hour {
+		if !g.opens(t, pods[0], name, to) || s.Lost.NoPort != failed || last.Level != portpool.Calm || last.ExhaustedIn < time.Hour {
 			t.Errorf("%s to %s: %d failed, %+v", name, to, s.Lost.NoPort-failed, last)
 		}
 		return
@@ -162,23 +162,23 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 	if after.Lost.NoPort <= before.Lost.NoPort || after.LostNow.NoPort != after.Lost.NoPort-before.Lost.NoPort || after.LostNow.NoRoom != 0 {
 		t.Errorf("%s to %s: no failure counted: %+v", name, to, after)
 	}
-	if p := g.of(t, after, proto, to); p.Used != usable || p.Level != pressure.Critical || p.ExhaustedIn != 0 {
+	if p := g.of(t, after, proto, to); p.Used != usable || p.Level != portpool.Critical || p.ExhaustedIn != 0 {
 		t.Errorf("%s to %s: %+v", name, to, p)
 	}
 }
 
 // levelOf is the level that a share makes on its way up.
-func levelOf(used, usable int, left time.Duration) pressure.Level {
+func levelOf(used, usable int, left time.Duration) portpool.Level {
 	share := float64(used) / float64(usable)
 	switch {
 	case share >= 0.95:
-		return pressure.Critical
+		return portpool.Critical
 	case share >= 0.85, share >= 0.5 && left >= 0 && left <= 5*time.Minute:
-		return pressure.Warning
+		return portpool.Warning
 	case share >= 0.7:
-		return pressure.Notice
+		return portpool.Notice
 	}
-	return pressure.Calm
+	return portpool.Calm
 }
 
 // opens opens a connection that stays, and reports whether it is answered. Otherwise

@@ -1,0 +1,522 @@
+package cnidir
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+)
+
+// confDir is a directory of networks, with files that were written a while ago.
+type confDir struct {
+	testing.TB
+	path string
+}
+
+func newConfDir(t testing.TB, files map[string]string) confDir {
+	t.Helper()
+	d := confDir{t, t.TempDir()}
+	for name, text := range files {
+		d.write(name, text)
+	}
+	return d
+}
+
+func (d confDir) at(name string) string { return filepath.Join(d.path, name) }
+
+func (d confDir) check(err error) {
+	d.Helper()
+	if err != nil {
+		d.Fatal(err)
+	}
+}
+
+func (d confDir) write(name, text string) {
+	d.Helper()
+	d.check(os.WriteFile(d.at(name), []byte(text), 0o600))
+	old := time.Now().Add(-time.Hour)
+	d.check(os.Chtimes(d.at(name), old, old))
+}
+
+func (d confDir) read(name string) string {
+	d.Helper()
+	b, err := os.ReadFile(d.at(name))
+	d.check(err)
+	return string(b)
+}
+
+// names are all that are in the directory, hidden or not.
+func (d confDir) names() (out []string) {
+	d.Helper()
+	entries, err := os.ReadDir(d.path)
+	d.check(err)
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+// chain has the entry in place.
+func (d confDir) chain(entry json.RawMessage) Look {
+	d.Helper()
+	look, err := Chain(d.Context(), d.path, entry)
+	d.check(err)
+	return look
+}
+
+// used is the network that containerd would take: the first file by name.
+func (d confDir) used() []string {
+	d.Helper()
+	files, err := libcni.ConfFiles(d.path, extensions)
+	d.check(err)
+	if len(files) == 0 {
+		d.Fatal("there is no network")
+	}
+	slices.Sort(files)
+	if filepath.Ext(files[0]) == ".conflist" {
+		l, err := libcni.NetworkConfFromFile(files[0])
+		d.check(err)
+		return types(&list{conf: l})
+	}
+	p, err := libcni.NetworkPluginConfFromBytes([]byte(d.read(filepath.Base(files[0]))))
+	d.check(err)
+	return []string{p.Network.Type}
+}
+
+func (d confDir) wantUsed(want ...string) {
+	d.Helper()
+	if got := d.used(); !slices.Equal(got, want) {
+		d.Errorf("the runtime uses %v, not %v", got, want)
+	}
+}
+
+func (d confDir) wantNames(want ...string) {
+	d.Helper()
+	if got := d.names(); !slices.Equal(got, want) {
+		d.Errorf("there are %v, not %v", got, want)
+	}
+}
+
+const (
+	ptp    = `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"ptp"},{"type":"portmap"}]}`
+	bridge = `{"cniVersion":"0.4.0","name":"others","plugins":[{"type":"bridge","ipMasq":true}]}`
+	conf   = `{"cniVersion":"0.3.1","name":"pods","type":"multus","delegates":[{"type":"x"}]}`
+)
+
+func TestChain(t *testing.T) {
+	d := newConfDir(t, map[string]string{"10-pods.conflist": ptp, "87-others.conflist": bridge, "00-readme.txt": "no network", "calico-kubeconfig": "no network either"})
+	d.check(os.Chmod(d.at("10-pods.conflist"), 0o640))
+	e := entry(t, "")
+	look := d.chain(e)
+	if len(look.Changes) != 1 || look.Changes[0].Path != d.at("10-pods.conflist") || look.Warnings != nil {
+		t.Errorf("%+v", look)
+	}
+	d.wantUsed("ptp", "masq", "portmap")
+	if other := d.read("87-others.conflist"); other != bridge {
+		t.Errorf("the other has become %s", other)
+	}
+	info, err := os.Stat(d.at("10-pods.conflist"))
+	d.check(err)
+	if info.Mode().Perm() != 0o640 {
+		t.Errorf("its mode is %s", info.Mode())
+	}
+	// Again there is nothing to do, and nothing is done.
+	if look := d.chain(e); look.Changes != nil {
+		t.Errorf("%+v", look)
+	}
+	again, err := os.Stat(d.at("10-pods.conflist"))
+	d.check(err)
+	if !os.SameFile(info, again) || !info.ModTime().Equal(again.ModTime()) {
+		t.Error("the file was written again")
+	}
+	// Another entry takes its place, and is said.
+	look = d.chain(entry(t, `{"toPorts":"20000-29999"}`))
+	if len(look.Changes) != 1 || look.Changes[0].Note != "it was "+plainEntry {
+		t.Errorf("%+v", look)
+	}
+	if text := d.read("10-pods.conflist"); strings.Count(text, "masq\"") != 1 || !strings.Contains(text, "20000") {
+		t.Errorf("it has become %s", text)
+	}
+	look, in, err := Remove(t.Context(), d.path)
+	if err != nil || in != nil || len(look.Changes) != 1 {
+		t.Errorf("%+v, %v, %v", look, in, err)
+	}
+	if text := d.read("10-pods.conflist"); text != ptp {
+		t.Errorf("without masq it is %s", text)
+	}
+	d.wantNames("00-readme.txt", "10-pods.conflist", "87-others.conflist", "calico-kubeconfig")
+}
+
+// A file of root's keeps its owner without a capability, and one of another needs it.
+func TestOwner(t *testing.T) {
+	d := newConfDir(t, map[string]string{"10-pods.conflist": ptp})
+	if os.Geteuid() == 0 {
+		d.check(os.Chown(d.at("10-pods.conflist"), 1234, 2345))
+	}
+	owner := func() [2]uint32 {
+		info, err := os.Stat(d.at("10-pods.conflist"))
+		d.check(err)
+		st := info.Sys().(*syscall.Stat_t)
+		return [2]uint32{st.Uid, st.Gid}
+	}
+	before := owner()
+	d.chain(entry(t, ""))
+	if after := owner(); after != before {
+		t.Errorf("it is %v's, and was %v's", after, before)
+	}
+}
+
+func TestFilesThatCannotBeRead(t *testing.T) {
+	for name, text := range map[string]string{
+		"05-empty.conflist": "", "05-half.conflist": ptp[:40], "05-list.conf": ptp, "05-list.json": ptp,
+		"05-none.conflist": `{"name":"a","cniVersion":"1.0.0"}`, "05-large.conflist": `{"name":"` + strings.Repeat("a", largest) + `"}`,
+	} {
+		d := newConfDir(t, map[string]string{"10-pods.conflist": ptp, name: text})
+		look := d.chain(entry(t, ""))
+		if len(look.Changes) != 1 || look.Changes[0].Path != d.at("10-pods.conflist") {
+			t.Errorf("%s: %+v", name, look)
+		}
+		if len(look.Warnings) != 1 || !strings.HasPrefix(look.Warnings[0], d.at(name)+": ") || !strings.Contains(look.Warnings[0], "containerd") {
+			t.Errorf("%s: %q", name, look.Warnings)
+		}
+		// One that is being written is waited for: it may be the one that will be used.
+		d = newConfDir(t, map[string]string{"10-pods.conflist": ptp, name: text})
+		d.check(os.Chtimes(d.at(name), time.Now(), time.Now()))
+		if look, err := Chain(t.Context(), d.path, entry(t, "")); !errors.Is(err, ErrUnsettled) || look.Changes != nil {
+			t.Errorf("%s: %v, %+v", name, err, look)
+		}
+	}
+	d := newConfDir(t, map[string]string{"10-pods.conflist": ptp})
+	d.check(syscall.Mkfifo(d.at("00-fifo.conflist"), 0o600))
+	d.check(os.Symlink("nowhere", d.at("01-dangling.conflist")))
+	old := []syscall.Timespec{syscall.NsecToTimespec(0), syscall.NsecToTimespec(0)}
+	d.check(syscall.UtimesNano(d.at("00-fifo.conflist"), old))
+	look, err := Chain(t.Context(), d.path, entry(t, ""))
+	if !errors.Is(err, ErrUnsettled) { // the link is new
+		t.Errorf("%v, %+v", err, look)
+	}
+	d.check(os.Remove(d.at("01-dangling.conflist")))
+	if look := d.chain(entry(t, "")); len(look.Warnings) != 1 || !strings.Contains(look.Warnings[0], "no regular file") {
+		t.Errorf("%+v", look)
+	}
+}
+
+func TestWithoutNetwork(t *testing.T) {
+	d := newConfDir(t, nil)
+	for _, path := range []string{d.path, d.at("nowhere")} {
+		if _, err := Chain(t.Context(), path, entry(t, "")); !errors.Is(err, ErrNone) {
+			t.Errorf("%s: %v", path, err)
+		}
+		if look, in, err := Remove(t.Context(), path); err != nil || in != nil || look.Changes != nil {
+			t.Errorf("%s: %v, %v, %+v", path, err, in, look)
+		}
+	}
+}
+
+// A file with a single plugin is left alone; a list made of it stands before it, as
+// long as it is there.
+func TestSinglePlugin(t *testing.T) {
+	for _, name := range []string{"00-multus.conf", "00-multus.json"} {
+		d := newConfDir(t, map[string]string{name: conf, "10-pods.conflist": ptp})
+		e := entry(t, "")
+		if look := d.chain(e); len(look.Changes) != 1 || look.Changes[0].Path != d.at("00-multus-masq.conflist") {
+			t.Errorf("%+v", look)
+		}
+		d.wantUsed("multus", "masq")
+		made, err := libcni.LoadNetworkConf(d.path, "pods")
+		if err != nil || made.CNIVersion != "0.3.1" || !same(made.Plugins[0].Bytes, []byte(conf)) {
+			t.Errorf("%+v, %v", made, err)
+		}
+		if look := d.chain(e); look.Changes != nil {
+			t.Errorf("%+v", look)
+		}
+		d.write(name, strings.Replace(conf, `"x"`, `"y"`, 1))
+		d.chain(e)
+		if text := d.read("00-multus-masq.conflist"); !strings.Contains(text, `"type": "y"`) {
+			t.Errorf("it did not follow:\n%s", text)
+		}
+		d.check(os.Remove(d.at(name)))
+		d.chain(e)
+		d.wantNames("10-pods.conflist")
+		d.wantUsed("ptp", "masq", "portmap")
+
+		d.write(name, conf)
+		d.chain(e)
+		if text := d.read("10-pods.conflist"); text != ptp {
+			t.Errorf("what is no longer used still has masq: %s", text)
+		}
+		if _, in, err := Remove(t.Context(), d.path); err != nil || in != nil {
+			t.Errorf("%v, %v", in, err)
+		}
+		d.wantNames(name, "10-pods.conflist")
+		if text := d.read(name); text != conf {
+			t.Errorf("the file has become %s", text)
+		}
+	}
+	// Gone with the network.
+	d := newConfDir(t, map[string]string{"10-a.conf": conf})
+	d.chain(entry(t, ""))
+	d.check(os.Remove(d.at("10-a.conf")))
+	if _, err := Chain(t.Context(), d.path, entry(t, "")); !errors.Is(err, ErrNone) {
+		t.Error(err)
+	}
+	d.wantNames()
+	d.write("10-a.conf", `{"type":"x"}`)
+	if _, err := Chain(t.Context(), d.path, entry(t, "")); err == nil || !strings.Contains(err.Error(), `no "name"`) {
+		t.Error(err)
+	}
+}
+
+// A list made of a file stands before it, and behind all that stand before that.
+func TestNameBefore(t *testing.T) {
+	for _, name := range []string{"10-a.conf", "a.json", "10-a.b.conf", "99-z.conf"} {
+		made := nameBefore(name)
+		before := []string{"!", "10-", "10-Z.conf", "9-", "10-a", "99-y.conflist", "a-"}
+		for _, b := range before {
+			if b < name && !strings.HasPrefix(name, b) && b >= made {
+				t.Errorf("%s does not stand behind %s", made, b)
+			}
+		}
+		if made >= name || filepath.Ext(made) != ".conflist" {
+			t.Errorf("%s stands for %s", made, name)
+		}
+	}
+}
+
+// What a person has made of masq is not touched.
+func TestMasqThatIsThereAlready(t *testing.T) {
+	for name, text := range map[string]string{
+		"10-a.conflist": `{"name":"a","plugins":[{"type":"masq","ipam":{"type":"host-local"}},{"type":"portmap"}]}`,
+		"10-a.conf":     `{"name":"a","type":"masq","ipam":{"type":"host-local"}}`,
+	} {
+		d := newConfDir(t, map[string]string{name: text})
+		if look := d.chain(entry(t, "")); look.Changes != nil {
+			t.Errorf("%+v", look)
+		}
+		look, in, err := Remove(t.Context(), d.path)
+		if err != nil || look.Changes != nil || !slices.Equal(in, []string{d.at(name)}) {
+			t.Errorf("%+v, %v, %v", look, in, err)
+		}
+		d.wantNames(name)
+	}
+	d := newConfDir(t, map[string]string{"10-a.conflist": `{"name":"a","plugins":[{"type":"x"},{"type":"masq"},{"type":"masq"}]}`})
+	if _, err := Chain(t.Context(), d.path, entry(t, "")); err == nil || !strings.Contains(err.Error(), "2 times") {
+		t.Error(err)
+	}
+	if _, _, err := Remove(t.Context(), d.path); err != nil || strings.Contains(d.read("10-a.conflist"), "masq") {
+		t.Errorf("%v: %s", err, d.read("10-a.conflist"))
+	}
+}
+
+func TestSymbolicLink(t *testing.T) {
+	d := newConfDir(t, nil)
+	elsewhere := newConfDir(t, map[string]string{"list": ptp})
+	d.check(os.Symlink(elsewhere.at("list"), d.at("10-a.conflist")))
+	if _, err := Chain(t.Context(), d.path, entry(t, "")); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Error(err)
+	}
+	if elsewhere.read("list") != ptp {
+		t.Errorf("it has become %s", elsewhere.read("list"))
+	}
+}
+
+// The runtime goes over to another file: so does masq.
+func TestAnotherFileIsUsed(t *testing.T) {
+	d := newConfDir(t, map[string]string{"87-others.conflist": bridge})
+	e := entry(t, "")
+	look := d.chain(e)
+	d.wantUsed("bridge", "masq")
+	if len(look.Warnings) != 1 || !strings.Contains(look.Warnings[0], "masquerades too") {
+		t.Errorf("%q", look.Warnings)
+	}
+	d.write("10-pods.conflist", ptp)
+	d.chain(e)
+	d.wantUsed("ptp", "masq", "portmap")
+	if text := d.read("87-others.conflist"); text != bridge {
+		t.Errorf("it still has masq: %s", text)
+	}
+	// One that a person has put there stays.
+	own := strings.Replace(bridge, "}]", `},{"type":"masq"}]`, 1)
+	d.write("87-others.conflist", own)
+	d.chain(e)
+	if text := d.read("87-others.conflist"); text != own {
+		t.Errorf("it has become %s", text)
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	ranges := []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:1::/64"), netip.MustParsePrefix("10.245.0.0/24")}
+	main, err := MainEntry([]byte(`{"mtu":1400}`), ranges, "/run/masq-cni/leases")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newConfDir(t, map[string]string{"05-first.conflist": bridge, "50-pods.conflist": ptp})
+	e := entry(t, "")
+	d.check(os.Remove(d.at("05-first.conflist")))
+	d.chain(e)
+	n := Network{Name: "net", CNIVersion: "1.0.0", Entry: main, Portmap: true}
+	write := func() Look {
+		t.Helper()
+		look, err := n.Write(t.Context(), d.path, "10-masq.conflist", e)
+		d.check(err)
+		return look
+	}
+	if look := write(); len(look.Changes) != 2 || look.Warnings != nil {
+		t.Errorf("%+v", look)
+	}
+	d.wantUsed("masq", "portmap")
+	if text := d.read("50-pods.conflist"); text != ptp {
+		t.Errorf("it still has masq: %s", text)
+	}
+	const want = `{
+  "cniVersion": "1.0.0",
+  "name": "net",
+  "masq-cni.dev/made-from": "pod ranges",
+  "plugins": [
+    {
+      "type": "masq",
+      "capabilities": {
+        "io.kubernetes.cri.pod-annotations": true
+      },
+      "ipam": {
+        "type": "host-local",
+        "dataDir": "/run/masq-cni/leases",
+        "ranges": [
+          [
+            {
+              "subnet": "10.244.1.0/24"
+            },
+            {
+              "subnet": "10.245.0.0/24"
+            }
+          ],
+          [
+            {
+              "subnet": "fd00:1::/64"
+            }
+          ]
+        ]
+      },
+      "mtu": 1400
+    },
+    {
+      "type": "portmap",
+      "capabilities": {
+        "portMappings": true
+      }
+    }
+  ]
+}
+`
+	if text := d.read("10-masq.conflist"); text != want {
+		t.Errorf("it is\n%s", text)
+	}
+	if look := write(); look.Changes != nil {
+		t.Errorf("%+v", look)
+	}
+	d.write("05-first.conflist", bridge)
+	if look := write(); len(look.Warnings) != 1 || !strings.Contains(look.Warnings[0], "stands before") {
+		t.Errorf("%+v", look)
+	}
+	// Back to a chain: our own goes when masq is in the other, and not before.
+	d.check(os.Remove(d.at("05-first.conflist")))
+	d.chain(e)
+	d.wantNames("50-pods.conflist")
+	d.wantUsed("ptp", "masq", "portmap")
+	write()
+	d.check(os.Remove(d.at("50-pods.conflist")))
+	if _, err := Chain(t.Context(), d.path, e); !errors.Is(err, ErrNone) {
+		t.Error(err)
+	}
+	d.wantNames("10-masq.conflist")
+	if look, _, err := Remove(t.Context(), d.path); err != nil || len(look.Changes) != 1 {
+		t.Errorf("%+v, %v", look, err)
+	}
+	d.wantNames()
+	// A file of that name that somebody else wrote.
+	d.write("10-masq.conflist", ptp)
+	if _, err := n.Write(t.Context(), d.path, "10-masq.conflist", e); err == nil || !strings.Contains(err.Error(), "--conf-name") {
+		t.Error(err)
+	}
+}
+
+func TestEntryKeys(t *testing.T) {
+	for given, want := range map[string]string{
+		"":     plainEntry,
+		"{}":   plainEntry,
+		"null": "not a JSON object",
+		"[1]":  "not a JSON object",
+		`{"mtu": 1400, "capabilities": {}, "helpers": {"ftp": []}}`: `{"type":"masq","capabilities":{},"helpers":{"ftp": []},"mtu":1400}`,
+		`{"type":"other"}`:                 `"type": that is given already`,
+		`{"ipam":{"type":"host-local"}}`:   `"ipam": after another plugin`,
+		`{"cniVersion":"1.0.0","name":""}`: "that is given already",
+	} {
+		got, err := Entry([]byte(given))
+		if err != nil && strings.Contains(err.Error(), want) {
+			continue
+		}
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %s, %v", given, got, err)
+		}
+	}
+	if _, err := MainEntry([]byte(`{"ipam":{}}`), nil, ""); err == nil {
+		t.Error("ipam is taken beside pod ranges")
+	}
+}
+
+// Somebody is faster: what he wrote stays.
+func TestOvertaken(t *testing.T) {
+	c := newConfDir(t, map[string]string{"10-pods.conflist": ptp})
+	d, err := take(t.Context(), c.path)
+	c.check(err)
+	defer d.release()
+	files, err := d.readAll()
+	c.check(err)
+	c.write("10-pods.conflist", bridge)
+	var look Look
+	if _, err := d.chain(&look, files[0], entry(t, "")); !errors.Is(err, errOvertaken) || look.Changes != nil {
+		t.Errorf("%v, %+v", err, look)
+	}
+	if text := c.read("10-pods.conflist"); text != bridge {
+		t.Errorf("it has become %s", text)
+	}
+	c.wantNames("10-pods.conflist")
+}
+
+// Installs take turns, and the next removes what one that was killed has left.
+func TestTurns(t *testing.T) {
+	c := newConfDir(t, map[string]string{
+		".10-pods.conflist.masq-cni-0123456789abcdef": "left", "10-pods.conflist": ptp,
+		".10-pods.conflist.masq-cni-0123456789abcdeX": "another's", ".other": "",
+	})
+	first, err := take(t.Context(), c.path)
+	c.check(err)
+	c.wantNames(".10-pods.conflist.masq-cni-0123456789abcdeX", ".other", "10-pods.conflist")
+	ctx, cancel := context.WithCancel(t.Context())
+	second := make(chan error)
+	go func() {
+		_, err := take(ctx, c.path)
+		second <- err
+	}()
+	cancel()
+	if err := <-second; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	first.release()
+	third, err := take(t.Context(), c.path)
+	c.check(err)
+	third.release()
+	if _, err := take(t.Context(), c.at("nowhere")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,90 @@
+package nodeconf
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestUnreadable(t *testing.T) {
+	checkFaults(t, []faulty{
+		{"not UTF-8", "a: b\nü: \"\xff\"", "f:2:5: byte 0xff: is not UTF-8; save the file as UTF-8"},
+		{"UTF-16", "\xff\xfea\x00", "f:1:1: byte 0xff: is not UTF-8; save the file as UTF-8"},
+		{"control", "a: \x1b[31m", "f:1:4: U+001B: is a control character; remove it"},
+		{"NUL", "a: b\x00", "f:1:5: U+0000: is a control character; remove it"},
+		{"long", strings.Repeat("#", mostBytes+1), "f: is longer than 1048576 bytes; give a shorter file"},
+	})
+	load(t, strings.Repeat("#", mostBytes))
+}
+
+func TestNotJSON(t *testing.T) {
+	const mend = "; mend it, or write YAML, which does not begin with {"
+	checkFaults(t, []faulty{
+		// One of ip-masq-agent's own cases.
+		{"star", "{*", "f:1:2: is not JSON: invalid character '*' looking for beginning of object key string" + mend},
+		{"flow YAML", "\n{nonMasqueradeCIDRs: [10.0.0.0/8]}", "f:2:2: is not JSON: invalid character 'n' looking for beginning of object key string" + mend},
+		{"cut", "{\n \"toPorts\": \"1", "f:2:14: is not JSON: unexpected end of JSON input" + mend},
+		{"more", "{}\n{}", "f:2:1: is not JSON: invalid character '{' after top-level value" + mend},
+		{"deep", `{"a":` + strings.Repeat("[", 20000), "f:1:10005: is not JSON: invalid character '[' exceeded max depth" + mend},
+	})
+}
+
+func TestNotYAML(t *testing.T) {
+	checkFaults(t, []faulty{
+		// One of ip-masq-agent's own cases.
+		{"star", "*", "f:1:2: is not YAML: while scanning an alias: did not find expected alphabetic or numeric character; mend it"},
+		{"tab", "helpers:\n\tftp: []", "f:2:1: is not YAML: while scanning for the next token: found character that cannot start any token; indent with spaces, YAML allows no tabs"},
+		{"mapping", "a: b: c", "f:1:5: is not YAML: mapping values are not allowed in this context; mend it"},
+		{"open", "a: [\n", "f:2:1: is not YAML: while parsing a flow node: did not find expected node content; mend it"},
+		{"quote", "a: 'x", "f:1:6: is not YAML: while scanning a quoted scalar: found unexpected end of stream; mend it"},
+		{"surrogate", `a: "\ud83d"`, "f:1:7: is not YAML: while scanning a quoted scalar: found invalid Unicode character escape code; mend it"},
+		{"two documents", "toPorts: ''\n---\ntoPorts: ''\n", "f:3:1: is a second document; give one, or one a file"},
+		{"later fault", "toPorts: ''\n---\n[", "f:3:2: is not YAML: while parsing a flow node: did not find expected node content; mend it"},
+		{"alias", "snatAddresses: &a []\nsourceCIDRs: *a\n", `f:2:14: "*a": is an alias; write out what it stands for`},
+		{"unknown alias", "a: *x", "f:1:4: is not YAML: unknown anchor 'x' referenced; mend it"},
+		{"alias to itself", "masqueradeCIDRs: &a [*a]", `f:1:22: "*a": is an alias; write out what it stands for`},
+		{"tag", "masqLinkLocal: !!bool yes\nhelpers: !!omap {}\nx: !y z", `f:1:16: "!!bool": is a tag; remove it
+f:2:10: "!!omap": is a tag; remove it
+f:3:1: "x": "": unknown key; remove it
+f:3:4: "!y": is a tag; remove it`},
+	})
+	load(t, "toPorts: &unused 2000-3000\nmssClamp: !!str off\n") // neither does harm
+}
+
+// What could cost more than it is long. All of these take milliseconds.
+func TestBombs(t *testing.T) {
+	laughs := "a: &a [x,x,x,x,x,x,x,x,x]\n"
+	for c := 'b'; c < 'k'; c++ {
+		laughs += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+",", 8) + "]\n"
+	}
+	fill := func(s string) string { return strings.Repeat(s, mostBytes/8/len(s)) }
+	for name, text := range map[string]string{
+		"laughs":   laughs,
+		"brackets": fill("["), "dashes": fill("- "), "keys": fill("? "), "anchors": fill("- &a\n"), "colons": fill(":"),
+		"questions": fill("?\n"), "quotes": fill("''\n"), "entries": "helpers: [" + fill("a,") + "]",
+		"objects": `{"a":[` + fill("{},") + "{}]}", "line": `{"` + fill("ü") + `":1}`, "flow": `{"a": ` + fill(`{"a": `),
+		"blank": "a:" + fill("\n"), "folded": "a: >\n" + fill(" x\n"), "commented": "a:\n" + fill("- #\n"),
+	} {
+		begin := cpuTime(t)
+		_, err := Parse("f", []byte(text))
+		if took := cpuTime(t) - begin; took > 10*time.Second {
+			t.Errorf("%s: took %v of a processor", name, took)
+		}
+		if err == nil || len(err.Error()) > 40000 {
+			t.Errorf("%s: %.100v", name, err)
+		}
+	}
+}
+
+// cpuTime is the processor time that the process has used. Other programs do not add
+// to it, as they do to the time of the clock.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}

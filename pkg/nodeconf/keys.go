@@ -1,0 +1,138 @@
+package nodeconf
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// key is one that a file can have.
+type key struct {
+	name string
+	// agents are ip-masq-agent's own: taken in any mixture of upper and lower
+	// case, and null in some, as encoding/json takes them there. Ours are strict.
+	agents bool
+	about  string // for the schema
+	schema schema
+	read   func(r *reader, k key, v value)
+}
+
+// keys are in the order of the documentation.
+var keys = []key{
+	{
+		name: "nonMasqueradeCIDRs", agents: true,
+		about:  "Destinations that are direct: reached with the source address unchanged. The longest prefix of this list and masqueradeCIDRs decides. An empty list leaves link-local, multicast and broadcast destinations direct.",
+		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MostPrefixes, Default: private},
+		read:   (*reader).nonMasquerade,
+	},
+	{
+		name: "cidrLimit", agents: true,
+		about:  "How many entries nonMasqueradeCIDRs may have in this file.",
+		schema: schema{Type: "integer", Minimum: new(0), Default: defaultLimit},
+		read:   (*reader).cidrLimit,
+	},
+	{
+		name:   "masqueradeCIDRs",
+		about:  "Destinations that are masqueraded although a shorter prefix of nonMasqueradeCIDRs has them.",
+		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MostPrefixes, UniqueItems: true, Default: []string{}},
+		read:   func(r *reader, k key, v value) { r.prefixes(k, v, &r.s.masquerade) },
+	},
+	{
+		name: "masqLinkLocal", agents: true,
+		about:  "Masquerade destinations in 169.254.0.0/16 too.",
+		schema: schema{Type: "boolean", Default: false},
+		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.linkLocal4) },
+	},
+	{
+		name: "masqLinkLocalIPv6", agents: true,
+		about:  "Masquerade destinations in fe80::/10 too.",
+		schema: schema{Type: "boolean", Default: false},
+		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.linkLocal6) },
+	},
+	{
+		name:   "sourceCIDRs",
+		about:  "Sources that come under the node's policy although another plugin wired them.",
+		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MostPrefixes, UniqueItems: true, Default: []string{}},
+		read:   func(r *reader, k key, v value) { r.prefixes(k, v, &r.s.sources) },
+	},
+	{
+		name:   "snatAddresses",
+		about:  "Egress addresses to choose from for each connection. Addresses that the node lacks at the time are left out. If the list has no address of a family, the kernel takes the address of the uplink.",
+		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MostAddresses, UniqueItems: true, Default: []string{}},
+		read:   func(r *reader, k key, v value) { r.egressAddresses(k, v, &r.s.snat) },
+	},
+	{
+		name:   "snatAddressesRouted",
+		about:  "Addresses of snatAddresses that are routed to the node without being its own. The other addresses are used while the node has them.",
+		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MostAddresses, UniqueItems: true, Default: []string{}},
+		read:   func(r *reader, k key, v value) { r.egressAddresses(k, v, &r.s.routed) },
+	},
+	{
+		name:   "toPorts",
+		about:  "Source ports to choose from: FIRST-LAST within 1024-65535, several separated by commas. Empty leaves the choice to the kernel. Sources below 1024 are exempt.",
+		schema: schema{Type: "string", Pattern: portsPattern, Default: ""},
+		read:   (*reader).toPorts,
+	},
+	{
+		name:   "randomFully",
+		about:  "Draw the source port at random.",
+		schema: schema{Type: "boolean", Default: true},
+		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.randomFully) },
+	},
+	{
+		name:   "mssClamp",
+		about:  "What becomes of the maximum segment size that the ends of a TCP connection announce: what the path can carry (pmtu), nothing (off), or a number of bytes.",
+		schema: schema{AnyOf: []schema{{Enum: []string{"pmtu", "off"}}, {Type: "integer", Minimum: new(masq.ClampMin), Maximum: new(masq.ClampMax)}}, Default: "pmtu"},
+		read:   (*reader).mssClamp,
+	},
+	{
+		name:   "helpers",
+		about:  "Protocols whose payload names addresses or ports, each with the ports of its control connections. An empty list is the port that the protocol is assigned.",
+		schema: helpersSchema(),
+		read:   (*reader).helpers,
+	},
+	{
+		name:   "dropInvalid",
+		about:  "Drop what connection tracking calls invalid: it would leave with the private address.",
+		schema: schema{Type: "boolean", Default: true},
+		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.dropInvalid) },
+	},
+	{
+		name:   "allowAnnotations",
+		about:  "Annotations that pods may use, with or without their prefix masq-cni.dev/. An empty list forbids all. Without the key all are allowed, but for egress where snatAddresses has an entry or masqd keeps a NAT log.",
+		schema: schema{Type: "array", Items: annotationSchema(), MaxItems: len(masq.Annotations), UniqueItems: true},
+		read:   (*reader).allowAnnotations,
+	},
+	{
+		name:   "acceptOtherLinks",
+		about:  "Accept new flows that have a container's address and enter by another link than the container's, as where pod traffic returns by a tunnel.",
+		schema: schema{Type: "boolean", Default: false},
+		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.otherLinks) },
+	},
+	{
+		name: "resyncInterval", agents: true,
+		about:  "How often to look at everything even if nothing seems to have changed, such as 60s.",
+		schema: schema{Type: "string", Pattern: durationPattern},
+		read:   (*reader).resyncInterval,
+	},
+}
+
+// keyOf finds a key by what a file calls it.
+func keyOf(name string) (key, bool) {
+	i := slices.IndexFunc(keys, func(k key) bool {
+		return k.name == name || k.agents && strings.EqualFold(k.name, name)
+	})
+	if i < 0 {
+		return key{}, false
+	}
+	return keys[i], true
+}
+
+func keyNames() []string {
+	var out []string
+	for _, k := range keys {
+		out = append(out, k.name)
+	}
+	return out
+}

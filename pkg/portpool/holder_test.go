@@ -1,0 +1,80 @@
+package portpool
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+)
+
+func sourceAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, byte(i >> 8), byte(i)}) }
+
+// TestHolders: the sources with the most ports are named. Up to maxSources the numbers
+// are exact; with thousands more those with a great share are found, and never with too
+// many ports.
+func TestHolders(t *testing.T) {
+	for _, sources := range []int{1, 3, maxSources, 5000} {
+		g := Group{Protocol: unix.IPPROTO_UDP, Egress: egress[0], Destination: remote[0], Port: 53}
+		have := map[netip.Addr]int{}
+		var flows []conntrack.Flow
+		for i := range 60_000 {
+			at := 0 // half of the ports belong to the first three
+			if i%2 == 0 {
+				at = i % sources
+			} else if sources >= 3 {
+				at = i / 2 % 6 * 2 / 5 // 1/2, 1/3, 1/6
+			}
+			from := sourceAddr(at)
+			have[from]++
+			flows = append(flows, flowOf(netip.AddrPortFrom(from, uint16(1024+i)), g, uint16(1024+i)))
+		}
+		r := rand.New(rand.NewPCG(1, uint64(sources)))
+		r.Shuffle(len(flows), func(i, j int) { flows[i], flows[j] = flows[j], flows[i] })
+		c := sameCounterOf(Options{Groups: 2, Holders: 3})
+		for range 2 { // the second dump forgets the first
+			uses, _, _ := dumped(t, c, pods(), flows)
+			got := uses[0].Holders
+			if len(got) != min(3, sources) {
+				t.Fatalf("%d sources: %v", sources, got)
+			}
+			if !slices.IsSortedFunc(got, func(a, b Holder) int { return b.Ports - a.Ports }) {
+				t.Errorf("%d sources: %v", sources, got)
+			}
+			for i, h := range got {
+				exact := sources <= maxSources
+				if n := have[h.Source]; h.Ports > n || exact && h.Ports != n || !exact && h.Ports < n*8/10 {
+					t.Errorf("%d sources: %v has %d ports", sources, h, n)
+				}
+				if sources >= 3 && h.Source != sourceAddr(i) {
+					t.Errorf("%d sources: number %d is %v", sources, i, h)
+				}
+			}
+		}
+	}
+}
+
+// TestHoldersOfThePool: a source that draws from another pool, and the node's own flows,
+// hold none of the fullest pool's ports.
+func TestHoldersOfThePool(t *testing.T) {
+	g := Group{Protocol: unix.IPPROTO_UDP, Egress: egress[0], Destination: remote[0], Port: 53}
+	var flows []conntrack.Flow
+	for i := range 30 {
+		flows = append(flows, flowOf(netip.AddrPortFrom(addr("10.0.0.3"), uint16(4000+i)), g, uint16(30000+i)))
+	}
+	for i := range 4 {
+		flows = append(flows, flowOf(netip.AddrPortFrom(addr("10.0.0.1"), uint16(3000+i)), g, uint16(20000+i)))
+	}
+	flows = append(flows, flowOf(netip.AddrPortFrom(g.Egress, 20009), g, 20009))
+	c := sameCounterOf(Options{Groups: 2, Holders: 3})
+	uses, _, _ := dumped(t, c, pods(), flows)
+	if u := uses[0]; u.Usable != 20 || u.Used != 15 || !slices.Equal(u.Holders, []Holder{{addr("10.0.0.1"), 4}}) {
+		t.Errorf("%+v", u)
+	}
+	if uses, _, _ := dumped(t, sameCounter(2), pods(), flows); uses[0].Holders != nil {
+		t.Errorf("holders that nobody asked for: %+v", uses[0])
+	}
+}

@@ -1,0 +1,170 @@
+package portpool
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+)
+
+// fake is a table of the kernel's.
+type fake struct {
+	flows      []conntrack.Flow
+	statistics []conntrack.Statistics
+	broken     []error // of the next dumps, each after half of the flows
+	dumps      int
+}
+
+func (x *fake) Dump(context.Context, conntrack.Filter) iter.Seq2[*conntrack.Flow, error] {
+	return func(yield func(*conntrack.Flow, error) bool) {
+		x.dumps++
+		for i := range x.flows {
+			if len(x.broken) > 0 && i == len(x.flows)/2 {
+				err := x.broken[0]
+				x.broken = x.broken[1:]
+				yield(nil, err)
+				return
+			}
+			if !yield(&x.flows[i], nil) {
+				return
+			}
+		}
+	}
+}
+
+func (x *fake) Statistics(context.Context) ([]conntrack.Statistics, error) { return x.statistics, nil }
+
+func sampled(t testing.TB, m *Monitor, at time.Time, x *fake) *Sample {
+	t.Helper()
+	s, err := m.Sample(t.Context(), at, x, pods())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var server = Group{Protocol: unix.IPPROTO_UDP, Egress: egress[0], Destination: remote[0], Port: 53}
+
+// filled has some of the 1000 ports of a container's policy in use.
+func filled(n int) []conntrack.Flow {
+	var out []conntrack.Flow
+	for i := range n {
+		out = append(out, flowOf(netip.AddrPortFrom(addr("10.0.0.2"), uint16(3000+i)), server, uint16(20000+i)))
+	}
+	return out
+}
+
+// TestPrediction: at a steady rate the end is foreseen to the second, and a rate that
+// stops is forgotten.
+func TestPrediction(t *testing.T) {
+	m, x := NewMonitor(Options{Groups: 5}), &fake{}
+	begin := time.Unix(1e9, 0)
+	at := func(seconds, used int) Pressure {
+		t.Helper()
+		x.flows = filled(used)
+		s := sampled(t, m, begin.Add(time.Duration(seconds)*time.Second), x)
+		if len(s.Groups) != 1 || s.Groups[0].Used != used || s.Groups[0].Usable != 1000 || s.Groups[0].Group != server {
+			t.Fatalf("%+v", s)
+		}
+		if p := s.Groups[0]; s.Worst() != p.Level || p.Level != Calm && s.Warnings[p.Level] != 1 {
+			t.Errorf("%+v", s)
+		}
+		return s.Groups[0]
+	}
+	if p := at(0, 100); p.Rate != 0 || p.ExhaustedIn != Never || p.Level != Calm {
+		t.Errorf("at first: %+v", p)
+	}
+	// Ten ports every five seconds.
+	for seconds := 5; seconds < 450; seconds += 5 {
+		used := 100 + 2*seconds
+		p := at(seconds, used)
+		want := time.Duration(1000-used) * time.Second / 2
+		if math.Abs(p.Rate-2) > 1e-9 || (p.ExhaustedIn-want).Abs() > time.Millisecond {
+			t.Fatalf("%d used: %+v, want %v", used, p, want)
+		}
+		if soon := used >= 500 && want <= Soon; soon && p.Level < Warning || !soon && p.Level >= Warning {
+			t.Errorf("%d used, %v left: %v", used, want, p.Level)
+		}
+	}
+	if p := at(450, 1000); p.ExhaustedIn != 0 || p.Level != Critical || p.Share() != 1 {
+		t.Errorf("at the end: %+v", p)
+	}
+	if p := at(460, 500); p.Rate >= 2 || p.Level >= Critical {
+		t.Errorf("when half are free again: %+v", p)
+	}
+	if p := at(460+3600, 500); math.Abs(p.Rate) > 1e-9 || p.ExhaustedIn != Never || p.Level != Calm {
+		t.Errorf("an hour later: %+v", p)
+	}
+	// A clock that is set back gives no rate.
+	if p := at(100, 600); math.Abs(p.Rate) > 1e-9 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// TestOtherPool: ports of one pool and ports of another give no rate.
+func TestOtherPool(t *testing.T) {
+	m, x := NewMonitor(Options{Groups: 5}), &fake{}
+	var wide []conntrack.Flow
+	for i := range 900 {
+		wide = append(wide, flowOf(netip.AddrPortFrom(addr("10.0.0.3"), uint16(3000+i)), server, uint16(40000+i)))
+	}
+	x.flows = wide
+	sampled(t, m, time.Unix(0, 0), x)
+	x.flows = slices.Concat(wide, filled(100))
+	if p := sampled(t, m, time.Unix(1, 0), x).Groups[0]; p.Used != 100 || p.Usable != 1000 || p.Rate != 0 || p.ExhaustedIn != Never {
+		t.Errorf("%+v", p)
+	}
+	x.flows = slices.Concat(wide, filled(110))
+	if p := sampled(t, m, time.Unix(2, 0), x).Groups[0]; p.Rate != 10 || p.ExhaustedIn != 89*time.Second {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestSampleOfManyGroups(t *testing.T) {
+	const most = 10
+	x := &fake{flows: crowd(rand.New(rand.NewPCG(1, 1)), 50_000, 40)}
+	want := naive(x.flows, pods())
+	m := NewMonitor(Options{Groups: most})
+	for i, dumps := range []int{2, 1} {
+		s := sampled(t, m, time.Unix(int64(i), 0), x)
+		if len(s.Groups) != most || s.Dumps != dumps || s.Beyond < want[most].Share() || s.Beyond > want[most-1].Share() {
+			t.Errorf("%d groups, %d dumps, beyond %v", len(s.Groups), s.Dumps, s.Beyond)
+		}
+		for k, g := range s.Groups {
+			if g.Group != want[k].Group || g.Used != want[k].Used {
+				t.Errorf("%d: %+v, want %+v", k, g, want[k])
+			}
+		}
+	}
+}
+
+// TestIncompleteDumps are made again, and other errors are told.
+func TestIncompleteDumps(t *testing.T) {
+	x := &fake{flows: filled(300), broken: []error{conntrack.ErrInterrupted, conntrack.ErrInterrupted}}
+	m := NewMonitor(Options{Groups: 3})
+	if s := sampled(t, m, time.Unix(0, 0), x); s.Groups[0].Used != 300 || x.dumps != 3 {
+		t.Errorf("%+v after %d dumps", s, x.dumps)
+	}
+	for range 2 * retries {
+		x.broken = append(x.broken, conntrack.ErrInterrupted)
+	}
+	if _, err := m.Sample(t.Context(), time.Unix(1, 0), x, pods()); !errors.Is(err, conntrack.ErrInterrupted) {
+		t.Errorf("%v", err)
+	}
+	x.broken = []error{conntrack.ErrOverrun}
+	if _, err := m.Sample(t.Context(), time.Unix(2, 0), x, pods()); !errors.Is(err, conntrack.ErrOverrun) {
+		t.Errorf("%v", err)
+	}
+	if s := sampled(t, m, time.Unix(3, 0), x); s.Groups[0].Used != 300 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -1,0 +1,407 @@
+package veth
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// serverOf is the address of the lab's server that an address can reach.
+func serverOf(a netip.Addr) string {
+	if a.Is4() {
+		return server4
+	}
+	return server6
+}
+
+// reach sends one packet each way between the container and the server, and
+// from the node to the container.
+func (l *lab) reach(t *testing.T, c *space, p Pair) {
+	t.Helper()
+	for _, a := range p.Addresses {
+		if err := c.ask(serverOf(a.Addr())); err != nil {
+			t.Errorf("container %s to server: %v", a.Addr(), err)
+		}
+		if err := l.server.ask(a.Addr().String()); err != nil {
+			t.Errorf("server to container %s: %v", a.Addr(), err)
+		}
+		if err := l.node.ask(a.Addr().String()); err != nil {
+			t.Errorf("node to container %s: %v", a.Addr(), err)
+		}
+	}
+}
+
+// The first packet after Add passes, in each direction: nobody waits for
+// duplicate address detection, for a worker of the kernel or for ARP.
+func TestAddCarriesTrafficAtOnce(t *testing.T) {
+	for _, stack := range stacks {
+		t.Run(stack.name, func(t *testing.T) {
+			lab := newLab(t)
+			for n := 2; n < 12; n++ {
+				c := newSpace(t)
+				c.serveEcho("::")
+				p := pair(c, n, stack.families...)
+				mustAdd(t, lab.wire, p)
+				lab.reach(t, c, p)
+				if found := differences(t, lab.wire, p); found != nil {
+					t.Errorf("differences: %q", found)
+				}
+			}
+		})
+	}
+}
+
+func TestAddMakesTheLinkAsAsked(t *testing.T) {
+	lab := newLab(t)
+	c := newSpace(t)
+	p := pair(c, 5, "4", "6")
+	p.MTU = 1400
+	l := mustAdd(t, lab.wire, p)
+
+	host, inside := lab.node.link(p.HostName).Attrs(), c.link("eth0").Attrs()
+	for _, end := range []*netlink.LinkAttrs{host, inside} {
+		if end.MTU != 1400 || end.NumTxQueues != 1 || end.NumRxQueues != 1 {
+			t.Errorf("%s: MTU %d, %d and %d queues", end.Name, end.MTU, end.NumTxQueues, end.NumRxQueues)
+		}
+	}
+	if host.Group != p.group() || host.Alias != p.Identity || host.Index != l.HostIndex {
+		t.Errorf("host's end: group %d, alias %q, index %d", host.Group, host.Alias, host.Index)
+	}
+	if host.HardwareAddr.String() != l.HostMAC.String() || inside.HardwareAddr.String() != l.MAC.String() {
+		t.Errorf("MACs are %s and %s, Add said %s and %s", host.HardwareAddr, inside.HardwareAddr, l.HostMAC, l.MAC)
+	}
+	const set = "3" // NET_ADDR_SET: udev leaves the MAC alone
+	if got := lab.node.readSys(p.HostName + "/addr_assign_type"); got != set {
+		t.Errorf("addr_assign_type of the host's end is %s, want %s", got, set)
+	}
+	if got := c.readSys("eth0/addr_assign_type"); got != set {
+		t.Errorf("addr_assign_type of the container's end is %s, want %s", got, set)
+	}
+	if got := lab.node.readSysctl("net/ipv6/conf/" + p.HostName + "/accept_ra"); got != "0" {
+		t.Errorf("accept_ra of the host's end is %s: a container could become the node's router", got)
+	}
+	if got := lab.node.readSysctl("net/ipv4/conf/" + p.HostName + "/rp_filter"); got != lab.node.readSysctl("net/ipv4/conf/default/rp_filter") {
+		t.Errorf("rp_filter of the host's end is %s: not what the node has by default", got)
+	}
+}
+
+// An IPv4 attachment brings no IPv6 along, at neither end.
+func TestAddIPv4AloneMakesNoIPv6Address(t *testing.T) {
+	lab := newLab(t)
+	c := newSpace(t)
+	p := pair(c, 5, "4")
+	mustAdd(t, lab.wire, p)
+	for _, end := range []struct {
+		*space
+		name string
+	}{{lab.node, p.HostName}, {c, "eth0"}} {
+		a, err := end.AddrList(end.link(end.name), unix.AF_INET6)
+		if err != nil || len(a) != 0 {
+			t.Errorf("%s has %v (%v)", end.name, a, err)
+		}
+	}
+}
+
+func TestAddWithRoutes(t *testing.T) {
+	lab := newLab(t)
+	lab.server.addr("srv0", "192.0.2.1/32")
+	lab.server.addr("srv0", "2001:db8::1/128")
+	lab.server.serveEcho("192.0.2.1", "2001:db8::1")
+	c := newSpace(t)
+	c.serveEcho("::")
+	p := pair(c, 5, "4", "6")
+	p.Routes = []masq.Route{
+		{Dst: netip.MustParsePrefix("10.0.0.0/24")},
+		{Dst: netip.MustParsePrefix("192.0.2.1/24"), GW: netip.MustParseAddr("10.88.0.1")},
+		{Dst: netip.MustParsePrefix("fd00:10::/64")},
+		{Dst: netip.MustParsePrefix("2001:db8::/32"), GW: netip.MustParseAddr("fd00:88::1")},
+	}
+	mustAdd(t, lab.wire, p)
+	lab.reach(t, c, p)
+	for _, to := range []string{"192.0.2.1", "2001:db8::1"} {
+		if err := c.ask(to); err != nil {
+			t.Errorf("through a gateway that is named: %s: %v", to, err)
+		}
+	}
+	for _, to := range []string{"198.51.100.1", "2001:db9::1"} {
+		if err := c.ask(to); !errors.Is(err, unix.ENETUNREACH) {
+			t.Errorf("%s has no route, and yet: %v", to, err)
+		}
+	}
+	if found := differences(t, lab.wire, p); found != nil {
+		t.Errorf("differences: %q", found)
+	}
+
+	// A second link of the same container, and of the same node.
+	q := pair(c, 6, "4", "6")
+	q.Interface = "net1"
+	if _, err := lab.wire.Add(q); err != nil {
+		t.Errorf("a second link takes the default routes: %v", err)
+	}
+	r := pair(c, 7, "4", "6")
+	r.Interface = "net2"
+	before := lab.node.links()
+	_, err := lab.wire.Add(r)
+	if err == nil || !strings.Contains(err.Error(), "ipam.routes") || !errors.Is(err, unix.EEXIST) {
+		t.Errorf("a third link, whose default routes have no place: %v", err)
+	}
+	if lab.node.links() != before || c.links() != 3 {
+		t.Errorf("an Add that failed left %d links on the node, %d in the container", lab.node.links(), c.links())
+	}
+}
+
+// A container whose link exists keeps its address: Add names the link and does not
+// change the route.
+func TestAddLeavesAnAddress(t *testing.T) {
+	lab := newLab(t)
+	c, other := newSpace(t), newSpace(t)
+	c.serveEcho("::")
+	first, second := pair(c, 5, "4", "6"), pair(other, 6, "4", "6")
+	second.Addresses = first.Addresses
+	mustAdd(t, lab.wire, first)
+	lab.reach(t, c, first)
+	before := lab.node.links()
+	_, err := lab.wire.Add(second)
+	taken := new(TakenError)
+	want := TakenError{first.Addresses[0].Addr(), first.HostName, first.Identity}
+	if !errors.As(err, &taken) || *taken != want {
+		t.Errorf("Add: %v, want %v", err, want)
+	}
+	if lab.node.links() != before {
+		t.Errorf("an Add that failed left %d links, not %d", lab.node.links(), before)
+	}
+	lab.reach(t, c, first)
+	if found := differences(t, lab.wire, first); found != nil {
+		t.Errorf("differences: %q", found)
+	}
+	if err := lab.wire.Delete(first.HostName, first.Identity); err != nil {
+		t.Fatal(err)
+	}
+	mustAdd(t, lab.wire, second) // the control: nothing else was in the way
+}
+
+// RestoreRoutes takes an address back from whatever has its route.
+func TestRestoreRoutes(t *testing.T) {
+	lab := newLab(t)
+	c, other := newSpace(t), newSpace(t)
+	c.serveEcho("::")
+	p, q := pair(c, 5, "4", "6"), pair(other, 6, "4", "6")
+	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.wire, q)
+	var addresses []netip.Addr
+	for _, a := range p.Addresses {
+		addresses = append(addresses, a.Addr())
+	}
+	if err := lab.wire.RestoreRoutes(q.HostName, q.Identity, addresses); err != nil {
+		t.Fatal(err)
+	}
+	if differences(t, lab.wire, p) == nil { // the control
+		t.Error("the routes lead elsewhere, and no difference is found")
+	}
+	if err := lab.wire.RestoreRoutes(p.HostName, p.Identity, addresses); err != nil {
+		t.Fatal(err)
+	}
+	lab.reach(t, c, p)
+	for _, x := range []Pair{p, q} {
+		if found := differences(t, lab.wire, x); found != nil {
+			t.Errorf("%s: differences: %q", x.HostName, found)
+		}
+	}
+	if err := lab.wire.RestoreRoutes(p.HostName, "another", addresses); !errors.Is(err, ErrNotOurs) {
+		t.Errorf("a link of another identity: %v", err)
+	}
+	if err := lab.wire.RestoreRoutes("veth00000000009", "another", addresses); err != nil {
+		t.Errorf("a link that is gone: %v", err)
+	}
+}
+
+func TestAddRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		prepare func(l *lab, c *space, p *Pair)
+		want    []string
+	}{
+		{"a host's name that another has", func(l *lab, _ *space, p *Pair) {
+			l.node.must(l.node.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: p.HostName}, PeerName: "other"}))
+			l.node.must(l.node.LinkSetAlias(l.node.link(p.HostName), "somebody's"))
+		}, []string{"somebody's", "veth00000000005"}},
+		{"a container's name that is taken", func(_ *lab, c *space, _ *Pair) {
+			c.must(c.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "other"}))
+		}, []string{"eth0", "/proc/self/fd/", "exists already"}},
+		{"a second default route", func(_ *lab, c *space, _ *Pair) {
+			c.must(c.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "one"}, PeerName: "two"}))
+			c.up("one")
+			c.up("two")
+			c.addr("one", "172.16.0.1/24")
+			c.route("0.0.0.0/0", "172.16.0.2")
+		}, []string{"eth0", "default route already", "ipam.routes"}},
+		{"an address that the node routes elsewhere", func(l *lab, _ *space, _ *Pair) {
+			l.node.route("10.88.0.5/32", server4)
+		}, []string{"10.88.0.5/32", "up0"}},
+		{"an IPv6 address that the node routes elsewhere", func(l *lab, _ *space, _ *Pair) {
+			r := routeOf("fd00:88::5/128", server6)
+			r.Priority = 1024
+			l.node.must(l.node.RouteAdd(r))
+		}, []string{"fd00:88::5/128", "up0"}},
+		{
+			"a namespace that is not there", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/run/netns/mct-wire-none" },
+			[]string{"/run/netns/mct-wire-none", "no such file"},
+		},
+		{"a file that is no namespace", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/dev/null" }, []string{"/dev/null", "eth0"}},
+		{"the node's own namespace", func(l *lab, _ *space, p *Pair) { p.NetNS = l.node.name }, []string{"the node's own"}},
+		{"a small MTU", func(_ *lab, _ *space, p *Pair) { p.MTU = 1279 }, []string{"1279", "1280", "fd00:88::5/64"}},
+		{
+			"an address twice", func(_ *lab, _ *space, p *Pair) { p.Addresses = append(p.Addresses, p.Addresses[0]) },
+			[]string{"add address 10.88.0.5/16", "eth0"},
+		},
+		{"a route twice", func(_ *lab, _ *space, p *Pair) {
+			p.Routes = []masq.Route{{Dst: netip.MustParsePrefix("192.0.2.0/24")}, {Dst: netip.MustParsePrefix("192.0.2.0/24")}}
+		}, []string{"192.0.2.0/24 via 169.254.1.1", "eth0"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			lab := newLab(t)
+			inside := newSpace(t)
+			p := pair(inside, 5, "4", "6")
+			c.prepare(lab, inside, &p)
+			before := [...]int{lab.node.links(), inside.links()}
+			l, err := lab.wire.Add(p)
+			if err == nil {
+				t.Fatalf("it was done: %+v", l)
+			}
+			t.Log(err)
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("the error does not say %q", want)
+				}
+			}
+			if after := [...]int{lab.node.links(), inside.links()}; after != before {
+				t.Errorf("there were %v links, there are %v", before, after)
+			}
+		})
+	}
+}
+
+// What an Add that was killed left behind is replaced.
+func TestAddReplacesItsOwnLeftover(t *testing.T) {
+	lab := newLab(t)
+	c := newSpace(t)
+	c.serveEcho("::")
+	p := pair(c, 5, "4", "6")
+	first := mustAdd(t, lab.wire, p)
+	second := mustAdd(t, lab.wire, p)
+	if first.HostIndex == second.HostIndex {
+		t.Error("the old link is still there")
+	}
+	lab.reach(t, c, p)
+}
+
+// Runtimes turn IPv6 off in namespaces; an IPv6 address means it is wanted.
+func TestAddTurnsIPv6On(t *testing.T) {
+	lab := newLab(t)
+	c := newSpace(t)
+	for _, s := range []*space{lab.node, c} {
+		s.sysctl("net/ipv6/conf/default/disable_ipv6", "1")
+	}
+	c.serveEcho("::")
+	p := pair(c, 5, "4", "6")
+	mustAdd(t, lab.wire, p)
+	lab.reach(t, c, p)
+}
+
+// The tuning plugin may change the MAC of the container's end afterwards.
+func TestAddLetsTheMACChange(t *testing.T) {
+	lab := newLab(t)
+	c := newSpace(t)
+	c.serveEcho("::")
+	p := pair(c, 5, "4", "6")
+	mustAdd(t, lab.wire, p)
+	c.must(c.LinkSetHardwareAddr(c.link("eth0"), newMAC()))
+	lab.reach(t, c, p)
+}
+
+// The strictest reverse path filter lets containers' packets in, since there is
+// a route to each through its own link.
+func TestAddWorksWithStrictReversePathFilter(t *testing.T) {
+	lab := newLab(t)
+	lab.node.sysctl("net/ipv4/conf/all/rp_filter", "1")
+	c := newSpace(t)
+	c.serveEcho("::")
+	p := pair(c, 5, "4")
+	mustAdd(t, lab.wire, p)
+	lab.reach(t, c, p)
+}
+
+func TestAddManyAtOnce(t *testing.T) {
+	lab := newLab(t)
+	var wg sync.WaitGroup
+	spaces, pairs := make([]*space, 30), make([]Pair, 30)
+	errs := make([]error, 30)
+	for n := range spaces {
+		spaces[n] = newSpace(t)
+		spaces[n].serveEcho("::")
+		pairs[n] = pair(spaces[n], n+2, "4", "6")
+	}
+	for n := range spaces {
+		wg.Go(func() { _, errs[n] = lab.wire.Add(pairs[n]) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	for n := range spaces {
+		lab.reach(t, spaces[n], pairs[n])
+	}
+}
+
+// No thread of the process may be left in a namespace that is not its own.
+func TestAddLeaksNoThread(t *testing.T) {
+	lab := newLab(t)
+	spaces := map[string]string{}
+	for n := range 20 {
+		c := newSpace(t)
+		var st unix.Stat_t
+		c.must(unix.Fstat(c.fd, &st))
+		spaces[fmt.Sprintf("net:[%d]", st.Ino)] = c.name
+		p := pair(c, n+2, "4", "6")
+		mustAdd(t, lab.wire, p)
+		if found := differences(t, lab.wire, p); found != nil {
+			t.Fatalf("differences: %q", found)
+		}
+	}
+	// A thread that ends with its goroutine, as those that made the spaces do, takes
+	// its time: one that stays is the leak.
+	var inside []string
+	for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() {
+		inside = nil
+		tasks, err := filepath.Glob("/proc/self/task/*/ns/net")
+		if err != nil || len(tasks) == 0 {
+			t.Fatalf("no threads: %v", err)
+		}
+		for _, task := range tasks {
+			ns, err := os.Readlink(task)
+			if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+				continue // ended meanwhile
+			}
+			if name, foreign := spaces[ns]; foreign || err != nil {
+				inside = append(inside, fmt.Sprintf("%s in %s (%v)", task, name, err))
+			}
+		}
+		if len(inside) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("threads that stay in a container's network namespace: %q", inside)
+		}
+	}
+}

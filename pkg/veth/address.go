@@ -1,0 +1,87 @@
+package veth
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+)
+
+// addAddress gives an interface an address. An IPv6 address is not checked for
+// duplicates: there are two ends, with an address each that IPAM or a MAC of
+// ours is unique for, and nobody wants to wait for a second.
+func addAddress(a netip.Prefix, flags uint32, index int, where string) *message {
+	if a.Addr().Is6() {
+		flags |= unix.IFA_F_NODAD
+	}
+	m := nl.NewIfAddrmsg(int(familyOf(a.Addr())))
+	m.Prefixlen = uint8(a.Bits())
+	m.Index = uint32(index)
+	return newMessage(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
+		fmt.Sprintf("add address %s to %s", a, where), m,
+		addrAttr(unix.IFA_LOCAL, a.Addr()), addrAttr(unix.IFA_ADDRESS, a.Addr()),
+		uint32Attr(unix.IFA_FLAGS, flags))
+}
+
+// linkLocalPrefix is a link-local address as an interface has it.
+func linkLocalPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, 64) }
+
+// owned is an address and the interface that has it.
+type owned struct {
+	netip.Prefix
+	index int
+}
+
+// addresses lists the addresses of one interface, or of all for index 0.
+func (c *conn) addresses(index int) ([]owned, error) {
+	m := nl.NewIfAddrmsg(unix.AF_UNSPEC)
+	m.Index = uint32(index)
+	var out []owned
+	err := c.dump(newMessage(unix.RTM_GETADDR, 0, "list addresses", m), func() { out = nil }, func(b []byte) {
+		if a, ok := readAddress(b); ok {
+			out = append(out, a)
+		}
+	})
+	return out, err
+}
+
+func readAddress(b []byte) (owned, bool) {
+	if len(b) < unix.SizeofIfAddrmsg {
+		return owned{}, false
+	}
+	info := nl.DeserializeIfAddrmsg(b)
+	var local, remote netip.Addr
+	for kind, v := range netlink.All(b[unix.SizeofIfAddrmsg:]) {
+		switch kind {
+		case unix.IFA_LOCAL:
+			local, _ = netip.AddrFromSlice(v)
+		case unix.IFA_ADDRESS: // the other end's, where there is a local one
+			remote, _ = netip.AddrFromSlice(v)
+		}
+	}
+	if !local.IsValid() {
+		local = remote
+	}
+	return owned{netip.PrefixFrom(local, int(info.Prefixlen)), int(info.Index)}, local.IsValid()
+}
+
+// getAddress asks whether an interface has an IPv6 address.
+func getAddress(a netip.Addr, index int) *message {
+	m := nl.NewIfAddrmsg(unix.AF_INET6)
+	m.Index = uint32(index)
+	return newMessage(unix.RTM_GETADDR, 0, "look up address "+a.String(), m, addrAttr(unix.IFA_ADDRESS, a))
+}
+
+// hasAddress reads the answer to getAddress.
+func (m *message) hasAddress() (bool, error) {
+	for _, none := range []unix.Errno{unix.EADDRNOTAVAIL, unix.ENODEV} {
+		if errors.Is(m.err, none) {
+			return false, nil
+		}
+	}
+	return m.err == nil, m.failed()
+}

@@ -1,0 +1,183 @@
+package veth
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"slices"
+	"strconv"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"golang.org/x/sys/unix"
+)
+
+// CompareContainer returns what the container's side of one link lacks of what
+// [Wire.Add] made: the interface, its other end, MTU and state, its addresses, its
+// routes and the MAC of its gateway. It enters the container's network namespace by
+// its path, which takes CAP_SYS_ADMIN. Where that is refused, the one Difference is
+// KindNamespace, NotChecked; where the path leads nowhere, KindNamespace, Missing.
+//
+// What a pair does not say is not compared: see [Pair.Partial]. A lower MTU and
+// another MAC are no differences: the tuning plugin sets them.
+func (w *Wire) CompareContainer(p Pair) ([]Difference, error) {
+	c := containerEnd{pair: p}
+	unseen := Difference{Kind: KindNamespace, Object: p.NetNS}
+	ns, err := openNamespace(p.NetNS)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		unseen.Reason = Missing
+	case errors.Is(err, fs.ErrPermission):
+		unseen.Reason, unseen.Have = NotChecked, err.Error()
+	case err != nil:
+		return nil, err
+	}
+	if unseen.Reason != 0 {
+		c.add(unseen)
+		return c.found, nil
+	}
+	defer ns.close()
+	conn, err := ns.dial()
+	// What is no namespace at all is EINVAL, such as the file that is left below
+	// /run/netns when its namespace is gone.
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		unseen.Reason = Missing
+	case errors.Is(err, unix.EPERM):
+		unseen.Reason, unseen.Have = NotChecked, "entering it takes CAP_SYS_ADMIN"
+	case err != nil:
+		return nil, err
+	}
+	if unseen.Reason != 0 {
+		c.add(unseen)
+		return c.found, nil
+	}
+	defer conn.close()
+	ends, err := w.ends([]Pair{p})
+	if err != nil {
+		return nil, err
+	}
+	if h := ends[0]; h.index != 0 && h.alias == p.Identity {
+		c.host = h
+	} else {
+		c.host.pair = &c.pair
+	}
+	err = c.compare(conn)
+	return c.found, err
+}
+
+// containerEnd is the container's end of a pair.
+type containerEnd struct {
+	device
+	pair  Pair
+	host  end // index 0: what follows from it is not compared
+	found []Difference
+}
+
+func (c *containerEnd) add(d Difference) {
+	d.Identity, d.Side, d.Interface = c.pair.Identity, ContainerSide, c.pair.Interface
+	c.found = append(c.found, d)
+}
+
+func (c *containerEnd) compare(conn *conn) (err error) {
+	p := c.pair
+	c.device, err = conn.find(p.Interface)
+	if errors.Is(err, errNoDevice) {
+		c.add(Difference{Kind: KindInterface, Reason: Missing, Object: p.Interface})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	changed := func(kind Kind, have, want string) {
+		c.add(Difference{Kind: kind, Reason: Changed, Object: p.Interface, Have: have, Want: want})
+	}
+	if c.host.index != 0 && (c.peer != c.host.index || c.host.peer != c.index) {
+		changed(KindPeer, "another", c.host.name)
+	}
+	// The tuning plugin may have lowered it. If it is above the MTU of the host's end,
+	// the kernel drops packets silently (is_skb_forwardable in net/core/dev.c).
+	if p.MTU != 0 && c.mtu > p.MTU {
+		changed(KindMTU, strconv.Itoa(c.mtu), strconv.Itoa(p.MTU)+" or less")
+	}
+	if !c.up() {
+		changed(KindState, "down", "up")
+	}
+	return errors.Join(c.compareAddresses(conn), c.compareRoutes(conn), c.compareNeighbor(conn))
+}
+
+func (c *containerEnd) compareAddresses(conn *conn) error {
+	have, err := conn.addresses(c.index)
+	if err != nil {
+		return err
+	}
+	for _, a := range c.pair.Addresses {
+		same := func(o owned) bool {
+			return o.index == c.index && (o.Prefix == a || c.pair.Partial && o.Addr() == a.Addr())
+		}
+		if !slices.ContainsFunc(have, same) {
+			object := a.String()
+			if c.pair.Partial {
+				object = a.Addr().String()
+			}
+			c.add(Difference{Kind: KindAddress, Reason: Missing, Object: object})
+		}
+	}
+	return nil
+}
+
+// compareRoutes needs the host's end: the gateways follow from it.
+func (c *containerEnd) compareRoutes(conn *conn) error {
+	if c.host.index == 0 || c.pair.Partial {
+		return nil
+	}
+	have, err := conn.routes(c.index)
+	if err != nil {
+		return err
+	}
+	for _, want := range c.pair.routes() {
+		gw := gateway4
+		if masq.FamilyOf(want.Dst.Addr()) == masq.IPv6 {
+			gw = c.host.gateway6()
+		}
+		c.compareRoute(have, viaOf(want, gw, c.index))
+	}
+	return nil
+}
+
+// compareRoute searches the interface's routes for one route. The protocol is not
+// compared.
+func (c *containerEnd) compareRoute(have []via, want via) {
+	d := Difference{Kind: KindRoute, Reason: Missing, Object: want.String()}
+	if want.priority == defaultPriority6 && want.dst.Addr().Is6() {
+		want.priority = 0 // as readRoute has it
+	}
+	if want.table == unix.RT_TABLE_MAIN {
+		want.table = 0
+	}
+	for _, r := range have {
+		r.protocol = want.protocol
+		if r == want {
+			return
+		}
+		if r.String() == want.String() {
+			d.Reason, d.Have, d.Want = Changed, r.attributes(), want.attributes()
+		}
+	}
+	c.add(d)
+}
+
+// compareNeighbor compares the MAC that the container knows of its gateway.
+func (c *containerEnd) compareNeighbor(conn *conn) error {
+	if c.host.index == 0 || !c.pair.has(masq.IPv4) {
+		return nil
+	}
+	m := getNeighbour(gateway4, c.index)
+	_ = conn.exchange(m) // mac reads the error
+	mac, found, err := m.mac()
+	// The tuning plugin may have changed the MAC of the container's end, which
+	// loses the entry. The host's end answers then.
+	if err == nil && found && !bytes.Equal(mac, c.host.mac) {
+		c.add(Difference{Kind: KindNeighbor, Reason: Changed, Object: gateway4.String(), Have: mac.String(), Want: c.host.mac.String()})
+	}
+	return err
+}

@@ -1,0 +1,138 @@
+package veth
+
+import (
+	"errors"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+)
+
+// EvidenceOf returns what the kernel has of a container now: its network namespace, and
+// the node's interfaces whose other end is in it. It checks the peer of the container's
+// interface and the interfaces named in names. If it returns an error, it also returns
+// what it found.
+func (w *Wire) EvidenceOf(netns, iface string, names []string) (masq.Evidence, error) {
+	e, err := w.evidence(netns)
+	links, errLinks := w.linksInto(netns, iface, names)
+	e.Links = links
+	return e, errors.Join(err, errLinks)
+}
+
+// EvidenceOfPair is EvidenceOf for a link of Add.
+func (w *Wire) EvidenceOfPair(p Pair, l Link) (masq.Evidence, error) {
+	e, err := w.evidence(p.NetNS)
+	e.Links = []masq.HostLink{{Index: l.HostIndex, Name: l.HostName, Alias: p.Identity, Group: p.group()}}
+	return e, err
+}
+
+func (w *Wire) evidence(netns string) (e masq.Evidence, err error) {
+	var errBoot error
+	e.Boot, errBoot = BootID()
+	e.NetNS, err = IdentifyNetNS(netns)
+	e.Node = OwnNetNS()
+	return e, errors.Join(errBoot, err)
+}
+
+// linksInto returns the node's interfaces whose other end is in a namespace.
+func (w *Wire) linksInto(netns, iface string, names []string) (out []masq.HostLink, err error) {
+	ns, err := openNamespace(netns)
+	if err != nil {
+		return nil, err
+	}
+	defer ns.close()
+	container, err := ns.dial()
+	if err != nil {
+		return nil, err
+	}
+	defer container.close()
+	var asked []*message
+	if d, err := container.find(iface); err == nil && d.peer > 0 {
+		asked = append(asked, getByIndex(d.peer))
+	}
+	for _, name := range names {
+		if validName(name) {
+			asked = append(asked, getByName(name))
+		}
+	}
+	if len(asked) == 0 {
+		return nil, nil
+	}
+	// The kernel assigns a namespace its number, as seen from another namespace, when
+	// it describes an interface whose other end is there. So request the number last.
+	id := newMessage(unix.RTM_GETNSID, 0, "number network namespace "+netns,
+		&nl.RtGenMsg{}, uint32Attr(unix.NETNSA_FD, uint32(ns.fd)))
+	if err := w.host.exchange(append(asked, id)...); err != nil && id.err != nil {
+		return nil, id.failed()
+	}
+	number, ok := id.namespaceNumber()
+	if !ok {
+		return nil, nil
+	}
+	seen := map[int]bool{}
+	for _, m := range asked {
+		d, err := m.device()
+		if err != nil || d.peerNS != number || d.peer == 0 || seen[d.index] {
+			continue
+		}
+		seen[d.index] = true
+		l := masq.HostLink{Index: d.index, Name: d.name, Alias: d.alias}
+		if l.Alias != "" {
+			l.Group = d.group
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// namespaceNumber reads the answer to an RTM_GETNSID: NETNSA_NSID_NOT_ASSIGNED, -1, is
+// none.
+func (m *message) namespaceNumber() (int, bool) {
+	for kind, v := range netlink.All(netlink.After(m.reply, unix.NLMSG_ALIGNTO)) {
+		if kind == unix.NETNSA_NSID {
+			n := int(int32(number(v)))
+			return n, n >= 0
+		}
+	}
+	return 0, false
+}
+
+// HasLink reports whether the node has an interface of this index.
+func (w *Wire) HasLink(index int) (bool, error) {
+	m := getByIndex(index)
+	err := w.host.exchange(m)
+	if errors.Is(err, errNoDevice) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Aliases returns the aliases of the node's interfaces, and the group of each. It reads
+// all links, and fails where the kernel could not list them in one piece: then a link
+// that is missing may exist.
+func (w *Wire) Aliases() (map[masq.HostLink]bool, error) {
+	out := map[masq.HostLink]bool{}
+	err := w.eachLink(func() { clear(out) }, func(d device) {
+		if d.alias != "" {
+			out[masq.HostLink{Alias: d.alias, Group: d.group}] = true
+		}
+	})
+	return out, err
+}
+
+// eachLink lists all links. If links came or went meanwhile, it calls begin and starts
+// again.
+func (w *Wire) eachLink(begin func(), each func(device)) error {
+	var bad error
+	err := w.host.dump(listLinks(), func() { begin(); bad = nil }, func(body []byte) {
+		d, err := parseDevice(body)
+		if err != nil {
+			bad = err
+			return
+		}
+		each(d)
+	})
+	return errors.Join(err, bad)
+}

@@ -1,0 +1,167 @@
+package veth
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Attributes of RTM_GETNETCONF, and what its index can be (linux/netconf.h).
+const (
+	netconfIndex      = 1
+	netconfForwarding = 2
+	netconfAll        = 0xffffffff
+	netconfDefault    = 0xfffffffe
+)
+
+// forwarding6 is how the node forwards IPv6. The kernel looks at "all" alone
+// until Linux 6.17, which also looks at the interface that a packet enters by
+// (force_forwarding).
+type forwarding6 struct {
+	all       bool // everything is forwarded
+	perDevice bool // the kernel has force_forwarding
+}
+
+// forwarding6 looks that up, if IPv6 is among the families.
+func (w *Wire) forwarding6(families []masq.Family) (forwarding6, error) {
+	if !slices.Contains(families, masq.IPv6) {
+		return forwarding6{}, nil
+	}
+	// struct netconfmsg is one byte, the family.
+	family := &nl.RtGenMsg{RtGenmsg: unix.RtGenmsg{Family: unix.AF_INET6}}
+	all := newMessage(unix.RTM_GETNETCONF, 0, "look up net.ipv6.conf.all.forwarding (is IPv6 turned off on this node?)",
+		family, uint32Attr(netconfIndex, netconfAll))
+	// Each namespace has lo, and there it is the first.
+	lo := getByIndex(1)
+	if err := w.host.exchange(all, lo); err != nil {
+		return forwarding6{}, err
+	}
+	d, err := lo.device()
+	if err != nil {
+		return forwarding6{}, err
+	}
+	var f forwarding6
+	for kind, v := range netlink.All(netlink.After(all.reply, unix.NLMSG_ALIGNTO)) {
+		if kind == netconfForwarding {
+			f.all = number(v) != 0
+		}
+	}
+	_, known := d.setting6(devconf6ForceForwarding)
+	f.perDevice = known && !w.allForwarding
+	return f, nil
+}
+
+// forwards reports whether what enters by a device is forwarded.
+func (f forwarding6) forwards(d device) bool {
+	forced, _ := d.setting6(devconf6ForceForwarding)
+	return f.all || f.perDevice && forced != 0
+}
+
+func forwards4(d device) bool {
+	on, _ := d.setting4(conf4Forwarding.index)
+	return on != 0
+}
+
+// unforwarded returns what has to be set so that answers which come in by the
+// uplinks are forwarded to containers. Each interface forwards or not what
+// enters by it; nothing is turned on for the others.
+//
+// Where the uplink of the default route forwards, the node has been set up, and
+// nothing else is looked at: the cost is the same with any number of containers.
+//
+// Reverse path filtering is left as it is: the route to each container goes
+// through its own link, so the strictest filter lets its packets in.
+func (w *Wire) unforwarded(families []masq.Family, f6 forwarding6) ([]setting, error) {
+	pending := slices.Clone(families)
+	if f6.all {
+		pending = slices.DeleteFunc(pending, func(f masq.Family) bool { return f == masq.IPv6 })
+	}
+	defaults, err := w.defaultUplinks(pending)
+	if err != nil {
+		return nil, err
+	}
+	forwards := func(u uplink) bool {
+		if u.family == masq.IPv4 {
+			return forwards4(u.device)
+		}
+		return f6.forwards(u.device)
+	}
+	pending = slices.DeleteFunc(pending, func(f masq.Family) bool {
+		has := false
+		for _, u := range defaults {
+			if u.family == f && !forwards(u) {
+				return false
+			}
+			has = has || u.family == f
+		}
+		return has
+	})
+	if len(pending) == 0 {
+		return nil, nil
+	}
+	uplinks, err := w.addressed()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range defaults { // it may have a link-local address only
+		if !slices.ContainsFunc(uplinks, func(u uplink) bool { return u.index == d.index && u.family == d.family }) {
+			uplinks = append(uplinks, d)
+		}
+	}
+	uplinks = slices.DeleteFunc(uplinks, func(u uplink) bool { return !slices.Contains(pending, u.family) || forwards(u) })
+	var out []setting
+	for _, u := range uplinks {
+		switch {
+		case u.family == masq.IPv4:
+			// By /proc, not by netlink: there the kernel also turns off large
+			// receive offload, whose packets cannot be forwarded
+			// (devinet_sysctl_forward in net/ipv4/devinet.c).
+			out = append(out, setting{"ipv4", u.name, "forwarding", 1})
+		case f6.perDevice:
+			out = append(out, setting{"ipv6", u.name, "force_forwarding", 1})
+		default:
+			// A node that forwards no longer listens to router advertisements,
+			// and drops the default route it has from one, unless accept_ra is 2.
+			if ra, _ := u.setting6(devconf6AcceptRA); ra == 1 {
+				out = append(out, setting{"ipv6", u.name, "accept_ra", 2})
+			}
+		}
+	}
+	if slices.Contains(pending, masq.IPv6) && !f6.perDevice {
+		out = append(out, setting{"ipv6", "all", "forwarding", 1}) // after accept_ra
+	}
+	return out, nil
+}
+
+// hostSettings returns what has to be set on the host's end of a link. IPv4
+// forwarding is not among it: [Wire.create] turns it on by netlink.
+func hostSettings(d device, families []masq.Family, f6 forwarding6) ([]setting, error) {
+	var out []setting
+	if ra, ok := d.setting6(devconf6AcceptRA); ok && ra != 0 {
+		// A container could otherwise announce itself as the node's IPv6
+		// router and read all of its traffic (CVE-2020-10749).
+		out = append(out, setting{"ipv6", d.name, "accept_ra", 0})
+	}
+	if learns, ok := d.setting6(devconf6AcceptUntrackedNA); ok && learns != 0 {
+		// Its advertisements would fill the node's neighbor table.
+		out = append(out, setting{"ipv6", d.name, "accept_untracked_na", 0})
+	}
+	if !slices.Contains(families, masq.IPv6) {
+		return out, nil
+	}
+	off, ok := d.setting6(devconf6DisableIPv6)
+	if !ok {
+		return nil, fmt.Errorf("interface %s of the node has no IPv6: is it turned off on this node?", d.name)
+	}
+	if off != 0 { // net.ipv6.conf.default.disable_ipv6
+		out = append(out, setting{"ipv6", d.name, "disable_ipv6", 0})
+	}
+	if f6.perDevice && !f6.forwards(d) {
+		out = append(out, setting{"ipv6", d.name, "force_forwarding", 1})
+	}
+	return out, nil
+}

@@ -1,0 +1,34 @@
+package veth
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Holders names the interface of the node that has each of the addresses; an address
+// that no interface has is left out. It reads all addresses of the node in one dump, and
+// then the interfaces that were found.
+func (w *Wire) Holders(addrs ...netip.Addr) (map[netip.Addr]string, error) {
+	all, err := w.host.addresses(0)
+	if err != nil {
+		return nil, err
+	}
+	var found []netip.Addr
+	var indexes []int
+	for _, o := range all {
+		if slices.Contains(addrs, o.Addr()) {
+			found, indexes = append(found, o.Addr()), append(indexes, o.index)
+		}
+	}
+	devices, err := w.host.devicesAt(indexes)
+	if err != nil {
+		return nil, err
+	}
+	names := map[netip.Addr]string{}
+	for i, d := range devices {
+		if d.index != 0 { // it was not deleted meanwhile
+			names[found[i]] = d.name
+		}
+	}
+	return names, nil
+}

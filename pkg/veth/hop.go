@@ -1,0 +1,124 @@
+package veth
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+)
+
+// nextHops is what a route says of where its packets leave.
+type nextHops struct {
+	kind    uint8 // RTN_UNICAST, RTN_LOCAL, ...
+	dst     netip.Prefix
+	table   uint32
+	indexes []int      // interfaces; several where the route has several next hops
+	object  uint32     // nexthop object that says it instead, 0 for none
+	mtu     int        // a metric of the route; 0 where it has none
+	source  netip.Addr // that the kernel prefers; invalid where it does not say
+}
+
+// readNextHops reads the body of an RTM_NEWROUTE. The next hop's own address, and its
+// family (RTA_VIA), are not looked at: the interface is what counts here.
+func readNextHops(b []byte) (h nextHops, ok bool) {
+	if len(b) < unix.SizeofRtMsg {
+		return nextHops{}, false
+	}
+	info := nl.DeserializeRtMsg(b)
+	h = nextHops{kind: info.Type, table: uint32(info.Table)}
+	dst := netip.IPv4Unspecified()
+	if info.Family == unix.AF_INET6 {
+		dst = netip.IPv6Unspecified()
+	}
+	for kind, v := range netlink.All(b[unix.SizeofRtMsg:]) {
+		switch kind {
+		case unix.RTA_DST:
+			if a, ok := netip.AddrFromSlice(v); ok {
+				dst = a
+			}
+		case unix.RTA_TABLE:
+			h.table = number(v)
+		case unix.RTA_OIF:
+			h.indexes = append(h.indexes, int(number(v)))
+		case unix.RTA_MULTIPATH:
+			h.indexes = append(h.indexes, readMultipath(v)...)
+		case rtaNhID:
+			h.object = number(v)
+		case unix.RTA_PREFSRC:
+			h.source, _ = netip.AddrFromSlice(v)
+		case unix.RTA_METRICS:
+			for metric, v := range netlink.All(v) {
+				if metric == unix.RTAX_MTU {
+					h.mtu = int(number(v))
+				}
+			}
+		}
+	}
+	h.dst = netip.PrefixFrom(dst, int(info.Dst_len))
+	return h, true
+}
+
+// readMultipath reads a list of struct rtnexthop: length, flags, hops, and from the
+// fourth byte the interface.
+func readMultipath(b []byte) (indexes []int) {
+	for len(b) >= unix.SizeofRtNexthop {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < unix.SizeofRtNexthop || n > len(b) {
+			break
+		}
+		indexes = append(indexes, int(int32(number(b[4:]))))
+		b = b[min(len(b), (n+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1)):]
+	}
+	return indexes
+}
+
+// Nexthop objects (linux/rtnetlink.h, linux/nexthop.h), which x/sys/unix lacks in part.
+const (
+	rtaNhID     = 30
+	sizeofNhMsg = 8
+	nhaID       = 1
+	nhaGroup    = 2
+	nhaOIF      = 5
+	nhGroupSize = 8 // struct nexthop_grp
+)
+
+// nhMsg is struct nhmsg with no more than a family, which may be any.
+type nhMsg struct{}
+
+func (nhMsg) Len() int          { return sizeofNhMsg }
+func (nhMsg) Serialize() []byte { return make([]byte, sizeofNhMsg) }
+
+// objectIndexes returns the interfaces of a nexthop object, or of all members of a
+// group. The kernel says them in the route too, unless net.ipv4.nexthop_compat_mode is 0.
+func (c *conn) objectIndexes(ids ...uint32) (indexes []int, err error) {
+	var lookups []*message
+	for _, id := range ids {
+		m := newMessage(unix.RTM_GETNEXTHOP, 0, "look up a nexthop object", nhMsg{}, uint32Attr(nhaID, id))
+		m.allow = unix.ENOENT // gone meanwhile
+		lookups = append(lookups, m)
+	}
+	if err := c.exchange(lookups...); err != nil {
+		return nil, err
+	}
+	var members []uint32
+	for _, m := range lookups {
+		for kind, v := range netlink.All(netlink.After(m.reply, sizeofNhMsg)) {
+			switch kind {
+			case nhaOIF:
+				indexes = append(indexes, int(number(v)))
+			case nhaGroup:
+				for ; len(v) >= nhGroupSize; v = v[nhGroupSize:] {
+					members = append(members, number(v))
+				}
+			}
+		}
+	}
+	if len(members) == 0 {
+		return indexes, nil
+	}
+	more, err := c.objectIndexes(members...) // a group has no groups
+	return append(indexes, more...), err
+}

@@ -1,0 +1,86 @@
+package veth
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Environment of a copy of the test program that adds one link, and kills itself
+// after so many nanoseconds.
+const victimEnv = "MCT_WIRE_VICTIM"
+
+func TestMain(m *testing.M) {
+	if life, err := strconv.ParseInt(os.Getenv(victimEnv), 10, 64); err == nil {
+		fmt.Println(victim(life))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// victim finds the node's namespace at descriptor 3, the container's at 4.
+func victim(life int64) error {
+	node := namespace{fd: 3, name: "the node"}
+	var w *Wire
+	if err := node.within(func() (err error) { w, err = Open(); return err }); err != nil {
+		return err
+	}
+	ts := unix.NsecToTimespec(life)
+	go func() {
+		_ = unix.Nanosleep(&ts, nil)
+		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+	}()
+	p := pair(&space{namespace: namespace{name: "/proc/self/fd/4"}}, 5, "4", "6")
+	if _, err := w.Add(p); err != nil {
+		return err
+	}
+	select {}
+}
+
+// Killed at any moment, an Add leaves nothing that Delete would not find.
+func TestAddKilledLeavesNothing(t *testing.T) {
+	lab := newLab(t)
+	c := newSpace(t)
+	p := pair(c, 5, "4", "6")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := [...]int{lab.node.links(), c.links()}
+	found := map[bool]int{}
+	for i := range 60 {
+		life := time.Duration(i) * 20 * time.Microsecond
+		cmd := exec.Command(self)
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", victimEnv, life))
+		cmd.ExtraFiles = []*os.File{lab.node.file(), c.file()}
+		if out, err := cmd.CombinedOutput(); len(out) > 0 || err == nil {
+			t.Fatalf("the victim says %s (%v)", out, err)
+		}
+		there, err := lab.wire.Exists(p.HostName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[there]++
+		if err := lab.wire.Delete(p.HostName, p.Identity); err != nil {
+			t.Fatalf("killed after %s: %v", life, err)
+		}
+		if after := [...]int{lab.node.links(), c.links()}; after != before {
+			t.Fatalf("killed after %s: there were %v links, there are %v", life, before, after)
+		}
+	}
+	t.Logf("a link was left %d times, none %d times", found[true], found[false])
+}
+
+// file is the namespace for another process.
+func (s *space) file() *os.File {
+	s.t.Helper()
+	f, err := os.Open(s.name)
+	s.must(err)
+	s.t.Cleanup(func() { _ = f.Close() })
+	return f
+}

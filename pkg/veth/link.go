@@ -1,0 +1,253 @@
+package veth
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Link is what was made.
+type Link struct {
+	HostName  string
+	HostIndex int
+	HostMAC   net.HardwareAddr
+	MAC       net.HardwareAddr // of the container's end
+	MTU       int
+	// Gateway4 and Gateway6 are the container's next hops. Invalid where it
+	// has no address of the family.
+	Gateway4, Gateway6 netip.Addr
+}
+
+// Gateway returns the container's next hop of a family.
+func (l Link) Gateway(f masq.Family) netip.Addr {
+	if f == masq.IPv4 {
+		return l.Gateway4
+	}
+	return l.Gateway6
+}
+
+// device is what the kernel says of one interface.
+type device struct {
+	index, peer int
+	peerNS      int // number of the namespace that peer is in; -1 for this one
+	name, alias string
+	group       uint32
+	flags       uint32
+	mtu         int
+	mac         net.HardwareAddr
+	operState   uint8
+	conf4       []byte // IPV4_DEVCONF_*, from 1, of 4 bytes each
+	conf6       []byte // DEVCONF_*, from 0; empty where it has no IPv6
+}
+
+func (d device) up() bool   { return d.flags&unix.IFF_UP != 0 }
+func (d device) ours() bool { return d.group == masq.CheckedGroup || d.group == masq.UncheckedGroup }
+
+// Positions in conf6 (linux/ipv6.h). x/sys/unix has none of them.
+const (
+	devconf6MTU               = 2
+	devconf6AcceptRA          = 3
+	devconf6DisableIPv6       = 26
+	devconf6KeepAddrOnDown    = 42
+	devconf6AcceptUntrackedNA = 57 // Requires Linux 5.19.
+	devconf6ForceForwarding   = 59 // Requires Linux 6.17.
+)
+
+// setting4 and setting6 return a setting of the interface, and whether the
+// kernel has it.
+func (d device) setting4(i int) (int, bool) { return int32At(d.conf4, i-1) }
+func (d device) setting6(i int) (int, bool) { return int32At(d.conf6, i) }
+
+func int32At(b []byte, i int) (int, bool) {
+	if len(b) < 4*(i+1) {
+		return 0, false
+	}
+	return int(int32(number(b[4*i:]))), true
+}
+
+// errNoDevice is what a lookup returns when there is no such interface.
+var errNoDevice error = unix.ENODEV
+
+// withoutStats leaves out counters: summing them up over all CPUs is most of the
+// cost of an answer.
+func withoutStats() *nl.RtAttr {
+	const skipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS
+	return uint32Attr(unix.IFLA_EXT_MASK, skipStats)
+}
+
+func getByName(name string) *message {
+	return newMessage(unix.RTM_GETLINK, 0, "look up interface "+name,
+		nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)), withoutStats())
+}
+
+func getByIndex(index int) *message {
+	return newMessage(unix.RTM_GETLINK, 0, fmt.Sprintf("look up interface %d", index), infoOf(index), withoutStats())
+}
+
+// listLinks asks for all interfaces.
+func listLinks() *message {
+	return newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats())
+}
+
+// device reads the answer to getByName or getByIndex.
+func (m *message) device() (device, error) {
+	if err := m.failed(); err != nil {
+		return device{}, err
+	}
+	d, err := parseDevice(m.reply)
+	if err != nil {
+		return device{}, fmt.Errorf("%s: %w", m.what, err)
+	}
+	return d, nil
+}
+
+// devices sends lookups of interfaces, and returns the device of each, in their order.
+// The index of a device is 0 if the interface does not exist.
+func (c *conn) devices(lookups ...*message) ([]device, error) {
+	for _, m := range lookups {
+		m.allow = unix.ENODEV
+	}
+	if err := c.exchange(lookups...); err != nil {
+		return nil, err
+	}
+	out := make([]device, len(lookups))
+	for i, m := range lookups {
+		if m.reply == nil {
+			continue
+		}
+		var err error
+		if out[i], err = m.device(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// devicesAt is devices for interfaces with these indexes.
+func (c *conn) devicesAt(indexes []int) ([]device, error) {
+	var lookups []*message
+	for _, index := range indexes {
+		lookups = append(lookups, getByIndex(index))
+	}
+	return c.devices(lookups...)
+}
+
+// parseDevice reads the body of an RTM_NEWLINK.
+func parseDevice(body []byte) (device, error) {
+	if len(body) < unix.SizeofIfInfomsg {
+		return device{}, errors.New("the kernel did not answer")
+	}
+	info := nl.DeserializeIfInfomsg(body)
+	d := device{index: int(info.Index), peerNS: -1, flags: info.Flags}
+	for kind, v := range netlink.All(body[unix.SizeofIfInfomsg:]) {
+		switch kind {
+		case unix.IFLA_IFNAME:
+			d.name = netlink.Text(v)
+		case unix.IFLA_IFALIAS:
+			d.alias = netlink.Text(v)
+		case unix.IFLA_GROUP:
+			d.group = number(v)
+		case unix.IFLA_MTU:
+			d.mtu = int(number(v))
+		case unix.IFLA_LINK:
+			d.peer = int(number(v))
+		case unix.IFLA_LINK_NETNSID:
+			d.peerNS = int(int32(number(v)))
+		case unix.IFLA_ADDRESS:
+			d.mac = v
+		case unix.IFLA_OPERSTATE:
+			if len(v) == 1 {
+				d.operState = v[0]
+			}
+		case unix.IFLA_AF_SPEC:
+			d.readFamilies(v)
+		}
+	}
+	return d, nil
+}
+
+func (d *device) readFamilies(b []byte) {
+	for family, spec := range netlink.All(b) {
+		for kind, v := range netlink.All(spec) {
+			switch {
+			case family == unix.AF_INET && kind == unix.IFLA_INET_CONF:
+				d.conf4 = v
+			case family == unix.AF_INET6 && kind == unix.IFLA_INET6_CONF:
+				d.conf6 = v
+			}
+		}
+	}
+}
+
+// find looks an interface up by name. It returns errNoDevice where there is
+// none.
+func (c *conn) find(name string) (device, error) {
+	m := getByName(name)
+	if err := c.exchange(m); err != nil {
+		return device{}, err
+	}
+	return m.device()
+}
+
+// deleteLink deletes an interface, and with it the other end, all addresses and
+// all routes through it. One that is gone already is deleted.
+func (c *conn) deleteLink(index int, name string) error {
+	m := newMessage(unix.RTM_DELLINK, 0, "delete interface "+name, infoOf(index))
+	m.allow = unix.ENODEV
+	return c.exchange(m)
+}
+
+func infoOf(index int) *nl.IfInfomsg {
+	m := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	m.Index = int32(index)
+	return m
+}
+
+// setLink changes an interface, which is named by its index, or by its name
+// where the index is 0.
+func setLink(what string, index int, name string, data ...nl.NetlinkRequestData) *message {
+	m := newMessage(unix.RTM_SETLINK, 0, fmt.Sprintf("%s of interface %s", what, name), infoOf(index))
+	if index == 0 {
+		m.add(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	}
+	for _, d := range data {
+		m.add(d)
+	}
+	return m
+}
+
+func bringUp(index int, where string) *message {
+	m := infoOf(index)
+	m.Flags, m.Change = unix.IFF_UP, unix.IFF_UP
+	return newMessage(unix.RTM_SETLINK, 0, "bring up "+where, m)
+}
+
+// keepKernelFromAddressing stops the kernel from making IPv6 link-local
+// addresses of its own, which it would check for duplicates for a second
+// before it uses them. An interface without IPv6 has no such setting.
+func keepKernelFromAddressing(index int, name string, optional bool) *message {
+	const none = 1 // IN6_ADDR_GEN_MODE_NONE
+	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+	spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{none})
+	m := setLink("turn off the automatic IPv6 addresses", index, name, spec)
+	if optional {
+		m.allow = unix.EAFNOSUPPORT
+	}
+	return m
+}
+
+// linkLocal is the address that a MAC stands for (RFC 4291, appendix A).
+func linkLocal(mac net.HardwareAddr) netip.Addr {
+	a := [16]byte{0xfe, 0x80}
+	copy(a[8:], mac[:3])
+	a[8] ^= 2
+	a[11], a[12] = 0xff, 0xfe
+	copy(a[13:], mac[3:])
+	return netip.AddrFrom16(a)
+}

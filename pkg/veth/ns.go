@@ -1,0 +1,89 @@
+package veth
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// namespace is an open file that stands for a network namespace.
+type namespace struct {
+	fd   int
+	name string // for messages
+}
+
+func openNamespace(path string) (namespace, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return namespace{}, fmt.Errorf("open network namespace %s: %w", path, err)
+	}
+	return namespace{fd, path}, nil
+}
+
+// namespaceOf returns the namespace that a socket lives in. Requires Linux 4.9.
+func namespaceOf(c *conn) (namespace, error) {
+	fd, err := unix.IoctlRetInt(c.c.FD(), unix.SIOCGSKNS)
+	if err != nil {
+		return namespace{}, fmt.Errorf("find the network namespace of a socket: %w", err)
+	}
+	return namespace{fd, "the node"}, nil
+}
+
+// close releases the file. There is nothing to be done where that fails.
+func (n namespace) close() { _ = unix.Close(n.fd) }
+
+// same reports whether both are the same namespace.
+func (n namespace) same(o namespace) (bool, error) {
+	var a, b unix.Stat_t
+	if err := errors.Join(unix.Fstat(n.fd, &a), unix.Fstat(o.fd, &b)); err != nil {
+		return false, fmt.Errorf("compare network namespace %s with that of %s: %w", n.name, o.name, err)
+	}
+	return a.Dev == b.Dev && a.Ino == b.Ino, nil
+}
+
+// within runs f on a thread that is in the namespace. The thread is locked, and
+// goes back to where it was; where it cannot, it ends with its goroutine, so
+// that no other goroutine ever finds itself in a foreign namespace.
+func (n namespace) within(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		restored, err := n.enter(f)
+		if restored {
+			runtime.UnlockOSThread()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// enter runs f in the namespace, on the calling thread, and reports whether the
+// thread is back in the namespace it came from.
+func (n namespace) enter(f func() error) (restored bool, err error) {
+	home, err := openNamespace("/proc/thread-self/ns/net")
+	if err != nil {
+		return true, err
+	}
+	defer home.close()
+	if same, err := n.same(home); err != nil {
+		return true, err
+	} else if same {
+		return true, f()
+	}
+	if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
+		return true, fmt.Errorf("enter network namespace %s: %w", n.name, err)
+	}
+	err = f()
+	return unix.Setns(home.fd, unix.CLONE_NEWNET) == nil, err
+}
+
+// dial opens an rtnetlink socket in the namespace.
+func (n namespace) dial() (c *conn, err error) {
+	err = n.within(func() (err error) {
+		c, err = dial()
+		return err
+	})
+	return c, err
+}

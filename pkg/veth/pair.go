@@ -1,0 +1,153 @@
+package veth
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"golang.org/x/sys/unix"
+)
+
+// MinMTU6 is the smallest MTU that IPv6 works on (RFC 8200, section 5).
+const MinMTU6 = 1280
+
+// Pair is what is asked for: the two ends of a link and what they carry.
+type Pair struct {
+	NetNS     string // path of the container's network namespace
+	Interface string // name of the container's end, such as "eth0"
+	HostName  string // name of the host's end, see masq.Key
+	// Identity is written as the alias of the host's end: the proof that the
+	// link is this attachment's. At most 255 bytes.
+	Identity string
+	// CheckSources puts the host's end into [masq.CheckedGroup]: the rules drop
+	// packets that enter by a link of that group with a source not its own.
+	CheckSources bool
+	MTU          int // in bytes, of both ends
+	Addresses    []netip.Prefix
+	// Routes of the container. A family with none gets a default route.
+	Routes []masq.Route
+
+	// HostMAC is the MAC that the host's end had after Add, and nil where it is not
+	// known. Add draws one.
+	HostMAC net.HardwareAddr
+	// Partial says that the prefix lengths of Addresses, and Routes, are not known.
+	// Neither is compared then. Add refuses such a pair.
+	Partial bool
+}
+
+// PairOf is the pair of an attachment whose link Add made, from its record.
+func PairOf(a masq.Attachment, w masq.Wiring) Pair {
+	p := Pair{
+		NetNS: w.NetNS, Interface: a.Interface, HostName: a.HostName(), Identity: a.Identity(),
+		CheckSources: a.SpoofCheck, MTU: w.MTU, Addresses: w.Prefixes, Routes: w.Routes,
+	}
+	p.HostMAC, _ = net.ParseMAC(w.HostMAC) // nil where it is not known
+	if len(p.Addresses) == 0 {
+		p.Partial = true
+		for _, addr := range a.Addresses {
+			p.Addresses = append(p.Addresses, hostPrefix(addr))
+		}
+	}
+	return p
+}
+
+// group is the group of the host's end.
+func (p Pair) group() uint32 {
+	if p.CheckSources {
+		return masq.CheckedGroup
+	}
+	return masq.UncheckedGroup
+}
+
+// has reports whether the pair has an address of the family.
+func (p Pair) has(f masq.Family) bool {
+	return slices.ContainsFunc(p.Addresses, func(a netip.Prefix) bool { return masq.FamilyOf(a.Addr()) == f })
+}
+
+// families lists those that the pair has addresses of.
+func (p Pair) families() []masq.Family {
+	return slices.DeleteFunc(slices.Clone(masq.Families[:]), func(f masq.Family) bool { return !p.has(f) })
+}
+
+// routes lists the container's routes. A family that no route is asked for has the
+// default route.
+func (p Pair) routes() []masq.Route {
+	var out []masq.Route
+	for _, r := range p.Routes {
+		r.Dst = r.Dst.Masked()
+		out = append(out, r)
+	}
+	for _, f := range p.families() {
+		if !slices.ContainsFunc(p.Routes, func(r masq.Route) bool { return masq.FamilyOf(r.Dst.Addr()) == f }) {
+			out = append(out, masq.Route{Dst: defaultOf(f)})
+		}
+	}
+	return out
+}
+
+func defaultOf(f masq.Family) netip.Prefix {
+	if f == masq.IPv4 {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
+// Validate reports everything that cannot be done, each with its value.
+func (p Pair) Validate() error {
+	var errs []error
+	fault := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+	if p.NetNS == "" {
+		fault("no network namespace is given")
+	}
+	for _, name := range []string{p.Interface, p.HostName} {
+		if !validName(name) {
+			fault("%q cannot be the name of an interface: 1 to %d bytes without slash, colon or space", name, unix.IFNAMSIZ-1)
+		}
+	}
+	// IFALIASZ is 256, with the closing NUL (linux/if.h).
+	if p.Identity == "" || len(p.Identity) > 255 || strings.ContainsRune(p.Identity, 0) {
+		fault("%q cannot be the alias of %s: 1 to 255 bytes without NUL", p.Identity, p.HostName)
+	}
+	if p.MTU < 68 || p.MTU > 65535 { // ETH_MIN_MTU, ETH_MAX_MTU
+		fault("MTU %d is not within 68-65535", p.MTU)
+	}
+	if len(p.Addresses) == 0 {
+		fault("no address is given")
+	}
+	if p.Partial {
+		fault("the prefix lengths of the addresses are not known")
+	}
+	for _, a := range p.Addresses {
+		switch {
+		case !a.IsValid() || a.Addr().Is4In6() || a.Addr().Zone() != "":
+			fault("%s is not an address with a prefix length", a)
+		case a.Addr().Is6() && p.MTU < MinMTU6:
+			fault("MTU %d is below %d, the least that IPv6 address %s needs", p.MTU, MinMTU6, a)
+		}
+	}
+	for _, r := range p.Routes {
+		switch {
+		case !r.Dst.IsValid() || r.Dst.Addr().Is4In6():
+			fault("route to %s: not a prefix", r.Dst)
+		case !p.has(masq.FamilyOf(r.Dst.Addr())):
+			fault("route to %s: there is no IPv%s address to reach it from", r.Dst, masq.FamilyOf(r.Dst.Addr()))
+		case r.GW.IsValid() && masq.FamilyOf(r.GW) != masq.FamilyOf(r.Dst.Addr()):
+			fault("route to %s: gateway %s is of the other family", r.Dst, r.GW)
+		default:
+			if err := r.Validate(p.MTU); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validName is dev_valid_name of net/core/dev.c.
+func validName(s string) bool {
+	return s != "" && len(s) < unix.IFNAMSIZ && s != "." && s != ".." &&
+		!strings.ContainsAny(s, "/: \t\n\v\f\r\x00")
+}

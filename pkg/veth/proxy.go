@@ -1,0 +1,130 @@
+package veth
+
+import (
+	"encoding/binary"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// compareProxies compares what makes the host's ends answer for the gateway: the
+// proxy neighbor, and that it answers without delay.
+func (w *Wire) compareProxies(ends []end) error {
+	var with []*end
+	for i := range ends {
+		if e := &ends[i]; e.index != 0 && e.pair.has(masq.IPv4) {
+			with = append(with, e)
+		}
+	}
+	if len(with) == 0 {
+		return nil
+	}
+	only := 0
+	if len(with) == 1 {
+		only = with[0].index
+	}
+	have, err := w.proxies(only)
+	if err != nil {
+		return err
+	}
+	delays, err := w.proxyDelays(with)
+	if err != nil {
+		return err
+	}
+	for _, e := range with {
+		// A list passes over some while others come and go.
+		if !have[e.index] && only == 0 {
+			own, err := w.proxies(e.index)
+			if err != nil {
+				return err
+			}
+			have[e.index] = own[e.index]
+		}
+	}
+	for i, e := range with {
+		d := Difference{Kind: KindProxy, Reason: Missing, Object: gateway4.String()}
+		switch {
+		case !have[e.index]:
+			e.add(d)
+		case delays[i] > 0:
+			d.Reason, d.Have, d.Want = Changed, strconv.Itoa(delays[i])+" ticks", "0"
+			e.add(d)
+		}
+	}
+	return nil
+}
+
+// proxies returns the interfaces that answer ARP for the containers' gateway. An index
+// other than 0 restricts it to that interface.
+func (w *Wire) proxies(index int) (map[int]bool, error) {
+	m := newMessage(unix.RTM_GETNEIGH, 0, "list proxy neighbors", neighbour{Family: unix.AF_INET, Flags: unix.NTF_PROXY})
+	if index != 0 {
+		m.add(uint32Attr(unix.NDA_IFINDEX, uint32(index)))
+	}
+	out := map[int]bool{}
+	err := w.host.dump(m, func() { clear(out) }, func(b []byte) {
+		for kind, v := range netlink.All(netlink.After(b, unix.SizeofNdMsg)) {
+			if kind == unix.NDA_DST && slices.Equal(v, gateway4.AsSlice()) {
+				out[int(int32(number(b[4:])))] = true
+			}
+		}
+	})
+	return out, err
+}
+
+// proxyDelays returns the proxy_delay of each end, 0 where it is not known. Netlink
+// can only list all interfaces, so for a few ends /proc/sys is read.
+func (w *Wire) proxyDelays(ends []*end) ([]int, error) {
+	out := make([]int, len(ends))
+	if len(ends) < bulkFrom {
+		return out, w.node.within(func() error {
+			for i, e := range ends {
+				b, err := os.ReadFile("/proc/sys/net/ipv4/neigh/" + e.name + "/proxy_delay")
+				if err == nil { // it may be gone meanwhile
+					out[i], _ = strconv.Atoi(strings.TrimSpace(string(b)))
+				}
+			}
+			return nil
+		})
+	}
+	at := map[int]int{}
+	for i, e := range ends {
+		at[e.index] = i
+	}
+	m := newMessage(unix.RTM_GETNEIGHTBL, 0, "list neighbor parameters", &ndtMsg{})
+	return out, w.host.dump(m, func() { clear(out) }, func(b []byte) {
+		for kind, v := range netlink.All(netlink.After(b, sizeofNdtMsg)) {
+			if kind != ndtaParms {
+				continue
+			}
+			index, delay := 0, uint64(0)
+			for kind, v := range netlink.All(v) {
+				switch {
+				case kind == ndtpaIndex:
+					index = int(number(v))
+				case kind == ndtpaProxyDelay && len(v) == 8:
+					delay = binary.NativeEndian.Uint64(v) // in milliseconds
+				}
+			}
+			if i, ok := at[index]; ok && b[0] == unix.AF_INET {
+				out[i] = int(delay / 10)
+			}
+		}
+	})
+}
+
+// ndtMsg is struct ndtmsg of linux/neighbour.h, for IPv4.
+type ndtMsg struct{}
+
+const sizeofNdtMsg = 4
+
+func (*ndtMsg) Len() int          { return sizeofNdtMsg }
+func (*ndtMsg) Serialize() []byte { return []byte{unix.AF_INET, 0, 0, 0} }
+
+var _ nl.NetlinkRequestData = (*ndtMsg)(nil)

@@ -1,0 +1,201 @@
+package veth
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Repair restores what [Wire.Compare] finds, and returns the differences that it has
+// repaired and the differences that are left. It changes only objects that belong to
+// this attachment by name and alias. It leaves a missing interface, an interface of
+// another program, and a route to a container's address that leads elsewhere. Both
+// results are valid even with an error.
+//
+// If the same object changes again after a repair, another program keeps changing it:
+// the caller has to limit the number of repairs.
+func (w *Wire) Repair(pairs []Pair) (repaired, left []Difference, err error) {
+	ends, err := w.ends(pairs)
+	if err != nil {
+		return nil, nil, err
+	}
+	return w.repairEnds(ends)
+}
+
+// RepairIndexes is Repair for the interfaces of the node with these indexes, such as
+// [Event] names. pairOf returns the pair of an interface with its alias, and false if
+// it has no pair. The cost does not depend on the number of other links.
+func (w *Wire) RepairIndexes(indexes []int, pairOf func(index int, identity string) (Pair, bool)) (repaired, left []Difference, err error) {
+	devices, err := w.host.devicesAt(indexes)
+	if err != nil {
+		return nil, nil, err
+	}
+	var ends []end
+	for _, d := range devices {
+		if d.index == 0 { // gone meanwhile
+			continue
+		}
+		// Its group may be what was changed, or its name, and not both.
+		if p, ok := pairOf(d.index, d.alias); ok && (d.ours() || d.name == p.HostName) {
+			ends = append(ends, end{pair: &p, device: d})
+		}
+	}
+	return w.repairEnds(ends)
+}
+
+// repairPasses is how often an end is compared and restored. A second pass finds what
+// the first made possible: an interface gets its IPv6 settings with its MTU.
+const repairPasses = 3
+
+func (w *Wire) repairEnds(ends []end) (repaired, left []Difference, err error) {
+	var all, stays []Difference
+	var errs []error
+	seen := map[differenceKey]bool{}
+	for pass := 0; len(ends) > 0; pass++ {
+		uplinks, err := w.compareEnds(ends)
+		left = uplinks
+		var settings []setting
+		for _, d := range uplinks {
+			settings = append(settings, d.setting)
+		}
+		var damaged []end
+		for _, e := range ends {
+			if e.index == 0 {
+				stays = append(stays, e.found...)
+				continue
+			}
+			if len(e.found) > 0 {
+				left, damaged = append(left, e.found...), append(damaged, e)
+			}
+		}
+		for _, d := range left {
+			if !seen[d.key()] {
+				seen[d.key()] = true
+				all = append(all, d)
+			}
+		}
+		if pass == repairPasses || len(left) == 0 {
+			errs = append(errs, err)
+			break
+		}
+		// Before links are up, so that none listens to router advertisements.
+		for _, e := range damaged {
+			for _, d := range e.found {
+				if d.Kind == KindSetting {
+					settings = append(settings, d.setting)
+				}
+			}
+		}
+		errs = nil // the next comparison says what counts, and this is why
+		_, err = w.set(w.node.within, settings)
+		errs = append(errs, err)
+		for _, e := range damaged {
+			errs = append(errs, w.restore(&e))
+		}
+		if len(damaged) > 0 {
+			if ends, err = w.again(damaged); err != nil || len(ends) == 0 {
+				left = nil
+				errs = append(errs, err)
+				break
+			}
+		}
+	}
+	still := map[differenceKey]bool{}
+	for _, d := range left {
+		still[d.key()] = true
+	}
+	repaired = slices.DeleteFunc(all, func(d Difference) bool { return still[d.key()] })
+	return repaired, append(stays, left...), errors.Join(errs...)
+}
+
+// again reads ends a second time, and omits the ends that no longer exist.
+func (w *Wire) again(ends []end) ([]end, error) {
+	var indexes []int
+	for _, e := range ends {
+		indexes = append(indexes, e.index)
+	}
+	devices, err := w.host.devicesAt(indexes)
+	if err != nil {
+		return nil, err
+	}
+	var out []end
+	for i, d := range devices {
+		if d.index != 0 {
+			out = append(out, end{pair: ends[i].pair, device: d})
+		}
+	}
+	return out, nil
+}
+
+// differenceKey tells the objects of differences apart.
+type differenceKey struct {
+	identity, object string
+	kind             Kind
+}
+
+func (d Difference) key() differenceKey { return differenceKey{d.Identity, d.Object, d.Kind} }
+
+// restore makes the interface what it was, in the order of [Wire.Add]. An interface
+// that was down has lost its addresses, routes and proxies with that, and all of them
+// are among the differences.
+func (w *Wire) restore(e *end) error {
+	p, where := e.pair, "interface "+e.name
+	var ms []*message
+	set := func(what string, data ...nl.NetlinkRequestData) {
+		ms = append(ms, setLink(what, e.index, e.name, data...))
+	}
+	for _, d := range e.found {
+		switch d.Kind {
+		case KindInterface:
+			// The source check compares the name. EBUSY before Linux 6.2, where only
+			// an interface that is down can be renamed.
+			set("restore the name", nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.HostName)))
+		case KindMTU:
+			set("restore the MTU", uint32Attr(unix.IFLA_MTU, uint32(p.MTU)))
+		case KindGroup:
+			set("restore the group", uint32Attr(unix.IFLA_GROUP, p.group()))
+		case KindMAC:
+			set("restore the MAC", nl.NewRtAttr(unix.IFLA_ADDRESS, p.HostMAC))
+		}
+	}
+	if p.has(masq.IPv6) {
+		ms = append(ms, keepKernelFromAddressing(e.index, e.name, true))
+	}
+	if !e.up() {
+		ms = append(ms, bringUp(e.index, where))
+	}
+	for _, d := range e.found {
+		switch d.Kind {
+		case KindProxy:
+			ms = append(ms, answerFor(gateway4, e.index, where)...)
+		case KindAddress:
+			m := addAddress(linkLocalPrefix(e.gateway6()), unix.IFA_F_NOPREFIXROUTE, e.index, where)
+			m.allow = unix.EEXIST
+			ms = append(ms, m)
+		}
+	}
+	for _, a := range p.Addresses {
+		missing := func(d Difference) bool {
+			return d.Kind == KindRoute && d.Reason == Missing && d.Object == hostPrefix(a.Addr()).String()
+		}
+		if slices.ContainsFunc(e.found, missing) {
+			m := hostRoute(a.Addr(), Link{HostName: e.name, HostIndex: e.index}, unix.NLM_F_EXCL)
+			m.allow = unix.EEXIST // there is one, and it is not taken: that is left
+			ms = append(ms, m)
+		}
+	}
+	if len(ms) == 0 {
+		return nil
+	}
+	_ = w.host.exchange(ms...) // each message has its error
+	var errs []error
+	for _, m := range ms {
+		if !errors.Is(m.err, unix.ENODEV) { // gone meanwhile
+			errs = append(errs, m.failed())
+		}
+	}
+	return errors.Join(errs...)
+}

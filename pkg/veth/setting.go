@@ -1,0 +1,55 @@
+package veth
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// setting is a sysctl of one interface, for what netlink has no request for.
+type setting struct {
+	family string // "ipv4" or "ipv6"
+	device string // an interface, or "all"
+	name   string
+	value  int
+}
+
+// String is the setting as sysctl(8) writes it.
+func (s setting) String() string {
+	return fmt.Sprintf("net.%s.conf.%s.%s=%d", s.family, s.device, s.name, s.value)
+}
+
+func (s setting) path() string {
+	return filepath.Join("/proc/sys/net", s.family, "conf", s.device, s.name)
+}
+
+func (s setting) write() error {
+	fd, err := unix.Open(s.path(), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Write(fd, []byte(strconv.Itoa(s.value)))
+		err = errors.Join(err, unix.Close(fd))
+	}
+	if err != nil {
+		return fmt.Errorf("set %s: %w", s, err)
+	}
+	return nil
+}
+
+// apply writes settings in a namespace. /proc/sys/net shows that of the thread
+// which opens a file there.
+func (n namespace) apply(settings []setting) error {
+	if len(settings) == 0 {
+		return nil
+	}
+	return n.within(func() error {
+		for _, s := range settings {
+			if err := s.write(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,244 @@
+package veth
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// probes are addresses that nobody has a route to but the default route: the
+// anycast addresses of the Port Control Protocol (RFC 7723). Asking for the way
+// to one of them finds the default route without listing the others, of which
+// a node has one for each container.
+var probes = map[masq.Family]netip.Addr{
+	masq.IPv4: netip.MustParseAddr("192.0.0.9"),
+	masq.IPv6: netip.MustParseAddr("2001:1::1"),
+}
+
+// uplink is an interface that a default route of a family leaves through.
+type uplink struct {
+	device
+	family   masq.Family
+	routeMTU int
+}
+
+// mtu is the largest packet that leaves through the uplink.
+func (u uplink) mtu() int {
+	mtu := u.device.mtu
+	if u.routeMTU > 0 {
+		mtu = min(mtu, u.routeMTU)
+	}
+	// A router may announce less for IPv6 alone (RFC 4861, section 4.6.4).
+	if n, ok := u.setting6(devconf6MTU); ok && u.family == masq.IPv6 && n > 0 {
+		mtu = min(mtu, n)
+	}
+	return mtu
+}
+
+// defaultUplinks returns the interfaces that the default routes of the families leave
+// through: of every next hop of every default route, in every table that a rule leads
+// to, whatever the rule selects by. Which of them a packet takes is decided for each
+// packet, and answers come by any. An IPv6 default route that is not the best of the
+// main table is found if its interface also has an IPv4 address.
+//
+// The cost does not grow with the number of containers: see [conn.defaultsOf] and
+// [Wire.mainDefaults6].
+func (w *Wire) defaultUplinks(families []masq.Family) ([]uplink, error) {
+	var found []uplink
+	for _, f := range families {
+		all, err := w.defaultRoutes(f)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range all {
+			if h.kind != unix.RTN_UNICAST {
+				continue
+			}
+			if len(h.indexes) == 0 && h.object != 0 {
+				if h.indexes, err = w.host.objectIndexes(h.object); err != nil {
+					return nil, err
+				}
+			}
+			for _, index := range h.indexes {
+				found = append(found, uplink{device: device{index: index}, family: f, routeMTU: h.mtu})
+			}
+		}
+	}
+	return w.distinct(found)
+}
+
+// distinct reads the devices of uplinks. Each interface comes once for a family, with
+// the lowest MTU of its routes. Interfaces that no longer exist or lead nowhere outside
+// are left out.
+func (w *Wire) distinct(found []uplink) ([]uplink, error) {
+	var out []uplink
+	var indexes []int
+	for _, u := range found {
+		i := slices.IndexFunc(out, func(o uplink) bool { return o.index == u.index && o.family == u.family })
+		if i < 0 {
+			out, indexes = append(out, u), append(indexes, u.index)
+			continue
+		}
+		if o := &out[i]; u.routeMTU > 0 && (o.routeMTU == 0 || u.routeMTU < o.routeMTU) {
+			o.routeMTU = u.routeMTU
+		}
+	}
+	devices, err := w.host.devicesAt(indexes)
+	if err != nil {
+		return nil, err
+	}
+	for i, d := range devices {
+		out[i].device = d
+	}
+	return slices.DeleteFunc(out, func(u uplink) bool { return u.index == 0 || !u.leaves() }), nil
+}
+
+// defaultRoutes lists the default routes of a family.
+func (w *Wire) defaultRoutes(f masq.Family) ([]nextHops, error) {
+	// What a packet would take: also where halves of the address space are routed in
+	// place of a default route, as VPNs do.
+	lookup := lookUpRoute(probes[f], 0)
+	_ = w.host.exchange(lookup) // path reads the error
+	_, found, err := lookup.path()
+	if err != nil {
+		return nil, err
+	}
+	var out []nextHops
+	if found {
+		h, _ := readNextHops(lookup.reply)
+		out = append(out, h)
+	}
+	tables, err := w.tables(f)
+	if err != nil {
+		return nil, err
+	}
+	if f == masq.IPv6 {
+		if out, err = w.mainDefaults6(out); err != nil {
+			return nil, err
+		}
+		tables = tables[1:] // the first is main
+	}
+	var c *conn
+	defer func() {
+		if c != nil {
+			c.close()
+		}
+	}()
+	for _, table := range tables {
+		if c == nil {
+			if c, err = w.node.dial(); err != nil {
+				return nil, err
+			}
+		}
+		all, whole, err := c.defaultsOf(f, table)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, all...)
+		if !whole {
+			c.close()
+			c = nil
+		}
+	}
+	return out, nil
+}
+
+// mainDefaults6 adds the default routes that are not the best of the main table, by
+// asking for the way through each interface that has an IPv4 address.
+func (w *Wire) mainDefaults6(out []nextHops) ([]nextHops, error) {
+	m := nl.NewIfAddrmsg(unix.AF_INET)
+	var indexes []int
+	err := w.host.dump(newMessage(unix.RTM_GETADDR, 0, "list IPv4 addresses", m), func() { indexes = nil }, func(b []byte) {
+		if a, ok := readAddress(b); ok && !a.Addr().IsLoopback() && !slices.Contains(indexes, a.index) {
+			indexes = append(indexes, a.index)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	var lookups []*message
+	for _, i := range indexes {
+		lookups = append(lookups, lookUpRoute(probes[masq.IPv6], i))
+	}
+	_ = w.host.exchange(lookups...) // path reads the errors
+	for i, m := range lookups {
+		if way, found, err := m.path(); err != nil || !found || way.index != indexes[i] {
+			continue
+		}
+		h, _ := readNextHops(m.reply)
+		out = append(out, h)
+	}
+	return out, nil
+}
+
+// leaves reports whether traffic can leave the node there.
+func (d device) leaves() bool { return d.flags&unix.IFF_LOOPBACK == 0 && !d.ours() }
+
+// addressed lists the interfaces, other than ours, that traffic can leave
+// through as far as their addresses tell, with the families of these. It reads
+// all addresses of the node, so it is for nodes without a default route, and
+// for the first container of a node.
+func (w *Wire) addressed() ([]uplink, error) {
+	all, err := w.host.addresses(0)
+	if err != nil {
+		return nil, err
+	}
+	type key struct {
+		index  int
+		family masq.Family
+	}
+	var keys []key
+	for _, a := range all {
+		if a.Addr().IsGlobalUnicast() {
+			keys = append(keys, key{a.index, masq.FamilyOf(a.Addr())})
+		}
+	}
+	slices.SortFunc(keys, func(a, b key) int { return (a.index-b.index)*16 + int(a.family) - int(b.family) })
+	keys = slices.Compact(keys)
+	var indexes []int
+	for _, k := range keys {
+		indexes = append(indexes, k.index)
+	}
+	devices, err := w.host.devicesAt(indexes)
+	if err != nil {
+		return nil, err
+	}
+	var out []uplink
+	for i, d := range devices {
+		if d.index != 0 && d.leaves() {
+			out = append(out, uplink{device: d, family: keys[i].family})
+		}
+	}
+	return out, nil
+}
+
+// fallbackMTU is that of a node without any network: Ethernet's.
+const fallbackMTU = 1500
+
+// UplinkMTU returns the largest packet, in bytes, that leaves the node in one
+// piece: through its default routes, or else through any interface with a
+// global address.
+func (w *Wire) UplinkMTU() (int, error) {
+	uplinks, err := w.defaultUplinks(masq.Families[:])
+	if err != nil {
+		return 0, err
+	}
+	down := func(u uplink) bool { return !u.up() }
+	if uplinks = slices.DeleteFunc(uplinks, down); len(uplinks) == 0 {
+		if uplinks, err = w.addressed(); err != nil {
+			return 0, err
+		}
+		uplinks = slices.DeleteFunc(uplinks, down)
+	}
+	if len(uplinks) == 0 {
+		return fallbackMTU, nil
+	}
+	mtu := uplinks[0].mtu()
+	for _, u := range uplinks[1:] {
+		mtu = min(mtu, u.mtu())
+	}
+	return mtu, nil
+}
