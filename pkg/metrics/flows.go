@@ -66,7 +66,7 @@ var (
 	helperFlows  = desc("helper_flows", "Control connections that a conntrack helper reads, at the last sample.", "helper")
 	expectations = desc("expectations", "Connections that helpers wait for, at the last sample.")
 	sampled      = desc("flows_sample_timestamp_seconds", "When flows were last sampled.")
-	sampleTime   = desc("flows_sample_seconds", "Time that the last sample took.")
+	sampleTime   = desc("flows_sample_duration_seconds", "Time that the last sample took.")
 	portShare    = desc("source_ports_used_ratio", "Share of the usable source ports that are in use, for the fullest of protocol, egress address, and destination.", portLabels...)
 	portsEnd     = desc("source_ports_exhausted_seconds", "Time until the last source port is taken, at the rate of late; only where an end is foreseen.", portLabels...)
 	portWarnings = desc("source_ports_warnings", "How many of the fullest have reached a level.", "level")

@@ -62,19 +62,19 @@ masq_egress_address_missing{address="192.0.2.7",policy="node-1a2b3c4d"} 1
 # HELP masq_repairs_total Differences that were mended, by the kind of thing.
 # TYPE masq_repairs_total counter
 masq_repairs_total{kind="element"} 2
-# HELP masq_kernel_feature_offered 1 if the kernel has the feature, 0 if it lacks it.
-# TYPE masq_kernel_feature_offered gauge
-masq_kernel_feature_offered{feature="flowtable"} 0
-# HELP masq_look_seconds Time that looks took.
-# TYPE masq_look_seconds summary
-masq_look_seconds_sum 1
-masq_look_seconds_count 4
-# HELP masq_repair_seconds Time that repairs took, from the beginning of the look to its end.
-# TYPE masq_repair_seconds histogram
-masq_repair_seconds_bucket{le="0.02"} 1
-masq_repair_seconds_bucket{le="+Inf"} 2
-masq_repair_seconds_sum 0.03
-masq_repair_seconds_count 2
+# HELP masq_kernel_feature_available 1 if the kernel has the feature, 0 if it lacks it.
+# TYPE masq_kernel_feature_available gauge
+masq_kernel_feature_available{feature="flowtable"} 0
+# HELP masq_sync_duration_seconds Time that looks took.
+# TYPE masq_sync_duration_seconds summary
+masq_sync_duration_seconds_sum 1
+masq_sync_duration_seconds_count 4
+# HELP masq_repair_duration_seconds Time that repairs took, from the beginning of the look to its end.
+# TYPE masq_repair_duration_seconds histogram
+masq_repair_duration_seconds_bucket{le="0.02"} 1
+masq_repair_duration_seconds_bucket{le="+Inf"} 2
+masq_repair_duration_seconds_sum 0.03
+masq_repair_duration_seconds_count 2
 # HELP masq_conntrack_insert_failed_total Flows that were not made, since another had their addresses and ports: a translation without a free port among them.
 # TYPE masq_conntrack_insert_failed_total counter
 masq_conntrack_insert_failed_total 3
@@ -96,7 +96,7 @@ masq_nat_log_export_lost_total 2
 # HELP masq_nftables_generation Number of the kernel's present ruleset.
 # TYPE masq_nftables_generation gauge
 masq_nftables_generation 42
-`), "masq_dropped_packets_total", "masq_egress_address_missing", "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_nat_log_lost_total", "masq_nat_log_export_lost_total", "masq_source_ports_exhausted_seconds", "masq_attachment_translated_bytes", "masq_look_seconds", "masq_repair_seconds", "masq_kernel_feature_offered", "masq_nftables_generation")
+`), "masq_dropped_packets_total", "masq_egress_address_missing", "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_nat_log_lost_total", "masq_nat_log_export_lost_total", "masq_source_ports_exhausted_seconds", "masq_attachment_translated_bytes", "masq_sync_duration_seconds", "masq_repair_duration_seconds", "masq_kernel_feature_available", "masq_nftables_generation")
 	if err != nil {
 		t.Error(err)
 	}

@@ -232,11 +232,11 @@ func (b *bench) nothing(ctx context.Context) (rows []row, err error) {
 	defer func() { err = errors.Join(err, d.end()) }()
 	var look, list sample
 	for range 20 {
-		sum, err := d.metric("masq_look_seconds_sum")
+		sum, err := d.metric("masq_sync_duration_seconds_sum")
 		if err != nil {
 			return nil, err
 		}
-		count, err := d.metric("masq_look_seconds_count")
+		count, err := d.metric("masq_sync_duration_seconds_count")
 		if err != nil {
 			return nil, err
 		}
@@ -246,13 +246,13 @@ func (b *bench) nothing(ctx context.Context) (rows []row, err error) {
 		var now float64
 		err = d.until(ctx, "done looking", func() (bool, error) {
 			var err error
-			now, err = d.metric("masq_look_seconds_count")
+			now, err = d.metric("masq_sync_duration_seconds_count")
 			return now > count, err
 		})
 		if err != nil {
 			return nil, err
 		}
-		after, err := d.metric("masq_look_seconds_sum")
+		after, err := d.metric("masq_sync_duration_seconds_sum")
 		if err != nil {
 			return nil, err
 		}

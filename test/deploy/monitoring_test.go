@@ -213,7 +213,7 @@ func TestDashboard(t *testing.T) {
 
 // mayBeEmpty are queries that a node need not answer, and why.
 var mayBeEmpty = map[string]string{
-	`count by (feature) (masq_kernel_feature_offered{job="masq-cni",instance=~".*"} == 0)`: "a kernel that lacks nothing",
+	`count by (feature) (masq_kernel_feature_available{job="masq-cni",instance=~".*"} == 0)`: "a kernel that lacks nothing",
 }
 
 // Every query of the dashboard, and all that the alerts look at, a Prometheus that
@@ -287,7 +287,7 @@ func TestQueriesAreAnswered(t *testing.T) {
 			_ = c.Close()
 			flows++
 		}
-		if repaired := prom.ask("masq_repair_seconds_count"); len(repaired) > 0 && repaired[0].F >= flushed {
+		if repaired := prom.ask("masq_repair_duration_seconds_count"); len(repaired) > 0 && repaired[0].F >= flushed {
 			n.nft("flush", "chain", "inet", "masq", "postrouting")
 			flushed = repaired[0].F + 1
 		}

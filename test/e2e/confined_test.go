@@ -95,7 +95,7 @@ func TestConfinedDaemon(t *testing.T) {
 	echo := must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
 	wire := must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(t)
 	w.nft("add table inet other { chain c { type filter hook forward priority 0; ct state established accept; }; }")
-	deleted := d.metric("masq_gap_flows_total")
+	deleted := d.metric("masq_untranslated_flows_total")
 	check(t, d.Process.Signal(syscall.SIGSTOP))
 	w.nft("delete table inet masq")
 	during := must(a.Dial(soon(t), "udp", netip.AddrPort{}, echo.Addr()))(t)
@@ -105,7 +105,7 @@ func TestConfinedDaemon(t *testing.T) {
 		t.Fatalf("in the gap the server sees %s; the test shows nothing", from)
 	}
 	check(t, d.Process.Signal(syscall.SIGCONT))
-	until(t, "the flow is deleted", func() bool { return d.metric("masq_gap_flows_total") != deleted })
+	until(t, "the flow is deleted", func() bool { return d.metric("masq_untranslated_flows_total") != deleted })
 	say(t, during, "after")
 	if from := w.lastFrom(wire, "after"); from.Addr() != w.V4.Node {
 		t.Errorf("after the repair the server sees %s", from)
@@ -118,7 +118,7 @@ func TestConfinedDaemon(t *testing.T) {
 	}
 	w.writeConfig("nonMasqueradeCIDRs: [" + server + "]\n")
 	until(t, "the server's network is direct", func() bool { return w.udpSource(a, "direct") == own })
-	if got := d.metric("masq_look_failures_total"); got != "0" {
+	if got := d.metric("masq_sync_failures_total"); got != "0" {
 		t.Errorf("%s looks failed", got)
 	}
 	d.end()

@@ -185,9 +185,9 @@ func (d *daemon) looks() {
 	d.w.t.Helper()
 	// The first may have been under way.
 	for range 2 {
-		last := d.metric("masq_last_look_timestamp_seconds")
+		last := d.metric("masq_last_sync_timestamp_seconds")
 		check(d.w.t, d.Process.Signal(syscall.SIGHUP))
-		until(d.w.t, "masqd looks", func() bool { return d.metric("masq_last_look_timestamp_seconds") != last })
+		until(d.w.t, "masqd looks", func() bool { return d.metric("masq_last_sync_timestamp_seconds") != last })
 	}
 }
 

@@ -247,7 +247,7 @@ func TestDaemonMendsTheFlowsOfTheGap(t *testing.T) {
 			t.Fatal(err)
 		}
 		// This one, and the control's.
-		until(t, "the flows are deleted", func() bool { return d.metric("masq_gap_flows_total") == "2" })
+		until(t, "the flows are deleted", func() bool { return d.metric("masq_untranslated_flows_total") == "2" })
 		say(t, during, "after")
 		if from := w.lastFrom(wire, "after"); from.Addr() != w.V4.Node {
 			t.Errorf("after the repair the server sees %s", from)

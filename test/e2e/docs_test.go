@@ -29,13 +29,13 @@ import (
 var proofs = map[string]proof{
 	"make build": target{},
 
-	"install -D -m 755 -t /usr/local/bin bin/masqd bin/masq-cni":                                 runs{},
-	"install -D -m 644 -t /etc/systemd/system deploy/systemd/masqd.service":                      runs{},
-	"systemctl enable --now masqd":                                                               unit("start"),
-	"systemctl reload masqd":                                                                     unit("reload"),
-	"systemctl stop masqd":                                                                       unit("stop"),
-	"curl -s http://127.0.0.1:9468/readyz":                                                       runs{},
-	"curl -s http://127.0.0.1:9468/metrics | grep -E '^masq_(drift|repairs_total.*rule|storms)'": runs{},
+	"install -D -m 755 -t /usr/local/bin bin/masqd bin/masq-cni":            runs{},
+	"install -D -m 644 -t /etc/systemd/system deploy/systemd/masqd.service": runs{},
+	"systemctl enable --now masqd":                                          unit("start"),
+	"systemctl reload masqd":                                                unit("reload"),
+	"systemctl stop masqd":                                                  unit("stop"),
+	"curl -s http://127.0.0.1:9468/readyz":                                  runs{},
+	"curl -s http://127.0.0.1:9468/metrics | grep -E '^masq_(drift|repairs_total.*rule|repair_loops)'": runs{},
 
 	"masq-cni demo": runs{},
 	"masq-cni config check /etc/config/ip-masq-agent": runs{says: "direct, IPv4"},

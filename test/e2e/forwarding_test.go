@@ -242,10 +242,10 @@ func TestDaemonLeavesForwardingOfOthers(t *testing.T) {
 	if !reaches(p, w.V4.Server) {
 		t.Fatal("no answer while ptp's forwarding is on; the test shows nothing")
 	}
-	heard := d.metric(`masq_looks_total{reason="forwarding"}`)
+	heard := d.metric(`masq_syncs_total{reason="forwarding"}`)
 	check(t, errors.Join(w.Node.Sysctl("net/ipv4/ip_forward", "0"), w.Node.Sysctl("net/ipv6/conf/all/forwarding", "0")))
 	before := w.forwardings()
-	until(t, "masqd hears of it", func() bool { return d.metric(`masq_looks_total{reason="forwarding"}`) != heard })
+	until(t, "masqd hears of it", func() bool { return d.metric(`masq_syncs_total{reason="forwarding"}`) != heard })
 	d.looks()
 	if diff := turnedOn(before, w.forwardings()); len(diff) > 0 {
 		t.Errorf("it has set %v", diff)

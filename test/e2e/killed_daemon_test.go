@@ -178,7 +178,7 @@ func TestKilledUnderChurn(t *testing.T) {
 		check(t, w.within(w.gcOf(list, valid(of(alive, list.Name)...)...)))
 	}
 	w.rests(d, len(alive))
-	t.Logf("masqd after its last start: %v", d.ownCounters().of("masq_repairs_total", "masq_swept", "masq_gap", "masq_storms"))
+	t.Logf("masqd after its last start: %v", d.ownCounters().of("masq_repairs_total", "masq_removed", "masq_untranslated", "masq_repair_loops"))
 	w.exactly(alive)
 	rules := w.nodeRun("nft", "list", "table", "inet", "masq")
 
@@ -247,9 +247,9 @@ func (w *world) rests(d *daemon, attachments int) {
 		return code == http.StatusOK && d.metric("masq_attachments") == fmt.Sprint(attachments)
 	})
 	eventually(w.t, "masqd finds nothing to do", func() bool {
-		repairs, last := d.repairs(), d.metric("masq_last_look_timestamp_seconds")
+		repairs, last := d.repairs(), d.metric("masq_last_sync_timestamp_seconds")
 		check(w.t, d.Process.Signal(syscall.SIGHUP))
-		eventually(w.t, "masqd looks", func() bool { return d.metric("masq_last_look_timestamp_seconds") != last })
+		eventually(w.t, "masqd looks", func() bool { return d.metric("masq_last_sync_timestamp_seconds") != last })
 		return d.repairs() == repairs
 	})
 	if n := d.metric("masq_drift"); n != "0" {

@@ -123,7 +123,7 @@ func TestConfinedDaemonRestoresLinks(t *testing.T) {
 	}
 	w.nodeRun("ip", "link", "set", p.host(), "down")
 	until(t, "there are answers", func() bool { return answered(p, w.V4.Server) && answered(p, w.V6.Server) })
-	if got := d.metric("masq_look_failures_total"); got != "0" {
+	if got := d.metric("masq_sync_failures_total"); got != "0" {
 		t.Errorf("%s syncs failed:\n%s", got, must(os.ReadFile(log))(t))
 	}
 	d.end()
@@ -156,7 +156,7 @@ func TestDaemonDoesNotFightOverLinks(t *testing.T) {
 		if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
 			t.Fatal(err)
 		}
-		return d.metric("masq_storms_total") == "1"
+		return d.metric("masq_repair_loops_total") == "1"
 	})
 	until(t, "there are answers again", func() bool { return answered(p, w.V4.Server) })
 	d.end()

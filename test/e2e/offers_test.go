@@ -14,7 +14,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-var featureMetric = regexp.MustCompile(`(?m)^masq_kernel_feature_offered\{feature="([^"]+)"\} ([01])$`)
+var featureMetric = regexp.MustCompile(`(?m)^masq_kernel_feature_available\{feature="([^"]+)"\} ([01])$`)
 
 // TestDaemonSaysWhatTheKernelOffers: the log of the start and the metrics agree on it,
 // and nft finds the same.
@@ -35,7 +35,7 @@ func TestDaemonSaysWhatTheKernelOffers(t *testing.T) {
 	for _, m := range featureMetric.FindAllStringSubmatch(text, -1) {
 		offered[m[1]] = m[2] == "1"
 	}
-	if got := d.metric(`masq_kernel_feature_offered{feature="masquerade"}`); got != "1" {
+	if got := d.metric(`masq_kernel_feature_available{feature="masquerade"}`); got != "1" {
 		t.Errorf("masquerade is offered: %q", got)
 	}
 	for name, there := range offered {
@@ -93,7 +93,7 @@ func TestDaemonSaysWhatTheKernelOffers(t *testing.T) {
 // TestDaemonEnvironment: flags are taken from the environment, and those of the
 // command line before them, with one hyphen or two, and seconds without a unit.
 func TestDaemonEnvironment(t *testing.T) {
-	const resyncs = `masq_looks_total{reason="resync"}`
+	const resyncs = `masq_syncs_total{reason="resync"}`
 	none := func(w *world) string { return filepath.Join(w.dir, "none") }
 	for _, c := range []struct {
 		name   string

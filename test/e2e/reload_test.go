@@ -219,10 +219,10 @@ func TestReloads(t *testing.T) {
 	if pings < 100 || bytes < 100*pieceSize || connections < 20 {
 		t.Errorf("only %d pings, %d bytes, %d connections", pings, bytes, connections)
 	}
-	if n := d.metric("masq_look_failures_total"); n != "0" {
+	if n := d.metric("masq_sync_failures_total"); n != "0" {
 		t.Errorf("%s looks failed", n)
 	}
-	if n := d.metric("masq_storms_total"); n != "0" {
+	if n := d.metric("masq_repair_loops_total"); n != "0" {
 		t.Errorf("%s times another program was said to change the table", n)
 	}
 	d.end()
@@ -287,7 +287,7 @@ func TestReloadSparesFlows(t *testing.T) {
 	until(t, "the server's network is no longer direct", func() bool { return who() == w.V4.Node })
 	w.rests(d, 1)
 	works(t, before)
-	if n := d.metric("masq_gap_flows_total"); n != "0" {
+	if n := d.metric("masq_untranslated_flows_total"); n != "0" {
 		t.Errorf("%s flows were taken for such as begin in a gap", n)
 	}
 	if n := d.repairs(); n != 0 {

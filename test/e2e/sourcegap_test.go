@@ -14,7 +14,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-const gapTotal = "masq_gap_flows_total"
+const gapTotal = "masq_untranslated_flows_total"
 
 // sourced is a node with pods that ptp wired, and that it does not masquerade. The
 // far end knows the way back to each, and has an address that is direct.
@@ -214,7 +214,7 @@ func (w *world) faultyDaemon(args ...string) *daemon {
 	d := w.launch(w.served(args...)...)
 	until(w.t, "masqd has looked and names the fault", func() bool {
 		code, text := d.get("/readyz")
-		return code == http.StatusServiceUnavailable && strings.Contains(text, "10.0.0.0/8") && d.metric("masq_last_look_timestamp_seconds") != ""
+		return code == http.StatusServiceUnavailable && strings.Contains(text, "10.0.0.0/8") && d.metric("masq_last_sync_timestamp_seconds") != ""
 	})
 	return d
 }

@@ -123,7 +123,7 @@ func (s *stranded) forgotten(d *daemon) {
 	d.looks()
 }
 
-const strandedTotal = "masq_stranded_flows_total"
+const strandedTotal = "masq_egress_removed_flows_total"
 
 var (
 	onUplink = []netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8:1::11")}
@@ -213,9 +213,9 @@ func TestStrandedRoutedAddresses(t *testing.T) {
 	})))
 	s.begin()
 
-	heard := d.metric(`masq_looks_total{reason="addresses"}`)
+	heard := d.metric(`masq_syncs_total{reason="addresses"}`)
 	s.lose("lo")
-	until(t, "masqd hears of it", func() bool { return d.metric(`masq_looks_total{reason="addresses"}`) != heard })
+	until(t, "masqd hears of it", func() bool { return d.metric(`masq_syncs_total{reason="addresses"}`) != heard })
 	d.counts(strandedTotal, "0")
 	if code, text := d.get("/readyz"); code != http.StatusOK || strings.Contains(text, s.lost[0].String()) {
 		t.Errorf("readyz: %d %s", code, text)

@@ -32,7 +32,7 @@ func (p unit) prove(m *docNode, _ docCommand) error {
 		if err := m.shell(fmt.Sprintf("MAINPID=%d; %s", m.masqd.Process.Pid, lines["ExecReload"])).Run(); err != nil {
 			return err
 		}
-		return m.soon(`curl -s http://127.0.0.1:9468/metrics | grep 'masq_looks_total{reason="signal"}'`)
+		return m.soon(`curl -s http://127.0.0.1:9468/metrics | grep 'masq_syncs_total{reason="signal"}'`)
 	case "restart": // for as long as it takes
 		return errors.Join(unit("start").prove(m, docCommand{}), unit("stop").prove(m, docCommand{}))
 	default:
