@@ -30,7 +30,7 @@ type scrapes struct {
 	// asked.
 	local func(netip.Addr) (bool, error)
 	known map[netip.Addr]bool // what local has said
-	links *veth.Wire          // of local
+	links *veth.Conn          // of local
 	// hidden is how many were left out.
 	hidden int
 }

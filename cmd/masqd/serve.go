@@ -112,7 +112,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			published, err := rules.Published()
 			return append(ports, published...), err
 		},
-		Forward:      links.MendForwarding,
+		Forward:      links.RepairForwarding,
 		Links:        &reconcile.Links{All: links.Repair, Some: links.RepairIndexes, Log: log},
 		Untranslated: forget.Untranslated,
 		Stranded:     forget.Stranded,

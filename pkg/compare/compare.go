@@ -35,7 +35,7 @@ type Difference struct {
 // String is the difference in one line.
 func (d Difference) String() string { return d.sentence }
 
-// Links compares links; a veth.Wire does.
+// Links compares links; a veth.Conn does.
 type Links interface {
 	Compare([]veth.Pair) ([]veth.Difference, error)
 	CompareContainer(veth.Pair) ([]veth.Difference, error)

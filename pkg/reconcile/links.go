@@ -16,7 +16,7 @@ import (
 // names at once, and everything at start, after lost events and at each resync. What
 // other plugins made is theirs.
 type Links struct {
-	// All and Some are Repair and RepairIndexes of a veth.Wire.
+	// All and Some are Repair and RepairIndexes of a veth.Conn.
 	All  func([]veth.Pair) (repaired, left []veth.Difference, err error)
 	Some func(indexes []int, pairOf func(index int, identity string) (veth.Pair, bool)) (repaired, left []veth.Difference, err error)
 	Log  *slog.Logger

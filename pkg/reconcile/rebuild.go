@@ -26,7 +26,7 @@ type Rebuild struct {
 	// Attached and DirectRanges are methods of an nft.Conn.
 	Attached     func(want func(identity string) bool) ([]nft.Attached, error)
 	DirectRanges func(policy string) ([]masq.AddrRange, error)
-	// Describe is the method of a veth.Wire.
+	// Describe is the method of a veth.Conn.
 	Describe func(masq.HostLink) (veth.Ours, bool, error)
 	Replace  func(*store.ReadError, store.Record) (kept string, err error)
 	Boot     string

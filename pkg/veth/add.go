@@ -31,7 +31,7 @@ var gateway4 = netip.MustParseAddr("169.254.1.1")
 // and settings in /proc/sys/net/ipv6 that netlink has no request for.
 //
 // When it returns, both ends carry traffic and all addresses are usable.
-func (w *Wire) Add(p Pair) (l Link, err error) {
+func (c *Conn) Add(p Pair) (l Link, err error) {
 	if err := p.Validate(); err != nil {
 		return Link{}, err
 	}
@@ -40,39 +40,39 @@ func (w *Wire) Add(p Pair) (l Link, err error) {
 		return Link{}, err
 	}
 	defer ns.close()
-	if same, err := ns.same(w.node); err != nil {
+	if same, err := ns.same(c.node); err != nil {
 		return Link{}, err
 	} else if same {
 		return Link{}, fmt.Errorf("network namespace %s is the node's own", p.NetNS)
 	}
 	// A link of this identity is what an Add that was killed left behind.
-	left, err := w.findNamed(masq.HostLink{Name: p.HostName, Alias: p.Identity})
+	left, err := c.findNamed(masq.HostLink{Name: p.HostName, Alias: p.Identity})
 	if err == nil && left.index != 0 {
-		err = w.host.deleteLink(left.index, left.name)
+		err = c.host.deleteLink(left.index, left.name)
 	}
 	if err != nil {
 		return Link{}, err
 	}
 	families := p.families()
-	f6, err := w.forwarding6(families)
+	f6, err := c.forwarding6(families)
 	if err != nil {
 		return Link{}, err
 	}
-	missing, err := w.unforwarded(families, f6)
+	missing, err := c.unforwarded(families, f6)
 	if err != nil {
 		return Link{}, err
 	}
-	if err := w.node.apply(missing); err != nil {
+	if err := c.node.apply(missing); err != nil {
 		return Link{}, err
 	}
 
-	host, l, err := w.create(p, ns)
+	host, l, err := c.create(p, ns)
 	if err != nil {
 		return Link{}, err
 	}
 	defer func() {
 		if err != nil {
-			l, err = Link{}, errors.Join(err, w.host.deleteLink(host.index, host.name))
+			l, err = Link{}, errors.Join(err, c.host.deleteLink(host.index, host.name))
 		}
 	}()
 	// Before the ends are up: until then nothing enters.
@@ -80,7 +80,7 @@ func (w *Wire) Add(p Pair) (l Link, err error) {
 	if err != nil {
 		return l, err
 	}
-	if err := w.node.apply(own); err != nil {
+	if err := c.node.apply(own); err != nil {
 		return l, err
 	}
 	container, err := ns.dial()
@@ -91,15 +91,15 @@ func (w *Wire) Add(p Pair) (l Link, err error) {
 	if err := furnish(container, ns, p, l, host.peer); err != nil {
 		return l, err
 	}
-	if err := w.connect(p, l, host); err != nil {
+	if err := c.connect(p, l, host); err != nil {
 		return l, err
 	}
-	return l, w.settle(container, p, l, host.peer)
+	return l, c.settle(container, p, l, host.peer)
 }
 
 // create makes the pair, both ends down and in their final namespaces, and marks
 // the host's end as ours.
-func (w *Wire) create(p Pair, ns namespace) (host device, l Link, err error) {
+func (c *Conn) create(p Pair, ns namespace) (host device, l Link, err error) {
 	l = Link{HostName: p.HostName, MTU: p.MTU, HostMAC: newMAC(), MAC: newMAC()}
 	if p.has(masq.IPv4) {
 		l.Gateway4 = gateway4
@@ -113,7 +113,7 @@ func (w *Wire) create(p Pair, ns namespace) (host device, l Link, err error) {
 	// Every supported kernel has these settings; connect makes the other one.
 	conf := setConf4(slices.DeleteFunc(p.conf4(), func(c conf4) bool { return c == conf4KeepProxies })...)
 	found := getByName(p.HostName)
-	err = w.host.exchange(
+	err = c.host.exchange(
 		made,
 		// The kernel takes neither of these when a link is made. They go by
 		// name, since the index is not known yet: Add has seen that the name is
@@ -133,7 +133,7 @@ func (w *Wire) create(p Pair, ns namespace) (host device, l Link, err error) {
 	}
 	if err != nil {
 		m := newMessage(unix.RTM_DELLINK, 0, "delete interface "+p.HostName, infoOf(0), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.HostName)))
-		return host, l, errors.Join(err, w.host.exchange(m))
+		return host, l, errors.Join(err, c.host.exchange(m))
 	}
 	l.HostIndex = host.index
 	return host, l, nil

@@ -52,9 +52,9 @@ func TestAddCarriesTrafficAtOnce(t *testing.T) {
 				c := newSpace(t)
 				c.serveEcho("::")
 				p := pair(c, n, stack.families...)
-				mustAdd(t, lab.wire, p)
+				mustAdd(t, lab.conn, p)
 				lab.reach(t, c, p)
-				if found := differences(t, lab.wire, p); found != nil {
+				if found := differences(t, lab.conn, p); found != nil {
 					t.Errorf("differences: %q", found)
 				}
 			}
@@ -67,7 +67,7 @@ func TestAddMakesTheLinkAsAsked(t *testing.T) {
 	c := newSpace(t)
 	p := pair(c, 5, "4", "6")
 	p.MTU = 1400
-	l := mustAdd(t, lab.wire, p)
+	l := mustAdd(t, lab.conn, p)
 
 	host, inside := lab.node.link(p.HostName).Attrs(), c.link("eth0").Attrs()
 	for _, end := range []*netlink.LinkAttrs{host, inside} {
@@ -101,7 +101,7 @@ func TestAddIPv4AloneMakesNoIPv6Address(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
 	p := pair(c, 5, "4")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	for _, end := range []struct {
 		*space
 		name string
@@ -127,7 +127,7 @@ func TestAddWithRoutes(t *testing.T) {
 		{Dst: netip.MustParsePrefix("fd00:10::/64")},
 		{Dst: netip.MustParsePrefix("2001:db8::/32"), GW: netip.MustParseAddr("fd00:88::1")},
 	}
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	lab.reach(t, c, p)
 	for _, to := range []string{"192.0.2.1", "2001:db8::1"} {
 		if err := c.ask(to); err != nil {
@@ -139,20 +139,20 @@ func TestAddWithRoutes(t *testing.T) {
 			t.Errorf("%s has no route, and yet: %v", to, err)
 		}
 	}
-	if found := differences(t, lab.wire, p); found != nil {
+	if found := differences(t, lab.conn, p); found != nil {
 		t.Errorf("differences: %q", found)
 	}
 
 	// A second link of the same container, and of the same node.
 	q := pair(c, 6, "4", "6")
 	q.Interface = "net1"
-	if _, err := lab.wire.Add(q); err != nil {
+	if _, err := lab.conn.Add(q); err != nil {
 		t.Errorf("a second link takes the default routes: %v", err)
 	}
 	r := pair(c, 7, "4", "6")
 	r.Interface = "net2"
 	before := lab.node.links()
-	_, err := lab.wire.Add(r)
+	_, err := lab.conn.Add(r)
 	if err == nil || !strings.Contains(err.Error(), "ipam.routes") || !errors.Is(err, unix.EEXIST) {
 		t.Errorf("a third link, whose default routes have no place: %v", err)
 	}
@@ -169,10 +169,10 @@ func TestAddLeavesAnAddress(t *testing.T) {
 	c.serveEcho("::")
 	first, second := pair(c, 5, "4", "6"), pair(other, 6, "4", "6")
 	second.Addresses = first.Addresses
-	mustAdd(t, lab.wire, first)
+	mustAdd(t, lab.conn, first)
 	lab.reach(t, c, first)
 	before := lab.node.links()
-	_, err := lab.wire.Add(second)
+	_, err := lab.conn.Add(second)
 	taken := new(TakenError)
 	want := TakenError{first.Addresses[0].Addr(), first.HostName, first.Identity}
 	if !errors.As(err, &taken) || *taken != want {
@@ -182,13 +182,13 @@ func TestAddLeavesAnAddress(t *testing.T) {
 		t.Errorf("an Add that failed left %d links, not %d", lab.node.links(), before)
 	}
 	lab.reach(t, c, first)
-	if found := differences(t, lab.wire, first); found != nil {
+	if found := differences(t, lab.conn, first); found != nil {
 		t.Errorf("differences: %q", found)
 	}
-	if err := lab.wire.Delete(first.HostName, first.Identity); err != nil {
+	if err := lab.conn.Delete(first.HostName, first.Identity); err != nil {
 		t.Fatal(err)
 	}
-	mustAdd(t, lab.wire, second) // the control: nothing else was in the way
+	mustAdd(t, lab.conn, second) // the control: nothing else was in the way
 }
 
 // RestoreRoutes takes an address back from whatever has its route.
@@ -197,31 +197,31 @@ func TestRestoreRoutes(t *testing.T) {
 	c, other := newSpace(t), newSpace(t)
 	c.serveEcho("::")
 	p, q := pair(c, 5, "4", "6"), pair(other, 6, "4", "6")
-	mustAdd(t, lab.wire, p)
-	mustAdd(t, lab.wire, q)
+	mustAdd(t, lab.conn, p)
+	mustAdd(t, lab.conn, q)
 	var addresses []netip.Addr
 	for _, a := range p.Addresses {
 		addresses = append(addresses, a.Addr())
 	}
-	if err := lab.wire.RestoreRoutes(q.HostName, q.Identity, addresses); err != nil {
+	if err := lab.conn.RestoreRoutes(q.HostName, q.Identity, addresses); err != nil {
 		t.Fatal(err)
 	}
-	if differences(t, lab.wire, p) == nil { // the control
+	if differences(t, lab.conn, p) == nil { // the control
 		t.Error("the routes lead elsewhere, and no difference is found")
 	}
-	if err := lab.wire.RestoreRoutes(p.HostName, p.Identity, addresses); err != nil {
+	if err := lab.conn.RestoreRoutes(p.HostName, p.Identity, addresses); err != nil {
 		t.Fatal(err)
 	}
 	lab.reach(t, c, p)
 	for _, x := range []Pair{p, q} {
-		if found := differences(t, lab.wire, x); found != nil {
+		if found := differences(t, lab.conn, x); found != nil {
 			t.Errorf("%s: differences: %q", x.HostName, found)
 		}
 	}
-	if err := lab.wire.RestoreRoutes(p.HostName, "another", addresses); !errors.Is(err, ErrNotOurs) {
+	if err := lab.conn.RestoreRoutes(p.HostName, "another", addresses); !errors.Is(err, ErrNotOurs) {
 		t.Errorf("a link of another identity: %v", err)
 	}
-	if err := lab.wire.RestoreRoutes("veth00000000009", "another", addresses); err != nil {
+	if err := lab.conn.RestoreRoutes("veth00000000009", "another", addresses); err != nil {
 		t.Errorf("a link that is gone: %v", err)
 	}
 }
@@ -255,8 +255,8 @@ func TestAddRefuses(t *testing.T) {
 			l.node.must(l.node.RouteAdd(r))
 		}, []string{"fd00:88::5/128", "up0"}},
 		{
-			"a namespace that is not there", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/run/netns/mct-wire-none" },
-			[]string{"/run/netns/mct-wire-none", "no such file"},
+			"a namespace that is not there", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/run/netns/mct-veth-none" },
+			[]string{"/run/netns/mct-veth-none", "no such file"},
 		},
 		{"a file that is no namespace", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/dev/null" }, []string{"/dev/null", "eth0"}},
 		{"the node's own namespace", func(l *lab, _ *space, p *Pair) { p.NetNS = l.node.name }, []string{"the node's own"}},
@@ -275,7 +275,7 @@ func TestAddRefuses(t *testing.T) {
 			p := pair(inside, 5, "4", "6")
 			c.prepare(lab, inside, &p)
 			before := [...]int{lab.node.links(), inside.links()}
-			l, err := lab.wire.Add(p)
+			l, err := lab.conn.Add(p)
 			if err == nil {
 				t.Fatalf("it was done: %+v", l)
 			}
@@ -298,8 +298,8 @@ func TestAddReplacesItsOwnLeftover(t *testing.T) {
 	c := newSpace(t)
 	c.serveEcho("::")
 	p := pair(c, 5, "4", "6")
-	first := mustAdd(t, lab.wire, p)
-	second := mustAdd(t, lab.wire, p)
+	first := mustAdd(t, lab.conn, p)
+	second := mustAdd(t, lab.conn, p)
 	if first.HostIndex == second.HostIndex {
 		t.Error("the old link is still there")
 	}
@@ -315,7 +315,7 @@ func TestAddTurnsIPv6On(t *testing.T) {
 	}
 	c.serveEcho("::")
 	p := pair(c, 5, "4", "6")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	lab.reach(t, c, p)
 }
 
@@ -325,7 +325,7 @@ func TestAddLetsTheMACChange(t *testing.T) {
 	c := newSpace(t)
 	c.serveEcho("::")
 	p := pair(c, 5, "4", "6")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	c.must(c.LinkSetHardwareAddr(c.link("eth0"), newMAC()))
 	lab.reach(t, c, p)
 }
@@ -338,7 +338,7 @@ func TestAddWorksWithStrictReversePathFilter(t *testing.T) {
 	c := newSpace(t)
 	c.serveEcho("::")
 	p := pair(c, 5, "4")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	lab.reach(t, c, p)
 }
 
@@ -353,7 +353,7 @@ func TestAddManyAtOnce(t *testing.T) {
 		pairs[n] = pair(spaces[n], n+2, "4", "6")
 	}
 	for n := range spaces {
-		wg.Go(func() { _, errs[n] = lab.wire.Add(pairs[n]) })
+		wg.Go(func() { _, errs[n] = lab.conn.Add(pairs[n]) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -374,8 +374,8 @@ func TestAddLeaksNoThread(t *testing.T) {
 		c.must(unix.Fstat(c.fd, &st))
 		spaces[fmt.Sprintf("net:[%d]", st.Ino)] = c.name
 		p := pair(c, n+2, "4", "6")
-		mustAdd(t, lab.wire, p)
-		if found := differences(t, lab.wire, p); found != nil {
+		mustAdd(t, lab.conn, p)
+		if found := differences(t, lab.conn, p); found != nil {
 			t.Fatalf("differences: %q", found)
 		}
 	}

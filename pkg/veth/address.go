@@ -37,11 +37,11 @@ type owned struct {
 }
 
 // addresses lists the addresses of one interface, or of all for index 0.
-func (c *conn) addresses(index int) ([]owned, error) {
+func (s *socket) addresses(index int) ([]owned, error) {
 	m := nl.NewIfAddrmsg(unix.AF_UNSPEC)
 	m.Index = uint32(index)
 	var out []owned
-	err := c.dump(newMessage(unix.RTM_GETADDR, 0, "list addresses", m), func() { out = nil }, func(b []byte) {
+	err := s.dump(newMessage(unix.RTM_GETADDR, 0, "list addresses", m), func() { out = nil }, func(b []byte) {
 		if a, ok := readAddress(b); ok {
 			out = append(out, a)
 		}

@@ -17,7 +17,7 @@ var stacks = []struct {
 
 // crowd fills a node with links. Their other ends share one namespace, since
 // only the node's side is to be crowded.
-func crowd(t testing.TB, w *Wire, count int, families ...string) (pairs []Pair) {
+func crowd(t testing.TB, w *Conn, count int, families ...string) (pairs []Pair) {
 	t.Helper()
 	c := newSpace(t)
 	for n := range count {
@@ -38,7 +38,7 @@ func hostRouteOf(a netip.Prefix) masq.Route {
 
 // times makes links into namespaces of their own and deletes them. It returns
 // how long each took, in ascending order.
-func times(t testing.TB, w *Wire, count int, families ...string) (adds, dels []time.Duration) {
+func times(t testing.TB, w *Conn, count int, families ...string) (adds, dels []time.Duration) {
 	t.Helper()
 	for n := range count {
 		p := pair(newSpace(t), n+2, families...)
@@ -61,9 +61,9 @@ func BenchmarkAddDelete(b *testing.B) {
 		for _, size := range []int{10, 1000} {
 			b.Run(fmt.Sprintf("%s/%d", stack.name, size), func(b *testing.B) {
 				lab := newLab(b)
-				crowd(b, lab.wire, size, stack.families...)
+				crowd(b, lab.conn, size, stack.families...)
 				b.ResetTimer()
-				adds, dels := times(b, lab.wire, b.N, stack.families...)
+				adds, dels := times(b, lab.conn, b.N, stack.families...)
 				b.ReportMetric(0, "ns/op")
 				b.ReportMetric(float64(adds[b.N/2].Microseconds()), "µs/Add")
 				b.ReportMetric(float64(dels[b.N/2].Microseconds()), "µs/Delete")
@@ -76,19 +76,19 @@ func BenchmarkAddDelete(b *testing.B) {
 // names.
 func BenchmarkCompare(b *testing.B) {
 	lab := newLab(b)
-	pairs := crowd(b, lab.wire, 3000, "4", "6")
+	pairs := crowd(b, lab.conn, 3000, "4", "6")
 	find := func(int, string) (Pair, bool) { return pairs[7], true }
 	index := lab.node.link(pairs[7].HostName).Attrs().Index
 	b.Run("all", func(b *testing.B) {
 		for range b.N {
-			if found, err := lab.wire.Compare(pairs); found != nil || err != nil {
+			if found, err := lab.conn.Compare(pairs); found != nil || err != nil {
 				b.Fatal(found, err)
 			}
 		}
 	})
 	b.Run("one", func(b *testing.B) {
 		for range b.N {
-			if _, left, err := lab.wire.RepairIndexes([]int{index}, find); left != nil || err != nil {
+			if _, left, err := lab.conn.RepairIndexes([]int{index}, find); left != nil || err != nil {
 				b.Fatal(left, err)
 			}
 		}
@@ -100,11 +100,11 @@ func TestAddTakesTheSameTimeAmongThousand(t *testing.T) {
 	for _, stack := range stacks {
 		t.Run(stack.name, func(t *testing.T) {
 			lab := newLab(t)
-			crowd(t, lab.wire, 10, stack.families...)
-			few, _ := times(t, lab.wire, 20, stack.families...)
+			crowd(t, lab.conn, 10, stack.families...)
+			few, _ := times(t, lab.conn, 20, stack.families...)
 			lab = newLab(t)
-			crowd(t, lab.wire, 1000, stack.families...)
-			many, _ := times(t, lab.wire, 20, stack.families...)
+			crowd(t, lab.conn, 1000, stack.families...)
+			many, _ := times(t, lab.conn, 20, stack.families...)
 			t.Logf("Add, best and median: %v and %v among 10 links, %v and %v among 1000", few[0], few[10], many[0], many[10])
 			// The best, since the machine may do other things too. An Add that
 			// listed the links would take ten times as long.

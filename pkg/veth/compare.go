@@ -12,24 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Compare compares the node's side of links with what [Wire.Add] made, and returns the
+// Compare compares the node's side of links with what [Conn.Add] made, and returns the
 // differences. It checks the host's end with its MTU, group, MAC and state, the routes
 // to the container, its gateway's addresses, and forwarding, also on the node's
 // uplinks. A field that a pair leaves empty (MTU 0, no HostMAC) is not compared. The differences are in the order of the pairs; the differences of uplinks
 // come last.
 //
-// It is the one comparison of links: [Wire.Repair] restores what it finds, and CHECK,
+// It is the one comparison of links: [Conn.Repair] restores what it finds, and CHECK,
 // readiness and inspect report it. For many pairs it takes one dump of the interfaces
 // and two of neighbors, and one route lookup for each address, which the kernel answers
 // as it would route a packet: together about 30 µs for each pair.
 //
 // Differences are also returned together with an error.
-func (w *Wire) Compare(pairs []Pair) ([]Difference, error) {
-	ends, err := w.ends(pairs)
+func (c *Conn) Compare(pairs []Pair) ([]Difference, error) {
+	ends, err := c.ends(pairs)
 	if err != nil {
 		return nil, err
 	}
-	uplinks, err := w.compareEnds(ends)
+	uplinks, err := c.compareEnds(ends)
 	var out []Difference
 	for i := range ends {
 		out = append(out, ends[i].found...)
@@ -38,18 +38,18 @@ func (w *Wire) Compare(pairs []Pair) ([]Difference, error) {
 }
 
 // compareEnds compares ends, and the uplinks that they need.
-func (w *Wire) compareEnds(ends []end) (uplinks []Difference, err error) {
+func (c *Conn) compareEnds(ends []end) (uplinks []Difference, err error) {
 	if len(ends) == 0 {
 		return nil, nil
 	}
 	families := familiesOf(ends)
-	f6, err := w.forwarding6(families)
+	f6, err := c.forwarding6(families)
 	errs := []error{err}
 	known := families
 	if err != nil { // the node has no IPv6: each end says so by what it lacks
 		known = slices.DeleteFunc(slices.Clone(families), func(f masq.Family) bool { return f == masq.IPv6 })
 	}
-	missing, err := w.unforwarded(known, f6)
+	missing, err := c.unforwarded(known, f6)
 	errs = append(errs, err)
 	for _, s := range missing {
 		uplinks = append(uplinks, s.difference(s.other()))
@@ -59,9 +59,9 @@ func (w *Wire) compareEnds(ends []end) (uplinks []Difference, err error) {
 		ends[i].compareInterface()
 		ends[i].compareSettings(f6)
 	}
-	errs = append(errs, w.compareProxies(ends))
+	errs = append(errs, c.compareProxies(ends))
 	for some := range slices.Chunk(ends, 256) { // so many requests are in memory at once
-		errs = append(errs, w.comparePaths(some))
+		errs = append(errs, c.comparePaths(some))
 	}
 	return uplinks, errors.Join(errs...)
 }
@@ -153,7 +153,7 @@ func (s setting) other() int {
 
 // comparePaths asks how the node routes to containers, and whether their IPv6
 // gateways are the node's.
-func (w *Wire) comparePaths(ends []end) error {
+func (c *Conn) comparePaths(ends []end) error {
 	type question struct {
 		*message
 		end  *end
@@ -177,7 +177,7 @@ func (w *Wire) comparePaths(ends []end) error {
 	for _, q := range all {
 		ms = append(ms, q.message)
 	}
-	_ = w.host.exchange(ms...) // path and hasAddress read the errors
+	_ = c.host.exchange(ms...) // path and hasAddress read the errors
 	var errs []error
 	for _, q := range all {
 		if q.own {
@@ -193,7 +193,7 @@ func (w *Wire) comparePaths(ends []end) error {
 		case err != nil:
 			errs = append(errs, err)
 		case !found || way.index != q.end.index:
-			errs = append(errs, w.pathDiffers(q.end, q.addr, way, found))
+			errs = append(errs, c.pathDiffers(q.end, q.addr, way, found))
 		}
 	}
 	return errors.Join(errs...)
@@ -201,7 +201,7 @@ func (w *Wire) comparePaths(ends []end) error {
 
 // pathDiffers notes that packets to an address do not go to its container: there is no
 // route to the address, or one to another place.
-func (w *Wire) pathDiffers(e *end, a netip.Addr, way path, found bool) error {
+func (c *Conn) pathDiffers(e *end, a netip.Addr, way path, found bool) error {
 	d := Difference{Kind: KindRoute, Reason: Missing, Object: hostPrefix(a).String()}
 	if !found || way.bits < a.BitLen() {
 		e.add(d)
@@ -209,7 +209,7 @@ func (w *Wire) pathDiffers(e *end, a netip.Addr, way path, found bool) error {
 	}
 	m := getByIndex(way.index)
 	m.allow = unix.ENODEV
-	if err := w.host.exchange(m); err != nil {
+	if err := c.host.exchange(m); err != nil {
 		return err
 	}
 	if to, err := m.device(); err == nil {

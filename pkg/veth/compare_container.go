@@ -12,15 +12,15 @@ import (
 )
 
 // CompareContainer returns what the container's side of one link lacks of what
-// [Wire.Add] made: the interface, its other end, MTU and state, its addresses, its
+// [Conn.Add] made: the interface, its other end, MTU and state, its addresses, its
 // routes and the MAC of its gateway. It enters the container's network namespace by
 // its path, which takes CAP_SYS_ADMIN. Where that is refused, the one Difference is
 // KindNamespace, NotChecked; where the path leads nowhere, KindNamespace, Missing.
 //
 // What a pair does not say is not compared: see [Pair.Partial]. A lower MTU and
 // another MAC are no differences: the tuning plugin sets them.
-func (w *Wire) CompareContainer(p Pair) ([]Difference, error) {
-	c := containerEnd{pair: p}
+func (c *Conn) CompareContainer(p Pair) ([]Difference, error) {
+	e := containerEnd{pair: p}
 	unseen := Difference{Kind: KindNamespace, Object: p.NetNS}
 	ns, err := openNamespace(p.NetNS)
 	switch {
@@ -32,11 +32,11 @@ func (w *Wire) CompareContainer(p Pair) ([]Difference, error) {
 		return nil, err
 	}
 	if unseen.Reason != 0 {
-		c.add(unseen)
-		return c.found, nil
+		e.add(unseen)
+		return e.found, nil
 	}
 	defer ns.close()
-	conn, err := ns.dial()
+	inside, err := ns.dial()
 	// What is no namespace at all is EINVAL, such as the file that is left below
 	// /run/netns when its namespace is gone.
 	switch {
@@ -48,21 +48,21 @@ func (w *Wire) CompareContainer(p Pair) ([]Difference, error) {
 		return nil, err
 	}
 	if unseen.Reason != 0 {
-		c.add(unseen)
-		return c.found, nil
+		e.add(unseen)
+		return e.found, nil
 	}
-	defer conn.close()
-	ends, err := w.ends([]Pair{p})
+	defer inside.close()
+	ends, err := c.ends([]Pair{p})
 	if err != nil {
 		return nil, err
 	}
 	if h := ends[0]; h.index != 0 && h.alias == p.Identity {
-		c.host = h
+		e.host = h
 	} else {
-		c.host.pair = &c.pair
+		e.host.pair = &e.pair
 	}
-	err = c.compare(conn)
-	return c.found, err
+	err = e.compare(inside)
+	return e.found, err
 }
 
 // containerEnd is the container's end of a pair.
@@ -78,9 +78,9 @@ func (c *containerEnd) add(d Difference) {
 	c.found = append(c.found, d)
 }
 
-func (c *containerEnd) compare(conn *conn) (err error) {
+func (c *containerEnd) compare(s *socket) (err error) {
 	p := c.pair
-	c.device, err = conn.find(p.Interface)
+	c.device, err = s.find(p.Interface)
 	if errors.Is(err, errNoDevice) {
 		c.add(Difference{Kind: KindInterface, Reason: Missing, Object: p.Interface})
 		return nil
@@ -102,11 +102,11 @@ func (c *containerEnd) compare(conn *conn) (err error) {
 	if !c.up() {
 		changed(KindState, "down", "up")
 	}
-	return errors.Join(c.compareAddresses(conn), c.compareRoutes(conn), c.compareNeighbor(conn))
+	return errors.Join(c.compareAddresses(s), c.compareRoutes(s), c.compareNeighbor(s))
 }
 
-func (c *containerEnd) compareAddresses(conn *conn) error {
-	have, err := conn.addresses(c.index)
+func (c *containerEnd) compareAddresses(s *socket) error {
+	have, err := s.addresses(c.index)
 	if err != nil {
 		return err
 	}
@@ -126,11 +126,11 @@ func (c *containerEnd) compareAddresses(conn *conn) error {
 }
 
 // compareRoutes needs the host's end: the gateways follow from it.
-func (c *containerEnd) compareRoutes(conn *conn) error {
+func (c *containerEnd) compareRoutes(s *socket) error {
 	if c.host.index == 0 || c.pair.Partial {
 		return nil
 	}
-	have, err := conn.routes(c.index)
+	have, err := s.routes(c.index)
 	if err != nil {
 		return err
 	}
@@ -167,12 +167,12 @@ func (c *containerEnd) compareRoute(have []via, want via) {
 }
 
 // compareNeighbor compares the MAC that the container knows of its gateway.
-func (c *containerEnd) compareNeighbor(conn *conn) error {
+func (c *containerEnd) compareNeighbor(s *socket) error {
 	if c.host.index == 0 || !c.pair.has(masq.IPv4) {
 		return nil
 	}
 	m := getNeighbour(gateway4, c.index)
-	_ = conn.exchange(m) // mac reads the error
+	_ = s.exchange(m) // mac reads the error
 	mac, found, err := m.mac()
 	// The tuning plugin may have changed the MAC of the container's end, which
 	// loses the entry. The host's end answers then.

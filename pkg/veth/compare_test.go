@@ -33,7 +33,7 @@ func TestCompareFinds(t *testing.T) {
 			l.node.must(l.node.LinkSetAlias(l.node.link(p.HostName), p.Identity))
 			c.must(c.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "other"}))
 		}, "eth0 of the container has peer"},
-		{"no namespace", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/run/netns/mct-wire-none" }, "/run/netns/mct-wire-none"},
+		{"no namespace", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/run/netns/mct-veth-none" }, "/run/netns/mct-veth-none"},
 		{"the container's end gone", func(_ *lab, c *space, _ *Pair) { c.must(c.LinkSetName(downed(c, "eth0"), "eth1")) }, "is missing"},
 		{"the container's end down", func(_ *lab, c *space, _ *Pair) { downed(c, "eth0") }, "is down"},
 		{"a larger MTU of the container's end", func(_ *lab, c *space, _ *Pair) { c.must(c.LinkSetMTU(c.link("eth0"), 9000)) }, "MTU 9000 instead of 1500 or less"},
@@ -62,13 +62,13 @@ func TestCompareFinds(t *testing.T) {
 			lab := newLab(t)
 			inside := newSpace(t)
 			p := pair(inside, 5, "4", "6")
-			l := mustAdd(t, lab.wire, p)
+			l := mustAdd(t, lab.conn, p)
 			p.HostMAC = l.HostMAC
-			if found := differences(t, lab.wire, p); found != nil {
+			if found := differences(t, lab.conn, p); found != nil {
 				t.Fatalf("before: %q", found)
 			}
 			c.spoil(lab, inside, &p)
-			found := differences(t, lab.wire, p)
+			found := differences(t, lab.conn, p)
 			if !slices.ContainsFunc(found, func(d string) bool { return strings.Contains(d, c.want) }) {
 				t.Errorf("found %q, without %q", found, c.want)
 			}
@@ -83,10 +83,10 @@ func TestCompareAllowsTuning(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
 	p := pair(c, 5, "4", "6")
-	p.HostMAC = mustAdd(t, lab.wire, p).HostMAC
+	p.HostMAC = mustAdd(t, lab.conn, p).HostMAC
 	c.must(c.LinkSetHardwareAddr(c.link("eth0"), newMAC()))
 	c.must(c.LinkSetMTU(c.link("eth0"), 1400))
-	if found := differences(t, lab.wire, p); found != nil {
+	if found := differences(t, lab.conn, p); found != nil {
 		t.Errorf("%q", found)
 	}
 }

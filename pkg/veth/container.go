@@ -10,7 +10,7 @@ import (
 )
 
 // furnish sets the container's end up. lo is the runtime's to bring up.
-func furnish(c *conn, ns namespace, p Pair, l Link, index int) error {
+func furnish(c *socket, ns namespace, p Pair, l Link, index int) error {
 	where := fmt.Sprintf("interface %s in network namespace %s", p.Interface, p.NetNS)
 	if p.has(masq.IPv6) {
 		if err := enableIPv6(c, ns, index, where); err != nil {
@@ -54,7 +54,7 @@ func furnish(c *conn, ns namespace, p Pair, l Link, index int) error {
 // with net.ipv6.conf.default.disable_ipv6=1, as several do: whoever gives it an
 // IPv6 address means it to have one. It also lets global addresses stay while the
 // interface is down, as IPv4 addresses do.
-func enableIPv6(c *conn, ns namespace, index int, where string) error {
+func enableIPv6(c *socket, ns namespace, index int, where string) error {
 	m := getByIndex(index)
 	if err := c.exchange(m); err != nil {
 		return err

@@ -15,8 +15,8 @@ var ErrNotOurs = errors.New("the interface is not this attachment's")
 // it. It is no error when there is none. A link of another identity stays, and
 // is an error that wraps ErrNotOurs. A link that was renamed is found by its alias and
 // group, which takes a list of all links where its name is not found.
-func (w *Wire) Delete(hostName, identity string) error {
-	return w.DeleteLink(masq.HostLink{Name: hostName, Alias: identity})
+func (c *Conn) Delete(hostName, identity string) error {
+	return c.DeleteLink(masq.HostLink{Name: hostName, Alias: identity})
 }
 
 func (d device) belongsTo(name, identity string) error {
@@ -32,10 +32,10 @@ type Owned struct {
 }
 
 // Owned lists the host's ends of all links of ours. It reads all links of the node.
-func (w *Wire) Owned() ([]Owned, error) {
+func (c *Conn) Owned() ([]Owned, error) {
 	var out []Owned
 	var bad error
-	err := w.host.dump(listLinks(), func() { out, bad = nil, nil }, func(body []byte) {
+	err := c.host.dump(listLinks(), func() { out, bad = nil, nil }, func(body []byte) {
 		d, err := parseDevice(body)
 		switch {
 		case err != nil:

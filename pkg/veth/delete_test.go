@@ -14,9 +14,9 @@ func TestDelete(t *testing.T) {
 	c := newSpace(t)
 	p := pair(c, 5, "4", "6")
 	before := [...]int{lab.node.links(), c.links()}
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	for range 2 {
-		if err := lab.wire.Delete(p.HostName, p.Identity); err != nil {
+		if err := lab.conn.Delete(p.HostName, p.Identity); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -24,7 +24,7 @@ func TestDelete(t *testing.T) {
 		t.Errorf("there were %v links, there are %v", before, after)
 	}
 	for _, a := range p.Addresses {
-		way, _, err := lab.wire.host.pathTo(a.Addr(), 0)
+		way, _, err := lab.conn.host.pathTo(a.Addr(), 0)
 		if err != nil || way.index != lab.node.link("up0").Attrs().Index {
 			t.Errorf("the route to %s is still there: %+v, %v", a, way, err)
 		}
@@ -36,9 +36,9 @@ func TestDeleteAfterTheNamespace(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
 	p := pair(c, 5, "4", "6")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	c.must(c.LinkDel(c.link("eth0")))
-	if err := lab.wire.Delete(p.HostName, p.Identity); err != nil {
+	if err := lab.conn.Delete(p.HostName, p.Identity); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -63,10 +63,10 @@ func TestOwned(t *testing.T) {
 	for i := range 3 {
 		p := pair(newSpace(t), i, "4")
 		p.CheckSources = i == 0
-		mustAdd(t, lab.wire, p)
+		mustAdd(t, lab.conn, p)
 		want = append(want, Owned{p.HostName, p.Identity})
 	}
-	got, err := lab.wire.Owned()
+	got, err := lab.conn.Owned()
 	slices.SortFunc(got, func(a, b Owned) int { return strings.Compare(a.HostName, b.HostName) })
 	slices.SortFunc(want, func(a, b Owned) int { return strings.Compare(a.HostName, b.HostName) })
 	if err != nil || !slices.Equal(got, want) {

@@ -20,8 +20,8 @@
 // for nothing else: net.ipv4.conf.*.forwarding, and force_forwarding for IPv6.
 // Linux before 6.17 lacks the latter; there net.ipv6.conf.all.forwarding is
 // turned on, with accept_ra=2 for uplinks that listen to routers. All of it
-// stays when a link goes. [Wire.MendForwarding] turns on what was turned off later, and
-// forwarding of an uplink that is new; [Wire.Watch] says when to call it.
+// stays when a link goes. [Conn.RepairForwarding] turns on what was turned off later, and
+// forwarding of an uplink that is new; [Conn.Watch] says when to call it.
 //
 // # What the host's end learns
 //
@@ -41,14 +41,14 @@
 //
 // # How it is kept
 //
-// [Wire.Compare] and [Wire.CompareContainer] are the one comparison of a link with what
-// Add made of it. [Wire.Repair] restores the node's side of all links;
-// [Wire.RepairIndexes] does so for the links that an [Event] names.
+// [Conn.Compare] and [Conn.CompareContainer] are the one comparison of a link with what
+// Add made of it. [Conn.Repair] restores the node's side of all links;
+// [Conn.RepairIndexes] does so for the links that an [Event] names.
 //
 // # How it is made
 //
 // In a handful of netlink transactions, each one sendmsg with all its requests:
-// see [Wire.Add]. Nothing is looked up by dump, save the addresses of the node
+// see [Conn.Add]. Nothing is looked up by dump, save the addresses of the node
 // where it has no default route, or one whose uplink does not forward yet.
 //
 // # Limits

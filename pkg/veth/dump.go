@@ -16,20 +16,20 @@ const maxDumpAttempts = 10
 // the objects changed meanwhile, the list may be incomplete: dump calls forget, which
 // discards what each has collected, and reads it again. A list that changed in each of
 // maxDumpAttempts is netlink.ErrInterrupted.
-func (c *conn) dump(m *message, forget func(), each func(body []byte)) error {
-	_, err := c.dumpWhile(m, forget, func(body []byte) bool { each(body); return true })
+func (s *socket) dump(m *message, forget func(), each func(body []byte)) error {
+	_, err := s.dumpWhile(m, forget, func(body []byte) bool { each(body); return true })
 	return err
 }
 
 // dumpWhile is dump that ends with the first answer for which the function returns
 // false. It reports whether that was all: where it was not, the rest stays in the
 // socket, which then is good for nothing else.
-func (c *conn) dumpWhile(m *message, forget func(), each func(body []byte) bool) (whole bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (s *socket) dumpWhile(m *message, forget func(), each func(body []byte) bool) (whole bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for range maxDumpAttempts {
 		forget()
-		whole, err = c.dumpOnce(m, each)
+		whole, err = s.dumpOnce(m, each)
 		if !errors.Is(err, netlink.ErrInterrupted) {
 			m.err = err
 			return whole, m.failed()
@@ -39,9 +39,9 @@ func (c *conn) dumpWhile(m *message, forget func(), each func(body []byte) bool)
 	return whole, m.failed()
 }
 
-func (c *conn) dumpOnce(m *message, each func(body []byte) bool) (whole bool, err error) {
+func (s *socket) dumpOnce(m *message, each func(body []byte) bool) (whole bool, err error) {
 	interrupted := false
-	for answer, err := range c.c.Dump(m.typ, m.flags, m.body()) {
+	for answer, err := range s.c.Dump(m.typ, m.flags, m.body()) {
 		if err != nil {
 			return true, err
 		}

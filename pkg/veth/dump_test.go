@@ -13,9 +13,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink/netlinktest"
 )
 
-// scripted is a Wire whose kernel gives these answers.
-func scripted(answer func(*netlinktest.Request)) *Wire {
-	return &Wire{host: &conn{c: netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer)}}
+// scripted is a Conn whose kernel gives these answers.
+func scripted(answer func(*netlinktest.Request)) *Conn {
+	return &Conn{host: &socket{c: netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer)}}
 }
 
 // linkAnswer is the body of an RTM_NEWLINK.
@@ -36,21 +36,21 @@ func addressAnswer(a string, index int) []byte {
 // what was found of it.
 var lists = map[string]struct {
 	object []byte
-	read   func(w *Wire) (found int, err error)
+	read   func(w *Conn) (found int, err error)
 }{
-	"links of ours": {linkAnswer(7, "masq0", "net/id/eth0", masq.CheckedGroup), func(w *Wire) (int, error) {
+	"links of ours": {linkAnswer(7, "masq0", "net/id/eth0", masq.CheckedGroup), func(w *Conn) (int, error) {
 		all, err := w.Owned()
 		return len(all), err
 	}},
-	"aliases": {linkAnswer(7, "masq0", "net/id/eth0", masq.CheckedGroup), func(w *Wire) (int, error) {
+	"aliases": {linkAnswer(7, "masq0", "net/id/eth0", masq.CheckedGroup), func(w *Conn) (int, error) {
 		all, err := w.Aliases()
 		return len(all), err
 	}},
-	"addresses": {addressAnswer("192.0.2.1/24", 7), func(w *Wire) (int, error) {
+	"addresses": {addressAnswer("192.0.2.1/24", 7), func(w *Conn) (int, error) {
 		all, err := w.host.addresses(0)
 		return len(all), err
 	}},
-	"routes": {via{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).body(), func(w *Wire) (int, error) {
+	"routes": {via{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).body(), func(w *Conn) (int, error) {
 		all, err := w.host.routes(7)
 		return len(all) / len(masq.Families), err // the script gives each family the same
 	}},
@@ -58,15 +58,15 @@ var lists = map[string]struct {
 		b := ruleMsg{unix.AF_INET}.Serialize()
 		b[4], b[7] = 100, frActToTable
 		return b
-	}(), func(w *Wire) (int, error) {
+	}(), func(w *Conn) (int, error) {
 		all, err := w.tables(masq.IPv4)
 		return len(all) - 1, err // without main
 	}},
-	"default routes": {via{dst: defaultOf(masq.IPv4), index: 7}.addRoute("", 0).body(), func(w *Wire) (int, error) {
+	"default routes": {via{dst: defaultOf(masq.IPv4), index: 7}.addRoute("", 0).body(), func(w *Conn) (int, error) {
 		all, _, err := w.host.defaultsOf(masq.IPv4, 0)
 		return len(all), err
 	}},
-	"what a Watcher knows": {addressAnswer("192.0.2.1/24", 7), func(w *Wire) (int, error) {
+	"what a Watcher knows": {addressAnswer("192.0.2.1/24", 7), func(w *Conn) (int, error) {
 		k, err := learn(w.host)
 		return len(k.addresses), err
 	}},

@@ -28,19 +28,19 @@ func (e *end) add(d Difference) {
 const bulkFrom = 64
 
 // ends finds the host's ends of pairs, in their order.
-func (w *Wire) ends(pairs []Pair) ([]end, error) {
+func (c *Conn) ends(pairs []Pair) ([]end, error) {
 	out := make([]end, len(pairs))
 	for i := range pairs {
 		out[i].pair = &pairs[i]
 	}
 	if len(pairs) >= bulkFrom {
-		return out, w.listEnds(out)
+		return out, c.listEnds(out)
 	}
 	var lookups []*message
 	for _, p := range pairs {
 		lookups = append(lookups, getByName(p.HostName))
 	}
-	devices, err := w.host.devices(lookups...)
+	devices, err := c.host.devices(lookups...)
 	if err != nil {
 		return nil, err
 	}
@@ -54,19 +54,19 @@ func (w *Wire) ends(pairs []Pair) ([]end, error) {
 		return out, nil
 	}
 	// Its name may have been changed, which only a list shows.
-	return out, w.listEnds(out)
+	return out, c.listEnds(out)
 }
 
 // listEnds finds ends by one dump of all interfaces: by their name and alias, or by
 // group and alias where the name was changed.
-func (w *Wire) listEnds(ends []end) error {
+func (c *Conn) listEnds(ends []end) error {
 	byName, byIdentity := map[string]int{}, map[string]int{}
 	for i, e := range ends {
 		byName[e.pair.HostName], byIdentity[e.pair.Identity] = i, i
 	}
 	before := slices.Clone(ends)
 	var bad error
-	err := w.host.dump(listLinks(), func() { copy(ends, before); bad = nil }, func(body []byte) {
+	err := c.host.dump(listLinks(), func() { copy(ends, before); bad = nil }, func(body []byte) {
 		d, err := parseDevice(body)
 		if err != nil {
 			bad = err
@@ -85,12 +85,12 @@ func (w *Wire) listEnds(ends []end) error {
 	if errors.Is(err, netlink.ErrInterrupted) {
 		err = nil // what the list may have passed over is looked up
 	}
-	return errors.Join(err, bad, w.recheckMissing(ends))
+	return errors.Join(err, bad, c.recheckMissing(ends))
 }
 
 // recheckMissing looks the ends up that a list has not: the kernel passes over some
 // while others come and go.
-func (w *Wire) recheckMissing(ends []end) error {
+func (c *Conn) recheckMissing(ends []end) error {
 	var lookups []*message
 	var missing []*end
 	for i := range ends {
@@ -98,7 +98,7 @@ func (w *Wire) recheckMissing(ends []end) error {
 			lookups, missing = append(lookups, getByName(e.pair.HostName)), append(missing, e)
 		}
 	}
-	devices, err := w.host.devices(lookups...)
+	devices, err := c.host.devices(lookups...)
 	if err != nil {
 		return err
 	}

@@ -14,21 +14,21 @@ import (
 // the node's interfaces whose other end is in it. It checks the peer of the container's
 // interface and the interfaces named in names. If it returns an error, it also returns
 // what it found.
-func (w *Wire) EvidenceOf(netns, iface string, names []string) (masq.Evidence, error) {
-	e, err := w.evidence(netns)
-	links, errLinks := w.linksInto(netns, iface, names)
+func (c *Conn) EvidenceOf(netns, iface string, names []string) (masq.Evidence, error) {
+	e, err := c.evidence(netns)
+	links, errLinks := c.linksInto(netns, iface, names)
 	e.Links = links
 	return e, errors.Join(err, errLinks)
 }
 
 // EvidenceOfPair is EvidenceOf for a link of Add.
-func (w *Wire) EvidenceOfPair(p Pair, l Link) (masq.Evidence, error) {
-	e, err := w.evidence(p.NetNS)
+func (c *Conn) EvidenceOfPair(p Pair, l Link) (masq.Evidence, error) {
+	e, err := c.evidence(p.NetNS)
 	e.Links = []masq.HostLink{{Index: l.HostIndex, Name: l.HostName, Alias: p.Identity, Group: p.group()}}
 	return e, err
 }
 
-func (w *Wire) evidence(netns string) (e masq.Evidence, err error) {
+func (c *Conn) evidence(netns string) (e masq.Evidence, err error) {
 	var errBoot error
 	e.Boot, errBoot = BootID()
 	e.NetNS, err = IdentifyNetNS(netns)
@@ -37,7 +37,7 @@ func (w *Wire) evidence(netns string) (e masq.Evidence, err error) {
 }
 
 // linksInto returns the node's interfaces whose other end is in a namespace.
-func (w *Wire) linksInto(netns, iface string, names []string) (out []masq.HostLink, err error) {
+func (c *Conn) linksInto(netns, iface string, names []string) (out []masq.HostLink, err error) {
 	ns, err := openNamespace(netns)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (w *Wire) linksInto(netns, iface string, names []string) (out []masq.HostLi
 	// it describes an interface whose other end is there. So request the number last.
 	id := newMessage(unix.RTM_GETNSID, 0, "number network namespace "+netns,
 		&nl.RtGenMsg{}, uint32Attr(unix.NETNSA_FD, uint32(ns.fd)))
-	if err := w.host.exchange(append(asked, id)...); err != nil && id.err != nil {
+	if err := c.host.exchange(append(asked, id)...); err != nil && id.err != nil {
 		return nil, id.failed()
 	}
 	number, ok := id.namespaceNumber()
@@ -100,9 +100,9 @@ func (m *message) namespaceNumber() (int, bool) {
 }
 
 // HasLink reports whether the node has an interface of this index.
-func (w *Wire) HasLink(index int) (bool, error) {
+func (c *Conn) HasLink(index int) (bool, error) {
 	m := getByIndex(index)
-	err := w.host.exchange(m)
+	err := c.host.exchange(m)
 	if errors.Is(err, errNoDevice) {
 		return false, nil
 	}
@@ -112,9 +112,9 @@ func (w *Wire) HasLink(index int) (bool, error) {
 // Aliases returns the aliases of the node's interfaces, and the group of each. It reads
 // all links, and fails where the kernel could not list them in one piece: then a link
 // that is missing may exist.
-func (w *Wire) Aliases() (map[masq.HostLink]bool, error) {
+func (c *Conn) Aliases() (map[masq.HostLink]bool, error) {
 	out := map[masq.HostLink]bool{}
-	err := w.eachLink(func() { clear(out) }, func(d device) {
+	err := c.eachLink(func() { clear(out) }, func(d device) {
 		if d.alias != "" {
 			out[masq.HostLink{Alias: d.alias, Group: d.group}] = true
 		}
@@ -124,9 +124,9 @@ func (w *Wire) Aliases() (map[masq.HostLink]bool, error) {
 
 // eachLink lists all links. If links came or went meanwhile, it calls begin and starts
 // again.
-func (w *Wire) eachLink(begin func(), each func(device)) error {
+func (c *Conn) eachLink(begin func(), each func(device)) error {
 	var bad error
-	err := w.host.dump(listLinks(), func() { begin(); bad = nil }, func(body []byte) {
+	err := c.host.dump(listLinks(), func() { begin(); bad = nil }, func(body []byte) {
 		d, err := parseDevice(body)
 		if err != nil {
 			bad = err

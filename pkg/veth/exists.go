@@ -8,8 +8,8 @@ import (
 )
 
 // Exists reports whether the node has an interface of this name.
-func (w *Wire) Exists(hostName string) (bool, error) {
-	_, err := w.host.find(hostName)
+func (c *Conn) Exists(hostName string) (bool, error) {
+	_, err := c.host.find(hostName)
 	if errors.Is(err, errNoDevice) {
 		return false, nil
 	}

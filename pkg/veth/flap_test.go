@@ -82,10 +82,10 @@ func TestFlap(t *testing.T) {
 			inside := newSpace(t)
 			inside.serveEcho("::")
 			p := pair(inside, 5, "4", "6")
-			l := mustAdd(t, lab.wire, p)
+			l := mustAdd(t, lab.conn, p)
 			lab.converse(inside, p)
 			c.do(lab, inside, l)
-			if found, err := lab.wire.Compare([]Pair{p}); found != nil || err != nil {
+			if found, err := lab.conn.Compare([]Pair{p}); found != nil || err != nil {
 				t.Errorf("the node's side: %v, %v", found, err)
 			}
 			lab.converse(inside, p)
@@ -102,9 +102,9 @@ func TestFlapWhereTheKernelEvicts(t *testing.T) {
 	inside := newSpace(t)
 	inside.serveEcho("::")
 	p := pair(inside, 5, "4", "6")
-	l := mustAdd(t, lab.wire, p)
+	l := mustAdd(t, lab.conn, p)
 	lab.converse(inside, p)
-	e := lab.node.listen(lab.wire)
+	e := lab.node.listen(lab.conn)
 	if events := e.heard(); len(events) > 0 {
 		t.Fatalf("events of a link that nothing changes: %+v", events)
 	}
@@ -121,7 +121,7 @@ func TestFlapWhereTheKernelEvicts(t *testing.T) {
 	if damaged[0] != l.HostIndex {
 		t.Errorf("the event names interfaces %v, want %d", damaged, l.HostIndex)
 	}
-	repaired, left, err := lab.wire.RepairIndexes(damaged, func(_ int, identity string) (Pair, bool) { return p, identity == p.Identity })
+	repaired, left, err := lab.conn.RepairIndexes(damaged, func(_ int, identity string) (Pair, bool) { return p, identity == p.Identity })
 	if left != nil || err != nil {
 		t.Errorf("left %v, %v", left, err)
 	}
@@ -152,7 +152,7 @@ func TestSenderSettings(t *testing.T) {
 				lab.node.sysctl("net/ipv4/conf/default/arp_accept", "1")
 				p := pair(newSpace(t), 5, family)
 				p.CheckSources = checked
-				mustAdd(t, lab.wire, p)
+				mustAdd(t, lab.conn, p)
 				for key, want := range keys {
 					if !checked {
 						want = lab.node.readSysctl("net/ipv4/conf/default/" + key)
@@ -166,7 +166,7 @@ func TestSenderSettings(t *testing.T) {
 						other = "0"
 					}
 					lab.node.sysctl(path, other)
-					if _, left, err := lab.wire.Repair([]Pair{p}); left != nil || err != nil {
+					if _, left, err := lab.conn.Repair([]Pair{p}); left != nil || err != nil {
 						t.Errorf("left %v, %v", left, err)
 					}
 					if !checked {
@@ -178,7 +178,7 @@ func TestSenderSettings(t *testing.T) {
 				}
 				// As strict, for an interface without an IPv4 address.
 				lab.node.sysctl("net/ipv4/conf/"+p.HostName+"/rp_filter", "2")
-				if found, err := lab.wire.Compare([]Pair{p}); found != nil || err != nil {
+				if found, err := lab.conn.Compare([]Pair{p}); found != nil || err != nil {
 					t.Errorf("rp_filter=2: %v, %v", found, err)
 				}
 			})

@@ -27,7 +27,7 @@ type forwarding6 struct {
 }
 
 // forwarding6 looks that up, if IPv6 is among the families.
-func (w *Wire) forwarding6(families []masq.Family) (forwarding6, error) {
+func (c *Conn) forwarding6(families []masq.Family) (forwarding6, error) {
 	if !slices.Contains(families, masq.IPv6) {
 		return forwarding6{}, nil
 	}
@@ -37,7 +37,7 @@ func (w *Wire) forwarding6(families []masq.Family) (forwarding6, error) {
 		family, uint32Attr(netconfIndex, netconfAll))
 	// Each namespace has lo, and there it is the first.
 	lo := getByIndex(1)
-	if err := w.host.exchange(all, lo); err != nil {
+	if err := c.host.exchange(all, lo); err != nil {
 		return forwarding6{}, err
 	}
 	d, err := lo.device()
@@ -51,7 +51,7 @@ func (w *Wire) forwarding6(families []masq.Family) (forwarding6, error) {
 		}
 	}
 	_, known := d.setting6(devconf6ForceForwarding)
-	f.perDevice = known && !w.allForwarding
+	f.perDevice = known && !c.allForwarding
 	return f, nil
 }
 
@@ -75,12 +75,12 @@ func forwards4(d device) bool {
 //
 // Reverse path filtering is left as it is: the route to each container goes
 // through its own link, so the strictest filter lets its packets in.
-func (w *Wire) unforwarded(families []masq.Family, f6 forwarding6) ([]setting, error) {
+func (c *Conn) unforwarded(families []masq.Family, f6 forwarding6) ([]setting, error) {
 	pending := slices.Clone(families)
 	if f6.all {
 		pending = slices.DeleteFunc(pending, func(f masq.Family) bool { return f == masq.IPv6 })
 	}
-	defaults, err := w.defaultUplinks(pending)
+	defaults, err := c.defaultUplinks(pending)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (w *Wire) unforwarded(families []masq.Family, f6 forwarding6) ([]setting, e
 	if len(pending) == 0 {
 		return nil, nil
 	}
-	uplinks, err := w.addressed()
+	uplinks, err := c.addressed()
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (w *Wire) unforwarded(families []masq.Family, f6 forwarding6) ([]setting, e
 }
 
 // hostSettings returns what has to be set on the host's end of a link. IPv4
-// forwarding is not among it: [Wire.create] turns it on by netlink.
+// forwarding is not among it: [Conn.create] turns it on by netlink.
 func hostSettings(d device, families []masq.Family, f6 forwarding6) ([]setting, error) {
 	var out []setting
 	if ra, ok := d.setting6(devconf6AcceptRA); ok && ra != 0 {

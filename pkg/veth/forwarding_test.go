@@ -32,7 +32,7 @@ func TestForwarding(t *testing.T) {
 	c := newSpace(t)
 	c.serveEcho("::")
 	p := pair(c, 5, "4", "6")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	lab.reach(t, c, p)
 	type want struct{ key, value string }
 	wants := []want{
@@ -61,11 +61,11 @@ func TestForwarding(t *testing.T) {
 // routers have to go on doing so.
 func TestForwardingBeforeLinux617(t *testing.T) {
 	lab := newLab(t)
-	lab.wire.allForwarding = true
+	lab.conn.allForwarding = true
 	c := newSpace(t)
 	c.serveEcho("::")
 	p := pair(c, 5, "4", "6")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	lab.reach(t, c, p)
 	for _, want := range []struct{ key, value string }{
 		{"net/ipv6/conf/all/forwarding", "1"},
@@ -76,11 +76,11 @@ func TestForwardingBeforeLinux617(t *testing.T) {
 			t.Errorf("%s is %s, want %s", want.key, got, want.value)
 		}
 	}
-	if found := differences(t, lab.wire, p); found != nil {
+	if found := differences(t, lab.conn, p); found != nil {
 		t.Errorf("differences: %q", found)
 	}
 	lab.node.sysctl("net/ipv6/conf/all/forwarding", "0")
-	if found := differences(t, lab.wire, p); found == nil {
+	if found := differences(t, lab.conn, p); found == nil {
 		t.Error("no differences without forwarding")
 	}
 }
@@ -90,7 +90,7 @@ func TestForwardingThatIsOnStaysAsItIs(t *testing.T) {
 	lab := newLab(t)
 	lab.node.sysctl("net/ipv4/ip_forward", "1")
 	lab.node.sysctl("net/ipv6/conf/all/forwarding", "1")
-	mustAdd(t, lab.wire, pair(newSpace(t), 5, "4", "6"))
+	mustAdd(t, lab.conn, pair(newSpace(t), 5, "4", "6"))
 	wants := map[string]string{"net/ipv6/conf/up0/accept_ra": "1"}
 	if !beforeLinux617() {
 		wants["net/ipv6/conf/up0/force_forwarding"] = "0"
@@ -110,7 +110,7 @@ func TestForwardingWithoutDefaultRoute(t *testing.T) {
 	c := newSpace(t)
 	c.serveEcho("::")
 	p := pair(c, 5, "4", "6")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	lab.reach(t, c, p)
 }
 

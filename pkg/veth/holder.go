@@ -8,8 +8,8 @@ import (
 // Holders names the interface of the node that has each of the addresses; an address
 // that no interface has is left out. It reads all addresses of the node in one dump, and
 // then the interfaces that were found.
-func (w *Wire) Holders(addrs ...netip.Addr) (map[netip.Addr]string, error) {
-	all, err := w.host.addresses(0)
+func (c *Conn) Holders(addrs ...netip.Addr) (map[netip.Addr]string, error) {
+	all, err := c.host.addresses(0)
 	if err != nil {
 		return nil, err
 	}
@@ -20,7 +20,7 @@ func (w *Wire) Holders(addrs ...netip.Addr) (map[netip.Addr]string, error) {
 			found, indexes = append(found, o.Addr()), append(indexes, o.index)
 		}
 	}
-	devices, err := w.host.devicesAt(indexes)
+	devices, err := c.host.devicesAt(indexes)
 	if err != nil {
 		return nil, err
 	}

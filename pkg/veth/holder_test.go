@@ -8,17 +8,17 @@ import (
 
 func TestHolders(t *testing.T) {
 	lab := newLab(t)
-	all, err := lab.wire.host.addresses(0)
+	all, err := lab.conn.host.addresses(0)
 	if err != nil || len(all) == 0 {
 		t.Fatal(all, err)
 	}
 	foreign := netip.MustParseAddr("203.0.113.77")
 	loopback := netip.MustParseAddr("127.0.0.1")
-	got, err := lab.wire.Holders(loopback, foreign)
+	got, err := lab.conn.Holders(loopback, foreign)
 	if err != nil || !maps.Equal(got, map[netip.Addr]string{loopback: "lo"}) {
 		t.Errorf("%v, %v", got, err)
 	}
-	if got, err := lab.wire.Holders(foreign); err != nil || len(got) != 0 {
+	if got, err := lab.conn.Holders(foreign); err != nil || len(got) != 0 {
 		t.Errorf("%v, %v", got, err)
 	}
 }

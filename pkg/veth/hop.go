@@ -93,14 +93,14 @@ func (nhMsg) Serialize() []byte { return make([]byte, sizeofNhMsg) }
 
 // objectIndexes returns the interfaces of a nexthop object, or of all members of a
 // group. The kernel says them in the route too, unless net.ipv4.nexthop_compat_mode is 0.
-func (c *conn) objectIndexes(ids ...uint32) (indexes []int, err error) {
+func (s *socket) objectIndexes(ids ...uint32) (indexes []int, err error) {
 	var lookups []*message
 	for _, id := range ids {
 		m := newMessage(unix.RTM_GETNEXTHOP, 0, "look up a nexthop object", nhMsg{}, uint32Attr(nhaID, id))
 		m.allow = unix.ENOENT // gone meanwhile
 		lookups = append(lookups, m)
 	}
-	if err := c.exchange(lookups...); err != nil {
+	if err := s.exchange(lookups...); err != nil {
 		return nil, err
 	}
 	var members []uint32
@@ -119,6 +119,6 @@ func (c *conn) objectIndexes(ids ...uint32) (indexes []int, err error) {
 	if len(members) == 0 {
 		return indexes, nil
 	}
-	more, err := c.objectIndexes(members...) // a group has no groups
+	more, err := s.objectIndexes(members...) // a group has no groups
 	return append(indexes, more...), err
 }

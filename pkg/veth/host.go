@@ -17,7 +17,7 @@ import (
 // change of an interface's state the kernel walks all IPv6 routes of the
 // namespace (rt6_sync_up in net/ipv6/route.c), which are many on the node and
 // few in the container.
-func (w *Wire) connect(p Pair, l Link, host device) error {
+func (c *Conn) connect(p Pair, l Link, host device) error {
 	where := "interface " + l.HostName
 	var more []conf4
 	for _, c := range p.conf4() {
@@ -47,27 +47,27 @@ func (w *Wire) connect(p Pair, l Link, host device) error {
 	for _, a := range addresses {
 		ms = append(ms, hostRoute(a, l, unix.NLM_F_EXCL))
 	}
-	_ = w.host.exchange(ms...) // firstFailed reads the errors
+	_ = c.host.exchange(ms...) // firstFailed reads the errors
 	for i, a := range addresses {
 		if m := ms[first+i]; errors.Is(m.err, unix.EEXIST) {
-			m.err = w.taken(a, l)
+			m.err = c.taken(a, l)
 		}
 	}
 	if err := firstFailed(ms); err != nil {
 		return err
 	}
-	return w.confirm(addresses, l)
+	return c.confirm(addresses, l)
 }
 
 // confirm sees to it that the node finds its containers: a route may be there
 // and not be taken, for one with a better metric, for a rule (ip-rule(8)), or
 // because the address is the node's own.
-func (w *Wire) confirm(addresses []netip.Addr, l Link) error {
+func (c *Conn) confirm(addresses []netip.Addr, l Link) error {
 	var ms []*message
 	for _, a := range addresses {
 		ms = append(ms, lookUpRoute(a, 0))
 	}
-	_ = w.host.exchange(ms...) // path reads the errors
+	_ = c.host.exchange(ms...) // path reads the errors
 	for i, m := range ms {
 		way, found, err := m.path()
 		switch {
@@ -109,16 +109,16 @@ func (e *TakenError) Error() string {
 
 // taken returns what has the route to an address that Add could not make. A route
 // without an interface, such as one that prohibits, is unix.EEXIST.
-func (w *Wire) taken(a netip.Addr, l Link) error {
-	p, found, err := w.host.pathTo(a, 0)
+func (c *Conn) taken(a netip.Addr, l Link) error {
+	p, found, err := c.host.pathTo(a, 0)
 	if err != nil {
 		return err
 	}
 	if !found { // gone meanwhile, or one that forbids
-		return w.host.exchange(hostRoute(a, l, unix.NLM_F_EXCL))
+		return c.host.exchange(hostRoute(a, l, unix.NLM_F_EXCL))
 	}
 	m := getByIndex(p.index)
-	if err := w.host.exchange(m); err != nil {
+	if err := c.host.exchange(m); err != nil {
 		return err
 	}
 	d, err := m.device()
@@ -134,8 +134,8 @@ func (w *Wire) taken(a netip.Addr, l Link) error {
 
 // RestoreRoutes makes the node's routes to addresses lead to a link of ours. It is no
 // error when the link is gone.
-func (w *Wire) RestoreRoutes(hostName, identity string, addresses []netip.Addr) error {
-	d, err := w.host.find(hostName)
+func (c *Conn) RestoreRoutes(hostName, identity string, addresses []netip.Addr) error {
+	d, err := c.host.find(hostName)
 	if errors.Is(err, errNoDevice) {
 		return nil
 	}
@@ -149,5 +149,5 @@ func (w *Wire) RestoreRoutes(hostName, identity string, addresses []netip.Addr) 
 	for _, a := range addresses {
 		ms = append(ms, hostRoute(a, Link{HostName: hostName, HostIndex: d.index}, unix.NLM_F_REPLACE))
 	}
-	return w.host.exchange(ms...)
+	return c.host.exchange(ms...)
 }

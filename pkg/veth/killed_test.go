@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 // victim finds the node's namespace at descriptor 3, the container's at 4.
 func victim(life int64) error {
 	node := namespace{fd: 3, name: "the node"}
-	var w *Wire
+	var w *Conn
 	if err := node.within(func() (err error) { w, err = Open(); return err }); err != nil {
 		return err
 	}
@@ -61,12 +61,12 @@ func TestAddKilledLeavesNothing(t *testing.T) {
 		if out, err := cmd.CombinedOutput(); len(out) > 0 || err == nil {
 			t.Fatalf("the victim says %s (%v)", out, err)
 		}
-		there, err := lab.wire.Exists(p.HostName)
+		there, err := lab.conn.Exists(p.HostName)
 		if err != nil {
 			t.Fatal(err)
 		}
 		found[there]++
-		if err := lab.wire.Delete(p.HostName, p.Identity); err != nil {
+		if err := lab.conn.Delete(p.HostName, p.Identity); err != nil {
 			t.Fatalf("killed after %s: %v", life, err)
 		}
 		if after := [...]int{lab.node.links(), c.links()}; after != before {

@@ -42,7 +42,7 @@ type place struct {
 // in one of the next attempts, and what one attempt has found stays: the Watcher
 // receives a notification of what has gone since it began to listen. So a list that
 // changes in each attempt is no error here.
-func learn(c *conn) (known, error) {
+func learn(c *socket) (known, error) {
 	k := known{links: map[int32]state{}, addresses: map[netip.Addr][]place{}}
 	addresses := newMessage(unix.RTM_GETADDR, 0, "list addresses", nl.NewIfAddrmsg(unix.AF_UNSPEC))
 	var errs []error

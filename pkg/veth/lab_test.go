@@ -173,9 +173,9 @@ func (s *space) links() int {
 	return len(l)
 }
 
-func (s *space) open() *Wire {
+func (s *space) open() *Conn {
 	s.t.Helper()
-	var w *Wire
+	var w *Conn
 	s.do(func() (err error) {
 		w, err = Open()
 		return err
@@ -200,7 +200,7 @@ func cable(a *space, nameA string, b *space, nameB string) {
 // containers, and echoes UDP.
 type lab struct {
 	node, server *space
-	wire         *Wire
+	conn         *Conn
 }
 
 const (
@@ -226,7 +226,7 @@ func newLab(t testing.TB) *lab {
 	for _, to := range []string{server4, server6} {
 		l.node.await("the lab's way to "+to, func() bool { return l.node.ask(to) == nil })
 	}
-	l.wire = l.node.open()
+	l.conn = l.node.open()
 	return l
 }
 
@@ -304,7 +304,7 @@ func pair(s *space, n int, families ...string) Pair {
 	return p
 }
 
-func mustAdd(t testing.TB, w *Wire, p Pair) Link {
+func mustAdd(t testing.TB, w *Conn, p Pair) Link {
 	t.Helper()
 	l, err := w.Add(p)
 	if err != nil {
@@ -314,7 +314,7 @@ func mustAdd(t testing.TB, w *Wire, p Pair) Link {
 }
 
 // differences is what either side of a link lacks, in words.
-func differences(t testing.TB, w *Wire, p Pair) (out []string) {
+func differences(t testing.TB, w *Conn, p Pair) (out []string) {
 	t.Helper()
 	node, err := w.Compare([]Pair{p})
 	if err != nil {

@@ -109,11 +109,11 @@ func (m *message) device() (device, error) {
 
 // devices sends lookups of interfaces, and returns the device of each, in their order.
 // The index of a device is 0 if the interface does not exist.
-func (c *conn) devices(lookups ...*message) ([]device, error) {
+func (s *socket) devices(lookups ...*message) ([]device, error) {
 	for _, m := range lookups {
 		m.allow = unix.ENODEV
 	}
-	if err := c.exchange(lookups...); err != nil {
+	if err := s.exchange(lookups...); err != nil {
 		return nil, err
 	}
 	out := make([]device, len(lookups))
@@ -130,12 +130,12 @@ func (c *conn) devices(lookups ...*message) ([]device, error) {
 }
 
 // devicesAt is devices for interfaces with these indexes.
-func (c *conn) devicesAt(indexes []int) ([]device, error) {
+func (s *socket) devicesAt(indexes []int) ([]device, error) {
 	var lookups []*message
 	for _, index := range indexes {
 		lookups = append(lookups, getByIndex(index))
 	}
-	return c.devices(lookups...)
+	return s.devices(lookups...)
 }
 
 // parseDevice reads the body of an RTM_NEWLINK.
@@ -187,9 +187,9 @@ func (d *device) readFamilies(b []byte) {
 
 // find looks an interface up by name. It returns errNoDevice where there is
 // none.
-func (c *conn) find(name string) (device, error) {
+func (s *socket) find(name string) (device, error) {
 	m := getByName(name)
-	if err := c.exchange(m); err != nil {
+	if err := s.exchange(m); err != nil {
 		return device{}, err
 	}
 	return m.device()
@@ -197,10 +197,10 @@ func (c *conn) find(name string) (device, error) {
 
 // deleteLink deletes an interface, and with it the other end, all addresses and
 // all routes through it. One that is gone already is deleted.
-func (c *conn) deleteLink(index int, name string) error {
+func (s *socket) deleteLink(index int, name string) error {
 	m := newMessage(unix.RTM_DELLINK, 0, "delete interface "+name, infoOf(index))
 	m.allow = unix.ENODEV
-	return c.exchange(m)
+	return s.exchange(m)
 }
 
 func infoOf(index int) *nl.IfInfomsg {

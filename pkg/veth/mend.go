@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MendForwarding turns on what [Wire.Add] would, where it is off: forwarding of the
+// RepairForwarding turns on what [Conn.Add] would, where it is off: forwarding of the
 // uplinks, and of the host's ends that are ours by their names. It returns what it has
 // set as sysctl(8) writes it, such as "net.ipv4.conf.eth0.forwarding=1", also beside
-// an error. Nothing is turned off. Only links that [Wire.Add] made are asked for.
+// an error. Nothing is turned off. Only links that [Conn.Add] made are asked for.
 //
 // The families are those that all of our ends are to forward: where these differ, it
 // takes a call for the ends of each family. It asks whether an end is ours of those
@@ -27,28 +27,28 @@ import (
 // receive offload then stays as it is: with a card that has it on, packets are lost
 // (ethtool -K eth0 lro off). For IPv6 there is no other way, and the error names the
 // sysctl.
-func (w *Wire) MendForwarding(ours func(name string) bool, families []masq.Family) (mended []string, err error) {
-	return w.mend(w.node.within, ours, families)
+func (c *Conn) RepairForwarding(ours func(name string) bool, families []masq.Family) (mended []string, err error) {
+	return c.mend(c.node.within, ours, families)
 }
 
-// mend is MendForwarding. Tests have their own way to enter the namespace.
-func (w *Wire) mend(within func(func() error) error, ours func(name string) bool, families []masq.Family) (mended []string, err error) {
-	f6, err := w.forwarding6(families)
+// mend is RepairForwarding. Tests have their own way to enter the namespace.
+func (c *Conn) mend(within func(func() error) error, ours func(name string) bool, families []masq.Family) (mended []string, err error) {
+	f6, err := c.forwarding6(families)
 	errs := []error{err}
 	if err != nil {
 		families = slices.DeleteFunc(slices.Clone(families), func(f masq.Family) bool { return f == masq.IPv6 })
 	}
-	ends, err := w.unforwardedEnds(ours, families, f6)
+	ends, err := c.unforwardedEnds(ours, families, f6)
 	errs = append(errs, err)
-	uplinks, err := w.unforwarded(families, f6)
+	uplinks, err := c.unforwarded(families, f6)
 	errs = append(errs, err)
-	mended, err = w.set(within, slices.Concat(ends, uplinks))
+	mended, err = c.set(within, slices.Concat(ends, uplinks))
 	return mended, errors.Join(append(errs, err)...)
 }
 
 // set writes settings and returns the settings that it has written. If one fails, it
 // still writes the others. A missing interface is no error.
-func (w *Wire) set(within func(func() error) error, settings []setting) (done []string, err error) {
+func (c *Conn) set(within func(func() error) error, settings []setting) (done []string, err error) {
 	if len(settings) == 0 {
 		return nil, nil
 	}
@@ -60,7 +60,7 @@ func (w *Wire) set(within func(func() error) error, settings []setting) (done []
 	for i, s := range settings {
 		err := failed[i]
 		if err != nil {
-			err = w.instead(s, err)
+			err = c.instead(s, err)
 		}
 		switch {
 		case err == nil:
@@ -91,18 +91,18 @@ func writeEach(settings []setting) []error {
 
 // instead sets by netlink what could not be written to /proc/sys. It returns
 // errNoDevice where the interface is gone.
-func (w *Wire) instead(s setting, failed error) error {
+func (conn *Conn) instead(s setting, failed error) error {
 	if i := slices.IndexFunc(allConf4, func(c conf4) bool { return c.name == s.name }); s.family == "ipv4" && i >= 0 {
 		c := allConf4[i]
 		c.value = s.value
-		err := w.host.exchange(setLink("set "+s.String(), 0, s.device, setConf4(c)))
+		err := conn.host.exchange(setLink("set "+s.String(), 0, s.device, setConf4(c)))
 		if err == nil || errors.Is(err, errNoDevice) {
 			return err
 		}
 		return errors.Join(failed, err)
 	}
 	if s.device != "all" {
-		if there, err := w.Exists(s.device); err == nil && !there {
+		if there, err := conn.Exists(s.device); err == nil && !there {
 			return errNoDevice
 		}
 	}
@@ -111,7 +111,7 @@ func (w *Wire) instead(s setting, failed error) error {
 
 // unforwardedEnds returns what has to be set so that what enters by the host's ends
 // of links is forwarded.
-func (w *Wire) unforwardedEnds(ours func(name string) bool, families []masq.Family, f6 forwarding6) ([]setting, error) {
+func (c *Conn) unforwardedEnds(ours func(name string) bool, families []masq.Family, f6 forwarding6) ([]setting, error) {
 	v4 := slices.Contains(families, masq.IPv4)
 	v6 := slices.Contains(families, masq.IPv6) && f6.perDevice && !f6.all
 	var out []setting
@@ -130,22 +130,22 @@ func (w *Wire) unforwardedEnds(ours func(name string) bool, families []masq.Fami
 	var err error
 	switch {
 	case v6: // RTM_GETNETCONF says nothing of force_forwarding
-		err = w.host.dump(listLinks(), func() { out = nil }, func(body []byte) {
+		err = c.host.dump(listLinks(), func() { out = nil }, func(body []byte) {
 			if d, err := parseDevice(body); err == nil {
 				look(d)
 			}
 		})
 	case v4:
-		err = w.eachUnforwarded4(look)
+		err = c.eachUnforwarded4(look)
 	}
 	return out, err
 }
 
 // eachUnforwarded4 hands over the interfaces that do not forward IPv4.
-func (w *Wire) eachUnforwarded4(f func(device)) error {
+func (c *Conn) eachUnforwarded4(f func(device)) error {
 	var indexes []int
 	family := &nl.RtGenMsg{RtGenmsg: unix.RtGenmsg{Family: unix.AF_INET}}
-	err := w.host.dump(newMessage(unix.RTM_GETNETCONF, 0, "list the interfaces that do not forward IPv4", family), func() { indexes = nil }, func(body []byte) {
+	err := c.host.dump(newMessage(unix.RTM_GETNETCONF, 0, "list the interfaces that do not forward IPv4", family), func() { indexes = nil }, func(body []byte) {
 		var index, on uint32
 		for kind, v := range netlink.All(netlink.After(body, unix.NLMSG_ALIGNTO)) {
 			switch kind {
@@ -162,7 +162,7 @@ func (w *Wire) eachUnforwarded4(f func(device)) error {
 	if err != nil {
 		return err
 	}
-	devices, err := w.host.devicesAt(indexes)
+	devices, err := c.host.devicesAt(indexes)
 	if err != nil {
 		return err
 	}

@@ -12,18 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func mustMend(t *testing.T, w *Wire, links []string, families ...masq.Family) []string {
+func mustMend(t *testing.T, w *Conn, links []string, families ...masq.Family) []string {
 	t.Helper()
-	got, err := w.MendForwarding(named(links...), families)
+	got, err := w.RepairForwarding(named(links...), families)
 	if err != nil {
-		t.Fatalf("MendForwarding: %v", err)
+		t.Fatalf("RepairForwarding: %v", err)
 	}
 	return got
 }
 
 // Each way to stop forwarding stops packets, until it is mended; nothing else is
 // turned on.
-func TestMendForwarding(t *testing.T) {
+func TestRepairForwarding(t *testing.T) {
 	const end = "veth00000000005"
 	key6 := func(device string) string { return settingOf(forwarding6Key(device)) + "=1" }
 	for _, c := range []struct {
@@ -56,10 +56,10 @@ func TestMendForwarding(t *testing.T) {
 			inside := newSpace(t)
 			inside.serveEcho("::")
 			p := pair(inside, 5, "4", "6")
-			mustAdd(t, lab.wire, p)
+			mustAdd(t, lab.conn, p)
 			lab.reach(t, inside, p)
 			links := []string{"veth0000000dead", p.HostName}
-			if got := mustMend(t, lab.wire, links, masq.Families[:]...); len(got) != 0 {
+			if got := mustMend(t, lab.conn, links, masq.Families[:]...); len(got) != 0 {
 				t.Errorf("mended what is not broken: %q", got)
 			}
 
@@ -67,12 +67,12 @@ func TestMendForwarding(t *testing.T) {
 			if err := inside.ask(c.lost); err == nil {
 				t.Fatalf("packets pass without forwarding to %s", c.lost)
 			}
-			got := mustMend(t, lab.wire, links, masq.Families[:]...)
+			got := mustMend(t, lab.conn, links, masq.Families[:]...)
 			if !slices.Equal(got, c.want) {
 				t.Errorf("mended %q, want %q", got, c.want)
 			}
 			lab.reach(t, inside, p)
-			if got := mustMend(t, lab.wire, links, masq.Families[:]...); len(got) != 0 {
+			if got := mustMend(t, lab.conn, links, masq.Families[:]...); len(got) != 0 {
 				t.Errorf("mended twice: %q", got)
 			}
 			wants := map[string]string{"net/ipv4/ip_forward": "0", "net/ipv4/conf/idle0/forwarding": "0"}
@@ -90,31 +90,31 @@ func TestMendForwarding(t *testing.T) {
 }
 
 // Before Linux 6.17 the node forwards IPv6, or it does not.
-func TestMendForwardingBeforeLinux617(t *testing.T) {
+func TestRepairForwardingBeforeLinux617(t *testing.T) {
 	lab := newLab(t)
-	lab.wire.allForwarding = true
+	lab.conn.allForwarding = true
 	c := newSpace(t)
 	c.serveEcho("::")
 	p := pair(c, 5, "6")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	lab.node.sysctl("net/ipv6/conf/all/forwarding", "0")
 	lab.node.sysctl("net/ipv6/conf/up0/accept_ra", "1")
 	if err := c.ask(server6); err == nil {
 		t.Fatal("packets pass without forwarding")
 	}
 	want := []string{"net.ipv6.conf.up0.accept_ra=2", "net.ipv6.conf.all.forwarding=1"}
-	if got := mustMend(t, lab.wire, []string{p.HostName}, masq.IPv6); !slices.Equal(got, want) {
+	if got := mustMend(t, lab.conn, []string{p.HostName}, masq.IPv6); !slices.Equal(got, want) {
 		t.Errorf("mended %q, want %q", got, want)
 	}
 	lab.reach(t, c, p)
 }
 
 // Only what is named, and only of the families that are asked for.
-func TestMendForwardingDoesNoMore(t *testing.T) {
+func TestRepairForwardingDoesNoMore(t *testing.T) {
 	lab := newLab(t)
 	p, q := pair(newSpace(t), 5, "4", "6"), pair(newSpace(t), 6, "4", "6")
-	mustAdd(t, lab.wire, p)
-	mustAdd(t, lab.wire, q)
+	mustAdd(t, lab.conn, p)
+	mustAdd(t, lab.conn, q)
 	off := []string{"net/ipv4/conf/" + p.HostName + "/forwarding", "net/ipv4/conf/" + q.HostName + "/forwarding"}
 	if !beforeLinux617() {
 		off = append(off, forwarding6Key(p.HostName), forwarding6Key(q.HostName))
@@ -144,7 +144,7 @@ func TestMendForwardingDoesNoMore(t *testing.T) {
 		for _, key := range c.want {
 			want = append(want, settingOf(key)+"=1")
 		}
-		if got := mustMend(t, lab.wire, c.links, c.families...); !slices.Equal(got, want) {
+		if got := mustMend(t, lab.conn, c.links, c.families...); !slices.Equal(got, want) {
 			t.Errorf("%d links, IPv%v: mended %q, want %q", len(c.links), c.families, got, want)
 		}
 	}
@@ -156,11 +156,11 @@ func TestMendForwardingDoesNoMore(t *testing.T) {
 }
 
 // The default route goes elsewhere, where nothing forwards yet.
-func TestMendForwardingOfASecondUplink(t *testing.T) {
+func TestRepairForwardingOfASecondUplink(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
 	p := pair(c, 5, "4", "6")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	other := newSpace(t)
 	cable(lab.node, "up1", other, "srv1")
 	lab.node.addr("up1", "10.0.1.1/24")
@@ -172,7 +172,7 @@ func TestMendForwardingOfASecondUplink(t *testing.T) {
 	other.serveEcho("198.51.100.1", "2001:db8::1")
 	other.route("10.88.0.0/16", "10.0.1.1")
 	other.route("fd00:88::/64", "fd00:11::1")
-	e := lab.node.listen(lab.wire)
+	e := lab.node.listen(lab.conn)
 	lab.node.must(lab.node.RouteReplace(routeOf("0.0.0.0/0", "10.0.1.2")))
 	lab.node.must(lab.node.RouteDel(routeOf("::/0", server6)))
 	lab.node.route("::/0", "fd00:11::2")
@@ -189,7 +189,7 @@ func TestMendForwardingOfASecondUplink(t *testing.T) {
 	if !beforeLinux617() {
 		want = append(want, "net.ipv6.conf.up1.force_forwarding=1")
 	}
-	if got := mustMend(t, lab.wire, []string{p.HostName}, masq.Families[:]...); !slices.Equal(got, want) {
+	if got := mustMend(t, lab.conn, []string{p.HostName}, masq.Families[:]...); !slices.Equal(got, want) {
 		t.Errorf("mended %q, want %q", got, want)
 	}
 	for _, to := range []string{"198.51.100.1", "2001:db8::1"} {
@@ -228,11 +228,11 @@ func (s *space) readOnly(path string) func(func() error) error {
 
 // Without /proc/sys IPv4 is mended by netlink; of IPv6 it says what a person has to
 // do.
-func TestMendForwardingWithoutProc(t *testing.T) {
+func TestRepairForwardingWithoutProc(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
 	p := pair(c, 5, "4", "6")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	keys4 := []string{"net/ipv4/conf/" + p.HostName + "/forwarding", "net/ipv4/conf/up0/forwarding"}
 	keys6 := []string{forwarding6Key("up0")}
 	if !beforeLinux617() {
@@ -249,7 +249,7 @@ func TestMendForwardingWithoutProc(t *testing.T) {
 			t.Fatalf("packets to %s pass without forwarding", to)
 		}
 	}
-	got, err := lab.wire.mend(lab.node.readOnly(""), named(p.HostName), masq.Families[:])
+	got, err := lab.conn.mend(lab.node.readOnly(""), named(p.HostName), masq.Families[:])
 	var want []string
 	for _, key := range keys4 {
 		want = append(want, settingOf(key)+"=1")
@@ -278,11 +278,11 @@ func TestMendForwardingWithoutProc(t *testing.T) {
 
 // Before Linux 6.17 the node must not begin to forward, which makes it deaf to
 // routers, while its uplinks cannot be told to go on listening.
-func TestMendForwardingKeepsTheDefaultRoute(t *testing.T) {
+func TestRepairForwardingKeepsTheDefaultRoute(t *testing.T) {
 	lab := newLab(t)
-	lab.wire.allForwarding = true
+	lab.conn.allForwarding = true
 	lab.node.sysctl("net/ipv6/conf/up0/accept_ra", "1")
-	got, err := lab.wire.mend(lab.node.readOnly("net/ipv6/conf/up0/accept_ra"), named(), []masq.Family{masq.IPv6})
+	got, err := lab.conn.mend(lab.node.readOnly("net/ipv6/conf/up0/accept_ra"), named(), []masq.Family{masq.IPv6})
 	if len(got) != 0 || !errors.Is(err, unix.EROFS) || !strings.Contains(err.Error(), "default route") {
 		t.Errorf("mended %q, %v", got, err)
 	}
@@ -292,10 +292,10 @@ func TestMendForwardingKeepsTheDefaultRoute(t *testing.T) {
 }
 
 // What goes while it is looked at needs no mending, and is no error.
-func TestMendForwardingOfWhatGoes(t *testing.T) {
+func TestRepairForwardingOfWhatGoes(t *testing.T) {
 	lab := newLab(t)
 	p := pair(newSpace(t), 5, "4", "6")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	keys := []string{"net/ipv4/conf/" + p.HostName + "/forwarding"}
 	if !beforeLinux617() {
 		keys = append(keys, forwarding6Key(p.HostName))
@@ -304,7 +304,7 @@ func TestMendForwardingOfWhatGoes(t *testing.T) {
 		lab.node.sysctl(key, "0")
 	}
 	entered := false
-	got, err := lab.wire.mend(func(f func() error) error {
+	got, err := lab.conn.mend(func(f func() error) error {
 		entered = true
 		lab.node.must(lab.node.LinkDel(lab.node.link(p.HostName)))
 		return lab.node.within(f)
@@ -314,19 +314,19 @@ func TestMendForwardingOfWhatGoes(t *testing.T) {
 	}
 }
 
-func BenchmarkMendForwarding(b *testing.B) {
+func BenchmarkRepairForwarding(b *testing.B) {
 	for _, stack := range stacks {
 		b.Run(stack.name, func(b *testing.B) {
 			const links = 1000
 			lab := newLab(b)
-			crowd(b, lab.wire, links, stack.families...)
+			crowd(b, lab.conn, links, stack.families...)
 			var names []string
 			for n := range links {
 				names = append(names, pair(lab.node, 0x8000+n).HostName)
 			}
 			families := pair(lab.node, 5, stack.families...).families()
 			for b.Loop() {
-				if got, err := lab.wire.MendForwarding(named(names...), families); len(got) != 0 || err != nil {
+				if got, err := lab.conn.RepairForwarding(named(names...), families); len(got) != 0 || err != nil {
 					b.Fatal(got, err)
 				}
 			}

@@ -23,7 +23,7 @@ func openNamespace(path string) (namespace, error) {
 }
 
 // namespaceOf returns the namespace that a socket lives in. Requires Linux 4.9.
-func namespaceOf(c *conn) (namespace, error) {
+func namespaceOf(c *socket) (namespace, error) {
 	fd, err := unix.IoctlRetInt(c.c.FD(), unix.SIOCGSKNS)
 	if err != nil {
 		return namespace{}, fmt.Errorf("find the network namespace of a socket: %w", err)
@@ -80,7 +80,7 @@ func (n namespace) enter(f func() error) (restored bool, err error) {
 }
 
 // dial opens an rtnetlink socket in the namespace.
-func (n namespace) dial() (c *conn, err error) {
+func (n namespace) dial() (c *socket, err error) {
 	err = n.within(func() (err error) {
 		c, err = dial()
 		return err

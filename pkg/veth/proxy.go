@@ -15,7 +15,7 @@ import (
 
 // compareProxies compares what makes the host's ends answer for the gateway: the
 // proxy neighbor, and that it answers without delay.
-func (w *Wire) compareProxies(ends []end) error {
+func (c *Conn) compareProxies(ends []end) error {
 	var with []*end
 	for i := range ends {
 		if e := &ends[i]; e.index != 0 && e.pair.has(masq.IPv4) {
@@ -29,18 +29,18 @@ func (w *Wire) compareProxies(ends []end) error {
 	if len(with) == 1 {
 		only = with[0].index
 	}
-	have, err := w.proxies(only)
+	have, err := c.proxies(only)
 	if err != nil {
 		return err
 	}
-	delays, err := w.proxyDelays(with)
+	delays, err := c.proxyDelays(with)
 	if err != nil {
 		return err
 	}
 	for _, e := range with {
 		// A list passes over some while others come and go.
 		if !have[e.index] && only == 0 {
-			own, err := w.proxies(e.index)
+			own, err := c.proxies(e.index)
 			if err != nil {
 				return err
 			}
@@ -62,13 +62,13 @@ func (w *Wire) compareProxies(ends []end) error {
 
 // proxies returns the interfaces that answer ARP for the containers' gateway. An index
 // other than 0 restricts it to that interface.
-func (w *Wire) proxies(index int) (map[int]bool, error) {
+func (c *Conn) proxies(index int) (map[int]bool, error) {
 	m := newMessage(unix.RTM_GETNEIGH, 0, "list proxy neighbors", neighbour{Family: unix.AF_INET, Flags: unix.NTF_PROXY})
 	if index != 0 {
 		m.add(uint32Attr(unix.NDA_IFINDEX, uint32(index)))
 	}
 	out := map[int]bool{}
-	err := w.host.dump(m, func() { clear(out) }, func(b []byte) {
+	err := c.host.dump(m, func() { clear(out) }, func(b []byte) {
 		for kind, v := range netlink.All(netlink.After(b, unix.SizeofNdMsg)) {
 			if kind == unix.NDA_DST && slices.Equal(v, gateway4.AsSlice()) {
 				out[int(int32(number(b[4:])))] = true
@@ -80,10 +80,10 @@ func (w *Wire) proxies(index int) (map[int]bool, error) {
 
 // proxyDelays returns the proxy_delay of each end, 0 where it is not known. Netlink
 // can only list all interfaces, so for a few ends /proc/sys is read.
-func (w *Wire) proxyDelays(ends []*end) ([]int, error) {
+func (c *Conn) proxyDelays(ends []*end) ([]int, error) {
 	out := make([]int, len(ends))
 	if len(ends) < bulkFrom {
-		return out, w.node.within(func() error {
+		return out, c.node.within(func() error {
 			for i, e := range ends {
 				b, err := os.ReadFile("/proc/sys/net/ipv4/neigh/" + e.name + "/proxy_delay")
 				if err == nil { // it may be gone meanwhile
@@ -98,7 +98,7 @@ func (w *Wire) proxyDelays(ends []*end) ([]int, error) {
 		at[e.index] = i
 	}
 	m := newMessage(unix.RTM_GETNEIGHTBL, 0, "list neighbor parameters", &ndtMsg{})
-	return out, w.host.dump(m, func() { clear(out) }, func(b []byte) {
+	return out, c.host.dump(m, func() { clear(out) }, func(b []byte) {
 		for kind, v := range netlink.All(netlink.After(b, sizeofNdtMsg)) {
 			if kind != ndtaParms {
 				continue

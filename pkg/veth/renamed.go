@@ -11,24 +11,24 @@ import (
 // all links. It returns the current name of the link, or "" if there is no such link. A
 // link with the same name and another alias is an error that wraps ErrNotOurs, unless
 // the link is found by another name.
-func (w *Wire) Find(l masq.HostLink) (name string, err error) {
-	d, err := w.findOwn(l)
+func (c *Conn) Find(l masq.HostLink) (name string, err error) {
+	d, err := c.findOwn(l)
 	return d.name, err
 }
 
 // DeleteLink removes the link that Find finds. A missing link is no error.
-func (w *Wire) DeleteLink(l masq.HostLink) error {
-	d, err := w.findOwn(l)
+func (c *Conn) DeleteLink(l masq.HostLink) error {
+	d, err := c.findOwn(l)
 	if err != nil || d.index == 0 {
 		return err
 	}
-	return w.host.deleteLink(d.index, d.name)
+	return c.host.deleteLink(d.index, d.name)
 }
 
 // findOwn is Find for callers that need the device. Its index is 0 if there is no such
 // link.
-func (w *Wire) findOwn(l masq.HostLink) (device, error) {
-	named, err := w.findNamed(l)
+func (c *Conn) findOwn(l masq.HostLink) (device, error) {
+	named, err := c.findNamed(l)
 	notOurs := error(nil)
 	switch {
 	case errors.Is(err, ErrNotOurs):
@@ -38,7 +38,7 @@ func (w *Wire) findOwn(l masq.HostLink) (device, error) {
 	}
 	if l.Index > 0 {
 		m := getByIndex(l.Index)
-		err := w.host.exchange(m)
+		err := c.host.exchange(m)
 		if errors.Is(err, errNoDevice) {
 			return device{}, notOurs
 		}
@@ -54,7 +54,7 @@ func (w *Wire) findOwn(l masq.HostLink) (device, error) {
 		}
 	}
 	var found device
-	err = w.eachLink(func() { found = device{} }, func(d device) {
+	err = c.eachLink(func() { found = device{} }, func(d device) {
 		if d.ours() && d.alias == l.Alias {
 			found = device{index: d.index, name: d.name, alias: d.alias}
 		}
@@ -66,8 +66,8 @@ func (w *Wire) findOwn(l masq.HostLink) (device, error) {
 }
 
 // findNamed looks only for the name.
-func (w *Wire) findNamed(l masq.HostLink) (device, error) {
-	d, err := w.host.find(l.Name)
+func (c *Conn) findNamed(l masq.HostLink) (device, error) {
+	d, err := c.host.find(l.Name)
 	if errors.Is(err, errNoDevice) {
 		return device{}, nil
 	}
@@ -90,13 +90,13 @@ type Ours struct {
 
 // Describe returns the link of ours with an identity; found is false where there is
 // none.
-func (w *Wire) Describe(l masq.HostLink) (o Ours, found bool, err error) {
-	d, err := w.findOwn(l)
+func (c *Conn) Describe(l masq.HostLink) (o Ours, found bool, err error) {
+	d, err := c.findOwn(l)
 	if err != nil || d.index == 0 {
 		return Ours{}, false, err
 	}
 	m := getByIndex(d.index)
-	if err := w.host.exchange(m); err != nil {
+	if err := c.host.exchange(m); err != nil {
 		return Ours{}, false, err
 	}
 	if d, err = m.device(); err != nil {

@@ -15,7 +15,7 @@ func TestDeleteRenamed(t *testing.T) {
 	lab := newLab(t)
 	for i, byIndex := range []bool{true, false} {
 		p := pair(newSpace(t), i, "4")
-		l := mustAdd(t, lab.wire, p)
+		l := mustAdd(t, lab.conn, p)
 		before := lab.node.links()
 		lab.node.must(lab.node.LinkSetName(lab.node.link(p.HostName), "lan7"))
 		gone := masq.HostLink{Name: p.HostName, Alias: p.Identity}
@@ -23,11 +23,11 @@ func TestDeleteRenamed(t *testing.T) {
 			gone.Index = l.HostIndex
 		}
 		for want := range 2 { // the second finds none
-			name, err := lab.wire.Find(gone)
+			name, err := lab.conn.Find(gone)
 			if err != nil || (name == "lan7") != (want == 0) {
 				t.Errorf("found %q, %v", name, err)
 			}
-			if err := lab.wire.DeleteLink(gone); err != nil {
+			if err := lab.conn.DeleteLink(gone); err != nil {
 				t.Error(err)
 			}
 		}
@@ -41,17 +41,17 @@ func TestDeleteRenamed(t *testing.T) {
 func TestDeleteRenamedWithItsNameTaken(t *testing.T) {
 	lab := newLab(t)
 	p := pair(newSpace(t), 1, "4")
-	l := mustAdd(t, lab.wire, p)
+	l := mustAdd(t, lab.conn, p)
 	lab.node.must(lab.node.LinkSetName(lab.node.link(p.HostName), "lan7"))
 	lab.node.must(lab.node.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: p.HostName}, PeerName: "other"}))
 	gone := masq.HostLink{Index: l.HostIndex, Name: p.HostName, Alias: p.Identity}
-	if err := lab.wire.DeleteLink(gone); err != nil {
+	if err := lab.conn.DeleteLink(gone); err != nil {
 		t.Error(err)
 	}
 	if _, err := lab.node.LinkByName("lan7"); err == nil {
 		t.Error("ours is there")
 	}
-	if err := lab.wire.DeleteLink(gone); !errors.Is(err, ErrNotOurs) {
+	if err := lab.conn.DeleteLink(gone); !errors.Is(err, ErrNotOurs) {
 		t.Errorf("%v", err)
 	}
 	lab.node.link(p.HostName)
@@ -61,21 +61,21 @@ func TestDeleteRenamedWithItsNameTaken(t *testing.T) {
 func TestRepairRestoresNames(t *testing.T) {
 	lab := newLab(t)
 	p := pair(newSpace(t), 1, "4", "6")
-	l := mustAdd(t, lab.wire, p)
+	l := mustAdd(t, lab.conn, p)
 	p.HostMAC = l.HostMAC
 	for _, all := range []bool{true, false} {
 		lab.node.must(lab.node.LinkSetName(lab.node.link(p.HostName), "lan7"))
 		var repaired, left []Difference
 		var err error
 		if all {
-			repaired, left, err = lab.wire.Repair([]Pair{p})
+			repaired, left, err = lab.conn.Repair([]Pair{p})
 		} else {
-			repaired, left, err = lab.wire.RepairIndexes([]int{l.HostIndex}, func(_ int, identity string) (Pair, bool) { return p, identity == p.Identity })
+			repaired, left, err = lab.conn.RepairIndexes([]int{l.HostIndex}, func(_ int, identity string) (Pair, bool) { return p, identity == p.Identity })
 		}
 		if err != nil || len(left) > 0 || len(repaired) == 0 {
 			t.Errorf("repaired %v, left %v, %v", repaired, left, err)
 		}
-		if found, err := lab.wire.Compare([]Pair{p}); err != nil || len(found) > 0 {
+		if found, err := lab.conn.Compare([]Pair{p}); err != nil || len(found) > 0 {
 			t.Errorf("%v, %v", found, err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Repair restores what [Wire.Compare] finds, and returns the differences that it has
+// Repair restores what [Conn.Compare] finds, and returns the differences that it has
 // repaired and the differences that are left. It changes only objects that belong to
 // this attachment by name and alias. It leaves a missing interface, an interface of
 // another program, and a route to a container's address that leads elsewhere. Both
@@ -17,19 +17,19 @@ import (
 //
 // If the same object changes again after a repair, another program keeps changing it:
 // the caller has to limit the number of repairs.
-func (w *Wire) Repair(pairs []Pair) (repaired, left []Difference, err error) {
-	ends, err := w.ends(pairs)
+func (c *Conn) Repair(pairs []Pair) (repaired, left []Difference, err error) {
+	ends, err := c.ends(pairs)
 	if err != nil {
 		return nil, nil, err
 	}
-	return w.repairEnds(ends)
+	return c.repairEnds(ends)
 }
 
 // RepairIndexes is Repair for the interfaces of the node with these indexes, such as
 // [Event] names. pairOf returns the pair of an interface with its alias, and false if
 // it has no pair. The cost does not depend on the number of other links.
-func (w *Wire) RepairIndexes(indexes []int, pairOf func(index int, identity string) (Pair, bool)) (repaired, left []Difference, err error) {
-	devices, err := w.host.devicesAt(indexes)
+func (c *Conn) RepairIndexes(indexes []int, pairOf func(index int, identity string) (Pair, bool)) (repaired, left []Difference, err error) {
+	devices, err := c.host.devicesAt(indexes)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -43,19 +43,19 @@ func (w *Wire) RepairIndexes(indexes []int, pairOf func(index int, identity stri
 			ends = append(ends, end{pair: &p, device: d})
 		}
 	}
-	return w.repairEnds(ends)
+	return c.repairEnds(ends)
 }
 
 // repairPasses is how often an end is compared and restored. A second pass finds what
 // the first made possible: an interface gets its IPv6 settings with its MTU.
 const repairPasses = 3
 
-func (w *Wire) repairEnds(ends []end) (repaired, left []Difference, err error) {
+func (c *Conn) repairEnds(ends []end) (repaired, left []Difference, err error) {
 	var all, stays []Difference
 	var errs []error
 	seen := map[differenceKey]bool{}
 	for pass := 0; len(ends) > 0; pass++ {
-		uplinks, err := w.compareEnds(ends)
+		uplinks, err := c.compareEnds(ends)
 		left = uplinks
 		var settings []setting
 		for _, d := range uplinks {
@@ -90,13 +90,13 @@ func (w *Wire) repairEnds(ends []end) (repaired, left []Difference, err error) {
 			}
 		}
 		errs = nil // the next comparison says what counts, and this is why
-		_, err = w.set(w.node.within, settings)
+		_, err = c.set(c.node.within, settings)
 		errs = append(errs, err)
 		for _, e := range damaged {
-			errs = append(errs, w.restore(&e))
+			errs = append(errs, c.restore(&e))
 		}
 		if len(damaged) > 0 {
-			if ends, err = w.again(damaged); err != nil || len(ends) == 0 {
+			if ends, err = c.again(damaged); err != nil || len(ends) == 0 {
 				left = nil
 				errs = append(errs, err)
 				break
@@ -112,12 +112,12 @@ func (w *Wire) repairEnds(ends []end) (repaired, left []Difference, err error) {
 }
 
 // again reads ends a second time, and omits the ends that no longer exist.
-func (w *Wire) again(ends []end) ([]end, error) {
+func (c *Conn) again(ends []end) ([]end, error) {
 	var indexes []int
 	for _, e := range ends {
 		indexes = append(indexes, e.index)
 	}
-	devices, err := w.host.devicesAt(indexes)
+	devices, err := c.host.devicesAt(indexes)
 	if err != nil {
 		return nil, err
 	}
@@ -138,10 +138,10 @@ type differenceKey struct {
 
 func (d Difference) key() differenceKey { return differenceKey{d.Identity, d.Object, d.Kind} }
 
-// restore makes the interface what it was, in the order of [Wire.Add]. An interface
+// restore makes the interface what it was, in the order of [Conn.Add]. An interface
 // that was down has lost its addresses, routes and proxies with that, and all of them
 // are among the differences.
-func (w *Wire) restore(e *end) error {
+func (c *Conn) restore(e *end) error {
 	p, where := e.pair, "interface "+e.name
 	var ms []*message
 	set := func(what string, data ...nl.NetlinkRequestData) {
@@ -190,7 +190,7 @@ func (w *Wire) restore(e *end) error {
 	if len(ms) == 0 {
 		return nil
 	}
-	_ = w.host.exchange(ms...) // each message has its error
+	_ = c.host.exchange(ms...) // each message has its error
 	var errs []error
 	for _, m := range ms {
 		if !errors.Is(m.err, unix.ENODEV) { // gone meanwhile

@@ -83,11 +83,11 @@ func TestRepair(t *testing.T) {
 			inside := newSpace(t)
 			inside.serveEcho("::")
 			p := pair(inside, 5, "4", "6")
-			l := mustAdd(t, lab.wire, p)
+			l := mustAdd(t, lab.conn, p)
 			p.HostMAC = l.HostMAC
 			find := func(_ int, identity string) (Pair, bool) { return p, identity == p.Identity }
 			lab.reach(t, inside, p)
-			if repaired, left, err := lab.wire.RepairIndexes([]int{l.HostIndex}, find); repaired != nil || left != nil || err != nil {
+			if repaired, left, err := lab.conn.RepairIndexes([]int{l.HostIndex}, find); repaired != nil || left != nil || err != nil {
 				t.Fatalf("repaired what is whole: %v, left %v, %v", repaired, left, err)
 			}
 			c.spoil(lab, inside)
@@ -96,7 +96,7 @@ func TestRepair(t *testing.T) {
 					t.Fatalf("packets to %s pass before the repair", c.lost)
 				}
 			}
-			repaired, left, err := lab.wire.RepairIndexes([]int{l.HostIndex}, find)
+			repaired, left, err := lab.conn.RepairIndexes([]int{l.HostIndex}, find)
 			if left != nil || err != nil {
 				t.Errorf("left %v, %v", left, err)
 			}
@@ -109,7 +109,7 @@ func TestRepair(t *testing.T) {
 					t.Errorf("repaired %q, without %q", got, want)
 				}
 			}
-			if found := differences(t, lab.wire, p); found != nil {
+			if found := differences(t, lab.conn, p); found != nil {
 				t.Errorf("after the repair: %q", found)
 			}
 			for _, a := range p.Addresses { // either end may have given the other up for a second
@@ -143,10 +143,10 @@ func TestRepairLeaves(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			lab := newLab(t)
 			p := pair(newSpace(t), 5, "4", "6")
-			mustAdd(t, lab.wire, p)
+			mustAdd(t, lab.conn, p)
 			c.spoil(lab, &p)
 			before := lab.node.links()
-			_, left, err := lab.wire.Repair([]Pair{p})
+			_, left, err := lab.conn.Repair([]Pair{p})
 			if err != nil || len(left) != 1 || left[0].Kind != c.want.Kind || left[0].Reason != c.want.Reason {
 				t.Errorf("left %v, %v, want %+v", left, err, c.want)
 			}
@@ -173,10 +173,10 @@ func TestRepairMany(t *testing.T) {
 		if n > 0 {
 			p.Routes = []masq.Route{hostRouteOf(p.Addresses[0]), hostRouteOf(p.Addresses[1])}
 		}
-		p.HostMAC = mustAdd(t, lab.wire, p).HostMAC
+		p.HostMAC = mustAdd(t, lab.conn, p).HostMAC
 		pairs = append(pairs, p)
 	}
-	found, err := lab.wire.Compare(pairs)
+	found, err := lab.conn.Compare(pairs)
 	if err != nil || found != nil {
 		t.Fatalf("%v, %v", found, err)
 	}
@@ -187,7 +187,7 @@ func TestRepairMany(t *testing.T) {
 	if err := inside.ask(server4); err == nil {
 		t.Error("packets pass without a route")
 	}
-	repaired, left, err := lab.wire.Repair(pairs)
+	repaired, left, err := lab.conn.Repair(pairs)
 	if err != nil {
 		t.Error(err)
 	}
@@ -202,7 +202,7 @@ func TestRepairMany(t *testing.T) {
 		t.Errorf("left %v", left)
 	}
 	inside.await("the way to "+server4, func() bool { return inside.ask(server4) == nil })
-	if found, err := lab.wire.Compare(pairs); err != nil || len(found) != 1 {
+	if found, err := lab.conn.Compare(pairs); err != nil || len(found) != 1 {
 		t.Errorf("after: %v, %v", found, err)
 	}
 }

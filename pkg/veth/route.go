@@ -169,21 +169,21 @@ func (m *message) path() (path, bool, error) {
 }
 
 // pathTo looks one destination up; for a link-local one, on an interface.
-func (c *conn) pathTo(a netip.Addr, index int) (path, bool, error) {
+func (s *socket) pathTo(a netip.Addr, index int) (path, bool, error) {
 	m := lookUpRoute(a, index)
-	_ = c.exchange(m) // path reads the error
+	_ = s.exchange(m) // path reads the error
 	return m.path()
 }
 
 // routes lists those through an interface, of all tables.
-func (c *conn) routes(index int) ([]via, error) {
+func (s *socket) routes(index int) ([]via, error) {
 	var out []via
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		others := len(out)
 		m := &nl.RtMsg{}
 		m.Family = family
 		request := newMessage(unix.RTM_GETROUTE, 0, "list routes", m, uint32Attr(unix.RTA_OIF, uint32(index)))
-		if err := c.dump(request, func() { out = out[:others] }, func(b []byte) {
+		if err := s.dump(request, func() { out = out[:others] }, func(b []byte) {
 			if r, ok := readRoute(b); ok && r.index == index {
 				out = append(out, r)
 			}
@@ -245,7 +245,7 @@ func readRoute(b []byte) (via, bool) {
 
 // HasAddress reports whether packets to an address are the node's own: it has
 // the address, or a local route covers it.
-func (w *Wire) HasAddress(a netip.Addr) (bool, error) {
-	p, found, err := w.host.pathTo(a, 0)
+func (c *Conn) HasAddress(a netip.Addr) (bool, error) {
+	p, found, err := c.host.pathTo(a, 0)
 	return found && p.kind == unix.RTN_LOCAL, err
 }

@@ -79,8 +79,8 @@ func TestRouteAttributes(t *testing.T) {
 				}
 				p := pair(inside, 5, family)
 				p.Routes = []masq.Route{r}
-				p.HostMAC = mustAdd(t, lab.wire, p).HostMAC
-				if found := differences(t, lab.wire, p); found != nil {
+				p.HostMAC = mustAdd(t, lab.conn, p).HostMAC
+				if found := differences(t, lab.conn, p); found != nil {
 					t.Fatalf("before: %q", found)
 				}
 				all, err := inside.RouteListFiltered(f, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
@@ -108,7 +108,7 @@ func TestRouteAttributes(t *testing.T) {
 				inside.must(inside.RouteDel(&have))
 				c.spoil(&have)
 				inside.must(inside.RouteAdd(&have))
-				found := differences(t, lab.wire, p)
+				found := differences(t, lab.conn, p)
 				if len(found) != 1 || !strings.Contains(found[0], c.want) {
 					t.Errorf("found %q, not %q", found, c.want)
 				}
@@ -123,7 +123,7 @@ func TestAddRefusesRouteAttributes(t *testing.T) {
 	p := pair(newSpace(t), 5, "4")
 	p.Routes = []masq.Route{{Dst: netip.MustParsePrefix("192.0.2.0/24"), MTU: 9000}}
 	before := lab.node.links()
-	if _, err := lab.wire.Add(p); err == nil || !strings.Contains(err.Error(), "mtu: 9000") {
+	if _, err := lab.conn.Add(p); err == nil || !strings.Contains(err.Error(), "mtu: 9000") {
 		t.Errorf("%v", err)
 	}
 	if lab.node.links() != before {

@@ -20,10 +20,10 @@ const settleMax = 2 * time.Second
 //     from Linux 6.8 on (rtnl_getlink).
 //   - An IPv6 address gets its solicited-node group and its local route from a
 //     worker, also without duplicate address detection (addrconf_dad_work).
-func (w *Wire) settle(container *conn, p Pair, l Link, index int) error {
+func (c *Conn) settle(container *socket, p Pair, l Link, index int) error {
 	start := time.Now()
 	for pause := 20 * time.Microsecond; ; pause *= 2 {
-		pending, err := w.pending(container, p, l, index)
+		pending, err := c.pending(container, p, l, index)
 		if err != nil || pending == "" {
 			return err
 		}
@@ -40,7 +40,7 @@ func (w *Wire) settle(container *conn, p Pair, l Link, index int) error {
 }
 
 // pending names something that the link still waits for, or nothing.
-func (w *Wire) pending(container *conn, p Pair, l Link, index int) (string, error) {
+func (c *Conn) pending(container *socket, p Pair, l Link, index int) (string, error) {
 	end := getByIndex(index)
 	var local []*message
 	if p.has(masq.IPv6) {
@@ -54,7 +54,7 @@ func (w *Wire) pending(container *conn, p Pair, l Link, index int) (string, erro
 	_ = container.exchange(append(local, end)...) // device and path read the errors
 	if p.has(masq.IPv6) {
 		own := lookUpRoute(l.Gateway6, l.HostIndex)
-		_ = w.host.exchange(own) // path reads the error
+		_ = c.host.exchange(own) // path reads the error
 		local = append(local, own)
 	}
 	d, err := end.device()

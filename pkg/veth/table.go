@@ -19,10 +19,10 @@ const (
 
 // tables returns the routing tables of a family that rules lead to, whatever the rules
 // select by. Tables of VRFs are not among them: no packet of a container is in one.
-func (w *Wire) tables(f masq.Family) ([]uint32, error) {
+func (c *Conn) tables(f masq.Family) ([]uint32, error) {
 	out := []uint32{unix.RT_TABLE_MAIN}
 	m := newMessage(unix.RTM_GETRULE, 0, "list routing rules", ruleMsg{rtFamily(f)})
-	err := w.host.dump(m, func() { out = out[:1] }, func(b []byte) {
+	err := c.host.dump(m, func() { out = out[:1] }, func(b []byte) {
 		if len(b) < sizeofFibRule || b[7] != frActToTable {
 			return
 		}
@@ -64,11 +64,11 @@ func rtFamily(f masq.Family) uint8 {
 // order of their destinations, and nothing is read past the first that is another: the
 // cost does not grow with the table. The kernel lists an IPv6 default route last, so
 // that the whole table is read.
-func (c *conn) defaultsOf(f masq.Family, table uint32) (out []nextHops, whole bool, err error) {
+func (s *socket) defaultsOf(f masq.Family, table uint32) (out []nextHops, whole bool, err error) {
 	m := &nl.RtMsg{}
 	m.Family = rtFamily(f)
 	request := newMessage(unix.RTM_GETROUTE, 0, "list default routes", m, uint32Attr(unix.RTA_TABLE, table))
-	whole, err = c.dumpWhile(request, func() { out = nil }, func(b []byte) bool {
+	whole, err = s.dumpWhile(request, func() { out = nil }, func(b []byte) bool {
 		h, ok := readNextHops(b)
 		if ok && h.dst.Bits() == 0 {
 			out = append(out, h)

@@ -44,12 +44,12 @@ func (u uplink) mtu() int {
 // packet, and answers come by any. An IPv6 default route that is not the best of the
 // main table is found if its interface also has an IPv4 address.
 //
-// The cost does not grow with the number of containers: see [conn.defaultsOf] and
-// [Wire.mainDefaults6].
-func (w *Wire) defaultUplinks(families []masq.Family) ([]uplink, error) {
+// The cost does not grow with the number of containers: see [socket.defaultsOf] and
+// [Conn.mainDefaults6].
+func (c *Conn) defaultUplinks(families []masq.Family) ([]uplink, error) {
 	var found []uplink
 	for _, f := range families {
-		all, err := w.defaultRoutes(f)
+		all, err := c.defaultRoutes(f)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +58,7 @@ func (w *Wire) defaultUplinks(families []masq.Family) ([]uplink, error) {
 				continue
 			}
 			if len(h.indexes) == 0 && h.object != 0 {
-				if h.indexes, err = w.host.objectIndexes(h.object); err != nil {
+				if h.indexes, err = c.host.objectIndexes(h.object); err != nil {
 					return nil, err
 				}
 			}
@@ -67,13 +67,13 @@ func (w *Wire) defaultUplinks(families []masq.Family) ([]uplink, error) {
 			}
 		}
 	}
-	return w.distinct(found)
+	return c.distinct(found)
 }
 
 // distinct reads the devices of uplinks. Each interface comes once for a family, with
 // the lowest MTU of its routes. Interfaces that no longer exist or lead nowhere outside
 // are left out.
-func (w *Wire) distinct(found []uplink) ([]uplink, error) {
+func (c *Conn) distinct(found []uplink) ([]uplink, error) {
 	var out []uplink
 	var indexes []int
 	for _, u := range found {
@@ -86,7 +86,7 @@ func (w *Wire) distinct(found []uplink) ([]uplink, error) {
 			o.routeMTU = u.routeMTU
 		}
 	}
-	devices, err := w.host.devicesAt(indexes)
+	devices, err := c.host.devicesAt(indexes)
 	if err != nil {
 		return nil, err
 	}
@@ -97,11 +97,11 @@ func (w *Wire) distinct(found []uplink) ([]uplink, error) {
 }
 
 // defaultRoutes lists the default routes of a family.
-func (w *Wire) defaultRoutes(f masq.Family) ([]nextHops, error) {
+func (c *Conn) defaultRoutes(f masq.Family) ([]nextHops, error) {
 	// What a packet would take: also where halves of the address space are routed in
 	// place of a default route, as VPNs do.
 	lookup := lookUpRoute(probes[f], 0)
-	_ = w.host.exchange(lookup) // path reads the error
+	_ = c.host.exchange(lookup) // path reads the error
 	_, found, err := lookup.path()
 	if err != nil {
 		return nil, err
@@ -111,36 +111,36 @@ func (w *Wire) defaultRoutes(f masq.Family) ([]nextHops, error) {
 		h, _ := readNextHops(lookup.reply)
 		out = append(out, h)
 	}
-	tables, err := w.tables(f)
+	tables, err := c.tables(f)
 	if err != nil {
 		return nil, err
 	}
 	if f == masq.IPv6 {
-		if out, err = w.mainDefaults6(out); err != nil {
+		if out, err = c.mainDefaults6(out); err != nil {
 			return nil, err
 		}
 		tables = tables[1:] // the first is main
 	}
-	var c *conn
+	var s *socket
 	defer func() {
-		if c != nil {
-			c.close()
+		if s != nil {
+			s.close()
 		}
 	}()
 	for _, table := range tables {
-		if c == nil {
-			if c, err = w.node.dial(); err != nil {
+		if s == nil {
+			if s, err = c.node.dial(); err != nil {
 				return nil, err
 			}
 		}
-		all, whole, err := c.defaultsOf(f, table)
+		all, whole, err := s.defaultsOf(f, table)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, all...)
 		if !whole {
-			c.close()
-			c = nil
+			s.close()
+			s = nil
 		}
 	}
 	return out, nil
@@ -148,10 +148,10 @@ func (w *Wire) defaultRoutes(f masq.Family) ([]nextHops, error) {
 
 // mainDefaults6 adds the default routes that are not the best of the main table, by
 // asking for the way through each interface that has an IPv4 address.
-func (w *Wire) mainDefaults6(out []nextHops) ([]nextHops, error) {
+func (c *Conn) mainDefaults6(out []nextHops) ([]nextHops, error) {
 	m := nl.NewIfAddrmsg(unix.AF_INET)
 	var indexes []int
-	err := w.host.dump(newMessage(unix.RTM_GETADDR, 0, "list IPv4 addresses", m), func() { indexes = nil }, func(b []byte) {
+	err := c.host.dump(newMessage(unix.RTM_GETADDR, 0, "list IPv4 addresses", m), func() { indexes = nil }, func(b []byte) {
 		if a, ok := readAddress(b); ok && !a.Addr().IsLoopback() && !slices.Contains(indexes, a.index) {
 			indexes = append(indexes, a.index)
 		}
@@ -163,7 +163,7 @@ func (w *Wire) mainDefaults6(out []nextHops) ([]nextHops, error) {
 	for _, i := range indexes {
 		lookups = append(lookups, lookUpRoute(probes[masq.IPv6], i))
 	}
-	_ = w.host.exchange(lookups...) // path reads the errors
+	_ = c.host.exchange(lookups...) // path reads the errors
 	for i, m := range lookups {
 		if way, found, err := m.path(); err != nil || !found || way.index != indexes[i] {
 			continue
@@ -181,8 +181,8 @@ func (d device) leaves() bool { return d.flags&unix.IFF_LOOPBACK == 0 && !d.ours
 // through as far as their addresses tell, with the families of these. It reads
 // all addresses of the node, so it is for nodes without a default route, and
 // for the first container of a node.
-func (w *Wire) addressed() ([]uplink, error) {
-	all, err := w.host.addresses(0)
+func (c *Conn) addressed() ([]uplink, error) {
+	all, err := c.host.addresses(0)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +202,7 @@ func (w *Wire) addressed() ([]uplink, error) {
 	for _, k := range keys {
 		indexes = append(indexes, k.index)
 	}
-	devices, err := w.host.devicesAt(indexes)
+	devices, err := c.host.devicesAt(indexes)
 	if err != nil {
 		return nil, err
 	}
@@ -221,14 +221,14 @@ const fallbackMTU = 1500
 // UplinkMTU returns the largest packet, in bytes, that leaves the node in one
 // piece: through its default routes, or else through any interface with a
 // global address.
-func (w *Wire) UplinkMTU() (int, error) {
-	uplinks, err := w.defaultUplinks(masq.Families[:])
+func (c *Conn) UplinkMTU() (int, error) {
+	uplinks, err := c.defaultUplinks(masq.Families[:])
 	if err != nil {
 		return 0, err
 	}
 	down := func(u uplink) bool { return !u.up() }
 	if uplinks = slices.DeleteFunc(uplinks, down); len(uplinks) == 0 {
-		if uplinks, err = w.addressed(); err != nil {
+		if uplinks, err = c.addressed(); err != nil {
 			return 0, err
 		}
 		uplinks = slices.DeleteFunc(uplinks, down)

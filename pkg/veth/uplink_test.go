@@ -114,7 +114,7 @@ func (s *space) mtu(name string, mtu int) {
 func TestHasAddress(t *testing.T) {
 	lab := newLab(t)
 	p := pair(newSpace(t), 5, "4", "6")
-	mustAdd(t, lab.wire, p)
+	mustAdd(t, lab.conn, p)
 	lab.node.must(lab.node.RouteAdd(&netlink.Route{ // any address of it is the node's
 		Dst: routeOf("198.51.100.0/24", "").Dst, Type: unix.RTN_LOCAL, LinkIndex: 1, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST,
 	}))
@@ -123,7 +123,7 @@ func TestHasAddress(t *testing.T) {
 		"10.0.0.2": false, "10.0.0.255": false, "10.88.0.5": false, "192.0.2.1": false,
 		"fd00:10::2": false, "fd00:88::5": false, "2001:db8::1": false, "224.0.0.1": false, "ff02::1": false,
 	} {
-		if got, err := lab.wire.HasAddress(netip.MustParseAddr(a)); got != want || err != nil {
+		if got, err := lab.conn.HasAddress(netip.MustParseAddr(a)); got != want || err != nil {
 			t.Errorf("%s: %v (%v), want %v", a, got, err, want)
 		}
 	}

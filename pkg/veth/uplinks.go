@@ -21,16 +21,16 @@ type Uplink struct {
 // router forwards.
 func (u Uplink) LinkLocal() bool { return u.Source.Is6() && u.Source.IsLinkLocalUnicast() }
 
-// Uplinks returns the uplinks of the default routes, as Add, UplinkMTU and MendForwarding
+// Uplinks returns the uplinks of the default routes, as Add, UplinkMTU and RepairForwarding
 // count them: IPv4 first, and of a family the one first that packets of the node take.
-func (w *Wire) Uplinks() ([]Uplink, error) {
-	found, err := w.defaultUplinks(masq.Families[:])
+func (c *Conn) Uplinks() ([]Uplink, error) {
+	found, err := c.defaultUplinks(masq.Families[:])
 	if err != nil {
 		return nil, err
 	}
 	var out []Uplink
 	for _, u := range found {
-		source, err := w.sourceAt(u)
+		source, err := c.sourceAt(u)
 		if err != nil {
 			return nil, err
 		}
@@ -41,14 +41,14 @@ func (w *Wire) Uplinks() ([]Uplink, error) {
 
 // LinkLocalUplinks names the IPv6 uplinks that packets leave through with a link-local
 // source. It takes a few requests, whatever the number of interfaces.
-func (w *Wire) LinkLocalUplinks() ([]string, error) {
-	found, err := w.defaultUplinks([]masq.Family{masq.IPv6})
+func (c *Conn) LinkLocalUplinks() ([]string, error) {
+	found, err := c.defaultUplinks([]masq.Family{masq.IPv6})
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for _, u := range found {
-		source, err := w.sourceAt(u)
+		source, err := c.sourceAt(u)
 		if err != nil {
 			return nil, err
 		}
@@ -63,9 +63,9 @@ func (w *Wire) LinkLocalUplinks() ([]string, error) {
 // kernel chooses a source for a packet that leaves there (nf_nat_masquerade_ipv6), for
 // IPv4 the first of the interface, or of another where that has none
 // (inet_select_addr).
-func (w *Wire) sourceAt(u uplink) (netip.Addr, error) {
+func (c *Conn) sourceAt(u uplink) (netip.Addr, error) {
 	m := lookUpPacket(probes[u.family], u.index)
-	_ = w.host.exchange(m) // path reads the error
+	_ = c.host.exchange(m) // path reads the error
 	if _, found, err := m.path(); err != nil {
 		return netip.Addr{}, err
 	} else if found {
@@ -74,7 +74,7 @@ func (w *Wire) sourceAt(u uplink) (netip.Addr, error) {
 		}
 	}
 	// Perhaps only marked packets, or packets of certain sources, may leave there.
-	all, err := w.host.addresses(u.index)
+	all, err := c.host.addresses(u.index)
 	if err != nil {
 		return netip.Addr{}, err
 	}

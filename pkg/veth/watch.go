@@ -30,13 +30,13 @@ type Event struct {
 	// Forwarding says that an interface, or the node, was told not to forward.
 	Forwarding bool
 	// Gone lists the global addresses that no interface has any longer. They may be
-	// back when the event is read: see [Wire.HasAddress].
+	// back when the event is read: see [Conn.HasAddress].
 	Gone []netip.Addr
 	// Damaged lists the interfaces, by index, of links of ours that have lost something
-	// that [Wire.Add] gave them: their state, MTU, group, MAC, name, an address or a
-	// route; and of links whose carrier returned. [Wire.RepairIndexes] restores it. Links
+	// that [Conn.Add] gave them: their state, MTU, group, MAC, name, an address or a
+	// route; and of links whose carrier returned. [Conn.RepairIndexes] restores it. Links
 	// that are being deleted are among them. The kernel sends no notifications about
-	// proxy neighbors, so only [Wire.Compare] finds a missing one.
+	// proxy neighbors, so only [Conn.Compare] finds a missing one.
 	Damaged []int
 }
 
@@ -53,7 +53,7 @@ func (e *Event) damaged(index int) {
 // Watcher hears of changes of the node's links, addresses, routes and forwarding.
 type Watcher struct {
 	events *netlink.Subscription
-	ask    *conn // the Wire may be closed before the Watcher ends
+	ask    *socket // the Conn may be closed before the Watcher ends
 	known  known
 }
 
@@ -74,10 +74,10 @@ var watchGroups = []int{
 // links and addresses once, about 6 µs for each, and remembers about 50 bytes of
 // each, so that it can tell news from repetition. The caller has to call Run, which
 // releases it.
-func (w *Wire) Watch() (*Watcher, error) { return w.watch(watchBuffer) }
+func (c *Conn) Watch() (*Watcher, error) { return c.watch(watchBuffer) }
 
-func (w *Wire) watch(buffer int) (_ *Watcher, err error) {
-	ask, err := w.node.dial()
+func (c *Conn) watch(buffer int) (_ *Watcher, err error) {
+	ask, err := c.node.dial()
 	if err != nil {
 		return nil, fmt.Errorf("watch links: %w", err)
 	}
@@ -88,7 +88,7 @@ func (w *Wire) watch(buffer int) (_ *Watcher, err error) {
 			err = fmt.Errorf("watch links: %w", err)
 		}
 	}()
-	err = w.node.within(func() (err error) {
+	err = c.node.within(func() (err error) {
 		x.events, err = netlink.Subscribe(unix.NETLINK_ROUTE, buffer, watchGroups...)
 		return err
 	})

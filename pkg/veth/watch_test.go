@@ -23,7 +23,7 @@ type ear struct {
 	events chan Event
 }
 
-func (s *space) listen(w *Wire) *ear {
+func (s *space) listen(w *Conn) *ear {
 	s.t.Helper()
 	x, err := w.Watch()
 	s.must(err)
@@ -113,12 +113,12 @@ func newBusyNode(t *testing.T) *busyNode {
 	b := &busyNode{lab: newLab(t), container: newSpace(t)}
 	b.container.serveEcho("::")
 	b.pair = pair(b.container, 5, "4", "6")
-	b.index = mustAdd(t, b.wire, b.pair).HostIndex
+	b.index = mustAdd(t, b.conn, b.pair).HostIndex
 	other := newSpace(t)
 	cable(b.node, "idle0", other, "idle1")
 	b.node.addr("idle0", "192.0.2.1/24")
 	b.node.addr("idle0", "2001:db8::1/64")
-	b.ear = b.node.listen(b.wire)
+	b.ear = b.node.listen(b.conn)
 	return b
 }
 
@@ -319,7 +319,7 @@ func TestWatchHears(t *testing.T) {
 		}},
 		{name: "containers that come", change: func(b *busyNode) {
 			for n := range 5 {
-				mustAdd(t, b.wire, pair(newSpace(t), 100+n, "4", "6"))
+				mustAdd(t, b.conn, pair(newSpace(t), 100+n, "4", "6"))
 			}
 		}},
 	} {
@@ -344,11 +344,11 @@ func TestWatchHears(t *testing.T) {
 func TestWatchOfAContainersLife(t *testing.T) {
 	b := newBusyNode(t)
 	p := pair(newSpace(t), 6, "4", "6")
-	index := mustAdd(t, b.wire, p).HostIndex
+	index := mustAdd(t, b.conn, p).HostIndex
 	if got := b.ear.heard(); len(got) != 0 {
 		t.Errorf("Add: %+v", got)
 	}
-	if err := b.wire.Delete(p.HostName, p.Identity); err != nil {
+	if err := b.conn.Delete(p.HostName, p.Identity); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.ear.heard(); len(got) == 0 || !reflect.DeepEqual(sum(got), Event{Links: true, Damaged: []int{index}}) {
@@ -436,7 +436,7 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 	later, err := netlink.ParseAddr("10.0.7.7/24")
 	b.node.must(err)
 	for _, buffer := range []int{4096, watchBuffer} {
-		x, err := b.wire.watch(buffer)
+		x, err := b.conn.watch(buffer)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -468,12 +468,12 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 	}
 }
 
-// A Watcher outlives its Wire, and leaves no file open.
+// A Watcher outlives its Conn, and leaves no file open.
 func TestWatchEnds(t *testing.T) {
 	node := newSpace(t)
 	before := files(t)
 	for range 3 {
-		var w *Wire
+		var w *Conn
 		node.do(func() (err error) {
 			w, err = Open()
 			return err

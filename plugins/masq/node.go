@@ -21,7 +21,7 @@ import (
 // node is what the verbs work on: the links, the rules and the records of the
 // network namespace that the plugin was started in.
 type node struct {
-	links   *veth.Wire
+	links   *veth.Conn
 	rules   *nft.Conn
 	records *store.Records
 }

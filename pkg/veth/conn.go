@@ -2,10 +2,10 @@ package veth
 
 import "runtime"
 
-// Wire makes, checks and deletes links of one node. Its methods may be called
+// Conn makes, checks and deletes links of one node. Its methods may be called
 // by several goroutines.
-type Wire struct {
-	host *conn
+type Conn struct {
+	host *socket
 	node namespace
 
 	// allForwarding makes it do what it does before Linux 6.17, for tests.
@@ -13,7 +13,7 @@ type Wire struct {
 }
 
 // Open binds to the network namespace of the calling thread.
-func Open() (*Wire, error) {
+func Open() (*Conn, error) {
 	// The socket and, through it, everything else belong to the namespace that
 	// this one call is made in.
 	runtime.LockOSThread()
@@ -27,12 +27,12 @@ func Open() (*Wire, error) {
 		host.close()
 		return nil, err
 	}
-	return &Wire{host: host, node: node}, nil
+	return &Conn{host: host, node: node}, nil
 }
 
 // Close releases the socket and the namespace. Links stay. It never fails.
-func (w *Wire) Close() error {
-	w.host.close()
-	w.node.close()
+func (c *Conn) Close() error {
+	c.host.close()
+	c.node.close()
 	return nil
 }
