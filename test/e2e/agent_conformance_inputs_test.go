@@ -166,7 +166,7 @@ var agentRuns = []agentRun{
 		{name: "agent-config", files: one("nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 172.16.0.0/12\n  - 192.168.0.0/16\nmasqLinkLocal: false\nresyncInterval: 60s"), want: decision{direct: rfc1918, noIPv6: true, chain: "IP-MASQ", sequential: true}},
 		{name: "IPv6 link-local", files: one("masqLinkLocalIPv6: true\n"), want: decision{direct: rfc1918, masqLinkLocal6: true, noIPv6: true, chain: "IP-MASQ", sequential: true}},
 	}},
-	// docs/daemon.md: IPv6 is masqueraded too, which ip-masq-agent does with
+	// docs/node-configuration.md: IPv6 is masqueraded too, which ip-masq-agent does with
 	// --enable-ipv6 only.
 	{name: "no flags", inputs: []agentInput{
 		{name: "agent-config", files: one("nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 172.16.0.0/12\n  - 192.168.0.0/16\nmasqLinkLocal: false\nresyncInterval: 60s"), want: decision{direct: rfc1918, noIPv6: true}, instead: &decision{direct: rfc1918}},

@@ -71,7 +71,7 @@ func TestConformanceWithIPMasqAgent(t *testing.T) {
 		}
 	})
 
-	// docs/daemon.md: multicast is always direct here. There only LOCAL is.
+	// docs/node-configuration.md: multicast is always direct here. There only LOCAL is.
 	t.Run("multicast", func(t *testing.T) {
 		group := netip.MustParseAddr("239.1.2.3")
 		theirs, ours := theirs.in(t), ours.in(t)

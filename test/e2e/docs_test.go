@@ -253,14 +253,15 @@ func (m *docNode) installed() {
 func (m *docNode) network() {
 	m.t.Helper()
 	m.write("/etc/cni/net.d/10-pods.conflist", readmeNetwork(m.t))
-	m.write("/etc/config/ip-masq-agent", textsOf(m.t, "docs/daemon.md", "yaml")[0])
+	m.write("/etc/config/ip-masq-agent", textsOf(m.t, "docs/node-configuration.md", "yaml")[0])
 }
 
 // before and after say what a page takes for granted, and what has come of it.
 var (
 	before = map[string]func(*docNode){
-		"docs/daemon.md":    (*docNode).installed,
-		"docs/protocols.md": (*docNode).installed,
+		"docs/daemon.md":             (*docNode).installed,
+		"docs/node-configuration.md": (*docNode).installed,
+		"docs/protocols.md":          (*docNode).installed,
 		"docs/troubleshooting.md": func(m *docNode) {
 			m.must("install -D -m 755 -t /opt/cni/bin bin/masq; install -D -m 755 -t /usr/local/bin bin/masqd bin/masq-cni")
 			m.must("install -D -m 644 -t /etc/systemd/system deploy/systemd/masqd.service")
@@ -456,7 +457,7 @@ func TestDocumentedMetrics(t *testing.T) {
 	for _, m := range regexp.MustCompile(`desc\("([a-z_]+)"`).FindAllStringSubmatch(goSource(t, "pkg/metrics"), -1) {
 		is = append(is, "masq_"+m[1])
 	}
-	sameNames(t, "docs/daemon.md", "metrics", is, column("docs/daemon.md", "metric"))
+	sameNames(t, "docs/metrics.md", "metrics", is, column("docs/metrics.md", "metric"))
 }
 
 func TestDocumentedFlags(t *testing.T) {
@@ -464,7 +465,7 @@ func TestDocumentedFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := column("docs/daemon.md", "flag")
+	page := column("docs/flags.md", "flag")
 	var is []string
 	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[\w.-]+)(.*)$`).FindAllStringSubmatch(string(out), -1) {
 		if m[1] == "--help" || m[1] == "--version" {
@@ -472,13 +473,13 @@ func TestDocumentedFlags(t *testing.T) {
 		}
 		is = append(is, m[1])
 		if d := regexp.MustCompile(`\(default "?(.+?)"?\)$`).FindStringSubmatch(m[2]); d != nil {
-			row := regexp.MustCompile("(?m)^\\| `" + m[1] + "` \\| (.*?) \\|").FindStringSubmatch(textOf("docs/daemon.md"))
+			row := regexp.MustCompile("(?m)^\\| `" + m[1] + "` \\| (.*?) \\|").FindStringSubmatch(textOf("docs/flags.md"))
 			if row == nil || strings.Trim(row[1], "`") != d[1] {
-				t.Errorf("docs/daemon.md: the default of %s is %s", m[1], d[1])
+				t.Errorf("docs/flags.md: the default of %s is %s", m[1], d[1])
 			}
 		}
 	}
-	sameNames(t, "docs/daemon.md", "flags", is, page)
+	sameNames(t, "docs/flags.md", "flags", is, page)
 }
 
 func TestDocumentedKeys(t *testing.T) {
@@ -486,7 +487,7 @@ func TestDocumentedKeys(t *testing.T) {
 	if err := json.Unmarshal([]byte(textOf("deploy/masq-agent.schema.json")), &schema); err != nil {
 		t.Fatal(err)
 	}
-	sameNames(t, "docs/daemon.md", "keys", slices.Collect(maps.Keys(schema.Properties)), column("docs/daemon.md", "key"))
+	sameNames(t, "docs/node-configuration.md", "keys", slices.Collect(maps.Keys(schema.Properties)), column("docs/node-configuration.md", "key"))
 
 	ours := regexp.MustCompile(`(?s)var ourKeys = \[\]string\{(.*?)\}`).FindStringSubmatch(goSource(t, "pkg/cniconf"))
 	if ours == nil {

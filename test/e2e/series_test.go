@@ -31,8 +31,8 @@ func seriesOf(text string) (n int, rows map[string][]string) {
 // other container, the first has all series of destinations.
 func TestSeriesAreBounded(t *testing.T) {
 	documented := fmt.Sprintf("at most %d series, including the Go and process metrics, and %d more for each attachment", metrics.MaxSeries, metrics.SeriesPerAttachment)
-	if !strings.Contains(textOf("docs/daemon.md"), documented) {
-		t.Errorf("docs/daemon.md does not say: %s", documented)
+	if !strings.Contains(textOf("docs/metrics.md"), documented) {
+		t.Errorf("docs/metrics.md does not say: %s", documented)
 	}
 	w := newWorld(t, nstest.Uplink{})
 	w.keepUDPFlows()
