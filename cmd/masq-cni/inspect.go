@@ -82,7 +82,7 @@ func (o *output) run(f func(c *cobra.Command, args []string, a answer) error) fu
 		signal.Ignore(syscall.SIGPIPE)
 		defer signal.Reset(syscall.SIGPIPE)
 		w := bufio.NewWriterSize(c.OutOrStdout(), 64<<10)
-		a := answer{Writer: w, Style: report.Style{Colour: coloured(c.OutOrStdout()), Wide: o.format == wide}}
+		a := answer{Writer: w, Style: report.Style{Color: coloured(c.OutOrStdout()), Wide: o.format == wide}}
 		if o.format != wide {
 			a.format = report.Format(o.format)
 		}

@@ -82,7 +82,7 @@ func watch[T any](c *cobra.Command, x watching, a answer, s source[T]) (err erro
 	defer stop()
 	wishes := make(chan wish, 1)
 	looking, end := context.WithCancel(ctx)
-	model := newScreen(s, a.Colour, got, wishes)
+	model := newScreen(s, a.Color, got, wishes)
 	model.host = x.host(c)
 	shown := &careful{Model: model, end: end}
 	p := tea.NewProgram(shown, tea.WithInput(in), tea.WithOutput(out), tea.WithoutSignalHandler())

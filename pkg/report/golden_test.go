@@ -73,14 +73,14 @@ func TestText(t *testing.T) {
 			}
 			golden(t, name+suffix+".txt", plain.Bytes())
 			harmless(t, name, plain.String())
-			s.Colour = true
+			s.Color = true
 			if err := x.text(&coloured, s); err != nil {
 				t.Fatal(err)
 			}
 			// Colours are all that differs, and only our own come through.
 			got := coloured.String()
-			for _, code := range []string{bold, red, green, "0"} {
-				got = strings.ReplaceAll(got, "\x1b["+code+"m", "")
+			for _, code := range []SGR{Bold, Red, Green, "0"} {
+				got = strings.ReplaceAll(got, "\x1b["+string(code)+"m", "")
 			}
 			if got != plain.String() {
 				t.Errorf("%s without colours:\n%s", name, got)

@@ -1,95 +1,51 @@
 package report
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
-
-// Style is how text is written for a person.
-type Style struct {
-	// Colour is for terminals.
-	Colour bool
-	// Wide has more columns.
-	Wide bool
-}
-
-const (
-	bold  = "1"
-	red   = "31"
-	green = "32"
-)
-
-func (s Style) paint(code, text string) string {
-	if !s.Colour || text == "" {
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
-}
 
 // block is how many rows are aligned with each other: a table of millions is
 // written as it comes.
 const block = 512
 
-// table writes rows in columns. Cells are cleaned before they come here.
+// table writes rows in columns. Its cells are harmless text: see Clean.
 type table struct {
 	w     io.Writer
 	style Style
-	buf   bytes.Buffer
-	tab   *tabwriter.Writer
 	head  []string
-	rows  int
-	begun bool
+	rows  [][]string // not written yet
+	begun bool       // the heading is written
 }
 
 func newTable(w io.Writer, s Style, head ...string) *table {
-	t := &table{w: w, style: s, head: head}
-	t.tab = tabwriter.NewWriter(&t.buf, 0, 0, 2, ' ', 0)
-	return t
+	return &table{w: w, style: s, head: head}
 }
 
 func (t *table) row(cells ...string) error {
-	if t.rows == 0 {
-		t.line(t.head) // aligns each block with the heading's words
+	for i, c := range cells {
+		cells[i] = orDash(c)
 	}
-	t.line(cells)
-	if t.rows++; t.rows < block {
+	t.rows = append(t.rows, cells)
+	if len(t.rows) < block {
 		return nil
 	}
 	return t.flush()
 }
 
-func (t *table) line(cells []string) {
-	for i, c := range cells {
-		if c == "" {
-			c = "-"
-		}
-		if i > 0 {
-			_, _ = t.tab.Write([]byte("\t")) // to memory
-		}
-		_, _ = io.WriteString(t.tab, c)
-	}
-	_, _ = t.tab.Write([]byte("\n"))
-}
-
-// flush writes what there is; a table without rows is its heading.
+// flush writes the rows that are left. A table without rows is its heading.
 func (t *table) flush() error {
-	if t.rows == 0 {
-		if t.begun {
-			return nil
-		}
-		t.line(t.head)
+	if t.begun && len(t.rows) == 0 {
+		return nil
 	}
-	_ = t.tab.Flush()
-	head, rest, _ := strings.Cut(t.buf.String(), "\n")
-	t.buf.Reset()
-	t.rows = 0
+	// The heading aligns every block.
+	head, rest, _ := strings.Cut(align(append([][]string{t.head}, t.rows...)), "\n")
+	t.rows = t.rows[:0]
 	if !t.begun {
 		t.begun = true
-		rest = t.style.paint(bold, head) + "\n" + rest
+		rest = t.style.Paint(Bold, head) + "\n" + rest
 	}
 	_, err := io.WriteString(t.w, rest)
 	return err

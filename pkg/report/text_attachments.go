@@ -110,7 +110,7 @@ func WritePods(w io.Writer, s Style, all []Pod, now time.Time) error {
 }
 
 func (p Pod) writeText(w io.Writer, s Style, now time.Time) error {
-	f := newFacts(w)
+	var f facts
 	if p.PodName != "" {
 		f.say("pod", "%s", Clean(p.Pod()))
 	}
@@ -132,10 +132,10 @@ func (p Pod) writeText(w io.Writer, s Style, now time.Time) error {
 		f.say("", "mss %s; helpers: %s", p.Rules.clamp(), orDash(p.Rules.helped()))
 	}
 	for i, c := range p.Drift {
-		f.say(first(i, "drift"), "%s", s.paint(red, Sentence(fmt.Sprintf("%s %s: %s", c.Kind, c.Name, c.Found))))
+		f.say(first(i, "drift"), "%s", s.Paint(Red, Sentence(fmt.Sprintf("%s %s: %s", c.Kind, c.Name, c.Found))))
 	}
 	if len(p.Drift) == 0 {
-		f.say("drift", "%s", s.paint(green, "none"))
+		f.say("drift", "%s", s.Paint(Green, "none"))
 	}
 	for _, c := range p.NotChecked {
 		f.say("", "not checked: %s", Sentence(fmt.Sprintf("%s %s: %s", c.Kind, c.Name, c.Found)))
@@ -150,7 +150,7 @@ func (p Pod) writeText(w io.Writer, s Style, now time.Time) error {
 	for i, h := range p.Helpers {
 		f.say(first(i, "helpers"), "%s, %s", Clean(h.Helper), plural(h.Flows, "control connection"))
 	}
-	if err := f.tab.Flush(); err != nil {
+	if err := f.write(w); err != nil {
 		return err
 	}
 	if len(p.Expectations) > 0 {

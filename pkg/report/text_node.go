@@ -6,47 +6,35 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"text/tabwriter"
 )
-
-// facts writes names and what there is to say of each.
-type facts struct {
-	tab *tabwriter.Writer
-}
-
-func newFacts(w io.Writer) facts { return facts{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
-
-func (f facts) say(name, format string, args ...any) {
-	_, _ = fmt.Fprintf(f.tab, "%s\t%s\n", name, fmt.Sprintf(format, args...)) // Flush has the error
-}
 
 // WriteText writes the node for a person.
 func (n *Node) WriteText(w io.Writer, s Style) error {
 	if err := n.Problems.write(w, s); err != nil {
 		return err
 	}
-	f := newFacts(w)
+	var f facts
 	switch t := n.Table; {
 	case t == nil:
-		f.say("table", "%s", s.paint(red, "not known"))
+		f.say("table", "%s", s.Paint(Red, "not known"))
 	case !t.Exists && !t.Wanted:
 		f.say("table", "none, and nothing asks for one")
 	case !t.Exists:
-		f.say("table", "%s", s.paint(red, "missing"))
+		f.say("table", "%s", s.Paint(Red, "missing"))
 	default:
 		f.say("table", "inet masq: %s, generation %d", plural(t.Rules, "rule"), t.Generation)
 	}
 	if t := n.Table; t != nil {
-		drift := s.paint(green, "none")
+		drift := s.Paint(Green, "none")
 		if t.Drift > 0 {
-			drift = s.paint(red, plural(t.Drift, "difference"))
+			drift = s.Paint(Red, plural(t.Drift, "difference"))
 		}
 		f.say("drift", "%s", drift)
 	}
 	if l := n.Links; l != nil && l.Compared > 0 {
-		state := s.paint(green, "as ADD made them")
+		state := s.Paint(Green, "as ADD made them")
 		if l.Differences > 0 {
-			state = s.paint(red, plural(l.Differences, "difference"))
+			state = s.Paint(Red, plural(l.Differences, "difference"))
 		}
 		f.say("links", "%d, %s", l.Compared, state)
 	}
@@ -83,7 +71,7 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 			f.say("", "%d error, %d search_restart, %d clash_resolve, %d chaintoolong", c.Error, c.SearchRestart, c.ClashResolve, c.ChainTooLong)
 		}
 	}
-	if err := f.tab.Flush(); err != nil {
+	if err := f.write(w); err != nil {
 		return err
 	}
 	if len(n.Policies) > 0 {

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/clipperhouse/displaywidth"
 )
 
 // columns is the width of a terminal that text is wrapped for.
@@ -18,11 +19,11 @@ const maxOfKind = 5
 // others.
 func (all Problems) write(w io.Writer, s Style) error {
 	var b strings.Builder
-	verdict, color := Sentence(all.Verdict()), red
+	verdict, color := Sentence(all.Verdict()), Red
 	if all.Healthy() {
-		color = green
+		color = Green
 	}
-	b.WriteString(s.paint(color, verdict) + "\n\n")
+	b.WriteString(s.Paint(color, verdict) + "\n\n")
 	type class struct {
 		Severity
 		Kind
@@ -43,7 +44,7 @@ func (all Problems) write(w io.Writer, s Style) error {
 		}
 		label := string(p.Severity)
 		if p.Severity != SeverityWarning {
-			label = s.paint(red, label)
+			label = s.Paint(Red, label)
 		}
 		hang(&b, label, len(p.Severity), p.String())
 		if p.Remedy != "" {
@@ -64,7 +65,7 @@ func hang(b *strings.Builder, label string, width int, text string) {
 	b.WriteString(label + strings.Repeat(" ", indent-width))
 	at := indent
 	for i, word := range strings.Fields(Sentence(text)) {
-		n := utf8.RuneCountInString(word)
+		n := displaywidth.String(word)
 		switch {
 		case i == 0:
 		case at+1+n > columns:

@@ -47,7 +47,7 @@ func WriteRules(w io.Writer, s Style, all []Rule) error {
 				}
 			}
 			chain = r.Chain
-			if _, err := fmt.Fprintf(w, "%s\n", s.paint(bold, "chain "+Clean(chain))); err != nil {
+			if _, err := fmt.Fprintf(w, "%s\n", s.Paint(Bold, "chain "+Clean(chain))); err != nil {
 				return err
 			}
 		}
@@ -61,7 +61,7 @@ func WriteRules(w io.Writer, s Style, all []Rule) error {
 func (r Rule) write(w io.Writer, s Style) error {
 	state := ""
 	if r.State != OK {
-		state = "  " + s.paint(red, strings.ToUpper(r.State))
+		state = "  " + s.Paint(Red, strings.ToUpper(r.State))
 	}
 	count := ""
 	if r.Counts {
@@ -93,7 +93,7 @@ type Drift struct {
 // WriteText writes it for a person.
 func (d Drift) WriteText(w io.Writer, s Style) error {
 	if !d.Drift {
-		if _, err := fmt.Fprintln(w, s.paint(green, "no drift")); err != nil {
+		if _, err := fmt.Fprintln(w, s.Paint(Green, "no drift")); err != nil {
 			return err
 		}
 	} else if err := writeTable(w, s, ChangeColumns(), d.Changes); err != nil {

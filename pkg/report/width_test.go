@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clipperhouse/displaywidth"
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/portpool"
@@ -48,7 +49,7 @@ func TestDefaultTablesFit80Columns(t *testing.T) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(b.String()) {
-			if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > columns {
+			if n := displaywidth.String(strings.TrimSuffix(line, "\n")); n > columns {
 				t.Errorf("%s: %d columns\n%s", name, n, b.String())
 				break
 			}

@@ -1,0 +1,53 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/clipperhouse/displaywidth"
+)
+
+// columnGap is the number of spaces between two columns.
+const columnGap = 2
+
+// align returns rows as lines in which each column begins at the same cell of a terminal.
+// A character of Chinese, Japanese or Korean fills two cells, a combining one none. The
+// last cell of a row is not padded, so it may be painted.
+func align(rows [][]string) string {
+	var widths []int
+	for _, row := range rows {
+		for i, text := range row[:len(row)-1] {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], displaywidth.String(text))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		last := len(row) - 1
+		for i, text := range row[:last] {
+			b.WriteString(text)
+			for range widths[i] - displaywidth.String(text) + columnGap {
+				b.WriteByte(' ')
+			}
+		}
+		b.WriteString(row[last])
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// facts writes a list of names, each with text. Text that continues the line above has no
+// name.
+type facts struct{ rows [][]string }
+
+func (f *facts) say(name, format string, args ...any) {
+	f.rows = append(f.rows, []string{name, fmt.Sprintf(format, args...)})
+}
+
+func (f *facts) write(w io.Writer) error {
+	_, err := io.WriteString(w, align(f.rows))
+	return err
+}
