@@ -18,8 +18,8 @@ const routeDelay = 100 * time.Millisecond
 // routes have followed.
 type addresses struct {
 	loop interface {
-		Gone([]netip.Addr)
-		Look(why string, what reconcile.What)
+		AddressesRemoved([]netip.Addr)
+		RequestSync(reason string, u reconcile.Urgency, s reconcile.Scope)
 	}
 	after func(time.Duration, func()) // time.AfterFunc
 
@@ -35,9 +35,9 @@ func (a *addresses) changed(gone []netip.Addr) {
 	due := a.due
 	a.due = true
 	a.mu.Unlock()
-	a.loop.Gone(gone)
+	a.loop.AddressesRemoved(gone)
 	// Flows may be leaving with an egress address that is gone.
-	a.loop.Look("addresses", reconcile.Forwarding|reconcile.Now)
+	a.loop.RequestSync("addresses", reconcile.Urgent, reconcile.Forwarding)
 	if !due {
 		a.after(routeDelay, a.again)
 	}
@@ -48,6 +48,6 @@ func (a *addresses) again() {
 	gone := a.gone
 	a.due, a.gone = false, nil
 	a.mu.Unlock()
-	a.loop.Gone(gone)
-	a.loop.Look("addresses", 0)
+	a.loop.AddressesRemoved(gone)
+	a.loop.RequestSync("addresses", reconcile.Soon, reconcile.Changes)
 }

@@ -9,30 +9,31 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
 )
 
-type looked struct {
-	gone  []netip.Addr
-	looks []reconcile.What
+type syncRequests struct {
+	removed []netip.Addr
+	n       int
 }
 
-func (l *looked) Gone(all []netip.Addr)              { l.gone = append(l.gone, all...) }
-func (l *looked) Look(_ string, what reconcile.What) { l.looks = append(l.looks, what) }
+func (l *syncRequests) AddressesRemoved(all []netip.Addr) { l.removed = append(l.removed, all...) }
+
+func (l *syncRequests) RequestSync(string, reconcile.Urgency, reconcile.Scope) { l.n++ }
 
 // What is asked for too early is asked for again: once for several changes, with all
 // addresses that are gone.
 func TestAddressesAreLookedAtAgain(t *testing.T) {
-	l := &looked{}
+	l := &syncRequests{}
 	var due []func()
 	a := addresses{loop: l, after: func(_ time.Duration, f func()) { due = append(due, f) }}
 	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::2")
 	a.changed([]netip.Addr{one})
 	a.changed(nil)
 	a.changed([]netip.Addr{two})
-	if len(due) != 1 || len(l.looks) != 3 || !slices.Equal(l.gone, []netip.Addr{one, two}) {
+	if len(due) != 1 || l.n != 3 || !slices.Equal(l.removed, []netip.Addr{one, two}) {
 		t.Fatalf("%d looks are due, %+v", len(due), l)
 	}
-	l.gone = nil
+	l.removed = nil
 	due[0]()
-	if len(l.looks) != 4 || !slices.Equal(l.gone, []netip.Addr{one, two}) {
+	if l.n != 4 || !slices.Equal(l.removed, []netip.Addr{one, two}) {
 		t.Errorf("after the routes: %+v", l)
 	}
 	a.changed(nil)

@@ -37,7 +37,7 @@ func missingEgress(m ruleset.MissingEgress) string {
 
 func serviceable(s reconcile.Stats, n reconcile.Node) readiness {
 	r := readiness{Reasons: []string{}}
-	if s.LastLook.IsZero() {
+	if s.LastSync.IsZero() {
 		r.Reasons = append(r.Reasons, "no sync has succeeded yet")
 	}
 	if s.Problem != "" {

@@ -22,7 +22,7 @@ func TestReadyWithMissingEgress(t *testing.T) {
 		{ruleset.MissingEgress{}, true, "flows leave with the others"},
 	} {
 		c.missing.Policy, c.missing.Address = "node-1a2b3c4d", netip.MustParseAddr("2001:db8::7")
-		s := reconcile.Stats{LastLook: time.Unix(1, 0), MissingEgress: []ruleset.MissingEgress{c.missing}}
+		s := reconcile.Stats{LastSync: time.Unix(1, 0), MissingEgress: []ruleset.MissingEgress{c.missing}}
 		r := ready(s, reconcile.Node{}, nil)
 		if r.Ready != c.ready || len(r.Reasons) != 1 || !strings.Contains(r.Reasons[0], "2001:db8::7; ") || !strings.HasSuffix(r.Reasons[0], c.reason) {
 			t.Errorf("%+v: %+v", c.missing, r)

@@ -112,18 +112,18 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			published, err := rules.Published()
 			return append(ports, published...), err
 		},
-		Forward:      links.RepairForwarding,
-		Links:        &reconcile.Links{All: links.Repair, Some: links.RepairIndexes, Log: log},
-		Untranslated: forget.Untranslated,
-		Stranded:     forget.Stranded,
+		Forward:       links.RepairForwarding,
+		Links:         &reconcile.Links{All: links.Repair, Some: links.RepairIndexes, Log: log},
+		Untranslated:  forget.Untranslated,
+		EgressRemoved: forget.EgressRemoved,
 		Reload: func() error {
 			conf.read()
 			return errors.Join(cache.Reload(), records.Tidy(o.grace), records.TidyRefusals(time.Now()), neighbors.Run(time.Now()))
 		},
-		Sweep:  &reconcile.Sweep{Kernel: kernel, Records: records, Grace: o.grace, Log: log},
-		Resync: o.resync,
-		Spent:  processorTime,
-		Log:    log,
+		Cleanup: &reconcile.Cleanup{Kernel: kernel, Records: records, Grace: o.grace, Log: log},
+		Resync:  o.resync,
+		Spent:   processorTime,
+		Log:     log,
 	}
 	var flowLog *natLogger
 	if o.hasNATLog() {
@@ -155,7 +155,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	drops := &dropped{rules: serialized(&askingMu, asking.CountedRules)}
 	unread := &unreadable{
 		cache: cache, records: records, log: log, wake: make(chan struct{}, 1),
-		changed: func() { loop.Look("records", 0) },
+		changed: func() { loop.RequestSync("records", reconcile.Soon, reconcile.Changes) },
 		rebuild: &reconcile.Rebuild{
 			Snapshot: cache.Snapshot, Node: conf.node,
 			Attached: func(want func(string) bool) ([]nft.Attached, error) {
@@ -201,8 +201,8 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	compared := &comparison{
 		links: links, known: loop.Links.Left, asked: make(chan struct{}, 1),
 		records: func() []*store.Record { return cache.Snapshot().Records }, whole: records.Get,
-		begun:  func() bool { return !loop.Stats().LastLook.IsZero() },
-		repair: func() { loop.Look("links", reconcile.AllLinks|reconcile.Forwarding) },
+		begun:  func() bool { return !loop.Stats().LastSync.IsZero() },
+		repair: func() { loop.RequestSync("links", reconcile.Soon, reconcile.AllLinks|reconcile.Forwarding) },
 	}
 	served, err := listen(o, log, tell)
 	if err != nil {
@@ -226,19 +226,19 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return cache.Run(ctx, func(lost bool) {
 			unread.notice()
 			if lost {
-				loop.Lost()
+				loop.EventsLost()
 				return
 			}
-			loop.Look("records", 0)
+			loop.RequestSync("records", reconcile.Soon, reconcile.Changes)
 		})
 	})
 	run("configuration", func(ctx context.Context) error {
-		return conf.run(ctx, func() { loop.Look("configuration", reconcile.Asked) })
+		return conf.run(ctx, func() { loop.RequestSync("configuration", reconcile.Interactive, reconcile.Changes) })
 	})
 	run("rules", func(ctx context.Context) error {
 		return news.Run(ctx, func(t nft.Transaction, lost bool) {
 			if lost {
-				loop.Lost()
+				loop.EventsLost()
 				return
 			}
 			loop.Transaction(t)
@@ -249,19 +249,19 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return host.Run(ctx, func(e veth.Event) {
 			loop.Links.Damaged(e.Damaged)
 			if e.Lost {
-				loop.Lost()
+				loop.EventsLost()
 			}
 			if e.Links || len(e.Damaged) > 0 {
-				loop.Look("links", reconcile.TheLinks)
+				loop.RequestSync("links", reconcile.Soon, reconcile.StaleAttachments)
 			}
 			if e.Addresses || len(e.Gone) > 0 {
 				changes.changed(e.Gone)
 			}
 			if e.Routes {
-				loop.Look("routes", reconcile.Forwarding)
+				loop.RequestSync("routes", reconcile.Soon, reconcile.Forwarding)
 			}
 			if e.Forwarding {
-				loop.Look("forwarding", reconcile.Forwarding|reconcile.Now)
+				loop.RequestSync("forwarding", reconcile.Urgent, reconcile.Forwarding)
 			}
 		})
 	})
@@ -280,7 +280,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 					return err
 				}
 				unread.notice()
-				loop.Look("signal", reconcile.Asked|reconcile.Everything|reconcile.Verify)
+				loop.RequestSync("signal", reconcile.Interactive, reconcile.Everything)
 			}
 		}
 	})
@@ -369,8 +369,8 @@ func sayMissing(log *slog.Logger, rules *nft.Conn, p masq.Policy) {
 func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowErrors int, l *natLogger) metrics.Values {
 	s.Errors["flows"] += flowErrors
 	within := map[time.Duration]int{}
-	for i, t := range reconcile.Times {
-		within[t] = s.Took[i]
+	for i, t := range reconcile.RepairTimes {
+		within[t] = s.RepairsWithin[i]
 	}
 	var written *metrics.NATLog
 	if l != nil && l.log != nil {
@@ -388,11 +388,11 @@ func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowEr
 	}
 	return metrics.Values{
 		MissingEgress: missing, NATLog: written, Export: exported,
-		Looks: s.Looks, Repairs: s.Repairs, Failures: s.Failures, Storms: s.Storms, Gap: s.Gap, Stranded: s.Stranded, Full: s.Full,
-		Swept: s.Swept, Restored: s.Restored, Lost: s.Lost, Drift: s.Drift, Attachments: s.Attachments, Policies: s.Policies,
-		Errors: s.Errors, Ended: s.Ended, Looking: s.Looking,
-		Repaired: metrics.Times{Count: s.Took[len(reconcile.Times)], Sum: s.Repairing, Within: within},
-		LastLook: s.LastLook, ConfigRead: n.Read, ConfigValid: n.Fault == "", Offered: offered,
+		Looks: s.Requests, Repairs: s.Repairs, Failures: s.Failures, Storms: s.RepairLoops, Gap: s.UntranslatedFlows, Stranded: s.EgressRemovedFlows, Full: s.FullSyncs,
+		Swept: s.Removed, Restored: s.Restored, Lost: s.LostEvents, Drift: s.Drift, Attachments: s.Attachments, Policies: s.Policies,
+		Errors: s.Errors, Ended: s.Syncs, Looking: s.SyncTime,
+		Repaired: metrics.Times{Count: s.RepairsWithin[len(reconcile.RepairTimes)], Sum: s.RepairTime, Within: within},
+		LastLook: s.LastSync, ConfigRead: n.Read, ConfigValid: n.Fault == "", Offered: offered,
 	}
 }
 

@@ -31,7 +31,7 @@ func tellSystemd(ctx context.Context, loop *reconcile.Loop, log *slog.Logger) er
 	ready := false
 	for {
 		s := loop.Stats()
-		if !ready && !s.LastLook.IsZero() {
+		if !ready && !s.LastSync.IsZero() {
 			ready = true
 			if _, err := daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS=the kernel agrees with the records"); err != nil {
 				return err

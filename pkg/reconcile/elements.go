@@ -47,7 +47,7 @@ func (l *Loop) syncElements(keys []elementKey) (all []nft.Change, err error) {
 			// Other programs keep changing the ruleset: continue with the next
 			// elements.
 			l.last.elements = append(l.last.elements, chunk...)
-			l.Look("conflict", 0)
+			l.RequestSync("conflict", Soon, Changes)
 			err = nil
 		}
 		if err != nil {

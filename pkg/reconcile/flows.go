@@ -59,10 +59,10 @@ func (f Flows) Untranslated(ctx context.Context, whose Whose) (int, error) {
 	return n, err
 }
 
-// Stranded deletes the flows that left with one of the egress addresses that are
+// EgressRemoved deletes the flows that left with one of the egress addresses that are
 // gone: what is sent to it does not come back here. Those of the node that are left
 // are not touched.
-func (f Flows) Stranded(ctx context.Context, whose Whose, gone []netip.Addr) (int, error) {
+func (f Flows) EgressRemoved(ctx context.Context, whose Whose, gone []netip.Addr) (int, error) {
 	owners := ownersOf(whose)
 	local := f.locals()
 	n, err := f.Delete(ctx, conntrack.Filter{Status: conntrack.SrcNAT, StatusMask: conntrack.SrcNAT}, func(x *conntrack.Flow) bool {

@@ -106,7 +106,7 @@ func TestStranded(t *testing.T) {
 				return 0, nil
 			},
 		}
-		n, err := f.Stranded(t.Context(), whose, gone)
+		n, err := f.EgressRemoved(t.Context(), whose, gone)
 		if err != nil || (n == 1) != tt.deleted {
 			t.Errorf("%s: %d deleted, %v", tt.name, n, err)
 		}

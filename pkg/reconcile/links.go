@@ -172,15 +172,15 @@ func linkChanges(all []veth.Difference) (out []nft.Change) {
 
 // repairNode restores the node's settings other than the rules: forwarding, and the
 // links of containers.
-func (l *Loop) repairNode(what What, records []*store.Record) (changes []nft.Change, err error) {
-	if what&Forwarding != 0 {
+func (l *Loop) repairNode(scope Scope, records []*store.Record) (changes []nft.Change, err error) {
+	if scope&Forwarding != 0 {
 		changes, err = l.mendForwarding(records)
 	}
 	if l.Links == nil {
 		return changes, err
 	}
 	repair := l.Links.repairDamaged
-	if what&AllLinks != 0 {
+	if scope&AllLinks != 0 {
 		repair = l.Links.repairAll
 	}
 	repaired, failed := repair(records)

@@ -43,19 +43,19 @@ type memory struct {
 // look compares everything, and mends it. worked is false where nothing had
 // changed, so that there was nothing to compare; drifted is true where something was
 // not as it had been made.
-func (l *Loop) look(ctx context.Context, begun time.Time, what What) (worked, drifted bool) {
-	worked, changes, err := l.sync(ctx, what)
+func (l *Loop) sync(ctx context.Context, begun time.Time, r request) (worked, drifted bool) {
+	worked, changes, err := l.syncNode(ctx, r.scope)
 	took := time.Since(begun)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stats.Begun = time.Time{}
-	l.stats.Looking += took
-	l.stats.Ended++
+	l.stats.Started = time.Time{}
+	l.stats.SyncTime += took
+	l.stats.Syncs++
 	switch {
 	case err != nil:
 		worked = true
 		l.stats.Failures++
-		l.pending |= what // for the next one
+		l.pending.merge(r)
 		if problem := err.Error(); problem != l.stats.Problem {
 			l.stats.Problem = problem // said once for each change of it
 			l.Log.Error("cannot bring the kernel into agreement with the records", "err", err)
@@ -64,7 +64,7 @@ func (l *Loop) look(ctx context.Context, begun time.Time, what What) (worked, dr
 		l.Log.Info("the kernel can be brought into agreement with the records again")
 		fallthrough
 	default:
-		l.stats.Problem, l.stats.LastLook = "", time.Now()
+		l.stats.Problem, l.stats.LastSync = "", time.Now()
 	}
 	if len(changes) == 0 {
 		return worked, false

@@ -34,15 +34,15 @@ type Loop struct {
 	Forward func(ours func(name string) bool, families []masq.Family) ([]string, error)
 	// Links restores the links of containers; nil leaves them alone.
 	Links *Links
-	// Untranslated and Stranded delete flows, and return how many there were: those
+	// Untranslated and EgressRemoved delete flows, and return how many there were: those
 	// of Flows.
-	Untranslated func(context.Context, Whose) (int, error)
-	Stranded     func(context.Context, Whose, []netip.Addr) (int, error)
+	Untranslated  func(context.Context, Whose) (int, error)
+	EgressRemoved func(context.Context, Whose, []netip.Addr) (int, error)
 	// Reload reads anew what the records are read from, before a look that nobody
 	// asked for.
 	Reload func() error
-	// Sweep removes attachments whose container is gone, at each resync.
-	Sweep *Sweep
+	// Cleanup removes attachments whose container is gone, at each resync.
+	Cleanup *Cleanup
 	// Resync is the time between looks that nobody asked for, unless the node's
 	// configuration gives another.
 	Resync time.Duration
@@ -55,7 +55,7 @@ type Loop struct {
 	budget budget
 
 	mu      sync.Mutex
-	pending What
+	pending request
 	gone    []netip.Addr // addresses that the next look is to hear of
 	stats   Stats
 	heard   transactions
@@ -100,72 +100,28 @@ type Rules interface {
 	Edit(add, remove []ruleset.LiveElement, generation uint32) (large bool, err error)
 }
 
-// What is what a look is to look at beside the rules.
-type What uint8
-
-const (
-	// Now says that packets may be leaving untranslated: a rest ends, as long as
-	// there is a budget.
-	Now What = 1 << iota
-	// Asked says that a person waits: a rest ends.
-	Asked
-	// Forwarding may have been turned off, or there is a new uplink.
-	Forwarding
-	// TheLinks are to be swept at the next resync.
-	TheLinks
-	// Verify has the whole table compared if notifications are missing.
-	Verify
-
-	// AllLinks are to be compared with what ADD made. Links that were named as damaged
-	// are compared at every sync.
-	AllLinks
-
-	// Everything is all of these but Asked and Verify.
-	Everything = Now | Forwarding | TheLinks | AllLinks
-)
-
 func (l *Loop) init() {
 	l.once.Do(func() {
 		l.wake, l.urgent = make(chan struct{}, 1), make(chan struct{}, 1)
-		l.stats.Looks, l.stats.Repairs, l.stats.Errors = map[string]int{}, map[string]int{}, map[string]int{}
+		l.stats.Requests, l.stats.Repairs, l.stats.Errors = map[string]int{}, map[string]int{}, map[string]int{}
 	})
 }
 
-// Look asks for a look soon, and says why, and at what. It never waits.
-func (l *Loop) Look(why string, what What) {
-	l.init()
-	l.mu.Lock()
-	l.stats.Looks[why]++
-	l.pending |= what
-	l.mu.Unlock()
-	notify(l.wake)
-	if what&(Now|Asked) != 0 {
-		notify(l.urgent)
-	}
-}
-
-func notify(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // one is due already
-	}
-}
-
-// Gone notes addresses that the node no longer has. A look is to be asked for.
-func (l *Loop) Gone(addresses []netip.Addr) {
+// AddressesRemoved notes addresses that the node no longer has. A look is to be asked for.
+func (l *Loop) AddressesRemoved(addresses []netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.gone = append(l.gone, addresses...)
 }
 
-// Lost notes that news were lost, and asks for a look at everything.
-func (l *Loop) Lost() {
+// EventsLost notes that news were lost, and asks for a look at everything.
+func (l *Loop) EventsLost() {
 	l.init()
 	l.mu.Lock()
-	l.stats.Lost++
+	l.stats.LostEvents++
 	l.heard = transactions{lost: true}
 	l.mu.Unlock()
-	l.Look("lost", Everything)
+	l.RequestSync("lost", Urgent, Everything)
 }
 
 // Expect tells, before the first look, what policies translated to until now, so
@@ -194,7 +150,7 @@ const (
 // Run looks until the context ends. The first look is at once.
 func (l *Loop) Run(ctx context.Context) {
 	l.init()
-	l.Look("start", Everything)
+	l.RequestSync("start", Urgent, Everything)
 	resync, idle, retry := time.NewTimer(l.jittered()), time.NewTimer(quiet), time.NewTimer(0)
 	defer resync.Stop()
 	defer idle.Stop()
@@ -210,31 +166,31 @@ func (l *Loop) Run(ctx context.Context) {
 			debug.FreeOSMemory()
 			continue
 		case <-retry.C:
-			l.Look("retry", 0)
+			l.RequestSync("retry", Soon, Changes)
 			continue
 		case <-resync.C:
 			if err := l.Reload(); err != nil {
 				l.Log.Error("cannot read the records anew", "err", err)
 			}
 			l.sweep()
-			l.Look("resync", Forwarding|AllLinks|Verify)
+			l.RequestSync("resync", Soon, Forwarding|AllLinks|Generation)
 			resync.Reset(l.jittered())
 			continue
 		case <-l.wake:
 		}
 		begun := time.Now()
 		l.mu.Lock()
-		l.stats.Begun = begun
-		what := l.pending
+		l.stats.Started = begun
+		r := l.pending
 		l.last.gone = append(l.last.gone, l.gone...)
-		l.pending, l.gone = 0, nil
+		l.pending, l.gone = request{}, nil
 		l.mu.Unlock()
 		select {
 		case <-l.urgent: // this look is what it asks for
 		default:
 		}
 		spent := l.spent()
-		worked, drifted := l.look(ctx, begun, what)
+		worked, drifted := l.sync(ctx, begun, r)
 		// On a busy node, and while others hold the lock of transactions, a sync waits.
 		took := min(time.Since(begun), l.spent()-spent)
 		if worked {
@@ -253,7 +209,7 @@ func (l *Loop) Run(ctx context.Context) {
 			last = time.Now()
 			if row++; row == stormAfter {
 				l.mu.Lock()
-				l.stats.Storms++
+				l.stats.RepairLoops++
 				l.mu.Unlock()
 				l.Log.Warn("another program keeps changing table inet masq or the links of containers; each change is repaired, at a bounded pace", "repairs", row)
 			}
@@ -284,7 +240,7 @@ func (l *Loop) rest(ctx context.Context, took time.Duration) bool {
 		case <-pause.C:
 			return true
 		case <-urgent:
-			if l.asked() || l.budget.left(time.Now()) {
+			if l.isInteractive() || l.budget.left(time.Now()) {
 				return true
 			}
 			urgent = nil // it has to wait as all others
@@ -292,22 +248,22 @@ func (l *Loop) rest(ctx context.Context, took time.Duration) bool {
 	}
 }
 
-// asked reports whether a person waits for the next look.
-func (l *Loop) asked() bool {
+// isInteractive reports whether a person waits for the next sync.
+func (l *Loop) isInteractive() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.pending&Asked != 0
+	return l.pending.urgency == Interactive
 }
 
 // sweep removes attachments whose container is gone.
 func (l *Loop) sweep() {
 	records := l.Records.Snapshot().Records
-	if !l.links && !l.Sweep.Due(records) {
+	if !l.links && !l.Cleanup.Due(records) {
 		return
 	}
-	done, err := l.Sweep.Run(time.Now(), records)
+	done, err := l.Cleanup.Run(time.Now(), records)
 	l.mu.Lock()
-	l.stats.Swept += done.Removed
+	l.stats.Removed += done.Removed
 	l.stats.Restored += done.Restored
 	l.mu.Unlock()
 	if l.links = err != nil; l.links {

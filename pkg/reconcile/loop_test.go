@@ -35,14 +35,14 @@ func loop(t *testing.T, k *kernel, records ...store.Record) (*Loop, *asked) {
 			a.untranslated = append(a.untranslated, w)
 			return 0, nil
 		},
-		Stranded: func(_ context.Context, _ Whose, gone []netip.Addr) (int, error) {
+		EgressRemoved: func(_ context.Context, _ Whose, gone []netip.Addr) (int, error) {
 			a.stranded = append(a.stranded, gone)
 			return 1, nil
 		},
-		Reload: func() error { return nil },
-		Sweep:  &Sweep{},
-		Resync: time.Hour,
-		Log:    slog.New(slog.DiscardHandler),
+		Reload:  func() error { return nil },
+		Cleanup: &Cleanup{},
+		Resync:  time.Hour,
+		Log:     slog.New(slog.DiscardHandler),
 	}
 	l.init()
 	k.loop, k.generation, k.elements = l, max(k.generation, 1), map[elementKey]ruleset.LiveElement{}
@@ -67,7 +67,7 @@ func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 	for _, s := range steps {
 		a.untranslated = nil
 		k.change(s.changes...)
-		_, drifted := l.look(t.Context(), time.Now(), 0)
+		_, drifted := l.sync(t.Context(), time.Now(), request{})
 		if drifted != (len(s.changes) > 0) {
 			t.Errorf("%s: drifted %t", s.name, drifted)
 		}
@@ -85,7 +85,7 @@ func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 func TestFlowsOfTheGapAreNotForgotten(t *testing.T) {
 	k := &kernel{}
 	l, _ := loop(t, k, record("a"))
-	l.look(t.Context(), time.Now(), 0)
+	l.sync(t.Context(), time.Now(), request{})
 	var asked []int
 	fail := errors.New("no")
 	l.Untranslated = func(_ context.Context, w Whose) (int, error) {
@@ -93,10 +93,10 @@ func TestFlowsOfTheGapAreNotForgotten(t *testing.T) {
 		return 0, fail
 	}
 	k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"})
-	l.look(t.Context(), time.Now(), 0)
+	l.sync(t.Context(), time.Now(), request{})
 	k.changes, fail = nil, nil
-	l.look(t.Context(), time.Now(), 0)
-	l.look(t.Context(), time.Now(), 0)
+	l.sync(t.Context(), time.Now(), request{})
+	l.sync(t.Context(), time.Now(), request{})
 	if len(asked) != 2 || asked[0] != 1 || asked[1] != 1 {
 		t.Errorf("asked for the flows of %v attachments", asked)
 	}
@@ -105,15 +105,15 @@ func TestFlowsOfTheGapAreNotForgotten(t *testing.T) {
 func TestFailureIsSaidAndKept(t *testing.T) {
 	k := &kernel{err: errors.New("no")}
 	l, _ := loop(t, k, record("a"))
-	if _, repaired := l.look(t.Context(), time.Now(), 0); repaired {
+	if _, repaired := l.sync(t.Context(), time.Now(), request{}); repaired {
 		t.Error("a failure counts as a repair")
 	}
-	if s := l.Stats(); s.Failures != 1 || s.Problem == "" || !s.LastLook.IsZero() {
+	if s := l.Stats(); s.Failures != 1 || s.Problem == "" || !s.LastSync.IsZero() {
 		t.Errorf("stats %+v", s)
 	}
 	k.err = nil
-	l.look(t.Context(), time.Now(), 0)
-	if s := l.Stats(); s.Problem != "" || s.LastLook.IsZero() {
+	l.sync(t.Context(), time.Now(), request{})
+	if s := l.Stats(); s.Problem != "" || s.LastSync.IsZero() {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -125,7 +125,7 @@ func TestWhatIsAskedForIsNoDrift(t *testing.T) {
 	l, a := loop(t, k, record("a"))
 	node := Node{}
 	l.Node = func() Node { return node }
-	l.look(t.Context(), time.Now(), 0)
+	l.sync(t.Context(), time.Now(), request{})
 	rule := nft.Change{Kind: nft.KindRule, Reason: nft.Missing, Parent: "postrouting", Name: "policy4"}
 	for _, step := range []struct {
 		name     string
@@ -142,7 +142,7 @@ func TestWhatIsAskedForIsNoDrift(t *testing.T) {
 		step.change()
 		before := k.looks()
 		a.untranslated = nil
-		_, drifted := l.look(t.Context(), time.Now(), 0)
+		_, drifted := l.sync(t.Context(), time.Now(), request{})
 		if drifted != step.drifted || k.looks()-before != step.compared || (len(a.untranslated) > 0) != step.drifted {
 			t.Errorf("%s: drifted %t, %d comparisons, flows of %d", step.name, drifted, k.looks()-before, len(a.untranslated))
 		}
@@ -162,7 +162,7 @@ func TestMissingEgressOfUnusedFamily(t *testing.T) {
 	l, _ := loop(t, k, r)
 	state := func(name string, dropped, unused bool) {
 		t.Helper()
-		l.look(t.Context(), time.Now(), Forwarding)
+		l.sync(t.Context(), time.Now(), request{scope: Forwarding})
 		want := []ruleset.MissingEgress{{Policy: r.Policy.ID(), Address: six, Dropped: dropped, Unused: unused}}
 		if got := l.Stats().MissingEgress; !slices.Equal(got, want) {
 			t.Errorf("%s: missing: %+v, not %+v", name, got, want)
@@ -194,7 +194,7 @@ func TestStrandedFlows(t *testing.T) {
 	look := func(name string, want ...netip.Addr) {
 		t.Helper()
 		a.stranded = nil
-		l.look(t.Context(), time.Now(), Forwarding)
+		l.sync(t.Context(), time.Now(), request{scope: Forwarding})
 		if len(want) == 0 && len(a.stranded) != 0 || len(want) > 0 && (len(a.stranded) != 1 || !slices.Equal(a.stranded[0], want)) {
 			t.Errorf("%s: asked for %v, not %v", name, a.stranded, want)
 		}
@@ -231,36 +231,36 @@ func TestStrandedFlows(t *testing.T) {
 	next.Policy.SNATAddresses = addr("192.0.2.2")
 	all.write(next)
 	look("a policy names it no longer", addr("192.0.2.7")...)
-	if n := l.Stats().Stranded; n != 6 {
+	if n := l.Stats().EgressRemovedFlows; n != 6 {
 		t.Errorf("counted %d", n)
 	}
 	fail := errors.New("no")
-	stranded := l.Stranded
-	l.Stranded = func(context.Context, Whose, []netip.Addr) (int, error) { return 0, fail }
+	stranded := l.EgressRemoved
+	l.EgressRemoved = func(context.Context, Whose, []netip.Addr) (int, error) { return 0, fail }
 	all.write(record("a"))
 	look("failing")
 	l.Untranslated = func(context.Context, Whose) (int, error) { return 3, nil }
 	l.owesAll()
 	look("flows without translation are deleted first")
-	if n := l.Stats().Gap; n != 3 {
+	if n := l.Stats().UntranslatedFlows; n != 3 {
 		t.Errorf("%d flows without translation are counted, not 3", n)
 	}
-	l.Stranded = stranded
+	l.EgressRemoved = stranded
 	look("what failed is still to be done", addr("192.0.2.2")...)
 }
 
 func TestForwardingIsMended(t *testing.T) {
 	k := &kernel{put: []string{"net.ipv4.conf.up0.forwarding=1"}}
 	l, _ := loop(t, k, record("a"))
-	l.look(t.Context(), time.Now(), 0)
-	if _, drifted := l.look(t.Context(), time.Now(), Forwarding); !drifted || l.Stats().Repairs[string(forwarding)] != 1 {
+	l.sync(t.Context(), time.Now(), request{})
+	if _, drifted := l.sync(t.Context(), time.Now(), request{scope: Forwarding}); !drifted || l.Stats().Repairs[string(forwarding)] != 1 {
 		t.Errorf("not counted: %+v", l.Stats())
 	}
 	chained := record("a")
 	chained.Chained = true
 	l, _ = loop(t, k, chained)
-	l.look(t.Context(), time.Now(), 0)
-	if _, drifted := l.look(t.Context(), time.Now(), Forwarding); drifted {
+	l.sync(t.Context(), time.Now(), request{})
+	if _, drifted := l.sync(t.Context(), time.Now(), request{scope: Forwarding}); drifted {
 		t.Error("what others wired is mended")
 	}
 }
@@ -294,10 +294,10 @@ func TestFailuresAreRetried(t *testing.T) {
 func TestRepairBesideAFailure(t *testing.T) {
 	k := &kernel{}
 	l, _ := loop(t, k, record("a"))
-	l.look(t.Context(), time.Now(), 0)
+	l.sync(t.Context(), time.Now(), request{})
 	l.Untranslated = func(context.Context, Whose) (int, error) { return 0, errors.New("no") }
 	k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"})
-	if _, drifted := l.look(t.Context(), time.Now(), 0); !drifted {
+	if _, drifted := l.sync(t.Context(), time.Now(), request{}); !drifted {
 		t.Error("it is no repair")
 	}
 	if s := l.Stats(); s.Repairs["table"] != 1 || s.Drift != 0 || s.Failures != 1 || s.Problem == "" {
@@ -319,7 +319,7 @@ func TestStormIsBoundedAndSeen(t *testing.T) {
 		x := k.run(t, l)
 		soon, late := 0, 0
 		for k.looks() < 40 {
-			if x.next(Now, nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"}) < restOf*k.busy {
+			if x.next(Urgent, nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"}) < restOf*k.busy {
 				soon++
 			} else {
 				late++
@@ -329,8 +329,8 @@ func TestStormIsBoundedAndSeen(t *testing.T) {
 		if soon < stormAfter || late < 10 {
 			t.Errorf("%d repairs came without a rest, and %d after one", soon, late)
 		}
-		if l.Stats().Storms != 1 {
-			t.Errorf("%d storms are seen", l.Stats().Storms)
+		if l.Stats().RepairLoops != 1 {
+			t.Errorf("%d storms are seen", l.Stats().RepairLoops)
 		}
 	})
 }
@@ -353,18 +353,18 @@ func (k *kernel) run(t *testing.T, l *Loop) running {
 }
 
 // next changes something and returns how long it took until the look for it was over.
-func (x running) next(what What, changes ...nft.Change) time.Duration {
+func (x running) next(u Urgency, changes ...nft.Change) time.Duration {
 	x.t.Helper()
 	before, begun := x.k.looks(), time.Now()
 	process := "nft"
-	if what&Now == 0 {
+	if u == Soon {
 		process = "masq" // not urgent
 	}
 	if len(changes) == 0 {
 		changes = []nft.Change{{Kind: nft.KindSet, Reason: nft.Unexpected, Name: "theirs"}}
 	}
 	x.k.changeBy(process, changes...)
-	x.l.Look("rules", what)
+	x.l.RequestSync("rules", u, Changes)
 	for x.k.looks() == before {
 		if time.Since(begun) > time.Minute {
 			x.t.Fatal("no look")
@@ -402,18 +402,18 @@ func TestUrgentEventsEndARest(t *testing.T) {
 		k := &kernel{busy: 30 * time.Millisecond}
 		l, _ := loop(t, k, record("a"))
 		x := k.run(t, l)
-		if calm := x.next(0); calm < restOf*k.busy {
+		if calm := x.next(Soon); calm < restOf*k.busy {
 			t.Errorf("a look after %s, without a rest", calm)
 		}
-		if urgent := x.next(Now); urgent > restOf*k.busy {
+		if urgent := x.next(Urgent); urgent > restOf*k.busy {
 			t.Errorf("an urgent look after %s", urgent)
 		}
 		k.compared = func(int) { l.budget.debt = 2 * burst }
-		x.next(0)
-		if late := x.next(Now); late < restOf*k.busy {
+		x.next(Soon)
+		if late := x.next(Urgent); late < restOf*k.busy {
 			t.Errorf("an urgent look after %s, beyond the budget", late)
 		}
-		if asked := x.next(Asked); asked > restOf*k.busy {
+		if asked := x.next(Interactive); asked > restOf*k.busy {
 			t.Errorf("a look that was asked for after %s", asked)
 		}
 		x.end()

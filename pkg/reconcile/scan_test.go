@@ -44,10 +44,10 @@ func TestCrowdedNode(t *testing.T) {
 	c := churning(t, maxComplete+1)
 	c.k.fill(ruleset.Table{})
 	complete := c.k.edits
-	c.l.stats.Advanced = time.Time{}
+	c.l.stats.LastProgress = time.Time{}
 	parts := 0
 	c.k.beforeEdit = func() {
-		if parts++; c.l.Stats().Advanced.IsZero() {
+		if parts++; c.l.Stats().LastProgress.IsZero() {
 			t.Error("a part was no progress")
 		}
 	}
@@ -83,7 +83,7 @@ func TestStuck(t *testing.T) {
 		{"a long one with progress", begun, begun.Add(time.Hour), time.Hour + stuckAfter, false},
 		{"one that advanced and then stuck", begun, begun.Add(time.Hour), time.Hour + stuckAfter + 1, true},
 	} {
-		if got := (Stats{Begun: tt.begun, Advanced: tt.advanced}).Stuck(begun.Add(tt.after)); got != tt.want {
+		if got := (Stats{Started: tt.begun, LastProgress: tt.advanced}).Stuck(begun.Add(tt.after)); got != tt.want {
 			t.Errorf("%s: stuck %t", tt.name, got)
 		}
 	}

@@ -8,62 +8,71 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Stats is what has come of the looks so far.
+// Stats counts what a Loop has done, and describes its last sync.
 type Stats struct {
-	Looks    map[string]int // by what set them off
-	Repairs  map[string]int // by the kind of what was different
-	Storms   int            // times that repairs followed on one another without end
-	Failures int            // looks that ended with an error
-	Errors   map[string]int // of the kernel, by the part that was asked
-	Gap      int            // flows that began without translation and were deleted
-	Stranded int            // flows whose egress address was gone and were deleted
-	// Attachments and Policies are those of the last look.
-	Attachments, Policies int
-	// MissingEgress is the egress addresses that policies name and the node did not
-	// have at the last look.
-	MissingEgress []ruleset.MissingEgress
-	// Drift is what was different at the last look and could not be mended.
-	Drift int
-	// Begun is when the look that is under way began; zero between looks.
-	Begun time.Time
-	// Advanced is when a sync last finished a part of its work.
-	Advanced time.Time
-	// LastLook is when the last look ended well. Looking is the time that all took,
-	// Ended their number.
-	LastLook time.Time
-	Looking  time.Duration
-	Ended    int
-	// Full is how often the whole table was read and compared.
-	Full int
-	// LastRepair is how long the last repair took, from the beginning of its look;
-	// Repairing is the sum of that time, and Took how many repairs took no longer
-	// than each of Times, the last of them any time at all.
-	LastRepair, Repairing time.Duration
-	Took                  [len(Times) + 1]int
-	// Swept is the number of attachments that were removed because their container was
-	// gone, and Restored that of those whose container turned up again.
-	Swept, Restored int
-	// Lost is how often the kernel had more to tell than there was room for.
-	Lost int
-	// Problem is why the last look failed, empty where it did not.
+	// Requests counts requests for a sync by their reason.
+	Requests map[string]int
+	// Syncs is the number of syncs that ended, SyncTime the sum of their durations, and
+	// Failures the number of those that ended with an error.
+	Syncs    int
+	SyncTime time.Duration
+	Failures int
+	// FullSyncs counts comparisons of the whole table.
+	FullSyncs int
+	// Repairs counts differences that were repaired, by the kind of the object.
+	Repairs map[string]int
+	// RepairTime is the sum of the durations of syncs that repaired something.
+	// RepairsWithin[i] is the number of those that took at most RepairTimes[i]; the last
+	// element is the number of all.
+	RepairTime    time.Duration
+	RepairsWithin [len(RepairTimes) + 1]int
+	// RepairLoops counts how often another program kept changing the table.
+	RepairLoops int
+	// Errors counts failed requests to the kernel, by the part of the node.
+	Errors map[string]int
+	// LostEvents counts how often notifications of the kernel or of inotify were lost.
+	LostEvents int
+	// UntranslatedFlows counts deleted flows that had begun while rules were missing.
+	UntranslatedFlows int
+	// EgressRemovedFlows counts deleted flows whose egress address was removed.
+	EgressRemovedFlows int
+	// Removed counts attachments that stale-attachment cleanup removed, and Restored
+	// those that it restored because their container exists after all.
+	Removed, Restored int
+
+	// Started is when the running sync started; zero between syncs.
+	Started time.Time
+	// LastProgress is when a sync last finished a part of its work.
+	LastProgress time.Time
+	// LastSync is when a sync last ended without an error.
+	LastSync time.Time
+	// Problem is the error of the last sync; empty if it succeeded.
 	Problem string
+	// Drift is the number of differences that the last sync could not repair.
+	Drift int
+	// Attachments and Policies are the numbers of ready attachments and of different
+	// policies in use, as of the last sync.
+	Attachments, Policies int
+	// MissingEgress lists the egress addresses that policies name and the node did not
+	// have at the last sync.
+	MissingEgress []ruleset.MissingEgress
 }
 
-// Times are those that repairs are counted by.
-var Times = [...]time.Duration{
+// RepairTimes are the upper bounds of the histogram of repair durations.
+var RepairTimes = [...]time.Duration{
 	5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond,
 	100 * time.Millisecond, 250 * time.Millisecond, time.Second, 5 * time.Second,
 }
 
+// repaired counts a sync that repaired something and took this long.
 func (s *Stats) repaired(took time.Duration) {
-	s.LastRepair = took
-	s.Repairing += took
-	for i, t := range Times {
+	s.RepairTime += took
+	for i, t := range RepairTimes {
 		if took <= t {
-			s.Took[i]++
+			s.RepairsWithin[i]++
 		}
 	}
-	s.Took[len(Times)]++
+	s.RepairsWithin[len(RepairTimes)]++
 }
 
 // stuckAfter is how long one part of a sync may take. On a slow node the first sync of
@@ -72,14 +81,14 @@ const stuckAfter = 30 * time.Second
 
 // Stuck reports whether a sync has begun, does not end, and makes no progress.
 func (s Stats) Stuck(now time.Time) bool {
-	return !s.Begun.IsZero() && now.Sub(s.Begun) > stuckAfter && now.Sub(s.Advanced) > stuckAfter
+	return !s.Started.IsZero() && now.Sub(s.Started) > stuckAfter && now.Sub(s.LastProgress) > stuckAfter
 }
 
 // advance notes that a sync has finished a part of its work.
 func (l *Loop) advance() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stats.Advanced = time.Now()
+	l.stats.LastProgress = time.Now()
 }
 
 // Stats returns a copy.
@@ -89,7 +98,7 @@ func (l *Loop) Stats() Stats {
 	defer l.mu.Unlock()
 	out := l.stats
 	out.MissingEgress = slices.Clone(l.stats.MissingEgress)
-	out.Looks, out.Repairs, out.Errors = maps.Clone(l.stats.Looks), maps.Clone(l.stats.Repairs), maps.Clone(l.stats.Errors)
+	out.Requests, out.Repairs, out.Errors = maps.Clone(l.stats.Requests), maps.Clone(l.stats.Repairs), maps.Clone(l.stats.Errors)
 	return out
 }
 

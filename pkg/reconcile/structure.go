@@ -45,7 +45,7 @@ func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Change, err erro
 	}
 	if errors.Is(err, nft.ErrConflict) {
 		l.last.structure = true
-		l.Look("conflict", 0)
+		l.RequestSync("conflict", Soon, Changes)
 		err = nil
 	}
 	if err == nil && unfilled {
@@ -60,5 +60,5 @@ func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Change, err erro
 // compareAll has the next sync compare the whole table.
 func (l *Loop) compareAll() {
 	l.last.full = true
-	l.Look("verify", 0)
+	l.RequestSync("verify", Soon, Changes)
 }

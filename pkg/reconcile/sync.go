@@ -30,8 +30,8 @@ type work struct {
 // sync brings the kernel into agreement with the records and the configuration. It
 // returns the differences that it repaired, even if it also returns an error. What a
 // changed record or configuration newly desires is no difference.
-func (l *Loop) sync(ctx context.Context, what What) (worked bool, drift []nft.Change, err error) {
-	l.links = l.links || what&TheLinks != 0
+func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, drift []nft.Change, err error) {
+	l.links = l.links || scope&StaleAttachments != 0
 	heard, node := l.take(), l.Node()
 	w := work{suspects: map[elementKey]bool{}, asked: map[elementKey]bool{}}
 	w.full = l.last.full || l.last.generation == 0
@@ -42,7 +42,7 @@ func (l *Loop) sync(ctx context.Context, what What) (worked bool, drift []nft.Ch
 	l.last.full, l.last.structure, l.last.elements = false, false, nil
 	l.explain(heard, &w)
 	l.noteRecords(&w)
-	if what&Verify != 0 {
+	if scope&Generation != 0 {
 		if err := l.verify(&w); err != nil {
 			l.last.full = true
 			return true, nil, err
@@ -50,7 +50,7 @@ func (l *Loop) sync(ctx context.Context, what What) (worked bool, drift []nft.Ch
 	}
 	// Addresses come and go with events that have forwarding compared.
 	w.egress = l.last.egress
-	if w.full || w.structure || w.uses || what&Forwarding != 0 || node.Version != l.last.node.Version {
+	if w.full || w.structure || w.uses || scope&Forwarding != 0 || node.Version != l.last.node.Version {
 		changed, err := l.refreshEgress(node)
 		if err != nil {
 			l.last.full = true
@@ -70,7 +70,7 @@ func (l *Loop) sync(ctx context.Context, what What) (worked bool, drift []nft.Ch
 		l.drift(0)
 	}
 	l.advance()
-	repaired, err := l.repairNode(what, l.Records.Snapshot().Records)
+	repaired, err := l.repairNode(scope, l.Records.Snapshot().Records)
 	drift = append(drift, repaired...)
 	l.advance()
 	did, failed := l.syncFlows(ctx, node)
@@ -93,7 +93,7 @@ func (l *Loop) syncTable(node Node, w *work) (drift []nft.Change, err error) {
 		}
 		l.noteRecords(w)
 		l.mu.Lock()
-		l.stats.Full++
+		l.stats.FullSyncs++
 		l.mu.Unlock()
 	}
 	drifted := w.foreign || w.full

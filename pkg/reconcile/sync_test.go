@@ -39,7 +39,7 @@ func churning(t *testing.T, n int) churned {
 		all = append(all, numbered(i))
 	}
 	l, a := loop(t, k, all...)
-	l.look(t.Context(), time.Now(), 0)
+	l.sync(t.Context(), time.Now(), request{})
 	return churned{t, k, l.Records.(*book), l, a}
 }
 
@@ -48,7 +48,7 @@ func (c churned) sync() int {
 	c.t.Helper()
 	c.a.untranslated = nil
 	before := c.repairs()
-	c.l.look(c.t.Context(), time.Now(), 0)
+	c.l.sync(c.t.Context(), time.Now(), request{})
 	if p := c.l.Stats().Problem; p != "" {
 		c.t.Fatal(p)
 	}
@@ -119,7 +119,7 @@ func TestAddAndDelAreExplained(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		t.Run(fmt.Sprintf("late %t", late), func(t *testing.T) {
 			c := churning(t, 50)
-			structures, full := c.k.looks(), c.l.Stats().Full
+			structures, full := c.k.looks(), c.l.Stats().FullSyncs
 			for i := range 20 {
 				r := numbered(1000 + i)
 				c.add(r, late)
@@ -146,8 +146,8 @@ func TestAddAndDelAreExplained(t *testing.T) {
 					t.Fatalf("after DEL: %d repairs", n)
 				}
 			}
-			if c.k.edits != 0 || c.k.looks() != structures || c.l.Stats().Full != full {
-				t.Errorf("%d transactions, %d comparisons of the structure, %d of all", c.k.edits, c.k.looks()-structures, c.l.Stats().Full-full)
+			if c.k.edits != 0 || c.k.looks() != structures || c.l.Stats().FullSyncs != full {
+				t.Errorf("%d transactions, %d comparisons of the structure, %d of all", c.k.edits, c.k.looks()-structures, c.l.Stats().FullSyncs-full)
 			}
 			// The control: what another program does is repaired, by one transaction, and
 			// the flows of its attachment alone are looked for.
@@ -155,7 +155,7 @@ func TestAddAndDelAreExplained(t *testing.T) {
 			if n := c.sync(); n != 1 || !c.has(numbered(7)) || c.k.edits != 1 || !slices.Equal(c.flows(), []string{"c7"}) {
 				t.Errorf("%d repairs by %d transactions, flows of %q", n, c.k.edits, c.flows())
 			}
-			if c.l.Stats().Full != full {
+			if c.l.Stats().FullSyncs != full {
 				t.Error("it compared all")
 			}
 		})
@@ -247,11 +247,11 @@ func TestGapThatAnotherClosed(t *testing.T) {
 		want int
 	}{
 		{"flushed, and made again by an ADD", func(c churned) { c.k.transaction(structural); c.k.transaction(restored) }, 3},
-		{"the same in notifications that are lost", func(c churned) { c.l.Lost() }, 3},
+		{"the same in notifications that are lost", func(c churned) { c.l.EventsLost() }, 3},
 		{"the same beside a large transaction", func(c churned) {
 			c.k.generation += 2
 			c.k.transaction(nft.Transaction{Process: "iptables"})
-			c.l.Look("x", 0)
+			c.l.RequestSync("x", Soon, Changes)
 		}, 3},
 		{"an element deleted, and added by an ADD", func(c churned) {
 			e := ruleset.Live(numbered(1).Attachment, ruleset.Owned)
@@ -277,26 +277,26 @@ func TestGapThatAnotherClosed(t *testing.T) {
 // resync is one too.
 func TestMissingTransactions(t *testing.T) {
 	c := churning(t, 2)
-	full := func() int { return c.l.Stats().Full }
+	full := func() int { return c.l.Stats().FullSyncs }
 	before := full()
 	c.k.generation++ // not told of
-	c.l.look(t.Context(), time.Now(), Verify)
+	c.l.sync(t.Context(), time.Now(), request{scope: Generation})
 	if full() != before {
 		t.Error("a notification that may be on its way is taken for lost")
 	}
-	c.l.look(t.Context(), time.Now(), Verify)
+	c.l.sync(t.Context(), time.Now(), request{scope: Generation})
 	if full() != before+1 {
 		t.Errorf("compared %d times", full()-before)
 	}
-	c.l.look(t.Context(), time.Now(), Verify)
-	c.l.look(t.Context(), time.Now(), Verify)
+	c.l.sync(t.Context(), time.Now(), request{scope: Generation})
+	c.l.sync(t.Context(), time.Now(), request{scope: Generation})
 	if full() != before+1 {
 		t.Errorf("compared %d times", full()-before)
 	}
 	for i := range maxTransactions + 2 {
 		c.k.transaction(nft.Transaction{Process: "iptables"})
 		if i == 0 {
-			c.l.look(t.Context(), time.Now(), 0)
+			c.l.sync(t.Context(), time.Now(), request{})
 		}
 	}
 	c.sync()
@@ -326,15 +326,15 @@ func TestLargeTransactionIsVerified(t *testing.T) {
 	c := churning(t, 3)
 	c.k.large = true
 	c.k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing})
-	before := c.l.Stats().Full
+	before := c.l.Stats().FullSyncs
 	c.sync()
-	if c.k.changes = nil; c.l.pending != 0 || c.l.Stats().Full != before {
+	if c.k.changes = nil; c.l.pending != (request{}) || c.l.Stats().FullSyncs != before {
 		// pending is taken by Run alone
-		t.Logf("pending %d", c.l.pending)
+		t.Logf("pending %+v", c.l.pending)
 	}
 	c.sync()
 	c.sync()
-	if n := c.l.Stats().Full - before; n != 1 {
+	if n := c.l.Stats().FullSyncs - before; n != 1 {
 		t.Errorf("compared %d times", n)
 	}
 }
@@ -369,12 +369,12 @@ func TestConfigurationMovesElements(t *testing.T) {
 	l, _ := loop(t, k, r)
 	node := Node{}
 	l.Node = func() Node { return node }
-	l.look(t.Context(), time.Now(), 0)
+	l.sync(t.Context(), time.Now(), request{})
 	clamped := masq.Default()
 	clamped.MSSClamp = masq.ClampOff
 	clamped.Node = true
 	node = Node{Version: 1, Policy: &clamped}
-	if _, drifted := l.look(t.Context(), time.Now(), 0); drifted {
+	if _, drifted := l.sync(t.Context(), time.Now(), request{}); drifted {
 		t.Error("what is newly desired counts as drift")
 	}
 	if _, ok := k.elements[elementKey{"clamp4-pmtu", "10.88.0.1"}]; ok {
@@ -401,7 +401,7 @@ func TestPreviousConfigurationHasItsEgressAddresses(t *testing.T) {
 	node := Node{Version: 1, Policy: &with}
 	l.Node = func() Node { return node }
 	l.HasAddress = func(netip.Addr) (bool, error) { return true, nil }
-	l.look(t.Context(), time.Now(), 0)
+	l.sync(t.Context(), time.Now(), request{})
 	before := k.applied[len(k.applied)-1].Table.String()
 	if !strings.Contains(before, "192.0.2.1") {
 		t.Fatalf("the egress address is not in use:\n%s", before)
@@ -409,7 +409,7 @@ func TestPreviousConfigurationHasItsEgressAddresses(t *testing.T) {
 	n := len(k.applied)
 	k.change(nft.Change{Kind: nft.KindRule, Reason: nft.Missing, Name: "forward/clamp", Parent: "forward"})
 	node = Node{Version: 2, Policy: &without}
-	l.look(t.Context(), time.Now(), 0)
+	l.sync(t.Context(), time.Now(), request{})
 	if len(k.applied) < n+2 {
 		t.Fatalf("%d comparisons, not one for each configuration", len(k.applied)-n)
 	}
@@ -439,8 +439,8 @@ func TestPortsPublishedDuringAComparison(t *testing.T) {
 		}
 		return was, nil
 	}
-	l.look(t.Context(), time.Now(), 0)
-	l.look(t.Context(), time.Now(), 0)
+	l.sync(t.Context(), time.Now(), request{})
+	l.sync(t.Context(), time.Now(), request{})
 	if p := l.Stats().Problem; p != "" {
 		t.Fatal(p)
 	}

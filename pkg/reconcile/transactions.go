@@ -26,11 +26,11 @@ func (l *Loop) Transaction(t nft.Transaction) {
 	l.mu.Unlock()
 	switch {
 	case t.Ours() && t.Plugin():
-		l.Look("plugin", 0)
+		l.RequestSync("plugin", Soon, Changes)
 	case t.Ours():
-		l.Look("rules", Now)
+		l.RequestSync("rules", Urgent, Changes)
 	case many, t.Published:
-		l.Look("rules", 0)
+		l.RequestSync("rules", Soon, Changes)
 	}
 }
 

@@ -10,12 +10,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Sweep removes attachments whose container is gone and whose runtime never called
+// Cleanup removes attachments whose container is gone and whose runtime never called
 // DEL; containerd does not call GC either. What it has removed comes back when the
 // evidence of the container does. All fields are needed.
-type Sweep struct {
+type Cleanup struct {
 	Kernel  store.Kernel
-	Records SweptRecords
+	Records CleanupRecords
 	// Grace is how long the proof has to hold: a runtime may be about to call DEL.
 	Grace time.Duration
 	Log   *slog.Logger
@@ -25,8 +25,8 @@ type Sweep struct {
 	read    bool // retired is what the directory has
 }
 
-// SweptRecords are the records of the node, as store.Records has them.
-type SweptRecords interface {
+// CleanupRecords are the records of the node, as store.Records has them.
+type CleanupRecords interface {
 	Get(masq.Key) (store.Record, bool, error)
 	Delete(masq.Key) error
 	Retire(masq.Key) error
@@ -37,25 +37,25 @@ type SweptRecords interface {
 
 // The records that were retired are kept for this time, and up to this number.
 const (
-	retiredAge  = 24 * time.Hour
-	retiredMost = 1000
+	retiredAge = 24 * time.Hour
+	maxRetired = 1000
 )
 
 // Due reports whether the records have to be judged although no link was deleted: the
 // end of a container need not delete a link of the node.
-func (s *Sweep) Due(records []*store.Record) bool {
+func (s *Cleanup) Due(records []*store.Record) bool {
 	return len(s.gone) > 0 || !s.read || len(s.retired) > 0 || slices.ContainsFunc(records, func(r *store.Record) bool {
 		return !r.Ready || r.Evidence != nil && r.Evidence.NetNS != nil
 	})
 }
 
-// Swept is what a run has done.
-type Swept struct{ Removed, Restored int }
+// CleanupResult is what a run has done.
+type CleanupResult struct{ Removed, Restored int }
 
 // Run weighs the evidence of all records: those whose container is gone are removed,
 // and the rules go with the next sync; retired ones whose container is there are
 // restored. The log names leases that are left.
-func (s *Sweep) Run(now time.Time, records []*store.Record) (done Swept, err error) {
+func (s *Cleanup) Run(now time.Time, records []*store.Record) (done CleanupResult, err error) {
 	q := &store.Inquiry{Kernel: s.Kernel, Whole: s.Records.Get}
 	still := map[masq.Key]time.Time{}
 	var errs []error
@@ -97,7 +97,7 @@ func (s *Sweep) Run(now time.Time, records []*store.Record) (done Swept, err err
 
 // retire takes a record out of use, unless it has been rewritten since. It keeps the
 // record aside if the proof may be wrong.
-func (s *Sweep) retire(now time.Time, r *store.Record, v store.Verdict) error {
+func (s *Cleanup) retire(now time.Time, r *store.Record, v store.Verdict) error {
 	whole, found, err := s.Records.Get(r.Key)
 	if err != nil || !found || whole.Ready != r.Ready || !whole.Created.Equal(r.Created) {
 		return err
@@ -115,13 +115,13 @@ func (s *Sweep) retire(now time.Time, r *store.Record, v store.Verdict) error {
 
 // restore puts retired records into use again if their container exists after all, and
 // forgets records that were retired long ago.
-func (s *Sweep) restore(now time.Time, q *store.Inquiry) (restored int, err error) {
+func (s *Cleanup) restore(now time.Time, q *store.Inquiry) (restored int, err error) {
 	if !s.read {
 		s.retired, err = s.Records.Retired()
 		s.read = err == nil // otherwise it is read again
 	}
 	errs := []error{err}
-	surplus := len(s.retired) - retiredMost
+	surplus := len(s.retired) - maxRetired
 	left := s.retired[:0]
 	for i, r := range s.retired {
 		v, err := q.Judge(&r.Record)

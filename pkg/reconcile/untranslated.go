@@ -121,7 +121,7 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (did bool, err error) {
 		l.Log.Info("flows had begun without translation, and were deleted to begin again", "flows", gap)
 	}
 	l.mu.Lock()
-	l.stats.Gap += gap
+	l.stats.UntranslatedFlows += gap
 	l.stats.Policies = len(used)
 	l.mu.Unlock()
 	l.last.flows, l.last.sources = owedFlows{}, node.Sources.Prefixes
@@ -134,7 +134,7 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (did bool, err error) {
 	l.last.gone = gone
 	stranded := 0
 	if len(gone) > 0 {
-		if stranded, err = l.Stranded(ctx, l.everything(node), gone); err != nil {
+		if stranded, err = l.EgressRemoved(ctx, l.everything(node), gone); err != nil {
 			l.failed("flows")
 			return true, fmt.Errorf("flows whose egress address is gone: %w", err)
 		}
@@ -143,7 +143,7 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (did bool, err error) {
 	l.last.gone = nil
 
 	l.mu.Lock()
-	l.stats.Stranded += stranded
+	l.stats.EgressRemovedFlows += stranded
 	l.mu.Unlock()
 	if stranded > 0 {
 		l.Log.Info("flows had left with an address that is gone, and were deleted to begin again", "flows", stranded, "addresses", gone)

@@ -74,8 +74,8 @@ func (h *host) Retired() (out []store.Retired, err error) {
 	return out, nil
 }
 
-func (h *host) sweep() *Sweep {
-	return &Sweep{
+func (h *host) sweep() *Cleanup {
+	return &Cleanup{
 		Kernel: store.Kernel{
 			Boot:    "boot",
 			HasLink: func(i int) (bool, error) { return h.links[i], nil },
@@ -99,7 +99,7 @@ func (h *host) inUse() (out []*store.Record) {
 }
 
 // run sweeps, and returns the containers whose records are not in use afterwards.
-func (h *host) run(t *testing.T, s *Sweep) (out []string) {
+func (h *host) run(t *testing.T, s *Cleanup) (out []string) {
 	t.Helper()
 	if _, err := s.Run(h.now, h.inUse()); err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func TestNoProofFromAnIncompleteList(t *testing.T) {
 	h.listing = errors.New("the list changed")
 	s := h.sweep()
 	s.Grace = 0
-	if done, err := s.Run(h.now, h.inUse()); !errors.Is(err, h.listing) || done != (Swept{}) {
+	if done, err := s.Run(h.now, h.inUse()); !errors.Is(err, h.listing) || done != (CleanupResult{}) {
 		t.Errorf("%+v, %v", done, err)
 	}
 }
@@ -282,14 +282,14 @@ func TestSweepRestoresBesideAnError(t *testing.T) {
 // Retired records are bounded in age and number.
 func TestRetiredAreForgotten(t *testing.T) {
 	var all []store.Record
-	for i := range retiredMost + 2 {
+	for i := range maxRetired + 2 {
 		all = append(all, own(string(rune('a'+i%26))+time.Duration(i).String(), 100+i))
 	}
 	h := newHost(all...)
 	s := h.sweep()
 	s.Grace = 0
 	h.run(t, s)
-	if got := h.run(t, s); len(got) != retiredMost {
+	if got := h.run(t, s); len(got) != maxRetired {
 		t.Errorf("%d are kept", len(got))
 	}
 	h.now = h.now.Add(retiredAge + time.Second)
