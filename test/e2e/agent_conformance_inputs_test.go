@@ -9,8 +9,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// agentRun is the life of an agent: the flags that it was started with, and the
-// configurations that it then saw.
+// agentRun is one run of an agent: the flags it was started with, and the
+// configurations it was given one after another.
 type agentRun struct {
 	name   string
 	flags  []string
@@ -18,18 +18,18 @@ type agentRun struct {
 	inputs []agentInput
 }
 
-// agentInput is a configuration, and which destinations are direct under it by
-// what ip-masq-agent documents.
+// agentInput is a configuration, and the destinations that ip-masq-agent documents as
+// direct for it.
 type agentInput struct {
 	name   string
 	files  map[string]string // by name
-	others map[string]string // in the same directory, and none of the agent's
+	others map[string]string // files in the same directory that the agent does not read
 	want   decision
-	// instead is what masqd is documented to do where it is not the same.
+	// instead is the documented decision of masqd where it differs from ip-masq-agent.
 	instead *decision
 }
 
-// decision is the rules of ip-masq-agent's chain.
+// decision is the content of ip-masq-agent's chain.
 type decision struct {
 	direct                     []string // nonMasqueradeCIDRs
 	masqLinkLocal4             bool
@@ -48,7 +48,7 @@ var (
 	}
 )
 
-// returns are the prefixes of a family that the chain returns for.
+// returns lists the prefixes of a family for which the chain has a RETURN rule.
 func (d decision) returns(f masq.Family) []netip.Prefix {
 	all := slices.Clone(d.direct)
 	if d.reservedRanges {
@@ -69,16 +69,15 @@ func (d decision) returns(f masq.Family) []netip.Prefix {
 	return out
 }
 
-// isDirect is what a packet to a destination beyond the node meets.
+// isDirect reports whether a packet to a destination outside the node stays untranslated.
 func (d decision) isDirect(dst netip.Addr) bool {
 	f := masq.FamilyOf(dst)
 	return d.noIPv6 && f == masq.IPv6 ||
 		slices.ContainsFunc(d.returns(f), func(p netip.Prefix) bool { return p.Contains(dst) })
 }
 
-// rules is the text for iptables-restore: syncMasqRules, syncMasqRulesIPv6 and
-// ensurePostroutingJump of ip-masq-agent.go say which rules there are. It replaces
-// the table.
+// rules returns input for iptables-restore that replaces the table. The rules are those
+// of syncMasqRules, syncMasqRulesIPv6 and ensurePostroutingJump in ip-masq-agent.go.
 func (d decision) rules(f masq.Family) string {
 	var b strings.Builder
 	b.WriteString("*nat\n")
@@ -91,8 +90,8 @@ func (d decision) rules(f masq.Family) string {
 		for _, p := range d.returns(f) {
 			fmt.Fprintf(&b, "-A %s -d %s -j RETURN\n", chain, p)
 		}
-		// The last versions add --to-ports 32768-65535, which iptables takes only
-		// beside a protocol; it says nothing about destinations.
+		// Recent versions add --to-ports 32768-65535, which iptables accepts only together
+		// with a protocol. It does not affect which destinations are direct.
 		fmt.Fprintf(&b, "-A %s -j MASQUERADE", chain)
 		if !d.sequential {
 			b.WriteString(" --random-fully")
@@ -103,10 +102,10 @@ func (d decision) rules(f masq.Family) string {
 	return b.String()
 }
 
-// one is the only file of an agent that reads one.
+// one is a directory with the file that ip-masq-agent reads.
 func one(text string) map[string]string { return map[string]string{"ip-masq-agent": text} }
 
-// several are files that are merged.
+// several is a directory with files that are merged.
 func several(texts ...string) map[string]string {
 	out := map[string]string{}
 	for i, text := range texts {
@@ -115,7 +114,7 @@ func several(texts ...string) map[string]string {
 	return out
 }
 
-// list is many prefixes of /24 in a flow sequence, all of 60.0.0.0/8.
+// list is a YAML flow sequence of n prefixes of length 24 within 60.0.0.0/8.
 func list(n int) string { return "[" + strings.Join(prefixes24(n), ", ") + "]" }
 
 func prefixes24(n int) (out []string) {
@@ -131,7 +130,7 @@ func prefixes24(n int) (out []string) {
 // tasks/administer-cluster/ip-masq-agent.md), and of Azure/ip-masq-agent-v2
 // (examples/, syncConfigTests of cmd/ip-masq-agent-v2/ip-masq-agent_test.go,
 // merge_test.go) and Azure/azure-container-networking (test/integration/manifests/
-// ip-masq-agent), which has two files for it.
+// ip-masq-agent), which uses two files for it.
 var agentRuns = []agentRun{
 	{name: "both families", flags: []string{"--enable-ipv6", "--masq-chain=IP-MASQ-AGENT"}, inputs: []agentInput{
 		{name: "no file", want: decision{direct: rfc1918}},
@@ -166,8 +165,8 @@ var agentRuns = []agentRun{
 		{name: "agent-config", files: one("nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 172.16.0.0/12\n  - 192.168.0.0/16\nmasqLinkLocal: false\nresyncInterval: 60s"), want: decision{direct: rfc1918, noIPv6: true, chain: "IP-MASQ", sequential: true}},
 		{name: "IPv6 link-local", files: one("masqLinkLocalIPv6: true\n"), want: decision{direct: rfc1918, masqLinkLocal6: true, noIPv6: true, chain: "IP-MASQ", sequential: true}},
 	}},
-	// docs/node-configuration.md: IPv6 is masqueraded too, which ip-masq-agent does with
-	// --enable-ipv6 only.
+	// docs/node-configuration.md: IPv6 is masqueraded too. ip-masq-agent needs --enable-ipv6 for
+	// that.
 	{name: "no flags", inputs: []agentInput{
 		{name: "agent-config", files: one("nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 172.16.0.0/12\n  - 192.168.0.0/16\nmasqLinkLocal: false\nresyncInterval: 60s"), want: decision{direct: rfc1918, noIPv6: true}, instead: &decision{direct: rfc1918}},
 	}},
@@ -203,8 +202,8 @@ var agentRuns = []agentRun{
 			"ip-masq-agent":            "nonMasqueradeCIDRs:\n  - 192.168.0.0/16\n  - 100.64.0.0/10\n  - 10.244.0.0/16\nmasqLinkLocal: false\nmasqLinkLocalIPv6: true",
 			"ip-masq-agent-reconciled": "nonMasqueradeCIDRs:\n  - 192.168.0.0/16\n  - 100.64.0.0/10\n  - 10.244.0.0/16\nmasqLinkLocal: true",
 		}, want: decision{direct: []string{"192.168.0.0/16", "100.64.0.0/10", "10.244.0.0/16"}, masqLinkLocal4: true, masqLinkLocal6: true}},
-		// doc.go of pkg/nodeconf: the defaults stay as long as no file gives
-		// nonMasqueradeCIDRs, as in ip-masq-agent itself; there they do not.
+		// doc.go of pkg/nodeconf: the defaults apply until a file sets nonMasqueradeCIDRs,
+		// as in kubernetes-sigs/ip-masq-agent. In Azure's version they do not.
 		{name: "one, no prefixes", files: several("\nmasqLinkLocal: true\n"), want: decision{masqLinkLocal4: true}, instead: &decision{direct: rfc1918, masqLinkLocal4: true}},
 		{name: "one, no prefixes, JSON", files: several(`{"masqLinkLocal": true}`), want: decision{masqLinkLocal4: true}, instead: &decision{direct: rfc1918, masqLinkLocal4: true}},
 	}},

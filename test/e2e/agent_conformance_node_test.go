@@ -21,30 +21,30 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// agentNode is a node with a pod that another plugin wired, and a wire on which
-// every packet is seen that leaves it.
+// agentNode is a node with a pod that another plugin connected, and a link on which
+// the test receives every packet that leaves the node.
 type agentNode struct {
 	*world
 	pod    *pod
 	local  map[netip.Addr]*nstest.UDPServer // at the node's own addresses
 	config string                           // directory
-	rounds *uint16                          // of probes, so far
-	// The kernel's choice towards link-local destinations of IPv6.
+	rounds *uint16                          // number of probe rounds so far
+	// linkLocalSource is the source that the kernel chooses for link-local IPv6 destinations.
 	linkLocal netip.Addr
 }
 
-// Of probes. The payload tells the rounds apart, and so does the source port: a
-// flow that was translated stays so.
+// The payload and the source port identify the round: a flow that was translated stays
+// translated.
 const (
 	probePort   = 4242
 	firstSource = 20000
 )
 
-// openAddress is direct only where everything is.
+// openAddress is direct only if every destination is.
 const openAddress = "46.4.0.1"
 
-// newAgentNode makes a node whose uplink is numbered apart from all that is asked
-// for. Its link resolves no addresses: whatever is sent goes out.
+// newAgentNode makes a node whose uplink has addresses outside all tested prefixes. The
+// link resolves no addresses, so every packet leaves.
 func newAgentNode(t testing.TB) *agentNode {
 	t.Helper()
 	lab := nstest.New(t)
@@ -74,7 +74,7 @@ func newAgentNode(t testing.TB) *agentNode {
 	n.nodeRun("ip", "-6", "route", "add", "fe80::/10", "dev", "uplink")
 	n.linkLocal = must(linkLocal(topo.Node, "uplink"))(t)
 	n.pod = n.world.pod("another")
-	// ptp leaves addresses to be looked for twice, which takes a second.
+	// ptp leaves duplicate address detection on, which takes a second.
 	for _, ns := range []*nstest.NS{n.Node, n.pod.NS} {
 		check(t, ns.Sysctl("net/ipv6/conf/default/accept_dad", "0"))
 	}
@@ -94,22 +94,22 @@ func unspecifiedLike(a netip.Addr) netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// in is the node as a subtest sees it.
+// in returns n for a subtest.
 func (n *agentNode) in(t testing.TB) *agentNode {
 	c := *n
 	c.world = n.world.in(t)
 	return &c
 }
 
-// round is a number that no probe had yet.
+// round returns the number of a new probe round.
 func (n *agentNode) round() uint16 {
 	*n.rounds++
 	return *n.rounds
 }
 
-// give replaces the configuration in one step, as the kubelet does a projected
-// volume. Names that there were not are linked, and those that are no more are
-// removed, afterwards.
+// give replaces the configuration in one step, as the kubelet updates a projected
+// volume. Afterwards it links new names and removes the links of names that are no
+// longer part of the configuration.
 func (n *agentNode) give(files map[string]string) {
 	n.t.Helper()
 	version := must(os.MkdirTemp(n.config, "..version"))(n.t)
@@ -132,7 +132,7 @@ func (n *agentNode) give(files map[string]string) {
 	}
 }
 
-// masqd starts the daemon as a run has it, without a file.
+// masqd starts the daemon with the flags of a run, without a configuration file.
 func (n *agentNode) masqd(run agentRun) *daemon {
 	n.t.Helper()
 	n.give(nil)
@@ -143,9 +143,9 @@ func (n *agentNode) masqd(run agentRun) *daemon {
 	return n.daemon(append([]string{"--config", filepath.Join(n.config, pattern), "--source-cidrs", "10.88.0.0/16,fd00:88::/64"}, run.flags...)...)
 }
 
-// change gives an input, and returns when masqd has carried it out. Before, it gives
-// one under which what is direct in the end is masqueraded, or the other way round:
-// what masqd did with the last input is not taken for what it does with this.
+// change applies an input and returns when masqd has applied it. Before that it applies
+// an input with the opposite decision for one destination, so that the effect of an
+// earlier input is not mistaken for the effect of this one.
 func (n *agentNode) change(in agentInput, to decision) {
 	n.t.Helper()
 	open := netip.MustParseAddr(openAddress)
@@ -153,7 +153,7 @@ func (n *agentNode) change(in agentInput, to decision) {
 	if to.isDirect(open) {
 		opposite = "nonMasqueradeCIDRs: []\n"
 	}
-	// Under the same names: what is linked already changes in one step.
+	// The names are the same: a linked file changes in one step.
 	before := map[string]string{}
 	for name := range in.files {
 		before[name] = opposite
@@ -170,7 +170,7 @@ func (n *agentNode) change(in agentInput, to decision) {
 	n.becomes(open, to.isDirect(open))
 }
 
-// becomes waits until a destination is direct, or is not.
+// becomes waits until a destination is direct, or is no longer direct.
 func (n *agentNode) becomes(dst netip.Addr, direct bool) {
 	n.t.Helper()
 	want := nodeAddress
@@ -182,7 +182,7 @@ func (n *agentNode) becomes(dst netip.Addr, direct bool) {
 	})
 }
 
-// restore has iptables carry out a decision.
+// restore loads a decision by iptables-restore.
 func (n *agentNode) restore(d decision) {
 	n.t.Helper()
 	for program, f := range map[string]masq.Family{"iptables-restore": masq.IPv4, "ip6tables-restore": masq.IPv6} {
@@ -194,16 +194,16 @@ func (n *agentNode) restore(d decision) {
 	}
 }
 
-// Whose address a packet arrived with.
+// The possible source addresses of a packet that arrived.
 const (
 	ownAddress  = "the pod's own address"
 	nodeAddress = "the node's address"
 )
 
-// answers say for each destination whose address arrived there.
+// answers maps each destination to the source address that arrived there.
 type answers map[string]string
 
-// beyond are the answers for destinations beyond the node.
+// beyond returns the answers for destinations outside the node.
 func (n *agentNode) beyond(p *pod, destinations []netip.Addr) answers {
 	n.t.Helper()
 	round := n.round()
@@ -216,8 +216,8 @@ func (n *agentNode) beyond(p *pod, destinations []netip.Addr) answers {
 	for _, dst := range destinations {
 		packet := nstest.UDPPacket(at(p.addr(dst), firstSource+round), at(dst, probePort), word)
 		if dst.Is6() && dst.IsLinkLocalUnicast() {
-			// The kernel forwards nothing there. The node sends it with the pod's
-			// address, as a transparent proxy does.
+			// The kernel does not forward to these addresses. The node sends the packet with
+			// the pod's address, as a transparent proxy does.
 			sent = append(sent, packet)
 		} else {
 			forwarded = append(forwarded, packet)
@@ -235,8 +235,8 @@ func (n *agentNode) beyond(p *pod, destinations []netip.Addr) answers {
 	return out
 }
 
-// sendAll sends IP packets as they are, those to link-local addresses by an interface.
-// It enters the namespace once for all of them, which SendRaw does for each.
+// sendAll sends IP packets unchanged, packets to link-local addresses by an interface.
+// It enters the namespace once for all packets; SendRaw enters it for each.
 func sendAll(n *nstest.NS, iface string, packets [][]byte) error {
 	return n.Do(func() error {
 		var zone uint32
@@ -275,9 +275,9 @@ func sendAll(n *nstest.NS, iface string, packets [][]byte) error {
 	})
 }
 
-// within are the answers for the node itself, asked by the pod, and by the node
-// with the pod's address, as a transparent proxy does: only that passes where
-// sources are translated.
+// within returns the answers for addresses of the node: for packets of the pod, and for
+// packets that the node sends with the pod's address, as a transparent proxy does. Only
+// the latter pass the hook that translates sources.
 func (n *agentNode) within(p *pod) answers {
 	n.t.Helper()
 	round, out := n.round(), answers{}
@@ -304,7 +304,7 @@ func (n *agentNode) whose(p *pod, src netip.Addr) string {
 	return src.String()
 }
 
-// ask is all answers.
+// ask returns all answers.
 func (n *agentNode) ask(p *pod, destinations []netip.Addr) answers {
 	n.t.Helper()
 	out := n.beyond(p, destinations)
@@ -312,7 +312,7 @@ func (n *agentNode) ask(p *pod, destinations []netip.Addr) answers {
 	return out
 }
 
-// answers are what a decision makes of the same.
+// answers returns the answers that a decision implies.
 func (d decision) answers(n *agentNode, destinations []netip.Addr) answers {
 	out := answers{}
 	for _, dst := range destinations {
@@ -329,7 +329,7 @@ func (d decision) answers(n *agentNode, destinations []netip.Addr) answers {
 	return out
 }
 
-// differences tells in order where two that were asked the same answer otherwise.
+// differences lists, in order, the destinations for which a and b differ.
 func (a answers) differences(b answers) (out []string) {
 	for dst, of := range a {
 		if b[dst] != of {
@@ -345,14 +345,14 @@ func (a answers) differences(b answers) (out []string) {
 	return out
 }
 
-// edges are the first and the last address of each prefix, those beside it, and a
-// few others; without what a router forwards to nobody or to many.
+// edges returns the first and the last address of each prefix, their neighbors, and a
+// few others. Addresses that a router does not forward to one host are left out.
 func edges(runs []agentRun) []netip.Addr {
 	texts := slices.Concat(rfc1918, reservedRanges, []string{"169.254.0.0/16", "fe80::/10", "fe80::/64"})
 	for _, r := range runs {
 		for _, in := range r.inputs {
 			direct := in.want.direct
-			if n := len(direct); n > 16 { // of a long list those where it may be cut
+			if n := len(direct); n > 16 { // of a long list, the prefixes at positions where the list may be cut
 				direct = slices.Concat(direct[:1], direct[n-2:])
 			}
 			texts = append(texts, direct...)
@@ -370,7 +370,7 @@ func edges(runs []agentRun) []netip.Addr {
 		out = append(out, p.Addr().Prev(), p.Addr(), masq.LastOf(p), masq.LastOf(p).Next())
 	}
 	broadcast := netip.MustParseAddr("255.255.255.255")
-	anycast := netip.MustParseAddr("fe80::") // of all routers on the link: the node itself
+	anycast := netip.MustParseAddr("fe80::") // subnet-router anycast address: the node itself
 	out = slices.DeleteFunc(out, func(a netip.Addr) bool {
 		return !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a == broadcast || a == anycast
 	})

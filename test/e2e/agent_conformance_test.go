@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// TestConformanceWithIPMasqAgent gives the same configuration to two nodes. On one
-// iptables has the rules that ip-masq-agent writes for it; on the other is masqd.
-// What arrives at the edges of each prefix, and beside them, is the same on both,
-// and what ip-masq-agent documents.
+// TestConformanceWithIPMasqAgent gives the same configuration to two nodes. One has the
+// rules that ip-masq-agent writes for it in iptables, the other runs masqd. At the first
+// and last address of each prefix, and at their neighbors, the same source addresses
+// arrive from both nodes, and they are the ones that ip-masq-agent documents.
 func TestConformanceWithIPMasqAgent(t *testing.T) {
 	theirs, ours := newAgentNode(t), newAgentNode(t)
-	// One whose network names no policy has the node's too.
+	// A network without policy keys uses the node's policy too.
 	attached := ours.attach("attached", ours.namedConflist("other", "1.0.0", ours.masq().with(keys{"ipam": keys{
 		"type": "host-local", "dataDir": filepath.Join(ours.dir, "leases"),
 		"ranges": []any{[]any{keys{"subnet": "10.89.0.0/16"}}, []any{keys{"subnet": "fd00:89::/64"}}},
@@ -31,28 +31,28 @@ func TestConformanceWithIPMasqAgent(t *testing.T) {
 					want := in.want.answers(theirs, destinations)
 					reference := theirs.ask(theirs.pod, destinations)
 					for _, d := range reference.differences(want) {
-						t.Errorf("ip-masq-agent to %s as documented", d)
+						t.Errorf("ip-masq-agent differs from its documentation: %s", d)
 					}
 					decided := in.want
 					if in.instead != nil {
 						decided, reference = *in.instead, in.instead.answers(ours, destinations)
 						if len(reference.differences(want)) == 0 {
-							t.Error("masqd is to do something else, which is the same")
+							t.Error("the documented difference of masqd is none")
 						}
 					}
 					ours.change(in, decided)
 					for _, d := range ours.ask(ours.pod, destinations).differences(reference) {
-						t.Errorf("masqd to %s", d)
+						t.Errorf("masqd differs: %s", d)
 					}
 					for _, d := range ours.ask(attached, destinations).differences(reference) {
-						t.Errorf("masqd, for an attachment, to %s", d)
+						t.Errorf("masqd differs for an attachment: %s", d)
 					}
 				})
 			}
 		})
 	}
 
-	// The control: two that were not given the same.
+	// The control: two nodes with different configurations.
 	t.Run("different inputs", func(t *testing.T) {
 		theirs, ours := theirs.in(t), ours.in(t)
 		defer ours.masqd(agentRun{}).end()
@@ -67,11 +67,11 @@ func TestConformanceWithIPMasqAgent(t *testing.T) {
 		slices.Sort(want)
 		got := ours.ask(ours.pod, destinations).differences(theirs.ask(theirs.pod, destinations))
 		if len(want) == 0 || !slices.Equal(got, want) {
-			t.Errorf("seen as different:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			t.Errorf("differences found:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	})
 
-	// docs/node-configuration.md: multicast is always direct here. There only LOCAL is.
+	// docs/node-configuration.md: multicast is always direct with masqd. With ip-masq-agent only LOCAL is.
 	t.Run("multicast", func(t *testing.T) {
 		group := netip.MustParseAddr("239.1.2.3")
 		theirs, ours := theirs.in(t), ours.in(t)

@@ -10,19 +10,19 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// fault is something that is wrong with an attachment.
+// fault is one defect of an attachment.
 type fault struct {
 	name string
-	// make takes the thing away, restore gives it back.
+	// make creates the defect, restore removes it.
 	make, restore func(*world, *pod)
-	// object is the kind and the name that are shown; HOST, ADDR and DEFAULT stand for the
-	// link, the container's IPv4 address, and its default route.
+	// object is the kind and name in the output. HOST, ADDR and DEFAULT stand for the link,
+	// the container's IPv4 address, and its default route.
 	kind, object string
-	// stays is what masqd says of one that it does not repair.
+	// stays is the message of masqd for a defect that it does not repair.
 	stays string
 }
 
-// on runs a program of iproute2 in the node, or in the container.
+// on returns a function that runs an iproute2 command in the node or in the container.
 func on(container bool, words string) func(*world, *pod) {
 	return func(w *world, p *pod) {
 		w.t.Helper()
@@ -54,8 +54,8 @@ var faultsThatAgree = []fault{
 	{"the container's link is down", on(true, "ip link set eth0 down"), nil, "state", "eth0", "eth0"},
 }
 
-// tell returns what CHECK, inspect drift, inspect pod and inspect say; drifted has the
-// differences of both.
+// tell checks that CHECK, inspect drift, inspect pod and inspect agree on whether the
+// attachment is correct. It returns the differences of the last two of a pod.
 func (w *world) tell(p *pod, checked error) (drift report.Drift, pod report.Pod) {
 	w.t.Helper()
 	out, err := w.command(w.Node, "inspect", "drift", "-o", "json").Output()
@@ -71,8 +71,8 @@ func (w *world) tell(p *pod, checked error) (drift report.Drift, pod report.Pod)
 	return drift, pod
 }
 
-// TestComparisonsAgree: what is wrong with an attachment is seen by CHECK, inspect drift,
-// inspect pod and inspect alike, and nobody says anything about one that is whole.
+// TestComparisonsAgree: CHECK, inspect drift, inspect pod and inspect report the same
+// defects of an attachment, and report nothing for a correct one.
 func TestComparisonsAgree(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
@@ -88,18 +88,18 @@ func TestComparisonsAgree(t *testing.T) {
 			drift, pod := w.tell(p, err)
 			for _, all := range [][]report.Change{drift.Changes, pod.Drift} {
 				if !slices.ContainsFunc(all, func(c report.Change) bool { return c.Kind == f.kind && c.Name == p.named(f.object) }) {
-					t.Errorf("%s %s is not among %+v", f.kind, p.named(f.object), all)
+					t.Errorf("%s %s is missing from %+v", f.kind, p.named(f.object), all)
 				}
 			}
 			if err == nil {
-				t.Error("CHECK says nothing")
+				t.Error("CHECK succeeds")
 			}
 			if f.restore == nil {
 				return
 			}
 			f.restore(w, p)
 			if err := p.tryCheck(list); err != nil {
-				t.Errorf("it is restored, and CHECK says %v", err)
+				t.Errorf("after the defect was removed, CHECK fails: %v", err)
 			}
 			w.tell(p, nil)
 		})

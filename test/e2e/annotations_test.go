@@ -15,12 +15,12 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// able is a configuration that annotations of pods reach.
+// able returns a configuration that receives annotations of pods.
 func able(conf keys) keys { return conf.with(keys{"capabilities": keys{podAnnotations: true}}) }
 
 var optsOut = annotated(masq.EgressAnnotation, "direct")
 
-// tenant is a pod of Kubernetes that opts out of translation, and is not attached yet.
+// tenant returns a pod of Kubernetes that opts out of translation and is not attached yet.
 func (w *world) tenant(id string) *pod {
 	w.t.Helper()
 	p := w.pod(id)
@@ -29,7 +29,7 @@ func (w *world) tenant(id string) *pod {
 	return p
 }
 
-// leavesAs compares the source that servers of both families see.
+// leavesAs checks the source addresses that servers of both families see.
 func (p *pod) leavesAs(t *testing.T, direct bool, egress []netip.Addr) {
 	t.Helper()
 	for i, plan := range p.w.Plans() {
@@ -46,8 +46,8 @@ func (p *pod) leavesAs(t *testing.T, direct bool, egress []netip.Addr) {
 	}
 }
 
-// isRefused proves that ADD refuses a pod because of its annotation, leaves nothing but a
-// note of that, and that inspect shows the note until the pod is admitted.
+// isRefused checks that ADD refuses a pod because of its annotation, that only a note of
+// the refusal remains, and that inspect shows the note until the pod is admitted.
 func (w *world) isRefused(t *testing.T, id string, list *libcni.NetworkConfigList, why string) {
 	t.Helper()
 	before := w.traces()
@@ -63,7 +63,7 @@ func (w *world) isRefused(t *testing.T, id string, list *libcni.NetworkConfigLis
 			left = append(left, line)
 		}
 	}
-	// What the plugin before has made is removed by the runtime.
+	// The runtime removes what the earlier plugin of the chain has made.
 	if after := strings.Join(left, ""); after != before && len(list.Plugins) == 1 {
 		t.Errorf("before ADD was refused:\n%s\nafter:\n%s", before, after)
 	}
@@ -71,7 +71,7 @@ func (w *world) isRefused(t *testing.T, id string, list *libcni.NetworkConfigLis
 	if n, _ := w.glance(); !noted(n, "shop/"+id, why) {
 		t.Errorf("inspect does not show that %s was refused: %+v", id, n.Problems)
 	}
-	// Without the annotation it is admitted, and the note goes.
+	// Without the annotation the pod is admitted, and the note is removed.
 	p.runtime.CapabilityArgs = nil
 	p.attach(list)
 	if n, _ := w.glance(); noted(n, "shop/"+id, "") {
@@ -90,8 +90,9 @@ func noted(n report.Node, pod, why string) bool {
 	return false
 }
 
-// TestAllowAnnotations has a tenant opt out. Where the network has egress addresses, it
-// leaves with its own address only if the network says so; where it has none, unless.
+// TestAllowAnnotations has a tenant opt out. In a network with egress addresses, it
+// leaves with its own address only if allowAnnotations lists the annotation. In a network
+// without egress addresses it does unless the list leaves the annotation out.
 func TestAllowAnnotations(t *testing.T) {
 	w := newManyAddresses(t)
 	w.knowPods()
@@ -111,7 +112,7 @@ func TestAllowAnnotations(t *testing.T) {
 			for _, c := range []struct {
 				name string
 				conf keys
-				why  string // empty where the pod may opt out
+				why  string // empty if the pod may opt out
 			}{
 				{"snat", snat, byDefault},
 				{"snat-allowed", snat.with(allow(masq.EgressAnnotation)), ""},
@@ -139,8 +140,8 @@ func TestAllowAnnotations(t *testing.T) {
 	}
 }
 
-// TestNodeAllowsAnnotations is the same with the node's policy, which a tenant that is
-// there follows when it changes, with masqd and, for a new one, without.
+// TestNodeAllowsAnnotations tests allowAnnotations of the node's policy. A change affects
+// an attached tenant as soon as masqd runs, and a new tenant also without masqd.
 func TestNodeAllowsAnnotations(t *testing.T) {
 	w := newManyAddresses(t)
 	w.knowPods()
@@ -194,7 +195,7 @@ func TestNodeAllowsAnnotations(t *testing.T) {
 	d = w.daemon("--config", file)
 	early.leavesAs(t, false, node)
 	becomes("the default allows", none, true, node)
-	// An ADD that makes the table again makes it by the node's policy of now.
+	// An ADD that makes the table again uses the node's present policy.
 	w.writeConfig(none + "allowAnnotations: []\n")
 	until(t, "the list forbids again", func() bool { return is(early, node[0]) })
 	d.end()
@@ -203,15 +204,15 @@ func TestNodeAllowsAnnotations(t *testing.T) {
 	early.leavesAs(t, false, node)
 }
 
-// TestNATLogForbidsOptingOut: by default no tenant of a node with a NAT log opts out. The
-// flows of tenants that may opt out are logged as direct.
+// TestNATLogForbidsOptingOut: on a node with a NAT log no tenant may opt out by default.
+// The flows of tenants that may opt out are logged as direct.
 func TestNATLogForbidsOptingOut(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.knowPods()
 	dir := filepath.Join(w.dir, "nat-log")
 	list := w.conflist("1.1.0", able(w.masq()))
 	listed := w.namedConflist("listed", "1.1.0", able(w.masqOn("10.88.128.0/17").with(keys{"allowAnnotations": []string{"egress"}, "toPorts": "20000-29999"})))
-	early := w.tenant("early") // the control: without a NAT log it may
+	early := w.tenant("early") // control: without a NAT log it may opt out
 	early.attach(list)
 	early.leavesAs(t, true, nil)
 
@@ -223,7 +224,7 @@ func TestNATLogForbidsOptingOut(t *testing.T) {
 
 	for _, c := range []struct {
 		flag        string
-		early, none bool // whose untranslated flows are logged
+		early, none bool // which tenants' untranslated flows are logged
 	}{{"opted-out", true, false}, {"all", true, true}, {"none", false, false}} {
 		t.Run(c.flag, func(t *testing.T) {
 			w := w.in(t)
@@ -241,7 +242,7 @@ func TestNATLogForbidsOptingOut(t *testing.T) {
 			}
 			ofEarly, ofTrusted := flow(early, tcp), flow(trusted, tcp)
 			between := flow(neighbor, inside.Addr()) // untranslated without an annotation
-			translated := flow(neighbor, tcp)        // the control: always logged, and after the others
+			translated := flow(neighbor, tcp)        // control: always logged, and logged last
 			who := func(at netip.AddrPort) []report.Flow {
 				flows, _ := w.who(at.String()+"/tcp", "--at", "now", "--nat-log", filepath.Join(dir, c.flag))
 				return flows
@@ -254,7 +255,7 @@ func TestNATLogForbidsOptingOut(t *testing.T) {
 				logged bool
 			}{
 				{"translated", translated, "neighbor-" + c.flag, true},
-				{"opted out before there was a log", ofEarly, "early", c.early},
+				{"opted out before the log existed", ofEarly, "early", c.early},
 				{"opted out as allowed", ofTrusted, "trusted-" + c.flag, c.early},
 				{"between containers", between, "neighbor-" + c.flag, c.none},
 			} {

@@ -10,10 +10,10 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestDaemonKnowsWhoComesAndGoes: a node's only container comes, and goes, while masqd
-// does not get to run. It finds news of the rules and of the record at once, in
-// whatever order it comes to read them, and never takes rules without a record for
-// foreign, nor a record without rules for damage.
+// TestDaemonKnowsWhoComesAndGoes adds and deletes a node's only container while masqd is
+// stopped. When masqd continues, it receives events of the rules and of the record in
+// either order. It must not remove rules whose record it has not read yet as unexpected,
+// nor repair rules whose record was deleted.
 func TestDaemonKnowsWhoComesAndGoes(t *testing.T) {
 	const times = 40
 	w := newWorld(t, nstest.Uplink{})
@@ -40,15 +40,15 @@ func TestDaemonKnowsWhoComesAndGoes(t *testing.T) {
 		knows(0)
 	}
 	if n := d.repairs(); n != 0 {
-		t.Errorf("%v differences were taken for damage", n)
+		t.Errorf("masqd repaired %v correct differences", n)
 	}
 	said := string(must(os.ReadFile(d.log))(t))
 	for _, word := range []string{"repaired", "foreign", "surplus"} {
 		if strings.Contains(said, word) {
-			t.Errorf("masqd says %q", word)
+			t.Errorf("masqd logs %q", word)
 		}
 	}
-	// The control: damage is taken for what it is.
+	// The control: real damage is repaired.
 	w.attach("damaged", list)
 	knows(1)
 	w.nft("delete table inet masq")

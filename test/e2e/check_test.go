@@ -16,13 +16,13 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// nft gives nft a command for the table.
+// nft runs an nft command for the managed table.
 func (w *world) nft(format string, args ...any) {
 	w.t.Helper()
 	w.nodeRun("nft", fmt.Sprintf(format, args...))
 }
 
-// policyID is the one that the table's only policy has in its names.
+// policyID returns the ID in the chain name of the table's only policy.
 func (w *world) policyID() string {
 	w.t.Helper()
 	m := regexp.MustCompile(`chain policy-(\S+) `).FindStringSubmatch(w.nodeRun("nft", "list", "table", "inet", "masq"))
@@ -32,7 +32,7 @@ func (w *world) policyID() string {
 	return m[1]
 }
 
-// takeRule deletes the rule of an ID.
+// takeRule deletes the rule with this ID.
 func (w *world) takeRule(chain, id string) {
 	w.t.Helper()
 	var listing struct {
@@ -53,25 +53,25 @@ func (w *world) takeRule(chain, id string) {
 	w.t.Fatalf("no rule %s in chain %s", id, chain)
 }
 
-// takeRouteOf takes the node's route to the container's address of a family away.
+// takeRouteOf deletes the node's route to the container's address of a family.
 func (p *pod) takeRouteOf(plan nstest.Plan) {
 	p.w.t.Helper()
 	p.w.nodeRun("ip", "route", "del", p.addr(plan.Server).String())
 }
 
-// prefix is the container's address of a family with its length.
+// prefix returns the container's address of a family with its prefix length.
 func (p *pod) prefix(plan nstest.Plan) string {
 	return netip.PrefixFrom(p.addr(plan.Server), map[bool]int{true: 16, false: 64}[plan.Server.Is4()]).String()
 }
 
 func (p *pod) host() string { return p.result.Interfaces[0].Name }
 
-// TestCheckNamesWhatIsMissing takes one thing after the other away from an
-// attachment that is whole.
+// TestCheckNamesWhatIsMissing damages one object after the other of a correct
+// attachment.
 func TestCheckNamesWhatIsMissing(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq().with(keys{"helpers": keys{"ftp": []int{21}}}))
-	// Another attachment, of another network, keeps the table and is not affected.
+	// An attachment of another network keeps the table and is not affected.
 	beside := w.attach("beside", w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24").with(keys{"ipMasq": false})))
 
 	before := w.traces()
@@ -93,7 +93,7 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 	cases := []struct {
 		name  string
 		take  func(*world, *pod)
-		names []string // what the details have to say; ADDR4, ADDR6, HOST and ID stand for those
+		names []string // text in the details; ADDR4, ADDR6, HOST and ID stand for the attachment's values
 	}{
 		{"rule policy/direct4", func(w *world, _ *pod) { w.takeRule("policy-"+w.policyID(), "policy/direct4") }, []string{"rule policy-ID policy/direct4: missing"}},
 		{"rule policy/never", func(w *world, _ *pod) { w.takeRule("policy-"+w.policyID(), "policy/never") }, []string{"policy/never: missing"}},
@@ -109,7 +109,7 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 		{"rule forward/exceptional", rule("forward", "forward/exceptional"), []string{"forward/exceptional: missing"}},
 		{"rule clamp/pmtu-daddr4", rule("clamp", "clamp/pmtu-daddr4"), []string{"clamp/pmtu-daddr4: missing"}},
 		{"rule invalid/drop4", rule("invalid", "invalid/drop4"), []string{"invalid/drop4: missing"}},
-		{"rule put before all", func(w *world, _ *pod) { w.nft("insert rule inet masq policy-%s counter return", w.policyID()) }, []string{"foreign"}},
+		{"rule inserted first", func(w *world, _ *pod) { w.nft("insert rule inet masq policy-%s counter return", w.policyID()) }, []string{"foreign"}},
 		{"rule in another's place", func(w *world, _ *pod) {
 			chain := "policy-" + w.policyID()
 			w.takeRule(chain, "policy/egress")
@@ -118,7 +118,7 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 		{"all rules of a chain", func(w *world, _ *pod) { w.nft("flush chain inet masq postrouting") }, []string{"postrouting/policy4: missing", "postrouting/policy6: missing"}},
 		{"policy of a chain", func(w *world, _ *pod) { w.nft("chain inet masq forward { policy drop; }") }, []string{"chain forward"}},
 		{"table", func(w *world, _ *pod) { w.nft("delete table inet masq") }, []string{"table inet masq: missing"}},
-		{"table asleep", func(w *world, _ *pod) { w.nft("add table inet masq { flags dormant; }") }, []string{"table inet masq: flags"}},
+		{"table dormant", func(w *world, _ *pod) { w.nft("add table inet masq { flags dormant; }") }, []string{"table inet masq: flags"}},
 		{"ruleset", func(w *world, _ *pod) { w.nft("flush ruleset") }, []string{"table inet masq: missing"}},
 		{"element policy4", element("policy4", "ADDR", false), []string{"element policy4 ADDR4: missing"}},
 		{"element policy6", element("policy6", "ADDR", true), []string{"element policy6 ADDR6: missing"}},
@@ -184,12 +184,12 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 			if err := p.tryAdd(list); err != nil {
 				t.Fatal(describe(err))
 			}
-			t.Cleanup(func() { // what one case leaves, the next shall not meet
+			t.Cleanup(func() { // undo the damage before the next case
 				check(t, p.tryDel(list))
 				check(t, p.Close())
 				wipe()
 			})
-			check(t, p.tryCheck(list)) // the control
+			check(t, p.tryCheck(list)) // control
 			stand := strings.NewReplacer("ADDR4", p.addr(w.V4.Server).String(), "ADDR6", p.addr(w.V6.Server).String(),
 				"HOST", p.host(), "NETNS", p.Path(), "ID", w.policyID())
 			c.take(w, p)
@@ -203,35 +203,35 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 			}
 			for _, name := range c.names {
 				if name = stand.Replace(name); !strings.Contains(e.Details, name) {
-					t.Errorf("details do not say %q: %s", name, describe(e))
+					t.Errorf("details lack %q: %s", name, describe(e))
 				}
 			}
 			if err := beside.tryCheck(beside.list); err != nil && !strings.HasPrefix(c.name, "uplink") {
 				t.Errorf("CHECK of another: %s", describe(err))
 			}
 			if strings.Contains(c.name, "alias") {
-				// A link of another is not removed, and that is not kept quiet.
+				// The link of another attachment is not removed, and DEL reports that.
 				if err := p.tryDel(list); err == nil || !strings.Contains(describe(err), "net/thief/eth0") {
 					t.Errorf("DEL: %v", err)
 				}
 				w.nodeRun("ip", "link", "set", p.host(), "alias", "net/checked/eth0")
 			}
-			// What is damaged can be removed.
+			// A damaged attachment can be removed.
 			check(t, p.tryDel(list))
-			if !strings.HasSuffix(c.name, "of another") || strings.Contains(c.name, "alias") { // that is not this one's to remove
+			if !strings.HasSuffix(c.name, "of another") || strings.Contains(c.name, "alias") { // the link belongs to another attachment
 				unchanged(t, "left by DEL", w.traces(), before)
 			}
 		})
 	}
 }
 
-// TestDelOfDamage: what somebody has done to the elements of an attachment by hand
-// leaves none behind, also where others keep the table.
+// TestDelOfDamage: DEL removes all elements of an attachment after they were changed by
+// hand, also if other attachments keep the table.
 func TestDelOfDamage(t *testing.T) {
 	for _, set := range []string{"policy4", "policy6", "sources4", "invalid4", "clamp4-1300", "helper4-ftp-tcp"} {
 		for _, record := range []string{"whole", "gone"} {
 			if record == "gone" && strings.HasPrefix(set, "policy") {
-				continue // then nothing says whose address it was
+				continue // without the comment nothing shows which attachment had the address
 			}
 			t.Run(set+", record "+record, func(t *testing.T) {
 				w := newWorld(t, nstest.Uplink{})
@@ -260,8 +260,8 @@ func TestDelOfDamage(t *testing.T) {
 	}
 }
 
-// TestCheckBehindAnother is CHECK in chained mode: the link is not ours to judge,
-// the masquerade is.
+// TestCheckBehindAnother is CHECK in chained mode: it compares the rules, and leaves the
+// link to the other plugin.
 func TestCheckBehindAnother(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.linkByNobody(), w.behind())

@@ -16,15 +16,15 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// patience is for what takes no time where all is well.
+// patience bounds waits for conditions that hold at once unless something is broken.
 const patience = 10 * time.Second
 
 var countersOf = regexp.MustCompile(`packets \d+ bytes \d+`)
 
-// uncounted takes from traces what changes with traffic.
+// uncounted removes the values that change with traffic from traces.
 func uncounted(traces string) string { return countersOf.ReplaceAllString(traces, "packets N") }
 
-// ofOthers is what other programs keep on the node.
+// ofOthers lists the objects of other programs on the node.
 func (w *world) ofOthers() string {
 	w.t.Helper()
 	var b strings.Builder
@@ -40,7 +40,7 @@ func (w *world) ofOthers() string {
 	return b.String()
 }
 
-// settleOthers makes what ofOthers lists.
+// settleOthers creates the objects that ofOthers lists.
 func (w *world) settleOthers() {
 	w.t.Helper()
 	w.nft(`
@@ -60,7 +60,7 @@ table inet outward {
 	w.nodeRun("ip", "link", "add", "vethother", "type", "veth", "peer", "name", "veth0123456789a")
 	w.nodeRun("ip", "link", "set", "veth0123456789a", "alias", "someone else's")
 	for _, link := range []string{"vethother", "veth0123456789a"} {
-		w.nodeRun("ip", "link", "set", link, "addrgenmode", "none") // an address would come in its own time
+		w.nodeRun("ip", "link", "set", link, "addrgenmode", "none") // the kernel would add an address at an unknown time
 	}
 	w.nodeRun("ip", "address", "add", "10.44.0.1/24", "dev", "vethother")
 	w.nodeRun("ip", "link", "set", "vethother", "up")
@@ -69,8 +69,7 @@ table inet outward {
 	w.nodeRun("ip", "rule", "add", "from", "10.44.0.0/24", "lookup", "77", "priority", "1077")
 }
 
-// variants are configurations of networks that differ in what the rules have to
-// have for them.
+// variants are configurations of networks that need different rules.
 func (w *world) variants() []*libcni.NetworkConfigList {
 	w.t.Helper()
 	return []*libcni.NetworkConfigList{
@@ -81,7 +80,7 @@ func (w *world) variants() []*libcni.NetworkConfigList {
 	}
 }
 
-// errorsOf calls f for each number below n, some at a time, and joins the errors.
+// errorsOf calls f for each number below n, atOnce calls at a time, and joins the errors.
 func errorsOf(n, atOnce int, f func(int) error) error {
 	var (
 		wg   sync.WaitGroup
@@ -103,8 +102,8 @@ func errorsOf(n, atOnce int, f func(int) error) error {
 	return errors.Join(all...)
 }
 
-// TestChurn: containers come and go, eight at a time, beside one that stays and
-// beside what other programs keep. Nothing is left, and nobody notices.
+// TestChurn adds and deletes containers, eight at a time. Another container and the
+// objects of other programs stay, and are not affected. Nothing else remains.
 func TestChurn(t *testing.T) {
 	const containers, atOnce = 200, 8
 	w := newWorld(t, nstest.Uplink{})
@@ -135,12 +134,12 @@ func TestChurn(t *testing.T) {
 			}
 		}
 		if i == containers/2 {
-			return p.Close() // DEL comes late for some
+			return p.Close() // for some, DEL is called after the namespace is gone
 		}
 		return nil
 	}))
 	during := w.traces()
-	for i := range containers { // the control: all have been there
+	for i := range containers { // control: every container has had elements
 		if name := fmt.Sprintf("/c%d/eth0", i); !strings.Contains(during, name) {
 			t.Errorf("no element of %s", name)
 		}
@@ -151,9 +150,9 @@ func TestChurn(t *testing.T) {
 		}
 		return nil
 	}))
-	unchanged(t, "left after all DELs", uncounted(w.traces()), before)
+	unchanged(t, "remaining after all DELs", uncounted(w.traces()), before)
 
-	// And both at once: policies come and go while others need them.
+	// ADD and DEL concurrently: policies are removed while other attachments need them.
 	check(t, errorsOf(containers/3, atOnce, func(i int) error {
 		p, list := pods[i], variants[i%len(variants)]
 		if err := p.tryAdd(list); err != nil {
@@ -179,22 +178,22 @@ func TestChurn(t *testing.T) {
 	}
 	for _, q := range packets(t, outside) {
 		if q.Src != w.V4.Node {
-			t.Errorf("arrived with the address of a container: %v", q)
+			t.Errorf("a packet arrived with the address of a container: %v", q)
 		}
 	}
 	check(t, steady.tryCheck(list))
 	steady.detach()
-	unchanged(t, "left by the last", uncounted(w.traces()), alone)
+	unchanged(t, "remaining after the last DEL", uncounted(w.traces()), alone)
 	unchanged(t, "of others", uncounted(w.ofOthers()), others)
-	// The control: ofOthers sees what is done to a table.
+	// The control: ofOthers shows a change to the table of another program.
 	w.nft("add element inet neighbour hosts { 10.88.0.4 }")
 	if uncounted(w.ofOthers()) == others {
-		t.Error("a change to another's table is not seen")
+		t.Error("ofOthers does not show a change to the table of another program")
 	}
 }
 
-// TestChurnOfTheLast: each may be the first or the last on its node, so that the
-// table comes and goes.
+// TestChurnOfTheLast: each container may be the first or the last on its node, so the
+// table is created and deleted repeatedly.
 func TestChurnOfTheLast(t *testing.T) {
 	const containers, atOnce = 96, 8
 	w := newWorld(t, nstest.Uplink{})
@@ -218,21 +217,21 @@ func TestChurnOfTheLast(t *testing.T) {
 	unchanged(t, "left behind", w.traces(), before)
 }
 
-// shows tells the steps of which another process sees something: messages to the
-// kernel, and files that come and go.
+// shows reports whether other processes can observe a step: a message to the kernel, or
+// a file that is created or removed.
 func shows(step string) bool {
 	return strings.HasPrefix(step, "send") || strings.HasPrefix(step, "rename") || strings.HasPrefix(step, "unlink")
 }
 
-// TestInterleaved stops ADD and DEL of one container before each such step, has
-// another container come or go meanwhile, and lets the first go on. Whatever the
-// two meet, each has its own way at the end.
+// TestInterleaved stops ADD and DEL of one container before each such step, adds or
+// deletes another container, and then continues the first. Both must have their desired
+// state at the end, in whatever order they ran.
 func TestInterleaved(t *testing.T) {
 	features := keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300}
 	for _, test := range []struct {
 		name  string
 		verbs [2]string
-		first keys // beside features, which the second has
+		first keys // the second has all features
 	}{
 		{"ADD meets ADD", [2]string{"ADD", "ADD"}, features},
 		{"ADD meets DEL", [2]string{"ADD", "DEL"}, features},
@@ -245,8 +244,8 @@ func TestInterleaved(t *testing.T) {
 			verbs := test.verbs
 			w := newWorld(t, nstest.Uplink{})
 			before := w.traces()
-			// Their policies differ, and may need the same things of the table. Two
-			// networks do not wait for each other's leases.
+			// Their policies differ, and may need the same objects of the table. Two networks do
+			// not wait for each other's leases.
 			calls := [2]call{
 				{id: "first", netns: w.pod("first").Path(), conf: w.masqOn("10.90.0.0/16").with(test.first).with(keys{"name": "one"})},
 				{id: "second", netns: w.pod("second").Path(), conf: w.masqOn("10.91.0.0/16").with(features).with(keys{"name": "two"})},
@@ -288,21 +287,21 @@ func TestInterleaved(t *testing.T) {
 						w.call(as(c, "DEL")).done(nil)
 					}
 				}
-				unchanged(t, fmt.Sprintf("left after the two met at step %d, %s", met, step), w.traces(), before)
+				unchanged(t, fmt.Sprintf("remaining after both ran at step %d, %s", met, step), w.traces(), before)
 				if t.Failed() {
 					t.FailNow()
 				}
 			}
 			t.Logf("met at %d steps", met)
-			if met < 10 { // the control
-				t.Errorf("met only at %d steps", met)
+			if met < 10 { // control
+				t.Errorf("only %d steps were interleaved", met)
 			}
 		})
 	}
 }
 
-// pingOn has a container ping again and again until stop, which returns how often
-// it was answered, and why it was not.
+// pingOn has a container ping continuously until stop is called. stop returns the number
+// of answers, and the error if an answer was missing.
 func (w *world) pingOn(p *pod, plan nstest.Plan) (stop func() (int, error)) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	type result struct {
@@ -312,11 +311,11 @@ func (w *world) pingOn(p *pod, plan nstest.Plan) (stop func() (int, error)) {
 	done := make(chan result, 1)
 	go func() {
 		var r result
-		pace := time.NewTicker(5 * time.Millisecond) // the rest is for those who come and go
+		pace := time.NewTicker(5 * time.Millisecond) // leaves the processor to the containers that come and go
 		defer pace.Stop()
 		for ctx.Err() == nil {
 			<-pace.C
-			// Its own patience: a ping that stop interrupts has not failed.
+			// A separate timeout: a ping that stop interrupts has not failed.
 			one, over := context.WithTimeout(context.WithoutCancel(ctx), patience)
 			answer, err := p.Ping(one, plan.Server, nstest.PingOptions{})
 			over()
@@ -338,8 +337,8 @@ func (w *world) pingOn(p *pod, plan nstest.Plan) (stop func() (int, error)) {
 	}
 }
 
-// TestThirtyAtOnce: a node that starts gives all its containers to the plugin in
-// one moment, and nothing is there yet.
+// TestThirtyAtOnce: a node that starts passes all its containers to the plugin at once,
+// when neither table nor records exist.
 func TestThirtyAtOnce(t *testing.T) {
 	const containers = 30
 	w := newWorld(t, nstest.Uplink{})
@@ -382,7 +381,7 @@ func TestThirtyAtOnce(t *testing.T) {
 			w.seenAs(p, plan, plan.Node)
 		}
 	}
-	// The control: CHECK of one fails alone.
+	// The control: CHECK fails only for the container whose element was deleted.
 	w.nft("delete element inet masq policy4 { %s }", pods[7].addr(w.V4.Server))
 	for i, p := range pods {
 		if err := p.tryCheck(list); (err == nil) == (i == 7) {

@@ -13,8 +13,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestCnitool attaches a container by hand, as a person who looks for a fault does,
-// to a network with neighbours.
+// TestCnitool attaches a container by hand, as a person who searches for a fault does, to
+// a network with neighbors.
 func TestCnitool(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	plugins := []keys{w.masq()}
@@ -46,7 +46,7 @@ func TestCnitool(t *testing.T) {
 		t.Errorf("check: %v\n%s", err, out)
 	}
 
-	// What check is good for: the rules go, and it says so.
+	// CHECK fails after the rules were deleted.
 	w.nodeRun("nft", "delete table inet masq")
 	for _, plan := range w.Plans() {
 		w.seenAs(p, plan, p.addr(plan.Server))
@@ -66,17 +66,17 @@ func TestCnitool(t *testing.T) {
 	traces := w.traces()
 	for _, plan := range w.Plans() {
 		if own := p.addr(plan.Server).String(); strings.Contains(traces, own) {
-			t.Errorf("traces of %s:\n%s", own, traces)
+			t.Errorf("%s remains:\n%s", own, traces)
 		}
 	}
 }
 
-// cnitool is the program of that name, with a network of its own.
+// cnitool runs the program of that name on its own network.
 type cnitool struct {
 	w    *world
 	name string
 	path string
-	dir  string // of the configuration, and what the tool keeps in /var/lib
+	dir  string // configuration, and the files of the tool in /var/lib
 }
 
 func (w *world) cnitool(name string, plugins ...keys) cnitool {
@@ -88,10 +88,10 @@ func (w *world) cnitool(name string, plugins ...keys) cnitool {
 	return c
 }
 
-// run runs a verb for a container in the node, and returns what is printed.
+// run runs a verb for a container in the node, and returns the output.
 func (c cnitool) run(verb string, p *pod) (string, error) {
 	c.w.t.Helper()
-	// It keeps results in /var/lib/cni, and nothing says otherwise.
+	// cnitool keeps results in /var/lib/cni; the path cannot be configured.
 	cmd := c.w.Node.Command(soon(c.w.t), "unshare", "--mount", "sh", "-c", `mount --bind "$0/lib" /var/lib && exec "$@"`,
 		c.dir, c.path, verb, c.name, p.Path())
 	capabilities := must(json.Marshal(published))(c.w.t)

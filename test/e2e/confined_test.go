@@ -17,8 +17,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// confinement has a program see all files read-only, /proc/sys among them, but for
-// one directory. Namespaces that are mounted come and go, and have no files.
+// confinement makes all files read-only for a program, /proc/sys among them, except one
+// directory. Mounted network namespaces have no files and are left out.
 const confinement = `set -e
 mount --bind "$0" "$0"
 for at in $(grep -v ' - nsfs ' /proc/self/mountinfo | cut -d ' ' -f 5); do
@@ -26,9 +26,9 @@ for at in $(grep -v ' - nsfs ' /proc/self/mountinfo | cut -d ' ' -f 5); do
 done
 exec "$@"`
 
-// confined is masqd as a container runtime that gives it no more than it needs
-// would start it: as root with these capabilities, on a read-only root file
-// system, and with nothing in the environment.
+// confined returns a masqd that runs as root with these capabilities alone, on a
+// read-only root file system and with an empty environment: the least that a container
+// runtime may give it.
 func (w *world) confined(ctx context.Context, capabilities string, args ...string) *nstest.Command {
 	w.t.Helper()
 	state := filepath.Join(w.dir, "state")
@@ -43,7 +43,7 @@ func (w *world) confined(ctx context.Context, capabilities string, args ...strin
 	return c
 }
 
-// status is a line of /proc/PID/status.
+// status returns a line of /proc/PID/status.
 func (d *daemon) status(name string) string {
 	d.w.t.Helper()
 	text := must(os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Process.Pid)))(d.w.t)
@@ -78,11 +78,11 @@ func TestConfinedDaemon(t *testing.T) {
 		"flush ruleset",
 		fmt.Sprintf("delete element inet masq policy4 { %s }", a.addr(w.V4.Node)),
 	} {
-		// The control: while masqd stands still nobody mends it.
+		// The control: while masqd is stopped the rules are not repaired.
 		check(t, d.Process.Signal(syscall.SIGSTOP))
 		w.nft("%s", change)
 		if a.tryCheck(list) == nil {
-			t.Errorf("%s: CHECK sees nothing wrong", change)
+			t.Errorf("%s: CHECK succeeds", change)
 		}
 		check(t, d.Process.Signal(syscall.SIGCONT))
 		until(t, "CHECK passes after "+change, func() bool { return a.tryCheck(list) == nil })
@@ -91,7 +91,7 @@ func TestConfinedDaemon(t *testing.T) {
 		}
 	}
 
-	// A flow of the gap is deleted.
+	// A flow that began untranslated is deleted.
 	echo := must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
 	wire := must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(t)
 	w.nft("add table inet other { chain c { type filter hook forward priority 0; ct state established accept; }; }")
@@ -102,10 +102,10 @@ func TestConfinedDaemon(t *testing.T) {
 	defer during.Close()
 	send(t, during, "gap")
 	if from := w.lastFrom(wire, "gap"); from.Addr() != a.addr(w.V4.Node) {
-		t.Fatalf("in the gap the server sees %s; the test shows nothing", from)
+		t.Fatalf("without rules the server sees %s, so the test proves nothing", from)
 	}
 	check(t, d.Process.Signal(syscall.SIGCONT))
-	until(t, "the flow is deleted", func() bool { return d.metric("masq_untranslated_flows_total") != deleted })
+	until(t, "the untranslated flow is deleted", func() bool { return d.metric("masq_untranslated_flows_total") != deleted })
 	say(t, during, "after")
 	if from := w.lastFrom(wire, "after"); from.Addr() != w.V4.Node {
 		t.Errorf("after the repair the server sees %s", from)
@@ -124,7 +124,7 @@ func TestConfinedDaemon(t *testing.T) {
 	d.end()
 }
 
-// isConfined proves that the daemon has what the test says, and no more.
+// isConfined checks that the daemon has exactly the privileges that the test gives it.
 func (d *daemon) isConfined() {
 	t := d.w.t
 	t.Helper()
@@ -142,10 +142,10 @@ func (d *daemon) isConfined() {
 	}
 	for name := range strings.SplitSeq(string(must(os.ReadFile(fmt.Sprintf("/proc/%d/environ", d.Process.Pid)))(t)), "\x00") {
 		if !regexp.MustCompile(`^(PWD=.*|SHLVL=.*|_=.*|OLDPWD=.*)?$`).MatchString(name) {
-			t.Errorf("it was told %s", name)
+			t.Errorf("its environment has %s", name)
 		}
 	}
-	// Who has every capability cannot write there either.
+	// A program with every capability cannot write there either.
 	for path, refused := range map[string]bool{
 		"/proc/sys/net/ipv4/ip_forward": true, "/etc/masq-cni-test": true, os.TempDir() + "/masq-cni-test": true,
 		filepath.Join(d.w.dir, "state", "test"): false,
@@ -158,7 +158,7 @@ func (d *daemon) isConfined() {
 	}
 }
 
-// The control: without the one capability masqd says what it needs, and ends.
+// The control: without CAP_NET_ADMIN masqd ends and names the capability.
 func TestDaemonNeedsNetAdmin(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	out, err := w.confined(soon(t), "-all").CombinedOutput()
@@ -166,6 +166,6 @@ func TestDaemonNeedsNetAdmin(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	if strings.Contains(string(out), "level=INFO msg=started") {
-		t.Errorf("it started all the same: %s", out)
+		t.Errorf("it started: %s", out)
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestConntrackTableFull: a nearly full conntrack table, and the packets that are dropped
-// when it is full, are reasons in /readyz while masqd stays ready, and problems of
-// inspect. They name the table and not ports, and go when there is room again.
+// TestConntrackTableFull: /readyz and inspect report a nearly full conntrack table, and
+// packets that were dropped while it was full. masqd stays ready. The messages name the
+// table, not ports, and end when the table has room again.
 func TestConntrackTableFull(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
@@ -47,7 +47,7 @@ func TestConntrackTableFull(t *testing.T) {
 	if got := problems(); !slices.Contains(got, report.KindConntrackFull) {
 		t.Errorf("inspect with a nearly full table: %v", got)
 	}
-	// Requests to masqd need room themselves, so it is asked when there is room again.
+	// Requests to masqd need table entries too, so it is asked when the table has room again.
 	have := int(must(w.table())(t).Entries)
 	w.fillFrom(limit-1000, limit-1000+limit-have)
 	c := must(p.Dial(soon(t), "udp", netip.AddrPort{}, server.Addr()))(t)
@@ -65,7 +65,7 @@ func TestConntrackTableFull(t *testing.T) {
 	if got := problems(); !slices.Equal(got, []report.Kind{report.KindPacketsDropped}) {
 		t.Errorf("inspect with an empty table again: %v", got)
 	}
-	// A command that has just begun does not know of it without masqd.
+	// A command that has just started cannot know of the drops without masqd.
 	d.end()
 	if got := problems(); !slices.Equal(got, []report.Kind{report.KindDaemonStopped}) {
 		t.Errorf("inspect without masqd: %v", got)
@@ -77,6 +77,6 @@ func TestConntrackTableFull(t *testing.T) {
 		}
 	}
 	if len(notes) != 1 {
-		t.Errorf("inspect does not say what was dropped before: %q", notes)
+		t.Errorf("inspect lacks the packets that were dropped before: %q", notes)
 	}
 }

@@ -17,13 +17,13 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// listener knows what the server hears, and what conntrack knows in the node.
+// listener knows what the server receives, and the conntrack entries of the node.
 type listener struct {
 	*world
 	table *conntrack.Conn
 	heard *nstest.Capture
 	words int
-	tcp   map[netip.Addr]netip.AddrPort // of the server, by its address
+	tcp   map[netip.Addr]netip.AddrPort // the server's listeners by address
 	udp   map[netip.Addr]netip.AddrPort
 }
 
@@ -40,8 +40,8 @@ func (w *world) listener() *listener {
 	return l
 }
 
-// keepUDPFlows has conntrack keep the flows of UDP for longer than any test takes. The
-// kernel's default for a flow that has just begun is 30 s.
+// keepUDPFlows sets the timeout of UDP flows to longer than any test takes. The kernel's
+// default for a new flow is 30 s.
 func (w *world) keepUDPFlows() {
 	w.t.Helper()
 	for _, name := range []string{"nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"} {
@@ -49,16 +49,16 @@ func (w *world) keepUDPFlows() {
 	}
 }
 
-// conversation is a flow that goes on: the server sends back what it is told.
+// conversation is a flow that stays open: the server echoes what it receives.
 type conversation struct {
 	net.Conn
 	l     *listener
-	tuple conntrack.Tuple // as the first packet came
-	as    netip.AddrPort  // whom the server sees
-	id    uint32          // of the entry in conntrack
+	tuple conntrack.Tuple // of the first packet
+	as    netip.AddrPort  // the source that the server sees
+	id    uint32          // ID of the conntrack entry
 }
 
-// converse begins one, to an address of the server.
+// converse begins a conversation with an address of the server.
 func (l *listener) converse(from *nstest.NS, network string, server netip.Addr) *conversation {
 	l.t.Helper()
 	if !l.tcp[server].IsValid() {
@@ -85,7 +85,7 @@ func (l *listener) converse(from *nstest.NS, network string, server netip.Addr) 
 
 func (c *conversation) String() string { return fmt.Sprintf("%s, seen as %s", c.tuple, c.as) }
 
-// asks says something that is answered, and returns whom the server saw.
+// asks sends a message, waits for the echo, and returns the source that the server saw.
 func (c *conversation) asks() netip.AddrPort {
 	c.l.t.Helper()
 	word := c.word()
@@ -98,7 +98,7 @@ func (c *conversation) word() string {
 	return fmt.Sprintf("word %d.", c.l.words)
 }
 
-// entry is the ID that conntrack knows the flow by, 0 where it does not know it.
+// entry returns the ID of the flow's conntrack entry, or 0 if there is none.
 func (c *conversation) entry() uint32 {
 	c.l.t.Helper()
 	f, err := c.l.table.Get(c.tuple)
@@ -109,7 +109,7 @@ func (c *conversation) entry() uint32 {
 	return f.ID
 }
 
-// wantSame is that nobody has touched it.
+// wantSame checks that the flow is unchanged.
 func (c *conversation) wantSame(when string) {
 	c.l.t.Helper()
 	if id := c.entry(); id != c.id {
@@ -117,12 +117,12 @@ func (c *conversation) wantSame(when string) {
 		return
 	}
 	if as := c.asks(); as != c.as {
-		c.l.t.Errorf("%s: %v: it goes on as %s", when, c, as)
+		c.l.t.Errorf("%s: %v: it continues as %s", when, c, as)
 	}
 }
 
-// wantAnew is that it begins anew with one of these addresses: what a connection of
-// TCP says is then refused at the far end, which knows of no such.
+// wantAnew checks that the flow was deleted and begins again with one of these addresses.
+// The far end answers a segment of the old TCP connection with a reset.
 func (c *conversation) wantAnew(when string, as ...netip.Addr) {
 	t := c.l.t
 	t.Helper()
@@ -137,12 +137,12 @@ func (c *conversation) wantAnew(when string, as ...netip.Addr) {
 		return
 	}
 	if seen := c.asks(); !slices.Contains(as, seen.Addr()) {
-		t.Errorf("%s: %v: it begins anew as %s, not one of %v", when, c, seen, as)
+		t.Errorf("%s: %v: it begins again as %s, want one of %v", when, c, seen, as)
 	}
 }
 
-// refused says something to one who knows of no such connection, and returns what
-// comes of it. An acknowledgement that was late may have been enough.
+// refused sends a message on a connection that the far end does not know, and returns
+// the error. A late acknowledgement may be enough to reset the connection.
 func (c *conversation) refused() error {
 	if _, err := c.Write([]byte(c.word())); err != nil {
 		return err
@@ -154,10 +154,10 @@ func (c *conversation) refused() error {
 	return err
 }
 
-// noAnswer is how long what should not come is waited for.
+// noAnswer is how long the test waits for an answer that must not come.
 const noAnswer = 700 * time.Millisecond
 
-// wantStuck is that flows are known as before, and what they say is not answered.
+// wantStuck checks that the entries of flows are unchanged, and that packets get no answer.
 func wantStuck(when string, flows ...*conversation) {
 	end := time.Now().Add(noAnswer)
 	for _, c := range flows {
@@ -180,18 +180,18 @@ func isTimeout(err error) bool {
 	return errors.As(err, &e) && e.Timeout()
 }
 
-// looks returns when masqd has looked at what there was when it was called.
+// looks waits for a sync that began after the call.
 func (d *daemon) looks() {
 	d.w.t.Helper()
-	// The first may have been under way.
+	// A sync may have been running already.
 	for range 2 {
 		last := d.metric("masq_last_sync_timestamp_seconds")
 		check(d.w.t, d.Process.Signal(syscall.SIGHUP))
-		until(d.w.t, "masqd looks", func() bool { return d.metric("masq_last_sync_timestamp_seconds") != last })
+		until(d.w.t, "masqd syncs", func() bool { return d.metric("masq_last_sync_timestamp_seconds") != last })
 	}
 }
 
-// counts waits until a metric has a value, and sees that it keeps it.
+// counts waits until a metric has a value, and checks that it keeps the value.
 func (d *daemon) counts(metric, want string) {
 	d.w.t.Helper()
 	until(d.w.t, fmt.Sprintf("%s is %s", metric, want), func() bool { return d.metric(metric) == want })
@@ -201,7 +201,7 @@ func (d *daemon) counts(metric, want string) {
 	}
 }
 
-// inRules is whether an address is in our table.
+// inRules reports whether an address is in the managed table.
 func (w *world) inRules(a netip.Addr) bool {
 	w.t.Helper()
 	isPart := func(r rune) bool { return !strings.ContainsRune("0123456789abcdef.:", r) }

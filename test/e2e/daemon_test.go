@@ -22,7 +22,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// daemon is a masqd at work in the node.
+// daemon is a masqd that runs in the node.
 type daemon struct {
 	*nstest.Command
 	w   *world
@@ -39,12 +39,12 @@ func (w *world) daemon(args ...string) *daemon {
 	return d
 }
 
-// served are the flags of a masqd on the world's records that the test can ask.
+// served returns flags for a masqd with the world's records and an HTTP endpoint.
 func (w *world) served(more ...string) []string {
 	return append([]string{"--state-dir", filepath.Join(w.dir, "state"), "--listen", daemonAt}, more...)
 }
 
-// launch starts masqd with these flags alone.
+// launch starts masqd with exactly these flags.
 func (w *world) launch(args ...string) *daemon {
 	w.t.Helper()
 	d := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
@@ -62,7 +62,7 @@ func (w *world) launch(args ...string) *daemon {
 	return d
 }
 
-// get asks the daemon's web server, inside the node.
+// get sends a request to masqd's HTTP endpoint, inside the node.
 func (d *daemon) get(path string) (int, string) {
 	c := http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -82,7 +82,7 @@ func (d *daemon) get(path string) (int, string) {
 	return r.StatusCode, string(b)
 }
 
-// metric is the value of a metric without labels.
+// metric returns the value of a metric without labels.
 func (d *daemon) metric(name string) string {
 	_, text := d.get("/metrics")
 	for line := range strings.Lines(text) {
@@ -102,7 +102,7 @@ func until(t testing.TB, what string, f func() bool) {
 	for !f() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("it never came to be that %s", what)
+			t.Fatalf("timeout: waited until %s", what)
 		case <-tick.C:
 		}
 	}
@@ -123,9 +123,9 @@ func TestDaemonPutsBackWhatIsTakenAway(t *testing.T) {
 		"add element inet masq invalid4 { 10.1.2.3 }",
 	} {
 		w.nft("%s", change)
-		// The control: nobody mends it.
+		// The control: without masqd the rules are not repaired.
 		if err := errors.Join(a.tryCheck(list), b.tryCheck(list)); err == nil && !strings.Contains(change, "10.1.2.3") {
-			t.Errorf("%s: CHECK sees nothing wrong", change)
+			t.Errorf("%s: CHECK succeeds", change)
 		}
 		d := w.daemon()
 		before := w.nodeRun("nft", "list", "table", "inet", "masq")
@@ -133,7 +133,7 @@ func TestDaemonPutsBackWhatIsTakenAway(t *testing.T) {
 		until(t, "CHECK passes after "+change, func() bool {
 			return a.tryCheck(list) == nil && b.tryCheck(list) == nil
 		})
-		until(t, "the table is as before "+change, func() bool {
+		until(t, "the table is as it was before "+change, func() bool {
 			return sameRules(w.nodeRun("nft", "list", "table", "inet", "masq"), before)
 		})
 		if _, err := a.Ping(soon(t), w.V4.Server, nstest.PingOptions{}); err != nil {
@@ -143,7 +143,7 @@ func TestDaemonPutsBackWhatIsTakenAway(t *testing.T) {
 	}
 }
 
-// sameRules compares listings, whatever the order of elements and the counters.
+// sameRules compares listings without the order of elements and without counters.
 func sameRules(a, b string) bool {
 	words := func(s string) []string {
 		out := strings.Fields(s)
@@ -159,7 +159,7 @@ func sameRules(a, b string) bool {
 	return slices.Equal(words(a), words(b))
 }
 
-// end sends SIGTERM, and waits until masqd has ended, without an error.
+// end sends SIGTERM and waits until masqd has exited, without an error.
 func (d *daemon) end() {
 	d.w.t.Helper()
 	if err := d.Process.Signal(syscall.SIGTERM); err != nil {
@@ -189,8 +189,8 @@ func TestSecondDaemonRefuses(t *testing.T) {
 	}
 }
 
-// A flow that begins while the rules are gone is translated after the repair; one
-// that was translated before goes on as it was.
+// A flow that begins while the rules are missing is translated after the repair. A flow
+// that was translated before continues unchanged.
 func TestDaemonMendsTheFlowsOfTheGap(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.0.0", w.masq())
@@ -203,8 +203,8 @@ func TestDaemonMendsTheFlowsOfTheGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Somebody else tracks connections too, as kube-proxy does. Where nobody did,
-	// flows of the gap would not be tracked, and not be confirmed untranslated.
+	// Another program tracks connections too, as kube-proxy does. Without such a rule, flows
+	// that begin while our rules are missing would not be tracked or confirmed.
 	w.nft("add table inet other { chain c { type filter hook forward priority 0; ct state established accept; }; }")
 	before, err := a.Dial(soon(t), "udp", netip.AddrPort{}, server.Addr())
 	if err != nil {
@@ -230,10 +230,10 @@ func TestDaemonMendsTheFlowsOfTheGap(t *testing.T) {
 		defer func() { _ = during.Close() }()
 		send(t, during, "gap")
 		if from := w.lastFrom(wire, "gap"); from.Addr() != a.addr(w.V4.Node) {
-			t.Fatalf("in the gap the server sees %s; the test shows nothing", from)
+			t.Fatalf("without rules the server sees %s, so the test proves nothing", from)
 		}
 		if !mended {
-			// The control: rules that come back do not help the flow.
+			// The control: restored rules alone do not translate the flow.
 			if err := w.rulesWithoutFlows(); err != nil {
 				t.Fatal(describe(err))
 			}
@@ -246,21 +246,21 @@ func TestDaemonMendsTheFlowsOfTheGap(t *testing.T) {
 		if err := d.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		// This one, and the control's.
-		until(t, "the flows are deleted", func() bool { return d.metric("masq_untranslated_flows_total") == "2" })
+		// This flow, and the control's.
+		until(t, "the untranslated flows are deleted", func() bool { return d.metric("masq_untranslated_flows_total") == "2" })
 		say(t, during, "after")
 		if from := w.lastFrom(wire, "after"); from.Addr() != w.V4.Node {
 			t.Errorf("after the repair the server sees %s", from)
 		}
 		say(t, before, "on")
 		if from := w.lastFrom(wire, "on"); from != seenBefore {
-			t.Errorf("a flow that was translated before the flush went on from %s, not %s", from, seenBefore)
+			t.Errorf("a flow that was translated before the flush continued from %s, not %s", from, seenBefore)
 		}
 	}
 }
 
-// rulesWithoutFlows has the rules back by an ADD and a DEL of another pod: the
-// plugin restores the table, and no flow is deleted.
+// rulesWithoutFlows has an ADD and a DEL of another pod restore the rules: the plugin
+// restores the table and deletes no flow.
 func (w *world) rulesWithoutFlows() error {
 	w.t.Helper()
 	other := w.pod("other")
@@ -271,7 +271,7 @@ func (w *world) rulesWithoutFlows() error {
 	return other.tryDel(conf)
 }
 
-// say sends a datagram and waits until it comes back.
+// say sends a datagram and waits for its echo.
 func say(t *testing.T, c net.Conn, word string) {
 	t.Helper()
 	send(t, c, word)
@@ -283,7 +283,7 @@ func say(t *testing.T, c net.Conn, word string) {
 	for {
 		n, err := c.Read(b)
 		if err != nil {
-			t.Fatalf("%s does not come back: %v", word, err)
+			t.Fatalf("no echo of %s: %v", word, err)
 		}
 		if string(b[:n]) == word {
 			return
@@ -298,12 +298,12 @@ func send(t *testing.T, c net.Conn, word string) {
 	}
 }
 
-// lastFrom is whom the server sees the last datagram with this word come from.
+// lastFrom returns the source of the last datagram with this word that the server received.
 func (w *world) lastFrom(c *nstest.Capture, word string) netip.AddrPort {
 	w.t.Helper()
 	p, err := c.WaitFor(soon(w.t), func(p nstest.Packet) bool { return string(p.Payload) == word })
 	if err != nil {
-		w.t.Fatalf("the server never saw %q: %v", word, err)
+		w.t.Fatalf("the server did not receive %q: %v", word, err)
 	}
 	return p.Source()
 }
@@ -320,12 +320,12 @@ func TestDaemonReadiness(t *testing.T) {
 		t.Errorf("%d %s, %v", code, text, err)
 	}
 	if code, _ := d.get("/debug/pprof/"); code != http.StatusNotFound {
-		t.Errorf("pprof answers %d though nobody asked for it", code)
+		t.Errorf("pprof answers %d although it was not enabled", code)
 	}
 }
 
-// A container that dies without DEL is forgotten after a grace; its lease is not
-// ours to release.
+// A container that ends without DEL is removed after the grace period. Its lease stays: it
+// is released by GC.
 func TestDaemonSweepsTheDead(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.0.0", w.masq())
@@ -335,7 +335,7 @@ func TestDaemonSweepsTheDead(t *testing.T) {
 	if err := dead.Close(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the dead container's element is gone", func() bool {
+	until(t, "the dead container's element is removed", func() bool {
 		return !strings.Contains(w.nodeRun("nft", "list", "map", "inet", "masq", "policy4"), address+" ")
 	})
 	if err := alive.tryCheck(list); err != nil {
@@ -346,7 +346,7 @@ func TestDaemonSweepsTheDead(t *testing.T) {
 	}
 }
 
-// The same word of systemd's protocol that systemd hears.
+// The daemon sends the same notifications that systemd expects.
 func TestDaemonTellsSystemd(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	path := w.socketPath("notify")
@@ -367,7 +367,7 @@ func TestDaemonTellsSystemd(t *testing.T) {
 		for {
 			n, err := l.Read(b)
 			if err != nil {
-				t.Fatalf("never heard %s: %v", word, err)
+				t.Fatalf("no notification %s: %v", word, err)
 			}
 			if strings.Contains(string(b[:n]), word) {
 				return

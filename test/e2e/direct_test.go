@@ -17,10 +17,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestDirectDestinations asks servers at many addresses what source they see,
-// under configurations that differ in what is direct. Each destination is the
-// control of its neighbours: under one configuration it is direct, under
-// another it is not.
+// TestDirectDestinations asks servers at many addresses which source they see, under
+// configurations with different direct destinations. Each destination is its own control:
+// it is direct under one configuration and translated under another.
 func TestDirectDestinations(t *testing.T) {
 	const (
 		ten, nine, seven        = "10.1.0.1", "10.9.0.1", "10.9.7.1"
@@ -110,8 +109,8 @@ func TestDirectDestinations(t *testing.T) {
 	}
 }
 
-// TestDirectNeighbours is about what is direct without being asked for: the
-// other containers of the network, and the node itself.
+// TestDirectNeighbours tests destinations that are direct by default: the other
+// containers of the network, and the node itself.
 func TestDirectNeighbours(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	subnets := []string{"10.88.0.0/16", "fd00:88::/64"}
@@ -127,19 +126,19 @@ func TestDirectNeighbours(t *testing.T) {
 		nodeToo := must(w.Node.ServeTCP(at(second, 80)))(t)
 		router := must(w.Router.ServeTCP(at(p.Router, 80)))(t)
 		ownOf := func(c *pod) []netip.Addr { return []netip.Addr{c.addr(p.Node)} }
-		ofNode := []netip.Addr{p.Node, second} // of the two, the kernel chooses
+		ofNode := []netip.Addr{p.Node, second} // the kernel chooses one of the two
 		for _, c := range []struct {
 			from   *pod
 			server *nstest.TCPServer
 			want   []netip.Addr
 		}{
 			{usual, sibling, ownOf(usual)},
-			{listed, sibling, ownOf(listed)}, // whatever else is direct
-			{hidden, sibling, ofNode},        // the control: asked to be hidden even here
+			{listed, sibling, ownOf(listed)}, // also if other prefixes are direct
+			{hidden, sibling, ofNode},        // control: configured to be translated here too
 			{usual, node, ownOf(usual)},
 			{usual, nodeToo, ownOf(usual)},
 			{hidden, node, ownOf(hidden)},
-			{usual, router, ofNode}, // the control: beside the node on the same link
+			{usual, router, ofNode}, // control: on the same link as the node
 		} {
 			seen, err := c.from.Who(soon(t), netip.AddrPort{}, c.server.Addr())
 			if err != nil || !slices.Contains(c.want, seen.Addr()) {
@@ -149,9 +148,9 @@ func TestDirectNeighbours(t *testing.T) {
 	}
 }
 
-// TestNeverMasqueraded forwards what has no single receiver: multicast of both
-// families and a broadcast. The plugin leaves the source alone, also where it is
-// told to masquerade everything; a rule of nft that knows no better does not.
+// TestNeverMasqueraded forwards packets without a single receiver: multicast of both
+// families and a broadcast. The plugin keeps the source, also if it is configured to
+// masquerade everything. The control is an nft rule that translates them.
 func TestNeverMasqueraded(t *testing.T) {
 	const port = 4242
 	for _, c := range []struct {
@@ -160,7 +159,7 @@ func TestNeverMasqueraded(t *testing.T) {
 		naive bool
 	}{
 		{"masq", keys{"masqueradeCIDRs": []string{"0.0.0.0/0", "::/0"}}, false},
-		{"a rule that knows no better", keys{"ipMasq": false}, true},
+		{"a rule of another program", keys{"ipMasq": false}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
@@ -174,7 +173,7 @@ func TestNeverMasqueraded(t *testing.T) {
 				routeMulticast(t, w.Node, p.addr(groups[i]), groups[i], host, "uplink")
 				destinations := []netip.Addr{groups[i]}
 				if groups[i].Is4() {
-					// A broadcast of the uplink's network, from a node that lets it pass.
+					// A broadcast of the uplink's network; the node is configured to forward it.
 					for _, conf := range []string{"all", host} {
 						check(t, w.Node.Sysctl("net/ipv4/conf/"+conf+"/bc_forwarding", "1"))
 					}
@@ -198,8 +197,8 @@ func TestNeverMasqueraded(t *testing.T) {
 }
 
 // TestMasqLinkLocalIPv6 has the node send with the address of a container, as a
-// transparent proxy does: that is the only way to a link-local address of IPv6,
-// the kernel forwards nothing to one.
+// transparent proxy does. Nothing else reaches a link-local IPv6 address, because the
+// kernel does not forward to one.
 func TestMasqLinkLocalIPv6(t *testing.T) {
 	const port = 4242
 	w := newWorld(t, nstest.Uplink{})
@@ -225,8 +224,7 @@ func TestMasqLinkLocalIPv6(t *testing.T) {
 	}
 }
 
-// TestPodAnnotationDirect opts one container out. The servers know the way back
-// to it.
+// TestPodAnnotationDirect opts one container out. The servers have a route to it.
 func TestPodAnnotationDirect(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.knowPods()
@@ -270,8 +268,8 @@ func (w *world) attachWith(id string, list *libcni.NetworkConfigList, args map[s
 	return p
 }
 
-// knowPods gives the router and the server a way back to containers, so that
-// what arrives with their own addresses is answered too.
+// knowPods gives the router and the server a route to containers, so that packets with a
+// container's own address are answered too.
 func (w *world) knowPods() {
 	w.t.Helper()
 	for i, p := range w.Plans() {
@@ -281,9 +279,9 @@ func (w *world) knowPods() {
 	}
 }
 
-// addAddress gives a link an address and returns when it is the host's own. The
-// kernel finishes an IPv6 address in a work queue; until then, a packet to it
-// would be forwarded, and the flow be that of a stranger for good.
+// addAddress adds an address to a link and waits until the kernel has made it local. The
+// kernel completes an IPv6 address in a work queue; until then it would forward a packet
+// to the address, and the conntrack entry would stay wrong.
 func addAddress(t testing.TB, n *nstest.NS, link string, p netip.Prefix) {
 	t.Helper()
 	check(t, n.AddAddress(link, p))
@@ -299,7 +297,7 @@ func addAddress(t testing.TB, n *nstest.NS, link string, p netip.Prefix) {
 	}
 }
 
-// planOf is the plan of the family of an address.
+// planOf returns the plan of the family of an address.
 func (w *world) planOf(a netip.Addr) nstest.Plan {
 	if a.Is4() {
 		return w.V4
@@ -307,7 +305,7 @@ func (w *world) planOf(a netip.Addr) nstest.Plan {
 	return w.V6
 }
 
-// foreign puts a rule of another into the node, at the hook where sources are
+// foreign adds a rule of another program to the node, at the hook where sources are
 // translated.
 func (w *world) foreign(rule string) {
 	w.t.Helper()
@@ -316,7 +314,7 @@ func (w *world) foreign(rule string) {
 		"add rule inet other postrouting oifname uplink "+rule)
 }
 
-// linkLocal is the link-local IPv6 address of an interface.
+// linkLocal returns the link-local IPv6 address of an interface.
 func linkLocal(n *nstest.NS, iface string) (out netip.Addr, err error) {
 	err = n.Do(func() error {
 		link, err := net.InterfaceByName(iface)
@@ -370,7 +368,7 @@ type (
 		Origin, Group sockaddr6
 		Parent        uint16
 		_             [2]byte
-		To            [8]uint32 // a bit for each interface
+		To            [8]uint32 // one bit for each interface
 	}
 	sockaddr6 struct {
 		Family, Port uint16
@@ -380,8 +378,8 @@ type (
 	}
 )
 
-// routeMulticast has a node forward what src sends to a group, as a multicast
-// routing daemon does, until the test ends.
+// routeMulticast makes a node forward the packets that src sends to a group until the
+// test ends, as a multicast routing daemon does.
 func routeMulticast(t testing.TB, n *nstest.NS, src, group netip.Addr, from, to string) {
 	t.Helper()
 	family, proto, level := unix.AF_INET, unix.IPPROTO_IGMP, unix.IPPROTO_IP

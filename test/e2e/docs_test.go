@@ -24,8 +24,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// proofs says of every command in the documentation how it is shown to do what is
-// written there. A command that is not here fails TestDocumentedCommands.
+// proofs maps every command of the documentation to the way it is tested. A command that
+// is missing here fails TestDocumentedCommands.
 var proofs = map[string]proof{
 	"make build": target{},
 
@@ -63,12 +63,12 @@ var proofs = map[string]proof{
 	"conntrack -L expect":                   runs{},
 }
 
-// proof is how a command is shown to work.
+// proof tests a command.
 type proof interface {
 	prove(m *docNode, c docCommand) error
 }
 
-// target is one of the Makefile's. Tests cannot run it: it would build what they are.
+// target is a target of the Makefile. Tests cannot run it: it would build the tests.
 type target struct{}
 
 func (target) prove(_ *docNode, c docCommand) error {
@@ -86,11 +86,11 @@ func makeTargets() (out []string) {
 	return out
 }
 
-// runs runs the command, as it stands, in the node of a lab.
+// runs runs the command unchanged in the node of a lab.
 type runs struct {
 	code int
-	says string // beside what the page shows
-	then string // a command that works soon after
+	says string // required output in addition to the output on the page
+	then string // a command that must succeed soon afterwards
 }
 
 func (p runs) prove(m *docNode, c docCommand) error {
@@ -111,11 +111,11 @@ func (p runs) prove(m *docNode, c docCommand) error {
 	return m.soon(p.then)
 }
 
-// printed reports what of a page's output a command did not print. A line "..."
-// stands for any number of lines; what differs from run to run counts as equal.
+// printed reports which lines of a page's output a command did not print. A line "..."
+// stands for any number of lines. Values that differ between runs are ignored.
 func printed(page []string, out string) error {
 	lines := strings.Split(strings.TrimRight(out, "\n"), "\n")
-	exact := true // the next line has to follow at once
+	exact := true // the next line must follow directly
 	for _, want := range page {
 		if want == "..." {
 			exact = false
@@ -128,31 +128,30 @@ func printed(page []string, out string) error {
 		lines, exact = lines[i+1:], true
 	}
 	if len(page) > 0 && exact && len(lines) > 0 {
-		return fmt.Errorf("the page does not show all:\n%s", strings.Join(lines, "\n"))
+		return fmt.Errorf("the page lacks lines of the output:\n%s", strings.Join(lines, "\n"))
 	}
 	return nil
 }
 
 var varying = regexp.MustCompile(`\bveth[0-9a-f]+\b|\b[0-9.]+(ms|µs|s)\b|\b[0-9a-f]{8,}\b|[0-9]+`)
 
-// anyRun takes out of a text what differs from run to run: numbers, digests,
-// durations, and how it is broken into lines.
+// anyRun removes values that differ between runs from a text: numbers, digests, durations
+// and line breaks.
 func anyRun(s string) string {
 	return varying.ReplaceAllString(strings.Join(strings.Fields(s), " "), "0")
 }
 
-// docNode is a node as the documentation has it in mind, with a checkout that was
-// built. Commands run in it as they stand: the directories of the system that they
-// write to are its own.
+// docNode is a node as the documentation assumes it, with a built checkout. Commands run
+// unchanged: the system directories that they write to are private to the node.
 type docNode struct {
 	*world
 	checkout string
-	holder   *nstest.Command // of the mount namespace
+	holder   *nstest.Command // process that holds the mount namespace
 	masqd    *nstest.Command
 }
 
-// furnish gives the node directories of its own, in a mount namespace.
-// curl is a stand-in, for machines that have none: what is shown is masqd's answer.
+// furnish gives the node private system directories in a mount namespace. curl is a
+// replacement for machines without curl; its output is masqd's answer.
 const furnish = `set -eu
 for dir in /run /opt /var/lib /usr/local/bin; do mount -t tmpfs tmpfs $dir; done
 mkdir etc && cp -a /etc/. etc && mount --bind etc /etc
@@ -195,12 +194,12 @@ func newDocNode(t *testing.T) *docNode {
 		t.Fatal(err)
 	}
 	if _, err := fmt.Fscanf(out, "ready\n"); err != nil {
-		t.Fatalf("furnish the node: %v", err)
+		t.Fatalf("prepare the node: %v", err)
 	}
 	return m
 }
 
-// shell prepares a command line in the node.
+// shell returns a command that runs a command line in the node.
 func (m *docNode) shell(line string) *nstest.Command {
 	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
 	m.t.Cleanup(cancel)
@@ -227,7 +226,7 @@ func (m *docNode) write(name, text string) {
 	}
 }
 
-// soon waits until a command line works.
+// soon waits until a command line succeeds.
 func (m *docNode) soon(line string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -241,7 +240,7 @@ func (m *docNode) soon(line string) error {
 	return nil
 }
 
-// installed has done what the README and docs/daemon.md say, with a container.
+// installed follows the README and docs/daemon.md, and adds a container.
 func (m *docNode) installed() {
 	m.t.Helper()
 	m.must("install -D -m 755 -t /opt/cni/bin bin/masq; install -D -m 755 -t /usr/local/bin bin/masqd bin/masq-cni")
@@ -256,7 +255,7 @@ func (m *docNode) network() {
 	m.write("/etc/config/ip-masq-agent", textsOf(m.t, "docs/node-configuration.md", "yaml")[0])
 }
 
-// before and after say what a page takes for granted, and what has come of it.
+// before and after are the conditions that a page assumes, and the result of its commands.
 var (
 	before = map[string]func(*docNode){
 		"docs/daemon.md":             (*docNode).installed,
@@ -288,7 +287,7 @@ func TestDocumentedCommands(t *testing.T) {
 			continue // TestMigration runs its commands, in order
 		}
 		commands := commandsOf(t, page)
-		if page == "README.md" { // test/runtimes pastes its blocks of sh
+		if page == "README.md" { // test/runtimes runs its sh blocks
 			commands = slices.DeleteFunc(commands, func(c docCommand) bool { return !c.console })
 		}
 		for _, c := range commands {
@@ -299,7 +298,7 @@ func TestDocumentedCommands(t *testing.T) {
 			for _, c := range commands {
 				p, known := proofs[c.text]
 				if !known {
-					t.Errorf("%s:%d: nothing shows that this works: %s\nadd it to proofs", page, c.line, c.text)
+					t.Errorf("%s:%d: this command has no proof: %s\nadd it to proofs", page, c.line, c.text)
 					continue
 				}
 				if _, inMakefile := p.(target); !inMakefile && m == nil {
@@ -324,7 +323,7 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 	for text := range proofs {
 		if !used[text] {
-			t.Errorf("no page has this command any more: %s", text)
+			t.Errorf("no page has this command: %s", text)
 		}
 	}
 }
@@ -351,8 +350,8 @@ func TestDocumentedConfigurations(t *testing.T) {
 	}
 }
 
-// acceptable parses JSON, and has masq accept what is meant for it, given as libcni
-// gives it.
+// acceptable parses JSON, and has masq validate the configurations that name masq, in the
+// form in which libcni passes them.
 func acceptable(text []byte) error {
 	var is struct {
 		Type       string
@@ -538,7 +537,7 @@ func TestDocumentedDependencies(t *testing.T) {
 	sameNames(t, adr, "direct dependencies", is, column(adr, "module"))
 }
 
-// The picture shows what the demo prints now, but for what differs from run to run.
+// The picture shows the demo's present output, except for values that differ between runs.
 func TestPicture(t *testing.T) {
 	var b strings.Builder
 	for _, m := range regexp.MustCompile(`<text[^>]*>([^<]*)</text>`).FindAllStringSubmatch(textOf("docs/demo.svg"), -1) {
@@ -559,7 +558,7 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-// sameNames compares what there is with what a page has.
+// sameNames compares the names of the program with the names on a page.
 func sameNames(t *testing.T, page, what string, is, has []string) {
 	t.Helper()
 	if len(is) == 0 {
@@ -567,12 +566,12 @@ func sameNames(t *testing.T, page, what string, is, has []string) {
 	}
 	for _, name := range is {
 		if !slices.Contains(has, name) {
-			t.Errorf("%s: of the %s it lacks %s", page, what, name)
+			t.Errorf("%s lacks, among the %s, %s", page, what, name)
 		}
 	}
 	for _, name := range has {
 		if !slices.Contains(is, name) {
-			t.Errorf("%s: among the %s there is no %s", page, what, name)
+			t.Errorf("%s lists, among the %s, %s, which does not exist", page, what, name)
 		}
 	}
 }
@@ -587,7 +586,8 @@ func textOf(name string) string {
 	return string(b)
 }
 
-// filesOf returns the files of the checkout that match, as it names them.
+// filesOf returns the files of the checkout that match a pattern, with paths relative to
+// the checkout.
 func filesOf(t *testing.T, pattern string) (out []string) {
 	t.Helper()
 	names, err := filepath.Glob(inCheckout(pattern))
@@ -600,7 +600,7 @@ func filesOf(t *testing.T, pattern string) (out []string) {
 	return out
 }
 
-// goSource is the text of all Go files of a directory.
+// goSource returns the text of all Go files of a directory.
 func goSource(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
@@ -610,7 +610,7 @@ func goSource(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// pages are those that readers are sent to.
+// pages lists the pages of the documentation.
 func pages(t *testing.T) []string {
 	t.Helper()
 	return append([]string{"README.md"}, filesOf(t, "docs/*.md")...)
@@ -619,7 +619,7 @@ func pages(t *testing.T) []string {
 // docBlock is a fenced block of a page.
 type docBlock struct {
 	language string
-	line     int // of the first of its lines
+	line     int // number of its first line
 	lines    []string
 }
 
@@ -631,7 +631,7 @@ func blocksOf(t testing.TB, page string) (out []docBlock) {
 		switch {
 		case fence && !open:
 			if !slices.Contains([]string{"sh", "console", "json", "yaml", "text"}, language) {
-				t.Errorf("%s:%d: a block is sh, console, json, yaml or text, not %q", page, i+1, language)
+				t.Errorf("%s:%d: the language of a block must be sh, console, json, yaml or text, not %q", page, i+1, language)
 			}
 			out = append(out, docBlock{language: language, line: i + 2})
 			open = true
@@ -645,17 +645,17 @@ func blocksOf(t testing.TB, page string) (out []docBlock) {
 	return out
 }
 
-// readmeNetwork is the file that a block of the README writes.
+// readmeNetwork returns the file that a block of the README writes.
 func readmeNetwork(t testing.TB) string {
 	t.Helper()
 	m := regexp.MustCompile(`(?s)<<'END'\n(\{\n.*?\n\}\n)END\n`).FindStringSubmatch(textOf("README.md"))
 	if m == nil {
-		t.Fatal("README.md writes no network")
+		t.Fatal("no block of README.md writes a network")
 	}
 	return m[1]
 }
 
-// textsOf are the blocks of a language, of which there are some.
+// textsOf returns the blocks of a language, and fails if there are none.
 func textsOf(t testing.TB, page, language string) (out []string) {
 	t.Helper()
 	for _, b := range blocksOf(t, page) {
@@ -669,11 +669,11 @@ func textsOf(t testing.TB, page, language string) (out []string) {
 	return out
 }
 
-// docCommand is one that a page tells to type.
+// docCommand is a command on a page.
 type docCommand struct {
 	text    string
 	line    int
-	output  []string // what the page shows of it
+	output  []string // its output on the page
 	console bool     // in a console block
 }
 
@@ -693,7 +693,7 @@ func commandsOf(t *testing.T, page string) (out []docCommand) {
 			case typed:
 				t.Errorf("%s:%d: a command in a block of %s", page, b.line+i, b.language)
 			case b.language == "console" && i == 0:
-				t.Errorf("%s:%d: output of no command", page, b.line)
+				t.Errorf("%s:%d: output without a command", page, b.line)
 			case b.language == "console":
 				last := &out[len(out)-1]
 				last.output = append(last.output, line)
@@ -703,12 +703,12 @@ func commandsOf(t *testing.T, page string) (out []docCommand) {
 	return out
 }
 
-// prose is a page without its blocks.
+// prose returns a page without its blocks.
 func prose(page string) string {
 	return regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(textOf(page), "")
 }
 
-// spans are the pieces of a page's prose that are set as code.
+// spans returns the code spans in a page's prose.
 func spans(page string) (out []string) {
 	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(prose(page), -1) {
 		out = append(out, m[1])
@@ -716,7 +716,7 @@ func spans(page string) (out []string) {
 	return out
 }
 
-// anchors are the headings of a page, as links name them.
+// anchors returns the headings of a page in the form that links use.
 func anchors(page string) (out []string) {
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(prose(page), -1) {
 		plain := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
@@ -725,8 +725,8 @@ func anchors(page string) (out []string) {
 	return out
 }
 
-// column is what is set as code in the first column of a page's tables with this
-// heading, without labels.
+// column returns the code spans in the first column of a page's tables with this heading,
+// without labels.
 func column(page, heading string) (out []string) {
 	in := false
 	for line := range strings.Lines(prose(page)) {

@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// spoofs sends a packet with an address that is not the pod's.
+// spoofs sends a packet whose source is not an address of the pod.
 func (p *pod) spoofs(plan nstest.Plan) {
 	p.w.t.Helper()
 	src := netip.MustParseAddr(map[bool]string{true: "203.0.113.7", false: "2001:db8:7::7"}[plan.Server.Is4()])
@@ -36,7 +36,7 @@ func TestDroppedIsShown(t *testing.T) {
 	chained := w.attach("chained", w.namedConflist("chained", "1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}, w.behind()))
 	bare := w.attach("bare", w.namedConflist("bare", "1.0.0", w.masqOn("10.91.0.0/24").with(keys{"spoofCheck": false, "dropInvalid": false})))
 	d := w.daemon()
-	until(t, "masqd knows them", func() bool { return d.metric("masq_attachments") == "4" })
+	until(t, "masqd knows four attachments", func() bool { return d.metric("masq_attachments") == "4" })
 	want := func(when string, spoofed, invalid, noEgress int) {
 		t.Helper()
 		for reason, n := range map[string]int{"spoofed": spoofed, "invalid": invalid, "no-egress-address": noEgress} {
@@ -73,7 +73,7 @@ func TestDroppedIsShown(t *testing.T) {
 	wantPod(bare, "sources are not checked, invalid packets are not dropped")
 
 	w.nft("delete table inet masq")
-	until(t, "the rules are back", func() bool { return a.tryCheck(list) == nil })
+	until(t, "the rules are restored", func() bool { return a.tryCheck(list) == nil })
 	a.spoofs(w.V4)
 	want("after a repair", 7, 3, 0)
 	wantPod(a, "1 spoofed, 0 invalid")
@@ -82,8 +82,8 @@ func TestDroppedIsShown(t *testing.T) {
 	}
 }
 
-// TestInvalidOfSources: what conntrack calls invalid of sources that another plugin wired
-// is dropped, unless its destination is direct: there it leaves as everything does.
+// TestInvalidOfSources: packets from source addresses of another plugin that conntrack
+// calls invalid are dropped, unless their destination is direct.
 func TestInvalidOfSources(t *testing.T) {
 	s := newSourced(t)
 	s.daemon("--config", s.config(podSources))

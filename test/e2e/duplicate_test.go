@@ -13,8 +13,8 @@ import (
 )
 
 // claimed makes a link with the address 10.88.0.200 for each container, and the node's
-// route to it. Its way to do so is ip-route(8)'s verb: add leaves a route as it is, and
-// replace takes it.
+// route to it, by this verb of ip-route(8): add keeps an existing route, replace takes it
+// over.
 func (w *world) claimed(verb string) keys {
 	w.t.Helper()
 	w.withPlugin("claimed-"+verb, `
@@ -46,14 +46,14 @@ esac
 	return keys{"type": "claimed-" + verb}
 }
 
-// claimant asks for the address that claimed gives.
+// claimant returns a pod that requests the address that claimed gives.
 func (w *world) claimant(id string) *pod {
 	p := w.pod(id)
 	p.runtime.Args = [][2]string{{"IP", "10.88.0.200"}}
 	return p
 }
 
-// ruled is the attachment that has the rules of an address.
+// ruled returns the identity of the attachment whose rules apply to an address.
 func (w *world) ruled(address string) string {
 	out := w.nodeRun("nft", "list", "map", "inet", "masq", "policy4")
 	_, after, _ := strings.Cut(out, address+" ")
@@ -62,8 +62,8 @@ func (w *world) ruled(address string) string {
 	return identity
 }
 
-// TestLiveAddressIsRefused: IPAM gives an address that a live container has. That
-// container keeps it, and does not lose a packet.
+// TestLiveAddressIsRefused: IPAM returns an address of a live container. That container
+// keeps the address and loses no packet.
 func TestLiveAddressIsRefused(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -93,7 +93,7 @@ func TestLiveAddressIsRefused(t *testing.T) {
 				if test.name != "the first without a policy" {
 					w.seenAs(a, w.V4, w.V4.Node)
 				}
-				if err := a.tryCheck(first); err != nil && !test.same { // its lease is lost
+				if err := a.tryCheck(first); err != nil && !test.same { // the lease is lost
 					t.Errorf("CHECK of a: %s", describe(err))
 				}
 			}
@@ -122,21 +122,21 @@ func TestLiveAddressIsRefused(t *testing.T) {
 				}
 			}
 			if !strings.Contains(e.Details, "subnet") && !strings.Contains(e.Details, "lease") {
-				t.Errorf("does not say what to do: %s", describe(&e))
+				t.Errorf("does not suggest what to do: %s", describe(&e))
 			}
 			if n, err := stop(); err != nil || n == 0 {
 				t.Errorf("a lost packets: %d answers, then %v", n, err)
 			}
 			unchanged(t, "left by the refused ADD", uncounted(w.traces()), uncounted(before))
 			if links := must(b.LinkNames())(t); len(links) != 1 {
-				t.Errorf("b keeps %v", links)
+				t.Errorf("b still has %v", links)
 			}
 			// A runtime calls DEL after an ADD that failed.
 			add.verb = "DEL"
 			w.call(add).done(nil)
 			unchanged(t, "left by DEL of b", uncounted(w.traces()), uncounted(before))
 
-			// The control: with another address there is nothing in the way.
+			// The control: with another address ADD succeeds.
 			add.verb, add.args = "ADD", ""
 			w.call(add).done(new(types100.Result))
 			works()
@@ -147,7 +147,7 @@ func TestLiveAddressIsRefused(t *testing.T) {
 	}
 }
 
-// TestDeadAddressPassesOn: the holder of an address is gone, and DEL never came.
+// TestDeadAddressPassesOn: the holder of an address is gone, and DEL was never called.
 func TestDeadAddressPassesOn(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -166,8 +166,8 @@ func TestDeadAddressPassesOn(t *testing.T) {
 			check(t, a.Close())
 			until(t, "the link of a is gone", func() bool { return len(must(w.Node.LinkNames())(t)) == links-1 })
 			check(t, os.RemoveAll(filepath.Join(w.dir, "leases")))
-			if !strings.Contains(w.traces(), "net/a/eth0") { // the control
-				t.Fatal("nothing is left of a")
+			if !strings.Contains(w.traces(), "net/a/eth0") { // control
+				t.Fatal("nothing of a remains before the ADD")
 			}
 			b := w.claimant("b")
 			b.attach(list)
@@ -176,7 +176,7 @@ func TestDeadAddressPassesOn(t *testing.T) {
 				w.seenAs(b, w.V4, w.V4.Node)
 				check(t, b.tryCheck(list))
 				if traces := w.traces(); strings.Contains(traces, "net/a/eth0") {
-					t.Errorf("a is left:\n%s", traces)
+					t.Errorf("parts of a remain:\n%s", traces)
 				}
 			}
 			works()
@@ -189,8 +189,9 @@ func TestDeadAddressPassesOn(t *testing.T) {
 	}
 }
 
-// TestDuplicateChained: the plugin before has given an address twice. Whichever of the
-// two goes, the other has its rules, and, where the link is ours, its route.
+// TestDuplicateChained: the plugin that masq is chained to has given an address twice.
+// When either attachment is removed, the other has its rules, and its route if the link
+// belongs to masq.
 func TestDuplicateChained(t *testing.T) {
 	address := netip.MustParseAddr("10.88.0.200")
 	for _, test := range []struct {
@@ -203,7 +204,7 @@ func TestDuplicateChained(t *testing.T) {
 			func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
 		},
 		{
-			"chained, chained with a policy of its own",
+			"chained, chained with its own policy",
 			func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
 			func(w *world) []keys {
 				return []keys{w.claimed("add"), w.behind().with(keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}})}
@@ -239,7 +240,7 @@ func TestDuplicateChained(t *testing.T) {
 
 					b.attach(second)
 					if got := w.ruled(address.String()); got != "other/b/eth0" {
-						t.Errorf("the rules are those of %q", got)
+						t.Errorf("the rules belong to %q", got)
 					}
 					status := w.call(call{verb: "STATUS", conf: w.behind()})
 					status.done(nil)
@@ -259,10 +260,10 @@ func TestDuplicateChained(t *testing.T) {
 						want = "other/b/eth0"
 					}
 					if got := w.ruled(address.String()); got != want {
-						t.Errorf("the rules are those of %q instead of %s", got, want)
+						t.Errorf("the rules belong to %q, want %s", got, want)
 					}
 					if test.name != "main, chained" || left == b {
-						// The plugin before has no second look at its routes.
+						// The other plugin does not restore its routes.
 						w.nodeRun("ip", "route", "replace", address.String(), "dev", "h-"+left.runtime.ContainerID)
 					}
 					w.seenAs(left, w.V4, w.V4.Node)
@@ -278,7 +279,7 @@ func TestDuplicateChained(t *testing.T) {
 					}
 					traces := strings.ReplaceAll(w.traces(), filepath.Join(w.dir, "state", "attachments", "masqd.lock"), "")
 					if strings.Contains(traces, "inet masq") || strings.Contains(traces, filepath.Join(w.dir, "state")) {
-						t.Errorf("left behind:\n%s", traces)
+						t.Errorf("remaining:\n%s", traces)
 					}
 				})
 			}

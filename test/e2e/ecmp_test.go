@@ -10,9 +10,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestSeveralUplinks: the default routes have two next hops, and the node forwards
-// nothing but what masq turns on. Flows leave by both uplinks, each with its address, and
-// the answers that come by either reach the container.
+// TestSeveralUplinks: the default routes have two next hops, and the node forwards only on
+// interfaces where masq enabled it. Flows leave by both uplinks, each with the address of
+// its uplink, and answers that arrive by either uplink reach the container.
 func TestSeveralUplinks(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -83,17 +83,17 @@ func TestSeveralUplinks(t *testing.T) {
 					return err == nil
 				}
 				for port := 40000; port < 40016; port++ {
-					// The first may come before masqd has seen the routes.
+					// The first flow may start before masqd has read the routes.
 					until(t, fmt.Sprintf("flow %d to %s is answered", port, plan.Server), func() bool { return flow(port) })
 				}
-				if i == 0 && !c.daemon { // the control
+				if i == 0 && !c.daemon { // control
 					check(t, w.Node.Sysctl("net/ipv4/conf/uplink2/forwarding", "0"))
 					lost := false
 					for port := 40000; port < 40016 && !lost; port++ {
 						lost = !flow(port)
 					}
 					if !lost {
-						t.Error("all flows are answered though answers by uplink2 are not forwarded")
+						t.Error("all flows are answered although uplink2 does not forward")
 					}
 				}
 				for _, d := range echo.Seen() {
@@ -104,7 +104,7 @@ func TestSeveralUplinks(t *testing.T) {
 				}
 			}
 			if got := w.forwardings()["net/ipv4/conf/all/forwarding"]; got != "0" {
-				t.Errorf("net.ipv4.conf.all.forwarding is %s; the test shows nothing", got)
+				t.Errorf("net.ipv4.conf.all.forwarding is %s, so the test proves nothing", got)
 			}
 		})
 	}

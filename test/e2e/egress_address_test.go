@@ -16,7 +16,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// policyOf is the ID of the policy of a pod, as the kernel has it.
+// policyOf returns the ID of a pod's policy in the kernel.
 func (p *pod) policyOf() string {
 	p.w.t.Helper()
 	listing := p.w.nodeRun("nft", "list", "map", "inet", "masq", "policy4")
@@ -42,7 +42,7 @@ func TestEgressAddressLeaves(t *testing.T) {
 			case "network":
 				d = s.daemon()
 				s.pod = s.attach("a", s.conflist("1.1.0", s.masq().with(keys{"snatAddresses": both})))
-				until(t, "masqd knows it", func() bool { return d.metric("masq_attachments") == "1" })
+				until(t, "masqd knows the attachment", func() bool { return d.metric("masq_attachments") == "1" })
 			case "node":
 				d = s.daemon("--config", s.translateTo(both...))
 				s.pod = s.attach("a", s.conflist("1.1.0", s.masq()))
@@ -54,13 +54,13 @@ func TestEgressAddressLeaves(t *testing.T) {
 			s.begin()
 			wantMissing(t, d)
 
-			// One of each family goes: flows leave with the other, and are begun again with it.
+			// One address of each family is removed: flows end, and begin again with the other.
 			s.loseFromBoth()
 			d.counts(strandedTotal, strconv.Itoa(len(s.as(s.lost))))
-			s.wantAnew("one of two is gone")
+			s.wantAnew("one of two addresses is removed")
 			wantMissing(t, d, s.lost...)
 
-			// The last one goes: nothing leaves.
+			// The last address is removed: nothing leaves.
 			rest := slices.Clone(s.kept)
 			s.lost, s.kept = s.kept, nil
 			s.loseFromBoth()
@@ -68,17 +68,17 @@ func TestEgressAddressLeaves(t *testing.T) {
 			wantMissing(t, d, both...)
 			s.wantDropped()
 
-			// One comes back, on the loopback.
+			// One address is added again, on the loopback.
 			back := []netip.Addr{egressAddresses[0][1], egressAddresses[1][1]}
 			dropped := []int{s.counted("policy/no-egress4"), s.counted("policy/no-egress6")}
 			s.onLoopback(back)
 			until(t, "the addresses are in the rules", func() bool { return s.inRules(back[0]) && s.inRules(back[1]) })
 			s.kept = back
-			s.wantFresh("an address is back on the loopback")
+			s.wantFresh("an address is on the loopback again")
 			wantMissing(t, d, onUplink...)
 			sum := strconv.Itoa(dropped[0] + dropped[1])
-			until(t, "the metrics have what was dropped", func() bool { return d.metric(`masq_dropped_packets_total{reason="no-egress-address"}`) == sum })
-			// What was counted stays.
+			until(t, "the metrics count the dropped packets", func() bool { return d.metric(`masq_dropped_packets_total{reason="no-egress-address"}`) == sum })
+			// The count stays.
 			if now := []int{s.counted("policy/no-egress4"), s.counted("policy/no-egress6")}; !slices.Equal(now, dropped) {
 				t.Errorf("%v packets were dropped, now %v", dropped, now)
 			}
@@ -86,7 +86,7 @@ func TestEgressAddressLeaves(t *testing.T) {
 	}
 }
 
-// loseFromBoth takes the addresses from the links that have them.
+// loseFromBoth removes the addresses from the links that have them.
 func (s *stranded) loseFromBoth() {
 	s.t.Helper()
 	for _, a := range s.lost {
@@ -101,15 +101,15 @@ func (s *stranded) loseFromBoth() {
 	}
 }
 
-// forgetNeighbour flushes what the router knows of an address by ARP or neighbour
-// discovery: it would send to the node for minutes.
+// forgetNeighbour flushes an address from the router's ARP or neighbor table. Otherwise
+// the router would send to the node for minutes.
 func (s *stranded) forgetNeighbour(a netip.Addr) {
 	s.t.Helper()
 	family := map[bool]string{true: "-4", false: "-6"}[a.Is4()]
 	check(s.t, s.Router.Command(s.t.Context(), "ip", family, "neighbour", "flush", "to", a.String(), "dev", "tonode").Run())
 }
 
-// onLoopback gives the node addresses on its loopback, and the router routes to them.
+// onLoopback adds addresses to the node's loopback, and routes to them on the router.
 func (s *stranded) onLoopback(addresses []netip.Addr) {
 	s.t.Helper()
 	for i, p := range s.Plans() {
@@ -122,8 +122,7 @@ func (s *stranded) onLoopback(addresses []netip.Addr) {
 	}
 }
 
-// wantDropped is that what the pod sends is counted and does not leave the node, with
-// whatever address.
+// wantDropped checks that the pod's packets are counted and that none leaves the node.
 func (s *stranded) wantDropped() {
 	s.t.Helper()
 	for i, p := range s.Plans() {
@@ -135,7 +134,7 @@ func (s *stranded) wantDropped() {
 		must(c.Write([]byte("to be dropped")))(s.t)
 		until(s.t, "the packet is counted", func() bool { return s.counted(rule) > before })
 		_ = c.Close()
-		s.passes(p) // what was to leave has left
+		s.passes(p) // packets sent before have left
 		for _, q := range append(packets(s.t, arrived), packets(s.t, leaving)...) {
 			if q.Proto == unix.IPPROTO_UDP {
 				s.t.Errorf("a packet left: %v", q)
@@ -144,7 +143,7 @@ func (s *stranded) wantDropped() {
 	}
 }
 
-// wantMissing is that readiness, metrics and inspect name these addresses, and no other
+// wantMissing checks that readiness, metrics and inspect name these addresses, and no other
 // listed address.
 func wantMissing(t *testing.T, d *daemon, missing ...netip.Addr) {
 	t.Helper()

@@ -13,8 +13,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestEgress is the main job: whatever a container sends arrives with the
-// address of the node, and the answers find the container.
+// TestEgress is the main purpose: every packet of a container arrives with the node's
+// address, and the answers reach the container.
 func TestEgress(t *testing.T) {
 	t.Run("masqueraded", func(t *testing.T) {
 		w := newWorld(t, nstest.Uplink{})
@@ -27,7 +27,7 @@ func TestEgress(t *testing.T) {
 					t.Errorf("%s to %s: %v", probe.name, p.Server, err)
 				}
 			}
-			// Every answer has come, so all that was asked is in.
+			// Every answer has arrived, so every request has too.
 			seen := packets(t, arrived)
 			for _, probe := range w.probes(c, p) {
 				if !slices.ContainsFunc(seen, probe.is) {
@@ -55,7 +55,7 @@ func TestEgress(t *testing.T) {
 			}
 			w.passes(p)
 			if got := packets(t, answers); len(got) != 0 {
-				t.Errorf("the server knew the way to %s: %v", own, got)
+				t.Errorf("the server received packets from %s: %v", own, got)
 			}
 		}
 	})
@@ -68,8 +68,8 @@ type probe struct {
 	send func(context.Context) error
 }
 
-// probes are an exchange of each protocol between a container and the server of
-// a plan. Servers are started with the first call for each.
+// probes are one exchange of each protocol between a container and the server of a plan.
+// The first call for a plan starts the servers.
 func (w *world) probes(c *pod, p nstest.Plan) []probe {
 	w.t.Helper()
 	tcp, udp := w.servers(p.Server)
@@ -109,7 +109,7 @@ func (w *world) servers(a netip.Addr) (tcp, udp netip.AddrPort) {
 	return t.Addr(), u.Addr()
 }
 
-// unanswered sends what arrives and has no answer, and returns it as it arrived.
+// unanswered sends packets that get no answer, and returns them as they arrived.
 func unanswered(t testing.TB, arrived *nstest.Capture, send func(context.Context) error, is func(nstest.Packet) bool) nstest.Packet {
 	t.Helper()
 	ctx, cancel := context.WithCancel(soon(t))
@@ -124,8 +124,8 @@ func unanswered(t testing.TB, arrived *nstest.Capture, send func(context.Context
 	return got
 }
 
-// passes is a packet that does reach the server, and an answer to it: what either
-// side had to do before, it has done.
+// passes exchanges a packet with the server. Packets that either side had to send before
+// have then been sent.
 func (w *world) passes(p nstest.Plan) {
 	w.t.Helper()
 	if r := must(w.Node.Ping(soon(w.t), p.Server, nstest.PingOptions{}))(w.t); !r.Reply() {
@@ -133,17 +133,17 @@ func (w *world) passes(p nstest.Plan) {
 	}
 }
 
-// toward passes the packets to an address.
+// toward filters the packets to an address.
 func toward(a netip.Addr) func(nstest.Packet) bool {
 	return func(p nstest.Packet) bool { return p.Dst == a && !neighbours(p) }
 }
 
-// neighbours tells neighbour discovery, which is not what tests are about.
+// neighbours reports whether a packet is neighbor discovery, which tests ignore.
 func neighbours(p nstest.Packet) bool {
 	return p.Proto == unix.IPPROTO_ICMPV6 && p.ICMPType >= 133 && p.ICMPType <= 137
 }
 
-// packets are what a capture has seen, and it has missed none.
+// packets returns the packets of a capture, and fails if it lost any.
 func packets(t testing.TB, c *nstest.Capture) []nstest.Packet {
 	t.Helper()
 	all := c.Packets()
@@ -155,7 +155,7 @@ func packets(t testing.TB, c *nstest.Capture) []nstest.Packet {
 
 func at(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }
 
-// must returns v, or ends the test.
+// must returns v, or fails the test.
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
 		t.Helper()

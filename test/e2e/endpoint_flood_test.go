@@ -18,26 +18,27 @@ import (
 )
 
 const (
-	// floodedMemory is what masqd may take while its endpoint is flooded.
+	// floodedMemory is the memory that masqd may use while its endpoint is flooded.
 	floodedMemory = 40 << 20
-	// floodFiles is the limit of open files of the masqd that is flooded: it has some 25
-	// open, and repairs need some.
+	// floodFiles is the limit of open files of the flooded masqd. It has some 25 files open,
+	// and repairs need some.
 	floodFiles = 80
 	nobody     = 65534
 )
 
-// flooder is a process that opens connections and keeps them.
+// flooder is a process that opens connections and keeps them open.
 type flooder struct {
 	*nstest.Command
 	stdin io.Closer
 	lines *bufio.Scanner
 }
 
-// floodEnv has the address, the number of connections and the text to send on each.
+// floodEnv is the variable with the address, the number of connections and the text to
+// send on each.
 const floodEnv = "MASQ_TEST_FLOOD"
 
-// TestFlooder is the program of a flooder, and no test: an unprivileged user opens
-// connections, and keeps them until its input ends.
+// TestFlooder is the program of a flooder, not a test: an unprivileged user opens
+// connections and keeps them open until its input ends.
 func TestFlooder(t *testing.T) {
 	job := strings.SplitN(os.Getenv(floodEnv), " ", 3)
 	if len(job) != 3 {
@@ -49,10 +50,10 @@ func TestFlooder(t *testing.T) {
 	for range must(strconv.Atoi(job[1]))(t) {
 		c, err := net.Dial("tcp", job[0])
 		if errors.Is(err, syscall.ECONNRESET) {
-			continue // it was closed before Dial saw that it was open
+			continue // masqd closed it before Dial returned
 		}
 		check(t, err)
-		_, _ = io.WriteString(c, job[2]) // it may be closed already
+		_, _ = io.WriteString(c, job[2]) // masqd may have closed it already
 		all = append(all, c)
 	}
 	fmt.Println("flooded")
@@ -62,7 +63,7 @@ func TestFlooder(t *testing.T) {
 	}
 }
 
-// flood opens connections to masqd from the node, each with a text.
+// flood opens connections to masqd from the node and sends a text on each.
 func (w *world) flood(connections int, text string) *flooder {
 	w.t.Helper()
 	f := &flooder{Command: w.Node.Command(w.t.Context(), must(os.Executable())(w.t), "-test.run=^TestFlooder$")}
@@ -92,12 +93,12 @@ func (f *flooder) end(t *testing.T) {
 	check(t, f.Wait())
 }
 
-// peak is the most memory that masqd has taken, in bytes.
+// peak is masqd's peak memory in bytes.
 func (d *daemon) peak() int {
 	return must(strconv.Atoi(strings.TrimSuffix(d.status("VmHWM"), " kB")))(d.w.t) << 10
 }
 
-// files is how many files masqd has open.
+// files is the number of masqd's open files.
 func (d *daemon) files() int {
 	return len(must(os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Process.Pid)))(d.w.t))
 }

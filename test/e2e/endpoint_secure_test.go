@@ -25,7 +25,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// authority is a certificate authority with one certificate of a server and of a client.
+// authority is a certificate authority with one certificate for a server and a client.
 type authority struct {
 	pool *x509.CertPool
 	pair tls.Certificate
@@ -68,12 +68,12 @@ func (w *world) socketPath(name string) string {
 	return filepath.Join(dir, name)
 }
 
-// dials is a way to masqd's endpoint.
+// dials connects to masqd's endpoint.
 type dials struct {
 	w       *world
 	network string
 	address string
-	tls     *tls.Config // nil: plain
+	tls     *tls.Config // nil: no TLS
 	user    string
 	pass    string
 }
@@ -162,7 +162,7 @@ func TestEndpointWebConfig(t *testing.T) {
 		t.Errorf("the socket's mode is %s", info.Mode())
 	}
 
-	// A password that is changed in the file counts from the next request on.
+	// A password that is changed in the file applies from the next request on.
 	text := string(must(os.ReadFile(web))(t))
 	check(t, os.WriteFile(web, []byte(strings.Replace(text, "prometheus:", "scraper:", 1)), 0o600))
 	if code, _ := over.get("/metrics"); code != http.StatusUnauthorized {
@@ -178,7 +178,7 @@ func TestEndpointWebConfig(t *testing.T) {
 	}
 	d.end()
 	if _, err := os.Lstat(socket); err == nil {
-		t.Error("the socket is left")
+		t.Error("the socket still exists")
 	}
 }
 

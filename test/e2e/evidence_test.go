@@ -17,8 +17,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// wired makes a container that another plugin would have wired: host is the node's end
-// of its link, and n tells its addresses from others'.
+// wired makes a container that another plugin has connected. host is the node's end of its
+// link; n distinguishes its addresses.
 func (w *world) wired(id, host string, n int) *pod {
 	w.t.Helper()
 	p := w.pod(id)
@@ -31,7 +31,7 @@ func (w *world) wired(id, host string, n int) *pod {
 	return p
 }
 
-// chain calls ADD behind a plugin that has printed a result, and returns the call.
+// chain calls ADD after a plugin that has printed a result, and returns the call.
 func (w *world) chain(p *pod, interfaces string, n int) call {
 	w.t.Helper()
 	c := call{verb: "ADD", id: p.runtime.ContainerID, netns: p.Path(), conf: w.behind().with(keys{
@@ -42,21 +42,21 @@ func (w *world) chain(p *pod, interfaces string, n int) call {
 	return c
 }
 
-// add is an ADD that works.
+// add runs an ADD that must succeed.
 func (w *world) add(c call) {
 	w.t.Helper()
 	var result any
 	w.call(c).done(&result)
 }
 
-// sweepingDaemon is one that needs no proof twice.
+// sweepingDaemon starts a masqd that removes stale attachments without a grace period.
 func (w *world) sweepingDaemon() *daemon {
 	w.t.Helper()
 	return w.daemon("--resync-interval", "1s", "--sweep-grace", "0s", "--config", filepath.Join(w.dir, "none"))
 }
 
-// sweeps waits until masqd has judged every attachment twice: two containers that are
-// gone, one after the other, are removed.
+// sweeps waits until masqd has checked every attachment twice: it removes two containers
+// that ended one after the other.
 func (w *world) sweeps() {
 	w.t.Helper()
 	for _, id := range []string{"canary1", "canary2"} {
@@ -66,7 +66,7 @@ func (w *world) sweeps() {
 			w.t.Fatal("the canary has no element")
 		}
 		check(w.t, p.Close())
-		until(w.t, "a container that is gone is removed", func() bool { return !w.hasElement("10.99.0.24") })
+		until(w.t, "an ended container is removed", func() bool { return !w.hasElement("10.99.0.24") })
 		c.verb = "DEL"
 		w.call(c).done(nil)
 	}
@@ -77,12 +77,12 @@ func (w *world) hasElement(a string) bool {
 	return strings.Contains(w.nodeRun("nft", "list", "map", "inet", "masq", "policy4"), a+" ")
 }
 
-// TestResultIsNoProofOfLife: names in prevResult that the node does not have, or has of
-// something else, decide nothing about a container.
+// TestResultIsNoProofOfLife: names in prevResult that the node does not have, or that
+// belong to another object, prove nothing about a container.
 func TestResultIsNoProofOfLife(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.0.0", w.masq())
-	w.attach("other", list) // so that there is a table at the end, too
+	w.attach("other", list) // keeps the table until the end
 	d := w.sweepingDaemon()
 	w.nodeRun("ip", "link", "add", "eth0", "type", "bridge")
 	type attached struct {
@@ -110,14 +110,14 @@ func TestResultIsNoProofOfLife(t *testing.T) {
 	if n := d.metric(`masq_netlink_errors_total{part="links"}`); n != "" && n != "0" {
 		t.Errorf("%s errors of links", n)
 	}
-	// Nor does the node's eth0 keep what is gone.
+	// The node's eth0 does not keep an ended container either.
 	for _, a := range all {
 		check(t, a.Close())
 		until(t, "container "+a.addr+" is removed", func() bool { return !w.hasElement(a.addr) })
 	}
 }
 
-// TestBridgeIsMadeAgain: a bridge says nothing about the containers behind it.
+// TestBridgeIsMadeAgain: a deleted bridge proves nothing about its containers.
 func TestBridgeIsMadeAgain(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.0.0", w.masqOn("10.88.0.0/16").with(keys{
@@ -138,12 +138,12 @@ func TestBridgeIsMadeAgain(t *testing.T) {
 	w.nodeRun("ip", "addr", "add", "10.88.0.1/16", "dev", "cni0")
 	w.nodeRun("ip", "link", "set", "cni0", "up")
 	w.sweeps()
-	p.run("ip", "neigh", "flush", "all") // the bridge has another MAC by now
+	p.run("ip", "neigh", "flush", "all") // the new bridge has another MAC
 	w.seenAs(p, w.V4, w.V4.Node)
 }
 
-// TestRenamedLink: the host's end of a link is renamed, in both modes. The container
-// stays masqueraded, and DEL finds its link.
+// TestRenamedLink: the host's end of a link is renamed, in both modes. The container is
+// still masqueraded, and DEL finds its link.
 func TestRenamedLink(t *testing.T) {
 	for _, running := range []bool{true, false} {
 		t.Run(fmt.Sprintf("masqd %t", running), func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestRenamedLink(t *testing.T) {
 			w.nodeRun("ip", "link", "set", p.host(), "name", "lan1")
 			w.nodeRun("ip", "link", "set", q.host(), "name", "lan2")
 			if running {
-				until(t, "the link that the source check knows has its name again", func() bool { return w.hasLink(p.host()) })
+				until(t, "the link of the source check has its name again", func() bool { return w.hasLink(p.host()) })
 				w.sweeps()
 				w.seenAs(p, w.V4, w.V4.Node)
 			}
@@ -172,7 +172,7 @@ func TestRenamedLink(t *testing.T) {
 			}
 			check(t, q.Close())
 			q.detach()
-			until(t, "nothing is left", func() bool { return len(must(w.Node.LinkNames())(t)) == len(before) })
+			until(t, "all links are removed", func() bool { return len(must(w.Node.LinkNames())(t)) == len(before) })
 		})
 	}
 }
@@ -182,8 +182,8 @@ func (w *world) hasLink(name string) bool {
 	return slices.Contains(must(w.Node.LinkNames())(w.t), name)
 }
 
-// TestNamespacePathIsReused: the path leads to another container's namespace by now, and
-// no link tells that the first is gone.
+// TestNamespacePathIsReused: the path leads to another container's namespace, and no link
+// proves that the first container ended.
 func TestNamespacePathIsReused(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attach("other", w.conflist("1.0.0", w.masq()))
@@ -204,7 +204,7 @@ func TestNamespacePathIsReused(t *testing.T) {
 	w.add(c)
 	w.sweeps()
 	if !w.hasElement("10.77.0.5") {
-		t.Fatal("removed although its namespace is there")
+		t.Fatal("removed although its namespace exists")
 	}
 	check(t, unbind())
 	check(t, first.Close())
@@ -212,8 +212,8 @@ func TestNamespacePathIsReused(t *testing.T) {
 	until(t, "the first container is removed", func() bool { return !w.hasElement("10.77.0.5") })
 }
 
-// TestSightOfTheNamespace: a masqd that does not see the directory of namespaces keeps
-// what it has no proof against, and takes a link that is gone for one.
+// TestSightOfTheNamespace: a masqd that cannot see the directory of namespaces keeps
+// attachments without another proof. A missing link is a proof.
 func TestSightOfTheNamespace(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attach("other", w.conflist("1.0.0", w.masq()))
@@ -227,20 +227,20 @@ func TestSightOfTheNamespace(t *testing.T) {
 	until(t, "masqd is ready", func() bool { _, text := blind.get("/readyz"); return strings.Contains(text, `"ready":true`) })
 	w.sweeps()
 	if !w.hasElement("10.224.0.24") || !w.hasElement("10.225.0.24") {
-		t.Error("removed though it is alive")
+		t.Error("a live container is removed")
 	}
 	check(t, errors.Join(linked.Close(), unlinked.Close()))
-	until(t, "the one whose link is gone is removed", func() bool { return !w.hasElement("10.224.0.24") })
+	until(t, "the container without a link is removed", func() bool { return !w.hasElement("10.224.0.24") })
 	w.sweeps()
 	if !w.hasElement("10.225.0.24") {
 		t.Error("removed without a proof")
 	}
 	blind.end()
 	w.sweepingDaemon()
-	until(t, "one that sees the directory removes it", func() bool { return !w.hasElement("10.225.0.24") })
+	until(t, "a masqd that sees the directory removes it", func() bool { return !w.hasElement("10.225.0.24") })
 }
 
-// TestRemovedByMistakeComesBack: evidence that was gone is there again.
+// TestRemovedByMistakeComesBack: an attachment is restored when its evidence exists again.
 func TestRemovedByMistakeComesBack(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attach("other", w.conflist("1.0.0", w.masq()))
@@ -262,9 +262,9 @@ func TestRemovedByMistakeComesBack(t *testing.T) {
 		check(t, errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)))
 		until(t, "it is removed", func() bool { return !w.hasElement("10.77.0.5") })
 		d.end()
-		d = w.sweepingDaemon() // what was removed outlives masqd
+		d = w.sweepingDaemon() // the removed record survives a restart of masqd
 		bind()
-		until(t, "it is back", func() bool { return w.hasElement("10.77.0.5") })
+		until(t, "it is restored", func() bool { return w.hasElement("10.77.0.5") })
 	}
 	check(t, errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)))
 	until(t, "it is removed", func() bool { return !w.hasElement("10.77.0.5") })

@@ -37,7 +37,7 @@ func TestExpectedOfTheNode(t *testing.T) {
 				for _, c := range []struct {
 					name string
 					port uint16
-					node netip.Addr // where the node listens; invalid: nowhere
+					node netip.Addr // address where the node listens; invalid if it does not
 					own  bool       // the container gets the connection
 				}{
 					{"privileged", 22, unspecified(plan.Node), false},
@@ -65,7 +65,7 @@ func TestExpectedOfTheNode(t *testing.T) {
 	}
 }
 
-// TestExpectedDatagramsOfTheNode is the same for media that a SIP client announces.
+// TestExpectedDatagramsOfTheNode is the same for media ports that a SIP client announces.
 func TestExpectedDatagramsOfTheNode(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"sip": []uint16{5060}}})))
@@ -116,8 +116,8 @@ func TestExpectedDatagramsOfTheNode(t *testing.T) {
 	}
 }
 
-// TestExpectedFromTheServerOnly: another host cannot use what a container announced to an
-// FTP server. The control is the server itself, which then can.
+// TestExpectedFromTheServerOnly: another host cannot connect to a port that a container
+// announced to an FTP server. The control is the server itself.
 func TestExpectedFromTheServerOnly(t *testing.T) {
 	const port = 9025
 	w := newWorld(t, nstest.Uplink{})
@@ -181,21 +181,21 @@ func TestExpectedFollowing(t *testing.T) {
 	for _, protected := range []bool{true, false} {
 		if !protected {
 			w.nft("flush chain inet masq following")
-			// The kernel would take the ports that it gave to the same sources before.
+			// The kernel would reuse the ports that it gave to the same sources before.
 			w.nodeRun("conntrack", "-F")
 		}
 		for _, plan := range w.Plans() {
 			for _, port := range []uint16{500, listening} {
 				if seen := w.passive(p, plan, port); (seen.Port() == port) == protected {
-					t.Errorf("with rules %v, a data connection from port %d is seen as %s", protected, port, seen)
+					t.Errorf("with rules %v, a data connection from port %d arrives from %s", protected, port, seen)
 				}
 			}
 		}
 	}
 }
 
-// passive has a container make the data connection of passive FTP from a port, and returns
-// where it comes from.
+// passive has a container open the data connection of passive FTP from a port, and returns
+// the source that the server sees.
 func (w *world) passive(p *pod, plan nstest.Plan, port uint16) netip.AddrPort {
 	w.t.Helper()
 	c, s := w.control(p, plan)
@@ -233,8 +233,8 @@ func unspecified(like netip.Addr) netip.Addr {
 }
 
 // claim has a container announce a port of the node to an FTP server, which connects to
-// it, and returns whose listener accepts: "container" or "node". node is where the node
-// listens.
+// it. It returns which listener accepts: "container" or "node". node is the address where
+// the node listens.
 func (w *world) claim(p *pod, plan nstest.Plan, port uint16, node netip.Addr) string {
 	w.t.Helper()
 	if who := w.claimBeside(p, plan, port, w.Node, node); who != "other" {
@@ -243,8 +243,8 @@ func (w *world) claim(p *pod, plan nstest.Plan, port uint16, node netip.Addr) st
 	return "node"
 }
 
-// claimBeside is claim where another namespace than the container's may listen too, at
-// an address, if that is valid: then it returns "other".
+// claimBeside is claim with a third namespace that listens at an address, if the address
+// is valid. If that listener accepts, it returns "other".
 func (w *world) claimBeside(p *pod, plan nstest.Plan, port uint16, other *nstest.NS, address netip.Addr) string {
 	w.t.Helper()
 	accepted := make(chan string, 2)
@@ -269,8 +269,8 @@ func (w *world) claimBeside(p *pod, plan nstest.Plan, port uint16, other *nstest
 }
 
 // announce has a container announce a port by the commands of active FTP. The server
-// obeys: it is of the attacker. The control connection stays until the returned function
-// is called.
+// belongs to the attacker and accepts. The control connection stays open until the
+// returned function is called.
 func (w *world) announce(p *pod, plan nstest.Plan, port uint16) (end func()) {
 	w.t.Helper()
 	c, s := w.control(p, plan)
@@ -288,14 +288,14 @@ func (w *world) announce(p *pod, plan nstest.Plan, port uint16) (end func()) {
 	return func() { _, _ = c.Close(), s.Close() }
 }
 
-// control opens a control connection of FTP, which the helper then reads.
+// control opens an FTP control connection, which the helper then parses.
 func (w *world) control(p *pod, plan nstest.Plan) (client, server net.Conn) {
 	w.t.Helper()
 	l := must(w.Server.Listen(at(plan.Server, 21)))(w.t)
 	client = must(p.Dial(soon(w.t), "tcp", netip.AddrPort{}, at(plan.Server, 21)))(w.t)
 	server = must(l.Accept())(w.t)
 	check(w.t, l.Close())
-	// The helper reads a line only where the segment before ended in a newline.
+	// The helper parses a line only if the previous segment ended in a newline.
 	for _, x := range []struct{ from, to net.Conn }{{server, client}, {client, server}} {
 		must(io.WriteString(x.from, "hello\r\n"))(w.t)
 		must(bufio.NewReader(x.to).ReadString('\n'))(w.t)

@@ -18,18 +18,18 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// in is the world as a subtest sees it.
+// in returns the world for a subtest.
 func (w *world) in(t testing.TB) *world {
 	c := *w
 	c.t = t
 	return &c
 }
 
-// faulty are values that a configuration must not have.
+// faulty are invalid values of a configuration.
 var faulty = []struct {
 	name  string
 	keys  keys
-	names []string // what the details have to name
+	names []string // text that the details must contain
 }{
 	{"mtu", keys{"mtu": -1}, []string{"mtu", "-1"}},
 	{"ipMasq", keys{"ipMasq": "yes"}, []string{"ipMasq", "yes"}},
@@ -44,15 +44,15 @@ var faulty = []struct {
 	{"unknown", keys{"nonMasqueradeCIDR": []string{"10.0.0.0/8"}}, []string{"nonMasqueradeCIDR"}},
 }
 
-// TestConfigFaults: whatever is wrong with a configuration is said at once, in one
-// error of CNI, before anything is done.
+// TestConfigFaults: all faults of a configuration are reported in one CNI error before
+// anything is changed.
 func TestConfigFaults(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.pod("a")
 	before := w.traces()
 	untouched := func(t *testing.T, w *world) {
 		t.Helper()
-		unchanged(t, "left behind", w.traces(), before)
+		unchanged(t, "remaining", w.traces(), before)
 		if links := must(p.LinkNames())(t); len(links) != 1 {
 			t.Errorf("the container has %v", links)
 		}
@@ -64,7 +64,7 @@ func TestConfigFaults(t *testing.T) {
 			w := w.in(t)
 			e := w.call(call{verb: "ADD", id: "a", netns: p.Path(), conf: w.masq().with(f.keys)}).refused(types.ErrInvalidNetworkConfig)
 			if lines := strings.Split(e.Details, "\n"); len(lines) != 1 {
-				t.Errorf("%d faults instead of 1:\n%s", len(lines), e.Details)
+				t.Errorf("%d faults, want 1:\n%s", len(lines), e.Details)
 			}
 			for _, name := range f.names {
 				if !strings.Contains(e.Details, name) {
@@ -93,27 +93,27 @@ func TestConfigFaults(t *testing.T) {
 			untouched(t, w)
 		}
 		if err := p.tryAdd(w.conflist("1.1.0", all)); err == nil {
-			t.Error("libcni was given a result")
+			t.Error("libcni received a result")
 		} else if e := new(types.Error); !errors.As(err, &e) || e.Code != types.ErrInvalidNetworkConfig {
 			t.Errorf("through libcni: %s", describe(err))
 		}
 		untouched(t, w)
 	})
-	t.Run("no fault", func(t *testing.T) { // the control
+	t.Run("no fault", func(t *testing.T) { // control
 		w := w.in(t)
 		c := call{verb: "ADD", id: "a", netns: p.Path(), conf: w.masq()}
 		w.call(c).done(new(types100.Result))
 		if w.traces() == before {
-			t.Error("an ADD leaves no trace: this test would not see any")
+			t.Error("an ADD leaves no trace, so this test proves nothing")
 		}
-		// DEL has to work whatever somebody has written into the policy since.
+		// DEL must succeed with any policy that the configuration has by then.
 		c.verb, c.conf = "DEL", all.with(keys{"stateDir": c.conf["stateDir"]})
 		w.call(c).done(nil)
 		untouched(t, w)
 	})
 }
 
-// TestInputFaults: what is wrong beside the keys of the policy.
+// TestInputFaults: faults outside the keys of the policy.
 func TestInputFaults(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.pod("a")
@@ -123,7 +123,7 @@ func TestInputFaults(t *testing.T) {
 		change func(*call)
 		stdin  string
 		code   uint
-		names  string // in msg or details
+		names  string // text in msg or details
 	}{
 		{"neither ipam nor prevResult", func(c *call) { c.conf["ipam"] = nil }, "", types.ErrInvalidNetworkConfig, "prevResult"},
 		{"prevResult of no address", func(c *call) {
@@ -161,13 +161,13 @@ func TestInputFaults(t *testing.T) {
 			if !strings.Contains(e.Msg+e.Details, f.names) {
 				t.Errorf("does not name %q: %s", f.names, describe(&e))
 			}
-			unchanged(t, "left behind", w.traces(), before)
+			unchanged(t, "remaining", w.traces(), before)
 			if links := must(p.LinkNames())(t); len(links) != 1 {
 				t.Errorf("the container has %v", links)
 			}
 		})
 	}
-	t.Run("none", func(t *testing.T) { // the control: the same call as it should be
+	t.Run("none", func(t *testing.T) { // control: the same call without a fault
 		w := w.in(t)
 		c := base
 		c.args = "IP=10.88.0.77"
@@ -178,8 +178,8 @@ func TestInputFaults(t *testing.T) {
 	})
 }
 
-// withPlugin writes a plugin of the test's own, a shell script, where the runtime
-// and the plugins look for others.
+// withPlugin writes a shell script as a plugin into the directory where the runtime and
+// the plugins search for others.
 func (w *world) withPlugin(name, script string) {
 	w.t.Helper()
 	dir := filepath.Join(w.dir, "plugins")
@@ -188,8 +188,8 @@ func (w *world) withPlugin(name, script string) {
 	w.cni = libcni.NewCNIConfigWithCacheDir(append(pluginPath(w.t), dir), filepath.Join(w.dir, "cache"), nil)
 }
 
-// foreignIPAM writes down how it is called. It leases 10.99.0.7, unless there is
-// a file that says otherwise.
+// foreignIPAM installs an IPAM plugin that logs its calls. It leases 10.99.0.7, unless a
+// file contains another answer.
 func (w *world) foreignIPAM() {
 	w.t.Helper()
 	w.withPlugin("foreign", fmt.Sprintf(`
@@ -205,7 +205,7 @@ fi
 `, w.dir))
 }
 
-// calls are the verbs that foreignIPAM was called with since the last look.
+// calls returns the verbs that foreignIPAM was called with since the last call of calls.
 func (w *world) calls() string {
 	w.t.Helper()
 	path := filepath.Join(w.dir, "calls")
@@ -218,7 +218,7 @@ func (w *world) calls() string {
 	return string(b)
 }
 
-// TestForeignIPAM delegates to an IPAM plugin that is not host-local.
+// TestForeignIPAM delegates to an IPAM plugin other than host-local.
 func TestForeignIPAM(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.foreignIPAM()
@@ -234,7 +234,7 @@ func TestForeignIPAM(t *testing.T) {
 			t.Helper()
 			want := fmt.Sprintf("%s %s %s %s [%s] %s\n", verb, id, ifname, netns, args, strings.Join(w.cni.Path, ":"))
 			if got := w.calls(); got != want {
-				t.Errorf("called with\n%s instead of\n%s", got, want)
+				t.Errorf("called with\n%s\nwant\n%s", got, want)
 			}
 			var stdin struct {
 				CNIVersion, Name string
@@ -253,9 +253,9 @@ func TestForeignIPAM(t *testing.T) {
 		if dns := p.result.DNS.Nameservers; len(dns) != 1 || dns[0] != "10.99.0.53" {
 			t.Errorf("DNS %+v", p.result.DNS)
 		}
-		// Whatever gateway is named: the link has one other end.
+		// The gateway in the answer does not matter: the link has one other end.
 		if route := p.run("ip", "route", "show", "192.168.0.0/16"); !strings.Contains(route, "via 169.254.1.1") {
-			t.Errorf("the route of the IPAM plugin is not there: %q", route)
+			t.Errorf("the route of the IPAM plugin is missing: %q", route)
 		}
 		w.seenAs(p, w.V4, w.V4.Node)
 		check(t, p.tryCheck(list))
@@ -268,7 +268,7 @@ func TestForeignIPAM(t *testing.T) {
 		called("DEL", "every", "eth0", p.Path(), "IgnoreUnknown=1;FLAVOUR=plain")
 		check(t, p.tryDel(list))
 		called("DEL", "every", "eth0", p.Path(), "IgnoreUnknown=1;FLAVOUR=plain")
-		unchanged(t, "left behind", w.traces(), before)
+		unchanged(t, "remaining", w.traces(), before)
 	})
 
 	fail := func(t *testing.T, verb, text string) {
@@ -283,13 +283,13 @@ func TestForeignIPAM(t *testing.T) {
 	del.verb = "DEL"
 	nothing := func(t *testing.T, w *world) {
 		t.Helper()
-		unchanged(t, "left behind", w.traces(), before)
+		unchanged(t, "remaining", w.traces(), before)
 	}
 	t.Run("ADD fails", func(t *testing.T) {
 		w := w.in(t)
 		fail(t, "ADD", `{"cniVersion":"1.1.0","code":111,"msg":"the pool is dry","details":"since noon"}`)
 		if e := w.call(add).refused(111); !strings.Contains(e.Msg, "the pool is dry") || !strings.Contains(e.Details, "since noon") {
-			t.Errorf("the word of the IPAM plugin is lost: %s", describe(&e))
+			t.Errorf("the message of the IPAM plugin is lost: %s", describe(&e))
 		}
 		nothing(t, w)
 	})
@@ -297,7 +297,7 @@ func TestForeignIPAM(t *testing.T) {
 		w := w.in(t)
 		fail(t, "ADD", "Segmentation fault")
 		if e := w.call(add).refused(ofIPAM); !strings.Contains(e.Details, "foreign") || !strings.Contains(e.Details, "Segmentation fault") {
-			t.Errorf("says not who failed, or how: %s", describe(&e))
+			t.Errorf("does not name the failed plugin and its error: %s", describe(&e))
 		}
 		nothing(t, w)
 	})
@@ -318,7 +318,7 @@ func TestForeignIPAM(t *testing.T) {
 			defer func() { check(t, os.Remove(path)) }()
 			w.calls()
 			r := w.call(add)
-			if name == "another version" && r.exit == 0 { // it can be read all the same
+			if name == "another version" && r.exit == 0 { // the result is readable
 				w.calls()
 				w.call(del).done(nil)
 				nothing(t, w)
@@ -329,7 +329,7 @@ func TestForeignIPAM(t *testing.T) {
 			if r.exit != 1 || e.Code < 100 || e.Msg == "" {
 				t.Errorf("exit code %d: %s", r.exit, describe(&e))
 			}
-			// Who has leased has to be told that nobody took it.
+			// After a failed ADD, the IPAM plugin is called to release its lease.
 			if verbs := w.calls(); !strings.Contains(verbs, "ADD ") || !strings.Contains(verbs, "DEL ") {
 				t.Errorf("called %q", verbs)
 			}
@@ -357,12 +357,12 @@ func TestForeignIPAM(t *testing.T) {
 		r.done(&prev)
 		c := add
 		c.verb, c.conf = "CHECK", c.conf.with(keys{"prevResult": prev})
-		w.call(c).done(nil) // the control
+		w.call(c).done(nil) // control
 		t.Run("once", func(t *testing.T) {
 			w := w.in(t)
 			fail(t, "CHECK", `{"cniVersion":"1.1.0","code":112,"msg":"somebody else has it"}`)
 			if e := w.call(c).refused(ofCheck); !strings.Contains(e.Details, "somebody else has it") {
-				t.Errorf("does not say what IPAM said: %s", describe(&e))
+				t.Errorf("lacks the message of the IPAM plugin: %s", describe(&e))
 			}
 		})
 		w.call(del).done(nil)
@@ -391,7 +391,7 @@ func TestForeignIPAM(t *testing.T) {
 	})
 }
 
-// TestPoolExhausted: the second of two containers finds no address.
+// TestPoolExhausted: there is no address for the second of two containers.
 func TestPoolExhausted(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	conf := w.masq()
@@ -410,7 +410,7 @@ func TestPoolExhausted(t *testing.T) {
 	if !errors.As(err, &e) || e.Code != ofIPAM || !strings.Contains(e.Details, "10.88.3.4") {
 		t.Errorf("got %v", err)
 	}
-	unchanged(t, "left behind", w.traces(), before)
+	unchanged(t, "remaining", w.traces(), before)
 	check(t, first.tryCheck(list))
 	first.detach()
 	w.attach("third", list)

@@ -21,11 +21,11 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// firewalld is Debian's, at work in the node. Its configuration, its bus and its
-// /run are its own.
+// firewalld is Debian's firewalld, running in the node with a private configuration, bus
+// and /run.
 type firewalld struct {
 	w    *world
-	root string // where its packages are unpacked
+	root string // directory with its unpacked packages
 	env  []string
 }
 
@@ -37,7 +37,7 @@ const firewalldBus = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus 
 </busconfig>
 `
 
-// firewalld starts it with a backend, and returns when it answers.
+// firewalld starts firewalld with a backend, and returns when it answers.
 func (w *world) firewalld(backend string) *firewalld {
 	w.t.Helper()
 	dir := w.t.TempDir()
@@ -58,7 +58,7 @@ func (w *world) firewalld(backend string) *firewalld {
 
 	check(w.t, os.WriteFile(conf, fmt.Appendf(nil, firewalldBus, bus), 0o600))
 	w.background(w.Node.Command(context.Background(), "dbus-daemon", "--config-file="+conf, "--nofork", "--nopidfile"))
-	until(w.t, "the bus is there", func() bool { _, err := os.Stat(bus); return err == nil })
+	until(w.t, "the bus exists", func() bool { _, err := os.Stat(bus); return err == nil })
 	c := w.Node.Command(context.Background(), "unshare", "--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && exec "$0" "$@"`,
 		debianPython, filepath.Join(f.root, "usr/sbin/firewalld"), "--nofork", "--nopid", "--log-target", "console",
 		"--system-config", etc, "--default-config", filepath.Join(f.root, "usr/lib/firewalld"))
@@ -68,7 +68,7 @@ func (w *world) firewalld(backend string) *firewalld {
 	return f
 }
 
-// debianPython is the one that Debian's modules are made for.
+// debianPython is the version that Debian's modules are built for.
 const debianPython = "/usr/bin/python3"
 
 // try runs firewall-cmd.
@@ -87,21 +87,21 @@ func (f *firewalld) cmd(args ...string) {
 	check(f.w.t, f.try(args...))
 }
 
-// TestFirewalld has firewalld reload again and again while a container talks to the
-// server. Masquerading goes on: flows that are there lose nothing, new ones begin,
-// and nothing arrives from an address of the container's own. With its old backend
-// firewalld itself drops all that is forwarded while it reloads.
+// TestFirewalld has firewalld reload repeatedly while a container exchanges packets with
+// the server. Masquerading continues: open flows lose nothing, new flows begin, and no
+// packet arrives with the container's address. With its iptables backend, firewalld itself
+// drops all forwarded packets while it reloads.
 func TestFirewalld(t *testing.T) {
 	for _, backend := range []struct {
 		name          string
-		drops         bool // what is there, while it reloads
-		alone, beside int  // reloads without and with masqd
+		drops         bool // whether it drops packets of open flows while it reloads
+		alone, beside int  // number of reloads without and with masqd
 	}{{"nftables", false, 5, 20}, {"iptables", true, 3, 3}} {
 		t.Run(backend.name, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			a := w.attach("a", w.conflist("1.0.0", w.masq()))
 			f := w.firewalld(backend.name)
-			// The control: it lets nothing through that nobody allowed.
+			// The control: firewalld rejects traffic that is not allowed.
 			for _, plan := range w.Plans() {
 				if r, err := a.Ping(soon(t), plan.Server, nstest.PingOptions{}); err != nil || r.Reply() {
 					t.Errorf("firewalld should have refused a ping to %s: %+v, %v", plan.Server, r, err)
@@ -120,9 +120,9 @@ func TestFirewalld(t *testing.T) {
 			t.Logf("%d reloads without masqd: %s", backend.alone, alone)
 			d := w.daemon()
 			beside := w.talkDuring(t, a, reload(backend.beside))
-			t.Logf("%d reloads beside masqd: %s", backend.beside, beside)
+			t.Logf("%d reloads with masqd: %s", backend.beside, beside)
 			if log := string(must(os.ReadFile(d.log))(t)); strings.Contains(log, "repaired") {
-				t.Errorf("firewalld changed what is not its own:\n%s", log)
+				t.Errorf("firewalld changed objects of other programs:\n%s", log)
 			}
 			d.end()
 			for _, got := range []talked{alone, beside} {
@@ -136,23 +136,23 @@ func TestFirewalld(t *testing.T) {
 			switch {
 			case backend.drops:
 				if alone.udp.lost() == 0 || alone.icmp.lost() == 0 {
-					t.Errorf("firewalld alone is thought to lose something: %s", alone)
+					t.Errorf("a loss is reported for firewalld alone: %s", alone)
 				}
-			// The kernel heeds a chain's policy before its rules, so firewalld may lose a
-			// packet when it makes the chains that drop what is new meanwhile.
+			// The kernel applies a chain's policy before its rules exist, so firewalld may lose a
+			// packet when it creates chains that drop new connections.
 			case beside.udp.lost() > backend.beside || beside.icmp.lost() > backend.beside:
 				t.Errorf("UDP: %s; ICMP: %s", beside.udp, beside.icmp)
 			}
-			// The control: what firewalld does stop is seen to be lost.
+			// The control: packets that firewalld blocks are counted as lost.
 			panicked := w.talkDuring(t, a, func() {
 				f.cmd("--panic-on")
 				f.cmd("--panic-off")
 			})
 			if panicked.udp.lost() == 0 || panicked.icmp.lost() == 0 {
-				t.Errorf("nothing was lost while firewalld let nothing through: %s", panicked)
+				t.Errorf("no loss is reported while firewalld blocks everything: %s", panicked)
 			}
 
-			// The control: without the table the server sees the container itself.
+			// The control: without the table the server sees the container's address.
 			w.nft("delete table inet masq")
 			for _, plan := range w.Plans() {
 				w.seenAs(a, plan, a.addr(plan.Server))
@@ -161,16 +161,16 @@ func TestFirewalld(t *testing.T) {
 	}
 }
 
-// talked is what came of talking: flows that were there before the first reload, and
-// connections that began meanwhile.
+// talked is the result of talkDuring: for flows that were open before the first reload,
+// and for connections that began during the reloads.
 type talked struct {
 	udp, icmp, tcp, fresh exchange
-	stall                 time.Duration // the longest that TCP had to wait
-	arrived, foreign      int64         // packets at the server, and those that are not from the node
+	stall                 time.Duration // longest wait for an answer over TCP
+	arrived, foreign      int64         // packets at the server, and how many came from another address than the node's
 	took                  time.Duration
 }
 
-// exchange is how often something was sent, and how often it came back.
+// exchange counts messages sent and messages echoed.
 type exchange struct{ sent, back int }
 
 func (e exchange) lost() int { return e.sent - e.back }
@@ -184,11 +184,11 @@ func (r talked) String() string {
 		r.took.Round(time.Millisecond), r.udp, r.icmp, r.tcp, r.stall.Round(time.Millisecond), r.fresh, r.arrived, r.foreign)
 }
 
-// During a talk something is sent every talkPace, and at the end what no one sends
-// again has talkGrace to arrive.
+// talkDuring sends a message every talkPace. At the end, messages that are not
+// retransmitted have talkGrace to arrive.
 const talkPace, talkGrace = 5 * time.Millisecond, time.Second
 
-// talkDuring has a container talk to the server in all ways while f runs.
+// talkDuring has a container exchange packets of all kinds with the server while f runs.
 func (w *world) talkDuring(t *testing.T, p *pod, f func()) (out talked) {
 	t.Helper()
 	var arrived, foreign atomic.Int64
@@ -260,7 +260,7 @@ func (w *world) talkDuring(t *testing.T, p *pod, f func()) (out talked) {
 				defer over()
 				seen, err := p.Who(one, netip.AddrPort{}, tcp)
 				if err == nil && seen.Addr() != plan.Node {
-					err = fmt.Errorf("a new connection is seen as %s", seen)
+					err = fmt.Errorf("a new connection arrives from %s", seen)
 				}
 				if err == nil {
 					back++
@@ -276,17 +276,17 @@ func (w *world) talkDuring(t *testing.T, p *pod, f func()) (out talked) {
 	cancel()
 	wg.Wait()
 	check(t, errors.Join(errs...))
-	wire.Packets() // to the last
+	wire.Packets() // read the remaining packets
 	out.arrived, out.foreign = arrived.Load(), foreign.Load()
 	return out
 }
 
-// isReply tells the answer to a ping.
+// isReply reports whether q is an echo reply.
 func isReply(q nstest.Packet) bool {
 	return q.Proto == unix.IPPROTO_ICMP && q.ICMPType == 0 || q.Proto == unix.IPPROTO_ICMPV6 && q.ICMPType == 129
 }
 
-// paced calls f with 1, 2 and so on until the context ends, and returns how often.
+// paced calls f with 1, 2 and so on until the context ends, and returns the number of calls.
 func paced(ctx context.Context, f func(n int) error) (n int, err error) {
 	tick := time.NewTicker(talkPace)
 	defer tick.Stop()
@@ -303,8 +303,8 @@ func paced(ctx context.Context, f func(n int) error) (n int, err error) {
 	}
 }
 
-// echoed sends messages until the context ends, and returns how many came back, and
-// the longest time in which none did.
+// echoed sends messages until the context ends, and returns how many were echoed, and the
+// longest time without an echo.
 func echoed(ctx context.Context, c net.Conn) (got exchange, stall time.Duration, err error) {
 	if err := c.SetReadDeadline(time.Time{}); err != nil {
 		return got, 0, err
@@ -317,7 +317,7 @@ func echoed(ctx context.Context, c net.Conn) (got exchange, stall time.Duration,
 			return err
 		})
 		late := talkGrace
-		if stream, ok := c.(*net.TCPConn); ok { // it sends again, and says when all is there
+		if stream, ok := c.(*net.TCPConn); ok { // TCP retransmits, and its close shows that everything arrived
 			late = patience
 			err = errors.Join(err, stream.CloseWrite())
 		}

@@ -15,8 +15,8 @@ func (w *world) carrier(p *pod) bool {
 	return strings.Contains(w.nodeRun("ip", "link", "show", "dev", p.host()), "LOWER_UP")
 }
 
-// flap takes the container's interface down and up again and makes its routes, which
-// the kernel deletes with that, as a program in the container would.
+// flap takes the container's interface down and up and adds its routes again, which the
+// kernel deletes on the way, as a program in the container would.
 func (w *world) flap(p *pod) {
 	w.t.Helper()
 	var routes []string
@@ -37,7 +37,7 @@ func (w *world) flap(p *pod) {
 	}
 }
 
-// plansOf lists the families that a container has addresses of.
+// plansOf lists the families of a container's addresses.
 func (w *world) plansOf(p *pod) (out []nstest.Plan) {
 	for _, plan := range w.Plans() {
 		for _, ip := range p.result.IPs {
@@ -49,8 +49,8 @@ func (w *world) plansOf(p *pod) (out []nstest.Plan) {
 	return out
 }
 
-// TestContainerFlapsItsLink: a container that takes its interface down and up reaches the
-// world again, translated, in both families and both modes, whether masqd runs or not.
+// TestContainerFlapsItsLink: a container that takes its interface down and up has
+// translated connectivity again, in both families and modes, with and without masqd.
 func TestContainerFlapsItsLink(t *testing.T) {
 	for _, daemon := range []bool{false, true} {
 		for _, mode := range []struct {
@@ -79,10 +79,10 @@ func TestContainerFlapsItsLink(t *testing.T) {
 	}
 }
 
-// TestFlapWhereTheKernelEvicts: before Linux 5.16, or where another program turns the
-// setting back, a flap costs the link its proxy neighbor. masqd restores it when the
-// carrier returns, long before the next resync. Without masqd, which is the control,
-// the container stays cut off.
+// TestFlapWhereTheKernelEvicts: before Linux 5.16, or if another program resets the
+// setting, a flap deletes the proxy neighbor of the link. masqd restores it when the
+// carrier returns, long before the next resync. In the control, without masqd, the
+// container stays disconnected.
 func TestFlapWhereTheKernelEvicts(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))

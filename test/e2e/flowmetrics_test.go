@@ -8,8 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// masqd tells of flows: those of attachments apart where that was asked for. The
-// control is a container whose pod opted out.
+// masqd exports metrics of flows, and metrics of single attachments if they are requested.
+// The control is a container whose pod opted out.
 func TestDaemonTellsOfFlows(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	masqueraded := w.attach("a", w.conflist("1.0.0", w.masq()))
@@ -50,11 +50,11 @@ func TestDaemonTellsOfFlows(t *testing.T) {
 		"masq_conntrack_entries ", "masq_conntrack_limit ", "masq_conntrack_insert_failed_total ",
 	} {
 		if !strings.Contains(text, line) {
-			t.Errorf("there is no %q", line)
+			t.Errorf("the metrics lack %q", line)
 		}
 	}
 	if strings.Contains(text, `container="b"`) {
-		t.Error("more attachments are told apart than were asked for")
+		t.Error("more attachments have metrics than were requested")
 	}
 	d.end()
 }

@@ -17,15 +17,15 @@ func icmpError(src, dst netip.Addr, kind, code byte, about []byte) []byte {
 	if src.Is6() {
 		proto = unix.IPPROTO_ICMPV6
 	}
-	const mtu = 1280 // of the errors that say one
+	const mtu = 1280 // MTU in the errors that carry one
 	header := binary.BigEndian.AppendUint32([]byte{kind, code, 0, 0}, mtu)
 	return nstest.IPPacket(src, dst, proto, append(header, about...), 2)
 }
 
-// TestForgedErrors: a container sends ICMP errors, with its own source, about the flow of
-// another container. conntrack attaches such an error to the flow that it names, so it
-// would reach the far end as the victim's: its socket reports the error, or the path MTU
-// falls. The errors of the victim itself arrive, translated.
+// TestForgedErrors: a container sends ICMP errors, with its own source, about a flow of
+// another container. conntrack relates such an error to the named flow, so without the
+// rules it would reach the far end as the victim's error and reset the socket or lower the
+// path MTU. Errors of the victim itself arrive, translated.
 func TestForgedErrors(t *testing.T) {
 	errorsOf := map[bool][][2]byte{
 		true:  {{3, 1}, {3, 3}, {3, 4}, {11, 0}, {12, 0}}, // RFC 792
@@ -61,7 +61,7 @@ func TestForgedErrors(t *testing.T) {
 				if got := packets(t, arrived); len(got) != 1 {
 					t.Errorf("forged errors arrived: %v", got)
 				}
-				// The control: the victim's own.
+				// The control: errors of the victim.
 				for _, k := range kinds {
 					check(t, victim.SendRaw(icmpError(theirs, p.Server, k[0], k[1], reply)))
 					must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return of(q, k) }))(t)

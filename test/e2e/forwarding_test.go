@@ -22,7 +22,7 @@ const (
 	forwardingBound = time.Second
 )
 
-// forwardings are the settings of the node by which packets are forwarded or not.
+// forwardings returns the node's settings that turn forwarding on or off.
 func (w *world) forwardings() map[string]string {
 	w.t.Helper()
 	out := map[string]string{}
@@ -45,7 +45,7 @@ func (w *world) forwardings() map[string]string {
 	return out
 }
 
-// idleLink is of no concern to anybody: nothing leaves there.
+// idleLink adds a link by which no route leaves.
 func (w *world) idleLink() {
 	w.t.Helper()
 	w.nodeRun("ip", "link", "add", "idle0", "type", "veth", "peer", "name", "idle1")
@@ -62,7 +62,7 @@ func turnedOn(before, after map[string]string) (out []string) {
 	return out
 }
 
-// answered is whether one ping is, before long.
+// answered reports whether a ping is answered within a few seconds.
 func answered(p *pod, server netip.Addr) bool {
 	ctx, cancel := context.WithTimeout(p.w.t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -70,7 +70,7 @@ func answered(p *pod, server netip.Addr) bool {
 	return err == nil && r.Reply()
 }
 
-// reaches is whether one of some pings is.
+// reaches reports whether at least one of several pings is answered.
 func reaches(p *pod, server netip.Addr) bool {
 	for range 4 {
 		if answered(p, server) {
@@ -80,11 +80,11 @@ func reaches(p *pod, server netip.Addr) bool {
 	return false
 }
 
-// set is one way in which forwarding is turned off: settings, one after the other.
+// set is one way to turn forwarding off: settings that are written one after the other.
 type set struct {
 	name string
 	keys [][2]string
-	v4   bool // the family that suffers
+	v4   bool // the affected family
 }
 
 func (w *world) turnedOff(p *pod) []set {
@@ -92,7 +92,7 @@ func (w *world) turnedOff(p *pod) []set {
 	return []set{
 		{"IPv4 of the uplink", [][2]string{{"net/ipv4/conf/uplink/forwarding", "0"}}, true},
 		{"IPv4 of the host's end", [][2]string{{"net/ipv4/conf/" + host + "/forwarding", "0"}}, true},
-		// Off it is already, as far as the kernel knows, so it is first turned on.
+		// In the kernel's view it is off already, so it is turned on first.
 		{"ip_forward", [][2]string{{"net/ipv4/ip_forward", "1"}, {"net/ipv4/ip_forward", "0"}}, true},
 		{"IPv6 of the uplink", [][2]string{{"net/ipv6/conf/uplink/force_forwarding", "0"}}, false},
 		{"IPv6 of the host's end", [][2]string{{"net/ipv6/conf/" + host + "/force_forwarding", "0"}}, false},
@@ -113,8 +113,8 @@ func (w *world) turnOff(s set) {
 	}
 }
 
-// TestDaemonMendsForwarding: whoever turns off what a container needs for its answers
-// turns it off for less than a second. What was off before stays so.
+// TestDaemonMendsForwarding: if another program turns off a setting that containers need
+// for their answers, masqd turns it on again. Settings that were off before stay off.
 func TestDaemonMendsForwarding(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.idleLink()
@@ -125,13 +125,13 @@ func TestDaemonMendsForwarding(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			w := w.in(t)
 			d := w.daemon()
-			until(t, "all is as it was", func() bool { return answered(p, servers[true]) && answered(p, servers[false]) })
+			until(t, "both families are answered", func() bool { return answered(p, servers[true]) && answered(p, servers[false]) })
 			d.end()
-			w.turnOff(s) // the control
+			w.turnOff(s) // control
 			if reaches(p, servers[s.v4]) {
-				t.Fatal("nobody mends it, and there are answers")
+				t.Fatal("without masqd there are answers")
 			}
-			d = w.daemon() // at its start
+			d = w.daemon() // it repairs at its start
 			until(t, "there are answers", func() bool { return answered(p, servers[s.v4]) })
 			if n := d.metric(forwardingTotal); n == "" || n == "0" {
 				t.Errorf("at the start: %q repairs", n)
@@ -166,8 +166,8 @@ func TestDaemonMendsForwarding(t *testing.T) {
 	}
 }
 
-// TestDaemonForwardsANewUplink: where another interface gets the default route, the
-// answers that come in there find the containers. Without masqd they do not.
+// TestDaemonForwardsANewUplink: when another interface gets the default route, answers
+// that arrive there reach the containers. Without masqd they do not.
 func TestDaemonForwardsANewUplink(t *testing.T) {
 	for _, mended := range []bool{true, false} {
 		t.Run(map[bool]string{true: "masqd", false: "no masqd"}[mended], func(t *testing.T) {
@@ -189,7 +189,7 @@ func TestDaemonForwardsANewUplink(t *testing.T) {
 				check(t, w.Server.Route(second.Addresses[i].Masked(), plan.ServerNet.Addr().Next()))
 			}
 			if mended {
-				d.looks() // the addresses are no news any longer
+				d.looks() // it has processed the events of the addresses
 			}
 			before := w.forwardings()
 			begun := time.Now()
@@ -214,7 +214,7 @@ func TestDaemonForwardsANewUplink(t *testing.T) {
 			}
 			if !mended {
 				if diff := turnedOn(before, w.forwardings()); len(diff) > 0 {
-					t.Errorf("somebody has set %v", diff)
+					t.Errorf("these settings changed: %v", diff)
 				}
 				return
 			}
@@ -224,15 +224,15 @@ func TestDaemonForwardsANewUplink(t *testing.T) {
 			}
 			want := []string{"net/ipv4/conf/uplink2/forwarding=1", "net/ipv6/conf/uplink2/force_forwarding=1"}
 			if diff := turnedOn(before, w.forwardings()); !slices.Equal(diff, want) {
-				t.Errorf("it has set %v, not %v", diff, want)
+				t.Errorf("it changed %v, want %v", diff, want)
 			}
 			d.counts(forwardingTotal, "2")
 		})
 	}
 }
 
-// TestDaemonLeavesForwardingOfOthers: what another plugin has wired is not ours to
-// turn on, and neither is what nobody of ours needs.
+// TestDaemonLeavesForwardingOfOthers: masqd does not turn on forwarding of links that
+// another plugin made, or of interfaces that no managed container needs.
 func TestDaemonLeavesForwardingOfOthers(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.linkByPTP().with(keys{"ipam": keys{
@@ -240,20 +240,20 @@ func TestDaemonLeavesForwardingOfOthers(t *testing.T) {
 	}}), w.behind()))
 	d := w.daemon()
 	if !reaches(p, w.V4.Server) {
-		t.Fatal("no answer while ptp's forwarding is on; the test shows nothing")
+		t.Fatal("no answer while ptp's forwarding is on, so the test proves nothing")
 	}
 	heard := d.metric(`masq_syncs_total{reason="forwarding"}`)
 	check(t, errors.Join(w.Node.Sysctl("net/ipv4/ip_forward", "0"), w.Node.Sysctl("net/ipv6/conf/all/forwarding", "0")))
 	before := w.forwardings()
-	until(t, "masqd hears of it", func() bool { return d.metric(`masq_syncs_total{reason="forwarding"}`) != heard })
+	until(t, "masqd receives the event", func() bool { return d.metric(`masq_syncs_total{reason="forwarding"}`) != heard })
 	d.looks()
 	if diff := turnedOn(before, w.forwardings()); len(diff) > 0 {
-		t.Errorf("it has set %v", diff)
+		t.Errorf("it changed %v", diff)
 	}
 	if n := d.metric(forwardingTotal); n != "" && n != "0" {
 		t.Errorf("%s repairs", n)
 	}
-	// The control: one of ours needs the uplink, and its own end.
+	// The control: a container of masq needs the uplink and its own link.
 	own := w.attach("own", w.namedConflist("own", "1.1.0", w.masqOn("10.90.0.0/16")))
 	before = w.forwardings()
 	check(t, errors.Join(w.Node.Sysctl("net/ipv4/conf/uplink/forwarding", "0"), w.Node.Sysctl("net/ipv4/conf/"+own.host()+"/forwarding", "0")))

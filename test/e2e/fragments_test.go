@@ -13,10 +13,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestFragments sends 3,000 bytes in one datagram and has them come back. Only
-// the first fragment has ports, so the node has to put the datagram together,
-// translate it and take it apart again, in each direction; over the narrow link
-// into many more than it was made of.
+// TestFragments sends 3,000 bytes in one datagram and back. Only the first fragment has
+// ports, so the node must reassemble the datagram, translate it and fragment it again, in
+// both directions. The narrow link needs more fragments than the sender made.
 func TestFragments(t *testing.T) {
 	const size = 3000
 	for _, c := range []struct {
@@ -26,7 +25,7 @@ func TestFragments(t *testing.T) {
 		{1500, 0, []int{3, 3}},
 		{1280, 0, []int{3, 3}},
 		{1280, 1500, []int{3, 3}},
-		// 192 bytes behind each IPv4 header, a multiple of 8.
+		// 192 bytes after each IPv4 header, a multiple of 8.
 		{212, 1500, []int{16}},
 		{212, 0, []int{16}},
 	} {
@@ -38,8 +37,8 @@ func TestFragments(t *testing.T) {
 			for i, p := range w.Plans() {
 				_, udp := w.servers(p.Server)
 				if p.Server.Is6() && c.uplink < 1500 {
-					// No router takes an IPv6 packet apart: who has a wider link of its
-					// own learns of the narrow one by losing a packet there.
+					// Routers do not fragment IPv6: a host with a wider link learns of the narrow link when
+					// a packet is dropped there.
 					learns(t, w.Server, p.Node)
 					if c.container > c.uplink {
 						learns(t, here.NS, p.Server)
@@ -61,7 +60,7 @@ func TestFragments(t *testing.T) {
 					t.Errorf("the answer was not in fragments: %v", back)
 				}
 
-				// The control: the same datagram arrives as it was sent, and is lost.
+				// The control: untranslated, the same datagram arrives, and its answer is lost.
 				own := bare.addr(p.Server)
 				arrived := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Src == own && q.Proto == unix.IPPROTO_UDP }))(t)
 				send := func(ctx context.Context) error { return bare.EchoUDP(ctx, netip.AddrPort{}, udp, size) }
@@ -72,8 +71,8 @@ func TestFragments(t *testing.T) {
 	}
 }
 
-// learns has a host find out that the way to an address is narrower than its own
-// link.
+// learns has a host discover that the path MTU to an address is smaller than the MTU of
+// its link.
 func learns(t testing.TB, n *nstest.NS, dst netip.Addr) {
 	t.Helper()
 	if r := must(n.Ping(soon(t), dst, nstest.PingOptions{Size: 1400}))(t); !r.TooBig() {
@@ -81,7 +80,7 @@ func learns(t testing.TB, n *nstest.NS, dst netip.Addr) {
 	}
 }
 
-// split parts what came in from what went out.
+// split separates received from sent packets.
 func split(all []nstest.Packet) (in, out []nstest.Packet) {
 	for _, p := range all {
 		if p.Outgoing {
@@ -93,8 +92,8 @@ func split(all []nstest.Packet) (in, out []nstest.Packet) {
 	return in, out
 }
 
-// wantFragments checks that packets are one datagram of size bytes, complete, in
-// at least so many fragments, all from one address.
+// wantFragments checks that packets are one complete datagram of size bytes from one
+// address, in at least this number of fragments.
 func wantFragments(t testing.TB, got []nstest.Packet, src netip.Addr, size, least int) {
 	t.Helper()
 	if len(got) < least {
@@ -109,7 +108,7 @@ func wantFragments(t testing.TB, got []nstest.Packet, src netip.Addr, size, leas
 		}
 		next += len(p.Payload)
 		if i == 0 {
-			next += 8 // the header of UDP
+			next += 8 // UDP header
 		}
 	}
 	if next != size+8 {

@@ -15,16 +15,16 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestStrangeFrames: a container sends frames that its kernel would not send, with its
-// own source and with the source of another container. None leaves the node with another
-// address than the node's; none with the source of another leaves at all.
+// TestStrangeFrames: a container sends frames that its kernel would not send, with its own
+// source and with the source of another container. Frames with its own source leave with
+// the node's address or not at all. Frames with another source never leave.
 func TestStrangeFrames(t *testing.T) {
 	for _, mode := range []string{"main", "unchecked", "chained"} {
 		t.Run(mode, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			list, plans := w.conflist("1.0.0", w.masq().with(keys{"spoofCheck": mode == "main"})), w.Plans()
 			if mode == "chained" {
-				list, plans = w.conflist("1.0.0", w.linkByPTP(), w.behind()), plans[:1] // its link has IPv4 alone
+				list, plans = w.conflist("1.0.0", w.linkByPTP(), w.behind()), plans[:1] // its link has only IPv4
 			}
 			a, victim := w.attach("a", list), w.attach("victim", list)
 			for _, p := range plans {
@@ -33,7 +33,7 @@ func TestStrangeFrames(t *testing.T) {
 				left := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == p.Server }))(t)
 				// The payload of a frame is its name.
 				frames := f.frames(own, p.Server, "own, ")
-				if mode != "chained" { // the source check is of main mode
+				if mode != "chained" { // only main mode checks sources
 					maps.Copy(frames, f.frames(victim.addr(p.Server), p.Server, "forged, "))
 				}
 				for _, name := range slices.Sorted(maps.Keys(frames)) {
@@ -44,8 +44,8 @@ func TestStrangeFrames(t *testing.T) {
 				// The container still reaches the server, with the node's address.
 				check(t, a.SendFrame("eth0", nstest.Frame(f.usual(own), nstest.UDPPacket(at(own, 701), at(p.Server, 4343), []byte("end")))))
 				must(left.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == 4343 }))(t)
-				// The controls: frames that differ in what the node does not mind, and, without
-				// the check, forged ones.
+				// The controls: unusual frames that the node accepts, and forged frames without the
+				// check.
 				usual := []string{"own, as usual", "own, priority tag", "own, two priority tags", "own, another source MAC"}
 				if mode == "unchecked" {
 					usual = append(usual, "forged, as usual", "forged, two priority tags")
@@ -65,7 +65,7 @@ func TestStrangeFrames(t *testing.T) {
 	}
 }
 
-// framer makes frames of a container.
+// framer builds frames of a container.
 type framer struct{ own, node net.HardwareAddr }
 
 func newFramer(t *testing.T, w *world, p *pod) framer {
@@ -73,7 +73,7 @@ func newFramer(t *testing.T, w *world, p *pod) framer {
 	return framer{must(p.HardwareAddr("eth0"))(t), must(w.Node.HardwareAddr(p.host()))(t)}
 }
 
-// usual is the header of a frame with an IP packet.
+// usual returns the Ethernet header of a frame with an IP packet.
 func (f framer) usual(src netip.Addr) nstest.Ethernet {
 	e := nstest.Ethernet{Dst: f.node, Src: f.own, Type: unix.ETH_P_IP}
 	if src.Is6() {
@@ -82,8 +82,7 @@ func (f framer) usual(src netip.Addr) nstest.Ethernet {
 	return e
 }
 
-// frames are one UDP datagram in many disguises, by name. The datagram's payload is the
-// name.
+// frames returns one UDP datagram in many encodings, by name. The payload is the name.
 func (f framer) frames(src, dst netip.Addr, prefix string) map[string][]byte {
 	out := map[string][]byte{}
 	usual := f.usual(src)
@@ -249,7 +248,7 @@ func strange6(put func(string, func([]byte) []byte)) {
 	extended("forty headers", many...)
 }
 
-// extension is a header of IPv6 without its first byte, which says what follows.
+// extension is an IPv6 extension header without its first byte, the next header.
 type extension struct {
 	kind byte
 	body []byte

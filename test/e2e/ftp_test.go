@@ -19,9 +19,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestFTP fetches a file with lftp from vsftpd, in active and passive mode, IPv4
-// and IPv6. In active mode the client announces its own address and vsftpd refuses
-// one that is not the client's: only the helper makes it the node's.
+// TestFTP fetches a file with lftp from vsftpd, in active and passive mode, by IPv4 and
+// IPv6. In active mode the client announces its own address. vsftpd refuses an address
+// other than the client's, so only the helper's translation makes it work.
 func TestFTP(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	servers := map[uint16]*vsftpd{21: w.vsftpd(21), 2121: w.vsftpd(2121)}
@@ -86,19 +86,19 @@ func (p *pod) refusedActive(t *testing.T, s *vsftpd, plan nstest.Plan) {
 	}
 }
 
-// announcements are how the command for active mode begins, with the container's
-// own address and with the node's.
+// announcements returns how the command for active mode begins with the container's
+// address and with the node's.
 func announcements(own, node netip.Addr) (verb, withOwn, withNode string) {
 	if own.Is6() {
-		// The kernel writes all the zeros out.
+		// The kernel does not compress zeros.
 		return "EPRT", fmt.Sprintf("EPRT |2|%s|", own), fmt.Sprintf("EPRT |2|%s|", node.StringExpanded())
 	}
 	commas := func(a netip.Addr) string { return "PORT " + strings.ReplaceAll(a.String(), ".", ",") + "," }
 	return "PORT", commas(own), commas(node)
 }
 
-// TestFTPExpectation sees what the helper tells conntrack to wait for, between the
-// announcement of the data connection and the connection.
+// TestFTPExpectation checks the expectation that the helper creates between the
+// announcement of a data connection and the connection.
 func TestFTPExpectation(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	s := w.vsftpd(21)
@@ -140,7 +140,7 @@ func TestFTPExpectation(t *testing.T) {
 	}
 }
 
-// expectations is what conntrack in the node waits for, of the family of like.
+// expectations lists the node's conntrack expectations of the family of like.
 func (w *world) expectations(like netip.Addr) string {
 	w.t.Helper()
 	args := []string{"-L", "expect", "-f", "ipv4"}
@@ -154,7 +154,7 @@ func (w *world) expectations(like netip.Addr) string {
 	return string(out)
 }
 
-// ftpSession is a control connection that stands still where a test wants to look.
+// ftpSession is a control connection that pauses where a test checks something.
 type ftpSession struct {
 	*textproto.Conn
 	t     *testing.T
@@ -162,7 +162,7 @@ type ftpSession struct {
 	local netip.Addr
 }
 
-// login begins a session, which ends with the test.
+// login opens a session that ends with the test.
 func (p *pod) login(t *testing.T, server netip.AddrPort) *ftpSession {
 	t.Helper()
 	conn := must(p.Dial(soon(t), "tcp", netip.AddrPort{}, server))(t)
@@ -184,7 +184,8 @@ func (p *pod) login(t *testing.T, server netip.AddrPort) *ftpSession {
 	return c
 }
 
-// announce listens for a data connection and says where. The error is the server's.
+// announce listens for a data connection and announces its port. The error is the
+// server's answer.
 func (c *ftpSession) announce() (*net.TCPListener, error) {
 	l := must(c.pod.Listen(at(c.local, 0)))(c.t)
 	c.t.Cleanup(func() { _ = l.Close() })
@@ -199,15 +200,15 @@ func (c *ftpSession) announce() (*net.TCPListener, error) {
 	return l, err
 }
 
-// portOf is the port of a TCP socket.
+// portOf returns the port of a TCP socket.
 func portOf(a net.Addr) uint16 { return a.(*net.TCPAddr).AddrPort().Port() }
 
-// vsftpd is one that serves a file on both families of the server.
+// vsftpd is a vsftpd that serves a file on both addresses of the server.
 type vsftpd struct {
 	port    uint16
 	content []byte
 	log     string
-	read    int // bytes of the log that were looked at
+	read    int // bytes of the log that were read
 }
 
 func (w *world) vsftpd(port uint16) *vsftpd {
@@ -222,13 +223,13 @@ func (w *world) vsftpd(port uint16) *vsftpd {
 	check(w.t, os.WriteFile(filepath.Join(root, "file"), s.content, 0o644))
 	conf := filepath.Join(dir, "conf")
 	check(w.t, os.WriteFile(conf, nstest.VsftpdConf(port, root, empty, s.log), 0o600))
-	// It complains about its configuration to its standard input, once a client's.
+	// vsftpd writes complaints about its configuration to standard input once per client.
 	w.serve(w.Server, "tcp", port, "sh", "-c", `exec vsftpd "$0" 0>&2`, conf)
 	return s
 }
 
-// newLog is what vsftpd has logged since the last call: among it the commands as
-// it read them.
+// newLog returns what vsftpd has logged since the last call, with the commands that it
+// received.
 func (s *vsftpd) newLog(t testing.TB) string {
 	t.Helper()
 	all := must(os.ReadFile(s.log))(t)
@@ -237,7 +238,7 @@ func (s *vsftpd) newLog(t testing.TB) string {
 	return string(fresh)
 }
 
-// lftp fetches the file with lftp. The log is the talk with the server.
+// lftp fetches the file with lftp. The log has the FTP commands and answers.
 func (p *pod) lftp(t testing.TB, server netip.AddrPort, passive bool) (content []byte, log string, err error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -253,7 +254,7 @@ func (p *pod) lftp(t testing.TB, server netip.AddrPort, passive bool) (content [
 	return content, string(diag), err
 }
 
-// lftpScript has lftp do what it is told, once, instead of what it finds wise.
+// lftpScript makes lftp run its commands once, without retries.
 const lftpScript = `set cmd:fail-exit yes
 set net:max-retries 1
 set net:timeout 5
@@ -273,8 +274,7 @@ func (w *world) serve(n *nstest.NS, network string, port uint16, name string, ar
 	w.listening(n, network, port)
 }
 
-// background runs a program until the test ends. What it wrote is shown if the
-// test fails.
+// background runs a program until the test ends. Its output is logged if the test fails.
 func (w *world) background(c *nstest.Command) {
 	w.t.Helper()
 	var out bytes.Buffer
@@ -284,15 +284,15 @@ func (w *world) background(c *nstest.Command) {
 	check(w.t, c.Start())
 	w.t.Cleanup(func() {
 		_ = c.Cancel()
-		_ = c.Wait() // it is killed
+		_ = c.Wait() // it was killed
 		if w.t.Failed() && out.Len() > 0 {
 			w.t.Logf("%s:\n%s", strings.Join(c.Args, " "), out.String())
 		}
 	})
 }
 
-// listening returns when a server of the namespace listens on a port, which it
-// does not connect to.
+// listening waits until a server of the namespace listens on a port, without connecting to
+// it.
 func (w *world) listening(n *nstest.NS, network string, port uint16) {
 	w.t.Helper()
 	until(w.t, fmt.Sprintf("%s listens on %s port %d", n.Name(), network, port), func() bool {

@@ -13,14 +13,14 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// forget has the runtime lose its own records: libcni calls DEL for those of its
-// attachments that are not valid, and leaves nothing for the plugin to find.
+// forget deletes the runtime's own records. libcni would call DEL for attachments that are
+// not valid, and nothing would remain for the plugin's GC.
 func (w *world) forget() {
 	w.t.Helper()
 	check(w.t, os.RemoveAll(filepath.Join(w.dir, "cache")))
 }
 
-// valid names attachments by their container.
+// valid returns the attachments of these containers.
 func valid(pods ...*pod) []types.GCAttachment {
 	var out []types.GCAttachment
 	for _, p := range pods {
@@ -29,10 +29,10 @@ func valid(pods ...*pod) []types.GCAttachment {
 	return out
 }
 
-// stale is how an attachment that the runtime has forgotten may look.
+// stale is a state in which a forgotten attachment may be.
 type stale struct {
 	name string
-	keys keys // of its configuration
+	keys keys // keys of its configuration
 	make func(w *world, p *pod)
 }
 
@@ -87,8 +87,8 @@ func (w *world) takeElements(p *pod) {
 		p.host(), p.addr(w.V4.Server), p.host(), p.addr(w.V6.Server))
 }
 
-// TestGC removes what is stale of its own network, however it looks, and nothing
-// else.
+// TestGC removes stale attachments of its own network, in whatever state they are, and
+// nothing else.
 func TestGC(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	conf := w.masq()
@@ -116,20 +116,20 @@ func TestGC(t *testing.T) {
 			p := w.pod(fmt.Sprintf("stale%d", i))
 			check(t, p.tryAdd(w.conflist("1.1.0", conf.with(s.keys))))
 			s.make(w, p)
-			if uncounted(w.traces()) == clean { // the control
-				t.Fatal("there is nothing stale")
+			if uncounted(w.traces()) == clean { // control
+				t.Fatal("the test created no stale attachment")
 			}
-			// Of what is damaged GC may complain, but not forever.
+			// GC may report an error about a damaged attachment, but only once.
 			w.forget()
 			gc := w.gcOf(list, valid(a, b, again)...)
 			if err := w.within(gc); err != nil && !strings.Contains(s.name, "record of") && !strings.Contains(s.name, "damaged") {
 				t.Errorf("GC: %v", err)
 			}
-			unchanged(t, "left by GC", uncounted(w.traces()), clean)
+			unchanged(t, "remaining after GC", uncounted(w.traces()), clean)
 			if err := w.within(gc); err != nil {
 				t.Errorf("the second GC: %v", err)
 			}
-			check(t, p.tryDel(list)) // also when the test has failed
+			check(t, p.tryDel(list)) // also if the test has failed
 			check(t, p.Close())
 			works(t)
 			unchanged(t, "left", uncounted(w.traces()), clean)
@@ -137,7 +137,7 @@ func TestGC(t *testing.T) {
 	}
 }
 
-// TestGCOfNothingValid is how a runtime says that nothing of a network is left.
+// TestGCOfNothingValid: a runtime passes no valid attachment when a network is unused.
 func TestGCOfNothingValid(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
@@ -156,9 +156,9 @@ func TestGCOfNothingValid(t *testing.T) {
 			w.forget()
 		}
 		check(t, w.within(w.gcOf(list, valid(pods...)...)))
-		unchanged(t, "after GC of nothing", uncounted(w.traces()), all) // the control
+		unchanged(t, "after GC of nothing", uncounted(w.traces()), all) // control
 		check(t, w.within(w.gcOf(list)))
-		unchanged(t, "left by GC", uncounted(w.traces()), before)
+		unchanged(t, "remaining after GC", uncounted(w.traces()), before)
 		w.seenAs(foreign, w.V4, w.V4.Node)
 		for _, p := range pods {
 			if links := must(p.LinkNames())(t); len(links) != 1 {
@@ -172,8 +172,8 @@ func TestGCOfNothingValid(t *testing.T) {
 	}
 }
 
-// TestGCBehindAnother is GC in chained mode: two interfaces of one container, of
-// which one is stale.
+// TestGCBehindAnother is GC in chained mode: one of two interfaces of a container is
+// stale.
 func TestGCBehindAnother(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.withPlugin("claims", `
@@ -205,7 +205,7 @@ esac
 			}
 		}
 		check(t, w.within(w.gcOf(list, valid(p)...)))
-		unchanged(t, "left by GC", uncounted(w.traces()), one)
+		unchanged(t, "remaining after GC", uncounted(w.traces()), one)
 	}
 }
 
@@ -227,7 +227,7 @@ func TestGCOfASharedDirectory(t *testing.T) {
 			gone := a.pod("gone")
 			check(t, gone.tryAdd(listA))
 			other := b.attach("other", listB)
-			// By a runtime that lost its memory, of a container of an old host-local.
+			// A lease of an old host-local, of a container that the runtime has forgotten.
 			old := filepath.Join(a.dir, "leases", "net", "10.88.9.9")
 			check(t, os.WriteFile(old, []byte("elsewhere"), 0o600))
 			lease := func(w *world, p *pod) string {
@@ -237,17 +237,17 @@ func TestGCOfASharedDirectory(t *testing.T) {
 			check(t, a.within(a.gcOf(listA, valid(left)...)))
 			for path, want := range map[string]bool{lease(a, left): true, lease(a, gone): false, lease(b, other): true, old: true} {
 				if _, err := os.Stat(path); (err == nil) != want {
-					t.Errorf("lease %s is there: %t, want %t", path, err == nil, want)
+					t.Errorf("lease %s exists: %t, want %t", path, err == nil, want)
 				}
 			}
 			check(t, other.tryCheck(listB))
 			b.seenAs(other, b.V4, b.V4.Node)
 			a.seenAs(left, a.V4, a.V4.Node)
-			// The control: GC of its own node releases it.
+			// The control: GC of the same node releases it.
 			b.forget()
 			check(t, b.within(b.gcOf(listB)))
 			if _, err := os.Stat(lease(b, other)); err == nil {
-				t.Error("GC of its own node leaves the lease of a stale container")
+				t.Error("GC of the same node keeps the lease of a stale container")
 			}
 			other.list = nil
 			check(t, os.Remove(old))

@@ -22,12 +22,12 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestEveryHelper has the kernel take each helper that the configuration knows.
+// TestEveryHelper loads each helper of the configuration into the kernel.
 func TestEveryHelper(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("none", w.conflist("1.1.0", w.masq()))
 	if list := w.nodeRun("nft", "list", "ct", "helpers", "table", "inet", "masq"); strings.Contains(list, "type") {
-		t.Fatalf("helpers that nobody asked for:\n%s", list)
+		t.Fatalf("helpers without a configuration:\n%s", list)
 	}
 	p.detach()
 	for _, kind := range masq.HelperKinds {
@@ -37,7 +37,7 @@ func TestEveryHelper(t *testing.T) {
 			list := w.nodeRun("nft", "list", "ct", "helpers", "table", "inet", "masq")
 			for _, how := range kind.Assign {
 				if want := fmt.Sprintf("type %q protocol %s", how.Kernel, how.Protocol); !strings.Contains(list, want) {
-					t.Errorf("no %s:\n%s", want, list)
+					t.Errorf("missing %s:\n%s", want, list)
 				}
 			}
 			if got := strings.Count(list, "type "); got != len(kind.Assign) {
@@ -47,7 +47,7 @@ func TestEveryHelper(t *testing.T) {
 	}
 }
 
-// TestProtocolsPage does what docs/protocols.md says.
+// TestProtocolsPage follows docs/protocols.md.
 func TestProtocolsPage(t *testing.T) {
 	page := textOf("docs/protocols.md")
 	w := newWorld(t, nstest.Uplink{})
@@ -73,7 +73,7 @@ func TestProtocolsPage(t *testing.T) {
 	}
 	for _, helper := range []string{"ftp", "tftp", "sip"} {
 		if !strings.Contains(printed.String(), fmt.Sprintf("type %q", helper)) {
-			t.Errorf("no helper %s:\n%s", helper, printed.String())
+			t.Errorf("missing helper %s:\n%s", helper, printed.String())
 		}
 	}
 	for _, kind := range masq.HelperKinds {
@@ -87,13 +87,13 @@ func TestProtocolsPage(t *testing.T) {
 	}
 	for _, name := range regexp.MustCompile(`\bTest\w+`).FindAllString(page, -1) {
 		if !strings.Contains(tests.String(), "\nfunc "+name+"(") {
-			t.Errorf("the page names %s, which is not there", name)
+			t.Errorf("the page names %s, which does not exist", name)
 		}
 	}
 }
 
-// TestTFTP fetches a file with a real client from a real server, which answers
-// from another port than it was asked at.
+// TestTFTP fetches a file with a real client from a real server, which answers from another
+// port than the client's destination.
 func TestTFTP(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	tftpd := program(t, "/usr/sbin/in.tftpd", "tftpd-hpa")
@@ -122,7 +122,7 @@ func TestTFTP(t *testing.T) {
 					}
 					continue
 				}
-				// The node has no use for the answer, and says so.
+				// The node rejects the answer.
 				refusal := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Src == plan.Node && unreachable(q) }))(t)
 				ctx, cancel := context.WithCancel(soon(t))
 				done := make(chan []byte)
@@ -142,7 +142,7 @@ func TestTFTP(t *testing.T) {
 	}
 }
 
-// tftp fetches a file with the program of that name.
+// tftp fetches a file with the program tftp.
 func (p *pod) tftp(ctx context.Context, server netip.Addr) (out, content []byte, err error) {
 	path := filepath.Join(p.w.t.TempDir(), "file")
 	out, err = p.Command(ctx, "tftp", server.String(), "-m", "binary", "-c", "get", "file", path).CombinedOutput()
@@ -157,9 +157,9 @@ func unreachable(p nstest.Packet) bool {
 	return p.Proto == unix.IPPROTO_ICMP && p.ICMPType == 3 || p.Proto == unix.IPPROTO_ICMPV6 && p.ICMPType == 1
 }
 
-// TestPayload sends messages in which a client says where it is, and reads them at
-// the far end. With its helper a message names the node, and who calls there
-// reaches the container; without, it names the container, which nobody reaches.
+// TestPayload sends messages in which a client names its own address, and reads them at
+// the far end. With the helper, a message names the node, and a call to that address
+// reaches the container. Without it, a message names the container, which is unreachable.
 func TestPayload(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	for _, protocol := range payloads {
@@ -189,7 +189,7 @@ func TestPayload(t *testing.T) {
 					}
 					ctx := soon(t)
 					if err := protocol.call(ctx, p, plan); (err == nil) != helped || ctx.Err() != nil {
-						t.Errorf("a call from %s to what it was told: %v", at, err)
+						t.Errorf("a call from %s to the announced address: %v", at, err)
 					}
 				}
 			})
@@ -197,17 +197,17 @@ func TestPayload(t *testing.T) {
 	}
 }
 
-// callbackPort is where the client of a payload says that it is to be called.
+// callbackPort is the port that a client announces in its payload.
 const callbackPort = 5004
 
-// payloads are protocols that say in their payload where the client is.
+// payloads are protocols whose payload contains the client's address.
 var payloads = []struct {
 	helper, network string
 	port            uint16
 	ipv4Only        bool
 	message         func(client, server netip.Addr) []byte
-	named           func(netip.Addr) []byte // how the message names an address
-	call            part                    // nil where the client is not called
+	named           func(netip.Addr) []byte // encoding of an address in the message
+	call            part                    // nil if the server does not call the client
 }{
 	{"irc", "tcp", 6667, true, ircMessage, func(a netip.Addr) []byte {
 		return fmt.Appendf(nil, " %d %d ", binary.BigEndian.Uint32(a.AsSlice()), callbackPort)
@@ -239,8 +239,8 @@ func callUDP(ctx context.Context, p *pod, plan nstest.Plan) error {
 	return p.w.Server.EchoUDP(ctx, at(plan.Server, 0), at(plan.Node, callbackPort), 100)
 }
 
-// receive sends a message from a container and returns it as the server gets it.
-// The connection stays until the test ends.
+// receive sends a message from a container and returns it as the server receives it. The
+// connection stays open until the test ends.
 func (w *world) receive(p *pod, network string, server netip.AddrPort, message []byte) []byte {
 	w.t.Helper()
 	var l io.Closer
@@ -253,19 +253,19 @@ func (w *world) receive(p *pod, network string, server netip.AddrPort, message [
 	is := func(q nstest.Packet) bool { return q.Destination() == server && len(q.Payload) > 0 }
 	seen := must(w.Server.Capture("eth0", is))(w.t)
 	defer seen.Close()
-	// A message of SIP is sent from the port that it names.
+	// A SIP message is sent from the port that it names.
 	c := must(p.Dial(soon(w.t), network, at(netip.Addr{}, server.Port()), server))(w.t)
 	w.t.Cleanup(func() { _ = c.Close() })
 	must(c.Write(message))(w.t)
 	return must(seen.WaitFor(soon(w.t), is))(w.t).Payload
 }
 
-// ircMessage offers a file: the other side is to fetch it from the client.
+// ircMessage offers a file that the other side fetches from the client.
 func ircMessage(client, _ netip.Addr) []byte {
 	return fmt.Appendf(nil, "PRIVMSG friend :\x01DCC SEND file %d %d 1000\x01\r\n", binary.BigEndian.Uint32(client.AsSlice()), callbackPort)
 }
 
-// sipMessage is a call that wants to hear the other side at the client.
+// sipMessage is a call that announces where the client receives audio.
 func sipMessage(client, server netip.Addr) []byte {
 	body := fmt.Sprintf("v=0\r\no=a 1 1 IN %[1]s %[2]s\r\ns=-\r\nc=IN %[1]s %[2]s\r\nt=0 0\r\nm=audio %[3]d RTP/AVP 0\r\n",
 		sdpFamily(client), client, callbackPort)
@@ -297,8 +297,8 @@ func snmpMessage(version byte, pdu []byte) []byte {
 // tlv is a value in the basic encoding rules of ASN.1.
 func tlv(tag byte, value ...byte) []byte { return append([]byte{tag, byte(len(value))}, value...) }
 
-// TestSNMPv1Trap: what the kernel's helper for SNMP cannot read it drops, and that
-// is all but the messages of SNMPv2c and the requests of SNMPv1.
+// TestSNMPv1Trap: the kernel's SNMP helper drops every message that it cannot parse. It
+// parses only messages of SNMPv2c and requests of SNMPv1.
 func TestSNMPv1Trap(t *testing.T) {
 	const port = 162
 	w := newWorld(t, nstest.Uplink{})
@@ -327,16 +327,16 @@ func TestSNMPv1Trap(t *testing.T) {
 	}
 }
 
-// TestTalk has alice in a container and bob at the server talk to each other with
-// real clients and daemons. Who calls says in the payload where the answer is to
-// connect to, and the kernel has no helper for it.
+// TestTalk has alice in a container and bob at the server talk to each other with real
+// clients and daemons. The caller's message contains the address for the answer, and the
+// kernel has no helper for the protocol.
 func TestTalk(t *testing.T) {
 	talkd := program(t, "/usr/sbin/in.ntalkd", "talkd")
 	for _, c := range []struct {
 		name    string
 		conf    keys
-		byAlice bool   // who calls
-		shown   string // to bob in the end
+		byAlice bool   // alice calls
+		shown   string // text that bob sees at the end
 	}{
 		{"called by the container", nil, true, "Unable to connect with initiator: Network is unreachable"},
 		{"called from outside", nil, false, "[Connection established]"},
@@ -347,7 +347,7 @@ func TestTalk(t *testing.T) {
 			if c.conf != nil {
 				w.knowPods()
 			}
-			// bob's daemon asks alice's by the node's port.
+			// bob's daemon sends to the node's port to reach alice's.
 			p := w.attachWith("a", w.conflist("1.1.0", w.masq().with(c.conf), portmap()),
 				map[string]any{"portMappings": []keys{{"hostPort": talkPort, "containerPort": talkPort, "protocol": "udp"}}})
 			alice, bob := w.talker(p.NS, "alice", talkd), w.talker(w.Server, "bob", talkd)
@@ -364,7 +364,7 @@ func TestTalk(t *testing.T) {
 				bob.reads(ring + "alice@" + seenAs.String())
 				q := must(announced.WaitFor(soon(t), talkAnnouncement))(t)
 				if at := talkAddress(q.Payload); q.Src != seenAs || at.Addr() != own {
-					t.Errorf("the call comes from %s and says %s, want %s and %s", q.Src, at, seenAs, own)
+					t.Errorf("the call comes from %s and names %s, want %s and %s", q.Src, at, seenAs, own)
 				}
 				bob.talk("alice@" + seenAs.String())
 			} else {
@@ -384,21 +384,22 @@ func TestTalk(t *testing.T) {
 	}
 }
 
-// talkPort is that of the daemon of talk.
+// talkPort is the port of the talk daemon.
 const talkPort = 518
 
-// talkAnnouncement tells the message that has a daemon ring (<protocols/talkd.h>).
+// talkAnnouncement reports whether q is the message that makes a daemon announce a call
+// (<protocols/talkd.h>).
 func talkAnnouncement(q nstest.Packet) bool {
 	return q.DstPort == talkPort && len(q.Payload) >= 84 && q.Payload[1] == 3
 }
 
-// talkAddress is where a message of talk says that its sender is to be called.
+// talkAddress returns the address in a talk message at which its sender is called.
 func talkAddress(message []byte) netip.AddrPort {
 	a, _ := netip.AddrFromSlice(message[12:16])
 	return at(a, binary.BigEndian.Uint16(message[10:]))
 }
 
-// talker is somebody at a terminal who can be called.
+// talker is a user at a terminal that accepts calls.
 type talker struct {
 	*machine
 	*terminal
@@ -418,7 +419,7 @@ func (w *world) talker(n *nstest.NS, name, talkd string) talker {
 	return talker{m, x, w}
 }
 
-// talk calls somebody, or answers.
+// talk calls another user, or answers a call.
 func (x talker) talk(to string) {
 	x.w.t.Helper()
 	c := x.command(context.Background(), "netkit-ntalk", to)
@@ -426,7 +427,7 @@ func (x talker) talk(to string) {
 	x.w.t.Cleanup(func() { _ = c.Cancel(); _ = c.Wait() })
 }
 
-// reads returns when the terminal shows a text.
+// reads waits until the terminal shows a text.
 func (x talker) reads(text string) {
 	x.w.t.Helper()
 	if !x.shows(soon(x.w.t).Done(), text) {
@@ -434,7 +435,7 @@ func (x talker) reads(text string) {
 	}
 }
 
-// utmp is the file that says that somebody is logged in (utmp(5)).
+// utmp returns the file that records a logged-in user (utmp(5)).
 func utmp(user, line string) string {
 	b := make([]byte, 384)
 	binary.NativeEndian.PutUint16(b, 7) // USER_PROCESS
@@ -444,9 +445,9 @@ func utmp(user, line string) string {
 	return string(b)
 }
 
-// TestRealAudio asks for streams the ways that RealAudio did and RTSP does. The
-// kernel has no helper: what the client says arrives as it was said, and the stream
-// comes where portmap lets it in, or within the connection.
+// TestRealAudio requests streams as RealAudio did and as RTSP does. The kernel has no
+// helper: the client's message arrives unchanged. The stream arrives if portmap publishes
+// the port, or within the connection.
 func TestRealAudio(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	for _, open := range []bool{true, false} {
@@ -479,7 +480,7 @@ func TestRealAudio(t *testing.T) {
 	}
 }
 
-// interleaved asks for a stream within the connection (RFC 2326, 10.12).
+// interleaved requests a stream within the connection (RFC 2326, 10.12).
 func (w *world) interleaved(p *pod, plan nstest.Plan) {
 	w.t.Helper()
 	const request, stream = "SETUP rtsp://server/a RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n", "$\x00\x00\x04RTP."
@@ -496,6 +497,6 @@ func (w *world) interleaved(p *pod, plan nstest.Plan) {
 	got := make([]byte, len(stream))
 	must(io.ReadFull(c, got))(w.t)
 	if string(asked) != request || string(got) != stream {
-		w.t.Errorf("asked for %q, got %q", asked, got)
+		w.t.Errorf("requested %q, got %q", asked, got)
 	}
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // TestHostileNames calls the plugin with names that a tenant may choose. A name that would
-// break a listing of the rules, or a terminal, is refused and leaves nothing behind. With
-// each other name, the listing of the node's ruleset can be loaded again unchanged.
+// break a listing of the rules, or a terminal, is refused without a trace. With every
+// other name, the listing of the node's ruleset can be loaded again unchanged.
 func TestHostileNames(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	ptp := w.masq().with(keys{"type": "ptp", "stateDir": nil})
@@ -31,7 +31,7 @@ func TestHostileNames(t *testing.T) {
 				if !errors.As(err, &failed) || failed.Code != types.ErrInvalidEnvironmentVariables && mode == "main" {
 					t.Errorf("CNI_IFNAME %q: %v", name, err)
 				}
-				check(t, p.tryDel(list)) // what an earlier version admitted has to go
+				check(t, p.tryDel(list)) // DEL must accept names that an earlier version admitted
 			}
 			if after := w.traces(); after != before {
 				t.Errorf("before the refused ADDs:\n%s\nafter:\n%s", before, after)

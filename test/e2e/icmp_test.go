@@ -14,20 +14,20 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// farMTU is the MTU of the link behind the router in the tests of ICMP errors.
+// farMTU is the MTU of the far link of the router in the tests of ICMP errors.
 const farMTU = 1280
 
-// TestICMPErrors: an error about a packet comes from a stranger and quotes the
-// translated packet. It has to reach the container that sent it, and to quote
-// what that container sent.
+// TestICMPErrors: an ICMP error comes from another host and quotes the translated packet.
+// It must reach the container that sent the packet, and quote the packet as the container
+// sent it.
 func TestICMPErrors(t *testing.T) {
 	t.Run("masqueraded", func(t *testing.T) {
 		w := newFarNarrow(t)
 		list := w.conflist("1.1.0", w.masq())
 		a, b := w.attach("a", list), w.attach("b", list)
 		for _, p := range w.Plans() {
-			// First: a container that has learned of the narrow link sends nothing
-			// that is too big for it.
+			// Too-big packets first: a container that has learned the path MTU sends no more of
+			// them.
 			w.sameIdentifier(a, b, p)
 			for _, c := range []*pod{a, b} {
 				r, err := c.Ping(soon(t), p.Server, nstest.PingOptions{TTL: 2})
@@ -53,7 +53,7 @@ func TestICMPErrors(t *testing.T) {
 				check(t, c.SendRaw(k.packet(own, p.Server, 7, uint16(i))))
 				must(sent.WaitFor(soon(t), func(q nstest.Packet) bool { return q.ICMPRest == 7<<16|uint32(i) }))(t)
 			}
-			// The router has seen them and more, and the way to the container is open.
+			// The router has received all packets, and the path to the container works.
 			w.passes(p)
 			if r := must(w.Node.Ping(soon(t), own, nstest.PingOptions{}))(t); !r.Reply() {
 				t.Errorf("ping from the node to %s: %+v", own, r)
@@ -65,7 +65,7 @@ func TestICMPErrors(t *testing.T) {
 	})
 }
 
-// newFarNarrow is a world in which the router, not the node, finds a packet too
+// newFarNarrow makes a world in which the router, not the node, drops packets that are too
 // big.
 func newFarNarrow(t testing.TB) *world {
 	t.Helper()
@@ -74,7 +74,7 @@ func newFarNarrow(t testing.TB) *world {
 	return w
 }
 
-// errorKind is a packet that provokes an ICMP error of the router.
+// errorKind is a packet to which the router answers with an ICMP error.
 type errorKind struct {
 	name       string
 	kind, code uint8
@@ -85,7 +85,7 @@ func errorKinds(p nstest.Plan) []errorKind {
 	short := func(src, dst netip.Addr, id, seq uint16) []byte {
 		packet := nstest.EchoPacket(src, dst, id, seq, nil)
 		if src.Is4() {
-			packet[8] = 2 // the checksum is the kernel's
+			packet[8] = 2 // the kernel fills in the checksum
 		} else {
 			packet[7] = 2
 		}
@@ -104,7 +104,7 @@ func errorKinds(p nstest.Plan) []errorKind {
 	return []errorKind{{"time exceeded", 3, 0, short}, {"packet too big", 2, 0, long}}
 }
 
-// aboutEcho tells an answer to an echo request: the reply or an error.
+// aboutEcho reports whether p is an answer to an echo request: the reply or an error.
 func aboutEcho(p nstest.Packet) bool {
 	switch p.Proto {
 	case unix.IPPROTO_ICMP:
@@ -115,8 +115,8 @@ func aboutEcho(p nstest.Packet) bool {
 	return false
 }
 
-// sameIdentifier has two containers ping the same server with the same
-// identifier at once. Only the translation tells their packets apart.
+// sameIdentifier has two containers ping the same server with the same identifier at once.
+// Only the translation makes their packets different.
 func (w *world) sameIdentifier(a, b *pod, p nstest.Plan) {
 	t := w.t
 	t.Helper()
@@ -144,7 +144,7 @@ func (w *world) sameIdentifier(a, b *pod, p nstest.Plan) {
 		for j := range pods {
 			must(came[j].WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
 		}
-		// Both have come: one that went astray is in the other's capture.
+		// Both have arrived: a misdirected answer would be in the other's capture.
 		for j, c := range pods {
 			got := packets(t, came[j])
 			if len(got) != 1 {
@@ -160,8 +160,8 @@ func (w *world) sameIdentifier(a, b *pod, p nstest.Plan) {
 	}
 }
 
-// closedPort has two containers send from the same port to one where nobody
-// listens: the kernel of each tells its program.
+// closedPort has two containers send from the same port to a closed port. The kernel of
+// each container reports the error to its program.
 func (w *world) closedPort(a, b *pod, p nstest.Plan) {
 	t := w.t
 	t.Helper()
@@ -177,8 +177,8 @@ func (w *world) closedPort(a, b *pod, p nstest.Plan) {
 	}
 }
 
-// TestICMPErrorsOfContainers: an error that a container sends, about an answer
-// that came too late, leaves as the flow did and quotes what the server sent.
+// TestICMPErrorsOfContainers: a container's error about an answer that came too late leaves
+// with the flow's translation and quotes the packet that the server sent.
 func TestICMPErrorsOfContainers(t *testing.T) {
 	for _, on := range []bool{true, false} {
 		t.Run(fmt.Sprintf("ipMasq %v", on), func(t *testing.T) {
@@ -215,9 +215,9 @@ func TestICMPErrorsOfContainers(t *testing.T) {
 	}
 }
 
-// TestPathMTUDiscovery is what the errors are for: uploads of two containers
-// over a link that is narrow behind the router, where the clamp cannot know of
-// it. The control is the router that keeps the errors to itself.
+// TestPathMTUDiscovery has two containers upload over a link that is narrow beyond the
+// router, where the clamp cannot know the MTU. The control is a router that sends no
+// ICMP errors.
 func TestPathMTUDiscovery(t *testing.T) {
 	const size = 300_000
 	for _, dropped := range []bool{false, true} {

@@ -17,15 +17,15 @@ import (
 )
 
 const (
-	// restTime is for how long masqd is watched at rest.
+	// restTime is how long masqd is observed while idle.
 	restTime = 10 * time.Second
-	// restBound bounds how often its threads get to run in that time. The runtime of
-	// Go has one that looks after the others; where all of these sleep, it sleeps for
-	// a minute (forcegcperiod in proc.go), and what it then wakes is a few.
+	// restBound is the maximum number of context switches in that time. Go's sysmon thread
+	// sleeps for a minute when all threads are idle (forcegcperiod in proc.go), and then wakes
+	// a few others.
 	restBound = 10
 )
 
-// switches is how often the threads of masqd have given up a processor, or had to.
+// switches is the number of context switches of all threads of masqd.
 func (d *daemon) switches() (n int) {
 	d.w.t.Helper()
 	for _, tid := range threads(d.Process.Pid) {
@@ -40,13 +40,13 @@ func (d *daemon) switches() (n int) {
 	return n
 }
 
-// settles waits until masqd has not run for a while. A second after a look it gives
-// memory back.
+// settles waits until masqd has not run for a while. One second after a sync it returns
+// memory to the kernel.
 func (d *daemon) settles() {
 	d.w.t.Helper()
 	const still = 3 * time.Second
 	was, since := d.switches(), time.Now()
-	until(d.w.t, "masqd is at rest", func() bool {
+	until(d.w.t, "masqd is idle", func() bool {
 		if n := d.switches(); n != was {
 			was, since = n, time.Now()
 		}
@@ -54,7 +54,7 @@ func (d *daemon) settles() {
 	})
 }
 
-// watch is what masqd does in a time.
+// watch returns the context switches and system calls of masqd during a time.
 func (d *daemon) watch(s *syscalls, while time.Duration, work func(end <-chan struct{})) (switches int, calls []string, sent []netlinkMessage) {
 	d.w.t.Helper()
 	_, _ = s.take()
@@ -62,13 +62,13 @@ func (d *daemon) watch(s *syscalls, while time.Duration, work func(end <-chan st
 	end := make(chan struct{})
 	time.AfterFunc(while, func() { close(end) })
 	work(end)
-	<-end // the time is the experiment
+	<-end // the observation lasts for a fixed time
 	switches = d.switches() - before
 	calls, sent = s.take()
 	return switches, calls, sent
 }
 
-// kinds counts what is the same.
+// kinds counts equal values.
 func kinds[T any](all []T) string {
 	n := map[string]int{}
 	for _, one := range all {
@@ -83,8 +83,8 @@ func kinds[T any](all []T) string {
 
 func nothing(<-chan struct{}) {}
 
-// others is what other programs do that is none of masqd's business: tables of their
-// own, addresses that are told of again as routers do, and traffic.
+// others does work that does not concern masqd: changes to another program's table,
+// addresses that routers announce again, and traffic.
 func (w *world) others(p *pod) func(end <-chan struct{}) {
 	w.nft("add table inet busy { set s { type ipv4_addr; }; chain c { type filter hook forward priority 0; }; }")
 	return func(end <-chan struct{}) {
@@ -103,9 +103,9 @@ func (w *world) others(p *pod) func(end <-chan struct{}) {
 	}
 }
 
-// TestDaemonRests: with nothing to do masqd does nothing, and asks the kernel nothing
-// while others are at work on what is theirs. A resync that finds the kernel as it was
-// left reads no rules.
+// TestDaemonRests: with nothing to do masqd makes no system calls, and sends no requests to
+// the kernel while other programs change their own objects. A resync reads no rules if the
+// kernel is unchanged.
 func TestDaemonRests(t *testing.T) {
 	const attachments = 100
 	w := newWorld(t, nstest.Uplink{})
@@ -121,7 +121,7 @@ func TestDaemonRests(t *testing.T) {
 		until(w.t, "masqd knows all attachments", func() bool { return d.metric("masq_attachments") == fmt.Sprint(attachments) })
 		return d, d.syscalls()
 	}
-	// dirty is a change for which masqd reads the rules.
+	// dirty is a change after which masqd must read the rules.
 	dirty := func(<-chan struct{}) { w.nft("insert rule inet masq postrouting counter accept") }
 
 	t.Run("at rest", func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestDaemonRests(t *testing.T) {
 			t.Errorf("others at work: it sent %s", kinds(sent))
 		}
 
-		// The control: what is masqd's business is seen.
+		// The control: a change that concerns masqd is observed.
 		n, _, sent = d.watch(s, restTime/5, dirty)
 		if n <= restBound || !slices.ContainsFunc(sent, netlinkMessage.dump) {
 			t.Errorf("for a repair it ran %d times and sent %s", n, kinds(sent))
@@ -163,20 +163,20 @@ func TestDaemonRests(t *testing.T) {
 			case m.typ == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN && !m.dump():
 				looks++
 			case m.nftables(), m.typ>>8 == unix.NFNL_SUBSYS_CTNETLINK:
-				t.Errorf("with nothing changed a look asks for %s", m)
+				t.Errorf("without changes a sync requests %s", m)
 			}
 		}
 		if looks < 3 {
-			t.Errorf("%d looks; the test shows nothing", looks)
+			t.Errorf("%d syncs, so the test proves nothing", looks)
 		}
-		if n <= restBound { // the control of what is at rest
-			t.Errorf("%d looks in %d switches", looks, n)
+		if n <= restBound { // control of the idle count
+			t.Errorf("%d syncs in %d switches", looks, n)
 		}
 
 		_, _, sent = d.watch(s, restTime/5, dirty)
 		rules := func(m netlinkMessage) bool { return m.nftables() && m.dump() }
-		if !slices.ContainsFunc(sent, rules) { // the control
-			t.Errorf("a repair asks for %s", kinds(sent))
+		if !slices.ContainsFunc(sent, rules) { // control
+			t.Errorf("a repair requests %s", kinds(sent))
 		}
 		check(t, s.end())
 		d.end()

@@ -43,8 +43,7 @@ func TestInotifyOverflow(t *testing.T) {
 			r.ContainerID, r.Addresses = id, []netip.Addr{netip.MustParseAddr(address)}
 			return records.Put(r)
 		}
-		// Each writing and removal makes several events; none of them is like the one
-		// before, so the kernel merges none.
+		// Each write and removal causes several different events, so the kernel merges none.
 		for range room / 2 {
 			if err := put("noise", "10.99.1.1"); err != nil {
 				return err
@@ -53,7 +52,7 @@ func TestInotifyOverflow(t *testing.T) {
 				return err
 			}
 		}
-		// The events of these are lost.
+		// The events of these records are lost.
 		if err := put("recorded-1", "10.99.2.1"); err != nil {
 			return err
 		}
@@ -63,7 +62,7 @@ func TestInotifyOverflow(t *testing.T) {
 		return records.Delete(key)
 	}))
 	if !w.hasElement("10.99.0.0") || w.hasElement("10.99.2.2") {
-		t.Fatal("the elements have changed while masqd is stopped; the test shows nothing")
+		t.Fatal("the elements changed while masqd was stopped, so the test proves nothing")
 	}
 	check(t, d.Process.Signal(syscall.SIGCONT))
 	for address, want := range map[string]bool{

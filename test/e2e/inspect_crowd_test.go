@@ -11,8 +11,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestInspectAmongInterfaces: how often masq-cni asks the kernel does not depend on the
-// number of the node's interfaces.
+// TestInspectAmongInterfaces: the number of masq-cni's requests to the kernel does not
+// depend on the number of the node's interfaces.
 func TestInspectAmongInterfaces(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attachNamed("ns", "p", w.masq())

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// What docs/inspect.md takes for granted, and how its commands are shown to work.
+// The conditions that docs/inspect.md assumes, and the proofs of its commands.
 func init() {
 	before["docs/inspect.md"] = (*docNode).inspected
 	maps.Copy(proofs, map[string]proof{
@@ -23,7 +23,7 @@ func init() {
 	})
 }
 
-// inspected has a pod that has talked to a server.
+// inspected adds a pod that has exchanged packets with a server.
 func (m *docNode) inspected() {
 	m.t.Helper()
 	m.must("install -D -m 755 -t /opt/cni/bin bin/masq; install -D -m 755 -t /usr/local/bin bin/masqd bin/masq-cni")

@@ -15,8 +15,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestInspectHostileNames: whatever a pod is called, no terminal and no table gets to see
-// it, and programs are told it as it is.
+// TestInspectHostileNames: control characters in a pod's name reach neither a terminal nor
+// a table, and are unchanged in the output for programs.
 func TestInspectHostileNames(t *testing.T) {
 	const hostile = "we\x1b[2J\x1b]0;x\ab\u009b31m\u202e\t\n\r"
 	w := newWorld(t, nstest.Uplink{})
@@ -54,10 +54,10 @@ func TestInspectHostileNames(t *testing.T) {
 		}
 	}
 	if flows, _ := w.who(from.String()); sole(t, flows).PodName != hostile {
-		t.Errorf("a program is told %q", flows[0].PodName)
+		t.Errorf("the output for programs has %q", flows[0].PodName)
 	}
-	// On a terminal there are our own colours and no other; the screen knows all that it
-	// is sent, or fails.
+	// On a terminal the output has our own colors and no other sequences. The test's screen
+	// fails if it receives an unknown sequence.
 	for _, words := range []string{"pods", "flows", "pod " + id} {
 		x := newScreen(t, 200, 20)
 		c := w.command(w.Node, append([]string{"inspect", "--watch"}, strings.Fields(words)...)...)
@@ -66,14 +66,14 @@ func TestInspectHostileNames(t *testing.T) {
 		x.press("q")
 		check(t, c.Wait())
 	}
-	// A shell is not offered what it could not show.
+	// Shell completion does not offer names that it cannot show.
 	if out := must(w.command(w.Node, "__complete", "inspect", "pod", "").Output())(t); strings.Contains(string(out), "we") {
 		t.Errorf("%q", out)
 	}
 }
 
-// TestInspectStalledReader: a reader that stops for a while, and a table that changes
-// meanwhile, have the list complete in the end.
+// TestInspectStalledReader: the list is complete even if its reader stops for a while and
+// the table changes in that time.
 func TestInspectStalledReader(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
@@ -82,7 +82,7 @@ func TestInspectStalledReader(t *testing.T) {
 	c := w.command(w.Node, "inspect", "flows", "-o", "json")
 	out := must(c.StdoutPipe())(t)
 	check(t, c.Start())
-	// With one byte read the list has begun, and of the rest a pipe holds a small part.
+	// After one byte the list has begun; a pipe holds only a small part of the rest.
 	first := make([]byte, 1)
 	must(io.ReadFull(out, first))(t)
 	server := must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
@@ -93,7 +93,7 @@ func TestInspectStalledReader(t *testing.T) {
 	rest := must(io.ReadAll(out))(t)
 	check(t, c.Wait())
 	if len(rest) < 1<<20 {
-		t.Fatalf("%d bytes need no reader to wait for", len(rest))
+		t.Fatalf("%d bytes fit into a pipe, so the test proves nothing", len(rest))
 	}
 	var flows []report.Flow
 	check(t, json.Unmarshal(append(first, rest...), &flows))
@@ -108,8 +108,8 @@ func TestInspectStalledReader(t *testing.T) {
 	}
 }
 
-// TestInspectFragments: a datagram that leaves in fragments is its container's, also where
-// another has sent one from the same port.
+// TestInspectFragments: a datagram that leaves in fragments belongs to its container, also
+// if another container has sent one from the same port.
 func TestInspectFragments(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	check(t, w.Node.Sysctl("net.netfilter.nf_conntrack_acct", "1"))
@@ -125,7 +125,7 @@ func TestInspectFragments(t *testing.T) {
 			last := fragments[len(fragments)-1]
 			flows, _ := w.who(from.String()+"/udp", "--to", server.Addr().String())
 			f := sole(t, flows)
-			// The node puts the fragments together before it counts.
+			// The node reassembles the fragments before it counts.
 			header := uint64(28)
 			if plan.Server.Is6() {
 				header = 48
@@ -135,7 +135,7 @@ func TestInspectFragments(t *testing.T) {
 			}
 		}
 	}
-	// The control: nobody has this one.
+	// The control: a tuple without a flow.
 	if flows, found := w.who(netip.AddrPortFrom(w.V4.Node, 1).String() + "/udp"); found {
 		t.Errorf("%+v", flows)
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestInspectFirewalls: a chain of another program that loses a container's packets is
-// named, with what a person needs to find it, and is no fault of the node by itself.
+// TestInspectFirewalls: inspect names a chain of another program that drops a container's
+// packets, with its position, and does not report it as a fault of the node.
 func TestInspectFirewalls(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("shop", "web", w.masq())
@@ -30,7 +30,7 @@ func TestInspectFirewalls(t *testing.T) {
 		return n
 	}
 
-	// As Docker leaves it.
+	// The chains that Docker creates.
 	w.nodeRun("iptables-nft", "-P", "FORWARD", "DROP")
 	if _, err := p.Ping(briefly(t), w.V4.Server, nstest.PingOptions{}); err == nil {
 		t.Error("the chain does not drop")
@@ -44,14 +44,14 @@ func TestInspectFirewalls(t *testing.T) {
 	check(t, err)
 	w.isHealthy()
 
-	// As firewalld has it: the policy accepts, and the last rule rejects.
+	// The chains that firewalld creates: the policy accepts, and the last rule rejects.
 	w.nft("add table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept; jump more; }; chain more { reject with icmpx type admin-prohibited; }; }")
 	if n := named("table inet firewalld, chain filter_FORWARD", "priority 10, policy accept, 1 rule to drop"); len(n.Problems) != 0 {
 		t.Errorf("%+v", n.Problems)
 	}
 	w.nft("delete table inet firewalld")
 
-	// Legacy iptables is not nf_tables'.
+	// Rules of legacy iptables are not part of nf_tables.
 	if n := named(); len(n.Firewalls) != 0 || strings.Contains(strings.Join(n.Notes, "\n"), "legacy") {
 		t.Errorf("%+v, %q", n.Firewalls, n.Notes)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// glance is what masq-cni inspect tells a program of the node.
+// glance returns masq-cni inspect's JSON output and exit code.
 func (w *world) glance(flags ...string) (n report.Node, exit int) {
 	w.t.Helper()
 	var stderr bytes.Buffer
@@ -25,8 +25,7 @@ func (w *world) glance(flags ...string) (n report.Node, exit int) {
 	return n, code(err)
 }
 
-// health is what masq-cni inspect says of the node, for a program and for a person, and
-// its exit code.
+// health returns masq-cni inspect's output for programs and for people, and its exit code.
 func (w *world) health(flags ...string) (n report.Node, text string, exit int) {
 	w.t.Helper()
 	n, exit = w.glance(flags...)
@@ -37,8 +36,8 @@ func (w *world) health(flags ...string) (n report.Node, text string, exit int) {
 	return n, string(person), exit
 }
 
-// isUnhealthy reports an error of a kind that is not said as it should be: in the list
-// for programs, and in the first line for a person.
+// isUnhealthy checks that a problem of this kind is in the list for programs and in the
+// first line for people, and returns it.
 func (w *world) isUnhealthy(kind report.Kind, flags ...string) report.Problem {
 	w.t.Helper()
 	n, text, exit := w.health(flags...)
@@ -53,11 +52,11 @@ func (w *world) isUnhealthy(kind report.Kind, flags ...string) report.Problem {
 		words := strings.Join(strings.Fields(rest), " ")
 		at, figures := strings.Index(words, p.Message), strings.Index(words, "attachments 1")
 		if at < 0 || at > figures || !strings.Contains(words, "remedy "+p.Remedy) {
-			w.t.Errorf("a person is told\n%s", text)
+			w.t.Errorf("the first line for people is\n%s", text)
 		}
 		return p
 	}
-	w.t.Fatalf("no problem %s in %+v", kind, n.Problems)
+	w.t.Fatalf("missing problem %s in %+v", kind, n.Problems)
 	return report.Problem{}
 }
 
@@ -68,7 +67,7 @@ func (w *world) isHealthy() {
 	}
 }
 
-// TestInspectHealth: the verdict comes first, and each fault of a node is in it.
+// TestInspectHealth: the verdict is the first line, and names each problem of the node.
 func TestInspectHealth(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attachNamed("shop", "web", w.masq().with(keys{"mssClamp": nil}))
@@ -76,9 +75,9 @@ func TestInspectHealth(t *testing.T) {
 	masqd := w.daemon("--config", file)
 	w.isHealthy()
 
-	// A configuration that masqd cannot use.
+	// A configuration that is invalid.
 	w.writeConfig("toPorts: 5-4\n")
-	until(t, "the fault is seen", func() bool { n, _ := w.glance(); return n.Daemon.ConfigurationFault != "" })
+	until(t, "the fault is reported", func() bool { n, _ := w.glance(); return n.Daemon.ConfigurationFault != "" })
 	if p := w.isUnhealthy(report.KindConfiguration); !strings.Contains(p.Message, "toPorts") || !strings.Contains(p.Remedy, "masq-cni config check "+file) {
 		t.Errorf("%+v", p)
 	}
@@ -86,13 +85,13 @@ func TestInspectHealth(t *testing.T) {
 	until(t, "the fault is over", func() bool { n, _ := w.glance(); return len(n.Problems) == 0 })
 	w.isHealthy()
 
-	// A masqd that holds its lock, and does nothing.
+	// A masqd that holds its lock and is stopped.
 	check(t, masqd.Process.Signal(syscall.SIGSTOP))
 	until(t, "masqd is stopped", func() bool { n, _ := w.glance(); return n.Daemon.Stopped })
 	if p := w.isUnhealthy(report.KindDaemonStopped); !strings.HasPrefix(p.Remedy, "kill -CONT ") {
 		t.Errorf("%+v", p)
 	}
-	// Its process is not seen from a container; that it does not answer is.
+	// A container cannot see masqd's process, but it notices that masqd does not answer.
 	out, err := w.Node.Command(soon(t), "unshare", "--pid", "--fork", "--mount-proc", built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect", "-o", "json").Output()
 	var n report.Node
 	check(t, json.Unmarshal(out, &n))
@@ -100,7 +99,7 @@ func TestInspectHealth(t *testing.T) {
 		t.Errorf("%v: %+v", err, n.Problems)
 	}
 
-	// No table, while nobody repairs it.
+	// The table is missing while masqd is stopped.
 	w.nft("delete table inet masq")
 	if p := w.isUnhealthy(report.KindTableMissing); !strings.Contains(p.Message, "1 attachment") {
 		t.Errorf("%+v", p)
@@ -110,7 +109,7 @@ func TestInspectHealth(t *testing.T) {
 	w.isHealthy()
 }
 
-// TestInspectWrongStateDir: rules without records are those of another directory.
+// TestInspectWrongStateDir: rules without records belong to another state directory.
 func TestInspectWrongStateDir(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attachNamed("shop", "web", w.masq())

@@ -11,9 +11,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestDaemonTellsOfPorts: masqd's metrics and the detail of its readiness say that source
-// ports run out before they have, and count the flows that had none. All along it is
-// ready.
+// TestDaemonTellsOfPorts: masqd's metrics and /readyz warn before source ports run out, and
+// count flows that got no port. masqd stays ready.
 func TestDaemonTellsOfPorts(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("tight", w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20019"})))
@@ -23,7 +22,7 @@ func TestDaemonTellsOfPorts(t *testing.T) {
 	opened := 0
 	for _, tt := range []struct {
 		used    int
-		tries   bool // another, for which no port is left
+		tries   bool // opens one more flow, for which no port is left
 		reasons []string
 		metrics []string
 	}{
@@ -54,12 +53,12 @@ func TestDaemonTellsOfPorts(t *testing.T) {
 		if n := w.portsTo(t, "udp", server.Addr()); n != tt.used {
 			t.Fatalf("conntrack(8) counts %d ports, not %d", n, tt.used)
 		}
-		// Each masqd takes its first sample as soon as it is asked; the next would be
+		// Each masqd takes its first sample when it is first asked. The next sample would be
 		// seconds later.
 		d := w.daemon()
 		var detail readinessDetail
 		var text string
-		until(t, fmt.Sprintf("masqd tells of %d ports in use", tt.used), func() bool {
+		until(t, fmt.Sprintf("masqd reports %d ports in use", tt.used), func() bool {
 			code, body := d.get("/readyz")
 			_, text = d.get("/metrics")
 			return code == 200 && json.Unmarshal([]byte(body), &detail) == nil && strings.Contains(text, "masq_flows_sample_timestamp_seconds ") && len(detail.Reasons) == len(tt.reasons)
@@ -76,7 +75,7 @@ func TestDaemonTellsOfPorts(t *testing.T) {
 		}
 		d.end()
 	}
-	// The control: to another server all ports are there still.
+	// The control: towards another server all ports are free.
 	other := must(w.Server.ServeUDP(at(w.V4.Server, 54)))(t)
 	if !g.opens(t, p, "udp", other.Addr()) || g.of(t, g.sample(t), unix.IPPROTO_UDP, other.Addr()).Used != 1 {
 		t.Error("there is no port towards another server")

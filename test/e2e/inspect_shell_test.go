@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestInspectWithoutRights says what is lacking.
+// TestInspectWithoutRights: inspect names the missing capability.
 func TestInspectWithoutRights(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attachNamed("ns", "p", w.masq())
@@ -27,7 +27,7 @@ func TestInspectWithoutRights(t *testing.T) {
 	}
 }
 
-// TestInspectPipe: a reader that has enough ends the command, and nobody complains.
+// TestInspectPipe: the command ends without an error when its reader closes the pipe.
 func TestInspectPipe(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
@@ -43,14 +43,14 @@ func TestInspectPipe(t *testing.T) {
 		if err != nil || !bytes.HasPrefix(all, first) || len(first) != 5 || len(all) < 20_000 {
 			t.Errorf("%q: %q of %d bytes, %v", format, first, len(all), err)
 		}
-		// The control: a reader that takes all.
+		// The control: a reader that reads everything.
 		if out, err := w.Node.Command(soon(t), "bash", "-c", line+" | wc -l").CombinedOutput(); err != nil || len(out) < 4 {
 			t.Errorf("%q: %s, %v", format, out, err)
 		}
 	}
 }
 
-// TestInspectCompletion: a shell offers pods and containers.
+// TestInspectCompletion: shell completion offers pods and containers.
 func TestInspectCompletion(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	web := w.attachNamed("shop", "web", w.masq())

@@ -20,14 +20,14 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// command prepares masq-cni in a namespace, for the records of the world.
+// command returns a masq-cni command in a namespace, with the world's state directory.
 func (w *world) command(n *nstest.NS, args ...string) *nstest.Command {
 	w.t.Helper()
 	args = append([]string{"--state-dir", filepath.Join(w.dir, "state")}, args...)
 	return n.Command(soon(w.t), built("masq-cni"), args...)
 }
 
-// bounded is what masq-cni says with these capabilities alone, and its exit code.
+// bounded runs masq-cni with these capabilities alone. It returns output and exit code.
 func (w *world) bounded(capabilities string, args ...string) (string, int) {
 	w.t.Helper()
 	c := w.command(w.Node, args...)
@@ -36,13 +36,13 @@ func (w *world) bounded(capabilities string, args ...string) (string, int) {
 	return string(out), code(err)
 }
 
-// inspect is what masq-cni inspect tells a program in the node.
+// inspect returns the JSON output of masq-cni inspect in the node.
 func inspect[T any](w *world, args ...string) (out T) {
 	w.t.Helper()
 	node := len(args) == 0
 	args = append([]string{"inspect"}, append(args, "-o", "json")...)
 	b, err := w.command(w.Node, args...).Output()
-	if err != nil && (!node || code(err) != 1) { // problems are an answer
+	if err != nil && (!node || code(err) != 1) { // exit code 1: there are problems
 		w.t.Fatalf("%s: %v", strings.Join(args, " "), err)
 	}
 	if err := json.Unmarshal(b, &out); err != nil {
@@ -51,7 +51,7 @@ func inspect[T any](w *world, args ...string) (out T) {
 	return out
 }
 
-// attachNamed attaches a container that Kubernetes calls by a name.
+// attachNamed attaches a container with a Kubernetes namespace and name.
 func (w *world) attachNamed(namespace, name string, conf keys) *pod {
 	w.t.Helper()
 	p := w.pod(name)
@@ -61,7 +61,7 @@ func (w *world) attachNamed(namespace, name string, conf keys) *pod {
 	return p
 }
 
-// owner is whom the flows of the pod have to be said to be of.
+// owner is the owner that inspect must show for flows of the pod.
 func (p *pod) owner() report.Owner {
 	return report.Owner{
 		Network: "net", ContainerID: p.runtime.ContainerID, Interface: "eth0",
@@ -69,11 +69,11 @@ func (p *pod) owner() report.Owner {
 	}
 }
 
-// sole is the only one there should be.
+// sole returns the only element, and fails if there is not exactly one.
 func sole[T any](t testing.TB, all []T) T {
 	t.Helper()
 	if len(all) != 1 {
-		t.Fatalf("%d instead of one: %+v", len(all), all)
+		t.Fatalf("%d elements, want one: %+v", len(all), all)
 	}
 	return all[0]
 }
@@ -88,8 +88,8 @@ func portText(p uint16) string {
 	return netip.AddrPortFrom(netip.IPv4Unspecified(), p).String()[len("0.0.0.0:"):]
 }
 
-// fromPort has containers, and for nil the node, talk to port 80 of the server from one
-// port until the test ends, and returns where that is, and whom it sees there.
+// fromPort has containers, and the node for nil, send from one port to port 80 of the
+// server until the test ends. It returns the port's address and the sources that the server sees.
 func (w *world) fromPort(port uint16, plan nstest.Plan, from ...*pod) (netip.AddrPort, map[netip.AddrPort]*pod) {
 	w.t.Helper()
 	server := must(w.Server.ServeTCP(at(plan.Server, 80)))(w.t)
@@ -108,13 +108,13 @@ func (w *world) fromPort(port uint16, plan nstest.Plan, from ...*pod) (netip.Add
 		seen[must(server.WaitSources(soon(w.t), i+1))(w.t)[i]] = p
 	}
 	if len(seen) != len(from) {
-		w.t.Fatalf("the server tells no %d apart: %v", len(from), seen)
+		w.t.Fatalf("the server does not see %d sources: %v", len(from), seen)
 	}
 	return server.Addr(), seen
 }
 
-// TestInspectSamePort: two containers talk to one server from the same port, and the
-// node itself does too. A server that complains of a port is told who it was.
+// TestInspectSamePort: two containers and the node itself send to one server from the same
+// port. inspect shows which container is behind each port that the server sees.
 func TestInspectSamePort(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	web, db := w.attachNamed("shop", "web", w.masq()), w.attachNamed("shop", "db", w.masq())
@@ -145,7 +145,7 @@ func TestInspectSamePort(t *testing.T) {
 				}
 			}
 		}
-		// The control: without the records nobody is named.
+		// The control: without the records flows have no owner.
 		out := must(w.Node.Command(soon(t), built("masq-cni"), "--state-dir", t.TempDir(), "inspect", "flows", "--dst", plan.Server.String(), "--sport", "40000", "-o", "json").Output())(t)
 		var flows []report.Flow
 		check(t, json.Unmarshal(out, &flows))
@@ -160,8 +160,8 @@ func TestInspectSamePort(t *testing.T) {
 	}
 }
 
-// TestInspectFTP: control and data connections are said to be of the container that
-// fetches, whoever opens them.
+// TestInspectFTP: inspect shows control and data connections as flows of the container
+// that fetches, whichever side opens them.
 func TestInspectFTP(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	s := w.vsftpd(21)
@@ -199,7 +199,7 @@ func TestInspectFTP(t *testing.T) {
 			t.Errorf("%d bytes, want %d", len(got), len(s.content))
 		}
 
-		// Passive: the container opens it, and only the helper knows what it is.
+		// Passive: the container opens the connection, and only the helper knows its purpose.
 		if content, log, err := fetch.lftp(t, at(plan.Server, s.port), true); err != nil || !bytes.Equal(content, s.content) {
 			t.Errorf("%v\n%s", err, log)
 		}
@@ -211,14 +211,14 @@ func TestInspectFTP(t *testing.T) {
 		// The control: the other container has fetched nothing.
 		for _, f := range inspect[[]report.Flow](w, append([]string{"flows", "--pod", "ftp/other"}, family...)...) {
 			if f.Owner != other.owner() || f.Master != (report.Tuple{}) {
-				t.Errorf("of the other: %+v", f)
+				t.Errorf("flows of the other container: %+v", f)
 			}
 		}
 	}
 }
 
-// TestInspectICMP: queries of two containers with one ID, of which the node makes
-// two.
+// TestInspectICMP: two containers send echo requests with the same ID, which the node
+// translates to two IDs.
 func TestInspectICMP(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	a, b := w.attachNamed("ns", "a", w.masq()), w.attachNamed("ns", "b", w.masq())
@@ -235,7 +235,7 @@ func TestInspectICMP(t *testing.T) {
 				t.Fatalf("%v", all)
 			}
 			seen := uint16(all[at].ICMPRest >> 16)
-			// The server names the ID that it sees.
+			// The server sees the translated ID.
 			f := sole(t, inspect[[]report.Flow](w, "flows", "--sport", portText(seen), "--dst", plan.Server.String(), "--nat", "snat", "--pod", "ns/"+p.runtime.Args[1][1]))
 			if f.Owner != p.owner() || f.Translated.ICMP.ID != seen || f.Original.ICMP.ID != id ||
 				f.Translated.Source != plan.Node || f.Original.ICMP.Type != all[at].ICMPType {
@@ -245,8 +245,8 @@ func TestInspectICMP(t *testing.T) {
 	}
 }
 
-// TestInspectCounters: packets and bytes are those that the far end saw, with begin
-// and duration; without accounting none are made up.
+// TestInspectCounters: packets and bytes equal what the far end saw, and flows have begin
+// and duration. Without accounting, inspect shows no counters.
 func TestInspectCounters(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
@@ -307,7 +307,7 @@ func TestInspectCounters(t *testing.T) {
 	}
 }
 
-// TestInspectFromElsewhere looks at the node from another namespace.
+// TestInspectFromElsewhere inspects the node from another namespace.
 func TestInspectFromElsewhere(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
@@ -326,13 +326,13 @@ func TestInspectFromElsewhere(t *testing.T) {
 	if !node.Table.Exists || node.Attachments.Total != 1 || len(node.Uplinks) != 2 || node.Uplinks[0].Address != w.V4.Node || node.Uplinks[0].Interface != "uplink" {
 		t.Errorf("%+v", node)
 	}
-	// The control: there, nothing of it is to be seen.
+	// The control: in another node's namespace nothing of it is visible.
 	if flows, node := from(w.Server); len(flows) != 0 || node.Attachments.Total != 0 || node.Table.Exists {
 		t.Errorf("in the server: %+v, %+v", flows, node)
 	}
 }
 
-// code is the exit code of a command.
+// code returns the exit code of a command.
 func code(err error) int {
 	if err == nil {
 		return 0
@@ -343,7 +343,7 @@ func code(err error) int {
 	return -1
 }
 
-// TestInspectDrift: exit codes, what is named, and the rules that are marked.
+// TestInspectDrift tests exit codes, the differences, and the marked rules.
 func TestInspectDrift(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	drift := func(want int) report.Drift {
@@ -366,7 +366,7 @@ func TestInspectDrift(t *testing.T) {
 		}
 		return out
 	}
-	drift(0) // nothing there, nothing asked for
+	drift(0) // neither attachments nor table
 	p := w.attachNamed("ns", "p", w.masq())
 	if d := drift(0); d.Drift || len(d.Changes) != 0 {
 		t.Errorf("%+v", d)
@@ -404,13 +404,13 @@ func TestInspectDrift(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 
-	// With masqd it is mended.
+	// With masqd it is repaired.
 	masqd := w.daemon()
 	until(t, "the drift is gone", func() bool { return w.command(w.Node, "inspect", "drift").Run() == nil })
 	if n := inspect[report.Node](w); !n.Daemon.Running || n.Daemon.PID != masqd.Process.Pid || n.Daemon.Elsewhere || n.Table.Drift != 0 {
 		t.Errorf("%+v", n)
 	}
-	// From a container's processes, that one is not seen, and its lock is.
+	// A container does not see masqd's process, but it sees its lock.
 	out := must(w.Node.Command(soon(t), "unshare", "--pid", "--fork", "--mount-proc", built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect", "-o", "json").Output())(t)
 	var n report.Node
 	check(t, json.Unmarshal(out, &n))
@@ -423,8 +423,8 @@ func TestInspectDrift(t *testing.T) {
 	}
 }
 
-// TestInspectNodePolicy: what masqd made of the node's configuration is no drift,
-// while it runs and after; another configuration would be.
+// TestInspectNodePolicy: the node's policy that masqd has applied is no drift, while masqd
+// runs and after it ended. Another policy is.
 func TestInspectNodePolicy(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attachNamed("ns", "p", w.masq().with(keys{"mssClamp": nil}))
@@ -434,7 +434,7 @@ func TestInspectNodePolicy(t *testing.T) {
 		t.Helper()
 		until(t, "there is no drift "+when, func() bool {
 			n := inspect[report.Node](w)
-			// That of the attachment knows the network's own subnets.
+			// The policy of an attachment contains the network's own subnets.
 			return n.Table.Drift == 0 && len(n.Policies) == 2 && n.Policies[0].Attachments == 1 && n.Policies[1].Sources &&
 				len(n.Policies[0].ToPorts) == 1 && len(n.Policies[1].ToPorts) == 1
 		})
@@ -442,7 +442,7 @@ func TestInspectNodePolicy(t *testing.T) {
 	no("while masqd runs")
 	masqd.end()
 	no("when it has ended")
-	// The control: the policy, and not the kernel, becomes another.
+	// The control: the policy changes, and the kernel does not.
 	check(t, w.Node.Do(func() error {
 		records, err := store.Open(filepath.Join(w.dir, "state"))
 		if err != nil {

@@ -4,8 +4,8 @@ import (
 	"maps"
 )
 
-// What docs/install.md and docs/kubectl.md take for granted, and how their commands are
-// shown to work.
+// The conditions that docs/install.md and docs/kubectl.md assume, and the proofs of their
+// commands.
 func init() {
 	before["docs/install.md"] = func(m *docNode) {
 		m.write("/etc/cni/net.d/50-pods.conflist", bridged)

@@ -18,30 +18,30 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// variants are two programs that are the plugin, of one version, and not the same.
+// variants returns two different programs that are the plugin in the same version.
 func variants(t *testing.T) (paths [2]string) {
 	t.Helper()
 	text := must(os.ReadFile(built("masq")))(t)
 	for n := range paths {
 		paths[n] = filepath.Join(t.TempDir(), "masq")
-		// Behind the last section nobody looks.
+		// An ELF program may have data after its last section.
 		check(t, os.WriteFile(paths[n], append(slices.Clone(text), byte(n)), 0o700))
 	}
 	return paths
 }
 
-// replacements is how often the plugin is replaced.
+// replacements is the number of times that the plugin is replaced.
 const replacements = 1000
 
-// TestInstallWhileThePluginRuns executes the plugin in a loop while it is replaced. The
-// control replaces it as cp does.
+// TestInstallWhileThePluginRuns executes the plugin in a loop while install replaces it.
+// The control replaces it with cp.
 func TestInstallWhileThePluginRuns(t *testing.T) {
 	i := newInstallation(t)
 	plugins := variants(t)
 	install := func(n int) {
 		t.Helper()
 		if done := must(cnidir.Program{Source: plugins[n%2]}.Install(t.Context(), i.bin))(t); !done.Changed {
-			t.Fatalf("replacement %d was none", n)
+			t.Fatalf("replacement %d changed nothing", n)
 		}
 	}
 	install(0)
@@ -60,14 +60,14 @@ func TestInstallWhileThePluginRuns(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 	l = i.executing()
-	until(t, "cp meets a plugin that runs, or the other way round", func() bool {
+	until(t, "cp fails because the plugin runs, or the plugin fails because of cp", func() bool {
 		return exec.Command("cp", plugins[0], filepath.Join(i.bin, "masq")).Run() != nil || l.ended()
 	})
-	t.Logf("with cp in place of it: %s", l.end())
+	t.Logf("replaced by cp: %s", l.end())
 }
 
-// pluginLoop executes the plugin again and again until it fails: a shell does, so that
-// no file of this process is open in it.
+// pluginLoop executes the plugin in a loop until it fails. The loop is a shell script, so
+// this process never has the file open.
 type pluginLoop struct {
 	*nstest.Command
 	out  bytes.Buffer
@@ -98,15 +98,15 @@ func (l *pluginLoop) ended() bool {
 	}
 }
 
-// end returns how often the plugin was executed, or how it failed.
+// end returns how often the plugin was executed, or its error.
 func (l *pluginLoop) end() string {
-	_ = l.Process.Signal(syscall.SIGTERM) // it may have ended
+	_ = l.Process.Signal(syscall.SIGTERM) // it may have ended already
 	<-l.done
 	return strings.TrimSpace(l.out.String())
 }
 
-// TestInstallKilled kills it at any point: what there is is the old or the new, and the
-// next one leaves nothing else.
+// TestInstallKilled kills install at many moments: the files are the old ones or the new
+// ones, and the next install leaves no other files.
 func TestInstallKilled(t *testing.T) {
 	i := newInstallation(t)
 	plugins := variants(t)
@@ -124,9 +124,9 @@ func TestInstallKilled(t *testing.T) {
 		i.write(plain)
 		c := i.installing(soon(t), "--plugin", plugins[n%2])
 		check(t, c.Start())
-		// Each time a little later, and beyond its end.
+		// Each kill comes a little later, the last ones after the end.
 		killed := time.AfterFunc(whole*time.Duration(n)/(kills*4/5), func() { _ = c.Process.Kill() })
-		_ = c.Wait() // killed or not
+		_ = c.Wait() // it may have been killed
 		killed.Stop()
 		plugin := must(os.ReadFile(filepath.Join(i.bin, "masq")))(t)
 		list := i.read()
@@ -135,11 +135,11 @@ func TestInstallKilled(t *testing.T) {
 			t.Fatalf("killed after %s: the plugin is that of %d, and the network is\n%s", whole*time.Duration(n)/kills, of, list)
 		}
 		seen[fmt.Sprintf("plugin new %t, network new %t, left %t", of == n%2, list == chained, len(i.leftovers()) > 0)]++
-		i.list() // can be read
+		i.list() // fails if it cannot be parsed
 	}
 	t.Logf("of %d kills within %s: %v", kills, whole, seen)
 	if len(seen) < 3 {
-		t.Errorf("only this was met: %v", seen)
+		t.Errorf("the kills met only these states: %v", seen)
 	}
 	i.install("--plugin", plugins[1])
 	if left := i.leftovers(); left != nil || i.read() != chained {
@@ -147,9 +147,9 @@ func TestInstallKilled(t *testing.T) {
 	}
 }
 
-// ofVersion is the plugin as it would be of another major version. The version stands in
-// the program once as what the linker noted, and maybe elsewhere as a version of CNI:
-// each place is tried.
+// ofVersion returns a copy of the plugin with another major version. The version occurs in
+// the program once as the linker's value, and maybe elsewhere as a CNI version: each place
+// is tried.
 func ofVersion(t *testing.T, major int) string {
 	t.Helper()
 	text := must(os.ReadFile(built("masq")))(t)
@@ -175,7 +175,7 @@ func ofVersion(t *testing.T, major int) string {
 	}
 }
 
-// TestInstallOlder refuses to put an older plugin in the place of a newer one.
+// TestInstallOlder: install refuses to replace a newer plugin with an older one.
 func TestInstallOlder(t *testing.T) {
 	i := newInstallation(t)
 	i.write(i.podsText(1400))
@@ -190,7 +190,7 @@ func TestInstallOlder(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if !bytes.Equal(has(), must(os.ReadFile(newer))(t)) {
-		t.Error("the newer one is gone")
+		t.Error("the newer plugin was replaced")
 	}
 	i.install("--plugin", older, "--force")
 	if !bytes.Equal(has(), must(os.ReadFile(older))(t)) {
@@ -198,12 +198,12 @@ func TestInstallOlder(t *testing.T) {
 	}
 }
 
-// TestInstallOnAFullDisk leaves what is there, and nothing else.
+// TestInstallOnAFullDisk: on a full disk install changes nothing and leaves no other files.
 func TestInstallOnAFullDisk(t *testing.T) {
 	i := newInstallation(t)
 	plugins := variants(t)
 	text := i.podsText(1400)
-	// The plugin and the network fit there once, and not twice.
+	// The disk has room for the plugin and the network once, but not twice.
 	script := `set -e
 size=$(($(stat -c %s "$1") + 512 * 1024))
 mount -t tmpfs -o size=$size,mode=755 tmpfs "$0/bin"

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestInstallOnTerminal installs at a terminal, where a person reads what was done, to
-// which file, and what to do next; elsewhere, and with --log, there are log lines.
+// TestInstallOnTerminal installs at a terminal, where the output says what was done, to
+// which file, and what to do next. Elsewhere, and with --log, the output is log lines.
 func TestInstallOnTerminal(t *testing.T) {
 	i := newInstallation(t)
 	i.write(i.podsText(1400))
@@ -51,7 +51,7 @@ func TestInstallOnTerminal(t *testing.T) {
 		t.Errorf("it logs\n%s", log)
 	}
 	shows("Replaced the entry of masq in " + list + ".")
-	// The terminal shows what programs write in order, so what the third wrote is there.
+	// The terminal shows output in order, so the output of the third command is complete.
 	if n := strings.Count(x.text(), "Replaced the entry"); n != 1 {
 		t.Errorf("with --log there are sentences too:\n%s", x.text())
 	}

@@ -17,15 +17,15 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// installation is a node's directories of plugins and of networks, as a CNI plugin of
-// the network has furnished them, and a runtime that reads them.
+// installation is a node's directories of plugins and networks as another CNI plugin has
+// left them, and a runtime that reads them.
 type installation struct {
 	*world
 	bin, conf string
 }
 
-// podsFile is the network of the node, and how its plugin writes it: IPv4 alone, for ptp
-// waits seconds for an address of IPv6.
+// podsFile is the node's network and the way in which its plugin writes it. It has IPv4
+// only, because ptp waits seconds for an IPv6 address.
 const podsFile = "10-pods.conflist"
 
 func (w *world) podsText(mtu int) string {
@@ -58,7 +58,7 @@ func newInstallation(t *testing.T) *installation {
 	return i
 }
 
-// write writes a network as a shell script does: not by rename.
+// write writes a network as a shell script does, not by rename.
 func (i *installation) write(text string) {
 	i.t.Helper()
 	check(i.t, os.WriteFile(filepath.Join(i.conf, podsFile), []byte(text), 0o600))
@@ -69,7 +69,8 @@ func (i *installation) read() string {
 	return string(must(os.ReadFile(filepath.Join(i.conf, podsFile)))(i.t))
 }
 
-// list is the network that a runtime uses: that of the first file (containerd's go-cni).
+// list returns the network that a runtime uses: the network of the first file
+// (containerd's go-cni).
 func (i *installation) list() *libcni.NetworkConfigList {
 	i.t.Helper()
 	files := must(libcni.ConfFiles(i.conf, []string{".conf", ".conflist", ".json"}))(i.t)
@@ -85,23 +86,23 @@ func (i *installation) list() *libcni.NetworkConfigList {
 	return must(libcni.NetworkConfFromBytes(fmt.Appendf(nil, `{"name": %q, "cniVersion": %q, "plugins": [%s]}`, single.Name, single.CNIVersion, text)))(i.t)
 }
 
-// chained reports whether masq is in the network as its plugin wrote it.
+// chained reports whether masq is in the network that the other plugin wrote.
 func (i *installation) chained() bool {
 	text, err := os.ReadFile(filepath.Join(i.conf, podsFile))
 	return err == nil && bytes.Contains(text, []byte(`"masq"`))
 }
 
-// args are those of a verb about the directories.
+// args returns the flags of a verb for the directories.
 func (i *installation) args(verb string, more ...string) []string {
 	return append([]string{verb, "--bin-dir", i.bin, "--conf-dir", i.conf, "--state-dir", filepath.Join(i.dir, "state")}, more...)
 }
 
-// installing prepares an install that does not wait for masqd.
+// installing returns an install command that does not wait for masqd.
 func (i *installation) installing(ctx context.Context, more ...string) *nstest.Command {
 	return i.Node.Command(ctx, built("masq-cni"), i.args("install", append([]string{"--ready-url", ""}, more...)...)...)
 }
 
-// install installs, and returns what it says.
+// install runs install and returns its output.
 func (i *installation) install(more ...string) string {
 	i.t.Helper()
 	out, err := i.installing(soon(i.t), more...).CombinedOutput()
@@ -120,7 +121,7 @@ func (i *installation) uninstall() string {
 	return string(out)
 }
 
-// isSeen is how the server sees a container: with its own address, or the node's.
+// isSeen checks which source the server sees: the container's own address or the node's.
 func (i *installation) isSeen(p *pod, own bool) {
 	i.t.Helper()
 	want := i.V4.Node
@@ -130,7 +131,7 @@ func (i *installation) isSeen(p *pod, own bool) {
 	i.seenAs(p, i.V4, want)
 }
 
-// leftovers are hidden files in both directories.
+// leftovers lists hidden files in both directories.
 func (i *installation) leftovers() (out []string) {
 	i.t.Helper()
 	for _, dir := range []string{i.bin, i.conf} {
@@ -143,8 +144,8 @@ func (i *installation) leftovers() (out []string) {
 	return out
 }
 
-// TestInstallChain installs behind a plugin that does not masquerade, and has a runtime
-// use what is there, before, with and after it.
+// TestInstallChain installs masq after a plugin that does not masquerade, and has a runtime
+// use the network before install, while masq is installed, and after uninstall.
 func TestInstallChain(t *testing.T) {
 	i := newInstallation(t)
 	before := i.podsText(1400)
@@ -155,16 +156,16 @@ func TestInstallChain(t *testing.T) {
 		defer p.detach()
 		i.isSeen(p, own)
 	}
-	pass("before", true) // the control
+	pass("before", true) // control
 	first := i.install("--plugin-config", `{"nonMasqueradeCIDRs": []}`)
 	if !strings.Contains(first, `msg="plugin installed"`) || !strings.Contains(first, `msg="masq inserted"`) {
 		t.Errorf("it says\n%s", first)
 	}
 	pass("with", false)
 	if again := i.install("--plugin-config", `{"nonMasqueradeCIDRs": []}`); again != "" {
-		t.Errorf("there was something to do again:\n%s", again)
+		t.Errorf("the second install changed something:\n%s", again)
 	}
-	// What the plugin's configuration says is in force.
+	// The configuration of the other plugin takes effect.
 	if said := i.install("--plugin-config", `{"nonMasqueradeCIDRs": ["198.51.100.0/24", "2001:db8:2::/64"]}`); !strings.Contains(said, `msg="entry of masq replaced"`) {
 		t.Errorf("it says\n%s", said)
 	}
@@ -174,7 +175,7 @@ func TestInstallChain(t *testing.T) {
 		t.Errorf("it says\n%s", said)
 	}
 	if after := i.read(); after != before {
-		t.Errorf("the network is not as before:\n%s", after)
+		t.Errorf("the network differs from the original:\n%s", after)
 	}
 	for _, path := range []string{filepath.Join(i.bin, "masq"), filepath.Join(i.dir, "state")} {
 		if _, err := os.Stat(path); err == nil {
@@ -187,7 +188,7 @@ func TestInstallChain(t *testing.T) {
 	}
 }
 
-// TestInstallCnitool has a person's tool use what was installed.
+// TestInstallCnitool uses the installed network with cnitool.
 func TestInstallCnitool(t *testing.T) {
 	i := newInstallation(t)
 	i.write(i.podsText(1400))
@@ -213,7 +214,7 @@ func TestInstallCnitool(t *testing.T) {
 	}
 }
 
-// TestInstallSinglePlugin chains masq before a file that can have one plugin only.
+// TestInstallSinglePlugin inserts masq before a .conf file, which can hold one plugin only.
 func TestInstallSinglePlugin(t *testing.T) {
 	i := newInstallation(t)
 	var l struct{ Plugins []json.RawMessage }
@@ -235,21 +236,21 @@ func TestInstallSinglePlugin(t *testing.T) {
 		t.Errorf("the file has become %s", after)
 	}
 	if names := must(filepath.Glob(filepath.Join(i.conf, "*")))(t); !slices.Equal(names, []string{path}) {
-		t.Errorf("there are %v", names)
+		t.Errorf("the directory has %v", names)
 	}
 }
 
-// TestInstallNetwork has masq make the network itself.
+// TestInstallNetwork: install writes a network that consists of masq alone.
 func TestInstallNetwork(t *testing.T) {
 	i := newInstallation(t)
-	check(t, os.Remove(i.conf)) // made if need be
+	check(t, os.Remove(i.conf)) // install creates the directory
 	args := []string{"--mode", "network", "--pod-cidr", "10.244.1.0/24,fd00:1::/64"}
 	said := i.install(args...)
 	if !strings.Contains(said, `msg="network of masq written"`) {
 		t.Errorf("it says\n%s", said)
 	}
 	if again := i.install(args...); again != "" {
-		t.Errorf("there was something to do again:\n%s", again)
+		t.Errorf("the second install changed something:\n%s", again)
 	}
 	list := i.list()
 	if len(list.Plugins) != 2 || list.Plugins[1].Network.Type != "portmap" || list.CNIVersion != "1.0.0" {
@@ -262,7 +263,7 @@ func TestInstallNetwork(t *testing.T) {
 	if a := p.addr(i.V4.Server).String(); !strings.HasPrefix(a, "10.244.1.") {
 		t.Errorf("its address is %s", a)
 	}
-	// With a container there: its lease stays, and that is said.
+	// With a container attached, its lease stays, and the output says so.
 	said = i.uninstall()
 	for _, want := range []string{"warning: 1 attachments had their links from masq", "has 2 leases of containers", "removed: " + filepath.Join(i.conf, "10-masq.conflist")} {
 		if !strings.Contains(said, want) {
@@ -277,8 +278,8 @@ func TestInstallNetwork(t *testing.T) {
 	}
 }
 
-// TestInstallConfined installs as a container runtime would start it, as root that can
-// do nothing but what any owner of files can.
+// TestInstallConfined runs install as a container runtime would start it: as root, with
+// only the rights of a file's owner.
 func TestInstallConfined(t *testing.T) {
 	i := newInstallation(t)
 	i.write(i.podsText(1400))
@@ -304,11 +305,11 @@ func TestInstallConfined(t *testing.T) {
 	i.isSeen(p, false)
 }
 
-// TestUninstallIsRefused: a network that a person made of masq needs the plugin.
+// TestUninstallIsRefused: a network that an administrator built on masq needs the plugin.
 func TestUninstallIsRefused(t *testing.T) {
 	i := newInstallation(t)
 	i.write(`{"cniVersion": "1.0.0", "name": "own", "plugins": [{"type": "masq", "ipam": {"type": "host-local", "subnet": "10.88.0.0/16"}}]}`)
-	c := i.installing(soon(t), "--plugin", "masq") // not one that PATH has
+	c := i.installing(soon(t), "--plugin", "masq") // not in PATH
 	c.Dir = os.Getenv("MASQ_BIN")
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("install: %v\n%s", err, out)

@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// watcher is an install that stays.
+// watcher is an install --watch that runs.
 type watcher struct {
 	*nstest.Command
 	i   *installation
@@ -40,7 +40,7 @@ func (x *watcher) said() string {
 	return string(text)
 }
 
-// end is what a kubelet does.
+// end stops it as the kubelet does.
 func (x *watcher) end() {
 	x.i.t.Helper()
 	check(x.i.t, x.Process.Signal(syscall.SIGTERM))
@@ -49,8 +49,8 @@ func (x *watcher) end() {
 	}
 }
 
-// TestInstallWaits installs nothing before masqd is ready, nor where there is no
-// network, and leaves everything when it is told to end.
+// TestInstallWaits: install --watch changes nothing before masqd is ready, or if there is no
+// network, and leaves everything in place when it is stopped.
 func TestInstallWaits(t *testing.T) {
 	i := newInstallation(t)
 	x := i.watch("--ready-url", "http://"+daemonAt+"/readyz")
@@ -60,7 +60,7 @@ func TestInstallWaits(t *testing.T) {
 	}
 	i.write(i.podsText(1400))
 	if _, err := os.Stat(filepath.Join(i.bin, "masq")); err == nil || i.chained() {
-		t.Error("it did not wait")
+		t.Error("it changed something before masqd was ready")
 	}
 	check(t, os.Remove(filepath.Join(i.conf, podsFile)))
 	i.daemon()
@@ -70,7 +70,7 @@ func TestInstallWaits(t *testing.T) {
 	until(t, "masq is in the network", i.chained)
 	x.end()
 	if !i.chained() {
-		t.Error("it took masq out when it ended")
+		t.Error("it removed masq when it ended")
 	}
 	if _, err := os.Stat(filepath.Join(i.bin, "masq")); err != nil {
 		t.Error(err)
@@ -79,8 +79,8 @@ func TestInstallWaits(t *testing.T) {
 	i.isSeen(p, false)
 }
 
-// TestInstallPutsBack has another program write its network again, or somebody take the
-// plugin away: it is restored.
+// TestInstallPutsBack: another program writes its network again, or removes the plugin.
+// install --watch inserts masq again.
 func TestInstallPutsBack(t *testing.T) {
 	for what, do := range map[string]func(i *installation, text string){
 		"written in place": (*installation).write,
@@ -110,28 +110,28 @@ func TestInstallPutsBack(t *testing.T) {
 			until(t, "masq is in the network", i.chained)
 			begun := time.Now()
 			do(i, i.podsText(1401))
-			until(t, "masq is back", func() bool {
+			until(t, "masq is restored", func() bool {
 				_, err := os.Stat(filepath.Join(i.bin, "masq"))
 				return i.chained() && err == nil
 			})
 			t.Logf("back after %s", time.Since(begun))
 			if !strings.Contains(i.read(), `"mtu": 1401`) {
-				t.Errorf("it is not what was written last:\n%s", i.read())
+				t.Errorf("the file differs from what was written last:\n%s", i.read())
 			}
 			x.end()
-			// The control: nobody is there.
+			// The control: install --watch does not run.
 			do(i, i.podsText(1402))
 			for ctx := briefly(t); ctx.Err() == nil; {
 				if i.chained() {
-					t.Fatal("masq is back by itself")
+					t.Fatal("masq was restored without install --watch")
 				}
 			}
 		})
 	}
 }
 
-// TestInstallDoesNotFight has another program write its network again and again, and
-// then one that answers whatever is written there.
+// TestInstallDoesNotFight: another program writes its network repeatedly, and later after
+// every change of the file. install --watch must not answer each time.
 func TestInstallDoesNotFight(t *testing.T) {
 	const long = 3 * time.Second
 	for name, rewrite := range map[string]func(i *installation, n int){
@@ -161,16 +161,16 @@ func TestInstallDoesNotFight(t *testing.T) {
 			}
 			last := i.podsText(1000 + n)
 			i.write(last)
-			until(t, "masq is there in the end", i.chained)
-			// It is what the other wrote last, and masq.
+			until(t, "masq is in the network at the end", i.chained)
+			// The file has what the other program wrote last, and masq.
 			x.end()
 			if i.uninstall(); i.read() != last {
-				t.Errorf("it is not what was written last:\n%s", i.read())
+				t.Errorf("the file differs from what was written last:\n%s", i.read())
 			}
 			puts := strings.Count(x.said(), `msg="masq inserted"`)
-			t.Logf("%d times written by the other, %d times put back in %s", n, puts, long)
+			t.Logf("the other program wrote it %d times, install restored it %d times in %s", n, puts, long)
 			if puts < 3 || puts > 10 {
-				t.Errorf("masq was put back %d times in %s", puts, long)
+				t.Errorf("masq was restored %d times in %s", puts, long)
 			}
 		})
 	}

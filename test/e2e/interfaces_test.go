@@ -11,9 +11,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestSeveralInterfacesOfOneContainer: the plugin before gives a container two
-// interfaces, as the AWS VPC CNI does with mNicIf1. Packets from the addresses of both
-// are masqueraded. What the result says of another sandbox is not.
+// TestSeveralInterfacesOfOneContainer: another plugin gives a container two interfaces, as
+// the AWS VPC CNI does with mNicIf1. Packets from the addresses of both are masqueraded.
+// Addresses in the result that belong to another sandbox are not.
 func TestSeveralInterfacesOfOneContainer(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	check(t, w.Node.Sysctl("net/ipv4/ip_forward", "1"))
@@ -62,7 +62,7 @@ func TestSeveralInterfacesOfOneContainer(t *testing.T) {
 		send(t, c, "from "+f.name)
 		return w.lastFrom(wire, "from "+f.name).Addr()
 	}
-	for _, plan := range w.Plans() { // the control
+	for _, plan := range w.Plans() { // control
 		for _, f := range faces {
 			if got := seen(f, plan); got != addr(f, plan).Addr() {
 				t.Errorf("before ADD the server sees %s of %s as %s", f.name, addr(f, plan), got)

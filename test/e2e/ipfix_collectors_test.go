@@ -16,7 +16,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// nfcapd is a collector over UDP, at the far end.
+// nfcapd is an IPFIX collector over UDP at the far end.
 type nfcapd struct {
 	*nstest.Command
 	w   *world
@@ -35,7 +35,7 @@ func (w *world) nfcapd(name string) *nfcapd {
 	return c
 }
 
-// natRecord is a record as nfdump prints it.
+// natRecord is a record in the output of nfdump.
 type natRecord struct {
 	Proto   int    `json:"proto"`
 	Src     string `json:"src4_addr"`
@@ -44,7 +44,7 @@ type natRecord struct {
 	DstPort int    `json:"dst_port"`
 	PostSrc string `json:"src4_xlt_ip"`
 	PostDst string `json:"dst4_xlt_ip"`
-	// Ports behind the translation are strings.
+	// nfdump prints the translated ports as strings.
 	PostSrcPort string `json:"src_xlt_port"`
 	PostDstPort string `json:"dst_xlt_port"`
 	Src6        string `json:"src6_addr"`
@@ -54,13 +54,13 @@ type natRecord struct {
 	At          string `json:"t_event"`
 }
 
-// end stops the collector, and returns what it collected.
+// end stops the collector and returns the collected records.
 func (c *nfcapd) end() (out []natRecord) {
 	t := c.w.t
 	t.Helper()
 	check(t, c.Process.Signal(syscall.SIGTERM))
 	check(t, c.Wait())
-	// What it misses is said by sequence numbers.
+	// nfcapd reports gaps in the sequence numbers.
 	sums := regexp.MustCompile(`Sequence Errors: (\d+), Bad Packets: (\d+)`).FindStringSubmatch(c.log.String())
 	if sums == nil || sums[1] != "0" || sums[2] != "0" {
 		t.Errorf("nfcapd said:\n%s", c.log.String())
@@ -80,8 +80,8 @@ func (c *nfcapd) end() (out []natRecord) {
 	return out
 }
 
-// stream is a collector over TCP, at the far end: what comes is kept, and read by
-// ipfixDump of libfixbuf.
+// stream is a collector over TCP at the far end. It stores what arrives, and ipfixDump of
+// libfixbuf reads it.
 type stream struct {
 	*nstest.Command
 	w    *world
@@ -97,11 +97,11 @@ func (w *world) stream(name string) *stream {
 	return s
 }
 
-// element is a line of ipfixDump's: "(230)   natEvent : 4", with (S) where it is a scope,
-// and "(len: 4) 0x706f6473" where a value has a length of its own.
+// element matches a line of ipfixDump: "(230)   natEvent : 4", with (S) for a scope field,
+// and "(len: 4) 0x706f6473" for a value of variable length.
 var element = regexp.MustCompile(`^\s*\((\d+)\) (?:\(S\))?\s*\w+ : (?:\(len: \d+\) (?:0x)?)?(.*)$`)
 
-// records are those of events and those of statistics.
+// records returns the records of events and of statistics.
 func (s *stream) records() (events, told []map[string]string) {
 	t := s.w.t
 	t.Helper()

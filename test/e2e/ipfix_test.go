@@ -21,7 +21,7 @@ func init() {
 	proofs["masqd --nat-log-ipfix 192.0.2.9:4739"] = serves("masq_nat_log_export_sent_total 0")
 }
 
-// serves is a masqd that does not end by itself, and what its metrics say.
+// serves proves a command that starts a masqd that keeps running, by its metrics.
 type serves string
 
 func (line serves) prove(m *docNode, c docCommand) error {
@@ -32,7 +32,8 @@ func (line serves) prove(m *docNode, c docCommand) error {
 	return nil
 }
 
-// counted makes a world whose kernel counts and times flows.
+// counted makes a world whose kernel counts packets and bytes of flows and records their
+// start.
 func counted(t *testing.T, u nstest.Uplink) *world {
 	t.Helper()
 	w := newWorld(t, u)
@@ -42,12 +43,12 @@ func counted(t *testing.T, u nstest.Uplink) *world {
 	return w
 }
 
-// collectorAt is the value of the flag.
+// collectorAt returns the value of the flag.
 func (w *world) collectorAt(network string) string {
 	return netip.AddrPortFrom(w.V4.Server, collectorPort).String() + "/" + network
 }
 
-// number is the value of a metric that is one.
+// number returns the value of a metric as an integer.
 func (d *daemon) number(name string) int {
 	n, err := strconv.ParseFloat(d.metric(name), 64)
 	if err != nil {
@@ -56,7 +57,7 @@ func (d *daemon) number(name string) int {
 	return int(n)
 }
 
-// exported waits until so many records were sent.
+// exported waits until this number of records was sent.
 func (d *daemon) exported(n int) {
 	d.w.t.Helper()
 	until(d.w.t, fmt.Sprintf("%d records were sent", n), func() bool { return d.number("masq_nat_log_export_sent_total") >= n })
@@ -65,14 +66,14 @@ func (d *daemon) exported(n int) {
 	}
 }
 
-// forgetFlows ends all flows of a pod.
+// forgetFlows deletes all flows of a pod.
 func (w *world) forgetFlows(p *pod) {
 	w.t.Helper()
 	w.nodeRun("conntrack", "-D", "-s", p.addr(w.V4.Node).String())
 }
 
-// nfcapd of nfdump understands what masqd exports over UDP: begin and end of a flow,
-// with both sides of the translation as the far end saw them. It may come late.
+// nfcapd reads the records that masqd exports over UDP: begin and end of a flow, with both
+// sides of the translation as the far end saw them. nfcapd may start later than masqd.
 func TestIPFIXToNfcapd(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
 	d := w.daemon("--nat-log-ipfix", w.collectorAt("udp"))
@@ -80,7 +81,7 @@ func TestIPFIXToNfcapd(t *testing.T) {
 	defer func() { _ = server.Close() }()
 	p := w.attachNamed("shop", "cart", w.masq())
 	seen := must(p.Who(soon(t), netip.AddrPort{}, netip.AddrPortFrom(w.V4.Server, 80)))(t)
-	until(t, "the collector is missed", func() bool { return d.number("masq_nat_log_export_stopped") == 1 })
+	until(t, "masqd reports that the collector does not answer", func() bool { return d.number("masq_nat_log_export_stopped") == 1 })
 	if _, text := d.get("/readyz"); !strings.Contains(text, `"ready":true`) || !strings.Contains(text, "IPFIX collector: ") {
 		t.Errorf("/readyz: %s", text)
 	}
@@ -113,7 +114,7 @@ func TestIPFIXToNfcapd(t *testing.T) {
 			r.PostSrc != seen.Addr().String() || r.PostSrcPort != port || r.PostDst != r.Dst || r.PostDstPort != "80" {
 			t.Errorf("%s: %+v; the far end saw %s", event, r, seen)
 		}
-		at, err := time.Parse("2006-01-02T15:04:05", r.At) // and a fraction
+		at, err := time.Parse("2006-01-02T15:04:05", r.At) // followed by a fraction
 		if err != nil || at.Sub(begun).Abs() > time.Minute {
 			t.Errorf("%s: at %q, %v", event, r.At, err)
 		}
@@ -130,7 +131,7 @@ func TestIPFIXToNfcapd(t *testing.T) {
 	d.end()
 }
 
-// A collector that was killed and started again gets templates, and goes on.
+// A collector that was killed and started again receives templates and continues.
 func TestIPFIXCollectorStartedAnew(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
 	d := w.daemon("--nat-log-ipfix", w.collectorAt("udp"))
@@ -142,14 +143,14 @@ func TestIPFIXCollectorStartedAnew(t *testing.T) {
 	if n := len(c.end()); n != 1 {
 		t.Errorf("it got %d records", n)
 	}
-	// Nobody says that it is another: nothing was sent meanwhile.
+	// masqd cannot detect the new collector before it sends something.
 	templates := must(w.Server.Capture("eth0", func(p nstest.Packet) bool {
-		return p.DstPort == collectorPort && len(p.Payload) > 18 && p.Payload[17] == 2 // the first set
+		return p.DstPort == collectorPort && len(p.Payload) > 18 && p.Payload[17] == 2 // the first set has templates
 	}))(t)
 	c = w.nfcapd("second")
 	sent := 1
 	until(t, "the templates were sent again", func() bool {
-		// Of fifty ports that the kernel chooses, two are the same one time in 25: one flow.
+		// Of fifty ports that the kernel chooses, two are equal once in 25 runs: one flow.
 		check(t, p.EchoUDP(soon(t), at(netip.Addr{}, uint16(20_000+sent)), echo.Addr(), 100))
 		sent++
 		d.exported(sent)
@@ -157,12 +158,12 @@ func TestIPFIXCollectorStartedAnew(t *testing.T) {
 	})
 	records := c.end()
 	if n := len(records); n == 0 || n >= sent {
-		t.Errorf("it understood %d of %d records", n, sent-1)
+		t.Errorf("it decoded %d of %d records", n, sent-1)
 	}
 	d.end()
 }
 
-// Messages over UDP are as large as the path allows, and no larger.
+// Messages over UDP are as large as the path MTU allows.
 func TestIPFIXOnANarrowPath(t *testing.T) {
 	w := counted(t, nstest.Uplink{MTU: 600})
 	seen := must(w.Server.Capture("eth0", func(p nstest.Packet) bool {
@@ -179,7 +180,7 @@ func TestIPFIXOnANarrowPath(t *testing.T) {
 	largest := 0
 	for _, x := range seen.Packets() {
 		if x.FragOffset > 0 || x.MoreFragments {
-			t.Errorf("a fragment: %s", x)
+			t.Errorf("a message was fragmented: %s", x)
 		}
 		largest = max(largest, x.Length)
 	}
@@ -189,7 +190,7 @@ func TestIPFIXOnANarrowPath(t *testing.T) {
 	d.end()
 }
 
-// burst begins flows: a datagram each to ports of the far end.
+// burst begins flows: one datagram to each of many ports of the far end.
 func (p *pod) burst(flows int) {
 	t := p.w.t
 	t.Helper()
@@ -204,12 +205,12 @@ func (p *pod) burst(flows int) {
 	}
 }
 
-// Over TCP: the connection is made when there is a collector, and made again when
-// there is another. Bytes and packets are those that the far end saw.
+// Over TCP masqd connects when a collector listens, and connects again to its successor.
+// Packets and bytes equal what the far end saw.
 func TestIPFIXOverTCP(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
 	d := w.daemon("--nat-log-ipfix", w.collectorAt("tcp"))
-	until(t, "the collector is missed", func() bool { return d.number("masq_nat_log_export_stopped") == 1 })
+	until(t, "masqd reports that the collector does not answer", func() bool { return d.number("masq_nat_log_export_stopped") == 1 })
 	p := w.attachNamed("shop", "cart", w.masq())
 	echo := must(w.Server.ServeUDP(netip.AddrPortFrom(w.V4.Server, 7)))(t)
 	check(t, p.EchoUDP(soon(t), netip.AddrPort{}, echo.Addr(), 1000))
@@ -218,8 +219,8 @@ func TestIPFIXOverTCP(t *testing.T) {
 	first := w.stream("first")
 	d.exported(2)
 	check(t, first.Process.Kill())
-	_ = first.Wait() // it is killed
-	until(t, "it is missed again", func() bool { return d.number("masq_nat_log_export_stopped") == 1 })
+	_ = first.Wait() // it was killed
+	until(t, "masqd reports that the collector does not answer again", func() bool { return d.number("masq_nat_log_export_stopped") == 1 })
 	w.forgetFlows(p)
 	second := w.stream("second")
 	d.exported(4)
@@ -232,7 +233,7 @@ func TestIPFIXOverTCP(t *testing.T) {
 		t.Fatalf("%v and %v, told %v and %v", begin, end, told, again)
 	}
 	for _, records := range [][]map[string]string{begin, end} {
-		slices.SortFunc(records, func(a, b map[string]string) int { return strings.Compare(b["4"], a["4"]) }) // UDP is 17
+		slices.SortFunc(records, func(a, b map[string]string) int { return strings.Compare(b["4"], a["4"]) }) // UDP, 17, first
 	}
 	seen := echo.Seen()[0].Source
 	both := map[string]string{
@@ -251,12 +252,12 @@ func TestIPFIXOverTCP(t *testing.T) {
 	has("begin", begin[0], both)
 	has("end", end[0], both)
 	has("begin", begin[0], map[string]string{"230": "4", "7": end[0]["7"]})
-	// A datagram each way, with the headers of IP and UDP.
+	// One datagram in each direction, with IP and UDP headers.
 	has("end", end[0], map[string]string{"230": "5", "231": "1028", "232": "1028", "298": "1", "299": "1"})
 	if ms, err := strconv.Atoi(end[0]["161"]); err != nil || ms == 0 || ms > 60_000 {
 		t.Errorf("it lasted %q ms", end[0]["161"])
 	}
-	// The identifier of ICMP is translated as a port is. Type 8, code 0.
+	// The ICMP identifier is translated as a port. Type 8, code 0.
 	id := strconv.Itoa(int(pings.Packets()[0].ICMPRest >> 16))
 	has("ping", begin[1], map[string]string{"230": "4", "4": "1", "227": id, "7": end[1]["7"], "32": "2048", "11": "0", "228": "0"})
 	has("ping", end[1], map[string]string{"230": "5", "4": "1", "227": id, "298": "1", "299": "1"})
@@ -266,11 +267,11 @@ func TestIPFIXOverTCP(t *testing.T) {
 		}
 	}
 	if got := again[len(again)-1]; got["144"] != told[0]["144"] || got["166"] != "0" || got["42"] != "4" && got["42"] != "2" {
-		t.Errorf("the last it was told is %v", got)
+		t.Errorf("the last statistics are %v", got)
 	}
 }
 
-// paced makes flows no faster than the log takes them: nothing is lost before it.
+// paced begins flows at a rate that the log sustains, so that none is lost earlier.
 func (d *daemon) paced(p *pod, flows int) {
 	t := d.w.t
 	t.Helper()
@@ -286,8 +287,8 @@ func (d *daemon) paced(p *pod, flows int) {
 	}
 }
 
-// A collector that stops reading loses records, which are counted, and told as soon as
-// it reads again. The log on the disk has them all.
+// A collector that stops reading misses records. They are counted, and the count is sent
+// as soon as it reads again. The log on disk has all records.
 func TestIPFIXCollectorThatStalls(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
 	check(t, w.Node.Sysctl("net.ipv4.tcp_wmem", "4096 65536 65536"))
@@ -300,12 +301,12 @@ func TestIPFIXCollectorThatStalls(t *testing.T) {
 	d.paced(p, 50_000)
 	w.forgetFlows(p)
 	until(t, "records are lost", func() bool { return d.number("masq_nat_log_export_lost_total") > 0 })
-	until(t, "all is logged", func() bool { return d.number("masq_nat_log_records_total") >= 110_000 })
+	until(t, "all flows are logged", func() bool { return d.number("masq_nat_log_records_total") >= 110_000 })
 	if d.metric("masq_nat_log_lost_total") != "0" {
 		t.Error("the log on the disk lost something too")
 	}
 	if text := d.said(); strings.Count(text, "does not get all records") != 1 {
-		t.Error("the loss is not said once")
+		t.Error("the loss is not logged exactly once")
 	}
 	check(t, s.Process.Signal(syscall.SIGCONT))
 	until(t, "all records are accounted for", func() bool {
@@ -319,23 +320,22 @@ func TestIPFIXCollectorThatStalls(t *testing.T) {
 		t.Errorf("%d records arrived of %d", n, sent)
 	}
 	if last := told[len(told)-1]; last["166"] != strconv.Itoa(lost) {
-		t.Errorf("of %d lost records it was told %v", lost, last)
+		t.Errorf("%d records were lost, and the collector received %v", lost, last)
 	}
-	t.Logf("%d arrived, %d are told to be lost", sent, lost)
+	t.Logf("%d records arrived, %d are reported as lost", sent, lost)
 }
 
-// said is what the daemon has logged.
+// said returns the daemon's log.
 func (d *daemon) said() string { return string(must(os.ReadFile(d.log))(d.w.t)) }
 
-// Events that the kernel had no room for are told to the collector, as the log on the
-// disk has them.
+// Events that the kernel dropped are reported to the collector, as in the log on disk.
 func TestIPFIXTellsOfEventsThatTheKernelLost(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
 	s := w.stream("flows")
 	d := w.daemon("--nat-log", filepath.Join(w.dir, "nat-log"), "--nat-log-ipfix", w.collectorAt("tcp"))
 	p := w.attachNamed("shop", "cart", w.masq())
 	check(t, d.Process.Signal(syscall.SIGSTOP))
-	until(t, "the kernel has no more room", func() bool {
+	until(t, "the kernel drops events", func() bool {
 		p.burst(50_000)
 		w.forgetFlows(p)
 		_, dropped := w.events()
@@ -343,25 +343,25 @@ func TestIPFIXTellsOfEventsThatTheKernelLost(t *testing.T) {
 	})
 	check(t, d.Process.Signal(syscall.SIGCONT))
 	until(t, "the loss is counted", func() bool { return d.number("masq_nat_log_lost_total") > 0 })
-	until(t, "all was sent", func() bool {
+	until(t, "all records were sent", func() bool {
 		wait, _ := w.events()
 		return !wait && d.settled()
 	})
 	lost := d.number("masq_nat_log_lost_total")
 	sent := d.number("masq_nat_log_export_sent_total")
 	if got := d.number("masq_nat_log_export_lost_total"); got != lost {
-		t.Errorf("%d are lost of the export, %d of the log", got, lost)
+		t.Errorf("the export lost %d, the log lost %d", got, lost)
 	}
 	d.end()
 	check(t, s.Wait())
 	events, told := s.records()
 	if last := told[len(told)-1]; last["166"] != strconv.Itoa(lost) || len(events) != sent {
-		t.Errorf("%d arrived of %d; of %d lost events it was told %v", len(events), sent, lost, last)
+		t.Errorf("%d of %d events arrived; %d were lost, and the collector received %v", len(events), sent, lost, last)
 	}
 }
 
-// events reports whether some wait for a netfilter socket of the node, and whether
-// some were dropped.
+// events reports whether messages wait for a netfilter socket of the node, and whether some
+// were dropped.
 func (w *world) events() (wait, dropped bool) {
 	w.t.Helper()
 	check(w.t, w.Node.Do(func() error {
@@ -377,14 +377,14 @@ func (w *world) events() (wait, dropped bool) {
 	return wait, dropped
 }
 
-// settled reports whether the export has what the log has, but for its gaps.
+// settled reports whether the export has all records of the log except gaps.
 func (d *daemon) settled() bool {
 	gaps := strings.Count(d.said(), "more flows to tell of")
 	return d.number("masq_nat_log_export_sent_total") == d.number("masq_nat_log_records_total")-gaps
 }
 
-// The control: without the flag nothing goes to the collector, though it is there and
-// the log is written.
+// The control: without the flag the collector receives nothing, although it runs and the
+// log is written.
 func TestNoIPFIXWithoutTheFlag(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
 	seen := must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return p.DstPort == collectorPort }))(t)
@@ -404,7 +404,7 @@ func TestNoIPFIXWithoutTheFlag(t *testing.T) {
 	d.end()
 }
 
-// What cannot be a collector is said at the start.
+// An invalid collector is refused at start.
 func TestIPFIXCollectorsThatCannotBe(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	for value, want := range map[string]string{

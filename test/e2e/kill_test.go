@@ -19,11 +19,11 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// victim is a node with an attachment that stays and one that is killed.
+// victim is a node with one attachment that stays and one that is killed.
 type victim struct {
 	*world
 	add, del call
-	before   string // the traces of the node without the attachment
+	before   string // the traces of the node without the second attachment
 }
 
 func newVictim(t *testing.T, beside bool) *victim {
@@ -39,21 +39,21 @@ func newVictim(t *testing.T, beside bool) *victim {
 	return v
 }
 
-// mended is that a DEL leaves nothing of what was killed.
+// mended checks that a DEL removes everything that a killed call has left.
 func (v *victim) mended(when string) {
 	v.t.Helper()
 	v.call(v.del).done(nil)
-	unchanged(v.t, "left by DEL after "+when, v.traces(), v.before)
+	unchanged(v.t, "remaining after DEL, "+when, v.traces(), v.before)
 	if v.t.Failed() {
-		v.t.FailNow() // what follows would only say so again
+		v.t.FailNow() // later steps would repeat the error
 	}
 }
 
-// addedAgain is that an ADD works where another was killed, without a DEL between.
+// addedAgain checks that an ADD succeeds after a killed ADD, without a DEL between.
 func (v *victim) addedAgain(when string) (result keys) {
 	v.t.Helper()
 	if v.complete() {
-		// Only the runtime does not know yet: a second ADD.
+		// The runtime may call ADD again after a complete ADD whose result it did not get.
 		v.call(v.add).refused(ofLink)
 		v.mended(when)
 	}
@@ -65,7 +65,7 @@ func (v *victim) addedAgain(when string) (result keys) {
 	return result
 }
 
-// complete is whether an ADD was killed when all was done but to say so.
+// complete reports whether an ADD was killed after everything except its output.
 func (v *victim) complete() bool {
 	v.t.Helper()
 	for _, path := range must(filepath.Glob(filepath.Join(v.dir, "state", "attachments", "*.json")))(v.t) {
@@ -76,13 +76,13 @@ func (v *victim) complete() bool {
 	return false
 }
 
-// after starts the plugin and kills it after a while. It reports whether there was
-// still something to kill.
+// after starts the plugin and kills it after a delay. It reports whether the plugin was
+// still running.
 func (v *victim) after(c call, d time.Duration) bool {
 	v.t.Helper()
 	cmd := v.Node.Command(soon(v.t), pluginProgram(v.t))
 	cmd.Env, cmd.Stdin = c.env(v.world), bytes.NewReader(c.stdin(v.t))
-	// No pipe for stdout: who is killed is not waited for.
+	// No pipe for stdout: the test does not wait for a killed plugin.
 	check(v.t, cmd.Start())
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
@@ -90,7 +90,7 @@ func (v *victim) after(c call, d time.Duration) bool {
 	case err := <-done:
 		check(v.t, err)
 		return false
-	case <-time.After(d): // the delay is the experiment
+	case <-time.After(d): // a fixed delay is intended
 	}
 	check(v.t, ignoreDone(cmd.Process.Kill()))
 	if <-done == nil {
@@ -107,7 +107,7 @@ func ignoreDone(err error) error {
 	return err
 }
 
-// duration is how long a verb takes when nobody interferes: the least of some.
+// duration returns how long a verb takes undisturbed: the minimum of several runs.
 func (v *victim) duration(c call, undo call) time.Duration {
 	v.t.Helper()
 	var all []time.Duration
@@ -125,11 +125,11 @@ func (v *victim) duration(c call, undo call) time.Duration {
 	return slices.Min(all)
 }
 
-// sweep is the number of moments at which a kill is tried.
+// sweep is the number of moments at which the plugin is killed.
 const sweep = 60
 
-// TestKilledAtAnyTime kills ADD and DEL after delays from none to their full time,
-// in turn on a node that has another attachment and on one that has none.
+// TestKilledAtAnyTime kills ADD and DEL after delays from zero to their full duration,
+// alternately on a node with another attachment and on a node without.
 func TestKilledAtAnyTime(t *testing.T) {
 	nodes := [2]*victim{newVictim(t, false), newVictim(t, true)}
 	var full [2]time.Duration
@@ -137,7 +137,7 @@ func TestKilledAtAnyTime(t *testing.T) {
 	report := func(verb string, killed int) {
 		t.Helper()
 		t.Logf("%s: %d of %d killed within %s", verb, killed, sweep, full)
-		if killed < sweep/4 { // the control
+		if killed < sweep/4 { // control
 			t.Errorf("only %d of %d %ss were killed", killed, sweep, verb)
 		}
 	}
@@ -177,13 +177,12 @@ func TestKilledAtAnyTime(t *testing.T) {
 	report("DEL", killed)
 }
 
-// TestKilledAtAnyStep kills ADD and DEL before each system call by which they
-// change something, one after the other.
+// TestKilledAtAnyStep kills ADD and DEL before each system call that changes something.
 func TestKilledAtAnyStep(t *testing.T) {
 	v := newVictim(t, true)
 	for _, verb := range []struct {
 		call
-		least int // steps; with fewer, this test does not see what it is about
+		least int // minimum number of steps; with fewer the test proves nothing
 	}{{v.add, 20}, {v.del, 8}} {
 		t.Run(verb.verb, func(t *testing.T) {
 			v := &victim{v.in(t), v.add, v.del, v.before}
@@ -203,15 +202,15 @@ func TestKilledAtAnyStep(t *testing.T) {
 				steps++
 			}
 			v.mended(verb.verb)
-			t.Logf("%d steps, %d of them left something for the next DEL", steps, left)
-			if steps < verb.least || left < verb.least/2 { // the control
-				t.Errorf("%d steps, %d of them left something, want at least %d", steps, left, verb.least)
+			t.Logf("%d steps, after %d of them DEL had something to remove", steps, left)
+			if steps < verb.least || left < verb.least/2 { // control
+				t.Errorf("%d steps, after %d of them something remained, want at least %d", steps, left, verb.least)
 			}
 		})
 	}
 }
 
-// changing are the system calls by which a process changes what outlives it.
+// changing are the system calls that change something outside the process.
 var changing = map[uint64]string{
 	unix.SYS_SENDTO: "sendto", unix.SYS_SENDMSG: "sendmsg", unix.SYS_OPENAT: "openat", unix.SYS_WRITE: "write",
 	unix.SYS_RENAMEAT: "renameat", unix.SYS_RENAMEAT2: "renameat2", unix.SYS_UNLINKAT: "unlinkat",
@@ -235,9 +234,8 @@ const (
 	syscallStop  = 0x80 | 0o5 // SIGTRAP, marked by PTRACE_O_TRACESYSGOOD
 )
 
-// killBefore runs the plugin and kills it when it is about to make, for the n-th
-// time, a system call that changes something. It returns what that was, or "" if
-// the plugin came to its end.
+// killBefore runs the plugin and kills it before its n-th system call that changes
+// something. It returns the name of the call, or "" if the plugin ended before.
 func (v *victim) killBefore(c call, n int) (step string) {
 	v.t.Helper()
 	killed := false
@@ -253,9 +251,9 @@ func (v *victim) killBefore(c call, n int) (step string) {
 
 func anyStep(string) bool { return true }
 
-// stopBefore runs the plugin and stops it when it is about to make, for the n-th
-// time, a system call that changes something and that counts. It goes on when do
-// returns. If it never comes so far, the step is "".
+// stopBefore runs the plugin and stops it before its n-th system call that changes
+// something and that counts accepts. The plugin continues when do returns. If there is no
+// such call, the step is "".
 func (w *world) stopBefore(c call, n int, counts func(string) bool, do func(kill func())) (step string, r reply) {
 	w.t.Helper()
 	name := filepath.Join(w.dir, "stopped")
@@ -265,7 +263,7 @@ func (w *world) stopBefore(c call, n int, counts func(string) bool, do func(kill
 	out := must(os.Create(name + ".out"))(w.t)
 	defer out.Close()
 	path := pluginProgram(w.t)
-	// A tracer is a thread, and so is a parent: Do has one of its own.
+	// A tracer is a thread, and so is a parent: Do provides a separate thread.
 	check(w.t, w.Node.Do(func() error {
 		pid, err := syscall.ForkExec(path, []string{path}, &syscall.ProcAttr{
 			Env:   c.env(w),
@@ -276,7 +274,7 @@ func (w *world) stopBefore(c call, n int, counts func(string) bool, do func(kill
 			return err
 		}
 		kill := func() { _ = unix.Kill(pid, unix.SIGKILL) }
-		end := time.AfterFunc(patience, kill) // wait4 knows no context
+		end := time.AfterFunc(patience, kill) // wait4 takes no context
 		defer end.Stop()
 		var ws unix.WaitStatus
 		step, ws, err = trace(pid, func(name string) bool {
@@ -293,12 +291,12 @@ func (w *world) stopBefore(c call, n int, counts func(string) bool, do func(kill
 	return step, r
 }
 
-// trace follows a process that has stopped at its exec until it is gone, and calls
-// do while it stands before the step that stop asks for.
+// trace follows a process that has stopped at its exec until it ends, and calls do while
+// it is stopped before the step that stop selects.
 func trace(pid int, stop func(step string) bool, do func()) (step string, ws unix.WaitStatus, err error) {
 	started := false
 	for {
-		// Of this thread alone: the others' children are not to be reaped here.
+		// Only children of this thread: others must not be reaped here.
 		tid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD, nil)
 		if errors.Is(err, unix.EINTR) {
 			continue
@@ -329,19 +327,18 @@ func trace(pid int, stop func(step string) bool, do func()) (step string, ws uni
 				step = name
 				do()
 			}
-		case sig == syscallStop, sig == unix.SIGTRAP, sig == unix.SIGSTOP: // of tracing, new threads among it
+		case sig == syscallStop, sig == unix.SIGTRAP, sig == unix.SIGSTOP: // stops by tracing, also of new threads
 		default:
 			signal = int(sig)
 		}
-		// ESRCH: it is being killed.
+		// ESRCH: the process is being killed.
 		if err := unix.PtraceSyscall(tid, signal); err != nil && !errors.Is(err, unix.ESRCH) {
 			return step, ws, fmt.Errorf("continue: %w", err)
 		}
 	}
 }
 
-// changes names the system call that a thread is about to make, if it changes
-// something.
+// changes names the system call that a thread is about to make, if it changes something.
 func changes(tid int) (string, error) {
 	var info syscallInfo
 	_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
@@ -355,8 +352,8 @@ func changes(tid int) (string, error) {
 	return name, nil
 }
 
-// TestKilledAddLosesNoAddress: where an ADD died, the next gets the only address
-// that there is, though nobody has called DEL.
+// TestKilledAddLosesNoAddress: after a killed ADD, the next ADD gets the only address of
+// the pool, without a DEL.
 func TestKilledAddLosesNoAddress(t *testing.T) {
 	v := newVictim(t, true)
 	v.add.conf["ipam"] = keys{

@@ -17,14 +17,14 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// churnTime is how long containers come and go while programs are killed. For a
-// look at the test itself MASQ_CHURN makes it shorter.
+// churnTime is how long containers come and go while programs are killed. MASQ_CHURN
+// shortens it, for work on the test.
 const churnTime = 2 * time.Minute
 
-// long is for what a machine with other work to do needs a while for.
+// long bounds waits on a machine with other load.
 const long = 2 * time.Minute
 
-// comes waits for a condition, and reports whether it came.
+// comes waits for a condition and reports whether it became true.
 func comes(f func() bool) bool {
 	end := time.Now().Add(long)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -38,16 +38,16 @@ func comes(f func() bool) bool {
 	return true
 }
 
-// eventually is until with more patience.
+// eventually is until with a longer timeout.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	if !comes(f) {
-		t.Fatalf("in %s it never came to be that %s", long, what)
+		t.Fatalf("timeout: waited %s until %s", long, what)
 	}
 }
 
-// killed starts masqd and kills it, again and again until the context ends, while
-// somebody else takes rules away. It returns how often each happened.
+// killed starts and kills masqd repeatedly until the context ends, and meanwhile deletes
+// rules. It returns how often each happened.
 func (w *world) killed(ctx context.Context, rnd *rand.Rand) (kills, offences int) {
 	program := built("masqd")
 	out := must(os.OpenFile(filepath.Join(w.dir, "masqd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(w.t)
@@ -55,7 +55,7 @@ func (w *world) killed(ctx context.Context, rnd *rand.Rand) (kills, offences int
 	pause := func(most time.Duration) {
 		select {
 		case <-ctx.Done():
-		case <-time.After(upTo(rnd, most)): // the moment is the experiment
+		case <-time.After(upTo(rnd, most)): // a random moment is intended
 		}
 	}
 	for ctx.Err() == nil {
@@ -70,14 +70,14 @@ func (w *world) killed(ctx context.Context, rnd *rand.Rand) (kills, offences int
 			w.offend(ctx, rnd)
 			offences++
 		}
-		// In the middle of a repair, of the start, of a sweep, or of nothing.
+		// masqd may be killed during a repair, its start, or a cleanup, or while it is idle.
 		pause([]time.Duration{5 * time.Millisecond, 50 * time.Millisecond, 500 * time.Millisecond, 4 * time.Second}[rnd.IntN(4)])
 		if err := ignoreDone(d.Process.Kill()); err != nil {
 			w.t.Errorf("kill masqd: %v", err)
 		}
 		_ = d.Wait() // it was killed
 		if s, ok := d.ProcessState.Sys().(syscall.WaitStatus); !ok || !s.Signaled() {
-			w.t.Errorf("masqd ended by itself: %v", d.ProcessState)
+			w.t.Errorf("masqd ended without a signal: %v", d.ProcessState)
 			return kills, offences
 		}
 		kills++
@@ -89,7 +89,7 @@ func upTo(rnd *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(rnd.Int64N(int64(most)))
 }
 
-// offend takes something of the table away. That it is not there is fine.
+// offend deletes an object of the table. The object may be missing already.
 func (w *world) offend(ctx context.Context, rnd *rand.Rand) {
 	offences := []string{
 		"flush ruleset", "delete table inet masq", "flush chain inet masq postrouting",
@@ -107,9 +107,9 @@ func (w *world) daemonArgs() []string {
 	return w.served("--config", filepath.Join(w.dir, "none"), "--resync-interval", "1s", "--sweep-grace", "1s")
 }
 
-// TestKilledUnderChurn: eight at a time add and delete containers for two minutes,
-// with the plugin killed in a third of the calls, masqd killed and started again,
-// and rules taken away. What is there afterwards is what is alive, exactly.
+// TestKilledUnderChurn: eight workers add and delete containers for two minutes. A third of
+// the plugin calls are killed, masqd is killed and restarted, and rules are deleted. At the
+// end the node has exactly the objects of the live containers.
 func TestKilledUnderChurn(t *testing.T) {
 	const workers = 8
 	during := churnTime
@@ -119,7 +119,7 @@ func TestKilledUnderChurn(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d, %s", seed, during)
 	w := newWorld(t, nstest.Uplink{})
-	w.daemon(w.daemonArgs()...).end() // what masqd keeps for itself is there from here on
+	w.daemon(w.daemonArgs()...).end() // so that masqd's own files exist from the start
 	before := w.traces()
 	var confs []keys
 	for i, name := range []string{"plain", "ftp", "narrow", "named"} {
@@ -160,7 +160,7 @@ func TestKilledUnderChurn(t *testing.T) {
 		}
 	}
 	t.Logf("%v, %d are alive", sum, len(alive))
-	// The control: there was something to survive.
+	// The control: each kind of disturbance has happened.
 	for name, n := range sum {
 		if least := int(during / (10 * time.Second)); n < least {
 			t.Errorf("%s: only %d", name, n)
@@ -168,10 +168,10 @@ func TestKilledUnderChurn(t *testing.T) {
 	}
 
 	d := w.daemon(w.daemonArgs()...)
-	// Those whose DEL never came are forgotten, and so is a file that is no record.
-	// What else an ADD that was killed has left is for GC.
+	// masqd removes attachments without a DEL, and a file that is not a record. Whatever
+	// else a killed ADD has left is removed by GC.
 	if !comes(func() bool { return w.dead(len(alive)) == 0 }) {
-		t.Errorf("masqd does not forget the dead: %d are alive, there are %v", len(alive), slices.Sorted(maps.Keys(w.files())))
+		t.Errorf("masqd does not remove stale attachments: %d are alive, the records are %v", len(alive), slices.Sorted(maps.Keys(w.files())))
 	}
 	for _, conf := range confs {
 		list := w.namedConflist(conf["name"].(string), "1.1.0", conf.with(keys{"name": nil}))
@@ -182,17 +182,17 @@ func TestKilledUnderChurn(t *testing.T) {
 	w.exactly(alive)
 	rules := w.nodeRun("nft", "list", "table", "inet", "masq")
 
-	// Who looks for the first time finds nothing to do.
+	// A masqd that starts now finds nothing to repair.
 	d.end()
 	d = w.daemon(w.daemonArgs()...)
 	if n := d.repairs(); n != 0 {
-		t.Errorf("a masqd that starts repairs %v things", n)
+		t.Errorf("a masqd that starts makes %v repairs", n)
 	}
 	w.nft("delete table inet masq")
 	eventually(t, "the table is made anew", func() bool { return d.repairs() > 0 })
 	w.rests(d, len(alive))
 	if again := w.nodeRun("nft", "list", "table", "inet", "masq"); !sameRules(again, rules) {
-		t.Errorf("made anew the rules are\n%s\nand were\n%s", again, rules)
+		t.Errorf("made again, the rules are\n%s\nand were\n%s", again, rules)
 	}
 
 	for _, p := range alive {
@@ -204,11 +204,11 @@ func TestKilledUnderChurn(t *testing.T) {
 	}
 	w.rests(d, 0)
 	d.end()
-	unchanged(t, "left at the end", w.traces(), before)
+	unchanged(t, "remaining at the end", w.traces(), before)
 	w.exactly(nil)
 }
 
-// of are those of a network.
+// of returns the pods of a network.
 func of(pods []*pod, network string) (out []*pod) {
 	for _, p := range pods {
 		if p.list.Name == network {
@@ -218,7 +218,7 @@ func of(pods []*pod, network string) (out []*pod) {
 	return out
 }
 
-// of are the counters whose names begin so.
+// of returns the counters with these name prefixes.
 func (c counters) of(prefixes ...string) counters {
 	out := counters{}
 	for name, n := range c {
@@ -238,8 +238,8 @@ func (d *daemon) repairs() (sum float64) {
 	return sum
 }
 
-// rests waits until masqd knows of so many attachments and, asked to look, finds
-// nothing to do.
+// rests waits until masqd knows this number of attachments, and checks that a sync finds
+// nothing to repair.
 func (w *world) rests(d *daemon, attachments int) {
 	w.t.Helper()
 	eventually(w.t, fmt.Sprintf("masqd knows %d attachments and is ready", attachments), func() bool {
@@ -260,7 +260,7 @@ func (w *world) rests(d *daemon, attachments int) {
 	}
 }
 
-// lives is that an attachment passes CHECK and leaves under the node's address.
+// lives checks that an attachment passes CHECK and leaves with the node's address.
 func (w *world) lives(p *pod, conf keys) {
 	w.t.Helper()
 	w.call(call{verb: "CHECK", id: p.runtime.ContainerID, netns: p.Path(), conf: conf.with(keys{"prevResult": p.result})}).done(nil)

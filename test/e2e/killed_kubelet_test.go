@@ -13,8 +13,8 @@ import (
 	"github.com/containernetworking/cni/libcni"
 )
 
-// kubelet is one of the workers of a runtime: it adds and deletes containers, and
-// the plugin may be killed under its hands.
+// kubelet is one worker of a runtime. It adds and deletes containers, and its plugin calls
+// may be killed.
 type kubelet struct {
 	w     *world
 	n     int
@@ -26,11 +26,11 @@ type kubelet struct {
 	errs                               []error
 }
 
-// kill is the longest that a plugin lives that is to be killed, which is about as
-// long as a call takes when all of them work.
+// kill is the maximum life of a plugin that is to be killed: about the duration of a call
+// while all workers run.
 const kill = 60 * time.Millisecond
 
-// call executes the plugin, which may be killed. It reports whether it was.
+// call executes the plugin and reports whether it was killed.
 func (k *kubelet) call(ctx context.Context, verb string, p *pod, conf keys) (killed bool, out []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), long)
 	defer cancel()
@@ -56,7 +56,7 @@ func (k *kubelet) call(ctx context.Context, verb string, p *pod, conf keys) (kil
 	return false, answer.Bytes(), err
 }
 
-// one adds a container, and lets one go if there are enough.
+// one adds a container, and removes one if there are enough.
 func (k *kubelet) one(ctx context.Context) error {
 	id := fmt.Sprintf("k%d-%d", k.n, k.adds)
 	n, err := k.w.lab.Namespace(id)
@@ -91,8 +91,8 @@ func (k *kubelet) confOf(p *pod) keys {
 	return k.confs[slices.IndexFunc(k.confs, func(c keys) bool { return c["name"] == p.list.Name })]
 }
 
-// let has a container go: by DEL, which is made again when it was killed, before or
-// after the namespace goes, or without.
+// let removes a container: by DEL before or after its namespace is deleted, repeated if it
+// was killed, or without DEL.
 func (k *kubelet) let(ctx context.Context, p *pod, conf keys) error {
 	how := k.rnd.IntN(10)
 	if how < 3 {
