@@ -15,7 +15,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// exactly compares all that there is beside the rules with what is alive.
+// exactly compares everything outside the rules with the live attachments.
 func (w *world) exactly(alive []*pod) {
 	w.t.Helper()
 	want := map[string]bool{"link lo": true, "link uplink": true}
@@ -80,7 +80,7 @@ func (w *world) exactly(alive []*pod) {
 	}
 }
 
-// files are the records and leases, and whatever else there is that need not be.
+// files returns the records and leases, and other files that are not always there.
 func (w *world) files() map[string]bool {
 	w.t.Helper()
 	have := map[string]bool{}
@@ -88,7 +88,7 @@ func (w *world) files() map[string]bool {
 		check(w.t, filepath.WalkDir(filepath.Join(w.dir, sub), func(path string, e fs.DirEntry, err error) error {
 			name := filepath.Base(path)
 			if errors.Is(err, fs.ErrNotExist) {
-				return nil // it went meanwhile
+				return nil // it was removed concurrently
 			}
 			if err != nil || e.IsDir() || name == "masqd.lock" || name == "lock" || strings.HasPrefix(name, "last_reserved_ip") {
 				return err
@@ -125,8 +125,8 @@ func (w *world) files() map[string]bool {
 	return have
 }
 
-// dead is the number of records, but for those that masqd leaves to GC, and of
-// files beside no record, where there should be so many records.
+// dead returns how many records exceed the given number, without the records that masqd
+// leaves to GC, plus the files without a record.
 func (w *world) dead(records int) (n int) {
 	w.t.Helper()
 	for name := range w.files() {

@@ -12,8 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestInvalidPackets: what conntrack calls invalid is not translated, so it would
-// leave with the address of the container. It is dropped, and counted.
+// TestInvalidPackets: a packet that conntrack calls invalid is not translated, so it would
+// leave with the container's address. It is dropped and counted.
 func TestInvalidPackets(t *testing.T) {
 	for _, drop := range []bool{true, false} {
 		t.Run(fmt.Sprintf("dropInvalid %v", drop), func(t *testing.T) {
@@ -50,16 +50,16 @@ func TestInvalidPackets(t *testing.T) {
 						t.Errorf("only %v left: %v", got, err)
 					}
 				}
-				// The connection that some of them pretended to be of is as before.
+				// The connection that some of the packets imitated is unaffected.
 				works(t, conn)
 			}
 		})
 	}
 }
 
-// invalidPackets are packets without a flow. One is of the connection that SYN
-// began, with a sequence number out of any window: what a container sends whose
-// connection the node has forgotten looks like that.
+// invalidPackets returns packets without a flow. One belongs to the connection that syn
+// began and has a sequence number outside the window, like packets of a connection that
+// the node has forgotten.
 func invalidPackets(src, dst netip.Addr, syn nstest.Packet) map[string][]byte {
 	segment := func(flags nstest.TCPFlags) []byte {
 		return nstest.TCPPacket(nstest.Segment{Src: at(src, 5555), Dst: at(dst, 9), Flags: flags, Seq: 1000, Ack: 2000})
@@ -92,7 +92,7 @@ func invalidPackets(src, dst netip.Addr, syn nstest.Packet) map[string][]byte {
 	}
 }
 
-// changed is a checksum after one of its words has changed (RFC 1624).
+// changed updates a checksum after one of its words has changed (RFC 1624).
 func changed(sum, was, is uint16) uint16 {
 	s := uint32(^sum) + uint32(^was) + uint32(is)
 	for s > 0xffff {
@@ -101,13 +101,13 @@ func changed(sum, was, is uint16) uint16 {
 	return ^uint16(s)
 }
 
-// aboutPing tells an echo request.
+// aboutPing reports whether p is an echo request.
 func aboutPing(p nstest.Packet) bool {
 	return p.ICMPRest != 0 && (p.ICMPType == 8 || p.ICMPType == 128)
 }
 
-// TestOtherProtocols: a protocol that neither conntrack nor the plugin knows
-// leaves with the address of the node, too.
+// TestOtherProtocols: a protocol that neither conntrack nor the plugin knows leaves with
+// the node's address too.
 func TestOtherProtocols(t *testing.T) {
 	const experiment, encapsulation = 253, 47 // RFC 3692, RFC 2784
 	for _, on := range []bool{true, false} {
@@ -138,8 +138,8 @@ func TestOtherProtocols(t *testing.T) {
 	}
 }
 
-// TestSpoofedSources: a container cannot send with an address that is not its
-// own, be it that of a stranger or of another container, wherever to.
+// TestSpoofedSources: a container cannot send to any destination with an address that is
+// not its own, whether of another container or of another host.
 func TestSpoofedSources(t *testing.T) {
 	const port = 4242
 	for _, checked := range []bool{true, false} {
@@ -152,7 +152,7 @@ func TestSpoofedSources(t *testing.T) {
 				own := c.addr(p.Server)
 				stranger := netip.MustParseAddr([]string{"203.0.113.7", "2001:db8:7::7"}[i])
 				vacant := netip.MustParseAddr([]string{"10.88.200.1", "fd00:88::beef"}[i])
-				// How each of them is seen where it arrives, if it does.
+				// The source with which each packet arrives, if it does.
 				outside := map[netip.Addr]netip.Addr{
 					stranger: stranger, vacant: vacant, victim.addr(own): p.Node,
 				}
@@ -179,7 +179,7 @@ func TestSpoofedSources(t *testing.T) {
 						check(t, c.SendRaw(nstest.UDPPacket(at(src, 700), at(to.dst, port), src.AsSlice())))
 						spoofed++
 					}
-					// It sends with its own, too, and that arrives.
+					// The control: packets with the container's own address arrive.
 					check(t, c.SendRaw(nstest.UDPPacket(at(own, 700), at(to.dst, port), own.AsSlice())))
 					got := must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return string(q.Payload) == string(own.AsSlice()) }))(t)
 					if got.Src != to.ownShown {
@@ -209,7 +209,7 @@ func TestSpoofedSources(t *testing.T) {
 	}
 }
 
-// works has a TCPServer answer on a connection that is open.
+// works checks that a TCPServer answers on an open connection.
 func works(t testing.TB, conn net.Conn) {
 	t.Helper()
 	deadline, _ := soon(t).Deadline()
@@ -220,7 +220,7 @@ func works(t testing.TB, conn net.Conn) {
 	}
 }
 
-// counted is the number of packets that the rules of an ID have counted.
+// counted returns the number of packets that the rules with an ID have counted.
 func (w *world) counted(id string) int {
 	w.t.Helper()
 	var listing struct {

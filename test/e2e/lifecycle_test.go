@@ -19,22 +19,23 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// masqOn is the configuration of masq for a network with a subnet of its own.
+// masqOn returns a configuration of masq for a network with this subnet.
 func (w *world) masqOn(subnet string) keys {
 	ranges := []any{[]any{keys{"subnet": subnet}}}
 	return w.masq().with(keys{"ipam": keys{"type": "host-local", "dataDir": filepath.Join(w.dir, "leases"), "ranges": ranges}})
 }
 
-// behind is the configuration of masq in chained mode.
+// behind returns the configuration of masq in chained mode.
 func (w *world) behind() keys { return w.masq().with(keys{"ipam": nil}) }
 
-// linkByPTP makes the link that masq chains to. It does not masquerade itself. IPv6
-// would have it wait two seconds for duplicate address detection.
+// linkByPTP returns the plugin that masq is chained to. It does not masquerade. It has no
+// IPv6, with which it would wait two seconds for duplicate address detection.
 func (w *world) linkByPTP() keys {
 	return w.masqOn("10.88.0.0/16").with(keys{"type": "ptp", "stateDir": nil})
 }
 
-// linkByNobody only says that there is a link, with the addresses of claimed.
+// linkByNobody returns a plugin that makes no link and only reports one, with the addresses
+// of claimed.
 func (w *world) linkByNobody() keys {
 	w.t.Helper()
 	w.withPlugin("claim", `
@@ -50,7 +51,7 @@ esac
 	return keys{"type": "claim"}
 }
 
-// run runs a program in the container and returns what it prints.
+// run runs a program in the container and returns its output.
 func (p *pod) run(name string, args ...string) string {
 	p.w.t.Helper()
 	out, err := p.Command(soon(p.w.t), name, args...).CombinedOutput()
@@ -60,8 +61,7 @@ func (p *pod) run(name string, args ...string) string {
 	return string(out)
 }
 
-// seenAs has the container ping the server, and looks with what address that is
-// seen at the far end.
+// seenAs has the container ping the server, and checks the source address at the far end.
 func (w *world) seenAs(p *pod, plan nstest.Plan, want netip.Addr) {
 	w.t.Helper()
 	if got := w.source(p, plan); got != want {
@@ -69,8 +69,8 @@ func (w *world) seenAs(p *pod, plan nstest.Plan, want netip.Addr) {
 	}
 }
 
-// source is the address that the server sees a ping of the container come from.
-// The server knows no way back to a container's own.
+// source returns the source address of a container's ping at the server. The server has no
+// route to a container's own address.
 func (w *world) source(p *pod, plan nstest.Plan) netip.Addr {
 	w.t.Helper()
 	seen := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Dst == plan.Server && isPing(q) }))(w.t)
@@ -86,7 +86,7 @@ func (w *world) source(p *pod, plan nstest.Plan) netip.Addr {
 	}()
 	got, err := seen.WaitFor(ctx, isPing)
 	if err != nil {
-		w.t.Fatalf("nothing of %s arrived: %v", p.runtime.ContainerID, err)
+		w.t.Fatalf("no packet of %s arrived: %v", p.runtime.ContainerID, err)
 	}
 	if got.Src == plan.Node {
 		check(w.t, <-done)
@@ -95,12 +95,12 @@ func (w *world) source(p *pod, plan nstest.Plan) netip.Addr {
 	return got.Src
 }
 
-// isPing tells an echo request.
+// isPing reports whether p is an echo request.
 func isPing(p nstest.Packet) bool {
 	return p.Proto == unix.IPPROTO_ICMP && p.ICMPType == 8 || p.Proto == unix.IPPROTO_ICMPV6 && p.ICMPType == 128
 }
 
-// unchanged compares traces, and shows the lines that differ.
+// unchanged compares traces and prints the lines that differ.
 func unchanged(t testing.TB, when, after, before string) {
 	t.Helper()
 	if after == before {
@@ -121,9 +121,9 @@ func unchanged(t testing.TB, when, after, before string) {
 	t.Errorf("%s (+ surplus, - lost):\n%s", when, out.String())
 }
 
-// removal is what a DEL finds.
+// removal is the state that a DEL meets.
 type removal struct {
-	netns  string // there, gone or unnamed
+	netns  string // "there", "gone" or "unnamed"
 	cached bool   // the runtime still has the result of ADD
 	record string // whole, gone, damaged or newer
 }
@@ -144,7 +144,7 @@ func removals() []removal {
 	return out
 }
 
-// recordPath is the file that has the record of a container.
+// recordPath returns the file with the record of a container.
 func (w *world) recordPath(id string) string {
 	w.t.Helper()
 	paths := must(filepath.Glob(filepath.Join(w.dir, "state", "attachments", "*.json")))(w.t)
@@ -157,7 +157,7 @@ func (w *world) recordPath(id string) string {
 	return paths[i]
 }
 
-// before brings about what the DEL is to find, and ends what it has no say in.
+// before creates the state that the DEL meets.
 func (r removal) before(w *world, p *pod) {
 	w.t.Helper()
 	path := w.recordPath(p.runtime.ContainerID)
@@ -181,13 +181,13 @@ func (r removal) before(w *world, p *pod) {
 	}
 }
 
-// TestDelLeavesNothing: whatever is still known when DEL comes, it removes all
-// that ADD made, and does so again without complaint.
+// TestDelLeavesNothing: DEL removes everything that ADD made, whatever information is left,
+// and succeeds a second time.
 func TestDelLeavesNothing(t *testing.T) {
 	for _, mode := range []struct {
 		name    string
 		plugins func(*world) []keys
-		beside  bool // with another attachment on the node, which has to stay
+		beside  bool // with another attachment on the node, which must stay
 	}{
 		{"alone", func(w *world) []keys {
 			return []keys{w.masq().with(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300})}
@@ -213,7 +213,7 @@ func TestDelLeavesNothing(t *testing.T) {
 					if err := p.tryAdd(list); err != nil {
 						t.Fatal(describe(err))
 					}
-					// The control: there is something to find.
+					// The control: ADD leaves traces.
 					if during := w.traces(); during == before || r.record != "whole" && !strings.Contains(during, w.recordPath(p.runtime.ContainerID)) {
 						t.Fatalf("ADD leaves no trace:\n%s", during)
 					}
@@ -224,14 +224,14 @@ func TestDelLeavesNothing(t *testing.T) {
 						}
 						if mode.name == "behind ptp" && r.netns != "there" {
 							check(t, p.Close())
-							// ptp leaves its link to the kernel, which takes its time.
-							until(w.t, "the link of ptp is gone", func() bool { return w.traces() == before })
+							// The kernel deletes the link of ptp asynchronously.
+							until(w.t, "the link of ptp is deleted", func() bool { return w.traces() == before })
 						}
-						unchanged(t, fmt.Sprintf("left by DEL %d", i+1), w.traces(), before)
+						unchanged(t, fmt.Sprintf("remaining after DEL %d", i+1), w.traces(), before)
 					}
 					if r.netns == "unnamed" && mode.name != "behind ptp" {
 						if links := must(p.LinkNames())(t); len(links) != 1 {
-							t.Errorf("the container keeps %v", links)
+							t.Errorf("the container still has %v", links)
 						}
 					}
 					check(t, p.Close())
@@ -241,14 +241,14 @@ func TestDelLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestDelDespiteTheConfiguration: what somebody has written into it since ADD, or
-// what the runtime says beside it, must not keep a container from going.
+// TestDelDespiteTheConfiguration: DEL succeeds although the configuration has changed since
+// ADD, or the runtime passes invalid arguments.
 func TestDelDespiteTheConfiguration(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	before := w.traces()
 	ipam := w.masq()["ipam"].(keys)
 	for name, change := range map[string]func(*call){
-		"no change":                 func(*call) {}, // the control
+		"no change":                 func(*call) {}, // control
 		"unknown key of the policy": func(c *call) { c.conf = c.conf.with(keys{"nonMasqueradeCIDR": "10.0.0.0/8"}) },
 		"range outside of its subnet": func(c *call) {
 			c.conf = c.conf.with(keys{"ipam": ipam.with(keys{"ranges": []any{[]any{keys{"subnet": "10.88.0.0/24", "rangeStart": "10.89.0.1"}}}})})
@@ -275,7 +275,7 @@ func TestDelDespiteTheConfiguration(t *testing.T) {
 			if r := w.call(del); r.exit != 0 {
 				t.Errorf("DEL: %s", r.stdout)
 			}
-			unchanged(t, "left behind", w.traces(), before)
+			unchanged(t, "remaining", w.traces(), before)
 			add.verb = "DEL"
 			w.call(add).done(nil)
 			check(t, p.Close())
@@ -283,14 +283,14 @@ func TestDelDespiteTheConfiguration(t *testing.T) {
 	}
 }
 
-// TestDelOfWhatNeverWas: a runtime may call DEL for an ADD that it never made.
+// TestDelOfWhatNeverWas: a runtime may call DEL without a preceding ADD.
 func TestDelOfWhatNeverWas(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.pod("never")
 	before := w.traces()
 	for _, plugins := range [][]keys{{w.masq()}, {w.linkByNobody(), w.behind()}} {
 		check(t, p.tryDel(w.conflist("1.1.0", plugins...)))
-		unchanged(t, "left behind", w.traces(), before)
+		unchanged(t, "remaining", w.traces(), before)
 	}
 	if _, err := os.Stat(filepath.Join(w.dir, "state")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("DEL made the state directory: %v", err)
@@ -310,8 +310,8 @@ func TestLongPodName(t *testing.T) {
 	w.call(c).done(nil)
 }
 
-// TestSecondAdd: ADD again without a DEL between is the runtime's error, and the
-// container must not pay for it.
+// TestSecondAdd: a second ADD without a DEL between is an error of the runtime. It fails
+// and does not harm the container.
 func TestSecondAdd(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
@@ -328,8 +328,8 @@ func TestSecondAdd(t *testing.T) {
 	check(t, a.tryCheck(list))
 }
 
-// TestSecondAddElsewhere: the container ID again, with another namespace while the
-// first is there, is no less an error.
+// TestSecondAddElsewhere: an ADD with the same container ID and another namespace fails
+// too, while the first namespace exists.
 func TestSecondAddElsewhere(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
@@ -338,14 +338,14 @@ func TestSecondAddElsewhere(t *testing.T) {
 	other := w.pod("other")
 	other.runtime.ContainerID = "a"
 	if err := other.tryAdd(list); err == nil {
-		t.Error("a second ADD passes")
+		t.Error("a second ADD succeeds")
 	}
 	unchanged(t, "after a second ADD", w.traces(), before)
 	w.seenAs(a, w.V4, w.V4.Node)
-	// The first container died with its namespace, and DEL never came: the
-	// machine crashed between, say. The ID may be used again.
+	// The first container ended with its namespace and DEL was never called, for example
+	// because the machine crashed. The ID may be used again.
 	check(t, a.Close())
-	until(w.t, "the link of the dead container is gone", func() bool { return len(must(w.Node.LinkNames())(t)) == 2 })
+	until(w.t, "the link of the ended container is deleted", func() bool { return len(must(w.Node.LinkNames())(t)) == 2 })
 	if err := other.tryAdd(list); err != nil {
 		t.Fatal(describe(err))
 	}
@@ -355,7 +355,7 @@ func TestSecondAddElsewhere(t *testing.T) {
 	a.list = nil
 }
 
-// TestAddRefuses what cannot be done, and undoes what it had begun.
+// TestAddRefuses: ADD fails if it cannot succeed, and undoes what it has begun.
 func TestAddRefuses(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	claim := keys{
@@ -368,7 +368,7 @@ func TestAddRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		main    bool
-		netns   string // of the container if empty
+		netns   string // the container's if empty
 		prepare []string
 		names   string
 	}{
@@ -403,9 +403,9 @@ func TestAddRefuses(t *testing.T) {
 			if r.exit != 1 || e.Msg == "" || !strings.Contains(e.Msg+e.Details, c.names) {
 				t.Errorf("exit code %d: does not name %q: %s", r.exit, c.names, describe(&e))
 			}
-			unchanged(t, "left on the node", w.traces(), before)
-			unchanged(t, "left in the container", inside(), container)
-			// The control: nothing but this was in the way.
+			unchanged(t, "remaining on the node", w.traces(), before)
+			unchanged(t, "remaining in the container", inside(), container)
+			// The control: ADD succeeds without the obstacle.
 			fresh := w.pod("fresh")
 			add.netns = fresh.Path()
 			if !c.main {
@@ -420,7 +420,7 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
-// statusOf and gcOf are the verbs that concern no container.
+// statusOf and gcOf are verbs without a container.
 func (w *world) statusOf(list *libcni.NetworkConfigList) func(context.Context) error {
 	return func(ctx context.Context) error { return w.cni.GetStatusNetworkList(ctx, list) }
 }

@@ -15,18 +15,18 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// linkDamage is one way to cut a container off on the node's side of its link.
+// linkDamage is one way to disconnect a container on the node's side of its link.
 type linkDamage struct {
 	name string
 	cut  func(w *world, p *pod)
 	kind string // label of masq_repairs_total
-	v6   bool   // the family that suffers
+	v6   bool   // the affected family
 }
 
 var linkDamages = []linkDamage{
 	{"ip route flush, IPv4", func(w *world, p *pod) { w.nodeRun("ip", "-4", "route", "flush", "dev", p.host()) }, "route", false},
 	{"ip route flush, IPv6", func(w *world, p *pod) { w.nodeRun("ip", "-6", "route", "flush", "dev", p.host()) }, "route", true},
-	{"ip route flush proto kernel", func(w *world, p *pod) { // as networkd does of routes that it does not know
+	{"ip route flush proto kernel", func(w *world, p *pod) { // as networkd does with routes it does not manage
 		w.nodeRun("ip", "-4", "route", "flush", "proto", "kernel", "table", "main", p.addr(w.V4.Server).String())
 	}, "route", false},
 	{"the gateway's address", func(w *world, p *pod) {
@@ -45,9 +45,9 @@ func (l linkDamage) server(w *world) netip.Addr {
 	return w.V4.Server
 }
 
-// TestDaemonRestoresLinks: what a container needs on the node's side of its link comes
-// back, at once where masqd runs and at its start where it did not. Without masqd it
-// stays away, and others' routes are left alone.
+// TestDaemonRestoresLinks: masqd restores a container's objects on the node's side of its
+// link, at once while it runs, and at its start otherwise. Without masqd they stay missing.
+// Routes of other programs are not changed.
 func TestDaemonRestoresLinks(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.idleLink()
@@ -76,13 +76,13 @@ func TestDaemonRestoresLinks(t *testing.T) {
 						t.Logf("routes after %s:\n%q\nnot\n%q", what, after, before)
 					}
 				}()
-				until(t, "the routes are as before", func() bool { after = routes(); return slices.Equal(after, before) })
+				until(t, "the routes are restored", func() bool { after = routes(); return slices.Equal(after, before) })
 			}
-			c.cut(w, p) // the control
+			c.cut(w, p) // control
 			if reaches(p, c.server(w)) {
 				t.Fatal("there are answers, and nothing has repaired the link")
 			}
-			d := w.daemon() // at its start
+			d := w.daemon() // it repairs at its start
 			until(t, "there are answers", all)
 			was := 0
 			until(t, "it counts the repair at its start", func() bool { was = d.repaired(c.kind); return was > 0 })
@@ -96,7 +96,7 @@ func TestDaemonRestoresLinks(t *testing.T) {
 	}
 }
 
-// TestConfinedDaemonRestoresLinks: with CAP_NET_ADMIN alone, and all files read-only.
+// TestConfinedDaemonRestoresLinks repeats it with CAP_NET_ADMIN alone and read-only files.
 func TestConfinedDaemonRestoresLinks(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))
@@ -115,7 +115,7 @@ func TestConfinedDaemonRestoresLinks(t *testing.T) {
 	check(t, d.Start())
 	until(t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
 	d.isConfined()
-	// As at the start, for the attachments of an earlier version.
+	// At its start masqd compares attachments of an earlier version too.
 	for key, want := range settings {
 		if got := must(w.Node.ReadSysctl(key))(t); got != want {
 			t.Errorf("%s is %s, want %s", key, got, want)
@@ -129,29 +129,29 @@ func TestConfinedDaemonRestoresLinks(t *testing.T) {
 	d.end()
 }
 
-// TestDaemonComparesLinksAtResync: the kernel notifies of no proxy neighbor, so one
-// that is missing comes back with the next resync.
+// TestDaemonComparesLinksAtResync: the kernel sends no notification when a proxy neighbor is
+// deleted, so the next resync restores it.
 func TestDaemonComparesLinksAtResync(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))
 	d := w.daemon("--resync-interval=1s")
 	defer d.end()
 	w.nodeRun("ip", "neigh", "del", "proxy", "169.254.1.1", "dev", p.host())
-	until(t, "the proxy neighbor is back", func() bool {
+	until(t, "the proxy neighbor is restored", func() bool {
 		out, err := w.Node.Command(t.Context(), "ip", "neigh", "show", "proxy", "dev", p.host()).Output()
 		return err == nil && strings.Contains(string(out), "169.254.1.1")
 	})
 }
 
-// TestDaemonDoesNotFightOverLinks: another program that deletes a route again and
-// again is answered at a bounded pace, and masqd says so.
+// TestDaemonDoesNotFightOverLinks: if another program deletes a route repeatedly, masqd
+// limits its repairs and reports a repair loop.
 func TestDaemonDoesNotFightOverLinks(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))
 	d := w.daemon()
 	addr := p.addr(w.V4.Server).String()
-	until(t, "masqd calls it a repair loop", func() bool {
-		// It may not be back yet.
+	until(t, "masqd reports a repair loop", func() bool {
+		// The route may be missing at this moment.
 		err := w.Node.Command(t.Context(), "ip", "route", "del", addr, "dev", p.host()).Run()
 		if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
 			t.Fatal(err)

@@ -10,8 +10,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestLogOfTheDaemon: a deleted table is a warning, what was repaired can be counted, and
-// a SIGHUP is logged.
+// TestLogOfTheDaemon: a deleted table is logged as a warning, with the number of restored
+// objects, and a SIGHUP is logged.
 func TestLogOfTheDaemon(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attachNamed("ns", "p", w.masq())
@@ -39,7 +39,7 @@ func TestLogOfTheDaemon(t *testing.T) {
 	warned := func(e entry) bool {
 		return e.Level == "WARN" && strings.HasPrefix(e.Msg, "table inet masq was missing")
 	}
-	// The control: a rule that another program flushes is none.
+	// The control: a flushed chain is not a deleted table.
 	w.nft("flush chain inet masq invalid")
 	until(t, "the rules are restored", func() bool {
 		return logged(func(e entry) bool {
@@ -47,13 +47,13 @@ func TestLogOfTheDaemon(t *testing.T) {
 		})
 	})
 	if logged(warned) {
-		t.Error("missing rules are said to be a missing table")
+		t.Error("missing rules are logged as a missing table")
 	}
 	w.nft("delete table inet masq")
 	until(t, "a deleted table is a warning", func() bool { return logged(warned) })
 	sighup := func(e entry) bool { return e.Level == "INFO" && strings.HasPrefix(e.Msg, "SIGHUP: ") }
 	if logged(sighup) {
-		t.Error("a SIGHUP that nobody sent is logged")
+		t.Error("a SIGHUP is logged that was not sent")
 	}
 	check(t, d.Process.Signal(syscall.SIGHUP))
 	until(t, "the SIGHUP is logged", func() bool { return logged(sighup) })

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestManPages renders the manual pages of both programs, and looks for all that
-// --help says of each command: its text, its flags, its commands.
+// TestManPages renders the manual pages of both programs and checks that they contain the
+// text, flags and commands of --help.
 func TestManPages(t *testing.T) {
 	flag := regexp.MustCompile(`(?m)^ +(?:(-\w), )?(--[\w-]+)`)
 	sub := regexp.MustCompile(`(?m)^  (\w+) +[A-Z]`)
@@ -50,7 +50,7 @@ func TestManPages(t *testing.T) {
 			if slices.Contains([]string{"help", "completion"}, m[1]) {
 				continue
 			}
-			if want := name + "-" + m[1] + "(8)"; strings.Count(got, want) != 2 { // listed, and to be seen
+			if want := name + "-" + m[1] + "(8)"; strings.Count(got, want) != 2 { // listed, and under SEE ALSO
 				t.Errorf("%s(8) does not name %s", name, want)
 			}
 			examine(append(slices.Clone(words), m[1])...)
@@ -66,9 +66,9 @@ func TestManPages(t *testing.T) {
 		}
 	}
 	if !seen["masq-cni-inspect-flows.8"] {
-		t.Errorf("only %v were looked at", seen)
+		t.Errorf("only these pages were checked: %v", seen)
 	}
-	// The same text makes the same pages.
+	// Generating again gives the same pages.
 	again := t.TempDir()
 	run(t, "masqd", "man", again)
 	a, b := must(os.ReadFile(filepath.Join(dir, "masqd.8")))(t), must(os.ReadFile(filepath.Join(again, "masqd.8")))(t)
@@ -88,7 +88,7 @@ func run(t *testing.T, program string, args ...string) string {
 	return string(out)
 }
 
-// rendered is a page as one line of words. groff warns of all that is not right.
+// rendered returns a page as one line of words. groff warns of every fault in the markup.
 func rendered(t *testing.T, page string) string {
 	t.Helper()
 	c := exec.CommandContext(soon(t), "groff", "-man", "-Tascii", "-P-cbou", "-ww", "-rHY=0", page)

@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// containers are the programs of a manifest, as command lines for the node.
+// containers returns the programs of a manifest as command lines for the node.
 func (m *migration) containers(file string) (out []string) {
 	m.t.Helper()
 	type container struct {
@@ -45,7 +45,7 @@ func (m *migration) containers(file string) (out []string) {
 	return out
 }
 
-// stay starts a program that goes on.
+// stay starts a program that keeps running.
 func (m *migration) stay(line string) *nstest.Command {
 	m.t.Helper()
 	c := m.shell(line)
@@ -53,7 +53,7 @@ func (m *migration) stay(line string) *nstest.Command {
 	return c
 }
 
-// end ends programs as a kubelet does.
+// end ends programs as the kubelet does.
 func (m *migration) end(all *[]*nstest.Command) {
 	m.t.Helper()
 	for _, c := range *all {
@@ -65,7 +65,7 @@ func (m *migration) end(all *[]*nstest.Command) {
 	*all = nil
 }
 
-// deploy is what the DaemonSet of masq-cni does on a node.
+// deploy runs on the node what the DaemonSet of masq-cni runs.
 func deploy(m *migration) {
 	m.t.Helper()
 	m.must("mkdir -p /run/masq-cni")
@@ -74,11 +74,11 @@ func deploy(m *migration) {
 	}
 }
 
-// rolled is what kubectl rollout status waits for.
+// rolled waits for what kubectl rollout status waits for.
 func rolled(m *migration) {
 	m.t.Helper()
 	if m.ours == nil {
-		return // it was uninstalled by then
+		return // it is uninstalled already
 	}
 	check(m.t, m.soon(`curl -s http://127.0.0.1:9468/readyz | grep '"ready":true'`))
 	check(m.t, m.soon(`grep '"masq"' /etc/cni/net.d/`+m.way.file))
@@ -90,23 +90,23 @@ func rolled(m *migration) {
 	}
 }
 
-// undeploy is what the DaemonSet in its place does.
+// undeploy runs on the node what the uninstall DaemonSet runs.
 func undeploy(m *migration) {
 	m.t.Helper()
 	m.end(&m.ours)
 	m.must(m.containers("deploy/uninstall.yaml")[0])
 }
 
-// elsewhere is what has nothing to do on a node.
+// elsewhere is for commands without an effect on the node.
 func elsewhere(*migration) {}
 
-// policy is the ConfigMap of the node's policy, mounted.
+// policy writes the ConfigMap of the node's policy as a mounted volume.
 func policy(m *migration) {
 	m.t.Helper()
 	m.write("/etc/config/ip-masq-agent", migrateText(m.way.from, "yaml"))
 }
 
-// migrateText is the first block of a language below the steps of a way.
+// migrateText returns the first block of a language below the steps of a way.
 func migrateText(from, language string) string {
 	_, after, _ := strings.Cut(textOf(migratePage), "### Steps from "+from+"\n")
 	_, after, _ = strings.Cut(after, "```"+language+"\n")
@@ -114,7 +114,7 @@ func migrateText(from, language string) string {
 	return text
 }
 
-// inCluster are what all clusters answer.
+// inCluster are the commands that every way runs in a cluster.
 func inCluster(more map[string]func(*migration)) map[string]func(*migration) {
 	out := map[string]func(*migration){
 		"kubectl -n kube-system create configmap masq-cni-config --from-file=config=policy.yaml": policy,

@@ -18,39 +18,39 @@ import (
 
 const migratePage = "docs/migrate.md"
 
-// migration is a node on which something else masquerades, and that goes the way of a
-// section of docs/migrate.md, there and back. The section's commands run as they stand.
+// migration is a node where another program masquerades. It follows the steps of a section
+// of docs/migrate.md, in both directions. The section's commands run unchanged.
 type migration struct {
 	*docNode
 	way  way
 	pods []*pod
 	o    *ongoing
-	// The containers of the DaemonSet, or of the old one.
+	// The containers of the old and the new DaemonSet.
 	ours, theirs []*nstest.Command
 }
 
 // way is a section of the page.
 type way struct {
 	name    string
-	from    string // as its headings have it
+	from    string // the name in its headings
 	network string // its conflist
 	file    string // its name
-	// begin puts the old masquerade into force, remove takes it away.
+	// begin starts the old masquerade, remove removes it.
 	begin, remove func(m *migration)
-	// skip has the page's commands for another kind of the same.
+	// skip lists commands of the page for another variant.
 	skip func(command string) bool
-	// stands are the commands that a cluster answers, with what comes of them on a
-	// node. That the manifests do so is for test/kube, which has a cluster.
+	// stands maps commands for a cluster to their effect on a node. test/kube checks the
+	// manifests in a real cluster.
 	stands map[string]func(m *migration)
-	// What happens before a command, and after it.
+	// Functions that run before and after a command.
 	first, then map[string]func(m *migration)
-	gone        string // works when nothing of the old is left
+	gone        string // command that succeeds when nothing of the old masquerade remains
 }
 
 func newMigration(t *testing.T, x way) *migration {
 	t.Helper()
 	m := &migration{docNode: newDocNode(t), way: x}
-	// Or ptp waits for addresses of IPv6.
+	// Otherwise ptp waits for IPv6 addresses.
 	check(t, m.Node.Sysctl("net/ipv6/conf/default/accept_dad", "0"))
 	check(t, m.Node.Forward()) // as flannel, kube-router and the kubelet's host do
 	m.must("cp $MASQ_BIN/masq-cni /usr/local/bin")
@@ -59,7 +59,7 @@ func newMigration(t *testing.T, x way) *migration {
 	return m
 }
 
-// run has cnitool start a container on the node's network as it is now.
+// run starts a container by cnitool on the node's network.
 func (m *migration) run(name string) *pod {
 	m.t.Helper()
 	ns := must(m.lab.Namespace(name))(m.t)
@@ -75,21 +75,21 @@ func (m *migration) run(name string) *pod {
 	return p
 }
 
-// stop has cnitool end one, with the network as it is now.
+// stop ends a container by cnitool on the node's network.
 func (m *migration) stop(p *pod) {
 	m.t.Helper()
 	m.must(m.cnitool("del", p))
 	m.pods = slices.DeleteFunc(m.pods, func(q *pod) bool { return q == p })
 }
 
-// cnitool calls a verb. The node has a /run of its own: the namespace is found by way
-// of this process.
+// cnitool calls a verb. The node has a private /run, so the namespace is named by a path of
+// this process.
 func (m *migration) cnitool(verb string, p *pod) string {
 	name := regexp.MustCompile(`"name": *"([^"]+)"`).FindStringSubmatch(m.way.network)[1]
 	return fmt.Sprintf("CNI_PATH=/opt/cni/bin cnitool %s %s /proc/%d/root%s", verb, name, os.Getpid(), p.Path())
 }
 
-// seen is that the far end sees all that begins as the node's, in each family.
+// seen checks that in each family the far end sees new flows with the node's address.
 func (m *migration) seen() {
 	m.t.Helper()
 	for _, p := range m.pods {
@@ -99,7 +99,7 @@ func (m *migration) seen() {
 	}
 }
 
-// exposed is that it does not: what is seen is the container's own address.
+// exposed checks that the far end sees the container's own address.
 func (m *migration) exposed(p *pod) {
 	m.t.Helper()
 	m.seenAs(p, m.V4, p.addr(m.V4.Server))
@@ -116,7 +116,7 @@ func (m *migration) quiet() {
 	}
 }
 
-// section is the commands below a heading of the page.
+// section returns the commands below a heading of the page.
 func (m *migration) section(heading string) (out []docCommand) {
 	m.t.Helper()
 	from, to := 0, 0
@@ -139,8 +139,8 @@ func (m *migration) section(heading string) (out []docCommand) {
 	return out
 }
 
-// goes takes the steps below a heading. After each the far end has seen containers
-// begin connections, as the node's.
+// goes follows the steps below a heading. After each step, new connections of the containers
+// arrive with the node's address.
 func (m *migration) goes(heading string) {
 	m.t.Helper()
 	for _, c := range m.section(heading) {
@@ -163,7 +163,7 @@ func (m *migration) goes(heading string) {
 	}
 }
 
-// masqueraded is how many connections the old rules have translated.
+// masqueraded returns how many connections the old rules have translated.
 func (m *migration) masqueraded() (n int) {
 	m.t.Helper()
 	for _, program := range []string{"iptables", "ip6tables"} {
@@ -176,9 +176,9 @@ func (m *migration) masqueraded() (n int) {
 	return n
 }
 
-// TestMigration goes each way of docs/migrate.md, there and back, under traffic: a
-// stream, pings and new connections, none of which is lost, and none of which the far
-// end ever sees with a container's own address. Then, as the control, what is removed
+// TestMigration follows each way of docs/migrate.md in both directions under traffic: a
+// stream, pings and new connections. None is lost, and none arrives with a container's own
+// address. The control removes the old masquerade without masq.
 // there is removed without masq.
 func TestMigration(t *testing.T) {
 	for _, x := range theWays() {
@@ -214,15 +214,15 @@ func TestMigration(t *testing.T) {
 	}
 }
 
-// others is the rules of others, without order and what they counted.
+// others returns the rules of other programs, without order and counters.
 func (m *migration) others() string {
 	lines := strings.Split(regexp.MustCompile(`packets \d+ bytes \d+`).ReplaceAllString(m.nodeRun("nft", "list", "ruleset"), ""), "\n")
 	slices.Sort(lines)
 	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
-// TestMigrationWithoutSources: what the page says of its order is so. Without sourceCIDRs a
-// container of before is exposed when the old rules go.
+// TestMigrationWithoutSources shows why the page's order matters: without sourceCIDRs, an
+// existing container is exposed when the old rules are removed.
 func TestMigrationWithoutSources(t *testing.T) {
 	x := fromAgent()
 	x.stands["kubectl -n kube-system edit configmap ip-masq-agent"] = func(m *migration) {
@@ -249,8 +249,8 @@ func TestMigrationWithoutSources(t *testing.T) {
 	m.stop(young)
 }
 
-// TestMigrationFlannelPlugin: where the network does not say otherwise, flannel's
-// plugin begins to masquerade each container when the daemon ends to.
+// TestMigrationFlannelPlugin: unless the network says otherwise, flannel's plugin masquerades
+// each container when the daemon no longer does.
 func TestMigrationFlannelPlugin(t *testing.T) {
 	x := fromFlannel()[0]
 	m := newMigration(t, x)
@@ -262,8 +262,8 @@ func TestMigrationFlannelPlugin(t *testing.T) {
 	m.stop(p)
 }
 
-// TestMigrationLeavesRules: the reason for removing the rules of ptp and bridge by hand.
-// DEL leaves them when ipMasq has become false, and they are as good as before.
+// TestMigrationLeavesRules shows why the rules of ptp and bridge are removed by hand: after
+// ipMasq has become false, DEL leaves them, and they still translate.
 func TestMigrationLeavesRules(t *testing.T) {
 	for _, x := range fromIPMasq() {
 		t.Run(x.name, func(t *testing.T) {
@@ -274,7 +274,7 @@ func TestMigrationLeavesRules(t *testing.T) {
 			m.must(`sed -i 's/"ipMasq": *true/"ipMasq": false/' /etc/cni/net.d/10-pods.conflist`)
 			m.stop(p)
 			m.must(there)
-			// CRI-O and podman give DEL what ADD had: it finds nothing, which is no fault.
+			// CRI-O and podman pass the configuration of the ADD to DEL: it finds no rules and succeeds.
 			m.must(`sed -i 's/"ipMasq": *false/"ipMasq": true/' /etc/cni/net.d/10-pods.conflist`)
 			p = m.run("remembered")
 			for _, c := range m.section("### Steps from ipMasq") {

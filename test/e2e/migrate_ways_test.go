@@ -15,11 +15,11 @@ func theWays() []way {
 	return append(out, fromKubeRouter())
 }
 
-// agentComment is that of ip-masq-agent's jump, quotes included (postroutingJumpComment
-// of cmd/ip-masq-agent/ip-masq-agent.go).
+// agentComment is the comment of ip-masq-agent's jump, with quotes
+// (postroutingJumpComment of cmd/ip-masq-agent/ip-masq-agent.go).
 const agentComment = `"ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ-AGENT chain"`
 
-// pods that ptp wires, and nobody masquerades for by container.
+// ptpPods is a network of ptp that does not masquerade.
 const unmasqueraded = `{
   "cniVersion": "1.0.0",
   "name": "pods",
@@ -36,7 +36,7 @@ const unmasqueraded = `{
 }
 `
 
-// fromAgent has the rules that ip-masq-agent writes, again and again.
+// fromAgent has the rules of ip-masq-agent, written again each second.
 func fromAgent() way {
 	remove := func(m *migration) {
 		for _, program := range []string{"iptables", "ip6tables"} {
@@ -59,8 +59,8 @@ func fromAgent() way {
 	}
 }
 
-// beginAgent starts what does as ip-masq-agent does, each second: syncMasqRules and
-// ensurePostroutingJump of cmd/ip-masq-agent/ip-masq-agent.go.
+// beginAgent starts a program that writes rules each second as ip-masq-agent does:
+// syncMasqRules and ensurePostroutingJump of cmd/ip-masq-agent/ip-masq-agent.go.
 func beginAgent(m *migration) {
 	m.t.Helper()
 	d := decision{direct: []string{"10.0.0.0/8"}}
@@ -79,7 +79,7 @@ func beginAgent(m *migration) {
 	check(m.t, m.soon("iptables -t nat -S POSTROUTING | grep -e '-j IP-MASQ-AGENT' && ip6tables -t nat -S POSTROUTING | grep -e '-j IP-MASQ-AGENT'"))
 }
 
-// fromIPMasq has ptp and bridge masquerade for each container, in both of their ways.
+// fromIPMasq has ptp and bridge masquerade each container, by iptables and by nftables.
 func fromIPMasq() (out []way) {
 	ptp := strings.Replace(unmasqueraded, `"type": "ptp",`, `"type": "ptp", "ipMasq": true,`, 1)
 	bridge := strings.Replace(unmasqueraded, `"type": "ptp",`, `"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true,`, 1)
@@ -102,7 +102,7 @@ func fromIPMasq() (out []way) {
 			name: c.name, from: "ipMasq", network: c.network, file: "10-pods.conflist",
 			begin: policy, remove: c.remove, skip: c.skip,
 			first: map[string]func(*migration){
-				// The container of before is gone.
+				// The old container is removed.
 				`sed -i '/^sourceCIDRs/d' /etc/config/ip-masq-agent`: func(m *migration) {
 					m.quiet()
 					m.stop(m.pods[0])
@@ -116,7 +116,7 @@ func fromIPMasq() (out []way) {
 					}
 				},
 				`sed -i 's/"ipMasq": *true/"ipMasq": false/' /etc/cni/net.d/10-pods.conflist`: func(m *migration) { m.run("new") },
-				// As the page says, each is started anew.
+				// As the page says, each container is restarted.
 				`sed -i 's/"ipMasq": *false/"ipMasq": true/' /etc/cni/net.d/10-pods.conflist`: func(m *migration) {
 					m.quiet()
 					for i, p := range slices.Clone(m.pods) {
@@ -133,7 +133,7 @@ func fromIPMasq() (out []way) {
 }
 
 // flannelPlugin calls bridge as flannel's plugin does (getDelegateIPAM and doCmdAdd of
-// flannel_linux.go): it masquerades where the daemon does not, unless it is told.
+// flannel_linux.go): by default it masquerades if the daemon does not.
 const flannelPlugin = `#!/usr/bin/python3
 import ipaddress, json, os, sys
 conf = json.load(sys.stdin)
@@ -153,7 +153,7 @@ os.lseek(0, 0, 0)
 os.execv("/opt/cni/bin/bridge", ["bridge"])
 `
 
-// flannelRules are those that version 0.28.10 makes: masqRules of pkg/trafficmngr/
+// flannelRules are the rules of version 0.28.10: masqRules of pkg/trafficmngr/
 // iptables/iptables.go, and addMasqRules and SetupAndEnsureForwardRules of
 // pkg/trafficmngr/nftables/nftables.go.
 var flannelRules = map[string]string{
@@ -190,14 +190,14 @@ end
 `,
 }
 
-// flannelRemoval is what versions of 2024 do when they end: cleanUp of
-// pkg/trafficmngr/iptables/iptables.go. Later ones leave the rules where they are.
+// flannelRemoval is what versions of 2024 do at exit: cleanUp of
+// pkg/trafficmngr/iptables/iptables.go. Later versions leave the rules in place.
 const flannelRemoval = `iptables -t nat -D POSTROUTING -m comment --comment 'flanneld masq' -j FLANNEL-POSTRTG
 iptables -t nat -F FLANNEL-POSTRTG
 iptables -t nat -X FLANNEL-POSTRTG
 `
 
-// fromFlannel has flannel in both of its ways, and as it ends with and without its rules.
+// fromFlannel has flannel with both backends, with and without removal of rules at exit.
 func fromFlannel() (out []way) {
 	for _, c := range []struct {
 		name, rules, ends, remove, gone string
@@ -217,7 +217,7 @@ func fromFlannel() (out []way) {
 			func(command string) bool { return strings.Contains(command, "iptables ") },
 		},
 	} {
-		// flanneld starts: it writes what its plugin reads, and its network.
+		// flanneld starts: it writes its network and the file that its plugin reads.
 		start := func(m *migration, masquerades bool, network string) {
 			m.must("mkdir -p /run/flannel")
 			m.write("/run/flannel/subnet.env", fmt.Sprintf("FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=%v\n", masquerades))

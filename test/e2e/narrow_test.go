@@ -12,9 +12,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestNarrowLink is the founding bug: the uplink is narrower than both ends
-// believe and the router keeps the ICMP errors to itself, so whatever the server
-// sends in full segments is lost, until the segment size is clamped. Connections
+// TestNarrowLink is the founding bug: the uplink is narrower than both ends believe and the
+// router sends no ICMP errors. Full segments of the server are lost until the segment size
+// is clamped. It tests connections in both directions and both families.
 // in both directions, both families.
 func TestNarrowLink(t *testing.T) {
 	for _, c := range []struct {
@@ -23,16 +23,16 @@ func TestNarrowLink(t *testing.T) {
 		mss    []uint16
 		freeze bool
 	}{
-		// The MTU less 40 bytes of header in IPv4, 60 in IPv6.
+		// The MTU minus 40 bytes of headers in IPv4, 60 in IPv6.
 		{mtu: 212, mss: []uint16{172}},
 		{mtu: 212, clamp: "pmtu", mss: []uint16{172}},
 		{mtu: 212, clamp: 100, mss: []uint16{100}},
 		{mtu: 212, clamp: "off", mss: []uint16{1460}, freeze: true},
-		{mtu: 212, clamp: 1000, mss: []uint16{1000}, freeze: true}, // as asked, however useless
+		{mtu: 212, clamp: 1000, mss: []uint16{1000}, freeze: true}, // as configured, although too large to help
 		{mtu: 1280, mss: []uint16{1240, 1220}},
 		{mtu: 1280, clamp: 1200, mss: []uint16{1200, 1200}},
 		{mtu: 1280, clamp: "off", mss: []uint16{1460, 1440}, freeze: true},
-		// Where the link is wide nothing freezes, and a clamp never raises.
+		// On a wide link nothing freezes, and a clamp never raises the MSS.
 		{mtu: 1500, clamp: "off", mss: []uint16{1460, 1440}},
 		{mtu: 1500, mss: []uint16{1460, 1440}},
 		{mtu: 1500, clamp: 9000, mss: []uint16{1460, 1440}},
@@ -59,16 +59,16 @@ const (
 	nodePort      = 8080
 )
 
-// published are the arguments of portmap for a container's server.
+// published returns the arguments of portmap for a container's server.
 var published = map[string]any{"portMappings": []keys{{"hostPort": nodePort, "containerPort": containerPort, "protocol": "tcp"}}}
 
 func portmap() keys {
 	return keys{"type": "portmap", "backend": "nftables", "capabilities": keys{"portMappings": true}}
 }
 
-// toContainer sends to the container, by a connection of either side: the
-// direction in which nobody hears of the narrow link. It goes first, as a
-// container that has learned of the link announces less by itself.
+// toContainer sends to the container, by a connection that either side opens. In this
+// direction no host learns of the narrow link. It runs first, because a container that has
+// learned of the narrow link announces a smaller MSS.
 func (w *world) toContainer(c *pod, p nstest.Plan, mss uint16, freeze bool) {
 	t := w.t
 	t.Helper()
@@ -111,9 +111,8 @@ func (w *world) toContainer(c *pod, p nstest.Plan, mss uint16, freeze bool) {
 	wantMSS(t, "answer of the container", packets(t, inwardAnswer), mss)
 }
 
-// fromContainer has the container send, again by a connection of either side.
-// Here the node is the narrow hop, and what it says of that reaches the container
-// by its translation: nothing freezes in any setting.
+// fromContainer has the container send, by a connection that either side opens. The node is
+// the narrow hop, and its ICMP errors reach the container: nothing freezes in any setting.
 func (w *world) fromContainer(c *pod, p nstest.Plan) {
 	t := w.t
 	t.Helper()
@@ -127,15 +126,15 @@ func (w *world) fromContainer(c *pod, p nstest.Plan) {
 	}
 }
 
-// syn passes what opens a connection, or answers that, from an address.
+// syn filters packets from an address that open a connection or answer its opening.
 func syn(flags nstest.TCPFlags, src netip.Addr) func(nstest.Packet) bool {
 	return func(p nstest.Packet) bool {
 		return !p.Outgoing && p.Proto == unix.IPPROTO_TCP && p.TCPFlags == flags && p.Src == src
 	}
 }
 
-// wantMSS checks what the packets of a kind say: the one, or the same again when
-// the machine was slow to answer.
+// wantMSS checks the MSS of packets of a kind: one packet, or retransmissions on a slow
+// machine.
 func wantMSS(t testing.TB, what string, got []nstest.Packet, mss uint16) {
 	t.Helper()
 	if len(got) == 0 {
@@ -148,8 +147,8 @@ func wantMSS(t testing.TB, what string, got []nstest.Packet, mss uint16) {
 	}
 }
 
-// TestUplinkMTU: unless a size is given, the container's link has that of the
-// uplink, and what its own kernel announces follows from that.
+// TestUplinkMTU: by default the container's link has the uplink's MTU, and its kernel
+// announces the corresponding MSS.
 func TestUplinkMTU(t *testing.T) {
 	for _, c := range []struct {
 		uplink, given, want int
@@ -158,8 +157,8 @@ func TestUplinkMTU(t *testing.T) {
 	}{
 		{1500, 0, 1500, []uint16{1460, 1440}, false},
 		{1280, 0, 1280, []uint16{1240, 1220}, false},
-		// The kernel announces no less than net.ipv4.route.min_adv_mss: below that
-		// nothing but the clamp helps.
+		// The kernel announces at least net.ipv4.route.min_adv_mss: for a smaller MTU only the
+		// clamp helps.
 		{212, 0, 212, []uint16{256}, true},
 		{212, 1500, 1500, []uint16{1460}, true},
 		{1280, 1500, 1500, []uint16{1460, 1440}, true},

@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
-// sender begins flows: each packet goes to another pair of ports.
+// sender begins flows: each packet has another pair of ports.
 type sender struct {
 	p    *pod
 	conn *net.UDPConn
@@ -23,7 +23,7 @@ type sender struct {
 func (s *sender) begins(n int) {
 	s.p.w.t.Helper()
 	for range n {
-		if s.port++; s.port == 0 || s.conn == nil { // the source port has been used with all destination ports
+		if s.port++; s.port == 0 || s.conn == nil { // this source port has been used with all destination ports
 			if s.conn != nil {
 				check(s.p.w.t, s.conn.Close())
 			}
@@ -37,7 +37,7 @@ func (s *sender) begins(n int) {
 	}
 }
 
-// counts returns how many records masqd says that it has written, and has lost.
+// counts returns how many records masqd reports as written and as lost.
 func (p *past) counts() (written, lost int) {
 	p.t.Helper()
 	for name, n := range map[string]*int{"masq_nat_log_records_total": &written, "masq_nat_log_lost_total": &lost} {
@@ -82,7 +82,7 @@ func TestNATLogFillsTheDisk(t *testing.T) {
 	lose := func(n int) int {
 		writtenBefore, lostBefore := p.counts()
 		flows.begins(n)
-		p.nodeRun("conntrack", "-D", "-p", "udp") // an end is a record as well
+		p.nodeRun("conntrack", "-D", "-p", "udp") // the end of a flow makes a record too
 		var written, lost int
 		until(t, "masqd has received the flows", func() bool {
 			written, lost = p.counts()

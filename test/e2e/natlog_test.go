@@ -12,8 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// A flow that is over is found in the NAT log, with the container that it was of,
-// though that is gone and another has its address.
+// The NAT log finds a flow that ended, and the container that it belonged to, although the
+// container is deleted and another container has its address.
 func TestClosedFlowsAreInTheNATLog(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	for _, key := range []string{"net.netfilter.nf_conntrack_timestamp", "net.netfilter.nf_conntrack_acct"} {
@@ -42,7 +42,7 @@ func TestClosedFlowsAreInTheNATLog(t *testing.T) {
 		return seen, addr
 	}
 	first, addr := who("first")
-	w.nodeRun("conntrack", "-D", "-s", addr.String()) // its time is over
+	w.nodeRun("conntrack", "-D", "-s", addr.String()) // as if the flow had timed out
 	between := time.Now()
 	second, _ := who("second")
 	for _, x := range []struct {
@@ -66,12 +66,12 @@ func TestClosedFlowsAreInTheNATLog(t *testing.T) {
 			t.Errorf("its end is %+v", f)
 		}
 	}
-	// The control: a port that nobody had.
+	// The control: a port that was not used.
 	if a, err := natlog.Who(t.Context(), dir, natlog.Query{Addr: netip.AddrPortFrom(first.Addr(), first.Port()^1), Proto: 6}); err != nil || len(a.Flows) != 0 {
 		t.Errorf("%+v, %v", a, err)
 	}
 	if d.metric("masq_nat_log_stopped") != "0" || d.metric("masq_nat_log_lost_total") != "0" {
-		t.Error("the log has stopped, or lacks something")
+		t.Error("the log has stopped or lost records")
 	}
 	d.end()
 }
@@ -89,7 +89,7 @@ func init() {
 	})
 }
 
-// makes is a program that does not end by itself, and what is there once it works.
+// makes proves a command that starts a program that keeps running, by a file it makes.
 type makes string
 
 func (file makes) prove(m *docNode, c docCommand) error {

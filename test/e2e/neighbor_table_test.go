@@ -13,15 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forgery is one way to have the node learn senders: the frame of the nth.
+// forgery is one way to make the node learn senders: it returns the frame of the nth sender.
 type forgery struct {
 	name string
-	// learned says that a kernel without protection makes an entry of each sender.
+	// learned reports whether a kernel without protection makes an entry for each sender.
 	learned bool
 	frame   func(n int) []byte
 }
 
-// nth is the nth address after one.
+// nth returns the nth address after first.
 func nth(first string, n int) netip.Addr {
 	a := netip.MustParseAddr(first)
 	b := a.AsSlice()
@@ -79,13 +79,14 @@ func (p *pod) forgeries() []forgery {
 	}
 }
 
-// macOf is the MAC of an interface of the result: 0 is the host's end, 1 the container's.
+// macOf returns the MAC of an interface of the result: 0 is the host's end, 1 the
+// container's.
 func (p *pod) macOf(i int) net.HardwareAddr {
 	p.w.t.Helper()
 	return must(net.ParseMAC(p.result.Interfaces[i].Mac))(p.w.t)
 }
 
-// gateway is the container's gateway of the family of like.
+// gateway returns the container's gateway of the family of like.
 func (p *pod) gateway(like netip.Addr) netip.Addr {
 	p.w.t.Helper()
 	for _, ip := range p.result.IPs {
@@ -98,13 +99,13 @@ func (p *pod) gateway(like netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// neighborsOf lists the neighbor entries of the host's end of a container's link, in
-// any state.
+// neighborsOf lists the neighbor entries of the host's end of a container's link, in any
+// state.
 func (w *world) neighborsOf(p *pod) (all []netip.Addr) {
 	w.t.Helper()
 	for line := range strings.Lines(w.nodeRun("ip", "neigh", "show", "dev", p.host(), "nud", "all")) {
 		a, _, _ := strings.Cut(line, " ")
-		// Multicast groups and the like are entries that the node makes when it sends.
+		// The node makes entries for multicast groups itself when it sends to them.
 		if a := must(netip.ParseAddr(a))(w.t); !a.IsMulticast() {
 			all = append(all, a)
 		}
@@ -112,7 +113,7 @@ func (w *world) neighborsOf(p *pod) (all []netip.Addr) {
 	return all
 }
 
-// flood sends frames and returns when the node has handled them: it has answered an echo
+// flood sends frames and waits until the node has handled them: it has answered an echo
 // request that was sent after them.
 func (p *pod) flood(frames [][]byte) {
 	p.w.t.Helper()
@@ -127,11 +128,11 @@ func (p *pod) flood(frames [][]byte) {
 	must(answer.WaitFor(soon(p.w.t), func(nstest.Packet) bool { return true }))(p.w.t)
 }
 
-// A container adds nothing to the node's neighbor table but its own addresses, whatever
-// it sends and from how many senders, and both families of another container still find
-// their way. The control is a link whose sources are not checked.
+// A container cannot add any address but its own to the node's neighbor table, whatever and
+// with however many senders it sends. Meanwhile another container keeps its connectivity in
+// both families. The control is a link whose sources are not checked.
 func TestNeighborTable(t *testing.T) {
-	const senders = 200 // with all ways at once far above gc_thresh3, which is 1024
+	const senders = 200 // in total far above gc_thresh3, which is 1024
 	for _, checked := range []bool{true, false} {
 		t.Run(fmt.Sprintf("spoofCheck %v", checked), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
@@ -144,7 +145,7 @@ func TestNeighborTable(t *testing.T) {
 					var frames [][]byte
 					n := senders
 					if !checked {
-						n = 20 // so that other tests keep their neighbors
+						n = 20 // few, because the limit is shared with other tests
 					}
 					for i := range n {
 						frames = append(frames, f.frame(i))
@@ -175,9 +176,9 @@ func TestNeighborTable(t *testing.T) {
 	}
 }
 
-// A container with a link-local address of its own choice, such as one that an earlier
-// version made from the MAC, keeps IPv6: it asks for its gateway from the address that
-// the packet has, and again when its entry expires.
+// A container with a link-local address of its choice, for example one that an earlier
+// version derived from the MAC, keeps IPv6 connectivity: it solicits its gateway from the
+// packet's source address, and again when its entry expires.
 func TestOtherLinkLocalAddress(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))
@@ -188,7 +189,7 @@ func TestOtherLinkLocalAddress(t *testing.T) {
 	until(t, "there are answers", func() bool { return answered(p, w.V6.Server) })
 	gateway := p.gateway(w.V6.Node).String()
 	p.run("ip", "-6", "neigh", "change", gateway, "dev", "eth0", "nud", "probe")
-	until(t, "the kernel gives the entry up", func() bool {
+	until(t, "the kernel removes the entry", func() bool {
 		return !strings.Contains(p.run("ip", "-6", "neigh", "show", gateway, "dev", "eth0"), "PROBE")
 	})
 	until(t, "there are answers again", func() bool { return answered(p, w.V6.Server) })

@@ -15,13 +15,13 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// shared are several nodes that have one state directory.
+// shared is several nodes with one state directory.
 type shared struct {
 	*world
-	node *nstest.NS // the one of masqd
+	node *nstest.NS // the node of masqd
 }
 
-// on makes n containers of a node. Their names begin with prefix.
+// on makes n containers on a node. Their names begin with prefix.
 func (s *shared) on(node *nstest.NS, prefix string, n int) (out []*pod) {
 	s.t.Helper()
 	s.Node = node
@@ -37,7 +37,7 @@ func (s *shared) on(node *nstest.NS, prefix string, n int) (out []*pod) {
 	return out
 }
 
-// records returns how many records there are of containers whose names begin with prefix.
+// records returns the number of records of containers whose names begin with prefix.
 func (s *shared) records(prefix string) (n int) {
 	s.t.Helper()
 	for _, path := range must(filepath.Glob(filepath.Join(s.dir, "state", "attachments", "*.json")))(s.t) {
@@ -53,7 +53,7 @@ func (s *shared) records(prefix string) (n int) {
 	return n
 }
 
-// has compares the number of records with what it has to be.
+// has compares the number of records with the expected number.
 func (s *shared) has(when string, want map[string]int) {
 	s.t.Helper()
 	for prefix, n := range want {
@@ -63,8 +63,8 @@ func (s *shared) has(when string, want map[string]int) {
 	}
 }
 
-// TestRecordsOfNamespaceThatIsGone: the records of an earlier network namespace of the
-// node go, and those of a living neighbor stay, whatever became of its containers.
+// TestRecordsOfNamespaceThatIsGone: masqd removes the records of an earlier network
+// namespace of the node. Records of a live neighbor stay, whatever its containers do.
 func TestRecordsOfNamespaceThatIsGone(t *testing.T) {
 	if veth.OwnNetNS() == nil {
 		t.Skip("needs Linux 6.18: namespaces have no file handles")
@@ -83,13 +83,13 @@ func TestRecordsOfNamespaceThatIsGone(t *testing.T) {
 	all := map[string]int{"earlier": 20, "living": 2, "dead": 2, "own": 1}
 	flags := []string{"--sweep-grace", "0s", "--resync-interval", "1s", "--config", filepath.Join(w.dir, "none")}
 
-	// The control: as long as the namespace lives, nothing goes. masqd has judged it
-	// before it is ready.
+	// The control: while the namespace exists, all records stay. masqd has checked it before
+	// it is ready.
 	d := w.daemon(flags...)
 	s.has("while the namespace lives", all)
 	d.end()
 
-	// The namespace of a record of an earlier program is not known.
+	// The record of an earlier version names no namespace.
 	old := filepath.Join(state, "attachments", filepath.Base(w.recordPath("earlier3")))
 	var rec map[string]any
 	check(t, json.Unmarshal(must(os.ReadFile(old))(t), &rec))
@@ -99,9 +99,9 @@ func TestRecordsOfNamespaceThatIsGone(t *testing.T) {
 	var gone masq.NodeNetNS
 	check(t, earlier.Do(func() error { gone = *veth.OwnNetNS(); return nil }))
 	check(t, earlier.Close())
-	until(t, "the namespace is gone", func() bool { return veth.NodeNetNSState(gone) == masq.NetNSGone })
+	until(t, "the namespace is deleted", func() bool { return veth.NodeNetNSState(gone) == masq.NetNSGone })
 
-	// Another control: a masqd that the kernel does not tell removes nothing.
+	// Another control: a masqd without this evidence from the kernel removes nothing.
 	log := filepath.Join(w.dir, "masqd.log")
 	d = &daemon{w: w, log: log, Command: w.confined(context.WithoutCancel(t.Context()), "-all,+net_admin", flags...)}
 	d.Stderr = must(os.Create(log))(t)
@@ -111,7 +111,7 @@ func TestRecordsOfNamespaceThatIsGone(t *testing.T) {
 	d.end()
 
 	d = w.daemon(flags...)
-	until(t, "the records of the namespace are gone", func() bool { return s.records("earlier") == 1 })
+	until(t, "the records of the namespace are removed", func() bool { return s.records("earlier") == 1 })
 	w.sweeps() // several resyncs
 	s.has("at the end", map[string]int{"earlier": 1, "living": 2, "dead": 2, "own": 1})
 	if _, err := os.Stat(old); err != nil {
@@ -120,7 +120,7 @@ func TestRecordsOfNamespaceThatIsGone(t *testing.T) {
 	w.seenAs(own, w.V4, w.V4.Node)
 	d.end()
 
-	// The neighbor has lost nothing: its own DEL finds each record.
+	// The neighbor has lost nothing: its DEL finds each record.
 	leases := func(id string) (n int) {
 		for _, path := range must(filepath.Glob(filepath.Join(w.dir, "leases", "net", "*.*")))(t) {
 			if strings.HasPrefix(string(must(os.ReadFile(path))(t)), id+"\n") || strings.HasPrefix(string(must(os.ReadFile(path))(t)), id+"\r\n") {
@@ -129,7 +129,7 @@ func TestRecordsOfNamespaceThatIsGone(t *testing.T) {
 		}
 		return n
 	}
-	// The lease of a container that lost its node stays until DEL.
+	// The lease of a container whose node is gone stays until DEL.
 	if p := dying[15]; leases("earlier15") != 1 {
 		t.Errorf("%d leases of earlier15, not 1", leases("earlier15"))
 	} else if err := p.tryDel(p.list); err != nil || leases("earlier15") != 0 {

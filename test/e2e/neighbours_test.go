@@ -13,16 +13,16 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestForeignMasquerade has another table masquerade all that leaves the node, at
-// the usual hook and priority. What has a policy leaves as the policy says; what is
-// direct is left to the other table.
+// TestForeignMasquerade has another table masquerade everything that leaves the node, at
+// the usual hook and priority. Attachments with a policy leave as the policy says; direct
+// flows are left to the other table.
 func TestForeignMasquerade(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	second := map[netip.Addr]netip.Addr{
 		w.V4.Node: netip.MustParseAddr("192.0.2.9"), w.V6.Node: netip.MustParseAddr("2001:db8:1::9"),
 	}
 	for _, plan := range w.Plans() {
-		// Where the kernel does not find it by itself when it masquerades.
+		// For destinations where the kernel cannot determine the address when it masquerades.
 		a := netip.PrefixFrom(second[plan.Node], second[plan.Node].BitLen())
 		check(t, w.Node.AddAddress("lo", a))
 		check(t, w.Router.Route(a, plan.Node))
@@ -65,24 +65,24 @@ type neighbour struct {
 	name  string
 	conf  func(w *world) keys
 	parts []part
-	// strict has the node forward only what a rule says, as it does where Docker is,
-	// and drop the rest in silence. Elsewhere what fails fails at once.
+	// strict has the node forward only packets that a rule accepts, as with Docker, and drop
+	// others silently. Otherwise a failure is visible at once.
 	strict bool
 }
 
-// part tells whether a plugin does its part for a container.
+// part checks the effect of a plugin for a container.
 type part func(context.Context, *pod, nstest.Plan) error
 
-// The speed that bandwidth allows, the size of a transfer that is larger than its
-// burst, and what that takes at the least.
+// The rate that bandwidth allows, the size of a transfer larger than its burst, and the
+// minimum duration of that transfer.
 const (
-	slowBits   = 8_000_000 // each second
+	slowBits   = 8_000_000 // per second
 	slowBurst  = 800_000   // bits
 	slowSize   = 400_000   // bytes
 	slowAtBest = 250 * time.Millisecond
 )
 
-// tunedMAC is what the plugin tuning makes the container's address.
+// tunedMAC is the container's MAC address set by the plugin tuning.
 const tunedMAC = "c2:11:22:33:44:55"
 
 func theNeighbours() []neighbour {
@@ -124,9 +124,9 @@ func theNeighbours() []neighbour {
 	}
 }
 
-// TestNeighbours puts masq into one conflist with the plugins that clusters have
-// beside it: first, making the link, and last, behind ptp. Each does its part and
-// stops none of the others. Then each is taken out, and its part is not done.
+// TestNeighbours puts masq into one conflist with the plugins that clusters use: as the
+// first plugin, making the link, and as the last, after ptp. Every plugin has its effect
+// and breaks no other. Without a plugin, its effect is missing.
 func TestNeighbours(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	all := theNeighbours()
@@ -148,7 +148,7 @@ func TestNeighbours(t *testing.T) {
 				confs = append(confs, n.conf(w))
 			}
 			list := w.conflist("1.0.0", order.list(w, confs)...)
-			// The chains that portmap and firewall share among containers stay.
+			// The chains that portmap and firewall share among containers remain.
 			w.attachWith("first", list, published).detach()
 			before := w.traces()
 			p := w.attachWith("a", list, published)
@@ -208,7 +208,7 @@ func TestNeighbours(t *testing.T) {
 	})
 }
 
-// forwardAll has the node forward what no rule speaks of, or drop it.
+// forwardAll has the node forward packets without a matching rule, or drop them.
 func (w *world) forwardAll(all bool) {
 	w.t.Helper()
 	for _, program := range []string{"iptables", "ip6tables"} {
@@ -216,8 +216,8 @@ func (w *world) forwardAll(all bool) {
 	}
 }
 
-// portMapped is whether the container's server is reached from outside by the
-// node's port, and sees who calls.
+// portMapped checks that the container's server is reached from outside by the node's port,
+// and sees the client's address.
 func portMapped(ctx context.Context, p *pod, plan nstest.Plan) error {
 	s, err := p.ServeTCP(at(p.addr(plan.Server), containerPort))
 	if err != nil {
@@ -226,12 +226,12 @@ func portMapped(ctx context.Context, p *pod, plan nstest.Plan) error {
 	defer s.Close()
 	seen, err := p.w.Server.Who(ctx, netip.AddrPort{}, at(plan.Node, nodePort))
 	if err == nil && seen.Addr() != plan.Server {
-		err = fmt.Errorf("the container is called by %s", seen)
+		err = fmt.Errorf("the container sees the client as %s", seen)
 	}
 	return err
 }
 
-// hairpinned is whether the container reaches its own server by the node's port.
+// hairpinned checks that the container reaches its own server by the node's port.
 func hairpinned(ctx context.Context, p *pod, plan nstest.Plan) error {
 	s, err := p.ServeTCP(at(p.addr(plan.Server), containerPort))
 	if err != nil {
@@ -242,14 +242,14 @@ func hairpinned(ctx context.Context, p *pod, plan nstest.Plan) error {
 	return err
 }
 
-// forwarded is whether the container is let through.
+// forwarded checks that the container's packets are accepted.
 func forwarded(ctx context.Context, p *pod, plan nstest.Plan) error {
 	tcp, _ := p.w.servers(plan.Server)
 	_, err := p.Who(ctx, netip.AddrPort{}, tcp)
 	return err
 }
 
-// slowed is whether both directions are held to their speed.
+// slowed checks that both directions are limited to their rate.
 func slowed(ctx context.Context, p *pod, plan nstest.Plan) error {
 	tcp, _ := p.w.servers(plan.Server)
 	for _, transfer := range []func(context.Context, netip.AddrPort, int64) (nstest.Transfer, error){p.Download, p.Upload} {
@@ -264,8 +264,8 @@ func slowed(ctx context.Context, p *pod, plan nstest.Plan) error {
 	return nil
 }
 
-// tuned is whether the container has the address and the setting that it was given
-// and, with them, is still reached.
+// tuned checks that the container has its configured MAC address and setting, and is still
+// reachable.
 func tuned(ctx context.Context, p *pod, plan nstest.Plan) error {
 	err := p.Do(func() error {
 		link, err := net.InterfaceByName("eth0")

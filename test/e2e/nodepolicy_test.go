@@ -13,8 +13,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// writeConfig replaces the node's configuration the way the kubelet does: the file
-// is a link through ..data, and ..data is swapped.
+// writeConfig replaces the node's configuration as the kubelet does: the file is a link
+// through ..data, and ..data is replaced.
 func (w *world) writeConfig(text string) string {
 	w.t.Helper()
 	dir := filepath.Join(w.dir, "config")
@@ -43,7 +43,7 @@ func (w *world) writeConfig(text string) string {
 	return name
 }
 
-// udpSource is whom the server sees a datagram of the pod come from.
+// udpSource returns the source of a pod's datagram as the server sees it.
 func (w *world) udpSource(p *pod, word string) netip.Addr {
 	w.t.Helper()
 	c, err := w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP })
@@ -72,34 +72,34 @@ func TestNodePolicyIsLive(t *testing.T) {
 		"nonMasqueradeCIDRs": []string{server},
 		"ipam":               keys{"type": "host-local", "dataDir": filepath.Join(w.dir, "leases"), "subnet": "10.89.0.0/16"},
 	})))
-	// The control: without a daemon the file says nothing.
+	// The control: without masqd the file has no effect.
 	if from := w.udpSource(a, "control"); from != w.V4.Node {
 		t.Fatalf("without masqd the server sees %s", from)
 	}
 	d := w.daemon("--config", file)
 	private := a.addr(w.V4.Node)
 	until(t, "the server's network is direct", func() bool { return w.udpSource(a, "direct") == private })
-	// An ADD beside the daemon gives what the daemon would.
+	// An ADD while masqd runs gives the policy that masqd would.
 	b := w.attach("b", list)
 	if from := w.udpSource(b, "later"); from != b.addr(w.V4.Node) {
-		t.Errorf("a later attachment is seen as %s", from)
+		t.Errorf("a later attachment leaves as %s", from)
 	}
 	if err := b.tryCheck(list); err != nil {
 		t.Error(describe(err))
 	}
-	until(t, "the daemon counts the later one", func() bool { return d.metric("masq_attachments") == "3" })
+	until(t, "masqd counts the later attachment", func() bool { return d.metric("masq_attachments") == "3" })
 	w.writeConfig(`{"nonMasqueradeCIDRs": []}`)
 	until(t, "nothing is direct", func() bool { return w.udpSource(a, "masqueraded") == w.V4.Node })
 	if from := w.udpSource(named, "named"); from == w.V4.Node {
-		t.Error("a network's own policy gave way to the node's")
+		t.Error("the node's policy overrode a network's own policy")
 	}
 	if n := d.metric("masq_attachments"); n != "3" {
 		t.Errorf("%s attachments, before 3", n)
 	}
 
-	// A faulty file changes nothing and is seen.
+	// A faulty file changes nothing and is reported.
 	w.writeConfig("nonMasqueradeCIDRs: [10.0.0.1/8]\n")
-	until(t, "the fault is seen", func() bool { return d.metric("masq_configuration_valid") == "0" })
+	until(t, "the fault is reported", func() bool { return d.metric("masq_configuration_valid") == "0" })
 	code, text := d.get("/readyz")
 	if code != http.StatusOK || !strings.Contains(text, "10.0.0.0/8") {
 		t.Errorf("readyz: %d %s", code, text)
@@ -108,12 +108,12 @@ func TestNodePolicyIsLive(t *testing.T) {
 		t.Errorf("with a faulty file the server sees %s", from)
 	}
 	w.nft("delete table inet masq")
-	until(t, "it is repaired all the same", func() bool { return a.tryCheck(list) == nil })
+	until(t, "the table is repaired", func() bool { return a.tryCheck(list) == nil })
 	w.writeConfig("nonMasqueradeCIDRs: [" + server + "]\n")
-	until(t, "the good file is in force", func() bool { return w.udpSource(a, "good") == private })
+	until(t, "the valid file is active", func() bool { return w.udpSource(a, "good") == private })
 }
 
-// ip-masq-agent's case: pods that another plugin wired, and only the daemon.
+// The use case of ip-masq-agent: pods of another plugin, and only the daemon.
 func TestSourcesOfAnotherPlugin(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	ipam := w.masq()["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}}})
@@ -142,13 +142,13 @@ func TestUninstall(t *testing.T) {
 	a := w.attach("a", list)
 	out := w.nodeRun(built("masq-cni"), "uninstall", "--force", "--state-dir", filepath.Join(w.dir, "state"))
 	if !strings.Contains(out, "1 records") {
-		t.Errorf("it says %q", out)
+		t.Errorf("the output is %q", out)
 	}
 	if after := w.nodeRun("nft", "list", "ruleset"); after != before {
 		t.Errorf("left:\n%s", after)
 	}
 	if _, err := os.Stat(filepath.Join(w.dir, "state")); err == nil {
-		t.Error("the state directory is still there")
+		t.Error("the state directory still exists")
 	}
 	a.detach()
 }

@@ -16,19 +16,19 @@ import (
 
 var featureMetric = regexp.MustCompile(`(?m)^masq_kernel_feature_available\{feature="([^"]+)"\} ([01])$`)
 
-// TestDaemonSaysWhatTheKernelOffers: the log of the start and the metrics agree on it,
-// and nft finds the same.
+// TestDaemonSaysWhatTheKernelOffers: the log at start and the metrics agree on the kernel's
+// features, and nft confirms them.
 func TestDaemonSaysWhatTheKernelOffers(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	before := w.nodeRun("nft", "list", "ruleset")
 	d := w.daemon("--config", filepath.Join(w.dir, "none"))
 	if after := w.nodeRun("nft", "list", "ruleset"); after != before {
-		t.Errorf("asking the kernel has left\n%s", after)
+		t.Errorf("after masqd has probed the kernel, this remains:\n%s", after)
 	}
 	log := string(must(os.ReadFile(d.log))(t))
 	line := regexp.MustCompile(`(?m)^.*msg=kernel offers="?(\[.*\])"? lacks="?(\[.*\])"?$`).FindStringSubmatch(log)
 	if line == nil {
-		t.Fatalf("the log does not say what the kernel offers and lacks:\n%s", log)
+		t.Fatalf("the log does not list the kernel's features:\n%s", log)
 	}
 	_, text := d.get("/metrics")
 	offered := map[string]bool{}
@@ -36,7 +36,7 @@ func TestDaemonSaysWhatTheKernelOffers(t *testing.T) {
 		offered[m[1]] = m[2] == "1"
 	}
 	if got := d.metric(`masq_kernel_feature_available{feature="masquerade"}`); got != "1" {
-		t.Errorf("masquerade is offered: %q", got)
+		t.Errorf("masquerade is available: %q", got)
 	}
 	for name, there := range offered {
 		said := strings.Contains(log, fmt.Sprintf("msg=\"the kernel lacks a feature\" feature=%q", name)) ||
@@ -52,7 +52,7 @@ func TestDaemonSaysWhatTheKernelOffers(t *testing.T) {
 		}
 	}
 
-	// What nft can do. In a namespace of its own: it is done, and not only checked.
+	// nft uses each feature, in a namespace of its own: the rules are loaded, not only checked.
 	space := must(w.lab.Namespace("nft"))(t)
 	asked := map[string]string{
 		"masquerade":            "add rule inet t nat masquerade fully-random",
@@ -90,8 +90,8 @@ func TestDaemonSaysWhatTheKernelOffers(t *testing.T) {
 	t.Logf("%d features, and the kernel lacks %v", len(offered), lacking)
 }
 
-// TestDaemonEnvironment: flags are taken from the environment, and those of the
-// command line before them, with one hyphen or two, and seconds without a unit.
+// TestDaemonEnvironment: flags are read from the environment. Flags of the command line
+// override them. One hyphen or two are accepted, and seconds without a unit.
 func TestDaemonEnvironment(t *testing.T) {
 	const resyncs = `masq_syncs_total{reason="resync"}`
 	none := func(w *world) string { return filepath.Join(w.dir, "none") }
@@ -99,9 +99,9 @@ func TestDaemonEnvironment(t *testing.T) {
 		name   string
 		env    map[string]string
 		args   []string
-		resync bool // each second
+		resync bool // one resync per second
 	}{
-		{"neither", nil, nil, false}, // the control
+		{"neither", nil, nil, false}, // control
 		{"environment", map[string]string{"MASQD_RESYNC_INTERVAL": "1"}, nil, true},
 		{"with a unit", map[string]string{"MASQD_RESYNC_INTERVAL": "1s"}, nil, true},
 		{"one hyphen, seconds", nil, []string{"-resync-interval=1"}, true},
@@ -118,7 +118,7 @@ func TestDaemonEnvironment(t *testing.T) {
 			d := w.daemon(append([]string{"--config", none(w)}, c.args...)...)
 			defer d.end()
 			if c.resync {
-				until(t, "masqd looks by itself", func() bool { return d.metric(resyncs) == "2" })
+				until(t, "masqd resyncs", func() bool { return d.metric(resyncs) == "2" })
 				return
 			}
 			<-time.After(2500 * time.Millisecond) // of no look in this time
@@ -139,16 +139,16 @@ func TestDaemonEnvironment(t *testing.T) {
 		}
 		w.nft("delete table inet masq")
 		d := w.launch()
-		until(t, "masqd serves where it was told", func() bool { return d.metric("masq_attachments") == "1" })
+		until(t, "masqd listens at its flag's address", func() bool { return d.metric("masq_attachments") == "1" })
 		check(t, p.tryCheck(p.list))
 		table := w.nodeRun("nft", "list", "table", "inet", "masq")
 		for _, want := range []string{"10.200.0.0/16", "fd00:200::/64"} {
 			if !strings.Contains(table, want) {
-				t.Errorf("no %s in the table", want)
+				t.Errorf("%s is missing from the table", want)
 			}
 		}
 		if text := string(must(os.ReadFile(d.log))(t)); !strings.HasPrefix(text, "{") {
-			t.Errorf("the log is not of JSON: %s", text)
+			t.Errorf("the log is not JSON: %s", text)
 		}
 		d.end()
 	})

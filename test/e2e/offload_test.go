@@ -11,9 +11,9 @@ import (
 )
 
 // TestChecksumOffload: a container asks the device to write the packet's checksum into the
-// source address (PACKET_VNET_HDR). The uplink's device does so after the check of sources
-// and after translation. Of IPv4, the header's checksum is then wrong, and the next router
-// drops the packet. IPv6 has no such checksum: docs/security.md says what remains.
+// source address (PACKET_VNET_HDR). The uplink's device does so after the source check and
+// after translation. In IPv4 the header's checksum is then wrong, and the next router drops
+// the packet. IPv6 has no header checksum: docs/security.md says what remains.
 func TestChecksumOffload(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	c := w.attach("a", w.conflist("1.1.0", w.masq()))
@@ -27,7 +27,7 @@ func TestChecksumOffload(t *testing.T) {
 	for _, at4 := range []uint16{source, source + 2} {
 		packet := nstest.UDPPacket(at(own, 700), at(server, 4242), []byte("checksum"))
 		err := c.SendOffloaded("eth0", nstest.Frame(f.usual(own), packet), nstest.ChecksumOffload{Start: at4})
-		if errors.Is(err, unix.EINVAL) { // kernels that check where the checksum goes
+		if errors.Is(err, unix.EINVAL) { // kernels that check the checksum's offset
 			refused++
 		} else {
 			check(t, err)
@@ -41,7 +41,7 @@ func TestChecksumOffload(t *testing.T) {
 			forged++
 		}
 	}
-	if forged+refused != 2 { // the control: the device does write it
+	if forged+refused != 2 { // control: the device writes it
 		t.Errorf("%d packets left with another source, %d were refused by the kernel", forged, refused)
 	}
 	if got := packets(t, arrived); len(got) != 1 {
@@ -57,7 +57,7 @@ func TestContainerChangesItsLink(t *testing.T) {
 	list := w.conflist("1.1.0", w.masq())
 	a, victim := w.attach("a", list), w.attach("victim", list)
 	d := w.daemon()
-	until(t, "masqd knows them", func() bool { return d.metric("masq_attachments") == "2" })
+	until(t, "masqd knows two attachments", func() bool { return d.metric("masq_attachments") == "2" })
 	own, theirs, server := a.addr(w.V4.Server), victim.addr(w.V4.Server), w.V4.Server
 	arrived := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == server && q.DstPort == 4242 }))(t)
 	attack := func(from *nstest.NS, iface, what string) {
@@ -102,7 +102,7 @@ func TestContainerChangesItsLink(t *testing.T) {
 	change(func(l netlink.Link) error { return netlink.LinkSetMTU(l, 9000) })
 	jumbo := nstest.UDPPacket(at(own, 700), at(server, 4242), make([]byte, 4000))
 	f := newFramer(t, w, a)
-	// The host's end refuses it, which the sender may be told.
+	// The host's end refuses it; the sender may get an error.
 	if err := a.SendFrame("eth0", nstest.Frame(f.usual(own), jumbo)); err != nil && !errors.Is(err, unix.ENOBUFS) {
 		t.Error(err)
 	}
@@ -117,7 +117,7 @@ func TestContainerChangesItsLink(t *testing.T) {
 	})
 	attack(a.NS, a.host(), "the name of the host's end")
 
-	// The end moves into a child namespace and is deleted there.
+	// The container's end moves into a child namespace and is deleted there.
 	child := must(w.lab.Namespace("child"))(t)
 	fd := must(unix.Open(child.Path(), unix.O_RDONLY|unix.O_CLOEXEC, 0))(t)
 	defer func() { check(t, unix.Close(fd)) }()
@@ -137,7 +137,7 @@ func TestContainerChangesItsLink(t *testing.T) {
 	}))
 	attack(child, a.host(), "in a child namespace")
 	check(t, child.RemoveLink(a.host()))
-	// masqd and the victim are as before.
+	// masqd and the victim are unaffected.
 	must(victim.Ping(soon(t), server, nstest.PingOptions{}))(t)
 	if code, text := d.get("/healthz"); code != 200 {
 		t.Errorf("masqd: %d %s", code, text)

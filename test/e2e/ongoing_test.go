@@ -23,33 +23,32 @@ import (
 )
 
 const (
-	// pingPace is the time between the pings of a container.
+	// pingPace is the time between pings of a container.
 	pingPace = 10 * time.Millisecond
-	// A stream sends a piece of pieceSize bytes at each piecePace.
+	// A stream sends pieceSize bytes every piecePace.
 	piecePace = 5 * time.Millisecond
 	pieceSize = 4 << 10
 	// dialPace is the time between new connections of a container.
 	dialPace = 40 * time.Millisecond
 )
 
-// ongoing is traffic without a pause between containers and the server, as the far
-// end sees it.
+// ongoing is continuous traffic between containers and the server, with the far end's view.
 type ongoing struct {
 	w    *world
 	own  map[netip.Addr]bool // addresses of containers
-	out  *nstest.Capture     // what arrives with one of them
+	out  *nstest.Capture     // packets that arrive with one of them
 	ends context.CancelFunc
 	wg   sync.WaitGroup
 
 	mu     sync.Mutex
-	seen   map[string]map[netip.AddrPort]int // by flow, the sources it was seen with
-	ports  map[uint16]string                 // of the streams at the server
+	seen   map[string]map[netip.AddrPort]int // by flow, the sources that the server saw
+	ports  map[uint16]string                 // ports of the streams at the server
 	sent   map[string]int                    // by flow: pings, bytes, connections
 	faults []string
 }
 
-// begin has each container ping, send a stream, and open connections until end.
-// The connections have to arrive with one of the egress addresses.
+// begin has each container ping, send a stream and open connections until end. The
+// connections must arrive with one of the egress addresses.
 func (w *world) begin(egress []netip.Addr, pods ...*pod) *ongoing {
 	w.t.Helper()
 	o := &ongoing{
@@ -78,12 +77,12 @@ func (w *world) begin(egress []netip.Addr, pods ...*pod) *ongoing {
 	return o
 }
 
-// end ends the traffic, waits for the last answers, and returns what went wrong.
+// end ends the traffic, waits for the last answers, and returns the faults.
 func (o *ongoing) end() []string {
 	o.ends()
 	o.wg.Wait()
 	exposed, lost := o.out.Packets(), o.out.Lost()
-	_ = o.out.Close() // it was only read from
+	_ = o.out.Close() // nothing was written
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for name, sources := range o.seen {
@@ -100,7 +99,7 @@ func (o *ongoing) end() []string {
 	return o.faults
 }
 
-// String is how much of what was sent, and where it came from.
+// String summarizes what was sent, and with which sources it arrived.
 func (o *ongoing) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -115,7 +114,8 @@ func (o *ongoing) String() string {
 	return strings.Join(out, "\n")
 }
 
-// count is how much a kind of traffic has sent so far, whoever it is.
+// count returns how many units a kind of traffic has sent so far: the minimum of all
+// containers.
 func (o *ongoing) count(kind string) (least int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -140,8 +140,7 @@ func (o *ongoing) add(name string, n int) {
 	o.sent[name] += n
 }
 
-// sees keeps packets that show a container's address, and notes of the others which
-// flow they are of.
+// sees keeps packets with a container's address, and records the flow of the others.
 func (o *ongoing) sees(p nstest.Packet) bool {
 	if p.Outgoing || neighbours(p) {
 		return false
@@ -164,7 +163,7 @@ func (o *ongoing) sees(p nstest.Packet) bool {
 	return false
 }
 
-// ping is one flow of echo requests, each of which has to be answered.
+// ping sends one flow of echo requests. Each must be answered.
 func (o *ongoing) ping(ctx context.Context, p *pod, plan nstest.Plan, id uint16) {
 	o.w.t.Helper()
 	name := fmt.Sprintf("ping of %s to %s", p.runtime.ContainerID, plan.Server)
@@ -212,7 +211,7 @@ func (o *ongoing) ping(ctx context.Context, p *pod, plan nstest.Plan, id uint16)
 			if want >= 0 && time.Now().After(end) {
 				break
 			}
-			// So that the end of sending is heard of.
+			// So that the receiver learns of the end.
 			_ = conn.SetReadDeadline(time.Now().Add(10 * pingPace))
 			n, _, err := conn.ReadFromIP(buf)
 			if err != nil || n < 8 {
@@ -229,7 +228,7 @@ func (o *ongoing) ping(ctx context.Context, p *pod, plan nstest.Plan, id uint16)
 	})
 }
 
-// stream is a connection that carries random bytes, which the far end knows.
+// stream is a connection that sends random bytes, which the far end compares.
 func (o *ongoing) stream(ctx context.Context, p *pod, plan nstest.Plan, seed uint64) {
 	o.w.t.Helper()
 	name := fmt.Sprintf("stream of %s", p.runtime.ContainerID)
@@ -255,15 +254,14 @@ func (o *ongoing) stream(ctx context.Context, p *pod, plan nstest.Plan, seed uin
 	})
 }
 
-// pattern is the bytes of a stream.
+// pattern returns the bytes of a stream.
 func pattern(seed uint64) io.Reader {
 	var key [32]byte
 	binary.NativeEndian.PutUint64(key[:], seed)
 	return rand.NewChaCha8(key)
 }
 
-// verify takes one connection and compares what it brings, and tells the other side
-// how many bytes there were.
+// verify accepts one connection, compares the received bytes, and sends their number back.
 func verify(l *net.TCPListener, seed uint64) error {
 	conn, err := l.Accept()
 	if err != nil {
@@ -275,9 +273,9 @@ func verify(l *net.TCPListener, seed uint64) error {
 	total := 0
 	for {
 		n, err := conn.Read(got)
-		_, _ = want.Read(expected[:n]) // it never fails
+		_, _ = want.Read(expected[:n]) // never fails
 		if !bytes.Equal(got[:n], expected[:n]) {
-			return fmt.Errorf("the bytes after the first %d are others than were sent", total)
+			return fmt.Errorf("the bytes after the first %d differ from the ones sent", total)
 		}
 		total += n
 		if errors.Is(err, io.EOF) {
@@ -313,7 +311,7 @@ func (o *ongoing) send(ctx context.Context, conn *net.TCPConn, name string, seed
 		return err
 	}
 	if _, err := fmt.Fscan(conn, &arrived); err != nil {
-		return fmt.Errorf("the far end does not say how much arrived: %w", err)
+		return fmt.Errorf("the far end does not report how much arrived: %w", err)
 	}
 	if arrived != total {
 		return fmt.Errorf("%d bytes arrived, %d were sent", arrived, total)
@@ -322,7 +320,7 @@ func (o *ongoing) send(ctx context.Context, conn *net.TCPConn, name string, seed
 	if err != nil {
 		return err
 	}
-	// The kernel sends some again that nobody misses, as the other side then says
+	// Some of the kernel's retransmissions are unnecessary, which the receiver then reports
 	// (RFC 2883).
 	o.add("needlessly sent again in "+name, int(info.Dsack_dups))
 	if lost := int(info.Total_retrans) - int(info.Dsack_dups); lost > 0 {
@@ -340,14 +338,14 @@ func tcpInfo(conn *net.TCPConn) (info *unix.TCPInfo, err error) {
 	return info, errors.Join(failed, err)
 }
 
-// dial opens connections, which have to arrive with an egress address.
+// dial opens connections that must arrive with an egress address.
 func (o *ongoing) dial(ctx context.Context, p *pod, server netip.AddrPort, egress []netip.Addr) {
 	name := fmt.Sprintf("connections of %s", p.runtime.ContainerID)
 	o.wg.Go(func() {
 		pace := time.NewTicker(dialPace)
 		defer pace.Stop()
 		for ctx.Err() == nil {
-			// Its own patience: what end interrupts has not failed.
+			// A separate timeout: a dial that end interrupts has not failed.
 			one, over := context.WithTimeout(context.WithoutCancel(ctx), patience)
 			from, err := p.Who(one, netip.AddrPort{}, server)
 			over()
