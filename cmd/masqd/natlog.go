@@ -35,7 +35,6 @@ type natLogger struct {
 	direct directFlows
 
 	record natlog.Record
-	event  ipfix.Event
 	lost   uint32
 	last   time.Time // of an event
 }
@@ -142,12 +141,7 @@ func (l *natLogger) gap() {
 	if n, err := l.events.Lost(); err == nil {
 		l.lost, lost = n, n-lost
 	}
-	if l.log != nil {
-		l.append(&natlog.Record{Time: now, Kind: natlog.Gap, Lost: uint64(lost), Duration: now.Sub(l.last)})
-	}
-	if l.export != nil {
-		l.export.Lose(max(uint64(lost), 1), l.last, now) // its collector knows numbers only
-	}
+	l.write(&natlog.Record{Time: now, Kind: natlog.Gap, Lost: uint64(lost), Duration: now.Sub(l.last)})
 	l.said.Warn("the kernel had more flows to tell of than there was room for; the NAT log says so", "events", lost)
 	l.last = now
 }
@@ -167,6 +161,7 @@ func (l *natLogger) take(e *conntrack.Event) {
 	if t := &f.Original; t.ID != 0 || t.Type != 0 { // ICMP has an ID in place of a port
 		r.Original.Src = netip.AddrPortFrom(t.Src, t.ID)
 		r.Translated.Src = netip.AddrPortFrom(r.Translated.Src.Addr(), f.Reply.ID)
+		r.ICMP = uint16(t.Type)<<8 | uint16(t.Code)
 	}
 	if e.Time != 0 {
 		r.Time = time.Unix(0, e.Time)
@@ -188,33 +183,20 @@ func (l *natLogger) take(e *conntrack.Event) {
 		return
 	}
 	r.Owner = owner.Owner
+	l.write(r)
+}
+
+// write logs and exports a record. The log and the exporter count records that they drop.
+func (l *natLogger) write(r *natlog.Record) {
 	if l.log != nil {
-		l.append(r)
+		if err := l.log.Append(r); err != nil && !errors.Is(err, natlog.ErrLost) {
+			l.said.Error("cannot log a flow", "err", err)
+		}
 	}
 	if l.export != nil {
-		l.send(r, f)
-	}
-}
-
-func (l *natLogger) append(r *natlog.Record) {
-	if err := l.log.Append(r); err != nil && !errors.Is(err, natlog.ErrLost) { // that is counted, and a gap
-		l.said.Error("a flow cannot be logged", "err", err)
-	}
-}
-
-// send exports a record, with what the log does not keep of ICMP.
-func (l *natLogger) send(r *natlog.Record, f *conntrack.Flow) {
-	e := &l.event
-	*e = ipfix.Event{
-		Time: r.Time, End: r.Kind == natlog.End, Proto: r.Proto, Key: r.Owner.Key, Pod: r.Owner.Pod,
-		Original: ipfix.Tuple(r.Original), Translated: ipfix.Tuple(r.Translated),
-		Packets: r.Packets, Bytes: r.Bytes, Duration: r.Duration,
-	}
-	if t := &f.Original; t.ID != 0 || t.Type != 0 {
-		e.ICMP = uint16(t.Type)<<8 | uint16(t.Code)
-	}
-	if err := l.export.Append(e); err != nil && !errors.Is(err, ipfix.ErrLost) { // that is counted, and told
-		l.said.Error("a flow cannot be exported", "err", err)
+		if err := l.export.Append(r); err != nil && !errors.Is(err, ipfix.ErrLost) {
+			l.said.Error("cannot export a flow", "err", err)
+		}
 	}
 }
 

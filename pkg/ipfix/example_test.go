@@ -9,6 +9,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/ipfix"
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
 // A flow of the pod shop/cart-0 begins, and a collector hears of it.
@@ -28,12 +29,14 @@ func Example() {
 		panic(err)
 	}
 	server := netip.MustParseAddrPort("198.51.100.7:443")
-	err = x.Append(&ipfix.Event{
-		Time: time.Now(), Proto: 6,
-		Key:        masq.Key{Network: "pods", ContainerID: "4f5e", Interface: "eth0"},
-		Pod:        masq.Pod{Namespace: "shop", Name: "cart-0"},
-		Original:   ipfix.Tuple{Src: netip.MustParseAddrPort("10.88.0.5:51822"), Dst: server},
-		Translated: ipfix.Tuple{Src: netip.MustParseAddrPort("192.0.2.1:40312"), Dst: server},
+	err = x.Append(&natlog.Record{
+		Time: time.Now(), Kind: natlog.Begin, Proto: 6,
+		Owner: natlog.Owner{
+			Key: masq.Key{Network: "pods", ContainerID: "4f5e", Interface: "eth0"},
+			Pod: masq.Pod{Namespace: "shop", Name: "cart-0"},
+		},
+		Original:   natlog.Tuple{Src: netip.MustParseAddrPort("10.88.0.5:51822"), Dst: server},
+		Translated: natlog.Tuple{Src: netip.MustParseAddrPort("192.0.2.1:40312"), Dst: server},
 	})
 	if err != nil {
 		panic(err)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
 // Branch on these with errors.Is.
@@ -89,16 +91,19 @@ func Open(ctx context.Context, o Options) (*Exporter, error) {
 	return x, nil
 }
 
-// Append takes an event; nothing of it is held on to. It never waits for the network:
-// where the queue is full the event is counted, the error is ErrLost, and the
-// collector is told as soon as there is room. What is allocated is the name of the pod,
-// and a queue that grows.
-func (x *Exporter) Append(e *Event) error {
-	id, err := e.template()
-	if err != nil {
+// Append queues a record and keeps no reference to it. It never blocks on the network. If
+// the queue is full, the record is dropped and counted, the error is ErrLost, and the
+// collector receives the count as soon as there is room. A Gap is not sent: its Lost
+// records are added to that count, or 1 if their number is unknown.
+func (x *Exporter) Append(r *natlog.Record) error {
+	if err := r.Validate(); err != nil {
 		return err
 	}
-	ok, began, err := x.queue.put(id, e)
+	if r.Kind == natlog.Gap {
+		x.lose(max(r.Lost, 1), r.Began(), r.Time)
+		return nil
+	}
+	ok, began, err := x.queue.put(templateOf(r), r)
 	if began {
 		x.opts.Log.Warn("the IPFIX collector does not get all records; it will be told how many", "collector", x.opts.Collector)
 	}
@@ -108,8 +113,8 @@ func (x *Exporter) Append(e *Event) error {
 	return err
 }
 
-// Lose counts events that never reached the caller, and when that was.
-func (x *Exporter) Lose(n uint64, from, to time.Time) {
+// lose counts records that are not sent.
+func (x *Exporter) lose(n uint64, from, to time.Time) {
 	x.queue.mu.Lock()
 	defer x.queue.mu.Unlock()
 	x.queue.lose(n, from, to)
@@ -164,7 +169,7 @@ func (x *Exporter) run(ctx context.Context) {
 func (x *Exporter) doubt(ctx context.Context, s *session) {
 	now := time.Now()
 	if n, since := s.doubtful(now); n > 0 && ctx.Err() == nil {
-		x.Lose(n, since, now)
+		x.lose(n, since, now)
 		x.opts.Log.Warn("records may not have reached the IPFIX collector", "collector", x.opts.Collector, "records", n)
 	}
 }
@@ -267,7 +272,7 @@ func (x *Exporter) sendRecords(ctx context.Context, s *session) error {
 			// No path is so narrow but one that is set up to be.
 			_, _, x.rest = next(x.rest)
 			now := time.Now()
-			x.Lose(1, now, now)
+			x.lose(1, now, now)
 			return nil
 		}
 		err := x.write(ctx, s, m)
@@ -381,7 +386,7 @@ func (x *Exporter) leave() {
 	}
 	if n > 0 {
 		now := time.Now()
-		x.Lose(n, now, now)
+		x.lose(n, now, now)
 		x.opts.Log.Warn("records never reach the IPFIX collector", "collector", x.opts.Collector, "records", n)
 	}
 }

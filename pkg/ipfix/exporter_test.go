@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
 // All that is appended arrives, once and in its order.
@@ -110,11 +112,13 @@ func TestUDPTemplatesAgain(t *testing.T) {
 }
 
 // What a caller lost itself is told, also when there is nothing else to send.
-func TestLose(t *testing.T) {
+func TestGapIsCounted(t *testing.T) {
 	c, r := udp(t, "127.0.0.1:0")
 	x := open(t, "127.0.0.1:"+port(c.LocalAddr()), Options{})
 	from, to := time.UnixMilli(1_700_000_000_000), time.UnixMilli(1_700_000_001_000)
-	x.Lose(17, from, to)
+	if err := x.Append(&natlog.Record{Kind: natlog.Gap, Time: to, Duration: to.Sub(from), Lost: 17}); err != nil {
+		t.Fatal(err)
+	}
 	until(t, "it is told", func() bool { return r.lost() == 17 })
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
 // reading is what a collector makes of a stream of messages, by its templates alone.
@@ -223,13 +224,12 @@ func port(a net.Addr) string {
 }
 
 // event is the n-th of a test.
-func event(n int) *Event {
+func event(n int) *natlog.Record {
 	server := netip.MustParseAddrPort("198.51.100.7:443")
-	return &Event{
-		Time: time.UnixMilli(1_700_000_000_000 + int64(n)), End: n%2 == 1, Proto: 6,
-		Key:        masq.Key{Network: "pods", ContainerID: "4f5e", Interface: "eth0"},
-		Pod:        masq.Pod{Namespace: "shop", Name: "cart-0"},
-		Original:   Tuple{netip.AddrPortFrom(netip.MustParseAddr("10.88.0.5"), uint16(n)), server},
-		Translated: Tuple{netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(n+1)), server},
+	return &natlog.Record{
+		Time: time.UnixMilli(1_700_000_000_000 + int64(n)), Kind: natlog.Begin + natlog.Kind(n%2), Proto: 6,
+		Owner:      natlog.Owner{Key: masq.Key{Network: "pods", ContainerID: "4f5e", Interface: "eth0"}, Pod: masq.Pod{Namespace: "shop", Name: "cart-0"}},
+		Original:   natlog.Tuple{Src: netip.AddrPortFrom(netip.MustParseAddr("10.88.0.5"), uint16(n)), Dst: server},
+		Translated: natlog.Tuple{Src: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(n+1)), Dst: server},
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"sync"
 	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
 // chunkBytes is the step in which the queue grows and shrinks, and what is sent at once:
@@ -64,7 +66,7 @@ const prefixBytes = 4
 
 // put takes an event; nothing of it is held on to. It reports whether there was room,
 // and whether a spell of losses began.
-func (q *queue) put(id uint16, e *Event) (ok, began bool, err error) {
+func (q *queue) put(id uint16, e *natlog.Record) (ok, began bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {

@@ -61,13 +61,9 @@ func TestMessagesFit(t *testing.T) {
 	for i := range 300 {
 		e := event(i)
 		if i%3 == 0 {
-			e.Key.ContainerID = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+			e.Owner.ContainerID = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 		}
-		id, err := e.template()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ok, _, err := q.put(id, e); !ok || err != nil {
+		if ok, _, err := q.put(templateOf(e), e); !ok || err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,13 +12,15 @@ import (
 
 	"github.com/vmware/go-ipfix/pkg/entities"
 	"github.com/vmware/go-ipfix/pkg/registry"
+
+	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
 // field is an information element by its name in IANA's registry, and what of an event
 // it says.
 type field struct {
 	name string
-	set  func(entities.InfoElementWithValue, *Event)
+	set  func(entities.InfoElementWithValue, *natlog.Record)
 }
 
 // layout is of which elements a record consists, in this order.
@@ -36,42 +38,42 @@ var (
 	end6   = layout{259, slices.Concat(what, from6, counts, owner)}
 
 	what = []field{
-		{"observationTimeMilliseconds", func(v value, e *Event) { v.SetUnsigned64Value(milliseconds(e.Time)) }},
-		{"natEvent", func(v value, e *Event) { v.SetUnsigned8Value(e.kind()) }},
-		{"protocolIdentifier", func(v value, e *Event) { v.SetUnsigned8Value(e.Proto) }},
+		{"observationTimeMilliseconds", func(v value, e *natlog.Record) { v.SetUnsigned64Value(milliseconds(e.Time)) }},
+		{"natEvent", func(v value, e *natlog.Record) { v.SetUnsigned8Value(eventType(e)) }},
+		{"protocolIdentifier", func(v value, e *natlog.Record) { v.SetUnsigned8Value(e.Proto) }},
 	}
 	from4 = slices.Concat([]field{
-		{"sourceIPv4Address", func(v value, e *Event) { address(v, e.Original.Src) }},
-		{"postNATSourceIPv4Address", func(v value, e *Event) { address(v, e.Translated.Src) }},
-		{"destinationIPv4Address", func(v value, e *Event) { address(v, e.Original.Dst) }},
-		{"postNATDestinationIPv4Address", func(v value, e *Event) { address(v, e.Translated.Dst) }},
-	}, ports, []field{{"icmpTypeCodeIPv4", func(v value, e *Event) { v.SetUnsigned16Value(e.ICMP) }}})
+		{"sourceIPv4Address", func(v value, e *natlog.Record) { address(v, e.Original.Src) }},
+		{"postNATSourceIPv4Address", func(v value, e *natlog.Record) { address(v, e.Translated.Src) }},
+		{"destinationIPv4Address", func(v value, e *natlog.Record) { address(v, e.Original.Dst) }},
+		{"postNATDestinationIPv4Address", func(v value, e *natlog.Record) { address(v, e.Translated.Dst) }},
+	}, ports, []field{{"icmpTypeCodeIPv4", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.ICMP) }}})
 	from6 = slices.Concat([]field{
-		{"sourceIPv6Address", func(v value, e *Event) { address(v, e.Original.Src) }},
-		{"postNATSourceIPv6Address", func(v value, e *Event) { address(v, e.Translated.Src) }},
-		{"destinationIPv6Address", func(v value, e *Event) { address(v, e.Original.Dst) }},
-		{"postNATDestinationIPv6Address", func(v value, e *Event) { address(v, e.Translated.Dst) }},
-	}, ports, []field{{"icmpTypeCodeIPv6", func(v value, e *Event) { v.SetUnsigned16Value(e.ICMP) }}})
+		{"sourceIPv6Address", func(v value, e *natlog.Record) { address(v, e.Original.Src) }},
+		{"postNATSourceIPv6Address", func(v value, e *natlog.Record) { address(v, e.Translated.Src) }},
+		{"destinationIPv6Address", func(v value, e *natlog.Record) { address(v, e.Original.Dst) }},
+		{"postNATDestinationIPv6Address", func(v value, e *natlog.Record) { address(v, e.Translated.Dst) }},
+	}, ports, []field{{"icmpTypeCodeIPv6", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.ICMP) }}})
 	ports = []field{
-		{"sourceTransportPort", func(v value, e *Event) { v.SetUnsigned16Value(e.Original.Src.Port()) }},
-		{"postNAPTSourceTransportPort", func(v value, e *Event) { v.SetUnsigned16Value(e.Translated.Src.Port()) }},
-		{"destinationTransportPort", func(v value, e *Event) { v.SetUnsigned16Value(e.Original.Dst.Port()) }},
-		{"postNAPTDestinationTransportPort", func(v value, e *Event) { v.SetUnsigned16Value(e.Translated.Dst.Port()) }},
+		{"sourceTransportPort", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.Original.Src.Port()) }},
+		{"postNAPTSourceTransportPort", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.Translated.Src.Port()) }},
+		{"destinationTransportPort", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.Original.Dst.Port()) }},
+		{"postNAPTDestinationTransportPort", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.Translated.Dst.Port()) }},
 	}
 	counts = []field{
-		{"initiatorOctets", func(v value, e *Event) { v.SetUnsigned64Value(e.Bytes[0]) }},
-		{"responderOctets", func(v value, e *Event) { v.SetUnsigned64Value(e.Bytes[1]) }},
-		{"initiatorPackets", func(v value, e *Event) { v.SetUnsigned64Value(e.Packets[0]) }},
-		{"responderPackets", func(v value, e *Event) { v.SetUnsigned64Value(e.Packets[1]) }},
-		{"flowDurationMilliseconds", func(v value, e *Event) {
+		{"initiatorOctets", func(v value, e *natlog.Record) { v.SetUnsigned64Value(e.Bytes[0]) }},
+		{"responderOctets", func(v value, e *natlog.Record) { v.SetUnsigned64Value(e.Bytes[1]) }},
+		{"initiatorPackets", func(v value, e *natlog.Record) { v.SetUnsigned64Value(e.Packets[0]) }},
+		{"responderPackets", func(v value, e *natlog.Record) { v.SetUnsigned64Value(e.Packets[1]) }},
+		{"flowDurationMilliseconds", func(v value, e *natlog.Record) {
 			v.SetUnsigned32Value(uint32(min(max(e.Duration.Milliseconds(), 0), math.MaxUint32)))
 		}},
 	}
 	owner = []field{
-		{"internalAddressRealm", func(v value, e *Event) { octets(v, e.Key.Network) }},
-		{"virtualStationName", func(v value, e *Event) { v.SetStringValue(pod(e)) }},
-		{"virtualStationInterfaceName", func(v value, e *Event) { v.SetStringValue(text(e.Key.Interface)) }},
-		{"virtualStationUUID", func(v value, e *Event) { octets(v, e.Key.ContainerID) }},
+		{"internalAddressRealm", func(v value, e *natlog.Record) { octets(v, e.Owner.Network) }},
+		{"virtualStationName", func(v value, e *natlog.Record) { v.SetStringValue(pod(e)) }},
+		{"virtualStationInterfaceName", func(v value, e *natlog.Record) { v.SetStringValue(text(e.Owner.Interface)) }},
+		{"virtualStationUUID", func(v value, e *natlog.Record) { octets(v, e.Owner.ContainerID) }},
 	}
 )
 
@@ -121,7 +123,7 @@ func newTemplate(l layout) (*template, error) {
 }
 
 // append appends the data record of an event.
-func (t *template) append(b []byte, e *Event) ([]byte, error) {
+func (t *template) append(b []byte, e *natlog.Record) ([]byte, error) {
 	for i, f := range t.fields {
 		f.set(t.values[i], e)
 	}
@@ -203,17 +205,33 @@ const (
 	nat44Delete       = 5
 )
 
-func (e *Event) kind() byte {
-	four := e.Original.Src.Addr().Is4()
+func eventType(r *natlog.Record) byte {
+	four, end := r.Original.Src.Addr().Is4(), r.Kind == natlog.End
 	switch {
-	case four && e.End:
+	case four && end:
 		return nat44Delete
 	case four:
 		return nat44Create
-	case e.End:
+	case end:
 		return translationDelete
 	default:
 		return translationCreate
+	}
+}
+
+// templateOf returns the ID of the template that a record is sent with. If the two
+// tuples mix families, IPv4 addresses are sent as IPv4-mapped IPv6 addresses.
+func templateOf(r *natlog.Record) uint16 {
+	four := r.Original.Src.Addr().Is4() && r.Translated.Src.Addr().Is4() && r.Original.Dst.Addr().Is4() && r.Translated.Dst.Addr().Is4()
+	switch {
+	case four && r.Kind == natlog.Begin:
+		return begin4.id
+	case four:
+		return end4.id
+	case r.Kind == natlog.Begin:
+		return begin6.id
+	default:
+		return end6.id
 	}
 }
 
@@ -230,11 +248,11 @@ func address(v value, a netip.AddrPort) {
 func octets(v value, s string) { v.SetOctetArrayValue(append(v.GetOctetArrayValue()[:0], clip(s)...)) }
 
 // pod is namespace/name, or nothing.
-func pod(e *Event) string {
-	if e.Pod.Name == "" {
+func pod(e *natlog.Record) string {
+	if e.Owner.Name == "" {
 		return ""
 	}
-	return text(e.Pod.Namespace + "/" + e.Pod.Name)
+	return text(e.Owner.Namespace + "/" + e.Owner.Name)
 }
 
 // longest is room for what Kubernetes allows: a namespace of 63 bytes and a name of

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
 // The numbers and lengths are those of IANA's registry, and each element says what the
@@ -20,10 +21,10 @@ func TestTemplatesAndRecords(t *testing.T) {
 	whole := event(1)
 	whole.Duration, whole.Packets, whole.Bytes, whole.ICMP = time.Hour, [2]uint64{1 << 40, 2}, [2]uint64{3, 1 << 60}, 0x0800
 	six := *whole
-	six.Original = Tuple{netip.AddrPortFrom(a, 1), netip.AddrPortFrom(b, 443)}
-	six.Translated = Tuple{netip.AddrPortFrom(b, 2), netip.AddrPortFrom(a, 444)}
+	six.Original = natlog.Tuple{Src: netip.AddrPortFrom(a, 1), Dst: netip.AddrPortFrom(b, 443)}
+	six.Translated = natlog.Tuple{Src: netip.AddrPortFrom(b, 2), Dst: netip.AddrPortFrom(a, 444)}
 	start, startSix := *whole, six
-	start.End, startSix.End = false, false
+	start.Kind, startSix.Kind = natlog.Begin, natlog.Begin
 
 	n := func(bytes int, v uint64) []byte {
 		return binary.BigEndian.AppendUint64(nil, v)[8-bytes:]
@@ -58,7 +59,7 @@ func TestTemplatesAndRecords(t *testing.T) {
 
 	about := madeTemplates(t)
 	for _, c := range []struct {
-		e    *Event
+		e    *natlog.Record
 		id   uint16
 		want []element
 	}{
@@ -105,7 +106,7 @@ type element struct {
 }
 
 // other has another value in each element.
-func other(e *Event) *Event {
+func other(e *natlog.Record) *natlog.Record {
 	o := *e
 	flip := func(a netip.AddrPort) netip.AddrPort {
 		b := a.Addr().AsSlice()
@@ -116,10 +117,12 @@ func other(e *Event) *Event {
 		return netip.AddrPortFrom(x, ^a.Port())
 	}
 	o.Time, o.Proto, o.ICMP, o.Duration = e.Time.Add(time.Hour), ^e.Proto, ^e.ICMP, e.Duration+time.Hour
-	o.Original, o.Translated = Tuple{flip(e.Original.Src), flip(e.Original.Dst)}, Tuple{flip(e.Translated.Src), flip(e.Translated.Dst)}
+	o.Original, o.Translated = natlog.Tuple{Src: flip(e.Original.Src), Dst: flip(e.Original.Dst)}, natlog.Tuple{Src: flip(e.Translated.Src), Dst: flip(e.Translated.Dst)}
 	o.Packets, o.Bytes = [2]uint64{7, 7}, [2]uint64{7, 7}
-	o.Key = masq.Key{Network: "another-network", ContainerID: "0123456789", Interface: "net1"}
-	o.Pod = masq.Pod{Namespace: "another", Name: "one"}
+	o.Owner = natlog.Owner{
+		Key: masq.Key{Network: "another-network", ContainerID: "0123456789", Interface: "net1"},
+		Pod: masq.Pod{Namespace: "another", Name: "one"},
+	}
 	return &o
 }
 
@@ -127,18 +130,14 @@ func TestEventKinds(t *testing.T) {
 	four, six := netip.MustParseAddrPort("192.0.2.1:5"), netip.MustParseAddrPort("[2001:db8::7]:443")
 	for _, c := range []struct {
 		a    netip.AddrPort
-		end  bool
+		what natlog.Kind
 		kind byte
 		id   uint16
-	}{{four, false, 4, 256}, {four, true, 5, 257}, {six, false, 1, 258}, {six, true, 2, 259}} {
-		e := &Event{End: c.end, Original: Tuple{c.a, c.a}, Translated: Tuple{c.a, c.a}}
-		if id, err := e.template(); err != nil || id != c.id || e.kind() != c.kind {
-			t.Errorf("%s: %v, %d, %v", c.a, id, e.kind(), err)
+	}{{four, natlog.Begin, 4, 256}, {four, natlog.End, 5, 257}, {six, natlog.Begin, 1, 258}, {six, natlog.End, 2, 259}} {
+		r := &natlog.Record{Kind: c.what, Original: natlog.Tuple{Src: c.a, Dst: c.a}, Translated: natlog.Tuple{Src: c.a, Dst: c.a}}
+		if id := templateOf(r); id != c.id || eventType(r) != c.kind {
+			t.Errorf("%s: %v, %d", c.a, id, eventType(r))
 		}
-	}
-	e := &Event{Original: Tuple{four, four}}
-	if _, err := e.template(); err == nil || !strings.Contains(err.Error(), "give both tuples whole") {
-		t.Errorf("%v", err)
 	}
 }
 
@@ -146,8 +145,8 @@ func TestEventKinds(t *testing.T) {
 func TestLongNames(t *testing.T) {
 	for _, n := range []int{0, 1, 190, 191, 252, 253} {
 		e := event(0)
-		e.Pod = masq.Pod{Namespace: strings.Repeat("n", 63), Name: strings.Repeat("p", n)}
-		want := e.Pod.Namespace + "/" + e.Pod.Name
+		e.Owner.Pod = masq.Pod{Namespace: strings.Repeat("n", 63), Name: strings.Repeat("p", n)}
+		want := e.Owner.Namespace + "/" + e.Owner.Name
 		if n == 0 {
 			want = ""
 		}

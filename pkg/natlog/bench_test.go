@@ -147,17 +147,6 @@ func BenchmarkWho(b *testing.B) {
 			b.ReportMetric(slowest.Seconds(), "s-slowest")
 		})
 	}
-	b.Run("search-hour-of-a-pod", func(b *testing.B) {
-		q := Query{From: noon, Until: noon.Add(time.Hour), Owner: newTraffic(1, 1).owners[3]}
-		n := 0
-		for b.Loop() {
-			for _, err := range Search(context.Background(), dir, q) {
-				check(b, err)
-				n++
-			}
-		}
-		b.ReportMetric(float64(n)/float64(b.N), "records")
-	})
 }
 
 // forget has the next reader read from the disk.

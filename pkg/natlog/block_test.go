@@ -20,7 +20,12 @@ func encodeRows(t testing.TB, seq uint64, rows []row) []byte {
 }
 
 func decodeRows(d *decoder, b []byte) ([]row, error) {
-	if err := d.open(bytes.NewReader(b), 0, int64(len(b))); err != nil {
+	return readRows(d, bytes.NewReader(b), 0, int64(len(b)))
+}
+
+// readRows reads all rows of the block at an offset of a file.
+func readRows(d *decoder, f io.ReaderAt, off, size int64) ([]row, error) {
+	if err := d.open(f, off, size); err != nil {
 		return nil, err
 	}
 	if err := d.loadAll(); err != nil {

@@ -8,18 +8,16 @@ import (
 	"time"
 )
 
-// Query says which records and flows are meant. A zero field asks for nothing.
+// Query selects flows. A zero field other than Addr matches every flow.
 type Query struct {
-	// Addr is the egress address and port, as the far end saw them, or the ID of ICMP.
-	// Port 0 is that of protocols without ports.
+	// Addr is the egress address and port, as the remote host saw them. The port of an
+	// ICMP flow is its identifier, the port of a protocol without ports is 0.
 	Addr  netip.AddrPort
-	Proto uint8
-	// To is the destination, before or behind the translation; port 0 is any.
+	Proto uint8 // IP protocol number
+	// To is the destination, before or after translation; port 0 matches every port.
 	To netip.AddrPort
-	// From and Until bound the time, both included, to the millisecond.
+	// From and Until bound the time, both inclusive, with millisecond resolution.
 	From, Until time.Time
-	// Owner: each field that is not empty has to be equal.
-	Owner Owner
 }
 
 func (q *Query) window() (from, until int64) {
@@ -33,57 +31,31 @@ func (q *Query) window() (from, until int64) {
 	return from, until
 }
 
-// matches looks at what find does not.
+// matches reports whether a flow's destination is To. find has compared the other fields.
 func (q *Query) matches(w *row) bool {
-	if w.kind == Gap {
-		return true
+	to := func(a netip.AddrPort) bool {
+		return q.To.Addr() == a.Addr() && (q.To.Port() == 0 || q.To.Port() == a.Port())
 	}
-	if q.To.Addr().IsValid() && !reaches(q.To, w.original.Dst) && !reaches(q.To, w.translated.Dst) {
-		return false
-	}
-	want := q.Owner.strings()
-	for i, s := range w.owner.strings() {
-		if *want[i] != "" && *want[i] != *s {
-			return false
-		}
-	}
-	return true
+	return !q.To.Addr().IsValid() || to(w.original.Dst) || to(w.translated.Dst)
 }
 
-func reaches(want, have netip.AddrPort) bool {
-	return want.Addr() == have.Addr() && (want.Port() == 0 || want.Port() == have.Port())
-}
-
-// find appends the rows of a block that have the query's egress address, port and
-// protocol, and the gaps.
+// find appends the indices of the rows of a block that have the query's egress address,
+// port and protocol, and of all gaps.
 func (d *decoder) find(q *Query, out []int) ([]int, error) {
-	n := int(d.head.count)
-	if q.Addr.IsValid() {
-		out = findPort(d.bufs[colPort][:2*n], q.Addr.Port(), out)
-		if len(out) == 0 && d.head.flags&flagGaps == 0 {
-			return out, nil
-		}
+	out = findPort(d.bufs[colPort][:2*d.head.count], q.Addr.Port(), out)
+	if len(out) == 0 && d.head.flags&flagGaps == 0 {
+		return out, nil
 	}
 	if err := d.loadClasses(); err != nil {
 		return nil, err
 	}
 	d.wanted = d.wanted[:0]
 	for _, c := range d.classes {
-		d.wanted = append(d.wanted, c.kind == Gap ||
-			(!q.Addr.IsValid() || c.egress == q.Addr.Addr()) && (q.Proto == 0 || c.proto == q.Proto))
-	}
-	if q.Addr.IsValid() && d.gaps == 0 {
-		kept := out[:0]
-		for _, i := range out {
-			if d.wanted[d.classOf[i]] {
-				kept = append(kept, i)
-			}
-		}
-		return kept, nil
+		d.wanted = append(d.wanted, c.kind == Gap || c.egress == q.Addr.Addr() && (q.Proto == 0 || c.proto == q.Proto))
 	}
 	out = out[:0]
 	for i, c := range d.classOf {
-		if d.wanted[c] && (!q.Addr.IsValid() || d.classes[c].kind == Gap || d.port(i) == q.Addr.Port()) {
+		if d.wanted[c] && (d.classes[c].kind == Gap || d.port(i) == q.Addr.Port()) {
 			out = append(out, i)
 		}
 	}

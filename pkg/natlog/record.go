@@ -51,8 +51,11 @@ type Record struct {
 	Time time.Time
 	Kind Kind
 	// The fields up to Translated are those of Begin and End.
-	Owner    Owner
-	Proto    uint8 // of IP: 6 is TCP
+	Owner Owner
+	Proto uint8 // IP protocol number; 6 is TCP
+	// ICMP is type<<8 | code of the packet that began an ICMP flow, 0 for other
+	// protocols. An IPFIX collector receives it; files do not keep it.
+	ICMP     uint16
 	Original Tuple // as the container sent it
 	// Translated is the same packet behind the translation: its source is the
 	// egress address and port.
@@ -83,23 +86,36 @@ type row struct {
 	proto                uint8
 }
 
-var errZone = errors.New("an address with a zone cannot be logged; leave the zone out")
+var (
+	errKind    = errors.New("kind is none of begin, end and gap; set Kind")
+	errAddress = errors.New("an address is missing; set both tuples")
+	errZone    = errors.New("an address has a zone; remove the zone")
+)
 
-// set takes everything but the owner.
-func (w *row) set(r *Record) error {
+// Validate reports why a record can be neither logged nor exported.
+func (r *Record) Validate() error {
 	switch r.Kind {
-	case Begin, End:
-		for _, a := range [...]netip.Addr{r.Original.Src.Addr(), r.Original.Dst.Addr(), r.Translated.Src.Addr(), r.Translated.Dst.Addr()} {
-			if !a.IsValid() {
-				return fmt.Errorf("%s of %v to %v: an address is missing; give both tuples whole", r.Kind, r.Original, r.Translated)
-			}
-			if a.Zone() != "" {
-				return fmt.Errorf("%s of %v to %v: %w", r.Kind, r.Original, r.Translated, errZone)
-			}
-		}
 	case Gap:
+		return nil
+	case Begin, End:
 	default:
-		return fmt.Errorf("%s is none of begin, end and gap; set Kind", r.Kind)
+		return fmt.Errorf("%s: %w", r.Kind, errKind)
+	}
+	for _, a := range [...]netip.Addr{r.Original.Src.Addr(), r.Original.Dst.Addr(), r.Translated.Src.Addr(), r.Translated.Dst.Addr()} {
+		if !a.IsValid() {
+			return fmt.Errorf("%s of flow %v, translated %v: %w", r.Kind, r.Original, r.Translated, errAddress)
+		}
+		if a.Zone() != "" {
+			return fmt.Errorf("%s of flow %v, translated %v: %w", r.Kind, r.Original, r.Translated, errZone)
+		}
+	}
+	return nil
+}
+
+// set copies a valid record, except its owner.
+func (w *row) set(r *Record) error {
+	if err := r.Validate(); err != nil {
+		return err
 	}
 	*w = row{time: r.Time.UnixMilli(), kind: r.Kind}
 	w.began = w.time
