@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -108,20 +107,17 @@ func (c *Conn) create(p Pair, ns namespace) (host device, l Link, err error) {
 		l.Gateway6 = linkLocal(l.HostMAC)
 	}
 	made := newMessage(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
-		fmt.Sprintf("make interface %s with the other end %s in network namespace %s", p.HostName, p.Interface, p.NetNS))
+		fmt.Sprintf("make interface %s with the other end %s in network namespace %s", p.HostName, p.Interface, p.NetNS), unix.IfInfomsg{})
 	addPair(made, p, l, ns)
-	// Every supported kernel has these settings; connect makes the other one.
-	conf := setConf4(slices.DeleteFunc(p.conf4(), func(c conf4) bool { return c == conf4KeepProxies })...)
+	// The kernel does not accept alias and settings when a link is made. The interface is
+	// named by its name, since its index is not known yet: Add has checked that no other
+	// interface has the name.
+	marked := setLink("set the alias and the IPv4 settings", 0, p.HostName)
+	marked.Bytes(unix.IFLA_IFALIAS, []byte(p.Identity))
+	// Every supported kernel has these settings. Function connect sets conf4KeepProxies.
+	marked.setConf4(slices.DeleteFunc(p.conf4(), func(c conf4) bool { return c == conf4KeepProxies })...)
 	found := getByName(p.HostName)
-	err = c.host.exchange(
-		made,
-		// The kernel takes neither of these when a link is made. They go by
-		// name, since the index is not known yet: Add has seen that the name is
-		// not another's.
-		setLink("set the alias and the IPv4 settings", 0, p.HostName, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(p.Identity)), conf),
-		keepKernelFromAddressing(0, p.HostName, !p.has(masq.IPv6)),
-		found,
-	)
+	err = c.host.exchange(made, marked, keepKernelFromAddressing(0, p.HostName, !p.has(masq.IPv6)), found)
 	switch {
 	case errors.Is(made.err, unix.EEXIST) && found.err != nil: // the host's name is free
 		return host, l, fmt.Errorf("interface %s in network namespace %s exists already: %w", p.Interface, p.NetNS, made.failed())
@@ -132,7 +128,8 @@ func (c *Conn) create(p Pair, ns namespace) (host device, l Link, err error) {
 		host, err = found.device()
 	}
 	if err != nil {
-		m := newMessage(unix.RTM_DELLINK, 0, "delete interface "+p.HostName, infoOf(0), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.HostName)))
+		m := newMessage(unix.RTM_DELLINK, 0, "delete interface "+p.HostName, unix.IfInfomsg{})
+		m.Text(unix.IFLA_IFNAME, p.HostName)
 		return host, l, errors.Join(err, c.host.exchange(m))
 	}
 	l.HostIndex = host.index
@@ -141,31 +138,33 @@ func (c *Conn) create(p Pair, ns namespace) (host device, l Link, err error) {
 
 // addPair completes the request for a veth pair.
 func addPair(m *message, p Pair, l Link, ns namespace) {
-	mtu := nl.Uint32Attr(uint32(p.MTU))
-	one := nl.Uint32Attr(1) // queue: a veth has as many as there are CPUs otherwise
-	m.add(infoOf(0))
-	m.add(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.HostName)))
-	m.add(nl.NewRtAttr(unix.IFLA_MTU, mtu))
-	m.add(nl.NewRtAttr(unix.IFLA_NUM_TX_QUEUES, one))
-	m.add(nl.NewRtAttr(unix.IFLA_NUM_RX_QUEUES, one))
-	// A MAC that is given has addr_assign_type NET_ADDR_SET, and udev leaves it
-	// alone (MACAddressPolicy=persistent of systemd.link); one that the kernel
-	// draws would be replaced a moment after the container has learnt it.
-	m.add(nl.NewRtAttr(unix.IFLA_ADDRESS, l.HostMAC))
-	m.add(uint32Attr(unix.IFLA_GROUP, p.group()))
+	const vethInfoPeer = 1 // VETH_INFO_PEER of linux/veth.h
+	addEnd(m, p.HostName, p.MTU, l.HostMAC)
+	m.NativeUint32(unix.IFLA_GROUP, p.group())
+	info := m.Begin(unix.IFLA_LINKINFO)
+	m.Bytes(unix.IFLA_INFO_KIND, []byte("veth"))
+	data := m.Begin(unix.IFLA_INFO_DATA)
+	peer := m.Begin(vethInfoPeer)
+	m.Encoder = append(m.Encoder, encodeHeader(unix.IfInfomsg{})...)
+	addEnd(m, p.Interface, p.MTU, l.MAC)
+	// The peer is made in its final namespace: moving a link waits for RCU.
+	m.NativeUint32(unix.IFLA_NET_NS_FD, uint32(ns.fd))
+	m.End(peer)
+	m.End(data)
+	m.End(info)
+}
 
-	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
-	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
-	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
-	peer.AddChild(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.Interface))
-	peer.AddRtAttr(unix.IFLA_MTU, mtu)
-	peer.AddRtAttr(unix.IFLA_NUM_TX_QUEUES, one)
-	peer.AddRtAttr(unix.IFLA_NUM_RX_QUEUES, one)
-	peer.AddRtAttr(unix.IFLA_ADDRESS, l.MAC)
-	// Made where it stays: moving a link waits for RCU.
-	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(ns.fd)))
-	m.add(info)
+// addEnd appends the attributes that both ends of a pair have.
+func addEnd(m *message, name string, mtu int, mac net.HardwareAddr) {
+	m.Text(unix.IFLA_IFNAME, name)
+	m.NativeUint32(unix.IFLA_MTU, uint32(mtu))
+	// Without a number, the kernel makes one queue for each CPU.
+	m.NativeUint32(unix.IFLA_NUM_TX_QUEUES, 1)
+	m.NativeUint32(unix.IFLA_NUM_RX_QUEUES, 1)
+	// udev replaces a MAC that the kernel drew (MACAddressPolicy=persistent of
+	// systemd.link), after the container has learned it. A MAC that was set has
+	// addr_assign_type NET_ADDR_SET, and udev does not change it.
+	m.Bytes(unix.IFLA_ADDRESS, mac)
 }
 
 // newMAC draws a locally administered unicast address.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/netlink"
@@ -18,13 +17,12 @@ func addAddress(a netip.Prefix, flags uint32, index int, where string) *message 
 	if a.Addr().Is6() {
 		flags |= unix.IFA_F_NODAD
 	}
-	m := nl.NewIfAddrmsg(int(familyOf(a.Addr())))
-	m.Prefixlen = uint8(a.Bits())
-	m.Index = uint32(index)
-	return newMessage(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
-		fmt.Sprintf("add address %s to %s", a, where), m,
-		addrAttr(unix.IFA_LOCAL, a.Addr()), addrAttr(unix.IFA_ADDRESS, a.Addr()),
-		uint32Attr(unix.IFA_FLAGS, flags))
+	m := newMessage(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, fmt.Sprintf("add address %s to %s", a, where),
+		unix.IfAddrmsg{Family: familyOf(a.Addr()), Prefixlen: uint8(a.Bits()), Index: uint32(index)})
+	m.addr(unix.IFA_LOCAL, a.Addr())
+	m.addr(unix.IFA_ADDRESS, a.Addr())
+	m.NativeUint32(unix.IFA_FLAGS, flags)
+	return m
 }
 
 // linkLocalPrefix is a link-local address as an interface has it.
@@ -38,10 +36,8 @@ type owned struct {
 
 // addresses lists the addresses of one interface, or of all for index 0.
 func (s *socket) addresses(index int) ([]owned, error) {
-	m := nl.NewIfAddrmsg(unix.AF_UNSPEC)
-	m.Index = uint32(index)
 	var out []owned
-	err := s.dump(newMessage(unix.RTM_GETADDR, 0, "list addresses", m), func() { out = nil }, func(b []byte) {
+	err := s.dump(listAddresses(unix.AF_UNSPEC, index), func() { out = nil }, func(b []byte) {
 		if a, ok := readAddress(b); ok {
 			out = append(out, a)
 		}
@@ -49,13 +45,19 @@ func (s *socket) addresses(index int) ([]owned, error) {
 	return out, err
 }
 
+// listAddresses asks for the addresses of one interface, or of all interfaces for index 0.
+func listAddresses(family uint8, index int) *message {
+	return newMessage(unix.RTM_GETADDR, 0, "list addresses", unix.IfAddrmsg{Family: family, Index: uint32(index)})
+}
+
+// readAddress reads the body of an RTM_NEWADDR or RTM_DELADDR.
 func readAddress(b []byte) (owned, bool) {
-	if len(b) < unix.SizeofIfAddrmsg {
+	info, attributes, ok := decodeHeader[unix.IfAddrmsg](b)
+	if !ok {
 		return owned{}, false
 	}
-	info := nl.DeserializeIfAddrmsg(b)
 	var local, remote netip.Addr
-	for kind, v := range netlink.All(b[unix.SizeofIfAddrmsg:]) {
+	for kind, v := range netlink.All(attributes) {
 		switch kind {
 		case unix.IFA_LOCAL:
 			local, _ = netip.AddrFromSlice(v)
@@ -71,9 +73,9 @@ func readAddress(b []byte) (owned, bool) {
 
 // getAddress asks whether an interface has an IPv6 address.
 func getAddress(a netip.Addr, index int) *message {
-	m := nl.NewIfAddrmsg(unix.AF_INET6)
-	m.Index = uint32(index)
-	return newMessage(unix.RTM_GETADDR, 0, "look up address "+a.String(), m, addrAttr(unix.IFA_ADDRESS, a))
+	m := newMessage(unix.RTM_GETADDR, 0, "look up address "+a.String(), unix.IfAddrmsg{Family: unix.AF_INET6, Index: uint32(index)})
+	m.addr(unix.IFA_ADDRESS, a)
+	return m
 }
 
 // hasAddress reads the answer to getAddress.

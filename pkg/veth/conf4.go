@@ -2,7 +2,6 @@ package veth
 
 import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,12 +55,15 @@ func (c conf4) differs(d device) (have int, differs bool) {
 	return have, known && have != c.value
 }
 
-// setConf4 is the attribute of RTM_SETLINK that makes settings.
-func setConf4(settings ...conf4) *nl.RtAttr {
-	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
-	conf := spec.AddRtAttr(unix.AF_INET, nil).AddRtAttr(unix.IFLA_INET_CONF, nil)
+// setConf4 appends settings to an RTM_SETLINK.
+func (m *message) setConf4(settings ...conf4) {
+	spec := m.Begin(unix.IFLA_AF_SPEC)
+	family := m.Begin(unix.AF_INET)
+	conf := m.Begin(unix.IFLA_INET_CONF)
 	for _, c := range settings {
-		conf.AddChild(uint32Attr(c.index, uint32(c.value)))
+		m.NativeUint32(uint16(c.index), uint32(c.value))
 	}
-	return spec
+	m.End(conf)
+	m.End(family)
+	m.End(spec)
 }

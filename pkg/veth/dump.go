@@ -41,7 +41,7 @@ func (s *socket) dumpWhile(m *message, forget func(), each func(body []byte) boo
 
 func (s *socket) dumpOnce(m *message, each func(body []byte) bool) (whole bool, err error) {
 	interrupted := false
-	for answer, err := range s.c.Dump(m.typ, m.flags, m.body()) {
+	for answer, err := range s.c.Dump(m.typ, m.flags, m.Encoder) {
 		if err != nil {
 			return true, err
 		}

@@ -20,7 +20,7 @@ func scripted(answer func(*netlinktest.Request)) *Conn {
 
 // linkAnswer is the body of an RTM_NEWLINK.
 func linkAnswer(index int, name, alias string, group uint32) []byte {
-	e := netlink.Encoder(infoOf(index).Serialize())
+	e := netlink.Encoder(encodeHeader(unix.IfInfomsg{Index: int32(index)}))
 	e.Text(unix.IFLA_IFNAME, name)
 	e.Text(unix.IFLA_IFALIAS, alias)
 	e.NativeUint32(unix.IFLA_GROUP, group)
@@ -28,8 +28,7 @@ func linkAnswer(index int, name, alias string, group uint32) []byte {
 }
 
 func addressAnswer(a string, index int) []byte {
-	m := addAddress(netip.MustParsePrefix(a), 0, index, "")
-	return m.body()
+	return addAddress(netip.MustParsePrefix(a), 0, index, "").Encoder
 }
 
 // lists are what reads a list of the kernel's, each with an object of the list and
@@ -50,19 +49,15 @@ var lists = map[string]struct {
 		all, err := w.host.addresses(0)
 		return len(all), err
 	}},
-	"routes": {via{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).body(), func(w *Conn) (int, error) {
+	"routes": {via{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).Encoder, func(w *Conn) (int, error) {
 		all, err := w.host.routes(7)
 		return len(all) / len(masq.Families), err // the script gives each family the same
 	}},
-	"rules": {func() []byte {
-		b := ruleMsg{unix.AF_INET}.Serialize()
-		b[4], b[7] = 100, frActToTable
-		return b
-	}(), func(w *Conn) (int, error) {
+	"rules": {encodeHeader(ruleHeader{unix.AF_INET, 4: 100, 7: frActToTable}), func(w *Conn) (int, error) {
 		all, err := w.tables(masq.IPv4)
 		return len(all) - 1, err // without main
 	}},
-	"default routes": {via{dst: defaultOf(masq.IPv4), index: 7}.addRoute("", 0).body(), func(w *Conn) (int, error) {
+	"default routes": {via{dst: defaultOf(masq.IPv4), index: 7}.addRoute("", 0).Encoder, func(w *Conn) (int, error) {
 		all, _, err := w.host.defaultsOf(masq.IPv4, 0)
 		return len(all), err
 	}},

@@ -3,7 +3,6 @@ package veth
 import (
 	"errors"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -62,8 +61,8 @@ func (c *Conn) linksInto(netns, iface string, names []string) (out []masq.HostLi
 	}
 	// The kernel assigns a namespace its number, as seen from another namespace, when
 	// it describes an interface whose other end is there. So request the number last.
-	id := newMessage(unix.RTM_GETNSID, 0, "number network namespace "+netns,
-		&nl.RtGenMsg{}, uint32Attr(unix.NETNSA_FD, uint32(ns.fd)))
+	id := newMessage(unix.RTM_GETNSID, 0, "number network namespace "+netns, familyHeader{})
+	id.NativeUint32(unix.NETNSA_FD, uint32(ns.fd))
 	if err := c.host.exchange(append(asked, id)...); err != nil && id.err != nil {
 		return nil, id.failed()
 	}
@@ -92,7 +91,7 @@ func (c *Conn) linksInto(netns, iface string, names []string) (out []masq.HostLi
 func (m *message) namespaceNumber() (int, bool) {
 	for kind, v := range netlink.All(netlink.After(m.reply, unix.NLMSG_ALIGNTO)) {
 		if kind == unix.NETNSA_NSID {
-			n := int(int32(number(v)))
+			n := int(int32(readUint32(v)))
 			return n, n >= 0
 		}
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,10 +30,8 @@ func (c *Conn) forwarding6(families []masq.Family) (forwarding6, error) {
 	if !slices.Contains(families, masq.IPv6) {
 		return forwarding6{}, nil
 	}
-	// struct netconfmsg is one byte, the family.
-	family := &nl.RtGenMsg{RtGenmsg: unix.RtGenmsg{Family: unix.AF_INET6}}
-	all := newMessage(unix.RTM_GETNETCONF, 0, "look up net.ipv6.conf.all.forwarding (is IPv6 turned off on this node?)",
-		family, uint32Attr(netconfIndex, netconfAll))
+	all := newMessage(unix.RTM_GETNETCONF, 0, "look up net.ipv6.conf.all.forwarding (is IPv6 turned off on this node?)", familyHeader{unix.AF_INET6})
+	all.NativeUint32(netconfIndex, netconfAll)
 	// Each namespace has lo, and there it is the first.
 	lo := getByIndex(1)
 	if err := c.host.exchange(all, lo); err != nil {
@@ -47,7 +44,7 @@ func (c *Conn) forwarding6(families []masq.Family) (forwarding6, error) {
 	var f forwarding6
 	for kind, v := range netlink.All(netlink.After(all.reply, unix.NLMSG_ALIGNTO)) {
 		if kind == netconfForwarding {
-			f.all = number(v) != 0
+			f.all = readUint32(v) != 0
 		}
 	}
 	_, known := d.setting6(devconf6ForceForwarding)

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"net/netip"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/netlink"
@@ -24,35 +23,35 @@ type nextHops struct {
 // readNextHops reads the body of an RTM_NEWROUTE. The next hop's own address, and its
 // family (RTA_VIA), are not looked at: the interface is what counts here.
 func readNextHops(b []byte) (h nextHops, ok bool) {
-	if len(b) < unix.SizeofRtMsg {
+	info, attributes, ok := decodeHeader[unix.RtMsg](b)
+	if !ok {
 		return nextHops{}, false
 	}
-	info := nl.DeserializeRtMsg(b)
 	h = nextHops{kind: info.Type, table: uint32(info.Table)}
 	dst := netip.IPv4Unspecified()
 	if info.Family == unix.AF_INET6 {
 		dst = netip.IPv6Unspecified()
 	}
-	for kind, v := range netlink.All(b[unix.SizeofRtMsg:]) {
+	for kind, v := range netlink.All(attributes) {
 		switch kind {
 		case unix.RTA_DST:
 			if a, ok := netip.AddrFromSlice(v); ok {
 				dst = a
 			}
 		case unix.RTA_TABLE:
-			h.table = number(v)
+			h.table = readUint32(v)
 		case unix.RTA_OIF:
-			h.indexes = append(h.indexes, int(number(v)))
+			h.indexes = append(h.indexes, int(readUint32(v)))
 		case unix.RTA_MULTIPATH:
 			h.indexes = append(h.indexes, readMultipath(v)...)
 		case rtaNhID:
-			h.object = number(v)
+			h.object = readUint32(v)
 		case unix.RTA_PREFSRC:
 			h.source, _ = netip.AddrFromSlice(v)
 		case unix.RTA_METRICS:
 			for metric, v := range netlink.All(v) {
 				if metric == unix.RTAX_MTU {
-					h.mtu = int(number(v))
+					h.mtu = int(readUint32(v))
 				}
 			}
 		}
@@ -69,7 +68,7 @@ func readMultipath(b []byte) (indexes []int) {
 		if n < unix.SizeofRtNexthop || n > len(b) {
 			break
 		}
-		indexes = append(indexes, int(int32(number(b[4:]))))
+		indexes = append(indexes, int(int32(readUint32(b[4:]))))
 		b = b[min(len(b), (n+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1)):]
 	}
 	return indexes
@@ -78,25 +77,19 @@ func readMultipath(b []byte) (indexes []int) {
 // Nexthop objects (linux/rtnetlink.h, linux/nexthop.h), which x/sys/unix lacks in part.
 const (
 	rtaNhID     = 30
-	sizeofNhMsg = 8
 	nhaID       = 1
 	nhaGroup    = 2
 	nhaOIF      = 5
 	nhGroupSize = 8 // struct nexthop_grp
 )
 
-// nhMsg is struct nhmsg with no more than a family, which may be any.
-type nhMsg struct{}
-
-func (nhMsg) Len() int          { return sizeofNhMsg }
-func (nhMsg) Serialize() []byte { return make([]byte, sizeofNhMsg) }
-
 // objectIndexes returns the interfaces of a nexthop object, or of all members of a
 // group. The kernel says them in the route too, unless net.ipv4.nexthop_compat_mode is 0.
 func (s *socket) objectIndexes(ids ...uint32) (indexes []int, err error) {
 	var lookups []*message
 	for _, id := range ids {
-		m := newMessage(unix.RTM_GETNEXTHOP, 0, "look up a nexthop object", nhMsg{}, uint32Attr(nhaID, id))
+		m := newMessage(unix.RTM_GETNEXTHOP, 0, "look up a nexthop object", nexthopHeader{})
+		m.NativeUint32(nhaID, id)
 		m.allow = unix.ENOENT // gone meanwhile
 		lookups = append(lookups, m)
 	}
@@ -105,13 +98,13 @@ func (s *socket) objectIndexes(ids ...uint32) (indexes []int, err error) {
 	}
 	var members []uint32
 	for _, m := range lookups {
-		for kind, v := range netlink.All(netlink.After(m.reply, sizeofNhMsg)) {
+		for kind, v := range netlink.All(netlink.After(m.reply, len(nexthopHeader{}))) {
 			switch kind {
 			case nhaOIF:
-				indexes = append(indexes, int(number(v)))
+				indexes = append(indexes, int(readUint32(v)))
 			case nhaGroup:
 				for ; len(v) >= nhGroupSize; v = v[nhGroupSize:] {
-					members = append(members, number(v))
+					members = append(members, readUint32(v))
 				}
 			}
 		}

@@ -27,7 +27,7 @@ func (c *Conn) connect(p Pair, l Link, host device) error {
 	}
 	up := bringUp(l.HostIndex, where)
 	if len(more) > 0 {
-		up.add(setConf4(more...))
+		up.setConf4(more...)
 	}
 	ms := []*message{up}
 	var addresses []netip.Addr

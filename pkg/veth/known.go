@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/netlink"
@@ -44,7 +43,7 @@ type place struct {
 // changes in each attempt is no error here.
 func learn(c *socket) (known, error) {
 	k := known{links: map[int32]state{}, addresses: map[netip.Addr][]place{}}
-	addresses := newMessage(unix.RTM_GETADDR, 0, "list addresses", nl.NewIfAddrmsg(unix.AF_UNSPEC))
+	addresses := listAddresses(unix.AF_UNSPEC, 0)
 	var errs []error
 	for _, list := range []struct {
 		*message
@@ -88,36 +87,38 @@ func (k *known) link(body []byte) (news bool, damaged int) {
 
 // linkGone takes note of an RTM_DELLINK, and reports whether it is news.
 func (k *known) linkGone(body []byte) bool {
-	if !aboutLink(body) {
-		return false
+	info, _, ok := linkHeader(body)
+	if ok {
+		delete(k.links, info.Index)
 	}
-	delete(k.links, nl.DeserializeIfInfomsg(body).Index)
-	return true
+	return ok
 }
 
-// aboutLink tells what is said of an interface from what is said of a port of a
-// bridge, for which the kernel uses the same messages: the port goes, and the
-// interface stays.
-func aboutLink(body []byte) bool {
-	return len(body) >= unix.SizeofIfInfomsg && body[0] == unix.AF_UNSPEC
+// linkHeader decodes a message about an interface. It returns false for a message about
+// the port of a bridge, for which the kernel uses the same type (family AF_BRIDGE): the
+// interface stays when the port is removed.
+func linkHeader(body []byte) (info unix.IfInfomsg, attributes []byte, ok bool) {
+	info, attributes, ok = decodeHeader[unix.IfInfomsg](body)
+	return info, attributes, ok && info.Family == unix.AF_UNSPEC
 }
 
 // readState reads the body of an RTM_NEWLINK. The bool is false for one that does
 // not tell the state of an interface: wireless drivers report scans by it.
 func readState(body []byte) (index int32, s state, ok bool) {
-	if !aboutLink(body) {
+	info, attributes, ok := linkHeader(body)
+	if !ok {
 		return 0, state{}, false
 	}
-	info := nl.DeserializeIfInfomsg(body)
+	ok = false
 	s.flags = info.Flags & stateFlags
-	for kind, v := range netlink.All(body[unix.SizeofIfInfomsg:]) {
+	for kind, v := range netlink.All(attributes) {
 		switch kind {
 		case unix.IFLA_IFNAME:
 			copy(s.name[:], v)
 		case unix.IFLA_MTU:
-			s.mtu = number(v)
+			s.mtu = readUint32(v)
 		case unix.IFLA_GROUP:
-			s.group, ok = number(v), true
+			s.group, ok = readUint32(v), true
 		case unix.IFLA_ADDRESS:
 			copy(s.mac[:], v)
 		}
@@ -182,7 +183,7 @@ func readPlace(body []byte) (a netip.Addr, at place, usable, ok bool) {
 	var flags uint32
 	for kind, v := range netlink.All(body[unix.SizeofIfAddrmsg:]) {
 		if kind == unix.IFA_FLAGS {
-			flags = number(v)
+			flags = readUint32(v)
 		}
 	}
 	return o.Addr(), place{o.index, o.Bits()}, flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0, true
@@ -191,17 +192,14 @@ func readPlace(body []byte) (a netip.Addr, at place, usable, ok bool) {
 // route reports whether an RTM_NEWROUTE or RTM_DELROUTE is news. damaged is the
 // interface of a route to a container of ours that was deleted.
 func (k *known) route(kind uint16, body []byte) (news bool, damaged int) {
-	if len(body) < unix.SizeofRtMsg {
-		return false, 0
-	}
-	info := nl.DeserializeRtMsg(body)
-	if info.Flags&unix.RTM_F_CLONED != 0 {
+	info, attributes, ok := decodeHeader[unix.RtMsg](body)
+	if !ok || info.Flags&unix.RTM_F_CLONED != 0 {
 		return false, 0
 	}
 	index := 0
-	for kind, v := range netlink.All(body[unix.SizeofRtMsg:]) {
+	for kind, v := range netlink.All(attributes) {
 		if kind == unix.RTA_OIF {
-			index = int(number(v))
+			index = int(readUint32(v))
 		}
 	}
 	switch {
@@ -238,9 +236,9 @@ func readForwarding(body []byte) (off bool, unclear int) {
 	for kind, v := range netlink.All(netlink.After(body, unix.NLMSG_ALIGNTO)) {
 		switch kind {
 		case netconfIndex:
-			index = number(v)
+			index = readUint32(v)
 		case netconfForwarding:
-			said, forwarding = true, number(v)
+			said, forwarding = true, readUint32(v)
 		default:
 			more = true
 		}

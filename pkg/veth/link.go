@@ -1,14 +1,12 @@
 package veth
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -68,32 +66,33 @@ func int32At(b []byte, i int) (int, bool) {
 	if len(b) < 4*(i+1) {
 		return 0, false
 	}
-	return int(int32(number(b[4*i:]))), true
+	return int(int32(readUint32(b[4*i:]))), true
 }
 
 // errNoDevice is what a lookup returns when there is no such interface.
 var errNoDevice error = unix.ENODEV
 
-// withoutStats leaves out counters: summing them up over all CPUs is most of the
-// cost of an answer.
-func withoutStats() *nl.RtAttr {
+// getLink asks for interfaces without their counters: to sum those over all CPUs is most
+// of the cost of an answer.
+func getLink(what string, index int) *message {
 	const skipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS
-	return uint32Attr(unix.IFLA_EXT_MASK, skipStats)
+	m := newMessage(unix.RTM_GETLINK, 0, what, unix.IfInfomsg{Index: int32(index)})
+	m.NativeUint32(unix.IFLA_EXT_MASK, skipStats)
+	return m
 }
 
 func getByName(name string) *message {
-	return newMessage(unix.RTM_GETLINK, 0, "look up interface "+name,
-		nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)), withoutStats())
+	m := getLink("look up interface "+name, 0)
+	m.Text(unix.IFLA_IFNAME, name)
+	return m
 }
 
 func getByIndex(index int) *message {
-	return newMessage(unix.RTM_GETLINK, 0, fmt.Sprintf("look up interface %d", index), infoOf(index), withoutStats())
+	return getLink(fmt.Sprintf("look up interface %d", index), index)
 }
 
 // listLinks asks for all interfaces.
-func listLinks() *message {
-	return newMessage(unix.RTM_GETLINK, 0, "list the node's interfaces", infoOf(0), withoutStats())
-}
+func listLinks() *message { return getLink("list the node's interfaces", 0) }
 
 // device reads the answer to getByName or getByIndex.
 func (m *message) device() (device, error) {
@@ -140,25 +139,25 @@ func (s *socket) devicesAt(indexes []int) ([]device, error) {
 
 // parseDevice reads the body of an RTM_NEWLINK.
 func parseDevice(body []byte) (device, error) {
-	if len(body) < unix.SizeofIfInfomsg {
-		return device{}, errors.New("the kernel did not answer")
+	info, attributes, ok := decodeHeader[unix.IfInfomsg](body)
+	if !ok {
+		return device{}, netlink.ErrNoAnswer
 	}
-	info := nl.DeserializeIfInfomsg(body)
 	d := device{index: int(info.Index), peerNS: -1, flags: info.Flags}
-	for kind, v := range netlink.All(body[unix.SizeofIfInfomsg:]) {
+	for kind, v := range netlink.All(attributes) {
 		switch kind {
 		case unix.IFLA_IFNAME:
 			d.name = netlink.Text(v)
 		case unix.IFLA_IFALIAS:
 			d.alias = netlink.Text(v)
 		case unix.IFLA_GROUP:
-			d.group = number(v)
+			d.group = readUint32(v)
 		case unix.IFLA_MTU:
-			d.mtu = int(number(v))
+			d.mtu = int(readUint32(v))
 		case unix.IFLA_LINK:
-			d.peer = int(number(v))
+			d.peer = int(readUint32(v))
 		case unix.IFLA_LINK_NETNSID:
-			d.peerNS = int(int32(number(v)))
+			d.peerNS = int(int32(readUint32(v)))
 		case unix.IFLA_ADDRESS:
 			d.mac = v
 		case unix.IFLA_OPERSTATE:
@@ -198,34 +197,23 @@ func (s *socket) find(name string) (device, error) {
 // deleteLink deletes an interface, and with it the other end, all addresses and
 // all routes through it. One that is gone already is deleted.
 func (s *socket) deleteLink(index int, name string) error {
-	m := newMessage(unix.RTM_DELLINK, 0, "delete interface "+name, infoOf(index))
+	m := newMessage(unix.RTM_DELLINK, 0, "delete interface "+name, unix.IfInfomsg{Index: int32(index)})
 	m.allow = unix.ENODEV
 	return s.exchange(m)
 }
 
-func infoOf(index int) *nl.IfInfomsg {
-	m := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	m.Index = int32(index)
-	return m
-}
-
 // setLink changes an interface, which is named by its index, or by its name
 // where the index is 0.
-func setLink(what string, index int, name string, data ...nl.NetlinkRequestData) *message {
-	m := newMessage(unix.RTM_SETLINK, 0, fmt.Sprintf("%s of interface %s", what, name), infoOf(index))
+func setLink(what string, index int, name string) *message {
+	m := newMessage(unix.RTM_SETLINK, 0, fmt.Sprintf("%s of interface %s", what, name), unix.IfInfomsg{Index: int32(index)})
 	if index == 0 {
-		m.add(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-	}
-	for _, d := range data {
-		m.add(d)
+		m.Text(unix.IFLA_IFNAME, name)
 	}
 	return m
 }
 
 func bringUp(index int, where string) *message {
-	m := infoOf(index)
-	m.Flags, m.Change = unix.IFF_UP, unix.IFF_UP
-	return newMessage(unix.RTM_SETLINK, 0, "bring up "+where, m)
+	return newMessage(unix.RTM_SETLINK, 0, "bring up "+where, unix.IfInfomsg{Index: int32(index), Flags: unix.IFF_UP, Change: unix.IFF_UP})
 }
 
 // keepKernelFromAddressing stops the kernel from making IPv6 link-local
@@ -233,9 +221,12 @@ func bringUp(index int, where string) *message {
 // before it uses them. An interface without IPv6 has no such setting.
 func keepKernelFromAddressing(index int, name string, optional bool) *message {
 	const none = 1 // IN6_ADDR_GEN_MODE_NONE
-	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
-	spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{none})
-	m := setLink("turn off the automatic IPv6 addresses", index, name, spec)
+	m := setLink("turn off the automatic IPv6 addresses", index, name)
+	spec := m.Begin(unix.IFLA_AF_SPEC)
+	family := m.Begin(unix.AF_INET6)
+	m.Uint8(unix.IFLA_INET6_ADDR_GEN_MODE, none)
+	m.End(family)
+	m.End(spec)
 	if optional {
 		m.allow = unix.EAFNOSUPPORT
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -95,7 +94,9 @@ func (conn *Conn) instead(s setting, failed error) error {
 	if i := slices.IndexFunc(allConf4, func(c conf4) bool { return c.name == s.name }); s.family == "ipv4" && i >= 0 {
 		c := allConf4[i]
 		c.value = s.value
-		err := conn.host.exchange(setLink("set "+s.String(), 0, s.device, setConf4(c)))
+		m := setLink("set "+s.String(), 0, s.device)
+		m.setConf4(c)
+		err := conn.host.exchange(m)
 		if err == nil || errors.Is(err, errNoDevice) {
 			return err
 		}
@@ -144,15 +145,15 @@ func (c *Conn) unforwardedEnds(ours func(name string) bool, families []masq.Fami
 // eachUnforwarded4 hands over the interfaces that do not forward IPv4.
 func (c *Conn) eachUnforwarded4(f func(device)) error {
 	var indexes []int
-	family := &nl.RtGenMsg{RtGenmsg: unix.RtGenmsg{Family: unix.AF_INET}}
-	err := c.host.dump(newMessage(unix.RTM_GETNETCONF, 0, "list the interfaces that do not forward IPv4", family), func() { indexes = nil }, func(body []byte) {
+	request := newMessage(unix.RTM_GETNETCONF, 0, "list the interfaces that do not forward IPv4", familyHeader{unix.AF_INET})
+	err := c.host.dump(request, func() { indexes = nil }, func(body []byte) {
 		var index, on uint32
 		for kind, v := range netlink.All(netlink.After(body, unix.NLMSG_ALIGNTO)) {
 			switch kind {
 			case netconfIndex:
-				index = number(v)
+				index = readUint32(v)
 			case netconfForwarding:
-				on = number(v)
+				on = readUint32(v)
 			}
 		}
 		if on == 0 && index != netconfAll && index != netconfDefault {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,15 +62,15 @@ func (c *Conn) compareProxies(ends []end) error {
 // proxies returns the interfaces that answer ARP for the containers' gateway. An index
 // other than 0 restricts it to that interface.
 func (c *Conn) proxies(index int) (map[int]bool, error) {
-	m := newMessage(unix.RTM_GETNEIGH, 0, "list proxy neighbors", neighbour{Family: unix.AF_INET, Flags: unix.NTF_PROXY})
+	m := newMessage(unix.RTM_GETNEIGH, 0, "list proxy neighbors", unix.NdMsg{Family: unix.AF_INET, Flags: unix.NTF_PROXY})
 	if index != 0 {
-		m.add(uint32Attr(unix.NDA_IFINDEX, uint32(index)))
+		m.NativeUint32(unix.NDA_IFINDEX, uint32(index))
 	}
 	out := map[int]bool{}
 	err := c.host.dump(m, func() { clear(out) }, func(b []byte) {
 		for kind, v := range netlink.All(netlink.After(b, unix.SizeofNdMsg)) {
 			if kind == unix.NDA_DST && slices.Equal(v, gateway4.AsSlice()) {
-				out[int(int32(number(b[4:])))] = true
+				out[int(int32(readUint32(b[4:])))] = true
 			}
 		}
 	})
@@ -97,9 +96,9 @@ func (c *Conn) proxyDelays(ends []*end) ([]int, error) {
 	for i, e := range ends {
 		at[e.index] = i
 	}
-	m := newMessage(unix.RTM_GETNEIGHTBL, 0, "list neighbor parameters", &ndtMsg{})
+	m := newMessage(unix.RTM_GETNEIGHTBL, 0, "list neighbor parameters", familyHeader{unix.AF_INET})
 	return out, c.host.dump(m, func() { clear(out) }, func(b []byte) {
-		for kind, v := range netlink.All(netlink.After(b, sizeofNdtMsg)) {
+		for kind, v := range netlink.All(netlink.After(b, len(familyHeader{}))) {
 			if kind != ndtaParms {
 				continue
 			}
@@ -107,7 +106,7 @@ func (c *Conn) proxyDelays(ends []*end) ([]int, error) {
 			for kind, v := range netlink.All(v) {
 				switch {
 				case kind == ndtpaIndex:
-					index = int(number(v))
+					index = int(readUint32(v))
 				case kind == ndtpaProxyDelay && len(v) == 8:
 					delay = binary.NativeEndian.Uint64(v) // in milliseconds
 				}
@@ -118,13 +117,3 @@ func (c *Conn) proxyDelays(ends []*end) ([]int, error) {
 		}
 	})
 }
-
-// ndtMsg is struct ndtmsg of linux/neighbour.h, for IPv4.
-type ndtMsg struct{}
-
-const sizeofNdtMsg = 4
-
-func (*ndtMsg) Len() int          { return sizeofNdtMsg }
-func (*ndtMsg) Serialize() []byte { return []byte{unix.AF_INET, 0, 0, 0} }
-
-var _ nl.NetlinkRequestData = (*ndtMsg)(nil)

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -144,21 +143,23 @@ func (d Difference) key() differenceKey { return differenceKey{d.Identity, d.Obj
 func (c *Conn) restore(e *end) error {
 	p, where := e.pair, "interface "+e.name
 	var ms []*message
-	set := func(what string, data ...nl.NetlinkRequestData) {
-		ms = append(ms, setLink(what, e.index, e.name, data...))
+	set := func(what string) *message {
+		m := setLink(what, e.index, e.name)
+		ms = append(ms, m)
+		return m
 	}
 	for _, d := range e.found {
 		switch d.Kind {
 		case KindInterface:
 			// The source check compares the name. EBUSY before Linux 6.2, where only
 			// an interface that is down can be renamed.
-			set("restore the name", nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.HostName)))
+			set("restore the name").Text(unix.IFLA_IFNAME, p.HostName)
 		case KindMTU:
-			set("restore the MTU", uint32Attr(unix.IFLA_MTU, uint32(p.MTU)))
+			set("restore the MTU").NativeUint32(unix.IFLA_MTU, uint32(p.MTU))
 		case KindGroup:
-			set("restore the group", uint32Attr(unix.IFLA_GROUP, p.group()))
+			set("restore the group").NativeUint32(unix.IFLA_GROUP, p.group())
 		case KindMAC:
-			set("restore the MAC", nl.NewRtAttr(unix.IFLA_ADDRESS, p.HostMAC))
+			set("restore the MAC").Bytes(unix.IFLA_ADDRESS, p.HostMAC)
 		}
 	}
 	if p.has(masq.IPv6) {

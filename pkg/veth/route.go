@@ -7,7 +7,6 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,42 +57,42 @@ func (v via) attributes() string {
 // addRoute makes the request. The caller says by flags what to do when there is
 // such a route already.
 func (v via) addRoute(where string, flags int) *message {
-	m := nl.NewRtMsg()
-	m.Family = familyOf(v.dst.Addr())
-	m.Dst_len = uint8(v.dst.Bits())
-	m.Protocol = v.protocol
-	m.Scope = unix.RT_SCOPE_UNIVERSE + v.scope
-	if !v.gw.IsValid() && v.dst.Addr().Is4() {
-		m.Scope = unix.RT_SCOPE_LINK
+	h := unix.RtMsg{
+		Family: familyOf(v.dst.Addr()), Dst_len: uint8(v.dst.Bits()), Table: unix.RT_TABLE_MAIN,
+		Protocol: v.protocol, Scope: v.scope, Type: unix.RTN_UNICAST,
 	}
-	r := newMessage(unix.RTM_NEWROUTE, uint16(unix.NLM_F_CREATE|flags), fmt.Sprintf("add route %s to %s", v, where), m,
-		uint32Attr(unix.RTA_OIF, uint32(v.index)))
-	if v.dst.Bits() > 0 {
-		r.add(addrAttr(unix.RTA_DST, v.dst.Addr()))
-	}
-	if v.gw.IsValid() {
-		// The address has no prefix route that the gateway could be in.
-		m.Flags = unix.RTNH_F_ONLINK
-		r.add(addrAttr(unix.RTA_GATEWAY, v.gw))
+	switch {
+	case v.gw.IsValid():
+		// The gateway is in no prefix route of the interface.
+		h.Flags = unix.RTNH_F_ONLINK
+	case v.dst.Addr().Is4():
+		h.Scope = unix.RT_SCOPE_LINK
 	}
 	if v.table != 0 {
-		m.Table = unix.RT_TABLE_UNSPEC // the attribute has the full 32 bits
-		r.add(uint32Attr(unix.RTA_TABLE, v.table))
+		h.Table = unix.RT_TABLE_UNSPEC // RTA_TABLE has the full 32 bits
 	}
-	if v.priority != 0 {
-		r.add(uint32Attr(unix.RTA_PRIORITY, v.priority))
+	m := newMessage(unix.RTM_NEWROUTE, uint16(unix.NLM_F_CREATE|flags), fmt.Sprintf("add route %s to %s", v, where), h)
+	m.NativeUint32(unix.RTA_OIF, uint32(v.index))
+	if v.dst.Bits() > 0 {
+		m.addr(unix.RTA_DST, v.dst.Addr())
 	}
+	if v.gw.IsValid() {
+		m.addr(unix.RTA_GATEWAY, v.gw)
+	}
+	optional := func(typ uint16, value uint32) {
+		if value != 0 {
+			m.NativeUint32(typ, value)
+		}
+	}
+	optional(unix.RTA_TABLE, v.table)
+	optional(unix.RTA_PRIORITY, v.priority)
 	if v.mtu != 0 || v.advMSS != 0 {
-		metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
-		if v.mtu != 0 {
-			metrics.AddChild(uint32Attr(unix.RTAX_MTU, v.mtu))
-		}
-		if v.advMSS != 0 {
-			metrics.AddChild(uint32Attr(unix.RTAX_ADVMSS, v.advMSS))
-		}
-		r.add(metrics)
+		metrics := m.Begin(unix.RTA_METRICS)
+		optional(unix.RTAX_MTU, v.mtu)
+		optional(unix.RTAX_ADVMSS, v.advMSS)
+		m.End(metrics)
 	}
-	return r
+	return m
 }
 
 // path is the kernel's choice for one destination.
@@ -115,15 +114,13 @@ func lookUpRoute(a netip.Addr, index int) *message { return lookUp(a, index, uni
 func lookUpPacket(a netip.Addr, index int) *message { return lookUp(a, index, 0) }
 
 func lookUp(a netip.Addr, index int, flags uint32) *message {
-	m := &nl.RtMsg{}
-	m.Family = familyOf(a)
-	m.Dst_len = uint8(a.BitLen())
-	m.Flags = flags
-	r := newMessage(unix.RTM_GETROUTE, 0, "look up the route to "+a.String(), m, addrAttr(unix.RTA_DST, a))
+	m := newMessage(unix.RTM_GETROUTE, 0, "look up the route to "+a.String(),
+		unix.RtMsg{Family: familyOf(a), Dst_len: uint8(a.BitLen()), Flags: flags})
+	m.addr(unix.RTA_DST, a)
 	if index != 0 {
-		r.add(uint32Attr(unix.RTA_OIF, uint32(index)))
+		m.NativeUint32(unix.RTA_OIF, uint32(index))
 	}
-	return r
+	return m
 }
 
 // path reads the answer to lookUpRoute. The bool is false when there is no
@@ -139,28 +136,28 @@ func (m *message) path() (path, bool, error) {
 	if err := m.failed(); err != nil {
 		return path{}, false, err
 	}
-	if len(m.reply) < unix.SizeofRtMsg {
-		return path{}, false, fmt.Errorf("%s: the kernel did not answer", m.what)
+	info, attributes, ok := decodeHeader[unix.RtMsg](m.reply)
+	if !ok {
+		return path{}, false, fmt.Errorf("%s: %w", m.what, netlink.ErrNoAnswer)
 	}
-	info := nl.DeserializeRtMsg(m.reply)
 	p := path{kind: info.Type, bits: int(info.Dst_len)}
 	switch p.kind {
 	case unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT, unix.RTN_BLACKHOLE, unix.RTN_THROW:
 		return path{}, false, nil // a route that says that there is none
 	}
-	for kind, v := range netlink.All(m.reply[unix.SizeofRtMsg:]) {
+	for kind, v := range netlink.All(attributes) {
 		switch kind {
 		case unix.RTA_OIF:
-			p.index = int(number(v))
+			p.index = int(readUint32(v))
 		case unix.RTA_MULTIPATH:
 			// struct rtnexthop: the interface of the first is behind four bytes.
 			if p.index == 0 && len(v) >= unix.SizeofRtNexthop {
-				p.index = int(number(v[4:]))
+				p.index = int(readUint32(v[4:]))
 			}
 		case unix.RTA_METRICS:
 			for metric, v := range netlink.All(v) {
 				if metric == unix.RTAX_MTU {
-					p.mtu = int(number(v))
+					p.mtu = int(readUint32(v))
 				}
 			}
 		}
@@ -180,9 +177,8 @@ func (s *socket) routes(index int) ([]via, error) {
 	var out []via
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		others := len(out)
-		m := &nl.RtMsg{}
-		m.Family = family
-		request := newMessage(unix.RTM_GETROUTE, 0, "list routes", m, uint32Attr(unix.RTA_OIF, uint32(index)))
+		request := newMessage(unix.RTM_GETROUTE, 0, "list routes", unix.RtMsg{Family: family})
+		request.NativeUint32(unix.RTA_OIF, uint32(index))
 		if err := s.dump(request, func() { out = out[:others] }, func(b []byte) {
 			if r, ok := readRoute(b); ok && r.index == index {
 				out = append(out, r)
@@ -200,16 +196,16 @@ const defaultPriority6 = 1024
 
 // readRoute reads a route of the form that viaOf makes.
 func readRoute(b []byte) (via, bool) {
-	if len(b) < unix.SizeofRtMsg {
+	info, attributes, ok := decodeHeader[unix.RtMsg](b)
+	if !ok {
 		return via{}, false
 	}
-	info := nl.DeserializeRtMsg(b)
 	v6 := info.Family == unix.AF_INET6
 	r := via{dst: defaultOf(masq.IPv4), protocol: info.Protocol, table: uint32(info.Table), scope: info.Scope}
 	if v6 {
 		r.dst = defaultOf(masq.IPv6)
 	}
-	for kind, v := range netlink.All(b[unix.SizeofRtMsg:]) {
+	for kind, v := range netlink.All(attributes) {
 		switch kind {
 		case unix.RTA_DST:
 			if a, ok := netip.AddrFromSlice(v); ok {
@@ -218,18 +214,18 @@ func readRoute(b []byte) (via, bool) {
 		case unix.RTA_GATEWAY:
 			r.gw, _ = netip.AddrFromSlice(v)
 		case unix.RTA_OIF:
-			r.index = int(number(v))
+			r.index = int(readUint32(v))
 		case unix.RTA_TABLE:
-			r.table = number(v)
+			r.table = readUint32(v)
 		case unix.RTA_PRIORITY:
-			r.priority = number(v)
+			r.priority = readUint32(v)
 		case unix.RTA_METRICS:
 			for metric, v := range netlink.All(v) {
 				switch metric {
 				case unix.RTAX_MTU:
-					r.mtu = number(v)
+					r.mtu = readUint32(v)
 				case unix.RTAX_ADVMSS:
-					r.advMSS = number(v)
+					r.advMSS = readUint32(v)
 				}
 			}
 		}

@@ -6,30 +6,29 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
 // Of linux/fib_rules.h, which x/sys/unix lacks.
 const (
-	sizeofFibRule = 12
-	fraTable      = 15
-	frActToTable  = 1
+	fraTable     = 15
+	frActToTable = 1
 )
 
 // tables returns the routing tables of a family that rules lead to, whatever the rules
 // select by. Tables of VRFs are not among them: no packet of a container is in one.
 func (c *Conn) tables(f masq.Family) ([]uint32, error) {
 	out := []uint32{unix.RT_TABLE_MAIN}
-	m := newMessage(unix.RTM_GETRULE, 0, "list routing rules", ruleMsg{rtFamily(f)})
+	m := newMessage(unix.RTM_GETRULE, 0, "list routing rules", ruleHeader{familyNumber(f)})
 	err := c.host.dump(m, func() { out = out[:1] }, func(b []byte) {
-		if len(b) < sizeofFibRule || b[7] != frActToTable {
+		h, attributes, ok := decodeHeader[ruleHeader](b)
+		if !ok || h[7] != frActToTable {
 			return
 		}
-		table := uint32(b[4])
-		for kind, v := range netlink.All(b[sizeofFibRule:]) {
+		table := uint32(h[4])
+		for kind, v := range netlink.All(attributes) {
 			if kind == fraTable {
-				table = number(v)
+				table = readUint32(v)
 			}
 		}
 		if table != unix.RT_TABLE_LOCAL && table != unix.RT_TABLE_UNSPEC && !slices.Contains(out, table) {
@@ -42,32 +41,13 @@ func (c *Conn) tables(f masq.Family) ([]uint32, error) {
 	return out, err
 }
 
-// ruleMsg is struct fib_rule_hdr with no more than a family.
-type ruleMsg struct{ family uint8 }
-
-func (ruleMsg) Len() int { return sizeofFibRule }
-
-func (r ruleMsg) Serialize() []byte {
-	b := make([]byte, sizeofFibRule)
-	b[0] = r.family
-	return b
-}
-
-func rtFamily(f masq.Family) uint8 {
-	if f == masq.IPv4 {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
-}
-
 // defaultsOf returns the default routes of a table. The kernel lists IPv4 routes in the
 // order of their destinations, and nothing is read past the first that is another: the
 // cost does not grow with the table. The kernel lists an IPv6 default route last, so
 // that the whole table is read.
 func (s *socket) defaultsOf(f masq.Family, table uint32) (out []nextHops, whole bool, err error) {
-	m := &nl.RtMsg{}
-	m.Family = rtFamily(f)
-	request := newMessage(unix.RTM_GETROUTE, 0, "list default routes", m, uint32Attr(unix.RTA_TABLE, table))
+	request := newMessage(unix.RTM_GETROUTE, 0, "list default routes", unix.RtMsg{Family: familyNumber(f)})
+	request.NativeUint32(unix.RTA_TABLE, table)
 	whole, err = s.dumpWhile(request, func() { out = nil }, func(b []byte) bool {
 		h, ok := readNextHops(b)
 		if ok && h.dst.Bits() == 0 {

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -149,9 +148,8 @@ func (c *Conn) defaultRoutes(f masq.Family) ([]nextHops, error) {
 // mainDefaults6 adds the default routes that are not the best of the main table, by
 // asking for the way through each interface that has an IPv4 address.
 func (c *Conn) mainDefaults6(out []nextHops) ([]nextHops, error) {
-	m := nl.NewIfAddrmsg(unix.AF_INET)
 	var indexes []int
-	err := c.host.dump(newMessage(unix.RTM_GETADDR, 0, "list IPv4 addresses", m), func() { indexes = nil }, func(b []byte) {
+	err := c.host.dump(listAddresses(unix.AF_INET, 0), func() { indexes = nil }, func(b []byte) {
 		if a, ok := readAddress(b); ok && !a.Addr().IsLoopback() && !slices.Contains(indexes, a.index) {
 			indexes = append(indexes, a.index)
 		}

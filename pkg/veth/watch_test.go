@@ -516,11 +516,11 @@ func TestWatchRemembersLittle(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	k := known{links: map[int32]state{}}
-	m := infoOf(0)
-	group, mtu := uint32Attr(unix.IFLA_GROUP, 0), uint32Attr(unix.IFLA_MTU, 1500)
 	for n := range links {
-		m.Index = int32(n + 1)
-		if news, _ := k.link(slices.Concat(m.Serialize(), group.Serialize(), mtu.Serialize())); !news {
+		m := newMessage(unix.RTM_NEWLINK, 0, "", unix.IfInfomsg{Index: int32(n + 1)})
+		m.NativeUint32(unix.IFLA_GROUP, 0)
+		m.NativeUint32(unix.IFLA_MTU, 1500)
+		if news, _ := k.link(m.Encoder); !news {
 			t.Fatal("a new link is no news")
 		}
 	}
@@ -538,7 +538,7 @@ func TestWatchTellsOfWhatItNeverSaw(t *testing.T) {
 	k := known{addresses: map[netip.Addr][]place{}}
 	a := netip.MustParsePrefix("2001:db8::1/64")
 	for flags, want := range map[uint32]bool{0: true, unix.IFA_F_TENTATIVE: false} {
-		body := addAddress(a, flags, 7, "").body()
+		body := addAddress(a, flags, 7, "").Encoder
 		if news, gone := k.addressGone(body); news != want || gone.IsValid() != want {
 			t.Errorf("flags %d: %v, %v gone", flags, news, gone)
 		}
@@ -546,12 +546,15 @@ func TestWatchTellsOfWhatItNeverSaw(t *testing.T) {
 }
 
 func FuzzKnown(f *testing.F) {
-	link := infoOf(7).Serialize()
-	f.Add(slices.Concat(link, uint32Attr(unix.IFLA_GROUP, 0).Serialize()))
-	f.Add(addAddress(netip.MustParsePrefix("192.0.2.1/24"), 0, 7, "").body())
-	f.Add(addAddress(netip.MustParsePrefix("2001:db8::1/64"), 0, 7, "").body())
-	f.Add(via{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).body())
-	f.Add(slices.Concat([]byte{unix.AF_INET6, 0, 0, 0}, uint32Attr(netconfIndex, 7).Serialize()))
+	link := newMessage(unix.RTM_NEWLINK, 0, "", unix.IfInfomsg{Index: 7})
+	link.NativeUint32(unix.IFLA_GROUP, 0)
+	f.Add([]byte(link.Encoder))
+	f.Add([]byte(addAddress(netip.MustParsePrefix("192.0.2.1/24"), 0, 7, "").Encoder))
+	f.Add([]byte(addAddress(netip.MustParsePrefix("2001:db8::1/64"), 0, 7, "").Encoder))
+	f.Add([]byte(via{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).Encoder))
+	netconf := newMessage(unix.RTM_NEWNETCONF, 0, "", familyHeader{unix.AF_INET6})
+	netconf.NativeUint32(netconfIndex, 7)
+	f.Add([]byte(netconf.Encoder))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		k := known{links: map[int32]state{}, addresses: map[netip.Addr][]place{}}
 		k.link(b)

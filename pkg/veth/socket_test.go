@@ -66,7 +66,7 @@ func TestBatchPassesOnTheKernelsWords(t *testing.T) {
 	s := newSpace(t)
 	w := s.open()
 	s.must(w.host.exchange(bringUp(1, "lo"))) // harmless
-	m := newMessage(unix.RTM_NEWADDR, 0, "add nonsense", &permanentForTest)
+	m := newMessage(unix.RTM_NEWADDR, 0, "add nonsense", unix.NdMsg{Family: unix.AF_INET, Ifindex: 1})
 	err := w.host.exchange(m)
 	var k *netlink.Error
 	if !errors.As(err, &k) || k.Text == "" {
@@ -76,8 +76,6 @@ func TestBatchPassesOnTheKernelsWords(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-var permanentForTest = neighbour{Family: unix.AF_INET, Ifindex: 1}
 
 func FuzzParse(f *testing.F) {
 	w, err := Open() // reads only

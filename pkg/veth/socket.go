@@ -7,58 +7,10 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
-
-// message is one request to the kernel, and what became of it.
-type message struct {
-	typ, flags uint16
-	data       []nl.NetlinkRequestData // the fixed header, then attributes
-	what       string                  // what it tries to do, to be named when it fails
-	allow      unix.Errno              // an error that is none
-
-	reply []byte // what followed the netlink header of the answer, if one came
-	err   error  // errno, with the kernel's words where it had any
-}
-
-func newMessage(typ, flags uint16, what string, data ...nl.NetlinkRequestData) *message {
-	return &message{typ: typ, flags: flags, what: what, data: data}
-}
-
-// add appends attributes.
-func (m *message) add(data ...nl.NetlinkRequestData) { m.data = append(m.data, data...) }
-
-// body returns the message without its netlink header.
-func (m *message) body() (b []byte) {
-	for _, d := range m.data {
-		b = append(b, d.Serialize()...) // a multiple of 4 bytes, as every attribute is
-	}
-	return b
-}
-
-// failed returns the error of the message as a person reads it, or nil.
-func (m *message) failed() error { return m.explain(m.err) }
-
-// explain adds to an error what the message tried to do.
-func (m *message) explain(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", m.what, err)
-}
-
-// firstFailed returns the error of the first message that has one.
-func firstFailed(ms []*message) error {
-	for _, m := range ms {
-		if m.err != nil {
-			return m.failed()
-		}
-	}
-	return nil
-}
 
 // socket is an rtnetlink socket. It stays in the namespace it was opened in,
 // whatever thread uses it.
@@ -104,7 +56,7 @@ func (s *socket) exchange(ms ...*message) error {
 func (s *socket) batch(ms []*message) error {
 	var b netlink.Batch
 	for _, m := range ms {
-		b.Add(m.typ, m.flags, m.body())
+		b.Add(m.typ, m.flags, m.Encoder)
 	}
 	return s.c.Exchange(&b, func(i int, answer *netlink.Message, err error) error {
 		switch m := ms[i]; {
