@@ -179,7 +179,6 @@ func (m *migration) masqueraded() (n int) {
 // TestMigration follows each way of docs/migrate.md in both directions under traffic: a
 // stream, pings and new connections. None is lost, and none arrives with a container's own
 // address. The control removes the old masquerade without masq.
-// there is removed without masq.
 func TestMigration(t *testing.T) {
 	for _, x := range theWays() {
 		t.Run(x.name, func(t *testing.T) {

@@ -19,7 +19,7 @@ func theWays() []way {
 // (postroutingJumpComment of cmd/ip-masq-agent/ip-masq-agent.go).
 const agentComment = `"ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ-AGENT chain"`
 
-// ptpPods is a network of ptp that does not masquerade.
+// unmasqueraded is a network of ptp that does not masquerade.
 const unmasqueraded = `{
   "cniVersion": "1.0.0",
   "name": "pods",

@@ -15,7 +15,6 @@ import (
 // TestNarrowLink is the founding bug: the uplink is narrower than both ends believe and the
 // router sends no ICMP errors. Full segments of the server are lost until the segment size
 // is clamped. It tests connections in both directions and both families.
-// in both directions, both families.
 func TestNarrowLink(t *testing.T) {
 	for _, c := range []struct {
 		mtu    int

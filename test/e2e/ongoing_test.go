@@ -114,8 +114,7 @@ func (o *ongoing) String() string {
 	return strings.Join(out, "\n")
 }
 
-// count returns how many units a kind of traffic has sent so far: the minimum of all
-// containers.
+// count returns how many units of a kind of traffic every container has sent so far.
 func (o *ongoing) count(kind string) (least int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

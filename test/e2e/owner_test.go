@@ -41,14 +41,14 @@ func (o *owner) end(t testing.TB) {
 	check(t, o.Wait())
 }
 
-// says reports whether a text names the owner, its process, and what to do.
+// says reports whether a text names the owner, its process, and the remedy.
 func (o *owner) says(text string) bool {
 	return strings.Contains(text, "table inet masq") && strings.Contains(text, "belongs to another program") &&
 		strings.Contains(text, fmt.Sprintf("process %d (nft)", o.Process.Pid)) && strings.Contains(text, fmt.Sprintf("kill %d", o.Process.Pid))
 }
 
-// TestTableOfAnotherOwner: an ADD that meets a table which belongs to another program
-// says so and leaves nothing behind, in both modes. STATUS says it before.
+// TestTableOfAnotherOwner: an ADD fails with a clear error and without a trace, in both
+// modes, if the table belongs to another program. STATUS reports it before.
 func TestTableOfAnotherOwner(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	ptp := w.masq().with(keys{"type": "ptp", "stateDir": nil})
@@ -65,7 +65,7 @@ func TestTableOfAnotherOwner(t *testing.T) {
 				t.Errorf("ADD: %s", describe(errors.Join(err, errors.New(""))))
 			}
 			if name == "chained" {
-				check(t, p.tryDel(list)) // what the plugin before has made
+				check(t, p.tryDel(list)) // removes what the other plugin of the chain has made
 			}
 			if after := w.traces(); after != before {
 				t.Errorf("before ADD:\n%s\nafter:\n%s", before, after)
@@ -77,21 +77,21 @@ func TestTableOfAnotherOwner(t *testing.T) {
 				t.Errorf("STATUS: %s", describe(errors.Join(err, errors.New(""))))
 			}
 			o.end(t)
-			check(t, w.within(w.statusOf(list))) // the control
+			check(t, w.within(w.statusOf(list))) // control
 			p.attach(list)
 			p.detach()
 		})
 	}
 }
 
-// TestDaemonMeetsAnotherOwner: masqd reports a table that belongs to another program, does
-// not spin, and makes its own when the other program ends. A DEL meanwhile works.
+// TestDaemonMeetsAnotherOwner: masqd reports a table that belongs to another program, retries
+// slowly, and makes its own table when the other program ends. DEL succeeds in between.
 func TestDaemonMeetsAnotherOwner(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
 	a, b := w.attach("a", list), w.attach("b", list)
 	d := w.daemon()
-	check(t, d.Process.Signal(syscall.SIGSTOP)) // or it would be faster than the other program
+	check(t, d.Process.Signal(syscall.SIGSTOP)) // otherwise masqd would be faster than the other program
 	w.nft("delete table inet masq")
 	o := w.owner()
 	check(t, d.Process.Signal(syscall.SIGCONT))
@@ -119,8 +119,8 @@ func TestDaemonMeetsAnotherOwner(t *testing.T) {
 	}
 }
 
-// TestTableInTheWay: an ADD makes its table of one that another program has made under the
-// same name, whatever is in it.
+// TestTableInTheWay: ADD turns a table that another program made under the same name into
+// the managed table, whatever it contains.
 func TestTableInTheWay(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())

@@ -11,22 +11,22 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// wholeCloud is a list of sources that contains the node's addresses as well as the
-// pods', as on clouds whose nodes and pods share a subnet.
+// wholeCloud is a list of sources that contains the addresses of nodes and pods, as on
+// clouds whose nodes and pods share a subnet.
 var wholeCloud = []string{"10.88.0.0/16", "fd00:88::/64", "192.0.2.0/24", "198.18.0.0/15", "2001:db8::/32"}
 
-// protocolPorts are source ports that the far end expects: WireGuard, IKE, NTP.
+// protocolPorts are source ports that the far end requires: WireGuard, IKE, NTP.
 var protocolPorts = []uint16{51820, 500, 123}
 
-// nodeAddresses are the addresses of the node in the family of a plan: the uplink's,
-// and one on the loopback.
+// nodeAddresses returns the node's addresses of a plan's family: on the uplink and on the
+// loopback.
 func (s *sourced) nodeAddresses(p nstest.Plan) []netip.Addr {
 	s.t.Helper()
 	onLoopback := map[bool]netip.Addr{true: egressAddresses[0][2], false: egressAddresses[1][1]}[p.Node.Is4()]
 	return []netip.Addr{p.Node, onLoopback}
 }
 
-// addLoopbackAddresses gives the node addresses that are not the uplink's.
+// addLoopbackAddresses adds addresses to the node's loopback.
 func (s *sourced) addLoopbackAddresses() {
 	s.t.Helper()
 	for _, p := range s.Plans() {
@@ -36,8 +36,8 @@ func (s *sourced) addLoopbackAddresses() {
 	}
 }
 
-// wantOwnSockets compares the address and port at which the far end sees the node's
-// sockets with the ones they are bound to. own says whether they have to be equal.
+// wantOwnSockets compares the source that the far end sees for the node's sockets with the
+// address and port they are bound to. own says whether they must be equal.
 func (s *sourced) wantOwnSockets(own bool) {
 	s.t.Helper()
 	for _, p := range s.Plans() {
@@ -46,18 +46,18 @@ func (s *sourced) wantOwnSockets(own bool) {
 				server := must(s.Server.ServeUDP(at(p.Server, 0)))(s.t)
 				check(s.t, s.Node.EchoUDP(soon(s.t), at(a, port), server.Addr(), 32))
 				if seen := server.Seen()[0].Source; (seen == at(a, port)) != own {
-					s.t.Errorf("datagram of the node's socket %s is seen from %s; unchanged should be %t", at(a, port), seen, own)
+					s.t.Errorf("datagram of the node's socket %s arrives from %s; want it unchanged: %t", at(a, port), seen, own)
 				}
 			}
 			stream := must(s.Server.ServeTCP(at(p.Server, 0)))(s.t)
 			if seen := must(s.Node.Who(soon(s.t), at(a, 3000), stream.Addr()))(s.t); (seen == at(a, 3000)) != own {
-				s.t.Errorf("connection of the node's socket %s is seen from %s; unchanged should be %t", at(a, 3000), seen, own)
+				s.t.Errorf("connection of the node's socket %s arrives from %s; want it unchanged: %t", at(a, 3000), seen, own)
 			}
 		}
 	}
 }
 
-// wantPodTranslated is that the far end sees the node where a pod sends.
+// wantPodTranslated checks that packets of a pod arrive with the node's address.
 func (s *sourced) wantPodTranslated() {
 	s.t.Helper()
 	for _, p := range s.Plans() {
@@ -67,8 +67,8 @@ func (s *sourced) wantPodTranslated() {
 	}
 }
 
-// matchAllSources replaces the rules for sources by ones that do not look for the
-// node's own addresses.
+// matchAllSources replaces the rules for sources by rules that do not exclude the node's own
+// addresses.
 func (s *sourced) matchAllSources() {
 	s.t.Helper()
 	for family, header := range map[string]string{"4": "ip", "6": "ip6"} {
@@ -98,10 +98,10 @@ func TestNodeSocketsAmongSources(t *testing.T) {
 			server := must(s.Server.ServeUDP(at(s.V4.Server, 0)))(t)
 			check(t, s.Node.EchoUDP(soon(t), at(s.V4.Node, 51820), at(netip.MustParseAddr("203.0.113.9"), server.Addr().Port()), 32))
 			if seen := server.Seen()[0].Source; seen != at(s.V4.Node, 51820) {
-				t.Errorf("a datagram to a translated destination is seen from %s", seen)
+				t.Errorf("a datagram to a translated destination arrives from %s", seen)
 			}
 
-			// The control: the same packets, with rules that match the node too.
+			// The control: the same packets, with rules that match the node's addresses too.
 			d.end()
 			s.matchAllSources()
 			check(t, s.Node.Command(t.Context(), "conntrack", "-F").Run())
@@ -110,8 +110,8 @@ func TestNodeSocketsAmongSources(t *testing.T) {
 	}
 }
 
-// TestNodeTunnelAmongSources: what a tunnel of the node sends for a pod is the node's
-// own too. Its packets have an input interface, the pod's or the tunnel's.
+// TestNodeTunnelAmongSources: packets that a tunnel of the node sends for a pod are the
+// node's own. Their input interface is the pod's link or the tunnel.
 func TestNodeTunnelAmongSources(t *testing.T) {
 	s := newSourced(t)
 	d := s.daemon("--config", s.writeConfig("sourceCIDRs: ["+strings.Join(wholeCloud, ", ")+"]\n"))
@@ -132,12 +132,12 @@ func TestNodeTunnelAmongSources(t *testing.T) {
 	}
 	own := at(s.V4.Node, 47890)
 	if seen := seenFrom(); seen != own {
-		t.Errorf("the tunnel's packet is seen from %s, want %s", seen, own)
+		t.Errorf("the tunnel's packet arrives from %s, want %s", seen, own)
 	}
-	d.end() // the control
+	d.end() // control
 	s.matchAllSources()
 	check(t, s.Node.Command(t.Context(), "conntrack", "-F").Run())
 	if seen := seenFrom(); seen == own {
-		t.Errorf("the tunnel's packet is seen from %s with rules that match the node; the test shows nothing", seen)
+		t.Errorf("the tunnel's packet arrives from %s with rules that match the node, so the test proves nothing", seen)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestPortsOfClosedConnections: the kernel gives a new connection the port of a closed
-// one, so 13 short connections through 10 ports leave none in use. The control is ten
+// TestPortsOfClosedConnections: the kernel reuses the port of a closed connection for a new
+// one, so after 13 short connections through 10 ports none is in use. The control is ten
 // connections that stay open.
 func TestPortsOfClosedConnections(t *testing.T) {
 	if !portpool.ReusesClosed() {
@@ -35,7 +35,8 @@ func TestPortsOfClosedConnections(t *testing.T) {
 	}
 	const short = 13
 	for done := 0; done < short; {
-		// One in 1024 finds that its sequence number is below those of all ten.
+		// The kernel keeps a closed connection if the new sequence number is below its own. For
+		// ten ports together that happens once in 1024 runs.
 		if c, err := p.Dial(soon(t), "tcp", netip.AddrPort{}, server.Addr()); err == nil {
 			check(t, c.Close())
 			done++
@@ -50,7 +51,7 @@ func TestPortsOfClosedConnections(t *testing.T) {
 		t.Errorf("after %d short connections: %+v", short, x)
 	}
 	var open []net.Conn
-	other := must(w.Server.ServeTCP(at(w.V4.Server, 444)))(t) // with all ports free
+	other := must(w.Server.ServeTCP(at(w.V4.Server, 444)))(t) // all ports are free towards this server
 	for range 10 {
 		open = append(open, must(p.Dial(soon(t), "tcp", netip.AddrPort{}, other.Addr()))(t))
 	}
@@ -65,7 +66,7 @@ func TestPortsOfClosedConnections(t *testing.T) {
 	}
 }
 
-// portGroup is what a program reads of inspect ports.
+// portGroup has the fields of inspect ports that a program reads.
 type portGroup struct {
 	Destination           netip.Addr
 	DestinationPort       uint16

@@ -23,7 +23,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// gauge measures the source port pressure of the node, as the programs do.
+// gauge measures the ports in use on the node, with the functions that the programs use.
 type gauge struct {
 	*portpool.Monitor
 	conn  *conntrack.Conn
@@ -51,14 +51,14 @@ func (w *world) gauge(t testing.TB) *gauge {
 	return g
 }
 
-// sample is the next, a second after the last.
+// sample returns the next sample, one second after the last.
 func (g *gauge) sample(t testing.TB) *portpool.Sample {
 	t.Helper()
 	g.at = g.at.Add(time.Second)
 	return must(g.Sample(t.Context(), g.at, g.conn, g.pools))(t)
 }
 
-// of finds a group.
+// of returns a group.
 func (g *gauge) of(t testing.TB, s *portpool.Sample, proto uint8, to netip.AddrPort) portpool.Pressure {
 	t.Helper()
 	for _, p := range s.Groups {
@@ -70,7 +70,7 @@ func (g *gauge) of(t testing.TB, s *portpool.Sample, proto uint8, to netip.AddrP
 	return portpool.Pressure{}
 }
 
-// portsTo is how many different ports conntrack(8) has in use towards a destination.
+// portsTo counts with conntrack(8) the different ports in use towards a destination.
 func (w *world) portsTo(t testing.TB, proto string, to netip.AddrPort) int {
 	t.Helper()
 	family := "ipv4"
@@ -86,9 +86,9 @@ func (w *world) portsTo(t testing.TB, proto string, to netip.AddrPort) int {
 	return len(used)
 }
 
-// TestPortsRunOut has containers with few ports use them up, a connection a second.
-// The end is foreseen from its middle on, to the second; then connections fail, and
-// are counted. The control is the same traffic with the kernel's own choice of ports.
+// TestPortsRunOut has containers with few ports use them up, one connection per second. From
+// half of the ports on, the time of exhaustion is predicted exactly. Then connections fail
+// and are counted. The control is the same traffic with ports that the kernel chooses.
 func TestPortsRunOut(t *testing.T) {
 	const few = 20
 	for _, tt := range []struct {
@@ -119,11 +119,11 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 	const tries = 200
 	g := w.gauge(t)
 	failed := g.sample(t).Lost.NoPort
-	foreseen := map[int]time.Duration{} // when the end comes, seen from each second
+	foreseen := map[int]time.Duration{} // predicted exhaustion, by the second of the prediction
 	begun := map[int]time.Time{}
 	opened, last := 0, portpool.Pressure{}
 	for try := 0; opened < 20 && try < tries; try++ {
-		// Of two ranges one is drawn, and may be full while the other is not.
+		// The kernel draws one of two ranges, which may be full although the other has free ports.
 		if !g.opens(t, pods[try%len(pods)], name, to) {
 			continue
 		}
@@ -141,7 +141,7 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 	if opened < 20 {
 		t.Fatalf("%s to %s: only %d connections of %d tries", name, to, opened, tries)
 	}
-	if usable > opened { // the control
+	if usable > opened { // control
 		s := g.sample(t)
 		if !g.opens(t, pods[0], name, to) || s.Lost.NoPort != failed || last.Level != portpool.Calm || last.ExhaustedIn < time.Hour {
 			t.Errorf("%s to %s: %d failed, %+v", name, to, s.Lost.NoPort-failed, last)
@@ -181,8 +181,8 @@ func levelOf(used, usable int, left time.Duration) portpool.Level {
 	return portpool.Calm
 }
 
-// opens opens a connection that stays, and reports whether it is answered. Otherwise
-// the kernel has dropped its first packet, and counted that.
+// opens opens a connection that stays open, and reports whether it is answered. If it is
+// not, the kernel has dropped and counted its first packet.
 func (g *gauge) opens(t testing.TB, p *pod, network string, to netip.AddrPort) bool {
 	t.Helper()
 	failed := g.failed(t)
@@ -226,7 +226,7 @@ func (g *gauge) failed(t testing.TB) uint64 {
 	return conntrack.Sum(must(g.conn.Statistics(t.Context()))(t)).InsertFailed
 }
 
-// opened is a connection that the server has answered.
+// opened returns a connection that the server has answered.
 func opened(ctx context.Context, p *pod, network string, to netip.AddrPort) (net.Conn, error) {
 	c, err := p.Dial(ctx, network, netip.AddrPort{}, to)
 	if err != nil || network == "tcp" {
@@ -243,8 +243,8 @@ func opened(ctx context.Context, p *pod, network string, to netip.AddrPort) (net
 	return c, nil
 }
 
-// TestInspectPorts is what a person and a program are told before the end, at it, and
-// of a container that has enough ports.
+// TestInspectPorts tests inspect's output before ports run out, when they have, and for a
+// container with enough ports.
 func TestInspectPorts(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	tight := w.attach("tight", w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20009"})))
@@ -273,7 +273,7 @@ func TestInspectPorts(t *testing.T) {
 	}
 	other := must(w.Server.ServeUDP(at(w.V4.Server, 54)))(t)
 	g.opens(t, wide, "udp", other.Addr())
-	check(t, wide.EchoUDP(soon(t), at(wide.addr(w.V4.Server), 700), server.Addr(), 1)) // draws from another pool
+	check(t, wide.EchoUDP(soon(t), at(wide.addr(w.V4.Server), 700), server.Addr(), 1)) // uses another port pool
 	_, err := wide.Ping(soon(t), w.V4.Server, nstest.PingOptions{})
 	check(t, err)
 
@@ -316,7 +316,7 @@ func TestInspectPorts(t *testing.T) {
 	out := string(must(w.command(w.Node, "inspect", "ports", "--measure", "1ms", "-o", "wide").Output())(t))
 	for _, words := range []string{"10/10 ", "100.0%  critical  none  tight 10", "20000-20009", "192.0.2.", ":53", "type 8", "1 packet dropped since boot, 0 just now: no source port was free."} {
 		if !strings.Contains(out, words) {
-			t.Errorf("%q is not in\n%s", words, out)
+			t.Errorf("missing %q in\n%s", words, out)
 		}
 	}
 	for _, args := range [][]string{{"--limit", "0"}, {"--limit", "501"}, {"--measure", "-1s"}} {

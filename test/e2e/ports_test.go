@@ -8,14 +8,14 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestPrivilegedPorts: rlogin, rsh and NFS believe who comes from a port below
-// 1024. Such a source keeps one in every setting; with a range of ports the kernel
-// alone would not see to it, as the control shows.
+// TestPrivilegedPorts: rlogin, rsh and NFS trust clients with a source port below 1024. Such
+// a source keeps a privileged port in every setting. The control shows that the kernel alone
+// does not ensure that if a range of ports is given.
 func TestPrivilegedPorts(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		conf  keys
-		naive string // a rule of nft instead of the plugin's
+		naive string // nft rule that replaces the plugin's
 	}{
 		{"default", nil, ""},
 		{"randomFully false", keys{"randomFully": false}, ""},
@@ -30,7 +30,7 @@ func TestPrivilegedPorts(t *testing.T) {
 			if c.naive != "" {
 				w.foreign(c.naive)
 			}
-			// The second asks for ports that the first has in use.
+			// The second container uses source ports that the first has in use.
 			a, b := w.attach("a", list), w.attach("b", list)
 			for _, plan := range w.Plans() {
 				tcp, udp := w.servers(plan.Server)
@@ -49,7 +49,8 @@ func TestPrivilegedPorts(t *testing.T) {
 	}
 }
 
-// seenFrom is what the servers see of a connection and of a datagram from a port.
+// seenFrom returns the sources that the servers see of a connection and a datagram from a
+// port.
 func (w *world) seenFrom(t testing.TB, p *pod, port uint16, tcp, udp netip.AddrPort) map[string]netip.AddrPort {
 	t.Helper()
 	local := netip.AddrPortFrom(netip.Addr{}, port)
@@ -65,8 +66,8 @@ func (w *world) seenFrom(t testing.TB, p *pod, port uint16, tcp, udp netip.AddrP
 	return map[string]netip.AddrPort{"tcp": stream, "udp": datagrams[0].Source()}
 }
 
-// TestToPorts: unprivileged sources leave with a port of the ranges, and every
-// range is used.
+// TestToPorts: unprivileged sources leave with a port of the ranges, and every range is
+// used.
 func TestToPorts(t *testing.T) {
 	type span struct{ first, last uint16 }
 	w := newWorld(t, nstest.Uplink{})
@@ -80,15 +81,15 @@ func TestToPorts(t *testing.T) {
 		{"21000-21999,30000-30999", true, []span{{21000, 21999}, {30000, 30999}}},
 		{"21000-21999,30000-30999", false, []span{{21000, 21999}, {30000, 30999}}},
 		{"5000-5099, 6000-6099, 7000-7099", true, []span{{5000, 5099}, {6000, 6099}, {7000, 7099}}},
-		// The control: no range, and the ports that the kernel of the container
-		// takes (net.ipv4.ip_local_port_range), which begin behind those above.
+		// The control: without a range, ports come from the container's kernel
+		// (net.ipv4.ip_local_port_range), whose range begins above the tested ones.
 		{"", false, []span{{32768, 60999}}},
 	} {
 		t.Run(fmt.Sprintf("%q, randomFully %v", c.toPorts, c.random), func(t *testing.T) {
 			w := w.in(t)
 			p := w.attach(fmt.Sprintf("c%d", i), w.conflist("1.1.0", w.masq().with(keys{"toPorts": c.toPorts, "randomFully": c.random})))
 			for _, plan := range w.Plans() {
-				// Two ranges of one size: each is missed with a probability of 2^-64.
+				// Two ranges of one size: the probability that one is never used is 2^-64.
 				tcp, udp := w.seenBy(t, p, plan, chances)
 				for proto, all := range map[string][]netip.AddrPort{"tcp": tcp, "udp": udp} {
 					used := make([]int, len(c.want))
@@ -115,12 +116,12 @@ func TestToPorts(t *testing.T) {
 	}
 }
 
-// TestRandomFully: the port is drawn, or it is kept where it is free. Each is the
+// TestRandomFully: the port is random, or it is kept if it is free. Each setting is the
 // control of the other.
 func TestRandomFully(t *testing.T) {
 	for _, c := range []struct {
 		toPorts string
-		ports   []uint16 // of the container, within toPorts
+		ports   []uint16 // source ports of the container, within toPorts
 	}{
 		{"", []uint16{5555, 22222, 44444}},
 		{"20000-49999", []uint16{20000, 33333, 49999}},
@@ -141,13 +142,13 @@ func TestRandomFully(t *testing.T) {
 						}
 					}
 					for _, proto := range []string{"tcp", "udp"} {
-						// Drawn, one is the same by chance once in 30,000 times; all
-						// three once in 10^13.
+						// A random port equals the original once in 30,000 connections, and all three once in
+						// 10^13.
 						if all := kept[proto] == len(c.ports); all == random {
 							t.Errorf("%s: %d of %d ports were kept", proto, kept[proto], len(c.ports))
 						}
 					}
-					// Not free: another container has them.
+					// Not free: another container uses the ports.
 					for _, port := range c.ports {
 						for proto, seen := range w.seenFrom(t, second, port, tcp, udp) {
 							if !random && seen.Port() == port {

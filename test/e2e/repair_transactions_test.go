@@ -16,24 +16,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// transaction is one that was committed to a node's nftables.
+// transaction is a committed change of the node's ruleset.
 type transaction struct {
 	at      time.Time // when its notification was read
-	program string    // whose it was
+	program string    // the program that made it
 }
 
-// transactions are heard of from the kernel, which names the program of each. That
-// is sooner and more exact than any listing.
+// transactions receives the kernel's notifications of transactions, which name the program.
+// They are earlier and more exact than any listing.
 type transactions struct {
 	heard chan transaction
-	// change is the latest of nft, for one who wants to know of it at once.
+	// change is the latest transaction of nft, for a test that needs it at once.
 	change chan transaction
 	end    context.CancelFunc
 	done   chan error
 }
 
-// hearTransactions hears of all that are committed after its return, until the end
-// of the test.
+// hearTransactions receives notifications of all transactions from its return to the end of
+// the test.
 func (w *world) hearTransactions() *transactions {
 	w.t.Helper()
 	fd := -1
@@ -43,7 +43,7 @@ func (w *world) hearTransactions() *transactions {
 	}))
 	check(w.t, errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20),
-		// So that the end is heard of.
+		// So that the receiver learns of the end.
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}),
 		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, generationsOnly()),
 		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
@@ -64,11 +64,11 @@ func (w *world) hearTransactions() *transactions {
 // newGeneration is the type of the message that ends a transaction.
 const newGeneration = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWGEN
 
-// generationsOnly lets only those messages through, so that to hear of a transaction
-// costs the same whatever was in it.
+// generationsOnly is a filter for those messages, so that receiving a transaction costs the
+// same whatever its size.
 func generationsOnly() *unix.SockFprog {
-	// The type is the third field of a message, in the machine's order of bytes;
-	// what the filter loads is in the network's.
+	// The type is the third field of a message, in the byte order of the machine. The
+	// filter loads values in network byte order.
 	typ := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, newGeneration))
 	program := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 4},
@@ -80,9 +80,9 @@ func generationsOnly() *unix.SockFprog {
 }
 
 func (x *transactions) run(ctx context.Context, fd int) error {
-	// A thread of its own, that waits in the kernel and is first when there is news:
-	// otherwise the times would be those at which a busy machine comes to it. It ends
-	// with the goroutine. Where that is not allowed, times are late now and then.
+	// A thread with real-time priority waits in the kernel and runs first when a
+	// notification arrives. Otherwise a busy machine would delay the times. The thread ends
+	// with the goroutine. Without the privilege, times are sometimes late.
 	runtime.LockOSThread()
 	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
 	buf := make([]byte, 64<<10)
@@ -111,12 +111,12 @@ func (x *transactions) run(ctx context.Context, fd int) error {
 			select {
 			case x.heard <- one:
 			default:
-				return fmt.Errorf("nobody asks for transactions: %d wait", len(x.heard))
+				return fmt.Errorf("no test reads the transactions: %d are queued", len(x.heard))
 			}
 			if program == "nft" {
 				select {
 				case x.change <- one:
-				default: // nobody wants to know
+				default: // no test waits for it
 				}
 			}
 		}
@@ -124,7 +124,7 @@ func (x *transactions) run(ctx context.Context, fd int) error {
 	return nil
 }
 
-// committer is the program that a notification of a new generation names.
+// committer returns the program in the notification of a new generation.
 func committer(body []byte) (string, error) {
 	if len(body) < nl.SizeofNfgenmsg {
 		return "", fmt.Errorf("a new generation of %d bytes", len(body))
@@ -141,7 +141,7 @@ func committer(body []byte) (string, error) {
 	return "", errors.New("a new generation that names no program")
 }
 
-// next is the next transaction of a program.
+// next returns the next transaction of a program.
 func (x *transactions) next(t testing.TB, program string) transaction {
 	t.Helper()
 	ctx := soon(t)
@@ -153,14 +153,14 @@ func (x *transactions) next(t testing.TB, program string) transaction {
 			}
 		case err := <-x.done:
 			x.done <- err
-			t.Fatalf("hearing of transactions ended: %v", err)
+			t.Fatalf("receiving transactions ended: %v", err)
 		case <-ctx.Done():
 			t.Fatalf("%s never committed a transaction", program)
 		}
 	}
 }
 
-// programs are whose transactions nobody has asked for yet.
+// programs lists the programs of the queued transactions.
 func (x *transactions) programs() (out []string) {
 	for {
 		select {
@@ -172,7 +172,7 @@ func (x *transactions) programs() (out []string) {
 	}
 }
 
-// forget forgets those that nobody has asked for.
+// forget discards the queued transactions.
 func (x *transactions) forget() {
 	for {
 		select {

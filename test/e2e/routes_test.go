@@ -15,7 +15,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// routed is a configuration whose IPAM plugin gives these routes.
+// routed returns a configuration whose IPAM plugin returns these routes.
 func (w *world) routed(ipam string, routes ...keys) keys {
 	w.t.Helper()
 	if ipam != "host-local" {
@@ -32,8 +32,8 @@ func (w *world) routed(ipam string, routes ...keys) keys {
 	}})
 }
 
-// TestRouteAttributes: what IPAM says of a route is what the container has, what the
-// result says, and what CHECK compares, by both ways to an IPAM plugin.
+// TestRouteAttributes: the attributes of IPAM's routes are the ones that the container has,
+// the result reports and CHECK compares, for host-local and for an IPAM program.
 func TestRouteAttributes(t *testing.T) {
 	for _, ipam := range []string{"host-local", "sayroutes"} {
 		t.Run(ipam, func(t *testing.T) {
@@ -54,15 +54,15 @@ func TestRouteAttributes(t *testing.T) {
 				got := p.run("ip", strings.Fields(command)...)
 				for _, want := range wants {
 					if !strings.Contains(got, want) {
-						t.Errorf("ip %s: %q does not say %q", command, got, want)
+						t.Errorf("ip %s: %q lacks %q", command, got, want)
 					}
 				}
 			}
-			// Other plugins of the list, and the runtime, are told what is so.
+			// The result tells the runtime and later plugins the actual routes.
 			text := string(must(json.Marshal(p.result))(t))
 			for _, want := range []string{`{"advmss":1000,"dst":"0.0.0.0/0","gw":"169.254.1.1","mtu":1400,"priority":77}`, `"scope":200,"table":1000`} {
 				if !strings.Contains(text, want) {
-					t.Errorf("the result does not say %s: %s", want, text)
+					t.Errorf("the result lacks %s: %s", want, text)
 				}
 			}
 			for _, plan := range w.Plans() {
@@ -88,7 +88,7 @@ func TestRouteAttributes(t *testing.T) {
 					}
 				}
 				p.run("ip", strings.Fields(change)...)
-				if err := p.tryCheck(list); (err == nil) != (name == "priority") { // one more is no fault
+				if err := p.tryCheck(list); (err == nil) != (name == "priority") { // an additional route is no fault
 					t.Errorf("%s: CHECK: %v", name, err)
 				}
 				check(t, p.tryDel(list))
@@ -99,8 +99,8 @@ func TestRouteAttributes(t *testing.T) {
 	}
 }
 
-// TestRouteAttributesRefused: what a link cannot have is refused by its key, and leaves
-// nothing.
+// TestRouteAttributesRefused: ADD refuses an attribute that a link cannot have, names its key,
+// and leaves no trace.
 func TestRouteAttributesRefused(t *testing.T) {
 	for _, ipam := range []string{"host-local", "sayroutes"} {
 		t.Run(ipam, func(t *testing.T) {
@@ -114,10 +114,10 @@ func TestRouteAttributesRefused(t *testing.T) {
 			e := w.call(call{verb: "ADD", id: "a", netns: p.Path(), conf: conf}).refused(types.ErrInvalidNetworkConfig)
 			for _, want := range []string{"0.0.0.0/0: mtu: 9000", "0.0.0.0/0: advmss: -1", "10.0.0.0/8: scope: 253", "10.0.0.0/8: table: -7", "fd00::/8: priority: -1", "fd00::/8: scope: 254"} {
 				if !strings.Contains(e.Details, "ipam: routes: route to "+want) {
-					t.Errorf("details do not say %q: %s", want, e.Details)
+					t.Errorf("details lack %q: %s", want, e.Details)
 				}
 			}
-			unchanged(t, "left behind", w.traces(), before)
+			unchanged(t, "remaining", w.traces(), before)
 			// The control.
 			w.call(call{verb: "ADD", id: "a", netns: p.Path(), conf: w.routed(ipam, keys{"dst": "0.0.0.0/0", "mtu": 1400})}).done(new(types100.Result))
 		})

@@ -20,8 +20,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestRlogin logs in with a real rlogin at a real rlogind, which takes nobody
-// whose source port is not a privileged one.
+// TestRlogin logs in with a real rlogin at a real rlogind, which refuses clients without a
+// privileged source port.
 func TestRlogin(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	d := w.trusting()
@@ -39,10 +39,10 @@ func TestRlogin(t *testing.T) {
 				}
 				for _, peer := range rlogind.close() {
 					if peer.Addr() != plan.Node || peer.Port() >= 1024 {
-						t.Errorf("rlogind was called from %s, want a port of %s below 1024", peer, plan.Node)
+						t.Errorf("rlogind was connected from %s, want a port of %s below 1024", peer, plan.Node)
 					}
 				}
-				// The range is there, and is what others get.
+				// The range applies to other source ports.
 				tcp, _ := w.servers(plan.Server)
 				ordinary := must(p.Who(soon(t), netip.AddrPort{}, tcp))(t)
 				if in := ordinary.Port() >= 20000 && ordinary.Port() <= 29999; network.toPorts != "" && !in {
@@ -58,26 +58,26 @@ func TestRlogin(t *testing.T) {
 		for _, plan := range w.Plans() {
 			rlogind := d.serve(at(plan.Server, 513), "in.rlogind")
 			if out, err := p.rlogin(t, plan.Server); err == nil {
-				t.Errorf("a session at %s all the same:\n%s", plan.Server, out)
+				t.Errorf("a session at %s:\n%s", plan.Server, out)
 			}
 			peers := rlogind.close()
 			if len(peers) != 1 || peers[0].Port() < 20000 {
-				t.Fatalf("rlogind was called from %v, want one port of 20000-29999", peers)
+				t.Fatalf("rlogind was connected from %v, want one port of 20000-29999", peers)
 			}
 			if want := fmt.Sprintf("Connection from %s on illegal port %d", plan.Node, peers[0].Port()); !strings.Contains(d.syslog(), want) {
-				t.Errorf("rlogind did not say %q but:\n%s", want, d.syslog())
+				t.Errorf("rlogind did not log %q but:\n%s", want, d.syslog())
 			}
 		}
 	})
 }
 
-// TestRsh runs a command with a real rsh at a real rshd. It is two connections:
-// rshd calls the client back for what the command writes to standard error. No
-// helper knows that, portmap lets it in.
+// TestRsh runs a command with a real rsh at a real rshd. rshd opens a second connection to
+// the client for the command's standard error. No helper knows the protocol; portmap
+// publishes the port.
 func TestRsh(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	d := w.trusting()
-	// The client takes the first two privileged ports that are free in its namespace.
+	// The client uses the first two privileged ports that are free in its namespace.
 	callback := map[string]any{"portMappings": []keys{{"hostPort": 1022, "containerPort": 1022, "protocol": "tcp"}}}
 	for _, network := range []struct {
 		name    string
@@ -97,19 +97,19 @@ func TestRsh(t *testing.T) {
 			err := c.Run()
 			peers := rshd.close()
 			if len(peers) != 1 || peers[0].Addr() != w.V4.Node || peers[0].Port() >= 1024 {
-				t.Errorf("rshd was called from %v, want a port of %s below 1024", peers, w.V4.Node)
+				t.Errorf("rshd was connected from %v, want a port of %s below 1024", peers, w.V4.Node)
 			}
 			switch served := err == nil && stdout.String() == "to stdout\n" && stderr.String() == "to stderr\n"; {
 			case served != network.served:
 				t.Errorf("served is %v: %v, stdout %q, stderr %q\n%s", served, err, stdout.String(), stderr.String(), d.syslog())
 			case !served && !regexp.MustCompile(`Connecting to stderr port 1022 on \S+ failed`).MatchString(d.syslog()):
-				t.Errorf("rshd has another reason:\n%s", d.syslog())
+				t.Errorf("rshd logs another reason:\n%s", d.syslog())
 			}
 		})
 	}
 }
 
-// rlogin logs in at a server, and tells the login's shell a word.
+// rlogin logs in at a server, and sends a word to the login's shell.
 func (p *pod) rlogin(t testing.TB, server netip.Addr) (screen string, err error) {
 	t.Helper()
 	at := newTerminal(t)
@@ -131,11 +131,11 @@ func (p *pod) rlogin(t testing.TB, server netip.Addr) (screen string, err error)
 	return at.screen(), err
 }
 
-// terminal is one that a person could sit at.
+// terminal is a pseudo terminal with a record of what it showed.
 type terminal struct {
 	t    testing.TB
-	keys *os.File // the person's side
-	line *os.File // the programs' side
+	keys *os.File // user's side
+	line *os.File // programs' side
 
 	mu     sync.Mutex
 	shown  bytes.Buffer
@@ -159,7 +159,7 @@ func newTerminal(t testing.TB) *terminal {
 	return x
 }
 
-// openTerminal opens a pseudo terminal: the person's side, and the programs'.
+// openTerminal opens a pseudo terminal and returns the user's side and the programs' side.
 func openTerminal(t testing.TB) (keys, line *os.File) {
 	t.Helper()
 	keys = must(os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0))(t)
@@ -173,7 +173,7 @@ func openTerminal(t testing.TB) (keys, line *os.File) {
 	return keys, must(os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0))(t)
 }
 
-// setSize changes how many cells a terminal has, and tells its programs.
+// setSize changes the size of a terminal in cells and notifies its programs.
 func setSize(t testing.TB, keys *os.File, width, height int) {
 	t.Helper()
 	control(t, keys, func(fd int) error {
@@ -181,8 +181,8 @@ func setSize(t testing.TB, keys *os.File, width, height int) {
 	})
 }
 
-// control calls f with a file's descriptor, and leaves the file to the runtime: what
-// reads it ends when it is closed.
+// control calls f with a file's descriptor. The file stays managed by the runtime, so that
+// closing it ends its readers.
 func control(t testing.TB, file *os.File, f func(fd int) error) {
 	t.Helper()
 	raw := must(file.SyscallConn())(t)
@@ -191,7 +191,7 @@ func control(t testing.TB, file *os.File, f func(fd int) error) {
 	check(t, failed)
 }
 
-// watch ends when no program has the terminal any more.
+// watch reads the screen until no program has the terminal open.
 func (x *terminal) watch() {
 	defer close(x.ended)
 	buf := make([]byte, 4096)
@@ -208,14 +208,14 @@ func (x *terminal) watch() {
 	}
 }
 
-// screen is all that was ever shown.
+// screen returns everything that was shown.
 func (x *terminal) screen() string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.shown.String()
 }
 
-// shows waits until a text is shown, or something has ended without.
+// shows waits until a text is shown, or ended is closed.
 func (x *terminal) shows(ended <-chan struct{}, text string) bool {
 	for {
 		x.mu.Lock()
@@ -232,12 +232,12 @@ func (x *terminal) shows(ended <-chan struct{}, text string) bool {
 	}
 }
 
-// close returns when all that the programs have written is shown. They have ended.
+// close returns when the output of the programs, which have ended, is complete.
 func (x *terminal) close() {
 	_ = x.line.Close()
 	select {
 	case <-x.ended:
-	case <-time.After(5 * time.Second): // another holds it
+	case <-time.After(5 * time.Second): // another process has it open
 		x.t.Errorf("%s is still in use", x.line.Name())
 	}
 }
@@ -254,19 +254,19 @@ func (x *terminal) start(c *nstest.Command) error {
 	return c.Start()
 }
 
-// machine is a namespace whose programs have files of their own: what they read of
-// /etc, and where they write, is not that of the machine that the test runs on.
+// machine is a namespace whose programs have private files: /etc and the directories that
+// they write to are not the host's.
 type machine struct {
 	*nstest.NS
 	t   testing.TB
-	dir string // of its files
+	dir string // directory of its files
 
 	mu   sync.Mutex
-	said bytes.Buffer // to syslog, and how they ended
+	said bytes.Buffer // syslog messages, and how the programs ended
 }
 
 // machine gives the programs of a namespace files, named as "etc/hosts", "root/x" or
-// "run/x". The others of /etc are those of the machine that the test runs on.
+// "run/x". Other files of /etc are the host's.
 func (w *world) machine(n *nstest.NS, files map[string]string) *machine {
 	w.t.Helper()
 	m := &machine{NS: n, t: w.t, dir: w.t.TempDir()}
@@ -282,7 +282,7 @@ func (w *world) machine(n *nstest.NS, files map[string]string) *machine {
 	return m
 }
 
-// ownFiles starts a program in a mount namespace that has the files of a machine.
+// ownFiles starts a program in a mount namespace with the files of a machine.
 const ownFiles = `set -e
 cd "$0" # options of mount cannot name every directory
 mount --bind run /run
@@ -295,12 +295,12 @@ mount --move pts /dev/pts
 cd /
 exec "$@"`
 
-// command is a program of the machine.
+// command returns a program of the machine.
 func (m *machine) command(ctx context.Context, name string, args ...string) *nstest.Command {
 	return m.Command(ctx, "unshare", append([]string{"--mount", "sh", "-c", ownFiles, m.dir, name}, args...)...)
 }
 
-// listenSyslog keeps what daemons say to syslog.
+// listenSyslog records syslog messages of the daemons.
 func (m *machine) listenSyslog() {
 	path := filepath.Join(m.dir, "syslog")
 	check(m.t, os.Symlink(path, filepath.Join(m.dir, "dev/log")))
@@ -338,7 +338,7 @@ func (m *machine) syslog() string {
 	return m.said.String()
 }
 
-// inetd runs a daemon for what comes to a port, as inetd(8) does.
+// inetd runs a daemon for each connection to a port, as inetd(8) does.
 type inetd struct {
 	stop  func()
 	wg    sync.WaitGroup
@@ -365,7 +365,7 @@ func (m *machine) inetd(addr netip.AddrPort, daemon string, args ...string) *ine
 	return i
 }
 
-// inetdUDP has a daemon serve an IPv4 port of all addresses, until the test ends.
+// inetdUDP has a daemon serve an IPv4 UDP port of all addresses until the test ends.
 func (m *machine) inetdUDP(port int, daemon string, args ...string) {
 	m.t.Helper()
 	var conn *net.UDPConn
@@ -397,7 +397,7 @@ func (m *machine) run(ctx context.Context, socket interface {
 	var diag bytes.Buffer
 	c.Stdin, c.Stdout, c.Stderr = f, f, &diag
 	err = c.Start()
-	_ = f.Close() // the daemon has its own
+	_ = f.Close() // the daemon has a duplicate
 	if err == nil {
 		err = c.Wait()
 	}
@@ -406,15 +406,15 @@ func (m *machine) run(ctx context.Context, socket interface {
 	}
 }
 
-// close ends the daemons and returns who has called them.
+// close ends the daemons and returns the addresses of their clients.
 func (i *inetd) close() []netip.AddrPort {
 	i.stop()
 	i.wg.Wait()
 	return i.peers
 }
 
-// trusting is the server with the daemons of rsh-redone-server, which lets root of
-// the node in.
+// trusting is the server with the daemons of rsh-redone-server, which let root of the node
+// in.
 type trusting struct {
 	*machine
 	sbin string
@@ -441,7 +441,7 @@ func (w *world) trusting() trusting {
 	return trusting{m, filepath.Dir(program(w.t, "/usr/sbin/in.rshd", "rsh-redone-server"))}
 }
 
-// serve runs a daemon for whoever connects.
+// serve runs a daemon for every connection.
 func (s trusting) serve(addr netip.AddrPort, daemon string) *inetd {
 	s.t.Helper()
 	return s.inetd(addr, filepath.Join(s.sbin, daemon))

@@ -19,10 +19,10 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// keys are those of a plugin's configuration.
+// keys are the keys of a plugin's configuration.
 type keys map[string]any
 
-// with returns the keys with others put over them; nil takes one away.
+// with returns the keys merged with others; nil removes a key.
 func (k keys) with(other keys) keys {
 	out := maps.Clone(k)
 	for name, v := range other {
@@ -44,7 +44,7 @@ type world struct {
 	cni *libcni.CNIConfig
 }
 
-// newWorld makes a world and clears it away after the test.
+// newWorld makes a world and removes it after the test.
 func newWorld(t testing.TB, u nstest.Uplink) *world {
 	t.Helper()
 	lab := nstest.New(t)
@@ -59,7 +59,7 @@ func newWorld(t testing.TB, u nstest.Uplink) *world {
 	}
 }
 
-// pluginPath is where the Makefile has built the plugin and its peers.
+// pluginPath returns the directories with the built plugin and its peers.
 func pluginPath(t testing.TB) []string {
 	t.Helper()
 	var out []string
@@ -73,11 +73,11 @@ func pluginPath(t testing.TB) []string {
 	return out
 }
 
-// built is a program of the Makefile's.
+// built returns the path of a program that the Makefile has built.
 func built(name string) string { return filepath.Join(os.Getenv("MASQ_BIN"), name) }
 
-// masq is the configuration of the plugin in main mode, dual stack unless the
-// uplink is too narrow for IPv6.
+// masq returns the configuration of the plugin in main mode, dual stack unless the uplink is
+// too narrow for IPv6.
 func (w *world) masq() keys {
 	ranges := []any{[]any{keys{"subnet": "10.88.0.0/16"}}}
 	if len(w.Plans()) == 2 {
@@ -109,7 +109,7 @@ func (w *world) namedConflist(name, version string, plugins ...keys) *libcni.Net
 	return list
 }
 
-// pod is a container: a namespace, and how it is attached.
+// pod is a container: a namespace and its attachment.
 type pod struct {
 	*nstest.NS
 	w       *world
@@ -128,7 +128,7 @@ func (w *world) pod(id string) *pod {
 	return &pod{NS: n, w: w, runtime: &libcni.RuntimeConf{ContainerID: id, NetNS: n.Path(), IfName: "eth0"}}
 }
 
-// pods makes n that are not attached yet: c0, c1 and so on.
+// pods makes n pods that are not attached yet: c0, c1 and so on.
 func (w *world) pods(n int) []*pod {
 	w.t.Helper()
 	out := make([]*pod, n)
@@ -138,7 +138,7 @@ func (w *world) pods(n int) []*pod {
 	return out
 }
 
-// within calls f in the node's namespace: plugins run where their runtime runs.
+// within calls f in the node's namespace, where a runtime runs plugins.
 func (w *world) within(f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -165,7 +165,7 @@ func (p *pod) tryCheck(list *libcni.NetworkConfigList) error {
 	return p.w.within(func(ctx context.Context) error { return p.w.cni.CheckNetworkList(ctx, list, p.runtime) })
 }
 
-// attach is an ADD that works, undone after the test.
+// attach adds a pod, and deletes it after the test.
 func (w *world) attach(id string, list *libcni.NetworkConfigList) *pod {
 	w.t.Helper()
 	p := w.pod(id)
@@ -173,7 +173,7 @@ func (w *world) attach(id string, list *libcni.NetworkConfigList) *pod {
 	return p
 }
 
-// attach is that for a pod whose runtime has something to say beforehand.
+// attach adds the pod, whose runtime configuration may have been changed before.
 func (p *pod) attach(list *libcni.NetworkConfigList) {
 	p.w.t.Helper()
 	if err := p.tryAdd(list); err != nil {
@@ -189,7 +189,7 @@ func (p *pod) attach(list *libcni.NetworkConfigList) {
 	})
 }
 
-// detach is a DEL that works.
+// detach deletes the pod.
 func (p *pod) detach() {
 	p.w.t.Helper()
 	if err := p.tryDel(p.list); err != nil {
@@ -198,7 +198,7 @@ func (p *pod) detach() {
 	p.list = nil
 }
 
-// describe adds the details that an error of CNI keeps to itself.
+// describe returns a CNI error with its details.
 func describe(err error) string {
 	if e, ok := err.(*types.Error); ok { //nolint:errorlint // libcni wraps nothing
 		return fmt.Sprintf("code %d: %s\n%s", e.Code, e.Msg, e.Details)
@@ -206,7 +206,7 @@ func describe(err error) string {
 	return err.Error()
 }
 
-// addr is the pod's address of the family of like.
+// addr returns the pod's address of the family of like.
 func (p *pod) addr(like netip.Addr) netip.Addr {
 	p.w.t.Helper()
 	for _, ip := range p.result.IPs {
@@ -219,7 +219,7 @@ func (p *pod) addr(like netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// nodeRun runs a program in the node's namespace and returns what it prints.
+// nodeRun runs a program in the node's namespace and returns its output.
 func (w *world) nodeRun(name string, args ...string) string {
 	w.t.Helper()
 	out, err := w.Node.Command(w.t.Context(), name, args...).CombinedOutput()
@@ -229,7 +229,7 @@ func (w *world) nodeRun(name string, args ...string) string {
 	return string(out)
 }
 
-// traces is what the plugin could leave behind in the node and on disk.
+// traces returns everything that the plugin could leave in the node and on disk.
 func (w *world) traces() string {
 	w.t.Helper()
 	var b strings.Builder
@@ -244,7 +244,7 @@ func (w *world) traces() string {
 	for _, sub := range []string{"state", "leases"} {
 		err := filepath.WalkDir(filepath.Join(w.dir, sub), func(path string, d os.DirEntry, err error) error {
 			base := filepath.Base(path)
-			// host-local itself keeps these two.
+			// host-local keeps these two files.
 			if err == nil && !d.IsDir() && base != "lock" && !strings.HasPrefix(base, "last_reserved_ip") {
 				fmt.Fprintln(&b, path)
 			}
@@ -257,14 +257,14 @@ func (w *world) traces() string {
 	return b.String()
 }
 
-// soon is a context for what should take no time at all; its end fails the test.
+// soon returns a context for work that takes no time unless something is broken.
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// briefly is a context for what should not happen.
+// briefly returns a context for waiting for something that must not happen.
 func briefly(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 	t.Cleanup(cancel)

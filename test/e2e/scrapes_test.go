@@ -10,8 +10,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestFlowsWithoutScrapes: connections to masqd of this node are not listed unless they
-// are asked for, and a line says how many. Those of a pod to the same port elsewhere are.
+// TestFlowsWithoutScrapes: connections of the node to masqd are listed only on request, and a
+// line gives their number. A pod's connections to the same port elsewhere are listed.
 func TestFlowsWithoutScrapes(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())

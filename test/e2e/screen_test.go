@@ -15,25 +15,25 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// screen is a pseudo terminal, and what a person would see on it.
+// screen is a pseudo terminal and what it displays.
 type screen struct {
 	t          *testing.T
 	master     *os.File
-	user       *os.File // the programs' end
+	user       *os.File // programs' end
 	mu         sync.Mutex
 	cells      [][]rune
 	row, col   int
-	first      int // and last, the lines that scroll
+	first      int // first and last line that scroll
 	last       int
 	insert     bool
-	full       bool // on the screen of its own that a program asks for
-	hidden     bool // the cursor
+	full       bool // whether the alternate screen is shown
+	hidden     bool // whether the cursor is hidden
 	unknown    []string
 	all        strings.Builder
 	unfinished string
 }
 
-// newScreen opens a pseudo terminal of so many cells.
+// newScreen opens a pseudo terminal of this size in cells.
 func newScreen(t *testing.T, width, height int) *screen {
 	t.Helper()
 	master, user := openTerminal(t)
@@ -56,7 +56,7 @@ func newScreen(t *testing.T, width, height int) *screen {
 		_ = master.Close()
 		<-read
 		for _, s := range x.unknown {
-			t.Errorf("the terminal was sent %q", s)
+			t.Errorf("the terminal received %q", s)
 		}
 		if t.Failed() {
 			t.Logf("%dx%d, cursor at %d,%d:\n%s", width, height, x.col, x.row, x.text())
@@ -74,7 +74,7 @@ func (x *screen) run(c *nstest.Command, env ...string) {
 	check(x.t, c.Start())
 }
 
-// resize changes the size of the terminal, and tells its programs.
+// resize changes the size of the terminal and notifies its programs.
 func (x *screen) resize(width, height int) {
 	x.t.Helper()
 	x.mu.Lock()
@@ -94,7 +94,7 @@ func (x *screen) press(keys string) {
 	check(x.t, err)
 }
 
-// text is what is seen, without spaces at the ends of lines.
+// text returns the displayed text without spaces at the ends of lines.
 func (x *screen) text() string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -105,8 +105,7 @@ func (x *screen) text() string {
 	return strings.Join(lines, "\n")
 }
 
-// modes are those of the line: whether it echoes, whether keys wait for the end of
-// the line.
+// modes returns the terminal's modes, such as echo and canonical mode.
 func (x *screen) modes() unix.Termios {
 	x.t.Helper()
 	m, err := unix.IoctlGetTermios(int(x.user.Fd()), unix.TCGETS)
@@ -114,7 +113,7 @@ func (x *screen) modes() unix.Termios {
 	return *m
 }
 
-// left reports whether a program has left the terminal as it found it.
+// left reports whether a program has restored the terminal's modes.
 func (x *screen) left(before unix.Termios) bool {
 	x.mu.Lock()
 	full, hidden := x.full, x.hidden
@@ -125,7 +124,7 @@ func (x *screen) left(before unix.Termios) bool {
 // blank is an empty line.
 func (x *screen) blank() []rune { return []rune(strings.Repeat(" ", len(x.cells[0]))) }
 
-// see takes what a program writes. A sequence that it does not know fails the test.
+// see interprets what a program writes. An unknown sequence fails the test.
 func (x *screen) see(s string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -141,8 +140,7 @@ func (x *screen) see(s string) {
 	x.unfinished = s
 }
 
-// one takes one letter or sequence, and returns how long it is: 0 where it is not
-// yet whole.
+// one interprets one letter or sequence and returns its length, or 0 if it is incomplete.
 func (x *screen) one(s string) int {
 	switch s[0] {
 	case '\r':
@@ -221,7 +219,7 @@ func (x *screen) escape(s string) int {
 	case args == "?25" && (final == 'h' || final == 'l'):
 		x.hidden = final == 'l'
 	case strings.HasPrefix(args, "?") || strings.HasPrefix(args, ">") || strings.HasPrefix(args, "<") || strings.HasPrefix(args, "="):
-		// Modes and questions that change nothing that is seen.
+		// Modes and queries without a visible effect.
 	case final == 'm':
 	case args == "4" && (final == 'h' || final == 'l'):
 		x.insert = final == 'h'
@@ -257,7 +255,7 @@ func (x *screen) escape(s string) int {
 			blank(i, 0, len(x.cells[i]))
 		}
 	case (final == 'L' || final == 'M') && x.first <= x.row && x.row <= x.last:
-		// The lines from the cursor's on move down or up, within those that scroll.
+		// The lines from the cursor on move down or up, within the lines that scroll.
 		for range min(max(1, n), x.last-x.row+1) {
 			if final == 'L' {
 				x.cells = slices.Insert(slices.Delete(x.cells, x.last, x.last+1), x.row, x.blank())

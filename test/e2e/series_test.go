@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// seriesOf are the series of a scrape, by their metric.
+// seriesOf returns the series of a scrape by metric.
 func seriesOf(text string) (n int, rows map[string][]string) {
 	rows = map[string][]string{}
 	for line := range strings.Lines(text) {
@@ -25,14 +25,14 @@ func seriesOf(text string) (n int, rows map[string][]string) {
 	return n, rows
 }
 
-// A container opens flows to hundreds of destinations, and with every protocol number. The
-// scrape stays within its documented maximum, and still has the one destination of another
-// container, although forty of the first container's are fuller. The control: without the
-// other container, the first has all series of destinations.
+// A container opens flows to hundreds of destinations and with every protocol number. The
+// scrape stays within its documented maximum, and still has the only destination of another
+// container, although forty destinations of the first container use more ports. The control:
+// without the other container, the first has all series of destinations.
 func TestSeriesAreBounded(t *testing.T) {
 	documented := fmt.Sprintf("at most %d series, including the Go and process metrics, and %d more for each attachment", metrics.MaxSeries, metrics.SeriesPerAttachment)
 	if !strings.Contains(textOf("docs/metrics.md"), documented) {
-		t.Errorf("docs/metrics.md does not say: %s", documented)
+		t.Errorf("docs/metrics.md lacks: %s", documented)
 	}
 	w := newWorld(t, nstest.Uplink{})
 	w.keepUDPFlows()
@@ -47,7 +47,7 @@ func TestSeriesAreBounded(t *testing.T) {
 			check(t, c.Close())
 		}
 	}
-	// No program listens there: without the limit, each datagram is answered by ICMP.
+	// No program listens there: without the limit, each datagram would get an ICMP error.
 	check(t, w.Server.Sysctl("net.ipv4.icmp_ratelimit", "0"))
 	for i := range uint16(300) {
 		flows := 1
@@ -96,7 +96,7 @@ func TestSeriesAreBounded(t *testing.T) {
 	n, rows := scrape(sampled)
 	check10(n, rows)
 	if others(rows) != 0 {
-		t.Error("the other container's destination is there before it sends")
+		t.Error("the other container's destination has a series before it sends")
 	}
 	d.end()
 

@@ -14,13 +14,13 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// isakmp is the port of IKE, from which and to which its peers speak.
+// isakmp is the port of IKE, as source and as destination.
 const isakmp = 500
 
-// TestPortShadowing: the node has a service at UDP port 500, and a container speaks from
-// its port 500 to the peer's. What the peer sends to the node's port reaches the service,
-// and what it answers to the container reaches the container. The control is a rule that
-// keeps the source port: then the container gets the packets of the service.
+// TestPortShadowing: the node has a service at UDP port 500, and a container sends from its
+// port 500 to the peer's. What the peer sends to the node's port reaches the service, and its
+// answers to the container reach the container. The control is a rule that keeps the source
+// port: then the container receives the service's packets.
 func TestPortShadowing(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -70,7 +70,7 @@ func TestPortShadowing(t *testing.T) {
 					}
 					must(peer.WriteToUDPAddrPort([]byte("from the peer"), x.to))(t)
 					if got := firstToRead(soon(t), map[string]*net.UDPConn{"service": service, "container": inside}); got != want {
-						t.Errorf("the %s got what the peer sent to %s", got, x.to)
+						t.Errorf("the %s received what the peer sent to %s", got, x.to)
 					}
 				}
 				for _, x := range []io.Closer{service, peer, inside} {
@@ -82,8 +82,8 @@ func TestPortShadowing(t *testing.T) {
 	}
 }
 
-// firstToRead waits until one of the sockets receives, and returns its name, or "" when
-// the context ends. They can be read afterwards.
+// firstToRead waits until one of the sockets can be read and returns its name, or "" when the
+// context ends. The sockets can be read afterwards.
 func firstToRead(ctx context.Context, sockets map[string]*net.UDPConn) string {
 	got := make(chan string, len(sockets))
 	for who, s := range sockets {
@@ -114,14 +114,14 @@ func firstToRead(ctx context.Context, sockets map[string]*net.UDPConn) string {
 	return first
 }
 
-// TestPortsOfServices: flows leave with no port that the node has a socket for, or that is
-// reserved in the kernel's settings, whatever the policy's ports are. The ports that are
-// left are so few that a flow would have another one otherwise.
+// TestPortsOfServices: flows leave with no port that a socket of the node uses, or that the
+// kernel's settings reserve, whatever ports the policy has. So few ports remain that without
+// the rule a flow would use a wrong one.
 func TestPortsOfServices(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		conf     keys
-		tcp, udp []uint16 // where the node listens
+		tcp, udp []uint16 // ports on which the node listens
 		reserved string   // net.ipv4.ip_local_reserved_ports
 		sources  []uint16
 		want     func(port uint16) bool
@@ -149,7 +149,7 @@ func TestPortsOfServices(t *testing.T) {
 			list := w.conflist("1.1.0", w.masq().with(c.conf))
 			p := w.attach("a", list)
 			for _, plan := range w.Plans() {
-				// A server for each port, so that flows do not need different ports.
+				// One server for each port, so that flows can share a source port.
 				for _, port := range c.sources {
 					tcp, udp := w.in(t).servers(plan.Server)
 					for proto, seen := range w.seenFrom(t, p, port, tcp, udp) {
@@ -164,9 +164,9 @@ func TestPortsOfServices(t *testing.T) {
 	}
 }
 
-// TestPortOfAServiceThatBegins: a service that began after an attachment was made is no
-// fault of the attachment. The next ADD, of whatever network, and the next sync of masqd
-// reserve its port for all policies; masqd ends the reservation when the service ended.
+// TestPortOfAServiceThatBegins: a service that started after an attachment was made is no
+// fault of the attachment. The next ADD of any network, and the next sync of masqd, reserve
+// its port for all policies. masqd ends the reservation after the service ended.
 func TestPortOfAServiceThatBegins(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	first := w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20001"}))
@@ -189,12 +189,12 @@ func TestPortOfAServiceThatBegins(t *testing.T) {
 	check(t, p.tryCheck(first))
 	w.attach("second", w.namedConflist("second", "1.1.0", w.masqOn("10.93.0.0/24")))
 	if got := w.reservedPorts(); got != "20000" {
-		t.Errorf("after an ADD, reserved is %q", got)
+		t.Errorf("after an ADD the reserved ports are %q", got)
 	}
 	avoids(20000)
 
 	d := w.daemon()
-	until(t, "masqd knows them", func() bool { return d.metric("masq_attachments") == "2" })
+	until(t, "masqd knows two attachments", func() bool { return d.metric("masq_attachments") == "2" })
 	check(t, service.Close())
 	other := must(w.Node.ListenUDP(at(w.V4.Node, 20001)))(t)
 	defer other.Close()
@@ -206,7 +206,7 @@ func TestPortOfAServiceThatBegins(t *testing.T) {
 	}
 }
 
-// reservedPorts is what the table keeps for the node.
+// reservedPorts returns the ports that the table reserves for the node.
 func (w *world) reservedPorts() string {
 	w.t.Helper()
 	list := w.nodeRun("nft", "list", "set", "inet", "masq", "reserved")

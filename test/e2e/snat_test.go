@@ -13,14 +13,14 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// egressAddresses are what newManyAddresses adds to the node, by family: on the
-// uplink, and on the loopback where routed addresses are kept.
+// egressAddresses are the addresses that newManyAddresses adds to the node, by family: on
+// the uplink, and on the loopback for routed addresses.
 var egressAddresses = [][]netip.Addr{
 	{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("198.18.0.13")},
 	{netip.MustParseAddr("2001:db8:1::11"), netip.MustParseAddr("2001:db8:5::12")},
 }
 
-// newManyAddresses is a world whose node has more addresses than one.
+// newManyAddresses makes a world whose node has several addresses.
 func newManyAddresses(t testing.TB) *world {
 	t.Helper()
 	w := newWorld(t, nstest.Uplink{})
@@ -28,7 +28,7 @@ func newManyAddresses(t testing.TB) *world {
 		for _, a := range egressAddresses[i] {
 			host := netip.PrefixFrom(a, a.BitLen())
 			if p.UplinkNet.Contains(a) {
-				// Not a candidate where the kernel chooses: deprecated in IPv6.
+				// The kernel does not choose this address for the node: it is deprecated in IPv6.
 				w.nodeRun("ip", "address", "add", host.String(), "dev", "uplink", "preferred_lft", "0")
 				continue
 			}
@@ -39,12 +39,12 @@ func newManyAddresses(t testing.TB) *world {
 	return w
 }
 
-// chances is how many connections it takes to see each of three addresses with a
-// probability of failure below 1e-10: 3 * (2/3)^64.
+// chances is the number of connections after which each of three addresses has been used,
+// with a probability of failure below 1e-10: 3 * (2/3)^64.
 const chances = 64
 
-// TestSNATAddresses: each connection leaves with one of the addresses, and all of
-// them are used.
+// TestSNATAddresses: each connection leaves with one of the addresses, and all of them are
+// used.
 func TestSNATAddresses(t *testing.T) {
 	w := newManyAddresses(t)
 	v4, v6 := egressAddresses[0], egressAddresses[1]
@@ -79,7 +79,7 @@ func TestSNATAddresses(t *testing.T) {
 	}
 }
 
-// seenBy is what sources the server sees of n connections and n datagrams.
+// seenBy returns the sources that the server sees of n connections and n datagrams.
 func (w *world) seenBy(t testing.TB, p *pod, plan nstest.Plan, n int) (tcp, udp []netip.AddrPort) {
 	t.Helper()
 	stream := must(w.Server.ServeTCP(at(plan.Server, 0)))(t)
@@ -95,7 +95,7 @@ func (w *world) seenBy(t testing.TB, p *pod, plan nstest.Plan, n int) (tcp, udp 
 	return tcp, udp
 }
 
-// wantAddresses checks that these addresses were seen, all of them and no other.
+// wantAddresses checks that exactly these addresses were seen.
 func wantAddresses(t testing.TB, what string, seen []netip.AddrPort, want []netip.Addr) {
 	t.Helper()
 	count := map[netip.Addr]int{}
@@ -112,9 +112,9 @@ func wantAddresses(t testing.TB, what string, seen []netip.AddrPort, want []neti
 	}
 }
 
-// TestSNATAddressMissing: where the node has none of a family's addresses, ADD fails
-// with their names, and nothing is left of the attempt. With one of them, the same ADD
-// works, warns of the other, and no flow leaves with it.
+// TestSNATAddressMissing: if the node has none of a family's addresses, ADD fails, names them
+// and leaves no trace. If the node has one of them, the same ADD succeeds with a warning, and
+// no flow leaves with the other.
 func TestSNATAddressMissing(t *testing.T) {
 	for _, missing := range [][]netip.Addr{
 		{netip.MustParseAddr("192.0.2.77"), netip.MustParseAddr("192.0.2.78")},
@@ -122,7 +122,7 @@ func TestSNATAddressMissing(t *testing.T) {
 	} {
 		t.Run(missing[0].String(), func(t *testing.T) {
 			w := newManyAddresses(t)
-			usual := w.attach("usual", w.conflist("1.1.0", w.masq())) // others are there already
+			usual := w.attach("usual", w.conflist("1.1.0", w.masq())) // the table exists already
 			before := w.traces()
 			there := egressAddresses[0]
 			if missing[0].Is4() {
@@ -144,11 +144,11 @@ func TestSNATAddressMissing(t *testing.T) {
 			}
 			for _, a := range there {
 				if slices.Contains(words, a.String()) || slices.Contains(words, a.String()+":") {
-					t.Errorf("the error blames %s, which the node has: %s", a, text)
+					t.Errorf("the error names %s, which the node has: %s", a, text)
 				}
 			}
 			if after := w.traces(); after != before {
-				t.Errorf("the failed ADD has left\n%s\nwhere there was\n%s", after, before)
+				t.Errorf("after the failed ADD:\n%s\nbefore:\n%s", after, before)
 			}
 			if links := must(p.LinkNames())(t); !slices.Equal(links, []string{"lo"}) {
 				t.Errorf("the container has %v", links)
@@ -165,14 +165,14 @@ func TestSNATAddressMissing(t *testing.T) {
 			rules := w.nodeRun("nft", "-s", "list", "chain", "inet", "masq", "policy-"+p.policyOf())
 			w.attach("b", list)
 			if after := w.nodeRun("nft", "-s", "list", "chain", "inet", "masq", "policy-"+p.policyOf()); after != rules {
-				t.Errorf("the second ADD made of\n%s\n%s", rules, after)
+				t.Errorf("the second ADD changed\n%s\nto\n%s", rules, after)
 			}
 			must(usual.Ping(soon(t), plan.Server, nstest.PingOptions{}))(t)
 		})
 	}
 }
 
-// TestPodAnnotationSNAT: a pod picks among the addresses that its network allows.
+// TestPodAnnotationSNAT: a pod selects one of the addresses that its network allows.
 func TestPodAnnotationSNAT(t *testing.T) {
 	const annotation = "masq-cni.dev/snat-addresses"
 	w := newManyAddresses(t)
@@ -206,6 +206,6 @@ func TestPodAnnotationSNAT(t *testing.T) {
 		t.Errorf("an address that the network does not allow: %v", err)
 	}
 	if after := w.traces(); after != before {
-		t.Errorf("the failed ADD has left\n%s\nwhere there was\n%s", after, before)
+		t.Errorf("after the failed ADD:\n%s\nbefore:\n%s", after, before)
 	}
 }

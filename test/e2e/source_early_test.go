@@ -13,9 +13,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// fragments cuts an IP packet after n bytes of its payload, which must be a multiple of 8.
+// fragments splits an IP packet after n bytes of its payload; n must be a multiple of 8.
 func fragments(packet []byte, id uint32, n int) (first, second []byte) {
-	const more = 1 // of the words that have the offset in units of 8 bytes
+	const more = 1 // "more fragments" bit in the word with the offset in units of 8 bytes
 	if packet[0]>>4 == 4 {
 		cut := func(payload []byte, word uint16) []byte {
 			out := append(bytes.Clone(packet[:20]), payload...)
@@ -38,15 +38,15 @@ func fragments(packet []byte, id uint32, n int) (first, second []byte) {
 	return cut(packet[40:40+n], more), cut(packet[40+n:], uint16(n))
 }
 
-// TestForgedFragment: a container sends the second fragment of another's datagram, with
-// the other's address and identification. The datagram that arrives is the other's own.
+// TestForgedFragment: a container sends the second fragment of another container's datagram,
+// with that container's address and IP ID. The datagram arrives unchanged.
 func TestForgedFragment(t *testing.T) {
 	const (
 		port = 4243
-		cut  = 24 // the header of UDP and head
+		cut  = 24 // UDP header and head
 		head = "first fragment.."
 		own  = "from victim in order"
-		// The checksum of UDP adds up words, in whatever order.
+		// The UDP checksum adds words in any order.
 		forged = "om victim in orderfr"
 	)
 	for _, checked := range []bool{true, false} {
@@ -100,8 +100,8 @@ func TestForgedFragment(t *testing.T) {
 	}
 }
 
-// TestForgedSYN: a container sends SYNs with the addresses of another's expected FTP data
-// connection. The expectation stays, for the connection that it is for.
+// TestForgedSYN: a container sends SYNs with the addresses of another container's expected
+// FTP data connection. The expectation remains for the real connection.
 func TestForgedSYN(t *testing.T) {
 	for _, checked := range []bool{true, false} {
 		t.Run(fmt.Sprintf("spoofCheck %v", checked), func(t *testing.T) {

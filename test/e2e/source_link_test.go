@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// forger is a host that sends with a container's address by a link that is not the
+// forger is a host that sends with a container's address by a link other than the
 // container's.
 type forger struct {
 	name string
@@ -62,7 +62,7 @@ func (w *world) forgers(victim, other, hostile *pod) []forger {
 	}
 }
 
-// flowsOf is what conntrack in the node has of a source.
+// flowsOf returns the node's conntrack entries with a source.
 func (w *world) flowsOf(src netip.Addr) string {
 	w.t.Helper()
 	family := "ipv4"
@@ -72,8 +72,8 @@ func (w *world) flowsOf(src netip.Addr) string {
 	return string(must(w.Node.Command(soon(w.t), "conntrack", "-L", "-f", family, "-s", src.String()).Output())(w.t))
 }
 
-// TestForgedByAnotherLink: a host that is not behind the container's link sends with the
-// container's address. Nothing of it is forwarded, and no flow names the container.
+// TestForgedByAnotherLink: a host on another link sends with a container's address. None of
+// its packets is forwarded, and no flow names the container.
 func TestForgedByAnotherLink(t *testing.T) {
 	const port, marker = 4244, 4245
 	for _, accept := range []bool{false, true} {
@@ -116,14 +116,14 @@ func TestForgedByAnotherLink(t *testing.T) {
 					}
 					// Without a flow, so that no chain of type nat sees it.
 					check(t, f.SendRaw(nstest.TCPPacket(nstest.Segment{Src: at(src, 704), Dst: at(dst, port), Flags: nstest.RST, Seq: 1})))
-					// A datagram in fragments is counted once.
+					// A fragmented datagram is counted once.
 					dropped[src] += len(all)
 					rule := []string{"origin/other-link4", "origin/other-link6"}[i]
 					until(t, f.name+" is counted", func() bool { return w.counted(rule) == dropped[src] })
 					if flows := w.flowsOf(src); flows != "" {
 						t.Errorf("%s: flows that name the container:\n%s", f.name, flows)
 					}
-					// The container itself sends the same.
+					// The control: the container sends the same packets.
 					check(t, victim.SendRaw(nstest.UDPPacket(at(src, 700), at(dst, marker), []byte("own"))))
 					must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == marker }))(t)
 					if got := packets(t, arrived); len(got) != 1 {
@@ -136,7 +136,7 @@ func TestForgedByAnotherLink(t *testing.T) {
 	}
 }
 
-// TestForgedExpectedByAnotherLink: a flow that a helper expects is no exception.
+// TestForgedExpectedByAnotherLink: the check applies to flows that a helper expects too.
 func TestForgedExpectedByAnotherLink(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	s := w.vsftpd(21)
@@ -152,7 +152,7 @@ func TestForgedExpectedByAnotherLink(t *testing.T) {
 		})))
 		rule := []string{"origin/other-link4", "origin/other-link6"}[i]
 		until(t, "the forged packet is counted", func() bool { return w.counted(rule) == 1 })
-		// The container's own connection is the first that arrives.
+		// The first connection that arrives is the container's own.
 		conn := must(victim.Dial(soon(t), "tcp", netip.AddrPort{}, at(p.Server, data)))(t)
 		if got := must(arrived.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t); got.SrcPort == 5000 || got.Src != p.Node {
 			t.Errorf("%v arrived", got)
@@ -161,8 +161,8 @@ func TestForgedExpectedByAnotherLink(t *testing.T) {
 	}
 }
 
-// TestAcceptOtherLinksOfTheNode: the node's configuration turns the check off and on for
-// running containers of networks without a policy.
+// TestAcceptOtherLinksOfTheNode: the node's configuration turns the check off and on for live
+// containers of networks without a policy.
 func TestAcceptOtherLinksOfTheNode(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	file := w.writeConfig("acceptOtherLinks: true\n")
@@ -179,7 +179,7 @@ func TestAcceptOtherLinksOfTheNode(t *testing.T) {
 			return true
 		}
 	}
-	until(t, "masqd knows it", func() bool { return d.metric("masq_attachments") == "1" })
+	until(t, "masqd knows the attachment", func() bool { return d.metric("masq_attachments") == "1" })
 	until(t, "other links are accepted", checked(false))
 	w.writeConfig("acceptOtherLinks: false\n")
 	until(t, "other links are not accepted", checked(true))

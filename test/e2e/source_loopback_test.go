@@ -8,9 +8,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestLoopbackOfTheNode: portmap sets route_localnet on the link of a container, so that a
-// published port is reached at 127.0.0.1 of the node. The container does not reach the
-// node's own services there, with whatever source; the published port works.
+// TestLoopbackOfTheNode: portmap sets route_localnet on a container's link, so that a
+// published port is reachable at 127.0.0.1 of the node. The container cannot reach services
+// of the node at 127.0.0.1 with any source. The published port works.
 func TestLoopbackOfTheNode(t *testing.T) {
 	const port = 4247
 	loopback := netip.MustParseAddr("127.0.0.1")
@@ -29,13 +29,13 @@ func TestLoopbackOfTheNode(t *testing.T) {
 			c := w.attachWith("a", w.conflist("1.0.0", append(plugins, portmap())...), published)
 			own := c.addr(w.V4.Server)
 
-			// What portmap is for: the published port, from the node by its loopback address.
+			// The purpose of route_localnet: the published port at the node's loopback address.
 			must(c.ServeTCP(at(own, containerPort)))(t)
 			if _, err := w.Node.Who(soon(t), netip.AddrPort{}, at(loopback, nodePort)); err != nil {
 				t.Errorf("the published port at 127.0.0.1: %v", err)
 			}
 
-			// All is on that a plugin may turn on.
+			// All settings that a plugin may turn on are on.
 			check(t, w.Node.Sysctl("net/ipv4/conf/all/route_localnet", "1"))
 			check(t, w.Node.Sysctl("net/ipv4/conf/all/rp_filter", "0"))
 			service := must(w.Node.ListenUDP(at(loopback, port)))(t)
@@ -52,7 +52,7 @@ func TestLoopbackOfTheNode(t *testing.T) {
 			f := newFramer(t, w, c)
 			sources := []netip.Addr{own}
 			if mode != "main" {
-				sources = append(sources, own.Next()) // another address of the subnet, which is nobody's
+				sources = append(sources, own.Next()) // an unused address of the subnet
 			}
 			sent := 0
 			attack := func(src netip.Addr, word string) {
@@ -70,7 +70,7 @@ func TestLoopbackOfTheNode(t *testing.T) {
 			must(fmt.Fprint(node, "the node"))(t)
 			reads("the node")
 
-			// The control: without the rules the service is open.
+			// The control: without the rules the service is reachable.
 			w.nft("flush chain inet masq prerouting-early; flush chain inet masq prerouting-nat")
 			attack(own, "open")
 			reads("open")

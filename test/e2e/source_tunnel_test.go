@@ -9,9 +9,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestForgedInATunnel: a container sends VXLAN to the tunnel of its node, which accepts it
-// from any address. The outer source is the container's, the inner one another's: what the
-// node decapsulates enters by the tunnel's device, and is dropped and counted there.
+// TestForgedInATunnel: a container sends VXLAN to its node's tunnel, which accepts any peer.
+// The outer source is the container's, the inner source is another container's. The
+// decapsulated packet enters by the tunnel's device, and is dropped and counted there.
 func TestForgedInATunnel(t *testing.T) {
 	const port, marker, vxlan = 4246, 4247, 4789
 	for _, accept := range []bool{false, true} {
@@ -35,7 +35,7 @@ func TestForgedInATunnel(t *testing.T) {
 				frame := nstest.Frame(inner.usual(src), nstest.UDPPacket(at(src, 700), at(p.Server, port), []byte("forged")))
 				header := []byte{0x08, 0, 0, 0, 0, 0, 42, 0} // RFC 7348, section 5
 				check(t, attacker.SendRaw(nstest.UDPPacket(at(attacker.addr(w.V4.Node), 4000), at(w.V4.Node, vxlan), slices.Concat(header, frame))))
-				if accept { // the control: the node decapsulates it
+				if accept { // control: the node decapsulates it
 					got := must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == port }))(t)
 					if got.Src != p.Node {
 						t.Errorf("%v, want it from %s", got, p.Node)

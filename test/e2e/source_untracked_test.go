@@ -14,7 +14,7 @@ import (
 // (noct_valid_new in net/netfilter/nf_conntrack_proto_icmpv6.c).
 var untrackedTypes = []byte{130, 131, 132, 133, 134, 135, 136, 143}
 
-// notrack has conntrack leave out the datagrams to a port, as a rule of another program.
+// notrack has a rule of another program exclude datagrams to a port from conntrack.
 func (w *world) notrack(port int) {
 	w.t.Helper()
 	w.nodeRun("nft", fmt.Sprintf("add table inet other; "+
@@ -22,9 +22,9 @@ func (w *world) notrack(port int) {
 		"add rule inet other untracked udp dport %d notrack", port))
 }
 
-// TestUntrackedPackets: what conntrack does not track is not translated, so it would leave
-// with the address of the container. It is dropped, and counted. Neighbor discovery on the
-// container's link works.
+// TestUntrackedPackets: packets that conntrack does not track are not translated, so they
+// would leave with the container's address. They are dropped and counted. Neighbor discovery
+// on the container's link works.
 func TestUntrackedPackets(t *testing.T) {
 	const port = 4246
 	for _, drop := range []bool{true, false} {
@@ -63,7 +63,7 @@ func TestUntrackedPackets(t *testing.T) {
 					}
 					want := len(sent)
 					if own.Is6() {
-						want-- // the fragments are one packet by then
+						want-- // the fragments are reassembled before
 					}
 					rule := []string{"invalid/drop4", "invalid/drop6"}[i]
 					until(t, "the packets are counted", func() bool { return w.counted(rule) == want })

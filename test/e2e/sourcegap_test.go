@@ -16,15 +16,15 @@ import (
 
 const gapTotal = "masq_untranslated_flows_total"
 
-// sourced is a node with pods that ptp wired, and that it does not masquerade. The
-// far end knows the way back to each, and has an address that is direct.
+// sourced is a node with pods that ptp has connected and that it does not masquerade. The far
+// end has a route to each pod, and has an address that is direct.
 type sourced struct {
 	*listener
 	pod    *pod // 10.88.0.0/16 and fd00:88::/64
 	direct []netip.Addr
 }
 
-// prefixes of the sources, as a list of YAML.
+// prefixes are the sources as a YAML list.
 const podSources = "[10.88.0.0/16, fd00:88::/64]"
 
 func newSourced(t *testing.T) *sourced {
@@ -37,13 +37,13 @@ func newSourced(t *testing.T) *sourced {
 		addAddress(t, s.Server, "eth0", host)
 		check(t, s.Router.Route(host, p.Server))
 	}
-	// Others track connections too, as kube-proxy does.
+	// Another program tracks connections too, as kube-proxy does.
 	w.nft("add table inet other { chain c { type filter hook forward priority 0; ct state established accept; }; }")
 	s.pod = s.wired("a", "10.88.0.0/16", "fd00:88::/64")
 	return s
 }
 
-// wired is a pod of ptp.
+// wired returns a pod of ptp.
 func (s *sourced) wired(id string, subnets ...string) *pod {
 	s.t.Helper()
 	var ranges, routes []any
@@ -55,19 +55,19 @@ func (s *sourced) wired(id string, subnets ...string) *pod {
 	return s.attach(id, s.namedConflist("of-"+id, "1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}))
 }
 
-// config is a configuration with some sources.
+// config returns a configuration with these sources.
 func (s *sourced) config(sources string) string {
 	s.t.Helper()
 	return s.writeConfig("nonMasqueradeCIDRs: [10.0.0.0/8, \"fd00::/8\"]\nsourceCIDRs: " + sources + "\n")
 }
 
-// translated waits until what begins is.
+// translated waits until new flows are translated.
 func (s *sourced) translated() {
 	s.t.Helper()
-	until(s.t, "what begins is translated", func() bool { return s.udpSource(s.pod, "begins") == s.V4.Node })
+	until(s.t, "new flows are translated", func() bool { return s.udpSource(s.pod, "begins") == s.V4.Node })
 }
 
-// both is a flow to the server of each family, and one to each direct address.
+// both begins a flow to the server of each family, and one to each direct address.
 func (s *sourced) both() (masqueraded, direct []*conversation) {
 	s.t.Helper()
 	for i, p := range s.Plans() {
@@ -77,7 +77,7 @@ func (s *sourced) both() (masqueraded, direct []*conversation) {
 	return masqueraded, direct
 }
 
-// wantOwn is that the server sees the pod's own address.
+// wantOwn checks that the server sees the pod's own address.
 func (s *sourced) wantOwn(p *pod, flows ...*conversation) {
 	s.t.Helper()
 	for _, c := range flows {
@@ -101,8 +101,8 @@ func wantAllSame(when string, flows ...*conversation) {
 	}
 }
 
-// TestSourceFlowsOfTheGap: flows of a pod that another plugin wired, which began
-// while the rules were gone, are translated after the repair.
+// TestSourceFlowsOfTheGap: flows of a pod of another plugin that began while the rules were
+// missing are translated after the repair.
 func TestSourceFlowsOfTheGap(t *testing.T) {
 	s := newSourced(t)
 	args := []string{"--config", s.config(podSources)}
@@ -125,7 +125,7 @@ func TestSourceFlowsOfTheGap(t *testing.T) {
 	wantAllSame("after the repair", append(append(before, direct...), directGap...)...)
 	d.end()
 
-	// The control: rules that come back do not help a flow. A masqd that begins does.
+	// The control: restored rules alone do not translate the flow. A masqd that starts does.
 	rules := filepath.Join(s.dir, "rules")
 	check(t, os.WriteFile(rules, []byte(s.nodeRun("nft", "-s", "list", "table", "inet", "masq")), 0o600))
 	s.nft("delete table inet masq")
@@ -133,7 +133,7 @@ func TestSourceFlowsOfTheGap(t *testing.T) {
 	s.wantOwn(s.pod, gap...)
 	s.nodeRun("nft", "-f", rules)
 	if from := s.udpSource(s.pod, "after the control"); from != s.V4.Node {
-		t.Fatalf("the rules are not back: the server sees %s", from)
+		t.Fatalf("the rules are not restored: the server sees %s", from)
 	}
 	wantAllSame("nobody looks after it", gap...)
 	d = s.daemon(args...)
@@ -142,8 +142,8 @@ func TestSourceFlowsOfTheGap(t *testing.T) {
 	wantAllSame("masqd has begun", append(append(before, direct...), directGap...)...)
 }
 
-// TestSourceFlowsFromBefore: flows of pods that sourceCIDRs did not name when they
-// began are translated once they do. Those of pods that are not named go on.
+// TestSourceFlowsFromBefore: flows that began before sourceCIDRs contained their pods are
+// translated afterwards. Flows of other pods continue.
 func TestSourceFlowsFromBefore(t *testing.T) {
 	s := newSourced(t)
 	other := s.wired("other", "10.89.0.0/16")
@@ -162,7 +162,7 @@ func TestSourceFlowsFromBefore(t *testing.T) {
 	d.counts(gapTotal, fmt.Sprint(len(named)))
 	s.wantNode("named", named)
 	wantAllSame("after the change", append(direct, unnamed)...)
-	// One more source does not cut what is translated.
+	// One more source does not interrupt translated flows.
 	begun, _ := s.both()
 	s.config("[10.88.0.0/16, \"fd00:88::/64\", 10.89.0.0/16]")
 	d.counts(gapTotal, fmt.Sprint(len(named)+1))
@@ -170,8 +170,8 @@ func TestSourceFlowsFromBefore(t *testing.T) {
 	unnamed.wantAnew("named", s.V4.Node)
 }
 
-// TestFaultyStartKeepsTheNode: a masqd that finds a faulty file has the policy and the
-// sources of the one before it.
+// TestFaultyStartKeepsTheNode: a masqd that starts with a faulty file keeps the policy and
+// the sources of its predecessor.
 func TestFaultyStartKeepsTheNode(t *testing.T) {
 	s := newSourced(t)
 	file := s.config(podSources)
@@ -181,12 +181,12 @@ func TestFaultyStartKeepsTheNode(t *testing.T) {
 	s.writeConfig("nonMasqueradeCIDRs: [10.0.0.1/8]\nsourceCIDRs: []\n")
 	for _, known := range []bool{true, false} {
 		args := []string{"--config", file}
-		if !known { // the control
+		if !known { // control
 			args = append(args, "--state-dir", filepath.Join(s.dir, "elsewhere"))
 		}
 		d := s.faultyDaemon(args...)
 		if v := d.metric("masq_configuration_valid"); v != "0" {
-			t.Errorf("a faulty configuration is said to be %s", v)
+			t.Errorf("masq_configuration_valid is %s with a faulty configuration", v)
 		}
 		s.nft("add table inet masq; delete table inet masq")
 		if known {
@@ -207,12 +207,12 @@ func TestFaultyStartKeepsTheNode(t *testing.T) {
 	}
 }
 
-// faultyDaemon starts a masqd that has read nothing good, and waits until it has
-// looked and says so.
+// faultyDaemon starts a masqd with a faulty configuration, and waits until it has synced and
+// reports the fault.
 func (w *world) faultyDaemon(args ...string) *daemon {
 	w.t.Helper()
 	d := w.launch(w.served(args...)...)
-	until(w.t, "masqd has looked and names the fault", func() bool {
+	until(w.t, "masqd has synced and reports the fault", func() bool {
 		code, text := d.get("/readyz")
 		return code == http.StatusServiceUnavailable && strings.Contains(text, "10.0.0.0/8") && d.metric("masq_last_sync_timestamp_seconds") != ""
 	})

@@ -24,8 +24,8 @@ func TestUntranslatedFlowsWhenAnotherMakesTheTable(t *testing.T) {
 		}
 		return flows
 	}
-	// untranslated deletes the table, begins flows, makes the table by an ADD, and returns
-	// the flows.
+	// untranslated deletes the table, begins flows, makes the table by an ADD, and returns the
+	// flows.
 	untranslated := func(newcomer string) []*conversation {
 		w.nft("delete table inet masq")
 		flows := both()

@@ -11,9 +11,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestUplinkWithALinkLocalAddressAlone: packets would leave with a fe80:: source. STATUS
-// and inspect say so, and say nothing any longer when the node has a global address, on
-// lo too.
+// TestUplinkWithALinkLocalAddressAlone: if the uplink has only a link-local address, packets
+// would leave with a fe80:: source. STATUS and inspect report it until the node has a global
+// address, on lo or on the uplink.
 func TestUplinkWithALinkLocalAddressAlone(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attach("a", w.conflist("1.1.0", w.masq()))
@@ -75,10 +75,10 @@ func TestUplinkWithALinkLocalAddressAlone(t *testing.T) {
 	}
 	text := string(must(w.Node.Command(soon(t), built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect").Output())(t))
 	if !strings.Contains(text, "has no global IPv6 address") {
-		t.Errorf("inspect does not say it:\n%s", text)
+		t.Errorf("inspect lacks the warning:\n%s", text)
 	}
 
-	// An address on lo is the source, and lo is no uplink.
+	// An address on lo is used as source, and lo is not an uplink.
 	global := netip.MustParseAddr("2001:db8:77::7")
 	w.nodeRun("ip", "-6", "address", "add", global.String()+"/128", "dev", "lo", "nodad")
 	whole("an address on lo", global.String())

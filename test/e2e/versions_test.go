@@ -24,7 +24,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// Codes of the plugin's own.
+// Error codes of the plugin.
 const (
 	ofLink  = 100
 	ofState = 102
@@ -34,12 +34,12 @@ const (
 	ofAddress = 105
 )
 
-// call is one execution of the plugin as CNI describes it, without libcni, which
-// would hide what else the program says.
+// call is one execution of the plugin as CNI describes it, without libcni, which would hide
+// other output of the program.
 type call struct {
 	verb, id, netns, args string
 	conf                  keys
-	without               string // this variable of the environment is not set
+	without               string // environment variable that is not set
 }
 
 func (c call) env(w *world) []string {
@@ -55,15 +55,14 @@ func (c call) env(w *world) []string {
 	return out
 }
 
-// stdin is the configuration, of version 1.1.0 and network "net" unless it says
-// otherwise.
+// stdin returns the configuration, by default of version 1.1.0 and network "net".
 func (c call) stdin(t testing.TB) []byte {
 	t.Helper()
 	conf := keys{"cniVersion": "1.1.0", "name": "net"}.with(c.conf)
 	return must(json.Marshal(conf))(t)
 }
 
-// reply is what the plugin answered.
+// reply is the plugin's output and exit code.
 type reply struct {
 	t      testing.TB
 	exit   int
@@ -77,7 +76,7 @@ func (w *world) call(c call) reply {
 	return w.feed(c, c.stdin(w.t))
 }
 
-// feed is call with a text in place of a configuration.
+// feed is call with this text as the configuration.
 func (w *world) feed(c call, stdin []byte) reply {
 	w.t.Helper()
 	cmd := w.Node.Command(soon(w.t), pluginProgram(w.t))
@@ -92,7 +91,7 @@ func (w *world) feed(c call, stdin []byte) reply {
 
 func pluginProgram(t testing.TB) string { return filepath.Join(pluginPath(t)[0], "masq") }
 
-// object reads the one JSON object that stdout has to be.
+// object decodes stdout, which must be one JSON object.
 func (r reply) object(v any) {
 	r.t.Helper()
 	d := json.NewDecoder(bytes.NewReader(r.stdout))
@@ -104,22 +103,22 @@ func (r reply) object(v any) {
 	}
 }
 
-// refused is the error of a call that has to fail.
+// refused checks that a call failed with this code, and returns its error.
 func (r reply) refused(code uint) types.Error {
 	r.t.Helper()
 	if r.exit != 1 {
-		r.t.Fatalf("exit code %d instead of 1\nstdout: %s\nstderr: %s", r.exit, r.stdout, r.stderr)
+		r.t.Fatalf("exit code %d, want 1\nstdout: %s\nstderr: %s", r.exit, r.stdout, r.stderr)
 	}
 	var e types.Error
 	r.object(&e)
 	if e.Code != code || e.Msg == "" || strings.Contains(e.Msg, "\n") {
-		r.t.Errorf("code %d instead of %d, or msg is not one line: %s", e.Code, code, describe(&e))
+		r.t.Errorf("code %d, want %d, or msg has several lines: %s", e.Code, code, describe(&e))
 	}
 	return e
 }
 
-// done is a call that has to succeed; v takes its result, and nil says that there
-// is none.
+// done checks that a call succeeded. v receives its result; nil says that there must be no
+// result.
 func (r reply) done(v any) {
 	r.t.Helper()
 	if r.exit != 0 {
@@ -132,7 +131,7 @@ func (r reply) done(v any) {
 	}
 }
 
-// TestVersion is what a runtime asks first, without a configuration.
+// TestVersion is the runtime's first call, without a configuration.
 func TestVersion(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	var got struct {
@@ -143,7 +142,7 @@ func TestVersion(t *testing.T) {
 	if want := version.All.SupportedVersions(); got.CNIVersion != "1.1.0" || !slices.Equal(got.SupportedVersions, want) {
 		t.Errorf("%+v, want %v", got, want)
 	}
-	r := w.feed(call{without: "CNI_COMMAND"}, nil) // a person, at a shell
+	r := w.feed(call{without: "CNI_COMMAND"}, nil) // as typed at a shell
 	if r.exit != 0 || len(r.stdout) != 0 || !strings.Contains(r.stderr, "CNI plugin masq") {
 		t.Errorf("without a command: %+v", r)
 	}
@@ -155,7 +154,7 @@ func atLeast(t testing.TB, v, least string) bool {
 	return must(version.GreaterThanOrEqualTo(v, least))(t)
 }
 
-// TestEveryVersion: all that libcni speaks, in main and in chained mode.
+// TestEveryVersion uses all versions that libcni supports, in main and in chained mode.
 func TestEveryVersion(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	before := w.traces()
@@ -165,7 +164,7 @@ func TestEveryVersion(t *testing.T) {
 			p := w.pod(fmt.Sprintf("v%d", i))
 			said := v
 			conf := w.masq().with(keys{"cniVersion": v})
-			if v == "" { // the first version had no key for it
+			if v == "" { // the first version has no key for it
 				said = "0.1.0"
 				conf["cniVersion"] = nil
 			}
@@ -196,10 +195,9 @@ func TestEveryVersion(t *testing.T) {
 			w.verbsOf(c, said, raw)
 			c.verb = "DEL"
 			w.call(c).done(nil)
-			unchanged(t, "left behind", w.traces(), before)
+			unchanged(t, "remaining", w.traces(), before)
 
-			// Chained: what the plugin before said is passed on as it is, with
-			// what nobody knows the meaning of.
+			// Chained: the previous result is passed on unchanged, with unknown keys.
 			prev := strings.Replace(string(raw), "{", `{"extension": [1.50, "two"],`, 1)
 			c.verb, c.conf = "ADD", w.behind().with(keys{"prevResult": json.RawMessage(prev)})
 			c.conf["cniVersion"] = conf["cniVersion"]
@@ -207,7 +205,7 @@ func TestEveryVersion(t *testing.T) {
 			w.call(c).done(&passed)
 			check(t, json.Unmarshal([]byte(prev), &given))
 			if !reflect.DeepEqual(passed, given) {
-				t.Errorf("passed on:\n%v\ninstead of:\n%v", passed, given)
+				t.Errorf("passed on:\n%v\nwant:\n%v", passed, given)
 			}
 			if during := w.traces(); !strings.Contains(during, p.addr(w.V4.Server).String()) || !strings.Contains(during, p.addr(w.V6.Server).String()) {
 				t.Errorf("no element for the addresses of prevResult:\n%s", during)
@@ -215,7 +213,7 @@ func TestEveryVersion(t *testing.T) {
 			w.verbsOf(c, said, json.RawMessage(prev))
 			c.verb = "DEL"
 			w.call(c).done(nil)
-			unchanged(t, "left behind", w.traces(), before)
+			unchanged(t, "remaining", w.traces(), before)
 			check(t, p.Close())
 		})
 	}
@@ -226,11 +224,11 @@ func TestEveryVersion(t *testing.T) {
 			c := call{verb: verb, id: "v", netns: p.Path(), conf: w.masq().with(keys{"cniVersion": "1.2.0"})}
 			w.call(c).refused(types.ErrIncompatibleCNIVersion)
 		}
-		unchanged(t, "left behind", w.traces(), before)
+		unchanged(t, "remaining", w.traces(), before)
 	})
 }
 
-// verbsOf calls those verbs that not every version has.
+// verbsOf calls the verbs that only some versions have.
 func (w *world) verbsOf(add call, v string, result json.RawMessage) {
 	w.t.Helper()
 	for verb, since := range map[string]string{"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"} {
@@ -248,7 +246,7 @@ func (w *world) verbsOf(add call, v string, result json.RawMessage) {
 			r.refused(types.ErrIncompatibleCNIVersion)
 		}
 	}
-	// The control: it is this attachment that CHECK is about.
+	// The control: CHECK fails after this attachment was damaged.
 	if atLeast(w.t, v, "0.4.0") {
 		c := add
 		c.verb, c.id, c.conf = "CHECK", "another", add.conf.with(keys{"prevResult": result})
@@ -256,7 +254,7 @@ func (w *world) verbsOf(add call, v string, result json.RawMessage) {
 	}
 }
 
-// TestResult is the result of ADD beside what there is.
+// TestResult compares the result of ADD with the actual state.
 func TestResult(t *testing.T) {
 	type link struct {
 		Ifname, Address string
@@ -274,7 +272,7 @@ func TestResult(t *testing.T) {
 		keys, ipam   keys
 		uplink       int
 		mtu          int
-		routes       []string // each without its gateway, the host's end
+		routes       []string // without gateways, which are the host's end
 	}{
 		{name: "defaults", mtu: 1500, routes: []string{"0.0.0.0/0", "::/0"}},
 		{name: "uplink of 1400", uplink: 1400, mtu: 1400, routes: []string{"0.0.0.0/0", "::/0"}},
@@ -341,7 +339,7 @@ func TestResult(t *testing.T) {
 					args = []string{"-6", "route", "show", strings.Replace(route.Dst.String(), "::/0", "default", 1)}
 				}
 				if is := p.run("ip", args...); !strings.Contains(is, "via "+gateways[v4]+" dev eth0") {
-					t.Errorf("route %v: there is %q", route, is)
+					t.Errorf("route %v: the container has %q", route, is)
 				}
 				if route.GW != nil && route.GW.String() != gateways[v4] {
 					t.Errorf("route %v: the gateway is %s", route, gateways[v4])

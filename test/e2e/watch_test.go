@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// sees waits until all words are seen, and those after a "!" no more.
+// sees waits until all words are displayed, and words after a "!" are not.
 func (x *screen) sees(what string, words ...string) {
 	x.t.Helper()
 	until(x.t, what, func() bool {
@@ -25,7 +25,7 @@ func (x *screen) sees(what string, words ...string) {
 	})
 }
 
-// TestWatchFlows: flows are seen as they begin, and keys choose among them.
+// TestWatchFlows: flows are displayed as they begin, and keys select among them.
 func TestWatchFlows(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	a, b := w.attachNamed("shop", "web", w.masq()), w.attachNamed("shop", "mail", w.masq())
@@ -63,13 +63,13 @@ func TestWatchFlows(t *testing.T) {
 		}
 		return true
 	}
-	// DESTINATION is the same for all: the source decides.
+	// DESTINATION is the same for all flows, so they are sorted by source.
 	x.press("4/web\r")
 	x.sees("one pod is shown", "by DESTINATION", "!:10002")
-	until(t, "ports are in order", func() bool { return in(":10001", ":10003") })
+	until(t, "ports are in ascending order", func() bool { return in(":10001", ":10003") })
 	x.press("3r")
 	x.sees("the order is reversed", "by SOURCE reversed")
-	until(t, "ports are in the other order", func() bool { return in(":10003", ":10001") })
+	until(t, "ports are in descending order", func() bool { return in(":10003", ":10001") })
 
 	x.press("p")
 	x.sees("it is paused", "paused")
@@ -81,7 +81,7 @@ func TestWatchFlows(t *testing.T) {
 	x.press("p?")
 	x.sees("it goes on", ":10004", "!paused")
 
-	// Lines are clipped, and what no room is left for is scrolled to.
+	// Long lines are cut, and rows beyond the screen are reached by scrolling.
 	x.resize(40, 5)
 	x.sees("the rows that fit are shown", "4 flows", "shop/web", "!BYTES ")
 	x.press("\x1b")
@@ -99,14 +99,14 @@ func TestWatchFlows(t *testing.T) {
 
 	x.press("q")
 	check(t, c.Wait())
-	until(t, "the terminal is as before", func() bool { return x.left(before) })
+	until(t, "the terminal is restored", func() bool { return x.left(before) })
 	if strings.Contains(x.all.String(), "\x1b[31m") || !strings.Contains(x.all.String(), "\x1b[1m") {
-		t.Error("there are no colours, or there is an error")
+		t.Error("the output has no colors, or an error")
 	}
 }
 
-// TestWatchPods: what a pod has begun is counted while one looks on, in another
-// namespace than one's own.
+// TestWatchPods: the flows that a pod has begun are counted while the table is displayed, for
+// a node in another namespace.
 func TestWatchPods(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	a := w.attachNamed("shop", "a", w.masq())
@@ -132,14 +132,13 @@ func TestWatchPods(t *testing.T) {
 	x.sees("a pod is shown that came meanwhile", "3 attachments", "shop/a", "shop/b", "shop/c")
 	x.press("\x03")
 	check(t, c.Wait())
-	until(t, "the terminal is as before", func() bool { return x.left(before) })
+	until(t, "the terminal is restored", func() bool { return x.left(before) })
 	if strings.Contains(x.all.String(), "\x1b[1m") || strings.Contains(x.all.String(), "\x1b[7m") {
-		t.Error("in spite of NO_COLOR")
+		t.Error("the output has colors in spite of NO_COLOR")
 	}
 }
 
-// TestWatchEverything: what else inspect tells is told again and again too, as it
-// changes.
+// TestWatchEverything: the other views of inspect are repeated too, as they change.
 func TestWatchEverything(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("shop", "web", w.masq().with(keys{"toPorts": "20000-20009", "helpers": keys{"ftp": []uint16{21}}}))
@@ -233,12 +232,12 @@ func TestWatchEverything(t *testing.T) {
 			if got := code(c.Wait()); got != tt.code {
 				t.Errorf("exit code %d, not %d", got, tt.code)
 			}
-			until(t, "the terminal is as before", func() bool { return x.left(before) })
+			until(t, "the terminal is restored", func() bool { return x.left(before) })
 		})
 	}
 }
 
-// TestWatchEnds: however it ends, the terminal becomes what it was.
+// TestWatchEnds: the terminal is restored however the command ends.
 func TestWatchEnds(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	for name, end := range map[string]func(*screen, *nstest.Command) error{
@@ -260,18 +259,18 @@ func TestWatchEnds(t *testing.T) {
 			c := w.command(w.Node, "inspect", "flows", "--watch")
 			x.run(c)
 			x.sees("it is shown", "0 flows")
-			// The control: meanwhile it is another.
+			// The control: while the table is displayed, the modes differ.
 			x.mu.Lock()
 			full := x.full
 			x.mu.Unlock()
 			if !full || x.left(before) || x.modes().Lflag&(unix.ICANON|unix.ECHO) != 0 {
-				t.Errorf("the terminal is %+v while it is shown", x.modes())
+				t.Errorf("the terminal has the modes %+v while the table is displayed", x.modes())
 			}
 			check(t, end(x, c))
 			if err := c.Wait(); err != nil {
 				t.Error(err)
 			}
-			until(t, "the terminal is as before", func() bool { return x.left(before) })
+			until(t, "the terminal is restored", func() bool { return x.left(before) })
 		})
 	}
 }

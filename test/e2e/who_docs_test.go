@@ -9,8 +9,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// What docs/who.md and the README's look at a flow take for granted, and how their
-// commands are shown to work.
+// The conditions that docs/who.md and the README's example assume, and the proofs of their
+// commands.
 func init() {
 	before["docs/who.md"] = (*docNode).inspected
 	before["README.md"] = (*docNode).inspected
@@ -23,8 +23,7 @@ func init() {
 	})
 }
 
-// asks runs a command with the egress port of the one flow that there is, in place of
-// the page's.
+// asks runs a command with the egress port of the only flow in place of the page's port.
 type asks struct{}
 
 func (asks) prove(m *docNode, c docCommand) error {

@@ -15,14 +15,14 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// fill makes n flows of UDP in the node's table, half of each family, that leave with
+// fill adds n UDP flows to the node's conntrack table, half of each family, that leave with
 // the node's addresses.
 func (w *world) fill(n int) {
 	w.t.Helper()
 	w.fillFrom(0, n)
 }
 
-// fillFrom makes the flows from a number on, of n.
+// fillFrom adds the flows from number first on.
 func (w *world) fillFrom(first, n int) {
 	w.t.Helper()
 	check(w.t, w.Node.Do(func() error {
@@ -40,7 +40,7 @@ func (w *world) fillFrom(first, n int) {
 			if _, err := unix.Write(fd, batch); err != nil {
 				return err
 			}
-			// What is not acknowledged is silent unless it fails.
+			// Messages without NLM_F_ACK get an answer only if they fail.
 			if k, err := unix.Read(fd, make([]byte, 4096)); err == nil {
 				return fmt.Errorf("the kernel refuses a flow: %d bytes", k)
 			}
@@ -79,7 +79,7 @@ func (w *world) filler(i int) conntrack.Flow {
 	return conntrack.Flow{Original: t, Reply: r, Status: conntrack.Confirmed | conntrack.SeenReply | conntrack.Assured, Timeout: time.Hour, Fields: conntrack.HasTimeout}
 }
 
-// appendNew appends the message that makes a flow (IPCTNL_MSG_CT_NEW).
+// appendNew appends the message that creates a flow (IPCTNL_MSG_CT_NEW).
 func appendNew(b []byte, f conntrack.Flow) []byte {
 	begin := len(b)
 	family := byte(unix.AF_INET)
@@ -95,8 +95,8 @@ func appendNew(b []byte, f conntrack.Flow) []byte {
 	return b
 }
 
-// TestWhoInALargeTable: beside 100,000 other flows, who knows the whole tuple has the
-// answer at once; who does not waits for a dump, and gets the same.
+// TestWhoInALargeTable: among 100,000 other flows, a question with the complete tuple is
+// answered by a lookup. A question without it needs a dump and gets the same answer.
 func TestWhoInALargeTable(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
@@ -113,7 +113,7 @@ func TestWhoInALargeTable(t *testing.T) {
 				begin := time.Now()
 				flows, _ := w.who(q...)
 				took = append(took, time.Since(begin))
-				// Of a question without a server, fillers with that port are answers too.
+				// For a question without a server, other flows with that port are answers too.
 				if !slices.ContainsFunc(flows, func(f report.Flow) bool { return f.Owner == p.owner() }) || len(q) > 1 && len(flows) != 1 {
 					t.Fatalf("%v is %d flows", q, len(flows))
 				}
@@ -124,7 +124,7 @@ func TestWhoInALargeTable(t *testing.T) {
 		}
 		dump := best(all[1])
 		for _, q := range all[4:] {
-			// The best of several, and twice the time: others use the machine too.
+			// The best of several runs, with a margin of two: other programs use the machine too.
 			if took := best(q); took > 2*aim || took > dump/2 {
 				t.Errorf("%v takes %s; a dump takes %s", q, took, dump)
 			}

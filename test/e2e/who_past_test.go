@@ -29,13 +29,14 @@ func newPast(t *testing.T) *past {
 	return p
 }
 
-// was is what a person is told of a time, and the exit code.
+// was returns the text and exit code of a question about a time.
 func (p *past) was(from netip.AddrPort, at time.Time) (string, int) {
 	p.t.Helper()
 	return p.whoText("-o", "wide", "--nat-log", p.log, "--at", at.Format(time.RFC3339Nano), from.String())
 }
 
-// talks has a container talk to the server, and returns whom that saw, and when.
+// talks has a container send to the server, and returns the source that the server saw, and
+// the time.
 func (p *past) talks(c *pod) (netip.AddrPort, time.Time) {
 	p.t.Helper()
 	server := must(p.Server.ServeTCP(at(p.V4.Server, 80)))(p.t)
@@ -44,11 +45,11 @@ func (p *past) talks(c *pod) (netip.AddrPort, time.Time) {
 	return seen, time.Now()
 }
 
-// tells waits until the log has who was there.
+// tells waits until the log names the pod, and returns the answer.
 func (p *past) tells(from netip.AddrPort, at time.Time, pod string) string {
 	p.t.Helper()
 	var out string
-	until(p.t, "the log tells of "+from.String(), func() bool {
+	until(p.t, "the log has "+from.String(), func() bool {
 		var exit int
 		out, exit = p.was(from, at)
 		return exit == 0 && strings.Contains(out, "\n"+pod+" ")
@@ -56,7 +57,7 @@ func (p *past) tells(from netip.AddrPort, at time.Time, pod string) string {
 	return out
 }
 
-// TestWhoWasICMP: two containers ping with one ID, and the log tells them apart by those
+// TestWhoWasICMP: two containers ping with one ID, and the log distinguishes them by the IDs
 // that the server saw.
 func TestWhoWasICMP(t *testing.T) {
 	p := newPast(t)
@@ -76,7 +77,7 @@ func TestWhoWasICMP(t *testing.T) {
 				t.Errorf("%s is\n%s", name, out)
 			}
 		}
-		// The control: an ID that nobody had.
+		// The control: an ID that was not used.
 		if out, exit := p.was(at(plan.Node, uint16(all[0].ICMPRest>>16)^uint16(all[1].ICMPRest>>16)^1), now); exit != 1 {
 			t.Errorf("%d\n%s", exit, out)
 		}
@@ -84,8 +85,8 @@ func TestWhoWasICMP(t *testing.T) {
 	p.d.end()
 }
 
-// TestWhoWasOfAStalledDaemon: what it had no room to hear of while it stood still is said
-// to be missing, and what came before and after is there.
+// TestWhoWasOfAStalledDaemon: events that were dropped while masqd was stopped are reported
+// as missing, and records from before and after are found.
 func TestWhoWasOfAStalledDaemon(t *testing.T) {
 	p := newPast(t)
 	c := p.attachNamed("ns", "c", p.masq())
@@ -98,7 +99,7 @@ func TestWhoWasOfAStalledDaemon(t *testing.T) {
 	stalled := time.Now()
 	check(t, p.d.Process.Signal(syscall.SIGCONT))
 	until(t, "the loss is counted", func() bool { n := p.d.metric("masq_nat_log_lost_total"); return n != "" && n != "0" })
-	until(t, "it has heard what there was room for", func() bool {
+	until(t, "masqd has received the remaining events", func() bool {
 		for line := range strings.Lines(p.nodeRun("cat", "/proc/net/netlink")) {
 			if f := strings.Fields(line); f[4] != "0" && f[4] != "Rmem" {
 				return false
@@ -111,15 +112,15 @@ func TestWhoWasOfAStalledDaemon(t *testing.T) {
 	if out, exit := p.was(before, stalled); exit != 0 || !strings.Contains(out, " records are missing\n") {
 		t.Errorf("%d\n%s", exit, out)
 	}
-	// The same for one whom nobody has seen: it may be among them.
+	// An unknown flow gets the same warning: its record may be missing.
 	if out, exit := p.was(at(p.V4.Node, 1), stalled); exit != 1 || !strings.Contains(out, " records are missing\n") {
 		t.Errorf("%d\n%s", exit, out)
 	}
 	p.d.end()
 }
 
-// TestWhoWasOfAKilledDaemon: the time in which nobody wrote is said, and what was written
-// before is there.
+// TestWhoWasOfAKilledDaemon: the time without a writer is reported, and records from before
+// are found.
 func TestWhoWasOfAKilledDaemon(t *testing.T) {
 	p := newPast(t)
 	c := p.attachNamed("ns", "c", p.masq())
@@ -140,8 +141,8 @@ func TestWhoWasOfAKilledDaemon(t *testing.T) {
 	p.d.end()
 }
 
-// newSmallDisk is a node whose masqd writes a NAT log to a disk of 256 KiB. The disk is
-// gone with the daemon's mount namespace.
+// newSmallDisk is a node whose masqd writes a NAT log to a disk of 256 KiB. The disk ends
+// with the daemon's mount namespace.
 func newSmallDisk(t *testing.T) *past {
 	w := newWorld(t, nstest.Uplink{})
 	check(t, w.Node.Sysctl("net.netfilter.nf_conntrack_timestamp", "1"))
@@ -158,8 +159,8 @@ func newSmallDisk(t *testing.T) *past {
 	return &past{world: w, d: d, log: fmt.Sprintf("/proc/%d/root%s", d.Process.Pid, dir)}
 }
 
-// TestWhoWasOfAFullDisk: masqd says that it cannot write, goes on with its work, and has
-// lost nothing once there is room.
+// TestWhoWasOfAFullDisk: masqd reports that it cannot write, continues its other work, and
+// has lost nothing when there is room again.
 func TestWhoWasOfAFullDisk(t *testing.T) {
 	p := newSmallDisk(t)
 	w, d := p.world, p.d
@@ -173,22 +174,22 @@ func TestWhoWasOfAFullDisk(t *testing.T) {
 		_, err = f.Write(make([]byte, 512))
 	}
 	check(t, f.Close())
-	// What the log has taken up to then may have had its room already.
+	// Records up to here may fit into space that was reserved before.
 	var full netip.AddrPort
 	var then time.Time
-	until(t, "masqd says that its log cannot be written", func() bool {
+	until(t, "masqd reports that its log cannot be written", func() bool {
 		full, then = p.talks(c)
 		_, ready := d.get("/readyz")
 		return strings.Contains(ready, "NAT log: ") && strings.Contains(ready, "no space left on device") && d.metric("masq_nat_log_stopped") == "1"
 	})
 	w.nft("flush ruleset")
-	until(t, "the rules are put back all the same", func() bool { return w.command(w.Node, "inspect", "drift").Run() == nil })
+	until(t, "the rules are restored", func() bool { return w.command(w.Node, "inspect", "drift").Run() == nil })
 	if out, exit := p.was(before, began); exit != 0 || !strings.Contains(out, "\nns/c ") {
-		t.Errorf("what was written is no more to be read: %d\n%s", exit, out)
+		t.Errorf("records from before cannot be read: %d\n%s", exit, out)
 	}
 	check(t, os.Remove(ballast))
 	p.tells(full, then, "ns/c")
-	until(t, "masqd says no more that its log cannot be written", func() bool {
+	until(t, "masqd no longer reports that its log cannot be written", func() bool {
 		_, ready := d.get("/readyz")
 		return !strings.Contains(ready, "NAT log") && d.metric("masq_nat_log_stopped") == "0"
 	})

@@ -14,7 +14,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// who is what masq-cni who tells a program in the node; found is by its exit code.
+// who returns the JSON output of masq-cni who in the node; found is by its exit code.
 func (w *world) who(args ...string) (flows []report.Flow, found bool) {
 	w.t.Helper()
 	return whoIn(w.t, w.command(w.Node, append([]string{"who", "-o", "json"}, args...)...))
@@ -35,15 +35,15 @@ func whoIn(t testing.TB, c *nstest.Command) (flows []report.Flow, found bool) {
 	return flows, found
 }
 
-// whoText is what a person is told, and the exit code.
+// whoText returns the text for people, and the exit code.
 func (w *world) whoText(args ...string) (string, int) {
 	w.t.Helper()
 	out, err := w.command(w.Node, append([]string{"who"}, args...)...).CombinedOutput()
 	return string(out), code(err)
 }
 
-// questions are all that find the flow that a server sees come from an endpoint: by
-// dumps and by lookups. The port is "" for ICMP.
+// questions are all ways to ask for the flow that a server sees from an endpoint: by dumps and
+// by lookups. The port is "" for ICMP.
 func questions(from netip.AddrPort, proto string, to netip.Addr, port string) [][]string {
 	all := [][]string{
 		{from.String()},
@@ -58,8 +58,8 @@ func questions(from netip.AddrPort, proto string, to netip.Addr, port string) []
 	return all
 }
 
-// TestWhoSamePort: two containers talk to one server from the same port, and the
-// node itself does too. Each is told by the port that the server names.
+// TestWhoSamePort: two containers and the node itself send to one server from the same port.
+// who distinguishes them by the port that the server sees.
 func TestWhoSamePort(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	web, db := w.attachNamed("shop", "web", w.masq()), w.attachNamed("shop", "db", w.masq())
@@ -87,13 +87,13 @@ func TestWhoSamePort(t *testing.T) {
 			if exit != 0 || !strings.Contains(out, want) || strings.Contains(out, "note:") != (p == nil) {
 				t.Errorf("%s: %d\n%s", from, exit, out)
 			}
-			// The control: without the records the flow is there, and nobody is named.
+			// The control: without the records the flow is found, and has no owner.
 			flows, _ := whoIn(t, w.Node.Command(soon(t), built("masq-cni"), "--state-dir", t.TempDir(), "who", "-o", "json", from.String()))
 			if f := sole(t, flows); f.Owner != (report.Owner{}) || source(f.Translated) != from {
 				t.Errorf("without records %s is %+v", from, f)
 			}
 		}
-		// Nobody leaves as these.
+		// No flow leaves with these ports.
 		for _, q := range [][]string{
 			{at(plan.Node, 1).String()},
 			{at(plan.Server, 80).String()},
@@ -113,11 +113,11 @@ func TestWhoSamePort(t *testing.T) {
 	}
 	out, _ := w.whoText(at(web.addr(w.V4.Node), port).String())
 	if want := "is the own address of shop/web, whose flows may leave as another: masq-cni inspect flows --pod shop/web\n"; !strings.Contains(out, want) {
-		t.Errorf("it does not say %q:\n%s", want, out)
+		t.Errorf("missing %q:\n%s", want, out)
 	}
 }
 
-// TestWhoProtocols: UDP, and queries of ICMP by the IDs that the server sees.
+// TestWhoProtocols: UDP, and ICMP echo requests by the IDs that the server sees.
 func TestWhoProtocols(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	a, b := w.attachNamed("ns", "a", w.masq()), w.attachNamed("ns", "b", w.masq())
@@ -154,13 +154,13 @@ func TestWhoProtocols(t *testing.T) {
 			is(p, proto, at(plan.Node, uint16(q.ICMPRest>>16)), "")
 		}
 		if len(ids) != 2 {
-			t.Errorf("the server tells no two apart: %v", all)
+			t.Errorf("the server does not see two IDs: %v", all)
 		}
 	}
 }
 
-// TestWhoFTP: who fetches by active FTP is behind the port that it has announced,
-// which the server opens a connection to.
+// TestWhoFTP: for active FTP, the container that fetches is behind the port that it announced,
+// to which the server connects.
 func TestWhoFTP(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	s := w.vsftpd(21)
@@ -170,7 +170,7 @@ func TestWhoFTP(t *testing.T) {
 		l := must(c.announce())(t)
 		expected := sole(t, inspect[report.Helpers](w, "helpers").Expectations).Expected
 		announced := netip.AddrPortFrom(expected.Destination, expected.DestinationPort)
-		// The control: before the connection comes, nobody is.
+		// The control: before the connection there is no flow.
 		if flows, found := w.who(announced.String()); found || announced.Addr() != plan.Node {
 			t.Errorf("%s is %+v", announced, flows)
 		}
@@ -187,8 +187,8 @@ func TestWhoFTP(t *testing.T) {
 	}
 }
 
-// TestWhoUntranslated: a container whose own address the server sees is told by it,
-// with a word that nothing hides it, and one that has no record is said to be unknown.
+// TestWhoUntranslated: who names a container whose own address the server sees, and says that
+// it is not translated. Without a record the owner is unknown.
 func TestWhoUntranslated(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.knowPods()
@@ -217,7 +217,7 @@ func TestWhoUntranslated(t *testing.T) {
 	}
 }
 
-// TestWhoFromElsewhere asks about the node in another namespace.
+// TestWhoFromElsewhere asks about the node from another namespace.
 func TestWhoFromElsewhere(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
@@ -229,7 +229,7 @@ func TestWhoFromElsewhere(t *testing.T) {
 		if f := sole(t, flows); f.Owner != p.owner() {
 			t.Errorf("%v is %+v", q, f)
 		}
-		// The control: there, nobody is.
+		// The control: in another node's namespace there is no answer.
 		if flows, found := whoIn(t, w.command(w.Server, append([]string{"who", "-o", "json"}, q...)...)); found {
 			t.Errorf("in the server, %v is %+v", q, flows)
 		}
@@ -240,7 +240,7 @@ func TestWhoFromElsewhere(t *testing.T) {
 	}
 }
 
-// TestWhoExitCodes: who cannot look does not say that nobody is there.
+// TestWhoExitCodes: a query that fails has another exit code than an answer without a flow.
 func TestWhoExitCodes(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
@@ -261,7 +261,7 @@ func TestWhoExitCodes(t *testing.T) {
 			t.Errorf("%q: %d\n%s", word, exit, out)
 		}
 	}
-	// A record that cannot be read: those that are named by others are named still.
+	// A record that cannot be read: owners with other records are still named.
 	other := w.attachNamed("ns", "other", w.masq())
 	file := w.recordPath(other.runtime.ContainerID)
 	text := must(os.ReadFile(file))(t)

@@ -13,9 +13,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestX11 has a client outside show itself on the X server of a container: X is a
-// protocol in which the server is at the user's side. portmap lets the client in,
-// in the same conflist; its answers leave by the same masquerade as all else.
+// TestX11 has a client outside connect to the X server of a container: in X the server is at
+// the user's side. portmap publishes the port in the same conflist, and the server's answers
+// leave through the same masquerade.
 func TestX11(t *testing.T) {
 	const display, port = 1, 6001
 	w := newWorld(t, nstest.Uplink{})
@@ -34,7 +34,7 @@ func TestX11(t *testing.T) {
 			p := w.attachWith("a", w.conflist("1.1.0", network.plugins...), published)
 			x.start(w, p, display)
 
-			// The one in the container offers a selection, the one outside reads it.
+			// The server in the container offers a selection, the client outside reads it.
 			const text = "cut here, paste there"
 			owner := p.Command(soon(t), "xsel", "--display", fmt.Sprintf("127.0.0.1:%d", display), "--nodetach", "--input")
 			owner.Stdin = strings.NewReader(text)
@@ -60,16 +60,16 @@ func TestX11(t *testing.T) {
 				if err != nil {
 					t.Fatalf("xsel: %v", err)
 				}
-				return out == text // it takes the owner a moment to offer it
+				return out == text // the owner offers it after a moment
 			})
 			if len(from.Packets()) == 0 {
-				t.Errorf("nothing came to the container from %s itself", w.V4.Server)
+				t.Errorf("no packet of %s arrived in the container", w.V4.Server)
 			}
 		})
 	}
 }
 
-// xserver is TightVNC's X server, which needs no screen and little else.
+// xserver is TightVNC's X server, which needs no screen and few packages.
 type xserver struct{ dir string }
 
 func (w *world) xserver() xserver {
@@ -90,8 +90,8 @@ func (w *world) xserver() xserver {
 	return x
 }
 
-// start starts the server in a container. Its directory is /tmp there: the lock and
-// the socket that an X server keeps are no business of the machine's.
+// start starts the server in a container with a private /tmp, where the X server keeps its
+// lock and socket.
 func (x xserver) start(w *world, p *pod, display int) {
 	w.t.Helper()
 	w.serve(p.NS, "tcp", uint16(6000+display), "unshare", "--mount", "sh", "-c",
@@ -99,8 +99,8 @@ func (x xserver) start(w *world, p *pod, display int) {
 		x.dir, fmt.Sprintf(":%d", display), "-fp", "/tmp", "-ac")
 }
 
-// program is the path of a program that is not to be installed for a test: its
-// package would have it serve the machine of who runs the test.
+// program returns the path of a program whose package must not be installed for a test,
+// because it would start a service on this machine.
 func program(t testing.TB, path, of string) string {
 	t.Helper()
 	if _, err := os.Stat(path); err == nil {
@@ -109,7 +109,7 @@ func program(t testing.TB, path, of string) string {
 	return filepath.Join(unpacked(t, of), path)
 }
 
-// unpacked is a directory with the files of Debian packages.
+// unpacked returns a directory with the files of Debian packages.
 func unpacked(t testing.TB, packages ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -117,8 +117,8 @@ func unpacked(t testing.TB, packages ...string) string {
 	options := []string{"-q", "-o", "APT::Sandbox::User=root"}
 	out, err := aptGet(t, dir, append(append(options, "download"), packages...))
 	if err != nil {
-		// Old lists name versions that the archive no longer has. New ones are fetched
-		// for this once, beside those of the machine.
+		// Old package lists name versions that the archive no longer has. New lists are fetched
+		// for this test, separate from the machine's.
 		check(t, os.MkdirAll(filepath.Join(dir, "lists/partial"), 0o755))
 		options = append(options, "-o", "Dir::State::Lists="+filepath.Join(dir, "lists"),
 			"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=")
