@@ -352,7 +352,7 @@ func edges(runs []agentRun) []netip.Addr {
 	for _, r := range runs {
 		for _, in := range r.inputs {
 			direct := in.want.direct
-			if n := len(direct); n > 16 { // of a long list, the prefixes at positions where the list may be cut
+			if n := len(direct); n > 16 { // in a long list, use prefixes where the list may be cut
 				direct = slices.Concat(direct[:1], direct[n-2:])
 			}
 			texts = append(texts, direct...)

@@ -98,7 +98,7 @@ func (c *conversation) word() string {
 	return fmt.Sprintf("word %d.", c.l.words)
 }
 
-// entry returns the ID of the flow's conntrack entry, or 0 if there is none.
+// entry returns the ID of the flow's conntrack entry, or 0 if conntrack has no entry.
 func (c *conversation) entry() uint32 {
 	c.l.t.Helper()
 	f, err := c.l.table.Get(c.tuple)

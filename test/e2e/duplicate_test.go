@@ -151,7 +151,7 @@ func TestLiveAddressIsRefused(t *testing.T) {
 func TestDeadAddressPassesOn(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		list func(w *world) []keys // of a
+		list func(w *world) []keys // plugins of the network of a
 	}{
 		{"main", func(w *world) []keys { return []keys{w.masq()} }},
 		{"chained", func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} }},

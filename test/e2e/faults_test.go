@@ -293,7 +293,7 @@ func TestForeignIPAM(t *testing.T) {
 		}
 		nothing(t, w)
 	})
-	t.Run("ADD fails without a word", func(t *testing.T) {
+	t.Run("ADD fails without a message", func(t *testing.T) {
 		w := w.in(t)
 		fail(t, "ADD", "Segmentation fault")
 		if e := w.call(add).refused(ofIPAM); !strings.Contains(e.Details, "foreign") || !strings.Contains(e.Details, "Segmentation fault") {
@@ -360,8 +360,8 @@ func TestForeignIPAM(t *testing.T) {
 		w.call(c).done(nil) // control
 		t.Run("once", func(t *testing.T) {
 			w := w.in(t)
-			fail(t, "CHECK", `{"cniVersion":"1.1.0","code":112,"msg":"somebody else has it"}`)
-			if e := w.call(c).refused(ofCheck); !strings.Contains(e.Details, "somebody else has it") {
+			fail(t, "CHECK", `{"cniVersion":"1.1.0","code":112,"msg":"another container has it"}`)
+			if e := w.call(c).refused(ofCheck); !strings.Contains(e.Details, "another container has it") {
 				t.Errorf("lacks the message of the IPAM plugin: %s", describe(&e))
 			}
 		})
@@ -374,7 +374,7 @@ func TestForeignIPAM(t *testing.T) {
 			c.verb, c.conf = verb, c.conf.with(keys{"ipam": keys{"type": "nobody"}})
 			code := map[string]uint{"ADD": ofIPAM, "STATUS": cannotAdd}[verb]
 			if e := w.call(c).refused(code); !strings.Contains(e.Details+e.Msg, "nobody") || !strings.Contains(e.Details+e.Msg, w.cni.Path[0]) {
-				t.Errorf("%s says not what is missing, or where: %s", verb, describe(&e))
+				t.Errorf("%s does not name what is missing and where: %s", verb, describe(&e))
 			}
 		}
 		nothing(t, w)

@@ -199,7 +199,7 @@ func TestDaemonForwardsANewUplink(t *testing.T) {
 			for i, plan := range w.Plans() {
 				if !mended {
 					if reaches(p, plan.Server) {
-						t.Errorf("%s answers though nobody forwards", plan.Server)
+						t.Errorf("%s answers although the node does not forward", plan.Server)
 					}
 					continue
 				}

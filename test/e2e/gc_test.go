@@ -56,7 +56,7 @@ var stales = []stale{
 		w.nodeRun("ip", "link", "del", p.host())
 		w.takeElements(p)
 	}},
-	{"only a lease of nobody", nil, func(w *world, p *pod) {
+	{"a lease without an attachment", nil, func(w *world, p *pod) {
 		check(w.t, p.tryDel(p.list))
 		check(w.t, os.WriteFile(filepath.Join(w.dir, "leases", "net", "10.88.7.8"), nil, 0o600))
 	}},
@@ -66,8 +66,8 @@ var stales = []stale{
 	}},
 	{"no policy", keys{"ipMasq": false}, func(*world, *pod) {}},
 	{"no policy, without record", keys{"ipMasq": false}, func(w *world, p *pod) { check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID))) }},
-	{"a policy of its own", keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}}, func(*world, *pod) {}},
-	{"a policy of its own, without record", keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}}, func(w *world, p *pod) {
+	{"its own policy", keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}}, func(*world, *pod) {}},
+	{"its own policy, without record", keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}}, func(w *world, p *pod) {
 		check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID)))
 	}},
 }
@@ -87,7 +87,7 @@ func (w *world) takeElements(p *pod) {
 		p.host(), p.addr(w.V4.Server), p.host(), p.addr(w.V6.Server))
 }
 
-// TestGC removes stale attachments of its own network, in whatever state they are, and
+// TestGC removes stale attachments of one network, in whatever state they are, and
 // nothing else.
 func TestGC(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})

@@ -97,7 +97,7 @@ func TestInstallPutsBack(t *testing.T) {
 			i.write(text)
 			check(i.t, os.Remove(filepath.Join(i.bin, "masq")))
 		},
-		"the directory made anew": func(i *installation, text string) {
+		"the directory made again": func(i *installation, text string) {
 			check(i.t, os.Rename(i.conf, filepath.Join(i.t.TempDir(), "old")))
 			check(i.t, os.Mkdir(i.conf, 0o755))
 			i.write(text)

@@ -19,7 +19,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// victim is a node with one attachment that stays and one that is killed.
+// victim is a node with an attachment that stays, and another that is killed.
 type victim struct {
 	*world
 	add, del call
@@ -39,7 +39,7 @@ func newVictim(t *testing.T, beside bool) *victim {
 	return v
 }
 
-// mended checks that a DEL removes everything that a killed call has left.
+// restored checks that a DEL removes everything that a killed call has left.
 func (v *victim) mended(when string) {
 	v.t.Helper()
 	v.call(v.del).done(nil)
@@ -244,7 +244,7 @@ func (v *victim) killBefore(c call, n int) (step string) {
 		killed = true
 	})
 	if r.exit == 0 == killed {
-		v.t.Fatalf("%s ended by itself before step %d, %s: exit code %d: %s", c.verb, n, step, r.exit, r.stdout)
+		v.t.Fatalf("%s ended before step %d, %s: exit code %d: %s", c.verb, n, step, r.exit, r.stdout)
 	}
 	return step
 }

@@ -189,7 +189,7 @@ func TestKilledUnderChurn(t *testing.T) {
 		t.Errorf("a masqd that starts makes %v repairs", n)
 	}
 	w.nft("delete table inet masq")
-	eventually(t, "the table is made anew", func() bool { return d.repairs() > 0 })
+	eventually(t, "the table is made again", func() bool { return d.repairs() > 0 })
 	w.rests(d, len(alive))
 	if again := w.nodeRun("nft", "list", "table", "inet", "masq"); !sameRules(again, rules) {
 		t.Errorf("made again, the rules are\n%s\nand were\n%s", again, rules)

@@ -10,9 +10,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestMulticastStaysOnTheLink: what a container sends to the groups of mDNS, DHCP, LLDP,
-// IGMP and MLD reaches neither another container nor the uplink. A program of the node
-// that listens on the container's link gets it, as on any link.
+// TestMulticastStaysOnTheLink: packets that a container sends to the groups of mDNS, DHCP,
+// LLDP, IGMP and MLD reach neither another container nor the uplink. A program of the node
+// that listens on the container's link receives them, as on any link.
 func TestMulticastStaysOnTheLink(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())

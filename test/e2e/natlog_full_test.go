@@ -64,7 +64,7 @@ func (p *past) readable() (found, missing int) {
 	return p.numberOfRecords() - len(answer.Gaps), missing
 }
 
-// numberOfRecords returns the number after that of the log's last record. The format is in
+// numberOfRecords returns the number after the log's last record. The format is in
 // the documentation of package natlog.
 func (p *past) numberOfRecords() (next int) {
 	p.t.Helper()

@@ -52,7 +52,7 @@ func TestDaemonSaysWhatTheKernelOffers(t *testing.T) {
 		}
 	}
 
-	// nft uses each feature, in a namespace of its own: the rules are loaded, not only checked.
+	// nft uses each feature, in a separate namespace: the rules are loaded, not only checked.
 	space := must(w.lab.Namespace("nft"))(t)
 	asked := map[string]string{
 		"masquerade":            "add rule inet t nat masquerade fully-random",
@@ -123,7 +123,7 @@ func TestDaemonEnvironment(t *testing.T) {
 			}
 			<-time.After(2500 * time.Millisecond) // of no look in this time
 			if n := d.metric(resyncs); n != "" {
-				t.Errorf("%s looks by itself, though it was asked for one a minute", n)
+				t.Errorf("%s resyncs within seconds, with an interval of one minute", n)
 			}
 		})
 	}

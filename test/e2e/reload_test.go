@@ -20,8 +20,8 @@ import (
 // reloads is the number of times that the configuration changes.
 const reloads = 1000
 
-// nodeConfigs change everything that a node's configuration has, but not what the
-// flows to the server are about.
+// nodeConfigs returns configurations that change every key of the node's configuration, but
+// nothing that concerns the flows to the server.
 func nodeConfigs(egress []netip.Addr) []string {
 	addresses := fmt.Sprintf("snatAddresses: [%s, %s]\n", egress[0], egress[1])
 	return []string{
@@ -37,12 +37,12 @@ func nodeConfigs(egress []netip.Addr) []string {
 	}
 }
 
-// marker is a direct destination that only one of the configurations has.
+// marker returns a direct destination that only one of the configurations has.
 func marker(i int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24)
 }
 
-// directs reads the direct destinations of all policies out of the kernel.
+// directs reads the direct destinations of all policies from the kernel.
 type directs struct {
 	conn *nftables.Conn
 	sets []*nftables.Set
@@ -62,29 +62,29 @@ func (w *world) directs() *directs {
 		}
 	}
 	if len(d.sets) != 2 {
-		w.t.Fatalf("%d policies, not that of attachments and that of sources", len(d.sets))
+		w.t.Fatalf("%d policies, want one of attachments and one of sources", len(d.sets))
 	}
 	return d
 }
 
-// has is whether a prefix is direct under every policy.
+// has reports whether a prefix is direct under every policy.
 func (d *directs) has(p netip.Prefix) bool {
 	for _, s := range d.sets {
 		all, err := d.conn.GetSetElements(s)
 		begins := func(e nftables.SetElement) bool { return !e.IntervalEnd && slices.Equal(e.Key, p.Addr().AsSlice()) }
-		if err != nil || !slices.ContainsFunc(all, begins) { // an error: it changes right now
+		if err != nil || !slices.ContainsFunc(all, begins) { // an error: the set is being changed
 			return false
 		}
 	}
 	return true
 }
 
-// counters are those of elements and rules in the kernel, packets and bytes, and
-// those of masqd, by name.
+// counters are the counters of elements and rules in the kernel, in packets and bytes, and
+// the counters of masqd, by name.
 type counters map[string]float64
 
-// back returns what has gone back since, and what is no longer there, which only a
-// rule may be.
+// back returns the counters that have decreased, and the counters that are missing. Only
+// counters of rules may be missing.
 func (c counters) back(now counters) (out []string) {
 	for name, was := range c {
 		n, there := now[name]
@@ -98,7 +98,7 @@ func (c counters) back(now counters) (out []string) {
 	return out
 }
 
-// kernelCounters reads what the table has counted.
+// kernelCounters reads the counters of the table.
 func (w *world) kernelCounters() counters {
 	w.t.Helper()
 	type counter struct{ Packets, Bytes float64 }
@@ -167,9 +167,9 @@ func (d *daemon) ownCounters() counters {
 	return out
 }
 
-// TestReloads changes the node's configuration under traffic of an attachment and
-// of a pod that another plugin wired. Whatever has begun goes on, what begins is
-// translated, and nothing forgets what it has counted.
+// TestReloads changes the node's configuration under traffic of an attachment and of a pod
+// of another plugin. Open flows continue, new flows are translated, and no counter is
+// reset.
 func TestReloads(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	second := w.V4.Node.Next()
@@ -227,8 +227,8 @@ func TestReloads(t *testing.T) {
 	}
 	d.end()
 
-	// The control: who deletes the rules and makes them anew loses packets, shows
-	// containers, and forgets what was counted.
+	// The control: deleting the rules and making them again loses packets, shows container
+	// addresses, and resets counters.
 	flows = w.begin(egress, pod, other)
 	rules := w.nodeRun("nft", "-s", "list", "table", "inet", "masq")
 	before := w.kernelCounters()
@@ -239,12 +239,12 @@ func TestReloads(t *testing.T) {
 		w.nodeRun("nft", "-f", naive)
 	}
 	if back := before.back(w.kernelCounters()); len(back) == 0 {
-		t.Error("rules made anew count on")
+		t.Error("counters continue although the rules were made again")
 	}
 	faults := flows.end()
 	for _, what := range []string{"arrived with the address of a container", "were not answered"} {
 		if !slices.ContainsFunc(faults, func(f string) bool { return strings.Contains(f, what) }) {
-			t.Errorf("rules that are deleted and made anew: nothing %s: %v", what, faults)
+			t.Errorf("rules that are deleted and made again: nothing %s: %v", what, faults)
 		}
 	}
 	t.Logf("the control: %d faults, such as %s", len(faults), faults[0])
@@ -259,26 +259,26 @@ func (w *world) inKernel(d *directs, i int) {
 	for !d.has(marker(i)) {
 		select {
 		case <-ctx.Done():
-			w.t.Fatalf("configuration %d never came to the kernel", i)
+			w.t.Fatalf("timeout: configuration %d is not in the kernel", i)
 		case <-tick.C:
 		}
 	}
 }
 
-// TestReloadSparesFlows: a connection that began directly goes on so when its
-// destination is no longer direct. The next one is translated.
+// TestReloadSparesFlows: a connection that began as direct stays direct when its destination
+// is no longer direct. The next connection is translated.
 func TestReloadSparesFlows(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	subnet := netip.MustParsePrefix("10.88.0.0/16")
-	// The far end knows the way to a container's own address.
+	// The far end has a route to the container's own address.
 	check(t, w.Router.Route(subnet, w.V4.Node))
 	check(t, w.Server.Route(subnet, w.V4.ServerNet.Addr().Next()))
 	d := w.daemon("--config", w.writeConfig(fmt.Sprintf("nonMasqueradeCIDRs: [%s]\n", w.V4.ServerNet)))
 	pod := w.attach("a", w.conflist("1.0.0", w.masq()))
-	w.rests(d, 1) // it looks after the flows of a newcomer
+	w.rests(d, 1) // masqd checks the flows of a new attachment
 	server, _ := w.servers(w.V4.Server)
 	who := func() netip.Addr { return must(pod.Who(soon(t), netip.AddrPort{}, server))(t).Addr() }
-	if from := who(); from != pod.addr(server.Addr()) { // the control
+	if from := who(); from != pod.addr(server.Addr()) { // control
 		t.Fatalf("before the reload the server sees %s", from)
 	}
 	before := must(pod.Dial(soon(t), "tcp", netip.AddrPort{}, server))(t)

@@ -16,30 +16,30 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// farEnd is what arrives at the server over IPv4, by the kernel's time of arrival:
-// that at which a busy machine comes to read a packet is another.
+// farEnd records packets that arrive at the server over IPv4, with the kernel's time of
+// arrival. A busy machine reads the packets later.
 type farEnd struct {
 	own  map[netip.Addr]bool // addresses of containers
-	udp  uint16              // port of the server to which flows say who they are
+	udp  uint16              // port of the server; datagrams to it contain the name of their flow
 	file *os.File
 	done chan struct{}
 
 	mu       sync.Mutex
 	private  []sighting
-	others   int // that did not show a container's address
+	others   int // packets with another source than a container's address
 	sources  map[string][]netip.AddrPort
 	lost     int
 	received error
 }
 
-// sighting is a packet that arrived with the address of a container.
+// sighting is a packet that arrived with a container's address.
 type sighting struct {
 	at     time.Time
 	packet nstest.Packet
 }
 
-// watchFarEnd sees what arrives after its return, until the end of the test. UDP
-// packets to a port of the server have the name of their flow as payload.
+// watchFarEnd records packets from its return to the end of the test. UDP packets to port
+// named have the name of their flow as payload.
 func (w *world) watchFarEnd(named uint16, pods ...*pod) *farEnd {
 	w.t.Helper()
 	e := &farEnd{own: map[netip.Addr]bool{}, udp: named, done: make(chan struct{}), sources: map[string][]netip.AddrPort{}}
@@ -59,7 +59,7 @@ func (w *world) watchFarEnd(named uint16, pods ...*pod) *farEnd {
 		return errors.Join(
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20),
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-			// Of one protocol: what the interface sends is not seen.
+			// A socket of one protocol does not receive the packets that the interface sends.
 			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16([]byte{unix.ETH_P_IP >> 8, unix.ETH_P_IP & 0xff}), Ifindex: link.Index}))
 	}))
 	raw := must(e.file.SyscallConn())(w.t)
@@ -74,7 +74,7 @@ func (w *world) watchFarEnd(named uint16, pods ...*pod) *farEnd {
 func (e *farEnd) run(raw syscall.RawConn) {
 	defer close(e.done)
 	buf, control := make([]byte, 2048), make([]byte, 128)
-	// False waits until there is more to read; Close ends that with an error.
+	// Returning false waits until there is more to read; Close ends that with an error.
 	_ = raw.Read(func(fd uintptr) bool {
 		for {
 			n, c, _, _, err := unix.Recvmsg(int(fd), buf, control, 0)
@@ -97,9 +97,9 @@ func (e *farEnd) run(raw syscall.RawConn) {
 	})
 }
 
-// count counts what the kernel had no room for.
+// count adds the packets that the kernel dropped.
 func (e *farEnd) count(fd uintptr) {
-	// The kernel starts again from 0 at each reading.
+	// The kernel resets the value at each reading.
 	s, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil || s.Drops == 0 {
 		return
@@ -132,7 +132,7 @@ func (e *farEnd) take(b, control []byte) error {
 	return err
 }
 
-// arrival is the time in a control message of the kernel.
+// arrival returns the time in a control message of the kernel.
 func arrival(control []byte) (time.Time, error) {
 	header, data, _, err := unix.ParseOneSocketControlMessage(control)
 	switch {
@@ -145,28 +145,28 @@ func arrival(control []byte) (time.Time, error) {
 	return time.Unix(sec, int64(binary.NativeEndian.Uint64(data[8:]))), nil
 }
 
-// arrived is the number of packets that did not show a container's address.
+// arrived is the number of packets with another source than a container's address.
 func (e *farEnd) arrived() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.others
 }
 
-// exposed are the packets that showed a container's address.
+// exposed returns the packets with a container's address.
 func (e *farEnd) exposed() []sighting {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Clip(e.private)
 }
 
-// seenAs is where packets of a flow came from, one after another.
+// seenAs returns the successive sources of a flow's packets.
 func (e *farEnd) seenAs(flow string) []netip.AddrPort {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.sources[flow]
 }
 
-// fault says why an absence of packets would prove nothing.
+// fault reports why the recorded packets may be incomplete.
 func (e *farEnd) fault() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

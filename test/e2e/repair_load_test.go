@@ -22,36 +22,36 @@ import (
 
 const (
 	freshPace   = time.Millisecond     // between UDP flows
-	lastingPace = 5 * time.Millisecond // between datagrams of one that lasts
+	lastingPace = 5 * time.Millisecond // between datagrams of the lasting flow
 	connectPace = 5 * time.Millisecond // between TCP connections
-	requestPace = 2 * time.Millisecond // between requests that nobody has answered yet
-	connectMost = 30 * time.Second     // for a connection to come about, from a gap too
+	requestPace = 2 * time.Millisecond // between requests until one is answered
+	connectMost = 30 * time.Second     // maximum time to open a connection, also if rules were missing at first
 )
 
-// load is traffic of one container to the server, without a pause.
+// load is continuous traffic of one container to the server.
 type load struct {
 	w              *world
 	from           *pod
 	far            *farEnd
-	who, udp, sink netip.AddrPort // of the server; nobody answers at the sink
+	who, udp, sink netip.AddrPort // addresses of the server; the sink does not answer
 	wg             sync.WaitGroup
 
 	mu          sync.Mutex
-	port        uint16 // of the next connection: no two have the same
+	port        uint16 // source port of the next connection; each has another
 	connections map[uint16]connection
-	flows       map[string]error // by name: those that began with a change
+	flows       map[string]error // flows that began with a change, by name
 	sent        map[string]int
 	faults      []string
 }
 
-// connection is what became of a TCP connection.
+// connection is the result of a TCP connection.
 type connection struct {
 	took time.Duration
-	seen netip.AddrPort // by the server
+	seen netip.AddrPort // source that the server saw
 	err  error
 }
 
-// newLoad starts what the server needs for it, and nothing else.
+// newLoad starts the server side of a load.
 func (w *world) newLoad(from *pod, all ...*pod) *load {
 	w.t.Helper()
 	who, udp := w.servers(w.V4.Server)
@@ -76,7 +76,7 @@ func (l *load) add(what string, n int) {
 	l.sent[what] += n
 }
 
-// each calls f again and again until the context ends.
+// each calls f at this pace until the context ends.
 func (l *load) each(ctx context.Context, pace time.Duration, f func(n int) error) {
 	l.wg.Go(func() {
 		tick := time.NewTicker(pace)
@@ -95,7 +95,7 @@ func (l *load) each(ctx context.Context, pace time.Duration, f func(n int) error
 	})
 }
 
-// fresh sends datagrams, each from another port: the kernel decides on each anew.
+// fresh sends datagrams, each from another port, so that the kernel decides on each of them.
 func (l *load) fresh(ctx context.Context) {
 	l.w.t.Helper()
 	fd := -1
@@ -108,7 +108,7 @@ func (l *load) fresh(ctx context.Context) {
 	l.w.t.Cleanup(func() { check(l.w.t, raw.Close()) })
 	l.each(ctx, freshPace, func(n int) error {
 		l.add("flows", 1)
-		// Ports of the kernel's own choice begin behind these.
+		// Ports that the kernel chooses begin above these.
 		packet := datagram(at(l.from.addr(to4), uint16(1024+n%31000)), l.sink, uint64(n))
 		return os.NewSyscallError("sendto", unix.Sendto(fd, packet, 0, to))
 	})
@@ -128,10 +128,10 @@ func datagram(from, to netip.AddrPort, number uint64) []byte {
 	binary.BigEndian.PutUint16(b[22:], to.Port())
 	binary.BigEndian.PutUint16(b[24:], uint16(len(b)-20))
 	binary.BigEndian.PutUint64(b[28:], number)
-	return b // without a checksum, as UDP over IPv4 may be
+	return b // without a checksum, which is optional for UDP over IPv4
 }
 
-// lasting is one UDP flow, of this name.
+// lasting sends one UDP flow with this name.
 func (l *load) lasting(ctx context.Context, name string) {
 	l.w.t.Helper()
 	c := must(l.from.Dial(ctx, "udp", netip.AddrPort{}, l.udp))(l.w.t)
@@ -151,8 +151,8 @@ func (l *load) connects(ctx context.Context) {
 	})
 }
 
-// connect begins one, and goes on while it waits. That the context ends is nothing to
-// it: what it interrupts has not failed.
+// connect opens one connection, and returns before it is established. The end of the context
+// does not interrupt it.
 func (l *load) connect(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -175,8 +175,8 @@ func (l *load) whoFrom(ctx context.Context, port uint16, most time.Duration) (c 
 	return c
 }
 
-// begins has a UDP flow and a TCP connection begin with the next change. The flow's
-// port stays taken, so that no later one gets answers that are still on their way.
+// begins has a UDP flow and a TCP connection begin with the next change. The flow's port
+// stays in use, so that no later flow gets answers that are still on their way.
 func (l *load) begins(ctx context.Context, name string, change <-chan transaction) {
 	l.w.t.Helper()
 	c := must(l.from.Dial(ctx, "udp", netip.AddrPort{}, l.udp))(l.w.t)
@@ -196,7 +196,7 @@ func (l *load) begins(ctx context.Context, name string, change <-chan transactio
 	})
 }
 
-// untilAnswered asks until there is an answer.
+// untilAnswered sends requests until there is an answer.
 func (l *load) untilAnswered(c net.Conn, name string, most time.Duration) error {
 	end, answer := time.Now().Add(most), make([]byte, 100)
 	for time.Now().Before(end) {
@@ -219,7 +219,7 @@ func (l *load) untilAnswered(c net.Conn, name string, most time.Duration) error 
 	return fmt.Errorf("no answer in %s: %w", most, os.ErrDeadlineExceeded)
 }
 
-// stream sends bytes over one connection, all of which have to arrive.
+// stream sends bytes over one connection. All of them must arrive.
 func (l *load) stream(ctx context.Context) {
 	l.w.t.Helper()
 	seed := rand.Uint64()
@@ -244,7 +244,7 @@ func (l *load) pour(ctx context.Context, c *net.TCPConn, seed uint64) error {
 	pace := time.NewTicker(piecePace)
 	defer pace.Stop()
 	for ctx.Err() == nil {
-		_, _ = from.Read(piece) // it never fails
+		_, _ = from.Read(piece) // never fails
 		_ = c.SetWriteDeadline(time.Now().Add(patience))
 		if _, err := c.Write(piece); err != nil {
 			return fmt.Errorf("after %d bytes: %w", total, err)
@@ -261,7 +261,7 @@ func (l *load) pour(ctx context.Context, c *net.TCPConn, seed uint64) error {
 		return err
 	}
 	if _, err := fmt.Fscan(c, &arrived); err != nil {
-		return fmt.Errorf("the far end does not say how much arrived: %w", err)
+		return fmt.Errorf("the far end does not report how much arrived: %w", err)
 	}
 	if arrived != total {
 		return fmt.Errorf("%d bytes arrived, %d were sent", arrived, total)
@@ -275,7 +275,7 @@ func (l *load) pour(ctx context.Context, c *net.TCPConn, seed uint64) error {
 	return nil
 }
 
-// end waits until what was begun has ended, and returns what went wrong.
+// end waits until all connections have ended, and returns the faults.
 func (l *load) end() []string {
 	l.wg.Wait()
 	if err := l.far.fault(); err != nil {
@@ -286,8 +286,8 @@ func (l *load) end() []string {
 	return l.faults
 }
 
-// begunExposed are the connections whose first segments arrived with the address of
-// the container: they began inside a gap.
+// begunExposed returns the connections whose first segments arrived with the container's
+// address: they began without rules.
 func (l *load) begunExposed() map[uint16]bool {
 	out := map[uint16]bool{}
 	for _, s := range l.far.exposed() {
@@ -298,7 +298,7 @@ func (l *load) begunExposed() map[uint16]bool {
 	return out
 }
 
-// failed are the connections that did not work, or not with the egress address.
+// failed returns the connections that failed or had another source than the egress address.
 func (l *load) failed(egress netip.Addr) (out []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -313,9 +313,9 @@ func (l *load) failed(egress netip.Addr) (out []string) {
 	return out
 }
 
-// begunWithChanges tells of the flows that began with a change: how many of them had
-// arrived with the container's address, and which were not answered or do not go on
-// with the egress address.
+// begunWithChanges returns how many flows that began with a change arrived with the
+// container's address at first, and which were not answered or do not continue with the
+// egress address.
 func (l *load) begunWithChanges(egress netip.Addr) (exposed int, faults []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -333,7 +333,7 @@ func (l *load) begunWithChanges(egress netip.Addr) (exposed int, faults []string
 	return exposed, faults
 }
 
-// String is how much there was of what.
+// String summarizes the traffic.
 func (l *load) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

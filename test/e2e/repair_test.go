@@ -23,26 +23,25 @@ import (
 )
 
 const (
-	// medianBound and mostBound bound the time from a change to its repair beside
-	// the traffic, a listener and whatever else the machine does. That it is below
-	// 20 ms and 250 ms where the machine does nothing else is for make bench to
-	// measure and to say.
+	// medianBound and mostBound bound the time from a change to its repair while the traffic, a
+	// listener and other load run. make bench measures the time on an idle machine against
+	// 20 ms and 250 ms.
 	medianBound = 100 * time.Millisecond
 	mostBound   = time.Second
 )
 
-// kubeProxy is what kube-proxy has on a node, as far as it counts here: it keeps
-// connections tracked and translated while our table is gone.
+// kubeProxy has the effect of kube-proxy's rules that matters here: connections are tracked
+// and translated while the managed table is missing.
 const kubeProxy = `table ip kube-proxy {
 	chain filter-forward { type filter hook forward priority filter; ct state established,related accept; }
 	chain nat-postrouting { type nat hook postrouting priority srcnat; meta mark & 0x4000 != 0 masquerade; }
 }`
 
-// harm is a kind of change that others make.
+// harm is a kind of change made by another program.
 type harm struct{ name, change string }
 
-// harms are those of a container. The neighbour notices the first as little as
-// where kube-proxy writes its rules at once.
+// harms returns the changes that affect a container. Another program's table is not affected
+// by the first.
 func (w *world) harms(p *pod) []harm {
 	return []harm{
 		{"flush ruleset", "flush ruleset\n" + kubeProxy},
@@ -52,21 +51,21 @@ func (w *world) harms(p *pod) []harm {
 	}
 }
 
-// mended is one change and its repair.
+// restoration is one change with the time of its repair.
 type mended struct {
 	harm    string
-	asked   time.Time // just before
+	asked   time.Time // time just before the change
 	change  time.Time
-	repair  time.Time // of the rules
-	settled time.Time // and of the flows
+	repair  time.Time // when the rules were repaired
+	settled time.Time // when the flows were deleted
 }
 
-// exposure counts packets with a container's address: those before the repair of the
-// rules, and those before that of the flows.
+// exposure counts packets with a container's address: before the rules were repaired, and
+// between that and the deletion of the flows.
 type exposure struct{ gap, settling int }
 
-// record writes records of attachments that another plugin has wired, beside that
-// of a container.
+// record writes records of n attachments in chained mode, in addition to the record of a
+// container.
 func (w *world) record(beside *pod, n int) {
 	w.t.Helper()
 	check(w.t, w.Node.Do(func() error {
@@ -90,7 +89,7 @@ func (w *world) record(beside *pod, n int) {
 	}))
 }
 
-// repairs makes changes and waits for what masqd does.
+// repairs makes changes and waits until masqd has repaired them.
 type repairs struct {
 	*load
 	d     *daemon
@@ -99,7 +98,7 @@ type repairs struct {
 	all   []mended
 }
 
-// suffer makes a change once, some packets after the one before.
+// suffer makes one change after a few more packets have arrived.
 func (r *repairs) suffer(h harm) {
 	w, t := r.w, r.w.t
 	t.Helper()
@@ -111,7 +110,7 @@ func (r *repairs) suffer(h harm) {
 	w.nft("%s", h.change)
 	m.change = r.heard.next(t, "nft").at
 	m.repair = r.heard.next(t, "masqd").at
-	until(t, "masqd says that it has repaired "+h.name, func() bool {
+	until(t, "masqd logs the repair of "+h.name, func() bool {
 		var done bool
 		m.settled, done = r.says(m.asked)
 		return done
@@ -119,8 +118,7 @@ func (r *repairs) suffer(h harm) {
 	r.all = append(r.all, m)
 }
 
-// says reads on in masqd's log, and returns when it said, after a time, that it had
-// repaired something.
+// says reads masqd's log and returns the time of the first repair that it logged after since.
 func (r *repairs) says(since time.Time) (at time.Time, found bool) {
 	r.w.t.Helper()
 	text := must(os.ReadFile(r.d.log))(r.w.t)[r.read:]
@@ -134,7 +132,7 @@ func (r *repairs) says(since time.Time) (at time.Time, found bool) {
 			Msg  string
 		}
 		check(r.w.t, json.Unmarshal([]byte(line), &entry))
-		// The clock of a log is the wall's.
+		// The log has wall-clock times.
 		if entry.Msg == "repaired" && entry.Time.After(since.Round(0)) {
 			return entry.Time, true
 		}
@@ -142,8 +140,8 @@ func (r *repairs) says(since time.Time) (at time.Time, found bool) {
 	return time.Time{}, false
 }
 
-// exposures sorts packets that showed a container's address by the change that let
-// them pass. Those that none did are late.
+// exposures assigns packets with a container's address to the change that let them pass.
+// Packets outside all changes are late.
 func (r *repairs) exposures() (of map[string]exposure, late []string) {
 	of = map[string]exposure{}
 	for _, s := range r.far.exposed() {
@@ -194,7 +192,7 @@ func (f figures) String() string {
 
 func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// judge holds the figures of each kind against their bounds.
+// judge compares the times of each kind of change with their bounds.
 func (r *repairs) judge(harms []harm) {
 	t := r.w.t
 	t.Helper()
@@ -219,17 +217,17 @@ func (r *repairs) judge(harms []harm) {
 	wantNone(t, late)
 }
 
-// TestRepairsUnderTraffic: others take rules away, or put theirs before ours, while
-// a thousand attachments are there and one of them sends without a pause. Each time
-// the rules are back in no time, packets that had passed as they were have left no
-// flow behind that goes on so, and what was translated before goes on as it was.
+// TestRepairsUnderTraffic: other programs delete rules or insert rules before ours, while a
+// node has a thousand attachments and one of them sends continuously. Each time the rules
+// are repaired within the bounds, flows that began untranslated are deleted, and flows that
+// were translated before continue unchanged.
 func TestRepairsUnderTraffic(t *testing.T) {
 	const attachments, changes = 1000, 100
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
 	busy, calm := w.attach("busy", list), w.attach("calm", list)
-	// A segment that begins a connection is sent again after a second, and again:
-	// however many of them fall into gaps, one will not.
+	// A segment that begins a connection is retransmitted after one second and then at longer
+	// intervals, so at least one arrives while the rules exist.
 	check(t, errors.Join(busy.Sysctl("net.ipv4.tcp_syn_linear_timeouts", "60"), busy.Sysctl("net.ipv4.tcp_syn_retries", "60")))
 	w.record(busy, attachments-2)
 	w.nft("%s", kubeProxy)
@@ -258,12 +256,12 @@ func TestRepairsUnderTraffic(t *testing.T) {
 	flows, faults := r.begunWithChanges(w.V4.Node)
 	wantNone(t, faults)
 	inside := r.begunExposed()
-	t.Logf("begun inside a gap: %d connections, and %d of the UDP flows that go on", len(inside), flows)
+	t.Logf("begun without rules: %d connections, and %d of the lasting UDP flows", len(inside), flows)
 	if len(inside) < len(r.all)/4 || flows < len(r.all)/4 {
-		t.Errorf("only %d connections and %d flows began inside a gap; the test shows little", len(inside), flows)
+		t.Errorf("only %d connections and %d flows began without rules, so the test proves little", len(inside), flows)
 	}
 	if seen := r.far.seenAs("lasting"); len(seen) != 1 || seen[0].Addr() != w.V4.Node {
-		t.Errorf("the flow from before the changes was seen from %v", seen)
+		t.Errorf("the flow from before the changes arrived from %v", seen)
 	}
 	r.d.end()
 
@@ -272,13 +270,13 @@ func TestRepairsUnderTraffic(t *testing.T) {
 	}
 }
 
-// unmended is the control: where no masqd is at work, packets go on and on with the
-// container's address, and what begins then does not work.
+// unmended is the control: without masqd, packets keep arriving with the container's address,
+// and flows that begin then do not work.
 func (r *repairs) unmended(h harm, args []string) {
 	const during = 2 * time.Second
 	w, t := r.w, r.w.t
 	t.Helper()
-	w.daemon(args...).end() // makes all as it should be
+	w.daemon(args...).end() // repairs everything
 	r.heard.forget()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -296,13 +294,13 @@ func (r *repairs) unmended(h harm, args []string) {
 		r.mu.Unlock()
 		var late net.Error
 		if c := r.whoFrom(t.Context(), port, during); !errors.As(c.err, &late) || !late.Timeout() {
-			t.Errorf("%s, and nobody mends it: a connection is seen from %s, %v", h.name, c.seen, c.err)
+			t.Errorf("%s without masqd: a connection arrives from %s, %v", h.name, c.seen, c.err)
 		}
 	})
 	c := must(r.from.DialUDP(netip.AddrPort{}, r.udp))(t)
 	defer c.Close()
 	if err := r.untilAnswered(c, "not mended", during); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("%s, and nobody mends it: a flow has %v", h.name, err)
+		t.Errorf("%s without masqd: a flow has %v", h.name, err)
 	}
 	stop()
 	r.wg.Wait()
@@ -312,8 +310,8 @@ func (r *repairs) unmended(h harm, args []string) {
 			late++
 		}
 	}
-	t.Logf("%s, and nobody mends it: %d packets with the container's address from %s on", h.name, late, during/2)
+	t.Logf("%s without masqd: %d packets with the container's address from %s on", h.name, late, during/2)
 	if late < 100 {
-		t.Errorf("%s, and nobody mends it: only %d packets with the container's address", h.name, late)
+		t.Errorf("%s without masqd: only %d packets with the container's address", h.name, late)
 	}
 }

@@ -58,7 +58,7 @@ func TestSNATAddresses(t *testing.T) {
 		{"one", keys{"snatAddresses": []netip.Addr{v4[1], v6[1]}}, [][]netip.Addr{v4[1:2], v6[1:2]}},
 		{"of one family", keys{"snatAddresses": v4}, [][]netip.Addr{v4, {w.V6.Node}}},
 		{"the node's usual one among them", keys{"snatAddresses": []netip.Addr{v4[0], w.V4.Node}}, [][]netip.Addr{{v4[0], w.V4.Node}, {w.V6.Node}}},
-		{"ports as they are", keys{"snatAddresses": slices.Concat(v4, v6), "randomFully": false}, egressAddresses},
+		{"unchanged ports", keys{"snatAddresses": slices.Concat(v4, v6), "randomFully": false}, egressAddresses},
 		{"with ports", keys{"snatAddresses": slices.Concat(v4, v6), "toPorts": "20000-20999,30000-30999"}, egressAddresses},
 	} {
 		t.Run(c.name, func(t *testing.T) {

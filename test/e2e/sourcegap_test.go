@@ -135,7 +135,7 @@ func TestSourceFlowsOfTheGap(t *testing.T) {
 	if from := s.udpSource(s.pod, "after the control"); from != s.V4.Node {
 		t.Fatalf("the rules are not restored: the server sees %s", from)
 	}
-	wantAllSame("nobody looks after it", gap...)
+	wantAllSame("without masqd", gap...)
 	d = s.daemon(args...)
 	d.counts(gapTotal, fmt.Sprint(len(gap)))
 	s.wantNode("masqd has begun", gap)

@@ -22,13 +22,12 @@ const (
 	someAreCut = 51
 )
 
-// TestStatusSaysWhatIsMissing: where STATUS is well ADD works, and where it is
-// not ADD fails.
+// TestStatusSaysWhatIsMissing: ADD succeeds if STATUS succeeds, and fails if STATUS fails.
 func TestStatusSaysWhatIsMissing(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(w *world, conf keys)
-		mend   func(w *world, conf keys) // the control
+		mend   func(w *world, conf keys) // control
 		names  string
 	}{
 		{
@@ -39,7 +38,7 @@ func TestStatusSaysWhatIsMissing(t *testing.T) {
 			mend: func(w *world, _ keys) {
 				w.nodeRun("ip", "address", "add", "192.0.2.99/24", "dev", "uplink")
 				w.nodeRun("ip", "address", "add", "2001:db8:1::99/64", "dev", "uplink", "nodad")
-				until(w.t, "the address is usable", func() bool { // the kernel sees to that in its own time
+				until(w.t, "the address is usable", func() bool { // the kernel completes it asynchronously
 					return strings.Contains(w.nodeRun("ip", "-6", "route", "show", "table", "local"), "2001:db8:1::99")
 				})
 			},
@@ -128,7 +127,7 @@ func TestStatusSaysWhatIsMissing(t *testing.T) {
 			p := w.pod("a")
 			conf := w.masq()
 			test.change(w, conf)
-			// What ADD may leave is what was there. The state is seen elsewhere.
+			// ADD may leave only what existed before. The state directory is checked elsewhere.
 			before := w.traces()
 			status := call{verb: "STATUS", conf: conf}
 			e := w.call(status).refused(cannotAdd)
@@ -169,14 +168,13 @@ func (w *world) nodePolicyPath() string {
 	return filepath.Join(w.dir, "state", fmt.Sprintf("node-%x.json", cookie))
 }
 
-// TestUnwritable: a disk that has become read-only, or that is full, is seen by STATUS,
-// and ADD does nothing on it.
+// TestUnwritable: STATUS fails if a disk is read-only or full, and ADD changes nothing.
 func TestUnwritable(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.pod("a")
 	before := w.traces()
 	const (
-		ordinary = "rw" // the control
+		ordinary = "rw" // control
 		readOnly = "ro"
 		noSpace  = "size=16k"
 		noInodes = "nr_inodes=3"
@@ -214,19 +212,19 @@ exec "$3"
 	}
 }
 
-// TestDelOnFullDisk: /run is memory, and may be full when a container has to go.
+// TestDelOnFullDisk: /run is in memory, and may be full when a container is deleted.
 func TestDelOnFullDisk(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	before := w.traces()
 	state := filepath.Join(w.dir, "state")
 	check(t, os.Mkdir(state, 0o700))
-	for _, full := range []bool{false, true} { // the first is the control
+	for _, full := range []bool{false, true} { // false is the control
 		t.Run(fmt.Sprintf("full %t", full), func(t *testing.T) {
 			w := w.in(t)
 			c := call{verb: "ADD", id: "c", netns: w.pod("c").Path(), conf: w.masq()}
 			stdin := filepath.Join(w.dir, "stdin")
 			check(t, os.WriteFile(stdin, c.stdin(t), 0o600))
-			// The disk is seen by this shell alone, and goes with it.
+			// The disk is visible to this shell alone, and is removed with it.
 			cmd := w.Node.Command(soon(t), "unshare", "-m", "sh", "-ec", `
 mount -t tmpfs -o size=64k none "$1"
 "$2" < "$3" > "$3.out"
@@ -249,7 +247,7 @@ ls "$1/attachments"
 	}
 }
 
-// TestStatusOfGoneRules: containers that are there have no way out.
+// TestStatusOfGoneRules: STATUS fails while live containers have no rules.
 func TestStatusOfGoneRules(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
@@ -257,7 +255,7 @@ func TestStatusOfGoneRules(t *testing.T) {
 	check(t, w.within(w.statusOf(list)))
 
 	plain := w.attach("plain", other)
-	check(t, w.within(w.statusOf(list))) // nobody needs rules
+	check(t, w.within(w.statusOf(list))) // no attachment needs rules
 	a := w.attach("a", list)
 	check(t, w.within(w.statusOf(list)))
 	w.seenAs(a, w.V4, w.V4.Node)
@@ -268,9 +266,9 @@ func TestStatusOfGoneRules(t *testing.T) {
 	if e, ok := err.(*types.Error); !ok || e.Code != someAreCut || !strings.Contains(e.Msg+e.Details, "net/a/eth0") || !strings.Contains(e.Details, "inet masq") { //nolint:errorlint // libcni wraps nothing
 		t.Errorf("without the table: %v", err)
 	}
-	check(t, w.within(w.statusOf(other))) // it asks for no rules
+	check(t, w.within(w.statusOf(other))) // this network needs no rules
 
-	// As the error says, the next ADD mends it, for all.
+	// As the error says, the next ADD repairs the rules of all attachments.
 	b := w.attach("b", list)
 	check(t, w.within(w.statusOf(list)))
 	for _, p := range []*pod{a, b} {
@@ -281,12 +279,12 @@ func TestStatusOfGoneRules(t *testing.T) {
 	w.nodeRun("nft", "delete", "table", "inet", "masq")
 	a.detach()
 	b.detach()
-	check(t, w.within(w.statusOf(list))) // nobody is left to be cut off
+	check(t, w.within(w.statusOf(list))) // no attachment is left
 	plain.detach()
 }
 
-// TestStatusOfDamagedRules: whatever is wrong with the rules so that containers leave
-// untranslated, STATUS says so as long as that is so.
+// TestStatusOfDamagedRules: STATUS fails as long as damaged rules let containers leave
+// untranslated.
 func TestStatusOfDamagedRules(t *testing.T) {
 	for _, test := range []struct {
 		name, damage string
@@ -321,7 +319,7 @@ func TestStatusOfDamagedRules(t *testing.T) {
 	}
 }
 
-// TestStatusOfUnusedRules: rules that no attachment needs are made by the next ADD.
+// TestStatusOfUnusedRules: the next ADD makes rules that no attachment needs yet.
 func TestStatusOfUnusedRules(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
@@ -331,7 +329,7 @@ func TestStatusOfUnusedRules(t *testing.T) {
 	w.seenAs(a, w.V4, w.V4.Node)
 }
 
-// TestStatusIsQuick: the kubelet asks again and again, also of a node that is full.
+// TestStatusIsQuick: the kubelet calls STATUS frequently, also on a node with many attachments.
 func TestStatusIsQuick(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq().with(keys{"snatAddresses": []string{w.V4.Node.String()}, "helpers": keys{"ftp": []int{21}}}))
@@ -347,7 +345,7 @@ func TestStatusIsQuick(t *testing.T) {
 		r.done(nil)
 	}
 	slices.Sort(all)
-	t.Logf("STATUS beside 40 attachments: median %s, %s to %s", all[10], all[0], all[19])
+	t.Logf("STATUS with 40 attachments: median %s, %s to %s", all[10], all[0], all[19])
 	if all[10] > 50*time.Millisecond {
 		t.Errorf("STATUS takes %s", all[10])
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// comeAndGo adds and removes containers, some at a time, until end, and returns how many
-// calls there were.
+// comeAndGo adds and removes containers with several workers until end, and returns the
+// number of calls.
 func (w *world) comeAndGo(list *libcni.NetworkConfigList, workers int) (end func() int) {
 	w.t.Helper()
 	pods, stop := w.pods(workers), make(chan struct{})
@@ -53,16 +53,16 @@ func (w *world) comeAndGo(list *libcni.NetworkConfigList, workers int) (end func
 	}
 }
 
-// repaired is how many differences of a kind masqd has repaired.
+// repaired returns how many differences of a kind masqd has repaired.
 func (d *daemon) repaired(kind string) int {
 	n, _ := strconv.Atoi(d.metric(`masq_repairs_total{kind="` + kind + `"}`))
 	return n
 }
 
-// TestRepairsBesideChurn: while containers come and go, what another program does to a
-// live one is repaired, and nothing else is: no element of an ordinary ADD or DEL. The
-// whole table is not read for any of it. An unexpected rule in a base chain may be deleted
-// by an ADD before masqd sees it; one in the chain clamp is left to masqd.
+// TestRepairsBesideChurn: while containers come and go, masqd repairs what another program
+// changes, and nothing else: no element of an ordinary ADD or DEL. It never reads the whole
+// table for that. An ADD may delete an unexpected rule in a base chain before masqd sees it;
+// a rule in the chain clamp is left to masqd.
 func TestRepairsBesideChurn(t *testing.T) {
 	const rounds = 5
 	w := newWorld(t, nstest.Uplink{})
@@ -78,9 +78,9 @@ func TestRepairsBesideChurn(t *testing.T) {
 	end := w.comeAndGo(list, 3)
 	for range rounds {
 		w.nft("delete element inet masq policy4 { %s }", address)
-		until(t, "the element is back", func() bool { return w.hasElement(address) })
+		until(t, "the element is restored", func() bool { return w.hasElement(address) })
 		w.nft(`insert rule inet masq clamp counter accept comment "theirs"`)
-		until(t, "the rule is gone", func() bool {
+		until(t, "the rule is removed", func() bool {
 			return !strings.Contains(w.nodeRun("nft", "list", "chain", "inet", "masq", "clamp"), "theirs")
 		})
 		if code, text := d.get("/readyz"); code != http.StatusOK {
@@ -88,22 +88,22 @@ func TestRepairsBesideChurn(t *testing.T) {
 		}
 	}
 	calls := end()
-	until(t, "masqd knows that they are gone", func() bool { return d.metric("masq_attachments") == "2" })
+	until(t, "masqd knows only the two live attachments", func() bool { return d.metric("masq_attachments") == "2" })
 	until(t, "masqd has counted its repairs", func() bool { return d.repaired("element") >= rounds && d.repaired("rule") >= rounds })
 	if elements, rules := d.repaired("element"), d.repaired("rule"); elements != rounds || rules != rounds {
-		t.Errorf("%d elements and %d rules are repaired beside %d calls, not %d of each", elements, rules, calls, rounds)
+		t.Errorf("%d elements and %d rules are repaired during %d calls, want %d of each", elements, rules, calls, rounds)
 	}
 	if now := d.metric("masq_full_syncs_total"); now != full {
 		t.Errorf("the whole table was read %s times, %s before %d calls", now, full, calls)
 	}
 	if calls < 2*rounds {
-		t.Errorf("%d calls; the test shows nothing", calls)
+		t.Errorf("only %d calls, so the test proves nothing", calls)
 	}
 	d.end()
 }
 
-// TestStoppedDaemon: what happens while masqd is stopped is repaired when it goes on,
-// whether its notifications are all there or more than there is room for.
+// TestStoppedDaemon: changes while masqd is stopped are repaired when it continues, with
+// complete notifications and after lost ones.
 func TestStoppedDaemon(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
@@ -133,11 +133,11 @@ func TestStoppedDaemon(t *testing.T) {
 			w.nft("delete element inet masq policy4 { %s }", address)
 			end()
 			check(t, d.Process.Signal(syscall.SIGCONT))
-			until(t, "the element is back", func() bool { return w.hasElement(address) })
+			until(t, "the element is restored", func() bool { return w.hasElement(address) })
 			if now := d.metric("masq_events_lost_total"); (now != lost) != overrun {
 				t.Errorf("lost %s times, %s before", now, lost)
 			}
-			until(t, "masqd knows who is there", func() bool { return d.metric("masq_attachments") == "1" })
+			until(t, "masqd knows one attachment", func() bool { return d.metric("masq_attachments") == "1" })
 			if code, text := d.get("/readyz"); code != http.StatusOK {
 				t.Errorf("readyz: %d %s", code, text)
 			}

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// stranded is a node that translates to some addresses, of which it is to lose one
-// of each family, and a container whose flows have left with all of them.
+// stranded is a node that translates to several addresses, of which it will lose one of each
+// family, and a container whose flows have left with all of them.
 type stranded struct {
 	*listener
 	pod        *pod
@@ -23,7 +23,7 @@ func newStranded(t *testing.T, lost, kept []netip.Addr) *stranded {
 	return &stranded{listener: newManyAddresses(t).listener(), lost: lost, kept: kept}
 }
 
-// translateTo writes a configuration.
+// translateTo writes a configuration with these addresses.
 func (s *stranded) translateTo(addresses ...netip.Addr) string {
 	s.t.Helper()
 	return s.writeConfig("snatAddresses: " + fmt.Sprint(listOf(addresses)) + "\n")
@@ -40,7 +40,7 @@ func listOf(addresses []netip.Addr) string {
 	return out + "]"
 }
 
-// begin has two flows of each protocol leave with each of the addresses, at least.
+// begin begins at least two flows of each protocol with each of the addresses.
 func (s *stranded) begin() {
 	s.t.Helper()
 	for _, plan := range s.Plans() {
@@ -59,7 +59,7 @@ func (s *stranded) begin() {
 	}
 }
 
-// as is the flows that left with one of some addresses.
+// as returns the flows that left with one of these addresses.
 func (s *stranded) as(addresses []netip.Addr) (out []*conversation) {
 	for _, c := range s.flows {
 		if slices.Contains(addresses, c.as.Addr()) {
@@ -69,7 +69,7 @@ func (s *stranded) as(addresses []netip.Addr) (out []*conversation) {
 	return out
 }
 
-// wantSame is that all of the flows go on.
+// wantSame checks that all of the flows continue.
 func (s *stranded) wantSame(when string, flows []*conversation) {
 	s.t.Helper()
 	for _, c := range flows {
@@ -77,8 +77,7 @@ func (s *stranded) wantSame(when string, flows []*conversation) {
 	}
 }
 
-// wantAnew is that those with an address that is lost begin anew, and the others go
-// on.
+// wantAnew checks that flows with a lost address begin again, and that the others continue.
 func (s *stranded) wantAnew(when string) {
 	s.t.Helper()
 	for _, c := range s.as(s.lost) {
@@ -88,7 +87,7 @@ func (s *stranded) wantAnew(when string) {
 	s.wantFresh(when)
 }
 
-// wantFresh is that flows begin, with an address that is kept.
+// wantFresh checks that new flows begin with a remaining address.
 func (s *stranded) wantFresh(when string) {
 	s.t.Helper()
 	for _, plan := range s.Plans() {
@@ -100,8 +99,8 @@ func (s *stranded) wantFresh(when string) {
 	}
 }
 
-// lose takes the addresses from a link. Those of the uplink are then somebody else's:
-// what is sent to them no longer comes to the node.
+// lose removes the addresses from a link. Addresses of the uplink are then given to another
+// host: packets to them no longer reach the node.
 func (s *stranded) lose(link string) {
 	s.t.Helper()
 	for _, a := range s.lost {
@@ -113,8 +112,8 @@ func (s *stranded) lose(link string) {
 	}
 }
 
-// forgotten waits until the rules do not name the addresses, and masqd has looked
-// after the flows.
+// forgotten waits until the rules do not name the addresses, and masqd has checked the
+// flows.
 func (s *stranded) forgotten(d *daemon) {
 	s.t.Helper()
 	for _, a := range s.lost {
@@ -130,9 +129,9 @@ var (
 	alsoThat = []netip.Addr{netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("2001:db8:5::12")}
 )
 
-// TestStrandedFlows: where snatAddresses no longer name an address, the flows that
-// left with it go on as long as the node has it. When it goes, they begin anew, and
-// no others do. Without masqd they wait for answers that never come.
+// TestStrandedFlows: after an address is removed from snatAddresses, its flows continue while
+// the node has the address. When the node loses it, they begin again, and no others do.
+// Without masqd they wait for answers that never arrive.
 func TestStrandedFlows(t *testing.T) {
 	for _, mended := range []bool{true, false} {
 		t.Run(map[bool]string{true: "masqd", false: "no masqd"}[mended], func(t *testing.T) {
@@ -166,15 +165,15 @@ func TestStrandedFlows(t *testing.T) {
 	}
 }
 
-// foreignFlows are translated by the rule of another program.
+// foreignFlows are flows that rules of another program translate.
 type foreignFlows struct {
-	work []*conversation // those of the container, to an address that is routed to the node
-	lost []*conversation // those of another's container, as an address that is lost
+	work []*conversation // flows of the container, translated to an address that is routed to the node
+	lost []*conversation // flows of another program's container, translated to an address that will be lost
 }
 
-// ofOtherPrograms begins such flows: of our container to a server that another
-// program translates it for, as an address that the node does not have; and of a
-// container of somebody else as one that it is to lose.
+// ofOtherPrograms begins such flows: of the container, translated by another program to an
+// address that the node does not have, and of another program's container, translated to an
+// address that the node will lose.
 func (s *stranded) ofOtherPrograms() (out foreignFlows) {
 	s.t.Helper()
 	routed := netip.MustParseAddr("198.18.0.99")
@@ -185,7 +184,7 @@ func (s *stranded) ofOtherPrograms() (out foreignFlows) {
 	addAddress(s.t, s.Server, "eth0", netip.PrefixFrom(service, 32))
 	ipam := s.masqOn("10.89.0.0/16")["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
 	theirs := s.attach("theirs", s.namedConflist("theirs", "1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}))
-	// Before ours.
+	// The other program's chain has an earlier priority.
 	s.nodeRun("nft", fmt.Sprintf("table ip theirs { chain c { type nat hook postrouting priority srcnat - 10; "+
 		"ip saddr 10.89.0.0/16 snat to %s; ip daddr %s snat to %s; }; }", s.lost[0], service, routed))
 	for _, network := range []string{"udp", "tcp"} {
@@ -200,8 +199,8 @@ func (s *stranded) ofOtherPrograms() (out foreignFlows) {
 	return out
 }
 
-// TestStrandedRoutedAddresses: an address that the node does not have may be routed to
-// it. While the configuration, or an attachment, declares it, its flows go on.
+// TestStrandedRoutedAddresses: an address may be routed to the node without being assigned to
+// it. While the configuration or an attachment declares it, its flows continue.
 func TestStrandedRoutedAddresses(t *testing.T) {
 	s := newStranded(t, []netip.Addr{egressAddresses[0][2], egressAddresses[1][1]}, []netip.Addr{egressAddresses[0][0], egressAddresses[1][0]})
 	both := slices.Concat(s.lost, s.kept)
@@ -215,13 +214,13 @@ func TestStrandedRoutedAddresses(t *testing.T) {
 
 	heard := d.metric(`masq_syncs_total{reason="addresses"}`)
 	s.lose("lo")
-	until(t, "masqd hears of it", func() bool { return d.metric(`masq_syncs_total{reason="addresses"}`) != heard })
+	until(t, "masqd receives the event", func() bool { return d.metric(`masq_syncs_total{reason="addresses"}`) != heard })
 	d.counts(strandedTotal, "0")
 	if code, text := d.get("/readyz"); code != http.StatusOK || strings.Contains(text, s.lost[0].String()) {
 		t.Errorf("readyz: %d %s", code, text)
 	}
 	s.wantSame("routed to the node", s.flows)
-	s.begin() // they begin with those addresses, and are answered
+	s.begin() // flows begin with these addresses and are answered
 
 	s.translateTo(s.kept...)
 	d.looks()
@@ -239,8 +238,8 @@ func TestStrandedRoutedAddresses(t *testing.T) {
 	s.wantAnew("named by nobody")
 }
 
-// TestStrandedWhileAway: what changed while no masqd was at work counts when one
-// begins.
+// TestStrandedWhileAway: a masqd that starts handles addresses that were removed while it was
+// not running.
 func TestStrandedWhileAway(t *testing.T) {
 	begin := func(t *testing.T) (s *stranded, args []string) {
 		s = newStranded(t, onUplink, alsoThat)
@@ -278,9 +277,9 @@ func TestStrandedWhileAway(t *testing.T) {
 	})
 }
 
-// TestStrandedAmongPolicies: an attachment that stays under the policy it was given
-// keeps its address as long as the node has it; that another attachment of its network
-// is given another policy changes nothing.
+// TestStrandedAmongPolicies: an attachment keeps the policy of its ADD, and its address as
+// long as the node has it. Another attachment of the network with another policy changes
+// nothing.
 func TestStrandedAmongPolicies(t *testing.T) {
 	s := newStranded(t, onUplink, alsoThat)
 	d := s.daemon()
@@ -290,7 +289,7 @@ func TestStrandedAmongPolicies(t *testing.T) {
 	old := s.pod
 	s.pod = s.attach("new", s.conflist("1.1.0", network(s.kept)))
 	until(t, "masqd knows both", func() bool { return d.metric("masq_attachments") == "2" })
-	s.wantFresh("of the new attachment")
+	s.wantFresh("the new attachment")
 	d.counts(strandedTotal, "0")
 	s.wantSame("the node has the addresses", s.flows)
 	s.lose("uplink")

@@ -16,19 +16,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syscalls are those that a process makes, as a tracer sees them.
+// syscalls are the system calls of a process, as a tracer sees them.
 type syscalls struct {
 	pid int
 
 	mu    sync.Mutex
-	calls []string // "sendto"; "system call 202" for one that is not told apart
+	calls []string // "sendto"; "system call 202" for calls without a name here
 	sent  []netlinkMessage
 	fault error
 	ended bool
 	done  chan struct{}
 }
 
-// netlinkMessage is the header of one that was sent.
+// netlinkMessage is the header of a sent message.
 type netlinkMessage struct{ typ, flags uint16 }
 
 func (m netlinkMessage) nftables() bool { return m.typ>>8 == unix.NFNL_SUBSYS_NFTABLES }
@@ -49,14 +49,14 @@ func (m netlinkMessage) String() string {
 	return fmt.Sprintf("%s %d", part, typ)
 }
 
-// syscalls begins to trace masqd, until the end of the test or of the trace.
+// syscalls traces masqd until the end of the test or of the trace.
 func (d *daemon) syscalls() *syscalls {
 	d.w.t.Helper()
 	s := &syscalls{pid: d.Process.Pid, done: make(chan struct{})}
 	begun := make(chan error)
 	go func() {
 		defer close(s.done)
-		runtime.LockOSThread() // the thread is the tracer
+		runtime.LockOSThread() // this thread is the tracer
 		defer runtime.UnlockOSThread()
 		err := s.seize()
 		begun <- err
@@ -73,8 +73,8 @@ func (d *daemon) syscalls() *syscalls {
 	return s
 }
 
-// end lets masqd go. It has to be before masqd ends: its tracer would be told, and
-// not who started it.
+// end detaches from masqd. It must be called before masqd ends: wait(2) reports the end to
+// the tracer, not to the parent.
 func (s *syscalls) end() error {
 	s.mu.Lock()
 	s.ended = true
@@ -91,7 +91,7 @@ func (s *syscalls) end() error {
 	return s.fault
 }
 
-// take returns what there was since the last time.
+// take returns the calls since the last take.
 func (s *syscalls) take() (calls []string, sent []netlinkMessage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +110,7 @@ func (s *syscalls) seize() error {
 				continue
 			}
 			known[tid], fresh = true, true
-			// EPERM: a thread that one which was traced already has made.
+			// EPERM: the thread was made by a traced thread, and is traced already.
 			if err := ptrace(unix.PTRACE_SEIZE, tid, 0, options); err != nil && !errors.Is(err, unix.EPERM) {
 				return fmt.Errorf("trace thread %d: %w", tid, err)
 			}
@@ -125,7 +125,7 @@ func (s *syscalls) seize() error {
 }
 
 func threads(pid int) (out []int) {
-	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid)) // the pattern is good
+	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid)) // the pattern is valid
 	for _, path := range paths {
 		if tid, err := strconv.Atoi(filepath.Base(path)); err == nil {
 			out = append(out, tid)
@@ -165,7 +165,7 @@ func (s *syscalls) run() error {
 			if err := s.stopped(tid); err != nil {
 				return err
 			}
-		case int(ws)>>16 != 0: // of tracing, new threads among it
+		case int(ws)>>16 != 0: // stops by tracing, also of new threads
 		default:
 			signal = int(sig)
 		}
@@ -175,25 +175,25 @@ func (s *syscalls) run() error {
 	}
 }
 
-// release lets go of every thread that is still traced.
+// release detaches from every thread that is still traced.
 func (s *syscalls) release() {
 	for _, tid := range threads(s.pid) {
-		// It may stand already, or not be traced any longer.
+		// The thread may have stopped already, or may no longer be traced.
 		if ptrace(unix.PTRACE_DETACH, tid, 0, 0) == nil || ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0) != nil {
 			continue
 		}
 		_, _ = unix.Wait4(tid, nil, unix.WALL|unix.WNOTHREAD, nil)
-		_ = ptrace(unix.PTRACE_DETACH, tid, 0, 0) // an error: it has ended
+		_ = ptrace(unix.PTRACE_DETACH, tid, 0, 0) // an error: the thread has ended
 	}
 }
 
-// sending are the system calls that messages can be sent by.
+// sending are the system calls that can send messages.
 var sending = map[uint64]string{
 	unix.SYS_SENDTO: "sendto", unix.SYS_SENDMSG: "sendmsg", unix.SYS_SENDMMSG: "sendmmsg",
 	unix.SYS_WRITE: "write", unix.SYS_WRITEV: "writev",
 }
 
-// stopped takes note of the system call that a thread is about to make.
+// stopped records the system call that a thread is about to make.
 func (s *syscalls) stopped(tid int) error {
 	var info syscallInfo
 	if err := ptrace(unix.PTRACE_GET_SYSCALL_INFO, tid, unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info))); err != nil {
@@ -208,8 +208,8 @@ func (s *syscalls) stopped(tid int) error {
 	}
 	var sent []netlinkMessage
 	if sending[info.nr] != "" && isNetlink(s.pid, info.args[0]) {
-		if name != "sendto" && name != "write" { // their arguments are the same
-			return fmt.Errorf("a message of netlink is sent by %s: what is in it cannot be read here", name)
+		if name != "sendto" && name != "write" { // these have the same arguments
+			return fmt.Errorf("a netlink message is sent by %s, whose arguments this test cannot read", name)
 		}
 		b := make([]byte, info.args[2])
 		if err := readMemory(tid, b, info.args[1]); err != nil {
@@ -224,7 +224,7 @@ func (s *syscalls) stopped(tid int) error {
 	return nil
 }
 
-// isNetlink is whether a descriptor of a process is a socket of netlink.
+// isNetlink reports whether a descriptor of a process is a netlink socket.
 func isNetlink(pid int, fd uint64) bool {
 	target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
 	inode, found := strings.CutPrefix(target, "socket:[")
@@ -253,7 +253,7 @@ func readMemory(tid int, b []byte, at uint64) error {
 	return nil
 }
 
-// netlinkMessages are the headers of those that a datagram has.
+// netlinkMessages returns the headers of the messages in a datagram.
 func netlinkMessages(b []byte) (out []netlinkMessage) {
 	for len(b) >= unix.SizeofNlMsghdr {
 		n := int(binary.NativeEndian.Uint32(b))

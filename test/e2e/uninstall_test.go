@@ -9,7 +9,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestUninstallOfAnotherNamespace has masq-cni work on the node from outside.
+// TestUninstallOfAnotherNamespace runs masq-cni uninstall for the node from another namespace.
 func TestUninstallOfAnotherNamespace(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.nft("add table ip other { chain c { accept; }; }")
@@ -28,9 +28,9 @@ func TestUninstallOfAnotherNamespace(t *testing.T) {
 		return string(out)
 	}
 
-	// The control: without the flag, it is about the namespace that it runs in.
+	// The control: without the flag, it works on the namespace that it runs in.
 	if out := uninstall(); out != "nothing to remove\n" {
-		t.Errorf("it says %q", out)
+		t.Errorf("the output is %q", out)
 	}
 	if after := w.nodeRun("nft", "list", "ruleset"); !sameRules(after, with) {
 		t.Errorf("the node has:\n%s", after)
@@ -40,7 +40,7 @@ func TestUninstallOfAnotherNamespace(t *testing.T) {
 	}
 
 	if out := uninstall("--netns", w.Node.Name(), "--force"); out != "removed: table inet masq, 1 records\n" {
-		t.Errorf("it says %q", out)
+		t.Errorf("the output is %q", out)
 	}
 	if after := w.nodeRun("nft", "list", "ruleset"); after != before {
 		t.Errorf("left:\n%s", after)
@@ -54,7 +54,7 @@ func TestUninstallOfAnotherNamespace(t *testing.T) {
 	a.detach()
 }
 
-// TestUninstallRefuses: rules that live containers need stay, and a directory of records
+// TestUninstallRefuses: rules that live containers need are not removed, and a state directory
 // that does not exist is no reason to remove them.
 func TestUninstallRefuses(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
@@ -88,12 +88,12 @@ func TestUninstallRefuses(t *testing.T) {
 	for _, plan := range w.Plans() {
 		w.seenAs(a, plan, plan.Node)
 	}
-	// A container that is gone needs nothing, though its DEL never came.
+	// An ended container needs no rules, although DEL was not called.
 	check(t, b.Close())
-	until(t, "the link is gone", func() bool { _, exit := uninstall("--state-dir", state); return exit == 1 && !w.linkOf(b) })
+	until(t, "the link is deleted", func() bool { _, exit := uninstall("--state-dir", state); return exit == 1 && !w.linkOf(b) })
 	refuses("1 live attachment depends on table inet masq", "--state-dir", state)
 	check(t, a.Close())
-	until(t, "the last link is gone", func() bool { return !w.linkOf(a) })
+	until(t, "the last link is deleted", func() bool { return !w.linkOf(a) })
 	if out, exit := uninstall("--state-dir", state); exit != 0 || out != "removed: table inet masq, 2 records\n" {
 		t.Errorf("%d\n%s", exit, out)
 	}

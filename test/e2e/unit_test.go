@@ -12,9 +12,8 @@ import (
 	"testing"
 )
 
-// unit does what systemctl would, by the unit's own lines: with no more than the
-// capabilities that it allows, and with a file system that is read-only but for its
-// directories.
+// unit runs what systemctl would run, from the lines of the unit: with only the capabilities
+// that it allows, and a file system that is read-only except for its directories.
 type unit string
 
 func (p unit) prove(m *docNode, _ docCommand) error {
@@ -33,7 +32,7 @@ func (p unit) prove(m *docNode, _ docCommand) error {
 			return err
 		}
 		return m.soon(`curl -s http://127.0.0.1:9468/metrics | grep 'masq_syncs_total{reason="signal"}'`)
-	case "restart": // for as long as it takes
+	case "restart": // waits until it runs
 		return errors.Join(unit("start").prove(m, docCommand{}), unit("stop").prove(m, docCommand{}))
 	default:
 		if err := m.masqd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -43,7 +42,7 @@ func (p unit) prove(m *docNode, _ docCommand) error {
 	}
 }
 
-// unitLines are the lines of the unit that was installed.
+// unitLines returns the lines of the installed unit.
 func (m *docNode) unitLines() (map[string]string, error) {
 	file, err := m.shell("cat /etc/systemd/system/masqd.service").Output()
 	if err != nil {
@@ -56,9 +55,9 @@ func (m *docNode) unitLines() (map[string]string, error) {
 	return lines, nil
 }
 
-// strict does what systemd.exec(5) says of ProtectSystem=strict: all is read-only but
-// /dev, /proc, /sys and the directories given. Of network namespaces there are only
-// mounts.
+// strict has the effect of ProtectSystem=strict in systemd.exec(5): everything is read-only
+// except /dev, /proc, /sys and the given directories. From network namespaces it keeps only
+// the mounts.
 const strict = `set -e
 for dir in $0; do mkdir -p "$dir" && mount --bind "$dir" "$dir"; done
 for at in $(grep -v ' - nsfs ' /proc/self/mountinfo | cut -d ' ' -f 5); do
@@ -68,7 +67,7 @@ for at in $(grep -v ' - nsfs ' /proc/self/mountinfo | cut -d ' ' -f 5); do
 done
 exec "$@"`
 
-// startUnit starts ExecStart as the unit's other lines say.
+// startUnit runs ExecStart with the unit's other settings.
 func (m *docNode) startUnit(lines map[string]string) error {
 	if lines["ProtectSystem"] != "strict" {
 		return errors.New("the unit does not protect the system")
@@ -93,7 +92,7 @@ func (m *docNode) startUnit(lines map[string]string) error {
 	return m.masqd.Start()
 }
 
-// unitDirectories are those that systemd makes for the unit and lets it write to.
+// unitDirectories returns the directories that systemd makes for the unit and lets it write to.
 func (*docNode) unitDirectories(lines map[string]string) (out []string) {
 	for _, c := range []struct{ key, parent string }{{"RuntimeDirectory", "/run"}, {"StateDirectory", "/var/lib"}} {
 		if name := lines[c.key]; name != "" {
@@ -103,8 +102,8 @@ func (*docNode) unitDirectories(lines map[string]string) (out []string) {
 	return out
 }
 
-// The unit is one that systemd accepts, and lets masqd write to the directories that
-// docs/natlog.md names for the NAT log, and to no other.
+// systemd accepts the unit, and lets masqd write to the directories that docs/natlog.md names
+// for the NAT log, and to no others.
 func TestUnit(t *testing.T) {
 	named := regexp.MustCompile(`(?m)(?:--nat-log |MASQD_NAT_LOG=)(/\S+)`).FindAllStringSubmatch(textOf("docs/natlog.md"), -1)
 	if len(named) < 2 {

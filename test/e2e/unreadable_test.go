@@ -14,7 +14,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// recordPath is the file of a container's record.
+// recordPath returns the file of a container's record.
 func (p *pod) recordPath() string {
 	p.w.t.Helper()
 	key := masq.Key{Network: p.list.Name, ContainerID: p.runtime.ContainerID, Interface: p.runtime.IfName}
@@ -25,7 +25,7 @@ func (p *pod) recordPath() string {
 	return all[0]
 }
 
-// isRecord reports whether the file has a record with all that matters.
+// isRecord reports whether the file has a complete record.
 func isRecord(path string, words ...string) bool {
 	b, err := os.ReadFile(path)
 	for _, w := range append(words, `"ready":true`) {
@@ -36,7 +36,7 @@ func isRecord(path string, words ...string) bool {
 	return true
 }
 
-// damages are ways in which a file ceases to be a record.
+// damages are ways to make a record invalid.
 var damages = map[string]func(path string) error{
 	"empty":     func(path string) error { return os.Truncate(path, 0) },
 	"truncated": func(path string) error { return os.Truncate(path, 150) },
@@ -46,8 +46,8 @@ var damages = map[string]func(path string) error{
 	},
 }
 
-// TestDamagedRecord: a record is damaged, with and without masqd at work. The container
-// stays masqueraded, and the record is rebuilt from what the kernel has.
+// TestDamagedRecord damages a record, with and without masqd running. The container stays
+// masqueraded, and the record is rebuilt from the kernel's state.
 func TestDamagedRecord(t *testing.T) {
 	for name, damage := range damages {
 		for _, running := range []bool{true, false} {
@@ -55,7 +55,7 @@ func TestDamagedRecord(t *testing.T) {
 				w := newWorld(t, nstest.Uplink{})
 				named := w.masqOn("10.90.0.0/16").with(keys{"nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})
 				lists := []*libcni.NetworkConfigList{
-					w.conflist("1.0.0", w.masq()), // the node's policy, and no other attachment of it
+					w.conflist("1.0.0", w.masq()), // the node's policy, with no other attachment
 					w.namedConflist("named", "1.0.0", named),
 					w.namedConflist("chained", "1.0.0", w.linkByPTP().with(keys{"ipam": w.masqOn("10.89.0.0/16")["ipam"].(keys).with(keys{"routes": []keys{{"dst": "0.0.0.0/0"}}})}), w.behind()),
 				}
@@ -63,7 +63,7 @@ func TestDamagedRecord(t *testing.T) {
 				for i, list := range lists {
 					pods = append(pods, w.attach(fmt.Sprintf("p%d", i), list))
 				}
-				w.attach("other", lists[1]) // has the same policy
+				w.attach("other", lists[1]) // it has the same policy
 				var d *daemon
 				if running {
 					d = w.sweepingDaemon()
@@ -84,11 +84,11 @@ func TestDamagedRecord(t *testing.T) {
 						return code == 200 && strings.Contains(text, path)
 					})
 				}
-				until(t, "none is unreadable", func() bool { return d.metric("masq_unreadable_records") == "0" })
+				until(t, "no record is unreadable", func() bool { return d.metric("masq_unreadable_records") == "0" })
 				if n := d.metric("masq_rebuilt_records_total"); n != "3" {
 					t.Errorf("%s are rebuilt", n)
 				}
-				w.nft("flush ruleset") // what was rebuilt is what was there
+				w.nft("flush ruleset") // the rebuilt record must restore the same rules
 				w.sweeps()
 				for _, p := range pods {
 					w.seenAs(p, w.V4, w.V4.Node)
@@ -100,15 +100,15 @@ func TestDamagedRecord(t *testing.T) {
 				must(os.Stat(bad))(t)
 				pods[0].detach()
 				if _, err := os.Stat(bad); err == nil || w.hasElement(pods[0].addr(w.V4.Node).String()) {
-					t.Errorf("DEL has left something: %v", err)
+					t.Errorf("after DEL: %v", err)
 				}
 			})
 		}
 	}
 }
 
-// TestUnreadableRecord: a record cannot be read, and cannot be rebuilt. What the kernel
-// has of its attachment stays until DEL, and everything that reports names the file.
+// TestUnreadableRecord: a record can be neither read nor rebuilt. The kernel objects of its
+// attachment stay until DEL, and /readyz, metrics, inspect and drift name the file.
 func TestUnreadableRecord(t *testing.T) {
 	for name, spoil := range map[string]func(path string) error{
 		"damaged, of a policy that is not known": damages["garbage"],
@@ -135,7 +135,7 @@ func TestUnreadableRecord(t *testing.T) {
 			}
 			w.sweeps()
 			w.nft("add element inet masq invalid4 { 10.1.2.3 }")
-			d.looks() // it has compared the table, and may have removed that element
+			d.looks() // after a sync that could have removed the element
 			if n := d.metric("masq_unreadable_records"); n != "1" {
 				t.Errorf("metric after a sync: %s", n)
 			}
@@ -150,16 +150,16 @@ func TestUnreadableRecord(t *testing.T) {
 				}
 			}
 			if name == "cannot be opened" {
-				// It can be read again, and nothing tells of that.
+				// The record is readable again, and no event reports it.
 				check(t, errors.Join(os.Remove(path), os.WriteFile(path, good, 0o600)))
 				until(t, "it is read again", func() bool { return d.metric("masq_unreadable_records") == "0" })
 				return
 			}
 			p.detach()
 			if _, err := os.Stat(path); err == nil {
-				t.Error("DEL has left the record")
+				t.Error("the record exists after DEL")
 			}
-			until(t, "nothing is unreadable", func() bool { return d.metric("masq_unreadable_records") == "0" })
+			until(t, "no record is unreadable", func() bool { return d.metric("masq_unreadable_records") == "0" })
 		})
 	}
 }

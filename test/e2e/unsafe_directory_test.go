@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// unprivileged is a user of the node without any right.
+// unprivileged is a user of the node without privileges.
 const unprivileged = 12345
 
 // as runs a command as the unprivileged user.
@@ -24,7 +24,7 @@ func (w *world) as(name string, args ...string) {
 	}
 }
 
-// open lets every user reach a directory of the test, such as t.TempDir().
+// open makes a directory of the test, such as t.TempDir(), accessible to every user.
 func (w *world) open() {
 	w.t.Helper()
 	for dir := w.dir; dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
@@ -32,9 +32,9 @@ func (w *world) open() {
 	}
 }
 
-// TestUnsafeDirectories: a user who can make files in the directory of the records or of
-// the leases could plant a record, or a link to a file that root then overwrites. The
-// plugin uses no such directory and says why; what it made before is still removed.
+// TestUnsafeDirectories: a user who can make files in the directory of the records or leases
+// could plant a record, or a link to a file that root then overwrites. The plugin refuses such
+// a directory and says why. Attachments from before are still removed.
 func TestUnsafeDirectories(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.open()
@@ -42,7 +42,7 @@ func TestUnsafeDirectories(t *testing.T) {
 	state, leases := filepath.Join(w.dir, "state"), filepath.Join(w.dir, "leases")
 	for _, x := range []struct {
 		what   string
-		dir    string // that the message names
+		dir    string // directory that the message names
 		code   uint
 		before func() // makes the directory
 		safe   bool
@@ -70,7 +70,8 @@ func TestUnsafeDirectories(t *testing.T) {
 			check(t, os.Chmod(leases, 0o777|os.ModeSticky))
 			w.as("mkdir", filepath.Join(leases, "net"))
 		}, false},
-		// The controls: root's own, also where users can make files that the plugin does not read.
+		// The controls: directories of root, and directories where users can make only files that the
+		// plugin does not read.
 		{"root's", state, 0, func() { check(t, os.Mkdir(state, 0o755)) }, true},
 		{"as the root of a tmpfs", state, 0, func() { check(t, os.Mkdir(state, 0o700)); check(t, os.Chmod(state, 0o777|os.ModeSticky)) }, true},
 		{"root's link", state, 0, func() {
@@ -102,16 +103,16 @@ func TestUnsafeDirectories(t *testing.T) {
 			if e := w.call(add).refused(x.code); !strings.Contains(e.Details, "directory "+x.dir) || !strings.Contains(e.Details, " is not safe: ") {
 				t.Errorf("ADD: %s", describe(&e))
 			}
-			unchanged(t, "left by ADD", w.traces(), before)
+			unchanged(t, "remaining after ADD", w.traces(), before)
 			w.call(del).done(nil)
-			unchanged(t, "left by DEL", w.traces(), before)
+			unchanged(t, "remaining after DEL", w.traces(), before)
 		})
 	}
 }
 
 // TestDelFromUnsafeDirectory: an attachment that was made while the directory was safe is
-// removed, and a link that a user plants under the name of a record's temporary file is
-// not followed.
+// removed. A link that a user plants under the name of a record's temporary file is not
+// followed.
 func TestDelFromUnsafeDirectory(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.open()
@@ -131,11 +132,11 @@ func TestDelFromUnsafeDirectory(t *testing.T) {
 	if text := string(must(os.ReadFile(victim))(t)); text != "as it was" {
 		t.Errorf("the file that a user's link leads to: %q", text)
 	}
-	unchanged(t, "left by DEL", w.traces(), before)
+	unchanged(t, "remaining after DEL", w.traces(), before)
 }
 
-// TestDaemonInUnsafeDirectory: masqd believes no record, and writes no NAT log, where a
-// user could plant them.
+// TestDaemonInUnsafeDirectory: masqd reads no record and writes no NAT log in a directory where
+// a user could plant them.
 func TestDaemonInUnsafeDirectory(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.open()
@@ -151,7 +152,7 @@ func TestDaemonInUnsafeDirectory(t *testing.T) {
 }
 
 // TestInstallIntoUnsafeDirectory: root runs the programs and reads the networks of these
-// directories, so a user must not be able to put one there.
+// directories, so install refuses a directory to which a user can write.
 func TestInstallIntoUnsafeDirectory(t *testing.T) {
 	i := newInstallation(t)
 	i.open()
@@ -164,7 +165,7 @@ func TestInstallIntoUnsafeDirectory(t *testing.T) {
 		}
 		check(t, os.Chmod(dir, 0o755))
 	}
-	i.install() // the control
+	i.install() // control
 	if !i.chained() {
 		t.Error("masq is not in the network")
 	}

@@ -46,7 +46,7 @@ func TestWatchFlows(t *testing.T) {
 	x.sees("a flow is shown that began meanwhile", "3 flows", ":10003")
 
 	x.press("/SHOP/m")
-	x.sees("only those that fit the filter are shown", `3 flows, 1 with "SHOP/m"`, ":10002", "!:10001", "!:10003", "filter: SHOP/m_")
+	x.sees("only flows that match the filter are shown", `3 flows, 1 with "SHOP/m"`, ":10002", "!:10001", "!:10003", "filter: SHOP/m_")
 	x.press("\r3")
 	x.sees("the filter stays while another column sorts", "by SOURCE", ":10002", "!:10001", "? keys")
 	x.press("\x1b")
@@ -225,7 +225,7 @@ func TestWatchEverything(t *testing.T) {
 			x.run(c)
 			x.sees("what is there", tt.first...)
 			tt.change()
-			x.sees("what is there then", tt.then...)
+			x.sees("the remaining rows", tt.then...)
 			x.press(tt.keys)
 			x.sees("what keys do", tt.last...)
 			x.press("\x03")
