@@ -177,7 +177,7 @@ func TestMissingEgressOfUnusedFamily(t *testing.T) {
 
 // Addresses that left the node, and those that policies no longer name, are looked
 // for in flows.
-func TestStrandedFlows(t *testing.T) {
+func TestFlowsOfRemovedEgressAddresses(t *testing.T) {
 	addr := func(list ...string) []netip.Addr {
 		var out []netip.Addr
 		for _, s := range list {

@@ -96,7 +96,7 @@ func TestFlap(t *testing.T) {
 // The control: where the kernel evicts proxy neighbors with the carrier, as it does
 // before Linux 5.16, a flap stops IPv4. The event of the carrier that returns names the
 // link, and a repair restores both the proxy neighbor and the setting.
-func TestFlapWhereTheKernelEvicts(t *testing.T) {
+func TestFlapWithEvictedNeighbor(t *testing.T) {
 	const evicts = "net/ipv4/conf/veth00000000005/arp_evict_nocarrier"
 	lab := newLab(t)
 	inside := newSpace(t)

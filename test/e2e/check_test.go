@@ -225,9 +225,9 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 	}
 }
 
-// TestDelOfDamage: DEL removes all elements of an attachment after they were changed by
+// TestDelOfDamagedElements: DEL removes all elements of an attachment after they were changed by
 // hand, also if other attachments keep the table.
-func TestDelOfDamage(t *testing.T) {
+func TestDelOfDamagedElements(t *testing.T) {
 	for _, set := range []string{"policy4", "policy6", "sources4", "invalid4", "clamp4-1300", "helper4-ftp-tcp"} {
 		for _, record := range []string{"whole", "gone"} {
 			if record == "gone" && strings.HasPrefix(set, "policy") {
@@ -260,9 +260,9 @@ func TestDelOfDamage(t *testing.T) {
 	}
 }
 
-// TestCheckBehindAnother is CHECK in chained mode: it compares the rules, and leaves the
+// TestCheckChained is CHECK in chained mode: it compares the rules, and leaves the
 // link to the other plugin.
-func TestCheckBehindAnother(t *testing.T) {
+func TestCheckChained(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.linkByNobody(), w.behind())
 	p := w.attach("a", list)

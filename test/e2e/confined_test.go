@@ -119,7 +119,7 @@ func TestConfinedDaemon(t *testing.T) {
 	w.writeConfig("nonMasqueradeCIDRs: [" + server + "]\n")
 	until(t, "the server's network is direct", func() bool { return w.udpSource(a, "direct") == own })
 	if got := d.metric("masq_sync_failures_total"); got != "0" {
-		t.Errorf("%s looks failed", got)
+		t.Errorf("%s syncs failed", got)
 	}
 	d.end()
 }

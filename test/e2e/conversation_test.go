@@ -121,9 +121,9 @@ func (c *conversation) wantSame(when string) {
 	}
 }
 
-// wantAnew checks that the flow was deleted and begins again with one of these addresses.
+// wantNew checks that the flow was deleted and begins again with one of these addresses.
 // The far end answers a segment of the old TCP connection with a reset.
-func (c *conversation) wantAnew(when string, as ...netip.Addr) {
+func (c *conversation) wantNew(when string, as ...netip.Addr) {
 	t := c.l.t
 	t.Helper()
 	if id := c.entry(); id == c.id {
@@ -180,8 +180,8 @@ func isTimeout(err error) bool {
 	return errors.As(err, &e) && e.Timeout()
 }
 
-// looks waits for a sync that began after the call.
-func (d *daemon) looks() {
+// syncs waits for a sync that began after the call.
+func (d *daemon) syncs() {
 	d.w.t.Helper()
 	// A sync may have been running already.
 	for range 2 {
@@ -195,7 +195,7 @@ func (d *daemon) looks() {
 func (d *daemon) counts(metric, want string) {
 	d.w.t.Helper()
 	until(d.w.t, fmt.Sprintf("%s is %s", metric, want), func() bool { return d.metric(metric) == want })
-	d.looks()
+	d.syncs()
 	if got := d.metric(metric); got != want {
 		d.w.t.Errorf("%s is %s, not %s", metric, got, want)
 	}

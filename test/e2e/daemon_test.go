@@ -108,7 +108,7 @@ func until(t testing.TB, what string, f func() bool) {
 	}
 }
 
-func TestDaemonPutsBackWhatIsTakenAway(t *testing.T) {
+func TestDaemonRestoresDeletedObjects(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.0.0", w.masq())
 	a, b := w.attach("a", list), w.attach("b", list)
@@ -191,7 +191,7 @@ func TestSecondDaemonRefuses(t *testing.T) {
 
 // A flow that begins while the rules are missing is translated after the repair. A flow
 // that was translated before continues unchanged.
-func TestDaemonMendsTheFlowsOfTheGap(t *testing.T) {
+func TestDaemonDeletesUntranslatedFlows(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.0.0", w.masq())
 	a := w.attach("a", list)
@@ -214,9 +214,9 @@ func TestDaemonMendsTheFlowsOfTheGap(t *testing.T) {
 	say(t, before, "before")
 	seenBefore := w.lastFrom(wire, "before")
 
-	for _, mended := range []bool{false, true} {
+	for _, repaired := range []bool{false, true} {
 		var d *daemon
-		if mended {
+		if repaired {
 			d = w.daemon()
 			if err := d.Process.Signal(syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
@@ -232,7 +232,7 @@ func TestDaemonMendsTheFlowsOfTheGap(t *testing.T) {
 		if from := w.lastFrom(wire, "gap"); from.Addr() != a.addr(w.V4.Node) {
 			t.Fatalf("without rules the server sees %s, so the test proves nothing", from)
 		}
-		if !mended {
+		if !repaired {
 			// The control: restored rules alone do not translate the flow.
 			if err := w.rulesWithoutFlows(); err != nil {
 				t.Fatal(describe(err))
@@ -326,7 +326,7 @@ func TestDaemonReadiness(t *testing.T) {
 
 // A container that ends without DEL is removed after the grace period. Its lease stays: it
 // is released by GC.
-func TestDaemonSweepsTheDead(t *testing.T) {
+func TestDaemonRemovesEndedContainers(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.0.0", w.masq())
 	alive, dead := w.attach("alive", list), w.attach("dead", list)
@@ -347,7 +347,7 @@ func TestDaemonSweepsTheDead(t *testing.T) {
 }
 
 // The daemon sends the same notifications that systemd expects.
-func TestDaemonTellsSystemd(t *testing.T) {
+func TestDaemonNotifiesSystemd(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	path := w.socketPath("notify")
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

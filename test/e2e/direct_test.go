@@ -165,7 +165,7 @@ func TestNeverMasqueraded(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			p := w.attach("a", w.conflist("1.1.0", w.masq().with(c.conf)))
 			if c.naive {
-				w.foreign("meta l4proto udp masquerade")
+				w.otherRule("meta l4proto udp masquerade")
 			}
 			host := p.result.Interfaces[0].Name
 			groups := []netip.Addr{netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("ff0e::123")}
@@ -305,9 +305,9 @@ func (w *world) planOf(a netip.Addr) nstest.Plan {
 	return w.V6
 }
 
-// foreign adds a rule of another program to the node, at the hook where sources are
+// otherRule adds a rule of another program to the node, at the hook where sources are
 // translated.
-func (w *world) foreign(rule string) {
+func (w *world) otherRule(rule string) {
 	w.t.Helper()
 	w.nodeRun("nft", "add table inet other; "+
 		"add chain inet other postrouting { type nat hook postrouting priority srcnat; }; "+

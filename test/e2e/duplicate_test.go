@@ -147,8 +147,8 @@ func TestLiveAddressIsRefused(t *testing.T) {
 	}
 }
 
-// TestDeadAddressPassesOn: the holder of an address is gone, and DEL was never called.
-func TestDeadAddressPassesOn(t *testing.T) {
+// TestAddressOfEndedContainer: the holder of an address is gone, and DEL was never called.
+func TestAddressOfEndedContainer(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		list func(w *world) []keys // plugins of the network of a

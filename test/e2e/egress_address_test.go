@@ -34,7 +34,7 @@ func (p *pod) policyOf() string {
 func TestEgressAddressLeaves(t *testing.T) {
 	for _, of := range []string{"network", "node", "sources"} {
 		t.Run(of, func(t *testing.T) {
-			s := newStranded(t, onUplink, alsoThat)
+			s := newEgressRemoval(t, onUplink, alsoThat)
 			both := slices.Concat(s.lost, s.kept)
 			s.lost, s.kept = []netip.Addr{s.lost[0], s.kept[1]}, []netip.Addr{s.kept[0], s.lost[1]}
 			var d *daemon
@@ -56,8 +56,8 @@ func TestEgressAddressLeaves(t *testing.T) {
 
 			// One address of each family is removed: flows end, and begin again with the other.
 			s.loseFromBoth()
-			d.counts(strandedTotal, strconv.Itoa(len(s.as(s.lost))))
-			s.wantAnew("one of two addresses is removed")
+			d.counts(egressRemovedTotal, strconv.Itoa(len(s.as(s.lost))))
+			s.wantNew("one of two addresses is removed")
 			wantMissing(t, d, s.lost...)
 
 			// The last address is removed: nothing leaves.
@@ -87,7 +87,7 @@ func TestEgressAddressLeaves(t *testing.T) {
 }
 
 // loseFromBoth removes the addresses from the links that have them.
-func (s *stranded) loseFromBoth() {
+func (s *egressRemoval) loseFromBoth() {
 	s.t.Helper()
 	for _, a := range s.lost {
 		link := "uplink"
@@ -103,14 +103,14 @@ func (s *stranded) loseFromBoth() {
 
 // forgetNeighbour flushes an address from the router's ARP or neighbor table. Otherwise
 // the router would send to the node for minutes.
-func (s *stranded) forgetNeighbour(a netip.Addr) {
+func (s *egressRemoval) forgetNeighbour(a netip.Addr) {
 	s.t.Helper()
 	family := map[bool]string{true: "-4", false: "-6"}[a.Is4()]
 	check(s.t, s.Router.Command(s.t.Context(), "ip", family, "neighbour", "flush", "to", a.String(), "dev", "tonode").Run())
 }
 
 // onLoopback adds addresses to the node's loopback, and routes to them on the router.
-func (s *stranded) onLoopback(addresses []netip.Addr) {
+func (s *egressRemoval) onLoopback(addresses []netip.Addr) {
 	s.t.Helper()
 	for i, p := range s.Plans() {
 		host := netip.PrefixFrom(addresses[i], addresses[i].BitLen())
@@ -123,7 +123,7 @@ func (s *stranded) onLoopback(addresses []netip.Addr) {
 }
 
 // wantDropped checks that the pod's packets are counted and that none leaves the node.
-func (s *stranded) wantDropped() {
+func (s *egressRemoval) wantDropped() {
 	s.t.Helper()
 	for i, p := range s.Plans() {
 		rule := []string{"policy/no-egress4", "policy/no-egress6"}[i]

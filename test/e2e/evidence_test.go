@@ -49,15 +49,15 @@ func (w *world) add(c call) {
 	w.call(c).done(&result)
 }
 
-// sweepingDaemon starts a masqd that removes stale attachments without a grace period.
-func (w *world) sweepingDaemon() *daemon {
+// cleaningDaemon starts a masqd that removes stale attachments without a grace period.
+func (w *world) cleaningDaemon() *daemon {
 	w.t.Helper()
 	return w.daemon("--resync-interval", "1s", "--sweep-grace", "0s", "--config", filepath.Join(w.dir, "none"))
 }
 
-// sweeps waits until masqd has checked every attachment twice: it removes two containers
+// cleansUp waits until masqd has checked every attachment twice: it removes two containers
 // that ended one after the other.
-func (w *world) sweeps() {
+func (w *world) cleansUp() {
 	w.t.Helper()
 	for _, id := range []string{"canary1", "canary2"} {
 		p := w.wired(id, id, 99)
@@ -77,13 +77,13 @@ func (w *world) hasElement(a string) bool {
 	return strings.Contains(w.nodeRun("nft", "list", "map", "inet", "masq", "policy4"), a+" ")
 }
 
-// TestResultIsNoProofOfLife: names in prevResult that the node does not have, or that
+// TestResultIsNoEvidence: names in prevResult that the node does not have, or that
 // belong to another object, prove nothing about a container.
-func TestResultIsNoProofOfLife(t *testing.T) {
+func TestResultIsNoEvidence(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.0.0", w.masq())
 	w.attach("other", list) // keeps the table until the end
-	d := w.sweepingDaemon()
+	d := w.cleaningDaemon()
 	w.nodeRun("ip", "link", "add", "eth0", "type", "bridge")
 	type attached struct {
 		*pod
@@ -103,7 +103,7 @@ func TestResultIsNoProofOfLife(t *testing.T) {
 		p := w.wired(fmt.Sprintf("p%d", i), fmt.Sprintf("host%d", i), n)
 		all = append(all, attached{p, w.chain(p, interfaces, n), fmt.Sprintf("10.%d.0.24", n)})
 	}
-	w.sweeps()
+	w.cleansUp()
 	for _, a := range all {
 		w.seenAs(a.pod, w.V4, w.V4.Node)
 	}
@@ -117,16 +117,16 @@ func TestResultIsNoProofOfLife(t *testing.T) {
 	}
 }
 
-// TestBridgeIsMadeAgain: a deleted bridge proves nothing about its containers.
-func TestBridgeIsMadeAgain(t *testing.T) {
+// TestBridgeIsRecreated: a deleted bridge proves nothing about its containers.
+func TestBridgeIsRecreated(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.0.0", w.masqOn("10.88.0.0/16").with(keys{
 		"type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "stateDir": nil,
 	}), w.behind())
 	p := w.attach("p", list)
-	w.sweepingDaemon()
+	w.cleaningDaemon()
 	w.nodeRun("ip", "link", "del", "cni0")
-	w.sweeps()
+	w.cleansUp()
 	host := ""
 	for _, i := range p.result.Interfaces {
 		if strings.HasPrefix(i.Name, "veth") {
@@ -137,7 +137,7 @@ func TestBridgeIsMadeAgain(t *testing.T) {
 	w.nodeRun("ip", "link", "set", host, "master", "cni0")
 	w.nodeRun("ip", "addr", "add", "10.88.0.1/16", "dev", "cni0")
 	w.nodeRun("ip", "link", "set", "cni0", "up")
-	w.sweeps()
+	w.cleansUp()
 	p.run("ip", "neigh", "flush", "all") // the new bridge has another MAC
 	w.seenAs(p, w.V4, w.V4.Node)
 }
@@ -153,14 +153,14 @@ func TestRenamedLink(t *testing.T) {
 			p := w.attach("p", w.conflist("1.0.0", w.masq()))
 			q := w.attach("q", w.namedConflist("chained", "1.0.0", w.linkByPTP().with(keys{"ipam": routed}), w.behind()))
 			if running {
-				w.sweepingDaemon()
+				w.cleaningDaemon()
 			}
 			w.seenAs(q, w.V4, w.V4.Node)
 			w.nodeRun("ip", "link", "set", p.host(), "name", "lan1")
 			w.nodeRun("ip", "link", "set", q.host(), "name", "lan2")
 			if running {
 				until(t, "the link of the source check has its name again", func() bool { return w.hasLink(p.host()) })
-				w.sweeps()
+				w.cleansUp()
 				w.seenAs(p, w.V4, w.V4.Node)
 			}
 			w.seenAs(q, w.V4, w.V4.Node)
@@ -187,7 +187,7 @@ func (w *world) hasLink(name string) bool {
 func TestNamespacePathIsReused(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attach("other", w.conflist("1.0.0", w.masq()))
-	w.sweepingDaemon()
+	w.cleaningDaemon()
 	path := filepath.Join(t.TempDir(), "ns")
 	bind := func(p *pod) {
 		check(t, os.WriteFile(path, nil, 0o600))
@@ -202,7 +202,7 @@ func TestNamespacePathIsReused(t *testing.T) {
 		"prevResult": json.RawMessage(`{"cniVersion":"1.0.0","ips":[{"address":"10.77.0.5/24"}]}`),
 	})}
 	w.add(c)
-	w.sweeps()
+	w.cleansUp()
 	if !w.hasElement("10.77.0.5") {
 		t.Fatal("removed although its namespace exists")
 	}
@@ -212,9 +212,9 @@ func TestNamespacePathIsReused(t *testing.T) {
 	until(t, "the first container is removed", func() bool { return !w.hasElement("10.77.0.5") })
 }
 
-// TestSightOfTheNamespace: a masqd that cannot see the directory of namespaces keeps
+// TestDaemonWithoutNamespaceDirectory: a masqd that cannot see the directory of namespaces keeps
 // attachments without another proof. A missing link is a proof.
-func TestSightOfTheNamespace(t *testing.T) {
+func TestDaemonWithoutNamespaceDirectory(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attach("other", w.conflist("1.0.0", w.masq()))
 	linked, unlinked := w.wired("linked", "host0", 224), w.pod("unlinked")
@@ -225,26 +225,26 @@ func TestSightOfTheNamespace(t *testing.T) {
 		w.served("--resync-interval", "1s", "--sweep-grace", "0s", "--config", filepath.Join(w.dir, "none"))...)...)
 	check(t, blind.Start())
 	until(t, "masqd is ready", func() bool { _, text := blind.get("/readyz"); return strings.Contains(text, `"ready":true`) })
-	w.sweeps()
+	w.cleansUp()
 	if !w.hasElement("10.224.0.24") || !w.hasElement("10.225.0.24") {
 		t.Error("a live container is removed")
 	}
 	check(t, errors.Join(linked.Close(), unlinked.Close()))
 	until(t, "the container without a link is removed", func() bool { return !w.hasElement("10.224.0.24") })
-	w.sweeps()
+	w.cleansUp()
 	if !w.hasElement("10.225.0.24") {
 		t.Error("removed without a proof")
 	}
 	blind.end()
-	w.sweepingDaemon()
+	w.cleaningDaemon()
 	until(t, "a masqd that sees the directory removes it", func() bool { return !w.hasElement("10.225.0.24") })
 }
 
-// TestRemovedByMistakeComesBack: an attachment is restored when its evidence exists again.
-func TestRemovedByMistakeComesBack(t *testing.T) {
+// TestRemovedAttachmentIsRestored: an attachment is restored when its evidence exists again.
+func TestRemovedAttachmentIsRestored(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attach("other", w.conflist("1.0.0", w.masq()))
-	d := w.sweepingDaemon()
+	d := w.cleaningDaemon()
 	p := w.pod("p")
 	path := filepath.Join(t.TempDir(), "ns")
 	bind := func() {
@@ -262,7 +262,7 @@ func TestRemovedByMistakeComesBack(t *testing.T) {
 		check(t, errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)))
 		until(t, "it is removed", func() bool { return !w.hasElement("10.77.0.5") })
 		d.end()
-		d = w.sweepingDaemon() // the removed record survives a restart of masqd
+		d = w.cleaningDaemon() // the removed record survives a restart of masqd
 		bind()
 		until(t, "it is restored", func() bool { return w.hasElement("10.77.0.5") })
 	}

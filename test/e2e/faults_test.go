@@ -188,9 +188,9 @@ func (w *world) withPlugin(name, script string) {
 	w.cni = libcni.NewCNIConfigWithCacheDir(append(pluginPath(w.t), dir), filepath.Join(w.dir, "cache"), nil)
 }
 
-// foreignIPAM installs an IPAM plugin that logs its calls. It leases 10.99.0.7, unless a
+// otherIPAM installs an IPAM plugin that logs its calls. It leases 10.99.0.7, unless a
 // file contains another answer.
-func (w *world) foreignIPAM() {
+func (w *world) otherIPAM() {
 	w.t.Helper()
 	w.withPlugin("foreign", fmt.Sprintf(`
 cd '%s'
@@ -205,7 +205,7 @@ fi
 `, w.dir))
 }
 
-// calls returns the verbs that foreignIPAM was called with since the last call of calls.
+// calls returns the verbs that otherIPAM was called with since the last call of calls.
 func (w *world) calls() string {
 	w.t.Helper()
 	path := filepath.Join(w.dir, "calls")
@@ -218,10 +218,10 @@ func (w *world) calls() string {
 	return string(b)
 }
 
-// TestForeignIPAM delegates to an IPAM plugin other than host-local.
-func TestForeignIPAM(t *testing.T) {
+// TestOtherIPAM delegates to an IPAM plugin other than host-local.
+func TestOtherIPAM(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	w.foreignIPAM()
+	w.otherIPAM()
 	conf := w.masq().with(keys{"ipam": keys{"type": "foreign", "anything": "of its own"}})
 	before := w.traces()
 

@@ -79,11 +79,11 @@ func TestContainerFlapsItsLink(t *testing.T) {
 	}
 }
 
-// TestFlapWhereTheKernelEvicts: before Linux 5.16, or if another program resets the
+// TestFlapWithEvictedNeighbor: before Linux 5.16, or if another program resets the
 // setting, a flap deletes the proxy neighbor of the link. masqd restores it when the
 // carrier returns, long before the next resync. In the control, without masqd, the
 // container stays disconnected.
-func TestFlapWhereTheKernelEvicts(t *testing.T) {
+func TestFlapWithEvictedNeighbor(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))
 	evicts := "net/ipv4/conf/" + p.host() + "/arp_evict_nocarrier"

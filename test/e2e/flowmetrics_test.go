@@ -10,7 +10,7 @@ import (
 
 // masqd exports metrics of flows, and metrics of single attachments if they are requested.
 // The control is a container whose pod opted out.
-func TestDaemonTellsOfFlows(t *testing.T) {
+func TestFlowMetrics(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	masqueraded := w.attach("a", w.conflist("1.0.0", w.masq()))
 	direct := w.attach("b", w.conflist("1.0.0", w.masq().with(keys{"ipMasq": false})))

@@ -113,9 +113,9 @@ func (w *world) turnOff(s set) {
 	}
 }
 
-// TestDaemonMendsForwarding: if another program turns off a setting that containers need
+// TestDaemonRepairsForwarding: if another program turns off a setting that containers need
 // for their answers, masqd turns it on again. Settings that were off before stay off.
-func TestDaemonMendsForwarding(t *testing.T) {
+func TestDaemonRepairsForwarding(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.idleLink()
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))
@@ -148,7 +148,7 @@ func TestDaemonMendsForwarding(t *testing.T) {
 			if took > forwardingBound {
 				t.Errorf("there were answers after %s", took)
 			}
-			d.looks()
+			d.syncs()
 			if n := d.metric(forwardingTotal); n == was {
 				t.Errorf("%q repairs, before %q", n, was)
 			}
@@ -169,13 +169,13 @@ func TestDaemonMendsForwarding(t *testing.T) {
 // TestDaemonForwardsANewUplink: when another interface gets the default route, answers
 // that arrive there reach the containers. Without masqd they do not.
 func TestDaemonForwardsANewUplink(t *testing.T) {
-	for _, mended := range []bool{true, false} {
-		t.Run(map[bool]string{true: "masqd", false: "no masqd"}[mended], func(t *testing.T) {
+	for _, repaired := range []bool{true, false} {
+		t.Run(map[bool]string{true: "masqd", false: "no masqd"}[repaired], func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			w.idleLink()
 			p := w.attach("a", w.conflist("1.1.0", w.masq()))
 			d := w.daemon()
-			if !mended {
+			if !repaired {
 				d.end()
 			}
 			second := nstest.End{NS: w.Node, Name: "uplink2"}
@@ -188,8 +188,8 @@ func TestDaemonForwardsANewUplink(t *testing.T) {
 			for i, plan := range w.Plans() {
 				check(t, w.Server.Route(second.Addresses[i].Masked(), plan.ServerNet.Addr().Next()))
 			}
-			if mended {
-				d.looks() // it has processed the events of the addresses
+			if repaired {
+				d.syncs() // it has processed the events of the addresses
 			}
 			before := w.forwardings()
 			begun := time.Now()
@@ -197,7 +197,7 @@ func TestDaemonForwardsANewUplink(t *testing.T) {
 				w.nodeRun("ip", family, "route", "replace", "default", "via", far.Addresses[i].Addr().String(), "dev", "uplink2")
 			}
 			for i, plan := range w.Plans() {
-				if !mended {
+				if !repaired {
 					if reaches(p, plan.Server) {
 						t.Errorf("%s answers although the node does not forward", plan.Server)
 					}
@@ -212,7 +212,7 @@ func TestDaemonForwardsANewUplink(t *testing.T) {
 					t.Errorf("%s sees %v, not %s", plan.Server, got, second.Addresses[i].Addr())
 				}
 			}
-			if !mended {
+			if !repaired {
 				if diff := turnedOn(before, w.forwardings()); len(diff) > 0 {
 					t.Errorf("these settings changed: %v", diff)
 				}
@@ -231,9 +231,9 @@ func TestDaemonForwardsANewUplink(t *testing.T) {
 	}
 }
 
-// TestDaemonLeavesForwardingOfOthers: masqd does not turn on forwarding of links that
+// TestDaemonKeepsForwardingOfOthers: masqd does not turn on forwarding of links that
 // another plugin made, or of interfaces that no managed container needs.
-func TestDaemonLeavesForwardingOfOthers(t *testing.T) {
+func TestDaemonKeepsForwardingOfOthers(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.linkByPTP().with(keys{"ipam": keys{
 		"type": "host-local", "dataDir": filepath.Join(w.dir, "leases"), "subnet": "10.88.0.0/16", "routes": []any{keys{"dst": "0.0.0.0/0"}},
@@ -246,7 +246,7 @@ func TestDaemonLeavesForwardingOfOthers(t *testing.T) {
 	check(t, errors.Join(w.Node.Sysctl("net/ipv4/ip_forward", "0"), w.Node.Sysctl("net/ipv6/conf/all/forwarding", "0")))
 	before := w.forwardings()
 	until(t, "masqd receives the event", func() bool { return d.metric(`masq_syncs_total{reason="forwarding"}`) != heard })
-	d.looks()
+	d.syncs()
 	if diff := turnedOn(before, w.forwardings()); len(diff) > 0 {
 		t.Errorf("it changed %v", diff)
 	}

@@ -137,8 +137,8 @@ func TestGC(t *testing.T) {
 	}
 }
 
-// TestGCOfNothingValid: a runtime passes no valid attachment when a network is unused.
-func TestGCOfNothingValid(t *testing.T) {
+// TestGCWithoutValidAttachments: a runtime passes no valid attachment when a network is unused.
+func TestGCWithoutValidAttachments(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
 	other := w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24"))
@@ -172,9 +172,9 @@ func TestGCOfNothingValid(t *testing.T) {
 	}
 }
 
-// TestGCBehindAnother is GC in chained mode: one of two interfaces of a container is
+// TestGCChained is GC in chained mode: one of two interfaces of a container is
 // stale.
-func TestGCBehindAnother(t *testing.T) {
+func TestGCChained(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.withPlugin("claims", `
 cat > /dev/null

@@ -154,23 +154,23 @@ func TestDaemonRests(t *testing.T) {
 	t.Run("resync", func(t *testing.T) {
 		w := w.in(t)
 		d, s := start(w, "1s")
-		d.looks()
+		d.syncs()
 		n, _, sent := d.watch(s, restTime/2, nothing)
 		t.Logf("%d switches, messages: %s", n, kinds(sent))
-		looks := 0
+		syncs := 0
 		for _, m := range sent {
 			switch {
 			case m.typ == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN && !m.dump():
-				looks++
+				syncs++
 			case m.nftables(), m.typ>>8 == unix.NFNL_SUBSYS_CTNETLINK:
 				t.Errorf("without changes a sync requests %s", m)
 			}
 		}
-		if looks < 3 {
-			t.Errorf("%d syncs, so the test proves nothing", looks)
+		if syncs < 3 {
+			t.Errorf("%d syncs, so the test proves nothing", syncs)
 		}
 		if n <= restBound { // control of the idle count
-			t.Errorf("%d syncs in %d switches", looks, n)
+			t.Errorf("%d syncs in %d switches", syncs, n)
 		}
 
 		_, _, sent = d.watch(s, restTime/5, dirty)

@@ -11,9 +11,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestDaemonTellsOfPorts: masqd's metrics and /readyz warn before source ports run out, and
+// TestPortMetrics: masqd's metrics and /readyz warn before source ports run out, and
 // count flows that got no port. masqd stays ready.
-func TestDaemonTellsOfPorts(t *testing.T) {
+func TestPortMetrics(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("tight", w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20019"})))
 	server := must(w.Server.ServeUDP(at(w.V4.Server, 53)))(t)

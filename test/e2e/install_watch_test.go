@@ -79,9 +79,9 @@ func TestInstallWaits(t *testing.T) {
 	i.isSeen(p, false)
 }
 
-// TestInstallPutsBack: another program writes its network again, or removes the plugin.
+// TestInstallRestores: another program writes its network again, or removes the plugin.
 // install --watch inserts masq again.
-func TestInstallPutsBack(t *testing.T) {
+func TestInstallRestores(t *testing.T) {
 	for what, do := range map[string]func(i *installation, text string){
 		"written in place": (*installation).write,
 		"renamed into place": func(i *installation, text string) {
@@ -130,9 +130,9 @@ func TestInstallPutsBack(t *testing.T) {
 	}
 }
 
-// TestInstallDoesNotFight: another program writes its network repeatedly, and later after
+// TestInstallIsRateLimited: another program writes its network repeatedly, and later after
 // every change of the file. install --watch must not answer each time.
-func TestInstallDoesNotFight(t *testing.T) {
+func TestInstallIsRateLimited(t *testing.T) {
 	const long = 3 * time.Second
 	for name, rewrite := range map[string]func(i *installation, n int){
 		"in a loop": func(i *installation, n int) { i.write(i.podsText(1000 + n)) },

@@ -132,7 +132,7 @@ func TestIPFIXToNfcapd(t *testing.T) {
 }
 
 // A collector that was killed and started again receives templates and continues.
-func TestIPFIXCollectorStartedAnew(t *testing.T) {
+func TestIPFIXCollectorRestarts(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
 	d := w.daemon("--nat-log-ipfix", w.collectorAt("udp"))
 	p := w.attachNamed("shop", "cart", w.masq())
@@ -289,7 +289,7 @@ func (d *daemon) paced(p *pod, flows int) {
 
 // A collector that stops reading misses records. They are counted, and the count is sent
 // as soon as it reads again. The log on disk has all records.
-func TestIPFIXCollectorThatStalls(t *testing.T) {
+func TestIPFIXCollectorStalls(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
 	check(t, w.Node.Sysctl("net.ipv4.tcp_wmem", "4096 65536 65536"))
 	s := w.stream("flows")
@@ -329,7 +329,7 @@ func TestIPFIXCollectorThatStalls(t *testing.T) {
 func (d *daemon) said() string { return string(must(os.ReadFile(d.log))(d.w.t)) }
 
 // Events that the kernel dropped are reported to the collector, as in the log on disk.
-func TestIPFIXTellsOfEventsThatTheKernelLost(t *testing.T) {
+func TestIPFIXReportsLostEvents(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
 	s := w.stream("flows")
 	d := w.daemon("--nat-log", filepath.Join(w.dir, "nat-log"), "--nat-log-ipfix", w.collectorAt("tcp"))
@@ -405,7 +405,7 @@ func TestNoIPFIXWithoutTheFlag(t *testing.T) {
 }
 
 // An invalid collector is refused at start.
-func TestIPFIXCollectorsThatCannotBe(t *testing.T) {
+func TestIPFIXInvalidCollectors(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	for value, want := range map[string]string{
 		"198.51.100.2":           `invalid argument "198.51.100.2" for "--nat-log-ipfix" flag: "198.51.100.2" is no address with a port; give ADDRESS:PORT`,

@@ -40,7 +40,7 @@ func newVictim(t *testing.T, beside bool) *victim {
 }
 
 // restored checks that a DEL removes everything that a killed call has left.
-func (v *victim) mended(when string) {
+func (v *victim) restored(when string) {
 	v.t.Helper()
 	v.call(v.del).done(nil)
 	unchanged(v.t, "remaining after DEL, "+when, v.traces(), v.before)
@@ -55,13 +55,13 @@ func (v *victim) addedAgain(when string) (result keys) {
 	if v.complete() {
 		// The runtime may call ADD again after a complete ADD whose result it did not get.
 		v.call(v.add).refused(ofLink)
-		v.mended(when)
+		v.restored(when)
 	}
 	v.call(v.add).done(&result)
 	check := v.add
 	check.verb, check.conf = "CHECK", v.add.conf.with(keys{"prevResult": result})
 	v.call(check).done(nil)
-	v.mended("an ADD after " + when)
+	v.restored("an ADD after " + when)
 	return result
 }
 
@@ -154,7 +154,7 @@ func TestKilledAtAnyTime(t *testing.T) {
 		if i%3 == 2 {
 			v.addedAgain(when)
 		} else {
-			v.mended(when)
+			v.restored(when)
 		}
 	}
 	report("ADD", killed)
@@ -172,7 +172,7 @@ func TestKilledAtAnyTime(t *testing.T) {
 		if v.after(v.del, moment(i)) {
 			killed++
 		}
-		v.mended(fmt.Sprintf("DEL killed after %s of %s", moment(i), full[i%2]))
+		v.restored(fmt.Sprintf("DEL killed after %s of %s", moment(i), full[i%2]))
 	}
 	report("DEL", killed)
 }
@@ -198,10 +198,10 @@ func TestKilledAtAnyStep(t *testing.T) {
 				if v.traces() != v.before {
 					left++
 				}
-				v.mended(fmt.Sprintf("%s killed before step %d, %s", verb.verb, steps, step))
+				v.restored(fmt.Sprintf("%s killed before step %d, %s", verb.verb, steps, step))
 				steps++
 			}
-			v.mended(verb.verb)
+			v.restored(verb.verb)
 			t.Logf("%d steps, after %d of them DEL had something to remove", steps, left)
 			if steps < verb.least || left < verb.least/2 { // control
 				t.Errorf("%d steps, after %d of them something remained, want at least %d", steps, left, verb.least)
@@ -363,7 +363,7 @@ func TestKilledAddLosesNoAddress(t *testing.T) {
 	for steps := 0; ; steps++ {
 		step := v.killBefore(v.add, steps)
 		if step == "" {
-			v.mended("ADD")
+			v.restored("ADD")
 			break
 		}
 		result := v.addedAgain(fmt.Sprintf("ADD killed before step %d, %s", steps, step))

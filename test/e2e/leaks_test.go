@@ -81,7 +81,7 @@ func invalidPackets(src, dst netip.Addr, syn nstest.Packet) map[string][]byte {
 		"a reset out of nowhere":       segment(nstest.RST | nstest.ACK),
 		"a bare reset":                 segment(nstest.RST),
 		"an end without a beginning":   segment(nstest.FIN | nstest.ACK),
-		"an answer without a request":          segment(nstest.SYN | nstest.ACK),
+		"an answer without a request":  segment(nstest.SYN | nstest.ACK),
 		"SYN and FIN":                  segment(nstest.SYN | nstest.FIN),
 		"no flags":                     segment(0),
 		"a wrong checksum":             corrupt,

@@ -283,8 +283,8 @@ func TestDelDespiteTheConfiguration(t *testing.T) {
 	}
 }
 
-// TestDelOfWhatNeverWas: a runtime may call DEL without a preceding ADD.
-func TestDelOfWhatNeverWas(t *testing.T) {
+// TestDelWithoutAdd: a runtime may call DEL without a preceding ADD.
+func TestDelWithoutAdd(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.pod("never")
 	before := w.traces()

@@ -143,9 +143,9 @@ func TestDaemonComparesLinksAtResync(t *testing.T) {
 	})
 }
 
-// TestDaemonDoesNotFightOverLinks: if another program deletes a route repeatedly, masqd
+// TestLinkRepairLoop: if another program deletes a route repeatedly, masqd
 // limits its repairs and reports a repair loop.
-func TestDaemonDoesNotFightOverLinks(t *testing.T) {
+func TestLinkRepairLoop(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))
 	d := w.daemon()

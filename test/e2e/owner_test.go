@@ -119,9 +119,9 @@ func TestDaemonMeetsAnotherOwner(t *testing.T) {
 	}
 }
 
-// TestTableInTheWay: ADD turns a table that another program made under the same name into
+// TestTableOfSameName: ADD turns a table that another program made under the same name into
 // the managed table, whatever it contains.
-func TestTableInTheWay(t *testing.T) {
+func TestTableOfSameName(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
 	for _, c := range []struct{ name, rules string }{

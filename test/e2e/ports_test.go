@@ -28,7 +28,7 @@ func TestPrivilegedPorts(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			list := w.conflist("1.1.0", w.masq().with(c.conf))
 			if c.naive != "" {
-				w.foreign(c.naive)
+				w.otherRule(c.naive)
 			}
 			// The second container uses source ports that the first has in use.
 			a, b := w.attach("a", list), w.attach("b", list)

@@ -220,7 +220,7 @@ func TestReloads(t *testing.T) {
 		t.Errorf("only %d pings, %d bytes, %d connections", pings, bytes, connections)
 	}
 	if n := d.metric("masq_sync_failures_total"); n != "0" {
-		t.Errorf("%s looks failed", n)
+		t.Errorf("%s syncs failed", n)
 	}
 	if n := d.metric("masq_repair_loops_total"); n != "0" {
 		t.Errorf("%s times another program was said to change the table", n)

@@ -52,7 +52,7 @@ func (w *world) harms(p *pod) []harm {
 }
 
 // restoration is one change with the time of its repair.
-type mended struct {
+type restoration struct {
 	harm    string
 	asked   time.Time // time just before the change
 	change  time.Time
@@ -95,7 +95,7 @@ type repairs struct {
 	d     *daemon
 	heard *transactions
 	read  int // bytes of masqd's log
-	all   []mended
+	all   []restoration
 }
 
 // suffer makes one change after a few more packets have arrived.
@@ -106,7 +106,7 @@ func (r *repairs) suffer(h harm) {
 	until(t, "there is more traffic", func() bool { return r.far.arrived() >= next })
 	r.heard.forget()
 	r.begins(t.Context(), fmt.Sprintf("%s, %d", h.name, len(r.all)), r.heard.change)
-	m := mended{harm: h.name, asked: time.Now()}
+	m := restoration{harm: h.name, asked: time.Now()}
 	w.nft("%s", h.change)
 	m.change = r.heard.next(t, "nft").at
 	m.repair = r.heard.next(t, "masqd").at
@@ -172,7 +172,7 @@ func (r *repairs) exposures() (of map[string]exposure, late []string) {
 // figures are times, sorted.
 type figures []time.Duration
 
-func (r *repairs) figures(harm string, end func(mended) time.Time) (out figures) {
+func (r *repairs) figures(harm string, end func(restoration) time.Time) (out figures) {
 	for _, m := range r.all {
 		if m.harm == harm {
 			out = append(out, end(m).Round(0).Sub(m.change.Round(0)))
@@ -199,8 +199,8 @@ func (r *repairs) judge(harms []harm) {
 	of, late := r.exposures()
 	rows := "change\tn\trules: median\tp99\tmax ms\tflows: median\tp99\tmax ms\tpackets before the rules\tbefore the flows\t\n"
 	for _, h := range harms {
-		rules := r.figures(h.name, func(m mended) time.Time { return m.repair })
-		flows := r.figures(h.name, func(m mended) time.Time { return m.settled })
+		rules := r.figures(h.name, func(m restoration) time.Time { return m.repair })
+		flows := r.figures(h.name, func(m restoration) time.Time { return m.settled })
 		rows += fmt.Sprintf("%s\t%d\t%v\t%v\t%d\t%d\t\n", h.name, len(rules), rules, flows, of[h.name].gap, of[h.name].settling)
 		if rules.median() >= medianBound || rules.most() >= mostBound {
 			t.Errorf("%s: repaired in a median of %s and a maximum of %s, not below %s and %s", h.name, rules.median(), rules.most(), medianBound, mostBound)
@@ -266,13 +266,13 @@ func TestRepairsUnderTraffic(t *testing.T) {
 	r.d.end()
 
 	for _, h := range harms {
-		r.unmended(h, args)
+		r.withoutMasqd(h, args)
 	}
 }
 
-// unmended is the control: without masqd, packets keep arriving with the container's address,
+// withoutMasqd is the control: without masqd, packets keep arriving with the container's address,
 // and flows that begin then do not work.
-func (r *repairs) unmended(h harm, args []string) {
+func (r *repairs) withoutMasqd(h harm, args []string) {
 	const during = 2 * time.Second
 	w, t := r.w, r.w.t
 	t.Helper()
@@ -299,7 +299,7 @@ func (r *repairs) unmended(h harm, args []string) {
 	})
 	c := must(r.from.DialUDP(netip.AddrPort{}, r.udp))(t)
 	defer c.Close()
-	if err := r.untilAnswered(c, "not mended", during); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := r.untilAnswered(c, "not restoration", during); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%s without masqd: a flow has %v", h.name, err)
 	}
 	stop()

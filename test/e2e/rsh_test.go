@@ -54,7 +54,7 @@ func TestRlogin(t *testing.T) {
 	t.Run("a range of ports for all", func(t *testing.T) {
 		w := w.in(t)
 		p := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"ipMasq": false})))
-		w.foreign("meta l4proto tcp masquerade to :20000-29999")
+		w.otherRule("meta l4proto tcp masquerade to :20000-29999")
 		for _, plan := range w.Plans() {
 			rlogind := d.serve(at(plan.Server, 513), "in.rlogind")
 			if out, err := p.rlogin(t, plan.Server); err == nil {

@@ -45,7 +45,7 @@ func TestPortShadowing(t *testing.T) {
 				}
 				p := w.attach("a"+strconv.Itoa(plan.Node.BitLen()), w.conflist("1.1.0", w.masq().with(c.conf)))
 				if c.naive != "" && plan == w.V4 {
-					w.foreign(c.naive)
+					w.otherRule(c.naive)
 				}
 				peer := must(w.Server.ListenUDP(at(plan.Server, isakmp)))(t)
 				inside := must(p.DialUDP(at(netip.Addr{}, isakmp), at(plan.Server, isakmp)))(t)
@@ -164,10 +164,10 @@ func TestPortsOfServices(t *testing.T) {
 	}
 }
 
-// TestPortOfAServiceThatBegins: a service that started after an attachment was made is no
+// TestPortOfNewService: a service that started after an attachment was made is no
 // fault of the attachment. The next ADD of any network, and the next sync of masqd, reserve
 // its port for all policies. masqd ends the reservation after the service ended.
-func TestPortOfAServiceThatBegins(t *testing.T) {
+func TestPortOfNewService(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	first := w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20001"}))
 	p := w.attach("first", first)
@@ -198,7 +198,7 @@ func TestPortOfAServiceThatBegins(t *testing.T) {
 	check(t, service.Close())
 	other := must(w.Node.ListenUDP(at(w.V4.Node, 20001)))(t)
 	defer other.Close()
-	d.looks()
+	d.syncs()
 	until(t, "masqd reserves the new service's port alone", func() bool { return w.reservedPorts() == "20001" })
 	avoids(20001)
 	if out, err := w.command(w.Node, "inspect", "drift").CombinedOutput(); err != nil {

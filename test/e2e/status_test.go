@@ -22,8 +22,8 @@ const (
 	someAreCut = 51
 )
 
-// TestStatusSaysWhatIsMissing: ADD succeeds if STATUS succeeds, and fails if STATUS fails.
-func TestStatusSaysWhatIsMissing(t *testing.T) {
+// TestStatusAgreesWithAdd: ADD succeeds if STATUS succeeds, and fails if STATUS fails.
+func TestStatusAgreesWithAdd(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(w *world, conf keys)
@@ -247,8 +247,8 @@ ls "$1/attachments"
 	}
 }
 
-// TestStatusOfGoneRules: STATUS fails while live containers have no rules.
-func TestStatusOfGoneRules(t *testing.T) {
+// TestStatusOfMissingRules: STATUS fails while live containers have no rules.
+func TestStatusOfMissingRules(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
 	other := w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24").with(keys{"ipMasq": false}))

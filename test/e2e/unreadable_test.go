@@ -66,13 +66,13 @@ func TestDamagedRecord(t *testing.T) {
 				w.attach("other", lists[1]) // it has the same policy
 				var d *daemon
 				if running {
-					d = w.sweepingDaemon()
+					d = w.cleaningDaemon()
 				}
 				for _, p := range pods {
 					check(t, damage(p.recordPath()))
 				}
 				if !running {
-					d = w.sweepingDaemon()
+					d = w.cleaningDaemon()
 				}
 				for _, p := range pods {
 					path := p.recordPath()
@@ -89,7 +89,7 @@ func TestDamagedRecord(t *testing.T) {
 					t.Errorf("%s are rebuilt", n)
 				}
 				w.nft("flush ruleset") // the rebuilt record must restore the same rules
-				w.sweeps()
+				w.cleansUp()
 				for _, p := range pods {
 					w.seenAs(p, w.V4, w.V4.Node)
 				}
@@ -125,7 +125,7 @@ func TestUnreadableRecord(t *testing.T) {
 			good := must(os.ReadFile(path))(t)
 			check(t, spoil(path))
 			before := w.nodeRun("nft", "list", "table", "inet", "masq")
-			d := w.sweepingDaemon()
+			d := w.cleaningDaemon()
 			until(t, "/readyz names it", func() bool {
 				code, text := d.get("/readyz")
 				return code == 200 && strings.Contains(text, path)
@@ -133,9 +133,9 @@ func TestUnreadableRecord(t *testing.T) {
 			if n := d.metric("masq_unreadable_records"); n != "1" {
 				t.Errorf("metric: %s", n)
 			}
-			w.sweeps()
+			w.cleansUp()
 			w.nft("add element inet masq invalid4 { 10.1.2.3 }")
-			d.looks() // after a sync that could have removed the element
+			d.syncs() // after a sync that could have removed the element
 			if n := d.metric("masq_unreadable_records"); n != "1" {
 				t.Errorf("metric after a sync: %s", n)
 			}

@@ -48,7 +48,7 @@ func TestUntranslatedFlowsWhenAnotherMakesTheTable(t *testing.T) {
 	d := w.daemon("--resync-interval", "1h")
 	d.counts(gapTotal, fmt.Sprint(len(control)))
 	for i, c := range control {
-		c.wantAnew("masqd has started", w.Plans()[i].Node)
+		c.wantNew("masqd has started", w.Plans()[i].Node)
 	}
 	before := both()
 	check(t, d.Process.Signal(syscall.SIGSTOP))
@@ -57,7 +57,7 @@ func TestUntranslatedFlowsWhenAnotherMakesTheTable(t *testing.T) {
 	check(t, d.Process.Signal(syscall.SIGCONT))
 	d.counts(gapTotal, fmt.Sprint(len(control)+len(flows)))
 	for i, c := range flows {
-		c.wantAnew("masqd has gone on", w.Plans()[i].Node)
+		c.wantNew("masqd has gone on", w.Plans()[i].Node)
 	}
 	wantAllSame("translated flows", before...)
 	d.end()

@@ -57,9 +57,9 @@ func (p *past) tells(from netip.AddrPort, at time.Time, pod string) string {
 	return out
 }
 
-// TestWhoWasICMP: two containers ping with one ID, and the log distinguishes them by the IDs
+// TestWhoICMPFromLog: two containers ping with one ID, and the log distinguishes them by the IDs
 // that the server saw.
-func TestWhoWasICMP(t *testing.T) {
+func TestWhoICMPFromLog(t *testing.T) {
 	p := newPast(t)
 	a, b := p.attachNamed("ns", "a", p.masq()), p.attachNamed("ns", "b", p.masq())
 	for _, plan := range p.Plans() {
@@ -85,9 +85,9 @@ func TestWhoWasICMP(t *testing.T) {
 	p.d.end()
 }
 
-// TestWhoWasOfAStalledDaemon: events that were dropped while masqd was stopped are reported
+// TestWhoAfterStalledDaemon: events that were dropped while masqd was stopped are reported
 // as missing, and records from before and after are found.
-func TestWhoWasOfAStalledDaemon(t *testing.T) {
+func TestWhoAfterStalledDaemon(t *testing.T) {
 	p := newPast(t)
 	c := p.attachNamed("ns", "c", p.masq())
 	before, began := p.talks(c)
@@ -119,9 +119,9 @@ func TestWhoWasOfAStalledDaemon(t *testing.T) {
 	p.d.end()
 }
 
-// TestWhoWasOfAKilledDaemon: the time without a writer is reported, and records from before
+// TestWhoAfterKilledDaemon: the time without a writer is reported, and records from before
 // are found.
-func TestWhoWasOfAKilledDaemon(t *testing.T) {
+func TestWhoAfterKilledDaemon(t *testing.T) {
 	p := newPast(t)
 	c := p.attachNamed("ns", "c", p.masq())
 	before, began := p.talks(c)
@@ -159,9 +159,9 @@ func newSmallDisk(t *testing.T) *past {
 	return &past{world: w, d: d, log: fmt.Sprintf("/proc/%d/root%s", d.Process.Pid, dir)}
 }
 
-// TestWhoWasOfAFullDisk: masqd reports that it cannot write, continues its other work, and
+// TestWhoAfterFullDisk: masqd reports that it cannot write, continues its other work, and
 // has lost nothing when there is room again.
-func TestWhoWasOfAFullDisk(t *testing.T) {
+func TestWhoAfterFullDisk(t *testing.T) {
 	p := newSmallDisk(t)
 	w, d := p.world, p.d
 	c := w.attachNamed("ns", "c", w.masq())

@@ -13,10 +13,10 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestForeignMasquerade has another table masquerade everything that leaves the node, at
+// TestMasqueradeOfAnotherTable has another table masquerade everything that leaves the node, at
 // the usual hook and priority. Attachments with a policy leave as the policy says; direct
 // flows are left to the other table.
-func TestForeignMasquerade(t *testing.T) {
+func TestMasqueradeOfAnotherTable(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	second := map[netip.Addr]netip.Addr{
 		w.V4.Node: netip.MustParseAddr("192.0.2.9"), w.V6.Node: netip.MustParseAddr("2001:db8:1::9"),
@@ -31,7 +31,7 @@ func TestForeignMasquerade(t *testing.T) {
 	direct := keys{"nonMasqueradeCIDRs": []string{w.V4.ServerNet.String(), w.V6.ServerNet.String()}}
 	for _, foreign := range []bool{false, true} {
 		if foreign {
-			w.foreign("masquerade")
+			w.otherRule("masquerade")
 		}
 		for _, network := range []struct {
 			name string

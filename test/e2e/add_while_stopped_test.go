@@ -10,11 +10,11 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestDaemonKnowsWhoComesAndGoes adds and deletes a node's only container while masqd is
+// TestDaemonFollowsAddAndDel adds and deletes a node's only container while masqd is
 // stopped. When masqd continues, it receives events of the rules and of the record in
 // either order. It must not remove rules whose record it has not read yet as unexpected,
 // nor repair rules whose record was deleted.
-func TestDaemonKnowsWhoComesAndGoes(t *testing.T) {
+func TestDaemonFollowsAddAndDel(t *testing.T) {
 	const times = 40
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())

@@ -63,9 +63,9 @@ func (s *shared) has(when string, want map[string]int) {
 	}
 }
 
-// TestRecordsOfNamespaceThatIsGone: masqd removes the records of an earlier network
+// TestRecordsOfDeletedNamespace: masqd removes the records of an earlier network
 // namespace of the node. Records of a live neighbor stay, whatever its containers do.
-func TestRecordsOfNamespaceThatIsGone(t *testing.T) {
+func TestRecordsOfDeletedNamespace(t *testing.T) {
 	if veth.OwnNetNS() == nil {
 		t.Skip("needs Linux 6.18: namespaces have no file handles")
 	}
@@ -112,7 +112,7 @@ func TestRecordsOfNamespaceThatIsGone(t *testing.T) {
 
 	d = w.daemon(flags...)
 	until(t, "the records of the namespace are removed", func() bool { return s.records("earlier") == 1 })
-	w.sweeps() // several resyncs
+	w.cleansUp() // several resyncs
 	s.has("at the end", map[string]int{"earlier": 1, "living": 2, "dead": 2, "own": 1})
 	if _, err := os.Stat(old); err != nil {
 		t.Errorf("the record that names no namespace: %v", err)

@@ -59,11 +59,11 @@ func (d *daemon) repaired(kind string) int {
 	return n
 }
 
-// TestRepairsBesideChurn: while containers come and go, masqd repairs what another program
+// TestRepairsDuringChurn: while containers come and go, masqd repairs what another program
 // changes, and nothing else: no element of an ordinary ADD or DEL. It never reads the whole
 // table for that. An ADD may delete an unexpected rule in a base chain before masqd sees it;
 // a rule in the chain clamp is left to masqd.
-func TestRepairsBesideChurn(t *testing.T) {
+func TestRepairsDuringChurn(t *testing.T) {
 	const rounds = 5
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())

@@ -90,7 +90,7 @@ func (s *sourced) wantOwn(p *pod, flows ...*conversation) {
 func (s *sourced) wantNode(when string, flows []*conversation) {
 	s.t.Helper()
 	for i, c := range flows {
-		c.wantAnew(when, s.Plans()[i].Node)
+		c.wantNew(when, s.Plans()[i].Node)
 	}
 }
 
@@ -101,9 +101,9 @@ func wantAllSame(when string, flows ...*conversation) {
 	}
 }
 
-// TestSourceFlowsOfTheGap: flows of a pod of another plugin that began while the rules were
+// TestUntranslatedSourceFlows: flows of a pod of another plugin that began while the rules were
 // missing are translated after the repair.
-func TestSourceFlowsOfTheGap(t *testing.T) {
+func TestUntranslatedSourceFlows(t *testing.T) {
 	s := newSourced(t)
 	args := []string{"--config", s.config(podSources)}
 	d := s.daemon(args...)
@@ -142,9 +142,9 @@ func TestSourceFlowsOfTheGap(t *testing.T) {
 	wantAllSame("masqd has begun", append(append(before, direct...), directGap...)...)
 }
 
-// TestSourceFlowsFromBefore: flows that began before sourceCIDRs contained their pods are
+// TestFlowsOfNewSources: flows that began before sourceCIDRs contained their pods are
 // translated afterwards. Flows of other pods continue.
-func TestSourceFlowsFromBefore(t *testing.T) {
+func TestFlowsOfNewSources(t *testing.T) {
 	s := newSourced(t)
 	other := s.wired("other", "10.89.0.0/16")
 	check(t, errors.Join(
@@ -167,12 +167,12 @@ func TestSourceFlowsFromBefore(t *testing.T) {
 	s.config("[10.88.0.0/16, \"fd00:88::/64\", 10.89.0.0/16]")
 	d.counts(gapTotal, fmt.Sprint(len(named)+1))
 	wantAllSame("another source is named", append(begun, direct...)...)
-	unnamed.wantAnew("named", s.V4.Node)
+	unnamed.wantNew("named", s.V4.Node)
 }
 
-// TestFaultyStartKeepsTheNode: a masqd that starts with a faulty file keeps the policy and
+// TestFaultyStartKeepsPolicy: a masqd that starts with a faulty file keeps the policy and
 // the sources of its predecessor.
-func TestFaultyStartKeepsTheNode(t *testing.T) {
+func TestFaultyStartKeepsPolicy(t *testing.T) {
 	s := newSourced(t)
 	file := s.config(podSources)
 	d := s.daemon("--config", file)
@@ -199,7 +199,7 @@ func TestFaultyStartKeepsTheNode(t *testing.T) {
 			}
 			s.wantOwn(s.pod, direct...)
 		} else {
-			d.looks()
+			d.syncs()
 			masqueraded, _ := s.both()
 			s.wantOwn(s.pod, masqueraded...)
 		}

@@ -16,9 +16,9 @@ import (
 
 var featureMetric = regexp.MustCompile(`(?m)^masq_kernel_feature_available\{feature="([^"]+)"\} ([01])$`)
 
-// TestDaemonSaysWhatTheKernelOffers: the log at start and the metrics agree on the kernel's
+// TestDaemonReportsKernelFeatures: the log at start and the metrics agree on the kernel's
 // features, and nft confirms them.
-func TestDaemonSaysWhatTheKernelOffers(t *testing.T) {
+func TestDaemonReportsKernelFeatures(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	before := w.nodeRun("nft", "list", "ruleset")
 	d := w.daemon("--config", filepath.Join(w.dir, "none"))

@@ -9,22 +9,22 @@ import (
 	"testing"
 )
 
-// stranded is a node that translates to several addresses, of which it will lose one of each
+// egressRemoval is a node that translates to several addresses, of which it will lose one of each
 // family, and a container whose flows have left with all of them.
-type stranded struct {
+type egressRemoval struct {
 	*listener
 	pod        *pod
 	lost, kept []netip.Addr
 	flows      []*conversation
 }
 
-func newStranded(t *testing.T, lost, kept []netip.Addr) *stranded {
+func newEgressRemoval(t *testing.T, lost, kept []netip.Addr) *egressRemoval {
 	t.Helper()
-	return &stranded{listener: newManyAddresses(t).listener(), lost: lost, kept: kept}
+	return &egressRemoval{listener: newManyAddresses(t).listener(), lost: lost, kept: kept}
 }
 
 // translateTo writes a configuration with these addresses.
-func (s *stranded) translateTo(addresses ...netip.Addr) string {
+func (s *egressRemoval) translateTo(addresses ...netip.Addr) string {
 	s.t.Helper()
 	return s.writeConfig("snatAddresses: " + fmt.Sprint(listOf(addresses)) + "\n")
 }
@@ -41,7 +41,7 @@ func listOf(addresses []netip.Addr) string {
 }
 
 // begin begins at least two flows of each protocol with each of the addresses.
-func (s *stranded) begin() {
+func (s *egressRemoval) begin() {
 	s.t.Helper()
 	for _, plan := range s.Plans() {
 		for _, network := range []string{"udp", "tcp"} {
@@ -60,7 +60,7 @@ func (s *stranded) begin() {
 }
 
 // as returns the flows that left with one of these addresses.
-func (s *stranded) as(addresses []netip.Addr) (out []*conversation) {
+func (s *egressRemoval) as(addresses []netip.Addr) (out []*conversation) {
 	for _, c := range s.flows {
 		if slices.Contains(addresses, c.as.Addr()) {
 			out = append(out, c)
@@ -70,25 +70,25 @@ func (s *stranded) as(addresses []netip.Addr) (out []*conversation) {
 }
 
 // wantSame checks that all of the flows continue.
-func (s *stranded) wantSame(when string, flows []*conversation) {
+func (s *egressRemoval) wantSame(when string, flows []*conversation) {
 	s.t.Helper()
 	for _, c := range flows {
 		c.wantSame(when)
 	}
 }
 
-// wantAnew checks that flows with a lost address begin again, and that the others continue.
-func (s *stranded) wantAnew(when string) {
+// wantNew checks that flows with a lost address begin again, and that the others continue.
+func (s *egressRemoval) wantNew(when string) {
 	s.t.Helper()
 	for _, c := range s.as(s.lost) {
-		c.wantAnew(when, s.kept...)
+		c.wantNew(when, s.kept...)
 	}
 	s.wantSame(when, s.as(s.kept))
 	s.wantFresh(when)
 }
 
 // wantFresh checks that new flows begin with a remaining address.
-func (s *stranded) wantFresh(when string) {
+func (s *egressRemoval) wantFresh(when string) {
 	s.t.Helper()
 	for _, plan := range s.Plans() {
 		for _, network := range []string{"udp", "tcp", "udp", "tcp"} {
@@ -101,7 +101,7 @@ func (s *stranded) wantFresh(when string) {
 
 // lose removes the addresses from a link. Addresses of the uplink are then given to another
 // host: packets to them no longer reach the node.
-func (s *stranded) lose(link string) {
+func (s *egressRemoval) lose(link string) {
 	s.t.Helper()
 	for _, a := range s.lost {
 		check(s.t, s.Node.RemoveAddress(link, netip.PrefixFrom(a, a.BitLen())))
@@ -114,28 +114,28 @@ func (s *stranded) lose(link string) {
 
 // forgotten waits until the rules do not name the addresses, and masqd has checked the
 // flows.
-func (s *stranded) forgotten(d *daemon) {
+func (s *egressRemoval) forgotten(d *daemon) {
 	s.t.Helper()
 	for _, a := range s.lost {
 		until(s.t, fmt.Sprintf("%s is not in the rules", a), func() bool { return !s.inRules(a) })
 	}
-	d.looks()
+	d.syncs()
 }
 
-const strandedTotal = "masq_egress_removed_flows_total"
+const egressRemovedTotal = "masq_egress_removed_flows_total"
 
 var (
 	onUplink = []netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8:1::11")}
 	alsoThat = []netip.Addr{netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("2001:db8:5::12")}
 )
 
-// TestStrandedFlows: after an address is removed from snatAddresses, its flows continue while
+// TestFlowsOfRemovedEgressAddresses: after an address is removed from snatAddresses, its flows continue while
 // the node has the address. When the node loses it, they begin again, and no others do.
 // Without masqd they wait for answers that never arrive.
-func TestStrandedFlows(t *testing.T) {
+func TestFlowsOfRemovedEgressAddresses(t *testing.T) {
 	for _, mended := range []bool{true, false} {
 		t.Run(map[bool]string{true: "masqd", false: "no masqd"}[mended], func(t *testing.T) {
-			s := newStranded(t, onUplink, alsoThat)
+			s := newEgressRemoval(t, onUplink, alsoThat)
 			d := s.daemon("--config", s.translateTo(slices.Concat(s.lost, s.kept)...))
 			s.pod = s.attach("a", s.conflist("1.1.0", s.masq()))
 			s.begin()
@@ -144,7 +144,7 @@ func TestStrandedFlows(t *testing.T) {
 			s.forgotten(d)
 			s.wantSame("the node has the addresses", slices.Concat(s.flows, others.work, others.lost))
 			s.wantFresh("after the change")
-			d.counts(strandedTotal, "0")
+			d.counts(egressRemovedTotal, "0")
 			if !mended {
 				d.end()
 			}
@@ -156,17 +156,17 @@ func TestStrandedFlows(t *testing.T) {
 				s.wantFresh("the addresses are gone")
 				return
 			}
-			d.counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
-			s.wantAnew("the addresses are gone")
+			d.counts(egressRemovedTotal, fmt.Sprint(len(s.as(s.lost))))
+			s.wantNew("the addresses are gone")
 			s.wantSame("of other programs", others.work)
 			wantStuck("of other programs", others.lost...)
-			d.counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
+			d.counts(egressRemovedTotal, fmt.Sprint(len(s.as(s.lost))))
 		})
 	}
 }
 
-// foreignFlows are flows that rules of another program translate.
-type foreignFlows struct {
+// otherFlows are flows that rules of another program translate.
+type otherFlows struct {
 	work []*conversation // flows of the container, translated to an address that is routed to the node
 	lost []*conversation // flows of another program's container, translated to an address that will be lost
 }
@@ -174,7 +174,7 @@ type foreignFlows struct {
 // ofOtherPrograms begins such flows: of the container, translated by another program to an
 // address that the node does not have, and of another program's container, translated to an
 // address that the node will lose.
-func (s *stranded) ofOtherPrograms() (out foreignFlows) {
+func (s *egressRemoval) ofOtherPrograms() (out otherFlows) {
 	s.t.Helper()
 	routed := netip.MustParseAddr("198.18.0.99")
 	host := netip.PrefixFrom(routed, 32)
@@ -199,10 +199,10 @@ func (s *stranded) ofOtherPrograms() (out foreignFlows) {
 	return out
 }
 
-// TestStrandedRoutedAddresses: an address may be routed to the node without being assigned to
+// TestFlowsOfRoutedEgressAddresses: an address may be routed to the node without being assigned to
 // it. While the configuration or an attachment declares it, its flows continue.
-func TestStrandedRoutedAddresses(t *testing.T) {
-	s := newStranded(t, []netip.Addr{egressAddresses[0][2], egressAddresses[1][1]}, []netip.Addr{egressAddresses[0][0], egressAddresses[1][0]})
+func TestFlowsOfRoutedEgressAddresses(t *testing.T) {
+	s := newEgressRemoval(t, []netip.Addr{egressAddresses[0][2], egressAddresses[1][1]}, []netip.Addr{egressAddresses[0][0], egressAddresses[1][0]})
 	both := slices.Concat(s.lost, s.kept)
 	d := s.daemon("--config", s.writeConfig("snatAddresses: "+listOf(both)+"\nsnatAddressesRouted: "+listOf(s.lost)+"\n"))
 	s.pod = s.attach("a", s.conflist("1.1.0", s.masq()))
@@ -215,7 +215,7 @@ func TestStrandedRoutedAddresses(t *testing.T) {
 	heard := d.metric(`masq_syncs_total{reason="addresses"}`)
 	s.lose("lo")
 	until(t, "masqd receives the event", func() bool { return d.metric(`masq_syncs_total{reason="addresses"}`) != heard })
-	d.counts(strandedTotal, "0")
+	d.counts(egressRemovedTotal, "0")
 	if code, text := d.get("/readyz"); code != http.StatusOK || strings.Contains(text, s.lost[0].String()) {
 		t.Errorf("readyz: %d %s", code, text)
 	}
@@ -223,65 +223,65 @@ func TestStrandedRoutedAddresses(t *testing.T) {
 	s.begin() // flows begin with these addresses and are answered
 
 	s.translateTo(s.kept...)
-	d.looks()
+	d.syncs()
 	s.wantFresh("after the change")
 	for _, a := range s.lost {
 		if !s.inRules(a) {
 			t.Errorf("%s is not in the rules; the test shows nothing", a)
 		}
 	}
-	d.counts(strandedTotal, "0")
+	d.counts(egressRemovedTotal, "0")
 	s.wantSame("named by another attachment", s.flows)
 
 	own.detach()
-	d.counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
-	s.wantAnew("named by nobody")
+	d.counts(egressRemovedTotal, fmt.Sprint(len(s.as(s.lost))))
+	s.wantNew("named by nobody")
 }
 
-// TestStrandedWhileAway: a masqd that starts handles addresses that were removed while it was
+// TestEgressAddressesRemovedWhileStopped: a masqd that starts handles addresses that were removed while it was
 // not running.
-func TestStrandedWhileAway(t *testing.T) {
-	begin := func(t *testing.T) (s *stranded, args []string) {
-		s = newStranded(t, onUplink, alsoThat)
+func TestEgressAddressesRemovedWhileStopped(t *testing.T) {
+	begin := func(t *testing.T) (s *egressRemoval, args []string) {
+		s = newEgressRemoval(t, onUplink, alsoThat)
 		args = []string{"--config", s.translateTo(slices.Concat(s.lost, s.kept)...)}
 		d := s.daemon(args...)
 		s.pod = s.attach("a", s.conflist("1.1.0", s.masq()))
 		s.begin()
-		d.looks()
+		d.syncs()
 		d.end()
 		return s, args
 	}
 	t.Run("the address", func(t *testing.T) {
 		s, args := begin(t)
 		s.lose("uplink")
-		s.daemon(args...).counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
-		s.wantAnew("masqd has begun")
+		s.daemon(args...).counts(egressRemovedTotal, fmt.Sprint(len(s.as(s.lost))))
+		s.wantNew("masqd has begun")
 	})
 	t.Run("the address and the configuration", func(t *testing.T) {
 		s, args := begin(t)
 		s.lose("uplink")
 		s.translateTo(s.kept...)
-		s.daemon(args...).counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
-		s.wantAnew("masqd has begun")
+		s.daemon(args...).counts(egressRemovedTotal, fmt.Sprint(len(s.as(s.lost))))
+		s.wantNew("masqd has begun")
 	})
 	t.Run("the configuration", func(t *testing.T) {
 		s, args := begin(t)
 		s.translateTo(s.kept...)
 		d := s.daemon(args...)
 		s.forgotten(d)
-		d.counts(strandedTotal, "0")
+		d.counts(egressRemovedTotal, "0")
 		s.wantSame("the node has the addresses", s.flows)
 		s.lose("uplink")
-		d.counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
-		s.wantAnew("the addresses are gone")
+		d.counts(egressRemovedTotal, fmt.Sprint(len(s.as(s.lost))))
+		s.wantNew("the addresses are gone")
 	})
 }
 
-// TestStrandedAmongPolicies: an attachment keeps the policy of its ADD, and its address as
+// TestEgressAddressesOfSeveralPolicies: an attachment keeps the policy of its ADD, and its address as
 // long as the node has it. Another attachment of the network with another policy changes
 // nothing.
-func TestStrandedAmongPolicies(t *testing.T) {
-	s := newStranded(t, onUplink, alsoThat)
+func TestEgressAddressesOfSeveralPolicies(t *testing.T) {
+	s := newEgressRemoval(t, onUplink, alsoThat)
 	d := s.daemon()
 	network := func(addresses []netip.Addr) keys { return s.masq().with(keys{"snatAddresses": addresses}) }
 	s.pod = s.attach("old", s.conflist("1.1.0", network(slices.Concat(s.lost, s.kept))))
@@ -290,11 +290,11 @@ func TestStrandedAmongPolicies(t *testing.T) {
 	s.pod = s.attach("new", s.conflist("1.1.0", network(s.kept)))
 	until(t, "masqd knows both", func() bool { return d.metric("masq_attachments") == "2" })
 	s.wantFresh("the new attachment")
-	d.counts(strandedTotal, "0")
+	d.counts(egressRemovedTotal, "0")
 	s.wantSame("the node has the addresses", s.flows)
 	s.lose("uplink")
-	d.counts(strandedTotal, fmt.Sprint(len(s.as(s.lost))))
+	d.counts(egressRemovedTotal, fmt.Sprint(len(s.as(s.lost))))
 	s.pod = old
-	s.wantAnew("the addresses are gone")
+	s.wantNew("the addresses are gone")
 	check(t, old.tryCheck(old.list))
 }
