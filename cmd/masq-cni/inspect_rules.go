@@ -17,7 +17,7 @@ func inspectRulesCommand(n *node, out *output, w *watching) *cobra.Command {
 		Use:   "rules",
 		Short: "Lists the rules: ID, text, why each is there, and what it has counted",
 		Long: `Lists the rules of table inet masq in the order of its chains, beside those that were
-asked for: a rule is ok, missing, changed (or out of place) or foreign. The ID is
+asked for: a rule is ok, missing, changed (or out of place) or unexpected. The ID is
 the rule's comment in the kernel.`,
 		Args: arity.None,
 		RunE: out.run(func(c *cobra.Command, _ []string, a answer) error {

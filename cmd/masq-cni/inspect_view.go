@@ -121,17 +121,17 @@ func rules[T any](ask func(*nft.Conn) (T, error)) (x T, err error) {
 	return ask(c)
 }
 
-func (v view) drift() ([]nft.Change, error) { return rules(v.compare) }
+func (v view) drift() ([]nft.Difference, error) { return rules(v.compare) }
 
 // compare returns the differences between the kernel and the records. What belongs to
 // attachments whose records cannot be read is none: unexpected objects may be theirs.
-func (v view) compare(c *nft.Conn) ([]nft.Change, error) {
-	changes, err := c.DriftBeside(v.desired().Table, v.desired().Beside)
+func (v view) compare(c *nft.Conn) ([]nft.Difference, error) {
+	changes, err := c.Drift(v.desired().Table, v.desired().Pending)
 	if v.unread != nil {
-		changes = slices.DeleteFunc(changes, func(x nft.Change) bool { return x.Reason == nft.Unexpected })
+		changes = slices.DeleteFunc(changes, func(x nft.Difference) bool { return x.Reason == masq.Unexpected })
 	}
 	for _, e := range store.ReadErrors(v.unread) {
-		changes = append(changes, nft.Change{Kind: "record", Name: e.Path, Reason: nft.Changed, Detail: "cannot be read: " + e.Err.Error() + "; its rules are left as they are"})
+		changes = append(changes, nft.Difference{Kind: "record", Object: e.Path, Reason: masq.Changed, Detail: "cannot be read: " + e.Err.Error() + "; its rules are left as they are"})
 	}
 	return changes, err
 }

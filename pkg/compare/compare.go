@@ -20,19 +20,19 @@ import (
 
 // Difference is one object that is not as ADD made it.
 type Difference struct {
-	// Identity is the attachment's (masq.Key.Identity), empty for the node's own settings
-	// and where the object is not one attachment's.
+	// Identity is the attachment's (masq.Key.Identity). It is empty for the node's own
+	// settings, and for objects that several attachments share.
 	Identity string
-	// Kind is that of nft.Change or veth.Difference, Object names the object, Found says
-	// in a few words how it differs.
-	Kind, Object, Found string
-	// NotChecked says that the object could not be compared; Found says why.
-	NotChecked bool
+	// Kind is the kind of an nft.Difference or a veth.Difference.
+	Kind   string
+	Reason masq.Reason
+	// Name names the object. Found says how it differs or, if it is NotChecked, why.
+	Name, Found string
 
 	sentence string
 }
 
-// String is the difference in one line.
+// String returns the difference in one line.
 func (d Difference) String() string { return d.sentence }
 
 // Links compares links; a veth.Conn does.
@@ -43,14 +43,15 @@ type Links interface {
 
 // Rules compares the rules and elements of one attachment; an nft.Conn does.
 type Rules interface {
-	Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]nft.Change, error)
+	Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]nft.Difference, error)
 }
 
-// OfRules describes differences of table inet masq.
-func OfRules(identity string, changes []nft.Change) []Difference {
+// OfRules returns differences of table inet masq as those of one attachment, or of none
+// if identity is empty.
+func OfRules(identity string, all []nft.Difference) []Difference {
 	var out []Difference
-	for _, c := range changes {
-		out = append(out, Difference{Identity: identity, Kind: string(c.Kind), Object: c.Object(), Found: c.Found(), sentence: c.String()})
+	for _, d := range all {
+		out = append(out, Difference{identity, string(d.Kind), d.Reason, d.Name(), d.Found(), d.String()})
 	}
 	return out
 }
@@ -58,11 +59,7 @@ func OfRules(identity string, changes []nft.Change) []Difference {
 func ofLink(all []veth.Difference) []Difference {
 	var out []Difference
 	for _, d := range all {
-		x := Difference{Identity: d.Identity, Kind: string(d.Kind), Object: d.Name(), Found: d.Found(), sentence: d.String()}
-		if d.Reason == veth.NotChecked {
-			x.NotChecked, x.Found = true, d.Have
-		}
-		out = append(out, x)
+		out = append(out, Difference{d.Identity, string(d.Kind), d.Reason, d.Name(), d.Found(), d.String()})
 	}
 	return out
 }

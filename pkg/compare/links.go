@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
@@ -21,7 +22,7 @@ func NodeSide(links Links, records []store.Record) ([]Difference, error) {
 	found, err := links.Compare(pairs)
 	lost := map[string]bool{}
 	for _, d := range found {
-		if d.Kind == veth.KindInterface && d.Reason == veth.Missing {
+		if d.Kind == veth.KindInterface && d.Reason == masq.Missing {
 			lost[d.Identity] = true
 		}
 	}
@@ -52,7 +53,7 @@ func ContainerSide(links Links, records []store.Record) ([]Difference, error) {
 		errs = append(errs, err)
 		for i := range found {
 			if isMissing(found[i]) {
-				found[i].Reason, found[i].Have = veth.NotChecked, "this process does not see the path"
+				found[i].Reason, found[i].Have = masq.NotChecked, "this process does not see the path"
 			}
 		}
 		out = append(out, ofLink(found)...)
@@ -62,13 +63,13 @@ func ContainerSide(links Links, records []store.Record) ([]Difference, error) {
 
 // isMissing reports whether a network namespace is not where it was at ADD.
 func isMissing(d veth.Difference) bool {
-	return d.Kind == veth.KindNamespace && d.Reason == veth.Missing
+	return d.Kind == veth.KindNamespace && d.Reason == masq.Missing
 }
 
 // Split separates faults from objects that were not checked.
 func Split(all []Difference) (faults, notChecked []Difference) {
 	for _, d := range all {
-		if d.NotChecked {
+		if d.Reason == masq.NotChecked {
 			notChecked = append(notChecked, d)
 		} else {
 			faults = append(faults, d)

@@ -19,7 +19,7 @@ func (l links) Compare(pairs []veth.Pair) (out []veth.Difference, err error) {
 			out = append(out, d)
 		}
 	}
-	return append(out, veth.Difference{Kind: veth.KindSetting, Reason: veth.Changed, Object: "net.ipv4.conf.uplink.forwarding", Have: "0", Want: "1"}), nil
+	return append(out, veth.Difference{Kind: veth.KindSetting, Reason: masq.Changed, Object: "net.ipv4.conf.uplink.forwarding", Have: "0", Want: "1"}), nil
 }
 
 func (l links) CompareContainer(p veth.Pair) (out []veth.Difference, err error) {
@@ -38,8 +38,8 @@ func record(id string) store.Record {
 // A container is left out only if both its link and its namespace are missing. A missing
 // path alone is not checked, and links of other plugins are not compared.
 func TestContainersThatAreGone(t *testing.T) {
-	noLink := veth.Difference{Kind: veth.KindInterface, Reason: veth.Missing}
-	noPath := veth.Difference{Kind: veth.KindNamespace, Reason: veth.Missing}
+	noLink := veth.Difference{Kind: veth.KindInterface, Reason: masq.Missing}
+	noPath := veth.Difference{Kind: veth.KindNamespace, Reason: masq.Missing}
 	l := links{
 		node:      map[string]veth.Difference{"n/gone/eth0": noLink, "n/lost/eth0": noLink, "n/chained/eth0": noLink},
 		container: map[string]veth.Difference{"n/gone/eth0": noPath, "n/hidden/eth0": noPath},

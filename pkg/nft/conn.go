@@ -67,7 +67,7 @@ func retry(f func() error) error {
 
 // Apply makes the whole table the desired one, in one transaction, and returns what
 // was different. An empty table is none: what is there is deleted.
-func (c *Conn) Apply(want ruleset.Table) (changes []Change, err error) {
+func (c *Conn) Apply(want ruleset.Table) (changes []Difference, err error) {
 	err = retry(func() error {
 		p, err := c.compare(want, nil)
 		if err != nil {
@@ -106,23 +106,19 @@ func isLarge(ops []op) bool {
 	return size >= large
 }
 
-// Drift returns what is different from the table that is wanted.
-func (c *Conn) Drift(want ruleset.Table) ([]Change, error) {
-	return c.DriftBeside(want, ruleset.Table{})
-}
-
-// DriftBeside is Drift that takes no notice of what others are about to add or
-// remove: the parts of beside are neither missed nor foreign.
-func (c *Conn) DriftBeside(want, beside ruleset.Table) ([]Change, error) {
-	var changes []Change
+// Drift returns how the table differs from the desired one. The objects of pending belong
+// to attachments that the plugin is adding or removing: they are neither missing nor
+// unexpected.
+func (c *Conn) Drift(want, pending ruleset.Table) ([]Difference, error) {
+	var all []Difference
 	err := retry(func() error {
-		p, err := c.compare(want, spare(beside))
+		p, err := c.compare(want, spare(pending))
 		if err == nil {
-			changes = p.changes
+			all = p.changes
 		}
 		return err
 	})
-	return changes, explain(err)
+	return all, explain(err)
 }
 
 func (c *Conn) compare(want ruleset.Table, s spared) (*planner, error) {
@@ -133,7 +129,7 @@ func (c *Conn) compare(want ruleset.Table, s spared) (*planner, error) {
 	if len(want.Chains) == 0 {
 		p := &planner{have: have}
 		if have.exists && len(s) == 0 {
-			p.found(Change{Kind: KindTable, Reason: Unexpected, Name: tableName})
+			p.found(Difference{Kind: KindTable, Reason: masq.Unexpected, Object: tableName})
 			p.ops = []op{deleteTable()}
 		}
 		return p, nil
@@ -172,7 +168,7 @@ func (c *Conn) read(want ruleset.Set, have *set) error {
 // A transaction raises the ruleset's generation a moment before its rules are the ones that
 // the kernel lists (nf_tables_commit in nf_tables_api.c), so a difference counts only if it
 // is found twice.
-func (c *Conn) Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]Change, error) {
+func (c *Conn) Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]Difference, error) {
 	changes, err := c.checkOnce(a, has)
 	if err != nil || len(changes) == 0 {
 		return nil, err
@@ -180,8 +176,8 @@ func (c *Conn) Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]C
 	return c.checkOnce(a, has)
 }
 
-func (c *Conn) checkOnce(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]Change, error) {
-	var changes []Change
+func (c *Conn) checkOnce(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]Difference, error) {
+	var changes []Difference
 	err := retry(func() error {
 		have, err := c.s.structure()
 		if err != nil {
@@ -213,7 +209,7 @@ func (c *Conn) checkOnce(a masq.Attachment, has func(netip.Addr) (bool, error)) 
 				case err != nil:
 					return fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err)
 				case !found:
-					p.found(Change{Kind: KindElement, Reason: Missing, Parent: s.Name, Name: e.Key})
+					p.found(Difference{Kind: KindElement, Reason: masq.Missing, Parent: s.Name, Object: e.Key})
 				case x.chain != e.Goto || x.comment != e.Comment:
 					p.found(x.differs(s.Name, e.Key))
 				}

@@ -74,7 +74,7 @@ func TestAddAndRemoveBesideOthers(t *testing.T) {
 		t.Log("nothing happened beside it")
 	}
 	left := slices.Concat(all[:100], all[110:])
-	if changes, err := c.Drift(ruleset.For(left, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(ruleset.For(left, ruleset.Sources{}, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
 		t.Errorf("%v, %v", texts(changes), err)
 	}
 }
@@ -118,7 +118,7 @@ func TestLeftoversAreEvictedAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	// What names a dead one's link goes with that one's own removal.
-	changes, err := c.Drift(ruleset.For(dead[writers*10:], ruleset.Sources{}, everyEgress))
+	changes, err := c.Drift(ruleset.For(dead[writers*10:], ruleset.Sources{}, everyEgress), ruleset.Table{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestRemoveBesideFailingTransactions(t *testing.T) {
 	}
 	close(done)
 	wg.Wait()
-	if changes, err := c.Drift(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(ruleset.For(all, ruleset.Sources{}, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
 		t.Errorf("%v, %v", texts(changes), err)
 	}
 }

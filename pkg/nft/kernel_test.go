@@ -152,7 +152,7 @@ func TestKernelListsWhatWasWritten(t *testing.T) {
 	listing := nftables(t, "", "list", "table", "inet", "masq")
 	differ(t, listing, want.String())
 	nftables(t, listing, "-c", "-f", "-")
-	if changes, err := c.Drift(want); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(want, ruleset.Table{}); err != nil || len(changes) > 0 {
 		t.Errorf("what was just written is not what is read back: %v, %v", changes, err)
 	}
 }
@@ -163,7 +163,7 @@ func TestCompilesAsNftDoes(t *testing.T) {
 	c := kernel(t)
 	want := ruleset.For(several(t), others(t), everyEgress)
 	nftables(t, want.String(), "-f", "-")
-	changes, err := c.Drift(want)
+	changes, err := c.Drift(want, ruleset.Table{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,19 +180,19 @@ func TestRepairsByHandChanges(t *testing.T) {
 		{"table flushed", "flush table inet masq", "rule postrouting postrouting/policy4: missing"},
 		{"table dormant", "add table inet masq { flags dormant; }", "table inet masq: flags 0x1 where there should be none"},
 		{"chain flushed", "flush chain inet masq " + chain, "rule " + chain + " policy/egress: missing"},
-		{"foreign rule", "insert rule inet masq postrouting accept", `rule postrouting "": foreign`},
-		{"foreign rule last", "add rule inet masq " + chain + " drop", `rule ` + chain + ` "": foreign`},
+		{"unexpected rule", "insert rule inet masq postrouting accept", `rule postrouting "": unexpected`},
+		{"unexpected rule last", "add rule inet masq " + chain + " drop", `rule ` + chain + ` "": unexpected`},
 		{"element gone", "delete element inet masq policy4 { 10.88.0.6 }", "element policy4 10.88.0.6: missing"},
 		{"element to another chain", "delete element inet masq policy4 { 10.88.0.6 }; add element inet masq policy4 { 10.88.0.6 comment \"net/b/eth0\" : goto policy-" + directPolicy().ID() + " }", `element policy4 10.88.0.6: goes to "policy-` + directPolicy().ID()},
 		{"comment changed", "delete element inet masq policy4 { 10.88.0.6 }; add element inet masq policy4 { 10.88.0.6 comment \"x\" : goto " + chain + " }", `as "x"`},
-		{"element nobody asked for", "add element inet masq policy4 { 10.1.1.1 : goto " + chain + " }", "element policy4 10.1.1.1: foreign"},
-		{"element of a plain set", "add element inet masq invalid4 { 10.1.1.1 }", "element invalid4 10.1.1.1: foreign"},
+		{"element nobody asked for", "add element inet masq policy4 { 10.1.1.1 : goto " + chain + " }", "element policy4 10.1.1.1: unexpected"},
+		{"element of a plain set", "add element inet masq invalid4 { 10.1.1.1 }", "element invalid4 10.1.1.1: unexpected"},
 		{"direct destination gone", "delete element inet masq " + direct + " { 169.254.0.0/16 }", "element " + direct + ": other ranges"},
 		{"direct destination added", "add element inet masq " + direct + " { 1.0.0.0/8 }", "element " + direct + ": other ranges"},
 		{"address type gone", "delete element inet masq never { multicast }", "element never multicast: missing"},
-		{"foreign set", "add set inet masq theirs { type ipv4_addr; }", "set theirs: surplus"},
-		{"foreign chain", "add chain inet masq theirs { accept; }", "chain theirs: surplus"},
-		{"foreign base chain", "add chain inet masq theirs { type filter hook input priority 0; policy drop; }", "chain theirs: surplus"},
+		{"unexpected set", "add set inet masq theirs { type ipv4_addr; }", "set theirs: unexpected"},
+		{"unexpected chain", "add chain inet masq theirs { accept; }", "chain theirs: unexpected"},
+		{"unexpected base chain", "add chain inet masq theirs { type filter hook input priority 0; policy drop; }", "chain theirs: unexpected"},
 		{"chain policy", "chain inet masq forward { policy drop; }", "chain forward: its policy is not accept"},
 		{"priority", "delete chain inet masq forward; add chain inet masq forward { type filter hook forward priority 7; }", "chain forward: is of type filter at hook 2, priority 7"},
 		{"set of another type", "flush chain inet masq invalid; delete set inet masq invalid4; add set inet masq invalid4 { type ipv4_addr; flags interval; }", "set invalid4: is of another type"},
@@ -209,7 +209,7 @@ func TestRepairsByHandChanges(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.ContainsFunc(changes, func(x Change) bool { return strings.Contains(x.String(), tt.found) }) {
+			if !slices.ContainsFunc(changes, func(x Difference) bool { return strings.Contains(x.String(), tt.found) }) {
 				t.Errorf("found %v, not %q", changes, tt.found)
 			}
 			differ(t, nftables(t, "", "list", "table", "inet", "masq"), want.String())
@@ -238,7 +238,7 @@ func TestAddAndRemove(t *testing.T) {
 			}
 		}
 	}
-	if changes, err := c.Drift(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(ruleset.For(all, ruleset.Sources{}, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
 		t.Errorf("added one by one is not added at once: %v, %v", changes, err)
 	}
 	for i, a := range all {
@@ -341,7 +341,7 @@ func TestRemoveForASuccessor(t *testing.T) {
 			if err := c.Add(b, hasAll, nil, nil); err != nil {
 				t.Fatal(err)
 			}
-			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
+			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, ruleset.Sources{}, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
 				t.Errorf("with both: %v, %v", changes, err)
 			}
 			gone := b
@@ -351,7 +351,7 @@ func TestRemoveForASuccessor(t *testing.T) {
 			if err := c.Remove(gone, hasAll, a); err != nil {
 				t.Fatal(err)
 			}
-			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
+			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
 				t.Errorf("A lacks %v, %v", changes, err)
 			}
 			if after := nftables(t, "", "list", "ruleset"); after != alone {
@@ -417,7 +417,7 @@ func TestNodePolicyChangesInPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, x := range changes {
-		if x.Kind == KindTable || x.Parent == "policy4" || x.Name == "policy4" {
+		if x.Kind == KindTable || x.Parent == "policy4" || x.Object == "policy4" {
 			t.Errorf("more than rules changed: %s", x)
 		}
 	}
@@ -428,19 +428,19 @@ func TestNodePolicyChangesInPlace(t *testing.T) {
 	if err := c.Add(b, hasAll, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, sources, everyEgress)); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, sources, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
 		t.Errorf("ADD beside sources left %v, %v", changes, err)
 	}
 	if err := c.Remove(b, hasAll); err != nil {
 		t.Fatal(err)
 	}
-	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, sources, everyEgress)); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, sources, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
 		t.Errorf("DEL beside sources left %v, %v", changes, err)
 	}
 	if err := c.Remove(a, hasAll); err != nil {
 		t.Fatal(err)
 	}
-	if changes, err := c.Drift(ruleset.For(nil, sources, everyEgress)); err != nil || len(changes) > 0 {
+	if changes, err := c.Drift(ruleset.For(nil, sources, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
 		t.Errorf("the last DEL beside sources left %v, %v", changes, err)
 	}
 }

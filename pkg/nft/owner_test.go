@@ -78,7 +78,7 @@ func TestTableOfAnotherProgram(t *testing.T) {
 			if err := add(); err != nil {
 				t.Fatalf("ADD: %v", err)
 			}
-			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
+			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
 				t.Errorf("after ADD: %v, %v", texts(changes), err)
 			}
 		})

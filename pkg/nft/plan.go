@@ -35,7 +35,7 @@ type planner struct {
 	have    *observed
 	scope   scope
 	ops     []op
-	changes []Change
+	changes []Difference
 	setID   uint32
 	rebuilt bool // the table is deleted and made again
 	// edits says that rules are added to a chain that is there: if another program does the
@@ -95,17 +95,17 @@ func plan(want ruleset.Table, have *observed, s scope, spare spared) (*planner, 
 	return again, err
 }
 
-func (p *planner) found(c Change) { p.changes = append(p.changes, c) }
+func (p *planner) found(c Difference) { p.changes = append(p.changes, c) }
 
 // changed notes that an object is there, and how it differs.
 func (p *planner) changed(k Kind, name, format string, args ...any) {
-	p.found(Change{Kind: k, Reason: Changed, Name: name, Detail: fmt.Sprintf(format, args...)})
+	p.found(Difference{Kind: k, Reason: masq.Changed, Object: name, Detail: fmt.Sprintf(format, args...)})
 }
 
 func (p *planner) compare() error {
 	switch {
 	case !p.have.exists:
-		p.found(Change{Kind: KindTable, Reason: Missing, Name: tableName})
+		p.found(Difference{Kind: KindTable, Reason: masq.Missing, Object: tableName})
 		o := addTable()
 		o.flags |= unix.NLM_F_EXCL // two that make the table would make each rule twice
 		p.ops = append(p.ops, o)
@@ -135,7 +135,7 @@ func (p *planner) objects() error {
 	for _, o := range p.want.Objects {
 		have, ok := p.have.objects[o.Name]
 		if !ok {
-			p.found(Change{Kind: KindObject, Reason: Missing, Name: o.Name})
+			p.found(Difference{Kind: KindObject, Reason: masq.Missing, Object: o.Name})
 			p.do(addObject(o), true)
 			continue
 		}
@@ -156,7 +156,7 @@ func (p *planner) sets() error {
 		have, ok := p.have.sets[s.Name]
 		switch {
 		case !ok:
-			p.found(Change{Kind: KindSet, Reason: Missing, Name: s.Name})
+			p.found(Difference{Kind: KindSet, Reason: masq.Missing, Object: s.Name})
 			p.setID++
 			o, err := addSet(s, p.setID)
 			if err != nil {
@@ -175,7 +175,7 @@ func (p *planner) chains() error {
 	for _, c := range p.want.Chains {
 		have, ok := p.have.chains[c.Name]
 		if !ok {
-			p.found(Change{Kind: KindChain, Reason: Missing, Name: c.Name})
+			p.found(Difference{Kind: KindChain, Reason: masq.Missing, Object: c.Name})
 			o := addChain(c)
 			o.flags |= unix.NLM_F_EXCL // its rules come after it
 			p.do(o, ofPolicies(c.Name))
@@ -287,9 +287,9 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		switch {
 		case ids[r.id]:
 			wrong[r.id] = r
-			p.found(Change{Kind: KindRule, Reason: Changed, Parent: c.Name, Name: r.id, Detail: "changed or out of place"})
+			p.found(Difference{Kind: KindRule, Reason: masq.Changed, Parent: c.Name, Object: r.id, Detail: "changed or out of place"})
 		default:
-			p.found(Change{Kind: KindRule, Reason: Unexpected, Parent: c.Name, Name: r.id, Detail: fmt.Sprintf("handle %d", r.handle)})
+			p.found(Difference{Kind: KindRule, Reason: masq.Unexpected, Parent: c.Name, Object: r.id, Detail: fmt.Sprintf("handle %d", r.handle)})
 		}
 		o := deleteRule(c.Name, r.handle)
 		o.unexpected = !ids[r.id]
@@ -301,7 +301,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		}
 		was, replaced := wrong[r.ID]
 		if !replaced {
-			p.found(Change{Kind: KindRule, Reason: Missing, Parent: c.Name, Name: r.ID})
+			p.found(Difference{Kind: KindRule, Reason: masq.Missing, Parent: c.Name, Object: r.ID})
 		}
 		var before uint64
 		for _, h := range kept[i:] {
@@ -364,8 +364,8 @@ func (p *planner) elements() error {
 			err = p.fill(s, s.Elements)
 		case s.Interval && have.bounds != nil:
 			err = p.intervals(s, have.bounds)
-		case have.difference != nil:
-			err = p.keys(s, have.difference)
+		case have.setDifference != nil:
+			err = p.keys(s, have.setDifference)
 		}
 		if err != nil {
 			return err
@@ -390,18 +390,18 @@ func (p *planner) intervals(s ruleset.Set, have []bound) error {
 	if equalBounds(inOrder(want), have) {
 		return nil
 	}
-	p.found(Change{Kind: KindElement, Reason: Changed, Parent: s.Name, Detail: "other ranges than asked for"})
+	p.found(Difference{Kind: KindElement, Reason: masq.Changed, Parent: s.Name, Detail: "other ranges than asked for"})
 	p.ops = append(p.ops, flushSet(s.Name))
 	return p.fill(s, s.Elements)
 }
 
-func (p *planner) keys(s ruleset.Set, d *difference) error {
+func (p *planner) keys(s ruleset.Set, d *setDifference) error {
 	var add, remove []ruleset.Element
 	for i, e := range s.Elements {
 		x, wrong := d.wrong[i]
 		switch {
 		case !d.there[i]:
-			p.found(Change{Kind: KindElement, Reason: Missing, Parent: s.Name, Name: e.Key})
+			p.found(Difference{Kind: KindElement, Reason: masq.Missing, Parent: s.Name, Object: e.Key})
 			add = append(add, e)
 		case wrong && p.spare["element "+s.Name+" "+e.Key]:
 			// A pending attachment has the same address: its element stays until its record
@@ -413,7 +413,7 @@ func (p *planner) keys(s ruleset.Set, d *difference) error {
 	}
 	for _, key := range d.foreign {
 		if !p.spare["element "+s.Name+" "+key] {
-			p.found(Change{Kind: KindElement, Reason: Unexpected, Parent: s.Name, Name: key})
+			p.found(Difference{Kind: KindElement, Reason: masq.Unexpected, Parent: s.Name, Object: key})
 			remove = append(remove, ruleset.Element{Key: key})
 		}
 	}
@@ -443,24 +443,24 @@ func (p *planner) surplus() error {
 }
 
 // drop deletes chains, sets and objects.
-func drop(have *observed, chains, sets, objects func(string) bool, found func(Change)) []op {
+func drop(have *observed, chains, sets, objects func(string) bool, found func(Difference)) []op {
 	var flush, rest []op
 	for _, name := range slices.Sorted(maps.Keys(have.chains)) {
 		if chains(name) {
-			found(Change{Kind: KindChain, Reason: Unexpected, Name: name})
+			found(Difference{Kind: KindChain, Reason: masq.Unexpected, Object: name})
 			flush = append(flush, deleteRule(name, 0))
 			rest = append(rest, deleteChain(name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.sets)) {
 		if sets(name) && !strings.HasPrefix(name, "__") { // anonymous sets go with their rules
-			found(Change{Kind: KindSet, Reason: Unexpected, Name: name})
+			found(Difference{Kind: KindSet, Reason: masq.Unexpected, Object: name})
 			rest = append(rest, deleteSet(name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.objects)) {
 		if objects(name) {
-			found(Change{Kind: KindObject, Reason: Unexpected, Name: name})
+			found(Difference{Kind: KindObject, Reason: masq.Unexpected, Object: name})
 			rest = append(rest, deleteObject(name, have.objects[name].kind))
 		}
 	}

@@ -38,11 +38,11 @@ type set struct {
 	// What was read of the elements, nil where nothing was: of an interval set the
 	// bounds, of others how they differ from those that are wanted.
 	bounds []bound
-	*difference
+	*setDifference
 }
 
-// difference is how the elements of a set differ from those that are wanted.
-type difference struct {
+// setDifference is how the elements of a set differ from those that are wanted.
+type setDifference struct {
 	there   []bool          // for each that is wanted
 	wrong   map[int]element // those that are there, and not as they are wanted
 	foreign []string        // the keys of those that nobody wants
@@ -57,8 +57,8 @@ type signature struct {
 type element struct{ chain, comment string }
 
 // differs is the change of an element that is there and not as desired.
-func (e element) differs(set, key string) Change {
-	return Change{Kind: KindElement, Reason: Changed, Parent: set, Name: key, Detail: fmt.Sprintf("goes to %q as %q", e.chain, e.comment)}
+func (e element) differs(set, key string) Difference {
+	return Difference{Kind: KindElement, Reason: masq.Changed, Parent: set, Object: key, Detail: fmt.Sprintf("goes to %q as %q", e.chain, e.comment)}
 }
 
 type chain struct {
@@ -314,8 +314,8 @@ func (s *socket) compare(want ruleset.Set, into *set) error {
 	if err != nil {
 		return fmt.Errorf("set %s: %w", want.Name, err)
 	}
-	var d *difference
-	forget := func() { d = &difference{there: make([]bool, len(want.Elements)), wrong: map[int]element{}} }
+	var d *setDifference
+	forget := func() { d = &setDifference{there: make([]bool, len(want.Elements)), wrong: map[int]element{}} }
 	err = s.eachElement(want.Name, forget, func(x rawElement) error {
 		i, ok := wanted.find(x.key)
 		if !ok {
@@ -331,7 +331,7 @@ func (s *socket) compare(want ruleset.Set, into *set) error {
 	})
 	slices.Sort(d.foreign)
 	d.foreign = slices.Compact(d.foreign) // an element can be listed twice: see readListing
-	into.difference = d
+	into.setDifference = d
 	return err
 }
 

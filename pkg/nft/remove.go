@@ -253,7 +253,7 @@ func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, nee
 			return strings.HasPrefix(name, "direct") && unused["policy-"+rest] || empty[strings.TrimRight(kind, "46")+"-"+rest]
 		},
 		func(name string) bool { return empty["helper-"+name] },
-		func(Change) {})...), nil
+		func(Difference) {})...), nil
 }
 
 // featureOfRule returns the feature that a rule of a shared chain serves: the rule

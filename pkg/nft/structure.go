@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -19,7 +20,7 @@ type Structure struct {
 	InUse bool
 	// Faults are the differences of rules, chains and sets that all policies share, and
 	// policies in use that have no rules.
-	Faults []Change
+	Faults []Difference
 }
 
 // Structure reads and compares what does not grow with the number of attachments. What
@@ -58,7 +59,7 @@ func (c *Conn) Structure() (Structure, error) {
 			}
 			out.InUse = true
 			if len(ch.rules) == 0 {
-				out.Faults = append(out.Faults, Change{Kind: KindChain, Reason: Changed, Name: name, Detail: "its rules are gone"})
+				out.Faults = append(out.Faults, Difference{Kind: KindChain, Reason: masq.Changed, Object: name, Detail: "its rules are gone"})
 			}
 		}
 		return nil

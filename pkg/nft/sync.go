@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -45,7 +46,7 @@ type Desired struct {
 
 // StructureResult is what SyncStructure did.
 type StructureResult struct {
-	Changes []Change
+	Changes []Difference
 	// Large says that a transaction was so large that the Watcher missed concurrent
 	// changes by other programs.
 	Large bool
@@ -160,21 +161,21 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 // policy out of a plan.
 func (p *planner) keepUnexpected() {
 	p.ops = slices.DeleteFunc(p.ops, func(o op) bool { return o.doubtful && o.unexpected })
-	p.changes = slices.DeleteFunc(p.changes, func(c Change) bool { return c.Reason == Unexpected && p.doubts(c) })
+	p.changes = slices.DeleteFunc(p.changes, func(c Difference) bool { return c.Reason == masq.Unexpected && p.doubts(c) })
 }
 
 // doubts reports whether a difference may be none, because attachments have come or gone
 // since the desired structure was made.
-func (p *planner) doubts(c Change) bool {
+func (p *planner) doubts(c Difference) bool {
 	switch {
-	case !p.have.exists || c.Reason == Changed || c.Kind == KindElement:
+	case !p.have.exists || c.Reason == masq.Changed || c.Kind == KindElement:
 		return false
 	case c.Kind == KindRule:
-		return ofPolicies(c.Name) || c.Reason == Missing && ofPolicies(c.Parent) && p.have.chains[c.Parent] == nil
-	case c.Kind == KindObject, c.Reason == Unexpected:
+		return ofPolicies(c.Object) || c.Reason == masq.Missing && ofPolicies(c.Parent) && p.have.chains[c.Parent] == nil
+	case c.Kind == KindObject, c.Reason == masq.Unexpected:
 		return true
 	}
-	return ofPolicies(c.Name)
+	return ofPolicies(c.Object)
 }
 
 func (c *Conn) commitPlan(p *planner, guard uint32, r *StructureResult) error {
@@ -196,7 +197,7 @@ func (c *Conn) deleteStructure(d Desired, have *observed, beside spared, r *Stru
 	if d.AsOf != have.generation {
 		return ErrConflict
 	}
-	p := &planner{ops: []op{deleteTable()}, changes: []Change{{Kind: KindTable, Reason: Unexpected, Name: tableName}}}
+	p := &planner{ops: []op{deleteTable()}, changes: []Difference{{Kind: KindTable, Reason: masq.Unexpected, Object: tableName}}}
 	if err := c.commitPlan(p, have.generation, r); errors.Is(err, errStale) {
 		return ErrConflict
 	} else if err != nil {
@@ -220,12 +221,12 @@ func liveElements(t ruleset.Table) (n int) {
 
 // fills reports whether the plan makes a live set.
 func (p *planner) fills() bool {
-	return slices.ContainsFunc(p.changes, func(c Change) bool {
-		if c.Kind == KindSet && c.Reason == Missing {
-			_, live := ruleset.LiveSet(c.Name)
+	return slices.ContainsFunc(p.changes, func(c Difference) bool {
+		if c.Kind == KindSet && c.Reason == masq.Missing {
+			_, live := ruleset.LiveSet(c.Object)
 			return live
 		}
-		return c.Kind == KindTable && c.Reason == Missing
+		return c.Kind == KindTable && c.Reason == masq.Missing
 	}) || p.rebuilt
 }
 
@@ -233,7 +234,7 @@ func (p *planner) fills() bool {
 // differ. Sets that are missing are left out. complete is false where a set changed
 // under each of several readings: what is returned then may be wrong, and something may
 // be left out. Ask for each element before you change it.
-func (c *Conn) Scan(want ruleset.Table) (changes []Change, complete bool, err error) {
+func (c *Conn) Scan(want ruleset.Table) (changes []Difference, complete bool, err error) {
 	complete = true
 	for _, s := range want.Sets {
 		if !s.Live {
@@ -248,16 +249,16 @@ func (c *Conn) Scan(want ruleset.Table) (changes []Change, complete bool, err er
 	return changes, complete, nil
 }
 
-func (c *Conn) scan(s ruleset.Set) (changes []Change, complete bool, err error) {
+func (c *Conn) scan(s ruleset.Set) (changes []Difference, complete bool, err error) {
 	have := &set{}
 	if err = c.s.compare(s, have); err != nil && !errors.Is(err, errInterrupted) {
 		return nil, false, err
 	}
-	if have.difference == nil {
+	if have.setDifference == nil {
 		return nil, err == nil, nil
 	}
 	p := &planner{have: &observed{exists: true, sets: map[string]*set{s.Name: have}}}
-	if failed := p.keys(s, have.difference); failed != nil {
+	if failed := p.keys(s, have.setDifference); failed != nil {
 		return nil, false, failed
 	}
 	return p.changes, err == nil, nil

@@ -20,7 +20,7 @@ func desiredOf(all ...masq.Attachment) Desired {
 }
 
 // texts are changes in words.
-func texts(all []Change) []string {
+func texts(all []Difference) []string {
 	out := []string{}
 	for _, c := range all {
 		out = append(out, c.String())
@@ -149,7 +149,7 @@ func TestLargeTableIsMadeInTwo(t *testing.T) {
 	// While the kernel enlarges a set's hash table, a list of the set can lack elements
 	// (rhashtable_walk_next), so one comparison proves nothing.
 	for deadline := time.Now().Add(time.Minute); ; {
-		changes, err := c.Drift(ruleset.For(all, ruleset.Sources{}, everyEgress))
+		changes, err := c.Drift(ruleset.For(all, ruleset.Sources{}, everyEgress), ruleset.Table{})
 		if err == nil && len(changes) == 0 {
 			break
 		}
@@ -197,7 +197,7 @@ func TestUnfilled(t *testing.T) {
 			}
 		}
 	}
-	if changes, err := c.Drift(complete); err != nil || len(changes) != 0 {
+	if changes, err := c.Drift(complete, ruleset.Table{}); err != nil || len(changes) != 0 {
 		t.Errorf("different: %v, %v", texts(changes), err)
 	}
 	if r, err := c.SyncStructure(d); err != nil || r.Unfilled || len(r.Changes) != 0 {
@@ -278,7 +278,7 @@ func TestScan(t *testing.T) {
 		add element inet masq invalid4 { 10.1.1.1 }`, "-f", "-")
 	all, complete, err := c.Scan(want)
 	if got := texts(all); err != nil || !complete || !slices.Equal(got, []string{
-		"element invalid4 10.1.1.1: foreign", "element policy4 10.88.0.5: missing", fmt.Sprintf("element policy6 fd00::6: goes to %q as %q", id, "x/y/z"),
+		"element invalid4 10.1.1.1: unexpected", "element policy4 10.88.0.5: missing", fmt.Sprintf("element policy6 fd00::6: goes to %q as %q", id, "x/y/z"),
 	}) {
 		t.Errorf("%q, %t, %v", got, complete, err)
 	}

@@ -31,12 +31,12 @@ const (
 // the attachment, the change of its record causes the element to be judged once more.
 // An element is removed only on proof that no record needs it, and only if the ruleset
 // has not changed since that proof.
-func (l *Loop) syncElements(keys []elementKey) (all []nft.Change, err error) {
+func (l *Loop) syncElements(keys []elementKey) (all []nft.Difference, err error) {
 	for chunk := range slices.Chunk(keys, elementsAtOnce) {
 		l.advance()
 		done := false
 		for range elementAttempts {
-			var changes []nft.Change
+			var changes []nft.Difference
 			changes, err = l.syncSome(chunk)
 			if done = !errors.Is(err, nft.ErrConflict); done {
 				all = append(all, changes...)
@@ -58,7 +58,7 @@ func (l *Loop) syncElements(keys []elementKey) (all []nft.Change, err error) {
 }
 
 // syncSome judges some elements, and repairs them in one transaction.
-func (l *Loop) syncSome(keys []elementKey) (changes []nft.Change, err error) {
+func (l *Loop) syncSome(keys []elementKey) (changes []nft.Difference, err error) {
 	generation, err := l.Rules.Generation()
 	if err != nil {
 		return nil, err
@@ -76,19 +76,19 @@ func (l *Loop) syncSome(keys []elementKey) (changes []nft.Change, err error) {
 			return nil, err
 		}
 		want, wanted := d.ready[k]
-		c := nft.Change{Kind: nft.KindElement, Parent: k.set, Name: k.key}
+		c := nft.Difference{Kind: nft.KindElement, Parent: k.set, Object: k.key}
 		switch {
 		case found && d.allows(is), !found && !wanted:
 			continue
 		case !found:
-			c.Reason, add = nft.Missing, append(add, want)
+			c.Reason, add = masq.Missing, append(add, want)
 		case l.spares(is):
 			continue
 		case wanted:
-			c.Reason, c.Detail = nft.Changed, fmt.Sprintf("goes to %q as %q", is.Goto, is.Comment)
+			c.Reason, c.Detail = masq.Changed, fmt.Sprintf("goes to %q as %q", is.Goto, is.Comment)
 			add, remove = append(add, want), append(remove, want)
 		default:
-			c.Reason, remove = nft.Unexpected, append(remove, is)
+			c.Reason, remove = masq.Unexpected, append(remove, is)
 		}
 		changes = append(changes, c)
 	}

@@ -17,7 +17,7 @@ import (
 type kernel struct {
 	loop       *Loop // is told of each transaction
 	mu         sync.Mutex
-	changes    []nft.Change // what the next comparisons of the structure find
+	changes    []nft.Difference // what the next comparisons of the structure find
 	err        error
 	conflicts  int // comparisons that meet a newer attachment's structure
 	applied    []nft.Desired
@@ -48,7 +48,7 @@ func (k *kernel) SyncStructure(d nft.Desired) (r nft.StructureResult, err error)
 		k.transaction(nft.Transaction{Own: true})
 		for _, c := range k.changes {
 			switch {
-			case c.Kind != nft.KindTable || c.Reason != nft.Missing:
+			case c.Kind != nft.KindTable || c.Reason != masq.Missing:
 			case d.Unfilled:
 				k.elements, r.Unfilled = map[elementKey]ruleset.LiveElement{}, true
 			default:
@@ -75,7 +75,7 @@ func (k *kernel) fill(t ruleset.Table) {
 	}
 }
 
-func (k *kernel) Scan(want ruleset.Table) (out []nft.Change, complete bool, err error) {
+func (k *kernel) Scan(want ruleset.Table) (out []nft.Difference, complete bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	known, scanned := map[elementKey]bool{}, map[string]bool{}
@@ -89,15 +89,15 @@ func (k *kernel) Scan(want ruleset.Table) (out []nft.Change, complete bool, err 
 			known[at] = true
 			switch is, ok := k.elements[at]; {
 			case !ok:
-				out = append(out, nft.Change{Kind: nft.KindElement, Reason: nft.Missing, Parent: s.Name, Name: e.Key})
+				out = append(out, nft.Difference{Kind: nft.KindElement, Reason: masq.Missing, Parent: s.Name, Object: e.Key})
 			case is.Element != e:
-				out = append(out, nft.Change{Kind: nft.KindElement, Reason: nft.Changed, Parent: s.Name, Name: e.Key})
+				out = append(out, nft.Difference{Kind: nft.KindElement, Reason: masq.Changed, Parent: s.Name, Object: e.Key})
 			}
 		}
 	}
 	for at := range k.elements {
 		if !known[at] && scanned[at.set] {
-			out = append(out, nft.Change{Kind: nft.KindElement, Reason: nft.Unexpected, Parent: at.set, Name: at.key})
+			out = append(out, nft.Difference{Kind: nft.KindElement, Reason: masq.Unexpected, Parent: at.set, Object: at.key})
 		}
 	}
 	return out, true, nil
@@ -149,15 +149,15 @@ func (k *kernel) transaction(t nft.Transaction) {
 
 // change has the next comparison find something that another program did to the
 // structure of the table; with nothing, another table was changed.
-func (k *kernel) change(changes ...nft.Change) { k.changeBy("nft", changes...) }
+func (k *kernel) change(changes ...nft.Difference) { k.changeBy("nft", changes...) }
 
-func (k *kernel) changeBy(process string, changes ...nft.Change) {
+func (k *kernel) changeBy(process string, changes ...nft.Difference) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.changes = changes
 	t := nft.Transaction{Process: process, Structure: len(changes) > 0}
 	for _, c := range changes {
-		t.Exposing = t.Exposing || c.Reason != nft.Unexpected || c.Kind == nft.KindRule
+		t.Exposing = t.Exposing || c.Reason != masq.Unexpected || c.Kind == nft.KindRule
 	}
 	k.transaction(t)
 }

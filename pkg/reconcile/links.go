@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/veth"
@@ -56,7 +57,7 @@ func (l *Links) Left() []veth.Difference {
 }
 
 // repairAll compares the links of all records.
-func (l *Links) repairAll(records []*store.Record) ([]nft.Change, error) {
+func (l *Links) repairAll(records []*store.Record) ([]nft.Difference, error) {
 	var pairs []veth.Pair
 	for _, r := range records {
 		if isWired(r) {
@@ -72,7 +73,7 @@ func (l *Links) repairAll(records []*store.Record) ([]nft.Change, error) {
 }
 
 // repairDamaged repairs the links that events named.
-func (l *Links) repairDamaged(records []*store.Record) ([]nft.Change, error) {
+func (l *Links) repairDamaged(records []*store.Record) ([]nft.Difference, error) {
 	l.mu.Lock()
 	damaged := l.damaged
 	l.damaged = nil
@@ -143,7 +144,7 @@ func (l *Links) note(compared []string, left []veth.Difference) {
 		}
 	}
 	for _, d := range left {
-		if d.Kind == veth.KindInterface && d.Reason == veth.Missing {
+		if d.Kind == veth.KindInterface && d.Reason == masq.Missing {
 			continue
 		}
 		if !slices.Contains(before[d.Identity], d) {
@@ -159,11 +160,11 @@ func isWired(r *store.Record) bool { return r.Ready && !r.Chained }
 func pairOf(r *store.Record) veth.Pair { return veth.PairOf(r.Attachment, r.Wiring()) }
 
 // linkChanges converts differences to changes, which is what a repair reports.
-func linkChanges(all []veth.Difference) (out []nft.Change) {
+func linkChanges(all []veth.Difference) (out []nft.Difference) {
 	for _, d := range all {
-		c := nft.Change{Kind: nft.Kind(d.Kind), Reason: nft.Missing, Name: d.Name()}
-		if d.Reason == veth.Changed {
-			c.Reason, c.Detail = nft.Changed, d.Found()
+		c := nft.Difference{Kind: nft.Kind(d.Kind), Reason: masq.Missing, Object: d.Name()}
+		if d.Reason == masq.Changed {
+			c.Reason, c.Detail = masq.Changed, d.Found()
 		}
 		out = append(out, c)
 	}
@@ -172,7 +173,7 @@ func linkChanges(all []veth.Difference) (out []nft.Change) {
 
 // repairNode restores the node's settings other than the rules: forwarding, and the
 // links of containers.
-func (l *Loop) repairNode(scope Scope, records []*store.Record) (changes []nft.Change, err error) {
+func (l *Loop) repairNode(scope Scope, records []*store.Record) (changes []nft.Difference, err error) {
 	if scope&Forwarding != 0 {
 		changes, err = l.mendForwarding(records)
 	}

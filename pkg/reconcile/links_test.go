@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
@@ -39,7 +40,7 @@ func (c *cables) repairSome(indexes []int, pairOf func(int, string) (veth.Pair, 
 		}
 		if p, ok := pairOf(i, alias); ok {
 			c.some = append(c.some, p.Identity)
-			repaired = append(repaired, veth.Difference{Identity: p.Identity, Kind: veth.KindRoute, Reason: veth.Missing, Interface: p.HostName, Object: "10.0.0.1/32"})
+			repaired = append(repaired, veth.Difference{Identity: p.Identity, Kind: veth.KindRoute, Reason: masq.Missing, Interface: p.HostName, Object: "10.0.0.1/32"})
 			left = append(left, c.left[p.Identity]...)
 		}
 	}
@@ -119,8 +120,8 @@ func TestLinksLeft(t *testing.T) {
 	all := snapshot(a, b).Records
 	elsewhere := func(r store.Record) []veth.Difference {
 		return []veth.Difference{
-			{Identity: r.Identity(), Kind: veth.KindRoute, Reason: veth.Changed, Interface: r.HostName(), Object: "10.0.0.1/32", Have: "eth7", Want: r.HostName()},
-			{Identity: r.Identity(), Kind: veth.KindInterface, Reason: veth.Missing},
+			{Identity: r.Identity(), Kind: veth.KindRoute, Reason: masq.Changed, Interface: r.HostName(), Object: "10.0.0.1/32", Have: "eth7", Want: r.HostName()},
+			{Identity: r.Identity(), Kind: veth.KindInterface, Reason: masq.Missing},
 		}
 	}
 	c := &cables{at: map[int]string{1: a.Identity(), 2: b.Identity()}, left: map[string][]veth.Difference{a.Identity(): elsewhere(a), b.Identity(): elsewhere(b)}}

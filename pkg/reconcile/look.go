@@ -79,7 +79,7 @@ func (l *Loop) sync(ctx context.Context, begun time.Time, r request) (worked, dr
 
 // mendForwarding makes sure that answers find their way back to the links that are
 // ours.
-func (l *Loop) mendForwarding(records []*store.Record) (changes []nft.Change, err error) {
+func (l *Loop) mendForwarding(records []*store.Record) (changes []nft.Difference, err error) {
 	for _, f := range masq.Families {
 		own := func(r *store.Record) bool { // what others wired is theirs
 			return r.Ready && !r.Chained && slices.ContainsFunc(r.Addresses, func(a netip.Addr) bool { return masq.FamilyOf(a) == f })
@@ -98,7 +98,7 @@ func (l *Loop) mendForwarding(records []*store.Record) (changes []nft.Change, er
 		})
 		put, failed := l.Forward(func(name string) bool { return names()[name] }, []masq.Family{f})
 		for _, setting := range put {
-			changes = append(changes, nft.Change{Kind: forwarding, Reason: nft.Changed, Name: setting, Detail: "turned off"})
+			changes = append(changes, nft.Difference{Kind: forwarding, Reason: masq.Changed, Object: setting, Detail: "turned off"})
 		}
 		err = errors.Join(err, failed)
 	}

@@ -91,7 +91,7 @@ type Rules interface {
 	SyncStructure(nft.Desired) (nft.StructureResult, error)
 	// Scan returns which elements of live sets differ; complete is false where that may
 	// be wrong, because others changed the sets.
-	Scan(want ruleset.Table) (changes []nft.Change, complete bool, err error)
+	Scan(want ruleset.Table) (changes []nft.Difference, complete bool, err error)
 	// Element reads one element of a live set.
 	Element(set, key string) (e ruleset.LiveElement, found bool, err error)
 	// Edit adds and removes elements of live sets, with a generation other than 0 only

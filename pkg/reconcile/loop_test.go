@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
@@ -55,14 +56,14 @@ func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
 	l, a := loop(t, k, record("a"), record("b"))
 	steps := []struct {
 		name    string
-		changes []nft.Change
+		changes []nft.Difference
 		asked   int // attachments whose flows are looked at; 0: none are
 	}{
 		{"at first all are new", nil, 2},
 		{"nothing happened", nil, 0},
-		{"something foreign was there", []nft.Change{{Kind: nft.KindSet, Reason: nft.Unexpected, Name: "theirs"}}, 0},
-		{"something was missing", []nft.Change{{Kind: nft.KindRule, Reason: nft.Missing, Parent: "postrouting", Name: "policy4"}}, 2},
-		{"a foreign rule came first", []nft.Change{{Kind: nft.KindRule, Reason: nft.Unexpected, Parent: "postrouting"}}, 2},
+		{"an unexpected set was found", []nft.Difference{{Kind: nft.KindSet, Reason: masq.Unexpected, Object: "theirs"}}, 0},
+		{"something was missing", []nft.Difference{{Kind: nft.KindRule, Reason: masq.Missing, Parent: "postrouting", Object: "policy4"}}, 2},
+		{"an unexpected rule came first", []nft.Difference{{Kind: nft.KindRule, Reason: masq.Unexpected, Parent: "postrouting"}}, 2},
 	}
 	for _, s := range steps {
 		a.untranslated = nil
@@ -92,7 +93,7 @@ func TestFlowsOfTheGapAreNotForgotten(t *testing.T) {
 		asked = append(asked, len(w.Origins))
 		return 0, fail
 	}
-	k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"})
+	k.change(nft.Difference{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"})
 	l.sync(t.Context(), time.Now(), request{})
 	k.changes, fail = nil, nil
 	l.sync(t.Context(), time.Now(), request{})
@@ -126,14 +127,14 @@ func TestWhatIsAskedForIsNoDrift(t *testing.T) {
 	node := Node{}
 	l.Node = func() Node { return node }
 	l.sync(t.Context(), time.Now(), request{})
-	rule := nft.Change{Kind: nft.KindRule, Reason: nft.Missing, Parent: "postrouting", Name: "policy4"}
+	rule := nft.Difference{Kind: nft.KindRule, Reason: masq.Missing, Parent: "postrouting", Object: "policy4"}
 	for _, step := range []struct {
 		name     string
 		change   func()
 		compared int
 		drifted  bool
 	}{
-		{"a configuration", func() { node.Version++; k.changes = []nft.Change{rule} }, 1, false},
+		{"a configuration", func() { node.Version++; k.changes = []nft.Difference{rule} }, 1, false},
 		{"nothing", func() {}, 0, false},
 		{"somebody", func() { k.change(rule) }, 1, true},
 		{"both", func() { node.Version++; k.change(rule) }, 2, true},
@@ -267,7 +268,7 @@ func TestForwardingIsMended(t *testing.T) {
 
 // What failed is tried again, without another event.
 func TestFailuresAreRetried(t *testing.T) {
-	k := &kernel{err: errors.New("no"), changes: []nft.Change{{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"}}}
+	k := &kernel{err: errors.New("no"), changes: []nft.Difference{{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"}}}
 	l, _ := loop(t, k, record("a"))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -296,7 +297,7 @@ func TestRepairBesideAFailure(t *testing.T) {
 	l, _ := loop(t, k, record("a"))
 	l.sync(t.Context(), time.Now(), request{})
 	l.Untranslated = func(context.Context, Whose) (int, error) { return 0, errors.New("no") }
-	k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"})
+	k.change(nft.Difference{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"})
 	if _, drifted := l.sync(t.Context(), time.Now(), request{}); !drifted {
 		t.Error("it is no repair")
 	}
@@ -319,7 +320,7 @@ func TestStormIsBoundedAndSeen(t *testing.T) {
 		x := k.run(t, l)
 		soon, late := 0, 0
 		for k.looks() < 40 {
-			if x.next(Urgent, nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"}) < restOf*k.busy {
+			if x.next(Urgent, nft.Difference{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"}) < restOf*k.busy {
 				soon++
 			} else {
 				late++
@@ -353,7 +354,7 @@ func (k *kernel) run(t *testing.T, l *Loop) running {
 }
 
 // next changes something and returns how long it took until the look for it was over.
-func (x running) next(u Urgency, changes ...nft.Change) time.Duration {
+func (x running) next(u Urgency, changes ...nft.Difference) time.Duration {
 	x.t.Helper()
 	before, begun := x.k.looks(), time.Now()
 	process := "nft"
@@ -361,7 +362,7 @@ func (x running) next(u Urgency, changes ...nft.Change) time.Duration {
 		process = "masq" // not urgent
 	}
 	if len(changes) == 0 {
-		changes = []nft.Change{{Kind: nft.KindSet, Reason: nft.Unexpected, Name: "theirs"}}
+		changes = []nft.Difference{{Kind: nft.KindSet, Reason: masq.Unexpected, Object: "theirs"}}
 	}
 	x.k.changeBy(process, changes...)
 	x.l.RequestSync("rules", u, Changes)

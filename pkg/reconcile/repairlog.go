@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
@@ -16,8 +17,8 @@ const loggedDifferences = 5
 // logRepairs logs the repairs: how many differences of which kinds, and the first of
 // them. A missing table has a separate warning: another program deletes objects that do
 // not belong to it.
-func logRepairs(log *slog.Logger, changes []nft.Change, took time.Duration) {
-	missing := func(c nft.Change) bool { return c.Kind == nft.KindTable && c.Reason == nft.Missing }
+func logRepairs(log *slog.Logger, changes []nft.Difference, took time.Duration) {
+	missing := func(c nft.Difference) bool { return c.Kind == nft.KindTable && c.Reason == masq.Missing }
 	if slices.ContainsFunc(changes, missing) {
 		log.Warn("table inet masq was missing, as after nft flush ruleset or nft delete table by another program; it is restored")
 	}

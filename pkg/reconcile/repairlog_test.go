@@ -7,33 +7,34 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
 // TestLogOfRepairs: differences can be counted and told apart, and a missing table is a
 // warning.
 func TestLogOfRepairs(t *testing.T) {
-	rule := nft.Change{Kind: nft.KindRule, Reason: nft.Missing, Parent: "forward", Name: "forward/clamp"}
-	element := nft.Change{Kind: nft.KindElement, Reason: nft.Missing, Parent: "policy4", Name: "10.88.0.2"}
-	foreign := nft.Change{Kind: nft.KindRule, Reason: nft.Unexpected, Parent: "forward", Name: "a; b", Detail: "handle 9"}
-	table := nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"}
+	rule := nft.Difference{Kind: nft.KindRule, Reason: masq.Missing, Parent: "forward", Object: "forward/clamp"}
+	element := nft.Difference{Kind: nft.KindElement, Reason: masq.Missing, Parent: "policy4", Object: "10.88.0.2"}
+	unexpected := nft.Difference{Kind: nft.KindRule, Reason: masq.Unexpected, Parent: "forward", Object: "a; b", Detail: "handle 9"}
+	table := nft.Difference{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"}
 	for _, tt := range []struct {
-		changes []nft.Change
+		changes []nft.Difference
 		text    []string
 		json    string
 	}{
 		{
-			[]nft.Change{rule, element, foreign},
-			[]string{`level=INFO msg=repaired differences=3 kinds.rule=2 kinds.element=1 found="rule forward forward/clamp: missing; element policy4 10.88.0.2: missing; rule forward \"a; b\": foreign, handle 9" took=3ms`},
-			`{"level":"INFO","msg":"repaired","differences":3,"kinds":{"rule":2,"element":1},"found":["rule forward forward/clamp: missing","element policy4 10.88.0.2: missing","rule forward \"a; b\": foreign, handle 9"],"took":3000000}`,
+			[]nft.Difference{rule, element, unexpected},
+			[]string{`level=INFO msg=repaired differences=3 kinds.rule=2 kinds.element=1 found="rule forward forward/clamp: missing; element policy4 10.88.0.2: missing; rule forward \"a; b\": unexpected, handle 9" took=3ms`},
+			`{"level":"INFO","msg":"repaired","differences":3,"kinds":{"rule":2,"element":1},"found":["rule forward forward/clamp: missing","element policy4 10.88.0.2: missing","rule forward \"a; b\": unexpected, handle 9"],"took":3000000}`,
 		},
 		{
-			[]nft.Change{rule, rule, rule, rule, rule, rule, rule},
+			[]nft.Difference{rule, rule, rule, rule, rule, rule, rule},
 			[]string{"differences=7 kinds.rule=7 ", " more=2 took="},
 			`"more":2,`,
 		},
 		{
-			[]nft.Change{table},
+			[]nft.Difference{table},
 			[]string{"level=WARN msg=\"table inet masq was missing", "level=INFO msg=repaired differences=1 kinds.table=1 "},
 			`{"level":"WARN","msg":"table inet masq was missing`,
 		},

@@ -84,7 +84,7 @@ func (l *Loop) addAll(set string, all []ruleset.Element) (left []ruleset.Element
 
 // scan compares the elements of all live sets and returns the differences. If many
 // elements of a set are missing, it adds them at once. One set is in memory at a time.
-func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Change, err error) {
+func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Difference, err error) {
 	ready, _ := l.skeleton(node) // no set where no table is desired
 	for _, name := range ready.LiveSets() {
 		some, more, err := l.scanSet(name)
@@ -98,7 +98,7 @@ func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Change, err error
 }
 
 // scanSet is scan for one set.
-func (l *Loop) scanSet(name string) (keys []elementKey, added []nft.Change, err error) {
+func (l *Loop) scanSet(name string) (keys []elementKey, added []nft.Difference, err error) {
 	s := l.setOf(name)
 	found, complete, err := l.Rules.Scan(ruleset.Table{Sets: []ruleset.Set{s}})
 	l.advance()
@@ -110,8 +110,8 @@ func (l *Loop) scanSet(name string) (keys []elementKey, added []nft.Change, err 
 	}
 	missing := map[string]bool{}
 	for _, c := range found {
-		if c.Reason == nft.Missing {
-			missing[c.Name] = true
+		if c.Reason == masq.Missing {
+			missing[c.Object] = true
 		}
 	}
 	if len(missing) >= elementsAtOnce && complete {
@@ -127,10 +127,10 @@ func (l *Loop) scanSet(name string) (keys []elementKey, added []nft.Change, err 
 		missing = nil
 	}
 	for _, c := range found {
-		if c.Reason == nft.Missing && missing[c.Name] {
+		if c.Reason == masq.Missing && missing[c.Object] {
 			added = append(added, c)
 		} else {
-			keys = append(keys, elementKey{c.Parent, c.Name})
+			keys = append(keys, elementKey{c.Parent, c.Object})
 		}
 	}
 	return keys, added, nil

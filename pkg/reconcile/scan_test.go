@@ -51,7 +51,7 @@ func TestCrowdedNode(t *testing.T) {
 			t.Error("a part was no progress")
 		}
 	}
-	c.k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing, Name: "inet masq"})
+	c.k.change(nft.Difference{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"})
 	if n := c.sync(); n == 0 {
 		t.Error("nothing was repaired")
 	}

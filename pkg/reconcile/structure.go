@@ -15,7 +15,7 @@ const conflicts = 5
 // records and the configuration need, and returns the differences.
 //
 // The records are known as of a generation of the ruleset; 0 is none.
-func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Change, err error) {
+func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Difference, err error) {
 	unfilled := false
 	for range conflicts {
 		l.advance()

@@ -30,7 +30,7 @@ type work struct {
 // sync brings the kernel into agreement with the records and the configuration. It
 // returns the differences that it repaired, even if it also returns an error. What a
 // changed record or configuration newly desires is no difference.
-func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, drift []nft.Change, err error) {
+func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, drift []nft.Difference, err error) {
 	l.links = l.links || scope&StaleAttachments != 0
 	heard, node := l.take(), l.Node()
 	w := work{suspects: map[elementKey]bool{}, asked: map[elementKey]bool{}}
@@ -78,7 +78,7 @@ func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, drift []
 }
 
 // syncTable makes the table match the desired state.
-func (l *Loop) syncTable(node Node, w *work) (drift []nft.Change, err error) {
+func (l *Loop) syncTable(node Node, w *work) (drift []nft.Difference, err error) {
 	first, asOf := l.last.generation == 0, uint32(0)
 	all := w.full || w.changed // a policy decides in which sets its attachments are
 	if all {
@@ -137,7 +137,7 @@ func (l *Loop) syncTable(node Node, w *work) (drift []nft.Change, err error) {
 
 // compare compares the structure of the table and all its elements, or one of these,
 // and repairs what differs.
-func (l *Loop) compare(node Node, asOf uint32, structure, elements bool) (all []nft.Change, err error) {
+func (l *Loop) compare(node Node, asOf uint32, structure, elements bool) (all []nft.Difference, err error) {
 	if structure {
 		if all, err = l.syncStructure(node, asOf); err != nil {
 			return all, err
@@ -164,10 +164,10 @@ func (l *Loop) compare(node Node, asOf uint32, structure, elements bool) (all []
 }
 
 // elements repairs elements, and the structure first where they have no place.
-func (l *Loop) elements(node Node, keys []elementKey) ([]nft.Change, error) {
+func (l *Loop) elements(node Node, keys []elementKey) ([]nft.Difference, error) {
 	all, err := l.syncElements(keys)
 	if errors.Is(err, nft.ErrStructure) {
-		var found, more []nft.Change
+		var found, more []nft.Difference
 		if found, err = l.syncStructure(node, 0); err == nil {
 			more, err = l.syncElements(keys)
 		}

@@ -325,7 +325,7 @@ func TestManyMissing(t *testing.T) {
 func TestLargeTransactionIsVerified(t *testing.T) {
 	c := churning(t, 3)
 	c.k.large = true
-	c.k.change(nft.Change{Kind: nft.KindTable, Reason: nft.Missing})
+	c.k.change(nft.Difference{Kind: nft.KindTable, Reason: masq.Missing})
 	before := c.l.Stats().FullSyncs
 	c.sync()
 	if c.k.changes = nil; c.l.pending != (request{}) || c.l.Stats().FullSyncs != before {
@@ -345,7 +345,7 @@ func TestConflicts(t *testing.T) {
 	c := churning(t, 2)
 	refreshed := c.b.refreshed
 	c.k.conflicts = 2
-	c.k.changeBy("masq", nft.Change{Kind: nft.KindChain, Reason: nft.Unexpected, Name: "policy-x"})
+	c.k.changeBy("masq", nft.Difference{Kind: nft.KindChain, Reason: masq.Unexpected, Object: "policy-x"})
 	c.k.changes = nil
 	if c.sync(); c.b.refreshed != refreshed+2 || c.l.last.structure {
 		t.Errorf("the records are read %d times", c.b.refreshed-refreshed)
@@ -407,7 +407,7 @@ func TestPreviousConfigurationHasItsEgressAddresses(t *testing.T) {
 		t.Fatalf("the egress address is not in use:\n%s", before)
 	}
 	n := len(k.applied)
-	k.change(nft.Change{Kind: nft.KindRule, Reason: nft.Missing, Name: "forward/clamp", Parent: "forward"})
+	k.change(nft.Difference{Kind: nft.KindRule, Reason: masq.Missing, Object: "forward/clamp", Parent: "forward"})
 	node = Node{Version: 2, Policy: &without}
 	l.sync(t.Context(), time.Now(), request{})
 	if len(k.applied) < n+2 {

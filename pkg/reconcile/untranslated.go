@@ -47,16 +47,16 @@ func (l *Loop) owesAll() { l.last.flows.all = true }
 
 // owes notes what was different: packets may have passed untranslated, unless it was an
 // unexpected object. An unexpected rule can have been first.
-func (l *Loop) owes(changes []nft.Change) {
+func (l *Loop) owes(changes []nft.Difference) {
 	if len(changes) >= manyMissing {
 		l.owesAll()
 		return
 	}
 	for _, c := range changes {
 		switch {
-		case c.Reason == nft.Unexpected && c.Kind != nft.KindRule:
-		case c.Kind == nft.KindElement && ruleset.SubjectOf(c.Name) != (ruleset.Subject{}):
-			l.last.flows.suspect(elementKey{c.Parent, c.Name})
+		case c.Reason == masq.Unexpected && c.Kind != nft.KindRule:
+		case c.Kind == nft.KindElement && ruleset.SubjectOf(c.Object) != (ruleset.Subject{}):
+			l.last.flows.suspect(elementKey{c.Parent, c.Object})
 		default:
 			l.owesAll()
 		}

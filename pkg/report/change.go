@@ -27,7 +27,7 @@ func ChangesOf(all []compare.Difference, owners *Owners) []Change {
 		if pods == nil {
 			pods = owners.pods()
 		}
-		out = append(out, Change{Kind: d.Kind, Name: d.Object, Found: d.Found, Attachment: d.Identity, Pod: pods[d.Identity]})
+		out = append(out, Change{Kind: d.Kind, Name: d.Name, Found: d.Found, Attachment: d.Identity, Pod: pods[d.Identity]})
 	}
 	return out
 }

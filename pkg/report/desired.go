@@ -13,9 +13,9 @@ type Desired struct {
 	// Table is that of the attachments that are in place; it is empty, and there
 	// should be none, where there are neither any nor sources.
 	Table ruleset.Table
-	// Beside is that of the attachments that are being added or removed: what of it
+	// Pending is that of the attachments that are being added or removed: what of it
 	// is there may be there.
-	Beside ruleset.Table
+	Pending ruleset.Table
 	// Attachments are those of the records, in their order, with the policy that is
 	// in force.
 	Attachments []masq.Attachment
@@ -73,7 +73,7 @@ func DesiredOf(records []store.Record, node *store.Node, has func(netip.Addr) (b
 		d.Table = ruleset.For(settled, d.Sources, d.Egress)
 	}
 	if len(moving) > 0 {
-		d.Beside = ruleset.For(moving, ruleset.Sources{}, d.Egress)
+		d.Pending = ruleset.For(moving, ruleset.Sources{}, d.Egress)
 	}
 	return d
 }

@@ -3,6 +3,7 @@ package report
 import (
 	"slices"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
@@ -13,9 +14,9 @@ type Rule struct {
 	// ID is the rule's comment in the kernel: a search for it in the source finds
 	// the line that made the rule.
 	ID   string `json:"id"`
-	Text string `json:"text"` // in nft's notation; empty for a foreign rule
+	Text string `json:"text"` // in nft's notation; empty for an unexpected rule
 	Why  string `json:"why"`
-	// State is "ok", "missing", "changed" (or out of place) or "foreign".
+	// State is "ok", "missing", "changed" (or out of place) or "unexpected".
 	State  string `json:"state"`
 	Handle uint64 `json:"handle,omitempty"` // for `nft -a` and `nft delete rule`
 	// Counts says that the rule counts; Packets and Bytes are 0 otherwise. Of the
@@ -27,26 +28,26 @@ type Rule struct {
 
 // States of a Rule.
 const (
-	OK      = "ok"
-	Missing = "missing"
-	Changed = "changed"
-	Foreign = "foreign"
+	OK         = "ok"
+	Missing    = "missing"
+	Changed    = "changed"
+	Unexpected = "unexpected"
 )
 
 // RulesOf joins the rules that are asked for with those that the kernel has, and
-// with what was found to be different: in the order of the table, a chain's foreign
+// with what was found to be different: in the order of the table, a chain's unexpected
 // rules last. What is being added or removed is not looked at twice: its rules are
 // ok where they are.
-func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Change) []Rule {
+func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Difference) []Rule {
 	type key struct{ chain, id string }
 	wrong := map[key]bool{}
 	for _, x := range changes {
-		if x.Kind == nft.KindRule && x.Reason != nft.Unexpected {
-			wrong[key{x.Parent, x.Name}] = true
+		if x.Kind == nft.KindRule && x.Reason != masq.Unexpected {
+			wrong[key{x.Parent, x.Object}] = true
 		}
 	}
 	spare := map[key]ruleset.Rule{}
-	for _, c := range d.Beside.Chains {
+	for _, c := range d.Pending.Chains {
 		for _, r := range c.Rules {
 			spare[key{c.Name, r.ID}] = r
 		}
@@ -80,13 +81,13 @@ func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Change) []Rule 
 			out = append(out, x)
 		}
 		for _, k := range rest {
-			x := Rule{Chain: name, ID: k.ID, Why: "nobody asked for it"}
+			x := Rule{Chain: name, ID: k.ID, Why: "it is not part of the desired state"}
 			if r, ok := spare[key{name, k.ID}]; ok {
 				x.Text, x.Why = r.Text, r.Why
 			}
 			x.found(k)
 			if x.Text == "" {
-				x.State = Foreign
+				x.State = Unexpected
 			}
 			out = append(out, x)
 		}

@@ -9,7 +9,7 @@ import (
 
 func TestRuleStates(t *testing.T) {
 	want := map[string]string{
-		"postrouting/policy4": Missing, "postrouting/policy6": OK, "forward/clamp": Changed, hostile: Foreign, "": Foreign,
+		"postrouting/policy4": Missing, "postrouting/policy6": OK, "forward/clamp": Changed, hostile: Unexpected, "": Unexpected,
 	}
 	seen := map[string]int{}
 	for _, r := range rulesValue() {
@@ -29,18 +29,18 @@ func TestRuleStates(t *testing.T) {
 	}
 }
 
-// The rules of an attachment that is being added are not foreign, wherever the
+// The rules of an attachment that is being added are not unexpected, wherever the
 // plugin is with it.
 func TestRulesOfAttachmentsOnTheMove(t *testing.T) {
 	d := DesiredOf(records(), nil, hasAll)
 	var c []nft.CountedRule
-	for _, chain := range d.Beside.Chains {
+	for _, chain := range d.Pending.Chains {
 		for _, r := range chain.Rules {
 			c = append(c, nft.CountedRule{Chain: chain.Name, ID: r.ID})
 		}
 	}
 	for _, r := range RulesOf(d, c, nil) {
-		if r.State == Foreign {
+		if r.State == Unexpected {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -72,7 +72,7 @@ func TestDesired(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	// Nothing is asked for where nothing is settled.
-	if d := DesiredOf(all[3:], nil, hasAll); len(d.Table.Chains) != 0 || len(d.Beside.Chains) == 0 {
+	if d := DesiredOf(all[3:], nil, hasAll); len(d.Table.Chains) != 0 || len(d.Pending.Chains) == 0 {
 		t.Errorf("%+v", d)
 	}
 	if len(DesiredOf(nil, nodePolicy(), hasAll).Table.Chains) == 0 {

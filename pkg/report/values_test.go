@@ -170,13 +170,13 @@ func attachments() []Attachment {
 }
 
 func driftValue() Drift {
-	changes := compare.OfRules("", []nft.Change{
-		{Kind: nft.KindRule, Reason: nft.Unexpected, Parent: "forward", Name: hostile, Detail: "handle 9"},
-		{Kind: nft.KindElement, Reason: nft.Missing, Parent: "policy4", Name: "10.88.0.2"},
+	changes := compare.OfRules("", []nft.Difference{
+		{Kind: nft.KindRule, Reason: masq.Unexpected, Parent: "forward", Object: hostile, Detail: "handle 9"},
+		{Kind: nft.KindElement, Reason: masq.Missing, Parent: "policy4", Object: "10.88.0.2"},
 	})
 	id := records()[0].Identity()
-	changes = append(changes, compare.Difference{Identity: id, Kind: "route", Object: "eth0 default via 169.254.1.1", Found: "missing"})
-	unseen := compare.Difference{Identity: id, Kind: "namespace", Object: "/run/netns/web", Found: "entering it takes CAP_SYS_ADMIN", NotChecked: true}
+	changes = append(changes, compare.Difference{Identity: id, Kind: "route", Name: "eth0 default via 169.254.1.1", Reason: masq.Missing, Found: "missing"})
+	unseen := compare.Difference{Identity: id, Kind: "namespace", Name: "/run/netns/web", Found: "entering it takes CAP_SYS_ADMIN", Reason: masq.NotChecked}
 	owners := OwnersOf(records())
 	return Drift{true, ChangesOf(changes, owners), ChangesOf([]compare.Difference{unseen}, owners)}
 }
@@ -230,9 +230,9 @@ func rulesValue() []Rule {
 	c = append(c,
 		nft.CountedRule{Chain: "forward", ID: hostile, Handle: 99, Counts: true, Counter: nft.Counter{Packets: 1, Bytes: 60}},
 		nft.CountedRule{Chain: "theirs", Handle: 100})
-	return RulesOf(d, c, []nft.Change{
-		{Kind: nft.KindRule, Reason: nft.Missing, Parent: "postrouting", Name: "postrouting/policy4"},
-		{Kind: nft.KindRule, Reason: nft.Changed, Parent: "forward", Name: "forward/clamp", Detail: "changed or out of place"},
+	return RulesOf(d, c, []nft.Difference{
+		{Kind: nft.KindRule, Reason: masq.Missing, Parent: "postrouting", Object: "postrouting/policy4"},
+		{Kind: nft.KindRule, Reason: masq.Changed, Parent: "forward", Object: "forward/clamp", Detail: "changed or out of place"},
 	})
 }
 

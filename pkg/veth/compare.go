@@ -77,21 +77,21 @@ func familiesOf(ends []end) []masq.Family {
 // follow.
 func (e *end) compareInterface() {
 	p := e.pair
-	name := Difference{Kind: KindInterface, Reason: Missing, Interface: p.HostName, Object: p.HostName}
+	name := Difference{Kind: KindInterface, Reason: masq.Missing, Interface: p.HostName, Object: p.HostName}
 	switch {
 	case e.index == 0:
 		e.add(name)
 		return
 	case e.alias != p.Identity:
-		e.add(Difference{Kind: KindAlias, Reason: Changed, Object: e.name, Have: strconv.Quote(e.alias), Want: strconv.Quote(p.Identity)})
+		e.add(Difference{Kind: KindAlias, Reason: masq.Changed, Object: e.name, Have: strconv.Quote(e.alias), Want: strconv.Quote(p.Identity)})
 		e.index = 0
 		return
 	case e.name != p.HostName:
-		name.Reason, name.Have, name.Want = Changed, e.name, p.HostName
+		name.Reason, name.Have, name.Want = masq.Changed, e.name, p.HostName
 		e.add(name)
 	}
 	changed := func(kind Kind, have, want string) {
-		e.add(Difference{Kind: kind, Reason: Changed, Object: e.name, Have: have, Want: want})
+		e.add(Difference{Kind: kind, Reason: masq.Changed, Object: e.name, Have: have, Want: want})
 	}
 	if p.MTU != 0 && e.mtu != p.MTU {
 		changed(KindMTU, strconv.Itoa(e.mtu), strconv.Itoa(p.MTU))
@@ -137,7 +137,7 @@ func (e *end) compareSettings(f6 forwarding6) {
 func (s setting) difference(have int) Difference {
 	name, _, _ := strings.Cut(s.String(), "=")
 	return Difference{
-		Kind: KindSetting, Reason: Changed, Interface: s.device, Object: name,
+		Kind: KindSetting, Reason: masq.Changed, Interface: s.device, Object: name,
 		Have: strconv.Itoa(have), Want: strconv.Itoa(s.value), setting: s,
 	}
 }
@@ -184,7 +184,7 @@ func (c *Conn) comparePaths(ends []end) error {
 			there, err := q.hasAddress()
 			errs = append(errs, err)
 			if err == nil && !there {
-				q.end.add(Difference{Kind: KindAddress, Reason: Missing, Object: linkLocalPrefix(q.addr).String()})
+				q.end.add(Difference{Kind: KindAddress, Reason: masq.Missing, Object: linkLocalPrefix(q.addr).String()})
 			}
 			continue
 		}
@@ -202,7 +202,7 @@ func (c *Conn) comparePaths(ends []end) error {
 // pathDiffers notes that packets to an address do not go to its container: there is no
 // route to the address, or one to another place.
 func (c *Conn) pathDiffers(e *end, a netip.Addr, way path, found bool) error {
-	d := Difference{Kind: KindRoute, Reason: Missing, Object: hostPrefix(a).String()}
+	d := Difference{Kind: KindRoute, Reason: masq.Missing, Object: hostPrefix(a).String()}
 	if !found || way.bits < a.BitLen() {
 		e.add(d)
 		return nil
@@ -213,7 +213,7 @@ func (c *Conn) pathDiffers(e *end, a netip.Addr, way path, found bool) error {
 		return err
 	}
 	if to, err := m.device(); err == nil {
-		d.Reason, d.Have, d.Want = Changed, to.name, e.name
+		d.Reason, d.Have, d.Want = masq.Changed, to.name, e.name
 	}
 	e.add(d)
 	return nil

@@ -25,9 +25,9 @@ func (c *Conn) CompareContainer(p Pair) ([]Difference, error) {
 	ns, err := openNamespace(p.NetNS)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		unseen.Reason = Missing
+		unseen.Reason = masq.Missing
 	case errors.Is(err, fs.ErrPermission):
-		unseen.Reason, unseen.Have = NotChecked, err.Error()
+		unseen.Reason, unseen.Have = masq.NotChecked, err.Error()
 	case err != nil:
 		return nil, err
 	}
@@ -41,9 +41,9 @@ func (c *Conn) CompareContainer(p Pair) ([]Difference, error) {
 	// /run/netns when its namespace is gone.
 	switch {
 	case errors.Is(err, unix.EINVAL):
-		unseen.Reason = Missing
+		unseen.Reason = masq.Missing
 	case errors.Is(err, unix.EPERM):
-		unseen.Reason, unseen.Have = NotChecked, "entering it takes CAP_SYS_ADMIN"
+		unseen.Reason, unseen.Have = masq.NotChecked, "entering it takes CAP_SYS_ADMIN"
 	case err != nil:
 		return nil, err
 	}
@@ -82,14 +82,14 @@ func (c *containerEnd) compare(s *socket) (err error) {
 	p := c.pair
 	c.device, err = s.find(p.Interface)
 	if errors.Is(err, errNoDevice) {
-		c.add(Difference{Kind: KindInterface, Reason: Missing, Object: p.Interface})
+		c.add(Difference{Kind: KindInterface, Reason: masq.Missing, Object: p.Interface})
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	changed := func(kind Kind, have, want string) {
-		c.add(Difference{Kind: kind, Reason: Changed, Object: p.Interface, Have: have, Want: want})
+		c.add(Difference{Kind: kind, Reason: masq.Changed, Object: p.Interface, Have: have, Want: want})
 	}
 	if c.host.index != 0 && (c.peer != c.host.index || c.host.peer != c.index) {
 		changed(KindPeer, "another", c.host.name)
@@ -119,7 +119,7 @@ func (c *containerEnd) compareAddresses(s *socket) error {
 			if c.pair.Partial {
 				object = a.Addr().String()
 			}
-			c.add(Difference{Kind: KindAddress, Reason: Missing, Object: object})
+			c.add(Difference{Kind: KindAddress, Reason: masq.Missing, Object: object})
 		}
 	}
 	return nil
@@ -147,7 +147,7 @@ func (c *containerEnd) compareRoutes(s *socket) error {
 // compareRoute searches the interface's routes for one route. The protocol is not
 // compared.
 func (c *containerEnd) compareRoute(have []via, want via) {
-	d := Difference{Kind: KindRoute, Reason: Missing, Object: want.String()}
+	d := Difference{Kind: KindRoute, Reason: masq.Missing, Object: want.String()}
 	if want.priority == defaultPriority6 && want.dst.Addr().Is6() {
 		want.priority = 0 // as readRoute has it
 	}
@@ -160,7 +160,7 @@ func (c *containerEnd) compareRoute(have []via, want via) {
 			return
 		}
 		if r.String() == want.String() {
-			d.Reason, d.Have, d.Want = Changed, r.attributes(), want.attributes()
+			d.Reason, d.Have, d.Want = masq.Changed, r.attributes(), want.attributes()
 		}
 	}
 	c.add(d)
@@ -177,7 +177,7 @@ func (c *containerEnd) compareNeighbor(s *socket) error {
 	// The tuning plugin may have changed the MAC of the container's end, which
 	// loses the entry. The host's end answers then.
 	if err == nil && found && !bytes.Equal(mac, c.host.mac) {
-		c.add(Difference{Kind: KindNeighbor, Reason: Changed, Object: gateway4.String(), Have: mac.String(), Want: c.host.mac.String()})
+		c.add(Difference{Kind: KindNeighbor, Reason: masq.Changed, Object: gateway4.String(), Have: mac.String(), Want: c.host.mac.String()})
 	}
 	return err
 }

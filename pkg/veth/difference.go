@@ -3,6 +3,8 @@ package veth
 import (
 	"fmt"
 	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // Kind is the kind of a Difference's object.
@@ -25,30 +27,6 @@ const (
 	KindNamespace Kind = "namespace" // path of the container's network namespace
 )
 
-// Reason is why an object is listed.
-type Reason uint8
-
-// The reasons of a Difference. NotChecked is no fault of the object: this process may
-// not, or cannot, read it.
-const (
-	Missing Reason = iota + 1
-	Changed
-	NotChecked
-)
-
-// String is one or two words, for output.
-func (r Reason) String() string {
-	switch r {
-	case Missing:
-		return "missing"
-	case Changed:
-		return "changed"
-	case NotChecked:
-		return "not checked"
-	}
-	return fmt.Sprintf("reason %d", uint8(r))
-}
-
 // Side tells the two ends of a link apart.
 type Side uint8
 
@@ -66,7 +44,7 @@ type Difference struct {
 	Identity string
 	Side     Side
 	Kind     Kind
-	Reason   Reason
+	Reason   masq.Reason
 	// Interface has the object. It is the interface's name on its side.
 	Interface string
 	Object    string
@@ -87,12 +65,12 @@ func (d Difference) Name() string {
 	return d.Object
 }
 
-// Found describes the difference in a few words, for output beside Name.
+// Found says how the object differs or, if it is NotChecked, why; for output after Name.
 func (d Difference) Found() string {
 	switch d.Reason {
-	case NotChecked:
-		return "not checked: " + d.Have
-	case Changed:
+	case masq.NotChecked:
+		return d.Have
+	case masq.Changed:
 		return fmt.Sprintf("%s instead of %s", d.Have, d.Want)
 	}
 	return d.Reason.String()
@@ -105,17 +83,17 @@ func (d Difference) String() string {
 		where += " of the container"
 	}
 	switch {
-	case d.Reason == NotChecked:
+	case d.Reason == masq.NotChecked:
 		return fmt.Sprintf("%s %s is not checked: %s", d.Kind, d.Object, d.Have)
-	case d.Reason == Missing && d.Kind == KindInterface && d.Side == NodeSide:
+	case d.Reason == masq.Missing && d.Kind == KindInterface && d.Side == NodeSide:
 		return where + " of the node is missing"
-	case d.Reason == Missing && d.Kind == KindInterface:
+	case d.Reason == masq.Missing && d.Kind == KindInterface:
 		return where + " is missing"
-	case d.Reason == Missing && d.Kind == KindNamespace:
+	case d.Reason == masq.Missing && d.Kind == KindNamespace:
 		return "network namespace " + d.Object + " is missing"
-	case d.Reason == Missing && d.Kind == KindRoute && d.Side == NodeSide:
+	case d.Reason == masq.Missing && d.Kind == KindRoute && d.Side == NodeSide:
 		return fmt.Sprintf("the node has no route to %s through %s", d.Object, where)
-	case d.Reason == Missing:
+	case d.Reason == masq.Missing:
 		return fmt.Sprintf("%s %s is missing from %s", d.Kind, d.Object, where)
 	case d.Kind == KindRoute && d.Side == NodeSide:
 		return fmt.Sprintf("the node's route to %s leads to interface %s instead of %s", d.Object, d.Have, d.Want)

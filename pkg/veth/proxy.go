@@ -47,12 +47,12 @@ func (c *Conn) compareProxies(ends []end) error {
 		}
 	}
 	for i, e := range with {
-		d := Difference{Kind: KindProxy, Reason: Missing, Object: gateway4.String()}
+		d := Difference{Kind: KindProxy, Reason: masq.Missing, Object: gateway4.String()}
 		switch {
 		case !have[e.index]:
 			e.add(d)
 		case delays[i] > 0:
-			d.Reason, d.Have, d.Want = Changed, strconv.Itoa(delays[i])+" ticks", "0"
+			d.Reason, d.Have, d.Want = masq.Changed, strconv.Itoa(delays[i])+" ticks", "0"
 			e.add(d)
 		}
 	}

@@ -180,7 +180,7 @@ func (c *Conn) restore(e *end) error {
 	}
 	for _, a := range p.Addresses {
 		missing := func(d Difference) bool {
-			return d.Kind == KindRoute && d.Reason == Missing && d.Object == hostPrefix(a.Addr()).String()
+			return d.Kind == KindRoute && d.Reason == masq.Missing && d.Object == hostPrefix(a.Addr()).String()
 		}
 		if slices.ContainsFunc(e.found, missing) {
 			m := hostRoute(a.Addr(), Link{HostName: e.name, HostIndex: e.index}, unix.NLM_F_EXCL)

@@ -129,16 +129,16 @@ func TestRepairLeaves(t *testing.T) {
 	}{
 		{
 			"a missing link", func(l *lab, p *Pair) { l.node.must(l.node.LinkDel(l.node.link(p.HostName))) },
-			Difference{Kind: KindInterface, Reason: Missing},
+			Difference{Kind: KindInterface, Reason: masq.Missing},
 		},
 		{"a link with another alias", func(l *lab, p *Pair) {
 			l.node.must(l.node.LinkSetAlias(l.node.link(p.HostName), "another"))
 			downed(l.node, p.HostName)
-		}, Difference{Kind: KindAlias, Reason: Changed}},
+		}, Difference{Kind: KindAlias, Reason: masq.Changed}},
 		{"another way to the container's address", func(l *lab, _ *Pair) {
 			r := routeOf("10.88.0.5/32", server4)
 			l.node.must(l.node.RouteReplace(r))
-		}, Difference{Kind: KindRoute, Reason: Changed}},
+		}, Difference{Kind: KindRoute, Reason: masq.Changed}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			lab := newLab(t)

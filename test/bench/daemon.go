@@ -79,7 +79,7 @@ func (b *bench) repair(ctx context.Context) (rows []row, err error) {
 		{"delete table inet masq", "delete table inet masq", leaving, 20},
 		{"one element deleted", element, leaving, 20},
 		{"one element deleted in an nft that stays", element, staying, 0},
-		{"a foreign rule", "insert rule inet masq postrouting accept", leaving, 20},
+		{"an unexpected rule", "insert rule inet masq postrouting accept", leaving, 20},
 	} {
 		b.progress("%s", change.name)
 		var took sample

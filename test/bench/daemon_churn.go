@@ -103,7 +103,7 @@ func (b *bench) churn(ctx context.Context) (rows []row, err error) {
 		{what: "answers of /readyz other than 200", show: per, values: sample{float64(unready.Load())}, target: target{0, atMost, median}},
 	}
 	rows = append(rows, limits("repair in churn, one element deleted", element, churnRepair, churnRepair)...)
-	return append(rows, limits("repair in churn, a foreign rule", rule, churnRepair, churnRepair)...), nil
+	return append(rows, limits("repair in churn, an unexpected rule", rule, churnRepair, churnRepair)...), nil
 }
 
 // calls has the plugin add and remove attachments of another plugin's containers, at a

@@ -43,7 +43,7 @@ func TestDaemonFollowsAddAndDel(t *testing.T) {
 		t.Errorf("masqd repaired %v correct differences", n)
 	}
 	said := string(must(os.ReadFile(d.log))(t))
-	for _, word := range []string{"repaired", "foreign", "surplus"} {
+	for _, word := range []string{"repaired", "unexpected"} {
 		if strings.Contains(said, word) {
 			t.Errorf("masqd logs %q", word)
 		}

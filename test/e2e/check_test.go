@@ -109,7 +109,7 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 		{"rule forward/exceptional", rule("forward", "forward/exceptional"), []string{"forward/exceptional: missing"}},
 		{"rule clamp/pmtu-daddr4", rule("clamp", "clamp/pmtu-daddr4"), []string{"clamp/pmtu-daddr4: missing"}},
 		{"rule invalid/drop4", rule("invalid", "invalid/drop4"), []string{"invalid/drop4: missing"}},
-		{"rule inserted first", func(w *world, _ *pod) { w.nft("insert rule inet masq policy-%s counter return", w.policyID()) }, []string{"foreign"}},
+		{"rule inserted first", func(w *world, _ *pod) { w.nft("insert rule inet masq policy-%s counter return", w.policyID()) }, []string{"unexpected"}},
 		{"rule in another's place", func(w *world, _ *pod) {
 			chain := "policy-" + w.policyID()
 			w.takeRule(chain, "policy/egress")

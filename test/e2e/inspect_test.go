@@ -360,7 +360,7 @@ func TestInspectDrift(t *testing.T) {
 		out := map[string]string{}
 		for _, r := range inspect[[]report.Rule](w, "rules") {
 			out[r.ID] = r.State
-			if r.Why == "" || r.Text == "" && r.State != report.Foreign {
+			if r.Why == "" || r.Text == "" && r.State != report.Unexpected {
 				t.Errorf("%+v", r)
 			}
 		}
@@ -393,7 +393,7 @@ func TestInspectDrift(t *testing.T) {
 			t.Errorf("%s is not among %+v", name, d.Changes)
 		}
 	}
-	if s := states(); s["postrouting/policy4"] != report.Missing || s["theirs"] != report.Foreign || s["postrouting/policy6"] != report.OK {
+	if s := states(); s["postrouting/policy4"] != report.Missing || s["theirs"] != report.Unexpected || s["postrouting/policy6"] != report.OK {
 		t.Errorf("%v", s)
 	}
 	pods := inspect[[]report.Pod](w, "pod", "ns/p")

@@ -47,7 +47,7 @@ func (w *world) harms(p *pod) []harm {
 		{"flush ruleset", "flush ruleset\n" + kubeProxy},
 		{"delete table", "delete table inet masq"},
 		{"delete element", fmt.Sprintf("delete element inet masq policy4 { %s }", p.addr(w.V4.Node))},
-		{"foreign rule", "insert rule inet masq postrouting accept"},
+		{"unexpected rule", "insert rule inet masq postrouting accept"},
 	}
 }
 

@@ -202,7 +202,7 @@ func TestWatchEverything(t *testing.T) {
 			"rules",
 			[]string{"rules, by CHAIN", "WHY"},
 			func() { w.nft("add rule inet masq forward counter comment \"theirs\"") },
-			[]string{"theirs", "foreign"},
+			[]string{"theirs", "unexpected"},
 			"/theirs\r4r",
 			[]string{"by PACKETS reversed", "1 with", "theirs", "!policy/egress"},
 			0,

@@ -310,7 +310,7 @@ func rules(_ context.Context, l *lab, s *Step) error {
 			return err
 		}
 		defer func() { _ = conn.Close() }()
-		changes, err := conn.Drift(want)
+		changes, err := conn.Drift(want, ruleset.Table{})
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,62 @@
+package nft
+
+import (
+	"fmt"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// Kind is the kind of a Difference's object.
+type Kind string
+
+// The kinds of objects in the table.
+const (
+	KindTable   Kind = "table"
+	KindObject  Kind = "object" // a conntrack helper
+	KindSet     Kind = "set"
+	KindChain   Kind = "chain"
+	KindRule    Kind = "rule"
+	KindElement Kind = "element"
+)
+
+// Difference is one difference between the desired ruleset and the kernel's.
+type Difference struct {
+	Kind   Kind
+	Reason masq.Reason
+	// Parent is the chain of a rule or the set of an element, and otherwise empty.
+	Parent string
+	// Object is the object's name, the ID of a rule, or the key of an element. It is
+	// empty for the elements of an interval set, which are compared and replaced
+	// together.
+	Object string
+	// Detail says how a Changed object differs, and which rule an Unexpected rule is. It
+	// may be empty.
+	Detail string
+}
+
+// Name names the object and its parent: "policy4 10.88.0.5" for an element of a set.
+func (d Difference) Name() string {
+	switch {
+	case d.Parent == "":
+		return d.Object
+	case d.Kind == KindRule && d.Reason == masq.Unexpected: // a comment that any program may have written
+		return fmt.Sprintf("%s %q", d.Parent, d.Object)
+	case d.Object == "":
+		return d.Parent
+	}
+	return d.Parent + " " + d.Object
+}
+
+// Found describes the difference in words, for output after Name.
+func (d Difference) Found() string {
+	switch {
+	case d.Reason == masq.Changed && d.Detail != "":
+		return d.Detail
+	case d.Reason == masq.Unexpected && d.Detail != "":
+		return d.Reason.String() + ", " + d.Detail
+	}
+	return d.Reason.String()
+}
+
+// String returns the difference in one line.
+func (d Difference) String() string { return string(d.Kind) + " " + d.Name() + ": " + d.Found() }
