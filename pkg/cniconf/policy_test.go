@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 func TestClamp(t *testing.T) {
@@ -51,7 +53,7 @@ func TestPolicyForSubnets(t *testing.T) {
 			if c.Policy.ID() != before {
 				t.Error("the configuration's policy changed")
 			}
-			if len(tt.want) > 0 && !p.IsDirect(tt.want[0].Addr()) {
+			if len(tt.want) > 0 && !p.DirectRanges(masq.FamilyOf(tt.want[0].Addr())).Contains(tt.want[0].Addr()) {
 				t.Errorf("%v is not direct", tt.want[0])
 			}
 		})

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // span is a range of addresses, first and last included, within one subnet.
@@ -59,7 +61,7 @@ func (c spanConf) span(key string) (span, error) {
 		s.first = s.subnet.Addr().Next()
 	}
 	if !s.last.IsValid() {
-		s.last = lastOf(s.subnet)
+		s.last = masq.LastAddr(s.subnet)
 		if s.last.Is4() {
 			s.last = s.last.Prev()
 		}
@@ -88,13 +90,3 @@ func (s span) overlaps(t span) bool {
 func (s span) String() string { return s.first.String() + "-" + s.last.String() }
 
 func (s span) mask() net.IPMask { return net.CIDRMask(s.subnet.Bits(), s.subnet.Addr().BitLen()) }
-
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := range b {
-		host := min(max((i+1)*8-p.Bits(), 0), 8)
-		b[i] |= byte(1<<host - 1)
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
-}

@@ -5,11 +5,6 @@ import (
 	"slices"
 )
 
-// AddrRange is a range of addresses of one family, both ends included.
-type AddrRange struct {
-	First, Last netip.Addr
-}
-
 // Destinations that are never masqueraded: multicast and the limited broadcast
 // have no single receiver that could answer to a translated source. Directed
 // broadcasts depend on the node's addresses and are left to the kernel's fib.
@@ -58,19 +53,9 @@ func (p Policy) decisions() []decision {
 	return out
 }
 
-// IsDirect reports whether a destination is reached with the source address
-// unchanged, as far as prefixes tell: the node's own addresses and its directed
-// broadcasts are direct too.
-func (p Policy) IsDirect(a netip.Addr) bool {
-	if p.EgressDirect {
-		return true
-	}
-	return decide(p.decisions(), a)
-}
-
-// decide takes a prefix that forbids before the longest, and the longest before
-// what was assumed.
-func decide(all []decision, a netip.Addr) bool {
+// isDirect reports whether the decisions make a destination direct. A prefix of rankNever
+// precedes a longer one, and the longest prefix precedes the others.
+func isDirect(all []decision, a netip.Addr) bool {
 	best := decision{}
 	found := false
 	for _, d := range all {
@@ -88,14 +73,13 @@ func decide(all []decision, a netip.Addr) bool {
 	return found && best.direct
 }
 
-// DirectRanges returns the direct destinations of one family as ranges that
-// neither overlap nor touch, in ascending order: what an nftables interval set
-// holds.
-func (p Policy) DirectRanges(f Family) []AddrRange { return ranges(p.decisions(), f) }
+// DirectRanges returns the destinations of one family that are reached with the source
+// address unchanged. The node's own addresses and its directed broadcasts are direct too,
+// and not among the ranges; a policy with EgressDirect has no use for them.
+func (p Policy) DirectRanges(f Family) AddrRanges { return ranges(p.decisions(), f) }
 
-// Union returns the addresses of one family that are in any of the prefixes, as
-// ranges like those of DirectRanges.
-func Union(prefixes []netip.Prefix, f Family) []AddrRange {
+// Union returns the addresses of one family that are in any of the prefixes.
+func Union(prefixes []netip.Prefix, f Family) AddrRanges {
 	var all []decision
 	for _, x := range prefixes {
 		all = append(all, decision{x.Masked(), true, rankAsked})
@@ -103,31 +87,30 @@ func Union(prefixes []netip.Prefix, f Family) []AddrRange {
 	return ranges(all, f)
 }
 
-func ranges(decisions []decision, f Family) []AddrRange {
+func ranges(decisions []decision, f Family) AddrRanges {
 	var all []decision
 	for _, d := range decisions {
 		if FamilyOf(d.prefix.Addr()) == f {
 			all = append(all, d)
 		}
 	}
-	// Between two neighbouring bounds of prefixes the decision is the same
-	// everywhere, so asking at each bound asks everywhere.
+	// The decision is the same for all addresses between two bounds of prefixes.
 	var bounds []netip.Addr
 	for _, d := range all {
 		bounds = append(bounds, d.prefix.Addr())
-		if next := LastOf(d.prefix).Next(); next.IsValid() {
+		if next := LastAddr(d.prefix).Next(); next.IsValid() {
 			bounds = append(bounds, next)
 		}
 	}
 	slices.SortFunc(bounds, netip.Addr.Compare)
 	bounds = slices.Compact(bounds)
 
-	var out []AddrRange
+	var out AddrRanges
 	for i, b := range bounds {
-		if !decide(all, b) {
+		if !isDirect(all, b) {
 			continue
 		}
-		last := LastOf(netip.PrefixFrom(b, 0).Masked())
+		last := LastAddr(netip.PrefixFrom(b, 0).Masked())
 		if i+1 < len(bounds) {
 			last = bounds[i+1].Prev()
 		}
@@ -138,28 +121,4 @@ func ranges(decisions []decision, f Family) []AddrRange {
 		out = append(out, AddrRange{b, last})
 	}
 	return out
-}
-
-// LastOf is the last address of a prefix.
-func LastOf(p netip.Prefix) netip.Addr {
-	b := p.Masked().Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
-}
-
-// Prefix returns the range as a prefix, if it is one.
-func (r AddrRange) Prefix() (netip.Prefix, bool) {
-	for bits := r.First.BitLen(); bits >= 0; bits-- {
-		p := netip.PrefixFrom(r.First, bits)
-		if p.Masked().Addr() != r.First {
-			break
-		}
-		if LastOf(p) == r.Last {
-			return p, true
-		}
-	}
-	return netip.Prefix{}, false
 }

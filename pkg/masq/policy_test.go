@@ -2,6 +2,7 @@ package masq
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -100,31 +101,26 @@ func TestKeyString(t *testing.T) {
 	}
 }
 
-func TestParsePortRanges(t *testing.T) {
+func TestParseToPorts(t *testing.T) {
 	for _, tt := range []struct{ in, out, err string }{
 		{"", "[]", ""},
 		{"20000-29999", "[20000-29999]", ""},
+		{"1000-2000", "", `"1000-2000" has privileged ports, those below 1024`},
 		{"20000-29999, 40000", "[20000-29999 40000-40000]", ""},
 		{"29999-20000", "", `"29999-20000" is upside down: 29999 is above 20000`},
 		{"0-10", "", `"0-10": port 0 is not within 1-65535`},
 		{"1-65536", "", `"1-65536": port 65536 is not within 1-65535`},
 		{"a-b,5-4", "", `"a-b" is not a port range such as "20000-29999"` + "\n" + `"5-4" is upside down: 5 is above 4`},
-		{"1-10,10-20", "", `"10-20" overlaps "1-10"`},
+		{"2000-3000,3000-4000", "", `"3000-4000" overlaps "2000-3000"`},
 		{"-", "", `"-" is not a port range such as "20000-29999"`},
 	} {
-		got, err := ParsePortRanges(tt.in)
-		if tt.err != "" {
-			if err == nil || err.Error() != tt.err {
-				t.Errorf("%q: got %v, not %q", tt.in, err, tt.err)
-			}
-			continue
+		got, complaints := ParseToPorts(tt.in)
+		var wrong []string
+		for _, c := range complaints {
+			wrong = append(wrong, c.Wrong)
 		}
-		var text []string
-		for _, r := range got {
-			text = append(text, r.String())
-		}
-		if err != nil || "["+strings.Join(text, " ")+"]" != tt.out {
-			t.Errorf("%q: got %v, %v", tt.in, got, err)
+		if err := strings.Join(wrong, "\n"); err != tt.err || err == "" && fmt.Sprint(got) != tt.out {
+			t.Errorf("%q: got %v, %q, want %s, %q", tt.in, got, err, tt.out, tt.err)
 		}
 	}
 }

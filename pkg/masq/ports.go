@@ -1,7 +1,6 @@
 package masq
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -39,14 +38,8 @@ func ParsePortRange(s string) (PortRange, error) {
 	return r, nil
 }
 
-// ParsePortRanges reads ranges separated by commas. An empty text is no range.
-// Ranges that overlap are refused: a port in two of them would be twice as
-// likely as its neighbours, which nobody means.
-func ParsePortRanges(s string) ([]PortRange, error) {
-	out, errs := parsePortRanges(s)
-	return out, errors.Join(errs...)
-}
-
+// parsePortRanges reads ranges separated by commas. An empty text has no ranges. Ranges
+// that overlap are an error: a port in two of them would be drawn twice as often.
 func parsePortRanges(s string) (out []PortRange, errs []error) {
 	if strings.TrimSpace(s) == "" {
 		return nil, nil

@@ -105,7 +105,7 @@ func rangesOf(bounds []bound) (out []masq.AddrRange) {
 		}
 	}
 	if first.IsValid() {
-		out = append(out, masq.AddrRange{First: first, Last: masq.LastOf(netip.PrefixFrom(first, 0).Masked())})
+		out = append(out, masq.AddrRange{First: first, Last: masq.LastAddr(netip.PrefixFrom(first, 0).Masked())})
 	}
 	return out
 }

@@ -288,12 +288,7 @@ func parseRange(s string) (first, last netip.Addr, err error) {
 	if err != nil {
 		return first, last, err
 	}
-	end := p.Addr().AsSlice()
-	for i := p.Bits(); i < 8*len(end); i++ {
-		end[i/8] |= 0x80 >> (i % 8)
-	}
-	last, _ = netip.AddrFromSlice(end)
-	return p.Addr(), last, nil
+	return p.Addr(), masq.LastAddr(p), nil
 }
 
 func equalBounds(a, b []bound) bool {

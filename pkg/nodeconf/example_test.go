@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 )
 
@@ -15,7 +16,8 @@ func ExampleParse() {
 		return
 	}
 	for _, s := range []string{"10.1.2.3", "192.168.1.1", "169.254.169.254"} {
-		fmt.Println(s, node.Policy.IsDirect(netip.MustParseAddr(s)))
+		a := netip.MustParseAddr(s)
+		fmt.Println(a, node.Policy.DirectRanges(masq.FamilyOf(a)).Contains(a))
 	}
 	fmt.Println(node.ResyncInterval)
 	// Output:

@@ -57,7 +57,7 @@ func TestAllReserved(t *testing.T) {
 func TestEnableIPv6(t *testing.T) {
 	n := Default()
 	for _, name := range []string{"enable-ipv6", "nomasq-all-reserved-ranges"} {
-		if err := apply(t, &n, name, "true"); err != nil || n.Policy.IsDirect(addrsOf("2001:db8::1")[0]) {
+		if err := apply(t, &n, name, "true"); err != nil || isDirect(n.Policy, addrsOf("2001:db8::1")[0]) {
 			t.Error("IPv6 is direct", err)
 		}
 	}
@@ -69,7 +69,7 @@ func TestEnableIPv6(t *testing.T) {
 			}
 		}
 		for addr, want := range map[string]bool{"2001:db8::1": true, "fe80::1": true, "8.8.8.8": false, "198.18.0.1": true} {
-			if n.Policy.IsDirect(addrsOf(addr)[0]) != want {
+			if isDirect(n.Policy, addrsOf(addr)[0]) != want {
 				t.Errorf("%s: direct is not %t", addr, want)
 			}
 		}

@@ -115,7 +115,7 @@ func TestCIDRLimit(t *testing.T) {
 func TestMasqueradeAgainstDefaults(t *testing.T) {
 	n := load(t, "masqueradeCIDRs: [10.0.0.0/8, 0.0.0.0/0, 192.168.7.0/24]")
 	for addr, direct := range map[string]bool{"10.1.1.1": false, "172.16.0.1": true, "192.168.7.1": false, "192.168.8.1": true, "8.8.8.8": false} {
-		if n.Policy.IsDirect(addrsOf(addr)[0]) != direct {
+		if isDirect(n.Policy, addrsOf(addr)[0]) != direct {
 			t.Errorf("%s: direct is not %t", addr, direct)
 		}
 	}

@@ -367,7 +367,7 @@ func edges(runs []agentRun) []netip.Addr {
 	}
 	for _, s := range texts {
 		p := netip.MustParsePrefix(s)
-		out = append(out, p.Addr().Prev(), p.Addr(), masq.LastOf(p), masq.LastOf(p).Next())
+		out = append(out, p.Addr().Prev(), p.Addr(), masq.LastAddr(p), masq.LastAddr(p).Next())
 	}
 	broadcast := netip.MustParseAddr("255.255.255.255")
 	anycast := netip.MustParseAddr("fe80::") // subnet-router anycast address: the node itself
