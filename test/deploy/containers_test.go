@@ -19,21 +19,21 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// host is a node of which the containers of a manifest see no more than it mounts:
-// podman runs them, with the rights that the manifest gives.
+// host is a node where the containers of a manifest see only what they mount. podman runs
+// them with the rights that the manifest gives.
 type host struct {
 	t      *testing.T
 	ns     *nstest.NS
-	dir    string // its files
+	dir    string // its directory
 	podman []string
-	parent string // of cgroups
+	parent string // parent cgroup
 }
 
 func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir(), parent: fmt.Sprintf("nt-deploy-%d", os.Getpid())}
 	h.ns = must(nstest.New(t).Namespace("host"))(t)
-	_ = removeCgroups("nt-deploy-*") // of a run that was killed
+	_ = removeCgroups("nt-deploy-*") // remains of a run that was killed
 	own := t.TempDir()
 	h.podman = []string{
 		"--root", own + "/root", "--runroot", own + "/run", "--tmpdir", own + "/tmp",
@@ -45,7 +45,7 @@ func newHost(t *testing.T) *host {
 			t.Error(err)
 		}
 		until(t, time.Minute, nil, func() string {
-			if err := removeCgroups(h.parent); err != nil { // somebody is about to leave it
+			if err := removeCgroups(h.parent); err != nil { // a process is still leaving it
 				return "end: " + err.Error()
 			}
 			return ""
@@ -62,7 +62,7 @@ func newHost(t *testing.T) *host {
 	return h
 }
 
-// removeCgroups removes those that podman leaves.
+// removeCgroups removes cgroups that podman leaves.
 func removeCgroups(name string) error {
 	tops, err := filepath.Glob("/sys/fs/cgroup/*/" + name)
 	for _, top := range tops {
@@ -80,7 +80,7 @@ func removeCgroups(name string) error {
 	return err
 }
 
-// try runs podman and returns what it says.
+// try runs podman and returns its output.
 func (h *host) try(args ...string) (string, error) {
 	var out bytes.Buffer
 	c := exec.Command("podman", append(slices.Clone(h.podman), args...)...)
@@ -97,8 +97,8 @@ func (h *host) do(args ...string) string {
 	return must(h.try(args...))(h.t)
 }
 
-// start runs a container of the manifest as the kubelet would. One that is to end has
-// ended when it returns.
+// start runs a container of the manifest as the kubelet would. If ends is true, it returns
+// after the container has ended.
 func (h *host) start(pod core.PodSpec, name string, ends bool) {
 	h.t.Helper()
 	list := slices.Concat(pod.InitContainers, pod.Containers)
@@ -133,13 +133,13 @@ func (h *host) start(pod core.PodSpec, name string, ends bool) {
 	h.do(slices.Concat(args, c.Command[1:], c.Args)...)
 }
 
-// volume is where a volume of the pod is here.
+// volume returns the host path of one of the pod's volumes.
 func (h *host) volume(pod core.PodSpec, name string) string {
 	h.t.Helper()
 	v := pod.Volumes[slices.IndexFunc(pod.Volumes, func(v core.Volume) bool { return v.Name == name })]
 	path := filepath.Join(h.dir, "configmap")
 	if v.HostPath != nil {
-		if path = v.HostPath.Path; !strings.HasPrefix(path, "/proc/") { // that is the namespace's own
+		if path = v.HostPath.Path; !strings.HasPrefix(path, "/proc/") { // /proc of the namespace itself
 			path = filepath.Join(h.dir, path)
 		}
 	}
@@ -152,7 +152,7 @@ func (h *host) volume(pod core.PodSpec, name string) string {
 	return path
 }
 
-// files are those of the node, with their content.
+// files returns the node's files with their content.
 func (h *host) files() map[string]string {
 	h.t.Helper()
 	out := map[string]string{}
@@ -167,8 +167,8 @@ func (h *host) files() map[string]string {
 	return out
 }
 
-// With the rights of the manifest, and no other, each container does its work, and what
-// they did is undone to the byte.
+// Each container works with exactly the rights of the manifest, and its changes are undone
+// completely.
 func TestContainers(t *testing.T) {
 	h := newHost(t)
 	const file = "/etc/cni/net.d/10-net.conflist"
@@ -193,16 +193,16 @@ func TestContainers(t *testing.T) {
 		return ""
 	})
 	if out := h.do("exec", "masqd", "/masq-cni", "inspect"); !strings.Contains(out, "sourceCIDRs") {
-		t.Errorf("the node is\n%s", out)
+		t.Errorf("inspect prints\n%s", out)
 	}
 	if out := h.do("logs", "masqd") + h.do("logs", "install"); strings.Contains(out, "level=ERROR") || !strings.Contains(out, "masq inserted") {
-		t.Errorf("they said\n%s", out)
+		t.Errorf("the containers printed\n%s", out)
 	}
 	tables := func() string {
 		return string(must(h.ns.Command(t.Context(), "nft", "list", "tables").Output())(t))
 	}
 	if !strings.Contains(tables(), "inet masq") {
-		t.Error("there are no rules")
+		t.Error("the rules are missing")
 	}
 	h.do("stop", "--time", "10", "masqd", "install")
 	for _, name := range []string{"masqd", "install"} {
@@ -221,17 +221,17 @@ func TestContainers(t *testing.T) {
 		return "second uninstall"
 	})
 	if state := strings.TrimSpace(h.do("inspect", "--format", "{{.State.Running}}", "done")); state != "true" {
-		t.Errorf("done is running: %s", state)
+		t.Errorf("the state of container done is %s", state)
 	}
 	h.do("stop", "--time", "10", "done")
 	if code := strings.TrimSpace(h.do("inspect", "--format", "{{.State.ExitCode}}", "done")); code != "0" {
-		t.Errorf("done ended with %s when it was told to", code)
+		t.Errorf("container done ended with %s after SIGTERM", code)
 	}
 	check(t, os.RemoveAll(filepath.Join(h.dir, "configmap")))
 	if after := h.files(); fmt.Sprint(after) != fmt.Sprint(before) {
-		t.Errorf("before the node had %v, and now %v", before, after)
+		t.Errorf("before the node had %v, afterwards %v", before, after)
 	}
 	if _, err := os.Stat(filepath.Join(h.dir, "run/masq-cni")); err == nil || tables() != "" {
-		t.Errorf("there is still /run/masq-cni, or a table: %s", tables())
+		t.Errorf("/run/masq-cni or a table still exists: %s", tables())
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// Commands of the pages find what they name: manifests that render, values that the
-// chart has, targets, objects and verbs. A cluster is what test/kube has for them.
+// Commands of the pages refer to existing manifests, chart values, make targets, objects and
+// verbs. test/kube runs the commands that need a cluster.
 func TestDocumentedCommands(t *testing.T) {
 	n := 0
 	for _, page := range []string{"docs/kubernetes.md", "docs/monitoring.md"} {
@@ -27,11 +27,11 @@ func TestDocumentedCommands(t *testing.T) {
 		}
 	}
 	if n == 0 {
-		t.Error("there are none")
+		t.Error("the pages have no commands")
 	}
 }
 
-// works reports what is wrong with a command.
+// works checks a command.
 func works(t *testing.T, line []string) error {
 	t.Helper()
 	switch command := strings.Join(line, " "); {
@@ -44,7 +44,7 @@ func works(t *testing.T, line []string) error {
 		// hack/image names the archives; TestVersions finds one.
 		archives, err := filepath.Glob(filepath.Join(os.Getenv("MASQ_DIST"), filepath.Base(line[5])))
 		if err == nil && len(archives) != 1 {
-			err = fmt.Errorf("make image has made %v", archives)
+			err = fmt.Errorf("make image wrote %v", archives)
 		}
 		return err
 	case line[0] == "sed":
@@ -72,7 +72,7 @@ func works(t *testing.T, line []string) error {
 			}
 		}
 		if line[2] != "masq-cni" || filepath.Join(root, line[3]) != chart {
-			return fmt.Errorf("it is about %s of %s", line[2], line[3])
+			return fmt.Errorf("it names %s in %s", line[2], line[3])
 		}
 		_, err := rendered(set...)
 		return err
@@ -94,7 +94,7 @@ func works(t *testing.T, line []string) error {
 	return errors.New("nothing shows that it works; add it to test/deploy/docs_test.go")
 }
 
-// The table of what can be different has all overlays, and their values.
+// The table of options lists all overlays and their values.
 func TestDocumentedOverlays(t *testing.T) {
 	page := string(read(t, "docs/kubernetes.md"))
 	for name, value := range components {

@@ -33,8 +33,7 @@ type formElement struct {
 	Validations struct{ Required bool }
 }
 
-// Each issue form is one that GitHub accepts: an invalid one is left out of the choice
-// without a message.
+// GitHub accepts each issue form. It would omit an invalid form without a message.
 func TestIssueForms(t *testing.T) {
 	files := must(filepath.Glob(root + "/.github/ISSUE_TEMPLATE/*.yml"))(t)
 	forms := map[string]form{}
@@ -44,10 +43,11 @@ func TestIssueForms(t *testing.T) {
 		}
 	}
 	if len(forms) == 0 {
-		t.Fatal("there are no issue forms")
+		t.Fatal(".github has no issue forms")
 	}
 
-	// The bug form asks for what a maintainer needs first, by commands that exist.
+	// The bug form asks for the information that a maintainer needs first, by commands that
+	// exist.
 	asked := map[string]string{}
 	for _, e := range forms["bug.yml"].Body {
 		if e.Validations.Required {
@@ -78,7 +78,7 @@ func TestIssueForms(t *testing.T) {
 	}
 }
 
-// formOf reads a form and checks what GitHub checks.
+// formOf reads a form and validates it as GitHub does.
 func formOf(t *testing.T, file string) form {
 	t.Helper()
 	var f form
@@ -103,7 +103,7 @@ func formOf(t *testing.T, file string) form {
 	return f
 }
 
-// decode reads a YAML file into a value that has all its keys.
+// decode reads a YAML file strictly: unknown keys are an error.
 func decode(t *testing.T, file string, into any) {
 	t.Helper()
 	d := yaml.NewDecoder(bytes.NewReader(must(os.ReadFile(file))(t)))

@@ -31,11 +31,11 @@ import (
 const (
 	version = "1.2.3-test"
 	commit  = "0123456789abcdef0123456789abcdef01234567"
-	// made is when the images are said to be of.
+	// made is the build date of the images.
 	made = "1700000000"
 )
 
-// checkoutOf copies what of the checkout releases are made of, as another version.
+// checkoutOf copies the files of the checkout that releases are made of, as another version.
 func checkoutOf(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range []string{"Dockerfile", ".dockerignore", "LICENSE", "go.mod", "go.sum", "cmd", "pkg", "plugins", "deploy", "test/nstest", "hack"} {
@@ -67,8 +67,8 @@ func buildIn(t *testing.T, dir, script string, args []string, env ...string) str
 	return filepath.Join(dir, "dist")
 }
 
-// Two builds, in different directories, by users with different settings, and one of
-// them with nothing compiled before, are the same bytes, and of what was asked for.
+// Two builds are identical: in different directories, by users with different settings, one
+// with an empty build cache. They contain what was requested.
 func TestRelease(t *testing.T) {
 	dir := t.TempDir()
 	one := buildIn(t, filepath.Join(dir, "one"), "hack/release", nil, "022", "TZ=UTC")
@@ -100,7 +100,7 @@ func TestRelease(t *testing.T) {
 				t.Errorf("the archive has the image %s, the index %s", b, a)
 			}
 			if tags := repoTags(t, filepath.Join(one, name+".tar")); !slices.Equal(tags, []string{repository + ":" + version}) {
-				t.Errorf("the archive is called %v", tags)
+				t.Errorf("the archive names the image %v", tags)
 			}
 			files := filesOf(t, image)
 			tells(t, files, must(os.ReadFile(filepath.Join(one, name+".cdx.json")))(t))
@@ -108,8 +108,8 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// With the name of a registry's repository the image is pushed there, for each platform,
-// by the version as its tag; a name that has a tag is refused.
+// With a registry's repository as its name, the image is pushed there for each platform, with
+// the version as its tag. A name with a tag is refused.
 func TestImagePush(t *testing.T) {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
@@ -128,22 +128,22 @@ func TestImagePush(t *testing.T) {
 		config := must(v1.ParseConfigFile(get("blobs/" + image.Config.Digest.String())))(t)
 		platforms = append(platforms, m.Platform.Architecture)
 		if got := config.Config.Labels["org.opencontainers.image.version"]; got != version || config.Architecture != m.Platform.Architecture {
-			t.Errorf("for %s there is %s of %s", m.Platform.Architecture, got, config.Architecture)
+			t.Errorf("the image for %s has %s of %s", m.Platform.Architecture, got, config.Architecture)
 		}
 	}
 	if slices.Sort(platforms); !slices.Equal(platforms, []string{"amd64", "arm64"}) {
 		t.Errorf("the registry has images for %v", platforms)
 	}
 	if tags := repoTags(t, filepath.Join(dist, "masq-cni-"+version+"-linux-amd64.tar")); !slices.Equal(tags, []string{mine + ":" + version}) {
-		t.Errorf("the archive is called %v", tags)
+		t.Errorf("the archive names the image %v", tags)
 	}
 	out, err := exec.CommandContext(t.Context(), filepath.Join(root, "hack/image"), mine+":latest").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "give the name alone") {
-		t.Errorf("a tag is answered with %v: %s", err, out)
+		t.Errorf("a name with a tag gives %v: %s", err, out)
 	}
 }
 
-// repoTags are the names of the images in an archive to load.
+// repoTags returns the names of the images in an archive.
 func repoTags(t *testing.T, archive string) (out []string) {
 	t.Helper()
 	for _, image := range must(tarball.LoadManifest(func() (io.ReadCloser, error) { return os.Open(archive) }))(t) {
@@ -159,9 +159,9 @@ func ociIndex(t *testing.T, archive string) v1.ImageIndex {
 	check(t, exec.Command("tar", "-C", dir, "-xf", archive).Run())
 	path := must(layout.FromPath(dir))(t)
 	top := must(must(path.ImageIndex())(t).IndexManifest())(t)
-	// By this name containerd imports it.
+	// containerd imports the image by this name.
 	if len(top.Manifests) != 1 || top.Manifests[0].Annotations["io.containerd.image.name"] != repository+":"+version {
-		t.Errorf("the layout has %+v", top.Manifests)
+		t.Errorf("the index lists %+v", top.Manifests)
 	}
 	return must(must(path.ImageIndex())(t).ImageIndex(top.Manifests[0].Digest))(t)
 }
@@ -181,7 +181,7 @@ func isOurs(t *testing.T, image v1.Image, arch string) {
 	}
 }
 
-// file is one of an image.
+// file is a file of an image.
 type file struct {
 	mode    int64
 	content []byte
@@ -209,12 +209,12 @@ func filesOf(t *testing.T, image v1.Image) map[string]file {
 	return out
 }
 
-// tells checks that the bill of materials, the same within the image and beside it,
-// has what is in the programs.
+// tells checks that the bill of materials, in the image and as a separate file, lists the
+// modules of the programs.
 func tells(t *testing.T, files map[string]file, beside []byte) {
 	t.Helper()
 	if !bytes.Equal(files["sbom.cdx.json"].content, beside) {
-		t.Error("the bill of materials in the image is another than the one beside it")
+		t.Error("the bill of materials in the image differs from the separate file")
 	}
 	var bill cyclonedx.BOM
 	check(t, cyclonedx.NewBOMDecoder(bytes.NewReader(beside), cyclonedx.BOMFileFormatJSON).Decode(&bill))
@@ -232,13 +232,13 @@ func tells(t *testing.T, files map[string]file, beside []byte) {
 		if f.mode != 0o755 {
 			t.Errorf("%s has mode %o", name, f.mode)
 		}
-		if bytes.Contains(f.content, []byte("TestRelease")) { // of the directory's name
+		if bytes.Contains(f.content, []byte("TestRelease")) { // the name of the build directory
 			t.Errorf("%s knows where it was built", name)
 		}
 		info := must(buildinfo.Read(bytes.NewReader(f.content)))(t)
 		sum := sha256.Sum256(f.content)
 		if c := has[name]; c.Version != version || c.Hashes == nil || (*c.Hashes)[0].Value != hex.EncodeToString(sum[:]) {
-			t.Errorf("of %s it says %+v", name, c)
+			t.Errorf("the entry of %s is %+v", name, c)
 		}
 		want := []string{"pkg:golang/std@" + strings.TrimPrefix(info.GoVersion, "go")}
 		for _, d := range info.Deps {

@@ -8,8 +8,8 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Every object of the chart has the standard labels. The selectors have those that stay
-// the same from version to version; a DaemonSet's selector is immutable.
+// Every object of the chart has the standard labels. Selectors have only labels that do not
+// change with the version: a DaemonSet's selector is immutable.
 func TestLabels(t *testing.T) {
 	v := currentVersion(t)
 	for _, set := range [][]string{
@@ -46,8 +46,8 @@ func TestLabels(t *testing.T) {
 	}
 }
 
-// Objects are named after the release and the chart, unless a value says otherwise; what
-// refers to one has its name.
+// Objects are named after the release and the chart, unless a value overrides it. References
+// to an object use its name.
 func TestNames(t *testing.T) {
 	for set, want := range map[string]string{
 		"mode=network": "masq-cni", "nameOverride=egress": "masq-cni-egress", "fullnameOverride=egress": "egress",

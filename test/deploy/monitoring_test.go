@@ -17,7 +17,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// alerts are the rules of deploy/monitoring, by name.
+// alerts returns the rules of deploy/monitoring by name.
 func alerts(t *testing.T) map[string]string {
 	t.Helper()
 	var file struct {
@@ -35,7 +35,7 @@ func alerts(t *testing.T) map[string]string {
 	return out
 }
 
-// runbooks are the pages that the alerts name.
+// runbooks returns the pages that the alerts link to.
 func runbooks(t *testing.T) map[string]string {
 	t.Helper()
 	var file struct {
@@ -56,7 +56,7 @@ func runbooks(t *testing.T) map[string]string {
 	return out
 }
 
-// dashboard is what matters here of Grafana's.
+// dashboard has the parts of Grafana's model that matter here.
 type dashboard struct {
 	Title, UID string
 	Panels     []struct {
@@ -76,7 +76,7 @@ func dashboardOf(t *testing.T) (d dashboard) {
 	return d
 }
 
-// exprs are the queries of the dashboard, as Grafana would ask them of all nodes.
+// exprs returns the queries of the dashboard as Grafana sends them for all nodes.
 func (d dashboard) exprs() (out []string) {
 	vars := strings.NewReplacer("$instance", ".*", "$__rate_interval", "30s")
 	for _, p := range d.Panels {
@@ -87,33 +87,33 @@ func (d dashboard) exprs() (out []string) {
 	return out
 }
 
-// promtool takes the rules, and finds that each alert fires when it should.
+// promtool accepts the rules, and each alert fires in its test.
 func TestAlerts(t *testing.T) {
 	must(tool("promtool", "check", "rules", "--lint=all", "--lint-fatal", root+"/deploy/monitoring/rules.yaml"))(t)
 	must(tool("promtool", "test", "rules", "testdata/alerts.yaml"))(t)
 	tests := string(read(t, "test/deploy/testdata/alerts.yaml"))
 	page := string(read(t, "docs/monitoring.md"))
 	for name, url := range runbooks(t) {
-		// GitHub's anchor of a heading of one word is that word in small letters.
+		// GitHub's anchor of a one-word heading is the word in lower case.
 		if want := "https://github.com/masq-cni/masq-cni/blob/main/docs/monitoring.md#" + strings.ToLower(name); url != want {
 			t.Errorf("the runbook of %s is %q, not %q", name, url, want)
 		}
 	}
 	for name := range alerts(t) {
 		if n := strings.Count(tests, "alertname: "+name+"\n        exp_alerts"); n == 0 {
-			t.Errorf("no test has %s fire", name)
+			t.Errorf("no test makes %s fire", name)
 		}
 		if !strings.Contains(page, "\n### "+name+"\n") {
-			t.Errorf("docs/monitoring.md says nothing of %s", name)
+			t.Errorf("docs/monitoring.md does not describe %s", name)
 		}
 	}
 }
 
-// What is given to the Prometheus operator and to Grafana is what was tested.
+// The objects for the Prometheus operator and Grafana contain the tested rules and dashboard.
 func TestMonitoringObjects(t *testing.T) {
 	all := kustomize(t, root+"/deploy/monitoring")
 	if len(all) != 3 {
-		t.Fatalf("there are %d objects", len(all))
+		t.Fatalf("%d objects", len(all))
 	}
 	for _, o := range all {
 		switch o := o.any.(type) {
@@ -133,8 +133,8 @@ func TestMonitoringObjects(t *testing.T) {
 	}
 }
 
-// scrapesPods checks that a PodMonitor selects the pods of a rendering of the chart, and
-// keeps the labels of attachments.
+// scrapesPods checks that a PodMonitor selects the pods of a rendered chart, and keeps the
+// labels of attachments.
 func scrapesPods(t *testing.T, m *monitoring.PodMonitor, set ...string) {
 	t.Helper()
 	pod := daemonSet(t, helm(t, set...))
@@ -161,7 +161,7 @@ func scrapesPods(t *testing.T, m *monitoring.PodMonitor, set ...string) {
 	}
 }
 
-// The chart has a PodMonitor on request, which is the one of deploy/monitoring.
+// On request the chart renders the PodMonitor of deploy/monitoring.
 func TestPodMonitor(t *testing.T) {
 	for _, more := range [][]string{nil, {"nameOverride=egress"}, {"fullnameOverride=egress"}, {"podMonitor.labels.release=prometheus"}} {
 		set := append([]string{"metrics.exposed=true", "podMonitor.enabled=true"}, more...)
@@ -181,13 +181,13 @@ func TestPodMonitor(t *testing.T) {
 	}
 }
 
-// The dashboard is laid out without gaps to fall into.
+// The dashboard's panels do not overlap and leave no gaps.
 func TestDashboard(t *testing.T) {
 	d := dashboardOf(t)
 	ids := map[int]bool{}
 	for i, p := range d.Panels {
 		if p.Title == "" || ids[p.ID] || p.Type != "row" && (p.Description == "" || len(p.Targets) == 0) {
-			t.Errorf("panel %d lacks something: %+v", i, p)
+			t.Errorf("panel %d is incomplete: %+v", i, p)
 		}
 		ids[p.ID] = true
 		at := p.GridPos
@@ -206,19 +206,19 @@ func TestDashboard(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile(`\$\{?(\w+)`).FindAllStringSubmatch(string(read(t, "deploy/monitoring/dashboard.json")), -1) {
 		if !slices.Contains(append(names, "__rate_interval", "__all"), m[1]) {
-			t.Errorf("nothing gives $%s a value", m[1])
+			t.Errorf("no variable defines $%s", m[1])
 		}
 	}
 }
 
-// mayBeEmpty are queries that a node need not answer, and why.
+// mayBeEmpty are queries that may have no answer on a healthy node, with the reason.
 var mayBeEmpty = map[string]string{
 	`count by (feature) (masq_kernel_feature_available{job="masq-cni",instance=~".*"} == 0)`: "a kernel that lacks nothing",
 }
 
-// Every query of the dashboard, and all that the alerts look at, a Prometheus that
-// scrapes a masqd at work can answer; what can be brought about on a node in a test
-// makes the alert's condition true, and nothing else does.
+// A Prometheus that scrapes a running masqd can answer every query of dashboard and alerts.
+// Conditions that a test can create on a node make the alert's expression true. Otherwise it
+// is false.
 func TestQueriesAreAnswered(t *testing.T) {
 	n := newNode(t)
 	prom := scrapes(t, n.Node, served)
@@ -247,18 +247,18 @@ func TestQueriesAreAnswered(t *testing.T) {
 			return ""
 		}
 	}
-	// The control: on a node that is well nothing fires, whatever is looked at is there.
+	// The control: on a healthy node no alert fires, and every series exists.
 	var looked []string
 	for _, expr := range rules {
 		looked = append(looked, prom.selectors(expr)...)
 	}
-	// These series exist only while source ports run out, or an egress address is missing.
+	// These series exist only while source ports run out or an egress address is missing.
 	later := func(s string) bool {
 		return strings.HasPrefix(s, "masq_source_ports_exhausted_seconds") || strings.HasPrefix(s, "masq_egress_address_missing")
 	}
 	until(t, time.Minute, nil, missing(slices.DeleteFunc(slices.Clone(looked), later)))
-	// A scrape that a busy machine did not answer in time looks like a masqd that is down,
-	// until the next one.
+	// After a scrape that a busy machine answers too late, masqd looks down until the next
+	// scrape.
 	fires := func(want ...string) func() string {
 		return func() string {
 			if now := firing(); !slices.Equal(now, want) {
@@ -275,15 +275,15 @@ func TestQueriesAreAnswered(t *testing.T) {
 		t.Errorf("the labels of pods are %v", prom.ask("masq_attachment_flows"))
 	}
 
-	// The node has one of the egress addresses of another pod's network, and lacks the other.
+	// The node has one egress address of another pod's network and lacks the other.
 	n.attach("db", keys{"snatAddresses": []netip.Addr{n.V4.Node, netip.MustParseAddr("192.0.2.77")}})
 
-	// One flow after the other takes a source port, and rules are flushed meanwhile.
+	// One flow after the other uses a source port, and rules are flushed meanwhile.
 	n.configure("nonMasqueradeCIDRs: [10.0.0.1/8]\n")
 	flows, flushed := 0, 0.0
 	trouble := func() {
 		if c, err := pod.DialUDP(netip.AddrPort{}, echo.Addr()); err == nil {
-			_, _ = c.Write([]byte("hello")) // refused when no port is left
+			_, _ = c.Write([]byte("hello")) // an error when no port is left
 			_ = c.Close()
 			flows++
 		}
@@ -298,7 +298,7 @@ func TestQueriesAreAnswered(t *testing.T) {
 	}
 	until(t, 2*time.Minute, trouble, fires(want...))
 	if flows == 0 {
-		t.Error("no flow was sent; the test shows nothing")
+		t.Error("no flow was sent, so the test proves nothing")
 	}
 	check(t, n.masqd.Process.Kill())
 	_ = n.masqd.Wait() // killed

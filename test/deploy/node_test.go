@@ -13,10 +13,10 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// served is where masqd listens in the node.
+// served is the address at which masqd listens in the node.
 const served = "127.0.0.1:9468"
 
-// node is one with a masqd that has all that can be measured.
+// node is a node with a masqd that exports all metrics.
 type node struct {
 	*nstest.Topology
 	t     *testing.T
@@ -30,7 +30,7 @@ func newNode(t *testing.T) *node {
 	n := &node{t: t, lab: nstest.New(t), dir: t.TempDir()}
 	n.Topology = must(n.lab.Topology(nstest.Uplink{}))(t)
 	n.configure("nonMasqueradeCIDRs: []\n")
-	// A collector of IPFIX that takes everything, and says nothing.
+	// An IPFIX collector that accepts everything.
 	sink := must(n.Node.ListenUDP(netip.MustParseAddrPort("127.0.0.1:4739")))(t)
 	t.Cleanup(func() { _ = sink.Close() })
 	n.masqd = n.Node.Command(context.WithoutCancel(t.Context()), program("masqd"), "--listen", served,
@@ -62,7 +62,7 @@ func (n *node) configure(text string) {
 
 type keys map[string]any
 
-// attach wires a pod, by a network with further keys.
+// attach adds a pod on a network with additional keys.
 func (n *node) attach(name string, more keys) *nstest.NS {
 	n.t.Helper()
 	pod := must(n.lab.Namespace(name))(n.t)

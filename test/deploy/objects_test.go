@@ -26,18 +26,18 @@ const (
 	root  = "../.."
 	chart = root + "/deploy/helm/masq-cni"
 
-	// repository is the name of the image, without its tag.
+	// repository is the name of the image without its tag.
 	repository = "ghcr.io/masq-cni/masq-cni"
 )
 
-// object is one of the API's, by its kind and name.
+// object is an API object with its kind and name.
 type object struct {
 	id   string
 	name string
 	any
 }
 
-// kinds are those that deploy/ may have.
+// kinds are the kinds that deploy/ may contain.
 var kinds = map[string]func() any{
 	"apps/v1 DaemonSet": func() any { return &apps.DaemonSet{} },
 	"v1 ConfigMap":      func() any { return &core.ConfigMap{} },
@@ -51,8 +51,8 @@ var kinds = map[string]func() any{
 
 var separator = regexp.MustCompile(`(?m)^---$`)
 
-// parse reads manifests as the API server does with strict validation: a field that
-// there is not, or of another type, is an error.
+// parse reads manifests as the API server does with strict validation: an unknown field or a
+// wrong type is an error.
 func parse(text []byte) (out []object, err error) {
 	for _, doc := range separator.Split(string(text), -1) {
 		var is struct {
@@ -67,7 +67,7 @@ func parse(text []byte) (out []object, err error) {
 		}
 		kind, known := kinds[is.APIVersion+" "+is.Kind]
 		if !known {
-			return nil, fmt.Errorf("there is to be no %s %s", is.APIVersion, is.Kind)
+			return nil, fmt.Errorf("kind %s %s is not allowed", is.APIVersion, is.Kind)
 		}
 		o := object{is.Kind + " " + is.Metadata.Name, is.Metadata.Name, kind()}
 		if err := yaml.UnmarshalStrict([]byte(doc), o.any); err != nil {
@@ -80,7 +80,7 @@ func parse(text []byte) (out []object, err error) {
 	return out, nil
 }
 
-// normalize takes out what means nothing: the order of what has names.
+// normalize removes differences without meaning: the order of lists of named items.
 func normalize(o any) {
 	ds, ok := o.(*apps.DaemonSet)
 	if !ok {
@@ -96,8 +96,7 @@ func normalize(o any) {
 	}
 }
 
-// text returns objects in the form in which they are compared: without the labels of
-// Helm.
+// text returns objects in the form in which they are compared, without Helm's labels.
 func text(t testing.TB, all []object) string {
 	t.Helper()
 	var b strings.Builder
@@ -113,7 +112,7 @@ func text(t testing.TB, all []object) string {
 	return b.String()
 }
 
-// same reports where two lists of objects differ first.
+// same reports the first difference of two lists of objects.
 func same(t testing.TB, what string, got, want []object) {
 	t.Helper()
 	a, b := strings.Split(text(t, got), "\n"), strings.Split(text(t, want), "\n")
@@ -134,11 +133,11 @@ func daemonSet(t testing.TB, all []object) *apps.DaemonSet {
 			return ds
 		}
 	}
-	t.Fatal("there is no DaemonSet")
+	t.Fatal("no DaemonSet is rendered")
 	return nil
 }
 
-// helm renders the chart with what is set, each as KEY=VALUE of helm.
+// helm renders the chart with these values, each as KEY=VALUE of helm's --set.
 func helm(t testing.TB, set ...string) []object {
 	t.Helper()
 	return must(parse(must(rendered(set...))(t)))(t)
@@ -162,14 +161,14 @@ func kustomize(t testing.TB, dir string) []object {
 	return must(parse(must(tool("kustomize", "build", dir))(t)))(t)
 }
 
-// tool runs a program of the Makefile's and returns what it writes to stdout.
+// tool runs a program that the Makefile has installed, and returns its stdout.
 func tool(name string, args ...string) ([]byte, error) {
 	dir := os.Getenv("MASQ_DEPLOY")
 	if dir == "" {
 		return nil, errors.New("$MASQ_DEPLOY is not set: run the tests by make deploy")
 	}
 	c := exec.Command(filepath.Join(dir, name), args...)
-	// helm and kustomize look for the user's own settings.
+	// Without these, helm and kustomize would read the user's settings.
 	c.Env = append(os.Environ(), "HOME="+os.TempDir())
 	var diag bytes.Buffer
 	c.Stderr = &diag
@@ -203,5 +202,5 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// closing closes what is only read from.
+// closing closes a file that was only read.
 func closing(c io.Closer) { _ = c.Close() }

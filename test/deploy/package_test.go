@@ -34,7 +34,7 @@ func newHostRoot(t *testing.T) *hostRoot {
 	check(t, os.WriteFile(h.path("bin/sh"), must(os.ReadFile("/bin/busybox"))(t), 0o755)) // Debian's busybox-static
 	check(t, os.WriteFile(h.path("usr/bin/systemctl"), []byte("#!/bin/sh\necho \"$*\" >>/tmp/systemctl\n"), 0o755))
 	check(t, os.WriteFile(h.path("etc/cni/net.d/10-pods.conflist"), []byte(pods), 0o644))
-	// For systemd-analyze: what every host has that systemd runs on.
+	// For systemd-analyze: files that every host with systemd has.
 	check(t, os.Symlink("sh", h.path("bin/kill")))
 	check(t, os.MkdirAll(h.path("usr/lib/systemd/system"), 0o755))
 	for _, name := range []string{"basic", "network-online", "network-pre", "shutdown", "sysinit"} {
@@ -57,7 +57,7 @@ func (h *hostRoot) path(name ...string) string {
 	return filepath.Join(append([]string{h.dir}, name...)...)
 }
 
-// commands lets a page's commands act on the host: $0 is its root, $1 the command.
+// commands makes a page's commands act on the host: $0 is its root, $1 the command.
 const commands = `set -eu
 mount -t proc proc "$0/proc"
 dpkg() { command dpkg --root="$0" --log=/dev/null "$@"; }
@@ -68,7 +68,7 @@ masq-cni() { in_host masq-cni "$@"; }
 masqd() { in_host masqd "$@"; }
 `
 
-// run runs a command line in the directory of the release's files.
+// run runs a command line in the directory with the release's files.
 func (h *hostRoot) run(line string) string {
 	h.t.Helper()
 	c := exec.CommandContext(h.t.Context(), "unshare", "--net", "--mount", "bash", "-c", commands+line, h.dir)
@@ -80,7 +80,7 @@ func (h *hostRoot) run(line string) string {
 	return string(out)
 }
 
-// section returns the commands of a section of docs/packages.md, for this machine's
+// section returns the commands of a section of docs/packages.md for this machine's
 // architecture.
 func (h *hostRoot) section(heading string) []string {
 	h.t.Helper()
@@ -102,7 +102,7 @@ func (h *hostRoot) section(heading string) []string {
 	return lines
 }
 
-// asked returns what systemctl was asked for since the last call.
+// asked returns the systemctl calls since the last call of asked.
 func (h *hostRoot) asked() string {
 	h.t.Helper()
 	name := h.path("tmp/systemctl")
@@ -114,7 +114,7 @@ func (h *hostRoot) asked() string {
 	return strings.Join(strings.Split(strings.TrimSpace(string(text)), "\n"), "; ")
 }
 
-// files are the regular files of the host, without a package manager's own.
+// files returns the regular files of the host, without the package manager's own.
 func (h *hostRoot) files() map[string]fs.FileMode {
 	h.t.Helper()
 	out := map[string]fs.FileMode{}
@@ -132,7 +132,7 @@ func (h *hostRoot) files() map[string]fs.FileMode {
 	return out
 }
 
-// same reports an error if the files differ from those before.
+// same reports an error if the files differ from before.
 func (h *hostRoot) same(when string, before map[string]fs.FileMode) {
 	h.t.Helper()
 	if now := h.files(); !maps.Equal(now, before) {
@@ -140,7 +140,7 @@ func (h *hostRoot) same(when string, before map[string]fs.FileMode) {
 	}
 }
 
-// installed checks what a package has put into place, with the plugin in a directory.
+// installed checks the files of a package. plugins is the plugin's directory.
 func (h *hostRoot) installed(plugins string) {
 	h.t.Helper()
 	files := h.files()
@@ -170,8 +170,7 @@ func (h *hostRoot) installed(plugins string) {
 	}
 }
 
-// The .deb is installed, upgraded and removed as docs/packages.md says, and leaves
-// nothing behind.
+// The .deb is installed, upgraded and removed as docs/packages.md says. Nothing remains.
 func TestDeb(t *testing.T) {
 	h := newHostRoot(t)
 	before := h.files()
@@ -185,7 +184,7 @@ func TestDeb(t *testing.T) {
 	}
 	for i, e := range expect {
 		if i >= len(commands) || commands[i] != e.command {
-			t.Fatalf("docs/packages.md: nothing tests command %d of %q", i+1, commands)
+			t.Fatalf("docs/packages.md: no test for command %d of %q", i+1, commands)
 		}
 		out := h.run(e.command)
 		if asked := h.asked(); asked != e.asked {
@@ -208,13 +207,13 @@ func TestDeb(t *testing.T) {
 	}
 	h.same("after purge", before)
 	if len(commands) != len(expect) {
-		t.Errorf("docs/packages.md: nothing tests %q", commands[len(expect):])
+		t.Errorf("docs/packages.md: no test for %q", commands[len(expect):])
 	}
 }
 
-// upgraded installs the .deb again: a changed configuration is kept, and masqd is not
-// stopped. Removing the package without purge keeps the configuration, and warns where
-// containers depend on the plugin.
+// upgraded installs the .deb again: a changed configuration is kept and masqd is not stopped.
+// Removing the package without purge keeps the configuration, and warns if containers depend
+// on the plugin.
 func (h *hostRoot) upgraded() {
 	t := h.t
 	t.Helper()
@@ -222,7 +221,7 @@ func (h *hostRoot) upgraded() {
 	check(t, os.WriteFile(config, []byte("MASQD_ATTACHMENT_METRICS=7\n"), 0o644))
 	h.run("dpkg --install masq-cni_*_" + runtime.GOARCH + ".deb")
 	if asked := h.asked(); asked != "daemon-reload; daemon-reload; try-restart masqd.service" {
-		t.Errorf("an upgrade asked systemd for %q", asked)
+		t.Errorf("an upgrade called systemctl with %q", asked)
 	}
 	check(t, os.MkdirAll(h.path("run/masq-cni/attachments"), 0o755))
 	check(t, os.WriteFile(h.path("run/masq-cni/attachments/pods.json"), nil, 0o600))
@@ -253,7 +252,7 @@ func TestRPM(t *testing.T) {
 		case line == "rpm --erase masq-cni":
 			want = "disable --now masqd.service; daemon-reload"
 		default:
-			t.Errorf("docs/packages.md: nothing tests %s", line)
+			t.Errorf("docs/packages.md: no test for %s", line)
 		}
 		if asked != want {
 			t.Errorf("%s asked systemd for %q, not %q", line, asked, want)
@@ -271,7 +270,7 @@ func TestTarball(t *testing.T) {
 		h.run(fmt.Sprintf("cd %q; %s", h.dir, line))
 	}
 	if asked := h.asked(); asked != "enable --now masqd" {
-		t.Errorf("systemd was asked for %q", asked)
+		t.Errorf("systemctl was called with %q", asked)
 	}
 	for _, name := range []string{"masqd --version", "masq-cni version", "masq 2>&1"} {
 		if out := h.run("in_host /usr/local/bin/" + name); !strings.Contains(out, " "+currentVersion(t)+" (") {

@@ -12,7 +12,7 @@ import (
 	core "k8s.io/api/core/v1"
 )
 
-// Whatever is asked for, the pod has no more rights than it needs.
+// With any values, the pod has only the rights that it needs.
 func TestRights(t *testing.T) {
 	var everything []string
 	for _, value := range components {
@@ -63,7 +63,7 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// What containers are told, the programs know: each flag and variable.
+// The programs accept the flags and variables of the containers.
 func TestFlagsAreKnown(t *testing.T) {
 	for _, set := range [][]string{
 		nil, {"uninstall=true"}, {"mode=network"}, {"mode=network", "podCIDRs={10.1.0.0/24}", "metrics.webConfigSecret=masqd-web", "natLog.enabled=true", "prepare.enabled=true", `pluginConfig={"toPorts":"20000-29999"}`},
@@ -93,7 +93,7 @@ func TestFlagsAreKnown(t *testing.T) {
 	}
 }
 
-// helpOf is the flags of a program's command.
+// helpOf returns the flags of a program's command.
 func helpOf(t *testing.T, program string, args []string) (flags []string) {
 	t.Helper()
 	line := []string{"--help"}

@@ -25,7 +25,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// server is a Prometheus without its web pages: it scrapes, stores and answers.
+// server is a Prometheus without its web pages: it scrapes, stores and evaluates.
 type server struct {
 	t      *testing.T
 	store  *tsdb.DB
@@ -33,8 +33,8 @@ type server struct {
 	parser parser.Parser
 }
 
-// scrapes starts one that asks a masqd in a namespace each second, under the
-// names that deploy/monitoring/podmonitor.yaml gives.
+// scrapes starts a Prometheus that scrapes a masqd in a namespace each second, with the
+// labels of deploy/monitoring/podmonitor.yaml.
 func scrapes(t *testing.T, ns *nstest.NS, at string) *server {
 	t.Helper()
 	quiet := promslog.NewNopLogger()
@@ -61,7 +61,7 @@ scrape_configs: [{job_name: masq-cni, honor_labels: `+honorLabels(t)+`}]
 		Source: "test",
 		Targets: []model.LabelSet{{
 			model.AddressLabel: model.LabelValue(at), model.InstanceLabel: "n1",
-			"namespace": "kube-system", "pod": "masq-cni-x", "container": "masqd", // as the operator adds
+			"namespace": "kube-system", "pod": "masq-cni-x", "container": "masqd", // labels that the operator adds
 		}},
 	}}}
 	go func() { ended <- m.Run(targets) }()
@@ -72,7 +72,7 @@ scrape_configs: [{job_name: masq-cni, honor_labels: `+honorLabels(t)+`}]
 	return s
 }
 
-// honorLabels is what the PodMonitor says of them.
+// honorLabels returns the PodMonitor's value of that name.
 func honorLabels(t *testing.T) string {
 	t.Helper()
 	var m monitoring.PodMonitor
@@ -95,7 +95,7 @@ func (s *server) ask(expr string) promql.Vector {
 
 func (s *server) answers(expr string) bool { return len(s.ask(expr)) > 0 }
 
-// selectors are the series that an expression asks for.
+// selectors returns the series that an expression needs.
 func (s *server) selectors(expr string) (out []string) {
 	s.t.Helper()
 	e, err := s.parser.ParseExpr(expr)
@@ -114,10 +114,10 @@ func (s *server) selectors(expr string) (out []string) {
 	return out
 }
 
-// until waits for a condition, and does something while it is not there.
+// until waits for a condition, and calls meanwhile until it holds.
 func until(t *testing.T, within time.Duration, meanwhile func(), what func() (missing string)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), within) // also when the test has ended
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), within) // also after the test has ended
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -131,7 +131,7 @@ func until(t *testing.T, within time.Duration, meanwhile func(), what func() (mi
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("after %s there is still no %s", within, missing)
+			t.Fatalf("timeout: after %s still missing: %s", within, missing)
 		case <-tick.C:
 		}
 	}

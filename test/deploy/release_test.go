@@ -58,7 +58,7 @@ func TestChecksums(t *testing.T) {
 	}
 	for name := range all {
 		if !documented[name] {
-			t.Errorf("docs/packages.md does not say what %s is", name)
+			t.Errorf("docs/packages.md does not describe %s", name)
 		}
 	}
 	for _, entry := range must(os.ReadDir(dist))(t) {
@@ -125,7 +125,7 @@ func TestProgramsAreTheSame(t *testing.T) {
 	}
 }
 
-// The chart's package renders the same objects as the chart, which are the manifests.
+// The packaged chart renders the same objects as the chart and the manifests.
 func TestChartPackage(t *testing.T) {
 	dist := os.Getenv("MASQ_DIST")
 	packed := must(tool("helm", "template", "masq-cni", filepath.Join(dist, "masq-cni-"+currentVersion(t)+".tgz"), "--namespace=kube-system"))(t)
@@ -137,15 +137,15 @@ func TestChartPackage(t *testing.T) {
 	}
 }
 
-// krew installs the plugin from the manifest and the tarball, as docs/packages.md says;
-// it refuses another file.
+// krew installs the plugin from the manifest and the tarball, as docs/packages.md says. It
+// refuses a file with another checksum.
 func TestKrew(t *testing.T) {
 	dist := os.Getenv("MASQ_DIST")
 	_, rest, _ := strings.Cut(string(read(t, "docs/packages.md")), "\nkubectl krew ")
 	line, _, _ := strings.Cut(rest, "\n")
 	line = strings.ReplaceAll(line, "amd64", runtime.GOARCH)
 	if !strings.HasPrefix(line, "install --manifest masq.yaml --archive kubectl-masq_*_linux_") {
-		t.Fatalf("docs/packages.md: nothing tests kubectl krew %s", line)
+		t.Fatalf("docs/packages.md: no test for kubectl krew %s", line)
 	}
 	krew := func(line string) (string, string, error) {
 		dir := t.TempDir()
@@ -169,8 +169,8 @@ func TestKrew(t *testing.T) {
 	}
 }
 
-// A release is refused where the manifests are of another version, or CHANGELOG.md says
-// nothing of this one.
+// A release is refused if the manifests have another version, or if CHANGELOG.md has no
+// section for this version.
 func TestReleaseIsOfOneVersion(t *testing.T) {
 	for name, message := range map[string]string{
 		"deploy/helm/masq-cni/Chart.yaml": "run make manifests",

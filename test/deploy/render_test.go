@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// components are those of deploy/kustomize, and the chart's values that mean the same.
+// components are the components of deploy/kustomize, and the equivalent values of the chart.
 var components = map[string]string{
 	"network":       "mode=network",
 	"daemon-only":   "mode=none",
@@ -19,7 +19,7 @@ var components = map[string]string{
 	"prepare":       "prepare.enabled=true",
 }
 
-// The plain manifest, each overlay and the chart are the same objects.
+// The plain manifest, each overlay and the chart render the same objects.
 func TestRenderingsAreTheSame(t *testing.T) {
 	plain := must(parse(read(t, "deploy/masq-cni.yaml")))(t)
 	same(t, "plain manifest and chart", plain, helm(t))
@@ -30,7 +30,7 @@ func TestRenderingsAreTheSame(t *testing.T) {
 	same(t, "plain uninstall and overlay", gone, kustomize(t, root+"/deploy/kustomize/overlays/uninstall"))
 
 	if text(t, plain) == text(t, gone) {
-		t.Error("the comparison sees no difference where there is one")
+		t.Error("the comparison misses a difference")
 	}
 	seen := []string{text(t, plain)}
 	for name, value := range components {
@@ -44,11 +44,11 @@ func TestRenderingsAreTheSame(t *testing.T) {
 	}
 	overlays := must(filepath.Glob(root + "/deploy/kustomize/overlays/*"))(t)
 	if len(overlays) != len(components)+1 {
-		t.Errorf("there are overlays that nothing is compared with: %v", overlays)
+		t.Errorf("overlays without a comparison: %v", overlays)
 	}
 }
 
-// Components can be combined, as values can.
+// Components can be combined like values.
 func TestCombinationsAreTheSame(t *testing.T) {
 	dir := t.TempDir()
 	check(t, os.CopyFS(dir, os.DirFS(root+"/deploy/kustomize")))
@@ -84,7 +84,7 @@ func subsets(of ...string) (out [][]string) {
 	return out
 }
 
-// A fault in a manifest is found: the control of what the other tests rely on.
+// The control of the other tests: faults in a manifest are found.
 func TestFaultsAreFound(t *testing.T) {
 	good := string(read(t, "deploy/masq-cni.yaml"))
 	for _, c := range []struct{ from, to, want string }{

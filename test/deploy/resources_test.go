@@ -24,9 +24,9 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// What containers ask for is what they were measured to need. The kubelet runs 110 pods
-// on a node unless it is told otherwise: here there are 250, with metrics that are
-// scraped twice a second, and a NAT log of all that one thread can begin.
+// The containers' requests equal their measured needs. The kubelet runs at most 110 pods on
+// a node by default. Here 250 attachments exist, metrics are scraped twice a second, and a
+// NAT log records all flows that one thread can begin.
 func TestMemory(t *testing.T) {
 	n := newNode(t)
 	prom := scrapes(t, n.Node, served)
@@ -42,8 +42,8 @@ func TestMemory(t *testing.T) {
 		return "250 attachments"
 	})
 	calm := resident(t, n.masqd, "VmRSS")
-	// One after the other: after a rest a processor is slower, some of them many times,
-	// and that is no work of masqd's.
+	// Scrapes without pauses: a processor that was idle is slower at first, sometimes many
+	// times, which must not be counted as masqd's work.
 	const scraped = 200
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		return n.Node.Dial(ctx, network, netip.AddrPort{}, netip.MustParseAddrPort(address))
@@ -56,9 +56,9 @@ func TestMemory(t *testing.T) {
 		check(t, answer.Body.Close())
 	}
 	each := 1000 * (cpuTime(t, n.masqd) - used).Seconds() / scraped
-	t.Logf("masqd takes %.1f ms of a processor for each scrape", each)
+	t.Logf("masqd uses %.1f ms of processor time per scrape", each)
 	if requested := daemonSet(t, helm(t)).Spec.Template.Spec.Containers[0].Resources.Requests.Cpu().MilliValue(); 2*each > float64(requested) {
-		t.Errorf("with two of them a second that is more than the %d m that it asks for", requested)
+		t.Errorf("with two scrapes per second that exceeds its request of %d m", requested)
 	}
 	const flows = 20000
 	var logged float64
@@ -80,8 +80,8 @@ func TestMemory(t *testing.T) {
 	isEnough(t, "masqd", calm, resident(t, n.masqd, "VmHWM"))
 }
 
-// install waits most of the time. Here the network's file is written anew each time
-// that masq was put into it.
+// install --watch is idle most of the time. Here the network's file is written again each
+// time that masq has been inserted.
 func TestMemoryOfInstall(t *testing.T) {
 	dir := t.TempDir()
 	ns := must(nstest.New(t).Namespace("install"))(t)
@@ -106,9 +106,9 @@ func TestMemoryOfInstall(t *testing.T) {
 	isEnough(t, "install", calm, resident(t, c, "VmHWM"))
 }
 
-// cpuTime is the processor time of a program's threads, in nanoseconds of the scheduler.
-// process_cpu_seconds_total counts ticks of 10 ms: a thread that a timer wakes at a tick
-// is charged the whole of it.
+// cpuTime returns the processor time of a program's threads from the scheduler, in
+// nanoseconds. process_cpu_seconds_total counts ticks of 10 ms: a thread that a timer wakes
+// at a tick is charged a whole tick.
 func cpuTime(t *testing.T, c *nstest.Command) (sum time.Duration) {
 	t.Helper()
 	for _, path := range must(filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", c.Process.Pid)))(t) {
@@ -123,27 +123,27 @@ func cpuTime(t *testing.T, c *nstest.Command) (sum time.Duration) {
 	return sum
 }
 
-// resident is a line of /proc/PID/status that is of memory.
+// resident returns a memory value from /proc/PID/status in bytes.
 func resident(t *testing.T, c *nstest.Command, line string) int64 {
 	t.Helper()
 	status := must(os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Process.Pid)))(t)
 	m := regexp.MustCompile(line + `:\s+(\d+) kB`).FindSubmatch(status)
 	if m == nil {
-		t.Fatalf("there is no %s in\n%s", line, status)
+		t.Fatalf("missing %s in\n%s", line, status)
 	}
 	return must(strconv.ParseInt(string(m[1]), 10, 64))(t) << 10
 }
 
-// isEnough compares what a container asks for, and may have, with what it had at rest
-// and at the most.
+// isEnough compares a container's memory request and limit with its use at rest and its
+// peak.
 func isEnough(t *testing.T, container string, calm, most int64) {
 	t.Helper()
 	all := daemonSet(t, helm(t)).Spec.Template.Spec.Containers
 	r := all[slices.IndexFunc(all, func(c core.Container) bool { return c.Name == container })].Resources
 	requested, limit := r.Requests.Memory().Value(), r.Limits.Memory().Value()
-	t.Logf("%s has %.1f MiB at rest, %.1f MiB at the most; it asks for %s, and may have %s", container,
+	t.Logf("%s has %.1f MiB at rest, %.1f MiB at its peak; its request is %s, its limit %s", container,
 		float64(calm)/(1<<20), float64(most)/(1<<20), r.Requests.Memory(), r.Limits.Memory())
 	if calm > requested || 2*most > limit {
-		t.Error("what it asks for is too little, or less than half of what it may have is to spare")
+		t.Error("the request is too small, or less than half of the limit is free")
 	}
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 )
 
-// leaf is a value that a user can set.
+// leaf is a value that users can set.
 type leaf struct {
-	name    string // as helm's --set names it
-	comment string // above it
-	json    string // the default
+	name    string // name for helm's --set
+	comment string // comment above the value
+	json    string // default
 }
 
-// leaves are the values of the chart.
+// leaves returns the values of the chart.
 func leaves(t *testing.T) (out []leaf) {
 	t.Helper()
 	var doc yaml.Node
@@ -42,7 +42,8 @@ func leaves(t *testing.T) (out []leaf) {
 	return out
 }
 
-// others is another value of each, with what has to be set for it to matter.
+// others has another value for each leaf, and the values that must be set with it to have an
+// effect.
 var others = map[string][]string{
 	"image.repository":        {"image.repository=example.org/masq"},
 	"image.tag":               {"image.tag=9.9.9"},
@@ -87,7 +88,7 @@ var others = map[string][]string{
 	"podLabels":          {`podLabels={"team":"net"}`},
 }
 
-// Each value has a comment, and does something.
+// Each value has a comment and changes the rendered objects.
 func TestValues(t *testing.T) {
 	all := leaves(t)
 	for _, v := range all {
@@ -96,7 +97,7 @@ func TestValues(t *testing.T) {
 		}
 		set, known := others[v.name]
 		if !known {
-			t.Errorf("nothing shows what %s does", v.name)
+			t.Errorf("no test shows the effect of %s", v.name)
 			continue
 		}
 		if text(t, helm(t, set...)) == text(t, helm(t, set[1:]...)) {
@@ -104,11 +105,11 @@ func TestValues(t *testing.T) {
 		}
 	}
 	if len(all) != len(others) {
-		t.Errorf("there are %d values, not %d: %v", len(all), len(others), all)
+		t.Errorf("%d values, want %d: %v", len(all), len(others), all)
 	}
 }
 
-// What values come to.
+// The values have their documented effects.
 func TestValuesMean(t *testing.T) {
 	all := helm(t, others["config"]...)
 	config := all[slices.IndexFunc(all, func(o object) bool { return o.id == "ConfigMap masq-cni-config" })].any.(*core.ConfigMap)
@@ -155,7 +156,7 @@ func TestValuesMean(t *testing.T) {
 	}
 }
 
-// What nothing can be done with is refused, with the value's name.
+// The schema refuses invalid values and names them.
 func TestSchemaRefuses(t *testing.T) {
 	for set, want := range map[string]string{
 		"mode=chained":                             "at '/mode': value must be one of 'chain', 'network', 'none'",
@@ -197,7 +198,7 @@ func TestLint(t *testing.T) {
 	must(tool("helm", "lint", "--strict", chart))(t)
 }
 
-// NOTES.txt says what comes next, and for what was chosen.
+// NOTES.txt gives the next steps for the chosen values.
 func TestNotes(t *testing.T) {
 	for set, want := range map[string][]string{
 		"mode=chain":           {"masq into the network that is there", "kubectl -n kube-system rollout status daemonset/masq-cni", "the ConfigMap masq-cni-config"},

@@ -13,13 +13,13 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// The version is that of the file VERSION wherever there is one: programs, chart,
-// manifests, the newest section of CHANGELOG.md, and the image that make release builds
-// with its bill of materials. The files of the release have it in their names.
+// Programs, chart, manifests, the newest section of CHANGELOG.md, and the image of make
+// release with its bill of materials have the version of the file VERSION. The names of the
+// release's files contain it.
 func TestVersions(t *testing.T) {
 	want := currentVersion(t)
 	if !regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`).MatchString(want) {
-		t.Fatalf("VERSION is %q, which is no semantic version", want)
+		t.Fatalf("VERSION is %q, want a semantic version", want)
 	}
 	for _, name := range []string{"masq", "masqd", "masq-cni", "kubectl-masq"} {
 		args := []string{"--version"}
@@ -34,7 +34,7 @@ func TestVersions(t *testing.T) {
 
 	released := regexp.MustCompile(`(?m)^## \[(\d.*?)\] - \d{4}-\d\d-\d\d$`).FindSubmatch(read(t, "CHANGELOG.md"))
 	if released == nil || string(released[1]) != want {
-		t.Errorf("the newest section of CHANGELOG.md is %q, not that of %s", released, want)
+		t.Errorf("the newest section of CHANGELOG.md is %q, want %s", released, want)
 	}
 
 	var of struct {
@@ -72,6 +72,6 @@ func TestVersions(t *testing.T) {
 	defer closing(text)
 	check(t, cyclonedx.NewBOMDecoder(text, cyclonedx.BOMFileFormatJSON).Decode(&bill))
 	if got := bill.Metadata.Component.Version; got != want {
-		t.Errorf("the bill of materials is of version %s, not %s", got, want)
+		t.Errorf("the bill of materials has version %s, want %s", got, want)
 	}
 }
