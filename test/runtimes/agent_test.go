@@ -13,8 +13,8 @@ import (
 // inside is an address of the server within ip-masq-agent's nonMasqueradeCIDRs.
 var inside = netip.MustParseAddr("10.1.0.2")
 
-// mount puts a ConfigMap where the kubelet puts it for a DaemonSet of ip-masq-agent:
-// the key config as the file ip-masq-agent. A change swaps the link ..data.
+// mount writes a ConfigMap as the kubelet mounts it for a DaemonSet of ip-masq-agent: the key
+// config is the file ip-masq-agent. A change replaces the link ..data.
 func (n *node) mount(t *testing.T, manifest string) {
 	t.Helper()
 	var is struct{ Data map[string]string }
@@ -30,8 +30,7 @@ func (n *node) mount(t *testing.T, manifest string) {
 	n.must("cd /etc/config && ln -s %s ..tmp && mv -T ..tmp ..data && ln -sf ..data/ip-masq-agent ip-masq-agent", name)
 }
 
-// masqd in the place of ip-masq-agent, with its ConfigMap as it is, beside pods that
-// ptp has wired.
+// masqd replaces ip-masq-agent with the same ConfigMap, on a node with pods of ptp.
 func TestInPlaceOfIPMasqAgent(t *testing.T) {
 	manifest := string(must(os.ReadFile("testdata/ip-masq-agent.yaml"))(t))
 	for _, r := range releases(t) {
@@ -65,14 +64,14 @@ func TestInPlaceOfIPMasqAgent(t *testing.T) {
 			b.remove()
 
 			n.mount(t, strings.ReplaceAll(manifest, "- 10.0.0.0/8", "- "+n.V4.ServerNet.String()))
-			until(t, "the edit is in force", func() bool { return n.source(a, inside, "edited") == n.V4.Node })
+			until(t, "the edit has taken effect", func() bool { return n.source(a, inside, "edited") == n.V4.Node })
 			seen(a, "after an edit", a.addrs[0], n.V4.Node)
 
 			d.end(t, syscall.SIGTERM)
 			seen(a, "when masqd has ended", a.addrs[0], n.V4.Node)
 			n.must("masq-cni uninstall --force")
 			seen(a, "when it is uninstalled", a.addrs[0], a.addrs[0])
-			unchanged(t, "left behind", n.traces(), before)
+			unchanged(t, "remaining", n.traces(), before)
 			a.remove()
 		})
 	}

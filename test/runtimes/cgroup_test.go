@@ -19,8 +19,8 @@ const (
 	cgroupPrefix = "nt-"
 )
 
-// cgroups makes a cgroup for a node in each hierarchy, below this process's own, and
-// removes them after the test. Runtimes make theirs within.
+// cgroups makes a cgroup for a node in each hierarchy, below this process's cgroup, and
+// removes them after the test. Runtimes make their cgroups within.
 func cgroups(t testing.TB) (dirs []string) {
 	t.Helper()
 	own := must(ownCgroups())(t)
@@ -31,7 +31,7 @@ func cgroups(t testing.TB) (dirs []string) {
 			t.Fatal(err)
 		}
 		dirs = append(dirs, dir)
-		// A cpuset that is empty takes no process (version 1).
+		// An empty cpuset accepts no process (version 1).
 		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if b, err := os.ReadFile(filepath.Join(parent, name)); err == nil {
 				check(t, os.WriteFile(filepath.Join(dir, name), b, 0))
@@ -48,7 +48,7 @@ func cgroups(t testing.TB) (dirs []string) {
 	return dirs
 }
 
-// ownCgroups are the directories of the cgroups that this process is in.
+// ownCgroups returns the directories of this process's cgroups.
 func ownCgroups() (dirs []string, err error) {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -70,7 +70,7 @@ func ownCgroups() (dirs []string, err error) {
 	return dirs, nil
 }
 
-// sweepCgroups removes those of tests that were killed.
+// sweepCgroups removes cgroups of tests that were killed.
 func sweepCgroups(t testing.TB, parents []string) {
 	t.Helper()
 	for _, parent := range parents {

@@ -13,15 +13,15 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// release is one of containerd's.
+// release is a release of containerd.
 type release struct {
 	name    string
-	dir     string // of its programs, "" where they are on PATH
-	version string // of the CNI specification that it speaks
+	dir     string // directory of its programs, "" if they are on PATH
+	version string // newest CNI version that it supports
 	config  string
 }
 
-// releases are Debian's, and the newest.
+// releases are Debian's release and the newest one.
 func releases(t testing.TB) []release {
 	return []release{
 		{name: "1.6", version: "1.0.0", config: `version = 2
@@ -40,7 +40,7 @@ restrict_oom_score_adj = true
 	}
 }
 
-// containerd is one at work, and how the kubelet speaks to it.
+// containerd is a running containerd, with a client that calls it as the kubelet does.
 type containerd struct {
 	*node
 	release
@@ -84,7 +84,7 @@ func (c *containerd) restart(sig syscall.Signal) {
 	c.start()
 }
 
-// conflist is the file of the only network that the tests give to containerd.
+// conflist is the file of the only network that the tests configure for containerd.
 const conflist = "/etc/cni/net.d/10-pods.conflist"
 
 // network gives the node a network and waits until containerd has read it.

@@ -14,7 +14,7 @@ type task struct {
 	addrs []netip.Addr
 }
 
-// run starts a container of ctr and leaves it alone. Plugins run in ctr itself.
+// run starts a container by ctr and does not wait for it. Plugins run in ctr itself.
 func (c *containerd) run(id string) *task {
 	c.t.Helper()
 	c.must("ctr -n k8s.io run --detach --cni %s %s", image, id)
@@ -31,17 +31,17 @@ func (s *task) exec(args ...string) {
 	s.c.must("ctr -n k8s.io tasks exec --exec-id one %s /pod %s", s.id, quoted(args))
 }
 
-// remove kills it and has ctr forget it.
+// remove kills the container and removes it by ctr.
 func (s *task) remove() {
 	s.c.t.Helper()
 	s.c.must("ctr -n k8s.io tasks kill --signal KILL %s", s.id)
-	until(s.c.t, s.id+" is dead", func() bool {
+	until(s.c.t, s.id+" has ended", func() bool {
 		return strings.Contains(s.c.must("ctr -n k8s.io tasks list"), "STOPPED")
 	})
 	s.c.must("ctr -n k8s.io tasks rm %s && ctr -n k8s.io containers rm %[1]s", s.id)
 }
 
-// foreground is a container for each command, that ctr removes at its end.
+// foreground runs each command in its own container, which ctr removes at its end.
 type foreground struct{ *containerd }
 
 func (f foreground) exec(args ...string) {
@@ -49,8 +49,8 @@ func (f foreground) exec(args ...string) {
 	f.must("ctr -n k8s.io run --rm --cni %s brief /pod %s", image, quoted(args))
 }
 
-// ctr runs a container with the plugins in its own process, and tells of its end
-// when the namespace is gone, or never.
+// ctr runs a container and calls the plugins in its own process. It calls DEL after the
+// namespace is deleted, or never.
 func TestCtr(t *testing.T) {
 	for _, r := range releases(t) {
 		for _, m := range modes {
@@ -71,17 +71,17 @@ func TestCtr(t *testing.T) {
 				before := n.traces()
 				c.network(m.with)
 				if from := n.source(foreground{c}, n.V4.Server, "brief"); from != n.V4.Node {
-					t.Errorf("the server sees a brief container as %s", from)
+					t.Errorf("packets of a short-lived container arrive from %s", from)
 				}
-				unchanged(t, "left by a container that ended", n.traces(), before)
+				unchanged(t, "remaining after a container that ended", n.traces(), before)
 
 				a := c.run("a")
 				n.translated(a, a.addrs, "detached")
 				a.remove()
 				if r.name == "1.6" {
-					// It never calls DEL: the next ADD of that name, or GC, has to do.
+					// ctr never calls DEL: the next ADD of that name, or GC, must clean up.
 					if left := n.traces(); !strings.Contains(left, "k8s.io-a") {
-						t.Errorf("ctr has called DEL; then GC shows nothing here:\n%s", left)
+						t.Errorf("ctr has called DEL, so GC proves nothing:\n%s", left)
 					}
 					if m.name == "main" { // host-local refuses a second lease of a name
 						a = c.run("a")
@@ -90,7 +90,7 @@ func TestCtr(t *testing.T) {
 					}
 					c.collect(m.with)
 				}
-				unchanged(t, "left behind", n.traces(), before)
+				unchanged(t, "remaining", n.traces(), before)
 			})
 		}
 	}

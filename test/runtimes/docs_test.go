@@ -15,7 +15,7 @@ type step struct {
 	line     int
 	section  string
 	language string
-	file     string // the one named last before the block
+	file     string // the last file named before the block
 	text     string
 }
 
@@ -47,13 +47,13 @@ func stepsOf(t *testing.T) (steps []step) {
 
 var varying = regexp.MustCompile(`\b[0-9a-f]{8,}\b|[0-9]+|\s+`)
 
-// alike says whether two lines differ in numbers, digests and white space only.
+// alike reports whether two lines differ only in numbers, digests and white space.
 func alike(a, b string) bool {
 	return varying.ReplaceAllString(strings.TrimSpace(a), "0") == varying.ReplaceAllString(strings.TrimSpace(b), "0")
 }
 
-// The page's files are written where it says, its commands run as they stand, and
-// containerd has a pod while the page speaks of its network.
+// The page's files are written to their paths, its commands run unchanged, and containerd has
+// a pod while the page describes its network.
 func TestDocumentedRuntimes(t *testing.T) {
 	n := newNode(t)
 	check(t, n.Node.Forward())
@@ -89,12 +89,12 @@ func TestDocumentedRuntimes(t *testing.T) {
 	}
 	for _, trace := range []string{"table inet masq", "/run/masq-cni", "/var/lib/cni"} {
 		if left := n.traces(); strings.Contains(left, trace) {
-			t.Errorf("left behind:\n%s", left)
+			t.Errorf("remaining:\n%s", left)
 		}
 	}
 }
 
-// run runs the commands and compares what they print with what the page shows.
+// run runs the commands and compares their output with the page.
 func (s step) run(t *testing.T, n *node, at string) {
 	t.Helper()
 	var printed []string

@@ -13,8 +13,8 @@ import (
 // speaker runs pod in a container.
 type speaker interface{ exec(args ...string) }
 
-// source is the address that the server sees a datagram of the container come from.
-// A server that knows no way back to it sees it all the same.
+// source returns the source address of a container's datagram at the server, which need not
+// have a route back to it.
 func (n *node) source(s speaker, server netip.Addr, word string) netip.Addr {
 	n.t.Helper()
 	seen := must(n.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(n.t)
@@ -22,29 +22,29 @@ func (n *node) source(s speaker, server netip.Addr, word string) netip.Addr {
 	s.exec("say", at(server, 9).String(), word)
 	p, err := seen.WaitFor(soon(n.t), func(p nstest.Packet) bool { return string(p.Payload) == word })
 	if err != nil {
-		n.t.Fatalf("the server never saw %q: %v", word, err)
+		n.t.Fatalf("the server did not receive %q: %v", word, err)
 	}
 	return p.Src
 }
 
-// direct is an address of the server that the configuration of masq says is direct.
+// direct is an address of the server that masq's configuration lists as direct.
 var direct = netip.MustParseAddr("198.51.100.9")
 
-// addDirect gives the server that address.
+// addDirect adds that address to the server.
 func (n *node) addDirect() {
 	n.t.Helper()
 	check(n.t, n.Server.AddAddress("eth0", netip.PrefixFrom(direct, 24)))
 }
 
-// translated has the server look at packets of a container with these addresses:
-// they have the node's, but to direct destinations.
+// translated checks that packets of a container with these addresses arrive with the node's
+// address, except at direct destinations.
 func (n *node) translated(s speaker, addrs []netip.Addr, when string) {
 	n.t.Helper()
 	for _, plan := range n.Plans()[:len(addrs)] {
 		if from := n.source(s, plan.Server, "masqueraded "+when); from != plan.Node {
 			n.t.Errorf("%s: the server sees %s instead of the node's %s", when, from, plan.Node)
 		}
-		// A connection needs the way back too. Its answer is read in the container.
+		// A connection needs answers too. The container reads the answer.
 		srv := must(n.Server.ServeTCP(at(plan.Server, 0)))(n.t)
 		s.exec("ask", srv.Addr().String())
 		if seen := must(srv.WaitSources(soon(n.t), 1))(n.t); seen[0].Addr() != plan.Node {
@@ -95,13 +95,13 @@ func unchanged(t testing.TB, what, after, before string) {
 	t.Errorf("%s:\n%s", what, b.String())
 }
 
-// traces is what could be left behind in the node: rules, links, routes, records,
-// leases, what libcni remembers, network namespaces, programs.
+// traces returns everything that could remain in the node: rules, links, routes, records,
+// leases, libcni's cache, network namespaces, programs.
 func (n *node) traces() string {
 	n.t.Helper()
 	return n.must(`nft list ruleset
 ip -o link | sed -E 's/^[0-9]+: ([^:@]+).*/link \1/'
-# A bridge notices a while later that nobody is on it.
+# A bridge loses its carrier some time after its last port.
 (ip route; ip -6 route) | sed 's/ linkdown//'
 for dir in /run/masq-cni /var/lib/cni /run/netns; do
 	[ ! -e $dir ] || find $dir -type f ! -name '*lock' ! -name 'last_reserved_ip.*'

@@ -15,11 +15,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// image is the reference of the image of all containers, that of sandboxes included.
+// image is the reference of the image of all containers, including sandboxes.
 const image = "localhost/masq/pod:1"
 
-// packImage writes an archive of an image that has the program $MASQ_POD and nothing
-// else.
+// packImage writes an archive of an image that contains only the program $MASQ_POD.
 func packImage(t testing.TB, to string) {
 	t.Helper()
 	program := must(os.ReadFile(built(t, "MASQ_POD")))(t)
@@ -41,7 +40,7 @@ func packImage(t testing.TB, to string) {
 	check(t, tarball.WriteToFile(to, must(name.NewTag(image))(t), img))
 }
 
-// built is what the Makefile has made before, and says where.
+// built returns the value of a variable that the Makefile sets after building.
 func built(t testing.TB, variable string) string {
 	t.Helper()
 	path := os.Getenv(variable)

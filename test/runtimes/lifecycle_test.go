@@ -8,8 +8,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Pods by CRI, as the kubelet has them made, through what can happen to them. In the
-// end nothing of them is left.
+// Pods by CRI, made as the kubelet makes them, through everything that can happen to them.
+// At the end nothing of them remains.
 func TestContainerd(t *testing.T) {
 	for _, r := range releases(t) {
 		for _, m := range modes {
@@ -29,23 +29,23 @@ func lifecycle(t *testing.T, r release, m mode) {
 	n.untranslated(control, control.addrs)
 	control.remove()
 
-	before := n.traces() // the bridge of bridge is there now
+	before := n.traces() // the bridge of plugin bridge exists now
 	c.network(m.with)
 	first, second, third := c.sandbox("first"), c.sandbox("second"), c.sandbox("third")
 	if n.traces() == before {
-		t.Fatal("the traces of pods are not seen")
+		t.Fatal("the traces of pods are not detected")
 	}
 	for _, s := range []*sandbox{first, second, third} {
 		n.translated(s, s.addrs, s.config.GetMetadata().GetName())
 	}
 	if known := n.must("masq-cni inspect pods"); !strings.Contains(known, "shop/first") {
-		t.Errorf("the pod's name is not known:\n%s", known)
+		t.Errorf("the record lacks the pod's name:\n%s", known)
 	}
 	if text := n.must("cat /var/lib/cni/results/net-*"); !strings.Contains(text, `"cniVersion":"`+r.version+`"`) {
-		t.Errorf("containerd does not speak CNI %s:\n%s", r.version, text)
+		t.Errorf("containerd does not use CNI %s:\n%s", r.version, text)
 	}
 
-	// The runtime is restarted, and killed; a connection goes on.
+	// The runtime is restarted, and killed; a connection continues.
 	srv := must(n.Server.ServeTCP(at(n.V4.Server, 0)))(t)
 	talker := first.start("talker", "talk", srv.Addr().String())
 	_ = must(srv.WaitSources(soon(t), 1))(t)
@@ -55,7 +55,7 @@ func lifecycle(t *testing.T, r release, m mode) {
 	}
 	is := must(c.cri.ContainerStatus(soon(t), &runtimeapi.ContainerStatusRequest{ContainerId: talker}))(t)
 	if is.GetStatus().GetState() != runtimeapi.ContainerState_CONTAINER_RUNNING || len(srv.Sources()) != 1 {
-		t.Errorf("the connection did not outlive the restarts: %s, %d connections", is.GetStatus().GetState(), len(srv.Sources()))
+		t.Errorf("the connection did not survive the restarts: %s, %d connections", is.GetStatus().GetState(), len(srv.Sources()))
 	}
 	first.remove()
 
@@ -64,18 +64,18 @@ func lifecycle(t *testing.T, r release, m mode) {
 	second.dies()
 	second.remove()
 
-	// Its network namespace is gone before DEL.
+	// Its network namespace is deleted before DEL.
 	netns := third.netns()
 	n.must("kill -KILL %s && umount --lazy %s && rm %[2]s", third.pids(), netns)
 	third.dies()
 	third.remove()
-	unchanged(t, "left behind", n.traces(), before)
+	unchanged(t, "remaining", n.traces(), before)
 
-	// A pod chooses for itself, by its annotation.
+	// A pod opts out by its annotation.
 	free := c.sandbox("free", "masq-cni.dev/egress", "direct")
 	n.untranslated(free, free.addrs)
 
-	// The power fails.
+	// A power failure.
 	lost := c.sandbox("lost")
 	n.crash()
 	_ = c.service.Wait()
@@ -85,5 +85,5 @@ func lifecycle(t *testing.T, r release, m mode) {
 	for _, s := range []*sandbox{free, lost, later} {
 		s.remove()
 	}
-	unchanged(t, "left behind after a crash", n.traces(), before)
+	unchanged(t, "remaining after a crash", n.traces(), before)
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestMain checks, after all tests, that they left nothing on the machine: processes
-// and mounts of a node end with its first process, which is a child.
+// TestMain checks after all tests that nothing remains on the machine. Processes and mounts of
+// a node end with its first process, which is a child of the test.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	dirs, _ := ownCgroups()

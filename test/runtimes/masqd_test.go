@@ -30,23 +30,23 @@ func (n *node) masqd(args ...string) *service {
 	return s
 }
 
-// sweep has masqd take away the rules and the records of attachments that nobody
-// called DEL for. There are some.
+// sweep has masqd remove the rules and records of attachments without a DEL. There must be
+// some.
 func (n *node) sweep() {
 	n.t.Helper()
 	left := func() bool {
 		return n.must("nft list tables inet; find /run/masq-cni/attachments -name '*.json'") != ""
 	}
 	if !left() {
-		n.t.Error("there is nothing to sweep")
+		n.t.Error("there are no stale attachments")
 	}
 	d := n.masqd("--resync-interval", "1s", "--sweep-grace", "1s")
-	until(n.t, "masqd has swept", func() bool { return !left() })
+	until(n.t, "masqd has removed the stale attachments", func() bool { return !left() })
 	d.end(n.t, syscall.SIGTERM)
 }
 
-// collect is GC of a network with no container left, by what libcni remembers of
-// it: leases are given back. No runtime here calls it.
+// collect calls GC of a network without containers, with libcni's cached results. It releases
+// leases. None of the tested runtimes calls GC.
 func (n *node) collect(list network) {
 	n.t.Helper()
 	n.must("CNI_PATH=/opt/cni/bin cnitool gc %s /proc/self/ns/net", list.name)

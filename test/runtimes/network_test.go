@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// keys are those of a plugin's configuration.
+// keys are the keys of a plugin's configuration.
 type keys map[string]any
 
-// with returns the keys with others put over them; nil takes one away.
+// with returns the keys merged with others; nil removes a key.
 func (k keys) with(other keys) keys {
 	out := maps.Clone(k)
 	for name, v := range other {
@@ -51,7 +51,7 @@ func ipam(subnets ...string) keys {
 	return keys{"type": "host-local", "ranges": ranges, "routes": routes}
 }
 
-// The plugins. With IPv6, ptp and bridge wait two seconds for duplicate address
+// The plugins. With IPv6, ptp and bridge would wait two seconds for duplicate address
 // detection.
 var (
 	masq = keys{
@@ -64,13 +64,13 @@ var (
 	bridge = keys{"type": "bridge", "bridge": "cni0", "isGateway": true, "ipam": ipam(subnet4)}
 )
 
-// mode is a way to use masq, and the control: the same without.
+// mode is a way to use masq. The control is the same network without masq.
 type mode struct {
 	name          string
 	with, without network
 }
 
-// modes are all of them.
+// modes are all ways to use masq.
 var modes = []mode{
 	{"main", network{"net", []keys{alone}}, network{"control", []keys{alone.with(keys{"ipMasq": false})}}},
 	{"ptp", network{"net", []keys{ptp, masq}}, network{"control", []keys{ptp}}},

@@ -17,20 +17,20 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// node is the node of a topology, with a system of its own for a runtime.
+// node is the node of a topology, with private system directories for a runtime.
 type node struct {
 	*nstest.Topology
 	t      testing.TB
-	groups []string        // its cgroups
-	holder *nstest.Command // its unshare; what that started is the node's first process
+	groups []string        // cgroups of the node
+	holder *nstest.Command // unshare; its child is the node's first process
 	path   string          // PATH in the node
 }
 
-// join puts itself into the cgroups before --, and becomes the command behind it.
+// join enters the cgroups listed before --, and executes the command after it.
 const join = `while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"`
 
-// furnish makes the node's directories and stays until its standard input ends,
-// which it does with the test, also when that is killed.
+// furnish makes the node's directories and runs until its standard input ends, which happens
+// when the test ends or is killed.
 const furnish = `set -eu
 for dir in /run /opt /var/lib /var/tmp; do mount -t tmpfs tmpfs $dir; done
 cp -a /etc /var/lib/etc
@@ -57,10 +57,10 @@ echo ready
 read -r _ || true
 `
 
-// newNode makes a node and clears it away after the test.
+// newNode makes a node and removes it after the test.
 func newNode(t testing.TB) *node {
 	t.Helper()
-	lab := nstest.New(t) // it ends what tests that were killed have left
+	lab := nstest.New(t) // it also removes what killed tests have left
 	groups := cgroups(t)
 	topo, err := lab.Topology(nstest.Uplink{})
 	if err != nil {
@@ -78,12 +78,12 @@ func newNode(t testing.TB) *node {
 		_ = n.holder.Wait()
 	})
 	if _, err := fmt.Fscanf(out, "ready\n"); err != nil {
-		t.Fatalf("furnish the node: %v", err)
+		t.Fatalf("prepare the node: %v", err)
 	}
 	return n
 }
 
-// file is where a file of the node is to be found from outside.
+// file returns the path of a node's file outside the node.
 func (n *node) file(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(n.holder.Process.Pid), "root", name)
 }
@@ -93,7 +93,7 @@ func (n *node) write(name, text string) {
 	check(n.t, os.WriteFile(n.file(name), []byte(text), 0o644))
 }
 
-// shell prepares a command line in the node.
+// shell returns a command that runs a command line in the node.
 func (n *node) shell(ctx context.Context, line string) *nstest.Command {
 	spaces := filepath.Join("/proc", strconv.Itoa(n.holder.Process.Pid), "ns")
 	cmd := n.joined(ctx, "nsenter", "--mount="+spaces+"/mnt", "--pid="+spaces+"/pid_for_children", "--cgroup="+spaces+"/cgroup",
@@ -102,13 +102,13 @@ func (n *node) shell(ctx context.Context, line string) *nstest.Command {
 	return cmd
 }
 
-// joined prepares a program in the node's cgroups and network namespace.
+// joined returns a command in the node's cgroups and network namespace.
 func (n *node) joined(ctx context.Context, args ...string) *nstest.Command {
 	all := slices.Concat([]string{"-c", join, "join"}, n.groups, []string{"--"}, args)
 	return n.Node.Command(ctx, "bash", all...)
 }
 
-// must runs a command line that works, and returns what it prints.
+// must runs a command line, which must succeed, and returns its output.
 func (n *node) must(format string, args ...any) string {
 	n.t.Helper()
 	line := fmt.Sprintf(format, args...)
@@ -119,7 +119,7 @@ func (n *node) must(format string, args ...any) string {
 	return string(out)
 }
 
-// quoted are words for a shell.
+// quoted quotes words for a shell.
 func quoted(words []string) string {
 	var b strings.Builder
 	for _, w := range words {
@@ -128,13 +128,13 @@ func quoted(words []string) string {
 	return b.String()
 }
 
-// service is a program that runs in the node until it is told to end.
+// service is a program that runs in the node until it is stopped.
 type service struct {
 	*nstest.Command
 	log string
 }
 
-// serve starts a command line; what it says is in the log of its name.
+// serve starts a command line, with its output in the log of its name.
 func (n *node) serve(name, line string) *service {
 	n.t.Helper()
 	s := &service{Command: n.shell(context.WithoutCancel(n.t.Context()), "exec "+line), log: filepath.Join(n.t.TempDir(), name+".log")}
@@ -151,15 +151,14 @@ func (n *node) serve(name, line string) *service {
 	return s
 }
 
-// crash ends everything at once, as a loss of power does: what is in the kernel and
-// in /run is gone.
+// crash ends all processes at once, as a power failure does. Kernel state and /run are lost.
 func (n *node) crash() {
 	n.t.Helper()
 	n.must("kill -KILL -1; nft flush ruleset; umount --recursive --lazy /run; mount -t tmpfs tmpfs /run; mount --make-shared /run; mkdir /run/netns")
 }
 
-// end sends the program a signal and waits until it is gone. nsenter, which waits
-// for it, gets none.
+// end sends the program a signal and waits until it has exited. nsenter, its parent, gets no
+// signal.
 func (s *service) end(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	pid := s.Process.Pid
@@ -169,7 +168,7 @@ func (s *service) end(t testing.TB, sig syscall.Signal) {
 	_ = s.Wait()
 }
 
-// must returns v, or ends the test.
+// must returns v, or fails the test.
 func must[T any](v T, err error) func(t testing.TB) T {
 	return func(t testing.TB) T {
 		t.Helper()
@@ -185,15 +184,15 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// soon is a context for what should not take long even on a busy machine; its end
-// fails the test.
+// soon returns a context for work that takes seconds even on a busy machine; its end fails
+// the test.
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// until waits for a condition that something brings about.
+// until waits for a condition.
 func until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	eventually(t, func() error {
@@ -204,7 +203,7 @@ func until(t testing.TB, what string, holds func() bool) {
 	})
 }
 
-// eventually tries until it works.
+// eventually calls try until it succeeds.
 func eventually(t testing.TB, try func() error) {
 	t.Helper()
 	end := soon(t)
@@ -217,7 +216,7 @@ func eventually(t testing.TB, try func() error) {
 		}
 		select {
 		case <-end.Done():
-			t.Fatalf("not after 30 s: %v", err)
+			t.Fatalf("timeout after 30 s: %v", err)
 		case <-tick.C:
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// podmanMachineConf is what podman needs where there is no systemd and limits cannot be
+// podmanMachineConf configures podman for a machine without systemd, where limits cannot be
 // raised.
 const podmanMachineConf = `[engine]
 cgroup_manager = "cgroupfs"
@@ -16,21 +16,21 @@ events_logger = "file"
 default_ulimits = ["nofile=20000:20000", "nproc=1024:1024"]
 `
 
-// podmanConf has podman use CNI, on such a machine.
+// podmanConf makes podman use CNI on such a machine.
 const podmanConf = `[network]
 network_backend = "cni"
 ` + podmanMachineConf
 
-// podmanVersion is the newest of the CNI specification that Debian's podman speaks.
+// podmanVersion is the newest CNI version that Debian's podman supports.
 const podmanVersion = "0.4.0"
 
-// container is one of podman's.
+// container is a container of podman.
 type container struct {
 	*node
 	name string
 }
 
-// podman prepares podman with the image of pod.
+// podman installs the configuration and the image of pod.
 func (n *node) podman() {
 	n.t.Helper()
 	n.write("/etc/containers/containers.conf", podmanConf)
@@ -63,7 +63,7 @@ func (c *container) addrs() (out []netip.Addr) {
 	return out
 }
 
-// remove asks until it is done: podman may refuse while a container is ending.
+// remove retries until it succeeds: podman may refuse while a container is ending.
 func (c *container) remove() {
 	c.t.Helper()
 	eventually(c.t, func() error {
@@ -95,17 +95,17 @@ func TestPodman(t *testing.T) {
 			n.translated(first, first.addrs(), "after a restart")
 			first.remove()
 
-			// Podman has no daemon: conmon, which looks after a container, is killed first.
+			// Podman has no daemon: conmon, which monitors a container, is killed first.
 			n.must("kill -KILL $(cat %s) %s", second.inspect("{{.ConmonPidFile}}"), second.inspect("{{.State.Pid}}"))
 			second.remove()
 
-			// The namespace is gone: podman forgets the container without DEL.
+			// The namespace is deleted: podman removes the container without DEL.
 			netns := third.inspect("{{.NetworkSettings.SandboxKey}}")
 			n.must("umount -l %s && rm %[1]s && kill -KILL $(cat %s) %s", netns, third.inspect("{{.ConmonPidFile}}"), third.inspect("{{.State.Pid}}"))
 			third.remove()
 			n.sweep()
 			n.collect(m.with)
-			unchanged(t, "left behind", n.traces(), before)
+			unchanged(t, "remaining", n.traces(), before)
 		})
 	}
 }

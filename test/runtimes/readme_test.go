@@ -19,12 +19,12 @@ const readme = "../../README.md"
 // internet is the address that the README pings.
 var internet = netip.MustParseAddr("9.9.9.9")
 
-// freshDebian turns the node into a Debian 12 as it is after its installation: no CNI
-// directories, and a package's files appear when apt-get installs it. The machine has
-// these packages already, so apt-get is a stand-in that uncovers them; it refuses a
-// package that the machine does not have. make is a stand-in too: the programs were built by the target
-// that it is given, which has to be in the Makefile. netavark is what Debian installs
-// with podman; podman uses it instead of CNI once it has run with it.
+// freshDebian turns the node into a new Debian 12 installation: it has no CNI directories,
+// and a package's files appear when apt-get installs it. The machine has these packages
+// already, so apt-get is replaced by a script that uncovers them, and refuses packages that
+// the machine lacks. make is replaced too: the programs are built already, and its target
+// must exist in the Makefile. Debian installs netavark with podman; podman uses it instead of
+// CNI once it has run with it.
 const freshDebian = `set -eu
 rm -rf /opt/cni /etc/cni
 mkdir -p /run/bin
@@ -69,7 +69,7 @@ ln -s "$(realpath ../..)"/* /run/checkout
 rm -f /run/checkout/bin
 `
 
-// readmeBlocks are the commands of the README, block by block.
+// readmeBlocks returns the commands of the README, block by block.
 func readmeBlocks(t *testing.T) (out []string) {
 	t.Helper()
 	for _, m := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(must(os.ReadFile(readme))(t)), -1) {
@@ -78,8 +78,8 @@ func readmeBlocks(t *testing.T) (out []string) {
 	return out
 }
 
-// paste runs the blocks of a page in a fresh Debian, each in a shell that ends at the
-// first command that fails. It returns the output of the block that failed.
+// paste runs the blocks of a page in a new Debian, each in a shell that ends at the first
+// command that fails. It returns the output of the block that failed.
 func paste(t *testing.T, n *node, blocks []string) (failed string, err error) {
 	t.Helper()
 	n.path = "/run/bin:" + os.Getenv("PATH")
@@ -107,8 +107,8 @@ func connect(t *testing.T, n *node) {
 	check(t, n.Router.Route(only, n.V4.Server))
 }
 
-// The README's commands, pasted in order on a fresh Debian 12, end with a container that
-// reaches the internet by the node's address, and leave nothing of it behind.
+// The README's commands, run in order on a new Debian 12, give a container that reaches the
+// internet with the node's address. Afterwards nothing remains of it.
 func TestReadme(t *testing.T) {
 	n := newNode(t)
 	connect(t, n)
@@ -118,7 +118,7 @@ func TestReadme(t *testing.T) {
 	ci := string(must(os.ReadFile("../../.ci/run"))(t))
 	for _, m := range regexp.MustCompile(`(?m)^make (demo|test)\b`).FindAllStringSubmatch(strings.Join(blocks, ""), -1) {
 		if !strings.Contains(ci, "step \"make "+m[1]+"\" ") {
-			t.Errorf("the stand-in for make does not run make %s, nor does .ci/run", m[1])
+			t.Errorf("neither the replacement of make nor .ci/run runs make %s", m[1])
 		}
 	}
 	if out, err := paste(t, n, blocks); err != nil {
@@ -128,12 +128,12 @@ func TestReadme(t *testing.T) {
 		t.Errorf("%s sees the container as %s, not by the node's address %s", internet, p.Src, n.V4.Node)
 	}
 	if left := n.traces(); strings.Contains(left, "table inet masq") || strings.Contains(left, "/run/masq-cni/") {
-		t.Errorf("left behind:\n%s", left)
+		t.Errorf("remaining:\n%s", left)
 	}
 }
 
-// TestReadmeFaults is the negative control of TestReadme: what once was wrong in the
-// README makes it fail.
+// TestReadmeFaults is the negative control of TestReadme: with an error that the README once
+// had, it fails.
 func TestReadmeFaults(t *testing.T) {
 	text := strings.Join(readmeBlocks(t), "\x00")
 	for name, change := range map[string][2]string{
@@ -155,14 +155,14 @@ func TestReadmeFaults(t *testing.T) {
 			connect(t, n)
 			out, err := paste(t, n, strings.Split(changed, "\x00"))
 			if err == nil {
-				t.Error("its commands work nevertheless")
+				t.Error("its commands succeed")
 			}
 			t.Log(out)
 		})
 	}
 }
 
-// The README's network is one that containerd 1.6 accepts as well.
+// containerd 1.6 accepts the README's network too.
 func TestReadmeContainerd(t *testing.T) {
 	n := newNode(t)
 	c := n.containerd(releases(t)[0])

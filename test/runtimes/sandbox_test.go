@@ -10,12 +10,12 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// sandbox is a pod as the kubelet has it.
+// sandbox is a pod sandbox as the kubelet makes it.
 type sandbox struct {
 	c      *containerd
 	id     string
 	config *runtimeapi.PodSandboxConfig
-	// container runs pod without a word, for exec.
+	// container runs pod without arguments, for exec.
 	container string
 	addrs     []netip.Addr
 }
@@ -36,7 +36,7 @@ func (c *containerd) sandbox(name string, annotations ...string) *sandbox {
 	return s
 }
 
-// trySandbox makes a pod without containers, by a runtime handler or the default.
+// trySandbox makes a pod without containers, with a runtime handler or the default.
 func (c *containerd) trySandbox(name, handler string, annotations ...string) (*sandbox, error) {
 	s := &sandbox{c: c, config: &runtimeapi.PodSandboxConfig{
 		Metadata: &runtimeapi.PodSandboxMetadata{Name: name, Namespace: "shop", Uid: "uid-of-" + name},
@@ -50,7 +50,7 @@ func (c *containerd) trySandbox(name, handler string, annotations ...string) (*s
 	return s, err
 }
 
-// start starts a container of pod.
+// start starts a container that runs pod.
 func (s *sandbox) start(name string, args ...string) (id string) {
 	t := s.c.t
 	t.Helper()
@@ -79,8 +79,7 @@ func (s *sandbox) exec(args ...string) {
 	}
 }
 
-// remove is what the kubelet does with a pod that is no longer wanted: it asks until
-// it is done.
+// remove removes a pod as the kubelet does: it retries until it succeeds.
 func (s *sandbox) remove() {
 	s.c.t.Helper()
 	eventually(s.c.t, func() error {
@@ -92,7 +91,7 @@ func (s *sandbox) remove() {
 	})
 }
 
-// details are what containerd says of a sandbox or a container when asked for all.
+// details are containerd's verbose status of a sandbox or a container.
 type details struct {
 	Pid         int
 	RuntimeSpec struct {
@@ -114,14 +113,14 @@ func (s *sandbox) details() details {
 	return detailsOf(s.c.t, r.GetInfo())
 }
 
-// pids are those of the container's first process and of the sandbox's own.
+// pids returns the process IDs of the container's first process and of the sandbox.
 func (s *sandbox) pids() string {
 	s.c.t.Helper()
 	r := must(s.c.cri.ContainerStatus(soon(s.c.t), &runtimeapi.ContainerStatusRequest{ContainerId: s.container, Verbose: true}))(s.c.t)
 	return fmt.Sprint(detailsOf(s.c.t, r.GetInfo()).Pid, " ", s.details().Pid)
 }
 
-// netns is the file of its network namespace.
+// netns returns the file of its network namespace.
 func (s *sandbox) netns() string {
 	s.c.t.Helper()
 	for _, n := range s.details().RuntimeSpec.Linux.Namespaces {
@@ -129,14 +128,14 @@ func (s *sandbox) netns() string {
 			return n.Path
 		}
 	}
-	s.c.t.Fatalf("containerd does not say where the network namespace of %s is", s.id)
+	s.c.t.Fatalf("containerd does not report the network namespace of %s", s.id)
 	return ""
 }
 
-// dies waits until containerd knows that it is dead.
+// dies waits until containerd reports that it ended.
 func (s *sandbox) dies() {
 	s.c.t.Helper()
-	until(s.c.t, "containerd knows that "+s.config.GetMetadata().GetName()+" is dead", func() bool {
+	until(s.c.t, "containerd knows that "+s.config.GetMetadata().GetName()+" ended", func() bool {
 		r := must(s.c.cri.PodSandboxStatus(soon(s.c.t), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: s.id}))(s.c.t)
 		return r.GetStatus().GetState() == runtimeapi.PodSandboxState_SANDBOX_NOTREADY
 	})

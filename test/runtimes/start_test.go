@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// starters are what BenchmarkPodStart compares with the first of them, which comes
-// twice: the second is the control.
+// starters are the networks that BenchmarkPodStart compares with the first. The first occurs
+// twice: the second occurrence is the control.
 var starters = []struct {
 	name    string
 	plugins func(ptp keys) []keys
@@ -20,8 +20,7 @@ var starters = []struct {
 	{"ipMasq", func(ptp keys) []keys { return []keys{ptp.with(keys{"ipMasq": true})} }},
 }
 
-// handler gives a release a runtime handler, with networks of its own in
-// /etc/cni/NAME.
+// handler gives a release a runtime handler whose networks are in /etc/cni/NAME.
 func (r release) handler(name string) release {
 	section := `[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.`
 	if r.dir != "" {
@@ -31,10 +30,9 @@ func (r release) handler(name string) release {
 	return r
 }
 
-// BenchmarkPodStart is what RunPodSandbox takes, and what a pod takes until its
-// container runs too. Those compared take turns on one node, where each has a pod
-// already, in an order that is drawn anew each round: -benchtime 100x is 100 rounds.
-// Ratios are those of medians.
+// BenchmarkPodStart measures RunPodSandbox, and the time until a pod's container runs. The
+// compared networks take turns on one node, where each has one pod already, in a new random
+// order in each round: -benchtime 100x is 100 rounds. Ratios are ratios of medians.
 func BenchmarkPodStart(b *testing.B) {
 	for _, r := range releases(b) {
 		b.Run(r.name, func(b *testing.B) {
@@ -61,7 +59,7 @@ func BenchmarkPodStart(b *testing.B) {
 	}
 }
 
-// starts are the times of each, in ms.
+// starts are the times of each network in ms.
 type starts map[string][]float64
 
 func (s starts) add(c *containerd, name string) {

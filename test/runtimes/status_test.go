@@ -9,7 +9,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// ready is what containerd tells the kubelet of the network.
+// ready returns the network's readiness that containerd reports to the kubelet.
 func (c *containerd) ready() (is bool, why string) {
 	c.t.Helper()
 	r := must(c.cri.Status(soon(c.t), &runtimeapi.StatusRequest{}))(c.t)
@@ -18,21 +18,21 @@ func (c *containerd) ready() (is bool, why string) {
 			return k.GetStatus(), k.GetMessage()
 		}
 	}
-	c.t.Fatal("containerd tells nothing of the network")
+	c.t.Fatal("containerd does not report the network's readiness")
 	return false, ""
 }
 
-// becomes waits until the network is ready, or is not for a reason.
+// becomes waits until the network is ready, or is not ready for this reason.
 func (c *containerd) becomes(ready bool, why string) {
 	c.t.Helper()
-	until(c.t, "the network's readiness is told: "+why, func() bool {
+	until(c.t, "the network's readiness is reported: "+why, func() bool {
 		is, said := c.ready()
 		return is == ready && strings.Contains(said, why)
 	})
 }
 
-// With CNI 1.1.0 containerd asks STATUS whenever the kubelet asks it, and the node is
-// ready only when masq is.
+// With CNI 1.1.0 containerd calls STATUS whenever the kubelet asks for its status, and the node
+// is ready only if masq is.
 func TestStatus(t *testing.T) {
 	r := releases(t)[1]
 	elsewhere := netip.MustParsePrefix("192.0.2.77/24")
@@ -48,16 +48,16 @@ func TestStatus(t *testing.T) {
 			c := n.containerd(r)
 			before := n.traces()
 
-			// The control: of a network of an older version nobody asks.
+			// The control: for a network of an older version, STATUS is not called.
 			n.write(conflist, list.text(t, "1.0.0"))
 			c.becomes(true, "")
 
 			c.network(list)
 			c.becomes(false, elsewhere.Addr().String())
 			if _, err := c.trySandbox("early", ""); err == nil || !strings.Contains(err.Error(), elsewhere.Addr().String()) {
-				t.Errorf("a pod is made though the network is not ready, or is not for another reason: %v", err)
+				t.Errorf("a pod is made although the network is not ready, or it fails for another reason: %v", err)
 			}
-			unchanged(t, "left by a pod that could not be made", n.traces(), before)
+			unchanged(t, "remaining after a pod that could not be made", n.traces(), before)
 
 			check(t, n.Node.AddAddress("uplink", elsewhere))
 			c.becomes(true, "")
@@ -67,7 +67,7 @@ func TestStatus(t *testing.T) {
 				t.Errorf("the server sees %s", from)
 			}
 
-			// Somebody takes the rules of the pod away, and masqd puts them back.
+			// Another program deletes the pod's rules, and masqd restores them.
 			n.must("nft delete table inet masq")
 			c.becomes(false, "the rules of attachments are gone")
 			d := n.masqd()
@@ -77,7 +77,7 @@ func TestStatus(t *testing.T) {
 			}
 			d.end(t, syscall.SIGTERM)
 			s.remove()
-			unchanged(t, "left behind", n.traces(), before)
+			unchanged(t, "remaining", n.traces(), before)
 		})
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A conflist newer than its runtime: no pod is made, and nothing is left of it.
+// With a conflist newer than its runtime supports, no pod is made, and nothing remains.
 func TestNewerThanTheRuntime(t *testing.T) {
 	n := newNode(t)
 	check(t, n.Node.Forward())
@@ -15,7 +15,7 @@ func TestNewerThanTheRuntime(t *testing.T) {
 	n.write(conflist, text)
 	c.reads(text)
 	if _, err := c.trySandbox("early", ""); err == nil || !strings.Contains(err.Error(), `unsupported CNI result version "1.1.0"`) {
-		t.Errorf("containerd 1.6 says of CNI 1.1.0: %v", err)
+		t.Errorf("containerd 1.6 answers to CNI 1.1.0: %v", err)
 	}
-	unchanged(t, "left behind", n.traces(), before)
+	unchanged(t, "remaining", n.traces(), before)
 }

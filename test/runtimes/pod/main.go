@@ -1,8 +1,8 @@
-// Command pod is all that is in the image of the tests' containers.
+// Command pod is the only program in the image of the tests' containers.
 //
 //	pod                          waits for its end
 //	pod ask ADDRESS:PORT         asks a server of nstest and waits for the answer
-//	pod say ADDRESS:PORT WORD    sends a datagram
+//	pod talk ADDRESS:PORT        opens one connection and sends lines until it is stopped
 //	pod talk ADDRESS:PORT        has one connection, and sends lines for ever
 package main
 
@@ -22,7 +22,7 @@ import (
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 
 func run(args []string, stderr io.Writer) int {
-	// The first process of a container has no default for signals.
+	// The first process of a container has no default signal handlers.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	var err error
@@ -36,7 +36,7 @@ func run(args []string, stderr io.Writer) int {
 	case args[0] == "talk" && len(args) == 2:
 		err = talk(ctx, args[1])
 	default:
-		err = fmt.Errorf("do not know what to do with %q", args)
+		err = fmt.Errorf("unknown command %q", args)
 	}
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "pod:", err)
