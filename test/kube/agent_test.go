@@ -6,16 +6,16 @@ import (
 	"testing"
 )
 
-// agentConfig is what clusters give ip-masq-agent: its own example.
+// agentConfig is ip-masq-agent's example configuration.
 const agentConfig = `nonMasqueradeCIDRs:
   - 10.0.0.0/8
 resyncInterval: 60s
 `
 
-// agent puts masqd in the place of ip-masq-agent: its ConfigMap as it is, pods that
-// another plugin wired, and no plugin installed.
+// agent replaces ip-masq-agent by masqd: with the same ConfigMap, pods of another plugin, and
+// without the plugin masq.
 func (c *cluster) agent(t *testing.T, pods []*pod) {
-	for _, p := range pods { // the control
+	for _, p := range pods { // control
 		for _, dst := range outsideAddrs {
 			if src := p.leavesAs(t, dst); src != p.addr(t, dst) {
 				t.Errorf("%s to %s, before: the source is %s", p.name, dst, src)
@@ -56,7 +56,7 @@ func (c *cluster) agent(t *testing.T, pods []*pod) {
 	}
 }
 
-// relative is a path as kustomize wants it.
+// relative returns a path as kustomize requires it.
 func relative(t testing.TB, from, base, name string) string {
 	t.Helper()
 	return must(filepath.Rel(from, filepath.Join(base, name)))(t)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// asked puts questions to the cluster from outside, with kubectl's plugin: whose is a
-// connection that a server saw, and what of a pod. The right node answers.
+// asked uses kubectl's plugin outside the cluster: for the owner of a connection that a server
+// saw, and for the state of a pod. The plugin asks the right node.
 func (c *cluster) asked(t *testing.T, pods []*pod) {
 	for i, dst := range outsideAddrs {
 		for _, p := range pods {
@@ -20,7 +20,7 @@ func (c *cluster) asked(t *testing.T, pods []*pod) {
 			}
 			nobody := at(p.node.addrs[i], 1).String()
 			if answer, err := c.masq(t, "who", nobody); err == nil {
-				t.Errorf("who %s, which is nobody:\n%s", nobody, answer)
+				t.Errorf("who %s, which no pod has:\n%s", nobody, answer)
 			}
 		}
 	}
@@ -31,7 +31,7 @@ func (c *cluster) asked(t *testing.T, pods []*pod) {
 		}
 	}
 	if answer, err := c.masq(t, "inspect", "pod", "default/nobody"); err == nil || !strings.Contains(err.Error(), "nobody") {
-		t.Errorf("inspect a pod that is not there: %v\n%s", err, answer)
+		t.Errorf("inspect a pod that does not exist: %v\n%s", err, answer)
 	}
 	answer, err := c.masq(t, "inspect", "pods")
 	for _, p := range pods {

@@ -11,7 +11,7 @@ import (
 
 const groupsDir = "/sys/fs/cgroup"
 
-// makeGroups makes a control group in each hierarchy, where the kubelet puts pods.
+// makeGroups makes a cgroup in each hierarchy, in which the kubelet makes the cgroups of pods.
 func makeGroups(name string) error {
 	controllers, err := filepath.Glob(groupsDir + "/*")
 	if err != nil {
@@ -22,7 +22,7 @@ func makeGroups(name string) error {
 		if err := os.MkdirAll(group, 0o755); err != nil {
 			return err
 		}
-		// A cpuset takes no process before it knows where.
+		// A cpuset accepts no process before it has CPUs and memory nodes.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			all, err := os.ReadFile(filepath.Join(dir, file))
 			if errors.Is(err, fs.ErrNotExist) {
@@ -39,7 +39,7 @@ func makeGroups(name string) error {
 	return nil
 }
 
-// removeGroups removes the groups of this name, or pattern.
+// removeGroups removes the cgroups of this name or pattern.
 func removeGroups(name string) error {
 	tops, err := filepath.Glob(filepath.Join(groupsDir, "*", name))
 	for _, top := range tops {

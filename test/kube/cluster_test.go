@@ -19,20 +19,20 @@ const (
 	serviceRanges = "10.96.0.0/16,fd00:96::/112"
 )
 
-// cluster is a Kubernetes of one version in a room.
+// cluster is a Kubernetes cluster of one version in a room.
 type cluster struct {
 	*room
 	version version
-	bin     string // where Kubernetes is built
+	bin     string // directory with the Kubernetes programs
 	pki     *pki
-	admin   string // a kubeconfig
+	admin   string // kubeconfig of the administrator
 
 	api     string
 	control *host
 	nodes   []*node
 }
 
-// newCluster starts a control plane, and nodes that have no network yet.
+// newCluster starts a control plane and nodes without a network plugin.
 func newCluster(t testing.TB, v version) *cluster {
 	t.Helper()
 	c := &cluster{room: newRoom(t), version: v, bin: filepath.Join(needed(t, "MASQ_KUBE"), v.kube)}
@@ -51,7 +51,7 @@ func newCluster(t testing.TB, v version) *cluster {
 	return c
 }
 
-// startControl starts what need not be on a node, and waits for what pods need.
+// startControl starts the control plane, and waits for what pods need.
 func (c *cluster) startControl(t testing.TB) {
 	t.Helper()
 	disk := filepath.Join(c.disks, "control")
@@ -70,7 +70,7 @@ func (c *cluster) startControl(t testing.TB) {
 		"--root-ca-file="+c.pki.file("ca.crt"), "--allocate-node-cidrs", "--cluster-cidr="+podRanges,
 		"--service-cluster-ip-range="+serviceRanges)
 	c.control.start(t, c.program("kube-scheduler"), "--kubeconfig="+c.pki.client(t, c.api, "system:kube-scheduler"), "--leader-elect=false")
-	until(t, time.Minute, "there is a service account to run pods with", func() error {
+	until(t, time.Minute, "the default service account exists", func() error {
 		_, err := c.try("get", "serviceaccount", "default")
 		return err
 	})
@@ -78,7 +78,7 @@ func (c *cluster) startControl(t testing.TB) {
 
 func (c *cluster) program(name string) string { return filepath.Join(c.bin, name) }
 
-// try runs kubectl, outside the nodes.
+// try runs kubectl outside the nodes.
 func (c *cluster) try(args ...string) (string, error) {
 	out, err := c.kubectl(c.t.Context(), args...).Output()
 	return string(out), err
@@ -90,7 +90,7 @@ func (c *cluster) kubectl(ctx context.Context, args ...string) *nstest.Command {
 	return k
 }
 
-// do runs kubectl, which works.
+// do runs kubectl, which must succeed.
 func (c *cluster) do(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := c.kubectl(within(t, time.Minute), args...).Output()
@@ -100,7 +100,7 @@ func (c *cluster) do(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-// apply gives the cluster objects.
+// apply applies objects.
 func (c *cluster) apply(t testing.TB, text string) {
 	t.Helper()
 	k := c.kubectl(within(t, time.Minute), "apply", "-f", "-")
@@ -116,7 +116,7 @@ func (c *cluster) get(t testing.TB, jsonpath string, object ...string) string {
 	return c.do(t, append([]string{"get", "-o", "jsonpath={" + jsonpath + "}"}, object...)...)
 }
 
-// ready waits for conditions, and tells what pods say of themselves if they do not come.
+// ready waits for conditions, and logs the state of pods if they do not become true.
 func (c *cluster) ready(t testing.TB, object ...string) {
 	t.Helper()
 	args := append([]string{"wait", "--for=condition=Ready", "--timeout=60s"}, object...)
@@ -126,7 +126,7 @@ func (c *cluster) ready(t testing.TB, object ...string) {
 	}
 }
 
-// needed is a directory that the Makefile names.
+// needed returns a directory that a variable of the Makefile names.
 func needed(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv(name)
@@ -136,7 +136,7 @@ func needed(t testing.TB, name string) string {
 	return dir
 }
 
-// text is JSON, as kubectl takes it.
+// text returns v as JSON for kubectl.
 func text(t testing.TB, v any) string {
 	t.Helper()
 	var b bytes.Buffer

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// gateways are those that ptp gives the node, one for each range of pods.
+// gateways returns the addresses that ptp gives the node, one for each range of pods.
 func gateways(ranges []netip.Prefix) (out []netip.Addr) {
 	for _, r := range ranges {
 		out = append(out, r.Addr().Next())
@@ -15,8 +15,8 @@ func gateways(ranges []netip.Prefix) (out []netip.Addr) {
 	return out
 }
 
-// wire gives the node what an installer of another CNI would: ptp, which masquerades
-// nothing, and portmap.
+// wire installs what the installer of another CNI would: ptp, which does not masquerade, and
+// portmap.
 func (n *node) wire(t testing.TB) {
 	t.Helper()
 	for _, name := range []string{"ptp", "host-local", "portmap", "loopback"} {

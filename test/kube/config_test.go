@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// newsAddrs are outside's too. The first configuration has them masqueraded.
+// newsAddrs are outside's too. The first configuration translates traffic to them.
 var newsAddrs = addrs("198.18.0.20", "2001:db8:18::20")
 
-// longestSync is how long a kubelet takes with a changed ConfigMap: syncFrequency, one
-// minute by default, and half of it more (workerResyncIntervalJitterFactor).
+// longestSync is the maximum time in which a kubelet updates a ConfigMap: syncFrequency, one
+// minute by default, plus one half (workerResyncIntervalJitterFactor).
 const longestSync = 90 * time.Second
 
-// edited changes the ConfigMap and waits for both nodes, where the kubelet brings the
-// file in its own time and masqd does what it says.
+// edited changes the ConfigMap and waits until both kubelets have updated the file and both
+// masqd have applied it.
 func (c *cluster) edited(t *testing.T, pods []*pod) {
 	for i, dst := range newsAddrs {
 		for _, p := range pods {
@@ -31,7 +31,7 @@ func (c *cluster) edited(t *testing.T, pods []*pod) {
 	start := time.Now()
 	c.configure(t, changed)
 	late := map[*pod]time.Time{}
-	until(t, longestSync+patience, "the kubelets bring the configuration", func() error {
+	until(t, longestSync+patience, "the kubelets update the configuration", func() error {
 		for _, p := range pods {
 			if late[p].IsZero() && p.node.configured(t, changed) {
 				late[p] = time.Now()
@@ -56,7 +56,7 @@ func (c *cluster) edited(t *testing.T, pods []*pod) {
 				}
 				return nil
 			})
-			c.seenAs(t, p, outsideAddrs[i], p.node.addrs[i]) // as before
+			c.seenAs(t, p, outsideAddrs[i], p.node.addrs[i]) // unchanged
 		}
 	}
 	for _, p := range pods {
@@ -64,7 +64,7 @@ func (c *cluster) edited(t *testing.T, pods []*pod) {
 	}
 }
 
-// configured is whether the kubelet has given masqd this configuration.
+// configured reports whether the kubelet has passed this configuration to masqd.
 func (n *node) configured(t testing.TB, want string) bool {
 	t.Helper()
 	files := must(filepath.Glob(n.path("/var/lib/kubelet/pods/*/volumes/kubernetes.io~configmap/*/ip-masq-agent")))(t)
@@ -76,8 +76,8 @@ func (n *node) configured(t testing.TB, want string) bool {
 	return false
 }
 
-// policy is a configuration of the nodes: 10.0.0.0/8, where pods are, is direct, and
-// more that is asked for.
+// policy returns a configuration of the nodes in which 10.0.0.0/8, the pods' range, and the
+// given addresses are direct.
 func policy(direct ...netip.Addr) string {
 	out := "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - fd00::/16\n"
 	for _, a := range direct {

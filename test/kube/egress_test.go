@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// egress proves what outside sees of pods: the node's address, by which it answers;
-// the pod's own in direct destinations. The bare pods, which were wired before masq,
-// are the control: outside sees what it cannot answer.
+// egress checks the source of pods' packets outside: the node's address, to which answers are
+// sent, and the pod's own for direct destinations. The bare pods, which were attached before
+// masq, are the control: outside receives their own addresses.
 func (c *cluster) egress(t *testing.T, pods, bare []*pod) {
 	for i, dst := range outsideAddrs {
 		for _, p := range pods {
@@ -39,7 +39,7 @@ func (c *cluster) egress(t *testing.T, pods, bare []*pod) {
 	}
 }
 
-// seenAs connects, and compares what outside sees.
+// seenAs connects and compares the source that outside sees.
 func (c *cluster) seenAs(t *testing.T, p *pod, dst, want netip.Addr) {
 	t.Helper()
 	srv := must(c.outside.ServeTCP(at(dst, 0)))(t)
@@ -51,7 +51,7 @@ func (c *cluster) seenAs(t *testing.T, p *pod, dst, want netip.Addr) {
 	}
 }
 
-// annotated proves that a pod may opt out.
+// annotated checks that a pod may opt out.
 func (c *cluster) annotated(t *testing.T) {
 	p := c.nodes[1].pod(t, "direct", object{"annotations": object{"masq-cni.dev/egress": "direct"}}, nil)
 	c.running(t, p)
@@ -64,8 +64,8 @@ func (c *cluster) annotated(t *testing.T) {
 	c.do(t, "delete", "pod", p.name)
 }
 
-// narrow downloads through a link that is narrower than both ends believe. A bare pod,
-// masqueraded as other plugins do it, is the control.
+// narrow downloads through a link that is narrower than both ends believe. The control is a
+// bare pod, masqueraded as other plugins do it.
 func (c *cluster) narrow(t *testing.T, pods, bare []*pod) {
 	const size = "300000"
 	srv := must(c.far.ServeTCP(at(farAddr, 0)))(t)
@@ -78,7 +78,7 @@ func (c *cluster) narrow(t *testing.T, pods, bare []*pod) {
 		}
 	}
 	if n := must(c.router.PMTUDropped())(t); n != before {
-		t.Errorf("the router had to say %d times that segments are too big", n-before)
+		t.Errorf("the router sent %d ICMP errors about segments that are too big", n-before)
 	}
 	if len(bare) == 0 {
 		return
@@ -91,12 +91,12 @@ func (c *cluster) narrow(t *testing.T, pods, bare []*pod) {
 		t.Errorf("%s, masqueraded without masq: %s bytes, %v; it should have frozen", p.name, got, err)
 	}
 	if must(c.router.PMTUDropped())(t) == before {
-		t.Error("the router dropped no ICMP")
+		t.Error("the router dropped no ICMP error")
 	}
 }
 
-// ftp fetches a file from vsftpd in active mode: only a helper makes the address that
-// the pod announces that of its node. On the other port there is none: the control.
+// ftp fetches a file from vsftpd in active mode: only a helper translates the address that the
+// pod announces to its node's. The control is another port, without a helper.
 func (c *cluster) ftp(t *testing.T, pods []*pod) {
 	helped, bare := c.vsftpd(t, 21), c.vsftpd(t, 2121)
 	for i, dst := range outsideAddrs {

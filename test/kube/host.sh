@@ -1,13 +1,13 @@
-# The first process of a node. What is mounted here goes with it.
+# The first process of a node. Its mounts end with it.
 #
-#	host.sh NAME DISK      DISK outlives the node
+#	host.sh NAME DISK      DISK is kept after the node ends
 set -euo pipefail
 name=$1 disk=$2
-# Read before /proc is mounted: the number that those outside know this process by.
+# Read before /proc is mounted: the ID of this process outside its namespace.
 read -r pid _ </proc/self/stat
 hostname "$name"
 
-own() { # own DIRECTORY: an empty one that is kept on the disk
+own() { # own DIRECTORY: mounts an empty directory that is kept on the disk
 	mkdir -p "$disk$1" "$1"
 	mount --bind "$disk$1" "$1"
 }
@@ -31,7 +31,7 @@ umount -l /run/cgroup
 rmdir /run/cgroup
 
 mount -t proc proc /proc
-# The kubelet would set these, which are the whole machine's.
+# The kubelet would change these settings of the whole machine.
 while read -r key value; do
 	mkdir -p "$disk/sysctl/${key%/*}"
 	echo "$value" >"$disk/sysctl/$key"
@@ -47,5 +47,5 @@ END
 mount --make-rshared /
 
 echo "$pid"
-# To the end of the test, which holds the other end. bash waits for orphans meanwhile.
+# Run until the test closes the other end. bash reaps orphans meanwhile.
 while read -r _; do :; done

@@ -15,7 +15,7 @@ import (
 //go:embed host.sh
 var hostScript string
 
-// host is a machine with processes, mounts and a disk of its own.
+// host is a machine with its own processes, mounts and disk.
 type host struct {
 	*nstest.NS
 	r     *room
@@ -23,7 +23,7 @@ type host struct {
 	addrs []netip.Addr
 
 	first *nstest.Command
-	pid   int // of the first process
+	pid   int // ID of the first process
 }
 
 func (r *room) host(t testing.TB, name string, own []netip.Addr) *host {
@@ -33,7 +33,7 @@ func (r *room) host(t testing.TB, name string, own []netip.Addr) *host {
 	return h
 }
 
-// on starts the machine, with nothing but what is on its disk.
+// on starts the machine with only the content of its disk.
 func (h *host) on(t testing.TB) {
 	t.Helper()
 	h.NS = h.r.machine(t, h.name, h.addrs)
@@ -44,24 +44,24 @@ func (h *host) on(t testing.TB) {
 		"bash", script, h.name, filepath.Join(h.r.disks, h.name))
 }
 
-// off takes its power away.
+// off takes the machine's power.
 func (h *host) off(t testing.TB) {
 	t.Helper()
 	_ = h.first.Cancel()
 	_ = h.first.Wait() // it was killed
 	check(t, h.Close())
-	// The kernel takes the links of a namespace that is gone in its own time.
+	// The kernel deletes the links of a deleted namespace asynchronously.
 	_ = h.r.lan.RemoveLink(h.name)
 	_ = h.r.router.RemoveLink(h.name)
 }
 
-// command prepares a program that runs on the host.
+// command returns a command that runs on the host.
 func (h *host) command(ctx context.Context, name string, args ...string) *nstest.Command {
 	enter := []string{"--target", fmt.Sprint(h.pid), "--mount", "--uts", "--pid", "--", name}
 	return h.Command(ctx, "nsenter", append(enter, args...)...)
 }
 
-// output is what a program prints that works.
+// output returns the output of a program that must succeed.
 func (h *host) output(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := h.command(soon(t), name, args...).Output()
@@ -71,7 +71,7 @@ func (h *host) output(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// start has a program run for as long as the host, its words in a log.
+// start runs a program until the host ends, with its output in a log.
 func (h *host) start(t testing.TB, name string, args ...string) {
 	t.Helper()
 	c := h.command(context.WithoutCancel(h.r.t.Context()), name, args...)
@@ -83,7 +83,7 @@ func (h *host) start(t testing.TB, name string, args ...string) {
 	check(t, c.Start())
 }
 
-// path is where the test finds a file of the host.
+// path returns the path of a host's file outside the host.
 func (h *host) path(file string) string {
 	return filepath.Join(fmt.Sprintf("/proc/%d/root", h.pid), file)
 }

@@ -11,15 +11,15 @@ import (
 	"testing"
 )
 
-// podImage is what the tests' pods run, and their sandboxes.
+// podImage is the image of the tests' pods and of their sandboxes.
 const podImage = "masq-cni.test/pod:1"
 
-// podArchive is the image of the pods as an archive.
+// podArchive writes the image of the pods as an archive.
 func (c *cluster) podArchive(t testing.TB) string {
 	return c.archive(t, podImage, filepath.Join(needed(t, "MASQ_KUBE"), "pod"))
 }
 
-// archive packs programs into an image, as `docker save` would. It runs the first.
+// archive packs programs into an image, as `docker save` would. The image runs the first.
 func (r *room) archive(t testing.TB, name string, programs ...string) string {
 	t.Helper()
 	first := filepath.Base(programs[0])
@@ -43,7 +43,7 @@ func (r *room) archive(t testing.TB, name string, programs ...string) string {
 	return path
 }
 
-// tarOf is an archive of files.
+// tarOf returns an archive of files.
 func tarOf(t testing.TB, mode int64, files map[string][]byte) []byte {
 	t.Helper()
 	var b bytes.Buffer

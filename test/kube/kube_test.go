@@ -10,8 +10,8 @@ func TestKubernetes(t *testing.T) {
 	}
 }
 
-// prove goes from a cluster without masq to one without masq. What is made on the way
-// is used by what comes after.
+// prove starts with a cluster without masq, installs and removes it, and ends without masq. Each
+// step uses the results of the steps before.
 func (c *cluster) prove(t *testing.T) {
 	for _, n := range c.nodes {
 		n.routes(t)
@@ -33,7 +33,7 @@ func (c *cluster) prove(t *testing.T) {
 	}
 	c.running(t, pods...)
 
-	// A kubelet takes its time with a ConfigMap: meanwhile the rest is tried.
+	// A kubelet updates a ConfigMap slowly. Meanwhile the other steps run.
 	t.Run("traffic", func(t *testing.T) {
 		if c.version.whole {
 			t.Run("edited", func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// manifests is where what is applied comes from.
+// manifests is the directory of the applied manifests.
 const manifests = "../../deploy"
 
 // documented runs the first commands of docs/kubernetes.md in order: ctr on each node,
@@ -36,7 +36,7 @@ func (c *cluster) documented(t testing.TB) {
 			c.do(t, "apply", "-f", filepath.Join(checkout, strings.TrimPrefix(line, "kubectl apply -f ")))
 			applied = true
 		default:
-			t.Fatalf("docs/kubernetes.md: nothing runs %s", line)
+			t.Fatalf("docs/kubernetes.md: no test runs %s", line)
 		}
 	}
 	if !imported || !applied {
@@ -51,7 +51,7 @@ func (c *cluster) installed(t testing.TB) {
 	for _, n := range c.nodes {
 		until(t, 30*time.Second, "masq is in the conflist of "+n.name, func() error {
 			if all := n.conflists(t); !strings.Contains(all, `"masq"`) {
-				return fmt.Errorf("it says\n%s", all)
+				return fmt.Errorf("the log is\n%s", all)
 			}
 			return nil
 		})
@@ -69,7 +69,7 @@ func (c *cluster) rollout(t testing.TB) {
 	}
 }
 
-// conflists are the files that configure CNI on the node, each below its name.
+// conflists returns the files that configure CNI on the node, each after its name.
 func (n *node) conflists(t testing.TB) string {
 	t.Helper()
 	var b strings.Builder
@@ -80,7 +80,7 @@ func (n *node) conflists(t testing.TB) string {
 	return b.String()
 }
 
-// configure gives the nodes a policy.
+// configure sets the policy of the nodes.
 func (c *cluster) configure(t testing.TB, policy string) {
 	t.Helper()
 	c.apply(t, text(t, object{

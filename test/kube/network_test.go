@@ -5,13 +5,13 @@ import (
 	"testing"
 )
 
-// network has masq as the network of the cluster: nodes that have none get theirs from
-// the overlay, which asks for the ranges of their Node objects.
+// network makes masq the network plugin of the cluster. The overlay configures nodes without
+// another plugin, with the ranges of their Node objects.
 func (c *cluster) network(t *testing.T) {
 	for _, n := range c.nodes {
 		check(t, os.Remove(n.path("/etc/cni/net.d/10-pods.conflist")))
 	}
-	for _, n := range c.nodes { // the control
+	for _, n := range c.nodes { // control
 		c.do(t, "wait", "--for=condition=Ready=false", "--timeout=60s", "node", n.name)
 	}
 	traces := c.traces(t)

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// node is a machine of the cluster's.
+// node is a machine of the cluster that runs pods.
 type node struct {
 	*host
 	c     *cluster
-	wan   netip.Addr // on the way to far
+	wan   netip.Addr // address on the path to far
 	group string
 }
 
-// node starts a node, which has no network for pods yet.
+// node starts a node without a network plugin.
 func (c *cluster) node(t testing.TB, name string, addrs []netip.Addr, wan netip.Addr) *node {
 	t.Helper()
 	n := &node{
@@ -30,7 +30,7 @@ func (c *cluster) node(t testing.TB, name string, addrs []netip.Addr, wan netip.
 	return n
 }
 
-// boot turns the machine on and starts what runs on a node.
+// boot turns the machine on and starts the programs of a node.
 func (n *node) boot(t testing.TB) {
 	t.Helper()
 	n.on(t)
@@ -44,7 +44,7 @@ func (n *node) boot(t testing.TB) {
 	check(t, makeGroups(n.group))
 
 	n.write(t, "/etc/containerd.toml", n.c.version.conf)
-	// It looks for its shim on PATH first.
+	// containerd searches PATH for its shim first.
 	n.start(t, "env", "PATH="+n.c.version.containerd+":"+os.Getenv("PATH"), "containerd", "--config", "/etc/containerd.toml", "--log-level", "warn")
 	until(t, time.Minute, "containerd answers on "+n.name, func() error {
 		_, err := n.ctr(t, "version")
@@ -73,12 +73,12 @@ func (n *node) boot(t testing.TB) {
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
 		"mode": "nftables", "hostnameOverride": n.name, "clusterCIDR": podRanges,
 		"clientConnection": object{"kubeconfig": n.c.pki.client(t, n.c.api, "system:kube-proxy")},
-		"conntrack":        object{"maxPerCore": 0}, // the limit is the machine's
+		"conntrack":        object{"maxPerCore": 0}, // keep the machine's limit
 	}))
 	n.start(t, n.c.program("kube-proxy"), "--config=/etc/kube-proxy.json")
 }
 
-// reboot takes the node's power and gives it back: its disk stays, and nothing else.
+// reboot turns the node off and on: only its disk survives.
 func (n *node) reboot(t testing.TB) {
 	t.Helper()
 	n.off(t)
@@ -86,20 +86,20 @@ func (n *node) reboot(t testing.TB) {
 	n.boot(t)
 }
 
-// write makes a file on the node.
+// write writes a file on the node.
 func (n *node) write(t testing.TB, path, text string) {
 	t.Helper()
 	check(t, os.MkdirAll(n.path(filepath.Dir(path)), 0o755))
 	check(t, os.WriteFile(n.path(path), []byte(text), 0o644))
 }
 
-// ctr runs containerd's own client, in the namespace of Kubernetes.
+// ctr runs containerd's client in the namespace of Kubernetes.
 func (n *node) ctr(t testing.TB, args ...string) (string, error) {
 	out, err := n.command(soon(t), filepath.Join(n.c.version.containerd, "ctr"), append([]string{"-n", "k8s.io"}, args...)...).Output()
 	return string(out), err
 }
 
-// load gives the node an image, if it is not there from before.
+// load imports an image on the node, unless it has the image.
 func (n *node) load(t testing.TB, name, archive string) {
 	t.Helper()
 	have := must(n.ctr(t, "images", "ls", "-q"))(t)
@@ -111,7 +111,7 @@ func (n *node) load(t testing.TB, name, archive string) {
 	must(n.ctr(t, "images", "import", archive))(t)
 }
 
-// routes sends what is for pods of other nodes there, as a cloud's network does.
+// routes adds routes to the pods of other nodes, as a cloud's network has.
 func (n *node) routes(t testing.TB) {
 	t.Helper()
 	for _, other := range n.c.nodes {
@@ -123,7 +123,7 @@ func (n *node) routes(t testing.TB) {
 	}
 }
 
-// podRanges are the addresses of the node's pods, by family.
+// podRanges returns the address ranges of the node's pods, by family.
 func (n *node) podRanges(t testing.TB) (out []netip.Prefix) {
 	t.Helper()
 	until(t, time.Minute, n.name+" is registered and has ranges of addresses", func() error {
@@ -133,7 +133,7 @@ func (n *node) podRanges(t testing.TB) (out []netip.Prefix) {
 			out = append(out, netip.MustParsePrefix(p))
 		}
 		if err == nil && len(out) != 2 {
-			err = fmt.Errorf("it has %q", list)
+			err = fmt.Errorf("its ranges are %q", list)
 		}
 		return err
 	})

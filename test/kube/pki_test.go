@@ -54,7 +54,7 @@ current-context: kube
 	return file
 }
 
-// server makes a certificate for a server of these names and addresses.
+// server makes a certificate for a server with these names and addresses.
 func (p *pki) server(t testing.TB, name string, hosts ...string) {
 	t.Helper()
 	c := &x509.Certificate{
@@ -72,7 +72,7 @@ func (p *pki) server(t testing.TB, name string, hosts ...string) {
 	p.issue(t, name, c)
 }
 
-// issue signs a certificate, the first with its own key, and writes both.
+// issue signs a certificate and writes it with its key. The first certificate is self-signed.
 func (p *pki) issue(t testing.TB, name string, c *x509.Certificate) {
 	t.Helper()
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)

@@ -12,17 +12,17 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// pod is one of the tests' in the cluster.
+// pod is a pod of the tests in the cluster.
 type pod struct {
 	c    *cluster
 	name string
 	node *node
 }
 
-// object is one that the cluster is given, or a part of it.
+// object is an API object or a part of it.
 type object = map[string]any
 
-// pod asks for a pod on a node. More is put into its metadata and its container.
+// pod creates a pod on a node. metadata and container are merged into its definition.
 func (n *node) pod(t testing.TB, name string, metadata, container object) *pod {
 	t.Helper()
 	meta := object{"name": name, "labels": object{"app": name}}
@@ -40,7 +40,7 @@ func (n *node) pod(t testing.TB, name string, metadata, container object) *pod {
 	return &pod{c: n.c, name: name, node: n}
 }
 
-// running waits for pods.
+// running waits until pods are ready.
 func (c *cluster) running(t testing.TB, pods ...*pod) {
 	t.Helper()
 	names := []string{"pods"}
@@ -50,7 +50,7 @@ func (c *cluster) running(t testing.TB, pods ...*pod) {
 	c.ready(t, names...)
 }
 
-// addr is the pod's address of the family of like.
+// addr returns the pod's address of the family of like.
 func (p *pod) addr(t testing.TB, like netip.Addr) netip.Addr {
 	t.Helper()
 	for a := range strings.FieldsSeq(p.c.get(t, ".status.podIPs[*].ip", "pod", p.name)) {
@@ -68,7 +68,7 @@ func (p *pod) try(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// run is that for what works.
+// run is try for commands that must succeed.
 func (p *pod) run(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := p.try(soon(t), args...)
@@ -78,8 +78,8 @@ func (p *pod) run(t testing.TB, args ...string) string {
 	return out
 }
 
-// leavesAs is the source that outside reads of a datagram of the pod, on the wire:
-// there need not be a way back.
+// leavesAs returns the source of a pod's datagram, captured at outside, which need not have a
+// route back.
 func (p *pod) leavesAs(t testing.TB, dst netip.Addr) netip.Addr {
 	t.Helper()
 	mark := fmt.Sprintf("%s %s %d", p.name, dst, time.Now().UnixNano())
@@ -90,12 +90,12 @@ func (p *pod) leavesAs(t testing.TB, dst netip.Addr) netip.Addr {
 	p.run(t, "send", at(dst, 9).String(), mark)
 	q, err := wire.WaitFor(soon(t), func(nstest.Packet) bool { return true })
 	if err != nil {
-		t.Fatalf("a datagram of %s to %s never came: %v", p.name, dst, err)
+		t.Fatalf("no datagram of %s to %s: %v", p.name, dst, err)
 	}
 	return q.Src
 }
 
-// stream is traffic of a pod that goes on while something is done to the cluster.
+// stream is traffic of a pod that continues while the cluster is changed.
 type stream struct {
 	from string
 	cmd  *nstest.Command
@@ -103,8 +103,8 @@ type stream struct {
 	out  *strings.Builder
 }
 
-// stream begins to send a datagram to a server each interval, of one flow ("stream") or
-// each of its own ("flows").
+// stream sends a datagram to a server each interval: all of one flow ("stream"), or each of a
+// new flow ("flows").
 func (p *pod) stream(t testing.TB, verb string, server netip.AddrPort, interval time.Duration) *stream {
 	t.Helper()
 	s := &stream{from: p.name, out: new(strings.Builder)}
@@ -121,7 +121,7 @@ func (p *pod) stream(t testing.TB, verb string, server netip.AddrPort, interval 
 	s.cmd.Stderr = p.c.log("stream-" + p.name)
 	check(t, s.cmd.Start())
 	t.Cleanup(func() {
-		_ = s.cmd.Cancel() // where the test ended before the stream
+		_ = s.cmd.Cancel() // if the test ended before the stream
 		_ = s.cmd.Wait()
 	})
 	select {
@@ -132,8 +132,8 @@ func (p *pod) stream(t testing.TB, verb string, server netip.AddrPort, interval 
 	return s
 }
 
-// stop ends the traffic, and says how many datagrams were sent and how many of these
-// never came back.
+// stop ends the traffic, and returns how many datagrams were sent, and how many of them were
+// not echoed.
 func (s *stream) stop(t testing.TB) (sent, lost int) {
 	t.Helper()
 	check(t, s.end())

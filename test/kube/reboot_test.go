@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// rebooted takes a node's power: all its processes, namespaces, links and rules, and
-// what is below /run. The pods that were there come back, and what masq and the IPAM
-// plugin keep is of these alone.
+// rebooted takes a node's power: all its processes, namespaces, links, rules and /run are lost.
+// The pods restart. Afterwards masq and the IPAM plugin have the state of these pods only.
 func (c *cluster) rebooted(t *testing.T, p *pod) {
 	n := p.node
 	before := p.restarts(t)
@@ -35,7 +34,7 @@ func (c *cluster) rebooted(t *testing.T, p *pod) {
 		c.seenAs(t, p, dst, n.addrs[i])
 	}
 	want := c.podAddrs(t, n)
-	until(t, time.Minute, "records, rules and leases are those of the pods", func() error {
+	until(t, time.Minute, "records, rules and leases belong to the pods", func() error {
 		for what, got := range map[string][]string{"records": n.recorded(t), "leases": n.leased(t), "rules": n.ruled(t)} {
 			if !slices.Equal(got, want) {
 				return fmt.Errorf("%s are of %s, pods have %s", what, got, want)
@@ -45,13 +44,13 @@ func (c *cluster) rebooted(t *testing.T, p *pod) {
 	})
 }
 
-// restarts is how often the pod's container has been started again.
+// restarts is how often the pod's container was restarted.
 func (p *pod) restarts(t testing.TB) int {
 	t.Helper()
 	return must(strconv.Atoi(p.c.get(t, ".status.containerStatuses[0].restartCount", "pod", p.name)))(t)
 }
 
-// podAddrs are the IPv4 addresses of the node's pods.
+// podAddrs returns the IPv4 addresses of the node's pods.
 func (c *cluster) podAddrs(t testing.TB, n *node) []string {
 	t.Helper()
 	all := strings.Fields(c.do(t, "get", "pods", "--field-selector=spec.nodeName="+n.name, "-o", "jsonpath={.items[*].status.podIP}"))
@@ -59,7 +58,7 @@ func (c *cluster) podAddrs(t testing.TB, n *node) []string {
 	return all
 }
 
-// leased are the addresses that host-local has given out.
+// leased returns the addresses that host-local has leased.
 func (n *node) leased(t testing.TB) (all []string) {
 	t.Helper()
 	for _, f := range must(filepath.Glob(n.path("/var/lib/cni/networks/pods/*.*.*.*")))(t) {
@@ -69,7 +68,7 @@ func (n *node) leased(t testing.TB) (all []string) {
 	return all
 }
 
-// recorded are the IPv4 addresses of which masq keeps records.
+// recorded returns the IPv4 addresses of masq's records.
 func (n *node) recorded(t testing.TB) (all []string) {
 	t.Helper()
 	for _, f := range must(filepath.Glob(n.path("/run/masq-cni/attachments/*.json")))(t) {
@@ -87,7 +86,7 @@ func (n *node) recorded(t testing.TB) (all []string) {
 	return all
 }
 
-// ruled are the IPv4 addresses that the kernel leads to a policy.
+// ruled returns the IPv4 addresses that map policy4 contains.
 func (n *node) ruled(t testing.TB) []string {
 	t.Helper()
 	all := element.FindAllString(n.output(t, "nft", "list", "map", "inet", "masq", "policy4"), -1)
@@ -95,5 +94,5 @@ func (n *node) ruled(t testing.TB) []string {
 	return all
 }
 
-// element is the key of an element of a map.
+// element matches the key of a map's element.
 var element = regexp.MustCompile(`\b10\.244\.\d+\.\d+\b`)

@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// traffic is a stream to outside, with what outside sees of it.
+// traffic is a stream to outside, with the packets that outside receives.
 type traffic struct {
 	*stream
 	node, own netip.Addr
@@ -32,7 +32,7 @@ func (c *cluster) traffic(t *testing.T, pods []*pod, verb string, interval time.
 	return all
 }
 
-// escaped is how many datagrams have come with the pod's own address.
+// escaped counts the datagrams that arrived with the pod's own address.
 func (s traffic) escaped() (n int) {
 	for _, d := range s.srv.Seen() {
 		if d.Source.Addr() == s.own {
@@ -42,14 +42,14 @@ func (s traffic) escaped() (n int) {
 	return n
 }
 
-// rolled restarts masqd on both nodes while pods' packets pass: none is lost, and none
-// leaves with the pod's own address.
+// rolled restarts masqd on both nodes while pods send packets: none is lost, and none leaves
+// with the pod's own address.
 func (c *cluster) rolled(t *testing.T, pods []*pod) {
 	all := append(c.traffic(t, pods, "stream", 2*time.Millisecond), c.traffic(t, pods, "flows", 20*time.Millisecond)...)
 	before := c.daemons(t)
 	c.do(t, "rollout", "restart", "--namespace=kube-system", "daemonset/masq-cni")
 	c.installed(t)
-	// A pod that has ended is there until its kubelet has said so.
+	// A pod that has ended is listed until its kubelet reports that.
 	for _, name := range before {
 		c.do(t, "wait", "--namespace=kube-system", "--for=delete", "pod/"+name, "--timeout=60s")
 	}
@@ -63,26 +63,25 @@ func (c *cluster) rolled(t *testing.T, pods []*pod) {
 	}
 }
 
-// daemons are the names of the pods of the DaemonSet.
+// daemons returns the names of the DaemonSet's pods.
 func (c *cluster) daemons(t testing.TB) []string {
 	t.Helper()
 	names := strings.Fields(c.get(t, ".items[*].metadata.name", "pods", "-n", "kube-system", "-l", "app.kubernetes.io/name=masq-cni"))
 	if len(names) != len(c.nodes) {
-		t.Fatalf("on %d nodes there are %q", len(c.nodes), names)
+		t.Fatalf("the pods on %d nodes are %q", len(c.nodes), names)
 	}
 	return names
 }
 
-// flushed has another program flush all rules of a node, under traffic that begins new
-// flows all the time. While masqd stands still, the control, these leave with the pod's
-// own address.
+// flushed has another program flush all rules of a node, while pods begin new flows. In the
+// control, while masqd is stopped, these flows leave with the pod's own address.
 func (c *cluster) flushed(t *testing.T, p *pod) {
 	n := p.node
 	want := n.table(t)
 	all := c.traffic(t, []*pod{p}, "flows", 5*time.Millisecond)
 	repaired := func() {
 		t.Helper()
-		until(t, patience, "the table of "+n.name+" is as it was", func() error {
+		until(t, patience, "the table of "+n.name+" is restored", func() error {
 			if got := n.table(t); got != want {
 				return fmt.Errorf("it is\n%s\nand was\n%s", got, want)
 			}
@@ -99,7 +98,7 @@ func (c *cluster) flushed(t *testing.T, p *pod) {
 	n.output(t, "nft", "flush", "ruleset")
 	for _, s := range all {
 		before := s.escaped()
-		until(t, patience, "flows leave with the pod's address, the control", func() error {
+		until(t, patience, "flows leave with the pod's address (control)", func() error {
 			if s.escaped() <= before+20 {
 				return fmt.Errorf("%d of %d, %d before", s.escaped(), len(s.srv.Seen()), before)
 			}
@@ -121,14 +120,13 @@ func (c *cluster) flushed(t *testing.T, p *pod) {
 
 var (
 	counted = regexp.MustCompile(`counter packets \d+ bytes \d+`)
-	// ofServices are the elements of set reserved, and the rules that leave these ports out.
+	// ofServices are the elements of set reserved, and the rules that exclude these ports.
 	ofServices = regexp.MustCompile(`^\d+(-\d+)?$|comment "policy/ports-`)
 )
 
-// table is what nft lists of ours, without what has been counted and in an order that
-// does not depend on how the kernel keeps its sets. What follows from NodePorts is left
-// out: kube-proxy need not make its rules again within the hour after they are flushed,
-// and without them the node has no NodePorts.
+// table returns nft's listing of the managed table, without counters and in a canonical order.
+// Rules and elements for NodePorts are left out: after a flush, kube-proxy may restore its
+// rules only within the hour, and without them the node has no NodePorts.
 func (n *node) table(t testing.TB) string {
 	t.Helper()
 	out, err := n.command(soon(t), "nft", "list", "table", "inet", "masq").Output()

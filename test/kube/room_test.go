@@ -15,7 +15,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// Addresses of the room, each in both families.
+// Addresses in the room, each in both families.
 var (
 	controlAddrs = addrs("192.0.2.10", "2001:db8:2::10")
 	nodeAddrs    = [][]netip.Addr{addrs("192.0.2.11", "2001:db8:2::11"), addrs("192.0.2.12", "2001:db8:2::12")}
@@ -23,30 +23,30 @@ var (
 	// insideAddrs are outside's too, reached directly.
 	insideAddrs = addrs("10.99.0.20", "fd00:99::20")
 	routerAddrs = addrs("192.0.2.1", "2001:db8:2::1")
-	// wanAddrs are the nodes' on the narrow links; the router has the one before.
+	// wanAddrs are the nodes' addresses on the narrow links; the router has the preceding one.
 	wanAddrs = addrs("203.0.113.1", "203.0.113.3")
 	farAddr  = netip.MustParseAddr("198.51.100.2")
 )
 
-// room is where the machines of a test stand, joined by a bridge.
+// room contains the machines of a test, connected by a bridge.
 type room struct {
 	t     testing.TB
 	lab   *nstest.Lab
-	dir   string // files that all machines see
+	dir   string // files that all machines share
 	logs  string
-	disks string // a tmpfs, in the mount namespace of the keeper alone
+	disks string // a tmpfs that only the keeper's mount namespace contains
 	keep  int    // the process that holds that namespace
 
 	lan, outside, router, far *nstest.NS
 }
 
-// newRoom builds a room, which ends with the test.
+// newRoom builds a room that ends with the test.
 func newRoom(t testing.TB) *room {
 	t.Helper()
 	check(t, sweep())
 	r := &room{t: t, dir: filepath.Join(os.TempDir(), own()), logs: t.ArtifactDir()}
 	check(t, os.Mkdir(r.dir, 0o755))
-	// After the lab, with which the processes end that are in the groups.
+	// Cgroups are removed after the lab is closed, which ends the processes in them.
 	t.Cleanup(func() { check(t, errors.Join(removeGroups(own()+"-*"), os.RemoveAll(r.dir))) })
 	r.lab = nstest.New(t)
 	r.lan = must(r.lab.Namespace("lan"))(t)
@@ -75,7 +75,7 @@ while read -r _; do :; done`, r.disks)
 	return r
 }
 
-// machine makes a namespace whose eth0 is on the bridge.
+// machine makes a namespace with eth0 on the bridge.
 func (r *room) machine(t testing.TB, name string, own []netip.Addr) *nstest.NS {
 	t.Helper()
 	n := must(r.lab.Namespace(name))(t)
@@ -88,7 +88,7 @@ func (r *room) machine(t testing.TB, name string, own []netip.Addr) *nstest.NS {
 	return n
 }
 
-// narrowLink gives a machine its second uplink: the only way to far.
+// narrowLink gives a machine a second uplink, the only path to far.
 func (r *room) narrowLink(t testing.TB, name string, n *nstest.NS, own netip.Addr) {
 	t.Helper()
 	router := own.Prev()
@@ -98,7 +98,7 @@ func (r *room) narrowLink(t testing.TB, name string, n *nstest.NS, own netip.Add
 	check(t, n.Route(onLAN(farAddr).Masked(), router))
 }
 
-// run is a program that works.
+// run runs a program that must succeed.
 func (r *room) run(t testing.TB, n *nstest.NS, name string, args ...string) {
 	t.Helper()
 	if out, err := n.Command(soon(t), name, args...).CombinedOutput(); err != nil {
@@ -106,8 +106,8 @@ func (r *room) run(t testing.TB, n *nstest.NS, name string, args ...string) {
 	}
 }
 
-// hold starts a program that prints the number of the process which holds its
-// namespaces, and ends with its standard input: however the test ends, so does it.
+// hold starts a program that prints the ID of the process that holds its namespaces, and that
+// ends with its standard input, so it ends with the test in every case.
 func (r *room) hold(t testing.TB, n *nstest.NS, name, program string, args ...string) (*nstest.Command, int) {
 	t.Helper()
 	c := n.Command(context.WithoutCancel(r.t.Context()), program, args...)
@@ -127,7 +127,7 @@ func (r *room) hold(t testing.TB, n *nstest.NS, name, program string, args ...st
 	return c, pid
 }
 
-// log is a file for what a program says. If the test fails, its end is shown.
+// log returns a file for a program's output. Its end is logged if the test fails.
 func (r *room) log(name string) *os.File {
 	r.t.Helper()
 	path := filepath.Join(r.logs, name+".log")
@@ -148,7 +148,7 @@ func addrs(all ...string) (out []netip.Addr) {
 	return out
 }
 
-// onLAN is an address with the length that networks have here.
+// onLAN returns an address with the prefix length of the room's networks.
 func onLAN(a netip.Addr) netip.Prefix {
 	if a.Is4() {
 		return netip.PrefixFrom(a, 24)

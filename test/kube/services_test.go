@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// services proves that what kube-proxy and portmap translate arrives as without masq.
-// The server says who it is and whom it sees. Gateways are what its node has towards it.
+// services checks that packets that kube-proxy and portmap translate arrive as without masq. The
+// server answers with its name and the client's address. gateways are the addresses that its
+// node has towards it.
 func (c *cluster) services(t *testing.T, clients []*pod, gateways []netip.Addr) {
 	server := c.nodes[1].pod(t, "server", nil, object{
 		"ports": []any{object{"containerPort": 8080, "hostPort": 8088}},
@@ -28,7 +29,7 @@ func (c *cluster) services(t *testing.T, clients []*pod, gateways []netip.Addr) 
 	}
 	for i, like := range outsideAddrs {
 		family := fmt.Sprintf(".spec.clusterIPs[%d]", i)
-		// A Service: the server sees the client's own address, on either node.
+		// A Service: the server sees the client's own address on either node.
 		vip := netip.MustParseAddr(c.get(t, family, "service", "cluster"))
 		for _, p := range clients {
 			c.answers(t, "the Service to "+p.name, p.addr(t, like), func() (string, error) {
@@ -43,10 +44,10 @@ func (c *cluster) services(t *testing.T, clients []*pod, gateways []netip.Addr) 
 			n := must(strconv.ParseUint(c.get(t, ".spec.ports[0].nodePort", "service", service), 10, 16))(t)
 			return uint16(n)
 		}
-		// A NodePort: kube-proxy hides the client behind what the node has towards the pod.
+		// A NodePort: kube-proxy replaces the client's address by the node's address towards the pod.
 		c.answers(t, "a NodePort on the server's node", gateways[i], outside(with, port("cluster")))
 		c.answers(t, "a NodePort on another node", without, outside(without, port("cluster")))
-		// With Local it keeps the client's address, and answers on the server's node only.
+		// With policy Local it keeps the client's address, and only the server's node answers.
 		c.answers(t, "a NodePort of policy Local", like, outside(with, port("local")))
 		if out, err := c.fromOutside(t, at(without, port("local"))); err == nil {
 			t.Errorf("a NodePort of policy Local on a node without a server answers: %s", out)
@@ -55,8 +56,8 @@ func (c *cluster) services(t *testing.T, clients []*pod, gateways []netip.Addr) 
 	}
 }
 
-// answers waits until the server answers: kube-proxy takes its time. What the server
-// sees must be right from the first answer.
+// answers waits until the server answers, because kube-proxy is slow. What the server sees must
+// be right from the first answer on.
 func (c *cluster) answers(t *testing.T, what string, want netip.Addr, ask func() (string, error)) {
 	t.Helper()
 	var said string
@@ -71,7 +72,7 @@ func (c *cluster) answers(t *testing.T, what string, want netip.Addr, ask func()
 	}
 }
 
-// fromOutside asks the pods' server by an address of a node.
+// fromOutside sends a request to the pods' server at an address of a node.
 func (c *cluster) fromOutside(t *testing.T, server netip.AddrPort) (string, error) {
 	t.Helper()
 	ctx := within(t, 2*time.Second)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// polled proves that the kubelet hears of masq's STATUS: where the rules of pods are
-// gone, and masqd stands still, the node is not ready, and says why.
+// polled checks that the kubelet gets masq's STATUS: while the rules of pods are missing and
+// masqd is stopped, the node is not ready and the reason is reported.
 func (c *cluster) polled(t *testing.T, n *node) {
 	n.output(t, "pkill", "-STOP", "-x", "masqd")
 	n.output(t, "nft", "delete", "table", "inet", "masq")

@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prefix is that of what could outlive a test that is killed. The number of the test's
+// prefix begins the names of objects that could survive a killed test. The ID of the test's
 // process follows.
 const prefix = "nt-kube"
 
 func own() string { return fmt.Sprint(prefix, os.Getpid()) }
 
-// sweep removes the control groups and files of tests that were killed.
+// sweep removes cgroups and files of killed tests.
 func sweep() error {
 	var errs []error
 	for _, dir := range []string{filepath.Join(groupsDir, "*"), os.TempDir()} {

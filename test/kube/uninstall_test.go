@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// uninstalled removes masq from the cluster as the manual says, and looks for what is
-// left on the nodes. traces are what there was before.
+// uninstalled removes masq from the cluster as the manual says, and checks that nothing remains
+// on the nodes. traces are the traces from before.
 func (c *cluster) uninstalled(t *testing.T, traces map[*node]string, pods []*pod) {
 	for _, n := range c.nodes {
 		if got := n.traces(t); got == traces[n] {
@@ -37,7 +37,7 @@ func (c *cluster) uninstalled(t *testing.T, traces map[*node]string, pods []*pod
 	}
 }
 
-// traces are what masq could leave on the nodes.
+// traces returns everything that masq could leave on the nodes.
 func (c *cluster) traces(t testing.TB) map[*node]string {
 	t.Helper()
 	all := map[*node]string{}
@@ -74,14 +74,14 @@ func (n *node) traces(t testing.TB) string {
 	return b.String()
 }
 
-// cleared removes all pods, and then looks whether links and leases went with them.
+// cleared removes all pods, and checks that their links and leases are removed.
 func (c *cluster) cleared(t *testing.T) {
 	c.do(t, "delete", "pods", "--all", "--timeout=60s")
 	for _, n := range c.nodes {
-		until(t, patience, "links and leases of pods are gone from "+n.name, func() error {
+		until(t, patience, "links and leases of pods are removed from "+n.name, func() error {
 			links := must(n.LinkNames())(t)
 			if leases := n.leased(t); len(links) != 3 || len(leases) != 0 { // lo, eth0, narrow
-				return fmt.Errorf("there are links %q and leases %q", links, leases)
+				return fmt.Errorf("links %q and leases %q remain", links, leases)
 			}
 			return nil
 		})

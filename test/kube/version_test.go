@@ -2,17 +2,17 @@ package kube
 
 import "testing"
 
-// version is a Kubernetes and the runtime beneath it.
+// version is a version of Kubernetes and its container runtime.
 type version struct {
-	kube       string // as hack/kube-build knows it
-	containerd string // the directory of its programs
-	conf       string // of containerd
-	cni        string // the newest cniVersion that it speaks
-	whole      bool   // or what may depend on the version
+	kube       string // version for hack/kube-build
+	containerd string // directory of its programs
+	conf       string // configuration of containerd
+	cni        string // newest cniVersion that it supports
+	whole      bool   // all steps, or only steps that depend on the version
 }
 
-// Without CAP_SYS_RESOURCE nothing may be made less likely to be killed for memory
-// than containerd itself; without AppArmor in the kernel there is no profile.
+// Without CAP_SYS_RESOURCE no process may have a lower oom_score_adj than containerd. Without
+// AppArmor in the kernel there is no profile.
 func versions(t testing.TB) []version {
 	t.Helper()
 	return []version{

@@ -14,11 +14,11 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// vsftpd is one that serves a file outside, on both families.
+// vsftpd is a vsftpd that serves a file outside the cluster, on both families.
 type vsftpd struct {
 	content string
 	log     string
-	read    int // bytes of the log that were looked at
+	read    int // bytes of the log that were read
 }
 
 func (c *cluster) vsftpd(t testing.TB, port uint16) *vsftpd {
@@ -31,7 +31,7 @@ func (c *cluster) vsftpd(t testing.TB, port uint16) *vsftpd {
 	check(t, os.WriteFile(filepath.Join(root, "file"), []byte(s.content), 0o644))
 	conf := filepath.Join(dir, "conf")
 	check(t, os.WriteFile(conf, nstest.VsftpdConf(port, root, empty, s.log), 0o600))
-	// It complains about its configuration to its standard input, once a client's.
+	// vsftpd writes complaints about its configuration to standard input once per client.
 	server := c.outside.Command(context.WithoutCancel(t.Context()), "sh", "-c", `exec vsftpd "$0" 0>&2`, conf)
 	log := c.log(fmt.Sprintf("vsftpd-%d", port))
 	server.Stdout, server.Stderr = log, log
@@ -51,12 +51,11 @@ func (c *cluster) vsftpd(t testing.TB, port uint16) *vsftpd {
 	return s
 }
 
-// newLog is what vsftpd has logged since the last call: among it the commands as it
-// read them.
+// newLog returns what vsftpd has logged since the last call, with the commands that it received.
 func (s *vsftpd) newLog(t testing.TB) string {
 	t.Helper()
 	all, err := os.ReadFile(s.log)
-	if !errors.Is(err, fs.ErrNotExist) { // nobody was there yet
+	if !errors.Is(err, fs.ErrNotExist) { // no client has connected yet
 		check(t, err)
 	}
 	fresh := all[s.read:]
@@ -64,11 +63,11 @@ func (s *vsftpd) newLog(t testing.TB) string {
 	return string(fresh)
 }
 
-// announcements are how the command for active mode begins, with the pod's own
-// address and with the node's.
+// announcements returns how the command for active mode begins with the pod's address and with
+// the node's.
 func announcements(own, node netip.Addr) (verb, withOwn, withNode string) {
 	if own.Is6() {
-		// The kernel writes all the zeros out.
+		// The kernel does not compress zeros.
 		return "EPRT", fmt.Sprintf("EPRT |2|%s|", own), fmt.Sprintf("EPRT |2|%s|", node.StringExpanded())
 	}
 	commas := func(a netip.Addr) string { return "PORT " + strings.ReplaceAll(a.String(), ".", ",") + "," }

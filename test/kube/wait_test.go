@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// must returns v, or ends the test.
+// must returns v, or fails the test.
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
 		t.Helper()
@@ -23,10 +23,10 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// patience is for what takes seconds at most.
+// patience bounds work that takes seconds.
 const patience = 30 * time.Second
 
-// soon is a context for what takes seconds at most; its end fails the test.
+// soon returns a context for work that takes seconds; its end fails the test.
 func soon(t testing.TB) context.Context { return within(t, patience) }
 
 func within(t testing.TB, d time.Duration) context.Context {
@@ -35,7 +35,7 @@ func within(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-// until waits for a condition, and says at the end what was missing last.
+// until waits for a condition, and reports the last error at the timeout.
 func until(t testing.TB, patience time.Duration, what string, f func() error) {
 	t.Helper()
 	ctx := within(t, patience)
@@ -48,7 +48,7 @@ func until(t testing.TB, patience time.Duration, what string, f func() error) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("it never came to be that %s: %v", what, err)
+			t.Fatalf("timeout: waited until %s: %v", what, err)
 		case <-tick.C:
 		}
 	}

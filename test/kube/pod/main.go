@@ -1,5 +1,5 @@
-// Command pod is all that runs in the pods of the tests: servers that tell a client
-// how they see it, and clients. Alone in an image, it needs no other file.
+// Command pod is the only program in the pods of the tests: servers that tell a client its
+// address as they see it, and clients. It needs no other file in its image.
 package main
 
 import (
@@ -48,12 +48,12 @@ func run(args []string) error {
 	}
 	verb, known := verbs[args[0]]
 	if !known || len(args) != 1+verb.args {
-		return fmt.Errorf("pod: cannot do %q", args)
+		return fmt.Errorf("pod: unknown command %q", args)
 	}
 	return verb.do(args[1:])
 }
 
-// pause waits to be told to end.
+// pause waits for a signal.
 func pause([]string) error {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM, syscall.SIGINT)
@@ -61,8 +61,8 @@ func pause([]string) error {
 	return nil
 }
 
-// serve answers each line by TCP, and each datagram by UDP, on port 8080 with the
-// host name and the client's address.
+// serve answers each line by TCP, and each datagram by UDP, on port 8080 with the host name and
+// the client's address.
 func serve([]string) error {
 	name, err := os.Hostname()
 	if err != nil {
@@ -100,13 +100,13 @@ func serve([]string) error {
 			if err != nil {
 				return
 			}
-			_, _ = u.WriteTo(fmt.Appendln(nil, name, from), from) // who asks again gets another
+			_, _ = u.WriteTo(fmt.Appendln(nil, name, from), from) // clients retry, so a lost answer does no harm
 		}
 	}()
 	return pause(nil)
 }
 
-// who NETWORK ADDRESS prints how a server sees this client.
+// who NETWORK ADDRESS prints this client's address as a server sees it.
 func who(args []string) error {
 	c, err := net.DialTimeout(args[0], args[1], patience)
 	if err != nil {
@@ -127,7 +127,7 @@ func who(args []string) error {
 	return nil
 }
 
-// send ADDRESS TEXT sends one datagram, and prints from where.
+// send ADDRESS TEXT sends one datagram, and prints its source.
 func send(args []string) error {
 	c, err := net.Dial("udp", args[0])
 	if err != nil {
@@ -139,7 +139,7 @@ func send(args []string) error {
 	return err
 }
 
-// get ADDRESS SIZE downloads that many bytes, and prints how many came.
+// get ADDRESS SIZE downloads this number of bytes, and prints how many arrived.
 func get(args []string) error {
 	size, err := strconv.ParseInt(args[1], 10, 64)
 	if err != nil {
@@ -164,7 +164,7 @@ func get(args []string) error {
 	return err
 }
 
-// ftp active|passive ADDRESS FILE fetches a file, and prints it.
+// ftp active|passive ADDRESS FILE fetches a file and prints it.
 func ftp(args []string) error {
 	raw, err := net.DialTimeout("tcp", args[1], patience)
 	if err != nil {
@@ -249,12 +249,12 @@ func ftp(args []string) error {
 	return err
 }
 
-// stream ADDRESS INTERVAL sends a datagram each interval to a server that returns them,
-// until its standard input ends. It says once when the first is back, and in the end how
-// many were sent and how many never came back.
+// stream ADDRESS INTERVAL sends a datagram each interval to a server that echoes them, until its
+// standard input ends. It reports the first echo, and at the end how many datagrams were sent
+// and how many were not echoed.
 func stream(args []string) error { return traffic(args, false) }
 
-// flows ADDRESS INTERVAL is stream with a socket for each datagram.
+// flows ADDRESS INTERVAL is stream with a new socket for each datagram.
 func flows(args []string) error { return traffic(args, true) }
 
 func traffic(args []string, each bool) error {
@@ -282,7 +282,7 @@ func traffic(args []string, each bool) error {
 				case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 					return
 				case err != nil:
-					continue // an ICMP error about an earlier one
+					continue // an ICMP error about an earlier datagram
 				}
 				if back.Add(1) == 1 {
 					fmt.Println("streaming")
@@ -296,7 +296,7 @@ func traffic(args []string, each bool) error {
 	}
 	stop := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // its end is what counts, whatever the reason
+		_, _ = io.Copy(io.Discard, os.Stdin) // until it ends, for whatever reason
 		close(stop)
 	}()
 	c, err := open()
@@ -306,7 +306,7 @@ func traffic(args []string, each bool) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for stopped := false; !stopped; {
-		_, _ = c.Write(fmt.Append(nil, sent.Add(1))) // refused counts as lost
+		_, _ = c.Write(fmt.Append(nil, sent.Add(1))) // an error counts as a loss
 		if each {
 			if c, err = open(); err != nil {
 				return err
@@ -318,11 +318,11 @@ func traffic(args []string, each bool) error {
 		case <-tick.C:
 		}
 	}
-	// What is under way has this long.
+	// Datagrams that are still on their way get this much time.
 	for end := time.Now().Add(patience); back.Load() < sent.Load() && time.Now().Before(end); {
 		<-tick.C
 	}
-	_ = c.Close() // unless its reader has
+	_ = c.Close() // unless its reader has closed it
 	readers.Wait()
 	fmt.Printf("sent %d, lost %d\n", sent.Load(), sent.Load()-back.Load())
 	return nil
