@@ -25,6 +25,7 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/internal/flaggroup"
 	"github.com/masq-cni/masq-cni/cmd/internal/man"
 	"github.com/masq-cni/masq-cni/cmd/masqd/internal/endpoint"
+	"github.com/masq-cni/masq-cni/pkg/flowlog"
 	"github.com/masq-cni/masq-cni/pkg/ipfix"
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 	"github.com/masq-cni/masq-cni/pkg/nodeconf"
@@ -62,7 +63,7 @@ type options struct {
 	// natLog is where the NAT log is written; empty for none.
 	natLog        string
 	natLogOptions natlog.Options
-	natLogDirect  directFlows
+	natLogDirect  flowlog.DirectFlows
 	// collector is where the NAT log goes too; the zero value for nowhere.
 	collector ipfix.Collector
 }
@@ -227,7 +228,7 @@ A flag on the command line overrides the environment.`,
 	o.natLogOptions.MaxTotalBytes = 1 << 30
 	f.Var((*size)(&o.natLogOptions.MaxTotalBytes), "nat-log-size", "how much of the disk the NAT log may take, such as 500Mi or 10Gi; the oldest records are deleted first")
 	f.DurationVar(&o.natLogOptions.MaxAge, "nat-log-age", 0, "how long the NAT log keeps a record; 0 for as long as there is room")
-	o.natLogDirect = directOptedOut
+	o.natLogDirect = flowlog.DirectOptedOut
 	f.Var(&o.natLogDirect, "nat-log-direct", "untranslated flows of attachments that the NAT log has: opted-out (pods with the annotation egress), all or none")
 	f.Var((*collector)(&o.collector), "nat-log-ipfix", "IPFIX collector that the NAT log is sent to, over UDP, or TCP with /tcp behind the port; empty for none")
 	f.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof too")

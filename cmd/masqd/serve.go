@@ -18,8 +18,13 @@ import (
 
 	"github.com/masq-cni/masq-cni/cmd/masqd/internal/endpoint"
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/flowlog"
+	"github.com/masq-cni/masq-cni/pkg/flowstats"
+	"github.com/masq-cni/masq-cni/pkg/ipfix"
+	"github.com/masq-cni/masq-cni/pkg/leasehistory"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/metrics"
+	"github.com/masq-cni/masq-cni/pkg/natlog"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
@@ -125,68 +130,64 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		Spent:   processorTime,
 		Log:     log,
 	}
-	var flowLog *natLogger
-	if o.hasNATLog() {
-		if flowLog, err = newNATLogger(ctx, o, cache, records, conf.node, log); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, flowLog.close()) }()
+	flowLog, err := openFlowLog(ctx, o, cache, records, conf.node, log)
+	if err != nil {
+		return err
+	}
+	if flowLog != nil {
+		defer func() { err = errors.Join(err, flowLog.Close()) }()
 	}
 	if conf.earlier != nil {
 		loop.Expect(conf.earlier.SNATAddresses)
 	}
-	sampler, err := newSampler(ctx, records, func() *portpool.Pools {
-		node := conf.node()
-		return portpool.PoolsOf(node.Attachments(cache.Snapshot().Records), node.Sources.Prefixes, node.Sources.Policy)
-	}, func(addresses []netip.Addr) map[netip.Addr]owner {
-		return ownersOf(addresses, cache.Snapshot().Records, records.Get)
-	}, o.attachmentMetrics, log)
+	sampler, err := flowstats.Open(ctx, flowstats.Options{
+		Records: records.All, Cached: func() []*store.Record { return cache.Snapshot().Records }, Read: records.Get,
+		Pools: func() *portpool.Pools {
+			node := conf.node()
+			return portpool.PoolsOf(node.Attachments(cache.Snapshot().Records), node.Sources.Prefixes, node.Sources.Policy)
+		},
+		Attachments: o.attachmentMetrics, Log: log,
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = sampler.close() }()
+	defer func() { _ = sampler.Close() }()
 	// A connection of its own: the loop's is not for several goroutines.
-	asking, err := nft.Open()
+	queries, err := openLockedRules()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = asking.Close() }()
-	var askingMu sync.Mutex
-	drops := &dropped{rules: serialized(&askingMu, asking.CountedRules)}
+	defer func() { _ = queries.close() }()
 	unread := &unreadable{
 		cache: cache, records: records, log: log, wake: make(chan struct{}, 1),
 		changed: func() { loop.RequestSync("records", reconcile.Soon, reconcile.Changes) },
 		rebuild: &reconcile.Rebuild{
 			Snapshot: cache.Snapshot, Node: conf.node,
-			Attached: func(want func(string) bool) ([]nft.Attached, error) {
-				askingMu.Lock()
-				defer askingMu.Unlock()
-				return asking.Attached(want)
-			},
-			DirectRanges: func(policy string) ([]masq.AddrRange, error) {
-				askingMu.Lock()
-				defer askingMu.Unlock()
-				return asking.DirectRanges(policy)
-			},
+			Attached: queries.Attached, DirectRanges: queries.DirectRanges,
 			Describe: links.Describe, Replace: records.Replace, Boot: kernel.Boot, NodeNetNS: veth.OwnNetNS(), Log: log,
 		},
 	}
 	unread.pass() // before a sync sees rules that no record explains
 	var server *endpoint.Server
-	registry := metrics.New(metrics.Facts{
-		Values: func() metrics.Values {
-			v := values(loop.Stats(), conf.node(), offered, sampler.failures(), flowLog)
-			v.Unreadable, v.Rebuilt = unread.counts()
-			if server != nil {
-				v.Connections, v.Closed = server.Connections()
+	sources := metrics.Sources{
+		Sync: loop.Stats, Configuration: conf.node, Records: unread.counts,
+		Flows: func() (flowstats.Flows, error) { return sampler.Flows(ctx) }, FlowErrors: sampler.Errors,
+		Connections: func() (open, closed int64) {
+			if server == nil {
+				return 0, 0
 			}
-			return v
+			return server.Connections()
 		},
-		Attachments: o.attachmentMetrics,
-		Flows:       func() (metrics.Flows, error) { return sampler.Flows(ctx) },
-		Dropped:     drops.total,
-		Generation:  serialized(&askingMu, asking.Generation), Version: buildVersion, Commit: buildCommit,
-	})
+		Rules: queries, Features: offered, Attachments: o.attachmentMetrics,
+		Version: buildVersion, Commit: buildCommit,
+	}
+	if flowLog != nil && flowLog.Writer != nil {
+		sources.NATLog = flowLog.Writer.Stats
+	}
+	if flowLog != nil && flowLog.Exporter != nil {
+		sources.Export = flowLog.Exporter.Stats
+	}
+	registry := metrics.New(sources)
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -212,8 +213,8 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		server = endpoint.New(endpoint.Options{
 			Registry: registry, Profile: o.pprof, WebConfig: o.webConfig, Log: log,
 			Readiness: func() (any, bool) {
-				shortages, losses := sampler.shortages(ctx)
-				r := ready(loop.Stats(), conf.node(), slices.Concat(unread.trouble(), shortages, flowLog.trouble(), linkFaults(loop.Links.Left()), compared.reasons()))
+				shortages, losses := sampler.Shortages(ctx)
+				r := ready(loop.Stats(), conf.node(), slices.Concat(unread.trouble(), shortages, flowLog.Faults(), linkFaults(loop.Links.Left()), compared.reasons()))
 				r.Losses = losses
 				return r, r.Ready
 			},
@@ -285,7 +286,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		}
 	})
 	if flowLog != nil {
-		run("NAT log", flowLog.run)
+		run("NAT log", flowLog.Run)
 	}
 	run("systemd", func(ctx context.Context) error { return tellSystemd(ctx, loop, log) })
 	log.Info("started", "version", buildVersion, "commit", buildCommit, "records", records.Dir())
@@ -365,37 +366,6 @@ func sayMissing(log *slog.Logger, rules *nft.Conn, p masq.Policy) {
 	}
 }
 
-// values is what the daemon counts, for metrics.
-func values(s reconcile.Stats, n reconcile.Node, offered map[string]bool, flowErrors int, l *natLogger) metrics.Values {
-	s.Errors["flows"] += flowErrors
-	within := map[time.Duration]int{}
-	for i, t := range reconcile.RepairTimes {
-		within[t] = s.RepairsWithin[i]
-	}
-	var written *metrics.NATLog
-	if l != nil && l.log != nil {
-		s := l.log.Stats()
-		written = &metrics.NATLog{Records: s.Appended, Lost: s.Lost, Bytes: s.Bytes, Files: s.Files, Stopped: s.Err != nil}
-	}
-	var exported *metrics.Export
-	if l != nil && l.export != nil {
-		s := l.export.Stats()
-		exported = &metrics.Export{Sent: s.Sent, Lost: s.Lost, Stopped: s.Err != nil}
-	}
-	var missing []metrics.EgressAddress
-	for _, m := range s.MissingEgress {
-		missing = append(missing, metrics.EgressAddress{Policy: m.Policy, Address: m.Address.String()})
-	}
-	return metrics.Values{
-		MissingEgress: missing, NATLog: written, Export: exported,
-		Looks: s.Requests, Repairs: s.Repairs, Failures: s.Failures, Storms: s.RepairLoops, Gap: s.UntranslatedFlows, Stranded: s.EgressRemovedFlows, Full: s.FullSyncs,
-		Swept: s.Removed, Restored: s.Restored, Lost: s.LostEvents, Drift: s.Drift, Attachments: s.Attachments, Policies: s.Policies,
-		Errors: s.Errors, Ended: s.Syncs, Looking: s.SyncTime,
-		Repaired: metrics.Times{Count: s.RepairsWithin[len(reconcile.RepairTimes)], Sum: s.RepairTime, Within: within},
-		LastLook: s.LastSync, ConfigRead: n.Read, ConfigValid: n.Fault == "", Offered: offered,
-	}
-}
-
 // linkFaults says what is wrong with links and cannot be repaired, as a reason of
 // readiness.
 func linkFaults(left []veth.Difference) []string {
@@ -405,11 +375,31 @@ func linkFaults(left []veth.Difference) []string {
 	return []string{fmt.Sprintf("links are not as ADD made them and cannot be repaired; differences: %d, the first: %s; see: masq-cni inspect drift", len(left), left[0])}
 }
 
-// serialized lets several goroutines call f, one at a time of all with the same mutex.
-func serialized[T any](mu *sync.Mutex, f func() (T, error)) func() (T, error) {
-	return func() (T, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		return f()
+// openFlowLog opens the NAT log; nil where there is none.
+func openFlowLog(ctx context.Context, o options, cache *reconcile.Cache, records *store.Records, node func() reconcile.Node, log *slog.Logger) (_ *flowlog.Logger, err error) {
+	if !o.hasNATLog() {
+		return nil, nil
 	}
+	out := flowlog.Options{
+		Leases: leasehistory.New(leasehistory.Source{
+			Snapshot: func() ([]*store.Record, uint64) { s := cache.Snapshot(); return s.Records, s.Version },
+			Refresh:  cache.Refresh, Read: records.Get,
+		}),
+		Sources: func() []netip.Prefix { return node().Sources.Prefixes },
+		Direct:  o.natLogDirect, Log: log,
+	}
+	if o.natLog != "" {
+		if out.Writer, err = natlog.Open(o.natLog, o.natLogOptions); err != nil {
+			return nil, fmt.Errorf("--nat-log: %w", err)
+		}
+	}
+	if o.collector != (ipfix.Collector{}) {
+		if out.Exporter, err = ipfix.Open(ctx, ipfix.Options{Collector: o.collector, Log: log}); err != nil {
+			if out.Writer != nil {
+				err = errors.Join(err, out.Writer.Close())
+			}
+			return nil, fmt.Errorf("--nat-log-ipfix: %w", err)
+		}
+	}
+	return flowlog.Open(out)
 }

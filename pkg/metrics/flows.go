@@ -1,128 +1,132 @@
 package metrics
 
 import (
+	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/flowstats"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
+	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// Flows is what conntrack tells. What is sampled is that of the last dump, which
-// Sampled is the time of; zero where there was none yet.
-type Flows struct {
-	Entries, Limit                                            uint32
-	Invalid, InsertFailed, Drop, EarlyDrop, Clashes, Restarts uint64
+type (
+	flows  = flowstats.Flows
+	sample = flowstats.Sample
+)
 
-	Sampled      time.Time
-	Took         time.Duration
-	States       []FlowState
-	Translated   int
-	Helpers      map[string]int // flows by their helper
-	Expectations int
-	Attachments  []AttachmentFlows
-	Ports        Ports
+// conntrackMetrics are of the conntrack table of the node's network namespace.
+var conntrackMetrics = []metric[flows]{
+	gauge("conntrack_entries", "Entries of the conntrack table.", func(f *flows) uint32 { return f.Table.Entries }),
+	gauge("conntrack_limit", "Entries that the conntrack table can have.", func(f *flows) uint32 { return f.Table.Limit }),
+	conntrackCounter("invalid", "Packets that belong to no flow and begin none.", func(s *conntrack.Statistics) uint64 { return s.Invalid }),
+	conntrackCounter("insert_failed", "Flows not entered because another flow had their addresses and ports, for example because no source port was free.", func(s *conntrack.Statistics) uint64 { return s.InsertFailed }),
+	conntrackCounter("drop", "Packets dropped because the table was full, or as in insert_failed.", func(s *conntrack.Statistics) uint64 { return s.Drop }),
+	conntrackCounter("early_drop", "Flows ended early to make room in a full table.", func(s *conntrack.Statistics) uint64 { return s.EarlyDrop }),
+	conntrackCounter("clash_resolve", "Flows that two packets began at the same time, and that became one.", func(s *conntrack.Statistics) uint64 { return s.ClashResolve }),
+	conntrackCounter("search_restart", "Lookups that restarted because the table changed.", func(s *conntrack.Statistics) uint64 { return s.SearchRestart }),
 }
 
-// Ports is how many source ports are left.
-type Ports struct {
-	Fullest  []PortUse
-	Unlisted float64        // the share that no other has more of in use
-	Warnings map[string]int // of the fullest, by level
-	Failed   uint64         // packets for which there was none
-}
-
-// PortUse is how many of the source ports that one destination can be reached with are
-// in use.
-type PortUse struct {
-	Protocol, Egress, Destination, Port, Zone string
-	Share                                     float64
-	ExhaustedIn                               time.Duration // negative: no end is foreseen
-}
-
-// FlowState is how many flows of a protocol are in a state.
-type FlowState struct {
-	Protocol, State string
-	Flows           int
-}
-
-// AttachmentFlows is what an attachment has of the flows. Bytes are those of the flows
-// that are there, both ways.
-type AttachmentFlows struct {
-	Network, Namespace, Pod, Container string
-	Flows, Translated                  int
-	TranslatedBytes                    uint64
+func conntrackCounter(name, help string, value func(*conntrack.Statistics) uint64) metric[flows] {
+	return counter("conntrack_"+name+"_total", help, func(f *flows) uint64 { return value(&f.Statistics) })
 }
 
 var (
-	entries      = desc("conntrack_entries", "Entries of the node's conntrack table.")
-	limit        = desc("conntrack_limit", "Entries that the node's conntrack table may have.")
-	invalid      = desc("conntrack_invalid_total", "Packets that belong to no flow and begin none.")
-	insertFailed = desc("conntrack_insert_failed_total", "Flows that were not made, since another had their addresses and ports: a translation without a free port among them.")
-	dropped      = desc("conntrack_drop_total", "Packets dropped since there was no room for their flow, or as for insert_failed.")
-	earlyDrop    = desc("conntrack_early_drop_total", "Flows ended before their time to make room in a full table.")
-	clashes      = desc("conntrack_clash_resolve_total", "Flows that two packets began at once, and that became one.")
-	restarts     = desc("conntrack_search_restart_total", "Lookups that began again, since the table changed meanwhile.")
-	flowStates   = desc("flows", "Flows by protocol and state, at the last sample.", "protocol", "state")
-	translated   = desc("translated_flows", "Flows whose source is translated, at the last sample.")
-	helperFlows  = desc("helper_flows", "Control connections that a conntrack helper reads, at the last sample.", "helper")
-	expectations = desc("expectations", "Connections that helpers wait for, at the last sample.")
-	sampled      = desc("flows_sample_timestamp_seconds", "When flows were last sampled.")
-	sampleTime   = desc("flows_sample_duration_seconds", "Time that the last sample took.")
-	portShare    = desc("source_ports_used_ratio", "Share of the usable source ports that are in use, for the fullest of protocol, egress address, and destination.", portLabels...)
-	portsEnd     = desc("source_ports_exhausted_seconds", "Time until the last source port is taken, at the rate of late; only where an end is foreseen.", portLabels...)
-	portWarnings = desc("source_ports_warnings", "How many of the fullest have reached a level.", "level")
-	portsOthers  = desc("source_ports_unlisted_ratio", "Share of source ports that no destination has more of in use that is not listed.")
-	portsFailed  = desc("source_ports_failed_packets_total", "Packets of new flows for which there was no free source port, until the last sample.")
-	ownFlows     = desc("attachment_flows", "Flows that an attachment began, at the last sample; of those that have the most.", "network", "namespace", "pod", "container")
-	ownNAT       = desc("attachment_translated_flows", "Of these, those whose source is translated.", "network", "namespace", "pod", "container")
-	ownBytes     = desc("attachment_translated_bytes", "Bytes of an attachment's translated flows that are there, both ways, where the kernel counts.", "network", "namespace", "pod", "container")
+	portLabels       = []string{"protocol", "egress", "destination", "port", "zone"}
+	attachmentLabels = []string{"network", "namespace", "pod", "container"}
 )
 
-var portLabels = []string{"protocol", "egress", "destination", "port", "zone"}
+// sampleMetrics are of the last sample of all flows.
+var sampleMetrics = []metric[sample]{
+	timestamp("flows_sample_timestamp_seconds", "When flows were last sampled.", func(s *sample) time.Time { return s.Time }),
+	gauge("flows_sample_duration_seconds", "Duration of the last sample.", func(s *sample) float64 { return s.Duration.Seconds() }),
+	gaugeRows("flows", "Flows by protocol and state, as of the last sample.", []string{"protocol", "state"}, flowStates),
+	gauge("translated_flows", "Flows with a translated source, as of the last sample.", func(s *sample) int { return s.Translated }),
+	helperFlows("helper_flows", "Control connections with a conntrack helper, by helper, as of the last sample."),
+	gauge("expectations", "Connections that conntrack helpers expect, as of the last sample.", func(s *sample) int { return s.Expectations }),
 
-func (c *collector) collectFlows(counter, gauge func(*prometheus.Desc, float64, ...string)) {
-	f, err := c.Flows()
-	if err != nil {
-		return // counted among the errors of netlink
+	portGauge("source_ports_used_ratio", "Share of the source ports in use, for the fullest combinations of protocol, egress address and destination.", func(g *report.PortGroup) (float64, bool) { return g.Share, true }),
+	portGauge("source_ports_exhausted_seconds", "Time until no source port is free, if ports are taken at the present rate; absent if their number does not grow.", exhaustedIn),
+	gaugeBy("source_ports_warnings", "Number of the fullest combinations at each severity.", "level", portWarnings),
+	gauge("source_ports_unlisted_ratio", "Upper limit of the share of source ports in use for the combinations without series.", func(s *sample) float64 { return s.Ports.Beyond }),
+	counter("source_ports_failed_packets_total", "Packets of new flows dropped because no source port was free, until the last sample.", func(s *sample) uint64 { return s.Ports.Failed }),
+
+	attachmentGauge("flows", "Flows that an attachment began, for the attachments with the most flows, as of the last sample.", func(a *flowstats.AttachmentFlows) float64 { return float64(a.Flows) }),
+	attachmentGauge("translated_flows", "Flows of an attachment with a translated source.", func(a *flowstats.AttachmentFlows) float64 { return float64(a.Translated) }),
+	attachmentGauge("translated_bytes", "Bytes of an attachment's present translated flows in both directions, if the kernel counts them.", func(a *flowstats.AttachmentFlows) float64 { return float64(a.TranslatedBytes) }),
+}
+
+// limitSample removes the rows beyond the limits.
+func limitSample(s *sample, attachments int) {
+	s.States = distinct(s.States, MaxStates, func(c *report.StateCount) []string { return []string{c.Protocol, c.State} })
+	s.Ports.Groups = distinct(s.Ports.Groups, flowstats.MaxDestinations, portLabelsOf)
+	s.Attachments = distinct(s.Attachments, attachments, attachmentLabelsOf)
+}
+
+func flowStates(s *sample, add func(float64, ...string)) {
+	for _, c := range s.States {
+		add(float64(c.Flows), c.Protocol, c.State)
 	}
-	gauge(entries, float64(f.Entries))
-	gauge(limit, float64(f.Limit))
-	for d, n := range map[*prometheus.Desc]uint64{
-		invalid: f.Invalid, insertFailed: f.InsertFailed, dropped: f.Drop,
-		earlyDrop: f.EarlyDrop, clashes: f.Clashes, restarts: f.Restarts,
-	} {
-		counter(d, float64(n))
+}
+
+func helperFlows(name, help string) metric[sample] {
+	return gaugeRows(name, help, []string{"helper"}, func(s *sample, add func(float64, ...string)) {
+		all := sums[int]{}
+		for _, h := range s.Helpers {
+			all[report.Clean(h.Helper)] += h.Flows
+		}
+		for helper, n := range all.rows(MaxHelpers) {
+			add(float64(n), helper)
+		}
+	})
+}
+
+func portGauge(name, help string, value func(*report.PortGroup) (value float64, known bool)) metric[sample] {
+	return gaugeRows(name, help, portLabels, func(s *sample, add func(float64, ...string)) {
+		for i := range s.Ports.Groups {
+			if v, known := value(&s.Ports.Groups[i]); known {
+				add(v, portLabelsOf(&s.Ports.Groups[i])...)
+			}
+		}
+	})
+}
+
+func portLabelsOf(g *report.PortGroup) []string {
+	port := g.DestinationPort
+	if g.ICMP != nil { // as in portpool.Group
+		port = uint16(g.ICMP.Type)<<8 | uint16(g.ICMP.Code)
 	}
-	if f.Sampled.IsZero() {
-		return
+	return []string{g.Protocol, g.Egress.String(), g.Destination.String(), strconv.Itoa(int(port)), strconv.Itoa(int(g.Zone))}
+}
+
+func exhaustedIn(g *report.PortGroup) (seconds float64, known bool) {
+	if g.ExhaustedIn == nil {
+		return 0, false
 	}
-	gauge(sampled, float64(f.Sampled.UnixNano())/1e9)
-	gauge(sampleTime, f.Took.Seconds())
-	gauge(translated, float64(f.Translated))
-	gauge(expectations, float64(f.Expectations))
-	for _, s := range distinct(f.States, MaxStates, func(s *FlowState) []string { return []string{s.Protocol, s.State} }) {
-		gauge(flowStates, float64(s.Flows), s.Protocol, s.State)
+	return time.Duration(*g.ExhaustedIn).Seconds(), true
+}
+
+func portWarnings(s *sample) map[string]int {
+	out := map[string]int{}
+	for _, l := range portpool.Levels {
+		out[l.String()] = 0
 	}
-	for name, n := range sums[int](f.Helpers).rows(MaxHelpers) {
-		gauge(helperFlows, float64(n), name)
-	}
-	ports := func(u *PortUse) []string { return []string{u.Protocol, u.Egress, u.Destination, u.Port, u.Zone} }
-	for _, u := range distinct(f.Ports.Fullest, MaxDestinations, ports) {
-		labels := ports(&u)
-		gauge(portShare, u.Share, labels...)
-		if u.ExhaustedIn >= 0 {
-			gauge(portsEnd, u.ExhaustedIn.Seconds(), labels...)
+	for i := range s.Ports.Groups {
+		if l := s.Ports.Groups[i].Level; l != portpool.Calm {
+			out[l.String()]++
 		}
 	}
-	for level, n := range f.Ports.Warnings {
-		gauge(portWarnings, float64(n), level)
-	}
-	gauge(portsOthers, f.Ports.Unlisted)
-	counter(portsFailed, float64(f.Ports.Failed))
-	owners := func(a *AttachmentFlows) []string { return []string{a.Network, a.Namespace, a.Pod, a.Container} }
-	for _, a := range distinct(f.Attachments, c.Attachments, owners) {
-		labels := owners(&a)
-		gauge(ownFlows, float64(a.Flows), labels...)
-		gauge(ownNAT, float64(a.Translated), labels...)
-		gauge(ownBytes, float64(a.TranslatedBytes), labels...)
-	}
+	return out
+}
+
+func attachmentGauge(name, help string, value func(*flowstats.AttachmentFlows) float64) metric[sample] {
+	return gaugeRows("attachment_"+name, help, attachmentLabels, func(s *sample, add func(float64, ...string)) {
+		for i := range s.Attachments {
+			add(value(&s.Attachments[i]), attachmentLabelsOf(&s.Attachments[i])...)
+		}
+	})
+}
+
+func attachmentLabelsOf(a *flowstats.AttachmentFlows) []string {
+	return []string{a.Network, a.Namespace, a.Pod, a.Container}
 }

@@ -11,8 +11,6 @@ import (
 // What containers, tenants and far ends choose becomes label values: destinations, names of
 // pods and networks, protocols. A scrape has at most so many rows with them.
 const (
-	// MaxDestinations is how many destinations have series of their source ports.
-	MaxDestinations = 10
 	// MaxEgressAddresses is how many missing egress addresses have a series.
 	MaxEgressAddresses = 64
 	// MaxStates is how many pairs of a protocol and a state have a series.

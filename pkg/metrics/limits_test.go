@@ -2,14 +2,20 @@ package metrics
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/masq-cni/masq-cni/pkg/flowstats"
+	"github.com/masq-cni/masq-cni/pkg/reconcile"
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// names are more label values than any limit has.
+// names returns n label values.
 func names(n int) map[string]int {
 	out := map[string]int{}
 	for i := range n {
@@ -18,43 +24,35 @@ func names(n int) map[string]int {
 	return out
 }
 
-// many are facts with more of everything than there are series for.
-func many(attachments, n int) Facts {
-	f := facts()
-	v := f.Values()
-	v.Looks, v.Repairs, v.Errors, v.Offered = names(n), names(n), names(n), map[string]bool{}
+// sourcesWith has n values for every label whose values have no fixed number.
+func sourcesWith(attachments, n int) Sources {
+	s := exampleSources()
+	sync := s.Sync()
+	sync.Requests, sync.Repairs, sync.Errors = names(n), names(n), names(n)
+	s.Features = map[string]bool{}
 	for name := range names(n) {
-		v.Offered[name] = true
+		s.Features[name] = true
 	}
-	v.Repaired.Within = map[time.Duration]int{}
-	for i := range 20 {
-		v.Repaired.Within[time.Duration(i)] = i
-	}
-	flows, _ := f.Flows()
-	flows.Helpers, flows.Ports.Warnings = names(n), map[string]int{"notice": 1, "warning": 1, "critical": 1}
-	flows.States, flows.Attachments, flows.Ports.Fullest = nil, nil, nil
+	f, _ := s.Flows()
+	f.Sample.Helpers, f.Sample.States, f.Sample.Attachments, f.Sample.Ports.Groups = nil, nil, nil, nil
 	for i := range n {
-		name := fmt.Sprint(i)
-		v.MissingEgress = append(v.MissingEgress, EgressAddress{"policy", name})
-		flows.States = append(flows.States, FlowState{name, "ESTABLISHED", 1})
-		flows.Ports.Fullest = append(flows.Ports.Fullest, PortUse{"tcp", "192.0.2.1", name, "443", "0", 0.9, time.Minute})
-		flows.Attachments = append(flows.Attachments, AttachmentFlows{"net", "default", "pod", name, 3, 2, 1000})
+		name := fmt.Sprint("name", i)
+		address := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		sync.MissingEgress = append(sync.MissingEgress, ruleset.MissingEgress{Policy: "policy", Address: address})
+		f.Sample.Helpers = append(f.Sample.Helpers, report.HelperCount{Helper: name, Flows: i})
+		f.Sample.States = append(f.Sample.States, report.StateCount{Protocol: name, State: "ESTABLISHED", Flows: 1})
+		f.Sample.Attachments = append(f.Sample.Attachments, flowstats.AttachmentFlows{Network: "net", Namespace: "default", Pod: "pod", Container: name, Flows: 3, Translated: 2, TranslatedBytes: 1000})
+		left := report.Seconds(time.Minute)
+		f.Sample.Ports.Groups = append(f.Sample.Ports.Groups, report.PortGroup{Protocol: "tcp", Egress: address, Destination: address, DestinationPort: 443, Share: 0.9, ExhaustedIn: &left})
 	}
-	f.Values = func() Values { return v }
-	f.Flows = func() (Flows, error) { return flows, nil }
-	f.Dropped = func() (map[string]uint64, error) {
-		out := map[string]uint64{}
-		for k, i := range names(n) {
-			out[k] = uint64(i)
-		}
-		return out, nil
-	}
-	f.Attachments = attachments
-	return f
+	s.Sync = func() reconcile.Stats { return sync }
+	s.Flows = func() (flowstats.Flows, error) { return f, nil }
+	s.Attachments = attachments
+	return s
 }
 
-// series are the lines of the text format that a registry gives.
-func series(t *testing.T, r prometheus.Gatherer) (n int) {
+// countSeries returns the number of lines of a scrape.
+func countSeries(t *testing.T, r prometheus.Gatherer) (n int) {
 	t.Helper()
 	families, err := r.Gather()
 	if err != nil {
@@ -75,50 +73,53 @@ func series(t *testing.T, r prometheus.Gatherer) (n int) {
 	return n
 }
 
-// TestMaxSeries: with more of everything than there are series for, a scrape has at most as
-// many as documented, and more of it does not add any.
+// TestMaxSeries checks that a scrape has at most MaxSeries series, however many values each
+// label has.
 func TestMaxSeries(t *testing.T) {
 	for _, attachments := range []int{0, 1, 50} {
-		n := series(t, New(many(attachments, 1000)))
+		n := countSeries(t, New(sourcesWith(attachments, 1000)))
 		if most := MaxSeries + SeriesPerAttachment*attachments; n > most {
-			t.Errorf("%d series with %d attachments, more than %d", n, attachments, most)
+			t.Errorf("%d series with %d attachments, want at most %d", n, attachments, most)
 		}
-		if more := series(t, New(many(attachments, 2000))); more != n {
-			t.Errorf("%d series, and %d with twice as many names", n, more)
+		if more := countSeries(t, New(sourcesWith(attachments, 2000))); more != n {
+			t.Errorf("%d series with 1,000 values of each label, %d with 2,000", n, more)
 		}
 		t.Logf("%d series with %d attachments", n, attachments)
 	}
 }
 
-// TestSumsOfOthers: the rows beyond the limit are counted together.
-func TestSumsOfOthers(t *testing.T) {
+// TestSumOfOtherRows checks that the rows beyond the limit are added up.
+func TestSumOfOtherRows(t *testing.T) {
 	got := sums[int]{"a": 5, "b": 4, "c": 3, "d": 2}.rows(3)
 	if len(got) != 3 || got["a"] != 5 || got["b"] != 4 || got["other"] != 5 {
-		t.Errorf("got %v", got)
+		t.Errorf("rows: %v", got)
 	}
 	if got := (sums[int]{"a": 5, "b": 4}).rows(2); len(got) != 2 || got["b"] != 4 {
-		t.Errorf("got %v", got)
+		t.Errorf("rows: %v", got)
 	}
 }
 
-// TestLabelsFromOutside: names that are not UTF-8, too long, or the same after that, do not
-// spoil the scrape.
+// TestLabelsFromOutside checks that a scrape succeeds with names that are not UTF-8, that
+// are too long, or that are equal after they were shortened.
 func TestLabelsFromOutside(t *testing.T) {
-	f := facts()
-	flows, _ := f.Flows()
+	s := exampleSources()
+	f, _ := s.Flows()
 	long := strings.Repeat("\u00e9", 300)
-	flows.Attachments = []AttachmentFlows{
-		{"net", "\xff", "a\"\n\\", "c1", 1, 1, 1},
-		{"net", "\xfe", "a\"\n\\", "c1", 1, 1, 1},
-		{"net", "ns", long + "1", "c2", 1, 1, 1},
-		{"net", "ns", long + "2", "c2", 1, 1, 1},
-		{"net", "ns", "pod", "c3", 1, 1, 1},
-		{"net", "ns", "pod", "c3", 1, 1, 1},
+	f.Sample.Attachments = nil
+	for _, a := range [][3]string{
+		{"\xff", "a\"\n\\", "c1"},
+		{"\xfe", "a\"\n\\", "c1"},
+		{"ns", long + "1", "c2"},
+		{"ns", long + "2", "c2"},
+		{"ns", "pod", "c3"},
+		{"ns", "pod", "c3"},
+	} {
+		f.Sample.Attachments = append(f.Sample.Attachments, flowstats.AttachmentFlows{Network: "net", Namespace: a[0], Pod: a[1], Container: a[2], Flows: 1})
 	}
-	flows.Helpers = map[string]int{"\xff": 1, "\xfe": 2}
-	f.Flows = func() (Flows, error) { return flows, nil }
-	f.Attachments = 10
-	families, err := New(f).Gather()
+	f.Sample.Helpers = []report.HelperCount{{Helper: "\xff", Flows: 1}, {Helper: "\xfe", Flows: 2}}
+	s.Flows = func() (flowstats.Flows, error) { return f, nil }
+	s.Attachments = 10
+	families, err := New(s).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,21 +128,21 @@ func TestLabelsFromOutside(t *testing.T) {
 			continue
 		}
 		if n := len(family.GetMetric()); n != 3 {
-			t.Errorf("%d rows", n)
+			t.Errorf("%d series of attachments, want 3", n)
 		}
 		for _, m := range family.GetMetric() {
 			for _, l := range m.GetLabel() {
 				if v := l.GetValue(); len(v) > maxLabel || v != strings.ToValidUTF8(v, "") {
-					t.Errorf("a label is %q", v)
+					t.Errorf("invalid label value %q", v)
 				}
 			}
 		}
 	}
-	for s, want := range map[string]string{
+	for name, want := range map[string]string{
 		"": "", "web": "web", strings.Repeat("x", 300): strings.Repeat("x", maxLabel), long: strings.Repeat("\u00e9", maxLabel/2),
 	} {
-		if got := label(s); got != want {
-			t.Errorf("%q becomes %q", s, got)
+		if got := label(name); got != want {
+			t.Errorf("label(%q) is %q", name, got)
 		}
 	}
 }

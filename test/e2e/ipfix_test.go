@@ -379,7 +379,7 @@ func (w *world) events() (wait, dropped bool) {
 
 // settled reports whether the export has all records of the log except gaps.
 func (d *daemon) settled() bool {
-	gaps := strings.Count(d.said(), "more records to send")
+	gaps := strings.Count(d.said(), "the NAT log has a gap")
 	return d.number("masq_nat_log_export_sent_total") == d.number("masq_nat_log_records_total")-gaps
 }
 

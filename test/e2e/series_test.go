@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/pkg/flowstats"
 	"github.com/masq-cni/masq-cni/pkg/metrics"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
@@ -76,7 +77,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		if most := metrics.MaxSeries + 10*metrics.SeriesPerAttachment; n > most {
 			t.Errorf("%d series, more than %d", n, most)
 		}
-		if got := len(rows["masq_source_ports_used_ratio"]); got != metrics.MaxDestinations {
+		if got := len(rows["masq_source_ports_used_ratio"]); got != flowstats.MaxDestinations {
 			t.Errorf("%d destinations have series", got)
 		}
 		if got := len(rows["masq_flows"]); got > metrics.MaxStates || !strings.Contains(strings.Join(rows["masq_flows"], "\n"), `protocol="other"`) {

@@ -1,4 +1,4 @@
-package main
+package flowstats
 
 import (
 	"errors"
@@ -14,11 +14,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// TestSpread: neither one attachment nor one tenant pushes the rows of others out. Where there
-// are no others, it may have all.
-func TestSpread(t *testing.T) {
+// TestFairShare checks that neither an attachment nor a tenant displaces the rows of others,
+// and that it has all rows if there are no others.
+func TestFairShare(t *testing.T) {
 	type row struct{ tenant, attachment string }
-	of := func(r *row) owner { return owner{attachment: r.tenant + "/" + r.attachment, tenant: r.tenant} }
+	of := func(r *row) origin { return origin{attachment: r.tenant + "/" + r.attachment, tenant: r.tenant} }
 	a, b := row{"red", "a"}, row{"red", "b"}
 	repeat := func(r row, n int) []row { return slices.Repeat([]row{r}, n) }
 	victim := row{"blue", "v"}
@@ -26,16 +26,16 @@ func TestSpread(t *testing.T) {
 		all, want []row
 		n         int
 	}{
-		"all fit":              {repeat(a, 3), repeat(a, 3), 10},
-		"one owner":            {repeat(a, 20), repeat(a, 10), 10},
-		"one attachment":       {slices.Concat(repeat(a, 50), []row{victim}), slices.Concat(repeat(a, 9), []row{victim}), 10},
-		"a tenant's two":       {slices.Concat(repeat(a, 50), repeat(b, 50), repeat(victim, 9)), slices.Concat(repeat(a, 5), repeat(b, 2), repeat(victim, 3)), 10},
-		"the order is kept":    {[]row{a, victim, b, a, a, a}, []row{a, victim, b, a}, 4},
-		"a single row":         {[]row{a, victim}, []row{a}, 1},
-		"nothing is asked for": {[]row{a}, []row{}, 0},
+		"all fit":           {repeat(a, 3), repeat(a, 3), 10},
+		"one owner":         {repeat(a, 20), repeat(a, 10), 10},
+		"one attachment":    {slices.Concat(repeat(a, 50), []row{victim}), slices.Concat(repeat(a, 9), []row{victim}), 10},
+		"a tenant's two":    {slices.Concat(repeat(a, 50), repeat(b, 50), repeat(victim, 9)), slices.Concat(repeat(a, 5), repeat(b, 2), repeat(victim, 3)), 10},
+		"the order is kept": {[]row{a, victim, b, a, a, a}, []row{a, victim, b, a}, 4},
+		"a single row":      {[]row{a, victim}, []row{a}, 1},
+		"no rows":           {[]row{a}, []row{}, 0},
 	} {
-		if got := spread(c.all, c.n, of); !slices.Equal(got, c.want) {
-			t.Errorf("%s: %v, not %v", name, got, c.want)
+		if got := fairShare(c.all, c.n, of); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
 	// A tenant that has many pods with many destinations each.
@@ -44,8 +44,8 @@ func TestSpread(t *testing.T) {
 		all = append(all, row{"red", fmt.Sprint(i)})
 	}
 	all = append(all, repeat(victim, 2)...)
-	if got := spread(all, 10, of); !slices.Equal(got[8:], repeat(victim, 2)) {
-		t.Errorf("the other tenant has no rows: %v", got)
+	if got := fairShare(all, 10, of); !slices.Equal(got[8:], repeat(victim, 2)) {
+		t.Errorf("the other tenant lacks rows: %v", got)
 	}
 }
 
@@ -59,7 +59,7 @@ func record(i int, namespace, id, ifname string) store.Record {
 	}}
 }
 
-// TestBusiestOfTenants: the attachments of one namespace do not push other attachments out.
+// TestBusiestOfTenants checks that the attachments of one namespace do not displace others.
 // The interfaces of a container have the same labels and count together.
 func TestBusiestOfTenants(t *testing.T) {
 	var records []store.Record
@@ -82,8 +82,8 @@ func TestBusiestOfTenants(t *testing.T) {
 	}
 }
 
-// TestStatesAreBounded: flows of every protocol number have few rows, and each known protocol
-// has its own.
+// TestStatesAreBounded checks that flows of all 256 protocols have few rows, and that each
+// named protocol has its own.
 func TestStatesAreBounded(t *testing.T) {
 	tally := report.NewTally(report.OwnersOf(nil))
 	for proto := range 256 {
@@ -93,33 +93,34 @@ func TestStatesAreBounded(t *testing.T) {
 	}
 	got, others := statesOf(tally), 0
 	for _, s := range got {
-		if s.Protocol == otherProtocol {
+		if s.Protocol == otherProtocols {
 			others += s.Flows
 		} else if _, ok := report.ParseProtocol(s.Protocol); !ok {
 			t.Errorf("%+v", s)
 		}
 	}
 	if known := len(report.Protocols()); others != 4*(256-known) || len(got) != 4*(known+1) {
-		t.Errorf("%d rows, %d flows of other protocols", len(got), others)
+		t.Errorf("%d rows, %d flows of protocols without a name", len(got), others)
 	}
 }
 
-// TestDestinationsOfOthers: a container that fills many destinations does not hide the
-// destination of another.
+// TestDestinationsOfOthers checks that a container which uses the ports of many destinations
+// does not hide the destination of another container.
 func TestDestinationsOfOthers(t *testing.T) {
 	records := []*store.Record{new(store.Record), new(store.Record)}
 	*records[0], *records[1] = record(1, "", "attacker", "eth0"), record(2, "", "victim", "eth0")
 	files := map[masq.Key]store.Record{records[0].Key: record(1, "red", "attacker", "eth0")}
-	owners := ownersOf([]netip.Addr{address(1), address(2), address(3)}, records, func(k masq.Key) (store.Record, bool, error) {
+	read := func(k masq.Key) (store.Record, bool, error) {
 		if r, ok := files[k]; ok {
 			return r, true, nil
 		}
 		return store.Record{}, false, errors.New("cannot be read")
-	})
-	if len(owners) != 2 || owners[address(1)].tenant != "namespace red" || owners[address(2)].tenant != "network net" {
-		t.Errorf("owners are %+v", owners)
 	}
-	s := &sampler{owners: func([]netip.Addr) map[netip.Addr]owner { return owners }}
+	origins := originsOf([]netip.Addr{address(1), address(2), address(3)}, records, read)
+	if len(origins) != 2 || origins[address(1)].tenant != "namespace red" || origins[address(2)].tenant != "network net" {
+		t.Errorf("origins are %+v", origins)
+	}
+	s := &Sampler{Options: Options{Cached: func() []*store.Record { return records }, Read: read}}
 	sample := &portpool.Sample{Beyond: 0.01}
 	group := func(i int, from netip.Addr, used int) {
 		sample.Groups = append(sample.Groups, portpool.Pressure{Level: portpool.Notice, Use: portpool.Use{
@@ -132,15 +133,15 @@ func TestDestinationsOfOthers(t *testing.T) {
 	}
 	group(50, address(2), 800) // another tenant
 	group(51, address(3), 790) // a pod of another plugin
-	s.limit(sample)
+	s.limitPorts(sample)
 	if n := len(sample.Groups); n != 10 {
 		t.Fatalf("%d destinations", n)
 	}
 	if sample.Groups[8].Holders[0].Source != address(2) || sample.Groups[9].Holders[0].Source != address(3) {
-		t.Errorf("the destinations are %+v", sample.Groups)
+		t.Errorf("wrong destinations: %+v", sample.Groups)
 	}
-	// The fullest destination that is left out.
+	// Beyond is the share of the fullest destination that is left out.
 	if sample.Beyond != 0.892 || sample.Warnings[portpool.Notice] != 10 {
-		t.Errorf("beyond them %v, warnings %v", sample.Beyond, sample.Warnings)
+		t.Errorf("the share beyond is %v, the warnings %v", sample.Beyond, sample.Warnings)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package metrics
 
 import (
 	"errors"
@@ -7,14 +7,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
-// The sums go on where a rule is made again, and where it goes.
-func TestDroppedNeverFalls(t *testing.T) {
+// The sums go on when a rule is made again, and when it is removed.
+func TestDropSumsNeverDecrease(t *testing.T) {
 	rule := func(chain, id string, n uint64) nft.CountedRule {
 		return nft.CountedRule{Chain: chain, ID: id, Counts: true, Counter: nft.Counter{Packets: n}}
 	}
 	var rules []nft.CountedRule
 	var fail error
-	d := dropped{rules: func() ([]nft.CountedRule, error) { return rules, fail }}
+	d := dropCounter{rules: func() ([]nft.CountedRule, error) { return rules, fail }}
 	want := func(name string, spoofed, invalid, noEgress uint64) {
 		t.Helper()
 		got, err := d.total()
@@ -27,16 +27,16 @@ func TestDroppedNeverFalls(t *testing.T) {
 		rule("sources", "sources/spoofed", 4), rule("invalid", "invalid/drop4", 1), rule("invalid", "invalid/cidr6", 2),
 		rule("policy-a", "policy/no-egress4", 5), rule("policy-b", "policy/no-egress4", 6), rule("policy-a", "policy/direct4", 100),
 	}
-	want("an earlier masqd's", 4, 3, 11)
-	want("nothing happened", 4, 3, 11)
+	want("counters of an earlier masqd", 4, 3, 11)
+	want("no change", 4, 3, 11)
 	rules[0].Packets = 6
-	want("two more", 6, 3, 11)
+	want("two more packets", 6, 3, 11)
 	rules = []nft.CountedRule{rule("sources", "sources/spoofed", 1), rule("policy-b", "policy/no-egress4", 7)}
-	want("rules made again, and one gone", 7, 3, 12)
-	fail = errors.New("no")
+	want("rules made again, one removed", 7, 3, 12)
+	fail = errors.New("netlink error")
 	if _, err := d.total(); err == nil {
-		t.Error("rules that cannot be read have dropped nothing")
+		t.Error("no error although the rules cannot be read")
 	}
 	fail, rules = nil, nil
-	want("all gone", 7, 3, 12)
+	want("all removed", 7, 3, 12)
 }

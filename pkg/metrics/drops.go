@@ -1,4 +1,4 @@
-package main
+package metrics
 
 import (
 	"maps"
@@ -8,9 +8,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// dropped adds up the packets that the rules drop. A rule counts from 0 after it was made
-// again, and is removed with its policy; the sums never decrease.
-type dropped struct {
+// dropCounter adds up the packets that rules drop. The counter of a rule restarts at 0
+// when the rule is made again, and is removed with its policy; the sums never decrease.
+type dropCounter struct {
 	rules func() ([]nft.CountedRule, error)
 
 	mu   sync.Mutex
@@ -20,8 +20,8 @@ type dropped struct {
 
 type ruleKey struct{ chain, id string }
 
-// total reads the rules and returns the sums, by reason.
-func (d *dropped) total() (map[string]uint64, error) {
+// total reads the rules, and returns the sums by reason.
+func (d *dropCounter) total() (map[string]uint64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	rules, err := d.rules()

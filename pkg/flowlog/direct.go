@@ -1,0 +1,37 @@
+package flowlog
+
+import (
+	"fmt"
+	"strings"
+)
+
+// DirectFlows selects the untranslated flows of attachments that the NAT log has. It is
+// the value of --nat-log-direct.
+type DirectFlows string
+
+// A pod that opts out of translation with an annotation must not thereby disappear from
+// the log. Other direct destinations are configured by the operator, and are most of a
+// cluster's flows.
+const (
+	DirectOptedOut DirectFlows = "opted-out" // of pods with the annotation egress
+	DirectAll      DirectFlows = "all"       // of every attachment, and of sourceCIDRs
+	DirectNone     DirectFlows = "none"
+)
+
+var directChoices = []string{string(DirectOptedOut), string(DirectAll), string(DirectNone)}
+
+// Type implements pflag.Value.
+func (*DirectFlows) Type() string { return strings.Join(directChoices, "|") }
+
+// String implements pflag.Value.
+func (d *DirectFlows) String() string { return string(*d) }
+
+// Set implements pflag.Value.
+func (d *DirectFlows) Set(s string) error {
+	switch x := DirectFlows(s); x {
+	case DirectOptedOut, DirectAll, DirectNone:
+		*d = x
+		return nil
+	}
+	return fmt.Errorf("%q is none of %s", s, strings.Join(directChoices, ", "))
+}

@@ -1,0 +1,13 @@
+// Package flowstats samples the node's conntrack table for metrics and for readiness.
+//
+// A Sampler reads the size of the table and the kernel's statistics for each request. It
+// dumps all flows only while it is asked, in the background, and for at most a hundredth
+// of a core: an answer has the last Sample, and starts the next one when it is due.
+//
+// A container chooses its destinations, states and protocols. Samples therefore have a
+// bounded number of rows, and one attachment or tenant cannot take all of them.
+//
+// To debug: `conntrack -L`, `conntrack -S`, and `masq-cni inspect ports`. The metrics
+// masq_flows_sample_timestamp_seconds and masq_flows_sample_duration_seconds describe the
+// last sample.
+package flowstats
