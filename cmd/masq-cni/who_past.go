@@ -36,7 +36,7 @@ func (n *node) whoWas(c *cobra.Command, q endpoint, p past, hidden scrapes, a an
 	if q.to.IsValid() {
 		query.To = netip.AddrPortFrom(q.to, q.toPort)
 	}
-	got, err := natlog.Who(c.Context(), p.dir, query)
+	got, err := natlog.Find(c.Context(), p.dir, query)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("there is no NAT log at %s; masqd writes one with --nat-log, and --nat-log says here where", masq.Quote(p.dir))

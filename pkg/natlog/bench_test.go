@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// go test ./pkg/natlog -run '^$' -bench Who -natlog.records 100000000 -timeout 30m
-var manyRecords = flag.Int("natlog.records", 1_000_000, "records of the log that is searched")
+// go test ./pkg/natlog -run '^$' -bench Find -natlog.records 100000000 -timeout 30m
+var manyRecords = flag.Int("natlog.records", 1_000_000, "number of records in the log that BenchmarkFind searches")
 
-// roomy has no bounds that a benchmark could reach.
+// roomy has limits that no benchmark reaches.
 var roomy = Options{MaxTotalBytes: 1 << 40, FlushInterval: time.Hour}
 
-// write makes a log of so many records, whose flows begin at a rate, and returns when
-// the last one was.
+// write makes a log of n records of flows that begin at a rate. It returns the time of the
+// last record.
 func write(b testing.TB, dir string, n int, flowsPerSecond float64) time.Time {
 	b.Helper()
 	w := openLog(b, dir, roomy)
@@ -27,7 +27,7 @@ func write(b testing.TB, dir string, n int, flowsPerSecond float64) time.Time {
 	var r Record
 	for range n {
 		tr.next(&r)
-		// It makes records faster than the disk takes them.
+		// The queue is full if records are made faster than they are written.
 		for w.Append(&r) != nil {
 			check(b, w.Flush())
 		}
@@ -36,8 +36,8 @@ func write(b testing.TB, dir string, n int, flowsPerSecond float64) time.Time {
 	return r.Time
 }
 
-// The share of the disk of one record, with everything: of traffic in which all pods,
-// protocols, begins and ends are mixed, at rates from a quiet node's to a busy one's.
+// TestBytesPerRecord measures the disk space of a log per record: traffic of 50 pods and
+// several protocols, at the flow rates of an idle and of a busy node.
 func TestBytesPerRecord(t *testing.T) {
 	for _, rate := range []float64{10, 100, 1000, 3000} {
 		n := 200_000
@@ -47,7 +47,7 @@ func TestBytesPerRecord(t *testing.T) {
 		tr := newTraffic(1, rate)
 		var r Record
 		flushed := epoch
-		// A log that was begun long ago: as many flows end as begin.
+		// Skip the start, in which fewer flows end than begin.
 		for range int(rate * 200) {
 			tr.next(&r)
 		}
@@ -63,12 +63,12 @@ func TestBytesPerRecord(t *testing.T) {
 		perRecord := float64(sizeOf(t, dir)) / float64(n)
 		t.Logf("%6.0f flows/s: %.2f bytes a record", rate, perRecord)
 		if perRecord > 12 {
-			t.Errorf("%.0f flows/s: %.2f bytes a record, more than 12", rate, perRecord)
+			t.Errorf("%.0f flows/s: %.2f bytes a record, want 12 or less", rate, perRecord)
 		}
 	}
 }
 
-// The rate at which a log takes records without losing any, with the disk.
+// BenchmarkAppend measures the rate at which a log writes records without dropping any.
 func BenchmarkAppend(b *testing.B) {
 	all := some(400_000)[200_000:]
 	w := openLog(b, b.TempDir(), Options{MaxTotalBytes: 1 << 30})
@@ -109,8 +109,8 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/blockRecords, "ns/record")
 }
 
-// The log of one day, of as many records as the flag says.
-func BenchmarkWho(b *testing.B) {
+// BenchmarkFind searches the log of one day. -natlog.records is its number of records.
+func BenchmarkFind(b *testing.B) {
 	dir := b.TempDir()
 	start := time.Now()
 	last := write(b, dir, *manyRecords, float64(*manyRecords)/2/86400)
@@ -139,7 +139,7 @@ func BenchmarkWho(b *testing.B) {
 				port += 7919
 				c.q.Addr = netip.AddrPortFrom(egress, 1024+port%64512)
 				start := time.Now()
-				a := must(Who(context.Background(), dir, c.q))(b)
+				a := must(Find(context.Background(), dir, c.q))(b)
 				flows += len(a.Flows)
 				slowest = max(slowest, time.Since(start))
 			}
@@ -149,7 +149,7 @@ func BenchmarkWho(b *testing.B) {
 	}
 }
 
-// forget has the next reader read from the disk.
+// forget removes a log from the page cache, so that the next reader reads from disk.
 func forget(b testing.TB, dir string) {
 	b.Helper()
 	for _, path := range must(filepath.Glob(filepath.Join(dir, "*")))(b) {

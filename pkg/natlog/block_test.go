@@ -38,7 +38,7 @@ func readRows(d *decoder, f io.ReaderAt, off, size int64) ([]row, error) {
 	return rows, nil
 }
 
-// equal looks at owners by value.
+// equal compares rows, and their owners by value.
 func equal(a, b row) bool {
 	if (a.owner == nil) != (b.owner == nil) || a.owner != nil && a.owner.Owner != b.owner.Owner {
 		return false
@@ -49,7 +49,7 @@ func equal(a, b row) bool {
 
 func rowsOf(t testing.TB, all []Record) []row {
 	t.Helper()
-	var o owners
+	var o ownerTable
 	rows := make([]row, len(all))
 	for i := range all {
 		check(t, rows[i].set(&all[i]))
@@ -60,7 +60,7 @@ func rowsOf(t testing.TB, all []Record) []row {
 	return rows
 }
 
-// extremes are rows as no kernel makes them.
+// extremes returns rows with values that no kernel reports.
 func extremes() []row {
 	r := rand.New(rand.NewPCG(1, 2))
 	addr := func() netip.Addr {
@@ -112,28 +112,28 @@ func TestBlockRoundTrip(t *testing.T) {
 	}
 	d := must(newDecoder())(t)
 	for name, rows := range map[string][]row{
-		"one": rowsOf(t, full[:1]), "traffic": rowsOf(t, full), "ports kept": rowsOf(t, samePort),
-		"gap alone": {{kind: Gap, time: 5, began: 3, lost: 9}}, "extremes": extremes(),
+		"one": rowsOf(t, full[:1]), "traffic": rowsOf(t, full), "same ports": rowsOf(t, samePort),
+		"only a gap": {{kind: Gap, time: 5, began: 3, lost: 9}}, "extremes": extremes(),
 	} {
 		got, err := decodeRows(d, encodeRows(t, 7, rows))
 		if err != nil || d.head.seq != 7 {
-			t.Errorf("%s: %v, number %d", name, err, d.head.seq)
+			t.Errorf("%s: error %v, first record is number %d, want 7", name, err, d.head.seq)
 			continue
 		}
 		if len(got) != len(rows) {
-			t.Errorf("%s: %d rows of %d", name, len(got), len(rows))
+			t.Errorf("%s: got %d rows, want %d", name, len(got), len(rows))
 			continue
 		}
 		for i := range rows {
 			if !equal(got[i], rows[i]) {
-				t.Errorf("%s: row %d is %+v\nnot %+v", name, i, got[i], rows[i])
+				t.Errorf("%s: row %d is %+v\nwant %+v", name, i, got[i], rows[i])
 				break
 			}
 		}
 	}
 }
 
-// Each bit of a block is looked after by a checksum.
+// TestBlockDamaged: every changed or missing byte of a block is an error.
 func TestBlockDamaged(t *testing.T) {
 	good := encodeRows(t, 0, rowsOf(t, some(200)))
 	d := must(newDecoder())(t)
@@ -141,13 +141,13 @@ func TestBlockDamaged(t *testing.T) {
 	for i := range b {
 		b[i] ^= 1 << (i % 8)
 		if _, err := decodeRows(d, b); err == nil {
-			t.Fatalf("byte %d of %d is another one, and nobody sees it", i, len(b))
+			t.Fatalf("byte %d of %d is changed: no error", i, len(b))
 		}
 		b[i] = good[i]
 	}
 	for n := range good {
 		if _, err := decodeRows(d, good[:n]); err == nil {
-			t.Fatalf("cut off at %d of %d, and nobody sees it", n, len(good))
+			t.Fatalf("block is truncated to %d of %d bytes: no error", n, len(good))
 		}
 	}
 	if _, err := decodeRows(d, good); err != nil {
@@ -160,7 +160,7 @@ func TestFindPort(t *testing.T) {
 	for n := range 300 {
 		b := make([]byte, 2*n)
 		for i := range b {
-			b[i] = byte(r.IntN(2)) // many matches, and near ones
+			b[i] = byte(r.IntN(2)) // many matches and near matches
 		}
 		port := uint16(r.IntN(2) | r.IntN(2)<<8)
 		var want []int
@@ -170,12 +170,12 @@ func TestFindPort(t *testing.T) {
 			}
 		}
 		if got := findPort(b, port, nil); !slices.Equal(got, want) {
-			t.Fatalf("%#04x in %x: %v, not %v", port, b, got, want)
+			t.Fatalf("port %#04x in %x: got %v, want %v", port, b, got, want)
 		}
 	}
 }
 
-// reseal makes the checksums right, so that what is behind them is tested too.
+// reseal corrects the checksums, so that FuzzBlock also tests code after the checksums.
 func reseal(b []byte) {
 	var h header
 	var cols [columns]column
@@ -200,7 +200,7 @@ func FuzzBlock(f *testing.F) {
 	for _, n := range []int{1, 4, 20} {
 		f.Add(encodeRows(f, 0, rowsOf(f, some(n))))
 	}
-	// Of long names the shrinking of inputs would take all the time.
+	// Rows with long names are omitted: minimizing such inputs takes too long.
 	f.Add(encodeRows(f, 0, slices.DeleteFunc(extremes()[:20], func(w row) bool { return w.owner != nil && len(w.owner.UID) > 100 })))
 	d := must(newDecoder())(f)
 	e := must(newEncoder())(f)
@@ -209,7 +209,7 @@ func FuzzBlock(f *testing.F) {
 		rows, err := decodeRows(d, b)
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNewer) && !errors.Is(err, io.ErrUnexpectedEOF) {
-				t.Errorf("neither damaged nor torn: %v", err)
+				t.Errorf("error is not ErrCorrupt, ErrNewer or ErrUnexpectedEOF: %v", err)
 			}
 			return
 		}
@@ -218,11 +218,11 @@ func FuzzBlock(f *testing.F) {
 		}
 		again, err := decodeRows(d, e.encode(nil, 0, rows))
 		if err != nil || len(again) != len(rows) {
-			t.Fatalf("%d rows come back as %d, %v", len(rows), len(again), err)
+			t.Fatalf("%d rows decode to %d, error %v", len(rows), len(again), err)
 		}
 		for i := range rows {
 			if !equal(rows[i], again[i]) {
-				t.Fatalf("%+v comes back as %+v", rows[i], again[i])
+				t.Fatalf("%+v decodes to %+v", rows[i], again[i])
 			}
 		}
 	})
@@ -247,11 +247,11 @@ func FuzzFile(f *testing.F) {
 			t.Error(err)
 		}
 		if c.end > int64(len(b)) {
-			t.Errorf("%d bytes of %d are good", c.end, len(b))
+			t.Errorf("the last block ends at %d, the file has %d bytes", c.end, len(b))
 		}
 		for i, p := range c.blocks {
 			if p.off < fileHead || p.off+int64(p.total) > int64(len(b)) || i > 0 && p.off <= c.blocks[i-1].off {
-				t.Errorf("block %d at %d", i, p.off)
+				t.Errorf("block %d has the invalid offset %d", i, p.off)
 			}
 		}
 	})

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// However much is written, the files are never larger than they may be, and what is
-// there is the end of it without a hole.
+// TestMaxTotalBytes: the files never exceed MaxTotalBytes, and have the latest records
+// without a gap.
 func TestMaxTotalBytes(t *testing.T) {
 	dir := t.TempDir()
 	w := openLog(t, dir, small)
@@ -22,12 +22,12 @@ func TestMaxTotalBytes(t *testing.T) {
 		}
 		check(t, w.Flush())
 		if size := sizeOf(t, dir); size > small.MaxTotalBytes {
-			t.Fatalf("after %d records the files are of %d bytes", n, size)
+			t.Fatalf("after %d records the files have %d bytes", n, size)
 		}
 		for _, path := range files(t, dir, segmentSuffix) {
-			// A block is never split, so that one too large for a segment is alone in it.
+			// A block that is larger than a segment is alone in it, since blocks are not split.
 			if info := must(os.Stat(path))(t); info.Size() > small.MaxSegmentBytes && blocksOf(t, path) > 1 {
-				t.Fatalf("%s is of %d bytes", path, info.Size())
+				t.Fatalf("%s has %d bytes", path, info.Size())
 			}
 		}
 		removed = removed || records(t, dir)[0].Packets[0] != 0
@@ -35,11 +35,11 @@ func TestMaxTotalBytes(t *testing.T) {
 	all := records(t, dir)
 	for i, r := range all {
 		if want := n - uint64(len(all)-i); r.Packets[0] != want {
-			t.Fatalf("record %d of %d is number %d, not %d", i, len(all), r.Packets[0], want)
+			t.Fatalf("record %d of %d has number %d, want %d", i, len(all), r.Packets[0], want)
 		}
 	}
 	if size := sizeOf(t, dir); !removed || size < small.MaxTotalBytes/2 {
-		t.Errorf("removed %t, and left %d bytes of %d", removed, size, small.MaxTotalBytes)
+		t.Errorf("oldest records removed: %t; %d bytes are left, the limit is %d", removed, size, small.MaxTotalBytes)
 	}
 }
 
@@ -52,12 +52,13 @@ func blocksOf(t testing.TB, path string) int {
 	return len(c.blocks)
 }
 
+// TestMaxAge: records are removed because of their age, measured by the monotonic clock.
 func TestMaxAge(t *testing.T) {
 	dir := t.TempDir()
 	o := small
 	o.MaxAge = 16 * time.Hour
 	past := time.Duration(0)
-	step := time.Duration(0) // of the wall clock alone
+	step := time.Duration(0) // by which the wall clock is set ahead
 	o.Now = func() time.Time { return epoch.Add(past + step) }
 	w := must(open(dir, o, func() time.Duration { return past }))(t)
 	defer w.Close()
@@ -74,7 +75,7 @@ func TestMaxAge(t *testing.T) {
 		tick()
 	}
 	if age := oldest(); age != 15*time.Hour {
-		t.Errorf("the oldest record is %s old; nothing was to be removed", age)
+		t.Errorf("the oldest record is %s old, want 15h: nothing should have been removed", age)
 	}
 	for past < 60*time.Hour {
 		tick()
@@ -82,18 +83,19 @@ func TestMaxAge(t *testing.T) {
 			t.Fatalf("after %s the oldest record is %s old", past, age)
 		}
 	}
-	// A clock that is set a year ahead makes nothing old, and neither does its way back.
+	// Setting the clock ahead by a year, and back, ages no record.
 	before := len(records(t, dir))
 	step = 365 * 24 * time.Hour
 	tick()
 	step = 0
 	tick()
-	if n := len(records(t, dir)); n < before-10 { // a sixteenth of 16 hours went the usual way
-		t.Errorf("of %d records %d are left", before, n)
+	if n := len(records(t, dir)); n < before-10 { // a file of one hour may have been removed because of its age
+		t.Errorf("%d records before the clock was set, %d after", before, n)
 	}
 }
 
-func TestOtherFilesAreLeftAlone(t *testing.T) {
+// TestOtherFilesAreIgnored: files with other names are neither read nor removed.
+func TestOtherFilesAreIgnored(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"readme", "x.natlog", "20260101T000000Z-12.natlog", "zzzzzzzzzzzzzzzz.tail", "1.tail"} {
 		check(t, os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o600))
@@ -104,6 +106,6 @@ func TestOtherFilesAreLeftAlone(t *testing.T) {
 	check(t, w.Close())
 	same(t, records(t, dir), all)
 	if left := len(files(t, dir, "")); left != 5+2 {
-		t.Errorf("%d files: %v", left, files(t, dir, ""))
+		t.Errorf("%d files are left, want 7: %v", left, files(t, dir, ""))
 	}
 }

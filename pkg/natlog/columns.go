@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// The columns of a block, in their order on disk: what a search by egress address
-// and port reads comes first.
+// Columns of a block, in their order on disk. A query by egress address and port reads the
+// first columns only.
 const (
 	colPort = iota
 	colClasses
@@ -27,7 +27,7 @@ const (
 	colRemoteLow
 	colRemoteHigh
 	colOwners
-	colCounts // lens and bits of packets and bytes, both directions
+	colCounts // lengths and bits of packets and bytes, both directions
 	_
 	_
 	_
@@ -40,30 +40,31 @@ const (
 	columns
 )
 
-// class is what flows share that leave by one address.
+// class is the kind, protocol and egress address of records.
 type class struct {
 	egress netip.Addr
 	kind   Kind
 	proto  uint8
 }
 
-// local is a container's address.
+// local is an address of a container.
 type local struct {
 	owner *owner
 	addr  netip.Addr
 }
 
-// remote is where flows go to, before and behind the translation.
+// remote is the destination of flows, before and after translation.
 type remote struct{ original, translated netip.AddrPort }
 
-// column is where one lies, counted from the end of the directory.
+// column is the position of a column, relative to the end of the directory.
 type column struct {
-	off, size, raw uint32
+	off, size, raw uint32 // size is on disk, raw is unpacked
 	packed         bool
 	sum            uint32
 }
 
-// appendColumn writes an entry of the directory. An empty column is one byte.
+// appendColumn appends the directory entry of a column. The entry of an empty column is
+// one byte.
 func appendColumn(b []byte, c column) []byte {
 	if c.raw == 0 {
 		return append(b, 0)
@@ -77,7 +78,7 @@ func appendColumn(b []byte, c column) []byte {
 	return binary.LittleEndian.AppendUint32(b, c.sum)
 }
 
-// takeColumns reads the directory of a block whose columns fill the given bytes.
+// takeColumns parses the directory of a block whose columns have fill bytes.
 func takeColumns(cols *[columns]column, b []byte, fill uint32) error {
 	off := uint64(0)
 	for i := range cols {
@@ -85,7 +86,7 @@ func takeColumns(cols *[columns]column, b []byte, fill uint32) error {
 		*c = column{off: uint32(off)}
 		raw, n := binary.Uvarint(b)
 		if n <= 0 || raw>>1 > maxColumn {
-			return errCorrupt("column %d in the directory", i)
+			return errCorrupt("directory entry %d is invalid", i)
 		}
 		b = b[n:]
 		if raw>>1 == 0 {
@@ -95,27 +96,27 @@ func takeColumns(cols *[columns]column, b []byte, fill uint32) error {
 		if c.packed {
 			size, n := binary.Uvarint(b)
 			if n <= 0 || size > uint64(fill) {
-				return errCorrupt("column %d in the directory", i)
+				return errCorrupt("directory entry %d is invalid", i)
 			}
 			b = b[n:]
 			c.size = uint32(size)
 		}
 		if len(b) < 4 {
-			return errCorrupt("column %d in the directory", i)
+			return errCorrupt("directory entry %d is invalid", i)
 		}
 		c.sum = binary.LittleEndian.Uint32(b)
 		b = b[4:]
 		if off += uint64(c.size); off > uint64(fill) {
-			return errCorrupt("column %d is beyond the block", i)
+			return errCorrupt("column %d exceeds the block", i)
 		}
 	}
 	if len(b) != 0 || off != uint64(fill) {
-		return errCorrupt("%d bytes behind the directory, %d of %d in columns", len(b), off, fill)
+		return errCorrupt("%d bytes after the directory's entries, and %d of %d bytes in columns", len(b), off, fill)
 	}
 	return nil
 }
 
-// An address is 4 or 16 bytes; its length stands elsewhere.
+// appendAddr appends the 4 or 16 bytes of an address. Its length is stored separately.
 func appendAddr(b []byte, a netip.Addr) []byte {
 	if a.Is4() {
 		x := a.As4()
@@ -132,7 +133,7 @@ func addrLen(a netip.Addr) byte {
 	return 16
 }
 
-// takeAddr takes n bytes, of 0, 4 and 16.
+// takeAddr takes an address of n bytes, which is 0, 4 or 16.
 func takeAddr(b []byte, n int) (netip.Addr, []byte, error) {
 	if len(b) < n || n != 0 && n != 4 && n != 16 {
 		return netip.Addr{}, nil, errCorrupt("an address of %d bytes", n)

@@ -9,12 +9,12 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// decoder reads one block at a time, column by column as they are asked for. Its
-// buffers are used again; one goroutine has it.
+// decoder reads one block at a time, and each column when it is first used. It reuses its
+// buffers and is not safe for concurrent use.
 type decoder struct {
 	zstd *zstd.Decoder
 	file io.ReaderAt
-	off  int64 // of the columns
+	off  int64 // offset of the first column
 	head header
 	cols [columns]column
 	have [columns]bool
@@ -27,19 +27,19 @@ type decoder struct {
 
 	classes   []class
 	classOf   []uint16
-	wanted    []bool // by class
+	matching  []bool // by class: whether it matches the query
 	times     []int64
 	begans    []int64
 	locals    []local
 	localOf   []uint16
 	remotes   []remote
 	remoteOf  []uint16
-	place     []uint16 // of a row among those with tuples
-	endPlace  []uint16 // of a row among those with counters
-	gapPlace  []uint16
+	place     []uint16 // by row: its index among begins and ends
+	endPlace  []uint16 // by row: its index among ends
+	gapPlace  []uint16 // by row: its index among gaps
 	counts    [4][]uint64
 	lost      []uint64
-	tuples    int
+	tuples    int // number of begins and ends
 	ends      int
 	gaps      int
 	hasTimes  bool
@@ -56,14 +56,15 @@ func newDecoder() (*decoder, error) {
 	return &decoder{zstd: z}, nil
 }
 
-// open reads the beginning of the block at an offset of a file of so many bytes.
+// open reads the header, the directory and the ports of the block at offset off. The file
+// has size bytes.
 func (d *decoder) open(f io.ReaderAt, off, size int64) error {
 	var err error
 	if d.dir, err = d.head.readHead(f, off, size, d.dir); err != nil {
 		return err
 	}
 	if d.head.kind != kindRecords {
-		return errCorrupt("block of kind %d where records are expected", d.head.kind)
+		return errCorrupt("the block has kind %d, want %d", d.head.kind, kindRecords)
 	}
 	d.file, d.off = f, off+blockHead+int64(d.head.directory)
 	d.have = [columns]bool{}
@@ -76,19 +77,19 @@ func (d *decoder) open(f io.ReaderAt, off, size int64) error {
 	return err
 }
 
-// column reads one of so many bytes.
+// column reads a column of want bytes.
 func (d *decoder) column(i, want int) ([]byte, error) {
 	if raw := d.cols[i].raw; int(raw) != want {
-		return nil, errCorrupt("column %d is of %d bytes, not %d", i, raw, want)
+		return nil, errCorrupt("column %d has %d bytes, want %d", i, raw, want)
 	}
 	return d.columnUpTo(i, want)
 }
 
-// columnUpTo reads one of at most so many bytes.
-func (d *decoder) columnUpTo(i, most int) ([]byte, error) {
+// columnUpTo reads a column of at most limit bytes.
+func (d *decoder) columnUpTo(i, limit int) ([]byte, error) {
 	c := &d.cols[i]
-	if int(c.raw) > most {
-		return nil, errCorrupt("column %d is of %d bytes, more than %d", i, c.raw, most)
+	if int(c.raw) > limit {
+		return nil, errCorrupt("column %d has %d bytes, the limit is %d", i, c.raw, limit)
 	}
 	if d.have[i] {
 		return d.bufs[i], nil
@@ -103,7 +104,7 @@ func (d *decoder) columnUpTo(i, most int) ([]byte, error) {
 		return nil, err
 	}
 	if crc32.Checksum(into, castagnoli) != c.sum && c.raw != 0 {
-		return nil, errCorrupt("checksum of column %d", i)
+		return nil, errCorrupt("column %d has a wrong checksum", i)
 	}
 	if c.packed {
 		out, err := d.zstd.DecodeAll(into, d.bufs[i][:0:c.raw])
@@ -111,15 +112,14 @@ func (d *decoder) columnUpTo(i, most int) ([]byte, error) {
 			return nil, fmt.Errorf("%w: column %d: %w", ErrCorrupt, i, err)
 		}
 		if len(out) != int(c.raw) {
-			return nil, errCorrupt("column %d unpacks to %d bytes, not %d", i, len(out), c.raw)
+			return nil, errCorrupt("column %d unpacks to %d bytes, want %d", i, len(out), c.raw)
 		}
 	}
 	d.have[i] = true
 	return d.bufs[i], nil
 }
 
-// numbers reads the pair of columns that begins at i. What they append to is given
-// back with n more.
+// numbers reads the n numbers of columns i and i+1, and appends them to out.
 func (d *decoder) numbers(out []uint64, i, n int) ([]uint64, error) {
 	lens, err := d.column(i, n)
 	if err != nil {
@@ -132,8 +132,8 @@ func (d *decoder) numbers(out []uint64, i, n int) ([]uint64, error) {
 	return takeNumbers(out, lens, packed)
 }
 
-// references reads the pair of columns that begins at i, and checks that they use a
-// dictionary of so many entries wholly.
+// references reads the n references of columns i and i+1, and appends them to out. They
+// must use each of the entries of their dictionary.
 func (d *decoder) references(out []uint16, i, n, entries int) ([]uint16, error) {
 	low, err := d.column(i, n)
 	if err != nil {
@@ -145,12 +145,12 @@ func (d *decoder) references(out []uint16, i, n, entries int) ([]uint16, error) 
 	}
 	out, used, err := takeReferences(out, low, high)
 	if err == nil && used != entries {
-		err = errCorrupt("%d entries of a dictionary of %d are used", used, entries)
+		err = errCorrupt("a dictionary has %d entries, of which %d are used", entries, used)
 	}
 	return out, err
 }
 
-// loadClasses tells the kind, protocol and egress address of each row.
+// loadClasses reads the kind, protocol and egress address of each row.
 func (d *decoder) loadClasses() error {
 	if len(d.classOf) != 0 {
 		return nil
@@ -162,17 +162,17 @@ func (d *decoder) loadClasses() error {
 	d.classes = d.classes[:0]
 	for len(b) != 0 {
 		if len(b) < 3 {
-			return errCorrupt("a class of %d bytes", len(b))
+			return errCorrupt("a class has %d bytes, want 3 or more", len(b))
 		}
 		c := class{kind: Kind(b[0]), proto: b[1]}
 		if c.kind < Begin || c.kind > Gap {
-			return errCorrupt("a record of %s", c.kind)
+			return errCorrupt("a record has %s", c.kind)
 		}
 		if c.egress, b, err = takeAddr(b[3:], int(b[2])); err != nil {
 			return err
 		}
 		if !c.egress.IsValid() != (c.kind == Gap) {
-			return errCorrupt("%s with the egress address %s", c.kind, c.egress)
+			return errCorrupt("a %s record has the egress address %s", c.kind, c.egress)
 		}
 		d.classes = append(d.classes, c)
 	}
@@ -201,7 +201,7 @@ func (d *decoder) loadClasses() error {
 	return nil
 }
 
-// loadTimes tells when each row was, and when what it tells began.
+// loadTimes reads the time of each row, and the begin of its flow or gap.
 func (d *decoder) loadTimes() error {
 	if d.hasTimes {
 		return nil
@@ -234,7 +234,7 @@ func (d *decoder) loadTimes() error {
 	return nil
 }
 
-// sourcePort is that of a row's original source.
+// sourcePort returns the original source port of row i.
 func (d *decoder) sourcePort(i int) (uint16, error) {
 	if err := d.loadClasses(); err != nil {
 		return 0, err
@@ -255,4 +255,5 @@ func (d *decoder) sourcePort(i int) (uint16, error) {
 	return port, nil
 }
 
+// port returns the egress port of row i.
 func (d *decoder) port(i int) uint16 { return binary.LittleEndian.Uint16(d.bufs[colPort][2*i:]) }

@@ -11,16 +11,15 @@ import (
 )
 
 const (
-	// blockRecords is how many records a block of a segment has. With more, blocks are
-	// a few hundredths smaller and a search for one port has to unpack more.
+	// blockRecords is the number of records of a block of a segment. Larger blocks save a few
+	// percent of space, but a query for one port has to unpack more.
 	blockRecords = 1 << 14
-	// maxTail is the size at which a tail is packed, for logs with few records.
+	// maxTail is the size of a tail that is packed before it has blockRecords records.
 	maxTail = 4 << 20
 )
 
-// disk is the log's files and the records that no segment has yet. Those are in a
-// file of their own, the tail, in small blocks; when there are enough of them for a
-// good block of the segment, the tail is removed.
+// disk writes the files of the log. Records are in pending and, in small blocks, in the
+// tail, until they fill a block of the segment. Then the tail is removed.
 type disk struct {
 	dir     string
 	opts    Options
@@ -29,36 +28,37 @@ type disk struct {
 	encoder *encoder
 	buf     []byte
 
-	pending    []row
-	seq        uint64 // number of the first one
-	flushed    int    // so many of them are in the tail
-	since      time.Duration
-	ownerBytes int
-	block      uint64
+	pending      []row
+	seq          uint64 // number of pending[0]
+	flushed      int    // number of pending rows that are in the tail
+	pendingSince time.Duration
+	ownerBytes   int
+	block        uint64 // identifies the present block for owner.block
 
 	tail     *os.File
 	tailSize int64
-	oldTails []string // of an earlier writer; pending has their records
+	oldTails []string // tails of earlier writers, whose records are in pending
 
-	segment     *os.File
-	segmentPath string
-	size        int64
-	blocks      []place
-	begun       time.Duration
+	segment      *os.File
+	segmentPath  string
+	size         int64
+	blocks       []place
+	segmentStart time.Duration
 
-	files   []kept // that are not written to, oldest first
+	files   []sealedFile // oldest first
 	err     error
 	written uint64
 }
 
-// kept is a whole file.
-type kept struct {
+// sealedFile is a file that is not written to any more.
+type sealedFile struct {
 	path string
 	size int64
-	last int64 // the latest time in it
+	last int64 // time of its latest record
 }
 
-// add takes rows until there is no more room in memory.
+// add appends rows to pending. It returns an error, and how many rows it has appended, if
+// pending is full and cannot be written.
 func (d *disk) add(rows []row) (n int, err error) {
 	for i := range rows {
 		o := rows[i].owner
@@ -69,7 +69,7 @@ func (d *disk) add(rows []row) (n int, err error) {
 			}
 		}
 		if len(d.pending) == 0 {
-			d.since = d.elapsed()
+			d.pendingSince = d.elapsed()
 		}
 		if o != nil && o.block != d.block {
 			o.block = d.block
@@ -78,40 +78,41 @@ func (d *disk) add(rows []row) (n int, err error) {
 		d.pending = append(d.pending, rows[i])
 	}
 	if len(d.pending) == blockRecords {
-		_ = d.pack() // the next record that finds no room says so
+		_ = d.pack() // add tries again, and returns the error, at the next record
 	}
 	return len(rows), nil
 }
 
-// flush makes pending readable, and keeps the bounds.
+// flush makes pending readable, and removes files beyond the limits.
 func (d *disk) flush() error {
-	if d.aged(d.since) || len(d.oldTails) > 0 || d.tailSize > maxTail {
+	if d.isOld(d.pendingSince) || len(d.oldTails) > 0 || d.tailSize > maxTail {
 		if err := d.pack(); err != nil {
 			return err
 		}
 	}
 	if len(d.pending) > d.flushed {
-		if err := d.keep(d.writeTail()); err != nil {
+		if err := d.setErr(d.writeTail()); err != nil {
 			return err
 		}
 	}
-	if len(d.blocks) > 0 && d.aged(d.begun) {
+	if len(d.blocks) > 0 && d.isOld(d.segmentStart) {
 		d.seal()
 	}
-	d.bound(0)
-	return d.keep(nil)
+	d.removeOldest(0)
+	return d.setErr(nil)
 }
 
-// keep remembers why nothing can be written.
-func (d *disk) keep(err error) error {
+// setErr stores the error for Stats.
+func (d *disk) setErr(err error) error {
 	d.err = err
 	return err
 }
 
+// writeTail writes the rows of pending that are not flushed to the tail.
 func (d *disk) writeTail() error {
 	b := d.encoder.encode(d.buf[:0], d.seq+uint64(d.flushed), d.pending[d.flushed:])
 	d.buf = b[:0]
-	d.bound(int64(len(b)))
+	d.removeOldest(int64(len(b)))
 	if d.tail == nil {
 		f, err := create(tailPath(d.dir, d.seq))
 		if err != nil {
@@ -128,11 +129,11 @@ func (d *disk) writeTail() error {
 	return nil
 }
 
-// pack moves pending into the segment, and removes the tail. It is undone where it
-// fails, and can be tried again.
+// pack writes pending to the segment and removes the tail. If it fails, it changes nothing
+// and can be called again.
 func (d *disk) pack() error {
 	if len(d.pending) == 0 {
-		return d.keep(d.dropTails())
+		return d.setErr(d.dropTails())
 	}
 	b := d.encoder.encode(d.buf[:0], d.seq, d.pending)
 	d.buf = b[:0]
@@ -140,10 +141,11 @@ func (d *disk) pack() error {
 	if len(d.blocks) > 0 && d.size+more() > d.opts.MaxSegmentBytes {
 		d.seal()
 	}
-	d.bound(more() + fileHead)
-	return d.keep(d.writeBlock(b))
+	d.removeOldest(more() + fileHead)
+	return d.setErr(d.writeBlock(b))
 }
 
+// writeBlock writes the block of pending to the segment.
 func (d *disk) writeBlock(b []byte) (err error) {
 	if d.segment == nil {
 		path := segmentPath(d.dir, d.opts.Now(), d.seq)
@@ -151,13 +153,13 @@ func (d *disk) writeBlock(b []byte) (err error) {
 		if err != nil {
 			return err
 		}
-		d.segment, d.segmentPath, d.size, d.begun, d.blocks = f, path, fileHead, d.elapsed(), nil
+		d.segment, d.segmentPath, d.size, d.segmentStart, d.blocks = f, path, fileHead, d.elapsed(), nil
 	}
 	if err := writeAt(d.segment, b, d.size); err != nil {
 		return err
 	}
 	if d.tail != nil || len(d.oldTails) > 0 {
-		// Not before the records are there for certain is their other copy removed.
+		// Sync before the tail, the other copy of these records, is removed.
 		if err := unix.Fdatasync(int(d.segment.Fd())); err != nil {
 			return errors.Join(os.NewSyscallError("fdatasync "+d.segmentPath, err), d.segment.Truncate(d.size))
 		}
@@ -176,6 +178,7 @@ func (d *disk) writeBlock(b []byte) (err error) {
 	return d.dropTails()
 }
 
+// dropTails removes all tails.
 func (d *disk) dropTails() error {
 	var errs []error
 	if d.tail != nil {
@@ -189,14 +192,14 @@ func (d *disk) dropTails() error {
 	return errors.Join(errs...)
 }
 
-// seal ends the segment with its index. Without, as on a full disk, readers take
-// longer and find the same.
+// seal ends the segment with its index. If the index cannot be written, as on a full disk,
+// readers list the blocks without it, which takes longer.
 func (d *disk) seal() {
 	b := appendIndex(nil, d.size, d.blocks, d.seq, d.opts.Now().UnixMilli())
 	if writeAt(d.segment, b, d.size) == nil {
 		d.size += int64(len(b))
 	}
-	k := kept{path: d.segmentPath, size: d.size}
+	k := sealedFile{path: d.segmentPath, size: d.size}
 	for i, p := range d.blocks {
 		if i == 0 {
 			k.last = p.last
@@ -204,7 +207,7 @@ func (d *disk) seal() {
 		k.last = max(k.last, p.last)
 	}
 	d.files = append(d.files, k)
-	_ = d.segment.Close() // all of it was written
+	_ = d.segment.Close() // errors of writing were returned by writeAt
 	d.segment, d.size, d.blocks = nil, 0, nil
 }
 
@@ -220,9 +223,9 @@ func (d *disk) close() error {
 	return errors.Join(err, d.encoder.zstd.Close())
 }
 
-// aged reports whether something is old enough to be set aside, so that whole files
-// are what grows too old.
-func (d *disk) aged(since time.Duration) bool {
+// isOld reports whether 1/16 of MaxAge has passed since a time. Then the next file is begun,
+// so that whole files can be removed because of their age.
+func (d *disk) isOld(since time.Duration) bool {
 	return d.opts.MaxAge > 0 && d.elapsed()-since > d.opts.MaxAge/16
 }
 
@@ -234,9 +237,9 @@ func (d *disk) total() int64 {
 	return n
 }
 
-// bound removes the oldest files until so many bytes more are within the bounds. A
-// clock that is set forward while the writer runs makes nothing older.
-func (d *disk) bound(more int64) {
+// removeOldest removes the oldest files until the log is within its limits with more bytes
+// to be written. Setting the clock forward while the writer runs does not age records.
+func (d *disk) removeOldest(more int64) {
 	now := d.opts.Now()
 	if t := d.start.Add(d.elapsed()); t.Before(now) {
 		now = t
@@ -249,7 +252,7 @@ func (d *disk) bound(more int64) {
 			return
 		}
 		if err := os.Remove(k.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return // it is tried again
+			return // the next call tries again
 		}
 		total -= k.size
 		d.files = d.files[1:]
@@ -266,11 +269,11 @@ func (d *disk) stats() Stats {
 	return s
 }
 
-// create makes a file with its head, or none.
+// create creates a file with its header. If it fails, it leaves no file.
 func create(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("begin a file of the NAT log: %w", err)
+		return nil, fmt.Errorf("create a file of the NAT log: %w", err)
 	}
 	if err := writeAt(f, appendFileHead(nil), 0); err != nil {
 		return nil, errors.Join(err, f.Close(), os.Remove(path))
@@ -278,7 +281,8 @@ func create(path string) (*os.File, error) {
 	return f, nil
 }
 
-// writeAt writes all, or leaves the file as it was.
+// writeAt writes b at an offset, the end of the file. If it fails, it truncates the file to
+// that offset.
 func writeAt(f *os.File, b []byte, off int64) error {
 	if _, err := f.WriteAt(b, off); err != nil {
 		return errors.Join(fmt.Errorf("write the NAT log: %w", err), f.Truncate(off))

@@ -10,7 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// encoder makes blocks of rows. Its buffers are used again.
+// encoder encodes rows as blocks. It reuses its buffers.
 type encoder struct {
 	zstd *zstd.Encoder
 
@@ -27,8 +27,8 @@ type encoder struct {
 }
 
 func newEncoder() (*encoder, error) {
-	// Most columns repeat nothing and have a few frequent bytes: entropy coding is what
-	// makes them small, and a longer search for repetitions makes none smaller.
+	// Most columns have few repetitions and a few frequent bytes. Entropy coding makes
+	// them small; a slower search for repetitions does not make them smaller.
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(256<<10), zstd.WithAllLitEntropyCompression(true), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
 	if err != nil {
@@ -65,7 +65,7 @@ func refer[K comparable](m map[K]uint32, k K) (code uint32, isNew bool) {
 	return 0, true
 }
 
-// encode appends a block of at most maxRecords rows, whose first has the number seq.
+// encode appends a block of at most maxRecords rows. The first row has the number seq.
 func (e *encoder) encode(out []byte, seq uint64, rows []row) []byte {
 	e.reset()
 	h := header{kind: kindRecords, count: uint32(len(rows)), seq: seq, first: rows[0].time, last: rows[0].time, began: rows[0].began}
@@ -80,7 +80,7 @@ func (e *encoder) encode(out []byte, seq uint64, rows []row) []byte {
 		case w.kind == Gap:
 			h.flags |= flagGaps
 		case w.kind == End && w.began == w.time:
-			h.flags |= flagAgeless
+			h.flags |= flagBeginUnknown
 		}
 	}
 	if same > len(rows)/2 {
@@ -155,15 +155,15 @@ func (e *encoder) local(l local) {
 	e.cols[colLocals] = appendAddr(append(b, addrLen(l.addr)), l.addr)
 }
 
-// Bits of the column of remotes.
+// Flags of a remote.
 const (
-	remoteIs6     = 1 << iota // the original destination is of 16 bytes
-	remoteChanged             // the translated destination is another one, and follows
+	remoteIs6     = 1 << iota // the original destination has 16 bytes
+	remoteChanged             // the translated destination differs, and follows
 	translatedIs6
 	remoteBits = iota
 )
 
-// remote writes one destination where the two are the same, as they mostly are.
+// remote writes one destination if both are equal, as in most flows.
 func (e *encoder) remote(r remote) {
 	put := func(p netip.AddrPort) {
 		e.cols[colRemoteAddrs] = appendAddr(e.cols[colRemoteAddrs], p.Addr())
@@ -184,8 +184,7 @@ func (e *encoder) remote(r remote) {
 	e.cols[colRemotes] = append(e.cols[colRemotes], flags)
 }
 
-// gather puts the columns that are kept elsewhere beside the others. A high column
-// of zeros is left out.
+// gather copies references and numbers to e.cols. A high column of zeros stays empty.
 func (e *encoder) gather() {
 	refs := func(i int, c *references) {
 		e.cols[i] = append(e.cols[i], c.low...)
@@ -209,7 +208,7 @@ func (e *encoder) gather() {
 	}
 }
 
-// write appends header, directory and columns.
+// write appends the header, the directory and the columns.
 func (e *encoder) write(out []byte, h header) []byte {
 	e.packed = e.packed[:0]
 	var directory []byte
@@ -239,8 +238,8 @@ func (e *encoder) write(out []byte, h header) []byte {
 	return out
 }
 
-// isBits: random ports and the low bits of numbers do not compress, and the ports
-// are read without decompressing.
+// isBits reports whether a column is never packed: random ports and the low bits of numbers
+// do not compress, and Find reads ports without unpacking.
 func isBits(col int) bool {
 	switch col {
 	case colPort, colTimeBits, colAgeBits, colLostBits, colCounts + 1, colCounts + 3, colCounts + 5, colCounts + 7:

@@ -7,23 +7,22 @@ import (
 
 // Branch on these with errors.Is.
 var (
-	// ErrNewer: a file was written by a later program than this one.
+	// ErrNewer means that a newer program wrote the file.
 	ErrNewer = errors.New("log file of a newer version")
-	// ErrCorrupt: what a file says contradicts itself or its checksum.
+	// ErrCorrupt means that a file contradicts its format or a checksum.
 	ErrCorrupt = errors.New("damaged")
-	// ErrLocked: another writer has the directory.
-	ErrLocked = errors.New("another writer has the log")
-	// ErrClosed: the writer was closed.
+	// ErrLocked means that another writer has locked the directory.
+	ErrLocked = errors.New("another writer has locked the log")
+	// ErrClosed means that the writer is closed.
 	ErrClosed = errors.New("the log is closed")
-	// ErrLost: a record was dropped and counted; a gap record will tell.
-	ErrLost = errors.New("record lost: the disk does not keep up")
+	// ErrLost means that a record was dropped and counted; a Gap record follows.
+	ErrLost = errors.New("record lost: the disk is too slow or full")
 )
 
-// FileError is what is wrong with one file of the log. The others are read all the
-// same.
+// FileError is a fault of one file of the log. The other files are read.
 type FileError struct {
 	File   string
-	Offset int64 // of the block in bytes; 0 is the whole file
+	Offset int64 // offset of the damaged block, 0 if the whole file is damaged
 	Err    error
 }
 
@@ -41,5 +40,5 @@ func errCorrupt(format string, args ...any) error {
 }
 
 func newerError(v uint32) error {
-	return fmt.Errorf("%w: %d where this program knows %d; read it with the program that wrote it", ErrNewer, v, version)
+	return fmt.Errorf("%w: %d, this program reads up to %d; read it with the program that wrote it", ErrNewer, v, version)
 }

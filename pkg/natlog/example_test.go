@@ -11,13 +11,13 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
-// Who had port 40312 at half past twelve?
+// Find which pod used the egress port 40312 at half past twelve.
 func Example() {
 	dir, err := os.MkdirTemp("", "natlog")
 	if err != nil {
 		panic(err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // of an example
+	defer os.RemoveAll(dir) //nolint:errcheck // the directory is temporary
 	w, err := natlog.Open(dir, natlog.Options{MaxAge: 90 * 24 * time.Hour})
 	if err != nil {
 		panic(err)
@@ -45,7 +45,7 @@ func Example() {
 	}
 
 	at := noon.Add(30 * time.Minute)
-	a, err := natlog.Who(context.Background(), dir, natlog.Query{Addr: r.Translated.Src, From: at, Until: at})
+	a, err := natlog.Find(context.Background(), dir, natlog.Query{Addr: r.Translated.Src, From: at, Until: at})
 	if err != nil {
 		panic(err)
 	}

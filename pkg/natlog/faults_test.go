@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Wherever the last file ends, a reader finds the blocks that are whole and no fault,
-// and the next writer goes on behind them.
+// TestTornEnd truncates the last file at many places. A reader finds the complete blocks and
+// no error, and the next writer continues after them.
 func TestTornEnd(t *testing.T) {
 	for _, suffix := range [...]string{segmentSuffix, tailSuffix} {
 		from := t.TempDir()
@@ -42,7 +42,7 @@ func TestTornEnd(t *testing.T) {
 			check(t, os.WriteFile(filepath.Join(dir, filepath.Base(path)), whole[:n], 0o600))
 			got, errs := readLog(dir)
 			if len(errs) != 0 {
-				t.Fatalf("%d bytes of %d: %v", n, len(whole), errs)
+				t.Fatalf("truncated to %d of %d bytes: %v", n, len(whole), errs)
 			}
 			same(t, got, all[:len(got)])
 			counts[len(got)]++
@@ -52,19 +52,19 @@ func TestTornEnd(t *testing.T) {
 			again := records(t, dir)
 			same(t, again, append(slices.Clone(all[:len(got)]), all[0]))
 		}
-		want := 2 // with nothing
+		want := 2 // no record, or one block
 		if suffix == tailSuffix {
 			want = 4
 		}
 		if len(counts) < want {
-			t.Errorf("%s: found %v records", suffix, counts)
+			t.Errorf("%s: numbers of records were %v, want %d different ones", suffix, counts, want)
 		}
 		check(t, w.Close())
 	}
 }
 
-// A segment and a tail of a newer version, and one that is damaged in its middle, are
-// named, and the others are read. A writer leaves them alone.
+// TestFilesThatCannotBeRead: damaged files and files of a newer version are errors that name
+// the file; all other files are read. A writer does not change unreadable files.
 func TestFilesThatCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
 	w := openLog(t, dir, small)
@@ -89,43 +89,43 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	tail := tailPath(dir, uint64(len(all)+5))
 	check(t, os.WriteFile(tail, binary.LittleEndian.AppendUint64([]byte(fileMagic), version+7), 0o600))
 
-	look := func() []Record {
+	readAll := func() []Record {
 		t.Helper()
 		got, errs := readLog(dir)
 		if len(errs) < 4 {
-			t.Fatalf("got %v", errs)
+			t.Fatalf("got %v, want 4 errors", errs)
 		}
 		for _, c := range []struct {
 			path, word string
 			is         error
 		}{
-			{newer, "version: 2 where this program knows 1", ErrNewer},
-			{tail, "version: 8 where", ErrNewer},
+			{newer, "version: 2, this program reads up to 1", ErrNewer},
+			{tail, "version: 8, this program", ErrNewer},
 			{damaged, "block at byte 16", ErrCorrupt},
 			{headless, `begins with "elsewhat"`, ErrCorrupt},
 		} {
 			if !slices.ContainsFunc(errs, func(err error) bool {
 				return errors.Is(err, c.is) && strings.Contains(err.Error(), c.path) && strings.Contains(err.Error(), c.word)
 			}) {
-				t.Errorf("nothing of %s, %s in %v", c.path, c.word, errs)
+				t.Errorf("no error for %s with %q in %v", c.path, c.word, errs)
 			}
 		}
 		return got
 	}
 	want := slices.Concat(all[:blockRecords], all[2*blockRecords:3*blockRecords], all[5*blockRecords:])
-	same(t, look(), want)
+	same(t, readAll(), want)
 	x := all[5*blockRecords]
-	a, err := Who(context.Background(), dir, Query{Addr: x.Translated.Src, Proto: x.Proto})
+	a, err := Find(context.Background(), dir, Query{Addr: x.Translated.Src, Proto: x.Proto})
 	if !isAll(err, ErrNewer, ErrCorrupt) || len(a.Flows) == 0 {
-		t.Errorf("who: %v beside %v", a, err)
+		t.Errorf("Find: answer %v, error %v", a, err)
 	}
 
 	w = openLog(t, dir, small)
 	appendAll(t, w, all[:200])
 	check(t, w.Flush())
-	same(t, look(), append(want, all[:200]...))
+	same(t, readAll(), append(want, all[:200]...))
 	check(t, w.Close())
-	same(t, look(), append(want, all[:200]...))
+	same(t, readAll(), append(want, all[:200]...))
 	for i, path := range [...]string{newer, headless} {
 		if !slices.Equal(must(os.ReadFile(path))(t), before[i]) {
 			t.Errorf("%s was changed", path)
@@ -133,8 +133,9 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A writer that dies between the segment and the tail's removal leaves records in both.
-func TestTailThatASegmentHas(t *testing.T) {
+// TestTailAlreadyInSegment: a writer that is killed between writing a segment and removing
+// the tail leaves records in both. Readers return them once.
+func TestTailAlreadyInSegment(t *testing.T) {
 	dir := t.TempDir()
 	w := openLog(t, dir, small)
 	all := some(500)
@@ -149,12 +150,13 @@ func TestTailThatASegmentHas(t *testing.T) {
 	check(t, openLog(t, dir, small).Close())
 	same(t, records(t, dir), all)
 	if left := files(t, dir, tailSuffix); len(left) != 0 {
-		t.Errorf("left %v", left)
+		t.Errorf("the next writer left the tails %v", left)
 	}
 }
 
-// A tail that is packed while a reader opens the files is found once. In the other
-// order its records would be found nowhere, and that is what this test can see.
+// TestPackedWhileOpening: a reader finds the records of a tail that is packed while it opens
+// the files. If it opened the segments before the tails, it would miss them, which the second
+// case shows.
 func TestPackedWhileOpening(t *testing.T) {
 	for _, c := range []struct {
 		name          string
@@ -172,18 +174,18 @@ func TestPackedWhileOpening(t *testing.T) {
 		check(t, c.first(v, dir))
 		check(t, w.Close())
 		check(t, c.second(v, dir))
-		v.join()
+		v.appendTails()
 		n := 0
 		for _, b := range v.blocks {
 			n += int(b.count)
 		}
 		if v.close(); n != c.want {
-			t.Errorf("%s: %d records, not %d", c.name, n, c.want)
+			t.Errorf("%s: got %d records, want %d", c.name, n, c.want)
 		}
 	}
 }
 
-// With few records at a time, the tail is packed when it is large.
+// TestTailDoesNotGrow: a tail of many small blocks is packed when it reaches maxTail.
 func TestTailDoesNotGrow(t *testing.T) {
 	dir := t.TempDir()
 	o := small
@@ -198,15 +200,15 @@ func TestTailDoesNotGrow(t *testing.T) {
 			break
 		}
 		if size := sizeOf(t, dir); size > maxTail+64<<10 {
-			t.Fatalf("%d records take %d bytes", i, size)
+			t.Fatalf("after %d records the files have %d bytes", i, size)
 		}
 	}
 	if !packed || len(files(t, dir, tailSuffix)) != 0 {
-		t.Errorf("files are %v", files(t, dir, ""))
+		t.Errorf("the tail was not packed; files are %v", files(t, dir, ""))
 	}
 }
 
-// The clock goes where it will: every record is found by its own time.
+// TestClockSteps: the clock is set back and ahead; ends are found by their own time.
 func TestClockSteps(t *testing.T) {
 	all := some(4 * blockRecords)
 	for i := range all {
@@ -228,7 +230,7 @@ func TestClockSteps(t *testing.T) {
 			continue
 		}
 		ends++
-		a := must(Who(context.Background(), dir, Query{Addr: r.Translated.Src, Proto: r.Proto, From: r.Time, Until: r.Time}))(t)
+		a := must(Find(context.Background(), dir, Query{Addr: r.Translated.Src, Proto: r.Proto, From: r.Time, Until: r.Time}))(t)
 		if !slices.ContainsFunc(a.Flows, func(f Flow) bool { return f.Original == r.Original && f.End.Equal(r.Time) }) {
 			t.Fatalf("record %d: no flow %v that ended at %s in %+v", i, r.Original, r.Time, a.Flows)
 		}
@@ -238,9 +240,9 @@ func TestClockSteps(t *testing.T) {
 	}
 }
 
-// While a writer flushes, packs, ends segments and removes them, a reader sees each
-// record once and none out of order, and all that were flushed when it began.
-func TestReadersBesideAWriter(t *testing.T) {
+// TestReadersDuringWrites: while a writer flushes, packs, seals and removes files, a reader
+// finds each flushed record once and in order.
+func TestReadersDuringWrites(t *testing.T) {
 	dir := t.TempDir()
 	w := openLog(t, dir, small)
 	stop := make(chan struct{})
@@ -261,7 +263,7 @@ func TestReadersBesideAWriter(t *testing.T) {
 				return
 			}
 			select {
-			case <-flushed: // only the latest
+			case <-flushed: // replace the previous value
 			default:
 			}
 			flushed <- n
@@ -276,7 +278,7 @@ func TestReadersBesideAWriter(t *testing.T) {
 	for reads := 0; reads < 40 || removed < 10; reads++ {
 		n, ok := <-flushed
 		if !ok {
-			t.Fatal("the writer is gone")
+			t.Fatal("the writer has failed")
 		}
 		got, errs := readLog(dir)
 		if len(errs) != 0 {
@@ -284,11 +286,11 @@ func TestReadersBesideAWriter(t *testing.T) {
 		}
 		for i := range got[1:] {
 			if got[i+1].Packets[0] != got[i].Packets[0]+1 {
-				t.Fatalf("%d comes after %d", got[i+1].Packets[0], got[i].Packets[0])
+				t.Fatalf("record %d comes after %d", got[i+1].Packets[0], got[i].Packets[0])
 			}
 		}
 		if last := got[len(got)-1].Packets[0] + 1; last < n {
-			t.Fatalf("%d records were flushed, %d are read", n, last)
+			t.Fatalf("%d records were flushed, but only %d are found", n, last)
 		}
 		if got[0].Packets[0] > 0 {
 			removed++

@@ -20,8 +20,8 @@ const (
 	stamp         = "20060102T150405Z"
 )
 
-// name is that of a file of the log: the number of its first record gives the order,
-// whatever the clock does, and the time is for people.
+// name is a file of the log. Files are ordered by the number of their first record, since
+// the clock may be set; the time in the name is for people.
 type name struct {
 	path string
 	seq  uint64
@@ -35,8 +35,8 @@ func tailPath(dir string, seq uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%016x%s", seq, tailSuffix))
 }
 
-// list returns the segments and the tails of a directory, oldest first. Other files
-// are left out, and so are files that a user planted where every user can make files.
+// list returns the segments and the tails of a directory, oldest first. It ignores other
+// files. In a directory that every user can write to, it ignores files of other users.
 func list(dir string) (segments, tails []name, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The disk is full for a while. A copy of the test program has a small one in a mount
-// namespace of its own, that is gone with it.
+// TestDiskFull: the disk is full for some time. The test runs itself again in another mount
+// namespace, in which it mounts a tmpfs of 1 MiB.
 func TestDiskFull(t *testing.T) {
 	if os.Getenv(fullEnv) == "" {
 		cmd := exec.Command(must(os.Executable())(t), "-test.run=^TestDiskFull$", "-test.v")
 		cmd.Env = append(os.Environ(), fullEnv+"=1")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: this test needs root\n%s", err, out)
+			t.Fatalf("%v; this test needs root\n%s", err, out)
 		}
 		return
 	}
@@ -55,24 +55,24 @@ func TestDiskFull(t *testing.T) {
 	if s := w.Stats(); !errors.Is(s.Err, unix.ENOSPC) || s.Lost != lost || s.Written == 0 || s.Written >= taken {
 		t.Fatalf("stats are %+v", s)
 	}
-	// What is written is readable all the same.
+	// Written records are readable.
 	all := records(t, dir)
 	if len(all) == 0 || uint64(len(all)) < w.Stats().Written {
-		t.Errorf("%d records are readable, %d are written", len(all), w.Stats().Written)
+		t.Errorf("%d records are readable, %d were written", len(all), w.Stats().Written)
 	}
 
-	// A second program finds the disk full, too, and loses nothing that is there.
+	// The next writer also finds the disk full, and loses no written record.
 	if err := w.Close(); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("close: %v", err)
 	}
 	w = openLog(t, dir, o)
 	if again := records(t, dir); len(again) != len(all) {
-		t.Errorf("%d records of %d after a new begin", len(again), len(all))
+		t.Errorf("the next writer kept %d of %d records", len(again), len(all))
 	}
 	r := numbered(1 << 20)
 	for i := 1; w.Append(&r) == nil; i++ {
 		if i%1000 == 0 {
-			_ = w.Flush() // it may find some room
+			_ = w.Flush() // fails once the disk is full
 		}
 	}
 	firstLost, lastLost = r, r

@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// The format of files, as doc.go tells it.
+// Constants of the file format, see the package documentation.
 const (
 	version   = 1
 	fileMagic = "masqnat\n"
@@ -24,12 +24,12 @@ const (
 
 // Flags of a block of records.
 const (
-	flagSamePort = 1 << iota // source ports are kept as differences to the egress ports
-	flagGaps                 // some are gaps
-	flagAgeless              // of some ends nobody knows when the flow began
+	flagSamePort     = 1 << iota // source ports are stored as differences to egress ports
+	flagGaps                     // the block has gaps
+	flagBeginUnknown             // the begin of some ended flows is unknown
 )
 
-// What a hostile file may ask of memory.
+// Limits on the memory that a malicious file can make a reader allocate.
 const (
 	maxRecords   = 1<<16 - 1
 	maxDirectory = 8 << 10
@@ -46,34 +46,34 @@ func appendFileHead(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, 0)
 }
 
-// checkFileHead reads the beginning of a file. A file that ends within it is
-// io.ErrUnexpectedEOF.
+// checkFileHead checks the header of a file. It returns io.ErrUnexpectedEOF if the file
+// ends within the header.
 func checkFileHead(r io.ReaderAt) error {
 	var b [fileHead]byte
 	if err := readAt(r, b[:], 0); err != nil {
 		return err
 	}
 	if string(b[:8]) != fileMagic {
-		return errCorrupt("it begins with %q; remove it if it is not a log", b[:8])
+		return errCorrupt("the file begins with %q; remove it if it is not a log", b[:8])
 	}
 	switch v := binary.LittleEndian.Uint32(b[8:]); {
 	case v > version:
 		return newerError(v)
 	case v == 0:
-		return errCorrupt("version 0")
+		return errCorrupt("the version is 0")
 	}
 	return nil
 }
 
-// header begins each block. In an index it tells of all the blocks before.
+// header is the header of a block. The header of an index describes all blocks before it.
 type header struct {
 	kind, flags byte
-	total       uint32 // bytes of the block, with the header
-	directory   uint32 // bytes that follow the header
+	total       uint32 // bytes of the block, including the header
+	directory   uint32 // bytes of the directory
 	count       uint32 // records, or blocks in an index
-	seq         uint64 // number of the first record; in an index that of the next
-	// Milliseconds since 1970: times of records, and the earliest begin of what
-	// they tell.
+	seq         uint64 // number of the first record; in an index, of the next record
+	// In milliseconds since 1970: first and last time of the records, and the earliest
+	// begin of their flows and gaps.
 	first, last, began int64
 }
 
@@ -92,7 +92,7 @@ func (h *header) append(b []byte) []byte {
 	return append(b, 0, 0, 0, 0, 0, 0, 0, 0)
 }
 
-// seal writes the checksum into a header that its directory follows.
+// seal writes the checksum of header and directory into the header of a block.
 func seal(block []byte, directory uint32) {
 	c := crc32.Checksum(block[:blockHead-4], castagnoli)
 	c = crc32.Update(c, castagnoli, block[blockHead:blockHead+directory])
@@ -116,23 +116,23 @@ func (h *header) parse(b []byte) error {
 		last:      int64(binary.LittleEndian.Uint64(b[40:])),
 		began:     int64(binary.LittleEndian.Uint64(b[48:])),
 	}
-	most, records := uint32(maxDirectory), uint32(maxRecords)
+	maxDir, records := uint32(maxDirectory), uint32(maxRecords)
 	switch h.kind {
 	case kindRecords:
 	case kindIndex:
-		most, records = maxIndex, maxIndex/indexEntry
+		maxDir, records = maxIndex, maxIndex/indexEntry
 	default:
-		return errCorrupt("block of kind %d", h.kind)
+		return errCorrupt("the block has the unknown kind %d", h.kind)
 	}
-	if h.directory > most || h.count > records || h.total > maxBlock || h.total < blockHead+h.directory {
-		return errCorrupt("%d records in %d bytes with a directory of %d", h.count, h.total, h.directory)
+	if h.directory > maxDir || h.count > records || h.total > maxBlock || h.total < blockHead+h.directory {
+		return errCorrupt("sizes are out of range: %d records, %d bytes, a directory of %d bytes", h.count, h.total, h.directory)
 	}
 	return nil
 }
 
-// readHead reads the header and the directory at an offset. Where the file ends
-// before the block does, it is io.ErrUnexpectedEOF: the block is torn, or is being
-// written.
+// readHead reads the header and the directory of the block at an offset. It returns
+// io.ErrUnexpectedEOF if the file ends before the block: the block is incomplete, or is
+// being written.
 func (h *header) readHead(r io.ReaderAt, off, size int64, buf []byte) (directory []byte, err error) {
 	if size-off < blockHead {
 		return nil, io.ErrUnexpectedEOF
@@ -153,11 +153,12 @@ func (h *header) readHead(r io.ReaderAt, off, size int64, buf []byte) (directory
 	}
 	c := crc32.Update(crc32.Checksum(head[:blockHead-4], castagnoli), castagnoli, buf)
 	if c != binary.LittleEndian.Uint32(head[blockHead-4:]) {
-		return nil, errCorrupt("checksum of the header")
+		return nil, errCorrupt("the header has a wrong checksum")
 	}
 	return buf, nil
 }
 
+// readAt reads len(b) bytes. It returns io.ErrUnexpectedEOF if the file has fewer.
 func readAt(r io.ReaderAt, b []byte, off int64) error {
 	n, err := r.ReadAt(b, off)
 	switch {
@@ -169,7 +170,7 @@ func readAt(r io.ReaderAt, b []byte, off int64) error {
 	return err
 }
 
-// grow returns n bytes, in place of b's if they fit.
+// grow returns a buffer of n bytes and capacity for pad more. It reuses b if possible.
 func grow(b []byte, n int) []byte {
 	if cap(b) < n+pad {
 		b = make([]byte, n+pad, (n+pad)*5/4)

@@ -5,16 +5,16 @@ import (
 	"io"
 )
 
-// indexEntry is the bytes that an index has for each block.
+// indexEntry is the number of bytes of a block's entry in an index.
 const indexEntry = 48
 
-// place is where a block lies in its file.
+// place is a block and its offset in its file.
 type place struct {
 	off int64
 	header
 }
 
-// appendIndex ends a file: a block that lists the others, and where it begins.
+// appendIndex appends the index, which lists all blocks of a file, and the trailer.
 func appendIndex(b []byte, off int64, all []place, next uint64, closed int64) []byte {
 	h := header{
 		kind: kindIndex, count: uint32(len(all)), seq: next, began: closed,
@@ -42,18 +42,18 @@ func appendIndex(b []byte, off int64, all []place, next uint64, closed int64) []
 	return append(b, endMagic...)
 }
 
-// contents is what is known of a file without reading its columns.
+// contents is the list of blocks of a file.
 type contents struct {
 	blocks []place
 	next   uint64 // number of the record after the last
-	end    int64  // of the last whole block, or of the file's head
-	sealed bool   // the file has an index and nothing is written to it any more
+	end    int64  // end of the last complete block, or of the file's header
+	sealed bool   // the file has an index and is complete
 	closed int64  // when it was sealed; milliseconds since 1970
 }
 
-// read finds the blocks of a file: by its index, or, where it has none, from block to
-// block up to the first that is not whole. err is what that one suffers from, nil
-// where the file just ends; what was found is good all the same.
+// read lists the blocks of a file. If the file has no index, it reads the headers of all
+// blocks up to the first incomplete or damaged block. The error is the fault of that block;
+// the blocks before it are valid.
 func (c *contents) read(r io.ReaderAt, size int64) error {
 	*c = contents{}
 	if err := checkFileHead(r); err != nil {
@@ -84,6 +84,7 @@ func (c *contents) add(p place) {
 	c.next = max(c.next, p.seq+uint64(p.count))
 }
 
+// readIndex lists the blocks by the index. It returns false if there is no valid index.
 func (c *contents) readIndex(r io.ReaderAt, size int64) bool {
 	var b [trailer]byte
 	if size < fileHead+trailer || readAt(r, b[:], size-trailer) != nil || string(b[8:]) != endMagic {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Environment of a copy of the test program that is a writer, or a node with a small
-// disk.
+// Environment variables of a copy of the test program: a writer that the test kills, and
+// TestDiskFull in its mount namespace.
 const (
 	victimEnv = "MCT_NATLOG_VICTIM" // the directory
 	fullEnv   = "MCT_NATLOG_FULL"
@@ -28,9 +28,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// victim appends numbered records, and says which are flushed. Each flush comes as
-// soon as the one before is done, so that there is no moment at which nothing is
-// written.
+// victim appends and flushes numbered records without pause, and prints how many are
+// flushed.
 func victim(dir string) error {
 	o := small
 	w, err := Open(dir, o)
@@ -56,8 +55,8 @@ func victim(dir string) error {
 	}
 }
 
-// Killed at any moment, a writer loses nothing that was flushed, the next one goes on
-// behind it, and what was not flushed is in a gap.
+// TestWriterKilled kills writers at different moments. No flushed record is lost, and the
+// next writer continues the log.
 func TestWriterKilled(t *testing.T) {
 	dir := t.TempDir()
 	self := must(os.Executable())(t)
@@ -71,14 +70,14 @@ func TestWriterKilled(t *testing.T) {
 		cmd.Stdout = &out
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		check(t, cmd.Start())
-		time.Sleep(time.Duration(40+i*3) * time.Millisecond) // the moment of death, any will do
+		time.Sleep(time.Duration(40+i*3) * time.Millisecond) // kill at a different moment each time
 		check(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 		lines := strings.Split(out.String(), "\n")
 		for _, l := range lines[:len(lines)-1] {
 			n, err := strconv.ParseUint(l, 10, 64)
 			if err != nil {
-				t.Fatalf("the victim says %q", l)
+				t.Fatalf("the victim prints %q, want a number", l)
 			}
 			flushed = n
 		}
@@ -90,24 +89,24 @@ func TestWriterKilled(t *testing.T) {
 			}
 			check(t, f.Close())
 		}
-		// A death between the flush and the word of it leaves more than was said.
+		// A victim that is killed after a flush and before it prints has flushed more.
 		have := uint64(0)
 		if all := records(t, dir); len(all) > 0 {
 			have = all[len(all)-1].Packets[0] + 1
 		}
 		if have < flushed {
-			t.Fatalf("death %d: records up to %d were flushed, up to %d are there", i, flushed, have)
+			t.Fatalf("kill %d: %d records were flushed, %d are found", i, flushed, have)
 		}
 		flushed = have
 	}
 	if flushed < 20_000 {
-		t.Errorf("only %d records in 25 lives", flushed)
+		t.Errorf("25 writers wrote only %d records", flushed)
 	}
 	all := records(t, dir)
-	// Bounds have removed the first.
+	// The oldest records have been removed because of MaxTotalBytes.
 	for i := range all[1:] {
 		if all[i+1].Packets[0] != all[i].Packets[0]+1 {
-			t.Fatalf("%d comes after %d; lives began at %d", all[i+1].Packets[0], all[i].Packets[0], starts)
+			t.Fatalf("record %d comes after %d; the writers began at %d", all[i+1].Packets[0], all[i].Packets[0], starts)
 		}
 	}
 	want := numbered(all[0].Packets[0])
@@ -115,10 +114,10 @@ func TestWriterKilled(t *testing.T) {
 	w := openLog(t, dir, small)
 	check(t, w.Close())
 	if left := files(t, dir, tailSuffix); len(left) != 0 {
-		t.Errorf("left %v", left)
+		t.Errorf("the tails %v are left after Close", left)
 	}
 	if again := records(t, dir); !slices.Equal(again[len(again)-100:], all[len(all)-100:]) {
-		t.Error("the last records changed")
+		t.Error("the next writer changed the last records")
 	}
-	t.Logf("%d records, %d torn files", flushed, torn)
+	t.Logf("%d records, %d incomplete files", flushed, torn)
 }

@@ -14,9 +14,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// small are the least bounds, with a flush that only Flush and Close bring about. Who
-// appends faster than the disk writes loses nothing.
-var small = Options{MaxSegmentBytes: leastSegment, MaxTotalBytes: 1 << 20, FlushInterval: time.Hour, QueueRecords: 1 << 18}
+// small has small limits, a queue that no test fills, and no flush except by Flush and Close.
+var small = Options{MaxSegmentBytes: minSegment, MaxTotalBytes: 1 << 20, FlushInterval: time.Hour, QueueRecords: 1 << 18}
 
 func must[T any](x T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
@@ -40,7 +39,7 @@ func openLog(t testing.TB, dir string, o Options) *Writer {
 	return w
 }
 
-// until waits for what another goroutine or process brings about.
+// until waits for a condition that another goroutine or process fulfills.
 func until(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
@@ -49,14 +48,14 @@ func until(t testing.TB, what string, f func() bool) {
 	for !f() {
 		select {
 		case <-deadline:
-			t.Fatalf("it never came to be that %s", what)
+			t.Fatalf("timeout: %s", what)
 		case <-tick.C:
 		}
 	}
 }
 
-// records reads all of a log; gaps of which nobody counted anything, with which each
-// writer but the first begins, are left out.
+// records reads all records of a log, except gaps without a count, which each writer but the
+// first begins with.
 func records(t testing.TB, dir string) []Record {
 	t.Helper()
 	all, errs := readLog(dir)
@@ -77,7 +76,7 @@ func readLogAndGaps(dir string) (all []Record, errs []error) {
 	}
 	defer v.close()
 	errs = v.errs
-	for rows, err := range each(context.Background(), v.blocks, func(d *decoder, b *ref) ([]row, error) {
+	for rows, err := range decodeEach(context.Background(), v.blocks, func(d *decoder, b *ref) ([]row, error) {
 		rows, err := readRows(d, b, b.off, b.size)
 		if err != nil {
 			err = b.fail(err)
@@ -96,7 +95,7 @@ func readLogAndGaps(dir string) (all []Record, errs []error) {
 	return all, errs
 }
 
-// asKept is what a record is when it comes back: times in whole milliseconds.
+// asKept returns a record as the log stores it, with times in milliseconds.
 func asKept(r Record) Record {
 	began := r.Began().UnixMilli()
 	r.Time = time.UnixMilli(r.Time.UnixMilli())
@@ -106,20 +105,20 @@ func asKept(r Record) Record {
 	return r
 }
 
-// same compares, and says where the first difference is.
+// same compares records and reports the first difference.
 func same(t testing.TB, got, want []Record) {
 	t.Helper()
 	for i := range min(len(got), len(want)) {
 		if w := asKept(want[i]); got[i] != w {
-			t.Fatalf("record %d is %+v\nnot %+v", i, got[i], w)
+			t.Fatalf("record %d is %+v\nwant %+v", i, got[i], w)
 		}
 	}
 	if len(got) != len(want) {
-		t.Fatalf("%d records, not %d", len(got), len(want))
+		t.Fatalf("got %d records, want %d", len(got), len(want))
 	}
 }
 
-// numbered is a record whose tuples and counters all follow from a number.
+// numbered returns a record whose tuples and counters follow from a number.
 func numbered(n uint64) Record {
 	to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)}), 443)
 	return Record{
@@ -142,7 +141,7 @@ func appendAll(t testing.TB, w *Writer, all []Record) {
 	}
 }
 
-// some are the first records of some traffic.
+// some returns the first n records of traffic.
 func some(n int) []Record {
 	tr := newTraffic(1, 1000)
 	all := make([]Record, n)

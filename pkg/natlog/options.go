@@ -6,54 +6,55 @@ import (
 	"time"
 )
 
-// Options are the bounds of a log. A zero field is the default.
+// Options are the limits of a log. A zero field means the default.
 type Options struct {
-	// MaxSegmentBytes is the size at which the next file is begun; 64 MiB.
+	// MaxSegmentBytes is the largest size of a segment; default 64 MiB.
 	MaxSegmentBytes int64
-	// MaxTotalBytes bounds the files together; the oldest are removed. 1 GiB.
+	// MaxTotalBytes is the largest size of all files; the oldest are removed. Default
+	// 1 GiB.
 	MaxTotalBytes int64
-	// MaxAge is how long a record is kept at least, unless MaxTotalBytes forbids; it
-	// is gone after nine eighths of it. 0 is without end.
+	// MaxAge is the time after which a record may be removed. It is removed after 9/8 of
+	// MaxAge, or earlier because of MaxTotalBytes. 0 means no limit.
 	MaxAge time.Duration
-	// FlushInterval is how long a record waits until readers see it; 1 s.
+	// FlushInterval is the longest time until readers can read a record; default 1 s.
 	FlushInterval time.Duration
-	// QueueRecords is how many records wait for a slow disk, about 200 bytes each;
-	// 65536. What comes while the queue is full is lost, and counted.
+	// QueueRecords is the number of records that can wait for a slow disk, about 200
+	// bytes each; default 65536. Records are dropped and counted while the queue is full.
 	QueueRecords int
-	// Now is the clock of what the writer itself records; time.Now.
+	// Now is the clock for file names, ages and the Gap at the start; default time.Now.
 	Now func() time.Time
 }
 
 const (
-	// MinAge is the shortest MaxAge that is not 0.
+	// MinAge is the smallest MaxAge other than 0.
 	MinAge = 8 * time.Second
-	// MinTotalBytes is the least MaxTotalBytes with the default of MaxSegmentBytes.
+	// MinTotalBytes is the smallest MaxTotalBytes with the default MaxSegmentBytes.
 	MinTotalBytes = 4 * defaultSegment
 
 	defaultSegment = 64 << 20
-	leastSegment   = 64 << 10
+	minSegment     = 64 << 10
 	batchRecords   = 1 << 10
 )
 
-// Validate reports every field that cannot be carried out.
+// Validate reports all invalid fields.
 func (o Options) Validate() error {
 	o = o.withDefaults()
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if o.MaxSegmentBytes < leastSegment {
-		fail("MaxSegmentBytes: %d is too small; give %d or more", o.MaxSegmentBytes, leastSegment)
+	if o.MaxSegmentBytes < minSegment {
+		fail("MaxSegmentBytes: %d is too small; the minimum is %d", o.MaxSegmentBytes, minSegment)
 	}
 	if o.MaxTotalBytes < 4*o.MaxSegmentBytes {
-		fail("MaxTotalBytes: %d has no room for four files of %d bytes; give %d or more", o.MaxTotalBytes, o.MaxSegmentBytes, 4*o.MaxSegmentBytes)
+		fail("MaxTotalBytes: %d is too small for four segments of %d bytes; the minimum is %d", o.MaxTotalBytes, o.MaxSegmentBytes, 4*o.MaxSegmentBytes)
 	}
 	if o.MaxAge < 0 || o.MaxAge > 0 && o.MaxAge < MinAge {
-		fail("MaxAge: %s is too short; give 8s or more, or 0 to keep records for ever", o.MaxAge)
+		fail("MaxAge: %s is too short; the minimum is %s, or 0 for no limit", o.MaxAge, MinAge)
 	}
 	if o.FlushInterval < time.Millisecond {
-		fail("FlushInterval: %s is too short; give 1ms or more", o.FlushInterval)
+		fail("FlushInterval: %s is too short; the minimum is 1ms", o.FlushInterval)
 	}
 	if o.QueueRecords < batchRecords || o.QueueRecords > 1<<24 {
-		fail("QueueRecords: %d is not within %d-%d", o.QueueRecords, batchRecords, 1<<24)
+		fail("QueueRecords: %d is out of range; give %d to %d", o.QueueRecords, batchRecords, 1<<24)
 	}
 	return errors.Join(errs...)
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestPlantedFiles: where every user can make files, such as in the root of a tmpfs,
-// files of the log that a user made are not read: a forged log would accuse another pod.
+// TestPlantedFiles: in a directory that every user can write to, such as the root of a tmpfs,
+// files of other users are not read. A forged log would blame another pod.
 func TestPlantedFiles(t *testing.T) {
 	const user = 12345
 	forged, dir := t.TempDir(), t.TempDir()
@@ -40,21 +40,21 @@ func TestPlantedFiles(t *testing.T) {
 		}
 		return n
 	}
-	// The control: where no user can make files, root has put it there.
+	// The control: in a directory of root, the file is read.
 	if planted() == 0 {
-		t.Fatal("the file is not listed in a directory that is closed to users")
+		t.Fatal("the file is not listed in a directory that only root can write to")
 	}
 	check(t, os.Chmod(dir, 0o777|os.ModeSticky))
 	if n := planted(); n != 0 {
-		t.Errorf("%d planted files are read", n)
+		t.Errorf("planted files that are listed: %d", n)
 	}
 	w := must(Open(dir, Options{}))(t)
 	check(t, w.Close())
-	// A lock of a user's is not taken.
+	// Open refuses a lock file of another user.
 	lock := filepath.Join(dir, lockName)
 	check(t, os.Chown(lock, user, user))
 	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), lock) {
-		t.Errorf("a user's lock: %v", err)
+		t.Errorf("lock file of another user: error %v, want one with %s", err, lock)
 	}
 }
 

@@ -20,6 +20,7 @@ type Query struct {
 	From, Until time.Time
 }
 
+// window returns From and Until in milliseconds since 1970.
 func (q *Query) window() (from, until int64) {
 	from, until = math.MinInt64, math.MaxInt64
 	if !q.From.IsZero() {
@@ -31,7 +32,7 @@ func (q *Query) window() (from, until int64) {
 	return from, until
 }
 
-// matches reports whether a flow's destination is To. find has compared the other fields.
+// matches reports whether a flow's destination is To. findRows has compared the other fields.
 func (q *Query) matches(w *row) bool {
 	to := func(a netip.AddrPort) bool {
 		return q.To.Addr() == a.Addr() && (q.To.Port() == 0 || q.To.Port() == a.Port())
@@ -41,7 +42,7 @@ func (q *Query) matches(w *row) bool {
 
 // find appends the indices of the rows of a block that have the query's egress address,
 // port and protocol, and of all gaps.
-func (d *decoder) find(q *Query, out []int) ([]int, error) {
+func (d *decoder) findRows(q *Query, out []int) ([]int, error) {
 	out = findPort(d.bufs[colPort][:2*d.head.count], q.Addr.Port(), out)
 	if len(out) == 0 && d.head.flags&flagGaps == 0 {
 		return out, nil
@@ -49,28 +50,29 @@ func (d *decoder) find(q *Query, out []int) ([]int, error) {
 	if err := d.loadClasses(); err != nil {
 		return nil, err
 	}
-	d.wanted = d.wanted[:0]
+	d.matching = d.matching[:0]
 	for _, c := range d.classes {
-		d.wanted = append(d.wanted, c.kind == Gap || c.egress == q.Addr.Addr() && (q.Proto == 0 || c.proto == q.Proto))
+		d.matching = append(d.matching, c.kind == Gap || c.egress == q.Addr.Addr() && (q.Proto == 0 || c.proto == q.Proto))
 	}
 	out = out[:0]
 	for i, c := range d.classOf {
-		if d.wanted[c] && (d.classes[c].kind == Gap || d.port(i) == q.Addr.Port()) {
+		if d.matching[c] && (d.classes[c].kind == Gap || d.port(i) == q.Addr.Port()) {
 			out = append(out, i)
 		}
 	}
 	return out, nil
 }
 
-// findPort appends the index of each 16-bit number that is the port, four at a time.
+// findPort appends the index of each 16-bit number that equals port. It compares four
+// numbers at a time.
 func findPort(b []byte, port uint16, out []int) []int {
 	const ones = 0x0001_0001_0001_0001
 	want := uint64(port) * ones
 	i := 0
 	for ; len(b) >= 8; b, i = b[8:], i+4 {
 		x := binary.LittleEndian.Uint64(b) ^ want
-		// A lane is zero where taking 1 from it borrows; a lane above a zero one may
-		// seem so, too.
+		// Subtracting 1 borrows in a lane that is zero. A lane above a zero lane may be a
+		// false match, so each match is checked.
 		for m := (x - ones) &^ x & (ones << 15); m != 0; m &= m - 1 {
 			lane := bits.TrailingZeros64(m) / 16
 			if uint16(x>>(16*lane)) == 0 {

@@ -9,17 +9,17 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Kind is what a record tells.
+// Kind is the kind of a record.
 type Kind uint8
 
-// A flow begins, a flow ends, and records are missing.
+// Kinds of records: a flow began, a flow ended, and records are missing.
 const (
 	Begin Kind = iota + 1
 	End
 	Gap
 )
 
-// String is the kind in lower case.
+// String returns the kind in lower case.
 func (k Kind) String() string {
 	switch k {
 	case Begin:
@@ -39,43 +39,44 @@ type Owner struct {
 	masq.Pod
 }
 
-// Tuple is the source and the destination of a flow's first packet. Protocols
-// without ports have port 0; the source of ICMP has its ID there.
+// Tuple is the source and the destination of a flow's first packet. The port is 0 for
+// protocols without ports. For ICMP the port of the source is the identifier.
 type Tuple struct {
 	Src, Dst netip.AddrPort
 }
 
-// Record is one line of the log.
+// Record is the begin or the end of a translated flow, or a Gap. masqd appends it to the
+// log and to the IPFIX exporter.
 type Record struct {
-	// Time is when it happened, kept in milliseconds. For a gap: until when.
+	// Time is when the flow began or ended, or when the gap ended, in milliseconds.
 	Time time.Time
 	Kind Kind
-	// The fields up to Translated are those of Begin and End.
+	// Owner to Translated are set for Begin and End only.
 	Owner Owner
 	Proto uint8 // IP protocol number; 6 is TCP
 	// ICMP is type<<8 | code of the packet that began an ICMP flow, 0 for other
 	// protocols. An IPFIX collector receives it; files do not keep it.
 	ICMP     uint16
-	Original Tuple // as the container sent it
-	// Translated is the same packet behind the translation: its source is the
-	// egress address and port.
+	Original Tuple // as sent by the container
+	// Translated is the same packet after translation: its source is the egress address
+	// and port.
 	Translated Tuple
-	// Packets and Bytes are those of the original direction and of the reply's.
-	// Only of End.
+	// Packets and Bytes count the original direction and the reply direction. They are
+	// set for End only.
 	Packets, Bytes [2]uint64
-	// Duration is how long the flow lived, or how long the gap lasted, kept in
-	// milliseconds; 0 where nobody knows.
+	// Duration is how long the flow was open, or how long the gap lasted, in
+	// milliseconds; 0 if unknown.
 	Duration time.Duration
-	// Lost is the number of records that a gap stands for; 0 where nobody counted
-	// them, as while no writer ran.
+	// Lost is the number of records that are missing in a gap. It is 0 if they were not
+	// counted, as while no writer ran.
 	Lost uint64
 }
 
-// Began is when the flow or the gap began, as far as Duration is known.
+// Began returns when the flow or the gap began. It is Time if Duration is unknown.
 func (r *Record) Began() time.Time { return r.Time.Add(-max(r.Duration, 0)) }
 
-// A row is a record as it waits in memory and as blocks hold it: times in
-// milliseconds since 1970, owners by reference.
+// row is a record in memory and in a block: times are milliseconds since 1970, and owners
+// are pointers to a shared value.
 type row struct {
 	time, began          int64
 	owner                *owner
@@ -133,20 +134,21 @@ func (w *row) set(r *Record) error {
 	return nil
 }
 
+// record writes the row to r.
 func (w *row) record(r *Record) {
 	*r = Record{
 		Time: time.UnixMilli(w.time), Kind: w.kind, Proto: w.proto,
 		Original: w.original, Translated: w.translated,
 		Packets: w.packets, Bytes: w.bytes, Lost: w.lost,
-		Duration: milliseconds(w.time - w.began),
+		Duration: durationOf(w.time - w.began),
 	}
 	if w.owner != nil {
 		r.Owner = w.owner.Owner
 	}
 }
 
-// milliseconds is a duration that does not overflow, whatever a file says.
-func milliseconds(ms int64) time.Duration {
+// durationOf converts milliseconds of a file. Values out of range are clamped.
+func durationOf(ms int64) time.Duration {
 	const most = int64(1<<63-1) / int64(time.Millisecond)
 	return time.Duration(min(max(ms, 0), most)) * time.Millisecond
 }

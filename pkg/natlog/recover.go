@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// unknownRecords is how far the numbers of records jump behind a file that cannot be
-// counted.
+// unknownRecords is added to the number of the next record after a file that cannot be read,
+// whose number of records is unknown.
 const unknownRecords = 1 << 32
 
-// openDisk puts in order what an earlier writer left: the last segment is gone on
-// with, a torn block is cut off, and the records of tails are taken up.
+// openDisk continues the files of earlier writers. It truncates incomplete blocks, loads the
+// records of tails into pending, and writes to the last segment.
 func openDisk(dir string, o Options, elapsed func() time.Duration) (_ *disk, err error) {
 	d := &disk{dir: dir, opts: o, start: o.Now(), elapsed: elapsed, pending: make([]row, 0, blockRecords), block: 1}
 	if d.encoder, err = newEncoder(); err != nil {
@@ -31,14 +31,14 @@ func openDisk(dir string, o Options, elapsed func() time.Duration) (_ *disk, err
 	}()
 	last := int64(math.MinInt64)
 	for i, s := range segments {
-		t, err := d.takeUp(s, i == len(segments)-1)
+		t, err := d.recoverSegment(s, i == len(segments)-1)
 		if err != nil {
 			return nil, err
 		}
 		last = max(last, t)
 	}
 	for _, s := range tails {
-		t, err := d.takeTail(s)
+		t, err := d.recoverTail(s)
 		if err != nil {
 			return nil, err
 		}
@@ -51,17 +51,17 @@ func openDisk(dir string, o Options, elapsed func() time.Duration) (_ *disk, err
 		}
 	}
 	if len(d.oldTails) > 0 {
-		_ = d.pack() // on a full disk the tails stay as they are: see Stats
+		_ = d.pack() // on a full disk the tails stay, and Stats has the error
 	}
 	return d, nil
 }
 
-// takeUp makes a segment one that is kept, or, the last, one that is gone on with. It
-// returns up to when that was written.
-func (d *disk) takeUp(s name, isLast bool) (last int64, err error) {
+// recoverSegment adds a segment to the sealed files, or continues it if it is the last. It
+// returns the time until which it was written.
+func (d *disk) recoverSegment(s name, isLast bool) (last int64, err error) {
 	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
 	if err != nil {
-		return 0, fmt.Errorf("take up the NAT log: %w", err)
+		return 0, fmt.Errorf("open the NAT log: %w", err)
 	}
 	defer func() {
 		if f != d.segment {
@@ -76,17 +76,17 @@ func (d *disk) takeUp(s name, isLast bool) (last int64, err error) {
 	var c contents
 	err = c.read(f, info.Size())
 	d.seq = max(d.seq, s.seq, c.next)
-	k := kept{path: s.path, size: info.Size(), last: info.ModTime().UnixMilli()}
+	k := sealedFile{path: s.path, size: info.Size(), last: info.ModTime().UnixMilli()}
 	switch {
 	case errors.Is(err, ErrNewer), errors.Is(err, ErrCorrupt):
-		// Left as it is, for another program or for a person, until it is too old.
+		// Keep it until it is too old: another version or a person may read it.
 		d.seq = max(d.seq, s.seq+unknownRecords)
 		d.files = append(d.files, k)
 		return k.last, nil
 	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
-		return 0, fmt.Errorf("take up %s: %w", s.path, err)
+		return 0, fmt.Errorf("recover %s: %w", s.path, err)
 	case c.end < fileHead:
-		return last, os.Remove(s.path) // killed while it was made
+		return last, os.Remove(s.path) // its writer was killed while it created the file
 	}
 	for i, p := range c.blocks {
 		if i == 0 {
@@ -103,11 +103,11 @@ func (d *disk) takeUp(s name, isLast bool) (last int64, err error) {
 		return last, nil
 	}
 	if err := f.Truncate(c.end); err != nil {
-		return 0, fmt.Errorf("take up %s: %w", s.path, err)
+		return 0, fmt.Errorf("recover %s: %w", s.path, err)
 	}
-	d.segment, d.segmentPath, d.size, d.blocks, d.begun = f, s.path, c.end, c.blocks, d.elapsed()
+	d.segment, d.segmentPath, d.size, d.blocks, d.segmentStart = f, s.path, c.end, c.blocks, d.elapsed()
 	if len(c.blocks) > 0 {
-		d.begun -= max(0, milliseconds(d.start.UnixMilli()-c.blocks[0].first))
+		d.segmentStart -= max(0, durationOf(d.start.UnixMilli()-c.blocks[0].first))
 	}
 	if !isLast {
 		d.seal()
@@ -115,12 +115,13 @@ func (d *disk) takeUp(s name, isLast bool) (last int64, err error) {
 	return last, nil
 }
 
-// takeTail takes up the records that no segment has.
-func (d *disk) takeTail(s name) (last int64, err error) {
+// recoverTail loads the records of a tail that are in no segment into pending. It returns
+// the time until which the tail was written.
+func (d *disk) recoverTail(s name) (last int64, err error) {
 	last = math.MinInt64
 	f, err := os.Open(s.path)
 	if err != nil {
-		return 0, fmt.Errorf("take up the NAT log: %w", err)
+		return 0, fmt.Errorf("open the NAT log: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -131,11 +132,11 @@ func (d *disk) takeTail(s name) (last int64, err error) {
 	err = c.read(f, info.Size())
 	switch {
 	case errors.Is(err, ErrNewer):
-		return info.ModTime().UnixMilli(), d.goOnAt(s.seq + unknownRecords)
+		return info.ModTime().UnixMilli(), d.continueAt(s.seq + unknownRecords)
 	case errors.Is(err, ErrCorrupt):
 		last = info.ModTime().UnixMilli()
 	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
-		return 0, fmt.Errorf("take up %s: %w", s.path, err)
+		return 0, fmt.Errorf("recover %s: %w", s.path, err)
 	}
 	dec, err := newDecoder()
 	if err != nil {
@@ -156,7 +157,7 @@ func (d *disk) takeTail(s name) (last int64, err error) {
 				}
 				continue
 			}
-			return 0, fmt.Errorf("take up %s: %w", s.path, err)
+			return 0, fmt.Errorf("recover %s: %w", s.path, err)
 		}
 		rows = rows[:0]
 		for i := range int(p.count) {
@@ -164,20 +165,20 @@ func (d *disk) takeTail(s name) (last int64, err error) {
 			dec.row(i, &w)
 			rows = append(rows, w)
 		}
-		if err := d.goOnAt(p.seq); err != nil {
+		if err := d.continueAt(p.seq); err != nil {
 			return 0, err
 		}
 		if _, err := d.add(rows); err != nil {
-			return 0, fmt.Errorf("take up %s: %w", s.path, err)
+			return 0, fmt.Errorf("recover %s: %w", s.path, err)
 		}
 	}
 	d.oldTails = append(d.oldTails, s.path)
 	return last, nil
 }
 
-// goOnAt makes the next record the one with a number. Records of one block have
-// numbers without gaps.
-func (d *disk) goOnAt(seq uint64) error {
+// continueAt sets the number of the next record. The numbers of a block are consecutive, so
+// it packs pending first if the number differs.
+func (d *disk) continueAt(seq uint64) error {
 	if d.seq+uint64(len(d.pending)) == seq {
 		return nil
 	}

@@ -18,9 +18,9 @@ var (
 	epoch   = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// traffic is what a node with 50 pods does: a quarter is DNS, the rest is TCP to
-// destinations that a Zipf distribution chooses, an eighth of all is IPv6. Durations,
-// packets and bytes are log-normal, egress ports random.
+// traffic generates the records of a node with 50 pods. A quarter of the flows is DNS, the
+// others are TCP to destinations of a Zipf distribution; an eighth is IPv6. Durations,
+// packets and bytes are log-normal, egress ports are random.
 type traffic struct {
 	*rand.Rand
 	now    time.Time
@@ -28,10 +28,10 @@ type traffic struct {
 	zipf   *rand.Zipf
 	owners []Owner
 	open   ends
-	begun  time.Time // of the next flow
+	begun  time.Time // begin of the next flow
 }
 
-// destinations is how many servers there are.
+// destinations is the number of servers.
 const destinations = 20_000
 
 func newTraffic(seed uint64, flowsPerSecond float64) *traffic {
@@ -66,7 +66,7 @@ func (t *traffic) logNormal(median, sigma float64) float64 {
 	return median * math.Exp(t.NormFloat64()*sigma)
 }
 
-// next writes the next record.
+// next sets r to the next record.
 func (t *traffic) next(r *Record) {
 	if len(t.open) != 0 && t.open[0].Time.Before(t.begun) {
 		*r = *heap.Pop(&t.open).(*Record)
@@ -90,7 +90,7 @@ func (t *traffic) next(r *Record) {
 		port = 80
 		fallthrough
 	default:
-		life += 120 * t.Float64() // the entry outlives the connection, unless that is reset
+		life += 120 * t.Float64() // conntrack entries outlive connections that are not reset
 	}
 	source, out := netip.AddrFrom4([4]byte{10, 88, 0, byte(pod + 2)}), egress
 	server = server*2654435761 | 1<<24 // spread over the address space

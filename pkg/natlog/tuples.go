@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// loadTuples tells the owners and addresses.
+// loadTuples reads owners, addresses and ports.
 func (d *decoder) loadTuples() error {
 	if d.hasTuples {
 		return nil
@@ -42,7 +42,7 @@ func (d *decoder) loadLocals() error {
 			return err
 		}
 		if all = append(all, o); len(all) > int(d.head.count) {
-			return errCorrupt("more attachments than the %d records", d.head.count)
+			return errCorrupt("more attachments than records, which are %d", d.head.count)
 		}
 	}
 	if b, err = d.columnUpTo(colLocals, 20*int(d.head.count)); err != nil {
@@ -53,14 +53,14 @@ func (d *decoder) loadLocals() error {
 	for len(b) != 0 {
 		code, n := binary.Uvarint(b)
 		if n <= 0 || code > uint64(used) || len(b) == n {
-			return errCorrupt("a local address of attachment %d", code)
+			return errCorrupt("a local address refers to attachment %d", code)
 		}
 		if code == 0 {
 			used++
 			code = uint64(used)
 		}
 		if code > uint64(len(all)) {
-			return errCorrupt("attachment %d of %d", code, len(all))
+			return errCorrupt("a local address refers to attachment %d of %d", code, len(all))
 		}
 		l := local{owner: all[code-1]}
 		if b[n] == 0 {
@@ -70,7 +70,7 @@ func (d *decoder) loadLocals() error {
 			return err
 		}
 		if d.locals = append(d.locals, l); len(d.locals) > int(d.head.count) {
-			return errCorrupt("more local addresses than the %d records", d.head.count)
+			return errCorrupt("more local addresses than records, which are %d", d.head.count)
 		}
 	}
 	return nil
@@ -108,7 +108,7 @@ func (d *decoder) loadRemotes() error {
 	d.remotes = d.remotes[:0]
 	for _, f := range flags {
 		if f >= 1<<remoteBits {
-			return errCorrupt("a destination with the flags %#x", f)
+			return errCorrupt("a destination has the unknown flags %#x", f)
 		}
 		var r remote
 		if r.original, err = take(f&remoteIs6 != 0); err != nil {
@@ -123,12 +123,12 @@ func (d *decoder) loadRemotes() error {
 		d.remotes = append(d.remotes, r)
 	}
 	if len(addrs) != 0 || len(ports) != 0 {
-		return errCorrupt("%d bytes of addresses and %d of ports are nobody's", len(addrs), len(ports))
+		return errCorrupt("%d bytes of addresses and %d bytes of ports are unused", len(addrs), len(ports))
 	}
 	return nil
 }
 
-// loadCounts tells packets, bytes, and what gaps stand for.
+// loadCounts reads packets and bytes of ends, and lost records of gaps.
 func (d *decoder) loadCounts() error {
 	if d.hasCounts {
 		return nil
@@ -149,7 +149,7 @@ func (d *decoder) loadCounts() error {
 	return nil
 }
 
-// loadAll makes row good for each row.
+// loadAll reads all columns, after which row may be called.
 func (d *decoder) loadAll() error {
 	for _, load := range [...]func() error{d.loadTimes, d.loadTuples, d.loadCounts} {
 		if err := load(); err != nil {
@@ -163,7 +163,7 @@ func (d *decoder) loadAll() error {
 	return err
 }
 
-// row needs loadAll.
+// row decodes row i. loadAll must have been called.
 func (d *decoder) row(i int, w *row) {
 	c := &d.classes[d.classOf[i]]
 	*w = row{time: d.times[i], began: d.begans[i], kind: c.kind, proto: c.proto}

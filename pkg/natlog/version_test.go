@@ -33,7 +33,7 @@ func TestReadVersion1(t *testing.T) {
 		t.Errorf("records are\n%s\nwant\n%s", got, want)
 	}
 	q := Query{Addr: netip.MustParseAddrPort("192.0.2.1:78"), From: epoch, Until: epoch.Add(time.Hour)}
-	a := must(Who(context.Background(), "testdata/version1", q))(t)
+	a := must(Find(context.Background(), "testdata/version1", q))(t)
 	if len(a.Flows) != 1 || a.Flows[0].Owner.Name != "cart-0" || a.Flows[0].Bytes != [2]uint64{252, 168} || len(a.Gaps) != 2 {
 		t.Errorf("answer is %+v", a)
 	}

@@ -13,49 +13,49 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
-// Writer appends to a log. Its methods may be called at the same time.
+// Writer appends to a log. It is safe for concurrent use.
 type Writer struct {
 	opts Options
 	lock *os.File
-	flow chan []row      // batches for the disk; all that exist have room in it
-	sync chan chan error // Flush
+	full chan []row      // batches for run; it has room for all batches
+	sync chan chan error // requests of Flush
 	stop chan struct{}
 	done chan struct{}
 
-	// The writing goroutine's alone.
+	// Used by run only.
 	disk    *disk
-	waiting [][]row // batches that there is no room for yet
-	at      int     // of the first, so many rows are done
+	waiting [][]row // batches that disk has not taken yet
+	at      int     // number of rows of waiting[0] that disk has taken
 
-	mu     sync.Mutex
-	closed bool
-	owners owners
-	batch  []row
-	free   [][]row
-	made   int // batches that exist
-	missed missed
-	stats  Stats
+	mu      sync.Mutex
+	closed  bool
+	owners  ownerTable
+	batch   []row
+	free    [][]row // empty batches
+	batches int     // number of existing batches
+	lost    lostRecords
+	stats   Stats
 }
 
-// Stats is what a writer did since it was opened.
+// Stats describes a writer since it was opened.
 type Stats struct {
-	Appended uint64 // records that were taken
-	Lost     uint64 // records that were not, and those of gaps that were appended
-	Written  uint64 // records that readers see
-	Bytes    int64  // of all files of the log
+	Appended uint64 // records that were queued
+	Lost     uint64 // records that were dropped, and Lost of appended Gaps
+	Written  uint64 // records that readers can read
+	Bytes    int64  // size of all files of the log
 	Files    int
-	// Err is why nothing can be written at the moment, such as a full disk. Records
-	// wait in the queue meanwhile.
+	// Err is the reason if nothing can be written at present, such as a full disk.
+	// Records wait in the queue.
 	Err error
 }
 
-// missed is what the next gap record will say.
-type missed struct {
+// lostRecords is the content of the next Gap record.
+type lostRecords struct {
 	count    uint64
 	from, to int64
 }
 
-func (m *missed) add(t int64) {
+func (m *lostRecords) add(t int64) {
 	if m.count == 0 {
 		m.from, m.to = t, t
 	}
@@ -63,15 +63,16 @@ func (m *missed) add(t int64) {
 	m.from, m.to = min(m.from, t), max(m.to, t)
 }
 
-// Open takes up the log in a directory, which is made where it is missing. What a
-// killed writer left unfinished is put in order. The log then begins with a gap that
-// tells since when nobody wrote, unless it is new.
+// Open continues the log in a directory, and makes the directory if it does not exist. It
+// repairs files that a killed writer left incomplete. If there are records, it appends a Gap
+// from the last of them until now.
 //
-// ErrLocked: the directory has a writer. Records that an earlier writer left, and
-// that cannot be moved on for want of space, are no error: see Stats.
+// The error is ErrLocked if another writer has locked the directory. A full disk is no
+// error, see Stats.
 func Open(dir string, o Options) (*Writer, error) { return open(dir, o, nil) }
 
-// open takes the time that passed since, whatever the clock was set to.
+// open is Open with a monotonic clock: elapsed returns the time since open. If it is nil,
+// time.Since is used.
 func open(dir string, o Options, elapsed func() time.Duration) (_ *Writer, err error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("NAT log: %w", err)
@@ -82,7 +83,7 @@ func open(dir string, o Options, elapsed func() time.Duration) (_ *Writer, err e
 		elapsed = func() time.Duration { return time.Since(start) }
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of the NAT log: %w; give one that can be written to", err)
+		return nil, fmt.Errorf("make the directory of the NAT log: %w; choose a writable directory", err)
 	}
 	if err := safedir.CheckOwned(dir); err != nil {
 		return nil, fmt.Errorf("NAT log: %w", err)
@@ -102,10 +103,10 @@ func open(dir string, o Options, elapsed func() time.Duration) (_ *Writer, err e
 	}
 	w := &Writer{
 		opts: o, lock: lock, disk: d,
-		flow: make(chan []row, o.QueueRecords/batchRecords),
+		full: make(chan []row, o.QueueRecords/batchRecords),
 		sync: make(chan chan error), stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	w.report()
+	w.updateStats()
 	go w.run()
 	return w, nil
 }
@@ -113,14 +114,14 @@ func open(dir string, o Options, elapsed func() time.Duration) (_ *Writer, err e
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock the NAT log: %w; give a directory that can be written to", err)
+		return nil, fmt.Errorf("lock the NAT log: %w; choose a writable directory", err)
 	}
 	if info, err := f.Stat(); err != nil || !safedir.IsOwn(info) {
-		return nil, errors.Join(fmt.Errorf("lock the NAT log: %s was not made by root; remove it", f.Name()), err, f.Close())
+		return nil, errors.Join(fmt.Errorf("lock the NAT log: %s was not created by root; remove it", f.Name()), err, f.Close())
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("%s: %w; stop the other program, or give another directory", dir, ErrLocked)
+			err = fmt.Errorf("%s: %w; stop the other program, or choose another directory", dir, ErrLocked)
 		} else {
 			err = os.NewSyscallError("flock "+f.Name(), err)
 		}
@@ -129,10 +130,10 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// Append takes a record; nothing of it is held on to but the strings of its owner. It
-// never waits for the disk: where the queue is full the record is counted, the error
-// is ErrLost, and a gap record follows as soon as there is room. Nothing is allocated
-// for a record, only for an attachment or a queue that grows.
+// Append queues a record, of which it keeps the strings of the owner only. It never blocks on
+// disk. If the queue is full, the record is dropped and counted, the error is ErrLost, and a
+// Gap record follows as soon as there is room. It allocates memory for new owners and for a
+// growing queue only.
 func (w *Writer) Append(r *Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -140,7 +141,7 @@ func (w *Writer) Append(r *Record) error {
 		return ErrClosed
 	}
 	if w.batch == nil && !w.nextBatch() {
-		return w.lose(r)
+		return w.drop(r)
 	}
 	n := len(w.batch)
 	x := &w.batch[:n+1][n]
@@ -159,46 +160,47 @@ func (w *Writer) Append(r *Record) error {
 		w.stats.Lost += r.Lost
 	}
 	if n+1 == cap(w.batch) {
-		w.flow <- w.batch // there are no more batches than have room in it
+		w.full <- w.batch // never blocks: the channel has room for all batches
 		w.batch = nil
 	}
 	return nil
 }
 
-// lose counts a record that there is no room for. What a gap stood for goes on.
-func (w *Writer) lose(r *Record) error {
+// drop counts a record that has no room in the queue. A dropped Gap extends the next one.
+func (w *Writer) drop(r *Record) error {
 	n := uint64(1)
 	if r.Kind == Gap {
 		n = r.Lost
-		w.missed.add(r.Began().UnixMilli())
-		w.missed.count--
+		w.lost.add(r.Began().UnixMilli())
+		w.lost.count--
 	}
-	w.missed.add(r.Time.UnixMilli())
-	w.missed.count += n - 1
+	w.lost.add(r.Time.UnixMilli())
+	w.lost.count += n - 1
 	w.stats.Lost += n
 	return ErrLost
 }
 
+// nextBatch sets an empty batch. It returns false if the queue is full.
 func (w *Writer) nextBatch() bool {
 	switch n := len(w.free); {
 	case n > 0:
 		w.batch, w.free = w.free[n-1], w.free[:n-1]
-	case w.made < cap(w.flow):
+	case w.batches < cap(w.full):
 		w.batch = make([]row, 0, batchRecords)
-		w.made++
+		w.batches++
 	default:
 		return false
 	}
 	return true
 }
 
-// take is what was appended and the disk has not, and what was lost.
-func (w *Writer) take() (batches [][]row, m missed) {
+// takeQueued returns all queued batches, and the lost records.
+func (w *Writer) takeQueued() (batches [][]row, m lostRecords) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for {
 		select {
-		case b := <-w.flow:
+		case b := <-w.full:
 			batches = append(batches, b)
 			continue
 		default:
@@ -208,43 +210,44 @@ func (w *Writer) take() (batches [][]row, m missed) {
 	if w.batch != nil {
 		batches = append(batches, w.batch)
 	}
-	m = w.missed
-	w.batch, w.missed = nil, missed{}
+	m = w.lost
+	w.batch, w.lost = nil, lostRecords{}
 	return batches, m
 }
 
-// spareBatches is how many are held ready. More were needed for a burst only.
+// spareBatches is the number of empty batches that are kept. More are freed after a burst.
 const spareBatches = 4
 
-func (w *Writer) giveBack(b []row) {
+// recycle keeps or frees a batch that disk has taken.
+func (w *Writer) recycle(b []row) {
 	if cap(b) != batchRecords {
-		return // a gap of ours
+		return // made by flush for a Gap
 	}
-	clear(b) // owners may be forgotten
+	clear(b) // releases the owners
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.free) == spareBatches {
-		w.made--
+		w.batches--
 		return
 	}
 	w.free = append(w.free, b[:0])
 }
 
-// Stats may be called at any time.
+// Stats returns the present state. It may be called after Close.
 func (w *Writer) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.stats
 }
 
-func (w *Writer) report() {
+func (w *Writer) updateStats() {
 	s := w.disk.stats()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stats.Written, w.stats.Bytes, w.stats.Files, w.stats.Err = s.Written, s.Bytes, s.Files, s.Err
 }
 
-// Flush returns when readers see all that was appended before, or cannot be made to.
+// Flush makes all appended records readable, or returns why it cannot.
 func (w *Writer) Flush() error {
 	answer := make(chan error, 1)
 	select {
@@ -255,8 +258,8 @@ func (w *Writer) Flush() error {
 	}
 }
 
-// Close writes what waits, ends the file with its index, and lets the next writer
-// have the directory. An error says how many records could not be written.
+// Close writes all queued records and the index of the segment, and unlocks the directory.
+// Its error has the number of records that could not be written.
 func (w *Writer) Close() error {
 	w.mu.Lock()
 	closed := w.closed
@@ -268,73 +271,73 @@ func (w *Writer) Close() error {
 	}
 	close(w.stop)
 	<-w.done
-	return errors.Join(w.left(), w.disk.close(), w.lock.Close())
+	return errors.Join(w.unwritten(), w.disk.close(), w.lock.Close())
 }
 
-// left is how many records will never be written.
-func (w *Writer) left() error {
+// unwritten returns an error if records cannot be written any more.
+func (w *Writer) unwritten() error {
 	n := len(w.disk.pending) - w.disk.flushed
 	for i, b := range w.waiting {
 		if n += len(b); i == 0 {
 			n -= w.at
 		}
 	}
-	batches, m := w.take()
+	batches, m := w.takeQueued()
 	for _, b := range batches {
 		n += len(b)
 	}
 	if n == 0 && m.count == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: %d records are lost, %d before: %w", w.disk.dir, n, m.count, w.disk.err)
+	return fmt.Errorf("%s: records lost: %d not written, %d dropped before: %w", w.disk.dir, n, m.count, w.disk.err)
 }
 
-// run owns the disk. While that takes nothing, the queue is left to fill.
+// run writes to disk. While the disk takes no records, it leaves them in the queue.
 func (w *Writer) run() {
 	defer close(w.done)
 	tick := time.NewTicker(w.opts.FlushInterval)
 	defer tick.Stop()
 	for {
-		in := w.flow
+		in := w.full
 		if len(w.waiting) > 0 {
 			in = nil
 		}
 		select {
 		case b := <-in:
 			w.waiting = append(w.waiting, b)
-			_ = w.drain() // Stats has it
+			_ = w.drain() // Stats has the error
 		case <-tick.C:
 			_ = w.flush()
 		case answer := <-w.sync:
 			answer <- w.flush()
 		case <-w.stop:
-			_ = w.flush() // left has it
+			_ = w.flush() // unwritten returns the error
 			return
 		}
 	}
 }
 
-// drain moves what waits to the disk's memory.
+// drain moves waiting batches to disk.pending.
 func (w *Writer) drain() error {
-	defer w.report()
+	defer w.updateStats()
 	for len(w.waiting) > 0 {
 		n, err := w.disk.add(w.waiting[0][w.at:])
 		if w.at += n; err != nil {
 			return err
 		}
-		w.giveBack(w.waiting[0])
+		w.recycle(w.waiting[0])
 		w.waiting, w.at = w.waiting[1:], 0
 	}
 	w.waiting = nil
 	return nil
 }
 
-// flush brings everything to the disk, and a gap for what was lost.
+// flush writes all queued records to disk, and a Gap if records were lost.
 func (w *Writer) flush() error {
 	if err := w.drain(); err != nil {
 		return err
 	}
-	batches, m := w.take()
+	batches, m := w.takeQueued()
 	w.waiting = batches
 	if m.count > 0 {
 		w.waiting = append(w.waiting, []row{{kind: Gap, time: m.to, began: m.from, lost: m.count}})
@@ -342,6 +345,6 @@ func (w *Writer) flush() error {
 	if err := w.drain(); err != nil {
 		return err
 	}
-	defer w.report()
+	defer w.updateStats()
 	return w.disk.flush()
 }

@@ -17,7 +17,7 @@ func TestAppendAndRead(t *testing.T) {
 	all := some(50_000)
 	appendAll(t, w, all)
 	if n := len(records(t, dir)); n >= len(all) {
-		t.Errorf("%d of %d records were flushed by themselves", n, len(all))
+		t.Errorf("%d of %d records were flushed before FlushInterval", n, len(all))
 	}
 	check(t, w.Flush())
 	same(t, records(t, dir), all)
@@ -41,8 +41,7 @@ func TestAppendAndRead(t *testing.T) {
 	}
 }
 
-// Without a word from anybody, records are there after the interval, and not long
-// before.
+// TestFlushInterval: records are readable after the interval, without Flush.
 func TestFlushInterval(t *testing.T) {
 	dir := t.TempDir()
 	o := small
@@ -78,7 +77,7 @@ func TestAppendRefuses(t *testing.T) {
 		r := good
 		spoil(&r)
 		if err := w.Append(&r); err == nil {
-			t.Errorf("%s: taken", name)
+			t.Errorf("%s: no error", name)
 		} else {
 			t.Log(err)
 		}
@@ -93,26 +92,26 @@ func TestOptions(t *testing.T) {
 	err := Options{MaxSegmentBytes: 1, MaxTotalBytes: 2, MaxAge: 3, FlushInterval: 4, QueueRecords: 5}.Validate()
 	for _, name := range []string{"MaxSegmentBytes: 1 ", "MaxTotalBytes: 2 ", "MaxAge: 3ns ", "FlushInterval: 4ns ", "QueueRecords: 5 "} {
 		if err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("nothing of %q in %v", name, err)
+			t.Errorf("no %q in %v", name, err)
 		}
 	}
 }
 
-// The test's share of allocations is none, and what the writing goroutine needs for a
-// whole block is less than one for a record.
+// TestAppendAllocatesNothing: Append does not allocate. The writing goroutine allocates per
+// block, which is less than once per record.
 func TestAppendAllocatesNothing(t *testing.T) {
 	w := openLog(t, t.TempDir(), Options{FlushInterval: time.Hour, QueueRecords: 2 * batchRecords})
 	all := some(200)
 	appendAll(t, w, all)
 	i := 0
 	if n := testing.AllocsPerRun(500, func() { check(t, w.Append(&all[i%len(all)])); i++ }); n != 0 {
-		t.Errorf("%v allocations for a record", n)
+		t.Errorf("%v allocations per record", n)
 	}
 }
 
-// While the directory is away nothing can be begun in it. What comes meanwhile waits,
-// and what finds no room is told of by a gap.
-func TestGapForWhatIsLost(t *testing.T) {
+// TestGapForLostRecords: while the directory is moved away, no file can be created. Records
+// wait in the queue, and a Gap counts the records that are dropped.
+func TestGapForLostRecords(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	o := small
 	o.QueueRecords = 2 * batchRecords
@@ -129,17 +128,17 @@ func TestGapForWhatIsLost(t *testing.T) {
 			check(t, err)
 			if taken++; taken%batchRecords == 0 {
 				if err := w.Flush(); err == nil {
-					t.Fatal("flushed into a directory that is away")
+					t.Fatal("Flush succeeds although the directory is moved away")
 				}
 			}
 		}
 	}
 	if taken < blockRecords+batchRecords {
-		t.Errorf("only %d records were taken", taken)
+		t.Errorf("only %d records were queued", taken)
 	}
 	counted := Record{Time: lost[0].Time, Kind: Gap, Duration: time.Second, Lost: 5}
 	if err := w.Append(&counted); !errors.Is(err, ErrLost) {
-		t.Errorf("a gap that is lost: %v", err)
+		t.Errorf("append a Gap to a full queue: %v, want ErrLost", err)
 	}
 	if s := w.Stats(); s.Lost != 1005 || s.Err == nil || s.Appended != uint64(taken) {
 		t.Errorf("stats are %+v", s)
@@ -148,7 +147,7 @@ func TestGapForWhatIsLost(t *testing.T) {
 	check(t, w.Flush())
 	all := records(t, dir)
 	if len(all) != taken+1 {
-		t.Fatalf("%d records of %d and a gap", len(all), taken)
+		t.Fatalf("got %d records, want %d and a Gap", len(all), taken)
 	}
 	for i, r := range all[:taken] {
 		if r.Packets[0] != uint64(i) {
@@ -162,18 +161,19 @@ func TestGapForWhatIsLost(t *testing.T) {
 	}
 }
 
-func TestCloseSaysWhatIsLost(t *testing.T) {
+// TestCloseReportsLostRecords: the error of Close has the number of unwritten records.
+func TestCloseReportsLostRecords(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	w := openLog(t, dir, small)
 	appendAll(t, w, some(77))
 	check(t, os.Rename(dir, dir+".away"))
-	if err := w.Close(); err == nil || !strings.Contains(err.Error(), "77 records") {
+	if err := w.Close(); err == nil || !strings.Contains(err.Error(), "77 not written") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// Each writer but the first says since when nobody wrote: since the one before was
-// closed, or since what a killed one left.
+// TestGapBetweenWriters: each writer but the first begins with a Gap, from the Close of the
+// previous writer or, if that was killed, from its last record.
 func TestGapBetweenWriters(t *testing.T) {
 	dir := t.TempDir()
 	o := small
@@ -190,7 +190,7 @@ func TestGapBetweenWriters(t *testing.T) {
 	now = epoch.Add(time.Hour)
 	check(t, w.Close())
 	if g := gaps(); len(g) != 0 {
-		t.Fatalf("the first writer begins with %+v", g)
+		t.Fatalf("the first writer begins with the gaps %+v, want none", g)
 	}
 	now = epoch.Add(2 * time.Hour)
 	w = must(Open(dir, o))(t)
@@ -201,7 +201,7 @@ func TestGapBetweenWriters(t *testing.T) {
 	check(t, w.Append(&r))
 	check(t, w.Flush())
 
-	killed := t.TempDir() // what is left when it dies here
+	killed := t.TempDir() // the files that a writer would leave if it was killed now
 	check(t, os.CopyFS(killed, os.DirFS(dir)))
 	check(t, w.Close())
 	dir = killed

@@ -52,7 +52,7 @@ func (p *past) counts() (written, lost int) {
 // according to its gaps.
 func (p *past) readable() (found, missing int) {
 	p.t.Helper()
-	answer, err := natlog.Who(p.t.Context(), p.log, natlog.Query{Addr: at(p.V4.Server, 1)})
+	answer, err := natlog.Find(p.t.Context(), p.log, natlog.Query{Addr: at(p.V4.Server, 1)})
 	if err != nil {
 		p.t.Logf("a reader of the log: %v", err)
 		return 0, 0

@@ -52,7 +52,7 @@ func TestClosedFlowsAreInTheNATLog(t *testing.T) {
 		var a *natlog.Answer
 		until(t, "the flow of "+x.id+" is in the log", func() bool {
 			var err error
-			a, err = natlog.Who(t.Context(), dir, natlog.Query{Addr: x.seen, Proto: 6})
+			a, err = natlog.Find(t.Context(), dir, natlog.Query{Addr: x.seen, Proto: 6})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,7 +67,7 @@ func TestClosedFlowsAreInTheNATLog(t *testing.T) {
 		}
 	}
 	// The control: a port that was not used.
-	if a, err := natlog.Who(t.Context(), dir, natlog.Query{Addr: netip.AddrPortFrom(first.Addr(), first.Port()^1), Proto: 6}); err != nil || len(a.Flows) != 0 {
+	if a, err := natlog.Find(t.Context(), dir, natlog.Query{Addr: netip.AddrPortFrom(first.Addr(), first.Port()^1), Proto: 6}); err != nil || len(a.Flows) != 0 {
 		t.Errorf("%+v, %v", a, err)
 	}
 	if d.metric("masq_nat_log_stopped") != "0" || d.metric("masq_nat_log_lost_total") != "0" {

@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-// view is a log as it was at one moment.
+// view is the open files of a log and their blocks.
 type view struct {
 	files  []*source
 	tails  []ref
@@ -26,21 +26,22 @@ type source struct {
 	size int64
 }
 
-// ref is a block of a file.
+// ref is a block of an open file.
 type ref struct {
 	*source
 	place
 }
 
+// fail returns err as a FileError of the block.
 func (r *ref) fail(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errCorrupt("the file ends within it")
+		err = errCorrupt("the file ends within the block")
 	}
 	return &FileError{r.path, r.off, err}
 }
 
-// openView opens all files. The tail comes first: its records are in a segment before
-// it is removed, so that whatever the writer does meanwhile, each is found once.
+// openView opens all files. It opens the tail before the segments: the writer writes the
+// records of a tail to a segment before it removes the tail, so each record is found.
 func openView(dir string) (_ *view, err error) {
 	v := &view{}
 	defer func() {
@@ -54,7 +55,7 @@ func openView(dir string) (_ *view, err error) {
 	if err := v.openSegments(dir); err != nil {
 		return nil, err
 	}
-	v.join()
+	v.appendTails()
 	return v, nil
 }
 
@@ -88,8 +89,8 @@ func (v *view) openSegments(dir string) error {
 	return nil
 }
 
-// join puts those blocks of tails behind the others that no segment has.
-func (v *view) join() {
+// appendTails appends the blocks of tails that are in no segment.
+func (v *view) appendTails() {
 	next := uint64(0)
 	for _, b := range v.blocks {
 		next = max(next, b.seq+uint64(b.count))
@@ -101,8 +102,8 @@ func (v *view) join() {
 	}
 }
 
-// add opens a file and finds its blocks. A file that is gone was removed for its age,
-// or was packed.
+// add opens a file and lists its blocks. A missing file is no error: the writer has removed
+// it because of its age or size, or has packed the tail.
 func (v *view) add(n name, beingWritten bool) ([]ref, error) {
 	f, err := os.Open(n.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -142,13 +143,13 @@ func (v *view) add(n name, beingWritten bool) ([]ref, error) {
 
 func (v *view) close() {
 	for _, f := range v.files {
-		_ = f.Close() // only read from
+		_ = f.Close() // the file was only read
 	}
 }
 
-// each calls do for blocks on as many threads as there are, and yields what it
-// returns in the order of the blocks.
-func each[T any](ctx context.Context, blocks []ref, do func(*decoder, *ref) (T, error)) iter.Seq2[T, error] {
+// decodeEach calls do for each block, on GOMAXPROCS goroutines. It yields the results in the
+// order of the blocks.
+func decodeEach[T any](ctx context.Context, blocks []ref, do func(*decoder, *ref) (T, error)) iter.Seq2[T, error] {
 	type result struct {
 		value T
 		err   error

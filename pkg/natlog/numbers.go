@@ -5,13 +5,13 @@ import (
 	"math/bits"
 )
 
-// Numbers are kept as two columns: how many bits each has, which compresses well,
-// and the bits below the highest one, which do not and are packed.
+// numbers encodes numbers as two columns: the length of each number in bits, which
+// compresses well, and the bits below the highest bit, which do not compress.
 type numbers struct {
 	lens []byte
 	bits []byte
 	acc  uint64
-	n    uint // bits in acc
+	n    uint // number of bits in acc
 }
 
 func (c *numbers) reset() { *c = numbers{lens: c.lens[:0], bits: c.bits[:0]} }
@@ -34,7 +34,7 @@ func (c *numbers) put(v uint64) {
 	c.n = c.n + n - 64
 }
 
-// flush ends the column on a whole byte.
+// flush pads the bits to a whole byte.
 func (c *numbers) flush() {
 	for n := int(c.n); n > 0; n -= 8 {
 		c.bits = append(c.bits, byte(c.acc))
@@ -43,11 +43,12 @@ func (c *numbers) flush() {
 	c.acc, c.n = 0, 0
 }
 
-// pad is the number of readable bytes that follow the packed bits, so that each
-// load may be of 16.
+// pad is the number of readable bytes after the bits of numbers, so that takeNumbers can
+// load 16 bytes at any position.
 const pad = 16
 
-// takeNumbers appends the numbers of the two columns. Beyond packed lie pad bytes.
+// takeNumbers appends the numbers of two columns. The capacity of packed includes pad
+// more bytes.
 func takeNumbers(out []uint64, lens, packed []byte) ([]uint64, error) {
 	total := 0
 	for _, n := range lens {
@@ -57,7 +58,7 @@ func takeNumbers(out []uint64, lens, packed []byte) ([]uint64, error) {
 		total += max(int(n)-1, 0)
 	}
 	if (total+7)/8 != len(packed) {
-		return nil, errCorrupt("%d bytes of numbers where %d are announced", len(packed), (total+7)/8)
+		return nil, errCorrupt("numbers have %d bytes, want %d", len(packed), (total+7)/8)
 	}
 	padded := packed[:len(packed)+pad]
 	pos := uint(0)
@@ -81,9 +82,9 @@ func takeNumbers(out []uint64, lens, packed []byte) ([]uint64, error) {
 func zigzag(v int64) uint64   { return uint64(v<<1) ^ uint64(v>>63) }
 func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
 
-// References into a dictionary whose entries stand in the order of their first use:
-// 0 is the next entry that was not used yet, others are the entry's index plus 1.
-// The low and the high bytes are columns of their own.
+// references encodes references to a dictionary whose entries are in the order of their
+// first use. A reference is 0 for the next unused entry, otherwise the entry's index plus 1.
+// Low bytes and high bytes are separate columns.
 type references struct{ low, high []byte }
 
 func (c *references) reset() { c.low, c.high = c.low[:0], c.high[:0] }
@@ -93,11 +94,11 @@ func (c *references) put(code uint32) {
 	c.high = append(c.high, byte(code>>8))
 }
 
-// takeReferences appends the index of each reference, and returns how many entries
-// are used. A missing high column is all zeros.
+// takeReferences appends the index of each reference, and returns the number of entries in
+// use. An empty high column means zeros.
 func takeReferences(out []uint16, low, high []byte) ([]uint16, int, error) {
 	if len(high) != 0 && len(high) != len(low) {
-		return nil, 0, errCorrupt("%d high bytes of references to %d low ones", len(high), len(low))
+		return nil, 0, errCorrupt("references have %d high bytes and %d low bytes", len(high), len(low))
 	}
 	used := 0
 	for i, l := range low {

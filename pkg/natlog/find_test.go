@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// narrow is traffic through 200 egress ports, so that each has many flows. As in the
-// kernel, no two that live have the same translation.
+// narrow returns records of traffic through 200 egress ports, so that each port has many
+// flows. As in the kernel, no two open flows have the same translation.
 func narrow(seed uint64, n int, samePort bool) []Record {
 	tr := newTraffic(seed, 100)
 	type translation struct {
@@ -46,7 +46,7 @@ func narrow(seed uint64, n int, samePort bool) []Record {
 	return all
 }
 
-// flowKey tells flows of a test apart: their begin is part of it.
+// flowKey identifies a flow by its tuples and its begin.
 type flowKey struct {
 	original, translated Tuple
 	began                int64
@@ -54,11 +54,11 @@ type flowKey struct {
 
 func keyOf(r *Record) flowKey { return flowKey{r.Original, r.Translated, r.Began().UnixMilli()} }
 
-// model is what Who has to answer, from all flows by going through them.
+// model computes the answer of Find from all records.
 func model(all []Record, q Query) (out []string) {
 	begins := map[flowKey]bool{}
 	from, until := q.window()
-	ask := func(r *Record, began, ended int64) {
+	match := func(r *Record, began, ended int64) {
 		if r.Translated.Src != q.Addr || q.Proto != 0 && r.Proto != q.Proto || began > until || ended < from {
 			return
 		}
@@ -73,13 +73,13 @@ func model(all []Record, q Query) (out []string) {
 			begins[k] = true
 		} else {
 			delete(begins, k)
-			ask(r, k.began, r.Time.UnixMilli())
+			match(r, k.began, r.Time.UnixMilli())
 		}
 	}
 	for i := range all {
 		r := &all[i]
 		if r.Kind == Begin && begins[keyOf(r)] {
-			ask(r, r.Time.UnixMilli(), 1<<62)
+			match(r, r.Time.UnixMilli(), 1<<62)
 		}
 	}
 	slices.Sort(out)
@@ -92,7 +92,7 @@ func shown(o Owner, original Tuple, began, ended int64, bytes [2]uint64) string 
 
 func answered(t testing.TB, dir string, q Query) (out []string) {
 	t.Helper()
-	a := must(Who(context.Background(), dir, q))(t)
+	a := must(Find(context.Background(), dir, q))(t)
 	for _, f := range a.Flows {
 		end := int64(1 << 62)
 		if !f.End.IsZero() {
@@ -107,7 +107,7 @@ func answered(t testing.TB, dir string, q Query) (out []string) {
 	return out
 }
 
-// queries are for windows of all lengths, at the begin, the middle and the end.
+// queries returns n queries for periods of different lengths.
 func queries(all []Record, n int) (out []Query) {
 	r := rand.New(rand.NewPCG(5, 6))
 	last := all[len(all)-1].Time
@@ -133,7 +133,7 @@ func queries(all []Record, n int) (out []Query) {
 	return out
 }
 
-// logged is a log of these records, in segments and a tail.
+// logged makes a log of the records, in segments and a tail. It returns its directory.
 func logged(t testing.TB, all []Record) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -145,11 +145,12 @@ func logged(t testing.TB, all []Record) string {
 	return dir
 }
 
-func TestWhoIsTheModel(t *testing.T) {
+// TestFindMatchesModel compares the answers of Find and model.
+func TestFindMatchesModel(t *testing.T) {
 	for name, all := range map[string][]Record{
-		"random ports": narrow(1, 40_000, false), "ports kept": narrow(2, 40_000, true),
-		// Flows that began before the log did.
-		"begun before": narrow(3, 60_000, false)[20_000:],
+		"random ports": narrow(1, 40_000, false), "same ports": narrow(2, 40_000, true),
+		// Flows that began before the first record.
+		"begun earlier": narrow(3, 60_000, false)[20_000:],
 	} {
 		dir := logged(t, all)
 		if len(files(t, dir, segmentSuffix)) < 2 || len(files(t, dir, tailSuffix)) != 1 {
@@ -159,7 +160,7 @@ func TestWhoIsTheModel(t *testing.T) {
 		for _, q := range queries(all, 60) {
 			want := model(all, q)
 			if got := answered(t, dir, q); !slices.Equal(got, want) {
-				t.Fatalf("%s: %+v: got\n%s\nnot\n%s", name, q, strings.Join(got, "\n"), strings.Join(want, "\n"))
+				t.Fatalf("%s: %+v: got\n%s\nwant\n%s", name, q, strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
 			some += len(want)
 			for _, w := range want {
@@ -169,13 +170,13 @@ func TestWhoIsTheModel(t *testing.T) {
 			}
 		}
 		if some < 300 || open < 20 {
-			t.Errorf("%s: %d flows in all answers, %d of them open", name, some, open)
+			t.Errorf("%s: the answers have only %d flows, of which %d are open", name, some, open)
 		}
 	}
 }
 
-// The times of begins are those of their arrival, up to a second late.
-func TestWhoWithLateBegins(t *testing.T) {
+// TestFindWithLateBegins: begins have the time when they were received, up to a second late.
+func TestFindWithLateBegins(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for _, samePort := range []bool{false, true} {
 		all := narrow(4, 20_000, samePort)
@@ -194,14 +195,14 @@ func TestWhoWithLateBegins(t *testing.T) {
 		dir := logged(t, late)
 		for _, q := range queries(all, 60) {
 			if got, want := answered(t, dir, q), model(all, q); !slices.Equal(got, want) {
-				t.Fatalf("%+v: got\n%s\nnot\n%s", q, strings.Join(got, "\n"), strings.Join(want, "\n"))
+				t.Fatalf("%+v: got\n%s\nwant\n%s", q, strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
 		}
 	}
 }
 
-// Nobody knows how long flows lived: begin and end are joined by their tuples.
-func TestWhoWithoutDurations(t *testing.T) {
+// TestFindWithoutDurations: without durations, begins and ends are joined by their tuples.
+func TestFindWithoutDurations(t *testing.T) {
 	all := narrow(5, 20_000, true)
 	ageless := slices.Clone(all)
 	for i := range ageless {
@@ -210,14 +211,14 @@ func TestWhoWithoutDurations(t *testing.T) {
 	dir := logged(t, ageless)
 	for _, q := range queries(all, 60) {
 		if got, want := answered(t, dir, q), model(all, q); !slices.Equal(got, want) {
-			t.Fatalf("%+v: got\n%s\nnot\n%s", q, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			t.Fatalf("%+v: got\n%s\nwant\n%s", q, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
 }
 
-// The clock is set back an hour while a flow lives, or ahead: its end is found all the
-// same, and no flow seems to live that does not.
-func TestWhoWhenTheClockIsSet(t *testing.T) {
+// TestFindAfterClockStep: the clock is set by an hour while a flow is open. Find joins its
+// begin and end, and reports no closed flow as open.
+func TestFindAfterClockStep(t *testing.T) {
 	for _, step := range []time.Duration{-time.Hour, time.Hour} {
 		begin := numbered(1)
 		begin.Kind, begin.Duration, begin.Time = Begin, 0, epoch
@@ -227,21 +228,22 @@ func TestWhoWhenTheClockIsSet(t *testing.T) {
 		open := numbered(2)
 		open.Kind, open.Translated.Src, open.Time = Begin, begin.Translated.Src, end.Time.Add(time.Second)
 		dir := logged(t, []Record{begin, end, open})
-		a := must(Who(context.Background(), dir, Query{Addr: begin.Translated.Src}))(t)
+		a := must(Find(context.Background(), dir, Query{Addr: begin.Translated.Src}))(t)
 		if len(a.Flows) != 2 {
-			t.Errorf("%s: %d flows: %+v", step, len(a.Flows), a.Flows)
+			t.Errorf("clock set by %s: %d flows, want 2: %+v", step, len(a.Flows), a.Flows)
 		}
 		at := end.Time.Add(time.Minute)
-		a = must(Who(context.Background(), dir, Query{Addr: begin.Translated.Src, From: at, Until: at}))(t)
+		a = must(Find(context.Background(), dir, Query{Addr: begin.Translated.Src, From: at, Until: at}))(t)
 		if len(a.Flows) != 1 || a.Flows[0].Original != open.Original || !a.Flows[0].End.IsZero() {
-			t.Errorf("%s: a minute later: %+v", step, a.Flows)
+			t.Errorf("clock set by %s: a minute later: %+v", step, a.Flows)
 		}
 	}
 }
 
-// The clock is set back an hour and ahead two, while flows live and while none does. At
-// each time that it showed, those are found that lived when it did.
-func TestWhoAcrossClockSteps(t *testing.T) {
+// TestFindAcrossClockSteps: the clock is set back by an hour and ahead by two, while flows
+// are open and between flows. For each time that the clock showed, Find returns the flows
+// that were open then.
+func TestFindAcrossClockSteps(t *testing.T) {
 	const back, ahead, end = 30, 90, 150 // seconds since the log began
 	clock := func(s int) time.Time {
 		at := epoch.Add(time.Duration(s) * time.Second)
@@ -270,7 +272,7 @@ func TestWhoAcrossClockSteps(t *testing.T) {
 					switch {
 					case s == f.began:
 						r.Kind = Begin
-					case s == f.ended && timed && clock(s).After(clock(f.began)): // as the kernel tells it
+					case s == f.ended && timed && clock(s).After(clock(f.began)): // as the kernel reports it
 						r.Duration = clock(s).Sub(clock(f.began))
 					case s != f.ended:
 						continue
@@ -288,14 +290,14 @@ func TestWhoAcrossClockSteps(t *testing.T) {
 					q := Query{Addr: numbered(uint64(i + 1)).Translated.Src, From: clock(s), Until: clock(s)}
 					want := 0
 					for k := f.began; k <= min(f.ended, end-1); k++ {
-						// A time that was left out may also be one in which nothing happened.
+						// A time that the clock skipped may be a time without records.
 						out := k == ahead && k > f.began && clock(s).After(clock(k-1)) && clock(s).Before(clock(k))
 						if clock(k).Equal(clock(s)) || out {
 							want = 1
 						}
 					}
-					if a := must(Who(context.Background(), dir, q))(t); len(a.Flows) != want {
-						t.Errorf("timed %t, flushed each %d s: after %d s the flow from %d to %d is there %d times, not %d", timed, step, s, f.began, f.ended, len(a.Flows), want)
+					if a := must(Find(context.Background(), dir, q))(t); len(a.Flows) != want {
+						t.Errorf("durations %t, flush every %d s: at %d s Find returns the flow from %d s to %d s %d times, want %d", timed, step, s, f.began, f.ended, len(a.Flows), want)
 					}
 				}
 			}
@@ -304,9 +306,9 @@ func TestWhoAcrossClockSteps(t *testing.T) {
 	}
 }
 
-// A flow whose end may be among what is lost is uncertain, one that began later is
-// not, and one whose place was taken is over.
-func TestWhoAndGaps(t *testing.T) {
+// TestFindAndGaps: a flow whose end may be among lost records is uncertain, and a flow that
+// began after the gap is not. A flow is over if its translation was used again.
+func TestFindAndGaps(t *testing.T) {
 	addr := numbered(1).Translated.Src
 	flow := func(n uint64, at time.Duration) Record {
 		r := numbered(n)
@@ -316,7 +318,7 @@ func TestWhoAndGaps(t *testing.T) {
 	gap := Record{Kind: Gap, Time: epoch.Add(20 * time.Second), Duration: 10 * time.Second, Lost: 3}
 	again := flow(2, 40*time.Second)
 	dir := logged(t, []Record{flow(1, 0), flow(2, time.Second), gap, flow(3, 30*time.Second), again})
-	a := must(Who(context.Background(), dir, Query{Addr: addr, From: epoch.Add(15 * time.Second)}))(t)
+	a := must(Find(context.Background(), dir, Query{Addr: addr, From: epoch.Add(15 * time.Second)}))(t)
 	var got []string
 	for _, f := range a.Flows {
 		got = append(got, fmt.Sprintf("%s %s %t", f.Original.Src, f.Begin.Sub(epoch), f.Uncertain))
@@ -325,24 +327,25 @@ func TestWhoAndGaps(t *testing.T) {
 	if !slices.Equal(got, want) || len(a.Gaps) != 1 || a.Gaps[0].Lost != 3 {
 		t.Errorf("got %q and %+v", got, a.Gaps)
 	}
-	a = must(Who(context.Background(), dir, Query{Addr: addr, From: epoch.Add(21 * time.Second)}))(t)
+	a = must(Find(context.Background(), dir, Query{Addr: addr, From: epoch.Add(21 * time.Second)}))(t)
 	if len(a.Gaps) != 0 {
 		t.Errorf("got %+v", a.Gaps)
 	}
 }
 
-func TestWhoCannotLook(t *testing.T) {
-	if _, err := Who(context.Background(), t.TempDir(), Query{}); err == nil {
-		t.Error("asked without an address")
+// TestFindErrors: Find without an address, without a log, and with a canceled context.
+func TestFindErrors(t *testing.T) {
+	if _, err := Find(context.Background(), t.TempDir(), Query{}); err == nil {
+		t.Error("no error for a query without an address")
 	}
 	q := Query{Addr: numbered(1).Translated.Src}
-	if _, err := Who(context.Background(), t.TempDir()+"/none", q); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Find(context.Background(), t.TempDir()+"/none", q); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 	dir := logged(t, some(40_000))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Who(ctx, dir, q); !errors.Is(err, context.Canceled) {
+	if _, err := Find(ctx, dir, q); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
