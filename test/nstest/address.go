@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddAddress gives a link that is up an address, without duplicate address
-// detection. On return it is usable: for IPv6 the kernel finishes it later.
+// AddAddress adds an address to a link that is up, without duplicate address detection. On
+// return the address is usable: the kernel completes IPv6 addresses asynchronously.
 func (n *NS) AddAddress(link string, p netip.Prefix) error {
 	if err := n.addAddress(link, p); err != nil {
 		return err
@@ -31,7 +31,7 @@ func (n *NS) addAddress(link string, p netip.Prefix) error {
 	return describe(err, "add address %s to %s", p, link)
 }
 
-// RemoveAddress takes an address from a link.
+// RemoveAddress removes an address from a link.
 func (n *NS) RemoveAddress(link string, p netip.Prefix) error {
 	err := n.withLink(link, func(l netlink.Link) error {
 		return netlink.AddrDel(l, &netlink.Addr{IPNet: ipNet(p)})
@@ -39,8 +39,8 @@ func (n *NS) RemoveAddress(link string, p netip.Prefix) error {
 	return describe(err, "remove address %s from %s", p, link)
 }
 
-// Addresses lists the addresses of the namespace other than those of loopback
-// and link-local scope.
+// Addresses lists the addresses of the namespace except addresses with host (loopback) or
+// link-local scope.
 func (n *NS) Addresses() (prefixes []netip.Prefix, err error) {
 	err = n.Do(func() error {
 		addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
@@ -55,7 +55,7 @@ func (n *NS) Addresses() (prefixes []netip.Prefix, err error) {
 	return prefixes, err
 }
 
-// Route sends traffic for dst to via, which must be a neighbour.
+// Route sends traffic for dst to via, which must be a neighbor.
 func (n *NS) Route(dst netip.Prefix, via netip.Addr) error {
 	err := n.Do(func() error {
 		return netlink.RouteAdd(&netlink.Route{Dst: ipNet(dst), Gw: net.IP(via.AsSlice())})

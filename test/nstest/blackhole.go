@@ -11,10 +11,10 @@ import (
 // blackhole is the name of the nftables table that DropPMTU makes.
 const blackhole = "blackhole"
 
-// DropPMTU has the namespace drop ICMP "fragmentation needed" and ICMPv6 "packet
-// too big", those it makes and those it forwards: the misconfigured router that
-// path MTU discovery has no answer to. The rate limits of the kernel cannot do
-// this, they spare these two messages (icmpv4_mask_allow, icmpv6_mask_allow).
+// DropPMTU makes the namespace drop ICMP "fragmentation needed" and ICMPv6 "packet too big",
+// both its own and forwarded ones, like a misconfigured router that breaks path MTU discovery.
+// The kernel's rate limits cannot do that: they exempt these two messages (icmpv4_mask_allow,
+// icmpv6_mask_allow).
 func (n *NS) DropPMTU() error {
 	err := n.Do(func() error {
 		c, err := nftables.New()
@@ -63,7 +63,7 @@ func (n *NS) PMTUDropped() (packets uint64, err error) {
 	return packets, err
 }
 
-// dropICMP is the rule `meta l4proto P @th,0,N HEAD counter drop`.
+// dropICMP returns the rule `meta l4proto P @th,0,N HEAD counter drop`.
 func dropICMP(chain *nftables.Chain, proto byte, head ...byte) *nftables.Rule {
 	return &nftables.Rule{Table: chain.Table, Chain: chain, Exprs: []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Segment is a TCP segment to send, whatever a connection would say of it.
+// Segment is a TCP segment to send, independent of any connection.
 type Segment struct {
 	Src, Dst netip.AddrPort
 	Flags    TCPFlags
@@ -17,8 +17,8 @@ type Segment struct {
 	Payload  []byte
 }
 
-// TCPPacket makes an IP packet of a segment. The family is that of the
-// destination. It panics if the families differ, as a slice out of range would.
+// TCPPacket returns an IP packet with a segment. The destination determines the family. It
+// panics if the families of the addresses differ.
 func TCPPacket(s Segment) []byte {
 	header := 20
 	if s.MSS != 0 {
@@ -39,7 +39,7 @@ func TCPPacket(s Segment) []byte {
 	return ipPacket(s.Src.Addr(), s.Dst.Addr(), unix.IPPROTO_TCP, b, 16)
 }
 
-// UDPPacket makes an IP packet of a datagram. See TCPPacket for the families.
+// UDPPacket returns an IP packet with a datagram. For the families see TCPPacket.
 func UDPPacket(src, dst netip.AddrPort, payload []byte) []byte {
 	b := make([]byte, 8, 8+len(payload))
 	binary.BigEndian.PutUint16(b, src.Port())
@@ -49,7 +49,7 @@ func UDPPacket(src, dst netip.AddrPort, payload []byte) []byte {
 	return ipPacket(src.Addr(), dst.Addr(), unix.IPPROTO_UDP, b, 6)
 }
 
-// EchoPacket makes an IP packet of an ICMP or ICMPv6 echo request.
+// EchoPacket returns an IP packet with an ICMP or ICMPv6 echo request.
 func EchoPacket(src, dst netip.Addr, id, seq uint16, payload []byte) []byte {
 	if dst.Is4() {
 		return ipPacket(src, dst, unix.IPPROTO_ICMP, echo(icmpEcho, id, seq, payload), 2)
@@ -57,7 +57,7 @@ func EchoPacket(src, dst netip.Addr, id, seq uint16, payload []byte) []byte {
 	return ipPacket(src, dst, unix.IPPROTO_ICMPV6, echo(icmp6Echo, id, seq, payload), 2)
 }
 
-// echo is an ICMP echo request without a checksum.
+// echo returns an ICMP echo request without a checksum.
 func echo(kind byte, id, seq uint16, payload []byte) []byte {
 	b := make([]byte, 8, 8+len(payload))
 	b[0] = kind
@@ -66,15 +66,15 @@ func echo(kind byte, id, seq uint16, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// IPPacket makes an IP packet of a message of any protocol. At offset sum it has a
-// checksum as that of UDP, which is filled; it has none where sum is negative. See
-// TCPPacket for the families.
+// IPPacket returns an IP packet with a message of any protocol. If sum is not negative, the
+// message has a checksum like UDP's at that offset, which IPPacket fills in. For the families
+// see TCPPacket.
 func IPPacket(src, dst netip.Addr, proto byte, message []byte, sum int) []byte {
 	return ipPacket(src, dst, proto, slices.Clone(message), sum)
 }
 
-// ipPacket puts an IP header before a transport message and fills the checksum
-// that the message has at offset sum, if it is not negative.
+// ipPacket puts an IP header before a transport message and fills in the message's checksum at
+// offset sum, if sum is not negative.
 func ipPacket(src, dst netip.Addr, proto byte, message []byte, sum int) []byte {
 	if src.Is4() != dst.Is4() {
 		panic("nstest: a packet from " + src.String() + " to " + dst.String())
@@ -86,7 +86,7 @@ func ipPacket(src, dst netip.Addr, proto byte, message []byte, sum int) []byte {
 	if sum >= 0 {
 		c := fold(add(pseudo, message))
 		if c == 0 && proto == unix.IPPROTO_UDP {
-			c = 0xffff // 0 means that there is none
+			c = 0xffff // 0 would mean "no checksum"
 		}
 		binary.BigEndian.PutUint16(message[sum:], c)
 	}

@@ -17,12 +17,12 @@ import (
 const (
 	// snapLength is how much of a packet a Capture keeps.
 	snapLength = 2048
-	// captureBuffer is the room for packets that nobody has read yet.
+	// captureBuffer is the size of the buffer for packets that were not read yet, in bytes.
 	captureBuffer = 8 << 20
 )
 
-// Capture sees the IP packets of one interface. It keeps the first 16384 that
-// pass its filter; Lost counts what it could not keep.
+// Capture records the IP packets of one interface. It keeps the first 16384 packets that pass
+// its filter. Lost counts packets that it could not keep.
 type Capture struct {
 	seen   record[Packet]
 	filter func(Packet) bool
@@ -30,18 +30,17 @@ type Capture struct {
 	raw    syscall.RawConn
 	ended  chan struct{}
 
-	mu    sync.Mutex // of a read of the socket
+	mu    sync.Mutex // held while the socket is read
 	buf   []byte
 	err   error
-	drops int // by the kernel, for want of room
+	drops int // packets that the kernel dropped because the buffer was full
 }
 
-// Capture begins to see the packets of an interface, in both directions. No
-// packet after its return is missed. The filter may be nil; it must not use the
-// Capture.
+// Capture starts to record the packets of an interface, in both directions. It misses no
+// packet after its return. The filter may be nil; it must not use the Capture.
 //
-// What a host sends over a veth may carry an unfinished checksum: the sender
-// leaves it to a device that there is not.
+// A packet that a host sends over a veth may have an incomplete checksum, because the sender
+// leaves it to the device.
 func (n *NS) Capture(iface string, filter func(Packet) bool) (*Capture, error) {
 	if filter == nil {
 		filter = func(Packet) bool { return true }
@@ -78,11 +77,11 @@ func (c *Capture) open(iface string) error {
 
 func (c *Capture) run() {
 	defer close(c.ended)
-	// False waits until there is more to read; Close ends that with an error.
+	// Returning false waits until there is more to read; Close ends that with an error.
 	_ = c.raw.Read(func(fd uintptr) bool { return !c.drain(int(fd)) })
 }
 
-// drain reads what has arrived. It is false when the socket has failed.
+// drain reads the packets that have arrived. It returns false if the socket has failed.
 func (c *Capture) drain(fd int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,7 +90,7 @@ func (c *Capture) drain(fd int) bool {
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return true
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ENETDOWN): // may come up again
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ENETDOWN): // the interface may come up again
 			continue
 		case err != nil:
 			c.err = err
@@ -99,7 +98,7 @@ func (c *Capture) drain(fd int) bool {
 		}
 		p, err := Decode(c.buf[:size])
 		if err != nil {
-			continue // ARP and the like
+			continue // not IP, such as ARP
 		}
 		link, ok := from.(*unix.SockaddrLinklayer)
 		p.Time, p.Outgoing = time.Now(), ok && link.Pkttype == unix.PACKET_OUTGOING
@@ -111,16 +110,16 @@ func (c *Capture) drain(fd int) bool {
 	return false
 }
 
-// Packets returns what has been seen, in order, including what has arrived at
-// the interface but was not read yet.
+// Packets returns the recorded packets in order, including packets that have arrived at the
+// interface but were not read yet.
 func (c *Capture) Packets() []Packet {
-	// An error means that it is closed: then nothing more comes.
+	// An error means that the capture is closed, so no more packets arrive.
 	_ = c.raw.Control(func(fd uintptr) { c.drain(int(fd)) })
 	return c.seen.all()
 }
 
-// Wait returns the packets seen as soon as enough says so of them. When the
-// context ends it returns those that there are, and an error.
+// Wait returns the packets seen as soon as enough returns true for them. When the
+// context ends first, it returns the packets so far and an error.
 func (c *Capture) Wait(ctx context.Context, enough func([]Packet) bool) ([]Packet, error) {
 	return c.seen.wait(ctx, enough)
 }

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RemoveCgroup removes a control group and those within. Their processes have been
-// killed, and are out of them a moment later, at most ten seconds.
+// RemoveCgroup removes a cgroup and its children. Their processes must have been killed; it waits
+// at most ten seconds until they have left the cgroups.
 func RemoveCgroup(dir string) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -23,8 +23,8 @@ const killPatience = 5 * time.Second
 // Command is a program that runs in a namespace. Set Stdin, Stdout, Env, Dir and
 // so on as with exec.Cmd before it starts.
 //
-// It has a process group of its own, killed as a whole when the context ends or
-// the namespace is closed.
+// It has its own process group, which is killed as a whole when the context ends or the
+// namespace is closed.
 type Command struct {
 	*exec.Cmd
 	ns   *NS
@@ -32,8 +32,7 @@ type Command struct {
 	err  error
 }
 
-// Command prepares a program; nothing runs before Start, Run, Output or
-// CombinedOutput.
+// Command prepares a program. It does not run before Start, Run, Output or CombinedOutput.
 func (n *NS) Command(ctx context.Context, name string, args ...string) *Command {
 	c := &Command{Cmd: exec.CommandContext(ctx, name, args...), ns: n}
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -43,8 +42,8 @@ func (n *NS) Command(ctx context.Context, name string, args ...string) *Command 
 	return c
 }
 
-// Start starts the program. A child is born into the network namespace of the
-// thread that forks it, so no `ip netns exec` is needed.
+// Start starts the program. A child process inherits the network namespace of the thread that
+// forks it, so `ip netns exec` is not needed.
 func (c *Command) Start() error {
 	c.ns.mu.Lock()
 	defer c.ns.mu.Unlock()
@@ -58,8 +57,8 @@ func (c *Command) Start() error {
 	return nil
 }
 
-// Wait waits for the end of a started program. Unlike that of exec.Cmd it may be
-// called again and from several goroutines.
+// Wait waits for the end of a started program. Unlike exec.Cmd.Wait it may be called several
+// times and from several goroutines.
 func (c *Command) Wait() error {
 	c.once.Do(func() {
 		c.err = c.Cmd.Wait()
@@ -78,8 +77,8 @@ func (c *Command) Run() error {
 	return c.Wait()
 }
 
-// Output runs the program and returns what it wrote to standard output. What it
-// wrote to standard error is part of the error.
+// Output runs the program and returns its standard output. Its standard error is part of the
+// error.
 func (c *Command) Output() ([]byte, error) {
 	var out, diag bytes.Buffer
 	c.Stdout, c.Stderr = &out, &diag
@@ -90,7 +89,7 @@ func (c *Command) Output() ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// CombinedOutput runs the program and returns all that it wrote.
+// CombinedOutput runs the program and returns its standard output and error.
 func (c *Command) CombinedOutput() ([]byte, error) {
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
@@ -100,13 +99,13 @@ func (c *Command) CombinedOutput() ([]byte, error) {
 
 func (c *Command) kill() {
 	if c.Process != nil {
-		// ESRCH: it ended by itself.
+		// ESRCH: the process has ended.
 		_ = unix.Kill(-c.Process.Pid, unix.SIGKILL)
 	}
 }
 
-// killIn kills the processes whose network namespace is the file at path, and
-// waits until they are gone. This one is never among them.
+// killIn kills the processes whose network namespace is the file at path, except this process,
+// and waits until they have ended.
 func killIn(path string) error {
 	var space unix.Stat_t
 	if err := unix.Stat(path, &space); err != nil {
@@ -145,8 +144,8 @@ func killAndWait(pid int, space unix.Stat_t) error {
 	}
 	file := os.NewFile(uintptr(fd), "pidfd")
 	defer shut(file)
-	// The number may have been given to another since it was looked at; behind
-	// the descriptor it no longer can.
+	// The process ID may have been reused since the process was examined. The descriptor
+	// still refers to the same process.
 	if !inside(pid, space) {
 		return nil
 	}

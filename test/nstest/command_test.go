@@ -31,7 +31,7 @@ func TestCommandRunsInside(t *testing.T) {
 func TestCommandEndsWithItsContext(t *testing.T) {
 	n := must(New(t).Namespace("a"))(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	// The shell's child holds the output open: it must go too.
+	// The shell's child holds the output open: it must be killed too.
 	c := n.Command(ctx, "sh", "-c", "sleep 1000; true")
 	c.Stdout = new(strings.Builder)
 	check(t, c.Start())
@@ -46,7 +46,7 @@ func TestCloseLeavesNoProcess(t *testing.T) {
 	n := must(lab.Namespace("a"))(t)
 	var space unix.Stat_t
 	check(t, unix.Stat(n.Path(), &space))
-	// One in the group, one that became a daemon as servers do.
+	// One program in the group, and one that became a daemon as servers do.
 	c := n.Command(t.Context(), "sh", "-c", "setsid sleep 1000 & echo ready; exec sleep 1000")
 	out := must(c.StdoutPipe())(t)
 	check(t, c.Start())

@@ -29,7 +29,7 @@ const (
 	Redirect              = 137
 )
 
-// ARPFrame makes the frame of an ARP message, to all hosts.
+// ARPFrame returns the frame of an ARP message to all hosts.
 func ARPFrame(op uint16, mac net.HardwareAddr, sender, target netip.Addr) []byte {
 	b := []byte{0, 1, 8, 0, 6, 4} // Ethernet, IPv4, and the lengths of their addresses
 	b = binary.BigEndian.AppendUint16(b, op)
@@ -38,14 +38,14 @@ func ARPFrame(op uint16, mac net.HardwareAddr, sender, target netip.Addr) []byte
 	return Frame(Ethernet{Dst: Broadcast, Src: mac, Type: unix.ETH_P_ARP}, b)
 }
 
-// DiscoveryFrame makes the frame of a message of neighbor discovery to one host. It has
-// the link-layer address mac as its option. Router messages have no target.
+// DiscoveryFrame returns the frame of a neighbor discovery message to one host, with the
+// link-layer address option mac. Router messages have no target.
 func DiscoveryFrame(kind byte, to net.HardwareAddr, src, dst, target netip.Addr, mac net.HardwareAddr) []byte {
 	b := []byte{kind, 0, 0, 0, 0, 0, 0, 0}
 	option := byte(1) // source link-layer address
 	switch kind {
 	case RouterAdvertisement:
-		binary.BigEndian.PutUint16(b[6:], 1800) // seconds as a router
+		binary.BigEndian.PutUint16(b[6:], 1800) // router lifetime in seconds
 		b = append(b, make([]byte, 8)...)
 	case NeighborSolicitation:
 		b = append(b, target.AsSlice()...)
@@ -59,13 +59,13 @@ func DiscoveryFrame(kind byte, to net.HardwareAddr, src, dst, target netip.Addr,
 	}
 	b = append(append(b, option, 1), mac...)
 	p := IPPacket(src, dst, unix.IPPROTO_ICMPV6, b, 2)
-	p[7] = 255 // hop limit: it has passed no router
+	p[7] = 255 // hop limit: not forwarded by a router
 	return Frame(Ethernet{Dst: to, Src: mac, Type: unix.ETH_P_IPV6}, p)
 }
 
 // SendFrames sends frames by an interface. One CPU sends all of them, so the other end
-// of a veth pair handles them in this order, and before it handles what a caller sends
-// after an answer to the last.
+// of a veth pair handles them in this order, and earlier than packets that the caller sends
+// after it got an answer to the last frame.
 func (n *NS) SendFrames(iface string, frames ...[]byte) error {
 	err := n.Do(func() error {
 		l, err := net.InterfaceByName(iface)
@@ -91,7 +91,7 @@ func (n *NS) SendFrames(iface string, frames ...[]byte) error {
 	return nil
 }
 
-// onOneCPU calls f on the first CPU that the thread may run on.
+// onOneCPU calls f on the first CPU that the thread may use.
 func onOneCPU(f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -1,48 +1,46 @@
-// Package nstest gives network namespaces, links and real packets, for the end
-// to end tests and for the demo of the command line.
+// Package nstest provides network namespaces, links and real packets for end-to-end tests and
+// for the demo of the command line.
 //
-// It needs root and a kernel, no program: everything is netlink and system
-// calls. Nothing in it touches the namespace of the machine.
+// It needs root and a suitable kernel, but no programs: it uses netlink and system calls. It
+// does not change the machine's own network namespace.
 //
 //	lab, err := nstest.Make("demo")          // in a test: lab := nstest.New(t)
 //	defer lab.Close()
 //	net, err := lab.Topology(nstest.Uplink{MTU: 212, DropPMTU: true})
-//	pod, err := lab.Namespace("pod")         // wired by the plugin: pod.Path()
+//	pod, err := lab.Namespace("pod")         // attached by the plugin: pod.Path()
 //	srv, err := net.Server.ServeTCP(netip.AddrPortFrom(net.V4.Server, 80))
 //	seen, err := net.Server.Capture("eth0", nil)
 //	got, err := pod.Download(ctx, srv.Addr(), 300_000)
 //	fmt.Println(got.Bytes, srv.Sources(), seen.Packets())
 //
-// # What is where
+// # Overview
 //
-// A Lab owns namespaces (NS). They are bound at /run/netns/<prefix>-<pid>-<name>,
-// so `ip netns exec` and CNI_NETNS take them. Connect joins two by a veth pair;
-// Topology builds node, router and server. An NS dials, listens, pings, sends
-// raw packets, captures and starts programs. Servers record the sources that
-// they see: that is the view of the far end that tests are about.
+// A Lab owns namespaces (NS). They are bound at /run/netns/<prefix>-<pid>-<name>, so
+// `ip netns exec` and CNI_NETNS accept them. Connect joins two by a veth pair; Topology builds
+// node, router and server. An NS dials, listens, pings, sends raw packets, captures packets and
+// starts programs. Servers record the client addresses that they see: the far end's view, which
+// tests compare.
 //
-// # What is not as on a machine
+// # Differences from a real machine
 //
-// So that a run does not depend on the settings of the machine or on time:
-//   - forwarding and rp_filter are off in a new namespace, whatever the machine
-//     has (IPv4 settings are inherited from it otherwise), and ICMP errors are
-//     not rate limited;
-//   - links of Connect carry one segment at a time (gso_max_segs 1): what a
-//     Capture sees is what a wire would have carried, never 64 kB at once;
-//   - links of Connect do no duplicate address detection. A link made by someone
-//     else in the same namespace does.
+// Runs must not depend on the machine's settings or on time:
+//   - forwarding and rp_filter are off in a new namespace (IPv4 settings would be inherited from
+//     the machine), and ICMP errors are not rate limited;
+//   - links of Connect carry one segment at a time (gso_max_segs 1), so a Capture sees packets
+//     as on a cable, never 64 kB at once;
+//   - links of Connect do no duplicate address detection. Other links in the same namespace do.
 //
-// /proc/sys/net is that of the namespace for whatever runs in it, /sys/class/net
-// is not: it belongs to whoever mounted it.
+// In a namespace, /proc/sys/net shows the namespace of the reading process. /sys/class/net shows
+// the namespace in which /sys was mounted.
 //
 // # How to prove that a packet did not pass
 //
-// Send it, then send another that does pass the same way, wait for that one with
-// Capture.Wait, and look at what came before it. No sleep is long enough.
+// Send the packet, then another one that passes on the same path. Wait for the second with
+// Capture.Wait, and check the packets before it. Do not sleep: no time is long enough.
 //
 // # Debugging
 //
-// A test that is killed leaves its namespaces; the next run of the same prefix
-// removes them (Sweep). `ip -n nt-<pid>-node route` and
-// `ip netns exec nt-<pid>-node nft list ruleset` look inside a running one.
+// A killed test leaves its namespaces; the next run with the same prefix removes them (Sweep).
+// `ip -n nt-<pid>-node route` and `ip netns exec nt-<pid>-node nft list ruleset` show the state
+// of a running one.
 package nstest

@@ -25,7 +25,7 @@ type Tag struct {
 	VLAN uint16
 }
 
-// Frame makes an Ethernet frame.
+// Frame returns an Ethernet frame.
 func Frame(e Ethernet, payload []byte) []byte {
 	b := slices.Concat(e.Dst, e.Src)
 	for _, t := range e.Tags {
@@ -34,18 +34,18 @@ func Frame(e Ethernet, payload []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(b, e.Type), payload...)
 }
 
-// ChecksumOffload asks the device to write a checksum into the frame: the sum of the
-// bytes from Start, both counted from the frame's begin, at Start+Offset
-// (struct virtio_net_hdr of linux/virtio_net.h). The zero value asks for none.
+// ChecksumOffload asks the device to write a checksum into the frame: the sum of the bytes from
+// Start, written at Start+Offset, both counted from the begin of the frame
+// (struct virtio_net_hdr of linux/virtio_net.h). The zero value requests no checksum.
 type ChecksumOffload struct{ Start, Offset uint16 }
 
-// SendFrame sends a frame as it is by an interface, malformed or not. The kernel
+// SendFrame sends a frame unchanged by an interface, even if it is malformed. The kernel
 // refuses frames that are longer than the MTU of the interface (EMSGSIZE).
 func (n *NS) SendFrame(iface string, frame []byte) error {
 	return n.SendOffloaded(iface, frame, ChecksumOffload{})
 }
 
-// SendOffloaded is SendFrame for a frame that leaves a checksum to the device.
+// SendOffloaded is SendFrame for a frame whose checksum the device computes.
 func (n *NS) SendOffloaded(iface string, frame []byte, c ChecksumOffload) error {
 	err := n.Do(func() error {
 		link, err := net.InterfaceByName(iface)
@@ -74,7 +74,7 @@ func (n *NS) SendOffloaded(iface string, frame []byte, c ChecksumOffload) error 
 	return nil
 }
 
-// HardwareAddr is that of an interface.
+// HardwareAddr returns the MAC of an interface.
 func (n *NS) HardwareAddr(iface string) (mac net.HardwareAddr, err error) {
 	err = n.Do(func() error {
 		link, err := net.InterfaceByName(iface)
@@ -86,8 +86,8 @@ func (n *NS) HardwareAddr(iface string) (mac net.HardwareAddr, err error) {
 	return mac, err
 }
 
-// ChecksumInSoftware has the kernel compute the checksums of what an interface sends,
-// as it does for a device without checksum offload. A veth leaves them out otherwise.
+// ChecksumInSoftware has the kernel compute the checksums of packets that an interface sends, as
+// for a device without checksum offload. By default a veth omits them.
 func (n *NS) ChecksumInSoftware(iface string) error {
 	err := n.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

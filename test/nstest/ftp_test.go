@@ -33,7 +33,8 @@ func TestFTPModes(t *testing.T) {
 	}
 }
 
-// TestFTPRefusesOthersAddress is what a client behind NAT without a helper meets.
+// TestFTPRefusesOthersAddress: the server refuses the address that a client announces behind a NAT without
+// a helper.
 func TestFTPRefusesOthersAddress(t *testing.T) {
 	topo := must(New(t).Topology(Uplink{}))(t)
 	srv := must(topo.Server.ServeFTP(at(topo.V4.Server, 21)))(t)

@@ -24,7 +24,7 @@ func (n *NS) FTPFetch(ctx context.Context, server netip.AddrPort, mode FTPMode, 
 type ftpClient struct {
 	*textproto.Conn
 	ns            *NS
-	ctx           context.Context //nolint:containedctx // of the call that it serves
+	ctx           context.Context //nolint:containedctx // the context of the call that it serves
 	local, server netip.AddrPort
 }
 

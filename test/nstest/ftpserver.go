@@ -15,18 +15,16 @@ import (
 // ftpPatience bounds the server's wait for a data connection.
 const ftpPatience = 5 * time.Second
 
-// FTPCommand is one command as an FTPServer read it, after whatever NAT has done
-// to it on the way.
+// FTPCommand is one command as the FTPServer received it, after any translation.
 type FTPCommand struct {
-	Source netip.AddrPort // of the control connection
+	Source netip.AddrPort // client of the control connection
 	Line   string
 }
 
-// FTPServer is the least FTP server that shows what NAT does to FTP. As vsftpd
-// does, it refuses PORT and EPRT with an address that is not the client's
-// ("500 Illegal PORT command."), connects from the port below its own, and takes
-// passive connections from the client only. A file is called by its size: RETR
-// 300000 sends that many bytes.
+// FTPServer is a minimal FTP server that shows the effects of NAT on FTP. Like vsftpd, it refuses
+// PORT and EPRT with another address than the client's ("500 Illegal PORT command."), connects
+// from the port below its own, and accepts passive connections only from the client. The name of
+// a file is its size: RETR 300000 sends this number of bytes.
 type FTPServer struct {
 	ns       *NS
 	addr     netip.AddrPort
@@ -45,10 +43,10 @@ func (n *NS) ServeFTP(addr netip.AddrPort) (*FTPServer, error) {
 	return s, n.own(s)
 }
 
-// Addr is the address of the control connection.
+// Addr returns the address of the control connection.
 func (s *FTPServer) Addr() netip.AddrPort { return s.addr }
 
-// Commands are the commands so far, in order.
+// Commands returns the commands so far, in order.
 func (s *FTPServer) Commands() []FTPCommand { return s.commands.all() }
 
 // Command returns the first command so far that begins with this verb.
@@ -168,13 +166,13 @@ func (f *ftpSession) retrieve(name string) {
 	f.reply("226 Transfer complete.")
 }
 
-// data makes the agreed data connection.
+// data opens the agreed data connection.
 func (f *ftpSession) data() (net.Conn, error) {
 	switch {
 	case f.connectTo.IsValid():
 		ctx, cancel := context.WithTimeout(context.Background(), ftpPatience)
 		defer cancel()
-		// L-1 of RFC 959, 20 for a server on 21.
+		// Port L-1 of RFC 959: 20 for a server on port 21.
 		from := netip.AddrPortFrom(f.local.Addr(), f.local.Port()-1)
 		return f.ns.Dial(ctx, "tcp", from, f.connectTo)
 	case f.acceptFrom != nil:
@@ -194,7 +192,7 @@ func (f *ftpSession) data() (net.Conn, error) {
 	return nil, fmt.Errorf("use PORT or PASV first")
 }
 
-// forget drops what was agreed on the next data connection.
+// forget discards the agreement on the next data connection.
 func (f *ftpSession) forget() {
 	f.connectTo = netip.AddrPort{}
 	if f.acceptFrom != nil {

@@ -57,8 +57,7 @@ func TestLabRefusesNames(t *testing.T) {
 func TestSweepRemovesOnlyWhatTheDeadLeft(t *testing.T) {
 	gone := exec.Command("true")
 	check(t, gone.Run())
-	// A run that was killed: a namespace with a program, and a name that was
-	// reserved and not bound yet.
+	// A killed run: a namespace with a program, and a name that was reserved and not bound yet.
 	dead := must(makeNS(fmt.Sprintf("ntsweep-%d-dead", gone.Process.Pid)))(t)
 	half := must(reserve(fmt.Sprintf("%s/ntsweep-%d-half", netnsDir, gone.Process.Pid)))(t)
 	ctx := within(t)
@@ -79,8 +78,8 @@ func TestSweepRemovesOnlyWhatTheDeadLeft(t *testing.T) {
 	check(t, errors.Join(dead.Close(), living.Close()))
 }
 
-// TestMakeNeedsRoot is an ordinary user on one thread: the ID is the thread's as
-// long as libc or package syscall do not spread it.
+// TestMakeNeedsRoot changes the user ID of one thread: the system call, unlike libc and package
+// syscall, does not change the other threads.
 func TestMakeNeedsRoot(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -90,14 +89,14 @@ func TestMakeNeedsRoot(t *testing.T) {
 	}
 	_, err := Make(testPrefix)
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, keep, 0, keep); errno != 0 {
-		panic(errno) // no thread to give back
+		panic(errno) // the thread must not be reused
 	}
 	if !errors.Is(err, ErrNotRoot) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// spy is a TB that writes down its failures.
+// spy is a TB that records failures.
 type spy struct {
 	testing.TB
 	cleanups []func()

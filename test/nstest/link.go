@@ -15,17 +15,16 @@ import (
 // linkPatience bounds the wait for a link to become usable.
 const linkPatience = time.Minute
 
-// End is one end of a veth pair: where it is, how it is called, what addresses
-// it has.
+// End is one end of a veth pair: its namespace, name and addresses.
 type End struct {
 	NS        *NS
 	Name      string
 	Addresses []netip.Prefix
 }
 
-// Connect joins two namespaces by a veth pair. On return both ends are up and
-// their addresses usable. An IPv6 address needs an MTU of at least 1280: below,
-// the kernel has no IPv6 on a link.
+// Connect joins two namespaces by a veth pair. On return both ends are up and their addresses
+// usable. An IPv6 address needs an MTU of at least 1280; with less, the kernel disables IPv6 on
+// the link.
 func Connect(a, b End, mtu int) error {
 	pair := &netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: a.Name, MTU: mtu, NumTxQueues: 1, NumRxQueues: 1},
@@ -57,7 +56,7 @@ func Connect(a, b End, mtu int) error {
 
 func (e End) raise() error {
 	err := e.NS.Sysctl("net/ipv6/conf/"+e.Name+"/accept_dad", "0")
-	// The directory is missing when the MTU is below IPv6's least.
+	// The directory is missing if the MTU is below IPv6's minimum.
 	if err != nil && slices.ContainsFunc(e.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
 		return err
 	}
@@ -78,10 +77,10 @@ func (e End) raise() error {
 	return nil
 }
 
-// await asks again until the link carries packets. The kernel raises the carrier
-// and finishes IPv6 addresses in work queues, also without duplicate address
-// detection (addrconf_dad_start, addrconf_dad_work): without this, one link in
-// 250 answered its first neighbour solicitation a second late.
+// await waits until the link carries packets. The kernel raises the carrier and completes IPv6
+// addresses in work queues, also without duplicate address detection (addrconf_dad_start,
+// addrconf_dad_work). Without this, one link in 250 answered its first neighbor solicitation a
+// second late.
 func (e End) await(end <-chan time.Time) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -102,7 +101,7 @@ func (e End) await(end <-chan time.Time) error {
 	}
 }
 
-// notReady says what is missing for the link to be usable, "" if nothing is.
+// notReady returns what is missing for the link to be usable, or "".
 func notReady(l netlink.Link) (string, error) {
 	loopback := l.Attrs().Flags&net.FlagLoopback != 0
 	if l.Attrs().OperState != netlink.OperUp && !loopback {
@@ -121,7 +120,7 @@ func notReady(l netlink.Link) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Neighbour discovery of forwarded packets needs the link-local address.
+	// Neighbor discovery of forwarded packets needs the link-local address.
 	linkLocal := false
 	for _, a := range addrs {
 		linkLocal = linkLocal || a.IP.IsLinkLocalUnicast()
@@ -147,7 +146,7 @@ func (n *NS) withLink(name string, f func(netlink.Link) error) error {
 	})
 }
 
-// RemoveLink deletes a link, and with a veth its peer.
+// RemoveLink deletes a link. A veth's peer is deleted too.
 func (n *NS) RemoveLink(name string) error {
 	return describe(n.withLink(name, netlink.LinkDel), "remove link %s", name)
 }
@@ -172,7 +171,7 @@ func (n *NS) LinkNames() (names []string, err error) {
 	err = n.Do(func() error {
 		links, err := netlink.LinkList()
 		if errors.Is(err, netlink.ErrDumpInterrupted) {
-			err = nil // others add links meanwhile; what is listed exists
+			err = nil // a concurrent change interrupted the dump; the listed links exist
 		}
 		for _, l := range links {
 			names = append(names, l.Attrs().Name)
@@ -182,14 +181,14 @@ func (n *NS) LinkNames() (names []string, err error) {
 	return names, err
 }
 
-// Forward makes the namespace a router, for both families.
+// Forward enables forwarding in the namespace for both families.
 func (n *NS) Forward() error {
 	return errors.Join(
 		n.Sysctl("net.ipv4.ip_forward", "1"),
 		n.Sysctl("net.ipv6.conf.all.forwarding", "1"))
 }
 
-// describe puts words before an error, and nothing before none.
+// describe wraps an error with a text, and returns nil for nil.
 func describe(err error, format string, args ...any) error {
 	if err == nil {
 		return nil

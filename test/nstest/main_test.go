@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestMain checks, after all tests, that they left nothing on the machine.
+// TestMain checks after all tests that nothing remains on the machine.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	for _, fault := range leftovers() {
@@ -45,7 +45,7 @@ func leftovers() (faults []string) {
 	return faults
 }
 
-// must returns v, or ends the test.
+// must returns v, or fails the test.
 func must[T any](v T, err error) func(t *testing.T) T {
 	return func(t *testing.T) T {
 		t.Helper()
@@ -61,8 +61,8 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// within is a context that ends with the test, or after a time in which only
-// what is broken is not done.
+// within returns a context that ends with the test, or after a time that suffices unless
+// something is broken.
 func within(t *testing.T) context.Context {
 	return withinTime(t, time.Minute)
 }
@@ -75,8 +75,8 @@ func withinTime(t *testing.T, d time.Duration) context.Context {
 
 func at(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }
 
-// pod is a namespace routed through the node, without address translation. The
-// server has a route back unless it is to be a stranger.
+// pod makes a namespace routed through the node, without address translation. If known, the
+// server has a route back.
 func pod(t *testing.T, lab *Lab, topo *Topology, known bool) (p *NS, addrs []netip.Addr) {
 	t.Helper()
 	p = must(lab.Namespace("pod"))(t)

@@ -18,7 +18,7 @@ import (
 // NS is one network namespace of a Lab.
 type NS struct {
 	path string
-	file *os.File // holds the namespace, also when its name is gone
+	file *os.File // holds the namespace after its name is removed
 
 	mu       sync.Mutex
 	commands []*Command
@@ -26,8 +26,8 @@ type NS struct {
 	closed   bool
 }
 
-// calm is what every namespace starts from; see the package comment.
-// ip_forward comes first, it resets the others to the defaults of its mode.
+// calm are the settings that every namespace starts with; see the package comment. ip_forward
+// comes first, because it resets the others to the defaults of its mode.
 var calm = [][2]string{
 	{"net.ipv4.ip_forward", "0"},
 	{"net.ipv4.conf.all.rp_filter", "0"},
@@ -37,8 +37,8 @@ var calm = [][2]string{
 	{"net.ipv6.icmp.ratelimit", "0"},
 }
 
-// makeNS makes a namespace of this name, or of the name and a number when one
-// process has several labs.
+// makeNS makes a namespace with this name, or with the name and a number if the process has
+// several labs.
 func makeNS(name string) (_ *NS, err error) {
 	path, err := reserve(filepath.Join(netnsDir, name))
 	if err != nil {
@@ -87,15 +87,15 @@ func (n *NS) prepare() error {
 	})
 }
 
-// Path is the file that stands for the namespace, as CNI_NETNS wants it.
+// Path returns the file of the namespace, for CNI_NETNS.
 func (n *NS) Path() string { return n.path }
 
-// Name is the name for `ip netns exec`.
+// Name returns the name for `ip netns exec`.
 func (n *NS) Name() string { return filepath.Base(n.path) }
 
-// Do calls f in the namespace, on a goroutine and a thread of its own, and
-// returns its error. Sockets that f opens stay in the namespace and may be used
-// from anywhere. What f starts with `go` runs outside.
+// Do calls f in the namespace, on a separate goroutine and thread, and returns its error. Sockets
+// that f opens stay in the namespace and may be used by any goroutine. Goroutines that f starts
+// run outside.
 func (n *NS) Do(f func() error) error {
 	return onThread(func() error {
 		err := n.hold(func(fd int) error { return unix.Setns(fd, unix.CLONE_NEWNET) })
@@ -106,8 +106,8 @@ func (n *NS) Do(f func() error) error {
 	})
 }
 
-// hold calls f with a descriptor of the namespace that a Close meanwhile leaves
-// open: its number must not become that of another namespace, the machine's.
+// hold calls f with a descriptor of the namespace that stays open during a concurrent Close.
+// Otherwise its number could be reused for another namespace, even the machine's.
 func (n *NS) hold(f func(fd int) error) error {
 	raw, err := n.file.SyscallConn()
 	if err != nil {
@@ -119,12 +119,12 @@ func (n *NS) hold(f func(fd int) error) error {
 	return err
 }
 
-// onThread calls f on a thread that f may take into other namespaces. The thread
-// returns to its own, or dies with the goroutine, which then keeps it locked.
+// onThread calls f on a thread that f may move into other namespaces. The thread returns to its
+// own namespace. If it cannot, it stays locked and ends with the goroutine.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		// What stays if f ends the goroutine, as t.FailNow does.
+		// The result if f ends the goroutine, as t.FailNow does.
 		err := errors.New("the function ended its goroutine")
 		defer func() { done <- err }()
 		runtime.LockOSThread()
@@ -147,8 +147,8 @@ func onThread(f func() error) error {
 	return <-done
 }
 
-// Close ends the programs, servers and captures of the namespace and removes it.
-// A test of what happens without the namespace calls it early.
+// Close ends the programs, servers and captures of the namespace and removes it. A test of a
+// deleted namespace calls it early.
 func (n *NS) Close() error {
 	n.mu.Lock()
 	if n.closed {
@@ -166,14 +166,14 @@ func (n *NS) Close() error {
 	for _, c := range commands {
 		c.kill()
 	}
-	errs = append(errs, killIn(n.path)) // those that left their process group
+	errs = append(errs, killIn(n.path)) // processes that left their process group
 	for _, c := range commands {
-		_ = c.Wait() // reaps; that it was killed is no error here
+		_ = c.Wait() // reaps the process; it was killed, which is no error here
 	}
 	return errors.Join(append(errs, n.file.Close(), unbind(n.path))...)
 }
 
-// own has c closed with the namespace.
+// own registers c to be closed with the namespace.
 func (n *NS) own(c io.Closer) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -184,7 +184,7 @@ func (n *NS) own(c io.Closer) error {
 	return nil
 }
 
-// reserve makes an empty file at path, or at path with the first free number.
+// reserve makes an empty file at path, or at path with the first unused number appended.
 func reserve(path string) (string, error) {
 	free := path
 	for i := 2; ; i++ {
@@ -199,7 +199,7 @@ func reserve(path string) (string, error) {
 	}
 }
 
-// unbind removes the name of a namespace. That it is gone already is fine.
+// unbind removes the name of a namespace. The name may be missing already.
 func unbind(path string) error {
 	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {

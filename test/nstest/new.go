@@ -1,7 +1,7 @@
 package nstest
 
-// TB is what New needs of a testing.TB. With it, a program that imports this
-// package does not get the testing package.
+// TB is the part of testing.TB that New needs. Programs that import this package do not import
+// package testing.
 type TB interface {
 	Helper()
 	TempDir() string
@@ -13,9 +13,8 @@ type TB interface {
 // testPrefix is the prefix of the labs of tests.
 const testPrefix = "nt"
 
-// New makes a Lab that ends with the test, after it has removed what tests that
-// were killed left behind. The test fails where it cannot have one, and when the
-// lab cannot be cleared away; it is never skipped.
+// New makes a Lab that ends with the test, after removing what killed tests have left. The test
+// fails if the lab cannot be made or removed; it is never skipped.
 func New(t TB) *Lab {
 	t.Helper()
 	// testing removes the directories of a test when it reaches the cleanup that the first

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Types and codes of ICMP that this package speaks of.
+// Types and codes of ICMP.
 const (
 	icmpEchoReply, icmpUnreachable, icmpEcho, icmpTimeExceeded = 0, 3, 8, 11
-	icmpFragNeeded                                             = 4 // code of unreachable
+	icmpFragNeeded                                             = 4 // code of "destination unreachable"
 
 	icmp6Unreachable, icmp6TooBig, icmp6TimeExceeded, icmp6Echo, icmp6EchoReply = 1, 2, 3, 128, 129
 )
@@ -32,7 +32,7 @@ const (
 	URG
 )
 
-// String is the initials of the flags, as tcpdump writes them ("." is ACK).
+// String returns the flags' letters in tcpdump's form ("." is ACK).
 func (f TCPFlags) String() string {
 	var b strings.Builder
 	for i, c := range "FSRP.U" {
@@ -43,19 +43,19 @@ func (f TCPFlags) String() string {
 	return b.String()
 }
 
-// Packet is an IP packet, taken apart. Fields of another protocol are zero, and
-// so are those of the transport in every fragment but the first.
+// Packet is a decoded IP packet. Fields of other protocols are zero. Transport fields are zero
+// in every fragment except the first.
 type Packet struct {
 	Time     time.Time // when a Capture read it
 	Outgoing bool      // sent by the interface of the Capture, not received
 
 	Src, Dst      netip.Addr
 	TTL           uint8
-	Proto         uint8 // of the transport, behind IPv6 extension headers
+	Proto         uint8 // transport protocol, after IPv6 extension headers
 	FragOffset    int   // bytes
 	MoreFragments bool
 	DontFragment  bool // IPv4
-	Length        int  // bytes of the packet with its IP header, as the header says
+	Length        int  // length of the packet with its IP header in bytes, from the header
 
 	SrcPort, DstPort uint16
 	TCPFlags         TCPFlags
@@ -65,19 +65,19 @@ type Packet struct {
 	ICMPType, ICMPCode uint8
 	ICMPRest           uint32 // identifier and sequence, or the MTU, ...
 
-	// Payload is what follows the transport header, or the IP headers if the
-	// transport is none of TCP, UDP and ICMP. An ICMP error has the packet that
-	// it is about there: Decode it. A Capture keeps the first 2048 bytes of a packet.
+	// Payload is the data after the transport header, or after the IP headers for protocols other
+	// than TCP, UDP and ICMP. For an ICMP error it is the quoted packet: see Decode. A Capture keeps
+	// the first 2048 bytes of a packet.
 	Payload []byte
 }
 
-// Source is the source address and port.
+// Source returns the source address and port.
 func (p Packet) Source() netip.AddrPort { return netip.AddrPortFrom(p.Src, p.SrcPort) }
 
-// Destination is the destination address and port.
+// Destination returns the destination address and port.
 func (p Packet) Destination() netip.AddrPort { return netip.AddrPortFrom(p.Dst, p.DstPort) }
 
-// String is one line for a failed test.
+// String returns one line for a failed test.
 func (p Packet) String() string {
 	var b strings.Builder
 	switch p.Proto {
@@ -102,8 +102,8 @@ func (p Packet) String() string {
 
 var errShort = errors.New("packet is shorter than its IP header")
 
-// Decode takes an IP packet apart. It may be cut off, as one quoted by an ICMP
-// error is: fields that are missing stay zero. Payload is part of b.
+// Decode decodes an IP packet, which may be truncated, as in an ICMP error: missing fields are
+// zero. Payload shares memory with b.
 func Decode(b []byte) (Packet, error) {
 	var p Packet
 	var err error
@@ -141,7 +141,7 @@ func (p *Packet) decode4(b []byte) ([]byte, error) {
 	p.FragOffset = int(frag&0x1fff) * 8
 	p.TTL, p.Proto = b[8], b[9]
 	p.Src, p.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
-	// Ethernet pads short frames; a cut packet has less than it says.
+	// Ethernet pads short frames, and a truncated packet is shorter than its header says.
 	return b[header:max(header, min(p.Length, len(b)))], nil
 }
 

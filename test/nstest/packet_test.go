@@ -55,7 +55,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(TCPPacket(Segment{Src: at(addr4a, 1), Dst: at(addr4b, 2), MSS: 1460}))
 	f.Add(UDPPacket(at(addr6a, 1), at(addr6b, 2), []byte("x")))
 	f.Add(EchoPacket(addr6a, addr6b, 1, 2, nil))
-	// A second fragment behind a hop-by-hop header.
+	// A second fragment after a hop-by-hop header.
 	f.Add(append(UDPPacket(at(addr6a, 1), at(addr6b, 2), nil)[:40], 44, 0, 0, 0, 0, 0, 0, 0, 17, 0, 5, 8, 0, 0, 0, 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := Decode(b)

@@ -13,22 +13,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PingOptions change an echo request. The zero value is a usual one.
+// PingOptions are the options of an echo request. The zero value is an ordinary request.
 type PingOptions struct {
 	TTL          int  // hop limit; 64 if 0
 	Size         int  // bytes of payload
-	DontFragment bool // and ignore what is known of the path's MTU
+	DontFragment bool // also ignores a known path MTU
 }
 
 // PingResult is the first answer to an echo request: a reply or an ICMP error.
 type PingResult struct {
 	RTT        time.Duration
-	From       netip.Addr // who answered
+	From       netip.Addr // source of the answer
 	Type, Code uint8
-	MTU        int // of "fragmentation needed" and "packet too big"
+	MTU        int // MTU in "fragmentation needed" and "packet too big"
 }
 
-// Reply tells an echo reply from an ICMP error.
+// Reply reports whether the answer is an echo reply and not an ICMP error.
 func (r PingResult) Reply() bool {
 	if r.From.Is4() {
 		return r.Type == icmpEchoReply
@@ -36,7 +36,7 @@ func (r PingResult) Reply() bool {
 	return r.Type == icmp6EchoReply
 }
 
-// TimeExceeded is whether a router found the hop limit used up.
+// TimeExceeded reports whether a router found the hop limit exhausted.
 func (r PingResult) TimeExceeded() bool {
 	if r.From.Is4() {
 		return r.Type == icmpTimeExceeded
@@ -44,7 +44,7 @@ func (r PingResult) TimeExceeded() bool {
 	return r.Type == icmp6TimeExceeded
 }
 
-// TooBig is whether a router found the packet larger than its link, MTU.
+// TooBig reports whether a router found the packet larger than MTU.
 func (r PingResult) TooBig() bool {
 	if r.From.Is4() {
 		return r.Type == icmpUnreachable && r.Code == icmpFragNeeded
@@ -52,7 +52,7 @@ func (r PingResult) TooBig() bool {
 	return r.Type == icmp6TooBig
 }
 
-// Ping sends one echo request from the namespace and waits for the answer to it.
+// Ping sends one echo request from the namespace and waits for its answer.
 func (n *NS) Ping(ctx context.Context, dst netip.Addr, o PingOptions) (PingResult, error) {
 	var conn *net.IPConn
 	err := n.Do(func() (err error) {
@@ -66,7 +66,7 @@ func (n *NS) Ping(ctx context.Context, dst netip.Addr, o PingOptions) (PingResul
 	defer bound(ctx, conn)()
 
 	id := uint16(rand.Uint32())
-	request := echo(icmp6Echo, id, 1, make([]byte, o.Size)) // the kernel adds the checksum of ICMPv6
+	request := echo(icmp6Echo, id, 1, make([]byte, o.Size)) // the kernel fills in the ICMPv6 checksum
 	if dst.Is4() {
 		request = echo(icmpEcho, id, 1, make([]byte, o.Size))
 		binary.BigEndian.PutUint16(request[2:], fold(add(0, request)))
@@ -83,7 +83,7 @@ func (n *NS) Ping(ctx context.Context, dst netip.Addr, o PingOptions) (PingResul
 		}
 		r, ok := pingAnswer(buf[:size], id, dst.Is6())
 		if !ok {
-			continue // a raw socket gets the ICMP of everyone
+			continue // a raw socket receives ICMP messages of all processes
 		}
 		a, _ := netip.AddrFromSlice(from.IP)
 		r.From, r.RTT = a.Unmap(), time.Since(start)
@@ -121,8 +121,8 @@ func listenICMP(dst netip.Addr, o PingOptions) (*net.IPConn, error) {
 	return conn, nil
 }
 
-// pingAnswer reads an ICMP message, if it answers the request of this identifier
-// or is an error about it.
+// pingAnswer decodes an ICMP message if it answers the request with this identifier, or is an
+// error about it.
 func pingAnswer(b []byte, id uint16, v6 bool) (PingResult, bool) {
 	var p Packet
 	reply, request, proto := uint8(icmpEchoReply), uint8(icmpEcho), uint8(unix.IPPROTO_ICMP)

@@ -13,7 +13,7 @@ func TestPingSeesErrors(t *testing.T) {
 	topo := must(lab.Topology(Uplink{MTU: 1280}))(t)
 	client, addrs := pod(t, lab, topo, true)
 	for i, p := range topo.Plans() {
-		for range 10 { // more than a rate limit would let through
+		for range 10 { // more than a rate limit would allow
 			r := must(client.Ping(within(t), p.Server, PingOptions{TTL: 2}))(t)
 			if !r.TimeExceeded() || r.From != p.Router || r.Reply() || r.TooBig() {
 				t.Fatalf("TTL 2 to %s: %+v", p.Server, r)
@@ -33,7 +33,7 @@ func TestPingSeesErrors(t *testing.T) {
 
 func TestPingEndsWithItsContext(t *testing.T) {
 	topo := must(New(t).Topology(Uplink{}))(t)
-	// The server answers nobody it has no route to; 192.0.2.0/24 it has.
+	// The server answers only clients to which it has a route, such as 192.0.2.0/24.
 	check(t, topo.Server.Sysctl("net.ipv4.icmp_echo_ignore_all", "1"))
 	_, err := topo.Node.Ping(withinTime(t, 50*time.Millisecond), topo.V4.Server, PingOptions{})
 	if !errors.Is(err, context.DeadlineExceeded) {

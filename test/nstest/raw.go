@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SendRaw sends an IP packet as it is, routed by its destination: the source may
+// SendRaw sends an IP packet unchanged, routed by its destination: the source may
 // be anything. IPv4 length, checksum and, if 0, identification are the kernel's
 // (raw(7)). It must fit the MTU of the link.
 func (n *NS) SendRaw(packet []byte) error {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRawSpoofs has the far end's kernel check the checksums: it gives a server
-// nothing that is wrong.
+// TestRawSpoofs has the far end's kernel verify the checksums: it delivers nothing with a wrong
+// one.
 func TestRawSpoofs(t *testing.T) {
 	topo := must(New(t).Topology(Uplink{}))(t)
 	spoofed := []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8:7::7")}
@@ -16,7 +16,7 @@ func TestRawSpoofs(t *testing.T) {
 		for _, size := range []int{0, 1, 1000} {
 			check(t, topo.Node.SendRaw(UDPPacket(src, srv.Addr(), make([]byte, size))))
 		}
-		// A payload whose checksum comes out as 0, which would mean that there is none.
+		// A payload whose checksum is 0, which would mean "no checksum".
 		zero := UDPPacket(src, srv.Addr(), make([]byte, 2))
 		check(t, topo.Node.SendRaw(UDPPacket(src, srv.Addr(), zero[len(zero)-4:len(zero)-2])))
 		seen := must(srv.WaitSeen(within(t), 4))(t)
@@ -34,8 +34,8 @@ func TestRawTCPAndEcho(t *testing.T) {
 		srv := must(topo.Server.ServeTCP(at(p.Server, 0)))(t)
 		c := must(topo.Server.Capture("eth0", func(p Packet) bool { return p.Outgoing }))(t)
 		me := at(p.Node, 5555)
-		// A stack that takes the checksum for right answers a SYN, and resets what
-		// belongs to no connection.
+		// A host that accepts the checksum answers a SYN, and resets segments without a
+		// connection.
 		check(t, topo.Node.SendRaw(TCPPacket(Segment{Src: me, Dst: srv.Addr(), Flags: SYN, Seq: 41, MSS: 777})))
 		got := must(c.WaitFor(within(t), func(p Packet) bool { return p.TCPFlags == SYN|ACK }))(t)
 		if got.Destination() != me || got.Ack != 42 {

@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// recordLimit bounds the memory of a record; what comes later is only counted.
+// recordLimit bounds the memory of a record; later items are only counted.
 const recordLimit = 16384
 
-// record is a list that grows and can be waited for.
+// record is a growing list that callers can wait for.
 type record[T any] struct {
 	mu      sync.Mutex
 	items   []T
@@ -32,7 +32,7 @@ func (r *record[T]) add(v T) {
 	}
 }
 
-// all returns the items so far. They are shared: items are never changed.
+// all returns the items so far. They are shared and never changed.
 func (r *record[T]) all() []T {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -45,8 +45,8 @@ func (r *record[T]) overflow() int {
 	return r.lost
 }
 
-// wait returns the items as soon as there are enough, or those that there are
-// when the context ends.
+// wait returns the items as soon as enough returns true for them. When the context ends first,
+// it returns the items so far and an error.
 func (r *record[T]) wait(ctx context.Context, enough func([]T) bool) ([]T, error) {
 	for {
 		r.mu.Lock()

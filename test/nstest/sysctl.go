@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Sysctl sets a key such as net.ipv4.ip_forward. A key with slashes is taken as
-// it is, for interfaces with a dot in their name.
+// Sysctl sets a key such as net.ipv4.ip_forward. A key with slashes is used unchanged, for
+// interfaces with a dot in their name.
 func (n *NS) Sysctl(key, value string) error {
 	path, err := sysctlPath(key)
 	if err != nil {
@@ -36,7 +36,7 @@ func sysctlPath(key string) (string, error) {
 		key = strings.ReplaceAll(key, ".", "/")
 	}
 	path := filepath.Join("/proc/sys", key)
-	// The others are settings of the machine.
+	// Other keys are settings of the whole machine.
 	if !strings.HasPrefix(path, "/proc/sys/net/") {
 		return "", fmt.Errorf("sysctl %s is not one of a network namespace", key)
 	}

@@ -12,12 +12,11 @@ import (
 	"sync"
 )
 
-// TCPServer serves whoever connects, and remembers from where. A connection
-// begins with one line:
+// TCPServer serves every client and records its address. A connection begins with one line:
 //
-//	GET 300000   the server sends that many bytes and closes
-//	PUT          the server reads to the end and answers with the count
-//	WHO          the server answers with the source that it sees
+//	GET 300000   the server sends this number of bytes and closes
+//	PUT          the server reads to the end and answers with the number of bytes
+//	WHO          the server answers with the client's address
 //	ECHO         the server sends back what it reads
 type TCPServer struct {
 	addr    netip.AddrPort
@@ -25,8 +24,8 @@ type TCPServer struct {
 	acceptor
 }
 
-// ServeTCP starts a TCPServer. With port 0 the kernel chooses one. It ends with
-// the namespace or by Close.
+// ServeTCP starts a TCPServer. With port 0 the kernel chooses a port. The server ends with the
+// namespace or by Close.
 func (n *NS) ServeTCP(addr netip.AddrPort) (*TCPServer, error) {
 	l, err := n.Listen(addr)
 	if err != nil {
@@ -35,7 +34,7 @@ func (n *NS) ServeTCP(addr netip.AddrPort) (*TCPServer, error) {
 	s := &TCPServer{addr: addrPort(l.Addr())}
 	s.serve(l, func(c net.Conn) {
 		s.sources.add(addrPort(c.RemoteAddr()))
-		_ = s.answer(c) // a peer that goes away is none of the server's troubles
+		_ = s.answer(c) // an error of a client does not concern the server
 	})
 	return s, n.own(s)
 }
@@ -43,10 +42,10 @@ func (n *NS) ServeTCP(addr netip.AddrPort) (*TCPServer, error) {
 // Addr is the address of the server.
 func (s *TCPServer) Addr() netip.AddrPort { return s.addr }
 
-// Sources are the sources of the connections so far, in order.
+// Sources returns the addresses of the clients so far, in order.
 func (s *TCPServer) Sources() []netip.AddrPort { return s.sources.all() }
 
-// WaitSources waits until there were n connections and returns their sources.
+// WaitSources waits until there were n connections and returns their clients' addresses.
 func (s *TCPServer) WaitSources(ctx context.Context, n int) ([]netip.AddrPort, error) {
 	return s.sources.wait(ctx, func(all []netip.AddrPort) bool { return len(all) >= n })
 }

@@ -18,7 +18,7 @@ func TestTCPServer(t *testing.T) {
 		if down.Bytes != 123_456 || up.Bytes != 234_567 || down.Duration <= 0 {
 			t.Errorf("down %+v, up %+v", down, up)
 		}
-		// A privileged port, twice: the first leaves it in TIME_WAIT.
+		// The same privileged port twice: the first connection leaves it in TIME_WAIT.
 		for range 2 {
 			who := must(topo.Node.Who(within(t), at(netip.Addr{}, 999), srv.Addr()))(t)
 			if who != at(p.Node, 999) {
@@ -34,7 +34,7 @@ func TestTCPServer(t *testing.T) {
 		if got[0] != down.Local || got[1] != up.Local || got[4] != addrPort(c.LocalAddr()) || len(srv.Sources()) != 5 {
 			t.Errorf("sources %v", got)
 		}
-		check(t, srv.Close()) // with the echo still open
+		check(t, srv.Close()) // with an open ECHO connection
 		check(t, srv.Close())
 		if n, err := c.Read(make([]byte, 1)); err == nil {
 			t.Errorf("read %d bytes from a closed server", n)
@@ -48,7 +48,7 @@ func TestTCPServer(t *testing.T) {
 
 func TestTransferEndsWithItsContext(t *testing.T) {
 	topo := must(New(t).Topology(Uplink{}))(t)
-	l := must(topo.Server.Listen(at(topo.V4.Server, 0)))(t) // accepts nobody, the kernel does
+	l := must(topo.Server.Listen(at(topo.V4.Server, 0)))(t) // never calls Accept; the kernel completes the handshake
 	defer shut(l)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -56,7 +56,7 @@ func TestTransferEndsWithItsContext(t *testing.T) {
 		_, err := topo.Node.Download(ctx, addrPort(l.Addr()), 1)
 		done <- err
 	}()
-	c := must(l.Accept())(t) // now it waits for an answer
+	c := must(l.Accept())(t) // the client now waits for an answer
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)

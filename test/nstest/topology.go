@@ -6,40 +6,40 @@ import (
 	"net/netip"
 )
 
-// Uplink says how the node of a Topology reaches the world.
+// Uplink configures the link between the node of a Topology and its router.
 type Uplink struct {
 	// MTU of the link between node and router, 1500 if 0. Below 1280 the
 	// topology is IPv4 only, as the kernel has no IPv6 on such a link.
 	MTU int
-	// DropPMTU has the router drop ICMP "fragmentation needed" and ICMPv6 "packet
-	// too big", its own and others', so that nobody learns of a narrow link.
+	// DropPMTU makes the router drop ICMP "fragmentation needed" and ICMPv6 "packet too
+	// big", its own and forwarded ones, so that no host learns of a narrow link.
 	DropPMTU bool
 }
 
-// Topology is the world outside the containers:
+// Topology is the network outside the containers:
 //
 //	node --[uplink, MTU as asked]-- router --[1500]-- server
 //	     uplink             tonode         toserver  eth0
 //
-// The names below are those of the interfaces. The node has default routes to
-// the router. The server has routes to the uplink network only: a packet that
-// reaches it with the address of a container gets no answer, and can be seen.
+// The names below are interface names. The node has default routes to the router. The server
+// has routes to the uplink network only: a packet with a container's address reaches it, is
+// recorded, and gets no answer.
 type Topology struct {
 	Node, Router, Server *NS
 	V4, V6               Plan // V6 is zero if the MTU has no room for it
 }
 
-// Plan is the addresses of a Topology in one family.
+// Plan has the addresses of a Topology in one family.
 type Plan struct {
 	UplinkNet, ServerNet netip.Prefix
-	Node                 netip.Addr // on the uplink
+	Node                 netip.Addr // address on the uplink
 	Router               netip.Addr // on the uplink: the node's gateway
 	Server               netip.Addr
 	serverGateway        netip.Addr
 }
 
-// Topology builds node, router and server. Wiring containers to the node, and
-// making it forward, is left to what is tested.
+// Topology builds node, router and server. It attaches no containers and does not enable
+// forwarding on the node, because that is the task of the tested programs.
 func (l *Lab) Topology(u Uplink) (*Topology, error) {
 	if u.MTU == 0 {
 		u.MTU = 1500
@@ -54,7 +54,7 @@ func (l *Lab) Topology(u Uplink) (*Topology, error) {
 	return t, nil
 }
 
-// Plans lists the families that the topology has, IPv4 first.
+// Plans returns the plans of the topology's families, IPv4 first.
 func (t *Topology) Plans() []Plan {
 	if t.V6 == (Plan{}) {
 		return []Plan{t.V4}

@@ -20,7 +20,7 @@ func TestTopologyReaches(t *testing.T) {
 		if got := must(topo.Node.Who(within(t), at(p.Node, 1000), srv.Addr()))(t); got != at(p.Node, 1000) {
 			t.Errorf("seen as %s", got)
 		}
-		// What nobody translates arrives, and is not answered.
+		// An untranslated packet arrives and gets no answer.
 		seen := must(topo.Server.Capture("eth0", func(p Packet) bool { return p.Src == addrs[i] }))(t)
 		ctx, cancel := context.WithCancel(within(t))
 		answer := make(chan error, 1)
@@ -36,8 +36,8 @@ func TestTopologyReaches(t *testing.T) {
 	}
 }
 
-// TestNarrowUplinkFreezes is the founding bug, and its controls: the same
-// download where ICMP passes, and where no link is narrow.
+// TestNarrowUplinkFreezes is the founding bug. The controls are the same download with ICMP, and
+// without a narrow link.
 func TestNarrowUplinkFreezes(t *testing.T) {
 	const size = 300_000
 	for _, c := range []struct {
@@ -74,7 +74,7 @@ func TestNarrowUplinkFreezes(t *testing.T) {
 				} else if err != nil || got.Bytes != size {
 					t.Errorf("%s: %+v, %v", p.Server, got, err)
 				}
-				// The node is the narrow hop this way, and its messages are not dropped.
+				// In this direction the node is the narrow hop, and its ICMP errors arrive.
 				up, err := client.Upload(within(t), srv.Addr(), size)
 				if err != nil || up.Bytes != size {
 					t.Errorf("upload to %s: %+v, %v", p.Server, up, err)

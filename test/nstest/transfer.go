@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// Transfer is what came of a download or an upload, also of one that failed.
+// Transfer is the result of a download or an upload, also of a failed one.
 type Transfer struct {
-	Bytes    int64 // that arrived at the other side
+	Bytes    int64 // bytes that arrived at the receiver
 	Duration time.Duration
-	Local    netip.AddrPort // the client's own idea of its address
+	Local    netip.AddrPort // the client's local address
 }
 
-// Download fetches size bytes from a TCPServer. When the context ends first, the
-// error says so and Bytes is what had arrived by then.
+// Download fetches size bytes from a TCPServer. If the context ends first, it returns an error,
+// and Bytes is the number of bytes that had arrived.
 func (n *NS) Download(ctx context.Context, server netip.AddrPort, size int64) (Transfer, error) {
 	return n.transfer(ctx, server, func(c net.Conn) (int64, error) {
 		if _, err := fmt.Fprintf(c, "GET %d\n", size); err != nil {
@@ -34,8 +34,8 @@ func (n *NS) Download(ctx context.Context, server netip.AddrPort, size int64) (T
 	})
 }
 
-// Upload sends size bytes to a TCPServer, which tells how many arrived; Bytes is
-// 0 if it could not.
+// Upload sends size bytes to a TCPServer, which reports how many arrived. Bytes is 0 without that
+// report.
 func (n *NS) Upload(ctx context.Context, server netip.AddrPort, size int64) (Transfer, error) {
 	return n.transfer(ctx, server, func(c net.Conn) (got int64, err error) {
 		if _, err := io.WriteString(c, "PUT\n"); err != nil {
@@ -52,7 +52,7 @@ func (n *NS) Upload(ctx context.Context, server netip.AddrPort, size int64) (Tra
 	})
 }
 
-// Who asks a TCPServer for the source that it sees. Local is as for Dial.
+// Who asks a TCPServer for the client's address as it sees it. local is as for Dial.
 func (n *NS) Who(ctx context.Context, local, server netip.AddrPort) (seen netip.AddrPort, err error) {
 	c, err := n.Dial(ctx, "tcp", local, server)
 	if err != nil {
@@ -63,8 +63,8 @@ func (n *NS) Who(ctx context.Context, local, server netip.AddrPort) (seen netip.
 	if _, err := io.WriteString(c, "WHO\n"); err != nil {
 		return seen, inContext(ctx, err)
 	}
-	// To the end, so that the server closes first: TIME_WAIT is its, and a fixed
-	// local port is free again.
+	// Read to the end, so that the server closes first: then the server has the TIME_WAIT
+	// socket, and a fixed local port is free again.
 	line, err := io.ReadAll(c)
 	if err != nil {
 		return seen, inContext(ctx, err)
@@ -86,16 +86,16 @@ func (n *NS) transfer(ctx context.Context, server netip.AddrPort, f func(net.Con
 	return t, inContext(ctx, err)
 }
 
-// deadliner is a connection whose waiting can be ended.
+// deadliner is a connection with a deadline.
 type deadliner interface{ SetDeadline(time.Time) error }
 
-// bound ends every wait of c when ctx ends. Call what it returns to let go.
+// bound ends every wait on c when ctx ends. The caller calls release.
 func bound(ctx context.Context, c deadliner) (release func()) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	return func() { stop() }
 }
 
-// inContext says of an error that bound has caused why it has.
+// inContext adds the context's error to an error that bound has caused.
 func inContext(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.Cause(ctx)

@@ -12,10 +12,10 @@ import (
 // Datagram is one datagram as a UDPServer saw it.
 type Datagram struct {
 	Source netip.AddrPort
-	Length int // of the payload
+	Length int // payload length in bytes
 }
 
-// UDPServer sends each datagram back and remembers from where it came.
+// UDPServer echoes each datagram and records its source.
 type UDPServer struct {
 	addr netip.AddrPort
 	conn *net.UDPConn
@@ -23,8 +23,8 @@ type UDPServer struct {
 	wg   sync.WaitGroup
 }
 
-// ServeUDP starts a UDPServer. Give it an address: from one without, the answers
-// may leave with another. It ends with the namespace or by Close.
+// ServeUDP starts a UDPServer. Without a specific address, answers may leave with another
+// address. The server ends with the namespace or by Close.
 func (n *NS) ServeUDP(addr netip.AddrPort) (*UDPServer, error) {
 	c, err := n.ListenUDP(addr)
 	if err != nil {
@@ -46,14 +46,14 @@ func (s *UDPServer) run() {
 			continue // an ICMP error about an earlier answer
 		}
 		s.seen.add(Datagram{netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), n})
-		_, _ = s.conn.WriteToUDPAddrPort(buf[:n], from) // who asks again gets another
+		_, _ = s.conn.WriteToUDPAddrPort(buf[:n], from) // clients retry, so a lost answer does no harm
 	}
 }
 
 // Addr is the address of the server.
 func (s *UDPServer) Addr() netip.AddrPort { return s.addr }
 
-// Seen are the datagrams so far, in order.
+// Seen returns the datagrams so far, in order.
 func (s *UDPServer) Seen() []Datagram { return s.seen.all() }
 
 // WaitSeen waits until there were n datagrams and returns them.
@@ -71,9 +71,9 @@ func (s *UDPServer) Close() error {
 	return err
 }
 
-// EchoUDP sends one datagram of size bytes to a UDPServer and waits for it to
-// come back. It sends only once: a datagram that is larger than the path is lost
-// while the sender learns of it, and the caller who expects that asks again.
+// EchoUDP sends one datagram of size bytes to a UDPServer and waits for its echo. It sends only
+// once: a datagram larger than the path MTU is lost while the sender learns the MTU, so callers
+// that expect this call EchoUDP again.
 func (n *NS) EchoUDP(ctx context.Context, local, server netip.AddrPort, size int) error {
 	c, err := n.Dial(ctx, "udp", local, server)
 	if err != nil {

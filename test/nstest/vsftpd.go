@@ -2,9 +2,9 @@ package nstest
 
 import "fmt"
 
-// VsftpdConf is a configuration of vsftpd: anonymous users without PAM, on both
-// families. Empty is a directory that is; commands are logged as they were read. The
-// sandbox is switched off as it knows no system calls younger than itself.
+// VsftpdConf returns a configuration of vsftpd: anonymous users without PAM, on both families.
+// empty is an empty directory. Commands are logged as received. The sandbox is off because it
+// kills vsftpd for system calls that are newer than vsftpd.
 func VsftpdConf(port uint16, root, empty, log string) []byte {
 	return fmt.Appendf(nil, `listen=NO
 listen_ipv6=YES
