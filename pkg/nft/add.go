@@ -154,10 +154,10 @@ func (c *Conn) ask(a masq.Attachment, replace func(identity string) error) error
 func (c *Conn) Holders(a masq.Attachment) ([]string, error) {
 	var out []string
 	for _, addr := range a.Addresses {
-		f := masq.FamilyOf(addr)
-		x, found, err := c.s.element("policy"+f.String(), "ipv"+f.String()+"_addr", addr.String())
+		set := ruleset.SetName{Kind: ruleset.PolicySet, Family: masq.FamilyOf(addr)}.Set()
+		x, found, err := c.s.element(set.Name, set.Type, addr.String())
 		if err != nil {
-			return nil, explain(fmt.Errorf("read element %s of policy%s: %w", addr, f, err))
+			return nil, explain(fmt.Errorf("read element %s of %s: %w", addr, set.Name, err))
 		}
 		if found && x.comment != a.Identity() && !slices.Contains(out, x.comment) {
 			out = append(out, x.comment)

@@ -7,13 +7,14 @@ import (
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // Attached is what the elements of the kernel say of an attachment.
 type Attached struct {
 	Identity  string
 	Addresses []netip.Addr // IPv4 first
-	Chain     string       // the policy's chain; empty if the addresses lead to several chains
+	Policy    string       // ID of its policy; empty if the addresses lead to several chains
 }
 
 // Attached returns the attachments that the kernel has and that a function wants, by
@@ -27,12 +28,11 @@ func (c *Conn) Attached(want func(identity string) bool) ([]Attached, error) {
 			return err
 		}
 		for _, f := range masq.Families {
-			name := "policy" + f.String()
-			typ, _ := liveType(name)
-			if have.sets[name] == nil {
+			set := ruleset.SetName{Kind: ruleset.PolicySet, Family: f}.Set()
+			if have.sets[set.Name] == nil {
 				continue
 			}
-			all, err := c.s.elements(name, typ)
+			all, err := c.s.elements(set.Name, set.Type)
 			if err != nil {
 				return err
 			}
@@ -42,15 +42,16 @@ func (c *Conn) Attached(want func(identity string) bool) ([]Attached, error) {
 				}
 				addr, err := netip.ParseAddr(key)
 				if err != nil {
-					return fmt.Errorf("element %s of %s: %w", key, name, err)
+					return fmt.Errorf("element %s of %s: %w", key, set.Name, err)
 				}
+				policy, _ := ruleset.ParsePolicyChain(e.chain)
 				x := found[e.comment]
 				if x == nil {
-					x = &Attached{Identity: e.comment, Chain: e.chain}
+					x = &Attached{Identity: e.comment, Policy: policy}
 					found[e.comment] = x
 				}
-				if x.Addresses = append(x.Addresses, addr); x.Chain != e.chain {
-					x.Chain = ""
+				if x.Addresses = append(x.Addresses, addr); x.Policy != policy {
+					x.Policy = ""
 				}
 			}
 		}
@@ -75,7 +76,7 @@ func (c *Conn) DirectRanges(id string) (out []masq.AddrRange, err error) {
 			return err
 		}
 		for _, f := range masq.Families {
-			name := "direct" + f.String() + "-" + id
+			name := ruleset.SetName{Kind: ruleset.DirectSet, Family: f, Variant: id}.String()
 			if have.sets[name] == nil {
 				continue
 			}

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -112,7 +111,7 @@ func isLarge(ops []op) bool {
 func (c *Conn) Drift(want, pending ruleset.Table) ([]Difference, error) {
 	var all []Difference
 	err := retry(func() error {
-		p, err := c.compare(want, spare(pending))
+		p, err := c.compare(want, contentsOf(pending))
 		if err == nil {
 			all = p.changes
 		}
@@ -121,14 +120,14 @@ func (c *Conn) Drift(want, pending ruleset.Table) ([]Difference, error) {
 	return all, explain(err)
 }
 
-func (c *Conn) compare(want ruleset.Table, s spared) (*planner, error) {
+func (c *Conn) compare(want ruleset.Table, pending contents) (*planner, error) {
 	have, err := c.s.structure()
 	if err != nil {
 		return nil, err
 	}
 	if len(want.Chains) == 0 {
 		p := &planner{have: have}
-		if have.exists && len(s) == 0 {
+		if have.exists && len(pending) == 0 {
 			p.found(Difference{Kind: KindTable, Reason: masq.Unexpected, Object: tableName})
 			p.ops = []op{deleteTable()}
 		}
@@ -139,7 +138,7 @@ func (c *Conn) compare(want ruleset.Table, s spared) (*planner, error) {
 			return nil, err
 		}
 	}
-	p, err := plan(want, have, whole, s)
+	p, err := plan(want, have, whole, pending)
 	if err == nil {
 		p.have = have
 	}
@@ -230,12 +229,12 @@ func (c *Conn) Identities() ([]string, error) {
 		if err != nil {
 			return err
 		}
-		for name := range have.sets {
-			typ, _ := liveType(name)
-			if !strings.HasPrefix(name, "policy") || typ == "" || have.owner != 0 {
+		for _, f := range masq.Families {
+			set := ruleset.SetName{Kind: ruleset.PolicySet, Family: f}.Set()
+			if have.sets[set.Name] == nil || have.owner != 0 {
 				continue
 			}
-			all, err := c.s.elements(name, typ)
+			all, err := c.s.elements(set.Name, set.Type)
 			if err != nil {
 				return err
 			}
@@ -284,8 +283,7 @@ func (c *Conn) MissingHelpers(p masq.Policy) ([]MissingHelper, error) {
 		switch {
 		case err == nil:
 		case errors.As(err, &failed) && errors.Is(err, unix.ENOENT):
-			name, _, _ := strings.Cut(o.Name, "-"+o.Protocol)
-			if m := (MissingHelper{name, o.Module}); !slices.Contains(missing, m) {
+			if m := (MissingHelper{o.Helper(), o.Module}); !slices.Contains(missing, m) {
 				missing = append(missing, m)
 			}
 		default:

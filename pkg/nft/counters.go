@@ -53,7 +53,7 @@ func (c *Conn) Counters() (Counters, error) {
 			return err
 		}
 		for _, f := range masq.Families {
-			found, err := c.s.counted("policy"+f.String(), decodeAddr)
+			found, err := c.s.counted(ruleset.PolicySet.Of(f), decodeAddr)
 			if err != nil {
 				return err
 			}
@@ -83,7 +83,7 @@ type Dropped struct {
 func (c *Conn) Dropped() (out Dropped, err error) {
 	err = retry(func() error {
 		out = Dropped{map[string]uint64{}, map[string]uint64{}, map[string]uint64{}}
-		links, err := c.s.counted("links", decodeName)
+		links, err := c.s.counted(string(ruleset.LinkSet), decodeName)
 		if err != nil {
 			return err
 		}
@@ -91,8 +91,8 @@ func (c *Conn) Dropped() (out Dropped, err error) {
 			out.Spoofed[x.identity] += x.Packets
 		}
 		for _, f := range masq.Families {
-			for set, by := range map[string]map[string]uint64{"linked": out.OtherLink, "invalid": out.Invalid} {
-				all, err := c.s.counted(set+f.String(), decodeAddr)
+			for kind, by := range map[ruleset.SetKind]map[string]uint64{ruleset.LinkedSet: out.OtherLink, ruleset.InvalidSet: out.Invalid} {
+				all, err := c.s.counted(kind.Of(f), decodeAddr)
 				if err != nil {
 					return err
 				}

@@ -167,7 +167,7 @@ func probes() ([]probe, error) {
 	for _, k := range masq.HelperKinds {
 		p := probe{Feature: Feature{Name: helperFeature(k.Name), Module: k.Module, For: k.Name + " through a masquerade"}}
 		for _, how := range k.Assign {
-			p.ops = append(p.ops, addObject(ruleset.Object{Name: k.Name + "-" + how.Protocol, Kernel: how.Kernel, Protocol: how.Protocol, IPv4Only: how.IPv4Only}))
+			p.ops = append(p.ops, addObject(ruleset.HelperObject(k, how)))
 		}
 		all = append(all, p)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -31,7 +30,7 @@ const (
 
 type planner struct {
 	want    ruleset.Table
-	spare   spared
+	pending contents // of attachments that the plugin is adding or removing
 	have    *observed
 	scope   scope
 	ops     []op
@@ -43,44 +42,10 @@ type planner struct {
 	edits bool
 }
 
-// spared names what is left alone where it is, though nobody misses it where it is
-// not: "set policy4", "element policy4 10.88.0.5".
-type spared map[string]bool
-
-func spare(t ruleset.Table) spared {
-	out := things(t)
-	for _, s := range t.Sets {
-		for _, e := range s.Elements {
-			out["element "+s.Name+" "+e.Key] = true
-		}
-	}
-	for _, c := range t.Chains {
-		for _, r := range c.Rules {
-			out["rule "+c.Name+" "+r.ID] = true
-		}
-	}
-	return out
-}
-
-// things names the objects, sets and chains of a table.
-func things(t ruleset.Table) map[string]bool {
-	out := map[string]bool{}
-	for _, o := range t.Objects {
-		out["object "+o.Name] = true
-	}
-	for _, s := range t.Sets {
-		out["set "+s.Name] = true
-	}
-	for _, c := range t.Chains {
-		out["chain "+c.Name] = true
-	}
-	return out
-}
-
 // plan compares and returns the messages that make the kernel have what is wanted.
 // Sets whose elements were not read keep theirs.
-func plan(want ruleset.Table, have *observed, s scope, spare spared) (*planner, error) {
-	p := &planner{want: want, have: have, scope: s, spare: spare}
+func plan(want ruleset.Table, have *observed, s scope, pending contents) (*planner, error) {
+	p := &planner{want: want, have: have, scope: s, pending: pending}
 	err := p.compare()
 	if !errors.Is(err, errRebuild) || s == part {
 		return p, err
@@ -118,7 +83,7 @@ func (p *planner) compare() error {
 		}
 		p.ops = append(p.ops, addTable())
 	}
-	for _, step := range []func() error{p.objects, p.sets, p.chains, p.rules, p.elements, p.surplus} {
+	for _, step := range []func() error{p.objects, p.sets, p.chains, p.rules, p.elements, p.unexpected} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -162,7 +127,7 @@ func (p *planner) sets() error {
 			if err != nil {
 				return err
 			}
-			p.do(o, ofPolicies(s.Name))
+			p.do(o, ruleset.SetComesAndGoes(s.Name))
 		case have.signature != sig:
 			p.changed(KindSet, s.Name, "is of another type or has other flags: %+v", have.signature)
 			return errRebuild
@@ -178,7 +143,7 @@ func (p *planner) chains() error {
 			p.found(Difference{Kind: KindChain, Reason: masq.Missing, Object: c.Name})
 			o := addChain(c)
 			o.flags |= unix.NLM_F_EXCL // its rules come after it
-			p.do(o, ofPolicies(c.Name))
+			p.do(o, ruleset.ChainComesAndGoes(c.Name))
 			continue
 		}
 		if have.base != (c.Hook != nil) {
@@ -219,39 +184,6 @@ func (p *planner) do(o op, doubtful bool) {
 	p.ops = append(p.ops, o)
 }
 
-// ofPolicies reports whether a chain, a set or a rule, by its name or ID, comes and goes
-// with the attachments of some policies. All else is there as long as the table.
-func ofPolicies(name string) bool {
-	if name == ruleset.HelpersChain {
-		return true
-	}
-	kind, feature, _ := strings.Cut(name, "-")
-	switch strings.TrimRight(kind, "46") {
-	case "policy", "direct", "helper":
-		return feature != ""
-	case "clamp":
-		return feature != "" && feature != masq.ClampPMTU.String()
-	}
-	if !strings.Contains(name, "/") {
-		return false
-	}
-	of := featureOfRule(name)
-	return of != "" && of != "clamp-"+masq.ClampPMTU.String() || ofHelpers(name)
-}
-
-// ofHelpers reports whether the rule with an ID is there while a helper is in use,
-// whichever that is.
-func ofHelpers(id string) bool {
-	chain, _, _ := strings.Cut(id, "/")
-	return chain == "expected" || chain == "announced" || chain == "following" || id == "prerouting/expected" || id == "prerouting/following"
-}
-
-// shared says that a rule may come from a policy, or from sources, that one who
-// knows only some attachments does not know.
-func shared(chain, id string) bool {
-	return chain == "clamp" || chain == "helpers" || ofHelpers(id) || strings.HasPrefix(id, chain+"/cidr")
-}
-
 // edit turns the rules that a chain has into those that it should have, keeping
 // each that is right, and with it its counter.
 func (p *planner) edit(c ruleset.Chain, have []rule) error {
@@ -266,7 +198,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		ids[r.ID] = true
 	}
 	have = slices.DeleteFunc(slices.Clone(have), func(r rule) bool {
-		return !ids[r.id] && (p.scope == part && shared(c.Name, r.id) || p.spare["rule "+c.Name+" "+r.id])
+		return !ids[r.id] && (p.scope == part && ruleset.RuleMayBeOfOthers(c.Name, r.id) || p.pending[ref{KindRule, c.Name, r.id}])
 	})
 	haves := make([]string, len(have))
 	for i, r := range have {
@@ -293,7 +225,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		}
 		o := deleteRule(c.Name, r.handle)
 		o.unexpected = !ids[r.id]
-		p.do(o, ofPolicies(r.id) && !ids[r.id])
+		p.do(o, !ids[r.id] && ruleset.RuleComesAndGoes(c.Name, r.id))
 	}
 	for i, r := range c.Rules {
 		if kept[i] >= 0 {
@@ -315,7 +247,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 			return err
 		}
 		p.edits = p.edits || p.have.chains[c.Name] != nil
-		p.do(o, !replaced && ofPolicies(r.ID) || ofPolicies(c.Name) && p.have.chains[c.Name] == nil)
+		p.do(o, !replaced && ruleset.RuleComesAndGoes(c.Name, r.ID) || p.have.chains[c.Name] == nil && ruleset.ChainComesAndGoes(c.Name))
 	}
 	return nil
 }
@@ -377,7 +309,7 @@ func (p *planner) elements() error {
 func (p *planner) fill(s ruleset.Set, all []ruleset.Element) error {
 	ops, err := addElements(s, all, false)
 	for _, o := range ops {
-		p.do(o, ofPolicies(s.Name) && p.have.sets[s.Name] == nil)
+		p.do(o, p.have.sets[s.Name] == nil && ruleset.SetComesAndGoes(s.Name))
 	}
 	return err
 }
@@ -403,7 +335,7 @@ func (p *planner) keys(s ruleset.Set, d *setDifference) error {
 		case !d.there[i]:
 			p.found(Difference{Kind: KindElement, Reason: masq.Missing, Parent: s.Name, Object: e.Key})
 			add = append(add, e)
-		case wrong && p.spare["element "+s.Name+" "+e.Key]:
+		case wrong && p.pending[ref{KindElement, s.Name, e.Key}]:
 			// A pending attachment has the same address: its element stays until its record
 			// says whether it was added or removed.
 		case wrong:
@@ -412,7 +344,7 @@ func (p *planner) keys(s ruleset.Set, d *setDifference) error {
 		}
 	}
 	for _, key := range d.foreign {
-		if !p.spare["element "+s.Name+" "+key] {
+		if !p.pending[ref{KindElement, s.Name, key}] {
 			p.found(Difference{Kind: KindElement, Reason: masq.Unexpected, Parent: s.Name, Object: key})
 			remove = append(remove, ruleset.Element{Key: key})
 		}
@@ -425,16 +357,13 @@ func (p *planner) keys(s ruleset.Set, d *setDifference) error {
 	return p.fill(s, add)
 }
 
-// surplus removes what nobody wants. Rules go first: they refer to all else.
-func (p *planner) surplus() error {
+// unexpected removes chains, sets and helpers that are neither desired nor pending.
+func (p *planner) unexpected() error {
 	if p.scope == part {
 		return nil
 	}
-	wanted := things(p.want)
-	surplus := func(kind string) func(string) bool {
-		return func(name string) bool { return !wanted[kind+name] && !p.spare[kind+name] }
-	}
-	all := drop(p.have, surplus("chain "), surplus("set "), surplus("object "), p.found)
+	desired := frameOf(p.want)
+	all := drop(p.have, func(r ref) bool { return !desired[r] && !p.pending[r] }, p.found)
 	for i := range all {
 		all[i].doubtful, all[i].unexpected = true, true
 	}
@@ -442,25 +371,31 @@ func (p *planner) surplus() error {
 	return nil
 }
 
-// drop deletes chains, sets and objects.
-func drop(have *observed, chains, sets, objects func(string) bool, found func(Difference)) []op {
+// drop deletes the chains, sets and helpers for which unused returns true. Their rules go
+// first: rules refer to all others.
+func drop(have *observed, unused func(ref) bool, found func(Difference)) []op {
 	var flush, rest []op
+	drops := func(k Kind, name string) bool {
+		if !unused(ref{k, "", name}) {
+			return false
+		}
+		found(Difference{Kind: k, Reason: masq.Unexpected, Object: name})
+		return true
+	}
 	for _, name := range slices.Sorted(maps.Keys(have.chains)) {
-		if chains(name) {
-			found(Difference{Kind: KindChain, Reason: masq.Unexpected, Object: name})
+		if drops(KindChain, name) {
 			flush = append(flush, deleteRule(name, 0))
 			rest = append(rest, deleteChain(name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.sets)) {
-		if sets(name) && !strings.HasPrefix(name, "__") { // anonymous sets go with their rules
-			found(Difference{Kind: KindSet, Reason: masq.Unexpected, Object: name})
+		anonymous := have.sets[name].flags&unix.NFT_SET_ANONYMOUS != 0 // it goes with its rule
+		if !anonymous && drops(KindSet, name) {
 			rest = append(rest, deleteSet(name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.objects)) {
-		if objects(name) {
-			found(Difference{Kind: KindObject, Reason: masq.Unexpected, Object: name})
+		if drops(KindObject, name) {
 			rest = append(rest, deleteObject(name, have.objects[name].kind))
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -46,11 +45,9 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 			return err
 		}
 		unused, left := unusedPolicies(have, gone)
-		for name := range unused {
-			if heirs.needed["chain "+name] {
-				delete(unused, name)
-			}
-		}
+		maps.DeleteFunc(unused, func(id string, _ bool) bool {
+			return heirs.needed[ref{KindChain, "", ruleset.PolicyChainOf(id)}]
+		})
 		if !left && len(heirs.ops) == 0 {
 			return c.remove([]op{deleteTable()}, have.generation)
 		}
@@ -114,7 +111,7 @@ func references(gone removed) map[string]int {
 // heirs is what puts successors under their policies, and what that needs.
 type heirs struct {
 	ops    []op
-	needed spared
+	needed contents
 }
 
 // succeed puts successors under their policies: those addresses whose elements are in
@@ -123,7 +120,7 @@ func (c *Conn) succeed(successors []masq.Attachment, has func(netip.Addr) (bool,
 	var left []masq.Attachment
 	for _, s := range successors {
 		s.Addresses = slices.DeleteFunc(slices.Clone(s.Addresses), func(x netip.Addr) bool {
-			_, free := gone["policy"+masq.FamilyOf(x).String()][x.String()]
+			_, free := gone[ruleset.PolicySet.Of(masq.FamilyOf(x))][x.String()]
 			return !free
 		})
 		if s.Policy != nil && len(s.Addresses) > 0 {
@@ -144,7 +141,7 @@ func (c *Conn) succeed(successors []masq.Attachment, has func(netip.Addr) (bool,
 	if err != nil {
 		return heirs{}, err
 	}
-	out := heirs{p.ops, things(want)}
+	out := heirs{p.ops, frameOf(want)}
 	for _, s := range want.Sets {
 		if !s.Live || len(s.Elements) == 0 {
 			continue
@@ -169,105 +166,100 @@ func (r removed) add(set, key, chain string) {
 	r[set][key] = chain
 }
 
-// unusedPolicies returns the chains of policies that no element goes to any more,
-// and whether others are left. The kernel counts what uses a chain: each of its
-// rules once, and each element.
+// unusedPolicies returns the IDs of policies to which no element leads any more, and
+// whether other policies are left. The kernel counts the uses of a chain: each of its
+// rules, and each element that leads to it.
 func unusedPolicies(have *observed, gone removed) (unused map[string]bool, left bool) {
 	refs := references(gone)
 	unused = map[string]bool{}
 	for name, ch := range have.chains {
-		switch {
-		case !strings.HasPrefix(name, "policy-"):
+		switch id, ofPolicy := ruleset.ParsePolicyChain(name); {
+		case !ofPolicy:
 		case int(ch.uses)-refs[name] > len(ch.rules):
 			left = true
 		default:
-			unused[name] = true
+			unused[id] = true
 		}
 	}
 	return unused, left
 }
 
-// collect returns the messages that remove the chains of policies that nothing
-// uses, and the helpers and clamps that nothing uses without them. It reads whole
-// sets, but only when a policy ends. What is needed stays.
-func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, needed spared) ([]op, error) {
-	empty := map[string]bool{} // by feature: what follows the family in a set's name
-	for name := range have.sets {
-		typ, _ := liveType(name)
-		kind, feature, ok := strings.Cut(name, "-")
-		if !ok || typ == "" || feature == masq.ClampPMTU.String() {
-			continue
-		}
-		all, err := c.s.elements(name, typ)
-		if err != nil {
-			return nil, err
-		}
-		key := strings.TrimRight(kind, "46") + "-" + feature
-		is := !needed["set "+name]
-		for key := range all {
-			_, going := gone[name][key]
-			is = is && going
-		}
-		was, seen := empty[key]
-		empty[key] = is && (was || !seen)
+// collect returns the messages that remove the chains of unused policies, and the features
+// that no other policy has. It reads whole sets, but only when a policy ends. Objects in
+// needed stay.
+func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, needed contents) ([]op, error) {
+	empty, err := c.emptyFeatures(have, gone, needed)
+	if err != nil {
+		return nil, err
 	}
-	if ch := have.chains["helpers"]; ch != nil {
-		for _, r := range ch.rules {
-			for feature := range empty {
-				// Sources that others wired have rules of their own.
-				if strings.HasPrefix(r.id, "helpers/cidr-"+strings.TrimPrefix(feature, "helper-")+"-") {
-					empty[feature] = false
-				}
+	helpers := 0 // rules of HelpersChain that stay
+	each := func(f func(chain string, r rule, role ruleset.RuleRole)) {
+		for _, name := range slices.Sorted(maps.Keys(have.chains)) {
+			for _, r := range have.chains[name].rules {
+				f(name, r, ruleset.RoleOf(name, r.id))
 			}
 		}
 	}
 	var rules []op
-	helpers := 0 // rules of that chain that stay
-	for _, name := range []string{"helpers", "clamp"} {
-		ch := have.chains[name]
-		if ch == nil {
-			continue
+	each(func(chain string, r rule, role ruleset.RuleRole) {
+		switch {
+		case empty[role.Feature] && !role.Sources:
+			rules = append(rules, deleteRule(chain, r.handle))
+		case chain == ruleset.HelpersChain:
+			helpers++
 		}
-		for _, r := range ch.rules {
-			switch {
-			case empty[featureOfRule(r.id)]:
-				rules = append(rules, deleteRule(name, r.handle))
-			case name == "helpers":
-				helpers++
+	})
+	if helpers == 0 {
+		each(func(chain string, r rule, role ruleset.RuleRole) {
+			if role.Helpers && chain != ruleset.PreroutingChain { // that chain is deleted
+				rules = append(rules, deleteRule(chain, r.handle))
 			}
-		}
+		})
 	}
-	for _, name := range []string{"expected", "announced", "following"} {
-		if ch := have.chains[name]; ch != nil && helpers == 0 {
-			for _, r := range ch.rules {
-				if ofHelpers(r.id) {
-					rules = append(rules, deleteRule(name, r.handle))
-				}
-			}
+	return append(rules, drop(have, func(r ref) bool {
+		switch r.kind {
+		case KindChain:
+			id, ofPolicy := ruleset.ParsePolicyChain(r.name)
+			return ofPolicy && unused[id] || helpers == 0 && r.name == ruleset.PreroutingChain
+		case KindSet:
+			n, _ := ruleset.ParseSetName(r.name)
+			f, isFeature := n.Feature()
+			return n.Kind == ruleset.DirectSet && unused[n.Variant] || isFeature && empty[f]
 		}
-	}
-	return append(rules, drop(have,
-		func(name string) bool { return unused[name] || helpers == 0 && name == ruleset.HelpersChain },
-		func(name string) bool {
-			kind, rest, _ := strings.Cut(name, "-")
-			return strings.HasPrefix(name, "direct") && unused["policy-"+rest] || empty[strings.TrimRight(kind, "46")+"-"+rest]
-		},
-		func(name string) bool { return empty["helper-"+name] },
-		func(Difference) {})...), nil
+		return empty[ruleset.Feature{Kind: ruleset.HelperSet, Name: r.name}]
+	}, func(Difference) {})...), nil
 }
 
-// featureOfRule returns the feature that a rule of a shared chain serves: the rule
-// helpers/ftp-tcp4 serves helper-ftp-tcp, clamp/1300-saddr6 serves clamp-1300.
-func featureOfRule(id string) string {
-	chain, rest, _ := strings.Cut(id, "/")
-	switch chain {
-	case "helpers":
-		return "helper-" + strings.TrimRight(rest, "46")
-	case "clamp":
-		size, _, _ := strings.Cut(rest, "-")
-		return "clamp-" + size
+// emptyFeatures returns the features whose sets are empty when gone has been removed, and
+// that neither sourceCIDRs nor needed have.
+func (c *Conn) emptyFeatures(have *observed, gone removed, needed contents) (map[ruleset.Feature]bool, error) {
+	empty := map[ruleset.Feature]bool{}
+	for name := range have.sets {
+		n, _ := ruleset.ParseSetName(name)
+		f, ok := n.Feature()
+		if !ok || !ruleset.SetComesAndGoes(name) {
+			continue
+		}
+		all, err := c.s.elements(name, n.Set().Type)
+		if err != nil {
+			return nil, err
+		}
+		is := !needed[ref{KindSet, "", name}]
+		for key := range all {
+			_, going := gone[name][key]
+			is = is && going
+		}
+		was, seen := empty[f]
+		empty[f] = is && (was || !seen)
 	}
-	return ""
+	if ch := have.chains[ruleset.HelpersChain]; ch != nil {
+		for _, r := range ch.rules {
+			if role := ruleset.RoleOf(ruleset.HelpersChain, r.id); role.Sources {
+				empty[role.Feature] = false
+			}
+		}
+	}
+	return empty, nil
 }
 
 // removal returns the messages that remove an attachment's elements, and what they
@@ -282,7 +274,7 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 	}
 	var out []op
 	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, ruleset.Egress{}) // only the elements are used
-	mine := map[string]bool{}
+	mine := map[netip.Addr]bool{}
 	for _, verdicts := range []bool{true, false} { // a verdict's comment names the address's attachment
 		for _, s := range want.Sets {
 			if !s.Live || s.Verdict != verdicts || have.sets[s.Name] == nil {
@@ -290,7 +282,7 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 			}
 			var own []ruleset.Element
 			for _, e := range s.Elements {
-				addr, _, _ := strings.Cut(e.Key, " . ")
+				addr := ruleset.SubjectOf(e.Key).Address
 				if !verdicts && !mine[addr] && e.Comment != a.Identity() {
 					continue
 				}
@@ -303,7 +295,7 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 						continue
 					}
 					// Without a verdict, elements of other sets for the address are this attachment's.
-					mine[e.Key] = true
+					mine[addr] = true
 					gone.add(s.Name, e.Key, x.chain)
 				}
 				if found {
@@ -323,13 +315,14 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 
 func (c *Conn) removalByIdentity(k masq.Key, have *observed, gone removed) ([]op, error) {
 	var out []op
-	for _, s := range []ruleset.Set{
-		{Name: "policy4", Type: "ipv4_addr"},
-		{Name: "sources4", Type: "ifname . ipv4_addr"},
-		{Name: "policy6", Type: "ipv6_addr"},
-		{Name: "sources6", Type: "ifname . ipv6_addr"},
-		{Name: "links", Type: "ifname"},
+	for _, n := range []ruleset.SetName{
+		{Kind: ruleset.PolicySet, Family: masq.IPv4},
+		{Kind: ruleset.SourceSet, Family: masq.IPv4},
+		{Kind: ruleset.PolicySet, Family: masq.IPv6},
+		{Kind: ruleset.SourceSet, Family: masq.IPv6},
+		{Kind: ruleset.LinkSet},
 	} {
+		s := n.Set()
 		if have.sets[s.Name] == nil {
 			continue
 		}
@@ -344,8 +337,8 @@ func (c *Conn) removalByIdentity(k masq.Key, have *observed, gone removed) ([]op
 			}
 			var ops []op
 			var err error
-			if addr, bad := netip.ParseAddr(key); bad == nil {
-				ops, err = c.forget(addr, have, gone)
+			if n.Kind == ruleset.PolicySet {
+				ops, err = c.forget(ruleset.SubjectOf(key).Address, have, gone)
 				gone.add(s.Name, key, e.chain)
 			} else {
 				ops, err = deleteElements(s, []ruleset.Element{{Key: key}})

@@ -17,7 +17,7 @@ import (
 func (c *Conn) ReservedPorts() (out []masq.PortRange, err error) {
 	err = retry(func() error {
 		var have set
-		err := c.s.dump(func() { have.bounds = nil }, unix.NFT_MSG_GETSETELEM, elementList(ruleset.ReservedSet().Name, nil), func(b []byte) error {
+		err := c.s.dump(func() { have.bounds = nil }, unix.NFT_MSG_GETSETELEM, elementList(string(ruleset.ReservedSet), nil), func(b []byte) error {
 			return eachElement(b, have.takeBound)
 		})
 		if errors.Is(err, unix.ENOENT) {
@@ -31,7 +31,7 @@ func (c *Conn) ReservedPorts() (out []masq.PortRange, err error) {
 
 // reservedPorts is ReservedPorts where the sets of the structure have been read.
 func (s *socket) reservedPorts(have *observed) ([]masq.PortRange, error) {
-	want := ruleset.ReservedSet()
+	want := ruleset.SetName{Kind: ruleset.ReservedSet}.Set()
 	sig, err := signatureOf(want)
 	x := have.sets[want.Name]
 	if err != nil || x == nil || x.signature != sig {
@@ -54,9 +54,9 @@ func reserve(have *observed, fresh []masq.PortRange) (ports []masq.PortRange, gr
 
 // withPolicies adds to a table the chains of other policies that the kernel has.
 func withPolicies(t, others ruleset.Table, have *observed) ruleset.Table {
-	known := things(t)
+	known := frameOf(t)
 	for _, c := range others.Chains {
-		if ofPolicies(c.Name) && have.chains[c.Name] != nil && !known["chain "+c.Name] {
+		if ruleset.ChainComesAndGoes(c.Name) && have.chains[c.Name] != nil && !known[ref{KindChain, "", c.Name}] {
 			t.Chains = append(t.Chains, c)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
@@ -54,7 +53,7 @@ func (c *Conn) Structure() (Structure, error) {
 		out.Faults = p.changes
 		for _, name := range slices.Sorted(maps.Keys(have.chains)) {
 			ch := have.chains[name]
-			if !strings.HasPrefix(name, "policy-") || int(ch.uses) <= len(ch.rules) {
+			if _, ofPolicy := ruleset.ParsePolicyChain(name); !ofPolicy || int(ch.uses) <= len(ch.rules) {
 				continue
 			}
 			out.InUse = true

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -99,9 +98,9 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 	if err != nil {
 		return false, err
 	}
-	beside := spare(d.Pending)
+	pending := contentsOf(d.Pending)
 	if len(d.Table.Chains) == 0 {
-		return false, c.deleteStructure(d, have, beside, r)
+		return false, c.deleteStructure(d, have, pending, r)
 	}
 	for _, s := range d.Table.Sets {
 		if !s.Live {
@@ -110,7 +109,7 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 			}
 		}
 	}
-	p, err := plan(d.Table, have, whole, beside)
+	p, err := plan(d.Table, have, whole, pending)
 	if err != nil {
 		return false, err
 	}
@@ -121,9 +120,9 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 		table := d.Complete()
 		// What translates comes first: the rest of a large table takes longer.
 		if part = !have.exists && liveElements(table) > liveAtOnce; part {
-			table = translation(table)
+			table = table.Translation()
 		}
-		if p, err = plan(table, have, whole, beside); err != nil {
+		if p, err = plan(table, have, whole, pending); err != nil {
 			return false, err
 		}
 	}
@@ -171,11 +170,14 @@ func (p *planner) doubts(c Difference) bool {
 	case !p.have.exists || c.Reason == masq.Changed || c.Kind == KindElement:
 		return false
 	case c.Kind == KindRule:
-		return ofPolicies(c.Object) || c.Reason == masq.Missing && ofPolicies(c.Parent) && p.have.chains[c.Parent] == nil
+		return ruleset.RuleComesAndGoes(c.Parent, c.Object) ||
+			c.Reason == masq.Missing && ruleset.ChainComesAndGoes(c.Parent) && p.have.chains[c.Parent] == nil
 	case c.Kind == KindObject, c.Reason == masq.Unexpected:
 		return true
+	case c.Kind == KindSet:
+		return ruleset.SetComesAndGoes(c.Object)
 	}
-	return ofPolicies(c.Object)
+	return c.Kind == KindChain && ruleset.ChainComesAndGoes(c.Object)
 }
 
 func (c *Conn) commitPlan(p *planner, guard uint32, r *StructureResult) error {
@@ -190,8 +192,8 @@ func (c *Conn) commitPlan(p *planner, guard uint32, r *StructureResult) error {
 }
 
 // deleteStructure deletes the table where nothing needs it.
-func (c *Conn) deleteStructure(d Desired, have *observed, beside spared, r *StructureResult) error {
-	if !have.exists || len(beside) > 0 || d.Keep {
+func (c *Conn) deleteStructure(d Desired, have *observed, pending contents, r *StructureResult) error {
+	if !have.exists || len(pending) > 0 || d.Keep {
 		return nil
 	}
 	if d.AsOf != have.generation {
@@ -321,20 +323,4 @@ func (c *Conn) Edit(add, remove []ruleset.LiveElement, generation uint32) (large
 		return false, ErrStructure
 	}
 	return isLarge(ops), explain(err)
-}
-
-// translation is the part of a table that decides whether packets are translated.
-func translation(t ruleset.Table) ruleset.Table {
-	out := ruleset.Table{}
-	for _, s := range t.Sets {
-		if strings.HasPrefix(s.Name, "policy") || !s.Live {
-			out.Sets = append(out.Sets, s)
-		}
-	}
-	for _, ch := range t.Chains {
-		if ch.Name == "postrouting" || strings.HasPrefix(ch.Name, "policy-") {
-			out.Chains = append(out.Chains, ch)
-		}
-	}
-	return out
 }

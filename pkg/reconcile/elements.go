@@ -134,7 +134,7 @@ func (l *Loop) spares(e ruleset.LiveElement) bool {
 		if !addr.IsValid() {
 			return false
 		}
-		of, found, err := l.Rules.Element("policy"+masq.FamilyOf(addr).String(), addr.String())
+		of, found, err := l.Rules.Element(ruleset.PolicySet.Of(masq.FamilyOf(addr)), addr.String())
 		if err != nil {
 			return true
 		}

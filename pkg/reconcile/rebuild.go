@@ -7,12 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
-	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
@@ -110,10 +108,10 @@ func (r *Rebuild) fromKernel(u UnreadableRecord) (rec store.Record, err error) {
 		return rec, err
 	case len(found) != 1:
 		return rec, errors.New("the kernel has no elements of this attachment, or its identity was shortened")
-	case found[0].Chain == "":
+	case found[0].Policy == "":
 		return rec, errors.New("its addresses have several policies")
 	}
-	policy, err := r.policy(key.Network, strings.TrimPrefix(found[0].Chain, ruleset.PolicyChainPrefix))
+	policy, err := r.policy(key.Network, found[0].Policy)
 	if err != nil {
 		return rec, err
 	}

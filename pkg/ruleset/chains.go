@@ -25,7 +25,7 @@ func preroutingEarly() Chain {
 }
 
 func sources() Chain {
-	return Chain{Name: "sources", Rules: []Rule{
+	return Chain{Name: sourcesChain, Rules: []Rule{
 		// The kernel itself drops packets to ::1 that enter by a link (ipv6_rcv in
 		// net/ipv6/ip6_input.c), and to 127.0.0.0/8 only while route_localnet is 0, which
 		// portmap sets to 1.
@@ -45,7 +45,7 @@ func sources() Chain {
 // match the addresses and ports of the packet as it was sent.
 func preroutingNAT() Chain {
 	return Chain{
-		Name: "prerouting-nat",
+		Name: preroutingNATChain,
 		Hook: &Hook{"nat", "prerouting", "mangle"},
 		Rules: []Rule{
 			// This includes links of other plugins: containers on a bridge are not known by
@@ -63,7 +63,7 @@ func preroutingNAT() Chain {
 // translated as the attachment's. Packets that the node sends do not pass prerouting or
 // forward first.
 func origin() Chain {
-	c := Chain{Name: "origin"}
+	c := Chain{Name: originChain}
 	for _, f := range families {
 		c.Rules = append(c.Rules, Rule{
 			"origin/own" + f.suffix,
@@ -81,10 +81,6 @@ func origin() Chain {
 	return c
 }
 
-// HelpersChain is the base chain that exists only while a helper is in use, because each
-// packet on the node passes it.
-const HelpersChain = "prerouting"
-
 // prerouting sees a connection that a helper redirects. The kernel asks no chain of type nat
 // about it, and conntrack (-200) decides that it is one.
 func prerouting(objects []Object) []Chain {
@@ -92,24 +88,24 @@ func prerouting(objects []Object) []Chain {
 		return nil
 	}
 	return []Chain{{
-		Name: HelpersChain,
+		Name: PreroutingChain,
 		Hook: &Hook{"filter", "prerouting", "mangle"},
 		Rules: []Rule{
-			{"prerouting/expected", "ct state related ct status expected,dnat / expected,dnat jump expected", "the first packet of a connection that a helper redirects; its header still names the node"},
-			{"prerouting/following", "ct state related ct status expected,snat / expected,snat jump following", "the first packet of a connection that a helper translates as it translated the control connection"},
+			{toExpectedID, "ct state related ct status expected,dnat / expected,dnat jump expected", "the first packet of a connection that a helper redirects; its header still names the node"},
+			{toFollowingID, "ct state related ct status expected,snat / expected,snat jump following", "the first packet of a connection that a helper translates as it translated the control connection"},
 		},
 	}}
 }
 
 func helpers(objects []Object, s Sources) Chain {
-	c := Chain{Name: "helpers"}
+	c := Chain{Name: HelpersChain}
 	for _, o := range objects {
 		for _, f := range families {
 			if o.IPv4Only && f.family != masq.IPv4 {
 				continue
 			}
 			c.Rules = append(c.Rules, Rule{
-				"helpers/" + o.Name + f.suffix,
+				helperID(o.Name, f.suffix),
 				fmt.Sprintf("%s saddr . %s dport @helper%s-%s ct helper set %q", f.header, o.Protocol, f.suffix, o.Name, o.Name),
 				"the kernel assigns no helper by itself since Linux 6.0",
 			})
@@ -141,13 +137,13 @@ func exceptional() Chain {
 }
 
 func clamp(sizes []string, s Sources) Chain {
-	c := Chain{Name: "clamp"}
+	c := Chain{Name: ClampChain}
 	for _, size := range sizes {
 		to := segment(size)
 		for _, f := range families {
 			for _, side := range []string{"saddr", "daddr"} {
 				c.Rules = append(c.Rules, Rule{
-					"clamp/" + size + "-" + side + f.suffix,
+					clampID(size, side, f.suffix),
 					fmt.Sprintf("%s %s @clamp%s-%s tcp option maxseg size set %s", f.header, side, f.suffix, size, to),
 					"a router on the way may say nothing when a segment is too long for the next link",
 				})
@@ -167,7 +163,7 @@ func segment(size string) string {
 }
 
 func invalid(s Sources) Chain {
-	c := Chain{Name: "invalid"}
+	c := Chain{Name: invalidChain}
 	for _, f := range families {
 		c.Rules = append(c.Rules, Rule{
 			invalidID + "drop" + f.suffix,
@@ -181,7 +177,7 @@ func invalid(s Sources) Chain {
 
 func postrouting(s Sources) Chain {
 	c := Chain{
-		Name: "postrouting",
+		Name: postroutingChain,
 		// Just before the tables that others put at srcnat: the first translation
 		// that is decided stands, and what is direct here is left to them.
 		Hook: &Hook{"nat", "postrouting", "srcnat - 1"},

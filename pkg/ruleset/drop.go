@@ -43,20 +43,21 @@ const (
 // DropReasonOf returns the reason of the rule that has an ID in a chain; false for a
 // rule that drops no packets.
 func DropReasonOf(chain, id string) (DropReason, bool) {
+	_, ofPolicy := ParsePolicyChain(chain)
 	switch {
-	case chain == "sources" && id == spoofedID, chain == "related" && id == relatedID:
+	case chain == sourcesChain && id == spoofedID, chain == relatedChain && id == relatedID:
 		return DropSpoofed, true
-	case chain == "sources" && id == loopbackID, chain == "prerouting-nat" && id == newLoopbackID:
+	case chain == sourcesChain && id == loopbackID, chain == preroutingNATChain && id == newLoopbackID:
 		return DropLoopback, true
-	case chain == "announced" && strings.HasPrefix(id, announcedID), chain == "following" && strings.HasPrefix(id, followingID):
+	case chain == announcedChain && strings.HasPrefix(id, announcedID), chain == followingChain && strings.HasPrefix(id, followingID):
 		return DropExpected, true
-	case chain == "origin" && strings.HasPrefix(id, otherLinkID):
+	case chain == originChain && strings.HasPrefix(id, otherLinkID):
 		return DropOtherLink, true
-	case chain == "invalid" && strings.HasPrefix(id, invalidID):
+	case chain == invalidChain && strings.HasPrefix(id, invalidID):
 		return DropInvalid, true
-	case strings.HasPrefix(chain, PolicyChainPrefix) && strings.HasPrefix(id, noPortID):
+	case ofPolicy && strings.HasPrefix(id, noPortID):
 		return DropNoPort, true
-	case strings.HasPrefix(chain, PolicyChainPrefix) && strings.HasPrefix(id, noEgressID):
+	case ofPolicy && strings.HasPrefix(id, noEgressID):
 		return DropNoEgress, true
 	}
 	return "", false

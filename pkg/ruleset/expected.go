@@ -1,10 +1,6 @@
 package ruleset
 
-import (
-	"fmt"
-
-	"github.com/masq-cni/masq-cni/pkg/masq"
-)
+import "fmt"
 
 // A helper lets the peer of a container announce a port of the node, and conntrack
 // redirects the next connection to that port: the kernel decides this in conntrack
@@ -15,7 +11,7 @@ import (
 // expected selects the connections that helpers redirect to containers. Connections
 // that other programs' helpers redirect are not affected.
 func expected(objects []Object, s Sources) Chain {
-	c := Chain{Name: "expected"}
+	c := Chain{Name: expectedChain}
 	if len(objects) == 0 {
 		return c
 	}
@@ -44,7 +40,7 @@ func expected(objects []Object, s Sources) Chain {
 // the container chose (nf_nat_follow_master). The next SYN, which is not expected any
 // more, is translated by the policy.
 func following(objects []Object, s Sources) Chain {
-	c := Chain{Name: "following"}
+	c := Chain{Name: followingChain}
 	if len(objects) == 0 {
 		return c
 	}
@@ -70,7 +66,7 @@ func following(objects []Object, s Sources) Chain {
 // The kernel removes an expectation when a connection claims it, so the connection's
 // next SYN reaches the node as if there had been no expectation.
 func announced(objects []Object) Chain {
-	c := Chain{Name: "announced"}
+	c := Chain{Name: announcedChain}
 	if len(objects) == 0 {
 		return c
 	}
@@ -88,6 +84,3 @@ func announced(objects []Object) Chain {
 	}
 	return c
 }
-
-// helpedSets has the sets of the addresses that have a helper.
-var helpedSets = map[masq.Family]string{masq.IPv4: "helped4", masq.IPv6: "helped6"}

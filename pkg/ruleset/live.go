@@ -4,8 +4,6 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
@@ -55,7 +53,8 @@ func Fill(name string, n int, all iter.Seq2[masq.Attachment, func(netip.Addr) bo
 		}
 	}
 	b.live[name] = members
-	s.Elements = b.liveSet(name, s.Type).Elements
+	of, _ := ParseSetName(name)
+	s.Elements = b.liveSet(of).Elements
 	return s, true
 }
 
@@ -70,10 +69,10 @@ func (t Table) LiveSets() []string {
 		}
 	}
 	rank := func(name string) int {
-		switch {
-		case name == linkSet, name == everyone[masq.IPv4].linked, name == everyone[masq.IPv6].linked:
+		switch n, _ := ParseSetName(name); n.Kind {
+		case LinkSet, LinkedSet:
 			return 2
-		case strings.HasPrefix(name, "policy"):
+		case PolicySet:
 			return 0
 		}
 		return 1
@@ -84,59 +83,6 @@ func (t Table) LiveSets() []string {
 
 // Owned is for Live: the attachment owns all its addresses.
 func Owned(netip.Addr) bool { return true }
-
-// LiveSet returns the live set with a name, without elements; ok is false if no live
-// set has that name.
-func LiveSet(name string) (s Set, ok bool) {
-	if name == linkSet {
-		return Set{Name: name, Type: "ifname", Live: true, Counter: true}, true
-	}
-	kind, feature, _ := strings.Cut(name, "-")
-	for _, f := range masq.Families {
-		typ := addressType[f]
-		s = Set{Name: name, Type: typ, Live: true}
-		switch {
-		case name == everyone[f].policy:
-			s.Verdict, s.Counter = true, true
-			return s, true
-		case name == helpedSets[f]:
-			return s, true
-		case name == everyone[f].sources:
-			s.Type = "ifname . " + typ
-			return s, true
-		case name == everyone[f].invalid, name == everyone[f].linked:
-			s.Counter = true
-			return s, true
-		case kind == "clamp"+f.String() && feature != "":
-			return s, true
-		case kind == "helper"+f.String() && feature != "":
-			s.Type = typ + " . inet_service"
-			return s, true
-		}
-	}
-	return Set{}, false
-}
-
-// Subject is what an element of a live set is about: an address of an attachment, or,
-// where the address is invalid, the host's end of its link.
-type Subject struct {
-	Address netip.Addr
-	Link    string
-}
-
-// SubjectOf returns what the element with a key is about.
-func SubjectOf(key string) Subject {
-	for part := range strings.SplitSeq(key, " . ") {
-		if a, err := netip.ParseAddr(part); err == nil {
-			return Subject{Address: a}
-		}
-	}
-	link, err := strconv.Unquote(key)
-	if err != nil {
-		return Subject{}
-	}
-	return Subject{Link: link}
-}
 
 // Skeleton returns the table without the elements of its live sets, which do not follow
 // from the policies alone.
@@ -150,4 +96,20 @@ func (t Table) Skeleton() Table {
 	}
 	t.Sets = sets
 	return t
+}
+
+// Translation returns the part of the table that decides whether packets are translated.
+func (t Table) Translation() Table {
+	var out Table
+	for _, s := range t.Sets {
+		if n, _ := ParseSetName(s.Name); n.Kind == PolicySet || !s.Live {
+			out.Sets = append(out.Sets, s)
+		}
+	}
+	for _, c := range t.Chains {
+		if _, ofPolicy := ParsePolicyChain(c.Name); ofPolicy || c.Name == postroutingChain {
+			out.Chains = append(out.Chains, c)
+		}
+	}
+	return out
 }

@@ -53,7 +53,7 @@ func TestLiveIsWhatForMakes(t *testing.T) {
 		}
 	}
 	for _, s := range table.Skeleton().Sets {
-		if s.Live != (len(s.Elements) == 0) && s.Name != "direct4-"+p.ID() && s.Name != "direct6-"+p.ID() && s.Name != reservedSetName {
+		if s.Live != (len(s.Elements) == 0) && s.Name != "direct4-"+p.ID() && s.Name != "direct6-"+p.ID() && s.Name != string(ReservedSet) {
 			t.Errorf("the skeleton's set %s has %d elements", s.Name, len(s.Elements))
 		}
 	}

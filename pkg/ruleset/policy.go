@@ -16,7 +16,7 @@ var portProtocols = []string{"tcp", "udp", "udplite", "sctp", "dccp"}
 func directSets(p masq.Policy) []Set {
 	var out []Set
 	for _, f := range families {
-		s := Set{Name: "direct" + f.suffix + "-" + p.ID(), Type: addressType[f.family], Interval: true}
+		s := SetName{DirectSet, f.family, p.ID()}.Set()
 		for _, r := range p.DirectRanges(f.family) {
 			s.Elements = append(s.Elements, Element{Key: rangeText(r)})
 		}

@@ -16,7 +16,7 @@ const relatedID = "related/foreign"
 // about another container's flow would be translated as that flow is, and end or slow it
 // at the far end. The flow's addresses decide: one of its ends has to be the attachment.
 func related() Chain {
-	c := Chain{Name: "related"}
+	c := Chain{Name: relatedChain}
 	for _, f := range families {
 		for _, direction := range []string{"original", "reply"} {
 			c.Rules = append(c.Rules, Rule{

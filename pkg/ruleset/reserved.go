@@ -74,11 +74,8 @@ func freePorts(within, reserved []masq.PortRange, limit int) (free []masq.PortRa
 	return free, cut
 }
 
-// reservedSetName is the set of the ports that are reserved for the node.
-const reservedSetName = "reserved"
-
 func reservedSet(ports []masq.PortRange) Set {
-	s := Set{Name: reservedSetName, Type: "inet_service", Interval: true}
+	s := SetName{Kind: ReservedSet}.Set()
 	for _, r := range MergePorts(ports) {
 		key := r.String()
 		if r.First == r.Last {
@@ -88,6 +85,3 @@ func reservedSet(ports []masq.PortRange) Set {
 	}
 	return s
 }
-
-// ReservedSet returns the set without elements.
-func ReservedSet() Set { return reservedSet(nil) }

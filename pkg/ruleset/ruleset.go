@@ -12,12 +12,6 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// PolicyChainPrefix is what the name of a policy's chain has before the policy's ID.
-const PolicyChainPrefix = "policy-"
-
-// PolicyChain is the name of the chain of a policy.
-func PolicyChain(p masq.Policy) string { return PolicyChainPrefix + p.ID() }
-
 // Sources are addresses that others wired, and the policy that they leave under.
 type Sources struct {
 	Prefixes []netip.Prefix
@@ -55,7 +49,7 @@ func build(attachments []masq.Attachment, sources Sources, last map[netip.Addr]i
 func (b *builder) duplicates(attachments []masq.Attachment) map[netip.Addr]int {
 	last := map[netip.Addr]int{}
 	for _, f := range masq.Families {
-		all := b.live[everyone[f].policy]
+		all := b.live[addressSets[f].policy]
 		sortMembers(all)
 		for i := 1; i < len(all); i++ {
 			if all[i].addr == all[i-1].addr {
@@ -82,9 +76,9 @@ type builder struct {
 	uses     map[*masq.Policy]use
 	policies map[string]masq.Policy // by ID
 	clamps   map[int]bool           // sizes in bytes that some policy sets
-	helpers  map[string]assigned
-	live     map[string][]member // by the set's name
-	elements []LiveElement       // in place of live, where Live puts them there
+	objects  map[string]Object      // by name
+	live     map[string][]member    // by the set's name
+	elements []LiveElement          // in place of live, where Live puts them there
 	put      func(set string, m member)
 }
 
@@ -102,21 +96,13 @@ type member struct {
 	Element
 }
 
-// assigned is a helper in use, in one of the ways that the kernel offers it.
-type assigned struct {
-	kind masq.HelperKind
-	how  masq.Assignment
-}
-
-func (h assigned) object() string { return h.kind.Name + "-" + h.how.Protocol }
-
 func newBuilder(s Sources) *builder {
 	b := &builder{
 		sources:  s,
 		uses:     map[*masq.Policy]use{},
 		policies: map[string]masq.Policy{},
 		clamps:   map[int]bool{},
-		helpers:  map[string]assigned{},
+		objects:  map[string]Object{},
 		live:     map[string][]member{},
 	}
 	b.put = func(set string, m member) { b.live[set] = append(b.live[set], m) }
@@ -125,8 +111,8 @@ func newBuilder(s Sources) *builder {
 		for _, h := range s.Policy.Helpers {
 			if kind, ok := masq.HelperKindOf(h.Name); ok {
 				for _, how := range kind.Assign {
-					use := assigned{kind, how}
-					b.helpers[use.object()] = use
+					o := HelperObject(kind, how)
+					b.objects[o.Name] = o
 				}
 			}
 		}
@@ -142,7 +128,7 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 	u, ok := b.uses[a.Policy]
 	if !ok {
 		id := p.ID()
-		u.chain = "policy-" + id
+		u.chain = PolicyChain(p)
 		b.policies[id] = p
 		if n := p.MSSClamp.Bytes(); n != 0 {
 			b.clamps[n] = true
@@ -150,7 +136,7 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 		if !p.MSSClamp.Off() {
 			u.clamp = map[masq.Family]string{}
 			for _, f := range masq.Families {
-				u.clamp[f] = "clamp" + f.String() + "-" + p.MSSClamp.String()
+				u.clamp[f] = SetName{ClampSet, f, p.MSSClamp.String()}.String()
 			}
 		}
 		b.uses[a.Policy] = u
@@ -159,32 +145,32 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 	var link string
 	if a.SpoofCheck {
 		link = strconv.Quote(a.HostName()) // a digest
-		b.put(linkSet, member{link: link, Element: Element{Key: link, Comment: identity}})
+		b.put(string(LinkSet), member{link: link, Element: Element{Key: link, Comment: identity}})
 	}
 	for _, addr := range a.Addresses {
 		f, text := masq.FamilyOf(addr), addr.String()
 		if a.SpoofCheck {
-			b.put(everyone[f].sources, member{link, addr, 0, Element{Key: link + " . " + text, Comment: identity}})
+			b.put(addressSets[f].sources, member{link, addr, 0, Element{Key: sourceKey(link, addr), Comment: identity}})
 		}
 		put := b.put
 		if !owns(addr) {
 			put = func(string, member) {}
 		}
-		put(everyone[f].policy, member{"", addr, 0, Element{Key: text, Goto: u.chain, Comment: identity}})
+		put(addressSets[f].policy, member{"", addr, 0, Element{Key: text, Goto: u.chain, Comment: identity}})
 		if set := u.clamp[f]; set != "" {
 			put(set, member{"", addr, 0, Element{Key: text}})
 		}
 		if a.SpoofCheck && !p.AcceptOtherLinks {
-			put(everyone[f].linked, member{"", addr, 0, Element{Key: text}})
+			put(addressSets[f].linked, member{"", addr, 0, Element{Key: text}})
 		}
 		if p.EgressDirect {
 			continue // its own address is meant to be seen: nothing leaks, nothing is translated
 		}
 		if p.DropInvalid {
-			put(everyone[f].invalid, member{"", addr, 0, Element{Key: text}})
+			put(addressSets[f].invalid, member{"", addr, 0, Element{Key: text}})
 		}
 		if len(p.Helpers) > 0 {
-			put(helpedSets[f], member{"", addr, 0, Element{Key: text}})
+			put(addressSets[f].helped, member{"", addr, 0, Element{Key: text}})
 		}
 		for _, h := range p.Helpers {
 			kind, ok := masq.HelperKindOf(h.Name)
@@ -195,28 +181,28 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 				if how.IPv4Only && !addr.Is4() {
 					continue
 				}
-				use := assigned{kind, how}
-				b.helpers[use.object()] = use
+				o := HelperObject(kind, how)
+				b.objects[o.Name] = o
+				set := SetName{HelperSet, f, o.Name}.String()
 				for _, port := range h.Ports {
-					put("helper"+f.String()+"-"+use.object(), member{"", addr, port, Element{Key: text + " . " + strconv.Itoa(int(port))}})
+					put(set, member{"", addr, port, Element{Key: helperKey(addr, port)}})
 				}
 			}
 		}
 	}
 }
 
-// linkSet is the set of the links whose sources are checked. Its elements count the
-// packets that are dropped.
-const linkSet = "links"
-
-// everyone is the sets that any attachment may be in. linked has the addresses that are
-// accepted from their own link only.
-var everyone = map[masq.Family]struct{ policy, sources, linked, invalid string }{
-	masq.IPv4: {"policy4", "sources4", "linked4", "invalid4"},
-	masq.IPv6: {"policy6", "sources6", "linked6", "invalid6"},
+// addressSets has the names of sets that any attachment may be in.
+var addressSets = map[masq.Family]struct{ policy, sources, linked, invalid, helped string }{
+	masq.IPv4: addressSetsOf(masq.IPv4),
+	masq.IPv6: addressSetsOf(masq.IPv6),
 }
 
-var addressType = map[masq.Family]string{masq.IPv4: "ipv4_addr", masq.IPv6: "ipv6_addr"}
+func addressSetsOf(f masq.Family) struct{ policy, sources, linked, invalid, helped string } {
+	return struct{ policy, sources, linked, invalid, helped string }{
+		PolicySet.Of(f), SourceSet.Of(f), LinkedSet.Of(f), InvalidSet.Of(f), HelpedSet.Of(f),
+	}
+}
 
 func sortMembers(all []member) {
 	slices.SortStableFunc(all, func(x, y member) int {
@@ -224,11 +210,11 @@ func sortMembers(all []member) {
 	})
 }
 
-// liveSet has its elements in the order of the kernel's bytes.
-func (b *builder) liveSet(name, typ string) Set {
-	all := b.live[name]
+// liveSet returns a live set with its elements in the order of the kernel's bytes.
+func (b *builder) liveSet(n SetName) Set {
+	s := n.Set()
+	all := b.live[s.Name]
 	sortMembers(all)
-	s := Set{Name: name, Type: typ, Live: true}
 	if len(all) > 0 {
 		s.Elements = make([]Element, 0, len(all))
 	}
@@ -243,39 +229,30 @@ func (b *builder) liveSet(name, typ string) Set {
 
 func (b *builder) table() Table {
 	var t Table
-	for _, name := range slices.Sorted(maps.Keys(b.helpers)) {
-		h := b.helpers[name]
-		t.Objects = append(t.Objects, Object{Name: name, Kernel: h.how.Kernel, Protocol: h.how.Protocol, IPv4Only: h.how.IPv4Only, Module: h.kind.Module})
+	for _, name := range slices.Sorted(maps.Keys(b.objects)) {
+		t.Objects = append(t.Objects, b.objects[name])
 	}
 	clamps := []string{masq.ClampPMTU.String()}
 	for _, n := range slices.Sorted(maps.Keys(b.clamps)) {
 		clamps = append(clamps, fmt.Sprint(n))
 	}
 	for _, f := range masq.Families {
-		typ := addressType[f]
-		policy := b.liveSet("policy"+f.String(), typ)
-		policy.Verdict, policy.Counter = true, true
-		linked := b.liveSet(everyone[f].linked, typ)
-		linked.Counter = true
-		invalid := b.liveSet("invalid"+f.String(), typ)
-		invalid.Counter = true
-		t.Sets = append(t.Sets, policy, b.liveSet("sources"+f.String(), "ifname . "+typ), linked, invalid, b.liveSet(helpedSets[f], typ))
+		for _, k := range []SetKind{PolicySet, SourceSet, LinkedSet, InvalidSet, HelpedSet} {
+			t.Sets = append(t.Sets, b.liveSet(SetName{Kind: k, Family: f}))
+		}
 		for _, c := range clamps {
-			t.Sets = append(t.Sets, b.liveSet("clamp"+f.String()+"-"+c, typ))
+			t.Sets = append(t.Sets, b.liveSet(SetName{ClampSet, f, c}))
 		}
 		for _, o := range t.Objects {
 			if o.IPv4Only && f != masq.IPv4 {
 				continue
 			}
-			t.Sets = append(t.Sets, b.liveSet("helper"+f.String()+"-"+o.Name, typ+" . inet_service"))
+			t.Sets = append(t.Sets, b.liveSet(SetName{HelperSet, f, o.Name}))
 		}
 	}
-	t.Sets = append(t.Sets, reservedSet(b.egress.Reserved))
-	links := b.liveSet(linkSet, "ifname")
-	links.Counter = true
-	t.Sets = append(t.Sets, links, Set{Name: "never", Type: "fib_addrtype", Elements: []Element{
-		{Key: "local"}, {Key: "broadcast"}, {Key: "anycast"}, {Key: "multicast"},
-	}})
+	never := SetName{Kind: NeverSet}.Set()
+	never.Elements = []Element{{Key: "local"}, {Key: "broadcast"}, {Key: "anycast"}, {Key: "multicast"}}
+	t.Sets = append(t.Sets, reservedSet(b.egress.Reserved), b.liveSet(SetName{Kind: LinkSet}), never)
 
 	if len(b.sources.Prefixes) > 0 {
 		t.Sets = append(t.Sets, b.sources.sets()...)

@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
@@ -13,7 +14,7 @@ import (
 func (s Sources) sets() []Set {
 	var out []Set
 	for _, f := range families {
-		set := Set{Name: "cidr" + f.suffix, Type: addressType[f.family], Interval: true}
+		set := SetName{Kind: CIDRSet, Family: f.family}.Set()
 		for _, r := range masq.Union(s.Prefixes, f.family) {
 			set.Elements = append(set.Elements, Element{Key: rangeText(r)})
 		}
@@ -72,7 +73,7 @@ func (s Sources) clamp() []Rule {
 	for _, f := range families {
 		for _, side := range []string{"saddr", "daddr"} {
 			out = append(out, Rule{
-				"clamp/cidr-" + side + f.suffix,
+				sourcesClampID(side, f.suffix),
 				fmt.Sprintf("%s %s @cidr%s tcp option maxseg size set %s", f.header, side, f.suffix, to),
 				"a router on the way may say nothing when a segment is too long for the next link",
 			})
@@ -89,14 +90,14 @@ func (s Sources) helpers() []Rule {
 			continue
 		}
 		for _, how := range kind.Assign {
-			name := assigned{kind, how}.object()
+			name := HelperObject(kind, how).Name
 			for _, f := range families {
 				if how.IPv4Only && f.family != masq.IPv4 {
 					continue
 				}
 				for _, port := range h.Ports {
 					out = append(out, Rule{
-						fmt.Sprintf("helpers/cidr-%s-%d-%s", name, port, f.suffix),
+						sourcesHelperID(name, strconv.Itoa(int(port)), f.suffix),
 						fmt.Sprintf("%s saddr @cidr%s %s dport %d ct helper set %q", f.header, f.suffix, how.Protocol, port, name),
 						"the kernel assigns no helper by itself since Linux 6.0",
 					})

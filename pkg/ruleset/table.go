@@ -13,15 +13,6 @@ type Table struct {
 	Chains  []Chain
 }
 
-// Object is a conntrack helper: an nftables object that rules assign to flows.
-type Object struct {
-	Name     string // in the table
-	Kernel   string // the helper's name in the kernel
-	Protocol string // "tcp" or "udp"
-	IPv4Only bool
-	Module   string // what a kernel that lacks it has to load
-}
-
 // Set is a set or, where Verdict is true, a verdict map.
 type Set struct {
 	Name string

@@ -1,0 +1,113 @@
+package ruleset
+
+import (
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// Feature is an MSS clamp or a conntrack helper. Its sets and rules are shared by all
+// policies that have it.
+type Feature struct {
+	Kind SetKind // ClampSet or HelperSet
+	// Name is the MSS of a clamp, or the object of a helper. It is empty for the clamp of
+	// sourceCIDRs, whose rules do not name the MSS.
+	Name string
+}
+
+// Feature returns the feature that a set belongs to, and false for other sets.
+func (n SetName) Feature() (Feature, bool) {
+	return Feature{n.Kind, n.Variant}, n.Kind == ClampSet || n.Kind == HelperSet
+}
+
+// RuleRole says what a rule depends on.
+type RuleRole struct {
+	// Feature is the feature that the rule belongs to, or the zero value.
+	Feature Feature
+	// Helpers says that the rule exists while any helper is in use.
+	Helpers bool
+	// Sources says that the rule is about sourceCIDRs.
+	Sources bool
+}
+
+// The IDs of rules that belong to a feature.
+
+func clampID(size, side, family string) string { return "clamp/" + size + "-" + side + family }
+
+func sourcesClampID(side, family string) string { return "clamp/cidr-" + side + family }
+
+func helperID(object, family string) string { return "helpers/" + object + family }
+
+func sourcesHelperID(object, port, family string) string {
+	return "helpers/cidr-" + object + "-" + port + "-" + family
+}
+
+// The IDs of the rules that lead to the chains of connections that helpers redirect.
+const (
+	toExpectedID  = PreroutingChain + "/" + expectedChain
+	toFollowingID = PreroutingChain + "/" + followingChain
+)
+
+// RoleOf returns the role of the rule that has an ID in a chain.
+func RoleOf(chain, id string) RuleRole {
+	of, rest, _ := strings.Cut(id, "/")
+	sources := strings.HasPrefix(rest, "cidr")
+	r := RuleRole{Sources: sources && of == chain}
+	switch of {
+	case ClampChain:
+		size, _, _ := strings.Cut(rest, "-")
+		if sources {
+			size = ""
+		}
+		r.Feature = Feature{ClampSet, size}
+	case HelpersChain:
+		object := strings.TrimRight(rest, "46")
+		if sources {
+			object = strings.TrimPrefix(object, "cidr-")
+			object = strings.TrimRight(object, "-0123456789") // the port and the family
+		}
+		r.Feature = Feature{HelperSet, object}
+	case expectedChain, announcedChain, followingChain:
+		r.Helpers = true
+	case PreroutingChain:
+		r.Helpers = id == toExpectedID || id == toFollowingID
+	}
+	return r
+}
+
+// comesAndGoes reports whether the feature exists only while a policy has it. The clamp to
+// the path MTU is part of every ruleset.
+func (f Feature) comesAndGoes() bool {
+	return f != (Feature{}) && f != (Feature{ClampSet, masq.ClampPMTU.String()})
+}
+
+// Objects that come and go with the attachments of some policies. All other objects exist
+// as long as the table.
+
+// SetComesAndGoes reports whether a set exists only while some policies have attachments.
+func SetComesAndGoes(name string) bool {
+	n, _ := ParseSetName(name)
+	f, ok := n.Feature()
+	return ok && f.comesAndGoes() || n.Kind == DirectSet
+}
+
+// ChainComesAndGoes reports whether a chain exists only while some policies have
+// attachments.
+func ChainComesAndGoes(name string) bool {
+	_, ok := ParsePolicyChain(name)
+	return ok || name == PreroutingChain
+}
+
+// RuleComesAndGoes reports whether a rule exists in a chain only while some policies have
+// attachments.
+func RuleComesAndGoes(chain, id string) bool {
+	r := RoleOf(chain, id)
+	return r.Helpers || r.Feature.comesAndGoes()
+}
+
+// RuleMayBeOfOthers reports whether a rule may belong to another policy than those of the
+// attachments at hand, or to sourceCIDRs: it is not unexpected if they do not have it.
+func RuleMayBeOfOthers(chain, id string) bool {
+	r := RoleOf(chain, id)
+	return chain == ClampChain || chain == HelpersChain || r.Helpers || r.Sources
+}

@@ -1,0 +1,106 @@
+package ruleset
+
+import (
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+// SetKind is the kind of a set, with which its name begins.
+type SetKind string
+
+// The kinds of sets. All but the last three have one set for each family.
+const (
+	PolicySet   SetKind = "policy"   // maps an attachment's address to the chain of its policy
+	SourceSet   SetKind = "sources"  // pairs of a link and an address that it may send with
+	LinkedSet   SetKind = "linked"   // addresses that are accepted from their own link only
+	InvalidSet  SetKind = "invalid"  // addresses whose packets without a flow are dropped
+	HelpedSet   SetKind = "helped"   // addresses that have a conntrack helper
+	ClampSet    SetKind = "clamp"    // addresses whose MSS is lowered, a set for each MSS
+	HelperSet   SetKind = "helper"   // addresses and ports, a set for each helper object
+	DirectSet   SetKind = "direct"   // direct destinations, a set for each policy
+	CIDRSet     SetKind = "cidr"     // sourceCIDRs
+	LinkSet     SetKind = "links"    // links whose sources are checked
+	ReservedSet SetKind = "reserved" // ports that are reserved for the node
+	NeverSet    SetKind = "never"    // types of destinations that are never translated
+)
+
+// setKinds has the properties of each kind. addressOf in a type stands for the address
+// type of the set's family.
+var setKinds = map[SetKind]struct {
+	Set
+	hasFamily, hasVariant bool
+}{
+	PolicySet:   {Set{Type: addressOf, Live: true, Verdict: true, Counter: true}, true, false},
+	SourceSet:   {Set{Type: "ifname . " + addressOf, Live: true}, true, false},
+	LinkedSet:   {Set{Type: addressOf, Live: true, Counter: true}, true, false},
+	InvalidSet:  {Set{Type: addressOf, Live: true, Counter: true}, true, false},
+	HelpedSet:   {Set{Type: addressOf, Live: true}, true, false},
+	ClampSet:    {Set{Type: addressOf, Live: true}, true, true},
+	HelperSet:   {Set{Type: addressOf + " . inet_service", Live: true}, true, true},
+	DirectSet:   {Set{Type: addressOf, Interval: true}, true, true},
+	CIDRSet:     {Set{Type: addressOf, Interval: true}, true, false},
+	LinkSet:     {Set{Type: "ifname", Live: true, Counter: true}, false, false},
+	ReservedSet: {Set{Type: "inet_service", Interval: true}, false, false},
+	NeverSet:    {Set{Type: "fib_addrtype"}, false, false},
+}
+
+const addressOf = "ADDRESS"
+
+var addressType = map[masq.Family]string{masq.IPv4: "ipv4_addr", masq.IPv6: "ipv6_addr"}
+
+// SetName is the name of a set, in its parts.
+type SetName struct {
+	Kind   SetKind
+	Family masq.Family // 0 if the kind has one set for both
+	// Variant is the MSS of a ClampSet, the object of a HelperSet, the policy's ID of a
+	// DirectSet, and empty for other kinds.
+	Variant string
+}
+
+// Of returns the name of the kind's set of a family, for kinds without a variant.
+func (k SetKind) Of(f masq.Family) string { return SetName{Kind: k, Family: f}.String() }
+
+// String returns the name: "policy4", "clamp6-pmtu", "links".
+func (n SetName) String() string {
+	name := string(n.Kind)
+	if n.Family != 0 {
+		name += n.Family.String()
+	}
+	if n.Variant != "" {
+		name += "-" + n.Variant
+	}
+	return name
+}
+
+// ParseSetName is the inverse of SetName.String. It returns false for a name that no set
+// of a ruleset has.
+func ParseSetName(name string) (n SetName, ok bool) {
+	kind, variant, _ := strings.Cut(name, "-")
+	n = SetName{Kind: SetKind(kind), Variant: variant}
+	for _, f := range masq.Families {
+		if k, found := strings.CutSuffix(kind, f.String()); found {
+			n.Kind, n.Family = SetKind(k), f
+		}
+	}
+	k, ok := setKinds[n.Kind]
+	ok = ok && k.hasFamily == (n.Family != 0) && k.hasVariant == (n.Variant != "")
+	return n, ok && n.String() == name
+}
+
+// Set returns the set that has the name, without elements.
+func (n SetName) Set() Set {
+	s := setKinds[n.Kind].Set
+	s.Name = n.String()
+	s.Type = strings.Replace(s.Type, addressOf, addressType[n.Family], 1)
+	return s
+}
+
+// LiveSet returns the live set that has a name, without elements. It returns false if no
+// live set has that name.
+func LiveSet(name string) (s Set, ok bool) {
+	if n, valid := ParseSetName(name); valid && setKinds[n.Kind].Live {
+		return n.Set(), true
+	}
+	return Set{}, false
+}
