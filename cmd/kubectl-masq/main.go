@@ -15,8 +15,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-
-	"github.com/mattn/go-isatty"
 )
 
 // The build sets both.
@@ -115,12 +113,6 @@ func ask(ctx context.Context, args []string, s streams) (int, error) {
 	default:
 		return k.each(ctx, agents, q, s)
 	}
-}
-
-// isTerminal reports whether a stream is one.
-func isTerminal(v any) bool {
-	f, ok := v.(*os.File)
-	return ok && isatty.IsTerminal(f.Fd())
 }
 
 // exitCode is that of a program that has ended, and false where it did not run.

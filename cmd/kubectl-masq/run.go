@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/masq-cni/masq-cni/cmd/internal/terminal"
 )
 
 // exec prepares masq-cni in a pod.
@@ -29,7 +31,7 @@ func (k kubectl) attach(ctx context.Context, a agent, words []string, s streams)
 	// The terminal's keys are masq-cni's; without one, kubectl is told as well.
 	signal.Ignore(os.Interrupt)
 	defer signal.Reset(os.Interrupt)
-	c := k.exec(context.WithoutCancel(ctx), a, isTerminal(s.in) && isTerminal(s.out), words)
+	c := k.exec(context.WithoutCancel(ctx), a, terminal.Is(s.in) && terminal.Is(s.out), words)
 	c.Stdin, c.Stdout, c.Stderr = s.in, s.out, s.err
 	code, ran := exitCode(c.Run())
 	if !ran {

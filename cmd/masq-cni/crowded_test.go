@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
@@ -20,11 +21,11 @@ import (
 )
 
 // crowded is a node with n attachments of both families, each with a link.
-func crowded(tb testing.TB, n int) (state string, node *nstest.NS) {
+func crowded(tb testing.TB, n int) (state string, ns *nstest.NS) {
 	tb.Helper()
 	lab := nstest.New(tb)
 	state = filepath.Join(tb.TempDir(), "state")
-	node, other := namespace(tb, lab, "a"), namespace(tb, lab, "b")
+	ns, other := namespace(tb, lab, "a"), namespace(tb, lab, "b")
 	var links bytes.Buffer
 	var all []store.Record
 	p := masq.Default()
@@ -39,12 +40,12 @@ func crowded(tb testing.TB, n int) (state string, node *nstest.NS) {
 		fmt.Fprintf(&links, "link add %s type veth peer name e%d netns %s\nlink set %[1]s up\nroute add %[4]s dev %[1]s\nroute add %[5]s dev %[1]s\n",
 			a.HostName(), i, other.Name(), four, six)
 	}
-	c := node.Command(tb.Context(), "ip", "-batch", "-")
+	c := ns.Command(tb.Context(), "ip", "-batch", "-")
 	c.Stdin = &links
 	if out, err := c.CombinedOutput(); err != nil {
 		tb.Fatalf("make the links: %v\n%s", err, out)
 	}
-	err := node.Do(func() error {
+	err := ns.Do(func() error {
 		records, err := store.Open(state)
 		if err != nil {
 			return err
@@ -59,24 +60,24 @@ func crowded(tb testing.TB, n int) (state string, node *nstest.NS) {
 			return err
 		}
 		defer func() { _ = c.Close() }()
-		_, err = c.Apply(report.DesiredOf(all, nil, hasAddress).Table)
+		_, err = c.Apply(report.DesiredOf(all, nil, node.HasAddress).Table)
 		return err
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return state, node
+	return state, ns
 }
 
 // BenchmarkCrowded runs commands on a node with 3,000 attachments. The goal for each is
 // 300 ms.
 func BenchmarkCrowded(b *testing.B) {
-	state, node := crowded(b, 3000)
+	state, ns := crowded(b, 3000)
 	for _, words := range []string{"inspect", "inspect pod shop/web-1500", "inspect drift", "inspect pods", "who 192.0.2.9:40000"} {
 		b.Run(strings.ReplaceAll(words, " ", "_"), func(b *testing.B) {
 			begun := cpu(b)
 			for b.Loop() {
-				err := node.Do(func() error {
+				err := ns.Do(func() error {
 					var diag bytes.Buffer
 					if code := run(append(strings.Fields(words), "--state-dir", state), io.Discard, &diag); code > 1 {
 						return fmt.Errorf("exit code %d\n%s", code, &diag)

@@ -1,5 +1,4 @@
-// Command masq-cni shows a person what masquerading does on a node, and installs it
-// there.
+// Command masq-cni shows what masquerading does on a node, and installs it there.
 package main
 
 import (
@@ -15,6 +14,13 @@ import (
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/cmd/internal/man"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/config"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/demo"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/exitcode"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/inspect"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/install"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/who"
 )
 
 // The build sets both.
@@ -22,13 +28,6 @@ var (
 	buildVersion = "dev"
 	buildCommit  = "unknown"
 )
-
-// errFailed ends a command with exit code 1 when it has said already what failed.
-var errFailed = errors.New("failed")
-
-// blindError ends a command with exit code 2, where 1 is an answer: it could not
-// look.
-type blindError struct{ error }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
@@ -49,23 +48,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	var n node
-	n.flags(root)
-	root.AddCommand(demoCommand(), configCommand(), inspectCommand(&n), installCommand(&n), prepareCommand(), uninstallCommand(&n), versionCommand(), whoCommand(&n), man.Command())
+	var n node.Node
+	n.Flags(root)
+	root.AddCommand(config.Command(), demo.Command(), inspect.Command(&n), install.Command(&n, "masq-cni/"+buildVersion), install.PrepareCommand(), install.UninstallCommand(&n), who.Command(&n), versionCommand(), man.Command())
 	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return 0
-	}
-	if !errors.Is(err, errFailed) {
+	if err != nil && !errors.Is(err, exitcode.ErrFailed) {
 		_, _ = fmt.Fprintln(stderr, "masq-cni:", err)
 	}
-	if _, blind := errors.AsType[blindError](err); blind {
-		return 2
-	}
-	return 1
+	return exitcode.Of(err)
 }
 
-// versionCommand prints what --version prints.
+// versionCommand returns the command that prints what --version prints.
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",

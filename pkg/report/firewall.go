@@ -39,7 +39,7 @@ func (f Firewall) rules() string {
 	if f.DropRules == 0 {
 		return ""
 	}
-	return ", " + plural(f.DropRules, "rule") + " to drop"
+	return ", " + Plural(f.DropRules, "rule") + " to drop"
 }
 
 // judgeFirewalls reports chains with the policy drop: what no rule of theirs accepts is

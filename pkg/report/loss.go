@@ -57,7 +57,7 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 		}
 		all.Add(Problem{
 			SeverityWarning, KindPacketsDropped, conntrackTable,
-			fmt.Sprintf("%s of new flows dropped %s: %s", plural(l.NoRoom.Count, "packet"), last(l.NoRoom), cause), raise,
+			fmt.Sprintf("%s of new flows dropped %s: %s", Plural(l.NoRoom.Count, "packet"), last(l.NoRoom), cause), raise,
 		})
 	}
 	if l.NoPort.Count > 0 {
@@ -67,14 +67,14 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 		}
 		all.Add(Problem{
 			SeverityWarning, KindPacketsDropped, "source ports",
-			fmt.Sprintf("%s of new flows dropped %s: %s", plural(l.NoPort.Count, "packet"), last(l.NoPort), cause),
+			fmt.Sprintf("%s of new flows dropped %s: %s", Plural(l.NoPort.Count, "packet"), last(l.NoPort), cause),
 			"masq-cni inspect ports shows which pods hold the ports",
 		})
 	}
 	if l.Evicted.Count > 0 {
 		all.Add(Problem{
 			SeverityWarning, KindFlowsEvicted, conntrackTable,
-			fmt.Sprintf("%s ended early %s, to make room in the full table", plural(l.Evicted.Count, "flow"), last(l.Evicted)), raise,
+			fmt.Sprintf("%s ended early %s, to make room in the full table", Plural(l.Evicted.Count, "flow"), last(l.Evicted)), raise,
 		})
 	}
 	return all
@@ -86,13 +86,13 @@ func (c *ConntrackUse) Earlier(l Losses) string {
 	since := portpool.LossesOf([]conntrack.Statistics{{InsertFailed: c.InsertFailed, ChainTooLong: c.ChainTooLong, Drop: c.Drop, EarlyDrop: c.EarlyDrop}})
 	var out []string
 	if n := since.NoPort; n > 0 && l.NoPort.Count == 0 {
-		out = append(out, plural(n, "packet")+" dropped because another flow had their addresses and ports")
+		out = append(out, Plural(n, "packet")+" dropped because another flow had their addresses and ports")
 	}
 	if n := since.NoRoom; n > 0 && l.NoRoom.Count == 0 {
-		out = append(out, plural(n, "packet")+" dropped because the conntrack table was full")
+		out = append(out, Plural(n, "packet")+" dropped because the conntrack table was full")
 	}
 	if n := since.Evicted; n > 0 && l.Evicted.Count == 0 {
-		out = append(out, plural(n, "flow")+" ended early because the conntrack table was full")
+		out = append(out, Plural(n, "flow")+" ended early because the conntrack table was full")
 	}
 	return strings.Join(out, ", ")
 }

@@ -216,10 +216,10 @@ func (p Ports) Remarks() []string {
 		if Exhausted(p.Groups) != "" {
 			cause = "no source port was free"
 		}
-		out = append(out, fmt.Sprintf("%s dropped since boot, %d just now: %s.", plural(p.Failed, "packet"), p.FailedNow, cause))
+		out = append(out, fmt.Sprintf("%s dropped since boot, %d just now: %s.", Plural(p.Failed, "packet"), p.FailedNow, cause))
 	}
 	if p.Full > 0 {
-		out = append(out, fmt.Sprintf("%s dropped since boot, %d just now: the conntrack table was full.", plural(p.Full, "packet"), p.FullNow))
+		out = append(out, fmt.Sprintf("%s dropped since boot, %d just now: the conntrack table was full.", Plural(p.Full, "packet"), p.FullNow))
 	}
 	return out
 }

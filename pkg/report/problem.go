@@ -105,9 +105,9 @@ func (all Problems) Verdict() string {
 	case all.Healthy() && len(all) == 1:
 		return "healthy, with 1 warning: " + all[0].String()
 	case all.Healthy():
-		return fmt.Sprintf("healthy, with %s, the first: %s", plural(len(all), "warning"), all[0])
+		return fmt.Sprintf("healthy, with %s, the first: %s", Plural(len(all), "warning"), all[0])
 	case len(all) == 1:
 		return "1 problem: " + all[0].String()
 	}
-	return fmt.Sprintf("%s, the worst: %s", plural(len(all), "problem"), all[0])
+	return fmt.Sprintf("%s, the worst: %s", Plural(len(all), "problem"), all[0])
 }

@@ -148,7 +148,7 @@ func (p Pod) writeText(w io.Writer, s Style, now time.Time) error {
 		f.say("dropped", "%s", p.Dropped)
 	}
 	for i, h := range p.Helpers {
-		f.say(first(i, "helpers"), "%s, %s", Clean(h.Helper), plural(h.Flows, "control connection"))
+		f.say(first(i, "helpers"), "%s, %s", Clean(h.Helper), Plural(h.Flows, "control connection"))
 	}
 	if err := f.write(w); err != nil {
 		return err

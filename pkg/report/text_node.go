@@ -22,19 +22,19 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 	case !t.Exists:
 		f.say("table", "%s", s.Paint(Red, "missing"))
 	default:
-		f.say("table", "inet masq: %s, generation %d", plural(t.Rules, "rule"), t.Generation)
+		f.say("table", "inet masq: %s, generation %d", Plural(t.Rules, "rule"), t.Generation)
 	}
 	if t := n.Table; t != nil {
 		drift := s.Paint(Green, "none")
 		if t.Drift > 0 {
-			drift = s.Paint(Red, plural(t.Drift, "difference"))
+			drift = s.Paint(Red, Plural(t.Drift, "difference"))
 		}
 		f.say("drift", "%s", drift)
 	}
 	if l := n.Links; l != nil && l.Compared > 0 {
 		state := s.Paint(Green, "as ADD made them")
 		if l.Differences > 0 {
-			state = s.Paint(Red, plural(l.Differences, "difference"))
+			state = s.Paint(Red, Plural(l.Differences, "difference"))
 		}
 		f.say("links", "%d, %s", l.Compared, state)
 	}
@@ -54,10 +54,10 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 	if x := n.Flows; x != nil {
 		f.say("flows", "%d, %d translated, %d of attachments", x.Total, x.Translated, x.Owned)
 		for i, e := range x.Egress {
-			f.say(first(i, "egress"), "%s, %s", others(e.Address), plural(e.Flows, "flow"))
+			f.say(first(i, "egress"), "%s, %s", others(e.Address), Plural(e.Flows, "flow"))
 		}
 		for i, h := range x.Helpers {
-			f.say(first(i, "helpers"), "%s, %s", Clean(h.Helper), plural(h.Flows, "control connection"))
+			f.say(first(i, "helpers"), "%s, %s", Clean(h.Helper), Plural(h.Flows, "control connection"))
 		}
 		f.say("expectations", "%d", x.Expectations)
 	}

@@ -65,7 +65,7 @@ func (r Rule) write(w io.Writer, s Style) error {
 	}
 	count := ""
 	if r.Counts {
-		count = fmt.Sprintf("  %s, %s", plural(int(r.Packets), "packet"), size(r.Bytes))
+		count = fmt.Sprintf("  %s, %s", Plural(int(r.Packets), "packet"), size(r.Bytes))
 	}
 	text := r.Text
 	if text == "" {
@@ -103,7 +103,7 @@ func (d Drift) WriteText(w io.Writer, s Style) error {
 		return nil
 	}
 	c := d.NotChecked[0]
-	_, err := fmt.Fprintf(w, "note: %s, the first: %s %s of %s: %s\n", plural(len(d.NotChecked), "object")+" not checked",
+	_, err := fmt.Fprintf(w, "note: %s, the first: %s %s of %s: %s\n", Plural(len(d.NotChecked), "object")+" not checked",
 		c.Kind, Sentence(c.Name), orDash(Clean(c.Pod)), Sentence(c.Found))
 	return err
 }

@@ -46,25 +46,25 @@ func (n *Node) judgeTable() {
 	case t.Wanted && !t.Exists:
 		n.Report(Problem{
 			SeverityError, KindTableMissing, "table inet masq",
-			fmt.Sprintf("does not exist; the traffic of %s leaves untranslated", plural(n.Attachments.Total, "attachment")),
+			fmt.Sprintf("does not exist; the traffic of %s leaves untranslated", Plural(n.Attachments.Total, "attachment")),
 			"start masqd, which makes it: systemctl start masqd",
 		})
 	case t.Owner != "":
 		n.Report(Problem{
 			SeverityError, KindTableOwned, "table inet masq",
-			fmt.Sprintf("belongs to another program, %s; the traffic of %s leaves untranslated", Sentence(t.Owner), plural(n.Attachments.Total, "attachment")),
+			fmt.Sprintf("belongs to another program, %s; the traffic of %s leaves untranslated", Sentence(t.Owner), Plural(n.Attachments.Total, "attachment")),
 			t.OwnerRemedy,
 		})
 	case t.Unrecorded > 0:
 		n.Report(Problem{
 			SeverityError, KindStateMissing, n.StateDir,
-			fmt.Sprintf("has no records of this node, and table inet masq has the rules of %s", plural(t.Unrecorded, "attachment")),
+			fmt.Sprintf("has no records of this node, and table inet masq has the rules of %s", Plural(t.Unrecorded, "attachment")),
 			"give masq-cni and masqd the --state-dir that the network configuration has as stateDir",
 		})
 	case t.Drift > 0:
 		n.Report(Problem{
 			SeverityError, KindDrift, "table inet masq",
-			fmt.Sprintf("differs from the desired state in %s: traffic may leave untranslated", plural(t.Drift, "place")),
+			fmt.Sprintf("differs from the desired state in %s: traffic may leave untranslated", Plural(t.Drift, "place")),
 			"masq-cni inspect drift lists them; masqd repairs them: systemctl start masqd",
 		})
 	}
@@ -78,12 +78,12 @@ func (n *Node) judgeLinks() {
 	if l.Differences > 0 {
 		n.Report(Problem{
 			SeverityError, KindLinkDrift, "links of containers",
-			fmt.Sprintf("differ from what ADD made in %s, the first: %s", plural(l.Differences, "place"), l.First),
+			fmt.Sprintf("differ from what ADD made in %s, the first: %s", Plural(l.Differences, "place"), l.First),
 			"masq-cni inspect drift lists them; masqd restores the node's side, a new container the other",
 		})
 	}
 	if l.NotChecked > 0 {
-		n.Note("the ends of %s were not compared; masq-cni inspect drift compares all that it may enter", plural(l.NotChecked, "container"))
+		n.Note("the ends of %s were not compared; masq-cni inspect drift compares all that it may enter", Plural(l.NotChecked, "container"))
 	}
 }
 
@@ -186,7 +186,7 @@ func (n *Node) judgeConntrack() {
 	}
 }
 
-func plural[N int | uint64](n N, what string) string {
+func Plural[N int | uint64](n N, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

@@ -1,0 +1,83 @@
+// Package config is the command masq-cni config: it checks the files of a node's
+// configuration.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/exitcode"
+	"github.com/masq-cni/masq-cni/pkg/nodeconf"
+	"github.com/masq-cni/masq-cni/pkg/report"
+)
+
+// Command returns the command config.
+func Command() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "config",
+		Short: "Checks the configuration of a node",
+		Args:  arity.None,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(checkCommand())
+	return c
+}
+
+func checkCommand() *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:   "check FILE...",
+		Short: "Says what is wrong with configuration files, or what they mean",
+		Long: `Reads configuration files of masqd or of ip-masq-agent and merges them as masqd
+does. Each fault is printed as FILE:LINE:COLUMN: MESSAGE, and the exit code is 1.
+Where there is none, the configuration that results is printed: with -o json as a
+file that gives every key. Where files disagree and one of them counts, a warning
+on stderr names both; -o json has them under "warnings" instead.
+
+Nothing but the files is looked at: --netns and --state-dir change nothing.`,
+		Args: arity.Some("a file"),
+		RunE: func(c *cobra.Command, files []string) error {
+			if output != "" && output != "json" {
+				return fmt.Errorf("--output %q is not known; the one there is is json", output)
+			}
+			node, err := nodeconf.LoadFiles(files...)
+			if err != nil {
+				return printFaults(c.OutOrStdout(), err, output)
+			}
+			if output == "json" {
+				return report.Write(c.OutOrStdout(), report.JSON, node)
+			}
+			for _, w := range node.Warnings {
+				if _, err := fmt.Fprintln(c.ErrOrStderr(), "warning:", w); err != nil {
+					return err
+				}
+			}
+			_, err = fmt.Fprint(c.OutOrStdout(), node)
+			return err
+		},
+	}
+	c.Flags().StringVarP(&output, "output", "o", "", "json: the configuration, with its warnings, or {\"faults\": [...]}, for a program")
+	return c
+}
+
+// printFaults prints what is wrong, which is the result of the command, and
+// returns what makes it fail.
+func printFaults(w io.Writer, err error, output string) error {
+	faults, ok := errors.AsType[nodeconf.Faults](err)
+	if !ok {
+		return err
+	}
+	if output == "json" {
+		err = report.Write(w, report.JSON, map[string]nodeconf.Faults{"faults": faults})
+	} else {
+		_, err = fmt.Fprintln(w, faults)
+	}
+	if err != nil {
+		return err
+	}
+	return exitcode.ErrFailed
+}

@@ -1,0 +1,42 @@
+// Package inspect is the command masq-cni inspect: it reads the node's records and its
+// state in the kernel, and changes nothing.
+package inspect
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/masq-cni/masq-cni/cmd/internal/arity"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/exitcode"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/output"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/screen"
+)
+
+// flags are the flags that inspect and the commands below it share.
+type flags struct {
+	output output.Flag
+	screen screen.Flags
+}
+
+// Command returns the command inspect, with the commands below it.
+func Command(n *node.Node) *cobra.Command {
+	var f flags
+	c := &cobra.Command{
+		Use:   "inspect",
+		Short: "Shows what masquerading does on the node: flows, pods, rules, drift",
+		Long: `Without a further word: whether the node is healthy, its problems, each with its
+remedy, and the node's figures. Everything is read from the kernel and from the
+records of attachments, whether masqd runs or not; nothing is changed.
+Needs CAP_NET_ADMIN in the node's network namespace, and to read --state-dir.
+
+Exit code 0: healthy, with warnings at most; 1: there are problems; 2: the node could
+not be queried.`,
+		Args: arity.None,
+		RunE: f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error { return showNode(c, n, f.screen, w) }),
+	}
+	exitcode.Answering(c)
+	f.output.Register(c)
+	f.screen.Register(c)
+	c.AddCommand(podsCommand(n, &f), podCommand(n, &f), flowsCommand(n, &f), helpersCommand(n, &f), portsCommand(n, &f), rulesCommand(n, &f), driftCommand(n, &f))
+	return c
+}

@@ -1,0 +1,119 @@
+// Package masqd asks the masqd of a node for its state. Its lock tells whether it runs,
+// /proc what its process does, and /readyz whether it is ready.
+package masqd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// StateOf returns the state of the masqd whose lock has this path.
+func StateOf(ctx context.Context, lock string) (report.Daemon, error) {
+	d, written, err := holderOf(lock)
+	if err != nil || !d.Running {
+		return d, err
+	}
+	d.Configuration, d.ConfigurationFault = written.Configuration, written.ConfigurationFault
+	at := readyAddress(written)
+	switch {
+	case d.PID != 0 && isStopped(d.PID):
+		d.Running, d.Stopped = false, true
+	case at != "" && !d.Elsewhere:
+		r, err := readyAt(ctx, at)
+		d.NotReady, d.Losses = strings.Join(r.Reasons, "; "), r.Losses
+		if err != nil {
+			d.NotReady = fmt.Sprintf("it does not answer on %s: %v", at, err)
+		}
+	}
+	return d, nil
+}
+
+// holderOf returns the masqd that holds a lock, and what it has written into the file.
+func holderOf(path string) (d report.Daemon, written store.Daemon, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, written, nil
+	}
+	if err != nil {
+		return d, written, fmt.Errorf("is masqd running? %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	if pid := lockedBy(f); pid != 0 {
+		return report.Daemon{Running: true, PID: pid, Elsewhere: isElsewhere(pid)}, store.ReadDaemon(f), nil
+	}
+	// /proc/locks omits the locks of processes outside our PID namespace. To find these,
+	// try to lock. This is the last resort: a masqd that starts within these microseconds
+	// would not get its lock.
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return report.Daemon{Running: true}, store.ReadDaemon(f), nil
+	case err != nil:
+		return d, written, fmt.Errorf("is masqd running? lock %s: %w", path, err)
+	}
+	return d, written, nil // Close unlocks
+}
+
+// lockedBy returns the ID of the process that has locked a file, or 0.
+func lockedBy(f *os.File) int {
+	var s unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &s); err != nil {
+		return 0
+	}
+	all, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return 0
+	}
+	id := fmt.Sprintf("%02x:%02x:%d", unix.Major(s.Dev), unix.Minor(s.Dev), s.Ino)
+	for line := range strings.Lines(string(all)) {
+		// 1: FLOCK ADVISORY WRITE 4711 00:1a:42 0 EOF
+		w := strings.Fields(line)
+		if len(w) >= 6 && w[1] == "FLOCK" && w[5] == id {
+			pid, _ := strconv.Atoi(w[4])
+			return max(pid, 0)
+		}
+	}
+	return 0
+}
+
+// isElsewhere reports whether a process is known to be in another network namespace.
+func isElsewhere(pid int) bool {
+	var here, there unix.Stat_t
+	return unix.Stat("/proc/thread-self/ns/net", &here) == nil &&
+		unix.Stat(fmt.Sprintf("/proc/%d/ns/net", pid), &there) == nil &&
+		(here.Ino != there.Ino || here.Dev != there.Dev)
+}
+
+// isStopped reports whether a process is stopped by a signal or a debugger.
+func isStopped(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	// proc_pid_stat(5): the name stands in parentheses, and may contain any character.
+	_, rest, ok := strings.Cut(string(b[max(0, strings.LastIndexByte(string(b), ')')):]), ") ")
+	return ok && (strings.HasPrefix(rest, "T") || strings.HasPrefix(rest, "t"))
+}
+
+// readyAddress returns the address of /readyz that needs neither TLS nor a password, in the
+// form of masqd's --listen, or "" without such an address. Earlier versions of masqd write
+// Listen alone, and have no TLS.
+func readyAddress(d store.Daemon) string {
+	switch {
+	case d.Health != "":
+		return d.Health
+	case d.WebConfig == "":
+		return d.Listen
+	}
+	return ""
+}

@@ -1,0 +1,58 @@
+// Package node opens the node that a command of masq-cni works on: its network namespace,
+// its records, and its state in the kernel.
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// Node is a network namespace and the directory of the records of its attachments.
+type Node struct {
+	StateDir string
+	// StateDirGiven is true if --state-dir was given.
+	StateDirGiven bool
+	netns         string
+	// noteMissing writes, once, that the state directory does not exist.
+	noteMissing func()
+}
+
+// StateDirMissing reports whether the state directory does not exist.
+func (n *Node) StateDirMissing() bool {
+	_, err := os.Stat(n.StateDir)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// Flags declares --state-dir and --netns for root and the commands below it, which enter
+// the namespace before they run.
+func (n *Node) Flags(root *cobra.Command) {
+	f := root.PersistentFlags()
+	f.StringVar(&n.StateDir, "state-dir", store.DefaultDir, "the `DIR` in which the plugin keeps its records")
+	f.StringVar(&n.netns, "netns", "", "the network namespace of the node: the `NAME|PATH` of one, as ip netns lists it or as a file (default: this one)")
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if n.StateDir == "" {
+			return errors.New("--state-dir is empty; give a directory, or leave the flag out")
+		}
+		n.StateDirGiven = c.Flags().Changed("state-dir")
+		n.noteMissing = sync.OnceFunc(func() {
+			_, _ = fmt.Fprintf(c.ErrOrStderr(), "note: %s does not exist: no container has been added on this node yet, or the records are in another directory; --state-dir gives it\n", n.StateDir)
+		})
+		return n.Enter(c)
+	}
+}
+
+// Enter moves the calling goroutine into the namespace that --netns names, if it was given.
+// A function that completes arguments calls it, since cobra then runs no PersistentPreRunE.
+func (n *Node) Enter(c *cobra.Command) error {
+	if !c.Flags().Changed("netns") {
+		return nil
+	}
+	return enter(n.netns)
+}
