@@ -95,21 +95,16 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { _ = flows.Close() }()
-	forget := reconcile.Flows{Local: links.HasAddress, Delete: flows.DeleteMatching}
 	kernel := store.Kernel{HasLink: links.HasLink, Aliases: links.Aliases, NetNS: veth.NetNSState}
 	if kernel.Boot, err = veth.BootID(); err != nil {
 		log.Warn("records of an earlier boot cannot be told from those of this one", "err", err)
 	}
-	neighbors := &reconcile.Neighbors{Records: records, State: veth.NodeNetNSState, Grace: o.grace, Log: log}
-	if err := neighbors.Run(time.Now()); err != nil {
-		log.Error("records of other network namespaces cannot be removed", "err", err)
-	}
-	loop := &reconcile.Loop{
-		Records:    cache,
-		Node:       conf.node,
-		Rules:      &speaking{Conn: rules, node: conf.node, log: log},
-		HasAddress: links.HasAddress,
-		Services: func(chosen []masq.PortRange) ([]masq.PortRange, error) {
+	deps := reconcile.Deps{
+		Records: cache,
+		Node:    conf.node,
+		Rules:   &speaking{Conn: rules, node: conf.node, log: log},
+		Host:    links,
+		ServicePorts: func(chosen []masq.PortRange) ([]masq.PortRange, error) {
 			ports, err := sockets.Services(chosen)
 			if err != nil {
 				return nil, err
@@ -117,18 +112,21 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			published, err := rules.Published()
 			return append(ports, published...), err
 		},
-		Forward:       links.RepairForwarding,
-		Links:         &reconcile.Links{All: links.Repair, Some: links.RepairIndexes, Log: log},
-		Untranslated:  forget.Untranslated,
-		EgressRemoved: forget.EgressRemoved,
-		Reload: func() error {
-			conf.read()
-			return errors.Join(cache.Reload(), records.Tidy(o.grace), records.TidyRefusals(time.Now()), neighbors.Run(time.Now()))
-		},
-		Cleanup: &reconcile.Cleanup{Kernel: kernel, Records: records, Grace: o.grace, Log: log},
-		Resync:  o.resync,
-		Spent:   processorTime,
-		Log:     log,
+		DeleteFlows:         flows.DeleteMatching,
+		Evidence:            kernel,
+		NodeNetNS:           veth.NodeNetNSState,
+		ReloadConfiguration: func() { conf.read() },
+		CPUTime:             processorTime,
+		ResyncInterval:      o.resync,
+		CleanupGrace:        o.grace,
+		Log:                 log,
+	}
+	if conf.earlier != nil {
+		deps.PreviousEgress = conf.earlier.SNATAddresses
+	}
+	loop, err := reconcile.New(deps)
+	if err != nil {
+		return err
 	}
 	flowLog, err := openFlowLog(ctx, o, cache, records, conf.node, log)
 	if err != nil {
@@ -136,9 +134,6 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	if flowLog != nil {
 		defer func() { err = errors.Join(err, flowLog.Close()) }()
-	}
-	if conf.earlier != nil {
-		loop.Expect(conf.earlier.SNATAddresses)
 	}
 	sampler, err := flowstats.Open(ctx, flowstats.Options{
 		Records: records.All, Cached: func() []*store.Record { return cache.Snapshot().Records }, Read: records.Get,
@@ -158,14 +153,18 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { _ = queries.close() }()
+	rebuild, err := reconcile.NewRebuilder(reconcile.RebuildDeps{
+		Records: cache, Node: conf.node,
+		Attached: queries.Attached, DirectRanges: queries.DirectRanges,
+		Describe: links.Describe, Boot: kernel.Boot, NodeNetNS: veth.OwnNetNS(), Log: log,
+	})
+	if err != nil {
+		return err
+	}
 	unread := &unreadable{
 		cache: cache, records: records, log: log, wake: make(chan struct{}, 1),
 		changed: func() { loop.RequestSync("records", reconcile.Soon, reconcile.Changes) },
-		rebuild: &reconcile.Rebuild{
-			Snapshot: cache.Snapshot, Node: conf.node,
-			Attached: queries.Attached, DirectRanges: queries.DirectRanges,
-			Describe: links.Describe, Replace: records.Replace, Boot: kernel.Boot, NodeNetNS: veth.OwnNetNS(), Log: log,
-		},
+		rebuild: rebuild,
 	}
 	unread.pass() // before a sync sees rules that no record explains
 	var server *endpoint.Server
@@ -200,7 +199,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 		})
 	}
 	compared := &comparison{
-		links: links, known: loop.Links.Left, asked: make(chan struct{}, 1),
+		links: links, known: loop.UnrepairedLinks, asked: make(chan struct{}, 1),
 		records: func() []*store.Record { return cache.Snapshot().Records }, whole: records.Get,
 		begun:  func() bool { return !loop.Stats().LastSync.IsZero() },
 		repair: func() { loop.RequestSync("links", reconcile.Soon, reconcile.AllLinks|reconcile.Forwarding) },
@@ -214,7 +213,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 			Registry: registry, Profile: o.pprof, WebConfig: o.webConfig, Log: log,
 			Readiness: func() (any, bool) {
 				shortages, losses := sampler.Shortages(ctx)
-				r := ready(loop.Stats(), conf.node(), slices.Concat(unread.trouble(), shortages, flowLog.Faults(), linkFaults(loop.Links.Left()), compared.reasons()))
+				r := ready(loop.Stats(), conf.node(), slices.Concat(unread.trouble(), shortages, flowLog.Faults(), linkFaults(loop.UnrepairedLinks()), compared.reasons()))
 				r.Losses = losses
 				return r, r.Ready
 			},
@@ -248,7 +247,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) (err error) {
 	run("links", func(ctx context.Context) error {
 		changes := &addresses{loop: loop, after: func(d time.Duration, f func()) { time.AfterFunc(d, f) }}
 		return host.Run(ctx, func(e veth.Event) {
-			loop.Links.Damaged(e.Damaged)
+			loop.LinksDamaged(e.Damaged)
 			if e.Lost {
 				loop.EventsLost()
 			}

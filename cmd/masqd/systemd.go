@@ -38,7 +38,7 @@ func tellSystemd(ctx context.Context, loop *reconcile.Loop, log *slog.Logger) er
 			}
 			log.Debug("systemd was told that the daemon is ready")
 		}
-		if interval > 0 && !s.Stuck(time.Now()) {
+		if interval > 0 && !s.IsStuck(time.Now()) {
 			if _, err := daemon.SdNotify(false, daemon.SdNotifyWatchdog); err != nil {
 				return err
 			}

@@ -17,7 +17,7 @@ import (
 type unreadable struct {
 	cache   *reconcile.Cache
 	records *store.Records
-	rebuild *reconcile.Rebuild
+	rebuild *reconcile.Rebuilder
 	changed func() // is called when unreadable records have become readable
 	log     *slog.Logger
 	wake    chan struct{}
@@ -74,7 +74,7 @@ func (u *unreadable) run(ctx context.Context) error {
 // pass reads the unreadable records again, and has damaged records rebuilt.
 func (u *unreadable) pass() {
 	changed := u.cache.Retry()
-	rebuilt := u.rebuild.Run(u.cache.Unreadable())
+	rebuilt := u.rebuild.Run()
 	if rebuilt > 0 {
 		changed = u.cache.Retry() || changed
 	}

@@ -83,23 +83,30 @@ type Snapshot struct {
 	Err error
 }
 
-// NewCache makes the directory and begins to follow it.
+// NewCache creates the directory, begins to watch it, and reads all records. Run has to be
+// called.
 func NewCache(r *store.Records) (*Cache, error) {
 	if err := os.MkdirAll(r.Dir(), 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the records: %w", err)
 	}
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil, fmt.Errorf("follow the records: %w", err)
+		return nil, fmt.Errorf("watch the records: %w", err)
 	}
-	c := &Cache{
-		records: r, watcher: w, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{},
-		claims: map[netip.Addr][]*held{}, links: map[string]*held{}, uses: map[Use]int{}, unreadable: map[string]bool{},
-	}
+	c := newCache(r)
+	c.watcher = w
 	if err := errors.Join(w.Add(r.Dir()), c.Reload()); err != nil {
-		return nil, errors.Join(fmt.Errorf("follow the records: %w", err), w.Close())
+		return nil, errors.Join(fmt.Errorf("watch the records: %w", err), w.Close())
 	}
 	return c, nil
+}
+
+// newCache returns an empty cache that watches nothing.
+func newCache(r *store.Records) *Cache {
+	return &Cache{
+		records: r, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{},
+		claims: map[netip.Addr][]*held{}, links: map[string]*held{}, uses: map[Use]int{}, unreadable: map[string]bool{},
+	}
 }
 
 // Reload looks at each file, and reads those that changed unheard of.
@@ -190,7 +197,7 @@ func (c *Cache) Run(ctx context.Context, changed func(lost bool)) error {
 			if !ok {
 				return errors.New("follow the records: the watch has ended")
 			}
-			if c.records.Owns(e.Name) && c.heard(e.Name) {
+			if c.records.Owns(e.Name) && c.readAgain(e.Name) {
 				changed(false)
 			}
 		case err, ok := <-c.watcher.Errors:
@@ -208,8 +215,8 @@ func (c *Cache) Run(ctx context.Context, changed func(lost bool)) error {
 	}
 }
 
-// heard brings one file up to date, and reports whether that changed anything.
-func (c *Cache) heard(path string) bool {
+// readAgain brings one file up to date, and reports whether that changed anything.
+func (c *Cache) readAgain(path string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.version

@@ -52,7 +52,7 @@ func TestCacheKeepsAllowedAnnotations(t *testing.T) {
 		r.Policy.Node, r.Policy.EgressDirect, r.Policy.AllowAnnotations = true, true, list
 		records = append(records, r)
 	}
-	all := newBook(t, records...).Snapshot().Records
+	all := newLoop(t, &fakeKernel{}, records...).deps.Records.Snapshot().Records
 	shared := map[*masq.Policy]bool{}
 	for _, r := range all {
 		shared[r.Policy] = true

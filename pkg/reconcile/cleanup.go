@@ -10,140 +10,124 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Cleanup removes attachments whose container is gone and whose runtime never called
-// DEL; containerd does not call GC either. What it has removed comes back when the
-// evidence of the container does. All fields are needed.
-type Cleanup struct {
-	Kernel  store.Kernel
-	Records CleanupRecords
-	// Grace is how long the proof has to hold: a runtime may be about to call DEL.
-	Grace time.Duration
-	Log   *slog.Logger
-
-	gone    map[masq.Key]time.Time // since when
-	retired []store.Retired
-	read    bool // retired is what the directory has
-}
-
-// CleanupRecords are the records of the node, as store.Records has them.
-type CleanupRecords interface {
-	Get(masq.Key) (store.Record, bool, error)
-	Delete(masq.Key) error
-	Retire(masq.Key) error
-	Restore(masq.Key) (bool, error)
-	Forget(masq.Key) error
-	Retired() ([]store.Retired, error)
-}
-
-// The records that were retired are kept for this time, and up to this number.
 const (
-	retiredAge = 24 * time.Hour
+	// maxRetiredAge is how long a retired record without a lease is kept. One with a lease
+	// is kept for GC, which releases the lease.
+	maxRetiredAge = 24 * time.Hour
+	// maxRetired is the number of retired records that are kept.
 	maxRetired = 1000
 )
 
-// Due reports whether the records have to be judged although no link was deleted: the
+// cleanup removes stale attachments: their container no longer exists and its runtime did
+// not call DEL (containerd does not call GC either). If evidence of the container turns up
+// later, the attachment is restored.
+type cleanup struct {
+	records  *store.Records
+	evidence store.Kernel
+	grace    time.Duration // how long the proof has to hold
+	log      *slog.Logger
+
+	stale   map[masq.Key]time.Time // since when
+	retired []store.Retired
+	read    bool // retired has been read from the directory
+}
+
+// isDue reports whether the records have to be judged although no link was deleted: the
 // end of a container need not delete a link of the node.
-func (s *Cleanup) Due(records []*store.Record) bool {
-	return len(s.gone) > 0 || !s.read || len(s.retired) > 0 || slices.ContainsFunc(records, func(r *store.Record) bool {
+func (c *cleanup) isDue(records []*store.Record) bool {
+	return len(c.stale) > 0 || !c.read || len(c.retired) > 0 || slices.ContainsFunc(records, func(r *store.Record) bool {
 		return !r.Ready || r.Evidence != nil && r.Evidence.NetNS != nil
 	})
 }
 
-// CleanupResult is what a run has done.
-type CleanupResult struct{ Removed, Restored int }
-
-// Run weighs the evidence of all records: those whose container is gone are removed,
-// and the rules go with the next sync; retired ones whose container is there are
-// restored. The log names leases that are left.
-func (s *Cleanup) Run(now time.Time, records []*store.Record) (done CleanupResult, err error) {
-	q := &store.Inquiry{Kernel: s.Kernel, Whole: s.Records.Get}
-	still := map[masq.Key]time.Time{}
+// run removes the records of stale attachments; the next sync removes their rules. It
+// restores retired records with a container that exists. It logs leases, which only the
+// IPAM plugin can release.
+func (c *cleanup) run(now time.Time, records []*store.Record) (removed, restored int, err error) {
+	q := &store.Inquiry{Kernel: c.evidence, Whole: c.records.Get}
+	stale := map[masq.Key]time.Time{}
 	var errs []error
 	for _, r := range records {
 		v, err := q.Judge(r)
-		if err != nil {
+		since, known := c.stale[r.Key]
+		switch {
+		case err != nil:
 			errs = append(errs, err)
-			if since, known := s.gone[r.Key]; known {
-				still[r.Key] = since
+			if known {
+				stale[r.Key] = since
 			}
 			continue
-		}
-		if v.Gone == "" {
+		case v.Gone == "":
 			continue
-		}
-		since, known := s.gone[r.Key]
-		if !known {
+		case !known:
 			since = now
 		}
-		if now.Sub(since) < s.Grace {
-			still[r.Key] = since
+		if now.Sub(since) < c.grace {
+			stale[r.Key] = since
 			continue
 		}
-		if err := s.retire(now, r, v); err != nil {
+		if err := c.retire(now, r, v); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		done.Removed++
-		attrs := []any{"attachment", r.Identity(), "proof", v.Gone, "for", now.Sub(since)}
-		if r.IPAM != "" {
-			attrs = append(attrs, "leased", r.Addresses, "by", r.IPAM)
-		}
-		s.Log.Warn("a container is gone and DEL never came: its rules are removed; its lease is the IPAM plugin's to release", attrs...)
+		removed++
+		c.log.Warn("stale attachment: its container no longer exists and DEL was not called; its rules are removed; a lease is left to its IPAM plugin",
+			withLease(*r, "attachment", r.Identity(), "proof", v.Gone, "for", now.Sub(since))...)
 	}
-	s.gone = still
-	done.Restored, err = s.restore(now, q)
-	return done, errors.Join(append(errs, err)...)
+	c.stale = stale
+	restored, err = c.restore(now, q)
+	return removed, restored, errors.Join(append(errs, err)...)
 }
 
-// retire takes a record out of use, unless it has been rewritten since. It keeps the
-// record aside if the proof may be wrong.
-func (s *Cleanup) retire(now time.Time, r *store.Record, v store.Verdict) error {
-	whole, found, err := s.Records.Get(r.Key)
+// retire takes a record out of use, unless it has been rewritten since it was judged. If
+// the proof may be wrong, or if there is a lease, it keeps the record as a retired one: GC
+// releases the leases of retired records too.
+func (c *cleanup) retire(now time.Time, r *store.Record, v store.Verdict) error {
+	whole, found, err := c.records.Get(r.Key)
 	if err != nil || !found || whole.Ready != r.Ready || !whole.Created.Equal(r.Created) {
 		return err
 	}
-	// GC releases leases of attachments that have a record, or had: a retired one will do.
 	if v.Certain && whole.IPAM == "" {
-		return s.Records.Delete(r.Key)
+		return c.records.Delete(r.Key)
 	}
-	if err := s.Records.Retire(r.Key); err != nil {
+	if err := c.records.Retire(r.Key); err != nil {
 		return err
 	}
-	s.retired = append(s.retired, store.Retired{Record: whole, Since: now})
+	c.retired = append(c.retired, store.Retired{Record: whole, Since: now})
 	return nil
 }
 
-// restore puts retired records into use again if their container exists after all, and
-// forgets records that were retired long ago.
-func (s *Cleanup) restore(now time.Time, q *store.Inquiry) (restored int, err error) {
-	if !s.read {
-		s.retired, err = s.Records.Retired()
-		s.read = err == nil // otherwise it is read again
+// restore puts retired records back into use if their container exists, and deletes
+// retired records that are too old or too many.
+func (c *cleanup) restore(now time.Time, q *store.Inquiry) (restored int, err error) {
+	if !c.read {
+		c.retired, err = c.records.Retired()
+		c.read = err == nil // after an error the next run reads them again
 	}
 	errs := []error{err}
-	surplus := len(s.retired) - maxRetired
-	left := s.retired[:0]
-	for i, r := range s.retired {
+	excess := len(c.retired) - maxRetired
+	kept := c.retired[:0]
+	for i, r := range c.retired {
 		v, err := q.Judge(&r.Record)
 		switch {
 		case err != nil:
 		case v.Alive && r.Ready:
-			var back bool
-			if back, err = s.Records.Restore(r.Key); err == nil {
-				if back {
+			var done bool
+			if done, err = c.records.Restore(r.Key); err == nil {
+				if done {
 					restored++
-					s.Log.Warn("a container that was taken for gone is there: its rules are restored", "attachment", r.Identity())
+					c.log.Warn("the container of an attachment that was removed as stale exists: its rules are restored", "attachment", r.Identity())
 				}
 				continue
 			}
-		case i < surplus || r.IPAM == "" && now.Sub(r.Since) > retiredAge:
-			if err = s.Records.Forget(r.Key); err == nil {
+		case i < excess || r.IPAM == "" && now.Sub(r.Since) > maxRetiredAge:
+			if err = c.records.Forget(r.Key); err == nil {
 				continue
 			}
 		}
 		errs = append(errs, err)
-		left = append(left, r)
+		kept = append(kept, r)
 	}
-	s.retired = left
+	c.retired = kept
 	return restored, errors.Join(errs...)
 }

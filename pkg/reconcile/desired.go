@@ -9,28 +9,32 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
+// isReady reports whether a record is that of a ready attachment with a policy. A pending
+// attachment is one that the plugin is adding or removing.
+func isReady(r *store.Record) bool { return r != nil && r.Policy != nil && r.Ready }
+
 // elementKey names an element of a live set.
 type elementKey struct{ set, key string }
 
-// desired is what the kernel should have for one address, or one link.
+// desired is the desired elements of one address, or of one link.
 type desired struct {
 	ready   map[elementKey]ruleset.LiveElement
-	pending []ruleset.LiveElement // elements of attachments that the plugin is adding or removing
+	pending []ruleset.LiveElement // elements of pending attachments, which may be present
 }
 
-// desiredOf returns what the kernel should have for an address, or a link, as the
-// records in memory say it.
+// desiredOf returns the desired elements of an address or a link, as the records in memory
+// say. If several ready attachments have an address, it belongs to the latest.
 func (l *Loop) desiredOf(of ruleset.Subject) desired {
 	d := desired{ready: map[elementKey]ruleset.LiveElement{}}
-	claims := l.Records.Claims(of)
-	last := -1 // the later attachment has the address
+	claims := l.deps.Records.Claims(of)
+	owner := -1
 	for i, r := range claims {
-		if isSettled(r) {
-			last = i
+		if isReady(r) {
+			owner = i
 		}
 	}
 	for i, r := range claims {
-		for _, e := range l.elementsOf(r, func(netip.Addr) bool { return !r.Ready || i == last }) {
+		for _, e := range l.elementsOf(r, func(netip.Addr) bool { return !r.Ready || i == owner }) {
 			switch {
 			case ruleset.SubjectOf(e.Key) != of:
 			case r.Ready:
@@ -45,43 +49,39 @@ func (l *Loop) desiredOf(of ruleset.Subject) desired {
 
 // allows reports whether an element may stay unchanged.
 func (d desired) allows(e ruleset.LiveElement) bool {
-	if d.ready[elementKey{e.Set, e.Key}] == e {
-		return true
-	}
-	return slices.Contains(d.pending, e)
+	return d.ready[elementKey{e.Set, e.Key}] == e || slices.Contains(d.pending, e)
 }
 
-// elementsOf returns the elements of a record, under the active policy.
+// elementsOf returns the elements of a record under its active policy.
 func (l *Loop) elementsOf(r *store.Record, owns func(netip.Addr) bool) []ruleset.LiveElement {
 	a := r.Attachment
-	a.Policy = l.active(a.Policy)
+	a.Policy = l.activePolicy(a.Policy)
 	return ruleset.Live(a, owns)
 }
 
-// active is the policy that applies in place of a record's: the node's where the
-// network names none.
-func (l *Loop) active(p *masq.Policy) *masq.Policy {
+// activePolicy returns the policy that applies to attachments with a record's policy: the
+// node's policy if their network names none, else the record's.
+func (l *Loop) activePolicy(p *masq.Policy) *masq.Policy {
 	if p == nil || !p.Node {
 		return p
 	}
 	if l.last.active == nil {
 		l.last.active = map[*masq.Policy]*masq.Policy{}
 	}
-	known := l.last.active[p]
-	if known == nil {
+	active := l.last.active[p]
+	if active == nil {
 		one := []masq.Attachment{{Policy: p}}
 		l.last.node.apply(one)
-		known = one[0].Policy
-		l.last.active[p] = known
+		active = one[0].Policy
+		l.last.active[p] = active
 	}
-	return known
+	return active
 }
 
 // representatives returns one attachment for each set of requirements on the structure,
-// separately for attachments that are ready and for attachments that the plugin is
-// adding or removing.
+// separately for ready and for pending attachments.
 func (l *Loop) representatives(node Node) (ready, pending []masq.Attachment) {
-	for u := range l.Records.Uses() {
+	for u := range l.deps.Records.Uses() {
 		a := masq.Attachment{Policy: u.Policy}
 		if u.V4 {
 			a.Addresses = append(a.Addresses, netip.IPv4Unspecified())
@@ -100,41 +100,62 @@ func (l *Loop) representatives(node Node) (ready, pending []masq.Attachment) {
 	return ready, pending
 }
 
-// skeleton returns the structure that the records need, separately for records that are
-// ready and for records of attachments that the plugin is adding or removing. Its cost
-// follows the number of policies.
+// skeleton returns the structure that the records need: the table without the elements of
+// attachments, separately for ready and for pending attachments. Its cost follows the
+// number of policies. A node without attachments and sources needs no table.
 func (l *Loop) skeleton(node Node) (ready, pending ruleset.Table) {
-	in, moving := l.representatives(node)
-	// A node without attachments has no table, unless the plugin is making one.
-	if len(in) > 0 || len(node.Sources.Prefixes) > 0 {
-		ready = ruleset.For(in, node.Sources, l.last.egress.have).Skeleton()
+	r, p := l.representatives(node)
+	if len(r) > 0 || len(node.Sources.Prefixes) > 0 {
+		ready = ruleset.For(r, node.Sources, l.last.egress.have).Skeleton()
 	}
-	if len(moving) > 0 {
-		pending = ruleset.For(moving, ruleset.Sources{}, l.last.egress.have).Skeleton()
+	if len(p) > 0 {
+		pending = ruleset.For(p, ruleset.Sources{}, l.last.egress.have).Skeleton()
 	}
 	return ready, pending
 }
 
-// complete returns the table with the elements of all attachments that are in place.
-func (l *Loop) complete(node Node) ruleset.Table {
-	all := l.Records.Snapshot()
+// maxComplete is the number of records up to which the complete table is cached, and made
+// in one transaction if it is missing.
+const maxComplete = 5000
+
+// completeTable caches the table with all elements, so that a repair need not make it. It
+// takes 400 bytes for each attachment.
+type completeTable struct {
+	records, node, egress uint64 // versions that the table was made of
+	table                 ruleset.Table
+}
+
+// completeTable returns the table with the elements of all ready attachments.
+func (l *Loop) completeTable(node Node) ruleset.Table {
+	all := l.deps.Records.Snapshot()
 	if c := l.last.complete; c != nil && c.records == all.Version && c.node == node.Version && c.egress == l.last.egress.version {
 		return c.table
 	}
 	table := ruleset.For(node.Attachments(all.Records), node.Sources, l.last.egress.have)
 	if l.last.complete = nil; len(all.Records) <= maxComplete {
-		l.last.complete = &complete{all.Version, node.Version, l.last.egress.version, table}
+		l.last.complete = &completeTable{all.Version, node.Version, l.last.egress.version, table}
 	}
 	return table
 }
 
-// complete is the table of the last time it was made, so that a repair need not make
-// it: as it takes 400 bytes for each attachment, only on nodes that are not crowded.
-type complete struct {
-	records, node, egress uint64
-	table                 ruleset.Table
+// distinctPolicies returns the policies of attachments and of the sources, each once.
+func distinctPolicies(all []masq.Attachment, node Node) (out []*masq.Policy) {
+	seen, ids := map[*masq.Policy]bool{}, map[string]bool{}
+	add := func(p *masq.Policy) {
+		if seen[p] {
+			return
+		}
+		seen[p] = true
+		if id := p.ID(); !ids[id] {
+			ids[id] = true
+			out = append(out, p)
+		}
+	}
+	for _, a := range all {
+		add(a.Policy)
+	}
+	if len(node.Sources.Prefixes) > 0 {
+		add(&node.Sources.Policy)
+	}
+	return out
 }
-
-// maxComplete is the number of records up to which the complete table is kept, and made
-// in one transaction where it is missing.
-const maxComplete = 5000

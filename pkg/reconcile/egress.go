@@ -9,24 +9,26 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// egress is the egress addresses that policies name, and which of them the node has.
+// egress is the egress addresses that policies name, with those that the node has, and the
+// reserved ports.
 type egress struct {
 	have    ruleset.Egress
-	version uint64 // another one for each content of have; 0 is before the first
+	version uint64 // changes with have; 0 before the first lookup
 }
 
-// refreshEgress asks for each address that is named, a few microseconds for each. It
-// reports whether another set of them is to be used.
+// refreshEgress looks up each egress address that a policy names, which takes a few
+// microseconds for each. It reports whether anything changed.
 func (l *Loop) refreshEgress(node Node) (changed bool, err error) {
 	ready, pending := l.representatives(node)
-	have, err := ruleset.EgressOf(ruleset.NamedEgress(append(ready, pending...), node.Sources), l.HasAddress)
+	all := slices.Concat(ready, pending)
+	have, err := ruleset.EgressOf(ruleset.NamedEgress(all, node.Sources), l.deps.Host.HasAddress)
 	if err != nil {
 		l.failed("addresses")
 		return false, fmt.Errorf("look up the egress addresses: %w", err)
 	}
 	e := &l.last.egress
-	if have.Reserved, err = l.reserved(append(ready, pending...), node.Sources); err != nil {
-		l.Log.Error("cannot list the ports of the node's services; the ports that were reserved stay reserved", "err", err)
+	if have.Reserved, err = l.reservedPorts(all, node.Sources); err != nil {
+		l.deps.Log.Error("cannot list the ports of the node's services; the ports that were reserved stay reserved", "err", err)
 		have.Reserved = e.have.Reserved
 	}
 	if e.version == 0 || !have.Equal(e.have) {
@@ -37,12 +39,9 @@ func (l *Loop) refreshEgress(node Node) (changed bool, err error) {
 	return false, nil
 }
 
-// reserved returns the ports that the node keeps for its services. A service that began
-// to listen is found by the next sync, as the kernel does not notify of it.
-func (l *Loop) reserved(attachments []masq.Attachment, sources ruleset.Sources) ([]masq.PortRange, error) {
-	if l.Services == nil {
-		return nil, nil
-	}
+// reservedPorts returns the ports that the node keeps for its services. The kernel sends no
+// notification when a service begins to listen, so a later sync finds it.
+func (l *Loop) reservedPorts(attachments []masq.Attachment, sources ruleset.Sources) ([]masq.PortRange, error) {
 	var chosen []masq.PortRange
 	for _, a := range attachments {
 		if a.Policy != nil {
@@ -52,65 +51,62 @@ func (l *Loop) reserved(attachments []masq.Attachment, sources ruleset.Sources) 
 	if len(sources.Prefixes) > 0 {
 		chosen = append(chosen, sources.Policy.ToPorts...)
 	}
-	ports, err := l.Services(chosen)
+	ports, err := l.deps.ServicePorts(chosen)
 	return ruleset.MergePorts(ports), err
 }
 
-// lost returns the egress addresses whose flows have to be deleted: addresses that were
-// in use and are not any more, and missing addresses that were not known to be missing.
-// now has every address that the policies name: true where flows leave with it. inUse
-// has the families of each policy's sources, by its ID.
-func (e *egress) lost(used []*masq.Policy, inUse map[string]map[masq.Family]bool, before map[netip.Addr]bool) (lost []netip.Addr, missing []ruleset.MissingEgress, now map[netip.Addr]bool) {
-	now = map[netip.Addr]bool{}
+// lost returns the egress addresses whose flows have to be deleted: those that were in use
+// before and are not now, and missing ones that were not known before. inUse has each
+// address that a policy names: true if flows leave with it. families has the address
+// families of each policy's sources, by policy ID.
+func (e *egress) lost(used []*masq.Policy, families map[string]map[masq.Family]bool, before map[netip.Addr]bool) (lost []netip.Addr, missing []ruleset.MissingEgress, inUse map[netip.Addr]bool) {
+	inUse = map[netip.Addr]bool{}
 	for _, p := range used {
 		for _, f := range masq.Families {
 			for _, a := range e.have.Of(*p, f) {
-				now[a] = true
+				inUse[a] = true
 			}
 		}
-		missing = append(missing, e.have.Missing(*p, inUse[p.ID()])...)
+		missing = append(missing, e.have.Missing(*p, families[p.ID()])...)
 	}
 	for _, m := range missing {
 		if _, known := before[m.Address]; !known {
 			lost = append(lost, m.Address)
 		}
-		if !now[m.Address] {
-			now[m.Address] = false
+		if !inUse[m.Address] {
+			inUse[m.Address] = false
 		}
 	}
-	for a, usable := range before {
-		if usable && !now[a] {
+	for a, wasUsed := range before {
+		if wasUsed && !inUse[a] {
 			lost = append(lost, a)
 		}
 	}
 	slices.SortFunc(lost, netip.Addr.Compare)
-	return slices.Compact(lost), missing, now
+	return slices.Compact(lost), missing, inUse
 }
 
-// reportMissing notes the egress addresses that the node does not have, and logs each
-// change of them.
+// reportMissing keeps the egress addresses that the node does not have for Stats, and logs
+// each change of them.
 func (l *Loop) reportMissing(missing []ruleset.MissingEgress) {
 	l.mu.Lock()
 	before := l.stats.MissingEgress
 	l.stats.MissingEgress = missing
 	l.mu.Unlock()
 	for _, m := range missing {
-		if slices.Contains(before, m) {
-			continue
+		switch {
+		case slices.Contains(before, m):
+		case m.Unused:
+			l.deps.Log.Warn("the node has none of a policy's egress addresses of a family; no attachment of the policy has an address of the family", "policy", m.Policy, "missing", m.Address)
+		case m.Dropped:
+			l.deps.Log.Error("the node has none of a policy's egress addresses; the policy's flows are dropped", "policy", m.Policy, "missing", m.Address, "do", "add the address to an interface")
+		default:
+			l.deps.Log.Warn("the node does not have an egress address; new flows leave with the policy's others", "policy", m.Policy, "missing", m.Address)
 		}
-		if m.Unused {
-			l.Log.Warn("the node has none of a policy's egress addresses of a family; no attachment of the policy has an address of the family", "policy", m.Policy, "missing", m.Address)
-			continue
-		}
-		if m.Dropped {
-			l.Log.Error("the node has none of a policy's egress addresses; the policy's flows are dropped", "policy", m.Policy, "missing", m.Address, "do", "add the address to an interface")
-			continue
-		}
-		l.Log.Warn("the node does not have an egress address; new flows leave with the policy's others", "policy", m.Policy, "missing", m.Address)
 	}
 	for _, m := range before {
 		if !slices.ContainsFunc(missing, func(x ruleset.MissingEgress) bool { return x.Policy == m.Policy && x.Address == m.Address }) {
-			l.Log.Info("an egress address is no longer missing", "policy", m.Policy, "address", m.Address)
+			l.deps.Log.Info("an egress address is no longer missing", "policy", m.Policy, "address", m.Address)
 		}
 	}
 }

@@ -11,45 +11,39 @@ import (
 )
 
 const (
-	// elementsAtOnce is the number of elements that are judged and repaired together.
-	// The more there are, the likelier it is that another program changes the ruleset
-	// meanwhile.
-	elementsAtOnce = 64
-	// elementAttempts limits how often elements are judged again because the ruleset
+	// maxElementsPerEdit is the number of elements that are judged and repaired together.
+	// With more, it is likelier that another program changes the ruleset meanwhile.
+	maxElementsPerEdit = 64
+	// maxElementAttempts is how often elements are judged again because the ruleset
 	// changed.
-	elementAttempts = 10
-	// manyMissing is the number of missing elements from which flows of all attachments are
-	// looked for.
-	manyMissing = 4 * elementsAtOnce
+	maxElementAttempts = 10
+	// manyMissing is the number of missing elements from which the flows of all attachments
+	// are searched.
+	manyMissing = 4 * maxElementsPerEdit
 )
 
-// syncElements makes elements of live sets what the records desire, and returns the
-// differences. Its cost follows the number of elements. Each element is judged by the
-// record's current file and by the kernel's current state.
+// syncElements makes elements of live sets the desired state, and returns the differences.
+// Its cost follows the number of elements. It judges each element by the record's file and
+// by the kernel's state at that time.
 //
-// An element is added whatever other programs do meanwhile. If the plugin is removing
-// the attachment, the change of its record causes the element to be judged once more.
-// An element is removed only on proof that no record needs it, and only if the ruleset
-// has not changed since that proof.
-func (l *Loop) syncElements(keys []elementKey) (all []nft.Difference, err error) {
-	for chunk := range slices.Chunk(keys, elementsAtOnce) {
-		l.advance()
-		done := false
-		for range elementAttempts {
-			var changes []nft.Difference
-			changes, err = l.syncSome(chunk)
-			if done = !errors.Is(err, nft.ErrConflict); done {
-				all = append(all, changes...)
-				break
-			}
+// It adds an element even if other programs change the ruleset meanwhile: if the plugin is
+// removing the attachment, the change of its record causes another judgment. It removes an
+// element only on proof that no record needs it, and only if the ruleset has not changed
+// since that proof.
+func (l *Loop) syncElements(keys []elementKey) ([]nft.Difference, error) {
+	var all []nft.Difference
+	for chunk := range slices.Chunk(keys, maxElementsPerEdit) {
+		l.progress()
+		changes, err := l.editElements(chunk)
+		for attempt := 1; errors.Is(err, nft.ErrConflict) && attempt < maxElementAttempts; attempt++ {
+			changes, err = l.editElements(chunk)
 		}
-		if !done {
-			// Other programs keep changing the ruleset: continue with the next
-			// elements.
+		if errors.Is(err, nft.ErrConflict) { // the next sync tries again
 			l.last.elements = append(l.last.elements, chunk...)
 			l.RequestSync("conflict", Soon, Changes)
-			err = nil
+			continue
 		}
+		all = append(all, changes...)
 		if err != nil {
 			return all, err
 		}
@@ -57,38 +51,34 @@ func (l *Loop) syncElements(keys []elementKey) (all []nft.Difference, err error)
 	return all, nil
 }
 
-// syncSome judges some elements, and repairs them in one transaction.
-func (l *Loop) syncSome(keys []elementKey) (changes []nft.Difference, err error) {
-	generation, err := l.Rules.Generation()
+// editElements judges some elements, and repairs them in one transaction.
+func (l *Loop) editElements(keys []elementKey) (changes []nft.Difference, err error) {
+	generation, err := l.deps.Rules.Generation()
 	if err != nil {
 		return nil, err
 	}
-	known := map[ruleset.Subject]desired{}
-	for _, k := range keys {
-		known[ruleset.SubjectOf(k.key)] = desired{}
-	}
-	l.reread(known)
+	desired := l.rereadDesired(keys)
 	var add, remove []ruleset.LiveElement
 	for _, k := range keys {
-		d := known[ruleset.SubjectOf(k.key)]
-		is, found, err := l.Rules.Element(k.set, k.key)
+		d := desired[ruleset.SubjectOf(k.key)]
+		observed, found, err := l.deps.Rules.Element(k.set, k.key)
 		if err != nil {
 			return nil, err
 		}
-		want, wanted := d.ready[k]
+		want, isDesired := d.ready[k]
 		c := nft.Difference{Kind: nft.KindElement, Parent: k.set, Object: k.key}
 		switch {
-		case found && d.allows(is), !found && !wanted:
+		case found && d.allows(observed), !found && !isDesired:
 			continue
 		case !found:
 			c.Reason, add = masq.Missing, append(add, want)
-		case l.spares(is):
+		case l.mustKeep(observed):
 			continue
-		case wanted:
-			c.Reason, c.Detail = masq.Changed, fmt.Sprintf("goes to %q as %q", is.Goto, is.Comment)
+		case isDesired:
+			c.Reason, c.Detail = masq.Changed, fmt.Sprintf("goes to %q as %q", observed.Goto, observed.Comment)
 			add, remove = append(add, want), append(remove, want)
 		default:
-			c.Reason, remove = masq.Unexpected, append(remove, is)
+			c.Reason, remove = masq.Unexpected, append(remove, observed)
 		}
 		changes = append(changes, c)
 	}
@@ -96,9 +86,9 @@ func (l *Loop) syncSome(keys []elementKey) (changes []nft.Difference, err error)
 		return nil, nil
 	}
 	if len(remove) == 0 {
-		generation = 0
+		generation = 0 // additions need no proof
 	}
-	large, err := l.Rules.Edit(add, remove, generation)
+	large, err := l.deps.Rules.Edit(add, remove, generation)
 	if err != nil {
 		return nil, err
 	}
@@ -108,55 +98,59 @@ func (l *Loop) syncSome(keys []elementKey) (changes []nft.Difference, err error)
 	return changes, nil
 }
 
-// reread reads the records that have these addresses and links again, and fills in what
-// they desire.
-func (l *Loop) reread(known map[ruleset.Subject]desired) {
+// rereadDesired reads the records of the elements' addresses and links again, and returns
+// their desired elements.
+func (l *Loop) rereadDesired(keys []elementKey) map[ruleset.Subject]desired {
+	all := map[ruleset.Subject]desired{}
+	for _, k := range keys {
+		all[ruleset.SubjectOf(k.key)] = desired{}
+	}
 	var digests []string
-	for of := range known {
-		for _, r := range l.Records.Claims(of) {
+	for of := range all {
+		for _, r := range l.deps.Records.Claims(of) {
 			digests = append(digests, r.Digest())
 		}
 	}
-	l.Records.Reread(digests...)
-	for of := range known {
-		known[of] = l.desiredOf(of)
+	l.deps.Records.Reread(digests...)
+	for of := range all {
+		all[of] = l.desiredOf(of)
 	}
+	return all
 }
 
-// spares reports whether an element that no record desires has to stay: its attachment
-// has a record that says that the plugin is at work, or that cannot be read, or that
-// was not known.
-func (l *Loop) spares(e ruleset.LiveElement) bool {
+// mustKeep reports whether an element that no record desires has to stay, because the
+// record of its attachment is pending, cannot be read, or was not known yet.
+func (l *Loop) mustKeep(e ruleset.LiveElement) bool {
 	comment := e.Comment
 	if comment == "" {
-		// The owner of the address is the one that the policy map names.
+		// The policy map names the owner of the address.
 		addr := ruleset.SubjectOf(e.Key).Address
 		if !addr.IsValid() {
 			return false
 		}
-		of, found, err := l.Rules.Element(ruleset.PolicySet.Of(masq.FamilyOf(addr)), addr.String())
+		owner, found, err := l.deps.Rules.Element(ruleset.PolicySet.Of(masq.FamilyOf(addr)), addr.String())
 		if err != nil {
 			return true
 		}
 		if !found {
 			return false
 		}
-		comment = of.Comment
+		comment = owner.Comment
 	}
 	digest, ok := masq.DigestOf(comment)
 	if !ok {
 		return false
 	}
-	l.Records.Reread(digest)
-	switch l.Records.Owner(digest) {
+	l.deps.Records.Reread(digest)
+	switch l.deps.Records.Owner(digest) {
 	case Pending, Unreadable:
-		if l.last.spared == nil {
-			l.last.spared = map[string][]elementKey{}
+		if l.last.kept == nil {
+			l.last.kept = map[string][]elementKey{}
 		}
-		l.last.spared[digest] = append(l.last.spared[digest], elementKey{e.Set, e.Key})
+		l.last.kept[digest] = append(l.last.kept[digest], elementKey{e.Set, e.Key})
 		return true
 	case Owned:
-		return l.desiredOf(ruleset.SubjectOf(e.Key)).allows(e) // it was not known before
+		return l.desiredOf(ruleset.SubjectOf(e.Key)).allows(e)
 	}
 	return false
 }

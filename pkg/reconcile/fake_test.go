@@ -1,44 +1,117 @@
 package reconcile
 
 import (
+	"context"
+	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// kernel stands for the real one, beneath the loop: its elements are simulated, what is
-// wrong with the rest of the table is what a test says.
-type kernel struct {
-	loop       *Loop // is told of each transaction
+// fakeKernel simulates the kernel beneath a Loop: the elements of live sets, links, flows
+// and addresses. The differences in the structure of the table are what a test says.
+type fakeKernel struct {
+	loop *Loop // receives each transaction
+
 	mu         sync.Mutex
-	changes    []nft.Difference // what the next comparisons of the structure find
-	err        error
-	conflicts  int // comparisons that meet a newer attachment's structure
-	applied    []nft.Desired
+	changes    []nft.Difference // what SyncStructure finds
+	err        error            // of SyncStructure
+	conflicts  int              // how often SyncStructure returns ErrConflict
+	structures []nft.Desired
 	elements   map[elementKey]ruleset.LiveElement
 	generation uint32
-	busy       time.Duration // that a comparison takes
-	compared   func(n int)   // called after each, if it is set
-	put        []string      // forwarding that is put back
-	lacks      []netip.Addr  // addresses that the node does not have
+	busy       time.Duration // how long SyncStructure takes
+	onSync     func(n int)   // called by SyncStructure
 	large      bool          // transactions of the loop hide those of others
 	edits      int
 	beforeEdit func()
+
+	lacks      []netip.Addr // addresses of 192.0.2.0/24 and 2001:db8::/64 that the node does not have
+	forwarding []string     // what RepairForwarding returns
+
+	aliases  map[int]string               // of links, by index
+	linkLeft map[string][]veth.Difference // what cannot be repaired, by identity
+	linkErr  error
+	allLinks [][]string // identities of each Repair
+	someLink []string   // identities of each RepairIndexes
+
+	flows    []conntrack.Flow // stay after DeleteFlows, so that each search finds them
+	flowsErr map[conntrack.Status]error
+	searches []flowsDeleted
 }
 
-func (k *kernel) SyncStructure(d nft.Desired) (r nft.StructureResult, err error) {
-	time.Sleep(k.busy) // where it is set, time is synctest's
+// flowsDeleted is a call of DeleteFlows: the filter's status and the flows that matched.
+type flowsDeleted struct {
+	status conntrack.Status
+	flows  []conntrack.Flow
+}
+
+// newLoop returns a Loop over a directory with records, and a kernel that has their
+// elements and one untranslated flow from each of their addresses.
+func newLoop(t *testing.T, k *fakeKernel, records ...store.Record) *Loop {
+	t.Helper()
+	return newLoopOf(t, k, func(*Deps) {}, records...)
+}
+
+func newLoopOf(t *testing.T, k *fakeKernel, change func(*Deps), records ...store.Record) *Loop {
+	t.Helper()
+	r, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rec := range records {
+		k.flows = append(k.flows, flowsOf(rec)...)
+		if err := r.Put(rec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cache := newCache(r)
+	if len(records) > 0 {
+		if err := cache.Reload(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := Deps{
+		Records: cache, Node: func() Node { return Node{} }, Rules: k, Host: k, DeleteFlows: k.deleteFlows,
+		ServicePorts: func([]masq.PortRange) ([]masq.PortRange, error) { return nil, nil },
+		Evidence: store.Kernel{
+			HasLink: func(int) (bool, error) { return false, nil },
+			Aliases: func() (map[masq.HostLink]bool, error) { return nil, nil },
+			NetNS:   func(masq.NetNS) masq.NetNSState { return masq.NetNSUnknown },
+		},
+		NodeNetNS:           func(masq.NodeNetNS) masq.NetNSState { return masq.NetNSUnknown },
+		ReloadConfiguration: func() {},
+		CPUTime:             func() time.Duration { return time.Duration(time.Now().UnixNano()) },
+		ResyncInterval:      time.Hour,
+		Log:                 slog.New(slog.DiscardHandler),
+	}
+	change(&d)
+	l, err := New(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.loop, k.generation, k.elements = l, max(k.generation, 1), map[elementKey]ruleset.LiveElement{}
+	k.fill(l.completeTable(Node{}))
+	return l
+}
+
+func (k *fakeKernel) SyncStructure(d nft.Desired) (r nft.StructureResult, err error) {
+	time.Sleep(k.busy) // only in a bubble of synctest
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.applied = append(k.applied, d)
-	if k.compared != nil {
-		k.compared(len(k.applied))
+	k.structures = append(k.structures, d)
+	if k.onSync != nil {
+		k.onSync(len(k.structures))
 	}
 	if k.err != nil {
 		return nft.StructureResult{Left: len(k.changes)}, k.err
@@ -63,8 +136,8 @@ func (k *kernel) SyncStructure(d nft.Desired) (r nft.StructureResult, err error)
 	return r, nil
 }
 
-// fill gives the kernel the elements of a table.
-func (k *kernel) fill(t ruleset.Table) {
+// fill replaces the elements of the kernel by those of a table.
+func (k *fakeKernel) fill(t ruleset.Table) {
 	k.elements = map[elementKey]ruleset.LiveElement{}
 	for _, s := range t.Sets {
 		for _, e := range s.Elements {
@@ -75,7 +148,7 @@ func (k *kernel) fill(t ruleset.Table) {
 	}
 }
 
-func (k *kernel) Scan(want ruleset.Table) (out []nft.Difference, complete bool, err error) {
+func (k *fakeKernel) Scan(want ruleset.Table) (out []nft.Difference, complete bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	known, scanned := map[elementKey]bool{}, map[string]bool{}
@@ -103,14 +176,14 @@ func (k *kernel) Scan(want ruleset.Table) (out []nft.Difference, complete bool, 
 	return out, true, nil
 }
 
-func (k *kernel) Element(set, key string) (ruleset.LiveElement, bool, error) {
+func (k *fakeKernel) Element(set, key string) (ruleset.LiveElement, bool, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e, ok := k.elements[elementKey{set, key}]
 	return e, ok, nil
 }
 
-func (k *kernel) Edit(add, remove []ruleset.LiveElement, generation uint32) (bool, error) {
+func (k *fakeKernel) Edit(add, remove []ruleset.LiveElement, generation uint32) (bool, error) {
 	if k.beforeEdit != nil {
 		k.beforeEdit()
 	}
@@ -130,16 +203,14 @@ func (k *kernel) Edit(add, remove []ruleset.LiveElement, generation uint32) (boo
 	return k.large, nil
 }
 
-func (k *kernel) Generation() (uint32, error) {
+func (k *fakeKernel) Generation() (uint32, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.generation, nil
 }
 
-func (k *kernel) forward(func(string) bool, []masq.Family) ([]string, error) { return k.put, nil }
-
-// transaction has the loop hear of one.
-func (k *kernel) transaction(t nft.Transaction) {
+// transaction notifies the loop of a transaction.
+func (k *fakeKernel) transaction(t nft.Transaction) {
 	k.generation++
 	t.Generation = k.generation
 	if k.loop != nil {
@@ -147,11 +218,11 @@ func (k *kernel) transaction(t nft.Transaction) {
 	}
 }
 
-// change has the next comparison find something that another program did to the
-// structure of the table; with nothing, another table was changed.
-func (k *kernel) change(changes ...nft.Difference) { k.changeBy("nft", changes...) }
+// change has another program change the structure of the table; without changes, it
+// changes another table.
+func (k *fakeKernel) change(changes ...nft.Difference) { k.changeBy("nft", changes...) }
 
-func (k *kernel) changeBy(process string, changes ...nft.Difference) {
+func (k *fakeKernel) changeBy(process string, changes ...nft.Difference) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.changes = changes
@@ -163,7 +234,7 @@ func (k *kernel) changeBy(process string, changes ...nft.Difference) {
 }
 
 // edit has a process add and delete elements.
-func (k *kernel) edit(process string, add, remove []ruleset.LiveElement) {
+func (k *fakeKernel) edit(process string, add, remove []ruleset.LiveElement) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	t := nft.Transaction{Process: process}
@@ -178,79 +249,117 @@ func (k *kernel) edit(process string, add, remove []ruleset.LiveElement) {
 	k.transaction(t)
 }
 
-func (k *kernel) looks() int {
+// comparisons returns how often the structure was compared.
+func (k *fakeKernel) comparisons() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.applied)
+	return len(k.structures)
 }
 
-// book is records in memory, with a directory that may be ahead of them.
-type book struct {
-	*Cache
-	ahead            map[string]*held // by name: what the directory has and no event said yet
-	refreshed, asked int
+var nodePrefixes = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/64")}
+
+func (k *fakeKernel) HasAddress(a netip.Addr) (bool, error) {
+	return slices.ContainsFunc(nodePrefixes, func(p netip.Prefix) bool { return p.Contains(a) }) && !slices.Contains(k.lacks, a), nil
 }
 
-func newBook(t *testing.T, records ...store.Record) *book {
-	t.Helper()
-	r, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &book{
-		Cache: &Cache{records: r, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{}, claims: map[netip.Addr][]*held{}, links: map[string]*held{}, uses: map[Use]int{}, unreadable: map[string]bool{}},
-		ahead: map[string]*held{},
-	}
-	for _, r := range records {
-		b.write(r)
-	}
-	return b
+func (k *fakeKernel) RepairForwarding(func(string) bool, []masq.Family) ([]string, error) {
+	return k.forwarding, nil
 }
 
-func (b *book) name(k masq.Key) string { return nameOf(b.records.PathOf(k.Digest())) }
-
-func (b *book) set(name string, h *held) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if h != nil {
-		h.record = b.slim(h.record)
+func (k *fakeKernel) Repair(pairs []veth.Pair) (repaired, left []veth.Difference, err error) {
+	var all []string
+	for _, p := range pairs {
+		all = append(all, p.Identity)
+		left = append(left, k.linkLeft[p.Identity]...)
 	}
-	if h != nil || b.byName[name] != nil {
-		b.put(name, h)
-	}
+	k.allLinks = append(k.allLinks, all)
+	return nil, left, k.linkErr
 }
 
-// write and remove are told at once; later says what the directory has and no event
-// has said.
-func (b *book) write(r store.Record)  { b.set(b.name(r.Key), &held{record: r}) }
-func (b *book) remove(r store.Record) { b.set(b.name(r.Key), nil) }
-
-func (b *book) later(k masq.Key, h *held) { b.ahead[b.name(k)] = h }
-
-func (b *book) Refresh() error {
-	b.refreshed++
-	for name, h := range b.ahead {
-		b.set(name, h)
-	}
-	clear(b.ahead)
-	return nil
-}
-
-func (b *book) Reread(digests ...string) {
-	for _, d := range digests {
-		b.asked++
-		name := nameOf(b.records.PathOf(d))
-		if h, ok := b.ahead[name]; ok {
-			delete(b.ahead, name)
-			b.set(name, h)
+func (k *fakeKernel) RepairIndexes(indexes []int, pairOf func(int, string) (veth.Pair, bool)) (repaired, left []veth.Difference, err error) {
+	for _, i := range indexes {
+		alias, ok := k.aliases[i]
+		if !ok {
+			continue
+		}
+		if p, ok := pairOf(i, alias); ok {
+			k.someLink = append(k.someLink, p.Identity)
+			repaired = append(repaired, veth.Difference{Identity: p.Identity, Kind: veth.KindRoute, Reason: masq.Missing, Interface: p.HostName, Object: "10.0.0.1/32"})
+			left = append(left, k.linkLeft[p.Identity]...)
 		}
 	}
+	return repaired, left, k.linkErr
 }
 
-func snapshot(records ...store.Record) Snapshot {
-	s := Snapshot{Version: 1}
-	for i := range records {
-		s.Records = append(s.Records, &records[i])
+func (k *fakeKernel) deleteFlows(_ context.Context, filter conntrack.Filter, match func(*conntrack.Flow) bool) (int, error) {
+	if err := k.flowsErr[filter.Status]; err != nil {
+		return 0, err
 	}
-	return s
+	s := flowsDeleted{status: filter.Status}
+	for i := range k.flows {
+		if filter.Match(&k.flows[i]) && match(&k.flows[i]) {
+			s.flows = append(s.flows, k.flows[i])
+		}
+	}
+	k.searches = append(k.searches, s)
+	return len(s.flows), nil
+}
+
+// deleted returns the sources of the untranslated flows that were deleted since the last
+// call, and how many searches there were.
+func (k *fakeKernel) deleted() (sources []string, searches int) {
+	for _, s := range k.searches {
+		if s.status != 0 {
+			continue
+		}
+		searches++
+		for _, f := range s.flows {
+			sources = append(sources, f.Original.Src.String())
+		}
+	}
+	k.searches = nil
+	slices.SortFunc(sources, strings.Compare)
+	return sources, searches
+}
+
+// flowsOf returns an untranslated flow from each address of a record.
+func flowsOf(r store.Record) (out []conntrack.Flow) {
+	for _, a := range r.Addresses {
+		to := netip.MustParseAddr("198.51.100.1")
+		if a.Is6() {
+			to = netip.MustParseAddr("2001:db8:1::1")
+		}
+		var f conntrack.Flow
+		f.Original.Src, f.Original.Dst, f.Reply.Src = a, to, to
+		out = append(out, f)
+	}
+	return out
+}
+
+// write, remove and later change the directory of a cache. The cache has read the changes
+// of the first two; of the third it has no event yet.
+func (c *Cache) write(t *testing.T, r store.Record) {
+	t.Helper()
+	c.later(t, r)
+	c.readAgain(c.records.PathOf(r.Key.Digest()))
+}
+
+func (c *Cache) remove(t *testing.T, r store.Record) {
+	t.Helper()
+	c.removeLater(t, r)
+	c.readAgain(c.records.PathOf(r.Key.Digest()))
+}
+
+func (c *Cache) later(t *testing.T, r store.Record) {
+	t.Helper()
+	if err := c.records.Put(r); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *Cache) removeLater(t *testing.T, r store.Record) {
+	t.Helper()
+	if err := c.records.Delete(r.Key); err != nil {
+		t.Fatal(err)
+	}
 }

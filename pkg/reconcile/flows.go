@@ -12,46 +12,37 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Flows deletes flows that cannot be what they should: the next packet of each
-// begins it anew, under the rules that are there by then.
-type Flows struct {
-	// Local reports whether an address is the node's own.
-	Local func(netip.Addr) (bool, error)
-	// Delete deletes the flows that match says so of, and returns how many.
-	Delete func(ctx context.Context, filter conntrack.Filter, match func(*conntrack.Flow) bool) (int, error)
+// flowScope is the attachments and sources whose flows are searched.
+type flowScope struct {
+	origins []origin
+	sources ruleset.Sources
 }
 
-// Whose says which flows are looked at: those of attachments, and those of sources.
-type Whose struct {
-	Origins []Origin
-	Sources ruleset.Sources
+// origin is an attachment and the policy that its flows follow; without a policy its flows
+// are left alone.
+type origin struct {
+	record *store.Record
+	policy *masq.Policy
 }
 
-// Origin is what decides about the flows of an attachment.
-type Origin struct {
-	Record *store.Record
-	Policy *masq.Policy // the active one; nil leaves flows alone
-}
+func (s flowScope) isEmpty() bool { return len(s.origins) == 0 && len(s.sources.Prefixes) == 0 }
 
-func (w Whose) none() bool { return len(w.Origins) == 0 && len(w.Sources.Prefixes) == 0 }
-
-// Untranslated deletes the flows that are not translated and should be: those to
-// destinations that are not direct. The kernel decides with a flow's first packet:
-// one that began while its rules were missing would leave with its private address
-// for its whole life. Flows that are translated are not touched, nor are flows that
-// the node itself began.
-func (f Flows) Untranslated(ctx context.Context, whose Whose) (int, error) {
-	owners := ownersOf(whose)
-	local := f.locals()
-	n, err := f.Delete(ctx, conntrack.Filter{StatusMask: conntrack.SrcNAT}, func(x *conntrack.Flow) bool {
-		d := owners.of(x.Original.Src)
-		if d == nil {
+// deleteUntranslated deletes untranslated flows: those that are not translated and should
+// be, because their destination is not direct. The kernel translates a flow by its first
+// packet. So a flow that began while rules were missing would leave with its private
+// address until it ends; after its deletion the next packet begins it again. Translated
+// flows and flows of the node itself stay.
+func (l *Loop) deleteUntranslated(ctx context.Context, scope flowScope) (int, error) {
+	find := newPolicyFinder(scope)
+	local := localAddresses{host: l.deps.Host, known: map[netip.Addr]bool{}}
+	n, err := l.deps.DeleteFlows(ctx, conntrack.Filter{StatusMask: conntrack.SrcNAT}, func(f *conntrack.Flow) bool {
+		direct := find.directOf(f.Original.Src)
+		if direct == nil {
 			return false
 		}
-		// Where the destination was translated, the reply comes from the one that
-		// counts.
-		to := x.Reply.Src
-		return !d.has(to) && !local.has(to) && !local.has(x.Original.Src)
+		// If the destination was translated, the reply comes from the final one.
+		to := f.Reply.Src
+		return !direct.has(to) && !local.has(to) && !local.has(f.Original.Src)
 	})
 	if err == nil {
 		err = local.err
@@ -59,15 +50,14 @@ func (f Flows) Untranslated(ctx context.Context, whose Whose) (int, error) {
 	return n, err
 }
 
-// EgressRemoved deletes the flows that left with one of the egress addresses that are
-// gone: what is sent to it does not come back here. Those of the node that are left
-// are not touched.
-func (f Flows) EgressRemoved(ctx context.Context, whose Whose, gone []netip.Addr) (int, error) {
-	owners := ownersOf(whose)
-	local := f.locals()
-	n, err := f.Delete(ctx, conntrack.Filter{Status: conntrack.SrcNAT, StatusMask: conntrack.SrcNAT}, func(x *conntrack.Flow) bool {
-		egress := x.Reply.Dst
-		return slices.Contains(gone, egress) && owners.of(x.Original.Src) != nil && !local.has(egress) && !local.has(x.Original.Src)
+// deleteEgressRemoved deletes flows whose egress address was removed from the node: their
+// replies no longer arrive here. Flows with an address that the node has again stay.
+func (l *Loop) deleteEgressRemoved(ctx context.Context, scope flowScope, removed []netip.Addr) (int, error) {
+	find := newPolicyFinder(scope)
+	local := localAddresses{host: l.deps.Host, known: map[netip.Addr]bool{}}
+	n, err := l.deps.DeleteFlows(ctx, conntrack.Filter{Status: conntrack.SrcNAT, StatusMask: conntrack.SrcNAT}, func(f *conntrack.Flow) bool {
+		egress := f.Reply.Dst
+		return slices.Contains(removed, egress) && find.directOf(f.Original.Src) != nil && !local.has(egress) && !local.has(f.Original.Src)
 	})
 	if err == nil {
 		err = local.err
@@ -75,22 +65,20 @@ func (f Flows) EgressRemoved(ctx context.Context, whose Whose, gone []netip.Addr
 	return n, err
 }
 
-// locals remembers what was asked for.
-type locals struct {
-	ask   func(netip.Addr) (bool, error)
+// localAddresses caches which addresses the node has, for one search.
+type localAddresses struct {
+	host  Host
 	known map[netip.Addr]bool
 	err   error
 }
 
-func (f Flows) locals() *locals { return &locals{ask: f.Local, known: map[netip.Addr]bool{}} }
-
-// has reports whether an address is the node's own. One that cannot be asked for
-// counts as such: its flows are left alone.
-func (l *locals) has(a netip.Addr) bool {
+// has reports whether the node has an address. If the lookup fails it returns true, so
+// that the flow is left alone.
+func (l *localAddresses) has(a netip.Addr) bool {
 	known, ok := l.known[a]
 	if !ok {
 		var err error
-		if known, err = l.ask(a); err != nil {
+		if known, err = l.host.HasAddress(a); err != nil {
 			l.err = err
 			return true
 		}
@@ -99,53 +87,53 @@ func (l *locals) has(a netip.Addr) bool {
 	return known
 }
 
-// owners finds what is direct for an address.
-type owners struct {
-	attachments map[netip.Addr]*direct           // nil: it leaves as it is, whatever else
+// policyFinder finds the direct destinations of a source address.
+type policyFinder struct {
+	attachments map[netip.Addr]*direct           // nil: the policy translates none of its flows
 	ranges      map[masq.Family][]masq.AddrRange // of the sources
 	sources     *direct
 }
 
-func ownersOf(w Whose) owners {
-	o := owners{attachments: map[netip.Addr]*direct{}}
+func newPolicyFinder(s flowScope) policyFinder {
+	p := policyFinder{attachments: map[netip.Addr]*direct{}}
 	made := map[*masq.Policy]*direct{}
-	for _, a := range w.Origins {
-		if a.Policy == nil {
+	for _, o := range s.origins {
+		if o.policy == nil {
 			continue
 		}
-		d, ok := made[a.Policy]
+		d, ok := made[o.policy]
 		if !ok {
-			if !a.Policy.EgressDirect {
-				d = newDirect(*a.Policy)
+			if !o.policy.EgressDirect {
+				d = newDirect(*o.policy)
 			}
-			made[a.Policy] = d
+			made[o.policy] = d
 		}
-		for _, addr := range a.Record.Addresses {
-			o.attachments[addr] = d
+		for _, addr := range o.record.Addresses {
+			p.attachments[addr] = d
 		}
 	}
-	if len(w.Sources.Prefixes) > 0 && !w.Sources.Policy.EgressDirect {
-		o.sources = newDirect(w.Sources.Policy)
-		o.ranges = map[masq.Family][]masq.AddrRange{}
+	if len(s.sources.Prefixes) > 0 && !s.sources.Policy.EgressDirect {
+		p.sources = newDirect(s.sources.Policy)
+		p.ranges = map[masq.Family][]masq.AddrRange{}
 		for _, f := range masq.Families {
-			o.ranges[f] = masq.Union(w.Sources.Prefixes, f)
+			p.ranges[f] = masq.Union(s.sources.Prefixes, f)
 		}
 	}
-	return o
+	return p
 }
 
-// of returns nil where an address is nobody's.
-func (o owners) of(a netip.Addr) *direct {
-	if d, ok := o.attachments[a]; ok {
+// directOf returns the direct destinations of a source, or nil if no policy translates it.
+func (p policyFinder) directOf(source netip.Addr) *direct {
+	if d, ok := p.attachments[source]; ok {
 		return d
 	}
-	if o.sources != nil && within(o.ranges[masq.FamilyOf(a)], a) {
-		return o.sources
+	if p.sources != nil && contains(p.ranges[masq.FamilyOf(source)], source) {
+		return p.sources
 	}
 	return nil
 }
 
-// direct is the direct destinations of a policy, to be asked often.
+// direct is the direct destinations of a policy, as sorted ranges.
 type direct struct {
 	ranges map[masq.Family][]masq.AddrRange
 }
@@ -158,10 +146,10 @@ func newDirect(p masq.Policy) *direct {
 	return d
 }
 
-func (d *direct) has(a netip.Addr) bool { return within(d.ranges[masq.FamilyOf(a)], a) }
+func (d *direct) has(a netip.Addr) bool { return contains(d.ranges[masq.FamilyOf(a)], a) }
 
-// within looks an address up in ranges that are sorted and apart.
-func within(all []masq.AddrRange, a netip.Addr) bool {
-	i := sort.Search(len(all), func(i int) bool { return all[i].Last.Compare(a) >= 0 })
-	return i < len(all) && all[i].First.Compare(a) <= 0
+// contains reports whether sorted, disjoint ranges contain an address.
+func contains(ranges []masq.AddrRange, a netip.Addr) bool {
+	i := sort.Search(len(ranges), func(i int) bool { return ranges[i].Last.Compare(a) >= 0 })
+	return i < len(ranges) && ranges[i].First.Compare(a) <= 0
 }

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"context"
 	"net/netip"
 	"testing"
 
@@ -11,103 +10,79 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-func TestUntranslated(t *testing.T) {
-	policy := masq.Default()
-	policy.NonMasquerade = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
-	out := masq.Default()
-	out.EgressDirect = true
-	attachments := []masq.Attachment{
-		{Key: masq.Key{Network: "n", ContainerID: "a", Interface: "eth0"}, Policy: &policy, Addresses: []netip.Addr{netip.MustParseAddr("10.88.0.5"), netip.MustParseAddr("fd00::5")}},
-		{Key: masq.Key{Network: "n", ContainerID: "b", Interface: "eth0"}, Policy: &out, Addresses: []netip.Addr{netip.MustParseAddr("10.88.0.6")}},
-		{Key: masq.Key{Network: "n", ContainerID: "c", Interface: "eth0"}, Addresses: []netip.Addr{netip.MustParseAddr("10.90.0.7")}},
+func originOf(id string, p *masq.Policy, addresses ...string) origin {
+	r := &store.Record{Attachment: masq.Attachment{Key: masq.Key{Network: "n", ContainerID: id, Interface: "eth0"}, Policy: p}}
+	for _, a := range addresses {
+		r.Addresses = append(r.Addresses, netip.MustParseAddr(a))
 	}
-	nodes := masq.Default()
-	nodes.NonMasquerade = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
-	sources := ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.88.0.0/24"), netip.MustParsePrefix("10.89.0.0/16")}, Policy: nodes}
-	flow := func(src, dst, reached string, s conntrack.Status) conntrack.Flow {
-		f := conntrack.Flow{Status: s}
-		f.Original.Src, f.Original.Dst = netip.MustParseAddr(src), netip.MustParseAddr(dst)
-		f.Reply.Src = netip.MustParseAddr(reached)
-		return f
+	return origin{r, p}
+}
+
+// TestDeleteUntranslated deletes the flows of attachments and sources to destinations that
+// are not direct, unless they are translated.
+func TestDeleteUntranslated(t *testing.T) {
+	policy, optedOut := masq.Default(), masq.Default()
+	policy.NonMasquerade = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	optedOut.EgressDirect = true
+	scope := flowScope{
+		origins: []origin{originOf("a", &policy, "10.88.0.5", "fd00::5"), originOf("b", &optedOut, "10.88.0.6"), originOf("c", nil, "10.90.0.7")},
+		sources: ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.88.0.0/24"), netip.MustParsePrefix("10.89.0.0/16"), netip.MustParsePrefix("192.0.2.8/32")}, Policy: policy},
 	}
 	for _, tt := range []struct {
-		name string
-		flow conntrack.Flow
-		gone bool
+		name, src, dst, final string
+		status                conntrack.Status
+		deleted               int
 	}{
-		{"begun in the gap", flow("10.88.0.5", "198.51.100.1", "198.51.100.1", 0), true},
-		{"begun in the gap, IPv6", flow("fd00::5", "2001:db8::1", "2001:db8::1", 0), true},
-		{"translated", flow("10.88.0.5", "198.51.100.1", "198.51.100.1", conntrack.SrcNAT), false},
-		{"direct", flow("10.88.0.5", "10.1.1.1", "10.1.1.1", 0), false},
-		{"to a service that is direct", flow("10.88.0.5", "198.51.100.1", "10.1.1.1", 0), false},
-		{"to a service that is not", flow("10.88.0.5", "10.96.0.1", "198.51.100.1", 0), true},
-		{"to the node", flow("10.88.0.5", "192.0.2.1", "192.0.2.1", 0), false},
-		{"from outside", flow("198.51.100.1", "10.88.0.5", "10.88.0.5", 0), false},
-		{"opted out", flow("10.88.0.6", "198.51.100.1", "198.51.100.1", 0), false},
-		{"without a policy, and outside the sources", flow("10.90.0.7", "198.51.100.1", "198.51.100.1", 0), false},
-		{"of a source", flow("10.89.3.4", "198.51.100.1", "198.51.100.1", 0), true},
-		{"of a source, direct", flow("10.89.3.4", "10.1.1.1", "10.1.1.1", 0), false},
-		{"of the node, whose address is among the sources", flow("10.89.0.1", "198.51.100.1", "198.51.100.1", 0), false},
+		{"untranslated", "10.88.0.5", "198.51.100.1", "198.51.100.1", 0, 1},
+		{"untranslated, IPv6", "fd00::5", "2001:db8:1::1", "2001:db8:1::1", 0, 1},
+		{"translated", "10.88.0.5", "198.51.100.1", "198.51.100.1", conntrack.SrcNAT, 0},
+		{"to a direct destination", "10.88.0.5", "10.1.1.1", "10.1.1.1", 0, 0},
+		{"to a service whose endpoint is direct", "10.88.0.5", "198.51.100.1", "10.1.1.1", 0, 0},
+		{"to a service whose endpoint is not", "10.88.0.5", "10.96.0.1", "198.51.100.1", 0, 1},
+		{"to the node", "10.88.0.5", "192.0.2.1", "192.0.2.1", 0, 0},
+		{"from outside", "198.51.100.1", "10.88.0.5", "10.88.0.5", 0, 0},
+		{"of a pod that opted out", "10.88.0.6", "198.51.100.1", "198.51.100.1", 0, 0},
+		{"without a policy, outside the sources", "10.90.0.7", "198.51.100.1", "198.51.100.1", 0, 0},
+		{"of a source", "10.89.3.4", "198.51.100.1", "198.51.100.1", 0, 1},
+		{"of a source, to a direct destination", "10.89.3.4", "10.1.1.1", "10.1.1.1", 0, 0},
+		{"of the node, whose address is a source", "192.0.2.8", "198.51.100.1", "198.51.100.1", 0, 0},
 	} {
-		g := Flows{
-			Local: func(a netip.Addr) (bool, error) {
-				return a == netip.MustParseAddr("192.0.2.1") || a == netip.MustParseAddr("10.89.0.1"), nil
-			},
-			Delete: func(_ context.Context, x conntrack.Filter, match func(*conntrack.Flow) bool) (int, error) {
-				if x.Match(&tt.flow) && match(&tt.flow) {
-					return 1, nil
-				}
-				return 0, nil
-			},
-		}
-		n, err := g.Untranslated(t.Context(), Whose{originsOf(attachments...), sources})
-		if err != nil || (n == 1) != tt.gone {
+		f := conntrack.Flow{Status: tt.status}
+		f.Original.Src, f.Original.Dst = netip.MustParseAddr(tt.src), netip.MustParseAddr(tt.dst)
+		f.Reply.Src = netip.MustParseAddr(tt.final)
+		l := newLoop(t, &fakeKernel{flows: []conntrack.Flow{f}})
+		if n, err := l.deleteUntranslated(t.Context(), scope); err != nil || n != tt.deleted {
 			t.Errorf("%s: %d deleted, %v", tt.name, n, err)
 		}
 	}
 }
 
-func originsOf(all ...masq.Attachment) (out []Origin) {
-	for _, a := range all {
-		out = append(out, Origin{&store.Record{Attachment: a}, a.Policy})
-	}
-	return out
-}
-
-func TestStranded(t *testing.T) {
+// TestDeleteEgressRemoved deletes translated flows with a removed address, unless the node
+// has the address again.
+func TestDeleteEgressRemoved(t *testing.T) {
 	policy := masq.Default()
-	whose := Whose{
-		Origins: originsOf(masq.Attachment{Key: masq.Key{Network: "n", ContainerID: "a", Interface: "eth0"}, Policy: &policy, Addresses: []netip.Addr{netip.MustParseAddr("10.88.0.5")}}),
-		Sources: ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.89.0.0/16")}, Policy: policy},
+	scope := flowScope{
+		origins: []origin{originOf("a", &policy, "10.88.0.5")},
+		sources: ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.89.0.0/16"), netip.MustParsePrefix("192.0.2.9/32")}, Policy: policy},
 	}
-	node := netip.MustParseAddr("10.89.0.1")
-	gone := []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")}
+	missing, present := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")
 	for _, tt := range []struct {
 		name, src, egress string
 		status            conntrack.Status
-		deleted           bool
+		deleted           int
 	}{
-		{"with the address that is gone", "10.88.0.5", "192.0.2.7", conntrack.SrcNAT, true},
-		{"with one that is there", "10.88.0.5", "192.0.2.1", conntrack.SrcNAT, false},
-		{"with one that came back", "10.88.0.5", "192.0.2.8", conntrack.SrcNAT, false},
-		{"somebody else's", "10.77.0.5", "192.0.2.7", conntrack.SrcNAT, false},
-		{"not translated", "10.88.0.5", "192.0.2.7", 0, false},
-		{"of a source", "10.89.0.7", "192.0.2.7", conntrack.SrcNAT, true},
-		{"a flow of the node, in the range of the sources", "10.89.0.1", "192.0.2.7", conntrack.SrcNAT, false},
+		{"with the removed address", "10.88.0.5", "192.0.2.7", conntrack.SrcNAT, 1},
+		{"with another address", "10.88.0.5", "192.0.2.1", conntrack.SrcNAT, 0},
+		{"with an address that is present again", "10.88.0.5", "192.0.2.8", conntrack.SrcNAT, 0},
+		{"of another source", "10.77.0.5", "192.0.2.7", conntrack.SrcNAT, 0},
+		{"not translated", "10.88.0.5", "192.0.2.7", 0, 0},
+		{"of a source", "10.89.0.7", "192.0.2.7", conntrack.SrcNAT, 1},
+		{"of the node, whose address is a source", "192.0.2.9", "192.0.2.7", conntrack.SrcNAT, 0},
 	} {
-		flow := conntrack.Flow{Status: tt.status}
-		flow.Original.Src, flow.Reply.Dst = netip.MustParseAddr(tt.src), netip.MustParseAddr(tt.egress)
-		f := Flows{
-			Local: func(a netip.Addr) (bool, error) { return a == gone[1] || a == node, nil },
-			Delete: func(_ context.Context, x conntrack.Filter, match func(*conntrack.Flow) bool) (int, error) {
-				if x.Match(&flow) && match(&flow) {
-					return 1, nil
-				}
-				return 0, nil
-			},
-		}
-		n, err := f.EgressRemoved(t.Context(), whose, gone)
-		if err != nil || (n == 1) != tt.deleted {
+		f := conntrack.Flow{Status: tt.status}
+		f.Original.Src, f.Reply.Dst = netip.MustParseAddr(tt.src), netip.MustParseAddr(tt.egress)
+		l := newLoop(t, &fakeKernel{flows: []conntrack.Flow{f}, lacks: []netip.Addr{missing}})
+		if n, err := l.deleteEgressRemoved(t.Context(), scope, []netip.Addr{missing, present}); err != nil || n != tt.deleted {
 			t.Errorf("%s: %d deleted, %v", tt.name, n, err)
 		}
 	}

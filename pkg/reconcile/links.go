@@ -13,134 +13,129 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// Links restores the node's side of the links that the plugin made: what an event
-// names at once, and everything at start, after lost events and at each resync. What
-// other plugins made is theirs.
-type Links struct {
-	// All and Some are Repair and RepairIndexes of a veth.Conn.
-	All  func([]veth.Pair) (repaired, left []veth.Difference, err error)
-	Some func(indexes []int, pairOf func(index int, identity string) (veth.Pair, bool)) (repaired, left []veth.Difference, err error)
-	Log  *slog.Logger
+// maxUnknownTries is how often a damaged interface without a known record is tried: its
+// record may come later than its event.
+const maxUnknownTries = 3
 
-	mu      sync.Mutex
-	damaged map[int]int // index of an interface -> how often it had no record
-	left    map[string][]veth.Difference
+// linkRepair restores the node's ends of the links that the plugin made: after an event the
+// links that it names; at start, after lost events and at each resync all of them. Links
+// that other plugins made are left alone.
+type linkRepair struct {
+	host Host
+	log  *slog.Logger
+
+	mu sync.Mutex
+	// damaged has the indexes of interfaces that events named, and how often each was
+	// tried without a known record.
+	damaged map[int]int
+	left    map[string][]veth.Difference // differences that cannot be repaired, by identity
 }
 
-// unknownMax is how often an interface without a known record is compared: the record
-// may come later than the event.
-const unknownMax = 3
-
-// Damaged notes interfaces of the node, by index, that lost something. A sync has to
-// be requested.
-func (l *Links) Damaged(indexes []int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.damaged == nil {
-		l.damaged = map[int]int{}
+// LinksDamaged notes interfaces of the node, by index, that lost an address, a route or a
+// setting. The caller requests a sync.
+func (l *Loop) LinksDamaged(indexes []int) {
+	l.links.mu.Lock()
+	defer l.links.mu.Unlock()
+	if l.links.damaged == nil {
+		l.links.damaged = map[int]int{}
 	}
 	for _, i := range indexes {
-		l.damaged[i] = 0
+		l.links.damaged[i] = 0
 	}
 }
 
-// Left returns the differences that cannot be repaired, by identity. Links that are
-// missing are not among them: stale-attachment cleanup sees to those.
-func (l *Links) Left() []veth.Difference {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var out []veth.Difference
-	for _, identity := range slices.Sorted(maps.Keys(l.left)) {
-		out = append(out, l.left[identity]...)
+// UnrepairedLinks returns the differences of links that cannot be repaired, sorted by
+// identity. Missing links are not among them: stale-attachment cleanup judges these.
+func (l *Loop) UnrepairedLinks() (out []veth.Difference) {
+	l.links.mu.Lock()
+	defer l.links.mu.Unlock()
+	for _, identity := range slices.Sorted(maps.Keys(l.links.left)) {
+		out = append(out, l.links.left[identity]...)
 	}
 	return out
 }
 
-// repairAll compares the links of all records.
-func (l *Links) repairAll(records []*store.Record) ([]nft.Difference, error) {
+// repairAll compares and repairs the links of all records.
+func (r *linkRepair) repairAll(records []*store.Record) ([]nft.Difference, error) {
 	var pairs []veth.Pair
-	for _, r := range records {
-		if isWired(r) {
-			pairs = append(pairs, pairOf(r))
+	for _, rec := range records {
+		if hasManagedLink(rec) {
+			pairs = append(pairs, pairOf(rec))
 		}
 	}
-	l.mu.Lock()
-	l.damaged = nil
-	l.mu.Unlock()
-	repaired, left, err := l.All(pairs)
-	l.note(nil, left)
+	r.mu.Lock()
+	r.damaged = nil
+	r.mu.Unlock()
+	repaired, left, err := r.host.Repair(pairs)
+	r.report(nil, left)
 	return linkChanges(repaired), err
 }
 
-// repairDamaged repairs the links that events named.
-func (l *Links) repairDamaged(records []*store.Record) ([]nft.Difference, error) {
-	l.mu.Lock()
-	damaged := l.damaged
-	l.damaged = nil
-	l.mu.Unlock()
+// repairDamaged compares and repairs the links that events named.
+func (r *linkRepair) repairDamaged(records []*store.Record) ([]nft.Difference, error) {
+	r.mu.Lock()
+	damaged := r.damaged
+	r.damaged = nil
+	r.mu.Unlock()
 	if len(damaged) == 0 {
 		return nil, nil
 	}
 	byIdentity := sync.OnceValue(func() map[string]*store.Record {
 		all := make(map[string]*store.Record, len(records))
-		for _, r := range records {
-			if !r.Chained {
-				all[r.Identity()] = r
+		for _, rec := range records {
+			if !rec.Chained {
+				all[rec.Identity()] = rec
 			}
 		}
 		return all
 	})
 	compared := []string{}
-	wait := map[int]int{}
-	repaired, left, err := l.Some(slices.Sorted(maps.Keys(damaged)), func(index int, identity string) (veth.Pair, bool) {
-		r, tries := byIdentity()[identity], damaged[index]
-		if r != nil && isWired(r) {
+	retry := map[int]int{}
+	repaired, left, err := r.host.RepairIndexes(slices.Sorted(maps.Keys(damaged)), func(index int, identity string) (veth.Pair, bool) {
+		rec, tries := byIdentity()[identity], damaged[index]
+		if rec != nil && hasManagedLink(rec) {
 			compared = append(compared, identity)
-			return pairOf(r), true
+			return pairOf(rec), true
 		}
-		// The plugin is at work on it, or its record is not known yet.
-		if r != nil || tries < unknownMax {
-			wait[index] = tries + 1
+		// The plugin is changing the attachment, or its record is not known yet.
+		if rec != nil || tries < maxUnknownTries {
+			retry[index] = tries + 1
 		}
 		return veth.Pair{}, false
 	})
-	l.note(compared, left)
+	r.report(compared, left)
 	if err != nil {
-		wait = damaged
+		retry = damaged
 	}
-	l.again(wait)
+	r.retry(retry)
 	return linkChanges(repaired), err
 }
 
-// again keeps interfaces for the next sync, unless a new event has named them.
-func (l *Links) again(wait map[int]int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for index, tries := range wait {
-		if l.damaged == nil {
-			l.damaged = map[int]int{}
+// retry keeps interfaces for the next sync, unless a new event has named them.
+func (r *linkRepair) retry(indexes map[int]int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for index, tries := range indexes {
+		if r.damaged == nil {
+			r.damaged = map[int]int{}
 		}
-		if _, ok := l.damaged[index]; !ok {
-			l.damaged[index] = tries
+		if _, ok := r.damaged[index]; !ok {
+			r.damaged[index] = tries
 		}
 	}
 }
 
-// note keeps the remaining differences of the attachments that were compared (nil: of
-// every attachment), and logs the new ones.
-func (l *Links) note(compared []string, left []veth.Difference) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	before := l.left
-	if compared == nil {
-		l.left = map[string][]veth.Difference{}
-	} else {
-		l.left = maps.Clone(before)
-		if l.left == nil {
-			l.left = map[string][]veth.Difference{}
-		}
+// report keeps the remaining differences of the attachments that were compared, all of them
+// if compared is nil, and logs the new ones.
+func (r *linkRepair) report(compared []string, left []veth.Difference) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.left
+	r.left = map[string][]veth.Difference{}
+	if compared != nil {
+		maps.Copy(r.left, before)
 		for _, identity := range compared {
-			delete(l.left, identity)
+			delete(r.left, identity)
 		}
 	}
 	for _, d := range left {
@@ -148,18 +143,19 @@ func (l *Links) note(compared []string, left []veth.Difference) {
 			continue
 		}
 		if !slices.Contains(before[d.Identity], d) {
-			l.Log.Warn("a link is not as ADD made it, and cannot be repaired", "attachment", d.Identity, "difference", d.String())
+			r.log.Warn("a link differs from what ADD made, and cannot be repaired", "attachment", d.Identity, "difference", d.String())
 		}
-		l.left[d.Identity] = append(l.left[d.Identity], d)
+		r.left[d.Identity] = append(r.left[d.Identity], d)
 	}
 }
 
-// isWired reports whether the link is ours and complete.
-func isWired(r *store.Record) bool { return r.Ready && !r.Chained }
+// hasManagedLink reports whether the plugin made the attachment's link, and has finished.
+func hasManagedLink(r *store.Record) bool { return r.Ready && !r.Chained }
 
 func pairOf(r *store.Record) veth.Pair { return veth.PairOf(r.Attachment, r.Wiring()) }
 
-// linkChanges converts differences to changes, which is what a repair reports.
+// linkChanges converts differences of links to changes, the form in which repairs are
+// logged and counted.
 func linkChanges(all []veth.Difference) (out []nft.Difference) {
 	for _, d := range all {
 		c := nft.Difference{Kind: nft.Kind(d.Kind), Reason: masq.Missing, Object: d.Name()}
@@ -171,18 +167,14 @@ func linkChanges(all []veth.Difference) (out []nft.Difference) {
 	return out
 }
 
-// repairNode restores the node's settings other than the rules: forwarding, and the
-// links of containers.
-func (l *Loop) repairNode(scope Scope, records []*store.Record) (changes []nft.Difference, err error) {
+// syncHost restores forwarding and the links of containers.
+func (l *Loop) syncHost(scope Scope, records []*store.Record) (changes []nft.Difference, err error) {
 	if scope&Forwarding != 0 {
-		changes, err = l.mendForwarding(records)
+		changes, err = l.syncForwarding(records)
 	}
-	if l.Links == nil {
-		return changes, err
-	}
-	repair := l.Links.repairDamaged
+	repair := l.links.repairDamaged
 	if scope&AllLinks != 0 {
-		repair = l.Links.repairAll
+		repair = l.links.repairAll
 	}
 	repaired, failed := repair(records)
 	if failed != nil {

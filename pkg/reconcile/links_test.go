@@ -12,134 +12,102 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// cables stands for the node's links.
-type cables struct {
-	at   map[int]string               // index -> alias
-	left map[string][]veth.Difference // by identity
-	err  error
-
-	all  [][]string // identities of each full comparison
-	some []string   // identities of the others
-}
-
-func (c *cables) repair(pairs []veth.Pair) (repaired, left []veth.Difference, err error) {
-	var all []string
-	for _, p := range pairs {
-		all = append(all, p.Identity)
-		left = append(left, c.left[p.Identity]...)
-	}
-	c.all = append(c.all, all)
-	return nil, left, c.err
-}
-
-func (c *cables) repairSome(indexes []int, pairOf func(int, string) (veth.Pair, bool)) (repaired, left []veth.Difference, err error) {
-	for _, i := range indexes {
-		alias, ok := c.at[i]
-		if !ok {
-			continue
-		}
-		if p, ok := pairOf(i, alias); ok {
-			c.some = append(c.some, p.Identity)
-			repaired = append(repaired, veth.Difference{Identity: p.Identity, Kind: veth.KindRoute, Reason: masq.Missing, Interface: p.HostName, Object: "10.0.0.1/32"})
-			left = append(left, c.left[p.Identity]...)
-		}
-	}
-	return repaired, left, c.err
-}
-
-func links(c *cables) (*Links, *strings.Builder) {
+// newLinkRepair returns a linkRepair of a fake kernel, and its log.
+func newLinkRepair(k *fakeKernel) (*Loop, *strings.Builder) {
 	var log strings.Builder
-	return &Links{All: c.repair, Some: c.repairSome, Log: slog.New(slog.NewTextHandler(&log, nil))}, &log
+	return &Loop{links: linkRepair{host: k, log: slog.New(slog.NewTextHandler(&log, nil))}}, &log
 }
 
-func ready(id string) store.Record {
-	r := record(id)
-	r.Ready = true
-	return r
+func pointers(records ...store.Record) (out []*store.Record) {
+	for i := range records {
+		out = append(out, &records[i])
+	}
+	return out
 }
 
-// An event's link is compared alone and once. A missing link, and one that another
-// plugin made, is not compared.
-func TestLinksRepairWhatIsDamaged(t *testing.T) {
-	a, b, chained := ready("a"), ready("b"), ready("chained")
+// TestDamagedLinks: the link that an event names is compared alone and once. A missing link
+// and a link that another plugin made are not compared.
+func TestDamagedLinks(t *testing.T) {
+	a, b, chained := record("a"), record("b"), record("chained")
 	chained.Chained = true
-	all := snapshot(a, b, chained).Records
-	c := &cables{at: map[int]string{1: a.Identity(), 2: b.Identity(), 3: chained.Identity()}}
-	l, _ := links(c)
-	l.Damaged([]int{2, 3, 9})
-	l.Damaged([]int{2})
-	changes, err := l.repairDamaged(all)
+	all := pointers(a, b, chained)
+	k := &fakeKernel{aliases: map[int]string{1: a.Identity(), 2: b.Identity(), 3: chained.Identity()}}
+	l, _ := newLinkRepair(k)
+	l.LinksDamaged([]int{2, 3, 9})
+	l.LinksDamaged([]int{2})
+	changes, err := l.links.repairDamaged(all)
 	if err != nil || len(changes) != 1 || changes[0].String() != "route "+b.HostName()+" 10.0.0.1/32: missing" {
 		t.Errorf("%v, %v", changes, err)
 	}
-	for range unknownMax + 1 {
-		_, _ = l.repairDamaged(all)
+	for range maxUnknownTries + 1 {
+		_, _ = l.links.repairDamaged(all)
 	}
-	if !slices.Equal(c.some, []string{b.Identity()}) || len(l.damaged) != 0 {
-		t.Errorf("compared %q, %v waits", c.some, l.damaged)
+	if !slices.Equal(k.someLink, []string{b.Identity()}) || len(l.links.damaged) != 0 {
+		t.Errorf("compared %q, %v is kept", k.someLink, l.links.damaged)
 	}
-	if _, err := l.repairAll(all); err != nil || len(c.all) != 1 || !slices.Equal(c.all[0], []string{a.Identity(), b.Identity()}) {
-		t.Errorf("all: %q, %v", c.all, err)
+	if _, err := l.links.repairAll(all); err != nil || len(k.allLinks) != 1 || !slices.Equal(k.allLinks[0], []string{a.Identity(), b.Identity()}) {
+		t.Errorf("all: %q, %v", k.allLinks, err)
 	}
 }
 
-// An event that comes before its record is remembered, and so is one whose repair
-// failed.
-func TestLinksWait(t *testing.T) {
-	a := ready("a")
-	c := &cables{at: map[int]string{1: a.Identity()}}
-	l, _ := links(c)
-	l.Damaged([]int{1})
-	_, _ = l.repairDamaged(nil)
-	a.Ready = false // the plugin is at work, for however long
-	for range 3 * unknownMax {
-		_, _ = l.repairDamaged(snapshot(a).Records)
+// TestDamagedLinksAreKept: a damaged link is kept for the next sync if its record is not
+// known yet, if the plugin is changing it, or if the repair failed.
+func TestDamagedLinksAreKept(t *testing.T) {
+	a := record("a")
+	k := &fakeKernel{aliases: map[int]string{1: a.Identity()}}
+	l, _ := newLinkRepair(k)
+	l.LinksDamaged([]int{1})
+	_, _ = l.links.repairDamaged(nil)
+	a.Ready = false // the plugin is changing it
+	for range 3 * maxUnknownTries {
+		_, _ = l.links.repairDamaged(pointers(a))
 	}
-	if c.some != nil {
-		t.Fatalf("compared %q, which the plugin works on", c.some)
+	if k.someLink != nil {
+		t.Fatalf("compared %q, which the plugin is changing", k.someLink)
 	}
 	a.Ready = true
-	c.err = errors.New("no")
-	if _, err := l.repairDamaged(snapshot(a).Records); err == nil {
+	k.linkErr = errors.New("no")
+	if _, err := l.links.repairDamaged(pointers(a)); err == nil {
 		t.Error("no error")
 	}
-	c.err = nil
+	k.linkErr = nil
 	for range 2 {
-		if _, err := l.repairDamaged(snapshot(a).Records); err != nil {
+		if _, err := l.links.repairDamaged(pointers(a)); err != nil {
 			t.Error(err)
 		}
 	}
-	if len(c.some) != 2 {
-		t.Errorf("compared %d times, not once with an error and once without", len(c.some))
+	if len(k.someLink) != 2 {
+		t.Errorf("compared %d times, want once with an error and once without", len(k.someLink))
 	}
 }
 
-// What cannot be repaired is said once, and no longer when it is right.
-func TestLinksLeft(t *testing.T) {
-	a, b := ready("a"), ready("b")
-	all := snapshot(a, b).Records
+// TestUnrepairedLinks: a difference that cannot be repaired is logged once, and dropped
+// once the link is right.
+func TestUnrepairedLinks(t *testing.T) {
+	a, b := record("a"), record("b")
+	all := pointers(a, b)
 	elsewhere := func(r store.Record) []veth.Difference {
 		return []veth.Difference{
 			{Identity: r.Identity(), Kind: veth.KindRoute, Reason: masq.Changed, Interface: r.HostName(), Object: "10.0.0.1/32", Have: "eth7", Want: r.HostName()},
 			{Identity: r.Identity(), Kind: veth.KindInterface, Reason: masq.Missing},
 		}
 	}
-	c := &cables{at: map[int]string{1: a.Identity(), 2: b.Identity()}, left: map[string][]veth.Difference{a.Identity(): elsewhere(a), b.Identity(): elsewhere(b)}}
-	l, log := links(c)
+	k := &fakeKernel{aliases: map[int]string{1: a.Identity(), 2: b.Identity()}, linkLeft: map[string][]veth.Difference{a.Identity(): elsewhere(a), b.Identity(): elsewhere(b)}}
+	l, log := newLinkRepair(k)
 	for range 2 {
-		if _, err := l.repairAll(all); err != nil {
+		if _, err := l.links.repairAll(all); err != nil {
 			t.Error(err)
 		}
 	}
-	if left := l.Left(); len(left) != 2 || strings.Count(log.String(), "level=WARN") != 2 {
+	if left := l.UnrepairedLinks(); len(left) != 2 || strings.Count(log.String(), "level=WARN") != 2 {
 		t.Errorf("left %v, log:\n%s", left, log)
 	}
-	c.left = nil
-	l.Damaged([]int{2})
-	if _, err := l.repairDamaged(all); err != nil {
+	k.linkLeft = nil
+	l.LinksDamaged([]int{2})
+	if _, err := l.links.repairDamaged(all); err != nil {
 		t.Error(err)
 	}
-	if left := l.Left(); len(left) != 1 || left[0].Identity != a.Identity() {
+	if left := l.UnrepairedLinks(); len(left) != 1 || left[0].Identity != a.Identity() {
 		t.Errorf("left %v", left)
 	}
 }

@@ -3,149 +3,155 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
-	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// asked is whose flows a loop looked at.
-type asked struct {
-	untranslated []Whose
-	stranded     [][]netip.Addr
-}
+var (
+	tableMissing   = nft.Difference{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"}
+	ruleMissing    = nft.Difference{Kind: nft.KindRule, Reason: masq.Missing, Parent: "postrouting", Object: "policy4"}
+	ruleUnexpected = nft.Difference{Kind: nft.KindRule, Reason: masq.Unexpected, Parent: "postrouting"}
+	setUnexpected  = nft.Difference{Kind: nft.KindSet, Reason: masq.Unexpected, Object: "theirs"}
+)
 
-func loop(t *testing.T, k *kernel, records ...store.Record) (*Loop, *asked) {
+// syncScope runs a sync, and reports whether it repaired something.
+func (l *Loop) syncScope(t *testing.T, s Scope) (repaired bool) {
 	t.Helper()
-	a := &asked{}
-	l := &Loop{
-		Records:    newBook(t, records...),
-		Node:       func() Node { return Node{} },
-		Rules:      k,
-		Forward:    k.forward,
-		HasAddress: func(a netip.Addr) (bool, error) { return !slices.Contains(k.lacks, a), nil },
-		Untranslated: func(_ context.Context, w Whose) (int, error) {
-			a.untranslated = append(a.untranslated, w)
-			return 0, nil
-		},
-		EgressRemoved: func(_ context.Context, _ Whose, gone []netip.Addr) (int, error) {
-			a.stranded = append(a.stranded, gone)
-			return 1, nil
-		},
-		Reload:  func() error { return nil },
-		Cleanup: &Cleanup{},
-		Resync:  time.Hour,
-		Log:     slog.New(slog.DiscardHandler),
-	}
-	l.init()
-	k.loop, k.generation, k.elements = l, max(k.generation, 1), map[elementKey]ruleset.LiveElement{}
-	k.fill(l.complete(Node{}))
-	return l, a
+	_, repaired = l.sync(t.Context(), time.Now(), request{scope: s})
+	return repaired
 }
 
-func TestLookForgetsFlowsOfNewcomersAndOfGaps(t *testing.T) {
-	k := &kernel{}
-	l, a := loop(t, k, record("a"), record("b"))
-	steps := []struct {
+// TestDepsAreRequired refuses a Loop and a Rebuilder of which any dependency is missing.
+func TestDepsAreRequired(t *testing.T) {
+	for _, tt := range []struct {
+		deps     interface{ Validate() error }
+		optional []string
+	}{
+		{Deps{}, []string{"CleanupGrace", "PreviousEgress"}},
+		{RebuildDeps{}, []string{"Boot", "NodeNetNS"}},
+	} {
+		of, err := reflect.TypeOf(tt.deps), tt.deps.Validate()
+		for i := range of.NumField() {
+			field := of.Field(i).Name
+			if slices.Contains(tt.optional, field) {
+				continue
+			}
+			if err == nil || !strings.Contains(err.Error(), "reconcile."+of.Name()+": "+field+" is ") {
+				t.Errorf("%s without %s: %v", of.Name(), field, err)
+			}
+		}
+	}
+	if l, err := New(Deps{}); l != nil || err == nil {
+		t.Errorf("New returned %v, %v", l, err)
+	}
+	if r, err := NewRebuilder(RebuildDeps{}); r != nil || err == nil {
+		t.Errorf("NewRebuilder returned %v, %v", r, err)
+	}
+}
+
+// TestFlowsAreSearched deletes flows of new attachments, and of all after a difference that
+// may have let packets pass untranslated.
+func TestFlowsAreSearched(t *testing.T) {
+	k := &fakeKernel{}
+	l := newLoop(t, k, numbered(1), numbered(2))
+	for _, s := range []struct {
 		name    string
 		changes []nft.Difference
-		asked   int // attachments whose flows are looked at; 0: none are
+		flows   int // 0: no search
 	}{
-		{"at first all are new", nil, 2},
-		{"nothing happened", nil, 0},
-		{"an unexpected set was found", []nft.Difference{{Kind: nft.KindSet, Reason: masq.Unexpected, Object: "theirs"}}, 0},
-		{"something was missing", []nft.Difference{{Kind: nft.KindRule, Reason: masq.Missing, Parent: "postrouting", Object: "policy4"}}, 2},
-		{"an unexpected rule came first", []nft.Difference{{Kind: nft.KindRule, Reason: masq.Unexpected, Parent: "postrouting"}}, 2},
-	}
-	for _, s := range steps {
-		a.untranslated = nil
+		{"the first sync", nil, 2},
+		{"no change", nil, 0},
+		{"an unexpected set", []nft.Difference{setUnexpected}, 0},
+		{"a missing rule", []nft.Difference{ruleMissing}, 2},
+		{"an unexpected rule before ours", []nft.Difference{ruleUnexpected}, 2},
+	} {
+		k.deleted()
 		k.change(s.changes...)
-		_, drifted := l.sync(t.Context(), time.Now(), request{})
-		if drifted != (len(s.changes) > 0) {
-			t.Errorf("%s: drifted %t", s.name, drifted)
+		if repaired := l.syncScope(t, Changes); repaired != (len(s.changes) > 0) {
+			t.Errorf("%s: repaired %t", s.name, repaired)
 		}
-		if s.asked == 0 && len(a.untranslated) != 0 || s.asked > 0 && (len(a.untranslated) != 1 || len(a.untranslated[0].Origins) != s.asked) {
-			t.Errorf("%s: asked for %v, not %d", s.name, a.untranslated, s.asked)
+		if flows, searches := k.deleted(); len(flows) != s.flows || searches != min(s.flows, 1) {
+			t.Errorf("%s: deleted flows of %v in %d searches, want %d", s.name, flows, searches, s.flows)
 		}
 	}
 	if got := l.Stats().Repairs; got["set"] != 1 || got["rule"] != 2 {
-		t.Errorf("counted %v", got)
+		t.Errorf("repairs: %v", got)
 	}
 }
 
-// What could not be done after a repair is done after the next look, though that
-// finds nothing.
-func TestFlowsOfTheGapAreNotForgotten(t *testing.T) {
-	k := &kernel{}
-	l, _ := loop(t, k, record("a"))
-	l.sync(t.Context(), time.Now(), request{})
-	var asked []int
-	fail := errors.New("no")
-	l.Untranslated = func(_ context.Context, w Whose) (int, error) {
-		asked = append(asked, len(w.Origins))
-		return 0, fail
-	}
-	k.change(nft.Difference{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"})
-	l.sync(t.Context(), time.Now(), request{})
-	k.changes, fail = nil, nil
-	l.sync(t.Context(), time.Now(), request{})
-	l.sync(t.Context(), time.Now(), request{})
-	if len(asked) != 2 || asked[0] != 1 || asked[1] != 1 {
-		t.Errorf("asked for the flows of %v attachments", asked)
+// TestFailedSearchIsRepeated: if a search after a repair fails, the next sync repeats it
+// although it finds no difference.
+func TestFailedSearchIsRepeated(t *testing.T) {
+	k := &fakeKernel{}
+	l := newLoop(t, k, record("a"))
+	l.syncScope(t, Changes)
+	k.deleted()
+	k.flowsErr = map[conntrack.Status]error{0: errors.New("no")}
+	k.change(tableMissing)
+	l.syncScope(t, Changes)
+	k.changes, k.flowsErr = nil, nil
+	l.syncScope(t, Changes)
+	l.syncScope(t, Changes)
+	if flows, searches := k.deleted(); len(flows) != 1 || searches != 1 {
+		t.Errorf("deleted flows of %v in %d searches", flows, searches)
 	}
 }
 
-func TestFailureIsSaidAndKept(t *testing.T) {
-	k := &kernel{err: errors.New("no")}
-	l, _ := loop(t, k, record("a"))
-	if _, repaired := l.sync(t.Context(), time.Now(), request{}); repaired {
+// TestFailureIsReported: a failed sync is counted and reported until one succeeds.
+func TestFailureIsReported(t *testing.T) {
+	k := &fakeKernel{err: errors.New("no")}
+	l := newLoop(t, k, record("a"))
+	if l.syncScope(t, Changes) {
 		t.Error("a failure counts as a repair")
 	}
 	if s := l.Stats(); s.Failures != 1 || s.Problem == "" || !s.LastSync.IsZero() {
-		t.Errorf("stats %+v", s)
+		t.Errorf("after the failure: %+v", s)
 	}
 	k.err = nil
-	l.sync(t.Context(), time.Now(), request{})
+	l.syncScope(t, Changes)
 	if s := l.Stats(); s.Problem != "" || s.LastSync.IsZero() {
-		t.Errorf("stats %+v", s)
+		t.Errorf("after the success: %+v", s)
 	}
 }
 
-// What a changed configuration asks for is no drift, and the flows that began under
-// the one before go on. What somebody else took away is, though both come at once.
-func TestWhatIsAskedForIsNoDrift(t *testing.T) {
-	k := &kernel{}
-	l, a := loop(t, k, record("a"))
+// TestConfigurationIsNoDrift: what a changed configuration desires is not counted as a
+// repair, and no flows are deleted. A change by another program is counted, also if both
+// come at once.
+func TestConfigurationIsNoDrift(t *testing.T) {
+	k := &fakeKernel{}
 	node := Node{}
-	l.Node = func() Node { return node }
-	l.sync(t.Context(), time.Now(), request{})
-	rule := nft.Difference{Kind: nft.KindRule, Reason: masq.Missing, Parent: "postrouting", Object: "policy4"}
+	l := newLoopOf(t, k, func(d *Deps) { d.Node = func() Node { return node } }, record("a"))
+	l.syncScope(t, Changes)
 	for _, step := range []struct {
 		name     string
 		change   func()
 		compared int
-		drifted  bool
+		repaired bool
 	}{
-		{"a configuration", func() { node.Version++; k.changes = []nft.Difference{rule} }, 1, false},
+		{"a configuration", func() { node.Version++; k.changes = []nft.Difference{ruleMissing} }, 1, false},
 		{"nothing", func() {}, 0, false},
-		{"somebody", func() { k.change(rule) }, 1, true},
-		{"both", func() { node.Version++; k.change(rule) }, 2, true},
+		{"another program", func() { k.change(ruleMissing) }, 1, true},
+		{"both", func() { node.Version++; k.change(ruleMissing) }, 2, true},
 		{"a configuration, and another table", func() { node.Version++; k.change() }, 1, false},
 	} {
 		step.change()
-		before := k.looks()
-		a.untranslated = nil
-		_, drifted := l.sync(t.Context(), time.Now(), request{})
-		if drifted != step.drifted || k.looks()-before != step.compared || (len(a.untranslated) > 0) != step.drifted {
-			t.Errorf("%s: drifted %t, %d comparisons, flows of %d", step.name, drifted, k.looks()-before, len(a.untranslated))
+		before := k.comparisons()
+		k.deleted()
+		repaired := l.syncScope(t, Changes)
+		flows, _ := k.deleted()
+		if compared := k.comparisons() - before; repaired != step.repaired || compared != step.compared || (len(flows) > 0) != step.repaired {
+			t.Errorf("%s: repaired %t, %d comparisons, deleted flows of %v", step.name, repaired, compared, flows)
 		}
 	}
 	if n := l.Stats().Repairs["rule"]; n != 2 {
@@ -153,17 +159,18 @@ func TestWhatIsAskedForIsNoDrift(t *testing.T) {
 	}
 }
 
-// A missing egress address of a family that no source of the policy has drops no flows:
-// it counts as soon as an attachment or sourceCIDRs have the family.
+// TestMissingEgressOfUnusedFamily: a missing egress address of a family that no source of
+// the policy has drops no flows. It counts once an attachment or sourceCIDRs have the
+// family.
 func TestMissingEgressOfUnusedFamily(t *testing.T) {
 	four, six := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")
-	k := &kernel{lacks: []netip.Addr{six}}
+	k := &fakeKernel{lacks: []netip.Addr{six}}
 	r := record("a")
 	r.Policy.SNATAddresses = []netip.Addr{four, six}
-	l, _ := loop(t, k, r)
+	l := newLoop(t, k, r)
 	state := func(name string, dropped, unused bool) {
 		t.Helper()
-		l.sync(t.Context(), time.Now(), request{scope: Forwarding})
+		l.syncScope(t, Forwarding)
 		want := []ruleset.MissingEgress{{Policy: r.Policy.ID(), Address: six, Dropped: dropped, Unused: unused}}
 		if got := l.Stats().MissingEgress; !slices.Equal(got, want) {
 			t.Errorf("%s: missing: %+v, not %+v", name, got, want)
@@ -172,180 +179,165 @@ func TestMissingEgressOfUnusedFamily(t *testing.T) {
 	state("IPv4 alone", false, true)
 	dual := record("b")
 	dual.Policy, dual.Addresses = r.Policy, []netip.Addr{netip.MustParseAddr("10.88.0.6"), netip.MustParseAddr("fd00::6")}
-	l.Records.(*book).write(dual)
+	l.deps.Records.write(t, dual)
 	state("an attachment has IPv6", true, false)
 }
 
-// Addresses that left the node, and those that policies no longer name, are looked
-// for in flows.
-func TestFlowsOfRemovedEgressAddresses(t *testing.T) {
-	addr := func(list ...string) []netip.Addr {
+// TestFlowsOfRemovedEgress: the flows of addresses that left the node, and of addresses
+// that no policy names any more, are deleted.
+func TestFlowsOfRemovedEgress(t *testing.T) {
+	addrs := func(list ...string) []netip.Addr {
 		var out []netip.Addr
 		for _, s := range list {
 			out = append(out, netip.MustParseAddr(s))
 		}
 		return out
 	}
-	k := &kernel{}
+	k := &fakeKernel{}
+	lacks := func(more ...string) { k.lacks = addrs(append(more, "192.0.2.1", "192.0.2.9")...) }
+	lacks()
 	r := record("a")
-	r.Policy.SNATAddresses = addr("192.0.2.2", "192.0.2.7")
-	l, a := loop(t, k, r)
-	all := l.Records.(*book)
-	l.Expect(addr("192.0.2.9"))
-	look := func(name string, want ...netip.Addr) {
+	r.Policy.SNATAddresses = addrs("192.0.2.2", "192.0.2.7")
+	l := newLoopOf(t, k, func(d *Deps) { d.PreviousEgress = addrs("192.0.2.9") }, r)
+	for _, egress := range addrs("192.0.2.1", "192.0.2.2", "192.0.2.7", "192.0.2.9") {
+		f := conntrack.Flow{Status: conntrack.SrcNAT}
+		f.Original.Src, f.Reply.Dst = r.Addresses[0], egress
+		k.flows = append(k.flows, f)
+	}
+	sync := func(name, want string) {
 		t.Helper()
-		a.stranded = nil
-		l.sync(t.Context(), time.Now(), request{scope: Forwarding})
-		if len(want) == 0 && len(a.stranded) != 0 || len(want) > 0 && (len(a.stranded) != 1 || !slices.Equal(a.stranded[0], want)) {
-			t.Errorf("%s: asked for %v, not %v", name, a.stranded, want)
+		k.searches = nil
+		l.syncScope(t, Forwarding)
+		var got []string
+		for _, s := range k.searches {
+			for _, f := range s.flows {
+				if s.status == conntrack.SrcNAT {
+					got = append(got, f.Reply.Dst.String())
+				}
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: deleted flows of %v, want %q", name, got, want)
 		}
 	}
-	look("an earlier daemon's", addr("192.0.2.9")...)
-	look("nothing")
-	l.last.gone = addr("192.0.2.1")
-	look("an address is gone", addr("192.0.2.1")...)
-	k.lacks = addr("192.0.2.7")
-	look("one that a policy names is gone", addr("192.0.2.7")...)
-	look("it is still gone")
-	if m := l.Stats().MissingEgress; len(m) != 1 || m[0].Address != addr("192.0.2.7")[0] || m[0].Dropped {
+	sync("an address of the previous masqd", "192.0.2.9")
+	sync("no change", "")
+	l.AddressesRemoved(addrs("192.0.2.1"))
+	l.takeRequest(time.Now())
+	sync("an address is removed", "192.0.2.1")
+	lacks("192.0.2.7")
+	sync("an address that a policy names is removed", "192.0.2.7")
+	sync("it is still missing", "")
+	if m := l.Stats().MissingEgress; len(m) != 1 || m[0].Address != addrs("192.0.2.7")[0] || m[0].Dropped {
 		t.Errorf("missing: %+v", m)
 	}
-	k.lacks = addr("192.0.2.7", "192.0.2.2")
-	look("the other one is gone too", addr("192.0.2.2")...)
+	lacks("192.0.2.7", "192.0.2.2")
+	sync("the other one is removed too", "192.0.2.2")
 	if m := l.Stats().MissingEgress; len(m) != 2 || !m[0].Dropped {
 		t.Errorf("missing: %+v", m)
 	}
-	k.lacks = nil
-	look("both are back")
+	lacks()
+	sync("both are present again", "")
 	if m := l.Stats().MissingEgress; len(m) != 0 {
 		t.Errorf("missing: %+v", m)
 	}
-	k.lacks = addr("192.0.2.7")
-	look("it is gone again", addr("192.0.2.7")...)
-	declared := record("a")
-	declared.Policy.SNATAddresses = addr("192.0.2.2", "192.0.2.7")
-	declared.Policy.SNATRouted = addr("192.0.2.7")
-	all.write(declared)
-	l.last.gone = addr("192.0.2.7")
-	look("it is declared as routed to the node")
-	next := record("a")
-	next.Policy.SNATAddresses = addr("192.0.2.2")
-	all.write(next)
-	look("a policy names it no longer", addr("192.0.2.7")...)
+	lacks("192.0.2.7")
+	sync("one is removed again", "192.0.2.7")
+	routed := record("a")
+	routed.Policy.SNATAddresses = addrs("192.0.2.2", "192.0.2.7")
+	routed.Policy.SNATRouted = addrs("192.0.2.7")
+	l.deps.Records.write(t, routed)
+	l.AddressesRemoved(addrs("192.0.2.7"))
+	l.takeRequest(time.Now())
+	sync("it is declared as routed to the node", "")
+	one := record("a")
+	one.Policy.SNATAddresses = addrs("192.0.2.2")
+	l.deps.Records.write(t, one)
+	sync("no policy names it any more", "192.0.2.7")
 	if n := l.Stats().EgressRemovedFlows; n != 6 {
-		t.Errorf("counted %d", n)
+		t.Errorf("%d flows are counted", n)
 	}
-	fail := errors.New("no")
-	stranded := l.EgressRemoved
-	l.EgressRemoved = func(context.Context, Whose, []netip.Addr) (int, error) { return 0, fail }
-	all.write(record("a"))
-	look("failing")
-	l.Untranslated = func(context.Context, Whose) (int, error) { return 3, nil }
-	l.owesAll()
-	look("flows without translation are deleted first")
-	if n := l.Stats().UntranslatedFlows; n != 3 {
-		t.Errorf("%d flows without translation are counted, not 3", n)
+	k.flowsErr = map[conntrack.Status]error{conntrack.SrcNAT: errors.New("no")}
+	lacks("192.0.2.7", "192.0.2.2")
+	l.deps.Records.write(t, record("a"))
+	before := l.Stats().UntranslatedFlows
+	l.last.search.all = true
+	sync("a failure", "")
+	if n := l.Stats().UntranslatedFlows - before; n != 1 {
+		t.Errorf("%d untranslated flows were deleted before the failure", n)
 	}
-	l.EgressRemoved = stranded
-	look("what failed is still to be done", addr("192.0.2.2")...)
+	k.flowsErr = nil
+	sync("after the failure", "192.0.2.2")
 }
 
-func TestForwardingIsMended(t *testing.T) {
-	k := &kernel{put: []string{"net.ipv4.conf.up0.forwarding=1"}}
-	l, _ := loop(t, k, record("a"))
-	l.sync(t.Context(), time.Now(), request{})
-	if _, drifted := l.sync(t.Context(), time.Now(), request{scope: Forwarding}); !drifted || l.Stats().Repairs[string(forwarding)] != 1 {
+// TestForwardingIsRepaired repairs forwarding for the links that the plugin made, and not
+// for those of other plugins.
+func TestForwardingIsRepaired(t *testing.T) {
+	k := &fakeKernel{forwarding: []string{"net.ipv4.conf.up0.forwarding=1"}}
+	l := newLoop(t, k, record("a"))
+	l.syncScope(t, Changes)
+	if !l.syncScope(t, Forwarding) || l.Stats().Repairs[string(forwarding)] != 1 {
 		t.Errorf("not counted: %+v", l.Stats())
 	}
 	chained := record("a")
 	chained.Chained = true
-	l, _ = loop(t, k, chained)
-	l.sync(t.Context(), time.Now(), request{})
-	if _, drifted := l.sync(t.Context(), time.Now(), request{scope: Forwarding}); drifted {
-		t.Error("what others wired is mended")
+	l = newLoop(t, k, chained)
+	l.syncScope(t, Changes)
+	if l.syncScope(t, Forwarding) {
+		t.Error("forwarding of another plugin's links is repaired")
 	}
 }
 
-// What failed is tried again, without another event.
-func TestFailuresAreRetried(t *testing.T) {
-	k := &kernel{err: errors.New("no"), changes: []nft.Difference{{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"}}}
-	l, _ := loop(t, k, record("a"))
+// TestFailedSyncsAreRetried: a failed sync is repeated without another event.
+func TestFailedSyncsAreRetried(t *testing.T) {
+	k := &fakeKernel{err: errors.New("no"), changes: []nft.Difference{tableMissing}}
+	l := newLoop(t, k, record("a"))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan struct{})
 	go func() { l.Run(ctx); close(ended) }()
 	wait := func(what string, f func(Stats) bool) {
 		t.Helper()
-		for begun := time.Now(); !f(l.Stats()); runtime.Gosched() {
-			if time.Since(begun) > time.Minute {
-				t.Fatalf("it never came to be that %s: %+v", what, l.Stats())
+		for started := time.Now(); !f(l.Stats()); runtime.Gosched() {
+			if time.Since(started) > time.Minute {
+				t.Fatalf("not within a minute: %s: %+v", what, l.Stats())
 			}
 		}
 	}
-	wait("three looks failed", func(s Stats) bool { return s.Failures >= 3 && s.Drift == 1 && s.Repairs["table"] == 0 })
+	wait("three syncs failed", func(s Stats) bool { return s.Failures >= 3 && s.Drift == 1 && s.Repairs["table"] == 0 })
 	k.mu.Lock()
 	k.err = nil
 	k.mu.Unlock()
-	wait("it is repaired", func(s Stats) bool { return s.Problem == "" && s.Drift == 0 && s.Repairs["table"] == 1 })
+	wait("the table is repaired", func(s Stats) bool { return s.Problem == "" && s.Drift == 0 && s.Repairs["table"] == 1 })
 	cancel()
 	<-ended
 }
 
-// A repair counts and is said although flows could not be looked after.
-func TestRepairBesideAFailure(t *testing.T) {
-	k := &kernel{}
-	l, _ := loop(t, k, record("a"))
-	l.sync(t.Context(), time.Now(), request{})
-	l.Untranslated = func(context.Context, Whose) (int, error) { return 0, errors.New("no") }
-	k.change(nft.Difference{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"})
-	if _, drifted := l.sync(t.Context(), time.Now(), request{}); !drifted {
-		t.Error("it is no repair")
+// TestRepairIsCountedDespiteAFailure counts a repair although the search for flows failed.
+func TestRepairIsCountedDespiteAFailure(t *testing.T) {
+	k := &fakeKernel{}
+	l := newLoop(t, k, record("a"))
+	l.syncScope(t, Changes)
+	k.flowsErr = map[conntrack.Status]error{0: errors.New("no")}
+	k.change(tableMissing)
+	if !l.syncScope(t, Changes) {
+		t.Error("the repair is not counted")
 	}
 	if s := l.Stats(); s.Repairs["table"] != 1 || s.Drift != 0 || s.Failures != 1 || s.Problem == "" {
 		t.Errorf("%+v", s)
 	}
 }
 
-// However many changes come, looks keep their pace: at once while there is a budget
-// for it, and in the long run a fifth of a core.
-func TestStormIsBoundedAndSeen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := &kernel{busy: 20 * time.Millisecond}
-		l, _ := loop(t, k, record("a"))
-		k.compared = func(n int) {
-			if n == 25 {
-				l.budget.debt = 2 * burst // as after many more
-			}
-		}
-		x := k.run(t, l)
-		soon, late := 0, 0
-		for k.looks() < 40 {
-			if x.next(Urgent, nft.Difference{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"}) < restOf*k.busy {
-				soon++
-			} else {
-				late++
-			}
-		}
-		x.end()
-		if soon < stormAfter || late < 10 {
-			t.Errorf("%d repairs came without a rest, and %d after one", soon, late)
-		}
-		if l.Stats().RepairLoops != 1 {
-			t.Errorf("%d storms are seen", l.Stats().RepairLoops)
-		}
-	})
-}
-
-// running is a loop at work, in a time that goes on only while everybody waits.
+// running is a Loop that runs in a bubble of synctest.
 type running struct {
 	t   *testing.T
-	k   *kernel
+	k   *fakeKernel
 	l   *Loop
 	end func()
 }
 
-// run begins, and waits until the first look is over.
-func (k *kernel) run(t *testing.T, l *Loop) running {
+// run starts a Loop, and waits until its first sync has ended.
+func (k *fakeKernel) run(t *testing.T, l *Loop) running {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { l.Run(ctx); close(ended) }()
@@ -353,69 +345,76 @@ func (k *kernel) run(t *testing.T, l *Loop) running {
 	return running{t, k, l, func() { cancel(); <-ended }}
 }
 
-// next changes something and returns how long it took until the look for it was over.
-func (x running) next(u Urgency, changes ...nft.Difference) time.Duration {
+// next has another program change something, and returns how long it took until the sync
+// of that change had ended.
+func (x running) next(u Urgency, change nft.Difference) time.Duration {
 	x.t.Helper()
-	before, begun := x.k.looks(), time.Now()
+	before, started := x.k.comparisons(), time.Now()
 	process := "nft"
 	if u == Soon {
-		process = "masq" // not urgent
+		process = "masq" // its changes are not urgent
 	}
-	if len(changes) == 0 {
-		changes = []nft.Difference{{Kind: nft.KindSet, Reason: masq.Unexpected, Object: "theirs"}}
-	}
-	x.k.changeBy(process, changes...)
+	x.k.changeBy(process, change)
 	x.l.RequestSync("rules", u, Changes)
-	for x.k.looks() == before {
-		if time.Since(begun) > time.Minute {
-			x.t.Fatal("no look")
+	for x.k.comparisons() == before {
+		if time.Since(started) > time.Minute {
+			x.t.Fatal("no sync within a minute")
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return time.Since(begun)
+	return time.Since(started)
 }
 
-func TestBudget(t *testing.T) {
-	var b budget
-	now := time.Unix(0, 0)
-	if !b.left(now) {
-		t.Error("nothing is left at the beginning")
-	}
-	b.spend(now, burst-time.Millisecond)
-	if !b.left(now) {
-		t.Error("nothing is left before the end")
-	}
-	b.spend(now, 2*time.Millisecond)
-	if b.left(now) {
-		t.Error("it has no end")
-	}
-	if later := now.Add((restOf + 1) * 2 * time.Millisecond); !b.left(later) {
-		t.Error("a rest does not count")
-	}
-	if b.owes(now.Add(time.Hour)) != 0 {
-		t.Error("a rest counts for more than the work before it")
-	}
-}
-
-// What is not urgent waits, and what is urgent does not wait for it.
-func TestUrgentEventsEndARest(t *testing.T) {
+// TestRepairLoopIsBounded: if another program keeps changing the table, repairs come at
+// once while the budget lasts, and then after pauses. It is reported once.
+func TestRepairLoopIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := &kernel{busy: 30 * time.Millisecond}
-		l, _ := loop(t, k, record("a"))
+		k := &fakeKernel{busy: 20 * time.Millisecond}
+		l := newLoop(t, k, record("a"))
+		k.onSync = func(n int) {
+			if n == 25 {
+				l.budget.debt = 2 * workBudget // as after many more
+			}
+		}
 		x := k.run(t, l)
-		if calm := x.next(Soon); calm < restOf*k.busy {
-			t.Errorf("a look after %s, without a rest", calm)
+		atOnce, paused := 0, 0
+		for k.comparisons() < 40 {
+			if x.next(Urgent, tableMissing) < pauseFactor*k.busy {
+				atOnce++
+			} else {
+				paused++
+			}
 		}
-		if urgent := x.next(Urgent); urgent > restOf*k.busy {
-			t.Errorf("an urgent look after %s", urgent)
+		x.end()
+		if atOnce < repairLoopLength || paused < 10 {
+			t.Errorf("%d repairs came at once, and %d after a pause", atOnce, paused)
 		}
-		k.compared = func(int) { l.budget.debt = 2 * burst }
-		x.next(Soon)
-		if late := x.next(Urgent); late < restOf*k.busy {
-			t.Errorf("an urgent look after %s, beyond the budget", late)
+		if n := l.Stats().RepairLoops; n != 1 {
+			t.Errorf("%d repair loops are counted", n)
 		}
-		if asked := x.next(Interactive); asked > restOf*k.busy {
-			t.Errorf("a look that was asked for after %s", asked)
+	})
+}
+
+// TestUrgencyEndsPause: a sync that is not urgent waits for the end of the pause, an urgent
+// one does not while the budget lasts, and an interactive one never does.
+func TestUrgencyEndsPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &fakeKernel{busy: 30 * time.Millisecond}
+		l := newLoop(t, k, record("a"))
+		x := k.run(t, l)
+		if took := x.next(Soon, setUnexpected); took < pauseFactor*k.busy {
+			t.Errorf("a sync that is not urgent took %s, without a pause", took)
+		}
+		if took := x.next(Urgent, setUnexpected); took > pauseFactor*k.busy {
+			t.Errorf("an urgent sync took %s", took)
+		}
+		k.onSync = func(int) { l.budget.debt = 2 * workBudget }
+		x.next(Soon, setUnexpected)
+		if took := x.next(Urgent, setUnexpected); took < pauseFactor*k.busy {
+			t.Errorf("an urgent sync beyond the budget took %s, without a pause", took)
+		}
+		if took := x.next(Interactive, setUnexpected); took > pauseFactor*k.busy {
+			t.Errorf("an interactive sync took %s", took)
 		}
 		x.end()
 	})

@@ -32,7 +32,7 @@ type Node struct {
 func (n Node) Attachments(records []*store.Record) []masq.Attachment {
 	ready := make([]masq.Attachment, 0, len(records))
 	for _, r := range records {
-		if isSettled(r) {
+		if isReady(r) {
 			ready = append(ready, r.Attachment)
 		}
 	}

@@ -15,59 +15,87 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// Rebuild replaces damaged records with new ones made from the kernel's state of their
-// attachments, where that is unambiguous. All fields are needed.
-type Rebuild struct {
-	// Snapshot and Node give the policies that are known.
-	Snapshot func() Snapshot
-	Node     func() Node
-	// Attached and DirectRanges are methods of an nft.Conn.
+// RebuildDeps are what a Rebuilder needs. All fields are required, except Boot and
+// NodeNetNS.
+type RebuildDeps struct {
+	// Records are the records of the node's attachments.
+	Records *Cache
+	// Node returns the node's configuration.
+	Node func() Node
+	// Attached and DirectRanges read the ruleset, as the methods of nft.Conn do.
 	Attached     func(want func(identity string) bool) ([]nft.Attached, error)
 	DirectRanges func(policy string) ([]masq.AddrRange, error)
-	// Describe is the method of a veth.Conn.
+	// Describe reads a link, as the method of veth.Conn does.
 	Describe func(masq.HostLink) (veth.Ours, bool, error)
-	Replace  func(*store.ReadError, store.Record) (kept string, err error)
-	Boot     string
-	// NodeNetNS is the node's network namespace; nil where the kernel does not tell.
+	// Boot is the ID of this boot; empty if it is not known.
+	Boot string
+	// NodeNetNS is the node's network namespace; nil if it is not known.
 	NodeNetNS *masq.NodeNetNS
 	Log       *slog.Logger
-
-	said map[string]string // by path: why the record was not rebuilt
 }
 
-// Run rebuilds the damaged records among these, as far as it can, and returns how many
-// it rebuilt. It does not touch records that cannot be opened, or records of newer
-// versions: their content is good.
-func (r *Rebuild) Run(all []UnreadableRecord) (rebuilt int) {
-	said := map[string]string{}
-	for _, u := range all {
+// Validate returns an error that names every field which is missing.
+func (d RebuildDeps) Validate() error {
+	return required("RebuildDeps", map[string]bool{
+		"Records": d.Records != nil, "Node": d.Node != nil, "Attached": d.Attached != nil,
+		"DirectRanges": d.DirectRanges != nil, "Describe": d.Describe != nil, "Log": d.Log != nil,
+	})
+}
+
+// Rebuilder replaces damaged records with new ones made from the kernel's state of their
+// attachments, if that is unambiguous. It is used by one goroutine at a time.
+type Rebuilder struct {
+	deps     RebuildDeps
+	reported map[string]string // by path: why the record was not rebuilt
+}
+
+// NewRebuilder returns a Rebuilder, or an error if a dependency is missing.
+func NewRebuilder(d RebuildDeps) (*Rebuilder, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	return &Rebuilder{deps: d}, nil
+}
+
+// Run rebuilds damaged records as far as possible, and returns how many it rebuilt. It
+// leaves alone records that cannot be opened and records of a newer version: their content
+// is good.
+func (r *Rebuilder) Run() (rebuilt int) {
+	reported := map[string]string{}
+	for _, u := range r.deps.Records.Unreadable() {
 		if !u.Damaged {
 			continue
 		}
-		rec, err := r.record(u)
-		kept := ""
-		if err == nil {
-			if rec.Evidence != nil {
-				rec.Evidence.Node = r.NodeNetNS
-			}
-			kept, err = r.Replace(u.ReadError, rec)
-		}
+		rec, kept, err := r.rebuild(u)
 		if err == nil {
 			rebuilt++
-			r.Log.Warn("a damaged record was rebuilt from what the kernel has of its attachment; look at the damaged file, then delete it",
+			r.deps.Log.Warn("a damaged record was rebuilt from the kernel's state of its attachment; inspect the damaged file, then delete it",
 				"attachment", rec.Identity(), "damaged", kept, "err", u.Err)
 			continue
 		}
-		if said[u.Path] = err.Error(); r.said[u.Path] != err.Error() {
-			r.Log.Error("a record is damaged and cannot be rebuilt; its rules are left as they are until its container is deleted", "record", u.Path, "err", u.Err, "why", err)
+		if reported[u.Path] = err.Error(); r.reported[u.Path] != err.Error() {
+			r.deps.Log.Error("a record is damaged and cannot be rebuilt; its rules are kept until its container is deleted", "record", u.Path, "err", u.Err, "why", err)
 		}
 	}
-	r.said = said
+	r.reported = reported
 	return rebuilt
 }
 
-// record is what the record said, as far as that is known.
-func (r *Rebuild) record(u UnreadableRecord) (rec store.Record, err error) {
+// rebuild replaces one damaged record. kept is the path that the damaged file has now.
+func (r *Rebuilder) rebuild(u UnreadableRecord) (rec store.Record, kept string, err error) {
+	if rec, err = r.record(u); err != nil {
+		return rec, "", err
+	}
+	if rec.Evidence != nil {
+		rec.Evidence.Node = r.deps.NodeNetNS
+	}
+	kept, err = r.deps.Records.records.Replace(u.ReadError, rec)
+	return rec, kept, err
+}
+
+// record returns the content of a damaged record: what is in memory of it, or else what the
+// kernel has of its attachment.
+func (r *Rebuilder) record(u UnreadableRecord) (rec store.Record, err error) {
 	if u.Known != nil {
 		rec = *u.Known
 		if rec.Evidence != nil {
@@ -80,22 +108,22 @@ func (r *Rebuild) record(u UnreadableRecord) (rec store.Record, err error) {
 	if rec.Chained {
 		return rec, nil
 	}
-	o, found, err := r.Describe(rec.HostLink(0))
+	o, found, err := r.deps.Describe(rec.HostLink(0))
 	if err != nil {
 		return rec, err
 	}
 	if found {
 		rec.Links = []string{o.Name}
-		rec.Evidence = &masq.Evidence{Boot: r.Boot, Links: []masq.HostLink{o.HostLink}}
+		rec.Evidence = &masq.Evidence{Boot: r.deps.Boot, Links: []masq.HostLink{o.HostLink}}
 	}
 	return rec, nil
 }
 
-// fromKernel makes a record of what the kernel has. The digest in the file's name is
-// the proof that it is the right attachment.
-func (r *Rebuild) fromKernel(u UnreadableRecord) (rec store.Record, err error) {
+// fromKernel makes a record from the kernel's state. The digest in the file's name proves
+// that it is the right attachment.
+func (r *Rebuilder) fromKernel(u UnreadableRecord) (rec store.Record, err error) {
 	var key masq.Key
-	found, err := r.Attached(func(identity string) bool {
+	found, err := r.deps.Attached(func(identity string) bool {
 		k, ok := masq.ParseIdentity(identity)
 		if ok && k.Digest() == u.Digest() {
 			key = k
@@ -118,12 +146,12 @@ func (r *Rebuild) fromKernel(u UnreadableRecord) (rec store.Record, err error) {
 	rec = store.Record{
 		Attachment: masq.Attachment{Key: key, Addresses: found[0].Addresses, Policy: policy},
 		Ready:      true, Chained: true, Created: time.Now().UTC(),
-		Evidence: &masq.Evidence{Boot: r.Boot},
+		Evidence: &masq.Evidence{Boot: r.deps.Boot},
 	}
 	if info, err := os.Stat(u.Path); err == nil && info.ModTime().Before(rec.Created) {
 		rec.Created = info.ModTime().UTC()
 	}
-	o, found1, err := r.Describe(rec.HostLink(0))
+	o, found1, err := r.deps.Describe(rec.HostLink(0))
 	if err != nil && !errors.Is(err, veth.ErrNotOurs) {
 		return rec, err
 	}
@@ -134,12 +162,12 @@ func (r *Rebuild) fromKernel(u UnreadableRecord) (rec store.Record, err error) {
 	return rec, nil
 }
 
-// policy returns the policy of an ID, as an attachment of a network has it. An ID is a
-// digest, so that a policy with it makes the same rules, wherever it was found. Only the
-// annotations that the network allows may be others.
-func (r *Rebuild) policy(network, id string) (*masq.Policy, error) {
+// policy returns the policy with an ID, as attachments of a network have it. An ID is a
+// digest of what the policy says, so a policy of another network with this ID makes the
+// same rules. Only the annotations that the network allows may differ.
+func (r *Rebuilder) policy(network, id string) (*masq.Policy, error) {
 	var found *masq.Policy
-	for _, x := range r.Snapshot().Records {
+	for _, x := range r.deps.Records.Snapshot().Records {
 		if x.Policy == nil || x.Policy.ID() != id {
 			continue
 		}
@@ -151,10 +179,10 @@ func (r *Rebuild) policy(network, id string) (*masq.Policy, error) {
 		return found, nil
 	}
 	node := masq.Default()
-	if p := r.Node().Policy; p != nil {
+	if p := r.deps.Node().Policy; p != nil {
 		node = *p
 	}
-	have, err := r.DirectRanges(id)
+	have, err := r.deps.DirectRanges(id)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +198,7 @@ func (r *Rebuild) policy(network, id string) (*masq.Policy, error) {
 	return nil, fmt.Errorf("no other record and no configuration has its policy %s", id)
 }
 
-// otherPrefixes returns the ranges that are prefixes and that a policy does not have:
+// otherPrefixes returns the ranges that are prefixes and that a policy does not contain:
 // the network's own subnets.
 func otherPrefixes(have []masq.AddrRange, p masq.Policy) (out []netip.Prefix) {
 	for _, x := range have {

@@ -44,7 +44,6 @@ type request struct {
 
 // RequestSync requests a sync and never blocks. The reason is a label of the metrics.
 func (l *Loop) RequestSync(reason string, u Urgency, s Scope) {
-	l.init()
 	l.mu.Lock()
 	l.stats.Requests[reason]++
 	l.pending.merge(request{u, s})

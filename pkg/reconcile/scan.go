@@ -10,24 +10,24 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// addedAtOnce is the number of elements that one transaction adds if many are missing. It
-// bounds memory: each element takes some 300 bytes while its message is prepared.
-const addedAtOnce = 2048
+// maxElementsPerFill is the number of elements that one transaction adds if many are
+// missing. It bounds memory: the message takes some 300 bytes for each element.
+const maxElementsPerFill = 2048
 
-// isCrowded reports whether there are so many records that the complete table, which
-// takes about a kilobyte for each, is not made: elements are handled set by set.
-func (l *Loop) isCrowded() bool { return len(l.Records.Snapshot().Records) > maxComplete }
+// isCrowded reports whether there are too many records to make the complete table, which
+// takes about a kilobyte for each. Then elements are handled set by set.
+func (l *Loop) isCrowded() bool { return len(l.deps.Records.Snapshot().Records) > maxComplete }
 
 // setOf returns a live set with the elements of all attachments that are ready.
 func (l *Loop) setOf(name string) ruleset.Set {
-	records := l.Records.Snapshot().Records
+	records := l.deps.Records.Snapshot().Records
 	s, _ := ruleset.Fill(name, len(records), func(yield func(masq.Attachment, func(netip.Addr) bool) bool) {
 		for _, r := range records {
-			if !isSettled(r) {
+			if !isReady(r) {
 				continue
 			}
 			a := r.Attachment
-			a.Policy = l.active(a.Policy)
+			a.Policy = l.activePolicy(a.Policy)
 			if !yield(a, func(addr netip.Addr) bool { return l.owns(r.Key, addr) }) {
 				return
 			}
@@ -36,17 +36,17 @@ func (l *Loop) setOf(name string) ruleset.Set {
 	return s
 }
 
-// owns reports whether an attachment has an address that no later attachment has.
+// owns reports whether an attachment is the latest ready one with an address.
 func (l *Loop) owns(k masq.Key, addr netip.Addr) bool {
-	for _, r := range slices.Backward(l.Records.Claims(ruleset.Subject{Address: addr})) {
-		if isSettled(r) {
+	for _, r := range slices.Backward(l.deps.Records.Claims(ruleset.Subject{Address: addr})) {
+		if isReady(r) {
 			return r.Key == k
 		}
 	}
-	return true // its record has changed since
+	return true // the records changed meanwhile
 }
 
-// fill adds the elements of all records to live sets that were made without them.
+// fill adds the elements of all records to live sets that were created empty.
 func (l *Loop) fill(node Node) error {
 	ready, _ := l.skeleton(node)
 	for _, name := range ready.LiveSets() {
@@ -59,15 +59,15 @@ func (l *Loop) fill(node Node) error {
 	return nil
 }
 
-// addAll adds elements of a live set in several transactions. It returns the elements of
-// failed transactions: the caller judges each.
+// addAll adds elements to a live set in several transactions. It returns the elements of
+// transactions that met a conflict: the caller judges each of these.
 func (l *Loop) addAll(set string, all []ruleset.Element) (left []ruleset.Element, err error) {
-	for chunk := range slices.Chunk(all, addedAtOnce) {
+	for chunk := range slices.Chunk(all, maxElementsPerFill) {
 		add := make([]ruleset.LiveElement, 0, len(chunk))
 		for _, e := range chunk {
 			add = append(add, ruleset.LiveElement{Set: set, Element: e})
 		}
-		large, err := l.Rules.Edit(add, nil, 0)
+		large, err := l.deps.Rules.Edit(add, nil, 0)
 		switch {
 		case errors.Is(err, nft.ErrConflict), errors.Is(err, nft.ErrStructure):
 			left = append(left, chunk...)
@@ -75,20 +75,21 @@ func (l *Loop) addAll(set string, all []ruleset.Element) (left []ruleset.Element
 			return left, err
 		}
 		if large {
-			l.compareAll() // after a rest
+			l.compareAll()
 		}
-		l.advance()
+		l.progress()
 	}
 	return left, nil
 }
 
-// scan compares the elements of all live sets and returns the differences. If many
-// elements of a set are missing, it adds them at once. One set is in memory at a time.
+// scan compares the elements of all live sets and returns the keys that differ. If many
+// elements of a set are missing, it adds them at once and returns them as added. One set
+// is in memory at a time. Without a desired table there is no set.
 func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Difference, err error) {
-	ready, _ := l.skeleton(node) // no set where no table is desired
+	ready, _ := l.skeleton(node)
 	for _, name := range ready.LiveSets() {
-		some, more, err := l.scanSet(name)
-		keys, added = append(keys, some...), append(added, more...)
+		k, a, err := l.scanSet(name)
+		keys, added = append(keys, k...), append(added, a...)
 		if err != nil {
 			l.failed("rules")
 			return keys, added, err
@@ -100,13 +101,13 @@ func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Difference, err e
 // scanSet is scan for one set.
 func (l *Loop) scanSet(name string) (keys []elementKey, added []nft.Difference, err error) {
 	s := l.setOf(name)
-	found, complete, err := l.Rules.Scan(ruleset.Table{Sets: []ruleset.Set{s}})
-	l.advance()
+	found, complete, err := l.deps.Rules.Scan(ruleset.Table{Sets: []ruleset.Set{s}})
+	l.progress()
 	if err != nil {
 		return nil, nil, err
 	}
 	if !complete {
-		l.compareAll() // after a rest
+		l.compareAll()
 	}
 	missing := map[string]bool{}
 	for _, c := range found {
@@ -114,7 +115,7 @@ func (l *Loop) scanSet(name string) (keys []elementKey, added []nft.Difference, 
 			missing[c.Object] = true
 		}
 	}
-	if len(missing) >= elementsAtOnce && complete {
+	if len(missing) >= maxElementsPerEdit && complete {
 		add := slices.DeleteFunc(s.Elements, func(e ruleset.Element) bool { return !missing[e.Key] })
 		left, err := l.addAll(name, add)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -64,8 +65,11 @@ var RepairTimes = [...]time.Duration{
 	100 * time.Millisecond, 250 * time.Millisecond, time.Second, 5 * time.Second,
 }
 
-// repaired counts a sync that repaired something and took this long.
-func (s *Stats) repaired(took time.Duration) {
+// countRepair counts a sync that repaired these differences.
+func (s *Stats) countRepair(changes []nft.Difference, took time.Duration) {
+	for _, c := range changes {
+		s.Repairs[string(c.Kind)]++
+	}
 	s.RepairTime += took
 	for i, t := range RepairTimes {
 		if took <= t {
@@ -75,25 +79,24 @@ func (s *Stats) repaired(took time.Duration) {
 	s.RepairsWithin[len(RepairTimes)]++
 }
 
-// stuckAfter is how long one part of a sync may take. On a slow node the first sync of
-// tens of thousands of attachments takes longer than this, but no part of it does.
-const stuckAfter = 30 * time.Second
+// maxPartTime is how long one part of a sync may take. On a slow node the first sync of
+// tens of thousands of attachments takes longer, but no part of it does.
+const maxPartTime = 30 * time.Second
 
-// Stuck reports whether a sync has begun, does not end, and makes no progress.
-func (s Stats) Stuck(now time.Time) bool {
-	return !s.Started.IsZero() && now.Sub(s.Started) > stuckAfter && now.Sub(s.LastProgress) > stuckAfter
+// IsStuck reports whether the running sync makes no progress.
+func (s Stats) IsStuck(now time.Time) bool {
+	return !s.Started.IsZero() && now.Sub(s.Started) > maxPartTime && now.Sub(s.LastProgress) > maxPartTime
 }
 
-// advance notes that a sync has finished a part of its work.
-func (l *Loop) advance() {
+// progress notes that a sync has finished a part of its work.
+func (l *Loop) progress() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stats.LastProgress = time.Now()
 }
 
-// Stats returns a copy.
+// Stats returns a copy of the statistics.
 func (l *Loop) Stats() Stats {
-	l.init()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := l.stats
@@ -102,14 +105,14 @@ func (l *Loop) Stats() Stats {
 	return out
 }
 
-// drift notes how much is different and could not be mended.
-func (l *Loop) drift(n int) {
+// setDrift sets the number of differences that could not be repaired.
+func (l *Loop) setDrift(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stats.Drift = n
 }
 
-// failed counts an error of the kernel.
+// failed counts a failed request to the kernel.
 func (l *Loop) failed(part string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

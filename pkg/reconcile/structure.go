@@ -7,24 +7,25 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// conflicts limits how often a sync judges again the objects that a newer attachment
-// may need. The next sync judges the remaining ones.
-const conflicts = 5
+// maxStructureAttempts is how often a sync judges again the objects that a newer
+// attachment may need. The next sync judges the remaining ones.
+const maxStructureAttempts = 5
 
-// syncStructure makes the table's chains, rules, sets and objects the ones that the
-// records and the configuration need, and returns the differences.
-//
-// The records are known as of a generation of the ruleset; 0 is none.
+// syncStructure makes the table's chains, rules, sets and objects the ones that the records
+// and the configuration need, and returns the differences. asOf is the generation of the
+// ruleset before the records were read; 0 if that is not known.
 func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Difference, err error) {
 	unfilled := false
-	for range conflicts {
-		l.advance()
-		d := nft.Desired{AsOf: asOf, Keep: l.Records.Snapshot().Err != nil, Complete: func() ruleset.Table { return l.complete(node) }}
-		d.Unfilled = l.isCrowded()
+	for range maxStructureAttempts {
+		l.progress()
+		d := nft.Desired{
+			AsOf: asOf, Keep: l.deps.Records.HasUnreadable(), Unfilled: l.isCrowded(),
+			Complete: func() ruleset.Table { return l.completeTable(node) },
+		}
 		d.Table, d.Pending = l.skeleton(node)
-		r, failed := l.Rules.SyncStructure(d)
+		r, failed := l.deps.Rules.SyncStructure(d)
 		all = append(all, r.Changes...)
-		l.drift(r.Left)
+		l.setDrift(r.Left)
 		if r.Large {
 			l.compareAll()
 		}
@@ -33,12 +34,12 @@ func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Difference, err 
 		if err = failed; !errors.Is(err, nft.ErrConflict) {
 			break
 		}
-		// The plugin writes a record before the rules: whatever the ruleset of this
-		// generation has for an attachment, its record is there.
-		if asOf, err = l.Rules.Generation(); err != nil {
+		// The records that are read after the generation include those of every attachment in
+		// the ruleset of that generation.
+		if asOf, err = l.deps.Rules.Generation(); err != nil {
 			break
 		}
-		if err := l.Records.Refresh(); err != nil {
+		if err := l.deps.Records.Refresh(); err != nil {
 			return all, err
 		}
 		err = nft.ErrConflict

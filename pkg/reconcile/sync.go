@@ -5,52 +5,87 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/nft"
-	"github.com/masq-cni/masq-cni/pkg/ruleset"
-	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// work is what a sync has to do.
+// sync runs one sync and counts its result. worked is false if nothing had changed;
+// repaired is true if the node differed from the desired state.
+func (l *Loop) sync(ctx context.Context, started time.Time, r request) (worked, repaired bool) {
+	worked, changes, err := l.syncNode(ctx, r.scope)
+	took := time.Since(started)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := &l.stats
+	s.Started = time.Time{}
+	s.SyncTime += took
+	s.Syncs++
+	if err != nil {
+		worked = true
+		s.Failures++
+		l.pending.merge(r) // the next sync repeats it
+		if problem := err.Error(); problem != s.Problem {
+			s.Problem = problem // a repeated error is logged once
+			l.deps.Log.Error("sync failed: cannot bring the kernel into agreement with the records", "err", err)
+		}
+	} else {
+		if s.Problem != "" {
+			l.deps.Log.Info("sync succeeded again")
+		}
+		s.Problem, s.LastSync = "", time.Now()
+	}
+	if len(changes) == 0 {
+		return worked, false
+	}
+	s.countRepair(changes, took)
+	logRepairs(l.deps.Log, changes, took)
+	return true, true
+}
+
+// work is what a sync has to compare in the table.
 type work struct {
-	full      bool // compare the whole table
-	changed   bool // the configuration is another one
-	structure bool // compare its structure
-	uses      bool // the records need another structure
-	// foreign says that another program may have changed the structure: a difference is
-	// not what the records or the configuration newly desire.
-	foreign bool
-	// suspects are elements that other programs added or deleted and that the records
-	// did not explain. asked are the elements of records that changed.
-	suspects, asked map[elementKey]bool
+	full          bool // the whole table
+	configuration bool // what a changed configuration desires
+	structure     bool // everything but the elements of attachments
+	uses          bool // the structure, because the records need another one
+	// byOthers says that another program may have changed the structure. Then a difference
+	// is a repair, and not what the records or the configuration newly desire.
+	byOthers bool
+	// repair has elements that other programs changed and no record explains. desire has
+	// the elements of records that changed.
+	repair, desire map[elementKey]bool
 	// egress is what the previous sync made the table with.
 	egress egress
 }
 
-// sync brings the kernel into agreement with the records and the configuration. It
-// returns the differences that it repaired, even if it also returns an error. What a
-// changed record or configuration newly desires is no difference.
-func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, drift []nft.Difference, err error) {
-	l.links = l.links || scope&StaleAttachments != 0
-	heard, node := l.take(), l.Node()
-	w := work{suspects: map[elementKey]bool{}, asked: map[elementKey]bool{}}
-	w.full = l.last.full || l.last.generation == 0
-	w.structure, w.foreign = l.last.structure, l.last.structure
+// syncNode brings the kernel into agreement with the records and the configuration. It
+// returns the differences that it repaired, even if it also returns an error. What changed
+// records or a changed configuration newly desire is not among them.
+func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, repaired []nft.Difference, err error) {
+	l.cleanupDue = l.cleanupDue || scope&StaleAttachments != 0
+	events, node := l.takeTransactions(), l.deps.Node()
+	w := work{
+		full:      l.last.full || l.last.isNone(),
+		structure: l.last.structure, byOthers: l.last.structure,
+		repair: map[elementKey]bool{}, desire: map[elementKey]bool{},
+	}
 	for _, k := range l.last.elements {
-		w.suspects[k] = true
+		w.repair[k] = true
 	}
 	l.last.full, l.last.structure, l.last.elements = false, false, nil
-	l.explain(heard, &w)
-	l.noteRecords(&w)
+	l.explain(events, &w)
+	l.takeRecordChanges(&w)
 	if scope&Generation != 0 {
-		if err := l.verify(&w); err != nil {
+		if err := l.verifyGeneration(&w); err != nil {
 			l.last.full = true
 			return true, nil, err
 		}
 	}
-	// Addresses come and go with events that have forwarding compared.
 	w.egress = l.last.egress
-	if w.full || w.structure || w.uses || scope&Forwarding != 0 || node.Version != l.last.node.Version {
+	w.configuration = node.Version != l.last.node.Version || l.last.isNone()
+	// Events of addresses and routes have forwarding in their scope.
+	if w.full || w.structure || w.uses || scope&Forwarding != 0 || w.configuration {
 		changed, err := l.refreshEgress(node)
 		if err != nil {
 			l.last.full = true
@@ -58,246 +93,123 @@ func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, drift []
 		}
 		w.structure = w.structure || changed
 	}
-	w.changed = node.Version != l.last.node.Version || l.last.generation == 0
-	worked = w.full || w.structure || w.changed || len(w.suspects)+len(w.asked) > 0
+	worked = w.full || w.structure || w.configuration || len(w.repair)+len(w.desire) > 0
 	if worked {
-		drift, err = l.syncTable(node, &w)
-		l.owes(drift)
+		repaired, err = l.syncTable(node, &w)
+		l.last.search.addChanges(repaired)
 		if err != nil {
 			l.last.full = true // explained changes may not have been repaired
-			return true, drift, err
+			return true, repaired, err
 		}
-		l.drift(0)
+		l.setDrift(0)
 	}
-	l.advance()
-	repaired, err := l.repairNode(scope, l.Records.Snapshot().Records)
-	drift = append(drift, repaired...)
-	l.advance()
-	did, failed := l.syncFlows(ctx, node)
-	return worked || did || len(drift) > 0, drift, errors.Join(err, failed)
+	l.progress()
+	changes, err := l.syncHost(scope, l.deps.Records.Snapshot().Records)
+	repaired = append(repaired, changes...)
+	l.progress()
+	searched, failed := l.syncFlows(ctx, node)
+	return worked || searched || len(repaired) > 0, repaired, errors.Join(err, failed)
 }
 
-// syncTable makes the table match the desired state.
-func (l *Loop) syncTable(node Node, w *work) (drift []nft.Difference, err error) {
-	first, asOf := l.last.generation == 0, uint32(0)
-	all := w.full || w.changed // a policy decides in which sets its attachments are
+// syncTable makes the table the desired state.
+func (l *Loop) syncTable(node Node, w *work) (repaired []nft.Difference, err error) {
+	first, asOf := l.last.isNone(), uint32(0)
+	all := w.full || w.configuration // a policy decides which sets its attachments are in
 	if all {
-		// The plugin writes a record before the rules: whatever the ruleset of this
-		// generation has for an attachment, its record is there.
-		if asOf, err = l.Rules.Generation(); err != nil {
+		// The plugin writes a record before its rules. So the records that are read after the
+		// generation include those of every attachment in the ruleset of that generation.
+		if asOf, err = l.deps.Rules.Generation(); err != nil {
 			l.failed("rules")
-			return drift, err
+			return nil, err
 		}
-		if err := l.Records.Refresh(); err != nil {
-			return drift, err
+		if err := l.deps.Records.Refresh(); err != nil {
+			return nil, err
 		}
-		l.noteRecords(w)
+		l.takeRecordChanges(w)
 		l.mu.Lock()
 		l.stats.FullSyncs++
 		l.mu.Unlock()
 	}
-	drifted := w.foreign || w.full
-	if w.changed && !first && drifted {
-		// Changes by another program show only in a comparison with the previous
-		// configuration. Flows that began under it must not be deleted.
+	byOthers := w.byOthers || w.full
+	if w.configuration && !first && byOthers {
+		// Only a comparison with the previous configuration shows changes by other programs.
+		// Flows that began under that configuration must not be deleted.
 		now := l.last.egress
 		l.last.egress = w.egress
-		drift, err = l.compare(l.last.node, asOf, true, w.full)
+		repaired, err = l.compare(l.last.node, asOf, true, w.full)
 		l.last.egress = now
 		if err != nil {
-			return drift, err
+			return repaired, err
 		}
 	}
-	if w.changed {
+	if w.configuration {
 		l.last.node, l.last.active, l.last.complete = node, nil, nil
 	}
-	found, err := l.elements(node, slices.Collect(maps.Keys(w.suspects)))
-	if drift = append(drift, found...); err != nil {
-		return drift, err
+	changes, err := l.repairElements(node, slices.Collect(maps.Keys(w.repair)))
+	if repaired = append(repaired, changes...); err != nil {
+		return repaired, err
 	}
-	// What no record needs any more would keep its chain in use.
-	asked, err := l.elements(node, slices.Collect(maps.Keys(w.asked)))
+	// An element that no record needs any more would keep its chain in use, so elements
+	// come before the structure.
+	desired, err := l.repairElements(node, slices.Collect(maps.Keys(w.desire)))
 	if err != nil {
-		return drift, err
+		return repaired, err
 	}
-	found, err = l.compare(node, asOf, w.structure || all, all)
-	if first || !w.changed && drifted {
-		drift = append(drift, found...)
+	changes, err = l.compare(node, asOf, w.structure || all, all)
+	if first || !w.configuration && byOthers {
+		repaired = append(repaired, changes...)
 	} else {
-		asked = append(asked, found...)
+		desired = append(desired, changes...)
 	}
-	if err == nil && len(asked) > 0 {
-		l.Log.Info("the kernel has what is asked for now", "changes", len(asked))
+	if err == nil && len(desired) > 0 {
+		l.deps.Log.Info("applied changes of the configuration or the records", "changes", len(desired))
 	}
 	if err == nil && all {
 		l.last.generation = asOf
 	}
-	return drift, err
+	return repaired, err
 }
 
-// compare compares the structure of the table and all its elements, or one of these,
-// and repairs what differs.
+// compare compares the structure of the table, all its elements, or both, and repairs the
+// differences.
 func (l *Loop) compare(node Node, asOf uint32, structure, elements bool) (all []nft.Difference, err error) {
 	if structure {
 		if all, err = l.syncStructure(node, asOf); err != nil {
 			return all, err
 		}
 	}
-	if elements {
-		keys, added, err := l.scan(node)
-		all = append(all, added...)
-		if err != nil {
-			return all, err
-		}
-		found, err := l.elements(node, keys)
-		if all = append(all, found...); err != nil {
-			return all, err
-		}
+	if !elements {
+		return all, nil
 	}
-	if elements && l.last.structure {
-		// What was in use by unexpected elements may not be any more.
-		l.last.structure = false
-		found, err := l.syncStructure(node, 0)
-		return append(all, found...), err
+	keys, added, err := l.scan(node)
+	all = append(all, added...)
+	if err != nil {
+		return all, err
 	}
-	return all, nil
+	changes, err := l.repairElements(node, keys)
+	if all = append(all, changes...); err != nil || !l.last.structure {
+		return all, err
+	}
+	// Unexpected elements are gone now. An object that they used can be removed.
+	l.last.structure = false
+	changes, err = l.syncStructure(node, 0)
+	return append(all, changes...), err
 }
 
-// elements repairs elements, and the structure first where they have no place.
-func (l *Loop) elements(node Node, keys []elementKey) ([]nft.Difference, error) {
+// repairElements makes elements the desired state. If their set or chain is missing, it
+// repairs the structure first.
+func (l *Loop) repairElements(node Node, keys []elementKey) ([]nft.Difference, error) {
 	all, err := l.syncElements(keys)
 	if errors.Is(err, nft.ErrStructure) {
-		var found, more []nft.Difference
-		if found, err = l.syncStructure(node, 0); err == nil {
+		var structure, more []nft.Difference
+		if structure, err = l.syncStructure(node, 0); err == nil {
 			more, err = l.syncElements(keys)
 		}
-		all = slices.Concat(all, found, more)
+		all = slices.Concat(all, structure, more)
 	}
 	if err != nil {
 		l.failed("rules")
-		l.drift(len(keys))
+		l.setDrift(len(keys))
 	}
 	return all, err
-}
-
-// explain judges transactions by the records. Changes that the records desire are in
-// order; the others become work.
-func (l *Loop) explain(heard transactions, w *work) {
-	if heard.lost {
-		w.full, w.foreign = true, true
-		l.owesAll()
-	}
-	last := l.last.generation
-	for i := range heard.all {
-		t := &heard.all[i]
-		if exposes(t) {
-			l.owesAll()
-		}
-		// The ports to reserve are read before the generation that the table was last
-		// compared at. So that comparison may have missed this change of them.
-		w.structure = w.structure || t.Published
-		if last == 0 || !isAfter(t.Generation, last) {
-			continue // compared since
-		}
-		if t.Generation != next(last) {
-			w.full, w.foreign = true, true
-			l.owesAll() // whatever it was
-		}
-		last = t.Generation
-		switch {
-		case t.Own:
-		case t.Bulk:
-			w.full, w.foreign = true, w.foreign || !t.Plugin()
-			if !t.Plugin() {
-				l.owesAll()
-			}
-		case t.Structure:
-			w.structure, w.foreign = true, w.foreign || !t.Plugin()
-		}
-		l.explainElements(t, w)
-	}
-	l.last.generation = last
-}
-
-// next is the generation that follows on another: 0 is left out.
-func next(generation uint32) uint32 { return max(1, generation+1) }
-
-func (l *Loop) explainElements(t *nft.Transaction, w *work) {
-	for _, e := range t.Elements {
-		k := elementKey{e.Set, e.Key}
-		d := l.desiredOf(ruleset.SubjectOf(e.Key))
-		_, wanted := d.ready[k]
-		switch {
-		case !e.Deleted && d.allows(e.LiveElement), e.Deleted && !wanted:
-			continue
-		case e.Deleted:
-			l.last.flows.suspect(k)
-		}
-		w.suspects[k] = true
-	}
-}
-
-// noteRecords takes the records that changed.
-func (l *Loop) noteRecords(w *work) {
-	structure := false
-	first := l.last.generation == 0 // all elements are compared with the table
-	for _, c := range l.Records.Changes() {
-		for _, k := range l.last.spared[c.Digest] {
-			w.asked[k] = true
-		}
-		delete(l.last.spared, c.Digest)
-		_, needed := useOf(c.Before)
-		u, needs := useOf(c.After)
-		if before, _ := useOf(c.Before); before != u || needed != needs {
-			structure = true
-		}
-		if isSettled(c.After) {
-			l.last.flows.newcomer(c.After)
-		}
-		if needs && !u.Ready {
-			continue // the plugin is at work on it
-		}
-		for _, r := range []*store.Record{c.Before, c.After} {
-			if r == nil || first {
-				continue
-			}
-			for _, e := range l.elementsOf(r, ruleset.Owned) {
-				w.asked[elementKey{e.Set, e.Key}] = true
-			}
-		}
-	}
-	w.uses = structure && l.usesChanged() || w.uses
-	w.structure = w.structure || w.uses
-}
-
-// usesChanged reports whether what the records need of the structure is other than at
-// the time before: that of attachments that are in place, and that of all.
-func (l *Loop) usesChanged() bool {
-	uses := map[Use]bool{}
-	for u := range l.Records.Uses() {
-		uses[u] = true
-		u.Ready = false
-		uses[u] = true
-	}
-	same := maps.Equal(uses, l.last.uses)
-	l.last.uses = uses
-	return !same
-}
-
-// verify compares the kernel's generation with the explained one. Notifications may be
-// on their way, so a difference counts only if the next call finds it too.
-func (l *Loop) verify(w *work) error {
-	now, err := l.Rules.Generation()
-	if err != nil {
-		l.failed("rules")
-		return err
-	}
-	if was := l.last.unverified; was != 0 && isAfter(was, l.last.generation) {
-		w.full, w.foreign = true, true
-		l.owesAll()
-	}
-	if l.last.unverified = 0; now != l.last.generation {
-		l.last.unverified = now
-	}
-	return nil
 }

@@ -1,28 +1,33 @@
 package reconcile
 
-import "github.com/masq-cni/masq-cni/pkg/nft"
+import (
+	"maps"
 
-// maxTransactions is the number of transactions that wait to be explained; with more,
-// all is compared.
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+	"github.com/masq-cni/masq-cni/pkg/store"
+)
+
+// maxTransactions is the number of transactions that are kept for the next sync. If there
+// are more, the whole table is compared.
 const maxTransactions = 4096
 
-// transactions are the ruleset changes, by other programs and by this process, that were
-// not explained yet.
+// transactions are the transactions of the ruleset that are not explained yet, by this
+// process and by others.
 type transactions struct {
-	all []nft.Transaction
-	// lost says that some are missing.
-	lost bool
+	all  []nft.Transaction
+	lost bool // some are missing
 }
 
-// Transaction takes a transaction of the kernel's ruleset. It never waits.
+// Transaction notes a transaction of the kernel's ruleset and requests a sync if it may
+// concern the table. It never blocks.
 func (l *Loop) Transaction(t nft.Transaction) {
-	l.init()
 	l.mu.Lock()
-	if len(l.heard.all) >= maxTransactions {
-		l.heard = transactions{lost: true}
+	if len(l.events.all) >= maxTransactions {
+		l.events = transactions{lost: true}
 	}
-	l.heard.all = append(l.heard.all, t)
-	many := len(l.heard.all) >= maxTransactions/2
+	l.events.all = append(l.events.all, t)
+	many := len(l.events.all) >= maxTransactions/2
 	l.mu.Unlock()
 	switch {
 	case t.Ours() && t.Plugin():
@@ -34,20 +39,139 @@ func (l *Loop) Transaction(t nft.Transaction) {
 	}
 }
 
-// take returns the transactions to explain, and clears them.
-func (l *Loop) take() transactions {
+// takeTransactions returns the transactions to explain, and clears them.
+func (l *Loop) takeTransactions() transactions {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := l.heard
-	l.heard = transactions{}
+	out := l.events
+	l.events = transactions{}
 	return out
 }
 
-// isAfter reports whether a generation is a later one than b: they are numbered round
-// and round.
+// isAfter reports whether generation a is later than b. The numbers wrap around.
 func isAfter(a, b uint32) bool { return int32(a-b) > 0 }
 
-// exposes reports whether packets may have passed untranslated because of a
-// transaction of another program, even if it has been repaired since. What the plugin
-// changes of the structure is what its attachments need.
-func exposes(t *nft.Transaction) bool { return t.Exposing && !t.Own && !t.Plugin() }
+// next returns the generation after g. The kernel leaves out 0.
+func next(g uint32) uint32 { return max(1, g+1) }
+
+// mayExpose reports whether packets may have passed untranslated because another program
+// changed the structure, even if it has been repaired since. The plugin changes of the
+// structure only what its attachments need.
+func mayExpose(t *nft.Transaction) bool { return t.Exposing && !t.Own && !t.Plugin() }
+
+// explain compares transactions with the records. A change that the records desire is
+// explained; any other change becomes work.
+func (l *Loop) explain(events transactions, w *work) {
+	if events.lost {
+		w.full, w.byOthers = true, true
+		l.last.search.all = true
+	}
+	last := l.last.generation
+	for i := range events.all {
+		t := &events.all[i]
+		if mayExpose(t) {
+			l.last.search.all = true
+		}
+		// The ports to reserve are read before the generation of a full comparison. So that
+		// comparison may have missed this change of them.
+		w.structure = w.structure || t.Published
+		if last == 0 || !isAfter(t.Generation, last) {
+			continue // the table was compared since
+		}
+		if t.Generation != next(last) { // transactions are missing
+			w.full, w.byOthers = true, true
+			l.last.search.all = true
+		}
+		last = t.Generation
+		switch {
+		case t.Own:
+		case t.Bulk:
+			w.full, w.byOthers = true, w.byOthers || !t.Plugin()
+			l.last.search.all = l.last.search.all || !t.Plugin()
+		case t.Structure:
+			w.structure, w.byOthers = true, w.byOthers || !t.Plugin()
+		}
+		l.explainElements(t, w)
+	}
+	l.last.generation = last
+}
+
+// explainElements compares the elements of a transaction with the records.
+func (l *Loop) explainElements(t *nft.Transaction, w *work) {
+	for _, e := range t.Elements {
+		k := elementKey{e.Set, e.Key}
+		d := l.desiredOf(ruleset.SubjectOf(e.Key))
+		_, isDesired := d.ready[k]
+		switch {
+		case !e.Deleted && d.allows(e.LiveElement), e.Deleted && !isDesired:
+			continue
+		case e.Deleted:
+			l.last.search.addElement(k)
+		}
+		w.repair[k] = true
+	}
+}
+
+// takeRecordChanges adds the elements of changed records to the work.
+func (l *Loop) takeRecordChanges(w *work) {
+	structure := false
+	first := l.last.isNone() // all elements are compared with the table
+	for _, c := range l.deps.Records.Changes() {
+		for _, k := range l.last.kept[c.Digest] {
+			w.desire[k] = true
+		}
+		delete(l.last.kept, c.Digest)
+		before, needed := useOf(c.Before)
+		after, needs := useOf(c.After)
+		structure = structure || before != after || needed != needs
+		if isReady(c.After) {
+			l.last.search.addAttachment(c.After)
+		}
+		if needs && !after.Ready {
+			continue // the plugin is adding or removing the attachment
+		}
+		for _, r := range []*store.Record{c.Before, c.After} {
+			if r == nil || first {
+				continue
+			}
+			for _, e := range l.elementsOf(r, ruleset.Owned) {
+				w.desire[elementKey{e.Set, e.Key}] = true
+			}
+		}
+	}
+	w.uses = structure && l.usesChanged() || w.uses
+	w.structure = w.structure || w.uses
+}
+
+// usesChanged reports whether the records need another structure than at the last call.
+// Uses by ready attachments and uses by any attachment count separately.
+func (l *Loop) usesChanged() bool {
+	uses := map[Use]bool{}
+	for u := range l.deps.Records.Uses() {
+		uses[u] = true
+		u.Ready = false
+		uses[u] = true
+	}
+	same := maps.Equal(uses, l.last.uses)
+	l.last.uses = uses
+	return !same
+}
+
+// verifyGeneration compares the kernel's generation with that of the last explained
+// transaction. Notifications may still arrive, so a difference counts only if the next
+// call finds it too.
+func (l *Loop) verifyGeneration(w *work) error {
+	now, err := l.deps.Rules.Generation()
+	if err != nil {
+		l.failed("rules")
+		return err
+	}
+	if was := l.last.unverified; was != 0 && isAfter(was, l.last.generation) {
+		w.full, w.byOthers = true, true
+		l.last.search.all = true
+	}
+	if l.last.unverified = 0; now != l.last.generation {
+		l.last.unverified = now
+	}
+	return nil
+}

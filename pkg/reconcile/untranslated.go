@@ -12,151 +12,148 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// owedFlows are the flows that remain to be checked because they may have begun while
-// rules were missing, regardless of which program restored the rules.
-type owedFlows struct {
-	all  bool // the flows of all attachments and sources
-	some map[ruleset.Subject]bool
-	// newcomers are attachments that were not there before: there may have been traffic
-	// before there were rules for it.
-	newcomers map[masq.Key]*store.Record
+// flowSearch collects the attachments whose flows the sync has to search, because these
+// may have begun while rules were missing. It does not matter which program restored the
+// rules.
+type flowSearch struct {
+	all      bool                       // every attachment and source
+	subjects map[ruleset.Subject]bool   // addresses and links that lacked an element
+	added    map[masq.Key]*store.Record // new attachments: packets may have come before the rules
 }
 
-// newcomer notes a new attachment. If there are many, as at start, the flows of all
-// attachments are searched, so that no list of newcomers is kept.
-func (o *owedFlows) newcomer(r *store.Record) {
-	if o.all = o.all || len(o.newcomers) >= manyMissing; o.all {
-		o.newcomers = nil
+// addAttachment adds a new attachment. If there are many, as at start, the flows of all
+// attachments are searched, so that the list stays short.
+func (s *flowSearch) addAttachment(r *store.Record) {
+	if s.all = s.all || len(s.added) >= manyMissing; s.all {
+		s.added = nil
 		return
 	}
-	if o.newcomers == nil {
-		o.newcomers = map[masq.Key]*store.Record{}
+	if s.added == nil {
+		s.added = map[masq.Key]*store.Record{}
 	}
-	o.newcomers[r.Key] = r
+	s.added[r.Key] = r
 }
 
-// suspect notes an element whose attachment may have been without it.
-func (o *owedFlows) suspect(k elementKey) {
-	if o.some == nil {
-		o.some = map[ruleset.Subject]bool{}
+// addElement adds the attachment of an element that may have been missing.
+func (s *flowSearch) addElement(k elementKey) {
+	if s.subjects == nil {
+		s.subjects = map[ruleset.Subject]bool{}
 	}
-	o.some[ruleset.SubjectOf(k.key)] = true
+	s.subjects[ruleset.SubjectOf(k.key)] = true
 }
 
-func (l *Loop) owesAll() { l.last.flows.all = true }
-
-// owes notes what was different: packets may have passed untranslated, unless it was an
-// unexpected object. An unexpected rule can have been first.
-func (l *Loop) owes(changes []nft.Difference) {
+// addChanges adds the attachments that differences concern. An unexpected object let no
+// packet pass untranslated, unless it was a rule: that may have come before ours.
+func (s *flowSearch) addChanges(changes []nft.Difference) {
 	if len(changes) >= manyMissing {
-		l.owesAll()
+		s.all = true
 		return
 	}
 	for _, c := range changes {
 		switch {
 		case c.Reason == masq.Unexpected && c.Kind != nft.KindRule:
 		case c.Kind == nft.KindElement && ruleset.SubjectOf(c.Object) != (ruleset.Subject{}):
-			l.last.flows.suspect(elementKey{c.Parent, c.Object})
+			s.addElement(elementKey{c.Parent, c.Object})
 		default:
-			l.owesAll()
+			s.all = true
 		}
 	}
 }
 
-// scope returns whose flows are to be looked for. What was only suspected counts if the
-// record says that the attachment is in place.
-func (l *Loop) scope(node Node) Whose {
-	o := l.last.flows
-	if o.all {
-		return l.everything(node)
+// searchScope returns the flowScope of the search: only ready attachments.
+func (l *Loop) searchScope(node Node) flowScope {
+	search := l.last.search
+	if search.all {
+		return l.wholeScope(node)
 	}
-	var w Whose
+	var scope flowScope
 	seen := map[masq.Key]bool{}
 	add := func(r *store.Record) {
-		if isSettled(r) && !seen[r.Key] {
+		if isReady(r) && !seen[r.Key] {
 			seen[r.Key] = true
-			w.Origins = append(w.Origins, l.originOf(r))
+			scope.origins = append(scope.origins, l.originOf(r))
 		}
 	}
-	for _, r := range o.newcomers {
+	for _, r := range search.added {
 		add(r)
 	}
-	for of := range o.some {
-		for _, r := range l.Records.Claims(of) {
+	for of := range search.subjects {
+		for _, r := range l.deps.Records.Claims(of) {
 			add(r)
 		}
 	}
 	if !slices.Equal(l.last.sources, node.Sources.Prefixes) {
-		w.Sources = node.Sources
+		scope.sources = node.Sources
 	}
-	return w
+	return scope
 }
 
-func (l *Loop) everything(node Node) Whose {
-	records := l.Records.Snapshot().Records
-	w := Whose{make([]Origin, 0, len(records)), node.Sources}
+// wholeScope returns the flowScope of all ready attachments and of the sources.
+func (l *Loop) wholeScope(node Node) flowScope {
+	records := l.deps.Records.Snapshot().Records
+	scope := flowScope{make([]origin, 0, len(records)), node.Sources}
 	for _, r := range records {
-		if isSettled(r) {
-			w.Origins = append(w.Origins, l.originOf(r))
+		if isReady(r) {
+			scope.origins = append(scope.origins, l.originOf(r))
 		}
 	}
-	return w
+	return scope
 }
 
-func (l *Loop) originOf(r *store.Record) Origin { return Origin{r, l.active(r.Policy)} }
+func (l *Loop) originOf(r *store.Record) origin { return origin{r, l.activePolicy(r.Policy)} }
 
-// syncFlows deletes flows that began without translation, and flows whose egress
-// address is gone. It reports whether it checked any flows.
-func (l *Loop) syncFlows(ctx context.Context, node Node) (did bool, err error) {
-	used, inUse := l.usedPolicies(node)
-	scope, gap := l.scope(node), 0
-	if !scope.none() {
-		if gap, err = l.Untranslated(ctx, scope); err != nil {
+// syncFlows deletes untranslated flows, and flows whose egress address was removed. It
+// reports whether it searched any flows.
+func (l *Loop) syncFlows(ctx context.Context, node Node) (searched bool, err error) {
+	used, families := l.usedPolicies(node)
+	deleted := 0
+	if scope := l.searchScope(node); !scope.isEmpty() {
+		searched = true
+		if deleted, err = l.deleteUntranslated(ctx, scope); err != nil {
 			l.failed("flows")
-			return true, fmt.Errorf("flows that began without translation: %w", err)
+			return searched, fmt.Errorf("delete untranslated flows: %w", err)
 		}
-		did = true
 	}
-	if gap > 0 {
-		l.Log.Info("flows had begun without translation, and were deleted to begin again", "flows", gap)
+	if deleted > 0 {
+		l.deps.Log.Info("deleted flows that had begun while rules were missing; their next packets are translated", "flows", deleted)
 	}
 	l.mu.Lock()
-	l.stats.UntranslatedFlows += gap
+	l.stats.UntranslatedFlows += deleted
 	l.stats.Policies = len(used)
 	l.mu.Unlock()
-	l.last.flows, l.last.sources = owedFlows{}, node.Sources.Prefixes
+	l.last.search, l.last.sources = flowSearch{}, node.Sources.Prefixes
 
-	lost, missing, snat := l.last.egress.lost(used, inUse, l.last.snat)
-	l.last.snat = snat
+	lost, missing, inUse := l.last.egress.lost(used, families, l.last.egressInUse)
+	l.last.egressInUse = inUse
 	l.reportMissing(missing)
-	// An address may be back, or be declared as routed to the node.
-	gone := slices.DeleteFunc(append(l.last.gone, lost...), func(a netip.Addr) bool { return snat[a] })
-	l.last.gone = gone
-	stranded := 0
-	if len(gone) > 0 {
-		if stranded, err = l.EgressRemoved(ctx, l.everything(node), gone); err != nil {
-			l.failed("flows")
-			return true, fmt.Errorf("flows whose egress address is gone: %w", err)
-		}
-		did = true
+	// An address may be present again, or be declared as routed to the node.
+	removed := slices.DeleteFunc(append(l.last.removed, lost...), func(a netip.Addr) bool { return inUse[a] })
+	l.last.removed = removed // repeated by the next sync if this one fails
+	if len(removed) == 0 {
+		l.last.removed = nil
+		return searched, nil
 	}
-	l.last.gone = nil
-
+	deleted, err = l.deleteEgressRemoved(ctx, l.wholeScope(node), removed)
+	if err != nil {
+		l.failed("flows")
+		return true, fmt.Errorf("delete the flows of removed egress addresses: %w", err)
+	}
+	l.last.removed = nil
 	l.mu.Lock()
-	l.stats.EgressRemovedFlows += stranded
+	l.stats.EgressRemovedFlows += deleted
 	l.mu.Unlock()
-	if stranded > 0 {
-		l.Log.Info("flows had left with an address that is gone, and were deleted to begin again", "flows", stranded, "addresses", gone)
+	if deleted > 0 {
+		l.deps.Log.Info("deleted flows whose egress address was removed", "flows", deleted, "addresses", removed)
 	}
-	return did, nil
+	return true, nil
 }
 
-// usedPolicies counts the attachments that are in place. It returns their policies, and
-// the address families that each policy is used for, keyed by policy ID.
-func (l *Loop) usedPolicies(node Node) (used []*masq.Policy, inUse map[string]map[masq.Family]bool) {
-	in, _ := l.representatives(node)
+// usedPolicies counts the ready attachments. It returns their policies, and by policy ID
+// the address families of their sources.
+func (l *Loop) usedPolicies(node Node) (used []*masq.Policy, families map[string]map[masq.Family]bool) {
+	ready, _ := l.representatives(node)
 	n := 0
-	for u, count := range l.Records.Uses() {
+	for u, count := range l.deps.Records.Uses() {
 		if u.Ready {
 			n += count
 		}
@@ -164,5 +161,5 @@ func (l *Loop) usedPolicies(node Node) (used []*masq.Policy, inUse map[string]ma
 	l.mu.Lock()
 	l.stats.Attachments = n
 	l.mu.Unlock()
-	return policies(in, node), ruleset.FamiliesOf(in, node.Sources)
+	return distinctPolicies(ready, node), ruleset.FamiliesOf(ready, node.Sources)
 }

@@ -16,12 +16,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// elsewhere opens the records of a network namespace of its own.
+// elsewhere opens the records of a new network namespace.
 func elsewhere(t *testing.T, dir string) (r *store.Records) {
 	t.Helper()
 	opened := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends here
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
 			r, err = store.Open(dir)
@@ -47,7 +47,7 @@ func put(t *testing.T, r *store.Records, id string, node *masq.NodeNetNS) masq.K
 	return rec.Key
 }
 
-func TestNeighbors(t *testing.T) {
+func TestNamespaceCleanup(t *testing.T) {
 	dir := t.TempDir()
 	own, err := store.Open(dir)
 	if err != nil {
@@ -60,8 +60,8 @@ func TestNeighbors(t *testing.T) {
 		return &n
 	}
 	gone, alive, unknown := space(1, masq.NetNSGone), space(2, masq.NetNSAlive), space(3, masq.NetNSUnknown)
-	// of returns the files of a namespace below the state directory.
-	of := func(r *store.Records) (out []string) {
+	// filesOf returns the files of a namespace below the state directory.
+	filesOf := func(r *store.Records) (out []string) {
 		t.Helper()
 		err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
 			name := strings.TrimPrefix(e.Name(), "node-")
@@ -76,7 +76,7 @@ func TestNeighbors(t *testing.T) {
 		return out
 	}
 
-	put(t, own, "own", gone) // for the other cleanup to judge
+	put(t, own, "own", gone) // stale-attachment cleanup judges it
 	dead := elsewhere(t, dir)
 	put(t, dead, "a", gone)
 	if err := dead.Retire(put(t, dead, "retired", gone)); err != nil {
@@ -90,14 +90,14 @@ func TestNeighbors(t *testing.T) {
 	if err := onlyRetired.Retire(put(t, onlyRetired, "a", gone)); err != nil {
 		t.Fatal(err)
 	}
-	// One namespace of the directory may have had the ID of another before a reboot.
+	// A namespace may have the ID that another one had before a reboot.
 	mixed := elsewhere(t, dir)
 	put(t, mixed, "old", gone)
 	put(t, mixed, "new", alive)
-	blind := elsewhere(t, dir)
-	put(t, blind, "a", unknown)
+	unproved := elsewhere(t, dir)
+	put(t, unproved, "a", unknown)
 	before := elsewhere(t, dir)
-	put(t, before, "a", nil) // by an earlier program
+	put(t, before, "a", nil) // written by an earlier version
 	partly := elsewhere(t, dir)
 	put(t, partly, "a", gone)
 	kept := []masq.Key{put(t, partly, "b", nil)}
@@ -107,44 +107,44 @@ func TestNeighbors(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	stay := map[string]*store.Records{"the own": own, "mixed": mixed, "unknown": blind, "of an earlier program": before}
+	stay := map[string]*store.Records{"own": own, "mixed": mixed, "unknown": unproved, "of an earlier version": before}
 	was := map[string][]string{}
 	for name, r := range stay {
-		was[name] = of(r)
+		was[name] = filesOf(r)
 	}
-	n := &Neighbors{
-		Records: own, State: func(n masq.NodeNetNS) masq.NetNSState { return states[n] },
-		Grace: time.Minute, Log: slog.New(slog.DiscardHandler),
+	c := &namespaceCleanup{
+		records: own, state: func(n masq.NodeNetNS) masq.NetNSState { return states[n] },
+		grace: time.Minute, log: slog.New(slog.DiscardHandler),
 	}
 	begin := time.Unix(1000, 0)
 	run := func(after time.Duration) {
 		t.Helper()
-		if err := n.Run(begin.Add(after)); err != nil {
+		if err := c.run(begin.Add(after)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	all := of(dead)
+	all := filesOf(dead)
 	run(0)
 	run(time.Minute - 1)
-	if got := of(dead); !slices.Equal(got, all) || len(got) != 5 {
-		t.Fatalf("within the grace there are %q of %q", got, all)
+	if got := filesOf(dead); !slices.Equal(got, all) || len(got) != 5 {
+		t.Fatalf("within the grace %q of %q are left", got, all)
 	}
-	// The proof has to hold all the time.
+	// The proof has to hold without interruption.
 	states[*gone] = masq.NetNSUnknown
 	run(time.Minute)
 	states[*gone] = masq.NetNSGone
 	run(2 * time.Minute)
-	if got := of(dead); !slices.Equal(got, all) {
-		t.Fatalf("after a proof that did not hold there are %q of %q", got, all)
+	if got := filesOf(dead); !slices.Equal(got, all) {
+		t.Fatalf("after a proof that did not hold %q of %q are left", got, all)
 	}
 	run(3 * time.Minute)
 	for _, r := range []*store.Records{dead, onlyRetired} {
-		if left := of(r); len(left) > 0 {
-			t.Errorf("of a namespace that is gone there are %q", left)
+		if left := filesOf(r); len(left) > 0 {
+			t.Errorf("of a namespace that no longer exists %q are left", left)
 		}
 	}
 	for name, r := range stay {
-		if got := of(r); !slices.Equal(got, was[name]) {
+		if got := filesOf(r); !slices.Equal(got, was[name]) {
 			t.Errorf("%s: %q, before %q", name, got, was[name])
 		}
 	}
@@ -154,12 +154,12 @@ func TestNeighbors(t *testing.T) {
 	}
 }
 
-func TestNeighborsWithoutDirectory(t *testing.T) {
+func TestNamespaceCleanupWithoutDirectory(t *testing.T) {
 	own, err := store.Open(filepath.Join(t.TempDir(), "none"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Neighbors{Records: own, Log: slog.New(slog.DiscardHandler)}).Run(time.Unix(0, 0)); err != nil {
+	if err := (&namespaceCleanup{records: own, log: slog.New(slog.DiscardHandler)}).run(time.Unix(0, 0)); err != nil {
 		t.Error(err)
 	}
 }
