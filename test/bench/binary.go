@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// heavy are modules that would slow the start of the plugin.
+// heavy are modules that would slow down the plugin's start.
 var heavy = []string{"k8s.io/", "sigs.k8s.io/", "github.com/spf13/", "github.com/prometheus/", "github.com/charmbracelet/"}
 
-// binary looks at the plugin's program.
+// binary examines the plugin's program.
 func (b *bench) binary(context.Context) (section, error) {
 	size := func(dir, name string) (float64, error) {
 		st, err := os.Stat(filepath.Join(dir, name))
@@ -58,7 +58,7 @@ func (b *bench) binary(context.Context) (section, error) {
 	mega := func(v float64) string { return fmt.Sprintf("%.2f MB", v) }
 	return section{
 		title: "The program",
-		note:  "Heavy modules are those of Kubernetes, cobra, Prometheus and charmbracelet among the modules that the program is built of. All programs are static and stripped.",
+		note:  "Heavy modules are the modules of Kubernetes, cobra, Prometheus and charmbracelet that the program contains. All programs are static and stripped.",
 		rows: []row{
 			{what: "masq, " + how, show: mega, values: sample{masq}, against: "ptp and host-local", ratio: &ratio{masq / (ptp + ipam), masq / (ptp + ipam), masq / (ptp + ipam)}, target: target{limit: 6, side: atMost, value: median}},
 			{what: "ptp and host-local", show: mega, values: sample{ptp + ipam}},

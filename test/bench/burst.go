@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// crowdSize is how many containers a node may be given at once, after a restart.
+// crowdSize is the number of containers that a node may start at once after a restart.
 const crowdSize = 30
 
-// burst measures calls that come all at once.
+// burst measures concurrent calls.
 func (b *bench) burst(ctx context.Context) (section, error) {
 	var all []*contestant
 	for _, c := range []struct {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// call is a call of a plugin, made ready: what is left to do is to start a process.
+// call is a prepared call of a plugin: only its process must be started.
 type call struct {
 	*attachment
 	verb   string
@@ -22,8 +22,8 @@ type call struct {
 	output *os.File
 }
 
-// ready prepares a call as libcni makes it. The configuration waits in a pipe and the
-// result goes to memory, so that nobody has to carry them while the clock runs.
+// ready prepares a call in the form of libcni. The configuration is in a pipe and the result goes
+// to memory, so that no goroutine must copy them during the measurement.
 func (a *attachment) ready(ctx context.Context, verb string) (_ *call, err error) {
 	conf := maps.Clone(a.conf)
 	if verb == "DEL" || verb == "CHECK" {
@@ -48,14 +48,14 @@ func (a *attachment) ready(ctx context.Context, verb string) (_ *call, err error
 		return nil, errors.Join(err, c.output.Close())
 	}
 	c.cmd.Stdin = read
-	_, err = write.Write(stdin) // a pipe has room for 64 KiB
+	_, err = write.Write(stdin) // a pipe holds 64 KiB
 	if err = errors.Join(err, write.Close()); err != nil {
 		return nil, errors.Join(err, read.Close(), c.output.Close())
 	}
 	return c, nil
 }
 
-// end takes the result and closes what the call has used.
+// end reads the result and closes the files of the call.
 func (c *call) end(failed error) error {
 	out := make([]byte, 1<<16)
 	n, _ := c.output.ReadAt(out, 0) // always io.EOF
@@ -72,7 +72,7 @@ func (c *call) end(failed error) error {
 	return nil
 }
 
-// expected turns the failure of a call that has to fail into success.
+// expected returns nil for the failure of a call that must fail.
 func (c *call) expected(failed error) error {
 	exit, is := errors.AsType[*exec.ExitError](failed)
 	switch {
@@ -84,8 +84,8 @@ func (c *call) expected(failed error) error {
 	return failed
 }
 
-// atOnce makes the same call for attachments of one node and returns the
-// milliseconds from before the first process is started until the last has ended.
+// atOnce makes the same call for several attachments of one node concurrently. It returns the
+// milliseconds from the start of the first process to the end of the last.
 func atOnce(ctx context.Context, all []*attachment, verb string) (float64, error) {
 	calls := make([]*call, len(all))
 	for i, a := range all {
@@ -121,8 +121,7 @@ func (a *attachment) timed(ctx context.Context, verb string) (float64, error) {
 	return atOnce(ctx, []*attachment{a}, verb)
 }
 
-// inTurn makes the same call for all attachments of a node, a few at a time: what it
-// takes is not measured.
+// inTurn makes the same call for all attachments of a node, a few at a time, without measuring.
 func inTurn(ctx context.Context, all []*attachment, verb string) error {
 	const few = 8
 	for len(all) > 0 {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// contestant is a network of the comparison and what its calls took.
+// contestant is a network of the comparison with the measured times of its calls.
 type contestant struct {
 	name           string
 	net            *network
@@ -24,7 +24,7 @@ const (
 	masqDual    = "masq, IPv4 and IPv6"
 )
 
-// contestants are all plugins, each on a node of its own.
+// contestants returns all plugins, each on a separate node.
 func (b *bench) contestants() ([]*contestant, error) {
 	var out []*contestant
 	for _, c := range []struct {
@@ -46,8 +46,8 @@ func (b *bench) contestants() ([]*contestant, error) {
 	return out, nil
 }
 
-// calls measures ADD and DEL, one of each plugin in turn. The order is another in
-// each round: none is always the one that comes after a slow one.
+// calls measures ADD and DEL, one call of each plugin in turn. The order changes in each round, so that
+// no plugin always follows a slow one.
 func (b *bench) calls(ctx context.Context) (section, error) {
 	all, err := b.contestants()
 	if err != nil {
@@ -82,9 +82,9 @@ func (b *bench) calls(ctx context.Context) (section, error) {
 	}
 	return section{
 		title: fmt.Sprintf("One call, %d attachments of each", b.attachments),
-		note: "Wall time of the process, started in the node's namespace with what libcni gives it. " +
-			"One call of each plugin in turn, in an order that is drawn anew each time; a ratio is that of the medians, " +
-			"its spread that of the rounds. Processor time is that of the processes, not what the kernel does for them later. DEL comes when all attachments are there.",
+		note: "Wall time of the process, started in the node's namespace with libcni's input. " +
+			"One call of each plugin in turn, in a new random order each time. A ratio compares medians, " +
+			"its spread compares rounds. Processor time covers the processes, without later work of the kernel. DEL is measured after all attachments exist.",
 		rows: slices.Concat(
 			rowsOf("ADD", all, func(c *contestant) sample { return c.add }, target{limit: 0.20, side: atMost}),
 			rowsOf("DEL", all, func(c *contestant) sample { return c.del }, target{limit: 0.30, side: atMost}),
@@ -93,7 +93,7 @@ func (b *bench) calls(ctx context.Context) (section, error) {
 	}, nil
 }
 
-// call measures one call: its time, and that of the processors in it.
+// call measures one call: its time and its processor time.
 func (c *contestant) call(ctx context.Context, a *attachment, verb string, took, cpu *sample) error {
 	before, err := childTime()
 	if err != nil {

@@ -12,25 +12,25 @@ import (
 	"time"
 )
 
-// readings is how often each reader has its turn.
+// readings is the number of turns of each reader.
 const readings = 11
 
-// conntrack measures what reads the kernel's table of flows, and what logs them.
+// conntrack measures programs that read or log the kernel's table of flows.
 func (b *bench) conntrack(ctx context.Context) (section, error) {
 	s := section{
 		title: fmt.Sprintf("conntrack, %s flows of %d attachments", grouped(tracked), level2),
-		note: fmt.Sprintf("Flows of IPv4, two of three TCP, that leave through SNAT, made by netlink, and "+
-			"nf_conntrack_max raised to as many for that time. %d rounds, in an order that is drawn anew; programs from the start of the process to its end. "+
-			"All read the same dump: what receiving it and looking at nothing takes, nobody can undercut. "+
-			"Added peak memory is that of a process that does nothing else, beyond what it has with %d attachments read; its allocations are those of a second summary less those of one that no flow passes. "+
-			"The rate of events is raised by three tenths each half second until the kernel has no room for one in the buffer of conntrack -E -o extended; "+
-			"masqd logs with --nat-log what one processor makes and deletes in 2 s without a pause, timed until the last record is taken. "+
-			"New flows are those of the part above, through masq's table in %d rounds, masqd started anew each time.", readings, level2, b.rounds),
+		note: fmt.Sprintf("IPv4 flows translated by SNAT, two of three TCP, created by netlink. "+
+			"nf_conntrack_max is raised for that time. %d rounds in random order; programs are timed from the start of the process to its end. "+
+			"All programs read the same dump: receiving and discarding it is the lower bound. "+
+			"Added peak memory is measured in a process that does nothing else, above its memory with %d attachments read. Its allocations are counted for a second summary, minus the count for a summary whose filter excludes all flows. "+
+			"The rate of events is raised by 30 %% each half second until the buffer of conntrack -E -o extended is full; "+
+			"masqd logs with --nat-log the flows that one processor creates and deletes in 2 s without a pause, timed until the last record is accepted. "+
+			"New flows are measured as in the section above, through masq's table in %d rounds, with masqd restarted each time.", readings, level2, b.rounds),
 	}
 	return s.of(ctx, b.reading, b.logging, b.beside)
 }
 
-// reading compares those who read the table.
+// reading compares programs that read the table.
 func (b *bench) reading(ctx context.Context) (rows []row, err error) {
 	undo, err := roomFor(tracked)
 	if err != nil {
@@ -100,14 +100,14 @@ func (b *bench) reading(ctx context.Context) (rows []row, err error) {
 
 func decimals(v float64) string { return fmt.Sprintf("%.2f", v) }
 
-// inspect asks masq-cni for all attachments.
+// inspect runs masq-cni inspect for all attachments.
 func (b *bench) inspect(t *trackedNode) func(context.Context) error {
 	return func(ctx context.Context) error {
 		return t.Command(ctx, filepath.Join(b.masq, "masq-cni"), "inspect", "pods", "--state-dir", t.state()).Run()
 	}
 }
 
-// who asks masq-cni for one flow, another each time.
+// who runs masq-cni who for one flow, another one each time.
 func (b *bench) who(t *trackedNode) func(context.Context) error {
 	next := 0
 	return func(ctx context.Context) error {
@@ -122,7 +122,7 @@ func (b *bench) who(t *trackedNode) func(context.Context) error {
 	}
 }
 
-// frugal rows are about the memory of processes that do nothing else.
+// frugal measures the memory of processes that do nothing else.
 func (t *trackedNode) frugal(ctx context.Context) (rows []row, err error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"runtime"
 )
 
-// beside measures what new connections cost while masqd runs, which listens to no
-// flow as long as it keeps no log of them.
+// beside measures the cost of new connections while masqd runs. Without a NAT log it does not listen to
+// flow events.
 func (b *bench) beside(ctx context.Context) ([]row, error) {
 	t, err := b.traffic(ctx)
 	if err != nil {
@@ -21,7 +21,7 @@ func (b *bench) beside(ctx context.Context) ([]row, error) {
 		return nil, err
 	}
 	defer done()
-	// What masqd finds to mend, it mends before anything is measured.
+	// masqd makes its repairs before the measurement.
 	if err := errors.Join(os.WriteFile(t.config(), []byte("{}"), 0o600), t.wake(ctx, tableMasq), b.during(ctx, t, nil)); err != nil {
 		return nil, err
 	}

@@ -17,17 +17,17 @@ import (
 )
 
 const (
-	offering  = 500 * time.Millisecond // events of one rate
+	offering  = 500 * time.Millisecond // duration of one rate
 	firstRate = 2_000                  // events/s
 	rateStep  = 1.3
 	lastRate  = 10_000_000
 	// conntrackGroups are NFNLGRP_CONNTRACK_NEW, UPDATE and DESTROY as a mask.
 	conntrackGroups = 7
-	batch           = 16 // flows that are made, or deleted, with one system call
+	batch           = 16 // number of flows that one system call creates or deletes
 )
 
-// lossRate raises the rate of events until conntrack -E begins to lose some, and
-// returns that rate in events/s. Each flow is two events: it is made, and deleted.
+// lossRate raises the rate of events until conntrack -E loses some, and returns that rate in
+// events/s. Each flow is two events: it is created and deleted.
 func (t *trackedNode) lossRate(ctx context.Context) (float64, error) {
 	cmd := t.Command(ctx, "conntrack", "-E", "-o", "extended")
 	if err := cmd.Start(); err != nil {
@@ -35,7 +35,7 @@ func (t *trackedNode) lossRate(ctx context.Context) (float64, error) {
 	}
 	rate, err := t.raise(ctx, cmd)
 	stop := cmd.Process.Signal(unix.SIGTERM)
-	_ = cmd.Wait() // it was ended
+	_ = cmd.Wait() // it was killed
 	return rate, errors.Join(err, stop)
 }
 
@@ -60,8 +60,8 @@ func (t *trackedNode) raise(ctx context.Context, cmd *nstest.Command) (float64, 
 	}
 }
 
-// settled waits until a program listens and has read all that it was told, and
-// returns how many events it has not been told since there was no room.
+// settled waits until a program listens and has read all its events, and returns how many events it
+// lost because its buffer was full.
 func (t *trackedNode) settled(ctx context.Context, pid int) (lost int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -80,8 +80,8 @@ func (t *trackedNode) settled(ctx context.Context, pid int) (lost int, err error
 	}
 }
 
-// listening reads how many bytes wait for the listener to conntrack's events in a
-// process's namespace, and how many messages it has lost.
+// listening returns how many bytes wait for the listener to conntrack's events in a process's
+// namespace, and how many messages it has lost.
 func listening(pid int) (waiting, lost int, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/netlink", pid))
 	if err != nil {
@@ -103,8 +103,8 @@ func listening(pid int) (waiting, lost int, err error) {
 	return 0, 0, fmt.Errorf("process %d does not listen", pid)
 }
 
-// offer makes and deletes flows at a rate of events/s, evenly, and returns how many
-// events that were, and the rate that it reached.
+// offer creates and deletes flows evenly at a rate of events/s, and returns the number of events and
+// the rate that it reached.
 func (t *trackedNode) offer(rate float64, d time.Duration) (events int, reached float64, err error) {
 	var create, remove []byte
 	for i := range batch {
@@ -118,7 +118,7 @@ func (t *trackedNode) offer(rate float64, d time.Duration) (events int, reached 
 	begun := time.Now()
 	for due := begun; time.Since(begun) < d; {
 		for _, messages := range [][]byte{create, remove} {
-			// The next is due in some 100 µs: a timer is not as exact.
+			// The next batch follows in some 100 µs, for which a timer is too inexact.
 			for time.Now().Before(due) {
 				runtime.Gosched()
 			}
@@ -126,7 +126,7 @@ func (t *trackedNode) offer(rate float64, d time.Duration) (events int, reached 
 				return 0, 0, err
 			}
 			events += batch
-			// What comes late is not made up for: that would be a burst.
+			// A delay is not compensated: that would make a burst.
 			if due = due.Add(interval); time.Since(due) > interval {
 				due = time.Now()
 			}
@@ -135,8 +135,8 @@ func (t *trackedNode) offer(rate float64, d time.Duration) (events int, reached 
 	return events, float64(events) / time.Since(begun).Seconds(), nil
 }
 
-// logs has masqd log all events that one processor can make, and returns the rate from
-// the first event to the last record, and how many events were lost.
+// logs has masqd log as many events as one processor can make. It returns the rate from the first
+// event to the last record, and the number of lost events.
 func (t *trackedNode) logs(ctx context.Context, d *masqd) (rate float64, lost int, err error) {
 	const taken = "masq_nat_log_records_total"
 	before, err := d.metric(taken)

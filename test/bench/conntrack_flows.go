@@ -14,17 +14,16 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
-// logTraffic is what a node with 50 pods does, as the benchmarks of pkg/natlog have it:
-// a quarter is DNS, the rest is TCP to destinations that a Zipf distribution chooses,
-// an eighth of all is IPv6. Durations, packets and bytes are log-normal, egress ports
-// random.
+// logTraffic is the traffic of a node with 50 pods, as in the benchmarks of pkg/natlog: a quarter is
+// DNS, the rest is TCP to destinations of a Zipf distribution, an eighth of all is IPv6. Durations,
+// packets and bytes are log-normal, egress ports are random.
 type logTraffic struct {
 	*rand.Rand
-	every  time.Duration // mean time between two flows that begin
+	every  time.Duration // mean time between the begins of two flows
 	zipf   *rand.Zipf
 	owners []natlog.Owner
 	open   ends
-	begun  time.Time // of the next flow
+	begun  time.Time // begin of the next flow
 }
 
 func newLogTraffic(flowsPerSecond float64) *logTraffic {
@@ -44,7 +43,7 @@ func newLogTraffic(flowsPerSecond float64) *logTraffic {
 	return t
 }
 
-// ends are the records of flows that live, the earliest first.
+// ends are the records of the ends of open flows, the earliest first.
 type ends []natlog.Record
 
 func (e ends) Len() int           { return len(e) }
@@ -57,13 +56,13 @@ func (t *logTraffic) logNormal(median, sigma float64) float64 {
 	return median * math.Exp(t.NormFloat64()*sigma)
 }
 
-// flow is the begin of the next flow, and its end.
+// flow returns the records of the begin and the end of the next flow.
 func (t *logTraffic) flow() (begin, end natlog.Record) {
 	pod := t.IntN(len(t.owners))
 	begin = natlog.Record{Time: t.begun, Kind: natlog.Begin, Owner: t.owners[pod], Proto: unix.IPPROTO_TCP}
 	t.begun = t.begun.Add(time.Duration(t.ExpFloat64() * float64(t.every)))
 	server, port := uint32(t.zipf.Uint64()), uint16(443)
-	life := t.logNormal(3, 1.6) + 120*t.Float64() // the entry outlives the connection, unless that is reset
+	life := t.logNormal(3, 1.6) + 120*t.Float64() // the entry outlives the connection, unless the connection is reset
 	packets := [2]float64{t.logNormal(9, .8), t.logNormal(9, 1)}
 	sizes := [2]float64{t.logNormal(130, .6), t.logNormal(500, .7)}
 	switch x := t.IntN(20); {

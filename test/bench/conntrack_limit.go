@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// flowLimit is nf_conntrack_max. It holds for each namespace, and the machine's own is
-// the only one that can change it. The number of buckets stays as it is.
+// flowLimit is nf_conntrack_max. It applies to each namespace, and only the machine's namespace can
+// change it. The number of buckets is not changed.
 const flowLimit = "/proc/sys/net/netfilter/nf_conntrack_max"
 
-// roomFor lets a namespace track so many flows, where it may not yet, until undo.
+// roomFor raises the limit to this number of flows if it is lower, until undo.
 func roomFor(flows int) (undo func() error, err error) {
 	text, err := os.ReadFile(flowLimit)
 	if err != nil {

@@ -14,20 +14,19 @@ import (
 )
 
 const (
-	logged     = 400_000 // records, of which a round takes each several times
+	logged     = 400_000 // number of records; a round uses each several times
 	passes     = 5
-	busyFlows  = 1000 // that begin in a second
+	busyFlows  = 1000 // flows that begin per second
 	logRoom    = 1 << 32
-	realistic  = 200_000 // records of the log whose size is measured
+	realistic  = 200_000 // number of records of the log whose size is measured
 	logPattern = prefix + "-natlog-*"
 )
 
-// logging measures the NAT log: how many records it takes in a second, on a disk, and
-// how large they are.
+// logging measures the NAT log: records per second on a disk, and their size.
 func (b *bench) logging(ctx context.Context) (_ []row, err error) {
 	g := newLogTraffic(busyFlows)
 	var r natlog.Record
-	for range busyFlows * 200 { // from then on as many flows end as begin
+	for range busyFlows * 200 { // afterwards as many flows end as begin
 		g.next(&r)
 	}
 	records := make([]natlog.Record, logged)
@@ -108,8 +107,8 @@ func withLog(f func(dir string, w *natlog.Writer) error) (err error) {
 	return errors.Join(f(dir, w), w.Close())
 }
 
-// appendAll returns the rate at which a log takes records and writes them: when its
-// queue is full, it is waited for.
+// appendAll returns the rate at which a log accepts and writes records. When its queue is full, it
+// waits.
 func appendAll(records []natlog.Record) (rate float64, err error) {
 	err = withLog(func(_ string, w *natlog.Writer) error {
 		begun := time.Now()
@@ -136,8 +135,8 @@ func appendAll(records []natlog.Record) (rate float64, err error) {
 	return rate, err
 }
 
-// sizeOfRecord is the share of the disk that one of the records takes, flushed each
-// second of theirs.
+// sizeOfRecord returns the disk space per record, with a flush for each second of the records'
+// times.
 func sizeOfRecord(records []natlog.Record) (size float64, err error) {
 	err = withLog(func(dir string, w *natlog.Writer) error {
 		flushed := records[0].Time
@@ -176,7 +175,7 @@ func diskUse(dir string) (total float64, err error) {
 	return total, err
 }
 
-// next writes the next record: of a flow that ends, or of the next that begins.
+// next returns the next record: the end of an open flow, or the begin of the next.
 func (t *logTraffic) next(r *natlog.Record) {
 	if len(t.open) != 0 && t.open[0].Time.Before(t.begun) {
 		*r = heap.Pop(&t.open).(natlog.Record)

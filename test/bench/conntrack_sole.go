@@ -15,15 +15,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// What a process does that does nothing else: the words of its command line.
+// The tasks of a process that does nothing else: words of its command line.
 const (
 	soleWord    = "sole"
 	soleSummary = "summary by attachment"
 	soleList    = "ConntrackTableList"
 )
 
-// sole reads the table of the thread's namespace once, and prints by how many MB the
-// peak of the process's memory rose meanwhile, and the allocations for a flow.
+// sole reads the table of the thread's namespace once, and prints by how many MB the process's peak
+// memory rose, and the number of allocations per flow.
 func sole(ctx context.Context, what, state string, stdout io.Writer) error {
 	owners, err := ownersIn(state)
 	if err != nil {
@@ -43,7 +43,7 @@ func sole(ctx context.Context, what, state string, stdout io.Writer) error {
 		}
 	}
 	debug.FreeOSMemory()
-	// 5 sets the peak back to what is resident now (proc_pid_clear_refs(5)).
+	// 5 resets the peak to the present resident size (proc_pid_clear_refs(5)).
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
 		return err
 	}
@@ -63,12 +63,12 @@ func sole(ctx context.Context, what, state string, stdout io.Writer) error {
 		if err := allThere(tally); err != nil {
 			return err
 		}
-		debug.SetGCPercent(-1) // it allocates too
-		// No flow has a mark: of two filters that are alike, one leaves out nothing, the
-		// other all.
+		debug.SetGCPercent(-1) // the garbage collector allocates too
+		// No flow has a mark, so one of two similar filters excludes no flow, and the other
+		// all.
 		none = report.NewTally(owners)
 		nothing := func() error { return sum(ctx, c, conntrack.Filter{Mark: 1, MarkMask: 1}, none) }
-		if err := nothing(); err != nil { // the first request that has a filter is longer than those before
+		if err := nothing(); err != nil { // the first request with a filter allocates a larger buffer
 			return err
 		}
 		empty, err := allocated(nothing)
@@ -88,7 +88,7 @@ func sole(ctx context.Context, what, state string, stdout io.Writer) error {
 	return err
 }
 
-// allocated is how many allocations f makes.
+// allocated returns the number of allocations of f.
 func allocated(f func() error) (float64, error) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -97,7 +97,7 @@ func allocated(f func() error) (float64, error) {
 	return float64(after.Mallocs - before.Mallocs), err
 }
 
-// status is a size of a process in bytes.
+// status returns a size of a process in bytes.
 func status(process, name string) (float64, error) {
 	path := filepath.Join("/proc", process, "status")
 	text, err := os.ReadFile(path)

@@ -18,10 +18,10 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// tracked is how many flows the table has.
+// tracked is the number of flows in the table.
 const tracked = 1_000_000
 
-// trackedNode is a node with records of attachments, and a table full of their flows.
+// trackedNode is a node with records of attachments and a table full of their flows.
 type trackedNode struct {
 	*node
 	owners *report.Owners
@@ -30,13 +30,13 @@ type trackedNode struct {
 	buf    []byte
 }
 
-// reader goes through the table.
+// reader reads the whole table.
 type reader struct {
 	name string
 	read func(context.Context) error
 }
 
-// track makes a node whose table has so many flows.
+// track makes a node whose table has this number of flows.
 func (b *bench) track(name string, flows int) (_ *trackedNode, err error) {
 	b.progress("making %d flows", flows)
 	n, err := b.site.node(name)
@@ -84,7 +84,7 @@ func ownersIn(dir string) (*report.Owners, error) {
 	return report.OwnersOf(all), err
 }
 
-// close forgets the flows: the memory they take is the machine's.
+// close deletes the flows, because their memory counts for the whole machine.
 func (t *trackedNode) close() error {
 	errs := []error{t.Do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) })}
 	if t.conn != nil {
@@ -105,7 +105,7 @@ func (t *trackedNode) fill(flows int) error {
 			continue
 		}
 		if err := tell(t.raw, batch); err != nil {
-			return fmt.Errorf("make flow %d: %w", i, err)
+			return fmt.Errorf("create flow %d: %w", i, err)
 		}
 		batch = batch[:0]
 	}
@@ -114,7 +114,7 @@ func (t *trackedNode) fill(flows int) error {
 
 var protocols = map[uint8]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp"}
 
-// flowNumber is one flow of those in the table, and what its source is translated to.
+// flowNumber returns one flow of the table, and its translated source.
 func flowNumber(i int) (f conntrack.Flow, egress netip.AddrPort) {
 	o := conntrack.Tuple{
 		Proto: unix.IPPROTO_TCP, Src: sourceNumber(i % level2), SrcPort: uint16(1024 + i/level2),
@@ -131,7 +131,7 @@ func flowNumber(i int) (f conntrack.Flow, egress netip.AddrPort) {
 	return f, netip.AddrPortFrom(far4.Next(), uint16(1024+i%60_000))
 }
 
-// sourceNumber is the address of one of the attachments that populate records.
+// sourceNumber returns the address of one of the attachments that populate records.
 func sourceNumber(i int) netip.Addr {
 	i += 2
 	return netip.AddrFrom4([4]byte{10, 64, byte(i >> 8), byte(i)})
@@ -168,7 +168,7 @@ func tell(fd int, messages []byte) error {
 	return unix.Errno(-int32(binary.NativeEndian.Uint32(answer[unix.NLMSG_HDRLEN:])))
 }
 
-// seal completes the message that begins at at.
+// seal completes the message that begins at offset at.
 func seal(b []byte, at int, typ, flags uint16) []byte {
 	binary.NativeEndian.PutUint32(b[at:], uint32(len(b)-at))
 	binary.NativeEndian.PutUint16(b[at+4:], typ)
@@ -182,7 +182,7 @@ func begin(b []byte) []byte {
 	return append(b, unix.AF_INET, unix.NFNETLINK_V0, 0, 0)
 }
 
-// appendNew appends the message that makes a flow.
+// appendNew appends the message that creates a flow.
 func appendNew(b []byte, f *conntrack.Flow, egress netip.AddrPort) []byte {
 	at := len(b)
 	b, _ = f.AppendBinary(begin(b)) // never fails
@@ -239,8 +239,8 @@ func complete(flows int) error {
 	return nil
 }
 
-// discard asks for a dump and looks at nothing of it. The kernel makes each part as
-// the one before is read: when nothing is there, it is over.
+// discard requests a dump and reads it without parsing. The kernel builds each part when the
+// previous one is read, so the dump is complete when no message is left.
 func (t *trackedNode) discard(context.Context) error {
 	if _, err := unix.Write(t.raw, seal(begin(nil), 0, ctGet, unix.NLM_F_DUMP)); err != nil {
 		return err
@@ -266,7 +266,7 @@ func (t *trackedNode) summary(ctx context.Context) error {
 	return allThere(tally)
 }
 
-// sum adds the flows that the kernel gives.
+// sum tallies the flows that the kernel returns.
 func sum(ctx context.Context, c *conntrack.Conn, filter conntrack.Filter, tally *report.Tally) error {
 	for f, err := range c.Dump(ctx, filter) {
 		if err != nil {
@@ -277,7 +277,7 @@ func sum(ctx context.Context, c *conntrack.Conn, filter conntrack.Filter, tally 
 	return nil
 }
 
-// allThere reports whether each attachment has its flows, all of them translated.
+// allThere checks that each attachment has all its flows, all of them translated.
 func allThere(tally *report.Tally) error {
 	if err := complete(tally.Translated); err != nil {
 		return err
@@ -290,7 +290,7 @@ func allThere(tally *report.Tally) error {
 	return nil
 }
 
-// ofOne leaves out in the kernel what is another's.
+// ofOne reads the flows of one attachment, filtered by the kernel.
 func (t *trackedNode) ofOne(ctx context.Context) error {
 	n := 0
 	for _, err := range t.conn.Dump(ctx, conntrack.Filter{Original: conntrack.Tuple{Src: sourceNumber(level2 / 2)}}) {

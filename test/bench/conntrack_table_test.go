@@ -8,7 +8,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
-// Flows that were alike would be refused, or given another port than who asks for.
+// Equal flows would be refused, or would get another port than requested.
 func TestFlowsAreDistinct(t *testing.T) {
 	type far struct {
 		proto       uint8
@@ -25,7 +25,7 @@ func TestFlowsAreDistinct(t *testing.T) {
 	if len(tuples) != tracked || len(leaving) != tracked {
 		t.Errorf("%d tuples and %d translated ones of %d flows", len(tuples), len(leaving), tracked)
 	}
-	addr := netip.MustParseAddr("10.64.0.2") // as populate begins
+	addr := netip.MustParseAddr("10.64.0.2") // the first address of populate
 	for i := range level2 {
 		if perSource[addr] != tracked/level2 {
 			t.Errorf("attachment %d, %s, has %d flows", i, addr, perSource[addr])

@@ -13,25 +13,25 @@ import (
 )
 
 const (
-	crowded = 10_000 // attachments, for a look that finds nothing
+	crowded = 10_000 // attachments, for a sync without differences
 	most    = 50_000
 )
 
-// daemon measures masqd. Nobody else repairs, so that its peer is the clock, and for
-// a look nft.
+// daemon measures masqd. No peer repairs rules, so repairs have no comparison. A sync is compared
+// with nft.
 func (b *bench) daemon(ctx context.Context) (section, error) {
 	s := section{
 		title: "masqd",
-		note: fmt.Sprintf("A repair is timed from outside, from the moment that the ruleset is another to the moment that masqd's transaction makes it another again, "+
-			"seen by asking for its generation each 0.2 ms, %d times each; "+
-			"a reload from the file's renaming to the transaction. Idle: a minute without an event, by the scheduler's account. "+
-			"A look that finds nothing is timed by masqd itself, the command by the clock, in turn. "+
-			"The attachments are records, IPv4, of one policy. ip-masq-agent restores its rules once a minute; ptp and bridge never do.", b.repairs),
+		note: fmt.Sprintf("A repair is timed from outside, from the change of the ruleset to masqd's transaction, "+
+			"by polling the generation each 0.2 ms, %d times each. "+
+			"A reload is timed from the file's renaming to the transaction. Idle: processor time of one minute without events, from the scheduler. "+
+			"A sync without differences is timed by masqd itself, the command by the clock, in turn. "+
+			"The attachments are IPv4 records with one policy. ip-masq-agent restores its rules once a minute; ptp and bridge never do.", b.repairs),
 	}
 	return s.of(ctx, b.repair, b.nothing, b.memory)
 }
 
-// daemonOn is masqd on a node of its own with so many attachments.
+// daemonOn starts masqd on a separate node with this number of attachments.
 func (b *bench) daemonOn(ctx context.Context, size int) (*masqd, error) {
 	b.progress("masqd with %d attachments", size)
 	n, err := b.site.node(fmt.Sprintf("masqd%d", size))
@@ -112,9 +112,9 @@ func (b *bench) repair(ctx context.Context) (rows []row, err error) {
 	return append(rows, idle...), err
 }
 
-// stayingNft changes the ruleset by an nft that goes on running. One that ends keeps
-// all others from changing anything until the kernel has let go of what it deleted
-// (nft_rcv_nl_event of net/netfilter/nf_tables_api.c).
+// stayingNft changes the ruleset by an nft that keeps running. An nft that exits blocks all other
+// changes until the kernel has freed the deleted objects (nft_rcv_nl_event of
+// net/netfilter/nf_tables_api.c).
 func (d *masqd) stayingNft(ctx context.Context) (change func(string) error, end func() error, err error) {
 	cmd := d.Command(ctx, "nft", "-i")
 	var said bytes.Buffer
@@ -140,7 +140,7 @@ func (d *masqd) stayingNft(ctx context.Context) (change func(string) error, end 
 	return change, end, nil
 }
 
-// limits are rows for the median and for the longest.
+// limits returns rows for the median and the maximum.
 func limits(what string, took sample, median, longest float64) []row {
 	at := func(q float64) func(row) float64 { return func(r row) float64 { return r.values.at(q) } }
 	return []row{
@@ -149,15 +149,15 @@ func limits(what string, took sample, median, longest float64) []row {
 	}
 }
 
-// spacing is the time between a repair and the next change, at least.
+// spacing is the minimum time between a repair and the next change.
 const spacing = 30 * time.Millisecond
 
-// timed makes a change and waits for masqd's answer to it: the change and the answer
-// are so many transactions. The time is in milliseconds, from the first of two, or
-// from the beginning of a change that is none of nftables.
+// timed makes a change and waits for masqd's repair, which together are this number of transactions.
+// It returns the milliseconds from the first transaction, or from the begin of a change outside
+// nftables.
 func (d *masqd) timed(ctx context.Context, rules *generations, transactions uint32, change func() error) (float64, error) {
-	// The kernel numbers a ruleset before all of it is in place: a change that comes
-	// too soon finds no table yet.
+	// The kernel increments the generation before the change is complete: a change that comes too
+	// soon finds no table.
 	for time.Since(time.Unix(0, rules.since.Load())) < spacing {
 		time.Sleep(every)
 	}
@@ -186,10 +186,10 @@ func (d *masqd) timed(ctx context.Context, rules *generations, transactions uint
 	return 0, <-made
 }
 
-// idle is what a minute costs in which nothing happens.
+// idle measures masqd during one minute without events.
 func (b *bench) idle(ctx context.Context, d *masqd) ([]row, error) {
 	b.progress("masqd at rest, for a minute")
-	if err := rest(ctx, 3*time.Second); err != nil { // it gives back memory
+	if err := rest(ctx, 3*time.Second); err != nil { // it returns memory to the kernel
 		return nil, err
 	}
 	before, err := d.spent()
@@ -223,7 +223,7 @@ func rest(ctx context.Context, t time.Duration) error {
 
 func megabytes(v float64) string { return fmt.Sprintf("%.1f MB", v) }
 
-// nothing compares a look that finds nothing with a listing by nft.
+// nothing compares a sync that finds no difference with a listing by nft.
 func (b *bench) nothing(ctx context.Context) (rows []row, err error) {
 	d, err := b.daemonOn(ctx, crowded)
 	if err != nil {
@@ -244,7 +244,7 @@ func (b *bench) nothing(ctx context.Context) (rows []row, err error) {
 			return nil, err
 		}
 		var now float64
-		err = d.until(ctx, "done looking", func() (bool, error) {
+		err = d.until(ctx, "done syncing", func() (bool, error) {
 			var err error
 			now, err = d.metric("masq_sync_duration_seconds_count")
 			return now > count, err
@@ -296,7 +296,7 @@ func (b *bench) memory(ctx context.Context) (rows []row, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.end()) }()
-	if err := rest(ctx, 5*time.Second); err != nil { // it gives back memory
+	if err := rest(ctx, 5*time.Second); err != nil { // it returns memory to the kernel
 		return nil, err
 	}
 	mb, err := d.resident()

@@ -21,24 +21,24 @@ import (
 
 const (
 	churned     = 3_000 // attachments that stay
-	churnRate   = 100   // calls of the plugin a second
+	churnRate   = 100   // calls of the plugin per second
 	churnTime   = 20 * time.Second
 	churnRepair = 250 // milliseconds
 )
 
-// busy measures masqd on a crowded, busy node.
+// busy measures masqd on a node with many attachments and many calls.
 func (b *bench) busy(ctx context.Context) (section, error) {
 	s := section{
 		title: "masqd beside containers that come and go",
-		note: fmt.Sprintf("The plugin is called %d times a second, ADD and DEL behind another plugin, for %s, on a node with %d attachments, which are records. "+
-			"The processor time is that of all threads of masqd, by the scheduler's account: a fifth of a core is %.0f ms a call. "+
-			"Repairs are timed from the change to the moment that it is undone, asked each millisecond.", churnRate, churnTime, churned, 1000.0/5/churnRate),
+		note: fmt.Sprintf("The plugin is called %d times per second in chained mode, ADD and DEL, for %s, on a node with %d attachments, which are records. "+
+			"Processor time covers all threads of masqd, from the scheduler: a fifth of a core is %.0f ms per call. "+
+			"Repairs are timed from the change to its repair, polled each millisecond.", churnRate, churnTime, churned, 1000.0/5/churnRate),
 	}
 	return s.of(ctx, b.churn)
 }
 
-// churn measures masqd while containers come and go: the processor time that calls of
-// the plugin cost it, and repairs beside them.
+// churn measures masqd while containers come and go: its processor time per call of the plugin, and
+// its concurrent repairs.
 func (b *bench) churn(ctx context.Context) (rows []row, err error) {
 	d, err := b.daemonOn(ctx, churned)
 	if err != nil {
@@ -50,7 +50,7 @@ func (b *bench) churn(ctx context.Context) (rows []row, err error) {
 		return nil, err
 	}
 	defer b.site.giveBack(pods)
-	if err := rest(ctx, 3*time.Second); err != nil { // it gives back memory
+	if err := rest(ctx, 3*time.Second); err != nil { // it returns memory to the kernel
 		return nil, err
 	}
 	fullBefore, err := d.metric("masq_full_syncs_total")
@@ -106,8 +106,7 @@ func (b *bench) churn(ctx context.Context) (rows []row, err error) {
 	return append(rows, limits("repair in churn, an unexpected rule", rule, churnRepair, churnRepair)...), nil
 }
 
-// calls has the plugin add and remove attachments of another plugin's containers, at a
-// steady rate, until done.
+// calls has the plugin add and remove attachments in chained mode at a steady rate until done.
 func (d *masqd) calls(ctx context.Context, plugin string, pod *nstest.NS, done <-chan struct{}, n *atomic.Int64) error {
 	pace := time.NewTicker(time.Second / churnRate)
 	defer pace.Stop()
@@ -125,7 +124,7 @@ func (d *masqd) calls(ctx context.Context, plugin string, pod *nstest.NS, done <
 		case <-pace.C:
 		}
 		if i%2 == 1 {
-			continue // its DEL
+			continue // a DEL is next
 		}
 		wg.Go(func() {
 			for _, verb := range []string{"ADD", "DEL"} {
@@ -142,7 +141,7 @@ func (d *masqd) calls(ctx context.Context, plugin string, pod *nstest.NS, done <
 }
 
 func (d *masqd) call(ctx context.Context, plugin string, pod *nstest.NS, verb string, i int) error {
-	addr := netip.AddrFrom4([4]byte{10, 79, byte(i >> 8), byte(i)}) // the policy of those that stay
+	addr := netip.AddrFrom4([4]byte{10, 79, byte(i >> 8), byte(i)}) // with the same policy as the attachments that stay
 	conf := fmt.Sprintf(`{"cniVersion":"1.1.0","name":"churn","type":"masq","stateDir":%q,"prevResult":{"cniVersion":"1.1.0",
 		"interfaces":[{"name":"uplink"},{"name":"eth0","sandbox":%q}],"ips":[{"address":"%s/12","interface":1}]}}`, d.state(), pod.Path(), addr)
 	cmd := exec.CommandContext(ctx, plugin)
@@ -157,8 +156,8 @@ func (d *masqd) call(ctx context.Context, plugin string, pod *nstest.NS, verb st
 	})
 }
 
-// repairs deletes an element of an attachment that stays, and adds a rule, in turn, and
-// returns how many milliseconds each repair takes.
+// repairs deletes an element of an attachment that stays and adds a rule, in turn, and returns the
+// milliseconds of each repair.
 func (d *masqd) repairs(ctx context.Context, until time.Time) (element, rule sample, err error) {
 	err = d.Do(func() error {
 		c, err := nft.Open()
@@ -197,7 +196,7 @@ func (d *masqd) repairs(ctx context.Context, until time.Time) (element, rule sam
 	return element, rule, err
 }
 
-// wait returns the milliseconds until f is true.
+// wait returns the milliseconds until f returns true.
 func wait(ctx context.Context, f func() (bool, error)) (float64, error) {
 	begun := time.Now()
 	for {

@@ -5,23 +5,22 @@ import (
 	"fmt"
 )
 
-// failing are the reasons why an ADD fails here: each is a script that is run in the
-// container before.
+// failing are the reasons of failing ADDs: scripts that run in the container before.
 var failing = []struct{ name, script string }{
 	{"the interface exists", "ip link add eth0 type veth peer name eth1"},
 	{"the default route exists", "ip link add v0 type veth peer name v1; ip address add 10.1.0.1/24 dev v0; ip link set v0 up; ip link set v1 up; ip route add default via 10.1.0.2"},
 }
 
-// failedAtOnce is the number of ADDs that fail at once.
+// failedAtOnce is the number of ADDs that fail concurrently.
 const failedAtOnce = 8
 
-// failed measures an ADD that fails, undone when it returns, against one that works, one
-// by one and several at once.
+// failed compares an ADD that fails, and undoes everything before it returns, with an ADD that
+// succeeds, one by one and several at once.
 func (b *bench) failed(ctx context.Context) (section, error) {
 	s := section{
 		title: "ADD that fails",
-		note: fmt.Sprintf("Everything is undone when it returns. The interface is found to exist before a link is made; the default route is found "+
-			"after, so that the link has to be deleted, for which the kernel waits 16 to 32 ms. %d rounds, in turn with an ADD that works.", b.steps),
+		note: fmt.Sprintf("Everything is undone when ADD returns. An existing interface is detected before a link is made. An existing default route is detected "+
+			"afterwards, so the link must be deleted, for which the kernel waits 16 to 32 ms. %d rounds, in turn with an ADD that succeeds.", b.steps),
 	}
 	n, err := b.site.node("failed")
 	if err != nil {
@@ -90,7 +89,7 @@ func (b *bench) failed(ctx context.Context) (section, error) {
 	return s, nil
 }
 
-// checks measures whether CHECK takes longer the more attachments a node has.
+// checks measures whether CHECK takes longer with more attachments on the node.
 func (b *bench) checks(ctx context.Context) (section, error) {
 	s := section{
 		title: fmt.Sprintf("CHECK, among %d and among %d", level1, level2),

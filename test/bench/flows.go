@@ -8,14 +8,14 @@ import (
 	"runtime"
 )
 
-// flows measures the first packets of flows: those that rules are about.
+// flows measures the first packets of flows, which are the packets that NAT rules match.
 func (b *bench) flows(ctx context.Context) (section, error) {
 	s := section{
 		title: fmt.Sprintf("New connections from a container among %d", level2),
 		note: fmt.Sprintf("The same container, links and node; the tables take turns, all but one dormant, in %d rounds of %d TCP connections "+
-			"(opened, and closed by a reset), %d UDP sockets that send one datagram, and %d datagrams of new ports put on the container's link as frames, "+
-			"without a socket's share of the cost. A rate is that of one processor, which does nothing else: see docs/benchmarks.md. "+
-			"Ratios are taken within a round. The bare rule has a second turn in each round: what is within the spread of that is noise.",
+			"(opened, and closed by a reset), %d UDP sockets that send one datagram, and %d datagrams with new ports sent as frames on the container's link, "+
+			"without socket cost. Rates are per dedicated processor: see docs/benchmarks.md. "+
+			"Ratios are taken within a round. The bare rule has a second turn in each round: differences within its spread are noise.",
 			b.rounds, tcpFlows, udpFlows, rawFlows),
 	}
 	t, err := b.traffic(ctx)
@@ -77,7 +77,7 @@ func (b *bench) flows(ctx context.Context) (section, error) {
 	return s, nil
 }
 
-// turn returns the nanoseconds for each flow that an opener begins.
+// turn returns the nanoseconds per flow that an opener begins.
 func (t *traffic) turn(m *meter, o opener) (ns float64, err error) {
 	packets, err := t.arrived(func() error {
 		ns, err = m.each(o.count, o.open)

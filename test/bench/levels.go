@@ -12,8 +12,8 @@ const (
 	level2 = 1000
 )
 
-// level is one of the two nodes of a comparison, and what calls took there before
-// one of them grew and after.
+// level is one of the two nodes of a comparison, with the times of calls before and after one of
+// them grew.
 type level struct {
 	*network
 	present       []*attachment
@@ -22,17 +22,17 @@ type level struct {
 
 type phase struct{ add, del sample }
 
-// levels measures whether calls take longer the more attachments a node has. One
-// node grows; another, which does not, is asked in turn with it, so that the
-// machine's own moods can be told from growth.
+// levels measures whether calls take longer with more attachments on a node. One node grows. Another
+// node, which does not grow, is called in turn with it, so that changes of the machine's speed are
+// not mistaken for growth.
 func (b *bench) levels(ctx context.Context) (section, error) {
 	s := section{
 		title: fmt.Sprintf("One more, among %d and among %d", level1, level2),
-		note: fmt.Sprintf("ADD and DEL of one container more, %d times, in a node that grows from %d attachments to %d; "+
-			"in turn with another node that stays at %d: where its median has moved too, the machine has.", b.steps, level1, level2, level1),
+		note: fmt.Sprintf("ADD and DEL of one more container, %d times, on a node that grows from %d attachments to %d, "+
+			"in turn with another node that stays at %d. If the other node's median changes too, the machine's speed has changed.", b.steps, level1, level2, level1),
 	}
-	// The namespaces are all there from the beginning: each start of a program in Go
-	// reads the list of mounts, whatever plugin it is.
+	// All namespaces exist from the beginning, because the start of every Go program reads the list
+	// of mounts.
 	pods, err := b.site.pods(level1 + level2 + 1)
 	if err != nil {
 		return s, err
@@ -68,7 +68,7 @@ func (b *bench) levels(ctx context.Context) (section, error) {
 	return s, nil
 }
 
-// ask adds one container more to each node in turn, and removes it.
+// ask adds one more container to each node in turn, and removes it.
 func (b *bench) ask(ctx context.Context, nodes []*level, into func(*level) *phase) error {
 	pods, err := b.site.pods(1)
 	if err != nil {
@@ -121,7 +121,7 @@ func levelRows(name string, grows, stays *level) []row {
 	}
 }
 
-// crowd makes a node with so many attachments to masq.
+// crowd makes a node with this number of attachments of masq.
 func (b *bench) crowd(ctx context.Context, name string, subnets []string, size int) (*level, error) {
 	n, err := b.site.node(name)
 	if err != nil {

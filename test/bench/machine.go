@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine says what the figures were taken on, and what else it did meanwhile.
+// machine describes the machine, and its load during the run.
 type machine struct {
 	start time.Time
-	idle  time.Duration // of all processors since boot
-	own   time.Duration // of this process and its children
+	idle  time.Duration // idle time of all processors since boot
+	own   time.Duration // processor time of this process and its children
 }
 
 func observe() (machine, error) {
@@ -41,7 +41,7 @@ func (m machine) write(w io.Writer, masq string) error {
 	took := now.start.Sub(m.start)
 	total := took * time.Duration(runtime.NumCPU())
 	_, err = fmt.Fprintf(w, "%s, %d cores, Linux %s, %s; ptp and host-local 1.9.1, masq %s.\n"+
-		"%s, %d min %d s. The processors were %.0f %% busy with these benchmarks and %.0f %% with other tasks, the kernel's own included.\n",
+		"%s, %d min %d s. The processors were %.0f %% busy with these benchmarks and %.0f %% with other tasks, including the kernel.\n",
 		processor(), runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), runtime.Version(), masq,
 		m.start.UTC().Format("2006-01-02 15:04 UTC"), int(took.Minutes()), int(took.Seconds())%60,
 		100*float64(now.own-m.own)/float64(total),
@@ -62,9 +62,9 @@ func processor() string {
 	return runtime.GOARCH
 }
 
-// calm waits for what the kernel still does after namespaces are gone: until a second
-// in which processors do next to nothing. Where others keep them busy it gives up after a
-// minute; the run says how busy they were.
+// calm waits until the kernel has completed its work after namespaces were deleted: until a second in
+// which processors are almost idle. It gives up after a minute if other programs keep them busy. The
+// report says how busy they were.
 func calm(ctx context.Context) error {
 	const second = time.Second
 	for range 60 {
@@ -83,8 +83,8 @@ func calm(ctx context.Context) error {
 	return nil
 }
 
-// idleTime is how long all processors have had nothing to do since boot, in ticks of
-// 10 ms (proc_stat(5)). The other figures there count only what a tick meets.
+// idleTime returns the idle time of all processors since boot, in ticks of 10 ms (proc_stat(5)). The
+// other fields there count only whole ticks.
 func idleTime() (time.Duration, error) {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -104,7 +104,7 @@ func ownTime() (time.Duration, error) {
 	return own + children, err
 }
 
-// childTime is the processor time of all processes that were waited for.
+// childTime returns the processor time of all processes that were waited for.
 func childTime() (time.Duration, error) { return usage(unix.RUSAGE_CHILDREN) }
 
 func usage(who int) (time.Duration, error) {

@@ -1,6 +1,5 @@
-// Command bench measures masq beside its peers and prints Markdown. It is run by
-// make bench, which puts the output into docs/benchmarks.md; that page says what is
-// measured and how.
+// Command bench measures masq and its peers and prints Markdown. make bench runs it and puts the
+// output into docs/benchmarks.md; that page describes what is measured and how.
 package main
 
 import (
@@ -28,12 +27,12 @@ type bench struct {
 	site        *site
 	stderr      io.Writer
 	start       time.Time
-	attachments int               // of each plugin
+	attachments int               // for each plugin
 	bursts      int               // rounds of calls at once
 	steps       int               // calls at a level
 	rounds      int               // of traffic
-	repairs     int               // of each kind
-	variants    map[string]string // table: the program that makes it
+	repairs     int               // for each kind of change
+	variants    map[string]string // name of a table: the program that makes it
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -47,7 +46,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	b := &bench{stderr: stderr, start: time.Now(), programs: programs{os.Getenv("MASQ_BIN"), os.Getenv("MASQ_PEERS")}, variants: map[string]string{}}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.IntVar(&b.attachments, "attachments", 300, "of each plugin, for ADD and DEL one by one")
+	flags.IntVar(&b.attachments, "attachments", 300, "number of attachments per plugin, for ADD and DEL one by one")
 	flags.IntVar(&b.bursts, "bursts", 11, "rounds of calls at once")
 	flags.IntVar(&b.steps, "steps", 100, "calls among few and among many")
 	flags.IntVar(&b.rounds, "rounds", 60, "of connections and packets")
@@ -114,7 +113,7 @@ type measurement struct {
 	take func(*bench, context.Context) (section, error)
 }
 
-// measurements are all there are, in the order of the page.
+// measurements are all measurements, in the order of the page.
 var measurements = []measurement{
 	{"calls", (*bench).calls},
 	{"burst", (*bench).burst},
@@ -130,8 +129,8 @@ var measurements = []measurement{
 	{"conntrack", (*bench).conntrack},
 }
 
-// measure takes one measurement on a site of its own: beside a thousand links and
-// namespaces that others left, conntrack -E loses events at a sixth of the rate.
+// measure takes one measurement on a separate site: among a thousand links and namespaces of other
+// measurements, conntrack -E loses events at a sixth of the rate.
 func (b *bench) measure(ctx context.Context, name string) (s section, err error) {
 	i := slices.IndexFunc(measurements, func(m measurement) bool { return m.name == name })
 	if i < 0 {
@@ -151,12 +150,12 @@ func (b *bench) measure(ctx context.Context, name string) (s section, err error)
 	return measurements[i].take(b, ctx)
 }
 
-// progress says where a run is that takes minutes.
+// progress reports the state of a run, which takes minutes.
 func (b *bench) progress(text string, args ...any) {
 	_, _ = fmt.Fprintf(b.stderr, "%4.0f s  %s\n", time.Since(b.start).Seconds(), fmt.Sprintf(text, args...))
 }
 
-// about is what a plugin says of itself when no runtime calls it.
+// about returns a plugin's output without a CNI command: its version.
 func about(ctx context.Context, program string) (string, error) {
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Env = []string{}

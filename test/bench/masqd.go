@@ -20,17 +20,17 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// metricsAt is where masqd serves, inside its node.
+// metricsAt is the address at which masqd serves metrics inside its node.
 const metricsAt = "127.0.0.1:9468"
 
-// masqd is a daemon at work on a node whose attachments are records alone.
+// masqd is a running daemon on a node whose attachments are only records.
 type masqd struct {
 	*node
 	cmd    *nstest.Command
 	client http.Client
 }
 
-// populate writes the records of so many attachments, as those of the plugin are.
+// populate writes records of this number of attachments in the plugin's format.
 func (n *node) populate(size int) error {
 	return n.Do(func() error {
 		records, err := store.Open(n.state())
@@ -62,7 +62,7 @@ func (n *node) populate(size int) error {
 func (n *node) state() string  { return filepath.Join(n.dir, "state") }
 func (n *node) config() string { return filepath.Join(n.dir, "ip-masq-agent") }
 
-// masqd starts it, and waits until it is ready.
+// masqd starts masqd and waits until it is ready.
 func (b *bench) masqd(ctx context.Context, n *node, args ...string) (*masqd, error) {
 	d := &masqd{node: n, client: http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -85,7 +85,7 @@ func (b *bench) masqd(ctx context.Context, n *node, args ...string) (*masqd, err
 	})
 }
 
-// until asks every few milliseconds.
+// until polls every few milliseconds.
 func (d *masqd) until(ctx context.Context, what string, f func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -109,7 +109,7 @@ func (d *masqd) end() error {
 	return errors.Join(d.cmd.Process.Signal(syscall.SIGTERM), d.cmd.Wait())
 }
 
-// metric is the value of one, with its labels as they are written.
+// metric returns the value of a metric. The name includes the labels in their exported form.
 func (d *masqd) metric(name string) (float64, error) {
 	r, err := d.client.Get("http://" + metricsAt + "/metrics")
 	if err != nil {
@@ -125,13 +125,13 @@ func (d *masqd) metric(name string) (float64, error) {
 	return 0, errors.Join(lines.Err(), fmt.Errorf("masqd has no metric %s", name))
 }
 
-// resident is VmRSS in MB, spent the processor time of the process.
+// resident is VmRSS in MB.
 func (d *masqd) resident() (float64, error) {
 	size, err := status(strconv.Itoa(d.cmd.Process.Pid), "VmRSS:")
 	return size / 1e6, err
 }
 
-// spent reads the scheduler's own account, in nanoseconds, of all threads.
+// spent returns the processor time of all threads from the scheduler, in nanoseconds.
 func (d *masqd) spent() (total time.Duration, err error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", d.cmd.Process.Pid))
 	if err != nil {

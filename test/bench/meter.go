@@ -11,19 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// meter tells how long the kernel works for what one thread does.
+// meter measures the kernel's processor time for the work of one thread.
 //
-// veth hands a packet on in a softirq, and a softirq that is raised by a system
-// call runs before it returns, on the same processor: one thread that sends pays
-// for all that happens to its packets up to the receiver's socket. Its processor
-// time is therefore what they cost, whoever else uses the machine. Where softirqs
-// last too long the kernel moves them to ksoftirqd, whose time is counted too.
+// veth passes a packet on in a softirq. A softirq that a system call raises runs before the call
+// returns, on the same processor. So the sending thread is charged for the packet's whole path up
+// to the receiver's socket, and its processor time is the packets' cost, whatever else runs on the
+// machine. If softirqs take too long, the kernel moves them to ksoftirqd, whose time is added.
 type meter struct {
-	ksoftirqd string // schedstat of the processor's
+	ksoftirqd string // schedstat file of the processor's ksoftirqd
 }
 
-// pin keeps the calling thread on the last processor, ahead of others. The caller
-// has locked its goroutine and lets the thread die with it.
+// pin binds the calling thread to the last processor with a high priority. The caller must have
+// locked its goroutine, and must let the thread end with it.
 func pin() (*meter, error) {
 	cpu := runtime.NumCPU() - 1
 	var set unix.CPUSet
@@ -47,13 +46,13 @@ func pin() (*meter, error) {
 	return nil, fmt.Errorf("no ksoftirqd of processor %d in /proc", cpu)
 }
 
-// spent is the processor time so far of this thread and ksoftirqd.
+// spent returns the processor time of this thread and ksoftirqd.
 func (m *meter) spent() (time.Duration, error) {
 	b, err := os.ReadFile(m.ksoftirqd)
 	if err != nil {
 		return 0, err
 	}
-	var other int64 // ns on the processor, the first field
+	var other int64 // first field: nanoseconds on the processor
 	if _, err := fmt.Sscan(string(b), &other); err != nil {
 		return 0, fmt.Errorf("%s: %w", m.ksoftirqd, err)
 	}
@@ -64,7 +63,7 @@ func (m *meter) spent() (time.Duration, error) {
 	return time.Duration(own.Nano() + other), nil
 }
 
-// each returns the nanoseconds that f takes for each of n things that it does.
+// each returns the nanoseconds per item for a function that handles n items.
 func (m *meter) each(n int, f func() error) (float64, error) {
 	before, err := m.spent()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 type keys map[string]any
 
-// network is a plugin with its configuration, on one node.
+// network is a plugin with its configuration on one node.
 type network struct {
 	*node
 	conf    keys
@@ -25,10 +25,10 @@ type network struct {
 	path    string // CNI_PATH
 }
 
-// programs is where the plugins are.
+// programs has the directories of the plugins.
 type programs struct{ masq, peers string }
 
-// network configures a plugin on a node. Subnets are those of host-local.
+// network configures a plugin on a node. subnets are the ranges of host-local.
 func (p programs) network(n *node, plugin string, subnets []string, more keys) *network {
 	ranges := []any{}
 	for _, s := range subnets {
@@ -70,15 +70,15 @@ type attachment struct {
 	pod    *nstest.NS
 	id     string
 	result json.RawMessage
-	fails  bool // its ADD has to
+	fails  bool // its ADD must fail
 }
 
 func (n *network) attachment(pod *nstest.NS) *attachment {
-	// As long as the IDs of runtimes are.
+	// As long as the IDs that runtimes use.
 	return &attachment{network: n, pod: pod, id: fmt.Sprintf("%x", sha256.Sum256([]byte(pod.Name())))}
 }
 
-// attachments are one of each namespace.
+// attachments returns one attachment for each namespace.
 func (n *network) attachments(pods []*nstest.NS) []*attachment {
 	var out []*attachment
 	for _, pod := range pods {
@@ -87,7 +87,7 @@ func (n *network) attachments(pods []*nstest.NS) []*attachment {
 	return out
 }
 
-// address is the container's of the family of like.
+// address returns the container's address of the family of like.
 func (a *attachment) address(like netip.Addr) (netip.Addr, error) {
 	r, err := types100.NewResult(a.result)
 	if err != nil {
@@ -105,7 +105,7 @@ func (a *attachment) address(like netip.Addr) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("the container has no address like %s", like)
 }
 
-// gatewayMAC is the hardware address of the node's end of the link.
+// gatewayMAC returns the MAC of the node's end of the link.
 func (a *attachment) gatewayMAC() (net.HardwareAddr, error) {
 	var r types100.Result
 	if err := json.Unmarshal(a.result, &r); err != nil {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How many flows a turn begins. With one destination, masqueraded flows share its
-// 64,000 ports: more of them would measure the search for a free one.
+// Number of flows in a turn. With one destination, masqueraded flows share its 64,000 ports; with
+// more flows the turn would measure the search for a free port.
 const (
 	tcpFlows = 2000
 	udpFlows = 5000
@@ -22,8 +22,8 @@ type opener struct {
 	what  string
 	count int
 	open  func() error
-	clear func() error // what is left at the server
-	// frames have no socket's share of the cost: no connection is as cheap.
+	clear func() error // clears what remains at the server
+	// frames has no socket cost: a real connection is never as cheap.
 	frames bool
 }
 
@@ -84,9 +84,9 @@ func sockaddr4(a netip.AddrPort) *unix.RawSockaddrInet4 {
 	return sa
 }
 
-// raw makes a system call that does not block and that Go's scheduler, which
-// would take part in the measurement, is not told of. Pointers among the arguments
-// stay valid, as for the functions of package syscall.
+// raw makes a nonblocking system call without notifying Go's scheduler, which would take part in
+// the measurement. Pointers among the arguments stay valid, as for the functions of package
+// syscall.
 //
 //go:uintptrescapes
 func raw(nr, a, b, c, d, e uintptr) (uintptr, error) {
@@ -97,9 +97,9 @@ func raw(nr, a, b, c, d, e uintptr) (uintptr, error) {
 	return r, nil
 }
 
-// dialTCP opens connections in the thread's namespace and closes each at once. The
-// server's kernel answers, so the server itself need not be waited for. A reset
-// leaves no TIME_WAIT, which would use up the ports.
+// dialTCP opens connections in the thread's namespace and closes each at once. The server's kernel
+// answers, so the server does not take part. A reset leaves no TIME_WAIT socket, which would use
+// up the ports.
 func dialTCP(to *unix.RawSockaddrInet4, count int) error {
 	linger := unix.Linger{Onoff: 1}
 	for range count {
@@ -135,7 +135,7 @@ func sendUDP(to *unix.RawSockaddrInet4, count int) error {
 	return nil
 }
 
-// drain takes what has arrived at a listener.
+// drain accepts and closes the connections that have arrived at a listener.
 func drain(listener int) error {
 	for {
 		fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flowPackets is how many packets of an established flow a turn sends.
+// flowPackets is the number of packets of an established flow that a turn sends.
 const flowPackets = 30 * 1024
 
-// flow is a UDP flow from a container: its socket, and a way to put its packets on
-// the container's link as frames.
+// flow is a UDP flow from a container: its socket, and frames to send its packets directly on the
+// container's link.
 type flow struct {
 	*traffic
 	client, server int
@@ -28,13 +28,12 @@ type kind struct {
 	fire func() error
 }
 
-// packets measures a flow that is there already: rules of NAT do not see it any
-// more, all others do.
+// packets measures an established flow. Its packets pass all rules except NAT rules.
 func (b *bench) packets(ctx context.Context) (section, error) {
 	s := section{
 		title: fmt.Sprintf("Packets of an established flow, among %d attachments", level2),
-		note: fmt.Sprintf("As above; %d rounds of %d datagrams of 18 bytes by sendmmsg from the container's socket, and as many put on its link as frames. "+
-			"Conntrack alone is a table with one rule, ct state established accept, and no translation: what the bare rule takes beyond it is the kernel's own price of translating a packet.",
+		note: fmt.Sprintf("As above; %d rounds of %d datagrams of 18 bytes by sendmmsg from the container's socket, and as many frames on its link. "+
+			"Conntrack alone is a table with one rule, ct state established accept, and no translation. The bare rule's additional time is the kernel's cost of translating a packet.",
 			b.rounds, flowPackets),
 	}
 	t, err := b.traffic(ctx)
@@ -135,7 +134,7 @@ func (t *traffic) flow(a *attachment, port uint16) (*flow, error) {
 		return nil, err
 	}
 	f.close = func() { _ = errors.Join(unix.Close(f.server), unix.Close(f.client), unix.Close(raw)) }
-	const at = 1024 // messages that one system call sends
+	const at = 1024 // number of messages per system call
 	var datagrams, frames [][]byte
 	for range at {
 		datagrams = append(datagrams, make([]byte, 18))
@@ -157,8 +156,8 @@ func (t *traffic) flow(a *attachment, port uint16) (*flow, error) {
 	return f, nil
 }
 
-// establish has both sides send, which makes the flow an established one, and then
-// the server listen no more.
+// establish sends packets in both directions, which makes the flow established. Afterwards the
+// server drops what it receives.
 func (f *flow) establish() error {
 	if err := hearing(f.server); err != nil {
 		return err

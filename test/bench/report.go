@@ -11,7 +11,7 @@ import (
 // section is one table of the report.
 type section struct {
 	title string
-	note  string // what a reader has to know, below the table
+	note  string // remark below the table
 	rows  []row
 }
 
@@ -27,17 +27,17 @@ func (s section) of(ctx context.Context, parts ...func(context.Context) ([]row, 
 	return s, nil
 }
 
-// row is one thing that was measured.
+// row is one measured subject.
 type row struct {
 	what    string
 	show    format
 	values  sample
-	against string // what ratio compares with
+	against string // subject that ratio compares with
 	ratio   *ratio
 	target  target
 }
 
-// format writes a value with its unit.
+// format formats a value with its unit.
 type format func(float64) string
 
 var (
@@ -55,14 +55,14 @@ func grouped(v float64) string {
 	return text
 }
 
-// target is a limit that the project has set itself. The zero value is none.
+// target is a limit that the project has set. The zero value is no target.
 type target struct {
 	limit float64
 	side  side
-	value func(row) float64 // the ratio if nil
+	value func(row) float64 // compared value; the ratio if nil
 }
 
-// median is the value of a target that is about the row itself.
+// median is the compared value of a target for the row itself.
 func median(r row) float64 { return r.values.median() }
 
 type side int
@@ -83,7 +83,7 @@ func (t target) String() string {
 	return ""
 }
 
-// verdict says whether the row keeps its target; nothing if it has none.
+// verdict says whether the row meets its target, or "" without a target.
 func (r row) verdict() string {
 	if r.target.side == 0 {
 		return ""

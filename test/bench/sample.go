@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// sample is what was measured of one thing, in the order of the rounds.
+// sample has the measured values of one subject, in the order of the rounds.
 type sample []float64
 
 // at returns the value that the share q of the sample does not exceed.
@@ -25,7 +25,7 @@ func (s sample) median() float64 {
 	return (sorted[(len(s)-1)/2] + sorted[len(s)/2]) / 2
 }
 
-// over divides each value by its neighbour of the same round.
+// over divides each value by the other sample's value of the same round.
 func (s sample) over(o sample) sample {
 	out := make(sample, min(len(s), len(o)))
 	for i := range out {
@@ -43,20 +43,20 @@ func (s sample) each(f func(float64) float64) sample {
 	return out
 }
 
-// ratio is one sample beside another.
+// ratio compares one sample with another.
 type ratio struct {
 	value    float64
-	p10, p90 float64 // of the ratios of the rounds
+	p10, p90 float64 // percentiles of the rounds' ratios
 }
 
-// ofMedians is how targets for calls are put: median against median.
+// ofMedians divides median by median, as targets for calls are defined.
 func ofMedians(s, o sample) *ratio {
 	pairs := s.over(o)
 	return &ratio{s.median() / o.median(), pairs.at(0.1), pairs.at(0.9)}
 }
 
-// ofRounds takes the ratio within each round, so that what drifts meanwhile, such
-// as the clock of a processor that others use too, counts on both sides.
+// ofRounds divides within each round, so that drift, such as the clock of a shared processor,
+// affects both sides.
 func ofRounds(s, o sample) *ratio {
 	pairs := s.over(o)
 	return &ratio{pairs.median(), pairs.at(0.1), pairs.at(0.9)}

@@ -31,7 +31,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// A drift that both share must not show in the ratio of rounds.
+// A drift that both samples share must not affect the ratio of rounds.
 func TestRatioOfRounds(t *testing.T) {
 	one, two := sample{1, 10, 100}, sample{2, 20, 200}
 	if r := ofRounds(one, two); *r != (ratio{0.5, 0.5, 0.5}) {

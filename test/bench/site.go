@@ -16,19 +16,19 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// prefix is that of the names of namespaces and directories.
+// prefix begins the names of namespaces and directories.
 const prefix = "mbench"
 
-// site is where everything runs: namespaces and a directory, all gone after close.
+// site is the place of a measurement: namespaces and a directory, which close removes.
 type site struct {
 	lab  *nstest.Lab
-	dir  string // leases and records
+	dir  string // directory of leases and records
 	free []*nstest.NS
 	made int
 }
 
-// memory is a file system without a disk: what one makes of files that come and go
-// is not compared.
+// memory is a file system without a disk, so that the cost of creating and removing files is
+// not part of the comparison.
 const memory = "/dev/shm"
 
 func newSite() (*site, error) {
@@ -46,7 +46,7 @@ func newSite() (*site, error) {
 	return s, nil
 }
 
-// sweep removes the directories of runs that were killed.
+// sweep removes the directories of killed runs.
 func sweep() error {
 	dirs, err := filepath.Glob(filepath.Join(memory, prefix+"-*"))
 	if err != nil {
@@ -64,7 +64,7 @@ func sweep() error {
 
 func (s *site) close() error { return errors.Join(s.lab.Close(), os.RemoveAll(s.dir)) }
 
-// pods returns n namespaces of containers, attached to nothing.
+// pods returns n namespaces of containers that are not attached.
 func (s *site) pods(n int) ([]*nstest.NS, error) {
 	for len(s.free) < n {
 		s.made++
@@ -79,10 +79,10 @@ func (s *site) pods(n int) ([]*nstest.NS, error) {
 	return out, nil
 }
 
-// giveBack takes namespaces that are attached to nothing any more.
+// giveBack takes back namespaces that are no longer attached.
 func (s *site) giveBack(pods []*nstest.NS) { s.free = append(s.free, pods...) }
 
-// node is a namespace to call plugins in, and far a server at the other end of its
+// node is a namespace in which plugins are called. far is a server at the other end of its
 // uplink, which has no route to containers.
 type node struct {
 	*nstest.NS
@@ -90,7 +90,7 @@ type node struct {
 	dir string
 }
 
-// The addresses of far, which are those of the gateway too.
+// The addresses of far, which is the gateway too.
 var (
 	far4 = netip.MustParseAddr("192.0.2.1")
 	far6 = netip.MustParseAddr("2001:db8:1::1")
@@ -126,8 +126,7 @@ func (n *node) nft(ctx context.Context, script string) error {
 	return nil
 }
 
-// ordinary makes a link that of a machine again: nstest keeps segments apart, for
-// captures.
+// ordinary removes nstest's limit of one segment at a time from a link.
 func ordinary(e nstest.End) error {
 	return e.NS.Do(func() error {
 		l, err := netlink.LinkByName(e.Name)

@@ -41,7 +41,7 @@ func sockaddr(a netip.AddrPort) *unix.SockaddrInet4 {
 	return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
 }
 
-// deaf has a socket drop what comes, at no further cost.
+// deaf makes a socket drop received packets without further cost.
 func deaf(fd int) error {
 	program := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &program[0]})
@@ -56,8 +56,7 @@ func hearing(fd int) error {
 	return err
 }
 
-// frameSocket opens a socket that puts frames on the link of a container, past its
-// IP stack.
+// frameSocket opens a socket that sends frames on a container's link, without its IP stack.
 func frameSocket(n *nstest.NS) (fd int, mac net.HardwareAddr, err error) {
 	err = n.Do(func() error {
 		link, err := net.InterfaceByName("eth0")
@@ -79,7 +78,7 @@ func frameSocket(n *nstest.NS) (fd int, mac net.HardwareAddr, err error) {
 	return fd, mac, err
 }
 
-// frame is an Ethernet frame of 60 bytes with a UDP datagram.
+// frame returns an Ethernet frame of 60 bytes with a UDP datagram.
 func frame(from, to net.HardwareAddr, src, dst netip.AddrPort) []byte {
 	const ip, udp, end = 14, 34, 60
 	b := make([]byte, end)
@@ -97,7 +96,7 @@ func frame(from, to net.HardwareAddr, src, dst netip.AddrPort) []byte {
 	// The pseudo header: addresses, protocol and length.
 	sum := checksum(unix.IPPROTO_UDP+end-udp, b[ip+12:])
 	if sum == 0 {
-		sum = 0xffff // 0 says that there is none
+		sum = 0xffff // 0 would mean "no checksum"
 	}
 	binary.BigEndian.PutUint16(b[udp+6:], sum)
 	return b

@@ -16,13 +16,12 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// Tables of one node, of which one is awake and the others are dormant. The links,
-// the addresses and the memory that all of it lies in stay the same, only what
-// the packets meet changes.
+// Tables of one node, of which one is active and the others are dormant. Links, addresses and
+// memory stay the same; only the rules that packets pass change.
 const (
 	tableMasq  = "inet masq"
-	tableBare  = "ip bare"  // the shortest way to masquerade
-	tableAlone = "ip alone" // conntrack, and no translation
+	tableBare  = "ip bare"  // the fewest rules that masquerade
+	tableAlone = "ip alone" // conntrack without translation
 )
 
 const otherTables = `
@@ -40,15 +39,15 @@ table ip alone {
 }
 `
 
-// traffic is a container on a node with many, and what it needs to send.
+// traffic is a container on a node with many attachments, and the sockets for its packets.
 type traffic struct {
 	*network
-	pod    *attachment // as configured by default
+	pod    *attachment // with the default configuration
 	plain  *attachment // without spoofCheck and dropInvalid
 	tables []string
 }
 
-// traffic makes what several measurements send through.
+// traffic makes the container that several measurements send from.
 func (b *bench) traffic(ctx context.Context) (*traffic, error) {
 	l, err := b.crowd(ctx, "crowded", dual, level2)
 	if err != nil {
@@ -60,19 +59,19 @@ func (b *bench) traffic(ctx context.Context) (*traffic, error) {
 	}
 	plain := b.network(l.node, "masq", nil, keys{
 		"name": "plain", "spoofCheck": false, "dropInvalid": false,
-		// Leases are those of one network: this one begins where the other is not.
+		// Leases belong to a network: the range of this one begins after the other's leases.
 		"ipam": keys{"type": "host-local", "dataDir": filepath.Join(l.dir, "leases"), "subnet": single[0], "rangeStart": "10.88.200.1"},
 	})
 	t := &traffic{l.network, l.attachment(pods[0]), plain.attachment(pods[1]), []string{tableMasq, tableBare, tableAlone}}
 	if err := inTurn(ctx, []*attachment{t.pod, t.plain}, "ADD"); err != nil {
 		return nil, err
 	}
-	// nf_conntrack_max is the machine's; a round's flows are far below it.
+	// nf_conntrack_max is the machine's limit; the flows of a round are far below it.
 	err = errors.Join(
 		t.far.Sysctl("net.core.somaxconn", "16384"),
 		t.pod.pod.Sysctl("net.ipv4.ip_local_port_range", "1024 65535"),
 		t.pod.pod.Sysctl("net.ipv4.tcp_syn_retries", "1"),
-		// What nobody translates is answered too: conntrack alone is compared.
+		// The server answers untranslated packets too, so that conntrack alone can be compared.
 		t.far.Route(netip.MustParsePrefix(single[0]), far4.Next()))
 	if err != nil {
 		return nil, err
@@ -88,8 +87,7 @@ func (b *bench) traffic(ctx context.Context) (*traffic, error) {
 	return t, nil
 }
 
-// variant makes a table of that of masq: nft's listing of it goes through a program,
-// which runs in the node.
+// variant makes a table from masq's: a program that runs in the node edits nft's listing.
 func (t *traffic) variant(ctx context.Context, name, program string) error {
 	listing, err := t.Command(ctx, "nft", "list", "table", "inet", "masq").Output()
 	if err != nil {
@@ -101,19 +99,19 @@ func (t *traffic) variant(ctx context.Context, name, program string) error {
 	if err != nil {
 		return err
 	}
-	table := tableMasq + "-" + name // a word of its own: nft knows too many
+	table := tableMasq + "-" + name // quoted names are not needed: nft has no such keyword
 	t.tables = append(t.tables, table)
 	return t.nft(ctx, strings.Replace(string(edited), "table "+tableMasq+" {", "table "+table+" {\n\tflags dormant", 1))
 }
 
-// turn is one of those that send by turns.
+// turn is a participant that sends in turn with others.
 type turn struct {
 	name, table string
-	against     string // the name of the turn that this one is compared with
-	plain       bool   // from the container without spoofCheck and dropInvalid
+	against     string // name of the turn to compare with
+	plain       bool   // sends from the container without spoofCheck and dropInvalid
 }
 
-// variantTurns are those through the variants that the run was given.
+// variantTurns are the turns of the variants that were given on the command line.
 func (t *traffic) variantTurns(against string) (turns []turn) {
 	for _, table := range t.tables {
 		if name, ok := strings.CutPrefix(table, tableMasq+"-"); ok {
@@ -123,7 +121,7 @@ func (t *traffic) variantTurns(against string) (turns []turn) {
 	return turns
 }
 
-// wake makes one table the only one that packets meet, and forgets all flows.
+// wake makes one table the only active one, and deletes all flows.
 func (t *traffic) wake(ctx context.Context, table string) error {
 	var b strings.Builder
 	for _, name := range t.tables {
@@ -144,10 +142,10 @@ func (t *traffic) forget() error {
 	return t.Do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) })
 }
 
-// pinned calls f on a thread in the container's namespace that does nothing else.
+// pinned calls f on a dedicated thread in the container's namespace.
 func (t *traffic) pinned(f func(*meter) error) error {
 	return t.pod.pod.Do(func() error {
-		runtime.LockOSThread() // and never unlocked: the thread dies with its affinity
+		runtime.LockOSThread() // never unlocked: the thread, which has another affinity, ends
 		m, err := pin()
 		if err != nil {
 			return err
@@ -157,7 +155,7 @@ func (t *traffic) pinned(f func(*meter) error) error {
 	})
 }
 
-// arrived calls f and returns how many packets the server's link received meanwhile.
+// arrived calls f and returns how many packets the server's link received during the call.
 func (t *traffic) arrived(f func() error) (int, error) {
 	before, err := received(t.far)
 	if err != nil {
@@ -182,5 +180,5 @@ func received(n *nstest.NS) (count uint64, err error) {
 	return count, err
 }
 
-// source is the IPv4 address of an attachment.
+// source returns the IPv4 address of an attachment.
 func source(a *attachment) (netip.Addr, error) { return a.address(far4) }

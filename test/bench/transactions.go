@@ -12,18 +12,18 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// generations sees when a namespace's ruleset changes. It asks for the ruleset's
-// number instead of listening: where anybody listens, the kernel writes a
-// notification of each element, and a repair takes longer.
+// generations detects changes of a namespace's ruleset by polling its generation. It does not
+// subscribe: with a listener, the kernel builds a notification of each element, and a repair takes
+// longer.
 type generations struct {
 	conn  *nft.Conn
 	now   atomic.Uint32
-	since atomic.Int64 // in nanoseconds
+	since atomic.Int64 // time of the last change, in nanoseconds
 	end   chan struct{}
 	ended chan error
 }
 
-// every is the time between two questions.
+// every is the polling interval.
 const every = 200 * time.Microsecond
 
 func observeRules(n *nstest.NS) (*generations, error) {
@@ -45,9 +45,9 @@ func (g *generations) close() error {
 }
 
 func (g *generations) run() error {
-	// Ahead of what is measured, so that it is not waited for: it takes some
-	// microseconds each time.
-	runtime.LockOSThread() // and never unlocked: the thread ends with its priority
+	// The thread has a higher priority than the measured programs, so that it never waits. It runs
+	// for some microseconds each time.
+	runtime.LockOSThread() // never unlocked: the thread, which has another priority, ends
 	if err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20); err != nil {
 		return err
 	}

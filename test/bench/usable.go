@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// usable measures when an address that ADD gave can be used: a datagram is sent to
-// a server beyond the node as soon as ADD returns, once, and has to be answered.
+// usable measures when an address that ADD gave can be used. As soon as ADD returns, one datagram is
+// sent to a server outside the node. It must be answered.
 func (b *bench) usable(ctx context.Context) (section, error) {
 	n, err := b.site.node("usable")
 	if err != nil {
@@ -34,7 +34,7 @@ func (b *bench) usable(ctx context.Context) (section, error) {
 		if _, err := a.timed(ctx, "ADD"); err != nil {
 			return section{}, err
 		}
-		// The second has had the time of the first to become usable.
+		// The second address could become usable while the first was tested.
 		order := []string{"IPv4", "IPv6"}
 		if i%2 == 1 {
 			order = []string{"IPv6", "IPv4"}
@@ -55,8 +55,8 @@ func (b *bench) usable(ctx context.Context) (section, error) {
 	}
 	s := section{
 		title: "The first datagram after ADD",
-		note: fmt.Sprintf("From the return of ADD of a container with both families to the answer of a server beyond the node, "+
-			"through masquerade; each family comes first every other time. A datagram is sent once: the share that was answered within 200 ms of %d.", len(all)),
+		note: fmt.Sprintf("From the return of ADD of a container with both families to the answer of a server outside the node, "+
+			"through masquerade; each family is first in every other round. A datagram is sent once: the share answered within 200 ms, of %d.", len(all)),
 	}
 	for _, f := range []string{"IPv4", "IPv6"} {
 		s.rows = append(s.rows,

@@ -8,21 +8,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mmsghdr is that of sendmmsg(2).
+// mmsghdr is struct mmsghdr of sendmmsg(2).
 type mmsghdr struct {
 	hdr  unix.Msghdr
 	sent uint32
 	_    [4]byte
 }
 
-// volley is many messages that few system calls send.
+// volley is a number of messages that few system calls send.
 type volley struct {
 	fd       int
 	messages []mmsghdr
 	keep     []unix.Iovec
 }
 
-// volleyOf makes a volley of messages for a socket that knows where to send.
+// volleyOf makes a volley of messages for a connected socket.
 func volleyOf(fd int, messages [][]byte) *volley {
 	v := &volley{fd, make([]mmsghdr, len(messages)), make([]unix.Iovec, len(messages))}
 	for i, m := range messages {
@@ -34,8 +34,8 @@ func volleyOf(fd int, messages [][]byte) *volley {
 	return v
 }
 
-// fire sends every message once. It does not give the thread back to Go's
-// scheduler: the socket takes all without blocking.
+// fire sends every message once. It does not notify Go's scheduler: the socket accepts all messages
+// without blocking.
 func (v *volley) fire() error {
 	for rest := v.messages; len(rest) > 0; {
 		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(v.fd), uintptr(unsafe.Pointer(&rest[0])), uintptr(min(len(rest), 1024)), 0, 0, 0)

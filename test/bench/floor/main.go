@@ -1,5 +1,5 @@
-// Command floor is a CNI plugin that does nothing: what its calls cost, every
-// plugin in Go pays that is started as CNI says.
+// Command floor is a CNI plugin that does nothing. Its calls are the minimum cost of any
+// CNI plugin in Go.
 package main
 
 import (
