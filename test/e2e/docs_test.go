@@ -451,14 +451,6 @@ func TestSecurityPage(t *testing.T) {
 	}
 }
 
-func TestDocumentedMetrics(t *testing.T) {
-	var is []string
-	for _, m := range regexp.MustCompile(`desc\("([a-z_]+)"`).FindAllStringSubmatch(goSource(t, "pkg/metrics"), -1) {
-		is = append(is, "masq_"+m[1])
-	}
-	sameNames(t, "docs/metrics.md", "metrics", is, column("docs/metrics.md", "metric"))
-}
-
 func TestDocumentedFlags(t *testing.T) {
 	out, err := newWorld(t, nstest.Uplink{}).Node.Command(soon(t), built("masqd"), "--help").Output()
 	if err != nil {
