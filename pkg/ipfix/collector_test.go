@@ -16,36 +16,36 @@ func TestParseCollector(t *testing.T) {
 	} {
 		got, err := ParseCollector(c.in)
 		if err != nil || got.String() != c.out {
-			t.Errorf("%s: %s, %v", c.in, got, err)
+			t.Errorf("%s: got %s, error %v", c.in, got, err)
 		}
 		if again, err := ParseCollector(got.String()); err != nil || again != got {
-			t.Errorf("%s: again %s, %v", c.in, again, err)
+			t.Errorf("%s: the result parses to %s, error %v", c.in, again, err)
 		}
 	}
 	for in, want := range map[string]string{
-		"":                      `"" is no address with a port`,
-		"192.0.2.9":             `"192.0.2.9" is no address with a port`,
-		"2001:db8::9:4739":      `"2001:db8::9:4739" is no address with a port`,
-		":4739":                 `":4739" names no host`,
-		"192.0.2.9:0":           `"192.0.2.9:0": port "0" is not within 1-65535`,
-		"192.0.2.9:65536/tcp":   `port "65536" is not within 1-65535`,
-		"192.0.2.9:ipfix":       `port "ipfix" is not within 1-65535`,
+		"":                      `"" is not an address with a port`,
+		"192.0.2.9":             `"192.0.2.9" is not an address with a port`,
+		"2001:db8::9:4739":      `"2001:db8::9:4739" is not an address with a port`,
+		":4739":                 `":4739" has no host`,
+		"192.0.2.9:0":           `"192.0.2.9:0": port "0" is not in the range 1-65535`,
+		"192.0.2.9:65536/tcp":   `port "65536" is not in the range 1-65535`,
+		"192.0.2.9:ipfix":       `port "ipfix" is not in the range 1-65535`,
 		"192.0.2.9:4739/sctp":   `"192.0.2.9:4739/sctp": "sctp" is neither udp nor tcp`,
 		"192.0.2.9:4739/":       `"" is neither udp nor tcp`,
 		"192.0.2.9:4739/tcp/":   `"tcp/" is neither udp nor tcp`,
-		"udp://192.0.2.9:4739/": `"udp://192.0.2.9:4739/": port "" is not within 1-65535`,
+		"udp://192.0.2.9:4739/": `"udp://192.0.2.9:4739/": port "" is not in the range 1-65535`,
 	} {
 		_, err := ParseCollector(in)
 		if err == nil || !strings.HasPrefix(err.Error(), want) && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", in, err)
 		} else if !strings.Contains(err.Error(), "give ADDRESS:PORT") {
-			t.Errorf("%q does not say what to give: %v", in, err)
+			t.Errorf("%q: the error has no remedy: %v", in, err)
 		}
 	}
 }
 
-// A name that has no address is said at once; nobody at an address is not.
-func TestNamesThatDoNotResolve(t *testing.T) {
+// TestUnknownHost: Open returns an error for a host name that does not exist.
+func TestUnknownHost(t *testing.T) {
 	c, err := ParseCollector("no..host:4739")
 	if err != nil {
 		t.Fatal(err)
@@ -64,14 +64,14 @@ func FuzzParseCollector(f *testing.F) {
 			return
 		}
 		if again, err := ParseCollector(c.String()); err != nil || again != c {
-			t.Errorf("%q: %q, then %q, %v", s, c, again, err)
+			t.Errorf("%q parses to %q, which parses to %q, error %v", s, c, again, err)
 		}
 	})
 }
 
 func TestOptions(t *testing.T) {
 	err := Options{TemplateInterval: -1, QueueBytes: 5}.Validate()
-	for _, want := range []string{"Collector: ", "TemplateInterval: -1ns is below 0", "QueueBytes: 5 is too small; give 131072"} {
+	for _, want := range []string{"Collector: ", "TemplateInterval: -1ns is negative", "QueueBytes: 5 is too small; the minimum is 131072"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v lacks %q", err, want)
 		}

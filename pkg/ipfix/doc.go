@@ -1,76 +1,76 @@
-// Package ipfix sends the events of the NAT log to a collector: IPFIX (RFC 7011) with
-// the information elements for NAT events (RFC 8158), over UDP or TCP.
+// Package ipfix sends the records of the NAT log to a collector: IPFIX (RFC 7011) with the
+// information elements for NAT events (RFC 8158), over UDP or TCP.
 //
 //	collector, err := ipfix.ParseCollector("192.0.2.9:4739")
 //	x, err := ipfix.Open(ctx, ipfix.Options{Collector: collector, Log: log})
-//	err = x.Append(&ipfix.Event{Time: now, Proto: 6, Original: ..., Translated: ...})
+//	err = x.Append(&natlog.Record{Time: now, Kind: natlog.Begin, Proto: 6, Original: ..., Translated: ...})
 //
-// # What is sent
+// # Data records
 //
-// Each begin and each end of a flow is a data record of its own, whole in itself:
+// The begin and the end of a flow are one data record each:
 //
 //	IPv4  IPv6
-//	323   323   observationTimeMilliseconds    when it began, or ended
-//	230   230   natEvent                       4 and 5: NAT44 session create and delete; 1 and 2 of IPv6
+//	323   323   observationTimeMilliseconds    time of the begin or end
+//	230   230   natEvent                       4 and 5: NAT44 session create and delete; 1 and 2 for IPv6
 //	4     4     protocolIdentifier
-//	8     27    source...Address               of the original packet
-//	225   281   postNATSource...Address        the egress address
+//	8     27    source...Address               source of the original packet
+//	225   281   postNATSource...Address        egress address
 //	12    28    destination...Address
 //	226   282   postNATDestination...Address
-//	7     7     sourceTransportPort            the identifier of ICMP
+//	7     7     sourceTransportPort            for ICMP, the identifier
 //	227   227   postNAPTSourceTransportPort
 //	11    11    destinationTransportPort
 //	228   228   postNAPTDestinationTransportPort
-//	32    139   icmpTypeCode...                0 of other protocols
-//	231   231   initiatorOctets                of ends only, as the following
+//	32    139   icmpTypeCode...                0 for other protocols
+//	231   231   initiatorOctets                this and the next four: ends only
 //	232   232   responderOctets
 //	298   298   initiatorPackets
 //	299   299   responderPackets
-//	161   161   flowDurationMilliseconds       0 where nobody knows
-//	464   464   internalAddressRealm           the network
+//	161   161   flowDurationMilliseconds       0 if unknown
+//	464   464   internalAddressRealm           network
 //	350   350   virtualStationName             namespace/name of the pod
-//	348   348   virtualStationInterfaceName    the interface in the container
-//	349   349   virtualStationUUID             the container ID
+//	348   348   virtualStationInterfaceName    interface in the container
+//	349   349   virtualStationUUID             container ID
 //
-// The templates are 256 to 259: begin and end of IPv4, begin and end of IPv6. RFC 8158
-// has no event for a translation from IPv6 to IPv6; 1 and 2 say "NAT translation create"
-// and "delete", of any. The observation domain is 1.
+// The templates are 256 to 259: begin and end for IPv4, begin and end for IPv6. RFC 8158 has
+// no event for a translation from IPv6 to IPv6. The values 1 and 2 mean "NAT translation
+// create" and "delete" for any family. The observation domain is 1.
 //
-// # What is lost, and how that is seen
+// # Lost records
 //
-// Append never waits for the network. Records wait in a queue of QueueBytes, also while
-// the collector is gone. What there is no room for is counted, and so is what a caller
-// says it has lost itself (Lose). Options template 260 tells the collector, as soon as
-// there is something new to tell, and at least each TemplateInterval with the next
-// record (RFC 7011, 4.3, "Exporting Process Reliability Statistics"):
+// Append never blocks on the network. Records wait in a queue of QueueBytes, also while the
+// collector is unreachable. Records that find the queue full are dropped and counted. A
+// natlog.Gap adds its lost records to that count. Options template 260 sends the count to the
+// collector: soon after it has changed, and with the next record if TemplateInterval has
+// passed (RFC 7011, 4.3, "Exporting Process Reliability Statistics"):
 //
-//	144   exportingProcessId             scope: when the exporter was opened, in seconds
-//	42    exportedFlowRecordTotalCount   records that were sent since its start
-//	166   notSentFlowTotalCount          and those that were not
-//	152   flowStartMilliseconds          when the first was lost
-//	153   flowEndMilliseconds            and the last; both 0 where none was
+//	144   exportingProcessId             scope: time when the exporter was opened, in seconds
+//	42    exportedFlowRecordTotalCount   records sent since then
+//	166   notSentFlowTotalCount          records not sent since then
+//	152   flowStartMilliseconds          time of the first record that was not sent
+//	153   flowEndMilliseconds            time of the last one; both are 0 if all were sent
 //
-// notSentPacketTotalCount and notSentOctetTotalCount are missing: nobody knows the
-// packets and bytes of events that the kernel had no room for.
+// notSentPacketTotalCount and notSentOctetTotalCount are omitted, because packets and bytes
+// of lost events are unknown.
 //
-// Sequence numbers let a collector see what is lost on the way. UDP has no more: who
-// does not answer is taken to listen. Where the collector's host says that nobody does,
-// records are kept until somebody does again; those of the last tenth of a second count
-// as lost. A TCP connection that breaks takes with it what the collector's kernel had
-// not acknowledged; that counts as lost too. What a collector had been sent and had not
-// read when it died is beyond anybody's knowledge.
+// A collector detects records that are lost on the way by their sequence numbers. Over UDP
+// the exporter does not know whether records arrive. If the collector's host answers that the
+// port is closed, records wait until it is open again, and records that were sent in the last
+// 100 ms count as lost. If a TCP connection breaks, records that the collector's kernel had
+// not acknowledged count as lost. Records that a collector had received but not read when it
+// died are not counted.
 //
 // # Templates
 //
-// They are sent first in each session: a connection of TCP, or a socket of UDP. Over UDP
-// they are sent again before a record when TemplateInterval has passed, so that a
-// collector that was started anew understands what comes. They are never withdrawn.
+// Templates are sent first in each session, which is a TCP connection or a UDP socket. Over
+// UDP they are sent again with the next record if TemplateInterval has passed, so that a
+// restarted collector can decode records. They are never withdrawn.
 //
-// A message over UDP is no larger than the path allows, as far as the kernel knows, and
-// never larger than 1400 bytes.
+// A message over UDP is no larger than the path MTU, as far as the kernel knows it, and no
+// larger than 1400 bytes.
 //
 // # To debug
 //
-// Stats tells what became of the records. `tshark -d udp.port==4739,cflow -V` decodes
-// what is on the wire.
+// Stats counts queued, sent and lost records. `tshark -d udp.port==4739,cflow -V` decodes the
+// messages on the wire.
 package ipfix

@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
-// A flow of the pod shop/cart-0 begins, and a collector hears of it.
+// Send the begin of a flow of the pod shop/cart-0 to a collector.
 func Example() {
 	there, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

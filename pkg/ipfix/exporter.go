@@ -13,59 +13,58 @@ import (
 
 // Branch on these with errors.Is.
 var (
-	// ErrClosed: the exporter was closed.
+	// ErrClosed means that the exporter is closed.
 	ErrClosed = errors.New("the exporter is closed")
-	// ErrLost: a record was dropped and counted; the collector will be told.
-	ErrLost = errors.New("record lost: the collector does not keep up, or is gone")
+	// ErrLost means that a record was dropped and counted. The collector receives the count.
+	ErrLost = errors.New("record lost: the collector is too slow or unreachable")
 
-	errStalled = errors.New("it takes nothing any more")
-	errEnded   = errors.New("ended")
+	errStalled = errors.New("the collector accepts no more data")
+	errClosing = errors.New("the exporter is closing")
 )
 
 const (
-	// linger is how long a record waits for others to share its message.
-	linger = 100 * time.Millisecond
-	// leastWait and mostWait are between two tries to reach the collector.
-	leastWait = 100 * time.Millisecond
-	mostWait  = 5 * time.Second
-	// patience is how long a stalled connection is kept.
-	patience = 5 * time.Minute
-	// grace is how long Close waits for what can still be sent.
-	grace = 200 * time.Millisecond
+	// batchDelay is how long a record waits to be sent together with others.
+	batchDelay = 100 * time.Millisecond
+	// minRetryDelay and maxRetryDelay limit the time between two attempts to connect.
+	minRetryDelay = 100 * time.Millisecond
+	maxRetryDelay = 5 * time.Second
+	// stallTimeout is the time after which a stalled connection is closed.
+	stallTimeout = 5 * time.Minute
+	// closeTimeout is how long Close tries to send queued records.
+	closeTimeout = 200 * time.Millisecond
 )
 
-// Exporter sends records to a collector. Its methods may be called at the same time.
+// Exporter sends records to a collector. It is safe for concurrent use.
 type Exporter struct {
-	opts   Options
-	id     uint32 // of this exporter, among all that there will be on this node
-	about  templates
-	first  []byte // sets of templates, which come first in a session
-	queue  *queue
-	cancel context.CancelFunc
-	done   chan struct{}
+	opts         Options
+	id           uint32 // exportingProcessId: distinguishes restarts of masqd
+	templates    templates
+	templateSets []byte // sent first in a session
+	queue        *queue
+	cancel       context.CancelFunc
+	done         chan struct{}
 
-	// The sending goroutine's alone.
-	chunk, rest []byte // what is being sent, and what of it is not yet
-	told        uint64 // losses that the collector was told of
+	// Used by run only.
+	chunk, rest  []byte // chunk is being sent; rest is its unsent part
+	reportedLost uint64 // number of lost records that the collector knows
 
-	mu    sync.Mutex
-	sent  uint64
-	err   error
-	heard bool // a collector was there once
+	mu           sync.Mutex
+	sent         uint64
+	err          error
+	wasConnected bool // a session has begun
 }
 
-// Stats is what an exporter did since it was opened.
+// Stats describes an exporter since it was opened.
 type Stats struct {
-	Taken uint64 // records, to be sent
-	Sent  uint64 // records
-	Lost  uint64 // records that were not, or that may not have arrived
-	// Err is why nothing can be sent at the moment. Records wait in the queue
-	// meanwhile.
+	Taken uint64 // records that were queued
+	Sent  uint64 // records that were sent
+	Lost  uint64 // records that were not sent, or that may not have arrived
+	// Err is the reason if nothing can be sent at present. Records wait in the queue.
 	Err error
 }
 
-// Open begins to export. A name that does not resolve is an error; a collector that
-// is not there is none: see Stats.
+// Open starts an exporter. A host name that does not exist is an error. An unreachable
+// collector is not, see Stats.
 func Open(ctx context.Context, o Options) (*Exporter, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("IPFIX: %w", err)
@@ -74,19 +73,19 @@ func Open(ctx context.Context, o Options) (*Exporter, error) {
 	if err := o.Collector.resolve(ctx); err != nil {
 		return nil, err
 	}
-	about, err := newTemplates()
+	all, err := newTemplates()
 	if err != nil {
 		return nil, fmt.Errorf("IPFIX: %w", err)
 	}
-	first, err := about.append(nil)
+	sets, err := all.append(nil)
 	if err != nil {
 		return nil, fmt.Errorf("IPFIX: %w", err)
 	}
 	x := &Exporter{
-		opts: o, id: uint32(time.Now().Unix()), about: about, first: first,
-		queue: newQueue(o.QueueBytes, about.events), done: make(chan struct{}),
+		opts: o, id: uint32(time.Now().Unix()), templates: all, templateSets: sets,
+		queue: newQueue(o.QueueBytes, all.events), done: make(chan struct{}),
 	}
-	ctx, x.cancel = context.WithCancel(context.WithoutCancel(ctx)) // Close ends it
+	ctx, x.cancel = context.WithCancel(context.WithoutCancel(ctx)) // Close cancels it
 	go x.run(ctx)
 	return x, nil
 }
@@ -105,7 +104,7 @@ func (x *Exporter) Append(r *natlog.Record) error {
 	}
 	ok, began, err := x.queue.put(templateOf(r), r)
 	if began {
-		x.opts.Log.Warn("the IPFIX collector does not get all records; it will be told how many", "collector", x.opts.Collector)
+		x.opts.Log.Warn("the IPFIX collector is too slow or unreachable: records are dropped and counted", "collector", x.opts.Collector)
 	}
 	if err == nil && !ok {
 		err = ErrLost
@@ -120,7 +119,7 @@ func (x *Exporter) lose(n uint64, from, to time.Time) {
 	x.queue.lose(n, from, to)
 }
 
-// Stats may be called at any time.
+// Stats returns the present state. It may be called after Close.
 func (x *Exporter) Stats() Stats {
 	taken, lost := x.queue.counts()
 	x.mu.Lock()
@@ -128,35 +127,35 @@ func (x *Exporter) Stats() Stats {
 	return Stats{Taken: taken, Sent: x.sent, Lost: lost, Err: x.err}
 }
 
-// Close sends what waits, as far as the collector takes it at once, and ends the
-// session. What is left is logged.
+// Close sends queued records for at most closeTimeout and ends the session. It logs and
+// counts records that were not sent.
 func (x *Exporter) Close() {
 	x.queue.close()
 	x.cancel()
 	<-x.done
 }
 
-// run owns the connection.
+// run connects to the collector and sends records until the context ends.
 func (x *Exporter) run(ctx context.Context) {
 	defer close(x.done)
-	defer x.leave()
+	defer x.countUnsent()
 	for wait := time.Duration(0); ; {
 		begun := time.Now()
 		s, err := x.connect(ctx)
 		if err == nil {
-			x.state(nil)
+			x.setErr(nil)
 			err = x.serve(ctx, s)
-			x.doubt(ctx, s)
+			x.countUndelivered(ctx, s)
 			s.close()
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		x.state(err)
-		if time.Since(begun) > mostWait {
+		x.setErr(err)
+		if time.Since(begun) > maxRetryDelay {
 			wait = 0
 		}
-		wait = min(max(2*wait, leastWait), mostWait)
+		wait = min(max(2*wait, minRetryDelay), maxRetryDelay)
 		select {
 		case <-ctx.Done():
 			return
@@ -165,31 +164,31 @@ func (x *Exporter) run(ctx context.Context) {
 	}
 }
 
-// doubt counts what a session that broke may have taken with it.
-func (x *Exporter) doubt(ctx context.Context, s *session) {
+// countUndelivered counts records as lost that may not have arrived in a broken session.
+func (x *Exporter) countUndelivered(ctx context.Context, s *session) {
 	now := time.Now()
-	if n, since := s.doubtful(now); n > 0 && ctx.Err() == nil {
+	if n, since := s.undelivered(now); n > 0 && ctx.Err() == nil {
 		x.lose(n, since, now)
-		x.opts.Log.Warn("records may not have reached the IPFIX collector", "collector", x.opts.Collector, "records", n)
+		x.opts.Log.Warn("records may not have arrived at the IPFIX collector", "collector", x.opts.Collector, "records", n)
 	}
 }
 
-// connect begins a session: templates come first.
+// connect begins a session and sends the templates.
 func (x *Exporter) connect(ctx context.Context) (*session, error) {
 	s, err := dial(ctx, x.opts.Collector)
 	if err != nil {
 		return nil, err
 	}
-	if err := x.describe(ctx, s); err != nil {
+	if err := x.sendTemplates(ctx, s); err != nil {
 		s.close()
 		return nil, err
 	}
 	if s.udp {
-		// Nobody says that he listens, but a host may say that nobody does.
+		// UDP has no handshake, but a host may answer that the port is closed.
 		select {
-		case err = <-s.gone:
+		case err = <-s.closed:
 		case <-ctx.Done():
-		case <-time.After(settle):
+		case <-time.After(unreachableDelay):
 		}
 	}
 	if err != nil {
@@ -199,47 +198,47 @@ func (x *Exporter) connect(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// serve sends until the session breaks or the context ends.
+// serve sends records until the session breaks or the context ends.
 func (x *Exporter) serve(ctx context.Context, s *session) error {
 	for {
 		if err := x.send(ctx, s); err != nil {
 			return err
 		}
 		var again <-chan time.Time
-		if on, records := x.queue.calmed(time.Now()); on {
-			again = time.After(calm)
+		if on, records := x.queue.lossPeriodState(time.Now()); on {
+			again = time.After(recoveryDelay)
 		} else if records > 0 {
-			x.opts.Log.Info("the IPFIX collector gets all records again; it was told how many it did not", "collector", x.opts.Collector, "records", records)
+			x.opts.Log.Info("the IPFIX collector receives all records again; it was sent the number of dropped records", "collector", x.opts.Collector, "records", records)
 		}
 		select {
 		case <-ctx.Done():
 			return x.send(ctx, s)
-		case err := <-s.gone:
+		case err := <-s.closed:
 			return err
 		case <-again:
 			continue
-		case <-x.queue.some:
+		case <-x.queue.notEmpty:
 		}
 		select {
 		case <-ctx.Done():
-		case err := <-s.gone:
+		case err := <-s.closed:
 			return err
-		case <-x.queue.much:
-		case <-time.After(linger):
+		case <-x.queue.chunkReady:
+		case <-time.After(batchDelay):
 		}
 	}
 }
 
-// send sends all that waits. A record is off the queue when its message was taken.
+// send sends all queued records. A record leaves the queue when the socket has accepted it.
 func (x *Exporter) send(ctx context.Context, s *session) error {
 	for {
-		more := x.more()
+		more := x.nextChunk()
 		old := func(t time.Time) bool { return more && time.Since(t) > x.opts.TemplateInterval }
 		var err error
-		if m := x.queue.lost(); s.udp && old(s.described) {
-			err = x.describe(ctx, s)
-		} else if m.count != x.told || old(s.told) {
-			err = x.tell(ctx, s, m)
+		if m := x.queue.lostRecords(); s.udp && old(s.templatesSent) {
+			err = x.sendTemplates(ctx, s)
+		} else if m.count != x.reportedLost || old(s.statisticsSent) {
+			err = x.sendStatistics(ctx, s, m)
 		}
 		if err != nil || !more {
 			return err
@@ -250,8 +249,8 @@ func (x *Exporter) send(ctx context.Context, s *session) error {
 	}
 }
 
-// more reports whether records wait.
-func (x *Exporter) more() bool {
+// nextChunk reports whether records are queued, and sets chunk and rest.
+func (x *Exporter) nextChunk() bool {
 	if len(x.rest) > 0 {
 		return true
 	}
@@ -263,27 +262,27 @@ func (x *Exporter) more() bool {
 	return len(x.rest) > 0
 }
 
-// sendRecords sends one message.
+// sendRecords sends one message of records.
 func (x *Exporter) sendRecords(ctx context.Context, s *session) error {
 	for {
 		m, rest, n := fill(beginMessage(s.message[:0]), x.rest, s.limit())
 		s.message = m
 		if n == 0 {
-			// No path is so narrow but one that is set up to be.
+			// One record exceeds the path MTU. No usual path is that narrow.
 			_, _, x.rest = next(x.rest)
 			now := time.Now()
 			x.lose(1, now, now)
 			return nil
 		}
 		err := x.write(ctx, s, m)
-		if s.narrower(err) {
+		if s.isTooLarge(err) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
 		s.sequence += n
-		s.wrote(n, time.Now())
+		s.addUnconfirmed(n, time.Now())
 		x.rest = rest
 		x.mu.Lock()
 		x.sent += uint64(n)
@@ -292,19 +291,19 @@ func (x *Exporter) sendRecords(ctx context.Context, s *session) error {
 	}
 }
 
-// describe sends the templates, and what was lost before.
-func (x *Exporter) describe(ctx context.Context, s *session) error {
-	s.message = append(beginMessage(s.message[:0]), x.first...)
+// sendTemplates sends the templates and the statistics.
+func (x *Exporter) sendTemplates(ctx context.Context, s *session) error {
+	s.message = append(beginMessage(s.message[:0]), x.templateSets...)
 	if err := x.write(ctx, s, s.message); err != nil {
 		return err
 	}
-	s.described = time.Now()
-	return x.tell(ctx, s, x.queue.lost())
+	s.templatesSent = time.Now()
+	return x.sendStatistics(ctx, s, x.queue.lostRecords())
 }
 
-// tell sends statistics: how many records were sent, and how many were not.
-func (x *Exporter) tell(ctx context.Context, s *session, m missed) error {
-	b, err := x.about.tell(beginMessage(s.message[:0]), x.id, x.Stats().Sent, m)
+// sendStatistics sends the numbers of sent and lost records.
+func (x *Exporter) sendStatistics(ctx context.Context, s *session, m lostRecords) error {
+	b, err := x.templates.appendStatistics(beginMessage(s.message[:0]), x.id, x.Stats().Sent, m)
 	if err != nil {
 		return err
 	}
@@ -313,29 +312,29 @@ func (x *Exporter) tell(ctx context.Context, s *session, m missed) error {
 		return err
 	}
 	s.sequence++
-	s.told = time.Now()
-	x.told = m.count
+	s.statisticsSent = time.Now()
+	x.reportedLost = m.count
 	return nil
 }
 
-// write sends a message. It waits for a collector that is slow, and says when that
-// takes long.
+// write sends a message. It waits for a slow collector, and logs if that takes more than a
+// second.
 func (x *Exporter) write(ctx context.Context, s *session, m []byte) error {
 	endMessage(m, s.sequence, time.Now())
 	select {
-	case err := <-s.gone:
+	case err := <-s.closed:
 		return err
 	default:
 	}
-	// Turns, and not time, tell a stall: a process that did not run knows nothing of the
-	// collector.
+	// Write timeouts are counted, rather than the clock read: a process that was not
+	// scheduled for a while must not report a stall.
 	stalled, still := false, time.Duration(0)
 	for {
-		if ctx.Err() != nil && s.last.IsZero() {
-			s.last = time.Now().Add(grace)
+		if ctx.Err() != nil && s.deadline.IsZero() {
+			s.deadline = time.Now().Add(closeTimeout)
 		}
-		if !s.last.IsZero() && time.Now().After(s.last) {
-			return errEnded
+		if !s.deadline.IsZero() && time.Now().After(s.deadline) {
+			return errClosing
 		}
 		n, err := s.write(m)
 		m = m[n:]
@@ -345,48 +344,48 @@ func (x *Exporter) write(ctx context.Context, s *session, m []byte) error {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
-		if still += turn; n > 0 {
+		if still += writeTimeout; n > 0 {
 			still = 0
 		}
 		switch {
-		case still > patience:
+		case still > stallTimeout:
 			return errStalled
 		case still > time.Second && !stalled:
 			stalled = true
-			x.state(errStalled)
+			x.setErr(errStalled)
 		}
 	}
 	if stalled {
-		x.state(nil)
+		x.setErr(nil)
 	}
 	return nil
 }
 
-// state says when the collector is gone, and when it is back.
-func (x *Exporter) state(err error) {
+// setErr sets Stats.Err, and logs when sending fails and when it works again.
+func (x *Exporter) setErr(err error) {
 	x.mu.Lock()
-	before, heard := x.err, x.heard
+	before, connected := x.err, x.wasConnected
 	x.err = err
-	x.heard = heard || err == nil
+	x.wasConnected = connected || err == nil
 	x.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		x.opts.Log.Warn("the IPFIX collector takes no records; they wait as long as there is room", "collector", x.opts.Collector, "err", err)
-	case err == nil && (before != nil || !heard):
-		x.opts.Log.Info("records go to the IPFIX collector", "collector", x.opts.Collector)
+		x.opts.Log.Warn("cannot send records to the IPFIX collector; they wait in the queue", "collector", x.opts.Collector, "err", err)
+	case err == nil && (before != nil || !connected):
+		x.opts.Log.Info("sending records to the IPFIX collector", "collector", x.opts.Collector)
 	}
 }
 
-// leave says what will never be sent.
-func (x *Exporter) leave() {
+// countUnsent counts and logs records that were not sent when the exporter was closed.
+func (x *Exporter) countUnsent() {
 	n := uint64(0)
-	for x.more() {
+	for x.nextChunk() {
 		n += count(x.rest)
 		x.rest = nil
 	}
 	if n > 0 {
 		now := time.Now()
 		x.lose(n, now, now)
-		x.opts.Log.Warn("records never reach the IPFIX collector", "collector", x.opts.Collector, "records", n)
+		x.opts.Log.Warn("closed before all records were sent to the IPFIX collector", "collector", x.opts.Collector, "records", n)
 	}
 }

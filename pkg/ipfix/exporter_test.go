@@ -18,7 +18,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
-// All that is appended arrives, once and in its order.
+// TestUDP: all records arrive once and in order.
 func TestUDP(t *testing.T) {
 	c, r := udp(t, "127.0.0.1:0")
 	x := open(t, "127.0.0.1:"+port(c.LocalAddr()), Options{})
@@ -28,15 +28,15 @@ func TestUDP(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	until(t, "all records are there", func() bool { return r.count(t) == records })
+	until(t, "all records have arrived", func() bool { return r.count(t) == records })
 	for i, e := range r.records {
 		if got := int(binary.BigEndian.Uint16(e[7])); got != i {
-			t.Fatalf("the %d. is %d", i, got)
+			t.Fatalf("record %d has number %d", i, got)
 		}
 	}
 	for _, n := range r.sizes {
-		if n > widest {
-			t.Errorf("a message of %d bytes", n)
+		if n > maxUDPMessage {
+			t.Errorf("a message has %d bytes, the limit is %d", n, maxUDPMessage)
 		}
 	}
 	if len(r.sizes) > records/5 {
@@ -47,24 +47,24 @@ func TestUDP(t *testing.T) {
 	}
 }
 
-// A collector that comes late gets what waited; one that is gone, all but what was
-// under way.
+// TestUDPCollectorComesAndGoes: records wait for a collector that starts late or restarts.
+// Only records that were in flight when it stopped are lost.
 func TestUDPCollectorComesAndGoes(t *testing.T) {
 	c, _ := udp(t, "127.0.0.1:0")
 	at := "127.0.0.1:" + port(c.LocalAddr())
 	_ = c.Close()
 	var log log
 	x := open(t, at, Options{Log: log.logger()})
-	until(t, "nobody is there", func() bool { return x.Stats().Err != nil })
+	until(t, "no collector answers", func() bool { return x.Stats().Err != nil })
 	for i := range 10 {
 		if err := x.Append(event(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	c, r := udp(t, at)
-	until(t, "what waited is there", func() bool { return r.count(t) == 10 })
+	until(t, "the queued records have arrived", func() bool { return r.count(t) == 10 })
 	_ = c.Close()
-	until(t, "records are missed", func() bool {
+	until(t, "the exporter detects that the collector has stopped", func() bool {
 		if err := x.Append(event(10)); err != nil {
 			t.Fatal(err)
 		}
@@ -76,15 +76,15 @@ func TestUDPCollectorComesAndGoes(t *testing.T) {
 		return r.count(t) > 0 && uint64(10+r.count(t))+r.lost() >= x.Stats().Taken && x.Stats().Err == nil
 	})
 	if after := x.Stats(); after.Taken != before.Taken || r.lost() != after.Lost {
-		t.Errorf("%+v, then %+v; it was told of %d", before, after, r.lost())
+		t.Errorf("stats %+v, then %+v; the collector was sent %d lost records", before, after, r.lost())
 	}
-	if n := log.count("takes no records"); n < 2 || n > 3 {
-		t.Errorf("said %d times:\n%s", n, log.String())
+	if n := log.count("cannot send records"); n < 2 || n > 3 {
+		t.Errorf("logged %d times, want 2 or 3:\n%s", n, log.String())
 	}
 }
 
-// Templates are sent again before a record when they are old: a collector that was
-// started anew without anybody's notice needs them.
+// TestUDPTemplatesAgain: templates are sent again with the next record after
+// TemplateInterval, for a collector that has been restarted.
 func TestUDPTemplatesAgain(t *testing.T) {
 	c, r := udp(t, "127.0.0.1:0")
 	x := open(t, "127.0.0.1:"+port(c.LocalAddr()), Options{TemplateInterval: time.Millisecond})
@@ -92,26 +92,26 @@ func TestUDPTemplatesAgain(t *testing.T) {
 		if err := x.Append(event(i)); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "it is there", func() bool { return r.count(t) == i+1 })
+		until(t, "the record has arrived", func() bool { return r.count(t) == i+1 })
 	}
 	if r.sets[2] < 5 || r.sets[3] < 5 {
-		t.Errorf("templates %d times, those of options %d times", r.sets[2], r.sets[3])
+		t.Errorf("templates were sent %d times, options templates %d times, want 5 or more", r.sets[2], r.sets[3])
 	}
-	// The control: they are not sent each time.
+	// The control: with a long interval they are sent once.
 	c, r = udp(t, "127.0.0.1:0")
 	x = open(t, "127.0.0.1:"+port(c.LocalAddr()), Options{TemplateInterval: time.Hour})
 	for i := range 3 {
 		if err := x.Append(event(i)); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "it is there", func() bool { return r.count(t) == i+1 })
+		until(t, "the record has arrived", func() bool { return r.count(t) == i+1 })
 	}
 	if r.sets[2] != 1 {
-		t.Errorf("templates %d times", r.sets[2])
+		t.Errorf("templates were sent %d times, want 1", r.sets[2])
 	}
 }
 
-// What a caller lost itself is told, also when there is nothing else to send.
+// TestGapIsCounted: the lost records of a Gap are sent as statistics without further records.
 func TestGapIsCounted(t *testing.T) {
 	c, r := udp(t, "127.0.0.1:0")
 	x := open(t, "127.0.0.1:"+port(c.LocalAddr()), Options{})
@@ -119,17 +119,18 @@ func TestGapIsCounted(t *testing.T) {
 	if err := x.Append(&natlog.Record{Kind: natlog.Gap, Time: to, Duration: to.Sub(from), Lost: 17}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it is told", func() bool { return r.lost() == 17 })
+	until(t, "the collector knows the lost records", func() bool { return r.lost() == 17 })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	told := r.told[len(r.told)-1]
 	if first, last := binary.BigEndian.Uint64(told[152]), binary.BigEndian.Uint64(told[153]); int64(first) != from.UnixMilli() || int64(last) != to.UnixMilli() {
-		t.Errorf("from %d to %d", first, last)
+		t.Errorf("lost from %d to %d", first, last)
 	}
 }
 
-// A collector that stops reading costs records, never the caller's time or memory.
-// When it reads again, what arrived and what it is told was lost are all there were.
+// TestTCPStalls: while a collector stops reading, records are dropped, and Append neither
+// blocks nor uses more memory. When it reads again, the records that arrive and the lost
+// records add up to all appended records.
 func TestTCPStalls(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -138,7 +139,7 @@ func TestTCPStalls(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	var log log
 	begun := time.Now()
-	x := open(t, l.Addr().String()+"/tcp", Options{QueueBytes: leastQueue, Log: log.logger()})
+	x := open(t, l.Addr().String()+"/tcp", Options{QueueBytes: minQueue, Log: log.logger()})
 	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +150,7 @@ func TestTCPStalls(t *testing.T) {
 	runtime.ReadMemStats(&heap)
 	slowest, e := time.Duration(0), event(1)
 	appended := uint64(0)
-	until(t, "the stall is said, and records are lost", func() bool {
+	until(t, "the stall is detected, and records are lost", func() bool {
 		for range 1000 {
 			asked := time.Now()
 			if err := x.Append(e); err != nil && !errors.Is(err, ErrLost) {
@@ -164,7 +165,7 @@ func TestTCPStalls(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.HeapAlloc) - int64(heap.HeapAlloc); grown > 1<<20 {
-		t.Errorf("it took %d bytes more", grown)
+		t.Errorf("the heap grew by %d bytes", grown)
 	}
 	if slowest > 500*time.Millisecond {
 		t.Errorf("Append took %s", slowest)
@@ -173,65 +174,65 @@ func TestTCPStalls(t *testing.T) {
 	go r.stream(c)
 	until(t, "all records are accounted for", func() bool { return uint64(r.count(t))+r.lost() == appended })
 	if s := x.Stats(); s.Lost != r.lost() || s.Lost == 0 || s.Err != nil || s.Sent+s.Lost != appended {
-		t.Errorf("%+v, told of %d", s, r.lost())
+		t.Errorf("stats %+v; the collector was sent %d lost records", s, r.lost())
 	}
-	if n := log.count("does not get all records"); n != 1 {
-		t.Errorf("that records are lost is said %d times:\n%s", n, log.String())
+	if n := log.count("records are dropped and counted"); n != 1 {
+		t.Errorf("the loss is logged %d times, want once:\n%s", n, log.String())
 	}
-	// A kernel that is busy takes some more, and nothing again: once a second at most.
-	if n, back := log.count("takes nothing any more"), log.count("records go to"); n == 0 || n > int(time.Since(begun).Seconds()) || back != n+1 {
-		t.Errorf("that it stalls is said %d times, that it takes records %d times:\n%s", n, back, log.String())
+	// The socket may accept a little more data in between: one message per second at most.
+	if n, back := log.count("accepts no more data"), log.count("sending records to"); n == 0 || n > int(time.Since(begun).Seconds()) || back != n+1 {
+		t.Errorf("the stall is logged %d times, and its end %d times:\n%s", n, back, log.String())
 	}
 }
 
-// turns is a connection whose next writes wait so long in vain; then all is taken.
-type turns struct {
+// slowConn is a connection whose next writes time out after some time; later writes succeed.
+type slowConn struct {
 	net.Conn
 	wait []time.Duration
 }
 
-func (c *turns) SetWriteDeadline(time.Time) error { return nil }
+func (c *slowConn) SetWriteDeadline(time.Time) error { return nil }
 
-func (c *turns) Write(b []byte) (int, error) {
+func (c *slowConn) Write(b []byte) (int, error) {
 	if len(c.wait) == 0 {
 		return len(b), nil
 	}
-	time.Sleep(c.wait[0]) // of synctest
+	time.Sleep(c.wait[0]) // in synctest
 	c.wait = c.wait[1:]
 	return 0, os.ErrDeadlineExceeded
 }
 
-// A process that did not run does not take that for a stall; a collector that takes
-// nothing for more than a second is said once, and that it is back.
-func TestWhatIsAStall(t *testing.T) {
-	second := slices.Repeat([]time.Duration{turn}, int(time.Second/turn))
+// TestStallDetection: a stall of more than a second is logged once, and so is its end. Time in
+// which the process was not scheduled is no stall.
+func TestStallDetection(t *testing.T) {
+	second := slices.Repeat([]time.Duration{writeTimeout}, int(time.Second/writeTimeout))
 	for _, tt := range []struct {
-		name string
-		wait []time.Duration
-		said int
+		name   string
+		wait   []time.Duration
+		logged int
 	}{
-		{"nothing waits", nil, 0},
-		{"the process was not run", []time.Duration{time.Hour, turn, turn}, 0},
+		{"no timeout", nil, 0},
+		{"not scheduled", []time.Duration{time.Hour, writeTimeout, writeTimeout}, 0},
 		{"a second", second, 0},
-		{"more than a second", append(second, turn), 1},
+		{"more than a second", append(second, writeTimeout), 1},
 		{"much more", slices.Repeat(second, 30), 1},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var log log
-			x := &Exporter{opts: Options{Log: log.logger()}, heard: true}
-			s := &session{conn: &turns{wait: tt.wait}, gone: make(chan error)}
+			x := &Exporter{opts: Options{Log: log.logger()}, wasConnected: true}
+			s := &session{conn: &slowConn{wait: tt.wait}, closed: make(chan error)}
 			if err := x.write(t.Context(), s, beginMessage(nil)); err != nil {
 				t.Fatal(err)
 			}
-			if n, back := log.count("takes nothing any more"), log.count("records go to"); n != tt.said || back != tt.said || x.err != nil {
-				t.Errorf("%s: said %d times, not %d; %d times that it is back", tt.name, n, tt.said, back)
+			if n, back := log.count("accepts no more data"), log.count("sending records to"); n != tt.logged || back != tt.logged || x.err != nil {
+				t.Errorf("%s: stall logged %d times, want %d; its end logged %d times", tt.name, n, tt.logged, back)
 			}
 		})
 	}
 }
 
-// A connection that breaks is made again; templates come first. What the other side's
-// kernel had not acknowledged counts as lost.
+// TestTCPBreaks: the exporter connects again after a connection breaks, and sends templates
+// first. Records that were not acknowledged count as lost.
 func TestTCPBreaks(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -243,19 +244,19 @@ func TestTCPBreaks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// It reads nothing, and dies with its window full.
+	// The collector reads nothing and closes the connection with its window full.
 	const records = 60_000
 	for i := range records {
 		if err := x.Append(event(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	until(t, "nothing goes any more", func() bool { return x.Stats().Err != nil })
+	until(t, "the exporter detects the stall", func() bool { return x.Stats().Err != nil })
 	if err := errors.Join(l.Close(), c.(*net.TCPConn).SetLinger(0), c.Close()); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it is noticed", func() bool { return x.Stats().Lost > 0 && x.Stats().Err != nil })
-	sent := x.Stats().Sent // more only with the next connection
+	until(t, "the exporter detects the broken connection", func() bool { return x.Stats().Lost > 0 && x.Stats().Err != nil })
+	sent := x.Stats().Sent // constant until the next connection
 	if l, err = net.Listen("tcp", at); err != nil {
 		t.Fatal(err)
 	}
@@ -266,13 +267,13 @@ func TestTCPBreaks(t *testing.T) {
 	defer func() { _ = c.Close() }()
 	r := newReading()
 	go r.stream(c)
-	until(t, "the rest is there", func() bool { return x.Stats().Sent == records && uint64(r.count(t)) == records-sent })
+	until(t, "the other records have arrived", func() bool { return x.Stats().Sent == records && uint64(r.count(t)) == records-sent })
 	if lost := x.Stats().Lost; lost == 0 || lost > sent || r.lost() != lost {
-		t.Errorf("%d are lost, %d were sent, %d are told", lost, sent, r.lost())
+		t.Errorf("%d records are lost, %d were sent before, the collector was sent %d lost records", lost, sent, r.lost())
 	}
 }
 
-// Close brings away what waits, and does not wait for a collector that is stuck.
+// TestClose: Close sends queued records, and does not wait long for a stalled collector.
 func TestClose(t *testing.T) {
 	c, r := udp(t, "127.0.0.1:0")
 	x := open(t, "127.0.0.1:"+port(c.LocalAddr()), Options{})
@@ -282,7 +283,7 @@ func TestClose(t *testing.T) {
 		}
 	}
 	x.Close()
-	until(t, "all is there", func() bool { return r.count(t) == 100 })
+	until(t, "all records have arrived", func() bool { return r.count(t) == 100 })
 	if err := x.Append(event(0)); !errors.Is(err, ErrClosed) {
 		t.Errorf("%v", err)
 	}
@@ -303,15 +304,15 @@ func TestClose(t *testing.T) {
 	before := x.Stats()
 	begun := time.Now()
 	x.Close()
-	if took := time.Since(begun); took > time.Minute { // a fifth of a second where a processor is free
-		t.Errorf("it took %s", took)
+	if took := time.Since(begun); took > time.Minute { // 0.2 s on an idle machine
+		t.Errorf("Close took %s", took)
 	}
-	if after := x.Stats(); after.Lost <= before.Lost || log.count("records never reach") != 1 {
+	if after := x.Stats(); after.Lost <= before.Lost || log.count("closed before all records") != 1 {
 		t.Errorf("%+v, then %+v:\n%s", before, after, log.String())
 	}
 }
 
-// log is what an exporter says.
+// log is the log of an exporter.
 type log struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -333,8 +334,7 @@ func (l *log) count(what string) int { return strings.Count(l.String(), what) }
 
 func (l *log) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// BenchmarkExport is what the exporter itself is capable of: with each record, its
-// share of a datagram to a collector on the same machine.
+// BenchmarkExport measures Append and sending over UDP to a collector on the same machine.
 func BenchmarkExport(b *testing.B) {
 	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -355,6 +355,6 @@ func BenchmarkExport(b *testing.B) {
 			runtime.Gosched()
 		}
 	}
-	until(b, "all was sent", func() bool { return x.Stats().Sent == x.Stats().Taken })
+	until(b, "all records are sent", func() bool { return x.Stats().Sent == x.Stats().Taken })
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
-// reading is what a collector makes of a stream of messages, by its templates alone.
+// reading decodes messages as a collector does, by the templates it receives.
 type reading struct {
 	mu        sync.Mutex
-	templates map[uint16][][2]uint16 // id and length
-	scope     map[uint16]uint16      // fields of it, of options templates
-	records   []map[uint16][]byte    // of events
+	templates map[uint16][][2]uint16 // ID and length of each field
+	scope     map[uint16]uint16      // number of scope fields of options templates
+	records   []map[uint16][]byte    // data records
 	told      []map[uint16][]byte    // statistics
 	sequence  uint32
 	sizes     []int
@@ -31,7 +31,7 @@ func newReading() *reading {
 	return &reading{templates: map[uint16][][2]uint16{}, scope: map[uint16]uint16{}, sets: map[uint16]int{}}
 }
 
-// message takes one, and checks what RFC 7011 says of it.
+// message decodes a message and checks it against RFC 7011.
 func (r *reading) message(b []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -43,10 +43,10 @@ func (r *reading) message(b []byte) {
 func (r *reading) read(b []byte) error {
 	r.sizes = append(r.sizes, len(b))
 	if v, n := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:])); v != 10 || n != len(b) {
-		return fmt.Errorf("version %d, %d bytes of %d", v, n, len(b))
+		return fmt.Errorf("version %d, length %d, want version 10 and %d bytes", v, n, len(b))
 	}
 	if at := time.Unix(int64(binary.BigEndian.Uint32(b[4:])), 0); time.Since(at).Abs() > time.Minute {
-		return fmt.Errorf("exported at %s", at)
+		return fmt.Errorf("export time %s is not now", at)
 	}
 	if n := binary.BigEndian.Uint32(b[8:]); n != r.sequence {
 		return fmt.Errorf("sequence number %d after %d records", n, r.sequence)
@@ -57,7 +57,7 @@ func (r *reading) read(b []byte) error {
 	for b = b[16:]; len(b) > 0; {
 		id, n := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))
 		if n < 4 || n > len(b) {
-			return fmt.Errorf("set %d of %d bytes, %d left", id, n, len(b))
+			return fmt.Errorf("set %d has %d bytes, %d are left", id, n, len(b))
 		}
 		set := b[4:n]
 		b = b[n:]
@@ -97,7 +97,7 @@ func (r *reading) template(b []byte, options bool) (rest []byte) {
 func (r *reading) record(id uint16, b []byte) (rest []byte, err error) {
 	fields, known := r.templates[id]
 	if !known {
-		return nil, fmt.Errorf("template %d is not known", id)
+		return nil, fmt.Errorf("template %d was not sent", id)
 	}
 	out := map[uint16][]byte{}
 	for _, f := range fields {
@@ -108,7 +108,7 @@ func (r *reading) record(id uint16, b []byte) (rest []byte, err error) {
 			}
 		}
 		if n > len(b) {
-			return nil, fmt.Errorf("element %d of %d bytes, %d left", f[0], n, len(b))
+			return nil, fmt.Errorf("element %d has %d bytes, %d are left", f[0], n, len(b))
 		}
 		out[f[0]], b = append([]byte{}, b[:n]...), b[n:]
 	}
@@ -131,7 +131,7 @@ func (r *reading) count(t testing.TB) int {
 	return len(r.records)
 }
 
-// lost is what the collector was told last that it does not get.
+// lost returns the number of lost records according to the latest statistics.
 func (r *reading) lost() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,7 +157,7 @@ func (r *reading) stream(c io.Reader) {
 	}
 }
 
-// udp is a collector at an address of the loopback; of port 0, at any.
+// udp is a collector on a loopback address. Port 0 means any port.
 func udp(t testing.TB, at string) (*net.UDPConn, *reading) {
 	t.Helper()
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(at)))
@@ -174,7 +174,7 @@ func udp(t testing.TB, at string) (*net.UDPConn, *reading) {
 			if err != nil {
 				return
 			}
-			if a != from { // a session of its own (RFC 7011, 2)
+			if a != from { // a new session (RFC 7011, 2)
 				from = a
 				r.mu.Lock()
 				r.sequence = 0
@@ -209,7 +209,7 @@ func until(t testing.TB, what string, f func() bool) {
 	for !f() {
 		select {
 		case <-end:
-			t.Fatalf("it never came to be that %s", what)
+			t.Fatalf("timeout: %s", what)
 		case <-tick.C:
 		}
 	}
@@ -218,12 +218,12 @@ func until(t testing.TB, what string, f func() bool) {
 func port(a net.Addr) string {
 	_, p, err := net.SplitHostPort(a.String())
 	if err != nil {
-		panic(err) // of a listener
+		panic(err) // a listener has a port
 	}
 	return p
 }
 
-// event is the n-th of a test.
+// event returns the n-th record of a test.
 func event(n int) *natlog.Record {
 	server := netip.MustParseAddrPort("198.51.100.7:443")
 	return &natlog.Record{

@@ -14,8 +14,8 @@ const (
 // beginMessage makes room for the header.
 func beginMessage(b []byte) []byte { return append(b, make([]byte, entities.MsgHeaderLength)...) }
 
-// endMessage writes the header. The sequence number is that of the message's first
-// data record; templates have none (RFC 7011, 3.1).
+// endMessage writes the header. The sequence number is the number of the message's first
+// data record. Templates are not counted (RFC 7011, 3.1).
 func endMessage(b []byte, sequence uint32, now time.Time) {
 	m := entities.NewMessage(false)
 	m.SetVersion(version)
@@ -26,8 +26,8 @@ func endMessage(b []byte, sequence uint32, now time.Time) {
 	copy(b, m.GetMsgHeader())
 }
 
-// fill appends records of a chunk as sets, as many as there is room for, and returns
-// what is left of the chunk.
+// fill appends records of a chunk as sets, up to limit bytes. It returns the rest of the
+// chunk and the number of appended records.
 func fill(b, chunk []byte, limit int) (_, rest []byte, records uint32) {
 	set, at := uint16(0), 0
 	for len(chunk) > 0 {

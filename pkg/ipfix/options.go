@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// Options say where records go. Of all but Collector, a zero field is the default.
+// Options configure an exporter. A zero field other than Collector means the default.
 type Options struct {
 	Collector Collector
-	// TemplateInterval is how old templates may be, over UDP, and statistics, when a
-	// record is sent; 5 s. A collector that was started anew without anybody's notice
-	// understands nothing for so long.
+	// TemplateInterval is the time after which the next record is sent with statistics
+	// and, over UDP, templates; default 5 s. A restarted collector cannot decode records
+	// for that time.
 	TemplateInterval time.Duration
-	// QueueBytes is how much waits for a collector that is slow or gone, 100 to 200
-	// bytes for each record; 8 MiB.
+	// QueueBytes is the size of the queue, 100 to 200 bytes for each record; default
+	// 8 MiB.
 	QueueBytes int
-	// Log is told when the collector is gone and back, and when records begin to be
-	// lost; nobody.
+	// Log receives a message when sending fails or works again, and when records are
+	// dropped; default none.
 	Log *slog.Logger
 }
 
-const leastQueue = 8 * chunkBytes
+const minQueue = 8 * chunkBytes
 
-// Validate reports every field that cannot be carried out.
+// Validate reports all invalid fields.
 func (o Options) Validate() error {
 	o = o.withDefaults()
 	var errs []error
@@ -33,10 +33,10 @@ func (o Options) Validate() error {
 		fail("Collector: %w", err)
 	}
 	if o.TemplateInterval < 0 {
-		fail("TemplateInterval: %s is below 0; give 0 for the default, or more", o.TemplateInterval)
+		fail("TemplateInterval: %s is negative; 0 means the default", o.TemplateInterval)
 	}
-	if o.QueueBytes < leastQueue {
-		fail("QueueBytes: %d is too small; give %d or more", o.QueueBytes, leastQueue)
+	if o.QueueBytes < minQueue {
+		fail("QueueBytes: %d is too small; the minimum is %d", o.QueueBytes, minQueue)
 	}
 	return errors.Join(errs...)
 }

@@ -8,37 +8,37 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
-// chunkBytes is the step in which the queue grows and shrinks, and what is sent at once:
-// a dozen datagrams, which any socket has room for.
+// chunkBytes is the unit in which the queue grows, shrinks and is sent: a dozen datagrams,
+// which fit every socket's buffer.
 const chunkBytes = 16 << 10
 
-// queue is the records that wait, as they are sent, in front of each its template and
-// its length. It takes no more memory than it may, and gives back what a burst needed.
+// queue holds encoded records, each after its template ID and its length. It has at most
+// maxChunks chunks, and frees them after a burst.
 type queue struct {
-	most int // chunks
+	maxChunks int
 
-	mu     sync.Mutex
-	full   [][]byte // chunks, the oldest first; the last has room
-	made   int      // chunks that exist, one in the hands of the reader among them
-	spare  []byte
-	record []byte // that is being made
-	events map[uint16]*template
-	taken  uint64 // records
-	missed missed
-	spell  spell
-	closed bool
+	mu        sync.Mutex
+	chunks    [][]byte // oldest first; only the last has room
+	allocated int      // number of chunks, including the chunk that take returned
+	spare     []byte
+	record    []byte // the record that put encodes
+	events    map[uint16]*template
+	taken     uint64 // records
+	lost      lostRecords
+	period    lossPeriod
+	closed    bool
 
-	some chan struct{} // there is something to tell
-	much chan struct{} // there is a whole chunk
+	notEmpty   chan struct{} // records or statistics can be sent
+	chunkReady chan struct{} // a chunk is full
 }
 
-// missed is what was lost since the start.
-type missed struct {
+// lostRecords counts records that were not sent.
+type lostRecords struct {
 	count       uint64
 	first, last time.Time
 }
 
-func (m *missed) add(n uint64, from, to time.Time) {
+func (m *lostRecords) add(n uint64, from, to time.Time) {
 	if m.count == 0 {
 		m.first = from
 	}
@@ -48,24 +48,25 @@ func (m *missed) add(n uint64, from, to time.Time) {
 	}
 }
 
-// calm is how long nothing is lost when a spell of losses is over.
-const calm = 10 * time.Second
+// recoveryDelay is the time without losses after which a loss period is over.
+const recoveryDelay = 10 * time.Second
 
-// spell is a time in which there was no room again and again.
-type spell struct {
+// lossPeriod is a period in which the queue was full at least every recoveryDelay. It is
+// logged once.
+type lossPeriod struct {
 	on   bool
-	last time.Time // that there was none
-	from uint64    // what was lost before
+	last time.Time // the last time when the queue was full
+	from uint64    // number of records lost before
 }
 
 func newQueue(bytes int, events map[uint16]*template) *queue {
-	return &queue{most: max(bytes/chunkBytes, 2), events: events, some: make(chan struct{}, 1), much: make(chan struct{}, 1)}
+	return &queue{maxChunks: max(bytes/chunkBytes, 2), events: events, notEmpty: make(chan struct{}, 1), chunkReady: make(chan struct{}, 1)}
 }
 
 const prefixBytes = 4
 
-// put takes an event; nothing of it is held on to. It reports whether there was room,
-// and whether a spell of losses began.
+// put encodes and queues a record. It reports whether there was room, and whether a loss
+// period began.
 func (q *queue) put(id uint16, e *natlog.Record) (ok, began bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -78,58 +79,58 @@ func (q *queue) put(id uint16, e *natlog.Record) (ok, began bool, err error) {
 	}
 	binary.BigEndian.PutUint16(r[2:], uint16(len(r)-prefixBytes))
 	q.record = r
-	if n := len(q.full); n == 0 || len(q.full[n-1])+len(r) > chunkBytes {
+	if n := len(q.chunks); n == 0 || len(q.chunks[n-1])+len(r) > chunkBytes {
 		if !q.grow() {
-			if began = !q.spell.on; began {
-				q.spell = spell{on: true, from: q.missed.count}
+			if began = !q.period.on; began {
+				q.period = lossPeriod{on: true, from: q.lost.count}
 			}
-			q.spell.last = time.Now()
+			q.period.last = time.Now()
 			q.lose(1, e.Time, e.Time)
 			return false, began, nil
 		}
 		if n > 0 {
-			signal(q.much)
+			signal(q.chunkReady)
 		}
 	}
-	last := len(q.full) - 1
-	q.full[last] = append(q.full[last], r...)
+	last := len(q.chunks) - 1
+	q.chunks[last] = append(q.chunks[last], r...)
 	q.taken++
-	signal(q.some)
+	signal(q.notEmpty)
 	return true, false, nil
 }
 
 func (q *queue) grow() bool {
 	switch {
 	case q.spare != nil:
-		q.full, q.spare = append(q.full, q.spare[:0]), nil
-	case q.made < q.most:
-		q.full = append(q.full, make([]byte, 0, chunkBytes))
-		q.made++
+		q.chunks, q.spare = append(q.chunks, q.spare[:0]), nil
+	case q.allocated < q.maxChunks:
+		q.chunks = append(q.chunks, make([]byte, 0, chunkBytes))
+		q.allocated++
 	default:
 		return false
 	}
 	return true
 }
 
-// lose counts what will not be sent. The lock is held.
+// lose counts n lost records. The caller holds the lock.
 func (q *queue) lose(n uint64, from, to time.Time) {
 	if n == 0 {
 		return
 	}
-	q.missed.add(n, from, to)
-	signal(q.some)
+	q.lost.add(n, from, to)
+	signal(q.notEmpty)
 }
 
-// take is the oldest chunk, which has to be given back; nil where nothing waits.
+// take returns the oldest chunk, or nil. The caller must call giveBack.
 func (q *queue) take() []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.full) == 0 {
+	if len(q.chunks) == 0 {
 		return nil
 	}
-	c := q.full[0]
-	q.full[0] = nil
-	q.full = q.full[1:]
+	c := q.chunks[0]
+	q.chunks[0] = nil
+	q.chunks = q.chunks[1:]
 	return c
 }
 
@@ -137,34 +138,34 @@ func (q *queue) giveBack(c []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.spare != nil {
-		q.made--
+		q.allocated--
 		return
 	}
 	q.spare = c
 }
 
-func (q *queue) lost() missed {
+func (q *queue) lostRecords() lostRecords {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.missed
+	return q.lost
 }
 
-// calmed reports whether a spell of losses goes on, and what one cost that is over
-// now.
-func (q *queue) calmed(now time.Time) (on bool, records uint64) {
+// lossPeriodState reports whether a loss period continues. If it has just ended, records is
+// the number of records that were lost in it.
+func (q *queue) lossPeriodState(now time.Time) (on bool, records uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.spell.on || now.Sub(q.spell.last) < calm {
-		return q.spell.on, 0
+	if !q.period.on || now.Sub(q.period.last) < recoveryDelay {
+		return q.period.on, 0
 	}
-	q.spell.on = false
-	return false, q.missed.count - q.spell.from
+	q.period.on = false
+	return false, q.lost.count - q.period.from
 }
 
 func (q *queue) counts() (taken, lost uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.taken, q.missed.count
+	return q.taken, q.lost.count
 }
 
 func (q *queue) close() {
@@ -173,13 +174,13 @@ func (q *queue) close() {
 	q.closed = true
 }
 
-// next cuts the first record off a chunk.
+// next splits the first record from a chunk.
 func next(c []byte) (id uint16, record, rest []byte) {
 	n := prefixBytes + int(binary.BigEndian.Uint16(c[2:]))
 	return binary.BigEndian.Uint16(c), c[prefixBytes:n], c[n:]
 }
 
-// count is the number of records of a chunk.
+// count returns the number of records of a chunk.
 func count(c []byte) (n uint64) {
 	for len(c) > 0 {
 		_, _, c = next(c)

@@ -13,51 +13,50 @@ import (
 )
 
 const (
-	// settle is how long the word of a host that nobody listens takes at most.
-	settle = 100 * time.Millisecond
-	// widest is the largest message over UDP, whatever the path: what every collector
-	// has room for.
-	widest = 1400
-	// tcpMessage is that over TCP. A larger one would save nothing, and be in doubt
-	// as a whole when the connection breaks.
-	tcpMessage = 16 << 10
-	// turn is how long a write waits before it looks up.
-	turn = 100 * time.Millisecond
+	// unreachableDelay is how long a host may take to answer that a UDP port is closed.
+	unreachableDelay = 100 * time.Millisecond
+	// maxUDPMessage is the largest message over UDP, in bytes. Every collector accepts it.
+	maxUDPMessage = 1400
+	// maxTCPMessage is the largest message over TCP, in bytes. Larger messages would save
+	// nothing, and more records would be unconfirmed when a connection breaks.
+	maxTCPMessage = 16 << 10
+	// writeTimeout is how long a write waits before it checks whether the session has ended.
+	writeTimeout = 100 * time.Millisecond
 )
 
 // session is a transport session (RFC 7011, 2): a TCP connection, or a UDP socket.
 type session struct {
-	conn      net.Conn
-	raw       syscall.RawConn
-	udp, six  bool
-	gone      chan error // the collector is
-	sequence  uint32     // of the next data record
-	described time.Time  // when templates were sent
-	told      time.Time  // when statistics were
-	last      time.Time  // after which nothing is written any more
-	message   []byte     // scratch
-	most      int        // bytes of a message, where the kernel was wrong
+	conn           net.Conn
+	raw            syscall.RawConn
+	udp, six       bool
+	closed         chan error // receives the error when the collector closes the session
+	sequence       uint32     // number of the next data record
+	templatesSent  time.Time
+	statisticsSent time.Time
+	deadline       time.Time // for writing while the exporter is closing; zero if it is not
+	message        []byte    // buffer for the next message
+	maxMessage     int       // in bytes
 
-	written int64
-	doubt   []sent
-	certain int // the number in doubt at which to look
+	written     int64 // in bytes
+	unconfirmed []sent
+	confirmAt   int // length of unconfirmed at which confirmed messages are removed
 }
 
-// sent is a message that may not have arrived.
+// sent is a message of records that was sent and may not have arrived.
 type sent struct {
 	records uint32
 	at      time.Time
-	end     int64 // in bytes of the session
+	end     int64 // session.written after the message
 }
 
 func dial(ctx context.Context, c Collector) (*session, error) {
-	// Who ends may still have something to send.
+	// After the context ends, queued records may be sent until closeTimeout.
 	live, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
 		select {
 		case <-live.Done():
-		case <-time.After(grace):
+		case <-time.After(closeTimeout):
 			cancel()
 		}
 	})()
@@ -67,11 +66,11 @@ func dial(ctx context.Context, c Collector) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		conn: conn, udp: c.Network == "udp", gone: make(chan error, 1),
-		most: tcpMessage, certain: 64,
+		conn: conn, udp: c.Network == "udp", closed: make(chan error, 1),
+		maxMessage: maxTCPMessage, confirmAt: 64,
 	}
 	if s.udp {
-		s.most = widest
+		s.maxMessage = maxUDPMessage
 		s.six = conn.RemoteAddr().(*net.UDPAddr).IP.To4() == nil
 	}
 	if s.raw, err = conn.(syscall.Conn).SyscallConn(); err != nil {
@@ -81,7 +80,7 @@ func dial(ctx context.Context, c Collector) (*session, error) {
 	return s, nil
 }
 
-// wholeDatagrams forbids fragments. Nothing is to be said against them over TCP.
+// wholeDatagrams forbids fragmentation of UDP datagrams.
 func wholeDatagrams(network, _ string, c syscall.RawConn) (err error) {
 	option := func(level, name, value int) {
 		if cerr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, name, value) }); cerr != nil {
@@ -98,12 +97,12 @@ func wholeDatagrams(network, _ string, c syscall.RawConn) (err error) {
 	return err
 }
 
-// listen waits for the end: a collector says nothing else.
+// listen waits until the session is closed. A collector sends no data.
 func (s *session) listen() {
 	var b [256]byte
 	for {
 		if _, err := s.conn.Read(b[:]); err != nil {
-			s.gone <- fmt.Errorf("the collector is gone: %w", err)
+			s.closed <- fmt.Errorf("the collector closed the session: %w", err)
 			return
 		}
 	}
@@ -111,10 +110,10 @@ func (s *session) listen() {
 
 func (s *session) close() { _ = s.conn.Close() }
 
-// limit is how large a message may be.
+// limit returns the largest size of a message.
 func (s *session) limit() int {
 	if !s.udp {
-		return s.most
+		return s.maxMessage
 	}
 	level, name, headers := unix.IPPROTO_IP, unix.IP_MTU, 20+8
 	if s.six {
@@ -128,27 +127,27 @@ func (s *session) limit() int {
 		}
 	})
 	if err != nil || mtu == 0 {
-		mtu = 512 // RFC 7011, 10.3.3: where nobody knows
+		mtu = 512 // RFC 7011, 10.3.3: if the path MTU is unknown
 	}
-	return min(s.most, mtu-headers)
+	return min(s.maxMessage, mtu-headers)
 }
 
-// narrower reports whether an error is that a message was too large for the path; the
-// next one is not.
-func (s *session) narrower(err error) bool {
-	if !errors.Is(err, unix.EMSGSIZE) || s.most < 256 {
+// isTooLarge reports whether an error means that a message exceeds the path MTU. It lowers
+// the limit for the next message.
+func (s *session) isTooLarge(err error) bool {
+	if !errors.Is(err, unix.EMSGSIZE) || s.maxMessage < 256 {
 		return false
 	}
 	if now := s.limit(); now < len(s.message) {
 		return true
 	}
-	s.most = len(s.message) * 3 / 4
+	s.maxMessage = len(s.message) * 3 / 4
 	return true
 }
 
-// write waits for a turn at most.
+// write writes a part of a message, for at most writeTimeout.
 func (s *session) write(b []byte) (int, error) {
-	if err := s.conn.SetWriteDeadline(time.Now().Add(turn)); err != nil {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return 0, err
 	}
 	n, err := s.conn.Write(b)
@@ -156,31 +155,31 @@ func (s *session) write(b []byte) (int, error) {
 	return n, err
 }
 
-// wrote notes a message with records of events that was written as a whole.
-func (s *session) wrote(records uint32, now time.Time) {
-	if len(s.doubt) >= s.certain {
-		s.settled(now)
-		s.certain = max(2*len(s.doubt), 64)
+// addUnconfirmed adds a message of records that was written completely.
+func (s *session) addUnconfirmed(records uint32, now time.Time) {
+	if len(s.unconfirmed) >= s.confirmAt {
+		s.removeConfirmed(now)
+		s.confirmAt = max(2*len(s.unconfirmed), 64)
 	}
-	s.doubt = append(s.doubt, sent{records, now, s.written})
+	s.unconfirmed = append(s.unconfirmed, sent{records, now, s.written})
 }
 
-// settled forgets messages that have arrived.
-func (s *session) settled(now time.Time) {
-	arrived := func(m sent) bool { return now.Sub(m.at) > settle }
+// removeConfirmed removes messages that have arrived.
+func (s *session) removeConfirmed(now time.Time) {
+	arrived := func(m sent) bool { return now.Sub(m.at) > unreachableDelay }
 	if !s.udp {
 		acknowledged := s.written - int64(s.unacknowledged())
 		arrived = func(m sent) bool { return m.end <= acknowledged }
 	}
 	i := 0
-	for i < len(s.doubt) && arrived(s.doubt[i]) {
+	for i < len(s.unconfirmed) && arrived(s.unconfirmed[i]) {
 		i++
 	}
-	s.doubt = append(s.doubt[:0], s.doubt[i:]...)
+	s.unconfirmed = append(s.unconfirmed[:0], s.unconfirmed[i:]...)
 }
 
-// unacknowledged is the number of bytes that the collector's kernel has not
-// acknowledged, also after the connection broke.
+// unacknowledged returns the number of bytes that the collector's kernel has not
+// acknowledged. It also works after the connection broke.
 func (s *session) unacknowledged() (n int) {
 	err := s.raw.Control(func(fd uintptr) {
 		var err error
@@ -194,15 +193,15 @@ func (s *session) unacknowledged() (n int) {
 	return n
 }
 
-// doubtful is the number of records that may not have arrived, and when the first of
-// them was sent.
-func (s *session) doubtful(now time.Time) (n uint64, since time.Time) {
-	s.settled(now)
-	for _, m := range s.doubt {
+// undelivered returns the number of records that may not have arrived, and when the first
+// of them was sent.
+func (s *session) undelivered(now time.Time) (n uint64, since time.Time) {
+	s.removeConfirmed(now)
+	for _, m := range s.unconfirmed {
 		n += uint64(m.records)
 	}
 	if n > 0 {
-		since = s.doubt[0].at
+		since = s.unconfirmed[0].at
 	}
 	return n, since
 }

@@ -16,51 +16,50 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
-// field is an information element by its name in IANA's registry, and what of an event
-// it says.
+// field is an information element, by its name in IANA's registry, and the function that sets
+// its value.
 type field struct {
 	name string
 	set  func(entities.InfoElementWithValue, *natlog.Record)
 }
 
-// layout is of which elements a record consists, in this order.
+// layout is a template: its ID and its elements in order.
 type layout struct {
 	id     uint16
 	fields []field
 }
 
-// The layouts of events. What comes first is alike in all, which is of use to nobody
-// but readers of a dump.
+// Layouts of data records.
 var (
-	begin4 = layout{256, slices.Concat(what, from4, owner)}
-	end4   = layout{257, slices.Concat(what, from4, counts, owner)}
-	begin6 = layout{258, slices.Concat(what, from6, owner)}
-	end6   = layout{259, slices.Concat(what, from6, counts, owner)}
+	begin4 = layout{256, slices.Concat(eventFields, ipv4Fields, ownerFields)}
+	end4   = layout{257, slices.Concat(eventFields, ipv4Fields, counterFields, ownerFields)}
+	begin6 = layout{258, slices.Concat(eventFields, ipv6Fields, ownerFields)}
+	end6   = layout{259, slices.Concat(eventFields, ipv6Fields, counterFields, ownerFields)}
 
-	what = []field{
+	eventFields = []field{
 		{"observationTimeMilliseconds", func(v value, e *natlog.Record) { v.SetUnsigned64Value(milliseconds(e.Time)) }},
 		{"natEvent", func(v value, e *natlog.Record) { v.SetUnsigned8Value(eventType(e)) }},
 		{"protocolIdentifier", func(v value, e *natlog.Record) { v.SetUnsigned8Value(e.Proto) }},
 	}
-	from4 = slices.Concat([]field{
+	ipv4Fields = slices.Concat([]field{
 		{"sourceIPv4Address", func(v value, e *natlog.Record) { address(v, e.Original.Src) }},
 		{"postNATSourceIPv4Address", func(v value, e *natlog.Record) { address(v, e.Translated.Src) }},
 		{"destinationIPv4Address", func(v value, e *natlog.Record) { address(v, e.Original.Dst) }},
 		{"postNATDestinationIPv4Address", func(v value, e *natlog.Record) { address(v, e.Translated.Dst) }},
-	}, ports, []field{{"icmpTypeCodeIPv4", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.ICMP) }}})
-	from6 = slices.Concat([]field{
+	}, portFields, []field{{"icmpTypeCodeIPv4", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.ICMP) }}})
+	ipv6Fields = slices.Concat([]field{
 		{"sourceIPv6Address", func(v value, e *natlog.Record) { address(v, e.Original.Src) }},
 		{"postNATSourceIPv6Address", func(v value, e *natlog.Record) { address(v, e.Translated.Src) }},
 		{"destinationIPv6Address", func(v value, e *natlog.Record) { address(v, e.Original.Dst) }},
 		{"postNATDestinationIPv6Address", func(v value, e *natlog.Record) { address(v, e.Translated.Dst) }},
-	}, ports, []field{{"icmpTypeCodeIPv6", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.ICMP) }}})
-	ports = []field{
+	}, portFields, []field{{"icmpTypeCodeIPv6", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.ICMP) }}})
+	portFields = []field{
 		{"sourceTransportPort", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.Original.Src.Port()) }},
 		{"postNAPTSourceTransportPort", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.Translated.Src.Port()) }},
 		{"destinationTransportPort", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.Original.Dst.Port()) }},
 		{"postNAPTDestinationTransportPort", func(v value, e *natlog.Record) { v.SetUnsigned16Value(e.Translated.Dst.Port()) }},
 	}
-	counts = []field{
+	counterFields = []field{
 		{"initiatorOctets", func(v value, e *natlog.Record) { v.SetUnsigned64Value(e.Bytes[0]) }},
 		{"responderOctets", func(v value, e *natlog.Record) { v.SetUnsigned64Value(e.Bytes[1]) }},
 		{"initiatorPackets", func(v value, e *natlog.Record) { v.SetUnsigned64Value(e.Packets[0]) }},
@@ -69,7 +68,7 @@ var (
 			v.SetUnsigned32Value(uint32(min(max(e.Duration.Milliseconds(), 0), math.MaxUint32)))
 		}},
 	}
-	owner = []field{
+	ownerFields = []field{
 		{"internalAddressRealm", func(v value, e *natlog.Record) { octets(v, e.Owner.Network) }},
 		{"virtualStationName", func(v value, e *natlog.Record) { v.SetStringValue(pod(e)) }},
 		{"virtualStationInterfaceName", func(v value, e *natlog.Record) { v.SetStringValue(text(e.Owner.Interface)) }},
@@ -77,7 +76,7 @@ var (
 	}
 )
 
-// statistics is what an options template describes; its first field is the scope
+// statistics is the layout of the options template. Its first field is the scope
 // (RFC 7011, 4.3).
 var statistics = layout{260, []field{
 	{name: "exportingProcessId"},
@@ -89,8 +88,8 @@ var statistics = layout{260, []field{
 
 type value = entities.InfoElementWithValue
 
-// template makes the records of a layout. One at a time: the values are those of the
-// record that was made last.
+// template encodes records of a layout. It reuses its values, and is not safe for concurrent
+// use.
 type template struct {
 	layout
 	values []value
@@ -107,7 +106,7 @@ func newTemplate(l layout) (*template, error) {
 		if err != nil {
 			return nil, fmt.Errorf("template %d: %w", l.id, err)
 		}
-		// Room for an address, which the following are written over.
+		// The buffer of an address, which address overwrites.
 		var zero []byte
 		if a := element.DataType; a == entities.Ipv4Address || a == entities.Ipv6Address {
 			zero = make([]byte, element.Len)
@@ -122,7 +121,7 @@ func newTemplate(l layout) (*template, error) {
 	return t, nil
 }
 
-// append appends the data record of an event.
+// append appends a data record.
 func (t *template) append(b []byte, e *natlog.Record) ([]byte, error) {
 	for i, f := range t.fields {
 		f.set(t.values[i], e)
@@ -139,10 +138,10 @@ func (t *template) describe(b []byte) ([]byte, error) {
 	return r.AppendToBuffer(b)
 }
 
-// optionsTemplateSet is not known to the library (RFC 7011, 3.3.2).
+// optionsTemplateSet is missing in go-ipfix (RFC 7011, 3.3.2).
 const optionsTemplateSet = 3
 
-// templates are all that an exporter has.
+// templates has all templates of an exporter.
 type templates struct {
 	events     map[uint16]*template
 	statistics *template
@@ -159,7 +158,7 @@ func newTemplates() (t templates, err error) {
 	return t, err
 }
 
-// append appends the sets that describe everything else.
+// append appends the template sets.
 func (t templates) append(b []byte) (_ []byte, err error) {
 	b, at := beginSet(b, entities.TemplateSetID)
 	for _, l := range []layout{begin4, end4, begin6, end6} {
@@ -173,15 +172,15 @@ func (t templates) append(b []byte) (_ []byte, err error) {
 	if b, err = t.statistics.describe(b); err != nil {
 		return nil, err
 	}
-	// An options template says of how many fields the scope is, and else is a template
+	// An options template is a template with one more value, the number of scope fields
 	// (RFC 7011, 3.4.2.2).
 	b = slices.Insert(b, described+entities.TemplateRecordHeaderLength, 0, 1)
 	endSet(b, at)
 	return b, nil
 }
 
-// tell appends the set of statistics.
-func (t templates) tell(b []byte, id uint32, sent uint64, m missed) ([]byte, error) {
+// appendStatistics appends the set of statistics.
+func (t templates) appendStatistics(b []byte, id uint32, sent uint64, m lostRecords) ([]byte, error) {
 	v := t.statistics.values
 	v[0].SetUnsigned32Value(id)
 	v[1].SetUnsigned64Value(sent)
@@ -235,7 +234,7 @@ func templateOf(r *natlog.Record) uint16 {
 	}
 }
 
-// address writes over the one that is there.
+// address overwrites the value with an address.
 func address(v value, a netip.AddrPort) {
 	if whole := a.Addr().As16(); len(v.GetIPAddressValue()) == len(whole) {
 		copy(v.GetIPAddressValue(), whole[:])
@@ -244,10 +243,10 @@ func address(v value, a netip.AddrPort) {
 	}
 }
 
-// octets writes over those that are there.
+// octets overwrites the value with the bytes of a string.
 func octets(v value, s string) { v.SetOctetArrayValue(append(v.GetOctetArrayValue()[:0], clip(s)...)) }
 
-// pod is namespace/name, or nothing.
+// pod returns namespace/name, or "" for a container without a pod.
 func pod(e *natlog.Record) string {
 	if e.Owner.Name == "" {
 		return ""
@@ -255,15 +254,15 @@ func pod(e *natlog.Record) string {
 	return text(e.Owner.Namespace + "/" + e.Owner.Name)
 }
 
-// longest is room for what Kubernetes allows: a namespace of 63 bytes and a name of
-// 253.
-const longest = 320
+// maxText is the longest text in bytes. Kubernetes allows 63 bytes for a namespace and 253
+// for a name.
+const maxText = 320
 
-// text is the value of an element of type string, which is valid UTF-8 (RFC 7011, 6.1.6).
-// Control characters and direction marks are valid: a collector has to escape them.
+// text returns the value of an element of type string, which must be valid UTF-8 (RFC 7011,
+// 6.1.6). Control characters and direction marks are valid: a collector has to escape them.
 func text(s string) string { return strings.ToValidUTF8(clip(s), "?") }
 
-func clip(s string) string { return s[:min(len(s), longest)] }
+func clip(s string) string { return s[:min(len(s), maxText)] }
 
 func milliseconds(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
 

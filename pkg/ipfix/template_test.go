@@ -14,8 +14,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/natlog"
 )
 
-// The numbers and lengths are those of IANA's registry, and each element says what the
-// event says.
+// TestTemplatesAndRecords: numbers and lengths are as in IANA's registry, and each element has
+// the value of the record.
 func TestTemplatesAndRecords(t *testing.T) {
 	a, b := netip.MustParseAddr("2001:db8::7"), netip.MustParseAddr("2001:db8:1::9")
 	whole := event(1)
@@ -57,7 +57,7 @@ func TestTemplatesAndRecords(t *testing.T) {
 	counts := []element{{231, 8, n(8, 3)}, {232, 8, n(8, 1<<60)}, {298, 8, n(8, 1<<40)}, {299, 8, n(8, 2)}, {161, 4, n(4, 3_600_000)}}
 	owner := []element{{464, 65535, []byte("pods")}, {350, 65535, []byte("shop/cart-0")}, {348, 65535, []byte("eth0")}, {349, 65535, []byte("4f5e")}}
 
-	about := madeTemplates(t)
+	all := madeTemplates(t)
 	for _, c := range []struct {
 		e    *natlog.Record
 		id   uint16
@@ -68,13 +68,13 @@ func TestTemplatesAndRecords(t *testing.T) {
 		{&startSix, 258, slices.Concat(what(1), from6, owner)},
 		{&six, 259, slices.Concat(what(2), from6, counts, owner)},
 	} {
-		m := described(t, about)
+		m := described(t, all)
 		b, at := beginSet(m, c.id)
-		// What an earlier event has left behind is not seen.
-		if _, err := about.events[c.id].append(nil, other(c.e)); err != nil {
+		// Values of the previous record must not remain.
+		if _, err := all.events[c.id].append(nil, other(c.e)); err != nil {
 			t.Fatal(err)
 		}
-		b, err := about.events[c.id].append(b, c.e)
+		b, err := all.events[c.id].append(b, c.e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,14 +88,14 @@ func TestTemplatesAndRecords(t *testing.T) {
 		for _, x := range c.want {
 			fields = append(fields, [2]uint16{x.id, x.length})
 			if got := r.records[0][x.id]; !bytes.Equal(got, x.value) {
-				t.Errorf("%d: element %d is %x, not %x", c.id, x.id, got, x.value)
+				t.Errorf("template %d: element %d is %x, want %x", c.id, x.id, got, x.value)
 			}
 		}
 		if !slices.Equal(r.templates[c.id], fields) {
-			t.Errorf("template %d is %v, not %v", c.id, r.templates[c.id], fields)
+			t.Errorf("template %d is %v, want %v", c.id, r.templates[c.id], fields)
 		}
 		if want := [][2]uint16{{144, 4}, {42, 8}, {166, 8}, {152, 8}, {153, 8}}; !slices.Equal(r.templates[260], want) || r.scope[260] != 1 {
-			t.Errorf("the statistics are %v with a scope of %d", r.templates[260], r.scope[260])
+			t.Errorf("the options template is %v with %d scope fields", r.templates[260], r.scope[260])
 		}
 	}
 }
@@ -105,7 +105,7 @@ type element struct {
 	value      []byte
 }
 
-// other has another value in each element.
+// other returns a record that differs in each element.
 func other(e *natlog.Record) *natlog.Record {
 	o := *e
 	flip := func(a netip.AddrPort) netip.AddrPort {
@@ -141,7 +141,7 @@ func TestEventKinds(t *testing.T) {
 	}
 }
 
-// Names may be as long as Kubernetes allows, or longer than there is room for.
+// TestLongNames: names of the lengths that Kubernetes allows, and longer ones.
 func TestLongNames(t *testing.T) {
 	for _, n := range []int{0, 1, 190, 191, 252, 253} {
 		e := event(0)
@@ -151,30 +151,30 @@ func TestLongNames(t *testing.T) {
 			want = ""
 		}
 		r := newReading()
-		about := madeTemplates(t)
-		c := newQueue(1<<20, about.events)
+		all := madeTemplates(t)
+		c := newQueue(1<<20, all.events)
 		if ok, _, err := c.put(begin4.id, e); !ok || err != nil {
 			t.Fatal(err)
 		}
-		m, _, _ := fill(described(t, about), c.take(), 1<<16)
+		m, _, _ := fill(described(t, all), c.take(), 1<<16)
 		endMessage(m, 0, time.Now())
 		if err := r.read(m); err != nil {
 			t.Fatal(err)
 		}
 		if got := string(r.records[0][350]); got != want {
-			t.Errorf("%d: %q", n, got)
+			t.Errorf("name of %d bytes: got %q", n, got)
 		}
 		if got := string(r.records[0][349]); got != "4f5e" {
-			t.Errorf("%d: what follows is %q", n, got)
+			t.Errorf("name of %d bytes: the next element is %q", n, got)
 		}
 	}
-	if n := len(clip(strings.Repeat("x", 600))); n != longest {
-		t.Errorf("%d bytes", n)
+	if n := len(clip(strings.Repeat("x", 600))); n != maxText {
+		t.Errorf("a long text has %d bytes, want %d", n, maxText)
 	}
 }
 
-// TestTextIsUTF8: a name that is cut within a character, or that is not UTF-8, becomes a
-// string that a collector accepts. Other names stay as they are.
+// TestTextIsUTF8: a name that is cut within a character, or that is not UTF-8, becomes valid
+// UTF-8. Other names are unchanged.
 func TestTextIsUTF8(t *testing.T) {
 	for name, want := range map[string]string{
 		"shop/web":                      "shop/web",
@@ -183,7 +183,7 @@ func TestTextIsUTF8(t *testing.T) {
 		strings.Repeat("x", 319) + "日本": strings.Repeat("x", 319) + "?",
 		strings.Repeat("\xff", 600):     "?",
 	} {
-		if got := text(name); got != want || !utf8.ValidString(got) || len(got) > longest {
+		if got := text(name); got != want || !utf8.ValidString(got) || len(got) > maxText {
 			t.Errorf("%q: %q, want %q", name, got, want)
 		}
 	}
@@ -191,17 +191,17 @@ func TestTextIsUTF8(t *testing.T) {
 
 func madeTemplates(t testing.TB) templates {
 	t.Helper()
-	about, err := newTemplates()
+	all, err := newTemplates()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return about
+	return all
 }
 
-// described begins a message with the templates.
-func described(t testing.TB, about templates) []byte {
+// described returns a message that begins with the templates.
+func described(t testing.TB, all templates) []byte {
 	t.Helper()
-	m, err := about.append(beginMessage(nil))
+	m, err := all.append(beginMessage(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -305,7 +305,7 @@ func TestIPFIXCollectorStalls(t *testing.T) {
 	if d.metric("masq_nat_log_lost_total") != "0" {
 		t.Error("the log on the disk lost something too")
 	}
-	if text := d.said(); strings.Count(text, "does not get all records") != 1 {
+	if text := d.said(); strings.Count(text, "records are dropped and counted") != 1 {
 		t.Error("the loss is not logged exactly once")
 	}
 	check(t, s.Process.Signal(syscall.SIGCONT))
@@ -408,7 +408,7 @@ func TestNoIPFIXWithoutTheFlag(t *testing.T) {
 func TestIPFIXInvalidCollectors(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	for value, want := range map[string]string{
-		"198.51.100.2":           `invalid argument "198.51.100.2" for "--nat-log-ipfix" flag: "198.51.100.2" is no address with a port; give ADDRESS:PORT`,
+		"198.51.100.2":           `invalid argument "198.51.100.2" for "--nat-log-ipfix" flag: "198.51.100.2" is not an address with a port; give ADDRESS:PORT`,
 		"198.51.100.2:4739/sctp": `"sctp" is neither udp nor tcp`,
 		"no..host:4739":          `--nat-log-ipfix: "no..host:4739/udp" does not resolve`,
 	} {
