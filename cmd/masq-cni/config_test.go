@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/masq-cni/masq-cni/pkg/nodeconf"
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 )
 
 func TestConfigCheck(t *testing.T) {
@@ -19,8 +19,8 @@ func TestConfigCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const warnings = `warning: a:2:17: resyncInterval: "60s": gives way to "30s" at b:2:17; give one of them
-warning: b:1:16: masqLinkLocal: false: gives way to true at a:1:16; give one of them
+	const warnings = `warning: a:2:17: resyncInterval: "60s" has no effect: "30s" at b:2:17 overrides it; keep one of them
+warning: b:1:16: masqLinkLocal: false has no effect: true at a:1:16 overrides it; keep one of them
 `
 	for _, tt := range []struct {
 		files, stdout, stderr string
@@ -28,7 +28,7 @@ warning: b:1:16: masqLinkLocal: false: gives way to true at a:1:16; give one of 
 	}{
 		{"a", "masqLinkLocal       true\n", "", 0},
 		{"a b", "masqLinkLocal       true\n", warnings, 0},
-		{"a b bad", `bad:1:11: mssClamp: "x": is neither "pmtu" nor "off"`, "", 1},
+		{"a b bad", `bad:1:11: mssClamp: "x" is neither "pmtu" nor "off"`, "", 1},
 	} {
 		code, out, diag := command(t, append([]string{"config", "check"}, strings.Fields(tt.files)...)...)
 		if code != tt.code || !strings.Contains(out, tt.stdout) || diag != tt.stderr {
@@ -39,7 +39,7 @@ warning: b:1:16: masqLinkLocal: false: gives way to true at a:1:16; give one of 
 		code, out, diag := command(t, append([]string{"config", "check", "-o", "json", "--state-dir", "anywhere"}, strings.Fields(files)...)...)
 		var got struct {
 			MasqLinkLocal bool
-			Warnings      nodeconf.Faults
+			Warnings      conftree.Faults
 		}
 		if err := json.Unmarshal([]byte(out), &got); err != nil {
 			t.Fatal(err)

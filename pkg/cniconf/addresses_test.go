@@ -10,20 +10,20 @@ func TestSNATAddresses(t *testing.T) {
 	const such = `; give an address that the node is reached at, such as "192.0.2.1"`
 	in := func(list string) string { return `"snatAddresses": ` + list }
 	checkFaults(t, []faulty{
-		{"prefix", in(`["192.0.2.1/32"]`), `snatAddresses: "192.0.2.1/32": is not an address: it has a prefix length; give each address by itself`},
-		{"none", in(`["eth0"]`), `snatAddresses: "eth0": is not an address` + such},
-		{"zone", in(`["fe80::1%eth0"]`), `snatAddresses: "fe80::1%eth0": has a zone` + such},
-		{"unspecified", in(`["0.0.0.0"]`), `snatAddresses: "0.0.0.0": is the unspecified address` + such},
-		{"unspecified v6", in(`["::"]`), `snatAddresses: "::": is the unspecified address` + such},
-		{"loopback", in(`["127.1.2.3"]`), `snatAddresses: "127.1.2.3": is a loopback address` + such},
-		{"multicast", in(`["ff02::1"]`), `snatAddresses: "ff02::1": is a multicast address` + such},
-		{"link-local", in(`["169.254.1.1"]`), `snatAddresses: "169.254.1.1": is a link-local address` + such},
-		{"link-local v6", in(`["fe80::1"]`), `snatAddresses: "fe80::1": is a link-local address` + such},
-		{"broadcast", in(`["255.255.255.255"]`), `snatAddresses: "255.255.255.255": is the broadcast address` + such},
-		{"mapped", in(`["::ffff:192.0.2.1"]`), `snatAddresses: "::ffff:192.0.2.1": is IPv4 mapped into IPv6; write "192.0.2.1"`},
-		{"twice", in(`["2001:db8::1", "2001:db8:0::1"]`), `snatAddresses: "2001:db8:0::1": given twice; keep one`},
-		{"element", in(`[null]`), `snatAddresses: null: is null; give a list of addresses such as ["192.0.2.1"]`},
-		{"type", in(`"192.0.2.1"`), `snatAddresses: "192.0.2.1": is a string; give a list of addresses such as ["192.0.2.1"]`},
+		{"prefix", in(`["192.0.2.1/32"]`), `snatAddresses: "192.0.2.1/32" is not an address: it has a prefix length; give each address by itself`},
+		{"none", in(`["eth0"]`), `snatAddresses: "eth0" is not an address` + such},
+		{"zone", in(`["fe80::1%eth0"]`), `snatAddresses: "fe80::1%eth0" has a zone` + such},
+		{"unspecified", in(`["0.0.0.0"]`), `snatAddresses: "0.0.0.0" is the unspecified address` + such},
+		{"unspecified v6", in(`["::"]`), `snatAddresses: "::" is the unspecified address` + such},
+		{"loopback", in(`["127.1.2.3"]`), `snatAddresses: "127.1.2.3" is a loopback address` + such},
+		{"multicast", in(`["ff02::1"]`), `snatAddresses: "ff02::1" is a multicast address` + such},
+		{"link-local", in(`["169.254.1.1"]`), `snatAddresses: "169.254.1.1" is a link-local address` + such},
+		{"link-local v6", in(`["fe80::1"]`), `snatAddresses: "fe80::1" is a link-local address` + such},
+		{"broadcast", in(`["255.255.255.255"]`), `snatAddresses: "255.255.255.255" is the broadcast address` + such},
+		{"mapped", in(`["::ffff:192.0.2.1"]`), `snatAddresses: "::ffff:192.0.2.1" is IPv4 mapped into IPv6; write "192.0.2.1"`},
+		{"twice", in(`["2001:db8::1", "2001:db8:0::1"]`), `snatAddresses: "2001:db8:0::1" is given twice; keep one of them`},
+		{"element", in(`[null]`), `snatAddresses: null is not allowed here; give a list of addresses such as ["192.0.2.1"]`},
+		{"type", in(`"192.0.2.1"`), `snatAddresses: "192.0.2.1" is a string; give a list of addresses such as ["192.0.2.1"]`},
 	})
 }
 
@@ -34,12 +34,12 @@ func TestSNATAddressesRouted(t *testing.T) {
 	if got := fmt.Sprint(c.Policy.SNATRouted); got != "[2001:db8::1 192.0.2.2]" || !c.PolicyNamed {
 		t.Errorf("got %s", got)
 	}
-	const mend = `: is not one of snatAddresses; add it to snatAddresses, or remove it`
+	const mend = ` is not one of snatAddresses; add it to snatAddresses, or remove it`
 	checkFaults(t, []faulty{
 		{"not listed", listed + `"snatAddressesRouted": ["192.0.2.22"]`, `snatAddressesRouted: "192.0.2.22"` + mend},
 		{"no list", `"snatAddressesRouted": ["192.0.2.1"]`, `snatAddressesRouted: "192.0.2.1"` + mend},
-		{"twice", listed + `"snatAddressesRouted": ["192.0.2.1", "192.0.2.1"]`, `snatAddressesRouted: "192.0.2.1": given twice; keep one`},
-		{"type", listed + `"snatAddressesRouted": true`, `snatAddressesRouted: true: is a boolean; give a list of addresses such as ["192.0.2.1"]`},
+		{"twice", listed + `"snatAddressesRouted": ["192.0.2.1", "192.0.2.1"]`, `snatAddressesRouted: "192.0.2.1" is given twice; keep one of them`},
+		{"type", listed + `"snatAddressesRouted": true`, `snatAddressesRouted: true is a boolean; give a list of addresses such as ["192.0.2.1"]`},
 	})
 }
 
@@ -56,7 +56,7 @@ func TestSNATAddressesMost(t *testing.T) {
 	}
 	checkFaults(t, []faulty{{
 		"65", list(65),
-		`snatAddresses: "[\"192.0.2.0\",\"192.0.2.1\",\"192.0.2.2\",\"192.0.2.3\",\"192.0.2.4\",\"192.0.2.5\",\"192.0.2.6\",\"192.0.2.7\",\"192.0.2.8\",\"192.0.2.9\"...": has 65 entries; give at most 64`,
+		`snatAddresses: "[\"192.0.2.0\",\"192.0.2.1\",\"192.0.2.2\",\"192.0.2.3\",\"192.0.2.4\",\"192.0.2.5\",\"192.0.2.6\",\"192.0.2.7\",\"192.0.2.8\",\"192.0.2.9\"..." has 65 entries; give at most 64`,
 	}})
 }
 
@@ -65,12 +65,12 @@ func TestSNATFamilies(t *testing.T) {
 	checkFaults(t, []faulty{
 		{
 			"no IPv6", both + `, "ipam": {"type": "host-local", "subnet": "10.88.0.0/16"}`,
-			`snatAddresses: "2001:db8::1": the network has no IPv6 subnet; remove it, or give the network an IPv6 subnet` + "\n" +
-				`snatAddresses: "2001:db8::2": the network has no IPv6 subnet; remove it, or give the network an IPv6 subnet`,
+			`snatAddresses: "2001:db8::1" cannot be used: the network has no IPv6 subnet; remove it, or give the network an IPv6 subnet` + "\n" +
+				`snatAddresses: "2001:db8::2" cannot be used: the network has no IPv6 subnet; remove it, or give the network an IPv6 subnet`,
 		},
 		{
 			"no IPv4", both + `, "ipam": {"type": "host-local", "subnet": "fd00::/64"}`,
-			`snatAddresses: "192.0.2.1": the network has no IPv4 subnet; remove it, or give the network an IPv4 subnet`,
+			`snatAddresses: "192.0.2.1" cannot be used: the network has no IPv4 subnet; remove it, or give the network an IPv4 subnet`,
 		},
 	})
 	load(t, both+`, "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "ranges": [[{"subnet": "fd00::/64"}]]}`)

@@ -6,11 +6,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// podAnnotations is the capability by which a runtime passes the annotations of
-// a pod; containerd and CRI-O know it.
+// podAnnotations is the capability by which containerd and CRI-O pass the annotations of
+// a pod.
 const podAnnotations = "io.kubernetes.cri.pod-annotations"
 
 const (
@@ -18,83 +19,53 @@ const (
 	snatAnnotation   = masq.SNATAnnotation
 )
 
-// allowAnnotations reads the annotations that pods may use; it is nil without the key.
-func (r *reader) allowAnnotations() []string {
-	const key = "allowAnnotations"
-	if _, given := r.value(key); !given {
-		return nil
-	}
-	out := []string{}
-	for _, s := range r.texts(key, len(masq.Annotations), "give a list of annotations such as [\""+egressAnnotation+"\"]") {
-		name, bad := masq.ParseAnnotation(s)
-		switch {
-		case bad != nil:
-			r.add(key, masq.Quote(s), bad.Wrong, bad.Mend)
-		case slices.Contains(out, name):
-			r.add(key, masq.Quote(s), "given twice", "keep one")
-		default:
-			out = append(out, name)
-		}
-	}
-	return out
-}
-
-func (r *reader) runtimeConfig() (object, bool) {
-	raw, given := r.value("runtimeConfig")
-	if !given {
-		return object{}, false
-	}
-	return asObject(raw)
-}
-
-// annotations applies the pod's annotations to the policy of its network.
+// annotations applies the annotations of the pod to the policy of its network. A fault
+// of an annotation has no line and column: its user writes the manifest of the pod, not
+// the text on stdin.
 func (r *reader) annotations(p *masq.Policy) {
-	const key, place = "runtimeConfig", "runtimeConfig." + podAnnotations
-	raw, given := r.value(key)
+	config, given := r.value("runtimeConfig")
 	if !given {
 		return
 	}
-	o, ok := r.runtimeConfig()
-	if !ok {
-		r.wrongType(key, raw, "give an object")
+	if config.Kind != conftree.Object {
+		r.WrongType("runtimeConfig", config, "give an object")
 		return
 	}
-	raw, given = o.values[podAnnotations]
-	if !given || kindOf(raw) == isNull {
+	all, given := config.Member(podAnnotations)
+	if !given || all.Kind == conftree.Null {
 		return
 	}
-	o, ok = asObject(raw)
-	if !ok {
-		r.addAt(key, place, show(raw), string(kindOf(raw)), "give an object of strings")
+	if all.Kind != conftree.Object {
+		r.WrongType("runtimeConfig."+podAnnotations, all, "give an object of strings")
 		return
 	}
 	asked := map[string]string{}
-	for _, name := range slices.Sorted(slices.Values(o.keys)) {
-		if !strings.HasPrefix(name, masq.AnnotationPrefix) {
-			continue
-		}
-		value, ok := asText(o.values[name])
+	seen := map[string]bool{}
+	members := slices.SortedStableFunc(slices.Values(all.Members), func(a, b conftree.Member) int { return strings.Compare(a.Key.Text, b.Key.Text) })
+	for _, m := range members {
+		name := m.Key.Text
 		switch {
+		case !strings.HasPrefix(name, masq.AnnotationPrefix):
 		case !slices.Contains(masq.Annotations, name):
-			mend := fmt.Sprintf("use %q or %q", egressAnnotation, snatAnnotation)
-			r.addAt(key, "annotation "+masq.Quote(name), show(o.values[name]), "unknown annotation", mend)
-		case !ok:
-			r.addAt(key, name, show(o.values[name]), string(kindOf(o.values[name])), "give a string")
+			r.annotationFault("annotation "+masq.Quote(name), "", "is unknown", fmt.Sprintf("use %q or %q", egressAnnotation, snatAnnotation))
+		case seen[name]:
+			r.annotationFault(name, "", "is given twice", "keep one of them")
+		case m.Value.Kind != conftree.String:
+			r.annotationFault(name, m.Value.Show(), "is not a string", "give a string")
 		default:
-			asked[name] = value
+			asked[name] = m.Value.Text
 		}
+		seen[name] = true
 	}
-	for _, a := range o.again {
-		if strings.HasPrefix(a.key, masq.AnnotationPrefix) {
-			r.repetitions(key, "annotation", object{again: []repetition{a}})
-		}
-	}
-	r.choices(p, asked)
+	r.apply(p, asked)
 }
 
-// choices reads the two annotations that there are.
-func (r *reader) choices(p *masq.Policy, asked map[string]string) {
-	const key = "runtimeConfig"
+func (r *reader) annotationFault(name, value, wrong, remedy string) {
+	r.Fault(conftree.Place{}, name, value, wrong, remedy)
+}
+
+// apply applies the two annotations to a policy.
+func (r *reader) apply(p *masq.Policy, asked map[string]string) {
 	egress, hasEgress := asked[egressAnnotation]
 	snat, hasSNAT := asked[snatAnnotation]
 	var picked []netip.Addr
@@ -103,15 +74,14 @@ func (r *reader) choices(p *masq.Policy, asked map[string]string) {
 	}
 	switch {
 	case hasEgress && egress != "direct":
-		r.addAt(key, egressAnnotation, masq.Quote(egress), "unknown egress", "give \"direct\", or remove the annotation")
+		r.annotationFault(egressAnnotation, masq.Quote(egress), "is not a kind of egress", "give \"direct\", or remove the annotation")
 	case hasEgress && hasSNAT:
-		r.addAt(key, snatAnnotation, masq.Quote(snat), "the pod is direct, so it leaves with its own address",
-			fmt.Sprintf("keep this or %q", egressAnnotation))
+		r.annotationFault(snatAnnotation, masq.Quote(snat), fmt.Sprintf("conflicts with %q: a direct pod leaves with its own address", egressAnnotation), "keep one of the two annotations")
 	case hasEgress && r.allowed(p, egressAnnotation, egress):
 		p.EgressDirect = true
 		p.SNATAddresses = nil
 	}
-	// A family that the pod picks none of keeps what the network has.
+	// For a family without a picked address, all addresses of the network remain.
 	p.SNATAddresses = slices.DeleteFunc(slices.Clone(p.SNATAddresses), func(a netip.Addr) bool {
 		return !slices.Contains(picked, a) && slices.ContainsFunc(picked, func(b netip.Addr) bool {
 			return masq.FamilyOf(a) == masq.FamilyOf(b)
@@ -120,26 +90,24 @@ func (r *reader) choices(p *masq.Policy, asked map[string]string) {
 	p.SNATRouted = slices.DeleteFunc(slices.Clone(p.SNATRouted), func(a netip.Addr) bool { return !slices.Contains(p.SNATAddresses, a) })
 }
 
-// allowed reports a valid annotation that the network does not allow.
+// allowed reports whether the network allows a valid annotation. If not, it adds a fault.
 func (r *reader) allowed(p *masq.Policy, name, value string) bool {
 	if p.Allows(name) {
 		return true
 	}
-	wrong, mend := "allowAnnotations of the network does not list this annotation", "remove the annotation, or list it there"
+	wrong := "is not allowed: allowAnnotations of the network does not list this annotation"
 	if p.AllowAnnotations == nil {
-		wrong = "not allowed by default where the network has snatAddresses"
-		mend = fmt.Sprintf("remove the annotation, or list %q in allowAnnotations of the network", name)
+		wrong = "is not allowed by default where the network has snatAddresses"
 	}
-	r.addAt("runtimeConfig", name, masq.Quote(value), wrong, mend)
+	r.annotationFault(name, masq.Quote(value), wrong, fmt.Sprintf("remove the annotation, or list %q in allowAnnotations of the network", name))
 	return false
 }
 
-// picked reads a list of addresses, each one of those that the network allows.
+// picked reads the addresses that a pod picks among the egress addresses of the network.
 func (r *reader) picked(list string, allowed []netip.Addr) []netip.Addr {
-	const key = "runtimeConfig"
-	mend := "give addresses of the network's snatAddresses"
+	const remedy = "give addresses of the network's snatAddresses"
 	if n := strings.Count(list, ",") + 1; n > masq.MostAddresses {
-		r.addAt(key, snatAnnotation, masq.Quote(list), fmt.Sprintf("has %d entries", n), fmt.Sprintf("give at most %d", masq.MostAddresses))
+		r.annotationFault(snatAnnotation, masq.Quote(list), fmt.Sprintf("has %d entries", n), fmt.Sprintf("give at most %d", masq.MostAddresses))
 		return nil
 	}
 	var out []netip.Addr
@@ -148,11 +116,11 @@ func (r *reader) picked(list string, allowed []netip.Addr) []netip.Addr {
 		a, err := netip.ParseAddr(s)
 		switch {
 		case err != nil:
-			r.addAt(key, snatAnnotation, masq.Quote(s), "is not an address", mend)
+			r.annotationFault(snatAnnotation, masq.Quote(s), "is not an address", remedy)
 		case !slices.Contains(allowed, a):
-			r.addAt(key, snatAnnotation, masq.Quote(s), "the network does not allow this address", mend)
+			r.annotationFault(snatAnnotation, masq.Quote(s), "is not an address that the network allows", remedy)
 		case slices.Contains(out, a):
-			r.addAt(key, snatAnnotation, masq.Quote(s), "given twice", "keep one")
+			r.annotationFault(snatAnnotation, masq.Quote(s), "is given twice", "keep one of them")
 		default:
 			out = append(out, a)
 		}

@@ -53,18 +53,20 @@ func TestAllowAnnotations(t *testing.T) {
 	if load(t, `"allowAnnotations": []`).PolicyNamed {
 		t.Error("a network that gives only allowAnnotations has the node's policy")
 	}
-	const byDefault = `masq-cni.dev/egress: "direct": not allowed by default where the network has snatAddresses; remove the annotation, or list "masq-cni.dev/egress" in allowAnnotations of the network`
-	const listed = `not list this annotation; remove the annotation, or list it there`
+	const byDefault = `masq-cni.dev/egress: "direct" is not allowed by default where the network has snatAddresses; remove the annotation, or list "masq-cni.dev/egress" in allowAnnotations of the network`
+	notListed := func(name string) string {
+		return " is not allowed: allowAnnotations of the network does not list this annotation; remove the annotation, or list \"" + name + "\" in allowAnnotations of the network"
+	}
 	checkFaults(t, []faulty{
 		{"default", allowed + "," + annotated(egress), byDefault},
-		{"none", `"allowAnnotations": [],` + annotated(egress), `masq-cni.dev/egress: "direct": allowAnnotations of the network does ` + listed},
-		{"another", list(`["snat-addresses"]`) + "," + annotated(egress), `masq-cni.dev/egress: "direct": allowAnnotations of the network does ` + listed},
-		{"snat", list(`["egress"]`) + "," + annotated(snat), `masq-cni.dev/snat-addresses: "192.0.2.2": allowAnnotations of the network does ` + listed},
-		{"unknown", `"allowAnnotations": ["egres"]`, `allowAnnotations: "egres": is not an annotation of masq; give "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"`},
-		{"twice", `"allowAnnotations": ["egress", "masq-cni.dev/egress"]`, `allowAnnotations: "masq-cni.dev/egress": given twice; keep one`},
-		{"null", `"allowAnnotations": null`, `allowAnnotations: null: is null; give a list of annotations such as ["masq-cni.dev/egress"]`},
-		{"text", `"allowAnnotations": "egress"`, `allowAnnotations: "egress": is a string; give a list of annotations such as ["masq-cni.dev/egress"]`},
-		{"number", `"allowAnnotations": [5]`, `allowAnnotations: 5: is a number; give a list of annotations such as ["masq-cni.dev/egress"]`},
+		{"none", `"allowAnnotations": [],` + annotated(egress), `masq-cni.dev/egress: "direct"` + notListed("masq-cni.dev/egress")},
+		{"another", list(`["snat-addresses"]`) + "," + annotated(egress), `masq-cni.dev/egress: "direct"` + notListed("masq-cni.dev/egress")},
+		{"snat", list(`["egress"]`) + "," + annotated(snat), `masq-cni.dev/snat-addresses: "192.0.2.2"` + notListed("masq-cni.dev/snat-addresses")},
+		{"unknown", `"allowAnnotations": ["egres"]`, `allowAnnotations: "egres" is not an annotation of masq; give "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"`},
+		{"twice", `"allowAnnotations": ["egress", "masq-cni.dev/egress"]`, `allowAnnotations: "masq-cni.dev/egress" is given twice; keep one of them`},
+		{"null", `"allowAnnotations": null`, `allowAnnotations: null is not allowed here; give a list of annotations such as ["masq-cni.dev/egress"]`},
+		{"text", `"allowAnnotations": "egress"`, `allowAnnotations: "egress" is a string; give a list of annotations such as ["masq-cni.dev/egress"]`},
+		{"number", `"allowAnnotations": [5]`, `allowAnnotations: 5 is a number; give a list of annotations such as ["masq-cni.dev/egress"]`},
 	})
 }
 
@@ -73,33 +75,33 @@ func TestAnnotationFaults(t *testing.T) {
 	const mend = `; give addresses of the network's snatAddresses`
 	in := func(annotations string) string { return allowed + "," + annotated(annotations) }
 	checkFaults(t, []faulty{
-		{"egress", in(`{"masq-cni.dev/egress": "nat\u001b"}`), `masq-cni.dev/egress: "nat\x1b": unknown egress; give "direct", or remove the annotation`},
-		{"egress type", in(`{"masq-cni.dev/egress": true}`), `masq-cni.dev/egress: true: is a boolean; give a string`},
+		{"egress", in(`{"masq-cni.dev/egress": "nat\u001b"}`), `masq-cni.dev/egress: "nat\x1b" is not a kind of egress; give "direct", or remove the annotation`},
+		{"egress type", in(`{"masq-cni.dev/egress": true}`), `masq-cni.dev/egress: true is not a string; give a string`},
 		{
 			"unknown", in(`{"masq-cni.dev/z": "1", "masq-cni.dev/": "2"}`),
-			`annotation "masq-cni.dev/": "2": unknown annotation; use "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"` + "\n" +
-				`annotation "masq-cni.dev/z": "1": unknown annotation; use "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"`,
+			`annotation "masq-cni.dev/" is unknown; use "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"` + "\n" +
+				`annotation "masq-cni.dev/z" is unknown; use "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"`,
 		},
-		{"not allowed", in(`{"` + snat + `": "192.0.2.1,192.0.2.9"}`), snat + `: "192.0.2.9": the network does not allow this address` + mend},
-		{"no address", in(`{"` + snat + `": "192.0.2.1,"}`), snat + `: "": is not an address` + mend},
-		{"twice", in(`{"` + snat + `": "192.0.2.1, 192.0.2.1"}`), snat + `: "192.0.2.1": given twice; keep one`},
+		{"not allowed", in(`{"` + snat + `": "192.0.2.1,192.0.2.9"}`), snat + `: "192.0.2.9" is not an address that the network allows` + mend},
+		{"no address", in(`{"` + snat + `": "192.0.2.1,"}`), snat + `: "" is not an address` + mend},
+		{"twice", in(`{"` + snat + `": "192.0.2.1, 192.0.2.1"}`), snat + `: "192.0.2.1" is given twice; keep one of them`},
 		{
 			"many", in(`{"` + snat + `": "` + strings.Repeat(",", 64) + `"}`),
-			snat + `: "` + strings.Repeat(",", 64) + `": has 65 entries; give at most 64`,
+			snat + `: "` + strings.Repeat(",", 64) + `" has 65 entries; give at most 64`,
 		},
 		{
 			"both", in(`{"` + snat + `": "192.0.2.1", "masq-cni.dev/egress": "direct"}`),
-			snat + `: "192.0.2.1": the pod is direct, so it leaves with its own address; keep this or "masq-cni.dev/egress"`,
+			snat + `: "192.0.2.1" conflicts with "masq-cni.dev/egress": a direct pod leaves with its own address; keep one of the two annotations`,
 		},
 		{
 			"again", `"allowAnnotations": ["egress"], ` + in(`{"masq-cni.dev/egress": "nat", "masq-cni.dev/egress": "direct", "x": 1, "x": 2}`),
-			`annotation: "masq-cni.dev/egress": "direct": given twice, before as "nat"; keep one`,
+			"masq-cni.dev/egress is given twice; keep one of them\nmasq-cni.dev/egress: \"nat\" is not a kind of egress; give \"direct\", or remove the annotation",
 		},
-		{"list", in(`["x"]`), `runtimeConfig.io.kubernetes.cri.pod-annotations: "[\"x\"]": is a list; give an object of strings`},
-		{"runtimeConfig", `"runtimeConfig": "x"`, `runtimeConfig: "x": is a string; give an object`},
+		{"list", in(`["x"]`), `runtimeConfig.io.kubernetes.cri.pod-annotations: "[\"x\"]" is a list; give an object of strings`},
+		{"runtimeConfig", `"runtimeConfig": "x"`, `runtimeConfig: "x" is a string; give an object`},
 		{
 			"network without", annotated(`{"` + snat + `": "192.0.2.1"}`),
-			snat + `: "192.0.2.1": the network does not allow this address` + mend,
+			snat + `: "192.0.2.1" is not an address that the network allows` + mend,
 		},
 	})
 }

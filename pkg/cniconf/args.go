@@ -5,38 +5,37 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/containernetworking/cni/pkg/types"
-
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// mostName is the longest name that Kubernetes gives a pod (a DNS subdomain,
-// RFC 1123), in bytes. podman gives the names of its containers, of any length.
-const mostName = 253
+// maxName is the length of the longest name of a pod in Kubernetes, in bytes (a DNS
+// subdomain, RFC 1123). podman passes names of containers, which have any length.
+const maxName = 253
 
-// clip shortens a name to mostName bytes, at the beginning of a character.
+// clip shortens a name to maxName bytes. It cuts between characters.
 func clip(name string) string {
-	if len(name) <= mostName {
+	if len(name) <= maxName {
 		return name
 	}
-	end := mostName
+	end := maxName
 	for !utf8.RuneStart(name[end]) {
 		end--
 	}
 	return name[:end]
 }
 
-// pod reads who the container is from CNI_ARGS: pairs KEY=VALUE, separated by
-// semicolons. Others' pairs are left alone, whatever IgnoreUnknown says.
+// pod reads the name of the pod from CNI_ARGS: pairs KEY=VALUE, separated by semicolons.
+// Other keys are ignored, with or without IgnoreUnknown.
 func (r *reader) pod(args string) masq.Pod {
 	var pod masq.Pod
 	for pair := range strings.SplitSeq(args, ";") {
-		if pair == "" { // of no arguments at all, or behind a last semicolon
+		if pair == "" { // without arguments, or after the last semicolon
 			continue
 		}
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" {
-			r.argument(argsPlace, pair, "is not a pair", "give KEY=VALUE, separated by semicolons")
+			r.args.Fault(conftree.Place{}, argsKey, masq.Quote(pair), "is not a pair", "give KEY=VALUE, separated by semicolons")
 			continue
 		}
 		var to *string
@@ -50,26 +49,20 @@ func (r *reader) pod(args string) masq.Pod {
 		default:
 			continue
 		}
-		place := argsPlace + "." + key
-		switch {
-		case !isPrintable(value):
-			r.argument(place, value, "has characters that cannot be printed", "give the name as Kubernetes has it")
-		default:
-			*to = clip(value) // as with other plugins, the last one counts
+		if !isPrintable(value) {
+			r.args.Fault(conftree.Place{}, argsKey+"."+key, masq.Quote(value), unprintable, "give the name as in Kubernetes")
+			continue
 		}
+		*to = clip(value) // of a repeated key the last value counts, as in other plugins
 	}
 	return pod
 }
 
-func (r *reader) argument(place, value, wrong, mend string) {
-	r.faults = append(r.faults, fault{
-		code: types.ErrInvalidEnvironmentVariables, key: argsPlace, place: place,
-		value: masq.Quote(value), wrong: wrong, mend: mend,
-	})
-}
+// unprintable is the fault of a text that isPrintable refuses.
+const unprintable = "has characters that cannot be printed"
 
-// isPrintable reports whether a text has no control characters and nothing else
-// that a terminal obeys instead of showing: directions, joiners, broken UTF-8.
+// isPrintable reports whether a text has only characters that a terminal shows: no
+// control characters, no directions, no joiners, no invalid UTF-8.
 func isPrintable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsGraphic(c) })
 }

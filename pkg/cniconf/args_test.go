@@ -33,14 +33,14 @@ func TestPod(t *testing.T) {
 
 func TestPodFaults(t *testing.T) {
 	for args, want := range map[string]string{
-		"A=1;K8S_POD_NAME;B=2":   `CNI_ARGS: "K8S_POD_NAME": is not a pair; give KEY=VALUE, separated by semicolons`,
-		"=x":                     `CNI_ARGS: "=x": is not a pair; give KEY=VALUE, separated by semicolons`,
-		"K8S_POD_NAME=a\x1b[2J":  `CNI_ARGS.K8S_POD_NAME: "a\x1b[2J": has characters that cannot be printed; give the name as Kubernetes has it`,
-		"K8S_POD_NAMESPACE=a\nb": `CNI_ARGS.K8S_POD_NAMESPACE: "a\nb": has characters that cannot be printed; give the name as Kubernetes has it`,
-		"K8S_POD_UID=\u202e":     `CNI_ARGS.K8S_POD_UID: "\u202e": has characters that cannot be printed; give the name as Kubernetes has it`,
-		"K8S_POD_UID=\xff":       `CNI_ARGS.K8S_POD_UID: "\xff": has characters that cannot be printed; give the name as Kubernetes has it`,
+		"A=1;K8S_POD_NAME;B=2":   `CNI_ARGS: "K8S_POD_NAME" is not a pair; give KEY=VALUE, separated by semicolons`,
+		"=x":                     `CNI_ARGS: "=x" is not a pair; give KEY=VALUE, separated by semicolons`,
+		"K8S_POD_NAME=a\x1b[2J":  `CNI_ARGS.K8S_POD_NAME: "a\x1b[2J" has characters that cannot be printed; give the name as in Kubernetes`,
+		"K8S_POD_NAMESPACE=a\nb": `CNI_ARGS.K8S_POD_NAMESPACE: "a\nb" has characters that cannot be printed; give the name as in Kubernetes`,
+		"K8S_POD_UID=\u202e":     `CNI_ARGS.K8S_POD_UID: "\u202e" has characters that cannot be printed; give the name as in Kubernetes`,
+		"K8S_POD_UID=\xff":       `CNI_ARGS.K8S_POD_UID: "\xff" has characters that cannot be printed; give the name as in Kubernetes`,
 		// Also behind the end of what is kept.
-		"K8S_POD_NAME=" + strings.Repeat("n", 254) + "\x00": `CNI_ARGS.K8S_POD_NAME: "` + strings.Repeat("n", 120) + `...": has characters that cannot be printed; give the name as Kubernetes has it`,
+		"K8S_POD_NAME=" + strings.Repeat("n", 254) + "\x00": `CNI_ARGS.K8S_POD_NAME: "` + strings.Repeat("n", 120) + `..." has characters that cannot be printed; give the name as in Kubernetes`,
 	} {
 		_, err := Load([]byte(contract), args)
 		wantError(t, err, types.ErrInvalidEnvironmentVariables, "invalid environment variable CNI_ARGS: 1 fault", want)
@@ -51,8 +51,8 @@ func TestPodFaults(t *testing.T) {
 func TestPodAndNetworkFaults(t *testing.T) {
 	_, err := Load([]byte(network(`"mtu": 1, "zz": 1`)), "x;y")
 	wantError(t, err, types.ErrInvalidNetworkConfig, `invalid configuration of network "net": 4 faults`,
-		`mtu: 1: is below 68, the least that IPv4 needs; give 0 (that of the uplink) or 68-65535
-"zz": 1: unknown key; remove it
-CNI_ARGS: "x": is not a pair; give KEY=VALUE, separated by semicolons
-CNI_ARGS: "y": is not a pair; give KEY=VALUE, separated by semicolons`)
+		`mtu: 1 is below 68, the minimum of IPv4; give 0 (the MTU of the uplink) or 68-65535
+"zz" is an unknown key; remove it
+CNI_ARGS: "x" is not a pair; give KEY=VALUE, separated by semicolons
+CNI_ARGS: "y" is not a pair; give KEY=VALUE, separated by semicolons`)
 }

@@ -4,41 +4,42 @@ import (
 	"encoding/json"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 )
 
-// validAttachments reads the list that comes with GC, in either spelling and,
-// where both are there, from both: what one of them calls valid stays. It is
-// nil where there is no list, and empty where the list is.
+// validAttachments reads the list of attachments that GC must keep. The list has two
+// spellings; if both are given, an attachment of either is kept. The result is nil
+// without a list, and empty for an empty list.
 func (r *reader) validAttachments() []types.GCAttachment {
-	const mend = "give a list such as [{\"containerID\": \"c1\", \"ifname\": \"eth0\"}]"
+	const remedy = "give a list such as [{\"containerID\": \"c1\", \"ifname\": \"eth0\"}]"
 	var (
 		out  []types.GCAttachment
 		seen = map[types.GCAttachment]bool{}
 	)
 	for _, key := range []string{validAttachmentsKey, attachmentsKey} {
-		raw, given := r.top.values[key]
+		v, given := r.top.Member(key)
 		if !given {
 			continue
 		}
 		if out == nil {
 			out = []types.GCAttachment{}
 		}
-		if kindOf(raw) == isNull { // libcni writes an empty list so
+		if v.Kind == conftree.Null { // libcni writes an empty list so
 			continue
 		}
-		list, ok := asList(raw)
-		if !ok {
-			r.wrongType(key, raw, mend)
+		if v.Kind != conftree.List {
+			r.WrongType(key, v, remedy)
 			continue
 		}
-		for _, raw := range list {
+		for _, item := range v.Items {
 			var a types.GCAttachment
-			switch err := json.Unmarshal(raw, &a); {
+			switch err := json.Unmarshal(item.Raw, &a); {
 			case err != nil:
-				r.add(key, show(raw), "is not an attachment", mend)
+				r.Fault(item.Place, key, item.Show(), "is not an attachment", remedy)
 			case a.ContainerID == "" || a.IfName == "":
-				// Misread, it would have a living container cut off.
-				r.add(key, show(raw), "lacks containerID or ifname", mend)
+				// Otherwise GC would remove a live container's attachment.
+				r.Fault(item.Place, key, item.Show(), "lacks containerID or ifname", remedy)
 			case !seen[a]:
 				seen[a] = true
 				out = append(out, a)

@@ -2,6 +2,7 @@ package cniconf
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -52,11 +53,15 @@ type Conf struct {
 // does not tell by itself: CHECK and DEL have one in main mode too.
 func (c *Conf) Chained() bool { return c.PrevResult != nil && c.IPAMType == "" }
 
-// Load reads the configuration that a runtime gives on stdin and CNI_ARGS. An
-// error is a *types.Error that lists every fault; see the package's
-// documentation for its code.
+// Load reads the configuration that a runtime gives on stdin and in CNI_ARGS. An error is
+// a *types.Error that lists every fault; the package documentation has its codes.
 func Load(stdin []byte, cniArgs string) (*Conf, error) {
-	r := newReader(stdin)
+	r, err := newReader(stdin)
+	if err != nil {
+		return nil, err
+	}
+	r.unknownKeys()
+	r.repeatedKeys()
 	c := r.conf()
 	c.Pod = r.pod(cniArgs)
 	if err := r.err(c.Name); err != nil {
@@ -65,28 +70,32 @@ func Load(stdin []byte, cniArgs string) (*Conf, error) {
 	return c, nil
 }
 
-// conf reads every key. The order is of no account: faults are sorted.
+// conf reads every key.
 func (r *reader) conf() *Conf {
 	c := &Conf{
 		CNIVersion: r.version(),
 		Name:       r.name(),
 		IPMasq:     r.boolean("ipMasq", true),
-		Policy:     r.policy(),
 		SpoofCheck: r.boolean("spoofCheck", true),
 		StateDir:   r.stateDir(),
 	}
+	policy, egress := r.policy()
 	r.text("type", "give the name of the plugin, \"masq\"")
 	r.backend()
-	c.IPAMType, c.IPAMSubnets = r.ipam()
+	if ipam, ok := r.ipam(); ok {
+		c.IPAMType = r.ipamType(ipam)
+		c.IPAMSubnets = r.ipamSubnets(ipam, c.IPAMType)
+	}
 	c.MTU = r.mtu(c.IPAMSubnets)
-	if c.IPAMType == hostLocal { // another may have subnets under other keys too
-		r.familiesOf(c.Policy.SNATAddresses, c.IPAMSubnets)
+	if c.IPAMType == hostLocal { // another plugin may have more subnets under other keys
+		r.egressFamilies(egress, c.IPAMSubnets)
 	}
-	r.annotations(&c.Policy)
-	for _, key := range policyKeys {
+	r.annotations(&policy)
+	c.Policy = policy
+	c.PolicyNamed = slices.ContainsFunc(policyKeys, func(key string) bool {
 		_, given := r.value(key)
-		c.PolicyNamed = c.PolicyNamed || given
-	}
+		return given
+	})
 	c.PrevResult = r.prevResult(c.CNIVersion)
 	c.ValidAttachments = r.validAttachments()
 	return c

@@ -12,22 +12,22 @@ func TestHelpers(t *testing.T) {
 	checkFaults(t, []faulty{
 		{
 			"unknown", in(`{"fpt": [21], "a\u001b": []}`),
-			`helpers: "fpt": unknown helper; use one of amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp, tftp` + "\n" +
-				`helpers: "a\x1b": unknown helper; use one of amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp, tftp`,
+			`helpers: "fpt" is an unknown helper; use one of amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp, tftp` + "\n" +
+				`helpers: "a\x1b" is an unknown helper; use one of amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp, tftp`,
 		},
-		{"zero", in(`{"ftp": [0]}`), `helpers.ftp: 0: is not a port; give ports of 1-65535`},
-		{"beyond", in(`{"ftp": [65536]}`), `helpers.ftp: 65536: is not a port; give ports of 1-65535`},
-		{"fraction", in(`{"ftp": [2.1]}`), `helpers.ftp: 2.1: is not a port; give ports of 1-65535`},
-		{"text", in(`{"ftp": ["21"]}`), `helpers.ftp: "21": is a string; give ports of 1-65535`},
-		{"twice", in(`{"ftp": [21, 2121, 21]}`), `helpers.ftp: 21: given twice; keep one`},
-		{"no list", in(`{"ftp": 21}`), `helpers.ftp: 21: is a number; give a list of ports such as [21]`},
-		{"null", in(`{"tftp": null}`), `helpers.tftp: null: is null; give a list of ports such as [69]`},
-		{"type", in(`["ftp"]`), `helpers: "[\"ftp\"]": is a list; give names with lists of ports, such as {"ftp": [21]}`},
-		{"name twice", in(`{"ftp": [21], "ftp": [2121]}`), `helpers: "ftp": "[2121]": given twice, before as "[21]"; keep one`},
-		{"port of two", in(`{"irc": [21], "ftp": [21]}`), `helpers.irc: 21: tcp port 21 is ftp's already; give each port to one helper`},
+		{"zero", in(`{"ftp": [0]}`), `helpers.ftp: 0 is not a port; give ports within 1-65535`},
+		{"beyond", in(`{"ftp": [65536]}`), `helpers.ftp: 65536 is not a port; give ports within 1-65535`},
+		{"fraction", in(`{"ftp": [2.1]}`), `helpers.ftp: 2.1 is not a port; give ports within 1-65535`},
+		{"text", in(`{"ftp": ["21"]}`), `helpers.ftp: "21" is a string; give ports within 1-65535`},
+		{"twice", in(`{"ftp": [21, 2121, 21]}`), `helpers.ftp: 21 is given twice; keep one of them`},
+		{"no list", in(`{"ftp": 21}`), `helpers.ftp: 21 is a number; give a list of ports such as [21]`},
+		{"null", in(`{"tftp": null}`), `helpers.tftp: null is not allowed here; give a list of ports such as [69]`},
+		{"type", in(`["ftp"]`), `helpers: "[\"ftp\"]" is a list; give names with lists of ports, such as {"ftp": [21]}`},
+		{"name twice", in(`{"ftp": [21], "ftp": [2121]}`), `helpers.ftp is given twice; keep one of them`},
+		{"port of two", in(`{"irc": [21], "ftp": [21]}`), `helpers.irc: 21 is a tcp port of ftp already; give each port to one helper`},
 		{
 			"port of two over both", in(`{"sip": [1720], "h323": [1720]}`),
-			`helpers.sip: 1720: udp port 1720 is h323's already, tcp port 1720 is h323's already; give each port to one helper`,
+			`helpers.sip: 1720 is a udp port of h323 already; give each port to one helper`,
 		},
 	})
 	// The same port over another protocol is another port.

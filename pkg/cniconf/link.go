@@ -7,82 +7,78 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// The limits of a link, in bytes. Source: RFC 791, section 3.2; RFC 8200,
-// section 5; the largest packet of either family.
+// The limits of an MTU, in bytes. Sources: RFC 791, section 3.2; RFC 8200, section 5; the
+// length of the largest packet of either family.
 const (
-	leastMTU4 = 68
-	leastMTU6 = 1280
-	mostMTU   = 65535
+	minMTU4 = 68
+	minMTU6 = 1280
+	maxMTU  = 65535
 )
 
-// mtu returns the size of the link's packets, 0 for that of the uplink.
+// mtu reads the MTU of the link. 0 is the MTU of the uplink.
 func (r *reader) mtu(subnets []netip.Prefix) int {
-	raw, given := r.value("mtu")
+	const key = "mtu"
+	v, given := r.value(key)
 	if !given {
 		return 0
 	}
-	least, why := leastMTU4, "the least that IPv4 needs"
-	if slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return masq.FamilyOf(p.Addr()) == masq.IPv6 }) {
-		least, why = leastMTU6, "the least that IPv6 needs"
+	least, family := minMTU4, masq.IPv4
+	if hasFamily(subnets, masq.IPv6) {
+		least, family = minMTU6, masq.IPv6
 	}
-	mend := fmt.Sprintf("give 0 (that of the uplink) or %d-%d", least, mostMTU)
-	n, ok := asWhole(raw)
+	remedy := fmt.Sprintf("give 0 (the MTU of the uplink) or %d-%d", least, maxMTU)
+	n, ok := v.Whole()
 	switch {
-	case !ok && kindOf(raw) == isNumber:
-		r.add("mtu", show(raw), "is not a whole number of bytes", mend)
+	case v.Kind != conftree.Number:
+		r.WrongType(key, v, remedy)
 	case !ok:
-		r.wrongType("mtu", raw, mend)
+		r.Fault(v.Place, key, v.Show(), "is not a whole number of bytes", remedy)
 	case n < 0:
-		r.add("mtu", show(raw), "is negative", mend)
-	case n > mostMTU:
-		r.add("mtu", show(raw), fmt.Sprintf("is above %d", mostMTU), mend)
+		r.Fault(v.Place, key, v.Show(), "is negative", remedy)
+	case n > maxMTU:
+		r.Fault(v.Place, key, v.Show(), fmt.Sprintf("is above %d", maxMTU), remedy)
 	case n > 0 && n < least:
-		r.add("mtu", show(raw), fmt.Sprintf("is below %d, %s", least, why), mend)
+		r.Fault(v.Place, key, v.Show(), fmt.Sprintf("is below %d, the minimum of IPv%s", least, family), remedy)
 	default:
 		return n
 	}
 	return 0
 }
 
-// defaultStateDir is gone after a reboot, as the links and rules are.
+// defaultStateDir is lost with a reboot, as links and rules are.
 const defaultStateDir = "/run/masq-cni"
 
 func (r *reader) stateDir() string {
-	const key, mend = "stateDir", "give an absolute path such as \"" + defaultStateDir + "\", or remove the key"
-	dir, ok := r.text(key, mend)
+	const key, remedy = "stateDir", "give an absolute path such as \"" + defaultStateDir + "\", or remove the key"
+	dir, place, ok := r.text(key, remedy)
 	if !ok {
 		return defaultStateDir
 	}
+	fault := func(wrong, remedy string) { r.Fault(place, key, masq.Quote(dir), wrong, remedy) }
 	switch {
 	case !isPrintable(dir):
-		r.add(key, masq.Quote(dir), "has characters that cannot be printed", mend)
+		fault(unprintable, remedy)
 	case !path.IsAbs(dir):
-		r.add(key, masq.Quote(dir), "is not an absolute path", mend)
+		fault("is not an absolute path", remedy)
 	case dir == "/":
-		r.add(key, masq.Quote(dir), "is the root, not a directory of our own", mend)
+		fault("is the root directory", remedy)
+	case path.Clean(dir) != dir && slices.Contains(strings.Split(dir, "/"), ".."):
+		fault("is not a clean path", remedy) // the meaning of ".." depends on symbolic links
 	case path.Clean(dir) != dir:
-		mean := "write " + masq.Quote(path.Clean(dir))
-		if slices.Contains(strings.Split(dir, "/"), "..") {
-			mean = mend // what ".." was to lead to is not for us to guess
-		}
-		r.add(key, masq.Quote(dir), "is not a clean path", mean)
+		fault("is not a clean path", "write "+masq.Quote(path.Clean(dir)))
 	}
 	return dir
 }
 
-// backend refuses what other plugins can do here and this one cannot.
+// backend refuses backends that other plugins have and masq has not.
 func (r *reader) backend() {
-	const key, mend = "ipMasqBackend", "remove the key or set it to \"nftables\""
-	b, ok := r.text(key, mend)
-	if !ok || b == "" || b == "nftables" {
-		return
+	const key, remedy = "ipMasqBackend", "remove the key, or give \"nftables\""
+	b, place, ok := r.text(key, remedy)
+	if ok && b != "" && b != "nftables" {
+		r.Fault(place, key, masq.Quote(b), "is not supported: masq uses nftables only", remedy)
 	}
-	wrong := "unknown backend: masq speaks nftables only"
-	if b == "iptables" {
-		wrong = "masq speaks nftables only"
-	}
-	r.add(key, masq.Quote(b), wrong, mend)
 }

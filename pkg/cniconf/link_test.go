@@ -15,18 +15,18 @@ func TestMTU(t *testing.T) {
 			t.Errorf("%s: got MTU %d, want %d", members, got, want)
 		}
 	}
-	const v4, v6 = "; give 0 (that of the uplink) or 68-65535", "; give 0 (that of the uplink) or 1280-65535"
+	const v4, v6 = "; give 0 (the MTU of the uplink) or 68-65535", "; give 0 (the MTU of the uplink) or 1280-65535"
 	checkFaults(t, []faulty{
-		{"negative", `"mtu": -1`, "mtu: -1: is negative" + v4},
-		{"small", `"mtu": 67`, "mtu: 67: is below 68, the least that IPv4 needs" + v4},
-		{"large", `"mtu": 65536`, "mtu: 65536: is above 65535" + v4},
-		{"fraction", `"mtu": 1500.5`, "mtu: 1500.5: is not a whole number of bytes" + v4},
-		{"huge", `"mtu": 1e999`, "mtu: 1e999: is not a whole number of bytes" + v4},
-		{"text", `"mtu": "1500"`, `mtu: "1500": is a string` + v4},
-		{"null", `"mtu": null`, `mtu: null: is null` + v4},
+		{"negative", `"mtu": -1`, "mtu: -1 is negative" + v4},
+		{"small", `"mtu": 67`, "mtu: 67 is below 68, the minimum of IPv4" + v4},
+		{"large", `"mtu": 65536`, "mtu: 65536 is above 65535" + v4},
+		{"fraction", `"mtu": 1500.5`, "mtu: 1500.5 is not a whole number of bytes" + v4},
+		{"huge", `"mtu": 1e999`, "mtu: 1e999 is not a whole number of bytes" + v4},
+		{"text", `"mtu": "1500"`, `mtu: "1500" is a string` + v4},
+		{"null", `"mtu": null`, `mtu: null is not allowed here` + v4},
 		{
 			"IPv6", `"mtu": 1279, "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd00::/64"}]]}`,
-			"mtu: 1279: is below 1280, the least that IPv6 needs" + v6,
+			"mtu: 1279 is below 1280, the minimum of IPv6" + v6,
 		},
 	})
 }
@@ -34,23 +34,23 @@ func TestMTU(t *testing.T) {
 func TestStateDir(t *testing.T) {
 	const mend = `; give an absolute path such as "/run/masq-cni", or remove the key`
 	checkFaults(t, []faulty{
-		{"relative", `"stateDir": "run/masq"`, `stateDir: "run/masq": is not an absolute path` + mend},
-		{"empty", `"stateDir": ""`, `stateDir: "": is not an absolute path` + mend},
-		{"upwards", `"stateDir": "/run/../etc"`, `stateDir: "/run/../etc": is not a clean path` + mend},
-		{"slash", `"stateDir": "/run/masq/"`, `stateDir: "/run/masq/": is not a clean path; write "/run/masq"`},
-		{"dot", `"stateDir": "/run/./masq"`, `stateDir: "/run/./masq": is not a clean path; write "/run/masq"`},
-		{"root", `"stateDir": "/"`, `stateDir: "/": is the root, not a directory of our own` + mend},
-		{"NUL", `"stateDir": "/run/\u0000"`, `stateDir: "/run/\x00": has characters that cannot be printed` + mend},
-		{"type", `"stateDir": true`, `stateDir: true: is a boolean` + mend},
+		{"relative", `"stateDir": "run/masq"`, `stateDir: "run/masq" is not an absolute path` + mend},
+		{"empty", `"stateDir": ""`, `stateDir: "" is not an absolute path` + mend},
+		{"upwards", `"stateDir": "/run/../etc"`, `stateDir: "/run/../etc" is not a clean path` + mend},
+		{"slash", `"stateDir": "/run/masq/"`, `stateDir: "/run/masq/" is not a clean path; write "/run/masq"`},
+		{"dot", `"stateDir": "/run/./masq"`, `stateDir: "/run/./masq" is not a clean path; write "/run/masq"`},
+		{"root", `"stateDir": "/"`, `stateDir: "/" is the root directory` + mend},
+		{"NUL", `"stateDir": "/run/\u0000"`, `stateDir: "/run/\x00" has characters that cannot be printed` + mend},
+		{"type", `"stateDir": true`, `stateDir: true is a boolean` + mend},
 	})
 }
 
 func TestBackend(t *testing.T) {
-	const mend = `; remove the key or set it to "nftables"`
+	const mend = `; remove the key, or give "nftables"`
 	checkFaults(t, []faulty{
-		{"iptables", `"ipMasqBackend": "iptables"`, `ipMasqBackend: "iptables": masq speaks nftables only` + mend},
-		{"other", `"ipMasqBackend": "ebpf"`, `ipMasqBackend: "ebpf": unknown backend: masq speaks nftables only` + mend},
-		{"case", `"ipMasqBackend": "NFTables"`, `ipMasqBackend: "NFTables": unknown backend: masq speaks nftables only` + mend},
-		{"null", `"ipMasqBackend": null`, `ipMasqBackend: null: is null` + mend},
+		{"iptables", `"ipMasqBackend": "iptables"`, `ipMasqBackend: "iptables" is not supported: masq uses nftables only` + mend},
+		{"other", `"ipMasqBackend": "ebpf"`, `ipMasqBackend: "ebpf" is not supported: masq uses nftables only` + mend},
+		{"case", `"ipMasqBackend": "NFTables"`, `ipMasqBackend: "NFTables" is not supported: masq uses nftables only` + mend},
+		{"null", `"ipMasqBackend": null`, `ipMasqBackend: null is not allowed here` + mend},
 	})
 }

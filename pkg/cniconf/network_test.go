@@ -32,25 +32,25 @@ func TestVersion(t *testing.T) {
 func TestVersionUnknown(t *testing.T) {
 	_, err := Load([]byte(`{"name": "n", "cniVersion": "2.0.0", "mtu": "x", "newKey": 1, "prevResult": 5}`), "x")
 	wantError(t, err, types.ErrIncompatibleCNIVersion, `invalid configuration of network "n": unsupported cniVersion: 1 fault`,
-		`cniVersion: "2.0.0": unknown version of CNI; give one of 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0`)
+		`cniVersion: "2.0.0" is not a supported version of CNI; give one of 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0`)
 }
 
 func TestVersionType(t *testing.T) {
 	_, err := Load([]byte(`{"name": "n", "cniVersion": 1.1}`), "")
 	wantError(t, err, types.ErrInvalidNetworkConfig, `invalid configuration of network "n": 1 fault`,
-		`cniVersion: 1.1: is a number; give a version such as "1.1.0"`)
+		`cniVersion: 1.1 is a number; give a version such as "1.1.0"`)
 }
 
 func TestName(t *testing.T) {
 	const mend = `; give letters, digits, "_", "." and "-", the first a letter or digit`
 	for stdin, want := range map[string]string{
-		`{}`:                          `name: "": is missing` + mend,
-		`{"name": null}`:              `name: "": is missing` + mend,
-		`{"name": ""}`:                `name: "": is not the name of a network` + mend,
-		`{"name": "../x"}`:            `name: "../x": is not the name of a network` + mend,
-		`{"name": "a\u001b[2J\nb"}`:   `name: "a\x1b[2J\nb": is not the name of a network` + mend,
-		`{"name": ["net"]}`:           `name: "[\"net\"]": is a list` + mend,
-		`{"name": "-a", "type": "x"}`: `name: "-a": is not the name of a network` + mend,
+		`{}`:                          `name is missing` + mend,
+		`{"name": null}`:              `name is missing` + mend,
+		`{"name": ""}`:                `name: "" is not the name of a network` + mend,
+		`{"name": "../x"}`:            `name: "../x" is not the name of a network` + mend,
+		`{"name": "a\u001b[2J\nb"}`:   `name: "a\x1b[2J\nb" is not the name of a network` + mend,
+		`{"name": ["net"]}`:           `name: "[\"net\"]" is a list` + mend,
+		`{"name": "-a", "type": "x"}`: `name: "-a" is not the name of a network` + mend,
 	} {
 		_, err := Load([]byte(stdin), "")
 		wantError(t, err, types.ErrInvalidNetworkConfig, "invalid configuration: 1 fault", want)

@@ -2,86 +2,114 @@ package cniconf
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// policy reads the keys of the policy; annotations come on top of it.
-func (r *reader) policy() masq.Policy {
-	p := masq.Default()
-	p.NonMasquerade, p.Masquerade = r.destinations()
+// policy reads the keys of the policy. The annotations of the pod are applied to it later.
+func (r *reader) policy() (p masq.Policy, egress []conftree.Found[netip.Addr]) {
+	p = masq.Default()
+	direct, masqueraded := r.prefixes("nonMasqueradeCIDRs"), r.prefixes("masqueradeCIDRs")
+	r.InBoth(direct, masqueraded)
+	p.NonMasquerade, p.Masquerade = conftree.Values(direct), conftree.Values(masqueraded)
 	p.LinkLocal4 = r.boolean("masqLinkLocal", p.LinkLocal4)
 	p.LinkLocal6 = r.boolean("masqLinkLocalIPv6", p.LinkLocal6)
-	p.SNATAddresses = r.snatAddresses()
-	p.SNATRouted = r.snatAddressesRouted(p.SNATAddresses)
+	egress = r.addresses("snatAddresses")
+	routed := r.addresses("snatAddressesRouted")
+	r.NotEgress(routed, egress)
+	p.SNATAddresses, p.SNATRouted = conftree.Values(egress), conftree.Values(routed)
 	p.ToPorts = r.toPorts(p.SNATAddresses)
 	p.RandomFully = r.boolean("randomFully", p.RandomFully)
-	p.MSSClamp = r.clamp(p.MSSClamp)
+	p.MSSClamp = r.clamp()
 	p.Helpers = r.helpers()
 	p.DropInvalid = r.boolean("dropInvalid", p.DropInvalid)
-	p.AllowAnnotations = r.allowAnnotations()
+	if v, given := r.value("allowAnnotations"); given {
+		p.AllowAnnotations = append([]string{}, conftree.Values(r.Annotations("allowAnnotations", v))...)
+	}
 	p.AcceptOtherLinks = r.boolean("acceptOtherLinks", p.AcceptOtherLinks)
-	return p
+	return p, egress
 }
 
-func (r *reader) clamp(otherwise masq.Clamp) masq.Clamp {
-	raw, given := r.value("mssClamp")
+func (r *reader) prefixes(key string) []conftree.Found[netip.Prefix] {
+	v, given := r.value(key)
 	if !given {
-		return otherwise
+		return nil
 	}
-	mend := fmt.Sprintf("give \"pmtu\", \"off\" or %d-%d", masq.ClampMin, masq.ClampMax)
-	var c masq.Clamp
-	if err := c.UnmarshalJSON(raw); err == nil {
-		return c
-	}
-	switch kindOf(raw) {
-	case isString:
-		r.add("mssClamp", show(raw), "is neither \"pmtu\" nor \"off\"", mend)
-	case isNumber:
-		r.add("mssClamp", show(raw), fmt.Sprintf("is not a number of bytes within %d-%d", masq.ClampMin, masq.ClampMax), mend)
-	default:
-		r.wrongType("mssClamp", raw, mend)
-	}
-	return otherwise
+	return r.Prefixes(key, v, false)
 }
 
-// PolicyFor completes the policy for the addresses of an attachment, given as
-// the prefixes that they were assigned with. It is nil where the network asked
-// for the link alone. An error is a *types.Error of code 7: an egress address
-// whose family the attachment has no address of, or an address that is none.
+func (r *reader) toPorts(egress []netip.Addr) []masq.PortRange {
+	v, given := r.value("toPorts")
+	if !given {
+		return nil
+	}
+	ranges, ok := r.PortRanges("toPorts", v)
+	if ok {
+		r.TooManyPairs(conftree.Found[[]masq.PortRange]{Place: v.Place, Value: ranges, Shown: v.Show()}, egress)
+	}
+	return ranges
+}
+
+func (r *reader) clamp() masq.Clamp {
+	v, given := r.value("mssClamp")
+	if !given {
+		return masq.ClampPMTU
+	}
+	// 1.2e3 and 1200.0 are whole numbers here, as for encoding/json's float64.
+	f, err := strconv.ParseFloat(v.Text, 64)
+	if v.Kind == conftree.Number && err == nil && f >= masq.ClampMin && f <= masq.ClampMax && f == math.Trunc(f) {
+		v.Text = strconv.Itoa(int(f))
+	}
+	c, _ := r.Clamp("mssClamp", v)
+	return c
+}
+
+func (r *reader) helpers() []masq.Helper {
+	v, given := r.value("helpers")
+	if !given {
+		return nil
+	}
+	return r.DistinctHelpers("helpers", r.Helpers("helpers", v))
+}
+
+// PolicyFor returns the policy of an attachment with these addresses, each with the
+// length of its prefix. It is nil if the network asks for the link alone. An error is a
+// *types.Error of code 7: the attachment has no address of the family of an egress
+// address, or an address is not valid.
 func (c *Conf) PolicyFor(addresses []netip.Prefix) (*masq.Policy, error) {
 	if !c.IPMasq {
 		return nil, nil
 	}
 	var (
-		fs      faults
-		sound   []netip.Prefix
+		r       reader
+		valid   []netip.Prefix
 		subnets = slices.Clone(c.IPAMSubnets)
 	)
 	for _, p := range addresses {
-		const key, mend = "addresses", "mend what assigns the addresses, the IPAM plugin or the plugin before"
+		const key, remedy = "addresses", "correct the configuration of the plugin that assigns the addresses"
 		switch {
 		case !p.IsValid() || p.Addr().Is4In6():
-			fs.add(key, masq.Quote(p.String()), "is not an address with its prefix length", mend)
+			r.Fault(conftree.Place{}, key, masq.Quote(p.String()), "is not an address with its prefix length", remedy)
 		case p.Bits() == 0:
-			fs.add(key, masq.Quote(p.String()), "makes every destination one of the network's own", mend)
+			r.Fault(conftree.Place{}, key, masq.Quote(p.String()), wholeFamily, remedy)
 		default:
-			sound = append(sound, p)
-			if !p.IsSingleIP() { // a single address says nothing of the network
+			valid = append(valid, p)
+			if !p.IsSingleIP() { // a single address does not tell the network's subnet
 				subnets = append(subnets, p.Masked())
 			}
 		}
 	}
 	for _, a := range c.Policy.SNATAddresses {
-		f := masq.FamilyOf(a)
-		if !hasFamily(sound, f) {
-			fs.add("snatAddresses", masq.Quote(a.String()), fmt.Sprintf("the attachment has no IPv%s address", f),
-				fmt.Sprintf("remove it, or give the network an IPv%s subnet", f))
+		if f := masq.FamilyOf(a); !hasFamily(valid, f) {
+			familyFault(&r.Reader, conftree.Place{}, masq.Quote(a.String()), f, fmt.Sprintf("the attachment has no IPv%s address", f))
 		}
 	}
-	if err := fs.err(c.Name); err != nil {
+	if err := r.err(c.Name); err != nil {
 		return nil, err
 	}
 	p := c.Policy
@@ -89,3 +117,6 @@ func (c *Conf) PolicyFor(addresses []netip.Prefix) (*masq.Policy, error) {
 	p.Subnets = slices.Compact(subnets)
 	return &p, nil
 }
+
+// wholeFamily is the fault of a subnet that contains every address.
+const wholeFamily = "makes every destination one of the network's own"

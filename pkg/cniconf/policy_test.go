@@ -13,14 +13,14 @@ import (
 func TestClamp(t *testing.T) {
 	const mend = `; give "pmtu", "off" or 48-65495`
 	checkFaults(t, []faulty{
-		{"word", `"mssClamp": "auto"`, `mssClamp: "auto": is neither "pmtu" nor "off"` + mend},
-		{"digits", `"mssClamp": "1200"`, `mssClamp: "1200": is neither "pmtu" nor "off"` + mend},
-		{"small", `"mssClamp": 47`, `mssClamp: 47: is not a number of bytes within 48-65495` + mend},
-		{"large", `"mssClamp": 65496`, `mssClamp: 65496: is not a number of bytes within 48-65495` + mend},
-		{"fraction", `"mssClamp": 1200.5`, `mssClamp: 1200.5: is not a number of bytes within 48-65495` + mend},
-		{"huge", `"mssClamp": 1e300`, `mssClamp: 1e300: is not a number of bytes within 48-65495` + mend},
-		{"null", `"mssClamp": null`, `mssClamp: null: is null` + mend},
-		{"boolean", `"mssClamp": false`, `mssClamp: false: is a boolean` + mend},
+		{"word", `"mssClamp": "auto"`, `mssClamp: "auto" is neither "pmtu" nor "off"` + mend},
+		{"digits", `"mssClamp": "1200"`, `mssClamp: "1200" is neither "pmtu" nor "off"` + mend},
+		{"small", `"mssClamp": 47`, `mssClamp: 47 is not a number of bytes within 48-65495` + mend},
+		{"large", `"mssClamp": 65496`, `mssClamp: 65496 is not a number of bytes within 48-65495` + mend},
+		{"fraction", `"mssClamp": 1200.5`, `mssClamp: 1200.5 is not a number of bytes within 48-65495` + mend},
+		{"huge", `"mssClamp": 1e300`, `mssClamp: 1e300 is not a number of bytes within 48-65495` + mend},
+		{"null", `"mssClamp": null`, `mssClamp: null is not allowed here` + mend},
+		{"boolean", `"mssClamp": false`, `mssClamp: false is a boolean` + mend},
 	})
 	for text, want := range map[string]string{`"pmtu"`: "pmtu", `"off"`: "off", `48`: "48", `65495`: "65495"} {
 		if got := load(t, `"mssClamp": `+text).Policy.MSSClamp.String(); got != want {
@@ -74,8 +74,8 @@ func TestPolicyForFaults(t *testing.T) {
 	}
 	_, err := c.PolicyFor(append(prefixes("10.1.2.3/24", "10.1.2.4/0", "::ffff:10.1.2.3/120"), netip.Prefix{}))
 	wantError(t, err, types.ErrInvalidNetworkConfig, `invalid configuration of network "net": 4 faults`,
-		`snatAddresses: "2001:db8::1": the attachment has no IPv6 address; remove it, or give the network an IPv6 subnet
-addresses: "10.1.2.4/0": makes every destination one of the network's own; mend what assigns the addresses, the IPAM plugin or the plugin before
-addresses: "::ffff:10.1.2.3/120": is not an address with its prefix length; mend what assigns the addresses, the IPAM plugin or the plugin before
-addresses: "invalid Prefix": is not an address with its prefix length; mend what assigns the addresses, the IPAM plugin or the plugin before`)
+		`addresses: "10.1.2.4/0" makes every destination one of the network's own; correct the configuration of the plugin that assigns the addresses
+addresses: "::ffff:10.1.2.3/120" is not an address with its prefix length; correct the configuration of the plugin that assigns the addresses
+addresses: "invalid Prefix" is not an address with its prefix length; correct the configuration of the plugin that assigns the addresses
+snatAddresses: "2001:db8::1" cannot be used: the attachment has no IPv6 address; remove it, or give the network an IPv6 subnet`)
 }

@@ -10,25 +10,25 @@ func TestToPorts(t *testing.T) {
 	const mend = `; give FIRST-LAST within 1024-65535, several separated by commas`
 	in := func(ports string) string { return fmt.Sprintf(`"toPorts": %q`, ports) }
 	checkFaults(t, []faulty{
-		{"upside down", in("30000-20000"), `toPorts: "30000-20000": "30000-20000" is upside down: 30000 is above 20000` + mend},
-		{"zero", in("0-20000"), `toPorts: "0-20000": "0-20000": port 0 is not within 1-65535` + mend},
-		{"beyond", in("20000-65536"), `toPorts: "20000-65536": "20000-65536": port 65536 is not within 1-65535` + mend},
-		{"text", in("high"), `toPorts: "high": "high" is not a port range such as "20000-29999"` + mend},
+		{"upside down", in("30000-20000"), `toPorts: "30000-20000" is not valid: "30000-20000" is upside down: 30000 is above 20000` + mend},
+		{"zero", in("0-20000"), `toPorts: "0-20000" is not valid: "0-20000": port 0 is not within 1-65535` + mend},
+		{"beyond", in("20000-65536"), `toPorts: "20000-65536" is not valid: "20000-65536": port 65536 is not within 1-65535` + mend},
+		{"text", in("high"), `toPorts: "high" is not valid: "high" is not a port range such as "20000-29999"` + mend},
 		{
 			"overlap", in("2000-3000,3000-4000"),
-			`toPorts: "2000-3000,3000-4000": "3000-4000" overlaps "2000-3000"` + mend,
+			`toPorts: "2000-3000,3000-4000" is not valid: "3000-4000" overlaps "2000-3000"` + mend,
 		},
 		{
 			"several", in("a, 3000-4000, b"),
-			`toPorts: "a, 3000-4000, b": "a" is not a port range such as "20000-29999"` + mend + "\n" +
-				`toPorts: "a, 3000-4000, b": "b" is not a port range such as "20000-29999"` + mend,
+			`toPorts: "a, 3000-4000, b" is not valid: "a" is not a port range such as "20000-29999"` + mend + "\n" +
+				`toPorts: "a, 3000-4000, b" is not valid: "b" is not a port range such as "20000-29999"` + mend,
 		},
 		{
 			"privileged", in("1023-2000,3000"),
-			`toPorts: "1023-2000,3000": "1023-2000" has privileged ports, those below 1024; give ports of 1024-65535`,
+			`toPorts: "1023-2000,3000" is not valid: "1023-2000" has privileged ports, those below 1024; give ports of 1024-65535`,
 		},
-		{"number", `"toPorts": 20000`, `toPorts: 20000: is a number` + mend},
-		{"list", `"toPorts": ["20000"]`, `toPorts: "[\"20000\"]": is a list` + mend},
+		{"number", `"toPorts": 20000`, `toPorts: 20000 is a number` + mend},
+		{"list", `"toPorts": ["20000"]`, `toPorts: "[\"20000\"]" is a list` + mend},
 	})
 	if got := load(t, in("1024-65535")).Policy.ToPorts; len(got) != 1 || got[0].Size() != 64512 {
 		t.Errorf("got %v", got)
@@ -55,11 +55,11 @@ func TestToPortsMost(t *testing.T) {
 	checkFaults(t, []faulty{
 		{
 			"addresses", conf(32, 9),
-			`toPorts: "30000,30001,30002,30003,30004,30005,30006,30007,30008": 9 ranges for 32 IPv4 addresses make 288 pairs; give at most 256`,
+			`toPorts: "30000,30001,30002,30003,30004,30005,30006,30007,30008" is not valid: 9 ranges for 32 IPv4 addresses make 288 pairs; give fewer addresses or fewer ranges, for at most 256 pairs`,
 		},
 		{
 			"none", conf(0, 257),
-			`toPorts: "` + firstPorts() + `...": has 257 ranges; give at most 256`,
+			`toPorts: "` + firstPorts() + `..." is not valid: has 257 ranges; give at most 256`,
 		},
 	})
 }

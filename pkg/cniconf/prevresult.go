@@ -12,42 +12,44 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/version"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// prevResult reads the result from before, which is in the version of the
-// configuration, and converts it to the latest.
+// prevResult reads the result of the plugin before, which has the version of the
+// configuration, and converts it to the latest version.
 func (r *reader) prevResult(cniVersion string) *types100.Result {
-	const key, mend = "prevResult", "mend the plugin that gave this result"
-	raw, given := r.value(key)
-	if !given || cniVersion == "" { // without a version there is no reading it
+	const key, remedy = "prevResult", "correct the plugin that gave this result"
+	v, given := r.value(key)
+	if !given || cniVersion == "" { // without a version it cannot be read
 		return nil
 	}
-	o, ok := asObject(raw)
-	if !ok {
-		r.wrongType(key, raw, mend)
+	if v.Kind != conftree.Object {
+		r.WrongType(key, v, remedy)
 		return nil
 	}
-	result, err := convert(o, cniVersion)
+	result, err := convert(v, cniVersion)
 	if err != nil {
-		// The texts of these errors repeat parts of the result as they are.
-		r.add(key, show(raw), fmt.Sprintf("is no result of version %s: %s", cniVersion, masq.Quote(err.Error())), mend)
+		// The errors of package cni repeat parts of the result unquoted.
+		r.Fault(v.Place, key, v.Show(), fmt.Sprintf("is not a result of version %s: %s", cniVersion, masq.Quote(err.Error())), remedy)
 		return nil
 	}
 	return result
 }
 
-func convert(o object, cniVersion string) (*types100.Result, error) {
-	// Results before 1.0.0 may come without a version; they are read by the
-	// configuration's, as version.ParsePrevResult does. Keys count in any case,
-	// as encoding/json has it.
-	versioned := slices.ContainsFunc(o.keys, func(k string) bool {
-		return strings.EqualFold(k, "cniVersion") && string(o.values[k]) != `""` && kindOf(o.values[k]) != isNull
-	})
-	if !versioned {
-		o.values["cniVersion"] = json.RawMessage(masq.Quote(cniVersion)) // one of CNI's: digits and dots
+func convert(v conftree.Value, cniVersion string) (*types100.Result, error) {
+	// A result before 1.0.0 may lack a version. It is then read by the version of the
+	// configuration, as by version.ParsePrevResult. encoding/json ignores the case of keys.
+	versioned := false
+	members := map[string]json.RawMessage{}
+	for _, m := range v.Members {
+		members[m.Key.Text] = m.Value.Raw
+		versioned = versioned || strings.EqualFold(m.Key.Text, "cniVersion") && string(m.Value.Raw) != `""` && m.Value.Kind != conftree.Null
 	}
-	text, err := json.Marshal(o.values)
+	if !versioned {
+		members["cniVersion"] = json.RawMessage(masq.Quote(cniVersion)) // digits and dots only
+	}
+	text, err := json.Marshal(members)
 	if err != nil {
 		return nil, err
 	}
@@ -73,10 +75,10 @@ func convert(o object, cniVersion string) (*types100.Result, error) {
 	return result, nil
 }
 
-// nothingNil refuses lists that hold null: the conversions of package cni, and
-// most that is written on top of it, do not expect them and panic.
+// nothingNil refuses lists that contain null: the conversions of package cni panic on
+// them.
 func nothingNil(result types.Result) error {
-	null := errors.New("interfaces, ips or routes hold null")
+	null := errors.New("interfaces, ips or routes contain null")
 	switch r := result.(type) {
 	case *types040.Result:
 		if slices.Contains(r.Interfaces, nil) || slices.Contains(r.IPs, nil) || slices.Contains(r.Routes, nil) {

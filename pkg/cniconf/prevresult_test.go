@@ -46,17 +46,17 @@ func TestChained(t *testing.T) {
 }
 
 func TestPrevResultFaults(t *testing.T) {
-	const mend = "; mend the plugin that gave this result"
+	const mend = "; correct the plugin that gave this result"
 	fault := func(result, wrong string) string {
-		return `prevResult: ` + result + `: is no result of version 1.1.0: ` + wrong + mend
+		return `prevResult: ` + result + ` is not a result of version 1.1.0: ` + wrong + mend
 	}
 	checkFaults(t, []faulty{
-		{"type", `"prevResult": []`, `prevResult: "[]": is a list` + mend},
-		{"null in ips", `"prevResult": {"ips": [null]}`, fault(`"{\"ips\":[null]}"`, `"interfaces, ips or routes hold null"`)},
-		{"null in interfaces", `"prevResult": {"interfaces": [null]}`, fault(`"{\"interfaces\":[null]}"`, `"interfaces, ips or routes hold null"`)},
-		{"null in routes", `"prevResult": {"routes": [null]}`, fault(`"{\"routes\":[null]}"`, `"interfaces, ips or routes hold null"`)},
+		{"type", `"prevResult": []`, `prevResult: "[]" is a list` + mend},
+		{"null in ips", `"prevResult": {"ips": [null]}`, fault(`"{\"ips\":[null]}"`, `"interfaces, ips or routes contain null"`)},
+		{"null in interfaces", `"prevResult": {"interfaces": [null]}`, fault(`"{\"interfaces\":[null]}"`, `"interfaces, ips or routes contain null"`)},
+		{"null in routes", `"prevResult": {"routes": [null]}`, fault(`"{\"routes\":[null]}"`, `"interfaces, ips or routes contain null"`)},
 		{"no address", `"prevResult": {"ips": [{}]}`, fault(`"{\"ips\":[{}]}"`, `"ips[0] has no address"`)},
-		{"address", `"prevResult": {"ips": [{"address": "\u001b"}]}`, fault(`"{\"ips\":[{\"address\":\"\\u001b\"}]}"`, `"invalid CIDR address: \x1b"`)},
+		{"address", `"prevResult": {"ips": [{"address": "\u001b"}]}`, fault(`"{\"ips\":[{\"address\":\"\\x1b\"}]}"`, `"invalid CIDR address: \x1b"`)},
 		{"interface", `"prevResult": {"ips": [{"address": "10.0.0.1/8", "interface": 0}]}`, fault(`"{\"ips\":[{\"address\":\"10.0.0.1/8\",\"interface\":0}]}"`, `"ips[0] belongs to interface 0 of 0"`)},
 		{"version", `"prevResult": {"cniVersion": "0.4.0"}`, fault(`"{\"cniVersion\":\"0.4.0\"}"`, `"result type supports [1.0.0 1.1.0] but unmarshalled CNIVersion is \"0.4.0\""`)},
 	})
@@ -67,7 +67,7 @@ func TestPrevResultNullBefore100(t *testing.T) {
 	for _, list := range []string{"ips", "interfaces", "routes"} {
 		_, err := Load([]byte(`{"name": "n", "cniVersion": "0.4.0", "prevResult": {"`+list+`": [null]}}`), "")
 		wantError(t, err, types.ErrInvalidNetworkConfig, `invalid configuration of network "n": 1 fault`,
-			`prevResult: "{\"`+list+`\":[null]}": is no result of version 0.4.0: "interfaces, ips or routes hold null"; mend the plugin that gave this result`)
+			`prevResult: "{\"`+list+`\":[null]}" is not a result of version 0.4.0: "interfaces, ips or routes contain null"; correct the plugin that gave this result`)
 	}
 }
 

@@ -1,137 +1,90 @@
 package cniconf
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
+	"errors"
 	"slices"
-	"unicode/utf8"
 
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// reader takes a configuration apart key by key and collects what is wrong, so
-// that a fault in one key does not hide those of the others.
+// reader reads a configuration key by key and collects faults, so that one fault does
+// not hide the others.
 type reader struct {
-	top object
-	faults
+	conftree.Reader
+	top         conftree.Value
+	args        conftree.Reader // faults of CNI_ARGS
+	unsupported conftree.Reader // the fault that cniVersion is not supported
 }
 
-// newReader decodes stdin. Where that fails, the reader has one fault and no
-// keys.
-func newReader(stdin []byte) *reader {
+// newReader decodes stdin. An error is a *types.Error.
+func newReader(stdin []byte) (*reader, error) {
 	r := &reader{}
-	undecodable := func(value, wrong string) *reader {
-		r.faults = faults{{
-			code: types.ErrDecodingFailure, key: "stdin", value: value,
-			wrong: wrong, mend: "give one JSON object",
-		}}
-		return r
+	undecodable := func(at conftree.Place, value, wrong string) (*reader, error) {
+		r.Fault(at, "stdin", value, wrong, "give one JSON object")
+		return nil, faultsError(types.ErrDecodingFailure, "the configuration cannot be decoded", r.Faults())
 	}
-	if !utf8.Valid(stdin) {
-		return undecodable(masq.Quote(string(stdin)), "is not UTF-8")
+	top, err := conftree.ParseJSON("", stdin)
+	if syntax, ok := errors.AsType[*conftree.SyntaxError](err); ok {
+		return undecodable(syntax.Place, masq.Quote(string(stdin)), "is not valid JSON: "+masq.Clip(syntax.Err.Error()))
 	}
-	var raw json.RawMessage
-	if err := json.Unmarshal(stdin, &raw); err != nil {
-		return undecodable(masq.Quote(string(stdin)), "is not JSON: "+masq.Clip(err.Error()))
-	}
-	raw = bytes.TrimSpace(raw)
-	top, ok := asObject(raw)
-	if !ok {
-		return undecodable(show(raw), string(kindOf(raw)))
+	if top.Kind != conftree.Object {
+		return undecodable(top.Place, top.Show(), "is not an object")
 	}
 	r.top = top
-	r.unknownKeys()
-	r.repetitions("", "", top)
-	return r
+	return r, nil
 }
 
+// unknownKeys adds a fault for each key that is neither ours nor CNI's.
 func (r *reader) unknownKeys() {
-	for _, key := range r.top.keys {
-		if isKnown(key) {
-			continue
+	for _, m := range r.top.Members {
+		if key := m.Key.Text; !isKnown(key) {
+			r.Fault(m.Key.Place, masq.Quote(key), "", "is an unknown key", masq.UnknownKey(key, knownKeys))
 		}
-		r.addAt(key, masq.Quote(key), show(r.top.values[key]), "unknown key", masq.UnknownKey(key, keyOrder))
 	}
 }
 
-// repetitions reports keys that an object has twice. The object is the
-// configuration itself, or the one at a place below one of its keys.
-func (r *reader) repetitions(key, place string, o object) {
-	for _, a := range o.again {
-		at, below := a.key, a.key
-		if !slices.Contains(keyOrder, a.key) || place != "" {
-			below = masq.Quote(a.key)
+// repeatedKeys adds a fault for each key that is given twice. Without keys, all are meant.
+func (r *reader) repeatedKeys(keys ...string) {
+	r.RepeatedKeys(r.top, func(key string) string {
+		switch {
+		case len(keys) > 0 && !slices.Contains(keys, key):
+			return ""
+		case !slices.Contains(knownKeys, key):
+			return masq.Quote(key)
 		}
-		if place != "" {
-			at, below = key, place+": "+below
-		}
-		r.addAt(at, below, show(a.second), "given twice, before as "+show(a.first), "keep one")
-	}
+		return key
+	})
 }
 
-// value returns what a key holds. One of CNI's that is null counts as absent.
-func (r *reader) value(key string) (json.RawMessage, bool) {
-	raw, given := r.top.values[key]
-	if given && kindOf(raw) == isNull && !slices.Contains(ourKeys, key) {
-		return nil, false
+// value returns the value of a key. CNI's keys with null count as absent.
+func (r *reader) value(key string) (conftree.Value, bool) {
+	v, given := r.top.Member(key)
+	if v.Kind == conftree.Null && !slices.Contains(ourKeys, key) {
+		return conftree.Value{}, false
 	}
-	return raw, given
-}
-
-func (r *reader) wrongType(key string, raw json.RawMessage, mend string) {
-	r.add(key, show(raw), string(kindOf(raw)), mend)
+	return v, given
 }
 
 func (r *reader) boolean(key string, otherwise bool) bool {
-	raw, given := r.value(key)
+	v, given := r.value(key)
 	if !given {
 		return otherwise
 	}
-	if kindOf(raw) != isBoolean {
-		r.wrongType(key, raw, "give true or false, or remove the key")
-		return otherwise
+	if b, ok := r.Boolean(key, v); ok {
+		return b
 	}
-	return string(raw) == "true"
+	return otherwise
 }
 
 // text returns the string at a key, and whether there is one.
-func (r *reader) text(key, mend string) (string, bool) {
-	raw, given := r.value(key)
+func (r *reader) text(key, remedy string) (s string, place conftree.Place, ok bool) {
+	v, given := r.value(key)
 	if !given {
-		return "", false
+		return "", v.Place, false
 	}
-	s, ok := asText(raw)
-	if !ok {
-		r.wrongType(key, raw, mend)
-	}
-	return s, ok
-}
-
-// texts returns the strings of the list at a key.
-func (r *reader) texts(key string, most int, mend string) []string {
-	raw, given := r.value(key)
-	if !given {
-		return nil
-	}
-	list, ok := asList(raw)
-	if !ok {
-		r.wrongType(key, raw, mend)
-		return nil
-	}
-	if len(list) > most {
-		r.add(key, show(raw), fmt.Sprintf("has %d entries", len(list)), fmt.Sprintf("give at most %d", most))
-		return nil
-	}
-	var out []string
-	for _, raw := range list {
-		if s, ok := asText(raw); ok {
-			out = append(out, s)
-		} else {
-			r.wrongType(key, raw, mend)
-		}
-	}
-	return out
+	s, ok = r.Text(key, v, remedy)
+	return s, v.Place, ok
 }

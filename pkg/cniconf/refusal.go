@@ -1,38 +1,41 @@
 package cniconf
 
 import (
-	"slices"
-
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Refusal is what Load refuses of the annotations of a pod, where everything that tells
-// which pod it is can be read.
+// Refusal is a pod with annotations that the network does not allow or that are faulty.
 type Refusal struct {
 	Network  string
 	StateDir string
 	Pod      masq.Pod
-	// Faults has a line for each fault, maxRefusalFaults at most: a pod can have any
+	// Faults has one line for each fault, maxRefusalFaults at most: a pod can have any
 	// number of annotations.
 	Faults []string
 }
 
 const maxRefusalFaults = 8
 
-// LoadRefusal reads the faults of the annotations; found is false where there are none,
-// or where it is not known to which network and pod they belong.
+// LoadRefusal reads the faults of the annotations. found is false if there is none, or
+// if the network or the pod is unknown.
 func LoadRefusal(stdin []byte, cniArgs string) (x Refusal, found bool) {
-	r := newReader(stdin)
-	c := r.conf()
-	c.Pod = r.pod(cniArgs)
-	for _, f := range r.faults {
-		switch {
-		case slices.Contains([]string{"stdin", "cniVersion", "name", "stateDir", argsPlace}, f.key):
-			return Refusal{}, false
-		case f.key == "runtimeConfig" && len(x.Faults) < maxRefusalFaults:
-			x.Faults = append(x.Faults, f.String())
+	r, err := newReader(stdin)
+	if err != nil {
+		return Refusal{}, false
+	}
+	r.repeatedKeys("cniVersion", "name", "stateDir")
+	r.version()
+	x = Refusal{Network: r.name(), StateDir: r.stateDir(), Pod: r.pod(cniArgs)}
+	if r.IsFaulty() || r.unsupported.IsFaulty() || r.args.IsFaulty() {
+		return Refusal{}, false
+	}
+	policy, _ := r.policy()
+	annotations := &reader{top: r.top}
+	annotations.annotations(&policy)
+	for _, f := range annotations.Faults() {
+		if len(x.Faults) < maxRefusalFaults {
+			x.Faults = append(x.Faults, f.Error())
 		}
 	}
-	x.Network, x.StateDir, x.Pod = c.Name, c.StateDir, c.Pod
 	return x, len(x.Faults) > 0
 }

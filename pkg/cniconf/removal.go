@@ -1,31 +1,21 @@
 package cniconf
 
-import "slices"
-
-// LoadForRemoval reads what DEL needs and no more: CNIVersion, Name, IPAMType,
-// StateDir and, where it can be read, PrevResult. Faults elsewhere do not count,
-// for DEL has to work although somebody has since written one into the policy;
-// a container would otherwise stay half removed for as long as it is there.
+// LoadForRemoval reads only what DEL needs: CNIVersion, Name, IPAMType, StateDir and,
+// if it is valid, PrevResult. It ignores faults of other keys: an administrator may have
+// made the policy faulty after ADD, and DEL must still remove the attachment.
 func LoadForRemoval(stdin []byte) (*Conf, error) {
-	r := newReader(stdin)
-	all := r.conf()
-	r.faults = slices.DeleteFunc(r.faults, func(f fault) bool {
-		switch f.key {
-		case "stdin", "cniVersion", "name", "stateDir":
-			return false
-		case "ipam":
-			return f.place != "" && f.place != "ipam.type"
-		}
-		return true
-	})
-	if err := r.err(all.Name); err != nil {
+	r, err := newReader(stdin)
+	if err != nil {
 		return nil, err
 	}
-	return &Conf{
-		CNIVersion: all.CNIVersion,
-		Name:       all.Name,
-		IPAMType:   all.IPAMType,
-		StateDir:   all.StateDir,
-		PrevResult: all.PrevResult,
-	}, nil
+	r.repeatedKeys("cniVersion", "name", "stateDir")
+	c := &Conf{CNIVersion: r.version(), Name: r.name(), StateDir: r.stateDir()}
+	if ipam, ok := r.ipam(); ok {
+		c.IPAMType = r.ipamType(ipam)
+	}
+	if err := r.err(c.Name); err != nil {
+		return nil, err
+	}
+	c.PrevResult = r.prevResult(c.CNIVersion) // its faults are ignored
+	return c, nil
 }

@@ -24,13 +24,13 @@ func TestLoadForRemoval(t *testing.T) {
 func TestLoadForRemovalFaults(t *testing.T) {
 	_, err := LoadForRemoval([]byte(`{"name": "a b", "mtu": "x", "ipam": {"type": 5}, "stateDir": 1}`))
 	wantError(t, err, types.ErrInvalidNetworkConfig, "invalid configuration: 3 faults",
-		`name: "a b": is not the name of a network; give letters, digits, "_", "." and "-", the first a letter or digit
-ipam.type: 5: is a number; give the name of an IPAM plugin such as "host-local"
-stateDir: 1: is a number; give an absolute path such as "/run/masq-cni", or remove the key`)
+		`name: "a b" is not the name of a network; give letters, digits, "_", "." and "-", the first a letter or digit
+ipam.type: 5 is a number; give the name of an IPAM plugin such as "host-local"
+stateDir: 1 is a number; give an absolute path such as "/run/masq-cni", or remove the key`)
 	_, err = LoadForRemoval([]byte(`{"name": "net", "ipam": 5}`))
 	wantError(t, err, types.ErrInvalidNetworkConfig, `invalid configuration of network "net": 1 fault`,
-		`ipam: 5: is a number; give an object such as {"type": "host-local"}, or remove the key`)
+		`ipam: 5 is a number; give an object such as {"type": "host-local"}, or remove the key`)
 	_, err = LoadForRemoval([]byte(`{"name": "net", "cniVersion": "9.0.0"}`))
 	wantError(t, err, types.ErrIncompatibleCNIVersion, `invalid configuration of network "net": unsupported cniVersion: 1 fault`,
-		`cniVersion: "9.0.0": unknown version of CNI; give one of 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0`)
+		`cniVersion: "9.0.0" is not a supported version of CNI; give one of 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0`)
 }

@@ -36,9 +36,9 @@ func TestAllowAnnotations(t *testing.T) {
 	}
 	const mend = `; give a list of annotations such as ["masq-cni.dev/egress"]`
 	checkFaults(t, []faulty{
-		{"null", "allowAnnotations:", `f:1:18: allowAnnotations: null: is null` + mend},
-		{"text", "allowAnnotations: egress", `f:1:19: allowAnnotations: "egress": is a string` + mend},
-		{"unknown", "allowAnnotations: [direct]", `f:1:20: allowAnnotations: "direct": is not an annotation of masq; give "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"`},
-		{"twice", "allowAnnotations: [egress, masq-cni.dev/egress]", `f:1:28: allowAnnotations: "masq-cni.dev/egress": given twice, before on line 1; keep one`},
+		{"null", "allowAnnotations:", `f:1:18: allowAnnotations: null is not allowed here` + mend},
+		{"text", "allowAnnotations: egress", `f:1:19: allowAnnotations: "egress" is a string` + mend},
+		{"unknown", "allowAnnotations: [direct]", `f:1:20: allowAnnotations: "direct" is not an annotation of masq; give "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"`},
+		{"twice", "allowAnnotations: [egress, masq-cni.dev/egress]", `f:1:28: allowAnnotations: "masq-cni.dev/egress" is given twice, first on line 1, column 20; keep one of them`},
 	})
 }

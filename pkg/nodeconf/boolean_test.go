@@ -29,11 +29,11 @@ func TestBooleans(t *testing.T) {
 		const mend = "; give true or false, or remove the key"
 		at := "f:1:" + string(rune('0'+(len(key)+3)/10)) + string(rune('0'+(len(key)+3)%10)) + ": "
 		checkFaults(t, []faulty{
-			{key + " text", key + `: "true"`, at + key + `: "true": is a string` + mend},
-			{key + " quoted", key + `: 'yes'`, at + key + `: "yes": is a string` + mend},
-			{key + " number", key + `: 1`, at + key + `: 1: is a number` + mend},
-			{key + " list", key + `: [true]`, at + key + `: "[true]": is a list` + mend},
-			{key + " object", key + `: {a: "\e"}`, at + key + `: "{\"a\":\"\\x1b\"}": is an object` + mend},
+			{key + " text", key + `: "true"`, at + key + `: "true" is a string` + mend},
+			{key + " quoted", key + `: 'yes'`, at + key + `: "yes" is a string` + mend},
+			{key + " number", key + `: 1`, at + key + `: 1 is a number` + mend},
+			{key + " list", key + `: [true]`, at + key + `: "[true]" is a list` + mend},
+			{key + " object", key + `: {a: "\e"}`, at + key + `: "{\"a\":\"\\x1b\"}" is an object` + mend},
 		})
 		_, err := Parse("f", []byte(key+":"))
 		if agents := strings.HasPrefix(key, "masq"); agents != (err == nil) {
@@ -41,5 +41,5 @@ func TestBooleans(t *testing.T) {
 		}
 	}
 	// In JSON, YAML's words are no booleans.
-	checkFaults(t, []faulty{{"JSON", `{"masqLinkLocal": "yes"}`, `f:1:19: masqLinkLocal: "yes": is a string; give true or false, or remove the key`}})
+	checkFaults(t, []faulty{{"JSON", `{"masqLinkLocal": "yes"}`, `f:1:19: masqLinkLocal: "yes" is a string; give true or false, or remove the key`}})
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
@@ -27,7 +28,7 @@ type effective struct {
 	AllowAnnotations   []string            `json:"allowAnnotations,omitzero"`
 	AcceptOtherLinks   bool                `json:"acceptOtherLinks"`
 	ResyncInterval     string              `json:"resyncInterval,omitempty"`
-	Warnings           Faults              `json:"warnings,omitempty"`
+	Warnings           conftree.Faults     `json:"warnings,omitempty"`
 }
 
 // MarshalJSON writes the configuration as a file, which Parse reads back. Where

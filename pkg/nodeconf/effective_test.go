@@ -116,7 +116,7 @@ func TestJSONWarnings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const warnings = `,"warnings":[{"file":"b","line":1,"column":16,"key":"masqLinkLocal","value":"false","message":"gives way to true at a:1:16; give one of them"}]}`
+	const warnings = `,"warnings":[{"file":"b","line":1,"column":16,"key":"masqLinkLocal","value":"false","message":"has no effect: true at a:1:16 overrides it; keep one of them"}]}`
 	if want := strings.TrimSuffix(string(plain), "}") + warnings; string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}

@@ -10,45 +10,45 @@ import (
 
 func TestUnreadable(t *testing.T) {
 	checkFaults(t, []faulty{
-		{"not UTF-8", "a: b\nü: \"\xff\"", "f:2:5: byte 0xff: is not UTF-8; save the file as UTF-8"},
-		{"UTF-16", "\xff\xfea\x00", "f:1:1: byte 0xff: is not UTF-8; save the file as UTF-8"},
-		{"control", "a: \x1b[31m", "f:1:4: U+001B: is a control character; remove it"},
-		{"NUL", "a: b\x00", "f:1:5: U+0000: is a control character; remove it"},
-		{"long", strings.Repeat("#", mostBytes+1), "f: is longer than 1048576 bytes; give a shorter file"},
+		{"not UTF-8", "a: b\nü: \"\xff\"", "f:2:5: byte 0xff is not UTF-8; save the file as UTF-8"},
+		{"UTF-16", "\xff\xfea\x00", "f:1:1: byte 0xff is not UTF-8; save the file as UTF-8"},
+		{"control", "a: \x1b[31m", "f:1:4: U+001B is a control character; remove it"},
+		{"NUL", "a: b\x00", "f:1:5: U+0000 is a control character; remove it"},
+		{"long", strings.Repeat("#", maxBytes+1), "f: the file is longer than 1048576 bytes; give a shorter file"},
 	})
-	load(t, strings.Repeat("#", mostBytes))
+	load(t, strings.Repeat("#", maxBytes))
 }
 
 func TestNotJSON(t *testing.T) {
-	const mend = "; mend it, or write YAML, which does not begin with {"
+	const mend = "; correct it, or write YAML, which does not begin with {"
 	checkFaults(t, []faulty{
 		// One of ip-masq-agent's own cases.
-		{"star", "{*", "f:1:2: is not JSON: invalid character '*' looking for beginning of object key string" + mend},
-		{"flow YAML", "\n{nonMasqueradeCIDRs: [10.0.0.0/8]}", "f:2:2: is not JSON: invalid character 'n' looking for beginning of object key string" + mend},
-		{"cut", "{\n \"toPorts\": \"1", "f:2:14: is not JSON: unexpected end of JSON input" + mend},
-		{"more", "{}\n{}", "f:2:1: is not JSON: invalid character '{' after top-level value" + mend},
-		{"deep", `{"a":` + strings.Repeat("[", 20000), "f:1:10005: is not JSON: invalid character '[' exceeded max depth" + mend},
+		{"star", "{*", "f:1:2: the file is not valid JSON: invalid character '*' looking for beginning of object key string" + mend},
+		{"flow YAML", "\n{nonMasqueradeCIDRs: [10.0.0.0/8]}", "f:2:2: the file is not valid JSON: invalid character 'n' looking for beginning of object key string" + mend},
+		{"cut", "{\n \"toPorts\": \"1", "f:2:14: the file is not valid JSON: unexpected end of JSON input" + mend},
+		{"more", "{}\n{}", "f:2:1: the file is not valid JSON: invalid character '{' after top-level value" + mend},
+		{"deep", `{"a":` + strings.Repeat("[", 20000), "f:1:10005: the file is not valid JSON: invalid character '[' exceeded max depth" + mend},
 	})
 }
 
 func TestNotYAML(t *testing.T) {
 	checkFaults(t, []faulty{
 		// One of ip-masq-agent's own cases.
-		{"star", "*", "f:1:2: is not YAML: while scanning an alias: did not find expected alphabetic or numeric character; mend it"},
-		{"tab", "helpers:\n\tftp: []", "f:2:1: is not YAML: while scanning for the next token: found character that cannot start any token; indent with spaces, YAML allows no tabs"},
-		{"mapping", "a: b: c", "f:1:5: is not YAML: mapping values are not allowed in this context; mend it"},
-		{"open", "a: [\n", "f:2:1: is not YAML: while parsing a flow node: did not find expected node content; mend it"},
-		{"quote", "a: 'x", "f:1:6: is not YAML: while scanning a quoted scalar: found unexpected end of stream; mend it"},
-		{"surrogate", `a: "\ud83d"`, "f:1:7: is not YAML: while scanning a quoted scalar: found invalid Unicode character escape code; mend it"},
-		{"two documents", "toPorts: ''\n---\ntoPorts: ''\n", "f:3:1: is a second document; give one, or one a file"},
-		{"later fault", "toPorts: ''\n---\n[", "f:3:2: is not YAML: while parsing a flow node: did not find expected node content; mend it"},
-		{"alias", "snatAddresses: &a []\nsourceCIDRs: *a\n", `f:2:14: "*a": is an alias; write out what it stands for`},
-		{"unknown alias", "a: *x", "f:1:4: is not YAML: unknown anchor 'x' referenced; mend it"},
-		{"alias to itself", "masqueradeCIDRs: &a [*a]", `f:1:22: "*a": is an alias; write out what it stands for`},
-		{"tag", "masqLinkLocal: !!bool yes\nhelpers: !!omap {}\nx: !y z", `f:1:16: "!!bool": is a tag; remove it
-f:2:10: "!!omap": is a tag; remove it
-f:3:1: "x": "": unknown key; remove it
-f:3:4: "!y": is a tag; remove it`},
+		{"star", "*", "f:1:2: the file is not valid YAML: while scanning an alias: did not find expected alphabetic or numeric character; correct the syntax"},
+		{"tab", "helpers:\n\tftp: []", "f:2:1: the file is not valid YAML: while scanning for the next token: found character that cannot start any token; indent with spaces, since YAML allows no tabs"},
+		{"mapping", "a: b: c", "f:1:5: the file is not valid YAML: mapping values are not allowed in this context; correct the syntax"},
+		{"open", "a: [\n", "f:2:1: the file is not valid YAML: while parsing a flow node: did not find expected node content; correct the syntax"},
+		{"quote", "a: 'x", "f:1:6: the file is not valid YAML: while scanning a quoted scalar: found unexpected end of stream; correct the syntax"},
+		{"surrogate", `a: "\ud83d"`, "f:1:7: the file is not valid YAML: while scanning a quoted scalar: found invalid Unicode character escape code; correct the syntax"},
+		{"two documents", "toPorts: ''\n---\ntoPorts: ''\n", "f:3:1: a second YAML document begins here; keep one document, or put each into a file of its own"},
+		{"later fault", "toPorts: ''\n---\n[", "f:3:2: the file is not valid YAML: while parsing a flow node: did not find expected node content; correct the syntax"},
+		{"alias", "snatAddresses: &a []\nsourceCIDRs: *a\n", `f:2:14: "*a" is an alias; write out the value that it stands for`},
+		{"unknown alias", "a: *x", "f:1:4: the file is not valid YAML: unknown anchor 'x' referenced; correct the syntax"},
+		{"alias to itself", "masqueradeCIDRs: &a [*a]", `f:1:22: "*a" is an alias; write out the value that it stands for`},
+		{"tag", "masqLinkLocal: !!bool yes\nhelpers: !!omap {}\nx: !y z", `f:1:16: "!!bool" is a tag; remove it
+f:2:10: "!!omap" is a tag; remove it
+f:3:1: "x" is an unknown key; remove it
+f:3:4: "!y" is a tag; remove it`},
 	})
 	load(t, "toPorts: &unused 2000-3000\nmssClamp: !!str off\n") // neither does harm
 }
@@ -59,7 +59,7 @@ func TestBombs(t *testing.T) {
 	for c := 'b'; c < 'k'; c++ {
 		laughs += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+",", 8) + "]\n"
 	}
-	fill := func(s string) string { return strings.Repeat(s, mostBytes/8/len(s)) }
+	fill := func(s string) string { return strings.Repeat(s, maxBytes/8/len(s)) }
 	for name, text := range map[string]string{
 		"laughs":   laughs,
 		"brackets": fill("["), "dashes": fill("- "), "keys": fill("? "), "anchors": fill("- &a\n"), "colons": fill(":"),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 )
@@ -30,11 +31,11 @@ func ExampleParse() {
 func ExampleParse_faults() {
 	_, err := nodeconf.Parse("ip-masq-agent", []byte("nonMasqueradeCIDRs:\n- 10.0.0.1/8\nmasqLinkLokal: true\n"))
 	fmt.Println(err)
-	if faults, ok := errors.AsType[nodeconf.Faults](err); ok {
+	if faults, ok := errors.AsType[conftree.Faults](err); ok {
 		fmt.Println(faults[0].Line, faults[0].Key)
 	}
 	// Output:
-	// ip-masq-agent:2:3: nonMasqueradeCIDRs: "10.0.0.1/8": has bits beyond its length; write "10.0.0.0/8"
-	// ip-masq-agent:3:1: "masqLinkLokal": true: unknown key; did you mean "masqLinkLocal"? If not, remove it
+	// ip-masq-agent:2:3: nonMasqueradeCIDRs: "10.0.0.1/8" has bits beyond its length; write "10.0.0.0/8"
+	// ip-masq-agent:3:1: "masqLinkLokal" is an unknown key; did you mean "masqLinkLocal"? If not, remove it
 	// 2 nonMasqueradeCIDRs
 }

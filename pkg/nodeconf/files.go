@@ -9,14 +9,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 )
 
 const (
-	// mostFiles bounds how many files are merged.
-	mostFiles = 64
-	// mostAttempts bounds how often files that change while they are read are
+	// maxFiles bounds how many files are merged.
+	maxFiles = 64
+	// maxAttempts bounds how often files that change while they are read are
 	// read again. A ConfigMap changes once a minute at most.
-	mostAttempts = 10
+	maxAttempts = 10
 )
 
 // Load reads the files that match a path, or a pattern such as
@@ -67,7 +69,7 @@ func match(pattern string) ([]string, error) {
 	}
 	dir, last := filepath.Split(pattern)
 	if strings.ContainsAny(dir, `*?[\`) {
-		return nil, Faults{{File: pattern, Message: "has a pattern for a directory; give one for the last element only"}}
+		return nil, conftree.Faults{{File: pattern, Message: "the pattern has a wildcard in the name of a directory; use wildcards in the last element only"}}
 	}
 	// filepath.Glob takes a directory that it cannot read for an empty one.
 	entries, err := os.ReadDir(filepath.Clean(dir + "."))
@@ -75,13 +77,13 @@ func match(pattern string) ([]string, error) {
 		err = nil
 	}
 	if err != nil {
-		return nil, Faults{unreadable(pattern, err)}
+		return nil, conftree.Faults{unreadable(pattern, err)}
 	}
 	var names []string
 	for _, e := range entries {
 		ok, err := filepath.Match(last, e.Name())
 		if err != nil {
-			return nil, Faults{{File: pattern, Message: "is not a pattern; give one such as \"/etc/config/ip-masq*\""}}
+			return nil, conftree.Faults{{File: pattern, Message: "the pattern is not valid; give one such as \"/etc/config/ip-masq*\""}}
 		}
 		if !ok || isHidden(e.Name(), last) {
 			continue
@@ -100,18 +102,18 @@ func isHidden(name, pattern string) bool {
 	return strings.HasPrefix(name, "..") || name[0] == '.' && pattern[0] != '.'
 }
 
-func unreadable(name string, err error) Fault {
+func unreadable(name string, err error) conftree.Fault {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err
 	}
-	return Fault{File: name, Message: "cannot be read: " + err.Error()}
+	return conftree.Fault{File: name, Message: "cannot be read: " + err.Error()}
 }
 
 // snapshot reads files until none of them, and not the list of them, has changed
 // between reading the first and having read the last. It leaves out what is not
 // there, if it may.
 func snapshot(list func() ([]string, error), absent bool) ([]file, error) {
-	for range mostAttempts {
+	for range maxAttempts {
 		names, err := list()
 		if err != nil {
 			return nil, err
@@ -125,14 +127,14 @@ func snapshot(list func() ([]string, error), absent bool) ([]file, error) {
 			return files, nil
 		}
 	}
-	return nil, Faults{{Message: fmt.Sprintf("files changed %d times while they were read; write each in one step, by renaming it into place", mostAttempts)}}
+	return nil, conftree.Faults{{Message: fmt.Sprintf("the files changed %d times while they were read; replace each file in one step, by renaming a new file to its name", maxAttempts)}}
 }
 
 // readAll reads files, and reports whether they are all still what was read. One
 // that cannot be read does not hide what is wrong with the others.
 func readAll(names []string, absent bool) (files []file, stable bool, err error) {
-	if len(names) > mostFiles {
-		return nil, false, Faults{{File: names[mostFiles], Message: fmt.Sprintf("is one of %d files; give at most %d", len(names), mostFiles)}}
+	if len(names) > maxFiles {
+		return nil, false, conftree.Faults{{File: names[maxFiles], Message: fmt.Sprintf("there are %d files; give at most %d", len(names), maxFiles)}}
 	}
 	var infos []os.FileInfo
 	var missing []string
@@ -187,6 +189,6 @@ func readFile(name string) ([]byte, os.FileInfo, error) {
 	if info, err = f.Stat(); err != nil {
 		return nil, nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(f, mostBytes+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
 	return data, info, err
 }

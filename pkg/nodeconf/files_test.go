@@ -62,8 +62,8 @@ func TestLoadFaults(t *testing.T) {
 	a := write(t, dir, "a", "mssClamp: pmtu")
 	b := write(t, dir, "b", "\nmssClamp: off\nx: 1")
 	_, files, err := Load(filepath.Join(dir, "?"))
-	wantFaults(t, err, b+":2:11: mssClamp: \"off\": differs from \"pmtu\" at "+a+":1:11; give one of them\n"+
-		b+":3:1: \"x\": 1: unknown key; remove it")
+	wantFaults(t, err, b+":2:11: mssClamp: \"off\" conflicts with \"pmtu\" at "+a+":1:11; keep one of them\n"+
+		b+":3:1: \"x\" is an unknown key; remove it")
 	if !slices.Equal(files, []string{a, b}) {
 		t.Errorf("got %v", files)
 	}
@@ -74,9 +74,9 @@ func TestLoadFaults(t *testing.T) {
 	_, _, err = Load(filepath.Join(a, "x*"))
 	wantFaults(t, err, filepath.Join(a, "x*")+": cannot be read: not a directory")
 	_, _, err = Load(filepath.Join(dir, "[a"))
-	wantFaults(t, err, filepath.Join(dir, "[a")+`: is not a pattern; give one such as "/etc/config/ip-masq*"`)
+	wantFaults(t, err, filepath.Join(dir, "[a")+`: the pattern is not valid; give one such as "/etc/config/ip-masq*"`)
 	_, _, err = Load(filepath.Join(dir, "*", "x"))
-	wantFaults(t, err, filepath.Join(dir, "*", "x")+": has a pattern for a directory; give one for the last element only")
+	wantFaults(t, err, filepath.Join(dir, "*", "x")+": the pattern has a wildcard in the name of a directory; use wildcards in the last element only")
 	pipe := filepath.Join(dir, "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
@@ -86,18 +86,18 @@ func TestLoadFaults(t *testing.T) {
 	// One that is not there does not hide what is wrong with the others.
 	_, err = LoadFiles(a, filepath.Join(dir, "none"), b, filepath.Join(dir, "\x1b"))
 	wantFaults(t, err, filepath.Join(dir, "none")+": cannot be read: no such file or directory\n"+
-		b+":2:11: mssClamp: \"off\": differs from \"pmtu\" at "+a+":1:11; give one of them\n"+
-		b+":3:1: \"x\": 1: unknown key; remove it\n"+
+		b+":2:11: mssClamp: \"off\" conflicts with \"pmtu\" at "+a+":1:11; keep one of them\n"+
+		b+":3:1: \"x\" is an unknown key; remove it\n"+
 		fmt.Sprintf("%q: cannot be read: no such file or directory", filepath.Join(dir, "\x1b")))
 	many := t.TempDir()
-	for i := range mostFiles + 1 {
+	for i := range maxFiles + 1 {
 		write(t, many, fmt.Sprintf("f%02d", i), "")
 	}
 	_, _, err = Load(filepath.Join(many, "f*"))
-	wantFaults(t, err, filepath.Join(many, "f64")+": is one of 65 files; give at most 64")
-	long := write(t, dir, "long", strings.Repeat("#", mostBytes+1))
+	wantFaults(t, err, filepath.Join(many, "f64")+": there are 65 files; give at most 64")
+	long := write(t, dir, "long", strings.Repeat("#", maxBytes+1))
 	_, _, err = Load(long)
-	wantFaults(t, err, long+": is longer than 1048576 bytes; give a shorter file")
+	wantFaults(t, err, long+": the file is longer than 1048576 bytes; give a shorter file")
 }
 
 func TestLoadFilesOnce(t *testing.T) {

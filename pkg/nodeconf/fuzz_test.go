@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 )
 
 func FuzzParse(f *testing.F) {
@@ -77,12 +79,12 @@ func checkResult(t *testing.T, n Node, err error) {
 // with its place, nothing that a terminal obeys.
 func checkErrors(t *testing.T, err error) {
 	t.Helper()
-	fs, ok := err.(Faults) //nolint:errorlint // the type itself is promised
-	if !ok || len(fs) == 0 || len(fs) > mostFaults+1 {
+	fs, ok := err.(conftree.Faults) //nolint:errorlint // the type itself is promised
+	if !ok || len(fs) == 0 || len(fs) > conftree.MaxFaults+1 {
 		t.Fatalf("%T with %d faults", err, len(fs))
 	}
 	for i, f := range fs {
-		if f.Message == "" || f.Line < 0 || (f.Line == 0) != (f.Column == 0) || f.File == "" && i < mostFaults {
+		if f.Message == "" || f.Line < 0 || (f.Line == 0) != (f.Column == 0) || f.File == "" && i < conftree.MaxFaults {
 			t.Errorf("%+v", f)
 		}
 		line := f.Error()

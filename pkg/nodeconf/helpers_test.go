@@ -15,18 +15,18 @@ func TestHelpers(t *testing.T) {
 	}
 	const names = "amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp, tftp"
 	checkFaults(t, []faulty{
-		{"list", "helpers: [ftp]", `f:1:10: helpers: "[\"ftp\"]": is a list; give names with lists of ports, such as {"ftp": [21]}`},
-		{"null", "helpers:", `f:1:9: helpers: null: is null; give names with lists of ports, such as {"ftp": [21]}`},
-		{"unknown", "helpers: {FTP: [21]}", `f:1:11: helpers: "FTP": unknown helper; use one of ` + names},
-		{"number", "helpers: {21: ftp}", `f:1:11: helpers: 21: unknown helper; use one of ` + names},
-		{"one port", "helpers: {ftp: 21}", `f:1:16: helpers.ftp: 21: is a number; give a list of ports such as [21]`},
-		{"text", `helpers: {ftp: ["21"]}`, `f:1:17: helpers.ftp: "21": is a string; give ports of 1-65535`},
-		{"zero", "helpers: {ftp: [0, 65536, 1e3, 021]}", `f:1:17: helpers.ftp: 0: is not a port; give ports of 1-65535
-f:1:20: helpers.ftp: 65536: is not a port; give ports of 1-65535
-f:1:27: helpers.ftp: 1e3: is not a port; give ports of 1-65535
-f:1:32: helpers.ftp: 021: is not a port; give ports of 1-65535`},
-		{"twice", "helpers: {ftp: [21, 21]}", `f:1:21: helpers.ftp: 21: given twice; keep one`},
-		{"helper twice", "helpers:\n  ftp: [21]\n  ftp: []", `f:3:3: helpers.ftp: "[]": given twice, before on line 2; keep one`},
-		{"shared", "helpers:\n  sip: [1720]\n  h323: []", `f:2:8: helpers.sip: 1720: udp port 1720 is h323's already, on line 3; give each port to one helper`},
+		{"list", "helpers: [ftp]", `f:1:10: helpers: "[\"ftp\"]" is a list; give names with lists of ports, such as {"ftp": [21]}`},
+		{"null", "helpers:", `f:1:9: helpers: null is not allowed here; give names with lists of ports, such as {"ftp": [21]}`},
+		{"unknown", "helpers: {FTP: [21]}", `f:1:11: helpers: "FTP" is an unknown helper; use one of ` + names},
+		{"number", "helpers: {21: ftp}", `f:1:11: helpers: 21 is an unknown helper; use one of ` + names},
+		{"one port", "helpers: {ftp: 21}", `f:1:16: helpers.ftp: 21 is a number; give a list of ports such as [21]`},
+		{"text", `helpers: {ftp: ["21"]}`, `f:1:17: helpers.ftp: "21" is a string; give ports within 1-65535`},
+		{"zero", "helpers: {ftp: [0, 65536, 1e3, 021]}", `f:1:17: helpers.ftp: 0 is not a port; give ports within 1-65535
+f:1:20: helpers.ftp: 65536 is not a port; give ports within 1-65535
+f:1:27: helpers.ftp: 1e3 is not a port; give ports within 1-65535
+f:1:32: helpers.ftp: 021 is not a port; give ports within 1-65535`},
+		{"twice", "helpers: {ftp: [21, 21]}", `f:1:21: helpers.ftp: 21 is given twice, first on line 1, column 17; keep one of them`},
+		{"helper twice", "helpers:\n  ftp: [21]\n  ftp: []", `f:3:3: helpers.ftp is given twice, first on line 2, column 3; keep one of them`},
+		{"shared", "helpers:\n  sip: [1720]\n  h323: []", `f:2:8: helpers.sip: 1720 is a udp port of h323 already, on line 3, column 9; give each port to one helper`},
 	})
 }

@@ -4,18 +4,19 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// key is one that a file can have.
+// key is a key of a file.
 type key struct {
 	name string
-	// agents are ip-masq-agent's own: taken in any mixture of upper and lower
-	// case, and null in some, as encoding/json takes them there. Ours are strict.
+	// agents is true for a key of ip-masq-agent. Such a key is accepted in any case, and
+	// with null for some types, as by encoding/json there. Our own keys are strict.
 	agents bool
 	about  string // for the schema
 	schema schema
-	read   func(r *reader, k key, v value)
+	read   func(r *reader, k key, v conftree.Value)
 }
 
 // keys are in the order of the documentation.
@@ -36,37 +37,37 @@ var keys = []key{
 		name:   "masqueradeCIDRs",
 		about:  "Destinations that are masqueraded although a shorter prefix of nonMasqueradeCIDRs has them.",
 		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MostPrefixes, UniqueItems: true, Default: []string{}},
-		read:   func(r *reader, k key, v value) { r.prefixes(k, v, &r.s.masquerade) },
+		read:   func(r *reader, k key, v conftree.Value) { r.prefixes(k, v, &r.s.masquerade) },
 	},
 	{
 		name: "masqLinkLocal", agents: true,
 		about:  "Masquerade destinations in 169.254.0.0/16 too.",
 		schema: schema{Type: "boolean", Default: false},
-		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.linkLocal4) },
+		read:   func(r *reader, k key, v conftree.Value) { r.boolean(k, v, &r.s.linkLocal4) },
 	},
 	{
 		name: "masqLinkLocalIPv6", agents: true,
 		about:  "Masquerade destinations in fe80::/10 too.",
 		schema: schema{Type: "boolean", Default: false},
-		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.linkLocal6) },
+		read:   func(r *reader, k key, v conftree.Value) { r.boolean(k, v, &r.s.linkLocal6) },
 	},
 	{
 		name:   "sourceCIDRs",
 		about:  "Sources that come under the node's policy although another plugin wired them.",
 		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MostPrefixes, UniqueItems: true, Default: []string{}},
-		read:   func(r *reader, k key, v value) { r.prefixes(k, v, &r.s.sources) },
+		read:   func(r *reader, k key, v conftree.Value) { r.prefixes(k, v, &r.s.sources) },
 	},
 	{
 		name:   "snatAddresses",
 		about:  "Egress addresses to choose from for each connection. Addresses that the node lacks at the time are left out. If the list has no address of a family, the kernel takes the address of the uplink.",
 		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MostAddresses, UniqueItems: true, Default: []string{}},
-		read:   func(r *reader, k key, v value) { r.egressAddresses(k, v, &r.s.snat) },
+		read:   func(r *reader, k key, v conftree.Value) { r.addresses(k, v, &r.s.snat) },
 	},
 	{
 		name:   "snatAddressesRouted",
 		about:  "Addresses of snatAddresses that are routed to the node without being its own. The other addresses are used while the node has them.",
 		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MostAddresses, UniqueItems: true, Default: []string{}},
-		read:   func(r *reader, k key, v value) { r.egressAddresses(k, v, &r.s.routed) },
+		read:   func(r *reader, k key, v conftree.Value) { r.addresses(k, v, &r.s.routed) },
 	},
 	{
 		name:   "toPorts",
@@ -78,7 +79,7 @@ var keys = []key{
 		name:   "randomFully",
 		about:  "Draw the source port at random.",
 		schema: schema{Type: "boolean", Default: true},
-		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.randomFully) },
+		read:   func(r *reader, k key, v conftree.Value) { r.boolean(k, v, &r.s.randomFully) },
 	},
 	{
 		name:   "mssClamp",
@@ -96,19 +97,19 @@ var keys = []key{
 		name:   "dropInvalid",
 		about:  "Drop what connection tracking calls invalid: it would leave with the private address.",
 		schema: schema{Type: "boolean", Default: true},
-		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.dropInvalid) },
+		read:   func(r *reader, k key, v conftree.Value) { r.boolean(k, v, &r.s.dropInvalid) },
 	},
 	{
 		name:   "allowAnnotations",
 		about:  "Annotations that pods may use, with or without their prefix masq-cni.dev/. An empty list forbids all. Without the key all are allowed, but for egress where snatAddresses has an entry or masqd keeps a NAT log.",
 		schema: schema{Type: "array", Items: annotationSchema(), MaxItems: len(masq.Annotations), UniqueItems: true},
-		read:   (*reader).allowAnnotations,
+		read:   (*reader).annotations,
 	},
 	{
 		name:   "acceptOtherLinks",
 		about:  "Accept new flows that have a container's address and enter by another link than the container's, as where pod traffic returns by a tunnel.",
 		schema: schema{Type: "boolean", Default: false},
-		read:   func(r *reader, k key, v value) { r.boolean(k, v, &r.s.otherLinks) },
+		read:   func(r *reader, k key, v conftree.Value) { r.boolean(k, v, &r.s.otherLinks) },
 	},
 	{
 		name: "resyncInterval", agents: true,

@@ -103,14 +103,14 @@ func refused(name, usage, instead string) Legacy {
 		if value == "" {
 			return nil
 		}
-		return fmt.Errorf("%s: there is no such thing here; %s", masq.Quote(value), instead)
+		return fmt.Errorf("%s has no equivalent in masqd; %s", masq.Quote(value), instead)
 	}}
 }
 
 func parseBool(value string, to *bool) error {
 	b, err := strconv.ParseBool(value)
 	if err != nil {
-		return fmt.Errorf("%s: is not a boolean; give true or false", masq.Quote(value))
+		return fmt.Errorf("%s is not a boolean; give true or false", masq.Quote(value))
 	}
 	*to = b
 	return nil
@@ -121,7 +121,7 @@ func parseBool(value string, to *bool) error {
 func chain(_ *Node, value string) error {
 	const longest = 28 // XT_EXTENSION_MAXNAMELEN - 1 of iptables
 	if value == "" || len(value) > longest || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("%s: is not the name of a chain; give 1-%d characters, or leave the flag out", masq.Quote(value), longest)
+		return fmt.Errorf("%s is not the name of a chain; give 1-%d characters, or leave the flag out", masq.Quote(value), longest)
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ func enableIPv6(n *Node, value string) error {
 	isIPv6 := func(p netip.Prefix) bool { return masq.FamilyOf(p.Addr()) == masq.IPv6 }
 	for _, list := range [][]netip.Prefix{n.Policy.NonMasquerade, n.Policy.Masquerade} {
 		if i := slices.IndexFunc(list, isIPv6); i >= 0 {
-			return fmt.Errorf("%s: a file has the IPv6 prefix %q; remove it, or leave the flag out", masq.Quote(value), list[i])
+			return fmt.Errorf("%s conflicts with the IPv6 prefix %q of a file; remove the prefix, or leave the flag out", masq.Quote(value), list[i])
 		}
 	}
 	n.Policy.NonMasquerade = append(slices.Clone(n.Policy.NonMasquerade), netip.PrefixFrom(netip.IPv6Unspecified(), 0))
@@ -159,10 +159,10 @@ func toPortsFlag(n *Node, value string) error {
 	}
 	ranges, wrong := masq.ParseToPorts(value)
 	for _, bad := range wrong {
-		return fmt.Errorf("%s: %s", masq.Quote(value), bad)
+		return fmt.Errorf("%s is not valid: %s", masq.Quote(value), bad)
 	}
 	if wrong := masq.TooManyPairs(len(ranges), n.Policy.SNATAddresses); wrong != "" {
-		return fmt.Errorf("%s: %s; give fewer addresses or fewer ranges", masq.Quote(value), wrong)
+		return fmt.Errorf("%s is not valid: %s; give fewer addresses or fewer ranges", masq.Quote(value), wrong)
 	}
 	n.Policy.ToPorts = ranges
 	return nil
@@ -175,7 +175,7 @@ func resyncFlag(n *Node, value string) error {
 	}
 	d, wrong := parseInterval(text)
 	if wrong != "" {
-		return fmt.Errorf("%s: %s; %s", masq.Quote(value), wrong, intervalMend)
+		return fmt.Errorf("%s %s; %s", masq.Quote(value), wrong, intervalRemedy)
 	}
 	n.ResyncInterval = d
 	return nil

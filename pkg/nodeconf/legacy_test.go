@@ -94,20 +94,20 @@ func TestTranslationFlags(t *testing.T) {
 func TestLegacyRefusals(t *testing.T) {
 	const mend = "; give FIRST-LAST within 1024-65535, several separated by commas"
 	for _, tt := range []struct{ text, name, value, want string }{
-		{"", "masq-chain", "", `"": is not the name of a chain; give 1-28 characters, or leave the flag out`},
-		{"", "masq-chain", "a b", `"a b": is not the name of a chain; give 1-28 characters, or leave the flag out`},
-		{"", "nomasq-all-reserved-ranges", "\x1b", `"\x1b": is not a boolean; give true or false`},
-		{"", "enable-ipv6", "yes", `"yes": is not a boolean; give true or false`},
-		{"nonMasqueradeCIDRs: [fd00::/8]", "enable-ipv6", "false", `"false": a file has the IPv6 prefix "fd00::/8"; remove it, or leave the flag out`},
-		{"masqueradeCIDRs: [::/0]", "enable-ipv6", "false", `"false": a file has the IPv6 prefix "::/0"; remove it, or leave the flag out`},
-		{"", "random-fully", "", `"": is not a boolean; give true or false`},
-		{"", "to-ports", "x", `"x": "x" is not a port range such as "20000-29999"` + mend},
-		{"", "to-ports", "1-65535", `"1-65535": "1-65535" has privileged ports, those below 1024; give ports of 1024-65535`},
-		{"", "resync-interval", "0", `"0": is shorter than 100ms; give a duration such as "60s"`},
-		{"", "resync-interval", "soon", `"soon": is not a duration; give a duration such as "60s"`},
-		{"", "log_file", "/x", `"/x": there is no such thing here; logs go to stderr; collect them from there`},
-		{"", "log_dir", "/x", `"/x": there is no such thing here; logs go to stderr; collect them from there`},
-		{"", "vmodule", "a=2", `"a=2": there is no such thing here; use --log-level debug`},
+		{"", "masq-chain", "", `"" is not the name of a chain; give 1-28 characters, or leave the flag out`},
+		{"", "masq-chain", "a b", `"a b" is not the name of a chain; give 1-28 characters, or leave the flag out`},
+		{"", "nomasq-all-reserved-ranges", "\x1b", `"\x1b" is not a boolean; give true or false`},
+		{"", "enable-ipv6", "yes", `"yes" is not a boolean; give true or false`},
+		{"nonMasqueradeCIDRs: [fd00::/8]", "enable-ipv6", "false", `"false" conflicts with the IPv6 prefix "fd00::/8" of a file; remove the prefix, or leave the flag out`},
+		{"masqueradeCIDRs: [::/0]", "enable-ipv6", "false", `"false" conflicts with the IPv6 prefix "::/0" of a file; remove the prefix, or leave the flag out`},
+		{"", "random-fully", "", `"" is not a boolean; give true or false`},
+		{"", "to-ports", "x", `"x" is not valid: "x" is not a port range such as "20000-29999"` + mend},
+		{"", "to-ports", "1-65535", `"1-65535" is not valid: "1-65535" has privileged ports, those below 1024; give ports of 1024-65535`},
+		{"", "resync-interval", "0", `"0" is shorter than 100ms; give a duration such as "60s"`},
+		{"", "resync-interval", "soon", `"soon" is not a duration; give a duration such as "60s"`},
+		{"", "log_file", "/x", `"/x" has no equivalent in masqd; logs go to stderr; collect them from there`},
+		{"", "log_dir", "/x", `"/x" has no equivalent in masqd; logs go to stderr; collect them from there`},
+		{"", "vmodule", "a=2", `"a=2" has no equivalent in masqd; use --log-level debug`},
 	} {
 		n := load(t, tt.text)
 		before := n.String()

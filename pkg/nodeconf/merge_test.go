@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
@@ -56,8 +57,8 @@ masqLinkLocalIPv6: yes
 	want.RandomFully = false
 	want.MSSClamp, _ = masq.ClampTo(1360)
 	want.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21}}, {Name: "tftp", Ports: []uint16{69}}}
-	full := Node{Policy: want, SourceCIDRs: prefixesOf("10.244.0.0/16"), ResyncInterval: time.Minute, Warnings: Faults{
-		{File: "b", Line: 2, Column: 19, Key: "masqLinkLocal", Value: "false", Message: "gives way to true at a:4:16; give one of them"},
+	full := Node{Policy: want, SourceCIDRs: prefixesOf("10.244.0.0/16"), ResyncInterval: time.Minute, Warnings: conftree.Faults{
+		{File: "b", Line: 2, Column: 19, Key: "masqLinkLocal", Value: "false", Message: "has no effect: true at a:4:16 overrides it; keep one of them"},
 	}}
 	if !reflect.DeepEqual(n, full) {
 		t.Errorf("got  %+v\nwant %+v", n, full)
@@ -101,15 +102,15 @@ func TestWarnings(t *testing.T) {
 		texts []string
 		want  string
 	}{
-		{"true before", []string{"masqLinkLocal: true", "\nmasqLinkLocal: false"}, `b:2:16: masqLinkLocal: false: gives way to true at a:1:16; give one of them`},
-		{"true after", []string{"dropInvalid: no", `{"dropInvalid": true}`}, `a:1:14: dropInvalid: "no": gives way to true at b:1:17; give one of them`},
-		{"each", []string{"randomFully: off", "randomFully: false", "randomFully: on", "randomFully: true", "randomFully: false"}, `a:1:14: randomFully: "off": gives way to "on" at c:1:14; give one of them
-b:1:14: randomFully: false: gives way to "on" at c:1:14; give one of them
-e:1:14: randomFully: false: gives way to "on" at c:1:14; give one of them`},
-		{"two keys", []string{"masqLinkLocalIPv6: true\nresyncInterval: 60s", "resyncInterval: 59s\nmasqLinkLocalIPv6: false"}, `a:2:17: resyncInterval: "60s": gives way to "59s" at b:1:17; give one of them
-b:2:20: masqLinkLocalIPv6: false: gives way to true at a:1:20; give one of them`},
-		{"shorter between", []string{"resyncInterval: 2m", "resyncInterval: 1m", "resyncInterval: 60s", "resyncInterval: 61s"}, `a:1:17: resyncInterval: "2m": gives way to "1m" at b:1:17; give one of them
-d:1:17: resyncInterval: "61s": gives way to "1m" at b:1:17; give one of them`},
+		{"true before", []string{"masqLinkLocal: true", "\nmasqLinkLocal: false"}, `b:2:16: masqLinkLocal: false has no effect: true at a:1:16 overrides it; keep one of them`},
+		{"true after", []string{"dropInvalid: no", `{"dropInvalid": true}`}, `a:1:14: dropInvalid: "no" has no effect: true at b:1:17 overrides it; keep one of them`},
+		{"each", []string{"randomFully: off", "randomFully: false", "randomFully: on", "randomFully: true", "randomFully: false"}, `a:1:14: randomFully: "off" has no effect: "on" at c:1:14 overrides it; keep one of them
+b:1:14: randomFully: false has no effect: "on" at c:1:14 overrides it; keep one of them
+e:1:14: randomFully: false has no effect: "on" at c:1:14 overrides it; keep one of them`},
+		{"two keys", []string{"masqLinkLocalIPv6: true\nresyncInterval: 60s", "resyncInterval: 59s\nmasqLinkLocalIPv6: false"}, `a:2:17: resyncInterval: "60s" has no effect: "59s" at b:1:17 overrides it; keep one of them
+b:2:20: masqLinkLocalIPv6: false has no effect: true at a:1:20 overrides it; keep one of them`},
+		{"shorter between", []string{"resyncInterval: 2m", "resyncInterval: 1m", "resyncInterval: 60s", "resyncInterval: 61s"}, `a:1:17: resyncInterval: "2m" has no effect: "1m" at b:1:17 overrides it; keep one of them
+d:1:17: resyncInterval: "61s" has no effect: "1m" at b:1:17 overrides it; keep one of them`},
 		{"the same", []string{"masqLinkLocal: true\ndropInvalid: false\nresyncInterval: 60s", "masqLinkLocal: yes\ndropInvalid: n\nresyncInterval: 1m"}, ""},
 		{"against a default", []string{"masqLinkLocal: true\nrandomFully: false", "resyncInterval: 1h"}, ""},
 		{"null", []string{"masqLinkLocal: true", "masqLinkLocal:"}, ""},
@@ -153,13 +154,13 @@ func TestMergeDefaults(t *testing.T) {
 
 func TestConflicts(t *testing.T) {
 	for _, tt := range []struct{ name, a, b, want string }{
-		{"mssClamp", "mssClamp: pmtu", "\n\nmssClamp: 1360", `b:3:11: mssClamp: 1360: differs from "pmtu" at a:1:11; give one of them`},
-		{"toPorts", "toPorts: 2000-3000", `{"toPorts": ""}`, `b:1:13: toPorts: "": differs from "2000-3000" at a:1:10; give one of them`},
-		{"helper", "helpers: {ftp: [21]}", "helpers: {ftp: [21, 2121]}", `b:1:16: helpers.ftp: "[21,2121]": differs from "[21]" at a:1:16; give one of them`},
-		{"port", "helpers: {sip: [1720]}", "helpers: {h323: []}", `a:1:16: helpers.sip: 1720: udp port 1720 is h323's already, at b:1:17; give each port to one helper`},
-		{"direct here, masqueraded there", "nonMasqueradeCIDRs:\n- 10.0.0.0/8", "masqueradeCIDRs:\n- 10.0.0.0/8", `b:2:3: masqueradeCIDRs: "10.0.0.0/8": is in nonMasqueradeCIDRs too, at a:2:3; keep one of them`},
-		{"masqueraded here, direct there", "masqueradeCIDRs:\n- 10.0.0.0/8", "nonMasqueradeCIDRs:\n- 10.0.0.0/8", `a:2:3: masqueradeCIDRs: "10.0.0.0/8": is in nonMasqueradeCIDRs too, at b:2:3; keep one of them`},
-		{"each by itself", "toPorts: x", "[", "a:1:10: toPorts: \"x\": \"x\" is not a port range such as \"20000-29999\"; give FIRST-LAST within 1024-65535, several separated by commas\nb:1:2: is not YAML: while parsing a flow node: did not find expected node content; mend it"},
+		{"mssClamp", "mssClamp: pmtu", "\n\nmssClamp: 1360", `b:3:11: mssClamp: 1360 conflicts with "pmtu" at a:1:11; keep one of them`},
+		{"toPorts", "toPorts: 2000-3000", `{"toPorts": ""}`, `b:1:13: toPorts: "" conflicts with "2000-3000" at a:1:10; keep one of them`},
+		{"helper", "helpers: {ftp: [21]}", "helpers: {ftp: [21, 2121]}", `b:1:16: helpers.ftp: "[21,2121]" conflicts with "[21]" at a:1:16; keep one of them`},
+		{"port", "helpers: {sip: [1720]}", "helpers: {h323: []}", `a:1:16: helpers.sip: 1720 is a udp port of h323 already, at b:1:17; give each port to one helper`},
+		{"direct here, masqueraded there", "nonMasqueradeCIDRs:\n- 10.0.0.0/8", "masqueradeCIDRs:\n- 10.0.0.0/8", `b:2:3: masqueradeCIDRs: "10.0.0.0/8" is in nonMasqueradeCIDRs too, at a:2:3; keep one of them`},
+		{"masqueraded here, direct there", "masqueradeCIDRs:\n- 10.0.0.0/8", "nonMasqueradeCIDRs:\n- 10.0.0.0/8", `a:2:3: masqueradeCIDRs: "10.0.0.0/8" is in nonMasqueradeCIDRs too, at b:2:3; keep one of them`},
+		{"each by itself", "toPorts: x", "[", "a:1:10: toPorts: \"x\" is not valid: \"x\" is not a port range such as \"20000-29999\"; give FIRST-LAST within 1024-65535, several separated by commas\nb:1:2: the file is not valid YAML: while parsing a flow node: did not find expected node content; correct the syntax"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := merge(tt.a, tt.b)
@@ -175,13 +176,13 @@ func TestMergeLimits(t *testing.T) {
 		t.Errorf("got %d", len(n.Policy.NonMasquerade))
 	}
 	_, err := merge("sourceCIDRs: "+many(1024), "sourceCIDRs: [10.0.0.0/24, 11.0.0.0/8]")
-	wantFaults(t, err, `b:1:28: sourceCIDRs: "11.0.0.0/8": is one more than 1024, together with the files before; remove some`)
+	wantFaults(t, err, `b:1:28: sourceCIDRs: "11.0.0.0/8" is one entry more than 1024, together with the other files; remove entries`)
 	var first []string
 	for i := range 64 {
 		first = append(first, fmt.Sprintf("192.0.2.%d", i))
 	}
 	_, err = merge("snatAddresses: ["+strings.Join(first, ", ")+"]", "snatAddresses: [192.0.2.64]")
-	wantFaults(t, err, `b:1:17: snatAddresses: "192.0.2.64": is one more than 64, together with the files before; remove some`)
+	wantFaults(t, err, `b:1:17: snatAddresses: "192.0.2.64" is one entry more than 64, together with the other files; remove entries`)
 	_, err = merge("snatAddresses: ["+strings.Join(first[:60], ", ")+"]", "toPorts: '1025,1026,1027,1028,1029'")
-	wantFaults(t, err, `b:1:10: toPorts: "1025,1026,1027,1028,1029": 5 ranges for 60 IPv4 addresses make 300 pairs; give fewer addresses or fewer ranges`)
+	wantFaults(t, err, `b:1:10: toPorts: "1025,1026,1027,1028,1029" is not valid: 5 ranges for 60 IPv4 addresses make 300 pairs; give fewer addresses or fewer ranges, for at most 256 pairs`)
 }

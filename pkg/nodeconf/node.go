@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
@@ -24,9 +25,9 @@ type Node struct {
 	// Assumed tells that no file gives nonMasqueradeCIDRs, so that those of
 	// Policy are the defaults.
 	Assumed bool
-	// Warnings name the values that have no effect because another file gives a
-	// stronger one. The configuration is sound all the same.
-	Warnings Faults
+	// Warnings name the values that have no effect because a value of another file
+	// overrides them. The configuration is valid.
+	Warnings conftree.Faults
 }
 
 // private are the prefixes that are direct unless a file says otherwise, and

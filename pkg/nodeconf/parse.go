@@ -2,26 +2,26 @@ package nodeconf
 
 import (
 	"errors"
-	"net/netip"
-	"slices"
+	"time"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// file is a file that has been read, or why it could not be.
+// file is a file that was read, or the error of reading it.
 type file struct {
 	name string
 	data []byte
 	err  error
 }
 
-// Parse reads one file, YAML or JSON; its name is for messages only. An error is
-// of type Faults. A file that says nothing is as good as none.
+// Parse reads one file, YAML or JSON. The name is for messages only. An error is of type
+// conftree.Faults. An empty file gives [Default].
 func Parse(name string, data []byte) (Node, error) {
 	return parse([]file{{name: name, data: data}})
 }
 
-// parse reads files and merges what they give.
+// parse reads files and merges them.
 func parse(files []file) (Node, error) {
 	var (
 		r     reader
@@ -30,88 +30,74 @@ func parse(files []file) (Node, error) {
 	for _, f := range files {
 		names = append(names, f.name)
 		if f.err != nil {
-			r.add(unreadable(f.name, f.err))
+			r.Add(unreadable(f.name, f.err))
 			continue
 		}
 		r.file(f.name, f.data)
 	}
 	n := r.node()
-	if len(r.all) > 0 {
-		return Node{}, r.sorted(names)
+	if r.IsFaulty() {
+		return Node{}, r.Faults(names...)
 	}
-	n.Warnings = r.warnings.sorted(names)
+	n.Warnings = r.warnings.Faults(names...)
 	return n, nil
 }
 
-// node completes the settings and judges what they are together.
+// node makes the configuration of the settings, and adds the faults of settings that
+// do not go together.
 func (r *reader) node() Node {
-	n := Default()
-	for _, m := range r.s.masquerade {
-		if at := before(r.s.nonMasquerade, m.value); at != nil {
-			r.fault(m.place, "masqueradeCIDRs", m.shown, "is in nonMasqueradeCIDRs too, "+at.from(m.place), "keep one of them")
-		}
-	}
-	n.Policy.Masquerade = valuesOf(r.s.masquerade)
-	if n.Assumed = !r.s.listed; n.Assumed {
-		n.Policy.NonMasquerade = without(private, n.Policy.Masquerade)
+	n, s := Default(), &r.s
+	p := &n.Policy
+	r.InBoth(s.nonMasquerade, s.masquerade)
+	p.Masquerade = conftree.Values(s.masquerade)
+	if n.Assumed = !s.listed; n.Assumed {
+		p.NonMasquerade = without(private, p.Masquerade)
 	} else {
-		n.Policy.NonMasquerade = valuesOf(r.s.nonMasquerade)
+		p.NonMasquerade = conftree.Values(s.nonMasquerade)
 	}
-	prevail(r, "masqLinkLocal", &n.Policy.LinkLocal4, r.s.linkLocal4, or)
-	prevail(r, "masqLinkLocalIPv6", &n.Policy.LinkLocal6, r.s.linkLocal6, or)
-	n.Policy.SNATAddresses = valuesOf(r.s.snat)
-	for _, a := range r.s.routed {
-		if !slices.Contains(n.Policy.SNATAddresses, a.value) {
-			r.fault(a.place, "snatAddressesRouted", a.shown, "is not one of snatAddresses", "add it to snatAddresses, or remove it")
-		}
+	r.NotEgress(s.routed, s.snat)
+	p.SNATAddresses, p.SNATRouted = conftree.Values(s.snat), conftree.Values(s.routed)
+	if s.toPorts != nil {
+		p.ToPorts = s.toPorts.Value
+		r.TooManyPairs(*s.toPorts, p.SNATAddresses)
 	}
-	n.Policy.SNATRouted = valuesOf(r.s.routed)
-	if ports := r.s.toPorts; ports != nil {
-		n.Policy.ToPorts = ports.value
-		if wrong := masq.TooManyPairs(len(ports.value), n.Policy.SNATAddresses); wrong != "" {
-			r.fault(ports.place, "toPorts", ports.shown, wrong, "give fewer addresses or fewer ranges")
-		}
+	if s.clamp != nil {
+		p.MSSClamp = s.clamp.Value
 	}
-	prevail(r, "randomFully", &n.Policy.RandomFully, r.s.randomFully, or)
-	if r.s.clamp != nil {
-		n.Policy.MSSClamp = r.s.clamp.value
+	p.Helpers = r.DistinctHelpers("helpers", s.helpers)
+	if s.annotationsListed {
+		p.AllowAnnotations = append([]string{}, conftree.Values(s.annotations)...)
 	}
-	n.Policy.Helpers = r.oneHelperEach()
-	prevail(r, "dropInvalid", &n.Policy.DropInvalid, r.s.dropInvalid, or)
-	if r.s.annotations != nil {
-		n.Policy.AllowAnnotations = append([]string{}, valuesOf(r.s.annotations)...)
-	}
-	prevail(r, "acceptOtherLinks", &n.Policy.AcceptOtherLinks, r.s.otherLinks, or)
-	n.SourceCIDRs = valuesOf(r.s.sources)
-	prevail(r, "resyncInterval", &n.ResyncInterval, r.s.resync, sooner)
-	if len(r.all) == 0 {
-		// Nothing should be left that this finds. If the vocabulary became
-		// stricter than the reader, it has the last word.
-		for _, err := range each(n.Policy.Validate()) {
-			r.add(Fault{Message: masq.Clip(err.Error())})
+	n.SourceCIDRs = conftree.Values(s.sources)
+
+	// True overrides false, as Azure's ip-masq-agent-v2 merges its two booleans.
+	isTrue := func(a, b bool) bool { return a && !b }
+	override(r, "masqLinkLocal", &p.LinkLocal4, s.linkLocal4, isTrue)
+	override(r, "masqLinkLocalIPv6", &p.LinkLocal6, s.linkLocal6, isTrue)
+	override(r, "randomFully", &p.RandomFully, s.randomFully, isTrue)
+	override(r, "dropInvalid", &p.DropInvalid, s.dropInvalid, isTrue)
+	override(r, "acceptOtherLinks", &p.AcceptOtherLinks, s.otherLinks, isTrue)
+	// The shorter interval also satisfies the file with the longer one.
+	override(r, "resyncInterval", &n.ResyncInterval, s.resync, func(a, b time.Duration) bool { return a < b })
+	if !r.IsFaulty() {
+		// The reader should have found every fault that Validate finds.
+		for _, err := range each(p.Validate()) {
+			r.Add(conftree.Fault{Message: masq.Clip(err.Error())})
 		}
 	}
 	return n
 }
 
-func valuesOf[T netip.Prefix | netip.Addr | masq.Helper | string](all []found[T]) []T {
-	var out []T
-	for _, f := range all {
-		out = append(out, f.value)
-	}
-	return out
-}
-
-// each takes apart what errors.Join put together.
+// each returns the errors that errors.Join joined.
 func each(err error) []error {
-	if err == nil {
-		return nil
-	}
 	if joined, ok := errors.AsType[interface {
 		error
 		Unwrap() []error
 	}](err); ok {
 		return joined.Unwrap()
+	}
+	if err == nil {
+		return nil
 	}
 	return []error{err}
 }

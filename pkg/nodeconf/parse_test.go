@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 )
 
 func prefixesOf(all ...string) []netip.Prefix {
@@ -38,7 +40,7 @@ func wantFaults(t *testing.T, err error, want string) {
 	if err == nil {
 		t.Fatalf("no fault, want\n%s", want)
 	}
-	if _, ok := err.(Faults); !ok { //nolint:errorlint // the type itself is promised
+	if _, ok := err.(conftree.Faults); !ok { //nolint:errorlint // the type itself is promised
 		t.Fatalf("%T is not Faults", err)
 	}
 	if err.Error() != want {
@@ -67,71 +69,71 @@ nonMasqueradeCIDRs:
 resyncInterval: 60
 toPort: 1-2
 masqueradeCIDRs: [fd00::/8, fd00::/8]
-`, `f:1:16: masqLinkLocal: "maybe": is a string; give true or false, or remove the key
-f:3:5: nonMasqueradeCIDRs: "10.0.0.1/8": has bits beyond its length; write "10.0.0.0/8"
-f:4:5: nonMasqueradeCIDRs: "10.0.0.0": is an address, not a prefix; write "10.0.0.0/32"
-f:5:17: resyncInterval: 60: is a number; write "60s" if these are seconds
-f:6:1: "toPort": "1-2": unknown key; did you mean "toPorts"? If not, remove it
-f:7:29: masqueradeCIDRs: "fd00::/8": given twice, before on line 7; keep one`}})
+`, `f:1:16: masqLinkLocal: "maybe" is a string; give true or false, or remove the key
+f:3:5: nonMasqueradeCIDRs: "10.0.0.1/8" has bits beyond its length; write "10.0.0.0/8"
+f:4:5: nonMasqueradeCIDRs: "10.0.0.0" is an address, not a prefix; write "10.0.0.0/32"
+f:5:17: resyncInterval: 60 is a number; write "60s" if these are seconds
+f:6:1: "toPort" is an unknown key; did you mean "toPorts"? If not, remove it
+f:7:29: masqueradeCIDRs: "fd00::/8" is given twice, first on line 7, column 19; keep one of them`}})
 }
 
 // The same in JSON, with the same places.
 func TestJSONPlaces(t *testing.T) {
 	checkFaults(t, []faulty{
-		{"all", "{\n\t\"nonMasqueradeCIDRs\": [ \"10.0.0.0/8\",\n\t\t\"10.0.0.1/8\" , 5 ],\n  \"ü\": {\"a\": [1, true, null]}, \"toPorts\": 5\r\n}", `f:3:3: nonMasqueradeCIDRs: "10.0.0.1/8": has bits beyond its length; write "10.0.0.0/8"
-f:3:18: nonMasqueradeCIDRs: 5: is a number; give a list of prefixes such as ["10.0.0.0/8"]
-f:4:3: "ü": "{\"a\":[1,true,null]}": unknown key; remove it
-f:4:43: toPorts: 5: is a number; give FIRST-LAST within 1024-65535, several separated by commas`},
-		{"escapes", `{"masq\u004cinkLocal": "\ud83d\ude00\u001b", "helpers": {"ftp": {}, "ftp": []}}`, `f:1:24: masqLinkLocal: "😀\x1b": is a string; give true or false, or remove the key
-f:1:65: helpers.ftp: "{}": is an object; give a list of ports such as [21]
-f:1:69: helpers.ftp: "[]": given twice, before on line 1; keep one`},
+		{"all", "{\n\t\"nonMasqueradeCIDRs\": [ \"10.0.0.0/8\",\n\t\t\"10.0.0.1/8\" , 5 ],\n  \"ü\": {\"a\": [1, true, null]}, \"toPorts\": 5\r\n}", `f:3:3: nonMasqueradeCIDRs: "10.0.0.1/8" has bits beyond its length; write "10.0.0.0/8"
+f:3:18: nonMasqueradeCIDRs: 5 is a number; give a list of prefixes such as ["10.0.0.0/8"]
+f:4:3: "ü" is an unknown key; remove it
+f:4:43: toPorts: 5 is a number; give FIRST-LAST within 1024-65535, several separated by commas`},
+		{"escapes", `{"masq\u004cinkLocal": "\ud83d\ude00\u001b", "helpers": {"ftp": {}, "ftp": []}}`, `f:1:24: masqLinkLocal: "😀\x1b" is a string; give true or false, or remove the key
+f:1:65: helpers.ftp: "{}" is an object; give a list of ports such as [21]
+f:1:69: helpers.ftp is given twice, first on line 1, column 58; keep one of them`},
 	})
 }
 
 func TestKeys(t *testing.T) {
 	checkFaults(t, []faulty{
-		{"unknown", "masquerade: true", `f:1:1: "masquerade": true: unknown key; remove it`},
-		{"near", "snatAdress: x", `f:1:1: "snatAdress": "x": unknown key; did you mean "snatAddresses"? If not, remove it`},
+		{"unknown", "masquerade: true", `f:1:1: "masquerade" is an unknown key; remove it`},
+		{"near", "snatAdress: x", `f:1:1: "snatAdress" is an unknown key; did you mean "snatAddresses"? If not, remove it`},
 		{
 			"another product's", "NonMasqueradeSrcCIDRs: [172.16.0.2/32]\nsnatTarget: 192.0.2.7\nforceMasqueradeCIDRs: []\n",
-			`f:1:1: "NonMasqueradeSrcCIDRs": "[\"172.16.0.2/32\"]": unknown key; it is a key of Tencent's ip-masq-agent; remove it, and give pods that are to keep their address the annotation masq-cni.dev/egress: direct
-f:2:1: "snatTarget": "192.0.2.7": unknown key; give the address in the list "snatAddresses"
-f:3:1: "forceMasqueradeCIDRs": "[]": unknown key; write "masqueradeCIDRs"`,
+			`f:1:1: "NonMasqueradeSrcCIDRs" is an unknown key; it is a key of Tencent's ip-masq-agent; remove it, and give pods that are to keep their address the annotation masq-cni.dev/egress: direct
+f:2:1: "snatTarget" is an unknown key; give the address in the list "snatAddresses"
+f:3:1: "forceMasqueradeCIDRs" is an unknown key; write "masqueradeCIDRs"`,
 		},
 		{
 			"data key", "config: |\n  nonMasqueradeCIDRs: []\n",
-			`f:1:1: "config": "nonMasqueradeCIDRs: []\n": unknown key; give the text that the ConfigMap holds below data.config, without this key and without its indentation`,
+			`f:1:1: "config" is an unknown key; give the text below data.config of the ConfigMap, without this key and without its indentation`,
 		},
 		{
 			"data key in one line", `{"config": "{\"NonMasqueradeCIDRs\": []}"}`,
-			`f:1:2: "config": "{\"NonMasqueradeCIDRs\": []}": unknown key; give the text that the ConfigMap holds below data.config, without this key and without its indentation`,
+			`f:1:2: "config" is an unknown key; give the text below data.config of the ConfigMap, without this key and without its indentation`,
 		},
 		{
 			"data key of another name", "ip-masq-agent: |\n  nonMasqueradeCIDRs: []\n  masqLinkLocal: true\n",
-			`f:1:1: "ip-masq-agent": "nonMasqueradeCIDRs: []\nmasqLinkLocal: true\n": unknown key; give the text that the ConfigMap holds below data.ip-masq-agent, without this key and without its indentation`,
+			`f:1:1: "ip-masq-agent" is an unknown key; give the text below data.ip-masq-agent of the ConfigMap, without this key and without its indentation`,
 		},
-		{"our case", "DropInvalid: true", `f:1:1: "DropInvalid": true: unknown key; did you mean "dropInvalid"? If not, remove it`},
-		{"number", "5: x", `f:1:1: "5": "x": unknown key; remove it`},
-		{"list", "? [a, b]\n: c", `f:1:3: "[\"a\",\"b\"]": is a list; give a key`},
-		{"merge", "<<: {toPorts: x}", `f:1:1: "<<": "{\"toPorts\":\"x\"}": unknown key; remove it`},
-		{"escape", `"\e[31m\n\u202e": null`, `f:1:1: "\x1b[31m\n\u202e": null: unknown key; remove it`},
-		{"twice", "masqLinkLocal: true\nmasqLinkLocal: false", "f:2:1: masqLinkLocal: false: given twice, before on line 1; keep one"},
-		{"twice in other case", "masqLinkLocal: true\nMasqLinklocal: false", "f:2:1: masqLinkLocal: false: given twice, before on line 1; keep one"},
-		{"twice unknown", "x: 1\nx: 2", "f:1:1: \"x\": 1: unknown key; remove it\nf:2:1: \"x\": 2: unknown key; remove it\nf:2:1: \"x\": 2: given twice, before on line 1; keep one"},
+		{"our case", "DropInvalid: true", `f:1:1: "DropInvalid" is an unknown key; did you mean "dropInvalid"? If not, remove it`},
+		{"number", "5: x", `f:1:1: "5" is an unknown key; remove it`},
+		{"list", "? [a, b]\n: c", `f:1:3: "[\"a\",\"b\"]" is a list; give a name as the key`},
+		{"merge", "<<: {toPorts: x}", `f:1:1: "<<" is an unknown key; remove it`},
+		{"escape", `"\e[31m\n\u202e": null`, `f:1:1: "\x1b[31m\n\u202e" is an unknown key; remove it`},
+		{"twice", "masqLinkLocal: true\nmasqLinkLocal: false", "f:2:1: masqLinkLocal is given twice, first on line 1, column 1; keep one of them"},
+		{"twice in other case", "masqLinkLocal: true\nMasqLinklocal: false", "f:2:1: masqLinkLocal is given twice, first on line 1, column 1; keep one of them"},
+		{"twice unknown", "x: 1\nx: 2", "f:1:1: \"x\" is an unknown key; remove it\nf:2:1: \"x\" is an unknown key; remove it\nf:2:1: \"x\" is given twice, first on line 1, column 1; keep one of them"},
 		{
 			"manifest", "apiVersion: v1\nkind: ConfigMap\n",
-			`f:1:1: "apiVersion": "v1": unknown key; give what the ConfigMap holds below data, not its manifest
-f:2:1: "kind": "ConfigMap": unknown key; give what the ConfigMap holds below data, not its manifest`,
+			`f:1:1: "apiVersion" is an unknown key; give the text below data of the ConfigMap, not the manifest
+f:2:1: "kind" is an unknown key; give the text below data of the ConfigMap, not the manifest`,
 		},
-		{"top list", "- a\n", `f:1:1: "[\"a\"]": is a list; give keys and values, such as nonMasqueradeCIDRs: [10.0.0.0/8]`},
-		{"top text", "10.0.0.0/8", `f:1:1: "10.0.0.0/8": is a string; give keys and values, such as nonMasqueradeCIDRs: [10.0.0.0/8]`},
+		{"top list", "- a\n", `f:1:1: "[\"a\"]" is a list; give keys and values, such as nonMasqueradeCIDRs: [10.0.0.0/8]`},
+		{"top text", "10.0.0.0/8", `f:1:1: "10.0.0.0/8" is a string; give keys and values, such as nonMasqueradeCIDRs: [10.0.0.0/8]`},
 	})
 }
 
 func TestFaultsAreBounded(t *testing.T) {
 	_, err := Parse("f", []byte(strings.Repeat("x: 1\n", 1000)))
-	fs, ok := err.(Faults) //nolint:errorlint // the type itself is promised
-	if !ok || len(fs) != 101 || fs[100].Error() != "and 1899 more faults" {
+	fs, ok := err.(conftree.Faults) //nolint:errorlint // the type itself is promised
+	if !ok || len(fs) != 101 || fs[100].Error() != "1899 more faults are not listed" {
 		t.Errorf("%d faults, the last %v", len(fs), fs[len(fs)-1])
 	}
 	_, err = Parse("f", []byte(`{"toPorts": {"x": [`+strings.Repeat(`"xxxxxxxxxxxxxxx",`, 50000)+`1]}}`))

@@ -16,17 +16,17 @@ func TestToPorts(t *testing.T) {
 	}
 	const mend = "; give FIRST-LAST within 1024-65535, several separated by commas"
 	checkFaults(t, []faulty{
-		{"number", "toPorts: 20000", "f:1:10: toPorts: 20000: is a number" + mend},
-		{"list", "toPorts: [20000-29999]", `f:1:10: toPorts: "[\"20000-29999\"]": is a list` + mend},
-		{"null", "toPorts:", "f:1:9: toPorts: null: is null" + mend},
-		{"upside down", "toPorts: 30000-20000", `f:1:10: toPorts: "30000-20000": "30000-20000" is upside down: 30000 is above 20000` + mend},
-		{"privileged", "toPorts: 1000-2000", `f:1:10: toPorts: "1000-2000": "1000-2000" has privileged ports, those below 1024; give ports of 1024-65535`},
-		{"date", "toPorts: 2001-01-01", `f:1:10: toPorts: "2001-01-01": "2001-01-01" is not a port range such as "20000-29999"` + mend},
+		{"number", "toPorts: 20000", "f:1:10: toPorts: 20000 is a number" + mend},
+		{"list", "toPorts: [20000-29999]", `f:1:10: toPorts: "[\"20000-29999\"]" is a list` + mend},
+		{"null", "toPorts:", "f:1:9: toPorts: null is not allowed here" + mend},
+		{"upside down", "toPorts: 30000-20000", `f:1:10: toPorts: "30000-20000" is not valid: "30000-20000" is upside down: 30000 is above 20000` + mend},
+		{"privileged", "toPorts: 1000-2000", `f:1:10: toPorts: "1000-2000" is not valid: "1000-2000" has privileged ports, those below 1024; give ports of 1024-65535`},
+		{"date", "toPorts: 2001-01-01", `f:1:10: toPorts: "2001-01-01" is not valid: "2001-01-01" is not a port range such as "20000-29999"` + mend},
 		{
-			"several", "toPorts: 0-1,3000-4000,3500", `f:1:10: toPorts: "0-1,3000-4000,3500": "0-1": port 0 is not within 1-65535` + mend + `
-f:1:10: toPorts: "0-1,3000-4000,3500": "3500-3500" overlaps "3000-4000"` + mend,
+			"several", "toPorts: 0-1,3000-4000,3500", `f:1:10: toPorts: "0-1,3000-4000,3500" is not valid: "0-1": port 0 is not within 1-65535` + mend + `
+f:1:10: toPorts: "0-1,3000-4000,3500" is not valid: "3500-3500" overlaps "3000-4000"` + mend,
 		},
-		{"257", "toPorts: '" + strings.Repeat(",", 256) + "'", `f:1:10: toPorts: "` + strings.Repeat(",", 120) + `...": has 257 ranges; give at most 256`},
+		{"257", "toPorts: '" + strings.Repeat(",", 256) + "'", `f:1:10: toPorts: "` + strings.Repeat(",", 120) + `..." is not valid: has 257 ranges; give at most 256`},
 	})
 }
 
@@ -43,5 +43,5 @@ func TestPairs(t *testing.T) {
 	}
 	load(t, config(32, 8)) // 32 of each family
 	_, err := Parse("f", []byte(config(32, 9)))
-	wantFaults(t, err, `f:2:10: toPorts: "20000,20001,20002,20003,20004,20005,20006,20007,20008": 9 ranges for 32 IPv4 addresses make 288 pairs; give fewer addresses or fewer ranges`)
+	wantFaults(t, err, `f:2:10: toPorts: "20000,20001,20002,20003,20004,20005,20006,20007,20008" is not valid: 9 ranges for 32 IPv4 addresses make 288 pairs; give fewer addresses or fewer ranges, for at most 256 pairs`)
 }

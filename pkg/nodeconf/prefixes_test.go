@@ -23,29 +23,29 @@ func TestPrefixes(t *testing.T) {
 		line := func(s string) string { return "\n" + key + ": [" + s + "]" }
 		at := fmt.Sprintf("f:2:%d: %s: ", len(key)+4, key)
 		checkFaults(t, []faulty{
-			{key + " misaligned", line("10.0.0.1/8"), at + `"10.0.0.1/8": has bits beyond its length; write "10.0.0.0/8"`},
-			{key + " misaligned v6", line("fd00::1/8"), at + `"fd00::1/8": has bits beyond its length; write "fd00::/8"`},
-			{key + " address", line("10.0.0.1"), at + `"10.0.0.1": is an address, not a prefix; write "10.0.0.1/32"`},
-			{key + " address v6", line(`"fd00::1"`), at + `"fd00::1": is an address, not a prefix; write "fd00::1/128"`},
-			{key + " mapped", line(`"::ffff:10.0.0.0/104"`), at + `"::ffff:10.0.0.0/104": is IPv4 mapped into IPv6; write "10.0.0.0/8"`},
-			{key + " mapped short", line(`"::ffff:0:0/95"`), at + `"::ffff:0:0/95": is IPv4 mapped into IPv6; write it as IPv4`},
-			{key + " zone", line("fe80::%a/64"), at + `"fe80::%a/64": is not a prefix; give one such as "10.0.0.0/8" or "fd00::/8"`},
-			{key + " empty", line(`""`), at + `"": is not a prefix; give one such as "10.0.0.0/8" or "fd00::/8"`},
-			{key + " word", line("abcdefg"), at + `"abcdefg": is not a prefix; give one such as "10.0.0.0/8" or "fd00::/8"`},
-			{key + " range", line("10.256.0.0/16"), at + `"10.256.0.0/16": is not a prefix; give one such as "10.0.0.0/8" or "fd00::/8"`},
-			{key + " null", line("null"), at + `null: is null; give a list of prefixes such as ["10.0.0.0/8"]`},
-			{key + " number", line("10"), at + `10: is a number; give a list of prefixes such as ["10.0.0.0/8"]`},
-			{key + " text", "\n" + key + ": 10.0.0.0/8", at[:len("f:2:")] + fmt.Sprintf("%d: %s: ", len(key)+3, key) + `"10.0.0.0/8": is a string; give a list of prefixes such as ["10.0.0.0/8"]`},
+			{key + " misaligned", line("10.0.0.1/8"), at + `"10.0.0.1/8" has bits beyond its length; write "10.0.0.0/8"`},
+			{key + " misaligned v6", line("fd00::1/8"), at + `"fd00::1/8" has bits beyond its length; write "fd00::/8"`},
+			{key + " address", line("10.0.0.1"), at + `"10.0.0.1" is an address, not a prefix; write "10.0.0.1/32"`},
+			{key + " address v6", line(`"fd00::1"`), at + `"fd00::1" is an address, not a prefix; write "fd00::1/128"`},
+			{key + " mapped", line(`"::ffff:10.0.0.0/104"`), at + `"::ffff:10.0.0.0/104" is IPv4 mapped into IPv6; write "10.0.0.0/8"`},
+			{key + " mapped short", line(`"::ffff:0:0/95"`), at + `"::ffff:0:0/95" is IPv4 mapped into IPv6; write it as IPv4`},
+			{key + " zone", line("fe80::%a/64"), at + `"fe80::%a/64" is not a prefix; give one such as "10.0.0.0/8" or "fd00::/8"`},
+			{key + " empty", line(`""`), at + `"" is not a prefix; give one such as "10.0.0.0/8" or "fd00::/8"`},
+			{key + " word", line("abcdefg"), at + `"abcdefg" is not a prefix; give one such as "10.0.0.0/8" or "fd00::/8"`},
+			{key + " range", line("10.256.0.0/16"), at + `"10.256.0.0/16" is not a prefix; give one such as "10.0.0.0/8" or "fd00::/8"`},
+			{key + " null", line("null"), at + `null is not allowed here; give a list of prefixes such as ["10.0.0.0/8"]`},
+			{key + " number", line("10"), at + `10 is a number; give a list of prefixes such as ["10.0.0.0/8"]`},
+			{key + " text", "\n" + key + ": 10.0.0.0/8", at[:len("f:2:")] + fmt.Sprintf("%d: %s: ", len(key)+3, key) + `"10.0.0.0/8" is a string; give a list of prefixes such as ["10.0.0.0/8"]`},
 		})
 	}
 	for _, key := range []string{"masqueradeCIDRs", "sourceCIDRs"} {
 		checkFaults(t, []faulty{
-			{key + " twice", key + ":\n- 10.0.0.0/8\n- 10.0.0.0/8", "f:3:3: " + key + `: "10.0.0.0/8": given twice, before on line 2; keep one`},
-			{key + " null", key + ":", fmt.Sprintf("f:1:%d: ", len(key)+2) + key + `: null: is null; give a list of prefixes such as ["10.0.0.0/8"]`},
+			{key + " twice", key + ":\n- 10.0.0.0/8\n- 10.0.0.0/8", "f:3:3: " + key + `: "10.0.0.0/8" is given twice, first on line 2, column 3; keep one of them`},
+			{key + " null", key + ":", fmt.Sprintf("f:1:%d: ", len(key)+2) + key + `: null is not allowed here; give a list of prefixes such as ["10.0.0.0/8"]`},
 		})
 	}
 	checkFaults(t, []faulty{
-		{"both", "masqueradeCIDRs: [10.0.0.0/8]\nnonMasqueradeCIDRs: [fd00::/8, 10.0.0.0/8]", `f:1:19: masqueradeCIDRs: "10.0.0.0/8": is in nonMasqueradeCIDRs too, on line 2; keep one of them`},
+		{"both", "masqueradeCIDRs: [10.0.0.0/8]\nnonMasqueradeCIDRs: [fd00::/8, 10.0.0.0/8]", `f:1:19: masqueradeCIDRs: "10.0.0.0/8" is in nonMasqueradeCIDRs too, on line 2, column 32; keep one of them`},
 	})
 }
 
@@ -96,16 +96,16 @@ func TestCIDRLimit(t *testing.T) {
 	const mend = "; give a whole number such as 64, or remove the key"
 	long := many(65)
 	checkFaults(t, []faulty{
-		{"text", `cidrLimit: "64"`, `f:1:12: cidrLimit: "64": is a string` + mend},
-		{"float", "cidrLimit: 64.0", "f:1:12: cidrLimit: 64.0: is not a whole number in plain digits" + mend},
-		{"octal", "cidrLimit: 0100", "f:1:12: cidrLimit: 0100: is not a whole number in plain digits" + mend},
-		{"hex", "cidrLimit: 0x40", "f:1:12: cidrLimit: 0x40: is not a whole number in plain digits" + mend},
-		{"plus", "cidrLimit: +64", "f:1:12: cidrLimit: +64: is not a whole number in plain digits" + mend},
-		{"huge", "cidrLimit: 99999999999999999999", "f:1:12: cidrLimit: 99999999999999999999: is not a whole number in plain digits" + mend},
-		{"negative", "cidrLimit: -1\nnonMasqueradeCIDRs: [10.0.0.0/8]", "f:1:12: cidrLimit: -1: is negative" + mend},
+		{"text", `cidrLimit: "64"`, `f:1:12: cidrLimit: "64" is a string` + mend},
+		{"float", "cidrLimit: 64.0", "f:1:12: cidrLimit: 64.0 is not a whole number in plain digits" + mend},
+		{"octal", "cidrLimit: 0100", "f:1:12: cidrLimit: 0100 is not a whole number in plain digits" + mend},
+		{"hex", "cidrLimit: 0x40", "f:1:12: cidrLimit: 0x40 is not a whole number in plain digits" + mend},
+		{"plus", "cidrLimit: +64", "f:1:12: cidrLimit: +64 is not a whole number in plain digits" + mend},
+		{"huge", "cidrLimit: 99999999999999999999", "f:1:12: cidrLimit: 99999999999999999999 is not a whole number in plain digits" + mend},
+		{"negative", "cidrLimit: -1\nnonMasqueradeCIDRs: [10.0.0.0/8]", "f:1:12: cidrLimit: -1 is negative" + mend},
 		{
 			"65", "nonMasqueradeCIDRs: " + long,
-			`f:1:21: nonMasqueradeCIDRs: ` + masq.Quote(`["`+strings.ReplaceAll(long[1:200], ", ", `","`)) + `: has 65 entries, and cidrLimit is 64; remove some, or raise cidrLimit`,
+			`f:1:21: nonMasqueradeCIDRs: ` + masq.Quote(`["`+strings.ReplaceAll(long[1:200], ", ", `","`)) + ` has 65 entries, and cidrLimit is 64; remove entries, or raise cidrLimit`,
 		},
 	})
 }

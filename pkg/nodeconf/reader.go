@@ -3,170 +3,117 @@ package nodeconf
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// settings are what all files together give, each with its place.
+// settings are the settings of all files, each with its place.
 type settings struct {
 	listed        bool // a file gives nonMasqueradeCIDRs
-	nonMasquerade []found[netip.Prefix]
-	masquerade    []found[netip.Prefix]
-	sources       []found[netip.Prefix]
-	snat, routed  []found[netip.Addr]
-	helpers       []found[masq.Helper]
-	// annotations is nil where no file gives allowAnnotations.
-	annotations []found[string]
+	nonMasquerade []conftree.Found[netip.Prefix]
+	masquerade    []conftree.Found[netip.Prefix]
+	sources       []conftree.Found[netip.Prefix]
+	snat, routed  []conftree.Found[netip.Addr]
+	helpers       []conftree.Found[masq.Helper]
 
-	// Of these, one value of several files counts before the others.
-	linkLocal4, linkLocal6   []found[bool]
-	randomFully, dropInvalid []found[bool]
-	otherLinks               []found[bool]
-	resync                   []found[time.Duration]
+	annotationsListed bool // a file gives allowAnnotations; an empty list allows none
+	annotations       []conftree.Found[string]
 
-	// These can have one value only.
-	toPorts *found[[]masq.PortRange]
-	clamp   *found[masq.Clamp]
+	// One of several values overrides the others.
+	linkLocal4, linkLocal6   []conftree.Found[bool]
+	randomFully, dropInvalid []conftree.Found[bool]
+	otherLinks               []conftree.Found[bool]
+	resync                   []conftree.Found[time.Duration]
+
+	// Two different values are a fault.
+	toPorts *conftree.Found[[]masq.PortRange]
+	clamp   *conftree.Found[masq.Clamp]
 }
 
-// reader takes files apart key by key and collects what is wrong, so that a
-// fault does not hide the others. Lists are united, booleans or-ed, and of the
-// others two that differ are a fault.
+// reader reads files key by key and collects faults, so that one fault does not hide
+// the others.
 type reader struct {
-	s     settings
-	limit int // cidrLimit of the file that is being read
-	faults
-	warnings faults
+	conftree.Reader
+	warnings conftree.Reader
+	s        settings
+	limit    int // cidrLimit of the file that is being read
 }
 
-// manifest are keys of a ConfigMap's own, which people give by mistake.
-var manifest = map[string]bool{"apiVersion": true, "kind": true, "metadata": true, "data": true}
+// manifestKeys are keys of a ConfigMap itself.
+var manifestKeys = []string{"apiVersion", "kind", "metadata", "data"}
 
 // file reads one file.
 func (r *reader) file(name string, data []byte) {
-	top := decode(name, data, &r.faults)
-	switch top.kind {
-	case isUnread, isNull:
+	top := decode(name, data, &r.Reader)
+	switch top.Kind {
+	case conftree.Invalid, conftree.Null:
 		return
-	case isObject:
+	case conftree.Object:
 	default:
-		r.fault(top.place, "", top.show(), string(top.kind), "give keys and values, such as nonMasqueradeCIDRs: [10.0.0.0/8]")
+		r.WrongType("", top, "give keys and values, such as nonMasqueradeCIDRs: [10.0.0.0/8]")
 		return
 	}
-	given := map[string]value{}
-	first := map[string]place{}
-	for _, m := range top.members {
-		k, known := r.key(m)
-		if k == "" {
-			continue
-		}
-		if before, again := first[k]; again {
-			r.fault(m.key.place, shownKey(k), m.value.show(), "given twice, before "+before.from(m.key.place), "keep one")
-			continue
-		}
-		first[k] = m.key.place
-		if known && m.value.kind != isUnread {
-			given[k] = m.value
+	given := map[string]conftree.Value{}
+	for _, m := range top.Members {
+		k, known := r.known(m)
+		if _, again := given[k.name]; known && !again {
+			given[k.name] = m.Value
 		}
 	}
+	r.RepeatedKeys(top, func(name string) string {
+		if k, known := keyOf(name); known {
+			return k.name
+		}
+		return masq.Quote(name)
+	})
 	r.limit = defaultLimit
-	if n, ok := given["cidrLimit"].whole(); ok {
+	if n, ok := given["cidrLimit"].Whole(); ok {
 		r.limit = n
 	}
 	for _, k := range keys {
-		if v, ok := given[k.name]; ok {
+		if v := given[k.name]; v.Kind != conftree.Invalid {
 			k.read(r, k, v)
 		}
 	}
 }
 
-// key returns the name of a member's key, and whether it is one that there is.
-func (r *reader) key(m member) (name string, known bool) {
-	switch m.key.kind {
-	case isUnread:
-		return "", false
-	case isList, isObject:
-		r.fault(m.key.place, "", m.key.show(), string(m.key.kind), "give a key")
-		return "", false
+// known finds the key of a member, and adds a fault if there is none.
+func (r *reader) known(m conftree.Member) (key, bool) {
+	switch m.Key.Kind {
+	case conftree.Invalid:
+		return key{}, false
+	case conftree.List, conftree.Object:
+		r.WrongType("", m.Key, "give a name as the key")
+		return key{}, false
 	}
-	if k, ok := keyOf(m.key.text); ok {
-		return k.name, true
+	if k, ok := keyOf(m.Key.Text); ok {
+		return k, true
 	}
-	mend := masq.UnknownKey(m.key.text, keyNames())
+	remedy := masq.UnknownKey(m.Key.Text, keyNames())
 	switch {
-	case manifest[m.key.text]:
-		mend = "give what the ConfigMap holds below data, not its manifest"
-	case m.value.kind == isString && (m.key.text == "config" || strings.Contains(m.value.text, "\n")):
-		mend = fmt.Sprintf("give the text that the ConfigMap holds below data.%s, without this key and without its indentation", m.key.text)
+	case slices.Contains(manifestKeys, m.Key.Text):
+		remedy = "give the text below data of the ConfigMap, not the manifest"
+	case m.Value.Kind == conftree.String && (m.Key.Text == "config" || strings.Contains(m.Value.Text, "\n")):
+		remedy = fmt.Sprintf("give the text below data.%s of the ConfigMap, without this key and without its indentation", m.Key.Text)
 	}
-	r.fault(m.key.place, masq.Quote(m.key.text), m.value.show(), "unknown key", mend)
-	return m.key.text, false
+	r.Fault(m.Key.Place, masq.Quote(m.Key.Text), "", "is an unknown key", remedy)
+	return key{}, false
 }
 
-// shownKey quotes what is no key of ours.
-func shownKey(name string) string {
-	if _, ok := keyOf(name); ok {
-		return name
-	}
-	return masq.Quote(name)
-}
-
-func (r *reader) wrongType(key string, v value, mend string) {
-	r.fault(v.place, key, v.show(), string(v.kind), mend)
-}
-
-// texts returns the strings of a list.
-func (r *reader) texts(key string, v value, most int, mend string) []value {
-	if v.kind != isList {
-		r.wrongType(key, v, mend)
-		return nil
-	}
-	if n := len(v.items); n > most {
-		r.fault(v.place, key, v.show(), fmt.Sprintf("has %d entries", n), fmt.Sprintf("give at most %d", most))
-		return nil
-	}
-	var out []value
-	for _, item := range v.items {
-		switch item.kind {
-		case isString:
-			out = append(out, item)
-		case isUnread:
-		default:
-			r.wrongType(key, item, mend)
-		}
-	}
-	return out
-}
-
-// prevail sets a setting that the first in order of several values decides, and
-// warns of each that has no effect beside it.
-func prevail[T comparable](r *reader, key string, to *T, given []found[T], before func(a, b T) bool) {
-	if len(given) == 0 {
-		return
-	}
-	first := given[0]
-	for _, f := range given {
-		if before(f.value, first.value) {
-			first = f
-		}
-	}
-	*to = first.value
-	for _, f := range given {
-		if f.value != first.value {
-			r.warnings.fault(f.place, key, f.shown, fmt.Sprintf("gives way to %s %s", first.shown, first.from(f.place)), "give one of them")
-		}
+// toPorts reads source ports.
+func (r *reader) toPorts(k key, v conftree.Value) {
+	if ranges, ok := r.PortRanges(k.name, v); ok {
+		single(r, k.name, &r.s.toPorts, conftree.Found[[]masq.PortRange]{Place: v.Place, Value: ranges, Shown: v.Show()}, slices.Equal)
 	}
 }
 
-// once merges a setting that can have one value only.
-func once[T any](r *reader, key string, to **found[T], now found[T], equal func(a, b T) bool) {
-	before := *to
-	switch {
-	case before == nil:
-		*to = &now
-	case !equal(before.value, now.value):
-		r.fault(now.place, key, now.shown, fmt.Sprintf("differs from %s %s", before.shown, before.from(now.place)), "give one of them")
+// mssClamp reads the limit of the maximum segment size.
+func (r *reader) mssClamp(k key, v conftree.Value) {
+	if c, ok := r.Clamp(k.name, v); ok {
+		single(r, k.name, &r.s.clamp, conftree.Found[masq.Clamp]{Place: v.Place, Value: c, Shown: v.Show()}, func(a, b masq.Clamp) bool { return a == b })
 	}
 }

@@ -4,21 +4,23 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// decodeYAML reads the one document of a file. Nodes are taken as the library
-// composes them: nothing is expanded, so an alias costs what it is long.
-func decodeYAML(file string, data []byte, fs *faults) value {
+// decodeYAML reads the only document of a file. The library's nodes are converted
+// without expanding aliases, so that the cost follows the length of the file.
+func decodeYAML(file string, data []byte, r *conftree.Reader) conftree.Value {
+	out := conftree.Value{Place: conftree.Place{File: file}, Kind: conftree.Null}
 	loader, err := yaml.NewLoader(bytes.NewReader(data))
 	if err != nil {
-		fs.fault(place{file: file}, "", "", "is not YAML: "+printable(masq.Clip(err.Error())), "mend it")
-		return value{}
+		yamlFault(file, data, err, r)
+		return conftree.Value{}
 	}
-	out := value{place: place{file: file}, kind: isNull}
 	for {
 		var n yaml.Node
 		err := loader.Load(&n)
@@ -26,98 +28,99 @@ func decodeYAML(file string, data []byte, fs *faults) value {
 			return out
 		}
 		if err != nil {
-			notYAML(file, data, err, fs)
-			return value{}
+			yamlFault(file, data, err, r)
+			return conftree.Value{}
 		}
 		if len(n.Content) == 0 {
 			continue
 		}
-		v := fromNode(file, n.Content[0], fs)
+		v := convert(file, n.Content[0], r)
 		switch {
-		case v.kind == isNull:
-		case out.kind != isNull:
-			// There, all but the first are dropped without a word.
-			fs.fault(v.place, "", "", "is a second document", "give one, or one a file")
-			return value{}
+		case v.Kind == conftree.Null:
+		case out.Kind != conftree.Null:
+			// ip-masq-agent silently ignores all documents but the first.
+			r.Fault(v.Place, "", "", "a second YAML document begins here", "keep one document, or put each into a file of its own")
+			return conftree.Value{}
 		default:
 			out = v
 		}
 	}
 }
 
-func notYAML(file string, data []byte, err error, fs *faults) {
-	at := place{file: file}
-	wrong, mend := err.Error(), "mend it"
+// yamlFault adds the fault that a file is not YAML.
+func yamlFault(file string, data []byte, err error, r *conftree.Reader) {
+	at := conftree.Place{File: file}
+	wrong, remedy := err.Error(), "correct the syntax"
 	if e, ok := errors.AsType[*yaml.LoadError](err); ok {
-		at.line, at.column = e.Mark.Line, e.Mark.Column
-		if end := newCursor(file, data).at(len(data)); at.line > end.line {
-			at = end // the library counts a line more than there is
+		at.Line, at.Column = e.Mark.Line, e.Mark.Column
+		if end := conftree.NewCursor(file, data).At(len(data)); at.Line > end.Line {
+			at = end // the library counts one line too many
 		}
 		wrong = e.Message
 		if e.ContextMsg != "" {
 			wrong = e.ContextMsg + ": " + wrong
 		}
 		if isTab(data, at) {
-			mend = "indent with spaces, YAML allows no tabs"
+			remedy = "indent with spaces, since YAML allows no tabs"
 		}
 	}
-	fs.fault(at, "", "", "is not YAML: "+printable(masq.Clip(wrong)), mend)
+	// The library repeats text of the file.
+	if quoted := masq.Quote(wrong); quoted[1:len(quoted)-1] != wrong {
+		wrong = quoted
+	}
+	r.Fault(at, "", "", "the file is not valid YAML: "+wrong, remedy)
 }
 
 // isTab reports whether the character at a place is a tab.
-func isTab(data []byte, at place) bool {
-	for n := 1; n < at.line; n++ {
-		_, rest, ok := bytes.Cut(data, []byte("\n"))
-		if !ok {
-			return false
-		}
-		data = rest
+func isTab(data []byte, at conftree.Place) bool {
+	lines := strings.Split(string(data), "\n")
+	if at.Line < 1 || at.Line > len(lines) {
+		return false
 	}
-	line, _, _ := bytes.Cut(data, []byte("\n"))
-	characters := []rune(string(line))
-	return at.column >= 1 && at.column <= len(characters) && characters[at.column-1] == '\t'
+	line := []rune(lines[at.Line-1])
+	return at.Column >= 1 && at.Column <= len(line) && line[at.Column-1] == '\t'
 }
 
-func fromNode(file string, n *yaml.Node, fs *faults) value {
-	v := value{place: place{file, n.Line, n.Column}}
+// convert returns a node of the library as a value. Aliases and tags are faults.
+func convert(file string, n *yaml.Node, r *conftree.Reader) conftree.Value {
+	v := conftree.Value{Place: conftree.Place{File: file, Line: n.Line, Column: n.Column}}
 	if n.Kind == yaml.AliasNode {
-		fs.fault(v.place, "", masq.Quote("*"+n.Value), "is an alias", "write out what it stands for")
+		r.Fault(v.Place, "", masq.Quote("*"+n.Value), "is an alias", "write out the value that it stands for")
 		return v
 	}
 	tag := n.ShortTag()
 	if n.Style&yaml.TaggedStyle != 0 && tag != "!!str" {
-		fs.fault(v.place, "", masq.Quote(tag), "is a tag", "remove it")
+		r.Fault(v.Place, "", masq.Quote(tag), "is a tag", "remove it")
 		return v
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
-		v.kind = isObject
+		v.Kind = conftree.Object
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			v.members = append(v.members, member{fromNode(file, n.Content[i], fs), fromNode(file, n.Content[i+1], fs)})
+			v.Members = append(v.Members, conftree.Member{Key: convert(file, n.Content[i], r), Value: convert(file, n.Content[i+1], r)})
 		}
 	case yaml.SequenceNode:
-		v.kind = isList
+		v.Kind = conftree.List
 		for _, item := range n.Content {
-			v.items = append(v.items, fromNode(file, item, fs))
+			v.Items = append(v.Items, convert(file, item, r))
 		}
 	case yaml.ScalarNode:
-		v.text, v.plain = n.Value, n.Style == 0
-		v.kind = kindOf(tag)
+		v.Text, v.Plain = n.Value, n.Style == 0
+		v.Kind = kindOf(tag)
 	}
 	return v
 }
 
-// kindOf tells the type of a scalar by its tag. What is a date or the key of a
-// merge to YAML is a text here.
-func kindOf(tag string) kind {
+// kindOf returns the kind of a scalar by its tag. Dates and merge keys are strings here.
+func kindOf(tag string) conftree.Kind {
 	switch tag {
 	case "!!null":
-		return isNull
+		return conftree.Null
 	case "!!bool":
-		return isBoolean
+		return conftree.Boolean
 	case "!!int", "!!float":
-		return isNumber
+		return conftree.Number
 	default:
-		return isString
+		return conftree.String
 	}
 }

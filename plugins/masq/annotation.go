@@ -50,9 +50,9 @@ func (n *node) allowsEgress(conf *cniconf.Conf, p *masq.Policy, args *skel.CmdAr
 	case err != nil:
 		return err
 	case !p.EgressDirect && listed:
-		wrong, remedy = "allowAnnotations of the node's policy does not list this annotation", "remove the annotation, or list it there"
+		wrong, remedy = "is not allowed: allowAnnotations of the node's policy does not list this annotation", "remove the annotation, or list it there"
 	case !p.EgressDirect:
-		wrong = "not allowed by default where the node's policy has snatAddresses"
+		wrong = "is not allowed by default where the node's policy has snatAddresses"
 	case !listed:
 		kept, err := n.records.HasNATLog()
 		if err != nil {
@@ -61,14 +61,14 @@ func (n *node) allowsEgress(conf *cniconf.Conf, p *masq.Policy, args *skel.CmdAr
 		if !kept {
 			return nil
 		}
-		wrong = "not allowed by default where masqd keeps a NAT log"
+		wrong = "is not allowed by default where masqd keeps a NAT log"
 	default:
 		return nil
 	}
 	if remedy == "" {
 		remedy = fmt.Sprintf("remove the annotation, or list %q in allowAnnotations of the network", masq.EgressAnnotation)
 	}
-	fault := masq.EgressAnnotation + ": \"direct\": " + wrong + "; " + remedy
+	fault := masq.EgressAnnotation + ": \"direct\" " + wrong + "; " + remedy
 	noteRefusal(n.records, conf.Name, conf.Pod, args, fault)
 	return types.NewError(types.ErrInvalidNetworkConfig, "the node refuses an annotation of the pod on network "+masq.Quote(conf.Name), fault)
 }

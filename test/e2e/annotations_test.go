@@ -54,7 +54,7 @@ func (w *world) isRefused(t *testing.T, id string, list *libcni.NetworkConfigLis
 	p := w.tenant(id)
 	err := p.tryAdd(list)
 	var refused *types.Error
-	if !errors.As(err, &refused) || refused.Code != types.ErrInvalidNetworkConfig || !strings.Contains(refused.Details, masq.EgressAnnotation+`: "direct": `) || !strings.Contains(refused.Details, why) {
+	if !errors.As(err, &refused) || refused.Code != types.ErrInvalidNetworkConfig || !strings.Contains(refused.Details, masq.EgressAnnotation+`: "direct" `) || !strings.Contains(refused.Details, why) {
 		t.Fatalf("ADD: %s; want it refused, because %s", describe(errors.Join(err, errors.New(""))), why)
 	}
 	var left []string

@@ -11,6 +11,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/exitcode"
+	"github.com/masq-cni/masq-cni/pkg/conftree"
 	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
@@ -67,12 +68,12 @@ Nothing but the files is looked at: --netns and --state-dir change nothing.`,
 // printFaults prints what is wrong, which is the result of the command, and
 // returns what makes it fail.
 func printFaults(w io.Writer, err error, output string) error {
-	faults, ok := errors.AsType[nodeconf.Faults](err)
+	faults, ok := errors.AsType[conftree.Faults](err)
 	if !ok {
 		return err
 	}
 	if output == "json" {
-		err = report.Write(w, report.JSON, map[string]nodeconf.Faults{"faults": faults})
+		err = report.Write(w, report.JSON, map[string]conftree.Faults{"faults": faults})
 	} else {
 		_, err = fmt.Fprintln(w, faults)
 	}

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -184,11 +185,17 @@ func (i *install) readKeys() (err error) {
 			return err
 		}
 	}
+	typed := i.given
 	if i.given, err = withStateDir(i.given, i.stateDir); err != nil {
 		return err
 	}
 	if i.entry, err = cnidir.Entry(i.given); err != nil {
 		return err
+	}
+	if len(typed) > 0 { // faults have their lines and columns in this text
+		if err := i.judge(typed); err != nil {
+			return err
+		}
 	}
 	return i.judge(i.entry)
 }
@@ -208,18 +215,14 @@ func withStateDir(given []byte, dir string) ([]byte, error) {
 	return json.Marshal(keys)
 }
 
-// judge has the plugin's own reader look at an entry, as a runtime would give it.
-func (i *install) judge(entry json.RawMessage) error {
-	var keys map[string]any
-	if err := json.Unmarshal(entry, &keys); err != nil {
-		return err
+// judge checks an entry, or keys of an entry, as the plugin does. The lines and columns
+// of faults are positions in the text.
+func (i *install) judge(text []byte) error {
+	keys := bytes.TrimSuffix(bytes.TrimSpace(text), []byte("}"))
+	if !bytes.HasSuffix(bytes.TrimSpace(keys), []byte("{")) {
+		keys = append(slices.Clone(keys), ',')
 	}
-	keys["name"], keys["cniVersion"] = i.networkName, i.cniVersion
-	text, err := json.Marshal(keys)
-	if err != nil {
-		return err
-	}
-	_, err = cniconf.Load(text, "")
+	_, err := cniconf.Load(fmt.Appendf(nil, `%s"name":%q,"cniVersion":%q}`, keys, i.networkName, i.cniVersion), "")
 	if fault, ok := errors.AsType[*types.Error](err); ok {
 		return fmt.Errorf("%s: %s", fault.Msg, fault.Details)
 	}
