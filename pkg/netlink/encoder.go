@@ -25,39 +25,27 @@ func (e *Encoder) Text(typ uint16, s string) {
 }
 
 // Uint8 appends an attribute of one byte.
-func (e *Encoder) Uint8(typ uint16, v uint8) {
-	at := e.Begin(typ)
-	*e = append(*e, v)
-	e.End(at)
-}
+func (e *Encoder) Uint8(typ uint16, v uint8) { e.Bytes(typ, []byte{v}) }
 
-// Uint16 appends an attribute in network byte order, as netfilter has all of them.
+// Uint16 appends an attribute in network byte order, which netfilter uses for all numbers.
 func (e *Encoder) Uint16(typ, v uint16) {
-	at := e.Begin(typ)
-	*e = binary.BigEndian.AppendUint16(*e, v)
-	e.End(at)
+	e.Bytes(typ, binary.BigEndian.AppendUint16(make([]byte, 0, 2), v))
 }
 
 // Uint32 appends an attribute in network byte order.
 func (e *Encoder) Uint32(typ uint16, v uint32) {
-	at := e.Begin(typ)
-	*e = binary.BigEndian.AppendUint32(*e, v)
-	e.End(at)
+	e.Bytes(typ, binary.BigEndian.AppendUint32(make([]byte, 0, 4), v))
 }
 
 // Uint64 appends an attribute in network byte order.
 func (e *Encoder) Uint64(typ uint16, v uint64) {
-	at := e.Begin(typ)
-	*e = binary.BigEndian.AppendUint64(*e, v)
-	e.End(at)
+	e.Bytes(typ, binary.BigEndian.AppendUint64(make([]byte, 0, 8), v))
 }
 
-// NativeUint32 appends an attribute in the byte order of the machine, as rtnetlink
-// has all of them.
+// NativeUint32 appends an attribute in the machine's byte order, which rtnetlink uses for
+// all numbers.
 func (e *Encoder) NativeUint32(typ uint16, v uint32) {
-	at := e.Begin(typ)
-	*e = binary.NativeEndian.AppendUint32(*e, v)
-	e.End(at)
+	e.Bytes(typ, binary.NativeEndian.AppendUint32(make([]byte, 0, 4), v))
 }
 
 // Nest appends a list of attributes as the value of one.

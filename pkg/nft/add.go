@@ -39,7 +39,7 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		return t, err
 	}
 	err := retry(func() error {
-		have, err := c.s.structure()
+		have, err := c.structure()
 		if err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 			if !have.exists {
 				guard = 0 // the table is made exclusively
 			}
-			return exclusively(c.s.commit(p.ops, guard))
+			return exclusively(c.commit(p.ops, guard))
 		}
 		if err != nil {
 			return err
@@ -102,7 +102,7 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 			}
 			ops = append(ops, add...)
 		}
-		err = exclusively(c.s.commit(ops, guard))
+		err = exclusively(c.commit(ops, guard))
 		switch {
 		case errors.Is(err, unix.EEXIST) && !taken:
 			if refused = c.ask(a, replace); refused != nil {
@@ -155,7 +155,7 @@ func (c *Conn) Holders(a masq.Attachment) ([]string, error) {
 	var out []string
 	for _, addr := range a.Addresses {
 		set := ruleset.SetName{Kind: ruleset.PolicySet, Family: masq.FamilyOf(addr)}.Set()
-		x, found, err := c.s.element(set.Name, set.Type, addr.String())
+		x, found, err := c.element(set.Name, set.Type, addr.String())
 		if err != nil {
 			return nil, explain(fmt.Errorf("read element %s of %s: %w", addr, set.Name, err))
 		}

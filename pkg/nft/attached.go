@@ -23,7 +23,7 @@ func (c *Conn) Attached(want func(identity string) bool) ([]Attached, error) {
 	var found map[string]*Attached
 	err := retry(func() error {
 		found = map[string]*Attached{}
-		have, err := c.s.structure()
+		have, err := c.structure()
 		if err != nil {
 			return err
 		}
@@ -32,7 +32,7 @@ func (c *Conn) Attached(want func(identity string) bool) ([]Attached, error) {
 			if have.sets[set.Name] == nil {
 				continue
 			}
-			all, err := c.s.elements(set.Name, set.Type)
+			all, err := c.elements(set.Name, set.Type)
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ func (c *Conn) Attached(want func(identity string) bool) ([]Attached, error) {
 func (c *Conn) DirectRanges(id string) (out []masq.AddrRange, err error) {
 	err = retry(func() error {
 		out = nil
-		have, err := c.s.structure()
+		have, err := c.structure()
 		if err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (c *Conn) DirectRanges(id string) (out []masq.AddrRange, err error) {
 				continue
 			}
 			var s set
-			if err := c.s.ranges(name, &s); err != nil {
+			if err := c.ranges(name, &s); err != nil {
 				return err
 			}
 			out = append(out, rangesOf(s.bounds)...)

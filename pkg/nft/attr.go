@@ -7,9 +7,6 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// attrs is a list of netlink attributes being written.
-type attrs = netlink.Encoder
-
 // each calls f with the attributes in b, without their flags.
 func each(b []byte, f func(typ uint16, data []byte) error) error {
 	a := netlink.Attributes{Rest: b}
@@ -31,6 +28,18 @@ func fields(b []byte) (map[uint16][]byte, error) {
 	return out, err
 }
 
+// inside returns the value of the attribute of a type; of a repeated one the last,
+// nil where there is none.
+func inside(b []byte, typ uint16) (value []byte, err error) {
+	err = each(b, func(t uint16, data []byte) error {
+		if t == typ {
+			value = data
+		}
+		return nil
+	})
+	return value, err
+}
+
 // number is the value of a 32-bit attribute, or 0 where it is missing or short.
 func number(b []byte) uint32 {
 	if len(b) < 4 {
@@ -46,9 +55,7 @@ func number64(b []byte) uint64 {
 	return binary.BigEndian.Uint64(b)
 }
 
-// text is the value of a text attribute, without its closing NUL.
-func text(b []byte) string { return netlink.Text(b) }
-
+// unended returns the value of a text attribute without its closing NUL.
 func unended(b []byte) []byte {
 	b, _, _ = bytes.Cut(b, zeros[:1])
 	return b

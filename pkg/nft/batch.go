@@ -13,7 +13,7 @@ import (
 type op struct {
 	typ   int
 	flags uint16
-	body  attrs
+	body  netlink.Encoder
 	what  string // for errors: "add chain policy-1234"
 	// optional says that the thing may be gone already: the transaction is sent
 	// again without this message. (NFT_MSG_DESTROY* would do, from Linux 6.3.)
@@ -38,9 +38,9 @@ var errStale = errors.New("the ruleset has changed since it was read")
 
 // commit sends the messages as one transaction. With a generation other than 0 it
 // happens only if the ruleset is still of that generation; errStale otherwise.
-func (s *socket) commit(ops []op, generation uint32) error {
+func (c *Conn) commit(ops []op, generation uint32) error {
 	for len(ops) > 0 {
-		err := s.transact(ops, generation, true)
+		err := c.transact(ops, generation, true)
 		var failed *opError
 		if !errors.As(err, &failed) || !failed.op.optional || !errors.Is(err, unix.ENOENT) {
 			return err
@@ -57,10 +57,10 @@ func (s *socket) commit(ops []op, generation uint32) error {
 }
 
 // check has the kernel validate the messages and then forget them.
-func (s *socket) check(ops []op) error { return s.transact(ops, 0, false) }
+func (c *Conn) check(ops []op) error { return c.transact(ops, 0, false) }
 
-func (s *socket) transact(ops []op, generation uint32, keep bool) error {
-	var bounds attrs
+func (c *Conn) transact(ops []op, generation uint32, keep bool) error {
+	var bounds netlink.Encoder
 	if generation != 0 {
 		bounds.Uint32(unix.NFNL_BATCH_GENID, generation)
 	}
@@ -72,14 +72,14 @@ func (s *socket) transact(ops []op, generation uint32, keep bool) error {
 	b.Grow(size)
 	b.Add(unix.NFNL_MSG_BATCH_BEGIN, 0, header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES), bounds)
 	for _, o := range ops {
-		b.Add(numberOf(o.typ), o.flags, header(unix.NFPROTO_INET, 0), o.body)
+		b.Add(messageType(o.typ), o.flags, header(unix.NFPROTO_INET, 0), o.body)
 	}
 	b.Acknowledge()
 	if keep {
 		b.Add(unix.NFNL_MSG_BATCH_END, 0, header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES))
 	}
 	var errs []error
-	err := s.c.Exchange(&b, func(i int, _ *netlink.Message, err error) error {
+	err := c.nl.Exchange(&b, func(i int, _ *netlink.Message, err error) error {
 		switch {
 		case err == nil:
 		case errors.Is(err, unix.ERESTART):
@@ -93,7 +93,7 @@ func (s *socket) transact(ops []op, generation uint32, keep bool) error {
 	})
 	// A transaction that is refused as a whole has no acknowledgement.
 	if len(errs) > 0 && (err == nil || errors.Is(err, netlink.ErrNoAnswer)) {
-		return s.explainOwner(errors.Join(errs...))
+		return c.explainOwner(errors.Join(errs...))
 	}
 	return err
 }

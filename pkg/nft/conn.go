@@ -12,13 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // Conn reaches the nftables of the network namespace in which it was opened.
 type Conn struct {
-	s     *socket
-	watch *Watcher // of Watch; nil where there is none
+	nl    *netlink.Conn
+	watch *Watcher // the last that Watch returned; nil before its first call
 	// Services returns the ports that the node's services have, for Add to reserve them;
 	// nil keeps the ports that the table reserves.
 	Services func() ([]masq.PortRange, error)
@@ -28,15 +29,15 @@ type Conn struct {
 
 // Open connects to the nftables of the calling thread's network namespace.
 func Open() (*Conn, error) {
-	s, err := dial()
+	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, netlink.DumpBuffer)
 	if err != nil {
 		return nil, explain(fmt.Errorf("open a netlink socket: %w", err))
 	}
-	return &Conn{s: s}, nil
+	return &Conn{nl: nl}, nil
 }
 
 // Close ends the connection. Rules stay.
-func (c *Conn) Close() error { return c.s.close() }
+func (c *Conn) Close() error { return c.nl.Close() }
 
 const (
 	// retryTime bounds how long a change is planned again because other programs were
@@ -88,12 +89,12 @@ const large = 32 << 10
 // programs make at that time, and the next one shows a gap in the generations.
 func (c *Conn) commitAlone(ops []op, generation uint32) error {
 	if c.watch == nil || !isLarge(ops) {
-		return c.s.commit(ops, generation)
+		return c.commit(ops, generation)
 	}
 	if err := c.watch.pause(); err != nil {
 		return err
 	}
-	err := c.s.commit(ops, generation)
+	err := c.commit(ops, generation)
 	return errors.Join(err, c.watch.resume())
 }
 
@@ -121,7 +122,7 @@ func (c *Conn) Drift(want, pending ruleset.Table) ([]Difference, error) {
 }
 
 func (c *Conn) compare(want ruleset.Table, pending contents) (*planner, error) {
-	have, err := c.s.structure()
+	have, err := c.structure()
 	if err != nil {
 		return nil, err
 	}
@@ -156,9 +157,9 @@ func (c *Conn) read(want ruleset.Set, have *set) error {
 	case have.bounds != nil:
 		return nil
 	case want.Interval:
-		return c.s.ranges(want.Name, have)
+		return c.ranges(want.Name, have)
 	}
-	return c.s.compare(want, have)
+	return c.compareElements(want, have)
 }
 
 // Check returns what is missing or different of the rules and elements that an
@@ -178,7 +179,7 @@ func (c *Conn) Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]D
 func (c *Conn) checkOnce(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]Difference, error) {
 	var changes []Difference
 	err := retry(func() error {
-		have, err := c.s.structure()
+		have, err := c.structure()
 		if err != nil {
 			return err
 		}
@@ -203,7 +204,7 @@ func (c *Conn) checkOnce(a masq.Attachment, has func(netip.Addr) (bool, error)) 
 				continue
 			}
 			for _, e := range s.Elements {
-				x, found, err := c.s.element(s.Name, s.Type, e.Key)
+				x, found, err := c.element(s.Name, s.Type, e.Key)
 				switch {
 				case err != nil:
 					return fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err)
@@ -225,7 +226,7 @@ func (c *Conn) Identities() ([]string, error) {
 	found := map[string]bool{}
 	err := retry(func() error {
 		clear(found)
-		have, err := c.s.structure()
+		have, err := c.structure()
 		if err != nil {
 			return err
 		}
@@ -234,7 +235,7 @@ func (c *Conn) Identities() ([]string, error) {
 			if have.sets[set.Name] == nil || have.owner != 0 {
 				continue
 			}
-			all, err := c.s.elements(set.Name, set.Type)
+			all, err := c.elements(set.Name, set.Type)
 			if err != nil {
 				return err
 			}
@@ -249,26 +250,22 @@ func (c *Conn) Identities() ([]string, error) {
 
 // Exists reports whether the table is there.
 func (c *Conn) Exists() (bool, error) {
-	there := false
-	err := c.s.get(unix.NFT_MSG_GETTABLE, 0, ofTable(), func([]byte) error {
-		there = true
-		return nil
-	})
+	_, err := c.get(unix.NFT_MSG_GETTABLE, ofTable())
 	if errors.Is(err, unix.ENOENT) {
-		err = nil
+		return false, nil
 	}
-	return there, explain(err)
+	return err == nil, explain(err)
 }
 
 // Generation is the number of the kernel's present ruleset: it grows with each
 // transaction, whoever makes it.
 func (c *Conn) Generation() (uint32, error) {
-	g, err := c.s.generation()
+	g, err := c.generation()
 	return g, explain(err)
 }
 
 // Uninstall removes the table.
-func (c *Conn) Uninstall() error { return explain(c.s.commit([]op{deleteTable()}, 0)) }
+func (c *Conn) Uninstall() error { return explain(c.commit([]op{deleteTable()}, 0)) }
 
 // MissingHelpers returns what the running kernel lacks of the policy's conntrack
 // helpers, without changing the ruleset: the kernel loads the modules that it can.
@@ -278,7 +275,7 @@ func (c *Conn) MissingHelpers(p masq.Policy) ([]MissingHelper, error) {
 	var missing []MissingHelper
 	for _, o := range ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, ruleset.Egress{}).Objects {
 		add := addObject(o)
-		err := c.s.check([]op{addTable(), add})
+		err := c.check([]op{addTable(), add})
 		var failed *opError
 		switch {
 		case err == nil:

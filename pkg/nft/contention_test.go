@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -22,7 +23,7 @@ func restless(t *testing.T) *atomic.Int64 {
 	}
 	n, stop, ended := new(atomic.Int64), make(chan struct{}), make(chan struct{})
 	table := func(typ int) op {
-		var a attrs
+		var a netlink.Encoder
 		a.Text(1, "restless")
 		return op{typ: typ, flags: 0x400, body: a, what: "restless", optional: true}
 	}
@@ -34,7 +35,7 @@ func restless(t *testing.T) *atomic.Int64 {
 				return
 			default:
 			}
-			if err := c.s.commit([]op{table(i % 2 * 2)}, 0); err != nil { // NEWTABLE and DELTABLE
+			if err := c.commit([]op{table(i % 2 * 2)}, 0); err != nil { // NEWTABLE and DELTABLE
 				t.Error(err)
 				return
 			}
@@ -162,7 +163,7 @@ func TestRemoveBesideFailingTransactions(t *testing.T) {
 				return
 			default:
 			}
-			if err := x.s.check(failing); err != nil {
+			if err := x.check(failing); err != nil {
 				t.Error(err)
 				return
 			}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -44,16 +45,16 @@ func (c *Conn) Counters() (Counters, error) {
 	var out Counters
 	attempts := 0
 	err := retry(func() error {
-		before, err := c.s.generation()
+		before, err := c.generation()
 		if err != nil {
 			return fmt.Errorf("read the generation of the ruleset: %w", err)
 		}
 		out = Counters{}
-		if out.Rules, err = c.s.countedRules(); err != nil {
+		if out.Rules, err = c.countedRules(); err != nil {
 			return err
 		}
 		for _, f := range masq.Families {
-			found, err := c.s.counted(ruleset.PolicySet.Of(f), decodeAddr)
+			found, err := c.counted(ruleset.PolicySet.Of(f), decodeAddr)
 			if err != nil {
 				return err
 			}
@@ -61,7 +62,7 @@ func (c *Conn) Counters() (Counters, error) {
 				out.Begun = append(out.Begun, Begun{x.key, x.identity, x.Counter})
 			}
 		}
-		after, err := c.s.generation()
+		after, err := c.generation()
 		if attempts++; err == nil && after != before && attempts < readAttempts {
 			err = errInterrupted
 		}
@@ -83,7 +84,7 @@ type Dropped struct {
 func (c *Conn) Dropped() (out Dropped, err error) {
 	err = retry(func() error {
 		out = Dropped{map[string]uint64{}, map[string]uint64{}, map[string]uint64{}}
-		links, err := c.s.counted(string(ruleset.LinkSet), decodeName)
+		links, err := c.counted(string(ruleset.LinkSet), decodeName)
 		if err != nil {
 			return err
 		}
@@ -92,7 +93,7 @@ func (c *Conn) Dropped() (out Dropped, err error) {
 		}
 		for _, f := range masq.Families {
 			for kind, by := range map[ruleset.SetKind]map[string]uint64{ruleset.LinkedSet: out.OtherLink, ruleset.InvalidSet: out.Invalid} {
-				all, err := c.s.counted(kind.Of(f), decodeAddr)
+				all, err := c.counted(kind.Of(f), decodeAddr)
 				if err != nil {
 					return err
 				}
@@ -110,18 +111,18 @@ func (c *Conn) Dropped() (out Dropped, err error) {
 // cost follows the number of policies, not that of attachments.
 func (c *Conn) CountedRules() (rules []CountedRule, err error) {
 	err = retry(func() error {
-		rules, err = c.s.countedRules()
+		rules, err = c.countedRules()
 		return err
 	})
 	return rules, explain(err)
 }
 
-func (s *socket) countedRules() ([]CountedRule, error) {
+func (c *Conn) countedRules() ([]CountedRule, error) {
 	var out []CountedRule
 	handles := map[uint64]bool{}
-	err := s.dump(func() { out = nil; clear(handles) }, unix.NFT_MSG_GETRULE, ofTable(), func(b []byte) error {
+	err := c.dump(func() { out = nil; clear(handles) }, unix.NFT_MSG_GETRULE, ofTable(), func(b []byte) error {
 		f, err := fields(b)
-		if err != nil || text(f[unix.NFTA_RULE_TABLE]) != ruleset.Name {
+		if err != nil || netlink.Text(f[unix.NFTA_RULE_TABLE]) != ruleset.Name {
 			return err
 		}
 		all, err := parseList(f[unix.NFTA_RULE_EXPRESSIONS])
@@ -129,7 +130,7 @@ func (s *socket) countedRules() ([]CountedRule, error) {
 			return err
 		}
 		r := CountedRule{
-			Chain: text(f[unix.NFTA_RULE_CHAIN]), ID: string(comment(f[unix.NFTA_RULE_USERDATA])),
+			Chain: netlink.Text(f[unix.NFTA_RULE_CHAIN]), ID: string(comment(f[unix.NFTA_RULE_USERDATA])),
 			Handle: number64(f[unix.NFTA_RULE_HANDLE]),
 		}
 		if handles[r.Handle] {
@@ -155,9 +156,9 @@ type countedElement struct {
 
 // counted returns what the elements of a set have counted, in the order of the
 // kernel's bytes; none where there is no such set.
-func (s *socket) counted(set string, decode func([]byte) string) ([]countedElement, error) {
+func (c *Conn) counted(set string, decode func([]byte) string) ([]countedElement, error) {
 	var out []countedElement
-	err := s.dump(func() { out = nil }, unix.NFT_MSG_GETSETELEM, elementList(set, nil), func(b []byte) error {
+	err := c.dump(func() { out = nil }, unix.NFT_MSG_GETSETELEM, elementList(set, nil), func(b []byte) error {
 		return each(b, func(typ uint16, list []byte) error {
 			if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 				return nil
@@ -192,7 +193,7 @@ func countedOf(item []byte, decode func([]byte) string) (x countedElement, err e
 		if err != nil {
 			return x, err
 		}
-		x.Counter, _, err = readCounter([]expression{{text(one[unix.NFTA_EXPR_NAME]), one[unix.NFTA_EXPR_DATA]}})
+		x.Counter, _, err = readCounter([]expression{{netlink.Text(one[unix.NFTA_EXPR_NAME]), one[unix.NFTA_EXPR_DATA]}})
 		return x, err
 	}
 	// Where a set has several expressions, the kernel lists them.

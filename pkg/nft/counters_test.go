@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -95,19 +96,19 @@ func TestDriftWithPending(t *testing.T) {
 
 // Hostile answers give an error, never a panic.
 func FuzzCounters(f *testing.F) {
-	var key, item attrs
+	var key, item netlink.Encoder
 	key.Bytes(unix.NFTA_DATA_VALUE, []byte{10, 88, 0, 5})
 	item.Nest(unix.NFTA_SET_ELEM_KEY, key)
-	var number, counter attrs
+	var number, counter netlink.Encoder
 	number.Uint64(unix.NFTA_COUNTER_PACKETS, 7)
 	counter.Text(unix.NFTA_EXPR_NAME, "counter")
 	counter.Nest(unix.NFTA_EXPR_DATA, number)
 	several := slices.Clone(item)
 	item.Nest(unix.NFTA_SET_ELEM_EXPR, counter)
-	var list attrs
+	var list netlink.Encoder
 	list.Nest(unix.NFTA_LIST_ELEM, counter)
 	several.Nest(nftaSetElemExpressions, list)
-	for _, b := range []attrs{item, several} {
+	for _, b := range []netlink.Encoder{item, several} {
 		if x, err := countedOf(b, decodeAddr); err != nil || x.Packets != 7 || x.key != "10.88.0.5" {
 			f.Fatalf("%+v, %v", x, err)
 		}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -94,7 +95,7 @@ func appendName(b []byte, s string) ([]byte, error) {
 // zeros fill up names and registers.
 var zeros [unix.IFNAMSIZ]byte
 
-func decodeName(b []byte) string { return strconv.Quote(text(b)) }
+func decodeName(b []byte) string { return strconv.Quote(netlink.Text(b)) }
 
 // keyType is the type of a set's keys: one datatype, or several in concatenation.
 type keyType []datatype

@@ -10,13 +10,15 @@ import (
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // expression is one expression of a rule: its name in the kernel, and its
 // attributes.
 type expression struct {
 	name string
-	data attrs
+	data netlink.Encoder
 }
 
 // The names of the expressions that the ruleset uses.
@@ -85,7 +87,7 @@ func (o natOptions) flags() uint32 {
 }
 
 func (o natOptions) masquerade() expression {
-	var a attrs
+	var a netlink.Encoder
 	if o.ports != 0 {
 		a.Uint32(unix.NFTA_MASQ_REG_PROTO_MIN, o.ports)
 		a.Uint32(unix.NFTA_MASQ_REG_PROTO_MAX, o.ports+1)
@@ -97,7 +99,7 @@ func (o natOptions) masquerade() expression {
 }
 
 func (o natOptions) snat() expression {
-	var a attrs
+	var a netlink.Encoder
 	a.Uint32(unix.NFTA_NAT_TYPE, unix.NFT_NAT_SNAT)
 	family := uint32(unix.NFPROTO_IPV4)
 	if o.ipv6 {
@@ -116,10 +118,10 @@ func (o natOptions) snat() expression {
 }
 
 // list encodes expressions as the value of NFTA_RULE_EXPRESSIONS.
-func list(all []expression) attrs {
-	var out attrs
+func list(all []expression) netlink.Encoder {
+	var out netlink.Encoder
 	for _, e := range all {
-		var x attrs
+		var x netlink.Encoder
 		x.Text(unix.NFTA_EXPR_NAME, e.name)
 		x.Nest(unix.NFTA_EXPR_DATA, e.data)
 		out.Nest(unix.NFTA_LIST_ELEM, x)
@@ -138,7 +140,7 @@ func parseList(b []byte) ([]expression, error) {
 		if err != nil {
 			return err
 		}
-		out = append(out, expression{text(f[unix.NFTA_EXPR_NAME]), f[unix.NFTA_EXPR_DATA]})
+		out = append(out, expression{netlink.Text(f[unix.NFTA_EXPR_NAME]), f[unix.NFTA_EXPR_DATA]})
 		return nil
 	})
 	return out, err
@@ -232,7 +234,7 @@ func parseVerdict(b []byte) (code int32, chain string) {
 	if c := f[unix.NFTA_VERDICT_CODE]; len(c) == 4 {
 		code = int32(binary.BigEndian.Uint32(c))
 	}
-	return code, text(f[unix.NFTA_VERDICT_CHAIN])
+	return code, netlink.Text(f[unix.NFTA_VERDICT_CHAIN])
 }
 
 // counterOf is the index of the counter among the expressions of a rule, or -1.

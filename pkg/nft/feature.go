@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"encoding/binary"
 	"errors"
 	"slices"
 
@@ -9,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -74,7 +74,7 @@ func (c *Conn) features(all []probe) ([]Feature, error) {
 			ops = append(ops, o.within(probed))
 		}
 	}
-	refused, err := refusals(c.s.check(ops))
+	refused, err := refusals(c.check(ops))
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -111,16 +111,16 @@ func refusals(err error) (map[string]bool, error) {
 	return out, nil
 }
 
-// within is the message about another table. The name of the table is the first
-// attribute of all that are about one.
+// within returns the message for another table. The name of the table is the first
+// attribute of each message.
 func (o op) within(table string) op {
-	var a attrs
+	first := netlink.Attributes{Rest: o.body}
+	first.Next()
+	var a netlink.Encoder
 	a.Text(unix.NFTA_TABLE_NAME, table)
-	o.body = append(a, o.body[align(int(binary.NativeEndian.Uint16(o.body))):]...)
+	o.body = append(a, first.Rest...)
 	return o
 }
-
-func align(n int) int { return (n + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO - 1) }
 
 // statements are the features that are expressions: how the ruleset writes one, and
 // its name in the kernel. What follows it is left out, so that one that is lacking
@@ -180,7 +180,7 @@ func probes() ([]probe, error) {
 
 // dormantTable is one whose chains meet no packets.
 func dormantTable() op {
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_TABLE_NAME, ruleset.Name)
 	a.Uint32(unix.NFTA_TABLE_FLAGS, unix.NFT_TABLE_F_DORMANT)
 	return op{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE, body: a}
@@ -190,7 +190,7 @@ func dormantTable() op {
 const regular = "rules"
 
 func ruleOf(all ...expression) op {
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_RULE_TABLE, ruleset.Name)
 	a.Text(unix.NFTA_RULE_CHAIN, regular)
 	a.Nest(unix.NFTA_RULE_EXPRESSIONS, list(all))
@@ -198,7 +198,7 @@ func ruleOf(all ...expression) op {
 }
 
 func addCounter(name string) op {
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_OBJ_TABLE, ruleset.Name)
 	a.Text(unix.NFTA_OBJ_NAME, name)
 	a.Uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
@@ -218,7 +218,7 @@ const (
 
 // addFlowtable makes a flowtable of no device.
 func addFlowtable(name string) op {
-	var hook, a attrs
+	var hook, a netlink.Encoder
 	hook.Uint32(nftaFlowtableHookNum, 0) // NF_NETDEV_INGRESS, the only one that there is
 	hook.Uint32(nftaFlowtableHookPriority, 0)
 	a.Text(nftaFlowtableTable, ruleset.Name)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -118,7 +119,7 @@ func TestFeaturesChangeNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.s.commit([]op{dormantTable().within(probed)}, 0); err != nil {
+	if err := c.commit([]op{dormantTable().within(probed)}, 0); err != nil {
 		t.Fatal(err)
 	}
 	if after, err := c.Generation(); err != nil || after == before {
@@ -132,7 +133,7 @@ func TestFeaturesChangeNothing(t *testing.T) {
 // What one feature lacks is said of that one.
 func TestFeatureThatNoKernelHas(t *testing.T) {
 	c := kernel(t)
-	var key, kind attrs
+	var key, kind netlink.Encoder
 	key.Uint32(unix.NFTA_RT_DREG, unix.NFT_REG_1)
 	key.Uint32(unix.NFTA_RT_KEY, 99)
 	kind.Uint32(unix.NFTA_NG_DREG, unix.NFT_REG_1)

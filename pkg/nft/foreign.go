@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -64,21 +65,21 @@ type foreignChain struct {
 // by hook and priority. Tables of legacy iptables are not nf_tables', and not among them.
 func (c *Conn) Foreign() (out []BaseChain, err error) {
 	err = retry(func() error {
-		out, err = c.s.foreign()
+		out, err = c.foreign()
 		return err
 	})
 	return out, explain(err)
 }
 
-func (s *socket) foreign() (out []BaseChain, err error) {
+func (c *Conn) foreign() (out []BaseChain, err error) {
 	bases := map[foreignChain]BaseChain{}
 	tables := map[foreignTable]bool{}
-	err = s.getOf(unix.NFPROTO_UNSPEC, unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, nil, func(family uint8, b []byte) error {
+	err = c.list(unix.NFPROTO_UNSPEC, unix.NFT_MSG_GETCHAIN, nil, func(family uint8, b []byte) error {
 		f, err := fields(b)
 		if err != nil {
 			return err
 		}
-		at := foreignChain{foreignTable{family, text(f[unix.NFTA_CHAIN_TABLE])}, text(f[unix.NFTA_CHAIN_NAME])}
+		at := foreignChain{foreignTable{family, netlink.Text(f[unix.NFTA_CHAIN_TABLE])}, netlink.Text(f[unix.NFTA_CHAIN_NAME])}
 		base, ok, err := baseChain(at, f)
 		if ok && err == nil {
 			bases[at], tables[at.foreignTable] = base, true
@@ -91,14 +92,14 @@ func (s *socket) foreign() (out []BaseChain, err error) {
 	jumps := map[foreignChain][]string{}
 	drops := map[foreignChain]int{}
 	for t := range tables {
-		var of attrs
+		var of netlink.Encoder
 		of.Text(unix.NFTA_RULE_TABLE, t.name)
-		err := s.getOf(t.family, unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, of, func(family uint8, b []byte) error {
+		err := c.list(t.family, unix.NFT_MSG_GETRULE, of, func(family uint8, b []byte) error {
 			f, err := fields(b)
 			if err != nil {
 				return err
 			}
-			at := foreignChain{foreignTable{family, text(f[unix.NFTA_RULE_TABLE])}, text(f[unix.NFTA_RULE_CHAIN])}
+			at := foreignChain{foreignTable{family, netlink.Text(f[unix.NFTA_RULE_TABLE])}, netlink.Text(f[unix.NFTA_RULE_CHAIN])}
 			drop, to, err := verdict(f[unix.NFTA_RULE_EXPRESSIONS])
 			if drop {
 				drops[at]++
@@ -157,7 +158,7 @@ func verdict(expressions []byte) (drop bool, to string, err error) {
 		case "reject":
 			drop = true
 		case "target": // of iptables-nft
-			name := text(f[unix.NFTA_TARGET_NAME])
+			name := netlink.Text(f[unix.NFTA_TARGET_NAME])
 			drop = drop || name == "REJECT" || name == "DROP"
 		case "immediate":
 			v, err := inside(f[unix.NFTA_IMMEDIATE_DATA], unix.NFTA_DATA_VERDICT)
@@ -174,7 +175,7 @@ func verdict(expressions []byte) (drop bool, to string, err error) {
 			if code, has := x[unix.NFTA_VERDICT_CODE]; has && number(code) == nfDrop {
 				drop = true
 			}
-			to = text(x[unix.NFTA_VERDICT_CHAIN])
+			to = netlink.Text(x[unix.NFTA_VERDICT_CHAIN])
 		}
 	}
 	return drop, to, err

@@ -21,7 +21,7 @@ func (c *Conn) forget(addr netip.Addr, have *observed, gone removed) ([]op, erro
 		}
 		var found []ruleset.Element
 		if n.Kind == ruleset.HelperSet { // the key has a port too
-			all, err := c.s.elements(name, s.Type)
+			all, err := c.elements(name, s.Type)
 			if err != nil {
 				return nil, err
 			}
@@ -30,7 +30,7 @@ func (c *Conn) forget(addr netip.Addr, have *observed, gone removed) ([]op, erro
 					found = append(found, ruleset.Element{Key: key})
 				}
 			}
-		} else if _, exists, err := c.s.element(name, s.Type, addr.String()); err != nil {
+		} else if _, exists, err := c.element(name, s.Type, addr.String()); err != nil {
 			return nil, err
 		} else if exists {
 			found = append(found, ruleset.Element{Key: addr.String()})

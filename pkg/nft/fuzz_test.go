@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -28,7 +29,7 @@ func FuzzCompile(f *testing.F) {
 
 // Hostile answers give an error, never a panic or an endless loop.
 func FuzzRead(f *testing.F) {
-	var a attrs
+	var a netlink.Encoder
 	a.Text(1, ruleset.Name)
 	a.Nest(3, list([]expression{natOptions{ports: 1}.snat()}))
 	f.Add([]byte(a))

@@ -110,7 +110,7 @@ func (c *Conn) load(module string) {
 	if LoadModule(module) != nil {
 		// Too long to be an interface's: nf_nat_snmp_basic, which has the alias
 		// nfct-helper-snmp_trap, so the kernel loads it for that helper's sake.
-		_ = c.s.check([]op{addTable(), addObject(ruleset.Object{Name: "snmp_trap", Kernel: "snmp_trap", Protocol: "udp", IPv4Only: true})})
+		_ = c.check([]op{addTable(), addObject(ruleset.Object{Name: "snmp_trap", Kernel: "snmp_trap", Protocol: "udp", IPv4Only: true})})
 	}
 }
 

@@ -62,13 +62,13 @@ func (e *OwnerError) Remedy() string {
 func (e *OwnerError) Unwrap() error { return e.Err }
 
 // owner returns the netlink port of the program that owns the table, or 0.
-func (s *socket) owner() (port uint32, err error) {
-	err = s.get(unix.NFT_MSG_GETTABLE, 0, ofTable(), func(b []byte) error {
-		f, err := fields(b)
-		port = ownerOf(f)
-		return err
-	})
-	return port, err
+func (c *Conn) owner() (port uint32, err error) {
+	b, err := c.get(unix.NFT_MSG_GETTABLE, ofTable())
+	if err != nil {
+		return 0, err
+	}
+	f, err := fields(b)
+	return ownerOf(f), err
 }
 
 func ownerOf(f map[uint16][]byte) uint32 {
@@ -79,11 +79,11 @@ func ownerOf(f map[uint16][]byte) uint32 {
 }
 
 // explainOwner makes an OwnerError of an error that the owner of the table is the cause of.
-func (s *socket) explainOwner(err error) error {
+func (c *Conn) explainOwner(err error) error {
 	if !errors.Is(err, unix.EPERM) {
 		return err
 	}
-	port, failed := s.owner()
+	port, failed := c.owner()
 	if failed != nil || port == 0 { // it may lack CAP_NET_ADMIN
 		return err
 	}
@@ -92,7 +92,7 @@ func (s *socket) explainOwner(err error) error {
 
 // Owner returns the program that owns the table, or nil.
 func (c *Conn) Owner() (*OwnerError, error) {
-	port, err := c.s.owner()
+	port, err := c.owner()
 	if errors.Is(err, unix.ENOENT) || err == nil && port == 0 {
 		return nil, nil
 	}

@@ -8,12 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // flagged makes the table with flags of another program's choice.
 func flagged(flags uint32) op {
-	var body attrs
+	var body netlink.Encoder
 	body.Text(unix.NFTA_TABLE_NAME, ruleset.Name)
 	body.Uint32(unix.NFTA_TABLE_FLAGS, flags)
 	return op{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE, body: body, what: "add table"}
@@ -34,7 +35,7 @@ func TestTableOfAnotherProgram(t *testing.T) {
 			add := func() error {
 				return c.Add(a, hasAll, func() ([]masq.Attachment, error) { return []masq.Attachment{a}, nil }, nil)
 			}
-			other, err := dial()
+			other, err := Open()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,7 +70,7 @@ func TestTableOfAnotherProgram(t *testing.T) {
 					t.Errorf("identities: %v, %v", all, err)
 				}
 			}
-			if err := other.close(); err != nil {
+			if err := other.Close(); err != nil {
 				t.Fatal(err)
 			}
 			if o, err := c.Owner(); err != nil || o != nil {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
 // publisher names the chain, or the verdict map, in which a program keeps the ports of
@@ -41,7 +42,7 @@ type published struct {
 // It reads them again only if the ruleset has changed.
 func (c *Conn) Published() (out []masq.PortRange, err error) {
 	err = retry(func() error {
-		generation, err := c.s.generation()
+		generation, err := c.generation()
 		if err != nil {
 			return fmt.Errorf("read the generation of the ruleset: %w", err)
 		}
@@ -52,7 +53,7 @@ func (c *Conn) Published() (out []masq.PortRange, err error) {
 		out = nil
 		for _, p := range publishers {
 			for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-				ports, err := c.s.published(family, p)
+				ports, err := c.publishedBy(family, p)
 				if err != nil && !errors.Is(err, unix.ENOENT) {
 					return fmt.Errorf("read the ports that table %s %s publishes: %w", families[family], p.table, err)
 				}
@@ -65,12 +66,12 @@ func (c *Conn) Published() (out []masq.PortRange, err error) {
 	return out, explain(err)
 }
 
-func (s *socket) published(family uint8, p publisher) (out []masq.PortRange, err error) {
-	var of attrs
+func (c *Conn) publishedBy(family uint8, p publisher) (out []masq.PortRange, err error) {
+	var of netlink.Encoder
 	if p.set != "" {
 		of.Text(unix.NFTA_SET_ELEM_LIST_TABLE, p.table)
 		of.Text(unix.NFTA_SET_ELEM_LIST_SET, p.set)
-		err := s.getOf(family, unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, of, func(_ uint8, b []byte) error {
+		err := c.list(family, unix.NFT_MSG_GETSETELEM, of, func(_ uint8, b []byte) error {
 			return eachElement(b, func(x rawElement) error {
 				// inet_proto . inet_service: each part in four bytes.
 				if len(x.key) == 8 {
@@ -84,10 +85,10 @@ func (s *socket) published(family uint8, p publisher) (out []masq.PortRange, err
 	}
 	of.Text(unix.NFTA_RULE_TABLE, p.table)
 	of.Text(unix.NFTA_RULE_CHAIN, p.chain)
-	err = s.getOf(family, unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, of, func(_ uint8, b []byte) error {
+	err = c.list(family, unix.NFT_MSG_GETRULE, of, func(_ uint8, b []byte) error {
 		f, err := fields(b)
 		// A kernel that does not filter answers with the rules of all chains.
-		if err != nil || text(f[unix.NFTA_RULE_TABLE]) != p.table || text(f[unix.NFTA_RULE_CHAIN]) != p.chain {
+		if err != nil || netlink.Text(f[unix.NFTA_RULE_TABLE]) != p.table || netlink.Text(f[unix.NFTA_RULE_CHAIN]) != p.chain {
 			return err
 		}
 		all, err := parseList(f[unix.NFTA_RULE_EXPRESSIONS])
@@ -149,7 +150,7 @@ func destinationPorts(all []expression) (out []masq.PortRange) {
 				out = append(out, masq.PortRange{First: ports.first, Last: port})
 			}
 		case "match": // of iptables-nft
-			out = append(out, matchedPorts(text(f[unix.NFTA_MATCH_NAME]), f[unix.NFTA_MATCH_INFO])...)
+			out = append(out, matchedPorts(netlink.Text(f[unix.NFTA_MATCH_NAME]), f[unix.NFTA_MATCH_INFO])...)
 		}
 	}
 	return slices.DeleteFunc(out, func(r masq.PortRange) bool { return r.First == 0 || r.First > r.Last })

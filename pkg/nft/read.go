@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -73,74 +74,74 @@ type chain struct {
 
 type rule struct {
 	handle uint64
-	id     string // its comment
-	print  string // fingerprint
-	count  attrs  // what it has counted, as the kernel shows it; nil where it does not count
+	id     string          // its comment
+	print  string          // fingerprint
+	count  netlink.Encoder // what it has counted, as the kernel shows it; nil where it does not count
 }
 
 // generation asks for the number of the ruleset's present version.
-func (s *socket) generation() (uint32, error) {
-	var gen uint32
-	err := s.get(unix.NFT_MSG_GETGEN, 0, nil, func(b []byte) error {
-		f, err := fields(b)
-		gen = number(f[unix.NFTA_GEN_ID])
-		return err
-	})
-	return gen, err
+func (c *Conn) generation() (uint32, error) {
+	b, err := c.get(unix.NFT_MSG_GETGEN, nil)
+	if err != nil {
+		return 0, err
+	}
+	f, err := fields(b)
+	return number(f[unix.NFTA_GEN_ID]), err
 }
 
 // ofTable is a request's attribute that restricts an answer to the table. It is
 // attribute 1 in all of them (NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, ...).
-func ofTable() attrs {
-	var a attrs
+func ofTable() netlink.Encoder {
+	var a netlink.Encoder
 	a.Text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
 	return a
 }
 
 // structure reads everything but the elements of sets. Its cost follows the number
 // of policies, not that of attachments.
-func (s *socket) structure() (*observed, error) {
+func (c *Conn) structure() (*observed, error) {
 	o := &observed{objects: map[string]object{}, sets: map[string]*set{}, chains: map[string]*chain{}, handles: map[uint64]bool{}}
 	var err error
-	if o.generation, err = s.generation(); err != nil {
+	if o.generation, err = c.generation(); err != nil {
 		return nil, fmt.Errorf("read the generation of the ruleset: %w", err)
 	}
-	err = s.get(unix.NFT_MSG_GETTABLE, 0, ofTable(), func(b []byte) error {
-		f, err := fields(b)
-		o.exists, o.flags, o.owner = true, number(f[unix.NFTA_TABLE_FLAGS]), ownerOf(f)
-		return err
-	})
+	b, err := c.get(unix.NFT_MSG_GETTABLE, ofTable())
 	if errors.Is(err, unix.ENOENT) {
 		return o, nil
+	}
+	var f map[uint16][]byte
+	if err == nil {
+		f, err = fields(b)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read table: %w", err)
 	}
+	o.exists, o.flags, o.owner = true, number(f[unix.NFTA_TABLE_FLAGS]), ownerOf(f)
 	for _, p := range []listing{
 		{"objects", unix.NFT_MSG_GETOBJ, func() { clear(o.objects) }, o.takeObject},
 		{"sets", unix.NFT_MSG_GETSET, func() { clear(o.sets) }, o.takeSet},
 	} {
-		if err := s.readListing(p); err != nil {
+		if err := c.readListing(p); err != nil {
 			return nil, err
 		}
 	}
-	return o, s.chains(o)
+	return o, c.chains(o)
 }
 
 // chains reads the chains, their rules and the reserved ports, all of one generation. The
 // kernel reports that a list changed only if another part of it follows (NLM_F_DUMP_INTR):
 // the last part may lack the old rules and the new ones.
-func (s *socket) chains(o *observed) (err error) {
+func (c *Conn) chains(o *observed) (err error) {
 	for range readAttempts {
-		if err = s.chainsOnce(o); !errors.Is(err, errInterrupted) {
+		if err = c.chainsOnce(o); !errors.Is(err, errInterrupted) {
 			return err
 		}
 	}
 	return err
 }
 
-func (s *socket) chainsOnce(o *observed) error {
-	before, err := s.generation()
+func (c *Conn) chainsOnce(o *observed) error {
+	before, err := c.generation()
 	if err != nil {
 		return fmt.Errorf("read the generation of the ruleset: %w", err)
 	}
@@ -148,14 +149,14 @@ func (s *socket) chainsOnce(o *observed) error {
 		{"chains", unix.NFT_MSG_GETCHAIN, func() { clear(o.chains) }, o.takeChain},
 		{"rules", unix.NFT_MSG_GETRULE, o.forgetRules, o.takeRule},
 	} {
-		if err := s.readListing(p); err != nil {
+		if err := c.readListing(p); err != nil {
 			return err
 		}
 	}
-	if o.reserved, err = s.reservedPorts(o); err != nil {
+	if o.reserved, err = c.reservedPorts(o); err != nil {
 		return err
 	}
-	after, err := s.generation()
+	after, err := c.generation()
 	if err != nil {
 		return fmt.Errorf("read the generation of the ruleset: %w", err)
 	}
@@ -176,13 +177,13 @@ type listing struct {
 // readListing reads one listing. The kernel can list an object twice without a sign: it
 // continues each part of a list at a position that counts the objects of a transaction
 // that has not been committed (__nf_tables_dump_rules in nf_tables_api.c).
-func (s *socket) readListing(p listing) error {
-	err := s.dump(p.forget, p.typ, ofTable(), func(b []byte) error {
+func (c *Conn) readListing(p listing) error {
+	err := c.dump(p.forget, p.typ, ofTable(), func(b []byte) error {
 		f, err := fields(b)
 		if err != nil {
 			return err
 		}
-		if text(f[unix.NFTA_CHAIN_TABLE]) != ruleset.Name {
+		if netlink.Text(f[unix.NFTA_CHAIN_TABLE]) != ruleset.Name {
 			return nil // chains are dumped for all tables
 		}
 		return p.take(f)
@@ -198,14 +199,14 @@ func (o *observed) takeObject(f map[uint16][]byte) error {
 	if err != nil {
 		return err
 	}
-	x := object{kind: number(f[unix.NFTA_OBJ_TYPE]), kernel: text(data[unix.NFTA_CT_HELPER_NAME])}
+	x := object{kind: number(f[unix.NFTA_OBJ_TYPE]), kernel: netlink.Text(data[unix.NFTA_CT_HELPER_NAME])}
 	if b := data[unix.NFTA_CT_HELPER_L4PROTO]; len(b) == 1 {
 		x.protocol = b[0]
 	}
 	if b := data[unix.NFTA_CT_HELPER_L3PROTO]; len(b) == 2 {
 		x.l3 = binary.BigEndian.Uint16(b)
 	}
-	o.objects[text(f[unix.NFTA_OBJ_NAME])] = x
+	o.objects[netlink.Text(f[unix.NFTA_OBJ_NAME])] = x
 	return nil
 }
 
@@ -221,9 +222,9 @@ func (o *observed) takeSet(f map[uint16][]byte) error {
 		if err != nil {
 			return err
 		}
-		s.counter = text(x[unix.NFTA_EXPR_NAME]) == "counter"
+		s.counter = netlink.Text(x[unix.NFTA_EXPR_NAME]) == "counter"
 	}
-	o.sets[text(f[unix.NFTA_SET_NAME])] = s
+	o.sets[netlink.Text(f[unix.NFTA_SET_NAME])] = s
 	return nil
 }
 
@@ -235,12 +236,12 @@ func (o *observed) takeChain(f map[uint16][]byte) error {
 			return err
 		}
 		c.base = true
-		c.kind = text(f[unix.NFTA_CHAIN_TYPE])
+		c.kind = netlink.Text(f[unix.NFTA_CHAIN_TYPE])
 		c.hook = number(hook[unix.NFTA_HOOK_HOOKNUM])
 		c.priority = int32(number(hook[unix.NFTA_HOOK_PRIORITY]))
 		c.policy = number(f[unix.NFTA_CHAIN_POLICY])
 	}
-	o.chains[text(f[unix.NFTA_CHAIN_NAME])] = c
+	o.chains[netlink.Text(f[unix.NFTA_CHAIN_NAME])] = c
 	return nil
 }
 
@@ -252,7 +253,7 @@ func (o *observed) forgetRules() {
 }
 
 func (o *observed) takeRule(f map[uint16][]byte) error {
-	c := o.chains[text(f[unix.NFTA_RULE_CHAIN])]
+	c := o.chains[netlink.Text(f[unix.NFTA_RULE_CHAIN])]
 	if c == nil {
 		return errInterrupted // the chain came between two dumps
 	}
@@ -294,7 +295,7 @@ func comment(b []byte) []byte {
 
 // putComment is the inverse of comment. The length has to fit one byte; IDs and
 // identities do.
-func putComment(a *attrs, typ uint16, s string) {
+func putComment(a *netlink.Encoder, typ uint16, s string) {
 	if s == "" {
 		return
 	}
@@ -305,7 +306,7 @@ func putComment(a *attrs, typ uint16, s string) {
 }
 
 // compare reads a set against what is wanted of it.
-func (s *socket) compare(want ruleset.Set, into *set) error {
+func (c *Conn) compareElements(want ruleset.Set, into *set) error {
 	kt, err := parseType(want.Type)
 	if err != nil {
 		return err
@@ -316,7 +317,7 @@ func (s *socket) compare(want ruleset.Set, into *set) error {
 	}
 	var d *setDifference
 	forget := func() { d = &setDifference{there: make([]bool, len(want.Elements)), wrong: map[int]element{}} }
-	err = s.eachElement(want.Name, forget, func(x rawElement) error {
+	err = c.eachElement(want.Name, forget, func(x rawElement) error {
 		i, ok := wanted.find(x.key)
 		if !ok {
 			key, err := kt.decode(x.key)
@@ -336,8 +337,8 @@ func (s *socket) compare(want ruleset.Set, into *set) error {
 }
 
 // ranges reads an interval set.
-func (s *socket) ranges(name string, into *set) error {
-	err := s.eachElement(name, func() { into.bounds = []bound{} }, into.takeBound)
+func (c *Conn) ranges(name string, into *set) error {
+	err := c.eachElement(name, func() { into.bounds = []bound{} }, into.takeBound)
 	into.bounds = inOrder(into.bounds)
 	return err
 }
@@ -348,13 +349,13 @@ func (s *set) takeBound(x rawElement) error {
 }
 
 // elements reads the elements of a set, by their keys.
-func (s *socket) elements(name, typ string) (map[string]element, error) {
+func (c *Conn) elements(name, typ string) (map[string]element, error) {
 	kt, err := parseType(typ)
 	if err != nil {
 		return nil, err
 	}
 	var all map[string]element
-	err = s.eachElement(name, func() { all = map[string]element{} }, func(x rawElement) error {
+	err = c.eachElement(name, func() { all = map[string]element{} }, func(x rawElement) error {
 		key, err := kt.decode(x.key)
 		all[key] = x.element()
 		return err
@@ -363,8 +364,8 @@ func (s *socket) elements(name, typ string) (map[string]element, error) {
 }
 
 // eachElement calls f with each element of a set, again from the first after forget.
-func (s *socket) eachElement(set string, forget func(), f func(rawElement) error) error {
-	err := s.dump(forget, unix.NFT_MSG_GETSETELEM, elementList(set, nil), func(b []byte) error {
+func (c *Conn) eachElement(set string, forget func(), f func(rawElement) error) error {
+	err := c.dump(forget, unix.NFT_MSG_GETSETELEM, elementList(set, nil), func(b []byte) error {
 		return eachElement(b, f)
 	})
 	switch {
@@ -377,7 +378,7 @@ func (s *socket) eachElement(set string, forget func(), f func(rawElement) error
 }
 
 // element reads one element; found is false where there is none.
-func (s *socket) element(set, typ, key string) (e element, found bool, err error) {
+func (c *Conn) element(set, typ, key string) (e element, found bool, err error) {
 	kt, err := parseType(typ)
 	if err != nil {
 		return e, false, err
@@ -386,17 +387,18 @@ func (s *socket) element(set, typ, key string) (e element, found bool, err error
 	if err != nil {
 		return e, false, err
 	}
-	var item, items attrs
-	var value attrs
+	var item, items netlink.Encoder
+	var value netlink.Encoder
 	value.Bytes(unix.NFTA_DATA_VALUE, raw)
 	item.Nest(unix.NFTA_SET_ELEM_KEY, value)
 	items.Nest(unix.NFTA_LIST_ELEM, item)
-	err = s.get(unix.NFT_MSG_GETSETELEM, 0, elementList(set, items), func(b []byte) error {
-		return eachElement(b, func(x rawElement) error {
+	b, err := c.get(unix.NFT_MSG_GETSETELEM, elementList(set, items))
+	if err == nil {
+		err = eachElement(b, func(x rawElement) error {
 			e, found = x.element(), true
 			return nil
 		})
-	})
+	}
 	// Another program may have made a set of this name with keys of another length (EINVAL).
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
 		return e, false, nil
@@ -404,8 +406,8 @@ func (s *socket) element(set, typ, key string) (e element, found bool, err error
 	return e, found, err
 }
 
-func elementList(set string, items attrs) attrs {
-	var a attrs
+func elementList(set string, items netlink.Encoder) netlink.Encoder {
+	var a netlink.Encoder
 	a.Text(unix.NFTA_SET_ELEM_LIST_TABLE, ruleset.Name)
 	a.Text(unix.NFTA_SET_ELEM_LIST_SET, set)
 	if items != nil {
@@ -458,16 +460,4 @@ func (x *rawElement) take(typ uint16, data []byte) (err error) {
 		x.chain = unended(x.chain)
 	}
 	return err
-}
-
-// inside returns the value of the attribute of a type; of a repeated one the last,
-// nil where there is none.
-func inside(b []byte, typ uint16) (value []byte, err error) {
-	err = each(b, func(t uint16, data []byte) error {
-		if t == typ {
-			value = data
-		}
-		return nil
-	})
-	return value, err
 }

@@ -22,11 +22,11 @@ import (
 // and elements are made in the same transaction. has is as for Add.
 func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), successors ...masq.Attachment) error {
 	err := retry(func() error {
-		have, err := c.s.structure()
+		have, err := c.structure()
 		if err != nil || !have.exists || have.owner != 0 { // nothing in another program's table is ours
 			return err
 		}
-		generation, err := c.s.generation()
+		generation, err := c.generation()
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 // can see too few uses without any change of the generation. Then the chain is still in
 // use (EBUSY), and the removal is planned again.
 func (c *Conn) remove(ops []op, generation uint32) error {
-	err := c.s.commit(ops, generation)
+	err := c.commit(ops, generation)
 	if errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("%w: %w", errStale, err)
 	}
@@ -240,7 +240,7 @@ func (c *Conn) emptyFeatures(have *observed, gone removed, needed contents) (map
 		if !ok || !ruleset.SetComesAndGoes(name) {
 			continue
 		}
-		all, err := c.s.elements(name, n.Set().Type)
+		all, err := c.elements(name, n.Set().Type)
 		if err != nil {
 			return nil, err
 		}
@@ -286,7 +286,7 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 				if !verdicts && !mine[addr] && e.Comment != a.Identity() {
 					continue
 				}
-				x, found, err := c.s.element(s.Name, s.Type, e.Key)
+				x, found, err := c.element(s.Name, s.Type, e.Key)
 				if err != nil {
 					return nil, nil, fmt.Errorf("read element %s of %s: %w", e.Key, s.Name, err)
 				}
@@ -326,7 +326,7 @@ func (c *Conn) removalByIdentity(k masq.Key, have *observed, gone removed) ([]op
 		if have.sets[s.Name] == nil {
 			continue
 		}
-		all, err := c.s.elements(s.Name, s.Type)
+		all, err := c.elements(s.Name, s.Type)
 		if err != nil {
 			return nil, err
 		}

@@ -17,7 +17,7 @@ import (
 func (c *Conn) ReservedPorts() (out []masq.PortRange, err error) {
 	err = retry(func() error {
 		var have set
-		err := c.s.dump(func() { have.bounds = nil }, unix.NFT_MSG_GETSETELEM, elementList(string(ruleset.ReservedSet), nil), func(b []byte) error {
+		err := c.dump(func() { have.bounds = nil }, unix.NFT_MSG_GETSETELEM, elementList(string(ruleset.ReservedSet), nil), func(b []byte) error {
 			return eachElement(b, have.takeBound)
 		})
 		if errors.Is(err, unix.ENOENT) {
@@ -30,14 +30,14 @@ func (c *Conn) ReservedPorts() (out []masq.PortRange, err error) {
 }
 
 // reservedPorts is ReservedPorts where the sets of the structure have been read.
-func (s *socket) reservedPorts(have *observed) ([]masq.PortRange, error) {
+func (c *Conn) reservedPorts(have *observed) ([]masq.PortRange, error) {
 	want := ruleset.SetName{Kind: ruleset.ReservedSet}.Set()
 	sig, err := signatureOf(want)
 	x := have.sets[want.Name]
 	if err != nil || x == nil || x.signature != sig {
 		return nil, err // a table of an earlier version has no such set
 	}
-	if err := s.ranges(want.Name, x); err != nil {
+	if err := c.ranges(want.Name, x); err != nil {
 		return nil, fmt.Errorf("read the reserved ports: %w", err)
 	}
 	return portsOf(x.bounds), nil

@@ -28,7 +28,7 @@ func (c *Conn) Structure() (Structure, error) {
 	var out Structure
 	err := retry(func() error {
 		out = Structure{}
-		have, err := c.s.structure()
+		have, err := c.structure()
 		if err != nil || !have.exists {
 			return err
 		}

@@ -94,7 +94,7 @@ func (c *Conn) SyncStructure(d Desired) (r StructureResult, err error) {
 
 // structureOnce does what can be done at once; again says that there is more.
 func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err error) {
-	have, err := c.s.structure()
+	have, err := c.structure()
 	if err != nil {
 		return false, err
 	}
@@ -253,7 +253,7 @@ func (c *Conn) Scan(want ruleset.Table) (changes []Difference, complete bool, er
 
 func (c *Conn) scan(s ruleset.Set) (changes []Difference, complete bool, err error) {
 	have := &set{}
-	if err = c.s.compare(s, have); err != nil && !errors.Is(err, errInterrupted) {
+	if err = c.compareElements(s, have); err != nil && !errors.Is(err, errInterrupted) {
 		return nil, false, err
 	}
 	if have.setDifference == nil {
@@ -273,7 +273,7 @@ func (c *Conn) Element(set, key string) (e ruleset.LiveElement, found bool, err 
 	if !ok {
 		return e, false, fmt.Errorf("nftables: %q is not the name of a live set", set)
 	}
-	x, found, err := c.s.element(set, s.Type, key)
+	x, found, err := c.element(set, s.Type, key)
 	if err != nil || !found {
 		return e, false, explain(err)
 	}

@@ -3,6 +3,7 @@ package nft
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -63,7 +64,7 @@ func (t *Transaction) take(typ uint16, b []byte) error {
 	if err != nil {
 		return err
 	}
-	set, live := ruleset.LiveSet(text(name))
+	set, live := ruleset.LiveSet(netlink.Text(name))
 	if !live {
 		t.Structure, t.Exposing = true, true
 		return nil

@@ -30,7 +30,7 @@ const watchBuffer = 8 << 20
 func (c *Conn) Watch() (*Watcher, error) { return c.watchWith(watchBuffer) }
 
 func (c *Conn) watchWith(buffer int) (*Watcher, error) {
-	own, err := c.s.c.Port()
+	own, err := c.nl.Port()
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", explain(err))
 	}
@@ -110,7 +110,7 @@ func (w *Watcher) read(m *netlink.Message, f func(Transaction, bool)) error {
 		}
 		// The table's name is attribute 1 in every message of nf_tables.
 		name, err := inside(body, unix.NFTA_TABLE_NAME)
-		table := string(unended(name))
+		table := netlink.Text(name)
 		if err != nil || m.Body[0] != unix.NFPROTO_INET || table != ruleset.Name {
 			w.next.Published = w.next.Published || err == nil && publishes(typ, table, body)
 			return err

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -17,14 +18,14 @@ var (
 const nfAccept = 1 // NF_ACCEPT
 
 func addTable() op {
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_TABLE_NAME, ruleset.Name)
 	a.Uint32(unix.NFTA_TABLE_FLAGS, 0)
 	return op{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE, body: a, what: "add table inet masq"}
 }
 
 func deleteTable() op {
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_TABLE_NAME, ruleset.Name)
 	return op{typ: unix.NFT_MSG_DELTABLE, body: a, what: "delete table inet masq", optional: true}
 }
@@ -42,7 +43,7 @@ func l3Of(o ruleset.Object) uint16 {
 }
 
 func addObject(o ruleset.Object) op {
-	var data, a attrs
+	var data, a netlink.Encoder
 	data.Text(unix.NFTA_CT_HELPER_NAME, o.Kernel)
 	data.Bytes(unix.NFTA_CT_HELPER_L3PROTO, []byte{0, byte(l3Of(o))})
 	data.Bytes(unix.NFTA_CT_HELPER_L4PROTO, []byte{helperProtocols[o.Protocol]})
@@ -54,7 +55,7 @@ func addObject(o ruleset.Object) op {
 }
 
 func deleteObject(name string, kind uint32) op {
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_OBJ_TABLE, ruleset.Name)
 	a.Text(unix.NFTA_OBJ_NAME, name)
 	a.Uint32(unix.NFTA_OBJ_TYPE, kind)
@@ -93,7 +94,7 @@ func addSet(s ruleset.Set, id uint32) (op, error) {
 	if err != nil {
 		return op{}, err
 	}
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_SET_TABLE, ruleset.Name)
 	a.Text(unix.NFTA_SET_NAME, s.Name)
 	a.Uint32(unix.NFTA_SET_FLAGS, sig.flags)
@@ -115,8 +116,8 @@ func addSet(s ruleset.Set, id uint32) (op, error) {
 	return op{typ: unix.NFT_MSG_NEWSET, flags: unix.NLM_F_CREATE, body: a, what: "add set " + s.Name}, nil
 }
 
-func counterExpression() attrs {
-	var data, a attrs
+func counterExpression() netlink.Encoder {
+	var data, a netlink.Encoder
 	data.Uint64(unix.NFTA_COUNTER_BYTES, 0)
 	data.Uint64(unix.NFTA_COUNTER_PACKETS, 0)
 	a.Text(unix.NFTA_EXPR_NAME, "counter")
@@ -125,7 +126,7 @@ func counterExpression() attrs {
 }
 
 func deleteSet(name string) op {
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_SET_TABLE, ruleset.Name)
 	a.Text(unix.NFTA_SET_NAME, name)
 	return op{typ: unix.NFT_MSG_DELSET, body: a, what: "delete set " + name}
@@ -153,7 +154,7 @@ func addElements(s ruleset.Set, all []ruleset.Element, exclusive bool) ([]op, er
 	if err != nil {
 		return nil, fmt.Errorf("set %s: %w", s.Name, err)
 	}
-	return elementOps(proto, s.Name, len(all), func(i int, a *attrs) error {
+	return elementOps(proto, s.Name, len(all), func(i int, a *netlink.Encoder) error {
 		if err := putKey(a, kt, all[i].Key); err != nil {
 			return fmt.Errorf("set %s: %w", s.Name, err)
 		}
@@ -175,7 +176,7 @@ func addRanges(proto op, s ruleset.Set, all []ruleset.Element) ([]op, error) {
 	if err != nil {
 		return nil, err
 	}
-	return elementOps(proto, s.Name, len(bounds), func(i int, a *attrs) error {
+	return elementOps(proto, s.Name, len(bounds), func(i int, a *netlink.Encoder) error {
 		key := a.BeginNest(unix.NFTA_SET_ELEM_KEY)
 		a.Bytes(unix.NFTA_DATA_VALUE, bounds[i].key)
 		a.End(key)
@@ -216,7 +217,7 @@ func deleteElements(s ruleset.Set, all []ruleset.Element) ([]op, error) {
 	}
 	var out []op
 	for _, e := range all {
-		var items attrs
+		var items netlink.Encoder
 		item := items.BeginNest(unix.NFTA_LIST_ELEM)
 		if err := putKey(&items, kt, e.Key); err != nil {
 			return nil, fmt.Errorf("set %s: %w", s.Name, err)
@@ -231,7 +232,7 @@ func deleteElements(s ruleset.Set, all []ruleset.Element) ([]op, error) {
 }
 
 // putKey puts the key of an element.
-func putKey(a *attrs, kt keyType, key string) (err error) {
+func putKey(a *netlink.Encoder, kt keyType, key string) (err error) {
 	at := a.BeginNest(unix.NFTA_SET_ELEM_KEY)
 	value := a.Begin(unix.NFTA_DATA_VALUE)
 	*a, err = kt.append(*a, key)
@@ -241,10 +242,10 @@ func putKey(a *attrs, kt keyType, key string) (err error) {
 }
 
 // elementOps makes messages of n elements, each of which put writes.
-func elementOps(proto op, set string, n int, put func(i int, a *attrs) error) ([]op, error) {
+func elementOps(proto op, set string, n int, put func(i int, a *netlink.Encoder) error) ([]op, error) {
 	var out []op
 	for i := 0; i < n; {
-		body := make(attrs, 0, listLength+512)
+		body := make(netlink.Encoder, 0, listLength+512)
 		body.Text(unix.NFTA_SET_ELEM_LIST_TABLE, ruleset.Name)
 		body.Text(unix.NFTA_SET_ELEM_LIST_SET, set)
 		list := body.BeginNest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
@@ -266,11 +267,11 @@ func elementOps(proto op, set string, n int, put func(i int, a *attrs) error) ([
 var nftGoto int32 = unix.NFT_GOTO
 
 func addChain(c ruleset.Chain) op {
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
 	a.Text(unix.NFTA_CHAIN_NAME, c.Name)
 	if h := c.Hook; h != nil {
-		var hook attrs
+		var hook netlink.Encoder
 		hook.Uint32(unix.NFTA_HOOK_HOOKNUM, hooks[h.Point])
 		hook.Uint32(unix.NFTA_HOOK_PRIORITY, uint32(priorities[h.Priority]))
 		a.Nest(unix.NFTA_CHAIN_HOOK, hook)
@@ -281,7 +282,7 @@ func addChain(c ruleset.Chain) op {
 }
 
 func deleteChain(name string) op {
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
 	a.Text(unix.NFTA_CHAIN_NAME, name)
 	return op{typ: unix.NFT_MSG_DELCHAIN, body: a, what: "delete chain " + name}
@@ -289,7 +290,7 @@ func deleteChain(name string) op {
 
 // addRule puts a rule before the one with the given handle, or last where the
 // handle is 0. It counts on from what another in its place has counted, if any.
-func addRule(chain string, r ruleset.Rule, before uint64, count attrs) (op, error) {
+func addRule(chain string, r ruleset.Rule, before uint64, count netlink.Encoder) (op, error) {
 	all, err := compile(r.Text)
 	if err != nil {
 		return op{}, err
@@ -297,7 +298,7 @@ func addRule(chain string, r ruleset.Rule, before uint64, count attrs) (op, erro
 	if i := counterOf(all); i >= 0 && count != nil {
 		all[i].data = count
 	}
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_RULE_TABLE, ruleset.Name)
 	a.Text(unix.NFTA_RULE_CHAIN, chain)
 	a.Nest(unix.NFTA_RULE_EXPRESSIONS, list(all))
@@ -314,7 +315,7 @@ func addRule(chain string, r ruleset.Rule, before uint64, count attrs) (op, erro
 
 // deleteRule removes a rule, or all of a chain where the handle is 0.
 func deleteRule(chain string, handle uint64) op {
-	var a attrs
+	var a netlink.Encoder
 	a.Text(unix.NFTA_RULE_TABLE, ruleset.Name)
 	a.Text(unix.NFTA_RULE_CHAIN, chain)
 	if handle != 0 {

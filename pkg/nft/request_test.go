@@ -14,12 +14,12 @@ import (
 
 // scripted is a Conn whose kernel gives these answers.
 func scripted(answer func(*netlinktest.Request)) *Conn {
-	return &Conn{s: &socket{netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer)}}
+	return &Conn{nl: netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer)}
 }
 
 // oneRule is the body of an NFT_MSG_NEWRULE.
 func oneRule() []byte {
-	a := attrs(header(unix.NFPROTO_INET, 0))
+	a := netlink.Encoder(header(unix.NFPROTO_INET, 0))
 	a.Text(unix.NFTA_RULE_TABLE, ruleset.Name)
 	a.Text(unix.NFTA_RULE_CHAIN, "forward")
 	return a
@@ -32,10 +32,10 @@ func TestInterruptedDumpIsReadAgain(t *testing.T) {
 		if r.Number == 3 {
 			flags = 0
 		}
-		r.Reply(numberOf(unix.NFT_MSG_NEWRULE), flags, oneRule())
+		r.Reply(messageType(unix.NFT_MSG_NEWRULE), flags, oneRule())
 		r.Done(0)
 	})
-	if rules, err := c.s.countedRules(); len(rules) != 1 || err != nil {
+	if rules, err := c.countedRules(); len(rules) != 1 || err != nil {
 		t.Errorf("%d rules, %v", len(rules), err)
 	}
 }
@@ -45,19 +45,19 @@ func TestObjectsListedTwice(t *testing.T) {
 	twice := func(typ int, bodies ...[]byte) *Conn {
 		return scripted(func(r *netlinktest.Request) {
 			for _, body := range append(bodies, bodies...) {
-				r.Reply(numberOf(typ), 0, body)
+				r.Reply(messageType(typ), 0, body)
 			}
 			r.Done(0)
 		})
 	}
 	rule := func(handle uint64) []byte {
-		a := attrs(oneRule())
+		a := netlink.Encoder(oneRule())
 		a.Uint64(unix.NFTA_RULE_HANDLE, handle)
 		return a
 	}
 	rules := twice(unix.NFT_MSG_NEWRULE, rule(3), rule(4))
 	o := &observed{chains: map[string]*chain{"forward": {}}, handles: map[uint64]bool{}}
-	if err := rules.s.readListing(listing{"rules", unix.NFT_MSG_GETRULE, o.forgetRules, o.takeRule}); err != nil || len(o.chains["forward"].rules) != 2 {
+	if err := rules.readListing(listing{"rules", unix.NFT_MSG_GETRULE, o.forgetRules, o.takeRule}); err != nil || len(o.chains["forward"].rules) != 2 {
 		t.Errorf("%+v, %v", o.chains["forward"].rules, err)
 	}
 	if counted, err := rules.CountedRules(); err != nil || len(counted) != 2 {
@@ -70,11 +70,11 @@ func TestObjectsListedTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	elements := twice(unix.NFT_MSG_NEWSETELEM, append(header(unix.NFPROTO_INET, 0), ops[0].body...))
-	if all, err := elements.s.counted("invalid4", decodeAddr); err != nil || len(all) != 2 {
+	if all, err := elements.counted("invalid4", decodeAddr); err != nil || len(all) != 2 {
 		t.Errorf("%+v, %v", all, err)
 	}
 	var have set
-	if err := elements.s.compare(ruleset.Set{Name: "invalid4", Type: "ipv4_addr"}, &have); err != nil || !slices.Equal(have.foreign, []string{"10.88.0.5", "10.88.0.6"}) {
+	if err := elements.compareElements(ruleset.Set{Name: "invalid4", Type: "ipv4_addr"}, &have); err != nil || !slices.Equal(have.foreign, []string{"10.88.0.5", "10.88.0.6"}) {
 		t.Errorf("%q, %v", have.foreign, err)
 	}
 
@@ -87,7 +87,7 @@ func TestObjectsListedTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	intervals := twice(unix.NFT_MSG_NEWSETELEM, append(header(unix.NFPROTO_INET, 0), ops[0].body...))
-	if err := intervals.s.ranges("reserved", &have); err != nil || !equalBounds(have.bounds, bounds) {
+	if err := intervals.ranges("reserved", &have); err != nil || !equalBounds(have.bounds, bounds) {
 		t.Errorf("%v, %v", have.bounds, err)
 	}
 }
@@ -95,7 +95,7 @@ func TestObjectsListedTwice(t *testing.T) {
 // A dump that cannot be read to its end is an error, not a short list.
 func TestIncompleteDumpIsReported(t *testing.T) {
 	rule := func(r *netlinktest.Request, flags uint16) {
-		r.Reply(numberOf(unix.NFT_MSG_NEWRULE), flags, oneRule())
+		r.Reply(messageType(unix.NFT_MSG_NEWRULE), flags, oneRule())
 	}
 	for name, tt := range map[string]struct {
 		answer func(*netlinktest.Request)
@@ -108,7 +108,7 @@ func TestIncompleteDumpIsReported(t *testing.T) {
 		"truncated":             {func(r *netlinktest.Request) { r.Datagram(r.Message(0, 0, oneRule())[:24]) }, netlink.ErrMalformed},
 		"a short answer":        {func(r *netlinktest.Request) { r.Reply(0, 0, nil); r.Done(0) }, netlink.ErrMalformed},
 	} {
-		if _, err := scripted(tt.answer).s.countedRules(); !errors.Is(err, tt.err) {
+		if _, err := scripted(tt.answer).countedRules(); !errors.Is(err, tt.err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -118,7 +118,7 @@ func TestIncompleteDumpIsReported(t *testing.T) {
 // says so at the end of the dump.
 func TestSetThatIsDeletedMeanwhile(t *testing.T) {
 	c := scripted(func(r *netlinktest.Request) { r.Done(unix.ENOENT) })
-	if _, err := c.s.elements("policy4", "ipv4_addr"); !errors.Is(err, errInterrupted) {
+	if _, err := c.elements("policy4", "ipv4_addr"); !errors.Is(err, errInterrupted) {
 		t.Error(err)
 	}
 }
@@ -169,7 +169,7 @@ func TestAnswersToATransaction(t *testing.T) {
 			}
 		}, unix.EBUSY, "add chain"},
 	} {
-		err := scripted(tt.answer).s.commit(two, 7)
+		err := scripted(tt.answer).commit(two, 7)
 		var failed *opError
 		if errors.As(err, &failed) != (tt.what != "") || failed != nil && failed.op.what != tt.what || !errors.Is(err, tt.err) {
 			t.Errorf("%s: %v", name, err)
