@@ -28,6 +28,19 @@ func resource(m *netlink.Message) uint16 {
 	return binary.BigEndian.Uint16(m.Body[2:])
 }
 
+// readNested calls read with each attribute of a list within an attribute. It returns
+// false if the list is malformed or read returns false. The hot path of a dump (tuples and
+// the state of TCP) has loops of its own, which are faster.
+func readNested(b []byte, read func(typ uint16, value []byte) bool) bool {
+	a := netlink.Attributes{Rest: b}
+	for a.Next() {
+		if !read(a.Type, a.Data) {
+			return false
+		}
+	}
+	return a.Complete()
+}
+
 // The values of attributes are in network byte order. Each of these reports whether
 // the attribute has the length of its type.
 

@@ -20,7 +20,6 @@ func (f *Flow) UnmarshalBinary(b []byte) error {
 func (f *Flow) unmarshal(b []byte) (at int64, err error) {
 	*f = Flow{}
 	var (
-		event uint64
 		zone  uint16
 		zoned bool
 		proto []byte
@@ -60,7 +59,7 @@ func (f *Flow) unmarshal(b []byte) (at int64, err error) {
 		case ctaTimestamp:
 			ok = f.readTimestamps(a.Data)
 		case ctaTimestampEvent:
-			ok = read64(a.Data, &event)
+			ok = readTime(a.Data, &at)
 		case ctaHelp:
 			ok = f.readHelper(a.Data)
 		case ctaLabels:
@@ -84,7 +83,7 @@ func (f *Flow) unmarshal(b []byte) (at int64, err error) {
 	if zoned {
 		f.Original.Zone, f.Reply.Zone = zone, zone
 	}
-	return int64(event), nil
+	return at, nil
 }
 
 func readSeconds(b []byte, v *time.Duration) bool {
@@ -94,51 +93,43 @@ func readSeconds(b []byte, v *time.Duration) bool {
 	return ok
 }
 
+// readTime reads a Unix time in nanoseconds.
+func readTime(b []byte, v *int64) bool {
+	var ns uint64
+	ok := read64(b, &ns)
+	*v = int64(ns)
+	return ok
+}
+
 func (c *Counters) read(b []byte) bool {
-	a := netlink.Attributes{Rest: b}
-	for a.Next() {
-		ok := true
-		switch a.Type {
+	return readNested(b, func(typ uint16, value []byte) bool {
+		switch typ {
 		case ctaCountersPackets:
-			ok = read64(a.Data, &c.Packets)
+			return read64(value, &c.Packets)
 		case ctaCountersBytes:
-			ok = read64(a.Data, &c.Bytes)
+			return read64(value, &c.Bytes)
 		}
-		if !ok {
-			return false
-		}
-	}
-	return a.Complete()
+		return true
+	})
 }
 
 func (f *Flow) readTimestamps(b []byte) bool {
-	var start, stop uint64
-	a := netlink.Attributes{Rest: b}
-	for a.Next() {
-		ok := true
-		switch a.Type {
-		case ctaTimestampStart:
-			ok = read64(a.Data, &start)
-		case ctaTimestampStop:
-			ok = read64(a.Data, &stop)
-		}
-		if !ok {
-			return false
-		}
-	}
-	f.Start, f.Stop = int64(start), int64(stop)
 	f.Fields |= HasTimestamps
-	return a.Complete()
+	return readNested(b, func(typ uint16, value []byte) bool {
+		switch typ {
+		case ctaTimestampStart:
+			return readTime(value, &f.Start)
+		case ctaTimestampStop:
+			return readTime(value, &f.Stop)
+		}
+		return true
+	})
 }
 
 func (f *Flow) readHelper(b []byte) bool {
-	a := netlink.Attributes{Rest: b}
-	for a.Next() {
-		if a.Type == ctaHelpName && !f.Helper.read(a.Data) {
-			return false
-		}
-	}
-	return a.Complete()
+	return readNested(b, func(typ uint16, value []byte) bool {
+		return typ != ctaHelpName || f.Helper.read(value)
+	})
 }
 
 func (h *Helper) read(b []byte) bool {

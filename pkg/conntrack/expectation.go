@@ -95,16 +95,13 @@ func (e *Expectation) UnmarshalBinary(b []byte) error {
 }
 
 func (e *Expectation) readNAT(b []byte) bool {
-	a := netlink.Attributes{Rest: b}
-	for a.Next() {
-		if a.Type != ctaExpectNATTuple {
-			continue
+	return readNested(b, func(typ uint16, value []byte) bool {
+		if typ != ctaExpectNATTuple {
+			return true
 		}
 		var t Tuple
-		if !t.read(a.Data) {
-			return false
-		}
+		ok := t.read(value)
 		e.NAT = netip.AddrPortFrom(t.Src, t.SrcPort)
-	}
-	return a.Complete()
+		return ok
+	})
 }

@@ -28,8 +28,9 @@ func (c *Conn) Statistics(ctx context.Context) ([]Statistics, error) {
 	var all []Statistics
 	err := c.dump(ctx, msgStatsCPU, query{}, func(m *netlink.Message) (bool, error) {
 		s := Statistics{CPU: int(resource(m))}
+		err := s.read(attributes(m))
 		all = append(all, s)
-		return true, all[len(all)-1].read(attributes(m))
+		return true, err
 	})
 	if err != nil {
 		return nil, explain(err)
@@ -52,19 +53,20 @@ func Sum(all []Statistics) Statistics {
 }
 
 func (s *Statistics) read(b []byte) error {
-	a := netlink.Attributes{Rest: b}
-	for a.Next() {
-		to := s.field(a.Type)
+	ok := readNested(b, func(typ uint16, value []byte) bool {
+		to := s.field(typ)
 		if to == nil {
-			continue
+			return true
 		}
 		var v uint32
-		if !read32(a.Data, &v) {
-			return a.Malformed()
-		}
+		ok := read32(value, &v)
 		*to = uint64(v)
+		return ok
+	})
+	if !ok {
+		return netlink.Malformed("statistics of CPU %d", s.CPU)
 	}
-	return a.Err()
+	return nil
 }
 
 func (s *Statistics) field(typ uint16) *uint64 {

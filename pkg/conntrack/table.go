@@ -26,18 +26,17 @@ func (c *Conn) Table() (Table, error) {
 }
 
 func (t *Table) read(b []byte) error {
-	a := netlink.Attributes{Rest: b}
-	for a.Next() {
-		ok := true
-		switch a.Type {
+	ok := readNested(b, func(typ uint16, value []byte) bool {
+		switch typ {
 		case ctaStatsGlobalEntries:
-			ok = read32(a.Data, &t.Entries)
+			return read32(value, &t.Entries)
 		case ctaStatsGlobalMaxEntries:
-			ok = read32(a.Data, &t.Limit)
+			return read32(value, &t.Limit)
 		}
-		if !ok {
-			return a.Malformed()
-		}
+		return true
+	})
+	if !ok {
+		return netlink.Malformed("the size of the table")
 	}
-	return a.Err()
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -100,9 +99,4 @@ type Attachment struct {
 	// SpoofCheck drops packets that enter by the host's end of the link with a
 	// source that is not among Addresses. Only where the link is ours.
 	SpoofCheck bool `json:"spoofCheck,omitempty"`
-}
-
-// AddressesOf returns the attachment's addresses of one family.
-func (a Attachment) AddressesOf(f Family) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(a.Addresses), func(x netip.Addr) bool { return FamilyOf(x) != f })
 }
