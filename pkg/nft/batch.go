@@ -24,30 +24,56 @@ type op struct {
 	unexpected bool
 }
 
-// opError is an error of one message of a transaction.
+// opError is the error of one message of a transaction.
 type opError struct {
-	op  op
-	err error
+	op    op
+	index int // of the message in the transaction
+	err   error
 }
 
 func (e *opError) Error() string { return e.op.what + ": " + e.err.Error() }
 func (e *opError) Unwrap() error { return e.err }
 
-// errStale says that somebody else changed the ruleset since it was read.
+// opErrors returns the errors of single messages in an error of transact, and the other
+// error, if there is one.
+func opErrors(err error) (failed []*opError, other error) {
+	all := []error{err}
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		all = joined.Unwrap()
+	}
+	for _, err := range all {
+		var e *opError
+		if errors.As(err, &e) {
+			failed = append(failed, e)
+		} else if err != nil {
+			other = err
+		}
+	}
+	return failed, other
+}
+
+// errStale means that another program changed the ruleset since it was read.
 var errStale = errors.New("the ruleset has changed since it was read")
 
-// commit sends the messages as one transaction. With a generation other than 0 it
-// happens only if the ruleset is still of that generation; errStale otherwise.
+// commit sends the messages as one transaction. With a generation other than 0, the
+// ruleset must still be of that generation: errStale otherwise.
 func (c *Conn) commit(ops []op, generation uint32) error {
 	for len(ops) > 0 {
 		err := c.transact(ops, generation, true)
-		var failed *opError
-		if !errors.As(err, &failed) || !failed.op.optional || !errors.Is(err, unix.ENOENT) {
+		failed, _ := opErrors(err)
+		missing := map[int]bool{} // optional messages about objects that do not exist
+		for _, e := range failed {
+			if e.op.optional && errors.Is(e.err, unix.ENOENT) {
+				missing[e.index] = true
+			}
+		}
+		if len(missing) == 0 {
 			return err
 		}
-		kept := ops[:0:0]
-		for _, o := range ops {
-			if !o.optional || o.what != failed.op.what {
+		kept := make([]op, 0, len(ops))
+		for i, o := range ops {
+			if !missing[i] {
 				kept = append(kept, o)
 			}
 		}
@@ -85,7 +111,7 @@ func (c *Conn) transact(ops []op, generation uint32, keep bool) error {
 		case errors.Is(err, unix.ERESTART):
 			errs = append(errs, errStale)
 		case 1 <= i && i <= len(ops):
-			errs = append(errs, &opError{ops[i-1], err})
+			errs = append(errs, &opError{ops[i-1], i - 1, err})
 		default:
 			errs = append(errs, fmt.Errorf("nftables transaction: %w", err))
 		}

@@ -211,7 +211,7 @@ func (c *Conn) checkOnce(a masq.Attachment, has func(netip.Addr) (bool, error)) 
 				case !found:
 					p.found(Difference{Kind: KindElement, Reason: masq.Missing, Parent: s.Name, Object: e.Key})
 				case x.chain != e.Goto || x.comment != e.Comment:
-					p.found(x.differs(s.Name, e.Key))
+					p.found(ChangedElement(x.in(s.Name, e.Key)))
 				}
 			}
 		}

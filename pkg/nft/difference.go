@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // Kind is the kind of a Difference's object.
@@ -32,6 +33,12 @@ type Difference struct {
 	// Detail says how a Changed object differs, and which rule an Unexpected rule is. It
 	// may be empty.
 	Detail string
+}
+
+// ChangedElement returns the difference for an element of a live set that exists and is
+// not the desired one.
+func ChangedElement(e ruleset.LiveElement) Difference {
+	return Difference{Kind: KindElement, Reason: masq.Changed, Parent: e.Set, Object: e.Key, Detail: fmt.Sprintf("goes to %q as %q", e.Goto, e.Comment)}
 }
 
 // Name names the object and its parent: "policy4 10.88.0.5" for an element of a set.

@@ -17,8 +17,8 @@ func TestExplain(t *testing.T) {
 		unix.EPERM:                          "CAP_NET_ADMIN is needed",
 		fmt.Errorf("read: %w", unix.EINVAL): kernel,
 		unix.EPROTONOSUPPORT:                kernel,
-		&opError{op{}, unix.EOPNOTSUPP}:     kernel,
-		&opError{op{}, unix.EINVAL}:         "invalid argument",
+		&opError{err: unix.EOPNOTSUPP}:      kernel,
+		&opError{err: unix.EINVAL}:          "invalid argument",
 		unix.ENOBUFS:                        "no buffer space available",
 	} {
 		got := explain(err)

@@ -64,52 +64,37 @@ type probe struct {
 // which the answers would change.
 const probed = ruleset.Name + "-features"
 
-// features asks for all at once: the kernel goes on after a refusal and answers
-// for each message, and a transaction that is given up costs milliseconds.
+// features probes all features in one transaction. The kernel reports an error for each
+// message that it refuses, and an aborted transaction takes milliseconds.
 func (c *Conn) features(all []probe) ([]Feature, error) {
-	var ops []op
-	for _, p := range all {
-		for _, o := range p.ops {
-			o.what = p.Name
-			ops = append(ops, o.within(probed))
-		}
-	}
-	refused, err := refusals(c.check(ops))
-	if err != nil {
-		return nil, explain(err)
-	}
 	out := make([]Feature, len(all))
+	var ops []op
+	var features []*Feature // of each message
 	for i, p := range all {
 		out[i] = p.Feature
-		out[i].Offered = !refused[p.Name]
-	}
-	return out, nil
-}
-
-// absences are the answers to a request for what the kernel does not have. EINVAL is
-// that to a type or key that an expression does not know.
-var absences = []unix.Errno{unix.ENOENT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT, unix.EINVAL}
-
-// refusals are the messages, by what they are for, that ask for what is not there.
-func refusals(err error) (map[string]bool, error) {
-	out := map[string]bool{}
-	all := []error{err}
-	var joined interface{ Unwrap() []error }
-	switch {
-	case err == nil:
-		return out, nil
-	case errors.As(err, &joined):
-		all = joined.Unwrap()
-	}
-	for _, err := range all {
-		var failed *opError
-		if !errors.As(err, &failed) || !slices.ContainsFunc(absences, func(e unix.Errno) bool { return errors.Is(failed.err, e) }) {
-			return nil, err
+		out[i].Offered = true
+		for _, o := range p.ops {
+			o.what = p.Name
+			ops, features = append(ops, o.within(probed)), append(features, &out[i])
 		}
-		out[failed.op.what] = true
+	}
+	err := c.check(ops)
+	failed, other := opErrors(err)
+	for _, e := range failed {
+		if !slices.ContainsFunc(absences, func(x unix.Errno) bool { return errors.Is(e.err, x) }) {
+			other = e
+		}
+		features[e.index].Offered = false
+	}
+	if other != nil {
+		return nil, explain(err)
 	}
 	return out, nil
 }
+
+// absences are the kernel's answers to a request for something that it lacks. It answers
+// EINVAL if an expression does not know a type or a key.
+var absences = []unix.Errno{unix.ENOENT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT, unix.EINVAL}
 
 // within returns the message for another table. The name of the table is the first
 // attribute of each message.

@@ -339,7 +339,7 @@ func (p *planner) keys(s ruleset.Set, d *setDifference) error {
 			// A pending attachment has the same address: its element stays until its record
 			// says whether it was added or removed.
 		case wrong:
-			p.found(x.differs(s.Name, e.Key))
+			p.found(ChangedElement(x.in(s.Name, e.Key)))
 			add, remove = append(add, e), append(remove, e)
 		}
 	}

@@ -57,9 +57,9 @@ type signature struct {
 
 type element struct{ chain, comment string }
 
-// differs is the change of an element that is there and not as desired.
-func (e element) differs(set, key string) Difference {
-	return Difference{Kind: KindElement, Reason: masq.Changed, Parent: set, Object: key, Detail: fmt.Sprintf("goes to %q as %q", e.chain, e.comment)}
+// in returns the element of a live set that has a key.
+func (e element) in(set, key string) ruleset.LiveElement {
+	return ruleset.LiveElement{Set: set, Element: ruleset.Element{Key: key, Goto: e.chain, Comment: e.comment}}
 }
 
 type chain struct {

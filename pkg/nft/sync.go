@@ -277,7 +277,7 @@ func (c *Conn) Element(set, key string) (e ruleset.LiveElement, found bool, err 
 	if err != nil || !found {
 		return e, false, explain(err)
 	}
-	return ruleset.LiveElement{Set: set, Element: ruleset.Element{Key: key, Goto: x.chain, Comment: x.comment}}, true, nil
+	return x.in(set, key), true, nil
 }
 
 // Edit adds elements to live sets and removes others in one transaction, removals

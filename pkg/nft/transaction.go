@@ -86,7 +86,7 @@ func (t *Transaction) take(typ uint16, b []byte) error {
 			return nil
 		}
 		t.Elements = append(t.Elements, ElementEvent{
-			LiveElement: ruleset.LiveElement{Set: set.Name, Element: ruleset.Element{Key: key, Goto: string(x.chain), Comment: string(x.comment)}},
+			LiveElement: x.element().in(set.Name, key),
 			Deleted:     typ == unix.NFT_MSG_DELSETELEM,
 		})
 		return nil

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -75,7 +74,7 @@ func (l *Loop) editElements(keys []elementKey) (changes []nft.Difference, err er
 		case l.mustKeep(observed):
 			continue
 		case isDesired:
-			c.Reason, c.Detail = masq.Changed, fmt.Sprintf("goes to %q as %q", observed.Goto, observed.Comment)
+			c = nft.ChangedElement(observed)
 			add, remove = append(add, want), append(remove, want)
 		default:
 			c.Reason, remove = masq.Unexpected, append(remove, observed)

@@ -3,7 +3,6 @@ package ruleset
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
@@ -147,10 +146,10 @@ func (s side) ports(p masq.Policy, reserved []masq.PortRange, random string) []R
 			}
 		}
 		if cut || len(p.ToPorts) > 0 {
-			out = append(out, s.choose("policy/ports", proto, ">=", s.outcomes(free, random),
+			out = append(out, s.choose("ports", proto, ">=", s.outcomes(free, random),
 				"the ports that the configuration gives, without those reserved for the node")...)
 		}
-		out = append(out, s.choose("policy/privileged", proto, "<", s.outcomes(privileged, random),
+		out = append(out, s.choose("privileged", proto, "<", s.outcomes(privileged, random),
 			"servers may ask for a privileged port; none on which the node listens")...)
 	}
 	return out
@@ -158,12 +157,12 @@ func (s side) ports(p masq.Policy, reserved []masq.PortRange, random string) []R
 
 // choose makes the rules for flows whose source port is below 1024 ("<") or not (">=").
 // Without a port that they could have, they are dropped.
-func (s side) choose(id, proto, compare string, all []outcome, why string) []Rule {
+func (s side) choose(kind, proto, compare string, all []outcome, why string) []Rule {
 	match := s.match + proto + " sport " + compare + " 1024 "
 	if len(all) == 0 {
-		return []Rule{{noPortID + strings.TrimPrefix(id, "policy/") + s.id + "-" + proto, match + "counter drop", "each port of the policy is reserved for the node"}}
+		return []Rule{{noPortID + kind + s.id + "-" + proto, match + "counter drop", "each port of the policy is reserved for the node"}}
 	}
-	return choose(id+s.id+"-"+proto, match, all, why)
+	return choose("policy/"+kind+s.id+"-"+proto, match, all, why)
 }
 
 // outcomes are each address with each range of ports.
