@@ -19,16 +19,16 @@ type (
 var conntrackMetrics = []metric[flows]{
 	gauge("conntrack_entries", "Entries of the conntrack table.", func(f *flows) uint32 { return f.Table.Entries }),
 	gauge("conntrack_limit", "Entries that the conntrack table can have.", func(f *flows) uint32 { return f.Table.Limit }),
-	conntrackCounter("invalid", "Packets that belong to no flow and begin none.", func(s *conntrack.Statistics) uint64 { return s.Invalid }),
-	conntrackCounter("insert_failed", "Flows not entered because another flow had their addresses and ports, for example because no source port was free.", func(s *conntrack.Statistics) uint64 { return s.InsertFailed }),
-	conntrackCounter("drop", "Packets dropped because the table was full, or as in insert_failed.", func(s *conntrack.Statistics) uint64 { return s.Drop }),
-	conntrackCounter("early_drop", "Flows ended early to make room in a full table.", func(s *conntrack.Statistics) uint64 { return s.EarlyDrop }),
-	conntrackCounter("clash_resolve", "Flows that two packets began at the same time, and that became one.", func(s *conntrack.Statistics) uint64 { return s.ClashResolve }),
-	conntrackCounter("search_restart", "Lookups that restarted because the table changed.", func(s *conntrack.Statistics) uint64 { return s.SearchRestart }),
+	conntrackCounter("conntrack_invalid_total", "Packets that belong to no flow and begin none.", func(s *conntrack.Statistics) uint64 { return s.Invalid }),
+	conntrackCounter("conntrack_insert_failed_total", "Flows not entered because another flow had their addresses and ports, for example because no source port was free.", func(s *conntrack.Statistics) uint64 { return s.InsertFailed }),
+	conntrackCounter("conntrack_drop_total", "Packets dropped because the table was full, or as in insert_failed.", func(s *conntrack.Statistics) uint64 { return s.Drop }),
+	conntrackCounter("conntrack_early_drop_total", "Flows ended early to make room in a full table.", func(s *conntrack.Statistics) uint64 { return s.EarlyDrop }),
+	conntrackCounter("conntrack_clash_resolve_total", "Flows that two packets began at the same time, and that became one.", func(s *conntrack.Statistics) uint64 { return s.ClashResolve }),
+	conntrackCounter("conntrack_search_restart_total", "Lookups that restarted because the table changed.", func(s *conntrack.Statistics) uint64 { return s.SearchRestart }),
 }
 
 func conntrackCounter(name, help string, value func(*conntrack.Statistics) uint64) metric[flows] {
-	return counter("conntrack_"+name+"_total", help, func(f *flows) uint64 { return value(&f.Statistics) })
+	return counter(name, help, func(f *flows) uint64 { return value(&f.Statistics) })
 }
 
 var (
@@ -51,9 +51,9 @@ var sampleMetrics = []metric[sample]{
 	gauge("source_ports_unlisted_ratio", "Upper limit of the share of source ports in use for the combinations without series.", func(s *sample) float64 { return s.Ports.Beyond }),
 	counter("source_ports_failed_packets_total", "Packets of new flows dropped because no source port was free, until the last sample.", func(s *sample) uint64 { return s.Ports.Failed }),
 
-	attachmentGauge("flows", "Flows that an attachment began, for the attachments with the most flows, as of the last sample.", func(a *flowstats.AttachmentFlows) float64 { return float64(a.Flows) }),
-	attachmentGauge("translated_flows", "Flows of an attachment with a translated source.", func(a *flowstats.AttachmentFlows) float64 { return float64(a.Translated) }),
-	attachmentGauge("translated_bytes", "Bytes of an attachment's present translated flows in both directions, if the kernel counts them.", func(a *flowstats.AttachmentFlows) float64 { return float64(a.TranslatedBytes) }),
+	attachmentGauge("attachment_flows", "Flows that an attachment began, for the attachments with the most flows, as of the last sample.", func(a *flowstats.AttachmentFlows) float64 { return float64(a.Flows) }),
+	attachmentGauge("attachment_translated_flows", "Flows of an attachment with a translated source.", func(a *flowstats.AttachmentFlows) float64 { return float64(a.Translated) }),
+	attachmentGauge("attachment_translated_bytes", "Bytes of an attachment's present translated flows in both directions, if the kernel counts them.", func(a *flowstats.AttachmentFlows) float64 { return float64(a.TranslatedBytes) }),
 }
 
 // limitSample removes the rows beyond the limits.
@@ -120,7 +120,7 @@ func portWarnings(s *sample) map[string]int {
 }
 
 func attachmentGauge(name, help string, value func(*flowstats.AttachmentFlows) float64) metric[sample] {
-	return gaugeRows("attachment_"+name, help, attachmentLabels, func(s *sample, add func(float64, ...string)) {
+	return gaugeRows(name, help, attachmentLabels, func(s *sample, add func(float64, ...string)) {
 		for i := range s.Attachments {
 			add(value(&s.Attachments[i]), attachmentLabelsOf(&s.Attachments[i])...)
 		}

@@ -26,7 +26,7 @@ func TestDaemonReportsKernelFeatures(t *testing.T) {
 		t.Errorf("after masqd has probed the kernel, this remains:\n%s", after)
 	}
 	log := string(must(os.ReadFile(d.log))(t))
-	line := regexp.MustCompile(`(?m)^.*msg=kernel offers="?(\[.*\])"? lacks="?(\[.*\])"?$`).FindStringSubmatch(log)
+	line := regexp.MustCompile(`(?m)^.*msg="kernel features" available="?(\[.*\])"? missing="?(\[.*\])"?$`).FindStringSubmatch(log)
 	if line == nil {
 		t.Fatalf("the log does not list the kernel's features:\n%s", log)
 	}
@@ -39,8 +39,8 @@ func TestDaemonReportsKernelFeatures(t *testing.T) {
 		t.Errorf("masquerade is available: %q", got)
 	}
 	for name, there := range offered {
-		said := strings.Contains(log, fmt.Sprintf("msg=\"the kernel lacks a feature\" feature=%q", name)) ||
-			strings.Contains(log, fmt.Sprintf("msg=\"the kernel lacks a feature\" feature=%s ", name))
+		said := strings.Contains(log, fmt.Sprintf("msg=\"kernel lacks a feature\" feature=%q", name)) ||
+			strings.Contains(log, fmt.Sprintf("msg=\"kernel lacks a feature\" feature=%s ", name))
 		if said == there {
 			t.Errorf("%s is offered: %t, and the log says that it is lacking: %t", name, there, said)
 		}

@@ -51,7 +51,7 @@ func TestLogOfTheDaemon(t *testing.T) {
 	}
 	w.nft("delete table inet masq")
 	until(t, "a deleted table is a warning", func() bool { return logged(warned) })
-	sighup := func(e entry) bool { return e.Level == "INFO" && strings.HasPrefix(e.Msg, "SIGHUP: ") }
+	sighup := func(e entry) bool { return e.Level == "INFO" && strings.HasPrefix(e.Msg, "SIGHUP received: ") }
 	if logged(sighup) {
 		t.Error("a SIGHUP is logged that was not sent")
 	}

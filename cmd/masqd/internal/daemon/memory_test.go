@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"os"
@@ -18,7 +18,7 @@ func TestCgroupLimit(t *testing.T) {
 		"v1":                 {"5:cpu,cpuacct:/x\n4:memory:/x\n0::/\n", map[string]string{"memory/x/memory.limit_in_bytes": "134217728"}, 128 << 20},
 		"v1, none":           {"4:memory:/x\n", map[string]string{"memory/x/memory.limit_in_bytes": "9223372036854771712"}, 0},
 		"no file":            {"0::/a\n", nil, 0},
-		"nonsense":           {"memory\n\n:::\n", map[string]string{"memory.max": "-"}, 0},
+		"malformed":          {"memory\n\n:::\n", map[string]string{"memory.max": "-"}, 0},
 	} {
 		dir := t.TempDir()
 		write := func(path, text string) {

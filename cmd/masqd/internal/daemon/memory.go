@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"os"
@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// gcPercent is how much the heap grows between two collections: half as much as Go
-// would let it. At start, with tens of thousands of records, that decides the peak.
+// gcPercent is the growth of the heap between two garbage collections: half of Go's
+// default. It decides the peak at start, with tens of thousands of records.
 const gcPercent = 50
 
-// boundMemory has the garbage collector keep below the memory limit of the cgroup, as
-// far as it can, so that a burst of work does not have masqd killed. GOGC and
-// GOMEMLIMIT of the environment override it.
-func boundMemory() {
+// limitMemory has the garbage collector keep the heap below the memory limit of the
+// cgroup if possible, so that a burst of work does not get masqd killed. The variables GOGC
+// and GOMEMLIMIT override it.
+func limitMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}

@@ -22,8 +22,8 @@ func TestEndsInTime(t *testing.T) {
 	}{
 		{"by itself", func(context.Context) error { return broken }, broken, 0, ""},
 		{"when it is told to", func(ctx context.Context) error { <-ctx.Done(); return broken }, broken, time.Hour, ""},
-		{"late", func(ctx context.Context) error { <-ctx.Done(); time.Sleep(patience / 2); return broken }, broken, time.Hour + patience/2, ""},
-		{"too late", func(context.Context) error { time.Sleep(2 * time.Hour); return broken }, nil, time.Hour + patience, "the rules stay"},
+		{"late", func(ctx context.Context) error { <-ctx.Done(); time.Sleep(shutdownTimeout / 2); return broken }, broken, time.Hour + shutdownTimeout/2, ""},
+		{"too late", func(context.Context) error { time.Sleep(2 * time.Hour); return broken }, nil, time.Hour + shutdownTimeout, "the rules stay"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

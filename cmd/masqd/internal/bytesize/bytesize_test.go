@@ -1,11 +1,11 @@
-package main
+package bytesize
 
 import (
 	"strings"
 	"testing"
 )
 
-func TestSizes(t *testing.T) {
+func TestSize(t *testing.T) {
 	for text, want := range map[string]struct {
 		n    int64
 		text string
@@ -14,24 +14,24 @@ func TestSizes(t *testing.T) {
 		"1Gi": {1 << 30, "1Gi"}, "1.5Gi": {3 << 29, "1536Mi"}, "500Mi": {500 << 20, "500Mi"}, "1G": {1e9, "1000000000"},
 		"1.5k": {1500, "1500"}, "2T": {2e12, "1953125000Ki"}, "1Pi": {1 << 50, "1Pi"}, "0.0001Ki": {0, "0"}, "9223372036854775807": {1<<63 - 1, "9223372036854775807"},
 	} {
-		var s size
+		var s Size
 		if err := s.Set(text); err != nil || int64(s) != want.n || s.String() != want.text {
 			t.Errorf("%s: %d %s, %v", text, s, &s, err)
 		}
-		// What is printed as the default is read as the same.
-		var again size
+		// The help text prints the default, which users paste.
+		var again Size
 		if err := again.Set(s.String()); err != nil || again != s {
 			t.Errorf("%s is printed as %s and read as %d, %v", text, &s, again, err)
 		}
 	}
 	for _, text := range []string{"", "Gi", "1g", "1GB", "1GiB", "-1", "-1Gi", "1e9", "0x10", "1_000", "1/2", "1..2Gi", ".", "one", "1 Gi", "\x1b[2J"} {
-		s := size(7)
-		if err := s.Set(text); err == nil || !strings.Contains(err.Error(), "is no size") || strings.Contains(err.Error(), "\x1b") || s != 7 {
+		s := Size(7)
+		if err := s.Set(text); err == nil || !strings.Contains(err.Error(), "is not a size") || strings.Contains(err.Error(), "\x1b") || s != 7 {
 			t.Errorf("%q: %d, %v", text, s, err)
 		}
 	}
 	for _, text := range []string{"9223372036854775808", "8192Pi", "9999999999999999999P"} {
-		var s size
+		var s Size
 		if err := s.Set(text); err == nil || !strings.Contains(err.Error(), "is more than") {
 			t.Errorf("%q: %d, %v", text, s, err)
 		}

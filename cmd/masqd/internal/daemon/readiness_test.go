@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"net/netip"
@@ -10,8 +10,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// A missing egress address makes masqd unready only where flows are dropped.
-func TestReadyWithMissingEgress(t *testing.T) {
+// A missing egress address makes masqd unready only if flows are dropped.
+func TestReadinessWithMissingEgress(t *testing.T) {
 	for _, c := range []struct {
 		missing ruleset.MissingEgress
 		ready   bool
@@ -19,11 +19,11 @@ func TestReadyWithMissingEgress(t *testing.T) {
 	}{
 		{ruleset.MissingEgress{Dropped: true}, false, "flows are dropped"},
 		{ruleset.MissingEgress{Unused: true}, true, "no attachment of the policy uses its family"},
-		{ruleset.MissingEgress{}, true, "flows leave with the others"},
+		{ruleset.MissingEgress{}, true, "flows leave with the policy's other addresses"},
 	} {
 		c.missing.Policy, c.missing.Address = "node-1a2b3c4d", netip.MustParseAddr("2001:db8::7")
 		s := reconcile.Stats{LastSync: time.Unix(1, 0), MissingEgress: []ruleset.MissingEgress{c.missing}}
-		r := ready(s, reconcile.Node{}, nil)
+		r := readinessOf(s, reconcile.Node{}, nil)
 		if r.Ready != c.ready || len(r.Reasons) != 1 || !strings.Contains(r.Reasons[0], "2001:db8::7; ") || !strings.HasSuffix(r.Reasons[0], c.reason) {
 			t.Errorf("%+v: %+v", c.missing, r)
 		}

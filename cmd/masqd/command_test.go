@@ -13,11 +13,12 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/masq-cni/masq-cni/cmd/masqd/internal/daemon"
 	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 )
 
 // flagSet has one flag of ours and those of ip-masq-agent.
-func flagSet() (flags *pflag.FlagSet, dir *string, legacy func() []override) {
+func flagSet() (flags *pflag.FlagSet, dir *string, legacy func() []daemon.Override) {
 	flags = pflag.NewFlagSet("masqd", pflag.ContinueOnError)
 	dir = flags.String("state-dir", "/default", "")
 	return flags, dir, legacyFlags(flags)
@@ -45,7 +46,7 @@ func TestEnvironment(t *testing.T) {
 	}
 	got := map[string]string{}
 	for _, o := range legacy() {
-		got[o.Name] = o.value
+		got[o.Name] = o.Value
 	}
 	want := map[string]string{"masq-chain": "GIVEN", "log_dir": "/var/log", "legacy_stderr_threshold_behavior": "false", "v": "4"}
 	for name, value := range want {
@@ -65,7 +66,7 @@ func TestVerbosity(t *testing.T) {
 		if err := flags.Parse(strings.Fields(args)); err != nil {
 			t.Error(err)
 		}
-		if got := legacy(); len(got) != 1 || got[0].Name != "v" || got[0].value != "2" {
+		if got := legacy(); len(got) != 1 || got[0].Name != "v" || got[0].Value != "2" {
 			t.Errorf("%s gives %+v", args, got)
 		}
 	}
@@ -97,7 +98,7 @@ func TestEnvironmentOfEachFlag(t *testing.T) {
 		if err := fromEnvironment(flags, []string{name + "=true"}); err != nil {
 			t.Error(err)
 		}
-		if got := legacy(); len(got) != 1 || got[0].Name != l.Name || got[0].value != "true" {
+		if got := legacy(); len(got) != 1 || got[0].Name != l.Name || got[0].Value != "true" {
 			t.Errorf("%s gives %+v", name, got)
 		}
 	}
@@ -107,10 +108,10 @@ func TestEnvironmentFaults(t *testing.T) {
 	flags, _, _ := flagSet()
 	flags.Bool("pprof", false, "")
 	err := fromEnvironment(flags, []string{"MASQD_STATEDIR=/x", "MASQD_PPROF=maybe", "MASQD_LISTEN_PORT=9468", "MASQD_=x"})
-	const want = `MASQD_STATEDIR: there is no such flag; unset it, or see masqd --help for those that there are
+	const want = `MASQD_STATEDIR: masqd has no such flag; unset the variable, or see masqd --help for the flags
 MASQD_PPROF: invalid argument "maybe" for "--pprof" flag: strconv.ParseBool: parsing "maybe": invalid syntax
-MASQD_LISTEN_PORT: there is no such flag; unset it, or see masqd --help for those that there are
-MASQD_: there is no such flag; unset it, or see masqd --help for those that there are`
+MASQD_LISTEN_PORT: masqd has no such flag; unset the variable, or see masqd --help for the flags
+MASQD_: masqd has no such flag; unset the variable, or see masqd --help for the flags`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v", err)
 	}
@@ -174,12 +175,12 @@ func TestFlagFaults(t *testing.T) {
 	args := []string{
 		"--state-dir=", "--resync-interval=1ms", "--sweep-grace=-1s", "--attachment-metrics=-1", "--nat-log-size=5", "--nat-log-age=-1h",
 	}
-	const want = `masqd: --state-dir is empty; give a directory, or leave the flag out
---resync-interval 1ms is below a second; give 1s or more
+	const want = `masqd: --state-dir is empty; give a directory, or omit the flag
+--resync-interval 1ms is below 1s; give 1s or more
 --sweep-grace -1s is below 0; give a duration such as 2m
 --attachment-metrics -1 is below 0; give a number of attachments, or 0 for none
 --nat-log-size 5 is too small for the files of the log; give 256Mi or more
---nat-log-age -1h0m0s is too short; give 8s or more, or 0 to keep records as long as there is room
+--nat-log-age -1h0m0s is too short; give 8s or more, or 0 for no limit
 `
 	if code := run(args, nil, io.Discard, &diag); code != 1 || diag.String() != want {
 		t.Errorf("%d\n%s", code, diag.String())

@@ -1,4 +1,6 @@
-package main
+// Package bytesize is the value of a flag that is a number of bytes: 1073741824, or with a
+// unit as Kubernetes writes quantities, such as 1Gi, 1.5G and 500Mi.
+package bytesize
 
 import (
 	"fmt"
@@ -9,13 +11,10 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// size is a number of bytes as a flag: 1073741824, or with a unit as Kubernetes writes
-// quantities: 1Gi, 1.5G, 500Mi.
-type size int64
+// Size is a number of bytes. It implements pflag.Value.
+type Size int64
 
-func (*size) Type() string { return "size" }
-
-// units are binary and decimal. The longer ones come first: "Ki" ends in no other.
+// units are binary and decimal.
 var units = []struct {
 	name  string
 	bytes int64
@@ -32,8 +31,11 @@ var units = []struct {
 	{"P", 1e15},
 }
 
-// String writes the number with the greatest binary unit that keeps it whole.
-func (s *size) String() string {
+// Type is the name of the type in the help text.
+func (*Size) Type() string { return "size" }
+
+// String returns the number with the largest binary unit of which it is a whole multiple.
+func (s *Size) String() string {
 	n, unit := int64(*s), ""
 	for _, u := range units[:5] {
 		if n != 0 && int64(*s)%u.bytes == 0 {
@@ -43,8 +45,8 @@ func (s *size) String() string {
 	return fmt.Sprintf("%d%s", n, unit)
 }
 
-// Set reads a number with or without a unit. It rounds down to whole bytes.
-func (s *size) Set(text string) error {
+// Set reads a number with or without a unit, and rounds down to whole bytes.
+func (s *Size) Set(text string) error {
 	number, bytes := text, int64(1)
 	for _, u := range units {
 		if rest, ok := strings.CutSuffix(text, u.name); ok {
@@ -52,20 +54,20 @@ func (s *size) Set(text string) error {
 			break
 		}
 	}
-	fault := fmt.Errorf("%s is no size; give a number of bytes, or one with a unit such as 500Mi, 1Gi or 1.5G", masq.Quote(text))
-	// A number as people write it: neither a fraction nor an exponent.
+	invalid := fmt.Errorf("%s is not a size; give a number of bytes, or a number with a unit such as 500Mi, 1Gi or 1.5G", masq.Quote(text))
+	// big.Rat would accept a fraction, an exponent and underscores too.
 	if number == "" || strings.Trim(number, "0123456789.") != "" || len(number) > 20 {
-		return fault
+		return invalid
 	}
 	x, ok := new(big.Rat).SetString(number)
 	if !ok {
-		return fault
+		return invalid
 	}
 	x.Mul(x, new(big.Rat).SetInt64(bytes))
 	n := new(big.Int).Quo(x.Num(), x.Denom())
 	if !n.IsInt64() {
 		return fmt.Errorf("%s is more than %d bytes; give less", masq.Quote(text), int64(math.MaxInt64))
 	}
-	*s = size(n.Int64())
+	*s = Size(n.Int64())
 	return nil
 }
