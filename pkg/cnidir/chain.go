@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 // Where runtimes look for networks and for plugins unless they are told otherwise.
@@ -88,7 +89,7 @@ func Chain(ctx context.Context, confDir string, entry json.RawMessage) (look Loo
 		return look, err
 	}
 	madeOf, err := d.chain(&look, used, entry)
-	if errors.Is(err, errOvertaken) {
+	if errors.Is(err, safedir.ErrChanged) {
 		return look, fmt.Errorf("%w: %w", ErrUnsettled, err)
 	}
 	if err != nil {

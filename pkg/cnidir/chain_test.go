@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 // confDir is a directory of networks, with files that were written a while ago.
@@ -484,7 +486,7 @@ func TestOvertaken(t *testing.T) {
 	c.check(err)
 	c.write("10-pods.conflist", bridge)
 	var look Look
-	if _, err := d.chain(&look, files[0], entry(t, "")); !errors.Is(err, errOvertaken) || look.Changes != nil {
+	if _, err := d.chain(&look, files[0], entry(t, "")); !errors.Is(err, safedir.ErrChanged) || look.Changes != nil {
 		t.Errorf("%v, %+v", err, look)
 	}
 	if text := c.read("10-pods.conflist"); text != bridge {

@@ -99,7 +99,7 @@ func (p Program) Install(ctx context.Context, binDir string) (done Installed, er
 			return done, err
 		}
 	}
-	if err := d.replace(Plugin, src, programMode, nil); err != nil {
+	if err := d.replacement(Plugin, programMode, nil).Replace(src); err != nil {
 		return done, fmt.Errorf("write %s: %w", done.Path, err)
 	}
 	done.Changed = true

@@ -7,15 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
@@ -26,8 +23,8 @@ type dir struct {
 	file *os.File
 }
 
-// turn is how often a directory that another install has is asked for.
-const turn = 10 * time.Millisecond
+// lockRetry is the time between two attempts to lock a directory.
+const lockRetry = 10 * time.Millisecond
 
 // take waits for a directory, and removes what an install that was killed left there. It
 // refuses a directory where an unprivileged user could put a program or a network.
@@ -35,7 +32,7 @@ func take(ctx context.Context, path string) (*dir, error) {
 	if err := safedir.Check(path); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -53,17 +50,14 @@ func take(ctx context.Context, path string) (*dir, error) {
 
 func (d *dir) lock(ctx context.Context) error {
 	for {
-		err := unix.Flock(int(d.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("lock %s: %w", d.path, err)
+		err := safedir.TryLock(d.file)
+		if !errors.Is(err, safedir.ErrLocked) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("another install has %s: %w", d.path, ctx.Err())
-		case <-time.After(turn):
+			return fmt.Errorf("%s is locked by another install: %w", d.path, ctx.Err())
+		case <-time.After(lockRetry):
 		}
 	}
 }
@@ -91,89 +85,22 @@ func (d *dir) tidy() error {
 	return errors.Join(errs...)
 }
 
-// replace puts what a reader has in place of a file, with this mode, and with the
-// owner of the file that it is like, if any.
-func (d *dir) replace(name string, r io.Reader, mode fs.FileMode, like fs.FileInfo) error {
-	tmp, err := d.prepare(name, r, mode, like)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, filepath.Join(d.path, name)); err != nil {
-		return errors.Join(err, remove(tmp))
-	}
-	return d.file.Sync()
-}
-
-// prepare writes a temporary file, and returns its path.
-func (d *dir) prepare(name string, r io.Reader, mode fs.FileMode, like fs.FileInfo) (string, error) {
+// replacement is a file to write. owner is a file with the owner that it gets; nil is
+// this process.
+func (d *dir) replacement(name string, mode fs.FileMode, owner fs.FileInfo) safedir.Write {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
 	tmp := filepath.Join(d.path, "."+name+temporary+hex.EncodeToString(random[:]))
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return "", err
-	}
-	// It is closed before it has its name: a program that is open for writing cannot
-	// be executed.
-	if err := errors.Join(fill(f, r, mode, like), f.Close()); err != nil {
-		return "", errors.Join(err, remove(tmp))
-	}
-	return tmp, nil
+	return safedir.Write{Path: filepath.Join(d.path, name), Temporary: tmp, Mode: mode, Owner: owner, Durable: true}
 }
 
-func fill(f *os.File, r io.Reader, mode fs.FileMode, like fs.FileInfo) error {
-	if _, err := io.Copy(f, r); err != nil {
-		return err
-	}
-	if err := own(f, like); err != nil {
-		return err
-	}
-	// Whatever the umask takes.
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-// own gives a file the owner of another. Where it has that owner already, which is so
-// among root's files, it needs no capability.
-func own(f *os.File, like fs.FileInfo) error {
-	if like == nil {
-		return nil
-	}
-	now, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	want, has := like.Sys().(*syscall.Stat_t), now.Sys().(*syscall.Stat_t)
-	if want.Uid == has.Uid && want.Gid == has.Gid {
-		return nil
-	}
-	if err := f.Chown(int(want.Uid), int(want.Gid)); err != nil {
-		return fmt.Errorf("keep its owner %d:%d: %w", want.Uid, want.Gid, err)
-	}
-	return nil
-}
-
-// errOvertaken says that a file was changed between reading and writing.
-var errOvertaken = errors.New("another program has changed it just now")
-
-// rewrite puts a text in place of what was read of a file. If somebody has written
-// another meanwhile, that is what stays.
+// rewrite replaces the text of a file, unless another program has changed it since it
+// was read: then the error is safedir.ErrChanged.
 func (d *dir) rewrite(f *file, text []byte) error {
-	tmp, err := d.prepare(f.name, bytes.NewReader(text), f.info.Mode().Perm(), f.info)
-	if err != nil {
+	if err := d.replacement(f.name, f.info.Mode().Perm(), f.info).ReplaceText(f.text, text); err != nil {
 		return fmt.Errorf("write %s: %w", f.path, err)
 	}
-	err = unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, f.path, unix.RENAME_EXCHANGE)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", f.path, errors.Join(err, remove(tmp)))
-	}
-	// Not to be missed: what was there is now the temporary file.
-	if was, err := os.ReadFile(tmp); err != nil || !bytes.Equal(was, f.text) {
-		return fmt.Errorf("write %s: %w", f.path, errors.Join(errOvertaken, err, os.Rename(tmp, f.path)))
-	}
-	return errors.Join(remove(tmp), d.file.Sync())
+	return nil
 }
 
 // write makes a list of our own, unless it is there already.
@@ -191,7 +118,7 @@ func (d *dir) write(name string, text []byte) (changed bool, err error) {
 			return false, nil
 		}
 	}
-	if err := d.replace(name, bytes.NewReader(text), 0o644, nil); err != nil {
+	if err := d.replacement(name, 0o644, nil).Replace(bytes.NewReader(text)); err != nil {
 		return false, fmt.Errorf("write %s: %w", path, err)
 	}
 	return true, nil
@@ -202,7 +129,7 @@ func (d *dir) remove(name string) error {
 	if err := remove(filepath.Join(d.path, name)); err != nil {
 		return err
 	}
-	return d.file.Sync()
+	return safedir.SyncDir(d.path)
 }
 
 func remove(path string) error {

@@ -119,11 +119,9 @@ func lockDir(dir string) (*os.File, error) {
 	if info, err := f.Stat(); err != nil || !safedir.IsOwn(info) {
 		return nil, errors.Join(fmt.Errorf("lock the NAT log: %s was not created by root; remove it", f.Name()), err, f.Close())
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
+	if err := safedir.TryLock(f); err != nil {
+		if errors.Is(err, safedir.ErrLocked) {
 			err = fmt.Errorf("%s: %w; stop the other program, or choose another directory", dir, ErrLocked)
-		} else {
-			err = os.NewSyscallError("flock "+f.Name(), err)
 		}
 		return nil, errors.Join(err, f.Close())
 	}

@@ -13,9 +13,7 @@
 package safedir
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -77,52 +75,6 @@ func IsShared(dir string) (bool, error) {
 // An open file that was replaced since has none.
 func IsOwn(info fs.FileInfo) bool {
 	return info.Mode().IsRegular() && trusted(info) && info.Sys().(*syscall.Stat_t).Nlink <= 1
-}
-
-// ReadFile is os.ReadFile for a file that [IsOwn] accepts.
-func ReadFile(path string) (_ []byte, err error) {
-	// Opening a FIFO would wait for its writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !IsOwn(info) {
-		return nil, fmt.Errorf("%s is not a regular file of root with one name (mode %s, owner %d, names %d); remove it", path, info.Mode(), owner(info), info.Sys().(*syscall.Stat_t).Nlink)
-	}
-	return io.ReadAll(f)
-}
-
-// WriteFile replaces a file by a rename, so that readers see the old text or the new. It
-// makes the temporary file, writes to it and renames it, and does not wait for the disk:
-// after a power failure, the file can have the old text or the new one, or be empty.
-func WriteFile(path, temporary string, text []byte) (err error) {
-	if err := remove(temporary); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		return errors.Join(err, remove(temporary))
-	}
-	return nil
-}
-
-func remove(path string) error {
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // maxLinks is how many symbolic links a path may have, as for the kernel (MAXSYMLINKS).

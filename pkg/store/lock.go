@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 // LockPath is the file that the masqd that works on the records has locked.
@@ -55,12 +57,11 @@ func (r *Records) Lock() (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the records: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrLocked
+	if err := safedir.TryLock(f); err != nil {
+		if errors.Is(err, safedir.ErrLocked) {
+			err = fmt.Errorf("lock %s: %w", r.LockPath(), ErrLocked)
 		}
-		return nil, fmt.Errorf("lock %s: %w", r.LockPath(), err)
+		return nil, errors.Join(err, f.Close())
 	}
 	l := &Lock{f: f}
 	return l, l.Tell(func(*Daemon) {})

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 const (
@@ -100,7 +102,7 @@ func (b *bench) repair(ctx context.Context) (rows []row, err error) {
 	for i := range b.repairs {
 		t, err := d.timed(ctx, rules, 1, func() error {
 			text := fmt.Sprintf("nonMasqueradeCIDRs: [192.168.%d.0/24]", i)
-			return errors.Join(os.WriteFile(d.config()+".new", []byte(text), 0o600), os.Rename(d.config()+".new", d.config()))
+			return safedir.WriteFile(d.config(), d.config()+".new", []byte(text))
 		})
 		if err != nil {
 			return nil, fmt.Errorf("reload: %w", err)

@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
 // netnsDir is where ip(8) and container runtimes look for named namespaces.
@@ -115,7 +117,7 @@ func shareDir() error {
 	}
 	defer shut(dir)
 	// iproute2 takes the same lock, against two that bind one over the other.
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+	if err := safedir.Lock(dir); err != nil {
 		return err
 	}
 	err = unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")

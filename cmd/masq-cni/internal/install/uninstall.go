@@ -11,12 +11,12 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
 	"github.com/masq-cni/masq-cni/pkg/cnidir"
 	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -221,7 +221,7 @@ func removeLock(path string) {
 		return
 	}
 	defer func() { _ = f.Close() }()
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+	if safedir.TryLock(f) != nil {
 		return
 	}
 	if socket, ok := strings.CutPrefix(store.ReadDaemon(f).Health, "unix:"); ok {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/safedir"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -54,12 +55,12 @@ func holderOf(path string) (d report.Daemon, written store.Daemon, err error) {
 	// /proc/locks omits the locks of processes outside our PID namespace. To find these,
 	// try to lock. This is the last resort: a masqd that starts within these microseconds
 	// would not get its lock.
-	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	err = safedir.TryLockShared(f)
 	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
+	case errors.Is(err, safedir.ErrLocked):
 		return report.Daemon{Running: true}, store.ReadDaemon(f), nil
 	case err != nil:
-		return d, written, fmt.Errorf("is masqd running? lock %s: %w", path, err)
+		return d, written, fmt.Errorf("is masqd running? %w", err)
 	}
 	return d, written, nil // Close unlocks
 }
