@@ -121,9 +121,9 @@ func TestDestinationsOfOthers(t *testing.T) {
 		t.Errorf("origins are %+v", origins)
 	}
 	s := &Sampler{Options: Options{Cached: func() []*store.Record { return records }, Read: read}}
-	sample := &portpool.Sample{Beyond: 0.01}
+	sample := &portpool.Sample{UnlistedShare: 0.01}
 	group := func(i int, from netip.Addr, used int) {
-		sample.Groups = append(sample.Groups, portpool.Pressure{Level: portpool.Notice, Use: portpool.Use{
+		sample.Groups = append(sample.Groups, portpool.Forecast{Severity: portpool.Notice, Usage: portpool.Usage{
 			Group: portpool.Group{Protocol: 6, Egress: address(0), Destination: address(1000 + i), Port: 443}, Usable: 1000, Used: used,
 			Holders: []portpool.Holder{{Source: from, Ports: used}},
 		}})
@@ -140,8 +140,8 @@ func TestDestinationsOfOthers(t *testing.T) {
 	if sample.Groups[8].Holders[0].Source != address(2) || sample.Groups[9].Holders[0].Source != address(3) {
 		t.Errorf("wrong destinations: %+v", sample.Groups)
 	}
-	// Beyond is the share of the fullest destination that is left out.
-	if sample.Beyond != 0.892 || sample.Warnings[portpool.Notice] != 10 {
-		t.Errorf("the share beyond is %v, the warnings %v", sample.Beyond, sample.Warnings)
+	// The fullest destination that is left out has this share.
+	if sample.UnlistedShare != 0.892 {
+		t.Errorf("the share of other destinations is at most %v", sample.UnlistedShare)
 	}
 }

@@ -102,7 +102,7 @@ func (s *Sampler) limitPorts(p *portpool.Sample) {
 		}
 	}
 	origins := originsOf(holders, s.Cached(), s.Read)
-	p.Keep(fairShare(p.Groups, MaxDestinations, func(g *portpool.Pressure) origin {
+	p.Keep(fairShare(p.Groups, MaxDestinations, func(g *portpool.Forecast) origin {
 		if len(g.Holders) == 0 {
 			return origin{}
 		}

@@ -47,7 +47,7 @@ type Sampler struct {
 	mu         sync.Mutex // of queries and the following fields
 	sampling   bool
 	last       Sample
-	losses     portpool.LossMeter
+	losses     portpool.LossTracker
 	nearlyFull time.Time // when the table was last seen nearly full
 	errors     int
 }

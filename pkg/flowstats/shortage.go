@@ -23,7 +23,7 @@ func (s *Sampler) Shortages(ctx context.Context) (reasons []string, losses repor
 	if err == nil {
 		losses = report.Losses{
 			NoPort: s.losses.NoPort(), NoRoom: s.losses.NoRoom(), Evicted: s.losses.Evicted(),
-			Exhausted: report.Exhausted(groups), Full: now.Sub(s.nearlyFull) < portpool.LossMemory,
+			Exhausted: report.Exhausted(groups), Full: now.Sub(s.nearlyFull) < portpool.RecentLossPeriod,
 		}
 		problems = append(problems, report.ConntrackUseOf(table, sum).Problems(losses, now)...)
 	}

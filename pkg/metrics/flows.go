@@ -108,11 +108,11 @@ func exhaustedIn(g *report.PortGroup) (seconds float64, known bool) {
 
 func portWarnings(s *sample) map[string]int {
 	out := map[string]int{}
-	for _, l := range portpool.Levels {
+	for _, l := range portpool.Severities {
 		out[l.String()] = 0
 	}
 	for i := range s.Ports.Groups {
-		if l := s.Ports.Groups[i].Level; l != portpool.Calm {
+		if l := s.Ports.Groups[i].Level; l != portpool.OK {
 			out[l.String()]++
 		}
 	}

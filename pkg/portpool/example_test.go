@@ -28,7 +28,7 @@ func Example() {
 			return
 		}
 		for _, g := range s.Groups {
-			if g.Level >= portpool.Warning {
+			if g.Severity >= portpool.Warning {
 				fmt.Println(g.Egress, "to", g.Destination, g.Port, g.Used, "of", g.Usable, "ports,", g.ExhaustedIn, "left")
 			}
 		}

@@ -30,7 +30,7 @@ func TestLosses(t *testing.T) {
 		}
 	}
 	const last = 1<<32 - 1
-	var m LossMeter
+	var m LossTracker
 	begin := time.Unix(1e9, 0)
 	if got := m.Add(begin, []conntrack.Statistics{{CPU: 0, InsertFailed: last, Drop: last}, {CPU: 1, Drop: 9, EarlyDrop: last}}); got != (Losses{}) {
 		t.Errorf("before the first reading: %+v", got)
@@ -43,11 +43,11 @@ func TestLosses(t *testing.T) {
 
 // TestRecentLoss is reported from its first packet until it has not grown for a while.
 func TestRecentLoss(t *testing.T) {
-	var m LossMeter
+	var m LossTracker
 	begin := time.Unix(1e9, 0)
-	at := func(after time.Duration, drop uint64) Recent {
+	at := func(after time.Duration, drop uint64) RecentLoss {
 		m.Add(begin.Add(after), []conntrack.Statistics{{Drop: drop}})
-		if m.NoPort() != (Recent{}) || m.Evicted() != (Recent{}) {
+		if m.NoPort() != (RecentLoss{}) || m.Evicted() != (RecentLoss{}) {
 			t.Errorf("after %s: %+v, %+v", after, m.NoPort(), m.Evicted())
 		}
 		return m.NoRoom()
@@ -55,17 +55,17 @@ func TestRecentLoss(t *testing.T) {
 	for _, tt := range []struct {
 		after time.Duration
 		drop  uint64
-		want  Recent
+		want  RecentLoss
 	}{
-		{0, 1000, Recent{}}, // since the namespace began
-		{time.Minute, 1000, Recent{}},
-		{2 * time.Minute, 1003, Recent{3, begin.Add(time.Minute), begin.Add(2 * time.Minute)}},
-		{6 * time.Minute, 1004, Recent{4, begin.Add(time.Minute), begin.Add(6 * time.Minute)}},
-		{10 * time.Minute, 1004, Recent{4, begin.Add(time.Minute), begin.Add(6 * time.Minute)}},
-		{11 * time.Minute, 1004, Recent{}},
-		{30 * time.Minute, 1004, Recent{}},
-		{31 * time.Minute, 1005, Recent{1, begin.Add(30 * time.Minute), begin.Add(31 * time.Minute)}},
-		{time.Hour, 1006, Recent{1, begin.Add(31 * time.Minute), begin.Add(time.Hour)}},
+		{0, 1000, RecentLoss{}}, // since the namespace began
+		{time.Minute, 1000, RecentLoss{}},
+		{2 * time.Minute, 1003, RecentLoss{3, begin.Add(time.Minute), begin.Add(2 * time.Minute)}},
+		{6 * time.Minute, 1004, RecentLoss{4, begin.Add(time.Minute), begin.Add(6 * time.Minute)}},
+		{10 * time.Minute, 1004, RecentLoss{4, begin.Add(time.Minute), begin.Add(6 * time.Minute)}},
+		{11 * time.Minute, 1004, RecentLoss{}},
+		{30 * time.Minute, 1004, RecentLoss{}},
+		{31 * time.Minute, 1005, RecentLoss{1, begin.Add(30 * time.Minute), begin.Add(31 * time.Minute)}},
+		{time.Hour, 1006, RecentLoss{1, begin.Add(31 * time.Minute), begin.Add(time.Hour)}},
 	} {
 		if got := at(tt.after, tt.drop); got != tt.want {
 			t.Errorf("after %s: %+v, not %+v", tt.after, got, tt.want)

@@ -68,19 +68,16 @@ func filled(n int) []conntrack.Flow {
 func TestPrediction(t *testing.T) {
 	m, x := NewMonitor(Options{Groups: 5}), &fake{}
 	begin := time.Unix(1e9, 0)
-	at := func(seconds, used int) Pressure {
+	at := func(seconds, used int) Forecast {
 		t.Helper()
 		x.flows = filled(used)
 		s := sampled(t, m, begin.Add(time.Duration(seconds)*time.Second), x)
 		if len(s.Groups) != 1 || s.Groups[0].Used != used || s.Groups[0].Usable != 1000 || s.Groups[0].Group != server {
 			t.Fatalf("%+v", s)
 		}
-		if p := s.Groups[0]; s.Worst() != p.Level || p.Level != Calm && s.Warnings[p.Level] != 1 {
-			t.Errorf("%+v", s)
-		}
 		return s.Groups[0]
 	}
-	if p := at(0, 100); p.Rate != 0 || p.ExhaustedIn != Never || p.Level != Calm {
+	if p := at(0, 100); p.Rate != 0 || p.ExhaustedIn != Never || p.Severity != OK {
 		t.Errorf("at first: %+v", p)
 	}
 	// Ten ports every five seconds.
@@ -91,17 +88,17 @@ func TestPrediction(t *testing.T) {
 		if math.Abs(p.Rate-2) > 1e-9 || (p.ExhaustedIn-want).Abs() > time.Millisecond {
 			t.Fatalf("%d used: %+v, want %v", used, p, want)
 		}
-		if soon := used >= 500 && want <= Soon; soon && p.Level < Warning || !soon && p.Level >= Warning {
-			t.Errorf("%d used, %v left: %v", used, want, p.Level)
+		if soon := used >= 500 && want <= WarningTime; soon && p.Severity < Warning || !soon && p.Severity >= Warning {
+			t.Errorf("%d used, %v left: %v", used, want, p.Severity)
 		}
 	}
-	if p := at(450, 1000); p.ExhaustedIn != 0 || p.Level != Critical || p.Share() != 1 {
+	if p := at(450, 1000); p.ExhaustedIn != 0 || p.Severity != Critical || p.Share() != 1 {
 		t.Errorf("at the end: %+v", p)
 	}
-	if p := at(460, 500); p.Rate >= 2 || p.Level >= Critical {
+	if p := at(460, 500); p.Rate >= 2 || p.Severity >= Critical {
 		t.Errorf("when half are free again: %+v", p)
 	}
-	if p := at(460+3600, 500); math.Abs(p.Rate) > 1e-9 || p.ExhaustedIn != Never || p.Level != Calm {
+	if p := at(460+3600, 500); math.Abs(p.Rate) > 1e-9 || p.ExhaustedIn != Never || p.Severity != OK {
 		t.Errorf("an hour later: %+v", p)
 	}
 	// A clock that is set back gives no rate.
@@ -135,9 +132,10 @@ func TestSampleOfManyGroups(t *testing.T) {
 	want := naive(x.flows, pods())
 	m := NewMonitor(Options{Groups: most})
 	for i, dumps := range []int{2, 1} {
+		x.dumps = 0
 		s := sampled(t, m, time.Unix(int64(i), 0), x)
-		if len(s.Groups) != most || s.Dumps != dumps || s.Beyond < want[most].Share() || s.Beyond > want[most-1].Share() {
-			t.Errorf("%d groups, %d dumps, beyond %v", len(s.Groups), s.Dumps, s.Beyond)
+		if len(s.Groups) != most || x.dumps != dumps || s.UnlistedShare < want[most].Share() || s.UnlistedShare > want[most-1].Share() {
+			t.Errorf("%d groups, %d dumps, beyond %v", len(s.Groups), x.dumps, s.UnlistedShare)
 		}
 		for k, g := range s.Groups {
 			if g.Group != want[k].Group || g.Used != want[k].Used {
@@ -154,7 +152,7 @@ func TestIncompleteDumps(t *testing.T) {
 	if s := sampled(t, m, time.Unix(0, 0), x); s.Groups[0].Used != 300 || x.dumps != 3 {
 		t.Errorf("%+v after %d dumps", s, x.dumps)
 	}
-	for range 2 * retries {
+	for range 2 * maxDumpRetries {
 		x.broken = append(x.broken, conntrack.ErrInterrupted)
 	}
 	if _, err := m.Sample(t.Context(), time.Unix(1, 0), x, pods()); !errors.Is(err, conntrack.ErrInterrupted) {

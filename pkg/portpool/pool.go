@@ -10,11 +10,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Range is a range of source ports, or of IDs of ICMP, both ends included. Unlike a
-// masq.PortRange it may begin with 0, which is an ID.
+// Range is a range of source ports or of ICMP IDs, both ends included. Unlike a
+// masq.PortRange it may begin with 0, which is a valid ID.
 type Range struct{ First, Last uint16 }
 
-// String is the range as it is written: "20000-29999".
+// String returns the range in the form "20000-29999".
 func (r Range) String() string { return fmt.Sprintf("%d-%d", r.First, r.Last) }
 
 // MarshalText implements encoding.TextMarshaler.
@@ -22,15 +22,15 @@ func (r Range) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 func (r Range) size() int { return int(r.Last) - int(r.First) + 1 }
 
-// Pools says which ports the sources of flows draw from. It is read by any number of
-// goroutines; its size follows the attachments whose policy gives them ports of their own.
+// Pools has the port pools that the sources of flows draw from. Several goroutines may use
+// it. Its size follows the attachments with a policy that has toPorts.
 type Pools struct {
 	all      []pool
-	byAddr   map[netip.Addr]int32 // where it is not that of everybody around
+	byAddr   map[netip.Addr]int32 // the pool of an address, if it differs from that of its prefix
 	prefixes []prefix
 }
 
-// pool is a set of ports that one is drawn from.
+// pool is a set of source ports from which the kernel chooses.
 type pool struct {
 	ranges []Range
 	size   int
@@ -41,19 +41,18 @@ type prefix struct {
 	pool int32
 }
 
-// The pools of the kernel, where no range is given (nf_nat_l4proto_unique_tuple).
-// Sources below 1024 have theirs even where one is given: the ruleset passes them by.
+// The pools without a range (nf_nat_l4proto_unique_tuple). Flows with a source port below
+// 1024 use them even if their policy has a range: the ruleset excludes these flows.
 const (
-	poolLow  = iota // sources below 512
-	poolRsh         // sources from 512 to 1023: >> 512 is credential passing
-	poolAll         // other sources
-	poolIDs         // ICMP
-	ownPools        // the first of those that policies give
+	poolLow    = iota // source ports below 512
+	poolRsh           // source ports from 512 to 1023, as rsh needs them
+	poolAll           // other source ports
+	poolIDs           // ICMP
+	firstRange        // the first pool of a policy with toPorts
 )
 
-// PoolsOf takes the attachments with the policies that are in force, and the
-// prefixes of sources that others wired, with theirs. All other sources draw from
-// the ports that the kernel takes by itself.
+// PoolsOf returns the pools of attachments with their active policies, and of the prefixes
+// of sourceCIDRs with theirs. All other sources draw from the kernel's pools.
 func PoolsOf(attachments []masq.Attachment, prefixes []netip.Prefix, policy masq.Policy) *Pools {
 	p := &Pools{byAddr: make(map[netip.Addr]int32)}
 	for _, r := range []Range{poolLow: {1, 511}, poolRsh: {600, 1023}, poolAll: {1024, 65535}, poolIDs: {0, 65535}} {
@@ -63,20 +62,20 @@ func PoolsOf(attachments []masq.Attachment, prefixes []netip.Prefix, policy masq
 	for _, x := range prefixes {
 		p.prefixes = append(p.prefixes, prefix{x, p.add(known, policy.ToPorts)})
 	}
-	uses := map[*masq.Policy]int32{} // thousands of attachments may share a policy
+	byPolicy := map[*masq.Policy]int32{} // thousands of attachments may share a policy
 	for i := range attachments {
 		a := &attachments[i]
 		if a.Policy == nil {
 			continue
 		}
-		at, ok := uses[a.Policy]
+		at, ok := byPolicy[a.Policy]
 		if !ok {
 			at = p.add(known, a.Policy.ToPorts)
-			uses[a.Policy] = at
+			byPolicy[a.Policy] = at
 		}
 		for _, addr := range a.Addresses {
-			// The later attachment has it.
-			if at == p.around(addr) {
+			// If several attachments have an address, it belongs to the latest.
+			if at == p.poolOfPrefix(addr) {
 				delete(p.byAddr, addr)
 			} else {
 				p.byAddr[addr] = at
@@ -86,9 +85,9 @@ func PoolsOf(attachments []masq.Attachment, prefixes []netip.Prefix, policy masq
 	return p
 }
 
-// add finds or makes the pool of some ranges.
+// add returns the pool of some ranges, which it adds if it is new.
 func (p *Pools) add(known map[string]int32, toPorts []masq.PortRange) int32 {
-	ranges := merged(toPorts)
+	ranges := mergeRanges(toPorts)
 	if len(ranges) == 0 {
 		return poolAll
 	}
@@ -105,8 +104,8 @@ func (p *Pools) add(known map[string]int32, toPorts []masq.PortRange) int32 {
 	return known[name]
 }
 
-// merged puts ranges into order, each port once.
-func merged(in []masq.PortRange) (out []Range) {
+// mergeRanges returns ranges in order, each port once.
+func mergeRanges(in []masq.PortRange) (out []Range) {
 	in = slices.Clone(in)
 	slices.SortFunc(in, func(a, b masq.PortRange) int { return cmp.Compare(a.First, b.First) })
 	for _, r := range in {
@@ -119,10 +118,10 @@ func merged(in []masq.PortRange) (out []Range) {
 	return out
 }
 
-// of is the pool that the port of a translated flow was drawn from.
-func (p *Pools) of(f *conntrack.Flow) int32 {
+// poolOf returns the pool that the port of a translated flow was chosen from.
+func (p *Pools) poolOf(f *conntrack.Flow) int32 {
 	switch o := &f.Original; {
-	case icmp(o.Proto):
+	case isICMP(o.Proto):
 		return poolIDs
 	case o.SrcPort < 512:
 		return poolLow
@@ -132,11 +131,11 @@ func (p *Pools) of(f *conntrack.Flow) int32 {
 	if at, ok := p.byAddr[f.Original.Src]; ok {
 		return at
 	}
-	return p.around(f.Original.Src)
+	return p.poolOfPrefix(f.Original.Src)
 }
 
-// around is the pool of an address that no attachment has.
-func (p *Pools) around(a netip.Addr) int32 {
+// poolOfPrefix returns the pool of an address that no attachment has.
+func (p *Pools) poolOfPrefix(a netip.Addr) int32 {
 	for i := range p.prefixes {
 		if x := &p.prefixes[i]; x.Contains(a) {
 			return x.pool

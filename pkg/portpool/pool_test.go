@@ -36,7 +36,7 @@ func TestPools(t *testing.T) {
 		{"172.16.0.1:5000", server, "[1024-65535]", 64512}, // of nobody
 	} {
 		f := flowOf(netip.MustParseAddrPort(tt.from), tt.group, 1)
-		got := p.all[p.of(&f)]
+		got := p.all[p.poolOf(&f)]
 		if fmt.Sprint(got.ranges) != tt.want || got.size != tt.size {
 			t.Errorf("%s, protocol %d: %v of %d, want %s of %d", tt.from, tt.group.Protocol, got.ranges, got.size, tt.want, tt.size)
 		}
@@ -54,7 +54,7 @@ func TestPoolsAreShared(t *testing.T) {
 		})
 	}
 	p := PoolsOf(all, nil, masq.Policy{})
-	if got := p.all[ownPools:]; len(got) != 1 || fmt.Sprint(got[0].ranges) != "[5000-65535]" || got[0].size != 60536 {
+	if got := p.all[firstRange:]; len(got) != 1 || fmt.Sprint(got[0].ranges) != "[5000-65535]" || got[0].size != 60536 {
 		t.Errorf("%d pools, %v", len(got), got)
 	}
 }
@@ -66,10 +66,10 @@ func TestPoolsOfAnAddressOfTwo(t *testing.T) {
 	first := masq.Attachment{Addresses: []netip.Addr{addr("10.0.0.1")}, Policy: &own}
 	later := masq.Attachment{Addresses: first.Addresses, Policy: &plain}
 	f := flowOf(netip.MustParseAddrPort("10.0.0.1:5000"), Group{Protocol: unix.IPPROTO_TCP, Egress: egress[0], Destination: remote[0], Port: 80}, 1)
-	if p := PoolsOf([]masq.Attachment{first, later}, nil, plain); p.of(&f) != poolAll || len(p.byAddr) != 0 {
-		t.Errorf("%v, %d kept", p.all[p.of(&f)], len(p.byAddr))
+	if p := PoolsOf([]masq.Attachment{first, later}, nil, plain); p.poolOf(&f) != poolAll || len(p.byAddr) != 0 {
+		t.Errorf("%v, %d kept", p.all[p.poolOf(&f)], len(p.byAddr))
 	}
-	if p := PoolsOf([]masq.Attachment{later, first}, nil, plain); p.of(&f) != ownPools {
-		t.Errorf("%v", p.all[p.of(&f)])
+	if p := PoolsOf([]masq.Attachment{later, first}, nil, plain); p.poolOf(&f) != firstRange {
+		t.Errorf("%v", p.all[p.poolOf(&f)])
 	}
 }

@@ -2,10 +2,10 @@ package portpool
 
 import "math/bits"
 
-// ports is a set of ports, a bit each.
+// ports is a set of ports, with a bit for each.
 type ports [1 << 16 / 64]uint64
 
-// add reports whether the port is new.
+// add adds a port, and reports whether it was new.
 func (p *ports) add(port uint16) bool {
 	bit := uint64(1) << (port % 64)
 	old := p[port/64]
@@ -13,7 +13,7 @@ func (p *ports) add(port uint16) bool {
 	return old&bit == 0
 }
 
-// remove reports whether the port was there.
+// remove removes a port, and reports whether it was in the set.
 func (p *ports) remove(port uint16) bool {
 	bit := uint64(1) << (port % 64)
 	old := p[port/64]
@@ -21,8 +21,8 @@ func (p *ports) remove(port uint16) bool {
 	return old&bit != 0
 }
 
-// ranks counts the ports of a set that are below the first of each word, so that
-// ports within a range are counted without looking at each.
+// ranks has the number of ports of a set below each word of it, so that the ports within a
+// range are counted in constant time.
 type ranks [1<<16/64 + 1]int32
 
 func (r *ranks) set(p *ports) {
@@ -34,7 +34,7 @@ func (r *ranks) set(p *ports) {
 	r[len(p)] = n
 }
 
-// below counts the ports of the set that are below one; 65536 is above all.
+// below returns the number of ports of the set below a port; 65536 is above all.
 func (r *ranks) below(p *ports, port int) int {
 	if port%64 == 0 {
 		return int(r[port/64])
@@ -42,7 +42,7 @@ func (r *ranks) below(p *ports, port int) int {
 	return int(r[port/64]) + bits.OnesCount64(p[port/64]<<(64-port%64))
 }
 
-// within counts the ports of the set within ranges.
+// within returns the number of ports of the set within ranges.
 func (r *ranks) within(p *ports, ranges []Range) (n int) {
 	for _, x := range ranges {
 		n += r.below(p, int(x.Last)+1) - r.below(p, int(x.First))

@@ -8,15 +8,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
-// ReusesClosed reports whether the running kernel gives the port of a closed TCP flow
-// to a new one when no port is free: Linux 6.5 and later. A distribution's older
-// kernel that has the change counts as one without it.
+// ReusesClosed reports whether the running kernel gives the port of a closed TCP flow to a
+// new flow if no port is free: Linux 6.5 and later. It returns false for an older kernel to
+// which a distribution has added the change.
 func ReusesClosed() bool {
 	var u unix.Utsname
 	return unix.Uname(&u) == nil && reusesClosed(unix.ByteSliceToString(u.Release[:]))
 }
 
-// reusesClosed reads a release such as "6.12.30-cloud-amd64". The change is commit
+// reusesClosed decides by a release such as "6.12.30-cloud-amd64". The change is commit
 // 458972550287, "snat: evict closing tcp entries on reply tuple collision".
 func reusesClosed(release string) bool {
 	var major, minor int
@@ -26,10 +26,10 @@ func reusesClosed(release string) bool {
 	return major > 6 || major == 6 && minor >= 5
 }
 
-// evictable reports whether a new flow may take the port of f, as nf_nat_may_kill
-// decides. The kernel asks one thing more, which is not in the table: that the new
-// connection's sequence number is higher than the old one's.
-func evictable(f *conntrack.Flow) bool {
+// isEvictable reports whether a new flow may take the port of f, as nf_nat_may_kill
+// decides. The kernel also requires that the new connection's sequence number is higher than
+// the old one's, which is not in the table.
+func isEvictable(f *conntrack.Flow) bool {
 	return f.Reply.Proto == unix.IPPROTO_TCP && f.Has(conntrack.HasState) && f.State >= conntrack.TCPTimeWait &&
 		f.Status&(conntrack.FixedTimeout|conntrack.Dying) == 0
 }

@@ -12,9 +12,9 @@ import (
 // Losses are packets of new flows that were dropped recently, flows that were ended
 // early, and the known causes.
 type Losses struct {
-	NoPort  portpool.Recent `json:"noPort,omitzero"`
-	NoRoom  portpool.Recent `json:"noRoom,omitzero"`
-	Evicted portpool.Recent `json:"evicted,omitzero"`
+	NoPort  portpool.RecentLoss `json:"noPort,omitzero"`
+	NoRoom  portpool.RecentLoss `json:"noRoom,omitzero"`
+	Evicted portpool.RecentLoss `json:"evicted,omitzero"`
 	// Exhausted is a group that has no source port left, as PortGroup.String writes it;
 	// empty where none is known.
 	Exhausted string `json:"exhausted,omitempty"`
@@ -49,7 +49,7 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 		}
 		all.Add(p)
 	}
-	last := func(r portpool.Recent) string { return "in the last " + span(now.Sub(r.Since)) }
+	last := func(r portpool.RecentLoss) string { return "in the last " + span(now.Sub(r.Since)) }
 	if l.NoRoom.Count > 0 {
 		cause := "it was full"
 		if share < NearlyFull && !l.Full && l.Evicted.Count == 0 {

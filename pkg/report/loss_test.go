@@ -10,8 +10,8 @@ import (
 // TestConntrackProblems: a problem names the cause that is proved, and a command that
 // shows more.
 func TestConntrackProblems(t *testing.T) {
-	lost := func(n uint64) portpool.Recent {
-		return portpool.Recent{Count: n, Since: noon.Add(-2 * time.Minute), Last: noon}
+	lost := func(n uint64) portpool.RecentLoss {
+		return portpool.RecentLoss{Count: n, Since: noon.Add(-2 * time.Minute), Last: noon}
 	}
 	const (
 		raise = "; masq-cni inspect pods shows whose flows they are; sysctl -w net.netfilter.nf_conntrack_max=2000 raises the limit"
@@ -58,7 +58,7 @@ func TestEarlierLosses(t *testing.T) {
 	c := ConntrackUse{InsertFailed: 3, ChainTooLong: 1, Drop: 7, EarlyDrop: 1}
 	for want, l := range map[string]Losses{
 		"2 packets dropped because another flow had their addresses and ports, 5 packets dropped because the conntrack table was full, 1 flow ended early because the conntrack table was full": {},
-		"5 packets dropped because the conntrack table was full": {NoPort: portpool.Recent{Count: 1}, Evicted: portpool.Recent{Count: 1}},
+		"5 packets dropped because the conntrack table was full": {NoPort: portpool.RecentLoss{Count: 1}, Evicted: portpool.RecentLoss{Count: 1}},
 	} {
 		if got := c.Earlier(l); got != want {
 			t.Errorf("%q, not %q", got, want)

@@ -44,10 +44,10 @@ type PortGroup struct {
 	Ports           []portpool.Range `json:"ports"`
 	Used            int              `json:"used"`
 	// Closing are the ports of closed TCP flows that wait for their time-out.
-	Closing int            `json:"closing"`
-	Usable  int            `json:"usable"`
-	Share   float64        `json:"share"`
-	Level   portpool.Level `json:"level"`
+	Closing int               `json:"closing"`
+	Usable  int               `json:"usable"`
+	Share   float64           `json:"share"`
+	Level   portpool.Severity `json:"level"`
 	// Rate is null where it was not measured.
 	Rate *float64 `json:"rate"`
 	// ExhaustedIn is null where no end is foreseen.
@@ -86,14 +86,14 @@ type ICMPRequest struct {
 // attachments of the node.
 func PortsOf(s *portpool.Sample, measured bool, owners *Owners) Ports {
 	out := Ports{
-		Time: Time{s.Time.UTC()}, Groups: []PortGroup{}, Beyond: s.Beyond, ReusesClosing: s.ReusesClosed,
+		Time: Time{s.Time.UTC()}, Groups: []PortGroup{}, Beyond: s.UnlistedShare, ReusesClosing: s.ReusesClosed,
 		Failed: s.Lost.NoPort, FailedNow: s.LostNow.NoPort, Full: s.Lost.NoRoom, FullNow: s.LostNow.NoRoom,
 	}
 	for i := range s.Groups {
 		g := &s.Groups[i]
 		p := PortGroup{
 			Protocol: Protocol(g.Protocol), Egress: g.Egress, Destination: g.Destination, DestinationPort: g.Port, Zone: g.Zone,
-			Ports: g.Ranges, Used: g.Used, Closing: g.Closing, Usable: g.Usable, Share: g.Share(), Level: g.Level,
+			Ports: g.Ranges, Used: g.Used, Closing: g.Closing, Usable: g.Usable, Share: g.Share(), Level: g.Severity,
 			Holders: []PortHolder{},
 		}
 		for _, h := range g.Holders {
@@ -157,7 +157,7 @@ func PortColumns() []Column[PortGroup] {
 		}},
 		numbers("USED", func(g *row) int { return g.Used }, func(g *row) string { return fmt.Sprintf("%d/%d", g.Used, g.Usable) }),
 		numbers("SHARE", func(g *row) float64 { return g.Share }, func(g *row) string { return percent(g.Share) }),
-		numbers("LEVEL", func(g *row) portpool.Level { return g.Level }, func(g *row) string { return g.Level.String() }),
+		numbers("LEVEL", func(g *row) portpool.Severity { return g.Level }, func(g *row) string { return g.Level.String() }),
 		{Name: "LEFT", Cell: func(g *row) string { return g.left() }, Compare: func(a, b *row) int {
 			switch {
 			case a.ExhaustedIn != nil && b.ExhaustedIn != nil:

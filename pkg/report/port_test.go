@@ -12,16 +12,16 @@ import (
 
 // TestPortProblems name the groups that run out, when, and who holds the ports.
 func TestPortProblems(t *testing.T) {
-	group := func(proto uint8, to string, port uint16, used int, level portpool.Level, left time.Duration, holders ...portpool.Holder) portpool.Pressure {
+	group := func(proto uint8, to string, port uint16, used int, level portpool.Severity, left time.Duration, holders ...portpool.Holder) portpool.Forecast {
 		g := portpool.Group{Protocol: proto, Egress: addr("192.0.2.2"), Destination: addr(to), Port: port}
-		return portpool.Pressure{Use: portpool.Use{Group: g, Usable: 20, Used: used, Holders: holders}, Level: level, ExhaustedIn: left}
+		return portpool.Forecast{Usage: portpool.Usage{Group: g, Usable: 20, Used: used, Holders: holders}, Severity: level, ExhaustedIn: left}
 	}
-	groups := PortsOf(&portpool.Sample{Groups: []portpool.Pressure{
+	groups := PortsOf(&portpool.Sample{Groups: []portpool.Forecast{
 		group(unix.IPPROTO_TCP, "198.51.100.2", 443, 20, portpool.Critical, 0, portpool.Holder{Source: addr("10.88.0.2"), Ports: 12}, portpool.Holder{Source: addr("10.77.0.9"), Ports: 3}),
 		group(unix.IPPROTO_UDP, "198.51.100.2", 53, 17, portpool.Warning, portpool.Never),
 		group(unix.IPPROTO_ICMP, "198.51.100.3", 8<<8, 11, portpool.Warning, 90*time.Second),
 		group(unix.IPPROTO_TCP, "198.51.100.4", 443, 14, portpool.Notice, time.Hour),
-		group(unix.IPPROTO_TCP, "198.51.100.5", 443, 1, portpool.Calm, portpool.Never),
+		group(unix.IPPROTO_TCP, "198.51.100.5", 443, 1, portpool.OK, portpool.Never),
 	}}, true, OwnersOf(records())).Groups
 	var got []string
 	for _, p := range PortProblems(groups) {

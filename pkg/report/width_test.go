@@ -30,11 +30,11 @@ func TestDefaultTablesFit80Columns(t *testing.T) {
 		Count: Count{Flows: 12345, Translated: 12345, Packets: Sides{Original: 1}, Bytes: Sides{Original: 999_940}}, Begun: &begun,
 	}
 	ports := PortsOf(&portpool.Sample{
-		Time: noon, Beyond: 0.123, Lost: portpool.Losses{NoPort: 1_000_000, NoRoom: 1_000_000},
-		Groups: []portpool.Pressure{{Use: portpool.Use{
+		Time: noon, UnlistedShare: 0.123, Lost: portpool.Losses{NoPort: 1_000_000, NoRoom: 1_000_000},
+		Groups: []portpool.Forecast{{Usage: portpool.Usage{
 			Group:  portpool.Group{Protocol: unix.IPPROTO_TCP, Egress: addr("192.0.2.2"), Destination: addr("198.51.100.2"), Port: 443},
 			Usable: 1000, Used: 955, Holders: []portpool.Holder{{Source: addr("10.0.0.3"), Ports: 5}},
-		}, Level: portpool.Critical, Rate: 0.5, ExhaustedIn: time.Minute}},
+		}, Severity: portpool.Critical, Rate: 0.5, ExhaustedIn: time.Minute}},
 	}, true, OwnersOf(nil))
 	for name, write := range map[string]func(*bytes.Buffer) error{
 		"flows": func(b *bytes.Buffer) error { return writeTable(b, Style{}, FlowColumns(), []Flow{flow}) },

@@ -59,7 +59,7 @@ func (g *gauge) sample(t testing.TB) *portpool.Sample {
 }
 
 // of returns a group.
-func (g *gauge) of(t testing.TB, s *portpool.Sample, proto uint8, to netip.AddrPort) portpool.Pressure {
+func (g *gauge) of(t testing.TB, s *portpool.Sample, proto uint8, to netip.AddrPort) portpool.Forecast {
 	t.Helper()
 	for _, p := range s.Groups {
 		if p.Protocol == proto && p.Destination == to.Addr() && p.Port == to.Port() {
@@ -67,7 +67,7 @@ func (g *gauge) of(t testing.TB, s *portpool.Sample, proto uint8, to netip.AddrP
 		}
 	}
 	t.Fatalf("no flows to %s among %+v", to, s.Groups)
-	return portpool.Pressure{}
+	return portpool.Forecast{}
 }
 
 // portsTo counts with conntrack(8) the different ports in use towards a destination.
@@ -121,7 +121,7 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 	failed := g.sample(t).Lost.NoPort
 	foreseen := map[int]time.Duration{} // predicted exhaustion, by the second of the prediction
 	begun := map[int]time.Time{}
-	opened, last := 0, portpool.Pressure{}
+	opened, last := 0, portpool.Forecast{}
 	for try := 0; opened < 20 && try < tries; try++ {
 		// The kernel draws one of two ranges, which may be full although the other has free ports.
 		if !g.opens(t, pods[try%len(pods)], name, to) {
@@ -134,7 +134,7 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 			t.Fatalf("%s to %s: %d opened, conntrack(8) counts %d: %+v", name, to, opened, n, last)
 		}
 		foreseen[opened], begun[opened] = last.ExhaustedIn, g.at
-		if want := levelOf(opened, usable, last.ExhaustedIn); last.Level != want {
+		if want := levelOf(opened, usable, last.ExhaustedIn); last.Severity != want {
 			t.Errorf("%s to %s: %+v, want %s", name, to, last, want)
 		}
 	}
@@ -143,7 +143,7 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 	}
 	if usable > opened { // control
 		s := g.sample(t)
-		if !g.opens(t, pods[0], name, to) || s.Lost.NoPort != failed || last.Level != portpool.Calm || last.ExhaustedIn < time.Hour {
+		if !g.opens(t, pods[0], name, to) || s.Lost.NoPort != failed || last.Severity != portpool.OK || last.ExhaustedIn < time.Hour {
 			t.Errorf("%s to %s: %d failed, %+v", name, to, s.Lost.NoPort-failed, last)
 		}
 		return
@@ -162,13 +162,13 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 	if after.Lost.NoPort <= before.Lost.NoPort || after.LostNow.NoPort != after.Lost.NoPort-before.Lost.NoPort || after.LostNow.NoRoom != 0 {
 		t.Errorf("%s to %s: no failure counted: %+v", name, to, after)
 	}
-	if p := g.of(t, after, proto, to); p.Used != usable || p.Level != portpool.Critical || p.ExhaustedIn != 0 {
+	if p := g.of(t, after, proto, to); p.Used != usable || p.Severity != portpool.Critical || p.ExhaustedIn != 0 {
 		t.Errorf("%s to %s: %+v", name, to, p)
 	}
 }
 
 // levelOf is the level that a share makes on its way up.
-func levelOf(used, usable int, left time.Duration) portpool.Level {
+func levelOf(used, usable int, left time.Duration) portpool.Severity {
 	share := float64(used) / float64(usable)
 	switch {
 	case share >= 0.95:
@@ -178,7 +178,7 @@ func levelOf(used, usable int, left time.Duration) portpool.Level {
 	case share >= 0.7:
 		return portpool.Notice
 	}
-	return portpool.Calm
+	return portpool.OK
 }
 
 // opens opens a connection that stays open, and reports whether it is answered. If it is

@@ -23,7 +23,7 @@ import (
 
 // showNode shows a summary of the node.
 func showNode(c *cobra.Command, n *node.Node, x screen.Flags, w output.Writer) error {
-	var losses portpool.LossMeter // with --watch it covers all readings
+	var losses portpool.LossTracker // with --watch it covers all readings
 	return screen.ShowText(c, x, w, "NODE", func(ctx context.Context) (screen.Result[string], error) {
 		x, fault, err := summary(ctx, n, &losses)
 		return screen.Result[string]{Value: x, Text: x.WriteText, Remarks: screen.Remarks{Fault: fault}}, err
@@ -32,7 +32,7 @@ func showNode(c *cobra.Command, n *node.Node, x screen.Flags, w output.Writer) e
 
 // summary returns a summary of the node. A part that cannot be read is reported as a
 // problem, and the other parts are still shown.
-func summary(ctx context.Context, n *node.Node, losses *portpool.LossMeter) (x *report.Node, fault, err error) {
+func summary(ctx context.Context, n *node.Node, losses *portpool.LossTracker) (x *report.Node, fault, err error) {
 	v, err := n.SnapshotWithoutNote()
 	if err != nil {
 		return nil, nil, err
@@ -137,7 +137,7 @@ const fullest = 10
 
 // readFlows sums the kernel's table up. Losses are recent if they grow while the table is
 // read, or since an earlier reading of losses.
-func readFlows(ctx context.Context, v node.Snapshot, x *report.Node, losses *portpool.LossMeter) error {
+func readFlows(ctx context.Context, v node.Snapshot, x *report.Node, losses *portpool.LossTracker) error {
 	c, err := conntrack.Open()
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func readFlows(ctx context.Context, v node.Snapshot, x *report.Node, losses *por
 		return err
 	}
 	uses, _, _ := ports.End() // may miss groups if the table is crowded; inspect ports reads it twice
-	x.Ports = report.PortsOf(&portpool.Sample{Groups: portpool.PressuresOf(uses)}, false, v.Owners).Groups
+	x.Ports = report.PortsOf(&portpool.Sample{Groups: portpool.ForecastsOf(uses)}, false, v.Owners).Groups
 	if all, err = c.Statistics(ctx); err != nil {
 		return err
 	}

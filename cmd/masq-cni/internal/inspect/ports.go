@@ -35,7 +35,7 @@ they are.
 
 A new flow without a free port is dropped. The kernel counts the packets for the whole
 node, and not whose they were.`, 100*portpool.NoticeShare, 100*portpool.WarningShare, 100*portpool.CriticalShare,
-			strings.TrimSuffix(portpool.Soon.String(), "0s"), 100*portpool.SoonShare),
+			strings.TrimSuffix(portpool.WarningTime.String(), "0s"), 100*portpool.WarningTimeShare),
 		Args: arity.None,
 	}
 	c.Flags().IntVar(&limit, "limit", 20, "the most groups to show, `N` from 1 to 500")

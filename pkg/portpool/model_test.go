@@ -13,15 +13,15 @@ import (
 )
 
 // naive counts by sets of everything.
-func naive(flows []conntrack.Flow, p *Pools) []Use { return naiveReusing(flows, p, false) }
+func naive(flows []conntrack.Flow, p *Pools) []Usage { return naiveReusing(flows, p, false) }
 
-func naiveReusing(flows []conntrack.Flow, p *Pools, reuses bool) []Use {
+func naiveReusing(flows []conntrack.Flow, p *Pools, reuses bool) []Usage {
 	taken, closing := map[Group]map[uint16]bool{}, map[Group]map[uint16]bool{}
 	pools := map[Group]map[int32]bool{}
 	// A tuple as a packet from the far end has it.
 	take := func(t conntrack.Tuple, kind uint16) (Group, uint16) {
 		g, port := Group{t.Proto, t.Dst, t.Src, t.SrcPort, t.Zone}, t.DstPort
-		if icmp(t.Proto) {
+		if isICMP(t.Proto) {
 			g.Port, port = kind, t.ID
 		}
 		if taken[g] == nil {
@@ -37,7 +37,7 @@ func naiveReusing(flows []conntrack.Flow, p *Pools, reuses bool) []Use {
 		}
 		g, port := take(f.Reply, uint16(f.Original.Type)<<8|uint16(f.Original.Code))
 		if f.Translated() {
-			pools[g][p.of(f)] = true
+			pools[g][p.poolOf(f)] = true
 			if f.Reply.Proto == unix.IPPROTO_TCP && f.State >= conntrack.TCPTimeWait {
 				closing[g][port] = true
 			}
@@ -46,11 +46,11 @@ func naiveReusing(flows []conntrack.Flow, p *Pools, reuses bool) []Use {
 			take(f.Original, 0xffff)
 		}
 	}
-	var out []Use
+	var out []Usage
 	for g := range taken {
-		var fullest Use
+		var fullest Usage
 		for at := range pools[g] {
-			u := Use{Group: g, Ranges: p.all[at].ranges, Usable: p.all[at].size}
+			u := Usage{Group: g, Ranges: p.all[at].ranges, Usable: p.all[at].size}
 			for _, r := range u.Ranges {
 				for port := range taken[g] {
 					if r.First <= port && port <= r.Last {
@@ -71,7 +71,7 @@ func naiveReusing(flows []conntrack.Flow, p *Pools, reuses bool) []Use {
 			out = append(out, fullest)
 		}
 	}
-	slices.SortFunc(out, func(a, b Use) int { return fuller(&a, &b) })
+	slices.SortFunc(out, func(a, b Usage) int { return compareUsage(&a, &b) })
 	return out
 }
 
@@ -106,7 +106,7 @@ func flowOf(from netip.AddrPort, g Group, port uint16) conntrack.Flow {
 		Reply:    conntrack.Tuple{Proto: g.Protocol, Src: g.Destination, SrcPort: g.Port, Dst: g.Egress, DstPort: port, Zone: g.Zone},
 		Status:   conntrack.Confirmed | conntrack.SrcNATDone,
 	}
-	if icmp(g.Protocol) {
+	if isICMP(g.Protocol) {
 		f.Original.SrcPort, f.Original.DstPort, f.Original.ID = 0, 0, from.Port()
 		f.Original.Type, f.Original.Code = uint8(g.Port>>8), uint8(g.Port)
 		f.Reply.SrcPort, f.Reply.DstPort, f.Reply.ID, f.Reply.Type = 0, 0, port, 129
@@ -154,7 +154,7 @@ func some(r *rand.Rand, n int) []conntrack.Flow {
 		case 0: // the node's own
 			f = flowOf(netip.AddrPortFrom(g.Egress, port), g, port)
 		case 1: // from the far end
-			if !icmp(g.Protocol) {
+			if !isICMP(g.Protocol) {
 				f = flowOf(netip.AddrPortFrom(g.Egress, port), g, port)
 				f.Original, f.Reply = f.Reply, f.Original
 			}
@@ -173,12 +173,12 @@ func some(r *rand.Rand, n int) []conntrack.Flow {
 }
 
 // dumped counts in dumps of some flows, until it is exact.
-func dumped(t testing.TB, c *Counter, p *Pools, flows []conntrack.Flow) (uses []Use, beyond float64, dumps int) {
+func dumped(t testing.TB, c *Counter, p *Pools, flows []conntrack.Flow) (uses []Usage, beyond float64, dumps int) {
 	t.Helper()
 	return dumpedWithin(t, 2, c, p, flows)
 }
 
-func dumpedWithin(t testing.TB, most int, c *Counter, p *Pools, flows []conntrack.Flow) (uses []Use, beyond float64, dumps int) {
+func dumpedWithin(t testing.TB, most int, c *Counter, p *Pools, flows []conntrack.Flow) (uses []Usage, beyond float64, dumps int) {
 	t.Helper()
 	for exact := false; !exact; {
 		if dumps++; dumps > most {
@@ -196,11 +196,11 @@ func dumpedWithin(t testing.TB, most int, c *Counter, p *Pools, flows []conntrac
 // equal fails unless the first uses are the fullest. Which of several are that are as
 // full as the last does not matter.
 // Where there is no room for all, groups without a port in use may be left out.
-func equal(t testing.TB, got, want []Use, most int) {
+func equal(t testing.TB, got, want []Usage, most int) {
 	t.Helper()
-	idle := func(u Use) bool { return u.Used == 0 }
+	idle := func(u Usage) bool { return u.Used == 0 }
 	got, want = slices.DeleteFunc(slices.Clone(got), idle), slices.DeleteFunc(slices.Clone(want), idle)
-	byGroup := map[Group]Use{}
+	byGroup := map[Group]Usage{}
 	for _, u := range want {
 		byGroup[u.Group] = u
 	}

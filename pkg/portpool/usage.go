@@ -2,9 +2,9 @@ package portpool
 
 import "cmp"
 
-// Use is how many of its ports a group has in use. Where its flows draw from several
-// pools, it is of the pool that is the fullest.
-type Use struct {
+// Usage is the ports that a group has in use. If its flows draw from several pools, it
+// describes the fullest of them.
+type Usage struct {
 	Group
 	// Ranges are the ports of the pool, and Usable is their number.
 	Ranges []Range
@@ -22,10 +22,10 @@ type Use struct {
 	Holders []Holder
 }
 
-// Share is Used by Usable, from 0 to 1.
-func (u *Use) Share() float64 { return float64(u.Used) / float64(u.Usable) }
+// Share returns Used divided by Usable, from 0 to 1.
+func (u *Usage) Share() float64 { return float64(u.Used) / float64(u.Usable) }
 
-// fuller puts the fullest first, and is 0 for the same group only.
-func fuller(a, b *Use) int {
+// compareUsage sorts the fullest group first. It returns 0 only for the same group.
+func compareUsage(a, b *Usage) int {
 	return cmp.Or(cmp.Compare(b.Share(), a.Share()), cmp.Compare(b.Used, a.Used), a.compare(b.Group))
 }
