@@ -29,7 +29,7 @@ const (
 // busy measures masqd on a node with many attachments and many calls.
 func (b *bench) busy(ctx context.Context) (section, error) {
 	s := section{
-		title: "masqd beside containers that come and go",
+		title: "masqd while containers come and go",
 		note: fmt.Sprintf("The plugin is called %d times per second in chained mode, ADD and DEL, for %s, on a node with %d attachments, which are records. "+
 			"Processor time covers all threads of masqd, from the scheduler: a fifth of a core is %.0f ms per call. "+
 			"Repairs are timed from the change to its repair, polled each millisecond.", churnRate, churnTime, churned, 1000.0/5/churnRate),
