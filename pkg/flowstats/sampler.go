@@ -116,7 +116,7 @@ func (s *Sampler) query(ctx context.Context) (t conntrack.Table, sum conntrack.S
 	}
 	now := time.Now()
 	s.losses.Add(now, all)
-	if float64(t.Entries) >= report.NearlyFull*float64(t.Limit) {
+	if float64(t.Entries) >= report.ConntrackCritical*float64(t.Limit) {
 		s.nearlyFull = now
 	}
 	return t, conntrack.Sum(all), nil

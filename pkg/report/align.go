@@ -43,7 +43,7 @@ func align(rows [][]string) string {
 // name.
 type facts struct{ rows [][]string }
 
-func (f *facts) say(name, format string, args ...any) {
+func (f *facts) add(name, format string, args ...any) {
 	f.rows = append(f.rows, []string{name, fmt.Sprintf(format, args...)})
 }
 

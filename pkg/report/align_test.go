@@ -22,7 +22,7 @@ func TestColumnsOfWideNames(t *testing.T) {
 	}
 	var f facts
 	for _, name := range names {
-		f.say(name, "|")
+		f.add(name, "|")
 	}
 	if err := f.write(&b); err != nil {
 		t.Fatal(err)

@@ -8,15 +8,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// ReportRefusals reports pods whose annotations ADD has refused, and pods that opted out
-// of translation and are translated, since the node's policy no longer allows it.
-// active has the attachments of the records with their active policies.
+// ReportRefusals adds problems for pods whose annotations ADD has refused, and for pods that
+// opted out of translation although the node's policy no longer allows that. active has the
+// attachments of the records with their active policies.
 func (n *Node) ReportRefusals(refusals []store.Refusal, records []store.Record, active []masq.Attachment) {
 	for _, x := range refusals {
-		pod := Sentence(OwnerOf(masq.Attachment{Key: x.Key, Pod: x.Pod}).Pod())
+		pod := CleanText(OwnerOf(masq.Attachment{Key: x.Key, Pod: x.Pod}).Pod())
 		n.Report(Problem{
 			SeverityWarning, KindAnnotation, pod,
-			fmt.Sprintf("network %s: ADD refused its annotations %s ago: %s", Sentence(x.Network), span(n.Time.Sub(x.Time)), oneLine(strings.Join(x.Faults, "\n"))),
+			fmt.Sprintf("network %s: ADD refused its annotations %s ago: %s", CleanText(x.Network), span(n.Time.Sub(x.Time)), oneLine(strings.Join(x.Faults, "\n"))),
 			"correct the annotation of the pod, or allow it: allowAnnotations of the network or the node's policy",
 		})
 	}
@@ -25,8 +25,8 @@ func (n *Node) ReportRefusals(refusals []store.Refusal, records []store.Record, 
 			continue
 		}
 		n.Report(Problem{
-			SeverityWarning, KindAnnotation, Sentence(OwnerOf(r.Attachment).Pod()),
-			fmt.Sprintf("network %s: its annotation %s: \"direct\" has no effect: the node's policy does not allow it; its new flows are translated", Sentence(r.Network), masq.EgressAnnotation),
+			SeverityWarning, KindAnnotation, CleanText(OwnerOf(r.Attachment).Pod()),
+			fmt.Sprintf("network %s: its annotation %s: \"direct\" has no effect: the node's policy does not allow it; new flows of the pod are translated", CleanText(r.Network), masq.EgressAnnotation),
 			"remove the annotation from the pod, or list it in allowAnnotations of the node's policy",
 		})
 	}

@@ -10,45 +10,43 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Attachment is an attachment, and what its flows come to.
+// Attachment is an attachment and the counts of its flows.
 type Attachment struct {
 	Owner
 	PodUID    string       `json:"podUID,omitempty"`
 	Addresses []netip.Addr `json:"addresses"`
-	// Policy is the ID of the policy in force, empty where the network asked for the
-	// link alone.
+	// Policy is the ID of the active policy. It is empty if the network has none, so that
+	// masq only makes the link.
 	Policy string `json:"policy"`
-	// Ready is false while the plugin adds or removes the attachment, and after it
-	// was killed at that.
+	// Ready is false while ADD or DEL runs, and after one of them was killed.
 	Ready   bool `json:"ready"`
 	Chained bool `json:"chained"` // another plugin made the link
-	// Links are the node's interfaces that it hangs on.
+	// Links are the interfaces of the node that lead to the container.
 	Links   []string `json:"links"`
 	NetNS   string   `json:"netns,omitempty"`
 	MTU     int      `json:"mtu,omitempty"` // in bytes
 	Created Time     `json:"created"`
 	Count
-	// Begun is how many flows have begun since the attachment's rules were made,
-	// those that are over among them. It is null where the kernel has no element for
-	// it, and the sum of its addresses otherwise.
+	// Begun is the number of flows that have begun since ADD, including closed flows. It
+	// is the sum for all addresses, and null if the kernel has no element of the attachment.
 	Begun *uint64 `json:"begun"`
 }
 
-// Count is what the flows of an attachment come to that are in the kernel's table.
+// Count has the numbers of an attachment's flows in the kernel's flow table.
 type Count struct {
-	Flows      int `json:"flows"`    // that it began
-	Incoming   int `json:"incoming"` // that reached it
+	Flows      int `json:"flows"`    // flows that the attachment began
+	Incoming   int `json:"incoming"` // flows that reached it
 	Translated int `json:"translated"`
-	// Packets and Bytes of flows that it began, both ways. They are left out where
-	// the kernel does not count.
+	// Packets and Bytes are the traffic of Flows. They are omitted if the kernel does not
+	// count packets.
 	Packets Sides `json:"packets,omitzero"`
 	Bytes   Sides `json:"bytes,omitzero"`
-	// TranslatedBytes are those of translated flows, both ways, for metrics.
+	// TranslatedBytes is the traffic of translated flows in both directions, for metrics.
 	TranslatedBytes uint64 `json:"-"`
 }
 
-// AttachmentsOf joins records with the policies in force, and counts with what the
-// table has counted. The counts have the indices of the records.
+// AttachmentsOf joins records with their active policies, with the counts of their flows, and
+// with the counters of table inet masq. counts has the indices of the records.
 func AttachmentsOf(records []store.Record, d Desired, counts []Count, begun []nft.Begun) []Attachment {
 	known := map[string]uint64{}
 	seen := map[string]bool{}
@@ -91,19 +89,19 @@ func AttachmentsOf(records []store.Record, d Desired, counts []Count, begun []nf
 type Policy struct {
 	ID          string `json:"id"`
 	Attachments int    `json:"attachments"`
-	// Sources says that the node's sourceCIDRs leave under it too.
+	// Sources is true if the policy also applies to sourceCIDRs.
 	Sources bool `json:"sources"`
-	// SNATMissing are addresses of snatAddresses that the node does not have. No flow
-	// leaves with them.
+	// SNATMissing are addresses of snatAddresses that the node does not have. No flow is
+	// translated to them.
 	SNATMissing []netip.Addr `json:"snatAddressesMissing"`
-	// Dropped are the families, "4" and "6", whose flows are dropped, because the
-	// node has none of their addresses of snatAddresses. A family without attachments
-	// and sourceCIDRs is not among them.
+	// Dropped are the families, "4" and "6", of which the node has no address of
+	// snatAddresses, so that their flows are dropped. Families without attachments and
+	// sourceCIDRs are omitted.
 	Dropped []string `json:"droppedFamilies"`
 	masq.Policy
 }
 
-// Policies are those in use, in the order in which they came into use.
+// Policies returns the policies in use, ordered by their first attachment.
 func (d Desired) Policies() []Policy {
 	out := []Policy{}
 	inUse := ruleset.FamiliesOf(d.Attachments, d.Sources)

@@ -5,21 +5,21 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Change is one difference between the kernel and what ADD and the node's policy ask for.
+// Change is a difference between the observed and the desired state of an object.
 type Change struct {
 	// Kind is the kind of the object: table, chain, rule, set or element; for a link:
 	// interface, state, mtu, route, address, neighbor, setting and others.
 	Kind  string `json:"kind"`
 	Name  string `json:"name"`
 	Found string `json:"found"`
-	// Attachment is the identity of the attachment that needs the object; empty where it
-	// is not one attachment's.
+	// Attachment is the identity of the attachment that needs the object. It is empty if
+	// several attachments or none need it.
 	Attachment string `json:"attachment,omitempty"`
-	// Pod is that attachment's pod, or the beginning of its container's ID.
+	// Pod is the pod of Attachment, or the beginning of its container ID.
 	Pod string `json:"pod,omitempty"`
 }
 
-// ChangesOf describes differences. The owners give the pods, and may be nil.
+// ChangesOf converts differences. owners has their pods, and may be nil.
 func ChangesOf(all []compare.Difference, owners *Owners) []Change {
 	out := []Change{}
 	var pods map[string]string
@@ -32,7 +32,7 @@ func ChangesOf(all []compare.Difference, owners *Owners) []Change {
 	return out
 }
 
-// pods returns the pods of attachments, by identity.
+// pods returns the pods of attachments by identity.
 func (o *Owners) pods() map[string]string {
 	out := map[string]string{}
 	if o == nil {
@@ -45,12 +45,12 @@ func (o *Owners) pods() map[string]string {
 	return out
 }
 
-// LinksState is how the links that the plugin made compare with what it made.
+// LinksState is the result of comparing links with their state after ADD.
 type LinksState struct {
-	Compared    int `json:"compared"`    // links
-	Differences int `json:"differences"` // objects; inspect drift lists them
-	// NotChecked is how many containers' ends were not compared.
+	Compared    int `json:"compared"`    // number of links
+	Differences int `json:"differences"` // number of objects; inspect drift lists them
+	// NotChecked is the number of links whose end in the container was not compared.
 	NotChecked int `json:"notChecked"`
-	// First is one of the differences, in a line.
+	// First is the first difference.
 	First string `json:"first,omitempty"`
 }

@@ -7,21 +7,20 @@ import (
 	"unicode/utf8"
 )
 
-// Clean makes text from outside harmless for a terminal and for a table: what is
-// not printable becomes an escape as in Go, a space a "\x20", and invalid UTF-8 its
-// bytes. Everything else stays as it is.
+// Clean escapes untrusted text for a terminal and a table: unprintable characters, spaces and
+// bytes that are not UTF-8 become escapes as in Go. Other characters are unchanged.
 func Clean(s string) string {
-	if strings.IndexFunc(s, unfit) < 0 {
+	if strings.IndexFunc(s, isUnsafe) < 0 {
 		return s
 	}
 	var b strings.Builder
 	for len(s) > 0 {
-		// Quote knows the escapes; one at a time, so that quotes stay.
+		// One character at a time, since QuoteToASCII would also escape quotes.
 		r, size := utf8.DecodeRuneInString(s)
 		switch {
 		case r == ' ':
 			b.WriteString(`\x20`)
-		case unfit(r):
+		case isUnsafe(r):
 			q := strconv.QuoteToASCII(s[:size])
 			b.WriteString(q[1 : len(q)-1])
 		default:
@@ -32,12 +31,12 @@ func Clean(s string) string {
 	return b.String()
 }
 
-// unfit tells what a terminal could take for a command, and what would hide or
-// move what is beside it. Invalid UTF-8 reads as U+FFFD.
-func unfit(r rune) bool { return r == unicode.ReplacementChar || r == ' ' || !unicode.IsPrint(r) }
+// isUnsafe reports whether a terminal may interpret a character as a command, or show it at
+// another place. Invalid UTF-8 is decoded as U+FFFD.
+func isUnsafe(r rune) bool { return r == unicode.ReplacementChar || r == ' ' || !unicode.IsPrint(r) }
 
-// Sentence is Clean for text that may have spaces, such as the reason for an error.
-func Sentence(s string) string {
+// CleanText is Clean for text with spaces, such as an error message.
+func CleanText(s string) string {
 	words := strings.Split(s, " ")
 	for i, w := range words {
 		words[i] = Clean(w)

@@ -23,7 +23,7 @@ func TestClean(t *testing.T) {
 			t.Errorf("%q: %s, not %s", in, got, want)
 		}
 	}
-	if got := Sentence("a b\x1b c"); got != `a b\x1b c` {
+	if got := CleanText("a b\x1b c"); got != `a b\x1b c` {
 		t.Error(got)
 	}
 	if n := testing.AllocsPerRun(10, func() { Clean("shop/web-1") }); n != 0 {

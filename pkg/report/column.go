@@ -7,19 +7,20 @@ import (
 	"strings"
 )
 
-// Column is one of a table's.
+// Column is a column of a table with rows of type T.
 type Column[T any] struct {
 	Name string
-	// Wide is a column that is there where more of them are asked for.
+	// Wide is true if only Style.Wide shows the column.
 	Wide bool
-	// Cell is harmless text; empty where there is nothing to say.
+	// Cell returns the text of a row, escaped by Clean, or "".
 	Cell func(*T) string
-	// Compare is negative where a comes before b; nil where rows stay as they come.
+	// Compare returns a negative number if a comes before b. It is nil if rows cannot be
+	// sorted by the column.
 	Compare func(a, b *T) int
 }
 
-// words are in the order of the alphabet, and rows without a word last.
-func words[T any](name string, word func(*T) string) Column[T] {
+// wordColumn returns a column of words in alphabetical order, with empty cells last.
+func wordColumn[T any](name string, word func(*T) string) Column[T] {
 	return Column[T]{Name: name, Cell: func(x *T) string { return Clean(word(x)) }, Compare: func(a, b *T) int {
 		x, y := word(a), word(b)
 		if (x == "") != (y == "") {
@@ -29,32 +30,32 @@ func words[T any](name string, word func(*T) string) Column[T] {
 	}}
 }
 
-// sentences are words that may have spaces.
-func sentences[T any](name string, text func(*T) string) Column[T] {
-	c := words(name, text)
-	c.Cell = func(x *T) string { return Sentence(text(x)) }
+// textColumn is wordColumn for text with spaces.
+func textColumn[T any](name string, text func(*T) string) Column[T] {
+	c := wordColumn(name, text)
+	c.Cell = func(x *T) string { return CleanText(text(x)) }
 	return c
 }
 
-// numbers have the greatest first.
-func numbers[T any, N cmp.Ordered](name string, number func(*T) N, cell func(*T) string) Column[T] {
+// numberColumn returns a column of numbers, the greatest first.
+func numberColumn[T any, N cmp.Ordered](name string, number func(*T) N, cell func(*T) string) Column[T] {
 	return Column[T]{Name: name, Cell: cell, Compare: func(a, b *T) int { return cmp.Compare(number(b), number(a)) }}
 }
 
-// wide makes columns wide ones.
-func wide[T any](columns ...Column[T]) []Column[T] {
+// asWide sets Wide.
+func asWide[T any](columns ...Column[T]) []Column[T] {
 	for i := range columns {
 		columns[i].Wide = true
 	}
 	return columns
 }
 
-// Shown are the columns that a style shows.
-func Shown[T any](columns []Column[T], s Style) []Column[T] {
+// VisibleColumns returns the columns that a style shows.
+func VisibleColumns[T any](columns []Column[T], s Style) []Column[T] {
 	return slices.DeleteFunc(columns, func(c Column[T]) bool { return c.Wide && !s.Wide })
 }
 
-// Cells are those of a row.
+// Cells returns the cells of a row.
 func Cells[T any](columns []Column[T], x *T) []string {
 	out := make([]string, len(columns))
 	for i := range columns {
@@ -63,15 +64,16 @@ func Cells[T any](columns []Column[T], x *T) []string {
 	return out
 }
 
-// Listing writes rows for a person, as they come.
+// Listing writes rows as a table.
 type Listing[T any] struct {
 	columns []Column[T]
 	t       *table
 }
 
-// NewListing begins a table of those columns that a style shows; End ends it.
+// NewListing begins a table with the columns that a style shows. The caller calls Add for
+// each row, and then End.
 func NewListing[T any](w io.Writer, s Style, columns []Column[T]) *Listing[T] {
-	columns = Shown(columns, s)
+	columns = VisibleColumns(columns, s)
 	var head []string
 	for _, c := range columns {
 		head = append(head, c.Name)
@@ -82,10 +84,10 @@ func NewListing[T any](w io.Writer, s Style, columns []Column[T]) *Listing[T] {
 // Add writes a row.
 func (t *Listing[T]) Add(x T) error { return t.t.row(Cells(t.columns, &x)...) }
 
-// End writes what is left.
+// End writes the remaining rows.
 func (t *Listing[T]) End() error { return t.t.flush() }
 
-// writeTable writes a table of all its rows.
+// writeTable writes a table with all rows.
 func writeTable[T any](w io.Writer, s Style, columns []Column[T], all []T) error {
 	t := NewListing(w, s, columns)
 	for _, x := range all {

@@ -49,7 +49,7 @@ func isOrder[T any](t *testing.T, columns []Column[T], a, b T, want map[string]i
 
 // A style shows wide columns or leaves them out, and no cell is empty.
 func TestShown(t *testing.T) {
-	narrow, wide := Shown(FlowColumns(), Style{}), Shown(FlowColumns(), Style{Wide: true})
+	narrow, wide := VisibleColumns(FlowColumns(), Style{}), VisibleColumns(FlowColumns(), Style{Wide: true})
 	if len(narrow) != 6 || len(wide) != len(FlowColumns()) {
 		t.Errorf("%d and %d columns", len(narrow), len(wide))
 	}

@@ -8,28 +8,27 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Desired is what the records and the node's policy ask for, as masqd reads them.
+// Desired is the desired state that follows from the records and the node's policy.
 type Desired struct {
-	// Table is that of the attachments that are in place; it is empty, and there
-	// should be none, where there are neither any nor sources.
+	// Table has the rules of ready attachments and sources. It is empty if there are none;
+	// then the table should not exist.
 	Table ruleset.Table
-	// Pending is that of the attachments that are being added or removed: what of it
-	// is there may be there.
+	// Pending has the rules of pending attachments, whose ADD or DEL is running. These rules
+	// may exist, but need not.
 	Pending ruleset.Table
-	// Attachments are those of the records, in their order, with the policy that is
-	// in force.
+	// Attachments are the attachments of the records, in their order, with their active
+	// policies.
 	Attachments []masq.Attachment
 	Sources     ruleset.Sources
-	// Egress is the egress addresses that policies name and the node has.
-	// Err is why the node's addresses are not known, nil otherwise: then each
-	// address that is named counts as one of the node.
+	// Egress has the egress addresses of policies that the node has. If the addresses of
+	// the node cannot be read, Err is the error, and Egress has all addresses of policies.
 	Egress ruleset.Egress
 	Err    error
 }
 
-// DesiredOf joins records, as store.Sort has them, with the node's policy, which
-// may be nil. has reports whether the node has an address. reserved are the ports that
-// the table keeps for the node.
+// DesiredOf returns the desired state of records, which store.Sort has sorted, and of the
+// node's policy, which may be nil. has reports whether the node has an address. reserved are
+// ports that translation must not use.
 func DesiredOf(records []store.Record, node *store.Node, has func(netip.Addr) (bool, error), reserved ...masq.PortRange) Desired {
 	policy := masq.Default()
 	var d Desired
@@ -38,9 +37,9 @@ func DesiredOf(records []store.Record, node *store.Node, has func(netip.Addr) (b
 		policy.Node = true
 		d.Sources = ruleset.Sources{Prefixes: node.Sources, Policy: policy}
 	}
-	// An ID is a digest, which attachments of one policy share.
+	// Equal policies share one value, so that its ID is computed once.
 	shared := map[string]*masq.Policy{}
-	var settled, moving []masq.Attachment
+	var ready, pending []masq.Attachment
 	for _, r := range records {
 		a := r.Attachment
 		if a.Policy != nil {
@@ -54,9 +53,9 @@ func DesiredOf(records []store.Record, node *store.Node, has func(netip.Addr) (b
 			}
 			a.Policy = shared[digest]
 			if r.Ready {
-				settled = append(settled, a)
+				ready = append(ready, a)
 			} else {
-				moving = append(moving, a)
+				pending = append(pending, a)
 			}
 		}
 		d.Attachments = append(d.Attachments, a)
@@ -69,11 +68,11 @@ func DesiredOf(records []store.Record, node *store.Node, has func(netip.Addr) (b
 		}
 	}
 	d.Egress.Reserved = reserved
-	if len(settled) > 0 || len(d.Sources.Prefixes) > 0 {
-		d.Table = ruleset.For(settled, d.Sources, d.Egress)
+	if len(ready) > 0 || len(d.Sources.Prefixes) > 0 {
+		d.Table = ruleset.For(ready, d.Sources, d.Egress)
 	}
-	if len(moving) > 0 {
-		d.Pending = ruleset.For(moving, ruleset.Sources{}, d.Egress)
+	if len(pending) > 0 {
+		d.Pending = ruleset.For(pending, ruleset.Sources{}, d.Egress)
 	}
 	return d
 }

@@ -1,34 +1,35 @@
-// Package report joins what the kernel knows of flows with what the records know of
-// attachments, and writes it down: tables for people, JSON and YAML for programs.
+// Package report describes a node for people and for programs. It joins the kernel's flows
+// and rules with the records of attachments, finds problems, and writes the result as tables,
+// JSON or YAML.
 //
-// # Whose a flow is
+// # Owners of flows
 //
-// The kernel's table has addresses only. Owners finds the attachment behind one:
+// The kernel's flow table has addresses only. Owners finds the attachment of an address:
 //
 //	owners := report.OwnersOf(records)
 //	for f, err := range c.Dump(ctx, conntrack.Filter{}) {
 //		if err != nil {
 //			return err
 //		}
-//		a, b := owners.Ends(f) // who began it, and who answers; nil: nobody of ours
+//		from, to := owners.Ends(f) // the attachment that began the flow, and the one it reached, or nil
 //		...
 //	}
 //
-// The memory that it takes follows the attachments, and nothing is allocated for a
-// flow. It knows the attachments of one moment: where an address passed on since a
-// flow began, the flow is said to be its new holder's.
+// Its memory grows with the number of attachments, and it allocates nothing per flow. It has
+// the attachments of one moment: if another attachment received an address since a flow
+// began, the flow is attributed to the new attachment.
 //
-// # Names that stay
+// # Stable names
 //
-// What is written as JSON or YAML has the names of the json tags here. A name that
-// is there stays, with its meaning; others may come. Durations are numbers of
-// seconds, times are RFC 3339 in UTC, addresses and ports are apart. A value that
-// nobody knows is left out, but for those of a Flow that every reader may ask for:
-// these are empty, 0 or null. YAML is made of the JSON, so the two cannot differ.
+// The json tags of this package are the names in JSON and YAML. They do not change, and keep
+// their meaning; names may be added. Durations are numbers of seconds, times are RFC 3339 in
+// UTC, and addresses and ports are separate values. Unknown values are omitted, except the
+// fields of a Flow that every reader needs: these are empty, 0 or null. YAML is converted
+// from the JSON, so that both have the same content.
 //
-// # Text from outside
+// # Untrusted text
 //
-// Names of pods, networks and interfaces come from other programs. In tables they
-// pass through Clean: no terminal ever sees an escape of theirs. JSON and YAML
-// escape by themselves.
+// Names of pods, networks and interfaces come from other programs. Tables escape them with
+// Clean, so that they cannot send escape sequences to a terminal. JSON and YAML escape them
+// as well.
 package report

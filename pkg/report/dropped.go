@@ -10,18 +10,18 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Dropped is how many packets the table's rules have dropped since they were made.
+// Dropped has the numbers of packets that the rules have dropped since they were created.
 type Dropped struct {
 	Spoofed   uint64 `json:"spoofed"`         // the source was not the attachment's
 	Loopback  uint64 `json:"loopback"`        // the destination was a loopback address of the node
 	OtherLink uint64 `json:"otherLink"`       // the source was an attachment's, but the link was not
-	Expected  uint64 `json:"expected"`        // a helper announced them for a port that is not the container's
-	Invalid   uint64 `json:"invalid"`         // conntrack knew no flow for them
-	NoPort    uint64 `json:"noPort"`          // each port of the policy was reserved for the node
+	Expected  uint64 `json:"expected"`        // a helper announced them for a port of the node
+	Invalid   uint64 `json:"invalid"`         // conntrack found no flow for them
+	NoPort    uint64 `json:"noPort"`          // all ports of the policy were reserved for the node
 	NoEgress  uint64 `json:"noEgressAddress"` // the node had no egress address of the policy
 }
 
-// DroppedOf sums up what the rules have counted.
+// DroppedOf sums the counters of the rules.
 func DroppedOf(rules []nft.CountedRule) Dropped {
 	var out Dropped
 	for _, r := range rules {
@@ -51,7 +51,7 @@ func (d Dropped) String() string {
 		n    uint64
 		what string
 	}{
-		{d.Spoofed, "spoofed"}, {d.Loopback, "to the node's loopback"}, {d.OtherLink, "by other links"}, {d.Expected, "announced to a port of the node"}, {d.Invalid, "invalid"}, {d.NoPort, "without a port"}, {d.NoEgress, "without an egress address"},
+		{d.Spoofed, "spoofed"}, {d.Loopback, "to the node's loopback"}, {d.OtherLink, "by other links"}, {d.Expected, "announced for a port of the node"}, {d.Invalid, "invalid"}, {d.NoPort, "without a port"}, {d.NoEgress, "without an egress address"},
 	} {
 		if x.n > 0 {
 			out = append(out, fmt.Sprintf("%d %s", x.n, x.what))
@@ -63,19 +63,19 @@ func (d Dropped) String() string {
 	return strings.Join(out, ", ")
 }
 
-// PodDropped is how many packets of an attachment the rules have dropped since its
-// elements were made. A number is null where the kernel does not tell: the source is
-// not checked, as on a link that another plugin made, or invalid packets are not
-// dropped. Packets without an egress address are counted by policy only.
+// PodDropped has the numbers of packets of an attachment that the rules have dropped since
+// ADD. A number is null if the rules do not check for it: the source of packets on a link
+// that another plugin made, or invalid packets. Packets that were dropped because of a
+// missing egress address are counted per policy only.
 type PodDropped struct {
 	Spoofed *uint64 `json:"spoofed"`
-	// OtherLink is how many packets had the attachment's address and entered by another
-	// link; null where other links are accepted.
+	// OtherLink counts packets with the attachment's source address that entered through
+	// another link. It is null if other links are accepted.
 	OtherLink *uint64 `json:"otherLink"`
 	Invalid   *uint64 `json:"invalid"`
 }
 
-// PodDroppedOf is what was dropped of an attachment.
+// PodDroppedOf returns the counters of an attachment.
 func PodDroppedOf(a masq.Attachment, d nft.Dropped) PodDropped {
 	var out PodDropped
 	if n, ok := d.Spoofed[a.Identity()]; ok {
@@ -85,7 +85,7 @@ func PodDroppedOf(a masq.Attachment, d nft.Dropped) PodDropped {
 	return out
 }
 
-// sumOf adds up what was counted of addresses; nil if no address is counted.
+// sumOf returns the sum of the counters of addresses, or nil if none has a counter.
 func sumOf(all []netip.Addr, by map[string]uint64) (sum *uint64) {
 	for _, addr := range all {
 		if n, ok := by[addr.String()]; ok {

@@ -20,7 +20,7 @@ func TestDropped(t *testing.T) {
 	if want := (Dropped{2, 9, 6, 5, 7, 9, 1}); d != want {
 		t.Errorf("%+v, not %+v", d, want)
 	}
-	if got := d.String(); got != "2 spoofed, 9 to the node's loopback, 6 by other links, 5 announced to a port of the node, 7 invalid, 9 without a port, 1 without an egress address" {
+	if got := d.String(); got != "2 spoofed, 9 to the node's loopback, 6 by other links, 5 announced for a port of the node, 7 invalid, 9 without a port, 1 without an egress address" {
 		t.Error(got)
 	}
 	if got := (Dropped{}).String(); got != "none" {

@@ -8,13 +8,13 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// judgeEgress reports egress addresses that policies name and the node does not have.
-func (n *Node) judgeEgress() {
+// evaluateEgress reports egress addresses of policies that the node does not have.
+func (n *Node) evaluateEgress() {
 	for _, p := range n.Policies {
 		for _, a := range p.SNATMissing {
 			x := Problem{
 				SeverityWarning, KindEgressMissing, "policy " + p.ID,
-				fmt.Sprintf("the node does not have the egress address %s; flows leave with the others", a),
+				fmt.Sprintf("the node does not have the egress address %s; flows use the other addresses", a),
 				"add it to an interface: ip address add " + a.String() + " dev INTERFACE; if it is routed to the node, list it in snatAddressesRouted",
 			}
 			f := masq.FamilyOf(a)

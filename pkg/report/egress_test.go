@@ -27,7 +27,7 @@ func TestMissingEgressOfUnusedFamily(t *testing.T) {
 	} {
 		n := Node{}
 		n.Policies = DesiredOf([]store.Record{record("aaaa", "shop", "web", &p, c.addresses...)}, nil, lacksIPv6).Policies()
-		n.judgeEgress()
+		n.evaluateEgress()
 		if got := n.Policies[0].Dropped; !slices.Equal(got, c.dropped) {
 			t.Errorf("%v: flows of %v are dropped, not of %v", c.addresses, got, c.dropped)
 		}

@@ -14,16 +14,16 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Format is how a program is told something.
+// Format is an output format for programs.
 type Format string
 
-// The formats for programs.
+// Output formats.
 const (
 	JSON Format = "json"
 	YAML Format = "yaml"
 )
 
-// Write writes one value.
+// Write writes a value.
 func Write(w io.Writer, f Format, v any) error {
 	b, err := encode(f, v, "")
 	if err != nil {
@@ -33,14 +33,14 @@ func Write(w io.Writer, f Format, v any) error {
 	return err
 }
 
-// List writes values one by one, so that a list of millions takes no memory.
+// List writes a list value by value, so that a list of millions needs little memory.
 type List struct {
 	w      io.Writer
 	format Format
 	n      int
 }
 
-// NewList begins a list; End ends it.
+// NewList begins a list. The caller calls Add for each value, and then End.
 func NewList(w io.Writer, f Format) *List { return &List{w: w, format: f} }
 
 // Add writes the next value.
@@ -66,7 +66,7 @@ func (l *List) Add(v any) error {
 	return err
 }
 
-// End ends the list. Without it, JSON is not complete: who reads it sees that.
+// End ends the list. Without it, a reader of JSON detects that the list is incomplete.
 func (l *List) End() error {
 	text := ""
 	switch {
@@ -79,7 +79,7 @@ func (l *List) End() error {
 	return err
 }
 
-// encode ends with a newline, and indents all lines.
+// encode encodes a value. It indents all lines, and ends with a newline.
 func encode(f Format, v any, indent string) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -94,19 +94,19 @@ func encode(f Format, v any, indent string) ([]byte, error) {
 	if f == JSON {
 		return escape(b.Bytes(), f), nil
 	}
-	// A reader of YAML takes some control characters for ends of lines: escaped
-	// before and after.
+	// YAML treats some control characters as line breaks, so they are escaped before and
+	// after the conversion.
 	out, err := toYAML(escape(b.Bytes(), f), indent)
 	return escape(out, f), err
 }
 
-// toYAML writes JSON as YAML, in the same order: the names cannot differ.
+// toYAML converts JSON to YAML with the same names in the same order.
 func toYAML(text []byte, indent string) ([]byte, error) {
 	var n yaml.Node
 	if err := yaml.Unmarshal(text, &n); err != nil {
 		return nil, fmt.Errorf("write YAML: %w", err)
 	}
-	plain(&n)
+	simplify(&n)
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
@@ -127,36 +127,36 @@ func toYAML(text []byte, indent string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// plain takes away the braces of JSON, and the quotes of words. What a reader of
-// YAML 1.1 or 1.2 could take for anything but text keeps them.
-func plain(n *yaml.Node) {
+// simplify removes the braces of JSON and the quotes of words. Text that a reader of YAML 1.1
+// or 1.2 could parse as another type keeps its quotes.
+func simplify(n *yaml.Node) {
 	if n.Kind != yaml.ScalarNode && len(n.Content) > 0 {
 		n.Style &^= yaml.FlowStyle
 	}
-	if n.Kind == yaml.ScalarNode && (n.Tag != "!!str" || word.MatchString(n.Value) && !special[strings.ToLower(n.Value)]) {
+	if n.Kind == yaml.ScalarNode && (n.Tag != "!!str" || word.MatchString(n.Value) && !reservedWords[strings.ToLower(n.Value)]) {
 		n.Style = 0
 	}
 	for _, c := range n.Content {
-		plain(c)
+		simplify(c)
 	}
 }
 
 var (
 	word = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./-]*$`)
 	// https://yaml.org/type/bool.html, https://yaml.org/type/null.html
-	special = map[string]bool{"y": true, "n": true, "yes": true, "no": true, "on": true, "off": true, "true": true, "false": true, "null": true}
+	reservedWords = map[string]bool{"y": true, "n": true, "yes": true, "no": true, "on": true, "off": true, "true": true, "false": true, "null": true}
 )
 
-// escape writes what a terminal could act upon as escapes: the encoders leave the
-// control characters above ASCII as they are. All of them stand within quotes.
+// escape replaces characters that a terminal may interpret with escapes. The encoders do not
+// escape control characters above ASCII. All of these characters are within quotes.
 func escape(b []byte, f Format) []byte {
-	if bytes.IndexFunc(b, unprintable) < 0 {
+	if bytes.IndexFunc(b, isUnprintable) < 0 {
 		return b
 	}
 	var out []byte
 	for _, r := range string(b) {
 		switch {
-		case !unprintable(r):
+		case !isUnprintable(r):
 			out = utf8.AppendRune(out, r)
 		case r <= 0xffff:
 			out = fmt.Appendf(out, `\u%04x`, r)
@@ -170,4 +170,4 @@ func escape(b []byte, f Format) []byte {
 	return out
 }
 
-func unprintable(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+func isUnprintable(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }

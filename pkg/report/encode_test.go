@@ -67,7 +67,7 @@ func FuzzEncode(f *testing.F) {
 		harmless(t, "JSON", asJSON.String())
 		harmless(t, "YAML", asYAML.String())
 		harmless(t, "text", Clean(s))
-		harmless(t, "text", Sentence(s))
+		harmless(t, "text", CleanText(s))
 		var a value
 		if err := json.Unmarshal(asJSON.Bytes(), &a); err != nil {
 			t.Fatal(err)

@@ -6,21 +6,22 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
-// Expectation is a connection that a helper heard announced in another.
+// Expectation is a connection that a conntrack helper expects, because a control connection
+// has announced it.
 type Expectation struct {
-	// Owner is the attachment at either end of the control connection.
+	// Owner is the attachment at one end of the control connection.
 	Owner
 	Helper   string `json:"helper"`
 	Protocol string `json:"protocol"`
-	// Expected is what the first packet will look like. A source that may be any is
-	// empty, a port 0.
+	// Expected has the addresses of the first packet. The source is empty and its port 0 if
+	// any is accepted.
 	Expected Tuple `json:"expected"`
 	// Master is the original tuple of the control connection.
 	Master  Tuple   `json:"master"`
-	Timeout Seconds `json:"timeout"` // what is left
+	Timeout Seconds `json:"timeout"` // remaining time
 }
 
-// ExpectationOf describes an expectation.
+// ExpectationOf converts an expectation.
 func ExpectationOf(e *conntrack.Expectation, owners *Owners) Expectation {
 	x := Expectation{
 		Helper: e.Helper.String(), Protocol: Protocol(e.Tuple.Proto),
@@ -42,7 +43,7 @@ func ExpectationOf(e *conntrack.Expectation, owners *Owners) Expectation {
 	return x
 }
 
-// Helpers are the control connections, and what they have announced.
+// Helpers has control connections and the connections that they have announced.
 type Helpers struct {
 	Control      []Flow        `json:"control"`
 	Expectations []Expectation `json:"expectations"`

@@ -19,7 +19,7 @@ type Firewall struct {
 	DropRules int `json:"dropRules"`
 }
 
-// FirewallsOf describes what nft found.
+// FirewallsOf converts base chains.
 func FirewallsOf(all []nft.BaseChain) []Firewall {
 	out := []Firewall{}
 	for _, c := range all {
@@ -32,7 +32,7 @@ func FirewallsOf(all []nft.BaseChain) []Firewall {
 	return out
 }
 
-// String names the chain as nft list chain takes it.
+// String returns family, table and chain, as the arguments of nft list chain.
 func (f Firewall) String() string { return f.Family + " " + f.Table + " " + f.Chain }
 
 func (f Firewall) rules() string {
@@ -42,16 +42,16 @@ func (f Firewall) rules() string {
 	return ", " + Plural(f.DropRules, "rule") + " to drop"
 }
 
-// judgeFirewalls reports chains with the policy drop: what no rule of theirs accepts is
-// lost. A healthy node may have such rules, so that it is a warning.
-func (n *Node) judgeFirewalls() {
+// evaluateFirewalls reports chains with the policy drop, which drop packets that no rule of
+// the chain accepts. A healthy node may have such chains, so it is a warning.
+func (n *Node) evaluateFirewalls() {
 	for _, f := range n.Firewalls {
 		if f.Policy != "drop" || n.Attachments.Total == 0 {
 			continue
 		}
 		n.Report(Problem{
-			SeverityWarning, KindFirewall, fmt.Sprintf("table %s %s, chain %s", f.Family, Sentence(f.Table), Sentence(f.Chain)),
-			fmt.Sprintf("can drop traffic of containers: hook %s, priority %d, policy drop%s; what no rule there accepts is lost", f.Hook, f.Priority, f.rules()),
+			SeverityWarning, KindFirewall, fmt.Sprintf("table %s %s, chain %s", f.Family, CleanText(f.Table), CleanText(f.Chain)),
+			fmt.Sprintf("can drop traffic of containers: hook %s, priority %d, policy drop%s; packets that no rule there accepts are dropped", f.Hook, f.Priority, f.rules()),
 			"if connections fail, accept the containers' addresses there: nft list chain " + shellQuote(f.Family) + " " + shellQuote(f.Table) + " " + shellQuote(f.Chain),
 		})
 	}

@@ -11,91 +11,88 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
-// Flow is one flow as programs are told of it, whether it is in the kernel's table
-// or in the NAT log.
+// Flow is a flow of the kernel's flow table or of the NAT log.
 type Flow struct {
-	// Owner is the attachment that began the flow, or else the one that it reached.
-	// All its fields are empty where neither end is an attachment's.
+	// Owner is the attachment that began the flow. If the source is no attachment, it is the
+	// attachment that the flow reached, or empty.
 	Owner
-	// Direction is "out" where the owner began the flow, "in" where it was reached,
-	// empty where there is no owner.
+	// Direction is "out" if Owner began the flow, "in" if the flow reached Owner, and empty
+	// without Owner.
 	Direction string `json:"direction"`
-	// Peer is the attachment that an owner's flow reached on the same node.
+	// Peer is the attachment on this node that an outgoing flow of Owner reached.
 	Peer Owner `json:"peer,omitzero"`
 
 	Protocol string `json:"protocol"` // "tcp", "udp", "icmp" ...
-	// Original is what the packets of the one who began look like before any
-	// translation, Translated after it: to the far end. Where nothing is
-	// translated they are equal.
+	// Original has the addresses of packets in the original direction before translation,
+	// Translated after it. They are equal if nothing is translated.
 	Original   Tuple  `json:"original"`
 	Translated Tuple  `json:"translated"`
 	NAT        string `json:"nat"` // "none", "snat", "dnat" or "snat+dnat"
-	// State is that of TCP, SCTP or DCCP in a word; of others, and of flows in a
-	// flowtable, how far they came: "unreplied", "replied", "assured", "offloaded".
-	// A flow of the NAT log is "closed", or "open" where the log has no end of it.
+	// State is the state of a TCP, SCTP or DCCP connection. For other protocols, and for
+	// flows in a flowtable, it is "unreplied", "replied", "assured" or "offloaded". A flow of
+	// the NAT log is "closed", or "open" if the log does not have its end.
 	State  string   `json:"state"`
 	Status []string `json:"status,omitempty"` // bits of conntrack.Status
 
-	// Begin is null where the kernel keeps no times, End while the flow lasts.
+	// Begin is null if the kernel has no timestamps. End is null while the flow is open.
 	Begin Time `json:"begin"`
 	End   Time `json:"end"`
 	// Duration is from Begin to End, or until now.
 	Duration Seconds `json:"duration,omitzero"`
-	Timeout  Seconds `json:"timeout,omitzero"` // what is left
-	// Packets and Bytes are left out where the kernel does not count.
+	Timeout  Seconds `json:"timeout,omitzero"` // remaining time
+	// Packets and Bytes are omitted if the kernel does not count packets.
 	Packets Sides `json:"packets,omitzero"`
 	Bytes   Sides `json:"bytes,omitzero"`
 
 	Helper string `json:"helper,omitempty"`
-	// Master is the original tuple of the control connection that announced this
-	// one.
+	// Master is the original tuple of the control connection that announced this flow.
 	Master Tuple  `json:"master,omitzero"`
 	Mark   uint32 `json:"mark"`
 	Zone   uint16 `json:"zone"`
-	ID     uint32 `json:"id,omitempty"` // the kernel's
+	ID     uint32 `json:"id,omitempty"` // ID of the kernel
 }
 
-// Tuple is what the packets of one direction look like. Ports are 0 for protocols
-// that have none.
+// Tuple has the addresses and ports of packets of one direction. Ports are 0 for protocols
+// without ports.
 type Tuple struct {
 	Source          netip.Addr `json:"source"`
 	SourcePort      uint16     `json:"sourcePort"`
 	Destination     netip.Addr `json:"destination"`
 	DestinationPort uint16     `json:"destinationPort"`
-	// ICMP is there for ICMP and ICMPv6. Their IDs are translated as ports are.
+	// ICMP is set for ICMP and ICMPv6. The ID is translated like a port.
 	ICMP ICMP `json:"icmp,omitzero"`
 }
 
-// ICMP is what a query of ICMP has instead of ports. The NAT log does not keep type and
-// code: they are 0, which no query has.
+// ICMP identifies the queries of a flow. The NAT log does not keep type and code: they are 0,
+// which is not the type of a query.
 type ICMP struct {
 	Type uint8  `json:"type"`
 	Code uint8  `json:"code"`
 	ID   uint16 `json:"id"`
 }
 
-// Sides are those of one who began a flow, and of the one who answers.
+// Sides has a number for each direction of a flow: original and reply.
 type Sides struct {
 	Original uint64 `json:"original"`
 	Reply    uint64 `json:"reply"`
 }
 
-// Sum is that of both sides.
+// Sum returns the sum of both directions.
 func (s Sides) Sum() uint64 { return s.Original + s.Reply }
 
-// Directions of a Flow.
+// Values of Flow.Direction.
 const (
 	Out = "out"
 	In  = "in"
 )
 
-// FlowOf describes a flow of the kernel's table at a time, with the attachments at
-// its ends, which may be nil.
+// FlowOf converts a flow of the kernel's flow table. from and to are the attachments at its
+// ends, or nil.
 func FlowOf(f *conntrack.Flow, from, to *Owner, now time.Time) Flow {
 	x := Flow{
 		Protocol: Protocol(f.Original.Proto),
 		Original: tupleOf(&f.Original),
-		// What leaves is the answers' mirror image.
+		// The reply tuple reversed: packets of the original direction after translation.
 		Translated: Tuple{
 			Source: f.Reply.Dst, SourcePort: f.Reply.DstPort,
 			Destination: f.Reply.Src, DestinationPort: f.Reply.SrcPort,
@@ -108,7 +105,7 @@ func FlowOf(f *conntrack.Flow, from, to *Owner, now time.Time) Flow {
 		ID:     f.ID,
 	}
 	if isICMP(f.Original.Proto) {
-		// The kernel has the type of the answer there.
+		// The reply tuple has the ICMP type of the reply.
 		x.Translated.ICMP = ICMP{f.Original.Type, f.Original.Code, f.Reply.ID}
 	}
 	switch {
@@ -132,7 +129,7 @@ func FlowOf(f *conntrack.Flow, from, to *Owner, now time.Time) Flow {
 			now = time.Unix(0, f.Stop)
 			x.End = Unix(f.Stop)
 		}
-		// Clocks are set, also back.
+		// The clock may have been set back.
 		x.Duration = Seconds(max(0, now.Sub(x.Begin.Time)))
 	}
 	if f.Has(conntrack.HasTimeout) {
@@ -155,7 +152,7 @@ func tupleOf(t *conntrack.Tuple) Tuple {
 
 func isICMP(proto uint8) bool { return proto == unix.IPPROTO_ICMP || proto == unix.IPPROTO_ICMPV6 }
 
-// NAT says what of a flow is translated: "none", "snat", "dnat" or "snat+dnat".
+// NAT returns the translation of a flow: "none", "snat", "dnat" or "snat+dnat".
 func NAT(s conntrack.Status) string {
 	switch s & (conntrack.SrcNAT | conntrack.DstNAT) {
 	case conntrack.SrcNAT:
@@ -168,8 +165,7 @@ func NAT(s conntrack.Status) string {
 	return "none"
 }
 
-// State is how far a flow came, in a word; see Flow.State. It allocates nothing for
-// the states that are known.
+// State returns the state of a flow, see Flow.State. It allocates nothing for known states.
 func State(f *conntrack.Flow) string {
 	if s := f.StateName(); s != "" {
 		return s
@@ -185,7 +181,7 @@ func State(f *conntrack.Flow) string {
 	return "unreplied"
 }
 
-// StateNames are the words that State gives.
+// StateNames returns all known values of State.
 func StateNames() []string {
 	var out []string
 	add := func(s string) {

@@ -9,42 +9,41 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 )
 
-// Losses are packets of new flows that were dropped recently, flows that were ended
-// early, and the known causes.
+// Losses has recently dropped packets of new flows, flows that the kernel ended early, and
+// the causes.
 type Losses struct {
 	NoPort  portpool.RecentLoss `json:"noPort,omitzero"`
 	NoRoom  portpool.RecentLoss `json:"noRoom,omitzero"`
 	Evicted portpool.RecentLoss `json:"evicted,omitzero"`
-	// Exhausted is a group that has no source port left, as PortGroup.String writes it;
-	// empty where none is known.
+	// Exhausted is PortGroup.String of a group without a free source port, or "".
 	Exhausted string `json:"exhausted,omitempty"`
-	// Full says that the table was seen nearly full within the last five minutes.
+	// Full is true if the table was nearly full within the last five minutes.
 	Full bool `json:"full,omitempty"`
 }
 
-// Shares of the conntrack table in use from which it is a warning and an error.
+// Shares of the conntrack table in use from which Problems returns a warning or an error.
 const (
-	filling    = 0.8
-	NearlyFull = 0.9
+	conntrackWarning  = 0.8
+	ConntrackCritical = 0.9
 )
 
-// Share is how much of the table is in use, from 0 to 1.
+// Share returns the share of the table in use, from 0 to 1.
 func (c *ConntrackUse) Share() float64 { return float64(c.Entries) / float64(max(c.Limit, 1)) }
 
-// conntrackTable is the Object of problems with the conntrack table.
+// conntrackTable is Problem.Object for the conntrack table.
 const conntrackTable = "conntrack table"
 
-// Problems returns the problems of the conntrack table, and of flows that could not be
-// entered.
+// Problems returns problems with the size of the conntrack table, and with flows that could
+// not be added to it.
 func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 	share := c.Share()
 	raise := fmt.Sprintf("masq-cni inspect pods shows whose flows they are; sysctl -w net.netfilter.nf_conntrack_max=%d raises the limit", 2*uint64(c.Limit))
-	if share >= filling {
+	if share >= conntrackWarning {
 		p := Problem{
 			SeverityWarning, KindConntrackFull, conntrackTable,
 			fmt.Sprintf("has %d of at most %d entries (%.0f %%); new connections fail when it is full", c.Entries, c.Limit, 100*share), raise,
 		}
-		if share >= NearlyFull {
+		if share >= ConntrackCritical {
 			p.Severity = SeverityError
 		}
 		all.Add(p)
@@ -52,7 +51,7 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 	last := func(r portpool.RecentLoss) string { return "in the last " + span(now.Sub(r.Since)) }
 	if l.NoRoom.Count > 0 {
 		cause := "it was full"
-		if share < NearlyFull && !l.Full && l.Evicted.Count == 0 {
+		if share < ConntrackCritical && !l.Full && l.Evicted.Count == 0 {
 			cause = fmt.Sprintf("it was full for a moment, or the kernel had no memory; now it has %d of at most %d entries", c.Entries, c.Limit)
 		}
 		all.Add(Problem{
@@ -63,7 +62,7 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 	if l.NoPort.Count > 0 {
 		cause := "another flow had their addresses and ports"
 		if l.Exhausted != "" {
-			cause = "no source port is free of " + l.Exhausted
+			cause = l.Exhausted + " has no free source port"
 		}
 		all.Add(Problem{
 			SeverityWarning, KindPacketsDropped, "source ports",
@@ -80,8 +79,8 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 	return all
 }
 
-// Earlier says what was lost since the network namespace began, but not recently; it is
-// empty where nothing was.
+// Earlier describes losses since the network namespace was created that are not recent. It
+// returns "" if there are none.
 func (c *ConntrackUse) Earlier(l Losses) string {
 	since := portpool.LossesOf([]conntrack.Statistics{{InsertFailed: c.InsertFailed, ChainTooLong: c.ChainTooLong, Drop: c.Drop, EarlyDrop: c.EarlyDrop}})
 	var out []string

@@ -30,7 +30,7 @@ func TestConntrackProblems(t *testing.T) {
 		"no room, with room now":      {10, Losses{NoRoom: lost(3)}, SeverityWarning, "conntrack table: 3 packets of new flows dropped in the last 2m0s: it was full for a moment, or the kernel had no memory; now it has 10 of at most 1000 entries" + raise},
 		"no room, full before":        {10, Losses{NoRoom: lost(1), Full: true}, SeverityWarning, "conntrack table: 1 packet of new flows dropped in the last 2m0s: it was full" + raise},
 		"another flow had the port":   {10, Losses{NoPort: lost(3)}, SeverityWarning, "source ports: 3 packets of new flows dropped in the last 2m0s: another flow had their addresses and ports" + ports},
-		"no port, of a group":         {10, Losses{NoPort: lost(3), Exhausted: "192.0.2.2 for tcp to 198.51.100.2:443"}, SeverityWarning, "source ports: 3 packets of new flows dropped in the last 2m0s: no source port is free of 192.0.2.2 for tcp to 198.51.100.2:443" + ports},
+		"no port, of a group":         {10, Losses{NoPort: lost(3), Exhausted: "192.0.2.2 for tcp to 198.51.100.2:443"}, SeverityWarning, "source ports: 3 packets of new flows dropped in the last 2m0s: 192.0.2.2 for tcp to 198.51.100.2:443 has no free source port" + ports},
 		"flows ended to make room":    {10, Losses{Evicted: lost(1)}, SeverityWarning, "conntrack table: 1 flow ended early in the last 2m0s, to make room in the full table" + raise},
 		"a group without loss is not": {10, Losses{Exhausted: "192.0.2.2 for tcp to 198.51.100.2:443"}, "", ""},
 	} {

@@ -20,7 +20,7 @@ func (o *Owners) Match(name string) []int {
 		return nil
 	}
 	for _, means := range []func(*Owner) bool{
-		func(o *Owner) bool { return o.ContainerID == name }, // one ID may begin as another does
+		func(o *Owner) bool { return o.ContainerID == name }, // before the prefix match: an ID may be the prefix of another
 		func(o *Owner) bool { return o.PodName == name },
 		func(o *Owner) bool { return strings.HasPrefix(o.ContainerID, name) },
 	} {

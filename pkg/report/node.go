@@ -4,11 +4,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
-// Node is a node at a glance. What could not be queried is left out, and is one of
+// Node is the summary of a node. A part that could not be queried is omitted, and is one of
 // the Problems.
 type Node struct {
-	// Healthy is false where there is a problem other than a warning. Verdict says in
-	// a line how many there are, and the worst. Judge sets both.
+	// Healthy is false if a problem is worse than a warning. Verdict is a line with the number
+	// of problems and the worst. Evaluate sets both.
 	Healthy  bool     `json:"healthy"`
 	Verdict  string   `json:"verdict"`
 	Problems Problems `json:"problems"`
@@ -18,10 +18,10 @@ type Node struct {
 	Daemon   Daemon `json:"daemon"`
 	Table    *Table `json:"table,omitempty"`
 
-	// StateDirMissing says that StateDir does not exist.
+	// StateDirMissing is true if StateDir does not exist.
 	StateDirMissing bool `json:"stateDirMissing,omitempty"`
 
-	// Links is left out where the links were not compared.
+	// Links is omitted if links were not compared.
 	Links *LinksState `json:"links,omitempty"`
 
 	Attachments struct {
@@ -29,7 +29,7 @@ type Node struct {
 		Chained  int `json:"chained"`
 		NotReady int `json:"notReady"`
 	} `json:"attachments"`
-	// Dropped is what the table's rules have dropped; left out if it was not read.
+	// Dropped is omitted if the counters could not be read.
 	Dropped  *Dropped `json:"dropped,omitempty"`
 	Policies []Policy `json:"policies"`
 	Uplinks  []Uplink `json:"uplinks"`
@@ -37,71 +37,70 @@ type Node struct {
 	Firewalls []Firewall    `json:"firewalls"`
 	Flows     *Flows        `json:"flows,omitempty"`
 	Conntrack *ConntrackUse `json:"conntrack,omitempty"`
-	// Losses are recent losses, for Judge, Ports the groups with the fewest ports left.
+	// Losses and Ports are inputs of Evaluate: recent losses, and the groups with the fewest
+	// free ports.
 	Losses Losses      `json:"-"`
 	Ports  []PortGroup `json:"-"`
 
-	// Warnings are the Problems as sentences, set by Judge. Notes say what the report
+	// Warnings are the Problems as sentences, set by Evaluate. Notes describe what the report
 	// omits, and how to include it.
 	Warnings []string `json:"warnings"`
 	Notes    []string `json:"notes"`
 }
 
-// Daemon is the masqd that works on the records.
+// Daemon is the masqd that uses the records.
 type Daemon struct {
 	Running bool `json:"running"`
-	// PID is 0 where it is not seen from here, such as from a container.
+	// PID is 0 if it is unknown, as in a container.
 	PID int `json:"pid,omitempty"`
-	// Elsewhere says that it works in another network namespace than this one.
+	// Elsewhere is true if masqd runs in another network namespace.
 	Elsewhere bool `json:"elsewhere,omitempty"`
-	// Stopped says that a signal or a debugger keeps it from working. It is not Running
+	// Stopped is true if a signal or a debugger has stopped the process. Running is false
 	// then.
 	Stopped bool `json:"stopped,omitempty"`
-	// NotReady is why it is not ready, as /readyz says; empty where it is, or could not
-	// be asked.
+	// NotReady is the reason from /readyz. It is empty if masqd is ready, or was not queried.
 	NotReady string `json:"notReady,omitempty"`
-	// Losses are recent losses that it has seen, nil where it could not be asked.
+	// Losses are recent losses that masqd has detected, nil if it was not queried.
 	Losses *Losses `json:"-"`
-	// Configuration is the file or the pattern that it reads, ConfigurationFault why
-	// that is not in effect.
+	// Configuration is the file or the pattern that masqd reads. ConfigurationFault is why
+	// that configuration is not in effect.
 	Configuration      string `json:"configuration,omitempty"`
 	ConfigurationFault string `json:"configurationFault,omitempty"`
 }
 
-// Table is the nftables table as it is.
+// Table is the observed state of table inet masq.
 type Table struct {
 	Exists     bool   `json:"exists"`
-	Wanted     bool   `json:"wanted"` // there are attachments with a policy, or sources
+	Desired    bool   `json:"wanted"` // attachments with a policy, or sources, need the table
 	Generation uint32 `json:"generation"`
 	Rules      int    `json:"rules"`
-	Drift      int    `json:"drift"` // differences; inspect drift lists them
-	// Owner is the other program that the table belongs to, empty for none, and
-	// OwnerRemedy what to do.
+	Drift      int    `json:"drift"` // number of differences; inspect drift lists them
+	// Owner is another program that owns the table, or empty. OwnerRemedy is what to do.
 	Owner       string `json:"owner,omitempty"`
 	OwnerRemedy string `json:"-"`
-	// Unrecorded is how many attachments an unwanted table has rules of.
+	// Unrecorded is the number of attachments with rules if the table is not needed.
 	Unrecorded int `json:"unrecorded,omitempty"`
 }
 
-// Flows sums up the kernel's table.
+// Flows is the summary of the kernel's flow table.
 type Flows struct {
 	Total      int           `json:"total"`
 	Translated int           `json:"translated"`
-	Owned      int           `json:"owned"` // an attachment is at one end at least
+	Owned      int           `json:"owned"` // flows with an attachment at one end or both
 	States     []StateCount  `json:"states"`
 	Egress     []EgressCount `json:"egress"`
 	Helpers    []HelperCount `json:"helpers"`
-	// Expectations are connections that helpers wait for.
+	// Expectations is the number of connections that helpers expect.
 	Expectations int `json:"expectations"`
 }
 
-// ConntrackUse is how full the kernel's table is, and what has happened to it since
-// the network namespace began.
+// ConntrackUse is the size of the kernel's flow table, its limit, and its counters since the
+// network namespace was created.
 type ConntrackUse struct {
 	Entries uint32 `json:"entries"`
 	Limit   uint32 `json:"limit"`
-	// Accounting and Timestamps say whether the kernel counts packets of flows that
-	// begin now, and keeps their times.
+	// Accounting and Timestamps are true if the kernel counts packets of new flows, and
+	// stores their times.
 	Accounting bool `json:"accounting"`
 	Timestamps bool `json:"timestamps"`
 
@@ -115,7 +114,7 @@ type ConntrackUse struct {
 	ChainTooLong  uint64 `json:"chainTooLong"`
 }
 
-// ConntrackUseOf joins what the kernel says of its table.
+// ConntrackUseOf joins the size and the statistics of the table.
 func ConntrackUseOf(t conntrack.Table, s conntrack.Statistics) *ConntrackUse {
 	return &ConntrackUse{
 		Entries: t.Entries, Limit: t.Limit,
@@ -124,7 +123,7 @@ func ConntrackUseOf(t conntrack.Table, s conntrack.Statistics) *ConntrackUse {
 	}
 }
 
-// FlowsOf sums up a tally.
+// FlowsOf converts a tally.
 func FlowsOf(t *Tally, expectations int) *Flows {
 	return &Flows{
 		Total: t.Flows, Translated: t.Translated, Owned: t.Owned,

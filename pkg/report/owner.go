@@ -8,7 +8,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Owner names an attachment. The pod is empty where no Kubernetes runtime made it.
+// Owner identifies an attachment. The pod is empty if the runtime is not Kubernetes.
 type Owner struct {
 	Network      string `json:"network"`
 	ContainerID  string `json:"containerID"`
@@ -17,18 +17,18 @@ type Owner struct {
 	PodName      string `json:"podName"`
 }
 
-// OwnerOf names an attachment.
+// OwnerOf returns the owner for an attachment.
 func OwnerOf(a masq.Attachment) Owner {
 	return Owner{a.Network, a.ContainerID, a.Interface, a.Namespace, a.Name}
 }
 
-// Key is the attachment's key.
+// Key returns the key of the attachment.
 func (o Owner) Key() masq.Key {
 	return masq.Key{Network: o.Network, ContainerID: o.ContainerID, Interface: o.Interface}
 }
 
-// Pod is the pod as "namespace/name", or, where there is none, the beginning of the
-// container's ID. It is text from outside: Clean it for a terminal.
+// Pod returns the pod as "namespace/name" or, without a pod, the beginning of the container
+// ID. It is untrusted text: use Clean before writing it to a terminal.
 func (o Owner) Pod() string {
 	switch {
 	case o.PodName != "":
@@ -39,19 +39,18 @@ func (o Owner) Pod() string {
 	return o.ContainerID
 }
 
-// shortID is how much of a container's ID people are shown, as crictl does it.
+// shortID is the length of a shortened container ID, as in crictl.
 const shortID = 13
 
-// Owners finds attachments by their addresses. It is read by any number of
-// goroutines, and takes memory for each address of an attachment, none for a flow.
+// Owners finds attachments by their addresses. It is immutable, and so safe for concurrent
+// use.
 type Owners struct {
 	all    []Owner
 	byAddr map[netip.Addr]int32
 }
 
-// OwnersOf takes the attachments of records, those that are being added or removed
-// among them, in the order of store.Sort: where two claim one address, the later
-// has it.
+// OwnersOf returns the attachments of records, including pending ones. The records are in
+// the order of store.Sort: if two have one address, the later is its owner.
 func OwnersOf(records []store.Record) *Owners {
 	o := &Owners{all: make([]Owner, 0, len(records)), byAddr: make(map[netip.Addr]int32, len(records))}
 	for _, r := range records {
@@ -63,13 +62,13 @@ func OwnersOf(records []store.Record) *Owners {
 	return o
 }
 
-// Len is the number of attachments.
+// Len returns the number of attachments.
 func (o *Owners) Len() int { return len(o.all) }
 
-// At is the attachment with an index below Len: that of its record.
+// At returns the attachment with an index, which is the index of its record.
 func (o *Owners) At(i int) *Owner { return &o.all[i] }
 
-// Index is the index of the attachment that has an address, -1 where none has.
+// Index returns the index of the attachment that has an address, or -1.
 func (o *Owners) Index(a netip.Addr) int {
 	if i, ok := o.byAddr[a]; ok {
 		return int(i)
@@ -77,7 +76,7 @@ func (o *Owners) Index(a netip.Addr) int {
 	return -1
 }
 
-// Find is the attachment that has an address, nil where none has.
+// Find returns the attachment that has an address, or nil.
 func (o *Owners) Find(a netip.Addr) *Owner {
 	if i, ok := o.byAddr[a]; ok {
 		return &o.all[i]
@@ -85,14 +84,13 @@ func (o *Owners) Find(a netip.Addr) *Owner {
 	return nil
 }
 
-// Indices are those of the attachments at both ends of a flow: the one that began
-// it, and the one that it reached, whatever destination was asked for. They are -1
-// where no attachment has the address.
+// Indices returns the indices of the attachment that began a flow and of the attachment that
+// it reached after translation. An index is -1 if the end is not an attachment.
 func (o *Owners) Indices(f *conntrack.Flow) (from, to int) {
 	return o.Index(f.Original.Src), o.Index(f.Reply.Src)
 }
 
-// Ends are the attachments at both ends of a flow, as Indices has them.
+// Ends returns the attachments of Indices, or nil.
 func (o *Owners) Ends(f *conntrack.Flow) (from, to *Owner) {
 	return o.Find(f.Original.Src), o.Find(f.Reply.Src)
 }

@@ -12,24 +12,24 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 )
 
-// Ports is the source port pressure of a node.
+// Ports is the use of source ports on a node.
 type Ports struct {
 	Time   Time        `json:"time"`
 	Groups []PortGroup `json:"groups"`
-	// Beyond is the share that no group has more of that is not among Groups.
+	// Beyond is an upper bound of Share for groups that are not in Groups.
 	Beyond float64 `json:"beyond"`
-	// Failed is the number of packets of new flows, of the whole node, that were dropped
-	// since another flow had their addresses and ports, as when no source port is free;
-	// FailedNow of these came while the rate was measured.
+	// Failed is the number of packets of new flows on the node that were dropped because
+	// another flow had their addresses and ports, as when no source port is free. FailedNow
+	// is the number of them while the rate was measured.
 	Failed    uint64 `json:"failed"`
 	FailedNow uint64 `json:"failedNow"`
-	// Full is the number of packets of new flows, of the whole node, that were dropped
-	// since the conntrack table was full, or the kernel had no memory; FullNow of these
-	// came while the rate was measured.
+	// Full is the number of packets of new flows on the node that were dropped because the
+	// conntrack table was full, or the kernel had no memory. FullNow is the number of them
+	// while the rate was measured.
 	Full    uint64 `json:"full"`
 	FullNow uint64 `json:"fullNow"`
-	// ReusesClosing says that the kernel gives ports of closed TCP flows to new ones, so
-	// that Closing is not part of Used.
+	// ReusesClosing is true if the kernel reuses ports of closed TCP flows for new flows.
+	// Then Used does not include Closing.
 	ReusesClosing bool `json:"reusesClosing"`
 }
 
@@ -43,31 +43,31 @@ type PortGroup struct {
 	Zone            uint16           `json:"zone"`
 	Ports           []portpool.Range `json:"ports"`
 	Used            int              `json:"used"`
-	// Closing are the ports of closed TCP flows that wait for their time-out.
+	// Closing is the number of ports of closed TCP flows whose timeout has not expired.
 	Closing int               `json:"closing"`
 	Usable  int               `json:"usable"`
 	Share   float64           `json:"share"`
 	Level   portpool.Severity `json:"level"`
-	// Rate is null where it was not measured.
+	// Rate is the growth of Used in ports per second, null if it was not measured.
 	Rate *float64 `json:"rate"`
-	// ExhaustedIn is null where no end is foreseen.
+	// ExhaustedIn is the time until no port is free at this rate, null if Used does not grow.
 	ExhaustedIn *Seconds `json:"exhaustedIn"`
-	// Holders are the sources that hold the most ports of Used, in descending order.
+	// Holders are the sources with the most ports, in descending order.
 	Holders []PortHolder `json:"holders"`
 }
 
-// MaxHolders is how many holders of a group are named.
+// MaxHolders is the largest number of holders of a group.
 const MaxHolders = 5
 
-// PortHolder is an attachment that holds ports of a group. The fields of its Owner are
-// empty where no attachment has the Address: another plugin's pod, in sourceCIDRs.
+// PortHolder is a source that uses ports of a group. Owner is empty if Address is in
+// sourceCIDRs and not an attachment.
 type PortHolder struct {
 	Owner
 	Address netip.Addr `json:"address"`
 	Ports   int        `json:"ports"`
 }
 
-// String is the holder with its number: "shop/web 12".
+// String returns the holder and its number of ports: "shop/web 12".
 func (h PortHolder) String() string {
 	name := Clean(h.Pod())
 	if name == "" {
@@ -76,14 +76,14 @@ func (h PortHolder) String() string {
 	return fmt.Sprintf("%s %d", name, h.Ports)
 }
 
-// ICMPRequest is what flows of ICMP with different IDs have in common.
+// ICMPRequest is the type and code of ICMP flows, which differ in their IDs.
 type ICMPRequest struct {
 	Type uint8 `json:"type"`
 	Code uint8 `json:"code"`
 }
 
-// PortsOf describes a sample; measured says that there was one before it. Owners are the
-// attachments of the node.
+// PortsOf converts a sample. measured reports whether an earlier sample existed, so that the
+// rate is known.
 func PortsOf(s *portpool.Sample, measured bool, owners *Owners) Ports {
 	out := Ports{
 		Time: Time{s.Time.UTC()}, Groups: []PortGroup{}, Beyond: s.UnlistedShare, ReusesClosing: s.ReusesClosed,
@@ -118,15 +118,15 @@ func PortsOf(s *portpool.Sample, measured bool, owners *Owners) Ports {
 	return out
 }
 
-// PortProblems returns the problems of groups whose ports run out.
+// PortProblems returns problems of groups that have few free ports.
 func PortProblems(groups []PortGroup) (all Problems) {
 	for _, g := range groups {
 		if g.Level < portpool.Warning {
 			continue
 		}
-		text := fmt.Sprintf("%.0f %% of those of %s are in use", 100*g.Share, g)
+		text := fmt.Sprintf("%.0f %% of the ports of %s are in use", 100*g.Share, g)
 		if g.ExhaustedIn != nil && *g.ExhaustedIn > 0 {
-			text += ", all of them in " + time.Duration(*g.ExhaustedIn).Round(time.Second).String()
+			text += ", all in about " + time.Duration(*g.ExhaustedIn).Round(time.Second).String()
 		}
 		if len(g.Holders) > 0 {
 			text += "; most are held by " + g.holders(MaxHolders)
@@ -136,7 +136,7 @@ func PortProblems(groups []PortGroup) (all Problems) {
 	return all
 }
 
-// Exhausted is a group that has no port left, empty where each has one.
+// Exhausted returns a group without a free port, or "".
 func Exhausted(groups []PortGroup) string {
 	for _, g := range groups {
 		if g.Used >= g.Usable {
@@ -146,18 +146,18 @@ func Exhausted(groups []PortGroup) string {
 	return ""
 }
 
-// PortColumns are those of a table of groups.
+// PortColumns returns the columns of a table of groups.
 func PortColumns() []Column[PortGroup] {
 	type row = PortGroup
 	out := []Column[row]{
-		words("PROTO", func(g *row) string { return g.Protocol }),
+		wordColumn("PROTO", func(g *row) string { return g.Protocol }),
 		{Name: "EGRESS", Cell: func(g *row) string { return g.Egress.String() }, Compare: func(a, b *row) int { return a.Egress.Compare(b.Egress) }},
-		{Name: "DESTINATION", Cell: func(g *row) string { return g.to() }, Compare: func(a, b *row) int {
+		{Name: "DESTINATION", Cell: func(g *row) string { return g.destination() }, Compare: func(a, b *row) int {
 			return cmp.Or(a.Destination.Compare(b.Destination), cmp.Compare(a.DestinationPort, b.DestinationPort))
 		}},
-		numbers("USED", func(g *row) int { return g.Used }, func(g *row) string { return fmt.Sprintf("%d/%d", g.Used, g.Usable) }),
-		numbers("SHARE", func(g *row) float64 { return g.Share }, func(g *row) string { return percent(g.Share) }),
-		numbers("LEVEL", func(g *row) portpool.Severity { return g.Level }, func(g *row) string { return g.Level.String() }),
+		numberColumn("USED", func(g *row) int { return g.Used }, func(g *row) string { return fmt.Sprintf("%d/%d", g.Used, g.Usable) }),
+		numberColumn("SHARE", func(g *row) float64 { return g.Share }, func(g *row) string { return percent(g.Share) }),
+		numberColumn("LEVEL", func(g *row) portpool.Severity { return g.Level }, func(g *row) string { return g.Level.String() }),
 		{Name: "LEFT", Cell: func(g *row) string { return g.left() }, Compare: func(a, b *row) int {
 			switch {
 			case a.ExhaustedIn != nil && b.ExhaustedIn != nil:
@@ -171,9 +171,9 @@ func PortColumns() []Column[PortGroup] {
 		}},
 		{Name: "PODS", Cell: func(g *row) string { return g.holders(2) }, Compare: compareHolders},
 	}
-	return append(out, wide(
+	return append(out, asWide(
 		Column[row]{Name: "HOLDERS", Cell: func(g *row) string { return g.holders(MaxHolders) }, Compare: compareHolders},
-		numbers("RATE", func(g *row) float64 {
+		numberColumn("RATE", func(g *row) float64 {
 			if g.Rate == nil {
 				return 0
 			}
@@ -184,13 +184,13 @@ func PortColumns() []Column[PortGroup] {
 			}
 			return fmt.Sprintf("%+.1f/s", *g.Rate)
 		}),
-		numbers("CLOSING", func(g *row) int { return g.Closing }, func(g *row) string { return strconv.Itoa(g.Closing) }),
-		numbers("PORTS", func(g *row) int { return g.Usable }, func(g *row) string { return g.ranges() }),
-		numbers("ZONE", func(g *row) uint16 { return g.Zone }, func(g *row) string { return strconv.Itoa(int(g.Zone)) }),
+		numberColumn("CLOSING", func(g *row) int { return g.Closing }, func(g *row) string { return strconv.Itoa(g.Closing) }),
+		numberColumn("PORTS", func(g *row) int { return g.Usable }, func(g *row) string { return g.ranges() }),
+		numberColumn("ZONE", func(g *row) uint16 { return g.Zone }, func(g *row) string { return strconv.Itoa(int(g.Zone)) }),
 	)...)
 }
 
-// WriteText writes it for a person.
+// WriteText writes the table and the remarks.
 func (p Ports) WriteText(w io.Writer, s Style) error {
 	if err := writeTable(w, s, PortColumns(), p.Groups); err != nil {
 		return err
@@ -205,11 +205,11 @@ func (p Ports) WriteText(w io.Writer, s Style) error {
 	return nil
 }
 
-// Remarks are what the groups do not tell.
+// Remarks returns sentences about losses and groups that are not listed.
 func (p Ports) Remarks() []string {
 	var out []string
 	if p.Beyond > 0 {
-		out = append(out, fmt.Sprintf("No other has more than %s in use.", percent(p.Beyond)))
+		out = append(out, fmt.Sprintf("No other group has more than %s in use.", percent(p.Beyond)))
 	}
 	if p.Failed > 0 {
 		cause := "another flow had their ports"
@@ -226,12 +226,12 @@ func (p Ports) Remarks() []string {
 
 func percent(share float64) string { return fmt.Sprintf("%.1f%%", 100*share) }
 
-// String is the group within a sentence: "192.0.2.2 for tcp to 198.51.100.2:443".
+// String returns the group as part of a sentence: "192.0.2.2 for tcp to 198.51.100.2:443".
 func (g PortGroup) String() string {
-	return fmt.Sprintf("%s for %s to %s", g.Egress, g.Protocol, g.to())
+	return fmt.Sprintf("%s for %s to %s", g.Egress, g.Protocol, g.destination())
 }
 
-func (g *PortGroup) to() string {
+func (g *PortGroup) destination() string {
 	if g.ICMP != nil {
 		return fmt.Sprintf("%s type %d", g.Destination, g.ICMP.Type)
 	}
@@ -248,7 +248,7 @@ func (g *PortGroup) left() string {
 	return time.Duration(*g.ExhaustedIn).Round(time.Second).String()
 }
 
-// holders are the first n holders with their numbers: "shop/web 12, shop/db 3, ...".
+// holders returns the first n holders: "shop/web 12, shop/db 3, ...".
 func (g *PortGroup) holders(n int) string {
 	var out []string
 	for i, h := range g.Holders {
@@ -261,7 +261,7 @@ func (g *PortGroup) holders(n int) string {
 	return strings.Join(out, ", ")
 }
 
-// compareHolders puts groups of one holder together.
+// compareHolders orders groups by their first holder.
 func compareHolders(a, b *PortGroup) int { return strings.Compare(a.holders(1), b.holders(1)) }
 
 func (g *PortGroup) ranges() string {

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// Severity is how bad a problem is.
+// Severity is the severity of a problem.
 type Severity string
 
-// Severities, the worst first.
+// Severities, the highest first.
 const (
-	// SeverityError is a fault: traffic fails or leaves untranslated, or what was
-	// configured is not in effect.
+	// SeverityError is a fault: traffic fails or leaves untranslated, or the configuration
+	// is not in effect.
 	SeverityError Severity = "error"
 	// SeverityUnknown is a part of the node that could not be queried.
 	SeverityUnknown Severity = "unknown"
@@ -22,7 +22,7 @@ const (
 
 var severities = []Severity{SeverityError, SeverityUnknown, SeverityWarning}
 
-// Kind is what is wrong, as a word that programs can rely on.
+// Kind is the kind of a problem: a stable word for programs.
 type Kind string
 
 // Kinds of problems.
@@ -32,7 +32,7 @@ const (
 	KindDrift           Kind = "drift"              // the kernel differs from the desired state
 	KindLinkDrift       Kind = "link-drift"         // a link differs from what ADD made
 	KindDaemonStopped   Kind = "daemon-stopped"     // no masqd repairs this node
-	KindDaemonNotReady  Kind = "daemon-not-ready"   // masqd runs, and does not do its work
+	KindDaemonNotReady  Kind = "daemon-not-ready"   // masqd runs and is not ready
 	KindConfiguration   Kind = "configuration"      // the node's configuration is not in effect
 	KindStateMissing    Kind = "state-missing"      // the directory of the records does not exist, or is not this node's
 	KindDaemonElsewhere Kind = "daemon-elsewhere"   // masqd works in another network namespace
@@ -40,9 +40,9 @@ const (
 	KindClaimedTwice    Kind = "address-claimed"    // two attachments have one address
 	KindEgressMissing   Kind = "egress-missing"     // the node does not have an egress address that a policy names
 	KindFirewall        Kind = "firewall"           // a chain of another program can drop packets of containers
-	KindUplinkAddress   Kind = "uplink-address"     // masqueraded packets get no address at an uplink that answers find
+	KindUplinkAddress   Kind = "uplink-address"     // an uplink has no address, or only a link-local one, so that replies are lost
 	KindConntrackFull   Kind = "conntrack-full"     // the conntrack table is nearly full
-	KindPortsScarce     Kind = "ports-scarce"       // source ports run out
+	KindPortsScarce     Kind = "ports-scarce"       // few source ports are free
 	KindPacketsDropped  Kind = "packets-dropped"    // packets of new flows were dropped
 	KindFlowsEvicted    Kind = "flows-evicted"      // the kernel ended flows early to make room
 	KindRecordUnread    Kind = "record-unreadable"  // a record cannot be read
@@ -50,23 +50,23 @@ const (
 	KindQueryFailed     Kind = "query-failed"       // a part of the node could not be queried
 )
 
-// Problem is one thing that is wrong with the node, and what to do about it.
+// Problem is a fault of the node, or a condition that leads to one, and its remedy.
 type Problem struct {
 	Severity Severity `json:"severity"`
 	Kind     Kind     `json:"kind"`
-	// Object is what has the problem: "table inet masq", a pod, a file, an address.
+	// Object has the problem: "table inet masq", a pod, a file, an address.
 	Object string `json:"object"`
-	// Message is what happened to the object, with the values. It continues the
-	// object: "does not exist; 3 attachments leave untranslated".
+	// Message continues the Object: "does not exist; the traffic of 3 attachments leaves
+	// untranslated".
 	Message string `json:"message"`
-	// Remedy is what to do, where possible a command to paste.
+	// Remedy is what to do, if possible a command.
 	Remedy string `json:"remedy"`
 }
 
-// String is the problem in a sentence, without its remedy.
+// String returns object and message.
 func (p Problem) String() string { return p.Object + ": " + p.Message }
 
-// Advice is the problem in a sentence, with its remedy.
+// Advice returns object, message and remedy.
 func (p Problem) Advice() string { return strings.TrimSuffix(p.String()+"; "+p.Remedy, "; ") }
 
 // Problems are the problems of a node, the worst first.
@@ -85,7 +85,7 @@ func (all *Problems) Add(p Problem) {
 
 func rank(p Problem) int { return slices.Index(severities, p.Severity) }
 
-// Worst is the severity of the worst problem; it is empty if there are no problems.
+// Worst returns the highest severity, or "" without problems.
 func (all Problems) Worst() Severity {
 	if len(all) == 0 {
 		return ""
@@ -93,11 +93,10 @@ func (all Problems) Worst() Severity {
 	return all[0].Severity
 }
 
-// Healthy reports whether there are warnings at most.
+// Healthy reports whether all problems are warnings.
 func (all Problems) Healthy() bool { return all.Worst() == "" || all.Worst() == SeverityWarning }
 
-// Verdict says in a line whether the node is healthy, or how many problems there are
-// and which is the worst.
+// Verdict returns a line with the number of problems and the worst, or "healthy".
 func (all Problems) Verdict() string {
 	switch {
 	case len(all) == 0:

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// protocols are those that conntrack tells more of than addresses.
+// protocols are the protocols for which conntrack has more than addresses.
 var protocols = [...]struct {
 	number uint8
 	name   string
@@ -21,8 +21,7 @@ var protocols = [...]struct {
 	{unix.IPPROTO_GRE, "gre"},
 }
 
-// Protocol is the name of a transport protocol, as in /etc/protocols but in small
-// letters, or its number.
+// Protocol returns the name of a transport protocol in lower case, or its number.
 func Protocol(number uint8) string {
 	for _, p := range protocols {
 		if p.number == number {
@@ -32,8 +31,8 @@ func Protocol(number uint8) string {
 	return strconv.Itoa(int(number))
 }
 
-// ParseProtocol is the inverse of Protocol; ok is false for what is neither a name
-// that Protocol gives nor a number from 1 to 255.
+// ParseProtocol is the inverse of Protocol. ok is false if s is neither a known name nor a
+// number from 1 to 255.
 func ParseProtocol(s string) (number uint8, ok bool) {
 	for _, p := range protocols {
 		if p.name == s {
@@ -44,7 +43,7 @@ func ParseProtocol(s string) (number uint8, ok bool) {
 	return uint8(n), err == nil && n != 0
 }
 
-// Protocols are the names that Protocol gives.
+// Protocols returns all names of Protocol.
 func Protocols() []string {
 	var out []string
 	for _, p := range protocols {

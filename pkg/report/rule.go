@@ -8,19 +8,19 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Rule is one rule of the table: as it was asked for, and as the kernel has it.
+// Rule is a rule of table inet masq: its desired text and its observed state.
 type Rule struct {
 	Chain string `json:"chain"`
-	// ID is the rule's comment in the kernel: a search for it in the source finds
-	// the line that made the rule.
+	// ID is the rule's comment in the kernel. It is also in the source line that makes the
+	// rule.
 	ID   string `json:"id"`
 	Text string `json:"text"` // in nft's notation; empty for an unexpected rule
 	Why  string `json:"why"`
 	// State is "ok", "missing", "changed" (or out of place) or "unexpected".
 	State  string `json:"state"`
 	Handle uint64 `json:"handle,omitempty"` // for `nft -a` and `nft delete rule`
-	// Counts says that the rule counts; Packets and Bytes are 0 otherwise. Of the
-	// rules of a policy, packets are the first of each flow.
+	// Counts is true if the rule has a counter. For rules of a policy, Packets is the
+	// number of flows, since only the first packet of a flow passes them.
 	Counts  bool   `json:"counts"`
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
@@ -34,10 +34,9 @@ const (
 	Unexpected = "unexpected"
 )
 
-// RulesOf joins the rules that are asked for with those that the kernel has, and
-// with what was found to be different: in the order of the table, a chain's unexpected
-// rules last. What is being added or removed is not looked at twice: its rules are
-// ok where they are.
+// RulesOf joins desired rules, observed rules and differences. Rules are in the order of the
+// table; unexpected rules are last in their chain. Rules of pending attachments are "ok" if
+// they exist, and omitted otherwise.
 func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Difference) []Rule {
 	type key struct{ chain, id string }
 	wrong := map[key]bool{}

@@ -71,7 +71,7 @@ func TestDesired(t *testing.T) {
 	if n := ids[d.Attachments[1].Policy.ID()]; n.Attachments != 1 || !n.Sources {
 		t.Errorf("%+v", n)
 	}
-	// Nothing is asked for where nothing is settled.
+	// Nothing is asked for where nothing is ready.
 	if d := DesiredOf(all[3:], nil, hasAll); len(d.Table.Chains) != 0 || len(d.Pending.Chains) == 0 {
 		t.Errorf("%+v", d)
 	}

@@ -1,10 +1,10 @@
 package report
 
-// Style is how text for a person is written.
+// Style selects colors and columns of text output.
 type Style struct {
 	// Color is true for a terminal that shows colors.
 	Color bool
-	// Wide adds the columns that are wide.
+	// Wide adds columns.
 	Wide bool
 }
 
@@ -21,7 +21,7 @@ const (
 	Green        SGR = "32"
 )
 
-// Paint returns text in a rendition, or as it is without color.
+// Paint returns text in a rendition. Without color it returns text unchanged.
 func (s Style) Paint(code SGR, text string) string {
 	if !s.Color || text == "" {
 		return text

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// block is how many rows are aligned with each other: a table of millions is
-// written as it comes.
+// block is the number of rows that are aligned with each other, so that a table of millions
+// is written in parts.
 const block = 512
 
-// table writes rows in columns. Its cells are harmless text: see Clean.
+// table writes rows in aligned columns. Callers escape cells with Clean.
 type table struct {
 	w     io.Writer
 	style Style
@@ -35,7 +35,7 @@ func (t *table) row(cells ...string) error {
 	return t.flush()
 }
 
-// flush writes the rows that are left. A table without rows is its heading.
+// flush writes the remaining rows. A table without rows has only its heading.
 func (t *table) flush() error {
 	if t.begun && len(t.rows) == 0 {
 		return nil
@@ -51,7 +51,7 @@ func (t *table) flush() error {
 	return err
 }
 
-// size is a number of bytes for a person.
+// size formats a number of bytes: "1.5 kB".
 func size(n uint64) string {
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)
@@ -64,7 +64,7 @@ func size(n uint64) string {
 	return fmt.Sprintf("%.1f %cB", x, units[unit])
 }
 
-// span is a duration for a person: two units of it.
+// span formats a duration with two units: "1h30m".
 func span(d time.Duration) string {
 	switch {
 	case d < 0:

@@ -9,34 +9,33 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
-// Tally sums up flows as they come. Its memory follows the attachments, not the
-// flows, and Add allocates nothing for a flow that is like one before.
+// Tally counts flows by attachment, state, helper and egress address. Its memory grows with
+// the number of attachments, not of flows.
 type Tally struct {
 	Flows, Translated int
-	// Owned are those that an attachment began or that reached one.
+	// Owned is the number of flows that an attachment began, or that reached one.
 	Owned int
-	// ByOwner has the indices of the Owners.
+	// ByOwner has the counts of each attachment, with the indices of Owners.
 	ByOwner []Count
-	// Counted and Timed say that the kernel counts packets, and keeps times, of at
-	// least one flow.
+	// Counted and Timed are true if at least one flow has packet counters, or timestamps.
 	Counted, Timed bool
 
 	owners  *Owners
 	kinds   map[uint32]int
 	helpers map[conntrack.Helper]int
 	egress  map[netip.Addr]*int
-	others  int // translated flows of egress addresses beyond mostEgress
+	others  int // translated flows of egress addresses beyond maxEgressAddresses
 	last    struct {
 		addr netip.Addr
 		n    *int
 	}
 }
 
-// mostEgress bounds the egress addresses that are told apart. A node has few, but
-// others may translate here too.
-const mostEgress = 256
+// maxEgressAddresses is the number of egress addresses that are counted separately. A node has
+// few, but other programs may translate to more.
+const maxEgressAddresses = 256
 
-// NewTally begins with nothing.
+// NewTally returns an empty tally.
 func NewTally(o *Owners) *Tally {
 	return &Tally{
 		ByOwner: make([]Count, o.Len()), owners: o,
@@ -44,7 +43,7 @@ func NewTally(o *Owners) *Tally {
 	}
 }
 
-// Add takes a flow.
+// Add counts a flow. It allocates memory only for new states, helpers and addresses.
 func (t *Tally) Add(f *conntrack.Flow) {
 	t.Flows++
 	t.kinds[kindOf(f)]++
@@ -60,7 +59,7 @@ func (t *Tally) Add(f *conntrack.Flow) {
 	translated := f.Translated()
 	if translated {
 		t.Translated++
-		t.leaves(f.Reply.Dst)
+		t.countEgress(f.Reply.Dst)
 	}
 	if from >= 0 {
 		c := &t.ByOwner[from]
@@ -79,11 +78,11 @@ func (t *Tally) Add(f *conntrack.Flow) {
 	}
 }
 
-func (t *Tally) leaves(a netip.Addr) {
+func (t *Tally) countEgress(a netip.Addr) {
 	if t.last.n == nil || t.last.addr != a {
 		n := t.egress[a]
 		switch {
-		case n == nil && len(t.egress) == mostEgress:
+		case n == nil && len(t.egress) == maxEgressAddresses:
 			t.others++
 			return
 		case n == nil:
@@ -95,8 +94,8 @@ func (t *Tally) leaves(a netip.Addr) {
 	*t.last.n++
 }
 
-// kindOf is the protocol and how far the flow came, as one number: the name of that
-// is made in the end.
+// kindOf encodes the protocol and the state of a flow as a number, since making the name for
+// each flow would be slow.
 func kindOf(f *conntrack.Flow) uint32 {
 	const far = conntrack.SeenReply | conntrack.Assured | conntrack.Offload | conntrack.HWOffload
 	k := uint32(f.Original.Proto) << 24
@@ -114,7 +113,7 @@ func kindOf(f *conntrack.Flow) uint32 {
 	return k
 }
 
-// kindNames is the inverse of kindOf.
+// kindNames returns protocol and state of a kind.
 func kindNames(k uint32) (protocol, state string) {
 	f := conntrack.Flow{Original: conntrack.Tuple{Proto: uint8(k >> 24)}}
 	switch {
@@ -126,14 +125,14 @@ func kindNames(k uint32) (protocol, state string) {
 	return Protocol(f.Original.Proto), State(&f)
 }
 
-// StateCount is how many flows of a protocol are in a state.
+// StateCount is the number of flows of a protocol in a state.
 type StateCount struct {
 	Protocol string `json:"protocol"`
 	State    string `json:"state"`
 	Flows    int    `json:"flows"`
 }
 
-// States are the flows by protocol and state, the most first within a protocol.
+// States returns flows by protocol and state, for each protocol in descending order.
 func (t *Tally) States() []StateCount {
 	out := []StateCount{}
 	for k, n := range t.kinds {
@@ -146,13 +145,13 @@ func (t *Tally) States() []StateCount {
 	return out
 }
 
-// HelperCount is how many flows have a helper: control connections.
+// HelperCount is the number of flows with a helper, which are control connections.
 type HelperCount struct {
 	Helper string `json:"helper"`
 	Flows  int    `json:"flows"`
 }
 
-// Helpers are the helpers in use, by name.
+// Helpers returns the helpers in use, by name.
 func (t *Tally) Helpers() []HelperCount {
 	out := []HelperCount{}
 	for h, n := range t.helpers {
@@ -162,14 +161,14 @@ func (t *Tally) Helpers() []HelperCount {
 	return out
 }
 
-// EgressCount is how many flows leave with an egress address. The zero address
-// stands for all those beyond the first 256.
+// EgressCount is the number of flows that are translated to an address. The zero address
+// means all addresses beyond the first 256.
 type EgressCount struct {
 	Address netip.Addr `json:"address"`
 	Flows   int        `json:"flows"`
 }
 
-// Egress are the egress addresses of translated flows, the most used first.
+// Egress returns the egress addresses of translated flows, the most used first.
 func (t *Tally) Egress() []EgressCount {
 	out := []EgressCount{}
 	for a, n := range t.egress {

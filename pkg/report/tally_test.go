@@ -103,7 +103,7 @@ func TestTallyOfManyEgressAddresses(t *testing.T) {
 	for _, e := range all {
 		total += e.Flows
 	}
-	if len(all) != mostEgress+1 || total != n || all[mostEgress].Address.IsValid() {
+	if len(all) != maxEgressAddresses+1 || total != n || all[maxEgressAddresses].Address.IsValid() {
 		t.Errorf("%d addresses, %d flows", len(all), total)
 	}
 }

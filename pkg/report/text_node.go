@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// WriteText writes the node for a person.
+// WriteText writes the summary as text.
 func (n *Node) WriteText(w io.Writer, s Style) error {
 	if err := n.Problems.write(w, s); err != nil {
 		return err
@@ -16,59 +16,59 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 	var f facts
 	switch t := n.Table; {
 	case t == nil:
-		f.say("table", "%s", s.Paint(Red, "not known"))
-	case !t.Exists && !t.Wanted:
-		f.say("table", "none, and nothing asks for one")
+		f.add("table", "%s", s.Paint(Red, "not known"))
+	case !t.Exists && !t.Desired:
+		f.add("table", "none, and none is needed")
 	case !t.Exists:
-		f.say("table", "%s", s.Paint(Red, "missing"))
+		f.add("table", "%s", s.Paint(Red, "missing"))
 	default:
-		f.say("table", "inet masq: %s, generation %d", Plural(t.Rules, "rule"), t.Generation)
+		f.add("table", "inet masq: %s, generation %d", Plural(t.Rules, "rule"), t.Generation)
 	}
 	if t := n.Table; t != nil {
 		drift := s.Paint(Green, "none")
 		if t.Drift > 0 {
 			drift = s.Paint(Red, Plural(t.Drift, "difference"))
 		}
-		f.say("drift", "%s", drift)
+		f.add("drift", "%s", drift)
 	}
 	if l := n.Links; l != nil && l.Compared > 0 {
 		state := s.Paint(Green, "as ADD made them")
 		if l.Differences > 0 {
 			state = s.Paint(Red, Plural(l.Differences, "difference"))
 		}
-		f.say("links", "%d, %s", l.Compared, state)
+		f.add("links", "%d, %s", l.Compared, state)
 	}
-	f.say("masqd", "%s", n.Daemon)
-	f.say("attachments", "%d%s", n.Attachments.Total, beside(
-		part{n.Attachments.Chained, "behind another plugin"}, part{n.Attachments.NotReady, "not ready"}))
+	f.add("masqd", "%s", n.Daemon)
+	f.add("attachments", "%d%s", n.Attachments.Total, inParentheses(
+		part{n.Attachments.Chained, "after another plugin"}, part{n.Attachments.NotReady, "pending"}))
 	for i, u := range n.Uplinks {
-		f.say(first(i, "uplinks"), "%s", u)
+		f.add(ifFirst(i, "uplinks"), "%s", u)
 	}
 	if len(n.Uplinks) == 0 {
-		f.say("uplinks", "none: there is no default route")
+		f.add("uplinks", "none: no default route")
 	}
 	for i, x := range n.Firewalls {
-		f.say(first(i, "firewalls"), "table %s %s, chain %s", x.Family, Clean(x.Table), Clean(x.Chain))
-		f.say("", "  hook %s, priority %d, policy %s%s", x.Hook, x.Priority, x.Policy, x.rules())
+		f.add(ifFirst(i, "firewalls"), "table %s %s, chain %s", x.Family, Clean(x.Table), Clean(x.Chain))
+		f.add("", "  hook %s, priority %d, policy %s%s", x.Hook, x.Priority, x.Policy, x.rules())
 	}
 	if x := n.Flows; x != nil {
-		f.say("flows", "%d, %d translated, %d of attachments", x.Total, x.Translated, x.Owned)
+		f.add("flows", "%d (%d translated, %d of attachments)", x.Total, x.Translated, x.Owned)
 		for i, e := range x.Egress {
-			f.say(first(i, "egress"), "%s, %s", others(e.Address), Plural(e.Flows, "flow"))
+			f.add(ifFirst(i, "egress"), "%s, %s", egressName(e.Address), Plural(e.Flows, "flow"))
 		}
 		for i, h := range x.Helpers {
-			f.say(first(i, "helpers"), "%s, %s", Clean(h.Helper), Plural(h.Flows, "control connection"))
+			f.add(ifFirst(i, "helpers"), "%s, %s", Clean(h.Helper), Plural(h.Flows, "control connection"))
 		}
-		f.say("expectations", "%d", x.Expectations)
+		f.add("expectations", "%d", x.Expectations)
 	}
 	if n.Dropped != nil {
-		f.say("dropped", "%s", n.Dropped)
+		f.add("dropped", "%s", n.Dropped)
 	}
 	if c := n.Conntrack; c != nil {
-		f.say("conntrack", "%d of %d entries (%.1f %%)", c.Entries, c.Limit, 100*float64(c.Entries)/float64(max(c.Limit, 1)))
-		f.say("", "%d insert_failed, %d drop, %d early_drop, %d invalid", c.InsertFailed, c.Drop, c.EarlyDrop, c.Invalid)
+		f.add("conntrack", "%d of %d entries (%.1f %%)", c.Entries, c.Limit, 100*float64(c.Entries)/float64(max(c.Limit, 1)))
+		f.add("", "%d insert_failed, %d drop, %d early_drop, %d invalid", c.InsertFailed, c.Drop, c.EarlyDrop, c.Invalid)
 		if s.Wide {
-			f.say("", "%d error, %d search_restart, %d clash_resolve, %d chaintoolong", c.Error, c.SearchRestart, c.ClashResolve, c.ChainTooLong)
+			f.add("", "%d error, %d search_restart, %d clash_resolve, %d chaintoolong", c.Error, c.SearchRestart, c.ClashResolve, c.ChainTooLong)
 		}
 	}
 	if err := f.write(w); err != nil {
@@ -87,7 +87,7 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 	return n.writeNotes(w)
 }
 
-// String says it in a line.
+// String returns the state in a line.
 func (d Daemon) String() string {
 	switch {
 	case d.Stopped:
@@ -107,8 +107,8 @@ type part struct {
 	what string
 }
 
-// beside says which parts there are: " (1 chained, 2 not ready)".
-func beside(parts ...part) string {
+// inParentheses lists parts with their numbers: " (1 chained, 2 pending)".
+func inParentheses(parts ...part) string {
 	var out []string
 	for _, p := range parts {
 		if p.n > 0 {
@@ -121,17 +121,17 @@ func beside(parts ...part) string {
 	return " (" + strings.Join(out, ", ") + ")"
 }
 
-// first names the first of several lines only.
-func first(i int, name string) string {
+// ifFirst returns the name for the first of several lines, otherwise "".
+func ifFirst(i int, name string) string {
 	if i > 0 {
 		return ""
 	}
 	return name
 }
 
-func others(a netip.Addr) string {
+func egressName(a netip.Addr) string {
 	if !a.IsValid() {
-		return "others"
+		return "other addresses"
 	}
 	return a.String()
 }
@@ -146,7 +146,7 @@ func (n *Node) writePolicies(w io.Writer, s Style) error {
 		if p.Sources {
 			id += " (sourceCIDRs)"
 		}
-		if err := t.row(id, fmt.Sprint(p.Attachments), p.target(), p.ports(), p.clamp(), p.helped()); err != nil {
+		if err := t.row(id, fmt.Sprint(p.Attachments), p.target(), p.ports(), p.mss(), p.helpers()); err != nil {
 			return err
 		}
 	}
@@ -189,9 +189,9 @@ func (p Policy) ports() string {
 	return text
 }
 
-func (p Policy) clamp() string { return p.MSSClamp.String() }
+func (p Policy) mss() string { return p.MSSClamp.String() }
 
-func (p Policy) helped() string {
+func (p Policy) helpers() string {
 	var out []string
 	for _, h := range p.Helpers {
 		var ports []string
@@ -223,7 +223,7 @@ func (n *Node) writeNotes(w io.Writer) error {
 	b := strings.Builder{}
 	b.WriteString("\n")
 	for _, text := range n.Notes {
-		hang(&b, "note", len("note"), text)
+		wrap(&b, "note", len("note"), text)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

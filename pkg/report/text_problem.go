@@ -8,18 +8,17 @@ import (
 	"github.com/clipperhouse/displaywidth"
 )
 
-// columns is the width of a terminal that text is wrapped for.
+// columns is the width in cells at which text is wrapped.
 const columns = 80
 
-// maxOfKind is how many problems of one kind are written in full for a person.
+// maxOfKind is the number of problems of one kind and severity that are written in full.
 const maxOfKind = 5
 
-// write writes the verdict in a line, and each problem with its remedy. If many
-// problems have the same kind and severity, it writes the first and the number of the
-// others.
+// write writes the verdict and each problem with its remedy. If many problems have the same
+// kind and severity, it writes maxOfKind of them and the number of the others.
 func (all Problems) write(w io.Writer, s Style) error {
 	var b strings.Builder
-	verdict, color := Sentence(all.Verdict()), Red
+	verdict, color := CleanText(all.Verdict()), Red
 	if all.Healthy() {
 		color = Green
 	}
@@ -38,7 +37,7 @@ func (all Problems) write(w io.Writer, s Style) error {
 		written[of]++
 		if n := seen[of]; n > maxOfKind+1 && written[of] > maxOfKind {
 			if written[of] == n {
-				hang(&b, "", 0, fmt.Sprintf("%d more of kind %s: masq-cni inspect -o json", n-maxOfKind, p.Kind))
+				wrap(&b, "", 0, fmt.Sprintf("%d more of kind %s: masq-cni inspect -o json", n-maxOfKind, p.Kind))
 			}
 			continue
 		}
@@ -46,9 +45,9 @@ func (all Problems) write(w io.Writer, s Style) error {
 		if p.Severity != SeverityWarning {
 			label = s.Paint(Red, label)
 		}
-		hang(&b, label, len(p.Severity), p.String())
+		wrap(&b, label, len(p.Severity), p.String())
 		if p.Remedy != "" {
-			hang(&b, "  remedy", len("  remedy"), p.Remedy)
+			wrap(&b, "  remedy", len("  remedy"), p.Remedy)
 		}
 	}
 	if len(all) > 0 {
@@ -58,13 +57,13 @@ func (all Problems) write(w io.Writer, s Style) error {
 	return err
 }
 
-// hang writes text after a label whose printed width is width. It wraps the text
-// between words and aligns all lines.
-func hang(b *strings.Builder, label string, width int, text string) {
+// wrap writes a label of the given width in cells, and text that is wrapped between words
+// and aligned after the label.
+func wrap(b *strings.Builder, label string, width int, text string) {
 	const indent = 10
 	b.WriteString(label + strings.Repeat(" ", indent-width))
 	at := indent
-	for i, word := range strings.Fields(Sentence(text)) {
+	for i, word := range strings.Fields(CleanText(text)) {
 		n := displaywidth.String(word)
 		switch {
 		case i == 0:

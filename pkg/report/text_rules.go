@@ -10,26 +10,26 @@ import (
 	"time"
 )
 
-// RuleColumns are those of a table of rules.
+// RuleColumns returns the columns of a table of rules.
 func RuleColumns() []Column[Rule] {
 	type row = Rule
 	return []Column[row]{
 		{Name: "CHAIN", Cell: func(r *row) string { return Clean(r.Chain) }},
-		words("ID", func(r *row) string { return r.ID }),
-		words("STATE", func(r *row) string { return r.State }),
-		numbers("PACKETS", func(r *row) uint64 { return r.Packets }, func(r *row) string { return r.counted(r.Packets) }),
-		numbers("BYTES", func(r *row) uint64 { return r.Bytes }, func(r *row) string { return r.counted(r.Bytes) }),
+		wordColumn("ID", func(r *row) string { return r.ID }),
+		wordColumn("STATE", func(r *row) string { return r.State }),
+		numberColumn("PACKETS", func(r *row) uint64 { return r.Packets }, func(r *row) string { return r.counted(r.Packets) }),
+		numberColumn("BYTES", func(r *row) uint64 { return r.Bytes }, func(r *row) string { return r.counted(r.Bytes) }),
 		{
 			Name: "HANDLE", Wide: true, Cell: func(r *row) string { return strconv.FormatUint(r.Handle, 10) },
 			Compare: func(a, b *row) int { return cmp.Compare(a.Handle, b.Handle) },
 		},
-		sentences("RULE", func(r *row) string { return r.Text }),
-		sentences("WHY", func(r *row) string { return r.Why }),
+		textColumn("RULE", func(r *row) string { return r.Text }),
+		textColumn("WHY", func(r *row) string { return r.Why }),
 	}
 }
 
-// WriteRules writes rules for a person: wide as one table, else each rule with the
-// reason for it below.
+// WriteRules writes rules by chain, each followed by its reason. With Style.Wide it writes
+// one table.
 func WriteRules(w io.Writer, s Style, all []Rule) error {
 	if s.Wide {
 		return writeTable(w, s, RuleColumns(), all)
@@ -71,7 +71,7 @@ func (r Rule) write(w io.Writer, s Style) error {
 	if text == "" {
 		text = fmt.Sprintf("see nft -a list chain inet masq %s, handle %d", Clean(r.Chain), r.Handle)
 	}
-	_, err := fmt.Fprintf(w, "  %s%s%s\n      %s\n      %s\n", orDash(Clean(r.ID)), count, state, text, "# "+Sentence(r.Why))
+	_, err := fmt.Fprintf(w, "  %s%s%s\n      %s\n      %s\n", orDash(Clean(r.ID)), count, state, text, "# "+CleanText(r.Why))
 	return err
 }
 
@@ -82,15 +82,15 @@ func (r Rule) counted(n uint64) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// Drift is how the kernel differs from what ADD and the node's policy ask for.
+// Drift has the differences between the observed and the desired state.
 type Drift struct {
 	Drift   bool     `json:"drift"`
 	Changes []Change `json:"changes"`
-	// NotChecked is what could not be compared, and why. It is no drift.
+	// NotChecked has objects that could not be compared, which are no drift.
 	NotChecked []Change `json:"notChecked"`
 }
 
-// WriteText writes it for a person.
+// WriteText writes a table of differences.
 func (d Drift) WriteText(w io.Writer, s Style) error {
 	if !d.Drift {
 		if _, err := fmt.Fprintln(w, s.Paint(Green, "no drift")); err != nil {
@@ -104,22 +104,21 @@ func (d Drift) WriteText(w io.Writer, s Style) error {
 	}
 	c := d.NotChecked[0]
 	_, err := fmt.Fprintf(w, "note: %s, the first: %s %s of %s: %s\n", Plural(len(d.NotChecked), "object")+" not checked",
-		c.Kind, Sentence(c.Name), orDash(Clean(c.Pod)), Sentence(c.Found))
+		c.Kind, CleanText(c.Name), orDash(Clean(c.Pod)), CleanText(c.Found))
 	return err
 }
 
-// ChangeColumns are those of a table of differences.
+// ChangeColumns returns the columns of a table of differences.
 func ChangeColumns() []Column[Change] {
 	return []Column[Change]{
-		words("KIND", func(c *Change) string { return c.Kind }),
-		sentences("NAME", func(c *Change) string { return c.Name }),
-		sentences("FOUND", func(c *Change) string { return c.Found }),
-		words("POD", func(c *Change) string { return c.Pod }),
+		wordColumn("KIND", func(c *Change) string { return c.Kind }),
+		textColumn("NAME", func(c *Change) string { return c.Name }),
+		textColumn("FOUND", func(c *Change) string { return c.Found }),
+		wordColumn("POD", func(c *Change) string { return c.Pod }),
 	}
 }
 
-// HelperColumns are those of a table of control connections, and of what they have
-// announced.
+// HelperColumns returns the columns of a table of control connections and expectations.
 func HelperColumns() []Column[Flow] {
 	var out []Column[Flow]
 	all := FlowColumns()
@@ -128,15 +127,15 @@ func HelperColumns() []Column[Flow] {
 		all[i].Wide = false
 		out = append(out, all[i])
 	}
-	return append(out, sentences("CONTROL", func(f *Flow) string {
+	return append(out, textColumn("CONTROL", func(f *Flow) string {
 		if f.Master == (Tuple{}) {
 			return ""
 		}
-		return f.Master.from() + " > " + f.Master.to()
+		return f.Master.source() + " > " + f.Master.destination()
 	}))
 }
 
-// Rows are the control connections, and what they have announced as flows to come.
+// Rows returns the control connections, and the expectations as flows.
 func (h Helpers) Rows() []Flow {
 	out := slices.Clone(h.Control)
 	for _, e := range h.Expectations {
@@ -148,7 +147,7 @@ func (h Helpers) Rows() []Flow {
 	return out
 }
 
-// WriteText writes the control connections and what they have announced.
+// WriteText writes tables of control connections and of expectations.
 func (h Helpers) WriteText(w io.Writer, s Style) error {
 	if len(h.Control) == 0 {
 		if _, err := fmt.Fprintln(w, "no control connections"); err != nil {
@@ -173,8 +172,8 @@ func writeExpectations(w io.Writer, s Style, all []Expectation) error {
 	}
 	t := newTable(w, s, "EXPECTED FOR", "HELPER", "PROTO", "FROM", "TO", "CONTROL", "TIMEOUT")
 	for _, e := range all {
-		if err := t.row(Clean(e.Pod()), Clean(e.Helper), e.Protocol, e.Expected.from(), e.Expected.to(),
-			e.Master.from()+" > "+e.Master.to(), span(time.Duration(e.Timeout))); err != nil {
+		if err := t.row(Clean(e.Pod()), Clean(e.Helper), e.Protocol, e.Expected.source(), e.Expected.destination(),
+			e.Master.source()+" > "+e.Master.destination(), span(time.Duration(e.Timeout))); err != nil {
 			return err
 		}
 	}

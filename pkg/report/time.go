@@ -7,11 +7,10 @@ import (
 	"time"
 )
 
-// Time is a time in RFC 3339, in UTC. The zero Time is null: it is not known, or
-// has not come.
+// Time is encoded as RFC 3339 in UTC. The zero Time is encoded as null.
 type Time struct{ time.Time }
 
-// Unix is a time in nanoseconds since 1970.
+// Unix returns the Time for nanoseconds since 1970.
 func Unix(nanoseconds int64) Time { return Time{time.Unix(0, nanoseconds).UTC()} }
 
 // MarshalJSON implements json.Marshaler.
@@ -22,7 +21,7 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return t.UTC().MarshalJSON()
 }
 
-// Seconds is a duration that is written as a number of seconds.
+// Seconds is a duration that is encoded as a number of seconds.
 type Seconds time.Duration
 
 // MarshalJSON implements json.Marshaler.

@@ -6,26 +6,25 @@ import (
 	"strings"
 )
 
-// Top keeps the first values of an order, however many there are. It is for one goroutine
-// at a time.
+// Top keeps the first values in an order, out of any number of values. It is not safe for
+// concurrent use.
 type Top[T any] struct {
-	most    int
+	limit   int
 	compare func(a, b *T) int
-	// kept has at least the first values; they are moved by pointer, since a Flow is large.
+	// kept has the first values and some others. They are pointers, since a Flow is large.
 	kept []*T
-	// last is the last value that can still be among the first, nil before there are
-	// enough.
+	// last is the last of the first values so far, or nil if there are not enough values.
 	last *T
-	next T // of Add: a value that is not kept needs no allocation
+	next T // argument of Add, stored here so that a value that is not kept needs no allocation
 }
 
-// NewTop keeps so many values, which compare puts into order. The comparison is to be 0
-// for equal values only, if it matters which of them are kept.
-func NewTop[T any](most int, compare func(a, b *T) int) *Top[T] {
-	return &Top[T]{most: most, compare: compare}
+// NewTop returns a Top that keeps limit values. If compare returns 0 for different values,
+// any of them may be kept.
+func NewTop[T any](limit int, compare func(a, b *T) int) *Top[T] {
+	return &Top[T]{limit: limit, compare: compare}
 }
 
-// Add takes a value.
+// Add adds a value.
 func (t *Top[T]) Add(x T) {
 	t.next = x
 	if t.last != nil && t.compare(&t.next, t.last) >= 0 {
@@ -34,29 +33,29 @@ func (t *Top[T]) Add(x T) {
 	kept := new(T)
 	*kept = x
 	t.kept = append(t.kept, kept)
-	if len(t.kept) >= 2*max(t.most, 64) {
+	if len(t.kept) >= 2*max(t.limit, 64) {
 		t.cut()
 	}
 }
 
 func (t *Top[T]) cut() {
 	slices.SortFunc(t.kept, t.compare)
-	if len(t.kept) > t.most {
-		clear(t.kept[t.most:])
-		t.kept = t.kept[:t.most]
+	if len(t.kept) > t.limit {
+		clear(t.kept[t.limit:])
+		t.kept = t.kept[:t.limit]
 	}
-	if t.most > 0 && len(t.kept) == t.most {
-		t.last = t.kept[t.most-1]
+	if t.limit > 0 && len(t.kept) == t.limit {
+		t.last = t.kept[t.limit-1]
 	}
 }
 
-// Sorted are the values that were kept, in order. Nothing is added after it.
+// Sorted returns the kept values in order. Add must not be called afterwards.
 func (t *Top[T]) Sorted() []*T {
 	t.cut()
 	return t.kept
 }
 
-// SortNames are the orders that NewTopFlows takes: the columns of a flow.
+// SortNames returns the orders for NewTopFlows: the columns of a flow in lower case.
 func SortNames() []string {
 	var out []string
 	for _, c := range FlowColumns() {
@@ -65,12 +64,12 @@ func SortNames() []string {
 	return out
 }
 
-// NewTopFlows keeps the first flows by one of SortNames; ok is false for another name.
-func NewTopFlows(by string, most int) (t *Top[Flow], ok bool) {
+// NewTopFlows returns a Top of flows in one of SortNames. ok is false for another name.
+func NewTopFlows(by string, limit int) (t *Top[Flow], ok bool) {
 	columns := FlowColumns()
 	i := slices.Index(SortNames(), by)
 	if i < 0 {
 		return nil, false
 	}
-	return NewTop(most, func(a, b *Flow) int { return cmp.Or(columns[i].Compare(a, b), CompareFlows(a, b)) }), true
+	return NewTop(limit, func(a, b *Flow) int { return cmp.Or(columns[i].Compare(a, b), CompareFlows(a, b)) }), true
 }

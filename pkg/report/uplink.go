@@ -8,15 +8,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Uplink is an interface through which a default route leaves, and the address that
-// packets get which are masqueraded there. The address is left out if the interface has
-// no such address.
+// Uplink is an interface of a default route, and the address to which packets are
+// masqueraded there. The address is omitted if the interface has none.
 type Uplink struct {
 	Interface string     `json:"interface"`
 	Address   netip.Addr `json:"address,omitzero"`
 }
 
-// String is the uplink in one line.
+// String returns interface and address.
 func (u Uplink) String() string {
 	switch {
 	case !u.Address.IsValid():
@@ -29,9 +28,9 @@ func (u Uplink) String() string {
 
 func (u Uplink) linkLocal() bool { return u.Address.Is6() && u.Address.IsLinkLocalUnicast() }
 
-// judgeUplinks reports uplinks that masqueraded packets cannot leave through with an
-// address that answers find.
-func (n *Node) judgeUplinks(records []store.Record) {
+// evaluateUplinks reports uplinks without an address, or with only a link-local IPv6 address:
+// replies to masqueraded packets do not arrive there.
+func (n *Node) evaluateUplinks(records []store.Record) {
 	if !slices.ContainsFunc(records, func(r store.Record) bool { return r.Policy != nil }) {
 		return
 	}
@@ -42,13 +41,13 @@ func (n *Node) judgeUplinks(records []store.Record) {
 		switch {
 		case !u.Address.IsValid():
 			n.Report(Problem{
-				SeverityWarning, KindUplinkAddress, "uplink " + Sentence(u.Interface),
+				SeverityWarning, KindUplinkAddress, "uplink " + CleanText(u.Interface),
 				"has no address: the kernel drops packets that would be masqueraded there",
 				"give it an address: ip address add ADDRESS dev " + shellQuote(u.Interface) + "; or name one in snatAddresses",
 			})
 		case v6 && u.linkLocal():
 			n.Report(Problem{
-				SeverityWarning, KindUplinkAddress, "uplink " + Sentence(u.Interface),
+				SeverityWarning, KindUplinkAddress, "uplink " + CleanText(u.Interface),
 				fmt.Sprintf("has no global IPv6 address: packets leave with the link-local source %s and get no answer", u.Address),
 				"give the node a global address: ip -6 address add ADDRESS dev " + shellQuote(u.Interface) + "; or name one in snatAddresses",
 			})

@@ -50,12 +50,12 @@ func records() []store.Record {
 	node.Node = true
 	alone := record("cccc56789abcdef0123", "", "", nil, "10.88.0.4")
 	alone.Chained = true
-	moving := record("dddd56789", hostile, hostile, &own, "10.88.0.5")
-	moving.Ready = false
+	pending := record("dddd56789", hostile, hostile, &own, "10.88.0.5")
+	pending.Ready = false
 	return []store.Record{
 		record("aaaa56789abcdef", "shop", "web", &own, "10.88.0.2", "fd00:88::2"),
 		record("bbbb56789abcdef", "shop", "db", &node, "10.88.0.3"),
-		alone, moving,
+		alone, pending,
 	}
 }
 
@@ -195,7 +195,7 @@ func nodeValue(t testing.TB) *Node {
 	d := DesiredOf(records(), nodePolicy(), hasAll)
 	n := &Node{
 		Problems: Problems{}, Time: Time{noon}, StateDir: "/run/masq-cni", Daemon: Daemon{Running: true, PID: 4711, Elsewhere: true},
-		Table: &Table{Exists: true, Wanted: true, Generation: 12, Rules: 34, Drift: 2}, Policies: d.Policies(), Links: &LinksState{Compared: 2, Differences: 1, NotChecked: 1, First: "shop/web: state veth1: down instead of up"},
+		Table: &Table{Exists: true, Desired: true, Generation: 12, Rules: 34, Drift: 2}, Policies: d.Policies(), Links: &LinksState{Compared: 2, Differences: 1, NotChecked: 1, First: "shop/web: state veth1: down instead of up"},
 		Firewalls: FirewallsOf([]nft.BaseChain{
 			{Family: "inet", Table: "firewalld", Chain: "filter_FORWARD", Hook: "forward", Priority: 10, Rules: 3},
 			{Family: "ip", Table: "filter", Chain: "FORWARD", Hook: "forward", Drop: true},
@@ -207,7 +207,7 @@ func nodeValue(t testing.TB) *Node {
 		Warnings:  []string{}, Notes: []string{},
 	}
 	n.Attachments.Total, n.Attachments.Chained, n.Attachments.NotReady = 4, 1, 1
-	n.Judge(append(records(), record("eeee5678", "shop", strings.Repeat("x", 3), nil, "10.88.0.4")))
+	n.Evaluate(append(records(), record("eeee5678", "shop", strings.Repeat("x", 3), nil, "10.88.0.4")))
 	return n
 }
 

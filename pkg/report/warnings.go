@@ -10,29 +10,29 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// settling is how long an ADD or a DEL may reasonably take.
-const settling = time.Minute
+// maxSetupTime is the longest time that an ADD or a DEL may take.
+const maxSetupTime = time.Minute
 
 // Report adds a problem.
 func (n *Node) Report(p Problem) { n.Problems.Add(p) }
 
-// Note adds a remark on what the report does not tell.
+// Note adds a remark about something that the report omits.
 func (n *Node) Note(format string, args ...any) {
 	n.Notes = append(n.Notes, fmt.Sprintf(format, args...))
 }
 
-// Judge adds the problems and notes that follow from the rest of the report, and the
+// Evaluate adds the problems and notes that follow from the rest of the report, and sets the
 // verdict.
-func (n *Node) Judge(records []store.Record) {
-	n.judgeTable()
-	n.judgeLinks()
-	n.judgeState()
-	n.judgeDaemon()
-	n.judgeRecords(records)
-	n.judgeUplinks(records)
-	n.judgeEgress()
-	n.judgeFirewalls()
-	n.judgeConntrack()
+func (n *Node) Evaluate(records []store.Record) {
+	n.evaluateTable()
+	n.evaluateLinks()
+	n.evaluateState()
+	n.evaluateDaemon()
+	n.evaluateRecords(records)
+	n.evaluateUplinks(records)
+	n.evaluateEgress()
+	n.evaluateFirewalls()
+	n.evaluateConntrack()
 	n.Healthy, n.Verdict = n.Problems.Healthy(), n.Problems.Verdict()
 	n.Warnings = []string{}
 	for _, p := range n.Problems {
@@ -40,10 +40,10 @@ func (n *Node) Judge(records []store.Record) {
 	}
 }
 
-func (n *Node) judgeTable() {
+func (n *Node) evaluateTable() {
 	switch t := n.Table; {
 	case t == nil:
-	case t.Wanted && !t.Exists:
+	case t.Desired && !t.Exists:
 		n.Report(Problem{
 			SeverityError, KindTableMissing, "table inet masq",
 			fmt.Sprintf("does not exist; the traffic of %s leaves untranslated", Plural(n.Attachments.Total, "attachment")),
@@ -52,7 +52,7 @@ func (n *Node) judgeTable() {
 	case t.Owner != "":
 		n.Report(Problem{
 			SeverityError, KindTableOwned, "table inet masq",
-			fmt.Sprintf("belongs to another program, %s; the traffic of %s leaves untranslated", Sentence(t.Owner), Plural(n.Attachments.Total, "attachment")),
+			fmt.Sprintf("belongs to another program, %s; the traffic of %s leaves untranslated", CleanText(t.Owner), Plural(n.Attachments.Total, "attachment")),
 			t.OwnerRemedy,
 		})
 	case t.Unrecorded > 0:
@@ -70,7 +70,7 @@ func (n *Node) judgeTable() {
 	}
 }
 
-func (n *Node) judgeLinks() {
+func (n *Node) evaluateLinks() {
 	l := n.Links
 	if l == nil {
 		return
@@ -79,17 +79,17 @@ func (n *Node) judgeLinks() {
 		n.Report(Problem{
 			SeverityError, KindLinkDrift, "links of containers",
 			fmt.Sprintf("differ from what ADD made in %s, the first: %s", Plural(l.Differences, "place"), l.First),
-			"masq-cni inspect drift lists them; masqd restores the node's side, a new container the other",
+			"masq-cni inspect drift lists them; masqd restores the node's ends; recreate the pod to restore the end in the container",
 		})
 	}
 	if l.NotChecked > 0 {
-		n.Note("the ends of %s were not compared; masq-cni inspect drift compares all that it may enter", Plural(l.NotChecked, "container"))
+		n.Note("the ends in %s were not compared; masq-cni inspect drift compares them if its user may enter the network namespaces", Plural(l.NotChecked, "container"))
 	}
 }
 
-// judgeState reports a directory of records that does not exist: the first ADD makes
-// it, and masqd.
-func (n *Node) judgeState() {
+// evaluateState reports a directory of records that does not exist. The first ADD, or masqd,
+// creates it.
+func (n *Node) evaluateState() {
 	if !n.StateDirMissing || n.Table != nil && n.Table.Unrecorded > 0 {
 		return
 	}
@@ -100,25 +100,25 @@ func (n *Node) judgeState() {
 	})
 }
 
-func (n *Node) judgeDaemon() {
+func (n *Node) evaluateDaemon() {
 	d := n.Daemon
 	switch {
 	case d.Stopped:
 		n.Report(Problem{
 			SeverityError, KindDaemonStopped, "masqd",
-			fmt.Sprintf("process %d is stopped by a signal or a debugger; rules that another program removes stay away", d.PID),
+			fmt.Sprintf("process %d is stopped by a signal or a debugger; rules that another program removes are not restored", d.PID),
 			fmt.Sprintf("kill -CONT %d", d.PID),
 		})
 	case d.Running && d.Elsewhere:
 		n.Report(Problem{
 			SeverityWarning, KindDaemonElsewhere, "masqd",
-			fmt.Sprintf("process %d works in another network namespace; what is changed in this one stays changed", d.PID),
-			"run masqd in this network namespace, or give masq-cni the one of masqd with --netns",
+			fmt.Sprintf("process %d works in another network namespace; changes in this one are not repaired", d.PID),
+			"run masqd in this network namespace, or run masq-cni with --netns and the namespace of masqd",
 		})
 	case !d.Running && n.Attachments.Total > 0:
 		n.Report(Problem{
 			SeverityWarning, KindDaemonStopped, "masqd",
-			"is not running; rules that another program removes stay away",
+			"is not running; rules that another program removes are not restored",
 			"systemctl start masqd",
 		})
 	}
@@ -134,28 +134,28 @@ func (n *Node) judgeDaemon() {
 	}
 }
 
-// oneLine joins the lines of a text.
+// oneLine joins the lines of a text with semicolons.
 func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
 
-// judgeRecords reports attachments that are neither added nor removed, and addresses
-// that two of them have: the later one is taken to be behind all flows.
-func (n *Node) judgeRecords(records []store.Record) {
+// evaluateRecords reports attachments whose ADD or DEL is incomplete, and addresses that two
+// attachments have. The later attachment counts as the owner of the flows.
+func (n *Node) evaluateRecords(records []store.Record) {
 	holders := map[netip.Addr]store.Record{}
 	for _, r := range records {
-		pod := Sentence(OwnerOf(r.Attachment).Pod())
-		if age := n.Time.Sub(r.Created); !r.Ready && age > settling {
+		pod := CleanText(OwnerOf(r.Attachment).Pod())
+		if age := n.Time.Sub(r.Created); !r.Ready && age > maxSetupTime {
 			n.Report(Problem{
 				SeverityWarning, KindNotReady, pod,
-				fmt.Sprintf("network %s: its ADD or DEL has been incomplete for %s", Sentence(r.Network), span(age)),
-				"DEL by the runtime, GC or masqd removes what is left: systemctl start masqd",
+				fmt.Sprintf("network %s: its ADD or DEL has been incomplete for %s", CleanText(r.Network), span(age)),
+				"the runtime's DEL or GC, or masqd, removes it: systemctl start masqd",
 			})
 		}
 		for _, a := range r.Addresses {
 			if was, ok := holders[a]; ok {
 				n.Report(Problem{
 					SeverityWarning, KindClaimedTwice, a.String(),
-					fmt.Sprintf("two attachments have it, %s and %s; the later one, %[2]s, receives its traffic", Sentence(OwnerOf(was.Attachment).Pod()), pod),
-					"recreate one of the two pods; give each network a subnet of its own",
+					fmt.Sprintf("two attachments have it, %s and %s; the later one, %[2]s, receives its traffic", CleanText(OwnerOf(was.Attachment).Pod()), pod),
+					"recreate one of the two pods; use different subnets for different networks",
 				})
 			}
 			holders[a] = r
@@ -163,7 +163,7 @@ func (n *Node) judgeRecords(records []store.Record) {
 	}
 }
 
-func (n *Node) judgeConntrack() {
+func (n *Node) evaluateConntrack() {
 	c := n.Conntrack
 	if c == nil {
 		return
@@ -176,16 +176,17 @@ func (n *Node) judgeConntrack() {
 	case n.Daemon.Losses != nil:
 		n.Note("since boot, but not within the last five minutes: %s", text)
 	default:
-		n.Note("since boot, but not while this was read: %s; masq-cni inspect --watch shows whether it goes on", text)
+		n.Note("since boot, but not during this report: %s; masq-cni inspect --watch shows whether it continues", text)
 	}
 	if !c.Accounting {
-		n.Note("packets and bytes of flows are not counted; sysctl net.netfilter.nf_conntrack_acct=1 counts those that begin from then on")
+		n.Note("packets and bytes of flows are not counted; for new flows: sysctl -w net.netfilter.nf_conntrack_acct=1")
 	}
 	if !c.Timestamps {
-		n.Note("when flows began is not kept; sysctl net.netfilter.nf_conntrack_timestamp=1 keeps it of those that begin from then on")
+		n.Note("the begin of flows is not recorded; for new flows: sysctl -w net.netfilter.nf_conntrack_timestamp=1")
 	}
 }
 
+// Plural returns a number with its noun: "1 packet", "2 packets".
 func Plural[N int | uint64](n N, what string) string {
 	if n == 1 {
 		return "1 " + what

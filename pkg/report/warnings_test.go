@@ -14,7 +14,7 @@ func TestJudge(t *testing.T) {
 	well := func() (Node, []store.Record) {
 		n := Node{
 			Time: Time{noon}, Daemon: Daemon{Running: true},
-			Table: &Table{Exists: true, Wanted: true}, Conntrack: &ConntrackUse{Entries: 1, Limit: 100, Accounting: true, Timestamps: true},
+			Table: &Table{Exists: true, Desired: true}, Conntrack: &ConntrackUse{Entries: 1, Limit: 100, Accounting: true, Timestamps: true},
 		}
 		n.Attachments.Total = 1
 		return n, records()[:2]
@@ -35,7 +35,7 @@ func TestJudge(t *testing.T) {
 	} {
 		n, r := well()
 		spoil(&n, &r)
-		n.Judge(r)
+		n.Evaluate(r)
 		for _, p := range n.Problems {
 			if p.Severity == "" || p.Kind == "" || p.Object == "" || p.Remedy == "" {
 				t.Errorf("not complete: %+v", p)
@@ -52,7 +52,7 @@ func TestJudge(t *testing.T) {
 	// An ADD under way is none.
 	n, r := well()
 	r[0].Ready, r[0].Created = false, noon.Add(-time.Second)
-	if n.Judge(r); len(n.Warnings) != 0 {
+	if n.Evaluate(r); len(n.Warnings) != 0 {
 		t.Errorf("%q", n.Warnings)
 	}
 }

@@ -63,7 +63,7 @@ func TestPastFlows(t *testing.T) {
 	begin := time.Date(2026, 3, 1, 22, 59, 0, 0, time.UTC)
 	flows := []Flow{{State: "open", Begin: Time{begin}}, {State: "closed", Begin: Time{begin}, End: Time{begin.Add(30 * time.Second)}}, {State: "closed", Begin: Time{begin}, End: Time{begin.Add(2 * time.Minute)}}, {State: "closed", End: Time{begin}}}
 	for i, want := range []string{"Mar 01 23:59:00  open", "Mar 01 23:59:00  23:59:30", "Mar 01 23:59:00  Mar 02 00:01:00", "-  Mar 01 23:59:00"} {
-		cells := Cells(Shown(PastFlowColumns(time.FixedZone("here", 3600)), Style{}), &flows[i])
+		cells := Cells(VisibleColumns(PastFlowColumns(time.FixedZone("here", 3600)), Style{}), &flows[i])
 		if got := strings.Join(cells[len(cells)-2:], "  "); got != want {
 			t.Errorf("%q, not %q", got, want)
 		}

@@ -85,7 +85,7 @@ func summary(ctx context.Context, n *node.Node, losses *portpool.LossTracker) (x
 	lacks("masqd", err)
 	lacks("conntrack", readFlows(ctx, v, x, losses))
 	x.ReportRefusals(v.Refusals, v.Records, v.Desired().Attachments)
-	x.Judge(v.Records)
+	x.Evaluate(v.Records)
 	switch x.Problems.Worst() {
 	case report.SeverityError:
 		fault = exitcode.ErrFailed
@@ -98,7 +98,7 @@ func summary(ctx context.Context, n *node.Node, losses *portpool.LossTracker) (x
 // tableOf also returns what the table's rules have dropped.
 func tableOf(v node.Snapshot) (t *report.Table, dropped *report.Dropped, err error) {
 	t, err = node.QueryRules(func(c *nft.Conn) (*report.Table, error) {
-		t := &report.Table{Wanted: wanted(v)}
+		t := &report.Table{Desired: wanted(v)}
 		var err error
 		if t.Exists, err = c.Exists(); err != nil {
 			return nil, err
@@ -122,7 +122,7 @@ func tableOf(v node.Snapshot) (t *report.Table, dropped *report.Dropped, err err
 		dropped = &sum
 		changes, err := compareRules(v, c)
 		t.Drift = len(changes)
-		if err == nil && t.Exists && !t.Wanted && len(v.Records) == 0 {
+		if err == nil && t.Exists && !t.Desired && len(v.Records) == 0 {
 			var all []string
 			all, err = c.Identities()
 			t.Unrecorded = len(all)

@@ -33,7 +33,7 @@ func refuse(n *node.Node, installed bool) error {
 			n.StateDir, report.Plural(len(live), "attachment"))
 	}
 	return fmt.Errorf("%s depend%s on table inet masq, %s the first; without it their traffic leaves untranslated. Remove their containers first, or give --force",
-		report.Plural(len(live), "live attachment"), map[bool]string{true: "s"}[len(live) == 1], report.Sentence(live[0]))
+		report.Plural(len(live), "live attachment"), map[bool]string{true: "s"}[len(live) == 1], report.CleanText(live[0]))
 }
 
 // liveAttachments are the identities of attachments that need the table: those with

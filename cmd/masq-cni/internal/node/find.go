@@ -62,7 +62,7 @@ func (n *Node) CompletePods(c *cobra.Command, args []string, typed string) ([]st
 	offer := func(name, what string) {
 		if strings.HasPrefix(name, typed) && name == report.Clean(name) && !seen[name] {
 			seen[name] = true
-			out = append(out, fmt.Sprintf("%s\t%s", name, report.Sentence(what)))
+			out = append(out, fmt.Sprintf("%s\t%s", name, report.CleanText(what)))
 		}
 	}
 	for i := range v.Owners.Len() {

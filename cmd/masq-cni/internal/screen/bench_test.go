@@ -39,7 +39,7 @@ func manyFlows(n int) []conntrack.Flow {
 func BenchmarkWatchFlows(b *testing.B) {
 	flows := manyFlows(240_000)
 	owners := report.OwnersOf(nil)
-	columns := report.Shown(report.FlowColumns(), report.Style{Wide: true})
+	columns := report.VisibleColumns(report.FlowColumns(), report.Style{Wide: true})
 	uncounted := manyFlows(len(flows))
 	for i := range uncounted {
 		uncounted[i].OriginalCounters = conntrack.Counters{}

@@ -66,5 +66,5 @@ func hostOf(c *cobra.Command) string {
 	if f := c.Flag("netns"); f != nil && f.Changed {
 		name = strings.TrimSpace(name + " netns " + filepath.Base(f.Value.String()))
 	}
-	return report.Sentence(name)
+	return report.CleanText(name)
 }

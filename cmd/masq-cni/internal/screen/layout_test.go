@@ -22,7 +22,7 @@ func flowScreen(t *testing.T, notes Remarks) *model[report.Flow] {
 	t.Helper()
 	flows := manyFlows(100)
 	s := Source[report.Flow]{
-		Name: "flows", Columns: report.Shown(report.FlowColumns(), report.Style{Wide: true}), Tie: report.CompareFlows,
+		Name: "flows", Columns: report.VisibleColumns(report.FlowColumns(), report.Style{Wide: true}), Tie: report.CompareFlows,
 		Read: func(_ context.Context, add func(report.Flow)) (Remarks, error) {
 			for i := range flows {
 				f := report.FlowOf(&flows[i], nil, nil, time.Now())

@@ -37,7 +37,7 @@ type Remarks struct {
 
 // Table returns a source without Read, whose rows the column named first sorts.
 func Table[T any](w output.Writer, name string, columns []report.Column[T], first string) Source[T] {
-	columns = report.Shown(columns, w.Style)
+	columns = report.VisibleColumns(columns, w.Style)
 	return Source[T]{Name: name, Columns: columns, First: slices.IndexFunc(columns, func(c report.Column[T]) bool { return c.Name == first })}
 }
 

@@ -37,7 +37,7 @@ func (m *model[T]) head() []string {
 	for _, line := range wrap(m.warning(), " ", m.width, maxWarnings) {
 		out = append(out, m.style.Paint(report.Red, line))
 	}
-	return append(out, wrap(report.Sentence(m.reading.Note), " ", m.width, maxWarnings)...)
+	return append(out, wrap(report.CleanText(m.reading.Note), " ", m.width, maxWarnings)...)
 }
 
 // title returns the name of the node, the number of rows, which are shown, their order,
@@ -74,9 +74,9 @@ func (m *model[T]) title() string {
 func (m *model[T]) warning() string {
 	switch {
 	case m.reading.err != nil:
-		return report.Sentence(m.reading.err.Error())
+		return report.CleanText(m.reading.err.Error())
 	case m.reading.Fault != nil && !errors.Is(m.reading.Fault, exitcode.ErrFailed): // the rows tell that one
-		return report.Sentence(m.reading.Fault.Error())
+		return report.CleanText(m.reading.Fault.Error())
 	}
 	return ""
 }
