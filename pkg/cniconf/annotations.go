@@ -106,8 +106,8 @@ func (r *reader) allowed(p *masq.Policy, name, value string) bool {
 // picked reads the addresses that a pod picks among the egress addresses of the network.
 func (r *reader) picked(list string, allowed []netip.Addr) []netip.Addr {
 	const remedy = "give addresses of the network's snatAddresses"
-	if n := strings.Count(list, ",") + 1; n > masq.MostAddresses {
-		r.annotationFault(snatAnnotation, masq.Quote(list), fmt.Sprintf("has %d entries", n), fmt.Sprintf("give at most %d", masq.MostAddresses))
+	if n := strings.Count(list, ",") + 1; n > masq.MaxSNATAddresses {
+		r.annotationFault(snatAnnotation, masq.Quote(list), fmt.Sprintf("has %d entries", n), fmt.Sprintf("give at most %d", masq.MaxSNATAddresses))
 		return nil
 	}
 	var out []netip.Addr

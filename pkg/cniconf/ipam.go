@@ -112,11 +112,11 @@ func (s *subnetReader) subnet(key string, v conftree.Value) {
 	}
 	p, bad := masq.ParsePrefix(text)
 	if bad == nil && p.Bits() == 0 {
-		bad = &masq.Complaint{Wrong: wholeFamily, Mend: "give the network's own prefix"}
+		bad = &masq.Problem{Wrong: wholeFamily, Remedy: "give the network's own prefix"}
 	}
 	switch {
 	case bad != nil:
-		s.Fault(v.Place, key, v.Show(), bad.Wrong, bad.Mend)
+		s.Fault(v.Place, key, v.Show(), bad.Wrong, bad.Remedy)
 	case !p.IsSingleIP() && !slices.Contains(s.subnets, p):
 		s.subnets = append(s.subnets, p)
 	}

@@ -87,6 +87,6 @@ func PairOf(r store.Record) *veth.Pair {
 	if r.Chained || !r.Ready {
 		return nil
 	}
-	p := veth.PairOf(r.Attachment, r.Wiring())
+	p := veth.PairOf(r.Attachment, r.Link())
 	return &p
 }

@@ -32,12 +32,12 @@ func (r *Reader) Texts(key string, v Value, most int, remedy string) []Value {
 
 // Prefixes reads a list of prefixes. A repeated prefix is a fault unless mayRepeat is set.
 func (r *Reader) Prefixes(key string, v Value, mayRepeat bool) []Found[netip.Prefix] {
-	return parseList(r, key, r.Texts(key, v, masq.MostPrefixes, "give a list of prefixes such as [\"10.0.0.0/8\"]"), masq.ParsePrefix, mayRepeat)
+	return parseList(r, key, r.Texts(key, v, masq.MaxPrefixes, "give a list of prefixes such as [\"10.0.0.0/8\"]"), masq.ParsePrefix, mayRepeat)
 }
 
 // EgressAddresses reads a list of addresses that packets leave the node with.
 func (r *Reader) EgressAddresses(key string, v Value) []Found[netip.Addr] {
-	return parseList(r, key, r.Texts(key, v, masq.MostAddresses, "give a list of addresses such as [\"192.0.2.1\"]"), masq.ParseEgressAddress, false)
+	return parseList(r, key, r.Texts(key, v, masq.MaxSNATAddresses, "give a list of addresses such as [\"192.0.2.1\"]"), masq.ParseEgressAddress, false)
 }
 
 // Annotations reads a list of annotations that pods may use.
@@ -46,13 +46,13 @@ func (r *Reader) Annotations(key string, v Value) []Found[string] {
 	return parseList(r, key, r.Texts(key, v, len(masq.Annotations), remedy), masq.ParseAnnotation, false)
 }
 
-func parseList[T comparable](r *Reader, key string, items []Value, parse func(string) (T, *masq.Complaint), mayRepeat bool) []Found[T] {
+func parseList[T comparable](r *Reader, key string, items []Value, parse func(string) (T, *masq.Problem), mayRepeat bool) []Found[T] {
 	var out []Found[T]
 	seen := map[T]Place{}
 	for _, item := range items {
 		value, bad := parse(item.Text)
 		if bad != nil {
-			r.Fault(item.Place, key, item.Show(), bad.Wrong, bad.Mend)
+			r.Fault(item.Place, key, item.Show(), bad.Wrong, bad.Remedy)
 			continue
 		}
 		if first, repeated := seen[value]; !repeated {
@@ -114,6 +114,6 @@ func (r *Reader) NotEgress(routed, egress []Found[netip.Addr]) {
 // TooManyPairs adds the fault that addresses and port ranges make too many pairs.
 func (r *Reader) TooManyPairs(ports Found[[]masq.PortRange], egress []netip.Addr) {
 	if wrong := masq.TooManyPairs(len(ports.Value), egress); wrong != "" {
-		r.Fault(ports.Place, "toPorts", ports.Shown, "is not valid: "+wrong, fmt.Sprintf("give fewer addresses or fewer ranges, for at most %d pairs", masq.MostMappings))
+		r.Fault(ports.Place, "toPorts", ports.Shown, "is not valid: "+wrong, fmt.Sprintf("give fewer addresses or fewer ranges, for at most %d pairs", masq.MaxMappings))
 	}
 }

@@ -29,13 +29,13 @@ func (r *Reader) Text(key string, v Value, remedy string) (string, bool) {
 
 // PortRanges reads the source ports of a policy.
 func (r *Reader) PortRanges(key string, v Value) ([]masq.PortRange, bool) {
-	text, ok := r.Text(key, v, masq.PortsMend)
+	text, ok := r.Text(key, v, masq.PortsRemedy)
 	if !ok {
 		return nil, false
 	}
 	ranges, wrong := masq.ParseToPorts(text)
 	for _, bad := range wrong {
-		r.Fault(v.Place, key, v.Show(), "is not valid: "+bad.Wrong, bad.Mend)
+		r.Fault(v.Place, key, v.Show(), "is not valid: "+bad.Wrong, bad.Remedy)
 	}
 	return ranges, len(wrong) == 0
 }

@@ -103,7 +103,7 @@ func (v Value) Show() string {
 
 // compact writes the beginning of a value as JSON on one line.
 func (v Value) compact(b *strings.Builder) {
-	if b.Len() > masq.Shown {
+	if b.Len() > masq.MaxQuoted {
 		return
 	}
 	switch v.Kind {

@@ -20,10 +20,10 @@ var Annotations = []string{EgressAnnotation, SNATAnnotation}
 
 // ParseAnnotation returns the full name of an annotation that is given with or without
 // its prefix.
-func ParseAnnotation(s string) (string, *Complaint) {
+func ParseAnnotation(s string) (string, *Problem) {
 	name := AnnotationPrefix + strings.TrimPrefix(s, AnnotationPrefix)
 	if !slices.Contains(Annotations, name) {
-		return "", &Complaint{"is not an annotation of masq", fmt.Sprintf("give %q or %q", EgressAnnotation, SNATAnnotation)}
+		return "", &Problem{"is not an annotation of masq", fmt.Sprintf("give %q or %q", EgressAnnotation, SNATAnnotation)}
 	}
 	return name, nil
 }

@@ -80,6 +80,6 @@ const (
 	NetNSUnknown NetNSState = iota
 	// NetNSAlive says that the path leads to the namespace.
 	NetNSAlive
-	// NetNSGone says that the path is gone, or leads to another namespace.
-	NetNSGone
+	// NetNSRemoved says that the path is gone, or leads to another namespace.
+	NetNSRemoved
 )

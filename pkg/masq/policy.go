@@ -57,15 +57,15 @@ type Policy struct {
 
 // The bounds of a policy that somebody writes.
 const (
-	// MostPrefixes bounds each list of prefixes. Lists of destinations have tens; a
+	// MaxPrefixes bounds each list of prefixes. Lists of destinations have tens; a
 	// set of thousands is put into the kernel anew for each policy.
-	MostPrefixes = 1024
-	// MostAddresses bounds SNATAddresses: the kernel chooses among them by a map
+	MaxPrefixes = 1024
+	// MaxSNATAddresses bounds SNATAddresses: the kernel chooses among them by a map
 	// whose size is theirs.
-	MostAddresses = 64
-	// MostMappings bounds, per family, egress addresses times port ranges: the
+	MaxSNATAddresses = 64
+	// MaxMappings bounds, per family, egress addresses times port ranges: the
 	// ruleset has a rule, or an element, for each pair.
-	MostMappings = 256
+	MaxMappings = 256
 )
 
 // Default is the policy of a network that asks for nothing in particular.

@@ -60,27 +60,27 @@ func parsePortRanges(s string) (out []PortRange, errs []error) {
 	return out, errs
 }
 
-// PortsMend says how the source ports of a policy are written.
-const PortsMend = "give FIRST-LAST within 1024-65535, several separated by commas"
+// PortsRemedy says how the source ports of a policy are written.
+const PortsRemedy = "give FIRST-LAST within 1024-65535, several separated by commas"
 
 // firstUnprivileged is the first port that a program may use without privilege.
 const firstUnprivileged = 1024
 
 // ParseToPorts reads the source ports that a policy chooses from.
-func ParseToPorts(s string) ([]PortRange, []Complaint) {
-	if n := strings.Count(s, ",") + 1; n > MostMappings {
-		return nil, []Complaint{{fmt.Sprintf("has %d ranges", n), fmt.Sprintf("give at most %d", MostMappings)}}
+func ParseToPorts(s string) ([]PortRange, []Problem) {
+	if n := strings.Count(s, ",") + 1; n > MaxMappings {
+		return nil, []Problem{{fmt.Sprintf("has %d ranges", n), fmt.Sprintf("give at most %d", MaxMappings)}}
 	}
 	ranges, errs := parsePortRanges(s)
-	var out []Complaint
+	var out []Problem
 	for _, err := range errs {
-		out = append(out, Complaint{Clip(err.Error()), PortsMend})
+		out = append(out, Problem{Clip(err.Error()), PortsRemedy})
 	}
 	for _, r := range ranges {
 		// Sources below 1024 are exempt from the range; ports below 1024 in it
 		// would go to sources that are not privileged.
 		if r.First < firstUnprivileged {
-			out = append(out, Complaint{
+			out = append(out, Problem{
 				fmt.Sprintf("%q has privileged ports, those below %d", r, firstUnprivileged),
 				fmt.Sprintf("give ports of %d-65535", firstUnprivileged),
 			})
@@ -94,7 +94,7 @@ func ParseToPorts(s string) ([]PortRange, []Complaint) {
 func TooManyPairs(ranges int, egress []netip.Addr) string {
 	for _, f := range Families {
 		addresses := len(Policy{SNATAddresses: egress}.SNATAddressesOf(f))
-		if n := addresses * ranges; n > MostMappings {
+		if n := addresses * ranges; n > MaxMappings {
 			return fmt.Sprintf("%d ranges for %d IPv%s addresses make %d pairs", ranges, addresses, f, n)
 		}
 	}

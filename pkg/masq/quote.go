@@ -5,15 +5,15 @@ import (
 	"unicode/utf8"
 )
 
-// Shown is how many bytes of a text from outside a message repeats.
-const Shown = 120
+// MaxQuoted is how many bytes of a text from outside a message repeats.
+const MaxQuoted = 120
 
 // Clip cuts a text to what a message can hold.
 func Clip(s string) string {
-	if len(s) <= Shown {
+	if len(s) <= MaxQuoted {
 		return s
 	}
-	n := Shown
+	n := MaxQuoted
 	for n > 0 && !utf8.RuneStart(s[n]) {
 		n--
 	}

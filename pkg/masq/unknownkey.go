@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// foreignKeys are keys of other products, in lower case, and what to do instead.
-var foreignKeys = map[string]string{
+// otherProductKeys are keys of other products, in lower case, and what to do instead.
+var otherProductKeys = map[string]string{
 	// Tencent TKE's ip-masq-agent, from 2.6.1: sources that are not masqueraded.
 	"nonmasqueradesrccidrs": "it is a key of Tencent's ip-masq-agent; remove it, and give pods that are to keep their address the annotation masq-cni.dev/egress: direct",
 	// Proposed for ip-masq-agent in its pull requests 57 and 206.
@@ -16,7 +16,7 @@ var foreignKeys = map[string]string{
 
 // UnknownKey says what to do about a key that is none of known.
 func UnknownKey(key string, known []string) string {
-	if instead, ok := foreignKeys[strings.ToLower(key)]; ok {
+	if instead, ok := otherProductKeys[strings.ToLower(key)]; ok {
 		return instead
 	}
 	if near := Nearest(key, known); near != "" {

@@ -24,7 +24,7 @@ var keys = []key{
 	{
 		name: "nonMasqueradeCIDRs", agents: true,
 		about:  "Destinations that are direct: reached with the source address unchanged. The longest prefix of this list and masqueradeCIDRs decides. An empty list leaves link-local, multicast and broadcast destinations direct.",
-		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MostPrefixes, Default: private},
+		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MaxPrefixes, Default: private},
 		read:   (*reader).nonMasquerade,
 	},
 	{
@@ -36,7 +36,7 @@ var keys = []key{
 	{
 		name:   "masqueradeCIDRs",
 		about:  "Destinations that are masqueraded although a shorter prefix of nonMasqueradeCIDRs has them.",
-		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MostPrefixes, UniqueItems: true, Default: []string{}},
+		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MaxPrefixes, UniqueItems: true, Default: []string{}},
 		read:   func(r *reader, k key, v conftree.Value) { r.prefixes(k, v, &r.s.masquerade) },
 	},
 	{
@@ -54,19 +54,19 @@ var keys = []key{
 	{
 		name:   "sourceCIDRs",
 		about:  "Sources that come under the node's policy although another plugin wired them.",
-		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MostPrefixes, UniqueItems: true, Default: []string{}},
+		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MaxPrefixes, UniqueItems: true, Default: []string{}},
 		read:   func(r *reader, k key, v conftree.Value) { r.prefixes(k, v, &r.s.sources) },
 	},
 	{
 		name:   "snatAddresses",
 		about:  "Egress addresses to choose from for each connection. Addresses that the node lacks at the time are left out. If the list has no address of a family, the kernel takes the address of the uplink.",
-		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MostAddresses, UniqueItems: true, Default: []string{}},
+		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MaxSNATAddresses, UniqueItems: true, Default: []string{}},
 		read:   func(r *reader, k key, v conftree.Value) { r.addresses(k, v, &r.s.snat) },
 	},
 	{
 		name:   "snatAddressesRouted",
 		about:  "Addresses of snatAddresses that are routed to the node without being its own. The other addresses are used while the node has them.",
-		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MostAddresses, UniqueItems: true, Default: []string{}},
+		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MaxSNATAddresses, UniqueItems: true, Default: []string{}},
 		read:   func(r *reader, k key, v conftree.Value) { r.addresses(k, v, &r.s.routed) },
 	},
 	{

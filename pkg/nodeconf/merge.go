@@ -21,12 +21,12 @@ func (r *reader) boolean(k key, v conftree.Value, to *[]conftree.Found[bool]) {
 
 // prefixes reads a list of prefixes and unites it with the lists of other files.
 func (r *reader) prefixes(k key, v conftree.Value, to *[]conftree.Found[netip.Prefix]) {
-	unite(r, k.name, to, r.Prefixes(k.name, v, k.agents), masq.MostPrefixes)
+	unite(r, k.name, to, r.Prefixes(k.name, v, k.agents), masq.MaxPrefixes)
 }
 
 // addresses reads a list of egress addresses and unites it with the lists of other files.
 func (r *reader) addresses(k key, v conftree.Value, to *[]conftree.Found[netip.Addr]) {
-	unite(r, k.name, to, r.EgressAddresses(k.name, v), masq.MostAddresses)
+	unite(r, k.name, to, r.EgressAddresses(k.name, v), masq.MaxSNATAddresses)
 }
 
 // annotations reads a list of annotations and unites it with the lists of other files.

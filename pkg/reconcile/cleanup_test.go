@@ -119,8 +119,8 @@ func TestProof(t *testing.T) {
 		"the link is missing, its namespace exists":  {record: chained(&masq.Evidence{Links: veth, NetNS: ns}), kernel: func(c *cleanupTest) { c.netns["/ns/x"] = masq.NetNSAlive }},
 		"the namespace is unknown":                   {record: chained(&masq.Evidence{NetNS: ns})},
 		"the namespace exists":                       {record: chained(&masq.Evidence{NetNS: ns}), kernel: func(c *cleanupTest) { c.netns["/ns/x"] = masq.NetNSAlive }},
-		"the namespace is missing":                   {record: chained(&masq.Evidence{NetNS: ns}), kernel: func(c *cleanupTest) { c.netns["/ns/x"] = masq.NetNSGone }, stale: true},
-		"the namespace is missing, the link exists":  {record: chained(&masq.Evidence{Links: veth, NetNS: ns}), kernel: func(c *cleanupTest) { c.links[7], c.netns["/ns/x"] = true, masq.NetNSGone }},
+		"the namespace is missing":                   {record: chained(&masq.Evidence{NetNS: ns}), kernel: func(c *cleanupTest) { c.netns["/ns/x"] = masq.NetNSRemoved }, stale: true},
+		"the namespace is missing, the link exists":  {record: chained(&masq.Evidence{Links: veth, NetNS: ns}), kernel: func(c *cleanupTest) { c.links[7], c.netns["/ns/x"] = true, masq.NetNSRemoved }},
 		"one of two links exists": {
 			record: chained(&masq.Evidence{Links: []masq.HostLink{{Index: 7}, {Index: 8}}}),
 			kernel: func(c *cleanupTest) { c.links[8] = true },
@@ -143,7 +143,7 @@ func TestProof(t *testing.T) {
 		"pending, chained": {record: func() store.Record { r := chained(&masq.Evidence{}); r.Ready = false; return r }()},
 		"pending, chained, the namespace is missing": {
 			record: func() store.Record { r := chained(&masq.Evidence{NetNS: ns}); r.Ready = false; return r }(),
-			kernel: func(c *cleanupTest) { c.netns["/ns/x"] = masq.NetNSGone }, stale: true,
+			kernel: func(c *cleanupTest) { c.netns["/ns/x"] = masq.NetNSRemoved }, stale: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestProof(t *testing.T) {
 // is certain.
 func TestCertainProofDeletes(t *testing.T) {
 	c := newCleanupTest(t, 0, own("x", 7))
-	c.netns["/ns/x"] = masq.NetNSGone
+	c.netns["/ns/x"] = masq.NetNSRemoved
 	if got := c.inUse(t); len(got) > 0 || c.retiredFiles(t) > 0 {
 		t.Errorf("in use %v, %d retired", got, c.retiredFiles(t))
 	}

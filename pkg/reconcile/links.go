@@ -152,7 +152,7 @@ func (r *linkRepair) report(compared []string, left []veth.Difference) {
 // hasManagedLink reports whether the plugin made the attachment's link, and has finished.
 func hasManagedLink(r *store.Record) bool { return r.Ready && !r.Chained }
 
-func pairOf(r *store.Record) veth.Pair { return veth.PairOf(r.Attachment, r.Wiring()) }
+func pairOf(r *store.Record) veth.Pair { return veth.PairOf(r.Attachment, r.Link()) }
 
 // linkChanges converts differences of links to changes, the form in which repairs are
 // logged and counted.

@@ -61,7 +61,7 @@ func (c *namespaceCleanup) stale(o *store.Records) (stale []store.Record, all bo
 			return true
 		}
 		node := *r.Evidence.Node
-		if !proved[node] && c.state(node) != masq.NetNSGone {
+		if !proved[node] && c.state(node) != masq.NetNSRemoved {
 			stale = nil
 			return false
 		}

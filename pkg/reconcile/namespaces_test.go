@@ -59,7 +59,7 @@ func TestNamespaceCleanup(t *testing.T) {
 		states[n] = s
 		return &n
 	}
-	gone, alive, unknown := space(1, masq.NetNSGone), space(2, masq.NetNSAlive), space(3, masq.NetNSUnknown)
+	gone, alive, unknown := space(1, masq.NetNSRemoved), space(2, masq.NetNSAlive), space(3, masq.NetNSUnknown)
 	// filesOf returns the files of a namespace below the state directory.
 	filesOf := func(r *store.Records) (out []string) {
 		t.Helper()
@@ -132,7 +132,7 @@ func TestNamespaceCleanup(t *testing.T) {
 	// The proof has to hold without interruption.
 	states[*gone] = masq.NetNSUnknown
 	run(time.Minute)
-	states[*gone] = masq.NetNSGone
+	states[*gone] = masq.NetNSRemoved
 	run(2 * time.Minute)
 	if got := filesOf(dead); !slices.Equal(got, all) {
 		t.Fatalf("after a proof that did not hold %q of %q are left", got, all)

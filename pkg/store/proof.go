@@ -75,7 +75,7 @@ func (q *Inquiry) Judge(r *Record) (Verdict, error) {
 		switch q.NetNS(*netns) {
 		case masq.NetNSAlive:
 			return Verdict{Alive: true}, nil
-		case masq.NetNSGone:
+		case masq.NetNSRemoved:
 			return Verdict{Gone: "network namespace " + netns.Path + " is gone", Certain: len(links) > 0}, nil
 		case masq.NetNSUnknown:
 		}

@@ -31,7 +31,7 @@ type Record struct {
 	IPAM string `json:"ipam,omitempty"`
 	// MTU is that of the link, in bytes.
 	MTU int `json:"mtu,omitempty"`
-	// HostMAC, Prefixes and Routes say what ADD made of a link of ours: see masq.Wiring.
+	// HostMAC, Prefixes and Routes say what ADD made of a link of ours: see masq.Link.
 	// Records of earlier versions lack them.
 	HostMAC  string         `json:"hostMAC,omitempty"`
 	Prefixes []netip.Prefix `json:"prefixes,omitempty"`
@@ -45,9 +45,9 @@ type Record struct {
 	Created time.Time `json:"created"`
 }
 
-// Wiring is what the record says of the link.
-func (r Record) Wiring() masq.Wiring {
-	return masq.Wiring{NetNS: r.NetNS, MTU: r.MTU, HostMAC: r.HostMAC, Prefixes: r.Prefixes, Routes: r.Routes}
+// Link is what the record says of the link.
+func (r Record) Link() masq.Link {
+	return masq.Link{NetNS: r.NetNS, MTU: r.MTU, HostMAC: r.HostMAC, Prefixes: r.Prefixes, Routes: r.Routes}
 }
 
 // ErrNewer says that a record was written by a later program than this one.
@@ -77,7 +77,7 @@ func parse(b []byte) (Record, error) {
 			return Record{}, fmt.Errorf("address %q cannot be an attachment's", a)
 		}
 	}
-	if err := r.Wiring().Validate(); err != nil {
+	if err := r.Link().Validate(); err != nil {
 		return Record{}, err
 	}
 	if r.Policy != nil {

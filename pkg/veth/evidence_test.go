@@ -105,7 +105,7 @@ func TestNetNSState(t *testing.T) {
 	want(t, hidden, masq.NetNSUnknown)
 
 	unbind()
-	want(t, n, masq.NetNSGone)
+	want(t, n, masq.NetNSRemoved)
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -117,12 +117,12 @@ func TestNetNSState(t *testing.T) {
 	// The path leads to another namespace. With an ID, also where the kernel has given
 	// the inode again.
 	unbind = bound(t, path)
-	want(t, n, masq.NetNSGone)
+	want(t, n, masq.NetNSRemoved)
 	again := identify(t, path)
 	want(t, again, masq.NetNSAlive)
 	if again.ID != 0 {
 		again.ID--
-		want(t, again, masq.NetNSGone)
+		want(t, again, masq.NetNSRemoved)
 	}
 	unbind()
 	if _, err := IdentifyNetNS(path); err == nil {
@@ -139,12 +139,12 @@ func TestNetNSStateOfProcess(t *testing.T) {
 	want(t, n, masq.NetNSAlive)
 	dead := n
 	dead.Path = "/proc/4194304/ns/net" // above the largest number that the kernel gives
-	want(t, dead, masq.NetNSGone)
+	want(t, dead, masq.NetNSRemoved)
 	dead.PIDNS++
 	want(t, dead, masq.NetNSUnknown)
 	dead.PIDNS = 0
 	want(t, dead, masq.NetNSUnknown)
 	other := n
 	other.Inode++
-	want(t, other, masq.NetNSGone)
+	want(t, other, masq.NetNSRemoved)
 }

@@ -68,7 +68,7 @@ func NetNSState(n masq.NetNS) masq.NetNSState {
 		}
 		// Not by the path: /proc may hide processes of others (hidepid).
 		if other || errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
-			return masq.NetNSGone
+			return masq.NetNSRemoved
 		}
 		return masq.NetNSUnknown
 	}
@@ -79,7 +79,7 @@ func NetNSState(n masq.NetNS) masq.NetNSState {
 	// If the mount on the file is not propagated to this mount namespace, the path is a
 	// plain file.
 	if other || errors.Is(err, fs.ErrNotExist) {
-		return masq.NetNSGone
+		return masq.NetNSRemoved
 	}
 	return masq.NetNSUnknown
 }

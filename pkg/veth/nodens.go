@@ -53,7 +53,7 @@ func NodeNetNSState(n masq.NodeNetNS) masq.NetNSState {
 	case err == nil:
 		return masq.NetNSAlive
 	case errors.Is(err, unix.ESTALE):
-		return masq.NetNSGone
+		return masq.NetNSRemoved
 	}
 	return masq.NetNSUnknown
 }

@@ -66,13 +66,13 @@ func TestNodeNetNSState(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The namespace ends when its thread has, too.
-	for deadline := time.Now().Add(time.Minute); NodeNetNSState(n) != masq.NetNSGone; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); NodeNetNSState(n) != masq.NetNSRemoved; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the namespace is gone, and said to be %v", NodeNetNSState(n))
 		}
 	}
 	// The kernel may give the inode to another namespace, and never the ID.
-	if got := NodeNetNSState(masq.NodeNetNS{ID: n.ID, Inode: own.Inode}); got != masq.NetNSGone {
+	if got := NodeNetNSState(masq.NodeNetNS{ID: n.ID, Inode: own.Inode}); got != masq.NetNSRemoved {
 		t.Errorf("the namespace whose inode another has now is %v", got)
 	}
 }

@@ -40,7 +40,7 @@ type Pair struct {
 }
 
 // PairOf is the pair of an attachment whose link Add made, from its record.
-func PairOf(a masq.Attachment, w masq.Wiring) Pair {
+func PairOf(a masq.Attachment, w masq.Link) Pair {
 	p := Pair{
 		NetNS: w.NetNS, Interface: a.Interface, HostName: a.HostName(), Identity: a.Identity(),
 		CheckSources: a.SpoofCheck, MTU: w.MTU, Addresses: w.Prefixes, Routes: w.Routes,

@@ -147,7 +147,7 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	if err := claim.ofElements(&rec); err != nil {
 		return err
 	}
-	pair := veth.PairOf(rec.Attachment, rec.Wiring())
+	pair := veth.PairOf(rec.Attachment, rec.Link())
 	link, err := n.addLinkAt(pair, &rec, claim)
 	if err != nil {
 		return failed(codeLink, "cannot make the link", err)

@@ -58,7 +58,7 @@ func check(args *skel.CmdArgs) error {
 		}
 		// What the runtime was told counts. The routes are the record's, if it has them: a
 		// result of CNI 0.2.0 has none of their attributes.
-		said := rec.Wiring()
+		said := rec.Link()
 		if len(said.Prefixes) == 0 {
 			if said.Routes, err = routesOf(conf.PrevResult.Routes, rec.MTU); err != nil {
 				return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has unusable routes", "prevResult: "+err.Error())

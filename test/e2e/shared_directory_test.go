@@ -99,7 +99,7 @@ func TestRecordsOfDeletedNamespace(t *testing.T) {
 	var gone masq.NodeNetNS
 	check(t, earlier.Do(func() error { gone = *veth.OwnNetNS(); return nil }))
 	check(t, earlier.Close())
-	until(t, "the namespace is deleted", func() bool { return veth.NodeNetNSState(gone) == masq.NetNSGone })
+	until(t, "the namespace is deleted", func() bool { return veth.NodeNetNSState(gone) == masq.NetNSRemoved })
 
 	// Another control: a masqd without this evidence from the kernel removes nothing.
 	log := filepath.Join(w.dir, "masqd.log")

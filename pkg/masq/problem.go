@@ -5,31 +5,31 @@ import (
 	"strings"
 )
 
-// Complaint is what is wrong with a text from outside, and what to do. Whoever
+// Problem is what is wrong with a text from outside, and what to do. Whoever
 // reports it says before it which text, and where it stands.
-type Complaint struct{ Wrong, Mend string }
+type Problem struct{ Wrong, Remedy string }
 
 // String is the end of a message.
-func (c Complaint) String() string { return c.Wrong + "; " + c.Mend }
+func (c Problem) String() string { return c.Wrong + "; " + c.Remedy }
 
 // ParsePrefix reads a prefix strictly.
-func ParsePrefix(s string) (netip.Prefix, *Complaint) {
+func ParsePrefix(s string) (netip.Prefix, *Problem) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" && !a.Is4In6() {
-			return netip.Prefix{}, &Complaint{"is an address, not a prefix", "write " + Quote(netip.PrefixFrom(a, a.BitLen()).String())}
+			return netip.Prefix{}, &Problem{"is an address, not a prefix", "write " + Quote(netip.PrefixFrom(a, a.BitLen()).String())}
 		}
-		return netip.Prefix{}, &Complaint{"is not a prefix", "give one such as \"10.0.0.0/8\" or \"fd00::/8\""}
+		return netip.Prefix{}, &Problem{"is not a prefix", "give one such as \"10.0.0.0/8\" or \"fd00::/8\""}
 	}
 	if a := p.Addr(); a.Is4In6() {
 		mend := "write it as IPv4"
 		if mapped := p.Bits() - 96; mapped >= 0 {
 			mend = "write " + Quote(netip.PrefixFrom(a.Unmap(), mapped).Masked().String())
 		}
-		return netip.Prefix{}, &Complaint{"is IPv4 mapped into IPv6", mend}
+		return netip.Prefix{}, &Problem{"is IPv4 mapped into IPv6", mend}
 	}
 	if p != p.Masked() {
-		return netip.Prefix{}, &Complaint{"has bits beyond its length", "write " + Quote(p.Masked().String())}
+		return netip.Prefix{}, &Problem{"has bits beyond its length", "write " + Quote(p.Masked().String())}
 	}
 	return p, nil
 }
@@ -37,19 +37,19 @@ func ParsePrefix(s string) (netip.Prefix, *Complaint) {
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // ParseEgressAddress reads an address that packets can leave a node with.
-func ParseEgressAddress(s string) (netip.Addr, *Complaint) {
+func ParseEgressAddress(s string) (netip.Addr, *Problem) {
 	const mend = "give an address that the node is reached at, such as \"192.0.2.1\""
 	a, err := netip.ParseAddr(s)
 	var wrong string
 	switch {
 	case err != nil && strings.Contains(s, "/"):
-		return netip.Addr{}, &Complaint{"is not an address: it has a prefix length", "give each address by itself"}
+		return netip.Addr{}, &Problem{"is not an address: it has a prefix length", "give each address by itself"}
 	case err != nil:
 		wrong = "is not an address"
 	case a.Zone() != "":
 		wrong = "has a zone"
 	case a.Is4In6():
-		return netip.Addr{}, &Complaint{"is IPv4 mapped into IPv6", "write " + Quote(a.Unmap().String())}
+		return netip.Addr{}, &Problem{"is IPv4 mapped into IPv6", "write " + Quote(a.Unmap().String())}
 	case a.IsUnspecified():
 		wrong = "is the unspecified address"
 	case a.IsLoopback():
@@ -63,5 +63,5 @@ func ParseEgressAddress(s string) (netip.Addr, *Complaint) {
 	default:
 		return a, nil
 	}
-	return netip.Addr{}, &Complaint{wrong, mend}
+	return netip.Addr{}, &Problem{wrong, mend}
 }

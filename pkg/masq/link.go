@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// Wiring is what a record says of a link that the plugin made.
-type Wiring struct {
+// Link is what a record says of a link that the plugin made.
+type Link struct {
 	NetNS string // path of the container's network namespace at ADD
 	MTU   int    // in bytes; 0 where it is not known
 	// HostMAC is the MAC of the host's end, empty where it is not known.
@@ -19,7 +19,7 @@ type Wiring struct {
 }
 
 // Validate reports values that no Add can have written.
-func (w Wiring) Validate() error {
+func (w Link) Validate() error {
 	for _, p := range w.Prefixes {
 		if !p.IsValid() || p.Addr().Zone() != "" {
 			return fmt.Errorf("prefix %q cannot be a container's address", p)
