@@ -1,34 +1,34 @@
-# make demo and make test do all their set-up themselves; make help lists the rest.
+# make demo and make test need no preparation. make help lists all targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# Debian keeps nft and vsftpd off a user's PATH, and sudo keeps Go off root's.
+# Debian's PATH for users lacks the directories of nft and vsftpd; sudo's PATH lacks Go.
 export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 
-# The one place of the version. make manifests copies it into deploy/.
+# VERSION is the only place of the version. make manifests copies it into deploy/.
 VERSION  := $(shell cat VERSION)
 COMMIT    = $(shell git rev-parse -q --verify HEAD 2>/dev/null || echo unknown)
 MAINS    := $(patsubst %/,./%,$(sort $(dir $(wildcard plugins/*/*.go cmd/*/*.go))))
-# What is tested by itself: see test/runtimes and test/kube.
+# PKGS are the packages of make test. make runtimes and make kube test the others.
 PKGS      = $(shell go list ./... | grep -v /test/kube)
-# Modules of their own: what they need is none of the product's.
+# MODULES are separate Go modules, so that the programs do not depend on what they import.
 MODULES   = hack/sbom test/deploy test/runtimes
 RACEPKGS  = $(patsubst %,./%/...,$(wildcard pkg plugins cmd test/nstest))
 TIMEOUT   = 40m
 FUZZTIME  = 10s
-# For a person to add to: make test TESTFLAGS='-v -run Narrow', make demo DEMOFLAGS=--keep
+# Set on the command line: make test TESTFLAGS='-v -run Narrow', make demo DEMOFLAGS=--keep
 TESTFLAGS =
 DEMOFLAGS =
 BENCHFLAGS =
-# The image's name without its tag, which is the version; for make push a registry of yours.
+# IMAGE is the image's name without the tag, which is the version. make push needs your registry's.
 IMAGE     = ghcr.io/masq-cni/masq-cni
 PUSHFLAGS =
 
-# Tests find here what they run. It is built before, by the user, so that tests,
-# which run as root, need not compile anything and leave no file of root's behind.
+# Directories of the programs that tests run. They are built before, by the user: tests run as
+# root, and would leave files that belong to root.
 export MASQ_BIN   := $(CURDIR)/bin
 export MASQ_PEERS := $(CURDIR)/.cache/peer
 export MASQ_DIST  := $(CURDIR)/dist
@@ -46,9 +46,9 @@ CONTAINERD2 := $(addprefix $(MASQ_CONTAINERD2)/,$(shell awk '$$1 == "containerd2
 DEPLOY := $(addprefix $(MASQ_DEPLOY)/,$(shell awk '$$1 == "deploy" { print $$2 }' hack/tools.list))
 GOTEST  = go test -count=1 -timeout=$(TIMEOUT) -exec "'$(CURDIR)/hack/as-root'"
 
-.PHONY: help build man demo test runtimes kube image push release manifests deploy lint tidy fmt race fuzz bench slim vuln tools peers clean
+.PHONY: help build man demo test runtimes kube image push release manifests deploy lint tidy fmt race fuzz bench slim vuln tools peers docs clean
 
-help: ## say what there is
+help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## bin/: the programs, static and stripped
@@ -61,7 +61,7 @@ man: build ## bin/man/: the manual pages of masq-cni and masqd
 	@export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || true); \
 	for program in masq-cni masqd; do bin/$$program man bin/man; done
 
-demo: build ## a container behind a narrow link, step by step (root; no package needed)
+demo: build ## a container whose path has a small MTU, step by step (root; needs no packages)
 	@hack/as-root bin/masq-cni demo $(DEMOFLAGS)
 
 test: needs-test build peers ## vet and all tests, with real packets (root)
@@ -73,20 +73,19 @@ runtimes: needs-runtimes build peers $(CONTAINERD2) ## tests with containerd 1.6
 	go -C test/runtimes vet ./...
 	cd test/runtimes && $(GOTEST) $(TESTFLAGS) ./...
 
-kube: needs-kube build peers image $(CONTAINERD2) ## tests with Kubernetes, of two nodes (root; builds it, 15 minutes)
+kube: needs-kube build peers image $(CONTAINERD2) ## tests with a cluster of two nodes (root; builds Kubernetes, 15 minutes)
 	hack/kube-build 1.34 1.37
 	CGO_ENABLED=0 go build -trimpath -o $(MASQ_KUBE)/pod ./test/kube/pod
 	$(GOTEST) $(TESTFLAGS) ./test/kube/...
 
-race: needs-race needs-test build peers ## the packages' tests under the race detector (root)
+race: needs-race needs-test build peers ## tests of the packages with the race detector (root)
 	CGO_ENABLED=1 $(GOTEST) -race $(TESTFLAGS) $(RACEPKGS)
 
-fuzz: ## each fuzz target for FUZZTIME
+fuzz: ## each fuzz target, for FUZZTIME
 	@hack/fuzz $(FUZZTIME)
 
-# Peers are built as the plugin is: static and stripped. The table goes into the page
-# only when the run is the whole one.
-bench: needs-test build ## the figures of docs/benchmarks.md, beside the peers (root; 15 minutes)
+# Peers are built like the plugin: static and stripped. Only a complete run changes the page.
+bench: needs-test build ## the figures of docs/benchmarks.md, compared with peers (root; 15 minutes)
 	@mkdir -p $(BENCH)
 	CGO_ENABLED=0 GOBIN=$(BENCH) go install -trimpath -ldflags '-s -w' \
 		$$(awk '$$2 == "ptp" || $$2 == "host-local" { print $$3 }' hack/tools.list)
@@ -99,49 +98,52 @@ ifeq ($(BENCHFLAGS),)
 	@cat $(BENCH)/page.md >docs/benchmarks.md
 endif
 
-image: needs-image ## dist/: the container image for each platform, with its SBOM
+image: needs-image ## dist/: the container image of each platform, with its SBOM
 	COMMIT=$(COMMIT) hack/image $(IMAGE)
 
-push: needs-image ## the same, pushed to a registry: make push IMAGE=registry.example.org/masq-cni
+push: needs-image ## push the image to a registry: make push IMAGE=registry.example.org/masq-cni
 	COMMIT=$(COMMIT) hack/image $(IMAGE) --push $(PUSHFLAGS)
 
 release: needs-image $(MASQ_DEPLOY)/nfpm $(MASQ_DEPLOY)/helm ## dist/: packages, tarballs, chart, image, manifests and SHA256SUMS
 	COMMIT=$(COMMIT) hack/release
 
-manifests: $(DEPLOY) ## what of deploy/ is generated
+manifests: $(DEPLOY) ## deploy/: the generated files
 	cd test/deploy && go test -count=1 -run TestGenerated . -update
 
-# The tests of the image and of the release build them, as the user.
-deploy: needs-deploy build release $(DEPLOY) ## tests of the release, the manifests, alerts and dashboard (root)
+# The tests of the image and of the release build these, so they run as the user.
+deploy: needs-deploy build release $(DEPLOY) ## tests of release, manifests, alerts and dashboard (root)
 	cd test/deploy && go vet . && go test -count=1 -timeout=$(TIMEOUT) -run 'Image|Release' $(TESTFLAGS) . && $(GOTEST) -skip 'Image|Release' $(TESTFLAGS) .
 
-lint: $(TOOL)/golangci-lint $(TOOL)/actionlint ## golangci-lint with the import order, and actionlint
+lint: $(TOOL)/golangci-lint $(TOOL)/actionlint ## golangci-lint, which also checks the import order, and actionlint
 	$(TOOL)/actionlint .github/workflows/*.yml
 	$(TOOL)/golangci-lint run
 	for module in $(MODULES); do (cd $$module && $(TOOL)/golangci-lint run); done
 
-# Prometheus' own tests, which tidy would follow, name a module that proxies lack.
-tidy: ## go.mod names what is imported, and nothing else
+# test/deploy is left out: tests of Prometheus import a module that module proxies do not have.
+tidy: ## check that go.mod lists exactly the imported modules
 	go mod tidy -diff
 	for module in $(filter-out test/deploy,$(MODULES)); do go -C $$module mod tidy -diff; done
 
-fmt: $(TOOL)/golangci-lint ## gofumpt
+fmt: $(TOOL)/golangci-lint ## format with gofumpt
 	$(TOOL)/golangci-lint fmt
 
-slim: build ## the plugin starts in milliseconds: small, and without the heavy modules
+slim: build ## check the plugin's size and imports, which determine its start time
 	@heavy=$$(go list -deps ./plugins/masq); \
 	if grep -E '^(k8s\.io|sigs\.k8s\.io|charm\.land|github\.com/(spf13|prometheus|charmbracelet))/' <<<"$$heavy"; then \
 		echo 'plugins/masq imports the above, which slow its start' >&2; exit 1; fi
 	@size=$$(stat -c %s bin/masq); echo "bin/masq: $$size bytes of at most 6000000"; ((size < 6000000))
 
-vuln: $(TOOL)/govulncheck ## known vulnerabilities, where their database can be reached
+vuln: $(TOOL)/govulncheck ## known vulnerabilities, if their database can be reached
 	@about=$$(timeout 60 $(TOOL)/govulncheck -version || true); \
 	if grep -q '^DB updated:' <<<"$$about"; then $(TOOL)/govulncheck ./...; \
 	else echo 'govulncheck: its database is not reachable from here: not checked'; fi
 
-tools: $(TOOLS) ## .cache/tool: linters, govulncheck, benchstat, as pinned in hack/tools.list
+tools: $(TOOLS) ## .cache/tool: linters, govulncheck and benchstat, with the versions of hack/tools.list
 
-peers: $(PEERS) ## .cache/peer: plugins of others, for tests and benchmarks
+peers: $(PEERS) ## .cache/peer: plugins of other projects, for tests and benchmarks
+
+docs: needs-test build ## docs/: the links between pages, and docs/cli.md (root)
+	$(GOTEST) -run 'TestBook|TestDocumentedHelp' ./test/e2e -args -update
 
 clean: ## remove bin/, dist/ and .cache/
 	rm -rf bin dist .cache

@@ -88,6 +88,6 @@ func generated(t *testing.T, page, text string) {
 	if *update {
 		check(t, os.WriteFile(inCheckout(page), []byte(text), 0o644))
 	} else if textOf(page) != text {
-		t.Errorf("%s is out of date: go test ./test/e2e -run 'TestBook|TestDocumentedHelp' -update", page)
+		t.Errorf("%s is out of date: run make docs", page)
 	}
 }
