@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -91,22 +92,29 @@ func (c *Conn) DirectRanges(id string) (out []masq.AddrRange, err error) {
 	return out, explain(err)
 }
 
-// rangesOf turns the bounds of an interval set, in ascending order, into ranges.
-func rangesOf(bounds []bound) (out []masq.AddrRange) {
-	var first netip.Addr
-	for _, b := range bounds {
-		a, ok := netip.AddrFromSlice(b.key)
-		switch {
-		case !ok:
-		case !b.end:
-			first = a
-		case first.IsValid():
-			out = append(out, masq.AddrRange{First: first, Last: a.Prev()})
-			first = netip.Addr{}
+// Identities returns the identities of the attachments that the kernel knows.
+func (c *Conn) Identities() ([]string, error) {
+	found := map[string]bool{}
+	err := retry(func() error {
+		clear(found)
+		have, err := c.structure()
+		if err != nil {
+			return err
 		}
-	}
-	if first.IsValid() {
-		out = append(out, masq.AddrRange{First: first, Last: masq.LastAddr(netip.PrefixFrom(first, 0).Masked())})
-	}
-	return out
+		for _, f := range masq.Families {
+			set := ruleset.SetName{Kind: ruleset.PolicySet, Family: f}.Set()
+			if have.sets[set.Name] == nil || have.owner != 0 {
+				continue
+			}
+			all, err := c.elements(set.Name, set.Type)
+			if err != nil {
+				return err
+			}
+			for _, e := range all {
+				found[e.comment] = true
+			}
+		}
+		return nil
+	})
+	return slices.Sorted(maps.Keys(found)), explain(err)
 }

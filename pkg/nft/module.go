@@ -1,7 +1,9 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path"
 	"slices"
@@ -130,4 +132,33 @@ func LoadModule(module string) error {
 	// not there (dev_load in net/core/dev_ioctl.c).
 	_ = unix.IoctlIfreq(s, unix.SIOCGIFINDEX, ifr)
 	return nil
+}
+
+// MissingHelpers returns what the running kernel lacks of the policy's conntrack
+// helpers, without changing the ruleset: the kernel loads the modules that it can.
+// An error says that it could not be asked.
+func (c *Conn) MissingHelpers(p masq.Policy) ([]MissingHelper, error) {
+	a := masq.Attachment{Policy: &p, Addresses: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}}
+	var missing []MissingHelper
+	for _, o := range ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, ruleset.Egress{}).Objects {
+		add := addObject(o)
+		err := c.check([]op{addTable(), add})
+		var failed *opError
+		switch {
+		case err == nil:
+		case errors.As(err, &failed) && errors.Is(err, unix.ENOENT):
+			if m := (MissingHelper{o.Helper(), o.Module}); !slices.Contains(missing, m) {
+				missing = append(missing, m)
+			}
+		default:
+			return nil, explain(err)
+		}
+	}
+	for _, m := range c.missingNAT(p) {
+		// Without the helper itself there is nothing to translate.
+		if !slices.ContainsFunc(missing, func(x MissingHelper) bool { return x.Helper == m.Helper }) {
+			missing = append(missing, m)
+		}
+	}
+	return missing, nil
 }

@@ -2,7 +2,6 @@ package nft
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -10,52 +9,6 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
-
-// ErrConflict says that others changed the ruleset meanwhile, so that something
-// could not be done or could not be judged. What was certain has been done. Try again.
-var ErrConflict = errors.New("the ruleset was changed by another program meanwhile")
-
-// ErrStructure says that the chain or the set of an element is missing: compare the
-// structure first.
-var ErrStructure = errors.New("a chain or a set is missing")
-
-// Desired is what the structure of the table should be: everything but the elements of
-// live sets.
-type Desired struct {
-	// Table is the structure. An empty one is none: the table is deleted.
-	Table ruleset.Table
-	// Pending is the structure that attachments need that the plugin is adding or
-	// removing: it is neither missing nor unexpected.
-	Pending ruleset.Table
-	// AsOf is a generation of the ruleset whose attachments are all known to Table and
-	// Pending. If the kernel's generation is later, objects that come and go with the
-	// attachments of a policy are left unchanged.
-	AsOf uint32
-	// Keep leaves unexpected chains, sets and objects where they are: attachments may need
-	// them whose records cannot be read.
-	Keep bool
-	// Unfilled has missing live sets made without elements: the caller adds them afterwards,
-	// in parts. It is for nodes with so many attachments that one transaction would take
-	// too much memory.
-	Unfilled bool
-	// Complete returns Table with all elements. It is called where a live set, or the
-	// table, has to be made.
-	Complete func() ruleset.Table
-}
-
-// StructureResult is what SyncStructure did.
-type StructureResult struct {
-	Changes []Difference
-	// Large says that a transaction was so large that the Watcher missed concurrent
-	// changes by other programs.
-	Large bool
-	// Left is the number of differences that remain because of the error.
-	Left int
-	// Unfilled says that live sets were made, or were to be made, without their elements.
-	Unfilled bool
-	// InUse says that something unexpected stayed because elements refer to it.
-	InUse bool
-}
 
 // structureAttempts bounds how often SyncStructure plans again because of a conflict. What
 // it reads takes a millisecond, so a conflict is unlikely twice in a row.
@@ -230,97 +183,4 @@ func (p *planner) fills() bool {
 		}
 		return c.Kind == KindTable && c.Reason == masq.Missing
 	}) || p.rebuilt
-}
-
-// Scan compares the elements of live sets with the desired ones, and returns how they
-// differ. Sets that are missing are left out. complete is false where a set changed
-// under each of several readings: what is returned then may be wrong, and something may
-// be left out. Ask for each element before you change it.
-func (c *Conn) Scan(want ruleset.Table) (changes []Difference, complete bool, err error) {
-	complete = true
-	for _, s := range want.Sets {
-		if !s.Live {
-			continue
-		}
-		found, held, err := c.scan(s)
-		if err != nil {
-			return nil, false, explain(err)
-		}
-		changes, complete = append(changes, found...), complete && held
-	}
-	return changes, complete, nil
-}
-
-func (c *Conn) scan(s ruleset.Set) (changes []Difference, complete bool, err error) {
-	have := &set{}
-	if err = c.compareElements(s, have); err != nil && !errors.Is(err, errInterrupted) {
-		return nil, false, err
-	}
-	if have.setDifference == nil {
-		return nil, err == nil, nil
-	}
-	p := &planner{have: &observed{exists: true, sets: map[string]*set{s.Name: have}}}
-	if failed := p.keys(s, have.setDifference); failed != nil {
-		return nil, false, failed
-	}
-	return p.changes, err == nil, nil
-}
-
-// Element reads one element of a live set; found is false where it, or its set, is not
-// there.
-func (c *Conn) Element(set, key string) (e ruleset.LiveElement, found bool, err error) {
-	s, ok := ruleset.LiveSet(set)
-	if !ok {
-		return e, false, fmt.Errorf("nftables: %q is not the name of a live set", set)
-	}
-	x, found, err := c.element(set, s.Type, key)
-	if err != nil || !found {
-		return e, false, explain(err)
-	}
-	return x.in(set, key), true, nil
-}
-
-// Edit adds elements to live sets and removes others in one transaction, removals
-// first. It is no error if an element to add already exists and goes to the same chain,
-// or if an element to remove is missing. With a generation other than 0, the ruleset
-// must still be of that generation: ErrConflict otherwise. A missing chain or set is
-// ErrStructure. Another element in the place of an added one is ErrConflict. large says
-// that the Watcher missed concurrent changes by other programs.
-func (c *Conn) Edit(add, remove []ruleset.LiveElement, generation uint32) (large bool, err error) {
-	var ops []op
-	for _, part := range []struct {
-		all []ruleset.LiveElement
-		ops func(ruleset.Set, []ruleset.Element) ([]op, error)
-	}{
-		{remove, deleteElements},
-		{add, func(s ruleset.Set, all []ruleset.Element) ([]op, error) { return addElements(s, all, false) }},
-	} {
-		bySet := map[string][]ruleset.Element{}
-		var names []string
-		for _, e := range part.all {
-			if bySet[e.Set] == nil {
-				names = append(names, e.Set)
-			}
-			bySet[e.Set] = append(bySet[e.Set], e.Element)
-		}
-		for _, name := range names {
-			s, ok := ruleset.LiveSet(name)
-			if !ok {
-				return false, fmt.Errorf("nftables: %q is not the name of a live set", name)
-			}
-			more, err := part.ops(s, bySet[name])
-			if err != nil {
-				return false, err
-			}
-			ops = append(ops, more...)
-		}
-	}
-	err = c.commitAlone(ops, generation)
-	switch {
-	case errors.Is(err, errStale), errors.Is(err, unix.EEXIST), errors.Is(err, unix.EBUSY):
-		return false, ErrConflict
-	case errors.Is(err, unix.ENOENT):
-		return false, ErrStructure
-	}
-	return isLarge(ops), explain(err)
 }

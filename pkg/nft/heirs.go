@@ -1,0 +1,57 @@
+package nft
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// heirs is what puts successors under their policies, and what that needs.
+type heirs struct {
+	ops    []op
+	needed contents
+}
+
+// succeed puts successors under their policies: those addresses whose elements are in
+// gone.
+func (c *Conn) succeed(successors []masq.Attachment, has func(netip.Addr) (bool, error), gone removed, have *observed) (heirs, error) {
+	var left []masq.Attachment
+	for _, s := range successors {
+		s.Addresses = slices.DeleteFunc(slices.Clone(s.Addresses), func(x netip.Addr) bool {
+			_, free := gone[ruleset.PolicySet.Of(masq.FamilyOf(x))][x.String()]
+			return !free
+		})
+		if s.Policy != nil && len(s.Addresses) > 0 {
+			left = append(left, s)
+		}
+	}
+	if len(left) == 0 {
+		return heirs{}, nil
+	}
+	want, err := tableOf(left, has, have.reserved)
+	if err != nil {
+		return heirs{}, err
+	}
+	p, err := plan(want, have, part, nil)
+	if errors.Is(err, errRebuild) {
+		return heirs{}, nil // the next ADD, or masqd, makes the table again with all its elements
+	}
+	if err != nil {
+		return heirs{}, err
+	}
+	out := heirs{p.ops, frameOf(want)}
+	for _, s := range want.Sets {
+		if !s.Live || len(s.Elements) == 0 {
+			continue
+		}
+		add, err := addElements(s, s.Elements, false)
+		if err != nil {
+			return heirs{}, err
+		}
+		out.ops = append(out.ops, add...)
+	}
+	return out, nil
+}

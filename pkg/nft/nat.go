@@ -1,0 +1,57 @@
+package nft
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+)
+
+// natOptions are those of a translation. The expressions are encoded here because
+// the library leaves the flags out where a masquerade has ports.
+type natOptions struct {
+	ipv6        bool
+	ports       uint32 // the register of the first port; the next has the last
+	fullyRandom bool
+}
+
+func (o natOptions) flags() uint32 {
+	var f uint32
+	if o.ports != 0 {
+		f |= unix.NF_NAT_RANGE_PROTO_SPECIFIED
+	}
+	if o.fullyRandom {
+		f |= unix.NF_NAT_RANGE_PROTO_RANDOM_FULLY
+	}
+	return f
+}
+
+func (o natOptions) masquerade() expression {
+	var a netlink.Encoder
+	if o.ports != 0 {
+		a.Uint32(unix.NFTA_MASQ_REG_PROTO_MIN, o.ports)
+		a.Uint32(unix.NFTA_MASQ_REG_PROTO_MAX, o.ports+1)
+	}
+	if f := o.flags(); f != 0 {
+		a.Uint32(unix.NFTA_MASQ_FLAGS, f)
+	}
+	return expression{"masq", a}
+}
+
+func (o natOptions) snat() expression {
+	var a netlink.Encoder
+	a.Uint32(unix.NFTA_NAT_TYPE, unix.NFT_NAT_SNAT)
+	family := uint32(unix.NFPROTO_IPV4)
+	if o.ipv6 {
+		family = unix.NFPROTO_IPV6
+	}
+	a.Uint32(unix.NFTA_NAT_FAMILY, family)
+	a.Uint32(unix.NFTA_NAT_REG_ADDR_MIN, 1)
+	a.Uint32(unix.NFTA_NAT_REG_ADDR_MAX, 1)
+	if o.ports != 0 {
+		a.Uint32(unix.NFTA_NAT_REG_PROTO_MIN, o.ports)
+		a.Uint32(unix.NFTA_NAT_REG_PROTO_MAX, o.ports+1)
+	}
+	// The kernel sets this one by itself, and shows it.
+	a.Uint32(unix.NFTA_NAT_FLAGS, o.flags()|unix.NF_NAT_RANGE_MAP_IPS)
+	return expression{"nat", a}
+}

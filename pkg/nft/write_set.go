@@ -1,0 +1,214 @@
+package nft
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// signatureOf is what the kernel is to show of a set.
+func signatureOf(s ruleset.Set) (signature, error) {
+	kt, err := parseType(s.Type)
+	if err != nil {
+		return signature{}, fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	sig := signature{keyType: kt.number(), keyLen: uint32(kt.size()), counter: s.Counter}
+	if s.Interval {
+		sig.flags |= unix.NFT_SET_INTERVAL
+	}
+	if s.Verdict {
+		sig.flags |= unix.NFT_SET_MAP
+		sig.dataType = unix.NFT_DATA_VERDICT
+	}
+	return sig, nil
+}
+
+// libnftnl's user data of sets: what nft needs to print keys (enum
+// nftnl_udata_set_types). It prints the types used here without, but writes the
+// byte order itself, so the two cannot be told apart.
+const (
+	userdataKeyByteOrder = 0
+	byteOrderHost        = 1
+	byteOrderBig         = 2
+)
+
+// addSet creates a set. Sets of one transaction are told apart by a number.
+func addSet(s ruleset.Set, id uint32) (op, error) {
+	sig, err := signatureOf(s)
+	if err != nil {
+		return op{}, err
+	}
+	var a netlink.Encoder
+	a.Text(unix.NFTA_SET_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_SET_NAME, s.Name)
+	a.Uint32(unix.NFTA_SET_FLAGS, sig.flags)
+	a.Uint32(unix.NFTA_SET_KEY_TYPE, sig.keyType)
+	a.Uint32(unix.NFTA_SET_KEY_LEN, sig.keyLen)
+	if s.Verdict {
+		a.Uint32(unix.NFTA_SET_DATA_TYPE, sig.dataType)
+		a.Uint32(unix.NFTA_SET_DATA_LEN, 16) // NFT_DATA_VALUE_MAXLEN would be 64; a verdict takes a register
+	}
+	a.Uint32(unix.NFTA_SET_ID, id)
+	order := byte(byteOrderBig)
+	if s.Type == "fib_addrtype" || s.Type == "ifname" {
+		order = byteOrderHost
+	}
+	a.Bytes(unix.NFTA_SET_USERDATA, []byte{userdataKeyByteOrder, 4, order, 0, 0, 0})
+	if s.Counter {
+		a.Nest(nftaSetExpr, counterExpression())
+	}
+	return op{typ: unix.NFT_MSG_NEWSET, flags: unix.NLM_F_CREATE, body: a, what: "add set " + s.Name}, nil
+}
+
+func counterExpression() netlink.Encoder {
+	var data, a netlink.Encoder
+	data.Uint64(unix.NFTA_COUNTER_BYTES, 0)
+	data.Uint64(unix.NFTA_COUNTER_PACKETS, 0)
+	a.Text(unix.NFTA_EXPR_NAME, "counter")
+	a.Nest(unix.NFTA_EXPR_DATA, data)
+	return a
+}
+
+func deleteSet(name string) op {
+	var a netlink.Encoder
+	a.Text(unix.NFTA_SET_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_SET_NAME, name)
+	return op{typ: unix.NFT_MSG_DELSET, body: a, what: "delete set " + name}
+}
+
+// An attribute holds 64 KiB at most: the list of elements in one message is ended
+// where it is longer than this. An element takes some 250 bytes at most.
+const listLength = 60 << 10
+
+func flushSet(name string) op {
+	return op{typ: unix.NFT_MSG_DELSETELEM, body: elementList(name, nil), what: "flush set " + name}
+}
+
+// addElements adds elements of a set; with exclusive it is an error
+// (unix.EEXIST) if one is there.
+func addElements(s ruleset.Set, all []ruleset.Element, exclusive bool) ([]op, error) {
+	proto := op{typ: unix.NFT_MSG_NEWSETELEM, flags: unix.NLM_F_CREATE, what: "add element of " + s.Name}
+	if exclusive {
+		proto.flags |= unix.NLM_F_EXCL
+	}
+	if s.Interval {
+		return addRanges(proto, s, all)
+	}
+	kt, err := parseType(s.Type)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	return elementOps(proto, s.Name, len(all), func(i int, a *netlink.Encoder) error {
+		if err := putKey(a, kt, all[i].Key); err != nil {
+			return fmt.Errorf("set %s: %w", s.Name, err)
+		}
+		if s.Verdict {
+			data := a.BeginNest(unix.NFTA_SET_ELEM_DATA)
+			verdict := a.BeginNest(unix.NFTA_DATA_VERDICT)
+			a.Uint32(unix.NFTA_VERDICT_CODE, uint32(nftGoto))
+			a.Text(unix.NFTA_VERDICT_CHAIN, all[i].Goto)
+			a.End(verdict)
+			a.End(data)
+		}
+		putComment(a, unix.NFTA_SET_ELEM_USERDATA, all[i].Comment)
+		return nil
+	})
+}
+
+func addRanges(proto op, s ruleset.Set, all []ruleset.Element) ([]op, error) {
+	bounds, err := boundsOf(s, all)
+	if err != nil {
+		return nil, err
+	}
+	return elementOps(proto, s.Name, len(bounds), func(i int, a *netlink.Encoder) error {
+		key := a.BeginNest(unix.NFTA_SET_ELEM_KEY)
+		a.Bytes(unix.NFTA_DATA_VALUE, bounds[i].key)
+		a.End(key)
+		switch {
+		case bounds[i].end:
+			a.Uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+		case i == len(bounds)-1:
+			// It has no end: nft marks it so (NFTNL_UDATA_SET_ELEM_FLAGS,
+			// SET_ELEM_F_INTERVAL_OPEN).
+			a.Bytes(unix.NFTA_SET_ELEM_USERDATA, []byte{1, 4, 1, 0, 0, 0})
+		}
+		return nil
+	})
+}
+
+func boundsOf(s ruleset.Set, all []ruleset.Element) ([]bound, error) {
+	kt, err := parseType(s.Type)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	keys := make([]string, len(all))
+	for i, e := range all {
+		keys[i] = e.Key
+	}
+	bounds, err := kt.bounds(keys)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	return bounds, nil
+}
+
+// deleteElements removes elements, one message each, so that one that is missing
+// can be left out.
+func deleteElements(s ruleset.Set, all []ruleset.Element) ([]op, error) {
+	kt, err := parseType(s.Type)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	var out []op
+	for _, e := range all {
+		var items netlink.Encoder
+		item := items.BeginNest(unix.NFTA_LIST_ELEM)
+		if err := putKey(&items, kt, e.Key); err != nil {
+			return nil, fmt.Errorf("set %s: %w", s.Name, err)
+		}
+		items.End(item)
+		out = append(out, op{
+			typ: unix.NFT_MSG_DELSETELEM, body: elementList(s.Name, items), optional: true,
+			what: "delete element " + e.Key + " of " + s.Name,
+		})
+	}
+	return out, nil
+}
+
+// putKey puts the key of an element.
+func putKey(a *netlink.Encoder, kt keyType, key string) (err error) {
+	at := a.BeginNest(unix.NFTA_SET_ELEM_KEY)
+	value := a.Begin(unix.NFTA_DATA_VALUE)
+	*a, err = kt.append(*a, key)
+	a.End(value)
+	a.End(at)
+	return err
+}
+
+// elementOps makes messages of n elements, each of which put writes.
+func elementOps(proto op, set string, n int, put func(i int, a *netlink.Encoder) error) ([]op, error) {
+	var out []op
+	for i := 0; i < n; {
+		body := make(netlink.Encoder, 0, listLength+512)
+		body.Text(unix.NFTA_SET_ELEM_LIST_TABLE, ruleset.Name)
+		body.Text(unix.NFTA_SET_ELEM_LIST_SET, set)
+		list := body.BeginNest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		for ; i < n && len(body)-list < listLength; i++ {
+			item := body.BeginNest(unix.NFTA_LIST_ELEM)
+			if err := put(i, &body); err != nil {
+				return nil, err
+			}
+			body.End(item)
+		}
+		body.End(list)
+		o := proto
+		o.body = body
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+var nftGoto int32 = unix.NFT_GOTO

@@ -1,0 +1,215 @@
+package ruleset
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+)
+
+type builder struct {
+	sources  Sources
+	egress   Egress
+	uses     map[*masq.Policy]use
+	policies map[string]masq.Policy // by ID
+	clamps   map[int]bool           // sizes in bytes that some policy sets
+	objects  map[string]Object      // by name
+	live     map[string][]member    // by the set's name
+	elements []LiveElement          // in place of live, where Live puts them there
+	put      func(set string, m member)
+}
+
+// use is what attachments of one policy have in common.
+type use struct {
+	chain string
+	clamp map[masq.Family]string // sets; empty where nothing is clamped
+}
+
+// member is an element of a live set, with what its key is made of.
+type member struct {
+	link string
+	addr netip.Addr
+	port uint16
+	Element
+}
+
+func newBuilder(s Sources) *builder {
+	b := &builder{
+		sources:  s,
+		uses:     map[*masq.Policy]use{},
+		policies: map[string]masq.Policy{},
+		clamps:   map[int]bool{},
+		objects:  map[string]Object{},
+		live:     map[string][]member{},
+	}
+	b.put = func(set string, m member) { b.live[set] = append(b.live[set], m) }
+	if len(s.Prefixes) > 0 {
+		b.policies[s.Policy.ID()] = s.Policy
+		for _, h := range s.Policy.Helpers {
+			if kind, ok := masq.HelperKindOf(h.Name); ok {
+				for _, how := range kind.Assign {
+					o := HelperObject(kind, how)
+					b.objects[o.Name] = o
+				}
+			}
+		}
+	}
+	return b
+}
+
+// add puts an attachment's addresses into the sets. An address that it does not own
+// goes into the set of links and sources only.
+func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
+	p := *a.Policy
+	// Thousands of attachments may share a policy, and an ID is a digest.
+	u, ok := b.uses[a.Policy]
+	if !ok {
+		id := p.ID()
+		u.chain = PolicyChain(p)
+		b.policies[id] = p
+		if n := p.MSSClamp.Bytes(); n != 0 {
+			b.clamps[n] = true
+		}
+		if !p.MSSClamp.Off() {
+			u.clamp = map[masq.Family]string{}
+			for _, f := range masq.Families {
+				u.clamp[f] = SetName{ClampSet, f, p.MSSClamp.String()}.String()
+			}
+		}
+		b.uses[a.Policy] = u
+	}
+	identity := a.Identity()
+	var link string
+	if a.SpoofCheck {
+		link = strconv.Quote(a.HostName()) // a digest
+		b.put(string(LinkSet), member{link: link, Element: Element{Key: link, Comment: identity}})
+	}
+	for _, addr := range a.Addresses {
+		f, text := masq.FamilyOf(addr), addr.String()
+		if a.SpoofCheck {
+			b.put(addressSets[f].sources, member{link, addr, 0, Element{Key: sourceKey(link, addr), Comment: identity}})
+		}
+		put := b.put
+		if !owns(addr) {
+			put = func(string, member) {}
+		}
+		put(addressSets[f].policy, member{"", addr, 0, Element{Key: text, Goto: u.chain, Comment: identity}})
+		if set := u.clamp[f]; set != "" {
+			put(set, member{"", addr, 0, Element{Key: text}})
+		}
+		if a.SpoofCheck && !p.AcceptOtherLinks {
+			put(addressSets[f].linked, member{"", addr, 0, Element{Key: text}})
+		}
+		if p.EgressDirect {
+			continue // its own address is meant to be seen: nothing leaks, nothing is translated
+		}
+		if p.DropInvalid {
+			put(addressSets[f].invalid, member{"", addr, 0, Element{Key: text}})
+		}
+		if len(p.Helpers) > 0 {
+			put(addressSets[f].helped, member{"", addr, 0, Element{Key: text}})
+		}
+		for _, h := range p.Helpers {
+			kind, ok := masq.HelperKindOf(h.Name)
+			if !ok {
+				continue // a validated policy has none
+			}
+			for _, how := range kind.Assign {
+				if how.IPv4Only && !addr.Is4() {
+					continue
+				}
+				o := HelperObject(kind, how)
+				b.objects[o.Name] = o
+				set := SetName{HelperSet, f, o.Name}.String()
+				for _, port := range h.Ports {
+					put(set, member{"", addr, port, Element{Key: helperKey(addr, port)}})
+				}
+			}
+		}
+	}
+}
+
+// addressSets has the names of sets that any attachment may be in.
+var addressSets = map[masq.Family]struct{ policy, sources, linked, invalid, helped string }{
+	masq.IPv4: addressSetsOf(masq.IPv4),
+	masq.IPv6: addressSetsOf(masq.IPv6),
+}
+
+func addressSetsOf(f masq.Family) struct{ policy, sources, linked, invalid, helped string } {
+	return struct{ policy, sources, linked, invalid, helped string }{
+		PolicySet.Of(f), SourceSet.Of(f), LinkedSet.Of(f), InvalidSet.Of(f), HelpedSet.Of(f),
+	}
+}
+
+func sortMembers(all []member) {
+	slices.SortStableFunc(all, func(x, y member) int {
+		return cmp.Or(strings.Compare(x.link, y.link), x.addr.Compare(y.addr), cmp.Compare(x.port, y.port))
+	})
+}
+
+// liveSet returns a live set with its elements in the order of the kernel's bytes.
+func (b *builder) liveSet(n SetName) Set {
+	s := n.Set()
+	all := b.live[s.Name]
+	sortMembers(all)
+	if len(all) > 0 {
+		s.Elements = make([]Element, 0, len(all))
+	}
+	for i, m := range all {
+		if i+1 < len(all) && m.Key == all[i+1].Key {
+			continue // a later attachment has it
+		}
+		s.Elements = append(s.Elements, m.Element)
+	}
+	return s
+}
+
+func (b *builder) table() Table {
+	var t Table
+	for _, name := range slices.Sorted(maps.Keys(b.objects)) {
+		t.Objects = append(t.Objects, b.objects[name])
+	}
+	clamps := []string{masq.ClampPMTU.String()}
+	for _, n := range slices.Sorted(maps.Keys(b.clamps)) {
+		clamps = append(clamps, fmt.Sprint(n))
+	}
+	for _, f := range masq.Families {
+		for _, k := range []SetKind{PolicySet, SourceSet, LinkedSet, InvalidSet, HelpedSet} {
+			t.Sets = append(t.Sets, b.liveSet(SetName{Kind: k, Family: f}))
+		}
+		for _, c := range clamps {
+			t.Sets = append(t.Sets, b.liveSet(SetName{ClampSet, f, c}))
+		}
+		for _, o := range t.Objects {
+			if o.IPv4Only && f != masq.IPv4 {
+				continue
+			}
+			t.Sets = append(t.Sets, b.liveSet(SetName{HelperSet, f, o.Name}))
+		}
+	}
+	never := SetName{Kind: NeverSet}.Set()
+	never.Elements = []Element{{Key: "local"}, {Key: "broadcast"}, {Key: "anycast"}, {Key: "multicast"}}
+	t.Sets = append(t.Sets, reservedSet(b.egress.Reserved), b.liveSet(SetName{Kind: LinkSet}), never)
+
+	if len(b.sources.Prefixes) > 0 {
+		t.Sets = append(t.Sets, b.sources.sets()...)
+	}
+	t.Chains = append(t.Chains, preroutingEarly(), sources())
+	t.Chains = append(t.Chains, prerouting(t.Objects)...)
+	t.Chains = append(t.Chains, expected(t.Objects, b.sources), announced(t.Objects), following(t.Objects, b.sources),
+		preroutingNAT(), origin(), helpers(t.Objects, b.sources), forward(), exceptional(),
+		clamp(clamps, b.sources), invalid(b.sources), related(), postrouting(b.sources))
+	for _, id := range slices.Sorted(maps.Keys(b.policies)) {
+		p := b.policies[id]
+		t.Chains = append(t.Chains, policyChain(p, b.egress))
+		if !p.EgressDirect {
+			t.Sets = append(t.Sets, directSets(p)...)
+		}
+	}
+	return t
+}
