@@ -21,47 +21,48 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Cache holds the records in memory and follows the directory, so that asking for
-// all of them costs no reading of files.
+// Cache has the records of the node in memory and watches their directory, so that a
+// lookup reads no file. Several goroutines may use it.
 type Cache struct {
 	records *store.Records
 	watcher *fsnotify.Watcher
-	// refreshed is the time of the directory that Refresh last saw; of one goroutine.
+	// refreshed is the modification time of the directory at the last Refresh.
 	refreshed time.Time
 
 	mu      sync.Mutex
-	byName  map[string]*held // by what the file's name has before .json
+	byName  map[string]*entry // by the file's name without .json
 	version uint64
-	texts   map[string]string       // texts that many records have
-	content map[string]*masq.Policy // by contentOf: attachments share equal policies
-	claims  map[netip.Addr][]*held  // the records that have an address
-	links   map[string]*held        // by the host's end of the link, where its sources are checked
-	uses    map[Use]int             // how many records need what
-	changes changes
+	// Values that records share: texts, and policies by their content.
+	texts    map[string]string
+	policies map[string]*masq.Policy
 
-	sorted []*store.Record // readable records, sorted; never changed in place
-	shared bool            // a Snapshot has sorted
+	// The index of the readable records.
+	claims       map[netip.Addr][]*entry // by address
+	links        map[string]*entry       // by the host's end of the link, if it has the spoof check
+	requirements map[requirement]int     // the number of records with each
+	sorted       []*store.Record         // replaced, not changed, while isShared
+	isShared     bool                    // a Snapshot has sorted
 
 	unreadable map[string]bool // by name
+	changes    map[string]*recordChange
 }
 
-// held is a record, or why it cannot be read.
-type held struct {
+// entry is a record, or the error of reading it.
+type entry struct {
 	record store.Record
 	err    error
 	stamp  stamp
-	// known is what the record said when it could be read last; nil unless err is set.
+	// known is the record as it was when it could last be read; nil unless err is set.
 	known *store.Record
 }
 
-// stamp tells one writing of a file from another.
+// stamp identifies one version of a file.
 type stamp struct {
 	inode uint64
 	size  int64
 	mtime time.Time
 }
 
-// stampOf looks before a file is read: what is written meanwhile has another.
 func stampOf(info os.FileInfo) stamp {
 	s := stamp{size: info.Size(), mtime: info.ModTime()}
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
@@ -70,21 +71,19 @@ func stampOf(info os.FileInfo) stamp {
 	return s
 }
 
-// Snapshot is what the records said at one moment.
+// Snapshot is the readable records at one time.
 type Snapshot struct {
 	// Records are sorted as store.Sort does it. They omit fields that do not affect
 	// the kernel's desired state: the pod, the namespace's path, and most of the
 	// evidence. An unchanged record has the same pointer in each snapshot. Callers must
 	// not change the records.
 	Records []*store.Record
-	// Version is another one for each content.
+	// Version changes with the content.
 	Version uint64
-	// Err tells of records that cannot be read.
-	Err error
 }
 
-// NewCache creates the directory, begins to watch it, and reads all records. Run has to be
-// called.
+// NewCache creates the directory, begins to watch it, and reads all records. The caller
+// has to call Run.
 func NewCache(r *store.Records) (*Cache, error) {
 	if err := os.MkdirAll(r.Dir(), 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the records: %w", err)
@@ -104,65 +103,66 @@ func NewCache(r *store.Records) (*Cache, error) {
 // newCache returns an empty cache that watches nothing.
 func newCache(r *store.Records) *Cache {
 	return &Cache{
-		records: r, byName: map[string]*held{}, texts: map[string]string{}, content: map[string]*masq.Policy{},
-		claims: map[netip.Addr][]*held{}, links: map[string]*held{}, uses: map[Use]int{}, unreadable: map[string]bool{},
+		records: r, byName: map[string]*entry{}, texts: map[string]string{}, policies: map[string]*masq.Policy{},
+		claims: map[netip.Addr][]*entry{}, links: map[string]*entry{}, requirements: map[requirement]int{}, unreadable: map[string]bool{},
 	}
 }
 
-// Reload looks at each file, and reads those that changed unheard of.
+// Reload lists the directory and reads the files that have changed.
 func (c *Cache) Reload() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.reload()
 }
 
-// reload lists the directory with the lock held: a record that an event brings
-// meanwhile would not be in the list, and be forgotten.
+// reload is Reload with the lock held: otherwise a record that an event adds meanwhile
+// would not be in the list, and be dropped.
 func (c *Cache) reload() error {
-	entries, err := os.ReadDir(c.records.Dir())
+	files, err := os.ReadDir(c.records.Dir())
 	if err != nil {
 		return fmt.Errorf("list the records: %w", err)
 	}
-	there := map[string]bool{}
-	for _, e := range entries {
-		if !c.records.Owns(e.Name()) {
+	listed := map[string]bool{}
+	for _, f := range files {
+		if !c.records.Owns(f.Name()) {
 			continue
 		}
-		there[nameOf(e.Name())] = true
-		old := c.byName[nameOf(e.Name())]
-		// An error may pass: too many open files, wrong permissions.
-		if info, err := e.Info(); old == nil || old.err != nil || err != nil || stampOf(info) != old.stamp {
-			c.take(filepath.Join(c.records.Dir(), e.Name()))
+		listed[nameOf(f.Name())] = true
+		old := c.byName[nameOf(f.Name())]
+		// Files that could not be read are read again: the error may have been temporary.
+		if info, err := f.Info(); old == nil || old.err != nil || err != nil || stampOf(info) != old.stamp {
+			c.read(filepath.Join(c.records.Dir(), f.Name()))
 		}
 	}
-	used := map[*masq.Policy]bool{}
-	for name, h := range c.byName {
-		used[h.record.Policy] = true
-		if !there[name] {
-			c.forget(name)
+	inUse := map[*masq.Policy]bool{}
+	for name, e := range c.byName {
+		inUse[e.record.Policy] = true
+		if !listed[name] {
+			c.drop(name)
 		}
 	}
-	maps.DeleteFunc(c.content, func(_ string, p *masq.Policy) bool { return !used[p] })
+	maps.DeleteFunc(c.policies, func(_ string, p *masq.Policy) bool { return !inUse[p] })
 	return nil
 }
 
-// unsettled is how long after a change of the directory another may leave its time as
-// it is: file systems count time in ticks.
-const unsettled = 20 * time.Millisecond
+// mtimeGranularity is how long after a change of the directory another change may leave its
+// modification time unchanged: file systems count time in ticks of the kernel.
+const mtimeGranularity = 20 * time.Millisecond
 
-// Refresh is Reload where the directory has changed since, so that whoever looked at
-// the kernel before knows the records of all that he saw there: events may be late.
+// Refresh reads the files that have changed, if the modification time of the directory has.
+// Events may be late. After Refresh the cache has the record of every attachment in a
+// ruleset that was read before.
 func (c *Cache) Refresh() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	info, err := os.Stat(c.records.Dir())
 	if err != nil {
-		return fmt.Errorf("look at the directory of the records: %w", err)
+		return fmt.Errorf("read the directory of the records: %w", err)
 	}
 	if info.ModTime().Equal(c.refreshed) {
 		return nil
 	}
-	if time.Since(info.ModTime()) > unsettled {
+	if time.Since(info.ModTime()) > mtimeGranularity {
 		c.refreshed = info.ModTime()
 	}
 	return c.reload()
@@ -170,23 +170,16 @@ func (c *Cache) Refresh() error {
 
 func nameOf(path string) string { return strings.TrimSuffix(filepath.Base(path), ".json") }
 
-// Snapshot returns all records. It costs little: their order is kept.
+// Snapshot returns the readable records. It copies nothing.
 func (c *Cache) Snapshot() Snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Snapshot{Records: c.sorted, Version: c.version}
-	c.shared = true
-	var errs []error
-	for name := range c.unreadable {
-		errs = append(errs, c.byName[name].err)
-	}
-	s.Err = errors.Join(errs...)
-	return s
+	c.isShared = true
+	return Snapshot{Records: c.sorted, Version: c.version}
 }
 
-// Run follows the directory until the context ends, which is no error. It calls
-// changed after each change; lost says that there were more than could be told, and
-// everything was looked at.
+// Run watches the directory until the context ends, and then returns nil. It calls changed
+// after each change. lost reports that events were lost and all files were compared.
 func (c *Cache) Run(ctx context.Context, changed func(lost bool)) error {
 	defer func() { _ = c.watcher.Close() }()
 	for {
@@ -195,17 +188,17 @@ func (c *Cache) Run(ctx context.Context, changed func(lost bool)) error {
 			return nil
 		case e, ok := <-c.watcher.Events:
 			if !ok {
-				return errors.New("follow the records: the watch has ended")
+				return errors.New("watch the records: the watch has ended")
 			}
 			if c.records.Owns(e.Name) && c.readAgain(e.Name) {
 				changed(false)
 			}
 		case err, ok := <-c.watcher.Errors:
 			if !ok {
-				return errors.New("follow the records: the watch has ended")
+				return errors.New("watch the records: the watch has ended")
 			}
 			if !errors.Is(err, fsnotify.ErrEventOverflow) {
-				return fmt.Errorf("follow the records: %w", err)
+				return fmt.Errorf("watch the records: %w", err)
 			}
 			if err := c.Reload(); err != nil {
 				return err
@@ -215,85 +208,59 @@ func (c *Cache) Run(ctx context.Context, changed func(lost bool)) error {
 	}
 }
 
-// readAgain brings one file up to date, and reports whether that changed anything.
+// readAgain reads one file, and reports whether the record has changed.
 func (c *Cache) readAgain(path string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.version
-	c.take(path)
+	c.read(path)
 	return c.version != before
 }
 
-// take reads a file.
-func (c *Cache) take(path string) {
+// reread reads the records with these digests again if their files have changed: events
+// may be late.
+func (c *Cache) reread(digests ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range digests {
+		path := c.records.PathOf(d)
+		old := c.byName[nameOf(path)]
+		if info, err := os.Lstat(path); old == nil || old.err != nil || err != nil || stampOf(info) != old.stamp {
+			c.read(path)
+		}
+	}
+}
+
+// read reads a file. It takes the stamp first: if the file changes meanwhile, the stamp is
+// outdated and the file is read again.
+func (c *Cache) read(path string) {
 	name := nameOf(path)
-	var now stamp
+	var current stamp
 	if info, err := os.Lstat(path); err == nil {
-		now = stampOf(info)
+		current = stampOf(info)
 	}
 	rec, err := c.records.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		c.forget(name)
+		c.drop(name)
 		return
 	}
-	slim, old := c.slim(rec), c.byName[name]
-	if old != nil && (old.err == nil && err == nil && reflect.DeepEqual(old.record, slim) ||
+	rec, old := c.compact(rec), c.byName[name]
+	if old != nil && (old.err == nil && err == nil && reflect.DeepEqual(old.record, rec) ||
 		old.err != nil && err != nil && old.err.Error() == err.Error()) {
-		old.stamp = now // a second event for one writing, or it was read before the event came
+		old.stamp = current // the content is unchanged
 		return
 	}
-	fresh := &held{record: slim, err: err, stamp: now}
+	e := &entry{record: rec, err: err, stamp: current}
 	if err != nil && old != nil {
-		if fresh.known = old.known; old.err == nil {
-			fresh.known = &old.record
+		if e.known = old.known; old.err == nil {
+			e.known = &old.record
 		}
 	}
-	// The rest of the path is not kept with the name.
-	name = strings.Clone(name)
-	c.put(name, fresh)
+	c.put(strings.Clone(name), e) // the clone does not keep the rest of the path in memory
 }
 
-func (c *Cache) forget(name string) {
+func (c *Cache) drop(name string) {
 	if c.byName[name] != nil {
 		c.put(name, nil)
 	}
-}
-
-// slim leaves out what is not needed here, and shares what many records have.
-func (c *Cache) slim(r store.Record) store.Record {
-	r.Pod, r.NetNS, r.Links = masq.Pod{}, "", nil
-	r.Prefixes, r.Routes = nil, nil // the container's side of the link is not compared here
-	r.Evidence = slimEvidence(r.Evidence, c.intern)
-	for _, s := range []*string{&r.Network, &r.Interface, &r.IPAM} {
-		*s = c.intern(*s)
-	}
-	if r.Policy == nil {
-		return r
-	}
-	content := contentOf(r.Policy)
-	if known := c.content[content]; known != nil {
-		r.Policy = known
-	} else {
-		c.content[content] = r.Policy
-	}
-	return r
-}
-
-// contentOf is a text that is the same for policies that may share memory. The digest
-// leaves out the annotations that a network allows. They decide what an attachment gets
-// of the node's policy, and no list is not an empty one.
-func contentOf(p *masq.Policy) string {
-	if p.AllowAnnotations == nil {
-		return p.Digest()
-	}
-	return p.Digest() + "/" + strings.Join(p.AllowAnnotations, ",")
-}
-
-func (c *Cache) intern(s string) string {
-	if known, ok := c.texts[s]; ok {
-		return known
-	}
-	s = strings.Clone(s)
-	c.texts[s] = s
-	return s
 }

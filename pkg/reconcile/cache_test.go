@@ -23,26 +23,27 @@ func record(id string) store.Record {
 	}
 }
 
-// settled waits until the cache says what the directory does.
-func settled(t *testing.T, c *Cache, changes <-chan bool, want int) {
+// waitForRecords waits until the cache has this number of records, and all are readable.
+func waitForRecords(t *testing.T, c *Cache, changes <-chan bool, want int) {
 	t.Helper()
 	deadline := time.After(time.Minute)
 	for {
 		all := c.Snapshot()
-		if all.Err == nil && len(all.Records) == want {
+		if !c.HasUnreadable() && len(all.Records) == want {
 			return
 		}
 		select {
 		case <-changes:
 		case <-deadline:
-			t.Fatalf("the cache has %d records, %v; not %d", len(all.Records), all.Err, want)
+			t.Fatalf("the cache has %d records, %v cannot be read; want %d", len(all.Records), c.Unreadable(), want)
 		}
 	}
 }
 
-// Attachments share the memory of equal policies, and not that of policies whose networks
-// allow other annotations: these decide whether a pod may opt out of translation.
-func TestCacheKeepsAllowedAnnotations(t *testing.T) {
+// TestPoliciesAreShared: attachments share the memory of equal policies. Policies of
+// networks that allow other annotations are not equal: the annotations decide whether a pod
+// may opt out of translation.
+func TestPoliciesAreShared(t *testing.T) {
 	node := masq.Default()
 	node.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
 	lists := map[string][]string{"allows": {masq.EgressAnnotation}, "default": nil, "forbids": {}, "allows too": {masq.EgressAnnotation}}
@@ -67,7 +68,8 @@ func TestCacheKeepsAllowedAnnotations(t *testing.T) {
 	}
 }
 
-func TestCacheFollows(t *testing.T) {
+// TestCacheRun: the cache has the records of the directory, however these change.
+func TestCacheRun(t *testing.T) {
 	r, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -82,47 +84,47 @@ func TestCacheFollows(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	changes, ended := make(chan bool, 10000), make(chan error, 1)
 	go func() { ended <- c.Run(ctx, func(lost bool) { changes <- lost }) }()
-	settled(t, c, changes, 1)
+	waitForRecords(t, c, changes, 1)
 	for i := range 50 {
 		if err := r.Put(record(fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	settled(t, c, changes, 51)
+	waitForRecords(t, c, changes, 51)
 	for i := range 50 {
 		if err := r.Delete(record(fmt.Sprint(i)).Key); err != nil {
 			t.Fatal(err)
 		}
 	}
-	settled(t, c, changes, 1)
+	waitForRecords(t, c, changes, 1)
 
-	// A record that is damaged is an error, the others are there, and it can be
-	// written anew.
-	if err := r.Put(record("torn")); err != nil {
+	// A damaged record does not hide the others, and can be written again.
+	if err := r.Put(record("damaged")); err != nil {
 		t.Fatal(err)
 	}
-	settled(t, c, changes, 2)
+	waitForRecords(t, c, changes, 2)
 	path := newest(t, r.Dir())
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for c.Snapshot().Err == nil {
+	for !c.HasUnreadable() {
 		<-changes
 	}
 	if all := c.Snapshot().Records; len(all) != 1 {
-		t.Errorf("a torn record hides others: %d", len(all))
+		t.Errorf("with a damaged record there are %d", len(all))
 	}
-	if err := r.Put(record("torn")); err != nil {
+	if err := r.Put(record("damaged")); err != nil {
 		t.Fatal(err)
 	}
-	settled(t, c, changes, 2)
+	waitForRecords(t, c, changes, 2)
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 }
 
-// What did not change is the same, and what changed unheard of is found.
+// TestReload: an unchanged record keeps its pointer, and a record that changed without an
+// event is read.
 func TestReload(t *testing.T) {
 	r, err := store.Open(t.TempDir())
 	if err != nil {
@@ -147,7 +149,7 @@ func TestReload(t *testing.T) {
 		return c.Snapshot()
 	}
 	if s := reload(); s.Version != before.Version || !slices.Equal(s.Records, before.Records) {
-		t.Errorf("%d is %d after nothing happened", before.Version, s.Version)
+		t.Errorf("without a change the version is %d, and was %d", s.Version, before.Version)
 	}
 	changed := record("b")
 	changed.Addresses = []netip.Addr{netip.MustParseAddr("10.88.0.6")}
@@ -163,14 +165,14 @@ func TestReload(t *testing.T) {
 		t.Errorf("read %q", ids)
 	}
 	if after.Records[0] != before.Records[0] || after.Records[1] == before.Records[1] {
-		t.Error("what did not change is not the same, or what changed is")
+		t.Error("an unchanged record has another pointer, or a changed one the same")
 	}
 	if after.Records[0].Policy != after.Records[2].Policy {
-		t.Error("two records of one policy have two")
+		t.Error("two records with equal policies do not share one")
 	}
 }
 
-// newest is the file that was written last.
+// newest returns the file that was written last.
 func newest(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -191,7 +193,8 @@ func newest(t *testing.T, dir string) string {
 	return path
 }
 
-// What was written before is known, though no event was read.
+// TestRefresh: after Refresh the cache has what was written before, although no event was
+// read.
 func TestRefresh(t *testing.T) {
 	r, err := store.Open(t.TempDir())
 	if err != nil {
@@ -207,7 +210,7 @@ func TestRefresh(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := len(c.Snapshot().Records); n != i+1 {
-			t.Fatalf("after %d there are %d", i+1, n)
+			t.Fatalf("after %d records the cache has %d", i+1, n)
 		}
 	}
 }

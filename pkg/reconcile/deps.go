@@ -29,8 +29,8 @@ type Deps struct {
 	Rules Rules
 	// Host is the node's interfaces and addresses.
 	Host Host
-	// ServicePorts returns the ports that flows must not get: those of the node's services
-	// and those that other programs publish. chosen are the ports of the policies.
+	// ServicePorts returns the ports that flows must not get: the ports of the node's services
+	// and ports that other programs publish. chosen are the ports of the policies.
 	ServicePorts func(chosen []masq.PortRange) ([]masq.PortRange, error)
 	// DeleteFlows deletes the flows that the filter and match accept, and returns their
 	// number.
@@ -51,7 +51,7 @@ type Deps struct {
 	CleanupGrace time.Duration
 	Log          *slog.Logger
 	// PreviousEgress lists the egress addresses that the previous masqd translated to. The
-	// first sync deletes the flows of those that are no longer in use.
+	// first sync deletes the flows of addresses that are no longer in use.
 	PreviousEgress []netip.Addr
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// isReady reports whether a record is that of a ready attachment with a policy. A pending
-// attachment is one that the plugin is adding or removing.
+// isReady reports whether a record has a policy and its attachment is ready. An attachment is
+// pending, not ready, while the plugin adds or removes it.
 func isReady(r *store.Record) bool { return r != nil && r.Policy != nil && r.Ready }
 
 // elementKey names an element of a live set.
@@ -26,7 +26,7 @@ type desired struct {
 // say. If several ready attachments have an address, it belongs to the latest.
 func (l *Loop) desiredOf(of ruleset.Subject) desired {
 	d := desired{ready: map[elementKey]ruleset.LiveElement{}}
-	claims := l.deps.Records.Claims(of)
+	claims := l.deps.Records.claimsOf(of)
 	owner := -1
 	for i, r := range claims {
 		if isReady(r) {
@@ -81,15 +81,15 @@ func (l *Loop) activePolicy(p *masq.Policy) *masq.Policy {
 // representatives returns one attachment for each set of requirements on the structure,
 // separately for ready and for pending attachments.
 func (l *Loop) representatives(node Node) (ready, pending []masq.Attachment) {
-	for u := range l.deps.Records.Uses() {
-		a := masq.Attachment{Policy: u.Policy}
-		if u.V4 {
+	for q := range l.deps.Records.allRequirements() {
+		a := masq.Attachment{Policy: q.policy}
+		if q.v4 {
 			a.Addresses = append(a.Addresses, netip.IPv4Unspecified())
 		}
-		if u.V6 {
+		if q.v6 {
 			a.Addresses = append(a.Addresses, netip.IPv6Unspecified())
 		}
-		if u.Ready {
+		if q.isReady {
 			ready = append(ready, a)
 		} else {
 			pending = append(pending, a)

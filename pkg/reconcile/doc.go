@@ -1,11 +1,68 @@
-// Package reconcile keeps the kernel in agreement with the records.
+// Package reconcile keeps the kernel in agreement with the records of attachments and the
+// node's configuration: the daemon's control loop.
 //
-// Each transaction of the kernel's ruleset is explained by the records, or becomes
-// work: elements to judge, or the structure of the table to compare. Each difference is
-// judged by the current state of the kernel and the records, not by the event that
-// reported it, so events may come late or together. A gap in the generations shows that
-// transactions are missing, and the whole table is compared.
+// # Inputs
 //
-// To debug: each repair is one line of log that names the difference. The counters of
-// Stats say how many syncs there were and why, and how many compared the whole table.
+// New takes a Deps, which has everything that a Loop reads or changes: the records (a
+// Cache, which watches their directory), the configuration (Node), the kernel's ruleset
+// (Rules), the node's interfaces and addresses (Host), and its flows. Events are reported
+// by any goroutine: Transaction, LinksDamaged, AddressesRemoved, EventsLost. Each only
+// notes the event. RequestSync requests a sync with a reason, an Urgency (how soon it has
+// to run) and a Scope (what it compares). Requests are merged until the next sync starts.
+// One goroutine, that of Run, does all syncs.
+//
+// # What a sync compares
+//
+//	event                             urgency      compared, and repaired
+//	a record changed                  Soon         its elements; the structure if its policy is new
+//	a transaction of the plugin       Soon         nothing, if the records explain it
+//	a transaction of another program  Urgent       its elements; the structure if it changed that
+//	a transaction without details     Urgent       the whole table
+//	a missing transaction             Soon         the whole table
+//	the configuration changed         Interactive  the whole table
+//	an address was added or removed   Urgent       egress addresses, forwarding
+//	a route changed                   Soon         egress addresses, forwarding
+//	forwarding was turned off         Urgent       egress addresses, forwarding
+//	a link lost a route or a setting  Soon         that link
+//	a link was deleted                Soon         stale attachments, at the next resync
+//	start, lost events                Urgent       everything
+//	resync                            Soon         forwarding, all links, the generation
+//
+// The structure is everything in the table but the elements of attachments. A transaction
+// is explained if the records desire its elements. Every other element is judged by the
+// record's file and the kernel's state at that time, not by the event, so events may come
+// late or together. Generations of the ruleset are consecutive: a missing number shows
+// that a notification is missing.
+//
+// Soon waits for the pause after the previous sync, which keeps syncs below a fifth of a
+// core. Urgent ends the pause while a budget lasts. Interactive always ends it. A failed
+// sync is repeated after 100 ms, and later at doubled intervals up to 10 s.
+//
+// # What is deleted, and on which proof
+//
+//   - An element: no record needs it, by the records' files, and the ruleset has not changed
+//     since they were read. The element of an attachment with a pending or unreadable record
+//     stays.
+//   - A chain, rule or set: no policy of a record or of the configuration needs it. One that
+//     a newer attachment may need stays while the ruleset changes.
+//   - An untranslated flow: an attachment or source whose rules were missing began it, to a
+//     destination that its policy translates.
+//   - A translated flow: its egress address was removed from the node.
+//   - A stale attachment's record: store.Inquiry proves that its container no longer exists,
+//     for CleanupGrace. It is restored if the container turns up.
+//   - A record of another node that shares the directory: its network namespace does not
+//     exist, for CleanupGrace.
+//   - A damaged record: a Rebuilder has written a new one from the kernel's state.
+//
+// # Limits
+//
+// A Loop does not touch objects outside table inet masq, links that the plugin did not
+// make, or IPAM leases: the log names the leases of removed attachments. Its memory grows
+// with attachments, not with flows.
+//
+// # To debug
+//
+// Each repair is one log line, "repaired", that names the first differences. Stats counts
+// requests by reason, syncs, full comparisons, repairs by kind, and lost events; masqd
+// exports them as metrics. Stats.Problem is the error of the last sync.
 package reconcile

@@ -9,8 +9,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// egress is the egress addresses that policies name, with those that the node has, and the
-// reserved ports.
+// egress is the egress addresses of policies that the node has, and the reserved ports.
 type egress struct {
 	have    ruleset.Egress
 	version uint64 // changes with have; 0 before the first lookup
@@ -55,9 +54,9 @@ func (l *Loop) reservedPorts(attachments []masq.Attachment, sources ruleset.Sour
 	return ruleset.MergePorts(ports), err
 }
 
-// lost returns the egress addresses whose flows have to be deleted: those that were in use
-// before and are not now, and missing ones that were not known before. inUse has each
-// address that a policy names: true if flows leave with it. families has the address
+// lost returns the egress addresses whose flows have to be deleted: addresses that were in
+// use before and are not now, and missing addresses that no policy named before. inUse has
+// each address that a policy names: true if flows leave with it. families has the address
 // families of each policy's sources, by policy ID.
 func (e *egress) lost(used []*masq.Policy, families map[string]map[masq.Family]bool, before map[netip.Addr]bool) (lost []netip.Addr, missing []ruleset.MissingEgress, inUse map[netip.Addr]bool) {
 	inUse = map[netip.Addr]bool{}

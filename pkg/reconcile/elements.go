@@ -106,11 +106,11 @@ func (l *Loop) rereadDesired(keys []elementKey) map[ruleset.Subject]desired {
 	}
 	var digests []string
 	for of := range all {
-		for _, r := range l.deps.Records.Claims(of) {
+		for _, r := range l.deps.Records.claimsOf(of) {
 			digests = append(digests, r.Digest())
 		}
 	}
-	l.deps.Records.Reread(digests...)
+	l.deps.Records.reread(digests...)
 	for of := range all {
 		all[of] = l.desiredOf(of)
 	}
@@ -140,15 +140,15 @@ func (l *Loop) mustKeep(e ruleset.LiveElement) bool {
 	if !ok {
 		return false
 	}
-	l.deps.Records.Reread(digest)
-	switch l.deps.Records.Owner(digest) {
-	case Pending, Unreadable:
+	l.deps.Records.reread(digest)
+	switch l.deps.Records.stateOf(digest) {
+	case recordPending, recordUnreadable:
 		if l.last.kept == nil {
 			l.last.kept = map[string][]elementKey{}
 		}
 		l.last.kept[digest] = append(l.last.kept[digest], elementKey{e.Set, e.Key})
 		return true
-	case Owned:
+	case recordReady:
 		return l.desiredOf(ruleset.SubjectOf(e.Key)).allows(e)
 	}
 	return false

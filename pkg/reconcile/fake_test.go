@@ -32,7 +32,7 @@ type fakeKernel struct {
 	generation uint32
 	busy       time.Duration // how long SyncStructure takes
 	onSync     func(n int)   // called by SyncStructure
-	large      bool          // transactions of the loop hide those of others
+	large      bool          // the loop's own transactions may hide others
 	edits      int
 	beforeEdit func()
 
@@ -136,7 +136,7 @@ func (k *fakeKernel) SyncStructure(d nft.Desired) (r nft.StructureResult, err er
 	return r, nil
 }
 
-// fill replaces the elements of the kernel by those of a table.
+// fill replaces the kernel's elements by the elements of a table.
 func (k *fakeKernel) fill(t ruleset.Table) {
 	k.elements = map[elementKey]ruleset.LiveElement{}
 	for _, s := range t.Sets {
@@ -336,8 +336,8 @@ func flowsOf(r store.Record) (out []conntrack.Flow) {
 	return out
 }
 
-// write, remove and later change the directory of a cache. The cache has read the changes
-// of the first two; of the third it has no event yet.
+// write and remove change the directory of a cache, which reads the change. After later and
+// removeLater the cache has received no event yet.
 func (c *Cache) write(t *testing.T, r store.Record) {
 	t.Helper()
 	c.later(t, r)

@@ -27,11 +27,10 @@ type origin struct {
 
 func (s flowScope) isEmpty() bool { return len(s.origins) == 0 && len(s.sources.Prefixes) == 0 }
 
-// deleteUntranslated deletes untranslated flows: those that are not translated and should
-// be, because their destination is not direct. The kernel translates a flow by its first
-// packet. So a flow that began while rules were missing would leave with its private
-// address until it ends; after its deletion the next packet begins it again. Translated
-// flows and flows of the node itself stay.
+// deleteUntranslated deletes flows that are not translated although their destination is
+// not direct. The kernel translates a flow by its first packet. So a flow that began while
+// rules were missing would leave with its private address until it ends; after its deletion
+// the next packet begins it again. Translated flows and flows of the node itself stay.
 func (l *Loop) deleteUntranslated(ctx context.Context, scope flowScope) (int, error) {
 	find := newPolicyFinder(scope)
 	local := localAddresses{host: l.deps.Host, known: map[netip.Addr]bool{}}
@@ -90,7 +89,7 @@ func (l *localAddresses) has(a netip.Addr) bool {
 // policyFinder finds the direct destinations of a source address.
 type policyFinder struct {
 	attachments map[netip.Addr]*direct           // nil: the policy translates none of its flows
-	ranges      map[masq.Family][]masq.AddrRange // of the sources
+	ranges      map[masq.Family][]masq.AddrRange // source prefixes
 	sources     *direct
 }
 

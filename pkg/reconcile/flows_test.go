@@ -41,11 +41,11 @@ func TestDeleteUntranslated(t *testing.T) {
 		{"to a service whose endpoint is not", "10.88.0.5", "10.96.0.1", "198.51.100.1", 0, 1},
 		{"to the node", "10.88.0.5", "192.0.2.1", "192.0.2.1", 0, 0},
 		{"from outside", "198.51.100.1", "10.88.0.5", "10.88.0.5", 0, 0},
-		{"of a pod that opted out", "10.88.0.6", "198.51.100.1", "198.51.100.1", 0, 0},
+		{"from a pod that opted out", "10.88.0.6", "198.51.100.1", "198.51.100.1", 0, 0},
 		{"without a policy, outside the sources", "10.90.0.7", "198.51.100.1", "198.51.100.1", 0, 0},
-		{"of a source", "10.89.3.4", "198.51.100.1", "198.51.100.1", 0, 1},
-		{"of a source, to a direct destination", "10.89.3.4", "10.1.1.1", "10.1.1.1", 0, 0},
-		{"of the node, whose address is a source", "192.0.2.8", "198.51.100.1", "198.51.100.1", 0, 0},
+		{"from a source", "10.89.3.4", "198.51.100.1", "198.51.100.1", 0, 1},
+		{"from a source to a direct destination", "10.89.3.4", "10.1.1.1", "10.1.1.1", 0, 0},
+		{"from the node, whose address is a source", "192.0.2.8", "198.51.100.1", "198.51.100.1", 0, 0},
 	} {
 		f := conntrack.Flow{Status: tt.status}
 		f.Original.Src, f.Original.Dst = netip.MustParseAddr(tt.src), netip.MustParseAddr(tt.dst)
@@ -74,10 +74,10 @@ func TestDeleteEgressRemoved(t *testing.T) {
 		{"with the removed address", "10.88.0.5", "192.0.2.7", conntrack.SrcNAT, 1},
 		{"with another address", "10.88.0.5", "192.0.2.1", conntrack.SrcNAT, 0},
 		{"with an address that is present again", "10.88.0.5", "192.0.2.8", conntrack.SrcNAT, 0},
-		{"of another source", "10.77.0.5", "192.0.2.7", conntrack.SrcNAT, 0},
+		{"from another source", "10.77.0.5", "192.0.2.7", conntrack.SrcNAT, 0},
 		{"not translated", "10.88.0.5", "192.0.2.7", 0, 0},
-		{"of a source", "10.89.0.7", "192.0.2.7", conntrack.SrcNAT, 1},
-		{"of the node, whose address is a source", "192.0.2.9", "192.0.2.7", conntrack.SrcNAT, 0},
+		{"from a source", "10.89.0.7", "192.0.2.7", conntrack.SrcNAT, 1},
+		{"from the node, whose address is a source", "192.0.2.9", "192.0.2.7", conntrack.SrcNAT, 0},
 	} {
 		f := conntrack.Flow{Status: tt.status}
 		f.Original.Src, f.Reply.Dst = netip.MustParseAddr(tt.src), netip.MustParseAddr(tt.egress)

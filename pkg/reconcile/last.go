@@ -14,9 +14,9 @@ type lastSync struct {
 	generation uint32
 	node       Node // the configuration that the table has
 	// active caches the policies that replace the node's policy, by the record's policy.
-	active   map[*masq.Policy]*masq.Policy
-	complete *completeTable
-	uses     map[Use]bool // what the records needed of the structure
+	active       map[*masq.Policy]*masq.Policy
+	complete     *completeTable
+	requirements map[requirement]bool
 
 	// What the next sync has to compare: the whole table, its structure, or elements.
 	full, structure bool

@@ -271,7 +271,7 @@ func TestFlowsOfRemovedEgress(t *testing.T) {
 }
 
 // TestForwardingIsRepaired repairs forwarding for the links that the plugin made, and not
-// for those of other plugins.
+// for links of other plugins.
 func TestForwardingIsRepaired(t *testing.T) {
 	k := &fakeKernel{forwarding: []string{"net.ipv4.conf.up0.forwarding=1"}}
 	l := newLoop(t, k, record("a"))

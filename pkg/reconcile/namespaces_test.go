@@ -107,7 +107,7 @@ func TestNamespaceCleanup(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	stay := map[string]*store.Records{"own": own, "mixed": mixed, "unknown": unproved, "of an earlier version": before}
+	stay := map[string]*store.Records{"own": own, "mixed": mixed, "unknown": unproved, "written by an earlier version": before}
 	was := map[string][]string{}
 	for name, r := range stay {
 		was[name] = filesOf(r)
@@ -140,7 +140,7 @@ func TestNamespaceCleanup(t *testing.T) {
 	run(3 * time.Minute)
 	for _, r := range []*store.Records{dead, onlyRetired} {
 		if left := filesOf(r); len(left) > 0 {
-			t.Errorf("of a namespace that no longer exists %q are left", left)
+			t.Errorf("after the namespace is gone, %q are left", left)
 		}
 	}
 	for name, r := range stay {

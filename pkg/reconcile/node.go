@@ -11,24 +11,22 @@ import (
 
 // Node is the configuration of the node.
 type Node struct {
-	// Version is another one for each content.
+	// Version changes with the content.
 	Version uint64
-	// Policy is that of attachments whose network names none; nil where the node
-	// has none either, and they get the default.
+	// Policy is the policy of attachments whose network names none. If it is nil, they have
+	// the default policy.
 	Policy *masq.Policy
-	// Sources are addresses that other plugins wired.
+	// Sources are addresses of containers that other plugins attached (sourceCIDRs).
 	Sources ruleset.Sources
-	// Resync is the time between looks that nobody asked for, if the
-	// configuration says so.
+	// Resync is the time between resyncs; 0 if the configuration does not set it.
 	Resync time.Duration
-	// Read is when the configuration was last read well; Fault what was wrong with
-	// it since, empty where nothing was.
+	// Read is when the configuration was last read without a fault. Fault is the fault that
+	// it has had since; empty if it has none.
 	Read  time.Time
 	Fault string
 }
 
-// Attachments returns those of the records that are in place, under the policies that
-// are in force.
+// Attachments returns the ready attachments of records, with their active policies.
 func (n Node) Attachments(records []*store.Record) []masq.Attachment {
 	ready := make([]masq.Attachment, 0, len(records))
 	for _, r := range records {
@@ -40,35 +38,35 @@ func (n Node) Attachments(records []*store.Record) []masq.Attachment {
 	return ready
 }
 
-// Same reports whether two configurations ask for the same.
+// Same reports whether two configurations desire the same state.
 func (n Node) Same(o Node) bool {
 	return (n.Policy == nil) == (o.Policy == nil) && (n.Policy == nil || samePolicy(n.Policy, o.Policy)) &&
 		slices.Equal(n.Sources.Prefixes, o.Sources.Prefixes) && n.Resync == o.Resync
 }
 
-// samePolicy reports whether two policies make the same rules for every attachment. No
-// list of annotations is not an empty one.
+// samePolicy reports whether two policies make the same rules for every attachment. A
+// missing list of annotations differs from an empty one.
 func samePolicy(a, b *masq.Policy) bool {
 	return a.Equal(*b) && (a.AllowAnnotations == nil) == (b.AllowAnnotations == nil) && slices.Equal(a.AllowAnnotations, b.AllowAnnotations)
 }
 
-// apply gives attachments that have the node's policy the one that is in force.
-// Those that had the same share one.
+// apply replaces the policy of attachments that have the node's policy by the active one.
+// Attachments that shared a policy share the new one.
 func (n Node) apply(all []masq.Attachment) {
 	policy := masq.Default()
 	if n.Policy != nil {
 		policy = *n.Policy
 	}
-	made := map[*masq.Policy]*masq.Policy{}
+	active := map[*masq.Policy]*masq.Policy{}
 	for i, a := range all {
 		if a.Policy == nil || !a.Policy.Node {
 			continue
 		}
-		p := made[a.Policy]
+		p := active[a.Policy]
 		if p == nil {
-			fresh := policy.For(*a.Policy)
-			p = &fresh
-			made[a.Policy] = p
+			made := policy.For(*a.Policy)
+			p = &made
+			active[a.Policy] = p
 		}
 		all[i].Policy = p
 	}

@@ -13,14 +13,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// TestOverflow writes and removes more records than inotify has room for while the
-// watcher is not read. When Run reports the loss, the cache has the records of the disk.
+// TestOverflow writes and removes more records than the inotify queue holds, before Run
+// reads it. When Run reports the loss, the cache has the records of the disk.
 func TestOverflow(t *testing.T) {
 	b, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
 	if err != nil {
 		t.Fatal(err)
 	}
-	room, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	limit, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,8 +35,8 @@ func TestOverflow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Changes()
-	for range room / 2 { // each iteration makes more than two events
+	c.takeChanges()
+	for range limit / 2 { // each iteration makes more than two events
 		if err := errors.Join(r.Put(record("noise")), r.Delete(record("noise").Key)); err != nil {
 			t.Fatal(err)
 		}
@@ -69,14 +69,14 @@ func TestOverflow(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []string{"changes 10.88.0.5", "goes 10.88.0.5", "stays 10.88.0.5"}; !slices.Equal(before, want) {
-		t.Errorf("before the loss is reported the cache has %q, not %q: the events were not lost", before, want)
+		t.Errorf("before the loss is reported the cache has %q, want %q: the events were not lost", before, want)
 	}
 	if want := []string{"changes 10.88.0.6", "comes 10.88.0.5", "stays 10.88.0.5"}; !slices.Equal(after, want) {
-		t.Errorf("after the loss the cache has %q, not %q", after, want)
+		t.Errorf("after the loss the cache has %q, want %q", after, want)
 	}
 	var ids []string
-	for _, x := range c.Changes() {
-		for _, r := range []*store.Record{x.Before, x.After} {
+	for _, x := range c.takeChanges() {
+		for _, r := range []*store.Record{x.before, x.after} {
 			if r != nil && !slices.Contains(ids, r.ContainerID) {
 				ids = append(ids, r.ContainerID)
 			}
@@ -84,6 +84,6 @@ func TestOverflow(t *testing.T) {
 	}
 	slices.Sort(ids)
 	if want := []string{"changes", "comes", "goes"}; !slices.Equal(ids, want) {
-		t.Errorf("Changes names %q, not %q", ids, want)
+		t.Errorf("takeChanges returns %q, want %q", ids, want)
 	}
 }

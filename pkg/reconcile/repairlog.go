@@ -11,19 +11,19 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
-// loggedDifferences is how many differences a line of the log names.
-const loggedDifferences = 5
+// maxLoggedDifferences is the number of differences that a log line names.
+const maxLoggedDifferences = 5
 
-// logRepairs logs the repairs: how many differences of which kinds, and the first of
-// them. A missing table has a separate warning: another program deletes objects that do
-// not belong to it.
+// logRepairs logs the number of repaired differences by kind, and the first of them. A
+// missing table has a separate warning: another program deletes objects that do not belong
+// to it.
 func logRepairs(log *slog.Logger, changes []nft.Difference, took time.Duration) {
 	missing := func(c nft.Difference) bool { return c.Kind == nft.KindTable && c.Reason == masq.Missing }
 	if slices.ContainsFunc(changes, missing) {
 		log.Warn("table inet masq was missing, as after nft flush ruleset or nft delete table by another program; it is restored")
 	}
 	kinds := map[string]int{}
-	var names []string // of kinds, in the order in which they came
+	var names []string // kinds in order of occurrence
 	for _, c := range changes {
 		kind := string(c.Kind)
 		if kinds[kind]++; kinds[kind] == 1 {
@@ -35,7 +35,7 @@ func logRepairs(log *slog.Logger, changes []nft.Difference, took time.Duration) 
 		counts = append(counts, kind, kinds[kind])
 	}
 	var found differences
-	for _, c := range changes[:min(len(changes), loggedDifferences)] {
+	for _, c := range changes[:min(len(changes), maxLoggedDifferences)] {
 		found = append(found, c.String())
 	}
 	attrs := []any{"differences", len(changes), slog.Group("kinds", counts...), "found", found}
@@ -45,8 +45,7 @@ func logRepairs(log *slog.Logger, changes []nft.Difference, took time.Duration) 
 	log.Info("repaired", append(attrs, "took", took)...)
 }
 
-// differences are one value of the log: in text with a semicolon after each but the last,
-// in JSON a list.
+// differences is one value of a log line: in text separated by semicolons, in JSON a list.
 type differences []string
 
 // MarshalText implements encoding.TextMarshaler.

@@ -11,9 +11,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
-// TestLogOfRepairs: differences can be counted and told apart, and a missing table is a
-// warning.
-func TestLogOfRepairs(t *testing.T) {
+// TestRepairLog: a log line has the number of differences by kind and the first of them. A
+// missing table is a warning.
+func TestRepairLog(t *testing.T) {
 	rule := nft.Difference{Kind: nft.KindRule, Reason: masq.Missing, Parent: "forward", Object: "forward/clamp"}
 	element := nft.Difference{Kind: nft.KindElement, Reason: masq.Missing, Parent: "policy4", Object: "10.88.0.2"}
 	unexpected := nft.Difference{Kind: nft.KindRule, Reason: masq.Unexpected, Parent: "forward", Object: "a; b", Detail: "handle 9"}

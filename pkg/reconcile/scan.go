@@ -38,7 +38,7 @@ func (l *Loop) setOf(name string) ruleset.Set {
 
 // owns reports whether an attachment is the latest ready one with an address.
 func (l *Loop) owns(k masq.Key, addr netip.Addr) bool {
-	for _, r := range slices.Backward(l.deps.Records.Claims(ruleset.Subject{Address: addr})) {
+	for _, r := range slices.Backward(l.deps.Records.claimsOf(ruleset.Subject{Address: addr})) {
 		if isReady(r) {
 			return r.Key == k
 		}

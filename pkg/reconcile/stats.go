@@ -14,7 +14,7 @@ type Stats struct {
 	// Requests counts requests for a sync by their reason.
 	Requests map[string]int
 	// Syncs is the number of syncs that ended, SyncTime the sum of their durations, and
-	// Failures the number of those that ended with an error.
+	// Failures the number that failed.
 	Syncs    int
 	SyncTime time.Duration
 	Failures int
@@ -23,8 +23,8 @@ type Stats struct {
 	// Repairs counts differences that were repaired, by the kind of the object.
 	Repairs map[string]int
 	// RepairTime is the sum of the durations of syncs that repaired something.
-	// RepairsWithin[i] is the number of those that took at most RepairTimes[i]; the last
-	// element is the number of all.
+	// RepairsWithin[i] is how many of these syncs took at most RepairTimes[i]; its last
+	// element counts all of them.
 	RepairTime    time.Duration
 	RepairsWithin [len(RepairTimes) + 1]int
 	// RepairLoops counts how often another program kept changing the table.
@@ -37,8 +37,8 @@ type Stats struct {
 	UntranslatedFlows int
 	// EgressRemovedFlows counts deleted flows whose egress address was removed.
 	EgressRemovedFlows int
-	// Removed counts attachments that stale-attachment cleanup removed, and Restored
-	// those that it restored because their container exists after all.
+	// Removed counts attachments that stale-attachment cleanup removed. Restored counts
+	// removed attachments that it restored because their container exists.
 	Removed, Restored int
 
 	// Started is when the running sync started; zero between syncs.

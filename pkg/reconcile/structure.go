@@ -34,8 +34,8 @@ func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Difference, err 
 		if err = failed; !errors.Is(err, nft.ErrConflict) {
 			break
 		}
-		// The records that are read after the generation include those of every attachment in
-		// the ruleset of that generation.
+		// Records that are read after the generation cover every attachment in the ruleset of
+		// that generation: the plugin writes a record before its rules.
 		if asOf, err = l.deps.Rules.Generation(); err != nil {
 			break
 		}

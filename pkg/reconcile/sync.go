@@ -48,7 +48,7 @@ type work struct {
 	full          bool // the whole table
 	configuration bool // what a changed configuration desires
 	structure     bool // everything but the elements of attachments
-	uses          bool // the structure, because the records need another one
+	requirements  bool // the structure, because the records require another one
 	// byOthers says that another program may have changed the structure. Then a difference
 	// is a repair, and not what the records or the configuration newly desire.
 	byOthers bool
@@ -85,7 +85,7 @@ func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, repaired
 	w.egress = l.last.egress
 	w.configuration = node.Version != l.last.node.Version || l.last.isNone()
 	// Events of addresses and routes have forwarding in their scope.
-	if w.full || w.structure || w.uses || scope&Forwarding != 0 || w.configuration {
+	if w.full || w.structure || w.requirements || scope&Forwarding != 0 || w.configuration {
 		changed, err := l.refreshEgress(node)
 		if err != nil {
 			l.last.full = true
@@ -116,8 +116,8 @@ func (l *Loop) syncTable(node Node, w *work) (repaired []nft.Difference, err err
 	first, asOf := l.last.isNone(), uint32(0)
 	all := w.full || w.configuration // a policy decides which sets its attachments are in
 	if all {
-		// The plugin writes a record before its rules. So the records that are read after the
-		// generation include those of every attachment in the ruleset of that generation.
+		// The plugin writes a record before its rules. So records that are read after the
+		// generation cover every attachment in the ruleset of that generation.
 		if asOf, err = l.deps.Rules.Generation(); err != nil {
 			l.failed("rules")
 			return nil, err

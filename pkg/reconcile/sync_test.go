@@ -349,7 +349,7 @@ func TestConflicts(t *testing.T) {
 	c.k.conflicts = 1
 	c.k.transaction(nft.Transaction{Process: "nft", Structure: true})
 	c.record(numbered(7), true)
-	if c.sync(); c.l.deps.Records.Owner(numbered(7).Key.Digest()) != Owned {
+	if c.sync(); c.l.deps.Records.stateOf(numbered(7).Key.Digest()) != recordReady {
 		t.Error("the records are not read again after a conflict")
 	}
 	c.k.conflicts = 2 * maxStructureAttempts

@@ -116,21 +116,21 @@ func (l *Loop) explainElements(t *nft.Transaction, w *work) {
 func (l *Loop) takeRecordChanges(w *work) {
 	structure := false
 	first := l.last.isNone() // all elements are compared with the table
-	for _, c := range l.deps.Records.Changes() {
-		for _, k := range l.last.kept[c.Digest] {
+	for _, c := range l.deps.Records.takeChanges() {
+		for _, k := range l.last.kept[c.digest] {
 			w.desire[k] = true
 		}
-		delete(l.last.kept, c.Digest)
-		before, needed := useOf(c.Before)
-		after, needs := useOf(c.After)
-		structure = structure || before != after || needed != needs
-		if isReady(c.After) {
-			l.last.search.addAttachment(c.After)
+		delete(l.last.kept, c.digest)
+		before, required := requirementOf(c.before)
+		after, requires := requirementOf(c.after)
+		structure = structure || before != after || required != requires
+		if isReady(c.after) {
+			l.last.search.addAttachment(c.after)
 		}
-		if needs && !after.Ready {
+		if requires && !after.isReady {
 			continue // the plugin is adding or removing the attachment
 		}
-		for _, r := range []*store.Record{c.Before, c.After} {
+		for _, r := range []*store.Record{c.before, c.after} {
 			if r == nil || first {
 				continue
 			}
@@ -139,26 +139,26 @@ func (l *Loop) takeRecordChanges(w *work) {
 			}
 		}
 	}
-	w.uses = structure && l.usesChanged() || w.uses
-	w.structure = w.structure || w.uses
+	w.requirements = structure && l.requirementsChanged() || w.requirements
+	w.structure = w.structure || w.requirements
 }
 
-// usesChanged reports whether the records need another structure than at the last call.
-// Uses by ready attachments and uses by any attachment count separately.
-func (l *Loop) usesChanged() bool {
-	uses := map[Use]bool{}
-	for u := range l.deps.Records.Uses() {
-		uses[u] = true
-		u.Ready = false
-		uses[u] = true
+// requirementsChanged reports whether the records require another structure than at the last
+// call. Requirements of ready attachments and of any attachments count separately.
+func (l *Loop) requirementsChanged() bool {
+	now := map[requirement]bool{}
+	for q := range l.deps.Records.allRequirements() {
+		now[q] = true
+		q.isReady = false
+		now[q] = true
 	}
-	same := maps.Equal(uses, l.last.uses)
-	l.last.uses = uses
-	return !same
+	changed := !maps.Equal(now, l.last.requirements)
+	l.last.requirements = now
+	return changed
 }
 
-// verifyGeneration compares the kernel's generation with that of the last explained
-// transaction. Notifications may still arrive, so a difference counts only if the next
+// verifyGeneration compares the kernel's generation with the generation of the last
+// explained transaction. Notifications may still arrive, so a difference counts only if the next
 // call finds it too.
 func (l *Loop) verifyGeneration(w *work) error {
 	now, err := l.deps.Rules.Generation()

@@ -10,23 +10,22 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// UnreadableRecord is a record that cannot be read. The rules of its attachment stay as they
-// are.
+// UnreadableRecord is a record that cannot be read. The rules of its attachment are kept.
 type UnreadableRecord struct {
 	*store.ReadError
-	// Known is what is in memory of the record, as it was before; nil where it never
-	// could be read.
+	// Known is the record as it was when it could last be read, without the fields that a
+	// Snapshot omits; nil if it never could be.
 	Known *store.Record
 }
 
-// Unreadable returns the records that cannot be read, by path.
+// Unreadable returns the records that cannot be read, sorted by path.
 func (c *Cache) Unreadable() (out []UnreadableRecord) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name := range c.unreadable {
-		h := c.byName[name]
-		if e, ok := errors.AsType[*store.ReadError](h.err); ok {
-			out = append(out, UnreadableRecord{e, h.known})
+		e := c.byName[name]
+		if err, ok := errors.AsType[*store.ReadError](e.err); ok {
+			out = append(out, UnreadableRecord{err, e.known})
 		}
 	}
 	slices.SortFunc(out, func(a, b UnreadableRecord) int { return strings.Compare(a.Path, b.Path) })
@@ -40,14 +39,14 @@ func (c *Cache) HasUnreadable() bool {
 	return len(c.unreadable) > 0
 }
 
-// Retry reads the records again that could not be read, and reports whether that
-// changed anything. Where all can be read it costs nothing.
+// Retry reads unreadable records again, and reports whether any has changed. It reads
+// nothing if there are none.
 func (c *Cache) Retry() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.version
 	for name := range maps.Clone(c.unreadable) {
-		c.take(filepath.Join(c.records.Dir(), name+".json"))
+		c.read(filepath.Join(c.records.Dir(), name+".json"))
 	}
 	return c.version != before
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// A record that could not be read is read again, by Retry and by Reload, although its
-// file did not change. What it said before is known.
-func TestCacheRetries(t *testing.T) {
+// TestUnreadableIsReadAgain: Retry and Reload read an unreadable record again, although its
+// file did not change. Its last readable content is known.
+func TestUnreadableIsReadAgain(t *testing.T) {
 	r, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func TestCacheRetries(t *testing.T) {
 	}
 	defer func() { _ = c.watcher.Close() }()
 	if c.Retry() || c.HasUnreadable() || len(c.Unreadable()) > 0 {
-		t.Error("a record that can be read was not")
+		t.Error("a readable record is reported as unreadable")
 	}
 	for _, again := range []func() bool{
 		c.Retry,
@@ -34,7 +34,7 @@ func TestCacheRetries(t *testing.T) {
 			return c.Reload() == nil && c.Snapshot().Version != before
 		},
 	} {
-		// A directory in its place stands for a file that cannot be opened.
+		// A directory in place of the file cannot be read.
 		if err := errors.Join(os.Rename(path, path+".aside"), os.Mkdir(path, 0o700), c.Reload()); err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestCacheRetries(t *testing.T) {
 		}
 		version := c.Snapshot().Version
 		if c.Retry() || c.Snapshot().Version != version {
-			t.Error("the same error is a change")
+			t.Error("the same error counts as a change")
 		}
 		if err := errors.Join(os.Remove(path), os.Rename(path+".aside", path)); err != nil {
 			t.Fatal(err)

@@ -78,7 +78,7 @@ func (l *Loop) searchScope(node Node) flowScope {
 		add(r)
 	}
 	for of := range search.subjects {
-		for _, r := range l.deps.Records.Claims(of) {
+		for _, r := range l.deps.Records.claimsOf(of) {
 			add(r)
 		}
 	}
@@ -153,8 +153,8 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (searched bool, err err
 func (l *Loop) usedPolicies(node Node) (used []*masq.Policy, families map[string]map[masq.Family]bool) {
 	ready, _ := l.representatives(node)
 	n := 0
-	for u, count := range l.deps.Records.Uses() {
-		if u.Ready {
+	for q, count := range l.deps.Records.allRequirements() {
+		if q.isReady {
 			n += count
 		}
 	}
