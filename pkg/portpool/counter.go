@@ -26,7 +26,7 @@ type Options struct {
 type Counter struct {
 	Options
 	pools   *Pools
-	hash    func(key) uint64 // has a random seed, so that nobody can cause collisions
+	hash    func(key) uint64 // with a random seed, so that an attacker cannot cause collisions
 	tracked []trackedGroup   // the first n are in use
 	n       int
 	index   []int32 // by hash, with open addressing: the number of a tracked group plus 1
@@ -214,8 +214,8 @@ func (c *Counter) Add(f *conntrack.Flow) {
 		return
 	}
 	// A port is in use if any entry has the tuple of the replies, in either direction
-	// (nf_conntrack_tuple_taken). The original tuple of a translated flow is that of a
-	// container: no reply has it.
+	// (nf_conntrack_tuple_taken). The original tuple of a translated flow has a container's
+	// address: no reply has it.
 	if f.Translated() {
 		c.addTuple(&f.Reply, f)
 		return

@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 )
 
-// Which destinations will use up the source ports of the node, and when?
+// Print the destinations that will exhaust the source ports of the node, and when.
 func Example() {
 	c, err := conntrack.Open()
 	if err != nil {
@@ -18,7 +18,7 @@ func Example() {
 		return
 	}
 	defer c.Close()
-	var attachments []masq.Attachment // those of the records
+	var attachments []masq.Attachment // from the records
 	pools := portpool.PoolsOf(attachments, nil, masq.Default())
 	m := portpool.NewMonitor(portpool.Options{Groups: 20, ReusesClosed: portpool.ReusesClosed()})
 	for range time.Tick(10 * time.Second) {

@@ -42,8 +42,8 @@ type pastUsage struct {
 	severity Severity
 }
 
-// add returns the forecasts of a sample, in the order of the usages. A group starts anew
-// if the last sample did not have it, or if its fullest pool has changed.
+// add returns the forecasts of a sample, in the order of the usages. A group has no
+// rate if the last sample did not have it, or if its fullest pool has changed.
 func (h *history) add(now time.Time, usages []Usage) []Forecast {
 	out := make([]Forecast, 0, len(usages))
 	groups := make(map[Group]pastUsage, len(usages))

@@ -53,8 +53,8 @@ func hasChosenPort(proto uint8) bool {
 // key is a Group as numbers, for hashing.
 type key [5]uint64
 
-// keyOf returns the group in which a tuple takes a port, and that port. The tuple is that of
-// a packet from the destination. The tuple of an ICMP request is never that of a reply.
+// keyOf returns the group in which a tuple takes a port, and that port. It is the tuple of a
+// packet from the destination. ICMP requests and replies never have equal tuples.
 func keyOf(t *conntrack.Tuple) (k key, port uint16) {
 	from, to := t.Src.As16(), t.Dst.As16()
 	rest := uint64(t.Zone)<<40 | uint64(t.Proto)<<32

@@ -13,9 +13,9 @@ import (
 
 func sourceAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, byte(i >> 8), byte(i)}) }
 
-// TestHolders: the sources with the most ports are named. Up to maxSources the numbers
-// are exact; with thousands more those with a great share are found, and never with too
-// many ports.
+// TestHolders returns the sources with the most ports. With up to maxSources sources the
+// numbers are exact. With thousands of sources the largest ones are found, and their numbers
+// are never too high.
 func TestHolders(t *testing.T) {
 	for _, sources := range []int{1, 3, maxSources, 5000} {
 		g := Group{Protocol: unix.IPPROTO_UDP, Egress: egress[0], Destination: remote[0], Port: 53}
@@ -34,10 +34,10 @@ func TestHolders(t *testing.T) {
 		}
 		r := rand.New(rand.NewPCG(1, uint64(sources)))
 		r.Shuffle(len(flows), func(i, j int) { flows[i], flows[j] = flows[j], flows[i] })
-		c := sameCounterOf(Options{Groups: 2, Holders: 3})
-		for range 2 { // the second dump forgets the first
-			uses, _, _ := dumped(t, c, pods(), flows)
-			got := uses[0].Holders
+		c := newTestCounter(Options{Groups: 2, Holders: 3})
+		for range 2 { // the second dump does not add to the first
+			usages, _, _ := count(t, c, pods(), flows)
+			got := usages[0].Holders
 			if len(got) != min(3, sources) {
 				t.Fatalf("%d sources: %v", sources, got)
 			}
@@ -50,16 +50,16 @@ func TestHolders(t *testing.T) {
 					t.Errorf("%d sources: %v has %d ports", sources, h, n)
 				}
 				if sources >= 3 && h.Source != sourceAddr(i) {
-					t.Errorf("%d sources: number %d is %v", sources, i, h)
+					t.Errorf("%d sources: holder %d is %v", sources, i, h)
 				}
 			}
 		}
 	}
 }
 
-// TestHoldersOfThePool: a source that draws from another pool, and the node's own flows,
-// hold none of the fullest pool's ports.
-func TestHoldersOfThePool(t *testing.T) {
+// TestHoldersOfPool: a source that draws from another pool, and the node's own flows, hold
+// no port of the fullest pool.
+func TestHoldersOfPool(t *testing.T) {
 	g := Group{Protocol: unix.IPPROTO_UDP, Egress: egress[0], Destination: remote[0], Port: 53}
 	var flows []conntrack.Flow
 	for i := range 30 {
@@ -69,12 +69,12 @@ func TestHoldersOfThePool(t *testing.T) {
 		flows = append(flows, flowOf(netip.AddrPortFrom(addr("10.0.0.1"), uint16(3000+i)), g, uint16(20000+i)))
 	}
 	flows = append(flows, flowOf(netip.AddrPortFrom(g.Egress, 20009), g, 20009))
-	c := sameCounterOf(Options{Groups: 2, Holders: 3})
-	uses, _, _ := dumped(t, c, pods(), flows)
-	if u := uses[0]; u.Usable != 20 || u.Used != 15 || !slices.Equal(u.Holders, []Holder{{addr("10.0.0.1"), 4}}) {
+	c := newTestCounter(Options{Groups: 2, Holders: 3})
+	usages, _, _ := count(t, c, pods(), flows)
+	if u := usages[0]; u.Usable != 20 || u.Used != 15 || !slices.Equal(u.Holders, []Holder{{addr("10.0.0.1"), 4}}) {
 		t.Errorf("%+v", u)
 	}
-	if uses, _, _ := dumped(t, sameCounter(2), pods(), flows); uses[0].Holders != nil {
-		t.Errorf("holders that nobody asked for: %+v", uses[0])
+	if usages, _, _ := count(t, newTestCounter(Options{Groups: 2}), pods(), flows); usages[0].Holders != nil {
+		t.Errorf("holders without Options.Holders: %+v", usages[0])
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
-// TestLosses tells causes apart, adds CPUs up, and goes on across the end of 32 bits.
+// TestLosses distinguishes causes, adds the CPUs, and handles 32-bit counters that wrap.
 func TestLosses(t *testing.T) {
 	noPort := conntrack.Statistics{InsertFailed: 7, Drop: 7}
 	full := conntrack.Statistics{Drop: 5, EarlyDrop: 2}
 	longBucket := conntrack.Statistics{InsertFailed: 3, ChainTooLong: 3}
-	byNetlink := conntrack.Statistics{InsertFailed: 4}
+	addedByNetlink := conntrack.Statistics{InsertFailed: 4}
 	for _, tt := range []struct {
 		all  []conntrack.Statistics
 		want Losses
@@ -21,7 +21,7 @@ func TestLosses(t *testing.T) {
 		{[]conntrack.Statistics{noPort}, Losses{NoPort: 7}},
 		{[]conntrack.Statistics{full}, Losses{NoRoom: 5, Evicted: 2}},
 		{[]conntrack.Statistics{longBucket}, Losses{}},
-		{[]conntrack.Statistics{byNetlink}, Losses{NoPort: 4}},
+		{[]conntrack.Statistics{addedByNetlink}, Losses{NoPort: 4}},
 		{[]conntrack.Statistics{noPort, full, longBucket, noPort}, Losses{NoPort: 14, NoRoom: 5, Evicted: 2}},
 		{[]conntrack.Statistics{conntrack.Sum([]conntrack.Statistics{noPort, full, longBucket})}, Losses{NoPort: 7, NoRoom: 5, Evicted: 2}},
 	} {
@@ -41,7 +41,7 @@ func TestLosses(t *testing.T) {
 	}
 }
 
-// TestRecentLoss is reported from its first packet until it has not grown for a while.
+// TestRecentLoss: a loss is recent from its first packet until five minutes after its last.
 func TestRecentLoss(t *testing.T) {
 	var m LossTracker
 	begin := time.Unix(1e9, 0)

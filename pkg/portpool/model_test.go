@@ -12,13 +12,13 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// naive counts by sets of everything.
-func naive(flows []conntrack.Flow, p *Pools) []Usage { return naiveReusing(flows, p, false) }
+// model counts with a set of ports for each group.
+func model(flows []conntrack.Flow, p *Pools) []Usage { return modelReusing(flows, p, false) }
 
-func naiveReusing(flows []conntrack.Flow, p *Pools, reuses bool) []Usage {
+func modelReusing(flows []conntrack.Flow, p *Pools, reuses bool) []Usage {
 	taken, closing := map[Group]map[uint16]bool{}, map[Group]map[uint16]bool{}
 	pools := map[Group]map[int32]bool{}
-	// A tuple as a packet from the far end has it.
+	// It is the tuple of a packet from the destination.
 	take := func(t conntrack.Tuple, kind uint16) (Group, uint16) {
 		g, port := Group{t.Proto, t.Dst, t.Src, t.SrcPort, t.Zone}, t.DstPort
 		if isICMP(t.Proto) {
@@ -42,7 +42,7 @@ func naiveReusing(flows []conntrack.Flow, p *Pools, reuses bool) []Usage {
 				closing[g][port] = true
 			}
 		} else {
-			// No answer has the type of a request.
+			// No reply has the type of a request.
 			take(f.Original, 0xffff)
 		}
 	}
@@ -79,13 +79,13 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 var (
 	egress = []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2"), addr("2001:db8::1")}
-	// masqDefault is a policy without ports of its own.
-	masqDefault = masq.Default()
+	// defaultPolicy is a policy without toPorts.
+	defaultPolicy = masq.Default()
 
 	remote = []netip.Addr{addr("198.51.100.1"), addr("198.51.100.2"), addr("203.0.113.9"), addr("2001:db8:f::1")}
 )
 
-// pods have three policies between them; others wired 10.9.0.0/16.
+// pods returns the pools of attachments with three policies, and of a source prefix.
 func pods() *Pools {
 	own := masq.Policy{ToPorts: []masq.PortRange{{First: 30000, Last: 30009}, {First: 20000, Last: 20009}}}
 	wide := masq.Policy{ToPorts: []masq.PortRange{{First: 20000, Last: 20999}}}
@@ -98,8 +98,8 @@ func pods() *Pools {
 	}, []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}, wide)
 }
 
-// flowOf is a flow from a source to a group that has a port, translated if that
-// differs from its source.
+// flowOf returns a flow of a group with a source port, translated if egress address and
+// port differ from its source.
 func flowOf(from netip.AddrPort, g Group, port uint16) conntrack.Flow {
 	f := conntrack.Flow{
 		Original: conntrack.Tuple{Proto: g.Protocol, Src: from.Addr(), SrcPort: from.Port(), Dst: g.Destination, DstPort: g.Port, Zone: g.Zone},
@@ -123,8 +123,8 @@ func flowOf(from netip.AddrPort, g Group, port uint16) conntrack.Flow {
 	return f
 }
 
-// some are flows of all kinds in few groups, of which many share ports.
-func some(r *rand.Rand, n int) []conntrack.Flow {
+// randomFlows returns flows of all kinds in few groups, many of which share ports.
+func randomFlows(r *rand.Rand, n int) []conntrack.Flow {
 	sources := map[bool][]netip.Addr{
 		true:  {addr("10.0.0.1"), addr("10.0.0.2"), addr("10.0.0.3"), addr("10.9.0.1"), addr("10.9.0.2"), addr("10.77.0.1")},
 		false: {addr("fd00::1"), addr("fd00::2"), addr("fd00::3")},
@@ -151,9 +151,9 @@ func some(r *rand.Rand, n int) []conntrack.Flow {
 		port := uint16([]int{20000, 30000, 1, 600, 1024}[r.IntN(5)] + r.IntN(15))
 		f := flowOf(from, g, port)
 		switch r.IntN(6) {
-		case 0: // the node's own
+		case 0: // a flow from the node
 			f = flowOf(netip.AddrPortFrom(g.Egress, port), g, port)
-		case 1: // from the far end
+		case 1: // from the destination
 			if !isICMP(g.Protocol) {
 				f = flowOf(netip.AddrPortFrom(g.Egress, port), g, port)
 				f.Original, f.Reply = f.Reply, f.Original
@@ -164,7 +164,7 @@ func some(r *rand.Rand, n int) []conntrack.Flow {
 			}
 		}
 		if seen[f.Reply] || seen[f.Original] {
-			continue // as in the kernel
+			continue // the kernel has each tuple once
 		}
 		seen[f.Reply], seen[f.Original] = true, true
 		out = append(out, f)
@@ -172,31 +172,30 @@ func some(r *rand.Rand, n int) []conntrack.Flow {
 	return out
 }
 
-// dumped counts in dumps of some flows, until it is exact.
-func dumped(t testing.TB, c *Counter, p *Pools, flows []conntrack.Flow) (uses []Usage, beyond float64, dumps int) {
+// count dumps flows until the result is exact, at most twice.
+func count(t testing.TB, c *Counter, p *Pools, flows []conntrack.Flow) (usages []Usage, unlisted float64, dumps int) {
 	t.Helper()
-	return dumpedWithin(t, 2, c, p, flows)
+	return countWithin(t, 2, c, p, flows)
 }
 
-func dumpedWithin(t testing.TB, most int, c *Counter, p *Pools, flows []conntrack.Flow) (uses []Usage, beyond float64, dumps int) {
+func countWithin(t testing.TB, most int, c *Counter, p *Pools, flows []conntrack.Flow) (usages []Usage, unlisted float64, dumps int) {
 	t.Helper()
 	for exact := false; !exact; {
 		if dumps++; dumps > most {
-			t.Fatalf("not exact after %d dumps; beyond is %v", most, beyond)
+			t.Fatalf("not exact after %d dumps; other groups have at most %v", most, unlisted)
 		}
 		c.Begin(p)
 		for i := range flows {
 			c.Add(&flows[i])
 		}
-		uses, beyond, exact = c.End()
+		usages, unlisted, exact = c.End()
 	}
-	return uses, beyond, dumps
+	return usages, unlisted, dumps
 }
 
-// equal fails unless the first uses are the fullest. Which of several are that are as
-// full as the last does not matter.
-// Where there is no room for all, groups without a port in use may be left out.
-func equal(t testing.TB, got, want []Usage, most int) {
+// checkUsages fails unless got has the fullest usages of want. It does not matter which of
+// several equally full groups are last. Groups without a port in use may be left out.
+func checkUsages(t testing.TB, got, want []Usage, most int) {
 	t.Helper()
 	idle := func(u Usage) bool { return u.Used == 0 }
 	got, want = slices.DeleteFunc(slices.Clone(got), idle), slices.DeleteFunc(slices.Clone(want), idle)

@@ -70,8 +70,8 @@ const (
 	maxDumpRetries = 5
 )
 
-// Sample reads the table: once if that gives exact figures, else twice. It returns errors
-// of the kernel.
+// Sample reads the table: once if that gives exact figures, else twice. Errors are from the
+// kernel.
 func (m *Monitor) Sample(ctx context.Context, now time.Time, t table, p *Pools) (*Sample, error) {
 	s := &Sample{Time: now, ReusesClosed: m.counter.ReusesClosed}
 	all, err := t.Statistics(ctx)

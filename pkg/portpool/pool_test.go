@@ -31,9 +31,9 @@ func TestPools(t *testing.T) {
 		{"10.0.0.1:700", server, "[600-1023]", 424},
 		{"10.0.0.1:5000", ping, "[0-65535]", 65536},
 		{"10.0.0.2:5000", server, "[20000-20999]", 1000},
-		{"10.9.0.9:5000", server, "[20000-20999]", 1000},   // of the prefix
-		{"10.9.0.1:5000", server, "[1024-65535]", 64512},   // of an attachment within
-		{"172.16.0.1:5000", server, "[1024-65535]", 64512}, // of nobody
+		{"10.9.0.9:5000", server, "[20000-20999]", 1000},   // in the prefix
+		{"10.9.0.1:5000", server, "[1024-65535]", 64512},   // an attachment in the prefix
+		{"172.16.0.1:5000", server, "[1024-65535]", 64512}, // neither
 	} {
 		f := flowOf(netip.MustParseAddrPort(tt.from), tt.group, 1)
 		got := p.all[p.poolOf(&f)]
@@ -43,8 +43,8 @@ func TestPools(t *testing.T) {
 	}
 }
 
-// TestPoolsAreShared: thousands of attachments have one, and ranges that touch or
-// overlap are one range.
+// TestPoolsAreShared: attachments with equal ranges share a pool, and adjacent or overlapping
+// ranges are one range.
 func TestPoolsAreShared(t *testing.T) {
 	var all []masq.Attachment
 	for i := range 3000 {
@@ -59,15 +59,15 @@ func TestPoolsAreShared(t *testing.T) {
 	}
 }
 
-// TestPoolsOfAnAddressOfTwo: the later attachment has it, also where its pool is that
-// of everybody, and what is that of everybody takes no memory.
-func TestPoolsOfAnAddressOfTwo(t *testing.T) {
+// TestPoolOfSharedAddress: if two attachments have an address, the later one's pool counts.
+// An address with the default pool takes no memory.
+func TestPoolOfSharedAddress(t *testing.T) {
 	plain, own := masq.Default(), masq.Policy{ToPorts: []masq.PortRange{{First: 20000, Last: 20009}}}
 	first := masq.Attachment{Addresses: []netip.Addr{addr("10.0.0.1")}, Policy: &own}
 	later := masq.Attachment{Addresses: first.Addresses, Policy: &plain}
 	f := flowOf(netip.MustParseAddrPort("10.0.0.1:5000"), Group{Protocol: unix.IPPROTO_TCP, Egress: egress[0], Destination: remote[0], Port: 80}, 1)
 	if p := PoolsOf([]masq.Attachment{first, later}, nil, plain); p.poolOf(&f) != poolAll || len(p.byAddr) != 0 {
-		t.Errorf("%v, %d kept", p.all[p.poolOf(&f)], len(p.byAddr))
+		t.Errorf("%v, %d addresses in memory", p.all[p.poolOf(&f)], len(p.byAddr))
 	}
 	if p := PoolsOf([]masq.Attachment{later, first}, nil, plain); p.poolOf(&f) != firstRange {
 		t.Errorf("%v", p.all[p.poolOf(&f)])

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Ranges are counted at all their edges.
+// TestRanks counts the ports of ranges with all edges of words.
 func TestRanks(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	set, all := new(ports), map[uint16]bool{}
@@ -16,7 +16,7 @@ func TestRanks(t *testing.T) {
 	for range 2000 {
 		port := uint16(r.Uint32())
 		if set.add(port) == all[port] {
-			t.Fatalf("%d: new is %t", port, all[port])
+			t.Fatalf("port %d: new is %t", port, !all[port])
 		}
 		all[port] = true
 	}
@@ -41,6 +41,6 @@ func TestRanks(t *testing.T) {
 	}
 	set.remove(65535)
 	if !set.add(65535) {
-		t.Error("a port that was removed is there")
+		t.Error("a removed port is still in the set")
 	}
 }

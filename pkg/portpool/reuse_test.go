@@ -20,8 +20,8 @@ func TestReusesClosed(t *testing.T) {
 	}
 }
 
-// TestClosedFlows: ports that the kernel takes from closed flows are not in use; those
-// of flows that it does not end are, and so are all on a kernel that takes none.
+// TestClosedFlows: ports of closed flows that the kernel may reuse are free. Ports of other
+// flows are in use, and so are all ports on a kernel that reuses none.
 func TestClosedFlows(t *testing.T) {
 	g := Group{Protocol: unix.IPPROTO_TCP, Egress: egress[0], Destination: remote[0], Port: 443}
 	var flows []conntrack.Flow
@@ -42,19 +42,19 @@ func TestClosedFlows(t *testing.T) {
 		reuses        bool
 		used, closing int
 	}{{true, 4, 6}, {false, 10, 6}} {
-		c := sameCounterOf(Options{Groups: 5, Holders: 2, ReusesClosed: tt.reuses})
-		uses, beyond, _ := dumped(t, c, pods(), flows)
-		if len(uses) != 1 || uses[0].Used != tt.used || uses[0].Closing != tt.closing || beyond != 0 {
-			t.Errorf("reuses %t: %+v, beyond %v", tt.reuses, uses, beyond)
+		c := newTestCounter(Options{Groups: 5, Holders: 2, ReusesClosed: tt.reuses})
+		usages, unlisted, _ := count(t, c, pods(), flows)
+		if len(usages) != 1 || usages[0].Used != tt.used || usages[0].Closing != tt.closing || unlisted != 0 {
+			t.Errorf("reuses %t: %+v, others have at most %v", tt.reuses, usages, unlisted)
 		}
-		if h := uses[0].Holders; len(h) != 1 || h[0] != (Holder{addr("10.0.0.2"), tt.used}) {
+		if h := usages[0].Holders; len(h) != 1 || h[0] != (Holder{addr("10.0.0.2"), tt.used}) {
 			t.Errorf("reuses %t: holders %v", tt.reuses, h)
 		}
 	}
 }
 
-// TestClosedFlowsOfManyGroups: groups whose flows are all closed leave the room to
-// those whose flows are not.
+// TestClosedFlowsOfManyGroups: a group with only closed flows takes no room from other
+// groups.
 func TestClosedFlowsOfManyGroups(t *testing.T) {
 	var flows []conntrack.Flow
 	for i := range 5000 {
@@ -67,15 +67,15 @@ func TestClosedFlowsOfManyGroups(t *testing.T) {
 			flows = append(flows, f)
 		}
 	}
-	c := sameCounterOf(Options{Groups: 3, ReusesClosed: true})
-	got, beyond, _ := dumped(t, c, pods(), flows)
-	equal(t, got, naiveReusing(flows, pods(), true), 3)
-	if got[0].Used != 3 || got[2].Used != 3 || beyond != 3./1000 {
-		t.Errorf("%+v, beyond %v", got, beyond)
+	c := newTestCounter(Options{Groups: 3, ReusesClosed: true})
+	got, unlisted, _ := count(t, c, pods(), flows)
+	checkUsages(t, got, modelReusing(flows, pods(), true), 3)
+	if got[0].Used != 3 || got[2].Used != 3 || unlisted != 3./1000 {
+		t.Errorf("%+v, others have at most %v", got, unlisted)
 	}
-	// Once that is known, one dump is enough each time.
+	// After that one dump is enough.
 	for range 3 {
-		if got, _, dumps := dumped(t, c, pods(), flows); dumps != 1 || got[2].Used != 3 {
+		if got, _, dumps := count(t, c, pods(), flows); dumps != 1 || got[2].Used != 3 {
 			t.Errorf("%d dumps: %+v", dumps, got)
 		}
 	}

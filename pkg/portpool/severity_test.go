@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// TestLevels goes up and down: what falls only a little stays.
-func TestLevels(t *testing.T) {
-	was := OK
+// TestSeverity: the severity falls only after the share has fallen by the hysteresis.
+func TestSeverity(t *testing.T) {
+	s := OK
 	for i, tt := range []struct {
-		share float64
-		left  time.Duration
-		want  Severity
+		share       float64
+		exhaustedIn time.Duration
+		want        Severity
 	}{
 		{0, Never, OK},
 		{0.69, Never, OK},
@@ -33,8 +33,8 @@ func TestLevels(t *testing.T) {
 		{0.50, WarningTime, Warning},
 		{0.50, Never, OK},
 	} {
-		if was = severityOf(was, tt.share, tt.left); was != tt.want {
-			t.Fatalf("%d: %v at %v with %v left, want %v", i, was, tt.share, tt.left, tt.want)
+		if s = severityOf(s, tt.share, tt.exhaustedIn); s != tt.want {
+			t.Fatalf("%d: %v at %v, exhausted in %v, want %v", i, s, tt.share, tt.exhaustedIn, tt.want)
 		}
 	}
 }
