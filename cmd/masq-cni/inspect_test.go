@@ -141,7 +141,7 @@ func TestWatchFaults(t *testing.T) {
 			"the standard output is no terminal", `TERM is "dumb", which cannot move its cursor`,
 		},
 		"flows --watch -o json --interval 1ms": {`--output "json" for a program; leave one of them out`, "--interval 1ms is below 100ms"},
-		"flows --watch --sort packets":         {"--sort packets has no column that --watch could sort by; give -o wide too"},
+		"flows --watch --sort packets":         {"--watch cannot sort by packets, which has no column; give -o wide too"},
 		"flows --watch --nat x":                {`--nat "x" is not known`},
 		"--watch":                              {"the standard output is no terminal"},
 		"pod a --watch":                        {"the standard output is no terminal"},

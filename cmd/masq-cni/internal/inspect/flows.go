@@ -19,59 +19,66 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
+// flowList is what the commands for flows work on.
+type flowList struct {
+	node    *node.Node
+	filter  flowFilter
+	scrapes masqd.Scrapes
+}
+
 func flowsCommand(n *node.Node, f *flags) *cobra.Command {
-	var x choice
-	var hidden masqd.Scrapes
+	l := flowList{node: n}
 	c := &cobra.Command{
 		Use:   "flows",
-		Short: "Lists flows, and whose they are",
-		Long: `Lists the flows in the kernel's table, as they are read: a list of millions takes no
-memory. With several flags, those flows that fit all of them.
+		Short: "Lists flows with the pods that they belong to",
+		Long: `Lists the flows of the conntrack table. Flows are printed while they are read, so
+memory does not grow with the table. If several flags are given, a flow has to match
+all of them.
 
-An address, port or direction is that of the one who began a flow. --src, --sport,
---dst and --dport take it before or after translation, so that --sport finds the
-flow behind a port that a server names. Of ICMP, --sport is the ID.
+--src, --sport, --dst and --dport match the addresses and ports before translation, or
+those after it. For example, --sport finds the flow of a port that a server names. For
+ICMP, --sport is the ID.
 
 Connections to the HTTP endpoint of this node's masqd, such as those of Prometheus and
-of probes, are left out unless --scrapes, --sport or --dport asks for them.`,
+of probes, are not shown unless --scrapes, --sport or --dport is given.`,
 		Args: arity.None,
 	}
-	x.flags(c, n)
-	hidden.Flag(c)
+	l.filter.register(c, n)
+	l.scrapes.Flag(c)
 	c.RunE = f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error {
-		if f.screen.Watch {
-			return watchFlows(c, n, &x, hidden, f.screen, w)
+		if err := l.filter.parse(); err != nil {
+			return err
 		}
-		return listFlows(c, n, &x, hidden, w)
+		if f.screen.Watch {
+			return l.watch(c, f.screen, w)
+		}
+		return l.write(c.Context(), w)
 	})
 	return c
 }
 
-// listFlows writes flows as they are read, or sorted if --sort is given.
-func listFlows(c *cobra.Command, n *node.Node, x *choice, hidden masqd.Scrapes, w output.Writer) error {
-	if err := x.parse(); err != nil {
-		return err
-	}
+// write writes flows while it reads them; with --sort it reads all flows first.
+func (l *flowList) write(ctx context.Context, w output.Writer) error {
 	list := w.Flows(report.FlowColumns())
-	left := x.limit
-	unread, err := eachFlow(c.Context(), n, x, &hidden, func(f report.Flow) error {
-		if x.top != nil {
-			x.top.Add(f)
+	left := l.filter.limit
+	unread, err := l.each(ctx, &l.scrapes, func(f report.Flow) error {
+		if l.filter.top != nil {
+			l.filter.top.Add(f)
 			return nil
 		}
 		if err := list.Add(f); err != nil {
 			return err
 		}
 		if left--; left == 0 {
-			return errEnough
+			return errLimit
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if x.top != nil {
-		for _, f := range x.top.Sorted() {
+	if l.filter.top != nil {
+		for _, f := range l.filter.top.Sorted() {
 			if err := list.Add(*f); err != nil {
 				return err
 			}
@@ -80,7 +87,7 @@ func listFlows(c *cobra.Command, n *node.Node, x *choice, hidden masqd.Scrapes, 
 	if err := list.End(); err != nil {
 		return err
 	}
-	if note := hidden.Note(); note != "" && w.Format == "" {
+	if note := l.scrapes.Note(); note != "" && w.Format == "" {
 		if _, err := fmt.Fprintln(w, "note:", note); err != nil {
 			return err
 		}
@@ -88,56 +95,54 @@ func listFlows(c *cobra.Command, n *node.Node, x *choice, hidden masqd.Scrapes, 
 	return unread
 }
 
-// watchFlows shows flows on the whole terminal.
-func watchFlows(c *cobra.Command, n *node.Node, x *choice, hidden masqd.Scrapes, flags screen.Flags, w output.Writer) error {
-	if err := x.parse(); err != nil {
-		return err
-	}
-	by := cmp.Or(x.by, "bytes")
+// watch shows flows on the whole terminal.
+func (l *flowList) watch(c *cobra.Command, x screen.Flags, w output.Writer) error {
+	by := cmp.Or(l.filter.by, "bytes")
 	s := screen.Table(w, "flows", report.FlowColumns(), strings.ToUpper(by))
 	if s.First < 0 {
-		return fmt.Errorf("--sort %s has no column that --watch could sort by; give -o wide too", by)
+		return fmt.Errorf("--watch cannot sort by %s, which has no column; give -o wide too", by)
 	}
-	s.Tie, s.Max = report.CompareFlows, x.limit
+	s.Tie, s.Max = report.CompareFlows, l.filter.limit
 	s.Read = func(ctx context.Context, add func(report.Flow)) (screen.Remarks, error) {
-		hidden := hidden
-		unread, err := eachFlow(ctx, n, x, &hidden, func(f report.Flow) error { add(f); return nil })
-		return screen.Remarks{Note: hidden.Note(), Fault: unread}, err
+		scrapes := l.scrapes // counts the connections of one reading
+		unread, err := l.each(ctx, &scrapes, func(f report.Flow) error { add(f); return nil })
+		return screen.Remarks{Note: scrapes.Note(), Fault: unread}, err
 	}
-	return screen.Watch(c, flags, w, s)
+	return screen.Watch(c, x, w, s)
 }
 
-// errEnough ends eachFlow before the last flow, and is no error of it.
-var errEnough = errors.New("enough")
+// errLimit ends each when the list has as many flows as --limit allows. each does not
+// return it.
+var errLimit = errors.New("limit reached")
 
-// eachFlow calls f with the chosen flows that are not hidden until it returns an error.
-// Unread are the records that cannot be read.
-func eachFlow(ctx context.Context, n *node.Node, x *choice, hidden *masqd.Scrapes, f func(report.Flow) error) (unread, err error) {
-	v, err := n.Open()
+// each calls f with each selected flow that scrapes does not hide, until f returns an
+// error. unread is the error of records that cannot be read.
+func (l *flowList) each(ctx context.Context, scrapes *masqd.Scrapes, f func(report.Flow) error) (unread, err error) {
+	c, err := l.node.Open()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = v.Close() }()
-	queries, err := x.queries(v.Snapshot)
+	defer func() { _ = c.Close() }()
+	queries, err := l.filter.queries(c.Snapshot)
 	if err != nil {
 		return nil, err
 	}
-	if x.sport != "" || x.dport != "" {
-		hidden.Show = true
+	if l.filter.sport != "" || l.filter.dport != "" {
+		scrapes.Show = true
 	}
-	hidden.ReadPorts(v.LockPath)
-	defer hidden.Close()
+	scrapes.ReadPorts(c.LockPath)
+	defer scrapes.Close()
 	now := time.Now()
 	var failed error
-	err = node.Dump(ctx, v.Conn, queries, func(k *conntrack.Flow) bool {
-		if x.match(k) && !hidden.Hides(k) {
-			from, to := v.Owners.Ends(k)
+	err = node.Dump(ctx, c.Conn, queries, func(k *conntrack.Flow) bool {
+		if l.filter.match(k) && !scrapes.Hides(k) {
+			from, to := c.Owners.Ends(k)
 			failed = f(report.FlowOf(k, from, to, now))
 		}
 		return failed == nil
 	})
-	if err == nil && !errors.Is(failed, errEnough) {
+	if err == nil && !errors.Is(failed, errLimit) {
 		err = failed
 	}
-	return v.Unread, err
+	return c.Unread, err
 }

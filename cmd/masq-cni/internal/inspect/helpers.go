@@ -17,31 +17,31 @@ import (
 func helpersCommand(n *node.Node, f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "helpers",
-		Short: "Lists control connections that have a helper, and what helpers wait for",
+		Short: "Lists control connections that have a helper, and the connections that helpers expect",
 		Args:  arity.None,
 		RunE: f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error {
 			s := screen.Table(w, "connections", report.HelperColumns(), "POD")
 			return screen.Show(c, f.screen, w, s, func(ctx context.Context) (screen.Result[report.Flow], error) {
-				x, unread, err := helpers(ctx, n)
+				x, unread, err := readHelpers(ctx, n)
 				return screen.Result[report.Flow]{Value: x, Text: x.WriteText, Rows: x.Rows(), Remarks: screen.Remarks{Fault: unread}}, err
 			})
 		}),
 	}
 }
 
-// helpers are the control connections of the node, and what helpers wait for. Unread
-// are the records that cannot be read.
-func helpers(ctx context.Context, n *node.Node) (x report.Helpers, unread, err error) {
-	v, err := n.Open()
+// readHelpers returns the control connections of the node and the expected connections.
+// unread is the error of records that cannot be read.
+func readHelpers(ctx context.Context, n *node.Node) (x report.Helpers, unread, err error) {
+	c, err := n.Open()
 	if err != nil {
 		return x, nil, err
 	}
-	defer func() { _ = v.Close() }()
-	x = report.Helpers{Control: []report.Flow{}, Expectations: []report.Expectation{}}
+	defer func() { _ = c.Close() }()
+	x = report.Helpers{Control: []report.Flow{}}
 	now := time.Now()
-	err = node.Dump(ctx, v.Conn, []node.Query{{}}, func(f *conntrack.Flow) bool {
+	err = node.Dump(ctx, c.Conn, []node.Query{{}}, func(f *conntrack.Flow) bool {
 		if f.Helper != (conntrack.Helper{}) {
-			from, to := v.Owners.Ends(f)
+			from, to := c.Owners.Ends(f)
 			x.Control = append(x.Control, report.FlowOf(f, from, to, now))
 		}
 		return true
@@ -49,11 +49,18 @@ func helpers(ctx context.Context, n *node.Node) (x report.Helpers, unread, err e
 	if err != nil {
 		return x, nil, err
 	}
-	for e, err := range v.Expectations(ctx) {
+	x.Expectations, err = expectations(ctx, c)
+	return x, c.Unread, err
+}
+
+// expectations returns the connections that helpers expect.
+func expectations(ctx context.Context, c node.Conn) ([]report.Expectation, error) {
+	out := []report.Expectation{}
+	for e, err := range c.Expectations(ctx) {
 		if err != nil {
-			return x, nil, err
+			return nil, err
 		}
-		x.Expectations = append(x.Expectations, report.ExpectationOf(e, v.Owners))
+		out = append(out, report.ExpectationOf(e, c.Owners))
 	}
-	return x, v.Unread, nil
+	return out, nil
 }

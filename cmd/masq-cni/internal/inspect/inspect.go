@@ -24,15 +24,16 @@ func Command(n *node.Node) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect",
 		Short: "Shows what masquerading does on the node: flows, pods, rules, drift",
-		Long: `Without a further word: whether the node is healthy, its problems, each with its
-remedy, and the node's figures. Everything is read from the kernel and from the
-records of attachments, whether masqd runs or not; nothing is changed.
-Needs CAP_NET_ADMIN in the node's network namespace, and to read --state-dir.
+		Long: `Shows whether the node is healthy, its problems, each with its remedy, and the figures
+of the node. The commands below show one part of it in detail.
 
-Exit code 0: healthy, with warnings at most; 1: there are problems; 2: the node could
-not be queried.`,
+inspect reads the kernel and the records of attachments, with or without masqd, and
+changes nothing. It needs CAP_NET_ADMIN in the node's network namespace, and the right
+to read --state-dir.
+
+Exit code 0: healthy, or only warnings; 1: problems; 2: the node could not be queried.`,
 		Args: arity.None,
-		RunE: f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error { return showNode(c, n, f.screen, w) }),
+		RunE: f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error { return showSummary(c, n, f.screen, w) }),
 	}
 	exitcode.Answering(c)
 	f.output.Register(c)

@@ -16,6 +16,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
+// maxGroups is the greatest number of groups of flows that the command ports shows.
+const maxGroups = 500
+
 func portsCommand(n *node.Node, f *flags) *cobra.Command {
 	var limit int
 	var measure time.Duration
@@ -23,72 +26,74 @@ func portsCommand(n *node.Node, f *flags) *cobra.Command {
 		Use:   "ports",
 		Short: "Shows where source ports run out, and when",
 		Long: fmt.Sprintf(`Flows of one protocol from one egress address to one destination and port need
-different source ports. Shows the fullest of these groups: how many ports are in use, of
-those that the policies of their containers allow; the time until none is left, at the
-rate at which they are taken; and the pods that hold the most of them. LEVEL is notice
-from %.0f%%, warning from %.0f%%, critical from %.0f%%, and warning if the last port will be
-taken within %s and %.0f%% are in use.
+different source ports. Lists these groups of flows, those with the most ports in use
+first: how many ports are in use, of the ports that the policies of their containers
+allow; the time until no port is left, at the present rate; and the pods that use the
+most ports. LEVEL is notice from %.0f%%, warning from %.0f%%, critical from %.0f%%. It is also
+warning if the last port will be in use within %s and %.0f%% are in use.
 
 Since Linux 6.5, a new connection takes the port of a closed one (TIME_WAIT) if no other
-is free: such ports are not in use, CLOSING of -o wide counts them. On older kernels
-they are.
+port is free. Such ports are not in use; CLOSING of -o wide counts them. On older kernels
+they are in use.
 
-A new flow without a free port is dropped. The kernel counts the packets for the whole
-node, and not whose they were.`, 100*portpool.NoticeShare, 100*portpool.WarningShare, 100*portpool.CriticalShare,
+The kernel drops a new flow without a free port. It counts these packets for the whole
+node, not for each pod.`, 100*portpool.NoticeShare, 100*portpool.WarningShare, 100*portpool.CriticalShare,
 			strings.TrimSuffix(portpool.WarningTime.String(), "0s"), 100*portpool.WarningTimeShare),
 		Args: arity.None,
 	}
-	c.Flags().IntVar(&limit, "limit", 20, "the most groups to show, `N` from 1 to 500")
-	c.Flags().DurationVar(&measure, "measure", time.Second, "how long to measure the rate; 0: not at all; with --watch it is measured from one reading to the next")
+	c.Flags().IntVar(&limit, "limit", 20, fmt.Sprintf("show at most `N` groups, from 1 to %d", maxGroups))
+	c.Flags().DurationVar(&measure, "measure", time.Second, "how long to measure the rate; 0 shows no rate; with --watch the rate is measured between readings")
 	c.RunE = f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error {
-		if limit < 1 || limit > 500 {
-			return fmt.Errorf("--limit %d is not known; give a number of groups from 1 to 500", limit)
+		if limit < 1 || limit > maxGroups {
+			return fmt.Errorf("--limit %d is not a number from 1 to %d", limit, maxGroups)
 		}
 		if measure < 0 {
 			return fmt.Errorf("--measure %s is below 0; give a duration such as 5s", measure)
 		}
 		m := portpool.NewMonitor(portpool.Options{Groups: limit, Holders: report.MaxHolders, ReusesClosed: portpool.ReusesClosed()})
-		sampled := false // and so there is a rate
+		hasRate := false
 		return screen.Show(c, f.screen, w, screen.Table(w, "groups", report.PortColumns(), "SHARE"), func(ctx context.Context) (r screen.Result[report.PortGroup], err error) {
-			v, err := n.Open()
+			c, err := n.Open()
 			if err != nil {
 				return r, err
 			}
-			defer func() { _ = v.Close() }()
-			// Who watches has the rate from the look before.
+			defer func() { _ = c.Close() }()
 			if !f.screen.Watch && measure > 0 {
-				if _, err := sample(ctx, v, m); err != nil {
+				if _, err := samplePorts(ctx, c, m); err != nil {
 					return r, err
 				}
-				if err := pause(ctx, measure); err != nil {
+				if err := sleep(ctx, measure); err != nil {
 					return r, err
 				}
-				sampled = true
+				hasRate = true
 			}
-			s, err := sample(ctx, v, m)
+			s, err := samplePorts(ctx, c, m)
 			if err != nil {
 				return r, err
 			}
-			p := report.PortsOf(s, sampled, v.Owners)
-			sampled = true
-			return screen.Result[report.PortGroup]{Value: p, Text: p.WriteText, Rows: p.Groups, Remarks: screen.Remarks{Note: strings.Join(p.Remarks(), " "), Fault: v.Unread}}, nil
+			p := report.PortsOf(s, hasRate, c.Owners)
+			hasRate = true // of the next reading, from this one
+			return screen.Result[report.PortGroup]{
+				Value: p, Text: p.WriteText, Rows: p.Groups,
+				Remarks: screen.Remarks{Note: strings.Join(p.Remarks(), " "), Fault: c.Unread},
+			}, nil
 		})
 	})
 	return c
 }
 
-// sample takes a sample.
-func sample(ctx context.Context, v node.Conn, m *portpool.Monitor) (*portpool.Sample, error) {
-	return m.Sample(ctx, time.Now(), v.Conn, portPools(v.Snapshot))
+func samplePorts(ctx context.Context, c node.Conn, m *portpool.Monitor) (*portpool.Sample, error) {
+	return m.Sample(ctx, time.Now(), c.Conn, portPools(c.Snapshot))
 }
 
-// portPools are the pools that the attachments draw their ports from.
-func portPools(v node.Snapshot) *portpool.Pools {
-	d := v.Desired()
+// portPools returns the ranges of source ports that the policies allow.
+func portPools(s node.Snapshot) *portpool.Pools {
+	d := s.Desired()
 	return portpool.PoolsOf(d.Attachments, d.Sources.Prefixes, d.Sources.Policy)
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+// sleep waits for d or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// legacyTables returns the programs of legacy iptables whose table filter exists: the
-// kernel keeps it apart from nf_tables, and it cannot be read the same way.
+// legacyTables returns the programs of legacy iptables whose table filter exists. The
+// kernel keeps that table apart from nf_tables, and pkg/nft cannot read it.
 func legacyTables() (programs []string) {
 	for _, x := range []struct{ file, program string }{{"ip_tables_names", "iptables-legacy"}, {"ip6_tables_names", "ip6tables-legacy"}} {
 		// The calling thread may be in another network namespace than the process.
