@@ -64,10 +64,10 @@ func TestWhoWas(t *testing.T) {
 		t.Errorf("%d\n%s", code, out)
 	}
 	for text, want := range map[string]string{
-		"soon":                          `--at: "soon" is no time`,
-		"1m --nat-log " + dir + "/none": "there is no NAT log at \"" + dir + "/none\"",
-		"1m --nat-log=":                 `there is no NAT log at ""`,
-		"1m --nat-log " + dir + "/lock": "--nat-log says which directory",
+		"soon":                          `--at: "soon" is not a time`,
+		"1m --nat-log " + dir + "/none": "there is no NAT log in \"" + dir + "/none\"",
+		"1m --nat-log=":                 `there is no NAT log in ""`,
+		"1m --nat-log " + dir + "/lock": "give the directory of the log with --nat-log",
 	} {
 		args := append([]string{"192.0.2.2:40000", "--at"}, strings.Fields(text)...)
 		if code, _, diag := who(args...); code != 2 || !strings.Contains(diag, want) {
@@ -76,7 +76,7 @@ func TestWhoWas(t *testing.T) {
 	}
 }
 
-// logged is a NAT log of these records.
+// logged writes a NAT log of these records, and returns its directory.
 func logged(t *testing.T, all ...natlog.Record) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "log")
@@ -95,7 +95,7 @@ func logged(t *testing.T, all ...natlog.Record) string {
 	return dir
 }
 
-// flowOf is the begin or the end of a flow of a pod that leaves by a port.
+// flowOf returns the begin or the end of a flow that leaves with a port.
 func flowOf(kind natlog.Kind, pod string, port uint16, at string) natlog.Record {
 	when, err := time.Parse(time.RFC3339, "2026-03-01T"+at+"Z")
 	if err != nil {
@@ -110,7 +110,8 @@ func flowOf(kind natlog.Kind, pod string, port uint16, at string) natlog.Record 
 	}
 }
 
-// The clock is set back an hour while one flow lives, and ahead two while another does.
+// TestWhoWasAroundClockSteps sets the clock back an hour during one flow, and ahead two hours
+// during another.
 func TestWhoWasAroundClockSteps(t *testing.T) {
 	dir := logged(t,
 		flowOf(natlog.Begin, "before", 4000, "15:04:00"),
@@ -124,7 +125,7 @@ func TestWhoWasAroundClockSteps(t *testing.T) {
 	)
 	for at, want := range map[string]string{
 		"14:04:20": "", "14:04:40": "before", "14:06:00": "", "14:10:00": "between", "16:30:05": "between", "16:30:30": "", "16:31:00": "after", "18:00:00": "after",
-		// By the log alone, the clock came again to what it had shown before.
+		// According to the log, the clock showed these times twice.
 		"15:03:50": "between", "15:04:10": "before between", "15:05:00": "between",
 	} {
 		code, out, diag := command(t, "who", "--nat-log", dir, "--at", "2026-03-01T"+at+"Z", "192.0.2.2:4000/tcp")
@@ -139,12 +140,13 @@ func TestWhoWasAroundClockSteps(t *testing.T) {
 		}
 	}
 	if _, out, _ := command(t, "who", "--nat-log", dir, "--at", "2026-03-01T14:04:40Z", "192.0.2.2:4000", "-o", "json"); strings.Contains(out, `"duration"`) {
-		t.Errorf("nobody knows how long it lived:\n%s", out)
+		t.Errorf("the duration across a clock step is not known:\n%s", out)
 	}
 }
 
-// What a later program has written is named, and what can be read is answered for.
-func TestWhoWasOfANewerLog(t *testing.T) {
+// TestWhoWasNewerLog checks that a file of a later version is named, and that the rest of the
+// log is searched.
+func TestWhoWasNewerLog(t *testing.T) {
 	dir := logged(t, flowOf(natlog.Begin, "pod", 4000, "15:04:00"))
 	newer := filepath.Join(dir, "00000000000fffff.tail")
 	if err := os.WriteFile(newer, []byte("masqnat\n\x09\x00\x00\x00\x00\x00\x00\x00"), 0o600); err != nil {
@@ -153,12 +155,12 @@ func TestWhoWasOfANewerLog(t *testing.T) {
 	ask := func(port string) (int, string, string) {
 		return command(t, "who", "--nat-log", dir, "--at", "2026-03-01T15:05:00Z", "192.0.2.2:"+port)
 	}
-	const version = "version: 9 where this program knows 1"
-	if code, out, diag := ask("4000"); code != 0 || !strings.Contains(out, "\nshop/pod ") || !strings.Contains(diag, "not all of the log can be read") ||
+	const version = "log file of a newer version: 9"
+	if code, out, diag := ask("4000"); code != 0 || !strings.Contains(out, "\nshop/pod ") || !strings.Contains(diag, "a part of the log cannot be read") ||
 		!strings.Contains(diag, newer) || !strings.Contains(diag, version) {
 		t.Errorf("%d\n%s%s", code, out, diag)
 	}
-	// Whoever is not found may be in what cannot be read.
+	// A flow that is not found may be in the file of the later version.
 	if code, out, diag := ask("4001"); code != 2 || out != "" || !strings.Contains(diag, version) {
 		t.Errorf("%d\n%s%s", code, out, diag)
 	}

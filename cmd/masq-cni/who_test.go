@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Whatever keeps who from looking has exit code 2: 1 is an answer.
-func TestWhoThatCannotLook(t *testing.T) {
+// TestWhoFaults checks that every fault has exit code 2, since 1 means not found.
+func TestWhoFaults(t *testing.T) {
 	state := t.TempDir()
 	for args, want := range map[string]string{
 		"":                                      "masq-cni who needs an argument, ADDRESS:PORT",
@@ -21,15 +21,15 @@ func TestWhoThatCannotLook(t *testing.T) {
 		"192.0.2.2:-1":                          `"192.0.2.2:-1" is not ADDRESS:PORT[/PROTOCOL]`,
 		"name:80":                               `"name:80" is not ADDRESS:PORT[/PROTOCOL]`,
 		":80":                                   `":80" is not ADDRESS:PORT[/PROTOCOL]`,
-		"192.0.2.2:80/tpc":                      `"tpc" in "192.0.2.2:80/tpc" is no protocol; give one of tcp, udp, icmp`,
-		"192.0.2.2:80/":                         `"" in "192.0.2.2:80/" is no protocol`,
-		"192.0.2.2:80/256":                      `"256" in "192.0.2.2:80/256" is no protocol`,
+		"192.0.2.2:80/tpc":                      `"tpc" in "192.0.2.2:80/tpc" is not a protocol; give one of tcp, udp, icmp`,
+		"192.0.2.2:80/":                         `"" in "192.0.2.2:80/" is not a protocol`,
+		"192.0.2.2:80/256":                      `"256" in "192.0.2.2:80/256" is not a protocol`,
 		"192.0.2.2:80 --to name":                `--to "name" is not ADDRESS[:PORT]; give it as 198.51.100.2`,
 		"192.0.2.2:80 --to 198.51.100.2:0":      `--to "198.51.100.2:0" is not ADDRESS[:PORT]`,
-		"192.0.2.2:80 --to 2001:db8::2":         `--to "2001:db8::2" is of another family than 192.0.2.2`,
-		"192.0.2.2:7/icmp --to 198.51.100.2:80": `--to "198.51.100.2:80" has a port, and icmp has none; give the address alone`,
+		"192.0.2.2:80 --to 2001:db8::2":         `--to "2001:db8::2" and 192.0.2.2 are of different families`,
+		"192.0.2.2:7/icmp --to 198.51.100.2:80": `--to "198.51.100.2:80" has a port, but icmp has no ports; give only the address`,
 		"192.0.2.2:80 -o xml":                   `--output "xml" is not known; give wide, json, yaml`,
-		"192.0.2.2:80 --at noon":                `--at: "noon" is no time`,
+		"192.0.2.2:80 --at noon":                `--at: "noon" is not a time`,
 		"192.0.2.2:80 --netns no-such-name":     `--netns "no-such-name": there is no`,
 	} {
 		code, out, diag := command(t, append([]string{"who", "--state-dir", state}, strings.Fields(args)...)...)
@@ -37,7 +37,7 @@ func TestWhoThatCannotLook(t *testing.T) {
 			t.Errorf("%s: %d\n%s%s", args, code, out, diag)
 		}
 	}
-	// All that is wrong is said at once, and nothing of it reaches a terminal.
+	// All faults are reported at once, without terminal escapes.
 	if code, _, diag := command(t, "who", "x\x1b[2J/y", "--to", "z", "--state-dir", state); code != 2 || strings.Count(diag, "\n") != 3 || strings.Contains(diag, "\x1b") {
 		t.Errorf("%d\n%q", code, diag)
 	}
@@ -50,9 +50,8 @@ func TestWhoThatCannotLook(t *testing.T) {
 	}
 }
 
-// In a namespace where nothing is, the answer is nobody: in words, or as an empty
-// list.
-func TestWhoNobody(t *testing.T) {
+// TestWhoNotFound checks the answer in an empty namespace: a sentence, or an empty list.
+func TestWhoNotFound(t *testing.T) {
 	for args, want := range map[string]string{
 		"192.0.2.2:4711": "no flow leaves as 192.0.2.2:4711 now; the table has 0 flows\n" +
 			"note: 192.0.2.2 is neither an address of the node nor of an attachment\n",

@@ -131,11 +131,11 @@ func TestWhoAfterKilledDaemon(t *testing.T) {
 	unseen, dead := p.talks(c)
 	p.d = p.daemon("--nat-log", p.log)
 	after, then := p.talks(c)
-	if out := p.tells(after, then, "ns/c"); strings.Contains(out, "nobody wrote") {
+	if out := p.tells(after, then, "ns/c"); strings.Contains(out, "no records were written") {
 		t.Errorf("after it was killed:\n%s", out)
 	}
 	p.tells(before, began, "ns/c")
-	if out, exit := p.was(unseen, dead); exit != 1 || !strings.Contains(out, " nobody wrote\n") {
+	if out, exit := p.was(unseen, dead); exit != 1 || !strings.Contains(out, " no records were written\n") {
 		t.Errorf("%d\n%s", exit, out)
 	}
 	p.d.end()

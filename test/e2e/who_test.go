@@ -112,7 +112,7 @@ func TestWhoSamePort(t *testing.T) {
 		}
 	}
 	out, _ := w.whoText(at(web.addr(w.V4.Node), port).String())
-	if want := "is the own address of shop/web, whose flows may leave as another: masq-cni inspect flows --pod shop/web\n"; !strings.Contains(out, want) {
+	if want := "is the address of shop/web itself; its flows may leave with another address: masq-cni inspect flows --pod shop/web\n"; !strings.Contains(out, want) {
 		t.Errorf("missing %q:\n%s", want, out)
 	}
 }

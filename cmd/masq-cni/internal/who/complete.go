@@ -9,12 +9,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// complete offers the addresses that the node leaves with, and the protocols
-// behind a port.
+// complete completes ADDRESS:PORT[/PROTOCOL]: the source addresses of the node's uplinks, or
+// after a slash the protocols.
 func complete(n *node.Node, c *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-	const only = cobra.ShellCompDirectiveNoFileComp
+	const noFiles = cobra.ShellCompDirectiveNoFileComp
 	if len(args) > 0 {
-		return nil, only
+		return nil, noFiles
 	}
 	if place, _, ok := strings.Cut(typed, "/"); ok {
 		var out []string
@@ -23,14 +23,14 @@ func complete(n *node.Node, c *cobra.Command, args []string, typed string) ([]st
 				out = append(out, word)
 			}
 		}
-		return out, only
+		return out, noFiles
 	}
 	if err := n.Enter(c); err != nil {
-		return nil, only
+		return nil, noFiles
 	}
 	all, err := node.Uplinks()
 	if err != nil {
-		return nil, only
+		return nil, noFiles
 	}
 	var out []string
 	for _, u := range all {
@@ -42,5 +42,5 @@ func complete(n *node.Node, c *cobra.Command, args []string, typed string) ([]st
 			out = append(out, word)
 		}
 	}
-	return out, only | cobra.ShellCompDirectiveNoSpace
+	return out, noFiles | cobra.ShellCompDirectiveNoSpace
 }

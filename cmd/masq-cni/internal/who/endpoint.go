@@ -15,22 +15,21 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// endpoint is what a far end has to say of a flow: whom it talks to, and who it is
-// itself. Ports of ICMP are IDs.
+// endpoint is the end of a flow that a server sees, and the server itself. For ICMP, port is
+// the ID.
 type endpoint struct {
-	addr  netip.Addr
-	port  uint16
-	proto uint8      // 0: any
-	to    netip.Addr // not valid: anybody
-	// toPort is 0 for any.
-	toPort uint16
+	addr   netip.Addr
+	port   uint16
+	proto  uint8      // 0 for any
+	to     netip.Addr // of the server; not valid for any
+	toPort uint16     // of the server; 0 for any
 }
 
-// ported are the protocols that have ports, or as GRE keys, in the place of them.
-var ported = []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP, unix.IPPROTO_GRE}
+// withPorts are the protocols with ports, or in the case of GRE with keys in their place.
+var withPorts = []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP, unix.IPPROTO_GRE}
 
-// parseEndpoint understands ADDRESS:PORT[/PROTOCOL] and ADDRESS[:PORT], and reports
-// all that it cannot.
+// parseEndpoint parses ADDRESS:PORT[/PROTOCOL] and the ADDRESS[:PORT] of --to, and reports
+// every fault.
 func parseEndpoint(text, to string) (endpoint, error) {
 	var (
 		q    endpoint
@@ -40,12 +39,12 @@ func parseEndpoint(text, to string) (endpoint, error) {
 	if named {
 		var ok bool
 		if q.proto, ok = report.ParseProtocol(strings.ToLower(proto)); !ok {
-			errs = append(errs, fmt.Errorf("%s in %s is no protocol; give one of %s, or a number from 1 to 255",
+			errs = append(errs, fmt.Errorf("%s in %s is not a protocol; give one of %s, or a number from 1 to 255",
 				masq.Quote(proto), masq.Quote(text), strings.Join(report.Protocols(), ", ")))
 		}
 	}
 	p, err := netip.ParseAddrPort(place)
-	if a, ok := alone(place); err != nil && ok {
+	if a, ok := parseAddr(place); err != nil && ok {
 		errs = append(errs, fmt.Errorf("%s has no port; give it as %s, or list all flows of the address: masq-cni inspect flows --src %s",
 			masq.Quote(text), netip.AddrPortFrom(a, 4711), a))
 	} else if err != nil {
@@ -66,7 +65,7 @@ func (q *endpoint) parseTo(text string) error {
 	ok := err == nil && p.Port() != 0
 	if err != nil {
 		var a netip.Addr
-		a, ok = alone(text)
+		a, ok = parseAddr(text)
 		p = netip.AddrPortFrom(a, 0)
 	}
 	if !ok {
@@ -75,16 +74,16 @@ func (q *endpoint) parseTo(text string) error {
 	q.toPort = p.Port()
 	q.to = node.PlainAddr(p.Addr())
 	if q.addr.IsValid() && q.to.Is4() != q.addr.Is4() {
-		return fmt.Errorf("--to %s is of another family than %s; give an address of the same", masq.Quote(text), q.addr)
+		return fmt.Errorf("--to %s and %s are of different families; give two IPv4 or two IPv6 addresses", masq.Quote(text), q.addr)
 	}
-	if q.toPort != 0 && q.proto != 0 && !slices.Contains(ported, q.proto) {
-		return fmt.Errorf("--to %s has a port, and %s has none; give the address alone", masq.Quote(text), report.Protocol(q.proto))
+	if q.toPort != 0 && q.proto != 0 && !slices.Contains(withPorts, q.proto) {
+		return fmt.Errorf("--to %s has a port, but %s has no ports; give only the address", masq.Quote(text), report.Protocol(q.proto))
 	}
 	return nil
 }
 
-// alone reads an address without a port, in brackets or not.
-func alone(text string) (netip.Addr, bool) {
+// parseAddr parses an address without a port, with or without brackets.
+func parseAddr(text string) (netip.Addr, bool) {
 	if inside, closed := strings.CutSuffix(text, "]"); closed {
 		text = strings.TrimPrefix(inside, "[")
 	}
@@ -92,24 +91,25 @@ func alone(text string) (netip.Addr, bool) {
 	return a, err == nil
 }
 
-// match reports whether packets with this tuple go from the far end to the endpoint.
+// match reports whether packets with this tuple go from the server to the endpoint.
 func (q endpoint) match(t *conntrack.Tuple) bool {
-	return t.Dst == q.addr && max(t.DstPort, t.ID) == q.port && // no protocol has both
+	return t.Dst == q.addr && max(t.DstPort, t.ID) == q.port && // a packet has a port or an ICMP ID
 		(q.proto == 0 || t.Proto == q.proto) &&
 		(!q.to.IsValid() || t.Src == q.to) && (q.toPort == 0 || t.SrcPort == q.toPort)
 }
 
-// tuple is what is known of the tuples of such packets.
+// tuple returns the known part of the tuple of packets from the server to the endpoint.
 func (q endpoint) tuple() conntrack.Tuple {
 	t := conntrack.Tuple{Proto: q.proto, Src: q.to, Dst: q.addr, SrcPort: q.toPort}
-	if slices.Contains(ported, q.proto) {
+	if slices.Contains(withPorts, q.proto) {
 		t.DstPort = q.port
 	}
 	return t
 }
 
-// tuples are all that such packets can have, where these are few: nil where only a
-// dump finds them.
+// tuples returns all tuples that packets from the server to the endpoint can have, so that
+// the flows can be looked up. It returns nil if there are too many; a dump finds the flows
+// then.
 func (q endpoint) tuples() []conntrack.Tuple {
 	t := q.tuple()
 	switch {
@@ -125,15 +125,15 @@ func (q endpoint) tuples() []conntrack.Tuple {
 		return []conntrack.Tuple{t}
 	}
 	var all []conntrack.Tuple
-	for _, t.Proto = range ported {
+	for _, t.Proto = range withPorts {
 		t.DstPort = q.port
 		all = append(all, t)
 	}
 	return all
 }
 
-// The types of ICMP that begin flows, and their answers': echo, timestamp,
-// information, address mask; echo and node information (invmap in
+// icmpQueries and icmpv6Queries are the ICMP types that begin flows, and the types of their
+// answers: echo, timestamp, information, address mask; echo and node information (invmap in
 // nf_conntrack_proto_icmp.c and nf_conntrack_proto_icmpv6.c). Their code is 0.
 var (
 	icmpQueries   = []uint8{0, 8, 14, 13, 16, 15, 18, 17}
@@ -149,12 +149,12 @@ func withTypes(t conntrack.Tuple, id uint16, types []uint8) []conntrack.Tuple {
 	return all
 }
 
-// began reports whether the endpoint is where a flow seems to come from; otherwise it
-// is where it went.
-func (q endpoint) began(f *report.Flow) bool {
+// isSource reports whether the endpoint is the translated source of a flow. Otherwise it is
+// the destination.
+func (q endpoint) isSource(f *report.Flow) bool {
 	t := f.Translated
 	return t.Source == q.addr && max(t.SourcePort, t.ICMP.ID) == q.port
 }
 
-// String is what is asked, within a sentence.
+// String returns ADDRESS:PORT.
 func (q endpoint) String() string { return netip.AddrPortFrom(q.addr, q.port).String() }

@@ -15,8 +15,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// asked parses what has to be right.
-func asked(t *testing.T, text, to string) endpoint {
+// mustParse parses a valid endpoint.
+func mustParse(t *testing.T, text, to string) endpoint {
 	t.Helper()
 	q, err := parseEndpoint(text, to)
 	if err != nil {
@@ -34,7 +34,7 @@ func TestEndpointMatches(t *testing.T) {
 	for _, tt := range []struct {
 		text, to string
 		want     []conntrack.Tuple
-		lookups  int // 0: a dump
+		lookups  int // 0 for a dump
 	}{
 		{"192.0.2.2:4711", "", []conntrack.Tuple{tcp, gre, ping}, 0},
 		{"192.0.2.2:4711/tcp", "", []conntrack.Tuple{tcp}, 0},
@@ -55,7 +55,7 @@ func TestEndpointMatches(t *testing.T) {
 		{"[2001:db8::3%eth0]:7/icmp", "2001:db8::2%eth0", []conntrack.Tuple{ping6}, 4},
 		{"[2001:db8::3]:8/icmpv6", "", nil, 0},
 	} {
-		q := asked(t, tt.text, tt.to)
+		q := mustParse(t, tt.text, tt.to)
 		var got []conntrack.Tuple
 		for _, x := range []conntrack.Tuple{tcp, gre, ping, ping6} {
 			if q.match(&x) {
@@ -73,7 +73,7 @@ func TestEndpointMatches(t *testing.T) {
 			if len(all) > 0 && !slices.Contains(all, x) {
 				t.Errorf("%s --to %q: the lookups %v leave out %v", tt.text, tt.to, all, x)
 			}
-			// Neither does the kernel's choice of a dump leave it out.
+			// The filter of the dump selects it too.
 			f, filter := conntrack.Flow{Reply: x}, conntrack.Filter{Reply: q.tuple()}
 			if len(all) == 0 && !filter.Match(&f) {
 				t.Errorf("%s --to %q: the dump of %+v leaves out %v", tt.text, tt.to, filter, x)
@@ -82,19 +82,20 @@ func TestEndpointMatches(t *testing.T) {
 	}
 }
 
-// Who is behind an endpoint is at that end of the flow, and not at the other.
-func TestBehind(t *testing.T) {
+// TestDescribe checks that a flow is described by the container at the endpoint, not by the
+// container at the other end.
+func TestDescribe(t *testing.T) {
 	var (
-		v            node.Snapshot
+		s            node.Snapshot
 		server, node = netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("192.0.2.2")
 		addrs        = map[string]netip.Addr{"web": netip.MustParseAddr("10.88.0.2"), "db": netip.MustParseAddr("10.88.0.3")}
 	)
 	for _, name := range []string{"web", "db"} {
 		r := store.Record{Attachment: masq.Attachment{Key: masq.Key{Network: "net", ContainerID: name, Interface: "eth0"}}}
 		r.Addresses = []netip.Addr{addrs[name]}
-		v.Records = append(v.Records, r)
+		s.Records = append(s.Records, r)
 	}
-	v.Owners = report.OwnersOf(v.Records)
+	s.Owners = report.OwnersOf(s.Records)
 	flow := func(src netip.Addr, srcPort uint16, dst netip.Addr, dstPort uint16, answers netip.Addr, answersPort uint16, sees netip.Addr, seesPort uint16) conntrack.Flow {
 		f := conntrack.Flow{
 			Original: conntrack.Tuple{Proto: unix.IPPROTO_TCP, Src: src, SrcPort: srcPort, Dst: dst, DstPort: dstPort},
@@ -121,19 +122,19 @@ func TestBehind(t *testing.T) {
 		peer, note string
 	}{
 		{"translated", "192.0.2.2:2000", translated, true, "web", report.Out, "", ""},
-		{"before translation", "10.88.0.2:1000", translated, false, "", "", "", ""},
+		{"the source before translation", "10.88.0.2:1000", translated, false, "", "", "", ""},
 		{"the server", "198.51.100.2:80", translated, false, "", "", "", ""},
-		{"its own address", "10.88.0.2:1000", direct, true, "web", report.Out, "", "bare"},
+		{"its own address", "10.88.0.2:1000", direct, true, "web", report.Out, "", "untranslated"},
 		{"a published port", "192.0.2.2:8080", published, true, "web", report.In, "", ""},
-		{"what a published port is translated to", "10.88.0.2:80", published, false, "", "", "", ""},
-		{"who uses a published port", "198.51.100.2:3000", published, true, "", "", "", "nameless"},
-		{"the node itself", "192.0.2.2:4000", reached, true, "", "", "", "nameless"},
+		{"the target of a published port", "10.88.0.2:80", published, false, "", "", "", ""},
+		{"the client of a published port", "198.51.100.2:3000", published, true, "", "", "", "unowned"},
+		{"the node itself", "192.0.2.2:4000", reached, true, "", "", "", "unowned"},
 		{"a port that is not translated", "10.88.0.2:80", reached, false, "", "", "", ""},
-		{"one pod to another", "192.0.2.2:6000", hairpin, true, "db", report.Out, "web", ""},
-		{"by a published port", "192.0.2.2:8080", hairpin, true, "web", report.In, "", ""},
+		{"from pod to pod", "192.0.2.2:6000", hairpin, true, "db", report.Out, "web", ""},
+		{"from pod to pod, by a published port", "192.0.2.2:8080", hairpin, true, "web", report.In, "", ""},
 	} {
-		q := asked(t, tt.text, "")
-		f, found := behind(v, q, &tt.flow, time.Time{})
+		q := mustParse(t, tt.text, "")
+		f, found := describe(s, q, &tt.flow, time.Time{})
 		if found != tt.found || f.ContainerID != tt.pod || f.Direction != tt.dir || f.Peer.ContainerID != tt.peer {
 			t.Errorf("%s: %s is %t, %+v", tt.name, tt.text, found, f)
 		}
@@ -143,11 +144,11 @@ func TestBehind(t *testing.T) {
 		var n notes
 		n.add(q, f)
 		note := ""
-		if len(n.bare) > 0 {
-			note = "bare"
+		if len(n.untranslated) > 0 {
+			note = "untranslated"
 		}
-		if len(n.nameless) > 0 {
-			note += "nameless"
+		if len(n.unowned) > 0 {
+			note += "unowned"
 		}
 		if note != tt.note {
 			t.Errorf("%s: %s has the notes %+v", tt.name, tt.text, n)

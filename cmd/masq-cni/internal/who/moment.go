@@ -9,12 +9,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// moments are the forms that a time can be given in, and the end of the time that each
-// stands for.
+// moments are the layouts of --at, with the end of the period that each means.
 var moments = []struct {
 	layout string
 	end    func(time.Time) time.Time
-	today  bool
+	today  bool // the layout has no date
 }{
 	{"2006-01-02 15:04:05", second, false},
 	{"2006-01-02T15:04:05", second, false},
@@ -28,11 +27,12 @@ var moments = []struct {
 func second(t time.Time) time.Time { return t.Add(time.Second) }
 func minute(t time.Time) time.Time { return t.Add(time.Minute) }
 
-// day ends at the next midnight: not all days have 24 hours.
+// day returns the next midnight: a day may have 23 or 25 hours.
 func day(t time.Time) time.Time { return t.AddDate(0, 0, 1) }
 
-// parseMoment reads a time, or how long ago it was, and returns all that the text may
-// mean, to the millisecond, which is what the log keeps. A time without a zone is local.
+// parseMoment parses a time, a day, or a duration before now. It returns the first and the
+// last millisecond that the text may mean: the log keeps milliseconds. A time without a
+// zone is local.
 func parseMoment(text string, now time.Time) (from, until time.Time, err error) {
 	const tick = time.Millisecond
 	if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
@@ -62,14 +62,14 @@ func parseMoment(text string, now time.Time) (from, until time.Time, err error) 
 		}
 		return at, m.end(at).Add(-tick), nil
 	}
-	return from, until, fmt.Errorf("--at: %s is no time; give one as 2026-03-01T15:04:05Z, \"2026-03-01 15:04\", 15:04, a day as 2026-03-01, "+
-		"seconds since 1970 as 1772377445, 10m for ten minutes ago, or now", masq.Quote(text))
+	return from, until, fmt.Errorf("--at: %s is not a time; give 2026-03-01T15:04:05Z, \"2026-03-01 15:04\", 15:04, 2026-03-01 (that day), "+
+		"1772377445 (seconds since 1970), 10m (ten minutes ago), or now", masq.Quote(text))
 }
 
-// parseEpoch reads seconds or milliseconds since 1970, as date +%s and date +%s%3N print
-// them, with an @ before them or not.
+// parseEpoch parses seconds or milliseconds since 1970, as date +%s and date +%s%3N print
+// them, with or without a leading @.
 func parseEpoch(text string) (from, until time.Time, ok bool) {
-	const seconds, milliseconds = 10, 13 // digits, from 2001 to 2286
+	const seconds, milliseconds = 10, 13 // digits, for the years 2001 to 2286
 	digits := strings.TrimPrefix(text, "@")
 	n, err := strconv.ParseUint(digits, 10, 62)
 	switch {

@@ -10,49 +10,51 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// notes are what a table of flows leaves open: who is behind a flow that has no pod,
-// and that nothing hides the address of one that has. Each is said once.
-type notes struct{ nameless, bare []netip.Addr }
+// notes are addresses that need an explanation, each once.
+type notes struct {
+	unowned      []netip.Addr // no attachment has the address
+	untranslated []netip.Addr // a container's own address, which the flow leaves with
+}
 
-// explained is how many addresses of a kind are, at most.
-const explained = 8
+// maxExplained is the greatest number of addresses of each kind that are explained.
+const maxExplained = 8
 
 func (n *notes) add(q endpoint, f report.Flow) {
-	began := q.began(&f)
-	behind := f.Translated.Destination
-	if began {
-		behind = f.Original.Source
+	leaves := q.isSource(&f)
+	addr := f.Translated.Destination // of the container
+	if leaves {
+		addr = f.Original.Source
 	}
 	switch {
 	case f.Owner == report.Owner{}:
-		n.nameless = appendOnce(n.nameless, behind)
-	case began && behind == q.addr:
-		n.bare = appendOnce(n.bare, behind)
+		n.unowned = appendOnce(n.unowned, addr)
+	case leaves && addr == q.addr:
+		n.untranslated = appendOnce(n.untranslated, addr)
 	}
 }
 
 func appendOnce(all []netip.Addr, a netip.Addr) []netip.Addr {
-	if len(all) < explained && !slices.Contains(all, a) {
+	if len(all) < maxExplained && !slices.Contains(all, a) {
 		all = append(all, a)
 	}
 	return all
 }
 
 func (n *notes) write(w io.Writer) error {
-	for _, a := range n.bare {
+	for _, a := range n.untranslated {
 		if _, err := fmt.Fprintf(w, "note: %s is the container's own address; it leaves untranslated\n", a); err != nil {
 			return err
 		}
 	}
-	if len(n.nameless) == 0 {
+	if len(n.unowned) == 0 {
 		return nil
 	}
-	names, err := node.Holders(n.nameless...)
+	names, err := node.Holders(n.unowned...)
 	if err != nil {
 		return err
 	}
-	for _, a := range n.nameless {
-		text := "unknown: no attachment has the address now, and no interface of the node; another plugin's pod, or one that is gone"
+	for _, a := range n.unowned {
+		text := "unknown: no attachment and no interface of the node has the address now. It may belong to a pod of another plugin, or to a removed pod"
 		if name, ok := names[a]; ok {
 			text = "the node itself, on " + report.Clean(name)
 		}

@@ -1,5 +1,5 @@
 // Package who is the command masq-cni who: it tells which container is behind an address
-// and port, now by the kernel's conntrack table, or in the past by the NAT log.
+// and port. For the present it asks conntrack, for the past the NAT log.
 package who
 
 import (
@@ -21,32 +21,33 @@ func Command(n *node.Node) *cobra.Command {
 	var (
 		out         output.Flag
 		to, at, dir string
-		hidden      masqd.Scrapes
+		scrapes     masqd.Scrapes
 	)
 	c := &cobra.Command{
 		Use:   "who ADDRESS:PORT[/PROTOCOL]",
-		Short: "Says which container is behind an address and port that a server names",
-		Long: `Lists the flows that a far end sees come from ADDRESS:PORT, and whose they are, and
-those to ADDRESS:PORT whose destination is translated: the data connection of
-active FTP, a published port. It asks the kernel, whether masqd runs or not, and
-changes nothing. An address that nobody translates, such as a pod's own, is
-answered for too.
+		Short: "Shows which container is behind an address and port",
+		Long: `A server sees connections from ADDRESS:PORT. who lists these flows with the containers
+that they belong to. It also lists flows to ADDRESS:PORT whose destination is
+translated: the data connection of active FTP, a published port. Flows that are not
+translated are found too, by a container's own address.
 
-Without a protocol, all of them. ICMP has an ID where others have a port. An
-address of IPv6 stands in brackets: [2001:db8::2]:4711.
+who asks the kernel, with or without masqd, and changes nothing. Without a protocol it
+searches all protocols. For ICMP, PORT is the ID. An IPv6 address stands in brackets:
+[2001:db8::2]:4711.
 
---to names the far end by the address that it has itself. With its port, or for
-ICMP with its address, the flow is looked up, in conntrack zone 0; otherwise the
-table is read, with all its zones.
+--to names the server by its own address. With the server's port, or for ICMP with its
+address, who looks up the flow in conntrack zone 0; otherwise it reads the table, with
+all zones.
 
---at asks who it was, not who it is: at a time (2026-03-01T15:04:05Z, "2026-03-01
-15:04", 15:04 today, 1772377445 seconds since 1970, now), on a day (2026-03-01), or so
-long ago (10m). The answer comes from the NAT log, which masqd writes with --nat-log;
-the kernel is not asked. Connections to the HTTP endpoint of masqd, such as those of
-Prometheus to another node, are left out if others are found; --scrapes shows them.
+--at searches the NAT log, which masqd writes with --nat-log, in place of the kernel.
+TIME is a point in time (2026-03-01T15:04:05Z, "2026-03-01 15:04", 15:04 today,
+1772377445 seconds since 1970, now), a day (2026-03-01), or a duration before now (10m).
+Connections to the HTTP endpoint of masqd, such as those of Prometheus to another node,
+are not shown if other flows are found; --scrapes shows them.
 
-Exit code 0: found; 1: not found; 2: the query failed. Needs CAP_NET_ADMIN in the
-node's network namespace, and to read --state-dir; with --at to read the log.`,
+Exit code 0: found; 1: not found; 2: the query failed. who needs CAP_NET_ADMIN in the
+node's network namespace, and the right to read --state-dir; with --at the right to read
+the log.`,
 		Example: `  masq-cni who 192.0.2.2:51688
   masq-cni who 192.0.2.2:51688/tcp --to 198.51.100.2:443 -o json
   masq-cni who '[2001:db8:1::2]:4711/icmpv6'
@@ -56,12 +57,12 @@ node's network namespace, and to read --state-dir; with --at to read the log.`,
 			return complete(n, c, args, typed)
 		},
 	}
-	c.Flags().StringVar(&to, "to", "", "the far end: `ADDRESS[:PORT]`")
-	_ = c.RegisterFlagCompletionFunc("to", cobra.NoFileCompletions) // the flag is there
-	c.Flags().StringVar(&at, "at", "", "`TIME` at which it was, or how long ago: from the NAT log")
+	c.Flags().StringVar(&to, "to", "", "the server: `ADDRESS[:PORT]`")
+	_ = c.RegisterFlagCompletionFunc("to", cobra.NoFileCompletions) // the flag exists
+	c.Flags().StringVar(&at, "at", "", "search the NAT log for this `TIME`, or for so long ago")
 	c.Flags().StringVar(&dir, "nat-log", natLogDir, "`DIRECTORY` of the NAT log")
-	_ = c.RegisterFlagCompletionFunc("at", cobra.NoFileCompletions) // the flag is there
-	hidden.Flag(c)
+	_ = c.RegisterFlagCompletionFunc("at", cobra.NoFileCompletions) // the flag exists
+	scrapes.Flag(c)
 	out.Register(c)
 	c.RunE = out.Run(func(c *cobra.Command, args []string, w output.Writer) error {
 		q, err := parseEndpoint(args[0], to)
@@ -69,64 +70,36 @@ node's network namespace, and to read --state-dir; with --at to read the log.`,
 			return err
 		}
 		if !c.Flags().Changed("at") {
-			return whoIs(c, n, q, w)
+			return searchTable(c.Context(), n, q, w)
 		}
-		p := past{dir: dir}
-		if p.from, p.until, err = parseMoment(at, time.Now()); err != nil {
+		l := log{node: n, dir: dir, scrapes: scrapes, stderr: c.ErrOrStderr()}
+		if l.from, l.until, err = parseMoment(at, time.Now()); err != nil {
 			return err
 		}
-		return whoWas(c, n, q, p, hidden, w)
+		return l.search(c.Context(), q, w)
 	})
 	return exitcode.Answering(c)
 }
 
-// whoIs answers from the kernel's table.
-func whoIs(c *cobra.Command, n *node.Node, q endpoint, w output.Writer) error {
-	x, flows, err := lookUp(n, q)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = x.Close() }()
-	all := readAll(c.Context(), x, q)
-	if q.tuples() != nil {
-		all = described(x.Snapshot, q, flows)
-	}
-	found, nameless, err := showFlows(all, q, w, report.FlowColumns())
-	switch {
-	case err != nil:
-		return err
-	case nameless && x.Unread != nil:
-		return x.Unread // it may have the name
-	case found:
-		return nil
-	}
-	if w.Format == "" {
-		if err := writeNone(x, q, w); err != nil {
-			return err
-		}
-	}
-	return exitcode.ErrFailed
-}
-
-// showFlows writes the flows of an answer, whether they come from the kernel's table
-// or from elsewhere. A flow is nameless when no attachment is known behind it.
-func showFlows(flows iter.Seq2[report.Flow, error], q endpoint, w output.Writer, columns []report.Column[report.Flow]) (found, nameless bool, err error) {
+// writeFlows writes the flows that were found, with notes. A flow is unowned if no
+// attachment is known for it.
+func writeFlows(flows iter.Seq2[report.Flow, error], q endpoint, w output.Writer, columns []report.Column[report.Flow]) (found, unowned bool, err error) {
 	var (
 		list  output.FlowWriter
 		notes notes
 	)
 	for f, err := range flows {
 		if err != nil {
-			return found, nameless, err
+			return found, unowned, err
 		}
 		if list == nil {
 			list = w.Flows(columns)
 		}
 		found = true
-		nameless = nameless || f.Owner == (report.Owner{})
+		unowned = unowned || f.Owner == (report.Owner{})
 		notes.add(q, f)
 		if err := list.Add(f); err != nil {
-			return found, nameless, err
+			return found, unowned, err
 		}
 	}
 	switch {
@@ -136,10 +109,10 @@ func showFlows(flows iter.Seq2[report.Flow, error], q endpoint, w output.Writer,
 		list = w.Flows(columns) // an empty list
 	}
 	if err := list.End(); err != nil {
-		return found, nameless, err
+		return found, unowned, err
 	}
 	if w.Format == "" {
 		err = notes.write(w)
 	}
-	return found, nameless, err
+	return found, unowned, err
 }

@@ -1,14 +1,15 @@
 package who
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"net/netip"
 	"time"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/exitcode"
@@ -21,51 +22,48 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// natLogDir is where the NAT log is looked for.
+// natLogDir is the default directory of the NAT log.
 const natLogDir = "/var/lib/masq-cni/nat-log"
 
-// past answers from the NAT log.
-type past struct {
+// log searches the NAT log for the flows of a time.
+type log struct {
+	node        *node.Node
 	dir         string
 	from, until time.Time
+	scrapes     masqd.Scrapes
+	stderr      io.Writer
 }
 
-// whoWas answers from the log.
-func whoWas(c *cobra.Command, n *node.Node, q endpoint, p past, hidden masqd.Scrapes, w output.Writer) error {
-	if records, err := store.Open(n.StateDir); err == nil {
-		hidden.ReadPorts(records.LockPath())
+func (l *log) search(ctx context.Context, q endpoint, w output.Writer) error {
+	if records, err := store.Open(l.node.StateDir); err == nil {
+		l.scrapes.ReadPorts(records.LockPath())
 	}
-	query := natlog.Query{Addr: netip.AddrPortFrom(q.addr, q.port), Proto: q.proto, From: p.from, Until: p.until}
+	query := natlog.Query{Addr: netip.AddrPortFrom(q.addr, q.port), Proto: q.proto, From: l.from, Until: l.until}
 	if q.to.IsValid() {
 		query.To = netip.AddrPortFrom(q.to, q.toPort)
 	}
-	got, err := natlog.Find(c.Context(), p.dir, query)
+	answer, err := natlog.Find(ctx, l.dir, query)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no NAT log at %s; masqd writes one with --nat-log, and --nat-log says here where", masq.Quote(p.dir))
+		return fmt.Errorf("there is no NAT log in %s; masqd writes one with --nat-log; if it is in another directory, give --nat-log here too", masq.Quote(l.dir))
 	case errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("%w; --nat-log says which directory the log is in", err)
+		return fmt.Errorf("%w; give the directory of the log with --nat-log", err)
 	case errors.Is(err, fs.ErrPermission):
 		err = fmt.Errorf("%w; run as root", err)
 	}
-	if err != nil && (got == nil || len(got.Flows) == 0) {
+	if err != nil && (answer == nil || len(answer.Flows) == 0) {
 		return err
 	}
-	found, _, failed := showFlows(each(hidden.Filter(flowsThatWere(got))), q, w, report.PastFlowColumns(time.Local))
-	if failed != nil {
-		return failed
+	found, _, errWrite := writeFlows(each(l.scrapes.Filter(flowsOf(answer))), q, w, report.PastFlowColumns(time.Local))
+	if errWrite != nil {
+		return errWrite
 	}
 	if err != nil {
-		_, _ = fmt.Fprintln(c.ErrOrStderr(), "masq-cni: not all of the log can be read:", err)
+		_, _ = fmt.Fprintln(l.stderr, "masq-cni: a part of the log cannot be read:", err)
 	}
 	if w.Format == "" {
-		if err := p.remarks(w, q, got); err != nil {
+		if err := l.writeNotes(w, q, answer); err != nil {
 			return err
-		}
-		if note := hidden.Note(); note != "" {
-			if _, err := fmt.Fprintln(w, "note:", note); err != nil {
-				return err
-			}
 		}
 	}
 	if !found {
@@ -74,38 +72,44 @@ func whoWas(c *cobra.Command, n *node.Node, q endpoint, p past, hidden masqd.Scr
 	return nil
 }
 
-// remarks says what the log leaves open.
-func (p past) remarks(w output.Writer, q endpoint, got *natlog.Answer) error {
+// writeNotes writes what the log does not tell.
+func (l *log) writeNotes(w io.Writer, q endpoint, answer *natlog.Answer) (err error) {
+	line := func(format string, args ...any) {
+		if err == nil {
+			_, err = fmt.Fprintf(w, format+"\n", args...)
+		}
+	}
 	stamp := func(t time.Time) string { return t.Local().Format(time.RFC3339) }
-	if len(got.Flows) == 0 {
-		if _, err := fmt.Fprintf(w, "no flow left as %s at %s, as far as the log goes\n", q, stamp(p.from)); err != nil {
-			return err
+	if len(answer.Flows) == 0 {
+		line("no flow left as %s at %s, according to the log", q, stamp(l.from))
+	}
+	for i := range answer.Flows {
+		if f := &answer.Flows[i]; f.Uncertain {
+			line("note: the log does not tell whether the flow from %s had ended by then", f.Original.Src)
 		}
 	}
-	for i := range got.Flows {
-		if f := &got.Flows[i]; f.Uncertain {
-			if _, err := fmt.Fprintf(w, "note: whether the flow from %s was over by then is not known\n", f.Original.Src); err != nil {
-				return err
-			}
-		}
-	}
-	for i := range got.Gaps {
-		g := &got.Gaps[i]
-		lost := "nobody wrote"
-		if g.Lost > 0 {
+	for i := range answer.Gaps {
+		g := &answer.Gaps[i]
+		lost := "no records were written"
+		switch {
+		case g.Lost == 1:
+			lost = "1 record is missing"
+		case g.Lost > 1:
 			lost = fmt.Sprintf("%d records are missing", g.Lost)
 		}
-		if _, err := fmt.Fprintf(w, "note: from %s to %s %s\n", stamp(g.Began()), stamp(g.Time), lost); err != nil {
-			return err
-		}
+		line("note: from %s to %s %s", stamp(g.Began()), stamp(g.Time), lost)
 	}
-	return nil
+	if note := l.scrapes.Note(); note != "" {
+		line("note: %s", note)
+	}
+	return err
 }
 
-func flowsThatWere(got *natlog.Answer) []report.Flow {
-	out := make([]report.Flow, len(got.Flows))
-	for i := range got.Flows {
-		out[i] = flowThatWas(&got.Flows[i])
+// flowsOf converts the flows of an answer.
+func flowsOf(answer *natlog.Answer) []report.Flow {
+	out := make([]report.Flow, len(answer.Flows))
+	for i := range answer.Flows {
+		out[i] = flowOf(&answer.Flows[i])
 	}
 	return out
 }
@@ -120,7 +124,7 @@ func each(flows []report.Flow) iter.Seq2[report.Flow, error] {
 	}
 }
 
-func flowThatWas(f *natlog.Flow) report.Flow {
+func flowOf(f *natlog.Flow) report.Flow {
 	tuple := func(t natlog.Tuple) report.Tuple {
 		out := report.Tuple{Source: t.Src.Addr(), Destination: t.Dst.Addr(), DestinationPort: t.Dst.Port()}
 		if f.Proto == unix.IPPROTO_ICMP || f.Proto == unix.IPPROTO_ICMPV6 {
@@ -133,7 +137,7 @@ func flowThatWas(f *natlog.Flow) report.Flow {
 	out := report.Flow{
 		Owner:    report.OwnerOf(masq.Attachment{Key: f.Owner.Key, Pod: f.Owner.Pod}),
 		Protocol: report.Protocol(f.Proto), Original: tuple(f.Original), Translated: tuple(f.Translated),
-		NAT: "snat", State: "open", // a flow without an end may live
+		NAT: "snat", State: "open", // until an end is found
 		Packets: report.Sides{Original: f.Packets[0], Reply: f.Packets[1]},
 		Bytes:   report.Sides{Original: f.Bytes[0], Reply: f.Bytes[1]},
 	}
@@ -155,7 +159,7 @@ func flowThatWas(f *natlog.Flow) report.Flow {
 	if !f.End.IsZero() {
 		out.End, out.State = report.Time{Time: f.End.UTC()}, "closed"
 		if !f.Begin.IsZero() {
-			out.Duration = report.Seconds(max(0, f.End.Sub(f.Begin))) // clocks are set, also back
+			out.Duration = report.Seconds(max(0, f.End.Sub(f.Begin))) // the clock may have been set back
 		}
 	}
 	return out
