@@ -3,11 +3,11 @@
 //
 //	SOURCE_DATE_EPOCH=0 sbom [-name NAME] [-type TYPE] VERSION PROGRAM...
 //
-// NAME and TYPE are those of what the programs make up, by default the container
-// masq-cni; TYPE is one that CycloneDX has.
+// NAME and TYPE describe the product that the programs belong to: by default the container
+// masq-cni. TYPE is a component type of CycloneDX.
 //
-// It is read from what the linker left in the programs, so it says what is in them and
-// not what go.mod allows; the same programs give the same bytes.
+// The modules are read from the build information in the programs, so the SBOM has the linked
+// modules and not all modules of go.mod. Its bytes depend only on the programs and the arguments.
 package main
 
 import (
@@ -50,24 +50,24 @@ func run(args []string, epoch string, w io.Writer) error {
 	}
 	seconds, err := strconv.ParseInt(epoch, 10, 64)
 	if err != nil {
-		return fmt.Errorf("SOURCE_DATE_EPOCH is %q; give the seconds since 1970 that the commit was made", epoch)
+		return fmt.Errorf("SOURCE_DATE_EPOCH is %q; give the time of the commit in seconds since 1970", epoch)
 	}
 	b, err := billOf(args[0], args[1:], time.Unix(seconds, 0).UTC())
 	if err != nil {
 		return err
 	}
 	b.Metadata.Component.Name, b.Metadata.Component.Type = *name, cyclonedx.ComponentType(*kind)
-	// Most tools that read these know 1.6.
+	// Most tools can read version 1.6.
 	return cyclonedx.NewBOMEncoder(w, cyclonedx.BOMFileFormatJSON).SetPretty(true).EncodeVersion(b, cyclonedx.SpecVersion1_6)
 }
 
-// whole is the reference of all of it. No program has that name.
-const whole = "all"
+// productRef is the reference of the product. No program has that name.
+const productRef = "all"
 
-// bill collects what programs are made of.
+// bill collects the programs and their modules by reference.
 type bill struct {
-	programs, modules map[string]cyclonedx.Component // by reference
-	needs             map[string][]string
+	programs, modules map[string]cyclonedx.Component
+	dependencies      map[string][]string
 }
 
 func billOf(version string, paths []string, made time.Time) (*cyclonedx.BOM, error) {
@@ -77,7 +77,7 @@ func billOf(version string, paths []string, made time.Time) (*cyclonedx.BOM, err
 		if err != nil {
 			return nil, err
 		}
-		b.needs[whole] = append(b.needs[whole], ref)
+		b.dependencies[productRef] = append(b.dependencies[productRef], ref)
 	}
 	var all []cyclonedx.Component
 	for _, of := range []map[string]cyclonedx.Component{b.programs, b.modules} {
@@ -86,15 +86,15 @@ func billOf(version string, paths []string, made time.Time) (*cyclonedx.BOM, err
 		}
 	}
 	var dependencies []cyclonedx.Dependency
-	for _, ref := range slices.Sorted(maps.Keys(b.needs)) {
-		on := slices.Sorted(slices.Values(b.needs[ref]))
+	for _, ref := range slices.Sorted(maps.Keys(b.dependencies)) {
+		on := slices.Sorted(slices.Values(b.dependencies[ref]))
 		dependencies = append(dependencies, cyclonedx.Dependency{Ref: ref, Dependencies: &on})
 	}
 	out := cyclonedx.NewBOM()
 	out.Metadata = &cyclonedx.Metadata{
 		Timestamp: made.Format(time.RFC3339),
 		Component: &cyclonedx.Component{
-			BOMRef: whole, Version: version,
+			BOMRef: productRef, Version: version,
 			Licenses: &cyclonedx.Licenses{{License: &cyclonedx.License{ID: "Apache-2.0"}}},
 		},
 	}
@@ -116,21 +116,21 @@ func (b *bill) program(version, path string) (ref string, err error) {
 	b.programs[name] = cyclonedx.Component{
 		BOMRef: name, Type: cyclonedx.ComponentTypeApplication, Name: name, Version: version,
 		Hashes: &[]cyclonedx.Hash{{Algorithm: cyclonedx.HashAlgoSHA256, Value: hex.EncodeToString(sum[:])}},
-		// What it was built with decides over its bytes.
+		// The build settings determine the bytes of the program.
 		Properties: settings(info),
 	}
-	b.needs[name] = append(b.needs[name], b.module("std", strings.TrimPrefix(info.GoVersion, "go")))
+	b.dependencies[name] = append(b.dependencies[name], b.module("std", strings.TrimPrefix(info.GoVersion, "go")))
 	for _, m := range info.Deps {
 		if m.Replace != nil {
 			m = m.Replace
 		}
-		b.needs[name] = append(b.needs[name], b.module(m.Path, m.Version))
+		b.dependencies[name] = append(b.dependencies[name], b.module(m.Path, m.Version))
 	}
 	return name, nil
 }
 
 func (b *bill) module(path, version string) (ref string) {
-	// A + stands for itself in a purl only when it is escaped.
+	// A purl must escape the + of a version.
 	ref = "pkg:golang/" + path + "@" + strings.ReplaceAll(version, "+", "%2B")
 	b.modules[ref] = cyclonedx.Component{BOMRef: ref, Type: cyclonedx.ComponentTypeLibrary, Name: path, Version: version, PackageURL: ref}
 	return ref

@@ -201,12 +201,12 @@ func TestLint(t *testing.T) {
 // NOTES.txt gives the next steps for the chosen values.
 func TestNotes(t *testing.T) {
 	for set, want := range map[string][]string{
-		"mode=chain":           {"masq into the network that is there", "kubectl -n kube-system rollout status daemonset/masq-cni", "the ConfigMap masq-cni-config"},
+		"mode=chain":           {"masq in its existing network", "kubectl -n kube-system rollout status daemonset/masq-cni", "the ConfigMap masq-cni-config"},
 		"mode=network":         {"masq as its network"},
-		"mode=none":            {"has to name them"},
-		"metrics.exposed=true": {"port 9468 of each address of each node. Any client"},
+		"mode=none":            {"List them in the ConfigMap"},
+		"metrics.exposed=true": {"port 9468 on each address of each node. Any client"},
 		"metrics.exposed=true,metrics.webConfigSecret=masqd-web": {"of each node, with the web configuration of the Secret masqd-web."},
-		"uninstall=true": {"is being freed", "helm -n kube-system uninstall masq-cni"},
+		"uninstall=true": {"is being removed from each node", "helm -n kube-system uninstall masq-cni"},
 	} {
 		out := string(must(tool("helm", "install", "masq-cni", chart, "--namespace", "kube-system", "--dry-run=client", "--set", set))(t))
 		_, notes, _ := strings.Cut(out, "NOTES:")

@@ -2,14 +2,14 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* The release's name alone where it has the chart's in it, as other charts do. */ -}}
+{{- /* The name of the release if it contains the name of the chart, as in other charts. */ -}}
 {{- define "masq-cni.fullname" -}}
 {{- $name := include "masq-cni.name" . -}}
 {{- $both := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
 {{- .Values.fullnameOverride | default $both | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* A selector cannot be changed later: nothing in it changes with a version. */ -}}
+{{- /* Kubernetes does not allow a selector to change: it must not contain the version. */ -}}
 {{- define "masq-cni.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "masq-cni.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

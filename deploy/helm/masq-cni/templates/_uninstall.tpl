@@ -8,7 +8,7 @@
     - --conf-dir=/host/etc/cni/net.d
     - --plugin=/masq
     - --state-dir=/host/run/masq-cni
-    # Pods that run go on with the node's network as it was before.
+    # Remove masq although pods use it: they keep the network of the node without masq.
     - --force
     {{- range .args }}
     - {{ . }}
@@ -20,7 +20,7 @@
     readOnlyRootFilesystem: true
     capabilities:
       drop: ["ALL"]
-      # The table is the kernel's.
+      # Deletes the nftables table.
       add: ["NET_ADMIN"]
   volumeMounts:
     - name: run
