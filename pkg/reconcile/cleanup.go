@@ -23,7 +23,7 @@ const (
 // later, the attachment is restored.
 type cleanup struct {
 	records  *store.Records
-	evidence store.Kernel
+	evidence store.Probes
 	grace    time.Duration // how long the proof has to hold
 	log      *slog.Logger
 
@@ -44,7 +44,7 @@ func (c *cleanup) isDue(records []*store.Record) bool {
 // restores retired records with a container that exists. It logs leases, which only the
 // IPAM plugin can release.
 func (c *cleanup) run(now time.Time, records []*store.Record) (removed, restored int, err error) {
-	q := &store.Inquiry{Kernel: c.evidence, Whole: c.records.Get}
+	q := &store.Inquiry{Probes: c.evidence, Whole: c.records.Get}
 	stale := map[masq.Key]time.Time{}
 	var errs []error
 	for _, r := range records {

@@ -45,7 +45,7 @@ func newCleanupTest(t *testing.T, grace time.Duration, records ...store.Record) 
 func (c *cleanupTest) restart(grace time.Duration) {
 	c.cleanup = cleanup{
 		records: c.records, grace: grace, log: slog.New(slog.DiscardHandler),
-		evidence: store.Kernel{
+		evidence: store.Probes{
 			Boot:    "boot",
 			HasLink: func(i int) (bool, error) { return c.links[i], nil },
 			Aliases: func() (map[masq.HostLink]bool, error) { return c.aliases, c.listErr },

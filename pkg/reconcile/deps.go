@@ -36,7 +36,7 @@ type Deps struct {
 	// number.
 	DeleteFlows func(ctx context.Context, filter conntrack.Filter, match func(*conntrack.Flow) bool) (int, error)
 	// Evidence proves that a container exists, or that it does not.
-	Evidence store.Kernel
+	Evidence store.Probes
 	// NodeNetNS reports whether the network namespace of another node exists that shares
 	// the state directory.
 	NodeNetNS func(masq.NodeNetNS) masq.NetNSState

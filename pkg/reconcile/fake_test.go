@@ -84,7 +84,7 @@ func newLoopOf(t *testing.T, k *fakeKernel, change func(*Deps), records ...store
 	d := Deps{
 		Records: cache, Node: func() Node { return Node{} }, Rules: k, Host: k, DeleteFlows: k.deleteFlows,
 		ServicePorts: func([]masq.PortRange) ([]masq.PortRange, error) { return nil, nil },
-		Evidence: store.Kernel{
+		Evidence: store.Probes{
 			HasLink: func(int) (bool, error) { return false, nil },
 			Aliases: func() (map[masq.HostLink]bool, error) { return nil, nil },
 			NetNS:   func(masq.NetNS) masq.NetNSState { return masq.NetNSUnknown },

@@ -24,7 +24,7 @@ type namespaceCleanup struct {
 // does not name its namespace stays. So do all records that share their ID with a
 // namespace that may exist.
 func (c *namespaceCleanup) run(now time.Time) error {
-	others, err := c.records.Others()
+	others, err := c.records.OtherNodes()
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
-// list lists a directory. A missing one has no files.
+// list lists a directory. A missing directory has no files.
 func list(dir string) ([]fs.DirEntry, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -29,9 +29,8 @@ func (r *Records) files(dir string) ([]fs.DirEntry, error) {
 	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return !strings.HasPrefix(e.Name(), r.node+"-") }), err
 }
 
-// within makes a directory and calls write, which writes a file there. Another process
-// removes the directory with the last file of it, and may do so between the two: then
-// both are done once more.
+// within makes a directory and calls write, which writes a file there. It does both a
+// second time if another process removed the directory in between, with its last file.
 func within(dir string, write func() error) error {
 	try := func() error {
 		if err := errors.Join(os.MkdirAll(dir, 0o700), safedir.CheckPrivate(dir)); err != nil {

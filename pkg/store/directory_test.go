@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// Another process may remove the directory before the file is there. What keeps failing is
-// an error.
-func TestWithinDirectoryThatIsRemoved(t *testing.T) {
+// Another process may remove the directory before the file is written. After two failures
+// it is an error.
+func TestWithinRemovedDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "dir")
 	for removals, want := range map[int]error{0: nil, 1: nil, 9: fs.ErrNotExist} {
 		writes := 0

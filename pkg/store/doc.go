@@ -1,12 +1,25 @@
-// Package store keeps the record of each attachment on disk, below
-// <stateDir>/attachments: what the plugin wired, for the DEL that comes without
-// any argument, for the daemon, and for people.
+// Package store keeps the state of a node on disk, below a state directory
+// (/run/masq-cni): a record of each attachment, the node's policy, and marks.
 //
-// A record is written before anything is done for its attachment (the intent) and
-// removed when nothing is left of it, so whoever dies between leaves a record that
-// says what to look for. Writing is atomic: a reader sees the old record or the
-// new one. Nothing is synced to the disk: a record describes links and rules,
-// which do not outlive the kernel's memory either.
+// A record says what ADD made of an attachment. DEL needs it when the runtime passes no
+// arguments, masqd compares it with the kernel, and people read it. The plugin writes the
+// record before it changes anything (the intent) and removes it after everything else. If
+// the plugin is killed in between, the record tells the next program what to remove.
 //
-// To look at them: they are JSON, one file each, readable by root.
+// Files are replaced by a rename, so that a reader sees the old text or the new text.
+// Nothing is synced to the disk: records describe links and rules, which do not survive a
+// reboot either.
+//
+//	attachments/<node>-<digest>.json     a record
+//	attachments/<node>-<digest>.retired  a record whose container was found gone
+//	attachments/<node>-<digest>.bad      a damaged record that was rebuilt
+//	attachments/masqd.lock               the lock of masqd, and its addresses
+//	duplicates/<node>-<digest>           marks a record that replaced another attachment
+//	refused/<node>-<digest>.json         a pod whose annotations ADD refused
+//	node-<node>.json                     the node's policy
+//	nat-log-<node>                       marks a node with a NAT log
+//
+// <node> is the cookie of the network namespace, <digest> the digest of network, container
+// ID and interface. To debug, read the files as root: they are JSON. The package has no
+// cache and no locks but masqd.lock; it does not interpret the policy of a record.
 package store

@@ -17,8 +17,8 @@ import (
 // Duplicate is an address that several attachments of the node have.
 type Duplicate struct {
 	Address netip.Addr
-	// Holders are the attachments in the order in which they were made. The last one
-	// has the rules; packets to the address go where the node's route leads.
+	// Holders are the attachments in the order of their creation. The last attachment has
+	// the rules. Packets to the address follow the node's route.
 	Holders []Record
 }
 
@@ -31,8 +31,8 @@ func (d Duplicate) String() string {
 	return fmt.Sprintf("%s is the address of %d attachments: %s", d.Address, len(d.Holders), strings.Join(names, ", "))
 }
 
-// Duplicates returns the addresses that more than one of the records has, in ascending
-// order. Records that are not ready do not count: their ADD may yet be refused.
+// Duplicates returns the addresses that several records have, in ascending order. Records
+// that are not ready do not count: their ADD may still fail.
 func Duplicates(records []Record) []Duplicate {
 	first := map[netip.Addr]int{} // indexes of records
 	more := map[netip.Addr][]int{}
@@ -63,15 +63,15 @@ func Duplicates(records []Record) []Duplicate {
 	return out
 }
 
-// markDir has an empty file for each attachment whose record has Replaced, so that
-// Marked need not read all records.
+// markDir has an empty file, a mark, for each record with Replaced, so that
+// MarkedDuplicates need not read all records.
 func (r *Records) markDir() string { return filepath.Join(filepath.Dir(r.dir), "duplicates") }
 
 func (r *Records) markPath(k masq.Key) string {
 	return filepath.Join(r.markDir(), strings.TrimSuffix(filepath.Base(r.path(k)), ".json"))
 }
 
-// PutReplacing is Put for a record that has Replaced.
+// PutReplacing is Put for a record with Replaced. It also makes the mark.
 func (r *Records) PutReplacing(rec Record) error {
 	if err := within(r.markDir(), func() error { return os.WriteFile(r.markPath(rec.Key), nil, 0o600) }); err != nil {
 		return fmt.Errorf("mark a duplicate address: %w", err)
@@ -85,13 +85,13 @@ func (r *Records) unmark(k masq.Key) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	_ = os.Remove(r.markDir()) // fails while there are others
+	_ = os.Remove(r.markDir()) // fails unless it is empty
 	return err
 }
 
-// Marked returns the duplicate addresses of attachments that have a mark. Its cost grows
-// with the number of marks, and not with that of attachments.
-func (r *Records) Marked() ([]Duplicate, error) {
+// MarkedDuplicates returns the duplicate addresses of attachments that have a mark. Its
+// cost grows with the number of marks, not with the number of attachments.
+func (r *Records) MarkedDuplicates() ([]Duplicate, error) {
 	marks, err := r.files(r.markDir())
 	if err != nil {
 		return nil, err
@@ -120,8 +120,8 @@ func (r *Records) Marked() ([]Duplicate, error) {
 	return Duplicates(all), errors.Join(errs...)
 }
 
-// Replaced returns the records of the attachments that rec replaced and that have one
-// of its addresses still, in the order in which they were made.
+// Replaced returns the records of the attachments that rec replaced and that still have
+// one of its addresses, in the order of their creation.
 func (r *Records) Replaced(rec Record) ([]Record, error) {
 	var out []Record
 	var errs []error

@@ -10,8 +10,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// at is a record that is ready, made so many seconds after the first.
-func at(id string, second int, addresses ...string) Record {
+// readyRecord returns a record that is ready and was created at this second.
+func readyRecord(id string, second int, addresses ...string) Record {
 	r := record(id)
 	r.Ready, r.Created = true, time.Unix(int64(second), 0).UTC()
 	r.Addresses = nil
@@ -22,12 +22,12 @@ func at(id string, second int, addresses ...string) Record {
 }
 
 func TestDuplicates(t *testing.T) {
-	moving := at("moving", 9, "10.0.0.1")
-	moving.Ready = false
-	twice := at("twice", 4, "10.0.0.4", "10.0.0.4") // one holder all the same
+	pending := readyRecord("pending", 9, "10.0.0.1")
+	pending.Ready = false
+	twice := readyRecord("twice", 4, "10.0.0.4", "10.0.0.4") // counts as one holder
 	got := Duplicates([]Record{
-		at("c", 3, "10.0.0.2", "fd00::2"), at("a", 1, "10.0.0.1", "10.0.0.2"), at("b", 2, "10.0.0.2"),
-		at("d", 4, "10.0.0.3", "fd00::2"), moving, twice,
+		readyRecord("c", 3, "10.0.0.2", "fd00::2"), readyRecord("a", 1, "10.0.0.1", "10.0.0.2"), readyRecord("b", 2, "10.0.0.2"),
+		readyRecord("d", 4, "10.0.0.3", "fd00::2"), pending, twice,
 	})
 	want := map[string][]string{"10.0.0.2": {"a", "b", "c"}, "fd00::2": {"c", "d"}}
 	if len(got) != len(want) {
@@ -49,12 +49,12 @@ func TestDuplicates(t *testing.T) {
 
 func TestMarked(t *testing.T) {
 	r := open(t, t.TempDir())
-	a, b, c := at("a", 1, "10.0.0.1"), at("b", 2, "10.0.0.1", "10.0.0.2"), at("c", 3, "10.0.0.1")
+	a, b, c := readyRecord("a", 1, "10.0.0.1"), readyRecord("b", 2, "10.0.0.1", "10.0.0.2"), readyRecord("c", 3, "10.0.0.1")
 	b.Replaced = []masq.Key{a.Key}
 	c.Replaced = []masq.Key{a.Key, b.Key}
 	marked := func(want int) {
 		t.Helper()
-		all, err := r.Marked()
+		all, err := r.MarkedDuplicates()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func TestMarked(t *testing.T) {
 			holders += len(d.Holders)
 		}
 		if holders != want {
-			t.Errorf("%d holders instead of %d: %v", holders, want, all)
+			t.Errorf("got %d holders, want %d: %v", holders, want, all)
 		}
 	}
 	put := func(err error) {
@@ -83,7 +83,7 @@ func TestMarked(t *testing.T) {
 	marked(3)
 	put(r.Delete(a.Key))
 	marked(2)
-	put(os.Remove(r.path(b.Key))) // by no program of ours
+	put(os.Remove(r.path(b.Key))) // by another program
 	marked(0)
 	put(r.Put(a))
 	marked(2)
@@ -91,22 +91,22 @@ func TestMarked(t *testing.T) {
 	put(r.Delete(b.Key))
 	marked(0)
 	if _, err := os.Stat(r.markDir()); !os.IsNotExist(err) {
-		t.Errorf("the marks' directory stays: %v", err)
+		t.Errorf("the directory of marks was not removed: %v", err)
 	}
 }
 
 func TestReplaced(t *testing.T) {
 	r := open(t, t.TempDir())
-	late, early, other, moving := at("late", 3, "10.0.0.1"), at("early", 1, "10.0.0.1"), at("other", 2, "10.0.0.9"), at("moving", 4, "10.0.0.1")
-	moving.Ready = false
-	rec := at("rec", 5, "10.0.0.1")
-	for _, o := range []Record{late, early, other, moving} {
+	late, early, other, pending := readyRecord("late", 3, "10.0.0.1"), readyRecord("early", 1, "10.0.0.1"), readyRecord("other", 2, "10.0.0.9"), readyRecord("pending", 4, "10.0.0.1")
+	pending.Ready = false
+	rec := readyRecord("rec", 5, "10.0.0.1")
+	for _, o := range []Record{late, early, other, pending} {
 		if err := r.Put(o); err != nil {
 			t.Fatal(err)
 		}
 		rec.Replaced = append(rec.Replaced, o.Key)
 	}
-	rec.Replaced = append(rec.Replaced, at("gone", 1).Key)
+	rec.Replaced = append(rec.Replaced, readyRecord("gone", 1).Key)
 	got, err := r.Replaced(rec)
 	if err != nil || len(got) != 2 || got[0].Key != early.Key || got[1].Key != late.Key {
 		t.Errorf("got %v, %v", got, err)

@@ -15,31 +15,32 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
-// LockPath is the file that the masqd that works on the records has locked.
+// LockPath is the path of the file that masqd locks while it runs.
 func (r *Records) LockPath() string { return filepath.Join(r.dir, "masqd.lock") }
 
-// ErrLocked says that another masqd works on the records.
-var ErrLocked = errors.New("another masqd is at work")
+// ErrLocked says that another masqd uses the records.
+var ErrLocked = errors.New("another masqd is running")
 
-// Daemon is what a masqd writes into its lock for other programs. It is true as long as
-// the file is locked.
+// Daemon is the state that masqd writes into its lock file for other programs. It is
+// valid while the file is locked.
 type Daemon struct {
-	// Listen is the first TCP address of metrics and /readyz, empty without one. If WebConfig
-	// is set, clients need what it asks for.
+	// Listen is the first TCP address of metrics and /readyz, empty without one. With
+	// WebConfig, clients need TLS or a password.
 	Listen string `json:"listen,omitempty"`
-	// Health is another address of /readyz, ADDRESS:PORT or unix:/PATH, without TLS and passwords;
-	// empty if Listen is the only address.
+	// Health is another address of /readyz, ADDRESS:PORT or unix:/PATH, without TLS and
+	// passwords. It is empty if Listen is the only address.
 	Health string `json:"health,omitempty"`
-	// WebConfig is the file that gives TLS and passwords of TCP addresses, empty for none.
+	// WebConfig is the file that configures TLS and passwords of TCP addresses.
 	WebConfig string `json:"webConfig,omitempty"`
 	// Configuration is the file, or the pattern of files, of the node's configuration.
 	Configuration string `json:"configuration,omitempty"`
-	// ConfigurationFault is why that is not in effect, empty where it is.
+	// ConfigurationFault says why the configuration is not in effect. It is empty if it is
+	// in effect.
 	ConfigurationFault string `json:"configurationFault,omitempty"`
 }
 
-// Lock keeps other masqds from the records: two that disagree would undo each other's
-// work for ever.
+// Lock keeps a second masqd from the records: two that disagree would undo each other's
+// changes forever.
 type Lock struct {
 	f *os.File
 
@@ -47,10 +48,10 @@ type Lock struct {
 	daemon Daemon
 }
 
-// Lock locks the records, whose directory exists. It fails with ErrLocked where another
+// Lock locks the records. Their directory must exist. The error is ErrLocked if another
 // process has locked them.
 func (r *Records) Lock() (*Lock, error) {
-	if err := r.Safe(); err != nil {
+	if err := r.CheckSafe(); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(r.LockPath(), os.O_CREATE|os.O_RDWR, 0o600)
@@ -64,21 +65,21 @@ func (r *Records) Lock() (*Lock, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	l := &Lock{f: f}
-	return l, l.Tell(func(*Daemon) {})
+	return l, l.Publish(func(*Daemon) {})
 }
 
-// Tell changes the state of masqd that the lock file holds. A full disk is no error:
-// the lock file then holds only part of the state, and readers ignore it.
-func (l *Lock) Tell(change func(*Daemon)) error {
+// Publish changes the state in the lock file. A full disk is no error: the file then has
+// only part of the state, which readers ignore.
+func (l *Lock) Publish(change func(*Daemon)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change(&l.daemon)
 	b, err := json.Marshal(l.daemon)
 	if err != nil {
-		return fmt.Errorf("write the lock: %w", err)
+		return fmt.Errorf("write the lock file: %w", err)
 	}
-	// In place, since the lock is the file's. A reader takes the first value: the end of
-	// a longer one may follow it until the file is cut.
+	// The file is written in place, because a new file would not be locked. A reader takes
+	// the first JSON value: the end of a longer value may follow until Truncate.
 	if _, err := l.f.WriteAt(append(b, '\n'), 0); err != nil && !errors.Is(err, unix.ENOSPC) {
 		return fmt.Errorf("write %s: %w", l.f.Name(), err)
 	}
@@ -91,11 +92,11 @@ func (l *Lock) Tell(change func(*Daemon)) error {
 // Close unlocks the records.
 func (l *Lock) Close() error { return l.f.Close() }
 
-// ReadDaemon reads the state of masqd from a lock file. It returns the zero Daemon for
-// a lock file of an earlier version.
+// ReadDaemon reads the state of masqd from a lock file. It returns the zero Daemon for an
+// incomplete state and for a lock file of an earlier version.
 func ReadDaemon(lock io.ReaderAt) (d Daemon) {
-	const most = 64 << 10
-	b, _ := io.ReadAll(io.NewSectionReader(lock, 0, most))
+	const maxBytes = 64 << 10
+	b, _ := io.ReadAll(io.NewSectionReader(lock, 0, maxBytes))
 	if json.NewDecoder(bytes.NewReader(b)).Decode(&d) != nil {
 		return Daemon{}
 	}

@@ -19,7 +19,7 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tells := func(want Daemon) {
+	wantState := func(want Daemon) {
 		t.Helper()
 		f, err := os.Open(r.LockPath())
 		if err != nil {
@@ -27,15 +27,15 @@ func TestLock(t *testing.T) {
 		}
 		defer f.Close()
 		if got := ReadDaemon(f); got != want {
-			t.Errorf("%+v, not %+v", got, want)
+			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
-	tells(Daemon{})
+	wantState(Daemon{})
 	for _, fault := range []string{strings.Repeat("line\n", 100), "short", ""} {
-		if err := l.Tell(func(d *Daemon) { d.Listen, d.ConfigurationFault = "127.0.0.1:1", fault }); err != nil {
+		if err := l.Publish(func(d *Daemon) { d.Listen, d.ConfigurationFault = "127.0.0.1:1", fault }); err != nil {
 			t.Fatal(err)
 		}
-		tells(Daemon{Listen: "127.0.0.1:1", ConfigurationFault: fault})
+		wantState(Daemon{Listen: "127.0.0.1:1", ConfigurationFault: fault})
 	}
 	if _, err := r.Lock(); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second lock: %v", err)
@@ -43,23 +43,23 @@ func TestLock(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// The next one has the lock, and tells nothing of the one before.
+	// The next masqd gets the lock, and the state of the previous masqd is gone.
 	if l, err = r.Lock(); err != nil {
 		t.Fatal(err)
 	}
-	tells(Daemon{})
+	wantState(Daemon{})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// What a masqd has written only in part, or an earlier version, tells nothing.
-func TestReadDaemonOfGarbage(t *testing.T) {
+// An incomplete state and the lock file of an earlier version give the zero Daemon.
+func TestReadDaemonIncomplete(t *testing.T) {
 	for text, want := range map[string]Daemon{
 		"": {}, "x": {}, `{"listen":"127`: {}, "[]": {}, `{"listen":"a"}` + "\n" + `rest of a longer one"}`: {Listen: "a"},
 	} {
 		if got := ReadDaemon(strings.NewReader(text)); got != want {
-			t.Errorf("%q: %+v", text, got)
+			t.Errorf("%q: got %+v", text, got)
 		}
 	}
 }

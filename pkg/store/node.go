@@ -13,12 +13,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
-// Node is what the daemon last read from the node's configuration: an ADD gives an
-// attachment what the daemon would, and a daemon that starts with a faulty one goes
-// on with this.
+// Node is the node's policy, as masqd last read it from the configuration. ADD applies it
+// to new attachments. A masqd that starts with a faulty configuration continues with it.
 type Node struct {
 	masq.Policy
-	// Sources are the addresses of pods that other plugins wired.
+	// Sources are addresses of pods of other plugins (sourceCIDRs).
 	Sources []netip.Prefix `json:"sourceCIDRs,omitempty"`
 }
 
@@ -26,16 +25,16 @@ func (r *Records) nodePath() string {
 	return filepath.Join(filepath.Dir(r.dir), "node-"+r.node+".json")
 }
 
-// PutNode writes what the node's configuration says; nil removes it.
+// PutNode writes the node's policy. Nil removes it.
 func (r *Records) PutNode(n *Node) error {
 	if n == nil {
 		return remove(r.nodePath())
 	}
 	b, err := json.Marshal(n)
 	if err != nil {
-		return fmt.Errorf("node policy: %w", err)
+		return fmt.Errorf("write the node's policy: %w", err)
 	}
-	if err := errors.Join(os.MkdirAll(filepath.Dir(r.nodePath()), 0o700), r.Safe()); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(r.nodePath()), 0o700), r.CheckSafe()); err != nil {
 		return fmt.Errorf("write the node's policy: %w", err)
 	}
 	if err := replace(r.nodePath(), b); err != nil {
@@ -44,9 +43,9 @@ func (r *Records) PutNode(n *Node) error {
 	return nil
 }
 
-// Node returns what PutNode wrote, nil where there is nothing.
+// Node returns the node's policy, or nil if it does not exist.
 func (r *Records) Node() (*Node, error) {
-	if err := r.Safe(); err != nil {
+	if err := r.CheckSafe(); err != nil {
 		return nil, err
 	}
 	b, err := safedir.ReadFile(r.nodePath())
@@ -58,14 +57,14 @@ func (r *Records) Node() (*Node, error) {
 	}
 	var n Node
 	if err := json.Unmarshal(b, &n); err != nil {
-		return nil, fmt.Errorf("%s: not a policy: %w", r.nodePath(), err)
+		return nil, fmt.Errorf("%s is not a policy: %w", r.nodePath(), err)
 	}
 	if err := n.Validate(); err != nil {
-		return nil, fmt.Errorf("%s: %w", r.nodePath(), err)
+		return nil, fmt.Errorf("%s is not a valid policy: %w", r.nodePath(), err)
 	}
 	for _, p := range n.Sources {
 		if !p.IsValid() || p != p.Masked() {
-			return nil, fmt.Errorf("%s: sourceCIDRs: %s is not a prefix", r.nodePath(), p)
+			return nil, fmt.Errorf("%s is not a valid policy: sourceCIDRs: %s is not a prefix", r.nodePath(), p)
 		}
 	}
 	return &n, nil

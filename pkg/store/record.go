@@ -10,71 +10,72 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Version is that of the records that this program writes.
+// Version is the version of the records that this program writes.
 const Version = 1
 
-// Record is what is kept of an attachment.
+// Record describes an attachment and what ADD made for it.
 type Record struct {
 	Version int `json:"version"`
 	masq.Attachment
-	// Ready is false from the intent until everything is in place.
+	// Ready is false while ADD or DEL works on the attachment.
 	Ready bool `json:"ready"`
-	// Chained says that another plugin made the link.
+	// Chained is true if another plugin made the link.
 	Chained bool `json:"chained,omitempty"`
-	// Links are the names that the links of Evidence had at ADD. Records of programs
-	// without Evidence list names of prevResult here, which the node may never have
-	// had: they prove nothing.
+	// Links are the names of the links of Evidence at ADD. In records without Evidence
+	// they are names of prevResult. The node may never have had such interfaces, so that
+	// these names prove nothing.
 	Links []string `json:"links,omitempty"`
 	// NetNS is the path of the container's network namespace at ADD.
 	NetNS string `json:"netns,omitempty"`
 	// IPAM is the type of the plugin that leased the addresses.
 	IPAM string `json:"ipam,omitempty"`
-	// MTU is that of the link, in bytes.
+	// MTU is the MTU of the link, in bytes.
 	MTU int `json:"mtu,omitempty"`
-	// HostMAC, Prefixes and Routes say what ADD made of a link of ours: see masq.Link.
-	// Records of earlier versions lack them.
+	// HostMAC, Prefixes and Routes describe a link of main mode: see masq.Link. Records
+	// of earlier versions lack them.
 	HostMAC  string         `json:"hostMAC,omitempty"`
 	Prefixes []netip.Prefix `json:"prefixes,omitempty"`
 	Routes   []masq.Route   `json:"routes,omitempty"`
-	// Replaced are the attachments that had an address of this one when it was made.
-	// When this one goes, the last of them that is left has the address again.
+	// Replaced are the attachments that had an address of this attachment at its ADD. At
+	// its DEL the last of them that still exists gets the address back.
 	Replaced []masq.Key `json:"replaced,omitempty"`
-	// Evidence tells whether the container is gone; nil in records of earlier programs.
+	// Evidence identifies the container, to find out whether it still exists. It is nil in
+	// records of earlier versions.
 	Evidence *masq.Evidence `json:"evidence,omitempty"`
 	// Created is when the intent was written.
 	Created time.Time `json:"created"`
 }
 
-// Link is what the record says of the link.
+// Link returns the part of the record that describes the link.
 func (r Record) Link() masq.Link {
 	return masq.Link{NetNS: r.NetNS, MTU: r.MTU, HostMAC: r.HostMAC, Prefixes: r.Prefixes, Routes: r.Routes}
 }
 
-// ErrNewer says that a record was written by a later program than this one.
-var ErrNewer = errors.New("record of a newer version")
+// ErrNewer says that a newer version of the program wrote the record.
+var ErrNewer = errors.New("the record was written by a newer version")
 
 func parse(b []byte) (Record, error) {
 	var r Record
 	err := json.Unmarshal(b, &r)
 	if err != nil {
-		// A newer one may be of another shape.
+		// The fields of a newer version may have other types.
 		var head struct {
 			Version int `json:"version"`
 		}
 		if json.Unmarshal(b, &head) != nil || head.Version <= Version {
-			return Record{}, fmt.Errorf("not a record: %w", err)
+			return Record{}, fmt.Errorf("it is not a record: %w", err)
 		}
 		r.Version = head.Version
 	}
 	if r.Version > Version {
-		return Record{}, fmt.Errorf("%w: %d where this program knows %d", ErrNewer, r.Version, Version)
+		return Record{}, fmt.Errorf("%w: it has version %d, and this program knows version %d", ErrNewer, r.Version, Version)
 	}
 	if r.Network == "" || r.ContainerID == "" || r.Interface == "" {
-		return Record{}, errors.New("not a record: network, containerID and interface are needed")
+		return Record{}, errors.New("it is not a record: network, containerID and interface are required")
 	}
 	for _, a := range r.Addresses {
 		if !a.IsValid() || a.Zone() != "" {
-			return Record{}, fmt.Errorf("address %q cannot be an attachment's", a)
+			return Record{}, fmt.Errorf("address %q is not valid", a)
 		}
 	}
 	if err := r.Link().Validate(); err != nil {

@@ -21,19 +21,17 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
-// DefaultDir is where state is kept unless the configuration says otherwise.
+// DefaultDir is the default of stateDir.
 const DefaultDir = "/run/masq-cni"
 
-// Records are those of one node: of the network namespace in which they were
-// opened. Nodes that share a directory, as in a lab on one machine, do not see
-// each other's.
+// Records are the records of one node, which is the network namespace of the process that
+// opened them. Several nodes can share a directory, as in a lab on one machine.
 type Records struct {
 	dir  string
 	node string
 }
 
-// Open returns the records below a state directory, which is made by the first
-// Put.
+// Open returns the records below a state directory. The first Put makes the directory.
 func Open(stateDir string) (*Records, error) {
 	cookie, err := namespaceCookie()
 	if err != nil {
@@ -42,8 +40,8 @@ func Open(stateDir string) (*Records, error) {
 	return &Records{dir: filepath.Join(stateDir, "attachments"), node: fmt.Sprintf("%x", cookie)}, nil
 }
 
-// namespaceCookie is a number that no other network namespace has until the next
-// boot. Requires Linux 5.14.
+// namespaceCookie returns the number of the network namespace, which is unique until the
+// next boot. Requires Linux 5.14 (SO_NETNS_COOKIE).
 func namespaceCookie() (uint64, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -54,39 +52,36 @@ func namespaceCookie() (uint64, error) {
 	return cookie, os.NewSyscallError("getsockopt SO_NETNS_COOKIE", err)
 }
 
-// Safe reports why a user other than root could write records, a *safedir.Error: then
-// no record is read or written.
-func (r *Records) Safe() error {
-	if err := errors.Join(safedir.CheckOwned(filepath.Dir(r.dir)), safedir.CheckPrivate(r.dir)); err != nil {
-		return fmt.Errorf("records: %w", err)
-	}
-	return nil
+// CheckSafe returns an error, a *safedir.Error, if a user other than root could write
+// records. Records are then neither read nor written.
+func (r *Records) CheckSafe() error {
+	return errors.Join(safedir.CheckOwned(filepath.Dir(r.dir)), safedir.CheckPrivate(r.dir))
 }
 
-// Dir is the directory that holds the records.
+// Dir is the directory of the records.
 func (r *Records) Dir() string { return r.dir }
 
-// Names from outside become part of a path as digests only.
+// path returns the path of a record. Names from outside are part of a path only as digests.
 func (r *Records) path(k masq.Key) string { return r.PathOf(k.Digest()) }
 
-// PathOf is the path of the record of a key by the key's digest.
+// PathOf returns the path of a record by the digest of its key.
 func (r *Records) PathOf(digest string) string {
 	return filepath.Join(r.dir, r.node+"-"+digest+".json")
 }
 
-// DigestOf is the key's digest in the name of a record's file, with or without .json.
+// DigestOf returns the digest in the file name of a record, with or without .json.
 func (r *Records) DigestOf(name string) string {
 	return strings.TrimPrefix(strings.TrimSuffix(filepath.Base(name), ".json"), r.node+"-")
 }
 
-// Put writes a record in place of the one with its key.
+// Put writes a record. It replaces the record with the same key.
 func (r *Records) Put(rec Record) error {
 	rec.Version = Version
 	b, err := json.Marshal(rec)
 	if err != nil {
-		return fmt.Errorf("record of %s: %w", rec.Key, err)
+		return fmt.Errorf("write the record of %s: %w", rec.Key, err)
 	}
-	if err := r.Safe(); err != nil {
+	if err := r.CheckSafe(); err != nil {
 		return err
 	}
 	path := r.path(rec.Key)
@@ -95,7 +90,7 @@ func (r *Records) Put(rec Record) error {
 		if err := os.MkdirAll(r.dir, 0o700); err != nil {
 			return fmt.Errorf("make the directory of the records: %w", err)
 		}
-		if err := r.Safe(); err != nil { // it may have been made by another program first
+		if err := r.CheckSafe(); err != nil { // another program may have made it first
 			return err
 		}
 		err = replace(path, b)
@@ -106,8 +101,8 @@ func (r *Records) Put(rec Record) error {
 	return nil
 }
 
-// replace leaves one temporary file at most for each record, and that under a name
-// which the next writer of the record uses again.
+// replace writes a file by way of a temporary file with a fixed name, so that killed
+// writers leave at most one temporary file for each record.
 func replace(path string, b []byte) error {
 	return safedir.WriteFile(path, strings.TrimSuffix(path, ".json")+".tmp", b)
 }
@@ -119,9 +114,9 @@ func remove(path string) error {
 	return nil
 }
 
-// Get returns the record of an attachment; found is false where there is none.
+// Get returns the record of an attachment. found is false if it does not exist.
 func (r *Records) Get(k masq.Key) (rec Record, found bool, err error) {
-	if err := r.Safe(); err != nil {
+	if err := r.CheckSafe(); err != nil {
 		return Record{}, false, err
 	}
 	rec, err = r.Read(r.path(k))
@@ -131,7 +126,7 @@ func (r *Records) Get(k masq.Key) (rec Record, found bool, err error) {
 	case err != nil:
 		return Record{}, false, err
 	case rec.Key != k:
-		return Record{}, false, fmt.Errorf("%s is the record of %s, not of %s", r.path(k), rec.Key, k)
+		return Record{}, false, fmt.Errorf("%s has the record of %s instead of %s", r.path(k), rec.Key, k)
 	}
 	return rec, true, nil
 }
@@ -146,8 +141,8 @@ func (r *Records) Delete(k masq.Key) error {
 	return errors.Join(errs...)
 }
 
-// Compare tells the order in which two attachments were made: where they claim one
-// address, the later has it.
+// Compare compares two records by the time of creation. If two attachments have one
+// address, the later attachment has its rules.
 func Compare(a, b *Record) int {
 	if c := a.Created.Compare(b.Created); c != 0 {
 		return c
@@ -155,18 +150,18 @@ func Compare(a, b *Record) int {
 	return cmp.Compare(a.Identity(), b.Identity())
 }
 
-// Sort puts records into the order in which their attachments were made.
+// Sort sorts records by Compare.
 func Sort(all []Record) {
 	slices.SortFunc(all, func(a, b Record) int { return Compare(&a, &b) })
 }
 
-// All returns every record of the node, sorted. Those that cannot be read are
-// reported in the error; the others are returned all the same.
+// All returns every record of the node that can be read, sorted. The error has a
+// *ReadError for each of the others: see [ReadErrors].
 func (r *Records) All() ([]Record, error) { return r.read(func([]byte) bool { return true }) }
 
-// Of returns the records that have one of these addresses, as All does. Those without
-// are not parsed, and what is wrong with them is not said.
-func (r *Records) Of(addrs ...netip.Addr) ([]Record, error) {
+// WithAddresses returns the records that have one of these addresses, sorted. Other records
+// are not parsed, and their faults are not reported.
+func (r *Records) WithAddresses(addrs ...netip.Addr) ([]Record, error) {
 	var texts [][]byte
 	for _, a := range addrs {
 		texts = append(texts, []byte(strconv.Quote(a.String())))
@@ -179,9 +174,9 @@ func (r *Records) Of(addrs ...netip.Addr) ([]Record, error) {
 	}), err
 }
 
-// read returns the records with a text that is wanted.
-func (r *Records) read(wanted func([]byte) bool) ([]Record, error) {
-	if err := r.Safe(); err != nil {
+// read returns the records whose text passes a filter.
+func (r *Records) read(filter func([]byte) bool) ([]Record, error) {
+	if err := r.CheckSafe(); err != nil {
 		return nil, err
 	}
 	files, err := r.files(r.dir)
@@ -198,7 +193,7 @@ func (r *Records) read(wanted func([]byte) bool) ([]Record, error) {
 		}
 		path := filepath.Join(r.dir, e.Name())
 		b, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !wanted(b) { // removed while listing
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !filter(b) { // removed while listing
 			continue
 		}
 		var rec Record
@@ -217,14 +212,14 @@ func (r *Records) read(wanted func([]byte) bool) ([]Record, error) {
 	return out, errors.Join(errs...)
 }
 
-// Owns reports whether a path is that of a record of this node.
+// Owns reports whether a path is the path of a record of this node.
 func (r *Records) Owns(path string) bool {
 	base := filepath.Base(path)
 	return strings.HasPrefix(base, r.node+"-") && strings.HasSuffix(base, ".json")
 }
 
-// Read reads the record at a path. A missing record is fs.ErrNotExist; any other error
-// is a *ReadError.
+// Read reads the record at a path. The error for a missing record is fs.ErrNotExist. Any
+// other error is a *ReadError.
 func (r *Records) Read(path string) (Record, error) {
 	b, err := os.ReadFile(path)
 	switch {
@@ -242,13 +237,13 @@ func parseAt(path string, b []byte) (Record, error) {
 		return Record{}, &ReadError{Path: path, Err: err, Damaged: !errors.Is(err, ErrNewer)}
 	}
 	if base := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)); !strings.HasSuffix(base, "-"+rec.Digest()) {
-		return Record{}, &ReadError{Path: path, Err: fmt.Errorf("it is the record of %s, which has another file name", rec.Key), Damaged: true}
+		return Record{}, &ReadError{Path: path, Err: fmt.Errorf("it has the record of %s, which belongs to another file name", rec.Key), Damaged: true}
 	}
 	return rec, nil
 }
 
-// Tidy removes what writers that were killed have left beside no record, if it is
-// older than grace: a writer may be at work.
+// Tidy removes temporary files of killed writers that have no record. It keeps files that
+// are younger than grace, because their writer may be running.
 func (r *Records) Tidy(grace time.Duration) error {
 	files, err := r.files(r.dir)
 	if err != nil {
@@ -261,7 +256,7 @@ func (r *Records) Tidy(grace time.Duration) error {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(r.dir, name+".json")); !errors.Is(err, fs.ErrNotExist) {
-			continue // it goes with the record
+			continue // Delete removes it with the record
 		}
 		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > grace {
 			errs = append(errs, remove(filepath.Join(r.dir, e.Name())))

@@ -48,14 +48,14 @@ func TestPutGetDelete(t *testing.T) {
 	r := open(t, filepath.Join(t.TempDir(), "state"))
 	want := record("a")
 	if _, found, err := r.Get(want.Key); found || err != nil {
-		t.Fatalf("found %t, %v in an empty directory", found, err)
+		t.Fatalf("in an empty directory: found %t, %v", found, err)
 	}
 	if err := r.Put(want); err != nil {
 		t.Fatal(err)
 	}
 	got, found, err := r.Get(want.Key)
 	if err != nil || !found || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, %t, %v\nnot %+v", got, found, err, want)
+		t.Errorf("got %+v, %t, %v\nwant %+v", got, found, err, want)
 	}
 	for range 2 {
 		if err := r.Delete(want.Key); err != nil {
@@ -63,11 +63,11 @@ func TestPutGetDelete(t *testing.T) {
 		}
 	}
 	if left, err := os.ReadDir(r.Dir()); err != nil || len(left) != 0 {
-		t.Errorf("left %v, %v", left, err)
+		t.Errorf("files remain: %v, %v", left, err)
 	}
 }
 
-func TestAllReportsWhatItCannotRead(t *testing.T) {
+func TestAllWithUnreadableRecords(t *testing.T) {
 	r := open(t, t.TempDir())
 	for _, id := range []string{"a", "b"} {
 		if err := r.Put(record(id)); err != nil {
@@ -91,7 +91,7 @@ func TestAllReportsWhatItCannotRead(t *testing.T) {
 	if !errors.Is(err, ErrNewer) || len(strings.Split(err.Error(), "\n")) != 3 {
 		t.Errorf("got %v", err)
 	}
-	// A record that cannot be read can be written anew and removed.
+	// An unreadable record can be replaced.
 	if err := r.Put(record("torn")); err != nil {
 		t.Fatal(err)
 	}
@@ -100,14 +100,13 @@ func TestAllReportsWhatItCannotRead(t *testing.T) {
 	}
 }
 
-// Records are found by their addresses, in their order, and what is wrong with others
-// is no matter.
-func TestOf(t *testing.T) {
+// Records are found by their addresses, sorted. Faults of other records do not matter.
+func TestWithAddresses(t *testing.T) {
 	r := open(t, t.TempDir())
 	first, second, other := record("a"), record("b"), record("c")
 	second.Created = first.Created.Add(time.Second)
 	other.Addresses = []netip.Addr{netip.MustParseAddr("10.88.0.50")}
-	other.Policy.SNATAddresses = first.Addresses[:1] // is in its text
+	other.Policy.SNATAddresses = first.Addresses[:1] // the text has the address
 	for _, rec := range []Record{second, other, first} {
 		if err := r.Put(rec); err != nil {
 			t.Fatal(err)
@@ -126,18 +125,18 @@ func TestOf(t *testing.T) {
 				a, _ := netip.ParseAddr(s)
 				of = append(of, a)
 			}
-			got, err := r.Of(of...)
+			got, err := r.WithAddresses(of...)
 			if (err != nil) != (fault && slices.Contains(strings.Fields(addrs), "10.88.0.5")) {
 				t.Errorf("%q: %v", addrs, err)
 			}
 			if len(got) != len(want) || len(got) > 0 && !reflect.DeepEqual(got, want) {
-				t.Errorf("%q: %+v\nnot %+v", addrs, got, want)
+				t.Errorf("%q: got %+v\nwant %+v", addrs, got, want)
 			}
 		}
 	}
 }
 
-func TestWriterThatDiedLeavesNoRecord(t *testing.T) {
+func TestKilledWriter(t *testing.T) {
 	r := open(t, t.TempDir())
 	a := record("a")
 	if err := r.Put(a); err != nil {
@@ -154,18 +153,18 @@ func TestWriterThatDiedLeavesNoRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left, _ := os.ReadDir(r.Dir()); len(left) != 0 {
-		t.Errorf("left %v", left)
+		t.Errorf("files remain: %v", left)
 	}
 }
 
-// Two nodes of a lab share a directory and do not see each other's records.
-func TestNodesApart(t *testing.T) {
+// Two nodes share a directory and do not see each other's records.
+func TestNodesShareADirectory(t *testing.T) {
 	dir := t.TempDir()
 	here := open(t, dir)
 	if err := here.Put(record("a")); err != nil {
 		t.Fatal(err)
 	}
-	runtime.LockOSThread() // the thread dies with the test, and the namespace with it
+	runtime.LockOSThread() // the thread ends with the test, and with it the namespace
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatalf("unshare: %v: this test needs root", err)
 	}
@@ -225,7 +224,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// What a killed writer left beside no record goes once it is old; nothing else does.
+// Tidy removes old temporary files without a record, and nothing else.
 func TestTidy(t *testing.T) {
 	r, err := Open(t.TempDir())
 	if err != nil {
@@ -252,7 +251,7 @@ func TestTidy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(strings.TrimSuffix(record, ".json")+".tmp", time.Hour) // goes with its record
+	write(strings.TrimSuffix(record, ".json")+".tmp", time.Hour) // Delete removes it with its record
 	write(r.node+"-old.tmp", time.Hour)
 	write(r.node+"-new.tmp", 0)
 	write("f00-another.tmp", time.Hour)
@@ -263,6 +262,6 @@ func TestTidy(t *testing.T) {
 	}
 	want := slices.DeleteFunc(before, func(n string) bool { return n == r.node+"-old.tmp" })
 	if after := names(); len(after) != 5 || !slices.Equal(after, want) {
-		t.Errorf("left %q", after)
+		t.Errorf("files remain: %q", after)
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // Refusal says that ADD refused a container because of its pod's annotations. Such an ADD
-// leaves no record, and the runtime repeats it with a new container: each pod has one
+// leaves no record, and the runtime repeats it with a new container. A pod has one
 // refusal, which names the last container.
 type Refusal struct {
 	masq.Key
@@ -28,10 +28,10 @@ type Refusal struct {
 }
 
 const (
-	// maxRefusals bounds the files: a tenant can make any number of pods.
+	// maxRefusals limits the number of files: a tenant can make any number of pods.
 	maxRefusals = 64
-	// refusalAge is how long a refusal is kept after the last attempt. The kubelet
-	// tries again every few minutes at least.
+	// refusalAge is how long a refusal is kept after the last attempt. The kubelet repeats
+	// ADD every few minutes.
 	refusalAge = time.Hour
 )
 
@@ -43,40 +43,41 @@ func (r *Records) refusalPath(k masq.Key, p masq.Pod) string {
 	return filepath.Join(r.refusalDir(), r.node+"-"+k.Digest()+".json")
 }
 
-// PutRefusal notes a refusal in place of the last one of its pod. If there are too many,
-// the oldest are removed.
+// PutRefusal writes a refusal. It replaces the previous refusal of the pod, and removes the
+// oldest refusals if there are too many.
 func (r *Records) PutRefusal(x Refusal) error {
 	b, err := json.Marshal(x)
 	if err != nil {
-		return fmt.Errorf("note a refusal: %w", err)
+		return fmt.Errorf("record a refusal: %w", err)
 	}
 	path := r.refusalPath(x.Key, x.Pod)
 	err = within(r.refusalDir(), func() error {
 		if err := replace(path, b); err != nil {
 			return err
 		}
-		// Files are sorted by their times, which the kernel sets to a tick.
+		// Files are sorted by their times, which the kernel sets with the resolution of a
+		// timer tick.
 		return os.Chtimes(path, x.Time, x.Time)
 	})
 	if err != nil {
-		return fmt.Errorf("note a refusal: %w", err)
+		return fmt.Errorf("record a refusal: %w", err)
 	}
 	return r.TidyRefusals(x.Time)
 }
 
-// DeleteRefusal removes the refusal of a pod, if there is one: it has been admitted.
+// DeleteRefusal removes the refusal of a pod, if there is one, after a successful ADD.
 func (r *Records) DeleteRefusal(k masq.Key, p masq.Pod) error {
 	err := os.Remove(r.refusalPath(k, p))
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // of almost every pod
+	case errors.Is(err, fs.ErrNotExist): // as for almost every pod
 		return nil
 	case err == nil:
-		_ = os.Remove(r.refusalDir()) // gone with the last refusal
+		_ = os.Remove(r.refusalDir()) // fails unless it is empty
 	}
 	return err
 }
 
-// TidyRefusals removes refusals that are old, and the oldest of too many.
+// TidyRefusals removes refusals that are too old, and the oldest if there are too many.
 func (r *Records) TidyRefusals(now time.Time) error {
 	type file struct {
 		path string
@@ -91,12 +92,11 @@ func (r *Records) TidyRefusals(now time.Time) error {
 			errs = append(errs, remove(f.path))
 		}
 	}
-	_ = os.Remove(r.refusalDir()) // gone with the last refusal
+	_ = os.Remove(r.refusalDir()) // fails unless it is empty
 	return errors.Join(errs...)
 }
 
-// Refusals returns the refusals of the last hour, the latest first. Files that are no
-// refusals are left out.
+// Refusals returns the refusals of the last hour, the latest first. It ignores other files.
 func (r *Records) Refusals(now time.Time) ([]Refusal, error) {
 	var out []Refusal
 	err := r.eachRefusal(func(path string, _ fs.FileInfo) {

@@ -14,11 +14,12 @@ import (
 func refused(pod, container string, at time.Time) Refusal {
 	return Refusal{
 		Key: masq.Key{Network: "net", ContainerID: container, Interface: "eth0"}, Pod: masq.Pod{Namespace: "ns", Name: pod},
-		Faults: []string{"masq-cni.dev/egress: \"direct\": refused"}, Time: at,
+		Faults: []string{"masq-cni.dev/egress: \"direct\" is refused"}, Time: at,
 	}
 }
 
-// A pod has one refusal however often its runtime tries, and none once it is admitted.
+// A pod has one refusal, however often the runtime repeats ADD, and none after a successful
+// ADD.
 func TestRefusals(t *testing.T) {
 	state := t.TempDir()
 	r := open(t, state)
@@ -50,7 +51,7 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("c4", "b3")
-	// What is no refusal is left out.
+	// Other files are ignored.
 	if err := os.WriteFile(r.refusalPath(masq.Key{Network: "x"}, masq.Pod{}), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -63,18 +64,18 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("c4", "b3")
-	// After an hour it is no longer shown, and removed with the next one.
+	// After an hour a refusal is no longer returned. TidyRefusals removes it.
 	now = now.Add(refusalAge + time.Second)
 	want()
 	if err := r.TidyRefusals(time.Now().Add(refusalAge + time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(state, "refused*")); len(left) != 0 {
-		t.Errorf("left: %v", left)
+		t.Errorf("files remain: %v", left)
 	}
 }
 
-// A tenant makes any number of pods, and the node keeps a bounded number of files.
+// A tenant makes many pods, and the node keeps at most maxRefusals files.
 func TestRefusalsAreBounded(t *testing.T) {
 	r := open(t, t.TempDir())
 	now := time.Now()
@@ -85,7 +86,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	}
 	all, err := r.Refusals(now)
 	if err != nil || len(all) != maxRefusals || all[0].Name != fmt.Sprint("p", maxRefusals+19) {
-		t.Errorf("%d, %v, the last %q", len(all), err, all[0].Name)
+		t.Errorf("got %d, %v, the latest of %q", len(all), err, all[0].Name)
 	}
 }
 

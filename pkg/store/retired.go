@@ -18,16 +18,15 @@ import (
 // retiredEnding is the file name extension of a retired record. It replaces .json.
 const retiredEnding = ".retired"
 
-// Retired is a record that was taken out of use because its container was found gone.
-// It is kept for a while, to be restored if the container turns up again.
+// Retired is a record that is not in use because its container was found gone. It is kept
+// for a while, and restored if the container is found again.
 type Retired struct {
 	Record
 	// Since is when the record was retired.
 	Since time.Time
 }
 
-// Retire takes a record out of use: All no longer returns it. A missing record is no
-// error.
+// Retire retires a record: All no longer returns it. A missing record is no error.
 func (r *Records) Retire(k masq.Key) error {
 	path := r.path(k)
 	if err := os.Rename(path, retiredPath(path)); !errors.Is(err, fs.ErrNotExist) {
@@ -36,8 +35,8 @@ func (r *Records) Retire(k masq.Key) error {
 	return nil
 }
 
-// Restore puts a retired record back into use, unless there is another of its key by
-// now: then the retired one is removed. restored reports which.
+// Restore returns a retired record to use. If a new record with its key exists, Restore
+// removes the retired record, and restored is false.
 func (r *Records) Restore(k masq.Key) (restored bool, err error) {
 	path := r.path(k)
 	err = unix.Renameat2(unix.AT_FDCWD, retiredPath(path), unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
@@ -50,8 +49,8 @@ func (r *Records) Restore(k masq.Key) (restored bool, err error) {
 	return true, nil
 }
 
-// Forget removes a retired record, and its mark unless another record of its key is in
-// use by now.
+// Forget removes a retired record. It also removes its mark, unless a new record with its
+// key exists.
 func (r *Records) Forget(k masq.Key) error {
 	path := r.path(k)
 	errs := []error{remove(retiredPath(path))}
@@ -62,7 +61,7 @@ func (r *Records) Forget(k masq.Key) error {
 }
 
 // Retired returns the retired records, in the order in which they were retired. It
-// removes damaged ones, and leaves out those of a newer version.
+// removes damaged records, and ignores records of a newer version.
 func (r *Records) Retired() ([]Retired, error) {
 	files, err := r.files(r.dir)
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Retired records that cannot be read go if they are damaged, and stay otherwise: a later
-// read, or a newer program, can read them.
-func TestRetiredThatCannotBeRead(t *testing.T) {
+// Retired removes a damaged record, and keeps other unreadable records: a later read or a
+// newer program may be able to read them.
+func TestUnreadableRetired(t *testing.T) {
 	r := open(t, t.TempDir())
 	path := func(id string) string { return retiredPath(r.path(record(id).Key)) }
 	for _, id := range []string{"good", "damaged", "newer", "unreadable"} {
@@ -31,7 +31,7 @@ func TestRetiredThatCannotBeRead(t *testing.T) {
 		t.Errorf("got %v", all)
 	}
 	if bad := ReadErrors(err); len(bad) != 1 || bad[0].Path != path("unreadable") {
-		t.Errorf("the error is about %v: %v", bad, err)
+		t.Errorf("got errors of %v: %v", bad, err)
 	}
 	for id, stays := range map[string]bool{"good": true, "damaged": false, "newer": true, "unreadable": true} {
 		if _, err := os.Lstat(path(id)); (err == nil) != stays {
@@ -40,16 +40,15 @@ func TestRetiredThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// The mark of a duplicate address goes with the retired record, unless the attachment was
-// made again.
+// Forget removes the mark of a duplicate address, unless the attachment was added again.
 func TestForgetUnmarks(t *testing.T) {
 	r := open(t, t.TempDir())
-	b := at("b", 2, "10.0.0.1")
-	b.Replaced = []masq.Key{at("a", 1, "10.0.0.1").Key}
+	b := readyRecord("b", 2, "10.0.0.1")
+	b.Replaced = []masq.Key{readyRecord("a", 1, "10.0.0.1").Key}
 	marked := func(want bool) {
 		t.Helper()
 		if _, err := os.Lstat(r.markPath(b.Key)); (err == nil) != want {
-			t.Errorf("marked: %v; want %t", err, want)
+			t.Errorf("the mark: %v; want it to exist: %t", err, want)
 		}
 	}
 	if err := errors.Join(r.PutReplacing(b), r.Retire(b.Key), r.PutReplacing(b), r.Forget(b.Key)); err != nil {

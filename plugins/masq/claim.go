@@ -116,7 +116,7 @@ func (n *node) isLive(rec store.Record) (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	q := store.Inquiry{Kernel: store.Kernel{Boot: boot, HasLink: n.links.HasLink, Aliases: n.links.Aliases, NetNS: veth.NetNSState}}
+	q := store.Inquiry{Probes: store.Probes{Boot: boot, HasLink: n.links.HasLink, Aliases: n.links.Aliases, NetNS: veth.NetNSState}}
 	v, err := q.Judge(&rec)
 	return v.Gone == "", err
 }
@@ -176,7 +176,7 @@ func (c yielding) of(rec *store.Record, _ string) error {
 
 // holders returns the other attachments whose records have an address of rec.
 func (n *node) holders(rec store.Record) ([]store.Record, error) {
-	all, err := n.records.Of(rec.Addresses...)
+	all, err := n.records.WithAddresses(rec.Addresses...)
 	return slices.DeleteFunc(all, func(o store.Record) bool { return o.Key == rec.Key }), err
 }
 

@@ -27,7 +27,7 @@ func status(args *skel.CmdArgs) error {
 	if err := writable(conf.StateDir); err != nil {
 		return types.NewError(codeUnavailable, "the records cannot be written", "stateDir: "+conf.StateDir+": "+err.Error())
 	}
-	if err := n.records.Safe(); err != nil {
+	if err := n.records.CheckSafe(); err != nil {
 		return types.NewError(codeUnavailable, "the records are not safe", "stateDir: "+conf.StateDir+": "+err.Error())
 	}
 	n.warnOfDuplicates()
@@ -125,7 +125,7 @@ func (n *node) statusOfMTU(conf *cniconf.Conf, args *skel.CmdArgs) error {
 // warnOfDuplicates names addresses that a plugin before masq has given twice. ADD works
 // nevertheless.
 func (n *node) warnOfDuplicates() {
-	duplicates, err := n.records.Marked()
+	duplicates, err := n.records.MarkedDuplicates()
 	for _, d := range duplicates {
 		warn("STATUS: %s: packets to it reach one of them only; give their networks subnets that do not overlap, or delete one of them", d)
 	}

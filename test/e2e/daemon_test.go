@@ -184,7 +184,7 @@ func TestSecondDaemonRefuses(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.daemon()
 	out, err := w.Node.Command(soon(t), built("masqd"), "--state-dir", filepath.Join(w.dir, "state"), "--listen", "").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "another masqd is at work on") {
+	if err == nil || !strings.Contains(string(out), "another masqd is running on") {
 		t.Errorf("got %v: %s", err, out)
 	}
 }

@@ -57,7 +57,7 @@ func liveAttachments(records *store.Records) ([]string, error) {
 		return nil, err
 	}
 	defer func() { _ = links.Close() }()
-	q := store.Inquiry{Kernel: store.Kernel{HasLink: links.HasLink, Aliases: links.Aliases, NetNS: veth.NetNSState}}
+	q := store.Inquiry{Probes: store.Probes{HasLink: links.HasLink, Aliases: links.Aliases, NetNS: veth.NetNSState}}
 	if q.Boot, err = veth.BootID(); err != nil {
 		return nil, err
 	}

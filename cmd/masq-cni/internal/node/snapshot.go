@@ -78,7 +78,7 @@ func (n *Node) SnapshotOf(flows []conntrack.Flow) (s Snapshot) {
 		for i := range flows {
 			addrs = append(addrs, flows[i].Original.Src, flows[i].Reply.Src)
 		}
-		s.Records, _ = records.Of(addrs...)
+		s.Records, _ = records.WithAddresses(addrs...)
 	}
 	s.Owners = report.OwnersOf(s.Records)
 	return s

@@ -95,7 +95,7 @@ func (d *Daemon) close() error {
 
 // publish changes what the lock file tells other programs about masqd.
 func (d *Daemon) publish(change func(*store.Daemon)) {
-	if err := d.lock.Tell(change); err != nil {
+	if err := d.lock.Publish(change); err != nil {
 		d.log.Warn("state of masqd cannot be written: masq-cni inspect does not see it", "err", err)
 	}
 }
@@ -173,7 +173,7 @@ func (d *Daemon) openLoop(context.Context) error {
 		Host:                d.links,
 		ServicePorts:        d.servicePorts,
 		DeleteFlows:         flows.DeleteMatching,
-		Evidence:            store.Kernel{HasLink: d.links.HasLink, Aliases: d.links.Aliases, NetNS: veth.NetNSState, Boot: d.boot},
+		Evidence:            store.Probes{HasLink: d.links.HasLink, Aliases: d.links.Aliases, NetNS: veth.NetNSState, Boot: d.boot},
 		NodeNetNS:           veth.NodeNetNSState,
 		ReloadConfiguration: func() { d.conf.read() },
 		CPUTime:             processorTime,

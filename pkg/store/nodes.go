@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// Others returns the records of each other network namespace that has records in the
-// directory, including retired records. They may belong to a running node.
-func (r *Records) Others() ([]*Records, error) {
+// OtherNodes returns the records of each other network namespace that has records or
+// retired records in the directory. Such a namespace may be a running node.
+func (r *Records) OtherNodes() ([]*Records, error) {
 	entries, err := list(r.dir)
 	if err != nil {
 		return nil, err
@@ -32,11 +32,11 @@ func (r *Records) Others() ([]*Records, error) {
 	return out, nil
 }
 
-// ID is what the names of the records begin with.
+// ID is the number of the network namespace, the beginning of the names of its records.
 func (r *Records) ID() string { return r.node }
 
-// Each calls f for each record, retired ones among them, and with an error for one that
-// cannot be read. It ends where f returns false.
+// Each calls f for each record, retired or not. For an unreadable record it passes an
+// error. It stops when f returns false.
 func (r *Records) Each(f func(Record, error) bool) error {
 	files, err := r.files(r.dir)
 	if err != nil {
@@ -57,7 +57,7 @@ func (r *Records) Each(f func(Record, error) bool) error {
 	return nil
 }
 
-// isRecord reports whether a file of this name is a record, in use or retired.
+// isRecord reports whether this is the file name of a record, retired or not.
 func isRecord(name string) bool {
 	return strings.HasSuffix(name, ".json") || strings.HasSuffix(name, retiredEnding)
 }

@@ -10,19 +10,18 @@ import (
 	"strings"
 )
 
-// ReadError says that there is a record which cannot be read. Its attachment may be
-// live: what the kernel has for it must stay.
+// ReadError says that a record exists and cannot be read. Its attachment may be live, so
+// that its objects in the kernel must not be removed.
 type ReadError struct {
 	Path string
 	Err  error
-	// Damaged says that the file's content is not a record, so that reading it again
-	// does not help. It is false where the file could not be opened or read, and for a
-	// record of a newer version.
+	// Damaged is true if the content of the file is not a record. It is false if the file
+	// could not be opened or read, and for a record of a newer version.
 	Damaged bool
 }
 
 func (e *ReadError) Error() string {
-	// Errors of the file system name the path.
+	// An error of the file system already names the path.
 	if _, ok := errors.AsType[*fs.PathError](e.Err); ok {
 		return e.Err.Error()
 	}
@@ -37,7 +36,7 @@ func (e *ReadError) Digest() string {
 	return base[strings.LastIndexByte(base, '-')+1:]
 }
 
-// ReadErrors returns the records that an error of All, or of Of, is about.
+// ReadErrors returns the errors of single records in an error of All or WithAddresses.
 func ReadErrors(err error) (out []*ReadError) {
 	switch e := err.(type) { //nolint:errorlint // the tree is walked here
 	case *ReadError:
@@ -56,14 +55,14 @@ func ReadErrors(err error) (out []*ReadError) {
 // replaces .json.
 const damagedEnding = ".bad"
 
-// Replace writes a record in place of a damaged file, which is kept as .bad in the same
-// directory.
+// Replace replaces a damaged file with a record, and returns the path of the damaged file,
+// which it renames to .bad.
 func (r *Records) Replace(damaged *ReadError, rec Record) (kept string, err error) {
 	if path := r.path(rec.Key); path != damaged.Path {
-		return "", fmt.Errorf("the record of %s belongs into %s, not into %s", rec.Key, path, damaged.Path)
+		return "", fmt.Errorf("the record of %s belongs to %s, not to %s", rec.Key, path, damaged.Path)
 	}
 	kept = strings.TrimSuffix(damaged.Path, ".json") + damagedEnding
-	// A second name first: at no time is there no record.
+	// A second name comes first, so that a record exists at all times.
 	if err := errors.Join(remove(kept), os.Link(damaged.Path, kept)); err != nil {
 		return "", fmt.Errorf("keep the damaged record: %w", err)
 	}

@@ -7,46 +7,47 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Kernel is what proves that a container is gone, or that it is there. All fields are
-// needed.
-type Kernel struct {
-	// Boot is the ID of this boot; empty where it is not known.
+// Probes look for evidence of a container in the kernel. All functions are required.
+type Probes struct {
+	// Boot is the ID of this boot, empty if unknown.
 	Boot string
-	// HasLink reports whether the node has an interface of this index.
+	// HasLink reports whether the node has an interface with this index.
 	HasLink func(index int) (bool, error)
-	// Aliases returns Alias and Group of each of the node's interfaces that has an
-	// alias: all of them, or an error.
+	// Aliases returns Alias and Group of every interface of the node that has an alias.
+	// An incomplete list is an error.
 	Aliases func() (map[masq.HostLink]bool, error)
-	// NetNS looks a network namespace up.
+	// NetNS returns the state of a network namespace.
 	NetNS func(masq.NetNS) masq.NetNSState
 }
 
-// Verdict is what the evidence of a record says. Its zero value proves nothing.
+// Verdict says whether a container exists. The zero Verdict proves nothing.
 type Verdict struct {
-	// Alive says that the container is there.
+	// Alive is true if the container exists.
 	Alive bool
-	// Gone is the proof that the container is gone, in words; empty without one.
+	// Gone is the proof, in words, that the container no longer exists. It is empty
+	// without a proof.
 	Gone string
-	// Certain says that the proof cannot be a mistake.
+	// Certain is true if the proof cannot be wrong.
 	Certain bool
 }
 
-// Inquiry judges the records of one moment. It lists the node's links once, and only
-// where it has to.
+// Inquiry judges records. It lists the node's links at most once, and is therefore for
+// records of one moment.
 type Inquiry struct {
-	Kernel
-	// Whole reads a record again, of which not all evidence is in memory; nil where all
-	// is.
+	Probes
+	// Whole reads a record from disk if only part of its evidence is in memory. It is nil
+	// if all evidence is in memory.
 	Whole   func(masq.Key) (Record, bool, error)
 	aliases map[masq.HostLink]bool
 }
 
-// Judge weighs the evidence of a record. A container is gone where its network namespace
-// is, or, where that is not known, every link that ended in it. It is there where one of
-// these is. Records without evidence of either prove nothing.
+// Judge weighs the evidence of a record. A container is gone if its network namespace is
+// gone or, if the state of that is unknown, if every link that ended in it is gone. It is
+// alive if the namespace or one of the links exists. Without evidence the result is the
+// zero Verdict.
 func (q *Inquiry) Judge(r *Record) (Verdict, error) {
 	if e := r.Evidence; e != nil && e.Boot != "" && q.Boot != "" && e.Boot != q.Boot {
-		return Verdict{Gone: "the node was booted after ADD", Certain: true}, nil
+		return Verdict{Gone: "the node was rebooted after ADD", Certain: true}, nil
 	}
 	links := linksOf(r)
 	for _, l := range links {
@@ -59,8 +60,8 @@ func (q *Inquiry) Judge(r *Record) (Verdict, error) {
 		}
 	}
 	if !r.Ready && !r.Chained {
-		// The plugin died before it made a link, or after it removed the link.
-		return Verdict{Gone: "ADD or DEL did not finish, and there is no link", Certain: true}, nil
+		// The plugin was killed before it made the link, or after it removed the link.
+		return Verdict{Gone: "ADD or DEL did not finish, and the link does not exist", Certain: true}, nil
 	}
 	netns, links, err := q.rest(r, links)
 	if err != nil {
@@ -76,18 +77,18 @@ func (q *Inquiry) Judge(r *Record) (Verdict, error) {
 		case masq.NetNSAlive:
 			return Verdict{Alive: true}, nil
 		case masq.NetNSRemoved:
-			return Verdict{Gone: "network namespace " + netns.Path + " is gone", Certain: len(links) > 0}, nil
+			return Verdict{Gone: "network namespace " + netns.Path + " no longer exists", Certain: len(links) > 0}, nil
 		case masq.NetNSUnknown:
 		}
 	}
 	if len(links) == 0 {
 		return Verdict{}, nil
 	}
-	return Verdict{Gone: "gone from the node: " + strings.Join(namesOf(links), ", ")}, nil
+	return Verdict{Gone: "these links no longer exist: " + strings.Join(namesOf(links), ", ")}, nil
 }
 
-// linksOf returns the links that end in the container. That of main mode is known by its
-// alias, whatever the record says.
+// linksOf returns the links that end in the container. The link of main mode is known by
+// its alias, even without evidence in the record.
 func linksOf(r *Record) []masq.HostLink {
 	if r.Evidence != nil && len(r.Evidence.Links) > 0 {
 		if !r.Chained {
@@ -101,7 +102,7 @@ func linksOf(r *Record) []masq.HostLink {
 	return nil
 }
 
-// has looks a link up by its index, and by its alias where it has one in memory.
+// has looks up a link by its index and by its alias.
 func (q *Inquiry) has(l masq.HostLink) (bool, error) {
 	if l.Index > 0 {
 		if found, err := q.HasLink(l.Index); found || err != nil {
@@ -123,14 +124,14 @@ func (q *Inquiry) hasAlias(l masq.HostLink) (bool, error) {
 		q.aliases = all
 	}
 	if masq.IsManagedGroup(l.Group) {
-		// The check of sources may have been switched since.
+		// The spoof check may have been switched on or off since ADD.
 		return q.aliases[masq.HostLink{Alias: l.Alias, Group: masq.CheckedGroup}] ||
 			q.aliases[masq.HostLink{Alias: l.Alias, Group: masq.UncheckedGroup}], nil
 	}
 	return q.aliases[masq.HostLink{Alias: l.Alias, Group: l.Group}], nil
 }
 
-// rest returns the evidence that slim has left out.
+// rest returns the evidence that is not in memory.
 func (q *Inquiry) rest(r *Record, links []masq.HostLink) (*masq.NetNS, []masq.HostLink, error) {
 	e := r.Evidence
 	if e == nil || e.NetNS != nil || len(e.Links) == 0 || q.Whole == nil {
@@ -142,7 +143,7 @@ func (q *Inquiry) rest(r *Record, links []masq.HostLink) (*masq.NetNS, []masq.Ho
 	whole, found, err := q.Whole(r.Key)
 	switch {
 	case err != nil:
-		return nil, nil, fmt.Errorf("look for the evidence of %s: %w", r.Key, err)
+		return nil, nil, fmt.Errorf("read the evidence of %s: %w", r.Key, err)
 	case !found || whole.Evidence == nil:
 		return nil, links, nil // deleted meanwhile
 	}

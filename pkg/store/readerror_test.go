@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// What cannot be read is told apart: a file that is no record, one of a newer program,
-// and one that cannot be opened.
+// ReadError distinguishes a file that is not a record, a record of a newer version, and a
+// file that cannot be read.
 func TestReadErrors(t *testing.T) {
 	r := open(t, t.TempDir())
 	spoil := map[string]func(path string) error{
@@ -33,7 +33,7 @@ func TestReadErrors(t *testing.T) {
 	}
 	all, err := r.All()
 	if len(all) != 1 || all[0].ContainerID != "good" {
-		t.Errorf("read %d", len(all))
+		t.Errorf("got %d records", len(all))
 	}
 	found := map[string]*ReadError{}
 	for _, e := range ReadErrors(err) {
@@ -58,11 +58,11 @@ func TestReadErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(r.dir); err != nil || len(left) > 0 {
-		t.Errorf("left %v, %v", left, err)
+		t.Errorf("files remain: %v, %v", left, err)
 	}
 }
 
-// A damaged file is kept beside the record that replaces it, and goes with that.
+// Replace keeps the damaged file, and Delete removes it with the record.
 func TestReplace(t *testing.T) {
 	r := open(t, t.TempDir())
 	rec := record("x")
@@ -76,7 +76,7 @@ func TestReplace(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := r.Replace(damaged, record("y")); err == nil {
-		t.Error("another's record replaced it")
+		t.Error("the record of another attachment replaced it")
 	}
 	for range 2 {
 		kept, err := r.Replace(damaged, rec)

@@ -6,8 +6,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Digests are the digests of the keys of attachments that have a file in the records'
-// directory, whatever its state: ready, retired, being written, or not readable.
+// Digests are the digests of the keys of attachments that have a file in the directory of
+// records: a record that is ready, retired, incomplete or unreadable.
 type Digests map[string]bool
 
 // Has reports whether an attachment has a file.
