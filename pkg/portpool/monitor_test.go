@@ -56,7 +56,7 @@ func sample(t testing.TB, m *Monitor, at time.Time, x *fakeTable) *Sample {
 
 var server = Group{Protocol: unix.IPPROTO_UDP, Egress: egress[0], Destination: remote[0], Port: 53}
 
-// filled has some of the 1000 ports of a container's policy in use.
+// testFlows returns n flows of a container whose policy has 1000 ports.
 func testFlows(n int) []conntrack.Flow {
 	var out []conntrack.Flow
 	for i := range n {

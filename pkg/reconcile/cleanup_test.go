@@ -226,7 +226,7 @@ func TestCleanupRestoresDespiteAnError(t *testing.T) {
 	if err := errors.Join(c.records.Retire(x.Key), c.records.Retire(y.Key)); err != nil {
 		t.Fatal(err)
 	}
-	path := strings.TrimSuffix(c.records.PathOf(y.Key.Digest()), ".json") + ".retired"
+	path := strings.TrimSuffix(c.records.PathOf(y.Digest()), ".json") + ".retired"
 	// A directory in place of the file cannot be read.
 	if err := errors.Join(os.Rename(path, path+".aside"), os.Mkdir(path, 0o700)); err != nil {
 		t.Fatal(err)

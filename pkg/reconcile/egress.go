@@ -22,7 +22,7 @@ func (l *Loop) refreshEgress(node Node) (changed bool, err error) {
 	all := slices.Concat(ready, pending)
 	have, err := ruleset.EgressOf(ruleset.NamedEgress(all, node.Sources), l.deps.Host.HasAddress)
 	if err != nil {
-		l.failed("addresses")
+		l.countError("addresses")
 		return false, fmt.Errorf("look up the egress addresses: %w", err)
 	}
 	e := &l.last.egress

@@ -32,7 +32,7 @@ const (
 func (l *Loop) syncElements(keys []elementKey) ([]nft.Difference, error) {
 	var all []nft.Difference
 	for chunk := range slices.Chunk(keys, maxElementsPerEdit) {
-		l.progress()
+		l.markProgress()
 		changes, err := l.editElements(chunk)
 		for attempt := 1; errors.Is(err, nft.ErrConflict) && attempt < maxElementAttempts; attempt++ {
 			changes, err = l.editElements(chunk)

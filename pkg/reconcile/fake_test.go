@@ -341,13 +341,13 @@ func flowsOf(r store.Record) (out []conntrack.Flow) {
 func (c *Cache) write(t *testing.T, r store.Record) {
 	t.Helper()
 	c.later(t, r)
-	c.readAgain(c.records.PathOf(r.Key.Digest()))
+	c.readAgain(c.records.PathOf(r.Digest()))
 }
 
 func (c *Cache) remove(t *testing.T, r store.Record) {
 	t.Helper()
 	c.removeLater(t, r)
-	c.readAgain(c.records.PathOf(r.Key.Digest()))
+	c.readAgain(c.records.PathOf(r.Digest()))
 }
 
 func (c *Cache) later(t *testing.T, r store.Record) {

@@ -40,7 +40,7 @@ func (l *Loop) syncForwarding(records []*store.Record) (changes []nft.Difference
 		err = errors.Join(err, failed)
 	}
 	if err != nil {
-		l.failed(string(forwarding))
+		l.countError(string(forwarding))
 	}
 	return changes, err
 }

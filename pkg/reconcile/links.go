@@ -178,7 +178,7 @@ func (l *Loop) syncHost(scope Scope, records []*store.Record) (changes []nft.Dif
 	}
 	repaired, failed := repair(records)
 	if failed != nil {
-		l.failed("links")
+		l.countError("links")
 	}
 	return append(changes, repaired...), errors.Join(err, failed)
 }

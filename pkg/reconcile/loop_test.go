@@ -42,8 +42,8 @@ func TestDepsAreRequired(t *testing.T) {
 		{RebuildDeps{}, []string{"Boot", "NodeNetNS"}},
 	} {
 		of, err := reflect.TypeOf(tt.deps), tt.deps.Validate()
-		for i := range of.NumField() {
-			field := of.Field(i).Name
+		for f := range of.Fields() {
+			field := f.Name
 			if slices.Contains(tt.optional, field) {
 				continue
 			}

@@ -28,8 +28,6 @@ func (r *repairLoop) add(started, ended time.Time) bool {
 }
 
 func (l *Loop) reportRepairLoop() {
-	l.mu.Lock()
-	l.stats.RepairLoops++
-	l.mu.Unlock()
+	l.updateStats(func(s *Stats) { s.RepairLoops++ })
 	l.deps.Log.Warn("repair loop: another program keeps changing table inet masq or the links of containers; each change is repaired, at a bounded pace", "repairs", repairLoopLength)
 }

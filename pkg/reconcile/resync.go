@@ -36,12 +36,12 @@ func (l *Loop) cleanUp() {
 		return
 	}
 	removed, restored, err := l.cleanup.run(time.Now(), records)
-	l.mu.Lock()
-	l.stats.Removed += removed
-	l.stats.Restored += restored
-	l.mu.Unlock()
+	l.updateStats(func(s *Stats) {
+		s.Removed += removed
+		s.Restored += restored
+	})
 	if l.cleanupDue = err != nil; l.cleanupDue {
-		l.failed("links")
+		l.countError("links")
 		l.deps.Log.Error("cannot find out which attachments are stale", "err", err)
 	}
 }

@@ -77,7 +77,7 @@ func (l *Loop) addAll(set string, all []ruleset.Element) (left []ruleset.Element
 		if large {
 			l.compareAll()
 		}
-		l.progress()
+		l.markProgress()
 	}
 	return left, nil
 }
@@ -91,7 +91,7 @@ func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Difference, err e
 		k, a, err := l.scanSet(name)
 		keys, added = append(keys, k...), append(added, a...)
 		if err != nil {
-			l.failed("rules")
+			l.countError("rules")
 			return keys, added, err
 		}
 	}
@@ -102,7 +102,7 @@ func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Difference, err e
 func (l *Loop) scanSet(name string) (keys []elementKey, added []nft.Difference, err error) {
 	s := l.setOf(name)
 	found, complete, err := l.deps.Rules.Scan(ruleset.Table{Sets: []ruleset.Set{s}})
-	l.progress()
+	l.markProgress()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -88,13 +88,6 @@ func (s Stats) IsStuck(now time.Time) bool {
 	return !s.Started.IsZero() && now.Sub(s.Started) > maxPartTime && now.Sub(s.LastProgress) > maxPartTime
 }
 
-// progress notes that a sync has finished a part of its work.
-func (l *Loop) progress() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.stats.LastProgress = time.Now()
-}
-
 // Stats returns a copy of the statistics.
 func (l *Loop) Stats() Stats {
 	l.mu.Lock()
@@ -105,16 +98,18 @@ func (l *Loop) Stats() Stats {
 	return out
 }
 
-// setDrift sets the number of differences that could not be repaired.
-func (l *Loop) setDrift(n int) {
+// updateStats changes the statistics.
+func (l *Loop) updateStats(change func(*Stats)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stats.Drift = n
+	change(&l.stats)
 }
 
-// failed counts a failed request to the kernel.
-func (l *Loop) failed(part string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.stats.Errors[part]++
-}
+// markProgress notes that a sync has finished a part of its work.
+func (l *Loop) markProgress() { l.updateStats(func(s *Stats) { s.LastProgress = time.Now() }) }
+
+// setDrift sets the number of differences that could not be repaired.
+func (l *Loop) setDrift(n int) { l.updateStats(func(s *Stats) { s.Drift = n }) }
+
+// countError counts a failed request to the kernel.
+func (l *Loop) countError(part string) { l.updateStats(func(s *Stats) { s.Errors[part]++ }) }

@@ -17,7 +17,7 @@ const maxStructureAttempts = 5
 func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Difference, err error) {
 	unfilled := false
 	for range maxStructureAttempts {
-		l.progress()
+		l.markProgress()
 		d := nft.Desired{
 			AsOf: asOf, Keep: l.deps.Records.HasUnreadable(), Unfilled: l.isCrowded(),
 			Complete: func() ruleset.Table { return l.completeTable(node) },
@@ -53,7 +53,7 @@ func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Difference, err 
 		err = l.fill(node)
 	}
 	if err != nil {
-		l.failed("rules")
+		l.countError("rules")
 	}
 	return all, err
 }

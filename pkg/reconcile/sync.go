@@ -52,9 +52,9 @@ type work struct {
 	// byOthers says that another program may have changed the structure. Then a difference
 	// is a repair, and not what the records or the configuration newly desire.
 	byOthers bool
-	// repair has elements that other programs changed and no record explains. desire has
-	// the elements of records that changed.
-	repair, desire map[elementKey]bool
+	// unexplained has the elements that other programs changed and no record explains.
+	// recordElements has the elements of records that changed.
+	unexplained, recordElements map[elementKey]bool
 	// egress is what the previous sync made the table with.
 	egress egress
 }
@@ -68,10 +68,10 @@ func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, repaired
 	w := work{
 		full:      l.last.full || l.last.isNone(),
 		structure: l.last.structure, byOthers: l.last.structure,
-		repair: map[elementKey]bool{}, desire: map[elementKey]bool{},
+		unexplained: map[elementKey]bool{}, recordElements: map[elementKey]bool{},
 	}
 	for _, k := range l.last.elements {
-		w.repair[k] = true
+		w.unexplained[k] = true
 	}
 	l.last.full, l.last.structure, l.last.elements = false, false, nil
 	l.explain(events, &w)
@@ -93,7 +93,7 @@ func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, repaired
 		}
 		w.structure = w.structure || changed
 	}
-	worked = w.full || w.structure || w.configuration || len(w.repair)+len(w.desire) > 0
+	worked = w.full || w.structure || w.configuration || len(w.unexplained)+len(w.recordElements) > 0
 	if worked {
 		repaired, err = l.syncTable(node, &w)
 		l.last.search.addChanges(repaired)
@@ -103,10 +103,10 @@ func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, repaired
 		}
 		l.setDrift(0)
 	}
-	l.progress()
+	l.markProgress()
 	changes, err := l.syncHost(scope, l.deps.Records.Snapshot().Records)
 	repaired = append(repaired, changes...)
-	l.progress()
+	l.markProgress()
 	searched, failed := l.syncFlows(ctx, node)
 	return worked || searched || len(repaired) > 0, repaired, errors.Join(err, failed)
 }
@@ -119,16 +119,14 @@ func (l *Loop) syncTable(node Node, w *work) (repaired []nft.Difference, err err
 		// The plugin writes a record before its rules. So records that are read after the
 		// generation cover every attachment in the ruleset of that generation.
 		if asOf, err = l.deps.Rules.Generation(); err != nil {
-			l.failed("rules")
+			l.countError("rules")
 			return nil, err
 		}
 		if err := l.deps.Records.Refresh(); err != nil {
 			return nil, err
 		}
 		l.takeRecordChanges(w)
-		l.mu.Lock()
-		l.stats.FullSyncs++
-		l.mu.Unlock()
+		l.updateStats(func(s *Stats) { s.FullSyncs++ })
 	}
 	byOthers := w.byOthers || w.full
 	if w.configuration && !first && byOthers {
@@ -145,13 +143,13 @@ func (l *Loop) syncTable(node Node, w *work) (repaired []nft.Difference, err err
 	if w.configuration {
 		l.last.node, l.last.active, l.last.complete = node, nil, nil
 	}
-	changes, err := l.repairElements(node, slices.Collect(maps.Keys(w.repair)))
+	changes, err := l.repairElements(node, slices.Collect(maps.Keys(w.unexplained)))
 	if repaired = append(repaired, changes...); err != nil {
 		return repaired, err
 	}
 	// An element that no record needs any more would keep its chain in use, so elements
 	// come before the structure.
-	desired, err := l.repairElements(node, slices.Collect(maps.Keys(w.desire)))
+	desired, err := l.repairElements(node, slices.Collect(maps.Keys(w.recordElements)))
 	if err != nil {
 		return repaired, err
 	}
@@ -208,7 +206,7 @@ func (l *Loop) repairElements(node Node, keys []elementKey) ([]nft.Difference, e
 		all = slices.Concat(all, structure, more)
 	}
 	if err != nil {
-		l.failed("rules")
+		l.countError("rules")
 		l.setDrift(len(keys))
 	}
 	return all, err

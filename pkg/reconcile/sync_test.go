@@ -174,7 +174,7 @@ func TestUnexpectedElements(t *testing.T) {
 			c.record(intent, true)
 		}, true},
 		{"a record that cannot be read", func() {
-			if err := os.WriteFile(c.l.deps.Records.records.PathOf(r.Key.Digest()), []byte("{"), 0o600); err != nil {
+			if err := os.WriteFile(c.l.deps.Records.records.PathOf(r.Digest()), []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, true},
@@ -247,7 +247,6 @@ func TestUntranslatedFlows(t *testing.T) {
 		{"a missing notification", func(c syncTest) {
 			c.k.generation += 2
 			c.k.transaction(nft.Transaction{Process: "iptables"})
-
 		}, 3},
 		{"a deleted element that an ADD restores", func(c syncTest) {
 			e := ruleset.Live(numbered(1).Attachment, ruleset.Owned)
@@ -349,7 +348,7 @@ func TestConflicts(t *testing.T) {
 	c.k.conflicts = 1
 	c.k.transaction(nft.Transaction{Process: "nft", Structure: true})
 	c.record(numbered(7), true)
-	if c.sync(); c.l.deps.Records.stateOf(numbered(7).Key.Digest()) != recordReady {
+	if c.sync(); c.l.deps.Records.stateOf(numbered(7).Digest()) != recordReady {
 		t.Error("the records are not read again after a conflict")
 	}
 	c.k.conflicts = 2 * maxStructureAttempts

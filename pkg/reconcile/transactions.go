@@ -108,7 +108,7 @@ func (l *Loop) explainElements(t *nft.Transaction, w *work) {
 		case e.Deleted:
 			l.last.search.addElement(k)
 		}
-		w.repair[k] = true
+		w.unexplained[k] = true
 	}
 }
 
@@ -118,7 +118,7 @@ func (l *Loop) takeRecordChanges(w *work) {
 	first := l.last.isNone() // all elements are compared with the table
 	for _, c := range l.deps.Records.takeChanges() {
 		for _, k := range l.last.kept[c.digest] {
-			w.desire[k] = true
+			w.recordElements[k] = true
 		}
 		delete(l.last.kept, c.digest)
 		before, required := requirementOf(c.before)
@@ -135,7 +135,7 @@ func (l *Loop) takeRecordChanges(w *work) {
 				continue
 			}
 			for _, e := range l.elementsOf(r, ruleset.Owned) {
-				w.desire[elementKey{e.Set, e.Key}] = true
+				w.recordElements[elementKey{e.Set, e.Key}] = true
 			}
 		}
 	}
@@ -163,7 +163,7 @@ func (l *Loop) requirementsChanged() bool {
 func (l *Loop) verifyGeneration(w *work) error {
 	now, err := l.deps.Rules.Generation()
 	if err != nil {
-		l.failed("rules")
+		l.countError("rules")
 		return err
 	}
 	if was := l.last.unverified; was != 0 && isAfter(was, l.last.generation) {

@@ -110,17 +110,17 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (searched bool, err err
 	if scope := l.searchScope(node); !scope.isEmpty() {
 		searched = true
 		if deleted, err = l.deleteUntranslated(ctx, scope); err != nil {
-			l.failed("flows")
+			l.countError("flows")
 			return searched, fmt.Errorf("delete untranslated flows: %w", err)
 		}
 	}
 	if deleted > 0 {
 		l.deps.Log.Info("deleted flows that had begun while rules were missing; their next packets are translated", "flows", deleted)
 	}
-	l.mu.Lock()
-	l.stats.UntranslatedFlows += deleted
-	l.stats.Policies = len(used)
-	l.mu.Unlock()
+	l.updateStats(func(s *Stats) {
+		s.UntranslatedFlows += deleted
+		s.Policies = len(used)
+	})
 	l.last.search, l.last.sources = flowSearch{}, node.Sources.Prefixes
 
 	lost, missing, inUse := l.last.egress.lost(used, families, l.last.egressInUse)
@@ -135,13 +135,11 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (searched bool, err err
 	}
 	deleted, err = l.deleteEgressRemoved(ctx, l.wholeScope(node), removed)
 	if err != nil {
-		l.failed("flows")
+		l.countError("flows")
 		return true, fmt.Errorf("delete the flows of removed egress addresses: %w", err)
 	}
 	l.last.removed = nil
-	l.mu.Lock()
-	l.stats.EgressRemovedFlows += deleted
-	l.mu.Unlock()
+	l.updateStats(func(s *Stats) { s.EgressRemovedFlows += deleted })
 	if deleted > 0 {
 		l.deps.Log.Info("deleted flows whose egress address was removed", "flows", deleted, "addresses", removed)
 	}
@@ -158,8 +156,6 @@ func (l *Loop) usedPolicies(node Node) (used []*masq.Policy, families map[string
 			n += count
 		}
 	}
-	l.mu.Lock()
-	l.stats.Attachments = n
-	l.mu.Unlock()
+	l.updateStats(func(s *Stats) { s.Attachments = n })
 	return distinctPolicies(ready, node), ruleset.FamiliesOf(ready, node.Sources)
 }
