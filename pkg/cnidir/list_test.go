@@ -4,16 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"github.com/masq-cni/masq-cni/test/golden"
+)
 
 const plainEntry = `{"type":"masq","capabilities":{"io.kubernetes.cri.pod-annotations":true}}`
 
@@ -59,16 +58,7 @@ func TestListsOfOthers(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		golden := strings.TrimSuffix(name, "conflist") + "golden"
-		if *update {
-			if err := os.WriteFile(golden, after, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil || !bytes.Equal(after, want) {
-			t.Errorf("%s, %v: it became\n%s", name, err, after)
-		}
+		golden.Compare(t, strings.TrimSuffix(name, "conflist")+"golden", after)
 		chained := parsed(t, after)
 		if want := slices.Insert(types(l), 1, Plugin); !slices.Equal(types(chained), want) {
 			t.Errorf("%s: the plugins are %v, not %v", name, types(chained), want)

@@ -7,13 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // captured is a dump as the kernel sent it: the attributes of each flow.
 func captured(t testing.TB, tb *table) (flows [][]byte) {
 	t.Helper()
 	for m, err := range tb.dumps.Dump(msgGet, 0, header(0)) {
-		check(t, err)
+		assert.NoError(t, err)
 		flows = append(flows, slices.Clone(attributes(m)))
 	}
 	return flows
@@ -48,7 +49,7 @@ func TestDumpAllocatesNothingForAFlow(t *testing.T) {
 	allocs := func() float64 {
 		return testing.AllocsPerRun(5, func() {
 			for _, err := range tb.Dump(t.Context(), Filter{}) {
-				check(t, err)
+				assert.NoError(t, err)
 			}
 		})
 	}
@@ -88,7 +89,7 @@ func processors(t testing.TB) int64 {
 	var sum int64
 	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
 		var r unix.Rusage
-		check(t, unix.Getrusage(who, &r))
+		assert.NoError(t, unix.Getrusage(who, &r))
 		sum += r.Utime.Nano() + r.Stime.Nano()
 	}
 	return sum
@@ -115,7 +116,7 @@ func BenchmarkTable(b *testing.B) {
 			timed(b, size, func() {
 				n := 0
 				for _, err := range tb.Dump(b.Context(), x.filter) {
-					check(b, err)
+					assert.NoError(b, err)
 					n++
 				}
 				if n != x.flows {
@@ -127,18 +128,18 @@ func BenchmarkTable(b *testing.B) {
 	b.Run("ReceiveAndDiscard", func(b *testing.B) {
 		timed(b, size, func() {
 			for _, err := range tb.dumps.Dump(msgGet, 0, header(0)) {
-				check(b, err)
+				assert.NoError(b, err)
 			}
 		})
 	})
 	b.Run("conntrack-L", func(b *testing.B) {
 		timed(b, size, func() {
-			check(b, tb.ns.Command(b.Context(), "conntrack", "-L").Run()) // to /dev/null
+			assert.NoError(b, tb.ns.Command(b.Context(), "conntrack", "-L").Run()) // to /dev/null
 		})
 	})
 	b.Run("Get", func(b *testing.B) {
 		t := many(2)[1].Original
-		timed(b, 1, func() { must(tb.Get(t))(b) })
+		timed(b, 1, func() { assert.Must(tb.Get(t))(b) })
 	})
 }
 
@@ -156,14 +157,14 @@ func BenchmarkEvents(b *testing.B) {
 		b.StartTimer()
 		n, begin := 0, processors(b)
 		for _, err := range w.Events(b.Context()) {
-			check(b, err)
+			assert.NoError(b, err)
 			if n++; n == size {
 				break
 			}
 		}
 		spent += processors(b) - begin
 		b.StopTimer()
-		must(tb.DeleteMatching(b.Context(), Filter{}, func(*Flow) bool { return true }))(b)
+		assert.Must(tb.DeleteMatching(b.Context(), Filter{}, func(*Flow) bool { return true }))(b)
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(spent)/float64(b.N)/size, "cpu-ns/event")
@@ -179,7 +180,7 @@ func BenchmarkDeleteMatching(b *testing.B) {
 		tb.insert(entries...)
 		begin := processors(b)
 		b.StartTimer()
-		if n := must(tb.DeleteMatching(b.Context(), Filter{}, func(*Flow) bool { return true }))(b); n != size {
+		if n := assert.Must(tb.DeleteMatching(b.Context(), Filter{}, func(*Flow) bool { return true }))(b); n != size {
 			b.Fatal(n)
 		}
 		spent += processors(b) - begin

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func TestGetAndDelete(t *testing.T) {
@@ -13,7 +14,7 @@ func TestGetAndDelete(t *testing.T) {
 	all := tb.collect(Filter{})
 	for _, f := range all {
 		for _, by := range []Tuple{f.Original, f.Reply} {
-			got := must(tb.Get(by))(t)
+			got := assert.Must(tb.Get(by))(t)
 			got.Timeout = f.Timeout
 			if got != f {
 				t.Errorf("%s: got %+v\nnot %+v", by, got, f)
@@ -22,7 +23,7 @@ func TestGetAndDelete(t *testing.T) {
 		if err := tb.Delete(f.Original, f.ID+1); !errors.Is(err, ErrNotFound) {
 			t.Errorf("deleted another's: %v", err)
 		}
-		check(t, tb.Delete(f.Reply, f.ID))
+		assert.NoError(t, tb.Delete(f.Reply, f.ID))
 		if _, err := tb.Get(f.Original); !errors.Is(err, ErrNotFound) {
 			t.Errorf("found what was deleted: %v", err)
 		}
@@ -53,7 +54,7 @@ func TestDeleteMatching(t *testing.T) {
 		}
 	}
 	n, err := tb.DeleteMatching(t.Context(), Filter{Family: masq.IPv4}, port)
-	check(t, err)
+	assert.NoError(t, err)
 	left := tb.collect(Filter{})
 	if n != doomed || len(left) != size-doomed {
 		t.Errorf("deleted %d, should %d; %d are left", n, doomed, len(left))
@@ -68,12 +69,12 @@ func TestDeleteMatching(t *testing.T) {
 	byOthers := 0
 	n, err = tb.DeleteMatching(t.Context(), Filter{}, func(f *Flow) bool {
 		if f.Original.SrcPort%3 == 0 {
-			check(t, tb.Delete(f.Original, f.ID))
+			assert.NoError(t, tb.Delete(f.Original, f.ID))
 			byOthers++
 		}
 		return true
 	})
-	check(t, err)
+	assert.NoError(t, err)
 	if left := tb.collect(Filter{}); n+byOthers != before || byOthers == 0 || len(left) != 0 {
 		t.Errorf("deleted %d, others %d, of %d; left: %d", n, byOthers, before, len(left))
 	}

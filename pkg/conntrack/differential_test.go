@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -70,11 +71,11 @@ func line(f *Flow) string {
 // theirs are the lines of conntrack(8) by what is before the timeout and after it.
 func theirs(t *testing.T, tb *table) map[string]time.Duration {
 	t.Helper()
-	out := must(tb.ns.Command(t.Context(), "conntrack", "-L", "-o", "extended,id").Output())(t)
+	out := assert.Must(tb.ns.Command(t.Context(), "conntrack", "-L", "-o", "extended,id").Output())(t)
 	all := map[string]time.Duration{}
 	for text := range strings.Lines(string(out)) {
 		words := strings.Fields(text)
-		timeout := must(strconv.Atoi(words[4]))(t)
+		timeout := assert.Must(strconv.Atoi(words[4]))(t)
 		words = slices.DeleteFunc(slices.Delete(words, 4, 5), func(w string) bool {
 			return strings.HasPrefix(w, "use=") || strings.HasPrefix(w, "delta-time=")
 		})
@@ -87,7 +88,7 @@ func ours(t *testing.T, tb *table) map[string]time.Duration {
 	t.Helper()
 	all := map[string]time.Duration{}
 	for f, err := range tb.Dump(t.Context(), Filter{}) {
-		check(t, err)
+		assert.NoError(t, err)
 		all[line(f)] = f.Timeout
 	}
 	return all
@@ -137,11 +138,11 @@ func TestSameAsConntrackOnOtherProtocols(t *testing.T) {
 	l := newLab(t)
 	// The kernel takes the checksum of UDP-Lite for wrong where it covers all (nf_ip_checksum
 	// leaves out the addresses).
-	check(t, l.ns.Sysctl("net.netfilter.nf_conntrack_checksum", "0"))
+	assert.NoError(t, l.ns.Sysctl("net.netfilter.nf_conntrack_checksum", "0"))
 	for i, p := range l.Plans() {
 		src := podAddresses[i].Addr()
 		for proto, message := range otherProtocols() {
-			check(t, l.pod.SendRaw(nstest.IPPacket(src, p.Server, proto, message, sumAt[proto])))
+			assert.NoError(t, l.pod.SendRaw(nstest.IPPacket(src, p.Server, proto, message, sumAt[proto])))
 		}
 	}
 	var all map[Tuple]Flow
@@ -203,7 +204,7 @@ func otherProtocols() map[uint8][]byte {
 
 func TestSameAsConntrackOnAMixture(t *testing.T) {
 	tb := newTable(t)
-	check(t, tb.ns.Sysctl("net.netfilter.nf_conntrack_acct", "1"))
+	assert.NoError(t, tb.ns.Sysctl("net.netfilter.nf_conntrack_acct", "1"))
 	tb.insert(mixture()...)
 	compare(t, tb, len(mixture()))
 }
@@ -219,9 +220,9 @@ func TestStatistics(t *testing.T) {
 	l := newLab(t)
 	l.traffic(t)
 	l.insert(mixture()...)
-	out := string(must(l.ns.Command(t.Context(), "conntrack", "-S").Output())(t))
+	out := string(assert.Must(l.ns.Command(t.Context(), "conntrack", "-S").Output())(t))
 	var text strings.Builder
-	all := must(l.Statistics(t.Context()))(t)
+	all := assert.Must(l.Statistics(t.Context()))(t)
 	for _, s := range all {
 		fmt.Fprintf(&text, "cpu=%d found=%d invalid=%d insert=%d insert_failed=%d drop=%d early_drop=%d error=%d search_restart=%d clash_resolve=%d chaintoolong=%d\n",
 			s.CPU, s.Found, s.Invalid, s.Insert, s.InsertFailed, s.Drop, s.EarlyDrop, s.Error, s.SearchRestart, s.ClashResolve, s.ChainTooLong)
@@ -232,9 +233,9 @@ func TestStatistics(t *testing.T) {
 	if sum := Sum(all); sum.Insert != uint64(len(mixture())) {
 		t.Errorf("inserted %d: %+v", len(mixture()), sum)
 	}
-	count := strings.TrimSpace(string(must(l.ns.Command(t.Context(), "conntrack", "-C").Output())(t)))
-	limit := must(l.ns.ReadSysctl("net.netfilter.nf_conntrack_max"))(t)
-	if got := must(l.Table())(t); fmt.Sprint(got.Entries) != count || fmt.Sprint(got.Limit) != limit {
+	count := strings.TrimSpace(string(assert.Must(l.ns.Command(t.Context(), "conntrack", "-C").Output())(t)))
+	limit := assert.Must(l.ns.ReadSysctl("net.netfilter.nf_conntrack_max"))(t)
+	if got := assert.Must(l.Table())(t); fmt.Sprint(got.Entries) != count || fmt.Sprint(got.Limit) != limit {
 		t.Errorf("%+v, not %s of %s", got, count, limit)
 	}
 }

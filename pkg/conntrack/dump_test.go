@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -42,7 +43,7 @@ func TestDumpEndsEarly(t *testing.T) {
 	tb.insert(many(5000)...)
 	for range 20 {
 		for _, err := range tb.Dump(t.Context(), Filter{}) {
-			check(t, err)
+			assert.NoError(t, err)
 			break
 		}
 	}
@@ -74,11 +75,11 @@ func TestDumpEndsEarly(t *testing.T) {
 func TestDumpEndsEarlyElsewhere(t *testing.T) {
 	tb := newTable(t)
 	tb.insert(many(5000)...)
-	elsewhere := must(nstest.New(t).Namespace("elsewhere"))(t)
-	check(t, elsewhere.Do(func() error {
+	elsewhere := assert.Must(nstest.New(t).Namespace("elsewhere"))(t)
+	assert.NoError(t, elsewhere.Do(func() error {
 		for range 3 {
 			for _, err := range tb.Dump(t.Context(), Filter{}) {
-				check(t, err)
+				assert.NoError(t, err)
 				break
 			}
 		}
@@ -93,14 +94,14 @@ func TestDumpWithinDump(t *testing.T) {
 	tb := newTable(t)
 	tb.insert(mixture()...)
 	for f, err := range tb.Dump(t.Context(), Filter{}) {
-		check(t, err)
+		assert.NoError(t, err)
 		for _, err := range tb.Dump(t.Context(), Filter{}) {
 			if !errors.Is(err, ErrBusy) {
 				t.Fatalf("a dump within a dump: %v", err)
 			}
 		}
 		g, err := tb.Get(f.Original)
-		check(t, err)
+		assert.NoError(t, err)
 		if g.ID != f.ID {
 			t.Fatalf("%s is %s", f.Original, g.Original)
 		}
@@ -120,7 +121,7 @@ func TestDumpOfATableThatChanges(t *testing.T) {
 	}
 	seen, ended, twice := map[Tuple]int{}, 0, 0
 	for f, err := range tb.Dump(t.Context(), Filter{}) {
-		check(t, err)
+		assert.NoError(t, err)
 		k, id := f.Original, f.ID
 		if want[k] {
 			if seen[k]++; seen[k] == 2 {
@@ -133,7 +134,7 @@ func TestDumpOfATableThatChanges(t *testing.T) {
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
-		check(t, err)
+		assert.NoError(t, err)
 		if ended < len(spare) {
 			tb.insert(spare[ended])
 		}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // An expectation of a real FTP session, as far as conntrack(8) tells of it too.
@@ -17,32 +19,32 @@ func TestExpectations(t *testing.T) {
 		t.Fatalf("%v, %v is expected", e, err)
 	}
 	for i, p := range l.Plans() {
-		conn := must(l.pod.Dial(within(t), "tcp", netip.AddrPort{}, l.ftp[p.Server].Addr()))(t)
+		conn := assert.Must(l.pod.Dial(within(t), "tcp", netip.AddrPort{}, l.ftp[p.Server].Addr()))(t)
 		control := textproto.NewConn(conn)
 		t.Cleanup(func() { _ = control.Close() })
-		must(control.ReadLine())(t)
+		assert.Must(control.ReadLine())(t)
 		// The helper looks at lines that follow one that it saw the end of.
-		check(t, control.PrintfLine("USER anonymous"))
-		must(control.ReadLine())(t)
+		assert.NoError(t, control.PrintfLine("USER anonymous"))
+		assert.Must(control.ReadLine())(t)
 		pod := podAddresses[i].Addr()
-		check(t, control.PrintfLine("EPRT |%d|%s|51210|", i+1, pod))
-		if answer := must(control.ReadLine())(t); !strings.HasPrefix(answer, "200") {
+		assert.NoError(t, control.PrintfLine("EPRT |%d|%s|51210|", i+1, pod))
+		if answer := assert.Must(control.ReadLine())(t); !strings.HasPrefix(answer, "200") {
 			t.Fatal(answer)
 		}
 		n := 0
 		for e, err := range l.Expectations(t.Context()) {
-			check(t, err)
+			assert.NoError(t, err)
 			if e.Tuple.Src != p.Server {
 				continue
 			}
 			n++
-			master := must(l.Get(e.Master))(t)
+			master := assert.Must(l.Get(e.Master))(t)
 			if e.Helper.String() != "ftp" || e.Tuple.Dst != p.Node || e.Tuple.DstPort != e.NAT.Port() || e.NAT.Port() != 51210 ||
 				e.Tuple.Proto != unix.IPPROTO_TCP || e.Mask.DstPort != 0xffff || e.Mask.SrcPort != 0 || e.Timeout <= 0 ||
 				master.Original.Src != pod || master.Helper != e.Helper || e.Flags != 0 {
 				t.Errorf("%+v of %+v", *e, master)
 			}
-			out := string(must(l.ns.Command(t.Context(), "conntrack", "-L", "expect", "-f", []string{"ipv4", "ipv6"}[i], "-o", "id").Output())(t))
+			out := string(assert.Must(l.ns.Command(t.Context(), "conntrack", "-L", "expect", "-f", []string{"ipv4", "ipv6"}[i], "-o", "id").Output())(t))
 			for _, want := range []string{
 				fmt.Sprintf("src=%s dst=%s sport=%d dport=%d", e.Tuple.Src, e.Tuple.Dst, e.Tuple.SrcPort, e.Tuple.DstPort),
 				fmt.Sprintf("mask-src=%s mask-dst=%s sport=%d dport=%d", e.Mask.Src, e.Mask.Dst, e.Mask.SrcPort, e.Mask.DstPort),

@@ -9,6 +9,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 var filters = []struct {
@@ -62,7 +63,7 @@ func TestFilter(t *testing.T) {
 	tb.insert(mixture()...)
 	all := tb.collect(Filter{})
 	for _, tt := range filters {
-		check(t, tt.filter.Validate())
+		assert.NoError(t, tt.filter.Validate())
 		want := maps.Collect(func(yield func(Tuple, Flow) bool) {
 			for k, f := range all {
 				if tt.filter.Match(&f) && !yield(k, f) {
@@ -79,7 +80,7 @@ func TestFilter(t *testing.T) {
 		}
 		sent := 0
 		for _, q := range tt.filter.queries() {
-			check(t, tb.dump(t.Context(), msgGet, q, func(*netlink.Message) (bool, error) {
+			assert.NoError(t, tb.dump(t.Context(), msgGet, q, func(*netlink.Message) (bool, error) {
 				sent++
 				return true, nil
 			}))
@@ -105,7 +106,7 @@ func TestKernelOnIPv6Addresses(t *testing.T) {
 	e.NativeUint32(ctaFilterOrigFlags, byIPSrc)
 	e.End(at)
 	sent := 0
-	check(t, tb.dump(t.Context(), msgGet, query{unix.NFPROTO_IPV6, e}, func(*netlink.Message) (bool, error) {
+	assert.NoError(t, tb.dump(t.Context(), msgGet, query{unix.NFPROTO_IPV6, e}, func(*netlink.Message) (bool, error) {
 		sent++
 		return true, nil
 	}))

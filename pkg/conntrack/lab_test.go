@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -24,34 +25,19 @@ type table struct {
 
 func newTable(t testing.TB) *table {
 	t.Helper()
-	ns := must(nstest.New(t).Namespace("table"))(t)
+	ns := assert.Must(nstest.New(t).Namespace("table"))(t)
 	return &table{openIn(t, ns), t, ns}
 }
 
 func openIn(t testing.TB, ns *nstest.NS) *Conn {
 	t.Helper()
 	var c *Conn
-	check(t, ns.Do(func() (err error) {
+	assert.NoError(t, ns.Do(func() (err error) {
 		c, err = Open()
 		return err
 	}))
-	t.Cleanup(func() { check(t, c.Close()) })
+	t.Cleanup(func() { assert.NoError(t, c.Close()) })
 	return c
-}
-
-func must[T any](v T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		check(t, err)
-		return v
-	}
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // entry is a flow to be made, and how its source is to be translated.
@@ -80,13 +66,13 @@ func (tb *table) insert(entries ...entry) {
 		var b netlink.Batch
 		for i := range part {
 			e := &part[i]
-			body := netlink.Encoder(must(e.AppendBinary(header(e.Original.family())))(tb.t))
+			body := netlink.Encoder(assert.Must(e.AppendBinary(header(e.Original.family())))(tb.t))
 			if e.snat.IsValid() {
 				appendSNAT(&body, e.snat)
 			}
 			b.Add(msgNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, body)
 		}
-		check(tb.t, tb.asks.Exchange(&b, func(i int, _ *netlink.Message, err error) error {
+		assert.NoError(tb.t, tb.asks.Exchange(&b, func(i int, _ *netlink.Message, err error) error {
 			return fmt.Errorf("insert %s: %w", part[i].Original, err)
 		}))
 	}
@@ -178,7 +164,7 @@ func (tb *table) collect(filter Filter) map[Tuple]Flow {
 	tb.t.Helper()
 	all := map[Tuple]Flow{}
 	for f, err := range tb.Dump(tb.t.Context(), filter) {
-		check(tb.t, err)
+		assert.NoError(tb.t, err)
 		if _, twice := all[f.Original]; twice {
 			tb.t.Errorf("%s comes twice", f.Original)
 		}
@@ -200,8 +186,8 @@ func keys(m map[Tuple]Flow) []string {
 func kernel(t testing.TB, major, minor int) bool {
 	t.Helper()
 	var u unix.Utsname
-	check(t, unix.Uname(&u))
+	assert.NoError(t, unix.Uname(&u))
 	var a, b int
-	must(fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &a, &b))(t)
+	assert.Must(fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &a, &b))(t)
 	return a > major || a == major && b >= minor
 }

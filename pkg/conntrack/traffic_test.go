@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -52,21 +53,21 @@ func newLab(t *testing.T) *lab {
 	t.Helper()
 	all := nstest.New(t)
 	l := &lab{tcp: map[netip.Addr]*nstest.TCPServer{}, udp: map[netip.Addr]*nstest.UDPServer{}, ftp: map[netip.Addr]*nstest.FTPServer{}}
-	l.Topology = must(all.Topology(nstest.Uplink{}))(t)
-	l.pod = must(all.Namespace("pod"))(t)
-	check(t, l.Node.Forward())
-	check(t, l.Node.Sysctl("net.netfilter.nf_conntrack_acct", "1"))
-	check(t, l.Node.Sysctl("net.netfilter.nf_conntrack_timestamp", "1"))
+	l.Topology = assert.Must(all.Topology(nstest.Uplink{}))(t)
+	l.pod = assert.Must(all.Namespace("pod"))(t)
+	assert.NoError(t, l.Node.Forward())
+	assert.NoError(t, l.Node.Sysctl("net.netfilter.nf_conntrack_acct", "1"))
+	assert.NoError(t, l.Node.Sysctl("net.netfilter.nf_conntrack_timestamp", "1"))
 	l.install(t, others+rules)
-	check(t, nstest.Connect(
+	assert.NoError(t, nstest.Connect(
 		nstest.End{NS: l.pod, Name: "eth0", Addresses: podAddresses},
 		nstest.End{NS: l.Node, Name: "pod", Addresses: nodeAddresses}, 1500))
-	check(t, l.pod.Route(netip.MustParsePrefix("0.0.0.0/0"), nodeAddresses[0].Addr()))
-	check(t, l.pod.Route(netip.MustParsePrefix("::/0"), nodeAddresses[1].Addr()))
+	assert.NoError(t, l.pod.Route(netip.MustParsePrefix("0.0.0.0/0"), nodeAddresses[0].Addr()))
+	assert.NoError(t, l.pod.Route(netip.MustParsePrefix("::/0"), nodeAddresses[1].Addr()))
 	for _, p := range l.Plans() {
-		l.tcp[p.Server] = must(l.Server.ServeTCP(netip.AddrPortFrom(p.Server, 80)))(t)
-		l.udp[p.Server] = must(l.Server.ServeUDP(netip.AddrPortFrom(p.Server, 53)))(t)
-		l.ftp[p.Server] = must(l.Server.ServeFTP(netip.AddrPortFrom(p.Server, 21)))(t)
+		l.tcp[p.Server] = assert.Must(l.Server.ServeTCP(netip.AddrPortFrom(p.Server, 80)))(t)
+		l.udp[p.Server] = assert.Must(l.Server.ServeUDP(netip.AddrPortFrom(p.Server, 53)))(t)
+		l.ftp[p.Server] = assert.Must(l.Server.ServeFTP(netip.AddrPortFrom(p.Server, 21)))(t)
 	}
 	l.table = &table{openIn(t, l.Node), t, l.Node}
 	return l
@@ -92,12 +93,12 @@ func (l *lab) traffic(t *testing.T) []net.Conn {
 	t.Helper()
 	var open []net.Conn
 	for _, p := range l.Plans() {
-		must(l.pod.Download(within(t), l.tcp[p.Server].Addr(), 10_000))(t)
-		check(t, l.pod.EchoUDP(within(t), netip.AddrPort{}, l.udp[p.Server].Addr(), 100))
-		must(l.pod.Ping(within(t), p.Server, nstest.PingOptions{}))(t)
-		must(l.pod.FTPFetch(within(t), l.ftp[p.Server].Addr(), nstest.EPRT, 5_000))(t)
-		must(l.Node.Download(within(t), l.tcp[p.Server].Addr(), 100))(t)
-		c := must(l.pod.Dial(within(t), "tcp", netip.AddrPort{}, l.tcp[p.Server].Addr()))(t)
+		assert.Must(l.pod.Download(within(t), l.tcp[p.Server].Addr(), 10_000))(t)
+		assert.NoError(t, l.pod.EchoUDP(within(t), netip.AddrPort{}, l.udp[p.Server].Addr(), 100))
+		assert.Must(l.pod.Ping(within(t), p.Server, nstest.PingOptions{}))(t)
+		assert.Must(l.pod.FTPFetch(within(t), l.ftp[p.Server].Addr(), nstest.EPRT, 5_000))(t)
+		assert.Must(l.Node.Download(within(t), l.tcp[p.Server].Addr(), 100))(t)
+		c := assert.Must(l.pod.Dial(within(t), "tcp", netip.AddrPort{}, l.tcp[p.Server].Addr()))(t)
 		t.Cleanup(func() { _ = c.Close() })
 		open = append(open, c)
 	}
@@ -173,10 +174,10 @@ func TestFlowsOfAGap(t *testing.T) {
 	var gap []flow
 	for _, p := range l.Plans() {
 		udp := l.udp[p.Server]
-		c := must(l.pod.DialUDP(netip.AddrPort{}, udp.Addr()))(t)
+		c := assert.Must(l.pod.DialUDP(netip.AddrPort{}, udp.Addr()))(t)
 		t.Cleanup(func() { _ = c.Close() })
-		must(c.Write([]byte("gap")))(t)
-		seen := must(udp.WaitSeen(within(t), 2))(t)
+		assert.Must(c.Write([]byte("gap")))(t)
+		seen := assert.Must(udp.WaitSeen(within(t), 2))(t)
 		if seen[1].Source != c.LocalAddr().(*net.UDPAddr).AddrPort() {
 			t.Errorf("translated without rules: %v", seen)
 		}
@@ -185,14 +186,14 @@ func TestFlowsOfAGap(t *testing.T) {
 	before := l.collect(Filter{})
 	l.install(t, rules)
 	for _, g := range gap {
-		must(g.conn.Write([]byte("still")))(t)
-		seen := must(g.server.WaitSeen(within(t), 3))(t)
+		assert.Must(g.conn.Write([]byte("still")))(t)
+		seen := assert.Must(g.server.WaitSeen(within(t), 3))(t)
 		if seen[2].Source != seen[1].Source {
 			t.Errorf("an old flow was translated: %v", seen)
 		}
 	}
 
-	n := must(l.DeleteMatching(t.Context(), Filter{StatusMask: SrcNAT}, func(f *Flow) bool {
+	n := assert.Must(l.DeleteMatching(t.Context(), Filter{StatusMask: SrcNAT}, func(f *Flow) bool {
 		return podAddresses[0].Contains(f.Original.Src) || podAddresses[1].Contains(f.Original.Src)
 	}))(t)
 	after := l.collect(Filter{})
@@ -200,16 +201,16 @@ func TestFlowsOfAGap(t *testing.T) {
 		t.Errorf("deleted %d of %d flows, %d are left", n, len(before), len(after))
 	}
 	for i, g := range gap {
-		must(g.conn.Write([]byte("mended")))(t)
-		seen := must(g.server.WaitSeen(within(t), 4))(t)
+		assert.Must(g.conn.Write([]byte("mended")))(t)
+		seen := assert.Must(g.server.WaitSeen(within(t), 4))(t)
 		if seen[3].Source.Addr() != l.Plans()[i].Node {
 			t.Errorf("leaves as %s", seen[3].Source)
 		}
 	}
 	for _, c := range open {
-		check(t, c.SetDeadline(time.Now().Add(time.Minute)))
-		must(c.Write([]byte("WHO\n")))(t)
-		if n := must(c.Read(make([]byte, 100)))(t); n == 0 {
+		assert.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
+		assert.Must(c.Write([]byte("WHO\n")))(t)
+		if n := assert.Must(c.Read(make([]byte, 100)))(t); n == 0 {
 			t.Error("a connection from before the gap broke")
 		}
 	}

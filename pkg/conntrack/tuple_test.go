@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func TestTupleString(t *testing.T) {
@@ -33,12 +34,12 @@ func TestWritesWhatTheKernelWrites(t *testing.T) {
 	l.traffic(t)
 	l.insert(mixture()...)
 	n := 0
-	check(t, l.dump(t.Context(), msgGet, query{}, func(m *netlink.Message) (bool, error) {
+	assert.NoError(t, l.dump(t.Context(), msgGet, query{}, func(m *netlink.Message) (bool, error) {
 		n++
 		var f Flow
-		check(t, f.UnmarshalBinary(attributes(m)))
+		assert.NoError(t, f.UnmarshalBinary(attributes(m)))
 		want := known(attributes(m))
-		if got := must(f.AppendBinary(nil))(t); !bytes.Equal(got, want) {
+		if got := assert.Must(f.AppendBinary(nil))(t); !bytes.Equal(got, want) {
 			t.Fatalf("%+v\n%x\nnot %x", f, got, want)
 		}
 		return true, nil

@@ -10,13 +10,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
 func watchIn(t testing.TB, ns *nstest.NS, kinds Events, buffer int) *Watcher {
 	t.Helper()
 	var w *Watcher
-	check(t, ns.Do(func() (err error) {
+	assert.NoError(t, ns.Do(func() (err error) {
 		w, err = Watch(kinds, buffer)
 		return err
 	}))
@@ -48,9 +49,9 @@ func TestWatch(t *testing.T) {
 	l := newLab(t)
 	w := watchIn(t, l.Node, FlowNew|FlowUpdate|FlowDestroy|ExpectationNew|ExpectationDestroy, 1<<20)
 	for _, p := range l.Plans() {
-		check(t, l.pod.EchoUDP(within(t), netip.AddrPort{}, l.udp[p.Server].Addr(), 100))
+		assert.NoError(t, l.pod.EchoUDP(within(t), netip.AddrPort{}, l.udp[p.Server].Addr(), 100))
 		f := l.flowTo(t, l.udp[p.Server].Addr().Port(), p.Server)
-		check(t, l.Delete(f.Original, f.ID))
+		assert.NoError(t, l.Delete(f.Original, f.ID))
 		all := hear(t, w, 3)
 		for i, kind := range []Events{FlowNew, FlowUpdate, FlowDestroy} {
 			e := all[i]
@@ -86,7 +87,7 @@ func TestWatchExpectations(t *testing.T) {
 	l := newLab(t)
 	w := watchIn(t, l.Node, ExpectationNew|ExpectationDestroy, 1<<20)
 	for _, p := range l.Plans() {
-		must(l.pod.FTPFetch(within(t), l.ftp[p.Server].Addr(), nstest.EPRT, 100))(t)
+		assert.Must(l.pod.FTPFetch(within(t), l.ftp[p.Server].Addr(), nstest.EPRT, 100))(t)
 		all := hear(t, w, 2)
 		if all[0].Kind != ExpectationNew || all[1].Kind != ExpectationDestroy {
 			t.Errorf("%s, %s", all[0].Kind, all[1].Kind)
@@ -121,7 +122,7 @@ func TestWatchOverrun(t *testing.T) {
 			heard++
 		}
 	}
-	lost := must(w.Lost())(t)
+	lost := assert.Must(w.Lost())(t)
 	if heard == 0 || heard+int(lost) != size {
 		t.Errorf("heard %d, lost %d of %d", heard, lost, size)
 	}
@@ -129,7 +130,7 @@ func TestWatchOverrun(t *testing.T) {
 	if e := hear(t, w, 1)[0]; e.Kind != FlowNew || e.Flow.Original.ID != 7 {
 		t.Errorf("after the loss: %+v", e)
 	}
-	if again := must(w.Lost())(t); again != lost {
+	if again := assert.Must(w.Lost())(t); again != lost {
 		t.Errorf("lost %d, then %d", lost, again)
 	}
 }
@@ -172,13 +173,13 @@ func TestWatchEnds(t *testing.T) {
 func TestWatchReceivesOnlyLaterFlows(t *testing.T) {
 	tb := newTable(t)
 	before, after := flowOf(echo("10.0.0.1", "192.0.2.1", 1)), flowOf(echo("10.0.0.1", "192.0.2.1", 2))
-	check(t, tb.ns.Sysctl("net.netfilter.nf_conntrack_events", "0"))
+	assert.NoError(t, tb.ns.Sysctl("net.netfilter.nf_conntrack_events", "0"))
 	tb.insert(before)
 	w := watchIn(t, tb.ns, FlowDestroy, 1<<20)
-	check(t, tb.ns.Sysctl("net.netfilter.nf_conntrack_events", "1"))
+	assert.NoError(t, tb.ns.Sysctl("net.netfilter.nf_conntrack_events", "1"))
 	tb.insert(after)
-	check(t, tb.Delete(before.Original, 0))
-	check(t, tb.Delete(after.Original, 0))
+	assert.NoError(t, tb.Delete(before.Original, 0))
+	assert.NoError(t, tb.Delete(after.Original, 0))
 	if first := hear(t, w, 1)[0].Flow.Original; first != after.Original {
 		t.Errorf("the first flow whose end is received is %s, not %s", first, after.Original)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/natlog"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestUDP: all records arrive once and in order.
@@ -28,7 +29,7 @@ func TestUDP(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	until(t, "all records have arrived", func() bool { return r.count(t) == records })
+	assert.Until(t, "all records have arrived", func() bool { return r.count(t) == records })
 	for i, e := range r.records {
 		if got := int(binary.BigEndian.Uint16(e[7])); got != i {
 			t.Fatalf("record %d has number %d", i, got)
@@ -55,16 +56,16 @@ func TestUDPCollectorComesAndGoes(t *testing.T) {
 	_ = c.Close()
 	var log log
 	x := open(t, at, Options{Log: log.logger()})
-	until(t, "no collector answers", func() bool { return x.Stats().Err != nil })
+	assert.Until(t, "no collector answers", func() bool { return x.Stats().Err != nil })
 	for i := range 10 {
 		if err := x.Append(event(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	c, r := udp(t, at)
-	until(t, "the queued records have arrived", func() bool { return r.count(t) == 10 })
+	assert.Until(t, "the queued records have arrived", func() bool { return r.count(t) == 10 })
 	_ = c.Close()
-	until(t, "the exporter detects that the collector has stopped", func() bool {
+	assert.Until(t, "the exporter detects that the collector has stopped", func() bool {
 		if err := x.Append(event(10)); err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +73,7 @@ func TestUDPCollectorComesAndGoes(t *testing.T) {
 	})
 	before := x.Stats()
 	_, r = udp(t, at)
-	until(t, "all records are accounted for", func() bool {
+	assert.Until(t, "all records are accounted for", func() bool {
 		return r.count(t) > 0 && uint64(10+r.count(t))+r.lost() >= x.Stats().Taken && x.Stats().Err == nil
 	})
 	if after := x.Stats(); after.Taken != before.Taken || r.lost() != after.Lost {
@@ -92,7 +93,7 @@ func TestUDPTemplatesAgain(t *testing.T) {
 		if err := x.Append(event(i)); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the record has arrived", func() bool { return r.count(t) == i+1 })
+		assert.Until(t, "the record has arrived", func() bool { return r.count(t) == i+1 })
 	}
 	if r.sets[2] < 5 || r.sets[3] < 5 {
 		t.Errorf("templates were sent %d times, options templates %d times, want 5 or more", r.sets[2], r.sets[3])
@@ -104,7 +105,7 @@ func TestUDPTemplatesAgain(t *testing.T) {
 		if err := x.Append(event(i)); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the record has arrived", func() bool { return r.count(t) == i+1 })
+		assert.Until(t, "the record has arrived", func() bool { return r.count(t) == i+1 })
 	}
 	if r.sets[2] != 1 {
 		t.Errorf("templates were sent %d times, want 1", r.sets[2])
@@ -119,7 +120,7 @@ func TestGapIsCounted(t *testing.T) {
 	if err := x.Append(&natlog.Record{Kind: natlog.Gap, Time: to, Duration: to.Sub(from), Lost: 17}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the collector knows the lost records", func() bool { return r.lost() == 17 })
+	assert.Until(t, "the collector knows the lost records", func() bool { return r.lost() == 17 })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	told := r.told[len(r.told)-1]
@@ -150,7 +151,7 @@ func TestTCPStalls(t *testing.T) {
 	runtime.ReadMemStats(&heap)
 	slowest, e := time.Duration(0), event(1)
 	appended := uint64(0)
-	until(t, "the stall is detected, and records are lost", func() bool {
+	assert.Until(t, "the stall is detected, and records are lost", func() bool {
 		for range 1000 {
 			asked := time.Now()
 			if err := x.Append(e); err != nil && !errors.Is(err, ErrLost) {
@@ -172,7 +173,7 @@ func TestTCPStalls(t *testing.T) {
 	}
 	r := newReading()
 	go r.stream(c)
-	until(t, "all records are accounted for", func() bool { return uint64(r.count(t))+r.lost() == appended })
+	assert.Until(t, "all records are accounted for", func() bool { return uint64(r.count(t))+r.lost() == appended })
 	if s := x.Stats(); s.Lost != r.lost() || s.Lost == 0 || s.Err != nil || s.Sent+s.Lost != appended {
 		t.Errorf("stats %+v; the collector was sent %d lost records", s, r.lost())
 	}
@@ -251,11 +252,11 @@ func TestTCPBreaks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	until(t, "the exporter detects the stall", func() bool { return x.Stats().Err != nil })
+	assert.Until(t, "the exporter detects the stall", func() bool { return x.Stats().Err != nil })
 	if err := errors.Join(l.Close(), c.(*net.TCPConn).SetLinger(0), c.Close()); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the exporter detects the broken connection", func() bool { return x.Stats().Lost > 0 && x.Stats().Err != nil })
+	assert.Until(t, "the exporter detects the broken connection", func() bool { return x.Stats().Lost > 0 && x.Stats().Err != nil })
 	sent := x.Stats().Sent // constant until the next connection
 	if l, err = net.Listen("tcp", at); err != nil {
 		t.Fatal(err)
@@ -267,7 +268,7 @@ func TestTCPBreaks(t *testing.T) {
 	defer func() { _ = c.Close() }()
 	r := newReading()
 	go r.stream(c)
-	until(t, "the other records have arrived", func() bool { return x.Stats().Sent == records && uint64(r.count(t)) == records-sent })
+	assert.Until(t, "the other records have arrived", func() bool { return x.Stats().Sent == records && uint64(r.count(t)) == records-sent })
 	if lost := x.Stats().Lost; lost == 0 || lost > sent || r.lost() != lost {
 		t.Errorf("%d records are lost, %d were sent before, the collector was sent %d lost records", lost, sent, r.lost())
 	}
@@ -283,7 +284,7 @@ func TestClose(t *testing.T) {
 		}
 	}
 	x.Close()
-	until(t, "all records have arrived", func() bool { return r.count(t) == 100 })
+	assert.Until(t, "all records have arrived", func() bool { return r.count(t) == 100 })
 	if err := x.Append(event(0)); !errors.Is(err, ErrClosed) {
 		t.Errorf("%v", err)
 	}
@@ -355,6 +356,6 @@ func BenchmarkExport(b *testing.B) {
 			runtime.Gosched()
 		}
 	}
-	until(b, "all records are sent", func() bool { return x.Stats().Sent == x.Stats().Taken })
+	assert.Until(b, "all records are sent", func() bool { return x.Stats().Sent == x.Stats().Taken })
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }

@@ -200,21 +200,6 @@ func open(t testing.TB, at string, more Options) *Exporter {
 	return x
 }
 
-// until waits for a condition.
-func until(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	end := time.After(10 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !f() {
-		select {
-		case <-end:
-			t.Fatalf("timeout: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 func port(a net.Addr) string {
 	_, p, err := net.SplitHostPort(a.String())
 	if err != nil {

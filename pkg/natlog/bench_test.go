@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // go test ./pkg/natlog -run '^$' -bench Find -natlog.records 100000000 -timeout 30m
@@ -29,10 +31,10 @@ func write(b testing.TB, dir string, n int, flowsPerSecond float64) time.Time {
 		tr.next(&r)
 		// The queue is full if records are made faster than they are written.
 		for w.Append(&r) != nil {
-			check(b, w.Flush())
+			assert.NoError(b, w.Flush())
 		}
 	}
-	check(b, w.Close())
+	assert.NoError(b, w.Close())
 	return r.Time
 }
 
@@ -53,13 +55,13 @@ func TestBytesPerRecord(t *testing.T) {
 		}
 		for range n {
 			tr.next(&r)
-			check(t, w.Append(&r))
+			assert.NoError(t, w.Append(&r))
 			if r.Time.Sub(flushed) >= time.Second {
 				flushed = r.Time
-				check(t, w.Flush())
+				assert.NoError(t, w.Flush())
 			}
 		}
-		check(t, w.Close())
+		assert.NoError(t, w.Close())
 		perRecord := float64(sizeOf(t, dir)) / float64(n)
 		t.Logf("%6.0f flows/s: %.2f bytes a record", rate, perRecord)
 		if perRecord > 12 {
@@ -78,18 +80,18 @@ func BenchmarkAppend(b *testing.B) {
 	for b.Loop() {
 		if w.Append(&all[i%len(all)]) != nil {
 			lost++
-			check(b, w.Flush())
+			assert.NoError(b, w.Flush())
 		}
 		i++
 	}
-	check(b, w.Flush())
+	assert.NoError(b, w.Flush())
 	b.ReportMetric(float64(i)/b.Elapsed().Seconds(), "records/s")
 	b.ReportMetric(float64(lost), "lost")
 }
 
 func BenchmarkEncode(b *testing.B) {
 	rows := rowsOf(b, some(200_000)[200_000-blockRecords:])
-	e := must(newEncoder())(b)
+	e := assert.Must(newEncoder())(b)
 	var out []byte
 	for b.Loop() {
 		out = e.encode(out[:0], 0, rows)
@@ -100,7 +102,7 @@ func BenchmarkEncode(b *testing.B) {
 
 func BenchmarkDecode(b *testing.B) {
 	block := encodeRows(b, 0, rowsOf(b, some(200_000)[200_000-blockRecords:]))
-	d := must(newDecoder())(b)
+	d := assert.Must(newDecoder())(b)
 	for b.Loop() {
 		if _, err := decodeRows(d, block); err != nil {
 			b.Fatal(err)
@@ -139,7 +141,7 @@ func BenchmarkFind(b *testing.B) {
 				port += 7919
 				c.q.Addr = netip.AddrPortFrom(egress, 1024+port%64512)
 				start := time.Now()
-				a := must(Find(context.Background(), dir, c.q))(b)
+				a := assert.Must(Find(context.Background(), dir, c.q))(b)
 				flows += len(a.Flows)
 				slowest = max(slowest, time.Since(start))
 			}
@@ -152,10 +154,10 @@ func BenchmarkFind(b *testing.B) {
 // forget removes a log from the page cache, so that the next reader reads from disk.
 func forget(b testing.TB, dir string) {
 	b.Helper()
-	for _, path := range must(filepath.Glob(filepath.Join(dir, "*")))(b) {
-		f := must(os.Open(path))(b)
-		check(b, f.Sync())
-		check(b, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
-		check(b, f.Close())
+	for _, path := range assert.Must(filepath.Glob(filepath.Join(dir, "*")))(b) {
+		f := assert.Must(os.Open(path))(b)
+		assert.NoError(b, f.Sync())
+		assert.NoError(b, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
+		assert.NoError(b, f.Close())
 	}
 }

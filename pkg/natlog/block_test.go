@@ -10,11 +10,13 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func encodeRows(t testing.TB, seq uint64, rows []row) []byte {
 	t.Helper()
-	e := must(newEncoder())(t)
+	e := assert.Must(newEncoder())(t)
 	defer e.zstd.Close()
 	return e.encode(nil, seq, rows)
 }
@@ -52,9 +54,9 @@ func rowsOf(t testing.TB, all []Record) []row {
 	var o ownerTable
 	rows := make([]row, len(all))
 	for i := range all {
-		check(t, rows[i].set(&all[i]))
+		assert.NoError(t, rows[i].set(&all[i]))
 		if all[i].Kind != Gap {
-			rows[i].owner = must(o.intern(&all[i].Owner))(t)
+			rows[i].owner = assert.Must(o.intern(&all[i].Owner))(t)
 		}
 	}
 	return rows
@@ -110,7 +112,7 @@ func TestBlockRoundTrip(t *testing.T) {
 		p := r.Translated.Src.Port()
 		r.Original.Src = netip.AddrPortFrom(r.Original.Src.Addr(), p)
 	}
-	d := must(newDecoder())(t)
+	d := assert.Must(newDecoder())(t)
 	for name, rows := range map[string][]row{
 		"one": rowsOf(t, full[:1]), "traffic": rowsOf(t, full), "same ports": rowsOf(t, samePort),
 		"only a gap": {{kind: Gap, time: 5, began: 3, lost: 9}}, "extremes": extremes(),
@@ -136,7 +138,7 @@ func TestBlockRoundTrip(t *testing.T) {
 // TestBlockDamaged: every changed or missing byte of a block is an error.
 func TestBlockDamaged(t *testing.T) {
 	good := encodeRows(t, 0, rowsOf(t, some(200)))
-	d := must(newDecoder())(t)
+	d := assert.Must(newDecoder())(t)
 	b := slices.Clone(good)
 	for i := range b {
 		b[i] ^= 1 << (i % 8)
@@ -202,8 +204,8 @@ func FuzzBlock(f *testing.F) {
 	}
 	// Rows with long names are omitted: minimizing such inputs takes too long.
 	f.Add(encodeRows(f, 0, slices.DeleteFunc(extremes()[:20], func(w row) bool { return w.owner != nil && len(w.owner.UID) > 100 })))
-	d := must(newDecoder())(f)
-	e := must(newEncoder())(f)
+	d := assert.Must(newDecoder())(f)
+	e := assert.Must(newEncoder())(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		reseal(b)
 		rows, err := decodeRows(d, b)
@@ -235,7 +237,7 @@ func FuzzFile(f *testing.F) {
 	for i := range 3 {
 		p := place{off: int64(len(b))}
 		block := encodeRows(f, uint64(i*10), rows[i*10:i*10+10])
-		check(f, p.parse(block))
+		assert.NoError(f, p.parse(block))
 		b, all = append(b, block...), append(all, p)
 	}
 	f.Add(slices.Clone(b))

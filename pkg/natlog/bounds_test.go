@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestMaxTotalBytes: the files never exceed MaxTotalBytes, and have the latest records
@@ -17,16 +19,16 @@ func TestMaxTotalBytes(t *testing.T) {
 	for range 120 {
 		for range 1500 {
 			r := numbered(n)
-			check(t, w.Append(&r))
+			assert.NoError(t, w.Append(&r))
 			n++
 		}
-		check(t, w.Flush())
+		assert.NoError(t, w.Flush())
 		if size := sizeOf(t, dir); size > small.MaxTotalBytes {
 			t.Fatalf("after %d records the files have %d bytes", n, size)
 		}
 		for _, path := range files(t, dir, segmentSuffix) {
 			// A block that is larger than a segment is alone in it, since blocks are not split.
-			if info := must(os.Stat(path))(t); info.Size() > small.MaxSegmentBytes && blocksOf(t, path) > 1 {
+			if info := assert.Must(os.Stat(path))(t); info.Size() > small.MaxSegmentBytes && blocksOf(t, path) > 1 {
 				t.Fatalf("%s has %d bytes", path, info.Size())
 			}
 		}
@@ -45,10 +47,10 @@ func TestMaxTotalBytes(t *testing.T) {
 
 func blocksOf(t testing.TB, path string) int {
 	t.Helper()
-	f := must(os.Open(path))(t)
+	f := assert.Must(os.Open(path))(t)
 	defer f.Close()
 	var c contents
-	check(t, c.read(f, must(f.Stat())(t).Size()))
+	assert.NoError(t, c.read(f, assert.Must(f.Stat())(t).Size()))
 	return len(c.blocks)
 }
 
@@ -60,14 +62,14 @@ func TestMaxAge(t *testing.T) {
 	past := time.Duration(0)
 	step := time.Duration(0) // by which the wall clock is set ahead
 	o.Now = func() time.Time { return epoch.Add(past + step) }
-	w := must(open(dir, o, func() time.Duration { return past }))(t)
+	w := assert.Must(open(dir, o, func() time.Duration { return past }))(t)
 	defer w.Close()
 	tick := func() {
 		t.Helper()
 		r := numbered(0)
 		r.Time = o.Now()
-		check(t, w.Append(&r))
-		check(t, w.Flush())
+		assert.NoError(t, w.Append(&r))
+		assert.NoError(t, w.Flush())
 		past += 10 * time.Minute
 	}
 	oldest := func() time.Duration { t.Helper(); return o.Now().Sub(records(t, dir)[0].Time) }
@@ -98,12 +100,12 @@ func TestMaxAge(t *testing.T) {
 func TestOtherFilesAreIgnored(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"readme", "x.natlog", "20260101T000000Z-12.natlog", "zzzzzzzzzzzzzzzz.tail", "1.tail"} {
-		check(t, os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o600))
+		assert.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o600))
 	}
 	w := openLog(t, dir, small)
 	all := some(100)
 	appendAll(t, w, all)
-	check(t, w.Close())
+	assert.NoError(t, w.Close())
 	same(t, records(t, dir), all)
 	if left := len(files(t, dir, "")); left != 5+2 {
 		t.Errorf("%d files are left, want 7: %v", left, files(t, dir, ""))

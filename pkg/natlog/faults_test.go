@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestTornEnd truncates the last file at many places. A reader finds the complete blocks and
@@ -21,17 +23,17 @@ func TestTornEnd(t *testing.T) {
 		all := some(blockRecords + 300)
 		if suffix == segmentSuffix {
 			appendAll(t, w, all[:blockRecords])
-			check(t, w.Flush())
+			assert.NoError(t, w.Flush())
 			all = all[:blockRecords]
 		} else {
 			all = all[:300]
 			for i := range 3 {
 				appendAll(t, w, all[i*100:i*100+100])
-				check(t, w.Flush())
+				assert.NoError(t, w.Flush())
 			}
 		}
 		path := files(t, from, suffix)[0]
-		whole := must(os.ReadFile(path))(t)
+		whole := assert.Must(os.ReadFile(path))(t)
 		counts := map[int]int{}
 		step := max(len(whole)/150, 1)
 		for n := range len(whole) + 1 {
@@ -39,16 +41,16 @@ func TestTornEnd(t *testing.T) {
 				continue
 			}
 			dir := t.TempDir()
-			check(t, os.WriteFile(filepath.Join(dir, filepath.Base(path)), whole[:n], 0o600))
+			assert.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(path)), whole[:n], 0o600))
 			got, errs := readLog(dir)
 			if len(errs) != 0 {
 				t.Fatalf("truncated to %d of %d bytes: %v", n, len(whole), errs)
 			}
 			same(t, got, all[:len(got)])
 			counts[len(got)]++
-			w := must(Open(dir, small))(t)
-			check(t, w.Append(&all[0]))
-			check(t, w.Close())
+			w := assert.Must(Open(dir, small))(t)
+			assert.NoError(t, w.Append(&all[0]))
+			assert.NoError(t, w.Close())
 			again := records(t, dir)
 			same(t, again, append(slices.Clone(all[:len(got)]), all[0]))
 		}
@@ -59,7 +61,7 @@ func TestTornEnd(t *testing.T) {
 		if len(counts) < want {
 			t.Errorf("%s: numbers of records were %v, want %d different ones", suffix, counts, want)
 		}
-		check(t, w.Close())
+		assert.NoError(t, w.Close())
 	}
 }
 
@@ -70,24 +72,24 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	w := openLog(t, dir, small)
 	all := some(6 * blockRecords)
 	appendAll(t, w, all)
-	check(t, w.Close())
+	assert.NoError(t, w.Close())
 	segments := files(t, dir, segmentSuffix)
 	if len(segments) != 6 {
 		t.Fatalf("segments are %v", segments)
 	}
 	spoil := func(path string, off int, b ...byte) {
 		t.Helper()
-		f := must(os.OpenFile(path, os.O_RDWR, 0))(t)
-		must(f.WriteAt(b, int64(off)))(t)
-		check(t, f.Close())
+		f := assert.Must(os.OpenFile(path, os.O_RDWR, 0))(t)
+		assert.Must(f.WriteAt(b, int64(off)))(t)
+		assert.NoError(t, f.Close())
 	}
 	newer, damaged, headless := segments[1], segments[3], segments[4]
 	spoil(newer, 8, binary.LittleEndian.AppendUint32(nil, version+1)...)
 	spoil(damaged, 50_000, 0xff, 0xee, 0xdd, 0xcc)
 	spoil(headless, 0, []byte("elsewhat")...)
-	before := [...][]byte{must(os.ReadFile(newer))(t), must(os.ReadFile(headless))(t)}
+	before := [...][]byte{assert.Must(os.ReadFile(newer))(t), assert.Must(os.ReadFile(headless))(t)}
 	tail := tailPath(dir, uint64(len(all)+5))
-	check(t, os.WriteFile(tail, binary.LittleEndian.AppendUint64([]byte(fileMagic), version+7), 0o600))
+	assert.NoError(t, os.WriteFile(tail, binary.LittleEndian.AppendUint64([]byte(fileMagic), version+7), 0o600))
 
 	readAll := func() []Record {
 		t.Helper()
@@ -122,12 +124,12 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 
 	w = openLog(t, dir, small)
 	appendAll(t, w, all[:200])
-	check(t, w.Flush())
+	assert.NoError(t, w.Flush())
 	same(t, readAll(), append(want, all[:200]...))
-	check(t, w.Close())
+	assert.NoError(t, w.Close())
 	same(t, readAll(), append(want, all[:200]...))
 	for i, path := range [...]string{newer, headless} {
-		if !slices.Equal(must(os.ReadFile(path))(t), before[i]) {
+		if !slices.Equal(assert.Must(os.ReadFile(path))(t), before[i]) {
 			t.Errorf("%s was changed", path)
 		}
 	}
@@ -140,14 +142,14 @@ func TestTailAlreadyInSegment(t *testing.T) {
 	w := openLog(t, dir, small)
 	all := some(500)
 	appendAll(t, w, all)
-	check(t, w.Flush())
+	assert.NoError(t, w.Flush())
 	path := files(t, dir, tailSuffix)[0]
-	tail := must(os.ReadFile(path))(t)
+	tail := assert.Must(os.ReadFile(path))(t)
 	same(t, records(t, dir), all)
-	check(t, w.Close())
-	check(t, os.WriteFile(path, tail, 0o600))
+	assert.NoError(t, w.Close())
+	assert.NoError(t, os.WriteFile(path, tail, 0o600))
 	same(t, records(t, dir), all)
-	check(t, openLog(t, dir, small).Close())
+	assert.NoError(t, openLog(t, dir, small).Close())
 	same(t, records(t, dir), all)
 	if left := files(t, dir, tailSuffix); len(left) != 0 {
 		t.Errorf("the next writer left the tails %v", left)
@@ -169,11 +171,11 @@ func TestPackedWhileOpening(t *testing.T) {
 		dir := t.TempDir()
 		w := openLog(t, dir, small)
 		appendAll(t, w, some(500))
-		check(t, w.Flush())
+		assert.NoError(t, w.Flush())
 		v := &view{}
-		check(t, c.first(v, dir))
-		check(t, w.Close())
-		check(t, c.second(v, dir))
+		assert.NoError(t, c.first(v, dir))
+		assert.NoError(t, w.Close())
+		assert.NoError(t, c.second(v, dir))
 		v.appendTails()
 		n := 0
 		for _, b := range v.blocks {
@@ -194,8 +196,8 @@ func TestTailDoesNotGrow(t *testing.T) {
 	all := some(blockRecords - 1)
 	packed := false
 	for i := range all {
-		check(t, w.Append(&all[i]))
-		check(t, w.Flush())
+		assert.NoError(t, w.Append(&all[i]))
+		assert.NoError(t, w.Flush())
 		if packed = len(files(t, dir, segmentSuffix)) != 0; packed {
 			break
 		}
@@ -230,7 +232,7 @@ func TestClockSteps(t *testing.T) {
 			continue
 		}
 		ends++
-		a := must(Find(context.Background(), dir, Query{Addr: r.Translated.Src, Proto: r.Proto, From: r.Time, Until: r.Time}))(t)
+		a := assert.Must(Find(context.Background(), dir, Query{Addr: r.Translated.Src, Proto: r.Proto, From: r.Time, Until: r.Time}))(t)
 		if !slices.ContainsFunc(a.Flows, func(f Flow) bool { return f.Original == r.Original && f.End.Equal(r.Time) }) {
 			t.Fatalf("record %d: no flow %v that ended at %s in %+v", i, r.Original, r.Time, a.Flows)
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // narrow returns records of traffic through 200 egress ports, so that each port has many
@@ -92,7 +94,7 @@ func shown(o Owner, original Tuple, began, ended int64, bytes [2]uint64) string 
 
 func answered(t testing.TB, dir string, q Query) (out []string) {
 	t.Helper()
-	a := must(Find(context.Background(), dir, q))(t)
+	a := assert.Must(Find(context.Background(), dir, q))(t)
 	for _, f := range a.Flows {
 		end := int64(1 << 62)
 		if !f.End.IsZero() {
@@ -141,7 +143,7 @@ func logged(t testing.TB, all []Record) string {
 	o.MaxTotalBytes = 64 << 20
 	w := openLog(t, dir, o)
 	appendAll(t, w, all)
-	check(t, w.Flush())
+	assert.NoError(t, w.Flush())
 	return dir
 }
 
@@ -228,12 +230,12 @@ func TestFindAfterClockStep(t *testing.T) {
 		open := numbered(2)
 		open.Kind, open.Translated.Src, open.Time = Begin, begin.Translated.Src, end.Time.Add(time.Second)
 		dir := logged(t, []Record{begin, end, open})
-		a := must(Find(context.Background(), dir, Query{Addr: begin.Translated.Src}))(t)
+		a := assert.Must(Find(context.Background(), dir, Query{Addr: begin.Translated.Src}))(t)
 		if len(a.Flows) != 2 {
 			t.Errorf("clock set by %s: %d flows, want 2: %+v", step, len(a.Flows), a.Flows)
 		}
 		at := end.Time.Add(time.Minute)
-		a = must(Find(context.Background(), dir, Query{Addr: begin.Translated.Src, From: at, Until: at}))(t)
+		a = assert.Must(Find(context.Background(), dir, Query{Addr: begin.Translated.Src, From: at, Until: at}))(t)
 		if len(a.Flows) != 1 || a.Flows[0].Original != open.Original || !a.Flows[0].End.IsZero() {
 			t.Errorf("clock set by %s: a minute later: %+v", step, a.Flows)
 		}
@@ -281,10 +283,10 @@ func TestFindAcrossClockSteps(t *testing.T) {
 				}
 				appendAll(t, w, now)
 				if s%step == 0 {
-					check(t, w.Flush())
+					assert.NoError(t, w.Flush())
 				}
 			}
-			check(t, w.Flush())
+			assert.NoError(t, w.Flush())
 			for s := 0; s < end; s += 3 {
 				for i, f := range flows {
 					q := Query{Addr: numbered(uint64(i + 1)).Translated.Src, From: clock(s), Until: clock(s)}
@@ -296,12 +298,12 @@ func TestFindAcrossClockSteps(t *testing.T) {
 							want = 1
 						}
 					}
-					if a := must(Find(context.Background(), dir, q))(t); len(a.Flows) != want {
+					if a := assert.Must(Find(context.Background(), dir, q))(t); len(a.Flows) != want {
 						t.Errorf("durations %t, flush every %d s: at %d s Find returns the flow from %d s to %d s %d times, want %d", timed, step, s, f.began, f.ended, len(a.Flows), want)
 					}
 				}
 			}
-			check(t, w.Close())
+			assert.NoError(t, w.Close())
 		}
 	}
 }
@@ -318,7 +320,7 @@ func TestFindAndGaps(t *testing.T) {
 	gap := Record{Kind: Gap, Time: epoch.Add(20 * time.Second), Duration: 10 * time.Second, Lost: 3}
 	again := flow(2, 40*time.Second)
 	dir := logged(t, []Record{flow(1, 0), flow(2, time.Second), gap, flow(3, 30*time.Second), again})
-	a := must(Find(context.Background(), dir, Query{Addr: addr, From: epoch.Add(15 * time.Second)}))(t)
+	a := assert.Must(Find(context.Background(), dir, Query{Addr: addr, From: epoch.Add(15 * time.Second)}))(t)
 	var got []string
 	for _, f := range a.Flows {
 		got = append(got, fmt.Sprintf("%s %s %t", f.Original.Src, f.Begin.Sub(epoch), f.Uncertain))
@@ -327,7 +329,7 @@ func TestFindAndGaps(t *testing.T) {
 	if !slices.Equal(got, want) || len(a.Gaps) != 1 || a.Gaps[0].Lost != 3 {
 		t.Errorf("got %q and %+v", got, a.Gaps)
 	}
-	a = must(Find(context.Background(), dir, Query{Addr: addr, From: epoch.Add(21 * time.Second)}))(t)
+	a = assert.Must(Find(context.Background(), dir, Query{Addr: addr, From: epoch.Add(21 * time.Second)}))(t)
 	if len(a.Gaps) != 0 {
 		t.Errorf("got %+v", a.Gaps)
 	}

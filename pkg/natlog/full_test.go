@@ -9,13 +9,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestDiskFull: the disk is full for some time. The test runs itself again in another mount
 // namespace, in which it mounts a tmpfs of 1 MiB.
 func TestDiskFull(t *testing.T) {
 	if os.Getenv(fullEnv) == "" {
-		cmd := exec.Command(must(os.Executable())(t), "-test.run=^TestDiskFull$", "-test.v")
+		cmd := exec.Command(assert.Must(os.Executable())(t), "-test.run=^TestDiskFull$", "-test.v")
 		cmd.Env = append(os.Environ(), fullEnv+"=1")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -24,14 +26,14 @@ func TestDiskFull(t *testing.T) {
 		return
 	}
 	dir := t.TempDir()
-	check(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
-	defer func() { check(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	assert.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
+	defer func() { assert.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
 	o := small
 	o.MaxTotalBytes, o.QueueRecords = 1<<30, 4*batchRecords
 	w := openLog(t, dir, o)
 
 	ballast := filepath.Join(dir, "ballast")
-	check(t, os.WriteFile(ballast, make([]byte, 300<<10), 0o600))
+	assert.NoError(t, os.WriteFile(ballast, make([]byte, 300<<10), 0o600))
 	var taken, lost uint64
 	var firstLost, lastLost Record
 	for n := uint64(0); lost < 5000; n++ {
@@ -76,11 +78,11 @@ func TestDiskFull(t *testing.T) {
 		}
 	}
 	firstLost, lastLost = r, r
-	check(t, os.Remove(ballast))
-	check(t, w.Flush())
+	assert.NoError(t, os.Remove(ballast))
+	assert.NoError(t, w.Flush())
 	r = numbered(1<<20 + 1)
-	check(t, w.Append(&r))
-	check(t, w.Close())
+	assert.NoError(t, w.Append(&r))
+	assert.NoError(t, w.Close())
 	got := records(t, dir)
 	same(t, got[:len(all)], all)
 	gap := got[len(got)-2]

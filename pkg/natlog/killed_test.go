@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // Environment variables of a copy of the test program: a writer that the test kills, and
@@ -59,7 +61,7 @@ func victim(dir string) error {
 // next writer continues the log.
 func TestWriterKilled(t *testing.T) {
 	dir := t.TempDir()
-	self := must(os.Executable())(t)
+	self := assert.Must(os.Executable())(t)
 	flushed, torn := uint64(0), 0
 	var starts []uint64
 	for i := range 25 {
@@ -69,9 +71,9 @@ func TestWriterKilled(t *testing.T) {
 		cmd.Env = append(os.Environ(), victimEnv+"="+dir, fmt.Sprint("MCT_NATLOG_FROM=", flushed))
 		cmd.Stdout = &out
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		check(t, cmd.Start())
+		assert.NoError(t, cmd.Start())
 		time.Sleep(time.Duration(40+i*3) * time.Millisecond) // kill at a different moment each time
-		check(t, cmd.Process.Kill())
+		assert.NoError(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 		lines := strings.Split(out.String(), "\n")
 		for _, l := range lines[:len(lines)-1] {
@@ -82,12 +84,12 @@ func TestWriterKilled(t *testing.T) {
 			flushed = n
 		}
 		for _, path := range append(files(t, dir, segmentSuffix), files(t, dir, tailSuffix)...) {
-			f := must(os.Open(path))(t)
+			f := assert.Must(os.Open(path))(t)
 			var c contents
-			if c.read(f, must(f.Stat())(t).Size()) != nil {
+			if c.read(f, assert.Must(f.Stat())(t).Size()) != nil {
 				torn++
 			}
-			check(t, f.Close())
+			assert.NoError(t, f.Close())
 		}
 		// A victim that is killed after a flush and before it prints has flushed more.
 		have := uint64(0)
@@ -112,7 +114,7 @@ func TestWriterKilled(t *testing.T) {
 	want := numbered(all[0].Packets[0])
 	same(t, all[:1], []Record{want})
 	w := openLog(t, dir, small)
-	check(t, w.Close())
+	assert.NoError(t, w.Close())
 	if left := files(t, dir, tailSuffix); len(left) != 0 {
 		t.Errorf("the tails %v are left after Close", left)
 	}

@@ -12,46 +12,17 @@ import (
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // small has small limits, a queue that no test fills, and no flush except by Flush and Close.
 var small = Options{MaxSegmentBytes: minSegment, MaxTotalBytes: 1 << 20, FlushInterval: time.Hour, QueueRecords: 1 << 18}
 
-func must[T any](x T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		check(t, err)
-		return x
-	}
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func openLog(t testing.TB, dir string, o Options) *Writer {
 	t.Helper()
-	w := must(Open(dir, o))(t)
+	w := assert.Must(Open(dir, o))(t)
 	t.Cleanup(func() { _ = w.Close() })
 	return w
-}
-
-// until waits for a condition that another goroutine or process fulfills.
-func until(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !f() {
-		select {
-		case <-deadline:
-			t.Fatalf("timeout: %s", what)
-		case <-tick.C:
-		}
-	}
 }
 
 // records reads all records of a log, except gaps without a count, which each writer but the
@@ -59,7 +30,7 @@ func until(t testing.TB, what string, f func() bool) {
 func records(t testing.TB, dir string) []Record {
 	t.Helper()
 	all, errs := readLog(dir)
-	check(t, errors.Join(errs...))
+	assert.NoError(t, errors.Join(errs...))
 	return all
 }
 
@@ -137,7 +108,7 @@ func numbered(n uint64) Record {
 func appendAll(t testing.TB, w *Writer, all []Record) {
 	t.Helper()
 	for i := range all {
-		check(t, w.Append(&all[i]))
+		assert.NoError(t, w.Append(&all[i]))
 	}
 }
 
@@ -153,14 +124,14 @@ func some(n int) []Record {
 
 func files(t testing.TB, dir, suffix string) []string {
 	t.Helper()
-	return must(filepath.Glob(filepath.Join(dir, "*"+suffix)))(t)
+	return assert.Must(filepath.Glob(filepath.Join(dir, "*"+suffix)))(t)
 }
 
 func sizeOf(t testing.TB, dir string) int64 {
 	t.Helper()
 	n := int64(0)
-	for _, e := range must(os.ReadDir(dir))(t) {
-		n += must(e.Info())(t).Size()
+	for _, e := range assert.Must(os.ReadDir(dir))(t) {
+		n += assert.Must(e.Info())(t).Size()
 	}
 	return n
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestPlantedFiles: in a directory that every user can write to, such as the root of a tmpfs,
@@ -15,24 +17,24 @@ func TestPlantedFiles(t *testing.T) {
 	const user = 12345
 	forged, dir := t.TempDir(), t.TempDir()
 	for _, d := range []string{forged, dir} {
-		w := must(Open(d, Options{}))(t)
-		check(t, w.Append(sample()))
-		check(t, w.Close())
+		w := assert.Must(Open(d, Options{}))(t)
+		assert.NoError(t, w.Append(sample()))
+		assert.NoError(t, w.Close())
 	}
 	segments, tails, err := list(forged)
-	check(t, err)
+	assert.NoError(t, err)
 	for _, f := range append(segments, tails...) {
 		name := "20200101T000000Z-00000000deadbeef" + filepath.Ext(f.path)
 		if filepath.Ext(f.path) == tailSuffix {
 			name = "00000000deadbeef" + tailSuffix
 		}
 		to := filepath.Join(dir, name)
-		check(t, os.WriteFile(to, must(os.ReadFile(f.path))(t), 0o644))
-		check(t, os.Chown(to, user, user))
+		assert.NoError(t, os.WriteFile(to, assert.Must(os.ReadFile(f.path))(t), 0o644))
+		assert.NoError(t, os.Chown(to, user, user))
 	}
 	planted := func() (n int) {
 		segments, tails, err := list(dir)
-		check(t, err)
+		assert.NoError(t, err)
 		for _, f := range append(segments, tails...) {
 			if strings.Contains(f.path, "deadbeef") {
 				n++
@@ -44,15 +46,15 @@ func TestPlantedFiles(t *testing.T) {
 	if planted() == 0 {
 		t.Fatal("the file is not listed in a directory that only root can write to")
 	}
-	check(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	assert.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
 	if n := planted(); n != 0 {
 		t.Errorf("planted files that are listed: %d", n)
 	}
-	w := must(Open(dir, Options{}))(t)
-	check(t, w.Close())
+	w := assert.Must(Open(dir, Options{}))(t)
+	assert.NoError(t, w.Close())
 	// Open refuses a lock file of another user.
 	lock := filepath.Join(dir, lockName)
-	check(t, os.Chown(lock, user, user))
+	assert.NoError(t, os.Chown(lock, user, user))
 	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), lock) {
 		t.Errorf("lock file of another user: error %v, want one with %s", err, lock)
 	}

@@ -10,16 +10,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestReadVersion1: files of format version 1, written before the first release, stay
 // readable. testdata/version1 has a sealed segment and a tail; version1.txt has their
 // records.
 func TestReadVersion1(t *testing.T) {
-	want := string(must(os.ReadFile("testdata/version1.txt"))(t))
+	want := string(assert.Must(os.ReadFile("testdata/version1.txt"))(t))
 	list := func(dir string) string {
 		all, errs := readLogAndGaps(dir)
-		check(t, errors.Join(errs...))
+		assert.NoError(t, errors.Join(errs...))
 		var s strings.Builder
 		for _, r := range all {
 			fmt.Fprintf(&s, "%s %s proto %d %q %s -> %s as %s -> %s packets %d bytes %d duration %s lost %d\n",
@@ -33,18 +35,18 @@ func TestReadVersion1(t *testing.T) {
 		t.Errorf("records are\n%s\nwant\n%s", got, want)
 	}
 	q := Query{Addr: netip.MustParseAddrPort("192.0.2.1:78"), From: epoch, Until: epoch.Add(time.Hour)}
-	a := must(Find(context.Background(), "testdata/version1", q))(t)
+	a := assert.Must(Find(context.Background(), "testdata/version1", q))(t)
 	if len(a.Flows) != 1 || a.Flows[0].Owner.Name != "cart-0" || a.Flows[0].Bytes != [2]uint64{252, 168} || len(a.Gaps) != 2 {
 		t.Errorf("answer is %+v", a)
 	}
 
 	// A writer continues such a log.
 	dir := filepath.Join(t.TempDir(), "log")
-	check(t, os.CopyFS(dir, os.DirFS("testdata/version1")))
-	check(t, os.Chmod(dir, 0o700))
+	assert.NoError(t, os.CopyFS(dir, os.DirFS("testdata/version1")))
+	assert.NoError(t, os.Chmod(dir, 0o700))
 	w := openLog(t, dir, small)
-	check(t, w.Append(sample()))
-	check(t, w.Close())
+	assert.NoError(t, w.Append(sample()))
+	assert.NoError(t, w.Close())
 	if got := list(dir); !strings.HasPrefix(got, want) {
 		t.Errorf("after another writer the records are\n%s\nwant at first\n%s", got, want)
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func TestAppendAndRead(t *testing.T) {
@@ -19,13 +21,13 @@ func TestAppendAndRead(t *testing.T) {
 	if n := len(records(t, dir)); n >= len(all) {
 		t.Errorf("%d of %d records were flushed before FlushInterval", n, len(all))
 	}
-	check(t, w.Flush())
+	assert.NoError(t, w.Flush())
 	same(t, records(t, dir), all)
 	s := w.Stats()
 	if s.Appended != 50_000 || s.Written != 50_000 || s.Lost != 0 || s.Bytes != sizeOf(t, dir) || s.Err != nil {
 		t.Errorf("stats are %+v; %d bytes on disk", s, sizeOf(t, dir))
 	}
-	check(t, w.Close())
+	assert.NoError(t, w.Close())
 	same(t, records(t, dir), all)
 	if err := w.Append(&all[0]); !errors.Is(err, ErrClosed) {
 		t.Errorf("append after close: %v", err)
@@ -33,9 +35,9 @@ func TestAppendAndRead(t *testing.T) {
 	if err := w.Flush(); !errors.Is(err, ErrClosed) {
 		t.Errorf("flush after close: %v", err)
 	}
-	check(t, w.Close())
+	assert.NoError(t, w.Close())
 	for _, path := range files(t, dir, "") {
-		if info := must(os.Stat(path))(t); info.Mode().Perm() != 0o600 {
+		if info := assert.Must(os.Stat(path))(t); info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %s", path, info.Mode())
 		}
 	}
@@ -49,7 +51,7 @@ func TestFlushInterval(t *testing.T) {
 	w := openLog(t, dir, o)
 	all := some(3)
 	appendAll(t, w, all)
-	until(t, "records are flushed", func() bool { return len(records(t, dir)) == 3 })
+	assert.Until(t, "records are flushed", func() bool { return len(records(t, dir)) == 3 })
 	if w.Stats().Written != 3 {
 		t.Errorf("stats are %+v", w.Stats())
 	}
@@ -61,8 +63,8 @@ func TestSecondWriterIsRefused(t *testing.T) {
 	if _, err := Open(dir, small); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("got %v", err)
 	}
-	check(t, w.Close())
-	check(t, openLog(t, dir, small).Close())
+	assert.NoError(t, w.Close())
+	assert.NoError(t, openLog(t, dir, small).Close())
 }
 
 func TestAppendRefuses(t *testing.T) {
@@ -88,7 +90,7 @@ func TestAppendRefuses(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	check(t, Options{}.Validate())
+	assert.NoError(t, Options{}.Validate())
 	err := Options{MaxSegmentBytes: 1, MaxTotalBytes: 2, MaxAge: 3, FlushInterval: 4, QueueRecords: 5}.Validate()
 	for _, name := range []string{"MaxSegmentBytes: 1 ", "MaxTotalBytes: 2 ", "MaxAge: 3ns ", "FlushInterval: 4ns ", "QueueRecords: 5 "} {
 		if err == nil || !strings.Contains(err.Error(), name) {
@@ -104,7 +106,7 @@ func TestAppendAllocatesNothing(t *testing.T) {
 	all := some(200)
 	appendAll(t, w, all)
 	i := 0
-	if n := testing.AllocsPerRun(500, func() { check(t, w.Append(&all[i%len(all)])); i++ }); n != 0 {
+	if n := testing.AllocsPerRun(500, func() { assert.NoError(t, w.Append(&all[i%len(all)])); i++ }); n != 0 {
 		t.Errorf("%v allocations per record", n)
 	}
 }
@@ -116,7 +118,7 @@ func TestGapForLostRecords(t *testing.T) {
 	o := small
 	o.QueueRecords = 2 * batchRecords
 	w := openLog(t, dir, o)
-	check(t, os.Rename(dir, dir+".away"))
+	assert.NoError(t, os.Rename(dir, dir+".away"))
 	taken := 0
 	var lost []Record
 	for n := uint64(0); len(lost) < 1000; n++ {
@@ -125,7 +127,7 @@ func TestGapForLostRecords(t *testing.T) {
 		case errors.Is(err, ErrLost):
 			lost = append(lost, r)
 		default:
-			check(t, err)
+			assert.NoError(t, err)
 			if taken++; taken%batchRecords == 0 {
 				if err := w.Flush(); err == nil {
 					t.Fatal("Flush succeeds although the directory is moved away")
@@ -143,8 +145,8 @@ func TestGapForLostRecords(t *testing.T) {
 	if s := w.Stats(); s.Lost != 1005 || s.Err == nil || s.Appended != uint64(taken) {
 		t.Errorf("stats are %+v", s)
 	}
-	check(t, os.Rename(dir+".away", dir))
-	check(t, w.Flush())
+	assert.NoError(t, os.Rename(dir+".away", dir))
+	assert.NoError(t, w.Flush())
 	all := records(t, dir)
 	if len(all) != taken+1 {
 		t.Fatalf("got %d records, want %d and a Gap", len(all), taken)
@@ -166,7 +168,7 @@ func TestCloseReportsLostRecords(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	w := openLog(t, dir, small)
 	appendAll(t, w, some(77))
-	check(t, os.Rename(dir, dir+".away"))
+	assert.NoError(t, os.Rename(dir, dir+".away"))
 	if err := w.Close(); err == nil || !strings.Contains(err.Error(), "77 not written") {
 		t.Errorf("got %v", err)
 	}
@@ -181,32 +183,32 @@ func TestGapBetweenWriters(t *testing.T) {
 	o.Now = func() time.Time { return now }
 	gaps := func() (out []Record) {
 		all, errs := readLogAndGaps(dir)
-		check(t, errors.Join(errs...))
+		assert.NoError(t, errors.Join(errs...))
 		return slices.DeleteFunc(all, func(r Record) bool { return r.Kind != Gap })
 	}
-	w := must(Open(dir, o))(t)
+	w := assert.Must(Open(dir, o))(t)
 	r := numbered(0)
-	check(t, w.Append(&r))
+	assert.NoError(t, w.Append(&r))
 	now = epoch.Add(time.Hour)
-	check(t, w.Close())
+	assert.NoError(t, w.Close())
 	if g := gaps(); len(g) != 0 {
 		t.Fatalf("the first writer begins with the gaps %+v, want none", g)
 	}
 	now = epoch.Add(2 * time.Hour)
-	w = must(Open(dir, o))(t)
-	check(t, w.Flush())
+	w = assert.Must(Open(dir, o))(t)
+	assert.NoError(t, w.Flush())
 	want := Record{Kind: Gap, Time: now.Local(), Duration: time.Hour}
 	same(t, gaps(), []Record{want})
 	r.Time = now.Add(time.Minute)
-	check(t, w.Append(&r))
-	check(t, w.Flush())
+	assert.NoError(t, w.Append(&r))
+	assert.NoError(t, w.Flush())
 
 	killed := t.TempDir() // the files that a writer would leave if it was killed now
-	check(t, os.CopyFS(killed, os.DirFS(dir)))
-	check(t, w.Close())
+	assert.NoError(t, os.CopyFS(killed, os.DirFS(dir)))
+	assert.NoError(t, w.Close())
 	dir = killed
 	now = epoch.Add(4 * time.Hour)
 	w = openLog(t, dir, o)
-	check(t, w.Flush())
+	assert.NoError(t, w.Flush())
 	same(t, gaps(), []Record{want, {Kind: Gap, Time: now.Local(), Duration: 2*time.Hour - time.Minute}})
 }

@@ -1,15 +1,13 @@
 package nft
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestNftAcceptsTheGoldenRulesets(t *testing.T) {
 	kernel(t)
@@ -60,18 +58,6 @@ func TestTransitions(t *testing.T) {
 		}
 		got := sorted(nftables(t, "", "list", "ruleset"))
 		path := filepath.Join("testdata", step.golden+".nft")
-		if *update {
-			if err := os.MkdirAll("testdata", 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		differ(t, got, string(want))
+		golden.Compare(t, path, []byte(got))
 	}
 }

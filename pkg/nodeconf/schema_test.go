@@ -1,35 +1,21 @@
 package nodeconf
 
 import (
-	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"maps"
 	"math"
-	"os"
 	"reflect"
 	"regexp"
 	"slices"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write deploy/masq-agent.schema.json")
+	"github.com/masq-cni/masq-cni/test/golden"
+)
 
 func TestSchemaIsTheCode(t *testing.T) {
 	const path = "../../deploy/masq-agent.schema.json"
-	if *update {
-		if err := os.WriteFile(path, Schema(), 0o644); err != nil { //nolint:gosec // it is for everybody to read
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, Schema()) {
-		t.Errorf("%s is not what the code says: go test ./pkg/nodeconf -run Schema -update", path)
-	}
+	golden.Compare(t, path, Schema())
 }
 
 // decoded is the schema as a program that knows JSON Schema sees it.

@@ -2,37 +2,15 @@ package report
 
 import (
 	"bytes"
-	"flag"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/masq-cni/masq-cni/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s: it is now\n%s", path, got)
-	}
-}
 
 // shown is a value of each command, and how it is written for a person.
 func shown(t *testing.T) map[string]struct {
@@ -71,7 +49,7 @@ func TestText(t *testing.T) {
 			if err := x.text(&plain, s); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+suffix+".txt", plain.Bytes())
+			golden.Compare(t, filepath.Join("testdata", name+suffix+".txt"), plain.Bytes())
 			harmless(t, name, plain.String())
 			s.Color = true
 			if err := x.text(&coloured, s); err != nil {
@@ -99,7 +77,7 @@ func TestProgramsAreTold(t *testing.T) {
 			if err := Write(&b, f, x.value); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+"."+string(f), b.Bytes())
+			golden.Compare(t, filepath.Join("testdata", name+"."+string(f)), b.Bytes())
 			harmless(t, name, b.String())
 		}
 	}

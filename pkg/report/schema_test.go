@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/golden"
 )
 
 // TestSchema pins the names that programs rely on. One that vanishes, or changes
@@ -32,7 +33,7 @@ func TestSchema(t *testing.T) {
 		fmt.Fprintln(&out, command.name)
 		fields(t, &out, reflect.TypeOf(command.value), "")
 	}
-	golden(t, "schema.txt", []byte(out.String()))
+	golden.Compare(t, "testdata/schema.txt", []byte(out.String()))
 }
 
 var (

@@ -1,19 +1,16 @@
 package ruleset
 
 import (
-	"flag"
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func attachment(id string, p masq.Policy, addrs ...string) masq.Attachment {
 	a := masq.Attachment{Key: masq.Key{Network: "net", ContainerID: id, Interface: "eth0"}, Policy: &p, SpoofCheck: true}
@@ -114,21 +111,7 @@ func TestGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join("testdata", name+".nft")
 			got := For(attachments, sources[name], have[name]).String()
-			if *update {
-				if err := os.MkdirAll("testdata", 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("%s is not\n%s", path, got)
-			}
+			golden.Compare(t, path, []byte(got))
 		})
 	}
 	files, err := filepath.Glob("testdata/*.nft")

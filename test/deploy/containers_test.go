@@ -16,6 +16,7 @@ import (
 
 	core "k8s.io/api/core/v1"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -32,7 +33,7 @@ type host struct {
 func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir(), parent: fmt.Sprintf("nt-deploy-%d", os.Getpid())}
-	h.ns = must(nstest.New(t).Namespace("host"))(t)
+	h.ns = assert.Must(nstest.New(t).Namespace("host"))(t)
 	_ = removeCgroups("nt-deploy-*") // remains of a run that was killed
 	own := t.TempDir()
 	h.podman = []string{
@@ -52,9 +53,9 @@ func newHost(t *testing.T) *host {
 		})
 	})
 	for _, name := range []string{"run", "opt/cni/bin", "etc/cni/net.d"} {
-		check(t, os.MkdirAll(filepath.Join(h.dir, name), 0o755))
+		assert.NoError(t, os.MkdirAll(filepath.Join(h.dir, name), 0o755))
 	}
-	archives := must(filepath.Glob(filepath.Join(os.Getenv("MASQ_DIST"), "*-linux-"+runtime.GOARCH+".tar")))(t)
+	archives := assert.Must(filepath.Glob(filepath.Join(os.Getenv("MASQ_DIST"), "*-linux-"+runtime.GOARCH+".tar")))(t)
 	if len(archives) != 1 {
 		t.Fatalf("$MASQ_DIST has %v: run the tests by make deploy", archives)
 	}
@@ -94,7 +95,7 @@ func (h *host) try(args ...string) (string, error) {
 
 func (h *host) do(args ...string) string {
 	h.t.Helper()
-	return must(h.try(args...))(h.t)
+	return assert.Must(h.try(args...))(h.t)
 }
 
 // start runs a container of the manifest as the kubelet would. If ends is true, it returns
@@ -128,7 +129,7 @@ func (h *host) start(pod core.PodSpec, name string, ends bool) {
 	for _, m := range c.VolumeMounts {
 		args = append(args, "--volume", h.volume(pod, m.Name)+":"+m.MountPath)
 	}
-	image := must(h.try("images", "--format", "{{.Repository}}:{{.Tag}}"))(h.t)
+	image := assert.Must(h.try("images", "--format", "{{.Repository}}:{{.Tag}}"))(h.t)
 	args = append(args, "--entrypoint", c.Command[0], strings.TrimSpace(image))
 	h.do(slices.Concat(args, c.Command[1:], c.Args)...)
 }
@@ -147,7 +148,7 @@ func (h *host) volume(pod core.PodSpec, name string) string {
 		if v.HostPath != nil && *v.HostPath.Type != core.HostPathDirectoryOrCreate {
 			h.t.Errorf("the node has no %s", path)
 		}
-		check(h.t, os.MkdirAll(path, 0o755))
+		assert.NoError(h.t, os.MkdirAll(path, 0o755))
 	}
 	return path
 }
@@ -156,7 +157,7 @@ func (h *host) volume(pod core.PodSpec, name string) string {
 func (h *host) files() map[string]string {
 	h.t.Helper()
 	out := map[string]string{}
-	check(h.t, filepath.WalkDir(h.dir, func(path string, e fs.DirEntry, err error) error {
+	assert.NoError(h.t, filepath.WalkDir(h.dir, func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.Type().IsRegular() {
 			var b []byte
 			b, err = os.ReadFile(path)
@@ -172,15 +173,15 @@ func (h *host) files() map[string]string {
 func TestContainers(t *testing.T) {
 	h := newHost(t)
 	const file = "/etc/cni/net.d/10-net.conflist"
-	check(t, os.WriteFile(filepath.Join(h.dir, file), []byte(`{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "ptp", "ipam": {"type": "host-local"}}]}`), 0o600))
+	assert.NoError(t, os.WriteFile(filepath.Join(h.dir, file), []byte(`{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "ptp", "ipam": {"type": "host-local"}}]}`), 0o600))
 	before := h.files()
-	check(t, os.MkdirAll(filepath.Join(h.dir, "configmap"), 0o755))
-	check(t, os.WriteFile(filepath.Join(h.dir, "configmap/ip-masq-agent"), []byte("sourceCIDRs: [10.1.0.0/24]\n"), 0o600))
+	assert.NoError(t, os.MkdirAll(filepath.Join(h.dir, "configmap"), 0o755))
+	assert.NoError(t, os.WriteFile(filepath.Join(h.dir, "configmap/ip-masq-agent"), []byte("sourceCIDRs: [10.1.0.0/24]\n"), 0o600))
 
 	pod := daemonSet(t, helm(t, "prepare.enabled=true")).Spec.Template.Spec
 	h.start(pod, "prepare", true)
 	for key, want := range map[string]string{"net.ipv4.ip_forward": "1", "net.netfilter.nf_conntrack_acct": "1"} {
-		if got := must(h.ns.ReadSysctl(key))(t); got != want {
+		if got := assert.Must(h.ns.ReadSysctl(key))(t); got != want {
 			t.Errorf("%s is %s", key, got)
 		}
 	}
@@ -199,7 +200,7 @@ func TestContainers(t *testing.T) {
 		t.Errorf("the containers printed\n%s", out)
 	}
 	tables := func() string {
-		return string(must(h.ns.Command(t.Context(), "nft", "list", "tables").Output())(t))
+		return string(assert.Must(h.ns.Command(t.Context(), "nft", "list", "tables").Output())(t))
 	}
 	if !strings.Contains(tables(), "inet masq") {
 		t.Error("the rules are missing")
@@ -227,7 +228,7 @@ func TestContainers(t *testing.T) {
 	if code := strings.TrimSpace(h.do("inspect", "--format", "{{.State.ExitCode}}", "done")); code != "0" {
 		t.Errorf("container done ended with %s after SIGTERM", code)
 	}
-	check(t, os.RemoveAll(filepath.Join(h.dir, "configmap")))
+	assert.NoError(t, os.RemoveAll(filepath.Join(h.dir, "configmap")))
 	if after := h.files(); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("before the node had %v, afterwards %v", before, after)
 	}

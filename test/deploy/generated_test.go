@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 var update = flag.Bool("update", false, "write the files of deploy/ that are generated")
@@ -24,12 +26,12 @@ func TestGenerated(t *testing.T) {
 	}
 	if *update { // schema and version first: rendering uses them
 		for name, text := range generated {
-			check(t, os.WriteFile(name, text, 0o644))
+			assert.NoError(t, os.WriteFile(name, text, 0o644))
 		}
 	}
-	plain := withoutHelm(header, must(rendered())(t))
-	gone := withoutHelm(header, must(rendered("uninstall=true"))(t))
-	rights := withoutHelm(header, must(tool("helm", "template", "masq-cni", chart, "--namespace=kube-system", "--set=mode=network", "--show-only=templates/rbac.yaml"))(t))
+	plain := withoutHelm(header, assert.Must(rendered())(t))
+	gone := withoutHelm(header, assert.Must(rendered("uninstall=true"))(t))
+	rights := withoutHelm(header, assert.Must(tool("helm", "template", "masq-cni", chart, "--namespace=kube-system", "--set=mode=network", "--show-only=templates/rbac.yaml"))(t))
 	deploy := filepath.Join(root, "deploy")
 	generated[deploy+"/masq-cni.yaml"] = plain
 	generated[deploy+"/kustomize/base/masq-cni.yaml"] = plain
@@ -40,7 +42,7 @@ func TestGenerated(t *testing.T) {
 	generated[chart+"/README.md"] = chartReadme(t)
 	for name, want := range generated {
 		if *update {
-			check(t, os.WriteFile(name, want, 0o644))
+			assert.NoError(t, os.WriteFile(name, want, 0o644))
 			continue
 		}
 		if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, want) {
@@ -84,7 +86,7 @@ var versioned = map[string]*regexp.Regexp{
 // stamped returns a file with the version inserted.
 func stamped(t *testing.T, name string, line *regexp.Regexp) []byte {
 	t.Helper()
-	text := must(os.ReadFile(name))(t)
+	text := assert.Must(os.ReadFile(name))(t)
 	if !line.Match(text) {
 		t.Fatalf("%s has no place for a version", name)
 	}
@@ -101,9 +103,9 @@ func currentVersion(t *testing.T) string {
 // configuration inserted.
 func schemaOf(t *testing.T, name string) []byte {
 	t.Helper()
-	text := must(os.ReadFile(name))(t)
+	text := assert.Must(os.ReadFile(name))(t)
 	var node bytes.Buffer
-	check(t, json.Indent(&node, read(t, "deploy/masq-agent.schema.json"), "    ", "  "))
+	assert.NoError(t, json.Indent(&node, read(t, "deploy/masq-agent.schema.json"), "    ", "  "))
 	place := regexp.MustCompile(`(?s)("\$defs": \{\n.*?    "config": )\{.*\}(\n  \}\n\}\n)$`)
 	if !place.Match(text) {
 		t.Fatalf("%s does not end with $defs, config the last of them", name)

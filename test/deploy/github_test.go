@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // form is an issue form, as GitHub documents it. Other keys are an error.
@@ -35,7 +37,7 @@ type formElement struct {
 
 // GitHub accepts each issue form. It would omit an invalid form without a message.
 func TestIssueForms(t *testing.T) {
-	files := must(filepath.Glob(root + "/.github/ISSUE_TEMPLATE/*.yml"))(t)
+	files := assert.Must(filepath.Glob(root + "/.github/ISSUE_TEMPLATE/*.yml"))(t)
 	forms := map[string]form{}
 	for _, file := range files {
 		if name := filepath.Base(file); name != "config.yml" {
@@ -106,7 +108,7 @@ func formOf(t *testing.T, file string) form {
 // decode reads a YAML file strictly: unknown keys are an error.
 func decode(t *testing.T, file string, into any) {
 	t.Helper()
-	d := yaml.NewDecoder(bytes.NewReader(must(os.ReadFile(file))(t)))
+	d := yaml.NewDecoder(bytes.NewReader(assert.Must(os.ReadFile(file))(t)))
 	d.KnownFields(true)
 	if err := d.Decode(into); err != nil {
 		t.Fatalf("%s: %v", file, err)

@@ -26,6 +26,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 const (
@@ -40,16 +42,16 @@ func checkoutOf(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range []string{"Dockerfile", ".dockerignore", "LICENSE", "go.mod", "go.sum", "cmd", "pkg", "plugins", "deploy", "test/nstest", "hack"} {
 		from := filepath.Join(root, name)
-		if must(os.Stat(from))(t).IsDir() {
-			check(t, os.CopyFS(filepath.Join(dir, name), os.DirFS(from)))
+		if assert.Must(os.Stat(from))(t).IsDir() {
+			assert.NoError(t, os.CopyFS(filepath.Join(dir, name), os.DirFS(from)))
 			continue
 		}
-		check(t, os.MkdirAll(dir, 0o755))
-		check(t, os.WriteFile(filepath.Join(dir, name), must(os.ReadFile(from))(t), 0o644))
+		assert.NoError(t, os.MkdirAll(dir, 0o755))
+		assert.NoError(t, os.WriteFile(filepath.Join(dir, name), assert.Must(os.ReadFile(from))(t), 0o644))
 	}
 	for _, name := range []string{"VERSION", "CHANGELOG.md", "deploy/helm/masq-cni/Chart.yaml", "deploy/masq-cni.yaml", "deploy/uninstall.yaml"} {
 		text := strings.ReplaceAll(string(read(t, name)), currentVersion(t), version)
-		check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		assert.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 }
 
@@ -84,26 +86,26 @@ func TestRelease(t *testing.T) {
 	}
 
 	index := ociIndex(t, filepath.Join(one, "masq-cni-"+version+".oci.tar"))
-	manifest := must(index.IndexManifest())(t)
+	manifest := assert.Must(index.IndexManifest())(t)
 	if len(manifest.Manifests) != 2 {
 		t.Fatalf("the index is %+v", manifest)
 	}
 	for _, m := range manifest.Manifests {
 		arch := m.Platform.Architecture
 		t.Run(arch, func(t *testing.T) {
-			image := must(index.Image(m.Digest))(t)
+			image := assert.Must(index.Image(m.Digest))(t)
 			isOurs(t, image, arch)
 			// The archive to load has the same image.
 			name := fmt.Sprintf("masq-cni-%s-linux-%s", version, arch)
-			loaded := must(tarball.ImageFromPath(filepath.Join(one, name+".tar"), nil))(t)
-			if a, b := must(image.ConfigName())(t), must(loaded.ConfigName())(t); a != b {
+			loaded := assert.Must(tarball.ImageFromPath(filepath.Join(one, name+".tar"), nil))(t)
+			if a, b := assert.Must(image.ConfigName())(t), assert.Must(loaded.ConfigName())(t); a != b {
 				t.Errorf("the archive has the image %s, the index %s", b, a)
 			}
 			if tags := repoTags(t, filepath.Join(one, name+".tar")); !slices.Equal(tags, []string{repository + ":" + version}) {
 				t.Errorf("the archive names the image %v", tags)
 			}
 			files := filesOf(t, image)
-			tells(t, files, must(os.ReadFile(filepath.Join(one, name+".cdx.json")))(t))
+			tells(t, files, assert.Must(os.ReadFile(filepath.Join(one, name+".cdx.json")))(t))
 		})
 	}
 }
@@ -118,14 +120,14 @@ func TestImagePush(t *testing.T) {
 
 	get := func(path string) io.Reader {
 		t.Helper()
-		answer := must(http.Get(server.URL + "/v2/infra/masq-cni/" + path))(t)
+		answer := assert.Must(http.Get(server.URL + "/v2/infra/masq-cni/" + path))(t)
 		defer closing(answer.Body)
-		return bytes.NewReader(must(io.ReadAll(answer.Body))(t))
+		return bytes.NewReader(assert.Must(io.ReadAll(answer.Body))(t))
 	}
 	var platforms []string
-	for _, m := range must(v1.ParseIndexManifest(get("manifests/" + version)))(t).Manifests {
-		image := must(v1.ParseManifest(get("manifests/" + m.Digest.String())))(t)
-		config := must(v1.ParseConfigFile(get("blobs/" + image.Config.Digest.String())))(t)
+	for _, m := range assert.Must(v1.ParseIndexManifest(get("manifests/" + version)))(t).Manifests {
+		image := assert.Must(v1.ParseManifest(get("manifests/" + m.Digest.String())))(t)
+		config := assert.Must(v1.ParseConfigFile(get("blobs/" + image.Config.Digest.String())))(t)
 		platforms = append(platforms, m.Platform.Architecture)
 		if got := config.Config.Labels["org.opencontainers.image.version"]; got != version || config.Architecture != m.Platform.Architecture {
 			t.Errorf("the image for %s has %s of %s", m.Platform.Architecture, got, config.Architecture)
@@ -146,7 +148,7 @@ func TestImagePush(t *testing.T) {
 // repoTags returns the names of the images in an archive.
 func repoTags(t *testing.T, archive string) (out []string) {
 	t.Helper()
-	for _, image := range must(tarball.LoadManifest(func() (io.ReadCloser, error) { return os.Open(archive) }))(t) {
+	for _, image := range assert.Must(tarball.LoadManifest(func() (io.ReadCloser, error) { return os.Open(archive) }))(t) {
 		out = append(out, image.RepoTags...)
 	}
 	return out
@@ -156,19 +158,19 @@ func repoTags(t *testing.T, archive string) (out []string) {
 func ociIndex(t *testing.T, archive string) v1.ImageIndex {
 	t.Helper()
 	dir := t.TempDir()
-	check(t, exec.Command("tar", "-C", dir, "-xf", archive).Run())
-	path := must(layout.FromPath(dir))(t)
-	top := must(must(path.ImageIndex())(t).IndexManifest())(t)
+	assert.NoError(t, exec.Command("tar", "-C", dir, "-xf", archive).Run())
+	path := assert.Must(layout.FromPath(dir))(t)
+	top := assert.Must(assert.Must(path.ImageIndex())(t).IndexManifest())(t)
 	// containerd imports the image by this name.
 	if len(top.Manifests) != 1 || top.Manifests[0].Annotations["io.containerd.image.name"] != repository+":"+version {
 		t.Errorf("the index lists %+v", top.Manifests)
 	}
-	return must(must(path.ImageIndex())(t).ImageIndex(top.Manifests[0].Digest))(t)
+	return assert.Must(assert.Must(path.ImageIndex())(t).ImageIndex(top.Manifests[0].Digest))(t)
 }
 
 func isOurs(t *testing.T, image v1.Image, arch string) {
 	t.Helper()
-	config := must(image.ConfigFile())(t)
+	config := assert.Must(image.ConfigFile())(t)
 	if config.OS != "linux" || config.Architecture != arch || fmt.Sprint(config.Created.Unix()) != made || !slices.Equal(config.Config.Entrypoint, []string{"/masqd"}) {
 		t.Errorf("it is %+v", config)
 	}
@@ -197,11 +199,11 @@ func filesOf(t *testing.T, image v1.Image) map[string]file {
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		check(t, err)
+		assert.NoError(t, err)
 		if h.Uid != 0 || h.Gid != 0 || h.Typeflag != tar.TypeReg {
 			t.Errorf("%s is %+v", h.Name, h)
 		}
-		out[h.Name] = file{h.Mode & 0o7777, must(io.ReadAll(r))(t)}
+		out[h.Name] = file{h.Mode & 0o7777, assert.Must(io.ReadAll(r))(t)}
 	}
 	if names := slices.Sorted(maps.Keys(out)); !slices.Equal(names, []string{"masq", "masq-cni", "masqd", "sbom.cdx.json"}) {
 		t.Errorf("it has %v", names)
@@ -217,7 +219,7 @@ func tells(t *testing.T, files map[string]file, beside []byte) {
 		t.Error("the bill of materials in the image differs from the separate file")
 	}
 	var bill cyclonedx.BOM
-	check(t, cyclonedx.NewBOMDecoder(bytes.NewReader(beside), cyclonedx.BOMFileFormatJSON).Decode(&bill))
+	assert.NoError(t, cyclonedx.NewBOMDecoder(bytes.NewReader(beside), cyclonedx.BOMFileFormatJSON).Decode(&bill))
 	has := map[string]cyclonedx.Component{}
 	for _, c := range *bill.Components {
 		has[c.BOMRef] = c
@@ -235,7 +237,7 @@ func tells(t *testing.T, files map[string]file, beside []byte) {
 		if bytes.Contains(f.content, []byte("TestRelease")) { // the name of the build directory
 			t.Errorf("%s knows where it was built", name)
 		}
-		info := must(buildinfo.Read(bytes.NewReader(f.content)))(t)
+		info := assert.Must(buildinfo.Read(bytes.NewReader(f.content)))(t)
 		sum := sha256.Sum256(f.content)
 		if c := has[name]; c.Version != version || c.Hashes == nil || (*c.Hashes)[0].Value != hex.EncodeToString(sum[:]) {
 			t.Errorf("the entry of %s is %+v", name, c)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // Every object of the chart has the standard labels. Selectors have only labels that do not
@@ -62,8 +64,8 @@ func TestNames(t *testing.T) {
 			}
 		}
 	}
-	out := string(must(tool("helm", "template", "blue", chart, "--namespace", "kube-system"))(t))
-	if ds := daemonSet(t, must(parse([]byte(out)))(t)); ds.Name != "blue-masq-cni" {
+	out := string(assert.Must(tool("helm", "template", "blue", chart, "--namespace", "kube-system"))(t))
+	if ds := daemonSet(t, assert.Must(parse([]byte(out)))(t)); ds.Name != "blue-masq-cni" {
 		t.Errorf("release blue has the DaemonSet %s", ds.Name)
 	}
 }

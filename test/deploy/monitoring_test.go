@@ -14,6 +14,7 @@ import (
 	core "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -25,7 +26,7 @@ func alerts(t *testing.T) map[string]string {
 			Rules []struct{ Alert, Expr string }
 		}
 	}
-	check(t, yaml.Unmarshal(read(t, "deploy/monitoring/rules.yaml"), &file))
+	assert.NoError(t, yaml.Unmarshal(read(t, "deploy/monitoring/rules.yaml"), &file))
 	out := map[string]string{}
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {
@@ -46,7 +47,7 @@ func runbooks(t *testing.T) map[string]string {
 			}
 		}
 	}
-	check(t, yaml.Unmarshal(read(t, "deploy/monitoring/rules.yaml"), &file))
+	assert.NoError(t, yaml.Unmarshal(read(t, "deploy/monitoring/rules.yaml"), &file))
 	out := map[string]string{}
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {
@@ -72,7 +73,7 @@ type dashboard struct {
 
 func dashboardOf(t *testing.T) (d dashboard) {
 	t.Helper()
-	check(t, json.Unmarshal(read(t, "deploy/monitoring/dashboard.json"), &d))
+	assert.NoError(t, json.Unmarshal(read(t, "deploy/monitoring/dashboard.json"), &d))
 	return d
 }
 
@@ -89,8 +90,8 @@ func (d dashboard) exprs() (out []string) {
 
 // promtool accepts the rules, and each alert fires in its test.
 func TestAlerts(t *testing.T) {
-	must(tool("promtool", "check", "rules", "--lint=all", "--lint-fatal", root+"/deploy/monitoring/rules.yaml"))(t)
-	must(tool("promtool", "test", "rules", "testdata/alerts.yaml"))(t)
+	assert.Must(tool("promtool", "check", "rules", "--lint=all", "--lint-fatal", root+"/deploy/monitoring/rules.yaml"))(t)
+	assert.Must(tool("promtool", "test", "rules", "testdata/alerts.yaml"))(t)
 	tests := string(read(t, "test/deploy/testdata/alerts.yaml"))
 	page := string(read(t, "docs/monitoring.md"))
 	for name, url := range runbooks(t) {
@@ -123,8 +124,8 @@ func TestMonitoringObjects(t *testing.T) {
 			}
 		case *monitoring.PrometheusRule:
 			var file monitoring.PrometheusRuleSpec
-			check(t, yaml.UnmarshalStrict(read(t, "deploy/monitoring/rules.yaml"), &file))
-			if a, b := must(json.Marshal(o.Spec))(t), must(json.Marshal(file))(t); string(a) != string(b) {
+			assert.NoError(t, yaml.UnmarshalStrict(read(t, "deploy/monitoring/rules.yaml"), &file))
+			if a, b := assert.Must(json.Marshal(o.Spec))(t), assert.Must(json.Marshal(file))(t); string(a) != string(b) {
 				t.Errorf("the rules are\n%s\nnot\n%s", a, b)
 			}
 		case *monitoring.PodMonitor:
@@ -223,9 +224,9 @@ func TestQueriesAreAnswered(t *testing.T) {
 	n := newNode(t)
 	prom := scrapes(t, n.Node, served)
 	pod := n.attach("web", keys{"toPorts": "20000-20019", "helpers": keys{"ftp": []int{21}}}) // twenty source ports
-	echo := must(n.Server.ServeUDP(netip.AddrPortFrom(n.V4.Server, 7)))(t)
-	ftp := must(n.Server.ServeFTP(netip.AddrPortFrom(n.V4.Server, 21)))(t)
-	must(pod.FTPFetch(t.Context(), ftp.Addr(), nstest.PORT, 1000))(t)
+	echo := assert.Must(n.Server.ServeUDP(netip.AddrPortFrom(n.V4.Server, 7)))(t)
+	ftp := assert.Must(n.Server.ServeFTP(netip.AddrPortFrom(n.V4.Server, 21)))(t)
+	assert.Must(pod.FTPFetch(t.Context(), ftp.Addr(), nstest.PORT, 1000))(t)
 
 	rules := alerts(t)
 	firing := func() (out []string) {
@@ -300,7 +301,7 @@ func TestQueriesAreAnswered(t *testing.T) {
 	if flows == 0 {
 		t.Error("no flow was sent, so the test proves nothing")
 	}
-	check(t, n.masqd.Process.Kill())
+	assert.NoError(t, n.masqd.Process.Kill())
 	_ = n.masqd.Wait() // killed
 	until(t, time.Minute, nil, func() string {
 		if prom.answers(rules["MasqdDown"]) {

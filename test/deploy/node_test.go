@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -28,23 +29,23 @@ type node struct {
 func newNode(t *testing.T) *node {
 	t.Helper()
 	n := &node{t: t, lab: nstest.New(t), dir: t.TempDir()}
-	n.Topology = must(n.lab.Topology(nstest.Uplink{}))(t)
+	n.Topology = assert.Must(n.lab.Topology(nstest.Uplink{}))(t)
 	n.configure("nonMasqueradeCIDRs: []\n")
 	// An IPFIX collector that accepts everything.
-	sink := must(n.Node.ListenUDP(netip.MustParseAddrPort("127.0.0.1:4739")))(t)
+	sink := assert.Must(n.Node.ListenUDP(netip.MustParseAddrPort("127.0.0.1:4739")))(t)
 	t.Cleanup(func() { _ = sink.Close() })
 	n.masqd = n.Node.Command(context.WithoutCancel(t.Context()), program("masqd"), "--listen", served,
 		"--state-dir", n.file("state"), "--config", n.file("config"), "--attachment-metrics", "10",
 		"--nat-log", n.file("nat-log"), "--nat-log-ipfix", "127.0.0.1:4739")
-	log := must(os.Create(n.file("masqd.log")))(t)
+	log := assert.Must(os.Create(n.file("masqd.log")))(t)
 	t.Cleanup(func() {
 		_ = log.Close()
 		if t.Failed() {
-			t.Logf("masqd said:\n%s", must(os.ReadFile(log.Name()))(t))
+			t.Logf("masqd said:\n%s", assert.Must(os.ReadFile(log.Name()))(t))
 		}
 	})
 	n.masqd.Stderr = log
-	check(t, n.masqd.Start())
+	assert.NoError(t, n.masqd.Start())
 	return n
 }
 
@@ -56,8 +57,8 @@ func (n *node) file(name string) string { return filepath.Join(n.dir, name) }
 func (n *node) configure(text string) {
 	n.t.Helper()
 	fresh := n.file("config.fresh")
-	check(n.t, os.WriteFile(fresh, []byte(text), 0o600))
-	check(n.t, os.Rename(fresh, n.file("config")))
+	assert.NoError(n.t, os.WriteFile(fresh, []byte(text), 0o600))
+	assert.NoError(n.t, os.Rename(fresh, n.file("config")))
 }
 
 type keys map[string]any
@@ -65,7 +66,7 @@ type keys map[string]any
 // attach adds a pod on a network with additional keys.
 func (n *node) attach(name string, more keys) *nstest.NS {
 	n.t.Helper()
-	pod := must(n.lab.Namespace(name))(n.t)
+	pod := assert.Must(n.lab.Namespace(name))(n.t)
 	conf := keys{
 		"cniVersion": "1.0.0", "name": "pods", "type": "masq", "stateDir": n.file("state"),
 		"ipam":               keys{"type": "host-local", "dataDir": n.file("leases"), "ranges": []any{[]any{keys{"subnet": "10.88.0.0/16"}}}},
@@ -77,7 +78,7 @@ func (n *node) attach(name string, more keys) *nstest.NS {
 		"CNI_COMMAND=ADD", "CNI_CONTAINERID=" + name, "CNI_NETNS=" + pod.Path(), "CNI_IFNAME=eth0", "CNI_PATH=" + os.Getenv("MASQ_BIN"),
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=" + name,
 	}
-	c.Stdin = bytes.NewReader(must(json.Marshal(conf))(n.t))
+	c.Stdin = bytes.NewReader(assert.Must(json.Marshal(conf))(n.t))
 	if out, err := c.CombinedOutput(); err != nil {
 		n.t.Fatalf("ADD: %v\n%s", err, out)
 	}

@@ -20,6 +20,8 @@ import (
 	core "k8s.io/api/core/v1"
 	rbac "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 const (
@@ -102,12 +104,12 @@ func text(t testing.TB, all []object) string {
 	var b strings.Builder
 	for _, o := range all {
 		var fields map[string]any
-		check(t, json.Unmarshal(must(json.Marshal(o.any))(t), &fields))
+		assert.NoError(t, json.Unmarshal(assert.Must(json.Marshal(o.any))(t), &fields))
 		if labels, ok := fields["metadata"].(map[string]any)["labels"].(map[string]any); ok {
 			delete(labels, "app.kubernetes.io/managed-by")
 			delete(labels, "helm.sh/chart")
 		}
-		fmt.Fprintf(&b, "%s\n%s\n", o.id, must(json.MarshalIndent(fields, "", "  "))(t))
+		fmt.Fprintf(&b, "%s\n%s\n", o.id, assert.Must(json.MarshalIndent(fields, "", "  "))(t))
 	}
 	return b.String()
 }
@@ -140,7 +142,7 @@ func daemonSet(t testing.TB, all []object) *apps.DaemonSet {
 // helm renders the chart with these values, each as KEY=VALUE of helm's --set.
 func helm(t testing.TB, set ...string) []object {
 	t.Helper()
-	return must(parse(must(rendered(set...))(t)))(t)
+	return assert.Must(parse(assert.Must(rendered(set...))(t)))(t)
 }
 
 func rendered(set ...string) ([]byte, error) {
@@ -158,7 +160,7 @@ func rendered(set ...string) ([]byte, error) {
 // kustomize builds a directory.
 func kustomize(t testing.TB, dir string) []object {
 	t.Helper()
-	return must(parse(must(tool("kustomize", "build", dir))(t)))(t)
+	return assert.Must(parse(assert.Must(tool("kustomize", "build", dir))(t)))(t)
 }
 
 // tool runs a program that the Makefile has installed, and returns its stdout.
@@ -182,24 +184,7 @@ func tool(name string, args ...string) ([]byte, error) {
 // read reads a file of the checkout.
 func read(t testing.TB, name string) []byte {
 	t.Helper()
-	return must(os.ReadFile(filepath.Join(root, name)))(t)
-}
-
-func must[T any](v T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	return assert.Must(os.ReadFile(filepath.Join(root, name)))(t)
 }
 
 // closing closes a file that was only read.

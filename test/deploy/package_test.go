@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // hostRoot is the root directory of a host with a shell and an empty database of each
@@ -26,19 +28,19 @@ func newHostRoot(t *testing.T) *hostRoot {
 	t.Helper()
 	h := &hostRoot{t, t.TempDir()}
 	for _, dir := range []string{"bin", "proc", "run/systemd/system", "tmp", "usr/bin", "etc/cni/net.d", "var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/rpm"} {
-		check(t, os.MkdirAll(h.path(dir), 0o755))
+		assert.NoError(t, os.MkdirAll(h.path(dir), 0o755))
 	}
 	for _, file := range []string{"status", "available"} {
-		check(t, os.WriteFile(h.path("var/lib/dpkg", file), nil, 0o644))
+		assert.NoError(t, os.WriteFile(h.path("var/lib/dpkg", file), nil, 0o644))
 	}
-	check(t, os.WriteFile(h.path("bin/sh"), must(os.ReadFile("/bin/busybox"))(t), 0o755)) // Debian's busybox-static
-	check(t, os.WriteFile(h.path("usr/bin/systemctl"), []byte("#!/bin/sh\necho \"$*\" >>/tmp/systemctl\n"), 0o755))
-	check(t, os.WriteFile(h.path("etc/cni/net.d/10-pods.conflist"), []byte(pods), 0o644))
+	assert.NoError(t, os.WriteFile(h.path("bin/sh"), assert.Must(os.ReadFile("/bin/busybox"))(t), 0o755)) // Debian's busybox-static
+	assert.NoError(t, os.WriteFile(h.path("usr/bin/systemctl"), []byte("#!/bin/sh\necho \"$*\" >>/tmp/systemctl\n"), 0o755))
+	assert.NoError(t, os.WriteFile(h.path("etc/cni/net.d/10-pods.conflist"), []byte(pods), 0o644))
 	// For systemd-analyze: files that every host with systemd has.
-	check(t, os.Symlink("sh", h.path("bin/kill")))
-	check(t, os.MkdirAll(h.path("usr/lib/systemd/system"), 0o755))
+	assert.NoError(t, os.Symlink("sh", h.path("bin/kill")))
+	assert.NoError(t, os.MkdirAll(h.path("usr/lib/systemd/system"), 0o755))
 	for _, name := range []string{"basic", "network-online", "network-pre", "shutdown", "sysinit"} {
-		check(t, os.WriteFile(h.path("usr/lib/systemd/system", name+".target"), []byte("[Unit]\nDescription="+name+"\n"), 0o644))
+		assert.NoError(t, os.WriteFile(h.path("usr/lib/systemd/system", name+".target"), []byte("[Unit]\nDescription="+name+"\n"), 0o644))
 	}
 	return h
 }
@@ -110,7 +112,7 @@ func (h *hostRoot) asked() string {
 	if err != nil {
 		return ""
 	}
-	check(h.t, os.Remove(name))
+	assert.NoError(h.t, os.Remove(name))
 	return strings.Join(strings.Split(strings.TrimSpace(string(text)), "\n"), "; ")
 }
 
@@ -118,7 +120,7 @@ func (h *hostRoot) asked() string {
 func (h *hostRoot) files() map[string]fs.FileMode {
 	h.t.Helper()
 	out := map[string]fs.FileMode{}
-	check(h.t, filepath.WalkDir(h.dir, func(name string, d fs.DirEntry, err error) error {
+	assert.NoError(h.t, filepath.WalkDir(h.dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -161,7 +163,7 @@ func (h *hostRoot) installed(plugins string) {
 			h.t.Errorf("%s: %s", line, out)
 		}
 	}
-	unit := string(must(os.ReadFile(h.path("usr/lib/systemd/system/masqd.service")))(h.t))
+	unit := string(assert.Must(os.ReadFile(h.path("usr/lib/systemd/system/masqd.service")))(h.t))
 	if ours := strings.Replace(string(read(h.t, "deploy/systemd/masqd.service")), "=/usr/local/bin/masqd", "=/usr/bin/masqd", 1); unit != ours {
 		h.t.Errorf("the unit of the package is\n%s", unit)
 	}
@@ -190,7 +192,7 @@ func TestDeb(t *testing.T) {
 		if asked := h.asked(); asked != e.asked {
 			t.Errorf("%s asked systemd for %q, not %q", e.command, asked, e.asked)
 		}
-		conflist := string(must(os.ReadFile(h.path("etc/cni/net.d/10-pods.conflist")))(t))
+		conflist := string(assert.Must(os.ReadFile(h.path("etc/cni/net.d/10-pods.conflist")))(t))
 		switch i {
 		case 0:
 			h.installed("/usr/lib/cni")
@@ -218,19 +220,19 @@ func (h *hostRoot) upgraded() {
 	t := h.t
 	t.Helper()
 	config := h.path("etc/default/masqd")
-	check(t, os.WriteFile(config, []byte("MASQD_ATTACHMENT_METRICS=7\n"), 0o644))
+	assert.NoError(t, os.WriteFile(config, []byte("MASQD_ATTACHMENT_METRICS=7\n"), 0o644))
 	h.run("dpkg --install masq-cni_*_" + runtime.GOARCH + ".deb")
 	if asked := h.asked(); asked != "daemon-reload; daemon-reload; try-restart masqd.service" {
 		t.Errorf("an upgrade called systemctl with %q", asked)
 	}
-	check(t, os.MkdirAll(h.path("run/masq-cni/attachments"), 0o755))
-	check(t, os.WriteFile(h.path("run/masq-cni/attachments/pods.json"), nil, 0o600))
+	assert.NoError(t, os.MkdirAll(h.path("run/masq-cni/attachments"), 0o755))
+	assert.NoError(t, os.WriteFile(h.path("run/masq-cni/attachments/pods.json"), nil, 0o600))
 	if out := h.run("dpkg --remove masq-cni 2>&1"); !strings.Contains(out, "containers depend on the plugin masq") {
 		t.Errorf("removing the package does not warn of containers: %s", out)
 	}
-	check(t, os.RemoveAll(h.path("run/masq-cni")))
+	assert.NoError(t, os.RemoveAll(h.path("run/masq-cni")))
 	h.run("dpkg --install masq-cni_*_" + runtime.GOARCH + ".deb")
-	if text := string(must(os.ReadFile(config))(t)); text != "MASQD_ATTACHMENT_METRICS=7\n" {
+	if text := string(assert.Must(os.ReadFile(config))(t)); text != "MASQD_ATTACHMENT_METRICS=7\n" {
 		t.Errorf("the changed configuration is now %s", text)
 	}
 	h.asked()
@@ -277,7 +279,7 @@ func TestTarball(t *testing.T) {
 			t.Errorf("%s: %s", name, out)
 		}
 	}
-	unit := string(must(os.ReadFile(h.path("etc/systemd/system/masqd.service")))(t))
+	unit := string(assert.Must(os.ReadFile(h.path("etc/systemd/system/masqd.service")))(t))
 	if unit != string(read(t, "deploy/systemd/masqd.service")) || h.files()["/usr/local/share/man/man8/masqd.8.gz"] != 0o644 {
 		t.Errorf("the tarball has other files: %v", slices.Sorted(maps.Keys(h.files())))
 	}

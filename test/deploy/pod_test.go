@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	core "k8s.io/api/core/v1"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // With any values, the pod has only the rights that it needs.
@@ -100,7 +102,7 @@ func helpOf(t *testing.T, program string, args []string) (flags []string) {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		line = []string{args[0], "--help"}
 	}
-	out := must(exec.Command(filepath.Join(os.Getenv("MASQ_BIN"), program), line...).Output())(t)
+	out := assert.Must(exec.Command(filepath.Join(os.Getenv("MASQ_BIN"), program), line...).Output())(t)
 	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[\w.-]+)`).FindAllStringSubmatch(string(out), -1) {
 		flags = append(flags, m[1])
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 	"sigs.k8s.io/yaml"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -39,23 +40,23 @@ func scrapes(t *testing.T, ns *nstest.NS, at string) *server {
 	t.Helper()
 	quiet := promslog.NewNopLogger()
 	s := &server{t: t, parser: parser.NewParser(parser.Options{})}
-	s.store = must(tsdb.Open(t.TempDir(), quiet, nil, tsdb.DefaultOptions(), nil))(t)
-	t.Cleanup(func() { check(t, s.store.Close()) })
+	s.store = assert.Must(tsdb.Open(t.TempDir(), quiet, nil, tsdb.DefaultOptions(), nil))(t)
+	t.Cleanup(func() { assert.NoError(t, s.store.Close()) })
 	s.engine = promql.NewEngine(promql.EngineOpts{Logger: quiet, MaxSamples: 1e6, Timeout: 10 * time.Second, Parser: s.parser})
-	t.Cleanup(func() { check(t, s.engine.Close()) })
+	t.Cleanup(func() { assert.NoError(t, s.engine.Close()) })
 
-	conf := must(config.Load(`
+	conf := assert.Must(config.Load(`
 global: {scrape_interval: 1s, scrape_timeout: 1s}
 scrape_configs: [{job_name: masq-cni, honor_labels: `+honorLabels(t)+`}]
 `, quiet))(t)
 	inside := clientconfig.WithDialContextFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
 		return ns.Dial(ctx, network, netip.AddrPort{}, netip.MustParseAddrPort(address))
 	})
-	m := must(scrape.NewManager(&scrape.Options{
+	m := assert.Must(scrape.NewManager(&scrape.Options{
 		DiscoveryReloadInterval: model.Duration(10 * time.Millisecond),
 		HTTPClientOptions:       []clientconfig.HTTPClientOption{inside},
 	}, quiet, nil, s.store, nil, prometheus.NewRegistry()))(t)
-	check(t, m.ApplyConfig(conf))
+	assert.NoError(t, m.ApplyConfig(conf))
 	targets, ended := make(chan map[string][]*targetgroup.Group, 1), make(chan error, 1)
 	targets <- map[string][]*targetgroup.Group{"masq-cni": {{
 		Source: "test",
@@ -67,7 +68,7 @@ scrape_configs: [{job_name: masq-cni, honor_labels: `+honorLabels(t)+`}]
 	go func() { ended <- m.Run(targets) }()
 	t.Cleanup(func() {
 		m.Stop()
-		check(t, <-ended)
+		assert.NoError(t, <-ended)
 	})
 	return s
 }
@@ -76,20 +77,20 @@ scrape_configs: [{job_name: masq-cni, honor_labels: `+honorLabels(t)+`}]
 func honorLabels(t *testing.T) string {
 	t.Helper()
 	var m monitoring.PodMonitor
-	check(t, yaml.UnmarshalStrict(read(t, "deploy/monitoring/podmonitor.yaml"), &m))
+	assert.NoError(t, yaml.UnmarshalStrict(read(t, "deploy/monitoring/podmonitor.yaml"), &m))
 	return strconv.FormatBool(m.Spec.PodMetricsEndpoints[0].HonorLabels)
 }
 
 // ask evaluates an expression now.
 func (s *server) ask(expr string) promql.Vector {
 	s.t.Helper()
-	q := must(s.engine.NewInstantQuery(s.t.Context(), s.store, nil, expr, time.Now()))(s.t)
+	q := assert.Must(s.engine.NewInstantQuery(s.t.Context(), s.store, nil, expr, time.Now()))(s.t)
 	defer q.Close()
 	r := q.Exec(s.t.Context())
 	if r.Err != nil {
 		s.t.Fatalf("%s: %v", expr, r.Err)
 	}
-	v := must(r.Vector())(s.t)
+	v := assert.Must(r.Vector())(s.t)
 	return slices.Clone(v)
 }
 

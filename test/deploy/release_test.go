@@ -14,13 +14,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // sums returns the file's name and checksum of each line of a SHA256SUMS.
 func sums(t *testing.T, dist string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	for line := range strings.Lines(string(must(os.ReadFile(filepath.Join(dist, "SHA256SUMS")))(t))) {
+	for line := range strings.Lines(string(assert.Must(os.ReadFile(filepath.Join(dist, "SHA256SUMS")))(t))) {
 		sum, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		out[name] = sum
 	}
@@ -36,7 +38,7 @@ func TestChecksums(t *testing.T) {
 		t.Fatalf("make image has removed the release; run make release: %v", err)
 	}
 	for name, want := range all {
-		got := sha256.Sum256(must(os.ReadFile(filepath.Join(dist, name)))(t))
+		got := sha256.Sum256(assert.Must(os.ReadFile(filepath.Join(dist, name)))(t))
 		if hex.EncodeToString(got[:]) != want {
 			t.Errorf("%s has another checksum than SHA256SUMS says: run make release", name)
 		}
@@ -48,7 +50,7 @@ func TestChecksums(t *testing.T) {
 		pattern := strings.NewReplacer("VERSION", currentVersion(t), "ARCH.rpm", "*.rpm", "ARCH", "*").Replace(m[1])
 		var has []string
 		for name := range all {
-			if must(filepath.Match(pattern, name))(t) {
+			if assert.Must(filepath.Match(pattern, name))(t) {
 				has, documented[name] = append(has, name), true
 			}
 		}
@@ -61,7 +63,7 @@ func TestChecksums(t *testing.T) {
 			t.Errorf("docs/packages.md does not describe %s", name)
 		}
 	}
-	for _, entry := range must(os.ReadDir(dist))(t) {
+	for _, entry := range assert.Must(os.ReadDir(dist))(t) {
 		if _, ok := all[entry.Name()]; !ok && !entry.IsDir() && entry.Name() != "SHA256SUMS" && entry.Name() != "NOTES.md" {
 			t.Errorf("SHA256SUMS lacks %s", entry.Name())
 		}
@@ -75,7 +77,7 @@ func TestChecksums(t *testing.T) {
 			t.Errorf("%s: %s", line, out)
 		}
 	}
-	notes := string(must(os.ReadFile(filepath.Join(dist, "NOTES.md")))(t))
+	notes := string(assert.Must(os.ReadFile(filepath.Join(dist, "NOTES.md")))(t))
 	if _, rest, ok := strings.Cut(string(read(t, "CHANGELOG.md")), "\n## ["+currentVersion(t)+"] - "); !ok || !strings.Contains(rest, strings.TrimSpace(notes)) {
 		t.Errorf("NOTES.md is not the section of CHANGELOG.md for this version:\n%s", notes)
 	}
@@ -102,7 +104,7 @@ func TestProgramsAreTheSame(t *testing.T) {
 			if out, err := c.CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v\n%s", command, err, out)
 			}
-			check(t, filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
+			assert.NoError(t, filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
 				base := filepath.Base(name)
 				if err != nil || d.IsDir() || !slices.Contains([]string{"masq", "masqd", "masq-cni", "kubectl-masq"}, base) {
 					return err
@@ -112,8 +114,8 @@ func TestProgramsAreTheSame(t *testing.T) {
 					return err // /etc/default/masqd, completions
 				}
 				found[base]++
-				f := must(elf.NewFile(bytes.NewReader(content)))(t)
-				if f.Machine != machine || !bytes.Equal(content, must(os.ReadFile(filepath.Join(dist, "linux_"+arch, base)))(t)) {
+				f := assert.Must(elf.NewFile(bytes.NewReader(content)))(t)
+				if f.Machine != machine || !bytes.Equal(content, assert.Must(os.ReadFile(filepath.Join(dist, "linux_"+arch, base)))(t)) {
 					t.Errorf("%s: %s is for %v, or is not the program of the image", command, base, f.Machine)
 				}
 				return nil
@@ -128,10 +130,10 @@ func TestProgramsAreTheSame(t *testing.T) {
 // The packaged chart renders the same objects as the chart and the manifests.
 func TestChartPackage(t *testing.T) {
 	dist := os.Getenv("MASQ_DIST")
-	packed := must(tool("helm", "template", "masq-cni", filepath.Join(dist, "masq-cni-"+currentVersion(t)+".tgz"), "--namespace=kube-system"))(t)
-	same(t, "chart and its package", helm(t), must(parse(packed))(t))
+	packed := assert.Must(tool("helm", "template", "masq-cni", filepath.Join(dist, "masq-cni-"+currentVersion(t)+".tgz"), "--namespace=kube-system"))(t)
+	same(t, "chart and its package", helm(t), assert.Must(parse(packed))(t))
 	for file, of := range map[string]string{"masq-cni.yaml": "deploy/masq-cni.yaml", "masq-cni-uninstall.yaml": "deploy/uninstall.yaml"} {
-		if !bytes.Equal(must(os.ReadFile(filepath.Join(dist, file)))(t), read(t, of)) {
+		if !bytes.Equal(assert.Must(os.ReadFile(filepath.Join(dist, file)))(t), read(t, of)) {
 			t.Errorf("%s is not %s", file, of)
 		}
 	}
@@ -159,7 +161,7 @@ func TestKrew(t *testing.T) {
 	if err != nil {
 		t.Fatalf("krew %s: %v\n%s", line, err, out)
 	}
-	version := string(must(exec.Command(filepath.Join(dir, "bin/kubectl-masq"), "--version").CombinedOutput())(t))
+	version := string(assert.Must(exec.Command(filepath.Join(dir, "bin/kubectl-masq"), "--version").CombinedOutput())(t))
 	if !strings.Contains(version, " "+currentVersion(t)+" (") {
 		t.Errorf("krew installed %s", version)
 	}
@@ -180,7 +182,7 @@ func TestReleaseIsOfOneVersion(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		checkoutOf(t, dir)
-		check(t, os.WriteFile(filepath.Join(dir, name), read(t, name), 0o644)) // the current version
+		assert.NoError(t, os.WriteFile(filepath.Join(dir, name), read(t, name), 0o644)) // the current version
 		out, err := exec.CommandContext(t.Context(), filepath.Join(dir, "hack/release")).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), name) || !strings.Contains(string(out), message) {
 			t.Errorf("%s of another version: %v: %s", name, err, out)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // components are the components of deploy/kustomize, and the equivalent values of the chart.
@@ -21,11 +23,11 @@ var components = map[string]string{
 
 // The plain manifest, each overlay and the chart render the same objects.
 func TestRenderingsAreTheSame(t *testing.T) {
-	plain := must(parse(read(t, "deploy/masq-cni.yaml")))(t)
+	plain := assert.Must(parse(read(t, "deploy/masq-cni.yaml")))(t)
 	same(t, "plain manifest and chart", plain, helm(t))
 	same(t, "plain manifest and kustomize base", plain, kustomize(t, root+"/deploy/kustomize/base"))
 
-	gone := must(parse(read(t, "deploy/uninstall.yaml")))(t)
+	gone := assert.Must(parse(read(t, "deploy/uninstall.yaml")))(t)
 	same(t, "plain uninstall and chart", gone, helm(t, "uninstall=true"))
 	same(t, "plain uninstall and overlay", gone, kustomize(t, root+"/deploy/kustomize/overlays/uninstall"))
 
@@ -42,7 +44,7 @@ func TestRenderingsAreTheSame(t *testing.T) {
 			seen = append(seen, this)
 		}
 	}
-	overlays := must(filepath.Glob(root + "/deploy/kustomize/overlays/*"))(t)
+	overlays := assert.Must(filepath.Glob(root + "/deploy/kustomize/overlays/*"))(t)
 	if len(overlays) != len(components)+1 {
 		t.Errorf("overlays without a comparison: %v", overlays)
 	}
@@ -51,7 +53,7 @@ func TestRenderingsAreTheSame(t *testing.T) {
 // Components can be combined like values.
 func TestCombinationsAreTheSame(t *testing.T) {
 	dir := t.TempDir()
-	check(t, os.CopyFS(dir, os.DirFS(root+"/deploy/kustomize")))
+	assert.NoError(t, os.CopyFS(dir, os.DirFS(root+"/deploy/kustomize")))
 	for _, mode := range []string{"", "network", "daemon-only"} {
 		for _, chosen := range subsets("ip-masq-agent", "metrics", "nat-log", "prepare") {
 			if mode != "" {
@@ -64,8 +66,8 @@ func TestCombinationsAreTheSame(t *testing.T) {
 				set = append(set, components[name])
 			}
 			mine := filepath.Join(dir, "mine")
-			check(t, os.MkdirAll(mine, 0o700))
-			check(t, os.WriteFile(filepath.Join(mine, "kustomization.yaml"), []byte(file), 0o600))
+			assert.NoError(t, os.MkdirAll(mine, 0o700))
+			assert.NoError(t, os.WriteFile(filepath.Join(mine, "kustomization.yaml"), []byte(file), 0o600))
 			same(t, fmt.Sprint(chosen), kustomize(t, mine), helm(t, set...))
 		}
 	}

@@ -21,6 +21,7 @@ import (
 
 	core "k8s.io/api/core/v1"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -30,7 +31,7 @@ import (
 func TestMemory(t *testing.T) {
 	n := newNode(t)
 	prom := scrapes(t, n.Node, served)
-	echo := must(n.Server.ServeUDP(netip.AddrPortFrom(n.V4.Server, 7)))(t)
+	echo := assert.Must(n.Server.ServeUDP(netip.AddrPortFrom(n.V4.Server, 7)))(t)
 	var pod *nstest.NS
 	for i := range 250 {
 		pod = n.attach(fmt.Sprintf("p%d", i), keys{})
@@ -51,9 +52,9 @@ func TestMemory(t *testing.T) {
 	defer client.CloseIdleConnections()
 	used := cpuTime(t, n.masqd)
 	for range scraped {
-		answer := must(client.Get("http://" + served + "/metrics"))(t)
-		must(io.Copy(io.Discard, answer.Body))(t)
-		check(t, answer.Body.Close())
+		answer := assert.Must(client.Get("http://" + served + "/metrics"))(t)
+		assert.Must(io.Copy(io.Discard, answer.Body))(t)
+		assert.NoError(t, answer.Body.Close())
 	}
 	each := 1000 * (cpuTime(t, n.masqd) - used).Seconds() / scraped
 	t.Logf("masqd uses %.1f ms of processor time per scrape", each)
@@ -64,9 +65,9 @@ func TestMemory(t *testing.T) {
 	var logged float64
 	until(t, 2*time.Minute, func() {
 		for range 2000 {
-			c := must(pod.DialUDP(netip.AddrPort{}, echo.Addr()))(t)
-			must(c.Write([]byte("hello")))(t)
-			check(t, c.Close())
+			c := assert.Must(pod.DialUDP(netip.AddrPort{}, echo.Addr()))(t)
+			assert.Must(c.Write([]byte("hello")))(t)
+			assert.NoError(t, c.Close())
 		}
 	}, func() string {
 		for _, s := range prom.ask("masq_nat_log_records_total + masq_nat_log_lost_total") {
@@ -84,15 +85,15 @@ func TestMemory(t *testing.T) {
 // time that masq has been inserted.
 func TestMemoryOfInstall(t *testing.T) {
 	dir := t.TempDir()
-	ns := must(nstest.New(t).Namespace("install"))(t)
+	ns := assert.Must(nstest.New(t).Namespace("install"))(t)
 	file := filepath.Join(dir, "10-net.conflist")
 	const theirs = `{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"ptp","ipam":{"type":"host-local"}}]}`
-	check(t, os.WriteFile(file, []byte(theirs), 0o600))
+	assert.NoError(t, os.WriteFile(file, []byte(theirs), 0o600))
 	c := ns.Command(context.WithoutCancel(t.Context()), program("masq-cni"), "install", "--watch", "--ready-url=", "--bin-dir="+filepath.Join(dir, "bin"), "--conf-dir="+dir, "--plugin="+program("masq"))
 	c.Stderr = os.Stderr
-	check(t, c.Start())
+	assert.NoError(t, c.Start())
 	has := func() string {
-		if regexp.MustCompile(`"type":\s*"masq"`).Match(must(os.ReadFile(file))(t)) {
+		if regexp.MustCompile(`"type":\s*"masq"`).Match(assert.Must(os.ReadFile(file))(t)) {
 			return ""
 		}
 		return "masq in " + file
@@ -100,7 +101,7 @@ func TestMemoryOfInstall(t *testing.T) {
 	until(t, time.Minute, nil, has)
 	calm := resident(t, c, "VmRSS")
 	for range 3 {
-		check(t, os.WriteFile(file, []byte(theirs), 0o600))
+		assert.NoError(t, os.WriteFile(file, []byte(theirs), 0o600))
 		until(t, time.Minute, nil, has)
 	}
 	isEnough(t, "install", calm, resident(t, c, "VmHWM"))
@@ -111,14 +112,14 @@ func TestMemoryOfInstall(t *testing.T) {
 // at a tick is charged a whole tick.
 func cpuTime(t *testing.T, c *nstest.Command) (sum time.Duration) {
 	t.Helper()
-	for _, path := range must(filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", c.Process.Pid)))(t) {
+	for _, path := range assert.Must(filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", c.Process.Pid)))(t) {
 		text, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // the thread has ended
 		}
-		check(t, err)
+		assert.NoError(t, err)
 		ran, _, _ := strings.Cut(string(text), " ")
-		sum += time.Duration(must(strconv.ParseInt(ran, 10, 64))(t))
+		sum += time.Duration(assert.Must(strconv.ParseInt(ran, 10, 64))(t))
 	}
 	return sum
 }
@@ -126,12 +127,12 @@ func cpuTime(t *testing.T, c *nstest.Command) (sum time.Duration) {
 // resident returns a memory value from /proc/PID/status in bytes.
 func resident(t *testing.T, c *nstest.Command, line string) int64 {
 	t.Helper()
-	status := must(os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Process.Pid)))(t)
+	status := assert.Must(os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Process.Pid)))(t)
 	m := regexp.MustCompile(line + `:\s+(\d+) kB`).FindSubmatch(status)
 	if m == nil {
 		t.Fatalf("missing %s in\n%s", line, status)
 	}
-	return must(strconv.ParseInt(string(m[1]), 10, 64))(t) << 10
+	return assert.Must(strconv.ParseInt(string(m[1]), 10, 64))(t) << 10
 }
 
 // isEnough compares a container's memory request and limit with its use at rest and its

@@ -11,6 +11,7 @@ import (
 	core "k8s.io/api/core/v1"
 
 	"github.com/masq-cni/masq-cni/pkg/nodeconf"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // leaf is a value that users can set.
@@ -24,7 +25,7 @@ type leaf struct {
 func leaves(t *testing.T) (out []leaf) {
 	t.Helper()
 	var doc yaml.Node
-	check(t, yaml.Unmarshal(must(os.ReadFile(chart+"/values.yaml"))(t), &doc))
+	assert.NoError(t, yaml.Unmarshal(assert.Must(os.ReadFile(chart+"/values.yaml"))(t), &doc))
 	var walk func(prefix string, n *yaml.Node)
 	walk = func(prefix string, n *yaml.Node) {
 		for i := 0; i < len(n.Content); i += 2 {
@@ -34,8 +35,8 @@ func leaves(t *testing.T) (out []leaf) {
 				continue
 			}
 			var v any
-			check(t, value.Decode(&v))
-			out = append(out, leaf{prefix + key.Value, key.HeadComment, string(must(json.Marshal(v))(t))})
+			assert.NoError(t, value.Decode(&v))
+			out = append(out, leaf{prefix + key.Value, key.HeadComment, string(assert.Must(json.Marshal(v))(t))})
 		}
 	}
 	walk("", doc.Content[0])
@@ -113,7 +114,7 @@ func TestValues(t *testing.T) {
 func TestValuesMean(t *testing.T) {
 	all := helm(t, others["config"]...)
 	config := all[slices.IndexFunc(all, func(o object) bool { return o.id == "ConfigMap masq-cni-config" })].any.(*core.ConfigMap)
-	node := must(nodeconf.Parse("config", []byte(config.Data["config"])))(t)
+	node := assert.Must(nodeconf.Parse("config", []byte(config.Data["config"])))(t)
 	if got := node.Policy.NonMasquerade; len(got) != 1 || got[0].String() != "10.0.0.0/8" || len(node.Policy.Helpers) != 1 {
 		t.Errorf("the configuration is %s, which means %+v", config.Data, node.Policy)
 	}
@@ -195,7 +196,7 @@ func TestSchemaRefuses(t *testing.T) {
 }
 
 func TestLint(t *testing.T) {
-	must(tool("helm", "lint", "--strict", chart))(t)
+	assert.Must(tool("helm", "lint", "--strict", chart))(t)
 }
 
 // NOTES.txt gives the next steps for the chosen values.
@@ -208,7 +209,7 @@ func TestNotes(t *testing.T) {
 		"metrics.exposed=true,metrics.webConfigSecret=masqd-web": {"of each node, with the web configuration of the Secret masqd-web."},
 		"uninstall=true": {"is being removed from each node", "helm -n kube-system uninstall masq-cni"},
 	} {
-		out := string(must(tool("helm", "install", "masq-cni", chart, "--namespace", "kube-system", "--dry-run=client", "--set", set))(t))
+		out := string(assert.Must(tool("helm", "install", "masq-cni", chart, "--namespace", "kube-system", "--dry-run=client", "--set", set))(t))
 		_, notes, _ := strings.Cut(out, "NOTES:")
 		for _, w := range want {
 			if !strings.Contains(notes, w) {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/CycloneDX/cyclonedx-go"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // Programs, chart, manifests, the newest section of CHANGELOG.md, and the image of make
@@ -26,7 +28,7 @@ func TestVersions(t *testing.T) {
 		if name == "masq" { // a CNI plugin prints it when it is called without CNI_COMMAND
 			args = nil
 		}
-		out := must(exec.CommandContext(t.Context(), program(name), args...).CombinedOutput())(t)
+		out := assert.Must(exec.CommandContext(t.Context(), program(name), args...).CombinedOutput())(t)
 		if !strings.Contains(string(out), " "+want+" (") {
 			t.Errorf("%s is built as %s, not as %s", name, out, want)
 		}
@@ -41,7 +43,7 @@ func TestVersions(t *testing.T) {
 		Version    string
 		AppVersion string `yaml:"appVersion"`
 	}
-	check(t, yaml.Unmarshal(read(t, "deploy/helm/masq-cni/Chart.yaml"), &of))
+	assert.NoError(t, yaml.Unmarshal(read(t, "deploy/helm/masq-cni/Chart.yaml"), &of))
 	if of.Version != want || of.AppVersion != want {
 		t.Errorf("the chart has version %s and appVersion %s, not %s", of.Version, of.AppVersion, want)
 	}
@@ -49,9 +51,9 @@ func TestVersions(t *testing.T) {
 	image := repository + ":" + want
 	manifests := map[string][]object{"chart": helm(t), "chart, uninstall": helm(t, "uninstall=true"), "chart, prepare": helm(t, "prepare.enabled=true")}
 	for _, name := range []string{"deploy/masq-cni.yaml", "deploy/uninstall.yaml"} {
-		manifests[name] = must(parse(read(t, name)))(t)
+		manifests[name] = assert.Must(parse(read(t, name)))(t)
 	}
-	for _, name := range must(filepath.Glob(root + "/deploy/kustomize/overlays/*"))(t) {
+	for _, name := range assert.Must(filepath.Glob(root + "/deploy/kustomize/overlays/*"))(t) {
 		manifests[name] = kustomize(t, name)
 	}
 	for name, all := range manifests {
@@ -68,9 +70,9 @@ func TestVersions(t *testing.T) {
 		t.Errorf("%s is called %v, not %s: run make image", archive, has, image)
 	}
 	var bill cyclonedx.BOM
-	text := must(os.Open(strings.TrimSuffix(archive, ".tar") + ".cdx.json"))(t)
+	text := assert.Must(os.Open(strings.TrimSuffix(archive, ".tar") + ".cdx.json"))(t)
 	defer closing(text)
-	check(t, cyclonedx.NewBOMDecoder(text, cyclonedx.BOMFileFormatJSON).Decode(&bill))
+	assert.NoError(t, cyclonedx.NewBOMDecoder(text, cyclonedx.BOMFileFormatJSON).Decode(&bill))
 	if got := bill.Metadata.Component.Version; got != want {
 		t.Errorf("the bill of materials has version %s, want %s", got, want)
 	}

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // agentConfig is ip-masq-agent's example configuration.
@@ -27,9 +29,9 @@ func (c *cluster) agent(t *testing.T, pods []*pod) {
 		"metadata": object{"name": "ip-masq-agent", "namespace": "kube-system"},
 		"data":     object{"config": agentConfig},
 	}))
-	kustomize := filepath.Join(must(filepath.Abs(manifests))(t), "kustomize")
+	kustomize := filepath.Join(assert.Must(filepath.Abs(manifests))(t), "kustomize")
 	dir := t.TempDir()
-	check(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text(t, object{
+	assert.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text(t, object{
 		"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
 		"resources": []string{relative(t, dir, kustomize, "base")},
 		"components": []string{
@@ -59,5 +61,5 @@ func (c *cluster) agent(t *testing.T, pods []*pod) {
 // relative returns a path as kustomize requires it.
 func relative(t testing.TB, from, base, name string) string {
 	t.Helper()
-	return must(filepath.Rel(from, filepath.Join(base, name)))(t)
+	return assert.Must(filepath.Rel(from, filepath.Join(base, name)))(t)
 }

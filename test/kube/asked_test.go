@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // asked uses kubectl's plugin outside the cluster: for the owner of a connection that a server
@@ -11,9 +13,9 @@ import (
 func (c *cluster) asked(t *testing.T, pods []*pod) {
 	for i, dst := range outsideAddrs {
 		for _, p := range pods {
-			srv := must(c.outside.ServeTCP(at(dst, 0)))(t)
+			srv := assert.Must(c.outside.ServeTCP(at(dst, 0)))(t)
 			seen := p.run(t, "who", "tcp", srv.Addr().String())
-			check(t, srv.Close())
+			assert.NoError(t, srv.Close())
 			answer, err := c.masq(t, "who", seen)
 			if err != nil || !strings.Contains(answer, "default/"+p.name) || strings.Contains(answer, other(pods, p).name) {
 				t.Errorf("who %s, which is %s: %v\n%s", seen, p.name, err, answer)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -38,7 +39,7 @@ func newCluster(t testing.TB, v version) *cluster {
 	c := &cluster{room: newRoom(t), version: v, bin: filepath.Join(needed(t, "MASQ_KUBE"), v.kube)}
 	c.api = fmt.Sprintf("https://%s:6443", controlAddrs[0])
 	dir := filepath.Join(c.dir, "pki")
-	check(t, os.Mkdir(dir, 0o700))
+	assert.NoError(t, os.Mkdir(dir, 0o700))
 	c.pki = newPKI(t, dir)
 	c.pki.server(t, "apiserver", "kubernetes.default.svc", "10.96.0.1", controlAddrs[0].String())
 	c.admin = c.pki.client(t, c.api, "admin", "system:masters")
@@ -140,6 +141,6 @@ func needed(t testing.TB, name string) string {
 func text(t testing.TB, v any) string {
 	t.Helper()
 	var b bytes.Buffer
-	check(t, json.NewEncoder(&b).Encode(v))
+	assert.NoError(t, json.NewEncoder(&b).Encode(v))
 	return b.String()
 }

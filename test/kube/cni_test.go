@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // gateways returns the addresses that ptp gives the node, one for each range of pods.
@@ -20,10 +22,10 @@ func gateways(ranges []netip.Prefix) (out []netip.Addr) {
 func (n *node) wire(t testing.TB) {
 	t.Helper()
 	for _, name := range []string{"ptp", "host-local", "portmap", "loopback"} {
-		program := must(os.ReadFile(filepath.Join(needed(t, "MASQ_PEERS"), name)))(t)
+		program := assert.Must(os.ReadFile(filepath.Join(needed(t, "MASQ_PEERS"), name)))(t)
 		dest := n.path("/opt/cni/bin/" + name)
-		check(t, os.MkdirAll(filepath.Dir(dest), 0o755))
-		check(t, os.WriteFile(dest, program, 0o755))
+		assert.NoError(t, os.MkdirAll(filepath.Dir(dest), 0o755))
+		assert.NoError(t, os.WriteFile(dest, program, 0o755))
 	}
 	var ranges []any
 	for _, p := range n.podRanges(t) {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // newsAddrs are outside's too. The first configuration translates traffic to them.
@@ -67,7 +69,7 @@ func (c *cluster) edited(t *testing.T, pods []*pod) {
 // configured reports whether the kubelet has passed this configuration to masqd.
 func (n *node) configured(t testing.TB, want string) bool {
 	t.Helper()
-	files := must(filepath.Glob(n.path("/var/lib/kubelet/pods/*/volumes/kubernetes.io~configmap/*/ip-masq-agent")))(t)
+	files := assert.Must(filepath.Glob(n.path("/var/lib/kubelet/pods/*/volumes/kubernetes.io~configmap/*/ip-masq-agent")))(t)
 	for _, f := range files {
 		if got, err := os.ReadFile(f); err == nil && bytes.Equal(got, []byte(want)) {
 			return true

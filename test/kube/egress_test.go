@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // egress checks the source of pods' packets outside: the node's address, to which answers are
@@ -29,20 +31,20 @@ func (c *cluster) egress(t *testing.T, pods, bare []*pod) {
 		}
 	}
 	for _, p := range bare {
-		srv := must(c.outside.ServeTCP(at(outsideAddrs[0], 0)))(t)
+		srv := assert.Must(c.outside.ServeTCP(at(outsideAddrs[0], 0)))(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		if out, err := p.try(ctx, "who", "tcp", srv.Addr().String()); err == nil {
 			t.Errorf("%s, without masq, was answered: %s", p.name, out)
 		}
 		cancel()
-		check(t, srv.Close())
+		assert.NoError(t, srv.Close())
 	}
 }
 
 // seenAs connects and compares the source that outside sees.
 func (c *cluster) seenAs(t *testing.T, p *pod, dst, want netip.Addr) {
 	t.Helper()
-	srv := must(c.outside.ServeTCP(at(dst, 0)))(t)
+	srv := assert.Must(c.outside.ServeTCP(at(dst, 0)))(t)
 	defer srv.Close()
 	got := netip.MustParseAddrPort(p.run(t, "who", "tcp", srv.Addr().String()))
 	seen := srv.Sources()
@@ -68,16 +70,16 @@ func (c *cluster) annotated(t *testing.T) {
 // bare pod, masqueraded as other plugins do it.
 func (c *cluster) narrow(t *testing.T, pods, bare []*pod) {
 	const size = "300000"
-	srv := must(c.far.ServeTCP(at(farAddr, 0)))(t)
+	srv := assert.Must(c.far.ServeTCP(at(farAddr, 0)))(t)
 	defer srv.Close()
-	before := must(c.router.PMTUDropped())(t)
+	before := assert.Must(c.router.PMTUDropped())(t)
 	for _, p := range pods {
 		p.run(t, "get", srv.Addr().String(), size)
 		if seen := srv.Sources(); seen[len(seen)-1].Addr() != p.node.wan {
 			t.Errorf("%s: far sees %s, want %s", p.name, seen[len(seen)-1], p.node.wan)
 		}
 	}
-	if n := must(c.router.PMTUDropped())(t); n != before {
+	if n := assert.Must(c.router.PMTUDropped())(t); n != before {
 		t.Errorf("the router sent %d ICMP errors about segments that are too big", n-before)
 	}
 	if len(bare) == 0 {
@@ -90,7 +92,7 @@ func (c *cluster) narrow(t *testing.T, pods, bare []*pod) {
 	if got, err := p.try(soon(t), "get", srv.Addr().String(), size); err == nil || got != "0" {
 		t.Errorf("%s, masqueraded without masq: %s bytes, %v; it should have frozen", p.name, got, err)
 	}
-	if must(c.router.PMTUDropped())(t) == before {
+	if assert.Must(c.router.PMTUDropped())(t) == before {
 		t.Error("the router dropped no ICMP error")
 	}
 }

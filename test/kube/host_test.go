@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -38,7 +39,7 @@ func (h *host) on(t testing.TB) {
 	t.Helper()
 	h.NS = h.r.machine(t, h.name, h.addrs)
 	script := filepath.Join(h.r.dir, "host.sh")
-	check(t, os.WriteFile(script, []byte(hostScript), 0o644))
+	assert.NoError(t, os.WriteFile(script, []byte(hostScript), 0o644))
 	h.first, h.pid = h.r.hold(t, h.NS, h.name, "nsenter", fmt.Sprintf("--mount=/proc/%d/ns/mnt", h.r.keep),
 		"unshare", "--mount", "--propagation", "slave", "--uts", "--pid", "--fork", "--kill-child",
 		"bash", script, h.name, filepath.Join(h.r.disks, h.name))
@@ -49,7 +50,7 @@ func (h *host) off(t testing.TB) {
 	t.Helper()
 	_ = h.first.Cancel()
 	_ = h.first.Wait() // it was killed
-	check(t, h.Close())
+	assert.NoError(t, h.Close())
 	// The kernel deletes the links of a deleted namespace asynchronously.
 	_ = h.r.lan.RemoveLink(h.name)
 	_ = h.r.router.RemoveLink(h.name)
@@ -80,7 +81,7 @@ func (h *host) start(t testing.TB, name string, args ...string) {
 	}
 	log := h.r.log(h.name + "-" + filepath.Base(name))
 	c.Stdout, c.Stderr = log, log
-	check(t, c.Start())
+	assert.NoError(t, c.Start())
 }
 
 // path returns the path of a host's file outside the host.

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // podImage is the image of the tests' pods and of their sandboxes.
@@ -29,7 +31,7 @@ func (r *room) archive(t testing.TB, name string, programs ...string) string {
 	}
 	files := map[string][]byte{}
 	for _, program := range programs {
-		files[filepath.Base(program)] = must(os.ReadFile(program))(t)
+		files[filepath.Base(program)] = assert.Must(os.ReadFile(program))(t)
 	}
 	layer := tarOf(t, 0o755, files)
 	config := text(t, object{
@@ -39,7 +41,7 @@ func (r *room) archive(t testing.TB, name string, programs ...string) string {
 	})
 	manifest := text(t, []any{object{"Config": "config.json", "RepoTags": []string{name}, "Layers": []string{"layer.tar"}}})
 	image := tarOf(t, 0o644, map[string][]byte{"config.json": []byte(config), "layer.tar": layer, "manifest.json": []byte(manifest)})
-	check(t, os.WriteFile(path, image, 0o644))
+	assert.NoError(t, os.WriteFile(path, image, 0o644))
 	return path
 }
 
@@ -49,9 +51,9 @@ func tarOf(t testing.TB, mode int64, files map[string][]byte) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for name, content := range files {
-		check(t, w.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(content))}))
-		must(w.Write(content))(t)
+		assert.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(content))}))
+		assert.Must(w.Write(content))(t)
 	}
-	check(t, w.Close())
+	assert.NoError(t, w.Close())
 	return b.Bytes()
 }

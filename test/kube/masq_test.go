@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // manifests is the directory of the applied manifests.
@@ -19,8 +21,8 @@ const manifests = "../../deploy"
 // is tested in test/deploy; of the three ways to apply, this runs the plain manifest.
 func (c *cluster) documented(t testing.TB) {
 	t.Helper()
-	checkout := must(filepath.Abs("../.."))(t)
-	page := string(must(os.ReadFile(filepath.Join(checkout, "docs/kubernetes.md")))(t))
+	checkout := assert.Must(filepath.Abs("../.."))(t)
+	page := string(assert.Must(os.ReadFile(filepath.Join(checkout, "docs/kubernetes.md")))(t))
 	imported, applied := false, false
 	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(page, -1) {
 		line := strings.TrimSpace(block[1])
@@ -74,8 +76,8 @@ func (n *node) conflists(t testing.TB) string {
 	t.Helper()
 	var b strings.Builder
 	dir := n.path("/etc/cni/net.d")
-	for _, e := range must(os.ReadDir(dir))(t) {
-		fmt.Fprintf(&b, "%s:\n%s\n", e.Name(), must(os.ReadFile(filepath.Join(dir, e.Name())))(t))
+	for _, e := range assert.Must(os.ReadDir(dir))(t) {
+		fmt.Fprintf(&b, "%s:\n%s\n", e.Name(), assert.Must(os.ReadFile(filepath.Join(dir, e.Name())))(t))
 	}
 	return b.String()
 }

@@ -3,13 +3,15 @@ package kube
 import (
 	"os"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // network makes masq the network plugin of the cluster. The overlay configures nodes without
 // another plugin, with the ranges of their Node objects.
 func (c *cluster) network(t *testing.T) {
 	for _, n := range c.nodes {
-		check(t, os.Remove(n.path("/etc/cni/net.d/10-pods.conflist")))
+		assert.NoError(t, os.Remove(n.path("/etc/cni/net.d/10-pods.conflist")))
 	}
 	for _, n := range c.nodes { // control
 		c.do(t, "wait", "--for=condition=Ready=false", "--timeout=60s", "node", n.name)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // node is a machine of the cluster that runs pods.
@@ -34,14 +36,14 @@ func (c *cluster) node(t testing.TB, name string, addrs []netip.Addr, wan netip.
 func (n *node) boot(t testing.TB) {
 	t.Helper()
 	n.on(t)
-	check(t, n.Forward())
-	check(t, n.Route(netip.MustParsePrefix("0.0.0.0/0"), routerAddrs[0]))
-	check(t, n.Route(netip.MustParsePrefix("::/0"), routerAddrs[1]))
+	assert.NoError(t, n.Forward())
+	assert.NoError(t, n.Route(netip.MustParsePrefix("0.0.0.0/0"), routerAddrs[0]))
+	assert.NoError(t, n.Route(netip.MustParsePrefix("::/0"), routerAddrs[1]))
 	n.c.narrowLink(t, n.name, n.NS, n.wan)
 	for i, a := range slices.Concat(insideAddrs, newsAddrs) {
-		check(t, n.Route(onLAN(a).Masked(), outsideAddrs[i%2]))
+		assert.NoError(t, n.Route(onLAN(a).Masked(), outsideAddrs[i%2]))
 	}
-	check(t, makeGroups(n.group))
+	assert.NoError(t, makeGroups(n.group))
 
 	n.write(t, "/etc/containerd.toml", n.c.version.conf)
 	// containerd searches PATH for its shim first.
@@ -82,15 +84,15 @@ func (n *node) boot(t testing.TB) {
 func (n *node) reboot(t testing.TB) {
 	t.Helper()
 	n.off(t)
-	check(t, removeGroups(n.group))
+	assert.NoError(t, removeGroups(n.group))
 	n.boot(t)
 }
 
 // write writes a file on the node.
 func (n *node) write(t testing.TB, path, text string) {
 	t.Helper()
-	check(t, os.MkdirAll(n.path(filepath.Dir(path)), 0o755))
-	check(t, os.WriteFile(n.path(path), []byte(text), 0o644))
+	assert.NoError(t, os.MkdirAll(n.path(filepath.Dir(path)), 0o755))
+	assert.NoError(t, os.WriteFile(n.path(path), []byte(text), 0o644))
 }
 
 // ctr runs containerd's client in the namespace of Kubernetes.
@@ -102,13 +104,13 @@ func (n *node) ctr(t testing.TB, args ...string) (string, error) {
 // load imports an image on the node, unless it has the image.
 func (n *node) load(t testing.TB, name, archive string) {
 	t.Helper()
-	have := must(n.ctr(t, "images", "ls", "-q"))(t)
+	have := assert.Must(n.ctr(t, "images", "ls", "-q"))(t)
 	for line := range strings.Lines(have) {
 		if strings.TrimSpace(line) == name {
 			return
 		}
 	}
-	must(n.ctr(t, "images", "import", archive))(t)
+	assert.Must(n.ctr(t, "images", "import", archive))(t)
 }
 
 // routes adds routes to the pods of other nodes, as a cloud's network has.
@@ -117,7 +119,7 @@ func (n *node) routes(t testing.TB) {
 	for _, other := range n.c.nodes {
 		for i, p := range other.podRanges(t) {
 			if other != n {
-				check(t, n.Route(p, other.addrs[i]))
+				assert.NoError(t, n.Route(p, other.addrs[i]))
 			}
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // pki is a certificate authority with its files.
@@ -50,7 +52,7 @@ users: [{name: user, user: {client-certificate: "%s", client-key: "%s"}}]
 contexts: [{name: kube, context: {cluster: kube, user: user}}]
 current-context: kube
 `, server, p.file("ca.crt"), p.file(name+".crt"), p.file(name+".key"))
-	check(t, os.WriteFile(file, []byte(text), 0o600))
+	assert.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	return file
 }
 
@@ -75,19 +77,19 @@ func (p *pki) server(t testing.TB, name string, hosts ...string) {
 // issue signs a certificate and writes it with its key. The first certificate is self-signed.
 func (p *pki) issue(t testing.TB, name string, c *x509.Certificate) {
 	t.Helper()
-	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
+	key := assert.Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	c.SerialNumber = big.NewInt(time.Now().UnixNano())
 	c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
 	if p.cert == nil {
 		p.cert, p.key = c, key
 	}
-	der := must(x509.CreateCertificate(rand.Reader, c, p.cert, key.Public(), p.key))(t)
-	secret := must(x509.MarshalPKCS8PrivateKey(key))(t)
+	der := assert.Must(x509.CreateCertificate(rand.Reader, c, p.cert, key.Public(), p.key))(t)
+	secret := assert.Must(x509.MarshalPKCS8PrivateKey(key))(t)
 	for file, block := range map[string]*pem.Block{
 		name + ".crt": {Type: "CERTIFICATE", Bytes: der},
 		name + ".key": {Type: "PRIVATE KEY", Bytes: secret},
 	} {
-		check(t, os.WriteFile(p.file(file), pem.EncodeToMemory(block), 0o600))
+		assert.NoError(t, os.WriteFile(p.file(file), pem.EncodeToMemory(block), 0o600))
 	}
 }
 

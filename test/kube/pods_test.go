@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -83,7 +84,7 @@ func (p *pod) run(t testing.TB, args ...string) string {
 func (p *pod) leavesAs(t testing.TB, dst netip.Addr) netip.Addr {
 	t.Helper()
 	mark := fmt.Sprintf("%s %s %d", p.name, dst, time.Now().UnixNano())
-	wire := must(p.c.outside.Capture("eth0", func(q nstest.Packet) bool {
+	wire := assert.Must(p.c.outside.Capture("eth0", func(q nstest.Packet) bool {
 		return !q.Outgoing && q.Dst == dst && string(q.Payload) == mark
 	}))(t)
 	defer wire.Close()
@@ -109,7 +110,7 @@ func (p *pod) stream(t testing.TB, verb string, server netip.AddrPort, interval 
 	t.Helper()
 	s := &stream{from: p.name, out: new(strings.Builder)}
 	s.cmd = p.c.kubectl(context.WithoutCancel(t.Context()), "exec", "-i", p.name, "--", "/pod", verb, server.String(), interval.String())
-	in := must(s.cmd.StdinPipe())(t)
+	in := assert.Must(s.cmd.StdinPipe())(t)
 	s.end = in.Close
 	began := make(chan struct{})
 	s.cmd.Stdout = writerFunc(func(b []byte) (int, error) {
@@ -119,7 +120,7 @@ func (p *pod) stream(t testing.TB, verb string, server netip.AddrPort, interval 
 		return s.out.Write(b)
 	})
 	s.cmd.Stderr = p.c.log("stream-" + p.name)
-	check(t, s.cmd.Start())
+	assert.NoError(t, s.cmd.Start())
 	t.Cleanup(func() {
 		_ = s.cmd.Cancel() // if the test ended before the stream
 		_ = s.cmd.Wait()
@@ -136,7 +137,7 @@ func (p *pod) stream(t testing.TB, verb string, server netip.AddrPort, interval 
 // not echoed.
 func (s *stream) stop(t testing.TB) (sent, lost int) {
 	t.Helper()
-	check(t, s.end())
+	assert.NoError(t, s.end())
 	if err := s.cmd.Wait(); err != nil {
 		t.Fatalf("stream of %s: %v\n%s", s.from, err, s.out)
 	}

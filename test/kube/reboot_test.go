@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // rebooted takes a node's power: all its processes, namespaces, links, rules and /run are lost.
@@ -47,7 +49,7 @@ func (c *cluster) rebooted(t *testing.T, p *pod) {
 // restarts is how often the pod's container was restarted.
 func (p *pod) restarts(t testing.TB) int {
 	t.Helper()
-	return must(strconv.Atoi(p.c.get(t, ".status.containerStatuses[0].restartCount", "pod", p.name)))(t)
+	return assert.Must(strconv.Atoi(p.c.get(t, ".status.containerStatuses[0].restartCount", "pod", p.name)))(t)
 }
 
 // podAddrs returns the IPv4 addresses of the node's pods.
@@ -61,7 +63,7 @@ func (c *cluster) podAddrs(t testing.TB, n *node) []string {
 // leased returns the addresses that host-local has leased.
 func (n *node) leased(t testing.TB) (all []string) {
 	t.Helper()
-	for _, f := range must(filepath.Glob(n.path("/var/lib/cni/networks/pods/*.*.*.*")))(t) {
+	for _, f := range assert.Must(filepath.Glob(n.path("/var/lib/cni/networks/pods/*.*.*.*")))(t) {
 		all = append(all, filepath.Base(f))
 	}
 	slices.Sort(all)
@@ -71,11 +73,11 @@ func (n *node) leased(t testing.TB) (all []string) {
 // recorded returns the IPv4 addresses of masq's records.
 func (n *node) recorded(t testing.TB) (all []string) {
 	t.Helper()
-	for _, f := range must(filepath.Glob(n.path("/run/masq-cni/attachments/*.json")))(t) {
+	for _, f := range assert.Must(filepath.Glob(n.path("/run/masq-cni/attachments/*.json")))(t) {
 		var record struct {
 			Addresses []netip.Addr `json:"addresses"`
 		}
-		check(t, json.Unmarshal(must(os.ReadFile(f))(t), &record))
+		assert.NoError(t, json.Unmarshal(assert.Must(os.ReadFile(f))(t), &record))
 		for _, a := range record.Addresses {
 			if a.Is4() {
 				all = append(all, a.String())

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -24,8 +25,8 @@ func (c *cluster) traffic(t *testing.T, pods []*pod, verb string, interval time.
 	t.Helper()
 	for i, dst := range outsideAddrs {
 		for _, p := range pods {
-			srv := must(c.outside.ServeUDP(at(dst, 0)))(t)
-			t.Cleanup(func() { check(t, srv.Close()) })
+			srv := assert.Must(c.outside.ServeUDP(at(dst, 0)))(t)
+			t.Cleanup(func() { assert.NoError(t, srv.Close()) })
 			all = append(all, traffic{p.stream(t, verb, srv.Addr(), interval), p.node.addrs[i], p.addr(t, dst), srv})
 		}
 	}
@@ -110,7 +111,7 @@ func (c *cluster) flushed(t *testing.T, p *pod) {
 	for _, s := range all {
 		before := s.escaped()
 		seen := len(s.srv.Seen())
-		must(s.srv.WaitSeen(soon(t), seen+50))(t)
+		assert.Must(s.srv.WaitSeen(soon(t), seen+50))(t)
 		if after := s.escaped(); after != before {
 			t.Errorf("%s: after the repair %d flows left with the pod's address", p.name, after-before)
 		}

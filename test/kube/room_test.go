@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -43,17 +44,17 @@ type room struct {
 // newRoom builds a room that ends with the test.
 func newRoom(t testing.TB) *room {
 	t.Helper()
-	check(t, sweep())
+	assert.NoError(t, sweep())
 	r := &room{t: t, dir: filepath.Join(os.TempDir(), own()), logs: t.ArtifactDir()}
-	check(t, os.Mkdir(r.dir, 0o755))
+	assert.NoError(t, os.Mkdir(r.dir, 0o755))
 	// Cgroups are removed after the lab is closed, which ends the processes in them.
-	t.Cleanup(func() { check(t, errors.Join(removeGroups(own()+"-*"), os.RemoveAll(r.dir))) })
+	t.Cleanup(func() { assert.NoError(t, errors.Join(removeGroups(own()+"-*"), os.RemoveAll(r.dir))) })
 	r.lab = nstest.New(t)
-	r.lan = must(r.lab.Namespace("lan"))(t)
+	r.lan = assert.Must(r.lab.Namespace("lan"))(t)
 	r.run(t, r.lan, "ip", "link", "add", "br0", "type", "bridge")
 	r.run(t, r.lan, "ip", "link", "set", "br0", "up")
 	r.disks = filepath.Join(r.dir, "disks")
-	check(t, os.Mkdir(r.disks, 0o755))
+	assert.NoError(t, os.Mkdir(r.disks, 0o755))
 	_, r.keep = r.hold(t, r.lan, "keeper", "unshare", "--mount", "--propagation", "slave", "bash", "-c", `set -e
 read -r pid _ </proc/self/stat
 mount -t tmpfs tmpfs "$0"
@@ -62,28 +63,28 @@ while read -r _; do :; done`, r.disks)
 
 	r.outside = r.machine(t, "outside", outsideAddrs)
 	for _, a := range slices.Concat(insideAddrs, newsAddrs) {
-		check(t, r.outside.AddAddress("eth0", onLAN(a)))
+		assert.NoError(t, r.outside.AddAddress("eth0", onLAN(a)))
 	}
 	r.router = r.machine(t, "router", routerAddrs)
-	check(t, r.router.Forward())
-	check(t, r.router.DropPMTU())
-	r.far = must(r.lab.Namespace("far"))(t)
-	check(t, nstest.Connect(
+	assert.NoError(t, r.router.Forward())
+	assert.NoError(t, r.router.DropPMTU())
+	r.far = assert.Must(r.lab.Namespace("far"))(t)
+	assert.NoError(t, nstest.Connect(
 		nstest.End{NS: r.router, Name: "far", Addresses: []netip.Prefix{onLAN(farAddr.Prev())}},
 		nstest.End{NS: r.far, Name: "eth0", Addresses: []netip.Prefix{onLAN(farAddr)}}, 1500))
-	check(t, r.far.Route(netip.MustParsePrefix("0.0.0.0/0"), farAddr.Prev()))
+	assert.NoError(t, r.far.Route(netip.MustParsePrefix("0.0.0.0/0"), farAddr.Prev()))
 	return r
 }
 
 // machine makes a namespace with eth0 on the bridge.
 func (r *room) machine(t testing.TB, name string, own []netip.Addr) *nstest.NS {
 	t.Helper()
-	n := must(r.lab.Namespace(name))(t)
+	n := assert.Must(r.lab.Namespace(name))(t)
 	eth0 := nstest.End{NS: n, Name: "eth0"}
 	for _, a := range own {
 		eth0.Addresses = append(eth0.Addresses, onLAN(a))
 	}
-	check(t, nstest.Connect(eth0, nstest.End{NS: r.lan, Name: name}, 1500))
+	assert.NoError(t, nstest.Connect(eth0, nstest.End{NS: r.lan, Name: name}, 1500))
 	r.run(t, r.lan, "ip", "link", "set", name, "master", "br0")
 	return n
 }
@@ -92,10 +93,10 @@ func (r *room) machine(t testing.TB, name string, own []netip.Addr) *nstest.NS {
 func (r *room) narrowLink(t testing.TB, name string, n *nstest.NS, own netip.Addr) {
 	t.Helper()
 	router := own.Prev()
-	check(t, nstest.Connect(
+	assert.NoError(t, nstest.Connect(
 		nstest.End{NS: n, Name: "narrow", Addresses: []netip.Prefix{netip.PrefixFrom(own, 31)}},
 		nstest.End{NS: r.router, Name: name, Addresses: []netip.Prefix{netip.PrefixFrom(router, 31)}}, 212))
-	check(t, n.Route(onLAN(farAddr).Masked(), router))
+	assert.NoError(t, n.Route(onLAN(farAddr).Masked(), router))
 }
 
 // run runs a program that must succeed.
@@ -111,10 +112,10 @@ func (r *room) run(t testing.TB, n *nstest.NS, name string, args ...string) {
 func (r *room) hold(t testing.TB, n *nstest.NS, name, program string, args ...string) (*nstest.Command, int) {
 	t.Helper()
 	c := n.Command(context.WithoutCancel(r.t.Context()), program, args...)
-	_ = must(c.StdinPipe())(t)
-	out := must(c.StdoutPipe())(t)
+	_ = assert.Must(c.StdinPipe())(t)
+	out := assert.Must(c.StdoutPipe())(t)
 	c.Stderr = r.log(name)
-	check(t, c.Start())
+	assert.NoError(t, c.Start())
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		_ = c.Cancel()
@@ -131,9 +132,9 @@ func (r *room) hold(t testing.TB, n *nstest.NS, name, program string, args ...st
 func (r *room) log(name string) *os.File {
 	r.t.Helper()
 	path := filepath.Join(r.logs, name+".log")
-	f := must(os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644))(r.t)
+	f := assert.Must(os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644))(r.t)
 	r.t.Cleanup(func() {
-		check(r.t, f.Close())
+		assert.NoError(r.t, f.Close())
 		if text, err := os.ReadFile(path); r.t.Failed() && err == nil && len(text) > 0 {
 			r.t.Logf("%s said at last:\n%s", name, text[max(0, len(text)-1500):])
 		}

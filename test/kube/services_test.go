@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // services checks that packets that kube-proxy and portmap translate arrive as without masq. The
@@ -41,7 +43,7 @@ func (c *cluster) services(t *testing.T, clients []*pod, gateways []netip.Addr) 
 		}
 		with, without := c.nodes[1].addrs[i], c.nodes[0].addrs[i]
 		port := func(service string) uint16 {
-			n := must(strconv.ParseUint(c.get(t, ".spec.ports[0].nodePort", "service", service), 10, 16))(t)
+			n := assert.Must(strconv.ParseUint(c.get(t, ".spec.ports[0].nodePort", "service", service), 10, 16))(t)
 			return uint16(n)
 		}
 		// A NodePort: kube-proxy replaces the client's address by the node's address towards the pod.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // uninstalled removes masq from the cluster as the manual says, and checks that nothing remains
@@ -55,8 +57,8 @@ func (n *node) traces(t testing.TB) string {
 			if err != nil || d.IsDir() {
 				return err
 			}
-			content := must(os.ReadFile(path))(t)
-			fmt.Fprintf(&b, "%s %s %x\n", strings.TrimPrefix(path, n.path("/")), must(d.Info())(t).Mode(), sha256.Sum256(content))
+			content := assert.Must(os.ReadFile(path))(t)
+			fmt.Fprintf(&b, "%s %s %x\n", strings.TrimPrefix(path, n.path("/")), assert.Must(d.Info())(t).Mode(), sha256.Sum256(content))
 			return nil
 		})
 		if err != nil && !os.IsNotExist(err) {
@@ -79,7 +81,7 @@ func (c *cluster) cleared(t *testing.T) {
 	c.do(t, "delete", "pods", "--all", "--timeout=60s")
 	for _, n := range c.nodes {
 		until(t, patience, "links and leases of pods are removed from "+n.name, func() error {
-			links := must(n.LinkNames())(t)
+			links := assert.Must(n.LinkNames())(t)
 			if leases := n.leased(t); len(links) != 3 || len(leases) != 0 { // lo, eth0, narrow
 				return fmt.Errorf("links %q and leases %q remain", links, leases)
 			}

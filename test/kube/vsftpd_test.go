@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -26,16 +27,16 @@ func (c *cluster) vsftpd(t testing.TB, port uint16) *vsftpd {
 	dir := t.TempDir()
 	root, empty := filepath.Join(dir, "root"), filepath.Join(dir, "empty")
 	s := &vsftpd{content: fmt.Sprintf("the file of port %d", port), log: filepath.Join(dir, "log")}
-	check(t, os.Mkdir(root, 0o755))
-	check(t, os.Mkdir(empty, 0o755))
-	check(t, os.WriteFile(filepath.Join(root, "file"), []byte(s.content), 0o644))
+	assert.NoError(t, os.Mkdir(root, 0o755))
+	assert.NoError(t, os.Mkdir(empty, 0o755))
+	assert.NoError(t, os.WriteFile(filepath.Join(root, "file"), []byte(s.content), 0o644))
 	conf := filepath.Join(dir, "conf")
-	check(t, os.WriteFile(conf, nstest.VsftpdConf(port, root, empty, s.log), 0o600))
+	assert.NoError(t, os.WriteFile(conf, nstest.VsftpdConf(port, root, empty, s.log), 0o600))
 	// vsftpd writes complaints about its configuration to standard input once per client.
 	server := c.outside.Command(context.WithoutCancel(t.Context()), "sh", "-c", `exec vsftpd "$0" 0>&2`, conf)
 	log := c.log(fmt.Sprintf("vsftpd-%d", port))
 	server.Stdout, server.Stderr = log, log
-	check(t, server.Start())
+	assert.NoError(t, server.Start())
 	t.Cleanup(func() {
 		_ = server.Cancel()
 		_ = server.Wait() // it was killed
@@ -56,7 +57,7 @@ func (s *vsftpd) newLog(t testing.TB) string {
 	t.Helper()
 	all, err := os.ReadFile(s.log)
 	if !errors.Is(err, fs.ErrNotExist) { // no client has connected yet
-		check(t, err)
+		assert.NoError(t, err)
 	}
 	fresh := all[s.read:]
 	s.read = len(all)

@@ -6,14 +6,16 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func TestCaptureSeesMSS(t *testing.T) {
-	topo := must(New(t).Topology(Uplink{MTU: 1280}))(t)
+	topo := assert.Must(New(t).Topology(Uplink{MTU: 1280}))(t)
 	for _, p := range topo.Plans() {
-		c := must(topo.Server.Capture("eth0", func(p Packet) bool { return p.TCPFlags&SYN != 0 }))(t)
-		srv := must(topo.Server.ServeTCP(at(p.Server, 0)))(t)
-		must(topo.Node.Download(within(t), srv.Addr(), 10))(t)
+		c := assert.Must(topo.Server.Capture("eth0", func(p Packet) bool { return p.TCPFlags&SYN != 0 }))(t)
+		srv := assert.Must(topo.Server.ServeTCP(at(p.Server, 0)))(t)
+		assert.Must(topo.Node.Download(within(t), srv.Addr(), 10))(t)
 		got := c.Packets()
 		headers := uint16(40)
 		if p.Node.Is6() {
@@ -30,12 +32,12 @@ func TestCaptureSeesMSS(t *testing.T) {
 }
 
 func TestCaptureSeesWireSizes(t *testing.T) {
-	topo := must(New(t).Topology(Uplink{}))(t)
-	c := must(topo.Server.Capture("eth0", func(p Packet) bool { return p.Proto == unix.IPPROTO_TCP }))(t)
-	srv := must(topo.Server.ServeTCP(at(topo.V4.Server, 0)))(t)
-	must(topo.Node.Download(within(t), srv.Addr(), 1_000_000))(t)
+	topo := assert.Must(New(t).Topology(Uplink{}))(t)
+	c := assert.Must(topo.Server.Capture("eth0", func(p Packet) bool { return p.Proto == unix.IPPROTO_TCP }))(t)
+	srv := assert.Must(topo.Server.ServeTCP(at(topo.V4.Server, 0)))(t)
+	assert.Must(topo.Node.Download(within(t), srv.Addr(), 1_000_000))(t)
 	all, err := c.Wait(within(t), func(all []Packet) bool { return len(all) > 600 })
-	check(t, err)
+	assert.NoError(t, err)
 	for _, p := range all {
 		if p.Length > 1500 || len(p.Payload) > 1448 {
 			t.Fatalf("larger than the link: %v", p)
@@ -47,11 +49,11 @@ func TestCaptureSeesWireSizes(t *testing.T) {
 }
 
 func TestCaptureSeesFragments(t *testing.T) {
-	topo := must(New(t).Topology(Uplink{}))(t)
+	topo := assert.Must(New(t).Topology(Uplink{}))(t)
 	for _, p := range topo.Plans() {
-		c := must(topo.Server.Capture("eth0", func(p Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(t)
-		srv := must(topo.Server.ServeUDP(at(p.Server, 0)))(t)
-		check(t, topo.Node.EchoUDP(within(t), at(p.Node, 1023), srv.Addr(), 3000))
+		c := assert.Must(topo.Server.Capture("eth0", func(p Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(t)
+		srv := assert.Must(topo.Server.ServeUDP(at(p.Server, 0)))(t)
+		assert.NoError(t, topo.Node.EchoUDP(within(t), at(p.Node, 1023), srv.Addr(), 3000))
 		got := c.Packets()
 		if len(got) != 3 {
 			t.Fatalf("fragments %v", got)
@@ -74,15 +76,15 @@ func TestCaptureSeesFragments(t *testing.T) {
 
 func TestCaptureEnds(t *testing.T) {
 	lab := New(t)
-	n := must(lab.Namespace("a"))(t)
-	c := must(n.Capture("lo", nil))(t)
+	n := assert.Must(lab.Namespace("a"))(t)
+	c := assert.Must(n.Capture("lo", nil))(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := c.WaitFor(ctx, func(Packet) bool { return true }); !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting for nothing: %v", err)
 	}
-	check(t, c.Close())
-	check(t, lab.Close())
+	assert.NoError(t, c.Close())
+	assert.NoError(t, lab.Close())
 	if len(c.Packets()) != 0 || c.Lost() != 0 {
 		t.Error("a closed capture has packets")
 	}

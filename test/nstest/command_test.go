@@ -11,11 +11,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func TestCommandRunsInside(t *testing.T) {
-	n := must(New(t).Namespace("a"))(t)
-	out := must(n.Command(t.Context(), "readlink", "/proc/self/ns/net").Output())(t)
+	n := assert.Must(New(t).Namespace("a"))(t)
+	out := assert.Must(n.Command(t.Context(), "readlink", "/proc/self/ns/net").Output())(t)
 	if want := fmt.Sprintf("net:[%d]", inode(t, n.Path())); strings.TrimSpace(string(out)) != want {
 		t.Errorf("ran in %s, want %s", out, want)
 	}
@@ -29,12 +31,12 @@ func TestCommandRunsInside(t *testing.T) {
 }
 
 func TestCommandEndsWithItsContext(t *testing.T) {
-	n := must(New(t).Namespace("a"))(t)
+	n := assert.Must(New(t).Namespace("a"))(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	// The shell's child holds the output open: it must be killed too.
 	c := n.Command(ctx, "sh", "-c", "sleep 1000; true")
 	c.Stdout = new(strings.Builder)
-	check(t, c.Start())
+	assert.NoError(t, c.Start())
 	cancel()
 	if err := c.Wait(); !errors.Is(err, context.Canceled) && !strings.Contains(fmt.Sprint(err), "killed") {
 		t.Errorf("ended with %v", err)
@@ -43,20 +45,20 @@ func TestCommandEndsWithItsContext(t *testing.T) {
 
 func TestCloseLeavesNoProcess(t *testing.T) {
 	lab := New(t)
-	n := must(lab.Namespace("a"))(t)
+	n := assert.Must(lab.Namespace("a"))(t)
 	var space unix.Stat_t
-	check(t, unix.Stat(n.Path(), &space))
+	assert.NoError(t, unix.Stat(n.Path(), &space))
 	// One program in the group, and one that became a daemon as servers do.
 	c := n.Command(t.Context(), "sh", "-c", "setsid sleep 1000 & echo ready; exec sleep 1000")
-	out := must(c.StdoutPipe())(t)
-	check(t, c.Start())
-	if line := must(bufio.NewReader(out).ReadString('\n'))(t); line != "ready\n" {
+	out := assert.Must(c.StdoutPipe())(t)
+	assert.NoError(t, c.Start())
+	if line := assert.Must(bufio.NewReader(out).ReadString('\n'))(t); line != "ready\n" {
 		t.Fatalf("said %q", line)
 	}
 	if len(processesIn(space)) < 2 {
 		t.Fatal("the programs do not run")
 	}
-	check(t, lab.Close())
+	assert.NoError(t, lab.Close())
 	if left := processesIn(space); len(left) > 0 {
 		t.Errorf("still running: %v", left)
 	}

@@ -6,13 +6,15 @@ import (
 	"net/textproto"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func TestFTPModes(t *testing.T) {
-	topo := must(New(t).Topology(Uplink{}))(t)
+	topo := assert.Must(New(t).Topology(Uplink{}))(t)
 	for _, p := range topo.Plans() {
-		srv := must(topo.Server.ServeFTP(at(p.Server, 21)))(t)
-		c := must(topo.Server.Capture("eth0", func(p Packet) bool { return p.TCPFlags == SYN && p.SrcPort == 20 }))(t)
+		srv := assert.Must(topo.Server.ServeFTP(at(p.Server, 21)))(t)
+		c := assert.Must(topo.Server.Capture("eth0", func(p Packet) bool { return p.TCPFlags == SYN && p.SrcPort == 20 }))(t)
 		modes := []FTPMode{PORT, EPRT, PASV, EPSV}
 		if p.Node.Is6() {
 			modes = []FTPMode{EPRT, EPSV}
@@ -36,12 +38,12 @@ func TestFTPModes(t *testing.T) {
 // TestFTPRefusesOthersAddress: the server refuses the address that a client announces behind a NAT without
 // a helper.
 func TestFTPRefusesOthersAddress(t *testing.T) {
-	topo := must(New(t).Topology(Uplink{}))(t)
-	srv := must(topo.Server.ServeFTP(at(topo.V4.Server, 21)))(t)
-	conn := must(topo.Node.Dial(within(t), "tcp", netip.AddrPort{}, srv.Addr()))(t)
+	topo := assert.Must(New(t).Topology(Uplink{}))(t)
+	srv := assert.Must(topo.Server.ServeFTP(at(topo.V4.Server, 21)))(t)
+	conn := assert.Must(topo.Node.Dial(within(t), "tcp", netip.AddrPort{}, srv.Addr()))(t)
 	c := textproto.NewConn(conn)
 	defer shut(c)
-	must(c.ReadLine())(t)
+	assert.Must(c.ReadLine())(t)
 	for _, x := range []struct{ command, answer string }{
 		{"PORT 10,88,0,2,200,10", "500 Illegal PORT command."},
 		{"EPRT |1|10.88.0.2|51210|", "500 Illegal EPRT command."},
@@ -51,8 +53,8 @@ func TestFTPRefusesOthersAddress(t *testing.T) {
 		{"RETR x", "550 The name of a file is its size."},
 		{"STOR x", "502 Command not implemented."},
 	} {
-		check(t, c.PrintfLine("%s", x.command))
-		if got := must(c.ReadLine())(t); got != x.answer {
+		assert.NoError(t, c.PrintfLine("%s", x.command))
+		if got := assert.Must(c.ReadLine())(t); got != x.answer {
 			t.Errorf("%s: %s", x.command, got)
 		}
 	}
@@ -62,8 +64,8 @@ func TestFTPRefusesOthersAddress(t *testing.T) {
 }
 
 func TestFTPErrorHasTheServersWords(t *testing.T) {
-	topo := must(New(t).Topology(Uplink{}))(t)
-	srv := must(topo.Server.ServeFTP(at(topo.V6.Server, 21)))(t)
+	topo := assert.Must(New(t).Topology(Uplink{}))(t)
+	srv := assert.Must(topo.Server.ServeFTP(at(topo.V6.Server, 21)))(t)
 	_, err := topo.Node.FTPFetch(within(t), srv.Addr(), PASV, 1)
 	var said *textproto.Error
 	if !errors.As(err, &said) || said.Code != 425 {

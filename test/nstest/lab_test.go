@@ -10,13 +10,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func TestLabNamesAndRemoves(t *testing.T) {
-	lab := must(Make(testPrefix))(t)
-	other := must(Make(testPrefix))(t)
-	a := must(lab.Namespace("a"))(t)
-	again := must(other.Namespace("a"))(t)
+	lab := assert.Must(Make(testPrefix))(t)
+	other := assert.Must(Make(testPrefix))(t)
+	a := assert.Must(lab.Namespace("a"))(t)
+	again := assert.Must(other.Namespace("a"))(t)
 	if want := fmt.Sprintf("/run/netns/nt-%d-a", os.Getpid()); a.Path() != want || filepath.Base(want) != a.Name() {
 		t.Errorf("path %s, want %s", a.Path(), want)
 	}
@@ -24,8 +26,8 @@ func TestLabNamesAndRemoves(t *testing.T) {
 		t.Errorf("two labs share %s", a.Path())
 	}
 	for range 2 {
-		check(t, lab.Close())
-		check(t, other.Close())
+		assert.NoError(t, lab.Close())
+		assert.NoError(t, other.Close())
 	}
 	for _, n := range []*NS{a, again} {
 		if _, err := os.Lstat(n.Path()); !errors.Is(err, os.ErrNotExist) {
@@ -56,16 +58,16 @@ func TestLabRefusesNames(t *testing.T) {
 
 func TestSweepRemovesOnlyWhatTheDeadLeft(t *testing.T) {
 	gone := exec.Command("true")
-	check(t, gone.Run())
+	assert.NoError(t, gone.Run())
 	// A killed run: a namespace with a program, and a name that was reserved and not bound yet.
-	dead := must(makeNS(fmt.Sprintf("ntsweep-%d-dead", gone.Process.Pid)))(t)
-	half := must(reserve(fmt.Sprintf("%s/ntsweep-%d-half", netnsDir, gone.Process.Pid)))(t)
+	dead := assert.Must(makeNS(fmt.Sprintf("ntsweep-%d-dead", gone.Process.Pid)))(t)
+	half := assert.Must(reserve(fmt.Sprintf("%s/ntsweep-%d-half", netnsDir, gone.Process.Pid)))(t)
 	ctx := within(t)
 	left := dead.Command(ctx, "sleep", "1000")
-	check(t, left.Start())
-	living := must(must(Make("ntsweep"))(t).Namespace("living"))(t)
+	assert.NoError(t, left.Start())
+	living := assert.Must(assert.Must(Make("ntsweep"))(t).Namespace("living"))(t)
 
-	check(t, Sweep("ntsweep"))
+	assert.NoError(t, Sweep("ntsweep"))
 	if err := left.Wait(); err == nil || ctx.Err() != nil {
 		t.Errorf("the program ended with %v, %v; want it killed by Sweep", err, ctx.Err())
 	}
@@ -74,8 +76,8 @@ func TestSweepRemovesOnlyWhatTheDeadLeft(t *testing.T) {
 			t.Errorf("%s after Sweep: %v", path, err)
 		}
 	}
-	check(t, living.Sysctl("net.ipv4.ip_forward", "1"))
-	check(t, errors.Join(dead.Close(), living.Close()))
+	assert.NoError(t, living.Sysctl("net.ipv4.ip_forward", "1"))
+	assert.NoError(t, errors.Join(dead.Close(), living.Close()))
 }
 
 // TestMakeNeedsRoot changes the user ID of one thread: the system call, unlike libc and package
@@ -109,7 +111,7 @@ func (s *spy) Fatalf(string, ...any) { s.failed = true }
 
 func TestNewEndsWithItsTest(t *testing.T) {
 	s := &spy{TB: t}
-	n := must(New(s).Namespace("a"))(t)
+	n := assert.Must(New(s).Namespace("a"))(t)
 	for _, f := range s.cleanups {
 		f()
 	}

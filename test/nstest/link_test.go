@@ -6,21 +6,23 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestLinkIsUsableOnReturn would see a lost first packet as a ping that takes a
 // second or more: ARP and neighbour discovery repeat after one.
 func TestLinkIsUsableOnReturn(t *testing.T) {
 	lab := New(t)
-	a, b := must(lab.Namespace("a"))(t), must(lab.Namespace("b"))(t)
+	a, b := assert.Must(lab.Namespace("a"))(t), assert.Must(lab.Namespace("b"))(t)
 	for i := range 10 {
 		name := fmt.Sprintf("v%d", i)
 		four, six := fmt.Sprintf("10.0.%d.", i), fmt.Sprintf("fd00:%d::", i)
 		near := []netip.Prefix{netip.MustParsePrefix(four + "1/24"), netip.MustParsePrefix(six + "1/64")}
 		far := []netip.Prefix{netip.MustParsePrefix(four + "2/24"), netip.MustParsePrefix(six + "2/64")}
-		check(t, Connect(End{a, name, near}, End{b, name, far}, 1500))
+		assert.NoError(t, Connect(End{a, name, near}, End{b, name, far}, 1500))
 		for _, p := range far {
-			r := must(a.Ping(within(t), p.Addr(), PingOptions{}))(t)
+			r := assert.Must(a.Ping(within(t), p.Addr(), PingOptions{}))(t)
 			if !r.Reply() || r.From != p.Addr() || r.RTT > 500*time.Millisecond {
 				t.Errorf("link %d: %+v", i, r)
 			}
@@ -30,27 +32,27 @@ func TestLinkIsUsableOnReturn(t *testing.T) {
 
 func TestLinkProperties(t *testing.T) {
 	lab := New(t)
-	a, b := must(lab.Namespace("a"))(t), must(lab.Namespace("b"))(t)
+	a, b := assert.Must(lab.Namespace("a"))(t), assert.Must(lab.Namespace("b"))(t)
 	prefix := netip.MustParsePrefix("10.0.0.1/24")
-	check(t, Connect(End{a, "left", []netip.Prefix{prefix}}, End{NS: b, Name: "right"}, 1400))
-	if got := must(a.LinkNames())(t); !slices.Equal(got, []string{"lo", "left"}) {
+	assert.NoError(t, Connect(End{a, "left", []netip.Prefix{prefix}}, End{NS: b, Name: "right"}, 1400))
+	if got := assert.Must(a.LinkNames())(t); !slices.Equal(got, []string{"lo", "left"}) {
 		t.Errorf("links %v", got)
 	}
-	check(t, b.SetMTU("right", 1300))
-	if l, r := must(a.MTU("left"))(t), must(b.MTU("right"))(t); l != 1400 || r != 1300 {
+	assert.NoError(t, b.SetMTU("right", 1300))
+	if l, r := assert.Must(a.MTU("left"))(t), assert.Must(b.MTU("right"))(t); l != 1400 || r != 1300 {
 		t.Errorf("MTU %d and %d", l, r)
 	}
 	six := netip.MustParsePrefix("fd00::1/128")
-	check(t, a.AddAddress("left", six))
-	if got := must(a.Addresses())(t); !slices.Equal(got, []netip.Prefix{prefix, six}) {
+	assert.NoError(t, a.AddAddress("left", six))
+	if got := assert.Must(a.Addresses())(t); !slices.Equal(got, []netip.Prefix{prefix, six}) {
 		t.Errorf("addresses %v", got)
 	}
-	check(t, a.RemoveAddress("left", prefix))
-	if got := must(a.Addresses())(t); !slices.Equal(got, []netip.Prefix{six}) {
+	assert.NoError(t, a.RemoveAddress("left", prefix))
+	if got := assert.Must(a.Addresses())(t); !slices.Equal(got, []netip.Prefix{six}) {
 		t.Errorf("addresses %v", got)
 	}
-	check(t, b.RemoveLink("right"))
-	if got := must(a.LinkNames())(t); !slices.Equal(got, []string{"lo"}) {
+	assert.NoError(t, b.RemoveLink("right"))
+	if got := assert.Must(a.LinkNames())(t); !slices.Equal(got, []string{"lo"}) {
 		t.Errorf("links %v", got)
 	}
 	for what, err := range map[string]error{

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestMain checks after all tests that nothing remains on the machine.
@@ -45,22 +47,6 @@ func leftovers() (faults []string) {
 	return faults
 }
 
-// must returns v, or fails the test.
-func must[T any](v T, err error) func(t *testing.T) T {
-	return func(t *testing.T) T {
-		t.Helper()
-		check(t, err)
-		return v
-	}
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // within returns a context that ends with the test, or after a time that suffices unless
 // something is broken.
 func within(t *testing.T) context.Context {
@@ -79,7 +65,7 @@ func at(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a,
 // server has a route back.
 func pod(t *testing.T, lab *Lab, topo *Topology, known bool) (p *NS, addrs []netip.Addr) {
 	t.Helper()
-	p = must(lab.Namespace("pod"))(t)
+	p = assert.Must(lab.Namespace("pod"))(t)
 	inside, outside := End{NS: p, Name: "eth0"}, End{NS: topo.Node, Name: "pod0"}
 	nets := []string{"10.88.0.0/24", "fd00:88::/64"}[:len(topo.Plans())]
 	for _, n := range nets {
@@ -89,14 +75,14 @@ func pod(t *testing.T, lab *Lab, topo *Topology, known bool) (p *NS, addrs []net
 		inside.Addresses = append(inside.Addresses, netip.PrefixFrom(gateway.Next(), prefix.Bits()))
 		addrs = append(addrs, gateway.Next())
 	}
-	check(t, Connect(inside, outside, 1500))
-	check(t, topo.Node.Forward())
+	assert.NoError(t, Connect(inside, outside, 1500))
+	assert.NoError(t, topo.Node.Forward())
 	for i, plan := range topo.Plans() {
 		prefix := inside.Addresses[i].Masked()
-		check(t, p.Route(netip.PrefixFrom(unspecified(addrs[i]), 0), outside.Addresses[i].Addr()))
+		assert.NoError(t, p.Route(netip.PrefixFrom(unspecified(addrs[i]), 0), outside.Addresses[i].Addr()))
 		if known {
-			check(t, topo.Router.Route(prefix, plan.Node))
-			check(t, topo.Server.Route(prefix, plan.serverGateway))
+			assert.NoError(t, topo.Router.Route(prefix, plan.Node))
+			assert.NoError(t, topo.Server.Route(prefix, plan.serverGateway))
 		}
 	}
 	return p, addrs

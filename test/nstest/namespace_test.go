@@ -8,17 +8,19 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func inode(t *testing.T, path string) uint64 {
 	t.Helper()
 	var st unix.Stat_t
-	check(t, unix.Stat(path, &st))
+	assert.NoError(t, unix.Stat(path, &st))
 	return st.Ino
 }
 
 func TestDoIsInsideAndNothingElseIs(t *testing.T) {
-	n := must(New(t).Namespace("a"))(t)
+	n := assert.Must(New(t).Namespace("a"))(t)
 	want, home := inode(t, n.Path()), inode(t, "/proc/self/ns/net")
 	var wg sync.WaitGroup
 	for range 50 {
@@ -42,7 +44,7 @@ func TestDoIsInsideAndNothingElseIs(t *testing.T) {
 }
 
 func TestDoReturnsTheError(t *testing.T) {
-	n := must(New(t).Namespace("a"))(t)
+	n := assert.Must(New(t).Namespace("a"))(t)
 	want := errors.New("mine")
 	if err := n.Do(func() error { return want }); !errors.Is(err, want) {
 		t.Errorf("got %v", err)
@@ -54,15 +56,15 @@ func TestDoReturnsTheError(t *testing.T) {
 }
 
 func TestSysctl(t *testing.T) {
-	n := must(New(t).Namespace("a"))(t)
-	before := must(os.ReadFile("/proc/sys/net/ipv4/ip_forward"))(t)
+	n := assert.Must(New(t).Namespace("a"))(t)
+	before := assert.Must(os.ReadFile("/proc/sys/net/ipv4/ip_forward"))(t)
 	for _, v := range []string{"0", "1"} {
-		check(t, n.Sysctl("net.ipv4.ip_forward", v))
-		if got := must(n.ReadSysctl("net.ipv4.ip_forward"))(t); got != v {
+		assert.NoError(t, n.Sysctl("net.ipv4.ip_forward", v))
+		if got := assert.Must(n.ReadSysctl("net.ipv4.ip_forward"))(t); got != v {
 			t.Errorf("got %q, want %q", got, v)
 		}
 	}
-	if after := must(os.ReadFile("/proc/sys/net/ipv4/ip_forward"))(t); string(after) != string(before) {
+	if after := assert.Must(os.ReadFile("/proc/sys/net/ipv4/ip_forward"))(t); string(after) != string(before) {
 		t.Errorf("the machine's ip_forward went from %q to %q", before, after)
 	}
 	for _, key := range []string{"kernel.hostname", "net/../kernel/hostname"} {
@@ -70,7 +72,7 @@ func TestSysctl(t *testing.T) {
 			t.Errorf("%s accepted", key)
 		}
 	}
-	if must(n.ReadSysctl("net/ipv4/conf/lo/rp_filter"))(t) != "0" {
+	if assert.Must(n.ReadSysctl("net/ipv4/conf/lo/rp_filter"))(t) != "0" {
 		t.Error("rp_filter is on")
 	}
 }

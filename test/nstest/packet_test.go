@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"net/netip"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 var (
@@ -15,22 +17,22 @@ func TestDecodeReadsWhatIsBuilt(t *testing.T) {
 	payload := []byte("payload")
 	for _, pair := range [][2]netip.Addr{{addr4a, addr4b}, {addr6a, addr6b}} {
 		src, dst := at(pair[0], 1023), at(pair[1], 80)
-		p := must(Decode(TCPPacket(Segment{src, dst, SYN | ACK, 1 << 31, 77, 172, payload})))(t)
+		p := assert.Must(Decode(TCPPacket(Segment{src, dst, SYN | ACK, 1 << 31, 77, 172, payload})))(t)
 		if p.Source() != src || p.Destination() != dst || p.TCPFlags != SYN|ACK || p.Seq != 1<<31 ||
 			p.Ack != 77 || p.MSS != 172 || !bytes.Equal(p.Payload, payload) || p.TTL != 64 {
 			t.Errorf("TCP: %v", p)
 		}
-		p = must(Decode(UDPPacket(src, dst, payload)))(t)
+		p = assert.Must(Decode(UDPPacket(src, dst, payload)))(t)
 		if p.Source() != src || p.Destination() != dst || p.MSS != 0 || !bytes.Equal(p.Payload, payload) {
 			t.Errorf("UDP: %v", p)
 		}
 		whole := EchoPacket(pair[0], pair[1], 5, 6, payload)
-		p = must(Decode(whole))(t)
+		p = assert.Must(Decode(whole))(t)
 		if p.ICMPRest != 5<<16|6 || p.Length != len(whole) || !bytes.Equal(p.Payload, payload) {
 			t.Errorf("ICMP: %v", p)
 		}
 		// As an ICMP error quotes it: the header and 8 bytes.
-		p = must(Decode(TCPPacket(Segment{src, dst, SYN, 9, 0, 0, payload})[:len(whole)-len(payload)]))(t)
+		p = assert.Must(Decode(TCPPacket(Segment{src, dst, SYN, 9, 0, 0, payload})[:len(whole)-len(payload)]))(t)
 		if p.Source() != src || p.Destination() != dst || p.Seq != 9 || p.TCPFlags != 0 {
 			t.Errorf("quote: %v", p)
 		}
@@ -38,7 +40,7 @@ func TestDecodeReadsWhatIsBuilt(t *testing.T) {
 }
 
 func TestPacketString(t *testing.T) {
-	p := must(Decode(TCPPacket(Segment{Src: at(addr4a, 1), Dst: at(addr4b, 2), Flags: SYN | ACK, MSS: 172})))(t)
+	p := assert.Must(Decode(TCPPacket(Segment{Src: at(addr4a, 1), Dst: at(addr4b, 2), Flags: SYN | ACK, MSS: 172})))(t)
 	if got, want := p.String(), "192.0.2.1:1 > 198.51.100.2:2 tcp [S.] seq 0 mss 172 ttl 64 len 44"; got != want {
 		t.Errorf("got %s", got)
 	}

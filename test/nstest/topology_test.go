@@ -6,29 +6,31 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func TestTopologyReaches(t *testing.T) {
 	lab := New(t)
-	topo := must(lab.Topology(Uplink{}))(t)
+	topo := assert.Must(lab.Topology(Uplink{}))(t)
 	stranger, addrs := pod(t, lab, topo, false)
 	for i, p := range topo.Plans() {
-		if r := must(topo.Node.Ping(within(t), p.Server, PingOptions{}))(t); !r.Reply() || r.From != p.Server {
+		if r := assert.Must(topo.Node.Ping(within(t), p.Server, PingOptions{}))(t); !r.Reply() || r.From != p.Server {
 			t.Errorf("ping %s: %+v", p.Server, r)
 		}
-		srv := must(topo.Server.ServeTCP(at(p.Server, 0)))(t)
-		if got := must(topo.Node.Who(within(t), at(p.Node, 1000), srv.Addr()))(t); got != at(p.Node, 1000) {
+		srv := assert.Must(topo.Server.ServeTCP(at(p.Server, 0)))(t)
+		if got := assert.Must(topo.Node.Who(within(t), at(p.Node, 1000), srv.Addr()))(t); got != at(p.Node, 1000) {
 			t.Errorf("seen as %s", got)
 		}
 		// An untranslated packet arrives and gets no answer.
-		seen := must(topo.Server.Capture("eth0", func(p Packet) bool { return p.Src == addrs[i] }))(t)
+		seen := assert.Must(topo.Server.Capture("eth0", func(p Packet) bool { return p.Src == addrs[i] }))(t)
 		ctx, cancel := context.WithCancel(within(t))
 		answer := make(chan error, 1)
 		go func() {
 			_, err := stranger.Ping(ctx, p.Server, PingOptions{})
 			answer <- err
 		}()
-		must(seen.WaitFor(ctx, func(p Packet) bool { return p.ICMPRest != 0 }))(t)
+		assert.Must(seen.WaitFor(ctx, func(p Packet) bool { return p.ICMPRest != 0 }))(t)
 		cancel()
 		if err := <-answer; !errors.Is(err, context.Canceled) {
 			t.Errorf("a stranger's ping: %v", err)
@@ -52,13 +54,13 @@ func TestNarrowUplinkFreezes(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%+v", c.uplink), func(t *testing.T) {
 			lab := New(t)
-			topo := must(lab.Topology(c.uplink))(t)
+			topo := assert.Must(lab.Topology(c.uplink))(t)
 			if len(topo.Plans()) != len(c.freeze) {
 				t.Fatalf("%d families", len(topo.Plans()))
 			}
 			client, _ := pod(t, lab, topo, true)
 			for i, p := range topo.Plans() {
-				srv := must(topo.Server.ServeTCP(at(p.Server, 0)))(t)
+				srv := assert.Must(topo.Server.ServeTCP(at(p.Server, 0)))(t)
 				patience := 5 * time.Second
 				if c.freeze[i] {
 					patience = 600 * time.Millisecond
@@ -68,7 +70,7 @@ func TestNarrowUplinkFreezes(t *testing.T) {
 					if got.Bytes != 0 || !errors.Is(err, context.DeadlineExceeded) {
 						t.Errorf("%s: %+v, %v; want it frozen", p.Server, got, err)
 					}
-					if must(topo.Router.PMTUDropped())(t) == 0 {
+					if assert.Must(topo.Router.PMTUDropped())(t) == 0 {
 						t.Errorf("%s: the router dropped no message", p.Server)
 					}
 				} else if err != nil || got.Bytes != size {

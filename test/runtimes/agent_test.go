@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // inside is an address of the server within ip-masq-agent's nonMasqueradeCIDRs.
@@ -18,13 +20,13 @@ var inside = netip.MustParseAddr("10.1.0.2")
 func (n *node) mount(t *testing.T, manifest string) {
 	t.Helper()
 	var is struct{ Data map[string]string }
-	check(t, yaml.Unmarshal([]byte(manifest), &is))
+	assert.NoError(t, yaml.Unmarshal([]byte(manifest), &is))
 	text, has := is.Data["config"]
 	if !has {
 		t.Fatalf("no key config in\n%s", manifest)
 	}
 	n.must("mkdir -p /etc/config")
-	version := must(os.MkdirTemp(n.file("/etc/config"), "..version"))(t)
+	version := assert.Must(os.MkdirTemp(n.file("/etc/config"), "..version"))(t)
 	name := version[strings.LastIndex(version, "/")+1:]
 	n.write("/etc/config/"+name+"/ip-masq-agent", text)
 	n.must("cd /etc/config && ln -s %s ..tmp && mv -T ..tmp ..data && ln -sf ..data/ip-masq-agent ip-masq-agent", name)
@@ -32,13 +34,13 @@ func (n *node) mount(t *testing.T, manifest string) {
 
 // masqd replaces ip-masq-agent with the same ConfigMap, on a node with pods of ptp.
 func TestInPlaceOfIPMasqAgent(t *testing.T) {
-	manifest := string(must(os.ReadFile("testdata/ip-masq-agent.yaml"))(t))
+	manifest := string(assert.Must(os.ReadFile("testdata/ip-masq-agent.yaml"))(t))
 	for _, r := range releases(t) {
 		t.Run(r.name, func(t *testing.T) {
 			n := newNode(t)
-			check(t, n.Node.Forward())
-			check(t, n.Server.AddAddress("eth0", netip.PrefixFrom(inside, 32)))
-			check(t, n.Router.Route(netip.PrefixFrom(inside, 32), n.V4.Server))
+			assert.NoError(t, n.Node.Forward())
+			assert.NoError(t, n.Server.AddAddress("eth0", netip.PrefixFrom(inside, 32)))
+			assert.NoError(t, n.Router.Route(netip.PrefixFrom(inside, 32), n.V4.Server))
 			n.mount(t, manifest)
 			c := n.containerd(r)
 			c.network(network{"net", []keys{ptp}})

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -23,7 +24,7 @@ const (
 // removes them after the test. Runtimes make their cgroups within.
 func cgroups(t testing.TB) (dirs []string) {
 	t.Helper()
-	own := must(ownCgroups())(t)
+	own := assert.Must(ownCgroups())(t)
 	sweepCgroups(t, own)
 	for _, parent := range own {
 		dir, err := os.MkdirTemp(parent, fmt.Sprintf("%s%d-", cgroupPrefix, os.Getpid()))
@@ -34,7 +35,7 @@ func cgroups(t testing.TB) (dirs []string) {
 		// An empty cpuset accepts no process (version 1).
 		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if b, err := os.ReadFile(filepath.Join(parent, name)); err == nil {
-				check(t, os.WriteFile(filepath.Join(dir, name), b, 0))
+				assert.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0))
 			}
 		}
 	}
@@ -82,7 +83,7 @@ func sweepCgroups(t testing.TB, parents []string) {
 			word, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), cgroupPrefix), "-")
 			pid, err := strconv.Atoi(word)
 			if err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
-				check(t, nstest.RemoveCgroup(dir))
+				assert.NoError(t, nstest.RemoveCgroup(dir))
 			}
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // release is a release of containerd.
@@ -58,7 +60,7 @@ func (n *node) containerd(r release) *containerd {
 	}
 	n.write("/etc/containerd/config.toml", r.config)
 	often := backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1, MaxDelay: 10 * time.Millisecond}
-	conn := must(grpc.NewClient("unix://"+n.file(socket),
+	conn := assert.Must(grpc.NewClient("unix://"+n.file(socket),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(grpc.ConnectParams{Backoff: often})))(n.t)
 	n.t.Cleanup(func() { _ = conn.Close() })
 	c := &containerd{node: n, release: r, cri: runtimeapi.NewRuntimeServiceClient(conn)}

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // task is a container that ctr runs.
@@ -21,7 +23,7 @@ func (c *containerd) run(id string) *task {
 	s := &task{c: c, id: id}
 	result := c.must("cat /var/lib/cni/results/*-k8s.io-%s-eth0", id)
 	for _, m := range regexp.MustCompile(`"address":"([^"]+)"`).FindAllStringSubmatch(result, -1) {
-		s.addrs = append(s.addrs, must(netip.ParsePrefix(m[1]))(c.t).Addr())
+		s.addrs = append(s.addrs, assert.Must(netip.ParsePrefix(m[1]))(c.t).Addr())
 	}
 	return s
 }
@@ -57,7 +59,7 @@ func TestCtr(t *testing.T) {
 			t.Run(r.name+"/"+m.name, func(t *testing.T) {
 				n := newNode(t)
 				n.addDirect()
-				check(t, n.Node.Forward())
+				assert.NoError(t, n.Node.Forward())
 				c := n.containerd(r)
 
 				c.network(m.without)

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 const page = "../../docs/runtimes.md"
@@ -24,7 +26,7 @@ func stepsOf(t *testing.T) (steps []step) {
 	named := regexp.MustCompile("`(/etc/[^`]+)`")
 	var file, section string
 	var in *step
-	for i, line := range strings.Split(string(must(os.ReadFile(page))(t)), "\n") {
+	for i, line := range strings.Split(string(assert.Must(os.ReadFile(page))(t)), "\n") {
 		language, fence := strings.CutPrefix(line, "```")
 		switch {
 		case fence && in == nil:
@@ -56,7 +58,7 @@ func alike(a, b string) bool {
 // a pod while the page describes its network.
 func TestDocumentedRuntimes(t *testing.T) {
 	n := newNode(t)
-	check(t, n.Node.Forward())
+	assert.NoError(t, n.Node.Forward())
 	c := n.containerd(releases(t)[0])
 	n.podman()
 	n.must("ctr -n k8s.io images export /run/pod.tar %s && ctr images import /run/pod.tar", image)

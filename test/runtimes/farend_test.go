@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -17,7 +18,7 @@ type speaker interface{ exec(args ...string) }
 // have a route back to it.
 func (n *node) source(s speaker, server netip.Addr, word string) netip.Addr {
 	n.t.Helper()
-	seen := must(n.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(n.t)
+	seen := assert.Must(n.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(n.t)
 	defer seen.Close()
 	s.exec("say", at(server, 9).String(), word)
 	p, err := seen.WaitFor(soon(n.t), func(p nstest.Packet) bool { return string(p.Payload) == word })
@@ -33,7 +34,7 @@ var direct = netip.MustParseAddr("198.51.100.9")
 // addDirect adds that address to the server.
 func (n *node) addDirect() {
 	n.t.Helper()
-	check(n.t, n.Server.AddAddress("eth0", netip.PrefixFrom(direct, 24)))
+	assert.NoError(n.t, n.Server.AddAddress("eth0", netip.PrefixFrom(direct, 24)))
 }
 
 // translated checks that packets of a container with these addresses arrive with the node's
@@ -45,12 +46,12 @@ func (n *node) translated(s speaker, addrs []netip.Addr, when string) {
 			n.t.Errorf("%s: the server sees %s instead of the node's %s", when, from, plan.Node)
 		}
 		// A connection needs answers too. The container reads the answer.
-		srv := must(n.Server.ServeTCP(at(plan.Server, 0)))(n.t)
+		srv := assert.Must(n.Server.ServeTCP(at(plan.Server, 0)))(n.t)
 		s.exec("ask", srv.Addr().String())
-		if seen := must(srv.WaitSources(soon(n.t), 1))(n.t); seen[0].Addr() != plan.Node {
+		if seen := assert.Must(srv.WaitSources(soon(n.t), 1))(n.t); seen[0].Addr() != plan.Node {
 			n.t.Errorf("%s: the server has a connection from %s", when, seen[0])
 		}
-		check(n.t, srv.Close())
+		assert.NoError(n.t, srv.Close())
 	}
 	if from := n.source(s, direct, "direct "+when); from != addrs[0] {
 		n.t.Errorf("%s: a direct destination sees %s instead of the container's %s", when, from, addrs[0])

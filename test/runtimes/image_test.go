@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // image is the reference of the image of all containers, including sandboxes.
@@ -21,23 +23,23 @@ const image = "localhost/masq/pod:1"
 // packImage writes an archive of an image that contains only the program $MASQ_POD.
 func packImage(t testing.TB, to string) {
 	t.Helper()
-	program := must(os.ReadFile(built(t, "MASQ_POD")))(t)
+	program := assert.Must(os.ReadFile(built(t, "MASQ_POD")))(t)
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	check(t, w.WriteHeader(&tar.Header{Name: "pod", Mode: 0o755, Size: int64(len(program))}))
-	_ = must(w.Write(program))(t)
-	check(t, w.Close())
-	layer := must(tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+	assert.NoError(t, w.WriteHeader(&tar.Header{Name: "pod", Mode: 0o755, Size: int64(len(program))}))
+	_ = assert.Must(w.Write(program))(t)
+	assert.NoError(t, w.Close())
+	layer := assert.Must(tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(b.Bytes())), nil
 	}))(t)
-	img := must(mutate.AppendLayers(empty.Image, layer))(t)
-	img = must(mutate.ConfigFile(img, &v1.ConfigFile{
+	img := assert.Must(mutate.AppendLayers(empty.Image, layer))(t)
+	img = assert.Must(mutate.ConfigFile(img, &v1.ConfigFile{
 		OS: "linux", Architecture: runtime.GOARCH,
-		RootFS:  must(img.ConfigFile())(t).RootFS,
+		RootFS:  assert.Must(img.ConfigFile())(t).RootFS,
 		Config:  v1.Config{Entrypoint: []string{"/pod"}},
-		History: must(img.ConfigFile())(t).History,
+		History: assert.Must(img.ConfigFile())(t).History,
 	}))(t)
-	check(t, tarball.WriteToFile(to, must(name.NewTag(image))(t), img))
+	assert.NoError(t, tarball.WriteToFile(to, assert.Must(name.NewTag(image))(t), img))
 }
 
 // built returns the value of a variable that the Makefile sets after building.

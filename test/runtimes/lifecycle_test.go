@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // Pods by CRI, made as the kubelet makes them, through everything that can happen to them.
@@ -21,7 +23,7 @@ func TestContainerd(t *testing.T) {
 func lifecycle(t *testing.T, r release, m mode) {
 	n := newNode(t)
 	n.addDirect()
-	check(t, n.Node.Forward())
+	assert.NoError(t, n.Node.Forward())
 	c := n.containerd(r)
 
 	c.network(m.without)
@@ -46,14 +48,14 @@ func lifecycle(t *testing.T, r release, m mode) {
 	}
 
 	// The runtime is restarted, and killed; a connection continues.
-	srv := must(n.Server.ServeTCP(at(n.V4.Server, 0)))(t)
+	srv := assert.Must(n.Server.ServeTCP(at(n.V4.Server, 0)))(t)
 	talker := first.start("talker", "talk", srv.Addr().String())
-	_ = must(srv.WaitSources(soon(t), 1))(t)
+	_ = assert.Must(srv.WaitSources(soon(t), 1))(t)
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		c.restart(sig)
 		n.translated(first, first.addrs, "after "+sig.String())
 	}
-	is := must(c.cri.ContainerStatus(soon(t), &runtimeapi.ContainerStatusRequest{ContainerId: talker}))(t)
+	is := assert.Must(c.cri.ContainerStatus(soon(t), &runtimeapi.ContainerStatusRequest{ContainerId: talker}))(t)
 	if is.GetStatus().GetState() != runtimeapi.ContainerState_CONTAINER_RUNNING || len(srv.Sources()) != 1 {
 		t.Errorf("the connection did not survive the restarts: %s, %d connections", is.GetStatus().GetState(), len(srv.Sources()))
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"maps"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // keys are the keys of a plugin's configuration.
@@ -30,7 +32,7 @@ type network struct {
 
 func (n network) text(t testing.TB, version string) string {
 	t.Helper()
-	return string(must(json.Marshal(keys{"cniVersion": version, "name": n.name, "plugins": n.plugins}))(t))
+	return string(assert.Must(json.Marshal(keys{"cniVersion": version, "name": n.name, "plugins": n.plugins}))(t))
 }
 
 // The subnets of pods.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -70,9 +71,9 @@ func newNode(t testing.TB) *node {
 	n.holder = n.joined(context.WithoutCancel(t.Context()),
 		"unshare", "--mount", "--pid", "--cgroup", "--fork", "--kill-child", "--propagation", "slave", "--mount-proc", "bash", "-c", furnish)
 	n.holder.Stderr = os.Stderr
-	out := must(n.holder.StdoutPipe())(t)
-	in := must(n.holder.StdinPipe())(t)
-	check(t, n.holder.Start())
+	out := assert.Must(n.holder.StdoutPipe())(t)
+	in := assert.Must(n.holder.StdinPipe())(t)
+	assert.NoError(t, n.holder.Start())
 	t.Cleanup(func() {
 		_ = in.Close()
 		_ = n.holder.Wait()
@@ -90,7 +91,7 @@ func (n *node) file(name string) string {
 
 func (n *node) write(name, text string) {
 	n.t.Helper()
-	check(n.t, os.WriteFile(n.file(name), []byte(text), 0o644))
+	assert.NoError(n.t, os.WriteFile(n.file(name), []byte(text), 0o644))
 }
 
 // shell returns a command that runs a command line in the node.
@@ -138,10 +139,10 @@ type service struct {
 func (n *node) serve(name, line string) *service {
 	n.t.Helper()
 	s := &service{Command: n.shell(context.WithoutCancel(n.t.Context()), "exec "+line), log: filepath.Join(n.t.TempDir(), name+".log")}
-	log := must(os.Create(s.log))(n.t)
+	log := assert.Must(os.Create(s.log))(n.t)
 	defer log.Close()
 	s.Stdout, s.Stderr = log, log
-	check(n.t, s.Start())
+	assert.NoError(n.t, s.Start())
 	n.t.Cleanup(func() {
 		if n.t.Failed() {
 			text, _ := os.ReadFile(s.log)
@@ -162,26 +163,10 @@ func (n *node) crash() {
 func (s *service) end(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	pid := s.Process.Pid
-	text := must(os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)))(t)
-	child := must(strconv.Atoi(strings.TrimSpace(string(text))))(t)
-	check(t, syscall.Kill(child, sig))
+	text := assert.Must(os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)))(t)
+	child := assert.Must(strconv.Atoi(strings.TrimSpace(string(text))))(t)
+	assert.NoError(t, syscall.Kill(child, sig))
 	_ = s.Wait()
-}
-
-// must returns v, or fails the test.
-func must[T any](v T, err error) func(t testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		check(t, err)
-		return v
-	}
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // soon returns a context for work that takes seconds even on a busy machine; its end fails

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // podmanMachineConf configures podman for a machine without systemd, where limits cannot be
@@ -58,7 +60,7 @@ func (c *container) inspect(format string) string {
 func (c *container) addrs() (out []netip.Addr) {
 	c.t.Helper()
 	for a := range strings.FieldsSeq(c.inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}")) {
-		out = append(out, must(netip.ParseAddr(a))(c.t))
+		out = append(out, assert.Must(netip.ParseAddr(a))(c.t))
 	}
 	return out
 }
@@ -77,7 +79,7 @@ func TestPodman(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			n := newNode(t)
 			n.addDirect()
-			check(t, n.Node.Forward())
+			assert.NoError(t, n.Node.Forward())
 			n.podman()
 			for _, list := range []network{m.without, m.with} {
 				n.write("/etc/cni/net.d/"+list.name+".conflist", list.text(t, podmanVersion))

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -72,7 +73,7 @@ rm -f /run/checkout/bin
 // readmeBlocks returns the commands of the README, block by block.
 func readmeBlocks(t *testing.T) (out []string) {
 	t.Helper()
-	for _, m := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(must(os.ReadFile(readme))(t)), -1) {
+	for _, m := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(assert.Must(os.ReadFile(readme))(t)), -1) {
 		out = append(out, m[1])
 	}
 	return out
@@ -84,8 +85,8 @@ func paste(t *testing.T, n *node, blocks []string) (failed string, err error) {
 	t.Helper()
 	n.path = "/run/bin:" + os.Getenv("PATH")
 	n.write("/run/fresh", freshDebian)
-	n.write("/run/packages", string(must(exec.CommandContext(t.Context(), "dpkg-query", "--show", "--showformat", "${Package}\n").Output())(t)))
-	here := must(filepath.Abs("."))(t)
+	n.write("/run/packages", string(assert.Must(exec.CommandContext(t.Context(), "dpkg-query", "--show", "--showformat", "${Package}\n").Output())(t)))
+	here := assert.Must(filepath.Abs("."))(t)
 	n.must("cd %s && bash /run/fresh", here)
 	n.write("/etc/containers/containers.conf", podmanMachineConf)
 	for _, block := range blocks {
@@ -103,8 +104,8 @@ func paste(t *testing.T, n *node, blocks []string) (failed string, err error) {
 func connect(t *testing.T, n *node) {
 	t.Helper()
 	only := netip.PrefixFrom(internet, internet.BitLen())
-	check(t, n.Server.AddAddress("eth0", only))
-	check(t, n.Router.Route(only, n.V4.Server))
+	assert.NoError(t, n.Server.AddAddress("eth0", only))
+	assert.NoError(t, n.Router.Route(only, n.V4.Server))
 }
 
 // The README's commands, run in order on a new Debian 12, give a container that reaches the
@@ -112,10 +113,10 @@ func connect(t *testing.T, n *node) {
 func TestReadme(t *testing.T) {
 	n := newNode(t)
 	connect(t, n)
-	seen := must(n.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Dst == internet && p.Proto == unix.IPPROTO_ICMP }))(t)
+	seen := assert.Must(n.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Dst == internet && p.Proto == unix.IPPROTO_ICMP }))(t)
 	defer seen.Close()
 	blocks := readmeBlocks(t)
-	ci := string(must(os.ReadFile("../../.ci/run"))(t))
+	ci := string(assert.Must(os.ReadFile("../../.ci/run"))(t))
 	for _, m := range regexp.MustCompile(`(?m)^make (demo|test)\b`).FindAllStringSubmatch(strings.Join(blocks, ""), -1) {
 		if !strings.Contains(ci, "step \"make "+m[1]+"\" ") {
 			t.Errorf("neither the replacement of make nor .ci/run runs make %s", m[1])
@@ -124,7 +125,7 @@ func TestReadme(t *testing.T) {
 	if out, err := paste(t, n, blocks); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if p := must(seen.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t); p.Src != n.V4.Node {
+	if p := assert.Must(seen.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t); p.Src != n.V4.Node {
 		t.Errorf("%s sees the container as %s, not by the node's address %s", internet, p.Src, n.V4.Node)
 	}
 	if left := n.traces(); strings.Contains(left, "table inet masq") || strings.Contains(left, "/run/masq-cni/") {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // sandbox is a pod sandbox as the kubelet makes it.
@@ -28,10 +30,10 @@ func (c *containerd) sandbox(name string, annotations ...string) *sandbox {
 		c.t.Fatalf("pod %s: %v", name, err)
 	}
 	s.container = s.start("wait")
-	r := must(c.cri.PodSandboxStatus(soon(c.t), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: s.id}))(c.t)
-	s.addrs = append(s.addrs, must(netip.ParseAddr(r.GetStatus().GetNetwork().GetIp()))(c.t))
+	r := assert.Must(c.cri.PodSandboxStatus(soon(c.t), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: s.id}))(c.t)
+	s.addrs = append(s.addrs, assert.Must(netip.ParseAddr(r.GetStatus().GetNetwork().GetIp()))(c.t))
 	for _, ip := range r.GetStatus().GetNetwork().GetAdditionalIps() {
-		s.addrs = append(s.addrs, must(netip.ParseAddr(ip.GetIp()))(c.t))
+		s.addrs = append(s.addrs, assert.Must(netip.ParseAddr(ip.GetIp()))(c.t))
 	}
 	return s
 }
@@ -54,7 +56,7 @@ func (c *containerd) trySandbox(name, handler string, annotations ...string) (*s
 func (s *sandbox) start(name string, args ...string) (id string) {
 	t := s.c.t
 	t.Helper()
-	made := must(s.c.cri.CreateContainer(soon(t), &runtimeapi.CreateContainerRequest{
+	made := assert.Must(s.c.cri.CreateContainer(soon(t), &runtimeapi.CreateContainerRequest{
 		PodSandboxId: s.id, SandboxConfig: s.config,
 		Config: &runtimeapi.ContainerConfig{
 			Metadata: &runtimeapi.ContainerMetadata{Name: name},
@@ -63,7 +65,7 @@ func (s *sandbox) start(name string, args ...string) (id string) {
 			Linux:    &runtimeapi.LinuxContainerConfig{},
 		},
 	}))(t)
-	_ = must(s.c.cri.StartContainer(soon(t), &runtimeapi.StartContainerRequest{ContainerId: made.GetContainerId()}))(t)
+	_ = assert.Must(s.c.cri.StartContainer(soon(t), &runtimeapi.StartContainerRequest{ContainerId: made.GetContainerId()}))(t)
 	return made.GetContainerId()
 }
 
@@ -71,7 +73,7 @@ func (s *sandbox) start(name string, args ...string) (id string) {
 func (s *sandbox) exec(args ...string) {
 	t := s.c.t
 	t.Helper()
-	r := must(s.c.cri.ExecSync(soon(t), &runtimeapi.ExecSyncRequest{
+	r := assert.Must(s.c.cri.ExecSync(soon(t), &runtimeapi.ExecSyncRequest{
 		ContainerId: s.container, Cmd: append([]string{"/pod"}, args...), Timeout: 20,
 	}))(t)
 	if r.GetExitCode() != 0 {
@@ -103,20 +105,20 @@ type details struct {
 
 func detailsOf(t testing.TB, info map[string]string) (d details) {
 	t.Helper()
-	check(t, json.Unmarshal([]byte(info["info"]), &d))
+	assert.NoError(t, json.Unmarshal([]byte(info["info"]), &d))
 	return d
 }
 
 func (s *sandbox) details() details {
 	s.c.t.Helper()
-	r := must(s.c.cri.PodSandboxStatus(soon(s.c.t), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: s.id, Verbose: true}))(s.c.t)
+	r := assert.Must(s.c.cri.PodSandboxStatus(soon(s.c.t), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: s.id, Verbose: true}))(s.c.t)
 	return detailsOf(s.c.t, r.GetInfo())
 }
 
 // pids returns the process IDs of the container's first process and of the sandbox.
 func (s *sandbox) pids() string {
 	s.c.t.Helper()
-	r := must(s.c.cri.ContainerStatus(soon(s.c.t), &runtimeapi.ContainerStatusRequest{ContainerId: s.container, Verbose: true}))(s.c.t)
+	r := assert.Must(s.c.cri.ContainerStatus(soon(s.c.t), &runtimeapi.ContainerStatusRequest{ContainerId: s.container, Verbose: true}))(s.c.t)
 	return fmt.Sprint(detailsOf(s.c.t, r.GetInfo()).Pid, " ", s.details().Pid)
 }
 
@@ -136,7 +138,7 @@ func (s *sandbox) netns() string {
 func (s *sandbox) dies() {
 	s.c.t.Helper()
 	until(s.c.t, "containerd knows that "+s.config.GetMetadata().GetName()+" ended", func() bool {
-		r := must(s.c.cri.PodSandboxStatus(soon(s.c.t), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: s.id}))(s.c.t)
+		r := assert.Must(s.c.cri.PodSandboxStatus(soon(s.c.t), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: s.id}))(s.c.t)
 		return r.GetStatus().GetState() == runtimeapi.PodSandboxState_SANDBOX_NOTREADY
 	})
 }

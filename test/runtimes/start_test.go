@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // starters are the networks that BenchmarkPodStart compares with the first. The first occurs
@@ -46,7 +48,7 @@ func BenchmarkPodStart(b *testing.B) {
 			}
 			c := n.containerd(r)
 			for _, s := range starters {
-				_ = must(c.trySandbox("standing-"+s.name, s.name))(b)
+				_ = assert.Must(c.trySandbox("standing-"+s.name, s.name))(b)
 			}
 			took := starts{}
 			for range b.N {
@@ -66,7 +68,7 @@ func (s starts) add(c *containerd, name string) {
 	begin := time.Now()
 	pod, err := c.trySandbox("pod", name)
 	s[name] = append(s[name], time.Since(begin).Seconds()*1000)
-	check(c.t, err)
+	assert.NoError(c.t, err)
 	pod.start("wait")
 	s[name+" pod"] = append(s[name+" pod"], time.Since(begin).Seconds()*1000)
 	pod.remove()

@@ -7,12 +7,14 @@ import (
 	"testing"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // ready returns the network's readiness that containerd reports to the kubelet.
 func (c *containerd) ready() (is bool, why string) {
 	c.t.Helper()
-	r := must(c.cri.Status(soon(c.t), &runtimeapi.StatusRequest{}))(c.t)
+	r := assert.Must(c.cri.Status(soon(c.t), &runtimeapi.StatusRequest{}))(c.t)
 	for _, k := range r.GetStatus().GetConditions() {
 		if k.GetType() == runtimeapi.NetworkReady {
 			return k.GetStatus(), k.GetMessage()
@@ -44,7 +46,7 @@ func TestStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
 			n.addDirect()
-			check(t, n.Node.Forward())
+			assert.NoError(t, n.Node.Forward())
 			c := n.containerd(r)
 			before := n.traces()
 
@@ -59,7 +61,7 @@ func TestStatus(t *testing.T) {
 			}
 			unchanged(t, "remaining after a pod that could not be made", n.traces(), before)
 
-			check(t, n.Node.AddAddress("uplink", elsewhere))
+			assert.NoError(t, n.Node.AddAddress("uplink", elsewhere))
 			c.becomes(true, "")
 			before = n.traces()
 			s := c.sandbox("pod")

@@ -3,12 +3,14 @@ package runtimes
 import (
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // With a conflist newer than its runtime supports, no pod is made, and nothing remains.
 func TestNewerThanTheRuntime(t *testing.T) {
 	n := newNode(t)
-	check(t, n.Node.Forward())
+	assert.NoError(t, n.Node.Forward())
 	c := n.containerd(releases(t)[0])
 	before := n.traces()
 	text := modes[0].with.text(t, "1.1.0")

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 const fewConnections = 4
@@ -48,7 +50,7 @@ func TestIdleConnectionsGiveWay(t *testing.T) {
 		for range many {
 			s.open("")
 		}
-		until(t, "all connections are open", func() bool { return s.connections() == many })
+		assert.Until(t, "all connections are open", func() bool { return s.connections() == many })
 	})
 }
 
@@ -70,7 +72,7 @@ func TestRequestIsNotCut(t *testing.T) {
 	<-asked
 	waiting := s.open("GET /healthz HTTP/1.1\r\nHost: masqd\r\n\r\n")
 	l := s.served[0]
-	until(t, "a connection waits for room", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.full })
+	assert.Until(t, "a connection waits for room", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.full })
 	free()
 	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
@@ -140,7 +142,7 @@ func TestUnreadInputIsHeard(t *testing.T) {
 	if _, err := io.WriteString(client, request); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the request arrives", first.hasInput)
+	assert.Until(t, "the request arrives", first.hasInput)
 	first.heard.Store(false)
 	if got := l.victim(time.Now()); got != silent {
 		t.Error("the connection with a request is closed before the silent one")
@@ -168,7 +170,7 @@ func TestListenerEnds(t *testing.T) {
 	first.(*conn).advance(1) // it must stay
 	ended := make(chan error, 1)
 	go func() { _, err := l.Accept(); ended <- err }()
-	until(t, "the second waits", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.full })
+	assert.Until(t, "the second waits", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.full })
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // running is a Server on 127.0.0.1 that ends with its test.
@@ -168,7 +170,7 @@ func TestTimeouts(t *testing.T) {
 	t.Run("unread", func(t *testing.T) {
 		s := start(t, Options{Registry: registry}, MaxConnections, timeouts{write: short})
 		_, _ = s.open(request).Read(make([]byte, 1)) // the server has accepted it
-		until(t, "the connection is closed", func() bool { return s.connections() == 0 })
+		assert.Until(t, "the connection is closed", func() bool { return s.connections() == 0 })
 	})
 }
 
@@ -184,19 +186,3 @@ func (long) Collect(ch chan<- prometheus.Metric) {
 
 // connections is how many connections the server has open.
 func (r *running) connections() int { return int(r.stats.open.Load()) }
-
-// until waits for a condition.
-func until(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !f() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("it never came to be that %s", what)
-		case <-tick.C:
-		}
-	}
-}
