@@ -78,7 +78,7 @@ func (c *Conn) emptyFeatures(have *observed, gone removed, needed contents) (map
 	for name := range have.sets {
 		n, _ := ruleset.ParseSetName(name)
 		f, ok := n.Feature()
-		if !ok || !ruleset.SetComesAndGoes(name) {
+		if !ok || !ruleset.SetDependsOnPolicies(name) {
 			continue
 		}
 		all, err := c.elements(name, n.Set().Type)

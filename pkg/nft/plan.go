@@ -126,7 +126,7 @@ func (p *planner) sets() error {
 			if err != nil {
 				return err
 			}
-			p.do(o, ruleset.SetComesAndGoes(s.Name))
+			p.do(o, ruleset.SetDependsOnPolicies(s.Name))
 		case have.signature != sig:
 			p.changed(KindSet, s.Name, "is of another type or has other flags: %+v", have.signature)
 			return errRebuild
@@ -142,7 +142,7 @@ func (p *planner) chains() error {
 			p.found(Difference{Kind: KindChain, Reason: masq.Missing, Object: c.Name})
 			o := addChain(c)
 			o.flags |= unix.NLM_F_EXCL // its rules come after it
-			p.do(o, ruleset.ChainComesAndGoes(c.Name))
+			p.do(o, ruleset.ChainDependsOnPolicies(c.Name))
 			continue
 		}
 		if have.base != (c.Hook != nil) {

@@ -30,7 +30,7 @@ func (p *planner) elements() error {
 func (p *planner) fill(s ruleset.Set, all []ruleset.Element) error {
 	ops, err := addElements(s, all, false)
 	for _, o := range ops {
-		p.do(o, p.have.sets[s.Name] == nil && ruleset.SetComesAndGoes(s.Name))
+		p.do(o, p.have.sets[s.Name] == nil && ruleset.SetDependsOnPolicies(s.Name))
 	}
 	return err
 }

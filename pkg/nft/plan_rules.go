@@ -35,7 +35,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		ids[r.ID] = true
 	}
 	have = slices.DeleteFunc(slices.Clone(have), func(r rule) bool {
-		return !ids[r.id] && (p.scope == part && ruleset.RuleMayBeOfOthers(c.Name, r.id) || p.pending[ref{KindRule, c.Name, r.id}])
+		return !ids[r.id] && (p.scope == part && ruleset.RuleIsShared(c.Name, r.id) || p.pending[ref{KindRule, c.Name, r.id}])
 	})
 	haves := make([]string, len(have))
 	for i, r := range have {
@@ -62,7 +62,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 		}
 		o := deleteRule(c.Name, r.handle)
 		o.unexpected = !ids[r.id]
-		p.do(o, !ids[r.id] && ruleset.RuleComesAndGoes(c.Name, r.id))
+		p.do(o, !ids[r.id] && ruleset.RuleDependsOnPolicies(c.Name, r.id))
 	}
 	for i, r := range c.Rules {
 		if kept[i] >= 0 {
@@ -84,7 +84,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 			return err
 		}
 		p.edits = p.edits || p.have.chains[c.Name] != nil
-		p.do(o, !replaced && ruleset.RuleComesAndGoes(c.Name, r.ID) || p.have.chains[c.Name] == nil && ruleset.ChainComesAndGoes(c.Name))
+		p.do(o, !replaced && ruleset.RuleDependsOnPolicies(c.Name, r.ID) || p.have.chains[c.Name] == nil && ruleset.ChainDependsOnPolicies(c.Name))
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func reserve(have *observed, fresh []masq.PortRange) (ports []masq.PortRange, gr
 func withPolicies(t, others ruleset.Table, have *observed) ruleset.Table {
 	known := frameOf(t)
 	for _, c := range others.Chains {
-		if ruleset.ChainComesAndGoes(c.Name) && have.chains[c.Name] != nil && !known[ref{KindChain, "", c.Name}] {
+		if ruleset.ChainDependsOnPolicies(c.Name) && have.chains[c.Name] != nil && !known[ref{KindChain, "", c.Name}] {
 			t.Chains = append(t.Chains, c)
 		}
 	}

@@ -123,14 +123,14 @@ func (p *planner) doubts(c Difference) bool {
 	case !p.have.exists || c.Reason == masq.Changed || c.Kind == KindElement:
 		return false
 	case c.Kind == KindRule:
-		return ruleset.RuleComesAndGoes(c.Parent, c.Object) ||
-			c.Reason == masq.Missing && ruleset.ChainComesAndGoes(c.Parent) && p.have.chains[c.Parent] == nil
+		return ruleset.RuleDependsOnPolicies(c.Parent, c.Object) ||
+			c.Reason == masq.Missing && ruleset.ChainDependsOnPolicies(c.Parent) && p.have.chains[c.Parent] == nil
 	case c.Kind == KindObject, c.Reason == masq.Unexpected:
 		return true
 	case c.Kind == KindSet:
-		return ruleset.SetComesAndGoes(c.Object)
+		return ruleset.SetDependsOnPolicies(c.Object)
 	}
-	return c.Kind == KindChain && ruleset.ChainComesAndGoes(c.Object)
+	return c.Kind == KindChain && ruleset.ChainDependsOnPolicies(c.Object)
 }
 
 func (c *Conn) commitPlan(p *planner, guard uint32, r *StructureResult) error {

@@ -15,22 +15,23 @@ import (
 type builder struct {
 	sources  Sources
 	egress   Egress
-	uses     map[*masq.Policy]use
+	shared   map[*masq.Policy]shared
 	policies map[string]masq.Policy // by ID
-	clamps   map[int]bool           // sizes in bytes that some policy sets
+	clamps   map[int]bool           // in bytes, of policies that set a fixed MSS
 	objects  map[string]Object      // by name
 	live     map[string][]member    // by the set's name
-	elements []LiveElement          // in place of live, where Live puts them there
+	elements []LiveElement          // filled by Live, and live by For
 	put      func(set string, m member)
 }
 
-// use is what attachments of one policy have in common.
-type use struct {
+// shared is the part of a policy that all its attachments share.
+type shared struct {
 	chain string
-	clamp map[masq.Family]string // sets; empty where nothing is clamped
+	clamp map[masq.Family]string // names of sets; empty if the policy does not clamp
 }
 
-// member is an element of a live set, with what its key is made of.
+// member is an element of a live set, with the parts of its key, by which elements are
+// sorted.
 type member struct {
 	link string
 	addr netip.Addr
@@ -41,7 +42,7 @@ type member struct {
 func newBuilder(s Sources) *builder {
 	b := &builder{
 		sources:  s,
-		uses:     map[*masq.Policy]use{},
+		shared:   map[*masq.Policy]shared{},
 		policies: map[string]masq.Policy{},
 		clamps:   map[int]bool{},
 		objects:  map[string]Object{},
@@ -62,12 +63,12 @@ func newBuilder(s Sources) *builder {
 	return b
 }
 
-// add puts an attachment's addresses into the sets. An address that it does not own
-// goes into the set of links and sources only.
+// add puts the addresses of an attachment into the sets. An address that the attachment
+// does not own is put only into the sets of links and sources.
 func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 	p := *a.Policy
-	// Thousands of attachments may share a policy, and an ID is a digest.
-	u, ok := b.uses[a.Policy]
+	// Thousands of attachments may share a policy, and computing its ID takes a digest.
+	u, ok := b.shared[a.Policy]
 	if !ok {
 		id := p.ID()
 		u.chain = PolicyChain(p)
@@ -81,12 +82,12 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 				u.clamp[f] = SetName{ClampSet, f, p.MSSClamp.String()}.String()
 			}
 		}
-		b.uses[a.Policy] = u
+		b.shared[a.Policy] = u
 	}
 	identity := a.Identity()
 	var link string
 	if a.SpoofCheck {
-		link = strconv.Quote(a.HostName()) // a digest
+		link = strconv.Quote(a.HostName()) // the name of the host's end, which contains a digest
 		b.put(string(LinkSet), member{link: link, Element: Element{Key: link, Comment: identity}})
 	}
 	for _, addr := range a.Addresses {
@@ -106,7 +107,7 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 			put(addressSets[f].linked, member{"", addr, 0, Element{Key: text}})
 		}
 		if p.EgressDirect {
-			continue // its own address is meant to be seen: nothing leaks, nothing is translated
+			continue // the pod opted out: it is not translated, so no packet of it can leak
 		}
 		if p.DropInvalid {
 			put(addressSets[f].invalid, member{"", addr, 0, Element{Key: text}})
@@ -117,7 +118,7 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 		for _, h := range p.Helpers {
 			kind, ok := masq.HelperKindOf(h.Name)
 			if !ok {
-				continue // a validated policy has none
+				continue // a validated policy has only known helpers
 			}
 			for _, how := range kind.Assign {
 				if how.IPv4Only && !addr.Is4() {
@@ -134,7 +135,7 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 	}
 }
 
-// addressSets has the names of sets that any attachment may be in.
+// addressSets has the names of the sets that any attachment may be in.
 var addressSets = map[masq.Family]struct{ policy, sources, linked, invalid, helped string }{
 	masq.IPv4: addressSetsOf(masq.IPv4),
 	masq.IPv6: addressSetsOf(masq.IPv6),
@@ -162,7 +163,7 @@ func (b *builder) liveSet(n SetName) Set {
 	}
 	for i, m := range all {
 		if i+1 < len(all) && m.Key == all[i+1].Key {
-			continue // a later attachment has it
+			continue // the next element is of a later attachment, which owns the key
 		}
 		s.Elements = append(s.Elements, m.Element)
 	}

@@ -1,16 +1,26 @@
-// Package ruleset turns attachments and their policies into the complete
-// nftables ruleset, as data. It is pure: the value can be printed, compared and
-// tested without root. Package nft puts it into the kernel.
+// Package ruleset makes the complete nftables ruleset from attachments and their policies,
+// and owns the names in it. It is pure: a ruleset is a value that can be printed, compared
+// and tested without root. Package nft puts it into the kernel.
 //
-// There is one table, inet masq. The number of its rules follows the number of
-// different policies, never the number of attachments: attachments are elements
-// of sets and maps. Each rule carries its ID as its comment, so a search for the
-// comment that nft shows leads to the line here that made the rule, with the
-// reason why it is there.
+// There is one table, inet masq. The number of its rules follows the number of different
+// policies, never the number of attachments: attachments are elements of sets and maps.
 //
 //	prerouting-early  filter, -450     spoofed sources
 //	prerouting        filter, mangle   connections that helpers redirect; only with helpers
 //	prerouting-nat    nat, mangle      first packets of flows: conntrack helpers
 //	forward           filter, mangle   MSS clamp; packets that conntrack calls invalid
 //	postrouting       nat, srcnat - 1  source address -> policy chain -> translation
+//
+// # Names
+//
+// The function that parses a name stands beside the function that makes it: SetName and
+// ParseSetName, PolicyChain and ParsePolicyChain, HelperObject and Object.Helper, the keys
+// of elements and SubjectOf, the IDs of rules and RoleOf. Other packages do not take names
+// apart.
+//
+// # To debug
+//
+// Each rule carries its ID as its comment. A search in this package for the comment that
+// nft shows, or for its beginning, finds the line that makes the rule and the reason for
+// it. The files in testdata show whole tables as nft lists them.
 package ruleset

@@ -2,32 +2,34 @@ package ruleset
 
 import "strings"
 
-// DropReason says why a rule drops packets, as a word that programs can rely on.
+// DropReason says why a rule drops packets. Programs can rely on its words.
 type DropReason string
 
-// Reasons to drop packets.
+// The reasons to drop a packet.
 const (
-	// DropSpoofed: the source is not an address of the attachment that sent it, or the
-	// packet is an ICMP error about a flow that is not the attachment's.
+	// DropSpoofed: the source is not an address of the attachment that sent the packet, or
+	// the packet is an ICMP error about a flow of another attachment.
 	DropSpoofed DropReason = "spoofed"
-	// DropOtherLink: the source is an attachment's, but it entered by another link.
+	// DropOtherLink: the source is an attachment's address, but the packet entered by
+	// another link.
 	DropOtherLink DropReason = "other-link"
 	// DropLoopback: the destination is a loopback address of the node.
 	DropLoopback DropReason = "loopback"
-	// DropInvalid: conntrack has no flow for it, so it would leave untranslated.
+	// DropInvalid: conntrack has no flow for the packet, so it would leave untranslated.
 	DropInvalid DropReason = "invalid"
-	// DropExpected: a helper announced it for a port that is not the container's.
+	// DropExpected: a helper announced the connection for a port that is not the
+	// container's.
 	DropExpected DropReason = "expected"
-	// DropNoPort: each port that its policy allows is reserved for the node.
+	// DropNoPort: all ports of the policy are reserved for the node.
 	DropNoPort DropReason = "no-port"
-	// DropNoEgress: the node has none of the egress addresses of its policy.
+	// DropNoEgress: the node has none of the policy's egress addresses.
 	DropNoEgress DropReason = "no-egress-address"
 )
 
-// DropReasons are all reasons, in the order in which a packet meets the rules.
+// DropReasons lists all reasons, in the order in which a packet meets the rules.
 var DropReasons = []DropReason{DropSpoofed, DropLoopback, DropOtherLink, DropExpected, DropInvalid, DropNoPort, DropNoEgress}
 
-// The IDs of the rules that drop packets: a whole one, and the beginnings of others.
+// The IDs of rules that drop packets. IDs that end with a slash or a dash are prefixes.
 const (
 	spoofedID     = "sources/spoofed"
 	loopbackID    = "sources/loopback"
@@ -40,8 +42,8 @@ const (
 	noEgressID    = "policy/no-egress"
 )
 
-// DropReasonOf returns the reason of the rule that has an ID in a chain; false for a
-// rule that drops no packets.
+// DropReasonOf returns the reason of the rule that has an ID in a chain. It returns false
+// for a rule that drops no packets.
 func DropReasonOf(chain, id string) (DropReason, bool) {
 	_, ofPolicy := ParsePolicyChain(chain)
 	switch {

@@ -9,8 +9,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Each rule that drops packets has a reason and a counter, no other rule has a reason,
-// and each reason has a rule.
+// TestDropReasons: each rule that drops packets has a reason and a counter, no other rule
+// has a reason, and each reason has a rule.
 func TestDropReasons(t *testing.T) {
 	p := change(func(p *masq.Policy) {
 		p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")}

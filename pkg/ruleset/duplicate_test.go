@@ -8,8 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Where two attachments have one address, the later one has all elements of it. The
-// earlier one keeps the link that its packets may come from, and its policy's chain.
+// TestDuplicateAddress: if two attachments have one address, the later one has all
+// elements of it. The earlier one keeps its link, and the chain of its policy.
 func TestDuplicateAddress(t *testing.T) {
 	plain, ftp := masq.Default(), masq.Default()
 	ftp.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21}}}
@@ -24,7 +24,7 @@ func TestDuplicateAddress(t *testing.T) {
 	a, b := at("a", ftp, "10.0.0.1", "10.0.0.2"), at("b", plain, "10.0.0.2", "10.0.0.2")
 	for _, test := range []struct {
 		all  []masq.Attachment
-		want map[string]string // of a set, its keys
+		want map[string]string // keys by set
 	}{
 		{[]masq.Attachment{a, b}, map[string]string{
 			"policy4": "10.0.0.1=net/a/eth0 10.0.0.2=net/b/eth0", "clamp4-1300": "10.0.0.1=", "clamp4-pmtu": "10.0.0.2=",

@@ -8,22 +8,23 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Egress is what flows can leave with.
+// Egress is the part of a ruleset that follows the node's state: the egress addresses and
+// ports that flows can use.
 type Egress struct {
-	// Addresses are the egress addresses that policies name and the node has at present.
-	// Replies to another address would not come back to the node.
+	// Addresses are the egress addresses that policies name and that the node has. Replies
+	// to other addresses would not reach the node.
 	Addresses map[netip.Addr]bool
-	// Reserved are the ports that the node keeps for its services, ascending.
+	// Reserved are the ports that are reserved for the node's services, ascending.
 	Reserved []masq.PortRange
 }
 
-// Equal reports whether flows leave with the same.
+// Equal reports whether both have the same addresses and ports.
 func (e Egress) Equal(o Egress) bool {
 	return maps.Equal(e.Addresses, o.Addresses) && slices.Equal(e.Reserved, o.Reserved)
 }
 
-// NamedEgress returns the egress addresses that policies name and do not declare as
-// routed to the node, sorted: they are used while the node has them.
+// NamedEgress returns the egress addresses that policies name and do not declare as routed
+// to the node, sorted. They are used while the node has them.
 func NamedEgress(attachments []masq.Attachment, sources Sources) []netip.Addr {
 	var out []netip.Addr
 	seen := map[*masq.Policy]bool{}
@@ -48,8 +49,8 @@ func NamedEgress(attachments []masq.Attachment, sources Sources) []netip.Addr {
 	return slices.Compact(out)
 }
 
-// EgressOf returns the named addresses for which has returns true. An error of has is
-// returned: without knowing the addresses there is no ruleset.
+// EgressOf returns an Egress with the named addresses for which has returns true. It fails
+// if has fails: the ruleset cannot be made without knowing the addresses.
 func EgressOf(named []netip.Addr, has func(netip.Addr) (bool, error)) (Egress, error) {
 	out := Egress{Addresses: map[netip.Addr]bool{}}
 	for _, a := range named {
@@ -63,8 +64,8 @@ func EgressOf(named []netip.Addr, has func(netip.Addr) (bool, error)) (Egress, e
 	return out, nil
 }
 
-// Of returns the addresses of a family that flows of a policy leave with: addresses
-// that the node has, or that the policy declares as routed to the node.
+// Of returns the addresses of a family that flows of a policy can leave with. The node has
+// them, or the policy declares them as routed to the node.
 func (e Egress) Of(p masq.Policy, f masq.Family) []netip.Addr {
 	return slices.DeleteFunc(p.SNATAddressesOf(f), func(a netip.Addr) bool {
 		return !e.Addresses[a] && !slices.Contains(p.SNATRouted, a)
@@ -75,16 +76,15 @@ func (e Egress) Of(p masq.Policy, f masq.Family) []netip.Addr {
 type MissingEgress struct {
 	Policy  string // ID
 	Address netip.Addr
-	// Dropped says that the policy has no other address of the family either: its
-	// flows of the family are dropped.
+	// Dropped says that flows of the family are dropped: the policy has no other address
+	// of the family.
 	Dropped bool
-	// Unused says that the policy has no other address of the family, and no source of
-	// the family either: there are no flows to drop.
+	// Unused says that the policy has no other address of the family and no source of it:
+	// no flows are dropped.
 	Unused bool
 }
 
-// FamiliesOf returns the families of the sources whose flows leave under each policy, by
-// the policy's ID.
+// FamiliesOf returns the families of the sources of each policy, by the policy's ID.
 func FamiliesOf(attachments []masq.Attachment, sources Sources) map[string]map[masq.Family]bool {
 	out := map[string]map[masq.Family]bool{}
 	known := map[*masq.Policy]map[masq.Family]bool{}
@@ -112,8 +112,8 @@ func FamiliesOf(attachments []masq.Attachment, sources Sources) map[string]map[m
 	return out
 }
 
-// Missing returns the addresses that a policy names and that its flows cannot leave
-// with, IPv4 first. inUse has the families of the policy's sources.
+// Missing returns the addresses that a policy names and that its flows cannot leave with,
+// IPv4 first. inUse has the families of the policy's sources.
 func (e Egress) Missing(p masq.Policy, inUse map[masq.Family]bool) []MissingEgress {
 	if p.EgressDirect {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// A missing egress address counts as dropping flows only if an attachment, or
-// sourceCIDRs, of the policy has an address of its family.
+// TestMissingEgressOfFamiliesInUse: a missing egress address counts as dropping flows only
+// if an attachment or a sourceCIDR of the policy has an address of its family.
 func TestMissingEgressOfFamiliesInUse(t *testing.T) {
 	p := &masq.Policy{SNATAddresses: []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}}
 	other := &masq.Policy{SNATAddresses: p.SNATAddresses, Subnets: []netip.Prefix{netip.MustParsePrefix("10.99.0.0/16")}}

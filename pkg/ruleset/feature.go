@@ -6,8 +6,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Feature is an MSS clamp or a conntrack helper. Its sets and rules are shared by all
-// policies that have it.
+// Feature is an MSS clamp or a conntrack helper. All policies that have it share its sets
+// and rules.
 type Feature struct {
 	Kind SetKind // ClampSet or HelperSet
 	// Name is the MSS of a clamp, or the object of a helper. It is empty for the clamp of
@@ -42,7 +42,7 @@ func sourcesHelperID(object, port, family string) string {
 	return "helpers/cidr-" + object + "-" + port + "-" + family
 }
 
-// The IDs of the rules that lead to the chains of connections that helpers redirect.
+// The IDs of the rules that jump to the chains for connections that helpers redirect.
 const (
 	toExpectedID  = PreroutingChain + "/" + expectedChain
 	toFollowingID = PreroutingChain + "/" + followingChain
@@ -75,39 +75,40 @@ func RoleOf(chain, id string) RuleRole {
 	return r
 }
 
-// comesAndGoes reports whether the feature exists only while a policy has it. The clamp to
-// the path MTU is part of every ruleset.
-func (f Feature) comesAndGoes() bool {
+// dependsOnPolicies reports whether the feature exists only while a policy has it. The
+// clamp to the path MTU is part of every ruleset.
+func (f Feature) dependsOnPolicies() bool {
 	return f != (Feature{}) && f != (Feature{ClampSet, masq.ClampPMTU.String()})
 }
 
-// Objects that come and go with the attachments of some policies. All other objects exist
-// as long as the table.
+// Some objects exist only while attachments of certain policies do. All others exist as
+// long as the table.
 
-// SetComesAndGoes reports whether a set exists only while some policies have attachments.
-func SetComesAndGoes(name string) bool {
+// SetDependsOnPolicies reports whether a set exists only while certain policies have
+// attachments.
+func SetDependsOnPolicies(name string) bool {
 	n, _ := ParseSetName(name)
 	f, ok := n.Feature()
-	return ok && f.comesAndGoes() || n.Kind == DirectSet
+	return ok && f.dependsOnPolicies() || n.Kind == DirectSet
 }
 
-// ChainComesAndGoes reports whether a chain exists only while some policies have
+// ChainDependsOnPolicies reports whether a chain exists only while certain policies have
 // attachments.
-func ChainComesAndGoes(name string) bool {
+func ChainDependsOnPolicies(name string) bool {
 	_, ok := ParsePolicyChain(name)
 	return ok || name == PreroutingChain
 }
 
-// RuleComesAndGoes reports whether a rule exists in a chain only while some policies have
-// attachments.
-func RuleComesAndGoes(chain, id string) bool {
+// RuleDependsOnPolicies reports whether a rule exists in a chain only while certain
+// policies have attachments.
+func RuleDependsOnPolicies(chain, id string) bool {
 	r := RoleOf(chain, id)
-	return r.Helpers || r.Feature.comesAndGoes()
+	return r.Helpers || r.Feature.dependsOnPolicies()
 }
 
-// RuleMayBeOfOthers reports whether a rule may belong to another policy than those of the
-// attachments at hand, or to sourceCIDRs: it is not unexpected if they do not have it.
-func RuleMayBeOfOthers(chain, id string) bool {
+// RuleIsShared reports whether sourceCIDRs or attachments of any policy may need a rule. A
+// caller that knows only some attachments must not remove it.
+func RuleIsShared(chain, id string) bool {
 	r := RoleOf(chain, id)
 	return chain == ClampChain || chain == HelpersChain || r.Helpers || r.Sources
 }

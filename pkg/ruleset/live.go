@@ -8,16 +8,16 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// LiveElement is an element of a live set, which is a set that holds attachments.
+// LiveElement is an element of a live set. Live sets contain attachments.
 type LiveElement struct {
 	Set string
 	Element
 }
 
-// Live returns the elements of an attachment in the order in which they are made: none
-// without a policy. For returns the same elements, joined with the elements of other
-// attachments. If a later attachment has the same addresses, this attachment does not
-// own them, and Live returns only the elements that name its link.
+// Live returns the elements of an attachment in the order in which they are added. An
+// attachment without a policy has none. For returns the same elements for all attachments
+// together. Addresses for which owns returns false belong to a later attachment: Live
+// returns only the elements that name the link.
 func Live(a masq.Attachment, owns func(netip.Addr) bool) []LiveElement {
 	if a.Policy == nil {
 		return nil
@@ -28,10 +28,10 @@ func Live(a masq.Attachment, owns func(netip.Addr) bool) []LiveElement {
 	return b.elements
 }
 
-// Fill returns a live set with the elements that For gives it. A caller that needs one set
-// at a time does not have the whole table in memory. all yields the attachments, and for
-// each which of its addresses it owns, as for Live; n is about how many there are. ok is
-// false if there is no live set of that name.
+// Fill returns one live set with the elements that For would give it, so that a caller
+// need not hold the whole table in memory. all yields each attachment and its function
+// owns, as for Live; n is the approximate number of attachments. ok is false if no live
+// set has the name.
 func Fill(name string, n int, all iter.Seq2[masq.Attachment, func(netip.Addr) bool]) (s Set, ok bool) {
 	if s, ok = LiveSet(name); !ok {
 		return s, false
@@ -58,9 +58,9 @@ func Fill(name string, n int, all iter.Seq2[masq.Attachment, func(netip.Addr) bo
 	return s, true
 }
 
-// LiveSets returns the names of a table's live sets in the order in which they are filled.
-// The policy maps come first: they translate. The sets that enable the
-// checks of sources come last: the checks need the sets of sources.
+// LiveSets returns the names of the live sets in the order in which they are filled. The
+// policy maps come first because they translate. The sets that enable the source check
+// come last, because the check needs the sets of sources.
 func (t Table) LiveSets() []string {
 	var names []string
 	for _, s := range t.Sets {
@@ -81,11 +81,10 @@ func (t Table) LiveSets() []string {
 	return names
 }
 
-// Owned is for Live: the attachment owns all its addresses.
+// Owned is the argument of Live for an attachment that owns all its addresses.
 func Owned(netip.Addr) bool { return true }
 
-// Skeleton returns the table without the elements of its live sets, which do not follow
-// from the policies alone.
+// Skeleton returns the table without the elements of its live sets.
 func (t Table) Skeleton() Table {
 	sets := make([]Set, len(t.Sets))
 	for i, s := range t.Sets {

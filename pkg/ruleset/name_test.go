@@ -7,7 +7,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// everything is a table with every kind of set, chain and rule.
+// everything returns a table with every kind of set, chain and rule.
 func everything(t *testing.T) Table {
 	t.Helper()
 	p := change(func(p *masq.Policy) {
@@ -19,8 +19,7 @@ func everything(t *testing.T) Table {
 	return For([]masq.Attachment{attachment("a", p, "10.0.0.1", "fd00::1")}, Sources{Prefixes: prefixes("10.244.0.0/16"), Policy: p}, Egress{})
 }
 
-// The name of each set parses to the parts that it is made of, and the parts give the
-// set's properties.
+// TestSetNames parses the name of each set, and makes the set from the result.
 func TestSetNames(t *testing.T) {
 	kinds := map[SetKind]bool{}
 	for _, s := range everything(t).Sets {
@@ -37,6 +36,11 @@ func TestSetNames(t *testing.T) {
 	}
 	if len(kinds) != len(setKinds) {
 		t.Errorf("the table has sets of %d kinds, not of %d", len(kinds), len(setKinds))
+	}
+	for _, name := range []string{"direct4-x", "never", "cidr4", "reserved"} {
+		if _, live := LiveSet(name); live {
+			t.Errorf("set %s counts as live", name)
+		}
 	}
 	for _, name := range []string{"", "4", "policy", "policy5", "policy44", "policy-4", "policy4-", "policy4-x", "clamp4", "clamp4-", "clamp-1300", "helper6-", "links4", "links-x", "never6", "theirs"} {
 		if n, ok := ParseSetName(name); ok {
@@ -67,7 +71,7 @@ func TestObjectNames(t *testing.T) {
 	}
 }
 
-// The ID of each rule gives the feature that it was made for.
+// TestRuleIDs parses IDs that were made for a known feature.
 func TestRuleIDs(t *testing.T) {
 	for id, want := range map[string]RuleRole{
 		clampID("1300", "saddr", "6"):               {Feature: Feature{ClampSet, "1300"}},
@@ -93,8 +97,8 @@ func TestRuleIDs(t *testing.T) {
 	}
 }
 
-// What a table has for its policies alone is exactly what comes and goes with them.
-func TestComesAndGoes(t *testing.T) {
+// TestDependsOnPolicies compares the table of no policy with a table that has everything.
+func TestDependsOnPolicies(t *testing.T) {
 	always := For(nil, Sources{}, Egress{})
 	sets, chains, rules := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, s := range always.Sets {
@@ -108,20 +112,20 @@ func TestComesAndGoes(t *testing.T) {
 	}
 	table := everything(t)
 	for _, s := range table.Sets {
-		if n, _ := ParseSetName(s.Name); n.Kind != CIDRSet && SetComesAndGoes(s.Name) == sets[s.Name] {
-			t.Errorf("set %s comes and goes: %t", s.Name, !sets[s.Name])
+		if n, _ := ParseSetName(s.Name); n.Kind != CIDRSet && SetDependsOnPolicies(s.Name) == sets[s.Name] {
+			t.Errorf("set %s depends on policies: %t", s.Name, !sets[s.Name])
 		}
 	}
 	for _, c := range table.Chains {
-		if ChainComesAndGoes(c.Name) == chains[c.Name] {
-			t.Errorf("chain %s comes and goes: %t", c.Name, !chains[c.Name])
+		if ChainDependsOnPolicies(c.Name) == chains[c.Name] {
+			t.Errorf("chain %s depends on policies: %t", c.Name, !chains[c.Name])
 		}
 		for _, r := range c.Rules {
 			if _, ofPolicy := ParsePolicyChain(c.Name); ofPolicy || RoleOf(c.Name, r.ID).Sources {
-				continue // a policy's rules go with their chain; sourceCIDRs are no attachments
+				continue // a policy's rules depend on their chain; sourceCIDRs are no attachments
 			}
-			if RuleComesAndGoes(c.Name, r.ID) == rules[c.Name+" "+r.ID] {
-				t.Errorf("rule %s of chain %s comes and goes: %t", r.ID, c.Name, !rules[c.Name+" "+r.ID])
+			if RuleDependsOnPolicies(c.Name, r.ID) == rules[c.Name+" "+r.ID] {
+				t.Errorf("rule %s of chain %s depends on policies: %t", r.ID, c.Name, !rules[c.Name+" "+r.ID])
 			}
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// directSets holds the direct destinations of a policy.
+// directSets returns the sets of the direct destinations of a policy.
 func directSets(p masq.Policy) []Set {
 	var out []Set
 	for _, f := range families {
@@ -32,17 +32,17 @@ func rangeText(r masq.AddrRange) string {
 func policyChain(p masq.Policy, have Egress) Chain {
 	c := Chain{Name: PolicyChain(p)}
 	if p.EgressDirect {
-		c.Rules = []Rule{{"policy/egress-direct", "counter return", "the pod asked to be seen with its own address"}}
+		c.Rules = []Rule{{"policy/egress-direct", "counter return", "the pod opted out of translation"}}
 		return c
 	}
 	for _, f := range families {
 		c.Rules = append(c.Rules, Rule{
 			"policy/direct" + f.suffix,
 			fmt.Sprintf("%s daddr @direct%s-%s counter return", f.header, f.suffix, p.ID()),
-			"destinations that are reached with the source address unchanged",
+			"direct destinations are reached with the container's own address",
 		})
 	}
-	c.Rules = append(c.Rules, Rule{"policy/never", "fib daddr type @never counter return", "the node itself, and what has no single receiver that could answer"})
+	c.Rules = append(c.Rules, Rule{"policy/never", "fib daddr type @never counter return", "the node itself; broadcast, anycast and multicast destinations"})
 	c.Rules = append(c.Rules, egress(p, have)...)
 	return c
 }

@@ -8,26 +8,26 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// A translated flow that has a port on which the node listens receives the packets that
-// the peer sends to the node's service: conntrack knows the flow and does not ask for a
-// socket (port shadowing, CVE-2021-3773). So flows leave with ports that are not
+// If a translated flow has a port on which the node listens, the flow receives the packets
+// that its peer sends to the node's service: conntrack finds the flow and no socket is
+// looked up (port shadowing, CVE-2021-3773). So flows leave only with ports that are not
 // reserved for the node.
 
-// privilegedPorts are the source ports of flows whose own source port is below 1024. The
-// kernel takes this range for sources of 512 and above, and 1-511 for all others
+// privilegedPorts are the ports for flows whose source port is below 1024. Without them
+// the kernel would take 512-1023 for source ports from 512, and 1-511 for others
 // (nf_nat_l4proto_unique_tuple in net/netfilter/nf_nat_core.c). Most well-known services
-// are below 600: SSH, DNS, HTTP, NTP and IKE are out of reach even if they begin to listen
-// later. rlogin, rsh and NFS ask for a port from 512 to 1023.
+// are below 600: SSH, DNS, HTTP, NTP and IKE cannot be shadowed even if they start later.
+// rlogin, rsh and NFS require a port from 512 to 1023.
 var privilegedPorts = []masq.PortRange{{First: 600, Last: 1023}}
 
-// unprivilegedPorts are what the kernel takes for all other flows.
+// unprivilegedPorts are the ports that the kernel takes for all other flows.
 var unprivilegedPorts = []masq.PortRange{{First: 1024, Last: 65535}}
 
-// maxFreeRanges bounds the ranges that flows are translated to because of reserved
-// ports, and with it the rules. The largest ranges are used.
+// maxFreeRanges bounds the number of port ranges that reserved ports leave, and so the
+// number of rules. The largest ranges are used.
 const maxFreeRanges = 8
 
-// maxChoices bounds the rules of a protocol: addresses times ranges.
+// maxChoices bounds the number of rules for a protocol: addresses times ranges.
 const maxChoices = 256
 
 // MergePorts returns the same ports as ascending ranges that neither overlap nor touch.
@@ -45,8 +45,9 @@ func MergePorts(all []masq.PortRange) []masq.PortRange {
 	return out
 }
 
-// freePorts returns the ports within ranges that are not reserved, as ascending ranges;
-// if they are more than limit, the largest. cut says that some ports are left out.
+// freePorts returns the ports of within that are not reserved, as ascending ranges. If
+// there are more than limit ranges, it returns the largest. cut says that some ports of
+// within are left out.
 func freePorts(within, reserved []masq.PortRange, limit int) (free []masq.PortRange, cut bool) {
 	reserved = MergePorts(reserved)
 	for _, w := range within {

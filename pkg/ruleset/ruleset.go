@@ -6,16 +6,16 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Sources are addresses that others wired, and the policy that they leave under.
+// Sources are addresses that other plugins set up (sourceCIDRs), and their policy.
 type Sources struct {
 	Prefixes []netip.Prefix
 	Policy   masq.Policy
 }
 
-// For returns the complete ruleset for attachments, and for sources, if there are
-// any, that are not attachments'. Attachments without a policy add nothing. Where
-// two attachments claim one address, the later one has it. An egress address that a
-// policy names is used if egress has it or the policy declares it as routed.
+// For returns the complete ruleset for attachments and sources. Attachments without a
+// policy add nothing. If two attachments have the same address, it belongs to the later
+// one. An egress address that a policy names is used if egress has it or the policy
+// declares it as routed.
 func For(attachments []masq.Attachment, sources Sources, egress Egress) Table {
 	b := build(attachments, sources, nil)
 	if last := b.duplicates(attachments); len(last) > 0 {
@@ -38,8 +38,9 @@ func build(attachments []masq.Attachment, sources Sources, last map[netip.Addr]i
 	return b
 }
 
-// duplicates returns the addresses that several attachments have, and which of these is
-// the last: all that a packet meets by its address alone is the last one's.
+// duplicates returns the addresses that several attachments have, with the index of the
+// last attachment that has each. Sets that are searched by address alone contain the
+// address for that attachment only.
 func (b *builder) duplicates(attachments []masq.Attachment) map[netip.Addr]int {
 	last := map[netip.Addr]int{}
 	for _, f := range masq.Families {

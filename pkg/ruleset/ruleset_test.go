@@ -43,7 +43,7 @@ func clampTo(t *testing.T, n int) masq.Clamp {
 	return c
 }
 
-// The golden files are as nft lists them; pkg/nft has nft itself read them.
+// TestGolden compares tables with files that nft listed. In pkg/nft, nft reads the files.
 func TestGolden(t *testing.T) {
 	chained := attachment("a", masq.Default(), "10.88.0.5")
 	chained.SpoofCheck = false
@@ -120,7 +120,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// The number of rules does not grow with the number of attachments.
+// TestShapeIsConstant: the number of rules does not grow with the number of attachments.
 func TestShapeIsConstant(t *testing.T) {
 	shape := func(n int) string {
 		var all []masq.Attachment
@@ -158,7 +158,7 @@ func TestEachRuleHasAnIDAndAReason(t *testing.T) {
 	}
 }
 
-// Each outcome is as likely as its weight, whatever their number.
+// TestChooseIsFair: the probability of each outcome is its share of the total weight.
 func TestChooseIsFair(t *testing.T) {
 	all := []outcome{{"masquerade to :1-10", 10}, {"masquerade to :11-40", 30}, {"masquerade to :41-60", 20}}
 	left := 1.0
@@ -178,7 +178,8 @@ func TestChooseIsFair(t *testing.T) {
 	}
 }
 
-// Names from outside reach the ruleset in comments only, and quoted.
+// TestOutsideNamesAreQuoted: names from outside reach the ruleset only in comments,
+// quoted.
 func TestOutsideNamesAreQuoted(t *testing.T) {
 	a := attachment(`x" : drop, 0.0.0.0/0 : accept comment "`, masq.Default(), "10.0.0.1")
 	for line := range strings.SplitSeq(For([]masq.Attachment{a}, Sources{}, Egress{}).String(), "\n") {

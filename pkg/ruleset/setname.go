@@ -25,7 +25,7 @@ const (
 	NeverSet    SetKind = "never"    // types of destinations that are never translated
 )
 
-// setKinds has the properties of each kind. addressOf in a type stands for the address
+// setKinds has the properties of each kind. In types, addressOf is replaced by the address
 // type of the set's family.
 var setKinds = map[SetKind]struct {
 	Set
@@ -49,16 +49,16 @@ const addressOf = "ADDRESS"
 
 var addressType = map[masq.Family]string{masq.IPv4: "ipv4_addr", masq.IPv6: "ipv6_addr"}
 
-// SetName is the name of a set, in its parts.
+// SetName is the parts of a set's name.
 type SetName struct {
 	Kind   SetKind
-	Family masq.Family // 0 if the kind has one set for both
+	Family masq.Family // 0 for kinds with one set for both families
 	// Variant is the MSS of a ClampSet, the object of a HelperSet, the policy's ID of a
 	// DirectSet, and empty for other kinds.
 	Variant string
 }
 
-// Of returns the name of the kind's set of a family, for kinds without a variant.
+// Of returns the name of the set of a family, for kinds without variants.
 func (k SetKind) Of(f masq.Family) string { return SetName{Kind: k, Family: f}.String() }
 
 // String returns the name: "policy4", "clamp6-pmtu", "links".
@@ -73,8 +73,8 @@ func (n SetName) String() string {
 	return name
 }
 
-// ParseSetName is the inverse of SetName.String. It returns false for a name that no set
-// of a ruleset has.
+// ParseSetName is the inverse of SetName.String. It returns false if no ruleset has a set
+// of that name.
 func ParseSetName(name string) (n SetName, ok bool) {
 	kind, variant, _ := strings.Cut(name, "-")
 	n = SetName{Kind: SetKind(kind), Variant: variant}

@@ -7,10 +7,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// The rules for sources that others wired. They come behind those of attachments,
-// which decide first.
+// These are the rules for sourceCIDRs. They come after the rules of attachments, which
+// take precedence.
 
-// sets are the sources of both families. Prefixes may overlap; a set may not.
+// sets returns the sets of the sources. Prefixes may overlap; the elements of a set may
+// not.
 func (s Sources) sets() []Set {
 	var out []Set
 	for _, f := range families {
@@ -23,7 +24,7 @@ func (s Sources) sets() []Set {
 	return out
 }
 
-// each makes a rule for each family.
+// each returns a rule for each family.
 func (s Sources) each(id, format, why string) []Rule {
 	var out []Rule
 	if len(s.Prefixes) == 0 {
@@ -36,14 +37,14 @@ func (s Sources) each(id, format, why string) []Rule {
 	return out
 }
 
-// postrouting leaves alone what the node itself sends: on many clouds the addresses
-// of nodes and pods are of one range, and WireGuard, IKE and NTP need their source
-// ports. The source address decides, not the absence of an input interface: what a
-// tunnel of the node wraps (VXLAN, WireGuard, ESP) still has the interface that the
-// inner packet came by. The other rules for sources need no such match: prerouting
-// and forward do not see what the node sends.
+// postrouting does not match packets that the node itself sends. On many clouds nodes and
+// pods share a range of addresses, and WireGuard, IKE and NTP need their source ports. The
+// source address decides, not the input interface: packets that a tunnel of the node
+// encapsulates (VXLAN, WireGuard, ESP) keep the interface by which the inner packet
+// entered. The other rules for sources need no such match, because prerouting and forward
+// do not see packets of the node.
 func (s Sources) postrouting() []Rule {
-	return s.each("postrouting/cidr", "fib saddr type != local goto "+PolicyChain(s.Policy), "pods that another plugin wired leave under the node's policy")
+	return s.each("postrouting/cidr", "fib saddr type != local goto "+PolicyChain(s.Policy), "pods of other plugins use the node's policy")
 }
 
 func (s Sources) invalid() []Rule {
@@ -52,13 +53,13 @@ func (s Sources) invalid() []Rule {
 	}
 	var out []Rule
 	for _, f := range families {
-		// Direct destinations are reached with the pod's own address anyway. On a node
-		// that sees one direction of a flow only, as a load balancer whose backends
-		// answer directly, its packets are invalid for conntrack.
+		// Packets to direct destinations are excluded, because they leave with the pod's
+		// own address anyway. On a node that sees only one direction of a flow, such as a
+		// load balancer with direct server return, conntrack calls its packets invalid.
 		out = append(out, Rule{
 			invalidID + "cidr" + f.suffix,
 			fmt.Sprintf("%[1]s saddr @cidr%[2]s %[1]s daddr != @direct%[2]s-%[3]s counter drop", f.header, f.suffix, s.Policy.ID()),
-			"it would leave with the pod's own address",
+			"the packet would leave untranslated, with the pod's address",
 		})
 	}
 	return out
@@ -75,7 +76,7 @@ func (s Sources) clamp() []Rule {
 			out = append(out, Rule{
 				sourcesClampID(side, f.suffix),
 				fmt.Sprintf("%s %s @cidr%s tcp option maxseg size set %s", f.header, side, f.suffix, to),
-				"a router on the way may say nothing when a segment is too long for the next link",
+				"a router on the path may drop long segments without an ICMP error",
 			})
 		}
 	}
@@ -99,7 +100,7 @@ func (s Sources) helpers() []Rule {
 					out = append(out, Rule{
 						sourcesHelperID(name, strconv.Itoa(int(port)), f.suffix),
 						fmt.Sprintf("%s saddr @cidr%s %s dport %d ct helper set %q", f.header, f.suffix, how.Protocol, port, name),
-						"the kernel assigns no helper by itself since Linux 6.0",
+						"since Linux 6.0 the kernel assigns helpers by rules only",
 					})
 				}
 			}

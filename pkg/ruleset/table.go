@@ -1,6 +1,6 @@
 package ruleset
 
-// Family and Name are those of the one table.
+// Family and Name identify the table that masq-cni manages.
 const (
 	Family = "inet"
 	Name   = "masq"
@@ -13,44 +13,42 @@ type Table struct {
 	Chains  []Chain
 }
 
-// Set is a set or, where Verdict is true, a verdict map.
+// Set is a set or, if Verdict is true, a verdict map.
 type Set struct {
 	Name string
-	// Type is the type of the key as nft writes it: "ipv4_addr",
-	// "ifname . ipv4_addr".
+	// Type is the type of the key as nft writes it: "ipv4_addr", "ifname . ipv4_addr".
 	Type     string
 	Verdict  bool
 	Counter  bool
 	Interval bool
-	// Live says that attachments are its elements, so that they come and go.
-	// The others are part of the rules.
+	// Live says that the elements are attachments, which come and go. The elements of
+	// other sets are part of the rules.
 	Live     bool
 	Elements []Element
 }
 
-// Element is an element of a set, in nft's own notation.
+// Element is an element of a set, in nft's notation.
 type Element struct {
 	Key     string // "10.88.0.5", "10.88.0.5 . 21", "10.0.0.0-10.8.255.255"
 	Goto    string // the chain, in a verdict map
 	Comment string
 }
 
-// Chain is a chain; a base chain where Hook is set.
+// Chain is a chain, or a base chain if Hook is set.
 type Chain struct {
 	Name  string
 	Hook  *Hook
 	Rules []Rule
 }
 
-// Hook is where a base chain meets the packets.
+// Hook is the place of a base chain in the path of a packet.
 type Hook struct {
 	Type     string // "filter" or "nat"
 	Point    string // "prerouting", "forward" or "postrouting"
 	Priority string // as nft writes it
 }
 
-// Rule is one rule. Its ID is unique within its chain and is its comment in the
-// kernel.
+// Rule is one rule. Its ID is unique within its chain and is its comment in the kernel.
 type Rule struct {
 	ID   string
 	Text string // in nft's notation, without the comment

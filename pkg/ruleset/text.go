@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// String is the table as `nft list table inet masq` prints it, but for the order
-// of the elements of a set, which the kernel keeps by hash.
+// String returns the table as `nft list table inet masq` prints it. Only the order of a
+// set's elements differs: the kernel keeps them by hash.
 func (t Table) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table %s %s {\n", Family, Name)
@@ -65,7 +65,7 @@ func (s Set) write(w *strings.Builder) {
 	fmt.Fprint(w, "\t}\n")
 }
 
-// columns is the number of elements that nft puts on a line.
+// columns returns the number of elements that nft puts on a line.
 func (s Set) columns() int {
 	switch s.Type {
 	case "ipv4_addr":
@@ -76,8 +76,7 @@ func (s Set) columns() int {
 	return 1
 }
 
-// Text is the element as nft prints it, with a counter at zero where its set has
-// counters.
+// Text returns the element as nft prints it, with a zero counter if its set has counters.
 func (e Element) Text(counter bool) string {
 	out := e.Key
 	if counter {

@@ -7,9 +7,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// target is an egress address to choose, or the kernel's own choice.
+// target is an egress address, or the address that the kernel chooses.
 type target struct {
-	addr netip.Addr // invalid: masquerade
+	addr netip.Addr // invalid for masquerade
 }
 
 func (t target) statement(ports string) string {
@@ -28,9 +28,10 @@ func (t target) statement(ports string) string {
 	}
 }
 
-// egress returns the rules that translate, to the addresses that the node has. A
-// family that has only addresses that the node lacks is dropped: translated to
-// another address it would pass for another client, and untranslated it would leak.
+// egress returns the rules that translate to egress addresses. If the node has none of the
+// addresses of a family that the policy names, the family's flows are dropped. With
+// another address they would be taken for another client's, and untranslated they would
+// leak the container's address.
 func egress(p masq.Policy, have Egress) []Rule {
 	sides := []side{{targets: []target{{}}}}
 	if len(p.SNATAddresses) > 0 {
@@ -60,29 +61,29 @@ func egress(p masq.Policy, have Egress) []Rule {
 		for _, t := range s.targets {
 			all = append(all, outcome{t.statement("") + random, 1})
 		}
-		out = append(out, choose("policy/egress"+s.id, s.match, all, "everything else leaves with the address of the node")...)
+		out = append(out, choose("policy/egress"+s.id, s.match, all, "flows to all other destinations are translated")...)
 		if s.listed {
-			// No packet gets here while an address is left. The rule stays all the
-			// same, and with it what it has counted.
+			// No packet reaches this rule while the node has an address. The rule always
+			// exists, so that its counter is kept.
 			out = append(out, Rule{noEgressID + s.id, s.match + "counter drop", "the node has none of the policy's egress addresses"})
 		}
 	}
 	return out
 }
 
-// side is the part of a policy that one match selects: a family, or both.
+// side is the part of a policy that one match selects: one family or both.
 type side struct {
 	id, match string
 	targets   []target
-	listed    bool // the policy lists addresses of the family
+	listed    bool // the policy names addresses of the family
 }
 
-// ports returns the rules that translate flows of protocols with ports to ports that are
-// not reserved for the node.
+// ports returns the rules that translate TCP, UDP and other protocols with ports to ports
+// that are not reserved for the node.
 //
-// With a range of ports the kernel no longer keeps privileged source ports privileged
-// (nf_nat_l4proto_unique_tuple in net/netfilter/nf_nat_core.c), and rlogin, rsh and NFS
-// need them: sources below 1024 get another range.
+// If a rule gives a range of ports, the kernel no longer keeps privileged source ports
+// privileged (nf_nat_l4proto_unique_tuple in net/netfilter/nf_nat_core.c). rlogin, rsh and
+// NFS need them, so source ports below 1024 get a separate range.
 func (s side) ports(p masq.Policy, reserved []masq.PortRange, random string) []Rule {
 	limit := max(1, min(maxFreeRanges, maxChoices/len(s.targets)))
 	within := p.ToPorts
@@ -97,30 +98,30 @@ func (s side) ports(p masq.Policy, reserved []masq.PortRange, random string) []R
 			// The kernel keeps a source port that is free and within the range.
 			for i, r := range free {
 				out = append(out, choose(fmt.Sprintf("policy/kept%s-%s-%d", s.id, proto, i+1), s.match+proto+" sport "+r.String()+" ",
-					s.outcomes([]masq.PortRange{r}, random), "a port that is not reserved for the node is kept where it is free")...)
+					s.outcomes([]masq.PortRange{r}, random), "a source port that is free and not reserved for the node is kept")...)
 			}
 		}
 		if cut || len(p.ToPorts) > 0 {
 			out = append(out, s.choose("ports", proto, ">=", s.outcomes(free, random),
-				"the ports that the configuration gives, without those reserved for the node")...)
+				"ports that are not reserved for the node, of toPorts if it is set")...)
 		}
 		out = append(out, s.choose("privileged", proto, "<", s.outcomes(privileged, random),
-			"servers may ask for a privileged port; none on which the node listens")...)
+			"servers may require a privileged source port; ports of the node's services are left out")...)
 	}
 	return out
 }
 
-// choose makes the rules for flows whose source port is below 1024 ("<") or not (">=").
-// Without a port that they could have, they are dropped.
+// choose returns the rules for flows whose source port is below 1024 ("<") or not (">=").
+// If no port is left for them, it returns a rule that drops them.
 func (s side) choose(kind, proto, compare string, all []outcome, why string) []Rule {
 	match := s.match + proto + " sport " + compare + " 1024 "
 	if len(all) == 0 {
-		return []Rule{{noPortID + kind + s.id + "-" + proto, match + "counter drop", "each port of the policy is reserved for the node"}}
+		return []Rule{{noPortID + kind + s.id + "-" + proto, match + "counter drop", "all ports of the policy are reserved for the node"}}
 	}
 	return choose("policy/"+kind+s.id+"-"+proto, match, all, why)
 }
 
-// outcomes are each address with each range of ports.
+// outcomes returns a translation for each combination of an address and a range of ports.
 func (s side) outcomes(ranges []masq.PortRange, random string) []outcome {
 	var all []outcome
 	for _, t := range s.targets {
@@ -131,16 +132,15 @@ func (s side) outcomes(ranges []masq.PortRange, random string) []outcome {
 	return all
 }
 
-// outcome is one of several translations to choose from for each connection, and
-// its weight.
+// outcome is one of several translations to choose from for each flow, and its weight.
 type outcome struct {
 	statement string
 	weight    int
 }
 
-// choose makes the rules that take one of several outcomes at random. A rule that
-// is reached takes its share of the weight that is left, so each outcome is as
-// likely as its weight.
+// choose returns rules that take one of several outcomes at random. Each rule takes its
+// share of the remaining weight, so that the probability of an outcome is its share of the
+// total weight.
 func choose(id, match string, all []outcome, why string) []Rule {
 	left := 0
 	for _, o := range all {
@@ -162,6 +162,6 @@ func choose(id, match string, all []outcome, why string) []Rule {
 	return out
 }
 
-// portProtocols are the transport protocols with ports that the kernel
-// translates. nft takes a port range only behind a match of one protocol.
+// portProtocols are the transport protocols with ports that the kernel translates. nft
+// accepts a port range only after a match of one protocol.
 var portProtocols = []string{"tcp", "udp", "udplite", "sctp", "dccp"}
