@@ -26,7 +26,7 @@ type RebuildDeps struct {
 	Attached     func(want func(identity string) bool) ([]nft.Attached, error)
 	DirectRanges func(policy string) ([]masq.AddrRange, error)
 	// Describe reads a link, as the method of veth.Conn does.
-	Describe func(masq.HostLink) (veth.Ours, bool, error)
+	Describe func(masq.HostLink) (veth.ManagedLink, bool, error)
 	// Boot is the ID of this boot; empty if it is not known.
 	Boot string
 	// NodeNetNS is the node's network namespace; nil if it is not known.
@@ -152,7 +152,7 @@ func (r *Rebuilder) fromKernel(u UnreadableRecord) (rec store.Record, err error)
 		rec.Created = info.ModTime().UTC()
 	}
 	o, found1, err := r.deps.Describe(rec.HostLink(0))
-	if err != nil && !errors.Is(err, veth.ErrNotOurs) {
+	if err != nil && !errors.Is(err, veth.ErrAliasMismatch) {
 		return rec, err
 	}
 	if found1 {

@@ -45,7 +45,7 @@ func (c *Conn) Add(p Pair) (l Link, err error) {
 		return Link{}, fmt.Errorf("network namespace %s is the node's own", p.NetNS)
 	}
 	// A link of this identity is what an Add that was killed left behind.
-	left, err := c.findNamed(masq.HostLink{Name: p.HostName, Alias: p.Identity})
+	left, err := c.findNamed(p.hostLink())
 	if err == nil && left.index != 0 {
 		err = c.host.deleteLink(left.index, left.name)
 	}

@@ -185,7 +185,7 @@ func TestAddLeavesAnAddress(t *testing.T) {
 	if found := differences(t, lab.conn, first); found != nil {
 		t.Errorf("differences: %q", found)
 	}
-	if err := lab.conn.Delete(first.HostName, first.Identity); err != nil {
+	if err := lab.conn.Delete(first.hostLink()); err != nil {
 		t.Fatal(err)
 	}
 	mustAdd(t, lab.conn, second) // the control: nothing else was in the way
@@ -218,7 +218,7 @@ func TestRestoreRoutes(t *testing.T) {
 			t.Errorf("%s: differences: %q", x.HostName, found)
 		}
 	}
-	if err := lab.conn.RestoreRoutes(p.HostName, "another", addresses); !errors.Is(err, ErrNotOurs) {
+	if err := lab.conn.RestoreRoutes(p.HostName, "another", addresses); !errors.Is(err, ErrAliasMismatch) {
 		t.Errorf("a link of another identity: %v", err)
 	}
 	if err := lab.conn.RestoreRoutes("veth00000000009", "another", addresses); err != nil {

@@ -46,7 +46,7 @@ func times(t testing.TB, w *Conn, count int, families ...string) (adds, dels []t
 		mustAdd(t, w, p)
 		adds = append(adds, time.Since(start))
 		start = time.Now()
-		if err := w.Delete(p.HostName, p.Identity); err != nil {
+		if err := w.Delete(p.hostLink()); err != nil {
 			t.Fatalf("Delete: %v", err)
 		}
 		dels = append(dels, time.Since(start))

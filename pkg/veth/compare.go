@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"golang.org/x/sys/unix"
@@ -102,7 +101,7 @@ func (e *end) compareInterface() {
 	if p.HostMAC != nil && !bytes.Equal(e.mac, p.HostMAC) {
 		changed(KindMAC, e.mac.String(), p.HostMAC.String())
 	}
-	if !e.up() {
+	if !e.isUp() {
 		changed(KindState, "down", "up")
 	}
 }
@@ -135,9 +134,8 @@ func (e *end) compareSettings(f6 forwarding6) {
 
 // difference says that a setting has another value.
 func (s setting) difference(have int) Difference {
-	name, _, _ := strings.Cut(s.String(), "=")
 	return Difference{
-		Kind: KindSetting, Reason: masq.Changed, Interface: s.device, Object: name,
+		Kind: KindSetting, Reason: masq.Changed, Interface: s.device, Object: s.key(),
 		Have: strconv.Itoa(have), Want: strconv.Itoa(s.value), setting: s,
 	}
 }
@@ -202,7 +200,7 @@ func (c *Conn) comparePaths(ends []end) error {
 // pathDiffers notes that packets to an address do not go to its container: there is no
 // route to the address, or one to another place.
 func (c *Conn) pathDiffers(e *end, a netip.Addr, way path, found bool) error {
-	d := Difference{Kind: KindRoute, Reason: masq.Missing, Object: hostPrefix(a).String()}
+	d := Difference{Kind: KindRoute, Reason: masq.Missing, Object: hostPrefix(a).String(), addr: a}
 	if !found || way.bits < a.BitLen() {
 		e.add(d)
 		return nil

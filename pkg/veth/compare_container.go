@@ -99,7 +99,7 @@ func (c *containerEnd) compare(s *socket) (err error) {
 	if p.MTU != 0 && c.mtu > p.MTU {
 		changed(KindMTU, strconv.Itoa(c.mtu), strconv.Itoa(p.MTU)+" or less")
 	}
-	if !c.up() {
+	if !c.isUp() {
 		changed(KindState, "down", "up")
 	}
 	return errors.Join(c.compareAddresses(s), c.compareRoutes(s), c.compareNeighbor(s))
@@ -159,7 +159,7 @@ func (c *containerEnd) compareRoute(have []via, want via) {
 		if r == want {
 			return
 		}
-		if r.String() == want.String() {
+		if r.key() == want.key() {
 			d.Reason, d.Have, d.Want = masq.Changed, r.attributes(), want.attributes()
 		}
 	}

@@ -3,10 +3,11 @@ package veth
 import (
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 func TestDelete(t *testing.T) {
@@ -16,7 +17,7 @@ func TestDelete(t *testing.T) {
 	before := [...]int{lab.node.links(), c.links()}
 	mustAdd(t, lab.conn, p)
 	for range 2 {
-		if err := lab.conn.Delete(p.HostName, p.Identity); err != nil {
+		if err := lab.conn.Delete(p.hostLink()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -38,7 +39,7 @@ func TestDeleteAfterTheNamespace(t *testing.T) {
 	p := pair(c, 5, "4", "6")
 	mustAdd(t, lab.conn, p)
 	c.must(c.LinkDel(c.link("eth0")))
-	if err := lab.conn.Delete(p.HostName, p.Identity); err != nil {
+	if err := lab.conn.Delete(p.hostLink()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -49,7 +50,7 @@ func TestDeleteRefusesWhatIsNotOurs(t *testing.T) {
 	node.must(node.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "veth00000000005"}, PeerName: "other"}))
 	for _, alias := range []string{"", "net/container6/eth0"} {
 		node.must(node.LinkSetAlias(node.link("veth00000000005"), alias))
-		if err := w.Delete("veth00000000005", "net/container5/eth0"); !errors.Is(err, ErrNotOurs) {
+		if err := w.Delete(masq.HostLink{Name: "veth00000000005", Alias: "net/container5/eth0"}); !errors.Is(err, ErrAliasMismatch) {
 			t.Errorf("alias %q: %v", alias, err)
 		}
 	}
@@ -57,19 +58,20 @@ func TestDeleteRefusesWhatIsNotOurs(t *testing.T) {
 }
 
 // Owned names our links, and no others.
-func TestOwned(t *testing.T) {
+func TestManagedLinks(t *testing.T) {
 	lab := newLab(t)
-	var want []Owned
+	var want []masq.HostLink
 	for i := range 3 {
 		p := pair(newSpace(t), i, "4")
 		p.CheckSources = i == 0
-		mustAdd(t, lab.conn, p)
-		want = append(want, Owned{p.HostName, p.Identity})
+		host := p.hostLink()
+		host.Index = mustAdd(t, lab.conn, p).HostIndex
+		want = append(want, host)
 	}
-	got, err := lab.conn.Owned()
-	slices.SortFunc(got, func(a, b Owned) int { return strings.Compare(a.HostName, b.HostName) })
-	slices.SortFunc(want, func(a, b Owned) int { return strings.Compare(a.HostName, b.HostName) })
+	got, err := lab.conn.ManagedLinks()
+	slices.SortFunc(got, func(a, b masq.HostLink) int { return a.Index - b.Index })
+	slices.SortFunc(want, func(a, b masq.HostLink) int { return a.Index - b.Index })
 	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %v, %v; not %v", got, err, want)
+		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
 }

@@ -2,6 +2,7 @@ package veth
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -53,7 +54,8 @@ type Difference struct {
 	// why.
 	Have, Want string
 
-	setting setting // that Repair makes
+	setting setting    // of a KindSetting: what Repair writes
+	addr    netip.Addr // of a KindRoute of the node: what Repair makes a route to
 }
 
 // Name names the object in one text, with the interface that has it.

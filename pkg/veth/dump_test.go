@@ -38,7 +38,7 @@ var lists = map[string]struct {
 	read   func(w *Conn) (found int, err error)
 }{
 	"links of ours": {linkAnswer(7, "masq0", "net/id/eth0", masq.CheckedGroup), func(w *Conn) (int, error) {
-		all, err := w.Owned()
+		all, err := w.ManagedLinks()
 		return len(all), err
 	}},
 	"aliases": {linkAnswer(7, "masq0", "net/id/eth0", masq.CheckedGroup), func(w *Conn) (int, error) {
@@ -57,7 +57,7 @@ var lists = map[string]struct {
 		all, err := w.tables(masq.IPv4)
 		return len(all) - 1, err // without main
 	}},
-	"default routes": {via{dst: defaultOf(masq.IPv4), index: 7}.addRoute("", 0).Encoder, func(w *Conn) (int, error) {
+	"default routes": {via{dst: DefaultRoute(masq.IPv4), index: 7}.addRoute("", 0).Encoder, func(w *Conn) (int, error) {
 		all, _, err := w.host.defaultsOf(masq.IPv4, 0)
 		return len(all), err
 	}},

@@ -72,7 +72,7 @@ func (c *Conn) listEnds(ends []end) error {
 			bad = err
 			return
 		}
-		if i, ok := byIdentity[d.alias]; ok && (d.name == ends[i].pair.HostName || d.ours()) {
+		if i, ok := byIdentity[d.alias]; ok && (d.name == ends[i].pair.HostName || d.isManaged()) {
 			if !ends[i].matches() {
 				ends[i].device = d.clone()
 			}

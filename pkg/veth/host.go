@@ -126,7 +126,7 @@ func (c *Conn) taken(a netip.Addr, l Link) error {
 		return err
 	}
 	e := &TakenError{Address: a, Interface: d.name}
-	if d.ours() {
+	if d.isManaged() {
 		e.Identity = d.alias
 	}
 	return e
@@ -142,7 +142,7 @@ func (c *Conn) RestoreRoutes(hostName, identity string, addresses []netip.Addr) 
 	if err != nil {
 		return err
 	}
-	if err := d.belongsTo(hostName, identity); err != nil {
+	if err := d.checkIdentity(hostName, identity); err != nil {
 		return err
 	}
 	var ms []*message

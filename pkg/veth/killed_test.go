@@ -61,12 +61,12 @@ func TestAddKilledLeavesNothing(t *testing.T) {
 		if out, err := cmd.CombinedOutput(); len(out) > 0 || err == nil {
 			t.Fatalf("the victim says %s (%v)", out, err)
 		}
-		there, err := lab.conn.Exists(p.HostName)
+		name, err := lab.conn.Find(p.hostLink())
 		if err != nil {
 			t.Fatal(err)
 		}
-		found[there]++
-		if err := lab.conn.Delete(p.HostName, p.Identity); err != nil {
+		found[name != ""]++
+		if err := lab.conn.Delete(p.hostLink()); err != nil {
 			t.Fatalf("killed after %s: %v", life, err)
 		}
 		if after := [...]int{lab.node.links(), c.links()}; after != before {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
@@ -29,7 +30,7 @@ type state struct {
 // stateFlags are those flags of an interface that matter.
 const stateFlags = unix.IFF_UP | unix.IFF_RUNNING
 
-func (s state) ours() bool { return device{group: s.group}.ours() }
+func (s state) isManaged() bool { return masq.IsManagedGroup(s.group) }
 
 // place is where an address is: a node may have one twice.
 type place struct {
@@ -72,7 +73,7 @@ func (k *known) link(body []byte) (news bool, damaged int) {
 	returns := was.lostCarrier && gained&unix.IFF_RUNNING != 0
 	now.lostCarrier = lost&unix.IFF_RUNNING != 0 || was.lostCarrier && !returns
 	k.links[index] = now
-	if !now.ours() && !was.ours() {
+	if !now.isManaged() && !was.isManaged() {
 		return !found || now != was, 0
 	}
 	was.flags, was.lostCarrier = now.flags, now.lostCarrier
@@ -123,7 +124,7 @@ func readState(body []byte) (index int32, s state, ok bool) {
 			copy(s.mac[:], v)
 		}
 	}
-	if !s.ours() {
+	if !s.isManaged() {
 		s.mac = [6]byte{}
 	}
 	return info.Index, s, ok
@@ -203,7 +204,7 @@ func (k *known) route(kind uint16, body []byte) (news bool, damaged int) {
 		}
 	}
 	switch {
-	case k.links[int32(index)].ours():
+	case k.links[int32(index)].isManaged():
 		if kind == unix.RTM_DELROUTE && info.Type == unix.RTN_UNICAST {
 			return false, index
 		}
@@ -218,7 +219,7 @@ func (k *known) route(kind uint16, body []byte) (news bool, damaged int) {
 // gatewayGone returns the interface of a link of ours that an RTM_DELADDR is about.
 func (k *known) gatewayGone(body []byte) (damaged int) {
 	o, ok := readAddress(body)
-	if ok && k.links[int32(o.index)].ours() {
+	if ok && k.links[int32(o.index)].isManaged() {
 		return o.index
 	}
 	return 0

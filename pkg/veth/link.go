@@ -44,8 +44,14 @@ type device struct {
 	conf6       []byte // DEVCONF_*, from 0; empty where it has no IPv6
 }
 
-func (d device) up() bool   { return d.flags&unix.IFF_UP != 0 }
-func (d device) ours() bool { return d.group == masq.CheckedGroup || d.group == masq.UncheckedGroup }
+func (d device) isUp() bool { return d.flags&unix.IFF_UP != 0 }
+
+// isManaged reports whether the plugin made the link.
+func (d device) isManaged() bool { return masq.IsManagedGroup(d.group) }
+
+func (d device) hostLink() masq.HostLink {
+	return masq.HostLink{Index: d.index, Name: d.name, Alias: d.alias, Group: d.group}
+}
 
 // Positions in conf6 (linux/ipv6.h). x/sys/unix has none of them.
 const (

@@ -103,7 +103,7 @@ func (conn *Conn) instead(s setting, failed error) error {
 		return errors.Join(failed, err)
 	}
 	if s.device != "all" {
-		if there, err := conn.Exists(s.device); err == nil && !there {
+		if _, err := conn.host.find(s.device); errors.Is(err, errNoDevice) {
 			return errNoDevice
 		}
 	}
@@ -118,7 +118,7 @@ func (c *Conn) unforwardedEnds(ours func(name string) bool, families []masq.Fami
 	var out []setting
 	look := func(d device) {
 		missing4, missing6 := v4 && !forwards4(d), v6 && len(d.conf6) > 0 && !f6.forwards(d)
-		if !missing4 && !missing6 || !d.ours() || !ours(d.name) {
+		if !missing4 && !missing6 || !d.isManaged() || !ours(d.name) {
 			return
 		}
 		if missing4 {

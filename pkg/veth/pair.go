@@ -55,6 +55,11 @@ func PairOf(a masq.Attachment, w masq.Link) Pair {
 	return p
 }
 
+// hostLink returns the host's end of the pair. Its index is not known.
+func (p Pair) hostLink() masq.HostLink {
+	return masq.HostLink{Name: p.HostName, Alias: p.Identity, Group: p.group()}
+}
+
 // group is the group of the host's end.
 func (p Pair) group() uint32 {
 	if p.CheckSources {
@@ -83,13 +88,14 @@ func (p Pair) routes() []masq.Route {
 	}
 	for _, f := range p.families() {
 		if !slices.ContainsFunc(p.Routes, func(r masq.Route) bool { return masq.FamilyOf(r.Dst.Addr()) == f }) {
-			out = append(out, masq.Route{Dst: defaultOf(f)})
+			out = append(out, masq.Route{Dst: DefaultRoute(f)})
 		}
 	}
 	return out
 }
 
-func defaultOf(f masq.Family) netip.Prefix {
+// DefaultRoute returns the destination of the default route of a family.
+func DefaultRoute(f masq.Family) netip.Prefix {
 	if f == masq.IPv4 {
 		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	}

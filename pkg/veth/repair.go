@@ -38,7 +38,7 @@ func (c *Conn) RepairIndexes(indexes []int, pairOf func(index int, identity stri
 			continue
 		}
 		// Its group may be what was changed, or its name, and not both.
-		if p, ok := pairOf(d.index, d.alias); ok && (d.ours() || d.name == p.HostName) {
+		if p, ok := pairOf(d.index, d.alias); ok && (d.isManaged() || d.name == p.HostName) {
 			ends = append(ends, end{pair: &p, device: d})
 		}
 	}
@@ -165,7 +165,7 @@ func (c *Conn) restore(e *end) error {
 	if p.has(masq.IPv6) {
 		ms = append(ms, keepKernelFromAddressing(e.index, e.name, true))
 	}
-	if !e.up() {
+	if !e.isUp() {
 		ms = append(ms, bringUp(e.index, where))
 	}
 	for _, d := range e.found {
@@ -178,13 +178,10 @@ func (c *Conn) restore(e *end) error {
 			ms = append(ms, m)
 		}
 	}
-	for _, a := range p.Addresses {
-		missing := func(d Difference) bool {
-			return d.Kind == KindRoute && d.Reason == masq.Missing && d.Object == hostPrefix(a.Addr()).String()
-		}
-		if slices.ContainsFunc(e.found, missing) {
-			m := hostRoute(a.Addr(), Link{HostName: e.name, HostIndex: e.index}, unix.NLM_F_EXCL)
-			m.allow = unix.EEXIST // there is one, and it is not taken: that is left
+	for _, d := range e.found {
+		if d.Kind == KindRoute && d.Reason == masq.Missing {
+			m := hostRoute(d.addr, Link{HostName: e.name, HostIndex: e.index}, unix.NLM_F_EXCL)
+			m.allow = unix.EEXIST // a route exists that packets do not take: it stays
 			ms = append(ms, m)
 		}
 	}

@@ -30,6 +30,11 @@ func viaOf(r masq.Route, gw netip.Addr, index int) via {
 	}
 }
 
+// key returns the part of a route that tells it apart from other routes of the interface.
+func (v via) key() via {
+	return via{dst: v.dst, gw: v.gw, index: v.index, table: v.table, priority: v.priority}
+}
+
 // String is the route as ip-route(8) writes it.
 func (v via) String() string {
 	out := v.dst.String()
@@ -201,9 +206,9 @@ func readRoute(b []byte) (via, bool) {
 		return via{}, false
 	}
 	v6 := info.Family == unix.AF_INET6
-	r := via{dst: defaultOf(masq.IPv4), protocol: info.Protocol, table: uint32(info.Table), scope: info.Scope}
+	r := via{dst: DefaultRoute(masq.IPv4), protocol: info.Protocol, table: uint32(info.Table), scope: info.Scope}
 	if v6 {
-		r.dst = defaultOf(masq.IPv6)
+		r.dst = DefaultRoute(masq.IPv6)
 	}
 	for kind, v := range netlink.All(attributes) {
 		switch kind {

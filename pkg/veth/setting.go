@@ -19,8 +19,11 @@ type setting struct {
 
 // String is the setting as sysctl(8) writes it.
 func (s setting) String() string {
-	return fmt.Sprintf("net.%s.conf.%s.%s=%d", s.family, s.device, s.name, s.value)
+	return fmt.Sprintf("%s=%d", s.key(), s.value)
 }
+
+// key returns the setting's name for sysctl(8).
+func (s setting) key() string { return "net." + s.family + ".conf." + s.device + "." + s.name }
 
 func (s setting) path() string {
 	return filepath.Join("/proc/sys/net", s.family, "conf", s.device, s.name)

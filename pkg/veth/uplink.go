@@ -173,7 +173,7 @@ func (c *Conn) mainDefaults6(out []nextHops) ([]nextHops, error) {
 }
 
 // leaves reports whether traffic can leave the node there.
-func (d device) leaves() bool { return d.flags&unix.IFF_LOOPBACK == 0 && !d.ours() }
+func (d device) leaves() bool { return d.flags&unix.IFF_LOOPBACK == 0 && !d.isManaged() }
 
 // addressed lists the interfaces, other than ours, that traffic can leave
 // through as far as their addresses tell, with the families of these. It reads
@@ -224,7 +224,7 @@ func (c *Conn) UplinkMTU() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	down := func(u uplink) bool { return !u.up() }
+	down := func(u uplink) bool { return !u.isUp() }
 	if uplinks = slices.DeleteFunc(uplinks, down); len(uplinks) == 0 {
 		if uplinks, err = c.addressed(); err != nil {
 			return 0, err

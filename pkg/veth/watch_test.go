@@ -348,7 +348,7 @@ func TestWatchOfAContainersLife(t *testing.T) {
 	if got := b.ear.heard(); len(got) != 0 {
 		t.Errorf("Add: %+v", got)
 	}
-	if err := b.conn.Delete(p.HostName, p.Identity); err != nil {
+	if err := b.conn.Delete(p.hostLink()); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.ear.heard(); len(got) == 0 || !reflect.DeepEqual(sum(got), Event{Links: true, Damaged: []int{index}}) {

@@ -93,7 +93,7 @@ func (c exclusive) withoutRecord(rec store.Record, identity string) error {
 		return failed(codeState, "cannot tell whether "+identity+" is live, which has an address of "+rec.Identity(), err)
 	}
 	live, err := c.links.Find(masq.Attachment{Key: key}.HostLink(0))
-	if err != nil && !errors.Is(err, veth.ErrNotOurs) {
+	if err != nil && !errors.Is(err, veth.ErrAliasMismatch) {
 		return failed(codeLink, "cannot look up the link of "+identity, err)
 	}
 	if live != "" {

@@ -81,11 +81,11 @@ func gc(args *skel.CmdArgs) error {
 		own.known[key] = true
 		errs = append(errs, n.release(store.Record{Attachment: masq.Attachment{Key: key}, Chained: conf.IPAMType == ""}, nil))
 	}
-	links, err := n.links.Owned()
+	links, err := n.links.ManagedLinks()
 	errs = append(errs, failed(codeLink, "cannot list the node's links", err))
 	for _, l := range links {
-		key, ok := masq.ParseIdentity(l.Identity)
-		if !ok || key.Network != conf.Name || known[l.Identity] {
+		key, ok := masq.ParseIdentity(l.Alias)
+		if !ok || key.Network != conf.Name || known[l.Alias] {
 			continue
 		}
 		own.known[key] = true

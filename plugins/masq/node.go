@@ -184,7 +184,7 @@ func (n *node) remove(rec store.Record, leases lessor, made parts) error {
 			link <- nil
 			return
 		}
-		link <- failed(codeLink, "cannot remove the link", n.links.DeleteLink(hostLink(rec)))
+		link <- failed(codeLink, "cannot remove the link", n.links.Delete(hostLink(rec)))
 	}()
 	var errRules error
 	if made.rules {

@@ -27,7 +27,7 @@ func TestDeleteRenamed(t *testing.T) {
 			if err != nil || (name == "lan7") != (want == 0) {
 				t.Errorf("found %q, %v", name, err)
 			}
-			if err := lab.conn.DeleteLink(gone); err != nil {
+			if err := lab.conn.Delete(gone); err != nil {
 				t.Error(err)
 			}
 		}
@@ -45,13 +45,13 @@ func TestDeleteRenamedWithItsNameTaken(t *testing.T) {
 	lab.node.must(lab.node.LinkSetName(lab.node.link(p.HostName), "lan7"))
 	lab.node.must(lab.node.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: p.HostName}, PeerName: "other"}))
 	gone := masq.HostLink{Index: l.HostIndex, Name: p.HostName, Alias: p.Identity}
-	if err := lab.conn.DeleteLink(gone); err != nil {
+	if err := lab.conn.Delete(gone); err != nil {
 		t.Error(err)
 	}
 	if _, err := lab.node.LinkByName("lan7"); err == nil {
 		t.Error("ours is there")
 	}
-	if err := lab.conn.DeleteLink(gone); !errors.Is(err, ErrNotOurs) {
+	if err := lab.conn.Delete(gone); !errors.Is(err, ErrAliasMismatch) {
 		t.Errorf("%v", err)
 	}
 	lab.node.link(p.HostName)
