@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -21,9 +22,9 @@ func TestDaemonFollowsAddAndDel(t *testing.T) {
 	d := w.daemon()
 	held := func(f func()) {
 		t.Helper()
-		check(t, d.Process.Signal(syscall.SIGSTOP))
+		assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
 		f()
-		check(t, d.Process.Signal(syscall.SIGCONT))
+		assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
 	}
 	knows := func(n int) {
 		t.Helper()
@@ -42,7 +43,7 @@ func TestDaemonFollowsAddAndDel(t *testing.T) {
 	if n := d.repairs(); n != 0 {
 		t.Errorf("masqd repaired %v correct differences", n)
 	}
-	said := string(must(os.ReadFile(d.log))(t))
+	said := string(assert.Must(os.ReadFile(d.log))(t))
 	for _, word := range []string{"repaired", "unexpected"} {
 		if strings.Contains(said, word) {
 			t.Errorf("masqd logs %q", word)

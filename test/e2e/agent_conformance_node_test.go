@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -49,7 +50,7 @@ func newAgentNode(t testing.TB) *agentNode {
 	t.Helper()
 	lab := nstest.New(t)
 	topo := &nstest.Topology{
-		Node: must(lab.Namespace("node"))(t), Router: must(lab.Namespace("router"))(t),
+		Node: assert.Must(lab.Namespace("node"))(t), Router: assert.Must(lab.Namespace("router"))(t),
 		V4: nstest.Plan{UplinkNet: netip.MustParsePrefix("77.0.0.0/30"), Node: netip.MustParseAddr("77.0.0.1"), Router: netip.MustParseAddr("77.0.0.2")},
 		V6: nstest.Plan{UplinkNet: netip.MustParsePrefix("2001:db8:1::/64"), Node: netip.MustParseAddr("2001:db8:1::1"), Router: netip.MustParseAddr("2001:db8:1::2")},
 	}
@@ -57,9 +58,9 @@ func newAgentNode(t testing.TB) *agentNode {
 	for _, p := range topo.Plans() {
 		uplink.Addresses = append(uplink.Addresses, netip.PrefixFrom(p.Node, p.UplinkNet.Bits()))
 	}
-	check(t, nstest.Connect(uplink, nstest.End{NS: topo.Router, Name: "tonode"}, 1500))
+	assert.NoError(t, nstest.Connect(uplink, nstest.End{NS: topo.Router, Name: "tonode"}, 1500))
 	for _, p := range topo.Plans() {
-		check(t, topo.Node.Route(netip.PrefixFrom(unspecifiedLike(p.Node), 0), p.Router))
+		assert.NoError(t, topo.Node.Route(netip.PrefixFrom(unspecifiedLike(p.Node), 0), p.Router))
 	}
 	dir := t.TempDir()
 	n := &agentNode{
@@ -69,20 +70,20 @@ func newAgentNode(t testing.TB) *agentNode {
 		},
 		local: map[netip.Addr]*nstest.UDPServer{}, config: filepath.Join(dir, "config"), rounds: new(uint16),
 	}
-	check(t, os.Mkdir(n.config, 0o755))
+	assert.NoError(t, os.Mkdir(n.config, 0o755))
 	n.nodeRun("ip", "link", "set", "uplink", "arp", "off")
 	n.nodeRun("ip", "-6", "route", "add", "fe80::/10", "dev", "uplink")
-	n.linkLocal = must(linkLocal(topo.Node, "uplink"))(t)
+	n.linkLocal = assert.Must(linkLocal(topo.Node, "uplink"))(t)
 	n.pod = n.world.pod("another")
 	// ptp leaves duplicate address detection on, which takes a second.
 	for _, ns := range []*nstest.NS{n.Node, n.pod.NS} {
-		check(t, ns.Sysctl("net/ipv6/conf/default/accept_dad", "0"))
+		assert.NoError(t, ns.Sysctl("net/ipv6/conf/default/accept_dad", "0"))
 	}
 	n.pod.attach(n.conflist("1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": n.masq()["ipam"].(keys).with(keys{
 		"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}},
 	})}))
 	for _, p := range n.Plans() {
-		n.local[p.Node] = must(n.Node.ServeUDP(at(p.Node, probePort)))(t)
+		n.local[p.Node] = assert.Must(n.Node.ServeUDP(at(p.Node, probePort)))(t)
 	}
 	return n
 }
@@ -112,22 +113,22 @@ func (n *agentNode) round() uint16 {
 // longer part of the configuration.
 func (n *agentNode) give(files map[string]string) {
 	n.t.Helper()
-	version := must(os.MkdirTemp(n.config, "..version"))(n.t)
+	version := assert.Must(os.MkdirTemp(n.config, "..version"))(n.t)
 	for name, text := range files {
-		check(n.t, os.WriteFile(filepath.Join(version, name), []byte(text), 0o600))
+		assert.NoError(n.t, os.WriteFile(filepath.Join(version, name), []byte(text), 0o600))
 	}
 	next := filepath.Join(n.config, "..tmp")
-	check(n.t, os.Symlink(filepath.Base(version), next))
-	check(n.t, os.Rename(next, filepath.Join(n.config, "..data")))
-	for _, e := range must(os.ReadDir(n.config))(n.t) {
+	assert.NoError(n.t, os.Symlink(filepath.Base(version), next))
+	assert.NoError(n.t, os.Rename(next, filepath.Join(n.config, "..data")))
+	for _, e := range assert.Must(os.ReadDir(n.config))(n.t) {
 		if _, stays := files[e.Name()]; !stays && !strings.HasPrefix(e.Name(), "..") {
-			check(n.t, os.Remove(filepath.Join(n.config, e.Name())))
+			assert.NoError(n.t, os.Remove(filepath.Join(n.config, e.Name())))
 		}
 	}
 	for name := range files {
 		err := os.Symlink(filepath.Join("..data", name), filepath.Join(n.config, name))
 		if !errors.Is(err, os.ErrExist) {
-			check(n.t, err)
+			assert.NoError(n.t, err)
 		}
 	}
 }
@@ -208,7 +209,7 @@ func (n *agentNode) beyond(p *pod, destinations []netip.Addr) answers {
 	n.t.Helper()
 	round := n.round()
 	word := binary.BigEndian.AppendUint16(nil, round)
-	wire := must(n.Router.Capture("tonode", func(q nstest.Packet) bool {
+	wire := assert.Must(n.Router.Capture("tonode", func(q nstest.Packet) bool {
 		return q.Proto == unix.IPPROTO_UDP && q.DstPort == probePort && string(q.Payload) == string(word)
 	}))(n.t)
 	defer wire.Close()
@@ -223,7 +224,7 @@ func (n *agentNode) beyond(p *pod, destinations []netip.Addr) answers {
 			forwarded = append(forwarded, packet)
 		}
 	}
-	check(n.t, errors.Join(sendAll(p.NS, "", forwarded), sendAll(n.Node, "uplink", sent)))
+	assert.NoError(n.t, errors.Join(sendAll(p.NS, "", forwarded), sendAll(n.Node, "uplink", sent)))
 	seen, err := wire.Wait(soon(n.t), func(all []nstest.Packet) bool { return len(all) >= len(destinations) })
 	if err != nil {
 		n.t.Errorf("%d of %d probes arrived: %v", len(seen), len(destinations), err)
@@ -284,9 +285,9 @@ func (n *agentNode) within(p *pod) answers {
 	for a, server := range n.local {
 		for who, from := range map[string]*nstest.NS{"pod": p.NS, "node": n.Node} {
 			before := len(server.Seen())
-			check(n.t, from.SendRaw(nstest.UDPPacket(at(p.addr(a), firstSource+round), at(a, probePort), nil)))
+			assert.NoError(n.t, from.SendRaw(nstest.UDPPacket(at(p.addr(a), firstSource+round), at(a, probePort), nil)))
 			seen, err := server.WaitSeen(soon(n.t), before+1)
-			check(n.t, err)
+			assert.NoError(n.t, err)
 			out[fmt.Sprintf("%s from the %s", a, who)] = n.whose(p, seen[before].Source.Addr())
 		}
 	}

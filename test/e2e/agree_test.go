@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -59,7 +60,7 @@ var faultsThatAgree = []fault{
 func (w *world) tell(p *pod, checked error) (drift report.Drift, pod report.Pod) {
 	w.t.Helper()
 	out, err := w.command(w.Node, "inspect", "drift", "-o", "json").Output()
-	check(w.t, json.Unmarshal(out, &drift))
+	assert.NoError(w.t, json.Unmarshal(out, &drift))
 	if (code(err) == 1) != drift.Drift {
 		w.t.Errorf("inspect drift: %v, and says %+v", err, drift)
 	}

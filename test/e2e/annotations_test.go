@@ -12,6 +12,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -37,9 +38,9 @@ func (p *pod) leavesAs(t *testing.T, direct bool, egress []netip.Addr) {
 		if !direct {
 			want = egress[i]
 		}
-		server := must(p.w.Server.ServeTCP(at(plan.Server, 0)))(t)
+		server := assert.Must(p.w.Server.ServeTCP(at(plan.Server, 0)))(t)
 		seen, err := p.Who(soon(t), netip.AddrPort{}, server.Addr())
-		check(t, server.Close())
+		assert.NoError(t, server.Close())
 		if err != nil || seen.Addr() != want {
 			t.Errorf("%s: seen %s, %v; want %s", p.runtime.ContainerID, seen, err, want)
 		}
@@ -67,7 +68,7 @@ func (w *world) isRefused(t *testing.T, id string, list *libcni.NetworkConfigLis
 	if after := strings.Join(left, ""); after != before && len(list.Plugins) == 1 {
 		t.Errorf("before ADD was refused:\n%s\nafter:\n%s", before, after)
 	}
-	check(t, p.tryDel(list))
+	assert.NoError(t, p.tryDel(list))
 	if n, _ := w.glance(); !noted(n, "shop/"+id, why) {
 		t.Errorf("inspect does not show that %s was refused: %+v", id, n.Problems)
 	}
@@ -129,7 +130,7 @@ func TestAllowAnnotations(t *testing.T) {
 				p := w.tenant(c.name)
 				p.attach(list)
 				p.leavesAs(t, true, nil)
-				check(t, p.tryCheck(list))
+				assert.NoError(t, p.tryCheck(list))
 				p.detach()
 			}
 			// The control: a pod that does not opt out leaves with the egress address.
@@ -160,7 +161,7 @@ func TestNodeAllowsAnnotations(t *testing.T) {
 	trusted := w.tenant("trusted")
 	trusted.attach(own)
 
-	server := must(w.Server.ServeTCP(at(w.V4.Server, 0)))(t)
+	server := assert.Must(w.Server.ServeTCP(at(w.V4.Server, 0)))(t)
 	is := func(p *pod, want netip.Addr) bool {
 		seen, err := p.Who(soon(t), netip.AddrPort{}, server.Addr())
 		return err == nil && seen.Addr() == want
@@ -174,7 +175,7 @@ func TestNodeAllowsAnnotations(t *testing.T) {
 		}
 		until(t, what, func() bool { return is(early, want) })
 		early.leavesAs(t, direct, egress)
-		check(t, early.tryCheck(list))
+		assert.NoError(t, early.tryCheck(list))
 		n, _ := w.glance()
 		if noted(n, "shop/early", "no effect") == direct {
 			t.Errorf("%s: inspect: %+v", what, n.Problems)
@@ -235,10 +236,10 @@ func TestNATLogForbidsOptingOut(t *testing.T) {
 			neighbor := w.attach("neighbor-"+c.flag, w.conflist("1.1.0", w.masq()))
 			plan := w.V4
 			tcp, _ := w.servers(plan.Server)
-			inside := must(early.ServeTCP(at(early.addr(plan.Server), 0)))(t)
+			inside := assert.Must(early.ServeTCP(at(early.addr(plan.Server), 0)))(t)
 			flow := func(p *pod, to netip.AddrPort) netip.AddrPort {
 				t.Helper()
-				return must(p.Who(soon(t), netip.AddrPort{}, to))(t)
+				return assert.Must(p.Who(soon(t), netip.AddrPort{}, to))(t)
 			}
 			ofEarly, ofTrusted := flow(early, tcp), flow(trusted, tcp)
 			between := flow(neighbor, inside.Addr()) // untranslated without an annotation

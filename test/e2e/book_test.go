@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -59,7 +60,7 @@ func TestDocumentedHelp(t *testing.T) {
 	var b strings.Builder
 	var write func(command ...string)
 	write = func(command ...string) {
-		out := string(must(w.Node.Command(soon(t), built("masq-cni"), append(command, "--help")...).Output())(t))
+		out := string(assert.Must(w.Node.Command(soon(t), built("masq-cni"), append(command, "--help")...).Output())(t))
 		help, global, _ := strings.Cut(out, "\nGlobal Flags:\n")
 		if len(command) == 0 {
 			help = out
@@ -86,7 +87,7 @@ func TestDocumentedHelp(t *testing.T) {
 func generated(t *testing.T, page, text string) {
 	t.Helper()
 	if *update {
-		check(t, os.WriteFile(inCheckout(page), []byte(text), 0o644))
+		assert.NoError(t, os.WriteFile(inCheckout(page), []byte(text), 0o644))
 	} else if textOf(page) != text {
 		t.Errorf("%s is out of date: run make docs", page)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -24,8 +25,8 @@ func TestMasqueradeOfAnotherTable(t *testing.T) {
 	for _, plan := range w.Plans() {
 		// For destinations where the kernel cannot determine the address when it masquerades.
 		a := netip.PrefixFrom(second[plan.Node], second[plan.Node].BitLen())
-		check(t, w.Node.AddAddress("lo", a))
-		check(t, w.Router.Route(a, plan.Node))
+		assert.NoError(t, w.Node.AddAddress("lo", a))
+		assert.NoError(t, w.Router.Route(a, plan.Node))
 	}
 	snat := keys{"snatAddresses": []string{second[w.V4.Node].String(), second[w.V6.Node].String()}}
 	direct := keys{"nonMasqueradeCIDRs": []string{w.V4.ServerNet.String(), w.V6.ServerNet.String()}}
@@ -152,7 +153,7 @@ func TestNeighbours(t *testing.T) {
 			w.attachWith("first", list, published).detach()
 			before := w.traces()
 			p := w.attachWith("a", list, published)
-			check(t, p.tryCheck(list))
+			assert.NoError(t, p.tryCheck(list))
 			for _, plan := range w.Plans()[:len(p.result.IPs)] {
 				w.seenAs(p, plan, plan.Node)
 				for _, n := range all {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -43,7 +44,7 @@ func (w *world) takeRule(chain, id string) {
 			}
 		}
 	}
-	check(w.t, json.Unmarshal([]byte(w.nodeRun("nft", "-j", "-a", "list", "chain", "inet", "masq", chain)), &listing))
+	assert.NoError(w.t, json.Unmarshal([]byte(w.nodeRun("nft", "-j", "-a", "list", "chain", "inet", "masq", chain)), &listing))
 	for _, o := range listing.Nftables {
 		if o.Rule != nil && o.Rule.Comment == id {
 			w.nft("delete rule inet masq %s handle %d", chain, o.Rule.Handle)
@@ -149,8 +150,10 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 		}, []string{"interface HOST", "net/thief/eth0"}},
 		{"host link's MTU", func(w *world, p *pod) { w.nodeRun("ip", "link", "set", p.host(), "mtu", "1280") }, []string{"interface HOST", "MTU 1280"}},
 		{"host link's IPv6", func(w *world, p *pod) { w.nodeRun("ip", "-6", "address", "flush", "dev", p.host()) }, []string{"HOST", "fe80::"}},
-		{"host link's forwarding", func(w *world, p *pod) { check(w.t, w.Node.Sysctl("net/ipv4/conf/"+p.host()+"/forwarding", "0")) }, []string{"HOST", "forwarding"}},
-		{"uplink's forwarding", func(w *world, _ *pod) { check(w.t, w.Node.Sysctl("net/ipv4/conf/uplink/forwarding", "0")) }, []string{"uplink", "forwarding"}},
+		{"host link's forwarding", func(w *world, p *pod) {
+			assert.NoError(w.t, w.Node.Sysctl("net/ipv4/conf/"+p.host()+"/forwarding", "0"))
+		}, []string{"HOST", "forwarding"}},
+		{"uplink's forwarding", func(w *world, _ *pod) { assert.NoError(w.t, w.Node.Sysctl("net/ipv4/conf/uplink/forwarding", "0")) }, []string{"uplink", "forwarding"}},
 		{"host route, IPv4", func(w *world, p *pod) { p.takeRouteOf(w.V4) }, []string{"route", "ADDR4", "HOST"}},
 		{"host route, IPv6", func(w *world, p *pod) { p.takeRouteOf(w.V6) }, []string{"route", "ADDR6", "HOST"}},
 		{"container link", func(_ *world, p *pod) { p.run("ip", "link", "set", "eth0", "down") }, []string{"eth0", "is down"}},
@@ -161,21 +164,21 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 		{"container address, IPv6", func(w *world, p *pod) { p.run("ip", "address", "del", p.prefix(w.V6), "dev", "eth0") }, []string{"address ADDR6/64 is missing"}},
 		{"container route, IPv4", func(_ *world, p *pod) { p.run("ip", "-4", "route", "del", "default") }, []string{"route default", "missing"}},
 		{"container route, IPv6", func(_ *world, p *pod) { p.run("ip", "-6", "route", "del", "default") }, []string{"route default", "missing"}},
-		{"container namespace", func(w *world, p *pod) { check(w.t, p.Close()) }, []string{"NETNS"}},
+		{"container namespace", func(w *world, p *pod) { assert.NoError(w.t, p.Close()) }, []string{"NETNS"}},
 		{"lease, both", func(w *world, p *pod) {
 			for _, plan := range w.Plans() {
-				check(w.t, os.Remove(filepath.Join(w.dir, "leases", "net", p.addr(plan.Server).String())))
+				assert.NoError(w.t, os.Remove(filepath.Join(w.dir, "leases", "net", p.addr(plan.Server).String())))
 			}
 		}, []string{"lease: ", "checked"}},
 		{"lease, of another", func(w *world, p *pod) {
 			for _, plan := range w.Plans() {
 				path := filepath.Join(w.dir, "leases", "net", p.addr(plan.Server).String())
-				check(w.t, os.WriteFile(path, []byte("thief\r\neth0"), 0o600))
-				w.t.Cleanup(func() { check(w.t, os.Remove(path)) })
+				assert.NoError(w.t, os.WriteFile(path, []byte("thief\r\neth0"), 0o600))
+				w.t.Cleanup(func() { assert.NoError(w.t, os.Remove(path)) })
 			}
 		}, []string{"lease: ", "checked"}},
-		{"record", func(w *world, _ *pod) { check(w.t, os.Remove(w.recordPath("checked"))) }, []string{"record"}},
-		{"record, half", func(w *world, _ *pod) { check(w.t, os.Truncate(w.recordPath("checked"), 20)) }, []string{"record"}},
+		{"record", func(w *world, _ *pod) { assert.NoError(w.t, os.Remove(w.recordPath("checked"))) }, []string{"record"}},
+		{"record, half", func(w *world, _ *pod) { assert.NoError(w.t, os.Truncate(w.recordPath("checked"), 20)) }, []string{"record"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -185,11 +188,11 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 				t.Fatal(describe(err))
 			}
 			t.Cleanup(func() { // undo the damage before the next case
-				check(t, p.tryDel(list))
-				check(t, p.Close())
+				assert.NoError(t, p.tryDel(list))
+				assert.NoError(t, p.Close())
 				wipe()
 			})
-			check(t, p.tryCheck(list)) // control
+			assert.NoError(t, p.tryCheck(list)) // control
 			stand := strings.NewReplacer("ADDR4", p.addr(w.V4.Server).String(), "ADDR6", p.addr(w.V6.Server).String(),
 				"HOST", p.host(), "NETNS", p.Path(), "ID", w.policyID())
 			c.take(w, p)
@@ -217,7 +220,7 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 				w.nodeRun("ip", "link", "set", p.host(), "alias", "net/checked/eth0")
 			}
 			// A damaged attachment can be removed.
-			check(t, p.tryDel(list))
+			assert.NoError(t, p.tryDel(list))
 			if !strings.HasSuffix(c.name, "of another") || strings.Contains(c.name, "alias") { // the link belongs to another attachment
 				unchanged(t, "left by DEL", w.traces(), before)
 			}
@@ -239,7 +242,7 @@ func TestDelOfDamagedElements(t *testing.T) {
 				list := w.conflist("1.1.0", w.masq().with(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300}))
 				before := w.traces()
 				p := w.pod("damaged")
-				check(t, p.tryAdd(list))
+				assert.NoError(t, p.tryAdd(list))
 				key := p.addr(w.V4.Server).String()
 				switch set {
 				case "policy6":
@@ -251,9 +254,9 @@ func TestDelOfDamagedElements(t *testing.T) {
 				}
 				w.nft("delete element inet masq %s { %s }", set, key)
 				if record == "gone" {
-					check(t, os.Remove(w.recordPath("damaged")))
+					assert.NoError(t, os.Remove(w.recordPath("damaged")))
 				}
-				check(t, p.tryDel(list))
+				assert.NoError(t, p.tryDel(list))
 				unchanged(t, "left by DEL", w.traces(), before)
 			})
 		}
@@ -266,7 +269,7 @@ func TestCheckChained(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.linkByNobody(), w.behind())
 	p := w.attach("a", list)
-	check(t, p.tryCheck(list))
+	assert.NoError(t, p.tryCheck(list))
 	for _, set := range []string{"policy4", "policy6", "clamp6-pmtu", "invalid4"} {
 		t.Run(set, func(t *testing.T) {
 			w := w.in(t)
@@ -282,7 +285,7 @@ func TestCheckChained(t *testing.T) {
 				t.Errorf("CHECK: %v", err)
 			}
 			w.nft("add element inet masq %s { %s }", set, element)
-			check(t, p.tryCheck(list))
+			assert.NoError(t, p.tryCheck(list))
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -113,12 +114,12 @@ func TestChurn(t *testing.T) {
 	list := w.conflist("1.1.0", w.masq())
 	steady := w.attach("steady", list)
 	before := uncounted(w.traces())
-	outside := must(w.Server.Capture("eth0", isPing))(t)
+	outside := assert.Must(w.Server.Capture("eth0", isPing))(t)
 	stop := w.pingOn(steady, w.V4)
 
 	variants := w.variants()
 	pods := w.pods(containers)
-	check(t, errorsOf(containers, atOnce, func(i int) error {
+	assert.NoError(t, errorsOf(containers, atOnce, func(i int) error {
 		p, list := pods[i], variants[i%len(variants)]
 		if err := p.tryAdd(list); err != nil {
 			return fmt.Errorf("ADD %d: %s", i, describe(err))
@@ -144,7 +145,7 @@ func TestChurn(t *testing.T) {
 			t.Errorf("no element of %s", name)
 		}
 	}
-	check(t, errorsOf(containers, atOnce, func(i int) error {
+	assert.NoError(t, errorsOf(containers, atOnce, func(i int) error {
 		if err := pods[i].tryDel(variants[i%len(variants)]); err != nil {
 			return fmt.Errorf("DEL %d: %s", i, describe(err))
 		}
@@ -153,7 +154,7 @@ func TestChurn(t *testing.T) {
 	unchanged(t, "remaining after all DELs", uncounted(w.traces()), before)
 
 	// ADD and DEL concurrently: policies are removed while other attachments need them.
-	check(t, errorsOf(containers/3, atOnce, func(i int) error {
+	assert.NoError(t, errorsOf(containers/3, atOnce, func(i int) error {
 		p, list := pods[i], variants[i%len(variants)]
 		if err := p.tryAdd(list); err != nil {
 			return fmt.Errorf("ADD %d among DELs: %s", i, describe(err))
@@ -181,7 +182,7 @@ func TestChurn(t *testing.T) {
 			t.Errorf("a packet arrived with the address of a container: %v", q)
 		}
 	}
-	check(t, steady.tryCheck(list))
+	assert.NoError(t, steady.tryCheck(list))
 	steady.detach()
 	unchanged(t, "remaining after the last DEL", uncounted(w.traces()), alone)
 	unchanged(t, "of others", uncounted(w.ofOthers()), others)
@@ -200,7 +201,7 @@ func TestChurnOfTheLast(t *testing.T) {
 	before := w.traces()
 	variants := w.variants()
 	pods := w.pods(containers)
-	check(t, errorsOf(containers, atOnce, func(i int) error {
+	assert.NoError(t, errorsOf(containers, atOnce, func(i int) error {
 		p, list := pods[i], variants[i%len(variants)]
 		if err := p.tryAdd(list); err != nil {
 			return fmt.Errorf("ADD %d: %s", i, describe(err))
@@ -354,7 +355,7 @@ func TestThirtyAtOnce(t *testing.T) {
 			ready.Wait()
 			close(start)
 		}()
-		check(t, errorsOf(containers, containers, func(i int) error {
+		assert.NoError(t, errorsOf(containers, containers, func(i int) error {
 			ready.Done()
 			<-start
 			if err := f(pods[i]); err != nil {

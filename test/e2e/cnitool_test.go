@@ -10,6 +10,7 @@ import (
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -60,7 +61,7 @@ func TestCnitool(t *testing.T) {
 			t.Errorf("%s del: %v\n%s", when, err, out)
 		}
 	}
-	if links := must(p.LinkNames())(t); !slices.Equal(links, []string{"lo"}) {
+	if links := assert.Must(p.LinkNames())(t); !slices.Equal(links, []string{"lo"}) {
 		t.Errorf("the container still has %v", links)
 	}
 	traces := w.traces()
@@ -82,9 +83,9 @@ type cnitool struct {
 func (w *world) cnitool(name string, plugins ...keys) cnitool {
 	w.t.Helper()
 	c := cnitool{w, name, filepath.Join(os.Getenv("MASQ_PEERS"), "cnitool"), w.t.TempDir()}
-	text := must(json.Marshal(keys{"cniVersion": "1.1.0", "name": name, "plugins": plugins}))(w.t)
-	check(w.t, os.WriteFile(filepath.Join(c.dir, "10-net.conflist"), text, 0o600))
-	check(w.t, os.Mkdir(filepath.Join(c.dir, "lib"), 0o700))
+	text := assert.Must(json.Marshal(keys{"cniVersion": "1.1.0", "name": name, "plugins": plugins}))(w.t)
+	assert.NoError(w.t, os.WriteFile(filepath.Join(c.dir, "10-net.conflist"), text, 0o600))
+	assert.NoError(w.t, os.Mkdir(filepath.Join(c.dir, "lib"), 0o700))
 	return c
 }
 
@@ -94,7 +95,7 @@ func (c cnitool) run(verb string, p *pod) (string, error) {
 	// cnitool keeps results in /var/lib/cni; the path cannot be configured.
 	cmd := c.w.Node.Command(soon(c.w.t), "unshare", "--mount", "sh", "-c", `mount --bind "$0/lib" /var/lib && exec "$@"`,
 		c.dir, c.path, verb, c.name, p.Path())
-	capabilities := must(json.Marshal(published))(c.w.t)
+	capabilities := assert.Must(json.Marshal(published))(c.w.t)
 	cmd.Env = append(os.Environ(), "NETCONFPATH="+c.dir, "CAP_ARGS="+string(capabilities),
 		"CNI_PATH="+strings.Join(pluginPath(c.w.t), string(filepath.ListSeparator)))
 	out, err := cmd.CombinedOutput()

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -32,7 +33,7 @@ exec "$@"`
 func (w *world) confined(ctx context.Context, capabilities string, args ...string) *nstest.Command {
 	w.t.Helper()
 	state := filepath.Join(w.dir, "state")
-	check(w.t, os.MkdirAll(state, 0o700))
+	assert.NoError(w.t, os.MkdirAll(state, 0o700))
 	all := append([]string{
 		"--mount", "sh", "-c", confinement, state,
 		"setpriv", "--bounding-set", capabilities, "--inh-caps", capabilities, "--ambient-caps", capabilities, "--no-new-privs",
@@ -46,7 +47,7 @@ func (w *world) confined(ctx context.Context, capabilities string, args ...strin
 // status returns a line of /proc/PID/status.
 func (d *daemon) status(name string) string {
 	d.w.t.Helper()
-	text := must(os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Process.Pid)))(d.w.t)
+	text := assert.Must(os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Process.Pid)))(d.w.t)
 	for line := range strings.Lines(string(text)) {
 		if v, ok := strings.CutPrefix(line, name+":"); ok {
 			return strings.TrimSpace(v)
@@ -64,11 +65,11 @@ func TestConfinedDaemon(t *testing.T) {
 	a := w.attach("a", list)
 	log := filepath.Join(w.dir, "masqd.log")
 	d := &daemon{w: w, log: log, Command: w.confined(context.WithoutCancel(t.Context()), "-all,+net_admin", "--config", file)}
-	d.Stderr = must(os.Create(log))(t)
-	check(t, d.Start())
+	d.Stderr = assert.Must(os.Create(log))(t)
+	assert.NoError(t, d.Start())
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("masqd said:\n%s", must(os.ReadFile(log))(t))
+			t.Logf("masqd said:\n%s", assert.Must(os.ReadFile(log))(t))
 		}
 	})
 	until(t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
@@ -79,12 +80,12 @@ func TestConfinedDaemon(t *testing.T) {
 		fmt.Sprintf("delete element inet masq policy4 { %s }", a.addr(w.V4.Node)),
 	} {
 		// The control: while masqd is stopped the rules are not repaired.
-		check(t, d.Process.Signal(syscall.SIGSTOP))
+		assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
 		w.nft("%s", change)
 		if a.tryCheck(list) == nil {
 			t.Errorf("%s: CHECK succeeds", change)
 		}
-		check(t, d.Process.Signal(syscall.SIGCONT))
+		assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
 		until(t, "CHECK passes after "+change, func() bool { return a.tryCheck(list) == nil })
 		for _, plan := range w.Plans() {
 			w.seenAs(a, plan, plan.Node)
@@ -92,19 +93,19 @@ func TestConfinedDaemon(t *testing.T) {
 	}
 
 	// A flow that began untranslated is deleted.
-	echo := must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
-	wire := must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(t)
+	echo := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
+	wire := assert.Must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(t)
 	w.nft("add table inet other { chain c { type filter hook forward priority 0; ct state established accept; }; }")
 	deleted := d.metric("masq_untranslated_flows_total")
-	check(t, d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
 	w.nft("delete table inet masq")
-	during := must(a.Dial(soon(t), "udp", netip.AddrPort{}, echo.Addr()))(t)
+	during := assert.Must(a.Dial(soon(t), "udp", netip.AddrPort{}, echo.Addr()))(t)
 	defer during.Close()
 	send(t, during, "gap")
 	if from := w.lastFrom(wire, "gap"); from.Addr() != a.addr(w.V4.Node) {
 		t.Fatalf("without rules the server sees %s, so the test proves nothing", from)
 	}
-	check(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
 	until(t, "the untranslated flow is deleted", func() bool { return d.metric("masq_untranslated_flows_total") != deleted })
 	say(t, during, "after")
 	if from := w.lastFrom(wire, "after"); from.Addr() != w.V4.Node {
@@ -140,7 +141,7 @@ func (d *daemon) isConfined() {
 	if uid := d.status("Uid"); uid != "0\t0\t0\t0" {
 		t.Errorf("it runs as %q", uid)
 	}
-	for name := range strings.SplitSeq(string(must(os.ReadFile(fmt.Sprintf("/proc/%d/environ", d.Process.Pid)))(t)), "\x00") {
+	for name := range strings.SplitSeq(string(assert.Must(os.ReadFile(fmt.Sprintf("/proc/%d/environ", d.Process.Pid)))(t)), "\x00") {
 		if !regexp.MustCompile(`^(PWD=.*|SHLVL=.*|_=.*|OLDPWD=.*)?$`).MatchString(name) {
 			t.Errorf("its environment has %s", name)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -18,8 +19,8 @@ import (
 func TestConntrackTableFull(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
-	server := must(w.Server.ServeUDP(at(w.V4.Server, 53)))(t)
-	limit := int(must(w.table())(t).Limit)
+	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 53)))(t)
+	limit := int(assert.Must(w.table())(t).Limit)
 	d := w.daemon()
 	reasons := func() []string {
 		t.Helper()
@@ -48,16 +49,16 @@ func TestConntrackTableFull(t *testing.T) {
 		t.Errorf("inspect with a nearly full table: %v", got)
 	}
 	// Requests to masqd need table entries too, so it is asked when the table has room again.
-	have := int(must(w.table())(t).Entries)
+	have := int(assert.Must(w.table())(t).Entries)
 	w.fillFrom(limit-1000, limit-1000+limit-have)
-	c := must(p.Dial(soon(t), "udp", netip.AddrPort{}, server.Addr()))(t)
+	c := assert.Must(p.Dial(soon(t), "udp", netip.AddrPort{}, server.Addr()))(t)
 	g := w.gauge(t)
 	until(t, "packets are dropped", func() bool {
 		_, err := c.Write([]byte("x"))
-		check(t, err)
-		return conntrack.Sum(must(g.conn.Statistics(t.Context()))(t)).Drop > 0
+		assert.NoError(t, err)
+		return conntrack.Sum(assert.Must(g.conn.Statistics(t.Context()))(t)).Drop > 0
 	})
-	check(t, w.Node.Command(soon(t), "conntrack", "-F").Run())
+	assert.NoError(t, w.Node.Command(soon(t), "conntrack", "-F").Run())
 	got := reasons()
 	if len(got) != 1 || !strings.Contains(got[0], "dropped in the last ") || !strings.Contains(got[0], ": it was full;") || !strings.Contains(got[0], "masq-cni inspect pods") {
 		t.Errorf("with an empty table again: %q", got)

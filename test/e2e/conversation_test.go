@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -31,12 +32,12 @@ func (w *world) listener() *listener {
 	w.t.Helper()
 	l := &listener{world: w, tcp: map[netip.Addr]netip.AddrPort{}, udp: map[netip.Addr]netip.AddrPort{}}
 	w.keepUDPFlows()
-	check(w.t, w.Node.Do(func() (err error) {
+	assert.NoError(w.t, w.Node.Do(func() (err error) {
 		l.table, err = conntrack.Open()
 		return err
 	}))
-	w.t.Cleanup(func() { check(w.t, l.table.Close()) })
-	l.heard = must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && len(p.Payload) > 0 }))(w.t)
+	w.t.Cleanup(func() { assert.NoError(w.t, l.table.Close()) })
+	l.heard = assert.Must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && len(p.Payload) > 0 }))(w.t)
 	return l
 }
 
@@ -45,7 +46,7 @@ func (w *world) listener() *listener {
 func (w *world) keepUDPFlows() {
 	w.t.Helper()
 	for _, name := range []string{"nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"} {
-		check(w.t, w.Node.Sysctl("net.netfilter."+name, "3600"))
+		assert.NoError(w.t, w.Node.Sysctl("net.netfilter."+name, "3600"))
 	}
 }
 
@@ -68,15 +69,15 @@ func (l *listener) converse(from *nstest.NS, network string, server netip.Addr) 
 	if network == "tcp" {
 		to, proto = l.tcp[server], unix.IPPROTO_TCP
 	}
-	c := &conversation{Conn: must(from.Dial(soon(l.t), network, netip.AddrPort{}, to))(l.t), l: l}
+	c := &conversation{Conn: assert.Must(from.Dial(soon(l.t), network, netip.AddrPort{}, to))(l.t), l: l}
 	l.t.Cleanup(func() { _ = c.Close() })
 	own := netip.MustParseAddrPort(c.LocalAddr().String())
 	c.tuple = conntrack.Tuple{Src: own.Addr(), Dst: to.Addr(), SrcPort: own.Port(), DstPort: to.Port(), Proto: proto}
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		// Go sends a keepalive after 15 s without data. If the flow's entry was deleted, the
 		// rules would count it as a new flow.
-		check(l.t, tcp.SetKeepAlive(false))
-		must(c.Write([]byte("ECHO\n")))(l.t)
+		assert.NoError(l.t, tcp.SetKeepAlive(false))
+		assert.Must(c.Write([]byte("ECHO\n")))(l.t)
 	}
 	c.as = c.asks()
 	c.id = c.entry()
@@ -105,7 +106,7 @@ func (c *conversation) entry() uint32 {
 	if errors.Is(err, conntrack.ErrNotFound) {
 		return 0
 	}
-	check(c.l.t, err)
+	assert.NoError(c.l.t, err)
 	return f.ID
 }
 
@@ -165,8 +166,8 @@ func wantStuck(when string, flows ...*conversation) {
 		if id := c.entry(); id != c.id {
 			c.l.t.Errorf("%s: %v: entry %d has become %d", when, c, c.id, id)
 		}
-		must(c.Write([]byte(c.word())))(c.l.t)
-		check(c.l.t, c.SetReadDeadline(end))
+		assert.Must(c.Write([]byte(c.word())))(c.l.t)
+		assert.NoError(c.l.t, c.SetReadDeadline(end))
 	}
 	for _, c := range flows {
 		if n, err := c.Read(make([]byte, 100)); !isTimeout(err) {
@@ -186,7 +187,7 @@ func (d *daemon) syncs() {
 	// A sync may have been running already.
 	for range 2 {
 		last := d.metric("masq_last_sync_timestamp_seconds")
-		check(d.w.t, d.Process.Signal(syscall.SIGHUP))
+		assert.NoError(d.w.t, d.Process.Signal(syscall.SIGHUP))
 		until(d.w.t, "masqd syncs", func() bool { return d.metric("masq_last_sync_timestamp_seconds") != last })
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -48,11 +49,11 @@ func (w *world) served(more ...string) []string {
 func (w *world) launch(args ...string) *daemon {
 	w.t.Helper()
 	d := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
-	out := must(os.OpenFile(d.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(w.t)
+	out := assert.Must(os.OpenFile(d.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(w.t)
 	defer func() { _ = out.Close() }()
 	d.Command = w.Node.Command(context.WithoutCancel(w.t.Context()), built("masqd"), args...)
 	d.Stderr = out
-	check(w.t, d.Start())
+	assert.NoError(w.t, d.Start())
 	w.t.Cleanup(func() {
 		if w.t.Failed() {
 			text, _ := os.ReadFile(d.log)

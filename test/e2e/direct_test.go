@@ -14,6 +14,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -36,7 +37,7 @@ func TestDirectDestinations(t *testing.T) {
 		if a != w.V4.Server && a != w.V6.Server {
 			host := netip.PrefixFrom(a, a.BitLen())
 			addAddress(t, w.Server, "eth0", host)
-			check(t, w.Router.Route(host, w.planOf(a).Server))
+			assert.NoError(t, w.Router.Route(host, w.planOf(a).Server))
 		}
 		servers[s], _ = w.servers(a)
 	}
@@ -121,10 +122,10 @@ func TestDirectNeighbours(t *testing.T) {
 	for _, p := range w.Plans() {
 		second := p.Node.Next()
 		addAddress(t, w.Node, "uplink", netip.PrefixFrom(second, p.UplinkNet.Bits()))
-		sibling := must(other.ServeTCP(at(other.addr(p.Node), 80)))(t)
-		node := must(w.Node.ServeTCP(at(p.Node, 80)))(t)
-		nodeToo := must(w.Node.ServeTCP(at(second, 80)))(t)
-		router := must(w.Router.ServeTCP(at(p.Router, 80)))(t)
+		sibling := assert.Must(other.ServeTCP(at(other.addr(p.Node), 80)))(t)
+		node := assert.Must(w.Node.ServeTCP(at(p.Node, 80)))(t)
+		nodeToo := assert.Must(w.Node.ServeTCP(at(second, 80)))(t)
+		router := assert.Must(w.Router.ServeTCP(at(p.Router, 80)))(t)
 		ownOf := func(c *pod) []netip.Addr { return []netip.Addr{c.addr(p.Node)} }
 		ofNode := []netip.Addr{p.Node, second} // the kernel chooses one of the two
 		for _, c := range []struct {
@@ -175,7 +176,7 @@ func TestNeverMasqueraded(t *testing.T) {
 				if groups[i].Is4() {
 					// A broadcast of the uplink's network; the node is configured to forward it.
 					for _, conf := range []string{"all", host} {
-						check(t, w.Node.Sysctl("net/ipv4/conf/"+conf+"/bc_forwarding", "1"))
+						assert.NoError(t, w.Node.Sysctl("net/ipv4/conf/"+conf+"/bc_forwarding", "1"))
 					}
 					destinations = append(destinations, netip.MustParseAddr("192.0.2.255"))
 				}
@@ -184,8 +185,8 @@ func TestNeverMasqueraded(t *testing.T) {
 					want = plan.Node
 				}
 				for _, dst := range destinations {
-					arrived := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Dst == dst && q.DstPort == port }))(t)
-					check(t, p.SendRaw(nstest.UDPPacket(at(own, port), at(dst, port), []byte("to many"))))
+					arrived := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Dst == dst && q.DstPort == port }))(t)
+					assert.NoError(t, p.SendRaw(nstest.UDPPacket(at(own, port), at(dst, port), []byte("to many"))))
 					got, err := arrived.WaitFor(soon(t), func(nstest.Packet) bool { return true })
 					if err != nil || got.Src != want {
 						t.Errorf("to %s arrived %v, %v; want it from %s", dst, got, err, want)
@@ -202,9 +203,9 @@ func TestNeverMasqueraded(t *testing.T) {
 func TestMasqLinkLocalIPv6(t *testing.T) {
 	const port = 4242
 	w := newWorld(t, nstest.Uplink{})
-	router := must(linkLocal(w.Router, "tonode"))(t)
-	node := must(linkLocal(w.Node, "uplink"))(t)
-	arrived := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Dst == router && q.DstPort == port }))(t)
+	router := assert.Must(linkLocal(w.Router, "tonode"))(t)
+	node := assert.Must(linkLocal(w.Node, "uplink"))(t)
+	arrived := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Dst == router && q.DstPort == port }))(t)
 	for i, on := range []bool{false, true} {
 		p := w.attach(fmt.Sprintf("c%d", i), w.conflist("1.1.0", w.masq().with(keys{"masqLinkLocalIPv6": on})))
 		own := p.addr(router)
@@ -214,7 +215,7 @@ func TestMasqLinkLocalIPv6(t *testing.T) {
 		}
 		mark := uint16(5000 + i)
 		packet := nstest.UDPPacket(at(own, 700), at(router, port), binary.BigEndian.AppendUint16(nil, mark))
-		check(t, sendAll(w.Node, "uplink", [][]byte{packet}))
+		assert.NoError(t, sendAll(w.Node, "uplink", [][]byte{packet}))
 		got, err := arrived.WaitFor(soon(t), func(q nstest.Packet) bool {
 			return len(q.Payload) == 2 && binary.BigEndian.Uint16(q.Payload) == mark
 		})
@@ -275,7 +276,7 @@ func (w *world) knowPods() {
 	for i, p := range w.Plans() {
 		pods := netip.MustParsePrefix([]string{"10.88.0.0/16", "fd00:88::/64"}[i])
 		gateway := p.ServerNet.Addr().Next()
-		check(w.t, errors.Join(w.Router.Route(pods, p.Node), w.Server.Route(pods, gateway)))
+		assert.NoError(w.t, errors.Join(w.Router.Route(pods, p.Node), w.Server.Route(pods, gateway)))
 	}
 }
 
@@ -284,7 +285,7 @@ func (w *world) knowPods() {
 // to the address, and the conntrack entry would stay wrong.
 func addAddress(t testing.TB, n *nstest.NS, link string, p netip.Prefix) {
 	t.Helper()
-	check(t, n.AddAddress(link, p))
+	assert.NoError(t, n.AddAddress(link, p))
 	ctx := soon(t)
 	for {
 		out, err := n.Command(ctx, "ip", "route", "get", p.Addr().String()).Output()
@@ -387,7 +388,7 @@ func routeMulticast(t testing.TB, n *nstest.NS, src, group netip.Addr, from, to 
 		family, proto, level = unix.AF_INET6, unix.IPPROTO_ICMPV6, unix.IPPROTO_IPV6
 	}
 	fd := -1
-	check(t, n.Do(func() (err error) {
+	assert.NoError(t, n.Do(func() (err error) {
 		if fd, err = unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, proto); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -14,13 +15,13 @@ import (
 func (p *pod) spoofs(plan nstest.Plan) {
 	p.w.t.Helper()
 	src := netip.MustParseAddr(map[bool]string{true: "203.0.113.7", false: "2001:db8:7::7"}[plan.Server.Is4()])
-	check(p.w.t, p.SendRaw(nstest.UDPPacket(at(src, 700), at(plan.Server, 9), []byte("spoofed"))))
+	assert.NoError(p.w.t, p.SendRaw(nstest.UDPPacket(at(src, 700), at(plan.Server, 9), []byte("spoofed"))))
 }
 
 // sendsInvalid sends a segment that no connection can have.
 func (p *pod) sendsInvalid(to netip.Addr) {
 	p.w.t.Helper()
-	check(p.w.t, p.SendRaw(nstest.TCPPacket(nstest.Segment{
+	assert.NoError(p.w.t, p.SendRaw(nstest.TCPPacket(nstest.Segment{
 		Src: at(p.addr(to), 5555), Dst: at(to, 9), Flags: nstest.SYN | nstest.RST, Seq: 1,
 	})))
 }
@@ -50,7 +51,7 @@ func TestDroppedIsShown(t *testing.T) {
 		if len(pods) != 1 || pods[0].Dropped.String() != text {
 			t.Errorf("inspect pod %s: %+v, want %q", p.runtime.ContainerID, pods, text)
 		}
-		if out := string(must(w.command(w.Node, "inspect", "pod", p.runtime.ContainerID).Output())(t)); !strings.Contains(out, text) {
+		if out := string(assert.Must(w.command(w.Node, "inspect", "pod", p.runtime.ContainerID).Output())(t)); !strings.Contains(out, text) {
 			t.Errorf("inspect pod %s does not say %q:\n%s", p.runtime.ContainerID, text, out)
 		}
 	}
@@ -90,10 +91,10 @@ func TestInvalidOfSources(t *testing.T) {
 	s.translated()
 	for i, p := range s.Plans() {
 		rule := []string{"invalid/cidr4", "invalid/cidr6"}[i]
-		private := must(s.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == s.pod.addr(p.Server) && !neighbours(q) }))(t)
+		private := assert.Must(s.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == s.pod.addr(p.Server) && !neighbours(q) }))(t)
 		s.pod.sendsInvalid(p.Server)
 		s.pod.sendsInvalid(s.direct[i])
-		must(private.WaitFor(soon(t), func(q nstest.Packet) bool { return q.Dst == s.direct[i] }))(t)
+		assert.Must(private.WaitFor(soon(t), func(q nstest.Packet) bool { return q.Dst == s.direct[i] }))(t)
 		until(t, rule+" has counted one packet", func() bool { return s.counted(rule) == 1 })
 		if all := packets(t, private); len(all) != 1 {
 			t.Errorf("left with the pod's own address: %v", all)

@@ -9,6 +9,7 @@ import (
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -99,7 +100,7 @@ func TestLiveAddressIsRefused(t *testing.T) {
 			}
 			works()
 			if test.same {
-				check(t, os.RemoveAll(filepath.Join(w.dir, "leases")))
+				assert.NoError(t, os.RemoveAll(filepath.Join(w.dir, "leases")))
 			}
 			if strings.Contains(test.name, "table lost") {
 				w.nodeRun("nft", "delete", "table", "inet", "masq")
@@ -128,7 +129,7 @@ func TestLiveAddressIsRefused(t *testing.T) {
 				t.Errorf("a lost packets: %d answers, then %v", n, err)
 			}
 			unchanged(t, "left by the refused ADD", uncounted(w.traces()), uncounted(before))
-			if links := must(b.LinkNames())(t); len(links) != 1 {
+			if links := assert.Must(b.LinkNames())(t); len(links) != 1 {
 				t.Errorf("b still has %v", links)
 			}
 			// A runtime calls DEL after an ADD that failed.
@@ -162,10 +163,10 @@ func TestAddressOfEndedContainer(t *testing.T) {
 			empty := w.traces()
 			a := w.claimant("a")
 			a.attach(w.conflist("1.1.0", test.list(w)...))
-			links := len(must(w.Node.LinkNames())(t))
-			check(t, a.Close())
-			until(t, "the link of a is gone", func() bool { return len(must(w.Node.LinkNames())(t)) == links-1 })
-			check(t, os.RemoveAll(filepath.Join(w.dir, "leases")))
+			links := len(assert.Must(w.Node.LinkNames())(t))
+			assert.NoError(t, a.Close())
+			until(t, "the link of a is gone", func() bool { return len(assert.Must(w.Node.LinkNames())(t)) == links-1 })
+			assert.NoError(t, os.RemoveAll(filepath.Join(w.dir, "leases")))
 			if !strings.Contains(w.traces(), "net/a/eth0") { // control
 				t.Fatal("nothing of a remains before the ADD")
 			}
@@ -174,13 +175,13 @@ func TestAddressOfEndedContainer(t *testing.T) {
 			works := func() {
 				t.Helper()
 				w.seenAs(b, w.V4, w.V4.Node)
-				check(t, b.tryCheck(list))
+				assert.NoError(t, b.tryCheck(list))
 				if traces := w.traces(); strings.Contains(traces, "net/a/eth0") {
 					t.Errorf("parts of a remain:\n%s", traces)
 				}
 			}
 			works()
-			check(t, a.tryDel(list))
+			assert.NoError(t, a.tryDel(list))
 			a.list = nil
 			works()
 			b.detach()
@@ -267,7 +268,7 @@ func TestDuplicateChained(t *testing.T) {
 						w.nodeRun("ip", "route", "replace", address.String(), "dev", "h-"+left.runtime.ContainerID)
 					}
 					w.seenAs(left, w.V4, w.V4.Node)
-					check(t, left.tryCheck(left.list))
+					assert.NoError(t, left.tryCheck(left.list))
 					quiet = w.call(call{verb: "STATUS", conf: w.behind()})
 					quiet.done(nil)
 					if strings.Contains(quiet.stderr, address.String()) {

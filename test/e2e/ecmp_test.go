@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -46,8 +47,8 @@ func TestSeveralUplinks(t *testing.T) {
 				second.Addresses = append(second.Addresses, netip.MustParsePrefix(fmt.Sprintf(n, 2)))
 				far.Addresses = append(far.Addresses, netip.MustParsePrefix(fmt.Sprintf(n, 1)))
 			}
-			check(t, nstest.Connect(second, far, 1400))
-			check(t, errors.Join(
+			assert.NoError(t, nstest.Connect(second, far, 1400))
+			assert.NoError(t, errors.Join(
 				w.Node.Sysctl("net/ipv4/fib_multipath_hash_policy", "1"), w.Node.Sysctl("net/ipv6/fib_multipath_hash_policy", "1")))
 			var p *pod
 			if c.daemon {
@@ -56,7 +57,7 @@ func TestSeveralUplinks(t *testing.T) {
 				p = w.attach("a", w.conflist("1.1.0", w.masq()))
 			}
 			for i, plan := range w.Plans() {
-				check(t, w.Server.Route(second.Addresses[i].Masked(), plan.ServerNet.Addr().Next()))
+				assert.NoError(t, w.Server.Route(second.Addresses[i].Masked(), plan.ServerNet.Addr().Next()))
 				family := []string{"-4", "-6"}[i]
 				c.routes(w, family, plan.Router.String(), far.Addresses[i].Addr().String())
 			}
@@ -67,7 +68,7 @@ func TestSeveralUplinks(t *testing.T) {
 				t.Errorf("MTU %d, not the lesser of both uplinks", p.result.Interfaces[1].Mtu)
 			}
 			for i, plan := range w.Plans() {
-				echo := must(w.Server.ServeUDP(at(plan.Server, 7)))(t)
+				echo := assert.Must(w.Server.ServeUDP(at(plan.Server, 7)))(t)
 				seen := map[netip.Addr]int{}
 				own := p.addr(plan.Server)
 				flow := func(port int) bool {
@@ -76,7 +77,7 @@ func TestSeveralUplinks(t *testing.T) {
 						return false
 					}
 					defer conn.Close()
-					check(t, conn.SetDeadline(time.Now().Add(time.Second)))
+					assert.NoError(t, conn.SetDeadline(time.Now().Add(time.Second)))
 					send(t, conn, "who")
 					b := make([]byte, 100)
 					_, err = conn.Read(b)
@@ -87,7 +88,7 @@ func TestSeveralUplinks(t *testing.T) {
 					until(t, fmt.Sprintf("flow %d to %s is answered", port, plan.Server), func() bool { return flow(port) })
 				}
 				if i == 0 && !c.daemon { // control
-					check(t, w.Node.Sysctl("net/ipv4/conf/uplink2/forwarding", "0"))
+					assert.NoError(t, w.Node.Sysctl("net/ipv4/conf/uplink2/forwarding", "0"))
 					lost := false
 					for port := 40000; port < 40016 && !lost; port++ {
 						lost = !flow(port)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -94,7 +95,7 @@ func (s *egressRemoval) loseFromBoth() {
 		if a == egressAddresses[1][1] {
 			link = "lo"
 		}
-		check(s.t, s.Node.RemoveAddress(link, netip.PrefixFrom(a, a.BitLen())))
+		assert.NoError(s.t, s.Node.RemoveAddress(link, netip.PrefixFrom(a, a.BitLen())))
 		if link == "uplink" {
 			s.forgetNeighbour(a)
 		}
@@ -106,7 +107,7 @@ func (s *egressRemoval) loseFromBoth() {
 func (s *egressRemoval) forgetNeighbour(a netip.Addr) {
 	s.t.Helper()
 	family := map[bool]string{true: "-4", false: "-6"}[a.Is4()]
-	check(s.t, s.Router.Command(s.t.Context(), "ip", family, "neighbour", "flush", "to", a.String(), "dev", "tonode").Run())
+	assert.NoError(s.t, s.Router.Command(s.t.Context(), "ip", family, "neighbour", "flush", "to", a.String(), "dev", "tonode").Run())
 }
 
 // onLoopback adds addresses to the node's loopback, and routes to them on the router.
@@ -116,7 +117,7 @@ func (s *egressRemoval) onLoopback(addresses []netip.Addr) {
 		host := netip.PrefixFrom(addresses[i], addresses[i].BitLen())
 		addAddress(s.t, s.Node, "lo", host)
 		if p.UplinkNet.Contains(addresses[i]) {
-			check(s.t, errors.Join(s.Router.Route(host, p.Node)))
+			assert.NoError(s.t, errors.Join(s.Router.Route(host, p.Node)))
 			s.forgetNeighbour(addresses[i])
 		}
 	}
@@ -127,11 +128,11 @@ func (s *egressRemoval) wantDropped() {
 	s.t.Helper()
 	for i, p := range s.Plans() {
 		rule := []string{"policy/no-egress4", "policy/no-egress6"}[i]
-		arrived := must(s.Server.Capture("eth0", toward(p.Server)))(s.t)
-		leaving := must(s.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Dst == p.Server && !neighbours(q) }))(s.t)
+		arrived := assert.Must(s.Server.Capture("eth0", toward(p.Server)))(s.t)
+		leaving := assert.Must(s.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Dst == p.Server && !neighbours(q) }))(s.t)
 		before := s.counted(rule)
-		c := must(s.pod.Dial(soon(s.t), "udp", netip.AddrPort{}, at(p.Server, 9)))(s.t)
-		must(c.Write([]byte("to be dropped")))(s.t)
+		c := assert.Must(s.pod.Dial(soon(s.t), "udp", netip.AddrPort{}, at(p.Server, 9)))(s.t)
+		assert.Must(c.Write([]byte("to be dropped")))(s.t)
 		until(s.t, "the packet is counted", func() bool { return s.counted(rule) > before })
 		_ = c.Close()
 		s.passes(p) // packets sent before have left

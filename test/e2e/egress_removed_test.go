@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // egressRemoval is a node that translates to several addresses, of which it will lose one of each
@@ -104,9 +106,9 @@ func (s *egressRemoval) wantFresh(when string) {
 func (s *egressRemoval) lose(link string) {
 	s.t.Helper()
 	for _, a := range s.lost {
-		check(s.t, s.Node.RemoveAddress(link, netip.PrefixFrom(a, a.BitLen())))
+		assert.NoError(s.t, s.Node.RemoveAddress(link, netip.PrefixFrom(a, a.BitLen())))
 		if link == "uplink" {
-			check(s.t, s.Router.Command(s.t.Context(), "ip", "neighbour", "replace", a.String(),
+			assert.NoError(s.t, s.Router.Command(s.t.Context(), "ip", "neighbour", "replace", a.String(),
 				"lladdr", "02:00:00:00:00:77", "dev", "tonode", "nud", "permanent").Run())
 		}
 	}
@@ -178,8 +180,8 @@ func (s *egressRemoval) ofOtherPrograms() (out otherFlows) {
 	s.t.Helper()
 	routed := netip.MustParseAddr("198.18.0.99")
 	host := netip.PrefixFrom(routed, 32)
-	check(s.t, s.Router.Route(host, s.V4.Node))
-	check(s.t, s.Server.Route(host, s.V4.ServerNet.Addr().Next()))
+	assert.NoError(s.t, s.Router.Route(host, s.V4.Node))
+	assert.NoError(s.t, s.Server.Route(host, s.V4.ServerNet.Addr().Next()))
 	service := netip.MustParseAddr("198.51.100.7")
 	addAddress(s.t, s.Server, "eth0", netip.PrefixFrom(service, 32))
 	ipam := s.masqOn("10.89.0.0/16")["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
@@ -296,5 +298,5 @@ func TestEgressAddressesOfSeveralPolicies(t *testing.T) {
 	d.counts(egressRemovedTotal, fmt.Sprint(len(s.as(s.lost))))
 	s.pod = old
 	s.wantNew("the addresses are gone")
-	check(t, old.tryCheck(old.list))
+	assert.NoError(t, old.tryCheck(old.list))
 }

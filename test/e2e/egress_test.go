@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -21,7 +22,7 @@ func TestEgress(t *testing.T) {
 		c := w.attach("a", w.conflist("1.1.0", w.masq()))
 		for _, p := range w.Plans() {
 			own := c.addr(p.Server)
-			arrived := must(w.Server.Capture("eth0", toward(p.Server)))(t)
+			arrived := assert.Must(w.Server.Capture("eth0", toward(p.Server)))(t)
 			for _, probe := range w.probes(c, p) {
 				if err := probe.send(soon(t)); err != nil {
 					t.Errorf("%s to %s: %v", probe.name, p.Server, err)
@@ -46,8 +47,8 @@ func TestEgress(t *testing.T) {
 		c := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"ipMasq": false})))
 		for _, p := range w.Plans() {
 			own := c.addr(p.Server)
-			arrived := must(w.Server.Capture("eth0", toward(p.Server)))(t)
-			answers := must(w.Server.Capture("eth0", toward(own)))(t)
+			arrived := assert.Must(w.Server.Capture("eth0", toward(p.Server)))(t)
+			answers := assert.Must(w.Server.Capture("eth0", toward(own)))(t)
 			for _, probe := range w.probes(c, p) {
 				if got := unanswered(t, arrived, probe.send, probe.is); got.Src != own {
 					t.Errorf("%s: %v, want the container's own %s", probe.name, got, own)
@@ -105,7 +106,7 @@ func (w *world) probes(c *pod, p nstest.Plan) []probe {
 // servers starts a server of each transport at an address of the server.
 func (w *world) servers(a netip.Addr) (tcp, udp netip.AddrPort) {
 	w.t.Helper()
-	t, u := must(w.Server.ServeTCP(at(a, 0)))(w.t), must(w.Server.ServeUDP(at(a, 0)))(w.t)
+	t, u := assert.Must(w.Server.ServeTCP(at(a, 0)))(w.t), assert.Must(w.Server.ServeUDP(at(a, 0)))(w.t)
 	return t.Addr(), u.Addr()
 }
 
@@ -116,7 +117,7 @@ func unanswered(t testing.TB, arrived *nstest.Capture, send func(context.Context
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- send(ctx) }()
-	got := must(arrived.WaitFor(ctx, is))(t)
+	got := assert.Must(arrived.WaitFor(ctx, is))(t)
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v was answered: %v", got, err)
@@ -128,7 +129,7 @@ func unanswered(t testing.TB, arrived *nstest.Capture, send func(context.Context
 // have then been sent.
 func (w *world) passes(p nstest.Plan) {
 	w.t.Helper()
-	if r := must(w.Node.Ping(soon(w.t), p.Server, nstest.PingOptions{}))(w.t); !r.Reply() {
+	if r := assert.Must(w.Node.Ping(soon(w.t), p.Server, nstest.PingOptions{}))(w.t); !r.Reply() {
 		w.t.Fatalf("ping from the node to %s: %+v", p.Server, r)
 	}
 }
@@ -154,19 +155,3 @@ func packets(t testing.TB, c *nstest.Capture) []nstest.Packet {
 }
 
 func at(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }
-
-// must returns v, or fails the test.
-func must[T any](v T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		check(t, err)
-		return v
-	}
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

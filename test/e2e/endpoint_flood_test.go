@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -44,15 +45,15 @@ func TestFlooder(t *testing.T) {
 	if len(job) != 3 {
 		return
 	}
-	check(t, syscall.Setgid(nobody))
-	check(t, syscall.Setuid(nobody))
+	assert.NoError(t, syscall.Setgid(nobody))
+	assert.NoError(t, syscall.Setuid(nobody))
 	var all []net.Conn
-	for range must(strconv.Atoi(job[1]))(t) {
+	for range assert.Must(strconv.Atoi(job[1]))(t) {
 		c, err := net.Dial("tcp", job[0])
 		if errors.Is(err, syscall.ECONNRESET) {
 			continue // masqd closed it before Dial returned
 		}
-		check(t, err)
+		assert.NoError(t, err)
 		_, _ = io.WriteString(c, job[2]) // masqd may have closed it already
 		all = append(all, c)
 	}
@@ -66,11 +67,11 @@ func TestFlooder(t *testing.T) {
 // flood opens connections to masqd from the node and sends a text on each.
 func (w *world) flood(connections int, text string) *flooder {
 	w.t.Helper()
-	f := &flooder{Command: w.Node.Command(w.t.Context(), must(os.Executable())(w.t), "-test.run=^TestFlooder$")}
+	f := &flooder{Command: w.Node.Command(w.t.Context(), assert.Must(os.Executable())(w.t), "-test.run=^TestFlooder$")}
 	f.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s", floodEnv, daemonAt, connections, text))
-	stdin, stdout := must(f.StdinPipe())(w.t), must(f.StdoutPipe())(w.t)
+	stdin, stdout := assert.Must(f.StdinPipe())(w.t), assert.Must(f.StdoutPipe())(w.t)
 	f.stdin, f.lines = stdin, bufio.NewScanner(stdout)
-	check(w.t, f.Start())
+	assert.NoError(w.t, f.Start())
 	return f
 }
 
@@ -90,17 +91,17 @@ func (f *flooder) wait(t *testing.T) {
 func (f *flooder) end(t *testing.T) {
 	t.Helper()
 	_ = f.stdin.Close()
-	check(t, f.Wait())
+	assert.NoError(t, f.Wait())
 }
 
 // peak is masqd's peak memory in bytes.
 func (d *daemon) peak() int {
-	return must(strconv.Atoi(strings.TrimSuffix(d.status("VmHWM"), " kB")))(d.w.t) << 10
+	return assert.Must(strconv.Atoi(strings.TrimSuffix(d.status("VmHWM"), " kB")))(d.w.t) << 10
 }
 
 // files is the number of masqd's open files.
 func (d *daemon) files() int {
-	return len(must(os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Process.Pid)))(d.w.t))
+	return len(assert.Must(os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Process.Pid)))(d.w.t))
 }
 
 // An unprivileged user opens 20,000 connections to masqd and leaves them idle, and requests
@@ -165,12 +166,12 @@ func TestEndpointFlood(t *testing.T) {
 func (w *world) launchLimited(files int) *daemon {
 	w.t.Helper()
 	d := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
-	out := must(os.Create(d.log))(w.t)
+	out := assert.Must(os.Create(d.log))(w.t)
 	defer func() { _ = out.Close() }()
 	args := append([]string{"-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, files), built("masqd")}, w.served()...)
 	d.Command = w.Node.Command(w.t.Context(), "sh", args...)
 	d.Stderr = out
-	check(w.t, d.Start())
+	assert.NoError(w.t, d.Start())
 	until(w.t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
 	return d
 }

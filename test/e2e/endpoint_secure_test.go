@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -36,7 +37,7 @@ type authority struct {
 func newAuthority(t *testing.T) authority {
 	t.Helper()
 	a := authority{pool: x509.NewCertPool(), dir: t.TempDir()}
-	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
+	key := assert.Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	ca := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0), KeyUsage: x509.KeyUsageCertSign,
@@ -47,12 +48,12 @@ func newAuthority(t *testing.T) authority {
 	}
 	write := func(name, kind string, der []byte) []byte {
 		text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-		check(t, os.WriteFile(filepath.Join(a.dir, name), text, 0o600))
+		assert.NoError(t, os.WriteFile(filepath.Join(a.dir, name), text, 0o600))
 		return text
 	}
-	a.pool.AppendCertsFromPEM(write("ca.pem", "CERTIFICATE", must(x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key))(t)))
-	certificate := write("cert.pem", "CERTIFICATE", must(x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), key))(t))
-	a.pair = must(tls.X509KeyPair(certificate, write("key.pem", "EC PRIVATE KEY", must(x509.MarshalECPrivateKey(key))(t))))(t)
+	a.pool.AppendCertsFromPEM(write("ca.pem", "CERTIFICATE", assert.Must(x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key))(t)))
+	certificate := write("cert.pem", "CERTIFICATE", assert.Must(x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), key))(t))
+	a.pair = assert.Must(tls.X509KeyPair(certificate, write("key.pem", "EC PRIVATE KEY", assert.Must(x509.MarshalECPrivateKey(key))(t))))(t)
 	return a
 }
 
@@ -63,8 +64,8 @@ const rightHash = "$2a$04$MQrXZsoL3wFSDChG8aqQXeOFo0laTEmy2pxT2IBOTkC.oP9YikoD."
 // 107 bytes (sun_path in unix(7)), and TMPDIR may be long.
 func (w *world) socketPath(name string) string {
 	w.t.Helper()
-	dir := must(os.MkdirTemp("/tmp", "masqd"))(w.t)
-	w.t.Cleanup(func() { check(w.t, os.RemoveAll(dir)) })
+	dir := assert.Must(os.MkdirTemp("/tmp", "masqd"))(w.t)
+	w.t.Cleanup(func() { assert.NoError(w.t, os.RemoveAll(dir)) })
 	return filepath.Join(dir, name)
 }
 
@@ -96,7 +97,7 @@ func (d dials) get(path string) (code int, body string) {
 	if d.network == "unix" {
 		host = "masqd"
 	}
-	r := must(http.NewRequest(http.MethodGet, fmt.Sprintf("%s://%s%s", scheme, host, path), nil))(d.w.t)
+	r := assert.Must(http.NewRequest(http.MethodGet, fmt.Sprintf("%s://%s%s", scheme, host, path), nil))(d.w.t)
 	if d.user != "" {
 		r.SetBasicAuth(d.user, d.pass)
 	}
@@ -120,7 +121,7 @@ func TestEndpointWebConfig(t *testing.T) {
 	w.attach("a", w.conflist("1.0.0", w.masq()))
 	a, stranger := newAuthority(t), newAuthority(t)
 	web := filepath.Join(a.dir, "web.yaml")
-	check(t, os.WriteFile(web, []byte("tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\nbasic_auth_users:\n  prometheus: "+rightHash+"\n"), 0o600))
+	assert.NoError(t, os.WriteFile(web, []byte("tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\nbasic_auth_users:\n  prometheus: "+rightHash+"\n"), 0o600))
 	socket, probes := w.socketPath("masqd.sock"), "127.0.0.1:9469"
 	d := w.launch("--state-dir", filepath.Join(w.dir, "state"), "--listen", daemonAt+",unix:"+socket, "--web.config.file", web, "--health-listen", probes)
 
@@ -158,13 +159,13 @@ func TestEndpointWebConfig(t *testing.T) {
 			t.Errorf("the address for probes: %s: %d, not %d: %s", path, code, want, text)
 		}
 	}
-	if info := must(os.Lstat(socket))(t); info.Mode() != fs.ModeSocket|0o660 {
+	if info := assert.Must(os.Lstat(socket))(t); info.Mode() != fs.ModeSocket|0o660 {
 		t.Errorf("the socket's mode is %s", info.Mode())
 	}
 
 	// A password that is changed in the file applies from the next request on.
-	text := string(must(os.ReadFile(web))(t))
-	check(t, os.WriteFile(web, []byte(strings.Replace(text, "prometheus:", "scraper:", 1)), 0o600))
+	text := string(assert.Must(os.ReadFile(web))(t))
+	assert.NoError(t, os.WriteFile(web, []byte(strings.Replace(text, "prometheus:", "scraper:", 1)), 0o600))
 	if code, _ := over.get("/metrics"); code != http.StatusUnauthorized {
 		t.Errorf("a user that was removed gets %d", code)
 	}
@@ -205,7 +206,7 @@ func TestEndpointUnixSocket(t *testing.T) {
 		if n, _ := w.glance(); !n.Daemon.Running || !strings.Contains(n.Daemon.NotReady, c.why) || (n.Daemon.NotReady == "") != (c.why == "") {
 			t.Errorf("inspect says %q, not %q", n.Daemon.NotReady, c.why)
 		}
-		check(t, d.Process.Kill())
+		assert.NoError(t, d.Process.Kill())
 		_ = d.Wait()
 		if _, err := os.Lstat(socket); err != nil {
 			t.Error(err)

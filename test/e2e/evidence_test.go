@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -23,11 +24,11 @@ func (w *world) wired(id, host string, n int) *pod {
 	w.t.Helper()
 	p := w.pod(id)
 	gateway := netip.MustParseAddr(fmt.Sprintf("10.%d.0.1", n))
-	check(w.t, nstest.Connect(
+	assert.NoError(w.t, nstest.Connect(
 		nstest.End{NS: w.Node, Name: host, Addresses: []netip.Prefix{netip.PrefixFrom(gateway, 16)}},
 		nstest.End{NS: p.NS, Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.%d.0.24/16", n))}}, 1500))
-	check(w.t, p.Route(netip.MustParsePrefix("0.0.0.0/0"), gateway))
-	check(w.t, w.Node.Forward())
+	assert.NoError(w.t, p.Route(netip.MustParsePrefix("0.0.0.0/0"), gateway))
+	assert.NoError(w.t, w.Node.Forward())
 	return p
 }
 
@@ -65,7 +66,7 @@ func (w *world) cleansUp() {
 		if !w.hasElement("10.99.0.24") {
 			w.t.Fatal("the canary has no element")
 		}
-		check(w.t, p.Close())
+		assert.NoError(w.t, p.Close())
 		until(w.t, "an ended container is removed", func() bool { return !w.hasElement("10.99.0.24") })
 		c.verb = "DEL"
 		w.call(c).done(nil)
@@ -112,7 +113,7 @@ func TestResultIsNoEvidence(t *testing.T) {
 	}
 	// The node's eth0 does not keep an ended container either.
 	for _, a := range all {
-		check(t, a.Close())
+		assert.NoError(t, a.Close())
 		until(t, "container "+a.addr+" is removed", func() bool { return !w.hasElement(a.addr) })
 	}
 }
@@ -148,7 +149,7 @@ func TestRenamedLink(t *testing.T) {
 	for _, running := range []bool{true, false} {
 		t.Run(fmt.Sprintf("masqd %t", running), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			before := must(w.Node.LinkNames())(t)
+			before := assert.Must(w.Node.LinkNames())(t)
 			routed := w.masqOn("10.89.0.0/16")["ipam"].(keys).with(keys{"routes": []keys{{"dst": "0.0.0.0/0"}}})
 			p := w.attach("p", w.conflist("1.0.0", w.masq()))
 			q := w.attach("q", w.namedConflist("chained", "1.0.0", w.linkByPTP().with(keys{"ipam": routed}), w.behind()))
@@ -170,16 +171,16 @@ func TestRenamedLink(t *testing.T) {
 					t.Errorf("DEL has left %s", name)
 				}
 			}
-			check(t, q.Close())
+			assert.NoError(t, q.Close())
 			q.detach()
-			until(t, "all links are removed", func() bool { return len(must(w.Node.LinkNames())(t)) == len(before) })
+			until(t, "all links are removed", func() bool { return len(assert.Must(w.Node.LinkNames())(t)) == len(before) })
 		})
 	}
 }
 
 func (w *world) hasLink(name string) bool {
 	w.t.Helper()
-	return slices.Contains(must(w.Node.LinkNames())(w.t), name)
+	return slices.Contains(assert.Must(w.Node.LinkNames())(w.t), name)
 }
 
 // TestNamespacePathIsReused: the path leads to another container's namespace, and no link
@@ -190,8 +191,8 @@ func TestNamespacePathIsReused(t *testing.T) {
 	w.cleaningDaemon()
 	path := filepath.Join(t.TempDir(), "ns")
 	bind := func(p *pod) {
-		check(t, os.WriteFile(path, nil, 0o600))
-		check(t, unix.Mount(p.Path(), path, "", unix.MS_BIND, ""))
+		assert.NoError(t, os.WriteFile(path, nil, 0o600))
+		assert.NoError(t, unix.Mount(p.Path(), path, "", unix.MS_BIND, ""))
 	}
 	unbind := func() error { return errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)) }
 	first, second := w.pod("first"), w.pod("second")
@@ -206,8 +207,8 @@ func TestNamespacePathIsReused(t *testing.T) {
 	if !w.hasElement("10.77.0.5") {
 		t.Fatal("removed although its namespace exists")
 	}
-	check(t, unbind())
-	check(t, first.Close())
+	assert.NoError(t, unbind())
+	assert.NoError(t, first.Close())
 	bind(second)
 	until(t, "the first container is removed", func() bool { return !w.hasElement("10.77.0.5") })
 }
@@ -223,13 +224,13 @@ func TestDaemonWithoutNamespaceDirectory(t *testing.T) {
 	blind := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
 	blind.Command = w.Node.Command(t.Context(), "unshare", append([]string{"--mount", "sh", "-c", `mount -t tmpfs none /run/netns && exec "$@"`, "sh", built("masqd")},
 		w.served("--resync-interval", "1s", "--sweep-grace", "0s", "--config", filepath.Join(w.dir, "none"))...)...)
-	check(t, blind.Start())
+	assert.NoError(t, blind.Start())
 	until(t, "masqd is ready", func() bool { _, text := blind.get("/readyz"); return strings.Contains(text, `"ready":true`) })
 	w.cleansUp()
 	if !w.hasElement("10.224.0.24") || !w.hasElement("10.225.0.24") {
 		t.Error("a live container is removed")
 	}
-	check(t, errors.Join(linked.Close(), unlinked.Close()))
+	assert.NoError(t, errors.Join(linked.Close(), unlinked.Close()))
 	until(t, "the container without a link is removed", func() bool { return !w.hasElement("10.224.0.24") })
 	w.cleansUp()
 	if !w.hasElement("10.225.0.24") {
@@ -248,8 +249,8 @@ func TestRemovedAttachmentIsRestored(t *testing.T) {
 	p := w.pod("p")
 	path := filepath.Join(t.TempDir(), "ns")
 	bind := func() {
-		check(t, os.WriteFile(path, nil, 0o600))
-		check(t, unix.Mount(p.Path(), path, "", unix.MS_BIND, ""))
+		assert.NoError(t, os.WriteFile(path, nil, 0o600))
+		assert.NoError(t, unix.Mount(p.Path(), path, "", unix.MS_BIND, ""))
 	}
 	bind()
 	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
@@ -259,19 +260,19 @@ func TestRemovedAttachmentIsRestored(t *testing.T) {
 	})}
 	w.add(c)
 	for range 2 {
-		check(t, errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)))
+		assert.NoError(t, errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)))
 		until(t, "it is removed", func() bool { return !w.hasElement("10.77.0.5") })
 		d.end()
 		d = w.cleaningDaemon() // the removed record survives a restart of masqd
 		bind()
 		until(t, "it is restored", func() bool { return w.hasElement("10.77.0.5") })
 	}
-	check(t, errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)))
+	assert.NoError(t, errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)))
 	until(t, "it is removed", func() bool { return !w.hasElement("10.77.0.5") })
 	c.verb = "DEL"
 	w.call(c).done(nil)
 	key := masq.Key{Network: "net", ContainerID: "p", Interface: "eth0"}
-	if left := must(filepath.Glob(filepath.Join(w.dir, "state", "attachments", "*-"+key.Digest()+"*")))(t); len(left) > 0 {
+	if left := assert.Must(filepath.Glob(filepath.Join(w.dir, "state", "attachments", "*-"+key.Digest()+"*")))(t); len(left) > 0 {
 		t.Errorf("DEL has left %q", left)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -76,15 +77,15 @@ func TestExpectedDatagramsOfTheNode(t *testing.T) {
 		for _, plan := range w.Plans() {
 			w := w.in(t)
 			server := at(plan.Server, 5060)
-			l := must(w.Server.ListenUDP(server))(t)
-			c := must(p.DialUDP(at(netip.Addr{}, 5060), server))(t)
-			must(c.Write(sipMessage(p.addr(plan.Server), plan.Server)))(t)
+			l := assert.Must(w.Server.ListenUDP(server))(t)
+			c := assert.Must(p.DialUDP(at(netip.Addr{}, 5060), server))(t)
+			assert.Must(c.Write(sipMessage(p.addr(plan.Server), plan.Server)))(t)
 			until(t, "the media are expected", func() bool {
 				return strings.Contains(w.expectations(plan.Node), fmt.Sprintf("dport=%d ", callbackPort))
 			})
 			sockets := map[string]*net.UDPConn{
-				"container": must(p.ListenUDP(at(p.addr(plan.Server), callbackPort)))(t),
-				"node":      must(w.Node.ListenUDP(at(plan.Node, callbackPort)))(t),
+				"container": assert.Must(p.ListenUDP(at(p.addr(plan.Server), callbackPort)))(t),
+				"node":      assert.Must(w.Node.ListenUDP(at(plan.Node, callbackPort)))(t),
 			}
 			got := make(chan string, 100)
 			for who, s := range sockets {
@@ -94,10 +95,10 @@ func TestExpectedDatagramsOfTheNode(t *testing.T) {
 					}
 				}()
 			}
-			media := must(w.Server.DialUDP(netip.AddrPort{}, at(plan.Node, callbackPort)))(t)
+			media := assert.Must(w.Server.DialUDP(netip.AddrPort{}, at(plan.Node, callbackPort)))(t)
 			var who string
 			until(t, "the media arrive", func() bool {
-				must(media.Write([]byte("media")))(t)
+				assert.Must(media.Write([]byte("media")))(t)
 				select {
 				case who = <-got:
 				default:
@@ -108,7 +109,7 @@ func TestExpectedDatagramsOfTheNode(t *testing.T) {
 				t.Errorf("with rules %v the media from %s reached the %s", protected, plan.Server, who)
 			}
 			for _, x := range []io.Closer{l, c, media, sockets["container"], sockets["node"]} {
-				check(t, x.Close())
+				assert.NoError(t, x.Close())
 			}
 			w.nodeRun("conntrack", "-F")
 			w.nodeRun("conntrack", "-F", "expect")
@@ -123,18 +124,18 @@ func TestExpectedFromTheServerOnly(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}})))
 	for _, plan := range w.Plans() {
-		l := must(p.Listen(at(p.addr(plan.Server), port)))(t)
+		l := assert.Must(p.Listen(at(p.addr(plan.Server), port)))(t)
 		end := w.announce(p, plan, port)
 		if c, err := w.Router.Dial(soon(t), "tcp", at(plan.Router, 0), at(plan.Node, port)); !errors.Is(err, unix.ECONNREFUSED) {
 			t.Errorf("another host's connection to %s: %v, %v", at(plan.Node, port), c, err)
 		}
-		c := must(w.Server.Dial(soon(t), "tcp", at(plan.Server, 0), at(plan.Node, port)))(t)
-		if got := must(l.Accept())(t); got.RemoteAddr().(*net.TCPAddr).AddrPort() != c.LocalAddr().(*net.TCPAddr).AddrPort() {
+		c := assert.Must(w.Server.Dial(soon(t), "tcp", at(plan.Server, 0), at(plan.Node, port)))(t)
+		if got := assert.Must(l.Accept())(t); got.RemoteAddr().(*net.TCPAddr).AddrPort() != c.LocalAddr().(*net.TCPAddr).AddrPort() {
 			t.Errorf("the container got the connection of %s", got.RemoteAddr())
 		}
 		end()
-		check(t, c.Close())
-		check(t, l.Close())
+		assert.NoError(t, c.Close())
+		assert.NoError(t, l.Close())
 	}
 }
 
@@ -174,7 +175,7 @@ func TestExpectedFollowing(t *testing.T) {
 	const listening = 9026
 	w := newWorld(t, nstest.Uplink{})
 	for _, plan := range w.Plans() {
-		l := must(w.Node.Listen(at(plan.Node, listening)))(t)
+		l := assert.Must(w.Node.Listen(at(plan.Node, listening)))(t)
 		defer l.Close()
 	}
 	p := w.attach("a", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}})))
@@ -202,25 +203,25 @@ func (w *world) passive(p *pod, plan nstest.Plan, port uint16) netip.AddrPort {
 	defer c.Close()
 	defer s.Close()
 	// For ports above 32767, Linux 5.17 and later change source ports below 16384.
-	data := must(w.Server.Listen(at(plan.Server, 20021)))(w.t)
+	data := assert.Must(w.Server.Listen(at(plan.Server, 20021)))(w.t)
 	defer data.Close()
 	to := data.Addr().(*net.TCPAddr).AddrPort()
 	reply := fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)\r\n", to.Port())
 	if plan.Server.Is4() {
 		reply = fmt.Sprintf("227 Entering Passive Mode (%s,%d,%d)\r\n", strings.ReplaceAll(plan.Server.String(), ".", ","), to.Port()>>8, to.Port()&0xff)
 	}
-	must(io.WriteString(s, reply))(w.t)
-	must(bufio.NewReader(c).ReadString('\n'))(w.t)
+	assert.Must(io.WriteString(s, reply))(w.t)
+	assert.Must(bufio.NewReader(c).ReadString('\n'))(w.t)
 	if list := w.expectations(plan.Node); !strings.Contains(list, fmt.Sprintf("dport=%d ", to.Port())) {
 		w.t.Fatalf("no expectation of port %d:\n%s", to.Port(), list)
 	}
-	conn := must(p.Dial(soon(w.t), "tcp", at(netip.Addr{}, port), to))(w.t)
+	conn := assert.Must(p.Dial(soon(w.t), "tcp", at(netip.Addr{}, port), to))(w.t)
 	defer conn.Close()
-	far := must(data.Accept())(w.t)
+	far := assert.Must(data.Accept())(w.t)
 	// The far end closes first: the container's port is then free for the next connection.
 	defer func() {
-		check(w.t, far.Close())
-		must(io.Copy(io.Discard, conn))(w.t)
+		assert.NoError(w.t, far.Close())
+		assert.Must(io.Copy(io.Discard, conn))(w.t)
 	}()
 	return far.RemoteAddr().(*net.TCPAddr).AddrPort()
 }
@@ -249,7 +250,7 @@ func (w *world) claimBeside(p *pod, plan nstest.Plan, port uint16, other *nstest
 	w.t.Helper()
 	accepted := make(chan string, 2)
 	listen := func(who string, n *nstest.NS, a netip.Addr) io.Closer {
-		l := must(n.Listen(at(a, port)))(w.t)
+		l := assert.Must(n.Listen(at(a, port)))(w.t)
 		go func() {
 			if c, err := l.Accept(); err == nil {
 				accepted <- who
@@ -263,7 +264,7 @@ func (w *world) claimBeside(p *pod, plan nstest.Plan, port uint16, other *nstest
 		defer listen("other", other, address).Close()
 	}
 	defer w.announce(p, plan, port)()
-	c := must(w.Server.Dial(soon(w.t), "tcp", at(plan.Server, 0), at(plan.Node, port)))(w.t)
+	c := assert.Must(w.Server.Dial(soon(w.t), "tcp", at(plan.Server, 0), at(plan.Node, port)))(w.t)
 	defer c.Close()
 	return <-accepted
 }
@@ -280,8 +281,8 @@ func (w *world) announce(p *pod, plan nstest.Plan, port uint16) (end func()) {
 	if own.Is4() {
 		command = fmt.Sprintf("PORT %s,%d,%d\r\n", strings.ReplaceAll(own.String(), ".", ","), port>>8, port&0xff)
 	}
-	must(io.WriteString(c, command))(w.t)
-	must(commands.ReadString('\n'))(w.t)
+	assert.Must(io.WriteString(c, command))(w.t)
+	assert.Must(commands.ReadString('\n'))(w.t)
 	if list := w.expectations(plan.Node); !strings.Contains(list, fmt.Sprintf("dport=%d ", port)) {
 		w.t.Fatalf("no expectation of port %d:\n%s", port, list)
 	}
@@ -291,14 +292,14 @@ func (w *world) announce(p *pod, plan nstest.Plan, port uint16) (end func()) {
 // control opens an FTP control connection, which the helper then parses.
 func (w *world) control(p *pod, plan nstest.Plan) (client, server net.Conn) {
 	w.t.Helper()
-	l := must(w.Server.Listen(at(plan.Server, 21)))(w.t)
-	client = must(p.Dial(soon(w.t), "tcp", netip.AddrPort{}, at(plan.Server, 21)))(w.t)
-	server = must(l.Accept())(w.t)
-	check(w.t, l.Close())
+	l := assert.Must(w.Server.Listen(at(plan.Server, 21)))(w.t)
+	client = assert.Must(p.Dial(soon(w.t), "tcp", netip.AddrPort{}, at(plan.Server, 21)))(w.t)
+	server = assert.Must(l.Accept())(w.t)
+	assert.NoError(w.t, l.Close())
 	// The helper parses a line only if the previous segment ended in a newline.
 	for _, x := range []struct{ from, to net.Conn }{{server, client}, {client, server}} {
-		must(io.WriteString(x.from, "hello\r\n"))(w.t)
-		must(bufio.NewReader(x.to).ReadString('\n'))(w.t)
+		assert.Must(io.WriteString(x.from, "hello\r\n"))(w.t)
+		assert.Must(bufio.NewReader(x.to).ReadString('\n'))(w.t)
 	}
 	return client, server
 }

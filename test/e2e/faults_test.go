@@ -15,6 +15,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -53,7 +54,7 @@ func TestConfigFaults(t *testing.T) {
 	untouched := func(t *testing.T, w *world) {
 		t.Helper()
 		unchanged(t, "remaining", w.traces(), before)
-		if links := must(p.LinkNames())(t); len(links) != 1 {
+		if links := assert.Must(p.LinkNames())(t); len(links) != 1 {
 			t.Errorf("the container has %v", links)
 		}
 	}
@@ -162,7 +163,7 @@ func TestInputFaults(t *testing.T) {
 				t.Errorf("does not name %q: %s", f.names, describe(&e))
 			}
 			unchanged(t, "remaining", w.traces(), before)
-			if links := must(p.LinkNames())(t); len(links) != 1 {
+			if links := assert.Must(p.LinkNames())(t); len(links) != 1 {
 				t.Errorf("the container has %v", links)
 			}
 		})
@@ -183,8 +184,8 @@ func TestInputFaults(t *testing.T) {
 func (w *world) withPlugin(name, script string) {
 	w.t.Helper()
 	dir := filepath.Join(w.dir, "plugins")
-	check(w.t, os.MkdirAll(dir, 0o755))
-	check(w.t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script), 0o755))
+	assert.NoError(w.t, os.MkdirAll(dir, 0o755))
+	assert.NoError(w.t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script), 0o755))
 	w.cni = libcni.NewCNIConfigWithCacheDir(append(pluginPath(w.t), dir), filepath.Join(w.dir, "cache"), nil)
 }
 
@@ -213,8 +214,8 @@ func (w *world) calls() string {
 	if errors.Is(err, os.ErrNotExist) {
 		return ""
 	}
-	check(w.t, err)
-	check(w.t, os.Remove(path))
+	assert.NoError(w.t, err)
+	assert.NoError(w.t, os.Remove(path))
 	return string(b)
 }
 
@@ -240,12 +241,12 @@ func TestOtherIPAM(t *testing.T) {
 				CNIVersion, Name string
 				IPAM             keys
 			}
-			check(t, json.Unmarshal(must(os.ReadFile(filepath.Join(w.dir, "stdin."+verb)))(t), &stdin))
+			assert.NoError(t, json.Unmarshal(assert.Must(os.ReadFile(filepath.Join(w.dir, "stdin."+verb)))(t), &stdin))
 			if stdin.Name != "net" || stdin.CNIVersion != "1.1.0" || stdin.IPAM["anything"] != "of its own" {
 				t.Errorf("%s was given %+v", verb, stdin)
 			}
 		}
-		check(t, p.tryAdd(list))
+		assert.NoError(t, p.tryAdd(list))
 		called("ADD", "every", "eth0", p.Path(), "IgnoreUnknown=1;FLAVOUR=plain")
 		if a := p.addr(w.V4.Server); a.String() != "10.99.0.7" {
 			t.Errorf("address %s", a)
@@ -258,15 +259,15 @@ func TestOtherIPAM(t *testing.T) {
 			t.Errorf("the route of the IPAM plugin is missing: %q", route)
 		}
 		w.seenAs(p, w.V4, w.V4.Node)
-		check(t, p.tryCheck(list))
+		assert.NoError(t, p.tryCheck(list))
 		called("CHECK", "every", "eth0", p.Path(), "IgnoreUnknown=1;FLAVOUR=plain")
-		check(t, w.within(w.statusOf(list)))
+		assert.NoError(t, w.within(w.statusOf(list)))
 		called("STATUS", "", "", "", "")
-		check(t, w.within(w.gcOf(list, types.GCAttachment{ContainerID: "every", IfName: "eth0"})))
+		assert.NoError(t, w.within(w.gcOf(list, types.GCAttachment{ContainerID: "every", IfName: "eth0"})))
 		called("GC", "", "", "", "")
-		check(t, p.tryDel(list))
+		assert.NoError(t, p.tryDel(list))
 		called("DEL", "every", "eth0", p.Path(), "IgnoreUnknown=1;FLAVOUR=plain")
-		check(t, p.tryDel(list))
+		assert.NoError(t, p.tryDel(list))
 		called("DEL", "every", "eth0", p.Path(), "IgnoreUnknown=1;FLAVOUR=plain")
 		unchanged(t, "remaining", w.traces(), before)
 	})
@@ -274,8 +275,8 @@ func TestOtherIPAM(t *testing.T) {
 	fail := func(t *testing.T, verb, text string) {
 		t.Helper()
 		path := filepath.Join(w.dir, "fail."+verb)
-		check(t, os.WriteFile(path, []byte(text), 0o600))
-		t.Cleanup(func() { check(t, os.Remove(path)) })
+		assert.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		t.Cleanup(func() { assert.NoError(t, os.Remove(path)) })
 	}
 	p := w.pod("failing")
 	add := call{verb: "ADD", id: "failing", netns: p.Path(), conf: conf}
@@ -314,8 +315,8 @@ func TestOtherIPAM(t *testing.T) {
 		t.Run("ADD gives "+name, func(t *testing.T) {
 			w := w.in(t)
 			path := filepath.Join(w.dir, "result")
-			check(t, os.WriteFile(path, []byte(result), 0o600))
-			defer func() { check(t, os.Remove(path)) }()
+			assert.NoError(t, os.WriteFile(path, []byte(result), 0o600))
+			defer func() { assert.NoError(t, os.Remove(path)) }()
 			w.calls()
 			r := w.call(add)
 			if name == "another version" && r.exit == 0 { // the result is readable
@@ -334,7 +335,7 @@ func TestOtherIPAM(t *testing.T) {
 				t.Errorf("called %q", verbs)
 			}
 			nothing(t, w)
-			if links := must(p.LinkNames())(t); len(links) != 1 {
+			if links := assert.Must(p.LinkNames())(t); len(links) != 1 {
 				t.Errorf("the container has %v", links)
 			}
 		})
@@ -411,7 +412,7 @@ func TestPoolExhausted(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	unchanged(t, "remaining", w.traces(), before)
-	check(t, first.tryCheck(list))
+	assert.NoError(t, first.tryCheck(list))
 	first.detach()
 	w.attach("third", list)
 }

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -45,18 +46,18 @@ func (w *world) firewalld(backend string) *firewalld {
 	f := &firewalld{w: w, root: unpacked(w.t, "firewalld", "python3-firewall", "python3-nftables")}
 	f.env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS=unix:path="+bus,
 		"PYTHONPATH="+filepath.Join(f.root, "usr/lib/python3/dist-packages"), "PYTHONDONTWRITEBYTECODE=1")
-	check(w.t, os.CopyFS(etc, os.DirFS(filepath.Join(f.root, "etc/firewalld"))))
+	assert.NoError(w.t, os.CopyFS(etc, os.DirFS(filepath.Join(f.root, "etc/firewalld"))))
 	main := filepath.Join(etc, "firewalld.conf")
-	text := string(must(os.ReadFile(main))(w.t))
+	text := string(assert.Must(os.ReadFile(main))(w.t))
 	for _, usual := range []string{"FirewallBackend=nftables\n", "FlushAllOnReload=yes\n"} {
 		if !strings.Contains(text, "\n"+usual) {
 			w.t.Fatalf("Debian's firewalld.conf has no %s", usual)
 		}
 	}
 	text = strings.Replace(text, "FirewallBackend=nftables", "FirewallBackend="+backend, 1)
-	check(w.t, os.WriteFile(main, []byte(text), 0o600))
+	assert.NoError(w.t, os.WriteFile(main, []byte(text), 0o600))
 
-	check(w.t, os.WriteFile(conf, fmt.Appendf(nil, firewalldBus, bus), 0o600))
+	assert.NoError(w.t, os.WriteFile(conf, fmt.Appendf(nil, firewalldBus, bus), 0o600))
 	w.background(w.Node.Command(context.Background(), "dbus-daemon", "--config-file="+conf, "--nofork", "--nopidfile"))
 	until(w.t, "the bus exists", func() bool { _, err := os.Stat(bus); return err == nil })
 	c := w.Node.Command(context.Background(), "unshare", "--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && exec "$0" "$@"`,
@@ -84,7 +85,7 @@ func (f *firewalld) try(args ...string) error {
 
 func (f *firewalld) cmd(args ...string) {
 	f.w.t.Helper()
-	check(f.w.t, f.try(args...))
+	assert.NoError(f.w.t, f.try(args...))
 }
 
 // TestFirewalld has firewalld reload repeatedly while a container exchanges packets with
@@ -121,7 +122,7 @@ func TestFirewalld(t *testing.T) {
 			d := w.daemon()
 			beside := w.talkDuring(t, a, reload(backend.beside))
 			t.Logf("%d reloads with masqd: %s", backend.beside, beside)
-			if log := string(must(os.ReadFile(d.log))(t)); strings.Contains(log, "repaired") {
+			if log := string(assert.Must(os.ReadFile(d.log))(t)); strings.Contains(log, "repaired") {
 				t.Errorf("firewalld changed objects of other programs:\n%s", log)
 			}
 			d.end()
@@ -192,7 +193,7 @@ const talkPace, talkGrace = 5 * time.Millisecond, time.Second
 func (w *world) talkDuring(t *testing.T, p *pod, f func()) (out talked) {
 	t.Helper()
 	var arrived, foreign atomic.Int64
-	wire := must(w.Server.Capture("eth0", func(q nstest.Packet) bool {
+	wire := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool {
 		if !q.Outgoing && !neighbours(q) {
 			arrived.Add(1)
 			if q.Src != w.V4.Node && q.Src != w.V6.Node {
@@ -220,20 +221,20 @@ func (w *world) talkDuring(t *testing.T, p *pod, f func()) (out talked) {
 	}
 	for _, plan := range w.Plans() {
 		tcp, udp := w.servers(plan.Server)
-		datagrams := must(p.Dial(soon(t), "udp", netip.AddrPort{}, udp))(t)
+		datagrams := assert.Must(p.Dial(soon(t), "udp", netip.AddrPort{}, udp))(t)
 		defer datagrams.Close()
 		say(t, datagrams, "hello")
-		stream := must(p.Dial(soon(t), "tcp", netip.AddrPort{}, tcp))(t)
+		stream := assert.Must(p.Dial(soon(t), "tcp", netip.AddrPort{}, tcp))(t)
 		defer stream.Close()
-		must(io.WriteString(stream, "ECHO\n"))(t)
+		assert.Must(io.WriteString(stream, "ECHO\n"))(t)
 		say(t, stream, "hello")
-		replies := must(p.Capture("eth0", func(q nstest.Packet) bool { return q.Src == plan.Server && isReply(q) }))(t)
+		replies := assert.Must(p.Capture("eth0", func(q nstest.Packet) bool { return q.Src == plan.Server && isReply(q) }))(t)
 		defer replies.Close()
 		ping := func(seq int) error {
 			return p.SendRaw(nstest.EchoPacket(p.addr(plan.Server), plan.Server, 1, uint16(seq), nil))
 		}
-		check(t, ping(0))
-		must(replies.WaitFor(soon(t), isReply))(t)
+		assert.NoError(t, ping(0))
+		assert.Must(replies.WaitFor(soon(t), isReply))(t)
 
 		run(&out.udp, func() (exchange, error) {
 			got, _, err := echoed(ctx, datagrams)
@@ -275,7 +276,7 @@ func (w *world) talkDuring(t *testing.T, p *pod, f func()) (out talked) {
 	out.took = time.Since(begun)
 	cancel()
 	wg.Wait()
-	check(t, errors.Join(errs...))
+	assert.NoError(t, errors.Join(errs...))
 	wire.Packets() // read the remaining packets
 	out.arrived, out.foreign = arrived.Load(), foreign.Load()
 	return out

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -87,7 +88,7 @@ func TestFlapWithEvictedNeighbor(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))
 	evicts := "net/ipv4/conf/" + p.host() + "/arp_evict_nocarrier"
-	check(t, w.Node.Sysctl(evicts, "1"))
+	assert.NoError(t, w.Node.Sysctl(evicts, "1"))
 	w.flap(p)
 	if reaches(p, w.V4.Server) {
 		t.Fatal("there are answers without a proxy neighbor")
@@ -95,7 +96,7 @@ func TestFlapWithEvictedNeighbor(t *testing.T) {
 	d := w.daemon("--resync-interval=1h")
 	defer d.end()
 	until(t, "masqd restores it at its start", func() bool { return answered(p, w.V4.Server) })
-	check(t, w.Node.Sysctl(evicts, "1"))
+	assert.NoError(t, w.Node.Sysctl(evicts, "1"))
 	w.flap(p)
 	for _, plan := range w.Plans() {
 		until(t, fmt.Sprintf("%s answers", plan.Server), func() bool { return answered(p, plan.Server) })

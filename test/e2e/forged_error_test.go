@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -39,32 +40,32 @@ func TestForgedErrors(t *testing.T) {
 			sent := 0
 			for _, p := range w.Plans() {
 				own, theirs := attacker.addr(p.Server), victim.addr(p.Server)
-				server := must(w.Server.ServeUDP(at(p.Server, 4242)))(t)
-				check(t, victim.EchoUDP(soon(t), at(theirs, 700), server.Addr(), 1))
+				server := assert.Must(w.Server.ServeUDP(at(p.Server, 4242)))(t)
+				assert.NoError(t, victim.EchoUDP(soon(t), at(theirs, 700), server.Addr(), 1))
 				reply := nstest.UDPPacket(server.Addr(), at(theirs, 700), []byte("y"))
-				arrived := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && q.Src == p.Node }))(t)
+				arrived := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && q.Src == p.Node }))(t)
 				kinds := errorsOf[own.Is4()]
 				of := func(q nstest.Packet, k [2]byte) bool { return q.ICMPType == k[0] && q.ICMPCode == k[1] }
 				for _, k := range kinds {
-					check(t, attacker.SendRaw(icmpError(own, p.Server, k[0], k[1], reply)))
+					assert.NoError(t, attacker.SendRaw(icmpError(own, p.Server, k[0], k[1], reply)))
 					sent++
 					if !checked {
-						must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return of(q, k) }))(t)
+						assert.Must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return of(q, k) }))(t)
 					}
 				}
 				if !checked {
 					continue
 				}
-				check(t, attacker.SendRaw(nstest.UDPPacket(at(own, 701), at(p.Server, 4343), nil)))
-				must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == 4343 }))(t)
+				assert.NoError(t, attacker.SendRaw(nstest.UDPPacket(at(own, 701), at(p.Server, 4343), nil)))
+				assert.Must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == 4343 }))(t)
 				until(t, "the forged errors are counted", func() bool { return w.counted("related/foreign") == sent })
 				if got := packets(t, arrived); len(got) != 1 {
 					t.Errorf("forged errors arrived: %v", got)
 				}
 				// The control: errors of the victim.
 				for _, k := range kinds {
-					check(t, victim.SendRaw(icmpError(theirs, p.Server, k[0], k[1], reply)))
-					must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return of(q, k) }))(t)
+					assert.NoError(t, victim.SendRaw(icmpError(theirs, p.Server, k[0], k[1], reply)))
+					assert.Must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return of(q, k) }))(t)
 				}
 			}
 		})

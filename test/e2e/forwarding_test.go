@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -26,7 +27,7 @@ const (
 func (w *world) forwardings() map[string]string {
 	w.t.Helper()
 	out := map[string]string{}
-	check(w.t, w.Node.Do(func() error {
+	assert.NoError(w.t, w.Node.Do(func() error {
 		for _, pattern := range []string{"ipv4/conf/*/forwarding", "ipv6/conf/*/forwarding", "ipv6/conf/*/force_forwarding"} {
 			paths, err := filepath.Glob("/proc/sys/net/" + pattern)
 			if err != nil {
@@ -109,7 +110,7 @@ func (w *world) turnedOff(p *pod) []set {
 func (w *world) turnOff(s set) {
 	w.t.Helper()
 	for _, kv := range s.keys {
-		check(w.t, w.Node.Sysctl(kv[0], kv[1]))
+		assert.NoError(w.t, w.Node.Sysctl(kv[0], kv[1]))
 	}
 }
 
@@ -184,9 +185,9 @@ func TestDaemonForwardsANewUplink(t *testing.T) {
 				second.Addresses = append(second.Addresses, netip.MustParsePrefix(fmt.Sprintf(n, 2)))
 				far.Addresses = append(far.Addresses, netip.MustParsePrefix(fmt.Sprintf(n, 1)))
 			}
-			check(t, nstest.Connect(second, far, 1500))
+			assert.NoError(t, nstest.Connect(second, far, 1500))
 			for i, plan := range w.Plans() {
-				check(t, w.Server.Route(second.Addresses[i].Masked(), plan.ServerNet.Addr().Next()))
+				assert.NoError(t, w.Server.Route(second.Addresses[i].Masked(), plan.ServerNet.Addr().Next()))
 			}
 			if repaired {
 				d.syncs() // it has processed the events of the addresses
@@ -204,7 +205,7 @@ func TestDaemonForwardsANewUplink(t *testing.T) {
 					continue
 				}
 				until(t, "there are answers by the new uplink", func() bool { return answered(p, plan.Server) })
-				seen := must(w.Server.Capture("eth0", isPing))(t)
+				seen := assert.Must(w.Server.Capture("eth0", isPing))(t)
 				if !reaches(p, plan.Server) {
 					t.Errorf("%s no longer answers", plan.Server)
 				}
@@ -243,7 +244,7 @@ func TestDaemonKeepsForwardingOfOthers(t *testing.T) {
 		t.Fatal("no answer while ptp's forwarding is on, so the test proves nothing")
 	}
 	heard := d.metric(`masq_syncs_total{reason="forwarding"}`)
-	check(t, errors.Join(w.Node.Sysctl("net/ipv4/ip_forward", "0"), w.Node.Sysctl("net/ipv6/conf/all/forwarding", "0")))
+	assert.NoError(t, errors.Join(w.Node.Sysctl("net/ipv4/ip_forward", "0"), w.Node.Sysctl("net/ipv6/conf/all/forwarding", "0")))
 	before := w.forwardings()
 	until(t, "masqd receives the event", func() bool { return d.metric(`masq_syncs_total{reason="forwarding"}`) != heard })
 	d.syncs()
@@ -256,7 +257,7 @@ func TestDaemonKeepsForwardingOfOthers(t *testing.T) {
 	// The control: a container of masq needs the uplink and its own link.
 	own := w.attach("own", w.namedConflist("own", "1.1.0", w.masqOn("10.90.0.0/16")))
 	before = w.forwardings()
-	check(t, errors.Join(w.Node.Sysctl("net/ipv4/conf/uplink/forwarding", "0"), w.Node.Sysctl("net/ipv4/conf/"+own.host()+"/forwarding", "0")))
+	assert.NoError(t, errors.Join(w.Node.Sysctl("net/ipv4/conf/uplink/forwarding", "0"), w.Node.Sysctl("net/ipv4/conf/"+own.host()+"/forwarding", "0")))
 	until(t, "there are answers", func() bool { return answered(own, w.V4.Server) })
 	d.counts(forwardingTotal, "2")
 	if diff := turnedOn(before, w.forwardings()); len(diff) > 0 {

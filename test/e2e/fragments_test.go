@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -45,7 +46,7 @@ func TestFragments(t *testing.T) {
 						learns(t, bare.NS, p.Server)
 					}
 				}
-				both := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Proto == unix.IPPROTO_UDP }))(t)
+				both := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Proto == unix.IPPROTO_UDP }))(t)
 				if err := here.EchoUDP(soon(t), netip.AddrPort{}, udp, size); err != nil {
 					t.Errorf("%d bytes to %s and back: %v", size, udp, err)
 				}
@@ -62,7 +63,7 @@ func TestFragments(t *testing.T) {
 
 				// The control: untranslated, the same datagram arrives, and its answer is lost.
 				own := bare.addr(p.Server)
-				arrived := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Src == own && q.Proto == unix.IPPROTO_UDP }))(t)
+				arrived := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Src == own && q.Proto == unix.IPPROTO_UDP }))(t)
 				send := func(ctx context.Context) error { return bare.EchoUDP(ctx, netip.AddrPort{}, udp, size) }
 				unanswered(t, arrived, send, func(q nstest.Packet) bool { return q.FragOffset > 0 && !q.MoreFragments })
 				wantFragments(t, packets(t, arrived), own, size, c.least[i])
@@ -75,7 +76,7 @@ func TestFragments(t *testing.T) {
 // its link.
 func learns(t testing.TB, n *nstest.NS, dst netip.Addr) {
 	t.Helper()
-	if r := must(n.Ping(soon(t), dst, nstest.PingOptions{Size: 1400}))(t); !r.TooBig() {
+	if r := assert.Must(n.Ping(soon(t), dst, nstest.PingOptions{Size: 1400}))(t); !r.TooBig() {
 		t.Fatalf("1400 bytes from %s to %s: %+v", n.Name(), dst, r)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -30,7 +31,7 @@ func TestStrangeFrames(t *testing.T) {
 			for _, p := range plans {
 				own := a.addr(p.Server)
 				f := newFramer(t, w, a)
-				left := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == p.Server }))(t)
+				left := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == p.Server }))(t)
 				// The payload of a frame is its name.
 				frames := f.frames(own, p.Server, "own, ")
 				if mode != "chained" { // only main mode checks sources
@@ -42,8 +43,8 @@ func TestStrangeFrames(t *testing.T) {
 					}
 				}
 				// The container still reaches the server, with the node's address.
-				check(t, a.SendFrame("eth0", nstest.Frame(f.usual(own), nstest.UDPPacket(at(own, 701), at(p.Server, 4343), []byte("end")))))
-				must(left.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == 4343 }))(t)
+				assert.NoError(t, a.SendFrame("eth0", nstest.Frame(f.usual(own), nstest.UDPPacket(at(own, 701), at(p.Server, 4343), []byte("end")))))
+				assert.Must(left.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == 4343 }))(t)
 				// The controls: unusual frames that the node accepts, and forged frames without the
 				// check.
 				usual := []string{"own, as usual", "own, priority tag", "own, two priority tags", "own, another source MAC"}
@@ -70,7 +71,7 @@ type framer struct{ own, node net.HardwareAddr }
 
 func newFramer(t *testing.T, w *world, p *pod) framer {
 	t.Helper()
-	return framer{must(p.HardwareAddr("eth0"))(t), must(w.Node.HardwareAddr(p.host()))(t)}
+	return framer{assert.Must(p.HardwareAddr("eth0"))(t), assert.Must(w.Node.HardwareAddr(p.host()))(t)}
 }
 
 // usual returns the Ethernet header of a frame with an IP packet.

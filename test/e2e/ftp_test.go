@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -117,7 +118,7 @@ func TestFTPExpectation(t *testing.T) {
 		}
 
 		c = helped.login(t, at(plan.Server, s.port))
-		l := must(c.announce())(t)
+		l := assert.Must(c.announce())(t)
 		list := w.expectations(plan.Node)
 		for _, want := range []string{
 			"proto=6", "src=" + plan.Server.String() + " ", "dst=" + plan.Node.String() + " ",
@@ -127,10 +128,10 @@ func TestFTPExpectation(t *testing.T) {
 				t.Errorf("the expectation of a transfer to %s has no %q:\n%s", l.Addr(), want, list)
 			}
 		}
-		check(t, c.PrintfLine("RETR file"))
-		data := must(l.Accept())(t)
-		got := must(io.ReadAll(data))(t)
-		check(t, data.Close())
+		assert.NoError(t, c.PrintfLine("RETR file"))
+		data := assert.Must(l.Accept())(t)
+		got := assert.Must(io.ReadAll(data))(t)
+		assert.NoError(t, data.Close())
 		if !bytes.Equal(got, s.content) {
 			t.Errorf("%d bytes, want %d", len(got), len(s.content))
 		}
@@ -165,17 +166,17 @@ type ftpSession struct {
 // login opens a session that ends with the test.
 func (p *pod) login(t *testing.T, server netip.AddrPort) *ftpSession {
 	t.Helper()
-	conn := must(p.Dial(soon(t), "tcp", netip.AddrPort{}, server))(t)
+	conn := assert.Must(p.Dial(soon(t), "tcp", netip.AddrPort{}, server))(t)
 	t.Cleanup(func() { _ = conn.Close() })
 	deadline, _ := soon(t).Deadline()
-	check(t, conn.SetDeadline(deadline))
+	assert.NoError(t, conn.SetDeadline(deadline))
 	c := &ftpSession{textproto.NewConn(conn), t, p, p.addr(server.Addr())}
 	for _, step := range []struct {
 		send string
 		want int
 	}{{"", 220}, {"USER anonymous", 331}, {"PASS none", 230}, {"TYPE I", 200}} {
 		if step.send != "" {
-			check(t, c.PrintfLine("%s", step.send))
+			assert.NoError(t, c.PrintfLine("%s", step.send))
 		}
 		if _, _, err := c.ReadResponse(step.want); err != nil {
 			t.Fatalf("%s: %v", step.send, err)
@@ -187,14 +188,14 @@ func (p *pod) login(t *testing.T, server netip.AddrPort) *ftpSession {
 // announce listens for a data connection and announces its port. The error is the
 // server's answer.
 func (c *ftpSession) announce() (*net.TCPListener, error) {
-	l := must(c.pod.Listen(at(c.local, 0)))(c.t)
+	l := assert.Must(c.pod.Listen(at(c.local, 0)))(c.t)
 	c.t.Cleanup(func() { _ = l.Close() })
-	check(c.t, l.SetDeadline(time.Now().Add(10*time.Second)))
+	assert.NoError(c.t, l.SetDeadline(time.Now().Add(10*time.Second)))
 	port := portOf(l.Addr())
 	if c.local.Is6() {
-		check(c.t, c.PrintfLine("EPRT |2|%s|%d|", c.local, port))
+		assert.NoError(c.t, c.PrintfLine("EPRT |2|%s|%d|", c.local, port))
 	} else {
-		check(c.t, c.PrintfLine("PORT %s,%d,%d", strings.ReplaceAll(c.local.String(), ".", ","), port>>8, port&0xff))
+		assert.NoError(c.t, c.PrintfLine("PORT %s,%d,%d", strings.ReplaceAll(c.local.String(), ".", ","), port>>8, port&0xff))
 	}
 	_, _, err := c.ReadResponse(200)
 	return l, err
@@ -218,11 +219,11 @@ func (w *world) vsftpd(port uint16) *vsftpd {
 	s := &vsftpd{port: port, content: make([]byte, 100_000), log: filepath.Join(dir, "log")}
 	noise := rand.NewChaCha8([32]byte{byte(port)})
 	_, _ = noise.Read(s.content)
-	check(w.t, os.Mkdir(root, 0o755))
-	check(w.t, os.Mkdir(empty, 0o755))
-	check(w.t, os.WriteFile(filepath.Join(root, "file"), s.content, 0o644))
+	assert.NoError(w.t, os.Mkdir(root, 0o755))
+	assert.NoError(w.t, os.Mkdir(empty, 0o755))
+	assert.NoError(w.t, os.WriteFile(filepath.Join(root, "file"), s.content, 0o644))
 	conf := filepath.Join(dir, "conf")
-	check(w.t, os.WriteFile(conf, nstest.VsftpdConf(port, root, empty, s.log), 0o600))
+	assert.NoError(w.t, os.WriteFile(conf, nstest.VsftpdConf(port, root, empty, s.log), 0o600))
 	// vsftpd writes complaints about its configuration to standard input once per client.
 	w.serve(w.Server, "tcp", port, "sh", "-c", `exec vsftpd "$0" 0>&2`, conf)
 	return s
@@ -232,7 +233,7 @@ func (w *world) vsftpd(port uint16) *vsftpd {
 // received.
 func (s *vsftpd) newLog(t testing.TB) string {
 	t.Helper()
-	all := must(os.ReadFile(s.log))(t)
+	all := assert.Must(os.ReadFile(s.log))(t)
 	fresh := all[s.read:]
 	s.read = len(all)
 	return string(fresh)
@@ -281,7 +282,7 @@ func (w *world) background(c *nstest.Command) {
 	if c.Stdout == nil {
 		c.Stdout, c.Stderr = &out, &out
 	}
-	check(w.t, c.Start())
+	assert.NoError(w.t, c.Start())
 	w.t.Cleanup(func() {
 		_ = c.Cancel()
 		_ = c.Wait() // it was killed
@@ -297,7 +298,7 @@ func (w *world) listening(n *nstest.NS, network string, port uint16) {
 	w.t.Helper()
 	until(w.t, fmt.Sprintf("%s listens on %s port %d", n.Name(), network, port), func() bool {
 		var tables []byte
-		check(w.t, n.Do(func() error {
+		assert.NoError(w.t, n.Do(func() error {
 			for _, family := range []string{"", "6"} {
 				b, err := os.ReadFile("/proc/thread-self/net/" + network + family)
 				if err != nil {

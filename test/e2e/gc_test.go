@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -17,7 +18,7 @@ import (
 // not valid, and nothing would remain for the plugin's GC.
 func (w *world) forget() {
 	w.t.Helper()
-	check(w.t, os.RemoveAll(filepath.Join(w.dir, "cache")))
+	assert.NoError(w.t, os.RemoveAll(filepath.Join(w.dir, "cache")))
 }
 
 // valid returns the attachments of these containers.
@@ -38,37 +39,37 @@ type stale struct {
 
 var stales = []stale{
 	{"whole", nil, func(*world, *pod) {}},
-	{"without record", nil, func(w *world, p *pod) { check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID))) }},
-	{"with a damaged record", nil, func(w *world, p *pod) { check(w.t, os.Truncate(w.recordPath(p.runtime.ContainerID), 20)) }},
+	{"without record", nil, func(w *world, p *pod) { assert.NoError(w.t, os.Remove(w.recordPath(p.runtime.ContainerID))) }},
+	{"with a damaged record", nil, func(w *world, p *pod) { assert.NoError(w.t, os.Truncate(w.recordPath(p.runtime.ContainerID), 20)) }},
 	{"with the record of a newer version", nil, func(w *world, p *pod) {
-		check(w.t, os.WriteFile(w.recordPath(p.runtime.ContainerID), []byte(`{"version": 1000}`), 0o600))
+		assert.NoError(w.t, os.WriteFile(w.recordPath(p.runtime.ContainerID), []byte(`{"version": 1000}`), 0o600))
 	}},
 	{"without lease", nil, func(w *world, p *pod) {
 		for _, plan := range w.Plans() {
-			check(w.t, os.Remove(filepath.Join(w.dir, "leases", "net", p.addr(plan.Server).String())))
+			assert.NoError(w.t, os.Remove(filepath.Join(w.dir, "leases", "net", p.addr(plan.Server).String())))
 		}
 	}},
 	{"without link", nil, func(w *world, p *pod) { w.nodeRun("ip", "link", "del", p.host()) }},
-	{"without namespace", nil, func(w *world, p *pod) { check(w.t, p.Close()) }},
+	{"without namespace", nil, func(w *world, p *pod) { assert.NoError(w.t, p.Close()) }},
 	{"retired", nil, func(w *world, p *pod) {
 		path := w.recordPath(p.runtime.ContainerID)
-		check(w.t, os.Rename(path, strings.TrimSuffix(path, ".json")+".retired"))
+		assert.NoError(w.t, os.Rename(path, strings.TrimSuffix(path, ".json")+".retired"))
 		w.nodeRun("ip", "link", "del", p.host())
 		w.takeElements(p)
 	}},
 	{"a lease without an attachment", nil, func(w *world, p *pod) {
-		check(w.t, p.tryDel(p.list))
-		check(w.t, os.WriteFile(filepath.Join(w.dir, "leases", "net", "10.88.7.8"), nil, 0o600))
+		assert.NoError(w.t, p.tryDel(p.list))
+		assert.NoError(w.t, os.WriteFile(filepath.Join(w.dir, "leases", "net", "10.88.7.8"), nil, 0o600))
 	}},
 	{"only a link", nil, func(w *world, p *pod) {
-		check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID)))
+		assert.NoError(w.t, os.Remove(w.recordPath(p.runtime.ContainerID)))
 		w.takeElements(p)
 	}},
 	{"no policy", keys{"ipMasq": false}, func(*world, *pod) {}},
-	{"no policy, without record", keys{"ipMasq": false}, func(w *world, p *pod) { check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID))) }},
+	{"no policy, without record", keys{"ipMasq": false}, func(w *world, p *pod) { assert.NoError(w.t, os.Remove(w.recordPath(p.runtime.ContainerID))) }},
 	{"its own policy", keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}}, func(*world, *pod) {}},
 	{"its own policy, without record", keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}}, func(w *world, p *pod) {
-		check(w.t, os.Remove(w.recordPath(p.runtime.ContainerID)))
+		assert.NoError(w.t, os.Remove(w.recordPath(p.runtime.ContainerID)))
 	}},
 }
 
@@ -99,8 +100,8 @@ func TestGC(t *testing.T) {
 	// The same container and interface in another network.
 	again := w.pod("again")
 	again.runtime.ContainerID = "foreign"
-	check(t, again.tryAdd(list))
-	t.Cleanup(func() { check(t, again.tryDel(list)) })
+	assert.NoError(t, again.tryAdd(list))
+	t.Cleanup(func() { assert.NoError(t, again.tryDel(list)) })
 	works := func(t *testing.T) {
 		t.Helper()
 		for _, p := range []*pod{a, b, foreign, again} {
@@ -114,7 +115,7 @@ func TestGC(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			w := w.in(t)
 			p := w.pod(fmt.Sprintf("stale%d", i))
-			check(t, p.tryAdd(w.conflist("1.1.0", conf.with(s.keys))))
+			assert.NoError(t, p.tryAdd(w.conflist("1.1.0", conf.with(s.keys))))
 			s.make(w, p)
 			if uncounted(w.traces()) == clean { // control
 				t.Fatal("the test created no stale attachment")
@@ -129,8 +130,8 @@ func TestGC(t *testing.T) {
 			if err := w.within(gc); err != nil {
 				t.Errorf("the second GC: %v", err)
 			}
-			check(t, p.tryDel(list)) // also if the test has failed
-			check(t, p.Close())
+			assert.NoError(t, p.tryDel(list)) // also if the test has failed
+			assert.NoError(t, p.Close())
 			works(t)
 			unchanged(t, "left", uncounted(w.traces()), clean)
 		})
@@ -148,23 +149,23 @@ func TestGCWithoutValidAttachments(t *testing.T) {
 		var pods []*pod
 		for i := range 3 {
 			p := w.pod(fmt.Sprintf("c%d", i))
-			check(t, p.tryAdd(list))
+			assert.NoError(t, p.tryAdd(list))
 			pods = append(pods, p)
 		}
 		all := uncounted(w.traces())
 		if !cached {
 			w.forget()
 		}
-		check(t, w.within(w.gcOf(list, valid(pods...)...)))
+		assert.NoError(t, w.within(w.gcOf(list, valid(pods...)...)))
 		unchanged(t, "after GC of nothing", uncounted(w.traces()), all) // control
-		check(t, w.within(w.gcOf(list)))
+		assert.NoError(t, w.within(w.gcOf(list)))
 		unchanged(t, "remaining after GC", uncounted(w.traces()), before)
 		w.seenAs(foreign, w.V4, w.V4.Node)
 		for _, p := range pods {
-			if links := must(p.LinkNames())(t); len(links) != 1 {
+			if links := assert.Must(p.LinkNames())(t); len(links) != 1 {
 				t.Errorf("%s keeps %v", p.Name(), links)
 			}
-			check(t, p.Close())
+			assert.NoError(t, p.Close())
 		}
 	}
 	if !strings.Contains(before, "other/foreign/eth0") {
@@ -189,22 +190,22 @@ esac
 	one := uncounted(w.traces())
 	for _, record := range []string{"whole", "gone"} {
 		second := &pod{NS: p.NS, w: w, runtime: &libcni.RuntimeConf{ContainerID: "a", NetNS: p.Path(), IfName: "eth1"}}
-		check(t, second.tryAdd(list))
+		assert.NoError(t, second.tryAdd(list))
 		both := uncounted(w.traces())
 		if both == one || !strings.Contains(both, "net/a/eth1") {
 			t.Fatalf("nothing of eth1:\n%s", both)
 		}
 		w.forget()
-		check(t, w.within(w.gcOf(list, valid(p, second)...)))
+		assert.NoError(t, w.within(w.gcOf(list, valid(p, second)...)))
 		unchanged(t, "after GC of nothing", uncounted(w.traces()), both)
 		if record == "gone" {
-			for _, path := range must(filepath.Glob(filepath.Join(w.dir, "state", "attachments", "*.json")))(t) {
-				if strings.Contains(string(must(os.ReadFile(path))(t)), `"interface":"eth1"`) {
-					check(t, os.Remove(path))
+			for _, path := range assert.Must(filepath.Glob(filepath.Join(w.dir, "state", "attachments", "*.json")))(t) {
+				if strings.Contains(string(assert.Must(os.ReadFile(path))(t)), `"interface":"eth1"`) {
+					assert.NoError(t, os.Remove(path))
 				}
 			}
 		}
-		check(t, w.within(w.gcOf(list, valid(p)...)))
+		assert.NoError(t, w.within(w.gcOf(list, valid(p)...)))
 		unchanged(t, "remaining after GC", uncounted(w.traces()), one)
 	}
 }
@@ -225,33 +226,33 @@ func TestGCOfASharedDirectory(t *testing.T) {
 			listA, listB := a.conflist("1.1.0", a.masq()), b.conflist("1.1.0", confB)
 			left := a.attach("left", listA)
 			gone := a.pod("gone")
-			check(t, gone.tryAdd(listA))
+			assert.NoError(t, gone.tryAdd(listA))
 			other := b.attach("other", listB)
 			// A lease of an old host-local, of a container that the runtime has forgotten.
 			old := filepath.Join(a.dir, "leases", "net", "10.88.9.9")
-			check(t, os.WriteFile(old, []byte("elsewhere"), 0o600))
+			assert.NoError(t, os.WriteFile(old, []byte("elsewhere"), 0o600))
 			lease := func(w *world, p *pod) string {
 				return filepath.Join(a.dir, "leases", "net", p.addr(w.V4.Server).String())
 			}
 			a.forget()
-			check(t, a.within(a.gcOf(listA, valid(left)...)))
+			assert.NoError(t, a.within(a.gcOf(listA, valid(left)...)))
 			for path, want := range map[string]bool{lease(a, left): true, lease(a, gone): false, lease(b, other): true, old: true} {
 				if _, err := os.Stat(path); (err == nil) != want {
 					t.Errorf("lease %s exists: %t, want %t", path, err == nil, want)
 				}
 			}
-			check(t, other.tryCheck(listB))
+			assert.NoError(t, other.tryCheck(listB))
 			b.seenAs(other, b.V4, b.V4.Node)
 			a.seenAs(left, a.V4, a.V4.Node)
 			// The control: GC of the same node releases it.
 			b.forget()
-			check(t, b.within(b.gcOf(listB)))
+			assert.NoError(t, b.within(b.gcOf(listB)))
 			if _, err := os.Stat(lease(b, other)); err == nil {
 				t.Error("GC of the same node keeps the lease of a stale container")
 			}
 			other.list = nil
-			check(t, os.Remove(old))
-			check(t, gone.Close())
+			assert.NoError(t, os.Remove(old))
+			assert.NoError(t, gone.Close())
 		})
 	}
 }

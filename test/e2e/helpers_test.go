@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -54,7 +55,7 @@ func TestProtocolsPage(t *testing.T) {
 	var plugins []keys
 	for _, block := range textsOf(t, "docs/protocols.md", "json") {
 		var conf keys
-		check(t, json.Unmarshal([]byte(block), &conf))
+		assert.NoError(t, json.Unmarshal([]byte(block), &conf))
 		if conf["type"] == "masq" {
 			conf = w.masq().with(conf)
 		}
@@ -82,8 +83,8 @@ func TestProtocolsPage(t *testing.T) {
 		}
 	}
 	var tests strings.Builder
-	for _, path := range must(filepath.Glob("*_test.go"))(t) {
-		tests.Write(must(os.ReadFile(path))(t))
+	for _, path := range assert.Must(filepath.Glob("*_test.go"))(t) {
+		tests.Write(assert.Must(os.ReadFile(path))(t))
 	}
 	for _, name := range regexp.MustCompile(`\bTest\w+`).FindAllString(page, -1) {
 		if !strings.Contains(tests.String(), "\nfunc "+name+"(") {
@@ -99,7 +100,7 @@ func TestTFTP(t *testing.T) {
 	tftpd := program(t, "/usr/sbin/in.tftpd", "tftpd-hpa")
 	content := bytes.Repeat([]byte("0123456789abcde\n"), 1000)
 	root := t.TempDir()
-	check(t, os.WriteFile(filepath.Join(root, "file"), content, 0o644))
+	assert.NoError(t, os.WriteFile(filepath.Join(root, "file"), content, 0o644))
 	m := w.machine(w.Server, map[string]string{"etc/hosts.allow": "", "etc/hosts.deny": ""})
 	w.background(m.command(context.Background(), tftpd, "-L", "-a", ":69", "-s", root))
 	w.listening(w.Server, "udp", 69)
@@ -123,7 +124,7 @@ func TestTFTP(t *testing.T) {
 					continue
 				}
 				// The node rejects the answer.
-				refusal := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Src == plan.Node && unreachable(q) }))(t)
+				refusal := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Src == plan.Node && unreachable(q) }))(t)
 				ctx, cancel := context.WithCancel(soon(t))
 				done := make(chan []byte)
 				go func() {
@@ -245,19 +246,19 @@ func (w *world) receive(p *pod, network string, server netip.AddrPort, message [
 	w.t.Helper()
 	var l io.Closer
 	if network == "tcp" {
-		l = must(w.Server.Listen(server))(w.t)
+		l = assert.Must(w.Server.Listen(server))(w.t)
 	} else {
-		l = must(w.Server.ListenUDP(server))(w.t)
+		l = assert.Must(w.Server.ListenUDP(server))(w.t)
 	}
 	w.t.Cleanup(func() { _ = l.Close() })
 	is := func(q nstest.Packet) bool { return q.Destination() == server && len(q.Payload) > 0 }
-	seen := must(w.Server.Capture("eth0", is))(w.t)
+	seen := assert.Must(w.Server.Capture("eth0", is))(w.t)
 	defer seen.Close()
 	// A SIP message is sent from the port that it names.
-	c := must(p.Dial(soon(w.t), network, at(netip.Addr{}, server.Port()), server))(w.t)
+	c := assert.Must(p.Dial(soon(w.t), network, at(netip.Addr{}, server.Port()), server))(w.t)
 	w.t.Cleanup(func() { _ = c.Close() })
-	must(c.Write(message))(w.t)
-	return must(seen.WaitFor(soon(w.t), is))(w.t).Payload
+	assert.Must(c.Write(message))(w.t)
+	return assert.Must(seen.WaitFor(soon(w.t), is))(w.t).Payload
 }
 
 // ircMessage offers a file that the other side fetches from the client.
@@ -314,10 +315,10 @@ func TestSNMPv1Trap(t *testing.T) {
 			v1 := snmpMessage(snmpV1, tlv(snmpV1Trap, slices.Concat(
 				tlv(snmpOID, 0x2b, 6, 1, 4, 1, 1), tlv(snmpAddress, own.AsSlice()...),
 				tlv(snmpInteger, 0), tlv(snmpInteger, 0), tlv(0x43, 1), tlv(snmpSequence))...))
-			seen := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.DstPort == port }))(t)
-			c := must(p.Dial(soon(t), "udp", netip.AddrPort{}, server))(t)
+			seen := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.DstPort == port }))(t)
+			c := assert.Must(p.Dial(soon(t), "udp", netip.AddrPort{}, server))(t)
 			defer c.Close()
-			must(c.Write(v1))(t)
+			assert.Must(c.Write(v1))(t)
 			w.receive(p, "udp", server, snmpTrap(own, server.Addr()))
 			arrived := slices.ContainsFunc(packets(t, seen), func(q nstest.Packet) bool { return bytes.Equal(q.Payload, v1) })
 			if arrived == helped {
@@ -359,10 +360,10 @@ func TestTalk(t *testing.T) {
 
 			const ring = "talk: connection requested by "
 			if c.byAlice {
-				announced := must(w.Server.Capture("eth0", talkAnnouncement))(t)
+				announced := assert.Must(w.Server.Capture("eth0", talkAnnouncement))(t)
 				alice.talk("bob@" + w.V4.Server.String())
 				bob.reads(ring + "alice@" + seenAs.String())
-				q := must(announced.WaitFor(soon(t), talkAnnouncement))(t)
+				q := assert.Must(announced.WaitFor(soon(t), talkAnnouncement))(t)
 				if at := talkAddress(q.Payload); q.Src != seenAs || at.Addr() != own {
 					t.Errorf("the call comes from %s and names %s, want %s and %s", q.Src, at, seenAs, own)
 				}
@@ -409,7 +410,7 @@ type talker struct {
 func (w *world) talker(n *nstest.NS, name, talkd string) talker {
 	w.t.Helper()
 	x := newTerminal(w.t)
-	check(w.t, x.line.Chmod(0o620)) // as mesg y does
+	assert.NoError(w.t, x.line.Chmod(0o620)) // as mesg y does
 	m := w.machine(n, map[string]string{
 		"etc/passwd": name + ":x:0:0::/root:/bin/sh\n", "etc/hosts": "127.0.0.1 localhost\n",
 		"etc/nsswitch.conf": "passwd: files\nhosts: files\n", "etc/hosts.allow": "", "etc/hosts.deny": "",
@@ -423,7 +424,7 @@ func (w *world) talker(n *nstest.NS, name, talkd string) talker {
 func (x talker) talk(to string) {
 	x.w.t.Helper()
 	c := x.command(context.Background(), "netkit-ntalk", to)
-	check(x.w.t, x.start(c))
+	assert.NoError(x.w.t, x.start(c))
 	x.w.t.Cleanup(func() { _ = c.Cancel(); _ = c.Wait() })
 }
 
@@ -484,18 +485,18 @@ func TestRealAudio(t *testing.T) {
 func (w *world) interleaved(p *pod, plan nstest.Plan) {
 	w.t.Helper()
 	const request, stream = "SETUP rtsp://server/a RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n", "$\x00\x00\x04RTP."
-	l := must(w.Server.Listen(at(plan.Server, 0)))(w.t)
+	l := assert.Must(w.Server.Listen(at(plan.Server, 0)))(w.t)
 	defer l.Close()
-	c := must(p.Dial(soon(w.t), "tcp", netip.AddrPort{}, l.Addr().(*net.TCPAddr).AddrPort()))(w.t)
+	c := assert.Must(p.Dial(soon(w.t), "tcp", netip.AddrPort{}, l.Addr().(*net.TCPAddr).AddrPort()))(w.t)
 	defer c.Close()
-	must(io.WriteString(c, request))(w.t)
-	far := must(l.Accept())(w.t)
+	assert.Must(io.WriteString(c, request))(w.t)
+	far := assert.Must(l.Accept())(w.t)
 	defer far.Close()
 	asked := make([]byte, len(request))
-	must(io.ReadFull(far, asked))(w.t)
-	must(io.WriteString(far, stream))(w.t)
+	assert.Must(io.ReadFull(far, asked))(w.t)
+	assert.Must(io.WriteString(far, stream))(w.t)
 	got := make([]byte, len(stream))
-	must(io.ReadFull(c, got))(w.t)
+	assert.Must(io.ReadFull(c, got))(w.t)
 	if string(asked) != request || string(got) != stream {
 		w.t.Errorf("requested %q, got %q", asked, got)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -31,7 +32,7 @@ func TestHostileNames(t *testing.T) {
 				if !errors.As(err, &failed) || failed.Code != types.ErrInvalidEnvironmentVariables && mode == "main" {
 					t.Errorf("CNI_IFNAME %q: %v", name, err)
 				}
-				check(t, p.tryDel(list)) // DEL must accept names that an earlier version admitted
+				assert.NoError(t, p.tryDel(list)) // DEL must accept names that an earlier version admitted
 			}
 			if after := w.traces(); after != before {
 				t.Errorf("before the refused ADDs:\n%s\nafter:\n%s", before, after)
@@ -44,13 +45,13 @@ func TestHostileNames(t *testing.T) {
 				p.attach(list)
 			}
 			dump := w.nodeRun("nft", "list", "ruleset")
-			other := must(w.lab.Namespace("loaded-" + mode))(t)
+			other := assert.Must(w.lab.Namespace("loaded-" + mode))(t)
 			load := other.Command(soon(t), "nft", "-f", "-")
 			load.Stdin = strings.NewReader(dump)
 			if out, err := load.CombinedOutput(); err != nil {
 				t.Fatalf("the listing cannot be loaded: %v\n%s\n%s", err, out, dump)
 			}
-			again := must(other.Command(soon(t), "nft", "list", "ruleset").Output())(t)
+			again := assert.Must(other.Command(soon(t), "nft", "list", "ruleset").Output())(t)
 			if !sameRules(string(again), dump) {
 				t.Errorf("loaded:\n%s\nlisted before:\n%s", again, dump)
 			}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -47,15 +48,15 @@ func TestICMPErrors(t *testing.T) {
 		c := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"ipMasq": false})))
 		for _, p := range w.Plans() {
 			own := c.addr(p.Server)
-			sent := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == own }))(t)
-			answers := must(c.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && aboutEcho(q) }))(t)
+			sent := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == own }))(t)
+			answers := assert.Must(c.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && aboutEcho(q) }))(t)
 			for i, k := range errorKinds(p) {
-				check(t, c.SendRaw(k.packet(own, p.Server, 7, uint16(i))))
-				must(sent.WaitFor(soon(t), func(q nstest.Packet) bool { return q.ICMPRest == 7<<16|uint32(i) }))(t)
+				assert.NoError(t, c.SendRaw(k.packet(own, p.Server, 7, uint16(i))))
+				assert.Must(sent.WaitFor(soon(t), func(q nstest.Packet) bool { return q.ICMPRest == 7<<16|uint32(i) }))(t)
 			}
 			// The router has received all packets, and the path to the container works.
 			w.passes(p)
-			if r := must(w.Node.Ping(soon(t), own, nstest.PingOptions{}))(t); !r.Reply() {
+			if r := assert.Must(w.Node.Ping(soon(t), own, nstest.PingOptions{}))(t); !r.Reply() {
 				t.Errorf("ping from the node to %s: %+v", own, r)
 			}
 			if got := packets(t, answers); len(got) != 0 {
@@ -70,7 +71,7 @@ func TestICMPErrors(t *testing.T) {
 func newFarNarrow(t testing.TB) *world {
 	t.Helper()
 	w := newWorld(t, nstest.Uplink{})
-	check(t, w.Router.SetMTU("toserver", farMTU))
+	assert.NoError(t, w.Router.SetMTU("toserver", farMTU))
 	return w
 }
 
@@ -122,11 +123,11 @@ func (w *world) sameIdentifier(a, b *pod, p nstest.Plan) {
 	t.Helper()
 	const id = 4711
 	for i, k := range errorKinds(p) {
-		sent := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Dst == p.Server && q.ICMPRest != 0 }))(t)
+		sent := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Dst == p.Server && q.ICMPRest != 0 }))(t)
 		pods := []*pod{a, b}
 		var came [2]*nstest.Capture
 		for j, c := range pods {
-			came[j] = must(c.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && aboutEcho(q) }))(t)
+			came[j] = assert.Must(c.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && aboutEcho(q) }))(t)
 		}
 		var sending sync.WaitGroup
 		for j, c := range pods {
@@ -137,12 +138,12 @@ func (w *world) sameIdentifier(a, b *pod, p nstest.Plan) {
 			})
 		}
 		sending.Wait()
-		outside := must(sent.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == 2 }))(t)
+		outside := assert.Must(sent.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == 2 }))(t)
 		if outside[0].Src != p.Node || outside[1].Src != p.Node || outside[0].ICMPRest>>16 == outside[1].ICMPRest>>16 {
 			t.Errorf("%s: outside they are %v", k.name, outside)
 		}
 		for j := range pods {
-			must(came[j].WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
+			assert.Must(came[j].WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
 		}
 		// Both have arrived: a misdirected answer would be in the other's capture.
 		for j, c := range pods {
@@ -151,7 +152,7 @@ func (w *world) sameIdentifier(a, b *pod, p nstest.Plan) {
 				t.Errorf("%s: %s got %v", k.name, c.runtime.ContainerID, got)
 				continue
 			}
-			about := must(nstest.Decode(got[0].Payload))(t)
+			about := assert.Must(nstest.Decode(got[0].Payload))(t)
 			if got[0].Src != p.Router || got[0].ICMPType != k.kind || got[0].ICMPCode != k.code ||
 				about.Src != c.addr(p.Server) || about.Dst != p.Server || about.ICMPRest != id<<16|uint32(10*i+j) {
 				t.Errorf("%s: %s got %v about %v", k.name, c.runtime.ContainerID, got[0], about)
@@ -166,11 +167,11 @@ func (w *world) closedPort(a, b *pod, p nstest.Plan) {
 	t := w.t
 	t.Helper()
 	for _, c := range []*pod{a, b} {
-		conn := must(c.DialUDP(at(c.addr(p.Server), 5353), at(p.Server, 9)))(t)
+		conn := assert.Must(c.DialUDP(at(c.addr(p.Server), 5353), at(p.Server, 9)))(t)
 		defer func() { _ = conn.Close() }()
-		must(conn.Write([]byte("anyone?")))(t)
+		assert.Must(conn.Write([]byte("anyone?")))(t)
 		deadline, _ := soon(t).Deadline()
-		check(t, conn.SetReadDeadline(deadline))
+		assert.NoError(t, conn.SetReadDeadline(deadline))
 		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("%s to a closed port of %s: %v", c.runtime.ContainerID, p.Server, err)
 		}
@@ -191,22 +192,22 @@ func TestICMPErrorsOfContainers(t *testing.T) {
 					want = p.Node
 				}
 				unreachable := map[bool][2]uint8{true: {3, 3}, false: {1, 4}}[want.Is4()]
-				errs := must(w.Server.Capture("eth0", func(q nstest.Packet) bool {
+				errs := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool {
 					return !q.Outgoing && [2]uint8{q.ICMPType, q.ICMPCode} == unreachable
 				}))(t)
-				listener := must(w.Server.ListenUDP(at(p.Server, 4242)))(t)
+				listener := assert.Must(w.Server.ListenUDP(at(p.Server, 4242)))(t)
 				defer func() { _ = listener.Close() }()
-				conn := must(c.DialUDP(netip.AddrPort{}, at(p.Server, 4242)))(t)
-				must(conn.Write([]byte("question")))(t)
-				check(t, conn.Close())
+				conn := assert.Must(c.DialUDP(netip.AddrPort{}, at(p.Server, 4242)))(t)
+				assert.Must(conn.Write([]byte("question")))(t)
+				assert.NoError(t, conn.Close())
 
 				deadline, _ := soon(t).Deadline()
-				check(t, listener.SetReadDeadline(deadline))
+				assert.NoError(t, listener.SetReadDeadline(deadline))
 				_, from, err := listener.ReadFromUDPAddrPort(make([]byte, 100))
-				check(t, err)
-				must(listener.WriteToUDPAddrPort([]byte("answer"), from))(t)
-				got := must(errs.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
-				about := must(nstest.Decode(got.Payload))(t)
+				assert.NoError(t, err)
+				assert.Must(listener.WriteToUDPAddrPort([]byte("answer"), from))(t)
+				got := assert.Must(errs.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
+				about := assert.Must(nstest.Decode(got.Payload))(t)
 				if got.Src != want || about.Source() != at(p.Server, 4242) || about.Dst != want || about.DstPort != from.Port() {
 					t.Errorf("%v about %v, want it from %s about what was sent to %s", got, about, want, from)
 				}
@@ -225,7 +226,7 @@ func TestPathMTUDiscovery(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newFarNarrow(t)
 			if dropped {
-				check(t, w.Router.DropPMTU())
+				assert.NoError(t, w.Router.DropPMTU())
 			}
 			list := w.conflist("1.1.0", w.masq())
 			pods := []*pod{w.attach("a", list), w.attach("b", list)}
@@ -249,7 +250,7 @@ func TestPathMTUDiscovery(t *testing.T) {
 				}
 			}
 			uploads.Wait()
-			if n := must(w.Router.PMTUDropped())(t); dropped && n == 0 {
+			if n := assert.Must(w.Router.PMTUDropped())(t); dropped && n == 0 {
 				t.Error("the router dropped no message")
 			}
 		})

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -29,11 +30,11 @@ const (
 func (d *daemon) switches() (n int) {
 	d.w.t.Helper()
 	for _, tid := range threads(d.Process.Pid) {
-		text := must(os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/status", d.Process.Pid, tid)))(d.w.t)
+		text := assert.Must(os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/status", d.Process.Pid, tid)))(d.w.t)
 		for line := range strings.Lines(string(text)) {
 			name, v, _ := strings.Cut(line, ":")
 			if strings.HasSuffix(name, "_ctxt_switches") {
-				n += must(strconv.Atoi(strings.TrimSpace(v)))(d.w.t)
+				n += assert.Must(strconv.Atoi(strings.TrimSpace(v)))(d.w.t)
 			}
 		}
 	}
@@ -93,7 +94,7 @@ func (w *world) others(p *pod) func(end <-chan struct{}) {
 		for i := 0; ; i++ {
 			w.nft("add element inet busy s { 10.7.%d.%d }; add rule inet busy c counter", i/256, i%256)
 			w.nodeRun("ip", "address", "change", w.V6.Node.String()+"/64", "dev", "uplink", "valid_lft", fmt.Sprint(1000+i), "preferred_lft", "1000")
-			must(p.Ping(soon(w.t), w.V4.Server, nstest.PingOptions{}))(w.t)
+			assert.Must(p.Ping(soon(w.t), w.V4.Server, nstest.PingOptions{}))(w.t)
 			select {
 			case <-end:
 				return
@@ -148,7 +149,7 @@ func TestDaemonRests(t *testing.T) {
 		if n <= restBound || !slices.ContainsFunc(sent, netlinkMessage.dump) {
 			t.Errorf("for a repair it ran %d times and sent %s", n, kinds(sent))
 		}
-		check(t, s.end())
+		assert.NoError(t, s.end())
 		d.end()
 	})
 	t.Run("resync", func(t *testing.T) {
@@ -178,7 +179,7 @@ func TestDaemonRests(t *testing.T) {
 		if !slices.ContainsFunc(sent, rules) { // control
 			t.Errorf("a repair requests %s", kinds(sent))
 		}
-		check(t, s.end())
+		assert.NoError(t, s.end())
 		d.end()
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -26,10 +27,10 @@ func TestInotifyOverflow(t *testing.T) {
 	d := w.daemon("--resync-interval", "1h")
 	until(t, "the recorded attachments have their elements", func() bool { return w.hasElement("10.99.0.0") && w.hasElement("10.99.0.1") })
 	lost := d.metric("masq_events_lost_total")
-	room := must(strconv.Atoi(strings.TrimSpace(string(must(os.ReadFile("/proc/sys/fs/inotify/max_queued_events"))(t)))))(t)
+	room := assert.Must(strconv.Atoi(strings.TrimSpace(string(assert.Must(os.ReadFile("/proc/sys/fs/inotify/max_queued_events"))(t)))))(t)
 
-	check(t, d.Process.Signal(syscall.SIGSTOP))
-	check(t, w.Node.Do(func() error {
+	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, w.Node.Do(func() error {
 		records, err := store.Open(filepath.Join(w.dir, "state"))
 		if err != nil {
 			return err
@@ -64,7 +65,7 @@ func TestInotifyOverflow(t *testing.T) {
 	if !w.hasElement("10.99.0.0") || w.hasElement("10.99.2.2") {
 		t.Fatal("the elements changed while masqd was stopped, so the test proves nothing")
 	}
-	check(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
 	for address, want := range map[string]bool{
 		live.addr(w.V4.Server).String(): true, "10.99.2.1": true, "10.99.2.2": true,
 		"10.99.0.0": false, "10.99.0.1": false, "10.99.1.1": false,
@@ -74,7 +75,7 @@ func TestInotifyOverflow(t *testing.T) {
 	until(t, "masqd has noticed the overflow", func() bool { now := d.metric("masq_events_lost_total"); return now != "" && now != lost })
 	until(t, "masqd has the records of the disk", func() bool { return d.metric("masq_attachments") == "3" })
 	until(t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
-	check(t, w.command(w.Node, "inspect", "drift").Run())
+	assert.NoError(t, w.command(w.Node, "inspect", "drift").Run())
 
 	// Events are read again after the overflow.
 	w.record(live, 1)

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -45,5 +46,5 @@ func (w *world) requests(args ...string) int {
 	if out, err := w.Node.Command(soon(w.t), "strace", args...).CombinedOutput(); code(err) < 0 || code(err) > 1 {
 		w.t.Fatalf("%v: %v\n%s", args, err, out)
 	}
-	return len(regexp.MustCompile(`(?m)^\d+ +(sendto|sendmsg|write)\(\d+<NETLINK`).FindAll(must(os.ReadFile(log))(w.t), -1))
+	return len(regexp.MustCompile(`(?m)^\d+ +(sendto|sendmsg|write)\(\d+<NETLINK`).FindAll(assert.Must(os.ReadFile(log))(w.t), -1))
 }

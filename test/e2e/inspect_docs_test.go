@@ -3,6 +3,8 @@ package e2e
 import (
 	"maps"
 	"net/netip"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // The conditions that docs/inspect.md assumes, and the proofs of its commands.
@@ -30,7 +32,7 @@ func (m *docNode) inspected() {
 	m.network()
 	m.must("sysctl -q -w net.netfilter.nf_conntrack_acct=1 net.netfilter.nf_conntrack_timestamp=1")
 	m.must("ip netns add web && CNI_ARGS='K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web;IgnoreUnknown=1' CNI_PATH=/opt/cni/bin cnitool add pods /run/netns/web")
-	server := must(m.Server.ServeTCP(netip.AddrPortFrom(m.V4.Server, 443)))(m.t)
+	server := assert.Must(m.Server.ServeTCP(netip.AddrPortFrom(m.V4.Server, 443)))(m.t)
 	m.must("ip netns exec web bash -c 'exec 3<>/dev/tcp/" + server.Addr().Addr().String() + "/443; echo GET 300000 >&3; cat <&3 >/dev/null'")
-	check(m.t, m.soon("masq-cni inspect flows --state time_wait -o json | grep shop"))
+	assert.NoError(m.t, m.soon("masq-cni inspect flows --state time_wait -o json | grep shop"))
 }

@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -24,14 +25,14 @@ func TestInspectHostileNames(t *testing.T) {
 	from, _ := (&past{world: w}).talks(p)
 	file := w.recordPath(p.runtime.ContainerID)
 	var record map[string]any
-	check(t, json.Unmarshal(must(os.ReadFile(file))(t), &record))
+	assert.NoError(t, json.Unmarshal(assert.Must(os.ReadFile(file))(t), &record))
 	for _, key := range []string{"podNamespace", "podName"} {
 		if record[key] == nil {
 			t.Fatalf("a record has no %s: %v", key, record)
 		}
 		record[key] = hostile
 	}
-	check(t, os.WriteFile(file, must(json.Marshal(record))(t), 0o600))
+	assert.NoError(t, os.WriteFile(file, assert.Must(json.Marshal(record))(t), 0o600))
 
 	id := p.runtime.ContainerID
 	for _, words := range []string{"inspect", "inspect pods", "inspect pod " + id, "inspect flows", "inspect helpers", "inspect ports", "inspect rules", "inspect drift", "who " + from.String()} {
@@ -64,10 +65,10 @@ func TestInspectHostileNames(t *testing.T) {
 		x.run(c)
 		x.sees("the name is shown", `we\x1b[2J\x1b]0;x\ab\u009b31m\u202e\t\n\r`)
 		x.press("q")
-		check(t, c.Wait())
+		assert.NoError(t, c.Wait())
 	}
 	// Shell completion does not offer names that it cannot show.
-	if out := must(w.command(w.Node, "__complete", "inspect", "pod", "").Output())(t); strings.Contains(string(out), "we") {
+	if out := assert.Must(w.command(w.Node, "__complete", "inspect", "pod", "").Output())(t); strings.Contains(string(out), "we") {
 		t.Errorf("%q", out)
 	}
 }
@@ -80,23 +81,23 @@ func TestInspectStalledReader(t *testing.T) {
 	const lasting = 2000
 	w.fill(lasting)
 	c := w.command(w.Node, "inspect", "flows", "-o", "json")
-	out := must(c.StdoutPipe())(t)
-	check(t, c.Start())
+	out := assert.Must(c.StdoutPipe())(t)
+	assert.NoError(t, c.Start())
 	// After one byte the list has begun; a pipe holds only a small part of the rest.
 	first := make([]byte, 1)
-	must(io.ReadFull(out, first))(t)
-	server := must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
+	assert.Must(io.ReadFull(out, first))(t)
+	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
 	for i := range uint16(200) {
-		check(t, p.EchoUDP(soon(t), at(p.addr(w.V4.Server), 10000+i), server.Addr(), 1))
+		assert.NoError(t, p.EchoUDP(soon(t), at(p.addr(w.V4.Server), 10000+i), server.Addr(), 1))
 	}
 	w.nodeRun("conntrack", "-D", "-s", p.addr(w.V4.Server).String())
-	rest := must(io.ReadAll(out))(t)
-	check(t, c.Wait())
+	rest := assert.Must(io.ReadAll(out))(t)
+	assert.NoError(t, c.Wait())
 	if len(rest) < 1<<20 {
 		t.Fatalf("%d bytes fit into a pipe, so the test proves nothing", len(rest))
 	}
 	var flows []report.Flow
-	check(t, json.Unmarshal(append(first, rest...), &flows))
+	assert.NoError(t, json.Unmarshal(append(first, rest...), &flows))
 	seen := map[report.Tuple]bool{}
 	for _, f := range flows {
 		if f.Owner == (report.Owner{}) {
@@ -112,16 +113,16 @@ func TestInspectStalledReader(t *testing.T) {
 // if another container has sent one from the same port.
 func TestInspectFragments(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	check(t, w.Node.Sysctl("net.netfilter.nf_conntrack_acct", "1"))
+	assert.NoError(t, w.Node.Sysctl("net.netfilter.nf_conntrack_acct", "1"))
 	const size, port = 3000, 5353
 	for _, plan := range w.Plans() {
-		server := must(w.Server.ServeUDP(at(plan.Server, 53)))(t)
-		seen := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Src == plan.Node && (q.FragOffset > 0 || q.MoreFragments) }))(t)
+		server := assert.Must(w.Server.ServeUDP(at(plan.Server, 53)))(t)
+		seen := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Src == plan.Node && (q.FragOffset > 0 || q.MoreFragments) }))(t)
 		for i, name := range []string{"a", "b"} {
 			p := w.attachNamed("ns", name+strings.ReplaceAll(filepath.Base(plan.Server.String()), ":", ""), w.masq())
-			check(t, p.EchoUDP(soon(t), at(p.addr(plan.Server), port), server.Addr(), size))
-			from := must(server.WaitSeen(soon(t), i+1))(t)[i].Source
-			fragments := must(seen.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) >= 3*(i+1) }))(t)[3*i:]
+			assert.NoError(t, p.EchoUDP(soon(t), at(p.addr(plan.Server), port), server.Addr(), size))
+			from := assert.Must(server.WaitSeen(soon(t), i+1))(t)[i].Source
+			fragments := assert.Must(seen.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) >= 3*(i+1) }))(t)[3*i:]
 			last := fragments[len(fragments)-1]
 			flows, _ := w.who(from.String()+"/udp", "--to", server.Addr().String())
 			f := sole(t, flows)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -41,7 +42,7 @@ func TestInspectFirewalls(t *testing.T) {
 	}
 	w.nodeRun("iptables-nft", "-P", "FORWARD", "ACCEPT")
 	_, err := p.Ping(soon(t), w.V4.Server, nstest.PingOptions{})
-	check(t, err)
+	assert.NoError(t, err)
 	w.isHealthy()
 
 	// The chains that firewalld creates: the policy accepts, and the last rule rejects.

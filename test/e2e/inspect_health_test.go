@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -86,7 +87,7 @@ func TestInspectHealth(t *testing.T) {
 	w.isHealthy()
 
 	// A masqd that holds its lock and is stopped.
-	check(t, masqd.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, masqd.Process.Signal(syscall.SIGSTOP))
 	until(t, "masqd is stopped", func() bool { n, _ := w.glance(); return n.Daemon.Stopped })
 	if p := w.isUnhealthy(report.KindDaemonStopped); !strings.HasPrefix(p.Remedy, "kill -CONT ") {
 		t.Errorf("%+v", p)
@@ -94,7 +95,7 @@ func TestInspectHealth(t *testing.T) {
 	// A container cannot see masqd's process, but it notices that masqd does not answer.
 	out, err := w.Node.Command(soon(t), "unshare", "--pid", "--fork", "--mount-proc", built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect", "-o", "json").Output()
 	var n report.Node
-	check(t, json.Unmarshal(out, &n))
+	assert.NoError(t, json.Unmarshal(out, &n))
 	if code(err) != 1 || !strings.Contains(n.Daemon.NotReady, "does not answer") || n.Problems[0].Kind != report.KindDaemonNotReady {
 		t.Errorf("%v: %+v", err, n.Problems)
 	}
@@ -104,7 +105,7 @@ func TestInspectHealth(t *testing.T) {
 	if p := w.isUnhealthy(report.KindTableMissing); !strings.Contains(p.Message, "1 attachment") {
 		t.Errorf("%+v", p)
 	}
-	check(t, masqd.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, masqd.Process.Signal(syscall.SIGCONT))
 	until(t, "masqd has repaired it", func() bool { n, _ := w.glance(); return len(n.Problems) == 0 })
 	w.isHealthy()
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -16,7 +17,7 @@ import (
 func TestPortMetrics(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("tight", w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20019"})))
-	server := must(w.Server.ServeUDP(at(w.V4.Server, 53)))(t)
+	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 53)))(t)
 	g := w.gauge(t)
 	labels := fmt.Sprintf(`{destination="%s",egress="%s",port="53",protocol="udp",zone="0"} `, w.V4.Server, w.V4.Node)
 	opened := 0
@@ -76,7 +77,7 @@ func TestPortMetrics(t *testing.T) {
 		d.end()
 	}
 	// The control: towards another server all ports are free.
-	other := must(w.Server.ServeUDP(at(w.V4.Server, 54)))(t)
+	other := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 54)))(t)
 	if !g.opens(t, p, "udp", other.Addr()) || g.of(t, g.sample(t), unix.IPPROTO_UDP, other.Addr()).Used != 1 {
 		t.Error("there is no port towards another server")
 	}

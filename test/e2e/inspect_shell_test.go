@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -31,14 +32,14 @@ func TestInspectWithoutRights(t *testing.T) {
 func TestInspectPipe(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
-	server := must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
+	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
 	// More than a pipe holds.
 	for i := range 400 {
-		check(t, p.EchoUDP(soon(t), at(p.addr(w.V4.Server), uint16(10000+i)), server.Addr(), 1))
+		assert.NoError(t, p.EchoUDP(soon(t), at(p.addr(w.V4.Server), uint16(10000+i)), server.Addr(), 1))
 	}
 	for _, format := range []string{"", "-o wide", "-o json", "-o yaml"} {
 		line := "set -o pipefail; " + built("masq-cni") + " --state-dir " + filepath.Join(w.dir, "state") + " inspect flows " + format
-		all := must(w.Node.Command(soon(t), "bash", "-c", line).Output())(t)
+		all := assert.Must(w.Node.Command(soon(t), "bash", "-c", line).Output())(t)
 		first, err := w.Node.Command(soon(t), "bash", "-c", line+" | head -c 5").CombinedOutput()
 		if err != nil || !bytes.HasPrefix(all, first) || len(first) != 5 || len(all) < 20_000 {
 			t.Errorf("%q: %q of %d bytes, %v", format, first, len(all), err)
@@ -73,7 +74,7 @@ func TestInspectCompletion(t *testing.T) {
 				args = append([]string{"__complete", "--netns", w.Node.Path()}, args[1:]...)
 			}
 			out, err := from.Command(soon(t), built("masq-cni"), args...).Output()
-			check(t, err)
+			assert.NoError(t, err)
 			if strings.Contains(string(out), `\x20`) {
 				t.Errorf("%q: a blank is shown as an escape:\n%s", tt.typed, out)
 			}

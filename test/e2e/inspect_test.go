@@ -17,6 +17,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -92,20 +93,20 @@ func portText(p uint16) string {
 // server until the test ends. It returns the port's address and the sources that the server sees.
 func (w *world) fromPort(port uint16, plan nstest.Plan, from ...*pod) (netip.AddrPort, map[netip.AddrPort]*pod) {
 	w.t.Helper()
-	server := must(w.Server.ServeTCP(at(plan.Server, 80)))(w.t)
+	server := assert.Must(w.Server.ServeTCP(at(plan.Server, 80)))(w.t)
 	seen := map[netip.AddrPort]*pod{}
 	for i, p := range from {
 		ns := w.Node
 		if p != nil {
 			ns = p.NS
 		}
-		c := must(ns.Dial(soon(w.t), "tcp", netip.AddrPortFrom(netip.Addr{}, port), server.Addr()))(w.t)
+		c := assert.Must(ns.Dial(soon(w.t), "tcp", netip.AddrPortFrom(netip.Addr{}, port), server.Addr()))(w.t)
 		w.t.Cleanup(func() { _ = c.Close() })
 		_, err := io.WriteString(c, "ECHO\nx")
-		check(w.t, err)
+		assert.NoError(w.t, err)
 		_, err = io.ReadFull(c, make([]byte, 1))
-		check(w.t, err)
-		seen[must(server.WaitSources(soon(w.t), i+1))(w.t)[i]] = p
+		assert.NoError(w.t, err)
+		seen[assert.Must(server.WaitSources(soon(w.t), i+1))(w.t)[i]] = p
 	}
 	if len(seen) != len(from) {
 		w.t.Fatalf("the server does not see %d sources: %v", len(from), seen)
@@ -146,9 +147,9 @@ func TestInspectSamePort(t *testing.T) {
 			}
 		}
 		// The control: without the records flows have no owner.
-		out := must(w.Node.Command(soon(t), built("masq-cni"), "--state-dir", t.TempDir(), "inspect", "flows", "--dst", plan.Server.String(), "--sport", "40000", "-o", "json").Output())(t)
+		out := assert.Must(w.Node.Command(soon(t), built("masq-cni"), "--state-dir", t.TempDir(), "inspect", "flows", "--dst", plan.Server.String(), "--sport", "40000", "-o", "json").Output())(t)
 		var flows []report.Flow
-		check(t, json.Unmarshal(out, &flows))
+		assert.NoError(t, json.Unmarshal(out, &flows))
 		if len(flows) != 3 || slices.ContainsFunc(flows, func(f report.Flow) bool { return f.Owner != report.Owner{} }) {
 			t.Errorf("without records: %+v", flows)
 		}
@@ -171,7 +172,7 @@ func TestInspectFTP(t *testing.T) {
 		family := []string{"--dst", plan.Server.String()}
 		other.login(t, at(plan.Server, s.port))
 		c := fetch.login(t, at(plan.Server, s.port))
-		l := must(c.announce())(t)
+		l := assert.Must(c.announce())(t)
 
 		helpers := inspect[report.Helpers](w, "helpers")
 		mine := slices.DeleteFunc(helpers.Control, func(f report.Flow) bool { return f.Owner != fetch.owner() || f.Original.Destination != plan.Server })
@@ -185,16 +186,16 @@ func TestInspectFTP(t *testing.T) {
 			t.Errorf("expectation: %+v", e)
 		}
 
-		check(t, c.PrintfLine("RETR file"))
-		data := must(l.Accept())(t)
+		assert.NoError(t, c.PrintfLine("RETR file"))
+		data := assert.Must(l.Accept())(t)
 		flows := inspect[[]report.Flow](w, "flows", "--pod", "ftp/fetch", "--nat", "dnat", "--src", plan.Server.String())
 		f := sole(t, flows)
 		if f.Owner != fetch.owner() || f.Direction != report.In || f.Master != control.Original ||
 			f.Translated.Destination != fetch.addr(plan.Server) || source(f.Original) != data.RemoteAddr().(*net.TCPAddr).AddrPort() {
 			t.Errorf("data connection from the server: %+v", f)
 		}
-		got := must(io.ReadAll(data))(t)
-		check(t, data.Close())
+		got := assert.Must(io.ReadAll(data))(t)
+		assert.NoError(t, data.Close())
 		if !bytes.Equal(got, s.content) {
 			t.Errorf("%d bytes, want %d", len(got), len(s.content))
 		}
@@ -224,11 +225,11 @@ func TestInspectICMP(t *testing.T) {
 	a, b := w.attachNamed("ns", "a", w.masq()), w.attachNamed("ns", "b", w.masq())
 	const id = 4711
 	for _, plan := range w.Plans() {
-		arrived := must(w.Server.Capture("eth0", isPing))(t)
+		arrived := assert.Must(w.Server.Capture("eth0", isPing))(t)
 		for i, p := range []*pod{a, b} {
-			check(t, p.SendRaw(nstest.EchoPacket(p.addr(plan.Server), plan.Server, id, uint16(i+1), nil)))
+			assert.NoError(t, p.SendRaw(nstest.EchoPacket(p.addr(plan.Server), plan.Server, id, uint16(i+1), nil)))
 		}
-		all := must(arrived.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == 2 }))(t)
+		all := assert.Must(arrived.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == 2 }))(t)
 		for i, p := range []*pod{a, b} {
 			at := slices.IndexFunc(all, func(q nstest.Packet) bool { return q.ICMPRest&0xffff == uint32(i+1) })
 			if at < 0 {
@@ -252,34 +253,34 @@ func TestInspectCounters(t *testing.T) {
 	p := w.attachNamed("ns", "p", w.masq())
 	for _, counted := range []bool{false, true} {
 		if counted {
-			check(t, errors.Join(w.Node.Sysctl("net.netfilter.nf_conntrack_acct", "1"), w.Node.Sysctl("net.netfilter.nf_conntrack_timestamp", "1")))
+			assert.NoError(t, errors.Join(w.Node.Sysctl("net.netfilter.nf_conntrack_acct", "1"), w.Node.Sysctl("net.netfilter.nf_conntrack_timestamp", "1")))
 		}
 		for i, plan := range w.Plans() {
 			port := uint16(8000 + i)
 			if counted {
 				port += 100
 			}
-			server := must(w.Server.ListenUDP(at(plan.Server, port)))(t)
+			server := assert.Must(w.Server.ListenUDP(at(plan.Server, port)))(t)
 			defer func() { _ = server.Close() }()
-			seen := must(w.Server.Capture("eth0", func(q nstest.Packet) bool {
+			seen := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool {
 				return q.Proto == unix.IPPROTO_UDP && (q.SrcPort == port || q.DstPort == port)
 			}))(t)
-			client := must(p.DialUDP(at(p.addr(plan.Server), 5000+port), at(plan.Server, port)))(t)
+			client := assert.Must(p.DialUDP(at(p.addr(plan.Server), 5000+port), at(plan.Server, port)))(t)
 			defer func() { _ = client.Close() }()
 			buffer := make([]byte, 2000)
 			var from netip.AddrPort
 			for _, size := range []int{0, 1, 700, 1400} {
 				_, err := client.Write(buffer[:size])
-				check(t, err)
+				assert.NoError(t, err)
 				_, from, err = server.ReadFromUDPAddrPort(buffer)
-				check(t, err)
+				assert.NoError(t, err)
 			}
 			_, err := server.WriteToUDPAddrPort(buffer[:500], from)
-			check(t, err)
+			assert.NoError(t, err)
 			_, err = client.Read(buffer)
-			check(t, err)
+			assert.NoError(t, err)
 			var want struct{ packets, bytes report.Sides }
-			for _, q := range must(seen.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == 5 }))(t) {
+			for _, q := range assert.Must(seen.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == 5 }))(t) {
 				if q.Outgoing {
 					want.packets.Reply++
 					want.bytes.Reply += uint64(q.Length)
@@ -312,11 +313,11 @@ func TestInspectFromElsewhere(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
 	_, err := p.Ping(soon(t), w.V4.Server, nstest.PingOptions{})
-	check(t, err)
+	assert.NoError(t, err)
 	from := func(n *nstest.NS, args ...string) (flows []report.Flow, node report.Node) {
 		t.Helper()
-		check(t, json.Unmarshal(must(w.command(n, append(args, "inspect", "flows", "--proto", "icmp", "-o", "json")...).Output())(t), &flows))
-		check(t, json.Unmarshal(must(w.command(n, append(args, "inspect", "-o", "json")...).Output())(t), &node))
+		assert.NoError(t, json.Unmarshal(assert.Must(w.command(n, append(args, "inspect", "flows", "--proto", "icmp", "-o", "json")...).Output())(t), &flows))
+		assert.NoError(t, json.Unmarshal(assert.Must(w.command(n, append(args, "inspect", "-o", "json")...).Output())(t), &node))
 		return flows, node
 	}
 	flows, node := from(w.Server, "--netns", w.Node.Path())
@@ -353,7 +354,7 @@ func TestInspectDrift(t *testing.T) {
 			t.Fatalf("%v instead of %d\n%s", err, want, out)
 		}
 		var d report.Drift
-		check(t, json.Unmarshal(out, &d))
+		assert.NoError(t, json.Unmarshal(out, &d))
 		return d
 	}
 	states := func() map[string]string {
@@ -377,7 +378,7 @@ func TestInspectDrift(t *testing.T) {
 		}
 	}
 	_, err := p.Ping(soon(t), w.V4.Server, nstest.PingOptions{})
-	check(t, err)
+	assert.NoError(t, err)
 	for _, r := range inspect[[]report.Rule](w, "rules") {
 		if want := uint64(1); r.ID == "policy/egress" && (!r.Counts || r.Packets != want) {
 			t.Errorf("%+v", r)
@@ -411,9 +412,9 @@ func TestInspectDrift(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	// A container does not see masqd's process, but it sees its lock.
-	out := must(w.Node.Command(soon(t), "unshare", "--pid", "--fork", "--mount-proc", built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect", "-o", "json").Output())(t)
+	out := assert.Must(w.Node.Command(soon(t), "unshare", "--pid", "--fork", "--mount-proc", built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect", "-o", "json").Output())(t)
 	var n report.Node
-	check(t, json.Unmarshal(out, &n))
+	assert.NoError(t, json.Unmarshal(out, &n))
 	if n.Daemon != (report.Daemon{Running: true}) {
 		t.Errorf("%+v", n.Daemon)
 	}
@@ -443,7 +444,7 @@ func TestInspectNodePolicy(t *testing.T) {
 	masqd.end()
 	no("when it has ended")
 	// The control: the policy changes, and the kernel does not.
-	check(t, w.Node.Do(func() error {
+	assert.NoError(t, w.Node.Do(func() error {
 		records, err := store.Open(filepath.Join(w.dir, "state"))
 		if err != nil {
 			return err

@@ -15,17 +15,18 @@ import (
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/cnidir"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
 // variants returns two different programs that are the plugin in the same version.
 func variants(t *testing.T) (paths [2]string) {
 	t.Helper()
-	text := must(os.ReadFile(built("masq")))(t)
+	text := assert.Must(os.ReadFile(built("masq")))(t)
 	for n := range paths {
 		paths[n] = filepath.Join(t.TempDir(), "masq")
 		// An ELF program may have data after its last section.
-		check(t, os.WriteFile(paths[n], append(slices.Clone(text), byte(n)), 0o700))
+		assert.NoError(t, os.WriteFile(paths[n], append(slices.Clone(text), byte(n)), 0o700))
 	}
 	return paths
 }
@@ -40,7 +41,7 @@ func TestInstallWhileThePluginRuns(t *testing.T) {
 	plugins := variants(t)
 	install := func(n int) {
 		t.Helper()
-		if done := must(cnidir.Program{Source: plugins[n%2]}.Install(t.Context(), i.bin))(t); !done.Changed {
+		if done := assert.Must(cnidir.Program{Source: plugins[n%2]}.Install(t.Context(), i.bin))(t); !done.Changed {
 			t.Fatalf("replacement %d changed nothing", n)
 		}
 	}
@@ -81,7 +82,7 @@ while CNI_COMMAND=VERSION "$0" <<<'{"cniVersion":"1.0.0"}' >/dev/null; do n=$((n
 	l := &pluginLoop{done: make(chan struct{})}
 	l.Command = i.Node.Command(context.WithoutCancel(i.t.Context()), "bash", "-c", loop, filepath.Join(i.bin, "masq"))
 	l.Stdout, l.Stderr = &l.out, &l.out
-	check(i.t, l.Start())
+	assert.NoError(i.t, l.Start())
 	go func() {
 		defer close(l.done)
 		_ = l.Wait()
@@ -110,7 +111,7 @@ func (l *pluginLoop) end() string {
 func TestInstallKilled(t *testing.T) {
 	i := newInstallation(t)
 	plugins := variants(t)
-	texts := [2][]byte{must(os.ReadFile(plugins[0]))(t), must(os.ReadFile(plugins[1]))(t)}
+	texts := [2][]byte{assert.Must(os.ReadFile(plugins[0]))(t), assert.Must(os.ReadFile(plugins[1]))(t)}
 	plain := i.podsText(1400)
 	i.write(plain)
 	i.install("--plugin", plugins[0])
@@ -123,12 +124,12 @@ func TestInstallKilled(t *testing.T) {
 	for n := range kills {
 		i.write(plain)
 		c := i.installing(soon(t), "--plugin", plugins[n%2])
-		check(t, c.Start())
+		assert.NoError(t, c.Start())
 		// Each kill comes a little later, the last ones after the end.
 		killed := time.AfterFunc(whole*time.Duration(n)/(kills*4/5), func() { _ = c.Process.Kill() })
 		_ = c.Wait() // it may have been killed
 		killed.Stop()
-		plugin := must(os.ReadFile(filepath.Join(i.bin, "masq")))(t)
+		plugin := assert.Must(os.ReadFile(filepath.Join(i.bin, "masq")))(t)
 		list := i.read()
 		of := slices.IndexFunc(texts[:], func(text []byte) bool { return bytes.Equal(text, plugin) })
 		if of < 0 || list != plain && list != chained {
@@ -152,8 +153,8 @@ func TestInstallKilled(t *testing.T) {
 // is tried.
 func ofVersion(t *testing.T, major int) string {
 	t.Helper()
-	text := must(os.ReadFile(built("masq")))(t)
-	says := must(exec.Command(built("masq")).CombinedOutput())(t)
+	text := assert.Must(os.ReadFile(built("masq")))(t)
+	says := assert.Must(exec.Command(built("masq")).CombinedOutput())(t)
 	m := regexp.MustCompile(`^CNI plugin masq ([0-9]\S+) `).FindSubmatch(says)
 	if m == nil {
 		t.Fatalf("the plugin says %q: build it by make build", says)
@@ -167,7 +168,7 @@ func ofVersion(t *testing.T, major int) string {
 			t.Fatalf("%s cannot be put in the place of %s", version, m[1])
 		}
 		at += i
-		check(t, os.WriteFile(path, slices.Concat(text[:at], version, text[at+len(version):]), 0o700))
+		assert.NoError(t, os.WriteFile(path, slices.Concat(text[:at], version, text[at+len(version):]), 0o700))
 		// A program that was changed in the wrong place may fail.
 		if out, _ := exec.Command(path).CombinedOutput(); bytes.Equal(out, want) {
 			return path
@@ -184,16 +185,16 @@ func TestInstallOlder(t *testing.T) {
 	if said := i.install("--plugin", newer); !regexp.MustCompile(`version=2\.\S+ before=1\.`).MatchString(said) {
 		t.Errorf("it says\n%s", said)
 	}
-	has := func() []byte { return must(os.ReadFile(filepath.Join(i.bin, "masq")))(t) }
+	has := func() []byte { return assert.Must(os.ReadFile(filepath.Join(i.bin, "masq")))(t) }
 	out, err := i.installing(soon(t), "--plugin", older).CombinedOutput()
 	if code(err) != 1 || !bytes.Contains(out, []byte("give --force to have the older")) {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if !bytes.Equal(has(), must(os.ReadFile(newer))(t)) {
+	if !bytes.Equal(has(), assert.Must(os.ReadFile(newer))(t)) {
 		t.Error("the newer plugin was replaced")
 	}
 	i.install("--plugin", older, "--force")
-	if !bytes.Equal(has(), must(os.ReadFile(older))(t)) {
+	if !bytes.Equal(has(), assert.Must(os.ReadFile(older))(t)) {
 		t.Error("force does not help")
 	}
 }

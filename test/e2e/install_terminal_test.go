@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestInstallOnTerminal installs at a terminal, where the output says what was done, to
@@ -19,7 +21,7 @@ func TestInstallOnTerminal(t *testing.T) {
 		c := i.installing(soon(t), more...)
 		c.Stderr = &stderr
 		x.run(c)
-		check(t, c.Wait())
+		assert.NoError(t, c.Wait())
 		return stderr.String()
 	}
 	shows := func(want ...string) {

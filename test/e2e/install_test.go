@@ -14,6 +14,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -49,10 +50,10 @@ func newInstallation(t *testing.T) *installation {
 	t.Helper()
 	w := newWorld(t, nstest.Uplink{})
 	i := &installation{w, filepath.Join(w.dir, "bin"), filepath.Join(w.dir, "net.d")}
-	check(t, os.Mkdir(i.bin, 0o755))
-	check(t, os.Mkdir(i.conf, 0o755))
+	assert.NoError(t, os.Mkdir(i.bin, 0o755))
+	assert.NoError(t, os.Mkdir(i.conf, 0o755))
 	for _, name := range []string{"ptp", "host-local", "portmap"} {
-		check(t, os.Symlink(filepath.Join(os.Getenv("MASQ_PEERS"), name), filepath.Join(i.bin, name)))
+		assert.NoError(t, os.Symlink(filepath.Join(os.Getenv("MASQ_PEERS"), name), filepath.Join(i.bin, name)))
 	}
 	i.cni = libcni.NewCNIConfigWithCacheDir([]string{i.bin}, filepath.Join(w.dir, "cache"), nil)
 	return i
@@ -61,29 +62,29 @@ func newInstallation(t *testing.T) *installation {
 // write writes a network as a shell script does, not by rename.
 func (i *installation) write(text string) {
 	i.t.Helper()
-	check(i.t, os.WriteFile(filepath.Join(i.conf, podsFile), []byte(text), 0o600))
+	assert.NoError(i.t, os.WriteFile(filepath.Join(i.conf, podsFile), []byte(text), 0o600))
 }
 
 func (i *installation) read() string {
 	i.t.Helper()
-	return string(must(os.ReadFile(filepath.Join(i.conf, podsFile)))(i.t))
+	return string(assert.Must(os.ReadFile(filepath.Join(i.conf, podsFile)))(i.t))
 }
 
 // list returns the network that a runtime uses: the network of the first file
 // (containerd's go-cni).
 func (i *installation) list() *libcni.NetworkConfigList {
 	i.t.Helper()
-	files := must(libcni.ConfFiles(i.conf, []string{".conf", ".conflist", ".json"}))(i.t)
+	files := assert.Must(libcni.ConfFiles(i.conf, []string{".conf", ".conflist", ".json"}))(i.t)
 	if len(files) == 0 {
 		i.t.Fatal("there is no network")
 	}
 	slices.Sort(files)
 	if filepath.Ext(files[0]) == ".conflist" {
-		return must(libcni.NetworkConfFromFile(files[0]))(i.t)
+		return assert.Must(libcni.NetworkConfFromFile(files[0]))(i.t)
 	}
-	text := must(os.ReadFile(files[0]))(i.t)
-	single := must(libcni.NetworkPluginConfFromBytes(text))(i.t).Network
-	return must(libcni.NetworkConfFromBytes(fmt.Appendf(nil, `{"name": %q, "cniVersion": %q, "plugins": [%s]}`, single.Name, single.CNIVersion, text)))(i.t)
+	text := assert.Must(os.ReadFile(files[0]))(i.t)
+	single := assert.Must(libcni.NetworkPluginConfFromBytes(text))(i.t).Network
+	return assert.Must(libcni.NetworkConfFromBytes(fmt.Appendf(nil, `{"name": %q, "cniVersion": %q, "plugins": [%s]}`, single.Name, single.CNIVersion, text)))(i.t)
 }
 
 // chained reports whether masq is in the network that the other plugin wrote.
@@ -135,7 +136,7 @@ func (i *installation) isSeen(p *pod, own bool) {
 func (i *installation) leftovers() (out []string) {
 	i.t.Helper()
 	for _, dir := range []string{i.bin, i.conf} {
-		for _, e := range must(os.ReadDir(dir))(i.t) {
+		for _, e := range assert.Must(os.ReadDir(dir))(i.t) {
 			if strings.HasPrefix(e.Name(), ".") {
 				out = append(out, e.Name())
 			}
@@ -194,8 +195,8 @@ func TestInstallCnitool(t *testing.T) {
 	i.write(i.podsText(1400))
 	i.install()
 	tool := i.cnitool("pods", i.masq())
-	check(t, os.Remove(filepath.Join(tool.dir, "10-net.conflist")))
-	check(t, os.WriteFile(filepath.Join(tool.dir, podsFile), []byte(i.read()), 0o600))
+	assert.NoError(t, os.Remove(filepath.Join(tool.dir, "10-net.conflist")))
+	assert.NoError(t, os.WriteFile(filepath.Join(tool.dir, podsFile), []byte(i.read()), 0o600))
 	p := i.pod("a")
 	for _, verb := range []string{"add", "check"} {
 		out, err := tool.run(verb, p)
@@ -204,7 +205,7 @@ func TestInstallCnitool(t *testing.T) {
 		}
 		if verb == "add" {
 			var result types100.Result
-			check(t, json.Unmarshal([]byte(out), &result))
+			assert.NoError(t, json.Unmarshal([]byte(out), &result))
 			p.result = &result
 		}
 	}
@@ -218,10 +219,10 @@ func TestInstallCnitool(t *testing.T) {
 func TestInstallSinglePlugin(t *testing.T) {
 	i := newInstallation(t)
 	var l struct{ Plugins []json.RawMessage }
-	check(t, json.Unmarshal([]byte(i.podsText(1400)), &l))
+	assert.NoError(t, json.Unmarshal([]byte(i.podsText(1400)), &l))
 	single := strings.Replace(string(l.Plugins[0]), "{", `{"cniVersion": "0.4.0", "name": "pods", `, 1)
 	path := filepath.Join(i.conf, "10-pods.conf")
-	check(t, os.WriteFile(path, []byte(single), 0o600))
+	assert.NoError(t, os.WriteFile(path, []byte(single), 0o600))
 	for _, step := range []struct {
 		id  string
 		do  func() string
@@ -232,10 +233,10 @@ func TestInstallSinglePlugin(t *testing.T) {
 		i.isSeen(p, step.own)
 		p.detach()
 	}
-	if after := string(must(os.ReadFile(path))(t)); after != single {
+	if after := string(assert.Must(os.ReadFile(path))(t)); after != single {
 		t.Errorf("the file has become %s", after)
 	}
-	if names := must(filepath.Glob(filepath.Join(i.conf, "*")))(t); !slices.Equal(names, []string{path}) {
+	if names := assert.Must(filepath.Glob(filepath.Join(i.conf, "*")))(t); !slices.Equal(names, []string{path}) {
 		t.Errorf("the directory has %v", names)
 	}
 }
@@ -243,7 +244,7 @@ func TestInstallSinglePlugin(t *testing.T) {
 // TestInstallNetwork: install writes a network that consists of masq alone.
 func TestInstallNetwork(t *testing.T) {
 	i := newInstallation(t)
-	check(t, os.Remove(i.conf)) // install creates the directory
+	assert.NoError(t, os.Remove(i.conf)) // install creates the directory
 	args := []string{"--mode", "network", "--pod-cidr", "10.244.1.0/24,fd00:1::/64"}
 	said := i.install(args...)
 	if !strings.Contains(said, `msg="network of masq written"`) {
@@ -273,7 +274,7 @@ func TestInstallNetwork(t *testing.T) {
 	i.install(args...)
 	p.detach()
 	i.uninstall()
-	if left := must(filepath.Glob(filepath.Join(i.dir, "state")))(t); left != nil {
+	if left := assert.Must(filepath.Glob(filepath.Join(i.dir, "state")))(t); left != nil {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -284,10 +285,10 @@ func TestInstallConfined(t *testing.T) {
 	i := newInstallation(t)
 	i.write(i.podsText(1400))
 	both := filepath.Join(i.dir, "host")
-	check(t, os.Mkdir(both, 0o755))
+	assert.NoError(t, os.Mkdir(both, 0o755))
 	for _, dir := range []*string{&i.bin, &i.conf} {
 		to := filepath.Join(both, filepath.Base(*dir))
-		check(t, os.Rename(*dir, to))
+		assert.NoError(t, os.Rename(*dir, to))
 		*dir = to
 	}
 	i.cni = libcni.NewCNIConfigWithCacheDir([]string{i.bin}, filepath.Join(i.dir, "cache"), nil)

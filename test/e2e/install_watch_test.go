@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -23,8 +24,8 @@ func (i *installation) watch(more ...string) *watcher {
 	i.t.Helper()
 	x := &watcher{i: i, log: filepath.Join(i.t.TempDir(), "log")}
 	x.Command = i.Node.Command(context.WithoutCancel(i.t.Context()), built("masq-cni"), i.args("install", append([]string{"--watch"}, more...)...)...)
-	x.Stderr = must(os.Create(x.log))(i.t)
-	check(i.t, x.Start())
+	x.Stderr = assert.Must(os.Create(x.log))(i.t)
+	assert.NoError(i.t, x.Start())
 	i.t.Cleanup(func() {
 		if i.t.Failed() {
 			i.t.Logf("install said:\n%s", x.said())
@@ -43,7 +44,7 @@ func (x *watcher) said() string {
 // end stops it as the kubelet does.
 func (x *watcher) end() {
 	x.i.t.Helper()
-	check(x.i.t, x.Process.Signal(syscall.SIGTERM))
+	assert.NoError(x.i.t, x.Process.Signal(syscall.SIGTERM))
 	if err := x.Wait(); err != nil {
 		x.i.t.Errorf("install --watch ended with %v", err)
 	}
@@ -62,7 +63,7 @@ func TestInstallWaits(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(i.bin, "masq")); err == nil || i.chained() {
 		t.Error("it changed something before masqd was ready")
 	}
-	check(t, os.Remove(filepath.Join(i.conf, podsFile)))
+	assert.NoError(t, os.Remove(filepath.Join(i.conf, podsFile)))
 	i.daemon()
 	until(t, "the plugin is installed", func() bool { _, err := os.Stat(filepath.Join(i.bin, "masq")); return err == nil })
 	until(t, "it waits for a network", func() bool { return strings.Contains(x.said(), "there is no network configuration") })
@@ -86,20 +87,20 @@ func TestInstallRestores(t *testing.T) {
 		"written in place": (*installation).write,
 		"renamed into place": func(i *installation, text string) {
 			tmp := filepath.Join(i.conf, "tmp")
-			check(i.t, os.WriteFile(tmp, []byte(text), 0o600))
-			check(i.t, os.Rename(tmp, filepath.Join(i.conf, podsFile)))
+			assert.NoError(i.t, os.WriteFile(tmp, []byte(text), 0o600))
+			assert.NoError(i.t, os.Rename(tmp, filepath.Join(i.conf, podsFile)))
 		},
 		"removed, and there again": func(i *installation, text string) {
-			check(i.t, os.Remove(filepath.Join(i.conf, podsFile)))
+			assert.NoError(i.t, os.Remove(filepath.Join(i.conf, podsFile)))
 			i.write(text)
 		},
 		"written, and the plugin removed": func(i *installation, text string) {
 			i.write(text)
-			check(i.t, os.Remove(filepath.Join(i.bin, "masq")))
+			assert.NoError(i.t, os.Remove(filepath.Join(i.bin, "masq")))
 		},
 		"the directory made again": func(i *installation, text string) {
-			check(i.t, os.Rename(i.conf, filepath.Join(i.t.TempDir(), "old")))
-			check(i.t, os.Mkdir(i.conf, 0o755))
+			assert.NoError(i.t, os.Rename(i.conf, filepath.Join(i.t.TempDir(), "old")))
+			assert.NoError(i.t, os.Mkdir(i.conf, 0o755))
 			i.write(text)
 		},
 	} {

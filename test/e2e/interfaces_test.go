@@ -8,6 +8,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -16,8 +17,8 @@ import (
 // Addresses in the result that belong to another sandbox are not.
 func TestSeveralInterfacesOfOneContainer(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	check(t, w.Node.Sysctl("net/ipv4/ip_forward", "1"))
-	check(t, w.Node.Sysctl("net/ipv6/conf/all/forwarding", "1"))
+	assert.NoError(t, w.Node.Sysctl("net/ipv4/ip_forward", "1"))
+	assert.NoError(t, w.Node.Sysctl("net/ipv6/conf/all/forwarding", "1"))
 	p, other := w.pod("several"), w.pod("other")
 	type face struct {
 		ns   *pod
@@ -40,7 +41,7 @@ func TestSeveralInterfacesOfOneContainer(t *testing.T) {
 			near.Addresses = append(near.Addresses, netip.PrefixFrom(addr(f, plan).Masked().Addr().Next(), addr(f, plan).Bits()))
 			far.Addresses = append(far.Addresses, addr(f, plan))
 		}
-		check(t, nstest.Connect(near, far, 1500))
+		assert.NoError(t, nstest.Connect(near, far, 1500))
 		interfaces = append(interfaces, keys{"name": near.Name}, keys{"name": f.name, "sandbox": f.ns.Path()})
 		for i, plan := range w.Plans() {
 			family := map[bool]string{true: "-4", false: "-6"}[plan.Server.Is4()]
@@ -53,11 +54,11 @@ func TestSeveralInterfacesOfOneContainer(t *testing.T) {
 	prev := keys{"cniVersion": "1.1.0", "interfaces": interfaces, "ips": ips}
 	add := call{verb: "ADD", id: "several", netns: p.Path(), conf: w.behind().with(keys{"prevResult": prev})}
 	seen := func(f face, plan nstest.Plan) netip.Addr {
-		echo := must(w.Server.ServeUDP(at(plan.Server, 7)))(t)
+		echo := assert.Must(w.Server.ServeUDP(at(plan.Server, 7)))(t)
 		defer echo.Close()
-		wire := must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(t)
+		wire := assert.Must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(t)
 		defer wire.Close()
-		c := must(f.ns.Dial(soon(t), "udp", netip.AddrPortFrom(addr(f, plan).Addr(), 0), echo.Addr()))(t)
+		c := assert.Must(f.ns.Dial(soon(t), "udp", netip.AddrPortFrom(addr(f, plan).Addr(), 0), echo.Addr()))(t)
 		defer c.Close()
 		send(t, c, "from "+f.name)
 		return w.lastFrom(wire, "from "+f.name).Addr()

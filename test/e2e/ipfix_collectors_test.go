@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -27,7 +28,7 @@ type nfcapd struct {
 func (w *world) nfcapd(name string) *nfcapd {
 	w.t.Helper()
 	c := &nfcapd{w: w, dir: filepath.Join(w.dir, name)}
-	check(w.t, os.Mkdir(c.dir, 0o700))
+	assert.NoError(w.t, os.Mkdir(c.dir, 0o700))
 	c.Command = w.Server.Command(context.WithoutCancel(w.t.Context()), "nfcapd", "-p", strconv.Itoa(collectorPort), "-w", c.dir)
 	c.Stdout, c.Stderr = &c.log, &c.log
 	w.background(c.Command)
@@ -58,16 +59,16 @@ type natRecord struct {
 func (c *nfcapd) end() (out []natRecord) {
 	t := c.w.t
 	t.Helper()
-	check(t, c.Process.Signal(syscall.SIGTERM))
-	check(t, c.Wait())
+	assert.NoError(t, c.Process.Signal(syscall.SIGTERM))
+	assert.NoError(t, c.Wait())
 	// nfcapd reports gaps in the sequence numbers.
 	sums := regexp.MustCompile(`Sequence Errors: (\d+), Bad Packets: (\d+)`).FindStringSubmatch(c.log.String())
 	if sums == nil || sums[1] != "0" || sums[2] != "0" {
 		t.Errorf("nfcapd said:\n%s", c.log.String())
 	}
-	files := must(filepath.Glob(filepath.Join(c.dir, "nfcapd.2*")))(t)
+	files := assert.Must(filepath.Glob(filepath.Join(c.dir, "nfcapd.2*")))(t)
 	for _, f := range files {
-		b := must(exec.CommandContext(soon(t), "nfdump", "-r", f, "-o", "json").Output())(t)
+		b := assert.Must(exec.CommandContext(soon(t), "nfdump", "-r", f, "-o", "json").Output())(t)
 		var all []natRecord
 		if strings.Contains(string(b), "No matching flows") {
 			continue

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -38,7 +39,7 @@ func counted(t *testing.T, u nstest.Uplink) *world {
 	t.Helper()
 	w := newWorld(t, u)
 	for _, key := range []string{"net.netfilter.nf_conntrack_timestamp", "net.netfilter.nf_conntrack_acct"} {
-		check(t, w.Node.Sysctl(key, "1"))
+		assert.NoError(t, w.Node.Sysctl(key, "1"))
 	}
 	return w
 }
@@ -77,17 +78,17 @@ func (w *world) forgetFlows(p *pod) {
 func TestIPFIXToNfcapd(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
 	d := w.daemon("--nat-log-ipfix", w.collectorAt("udp"))
-	server := must(w.Server.ServeTCP(netip.AddrPortFrom(w.V4.Server, 80)))(t)
+	server := assert.Must(w.Server.ServeTCP(netip.AddrPortFrom(w.V4.Server, 80)))(t)
 	defer func() { _ = server.Close() }()
 	p := w.attachNamed("shop", "cart", w.masq())
-	seen := must(p.Who(soon(t), netip.AddrPort{}, netip.AddrPortFrom(w.V4.Server, 80)))(t)
+	seen := assert.Must(p.Who(soon(t), netip.AddrPort{}, netip.AddrPortFrom(w.V4.Server, 80)))(t)
 	until(t, "masqd reports that the collector does not answer", func() bool { return d.number("masq_nat_log_export_stopped") == 1 })
 	if _, text := d.get("/readyz"); !strings.Contains(text, `"ready":true`) || !strings.Contains(text, "IPFIX collector: ") {
 		t.Errorf("/readyz: %s", text)
 	}
 	c := w.nfcapd("first")
 	d.exported(1)
-	ping := must(p.Ping(soon(t), w.V4.Server, nstest.PingOptions{}))(t)
+	ping := assert.Must(p.Ping(soon(t), w.V4.Server, nstest.PingOptions{}))(t)
 	if !ping.Reply() {
 		t.Fatal("no answer")
 	}
@@ -95,7 +96,7 @@ func TestIPFIXToNfcapd(t *testing.T) {
 	w.forgetFlows(p)
 	d.exported(4)
 	if plan := w.V6; plan.Server.IsValid() {
-		must(p.Ping(soon(t), plan.Server, nstest.PingOptions{}))(t)
+		assert.Must(p.Ping(soon(t), plan.Server, nstest.PingOptions{}))(t)
 		d.exported(5)
 	}
 	records := c.end()
@@ -136,22 +137,22 @@ func TestIPFIXCollectorRestarts(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
 	d := w.daemon("--nat-log-ipfix", w.collectorAt("udp"))
 	p := w.attachNamed("shop", "cart", w.masq())
-	echo := must(w.Server.ServeUDP(netip.AddrPortFrom(w.V4.Server, 7)))(t)
+	echo := assert.Must(w.Server.ServeUDP(netip.AddrPortFrom(w.V4.Server, 7)))(t)
 	c := w.nfcapd("first")
-	check(t, p.EchoUDP(soon(t), netip.AddrPort{}, echo.Addr(), 100))
+	assert.NoError(t, p.EchoUDP(soon(t), netip.AddrPort{}, echo.Addr(), 100))
 	d.exported(1)
 	if n := len(c.end()); n != 1 {
 		t.Errorf("it got %d records", n)
 	}
 	// masqd cannot detect the new collector before it sends something.
-	templates := must(w.Server.Capture("eth0", func(p nstest.Packet) bool {
+	templates := assert.Must(w.Server.Capture("eth0", func(p nstest.Packet) bool {
 		return p.DstPort == collectorPort && len(p.Payload) > 18 && p.Payload[17] == 2 // the first set has templates
 	}))(t)
 	c = w.nfcapd("second")
 	sent := 1
 	until(t, "the templates were sent again", func() bool {
 		// Of fifty ports that the kernel chooses, two are equal once in 25 runs: one flow.
-		check(t, p.EchoUDP(soon(t), at(netip.Addr{}, uint16(20_000+sent)), echo.Addr(), 100))
+		assert.NoError(t, p.EchoUDP(soon(t), at(netip.Addr{}, uint16(20_000+sent)), echo.Addr(), 100))
 		sent++
 		d.exported(sent)
 		return len(templates.Packets()) > 0
@@ -166,7 +167,7 @@ func TestIPFIXCollectorRestarts(t *testing.T) {
 // Messages over UDP are as large as the path MTU allows.
 func TestIPFIXOnANarrowPath(t *testing.T) {
 	w := counted(t, nstest.Uplink{MTU: 600})
-	seen := must(w.Server.Capture("eth0", func(p nstest.Packet) bool {
+	seen := assert.Must(w.Server.Capture("eth0", func(p nstest.Packet) bool {
 		return p.Dst == w.V4.Server && (p.DstPort == collectorPort || p.FragOffset > 0)
 	}))(t)
 	c := w.nfcapd("flows")
@@ -195,13 +196,13 @@ func (p *pod) burst(flows int) {
 	t := p.w.t
 	t.Helper()
 	for begin := 0; begin < flows; begin += 50_000 {
-		c := must(p.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), 0)))(t)
+		c := assert.Must(p.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), 0)))(t)
 		for i := range min(50_000, flows-begin) {
 			if _, err := c.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(p.w.V4.Server, uint16(10_000+i))); err != nil {
 				t.Fatal(err)
 			}
 		}
-		check(t, c.Close())
+		assert.NoError(t, c.Close())
 	}
 }
 
@@ -212,20 +213,20 @@ func TestIPFIXOverTCP(t *testing.T) {
 	d := w.daemon("--nat-log-ipfix", w.collectorAt("tcp"))
 	until(t, "masqd reports that the collector does not answer", func() bool { return d.number("masq_nat_log_export_stopped") == 1 })
 	p := w.attachNamed("shop", "cart", w.masq())
-	echo := must(w.Server.ServeUDP(netip.AddrPortFrom(w.V4.Server, 7)))(t)
-	check(t, p.EchoUDP(soon(t), netip.AddrPort{}, echo.Addr(), 1000))
-	pings := must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return p.Proto == 1 && p.ICMPType == 8 }))(t)
-	must(p.Ping(soon(t), w.V4.Server, nstest.PingOptions{}))(t)
+	echo := assert.Must(w.Server.ServeUDP(netip.AddrPortFrom(w.V4.Server, 7)))(t)
+	assert.NoError(t, p.EchoUDP(soon(t), netip.AddrPort{}, echo.Addr(), 1000))
+	pings := assert.Must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return p.Proto == 1 && p.ICMPType == 8 }))(t)
+	assert.Must(p.Ping(soon(t), w.V4.Server, nstest.PingOptions{}))(t)
 	first := w.stream("first")
 	d.exported(2)
-	check(t, first.Process.Kill())
+	assert.NoError(t, first.Process.Kill())
 	_ = first.Wait() // it was killed
 	until(t, "masqd reports that the collector does not answer again", func() bool { return d.number("masq_nat_log_export_stopped") == 1 })
 	w.forgetFlows(p)
 	second := w.stream("second")
 	d.exported(4)
 	d.end()
-	check(t, second.Wait())
+	assert.NoError(t, second.Wait())
 
 	begin, told := first.records()
 	end, again := second.records()
@@ -276,12 +277,12 @@ func (d *daemon) paced(p *pod, flows int) {
 	t := d.w.t
 	t.Helper()
 	const step = 5000
-	c := must(p.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), 0)))(t)
+	c := assert.Must(p.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), 0)))(t)
 	defer func() { _ = c.Close() }()
 	begun := d.number("masq_nat_log_records_total")
 	for n := 0; n < flows; n += step {
 		for i := range step {
-			_ = must(c.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(d.w.V4.Server, uint16(5000+n+i))))(t)
+			_ = assert.Must(c.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(d.w.V4.Server, uint16(5000+n+i))))(t)
 		}
 		until(t, "the flows are logged", func() bool { return d.number("masq_nat_log_records_total") >= begun+n+step })
 	}
@@ -291,13 +292,13 @@ func (d *daemon) paced(p *pod, flows int) {
 // as soon as it reads again. The log on disk has all records.
 func TestIPFIXCollectorStalls(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
-	check(t, w.Node.Sysctl("net.ipv4.tcp_wmem", "4096 65536 65536"))
+	assert.NoError(t, w.Node.Sysctl("net.ipv4.tcp_wmem", "4096 65536 65536"))
 	s := w.stream("flows")
 	d := w.daemon("--nat-log", filepath.Join(w.dir, "nat-log"), "--nat-log-ipfix", w.collectorAt("tcp"))
 	p := w.attachNamed("shop", "cart", w.masq())
 	d.paced(p, 5000)
 	d.exported(5000)
-	check(t, s.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, s.Process.Signal(syscall.SIGSTOP))
 	d.paced(p, 50_000)
 	w.forgetFlows(p)
 	until(t, "records are lost", func() bool { return d.number("masq_nat_log_export_lost_total") > 0 })
@@ -308,13 +309,13 @@ func TestIPFIXCollectorStalls(t *testing.T) {
 	if text := d.said(); strings.Count(text, "records are dropped and counted") != 1 {
 		t.Error("the loss is not logged exactly once")
 	}
-	check(t, s.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, s.Process.Signal(syscall.SIGCONT))
 	until(t, "all records are accounted for", func() bool {
 		return d.number("masq_nat_log_export_sent_total")+d.number("masq_nat_log_export_lost_total") == d.number("masq_nat_log_records_total")
 	})
 	sent, lost := d.number("masq_nat_log_export_sent_total"), d.number("masq_nat_log_export_lost_total")
 	d.end()
-	check(t, s.Wait())
+	assert.NoError(t, s.Wait())
 	events, told := s.records()
 	if n := len(events); n != sent {
 		t.Errorf("%d records arrived of %d", n, sent)
@@ -326,7 +327,7 @@ func TestIPFIXCollectorStalls(t *testing.T) {
 }
 
 // said returns the daemon's log.
-func (d *daemon) said() string { return string(must(os.ReadFile(d.log))(d.w.t)) }
+func (d *daemon) said() string { return string(assert.Must(os.ReadFile(d.log))(d.w.t)) }
 
 // Events that the kernel dropped are reported to the collector, as in the log on disk.
 func TestIPFIXReportsLostEvents(t *testing.T) {
@@ -334,14 +335,14 @@ func TestIPFIXReportsLostEvents(t *testing.T) {
 	s := w.stream("flows")
 	d := w.daemon("--nat-log", filepath.Join(w.dir, "nat-log"), "--nat-log-ipfix", w.collectorAt("tcp"))
 	p := w.attachNamed("shop", "cart", w.masq())
-	check(t, d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
 	until(t, "the kernel drops events", func() bool {
 		p.burst(50_000)
 		w.forgetFlows(p)
 		_, dropped := w.events()
 		return dropped
 	})
-	check(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
 	until(t, "the loss is counted", func() bool { return d.number("masq_nat_log_lost_total") > 0 })
 	until(t, "all records were sent", func() bool {
 		wait, _ := w.events()
@@ -353,7 +354,7 @@ func TestIPFIXReportsLostEvents(t *testing.T) {
 		t.Errorf("the export lost %d, the log lost %d", got, lost)
 	}
 	d.end()
-	check(t, s.Wait())
+	assert.NoError(t, s.Wait())
 	events, told := s.records()
 	if last := told[len(told)-1]; last["166"] != strconv.Itoa(lost) || len(events) != sent {
 		t.Errorf("%d of %d events arrived; %d were lost, and the collector received %v", len(events), sent, lost, last)
@@ -364,7 +365,7 @@ func TestIPFIXReportsLostEvents(t *testing.T) {
 // were dropped.
 func (w *world) events() (wait, dropped bool) {
 	w.t.Helper()
-	check(w.t, w.Node.Do(func() error {
+	assert.NoError(w.t, w.Node.Do(func() error {
 		b, err := os.ReadFile("/proc/thread-self/net/netlink")
 		for line := range strings.Lines(string(b)) {
 			// sk, protocol, pid, groups, memory, memory, dump, locks, drops, inode
@@ -387,7 +388,7 @@ func (d *daemon) settled() bool {
 // log is written.
 func TestNoIPFIXWithoutTheFlag(t *testing.T) {
 	w := counted(t, nstest.Uplink{})
-	seen := must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return p.DstPort == collectorPort }))(t)
+	seen := assert.Must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return p.DstPort == collectorPort }))(t)
 	c := w.nfcapd("flows")
 	d := w.daemon("--nat-log", filepath.Join(w.dir, "nat-log"))
 	p := w.attachNamed("shop", "cart", w.masq())

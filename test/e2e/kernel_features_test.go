@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -25,7 +26,7 @@ func TestDaemonReportsKernelFeatures(t *testing.T) {
 	if after := w.nodeRun("nft", "list", "ruleset"); after != before {
 		t.Errorf("after masqd has probed the kernel, this remains:\n%s", after)
 	}
-	log := string(must(os.ReadFile(d.log))(t))
+	log := string(assert.Must(os.ReadFile(d.log))(t))
 	line := regexp.MustCompile(`(?m)^.*msg="kernel features" available="?(\[.*\])"? missing="?(\[.*\])"?$`).FindStringSubmatch(log)
 	if line == nil {
 		t.Fatalf("the log does not list the kernel's features:\n%s", log)
@@ -53,7 +54,7 @@ func TestDaemonReportsKernelFeatures(t *testing.T) {
 	}
 
 	// nft uses each feature, in a separate namespace: the rules are loaded, not only checked.
-	space := must(w.lab.Namespace("nft"))(t)
+	space := assert.Must(w.lab.Namespace("nft"))(t)
 	asked := map[string]string{
 		"masquerade":            "add rule inet t nat masquerade fully-random",
 		"snat":                  "add rule inet t nat snat ip to 192.0.2.1",
@@ -63,7 +64,7 @@ func TestDaemonReportsKernelFeatures(t *testing.T) {
 		"flowtable":             "add flowtable inet t f { hook ingress priority 0; }",
 		"tcp option maxseg set": "add rule inet t filter tcp flags syn tcp option maxseg size set 1300",
 	}
-	check(t, space.Command(soon(t), "nft", "add table inet t; add chain inet t filter { type filter hook forward priority 0; }; "+
+	assert.NoError(t, space.Command(soon(t), "nft", "add table inet t; add chain inet t filter { type filter hook forward priority 0; }; "+
 		"add chain inet t nat { type nat hook postrouting priority 0; }").Run())
 	for _, kind := range masq.HelperKinds {
 		how := kind.Assign[0]
@@ -140,14 +141,14 @@ func TestDaemonEnvironment(t *testing.T) {
 		w.nft("delete table inet masq")
 		d := w.launch()
 		until(t, "masqd listens at its flag's address", func() bool { return d.metric("masq_attachments") == "1" })
-		check(t, p.tryCheck(p.list))
+		assert.NoError(t, p.tryCheck(p.list))
 		table := w.nodeRun("nft", "list", "table", "inet", "masq")
 		for _, want := range []string{"10.200.0.0/16", "fd00:200::/64"} {
 			if !strings.Contains(table, want) {
 				t.Errorf("%s is missing from the table", want)
 			}
 		}
-		if text := string(must(os.ReadFile(d.log))(t)); !strings.HasPrefix(text, "{") {
+		if text := string(assert.Must(os.ReadFile(d.log))(t)); !strings.HasPrefix(text, "{") {
 			t.Errorf("the log is not JSON: %s", text)
 		}
 		d.end()

@@ -16,6 +16,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -68,8 +69,8 @@ func (v *victim) addedAgain(when string) (result keys) {
 // complete reports whether an ADD was killed after everything except its output.
 func (v *victim) complete() bool {
 	v.t.Helper()
-	for _, path := range must(filepath.Glob(filepath.Join(v.dir, "state", "attachments", "*.json")))(v.t) {
-		if b := must(os.ReadFile(path))(v.t); bytes.Contains(b, []byte(`"containerID":"killed"`)) {
+	for _, path := range assert.Must(filepath.Glob(filepath.Join(v.dir, "state", "attachments", "*.json")))(v.t) {
+		if b := assert.Must(os.ReadFile(path))(v.t); bytes.Contains(b, []byte(`"containerID":"killed"`)) {
 			return bytes.Contains(b, []byte(`"ready":true`))
 		}
 	}
@@ -83,16 +84,16 @@ func (v *victim) after(c call, d time.Duration) bool {
 	cmd := v.Node.Command(soon(v.t), pluginProgram(v.t))
 	cmd.Env, cmd.Stdin = c.env(v.world), bytes.NewReader(c.stdin(v.t))
 	// No pipe for stdout: the test does not wait for a killed plugin.
-	check(v.t, cmd.Start())
+	assert.NoError(v.t, cmd.Start())
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	select {
 	case err := <-done:
-		check(v.t, err)
+		assert.NoError(v.t, err)
 		return false
 	case <-time.After(d): // a fixed delay is intended
 	}
-	check(v.t, ignoreDone(cmd.Process.Kill()))
+	assert.NoError(v.t, ignoreDone(cmd.Process.Kill()))
 	if <-done == nil {
 		return false
 	}
@@ -257,14 +258,14 @@ func anyStep(string) bool { return true }
 func (w *world) stopBefore(c call, n int, counts func(string) bool, do func(kill func())) (step string, r reply) {
 	w.t.Helper()
 	name := filepath.Join(w.dir, "stopped")
-	check(w.t, os.WriteFile(name, c.stdin(w.t), 0o600))
-	in := must(os.Open(name))(w.t)
+	assert.NoError(w.t, os.WriteFile(name, c.stdin(w.t), 0o600))
+	in := assert.Must(os.Open(name))(w.t)
 	defer in.Close()
-	out := must(os.Create(name + ".out"))(w.t)
+	out := assert.Must(os.Create(name + ".out"))(w.t)
 	defer out.Close()
 	path := pluginProgram(w.t)
 	// A tracer is a thread, and so is a parent: Do provides a separate thread.
-	check(w.t, w.Node.Do(func() error {
+	assert.NoError(w.t, w.Node.Do(func() error {
 		pid, err := syscall.ForkExec(path, []string{path}, &syscall.ProcAttr{
 			Env:   c.env(w),
 			Files: []uintptr{in.Fd(), out.Fd(), out.Fd()},
@@ -287,7 +288,7 @@ func (w *world) stopBefore(c call, n int, counts func(string) bool, do func(kill
 		r = reply{t: w.t, exit: ws.ExitStatus()}
 		return err
 	}))
-	r.stdout = must(os.ReadFile(name + ".out"))(w.t)
+	r.stdout = assert.Must(os.ReadFile(name + ".out"))(w.t)
 	return step, r
 }
 

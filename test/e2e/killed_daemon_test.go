@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -50,7 +51,7 @@ func eventually(t testing.TB, what string, f func() bool) {
 // rules. It returns how often each happened.
 func (w *world) killed(ctx context.Context, rnd *rand.Rand) (kills, offences int) {
 	program := built("masqd")
-	out := must(os.OpenFile(filepath.Join(w.dir, "masqd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(w.t)
+	out := assert.Must(os.OpenFile(filepath.Join(w.dir, "masqd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(w.t)
 	defer out.Close()
 	pause := func(most time.Duration) {
 		select {
@@ -114,7 +115,7 @@ func TestKilledUnderChurn(t *testing.T) {
 	const workers = 8
 	during := churnTime
 	if s := os.Getenv("MASQ_CHURN"); s != "" {
-		during = must(time.ParseDuration(s))(t)
+		during = assert.Must(time.ParseDuration(s))(t)
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d, %s", seed, during)
@@ -137,7 +138,7 @@ func TestKilledUnderChurn(t *testing.T) {
 		kubelets[i] = &kubelet{w: w, n: i, rnd: rand.New(rand.NewPCG(seed, uint64(i))), confs: confs}
 	}
 	var kills, offences int
-	check(t, errorsOf(workers+1, workers+1, func(i int) error {
+	assert.NoError(t, errorsOf(workers+1, workers+1, func(i int) error {
 		if i == workers {
 			kills, offences = w.killed(ctx, rand.New(rand.NewPCG(seed, workers)))
 			return nil
@@ -175,7 +176,7 @@ func TestKilledUnderChurn(t *testing.T) {
 	}
 	for _, conf := range confs {
 		list := w.namedConflist(conf["name"].(string), "1.1.0", conf.with(keys{"name": nil}))
-		check(t, w.within(w.gcOf(list, valid(of(alive, list.Name)...)...)))
+		assert.NoError(t, w.within(w.gcOf(list, valid(of(alive, list.Name)...)...)))
 	}
 	w.rests(d, len(alive))
 	t.Logf("masqd after its last start: %v", d.ownCounters().of("masq_repairs_total", "masq_removed", "masq_untranslated", "masq_repair_loops"))
@@ -200,7 +201,7 @@ func TestKilledUnderChurn(t *testing.T) {
 	}
 	for _, p := range alive {
 		w.call(call{verb: "DEL", id: p.runtime.ContainerID, netns: p.Path(), conf: kubelets[0].confOf(p)}).done(nil)
-		check(t, p.Close())
+		assert.NoError(t, p.Close())
 	}
 	w.rests(d, 0)
 	d.end()
@@ -248,7 +249,7 @@ func (w *world) rests(d *daemon, attachments int) {
 	})
 	eventually(w.t, "masqd finds nothing to do", func() bool {
 		repairs, last := d.repairs(), d.metric("masq_last_sync_timestamp_seconds")
-		check(w.t, d.Process.Signal(syscall.SIGHUP))
+		assert.NoError(w.t, d.Process.Signal(syscall.SIGHUP))
 		eventually(w.t, "masqd looks", func() bool { return d.metric("masq_last_sync_timestamp_seconds") != last })
 		return d.repairs() == repairs
 	})

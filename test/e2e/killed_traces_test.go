@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -30,16 +31,16 @@ func (w *world) exactly(alive []*pod) {
 		want["route to "+a.String()] = true
 		want["lease "+p.list.Name+"/"+a.String()+" of "+p.runtime.ContainerID] = true
 		want["element "+a.String()+" of "+p.list.Name+"/"+p.runtime.ContainerID+"/eth0"] = true
-		if links := must(p.LinkNames())(w.t); !slices.Equal(links, []string{"lo", "eth0"}) {
+		if links := assert.Must(p.LinkNames())(w.t); !slices.Equal(links, []string{"lo", "eth0"}) {
 			w.t.Errorf("%s has the links %v", p.runtime.ContainerID, links)
 		}
 	}
 	have := map[string]bool{}
-	for _, name := range must(w.Node.LinkNames())(w.t) {
+	for _, name := range assert.Must(w.Node.LinkNames())(w.t) {
 		have["link "+name] = true
 	}
 	prefix, _, _ := strings.Cut(w.Node.Name(), "node")
-	for _, path := range must(filepath.Glob(filepath.Join(filepath.Dir(w.Node.Path()), prefix+"*")))(w.t) {
+	for _, path := range assert.Must(filepath.Glob(filepath.Join(filepath.Dir(w.Node.Path()), prefix+"*")))(w.t) {
 		have["namespace "+filepath.Base(path)] = true
 	}
 	for line := range strings.Lines(w.nodeRun("ip", "route")) {
@@ -55,14 +56,14 @@ func (w *world) exactly(alive []*pod) {
 				}
 			}
 		}
-		check(w.t, json.Unmarshal([]byte(w.nodeRun("nft", "-j", "list", "map", "inet", "masq", "policy4")), &listing))
+		assert.NoError(w.t, json.Unmarshal([]byte(w.nodeRun("nft", "-j", "list", "map", "inet", "masq", "policy4")), &listing))
 		for _, o := range listing.Nftables {
 			if o.Map == nil {
 				continue
 			}
 			for _, pair := range o.Map.Elem {
 				var e struct{ Elem struct{ Val, Comment string } }
-				check(w.t, json.Unmarshal(pair[0], &e))
+				assert.NoError(w.t, json.Unmarshal(pair[0], &e))
 				have["element "+e.Elem.Val+" of "+e.Elem.Comment] = true
 			}
 		}
@@ -85,7 +86,7 @@ func (w *world) files() map[string]bool {
 	w.t.Helper()
 	have := map[string]bool{}
 	for _, sub := range []string{"state", "leases"} {
-		check(w.t, filepath.WalkDir(filepath.Join(w.dir, sub), func(path string, e fs.DirEntry, err error) error {
+		assert.NoError(w.t, filepath.WalkDir(filepath.Join(w.dir, sub), func(path string, e fs.DirEntry, err error) error {
 			name := filepath.Base(path)
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil // it was removed concurrently
@@ -116,7 +117,7 @@ func (w *world) files() map[string]bool {
 			return nil
 		}))
 	}
-	entries := must(os.ReadDir(w.dir))(w.t)
+	entries := assert.Must(os.ReadDir(w.dir))(w.t)
 	for _, e := range entries {
 		if !slices.Contains([]string{"state", "leases", "masqd.log"}, e.Name()) {
 			have["file "+e.Name()] = true
@@ -134,7 +135,7 @@ func (w *world) dead(records int) (n int) {
 			n++
 		}
 	}
-	for _, path := range must(filepath.Glob(filepath.Join(w.dir, "state", "attachments", "*.tmp")))(w.t) {
+	for _, path := range assert.Must(filepath.Glob(filepath.Join(w.dir, "state", "attachments", "*.tmp")))(w.t) {
 		if _, err := os.Lstat(strings.TrimSuffix(path, ".tmp") + ".json"); errors.Is(err, fs.ErrNotExist) {
 			n++
 		}

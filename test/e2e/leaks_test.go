@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -22,13 +23,13 @@ func TestInvalidPackets(t *testing.T) {
 			for i, p := range w.Plans() {
 				own := c.addr(p.Server)
 				srv, _ := w.servers(p.Server)
-				opened := must(c.Capture("eth0", func(q nstest.Packet) bool { return q.Outgoing && q.TCPFlags == nstest.SYN }))(t)
-				conn := must(c.Dial(soon(t), "tcp", netip.AddrPort{}, srv))(t)
+				opened := assert.Must(c.Capture("eth0", func(q nstest.Packet) bool { return q.Outgoing && q.TCPFlags == nstest.SYN }))(t)
+				conn := assert.Must(c.Dial(soon(t), "tcp", netip.AddrPort{}, srv))(t)
 				defer func() { _ = conn.Close() }()
-				begin := must(opened.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
+				begin := assert.Must(opened.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
 
-				private := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == own }))(t)
-				passed := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == p.Node && aboutPing(q) }))(t)
+				private := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == own }))(t)
+				passed := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == p.Node && aboutPing(q) }))(t)
 				invalid := invalidPackets(own, p.Server, begin)
 				for name, packet := range invalid {
 					if err := c.SendRaw(packet); err != nil {
@@ -36,8 +37,8 @@ func TestInvalidPackets(t *testing.T) {
 					}
 				}
 				if drop {
-					must(c.Ping(soon(t), p.Server, nstest.PingOptions{}))(t)
-					must(passed.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
+					assert.Must(c.Ping(soon(t), p.Server, nstest.PingOptions{}))(t)
+					assert.Must(passed.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
 					if got := packets(t, private); len(got) != 0 {
 						t.Errorf("left with the container's address: %v", got)
 					}
@@ -119,7 +120,7 @@ func TestOtherProtocols(t *testing.T) {
 				if on {
 					want = p.Node
 				}
-				arrived := must(w.Server.Capture("eth0", toward(p.Server)))(t)
+				arrived := assert.Must(w.Server.Capture("eth0", toward(p.Server)))(t)
 				for _, proto := range []uint8{experiment, encapsulation} {
 					packet := nstest.UDPPacket(at(own, 0), at(p.Server, 0), []byte("strange"))
 					if own.Is4() {
@@ -127,7 +128,7 @@ func TestOtherProtocols(t *testing.T) {
 					} else {
 						packet[6] = proto
 					}
-					check(t, c.SendRaw(packet))
+					assert.NoError(t, c.SendRaw(packet))
 					got, err := arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.Proto == proto })
 					if err != nil || got.Src != want {
 						t.Errorf("%v, %v; want it from %s", got, err, want)
@@ -172,16 +173,16 @@ func TestSpoofedSources(t *testing.T) {
 					{p.Server, w.Router, "tonode", outside, p.Node},
 					{victim.addr(own), victim.NS, "eth0", inside, own},
 				} {
-					arrived := must(to.ns.Capture(to.iface, func(q nstest.Packet) bool {
+					arrived := assert.Must(to.ns.Capture(to.iface, func(q nstest.Packet) bool {
 						return q.Dst == to.dst && q.DstPort == port
 					}))(t)
 					for src := range to.seen {
-						check(t, c.SendRaw(nstest.UDPPacket(at(src, 700), at(to.dst, port), src.AsSlice())))
+						assert.NoError(t, c.SendRaw(nstest.UDPPacket(at(src, 700), at(to.dst, port), src.AsSlice())))
 						spoofed++
 					}
 					// The control: packets with the container's own address arrive.
-					check(t, c.SendRaw(nstest.UDPPacket(at(own, 700), at(to.dst, port), own.AsSlice())))
-					got := must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return string(q.Payload) == string(own.AsSlice()) }))(t)
+					assert.NoError(t, c.SendRaw(nstest.UDPPacket(at(own, 700), at(to.dst, port), own.AsSlice())))
+					got := assert.Must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return string(q.Payload) == string(own.AsSlice()) }))(t)
 					if got.Src != to.ownShown {
 						t.Errorf("the container's own: %v, want %s", got, to.ownShown)
 					}
@@ -192,7 +193,7 @@ func TestSpoofedSources(t *testing.T) {
 						continue
 					}
 					for src, shown := range to.seen {
-						got := must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return string(q.Payload) == string(src.AsSlice()) }))(t)
+						got := assert.Must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return string(q.Payload) == string(src.AsSlice()) }))(t)
 						if got.Src != shown {
 							t.Errorf("with the address %s: %v, want it from %s", src, got, shown)
 						}
@@ -213,9 +214,9 @@ func TestSpoofedSources(t *testing.T) {
 func works(t testing.TB, conn net.Conn) {
 	t.Helper()
 	deadline, _ := soon(t).Deadline()
-	check(t, conn.SetDeadline(deadline))
-	must(io.WriteString(conn, "WHO\n"))(t)
-	if line := must(io.ReadAll(conn))(t); len(line) == 0 {
+	assert.NoError(t, conn.SetDeadline(deadline))
+	assert.Must(io.WriteString(conn, "WHO\n"))(t)
+	if line := assert.Must(io.ReadAll(conn))(t); len(line) == 0 {
 		t.Errorf("no answer from %s", conn.RemoteAddr())
 	}
 }
@@ -231,7 +232,7 @@ func (w *world) counted(id string) int {
 			}
 		}
 	}
-	check(w.t, json.Unmarshal([]byte(w.nodeRun("nft", "-j", "list", "table", "inet", "masq")), &listing))
+	assert.NoError(w.t, json.Unmarshal([]byte(w.nodeRun("nft", "-j", "list", "table", "inet", "masq")), &listing))
 	packets, found := 0, false
 	for _, o := range listing.Nftables {
 		if o.Rule.Comment != id {

@@ -16,6 +16,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -73,7 +74,7 @@ func (w *world) seenAs(p *pod, plan nstest.Plan, want netip.Addr) {
 // route to a container's own address.
 func (w *world) source(p *pod, plan nstest.Plan) netip.Addr {
 	w.t.Helper()
-	seen := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Dst == plan.Server && isPing(q) }))(w.t)
+	seen := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Dst == plan.Server && isPing(q) }))(w.t)
 	defer seen.Close()
 	ctx, cancel := context.WithCancel(soon(w.t))
 	done := make(chan error, 1)
@@ -89,7 +90,7 @@ func (w *world) source(p *pod, plan nstest.Plan) netip.Addr {
 		w.t.Fatalf("no packet of %s arrived: %v", p.runtime.ContainerID, err)
 	}
 	if got.Src == plan.Node {
-		check(w.t, <-done)
+		assert.NoError(w.t, <-done)
 	}
 	cancel()
 	return got.Src
@@ -147,9 +148,9 @@ func removals() []removal {
 // recordPath returns the file with the record of a container.
 func (w *world) recordPath(id string) string {
 	w.t.Helper()
-	paths := must(filepath.Glob(filepath.Join(w.dir, "state", "attachments", "*.json")))(w.t)
+	paths := assert.Must(filepath.Glob(filepath.Join(w.dir, "state", "attachments", "*.json")))(w.t)
 	i := slices.IndexFunc(paths, func(path string) bool {
-		return strings.Contains(string(must(os.ReadFile(path))(w.t)), fmt.Sprintf(`"containerID":%q`, id))
+		return strings.Contains(string(assert.Must(os.ReadFile(path))(w.t)), fmt.Sprintf(`"containerID":%q`, id))
 	})
 	if i < 0 {
 		w.t.Fatalf("no record of %s among %s", id, paths)
@@ -163,19 +164,19 @@ func (r removal) before(w *world, p *pod) {
 	path := w.recordPath(p.runtime.ContainerID)
 	switch r.record {
 	case "gone":
-		check(w.t, os.Remove(path))
+		assert.NoError(w.t, os.Remove(path))
 	case "damaged":
-		whole := must(os.ReadFile(path))(w.t)
-		check(w.t, os.WriteFile(path, whole[:len(whole)/2], 0o600))
+		whole := assert.Must(os.ReadFile(path))(w.t)
+		assert.NoError(w.t, os.WriteFile(path, whole[:len(whole)/2], 0o600))
 	case "newer":
-		check(w.t, os.WriteFile(path, []byte(`{"version": 1000, "network": {"of": "another shape"}, "addresses": {}}`), 0o600))
+		assert.NoError(w.t, os.WriteFile(path, []byte(`{"version": 1000, "network": {"of": "another shape"}, "addresses": {}}`), 0o600))
 	}
 	if !r.cached {
-		check(w.t, os.RemoveAll(filepath.Join(w.dir, "cache")))
+		assert.NoError(w.t, os.RemoveAll(filepath.Join(w.dir, "cache")))
 	}
 	switch r.netns {
 	case "gone":
-		check(w.t, p.Close())
+		assert.NoError(w.t, p.Close())
 	case "unnamed":
 		p.runtime.NetNS = ""
 	}
@@ -223,18 +224,18 @@ func TestDelLeavesNothing(t *testing.T) {
 							t.Errorf("DEL %d: %s", i+1, describe(err))
 						}
 						if mode.name == "behind ptp" && r.netns != "there" {
-							check(t, p.Close())
+							assert.NoError(t, p.Close())
 							// The kernel deletes the link of ptp asynchronously.
 							until(w.t, "the link of ptp is deleted", func() bool { return w.traces() == before })
 						}
 						unchanged(t, fmt.Sprintf("remaining after DEL %d", i+1), w.traces(), before)
 					}
 					if r.netns == "unnamed" && mode.name != "behind ptp" {
-						if links := must(p.LinkNames())(t); len(links) != 1 {
+						if links := assert.Must(p.LinkNames())(t); len(links) != 1 {
 							t.Errorf("the container still has %v", links)
 						}
 					}
-					check(t, p.Close())
+					assert.NoError(t, p.Close())
 				})
 			}
 		})
@@ -278,7 +279,7 @@ func TestDelDespiteTheConfiguration(t *testing.T) {
 			unchanged(t, "remaining", w.traces(), before)
 			add.verb = "DEL"
 			w.call(add).done(nil)
-			check(t, p.Close())
+			assert.NoError(t, p.Close())
 		})
 	}
 }
@@ -289,7 +290,7 @@ func TestDelWithoutAdd(t *testing.T) {
 	p := w.pod("never")
 	before := w.traces()
 	for _, plugins := range [][]keys{{w.masq()}, {w.linkByNobody(), w.behind()}} {
-		check(t, p.tryDel(w.conflist("1.1.0", plugins...)))
+		assert.NoError(t, p.tryDel(w.conflist("1.1.0", plugins...)))
 		unchanged(t, "remaining", w.traces(), before)
 	}
 	if _, err := os.Stat(filepath.Join(w.dir, "state")); !errors.Is(err, os.ErrNotExist) {
@@ -303,7 +304,7 @@ func TestLongPodName(t *testing.T) {
 	p := w.pod("long")
 	c := call{verb: "ADD", id: "long", netns: p.Path(), conf: w.masq(), args: "IgnoreUnknown=1;K8S_POD_NAME=" + strings.Repeat("name-", 100)}
 	w.call(c).done(new(types100.Result))
-	if text := string(must(os.ReadFile(w.recordPath("long")))(t)); !strings.Contains(text, `"podName":"`+strings.Repeat("name-", 50)+`nam"`) {
+	if text := string(assert.Must(os.ReadFile(w.recordPath("long")))(t)); !strings.Contains(text, `"podName":"`+strings.Repeat("name-", 50)+`nam"`) {
 		t.Errorf("record: %s", text)
 	}
 	c.verb = "DEL"
@@ -325,7 +326,7 @@ func TestSecondAdd(t *testing.T) {
 	for _, p := range w.Plans() {
 		w.seenAs(a, p, p.Node)
 	}
-	check(t, a.tryCheck(list))
+	assert.NoError(t, a.tryCheck(list))
 }
 
 // TestSecondAddElsewhere: an ADD with the same container ID and another namespace fails
@@ -344,14 +345,14 @@ func TestSecondAddElsewhere(t *testing.T) {
 	w.seenAs(a, w.V4, w.V4.Node)
 	// The first container ended with its namespace and DEL was never called, for example
 	// because the machine crashed. The ID may be used again.
-	check(t, a.Close())
-	until(w.t, "the link of the ended container is deleted", func() bool { return len(must(w.Node.LinkNames())(t)) == 2 })
+	assert.NoError(t, a.Close())
+	until(w.t, "the link of the ended container is deleted", func() bool { return len(assert.Must(w.Node.LinkNames())(t)) == 2 })
 	if err := other.tryAdd(list); err != nil {
 		t.Fatal(describe(err))
 	}
 	w.seenAs(other, w.V4, w.V4.Node)
-	check(t, other.tryCheck(list))
-	check(t, other.tryDel(list))
+	assert.NoError(t, other.tryCheck(list))
+	assert.NoError(t, other.tryDel(list))
 	a.list = nil
 }
 
@@ -364,7 +365,7 @@ func TestAddRefuses(t *testing.T) {
 		"ips":        []keys{{"address": "10.77.0.5/24", "interface": 0}},
 	}
 	file := filepath.Join(w.dir, "file")
-	check(t, os.WriteFile(file, nil, 0o600))
+	assert.NoError(t, os.WriteFile(file, nil, 0o600))
 	for _, c := range []struct {
 		name    string
 		main    bool
@@ -414,8 +415,8 @@ func TestAddRefuses(t *testing.T) {
 			w.call(add).done(new(types100.Result))
 			add.verb = "DEL"
 			w.call(add).done(nil)
-			check(t, p.Close())
-			check(t, fresh.Close())
+			assert.NoError(t, p.Close())
+			assert.NoError(t, fresh.Close())
 		})
 	}
 }

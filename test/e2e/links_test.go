@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -56,7 +57,7 @@ func TestDaemonRestoresLinks(t *testing.T) {
 	w.attach("beside", w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24")))
 	routes := func() (out []string) {
 		for _, family := range []string{"-4", "-6"} {
-			text := must(w.Node.Command(t.Context(), "ip", family, "route", "show", "table", "main").Output())(t)
+			text := assert.Must(w.Node.Command(t.Context(), "ip", family, "route", "show", "table", "main").Output())(t)
 			out = append(out, strings.Split(string(text), "\n")...)
 		}
 		slices.Sort(out)
@@ -103,28 +104,28 @@ func TestConfinedDaemonRestoresLinks(t *testing.T) {
 	settings := map[string]string{}
 	for name, other := range map[string]string{"arp_evict_nocarrier": "1", "rp_filter": "0", "arp_accept": "1"} {
 		key := "net/ipv4/conf/" + p.host() + "/" + name
-		settings[key] = must(w.Node.ReadSysctl(key))(t)
+		settings[key] = assert.Must(w.Node.ReadSysctl(key))(t)
 		if settings[key] == other {
 			t.Errorf("%s is %s after ADD", key, other)
 		}
-		check(t, w.Node.Sysctl(key, other))
+		assert.NoError(t, w.Node.Sysctl(key, other))
 	}
 	log := filepath.Join(w.dir, "masqd.log")
 	d := &daemon{w: w, log: log, Command: w.confined(context.WithoutCancel(t.Context()), "-all,+net_admin")}
-	d.Stderr = must(os.Create(log))(t)
-	check(t, d.Start())
+	d.Stderr = assert.Must(os.Create(log))(t)
+	assert.NoError(t, d.Start())
 	until(t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
 	d.isConfined()
 	// At its start masqd compares attachments of an earlier version too.
 	for key, want := range settings {
-		if got := must(w.Node.ReadSysctl(key))(t); got != want {
+		if got := assert.Must(w.Node.ReadSysctl(key))(t); got != want {
 			t.Errorf("%s is %s, want %s", key, got, want)
 		}
 	}
 	w.nodeRun("ip", "link", "set", p.host(), "down")
 	until(t, "there are answers", func() bool { return answered(p, w.V4.Server) && answered(p, w.V6.Server) })
 	if got := d.metric("masq_sync_failures_total"); got != "0" {
-		t.Errorf("%s syncs failed:\n%s", got, must(os.ReadFile(log))(t))
+		t.Errorf("%s syncs failed:\n%s", got, assert.Must(os.ReadFile(log))(t))
 	}
 	d.end()
 }

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -24,12 +25,12 @@ func TestLogOfTheDaemon(t *testing.T) {
 	}
 	logged := func(which func(entry) bool) bool {
 		t.Helper()
-		for line := range strings.Lines(string(must(os.ReadFile(d.log))(t))) {
+		for line := range strings.Lines(string(assert.Must(os.ReadFile(d.log))(t))) {
 			var e entry
 			if !strings.HasSuffix(line, "\n") {
 				break
 			}
-			check(t, json.Unmarshal([]byte(line), &e))
+			assert.NoError(t, json.Unmarshal([]byte(line), &e))
 			if which(e) {
 				return true
 			}
@@ -55,7 +56,7 @@ func TestLogOfTheDaemon(t *testing.T) {
 	if logged(sighup) {
 		t.Error("a SIGHUP is logged that was not sent")
 	}
-	check(t, d.Process.Signal(syscall.SIGHUP))
+	assert.NoError(t, d.Process.Signal(syscall.SIGHUP))
 	until(t, "the SIGHUP is logged", func() bool { return logged(sighup) })
 	d.end()
 }

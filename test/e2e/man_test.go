@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestManPages renders the manual pages of both programs and checks that they contain the
@@ -60,7 +62,7 @@ func TestManPages(t *testing.T) {
 		run(t, program, "man", dir)
 		examine(program)
 	}
-	for _, f := range must(os.ReadDir(dir))(t) {
+	for _, f := range assert.Must(os.ReadDir(dir))(t) {
 		if !seen[f.Name()] {
 			t.Errorf("%s is the page of no command", f.Name())
 		}
@@ -71,7 +73,7 @@ func TestManPages(t *testing.T) {
 	// Generating again gives the same pages.
 	again := t.TempDir()
 	run(t, "masqd", "man", again)
-	a, b := must(os.ReadFile(filepath.Join(dir, "masqd.8")))(t), must(os.ReadFile(filepath.Join(again, "masqd.8")))(t)
+	a, b := assert.Must(os.ReadFile(filepath.Join(dir, "masqd.8")))(t), assert.Must(os.ReadFile(filepath.Join(again, "masqd.8")))(t)
 	if !bytes.Equal(a, b) || !bytes.Contains(a, []byte(`.TH "MASQD" 8 "" "masqd `)) {
 		t.Errorf("%.100s\n%.100s", a, b)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -29,7 +30,7 @@ func (m *migration) containers(file string) (out []string) {
 			}
 		}
 	}
-	check(m.t, yaml.Unmarshal([]byte(textOf(file)), &d))
+	assert.NoError(m.t, yaml.Unmarshal([]byte(textOf(file)), &d))
 	for _, c := range slices.Concat(d.Spec.Template.Spec.Init, d.Spec.Template.Spec.Containers) {
 		var words []string
 		for _, e := range c.Env {
@@ -49,7 +50,7 @@ func (m *migration) containers(file string) (out []string) {
 func (m *migration) stay(line string) *nstest.Command {
 	m.t.Helper()
 	c := m.shell(line)
-	check(m.t, c.Start())
+	assert.NoError(m.t, c.Start())
 	return c
 }
 
@@ -57,7 +58,7 @@ func (m *migration) stay(line string) *nstest.Command {
 func (m *migration) end(all *[]*nstest.Command) {
 	m.t.Helper()
 	for _, c := range *all {
-		check(m.t, c.Process.Signal(syscall.SIGTERM))
+		assert.NoError(m.t, c.Process.Signal(syscall.SIGTERM))
 		if err := c.Wait(); err != nil {
 			m.t.Errorf("%v: %v", c.Args, err)
 		}
@@ -80,8 +81,8 @@ func rolled(m *migration) {
 	if m.ours == nil {
 		return // it is uninstalled already
 	}
-	check(m.t, m.soon(`curl -s http://127.0.0.1:9468/readyz | grep '"ready":true'`))
-	check(m.t, m.soon(`grep '"masq"' /etc/cni/net.d/`+m.way.file))
+	assert.NoError(m.t, m.soon(`curl -s http://127.0.0.1:9468/readyz | grep '"ready":true'`))
+	assert.NoError(m.t, m.soon(`grep '"masq"' /etc/cni/net.d/`+m.way.file))
 	m.run("new")
 	before := m.masqueraded()
 	m.seen()

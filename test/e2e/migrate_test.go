@@ -13,6 +13,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -51,8 +52,8 @@ func newMigration(t *testing.T, x way) *migration {
 	t.Helper()
 	m := &migration{docNode: newDocNode(t), way: x}
 	// Otherwise ptp waits for IPv6 addresses.
-	check(t, m.Node.Sysctl("net/ipv6/conf/default/accept_dad", "0"))
-	check(t, m.Node.Forward()) // as flannel, kube-router and the kubelet's host do
+	assert.NoError(t, m.Node.Sysctl("net/ipv6/conf/default/accept_dad", "0"))
+	assert.NoError(t, m.Node.Forward()) // as flannel, kube-router and the kubelet's host do
 	m.must("cp $MASQ_BIN/masq-cni /usr/local/bin")
 	m.write("/etc/cni/net.d/"+x.file, x.network)
 	x.begin(m)
@@ -62,15 +63,15 @@ func newMigration(t *testing.T, x way) *migration {
 // run starts a container by cnitool on the node's network.
 func (m *migration) run(name string) *pod {
 	m.t.Helper()
-	ns := must(m.lab.Namespace(name))(m.t)
-	check(m.t, ns.Sysctl("net/ipv6/conf/default/accept_dad", "0"))
+	ns := assert.Must(m.lab.Namespace(name))(m.t)
+	assert.NoError(m.t, ns.Sysctl("net/ipv6/conf/default/accept_dad", "0"))
 	p := &pod{NS: ns, w: m.world, runtime: &libcni.RuntimeConf{ContainerID: name, NetNS: ns.Path(), IfName: "eth0"}}
 	out, err := m.shell(m.cnitool("add", p)).CombinedOutput()
 	if err != nil {
 		m.t.Fatalf("ADD %s: %v\n%s", name, err, out)
 	}
-	r := must(types100.NewResult(out[strings.IndexByte(string(out), '{'):]))(m.t)
-	p.result = must(types100.GetResult(r))(m.t)
+	r := assert.Must(types100.NewResult(out[strings.IndexByte(string(out), '{'):]))(m.t)
+	p.result = assert.Must(types100.GetResult(r))(m.t)
 	m.pods = append(m.pods, p)
 	return p
 }
@@ -150,7 +151,7 @@ func (m *migration) goes(heading string) {
 		if stand, is := m.way.stands[c.text]; is {
 			stand(m)
 		} else if u, is := proofs[c.text].(unit); is {
-			check(m.t, u.prove(m.docNode, c))
+			assert.NoError(m.t, u.prove(m.docNode, c))
 		} else if err := (runs{}).prove(m.docNode, c); err != nil {
 			m.t.Fatalf("%s:%d: %s: %v", migratePage, c.line, c.text, err)
 		}
@@ -169,7 +170,7 @@ func (m *migration) masqueraded() (n int) {
 	for _, program := range []string{"iptables", "ip6tables"} {
 		for line := range strings.Lines(m.nodeRun(program, "-t", "nat", "-vxnL")) {
 			if f := strings.Fields(line); len(f) > 2 && f[2] == "MASQUERADE" {
-				n += must(strconv.Atoi(f[0]))(m.t)
+				n += assert.Must(strconv.Atoi(f[0]))(m.t)
 			}
 		}
 	}
@@ -233,7 +234,7 @@ func TestMigrationWithoutSources(t *testing.T) {
 		stand := x.stands[c.text]
 		switch {
 		case strings.Contains(c.text, "rollout"):
-			check(t, m.soon(`curl -s http://127.0.0.1:9468/readyz | grep '"ready":true' && grep '"masq"' /etc/cni/net.d/10-pods.conflist`))
+			assert.NoError(t, m.soon(`curl -s http://127.0.0.1:9468/readyz | grep '"ready":true' && grep '"masq"' /etc/cni/net.d/10-pods.conflist`))
 		case stand != nil:
 			stand(m)
 		default:

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func theWays() []way {
@@ -76,7 +77,7 @@ func beginAgent(m *migration) {
 		script += fmt.Sprintf("%[1]s-restore -w --noflush <<'end'\n%[3]send\n%[1]s -w -t nat -C %[2]s 2>/dev/null || %[1]s -w -t nat -A %[2]s\n", program, rule, strings.Join(chain, ""))
 	}
 	m.theirs = append(m.theirs, m.stay(script+"sleep 1 & wait $!\ndone"))
-	check(m.t, m.soon("iptables -t nat -S POSTROUTING | grep -e '-j IP-MASQ-AGENT' && ip6tables -t nat -S POSTROUTING | grep -e '-j IP-MASQ-AGENT'"))
+	assert.NoError(m.t, m.soon("iptables -t nat -S POSTROUTING | grep -e '-j IP-MASQ-AGENT' && ip6tables -t nat -S POSTROUTING | grep -e '-j IP-MASQ-AGENT'"))
 }
 
 // fromIPMasq has ptp and bridge masquerade each container, by iptables and by nftables.
@@ -246,7 +247,7 @@ func fromFlannel() (out []way) {
 					start(m, !masquerades, network)
 				},
 				"kubectl -n kube-flannel rollout status daemonset/kube-flannel-ds": func(m *migration) {
-					check(m.t, m.soon(`grep '"masq"' /etc/cni/net.d/10-flannel.conflist`))
+					assert.NoError(m.t, m.soon(`grep '"masq"' /etc/cni/net.d/10-flannel.conflist`))
 					m.run(fmt.Sprintf("rolled%d", len(m.pods)))
 					m.must("! iptables -t nat -S POSTROUTING | grep CNI-[0-9a-f]")
 				},

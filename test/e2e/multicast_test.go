@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -25,12 +26,12 @@ func TestMulticastStaysOnTheLink(t *testing.T) {
 			(q.DstPort == 5353 || q.DstPort == 67 || q.DstPort == 547 || q.Proto == unix.IPPROTO_IGMP || q.ICMPType == 131)
 	}
 	heard := map[string]*nstest.Capture{
-		"another container": must(other.Capture("eth0", marked))(t),
-		"the uplink":        must(w.Router.Capture("tonode", marked))(t),
+		"another container": assert.Must(other.Capture("eth0", marked))(t),
+		"the uplink":        assert.Must(w.Router.Capture("tonode", marked))(t),
 	}
 	// The control: mDNS and DHCP servers of the node hear it.
 	listener := make([]*net.UDPConn, 0, 2)
-	check(t, w.Node.Do(func() error {
+	assert.NoError(t, w.Node.Do(func() error {
 		link, err := net.InterfaceByName(a.host())
 		if err != nil {
 			return err
@@ -63,21 +64,21 @@ func TestMulticastStaysOnTheLink(t *testing.T) {
 	} {
 		e := f.usual(x.src)
 		e.Dst = x.dst
-		check(t, a.SendFrame("eth0", nstest.Frame(e, x.packet)))
+		assert.NoError(t, a.SendFrame("eth0", nstest.Frame(e, x.packet)))
 	}
 	deadline, _ := soon(t).Deadline()
 	buf := make([]byte, 100)
 	for i, want := range []string{"mdns", "dhcp"} {
-		check(t, listener[i].SetReadDeadline(deadline))
-		if n := must(listener[i].Read(buf))(t); string(buf[:n]) != want {
+		assert.NoError(t, listener[i].SetReadDeadline(deadline))
+		if n := assert.Must(listener[i].Read(buf))(t); string(buf[:n]) != want {
 			t.Errorf("the node hears %q", buf[:n])
 		}
-		check(t, listener[i].Close())
+		assert.NoError(t, listener[i].Close())
 	}
 	// What the container sends afterwards has arrived, so there is nothing on its way.
 	for _, p := range w.Plans() {
-		must(a.Ping(soon(t), p.Server, nstest.PingOptions{}))(t)
-		must(a.Ping(soon(t), other.addr(p.Server), nstest.PingOptions{}))(t)
+		assert.Must(a.Ping(soon(t), p.Server, nstest.PingOptions{}))(t)
+		assert.Must(a.Ping(soon(t), other.addr(p.Server), nstest.PingOptions{}))(t)
 	}
 	for where, c := range heard {
 		if got := packets(t, c); len(got) != 0 {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -45,7 +46,7 @@ func TestNarrowLink(t *testing.T) {
 				w.toContainer(p, plan, c.mss[i], c.freeze)
 				w.fromContainer(p, plan)
 			}
-			if n := must(w.Router.PMTUDropped())(t); c.freeze != (n > 0) {
+			if n := assert.Must(w.Router.PMTUDropped())(t); c.freeze != (n > 0) {
 				t.Errorf("the router dropped %d messages", n)
 			}
 		})
@@ -72,17 +73,17 @@ func (w *world) toContainer(c *pod, p nstest.Plan, mss uint16, freeze bool) {
 	t := w.t
 	t.Helper()
 	srv, _ := w.servers(p.Server)
-	must(c.ServeTCP(at(c.addr(p.Server), containerPort)))(t)
+	assert.Must(c.ServeTCP(at(c.addr(p.Server), containerPort)))(t)
 	door := at(p.Node, nodePort)
 
 	syns := func(n *nstest.NS, flags nstest.TCPFlags, src netip.Addr) *nstest.Capture {
-		return must(n.Capture("eth0", syn(flags, src)))(t)
+		return assert.Must(n.Capture("eth0", syn(flags, src)))(t)
 	}
 	outward := syns(w.Server, nstest.SYN, p.Node)
 	outwardAnswer := syns(c.NS, nstest.SYN|nstest.ACK, p.Server)
 	inward := syns(c.NS, nstest.SYN, p.Server)
 	inwardAnswer := syns(w.Server, nstest.SYN|nstest.ACK, p.Node)
-	data := must(c.Capture("eth0", func(q nstest.Packet) bool {
+	data := assert.Must(c.Capture("eth0", func(q nstest.Packet) bool {
 		return !q.Outgoing && q.DstPort == containerPort && len(q.Payload) > len("PUT\n")
 	}))(t)
 
@@ -166,14 +167,14 @@ func TestUplinkMTU(t *testing.T) {
 		t.Run(fmt.Sprintf("uplink %d, mtu %d", c.uplink, c.given), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{MTU: c.uplink, DropPMTU: true})
 			p := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"mtu": c.given, "mssClamp": "off"})))
-			inside := must(p.MTU("eth0"))(t)
-			outside := must(w.Node.MTU(p.result.Interfaces[0].Name))(t)
+			inside := assert.Must(p.MTU("eth0"))(t)
+			outside := assert.Must(w.Node.MTU(p.result.Interfaces[0].Name))(t)
 			if inside != c.want || outside != c.want {
 				t.Errorf("the link has MTU %d inside and %d outside, want %d", inside, outside, c.want)
 			}
 			for i, plan := range w.Plans() {
 				srv, _ := w.servers(plan.Server)
-				arrived := must(w.Server.Capture("eth0", syn(nstest.SYN, plan.Node)))(t)
+				arrived := assert.Must(w.Server.Capture("eth0", syn(nstest.SYN, plan.Node)))(t)
 				patience := soon
 				if c.freeze {
 					patience = briefly

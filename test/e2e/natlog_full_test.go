@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/natlog"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // sender begins flows: each packet has another pair of ports.
@@ -27,15 +28,15 @@ func (s *sender) begins(n int) {
 	for range n {
 		if s.port++; s.port == 0 || s.conn == nil { // this source port has been used with all destination ports
 			if s.conn != nil {
-				check(s.p.w.t, s.conn.Close())
+				assert.NoError(s.p.w.t, s.conn.Close())
 			}
-			check(s.p.w.t, s.p.Do(func() (err error) {
+			assert.NoError(s.p.w.t, s.p.Do(func() (err error) {
 				s.conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: s.p.addr(s.p.w.V4.Server).AsSlice()})
 				return err
 			}))
 			s.port = 1024
 		}
-		must(s.conn.WriteToUDPAddrPort([]byte("x"), at(s.p.w.V4.Server, s.port)))(s.p.w.t)
+		assert.Must(s.conn.WriteToUDPAddrPort([]byte("x"), at(s.p.w.V4.Server, s.port)))(s.p.w.t)
 	}
 }
 
@@ -68,11 +69,11 @@ func (p *past) readable() (found, missing int) {
 // the documentation of package natlog.
 func (p *past) numberOfRecords() (next int) {
 	p.t.Helper()
-	for _, file := range must(filepath.Glob(p.log + "/*-*.natlog"))(p.t) {
-		next = max(next, lastNumber(must(os.ReadFile(file))(p.t)))
+	for _, file := range assert.Must(filepath.Glob(p.log + "/*-*.natlog"))(p.t) {
+		next = max(next, lastNumber(assert.Must(os.ReadFile(file))(p.t)))
 	}
-	for _, file := range must(filepath.Glob(p.log + "/*.tail"))(p.t) {
-		next = max(next, lastNumber(must(os.ReadFile(file))(p.t)))
+	for _, file := range assert.Must(filepath.Glob(p.log + "/*.tail"))(p.t) {
+		next = max(next, lastNumber(assert.Must(os.ReadFile(file))(p.t)))
 	}
 	return next
 }
@@ -99,7 +100,7 @@ func TestNATLogFillsTheDisk(t *testing.T) {
 	}
 
 	flows := &sender{p: c}
-	defer func() { check(t, flows.conn.Close()) }()
+	defer func() { assert.NoError(t, flows.conn.Close()) }()
 	// lose begins flows and waits until masqd has written or lost their records. It
 	// returns how many were written.
 	lose := func(n int) int {
@@ -151,7 +152,7 @@ func TestNATLogFillsTheDisk(t *testing.T) {
 		found, missing := p.readable()
 		return written > 0 && lost > 0 && found == written && missing == lost
 	})
-	if text := string(must(os.ReadFile(p.d.log))(t)); strings.Contains(text, "the kernel had more flows") {
+	if text := string(assert.Must(os.ReadFile(p.d.log))(t)); strings.Contains(text, "the kernel had more flows") {
 		t.Error("the kernel dropped notifications: the missing records do not prove a full queue")
 	}
 	p.d.end()

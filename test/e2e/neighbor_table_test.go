@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 	"golang.org/x/sys/unix"
 )
@@ -83,7 +84,7 @@ func (p *pod) forgeries() []forgery {
 // container's.
 func (p *pod) macOf(i int) net.HardwareAddr {
 	p.w.t.Helper()
-	return must(net.ParseMAC(p.result.Interfaces[i].Mac))(p.w.t)
+	return assert.Must(net.ParseMAC(p.result.Interfaces[i].Mac))(p.w.t)
 }
 
 // gateway returns the container's gateway of the family of like.
@@ -106,7 +107,7 @@ func (w *world) neighborsOf(p *pod) (all []netip.Addr) {
 	for line := range strings.Lines(w.nodeRun("ip", "neigh", "show", "dev", p.host(), "nud", "all")) {
 		a, _, _ := strings.Cut(line, " ")
 		// The node makes entries for multicast groups itself when it sends to them.
-		if a := must(netip.ParseAddr(a))(w.t); !a.IsMulticast() {
+		if a := assert.Must(netip.ParseAddr(a))(w.t); !a.IsMulticast() {
 			all = append(all, a)
 		}
 	}
@@ -118,14 +119,14 @@ func (w *world) neighborsOf(p *pod) (all []netip.Addr) {
 func (p *pod) flood(frames [][]byte) {
 	p.w.t.Helper()
 	own, node := p.addr(p.w.V4.Node), p.w.V4.Node
-	answer := must(p.Capture("eth0", func(q nstest.Packet) bool {
+	answer := assert.Must(p.Capture("eth0", func(q nstest.Packet) bool {
 		return q.Src == node && q.Proto == unix.IPPROTO_ICMP && q.ICMPType == 0
 	}))(p.w.t)
 	defer answer.Close()
 	ends := nstest.Ethernet{Dst: p.macOf(0), Src: p.macOf(1), Type: unix.ETH_P_IP}
 	last := nstest.Frame(ends, nstest.EchoPacket(own, node, 1, 1, nil))
-	check(p.w.t, p.SendFrames("eth0", append(frames, last)...))
-	must(answer.WaitFor(soon(p.w.t), func(nstest.Packet) bool { return true }))(p.w.t)
+	assert.NoError(p.w.t, p.SendFrames("eth0", append(frames, last)...))
+	assert.Must(answer.WaitFor(soon(p.w.t), func(nstest.Packet) bool { return true }))(p.w.t)
 }
 
 // A container cannot add any address but its own to the node's neighbor table, whatever and

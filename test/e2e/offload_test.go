@@ -7,6 +7,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -17,11 +18,11 @@ import (
 func TestChecksumOffload(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	c := w.attach("a", w.conflist("1.1.0", w.masq()))
-	check(t, w.Node.ChecksumInSoftware("uplink"))
+	assert.NoError(t, w.Node.ChecksumInSoftware("uplink"))
 	f := newFramer(t, w, c)
 	own, server := c.addr(w.V4.Server), w.V4.Server
-	left := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == server }))(t)
-	arrived := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == server }))(t)
+	left := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == server }))(t)
+	arrived := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == server }))(t)
 	const source = 14 + 12 // offset in the frame
 	refused := 0
 	for _, at4 := range []uint16{source, source + 2} {
@@ -30,11 +31,11 @@ func TestChecksumOffload(t *testing.T) {
 		if errors.Is(err, unix.EINVAL) { // kernels that check the checksum's offset
 			refused++
 		} else {
-			check(t, err)
+			assert.NoError(t, err)
 		}
 	}
-	check(t, c.SendRaw(nstest.UDPPacket(at(own, 701), at(server, 4343), []byte("end"))))
-	must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == 4343 }))(t)
+	assert.NoError(t, c.SendRaw(nstest.UDPPacket(at(own, 701), at(server, 4343), []byte("end"))))
+	assert.Must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == 4343 }))(t)
 	forged := 0
 	for _, q := range packets(t, left) {
 		if q.Src != w.V4.Node {
@@ -59,10 +60,10 @@ func TestContainerChangesItsLink(t *testing.T) {
 	d := w.daemon()
 	until(t, "masqd knows two attachments", func() bool { return d.metric("masq_attachments") == "2" })
 	own, theirs, server := a.addr(w.V4.Server), victim.addr(w.V4.Server), w.V4.Server
-	arrived := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == server && q.DstPort == 4242 }))(t)
+	arrived := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && q.Dst == server && q.DstPort == 4242 }))(t)
 	attack := func(from *nstest.NS, iface, what string) {
 		t.Helper()
-		f := framer{must(from.HardwareAddr(iface))(t), must(w.Node.HardwareAddr(a.host()))(t)}
+		f := framer{assert.Must(from.HardwareAddr(iface))(t), assert.Must(w.Node.HardwareAddr(a.host()))(t)}
 		for _, src := range []struct {
 			payload string
 			frame   []byte
@@ -70,9 +71,9 @@ func TestContainerChangesItsLink(t *testing.T) {
 			{"forged", nstest.Frame(f.usual(theirs), nstest.UDPPacket(at(theirs, 700), at(server, 4242), []byte("forged")))},
 			{what, nstest.Frame(f.usual(own), nstest.UDPPacket(at(own, 700), at(server, 4242), []byte(what)))},
 		} {
-			check(t, from.SendFrame(iface, src.frame))
+			assert.NoError(t, from.SendFrame(iface, src.frame))
 		}
-		got := must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return string(q.Payload) == what }))(t)
+		got := assert.Must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return string(q.Payload) == what }))(t)
 		if got.Src != w.V4.Node {
 			t.Errorf("%s: %v", what, got)
 		}
@@ -84,7 +85,7 @@ func TestContainerChangesItsLink(t *testing.T) {
 	}
 	change := func(f func(netlink.Link) error) {
 		t.Helper()
-		check(t, a.Do(func() error {
+		assert.NoError(t, a.Do(func() error {
 			l, err := netlink.LinkByName("eth0")
 			if err != nil {
 				return err
@@ -94,7 +95,7 @@ func TestContainerChangesItsLink(t *testing.T) {
 	}
 	attack(a.NS, "eth0", "as ADD made it")
 	change(func(l netlink.Link) error {
-		theirs := must(netlink.ParseAddr(theirs.String() + "/32"))(t)
+		theirs := assert.Must(netlink.ParseAddr(theirs.String() + "/32"))(t)
 		return errors.Join(netlink.AddrAdd(l, theirs), netlink.LinkSetAlias(l, "net/victim/eth0"), netlink.LinkSetGroup(l, 1),
 			netlink.LinkSetTxQLen(l, 1), netlink.LinkSetGSOMaxSize(l, 65536), netlink.LinkSetAllmulticastOn(l), netlink.SetPromiscOn(l))
 	})
@@ -118,17 +119,17 @@ func TestContainerChangesItsLink(t *testing.T) {
 	attack(a.NS, a.host(), "the name of the host's end")
 
 	// The container's end moves into a child namespace and is deleted there.
-	child := must(w.lab.Namespace("child"))(t)
-	fd := must(unix.Open(child.Path(), unix.O_RDONLY|unix.O_CLOEXEC, 0))(t)
-	defer func() { check(t, unix.Close(fd)) }()
-	check(t, a.Do(func() error {
+	child := assert.Must(w.lab.Namespace("child"))(t)
+	fd := assert.Must(unix.Open(child.Path(), unix.O_RDONLY|unix.O_CLOEXEC, 0))(t)
+	defer func() { assert.NoError(t, unix.Close(fd)) }()
+	assert.NoError(t, a.Do(func() error {
 		l, err := netlink.LinkByName(a.host())
 		if err != nil {
 			return err
 		}
 		return netlink.LinkSetNsFd(l, fd)
 	}))
-	check(t, child.Do(func() error {
+	assert.NoError(t, child.Do(func() error {
 		l, err := netlink.LinkByName(a.host())
 		if err != nil {
 			return err
@@ -136,9 +137,9 @@ func TestContainerChangesItsLink(t *testing.T) {
 		return netlink.LinkSetUp(l)
 	}))
 	attack(child, a.host(), "in a child namespace")
-	check(t, child.RemoveLink(a.host()))
+	assert.NoError(t, child.RemoveLink(a.host()))
 	// masqd and the victim are unaffected.
-	must(victim.Ping(soon(t), server, nstest.PingOptions{}))(t)
+	assert.Must(victim.Ping(soon(t), server, nstest.PingOptions{}))(t)
 	if code, text := d.get("/healthz"); code != 200 {
 		t.Errorf("masqd: %d %s", code, text)
 	}

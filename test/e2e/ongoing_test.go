@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -61,11 +62,11 @@ func (w *world) begin(egress []netip.Addr, pods ...*pod) *ongoing {
 			o.own[a.Unmap()] = true
 		}
 	}
-	o.out = must(w.Server.Capture("eth0", o.sees))(w.t)
+	o.out = assert.Must(w.Server.Capture("eth0", o.sees))(w.t)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	o.ends = cancel
 	w.t.Cleanup(cancel)
-	who := must(w.Server.ServeTCP(at(w.V4.Server, 0)))(w.t)
+	who := assert.Must(w.Server.ServeTCP(at(w.V4.Server, 0)))(w.t)
 	for i, p := range pods {
 		o.ping(ctx, p, w.V4, uint16(1000+i))
 		o.stream(ctx, p, w.V4, rand.Uint64())
@@ -171,7 +172,7 @@ func (o *ongoing) ping(ctx context.Context, p *pod, plan nstest.Plan, id uint16)
 		network, header = "ip6:ipv6-icmp", 40
 	}
 	var conn *net.IPConn
-	check(o.w.t, p.Do(func() (err error) {
+	assert.NoError(o.w.t, p.Do(func() (err error) {
 		conn, err = net.ListenIP(network, &net.IPAddr{IP: own.AsSlice()})
 		return err
 	}))
@@ -231,7 +232,7 @@ func (o *ongoing) ping(ctx context.Context, p *pod, plan nstest.Plan, id uint16)
 func (o *ongoing) stream(ctx context.Context, p *pod, plan nstest.Plan, seed uint64) {
 	o.w.t.Helper()
 	name := fmt.Sprintf("stream of %s", p.runtime.ContainerID)
-	l := must(o.w.Server.Listen(at(plan.Server, 0)))(o.w.t)
+	l := assert.Must(o.w.Server.Listen(at(plan.Server, 0)))(o.w.t)
 	addr := l.Addr().(*net.TCPAddr).AddrPort()
 	o.mu.Lock()
 	o.ports[addr.Port()] = name
@@ -244,7 +245,7 @@ func (o *ongoing) stream(ctx context.Context, p *pod, plan nstest.Plan, seed uin
 	})
 	one, over := context.WithTimeout(ctx, patience)
 	defer over()
-	conn := must(p.Dial(one, "tcp", netip.AddrPort{}, addr))(o.w.t)
+	conn := assert.Must(p.Dial(one, "tcp", netip.AddrPort{}, addr))(o.w.t)
 	o.wg.Go(func() {
 		defer conn.Close()
 		if err := o.send(ctx, conn.(*net.TCPConn), name, seed); err != nil {

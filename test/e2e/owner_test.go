@@ -12,6 +12,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -24,10 +25,10 @@ type owner struct {
 func (w *world) owner() *owner {
 	w.t.Helper()
 	o := &owner{Command: w.Node.Command(w.t.Context(), "nft", "-i")}
-	o.in = must(o.StdinPipe())(w.t)
-	check(w.t, o.Start())
+	o.in = assert.Must(o.StdinPipe())(w.t)
+	assert.NoError(w.t, o.Start())
 	_, err := io.WriteString(o.in, "add table inet masq { flags owner; }\n")
-	check(w.t, err)
+	assert.NoError(w.t, err)
 	until(w.t, "the table has an owner", func() bool {
 		out, err := w.Node.Command(w.t.Context(), "nft", "list", "table", "inet", "masq").CombinedOutput()
 		return err == nil && strings.Contains(string(out), "owner")
@@ -37,8 +38,8 @@ func (w *world) owner() *owner {
 
 func (o *owner) end(t testing.TB) {
 	t.Helper()
-	check(t, o.in.Close())
-	check(t, o.Wait())
+	assert.NoError(t, o.in.Close())
+	assert.NoError(t, o.Wait())
 }
 
 // says reports whether a text names the owner, its process, and the remedy.
@@ -65,19 +66,19 @@ func TestTableOfAnotherOwner(t *testing.T) {
 				t.Errorf("ADD: %s", describe(errors.Join(err, errors.New(""))))
 			}
 			if name == "chained" {
-				check(t, p.tryDel(list)) // removes what the other plugin of the chain has made
+				assert.NoError(t, p.tryDel(list)) // removes what the other plugin of the chain has made
 			}
 			if after := w.traces(); after != before {
 				t.Errorf("before ADD:\n%s\nafter:\n%s", before, after)
 			}
 			for range 2 {
-				check(t, p.tryDel(list))
+				assert.NoError(t, p.tryDel(list))
 			}
 			if err := w.within(w.statusOf(list)); !errors.As(err, &failed) || failed.Code != 50 || !o.says(failed.Msg) {
 				t.Errorf("STATUS: %s", describe(errors.Join(err, errors.New(""))))
 			}
 			o.end(t)
-			check(t, w.within(w.statusOf(list))) // control
+			assert.NoError(t, w.within(w.statusOf(list))) // control
 			p.attach(list)
 			p.detach()
 		})
@@ -91,10 +92,10 @@ func TestDaemonMeetsAnotherOwner(t *testing.T) {
 	list := w.conflist("1.1.0", w.masq())
 	a, b := w.attach("a", list), w.attach("b", list)
 	d := w.daemon()
-	check(t, d.Process.Signal(syscall.SIGSTOP)) // otherwise masqd would be faster than the other program
+	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP)) // otherwise masqd would be faster than the other program
 	w.nft("delete table inet masq")
 	o := w.owner()
-	check(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
 	until(t, "/readyz names the owner", func() bool {
 		code, text := d.get("/readyz")
 		return code == http.StatusServiceUnavailable && o.says(text)
@@ -141,7 +142,7 @@ func TestTableOfSameName(t *testing.T) {
 			for _, plan := range w.Plans() {
 				w.seenAs(p, plan, plan.Node)
 			}
-			check(t, p.tryCheck(list))
+			assert.NoError(t, p.tryCheck(list))
 			p.detach()
 		})
 	}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -32,7 +33,7 @@ func (s *sourced) addLoopbackAddresses() {
 	for _, p := range s.Plans() {
 		host := netip.PrefixFrom(s.nodeAddresses(p)[1], p.Node.BitLen())
 		addAddress(s.t, s.Node, "lo", host)
-		check(s.t, errors.Join(s.Router.Route(host, p.Node), s.Server.Route(host, p.ServerNet.Addr().Next())))
+		assert.NoError(s.t, errors.Join(s.Router.Route(host, p.Node), s.Server.Route(host, p.ServerNet.Addr().Next())))
 	}
 }
 
@@ -43,14 +44,14 @@ func (s *sourced) wantOwnSockets(own bool) {
 	for _, p := range s.Plans() {
 		for _, a := range s.nodeAddresses(p) {
 			for _, port := range protocolPorts {
-				server := must(s.Server.ServeUDP(at(p.Server, 0)))(s.t)
-				check(s.t, s.Node.EchoUDP(soon(s.t), at(a, port), server.Addr(), 32))
+				server := assert.Must(s.Server.ServeUDP(at(p.Server, 0)))(s.t)
+				assert.NoError(s.t, s.Node.EchoUDP(soon(s.t), at(a, port), server.Addr(), 32))
 				if seen := server.Seen()[0].Source; (seen == at(a, port)) != own {
 					s.t.Errorf("datagram of the node's socket %s arrives from %s; want it unchanged: %t", at(a, port), seen, own)
 				}
 			}
-			stream := must(s.Server.ServeTCP(at(p.Server, 0)))(s.t)
-			if seen := must(s.Node.Who(soon(s.t), at(a, 3000), stream.Addr()))(s.t); (seen == at(a, 3000)) != own {
+			stream := assert.Must(s.Server.ServeTCP(at(p.Server, 0)))(s.t)
+			if seen := assert.Must(s.Node.Who(soon(s.t), at(a, 3000), stream.Addr()))(s.t); (seen == at(a, 3000)) != own {
 				s.t.Errorf("connection of the node's socket %s arrives from %s; want it unchanged: %t", at(a, 3000), seen, own)
 			}
 		}
@@ -95,8 +96,8 @@ func TestNodeSocketsAmongSources(t *testing.T) {
 
 			// A destination that the node translates for its own sockets.
 			s.nft("table ip theirs { chain c { type nat hook output priority -100; ip daddr 203.0.113.9 dnat to %s; }; }", s.V4.Server)
-			server := must(s.Server.ServeUDP(at(s.V4.Server, 0)))(t)
-			check(t, s.Node.EchoUDP(soon(t), at(s.V4.Node, 51820), at(netip.MustParseAddr("203.0.113.9"), server.Addr().Port()), 32))
+			server := assert.Must(s.Server.ServeUDP(at(s.V4.Server, 0)))(t)
+			assert.NoError(t, s.Node.EchoUDP(soon(t), at(s.V4.Node, 51820), at(netip.MustParseAddr("203.0.113.9"), server.Addr().Port()), 32))
 			if seen := server.Seen()[0].Source; seen != at(s.V4.Node, 51820) {
 				t.Errorf("a datagram to a translated destination arrives from %s", seen)
 			}
@@ -104,7 +105,7 @@ func TestNodeSocketsAmongSources(t *testing.T) {
 			// The control: the same packets, with rules that match the node's addresses too.
 			d.end()
 			s.matchAllSources()
-			check(t, s.Node.Command(t.Context(), "conntrack", "-F").Run())
+			assert.NoError(t, s.Node.Command(t.Context(), "conntrack", "-F").Run())
 			s.wantOwnSockets(false)
 		})
 	}
@@ -123,12 +124,12 @@ func TestNodeTunnelAmongSources(t *testing.T) {
 	s.nodeRun("ip", "neighbour", "add", "203.0.113.9", "lladdr", "02:00:00:00:00:09", "dev", "vx0", "nud", "permanent")
 	seenFrom := func() netip.AddrPort {
 		t.Helper()
-		outer := must(s.Server.Capture("eth0", func(p nstest.Packet) bool { return p.Proto == unix.IPPROTO_UDP && p.DstPort == 4789 }))(t)
-		defer func() { check(t, outer.Close()) }()
-		c := must(s.pod.Dial(soon(t), "udp", netip.AddrPort{}, netip.MustParseAddrPort("203.0.113.9:9")))(t)
+		outer := assert.Must(s.Server.Capture("eth0", func(p nstest.Packet) bool { return p.Proto == unix.IPPROTO_UDP && p.DstPort == 4789 }))(t)
+		defer func() { assert.NoError(t, outer.Close()) }()
+		c := assert.Must(s.pod.Dial(soon(t), "udp", netip.AddrPort{}, netip.MustParseAddrPort("203.0.113.9:9")))(t)
 		defer func() { _ = c.Close() }()
-		must(c.Write([]byte("wrapped")))(t)
-		return must(outer.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t).Source()
+		assert.Must(c.Write([]byte("wrapped")))(t)
+		return assert.Must(outer.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t).Source()
 	}
 	own := at(s.V4.Node, 47890)
 	if seen := seenFrom(); seen != own {
@@ -136,7 +137,7 @@ func TestNodeTunnelAmongSources(t *testing.T) {
 	}
 	d.end() // control
 	s.matchAllSources()
-	check(t, s.Node.Command(t.Context(), "conntrack", "-F").Run())
+	assert.NoError(t, s.Node.Command(t.Context(), "conntrack", "-F").Run())
 	if seen := seenFrom(); seen == own {
 		t.Errorf("the tunnel's packet arrives from %s with rules that match the node, so the test proves nothing", seen)
 	}

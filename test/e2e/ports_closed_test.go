@@ -9,6 +9,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -21,7 +22,7 @@ func TestPortsOfClosedConnections(t *testing.T) {
 	}
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "tight", w.masq().with(keys{"toPorts": "20000-20009"}))
-	server := must(w.Server.ServeTCP(at(w.V4.Server, 443)))(t)
+	server := assert.Must(w.Server.ServeTCP(at(w.V4.Server, 443)))(t)
 	group := func(server netip.AddrPort) portGroup {
 		t.Helper()
 		all := inspect[struct{ Groups []portGroup }](w, "ports", "--measure", "0").Groups
@@ -38,7 +39,7 @@ func TestPortsOfClosedConnections(t *testing.T) {
 		// The kernel keeps a closed connection if the new sequence number is below its own. For
 		// ten ports together that happens once in 1024 runs.
 		if c, err := p.Dial(soon(t), "tcp", netip.AddrPort{}, server.Addr()); err == nil {
-			check(t, c.Close())
+			assert.NoError(t, c.Close())
 			done++
 		}
 	}
@@ -51,9 +52,9 @@ func TestPortsOfClosedConnections(t *testing.T) {
 		t.Errorf("after %d short connections: %+v", short, x)
 	}
 	var open []net.Conn
-	other := must(w.Server.ServeTCP(at(w.V4.Server, 444)))(t) // all ports are free towards this server
+	other := assert.Must(w.Server.ServeTCP(at(w.V4.Server, 444)))(t) // all ports are free towards this server
 	for range 10 {
-		open = append(open, must(p.Dial(soon(t), "tcp", netip.AddrPort{}, other.Addr()))(t))
+		open = append(open, assert.Must(p.Dial(soon(t), "tcp", netip.AddrPort{}, other.Addr()))(t))
 	}
 	t.Cleanup(func() {
 		for _, c := range open {

@@ -20,6 +20,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -34,7 +35,7 @@ type gauge struct {
 func (w *world) gauge(t testing.TB) *gauge {
 	t.Helper()
 	g := &gauge{Monitor: portpool.NewMonitor(portpool.Options{Groups: 10, ReusesClosed: portpool.ReusesClosed()}), at: time.Unix(1e9, 0)}
-	check(t, w.Node.Do(func() (err error) {
+	assert.NoError(t, w.Node.Do(func() (err error) {
 		g.conn, err = conntrack.Open()
 		if err != nil {
 			return err
@@ -47,7 +48,7 @@ func (w *world) gauge(t testing.TB) *gauge {
 		g.pools = portpool.PoolsOf(report.DesiredOf(all, nil, func(netip.Addr) (bool, error) { return true, nil }).Attachments, nil, masq.Default())
 		return err
 	}))
-	t.Cleanup(func() { check(t, g.conn.Close()) })
+	t.Cleanup(func() { assert.NoError(t, g.conn.Close()) })
 	return g
 }
 
@@ -55,7 +56,7 @@ func (w *world) gauge(t testing.TB) *gauge {
 func (g *gauge) sample(t testing.TB) *portpool.Sample {
 	t.Helper()
 	g.at = g.at.Add(time.Second)
-	return must(g.Sample(t.Context(), g.at, g.conn, g.pools))(t)
+	return assert.Must(g.Sample(t.Context(), g.at, g.conn, g.pools))(t)
 }
 
 // of returns a group.
@@ -77,7 +78,7 @@ func (w *world) portsTo(t testing.TB, proto string, to netip.AddrPort) int {
 	if to.Addr().Is6() {
 		family = "ipv6"
 	}
-	out := must(w.Node.Command(soon(t), "conntrack", "-L", "-f", family, "-p", proto).Output())(t)
+	out := assert.Must(w.Node.Command(soon(t), "conntrack", "-L", "-f", family, "-p", proto).Output())(t)
 	used := map[string]bool{}
 	answer := regexp.MustCompile(fmt.Sprintf(`src=%s dst=\S+ sport=%d dport=(\d+)`, regexp.QuoteMeta(to.Addr().String()), to.Port()))
 	for _, m := range answer.FindAllSubmatch(out, -1) {
@@ -223,7 +224,7 @@ func (g *gauge) opens(t testing.TB, p *pod, network string, to netip.AddrPort) b
 
 func (g *gauge) failed(t testing.TB) uint64 {
 	t.Helper()
-	return conntrack.Sum(must(g.conn.Statistics(t.Context()))(t)).InsertFailed
+	return conntrack.Sum(assert.Must(g.conn.Statistics(t.Context()))(t)).InsertFailed
 }
 
 // opened returns a connection that the server has answered.
@@ -249,7 +250,7 @@ func TestInspectPorts(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	tight := w.attach("tight", w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20009"})))
 	wide := w.attach("wide", w.conflist("1.1.0", w.masq()))
-	server := must(w.Server.ServeUDP(at(w.V4.Server, 53)))(t)
+	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 53)))(t)
 	g := w.gauge(t)
 	type answer struct {
 		Groups []struct {
@@ -271,11 +272,11 @@ func TestInspectPorts(t *testing.T) {
 			t.Fatalf("only %d of 10 ports", n)
 		}
 	}
-	other := must(w.Server.ServeUDP(at(w.V4.Server, 54)))(t)
+	other := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 54)))(t)
 	g.opens(t, wide, "udp", other.Addr())
-	check(t, wide.EchoUDP(soon(t), at(wide.addr(w.V4.Server), 700), server.Addr(), 1)) // uses another port pool
+	assert.NoError(t, wide.EchoUDP(soon(t), at(wide.addr(w.V4.Server), 700), server.Addr(), 1)) // uses another port pool
 	_, err := wide.Ping(soon(t), w.V4.Server, nstest.PingOptions{})
-	check(t, err)
+	assert.NoError(t, err)
 
 	x := inspect[answer](w, "ports", "--measure", "0")
 	if len(x.Groups) != 3 || x.Failed != 0 || x.Beyond != 0 {
@@ -313,7 +314,7 @@ func TestInspectPorts(t *testing.T) {
 	}) {
 		t.Error("inspect does not say which pod holds the ports that run out")
 	}
-	out := string(must(w.command(w.Node, "inspect", "ports", "--measure", "1ms", "-o", "wide").Output())(t))
+	out := string(assert.Must(w.command(w.Node, "inspect", "ports", "--measure", "1ms", "-o", "wide").Output())(t))
 	for _, words := range []string{"10/10 ", "100.0%  critical  none  tight 10", "20000-20009", "192.0.2.", ":53", "type 8", "1 packet dropped since boot, 0 just now: no source port was free."} {
 		if !strings.Contains(out, words) {
 			t.Errorf("missing %q in\n%s", words, out)

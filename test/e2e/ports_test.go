@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -55,10 +56,10 @@ func (w *world) seenFrom(t testing.TB, p *pod, port uint16, tcp, udp netip.AddrP
 	t.Helper()
 	local := netip.AddrPortFrom(netip.Addr{}, port)
 	stream, err := p.Who(soon(t), local, tcp)
-	check(t, err)
-	arrived := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && q.Destination() == udp && q.DstPort != 0 }))(t)
+	assert.NoError(t, err)
+	arrived := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && q.Destination() == udp && q.DstPort != 0 }))(t)
 	defer func() { _ = arrived.Close() }()
-	check(t, p.EchoUDP(soon(t), local, udp, 10))
+	assert.NoError(t, p.EchoUDP(soon(t), local, udp, 10))
 	datagrams := packets(t, arrived)
 	if len(datagrams) != 1 {
 		t.Fatalf("one datagram to %s arrived as %v", udp, datagrams)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/nftables"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -51,12 +52,12 @@ type directs struct {
 func (w *world) directs() *directs {
 	w.t.Helper()
 	d := &directs{}
-	check(w.t, w.Node.Do(func() (err error) {
+	assert.NoError(w.t, w.Node.Do(func() (err error) {
 		d.conn, err = nftables.New(nftables.AsLasting())
 		return err
 	}))
 	w.t.Cleanup(func() { _ = d.conn.CloseLasting() })
-	for _, s := range must(d.conn.GetSets(&nftables.Table{Name: "masq", Family: nftables.TableFamilyINet}))(w.t) {
+	for _, s := range assert.Must(d.conn.GetSets(&nftables.Table{Name: "masq", Family: nftables.TableFamilyINet}))(w.t) {
 		if strings.HasPrefix(s.Name, "direct4-") {
 			d.sets = append(d.sets, s)
 		}
@@ -114,7 +115,7 @@ func (w *world) kernelCounters() counters {
 			}
 		}
 	}
-	check(w.t, json.Unmarshal([]byte(w.nodeRun("nft", "-j", "list", "table", "inet", "masq")), &listing))
+	assert.NoError(w.t, json.Unmarshal([]byte(w.nodeRun("nft", "-j", "list", "table", "inet", "masq")), &listing))
 	out := counters{}
 	put := func(name string, c *counter) {
 		if c != nil {
@@ -139,8 +140,8 @@ func (w *world) kernelCounters() counters {
 						Counter *counter
 					}
 				}
-				check(w.t, json.Unmarshal(raw, &pair))
-				check(w.t, json.Unmarshal(pair[0], &elem))
+				assert.NoError(w.t, json.Unmarshal(raw, &pair))
+				assert.NoError(w.t, json.Unmarshal(pair[0], &elem))
 				put("element "+o.Map.Name+" "+elem.Elem.Val, elem.Elem.Counter)
 			}
 		}
@@ -233,7 +234,7 @@ func TestReloads(t *testing.T) {
 	rules := w.nodeRun("nft", "-s", "list", "table", "inet", "masq")
 	before := w.kernelCounters()
 	naive := filepath.Join(w.dir, "naive.nft")
-	check(t, os.WriteFile(naive, []byte(rules), 0o600))
+	assert.NoError(t, os.WriteFile(naive, []byte(rules), 0o600))
 	for range 20 {
 		w.nft("delete table inet masq")
 		w.nodeRun("nft", "-f", naive)
@@ -271,17 +272,17 @@ func TestReloadSparesFlows(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	subnet := netip.MustParsePrefix("10.88.0.0/16")
 	// The far end has a route to the container's own address.
-	check(t, w.Router.Route(subnet, w.V4.Node))
-	check(t, w.Server.Route(subnet, w.V4.ServerNet.Addr().Next()))
+	assert.NoError(t, w.Router.Route(subnet, w.V4.Node))
+	assert.NoError(t, w.Server.Route(subnet, w.V4.ServerNet.Addr().Next()))
 	d := w.daemon("--config", w.writeConfig(fmt.Sprintf("nonMasqueradeCIDRs: [%s]\n", w.V4.ServerNet)))
 	pod := w.attach("a", w.conflist("1.0.0", w.masq()))
 	w.rests(d, 1) // masqd checks the flows of a new attachment
 	server, _ := w.servers(w.V4.Server)
-	who := func() netip.Addr { return must(pod.Who(soon(t), netip.AddrPort{}, server))(t).Addr() }
+	who := func() netip.Addr { return assert.Must(pod.Who(soon(t), netip.AddrPort{}, server))(t).Addr() }
 	if from := who(); from != pod.addr(server.Addr()) { // control
 		t.Fatalf("before the reload the server sees %s", from)
 	}
-	before := must(pod.Dial(soon(t), "tcp", netip.AddrPort{}, server))(t)
+	before := assert.Must(pod.Dial(soon(t), "tcp", netip.AddrPort{}, server))(t)
 	defer before.Close()
 	w.writeConfig("nonMasqueradeCIDRs: [172.16.0.0/12]\n")
 	until(t, "the server's network is no longer direct", func() bool { return who() == w.V4.Node })

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -113,7 +114,7 @@ func TestStoppedDaemon(t *testing.T) {
 	for _, overrun := range []bool{false, true} {
 		t.Run(fmt.Sprintf("overrun %t", overrun), func(t *testing.T) {
 			lost := d.metric("masq_events_lost_total")
-			check(t, d.Process.Signal(syscall.SIGSTOP))
+			assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
 			if overrun {
 				// More notifications than the socket holds.
 				var b strings.Builder
@@ -126,13 +127,13 @@ func TestStoppedDaemon(t *testing.T) {
 					b.WriteString(" }\n")
 				}
 				script := filepath.Join(w.dir, "noise")
-				check(t, os.WriteFile(script, []byte(b.String()), 0o600))
+				assert.NoError(t, os.WriteFile(script, []byte(b.String()), 0o600))
 				w.nodeRun("nft", "-f", script)
 			}
 			end := w.comeAndGo(list, 2)
 			w.nft("delete element inet masq policy4 { %s }", address)
 			end()
-			check(t, d.Process.Signal(syscall.SIGCONT))
+			assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
 			until(t, "the element is restored", func() bool { return w.hasElement(address) })
 			if now := d.metric("masq_events_lost_total"); (now != lost) != overrun {
 				t.Errorf("lost %s times, %s before", now, lost)

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -46,7 +47,7 @@ func (w *world) watchFarEnd(named uint16, pods ...*pod) *farEnd {
 	for _, p := range pods {
 		e.own[p.addr(w.V4.Server)] = true
 	}
-	check(w.t, w.Server.Do(func() error {
+	assert.NoError(w.t, w.Server.Do(func() error {
 		link, err := net.InterfaceByName("eth0")
 		if err != nil {
 			return err
@@ -62,10 +63,10 @@ func (w *world) watchFarEnd(named uint16, pods ...*pod) *farEnd {
 			// A socket of one protocol does not receive the packets that the interface sends.
 			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16([]byte{unix.ETH_P_IP >> 8, unix.ETH_P_IP & 0xff}), Ifindex: link.Index}))
 	}))
-	raw := must(e.file.SyscallConn())(w.t)
+	raw := assert.Must(e.file.SyscallConn())(w.t)
 	go e.run(raw)
 	w.t.Cleanup(func() {
-		check(w.t, e.file.Close())
+		assert.NoError(w.t, e.file.Close())
 		<-e.done
 	})
 	return e

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -55,8 +56,8 @@ type connection struct {
 func (w *world) newLoad(from *pod, all ...*pod) *load {
 	w.t.Helper()
 	who, udp := w.servers(w.V4.Server)
-	silent := must(w.Server.ListenUDP(at(w.V4.Server, 0)))(w.t)
-	w.t.Cleanup(func() { check(w.t, silent.Close()) })
+	silent := assert.Must(w.Server.ListenUDP(at(w.V4.Server, 0)))(w.t)
+	w.t.Cleanup(func() { assert.NoError(w.t, silent.Close()) })
 	return &load{
 		w: w, from: from, far: w.watchFarEnd(udp.Port(), all...),
 		who: who, udp: udp, sink: silent.LocalAddr().(*net.UDPAddr).AddrPort(),
@@ -99,13 +100,13 @@ func (l *load) each(ctx context.Context, pace time.Duration, f func(n int) error
 func (l *load) fresh(ctx context.Context) {
 	l.w.t.Helper()
 	fd := -1
-	check(l.w.t, l.from.Do(func() (err error) {
+	assert.NoError(l.w.t, l.from.Do(func() (err error) {
 		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		return err
 	}))
 	raw := os.NewFile(uintptr(fd), "fresh flows")
 	to := &unix.SockaddrInet4{Addr: l.sink.Addr().As4()}
-	l.w.t.Cleanup(func() { check(l.w.t, raw.Close()) })
+	l.w.t.Cleanup(func() { assert.NoError(l.w.t, raw.Close()) })
 	l.each(ctx, freshPace, func(n int) error {
 		l.add("flows", 1)
 		// Ports that the kernel chooses begin above these.
@@ -134,8 +135,8 @@ func datagram(from, to netip.AddrPort, number uint64) []byte {
 // lasting sends one UDP flow with this name.
 func (l *load) lasting(ctx context.Context, name string) {
 	l.w.t.Helper()
-	c := must(l.from.Dial(ctx, "udp", netip.AddrPort{}, l.udp))(l.w.t)
-	l.w.t.Cleanup(func() { check(l.w.t, c.Close()) })
+	c := assert.Must(l.from.Dial(ctx, "udp", netip.AddrPort{}, l.udp))(l.w.t)
+	l.w.t.Cleanup(func() { assert.NoError(l.w.t, c.Close()) })
 	l.each(ctx, lastingPace, func(int) error {
 		l.add(name, 1)
 		_, err := io.WriteString(c, name)
@@ -179,8 +180,8 @@ func (l *load) whoFrom(ctx context.Context, port uint16, most time.Duration) (c 
 // stays in use, so that no later flow gets answers that are still on their way.
 func (l *load) begins(ctx context.Context, name string, change <-chan transaction) {
 	l.w.t.Helper()
-	c := must(l.from.Dial(ctx, "udp", netip.AddrPort{}, l.udp))(l.w.t)
-	l.w.t.Cleanup(func() { check(l.w.t, c.Close()) })
+	c := assert.Must(l.from.Dial(ctx, "udp", netip.AddrPort{}, l.udp))(l.w.t)
+	l.w.t.Cleanup(func() { assert.NoError(l.w.t, c.Close()) })
 	l.wg.Go(func() {
 		var err error
 		select {
@@ -223,14 +224,14 @@ func (l *load) untilAnswered(c net.Conn, name string, most time.Duration) error 
 func (l *load) stream(ctx context.Context) {
 	l.w.t.Helper()
 	seed := rand.Uint64()
-	listener := must(l.w.Server.Listen(at(l.w.V4.Server, 0)))(l.w.t)
+	listener := assert.Must(l.w.Server.Listen(at(l.w.V4.Server, 0)))(l.w.t)
 	l.wg.Go(func() {
 		defer listener.Close()
 		if err := verify(listener, seed); err != nil {
 			l.fault("the stream, at the far end: %v", err)
 		}
 	})
-	c := must(l.from.Dial(ctx, "tcp", netip.AddrPort{}, listener.Addr().(*net.TCPAddr).AddrPort()))(l.w.t)
+	c := assert.Must(l.from.Dial(ctx, "tcp", netip.AddrPort{}, listener.Addr().(*net.TCPAddr).AddrPort()))(l.w.t)
 	l.wg.Go(func() {
 		defer c.Close()
 		if err := l.pour(ctx, c.(*net.TCPConn), seed); err != nil {

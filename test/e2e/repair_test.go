@@ -19,6 +19,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -68,7 +69,7 @@ type exposure struct{ gap, settling int }
 // container.
 func (w *world) record(beside *pod, n int) {
 	w.t.Helper()
-	check(w.t, w.Node.Do(func() error {
+	assert.NoError(w.t, w.Node.Do(func() error {
 		records, err := store.Open(filepath.Join(w.dir, "state"))
 		if err != nil {
 			return err
@@ -121,7 +122,7 @@ func (r *repairs) suffer(h harm) {
 // says reads masqd's log and returns the time of the first repair that it logged after since.
 func (r *repairs) says(since time.Time) (at time.Time, found bool) {
 	r.w.t.Helper()
-	text := must(os.ReadFile(r.d.log))(r.w.t)[r.read:]
+	text := assert.Must(os.ReadFile(r.d.log))(r.w.t)[r.read:]
 	for line := range strings.Lines(string(text)) {
 		if !strings.HasSuffix(line, "\n") {
 			break
@@ -131,7 +132,7 @@ func (r *repairs) says(since time.Time) (at time.Time, found bool) {
 			Time time.Time
 			Msg  string
 		}
-		check(r.w.t, json.Unmarshal([]byte(line), &entry))
+		assert.NoError(r.w.t, json.Unmarshal([]byte(line), &entry))
 		// The log has wall-clock times.
 		if entry.Msg == "repaired" && entry.Time.After(since.Round(0)) {
 			return entry.Time, true
@@ -212,7 +213,7 @@ func (r *repairs) judge(harms []harm) {
 	var table strings.Builder
 	out := tabwriter.NewWriter(&table, 0, 0, 2, ' ', tabwriter.AlignRight)
 	_, err := io.WriteString(out, rows)
-	check(t, errors.Join(err, out.Flush()))
+	assert.NoError(t, errors.Join(err, out.Flush()))
 	t.Logf("\n%s", table.String())
 	wantNone(t, late)
 }
@@ -228,7 +229,7 @@ func TestRepairsUnderTraffic(t *testing.T) {
 	busy, calm := w.attach("busy", list), w.attach("calm", list)
 	// A segment that begins a connection is retransmitted after one second and then at longer
 	// intervals, so at least one arrives while the rules exist.
-	check(t, errors.Join(busy.Sysctl("net.ipv4.tcp_syn_linear_timeouts", "60"), busy.Sysctl("net.ipv4.tcp_syn_retries", "60")))
+	assert.NoError(t, errors.Join(busy.Sysctl("net.ipv4.tcp_syn_linear_timeouts", "60"), busy.Sysctl("net.ipv4.tcp_syn_retries", "60")))
 	w.record(busy, attachments-2)
 	w.nft("%s", kubeProxy)
 	r := &repairs{load: w.newLoad(busy, busy, calm), heard: w.hearTransactions()}
@@ -297,7 +298,7 @@ func (r *repairs) withoutMasqd(h harm, args []string) {
 			t.Errorf("%s without masqd: a connection arrives from %s, %v", h.name, c.seen, c.err)
 		}
 	})
-	c := must(r.from.DialUDP(netip.AddrPort{}, r.udp))(t)
+	c := assert.Must(r.from.DialUDP(netip.AddrPort{}, r.udp))(t)
 	defer c.Close()
 	if err := r.untilAnswered(c, "not restoration", during); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%s without masqd: a flow has %v", h.name, err)

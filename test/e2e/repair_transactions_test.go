@@ -14,6 +14,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // transaction is a committed change of the node's ruleset.
@@ -37,11 +39,11 @@ type transactions struct {
 func (w *world) hearTransactions() *transactions {
 	w.t.Helper()
 	fd := -1
-	check(w.t, w.Node.Do(func() (err error) {
+	assert.NoError(w.t, w.Node.Do(func() (err error) {
 		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 		return err
 	}))
-	check(w.t, errors.Join(
+	assert.NoError(w.t, errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20),
 		// So that the receiver learns of the end.
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}),
@@ -56,7 +58,7 @@ func (w *world) hearTransactions() *transactions {
 	}()
 	w.t.Cleanup(func() {
 		cancel()
-		check(w.t, <-x.done)
+		assert.NoError(w.t, <-x.done)
 	})
 	return x
 }

@@ -12,6 +12,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -19,7 +20,7 @@ import (
 func (w *world) routed(ipam string, routes ...keys) keys {
 	w.t.Helper()
 	if ipam != "host-local" {
-		result := must(json.Marshal(keys{
+		result := assert.Must(json.Marshal(keys{
 			"cniVersion": "1.1.0",
 			"ips":        []keys{{"address": "10.88.0.5/16"}, {"address": "fd00:88::5/64"}}, "routes": routes,
 		}))(w.t)
@@ -59,7 +60,7 @@ func TestRouteAttributes(t *testing.T) {
 				}
 			}
 			// The result tells the runtime and later plugins the actual routes.
-			text := string(must(json.Marshal(p.result))(t))
+			text := string(assert.Must(json.Marshal(p.result))(t))
 			for _, want := range []string{`{"advmss":1000,"dst":"0.0.0.0/0","gw":"169.254.1.1","mtu":1400,"priority":77}`, `"scope":200,"table":1000`} {
 				if !strings.Contains(text, want) {
 					t.Errorf("the result lacks %s: %s", want, text)
@@ -67,15 +68,15 @@ func TestRouteAttributes(t *testing.T) {
 			}
 			for _, plan := range w.Plans() {
 				mss := map[bool]uint16{true: 1000, false: 1010}[plan.Server.Is4()]
-				accept := must(w.Server.Listen(netip.AddrPortFrom(plan.Server, 80)))(t)
-				syn := must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return p.Proto == unix.IPPROTO_TCP && p.MSS != 0 && !p.Outgoing }))(t)
-				c := must(p.Dial(soon(t), "tcp", netip.AddrPort{}, netip.AddrPortFrom(plan.Server, 80)))(t)
+				accept := assert.Must(w.Server.Listen(netip.AddrPortFrom(plan.Server, 80)))(t)
+				syn := assert.Must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return p.Proto == unix.IPPROTO_TCP && p.MSS != 0 && !p.Outgoing }))(t)
+				c := assert.Must(p.Dial(soon(t), "tcp", netip.AddrPort{}, netip.AddrPortFrom(plan.Server, 80)))(t)
 				_ = c.Close()
 				_ = accept.Close()
 				wantMSS(t, "SYN", packets(t, syn), mss)
-				check(t, syn.Close())
+				assert.NoError(t, syn.Close())
 			}
-			check(t, p.tryCheck(list))
+			assert.NoError(t, p.tryCheck(list))
 			for name, change := range map[string]string{
 				"mtu":      "-4 route change default via 169.254.1.1 dev eth0 onlink metric 77 mtu 1300 advmss 1000",
 				"advmss":   "-6 route change default via GW6 dev eth0 metric 78 mtu 1390 advmss 900",
@@ -91,9 +92,9 @@ func TestRouteAttributes(t *testing.T) {
 				if err := p.tryCheck(list); (err == nil) != (name == "priority") { // an additional route is no fault
 					t.Errorf("%s: CHECK: %v", name, err)
 				}
-				check(t, p.tryDel(list))
-				check(t, p.tryAdd(list))
-				check(t, p.tryCheck(list))
+				assert.NoError(t, p.tryDel(list))
+				assert.NoError(t, p.tryAdd(list))
+				assert.NoError(t, p.tryCheck(list))
 			}
 		})
 	}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -44,7 +45,7 @@ func TestRlogin(t *testing.T) {
 				}
 				// The range applies to other source ports.
 				tcp, _ := w.servers(plan.Server)
-				ordinary := must(p.Who(soon(t), netip.AddrPort{}, tcp))(t)
+				ordinary := assert.Must(p.Who(soon(t), netip.AddrPort{}, tcp))(t)
 				if in := ordinary.Port() >= 20000 && ordinary.Port() <= 29999; network.toPorts != "" && !in {
 					t.Errorf("an ordinary connection came from %s, want a port of %s", ordinary, network.toPorts)
 				}
@@ -114,7 +115,7 @@ func (p *pod) rlogin(t testing.TB, server netip.Addr) (screen string, err error)
 	t.Helper()
 	at := newTerminal(t)
 	c := p.Command(soon(t), "rsh-redone-rlogin", "-l", "root", server.String())
-	check(t, at.start(c))
+	assert.NoError(t, at.start(c))
 	ended := make(chan struct{})
 	go func() {
 		err = c.Wait()
@@ -162,7 +163,7 @@ func newTerminal(t testing.TB) *terminal {
 // openTerminal opens a pseudo terminal and returns the user's side and the programs' side.
 func openTerminal(t testing.TB) (keys, line *os.File) {
 	t.Helper()
-	keys = must(os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0))(t)
+	keys = assert.Must(os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0))(t)
 	var number int
 	control(t, keys, func(fd int) (err error) {
 		if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err == nil {
@@ -170,7 +171,7 @@ func openTerminal(t testing.TB) (keys, line *os.File) {
 		}
 		return err
 	})
-	return keys, must(os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0))(t)
+	return keys, assert.Must(os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0))(t)
 }
 
 // setSize changes the size of a terminal in cells and notifies its programs.
@@ -185,10 +186,10 @@ func setSize(t testing.TB, keys *os.File, width, height int) {
 // closing it ends its readers.
 func control(t testing.TB, file *os.File, f func(fd int) error) {
 	t.Helper()
-	raw := must(file.SyscallConn())(t)
+	raw := assert.Must(file.SyscallConn())(t)
 	var failed error
-	check(t, raw.Control(func(fd uintptr) { failed = f(int(fd)) }))
-	check(t, failed)
+	assert.NoError(t, raw.Control(func(fd uintptr) { failed = f(int(fd)) }))
+	assert.NoError(t, failed)
 }
 
 // watch reads the screen until no program has the terminal open.
@@ -244,7 +245,7 @@ func (x *terminal) close() {
 
 func (x *terminal) types(text string) {
 	x.t.Helper()
-	must(x.keys.WriteString(text))(x.t)
+	assert.Must(x.keys.WriteString(text))(x.t)
 }
 
 // start starts a program at the terminal.
@@ -271,12 +272,12 @@ func (w *world) machine(n *nstest.NS, files map[string]string) *machine {
 	w.t.Helper()
 	m := &machine{NS: n, t: w.t, dir: w.t.TempDir()}
 	for _, name := range []string{"etc", "root", "run", "log", "dev", "pts"} {
-		check(w.t, os.Mkdir(filepath.Join(m.dir, name), 0o755))
+		assert.NoError(w.t, os.Mkdir(filepath.Join(m.dir, name), 0o755))
 	}
 	for name, text := range files {
 		path := filepath.Join(m.dir, name)
-		check(w.t, os.MkdirAll(filepath.Dir(path), 0o755))
-		check(w.t, os.WriteFile(path, []byte(text), 0o644))
+		assert.NoError(w.t, os.MkdirAll(filepath.Dir(path), 0o755))
+		assert.NoError(w.t, os.WriteFile(path, []byte(text), 0o644))
 	}
 	m.listenSyslog()
 	return m
@@ -303,8 +304,8 @@ func (m *machine) command(ctx context.Context, name string, args ...string) *nst
 // listenSyslog records syslog messages of the daemons.
 func (m *machine) listenSyslog() {
 	path := filepath.Join(m.dir, "syslog")
-	check(m.t, os.Symlink(path, filepath.Join(m.dir, "dev/log")))
-	l := must(net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}))(m.t)
+	assert.NoError(m.t, os.Symlink(path, filepath.Join(m.dir, "dev/log")))
+	l := assert.Must(net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}))(m.t)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -348,7 +349,7 @@ type inetd struct {
 // inetd starts a daemon for each connection.
 func (m *machine) inetd(addr netip.AddrPort, daemon string, args ...string) *inetd {
 	m.t.Helper()
-	l := must(m.Listen(addr))(m.t)
+	l := assert.Must(m.Listen(addr))(m.t)
 	ctx, cancel := context.WithCancel(context.Background())
 	i := &inetd{stop: func() { _ = l.Close(); cancel() }}
 	m.t.Cleanup(func() { i.close() })
@@ -369,7 +370,7 @@ func (m *machine) inetd(addr netip.AddrPort, daemon string, args ...string) *ine
 func (m *machine) inetdUDP(port int, daemon string, args ...string) {
 	m.t.Helper()
 	var conn *net.UDPConn
-	check(m.t, m.Do(func() (err error) {
+	assert.NoError(m.t, m.Do(func() (err error) {
 		conn, err = net.ListenUDP("udp4", &net.UDPAddr{Port: port})
 		return err
 	}))
@@ -437,7 +438,7 @@ func (w *world) trusting() trusting {
 		"root/shell": "#!/bin/sh\n[ \"$1\" = -c ] && exec /bin/sh \"$@\"\n" +
 			"printf 'word? '\nread word\necho \"heard $(echo $word | tr a-z A-Z)\"\n",
 	})
-	check(w.t, os.Chmod(filepath.Join(m.dir, "root/shell"), 0o755))
+	assert.NoError(w.t, os.Chmod(filepath.Join(m.dir, "root/shell"), 0o755))
 	return trusting{m, filepath.Dir(program(w.t, "/usr/sbin/in.rshd", "rsh-redone-server"))}
 }
 

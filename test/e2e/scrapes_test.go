@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -21,8 +22,8 @@ func TestFlowsWithoutScrapes(t *testing.T) {
 			t.Fatalf("%s: %d %s", path, code, body)
 		}
 	}
-	elsewhere := must(w.Server.ServeTCP(at(w.V4.Server, 9468)))(t)
-	c := must(p.Dial(soon(t), "tcp", netip.AddrPort{}, elsewhere.Addr()))(t)
+	elsewhere := assert.Must(w.Server.ServeTCP(at(w.V4.Server, 9468)))(t)
+	c := assert.Must(p.Dial(soon(t), "tcp", netip.AddrPort{}, elsewhere.Addr()))(t)
 	defer func() { _ = c.Close() }()
 	to := func(args ...string) (own, others int) {
 		t.Helper()
@@ -46,7 +47,7 @@ func TestFlowsWithoutScrapes(t *testing.T) {
 		}
 	}
 	text := func(args ...string) string {
-		return string(must(w.command(w.Node, append([]string{"inspect", "flows"}, args...)...).Output())(t))
+		return string(assert.Must(w.command(w.Node, append([]string{"inspect", "flows"}, args...)...).Output())(t))
 	}
 	const note = " connections to the HTTP endpoint of masqd are not shown; --scrapes shows them\n"
 	if out := text(); !strings.HasSuffix(out, note) || !strings.Contains(out, "\nnote: ") || slices.ContainsFunc(strings.Split(out, "\n"), func(l string) bool { return strings.Contains(l, "127.0.0.1:9468") }) {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -71,7 +72,7 @@ func (x *screen) run(c *nstest.Command, env ...string) {
 	c.Stdin, c.Stdout = x.user, x.user
 	c.Env = append(os.Environ(), append([]string{"TERM=vt100", "NO_COLOR="}, env...)...)
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	check(x.t, c.Start())
+	assert.NoError(x.t, c.Start())
 }
 
 // resize changes the size of the terminal and notifies its programs.
@@ -91,7 +92,7 @@ func (x *screen) resize(width, height int) {
 func (x *screen) press(keys string) {
 	x.t.Helper()
 	_, err := x.master.WriteString(keys)
-	check(x.t, err)
+	assert.NoError(x.t, err)
 }
 
 // text returns the displayed text without spaces at the ends of lines.
@@ -109,7 +110,7 @@ func (x *screen) text() string {
 func (x *screen) modes() unix.Termios {
 	x.t.Helper()
 	m, err := unix.IoctlGetTermios(int(x.user.Fd()), unix.TCGETS)
-	check(x.t, err)
+	assert.NoError(x.t, err)
 	return *m
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/flowstats"
 	"github.com/masq-cni/masq-cni/pkg/metrics"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -43,13 +44,13 @@ func TestSeriesAreBounded(t *testing.T) {
 	send := func(from *pod, port uint16, flows int) {
 		t.Helper()
 		for range flows {
-			c := must(from.DialUDP(netip.AddrPort{}, server(port)))(t)
-			must(c.Write([]byte("x")))(t)
-			check(t, c.Close())
+			c := assert.Must(from.DialUDP(netip.AddrPort{}, server(port)))(t)
+			assert.Must(c.Write([]byte("x")))(t)
+			assert.NoError(t, c.Close())
 		}
 	}
 	// No program listens there: without the limit, each datagram would get an ICMP error.
-	check(t, w.Server.Sysctl("net.ipv4.icmp_ratelimit", "0"))
+	assert.NoError(t, w.Server.Sysctl("net.ipv4.icmp_ratelimit", "0"))
 	for i := range uint16(300) {
 		flows := 1
 		if i < 40 {
@@ -60,7 +61,7 @@ func TestSeriesAreBounded(t *testing.T) {
 	for proto := 100; proto < 256; proto++ {
 		packet := nstest.UDPPacket(at(hostile.addr(w.V4.Node), 0), at(w.V4.Server, 0), []byte("x"))
 		packet[9] = uint8(proto)
-		check(t, hostile.SendRaw(packet))
+		assert.NoError(t, hostile.SendRaw(packet))
 	}
 	d := w.daemon("--attachment-metrics", "10")
 	scrape := func(enough func(map[string][]string) bool) (n int, rows map[string][]string) {

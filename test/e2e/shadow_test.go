@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -39,7 +40,7 @@ func TestPortShadowing(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			for _, plan := range w.Plans() {
 				var service *net.UDPConn
-				listen := func() { service = must(w.Node.ListenUDP(at(plan.Node, isakmp)))(t) }
+				listen := func() { service = assert.Must(w.Node.ListenUDP(at(plan.Node, isakmp)))(t) }
 				if !c.late {
 					listen()
 				}
@@ -47,13 +48,13 @@ func TestPortShadowing(t *testing.T) {
 				if c.naive != "" && plan == w.V4 {
 					w.otherRule(c.naive)
 				}
-				peer := must(w.Server.ListenUDP(at(plan.Server, isakmp)))(t)
-				inside := must(p.DialUDP(at(netip.Addr{}, isakmp), at(plan.Server, isakmp)))(t)
-				must(inside.Write([]byte("from the container")))(t)
+				peer := assert.Must(w.Server.ListenUDP(at(plan.Server, isakmp)))(t)
+				inside := assert.Must(p.DialUDP(at(netip.Addr{}, isakmp), at(plan.Server, isakmp)))(t)
+				assert.Must(inside.Write([]byte("from the container")))(t)
 				deadline, _ := soon(t).Deadline()
-				check(t, peer.SetReadDeadline(deadline))
+				assert.NoError(t, peer.SetReadDeadline(deadline))
 				_, seen, err := peer.ReadFromUDPAddrPort(make([]byte, 100))
-				check(t, err)
+				assert.NoError(t, err)
 				if c.late {
 					listen()
 				}
@@ -68,13 +69,13 @@ func TestPortShadowing(t *testing.T) {
 					if c.naive != "" {
 						want = "container"
 					}
-					must(peer.WriteToUDPAddrPort([]byte("from the peer"), x.to))(t)
+					assert.Must(peer.WriteToUDPAddrPort([]byte("from the peer"), x.to))(t)
 					if got := firstToRead(soon(t), map[string]*net.UDPConn{"service": service, "container": inside}); got != want {
 						t.Errorf("the %s received what the peer sent to %s", got, x.to)
 					}
 				}
 				for _, x := range []io.Closer{service, peer, inside} {
-					check(t, x.Close())
+					assert.NoError(t, x.Close())
 				}
 				p.detach()
 			}
@@ -136,15 +137,15 @@ func TestPortsOfServices(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			for _, port := range c.tcp {
-				l := must(w.Node.Listen(at(netip.IPv6Unspecified(), port)))(t)
+				l := assert.Must(w.Node.Listen(at(netip.IPv6Unspecified(), port)))(t)
 				defer l.Close()
 			}
 			for _, port := range c.udp {
-				l := must(w.Node.ListenUDP(at(w.V4.Node, port)))(t)
+				l := assert.Must(w.Node.ListenUDP(at(w.V4.Node, port)))(t)
 				defer l.Close()
 			}
 			if c.reserved != "" {
-				check(t, w.Node.Sysctl("net.ipv4.ip_local_reserved_ports", c.reserved))
+				assert.NoError(t, w.Node.Sysctl("net.ipv4.ip_local_reserved_ports", c.reserved))
 			}
 			list := w.conflist("1.1.0", w.masq().with(c.conf))
 			p := w.attach("a", list)
@@ -159,7 +160,7 @@ func TestPortsOfServices(t *testing.T) {
 					}
 				}
 			}
-			check(t, p.tryCheck(list))
+			assert.NoError(t, p.tryCheck(list))
 		})
 	}
 }
@@ -173,7 +174,7 @@ func TestPortOfNewService(t *testing.T) {
 	p := w.attach("first", first)
 	avoids := func(port uint16) {
 		t.Helper()
-		check(t, p.tryCheck(first))
+		assert.NoError(t, p.tryCheck(first))
 		for _, plan := range w.Plans() {
 			for i := range uint16(16) {
 				tcp, udp := w.servers(plan.Server)
@@ -185,8 +186,8 @@ func TestPortOfNewService(t *testing.T) {
 			}
 		}
 	}
-	service := must(w.Node.Listen(at(w.V4.Node, 20000)))(t)
-	check(t, p.tryCheck(first))
+	service := assert.Must(w.Node.Listen(at(w.V4.Node, 20000)))(t)
+	assert.NoError(t, p.tryCheck(first))
 	w.attach("second", w.namedConflist("second", "1.1.0", w.masqOn("10.93.0.0/24")))
 	if got := w.reservedPorts(); got != "20000" {
 		t.Errorf("after an ADD the reserved ports are %q", got)
@@ -195,8 +196,8 @@ func TestPortOfNewService(t *testing.T) {
 
 	d := w.daemon()
 	until(t, "masqd knows two attachments", func() bool { return d.metric("masq_attachments") == "2" })
-	check(t, service.Close())
-	other := must(w.Node.ListenUDP(at(w.V4.Node, 20001)))(t)
+	assert.NoError(t, service.Close())
+	other := assert.Must(w.Node.ListenUDP(at(w.V4.Node, 20001)))(t)
 	defer other.Close()
 	d.syncs()
 	until(t, "masqd reserves the new service's port alone", func() bool { return w.reservedPorts() == "20001" })

@@ -12,6 +12,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/veth"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -40,12 +41,12 @@ func (s *shared) on(node *nstest.NS, prefix string, n int) (out []*pod) {
 // records returns the number of records of containers whose names begin with prefix.
 func (s *shared) records(prefix string) (n int) {
 	s.t.Helper()
-	for _, path := range must(filepath.Glob(filepath.Join(s.dir, "state", "attachments", "*.json")))(s.t) {
+	for _, path := range assert.Must(filepath.Glob(filepath.Join(s.dir, "state", "attachments", "*.json")))(s.t) {
 		b, err := os.ReadFile(path)
 		if os.IsNotExist(err) {
 			continue
 		}
-		check(s.t, err)
+		assert.NoError(s.t, err)
 		if strings.Contains(string(b), `"containerID":"`+prefix) {
 			n++
 		}
@@ -71,13 +72,13 @@ func TestRecordsOfDeletedNamespace(t *testing.T) {
 	}
 	w := newWorld(t, nstest.Uplink{})
 	s := &shared{w, w.Node}
-	earlier, neighbor := must(w.lab.Namespace("earlier"))(t), must(w.lab.Namespace("neighbor"))(t)
+	earlier, neighbor := assert.Must(w.lab.Namespace("earlier"))(t), assert.Must(w.lab.Namespace("neighbor"))(t)
 	dying := s.on(earlier, "earlier", 20)
 	living := s.on(neighbor, "living", 2)
 	dead := s.on(neighbor, "dead", 2)
 	own := w.attach("own", w.conflist("1.0.0", w.masq()))
 	for _, p := range append(dying[:10:10], dead...) {
-		check(t, p.Close())
+		assert.NoError(t, p.Close())
 	}
 	state := filepath.Join(w.dir, "state")
 	all := map[string]int{"earlier": 20, "living": 2, "dead": 2, "own": 1}
@@ -92,20 +93,20 @@ func TestRecordsOfDeletedNamespace(t *testing.T) {
 	// The record of an earlier version names no namespace.
 	old := filepath.Join(state, "attachments", filepath.Base(w.recordPath("earlier3")))
 	var rec map[string]any
-	check(t, json.Unmarshal(must(os.ReadFile(old))(t), &rec))
+	assert.NoError(t, json.Unmarshal(assert.Must(os.ReadFile(old))(t), &rec))
 	delete(rec["evidence"].(map[string]any), "node")
-	check(t, os.WriteFile(old, must(json.Marshal(rec))(t), 0o600))
+	assert.NoError(t, os.WriteFile(old, assert.Must(json.Marshal(rec))(t), 0o600))
 
 	var gone masq.NodeNetNS
-	check(t, earlier.Do(func() error { gone = *veth.OwnNetNS(); return nil }))
-	check(t, earlier.Close())
+	assert.NoError(t, earlier.Do(func() error { gone = *veth.OwnNetNS(); return nil }))
+	assert.NoError(t, earlier.Close())
 	until(t, "the namespace is deleted", func() bool { return veth.NodeNetNSState(gone) == masq.NetNSRemoved })
 
 	// Another control: a masqd without this evidence from the kernel removes nothing.
 	log := filepath.Join(w.dir, "masqd.log")
 	d = &daemon{w: w, log: log, Command: w.confined(context.WithoutCancel(t.Context()), "-all,+net_admin", flags...)}
-	d.Stderr = must(os.Create(log))(t)
-	check(t, d.Start())
+	d.Stderr = assert.Must(os.Create(log))(t)
+	assert.NoError(t, d.Start())
 	until(t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
 	s.has("with CAP_NET_ADMIN alone", all)
 	d.end()
@@ -122,8 +123,8 @@ func TestRecordsOfDeletedNamespace(t *testing.T) {
 
 	// The neighbor has lost nothing: its DEL finds each record.
 	leases := func(id string) (n int) {
-		for _, path := range must(filepath.Glob(filepath.Join(w.dir, "leases", "net", "*.*")))(t) {
-			if strings.HasPrefix(string(must(os.ReadFile(path))(t)), id+"\n") || strings.HasPrefix(string(must(os.ReadFile(path))(t)), id+"\r\n") {
+		for _, path := range assert.Must(filepath.Glob(filepath.Join(w.dir, "leases", "net", "*.*")))(t) {
+			if strings.HasPrefix(string(assert.Must(os.ReadFile(path))(t)), id+"\n") || strings.HasPrefix(string(assert.Must(os.ReadFile(path))(t)), id+"\r\n") {
 				n++
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -33,7 +34,7 @@ func newManyAddresses(t testing.TB) *world {
 				continue
 			}
 			addAddress(t, w.Node, "lo", host)
-			check(t, errors.Join(w.Router.Route(host, p.Node), w.Server.Route(host, p.ServerNet.Addr().Next())))
+			assert.NoError(t, errors.Join(w.Router.Route(host, p.Node), w.Server.Route(host, p.ServerNet.Addr().Next())))
 		}
 	}
 	return w
@@ -69,8 +70,8 @@ func TestSNATAddresses(t *testing.T) {
 				wantAddresses(t, "tcp", tcp, c.want[j])
 				wantAddresses(t, "udp", udp, c.want[j])
 
-				echoes := must(w.Server.Capture("eth0", aboutPing))(t)
-				must(p.Ping(soon(t), plan.Server, nstest.PingOptions{}))(t)
+				echoes := assert.Must(w.Server.Capture("eth0", aboutPing))(t)
+				assert.Must(p.Ping(soon(t), plan.Server, nstest.PingOptions{}))(t)
 				if got := packets(t, echoes); len(got) != 1 || !slices.Contains(c.want[j], got[0].Src) {
 					t.Errorf("echo request: %v, want it from one of %v", got, c.want[j])
 				}
@@ -82,11 +83,11 @@ func TestSNATAddresses(t *testing.T) {
 // seenBy returns the sources that the server sees of n connections and n datagrams.
 func (w *world) seenBy(t testing.TB, p *pod, plan nstest.Plan, n int) (tcp, udp []netip.AddrPort) {
 	t.Helper()
-	stream := must(w.Server.ServeTCP(at(plan.Server, 0)))(t)
-	datagrams := must(w.Server.ServeUDP(at(plan.Server, 0)))(t)
+	stream := assert.Must(w.Server.ServeTCP(at(plan.Server, 0)))(t)
+	datagrams := assert.Must(w.Server.ServeUDP(at(plan.Server, 0)))(t)
 	for range n {
 		seen, err := p.Who(soon(t), netip.AddrPort{}, stream.Addr())
-		check(t, errors.Join(err, p.EchoUDP(soon(t), netip.AddrPort{}, datagrams.Addr(), 10)))
+		assert.NoError(t, errors.Join(err, p.EchoUDP(soon(t), netip.AddrPort{}, datagrams.Addr(), 10)))
 		tcp = append(tcp, seen)
 	}
 	for _, d := range datagrams.Seen() {
@@ -150,13 +151,13 @@ func TestSNATAddressMissing(t *testing.T) {
 			if after := w.traces(); after != before {
 				t.Errorf("after the failed ADD:\n%s\nbefore:\n%s", after, before)
 			}
-			if links := must(p.LinkNames())(t); !slices.Equal(links, []string{"lo"}) {
+			if links := assert.Must(p.LinkNames())(t); !slices.Equal(links, []string{"lo"}) {
 				t.Errorf("the container has %v", links)
 			}
 
 			addAddress(t, w.Node, "uplink", netip.PrefixFrom(missing[0], missing[0].BitLen()))
 			p.attach(list)
-			check(t, p.tryCheck(list))
+			assert.NoError(t, p.tryCheck(list))
 			plan := w.planOf(missing[0])
 			tcp, udp := w.seenBy(t, p, plan, chances/4)
 			wantAddresses(t, "tcp", tcp, missing[:1])
@@ -167,7 +168,7 @@ func TestSNATAddressMissing(t *testing.T) {
 			if after := w.nodeRun("nft", "-s", "list", "chain", "inet", "masq", "policy-"+p.policyOf()); after != rules {
 				t.Errorf("the second ADD changed\n%s\nto\n%s", rules, after)
 			}
-			must(usual.Ping(soon(t), plan.Server, nstest.PingOptions{}))(t)
+			assert.Must(usual.Ping(soon(t), plan.Server, nstest.PingOptions{}))(t)
 		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -56,12 +57,12 @@ func TestForgedFragment(t *testing.T) {
 			c, victim := w.attach("a", list), w.attach("victim", list)
 			dropped := 0
 			for _, p := range w.Plans() {
-				server := must(w.Server.ListenUDP(at(p.Server, port)))(t)
+				server := assert.Must(w.Server.ListenUDP(at(p.Server, port)))(t)
 				defer func() { _ = server.Close() }()
 				arrives := func(want string) {
 					t.Helper()
 					deadline, _ := soon(t).Deadline()
-					check(t, server.SetReadDeadline(deadline))
+					assert.NoError(t, server.SetReadDeadline(deadline))
 					b := make([]byte, 100)
 					n, from, err := server.ReadFromUDPAddrPort(b)
 					if err != nil || from.Addr() != p.Node || string(b[:n]) != head+want {
@@ -78,18 +79,18 @@ func TestForgedFragment(t *testing.T) {
 					first, last := parts(own)
 					_, other := parts(forged)
 					if !forgedFirst {
-						check(t, victim.SendRaw(first))
+						assert.NoError(t, victim.SendRaw(first))
 					}
-					check(t, c.SendRaw(other))
+					assert.NoError(t, c.SendRaw(other))
 					if checked {
 						dropped++
 						until(t, "the forged fragment is dropped", func() bool { return w.counted("sources/spoofed") == dropped })
 					}
 					if forgedFirst {
-						check(t, victim.SendRaw(first))
+						assert.NoError(t, victim.SendRaw(first))
 					}
 					if checked {
-						check(t, victim.SendRaw(last))
+						assert.NoError(t, victim.SendRaw(last))
 						arrives(own)
 					} else {
 						arrives(forged)
@@ -119,7 +120,7 @@ func TestForgedSYN(t *testing.T) {
 					t.Fatalf("no expectation with %q:\n%s", want, before)
 				}
 				for i := range 3 {
-					check(t, c.SendRaw(nstest.TCPPacket(nstest.Segment{
+					assert.NoError(t, c.SendRaw(nstest.TCPPacket(nstest.Segment{
 						Src: at(src, uint16(5000+i)), Dst: at(p.Server, data), Flags: nstest.SYN, Seq: 1,
 					})))
 					sent++
@@ -132,8 +133,8 @@ func TestForgedSYN(t *testing.T) {
 				if !strings.Contains(w.expectations(p.Node), fmt.Sprintf("dport=%d ", data)) {
 					t.Error("the forged packets used the expectation")
 				}
-				conn := must(victim.Dial(soon(t), "tcp", netip.AddrPort{}, at(p.Server, data)))(t)
-				check(t, conn.Close())
+				conn := assert.Must(victim.Dial(soon(t), "tcp", netip.AddrPort{}, at(p.Server, data)))(t)
+				assert.NoError(t, conn.Close())
 				until(t, "the connection uses the expectation", func() bool { return w.expectations(p.Node) == "" })
 			}
 		})
@@ -142,11 +143,11 @@ func TestForgedSYN(t *testing.T) {
 
 // passive has the server listen for a data connection, and returns its port.
 func (c *ftpSession) passive() (port uint16) {
-	check(c.t, c.PrintfLine("EPSV"))
+	assert.NoError(c.t, c.PrintfLine("EPSV"))
 	_, line, err := c.ReadResponse(229)
-	check(c.t, err)
+	assert.NoError(c.t, err)
 	_, line, _ = strings.Cut(line, "(|||")
 	_, err = fmt.Sscanf(line, "%d|", &port)
-	check(c.t, err)
+	assert.NoError(c.t, err)
 	return port
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -24,7 +25,7 @@ type forger struct {
 func (w *world) forgers(victim, other, hostile *pod) []forger {
 	t := w.t
 	t.Helper()
-	lan := must(w.lab.Namespace("neighbor"))(t)
+	lan := assert.Must(w.lab.Namespace("neighbor"))(t)
 	side := func(ns *nstest.NS, name, net4, net6 string) {
 		n4, n6 := netip.MustParsePrefix(net4), netip.MustParsePrefix(net6)
 		node, far := nstest.End{NS: w.Node, Name: name}, nstest.End{NS: ns, Name: "side"}
@@ -32,22 +33,22 @@ func (w *world) forgers(victim, other, hostile *pod) []forger {
 			node.Addresses = append(node.Addresses, netip.PrefixFrom(n.Addr().Next(), n.Bits()))
 			far.Addresses = append(far.Addresses, netip.PrefixFrom(n.Addr().Next().Next(), n.Bits()))
 		}
-		check(t, nstest.Connect(node, far, 1500))
-		check(t, w.Node.Sysctl("net/ipv4/conf/"+name+"/forwarding", "1"))
-		check(t, w.Node.Sysctl("net/ipv4/conf/"+name+"/rp_filter", "0"))
+		assert.NoError(t, nstest.Connect(node, far, 1500))
+		assert.NoError(t, w.Node.Sysctl("net/ipv4/conf/"+name+"/forwarding", "1"))
+		assert.NoError(t, w.Node.Sysctl("net/ipv4/conf/"+name+"/rp_filter", "0"))
 		for i, p := range w.Plans() {
-			check(t, ns.Route(netip.PrefixFrom(p.Server, p.Server.BitLen()), []netip.Prefix{n4, n6}[i].Addr().Next()))
+			assert.NoError(t, ns.Route(netip.PrefixFrom(p.Server, p.Server.BitLen()), []netip.Prefix{n4, n6}[i].Addr().Next()))
 		}
 	}
 	side(lan, "lan", "172.31.1.0/24", "fd31:1::/64")
 	side(hostile.NS, "planted", "172.31.2.0/24", "fd31:2::/64")
 	for _, key := range []string{"net/ipv4/conf/all/rp_filter", "net/ipv4/conf/uplink/rp_filter"} {
-		check(t, w.Node.Sysctl(key, "0"))
+		assert.NoError(t, w.Node.Sysctl(key, "0"))
 	}
-	check(t, w.Node.Sysctl("net/ipv6/conf/all/forwarding", "1"))
+	assert.NoError(t, w.Node.Sysctl("net/ipv6/conf/all/forwarding", "1"))
 	for _, p := range w.Plans() {
 		own := other.addr(p.Server)
-		check(t, w.Router.Route(netip.PrefixFrom(own, own.BitLen()), p.Node))
+		assert.NoError(t, w.Router.Route(netip.PrefixFrom(own, own.BitLen()), p.Node))
 	}
 	server := func(p nstest.Plan) netip.Addr { return p.Server }
 	translated := func(p nstest.Plan) (*nstest.NS, netip.Addr) { return w.Server, p.Node }
@@ -69,7 +70,7 @@ func (w *world) flowsOf(src netip.Addr) string {
 	if src.Is6() {
 		family = "ipv6"
 	}
-	return string(must(w.Node.Command(soon(w.t), "conntrack", "-L", "-f", family, "-s", src.String()).Output())(w.t))
+	return string(assert.Must(w.Node.Command(soon(w.t), "conntrack", "-L", "-f", family, "-s", src.String()).Output())(w.t))
 }
 
 // TestForgedByAnotherLink: a host on another link sends with a container's address. None of
@@ -86,7 +87,7 @@ func TestForgedByAnotherLink(t *testing.T) {
 				for i, p := range w.Plans() {
 					src, dst := victim.addr(p.Server), f.to(p)
 					ns, from := f.seen(p)
-					arrived := must(ns.Capture("eth0", func(q nstest.Packet) bool {
+					arrived := assert.Must(ns.Capture("eth0", func(q nstest.Packet) bool {
 						return !q.Outgoing && q.Dst == dst && (q.DstPort == port || q.DstPort == marker || aboutPing(q) || q.FragOffset > 0)
 					}))(t)
 					datagram := nstest.UDPPacket(at(src, 700), at(dst, port), []byte("forged"))
@@ -97,7 +98,7 @@ func TestForgedByAnotherLink(t *testing.T) {
 						nstest.EchoPacket(src, dst, 703, 1, nil),
 					}
 					for _, packet := range all {
-						check(t, f.SendRaw(packet))
+						assert.NoError(t, f.SendRaw(packet))
 					}
 					if accept {
 						got, err := arrived.Wait(soon(t), func(got []nstest.Packet) bool { return len(got) >= len(all) })
@@ -115,7 +116,7 @@ func TestForgedByAnotherLink(t *testing.T) {
 						continue
 					}
 					// Without a flow, so that no chain of type nat sees it.
-					check(t, f.SendRaw(nstest.TCPPacket(nstest.Segment{Src: at(src, 704), Dst: at(dst, port), Flags: nstest.RST, Seq: 1})))
+					assert.NoError(t, f.SendRaw(nstest.TCPPacket(nstest.Segment{Src: at(src, 704), Dst: at(dst, port), Flags: nstest.RST, Seq: 1})))
 					// A fragmented datagram is counted once.
 					dropped[src] += len(all)
 					rule := []string{"origin/other-link4", "origin/other-link6"}[i]
@@ -124,8 +125,8 @@ func TestForgedByAnotherLink(t *testing.T) {
 						t.Errorf("%s: flows that name the container:\n%s", f.name, flows)
 					}
 					// The control: the container sends the same packets.
-					check(t, victim.SendRaw(nstest.UDPPacket(at(src, 700), at(dst, marker), []byte("own"))))
-					must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == marker }))(t)
+					assert.NoError(t, victim.SendRaw(nstest.UDPPacket(at(src, 700), at(dst, marker), []byte("own"))))
+					assert.Must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == marker }))(t)
 					if got := packets(t, arrived); len(got) != 1 {
 						t.Errorf("%s: forged packets arrived: %v", f.name, got)
 					}
@@ -146,18 +147,18 @@ func TestForgedExpectedByAnotherLink(t *testing.T) {
 	for i, p := range w.Plans() {
 		session := victim.login(t, at(p.Server, s.port))
 		data := session.passive()
-		arrived := must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.DstPort == data }))(t)
-		check(t, neighbor.SendRaw(nstest.TCPPacket(nstest.Segment{
+		arrived := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.DstPort == data }))(t)
+		assert.NoError(t, neighbor.SendRaw(nstest.TCPPacket(nstest.Segment{
 			Src: at(victim.addr(p.Server), 5000), Dst: at(p.Server, data), Flags: nstest.SYN, Seq: 1,
 		})))
 		rule := []string{"origin/other-link4", "origin/other-link6"}[i]
 		until(t, "the forged packet is counted", func() bool { return w.counted(rule) == 1 })
 		// The first connection that arrives is the container's own.
-		conn := must(victim.Dial(soon(t), "tcp", netip.AddrPort{}, at(p.Server, data)))(t)
-		if got := must(arrived.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t); got.SrcPort == 5000 || got.Src != p.Node {
+		conn := assert.Must(victim.Dial(soon(t), "tcp", netip.AddrPort{}, at(p.Server, data)))(t)
+		if got := assert.Must(arrived.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t); got.SrcPort == 5000 || got.Src != p.Node {
 			t.Errorf("%v arrived", got)
 		}
-		check(t, conn.Close())
+		assert.NoError(t, conn.Close())
 	}
 }
 

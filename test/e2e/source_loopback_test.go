@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -30,20 +31,20 @@ func TestLoopbackOfTheNode(t *testing.T) {
 			own := c.addr(w.V4.Server)
 
 			// The purpose of route_localnet: the published port at the node's loopback address.
-			must(c.ServeTCP(at(own, containerPort)))(t)
+			assert.Must(c.ServeTCP(at(own, containerPort)))(t)
 			if _, err := w.Node.Who(soon(t), netip.AddrPort{}, at(loopback, nodePort)); err != nil {
 				t.Errorf("the published port at 127.0.0.1: %v", err)
 			}
 
 			// All settings that a plugin may turn on are on.
-			check(t, w.Node.Sysctl("net/ipv4/conf/all/route_localnet", "1"))
-			check(t, w.Node.Sysctl("net/ipv4/conf/all/rp_filter", "0"))
-			service := must(w.Node.ListenUDP(at(loopback, port)))(t)
+			assert.NoError(t, w.Node.Sysctl("net/ipv4/conf/all/route_localnet", "1"))
+			assert.NoError(t, w.Node.Sysctl("net/ipv4/conf/all/rp_filter", "0"))
+			service := assert.Must(w.Node.ListenUDP(at(loopback, port)))(t)
 			defer func() { _ = service.Close() }()
 			reads := func(want string) {
 				t.Helper()
 				deadline, _ := soon(t).Deadline()
-				check(t, service.SetReadDeadline(deadline))
+				assert.NoError(t, service.SetReadDeadline(deadline))
 				b := make([]byte, 100)
 				if n, from, err := service.ReadFromUDPAddrPort(b); err != nil || string(b[:n]) != want {
 					t.Errorf("the service reads %q from %s, %v; want %q", b[:n], from, err, want)
@@ -58,16 +59,16 @@ func TestLoopbackOfTheNode(t *testing.T) {
 			attack := func(src netip.Addr, word string) {
 				t.Helper()
 				packet := nstest.UDPPacket(at(src, 700), at(loopback, port), []byte(word))
-				check(t, c.SendFrame("eth0", nstest.Frame(f.usual(own), packet)))
+				assert.NoError(t, c.SendFrame("eth0", nstest.Frame(f.usual(own), packet)))
 				sent++
 			}
 			for _, src := range sources {
 				attack(src, "attack")
 			}
 			until(t, "the packets are counted", func() bool { return w.counted(rule) == sent })
-			node := must(w.Node.DialUDP(netip.AddrPort{}, at(loopback, port)))(t)
+			node := assert.Must(w.Node.DialUDP(netip.AddrPort{}, at(loopback, port)))(t)
 			defer func() { _ = node.Close() }()
-			must(fmt.Fprint(node, "the node"))(t)
+			assert.Must(fmt.Fprint(node, "the node"))(t)
 			reads("the node")
 
 			// The control: without the rules the service is reachable.
@@ -84,18 +85,18 @@ func TestLoopback6OfTheNode(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	c := w.attach("a", w.conflist("1.0.0", w.masq()))
 	own, loopback := c.addr(w.V6.Server), netip.IPv6Loopback()
-	service := must(w.Node.ListenUDP(at(loopback, port)))(t)
+	service := assert.Must(w.Node.ListenUDP(at(loopback, port)))(t)
 	defer func() { _ = service.Close() }()
-	arrived := must(w.Node.Capture(c.host(), func(q nstest.Packet) bool { return q.Dst == loopback }))(t)
+	arrived := assert.Must(w.Node.Capture(c.host(), func(q nstest.Packet) bool { return q.Dst == loopback }))(t)
 	f := newFramer(t, w, c)
-	check(t, c.SendFrame("eth0", nstest.Frame(f.usual(own), nstest.UDPPacket(at(own, 700), at(loopback, port), []byte("attack")))))
-	must(arrived.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
-	node := must(w.Node.DialUDP(netip.AddrPort{}, at(loopback, port)))(t)
+	assert.NoError(t, c.SendFrame("eth0", nstest.Frame(f.usual(own), nstest.UDPPacket(at(own, 700), at(loopback, port), []byte("attack")))))
+	assert.Must(arrived.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
+	node := assert.Must(w.Node.DialUDP(netip.AddrPort{}, at(loopback, port)))(t)
 	defer func() { _ = node.Close() }()
-	must(fmt.Fprint(node, "the node"))(t)
+	assert.Must(fmt.Fprint(node, "the node"))(t)
 	b := make([]byte, 100)
 	deadline, _ := soon(t).Deadline()
-	check(t, service.SetReadDeadline(deadline))
+	assert.NoError(t, service.SetReadDeadline(deadline))
 	if n, from, err := service.ReadFromUDPAddrPort(b); err != nil || string(b[:n]) != "the node" {
 		t.Errorf("the service reads %q from %s, %v", b[:n], from, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -22,21 +23,21 @@ func TestForgedInATunnel(t *testing.T) {
 			w.nodeRun("ip", "link", "add", "tunnel", "type", "vxlan", "id", "42", "dstport", fmt.Sprint(vxlan), "local", w.V4.Node.String(), "dev", "uplink")
 			w.nodeRun("ip", "address", "add", "172.31.3.1/24", "dev", "tunnel")
 			w.nodeRun("ip", "link", "set", "tunnel", "up")
-			check(t, w.Node.Sysctl("net/ipv4/conf/tunnel/forwarding", "1"))
-			check(t, w.Node.Sysctl("net/ipv4/conf/all/rp_filter", "0"))
-			check(t, w.Node.Sysctl("net/ipv4/conf/tunnel/rp_filter", "0"))
-			check(t, w.Node.Sysctl("net/ipv6/conf/all/forwarding", "1"))
-			inner := framer{own: net.HardwareAddr{2, 0, 0, 0, 0, 9}, node: must(w.Node.HardwareAddr("tunnel"))(t)}
+			assert.NoError(t, w.Node.Sysctl("net/ipv4/conf/tunnel/forwarding", "1"))
+			assert.NoError(t, w.Node.Sysctl("net/ipv4/conf/all/rp_filter", "0"))
+			assert.NoError(t, w.Node.Sysctl("net/ipv4/conf/tunnel/rp_filter", "0"))
+			assert.NoError(t, w.Node.Sysctl("net/ipv6/conf/all/forwarding", "1"))
+			inner := framer{own: net.HardwareAddr{2, 0, 0, 0, 0, 9}, node: assert.Must(w.Node.HardwareAddr("tunnel"))(t)}
 			for i, p := range w.Plans() {
 				src := victim.addr(p.Server)
-				arrived := must(w.Server.Capture("eth0", func(q nstest.Packet) bool {
+				arrived := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool {
 					return !q.Outgoing && q.Dst == p.Server && (q.DstPort == port || q.DstPort == marker)
 				}))(t)
 				frame := nstest.Frame(inner.usual(src), nstest.UDPPacket(at(src, 700), at(p.Server, port), []byte("forged")))
 				header := []byte{0x08, 0, 0, 0, 0, 0, 42, 0} // RFC 7348, section 5
-				check(t, attacker.SendRaw(nstest.UDPPacket(at(attacker.addr(w.V4.Node), 4000), at(w.V4.Node, vxlan), slices.Concat(header, frame))))
+				assert.NoError(t, attacker.SendRaw(nstest.UDPPacket(at(attacker.addr(w.V4.Node), 4000), at(w.V4.Node, vxlan), slices.Concat(header, frame))))
 				if accept { // control: the node decapsulates it
-					got := must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == port }))(t)
+					got := assert.Must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == port }))(t)
 					if got.Src != p.Node {
 						t.Errorf("%v, want it from %s", got, p.Node)
 					}
@@ -44,8 +45,8 @@ func TestForgedInATunnel(t *testing.T) {
 				}
 				rule := []string{"origin/other-link4", "origin/other-link6"}[i]
 				until(t, "the inner packet is counted", func() bool { return w.counted(rule) == 1 })
-				check(t, victim.SendRaw(nstest.UDPPacket(at(src, 700), at(p.Server, marker), []byte("own"))))
-				must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == marker }))(t)
+				assert.NoError(t, victim.SendRaw(nstest.UDPPacket(at(src, 700), at(p.Server, marker), []byte("own"))))
+				assert.Must(arrived.WaitFor(soon(t), func(q nstest.Packet) bool { return q.DstPort == marker }))(t)
 				if got := packets(t, arrived); len(got) != 1 {
 					t.Errorf("forged packets arrived: %v", got)
 				}

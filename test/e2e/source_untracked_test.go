@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -50,10 +51,10 @@ func TestUntrackedPackets(t *testing.T) {
 						first, second := fragments(sent[1], 4713, 24)
 						sent = append(sent, first, second)
 					}
-					private := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == own && q.Dst == p.Server }))(t)
-					passed := must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == p.Node && aboutPing(q) }))(t)
+					private := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == own && q.Dst == p.Server }))(t)
+					passed := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == p.Node && aboutPing(q) }))(t)
 					for _, packet := range sent {
-						check(t, c.SendRaw(packet))
+						assert.NoError(t, c.SendRaw(packet))
 					}
 					if !drop {
 						if got, err := private.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == len(sent) }); err != nil {
@@ -68,8 +69,8 @@ func TestUntrackedPackets(t *testing.T) {
 					rule := []string{"invalid/drop4", "invalid/drop6"}[i]
 					until(t, "the packets are counted", func() bool { return w.counted(rule) == want })
 					c.run("ip", "neighbor", "flush", "dev", "eth0", "nud", "all")
-					must(c.Ping(soon(t), p.Server, nstest.PingOptions{}))(t)
-					must(passed.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
+					assert.Must(c.Ping(soon(t), p.Server, nstest.PingOptions{}))(t)
+					assert.Must(passed.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
 					if got := packets(t, private); len(got) != 0 {
 						t.Errorf("left with the container's address: %v", got)
 					}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -35,7 +36,7 @@ func newSourced(t *testing.T) *sourced {
 	for i, p := range s.Plans() {
 		host := netip.PrefixFrom(s.direct[i], s.direct[i].BitLen())
 		addAddress(t, s.Server, "eth0", host)
-		check(t, s.Router.Route(host, p.Server))
+		assert.NoError(t, s.Router.Route(host, p.Server))
 	}
 	// Another program tracks connections too, as kube-proxy does.
 	w.nft("add table inet other { chain c { type filter hook forward priority 0; ct state established accept; }; }")
@@ -115,11 +116,11 @@ func TestUntranslatedSourceFlows(t *testing.T) {
 		}
 	}
 
-	check(t, d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
 	s.nft("delete table inet masq")
 	gap, directGap := s.both()
 	s.wantOwn(s.pod, gap...)
-	check(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
 	d.counts(gapTotal, fmt.Sprint(len(gap)))
 	s.wantNode("after the repair", gap)
 	wantAllSame("after the repair", append(append(before, direct...), directGap...)...)
@@ -127,7 +128,7 @@ func TestUntranslatedSourceFlows(t *testing.T) {
 
 	// The control: restored rules alone do not translate the flow. A masqd that starts does.
 	rules := filepath.Join(s.dir, "rules")
-	check(t, os.WriteFile(rules, []byte(s.nodeRun("nft", "-s", "list", "table", "inet", "masq")), 0o600))
+	assert.NoError(t, os.WriteFile(rules, []byte(s.nodeRun("nft", "-s", "list", "table", "inet", "masq")), 0o600))
 	s.nft("delete table inet masq")
 	gap, directGap = s.both()
 	s.wantOwn(s.pod, gap...)
@@ -147,7 +148,7 @@ func TestUntranslatedSourceFlows(t *testing.T) {
 func TestFlowsOfNewSources(t *testing.T) {
 	s := newSourced(t)
 	other := s.wired("other", "10.89.0.0/16")
-	check(t, errors.Join(
+	assert.NoError(t, errors.Join(
 		s.Router.Route(netip.MustParsePrefix("10.89.0.0/16"), s.V4.Node),
 		s.Server.Route(netip.MustParsePrefix("10.89.0.0/16"), s.V4.ServerNet.Addr().Next())))
 	d := s.daemon("--config", s.config("[]"))

@@ -13,6 +13,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -46,24 +47,24 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 		},
 		{
 			name:   "stateDir is a file",
-			change: func(w *world, conf keys) { check(w.t, os.WriteFile(conf["stateDir"].(string), nil, 0o600)) },
-			mend:   func(w *world, conf keys) { check(w.t, os.Remove(conf["stateDir"].(string))) },
+			change: func(w *world, conf keys) { assert.NoError(w.t, os.WriteFile(conf["stateDir"].(string), nil, 0o600)) },
+			mend:   func(w *world, conf keys) { assert.NoError(w.t, os.Remove(conf["stateDir"].(string))) },
 			names:  "stateDir",
 		},
 		{
 			name:   "stateDir is a program",
-			change: func(w *world, conf keys) { check(w.t, os.WriteFile(conf["stateDir"].(string), nil, 0o755)) },
-			mend:   func(w *world, conf keys) { check(w.t, os.Remove(conf["stateDir"].(string))) },
+			change: func(w *world, conf keys) { assert.NoError(w.t, os.WriteFile(conf["stateDir"].(string), nil, 0o755)) },
+			mend:   func(w *world, conf keys) { assert.NoError(w.t, os.Remove(conf["stateDir"].(string))) },
 			names:  "stateDir",
 		},
 		{
 			name: "stateDir is below a file",
 			change: func(w *world, conf keys) {
 				file := conf["stateDir"].(string)
-				check(w.t, os.WriteFile(file, nil, 0o600))
+				assert.NoError(w.t, os.WriteFile(file, nil, 0o600))
 				conf["stateDir"] = filepath.Join(file, "below")
 			},
-			mend:  func(w *world, conf keys) { check(w.t, os.Remove(filepath.Dir(conf["stateDir"].(string)))) },
+			mend:  func(w *world, conf keys) { assert.NoError(w.t, os.Remove(filepath.Dir(conf["stateDir"].(string)))) },
 			names: "stateDir",
 		},
 		{
@@ -90,9 +91,9 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 			name: "leases cannot be written",
 			change: func(w *world, _ keys) {
 				file := filepath.Join(w.dir, "leases")
-				check(w.t, os.WriteFile(file, nil, 0o600))
+				assert.NoError(w.t, os.WriteFile(file, nil, 0o600))
 			},
-			mend:  func(w *world, _ keys) { check(w.t, os.Remove(filepath.Join(w.dir, "leases"))) },
+			mend:  func(w *world, _ keys) { assert.NoError(w.t, os.Remove(filepath.Join(w.dir, "leases"))) },
 			names: "leases",
 		},
 		{
@@ -106,19 +107,19 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 		{
 			name: "the node's policy cannot be read",
 			change: func(w *world, _ keys) {
-				check(w.t, os.MkdirAll(filepath.Join(w.dir, "state"), 0o755))
-				check(w.t, os.WriteFile(w.nodePolicyPath(), []byte("{"), 0o600))
+				assert.NoError(w.t, os.MkdirAll(filepath.Join(w.dir, "state"), 0o755))
+				assert.NoError(w.t, os.WriteFile(w.nodePolicyPath(), []byte("{"), 0o600))
 			},
-			mend:  func(w *world, _ keys) { check(w.t, os.Remove(w.nodePolicyPath())) },
+			mend:  func(w *world, _ keys) { assert.NoError(w.t, os.Remove(w.nodePolicyPath())) },
 			names: "policy",
 		},
 		{
 			name: "egress address of the node's policy is missing",
 			change: func(w *world, _ keys) {
-				check(w.t, os.MkdirAll(filepath.Join(w.dir, "state"), 0o755))
-				check(w.t, os.WriteFile(w.nodePolicyPath(), []byte(`{"snatAddresses": ["192.0.2.99"], "dropInvalid": true}`), 0o600))
+				assert.NoError(w.t, os.MkdirAll(filepath.Join(w.dir, "state"), 0o755))
+				assert.NoError(w.t, os.WriteFile(w.nodePolicyPath(), []byte(`{"snatAddresses": ["192.0.2.99"], "dropInvalid": true}`), 0o600))
 			},
-			mend:  func(w *world, _ keys) { check(w.t, os.Remove(w.nodePolicyPath())) },
+			mend:  func(w *world, _ keys) { assert.NoError(w.t, os.Remove(w.nodePolicyPath())) },
 			names: "192.0.2.99",
 		},
 	} {
@@ -156,7 +157,7 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 func (w *world) nodePolicyPath() string {
 	w.t.Helper()
 	var cookie uint64
-	check(w.t, w.Node.Do(func() error {
+	assert.NoError(w.t, w.Node.Do(func() error {
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
@@ -180,7 +181,7 @@ func TestUnwritable(t *testing.T) {
 		noInodes = "nr_inodes=3"
 	)
 	for _, dir := range []string{"state", "leases"} {
-		check(t, os.MkdirAll(filepath.Join(w.dir, dir), 0o755))
+		assert.NoError(t, os.MkdirAll(filepath.Join(w.dir, dir), 0o755))
 		for verb, code := range map[string]uint{"STATUS": cannotAdd, "ADD": map[string]uint{"state": ofState, "leases": ofIPAM}[dir]} {
 			for _, option := range []string{readOnly, noSpace, noInodes, ordinary} {
 				c := call{verb: verb, id: "a", netns: p.Path(), conf: w.masq()}
@@ -217,13 +218,13 @@ func TestDelOnFullDisk(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	before := w.traces()
 	state := filepath.Join(w.dir, "state")
-	check(t, os.Mkdir(state, 0o700))
+	assert.NoError(t, os.Mkdir(state, 0o700))
 	for _, full := range []bool{false, true} { // false is the control
 		t.Run(fmt.Sprintf("full %t", full), func(t *testing.T) {
 			w := w.in(t)
 			c := call{verb: "ADD", id: "c", netns: w.pod("c").Path(), conf: w.masq()}
 			stdin := filepath.Join(w.dir, "stdin")
-			check(t, os.WriteFile(stdin, c.stdin(t), 0o600))
+			assert.NoError(t, os.WriteFile(stdin, c.stdin(t), 0o600))
 			// The disk is visible to this shell alone, and is removed with it.
 			cmd := w.Node.Command(soon(t), "unshare", "-m", "sh", "-ec", `
 mount -t tmpfs -o size=64k none "$1"
@@ -252,12 +253,12 @@ func TestStatusOfMissingRules(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
 	other := w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24").with(keys{"ipMasq": false}))
-	check(t, w.within(w.statusOf(list)))
+	assert.NoError(t, w.within(w.statusOf(list)))
 
 	plain := w.attach("plain", other)
-	check(t, w.within(w.statusOf(list))) // no attachment needs rules
+	assert.NoError(t, w.within(w.statusOf(list))) // no attachment needs rules
 	a := w.attach("a", list)
-	check(t, w.within(w.statusOf(list)))
+	assert.NoError(t, w.within(w.statusOf(list)))
 	w.seenAs(a, w.V4, w.V4.Node)
 
 	w.nodeRun("nft", "delete", "table", "inet", "masq")
@@ -266,20 +267,20 @@ func TestStatusOfMissingRules(t *testing.T) {
 	if e, ok := err.(*types.Error); !ok || e.Code != someAreCut || !strings.Contains(e.Msg+e.Details, "net/a/eth0") || !strings.Contains(e.Details, "inet masq") { //nolint:errorlint // libcni wraps nothing
 		t.Errorf("without the table: %v", err)
 	}
-	check(t, w.within(w.statusOf(other))) // this network needs no rules
+	assert.NoError(t, w.within(w.statusOf(other))) // this network needs no rules
 
 	// As the error says, the next ADD repairs the rules of all attachments.
 	b := w.attach("b", list)
-	check(t, w.within(w.statusOf(list)))
+	assert.NoError(t, w.within(w.statusOf(list)))
 	for _, p := range []*pod{a, b} {
 		w.seenAs(p, w.V4, w.V4.Node)
-		check(t, p.tryCheck(list))
+		assert.NoError(t, p.tryCheck(list))
 	}
 
 	w.nodeRun("nft", "delete", "table", "inet", "masq")
 	a.detach()
 	b.detach()
-	check(t, w.within(w.statusOf(list))) // no attachment is left
+	assert.NoError(t, w.within(w.statusOf(list))) // no attachment is left
 	plain.detach()
 }
 
@@ -300,7 +301,7 @@ func TestStatusOfDamagedRules(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			list := w.conflist("1.1.0", w.masq())
 			a := w.attach("a", list)
-			check(t, w.within(w.statusOf(list)))
+			assert.NoError(t, w.within(w.statusOf(list)))
 			w.seenAs(a, w.V4, w.V4.Node)
 			if strings.Contains(test.damage, "%s") {
 				w.nft(test.damage, "policy-"+w.policyID())
@@ -313,7 +314,7 @@ func TestStatusOfDamagedRules(t *testing.T) {
 				t.Errorf("STATUS: %v", err)
 			}
 			w.daemon()
-			check(t, w.within(w.statusOf(list)))
+			assert.NoError(t, w.within(w.statusOf(list)))
 			w.seenAs(a, w.V4, w.V4.Node)
 		})
 	}
@@ -324,7 +325,7 @@ func TestStatusOfUnusedRules(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
 	w.nodeRun("nft", "add table inet masq; add chain inet masq postrouting { type filter hook forward priority 0; }")
-	check(t, w.within(w.statusOf(list)))
+	assert.NoError(t, w.within(w.statusOf(list)))
 	a := w.attach("a", list)
 	w.seenAs(a, w.V4, w.V4.Node)
 }

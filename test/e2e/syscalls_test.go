@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // syscalls are the system calls of a process, as a tracer sees them.
@@ -68,8 +70,8 @@ func (d *daemon) syscalls() *syscalls {
 		defer s.mu.Unlock()
 		s.fault = err
 	}()
-	check(d.w.t, <-begun)
-	d.w.t.Cleanup(func() { check(d.w.t, s.end()) })
+	assert.NoError(d.w.t, <-begun)
+	d.w.t.Cleanup(func() { assert.NoError(d.w.t, s.end()) })
 	return s
 }
 

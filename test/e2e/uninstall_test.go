@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -89,10 +90,10 @@ func TestUninstallRefuses(t *testing.T) {
 		w.seenAs(a, plan, plan.Node)
 	}
 	// An ended container needs no rules, although DEL was not called.
-	check(t, b.Close())
+	assert.NoError(t, b.Close())
 	until(t, "the link is deleted", func() bool { _, exit := uninstall("--state-dir", state); return exit == 1 && !w.linkOf(b) })
 	refuses("1 live attachment depends on table inet masq", "--state-dir", state)
-	check(t, a.Close())
+	assert.NoError(t, a.Close())
 	until(t, "the last link is deleted", func() bool { return !w.linkOf(a) })
 	if out, exit := uninstall("--state-dir", state); exit != 0 || out != "removed: table inet masq, 2 records\n" {
 		t.Errorf("%d\n%s", exit, out)

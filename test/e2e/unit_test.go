@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // unit runs what systemctl would run, from the lines of the unit: with only the capabilities
@@ -123,13 +125,13 @@ func TestUnit(t *testing.T) {
 			}
 			m.write("/etc/default/masqd", "# of a person\nMASQD_NAT_LOG="+dir+"\n")
 			lines, err := m.unitLines()
-			check(t, err)
-			check(t, m.startUnit(lines))
+			assert.NoError(t, err)
+			assert.NoError(t, m.startUnit(lines))
 			if writable {
-				check(t, m.soon("ls "+dir+"/lock"))
-				check(t, m.soon(`curl -s http://127.0.0.1:9468/metrics | grep '^masq_nat_log_stopped 0'`))
+				assert.NoError(t, m.soon("ls "+dir+"/lock"))
+				assert.NoError(t, m.soon(`curl -s http://127.0.0.1:9468/metrics | grep '^masq_nat_log_stopped 0'`))
 			} else {
-				check(t, m.soon("grep -i 'read-only file system' "+filepath.Join(m.dir, "masqd.log")))
+				assert.NoError(t, m.soon("grep -i 'read-only file system' "+filepath.Join(m.dir, "masqd.log")))
 			}
 			_ = m.masqd.Process.Signal(syscall.SIGTERM)
 			_ = m.masqd.Wait()

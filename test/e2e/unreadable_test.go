@@ -11,6 +11,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -18,7 +19,7 @@ import (
 func (p *pod) recordPath() string {
 	p.w.t.Helper()
 	key := masq.Key{Network: p.list.Name, ContainerID: p.runtime.ContainerID, Interface: p.runtime.IfName}
-	all := must(filepath.Glob(filepath.Join(p.w.dir, "state", "attachments", "*-"+key.Digest()+".json")))(p.w.t)
+	all := assert.Must(filepath.Glob(filepath.Join(p.w.dir, "state", "attachments", "*-"+key.Digest()+".json")))(p.w.t)
 	if len(all) != 1 {
 		p.w.t.Fatalf("records of %s: %q", p.runtime.ContainerID, all)
 	}
@@ -69,7 +70,7 @@ func TestDamagedRecord(t *testing.T) {
 					d = w.cleaningDaemon()
 				}
 				for _, p := range pods {
-					check(t, damage(p.recordPath()))
+					assert.NoError(t, damage(p.recordPath()))
 				}
 				if !running {
 					d = w.cleaningDaemon()
@@ -97,7 +98,7 @@ func TestDamagedRecord(t *testing.T) {
 					t.Error(describe(err))
 				}
 				bad := strings.TrimSuffix(pods[0].recordPath(), ".json") + ".bad"
-				must(os.Stat(bad))(t)
+				assert.Must(os.Stat(bad))(t)
 				pods[0].detach()
 				if _, err := os.Stat(bad); err == nil || w.hasElement(pods[0].addr(w.V4.Node).String()) {
 					t.Errorf("after DEL: %v", err)
@@ -122,8 +123,8 @@ func TestUnreadableRecord(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			p := w.attach("p", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300, "nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})))
 			path := p.recordPath()
-			good := must(os.ReadFile(path))(t)
-			check(t, spoil(path))
+			good := assert.Must(os.ReadFile(path))(t)
+			assert.NoError(t, spoil(path))
 			before := w.nodeRun("nft", "list", "table", "inet", "masq")
 			d := w.cleaningDaemon()
 			until(t, "/readyz names it", func() bool {
@@ -151,7 +152,7 @@ func TestUnreadableRecord(t *testing.T) {
 			}
 			if name == "cannot be opened" {
 				// The record is readable again, and no event reports it.
-				check(t, errors.Join(os.Remove(path), os.WriteFile(path, good, 0o600)))
+				assert.NoError(t, errors.Join(os.Remove(path), os.WriteFile(path, good, 0o600)))
 				until(t, "it is read again", func() bool { return d.metric("masq_unreadable_records") == "0" })
 				return
 			}

@@ -9,6 +9,7 @@ import (
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -28,7 +29,7 @@ func (w *world) as(name string, args ...string) {
 func (w *world) open() {
 	w.t.Helper()
 	for dir := w.dir; dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
-		check(w.t, os.Chmod(dir, 0o755))
+		assert.NoError(w.t, os.Chmod(dir, 0o755))
 	}
 }
 
@@ -47,42 +48,48 @@ func TestUnsafeDirectories(t *testing.T) {
 		before func() // makes the directory
 		safe   bool
 	}{
-		{"the state directory is open to all", state, ofState, func() { check(t, os.Mkdir(state, 0o700)); check(t, os.Chmod(state, 0o777)) }, false},
+		{"the state directory is open to all", state, ofState, func() { assert.NoError(t, os.Mkdir(state, 0o700)); assert.NoError(t, os.Chmod(state, 0o777)) }, false},
 		{"the records' directory is open to all", state, ofState, func() {
-			check(t, os.MkdirAll(filepath.Join(state, "attachments"), 0o700))
-			check(t, os.Chmod(filepath.Join(state, "attachments"), 0o1777|os.ModeSticky))
+			assert.NoError(t, os.MkdirAll(filepath.Join(state, "attachments"), 0o700))
+			assert.NoError(t, os.Chmod(filepath.Join(state, "attachments"), 0o1777|os.ModeSticky))
 		}, false},
-		{"the state directory is a user's", state, ofState, func() { check(t, os.Mkdir(state, 0o755)); check(t, os.Chown(state, unprivileged, unprivileged)) }, false},
+		{"the state directory is a user's", state, ofState, func() {
+			assert.NoError(t, os.Mkdir(state, 0o755))
+			assert.NoError(t, os.Chown(state, unprivileged, unprivileged))
+		}, false},
 		{"a user made the records' directory", state, ofState, func() {
-			check(t, os.Mkdir(state, 0o700))
-			check(t, os.Chmod(state, 0o777|os.ModeSticky))
+			assert.NoError(t, os.Mkdir(state, 0o700))
+			assert.NoError(t, os.Chmod(state, 0o777|os.ModeSticky))
 			w.as("mkdir", filepath.Join(state, "attachments"))
 		}, false},
 		{"a user made a link of the state directory's name", state, ofState, func() {
-			check(t, os.Mkdir(state, 0o700))
-			check(t, os.Chmod(state, 0o777|os.ModeSticky))
-			check(t, os.Mkdir(filepath.Join(w.dir, "elsewhere"), 0o700))
+			assert.NoError(t, os.Mkdir(state, 0o700))
+			assert.NoError(t, os.Chmod(state, 0o777|os.ModeSticky))
+			assert.NoError(t, os.Mkdir(filepath.Join(w.dir, "elsewhere"), 0o700))
 			w.as("ln", "-s", filepath.Join(w.dir, "elsewhere"), filepath.Join(state, "attachments"))
 		}, false},
-		{"the leases' directory is open to all", leases, ofIPAM, func() { check(t, os.Mkdir(leases, 0o700)); check(t, os.Chmod(leases, 0o777)) }, false},
+		{"the leases' directory is open to all", leases, ofIPAM, func() { assert.NoError(t, os.Mkdir(leases, 0o700)); assert.NoError(t, os.Chmod(leases, 0o777)) }, false},
 		{"a user made the network's leases", leases, ofIPAM, func() {
-			check(t, os.Mkdir(leases, 0o700))
-			check(t, os.Chmod(leases, 0o777|os.ModeSticky))
+			assert.NoError(t, os.Mkdir(leases, 0o700))
+			assert.NoError(t, os.Chmod(leases, 0o777|os.ModeSticky))
 			w.as("mkdir", filepath.Join(leases, "net"))
 		}, false},
 		// The controls: directories of root, and directories where users can make only files that the
 		// plugin does not read.
-		{"root's", state, 0, func() { check(t, os.Mkdir(state, 0o755)) }, true},
-		{"as the root of a tmpfs", state, 0, func() { check(t, os.Mkdir(state, 0o700)); check(t, os.Chmod(state, 0o777|os.ModeSticky)) }, true},
+		{"root's", state, 0, func() { assert.NoError(t, os.Mkdir(state, 0o755)) }, true},
+		{"as the root of a tmpfs", state, 0, func() {
+			assert.NoError(t, os.Mkdir(state, 0o700))
+			assert.NoError(t, os.Chmod(state, 0o777|os.ModeSticky))
+		}, true},
 		{"root's link", state, 0, func() {
-			check(t, os.Mkdir(filepath.Join(w.dir, "elsewhere"), 0o700))
-			check(t, os.Symlink("elsewhere", state))
+			assert.NoError(t, os.Mkdir(filepath.Join(w.dir, "elsewhere"), 0o700))
+			assert.NoError(t, os.Symlink("elsewhere", state))
 		}, true},
 	} {
 		t.Run(x.what, func(t *testing.T) {
 			w := w.in(t)
 			for _, dir := range []string{state, leases, filepath.Join(w.dir, "elsewhere")} {
-				check(t, os.RemoveAll(dir))
+				assert.NoError(t, os.RemoveAll(dir))
 			}
 			x.before()
 			add := call{verb: "ADD", id: "a", netns: p.Path(), conf: w.masq()}
@@ -122,14 +129,14 @@ func TestDelFromUnsafeDirectory(t *testing.T) {
 	w.call(add).done(new(types100.Result))
 	record := w.recordPath("a")
 	victim := filepath.Join(w.dir, "victim")
-	check(t, os.WriteFile(victim, []byte("as it was"), 0o600))
+	assert.NoError(t, os.WriteFile(victim, []byte("as it was"), 0o600))
 	for _, dir := range []string{filepath.Join(w.dir, "state"), filepath.Dir(record)} {
-		check(t, os.Chmod(dir, 0o777))
+		assert.NoError(t, os.Chmod(dir, 0o777))
 	}
 	w.as("ln", "-s", victim, strings.TrimSuffix(record, ".json")+".tmp")
 	add.verb = "DEL"
 	w.call(add).done(nil)
-	if text := string(must(os.ReadFile(victim))(t)); text != "as it was" {
+	if text := string(assert.Must(os.ReadFile(victim))(t)); text != "as it was" {
 		t.Errorf("the file that a user's link leads to: %q", text)
 	}
 	unchanged(t, "remaining after DEL", w.traces(), before)
@@ -142,8 +149,8 @@ func TestDaemonInUnsafeDirectory(t *testing.T) {
 	w.open()
 	for _, flag := range []string{"--state-dir", "--nat-log"} {
 		dir := filepath.Join(w.dir, strings.TrimLeft(flag, "-"))
-		check(t, os.Mkdir(dir, 0o700))
-		check(t, os.Chmod(dir, 0o777))
+		assert.NoError(t, os.Mkdir(dir, 0o700))
+		assert.NoError(t, os.Chmod(dir, 0o777))
 		out, err := w.Node.Command(soon(t), built("masqd"), append(w.served(), flag, dir)...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "directory "+dir+" is not safe: ") {
 			t.Errorf("%s: %v\n%s", flag, err, out)
@@ -158,12 +165,12 @@ func TestInstallIntoUnsafeDirectory(t *testing.T) {
 	i.open()
 	for _, dir := range []string{i.bin, i.conf, i.dir} {
 		i.write(i.podsText(1400))
-		check(t, os.Chmod(dir, 0o777))
+		assert.NoError(t, os.Chmod(dir, 0o777))
 		out, err := i.installing(soon(t)).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), " is not safe: "+dir+" can be written to by every user") || i.chained() {
 			t.Errorf("%s: %v\n%s", dir, err, out)
 		}
-		check(t, os.Chmod(dir, 0o755))
+		assert.NoError(t, os.Chmod(dir, 0o755))
 	}
 	i.install() // control
 	if !i.chained() {

@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -51,10 +52,10 @@ func TestUntranslatedFlowsWhenAnotherMakesTheTable(t *testing.T) {
 		c.wantNew("masqd has started", w.Plans()[i].Node)
 	}
 	before := both()
-	check(t, d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
 	flows := untranslated("c")
 	wantAllSame("masqd is stopped", flows...)
-	check(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
 	d.counts(gapTotal, fmt.Sprint(len(control)+len(flows)))
 	for i, c := range flows {
 		c.wantNew("masqd has gone on", w.Plans()[i].Node)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -73,7 +74,7 @@ func TestUplinkWithALinkLocalAddressAlone(t *testing.T) {
 	if len(uplinks) != 2 || source == "" || len(faults) != 1 || !strings.Contains(faults[0], "uplink uplink has no global IPv6 address") || !strings.Contains(faults[0], source) {
 		t.Errorf("inspect has uplinks %q and faults %q", uplinks, faults)
 	}
-	text := string(must(w.Node.Command(soon(t), built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect").Output())(t))
+	text := string(assert.Must(w.Node.Command(soon(t), built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect").Output())(t))
 	if !strings.Contains(text, "has no global IPv6 address") {
 		t.Errorf("inspect lacks the warning:\n%s", text)
 	}

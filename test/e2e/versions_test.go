@@ -21,6 +21,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/version"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -59,7 +60,7 @@ func (c call) env(w *world) []string {
 func (c call) stdin(t testing.TB) []byte {
 	t.Helper()
 	conf := keys{"cniVersion": "1.1.0", "name": "net"}.with(c.conf)
-	return must(json.Marshal(conf))(t)
+	return assert.Must(json.Marshal(conf))(t)
 }
 
 // reply is the plugin's output and exit code.
@@ -151,7 +152,7 @@ func TestVersion(t *testing.T) {
 // atLeast compares versions of CNI.
 func atLeast(t testing.TB, v, least string) bool {
 	t.Helper()
-	return must(version.GreaterThanOrEqualTo(v, least))(t)
+	return assert.Must(version.GreaterThanOrEqualTo(v, least))(t)
 }
 
 // TestEveryVersion uses all versions that libcni supports, in main and in chained mode.
@@ -173,18 +174,18 @@ func TestEveryVersion(t *testing.T) {
 			var raw json.RawMessage
 			r.done(&raw)
 			var named struct{ CNIVersion string }
-			check(t, json.Unmarshal(raw, &named))
+			assert.NoError(t, json.Unmarshal(raw, &named))
 			if named.CNIVersion != said {
 				t.Errorf("the result says version %q:\n%s", named.CNIVersion, raw)
 			}
-			result := must(version.NewResult(said, raw))(t)
+			result := assert.Must(version.NewResult(said, raw))(t)
 			if result.Version() != said {
 				t.Errorf("decodes as version %q:\n%s", result.Version(), raw)
 			}
-			p.result = must(types100.NewResultFromResult(result))(t)
+			p.result = assert.Must(types100.NewResultFromResult(result))(t)
 			for _, plan := range w.Plans() {
 				w.seenAs(p, plan, plan.Node)
-				if a := p.addr(plan.Server); !slices.Contains(must(p.Addresses())(t), netip.PrefixFrom(a, map[bool]int{true: 16, false: 64}[a.Is4()])) {
+				if a := p.addr(plan.Server); !slices.Contains(assert.Must(p.Addresses())(t), netip.PrefixFrom(a, map[bool]int{true: 16, false: 64}[a.Is4()])) {
 					t.Errorf("the container does not have %s of the result", a)
 				}
 			}
@@ -203,7 +204,7 @@ func TestEveryVersion(t *testing.T) {
 			c.conf["cniVersion"] = conf["cniVersion"]
 			var passed, given any
 			w.call(c).done(&passed)
-			check(t, json.Unmarshal([]byte(prev), &given))
+			assert.NoError(t, json.Unmarshal([]byte(prev), &given))
 			if !reflect.DeepEqual(passed, given) {
 				t.Errorf("passed on:\n%v\nwant:\n%v", passed, given)
 			}
@@ -214,7 +215,7 @@ func TestEveryVersion(t *testing.T) {
 			c.verb = "DEL"
 			w.call(c).done(nil)
 			unchanged(t, "remaining", w.traces(), before)
-			check(t, p.Close())
+			assert.NoError(t, p.Close())
 		})
 	}
 	t.Run("of the future", func(t *testing.T) {
@@ -263,7 +264,7 @@ func TestResult(t *testing.T) {
 	linkOf := func(t *testing.T, text string) link {
 		t.Helper()
 		var all []link
-		check(t, json.Unmarshal([]byte(text), &all))
+		assert.NoError(t, json.Unmarshal([]byte(text), &all))
 		return all[0]
 	}
 	const resolv = "# comment\nnameserver 192.0.2.53\nnameserver 2001:db8::53\nsearch example.org example.net\ndomain example.com\noptions ndots:2 edns0\n"
@@ -290,7 +291,7 @@ func TestResult(t *testing.T) {
 			conf["ipam"] = conf["ipam"].(keys).with(test.ipam)
 			if test.resolv != "" {
 				path := filepath.Join(w.dir, "resolv.conf")
-				check(t, os.WriteFile(path, []byte(test.resolv), 0o600))
+				assert.NoError(t, os.WriteFile(path, []byte(test.resolv), 0o600))
 				conf["ipam"].(keys)["resolvConf"] = path
 			}
 			p := w.attach("a", w.conflist("1.1.0", conf))
@@ -314,7 +315,7 @@ func TestResult(t *testing.T) {
 				}
 			}
 			gateways := map[bool]string{}
-			have := must(p.Addresses())(t)
+			have := assert.Must(p.Addresses())(t)
 			if len(r.IPs) != len(w.Plans()) || len(have) != len(r.IPs) {
 				t.Errorf("addresses %v, there are %v", r.IPs, have)
 			}
@@ -358,7 +359,7 @@ func TestResult(t *testing.T) {
 			if !reflect.DeepEqual(r.DNS, want) {
 				t.Errorf("DNS %+v, want %+v", r.DNS, want)
 			}
-			check(t, p.tryCheck(p.list))
+			assert.NoError(t, p.tryCheck(p.list))
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -29,10 +30,10 @@ func (x *screen) sees(what string, words ...string) {
 func TestWatchFlows(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	a, b := w.attachNamed("shop", "web", w.masq()), w.attachNamed("shop", "mail", w.masq())
-	server := must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
+	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
 	talk := func(p *pod, port uint16) {
 		t.Helper()
-		check(t, p.EchoUDP(soon(t), at(p.addr(w.V4.Server), port), server.Addr(), 1))
+		assert.NoError(t, p.EchoUDP(soon(t), at(p.addr(w.V4.Server), port), server.Addr(), 1))
 	}
 	talk(a, 10001)
 	talk(b, 10002)
@@ -98,7 +99,7 @@ func TestWatchFlows(t *testing.T) {
 	x.sees("there is room again", "SOURCE", "BYTES", ":10001", ":10004")
 
 	x.press("q")
-	check(t, c.Wait())
+	assert.NoError(t, c.Wait())
 	until(t, "the terminal is restored", func() bool { return x.left(before) })
 	if strings.Contains(x.all.String(), "\x1b[31m") || !strings.Contains(x.all.String(), "\x1b[1m") {
 		t.Error("the output has no colors, or an error")
@@ -111,14 +112,14 @@ func TestWatchPods(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	a := w.attachNamed("shop", "a", w.masq())
 	w.attachNamed("shop", "b", w.masq())
-	server := must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
+	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
 	x := newScreen(t, 140, 10)
 	c := w.command(w.Server, "--netns", w.Node.Path(), "inspect", "pods", "--watch", "--interval", "100ms")
 	before := x.modes()
 	x.run(c, "NO_COLOR=1")
 	x.sees("pods are shown", "2 attachments, by FLOWS", "shop/a", "shop/b", "TRANSLATED")
 	for i := range uint16(3) {
-		check(t, a.EchoUDP(soon(t), at(a.addr(w.V4.Server), 10001+i), server.Addr(), 1))
+		assert.NoError(t, a.EchoUDP(soon(t), at(a.addr(w.V4.Server), 10001+i), server.Addr(), 1))
 	}
 	until(t, "the flows are counted", func() bool {
 		for line := range strings.Lines(x.text()) {
@@ -131,7 +132,7 @@ func TestWatchPods(t *testing.T) {
 	w.attachNamed("shop", "c", w.masq())
 	x.sees("a pod is shown that came meanwhile", "3 attachments", "shop/a", "shop/b", "shop/c")
 	x.press("\x03")
-	check(t, c.Wait())
+	assert.NoError(t, c.Wait())
 	until(t, "the terminal is restored", func() bool { return x.left(before) })
 	if strings.Contains(x.all.String(), "\x1b[1m") || strings.Contains(x.all.String(), "\x1b[7m") {
 		t.Error("the output has colors in spite of NO_COLOR")
@@ -143,12 +144,12 @@ func TestWatchEverything(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("shop", "web", w.masq().with(keys{"toPorts": "20000-20009", "helpers": keys{"ftp": []uint16{21}}}))
 	s := w.vsftpd(21)
-	server := must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
+	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
 	port := uint16(10000)
 	talk := func() {
 		t.Helper()
 		port++
-		check(t, p.EchoUDP(soon(t), at(p.addr(w.V4.Server), port), server.Addr(), 1))
+		assert.NoError(t, p.EchoUDP(soon(t), at(p.addr(w.V4.Server), port), server.Addr(), 1))
 	}
 	talk()
 	for _, tt := range []struct {
@@ -191,7 +192,7 @@ func TestWatchEverything(t *testing.T) {
 			"helpers",
 			[]string{"0 connections, by POD", "CONTROL"},
 			func() {
-				must(p.login(t, at(w.V4.Server, s.port)).announce())(t)
+				assert.Must(p.login(t, at(w.V4.Server, s.port)).announce())(t)
 			},
 			[]string{"2 connections", "established", "expected", " > "},
 			"/EXPECTED\r",
@@ -266,7 +267,7 @@ func TestWatchEnds(t *testing.T) {
 			if !full || x.left(before) || x.modes().Lflag&(unix.ICANON|unix.ECHO) != 0 {
 				t.Errorf("the terminal has the modes %+v while the table is displayed", x.modes())
 			}
-			check(t, end(x, c))
+			assert.NoError(t, end(x, c))
 			if err := c.Wait(); err != nil {
 				t.Error(err)
 			}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -25,7 +26,7 @@ func (w *world) fill(n int) {
 // fillFrom adds the flows from number first on.
 func (w *world) fillFrom(first, n int) {
 	w.t.Helper()
-	check(w.t, w.Node.Do(func() error {
+	assert.NoError(w.t, w.Node.Do(func() error {
 		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 		if err != nil {
 			return err
@@ -48,7 +49,7 @@ func (w *world) fillFrom(first, n int) {
 		}
 		return nil
 	}))
-	if got := must(w.table())(w.t); int(got.Entries) < n {
+	if got := assert.Must(w.table())(w.t); int(got.Entries) < n {
 		w.t.Fatalf("%d entries of %d", got.Entries, n)
 	}
 }
@@ -103,8 +104,8 @@ func TestWhoInALargeTable(t *testing.T) {
 	w.fill(100_000)
 	const aim = 50 * time.Millisecond
 	for _, plan := range w.Plans() {
-		server := must(w.Server.ServeUDP(at(plan.Server, 53)))(t)
-		check(t, p.EchoUDP(soon(t), netip.AddrPort{}, server.Addr(), 1))
+		server := assert.Must(w.Server.ServeUDP(at(plan.Server, 53)))(t)
+		assert.NoError(t, p.EchoUDP(soon(t), netip.AddrPort{}, server.Addr(), 1))
 		from := sole(t, server.Seen()).Source
 		all := questions(from, "udp", plan.Server, "53")
 		best := func(q []string) time.Duration {
@@ -130,7 +131,7 @@ func TestWhoInALargeTable(t *testing.T) {
 			}
 		}
 	}
-	if x := must(w.table())(t); x.Entries < 100_000 {
+	if x := assert.Must(w.table())(t); x.Entries < 100_000 {
 		t.Errorf("the table has lost flows: %+v", x)
 	}
 }

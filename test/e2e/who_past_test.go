@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -23,7 +24,7 @@ type past struct {
 
 func newPast(t *testing.T) *past {
 	w := newWorld(t, nstest.Uplink{})
-	check(t, w.Node.Sysctl("net.netfilter.nf_conntrack_timestamp", "1"))
+	assert.NoError(t, w.Node.Sysctl("net.netfilter.nf_conntrack_timestamp", "1"))
 	p := &past{world: w, log: filepath.Join(w.dir, "nat-log")}
 	p.d = w.daemon("--nat-log", p.log)
 	return p
@@ -39,9 +40,9 @@ func (p *past) was(from netip.AddrPort, at time.Time) (string, int) {
 // the time.
 func (p *past) talks(c *pod) (netip.AddrPort, time.Time) {
 	p.t.Helper()
-	server := must(p.Server.ServeTCP(at(p.V4.Server, 80)))(p.t)
+	server := assert.Must(p.Server.ServeTCP(at(p.V4.Server, 80)))(p.t)
 	defer func() { _ = server.Close() }()
-	seen := must(c.Who(soon(p.t), netip.AddrPort{}, server.Addr()))(p.t)
+	seen := assert.Must(c.Who(soon(p.t), netip.AddrPort{}, server.Addr()))(p.t)
 	return seen, time.Now()
 }
 
@@ -63,11 +64,11 @@ func TestWhoICMPFromLog(t *testing.T) {
 	p := newPast(t)
 	a, b := p.attachNamed("ns", "a", p.masq()), p.attachNamed("ns", "b", p.masq())
 	for _, plan := range p.Plans() {
-		arrived := must(p.Server.Capture("eth0", isPing))(t)
+		arrived := assert.Must(p.Server.Capture("eth0", isPing))(t)
 		for i, c := range []*pod{a, b} {
-			check(t, c.SendRaw(nstest.EchoPacket(c.addr(plan.Server), plan.Server, 4711, uint16(i+1), nil)))
+			assert.NoError(t, c.SendRaw(nstest.EchoPacket(c.addr(plan.Server), plan.Server, 4711, uint16(i+1), nil)))
 		}
-		all := must(arrived.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == 2 }))(t)
+		all := assert.Must(arrived.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == 2 }))(t)
 		now := time.Now()
 		p.nodeRun("conntrack", "-D", "-d", plan.Server.String())
 		for _, q := range all {
@@ -94,10 +95,10 @@ func TestWhoAfterStalledDaemon(t *testing.T) {
 	if out := p.tells(before, began, "ns/c"); strings.Contains(out, "missing") {
 		t.Errorf("before anything is missing:\n%s", out)
 	}
-	check(t, p.d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, p.d.Process.Signal(syscall.SIGSTOP))
 	p.fill(150_000)
 	stalled := time.Now()
-	check(t, p.d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, p.d.Process.Signal(syscall.SIGCONT))
 	until(t, "the loss is counted", func() bool { n := p.d.metric("masq_nat_log_lost_total"); return n != "" && n != "0" })
 	until(t, "masqd has received the remaining events", func() bool {
 		for line := range strings.Lines(p.nodeRun("cat", "/proc/net/netlink")) {
@@ -126,7 +127,7 @@ func TestWhoAfterKilledDaemon(t *testing.T) {
 	c := p.attachNamed("ns", "c", p.masq())
 	before, began := p.talks(c)
 	p.tells(before, began, "ns/c")
-	check(t, p.d.Process.Kill())
+	assert.NoError(t, p.d.Process.Kill())
 	_ = p.d.Wait() // it was killed
 	unseen, dead := p.talks(c)
 	p.d = p.daemon("--nat-log", p.log)
@@ -145,16 +146,16 @@ func TestWhoAfterKilledDaemon(t *testing.T) {
 // with the daemon's mount namespace.
 func newSmallDisk(t *testing.T) *past {
 	w := newWorld(t, nstest.Uplink{})
-	check(t, w.Node.Sysctl("net.netfilter.nf_conntrack_timestamp", "1"))
+	assert.NoError(t, w.Node.Sysctl("net.netfilter.nf_conntrack_timestamp", "1"))
 	dir := filepath.Join(w.dir, "nat-log")
-	check(t, os.Mkdir(dir, 0o700))
+	assert.NoError(t, os.Mkdir(dir, 0o700))
 	d := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
-	out := must(os.Create(d.log))(t)
+	out := assert.Must(os.Create(d.log))(t)
 	defer func() { _ = out.Close() }()
 	args := append([]string{"--mount", "--propagation", "private", "sh", "-c", `mount -t tmpfs -o size=256k none "$0" && exec "$@"`, dir, built("masqd")}, w.served("--nat-log", dir)...)
 	d.Command = w.Node.Command(context.WithoutCancel(t.Context()), "unshare", args...)
 	d.Stderr = out
-	check(t, d.Start())
+	assert.NoError(t, d.Start())
 	until(t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == 200 })
 	return &past{world: w, d: d, log: fmt.Sprintf("/proc/%d/root%s", d.Process.Pid, dir)}
 }
@@ -169,11 +170,11 @@ func TestWhoAfterFullDisk(t *testing.T) {
 	p.tells(before, began, "ns/c")
 
 	ballast := filepath.Join(p.log, "ballast")
-	f := must(os.Create(ballast))(t)
+	f := assert.Must(os.Create(ballast))(t)
 	for err := error(nil); err == nil; {
 		_, err = f.Write(make([]byte, 512))
 	}
-	check(t, f.Close())
+	assert.NoError(t, f.Close())
 	// Records up to here may fit into space that was reserved before.
 	var full netip.AddrPort
 	var then time.Time
@@ -187,7 +188,7 @@ func TestWhoAfterFullDisk(t *testing.T) {
 	if out, exit := p.was(before, began); exit != 0 || !strings.Contains(out, "\nns/c ") {
 		t.Errorf("records from before cannot be read: %d\n%s", exit, out)
 	}
-	check(t, os.Remove(ballast))
+	assert.NoError(t, os.Remove(ballast))
 	p.tells(full, then, "ns/c")
 	until(t, "masqd no longer reports that its log cannot be written", func() bool {
 		_, ready := d.get("/readyz")

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -132,21 +133,21 @@ func TestWhoProtocols(t *testing.T) {
 				}
 			}
 		}
-		udp := must(w.Server.ServeUDP(at(plan.Server, 53)))(t)
+		udp := assert.Must(w.Server.ServeUDP(at(plan.Server, 53)))(t)
 		for i, p := range []*pod{a, b} {
-			check(t, p.EchoUDP(soon(t), at(p.addr(plan.Server), 5353), udp.Addr(), 10))
-			is(p, "udp", must(udp.WaitSeen(soon(t), i+1))(t)[i].Source, "53")
+			assert.NoError(t, p.EchoUDP(soon(t), at(p.addr(plan.Server), 5353), udp.Addr(), 10))
+			is(p, "udp", assert.Must(udp.WaitSeen(soon(t), i+1))(t)[i].Source, "53")
 		}
 		proto := "icmp"
 		if plan.Server.Is6() {
 			proto = "icmpv6"
 		}
 		const id = 4711
-		arrived := must(w.Server.Capture("eth0", isPing))(t)
+		arrived := assert.Must(w.Server.Capture("eth0", isPing))(t)
 		for i, p := range []*pod{a, b} {
-			check(t, p.SendRaw(nstest.EchoPacket(p.addr(plan.Server), plan.Server, id, uint16(i+1), nil)))
+			assert.NoError(t, p.SendRaw(nstest.EchoPacket(p.addr(plan.Server), plan.Server, id, uint16(i+1), nil)))
 		}
-		all := must(arrived.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == 2 }))(t)
+		all := assert.Must(arrived.Wait(soon(t), func(all []nstest.Packet) bool { return len(all) == 2 }))(t)
 		ids := map[uint16]bool{}
 		for _, q := range all {
 			p := []*pod{a, b}[q.ICMPRest&0xffff-1]
@@ -167,15 +168,15 @@ func TestWhoFTP(t *testing.T) {
 	fetch := w.attachNamed("ftp", "fetch", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}}))
 	for _, plan := range w.Plans() {
 		c := fetch.login(t, at(plan.Server, s.port))
-		l := must(c.announce())(t)
+		l := assert.Must(c.announce())(t)
 		expected := sole(t, inspect[report.Helpers](w, "helpers").Expectations).Expected
 		announced := netip.AddrPortFrom(expected.Destination, expected.DestinationPort)
 		// The control: before the connection there is no flow.
 		if flows, found := w.who(announced.String()); found || announced.Addr() != plan.Node {
 			t.Errorf("%s is %+v", announced, flows)
 		}
-		check(t, c.PrintfLine("RETR file"))
-		data := must(l.Accept())(t)
+		assert.NoError(t, c.PrintfLine("RETR file"))
+		data := assert.Must(l.Accept())(t)
 		for _, q := range questions(announced, "tcp", plan.Server, portText(portOf(data.RemoteAddr()))) {
 			flows, _ := w.who(q...)
 			f := sole(t, flows)
@@ -183,7 +184,7 @@ func TestWhoFTP(t *testing.T) {
 				t.Errorf("%v is %+v", q, f)
 			}
 		}
-		check(t, data.Close())
+		assert.NoError(t, data.Close())
 	}
 }
 
@@ -194,9 +195,9 @@ func TestWhoUntranslated(t *testing.T) {
 	w.knowPods()
 	p := w.attachNamed("ns", "direct", w.masq().with(keys{"nonMasqueradeCIDRs": []string{"198.51.100.0/24", "2001:db8:2::/64"}}))
 	for _, plan := range w.Plans() {
-		server := must(w.Server.ServeUDP(at(plan.Server, 9)))(t)
+		server := assert.Must(w.Server.ServeUDP(at(plan.Server, 9)))(t)
 		own := at(p.addr(plan.Server), 1234)
-		check(t, p.EchoUDP(soon(t), own, server.Addr(), 1))
+		assert.NoError(t, p.EchoUDP(soon(t), own, server.Addr(), 1))
 		if seen := sole(t, server.Seen()); seen.Source != own {
 			t.Fatalf("the server sees %s", seen.Source)
 		}
@@ -221,8 +222,8 @@ func TestWhoUntranslated(t *testing.T) {
 func TestWhoFromElsewhere(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
-	server := must(w.Server.ServeUDP(at(w.V4.Server, 9)))(t)
-	check(t, p.EchoUDP(soon(t), netip.AddrPort{}, server.Addr(), 1))
+	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 9)))(t)
+	assert.NoError(t, p.EchoUDP(soon(t), netip.AddrPort{}, server.Addr(), 1))
 	from := sole(t, server.Seen()).Source
 	for _, q := range questions(from, "udp", w.V4.Server, "9") {
 		flows, _ := whoIn(t, w.command(w.Server, append([]string{"who", "-o", "json", "--netns", w.Node.Path()}, q...)...))
@@ -234,7 +235,7 @@ func TestWhoFromElsewhere(t *testing.T) {
 			t.Errorf("in the server, %v is %+v", q, flows)
 		}
 	}
-	out := must(w.command(w.Server, "__complete", "--netns", w.Node.Path(), "who", "").Output())(t)
+	out := assert.Must(w.command(w.Server, "__complete", "--netns", w.Node.Path(), "who", "").Output())(t)
 	if got := strings.Fields(string(out)); !slices.Equal(got, []string{w.V4.Node.String() + ":", "[" + w.V6.Node.String() + "]:", ":6"}) {
 		t.Errorf("completion offers %q", got)
 	}
@@ -244,8 +245,8 @@ func TestWhoFromElsewhere(t *testing.T) {
 func TestWhoExitCodes(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("ns", "p", w.masq())
-	server := must(w.Server.ServeUDP(at(w.V4.Server, 9)))(t)
-	check(t, p.EchoUDP(soon(t), netip.AddrPort{}, server.Addr(), 1))
+	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 9)))(t)
+	assert.NoError(t, p.EchoUDP(soon(t), netip.AddrPort{}, server.Addr(), 1))
 	from := sole(t, server.Seen()).Source
 	whole := []string{from.String() + "/udp", "--to", server.Addr().String()}
 	for capabilities, want := range map[string]int{"-all,+net_admin": 0, "-all": 2} {
@@ -264,17 +265,17 @@ func TestWhoExitCodes(t *testing.T) {
 	// A record that cannot be read: owners with other records are still named.
 	other := w.attachNamed("ns", "other", w.masq())
 	file := w.recordPath(other.runtime.ContainerID)
-	text := must(os.ReadFile(file))(t)
-	check(t, os.WriteFile(file, text[:10], 0o600))
+	text := assert.Must(os.ReadFile(file))(t)
+	assert.NoError(t, os.WriteFile(file, text[:10], 0o600))
 	if out, exit := w.whoText(whole...); exit != 0 || !strings.Contains(out, "ns/p") {
 		t.Errorf("%d\n%s", exit, out)
 	}
-	check(t, os.WriteFile(file, text, 0o600))
+	assert.NoError(t, os.WriteFile(file, text, 0o600))
 	mine := w.recordPath(p.runtime.ContainerID)
-	text = must(os.ReadFile(mine))(t)
-	check(t, os.WriteFile(mine, text[:10], 0o600))
+	text = assert.Must(os.ReadFile(mine))(t)
+	assert.NoError(t, os.WriteFile(mine, text[:10], 0o600))
 	if out, exit := w.whoText(whole...); exit != 2 || !strings.Contains(out, "not a record") {
 		t.Errorf("%d\n%s", exit, out)
 	}
-	check(t, os.WriteFile(mine, text, 0o600))
+	assert.NoError(t, os.WriteFile(mine, text, 0o600))
 }

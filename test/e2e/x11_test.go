@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
@@ -40,7 +41,7 @@ func TestX11(t *testing.T) {
 			owner.Stdin = strings.NewReader(text)
 			w.background(owner)
 
-			from := must(p.Capture("eth0", func(q nstest.Packet) bool { return q.DstPort == port && q.Src == w.V4.Server }))(t)
+			from := assert.Must(p.Capture("eth0", func(q nstest.Packet) bool { return q.DstPort == port && q.Src == w.V4.Server }))(t)
 			ask := func() (string, error) {
 				c := w.Server.Command(soon(t), "xsel", "--display", fmt.Sprintf("%s:%d", w.V4.Node, display), "--output")
 				out, err := c.Output()
@@ -78,15 +79,15 @@ func (w *world) xserver() xserver {
 	x := xserver{w.t.TempDir()}
 	from := filepath.Join(root, "usr/share/fonts/X11/misc")
 	for _, font := range []string{"6x13-ISO8859-1.pcf.gz", "cursor.pcf.gz"} {
-		check(w.t, os.Rename(filepath.Join(from, font), filepath.Join(x.dir, font)))
+		assert.NoError(w.t, os.Rename(filepath.Join(from, font), filepath.Join(x.dir, font)))
 	}
-	libs := must(filepath.Glob(filepath.Join(root, "usr/lib/*/libjpeg.so.62*")))(w.t)
+	libs := assert.Must(filepath.Glob(filepath.Join(root, "usr/lib/*/libjpeg.so.62*")))(w.t)
 	for _, path := range append(libs, filepath.Join(root, "usr/bin/Xtightvnc")) {
-		check(w.t, os.Rename(path, filepath.Join(x.dir, filepath.Base(path))))
+		assert.NoError(w.t, os.Rename(path, filepath.Join(x.dir, filepath.Base(path))))
 	}
 	const fixed = "-misc-fixed-medium-r-semicondensed--13-120-75-75-c-60-iso8859-1"
-	check(w.t, os.WriteFile(filepath.Join(x.dir, "fonts.dir"), []byte("2\n6x13-ISO8859-1.pcf.gz "+fixed+"\ncursor.pcf.gz cursor\n"), 0o644))
-	check(w.t, os.WriteFile(filepath.Join(x.dir, "fonts.alias"), []byte("fixed "+fixed+"\n"), 0o644))
+	assert.NoError(w.t, os.WriteFile(filepath.Join(x.dir, "fonts.dir"), []byte("2\n6x13-ISO8859-1.pcf.gz "+fixed+"\ncursor.pcf.gz cursor\n"), 0o644))
+	assert.NoError(w.t, os.WriteFile(filepath.Join(x.dir, "fonts.alias"), []byte("fixed "+fixed+"\n"), 0o644))
 	return x
 }
 
@@ -119,7 +120,7 @@ func unpacked(t testing.TB, packages ...string) string {
 	if err != nil {
 		// Old package lists name versions that the archive no longer has. New lists are fetched
 		// for this test, separate from the machine's.
-		check(t, os.MkdirAll(filepath.Join(dir, "lists/partial"), 0o755))
+		assert.NoError(t, os.MkdirAll(filepath.Join(dir, "lists/partial"), 0o755))
 		options = append(options, "-o", "Dir::State::Lists="+filepath.Join(dir, "lists"),
 			"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=")
 		for _, verb := range [][]string{{"update"}, append([]string{"download"}, packages...)} {
@@ -129,7 +130,7 @@ func unpacked(t testing.TB, packages ...string) string {
 			}
 		}
 	}
-	debs := must(filepath.Glob(filepath.Join(dir, "*.deb")))(t)
+	debs := assert.Must(filepath.Glob(filepath.Join(dir, "*.deb")))(t)
 	if len(debs) != len(packages) {
 		t.Fatalf("apt-get download %v gave %v", packages, debs)
 	}
