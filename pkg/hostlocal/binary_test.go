@@ -21,12 +21,12 @@ const (
 		pluginsModule + " " + pluginsVersion + "/go.mod h1:fj7kS55qg3o/RgS+WGsF3+ZxwIImMPusQZKzBpcSr4c=\n"
 )
 
-// binary is the program host-local.
+// binary is the host-local program.
 type binary string
 
-// hostLocal returns the program: the one that the Makefile built, for tests that run
-// as root have no module cache, or else one built here, in a module of its own, since
-// its dependencies are not to be this module's.
+// hostLocal returns the program that the Makefile built: tests that run as root have no
+// module cache. Otherwise it builds the program in a module of its own, because
+// must not get its dependencies.
 func hostLocal(t testing.TB) binary {
 	t.Helper()
 	if built := filepath.Join(os.Getenv("MASQ_PEERS"), "host-local"); filepath.IsAbs(built) {
@@ -58,7 +58,7 @@ func hostLocal(t testing.TB) binary {
 	if err := json.Unmarshal(run("mod", "download", "-json", pluginsModule), &module); err != nil {
 		t.Fatal(err)
 	}
-	// The module brings the sums of what it depends on.
+	// The module contains the checksums of its dependencies.
 	sums, err := os.ReadFile(filepath.Join(module.Dir, "go.sum"))
 	if err != nil {
 		t.Fatal(err)
@@ -68,10 +68,10 @@ func hostLocal(t testing.TB) binary {
 	return binary(filepath.Join(dir, "host-local"))
 }
 
-// call runs a CNI verb, and returns what host-local says.
+// call runs host-local for a CNI verb, and returns its output.
 func (b binary) call(verb string, stdin []byte, args string, h holder) ([]byte, error) {
 	cmd := exec.Command(string(b))
-	// The override keeps the program from looking for the namespace.
+	// With the override the program does not open the namespace.
 	cmd.Env = []string{
 		"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + h.containerID, "CNI_IFNAME=" + h.ifname,
 		"CNI_ARGS=" + args, "CNI_NETNS=/none", "CNI_NETNS_OVERRIDE=1", "CNI_PATH=/none",
@@ -98,7 +98,7 @@ func (b binary) del(stdin []byte, args string, h holder) error {
 	return err
 }
 
-// files are the files of a directory with their contents, for comparison.
+// files returns the files of a directory with their contents, for comparison.
 func files(t testing.TB, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -117,7 +117,7 @@ func files(t testing.TB, dir string) string {
 	return strings.Join(all, "\n")
 }
 
-// text is a result as host-local prints it.
+// text returns a result as host-local prints it.
 func text(t testing.TB, r *types100.Result) string {
 	t.Helper()
 	if r == nil {

@@ -14,8 +14,8 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 )
 
-// childVar makes the test program lease addresses until it is killed, in the data
-// directory that is its value.
+// childVar is an environment variable that makes the test program lease addresses until it
+// is killed. Its value is the data directory.
 const childVar = "HOSTLOCAL_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -42,8 +42,8 @@ func (p plan) bare(dir string) []byte {
 	return fmt.Appendf(nil, `{"cniVersion": "1.1.0", "name": "net", "ipam": {"dataDir": %q, %s}}`, dir, p.ipam)
 }
 
-// TestConcurrent has many lease and release at once, half of them processes of
-// host-local: nobody gets what somebody has.
+// TestConcurrent leases and releases concurrently, half of the time by processes of
+// host-local. No address is leased twice.
 func TestConcurrent(t *testing.T) {
 	const workers, rounds = 50, 4
 	bin, dir := hostLocal(t), t.TempDir()
@@ -91,7 +91,7 @@ func TestConcurrent(t *testing.T) {
 			if err := claim(worker, r); err != nil {
 				return err
 			}
-			disclaim(r) // before the release, after which it may be another's
+			disclaim(r) // before the release, after which another worker may have it
 			if (worker+round)%4 < 2 {
 				err = bin.del(conf, "", h)
 			} else {
@@ -114,11 +114,11 @@ func TestConcurrent(t *testing.T) {
 	}
 	left, err := dual.open(t, dir).dir.leases()
 	if err != nil || len(left) > 0 {
-		t.Errorf("%v, %v are left", err, left)
+		t.Errorf("%v, remaining leases: %v", err, left)
 	}
 }
 
-// child leases until it is killed or cannot, and says each lease.
+// child leases addresses until it is killed or a lease fails, and prints each lease.
 func child(dir string) error {
 	for i := 0; ; i++ {
 		l, err := Open(dual.bare(dir), "")
@@ -133,7 +133,7 @@ func child(dir string) error {
 	}
 }
 
-// TestKilled kills a process amid its leasing: no lease is left half written, and the
+// TestKilled kills a process while it leases addresses: every lease is complete, and the
 // lock is free.
 func TestKilled(t *testing.T) {
 	dir := t.TempDir()
@@ -151,7 +151,7 @@ func TestKilled(t *testing.T) {
 		lines := bufio.NewScanner(out)
 		for range n + 1 {
 			if !lines.Scan() || !strings.HasPrefix(lines.Text(), "leased ") {
-				t.Errorf("child said %q", lines.Text())
+				t.Errorf("the child printed %q", lines.Text())
 				break
 			}
 		}
@@ -159,7 +159,7 @@ func TestKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := cmd.Wait(); err == nil {
-			t.Fatal("the child ended by itself")
+			t.Fatal("the child ended before it was killed")
 		}
 		all, err := l.dir.leases()
 		if err != nil {
@@ -184,6 +184,6 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left := files(t, l.Dir()); strings.Contains(left, "eth0") {
-		t.Errorf("Collect left\n%s", left)
+		t.Errorf("leases after Collect:\n%s", left)
 	}
 }

@@ -13,19 +13,19 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 )
 
-// defaultDataDir is where host-local keeps its leases unless told otherwise.
+// defaultDataDir is the default of ipam.dataDir.
 const defaultDataDir = "/var/lib/cni/networks"
 
-// oldStyle is the place of a range whose keys stand directly below ipam.
+// oldStyle is the key of a range whose keys are directly below ipam.
 const oldStyle = "ipam"
 
-// conf is what host-local reads of a network's configuration.
+// conf is the part of a network's configuration that host-local reads.
 type conf struct {
 	Name       string `json:"name"`
 	CNIVersion string `json:"cniVersion"`
 	IPAM       *struct {
 		spanConf
-		Name       string         `json:"name"` // means nothing, but is a string
+		Name       string         `json:"name"` // ignored, but must be a string
 		Type       string         `json:"type"` // likewise
 		Routes     []*types.Route `json:"routes"`
 		DataDir    string         `json:"dataDir"`
@@ -34,34 +34,34 @@ type conf struct {
 	} `json:"ipam"`
 	RuntimeConfig struct {
 		IPRanges [][]spanConf `json:"ipRanges"`
-		IPs      []asked      `json:"ips"`
+		IPs      []requested  `json:"ips"`
 	} `json:"runtimeConfig"`
 	Args struct {
 		CNI struct {
-			IPs []asked `json:"ips"`
+			IPs []requested `json:"ips"`
 		} `json:"cni"`
 	} `json:"args"`
 }
 
-// envArgs is what host-local reads of CNI_ARGS, whose keys are the names of fields.
+// envArgs is the part of CNI_ARGS that host-local reads. The names of fields are keys.
 type envArgs struct {
 	types.CommonArgs
-	IP asked
+	IP requested
 }
 
-// Open reads a network's configuration and CNI_ARGS, and touches no file. Its error
-// has every fault of the ranges and of the addresses asked for, each with its key.
+// Open reads a network's configuration and CNI_ARGS. It opens no file. The error has every
+// fault of the ranges and of the requested addresses, each with its key.
 func Open(stdin []byte, cniArgs string) (*Leases, error) {
 	var c conf
 	if err := json.Unmarshal(stdin, &c); err != nil {
-		return nil, fmt.Errorf("network configuration: %w", err)
+		return nil, fmt.Errorf("the network configuration cannot be decoded: %w", err)
 	}
-	// A name that is no path element must not lead elsewhere.
+	// The name becomes an element of a path.
 	if err := utils.ValidateNetworkName(c.Name); err != nil {
 		return nil, err
 	}
 	if c.IPAM == nil {
-		return nil, errors.New("ipam: is missing")
+		return nil, errors.New("ipam is missing; give an object such as {\"type\": \"host-local\", \"subnet\": \"10.0.0.0/24\"}")
 	}
 	var env envArgs
 	if err := types.LoadArgs(cniArgs, &env); err != nil {
@@ -71,7 +71,7 @@ func Open(stdin []byte, cniArgs string) (*Leases, error) {
 	sets, setsErr := c.sets()
 	var routesErr error
 	if i := slices.Index(c.IPAM.Routes, nil); i >= 0 {
-		routesErr = fmt.Errorf("ipam.routes[%d]: is null", i)
+		routesErr = fmt.Errorf("ipam.routes[%d] is null; remove it", i)
 	}
 	if err := errors.Join(setsErr, wantedErr, routesErr); err != nil {
 		return nil, err
@@ -85,9 +85,8 @@ func Open(stdin []byte, cniArgs string) (*Leases, error) {
 	}, nil
 }
 
-// OpenForRelease reads only where the leases are. Ranges may have become faulty
-// since an address was leased, and it has to be given back all the same. Release is
-// all that can be done with the result.
+// OpenForRelease reads only the directory of the leases: an address can be released even if
+// the ranges have become faulty. Release is the only method for the result.
 func OpenForRelease(stdin []byte) (*Leases, error) {
 	var head struct {
 		Name string `json:"name"`
@@ -96,7 +95,7 @@ func OpenForRelease(stdin []byte) (*Leases, error) {
 		} `json:"ipam"`
 	}
 	if err := json.Unmarshal(stdin, &head); err != nil {
-		return nil, fmt.Errorf("network configuration: %w", err)
+		return nil, fmt.Errorf("the network configuration cannot be decoded: %w", err)
 	}
 	if err := utils.ValidateNetworkName(head.Name); err != nil {
 		return nil, err
@@ -113,17 +112,17 @@ func directoryOf(dataDir, network string) directory {
 	return directory(filepath.Join(dataDir, network))
 }
 
-// wanted returns the addresses asked for, each once.
+// wanted returns the requested addresses, each once.
 func (c *conf) wanted(env envArgs) ([]netip.Addr, error) {
 	var all []netip.Addr
 	var faults []error
-	add := func(key string, ips []asked) {
+	add := func(key string, ips []requested) {
 		for i, a := range ips {
 			switch {
 			case a.fault != nil:
 				faults = append(faults, fmt.Errorf("%s[%d]: %w", key, i, a.fault))
 			case !a.IsValid():
-				faults = append(faults, fmt.Errorf("%s[%d]: is empty", key, i))
+				faults = append(faults, fmt.Errorf("%s[%d] is empty; give an address, or remove it", key, i))
 			case !slices.Contains(all, a.Addr):
 				all = append(all, a.Addr)
 			}
@@ -140,8 +139,8 @@ func (c *conf) wanted(env envArgs) ([]netip.Addr, error) {
 	return all, errors.Join(faults...)
 }
 
-// sets returns the range sets in host-local's order, which is that of the addresses
-// in the result and of the numbers behind last_reserved_ip.
+// sets returns the range sets in host-local's order. The addresses in the result and the
+// numbers of last_reserved_ip files have the same order.
 func (c *conf) sets() ([]set, error) {
 	var confs []setConf
 	add := func(key string, sets [][]spanConf) {
@@ -158,7 +157,7 @@ func (c *conf) sets() ([]set, error) {
 	}
 	add("ipam.ranges", c.IPAM.Ranges)
 	if len(confs) == 0 {
-		faults = append(faults, errors.New("ipam: has no ranges: give ipam.ranges such as [[{\"subnet\": \"10.0.0.0/24\"}]]"))
+		faults = append(faults, errors.New("ipam has no ranges; give ipam.ranges such as [[{\"subnet\": \"10.0.0.0/24\"}]]"))
 	}
 
 	var sets []set
@@ -171,16 +170,16 @@ func (c *conf) sets() ([]set, error) {
 		}
 		for _, other := range sets {
 			if s.overlaps(other) {
-				faults = append(faults, fmt.Errorf("%s: %s overlaps %s of %s", s.key, s, other, other.key))
+				faults = append(faults, fmt.Errorf("%s: %s overlaps %s of %s; remove one of them", s.key, s, other, other.key))
 			}
 		}
 		sets = append(sets, s)
 		families[s.spans[0].first.BitLen()]++
 	}
 	if families[32] > 1 || families[128] > 1 {
-		// Results before 0.3.0 have room for one address of each family.
+		// A result before 0.3.0 can contain one address of each family.
 		if able, err := version.GreaterThanOrEqualTo(c.CNIVersion, "0.3.0"); err != nil || !able {
-			faults = append(faults, fmt.Errorf("cniVersion: %q has one address of each family, but there are %d range sets of IPv4 and %d of IPv6",
+			faults = append(faults, fmt.Errorf("cniVersion: %q allows one address of each family, and there are %d range sets of IPv4 and %d of IPv6; give at least version 0.3.0, or fewer range sets",
 				c.CNIVersion, families[32], families[128]))
 		}
 	}

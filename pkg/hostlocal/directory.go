@@ -13,20 +13,20 @@ import (
 
 const (
 	lockName = "lock"
-	// newName is that of a lease before it has its address. The lock is held while
-	// such a file is of use, so that there is at most one.
+	// newName is the name of a lease that is being written. Because its writer holds the
+	// lock, there is at most one.
 	newName = "lease.new"
-	// latestName is followed by the number of the range set.
+	// latestName is the beginning of a name that ends with the number of a range set.
 	latestName = "last_reserved_ip."
 )
 
-// directory has the leases of a network.
+// directory is the directory of a network's leases.
 type directory string
 
 func (d directory) path(name string) string { return filepath.Join(string(d), name) }
 
-// lock waits for the directory's lock. It is released when the file is closed, and by
-// the kernel when the process ends, however it ends.
+// lock waits for the lock of the directory. Closing the file, or the end of the process,
+// releases it.
 func (d directory) lock() (*os.File, error) {
 	f, err := os.OpenFile(d.path(lockName), os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil {
@@ -38,7 +38,7 @@ func (d directory) lock() (*os.File, error) {
 	return f, nil
 }
 
-// create is lock for a directory that need not exist yet.
+// create makes the directory, unless it exists, and locks it.
 func (d directory) create() (*os.File, error) {
 	if err := errors.Join(os.MkdirAll(string(d), 0o755), safedir.Check(string(d))); err != nil {
 		return nil, err
@@ -54,13 +54,13 @@ func (d directory) leased(a netip.Addr) (bool, error) {
 	return err == nil, err
 }
 
-// put leases an address that is not leased. The lease appears with its content: who
-// is killed before leaves a lease.new, which the next put overwrites.
+// put leases a free address. The lease appears with its content. A process that is killed
+// before that leaves a lease.new, which the next put overwrites.
 func (d directory) put(a netip.Addr, h holder) error {
 	return safedir.WriteFile(d.path(a.String()), d.path(newName), []byte(h.String()))
 }
 
-// holder returns who holds the lease of an address, if there is one.
+// holder returns the holder of an address, if the address is leased.
 func (d directory) holder(a netip.Addr) (h holder, leased bool, err error) {
 	b, err := os.ReadFile(d.path(a.String()))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -81,8 +81,7 @@ func (d directory) removeFile(name string) error {
 	return nil
 }
 
-// leases returns the addresses that are leased. What cannot be read is left out, and
-// is part of the error.
+// leases returns the leased addresses. The error names leases that cannot be read.
 func (d directory) leases() (map[netip.Addr]holder, error) {
 	entries, err := os.ReadDir(string(d))
 	if err != nil {
@@ -92,7 +91,7 @@ func (d directory) leases() (map[netip.Addr]holder, error) {
 	var errs []error
 	for _, e := range entries {
 		a, err := parseAddr(e.Name())
-		// A name that is not an address's usual form is none of host-local's.
+		// host-local writes addresses in their canonical form only.
 		if err != nil || !e.Type().IsRegular() || a.String() != e.Name() {
 			continue
 		}
@@ -107,9 +106,9 @@ func (d directory) leases() (map[netip.Addr]holder, error) {
 	return all, errors.Join(errs...)
 }
 
-// latest returns the address that was last leased of a range set. Without one, or with
-// one that cannot be read, the search for the next starts at the beginning, which costs
-// time and nothing else.
+// latest returns the address that was last leased from a range set. If it is missing or
+// cannot be read, the search for the next address starts at the beginning: that only takes
+// longer.
 func (d directory) latest(set int) netip.Addr {
 	b, err := os.ReadFile(d.path(latestName + strconv.Itoa(set)))
 	if err != nil {
@@ -122,9 +121,10 @@ func (d directory) latest(set int) netip.Addr {
 	return a
 }
 
-// setLatest writes over what is there. To empty the file first, as os.WriteFile does,
-// makes ext4 write to the disk at once (auto_da_alloc in ext4(5)): 200 µs rather than
-// 10. Who is killed midway leaves a wrong address or none.
+// setLatest overwrites the address in place. If the file were truncated first, as by
+// os.WriteFile, ext4 would write to the disk at once (auto_da_alloc in ext4(5)), which
+// takes 200 µs rather than 10 µs. A process that is killed in between leaves a wrong
+// address or none.
 func (d directory) setLatest(set int, a netip.Addr) error {
 	f, err := os.OpenFile(d.path(latestName+strconv.Itoa(set)), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {

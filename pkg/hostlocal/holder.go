@@ -6,13 +6,13 @@ import (
 	"github.com/containernetworking/cni/pkg/utils"
 )
 
-// lineBreak stands between the two lines of a lease, on every system.
+// lineBreak separates the two lines of a lease on every operating system.
 const lineBreak = "\r\n"
 
-// holder is the attachment that a lease is for.
+// holder is the attachment that holds a lease.
 type holder struct{ containerID, ifname string }
 
-// newHolder refuses what CNI does not allow. An empty container ID would hold the
+// newHolder refuses names that CNI does not allow. An empty container ID would match the
 // empty files of the directory.
 func newHolder(containerID, ifname string) (holder, error) {
 	if err := utils.ValidateContainerID(containerID); err != nil {
@@ -24,8 +24,8 @@ func newHolder(containerID, ifname string) (holder, error) {
 	return holder{containerID, ifname}, nil
 }
 
-// parseHolder reads a lease. One without interface is of an old host-local, before
-// 0.7, and an empty one of nobody.
+// parseHolder reads a lease. A lease without interface was written by a host-local before
+// 0.7. An empty lease has no holder.
 func parseHolder(content string) holder {
 	id, ifname, _ := strings.Cut(strings.TrimSpace(content), lineBreak)
 	return holder{id, ifname}
@@ -34,5 +34,5 @@ func parseHolder(content string) holder {
 // String is the content of the lease.
 func (h holder) String() string { return h.containerID + lineBreak + h.ifname }
 
-// old is the holder as an old host-local wrote it.
+// old returns the holder as a host-local before 0.7 wrote it.
 func (h holder) old() holder { return holder{containerID: h.containerID} }

@@ -14,7 +14,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 )
 
-// plan is a network for which both lease, and what may be asked for in it.
+// plan is a network of both programs, with addresses to request.
 type plan struct {
 	name, ipam, runtime string
 	ask                 []string
@@ -41,7 +41,7 @@ var plans = []plan{
 	{"the whole of IPv4", `"subnet": "0.0.0.0/0", "rangeStart": "255.255.255.250", "rangeEnd": "255.255.255.255"`, "", []string{"255.255.255.255"}},
 }
 
-// conf writes the network's configuration with addresses to ask for.
+// conf returns the configuration of the network, with requested addresses.
 func (p plan) conf(dataDir, runtimeIPs, argsIPs string) []byte {
 	runtime := fmt.Sprintf(`"ips": [%s]`, runtimeIPs)
 	if p.runtime != "" {
@@ -52,9 +52,8 @@ func (p plan) conf(dataDir, runtimeIPs, argsIPs string) []byte {
 		runtime, argsIPs, dataDir, filepath.Join(dataDir, "resolv.conf"), p.ipam)
 }
 
-// TestInterchange has the program host-local and this package take turns on one
-// directory, and the program alone work on another: the results are the same after
-// each step, and so are the files.
+// TestInterchange lets the program host-local and this package take turns on one directory,
+// while host-local alone works on another. After each step, results and files are the same.
 func TestInterchange(t *testing.T) {
 	bin := hostLocal(t)
 	for i, p := range plans {
@@ -74,7 +73,7 @@ func TestInterchange(t *testing.T) {
 	}
 }
 
-// twins are a directory for both and one for the program alone.
+// twins are the directory of both programs and the directory of host-local alone.
 type twins struct {
 	*testing.T
 	bin                       binary
@@ -103,7 +102,7 @@ func newTwins(t *testing.T, bin binary, p plan, r *rand.Rand) *twins {
 			}
 		}
 		write("resolv.conf", "# comment\n; another\n domain example.org\r\nnameserver 10.0.0.53\nnameserver fd00::53 x\nsearch a b\nsearch c\noptions ndots:5\nnameserver\n")
-		// Leases as versions before 0.7 wrote them, and a latest address from elsewhere.
+		// Leases of versions before 0.7, and a last address outside the ranges.
 		n := 0
 		for a := range l.sets[0].candidates(netip.Addr{}) {
 			if n++; n%3 == 0 {
@@ -131,11 +130,11 @@ func (w *twins) step() {
 		w.del(w.any())
 	}
 	if both, alone := files(w.T, filepath.Join(w.both, "net")), files(w.T, filepath.Join(w.alone, "net")); both != alone {
-		w.Fatalf("both have\n%s\nhost-local alone has\n%s", both, alone)
+		w.Fatalf("files of both programs:\n%s\nfiles of host-local alone:\n%s", both, alone)
 	}
 }
 
-// any returns an attachment: mostly one that has leases.
+// any returns an attachment, in most cases an attachment with leases.
 func (w *twins) any() holder {
 	all := []holder{{"nobody", "eth0"}, {"old3", "eth0"}, {"old6", "eth0"}, {"old9", "eth1"}}
 	if w.rand.IntN(5) > 0 && len(w.held) > 0 {
@@ -148,8 +147,8 @@ func (w *twins) any() holder {
 	return all[w.rand.IntN(len(all))]
 }
 
-// add leases to an attachment. Only one without leases asks for addresses: host-local
-// releases all that it had when it gets no second lease.
+// add leases addresses. Only an attachment without leases requests addresses: host-local
+// releases all its leases if a second lease fails.
 func (w *twins) add(h holder, fresh bool) {
 	w.Helper()
 	var args, runtimeIPs, argsIPs string
@@ -165,7 +164,7 @@ func (w *twins) add(h holder, fresh bool) {
 		case 2:
 			argsIPs = strconv.Quote(a)
 		case 3:
-			// Of the same set, host-local would take either.
+			// Of two requests in one set, host-local takes either.
 			runtimeIPs = strconv.Quote(a)
 			if strings.HasPrefix(a, "fd00:") != strings.HasPrefix(b, "fd00:") {
 				argsIPs = strconv.Quote(b)

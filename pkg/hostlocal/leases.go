@@ -13,18 +13,18 @@ import (
 )
 
 var (
-	// ErrExhausted is the error of Lease when each address of a range set is leased.
+	// ErrExhausted is the error of Lease if every address of a range set is leased.
 	ErrExhausted = errors.New("no free address")
-	// ErrLeased is the error of Lease when the attachment has a lease already, or
-	// when somebody has the address asked for.
-	ErrLeased = errors.New("leased already")
-	// ErrNoLease is the error of Check when the attachment has no lease.
+	// ErrLeased is the error of Lease if the attachment has a lease already, or if the
+	// requested address is leased.
+	ErrLeased = errors.New("already leased")
+	// ErrNoLease is the error of Check if the attachment has no lease.
 	ErrNoLease = errors.New("no lease")
 )
 
-// Leases are the leases of one network. Each method holds the lock of the directory
-// from beginning to end, so that other goroutines and processes, host-local's too,
-// see all of its changes or none.
+// Leases are the leases of one network. Each method that changes leases holds the lock of
+// the directory, so that other goroutines and processes, host-local included, see all of
+// its changes or none.
 type Leases struct {
 	dir        directory
 	sets       []set
@@ -33,25 +33,25 @@ type Leases struct {
 	resolvConf string
 }
 
-// Dir is the directory of the leases. It need not exist before the first Lease.
+// Dir returns the directory of the leases. The first Lease makes it.
 func (l *Leases) Dir() string { return string(l.dir) }
 
-// HasIPv6 reports whether a range set is of IPv6.
+// HasIPv6 reports whether there is a range set of IPv6 addresses.
 func (l *Leases) HasIPv6() bool {
 	return slices.ContainsFunc(l.sets, func(s set) bool { return s.spans[0].first.Is6() })
 }
 
-// HasIPv4 reports whether a range set is of IPv4.
+// HasIPv4 reports whether there is a range set of IPv4 addresses.
 func (l *Leases) HasIPv4() bool {
 	return slices.ContainsFunc(l.sets, func(s set) bool { return s.spans[0].first.Is4() })
 }
 
-// Lease leases one address of each range set to an attachment: those asked for where
-// a set has them. An error leaves no lease behind.
+// Lease leases one address of each range set to an attachment: a requested address if the
+// set has one. A Lease that fails leaves no lease.
 //
-// fresh says that the attachment cannot have a lease, which saves reading all leases.
-// If it is false, an attachment with a lease gets ErrLeased, unless it asks for an
-// address, which host-local takes for the wish to have one more.
+// If fresh is true, the attachment cannot have a lease, so that Lease need not read all
+// leases. Otherwise the error for an attachment with a lease is ErrLeased, unless it
+// requests an address: then it gets a further address, as from host-local.
 func (l *Leases) Lease(containerID, ifname string, fresh bool) (result *types100.Result, err error) {
 	h, err := newHolder(containerID, ifname)
 	if err != nil {
@@ -113,29 +113,29 @@ func (l *Leases) Lease(containerID, ifname string, fresh bool) (result *types100
 		})
 	}
 	if len(wanted) > 0 {
-		return nil, fmt.Errorf("addresses %s were asked for: each range set leases one, of its ranges: %s", wanted, l.sets)
+		return nil, fmt.Errorf("the requested addresses %s cannot be leased: each range set leases one address of its ranges, which are %s", wanted, l.sets)
 	}
 	return result, nil
 }
 
-// request returns an address that was asked for, if it is free.
+// request returns a requested address, if it is free.
 func (l *Leases) request(s set, a netip.Addr) (netip.Addr, span, error) {
 	r := s.spans[s.find(a)]
 	if a == r.gateway {
-		return a, r, fmt.Errorf("%s was asked for, but is the gateway of %s", a, r.subnet)
+		return a, r, fmt.Errorf("the requested address %s is the gateway of %s", a, r.subnet)
 	}
 	leased, err := l.dir.leased(a)
 	if err == nil && leased {
-		err = fmt.Errorf("%s was asked for: %w, see %s", a, ErrLeased, l.dir.path(a.String()))
+		err = fmt.Errorf("the requested address %s is %w: see %s", a, ErrLeased, l.dir.path(a.String()))
 	}
 	return a, r, err
 }
 
-// choose returns the next free address of the i-th range set. had are the addresses
-// of the attachment.
+// choose returns the next free address of the i-th range set. had are addresses that the
+// attachment already has.
 func (l *Leases) choose(i int, s set, had []netip.Addr) (netip.Addr, span, error) {
 	if j := slices.IndexFunc(had, s.contains); j >= 0 {
-		return netip.Addr{}, span{}, fmt.Errorf("%w: the attachment has %s, see %s", ErrLeased, had[j], l.dir.path(had[j].String()))
+		return netip.Addr{}, span{}, fmt.Errorf("%w: the attachment has %s: see %s", ErrLeased, had[j], l.dir.path(had[j].String()))
 	}
 	for a, r := range s.candidates(l.dir.latest(i)) {
 		leased, err := l.dir.leased(a)
@@ -147,14 +147,14 @@ func (l *Leases) choose(i int, s set, had []netip.Addr) (netip.Addr, span, error
 		}
 	}
 	return netip.Addr{}, span{}, fmt.Errorf(
-		"%w in %s: release the leases of containers that are gone (CNI verb GC, or remove their files from %s), or give the network more addresses",
+		"%w in %s; release the leases of removed containers (CNI verb GC, or remove their files in %s), or give the network more addresses",
 		ErrExhausted, s, l.dir)
 }
 
-// Release gives back the addresses of an attachment. If known has any, only these are
-// looked at, and those that are not the attachment's are left alone. Else all leases
-// are read; where none is the attachment's, those of its container that do not say
-// their interface are released. That there is nothing to give back is no error.
+// Release releases the addresses of an attachment. If known is not empty, Release reads
+// only the leases of these addresses, and ignores leases of other attachments. Otherwise
+// it reads all leases. If the attachment has none, Release releases the leases of its
+// container without an interface. An attachment without leases is no error.
 func (l *Leases) Release(containerID, ifname string, known []netip.Addr) error {
 	h, err := newHolder(containerID, ifname)
 	if err != nil {
@@ -169,7 +169,7 @@ func (l *Leases) Release(containerID, ifname string, known []netip.Addr) error {
 	}
 	defer lock.Close()
 
-	// A lease that was being written when its writer was killed is nobody's.
+	// An incomplete lease of a killed writer belongs to no attachment.
 	errs := []error{l.dir.removeNew()}
 	if len(known) == 0 {
 		var old []netip.Addr
@@ -177,7 +177,7 @@ func (l *Leases) Release(containerID, ifname string, known []netip.Addr) error {
 		if len(known) == 0 {
 			known = old
 		}
-		// What cannot be read must not keep the rest.
+		// Unreadable leases must not keep the others from being released.
 		errs = append(errs, err)
 	}
 	for _, a := range known {
@@ -194,9 +194,9 @@ func (l *Leases) Release(containerID, ifname string, known []netip.Addr) error {
 }
 
 // Check returns ErrNoLease unless the attachment has the lease of each known address. It
-// reads the leases of these addresses only, and takes no lock: a lease that was there
-// before the call is read whole. With no address known, any lease of the attachment will
-// do, as for host-local, and all are read.
+// reads only the leases of these addresses, and needs no lock, because a lease appears with
+// its content. If known is empty, Check reads all leases, and any lease of the attachment
+// is enough, as for host-local.
 func (l *Leases) Check(containerID, ifname string, known []netip.Addr) error {
 	h, err := newHolder(containerID, ifname)
 	if err != nil {
@@ -236,11 +236,11 @@ func (l *Leases) Check(containerID, ifname string, known []netip.Addr) error {
 	return none
 }
 
-// Collect releases every lease within the ranges for which free returns true, and empty
-// ones, whose writer was killed. free is called with the lock held.
+// Collect releases every lease within the ranges for which free returns true, and the empty
+// leases of killed writers. free is called while the lock is held.
 //
-// A lease that an old host-local wrote does not say its interface: free is called with an
-// empty ifname, and must answer for the container.
+// A lease of a host-local before 0.7 has no interface. For it, free is called with an empty
+// ifname, and must decide by the container.
 func (l *Leases) Collect(free func(containerID, ifname string) bool) error {
 	lock, err := l.dir.lock()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -262,8 +262,8 @@ func (l *Leases) Collect(free func(containerID, ifname string) bool) error {
 	return errors.Join(errs...)
 }
 
-// of returns the addresses that an attachment has, and those that an old host-local
-// leased to its container, which may be of another interface.
+// of returns the addresses of an attachment, and the addresses that a host-local before 0.7
+// leased to its container, possibly for another interface.
 func (l *Leases) of(h holder) (had, old []netip.Addr, err error) {
 	all, err := l.dir.leases()
 	for a, got := range all {

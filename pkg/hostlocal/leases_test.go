@@ -25,7 +25,7 @@ func leaseFiles(t testing.TB, l *Leases, contents map[string]string) {
 	}
 }
 
-// names are the files of the directory, but the lock.
+// names returns the names of the files of the directory, except for the lock.
 func names(t testing.TB, l *Leases) string {
 	t.Helper()
 	entries, err := os.ReadDir(l.Dir())
@@ -52,11 +52,11 @@ func TestLeaseErrors(t *testing.T) {
 	}
 	_, err := l.Lease("b", "eth0", true)
 	if !errors.Is(err, ErrExhausted) {
-		t.Fatalf("no address is free: %v", err)
+		t.Fatalf("without a free address: %v", err)
 	}
 	for _, w := range []string{"10.0.0.1-10.0.0.2", "ipam.ranges[0]", "GC", l.Dir()} {
 		if !strings.Contains(err.Error(), w) {
-			t.Errorf("error %q does not say %q", err, w)
+			t.Errorf("error %q does not contain %q", err, w)
 		}
 	}
 	for _, h := range []holder{{"", "eth0"}, {"c", ""}, {"c", "a/b"}, {"a\r\nb", "eth0"}} {
@@ -72,8 +72,8 @@ func TestLeaseErrors(t *testing.T) {
 	}
 }
 
-// A lease that fails at the second set takes back the first, and leaves what the
-// attachment had.
+// A Lease that fails at the second set releases the address of the first set, and keeps
+// the earlier leases of the attachment.
 func TestLeaseAllOrNothing(t *testing.T) {
 	p := plan{ipam: `"ranges": [[{"subnet": "10.0.0.0/24"}], [{"subnet": "fd00::/126", "rangeEnd": "fd00::2"}]]`}
 	l := p.open(t, t.TempDir())
@@ -85,7 +85,7 @@ func TestLeaseAllOrNothing(t *testing.T) {
 		t.Fatalf("%v, %v", r, err)
 	}
 	if got := names(t, l); got != "10.0.7.1 fd00::2 last_reserved_ip.0" {
-		t.Errorf("left: %s", got)
+		t.Errorf("leases: %s", got)
 	}
 }
 
@@ -95,8 +95,8 @@ func TestLeaseRequested(t *testing.T) {
 		{"IP=10.0.0.9/8", "10.0.0.9/24"},
 		{"IP=", "10.0.0.2/24"},
 		{"IP=10.0.0.1", "gateway"},
-		{"IP=10.0.0.5", "leased already"},
-		{"IP=10.0.1.5", "[10.0.1.5] were asked for"},
+		{"IP=10.0.0.5", "already leased"},
+		{"IP=10.0.1.5", "[10.0.1.5] cannot be leased"},
 	} {
 		l, err := Open(fmt.Appendf(nil, `{"name": "net", "ipam": {"subnet": "10.0.0.0/24", "dataDir": %q}}`, t.TempDir()), c.args)
 		if err != nil {
@@ -110,7 +110,7 @@ func TestLeaseRequested(t *testing.T) {
 			got = r.IPs[0].Address.String()
 		}
 		if !strings.Contains(got, c.want) {
-			t.Errorf("%s: %s, not %s", c.args, got, c.want)
+			t.Errorf("%s: got %s, want %s", c.args, got, c.want)
 		}
 	}
 }
@@ -121,7 +121,7 @@ func TestLeaseResolvConfMissing(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(l.Dir()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the directory: %v", err)
+		t.Errorf("the directory exists: %v", err)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestRelease(t *testing.T) {
 	for _, c := range []struct {
 		name, id, ifname string
 		known            []string
-		want             string // what is left
+		want             string // the remaining leases
 	}{
 		{"all", "a", "eth0", nil, "10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 last_reserved_ip.0"},
 		{"known only", "a", "eth0", []string{"10.0.0.2", "::ffff:10.0.0.3", "10.0.0.77"}, "10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 10.9.0.1 fd00::2 last_reserved_ip.0"},
@@ -153,7 +153,7 @@ func TestRelease(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := names(t, l); got != c.want {
-				t.Errorf("left %s\nwant %s", got, c.want)
+				t.Errorf("got leases %s\nwant %s", got, c.want)
 			}
 		})
 	}
@@ -164,7 +164,7 @@ func TestCheck(t *testing.T) {
 	leaseFiles(t, l, map[string]string{"10.0.0.2": "a\r\neth0", "10.0.0.3": "b\n"})
 	for h, want := range map[holder]error{{"a", "eth0"}: nil, {"a", "eth1"}: ErrNoLease, {"b", "eth0"}: nil, {"c", "eth0"}: ErrNoLease} {
 		if err := l.Check(h.containerID, h.ifname, nil); !errors.Is(err, want) {
-			t.Errorf("%v: %v, not %v", h, err, want)
+			t.Errorf("%v: got %v, want %v", h, err, want)
 		}
 	}
 }
@@ -180,11 +180,11 @@ func TestCollect(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := names(t, l), "10.0.0.2 10.0.0.4 10.9.0.1 last_reserved_ip.0 other"; got != want {
-		t.Errorf("left %s\nwant %s", got, want)
+		t.Errorf("got leases %s\nwant %s", got, want)
 	}
 }
 
-// Where nothing was ever leased there is nothing to do, and no directory to make.
+// Without a directory, Release, Check and Collect do nothing and do not make it.
 func TestNoDirectory(t *testing.T) {
 	l := dual.open(t, t.TempDir())
 	if err := l.Release("a", "eth0", nil); err != nil {
@@ -201,7 +201,7 @@ func TestNoDirectory(t *testing.T) {
 	}
 }
 
-// What killed processes leave does not stand in the way.
+// Files of killed processes do not prevent a lease.
 func TestLeaseAfterKill(t *testing.T) {
 	l := plan{ipam: `"subnet": "10.0.0.0/24"`}.open(t, t.TempDir())
 	leaseFiles(t, l, map[string]string{newName: "much longer than what follows\r\neth0", "10.0.0.2": "", "last_reserved_ip.0": ""})
@@ -217,8 +217,8 @@ func TestLeaseAfterKill(t *testing.T) {
 	}
 }
 
-// BenchmarkLease leases to a fresh attachment and releases what is known to be its,
-// which the number of other leases does not slow down.
+// BenchmarkLease leases to a fresh attachment and releases its known addresses. The time
+// does not depend on the number of other leases.
 func BenchmarkLease(b *testing.B) {
 	for _, n := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("leases=%d", n), func(b *testing.B) {
@@ -246,8 +246,8 @@ func BenchmarkLease(b *testing.B) {
 	}
 }
 
-// With the addresses known, Check reads their leases and nothing else: it does not wait
-// for the lock, and other leases that cannot be read do not matter.
+// With known addresses, Check reads only their leases: it does not wait for the lock, and
+// unreadable leases of other addresses do not matter.
 func TestCheckOfKnownAddresses(t *testing.T) {
 	l := dual.open(t, t.TempDir())
 	leaseFiles(t, l, map[string]string{"10.0.0.2": "a\r\neth0", "fd00::2": "a\r\neth0", "10.0.0.3": "b", "10.0.0.4": "b\r\neth0"})
@@ -267,7 +267,7 @@ func TestCheckOfKnownAddresses(t *testing.T) {
 		{"a", "10.0.0.2 fd00::2", nil, ""},
 		{"a", "10.0.0.2 fd00::3", ErrNoLease, "fd00::3"},
 		{"a", "10.0.0.4", ErrNoLease, `"b"`},
-		{"b", "10.0.0.3", nil, ""}, // an old host-local's
+		{"b", "10.0.0.3", nil, ""}, // written by host-local before 0.7
 		{"c", "10.0.0.3", ErrNoLease, `"b"`},
 		{"a", "10.0.0.9", unix.ELOOP, "10.0.0.9"},
 	} {

@@ -7,7 +7,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 )
 
-// resolvConf reads the DNS settings that the option of the same name points at.
+// resolvConf reads the DNS settings of a file in the format of resolv.conf(5).
 func resolvConf(path string) (types.DNS, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -19,7 +19,7 @@ func resolvConf(path string) (types.DNS, error) {
 		if len(f) < 2 {
 			continue
 		}
-		// A comment begins with none of these words.
+		// Comments and unknown options are ignored.
 		switch f[0] {
 		case "nameserver":
 			dns.Nameservers = append(dns.Nameservers, f[1])

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// set is what an attachment gets one address of: ranges of one family.
+// set is a range set: ranges of one family. An attachment gets one address of each set.
 type set struct {
-	key   string // its place in the configuration
+	key   string // in the configuration
 	spans []span // at least one
 }
 
-// setConf is a range set as configured.
+// setConf is the configuration of a range set.
 type setConf struct {
 	key   string
 	spans []spanConf
@@ -24,7 +24,7 @@ type setConf struct {
 // set returns the range set, or all its faults.
 func (c setConf) set() (set, error) {
 	if len(c.spans) == 0 {
-		return set{}, fmt.Errorf("%s: has no range", c.key)
+		return set{}, fmt.Errorf("%s has no range; give one such as [{\"subnet\": \"10.0.0.0/24\"}]", c.key)
 	}
 	s := set{key: c.key}
 	var faults []error
@@ -41,9 +41,9 @@ func (c setConf) set() (set, error) {
 		for _, other := range s.spans {
 			switch {
 			case p.first.BitLen() != other.first.BitLen():
-				faults = append(faults, fmt.Errorf("%s: %s and %s are of different families: give each family a range set of its own", key, other, p))
+				faults = append(faults, fmt.Errorf("%s: %s and %s have different families; give each family its own range set", key, other, p))
 			case p.overlaps(other):
-				faults = append(faults, fmt.Errorf("%s: %s overlaps %s of the same set", key, p, other))
+				faults = append(faults, fmt.Errorf("%s: %s overlaps %s of the same set; remove one of them", key, p, other))
 			}
 		}
 		s.spans = append(s.spans, p)
@@ -51,9 +51,9 @@ func (c setConf) set() (set, error) {
 	return s, errors.Join(faults...)
 }
 
-// candidates yields each address that may be leased, once: from the one behind latest
-// to the end, and from the beginning round to it. So a container in a crash loop gets
-// a new address each time. Where latest is not of the set, they start at the beginning.
+// candidates yields each address that can be leased once. It starts after latest and
+// continues at the beginning of the set, so that a container in a crash loop gets a new
+// address each time. If latest is not in the set, it starts at the beginning.
 func (s set) candidates(latest netip.Addr) iter.Seq2[netip.Addr, span] {
 	return func(yield func(netip.Addr, span) bool) {
 		at, a := 0, s.spans[0].first
@@ -79,7 +79,7 @@ func (s set) next(at int, a netip.Addr) (int, netip.Addr) {
 	return at, s.spans[at].first
 }
 
-// find returns the index of the range that has the address, or -1.
+// find returns the index of the range with the address, or -1.
 func (s set) find(a netip.Addr) int {
 	return slices.IndexFunc(s.spans, func(r span) bool { return r.contains(a) })
 }

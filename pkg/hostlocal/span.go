@@ -13,10 +13,10 @@ import (
 type span struct {
 	subnet      netip.Prefix
 	first, last netip.Addr
-	gateway     netip.Addr // never leased; need not be in the subnet
+	gateway     netip.Addr // never leased; may be outside the subnet
 }
 
-// spanConf is a range as configured.
+// spanConf is the configuration of a range.
 type spanConf struct {
 	RangeStart address `json:"rangeStart"`
 	RangeEnd   address `json:"rangeEnd"`
@@ -24,7 +24,7 @@ type spanConf struct {
 	Gateway    address `json:"gateway"`
 }
 
-// fault is every value that cannot be read; key is the place of the range.
+// fault returns the faults of all values that cannot be read. key is the key of the range.
 func (c spanConf) fault(key string) error {
 	var faults []error
 	for _, f := range []struct {
@@ -43,15 +43,15 @@ func (c spanConf) fault(key string) error {
 	return errors.Join(faults...)
 }
 
-// span fills in what is not configured: the gateway is the subnet's first address,
-// where the range begins too, and it ends before the broadcast address. IPv6 has no
-// such address.
+// span returns the range, with defaults for missing values. Gateway and first address are
+// the first address of the subnet. The last address is the last of the subnet, in IPv4 the
+// address before the broadcast address.
 func (c spanConf) span(key string) (span, error) {
 	if err := c.fault(key); err != nil {
 		return span{}, err
 	}
 	if !c.Subnet.IsValid() {
-		return span{}, fmt.Errorf("%s.subnet: is missing: give a subnet such as \"10.0.0.0/24\"", key)
+		return span{}, fmt.Errorf("%s.subnet is missing; give a subnet such as \"10.0.0.0/24\"", key)
 	}
 	s := span{c.Subnet.Prefix, c.RangeStart.Addr, c.RangeEnd.Addr, c.Gateway.Addr}
 	if !s.gateway.IsValid() {
@@ -68,13 +68,13 @@ func (c spanConf) span(key string) (span, error) {
 	}
 	var faults []error
 	if !s.subnet.Contains(s.first) {
-		faults = append(faults, fmt.Errorf("%s.rangeStart: %s is not in subnet %s", key, s.first, s.subnet))
+		faults = append(faults, fmt.Errorf("%s.rangeStart: %s is not in subnet %s; give an address of the subnet", key, s.first, s.subnet))
 	}
 	if !s.subnet.Contains(s.last) {
-		faults = append(faults, fmt.Errorf("%s.rangeEnd: %s is not in subnet %s", key, s.last, s.subnet))
+		faults = append(faults, fmt.Errorf("%s.rangeEnd: %s is not in subnet %s; give an address of the subnet", key, s.last, s.subnet))
 	}
 	if faults == nil && s.last.Less(s.first) {
-		faults = append(faults, fmt.Errorf("%s: the range ends at %s, before it starts at %s", key, s.last, s.first))
+		faults = append(faults, fmt.Errorf("%s: the range ends at %s, before its start %s; give a rangeEnd that is not below rangeStart", key, s.last, s.first))
 	}
 	return s, errors.Join(faults...)
 }

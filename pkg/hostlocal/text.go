@@ -9,10 +9,8 @@ import (
 	"strings"
 )
 
-// The values of a configuration keep their faults rather than stop its decoding, so
-// that all faults can be reported, each with its key.
-
-// address is a single address, or the zero Addr where it is absent or empty.
+// address is an address of a configuration, or the zero Addr if it is absent or empty. Its
+// fault does not stop the decoding, so that all faults are reported, each with its key.
 type address struct {
 	netip.Addr
 	fault error
@@ -33,18 +31,18 @@ func (a *address) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// asked is an address that somebody asks for: CNI lets it have a prefix length,
-// which says nothing here.
-type asked struct{ address }
+// requested is an address that a runtime requests. CNI allows a prefix length, which is
+// ignored.
+type requested struct{ address }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (a *asked) UnmarshalText(b []byte) error {
+func (a *requested) UnmarshalText(b []byte) error {
 	if !strings.Contains(string(b), "/") {
 		return a.address.UnmarshalText(b)
 	}
 	ip, _, err := net.ParseCIDR(string(b))
 	if err != nil {
-		a.fault = errors.Join(a.fault, fmt.Errorf("%q is neither an address nor an address with prefix length", b))
+		a.fault = errors.Join(a.fault, fmt.Errorf("%q is not an address; give one such as \"10.0.0.5\" or \"10.0.0.5/24\"", b))
 		return nil
 	}
 	a.Addr, _ = netip.AddrFromSlice(ip)
@@ -52,7 +50,8 @@ func (a *asked) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// subnet is a network, or the zero Prefix where it is absent.
+// subnet is a subnet of a configuration, or the zero Prefix if it is absent. For its fault
+// see address.
 type subnet struct {
 	netip.Prefix
 	given bool
@@ -75,34 +74,34 @@ func (n *subnet) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// parseSubnet reads with package net what host-local reads with it: netip is stricter
-// about the prefix length.
+// parseSubnet parses with package net, as host-local does: package netip is stricter about
+// the prefix length.
 func parseSubnet(s string) (netip.Prefix, error) {
 	ip, network, err := net.ParseCIDR(s)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is no subnet such as 10.0.0.0/24", s)
+		return netip.Prefix{}, fmt.Errorf("%q is not a subnet; give one such as \"10.0.0.0/24\"", s)
 	}
 	addr, _ := netip.AddrFromSlice(ip)
 	addr = addr.Unmap()
 	ones, size := network.Mask.Size()
 	switch p := netip.PrefixFrom(addr, ones); {
 	case size != addr.BitLen():
-		return netip.Prefix{}, fmt.Errorf("%q is an IPv4 address with an IPv6 prefix length", s)
+		return netip.Prefix{}, fmt.Errorf("%q is an IPv4 address with an IPv6 prefix length; give a length of at most 32", s)
 	case ones > size-2:
-		return netip.Prefix{}, fmt.Errorf("%q is too small to lease from: at most /%d", s, size-2)
+		return netip.Prefix{}, fmt.Errorf("%q is too small to lease addresses; give a prefix length of at most %d", s, size-2)
 	case p != p.Masked():
-		return netip.Prefix{}, fmt.Errorf("%q has host bits set: write %s", s, p.Masked())
+		return netip.Prefix{}, fmt.Errorf("%q has bits beyond its length; write %q", s, p.Masked())
 	default:
 		return p, nil
 	}
 }
 
-// parseAddr returns the address in its one form: an IPv4 address is never mapped
-// into IPv6, and none has a zone.
+// parseAddr parses an address without zone. It converts an IPv4 address that is mapped into
+// IPv6 to IPv4.
 func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("%q is no address", s)
+		return netip.Addr{}, fmt.Errorf("%q is not an address", s)
 	}
 	return a.Unmap(), nil
 }
