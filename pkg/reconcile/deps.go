@@ -46,8 +46,8 @@ type Deps struct {
 	CPUTime func() time.Duration
 	// ResyncInterval is the time between resyncs, unless Node gives another.
 	ResyncInterval time.Duration
-	// CleanupGrace is how long the proof that a container is gone has to hold until its
-	// attachment is removed: its runtime may be about to call DEL.
+	// CleanupGrace is how long the proof that a container no longer exists has to hold before
+	// its attachment is removed: its runtime may be about to call DEL.
 	CleanupGrace time.Duration
 	Log          *slog.Logger
 	// PreviousEgress lists the egress addresses that the previous masqd translated to. The

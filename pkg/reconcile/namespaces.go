@@ -17,7 +17,7 @@ type namespaceCleanup struct {
 	grace   time.Duration // how long the proof has to hold
 	log     *slog.Logger
 
-	gone map[string]time.Time // since when, by the ID of the records
+	staleSince map[string]time.Time // by the ID of the records
 }
 
 // run removes the records of namespaces that have not existed for the grace. A record that
@@ -28,7 +28,7 @@ func (c *namespaceCleanup) run(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	gone := map[string]time.Time{}
+	staleSince := map[string]time.Time{}
 	var errs []error
 	for _, o := range others {
 		stale, all, err := c.stale(o)
@@ -36,17 +36,17 @@ func (c *namespaceCleanup) run(now time.Time) error {
 		if err != nil || len(stale) == 0 {
 			continue
 		}
-		since, known := c.gone[o.ID()]
+		since, known := c.staleSince[o.ID()]
 		if !known {
 			since = now
 		}
 		if now.Sub(since) < c.grace {
-			gone[o.ID()] = since
+			staleSince[o.ID()] = since
 			continue
 		}
 		errs = append(errs, c.remove(o, stale, all))
 	}
-	c.gone = gone
+	c.staleSince = staleSince
 	return errors.Join(errs...)
 }
 

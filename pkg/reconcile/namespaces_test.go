@@ -59,7 +59,7 @@ func TestNamespaceCleanup(t *testing.T) {
 		states[n] = s
 		return &n
 	}
-	gone, alive, unknown := space(1, masq.NetNSRemoved), space(2, masq.NetNSAlive), space(3, masq.NetNSUnknown)
+	removed, alive, unknown := space(1, masq.NetNSRemoved), space(2, masq.NetNSAlive), space(3, masq.NetNSUnknown)
 	// filesOf returns the files of a namespace below the state directory.
 	filesOf := func(r *store.Records) (out []string) {
 		t.Helper()
@@ -76,10 +76,10 @@ func TestNamespaceCleanup(t *testing.T) {
 		return out
 	}
 
-	put(t, own, "own", gone) // stale-attachment cleanup judges it
+	put(t, own, "own", removed) // stale-attachment cleanup judges it
 	dead := elsewhere(t, dir)
-	put(t, dead, "a", gone)
-	if err := dead.Retire(put(t, dead, "retired", gone)); err != nil {
+	put(t, dead, "a", removed)
+	if err := dead.Retire(put(t, dead, "retired", removed)); err != nil {
 		t.Fatal(err)
 	}
 	p := masq.Default()
@@ -87,21 +87,21 @@ func TestNamespaceCleanup(t *testing.T) {
 		t.Fatal(err)
 	}
 	onlyRetired := elsewhere(t, dir)
-	if err := onlyRetired.Retire(put(t, onlyRetired, "a", gone)); err != nil {
+	if err := onlyRetired.Retire(put(t, onlyRetired, "a", removed)); err != nil {
 		t.Fatal(err)
 	}
 	// A namespace may have the ID that another one had before a reboot.
 	mixed := elsewhere(t, dir)
-	put(t, mixed, "old", gone)
+	put(t, mixed, "old", removed)
 	put(t, mixed, "new", alive)
 	unproved := elsewhere(t, dir)
 	put(t, unproved, "a", unknown)
 	before := elsewhere(t, dir)
 	put(t, before, "a", nil) // written by an earlier version
 	partly := elsewhere(t, dir)
-	put(t, partly, "a", gone)
+	put(t, partly, "a", removed)
 	kept := []masq.Key{put(t, partly, "b", nil)}
-	kept = append(kept, put(t, partly, "c", gone))
+	kept = append(kept, put(t, partly, "c", removed))
 	damaged := partly.PathOf(kept[1].Digest())
 	if err := os.WriteFile(damaged, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
@@ -130,9 +130,9 @@ func TestNamespaceCleanup(t *testing.T) {
 		t.Fatalf("within the grace %q of %q are left", got, all)
 	}
 	// The proof has to hold without interruption.
-	states[*gone] = masq.NetNSUnknown
+	states[*removed] = masq.NetNSUnknown
 	run(time.Minute)
-	states[*gone] = masq.NetNSRemoved
+	states[*removed] = masq.NetNSRemoved
 	run(2 * time.Minute)
 	if got := filesOf(dead); !slices.Equal(got, all) {
 		t.Fatalf("after a proof that did not hold %q of %q are left", got, all)
@@ -140,7 +140,7 @@ func TestNamespaceCleanup(t *testing.T) {
 	run(3 * time.Minute)
 	for _, r := range []*store.Records{dead, onlyRetired} {
 		if left := filesOf(r); len(left) > 0 {
-			t.Errorf("after the namespace is gone, %q are left", left)
+			t.Errorf("after the removal of the namespace, %q are left", left)
 		}
 	}
 	for name, r := range stay {

@@ -26,7 +26,7 @@ const (
 	Forwarding
 	// AllLinks are all links that the plugin made.
 	AllLinks
-	// StaleAttachments has the next resync look for attachments whose container is gone.
+	// StaleAttachments has the next resync remove attachments whose container no longer exists.
 	StaleAttachments
 	// Generation is the number of the kernel's ruleset. If it shows that notifications are
 	// missing, the whole table is compared.

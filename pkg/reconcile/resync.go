@@ -22,7 +22,7 @@ func (l *Loop) resync() {
 	l.deps.ReloadConfiguration()
 	records := l.deps.Records.records
 	if err := errors.Join(l.deps.Records.Reload(), records.Tidy(l.deps.CleanupGrace), records.TidyRefusals(time.Now())); err != nil {
-		l.deps.Log.Error("cannot read the records again, or remove stale files beside them", "err", err)
+		l.deps.Log.Error("cannot read the records again, or remove stale files in their directory", "err", err)
 	}
 	l.cleanUpNamespaces()
 	l.cleanUp()

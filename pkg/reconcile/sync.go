@@ -188,7 +188,7 @@ func (l *Loop) compare(node Node, asOf uint32, structure, elements bool) (all []
 	if all = append(all, changes...); err != nil || !l.last.structure {
 		return all, err
 	}
-	// Unexpected elements are gone now. An object that they used can be removed.
+	// Unexpected elements were removed, and with them the last use of some object.
 	l.last.structure = false
 	changes, err = l.syncStructure(node, 0)
 	return append(all, changes...), err
