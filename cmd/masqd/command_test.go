@@ -17,20 +17,20 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 )
 
-// flagSet has one flag of ours and those of ip-masq-agent.
-func flagSet() (flags *pflag.FlagSet, dir *string, legacy func() []daemon.Override) {
+// flagSet returns a set with the flag --state-dir and the flags of ip-masq-agent.
+func flagSet() (flags *pflag.FlagSet, dir *string, overrides func() []daemon.Override) {
 	flags = pflag.NewFlagSet("masqd", pflag.ContinueOnError)
 	dir = flags.String("state-dir", "/default", "")
 	return flags, dir, legacyFlags(flags)
 }
 
-// variable is the name of the one that gives a flag.
+// variable returns the name of the variable that sets a flag.
 func variable(flag string) string {
 	return "MASQD_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 func TestEnvironment(t *testing.T) {
-	flags, dir, legacy := flagSet()
+	flags, dir, overrides := flagSet()
 	if err := flags.Parse([]string{"--masq-chain=GIVEN"}); err != nil {
 		t.Fatal(err)
 	}
@@ -45,34 +45,34 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("--state-dir is %q", *dir)
 	}
 	got := map[string]string{}
-	for _, o := range legacy() {
+	for _, o := range overrides() {
 		got[o.Name] = o.Value
 	}
 	want := map[string]string{"masq-chain": "GIVEN", "log_dir": "/var/log", "legacy_stderr_threshold_behavior": "false", "v": "4"}
 	for name, value := range want {
 		if got[name] != value {
-			t.Errorf("--%s is %q, not %q", name, got[name], value)
+			t.Errorf("--%s is %q, want %q", name, got[name], value)
 		}
 	}
 	if len(got) != len(want) {
-		t.Errorf("got %v", got)
+		t.Errorf("overrides: %v", got)
 	}
 }
 
-// One letter takes one hyphen or two.
+// A flag of one letter can have one hyphen or two.
 func TestVerbosity(t *testing.T) {
 	for _, args := range []string{"-v=2", "-v 2", "--v=2", "--v 2"} {
-		flags, _, legacy := flagSet()
+		flags, _, overrides := flagSet()
 		if err := flags.Parse(strings.Fields(args)); err != nil {
 			t.Error(err)
 		}
-		if got := legacy(); len(got) != 1 || got[0].Name != "v" || got[0].Value != "2" {
-			t.Errorf("%s gives %+v", args, got)
+		if got := overrides(); len(got) != 1 || got[0].Name != "v" || got[0].Value != "2" {
+			t.Errorf("%s sets %+v", args, got)
 		}
 	}
-	// The version gives way.
+	// --version has no short form, because -v is the verbosity of ip-masq-agent.
 	if out := help(t, "-v=2", "--help"); !strings.Contains(out, "-v, --v string") || strings.Contains(out, "-v, --version") {
-		t.Errorf("it says\n%s", out)
+		t.Errorf("--help prints\n%s", out)
 	}
 }
 
@@ -80,31 +80,31 @@ func help(t *testing.T, args ...string) string {
 	t.Helper()
 	var out, diag bytes.Buffer
 	if code := run(args, nil, &out, &diag); code != 0 {
-		t.Errorf("%d\n%s", code, diag.String())
+		t.Errorf("exit code %d\n%s", code, diag.String())
 	}
 	return out.String()
 }
 
-// Each flag of ip-masq-agent has a variable, and none that another has too.
+// Each flag of ip-masq-agent has its own variable.
 func TestEnvironmentOfEachFlag(t *testing.T) {
 	seen := map[string]bool{"MASQD_STATE_DIR": true}
 	for _, l := range nodeconf.LegacyFlags() {
 		name := variable(l.Name)
 		if seen[name] {
-			t.Errorf("%s is of two flags", name)
+			t.Errorf("%s sets two flags", name)
 		}
 		seen[name] = true
-		flags, _, legacy := flagSet()
+		flags, _, overrides := flagSet()
 		if err := fromEnvironment(flags, []string{name + "=true"}); err != nil {
 			t.Error(err)
 		}
-		if got := legacy(); len(got) != 1 || got[0].Name != l.Name || got[0].Value != "true" {
-			t.Errorf("%s gives %+v", name, got)
+		if got := overrides(); len(got) != 1 || got[0].Name != l.Name || got[0].Value != "true" {
+			t.Errorf("%s sets %+v", name, got)
 		}
 	}
 }
 
-func TestEnvironmentFaults(t *testing.T) {
+func TestInvalidEnvironment(t *testing.T) {
 	flags, _, _ := flagSet()
 	flags.Bool("pprof", false, "")
 	err := fromEnvironment(flags, []string{"MASQD_STATEDIR=/x", "MASQD_PPROF=maybe", "MASQD_LISTEN_PORT=9468", "MASQD_=x"})
@@ -113,20 +113,20 @@ MASQD_PPROF: invalid argument "maybe" for "--pprof" flag: strconv.ParseBool: par
 MASQD_LISTEN_PORT: masqd has no such flag; unset the variable, or see masqd --help for the flags
 MASQD_: masqd has no such flag; unset the variable, or see masqd --help for the flags`
 	if err == nil || err.Error() != want {
-		t.Errorf("got\n%v", err)
+		t.Errorf("error:\n%v", err)
 	}
 }
 
-// A Service that is called like the daemon must not keep it from starting.
+// masqd starts although a Service has its name.
 func TestEnvironmentOfServices(t *testing.T) {
-	flags, dir, legacy := flagSet()
+	flags, dir, overrides := flagSet()
 	err := fromEnvironment(flags, []string{
 		"MASQD_SERVICE_HOST=10.0.0.11", "MASQD_SERVICE_PORT=9468", "MASQD_SERVICE_PORT_METRICS=9468", "MASQD_PORT=tcp://10.0.0.11:9468",
 		"MASQD_PORT_9468_TCP=tcp://10.0.0.11:9468", "MASQD_PORT_9468_TCP_PROTO=tcp", "MASQD_PORT_9468_TCP_PORT=9468", "MASQD_PORT_9468_TCP_ADDR=10.0.0.11",
 		"MASQD_METRICS_SERVICE_HOST=10.0.0.12", "MASQD_METRICS_PORT=udp://10.0.0.12:9", "MASQD_METRICS_PORT_9_UDP=udp://10.0.0.12:9",
 	})
-	if err != nil || *dir != "/default" || len(legacy()) != 0 {
-		t.Error(err, *dir, legacy())
+	if err != nil || *dir != "/default" || len(overrides()) != 0 {
+		t.Error(err, *dir, overrides())
 	}
 }
 
@@ -141,11 +141,11 @@ func TestSources(t *testing.T) {
 --source-cidrs: "x": is not a prefix; give one such as "10.0.0.0/8" or "fd00::/8"
 --source-cidrs: "::ffff:10.0.0.0/104": is IPv4 mapped into IPv6; write "10.0.0.0/8"`
 	if err == nil || err.Error() != faults {
-		t.Errorf("got\n%v", err)
+		t.Errorf("error:\n%v", err)
 	}
 }
 
-// Azure's agent takes seconds.
+// The agent of Azure takes a number of seconds.
 func TestInterval(t *testing.T) {
 	var d time.Duration
 	for text, want := range map[string]time.Duration{"60": time.Minute, "90s": 90 * time.Second, "1m": time.Minute} {
@@ -165,12 +165,12 @@ func TestOneHyphen(t *testing.T) {
 	got := twoHyphens([]string{"-masq-chain=X", "-enable-ipv6", "-v=2", "-v", "2", "--log_dir", "-", "-h", "--", "-config"})
 	want := []string{"--masq-chain=X", "--enable-ipv6", "-v=2", "-v", "2", "--log_dir", "-", "-h", "--", "-config"}
 	if !slices.Equal(got, want) {
-		t.Errorf("got %q", got)
+		t.Errorf("arguments: %q", got)
 	}
 }
 
-// Values that no daemon can work with are all said at its start, each with its flag.
-func TestFlagFaults(t *testing.T) {
+// TestInvalidFlags checks that all invalid values are reported at start, each with its flag.
+func TestInvalidFlags(t *testing.T) {
 	var diag bytes.Buffer
 	args := []string{
 		"--state-dir=", "--resync-interval=1ms", "--sweep-grace=-1s", "--attachment-metrics=-1", "--nat-log-size=5", "--nat-log-age=-1h",
@@ -183,13 +183,13 @@ func TestFlagFaults(t *testing.T) {
 --nat-log-age -1h0m0s is too short; give 8s or more, or 0 for no limit
 `
 	if code := run(args, nil, io.Discard, &diag); code != 1 || diag.String() != want {
-		t.Errorf("%d\n%s", code, diag.String())
+		t.Errorf("exit code %d\n%s", code, diag.String())
 	}
 }
 
-// TestListenFaults: addresses and web configurations that masqd cannot serve are reported at
-// its start, each with its flag.
-func TestListenFaults(t *testing.T) {
+// TestInvalidAddresses checks that invalid addresses and web configurations are reported at
+// start, each with its flag.
+func TestInvalidAddresses(t *testing.T) {
 	web := filepath.Join(t.TempDir(), "web.yml")
 	if err := os.WriteFile(web, []byte("tls_server_confg: {}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -215,8 +215,8 @@ func TestListenFaults(t *testing.T) {
 	}
 }
 
-// TestHelpGroups: flags of ip-masq-agent that change nothing stand apart from those that
-// do, and from those of masqd.
+// TestHelpGroups checks that --help has separate groups for the flags of masqd, for effective
+// flags of ip-masq-agent, and for flags without effect.
 func TestHelpGroups(t *testing.T) {
 	out := help(t, "--help")
 	own, rest, ok := strings.Cut(out, "\nFlags of ip-masq-agent:\n")

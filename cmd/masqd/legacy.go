@@ -8,8 +8,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 )
 
-// legacyFlags declares the flags of ip-masq-agent, except those that masqd has with the
-// same name and meaning. The returned function returns the given flags.
+// legacyFlags declares the flags of ip-masq-agent that masqd does not have with the same name
+// and meaning. The returned function returns the flags on the command line and in the
+// environment.
 func legacyFlags(flags *pflag.FlagSet) func() []daemon.Override {
 	all := nodeconf.LegacyFlags()
 	values := make([]string, len(all))

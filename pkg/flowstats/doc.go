@@ -1,8 +1,9 @@
 // Package flowstats samples the node's conntrack table for metrics and for readiness.
 //
-// A Sampler reads the size of the table and the kernel's statistics for each request. It
-// dumps all flows only while it is asked, in the background, and for at most a hundredth
-// of a core: an answer has the last Sample, and starts the next one when it is due.
+// A Sampler reads the size of the table and the kernel's statistics for each request. A
+// dump of all flows takes longer, so it runs in the background: a request returns the last
+// Sample, and starts the next one after a pause. Without requests there are no dumps, and
+// dumps take at most a hundredth of a core.
 //
 // A container chooses its destinations, states and protocols. Samples therefore have a
 // bounded number of rows, and one attachment or tenant cannot take all of them.

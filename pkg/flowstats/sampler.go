@@ -83,8 +83,8 @@ func (s *Sampler) Close() error {
 	return errors.Join(s.dumps.Close(), s.queries.Close())
 }
 
-// Flows returns the state of the table, with the last sample, and starts the next sample
-// if it is due.
+// Flows returns the state of the table with the last sample. It starts the next sample if
+// the pause after the last one is over.
 func (s *Sampler) Flows(ctx context.Context) (Flows, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,7 +122,7 @@ func (s *Sampler) query(ctx context.Context) (t conntrack.Table, sum conntrack.S
 	return t, conntrack.Sum(all), nil
 }
 
-// startSample starts a sample in the background if it is due.
+// startSample starts a sample in the background if the pause after the last one is over.
 func (s *Sampler) startSample(ctx context.Context) {
 	if s.isDue(time.Now()) {
 		s.sampling = true
@@ -130,6 +130,7 @@ func (s *Sampler) startSample(ctx context.Context) {
 	}
 }
 
+// isDue reports whether the next sample may start.
 func (s *Sampler) isDue(now time.Time) bool {
 	return !s.sampling && now.Sub(s.last.Time) > max(minPause, pauseFactor*s.last.Duration)
 }

@@ -10,17 +10,17 @@ func TestSamplesArePaced(t *testing.T) {
 	var s Sampler
 	start := time.Now()
 	if !s.isDue(start) {
-		t.Error("the first sample is not due at once")
+		t.Error("the first sample may not start at once")
 	}
 	for took, pause := range map[time.Duration]time.Duration{
 		time.Millisecond: minPause, 150 * time.Millisecond: 15 * time.Second, time.Second: 100 * time.Second, 3 * time.Second: 5 * time.Minute,
 	} {
 		s.last.Time, s.last.Duration = start, took
 		if s.isDue(start.Add(pause)) || !s.isDue(start.Add(pause+time.Millisecond)) {
-			t.Errorf("after a sample of %s the next is not due after %s", took, pause)
+			t.Errorf("after a sample of %s the pause is not %s", took, pause)
 		}
 	}
 	if s.sampling = true; s.isDue(start.Add(time.Hour)) {
-		t.Error("a sample is due while another is under way")
+		t.Error("a sample may start while another one is running")
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 // Shortages returns, as sentences, which source ports run out, whether the conntrack table
 // is nearly full, and the packets that were recently dropped for these reasons. It uses the
-// last sample, and starts the next one if it is due.
+// last sample. It starts the next one if the pause after the last one is over.
 func (s *Sampler) Shortages(ctx context.Context) (reasons []string, losses report.Losses) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 )
 
 // TestHistoryIsBounded adds and removes more attachments than the history keeps, each with
-// an address of its own. The history forgets the earliest removed ones, and no present one.
+// an address of its own. The history forgets the earliest removed attachments. It forgets no present one.
 func TestHistoryIsBounded(t *testing.T) {
 	const rounds, perRound = 40, 1000
 	record := func(n int) *store.Record {

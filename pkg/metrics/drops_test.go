@@ -7,7 +7,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
-// The sums go on when a rule is made again, and when it is removed.
+// The sums do not decrease when a rule is recreated or removed.
 func TestDropSumsNeverDecrease(t *testing.T) {
 	rule := func(chain, id string, n uint64) nft.CountedRule {
 		return nft.CountedRule{Chain: chain, ID: id, Counts: true, Counter: nft.Counter{Packets: n}}

@@ -75,7 +75,7 @@ func helperFlows(name, help string) metric[sample] {
 		for _, h := range s.Helpers {
 			all[report.Clean(h.Helper)] += h.Flows
 		}
-		for helper, n := range all.rows(MaxHelpers) {
+		for helper, n := range all.largest(MaxHelpers) {
 			add(float64(n), helper)
 		}
 	})

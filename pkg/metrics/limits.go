@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// What containers, tenants and far ends choose becomes label values: destinations, names of
-// pods and networks, protocols. A scrape has at most so many rows with them.
+// Limits of the number of series. Containers, tenants and remote hosts choose label values:
+// destinations, names of pods and networks, protocols.
 const (
 	// MaxEgressAddresses is how many missing egress addresses have a series.
 	MaxEgressAddresses = 64
@@ -17,23 +17,23 @@ const (
 	MaxStates = 64
 	// MaxHelpers is how many helpers have a series.
 	MaxHelpers = 16
-	// MaxKinds bounds the series of each metric whose label values are of the program:
-	// reasons, kinds of objects, features.
+	// MaxKinds is the limit for each metric whose label values masqd chooses: reasons, kinds
+	// of objects, features.
 	MaxKinds = 40
 
-	// MaxSeries is the largest number of series of a scrape, including the Go and process
-	// metrics. Each attachment of --attachment-metrics adds SeriesPerAttachment.
+	// MaxSeries is the limit of a scrape, including the metrics of the Go runtime and the
+	// process. Each attachment of --attachment-metrics adds SeriesPerAttachment.
 	MaxSeries           = 600
 	SeriesPerAttachment = 3
 
-	// maxLabel is the most bytes of a label value: as many as a name in Kubernetes has.
+	// maxLabel is the maximum length of a label value in bytes, as of names in Kubernetes.
 	maxLabel = 253
-	// otherLabel stands for the rows that are left out.
+	// otherLabel is the label value of the sum of the rows beyond a limit.
 	otherLabel = "other"
 )
 
-// label makes text from outside a label value: Prometheus refuses invalid UTF-8, and with it
-// the whole scrape.
+// label returns a valid label value for text from outside. Prometheus rejects the whole
+// scrape if a label value is not valid UTF-8.
 func label(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= maxLabel {
@@ -49,8 +49,8 @@ func label(s string) string {
 // sums are counts by label value.
 type sums[N int | uint64] map[string]N
 
-// rows returns the n largest, with the sum of the others as "other", by label value.
-func (m sums[N]) rows(n int) map[string]N {
+// largest returns at most n rows: the largest, and the sum of all others as "other".
+func (m sums[N]) largest(n int) map[string]N {
 	out := make(map[string]N, min(len(m), n))
 	keys := slices.SortedFunc(maps.Keys(m), func(a, b string) int {
 		return cmp.Or(cmp.Compare(m[b], m[a]), strings.Compare(a, b))
@@ -65,7 +65,7 @@ func (m sums[N]) rows(n int) map[string]N {
 	return out
 }
 
-// distinct returns the first n rows that differ in their labels.
+// distinct returns the first n rows with different labels: Prometheus rejects equal series.
 func distinct[T any](rows []T, n int, labels func(*T) []string) []T {
 	seen := map[string]bool{}
 	var out []T

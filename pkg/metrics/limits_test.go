@@ -90,12 +90,12 @@ func TestMaxSeries(t *testing.T) {
 
 // TestSumOfOtherRows checks that the rows beyond the limit are added up.
 func TestSumOfOtherRows(t *testing.T) {
-	got := sums[int]{"a": 5, "b": 4, "c": 3, "d": 2}.rows(3)
+	got := sums[int]{"a": 5, "b": 4, "c": 3, "d": 2}.largest(3)
 	if len(got) != 3 || got["a"] != 5 || got["b"] != 4 || got["other"] != 5 {
-		t.Errorf("rows: %v", got)
+		t.Errorf("largest rows: %v", got)
 	}
-	if got := (sums[int]{"a": 5, "b": 4}).rows(2); len(got) != 2 || got["b"] != 4 {
-		t.Errorf("rows: %v", got)
+	if got := (sums[int]{"a": 5, "b": 4}).largest(2); len(got) != 2 || got["b"] != 4 {
+		t.Errorf("largest rows: %v", got)
 	}
 }
 

@@ -25,7 +25,7 @@ type number interface {
 	~int | ~int64 | ~uint32 | ~uint64 | ~float64
 }
 
-// rows sends one series for each call of add.
+// rows calls add for each series.
 type rows[T any] func(v *T, add func(value float64, labels ...string))
 
 func counter[T any, N number](name, help string, value func(*T) N) metric[T] {
@@ -61,19 +61,19 @@ func single[T any, N number](kind prometheus.ValueType, name, help string, value
 	})
 }
 
-// counterBy is a counter with one label. See sums.rows for its limit.
+// counterBy is a counter with one label. It has at most MaxKinds series.
 func counterBy[T any, N int | uint64](name, help, label string, values func(*T) map[string]N) metric[T] {
 	return by(prometheus.CounterValue, name, help, label, values)
 }
 
-// gaugeBy is a gauge with one label. See sums.rows for its limit.
+// gaugeBy is a gauge with one label. It has at most MaxKinds series.
 func gaugeBy[T any, N int | uint64](name, help, label string, values func(*T) map[string]N) metric[T] {
 	return by(prometheus.GaugeValue, name, help, label, values)
 }
 
 func by[T any, N int | uint64](kind prometheus.ValueType, name, help, label string, values func(*T) map[string]N) metric[T] {
 	return labelled(kind, name, help, []string{label}, func(v *T, add func(float64, ...string)) {
-		for l, n := range sums[N](values(v)).rows(MaxKinds) {
+		for l, n := range sums[N](values(v)).largest(MaxKinds) {
 			add(float64(n), l)
 		}
 	})

@@ -24,7 +24,7 @@ type Sources struct {
 	// Flows reads the conntrack table. FlowErrors returns how often that failed.
 	Flows      func() (flowstats.Flows, error)
 	FlowErrors func() int
-	// NATLog and Export are nil if there is none.
+	// NATLog and Export are nil without a NAT log on disk or a collector.
 	NATLog func() natlog.Stats
 	Export func() ipfix.Stats
 	// Connections returns the open connections of the HTTP endpoint, and how many were
@@ -35,7 +35,7 @@ type Sources struct {
 	Features map[string]bool
 	// Attachments is how many attachments have series of their flows.
 	Attachments int
-	// Version and Commit are those of the program.
+	// Version and Commit identify the running program.
 	Version, Commit string
 }
 

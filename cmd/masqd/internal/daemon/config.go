@@ -37,7 +37,7 @@ type Config struct {
 	ResyncGiven bool
 	// Grace is how long a container must be gone before its attachment is removed.
 	Grace time.Duration
-	// AttachmentMetrics is how many attachments have metrics of their own.
+	// AttachmentMetrics is how many attachments have series of their flows.
 	AttachmentMetrics int
 	// NATLog is the directory of the NAT log; empty: none.
 	NATLog        string

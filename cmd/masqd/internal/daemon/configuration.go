@@ -140,7 +140,7 @@ func (c *configuration) reject(err error) {
 }
 
 // fallback returns what is active until a valid configuration is read: the configuration
-// of the previous masqd, or of the command line alone.
+// of the previous masqd, or the command line.
 func (c *configuration) fallback() (*masq.Policy, ruleset.Sources) {
 	node := nodeconf.Default()
 	switch {

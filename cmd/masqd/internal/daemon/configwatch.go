@@ -18,8 +18,8 @@ const (
 )
 
 // firstChange is the time of the first change of files since they were read; zero: none.
-// A file that is not renamed into place is empty, then incomplete, then complete, and each
-// of these states may be a valid configuration.
+// A program that does not rename a file into place leaves it empty, then incomplete, then
+// complete. Each state may be a valid configuration.
 type firstChange time.Time
 
 // delay returns how long to wait for further changes after a change.

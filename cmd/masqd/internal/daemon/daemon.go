@@ -34,8 +34,8 @@ type Daemon struct {
 	records   *store.Records
 	cache     *reconcile.Cache
 	lock      *store.Lock
-	rules     *nft.Conn    // of the sync loop
-	queries   *lockedRules // of everything else
+	rules     *nft.Conn    // for the sync loop
+	queries   *lockedRules // for all other tasks
 	links     *veth.Conn
 	conf      *configuration
 	loop      *reconcile.Loop

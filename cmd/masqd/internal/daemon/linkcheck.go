@@ -48,7 +48,7 @@ type linkCheck struct {
 	note    string
 }
 
-// notes returns the result of the last check, and requests a check if one is due.
+// notes returns the result of the last check, and requests a check after the pause.
 func (c *linkCheck) notes() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

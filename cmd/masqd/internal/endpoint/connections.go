@@ -29,8 +29,8 @@ type listener struct {
 	net.Listener
 	max   int
 	stats *stats
-	freed chan struct{} // has room for one
-	ended chan struct{}
+	freed chan struct{} // has room for one: a connection was closed
+	ended chan struct{} // closed by Close
 
 	mu    sync.Mutex
 	open  []*conn // in the order in which they were accepted
@@ -38,14 +38,14 @@ type listener struct {
 	close func() error
 }
 
-// stats are of all listeners.
-type stats struct{ open, cut atomic.Int64 }
+// stats count the connections of all listeners.
+type stats struct{ open, evicted atomic.Int64 }
 
-// limit limits the connections of l to a number of at least 1.
-func limit(l net.Listener, most int, s *stats) *listener {
+// limit limits the number of open connections of l, to at least 1.
+func limit(l net.Listener, limit int, s *stats) *listener {
 	ended := make(chan struct{})
 	return &listener{
-		Listener: l, max: max(most, 1), stats: s, freed: make(chan struct{}, 1), ended: ended,
+		Listener: l, max: max(limit, 1), stats: s, freed: make(chan struct{}, 1), ended: ended,
 		close: sync.OnceValue(func() error { close(ended); return l.Close() }),
 	}
 }
@@ -62,21 +62,21 @@ func (l *listener) Accept() (net.Conn, error) {
 		if ok {
 			return c, nil
 		}
-		again := time.NewTimer(wait)
+		retry := time.NewTimer(wait)
 		select {
 		case <-l.freed:
-		case <-again.C:
+		case <-retry.C:
 		case <-l.ended:
-			again.Stop()
+			retry.Stop()
 			_ = accepted.Close()
 			return nil, net.ErrClosed
 		}
-		again.Stop()
+		retry.Stop()
 	}
 }
 
-// admit adds a connection if there is room. Otherwise it closes another one if it may,
-// and returns how long to wait for room at most.
+// admit adds a connection if there is room. Otherwise it closes another connection, if one
+// may be closed, and returns after which time to try again.
 func (l *listener) admit(c *conn) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,8 +86,8 @@ func (l *listener) admit(c *conn) (wait time.Duration, ok bool) {
 		return 0, true
 	}
 	if victim := l.victim(time.Now()); victim != nil {
-		victim.cut()
-		l.stats.cut.Add(1)
+		victim.evict()
+		l.stats.evicted.Add(1)
 	}
 	return stallTime, false
 }
@@ -97,8 +97,8 @@ func (l *listener) victim(now time.Time) *conn {
 	var stalled *conn
 	for _, c := range l.open {
 		switch {
-		case c.isCut || c.busy > 0:
-		case !c.heard.Load() && !c.hasInput():
+		case c.isEvicted || c.rendering > 0:
+		case !c.hasSent.Load() && !c.hasInput():
 			return c
 		case now.Sub(c.progress) >= stallTime && (stalled == nil || c.progress.Before(stalled.progress)):
 			stalled = c
@@ -126,26 +126,26 @@ func (l *listener) remove(c *conn) {
 // conn is a connection that a listener counts.
 type conn struct {
 	net.Conn
-	of    *listener
-	heard atomic.Bool // the client has sent something
+	of      *listener
+	hasSent atomic.Bool // the client has sent something
 
 	// The listener's mutex guards these.
-	progress time.Time // when it was accepted, a request came, or a part of an answer left
-	busy     int       // answers that are being made
-	isCut    bool
+	progress  time.Time // when it was accepted, a request arrived, or a part of an answer was sent
+	rendering int       // answers that are being rendered
+	isEvicted bool
 }
 
 // Read implements net.Conn.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if n > 0 && !c.heard.Swap(true) {
+	if n > 0 && !c.hasSent.Swap(true) {
 		c.advance(0)
 	}
 	return n, err
 }
 
-// hasInput reports whether the client has sent something that was not read yet: on a busy
-// machine, Read may come late.
+// hasInput reports whether the client has sent something that is still unread: on a busy
+// machine, Read may be late.
 func (c *conn) hasInput() bool {
 	s, ok := c.Conn.(syscall.Conn)
 	if !ok {
@@ -159,32 +159,32 @@ func (c *conn) hasInput() bool {
 	err = raw.Control(func(fd uintptr) {
 		// TIOCINQ is FIONREAD, and SIOCINQ of tcp(7).
 		if n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil && n > 0 {
-			c.heard.Store(true)
+			c.hasSent.Store(true)
 		}
 	})
 	return err == nil && n > 0
 }
 
-// advance notes progress, and how many answers more are being made.
+// advance records progress, and adds to the number of answers that are being rendered.
 func (c *conn) advance(answers int) {
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
 	c.progress = time.Now()
-	c.busy += answers
+	c.rendering += answers
 }
 
-// isLast reports whether a connection waits for room, so that this one should end with
-// its answer.
-func (c *conn) isLast() bool {
+// shouldClose reports whether a connection waits for room, so that this one should be closed
+// after its answer.
+func (c *conn) shouldClose() bool {
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
 	return c.of.full
 }
 
-// cut closes the connection to make room; the HTTP server then closes it too. What the
-// client has not read is discarded, which frees the kernel's memory at once.
-func (c *conn) cut() {
-	c.isCut = true
+// evict closes the connection to make room; the HTTP server then closes it too. Unread data
+// is discarded, which frees the kernel's memory at once.
+func (c *conn) evict() {
+	c.isEvicted = true
 	if t, ok := c.Conn.(*net.TCPConn); ok {
 		_ = t.SetLinger(0)
 	}
@@ -200,8 +200,8 @@ func (c *conn) Close() error {
 
 type connKey struct{}
 
-// remember adds a connection to the context of its requests, for of.
-func remember(ctx context.Context, c net.Conn) context.Context {
+// withConn adds a connection to the context of its requests, for connOf.
+func withConn(ctx context.Context, c net.Conn) context.Context {
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn()
 	}
@@ -211,7 +211,7 @@ func remember(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// connOf returns the connection of a request, nil if no listener counts it.
+// connOf returns the connection of a request; nil if no listener counts it.
 func connOf(ctx context.Context) *conn {
 	c, _ := ctx.Value(connKey{}).(*conn)
 	return c

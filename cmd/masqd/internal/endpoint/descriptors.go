@@ -16,9 +16,9 @@ const (
 	reserved = 32
 )
 
-// Connections returns how many connections each of a number of addresses may have, so that
-// repairs find descriptors whatever clients do. Call it when the process has opened the
-// files that it keeps open.
+// Connections returns the limit of connections for each of a number of addresses, so that
+// repairs find free descriptors whatever clients do. Call it after the process has opened
+// the files that it keeps open.
 func Connections(addresses int) int {
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
@@ -31,8 +31,8 @@ func Connections(addresses int) int {
 	return share(r.Cur, len(open), addresses)
 }
 
-// share divides the descriptors that are left among addresses. Each accepts one connection
-// more than it may have before it closes another.
+// share divides the free descriptors among addresses. An address accepts one connection more
+// than its limit before it closes another one.
 func share(limit uint64, open, addresses int) int {
 	left := int(min(limit, math.MaxInt32)) - open - reserved
 	return min(max(left/max(addresses, 1)-1, 1), MaxConnections)

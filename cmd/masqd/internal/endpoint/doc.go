@@ -7,11 +7,11 @@
 //
 //   - Each address has at most MaxConnections connections, fewer if the process may open
 //     few files: see Connections. At the limit, an idle connection is closed for a new one.
-//   - Reading a request, writing an answer, and the time between two requests are limited.
+//   - A client has limited time for a request, for an answer, and between two requests.
 //   - Concurrent requests for /metrics share one answer, as do requests for /readyz.
 //     Rendering answers takes at most a tenth of a core.
 //
-// A client that does not read holds one answer in memory.
+// A client that does not read keeps one answer in memory.
 //
 // TLS and passwords follow the web configuration of Prometheus exporters, which
 // exporter-toolkit reads for each connection and each request:

@@ -16,20 +16,19 @@ import (
 )
 
 const (
-	// unixPrefix is before the path of a Unix socket in an address.
+	// unixPrefix is the prefix of an address that is a Unix socket.
 	unixPrefix = "unix:"
 	// socketMode lets the owner and the group of the socket connect. The group is masqd's
 	// group, or the group of the directory if the directory has the setgid bit.
 	socketMode = 0o660
-	// maxSocketPath is the room for a path in struct sockaddr_un, without its final zero.
+	// maxSocketPath is the longest path in struct sockaddr_un, without its final zero.
 	maxSocketPath = 107
 )
 
 // IsUnix reports whether an address is a Unix socket, and returns its path.
 func IsUnix(address string) (path string, ok bool) { return strings.CutPrefix(address, unixPrefix) }
 
-// Check returns what is wrong with an address: ADDRESS:PORT, or unix: before the absolute
-// path of a Unix socket.
+// Check validates an address: ADDRESS:PORT, or unix: and the absolute path of a Unix socket.
 func Check(address string) error {
 	path, ok := IsUnix(address)
 	if !ok {
@@ -53,23 +52,23 @@ func Listen(address string) (net.Listener, error) {
 	return net.Listen("tcp", address)
 }
 
-// temporary is where a socket is made before it gets its name.
+// temporary returns the path at which a socket is created before it is renamed.
 func temporary(path string) string { return path + ".new" }
 
-// listenUnix makes a socket, sets its mode, and renames it to its path. It replaces the
-// socket of a masqd that was killed, and no other file.
+// listenUnix creates a socket, sets its mode, and renames it to its path. It replaces only
+// the socket of a masqd that was killed.
 //
-// The directory must be safe: a user who can write to it could put a link in place of the
-// socket before its mode is set.
+// The directory must be safe: a user with write access could replace the socket with a link
+// before its mode is set.
 func listenUnix(path string) (net.Listener, error) {
 	if err := safedir.Check(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
-	if err := replaceable(path); err != nil {
+	if err := checkReplaceable(path); err != nil {
 		return nil, err
 	}
 	fresh := temporary(path)
-	if err := replaceable(fresh); err != nil {
+	if err := checkReplaceable(fresh); err != nil {
 		return nil, err
 	}
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -93,12 +92,11 @@ func listenUnix(path string) (net.Listener, error) {
 	if err := os.Rename(fresh, path); err != nil {
 		return fail(err)
 	}
-	return &unixListener{UnixListener: l, path: path, is: info}, nil
+	return &unixListener{UnixListener: l, path: path, info: info}, nil
 }
 
-// replaceable returns an error if there is something at a path that a new socket must not
-// replace.
-func replaceable(path string) error {
+// checkReplaceable returns an error if a new socket must not replace the file at a path.
+func checkReplaceable(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -113,26 +111,26 @@ func replaceable(path string) error {
 		_ = c.Close()
 	}
 	if err == nil || !errors.Is(err, unix.ECONNREFUSED) {
-		return fmt.Errorf("another program listens on %s; end it, or give another path", path)
+		return fmt.Errorf("another program listens on %s; stop it, or give another path", path)
 	}
 	return nil
 }
 
-// unixListener removes its socket when it is closed, unless another has its place.
+// unixListener removes its socket when it is closed, unless another file has replaced it.
 type unixListener struct {
 	*net.UnixListener
 	path string
-	is   fs.FileInfo
+	info fs.FileInfo // identifies the socket file
 	once sync.Once
 }
 
-// Addr implements net.Listener: it is the final path.
+// Addr implements net.Listener: it returns the final path.
 func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
 // Close implements net.Listener.
 func (l *unixListener) Close() error {
 	l.once.Do(func() {
-		if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.is) {
+		if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.info) {
 			_ = os.Remove(l.path)
 		}
 	})

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestUnixSocket: it has its mode when it has its name, replaces the socket of a killed
-// program and nothing else, and goes with its listener.
+// TestUnixSocket checks the mode of a socket, that it replaces only the socket of a killed
+// program, and that closing the listener removes it.
 func TestUnixSocket(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "masqd.sock")
@@ -19,13 +19,13 @@ func TestUnixSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Listen("unix:" + path); err == nil || !strings.Contains(err.Error(), "another program listens on "+path) {
-		t.Errorf("the socket of a program at work: %v", err)
+		t.Errorf("Listen replaces the socket of a running program: %v", err)
 	}
 	killed.SetUnlinkOnClose(false)
 	if err := killed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// A masqd that was killed before it gave its socket the name.
+	// This masqd was killed before it renamed its socket.
 	if err := os.Link(path, path+".new"); err != nil {
 		t.Fatal(err)
 	}
@@ -34,10 +34,10 @@ func TestUnixSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := written(l); got != path {
-		t.Errorf("its address is %s", got)
+		t.Errorf("Addr is %s", got)
 	}
 	if info, err := os.Lstat(path); err != nil || info.Mode() != fs.ModeSocket|socketMode {
-		t.Errorf("%v, %v", info.Mode(), err)
+		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	c, err := net.Dial("unix", path)
 	if err != nil {
@@ -48,14 +48,14 @@ func TestUnixSocket(t *testing.T) {
 		t.Error(err)
 	}
 	if left, err := os.ReadDir(dir); len(left) != 0 || err != nil {
-		t.Errorf("%v are left, %v", left, err)
+		t.Errorf("remaining files %v, %v", left, err)
 	}
 	for name, make := range map[string]func(string) error{
-		"a file":                  func(p string) error { return os.WriteFile(p, []byte("text"), 0o600) },
-		"a directory":             func(p string) error { return os.Mkdir(p, 0o700) },
-		"a link":                  func(p string) error { return os.Symlink(filepath.Join(dir, "elsewhere"), p) },
-		"in place of .new":        func(p string) error { return os.WriteFile(p+".new", []byte("text"), 0o600) },
-		"a link in place of .new": func(p string) error { return os.Symlink(filepath.Join(dir, "elsewhere"), p+".new") },
+		"a file":         func(p string) error { return os.WriteFile(p, []byte("text"), 0o600) },
+		"a directory":    func(p string) error { return os.Mkdir(p, 0o700) },
+		"a link":         func(p string) error { return os.Symlink(filepath.Join(dir, "elsewhere"), p) },
+		"a file at .new": func(p string) error { return os.WriteFile(p+".new", []byte("text"), 0o600) },
+		"a link at .new": func(p string) error { return os.Symlink(filepath.Join(dir, "elsewhere"), p+".new") },
 	} {
 		at := filepath.Join(t.TempDir(), "s")
 		if err := make(at); err != nil {
@@ -67,7 +67,7 @@ func TestUnixSocket(t *testing.T) {
 	}
 }
 
-// A directory that every user can write to is refused: its user could replace the socket.
+// Listen refuses a directory that every user can write to: they could replace the socket.
 func TestUnixSocketInUnsafeDirectory(t *testing.T) {
 	dir := t.TempDir()
 	for _, mode := range []os.FileMode{0o777, 0o777 | os.ModeSticky} {
@@ -92,8 +92,8 @@ func TestUnixSocketInUnsafeDirectory(t *testing.T) {
 
 func written(l net.Listener) string { return l.Addr().String() }
 
-// A listener whose socket another program has replaced leaves that one alone.
-func TestUnixSocketOfAnother(t *testing.T) {
+// A listener does not remove a socket that has replaced its own.
+func TestReplacedUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := Listen("unix:" + path)
 	if err != nil {
@@ -127,7 +127,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestShare: connections leave descriptors to repairs, and there is always one.
+// TestShare checks that connections leave descriptors for repairs, and that each address has at
+// least one connection.
 func TestShare(t *testing.T) {
 	for _, c := range []struct {
 		limit     uint64
@@ -144,10 +145,10 @@ func TestShare(t *testing.T) {
 		{20, 30, 0, 1},
 	} {
 		if got := share(c.limit, c.open, c.addresses); got != c.want {
-			t.Errorf("%+v: %d", c, got)
+			t.Errorf("share of %+v is %d", c, got)
 		}
 	}
 	if n := Connections(1); n < 1 || n > MaxConnections {
-		t.Errorf("this process may have %d connections", n)
+		t.Errorf("Connections(1) is %d", n)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// maxWrite is how much of an answer is written at a time: a client that reads makes
-// progress with each part.
+// maxWrite is the size of a part of an answer: a client that reads makes progress with
+// each part.
 const maxWrite = 16 << 10
 
 // page is an answer that several requests may share.
@@ -22,20 +22,20 @@ type page struct {
 	contentType string
 	body        []byte
 
-	once   sync.Once
-	packed []byte // by gzip; made when the first client takes it
+	once    sync.Once
+	gzipped []byte // set when the first client accepts gzip
 }
 
-// compressed returns the body by gzip.
+// compressed returns the body compressed with gzip.
 func (p *page) compressed() []byte {
 	p.once.Do(func() {
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
-		_, _ = z.Write(p.body) // to memory
+		_, _ = z.Write(p.body) // a bytes.Buffer returns no errors
 		_ = z.Close()
-		p.packed = b.Bytes()
+		p.gzipped = b.Bytes()
 	})
-	return p.packed
+	return p.gzipped
 }
 
 // write answers a request with the page.
@@ -44,13 +44,13 @@ func (p *page) write(w http.ResponseWriter, r *http.Request) {
 	body := p.body
 	h := w.Header()
 	h.Set("Content-Type", p.contentType)
-	if len(body) > maxWrite/4 && takesGzip(r) {
+	if len(body) > maxWrite/4 && acceptsGzip(r) {
 		body = p.compressed()
 		h.Set("Content-Encoding", "gzip")
 		h.Set("Vary", "Accept-Encoding")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	if c != nil && c.isLast() {
+	if c != nil && c.shouldClose() {
 		h.Set("Connection", "close")
 	}
 	w.WriteHeader(p.code)
@@ -66,8 +66,8 @@ func (p *page) write(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// takesGzip reports whether a client accepts gzip, as promhttp reads its header.
-func takesGzip(r *http.Request) bool {
+// acceptsGzip reports whether a client accepts gzip. It reads the header as promhttp does.
+func acceptsGzip(r *http.Request) bool {
 	for part := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
 		if part = strings.TrimSpace(part); part == "gzip" || strings.HasPrefix(part, "gzip;") {
 			return !strings.HasSuffix(part, "q=0")
@@ -76,7 +76,7 @@ func takesGzip(r *http.Request) bool {
 	return false
 }
 
-// pages answers requests with pages that they share.
+// pages answers concurrent requests with the same page.
 type pages struct{ *shared[*page] }
 
 func newPages(render func() *page) *pages { return &pages{newShared(render)} }
@@ -91,7 +91,7 @@ func (s *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.write(w, r)
 }
 
-// await returns the page. Until it is there, the connection is not closed to make room.
+// await returns the page. While it is rendered, the connection is not closed to make room.
 func (s *pages) await(r *http.Request) (*page, error) {
 	if c := connOf(r.Context()); c != nil {
 		c.advance(1)
@@ -100,7 +100,7 @@ func (s *pages) await(r *http.Request) (*page, error) {
 	return s.get(r.Context())
 }
 
-// metricsPage has all metrics in the text format, which every Prometheus reads.
+// metricsPage renders all metrics in the text format, which every Prometheus can read.
 func metricsPage(registry prometheus.Gatherer) *page {
 	r, err := http.NewRequest(http.MethodGet, "/metrics", http.NoBody)
 	if err != nil {
@@ -111,7 +111,7 @@ func metricsPage(registry prometheus.Gatherer) *page {
 	return &page{code: w.code, contentType: w.header.Get("Content-Type"), body: w.body.Bytes()}
 }
 
-// memory keeps an answer.
+// memory is an http.ResponseWriter that keeps the answer.
 type memory struct {
 	header http.Header
 	code   int

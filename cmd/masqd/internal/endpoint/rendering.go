@@ -8,22 +8,22 @@ import (
 )
 
 const (
-	// pause is the pause after an answer, in multiples of the time that it took to make:
-	// answers take at most a tenth of a core, however many are requested.
-	pause = 9
-	// maxPause bounds the pause, for a machine that is slow at the moment.
+	// pauseFactor is the pause after an answer, in multiples of the time to render it: answers
+	// take at most a tenth of a core, however many are requested.
+	pauseFactor = 9
+	// maxPause bounds the pause when the machine is slow.
 	maxPause = 100 * time.Millisecond
 )
 
-// shared makes answers, one at a time and at a bounded pace. Requests that wait at the
-// same time get the same answer. It is made after all of them have come, so it is never
+// shared renders answers, one at a time and at a bounded pace. Requests that wait at the same
+// time get the same answer. It is rendered after all of them have arrived, so it is never
 // older than a request.
 type shared[T any] struct {
 	render func() T
 
 	mu   sync.Mutex     // of next
-	next *answer[T]     // what requests wait for, or nil
-	turn chan time.Time // has room for one: when the next answer may be made
+	next *answer[T]     // the answer that requests wait for; nil: none
+	turn chan time.Time // has room for one: when the next answer may be rendered
 }
 
 func newShared[T any](render func() T) *shared[T] {
@@ -38,9 +38,9 @@ type answer[T any] struct {
 	value T
 }
 
-var errNotRendered = errors.New("the answer could not be made")
+var errNotRendered = errors.New("the answer could not be rendered")
 
-// get returns an answer that was made after the call began.
+// get returns an answer that was rendered after the call.
 func (s *shared[T]) get(ctx context.Context) (value T, err error) {
 	s.mu.Lock()
 	a := s.next
@@ -51,7 +51,7 @@ func (s *shared[T]) get(ctx context.Context) (value T, err error) {
 	}
 	s.mu.Unlock()
 	if first {
-		s.make(a)
+		s.fill(a)
 	}
 	select {
 	case <-a.done:
@@ -64,20 +64,20 @@ func (s *shared[T]) get(ctx context.Context) (value T, err error) {
 	return a.value, nil
 }
 
-// make makes an answer. It does so even if the client of its request has gone: others
-// may wait for it.
-func (s *shared[T]) make(a *answer[T]) {
+// fill renders an answer, even if the client of the first request has disconnected: other
+// requests may wait for it.
+func (s *shared[T]) fill(a *answer[T]) {
 	due := <-s.turn
 	defer func() { s.turn <- due }()
-	defer close(a.done) // others do not wait for ever if render panics
+	defer close(a.done) // other requests do not wait forever if render panics
 	if rest := time.Until(due); rest > 0 {
 		<-time.After(rest)
 	}
 	s.mu.Lock()
 	s.next = nil
 	s.mu.Unlock()
-	begun := time.Now()
+	start := time.Now()
 	a.value = s.render()
 	a.ok = true
-	due = time.Now().Add(min(pause*time.Since(begun), maxPause))
+	due = time.Now().Add(min(pauseFactor*time.Since(start), maxPause))
 }

@@ -9,53 +9,53 @@ import (
 	"time"
 )
 
-// TestShared: requests that wait at the same time share an answer, and none is older than
-// its request.
+// TestShared checks that requests which wait at the same time share an answer, and that no
+// answer is older than its request.
 func TestShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		made := 0
+		rendered := 0
 		release := make(chan struct{})
 		s := newShared(func() int {
-			made++
-			n := made
+			rendered++
+			n := rendered
 			<-release
 			return n
 		})
 		var wg sync.WaitGroup
-		ask := func(want int) {
+		request := func(want int) {
 			wg.Go(func() {
 				if n, err := s.get(t.Context()); n != want || err != nil {
-					t.Errorf("answer %d, %v; not %d", n, err, want)
+					t.Errorf("answer %d, %v, want %d", n, err, want)
 				}
 			})
 		}
-		ask(1)
+		request(1)
 		synctest.Wait()
-		for range 50 { // after the first answer has begun
-			ask(2)
+		for range 50 { // while the first answer is rendered
+			request(2)
 		}
 		synctest.Wait()
-		gone, leave := context.WithCancel(t.Context())
-		leave()
-		if _, err := s.get(gone); !errors.Is(err, context.Canceled) {
-			t.Errorf("a client that has gone gets %v", err)
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := s.get(canceled); !errors.Is(err, context.Canceled) {
+			t.Errorf("a client that has disconnected gets %v", err)
 		}
 		close(release)
 		wg.Wait()
-		ask(3)
+		request(3)
 		wg.Wait()
 	})
 }
 
-// TestSharedRests: after an answer, the next one waits for a pause that is bounded.
-func TestSharedRests(t *testing.T) {
-	for took, want := range map[time.Duration]time.Duration{time.Millisecond: pause * time.Millisecond, time.Minute: maxPause} {
+// TestSharedPauses checks that the pause after an answer is bounded.
+func TestSharedPauses(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{time.Millisecond: pauseFactor * time.Millisecond, time.Minute: maxPause} {
 		synctest.Test(t, func(t *testing.T) {
-			var begun, ended time.Time
-			var rest time.Duration
+			var started, ended time.Time
+			var pause time.Duration
 			s := newShared(func() bool {
-				if begun = time.Now(); !ended.IsZero() {
-					rest = begun.Sub(ended)
+				if started = time.Now(); !ended.IsZero() {
+					pause = started.Sub(ended)
 				}
 				<-time.After(took)
 				ended = time.Now()
@@ -66,20 +66,20 @@ func TestSharedRests(t *testing.T) {
 					t.Error(ok, err)
 				}
 			}
-			if rest != want {
-				t.Errorf("after %s it rests %s, not %s", took, rest, want)
+			if pause != want {
+				t.Errorf("pause after %s is %s, want %s", took, pause, want)
 			}
 		})
 	}
 }
 
-// TestSharedPanics: an answer that cannot be made is an error of all requests that wait for
-// it, and the next one is made.
+// TestSharedPanics checks that an answer is rendered after the rendering of an earlier one
+// has panicked.
 func TestSharedPanics(t *testing.T) {
 	calls := 0
 	s := newShared(func() int {
 		if calls++; calls == 1 {
-			panic("fault")
+			panic("test")
 		}
 		return calls
 	})

@@ -16,11 +16,11 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 )
 
-// timeouts are how long clients may take.
+// timeouts are the limits of a connection.
 type timeouts struct {
-	header time.Duration // for the header of a request; for the TLS handshake too
-	read   time.Duration // for a whole request
-	write  time.Duration // for an answer, which is made within it
+	header time.Duration // to send the header of a request, or for the TLS handshake
+	read   time.Duration // to send a whole request
+	write  time.Duration // to render the answer and to receive it
 	idle   time.Duration // until the next request
 }
 
@@ -29,21 +29,21 @@ type timeouts struct {
 var defaultTimeouts = timeouts{header: 5 * time.Second, read: 10 * time.Second, write: 10 * time.Second, idle: time.Minute}
 
 const (
-	// maxHeaderBytes is the room for the header of a request. net/http adds 4 KiB.
+	// maxHeaderBytes is the maximum size of the header of a request. net/http adds 4 KiB.
 	maxHeaderBytes = 8 << 10
-	// maxStreams is how many requests one HTTP/2 connection may have under way.
+	// maxStreams is how many concurrent requests one HTTP/2 connection may have.
 	maxStreams = 4
 )
 
 // Options are what a Server serves, and how.
 type Options struct {
 	Registry prometheus.Gatherer
-	// Readiness returns the answer of /readyz, which becomes JSON, and whether it is
-	// positive.
+	// Readiness returns the answer of /readyz, which is encoded as JSON, and whether its status
+	// is 200 or 503.
 	Readiness func() (answer any, ready bool)
 	// Profile adds /debug/pprof.
 	Profile bool
-	// WebConfig is the file with the web configuration; empty: neither TLS nor passwords.
+	// WebConfig is the file with the web configuration; empty: no TLS and no passwords.
 	WebConfig string
 	Log       *slog.Logger
 }
@@ -57,28 +57,30 @@ type Server struct {
 	served             []served
 }
 
-// served is a listener with what it serves.
+// served is a listener with its handler.
 type served struct {
 	*listener
 	handler http.Handler
-	// webConfig is empty where neither TLS nor passwords apply.
+	// webConfig is empty for a listener without TLS and passwords.
 	webConfig string
 }
 
-// Connections returns how many connections are open, and how many were closed to make room
+// Connections returns the number of open connections, and how many were closed to make room
 // for others.
-func (s *Server) Connections() (open, cut int64) { return s.stats.open.Load(), s.stats.cut.Load() }
+func (s *Server) Connections() (open, closed int64) {
+	return s.stats.open.Load(), s.stats.evicted.Load()
+}
 
-// Listeners are what a Server serves.
+// Listeners are the listeners of a Server.
 type Listeners struct {
 	// All serve all paths. The web configuration applies to TCP; the mode of a Unix socket
 	// decides which users can connect.
 	All []net.Listener
-	// Health serves /healthz and /readyz without TLS and passwords; nil for none.
+	// Health serves /healthz and /readyz without TLS and passwords; nil: none.
 	Health net.Listener
 }
 
-// Len is the number of listeners.
+// Len returns the number of listeners.
 func (l *Listeners) Len() int {
 	if l.Health != nil {
 		return len(l.All) + 1
@@ -86,7 +88,7 @@ func (l *Listeners) Len() int {
 	return len(l.All)
 }
 
-// Close closes all of them.
+// Close closes all listeners.
 func (l *Listeners) Close() error {
 	var errs []error
 	for _, x := range l.All {
@@ -98,24 +100,24 @@ func (l *Listeners) Close() error {
 	return errors.Join(errs...)
 }
 
-// CheckWebConfig returns what is wrong with a web configuration.
+// CheckWebConfig validates a web configuration.
 func CheckWebConfig(file string) error { return web.Validate(file) }
 
-// New returns a server of listeners, each with at most that many connections.
-func New(o Options, to Listeners, connections int) *Server {
+// New returns a server. Each listener has at most this number of connections.
+func New(o Options, listeners Listeners, connections int) *Server {
 	s := &Server{Options: o, timeouts: defaultTimeouts}
 	s.metrics = newPages(func() *page { return metricsPage(s.Registry) })
 	s.readiness = newPages(s.readinessPage)
 	all, health := s.routes(true), s.routes(false)
-	for _, l := range to.All {
+	for _, l := range listeners.All {
 		x := served{listener: limit(l, connections, &s.stats), handler: all}
 		if _, isTCP := l.Addr().(*net.TCPAddr); isTCP {
 			x.webConfig = o.WebConfig
 		}
 		s.served = append(s.served, x)
 	}
-	if to.Health != nil {
-		s.served = append(s.served, served{listener: limit(to.Health, connections, &s.stats), handler: health})
+	if listeners.Health != nil {
+		s.served = append(s.served, served{listener: limit(listeners.Health, connections, &s.stats), handler: health})
 	}
 	return s
 }
@@ -128,7 +130,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	for _, l := range s.served {
 		go func() {
 			err := s.serve(ctx, l)
-			stop() // the others too
+			stop() // ends the others
 			ended <- err
 		}()
 	}
@@ -141,10 +143,10 @@ func (s *Server) Serve(ctx context.Context) error {
 
 func (s *Server) serve(ctx context.Context, l served) error {
 	server := &http.Server{
-		Handler: l.handler, ConnContext: remember, MaxHeaderBytes: maxHeaderBytes,
+		Handler: l.handler, ConnContext: withConn, MaxHeaderBytes: maxHeaderBytes,
 		ReadHeaderTimeout: s.timeouts.header, ReadTimeout: s.timeouts.read, WriteTimeout: s.timeouts.write, IdleTimeout: s.timeouts.idle,
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		// Clients cause these errors at will.
+		// Any client can cause these errors, so they are not logged by default.
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
@@ -164,17 +166,17 @@ func (s *Server) serve(ctx context.Context, l served) error {
 func (s *Server) routes(all bool) http.Handler {
 	mux := http.NewServeMux()
 	var endpoints []route
-	handle := func(path, what string, h http.HandlerFunc) {
-		endpoints = append(endpoints, route{path, what})
+	handle := func(path, description string, h http.HandlerFunc) {
+		endpoints = append(endpoints, route{path, description})
 		mux.HandleFunc("GET "+path, h)
 	}
 	if all {
 		handle("/metrics", "metrics for Prometheus", s.metrics.ServeHTTP)
 	}
-	handle("/healthz", "200 while the process serves", func(w http.ResponseWriter, r *http.Request) {
+	handle("/healthz", "200 while the process runs", func(w http.ResponseWriter, r *http.Request) {
 		(&page{code: http.StatusOK, contentType: "text/plain; charset=utf-8", body: []byte("ok\n")}).write(w, r)
 	})
-	handle("/readyz", "whether masqd is ready, and what needs attention, as JSON", s.readiness.ServeHTTP)
+	handle("/readyz", "readiness of masqd, and what needs attention, as JSON", s.readiness.ServeHTTP)
 	if all && s.Profile {
 		endpoints = append(endpoints, route{"/debug/pprof/", "profiles of the process"})
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -199,15 +201,15 @@ func (s *Server) readinessPage() *page {
 	return p
 }
 
-// route is a path that is served, and the description of its content.
-type route struct{ path, what string }
+// route is a path, and the description of its content.
+type route struct{ path, description string }
 
-// index is the page that lists the routes.
+// index returns the page that lists the routes.
 func index(all []route) []byte {
 	var b bytes.Buffer
 	b.WriteString("<!doctype html>\n<title>masqd</title>\n<h1>masqd</h1>\n<ul>\n")
 	for _, e := range all {
-		fmt.Fprintf(&b, "<li><a href=\"%s\">%s</a>: %s</li>\n", e.path, e.path, e.what)
+		fmt.Fprintf(&b, "<li><a href=\"%s\">%s</a>: %s</li>\n", e.path, e.path, e.description)
 	}
 	b.WriteString("</ul>\n")
 	return b.Bytes()

@@ -17,7 +17,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/assert"
 )
 
-// running is a Server on 127.0.0.1 that ends with its test.
+// running is a Server on 127.0.0.1 that ends when its test ends.
 type running struct {
 	*Server
 	t      *testing.T
@@ -25,8 +25,8 @@ type running struct {
 	health string
 }
 
-// start serves with a limit of connections for each of two addresses. Timeouts may be
-// given.
+// start runs a server with a limit of connections for each of two addresses. The last of the
+// limits, if any, replaces the default timeouts.
 func start(t *testing.T, o Options, connections int, limits ...timeouts) *running {
 	t.Helper()
 	listen := func() net.Listener {
@@ -60,7 +60,7 @@ func start(t *testing.T, o Options, connections int, limits ...timeouts) *runnin
 	return &running{s, t, to.All[0].Addr().String(), to.Health.Addr().String()}
 }
 
-// open connects, and sends text; the connection stays open until the end of the test.
+// open connects and sends text. The connection stays open until the test ends.
 func (r *running) open(text string) net.Conn {
 	r.t.Helper()
 	c, err := net.Dial("tcp", r.at)
@@ -97,7 +97,7 @@ func isClosed(c net.Conn) error {
 
 const request = "GET /metrics HTTP/1.1\r\nHost: masqd\r\n\r\n"
 
-// TestEndpoints: the page at / lists what is served, and each of these is there. The
+// TestEndpoints checks that the page at / lists the paths, and that each path is served. The
 // address for probes has neither metrics nor profiles.
 func TestEndpoints(t *testing.T) {
 	for _, profile := range []bool{false, true} {
@@ -121,7 +121,7 @@ func TestEndpoints(t *testing.T) {
 				}
 			}
 			if code != http.StatusOK || !slices.Equal(paths, want) {
-				t.Errorf("%d\n%s", code, page)
+				t.Errorf("GET /: %d\n%s", code, page)
 			}
 			if code, _, err := get(at, "/nothing"); code != http.StatusNotFound {
 				t.Errorf("/nothing: %d, %v", code, err)
@@ -135,19 +135,19 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// TestNotReady: /readyz is 503 with its reasons.
+// TestNotReady checks that /readyz is 503 with the reasons.
 func TestNotReady(t *testing.T) {
-	s := start(t, Options{Readiness: func() (any, bool) { return []string{"why"}, false }}, MaxConnections)
-	if code, body, err := get(s.at, "/readyz"); code != http.StatusServiceUnavailable || body != "[\"why\"]\n" {
-		t.Errorf("%d %q %v", code, body, err)
+	s := start(t, Options{Readiness: func() (any, bool) { return []string{"reason"}, false }}, MaxConnections)
+	if code, body, err := get(s.at, "/readyz"); code != http.StatusServiceUnavailable || body != "[\"reason\"]\n" {
+		t.Errorf("GET /readyz: %d %q %v", code, body, err)
 	}
 }
 
-// TestTimeouts: a client that sends nothing, half a request, or no further one, and one that
-// does not read its answer, lose their connection.
+// TestTimeouts checks that the server closes the connection of a client that sends nothing,
+// half a request or no further request, or that does not read its answer.
 func TestTimeouts(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	if err := registry.Register(long{}); err != nil {
+	if err := registry.Register(longMetric{}); err != nil {
 		t.Fatal(err)
 	}
 	const short = 20 * time.Millisecond
@@ -155,10 +155,10 @@ func TestTimeouts(t *testing.T) {
 		timeouts timeouts
 		text     string
 	}{
-		"silent":       {timeouts{header: short}, ""},
-		"half":         {timeouts{header: short}, "GET /metrics HTTP/1.1\r\nHo"},
-		"body missing": {timeouts{read: short}, "GET /metrics HTTP/1.1\r\nHost: masqd\r\nContent-Length: 9\r\n\r\n"},
-		"idle":         {timeouts{idle: short}, "GET /healthz HTTP/1.1\r\nHost: masqd\r\n\r\n"},
+		"silent":         {timeouts{header: short}, ""},
+		"half a request": {timeouts{header: short}, "GET /metrics HTTP/1.1\r\nHo"},
+		"missing body":   {timeouts{read: short}, "GET /metrics HTTP/1.1\r\nHost: masqd\r\nContent-Length: 9\r\n\r\n"},
+		"idle":           {timeouts{idle: short}, "GET /healthz HTTP/1.1\r\nHost: masqd\r\n\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, Options{}, MaxConnections, c.timeouts)
@@ -167,22 +167,24 @@ func TestTimeouts(t *testing.T) {
 			}
 		})
 	}
-	t.Run("unread", func(t *testing.T) {
+	t.Run("unread answer", func(t *testing.T) {
 		s := start(t, Options{Registry: registry}, MaxConnections, timeouts{write: short})
-		_, _ = s.open(request).Read(make([]byte, 1)) // the server has accepted it
+		_, _ = s.open(request).Read(make([]byte, 1)) // returns after the server has accepted the connection
 		assert.Until(t, "the connection is closed", func() bool { return s.connections() == 0 })
 	})
 }
 
-// long is a metric whose text is longer than the buffers of two sockets.
-type long struct{}
+// longMetric is a metric whose text is longer than the buffers of two sockets.
+type longMetric struct{}
 
-func (long) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(long{}, ch) }
+func (longMetric) Describe(ch chan<- *prometheus.Desc) {
+	prometheus.DescribeByCollect(longMetric{}, ch)
+}
 
-func (long) Collect(ch chan<- prometheus.Metric) {
+func (longMetric) Collect(ch chan<- prometheus.Metric) {
 	d := prometheus.NewDesc("long", strings.Repeat("x", 16<<20), nil, nil)
 	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, 1)
 }
 
-// connections is how many connections the server has open.
+// connections returns the number of open connections.
 func (r *running) connections() int { return int(r.stats.open.Load()) }
