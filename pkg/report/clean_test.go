@@ -5,6 +5,7 @@ import (
 	"testing"
 )
 
+// TestClean: unsafe characters are escaped, and all others are unchanged.
 func TestClean(t *testing.T) {
 	for in, want := range map[string]string{
 		"web-1.shop_x":  "web-1.shop_x",
@@ -20,16 +21,16 @@ func TestClean(t *testing.T) {
 		"":              "",
 	} {
 		if got := Clean(in); got != want {
-			t.Errorf("%q: %s, not %s", in, got, want)
+			t.Errorf("%q: got %s, want %s", in, got, want)
 		}
 	}
 	if got := CleanText("a b\x1b c"); got != `a b\x1b c` {
 		t.Error(got)
 	}
 	if n := testing.AllocsPerRun(10, func() { Clean("shop/web-1") }); n != 0 {
-		t.Errorf("%.0f allocations for a usual name", n)
+		t.Errorf("%.0f allocations for a name without escapes", n)
 	}
 	if strings.ContainsAny(Clean(hostile), " \t\n") {
-		t.Error("a name breaks its column")
+		t.Error("a cleaned name has white space")
 	}
 }

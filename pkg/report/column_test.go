@@ -8,8 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Numbers have the greatest first, words the first of the alphabet, and what is not
-// there is last.
+// TestOrders: numbers are in descending order, words in alphabetical order, and missing values
+// are last.
 func TestOrders(t *testing.T) {
 	at := func(source string, port uint16, nat string) Flow {
 		u := Tuple{Source: netip.MustParseAddr(source), SourcePort: port}
@@ -32,26 +32,25 @@ func TestOrders(t *testing.T) {
 	isOrder(t, PortColumns(), soon, never, map[string]int{"SHARE": 1, "LEFT": -1})
 }
 
-// isOrder reports columns that put two rows into another order than they should: 0
-// where none is named.
+// isOrder compares two rows by each column. want has the results by column; the default is 0.
 func isOrder[T any](t *testing.T, columns []Column[T], a, b T, want map[string]int) {
 	t.Helper()
 	for _, c := range columns {
 		if got := c.Compare(&a, &b); got != want[c.Name] || c.Compare(&b, &a) != -want[c.Name] {
-			t.Errorf("%s: %d, not %d", c.Name, got, want[c.Name])
+			t.Errorf("%s: got %d, want %d", c.Name, got, want[c.Name])
 		}
 		delete(want, c.Name)
 	}
 	for name := range want {
-		t.Errorf("there is no %s", name)
+		t.Errorf("there is no column %s", name)
 	}
 }
 
-// A style shows wide columns or leaves them out, and no cell is empty.
-func TestShown(t *testing.T) {
+// TestVisibleColumns: only a wide style has wide columns, and no cell is empty.
+func TestVisibleColumns(t *testing.T) {
 	narrow, wide := VisibleColumns(FlowColumns(), Style{}), VisibleColumns(FlowColumns(), Style{Wide: true})
 	if len(narrow) != 6 || len(wide) != len(FlowColumns()) {
-		t.Errorf("%d and %d columns", len(narrow), len(wide))
+		t.Errorf("got %d columns, and %d wide columns", len(narrow), len(wide))
 	}
 	for _, f := range append(described(), Flow{}) {
 		for i, c := range Cells(wide, &f) {

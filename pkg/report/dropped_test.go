@@ -8,6 +8,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
+// TestDropped: counters are summed by reason.
 func TestDropped(t *testing.T) {
 	counted := func(chain, id string, n uint64) nft.CountedRule {
 		return nft.CountedRule{Chain: chain, ID: id, Counter: nft.Counter{Packets: n}}
@@ -18,7 +19,7 @@ func TestDropped(t *testing.T) {
 		counted("announced", "announced/privileged-tcp", 5), counted("policy-a", "policy/no-port-ports-tcp", 9), counted("policy-a", "policy/no-egress4", 1), counted("policy-a", "policy/egress4", 100),
 	})
 	if want := (Dropped{2, 9, 6, 5, 7, 9, 1}); d != want {
-		t.Errorf("%+v, not %+v", d, want)
+		t.Errorf("got %+v, want %+v", d, want)
 	}
 	if got := d.String(); got != "2 spoofed, 9 to the node's loopback, 6 by other links, 5 announced for a port of the node, 7 invalid, 9 without a port, 1 without an egress address" {
 		t.Error(got)
@@ -28,6 +29,7 @@ func TestDropped(t *testing.T) {
 	}
 }
 
+// TestPodDropped: an attachment has its own counters; a missing counter is null.
 func TestPodDropped(t *testing.T) {
 	a := masq.Attachment{Key: masq.Key{Network: "n", ContainerID: "a", Interface: "eth0"}, Addresses: []netip.Addr{addr("10.88.0.1"), addr("fd00::1")}}
 	for _, x := range []struct {
@@ -40,7 +42,7 @@ func TestPodDropped(t *testing.T) {
 		{nft.Dropped{Spoofed: map[string]uint64{a.Identity(): 0}}, "0 spoofed, invalid packets are not dropped"},
 	} {
 		if got := PodDroppedOf(a, x.dropped).String(); got != x.want {
-			t.Errorf("%q, not %q", got, x.want)
+			t.Errorf("got %q, want %q", got, x.want)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// A policy whose egress addresses of a family are missing drops flows, which is an error,
-// only if an attachment has an address of the family.
+// TestMissingEgressOfUnusedFamily: if no egress address of a family is present, its flows are
+// dropped. That is an error only if an attachment has an address of the family.
 func TestMissingEgressOfUnusedFamily(t *testing.T) {
 	p := masq.Default()
 	p.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}
@@ -29,10 +29,10 @@ func TestMissingEgressOfUnusedFamily(t *testing.T) {
 		n.Policies = DesiredOf([]store.Record{record("aaaa", "shop", "web", &p, c.addresses...)}, nil, lacksIPv6).Policies()
 		n.evaluateEgress()
 		if got := n.Policies[0].Dropped; !slices.Equal(got, c.dropped) {
-			t.Errorf("%v: flows of %v are dropped, not of %v", c.addresses, got, c.dropped)
+			t.Errorf("addresses %v: flows of the families %v are dropped, want %v", c.addresses, got, c.dropped)
 		}
 		if len(n.Problems) != 1 || n.Problems[0].Severity != c.severity || !strings.Contains(n.Problems[0].Message, c.message) {
-			t.Errorf("%v: %+v", c.addresses, n.Problems)
+			t.Errorf("addresses %v: problems are %+v", c.addresses, n.Problems)
 		}
 	}
 }

@@ -9,8 +9,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A list that is written one by one is the same value as one that is written at
-// once, and YAML the same as JSON.
+// TestList: a List writes the same value as Write, and YAML the same value as JSON.
 func TestList(t *testing.T) {
 	for n := range 4 {
 		want := described()[:n]
@@ -29,14 +28,14 @@ func TestList(t *testing.T) {
 				t.Fatal(err)
 			}
 			if streamed.String() != whole.String() {
-				t.Errorf("%s of %d:\n%s\nand at once:\n%s", f, n, streamed.String(), whole.String())
+				t.Errorf("%s list of %d values:\n%s\nwant\n%s", f, n, streamed.String(), whole.String())
 			}
 		}
 	}
 }
 
-// A list that was not ended is not taken for a whole one.
-func TestListCutShort(t *testing.T) {
+// TestIncompleteList: a reader of JSON rejects a list without End.
+func TestIncompleteList(t *testing.T) {
 	var b bytes.Buffer
 	if err := NewList(&b, JSON).Add(1); err != nil {
 		t.Fatal(err)
@@ -46,7 +45,7 @@ func TestListCutShort(t *testing.T) {
 	}
 }
 
-// Both readings of YAML take every text for text.
+// FuzzEncode: each text is read as the same text, by rules of YAML 1.1 and 1.2.
 func FuzzEncode(f *testing.F) {
 	for _, s := range []string{hostile, "no", "~", "1e3", "0x1f", "2026-01-01", "- a", "a: b", "\U0001f600\U000e0001", "", " ", "'", `"`, "<<", "=", "1:30", "\u0085", "a\u0085b", "\u2028", "\ufeff"} {
 		f.Add(s)
@@ -82,7 +81,7 @@ func FuzzEncode(f *testing.F) {
 	})
 }
 
-// Readers of YAML 1.1 take more words for something else than ours does.
+// TestWordsOfYAML11: words that are not text in YAML 1.1 are quoted.
 func TestWordsOfYAML11(t *testing.T) {
 	for s, quoted := range map[string]bool{"no": true, "Yes": true, "ON": true, "y": true, "null": true, "web": false, "1:30": true, "1e3": true} {
 		var b bytes.Buffer
@@ -94,7 +93,7 @@ func TestWordsOfYAML11(t *testing.T) {
 			want = "name: \"" + s + "\"\n"
 		}
 		if b.String() != want {
-			t.Errorf("%q, not %q", b.String(), want)
+			t.Errorf("got %q, want %q", b.String(), want)
 		}
 	}
 }

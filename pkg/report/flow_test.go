@@ -11,10 +11,10 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
-// What is written reads back as it was.
+// TestFlowRoundTrip: a flow is unchanged after encoding and decoding.
 func TestFlowRoundTrip(t *testing.T) {
 	for _, f := range described() {
-		// What is no UTF-8 is replaced.
+		// Invalid UTF-8 is replaced.
 		f.Peer.PodNamespace, f.Peer.PodName = strings.ToValidUTF8(f.Peer.PodNamespace, "?"), strings.ToValidUTF8(f.Peer.PodName, "?")
 		b, err := json.Marshal(f)
 		if err != nil {
@@ -25,11 +25,12 @@ func TestFlowRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(back, f) {
-			t.Errorf("%s\nreads back as %+v", b, back)
+			t.Errorf("%s\nis decoded as %+v", b, back)
 		}
 	}
 }
 
+// TestFlowTimes: begin, end and duration follow from the kernel's timestamps.
 func TestFlowTimes(t *testing.T) {
 	for _, tt := range []struct {
 		start, stop, now time.Duration // after noon
@@ -72,16 +73,17 @@ func TestProtocols(t *testing.T) {
 	for n := range 256 {
 		back, ok := ParseProtocol(Protocol(uint8(n)))
 		if ok != (n != 0) || ok && int(back) != n {
-			t.Errorf("%d: %q reads as %d, %t", n, Protocol(uint8(n)), back, ok)
+			t.Errorf("protocol %d: %q is parsed as %d, %t", n, Protocol(uint8(n)), back, ok)
 		}
 	}
 	for _, s := range []string{"", "TCP", "256", "-1", "tcpx"} {
 		if n, ok := ParseProtocol(s); ok {
-			t.Errorf("%q is %d", s, n)
+			t.Errorf("%q is parsed as %d", s, n)
 		}
 	}
 }
 
+// TestTop: Top keeps the first flows in each order.
 func TestTop(t *testing.T) {
 	var all []Flow
 	for i := range 1000 {
@@ -108,7 +110,7 @@ func TestTop(t *testing.T) {
 				want = got
 			}
 			if len(got) != min(most, len(all)) {
-				t.Errorf("%s: %d of %d", by, len(got), most)
+				t.Errorf("by %s: got %d flows, want %d", by, len(got), most)
 			}
 		}
 		top, _ := NewTopFlows(by, 10)
@@ -117,7 +119,7 @@ func TestTop(t *testing.T) {
 		}
 		for i, f := range top.Sorted() {
 			if f.Original.SourcePort != want[i] {
-				t.Errorf("%s: number %d depends on the order in which they come", by, i)
+				t.Errorf("by %s: flow %d depends on the order of Add", by, i)
 			}
 		}
 	}
@@ -129,13 +131,12 @@ func TestTop(t *testing.T) {
 		t.Errorf("%+v", top.Sorted()[0])
 	}
 	if _, ok := NewTopFlows("colour", 1); ok {
-		t.Error("sorts by colour")
+		t.Error("NewTopFlows accepts the order colour")
 	}
 }
 
-// TestTopAllocatesForWhatItKeeps: a value that comes after all that are kept costs no
-// memory.
-func TestTopAllocatesForWhatItKeeps(t *testing.T) {
+// TestTopAllocations: a value after all kept values needs no allocation.
+func TestTopAllocations(t *testing.T) {
 	top, _ := NewTopFlows("bytes", 10)
 	add := func(bytes uint64) { top.Add(Flow{Bytes: Sides{Original: bytes}, Packets: Sides{Original: 1}}) }
 	for i := range uint64(200) {

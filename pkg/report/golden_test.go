@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/golden"
 )
 
-// shown is a value of each command, and how it is written for a person.
+// shown returns a value for each command, and the function that writes it as text.
 func shown(t *testing.T) map[string]struct {
 	value any
 	text  func(io.Writer, Style) error
@@ -42,35 +42,37 @@ func shown(t *testing.T) map[string]struct {
 	}
 }
 
+// TestText compares the text output with golden files.
 func TestText(t *testing.T) {
 	for name, x := range shown(t) {
 		for suffix, s := range map[string]Style{"": {}, "-wide": {Wide: true}} {
-			var plain, coloured bytes.Buffer
+			var plain, colored bytes.Buffer
 			if err := x.text(&plain, s); err != nil {
 				t.Fatal(err)
 			}
 			golden.Compare(t, filepath.Join("testdata", name+suffix+".txt"), plain.Bytes())
 			harmless(t, name, plain.String())
 			s.Color = true
-			if err := x.text(&coloured, s); err != nil {
+			if err := x.text(&colored, s); err != nil {
 				t.Fatal(err)
 			}
-			// Colours are all that differs, and only our own come through.
-			got := coloured.String()
+			// Only the renditions that masq-cni uses differ.
+			got := colored.String()
 			for _, code := range []SGR{Bold, Red, Green, "0"} {
 				got = strings.ReplaceAll(got, "\x1b["+string(code)+"m", "")
 			}
 			if got != plain.String() {
-				t.Errorf("%s without colours:\n%s", name, got)
+				t.Errorf("%s without colors:\n%s", name, got)
 			}
-			if name != "pods" && !strings.Contains(coloured.String(), "\x1b[") {
-				t.Errorf("%s has no colours", name)
+			if name != "pods" && !strings.Contains(colored.String(), "\x1b[") {
+				t.Errorf("%s has no colors", name)
 			}
 		}
 	}
 }
 
-func TestProgramsAreTold(t *testing.T) {
+// TestJSONAndYAML compares the output for programs with golden files.
+func TestJSONAndYAML(t *testing.T) {
 	for name, x := range shown(t) {
 		for _, f := range []Format{JSON, YAML} {
 			var b bytes.Buffer
@@ -83,7 +85,7 @@ func TestProgramsAreTold(t *testing.T) {
 	}
 }
 
-// harmless reports what a terminal could act upon.
+// harmless reports characters that a terminal may interpret.
 func harmless(t *testing.T, name, text string) {
 	t.Helper()
 	if !utf8.ValidString(text) {
@@ -91,7 +93,7 @@ func harmless(t *testing.T, name, text string) {
 	}
 	for i, r := range text {
 		if r != '\n' && !unicode.IsPrint(r) {
-			t.Errorf("%s: %U gets through, after %q", name, r, text[max(0, i-20):i])
+			t.Errorf("%s: %U is not escaped, after %q", name, r, text[max(0, i-20):i])
 		}
 	}
 }

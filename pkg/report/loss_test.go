@@ -7,8 +7,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 )
 
-// TestConntrackProblems: a problem names the cause that is proved, and a command that
-// shows more.
+// TestConntrackProblems: a problem has the proven cause, and a command that shows more.
 func TestConntrackProblems(t *testing.T) {
 	lost := func(n uint64) portpool.RecentLoss {
 		return portpool.RecentLoss{Count: n, Since: noon.Add(-2 * time.Minute), Last: noon}
@@ -43,7 +42,7 @@ func TestConntrackProblems(t *testing.T) {
 			t.Errorf("%s: %s %q", what, all[0].Severity, all[0].Advice())
 		}
 	}
-	// Full: the packets that are lost now prove it.
+	// A full table is the cause if packets are dropped now.
 	c := ConntrackUse{Entries: 1000, Limit: 1000}
 	if all := c.Problems(Losses{NoRoom: lost(2), NoPort: lost(1)}, noon); len(all) != 3 || all[1].Message != "2 packets of new flows dropped in the last 2m0s: it was full" {
 		t.Errorf("%+v", all)
@@ -53,7 +52,7 @@ func TestConntrackProblems(t *testing.T) {
 	}
 }
 
-// TestEarlierLosses are those since boot that are not recent.
+// TestEarlierLosses: Earlier omits recent losses.
 func TestEarlierLosses(t *testing.T) {
 	c := ConntrackUse{InsertFailed: 3, ChainTooLong: 1, Drop: 7, EarlyDrop: 1}
 	for want, l := range map[string]Losses{
@@ -61,7 +60,7 @@ func TestEarlierLosses(t *testing.T) {
 		"5 packets dropped because the conntrack table was full": {NoPort: portpool.RecentLoss{Count: 1}, Evicted: portpool.RecentLoss{Count: 1}},
 	} {
 		if got := c.Earlier(l); got != want {
-			t.Errorf("%q, not %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 	if got := (&ConntrackUse{}).Earlier(Losses{}); got != "" {

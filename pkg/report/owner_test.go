@@ -8,6 +8,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
+// TestEnds: the attachments at both ends of a flow.
 func TestEnds(t *testing.T) {
 	o := OwnersOf(records())
 	name := func(x *Owner) string {
@@ -20,7 +21,7 @@ func TestEnds(t *testing.T) {
 		f := flows()[i]
 		from, to := o.Ends(&f)
 		if got := [2]string{name(from), name(to)}; got != want {
-			t.Errorf("flow %d is of %q, not %q", i+1, got, want)
+			t.Errorf("flow %d: got the owners %q, want %q", i+1, got, want)
 		}
 		a, b := o.Indices(&f)
 		if (a >= 0) != (from != nil) || (b >= 0) != (to != nil) || a >= 0 && o.At(a) != from || b >= 0 && o.At(b) != to {
@@ -29,8 +30,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// Two containers with one port to one server differ by their addresses alone, and
-// an address that two records claim is the later one's.
+// TestOwnersByAddress: the later of two records with one address is its owner.
 func TestOwnersByAddress(t *testing.T) {
 	later := record("ffff5678", "shop", "later", nil, "10.88.0.3")
 	o := OwnersOf(append(records(), later))
@@ -68,7 +68,7 @@ func TestMatch(t *testing.T) {
 		"bbbb": {1}, "aaaa56": {4}, "aaaa567": {0, 5}, "aaaa": {0, 4, 5}, "": nil, "/": nil, "c": {2},
 	} {
 		if got := o.Match(name); !slices.Equal(got, want) {
-			t.Errorf("%q: %v, not %v", name, got, want)
+			t.Errorf("%q: got %v, want %v", name, got, want)
 		}
 	}
 }
@@ -79,12 +79,12 @@ func TestPodOrContainer(t *testing.T) {
 		"0123456789abc": {ContainerID: "0123456789abcdef"}, "": {},
 	} {
 		if got := o.Pod(); got != want {
-			t.Errorf("%q, not %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
 
-// BenchmarkTally is what a flow costs beyond its dump.
+// BenchmarkTally measures Add per flow.
 func BenchmarkTally(b *testing.B) {
 	var all []conntrack.Flow
 	rec := records()

@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 )
 
-// TestPortProblems name the groups that run out, when, and who holds the ports.
+// TestPortProblems: a problem has the group, the time until it is exhausted, and the holders.
 func TestPortProblems(t *testing.T) {
 	group := func(proto uint8, to string, port uint16, used int, level portpool.Severity, left time.Duration, holders ...portpool.Holder) portpool.Forecast {
 		g := portpool.Group{Protocol: proto, Egress: addr("192.0.2.2"), Destination: addr(to), Port: port}
@@ -37,7 +37,7 @@ func TestPortProblems(t *testing.T) {
 		"source ports: 55 % of the ports of 192.0.2.2 for icmp to 198.51.100.3 type 8 are in use, all in about 1m30s" + remedy,
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("%q\nnot %q", got, want)
+		t.Errorf("got %q\nwant %q", got, want)
 	}
 	if got := Exhausted(groups); got != "192.0.2.2 for tcp to 198.51.100.2:443" {
 		t.Errorf("%q", got)

@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// The worst problems come first, and those of one severity in the order in which they
-// were added.
+// TestProblemsOrder: problems are ordered by severity, then by time of Add.
 func TestProblemsOrder(t *testing.T) {
 	var all Problems
 	for _, p := range []Problem{
@@ -24,7 +23,7 @@ func TestProblemsOrder(t *testing.T) {
 		got += p.Object
 	}
 	if got != "bdcae" {
-		t.Errorf("order %q", got)
+		t.Errorf("problems are in the order %q", got)
 	}
 }
 
@@ -54,9 +53,9 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// Text is wrapped between words, below its label; a word longer than the line stays
-// whole.
-func TestHang(t *testing.T) {
+// TestWrap: text is wrapped between words and aligned; a word longer than the line is not
+// split.
+func TestWrap(t *testing.T) {
 	var b strings.Builder
 	long := strings.Repeat("x", 90)
 	wrap(&b, "error", 5, strings.Repeat("word ", 20)+long+" end")
@@ -71,7 +70,8 @@ func TestHang(t *testing.T) {
 	}
 }
 
-// Of many problems of one kind the first are written, and how many more there are.
+// TestProblemsOfOneKind: only the first problems of a kind are written, and the number of the
+// others.
 func TestProblemsOfOneKind(t *testing.T) {
 	for n, want := range map[int]string{5: "", 6: "", 7: "2 more of kind attachment-pending"} {
 		var all Problems

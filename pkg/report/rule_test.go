@@ -7,6 +7,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
+// TestRuleStates: each state of a rule.
 func TestRuleStates(t *testing.T) {
 	want := map[string]string{
 		"postrouting/policy4": Missing, "postrouting/policy6": OK, "forward/clamp": Changed, hostile: Unexpected, "": Unexpected,
@@ -16,7 +17,7 @@ func TestRuleStates(t *testing.T) {
 		if s, ok := want[r.ID]; ok {
 			seen[r.ID]++
 			if r.State != s {
-				t.Errorf("%q is %s, not %s", r.ID, r.State, s)
+				t.Errorf("rule %q is %s, want %s", r.ID, r.State, s)
 			}
 			continue
 		}
@@ -29,9 +30,9 @@ func TestRuleStates(t *testing.T) {
 	}
 }
 
-// The rules of an attachment that is being added are not unexpected, wherever the
-// plugin is with it.
-func TestRulesOfAttachmentsOnTheMove(t *testing.T) {
+// TestRulesOfPendingAttachments: rules of a pending attachment are neither unexpected nor
+// missing.
+func TestRulesOfPendingAttachments(t *testing.T) {
 	d := DesiredOf(records(), nil, hasAll)
 	var c []nft.CountedRule
 	for _, chain := range d.Pending.Chains {
@@ -46,6 +47,7 @@ func TestRulesOfAttachmentsOnTheMove(t *testing.T) {
 	}
 }
 
+// TestDesired: policies and tables that follow from records and the node's policy.
 func TestDesired(t *testing.T) {
 	all := records()
 	d := DesiredOf(all, nodePolicy(), hasAll)
@@ -57,7 +59,7 @@ func TestDesired(t *testing.T) {
 	if p := d.Attachments[1].Policy; !p.Node || p.RandomFully {
 		t.Errorf("the node's policy does not apply: %+v", p)
 	}
-	// Without one, the default does.
+	// Without a policy of the node, the default policy applies.
 	if p := DesiredOf(all, nil, hasAll).Attachments[1].Policy; !p.Node || !p.RandomFully {
 		t.Errorf("%+v", p)
 	}
@@ -71,11 +73,11 @@ func TestDesired(t *testing.T) {
 	if n := ids[d.Attachments[1].Policy.ID()]; n.Attachments != 1 || !n.Sources {
 		t.Errorf("%+v", n)
 	}
-	// Nothing is asked for where nothing is ready.
+	// Without ready attachments no table is desired.
 	if d := DesiredOf(all[3:], nil, hasAll); len(d.Table.Chains) != 0 || len(d.Pending.Chains) == 0 {
 		t.Errorf("%+v", d)
 	}
 	if len(DesiredOf(nil, nodePolicy(), hasAll).Table.Chains) == 0 {
-		t.Error("sources alone ask for nothing")
+		t.Error("sources without attachments: no table is desired")
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/golden"
 )
 
-// TestSchema pins the names that programs rely on. One that vanishes, or changes
-// its type, breaks them; a new one is written down by -update.
+// TestSchema compares names and types in JSON with testdata/schema.txt. Programs rely on them:
+// they may be added with -update, but neither removed nor changed.
 func TestSchema(t *testing.T) {
 	var out strings.Builder
 	for _, command := range []struct {
@@ -41,7 +41,7 @@ var (
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
-// fields writes the paths of a type's values in JSON, and their types.
+// fields writes the path and type of each value of a type in JSON.
 func fields(t *testing.T, out *strings.Builder, typ reflect.Type, path string) {
 	t.Helper()
 	for typ.Kind() == reflect.Pointer {
@@ -70,7 +70,7 @@ func fields(t *testing.T, out *strings.Builder, typ reflect.Type, path string) {
 			case slices.Contains([]string{"", "omitempty", "omitzero"}, options):
 				fields(t, out, f.Type, path+"."+name)
 			default:
-				t.Errorf("%s.%s: option %q", typ, f.Name, options)
+				t.Errorf("%s.%s has the unknown option %q in JSON", typ, f.Name, options)
 			}
 		}
 	default:
@@ -78,7 +78,7 @@ func fields(t *testing.T, out *strings.Builder, typ reflect.Type, path string) {
 	}
 }
 
-// The names that the flows of all commands have to have.
+// TestFlowNames: an empty flow has the names that every reader needs.
 func TestFlowNames(t *testing.T) {
 	b, err := json.Marshal(Flow{})
 	if err != nil {

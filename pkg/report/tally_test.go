@@ -11,7 +11,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
-// The tally of random flows is what counting names, one by one, comes to.
+// TestTally compares the tally of random flows with counts by name.
 func TestTally(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	owners := OwnersOf(records())
@@ -90,7 +90,8 @@ func TestTally(t *testing.T) {
 	}
 }
 
-// Whatever others translate to, memory is bounded and no flow is lost.
+// TestTallyOfManyEgressAddresses: the number of counted addresses is limited, and all flows
+// are counted.
 func TestTallyOfManyEgressAddresses(t *testing.T) {
 	sum := NewTally(OwnersOf(nil))
 	const n = 1000
@@ -104,6 +105,6 @@ func TestTallyOfManyEgressAddresses(t *testing.T) {
 		total += e.Flows
 	}
 	if len(all) != maxEgressAddresses+1 || total != n || all[maxEgressAddresses].Address.IsValid() {
-		t.Errorf("%d addresses, %d flows", len(all), total)
+		t.Errorf("got %d addresses and %d flows", len(all), total)
 	}
 }

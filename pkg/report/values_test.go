@@ -21,7 +21,7 @@ var (
 	addr = netip.MustParseAddr
 )
 
-// hostile is a name that would clear the screen, colour it, turn the text round,
+// hostile is a name that would clear the screen, change colors, reverse the direction of text
 // and break a table.
 const hostile = "a\x1b[2J\x1b]0;x\a\u009b31m\u202e b\tc\nd\xff"
 
@@ -39,9 +39,8 @@ func record(id, namespace, name string, p *masq.Policy, addrs ...string) store.R
 	return r
 }
 
-// records are of a pod with two addresses, of one with the node's policy, of a
-// container without a pod and a policy, and of one with a hostile name that is not
-// ready.
+// records returns the records of a pod with two addresses, a pod with the node's policy, a
+// container without pod and policy, and a pending attachment with a hostile name.
 func records() []store.Record {
 	own, node := masq.Default(), masq.Default()
 	own.SNATAddresses = []netip.Addr{addr("192.0.2.2")}
@@ -65,7 +64,7 @@ func tcp(src string, srcPort uint16, dst string, dstPort uint16) conntrack.Tuple
 
 const all = conntrack.HasID | conntrack.HasMark | conntrack.HasState | conntrack.HasTimeout | conntrack.HasCounters | conntrack.HasTimestamps
 
-// flows are one of each kind.
+// flows returns a flow of each kind.
 func flows() []conntrack.Flow {
 	const done = conntrack.Confirmed | conntrack.SrcNATDone | conntrack.DstNATDone
 	snat := conntrack.Flow{
@@ -93,17 +92,17 @@ func flows() []conntrack.Flow {
 		Reply:    conntrack.Tuple{Src: addr("2001:db8::1"), Dst: addr("fd00:88::2"), SrcPort: 53, DstPort: 5000, Proto: unix.IPPROTO_UDP, Zone: 7},
 		Status:   done, ID: 5, Fields: conntrack.HasID, Start: noon.Add(-time.Minute).UnixNano(), Stop: noon.Add(-30 * time.Second).UnixNano(),
 	}
-	// From one attachment to another, through an address of the node.
+	// A flow from one attachment to another through an address of the node.
 	both := conntrack.Flow{
 		Original: tcp("10.88.0.3", 50000, "192.0.2.2", 80), Reply: tcp("10.88.0.5", 8080, "192.0.2.2", 50001),
 		Status: done | conntrack.SrcNAT | conntrack.DstNAT | conntrack.Offload | conntrack.Assured, ID: 6, Fields: conntrack.HasID,
 	}
-	nobody := conntrack.Flow{
+	unowned := conntrack.Flow{
 		Original: conntrack.Tuple{Src: addr("192.0.2.2"), Dst: addr("192.0.2.9"), Proto: unix.IPPROTO_ESP},
 		Reply:    conntrack.Tuple{Src: addr("192.0.2.9"), Dst: addr("192.0.2.2"), Proto: unix.IPPROTO_ESP},
 		Status:   done | conntrack.SeenReply, ID: 7, Fields: conntrack.HasID,
 	}
-	return []conntrack.Flow{snat, control, data, ping, six, both, nobody}
+	return []conntrack.Flow{snat, control, data, ping, six, both, unowned}
 }
 
 func described() []Flow {
@@ -236,5 +235,5 @@ func rulesValue() []Rule {
 	})
 }
 
-// hasAll is a node that has each egress address.
+// hasAll reports that the node has every egress address.
 func hasAll(netip.Addr) (bool, error) { return true, nil }

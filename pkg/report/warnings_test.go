@@ -9,8 +9,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Each warning and note has a cause, and without that it is not there.
-func TestJudge(t *testing.T) {
+// TestEvaluate: each problem and note appears with its cause, and not without it.
+func TestEvaluate(t *testing.T) {
 	well := func() (Node, []store.Record) {
 		n := Node{
 			Time: Time{noon}, Daemon: Daemon{Running: true},
@@ -38,7 +38,7 @@ func TestJudge(t *testing.T) {
 		n.Evaluate(r)
 		for _, p := range n.Problems {
 			if p.Severity == "" || p.Kind == "" || p.Object == "" || p.Remedy == "" {
-				t.Errorf("not complete: %+v", p)
+				t.Errorf("the problem is incomplete: %+v", p)
 			}
 		}
 		if n.Healthy != (n.Problems.Worst() != SeverityError) || what == "" && n.Verdict != "healthy" || what != "" && len(n.Problems) > 0 && n.Verdict == "healthy" {
@@ -49,7 +49,7 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%q: %q", what, all)
 		}
 	}
-	// An ADD under way is none.
+	// A running ADD is no problem.
 	n, r := well()
 	r[0].Ready, r[0].Created = false, noon.Add(-time.Second)
 	if n.Evaluate(r); len(n.Warnings) != 0 {

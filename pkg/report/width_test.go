@@ -13,7 +13,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 )
 
-// TestDefaultTablesFit80Columns, with names and addresses as short as in a lab.
+// TestDefaultTablesFit80Columns: tables with short names and addresses fit 80 columns.
 func TestDefaultTablesFit80Columns(t *testing.T) {
 	owner := Owner{Network: "pods", ContainerID: strings.Repeat("c0ffee", 10), Interface: "eth0", PodNamespace: "shop", PodName: "web"}
 	flow := Flow{
@@ -50,22 +50,22 @@ func TestDefaultTablesFit80Columns(t *testing.T) {
 		}
 		for line := range strings.Lines(b.String()) {
 			if n := displaywidth.String(strings.TrimSuffix(line, "\n")); n > columns {
-				t.Errorf("%s: %d columns\n%s", name, n, b.String())
+				t.Errorf("%s: a line has %d columns\n%s", name, n, b.String())
 				break
 			}
 		}
 	}
 }
 
-// TestPastFlows: the begin and the end are in the zone of the reader, the end's day only
-// if it is another; a flow without an end in the log is open.
+// TestPastFlows: times are in the given zone. The end has a day only if it differs from the
+// begin's. A flow without an end is open.
 func TestPastFlows(t *testing.T) {
 	begin := time.Date(2026, 3, 1, 22, 59, 0, 0, time.UTC)
 	flows := []Flow{{State: "open", Begin: Time{begin}}, {State: "closed", Begin: Time{begin}, End: Time{begin.Add(30 * time.Second)}}, {State: "closed", Begin: Time{begin}, End: Time{begin.Add(2 * time.Minute)}}, {State: "closed", End: Time{begin}}}
 	for i, want := range []string{"Mar 01 23:59:00  open", "Mar 01 23:59:00  23:59:30", "Mar 01 23:59:00  Mar 02 00:01:00", "-  Mar 01 23:59:00"} {
 		cells := Cells(VisibleColumns(PastFlowColumns(time.FixedZone("here", 3600)), Style{}), &flows[i])
 		if got := strings.Join(cells[len(cells)-2:], "  "); got != want {
-			t.Errorf("%q, not %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
