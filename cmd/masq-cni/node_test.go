@@ -144,7 +144,7 @@ func TestUninstallElsewhere(t *testing.T) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	const removed = "removed: table inet masq, 1 records\n"
+	const removed = "removed: table inet masq, 1 record\n"
 	if code, out, diag := command(t, "uninstall", "--netns", a.Name(), "--state-dir", state); code != 0 || out != removed {
 		t.Fatalf("%d\n%s%s", code, out, diag)
 	}

@@ -13,14 +13,14 @@ func TestPrepare(t *testing.T) {
 		code                 int
 	}{
 		{"--sysctl net.ipv4.ip_forward=1", "set: net.ipv4.ip_forward=1\n", "", 0},
-		{"--sysctl net.ipv4.ip_forward=0", "", "", 0}, // as it is in a new namespace
+		{"--sysctl net.ipv4.ip_forward=0", "", "", 0}, // the value in a new namespace
 		{"--sysctl net.ipv4.ip_local_port_range=1_1", "", `net.ipv4.ip_local_port_range: the kernel refuses "1_1": `, 1},
 		{"--sysctl net.ipv4.ip_forwards=1 --sysctl net.ipv4.ip_forward=1", "set: net.ipv4.ip_forward=1\n", "net.ipv4.ip_forwards: the kernel has no such sysctl", 1},
 		{"--sysctl net.ipv4.ip_forward", "", `"net.ipv4.ip_forward" is not NAME=VALUE, such as net.ipv4.ip_forward=1`, 1},
 		{"--sysctl ../sys/net.ipv4.ip_forward=1", "", "is not NAME=VALUE", 1},
 		{"--module nf_nat_none", "", "warning: module nf_nat_none is not loaded; unless it is built into the kernel, run `modprobe nf_nat_none` on the node\n", 0},
 		{"--module nf_conntrack_none", "", `"nf_conntrack_none" is longer than`, 1},
-		{"", "", "nothing is asked for", 1},
+		{"", "", "nothing to do", 1},
 	} {
 		code, out, diag := command(t, append([]string{"prepare"}, strings.Fields(c.args)...)...)
 		if code != c.code || out != c.stdout || !strings.Contains(diag, c.stderr) || c.stderr == "" && diag != "" {
@@ -29,7 +29,7 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-// What has its value is not written, which on a read-only file would fail.
+// TestPrepareWritesOnlyWhatDiffers checks that a sysctl with the value is not written.
 func TestPrepareWritesOnlyWhatDiffers(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "net/a")

@@ -266,7 +266,7 @@ func TestInstallNetwork(t *testing.T) {
 	}
 	// With a container attached, its lease stays, and the output says so.
 	said = i.uninstall()
-	for _, want := range []string{"warning: 1 attachments had their links from masq", "has 2 leases of containers", "removed: " + filepath.Join(i.conf, "10-masq.conflist")} {
+	for _, want := range []string{"warning: masq made the links of 1 attachment", "has 2 leases of containers", "removed: " + filepath.Join(i.conf, "10-masq.conflist")} {
 		if !strings.Contains(said, want) {
 			t.Errorf("it says\n%s\nand not %s", said, want)
 		}
@@ -316,7 +316,7 @@ func TestUninstallIsRefused(t *testing.T) {
 		t.Fatalf("install: %v\n%s", err, out)
 	}
 	out, err := i.Node.Command(soon(t), built("masq-cni"), i.args("uninstall")...).CombinedOutput()
-	if err == nil || !bytes.Contains(out, []byte("masq is still in a network that masq-cni install has not written: "+filepath.Join(i.conf, podsFile))) {
+	if err == nil || !bytes.Contains(out, []byte("masq is in a network that masq-cni install did not write: "+filepath.Join(i.conf, podsFile))) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if _, err := os.Stat(filepath.Join(i.bin, "masq")); err != nil {

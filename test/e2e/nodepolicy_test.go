@@ -141,7 +141,7 @@ func TestUninstall(t *testing.T) {
 	list := w.conflist("1.0.0", w.masq())
 	a := w.attach("a", list)
 	out := w.nodeRun(built("masq-cni"), "uninstall", "--force", "--state-dir", filepath.Join(w.dir, "state"))
-	if !strings.Contains(out, "1 records") {
+	if !strings.Contains(out, "1 record\n") {
 		t.Errorf("the output is %q", out)
 	}
 	if after := w.nodeRun("nft", "list", "ruleset"); after != before {

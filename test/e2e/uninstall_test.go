@@ -40,7 +40,7 @@ func TestUninstallOfAnotherNamespace(t *testing.T) {
 		w.seenAs(a, plan, plan.Node)
 	}
 
-	if out := uninstall("--netns", w.Node.Name(), "--force"); out != "removed: table inet masq, 1 records\n" {
+	if out := uninstall("--netns", w.Node.Name(), "--force"); out != "removed: table inet masq, 1 record\n" {
 		t.Errorf("the output is %q", out)
 	}
 	if after := w.nodeRun("nft", "list", "ruleset"); after != before {

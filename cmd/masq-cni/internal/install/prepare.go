@@ -15,10 +15,10 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 )
 
-// prepare is what a node is to have before masqd starts.
+// prepare has the sysctls and kernel modules that a node needs before masqd starts.
 type prepare struct {
 	sysctls, modules []string
-	dir              string // of sysctls
+	dir              string // --sysctl-dir
 }
 
 // PrepareCommand returns the command prepare.
@@ -26,13 +26,14 @@ func PrepareCommand() *cobra.Command {
 	var p prepare
 	c := &cobra.Command{
 		Use:   "prepare",
-		Short: "Sets sysctls and loads modules of the kernel, and nothing else",
-		Long: `Sets sysctls and has the kernel load modules, for masqd, which may do neither in a
-container. It needs to be root, CAP_NET_ADMIN for forwarding, and CAP_SYS_MODULE for
-modules, which the node's own modprobe loads. A sysctl that has its value already is
-not written.
+		Short: "Sets sysctls and loads kernel modules",
+		Long: `Sets sysctls and lets the kernel load modules, before masqd runs in a container without
+the rights for either. It has to run as root, with CAP_NET_ADMIN for sysctls of
+forwarding, and with CAP_SYS_MODULE for modules, which the node's own modprobe loads. A
+sysctl that already has the value is not written.
 
-A module that is not there afterwards is a warning: it may be built into the kernel.`,
+If a module is not loaded afterwards, a warning is printed: the module may be built into
+the kernel.`,
 		Example: `  masq-cni prepare --sysctl net.ipv4.ip_forward=1 --module nf_nat_ftp`,
 		Args:    arity.None,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -40,19 +41,19 @@ A module that is not there afterwards is a warning: it may be built into the ker
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVar(&p.sysctls, "sysctl", nil, "a sysctl, `NAME=VALUE`; more than once for more of them")
-	f.StringArrayVar(&p.modules, "module", nil, "the `NAME` of a module; more than once for more of them")
+	f.StringArrayVar(&p.sysctls, "sysctl", nil, "a sysctl, `NAME=VALUE`; may be given several times")
+	f.StringArrayVar(&p.modules, "module", nil, "the `NAME` of a module; may be given several times")
 	f.StringVar(&p.dir, "sysctl-dir", "/proc/sys", "the `DIR` with the node's sysctls")
 	return c
 }
 
-// run does all that can be done, and reports every fault.
+// run sets and loads as much as it can, and reports every error.
 func (p *prepare) run(stdout, stderr io.Writer) error {
 	if len(p.sysctls)+len(p.modules) == 0 {
-		return errors.New("nothing is asked for; give --sysctl NAME=VALUE or --module NAME")
+		return errors.New("nothing to do; give --sysctl NAME=VALUE or --module NAME")
 	}
 	var errs []error
-	// First: what a module brings may be a sysctl.
+	// Load modules first: a module may add sysctls.
 	for _, name := range p.modules {
 		if err := nft.LoadModule(name); err != nil {
 			errs = append(errs, fmt.Errorf("--module: %w", err))
@@ -74,7 +75,7 @@ func (p *prepare) run(stdout, stderr io.Writer) error {
 	return errors.Join(errs...)
 }
 
-// set sets a sysctl, and reports whether it was another before.
+// set sets a sysctl, and reports whether it had another value.
 func (p *prepare) set(s string) (changed bool, err error) {
 	name, value, given := strings.Cut(s, "=")
 	path := strings.ReplaceAll(name, ".", "/")
@@ -82,16 +83,16 @@ func (p *prepare) set(s string) (changed bool, err error) {
 		return false, fmt.Errorf("%q is not NAME=VALUE, such as net.ipv4.ip_forward=1", s)
 	}
 	path = filepath.Join(p.dir, path)
-	is, err := os.ReadFile(path)
-	if err == nil && strings.TrimSpace(string(is)) == value {
+	present, err := os.ReadFile(path)
+	if err == nil && strings.TrimSpace(string(present)) == value {
 		return false, nil
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if errors.Is(err, unix.ENOENT) {
-		return false, fmt.Errorf("%s: the kernel has no such sysctl, or not yet; a module may bring it", name)
+		return false, fmt.Errorf("%s: the kernel has no such sysctl; if a module adds it, load the module first with --module", name)
 	}
 	if err != nil {
-		return false, fmt.Errorf("%s: %w; it is for root, where %s can be written to", name, err, p.dir)
+		return false, fmt.Errorf("%s: %w; run as root, with %s mounted for writing", name, err, p.dir)
 	}
 	_, err = f.WriteString(value)
 	if err = errors.Join(err, f.Close()); err != nil {

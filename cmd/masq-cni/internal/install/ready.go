@@ -30,13 +30,13 @@ func checkURL(s string) error {
 		return fmt.Errorf("--ready-url: %w", err)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("--ready-url %q is not a URL such as http://127.0.0.1:9468/readyz, nor unix: and the path of masqd's socket", s)
+		return fmt.Errorf("--ready-url %q is neither a URL such as http://127.0.0.1:9468/readyz, nor unix: and the path of masqd's socket", s)
 	}
 	return nil
 }
 
 // awaitReady waits until masqd is ready, and reports each reason for the wait once.
-func awaitReady(ctx context.Context, at string, report installReport) error {
+func awaitReady(ctx context.Context, at string, report reporter) error {
 	if at == "" {
 		return nil
 	}

@@ -24,12 +24,12 @@ func TestAwaitReady(t *testing.T) {
 	}))
 	defer s.Close()
 	var log bytes.Buffer
-	if err := awaitReady(t.Context(), s.URL, logReport{slog.New(slog.NewTextHandler(&log, nil))}); err != nil || asked.Load() != 4 {
-		t.Errorf("%v after %d questions", err, asked.Load())
+	if err := awaitReady(t.Context(), s.URL, logReporter{slog.New(slog.NewTextHandler(&log, nil))}); err != nil || asked.Load() != 4 {
+		t.Errorf("%v after %d requests", err, asked.Load())
 	}
-	said := log.String()
-	if strings.Count(said, "\n") != 2 || !strings.Contains(said, `why="no sync has succeeded yet"`) || !strings.Contains(said, "502 Bad Gateway proxy") {
-		t.Errorf("it says\n%s", said)
+	lines := log.String()
+	if strings.Count(lines, "\n") != 2 || !strings.Contains(lines, `why="no sync has succeeded yet"`) || !strings.Contains(lines, "502 Bad Gateway proxy") {
+		t.Errorf("log:\n%s", lines)
 	}
 }
 

@@ -16,15 +16,17 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
 	"github.com/masq-cni/masq-cni/pkg/cnidir"
 	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/safedir"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// uninstall is what of an install is to go. Empty directories are left alone.
+// uninstall removes an installation. Empty directories of CNI are kept.
 type uninstall struct {
 	binDir, confDir string
 	program         cnidir.Program
-	stay, force     bool
+	keepRunning     bool
+	force           bool
 }
 
 // UninstallCommand returns the command uninstall.
@@ -32,56 +34,56 @@ func UninstallCommand(n *node.Node) *cobra.Command {
 	var u uninstall
 	c := &cobra.Command{
 		Use:   "uninstall",
-		Short: "Removes the rules and the records of the node, and what was installed",
-		Long: `Removes table inet masq and the records of the node's attachments. Links and
-leases belong to containers that may still run: DEL removes them, with or without
-records. End masqd first, or it puts the rules back.
+		Short: "Removes the rules and records of the node, and the installation",
+		Long: `Removes table inet masq and the records of the node's attachments. Links and leases
+belong to containers that may still run; DEL removes them, with or without records. Stop
+masqd first, because it would restore the rules.
 
-While live attachments depend on the table it refuses: their traffic would leave
-untranslated. It also refuses a --state-dir that does not exist. --force removes the
-rules all the same.
+The command refuses while live attachments depend on the table, because their traffic
+would leave untranslated. It also refuses a --state-dir that does not exist. --force
+overrides both.
 
-With --conf-dir it first takes masq out of the networks there, which are then as they
-were before, to the byte, and removes those that masq-cni install has written. With
---bin-dir it removes the plugin at last. End masq-cni install --watch first, or it
-puts them back.
+With --conf-dir it first removes masq from the networks there, which then have their
+previous content, byte for byte, and removes networks that masq-cni install wrote. With
+--bin-dir it finally removes the plugin. Stop masq-cni install --watch first, because it
+would restore both.
 
-A runtime that remembers the network of each container, as CRI-O and podman do, and
-one whose containers have their links from masq, needs the plugin to remove them:
-remove such containers before.`,
+A runtime needs the plugin to remove a container whose link masq made. CRI-O and podman
+remember the network of each container, and need the plugin for all of them. Remove such
+containers first.`,
 		Example: `  masq-cni uninstall
   masq-cni uninstall --bin-dir /opt/cni/bin --conf-dir /etc/cni/net.d`,
 		Args: arity.None,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !u.force {
-				if err := refuse(n, u.binDir != "" || u.confDir != ""); err != nil {
+				if err := checkRemoval(n, u.binDir != "" || u.confDir != ""); err != nil {
 					return err
 				}
 			}
 			err := u.run(c.Context(), n.StateDir, c.OutOrStdout(), c.ErrOrStderr())
-			if err == nil && u.stay {
+			if err == nil && u.keepRunning {
 				<-c.Context().Done()
 			}
 			return err
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&u.binDir, "bin-dir", "", "remove the plugin from this `DIR`, if it is masq-cni's")
-	f.StringVar(&u.confDir, "conf-dir", "", "take masq out of the networks in this `DIR`")
-	f.BoolVar(&u.force, "force", false, "remove the rules of live attachments too, and where --state-dir does not exist")
-	f.BoolVar(&u.stay, "stay", false, "stay when all is removed: in a DaemonSet, a program that ends is started again")
-	f.StringVar(&u.program.Source, "plugin", "", "a `FILE`: the plugin is masq-cni's where it is the same, too")
+	f.StringVar(&u.binDir, "bin-dir", "", "remove the plugin from this `DIR`, unless it is another program")
+	f.StringVar(&u.confDir, "conf-dir", "", "remove masq from the networks in this `DIR`")
+	f.BoolVar(&u.force, "force", false, "remove the rules even of live attachments, or if --state-dir does not exist")
+	f.BoolVar(&u.keepRunning, "stay", false, "keep running afterwards, since a DaemonSet restarts a program that ends")
+	f.StringVar(&u.program.Source, "plugin", "", "remove the plugin also if it equals this `FILE`")
 	return c
 }
 
 func (u *uninstall) run(ctx context.Context, stateDir string, stdout, stderr io.Writer) error {
 	var done []string
 	removed := func(format string, args ...any) { done = append(done, "removed: "+fmt.Sprintf(format, args...)) }
-	// What was done is said, whatever comes after it.
+	// Print what was removed, even if a later step fails.
 	err := func() error {
-		// First: a container that starts meanwhile would have rules again.
+		// Change the networks first, so that no new container gets rules.
 		if u.confDir != "" {
-			if err := u.takeOut(ctx, removed); err != nil {
+			if err := u.removeFromNetworks(ctx, removed); err != nil {
 				return err
 			}
 		}
@@ -92,15 +94,15 @@ func (u *uninstall) run(ctx context.Context, stateDir string, stdout, stderr io.
 		if err := removeLeases(leasesDir(stateDir)); err != nil {
 			_, _ = fmt.Fprintln(stderr, "warning:", err)
 		}
-		_ = os.Remove(stateDir) // gone where nobody else keeps anything there
+		_ = os.Remove(stateDir) // fails if other files are in it
 		if found {
-			removed("table inet masq, %d records", records)
+			removed("table inet masq, %s", report.Plural(records, "record"))
 		}
 		if u.binDir == "" {
 			return nil
 		}
 		if own := records - chained; own > 0 {
-			_, _ = fmt.Fprintf(stderr, "warning: %d attachments had their links from masq: their runtime can remove the containers only with the plugin\n", own)
+			_, _ = fmt.Fprintf(stderr, "warning: masq made the links of %s: the runtime needs the plugin to remove the containers\n", report.Plural(own, "attachment"))
 		}
 		gone, err := u.program.Uninstall(ctx, u.binDir)
 		if gone {
@@ -118,8 +120,8 @@ func (u *uninstall) run(ctx context.Context, stateDir string, stdout, stderr io.
 	return err
 }
 
-// takeOut takes masq out of the networks.
-func (u *uninstall) takeOut(ctx context.Context, removed func(string, ...any)) error {
+// removeFromNetworks removes masq from the networks of confDir.
+func (u *uninstall) removeFromNetworks(ctx context.Context, removed func(string, ...any)) error {
 	look, in, err := cnidir.Remove(ctx, u.confDir)
 	for _, c := range look.Changes {
 		if c.What == cnidir.TakenOut {
@@ -132,7 +134,7 @@ func (u *uninstall) takeOut(ctx context.Context, removed func(string, ...any)) e
 		return err
 	}
 	if len(in) > 0 {
-		return fmt.Errorf("masq is still in a network that masq-cni install has not written: %s; remove it there, and run this again", strings.Join(in, ", "))
+		return fmt.Errorf("masq is in a network that masq-cni install did not write: %s; remove it there, and run uninstall again", strings.Join(in, ", "))
 	}
 	return nil
 }
@@ -172,15 +174,15 @@ func removeRules(stateDir string) (found bool, all, chained int, err error) {
 	if err := errors.Join(records.PutNode(nil), records.DeleteAll()); err != nil {
 		return false, 0, 0, err
 	}
-	// Gone where nobody else keeps anything there.
+	// Remove fails if the directory has files of other nodes.
 	removeLock(records.LockPath())
 	_ = os.Remove(records.Dir())
 	all = len(kept) + len(unreadable)
 	return found || all > 0, all, chained, nil
 }
 
-// removeLeases removes the directories of leases of networks that masq-cni install has
-// written, where no address is leased any more.
+// removeLeases removes the lease directories of the networks that masq-cni install wrote. It
+// keeps a directory with leases, and returns an error for it.
 func removeLeases(dir string) error {
 	networks, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -204,17 +206,17 @@ func removeLeases(dir string) error {
 			}
 		}
 		if leases > 0 {
-			errs = append(errs, fmt.Errorf("%s has %d leases of containers that are still there; it is left as it is", network, leases))
+			errs = append(errs, fmt.Errorf("%s has %s of containers that still exist; it is kept", network, report.Plural(leases, "lease")))
 			continue
 		}
 		errs = append(errs, os.RemoveAll(network))
 	}
-	_ = os.Remove(dir) // gone with the last network
+	_ = os.Remove(dir) // fails unless it is empty
 	return errors.Join(errs...)
 }
 
-// removeLock removes masqd's lock, and the socket of a masqd that was killed, unless a
-// masqd holds the lock: the one of another namespace may have its records here too.
+// removeLock removes the lock of masqd and the socket of a killed masqd, unless a masqd holds
+// the lock. A masqd of another network namespace may share the directory.
 func removeLock(path string) {
 	f, err := os.Open(path)
 	if err != nil {

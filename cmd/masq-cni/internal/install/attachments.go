@@ -12,12 +12,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// refuse returns why the rules of the node are not to be removed; nil where they are:
-// live attachments need them, or the records are not where they are looked for. A node
-// on which masq is installed need not have records yet.
-func refuse(n *node.Node, installed bool) error {
+// checkRemoval returns an error if the rules of the node must not be removed: live
+// attachments depend on them, or the state directory that was given does not exist. A node
+// may have no state directory yet if hasInstallation is true.
+func checkRemoval(n *node.Node, hasInstallation bool) error {
 	missing := n.StateDirMissing()
-	if missing && n.StateDirGiven && !installed {
+	if missing && n.StateDirGiven && !hasInstallation {
 		return fmt.Errorf("the state directory %s does not exist; give the stateDir of the network configuration, or --force to remove the rules without it", n.StateDir)
 	}
 	records, err := store.Open(n.StateDir)
@@ -29,16 +29,18 @@ func refuse(n *node.Node, installed bool) error {
 		return err
 	}
 	if missing {
-		return fmt.Errorf("the state directory %s does not exist, and table inet masq has the rules of %s; give the stateDir of the network configuration, or --force to remove the rules without it",
+		return fmt.Errorf("the state directory %s does not exist, but table inet masq has the rules of %s; give the stateDir of the network configuration, or --force to remove the rules without it",
 			n.StateDir, report.Plural(len(live), "attachment"))
 	}
-	return fmt.Errorf("%s depend%s on table inet masq, %s the first; without it their traffic leaves untranslated. Remove their containers first, or give --force",
-		report.Plural(len(live), "live attachment"), map[bool]string{true: "s"}[len(live) == 1], report.CleanText(live[0]))
+	subject, first := "1 live attachment depends", report.CleanText(live[0])
+	if len(live) > 1 {
+		subject, first = fmt.Sprintf("%d live attachments depend", len(live)), "the first is "+first
+	}
+	return fmt.Errorf("%s on table inet masq (%s); without the table their traffic leaves untranslated; remove their containers first, or give --force", subject, first)
 }
 
-// liveAttachments are the identities of attachments that need the table: those with
-// elements in it or with a record that has a policy, unless their container is proved
-// to be gone.
+// liveAttachments returns the identities of attachments that need the table: they have
+// elements in it, or a record with a policy, and no proof that their container was removed.
 func liveAttachments(records *store.Records) ([]string, error) {
 	known, err := node.QueryRules((*nft.Conn).Identities)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// apiServer answers for one Node, as Kubernetes does, and wants to see a token.
+// apiServer is an API server with one Node that requires a token.
 type apiServer struct {
 	cluster
 	*httptest.Server
@@ -61,7 +61,7 @@ func TestRangesOfANode(t *testing.T) {
 		}
 	}
 	wantFault("n", "no spec.podCIDRs")
-	wantFault("hidden", "may not get /api/v1/nodes/hidden")
+	wantFault("hidden", "is not allowed to get /api/v1/nodes/hidden")
 	wantFault("m", "kubectl get nodes")
 	wantFault("../nodes/n", "has no /api/v1/nodes/..%2Fnodes%2Fn")
 	s.node.Store(`{"spec":{"podCIDR":"10.0.0.0/24"}}`)
@@ -74,7 +74,7 @@ func TestRangesOfANode(t *testing.T) {
 	}
 	s.node.Store(`{"spec":{"podCIDRs":["10.0.0.1/24"]}}`)
 	wantFault("n", `"10.0.0.1/24"`)
-	// The kubelet has put another token there.
+	// The kubelet replaced the token.
 	s.token.Store("second")
 	wantFault("n", "401 Unauthorized Unauthorized")
 	s.write(t, "token", "second")
@@ -87,13 +87,13 @@ func TestRangesOfANode(t *testing.T) {
 	wantFault("n", "automountServiceAccountToken")
 }
 
-// The ranges are waited for.
+// TestAwaitRanges waits for ranges that are assigned later.
 func TestAwaitRanges(t *testing.T) {
 	s := newAPIServer(t)
-	said := make(chan string, 10)
-	log := logReport{slog.New(slog.NewTextHandler(writerFunc(func(b []byte) { said <- string(b) }), nil))}
+	lines := make(chan string, 10)
+	log := logReporter{slog.New(slog.NewTextHandler(writerFunc(func(b []byte) { lines <- string(b) }), nil))}
 	go func() {
-		if text := <-said; strings.Contains(text, "--allocate-node-cidrs") {
+		if text := <-lines; strings.Contains(text, "--allocate-node-cidrs") {
 			s.node.Store(`{"spec":{"podCIDRs":["10.0.0.0/24"]}}`)
 		}
 	}()
@@ -121,6 +121,6 @@ func TestInCluster(t *testing.T) {
 		}
 	}
 	if _, err := inCluster(func(string) string { return "" }, ""); err == nil {
-		t.Error("no pod is one")
+		t.Error("outside a pod: no error")
 	}
 }

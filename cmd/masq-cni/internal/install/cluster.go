@@ -21,29 +21,29 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// serviceAccount is where a pod finds its credentials.
+// serviceAccount is the directory of the credentials of a pod.
 const serviceAccount = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-// cluster is an API server, and what a pod is known by there. It takes one request for
-// one field: client-go for that would be 4 MB, and 120 packages to keep up with.
+// cluster is an API server with the credentials of a pod. It sends one request, so it does
+// not need client-go, which would add 4 MB and 120 packages.
 type cluster struct {
 	server      string
 	credentials string // directory
 	userAgent   string
 }
 
-// inCluster is the cluster of the pod that this program runs in.
+// inCluster returns the cluster of the pod that this program runs in.
 func inCluster(env func(string) string, userAgent string) (cluster, error) {
 	host, port := env("KUBERNETES_SERVICE_HOST"), env("KUBERNETES_SERVICE_PORT")
 	if host == "" {
-		return cluster{}, errors.New("KUBERNETES_SERVICE_HOST is not set: this is no pod; give --pod-cidr")
+		return cluster{}, errors.New("KUBERNETES_SERVICE_HOST is not set, so this program does not run in a pod; give --pod-cidr")
 	}
 	return cluster{server: "https://" + net.JoinHostPort(host, cmp.Or(port, "443")), credentials: serviceAccount, userAgent: userAgent}, nil
 }
 
-// awaitRanges waits until the node has pod ranges. The API server may not be there yet,
-// nor the ranges: those come from kube-controller-manager.
-func (c cluster) awaitRanges(ctx context.Context, node string, report installReport) ([]netip.Prefix, error) {
+// awaitRanges waits until the API server can be reached and the node has pod ranges, which
+// kube-controller-manager assigns.
+func (c cluster) awaitRanges(ctx context.Context, node string, report reporter) ([]netip.Prefix, error) {
 	wait, last := time.Second, ""
 	for {
 		ranges, err := c.ranges(ctx, node)
@@ -63,7 +63,7 @@ func (c cluster) awaitRanges(ctx context.Context, node string, report installRep
 	}
 }
 
-// ranges asks for spec.podCIDRs of a node.
+// ranges returns spec.podCIDRs of a node.
 func (c cluster) ranges(ctx context.Context, node string) ([]netip.Prefix, error) {
 	body, err := c.get(ctx, "/api/v1/nodes/"+url.PathEscape(node))
 	if err != nil {
@@ -76,13 +76,13 @@ func (c cluster) ranges(ctx context.Context, node string) ([]netip.Prefix, error
 		}
 	}
 	if err := json.Unmarshal(body, &n); err != nil {
-		return nil, fmt.Errorf("the Node that the API server returns: %w", err)
+		return nil, fmt.Errorf("decode the Node from the API server: %w", err)
 	}
 	if len(n.Spec.PodCIDRs) == 0 && n.Spec.PodCIDR != "" {
 		n.Spec.PodCIDRs = []string{n.Spec.PodCIDR}
 	}
 	if len(n.Spec.PodCIDRs) == 0 {
-		return nil, errors.New("it has no spec.podCIDRs; kube-controller-manager gives them with --allocate-node-cidrs")
+		return nil, errors.New("it has no spec.podCIDRs; kube-controller-manager assigns them with --allocate-node-cidrs")
 	}
 	var out []netip.Prefix
 	for _, s := range n.Spec.PodCIDRs {
@@ -96,14 +96,14 @@ func (c cluster) ranges(ctx context.Context, node string) ([]netip.Prefix, error
 }
 
 func (c cluster) get(ctx context.Context, path string) ([]byte, error) {
-	// Both are read each time: the kubelet replaces the token long before it ends.
+	// Read both files for each request: the kubelet replaces the token before it expires.
 	token, err := os.ReadFile(filepath.Join(c.credentials, "token"))
 	if err != nil {
-		return nil, fmt.Errorf("the service account's token: %w; the pod needs automountServiceAccountToken", err)
+		return nil, fmt.Errorf("read the token of the service account: %w; the pod needs automountServiceAccountToken", err)
 	}
 	authority, err := os.ReadFile(filepath.Join(c.credentials, "ca.crt"))
 	if err != nil {
-		return nil, fmt.Errorf("the service account's authority: %w", err)
+		return nil, fmt.Errorf("read the certificate authority of the service account: %w", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(authority) {
@@ -132,11 +132,11 @@ func (c cluster) get(ctx context.Context, path string) ([]byte, error) {
 	case http.StatusOK:
 		return body, nil
 	case http.StatusForbidden:
-		return nil, fmt.Errorf("the service account may not get %s; bind it to a role that allows it", path)
+		return nil, fmt.Errorf("the service account is not allowed to get %s; bind it to a role that allows it", path)
 	case http.StatusNotFound:
 		return nil, fmt.Errorf("the API server has no %s; --node-name is the name of the Node, as kubectl get nodes lists it", path)
 	}
 	var says struct{ Message string }
-	_ = json.Unmarshal(body, &says) // where it is not a Status, the number has to do
-	return nil, fmt.Errorf("the API server answers %s %s", answer.Status, masq.Clip(says.Message))
+	_ = json.Unmarshal(body, &says) // if the body is not a Status, answer.Status tells enough
+	return nil, fmt.Errorf("the API server answers: %s %s", answer.Status, masq.Clip(says.Message))
 }
