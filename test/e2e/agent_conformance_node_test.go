@@ -79,7 +79,7 @@ func newAgentNode(t testing.TB) *agentNode {
 	for _, ns := range []*nstest.NS{n.Node, n.pod.NS} {
 		assert.NoError(t, ns.Sysctl("net/ipv6/conf/default/accept_dad", "0"))
 	}
-	n.pod.attach(n.conflist("1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": n.masq()["ipam"].(keys).with(keys{
+	n.pod.attach(n.conflist("1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": n.masq()["ipam"].(keys).With(keys{
 		"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}},
 	})}))
 	for _, p := range n.Plans() {

@@ -16,7 +16,7 @@ import (
 func TestConformanceWithIPMasqAgent(t *testing.T) {
 	theirs, ours := newAgentNode(t), newAgentNode(t)
 	// A network without policy keys uses the node's policy too.
-	attached := ours.attach("attached", ours.namedConflist("other", "1.0.0", ours.masq().with(keys{"ipam": keys{
+	attached := ours.attach("attached", ours.namedConflist("other", "1.0.0", ours.masq().With(keys{"ipam": keys{
 		"type": "host-local", "dataDir": filepath.Join(ours.dir, "leases"),
 		"ranges": []any{[]any{keys{"subnet": "10.89.0.0/16"}}, []any{keys{"subnet": "fd00:89::/64"}}},
 	}})))

@@ -17,7 +17,7 @@ import (
 )
 
 // able returns a configuration that receives annotations of pods.
-func able(conf keys) keys { return conf.with(keys{"capabilities": keys{podAnnotations: true}}) }
+func able(conf keys) keys { return conf.With(keys{"capabilities": keys{podAnnotations: true}}) }
 
 var optsOut = annotated(masq.EgressAnnotation, "direct")
 
@@ -101,10 +101,10 @@ func TestAllowAnnotations(t *testing.T) {
 	allow := func(list ...string) keys { return keys{"allowAnnotations": append([]string{}, list...)} }
 	const byDefault, unlisted = "not allowed by default where the network has snatAddresses", "does not list this annotation"
 	for mode, plugins := range map[string]func(conf keys) []keys{
-		"main": func(conf keys) []keys { return []keys{able(w.masq().with(conf))} },
+		"main": func(conf keys) []keys { return []keys{able(w.masq().With(conf))} },
 		"chained": func(conf keys) []keys {
-			ipam := w.masq()["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}}})
-			return []keys{{"type": "ptp", "ipam": ipam}, able(w.behind().with(conf))}
+			ipam := w.masq()["ipam"].(keys).With(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}}})
+			return []keys{{"type": "ptp", "ipam": ipam}, able(w.behind().With(conf))}
 		},
 	} {
 		t.Run(mode, func(t *testing.T) {
@@ -116,9 +116,9 @@ func TestAllowAnnotations(t *testing.T) {
 				why  string // empty if the pod may opt out
 			}{
 				{"snat", snat, byDefault},
-				{"snat-allowed", snat.with(allow(masq.EgressAnnotation)), ""},
-				{"snat-short", snat.with(allow("egress")), ""},
-				{"snat-other", snat.with(allow(masq.SNATAnnotation)), unlisted},
+				{"snat-allowed", snat.With(allow(masq.EgressAnnotation)), ""},
+				{"snat-short", snat.With(allow("egress")), ""},
+				{"snat-other", snat.With(allow(masq.SNATAnnotation)), unlisted},
 				{"none", keys{"toPorts": "20000-29999"}, ""},
 				{"none-forbidden", allow(), unlisted},
 			} {
@@ -151,7 +151,7 @@ func TestNodeAllowsAnnotations(t *testing.T) {
 	snat := "snatAddresses: [" + egress[0].String() + ", " + egress[1].String() + "]\nnonMasqueradeCIDRs: []\n"
 	const none = "nonMasqueradeCIDRs: []\n"
 	list := w.conflist("1.1.0", able(w.masq()))
-	own := w.namedConflist("own", "1.1.0", able(w.masqOn("10.88.128.0/17").with(keys{"allowAnnotations": []string{"egress"}})))
+	own := w.namedConflist("own", "1.1.0", able(w.masqOn("10.88.128.0/17").With(keys{"allowAnnotations": []string{"egress"}})))
 	file := w.writeConfig(none)
 	d := w.daemon("--config", file)
 
@@ -212,7 +212,7 @@ func TestNATLogForbidsOptingOut(t *testing.T) {
 	w.knowPods()
 	dir := filepath.Join(w.dir, "nat-log")
 	list := w.conflist("1.1.0", able(w.masq()))
-	listed := w.namedConflist("listed", "1.1.0", able(w.masqOn("10.88.128.0/17").with(keys{"allowAnnotations": []string{"egress"}, "toPorts": "20000-29999"})))
+	listed := w.namedConflist("listed", "1.1.0", able(w.masqOn("10.88.128.0/17").With(keys{"allowAnnotations": []string{"egress"}, "toPorts": "20000-29999"})))
 	early := w.tenant("early") // control: without a NAT log it may opt out
 	early.attach(list)
 	early.leavesAs(t, true, nil)

@@ -40,12 +40,12 @@ func TestMasqueradeOfAnotherTable(t *testing.T) {
 			want func(p *pod, plan nstest.Plan) netip.Addr
 		}{
 			{"a policy", snat, func(_ *pod, plan nstest.Plan) netip.Addr { return second[plan.Node] }},
-			{"a direct destination", snat.with(direct), nil},
+			{"a direct destination", snat.With(direct), nil},
 			{"no policy", keys{"ipMasq": false}, nil},
 		} {
 			t.Run(network.name+map[bool]string{false: " alone", true: " and another"}[foreign], func(t *testing.T) {
 				w := w.in(t)
-				p := w.attach("a", w.conflist("1.1.0", w.masq().with(network.keys)))
+				p := w.attach("a", w.conflist("1.1.0", w.masq().With(network.keys)))
 				for _, plan := range w.Plans() {
 					want := p.addr(plan.Server)
 					switch {
@@ -90,7 +90,7 @@ func theNeighbours() []neighbour {
 	return []neighbour{
 		{
 			"portmap",
-			func(*world) keys { return portmap().with(keys{"backend": "iptables"}) },
+			func(*world) keys { return portmap().With(keys{"backend": "iptables"}) },
 			[]part{portMapped, hairpinned},
 			false,
 		},
@@ -198,7 +198,7 @@ func TestNeighbours(t *testing.T) {
 	}
 	t.Run("without a policy", func(t *testing.T) {
 		w := w.in(t)
-		list := []keys{w.masq().with(keys{"ipMasq": false})}
+		list := []keys{w.masq().With(keys{"ipMasq": false})}
 		for _, n := range all {
 			list = append(list, n.conf(w))
 		}

@@ -71,9 +71,9 @@ func (p *pod) host() string { return p.result.Interfaces[0].Name }
 // attachment.
 func TestCheckNamesWhatIsMissing(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	list := w.conflist("1.1.0", w.masq().with(keys{"helpers": keys{"ftp": []int{21}}}))
+	list := w.conflist("1.1.0", w.masq().With(keys{"helpers": keys{"ftp": []int{21}}}))
 	// An attachment of another network keeps the table and is not affected.
-	beside := w.attach("beside", w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24").with(keys{"ipMasq": false})))
+	beside := w.attach("beside", w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24").With(keys{"ipMasq": false})))
 
 	before := w.traces()
 
@@ -239,7 +239,7 @@ func TestDelOfDamagedElements(t *testing.T) {
 			t.Run(set+", record "+record, func(t *testing.T) {
 				w := newWorld(t, nstest.Uplink{})
 				w.attach("beside", w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24")))
-				list := w.conflist("1.1.0", w.masq().with(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300}))
+				list := w.conflist("1.1.0", w.masq().With(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300}))
 				before := w.traces()
 				p := w.pod("damaged")
 				assert.NoError(t, p.tryAdd(list))

@@ -75,9 +75,9 @@ func (w *world) variants() []*libcni.NetworkConfigList {
 	w.t.Helper()
 	return []*libcni.NetworkConfigList{
 		w.namedConflist("plain", "1.1.0", w.masqOn("10.90.0.0/16")),
-		w.namedConflist("ftp", "1.1.0", w.masqOn("10.91.0.0/16").with(keys{"helpers": keys{"ftp": []int{21, 2121}}})),
-		w.namedConflist("narrow", "1.1.0", w.masqOn("10.92.0.0/16").with(keys{"mssClamp": 1300, "nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})),
-		w.namedConflist("named", "1.1.0", w.masqOn("10.93.0.0/16").with(keys{"snatAddresses": []string{w.V4.Node.String()}, "toPorts": "20000-29999"})),
+		w.namedConflist("ftp", "1.1.0", w.masqOn("10.91.0.0/16").With(keys{"helpers": keys{"ftp": []int{21, 2121}}})),
+		w.namedConflist("narrow", "1.1.0", w.masqOn("10.92.0.0/16").With(keys{"mssClamp": 1300, "nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})),
+		w.namedConflist("named", "1.1.0", w.masqOn("10.93.0.0/16").With(keys{"snatAddresses": []string{w.V4.Node.String()}, "toPorts": "20000-29999"})),
 	}
 }
 
@@ -248,8 +248,8 @@ func TestInterleaved(t *testing.T) {
 			// Their policies differ, and may need the same objects of the table. Two networks do
 			// not wait for each other's leases.
 			calls := [2]call{
-				{id: "first", netns: w.pod("first").Path(), conf: w.masqOn("10.90.0.0/16").with(test.first).with(keys{"name": "one"})},
-				{id: "second", netns: w.pod("second").Path(), conf: w.masqOn("10.91.0.0/16").with(features).with(keys{"name": "two"})},
+				{id: "first", netns: w.pod("first").Path(), conf: w.masqOn("10.90.0.0/16").With(test.first).With(keys{"name": "one"})},
+				{id: "second", netns: w.pod("second").Path(), conf: w.masqOn("10.91.0.0/16").With(features).With(keys{"name": "two"})},
 			}
 			as := func(c call, verb string) call {
 				c.verb = verb
@@ -280,7 +280,7 @@ func TestInterleaved(t *testing.T) {
 					}
 					r.done(&results[i])
 					c := as(calls[i], "CHECK")
-					c.conf = c.conf.with(keys{"prevResult": results[i]})
+					c.conf = c.conf.With(keys{"prevResult": results[i]})
 					w.call(c).done(nil)
 				}
 				for i, c := range calls {

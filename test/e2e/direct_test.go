@@ -95,7 +95,7 @@ func TestDirectDestinations(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := w.in(t)
-			p := w.attach(fmt.Sprintf("c%d", i), w.conflist("1.1.0", w.masq().with(c.conf)))
+			p := w.attach(fmt.Sprintf("c%d", i), w.conflist("1.1.0", w.masq().With(c.conf)))
 			for dst, srv := range servers {
 				want := w.planOf(srv.Addr()).Node
 				if slices.Contains(c.direct, dst) {
@@ -116,8 +116,8 @@ func TestDirectNeighbours(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	subnets := []string{"10.88.0.0/16", "fd00:88::/64"}
 	usual := w.attach("usual", w.conflist("1.1.0", w.masq()))
-	listed := w.attach("listed", w.conflist("1.1.0", w.masq().with(keys{"nonMasqueradeCIDRs": []string{"203.0.113.0/24"}})))
-	hidden := w.attach("hidden", w.conflist("1.1.0", w.masq().with(keys{"masqueradeCIDRs": subnets})))
+	listed := w.attach("listed", w.conflist("1.1.0", w.masq().With(keys{"nonMasqueradeCIDRs": []string{"203.0.113.0/24"}})))
+	hidden := w.attach("hidden", w.conflist("1.1.0", w.masq().With(keys{"masqueradeCIDRs": subnets})))
 	other := w.attach("other", w.conflist("1.1.0", w.masq()))
 	for _, p := range w.Plans() {
 		second := p.Node.Next()
@@ -164,7 +164,7 @@ func TestNeverMasqueraded(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			p := w.attach("a", w.conflist("1.1.0", w.masq().with(c.conf)))
+			p := w.attach("a", w.conflist("1.1.0", w.masq().With(c.conf)))
 			if c.naive {
 				w.otherRule("meta l4proto udp masquerade")
 			}
@@ -207,7 +207,7 @@ func TestMasqLinkLocalIPv6(t *testing.T) {
 	node := assert.Must(linkLocal(w.Node, "uplink"))(t)
 	arrived := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Dst == router && q.DstPort == port }))(t)
 	for i, on := range []bool{false, true} {
-		p := w.attach(fmt.Sprintf("c%d", i), w.conflist("1.1.0", w.masq().with(keys{"masqLinkLocalIPv6": on})))
+		p := w.attach(fmt.Sprintf("c%d", i), w.conflist("1.1.0", w.masq().With(keys{"masqLinkLocalIPv6": on})))
 		own := p.addr(router)
 		want := own
 		if on {
@@ -229,14 +229,14 @@ func TestMasqLinkLocalIPv6(t *testing.T) {
 func TestPodAnnotationDirect(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.knowPods()
-	able := w.masq().with(keys{"capabilities": keys{podAnnotations: true}})
+	able := w.masq().With(keys{"capabilities": keys{podAnnotations: true}})
 	direct := annotated("masq-cni.dev/egress", "direct")
 	pods := map[*pod]bool{
 		w.attachWith("direct", w.conflist("1.1.0", able), direct):                             true,
 		w.attachWith("foreign", w.conflist("1.1.0", able), annotated("example.com/x", "y")):   false,
 		w.attachWith("without", w.conflist("1.1.0", able), nil):                               false,
 		w.attachWith("not-a-capability", w.conflist("1.1.0", w.masq()), direct):               false,
-		w.attachWith("no-policy", w.conflist("1.1.0", able.with(keys{"ipMasq": false})), nil): true,
+		w.attachWith("no-policy", w.conflist("1.1.0", able.With(keys{"ipMasq": false})), nil): true,
 	}
 	for _, plan := range w.Plans() {
 		tcp, _ := w.servers(plan.Server)

@@ -33,9 +33,9 @@ func TestDroppedIsShown(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.0.0", w.masq())
 	a, b := w.attach("a", list), w.attach("b", list)
-	ipam := w.masqOn("10.92.0.0/24")["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
+	ipam := w.masqOn("10.92.0.0/24")["ipam"].(keys).With(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
 	chained := w.attach("chained", w.namedConflist("chained", "1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}, w.behind()))
-	bare := w.attach("bare", w.namedConflist("bare", "1.0.0", w.masqOn("10.91.0.0/24").with(keys{"spoofCheck": false, "dropInvalid": false})))
+	bare := w.attach("bare", w.namedConflist("bare", "1.0.0", w.masqOn("10.91.0.0/24").With(keys{"spoofCheck": false, "dropInvalid": false})))
 	d := w.daemon()
 	until(t, "masqd knows four attachments", func() bool { return d.metric("masq_attachments") == "4" })
 	want := func(when string, spoofed, invalid, noEgress int) {

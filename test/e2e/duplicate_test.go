@@ -75,13 +75,13 @@ func TestLiveAddressIsRefused(t *testing.T) {
 		{"leases lost", func(w *world) []keys { return []keys{w.masq()} }, (*world).masq, true},
 		{"leases lost, table lost", func(w *world) []keys { return []keys{w.masq()} }, (*world).masq, true},
 		{"two networks", func(w *world) []keys { return []keys{w.masq()} }, (*world).masq, false},
-		{"the first without a policy", func(w *world) []keys { return []keys{w.masq().with(keys{"ipMasq": false})} }, (*world).masq, false},
-		{"the second without a policy", func(w *world) []keys { return []keys{w.masq()} }, func(w *world) keys { return w.masq().with(keys{"ipMasq": false}) }, false},
+		{"the first without a policy", func(w *world) []keys { return []keys{w.masq().With(keys{"ipMasq": false})} }, (*world).masq, false},
+		{"the second without a policy", func(w *world) []keys { return []keys{w.masq()} }, func(w *world) keys { return w.masq().With(keys{"ipMasq": false}) }, false},
 		{"the first chained", func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} }, (*world).masq, false},
 		{
 			"the first chained, the second without a policy",
 			func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
-			func(w *world) keys { return w.masq().with(keys{"ipMasq": false}) }, false,
+			func(w *world) keys { return w.masq().With(keys{"ipMasq": false}) }, false,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestLiveAddressIsRefused(t *testing.T) {
 			b := w.claimant("b")
 			add := call{verb: "ADD", id: "b", netns: b.Path(), conf: test.second(w), args: "IP=10.88.0.200"}
 			if !test.same {
-				add.conf = add.conf.with(keys{"name": "other"})
+				add.conf = add.conf.With(keys{"name": "other"})
 			}
 			e := w.call(add).refused(ofAddress)
 			for _, name := range []string{"10.88.0.200", "container a", "interface eth0", "network net"} {
@@ -159,7 +159,7 @@ func TestAddressOfEndedContainer(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			list := w.conflist("1.1.0", w.masq().with(keys{"helpers": keys{"ftp": []int{21}}}))
+			list := w.conflist("1.1.0", w.masq().With(keys{"helpers": keys{"ftp": []int{21}}}))
 			empty := w.traces()
 			a := w.claimant("a")
 			a.attach(w.conflist("1.1.0", test.list(w)...))
@@ -208,12 +208,12 @@ func TestDuplicateChained(t *testing.T) {
 			"chained, chained with its own policy",
 			func(w *world) []keys { return []keys{w.claimed("add"), w.behind()} },
 			func(w *world) []keys {
-				return []keys{w.claimed("add"), w.behind().with(keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}})}
+				return []keys{w.claimed("add"), w.behind().With(keys{"mssClamp": 1300, "helpers": keys{"ftp": []int{21}}})}
 			},
 		},
 		{
 			"main, chained",
-			func(w *world) []keys { return []keys{w.masq().with(keys{"helpers": keys{"ftp": []int{21}}})} },
+			func(w *world) []keys { return []keys{w.masq().With(keys{"helpers": keys{"ftp": []int{21}}})} },
 			func(w *world) []keys { return []keys{w.claimed("replace"), w.behind()} },
 		},
 	} {

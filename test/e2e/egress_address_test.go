@@ -42,14 +42,14 @@ func TestEgressAddressLeaves(t *testing.T) {
 			switch of {
 			case "network":
 				d = s.daemon()
-				s.pod = s.attach("a", s.conflist("1.1.0", s.masq().with(keys{"snatAddresses": both})))
+				s.pod = s.attach("a", s.conflist("1.1.0", s.masq().With(keys{"snatAddresses": both})))
 				until(t, "masqd knows the attachment", func() bool { return d.metric("masq_attachments") == "1" })
 			case "node":
 				d = s.daemon("--config", s.translateTo(both...))
 				s.pod = s.attach("a", s.conflist("1.1.0", s.masq()))
 			case "sources":
 				d = s.daemon("--config", s.writeConfig("sourceCIDRs: [10.88.0.0/16, \"fd00:88::/64\"]\nsnatAddresses: "+listOf(both)+"\n"))
-				ipam := s.masq()["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}}})
+				ipam := s.masq()["ipam"].(keys).With(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}}})
 				s.pod = s.attach("a", s.conflist("1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}))
 			}
 			s.begin()

@@ -184,7 +184,7 @@ func (s *egressRemoval) ofOtherPrograms() (out otherFlows) {
 	assert.NoError(s.t, s.Server.Route(host, s.V4.ServerNet.Addr().Next()))
 	service := netip.MustParseAddr("198.51.100.7")
 	addAddress(s.t, s.Server, "eth0", netip.PrefixFrom(service, 32))
-	ipam := s.masqOn("10.89.0.0/16")["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
+	ipam := s.masqOn("10.89.0.0/16")["ipam"].(keys).With(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
 	theirs := s.attach("theirs", s.namedConflist("theirs", "1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}))
 	// The other program's chain has an earlier priority.
 	s.nodeRun("nft", fmt.Sprintf("table ip theirs { chain c { type nat hook postrouting priority srcnat - 10; "+
@@ -209,8 +209,8 @@ func TestFlowsOfRoutedEgressAddresses(t *testing.T) {
 	d := s.daemon("--config", s.writeConfig("snatAddresses: "+listOf(both)+"\nsnatAddressesRouted: "+listOf(s.lost)+"\n"))
 	s.pod = s.attach("a", s.conflist("1.1.0", s.masq()))
 	ranges := []any{[]any{keys{"subnet": "10.90.0.0/16"}}, []any{keys{"subnet": "fd00:90::/64"}}}
-	own := s.attach("own", s.namedConflist("own", "1.1.0", s.masq().with(keys{
-		"snatAddresses": both, "snatAddressesRouted": s.lost, "ipam": s.masq()["ipam"].(keys).with(keys{"ranges": ranges}),
+	own := s.attach("own", s.namedConflist("own", "1.1.0", s.masq().With(keys{
+		"snatAddresses": both, "snatAddressesRouted": s.lost, "ipam": s.masq()["ipam"].(keys).With(keys{"ranges": ranges}),
 	})))
 	s.begin()
 
@@ -285,7 +285,7 @@ func TestEgressAddressesRemovedWhileStopped(t *testing.T) {
 func TestEgressAddressesOfSeveralPolicies(t *testing.T) {
 	s := newEgressRemoval(t, onUplink, alsoThat)
 	d := s.daemon()
-	network := func(addresses []netip.Addr) keys { return s.masq().with(keys{"snatAddresses": addresses}) }
+	network := func(addresses []netip.Addr) keys { return s.masq().With(keys{"snatAddresses": addresses}) }
 	s.pod = s.attach("old", s.conflist("1.1.0", network(slices.Concat(s.lost, s.kept))))
 	s.begin()
 	old := s.pod

@@ -44,7 +44,7 @@ func TestEgress(t *testing.T) {
 	})
 	t.Run("not masqueraded", func(t *testing.T) {
 		w := newWorld(t, nstest.Uplink{})
-		c := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"ipMasq": false})))
+		c := w.attach("a", w.conflist("1.1.0", w.masq().With(keys{"ipMasq": false})))
 		for _, p := range w.Plans() {
 			own := c.addr(p.Server)
 			arrived := assert.Must(w.Server.Capture("eth0", toward(p.Server)))(t)

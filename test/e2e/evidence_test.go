@@ -35,7 +35,7 @@ func (w *world) wired(id, host string, n int) *pod {
 // chain calls ADD after a plugin that has printed a result, and returns the call.
 func (w *world) chain(p *pod, interfaces string, n int) call {
 	w.t.Helper()
-	c := call{verb: "ADD", id: p.runtime.ContainerID, netns: p.Path(), conf: w.behind().with(keys{
+	c := call{verb: "ADD", id: p.runtime.ContainerID, netns: p.Path(), conf: w.behind().With(keys{
 		"cniVersion": "1.0.0", "name": "net",
 		"prevResult": json.RawMessage(fmt.Sprintf(`{"cniVersion":"1.0.0","interfaces":%s,"ips":[{"address":"10.%d.0.24/16"}]}`, interfaces, n)),
 	})}
@@ -121,7 +121,7 @@ func TestResultIsNoEvidence(t *testing.T) {
 // TestBridgeIsRecreated: a deleted bridge proves nothing about its containers.
 func TestBridgeIsRecreated(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	list := w.conflist("1.0.0", w.masqOn("10.88.0.0/16").with(keys{
+	list := w.conflist("1.0.0", w.masqOn("10.88.0.0/16").With(keys{
 		"type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "stateDir": nil,
 	}), w.behind())
 	p := w.attach("p", list)
@@ -150,9 +150,9 @@ func TestRenamedLink(t *testing.T) {
 		t.Run(fmt.Sprintf("masqd %t", running), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			before := assert.Must(w.Node.LinkNames())(t)
-			routed := w.masqOn("10.89.0.0/16")["ipam"].(keys).with(keys{"routes": []keys{{"dst": "0.0.0.0/0"}}})
+			routed := w.masqOn("10.89.0.0/16")["ipam"].(keys).With(keys{"routes": []keys{{"dst": "0.0.0.0/0"}}})
 			p := w.attach("p", w.conflist("1.0.0", w.masq()))
-			q := w.attach("q", w.namedConflist("chained", "1.0.0", w.linkByPTP().with(keys{"ipam": routed}), w.behind()))
+			q := w.attach("q", w.namedConflist("chained", "1.0.0", w.linkByPTP().With(keys{"ipam": routed}), w.behind()))
 			if running {
 				w.cleaningDaemon()
 			}
@@ -198,7 +198,7 @@ func TestNamespacePathIsReused(t *testing.T) {
 	first, second := w.pod("first"), w.pod("second")
 	bind(first)
 	t.Cleanup(func() { _ = unbind() })
-	c := call{verb: "ADD", id: "first", netns: path, conf: w.behind().with(keys{
+	c := call{verb: "ADD", id: "first", netns: path, conf: w.behind().With(keys{
 		"cniVersion": "1.0.0", "name": "net",
 		"prevResult": json.RawMessage(`{"cniVersion":"1.0.0","ips":[{"address":"10.77.0.5/24"}]}`),
 	})}
@@ -254,7 +254,7 @@ func TestRemovedAttachmentIsRestored(t *testing.T) {
 	}
 	bind()
 	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
-	c := call{verb: "ADD", id: "p", netns: path, conf: w.behind().with(keys{
+	c := call{verb: "ADD", id: "p", netns: path, conf: w.behind().With(keys{
 		"cniVersion": "1.0.0", "name": "net",
 		"prevResult": json.RawMessage(`{"cniVersion":"1.0.0","ips":[{"address":"10.77.0.5/24"}]}`),
 	})}

@@ -26,11 +26,11 @@ func TestExpectedOfTheNode(t *testing.T) {
 	for _, mode := range []string{"main", "chained"} {
 		t.Run(mode, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			plugins, plans := []keys{w.masq().with(ftp)}, w.Plans()
+			plugins, plans := []keys{w.masq().With(ftp)}, w.Plans()
 			if mode == "chained" {
 				// IPv6 would have ptp wait for duplicate address detection.
-				ipam := w.masqOn("10.92.0.0/24")["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
-				plugins, plans = []keys{{"type": "ptp", "ipMasq": false, "ipam": ipam}, w.behind().with(ftp)}, plans[:1]
+				ipam := w.masqOn("10.92.0.0/24")["ipam"].(keys).With(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
+				plugins, plans = []keys{{"type": "ptp", "ipMasq": false, "ipam": ipam}, w.behind().With(ftp)}, plans[:1]
 			}
 			p := w.attach("a", w.conflist("1.0.0", plugins...))
 			for _, plan := range plans {
@@ -69,7 +69,7 @@ func TestExpectedOfTheNode(t *testing.T) {
 // TestExpectedDatagramsOfTheNode is the same for media ports that a SIP client announces.
 func TestExpectedDatagramsOfTheNode(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	p := w.attach("a", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"sip": []uint16{5060}}})))
+	p := w.attach("a", w.conflist("1.0.0", w.masq().With(keys{"helpers": keys{"sip": []uint16{5060}}})))
 	for _, protected := range []bool{true, false} {
 		if !protected {
 			w.nft("flush chain inet masq announced")
@@ -122,7 +122,7 @@ func TestExpectedDatagramsOfTheNode(t *testing.T) {
 func TestExpectedFromTheServerOnly(t *testing.T) {
 	const port = 9025
 	w := newWorld(t, nstest.Uplink{})
-	p := w.attach("a", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}})))
+	p := w.attach("a", w.conflist("1.0.0", w.masq().With(keys{"helpers": keys{"ftp": []uint16{21}}})))
 	for _, plan := range w.Plans() {
 		l := assert.Must(p.Listen(at(p.addr(plan.Server), port)))(t)
 		end := w.announce(p, plan, port)
@@ -148,8 +148,8 @@ func TestExpectedPublished(t *testing.T) {
 		t.Run(backend, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			w.daemon()
-			attacker := w.attach("a", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}})))
-			victim := w.attachWith("b", w.conflist("1.0.0", w.masq(), portmap().with(keys{"backend": backend})),
+			attacker := w.attach("a", w.conflist("1.0.0", w.masq().With(keys{"helpers": keys{"ftp": []uint16{21}}})))
+			victim := w.attachWith("b", w.conflist("1.0.0", w.masq(), portmap().With(keys{"backend": backend})),
 				map[string]any{"portMappings": []keys{{"hostPort": port, "containerPort": port, "protocol": "tcp"}}})
 			until(t, "masqd reserves the published port", func() bool { return w.reservedPorts() == fmt.Sprint(port) })
 			for _, plan := range w.Plans() {
@@ -178,7 +178,7 @@ func TestExpectedFollowing(t *testing.T) {
 		l := assert.Must(w.Node.Listen(at(plan.Node, listening)))(t)
 		defer l.Close()
 	}
-	p := w.attach("a", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}})))
+	p := w.attach("a", w.conflist("1.0.0", w.masq().With(keys{"helpers": keys{"ftp": []uint16{21}}})))
 	for _, protected := range []bool{true, false} {
 		if !protected {
 			w.nft("flush chain inet masq following")

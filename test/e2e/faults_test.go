@@ -60,10 +60,10 @@ func TestConfigFaults(t *testing.T) {
 	}
 	all := w.masq()
 	for _, f := range faulty {
-		all = all.with(f.keys)
+		all = all.With(f.keys)
 		t.Run(f.name, func(t *testing.T) {
 			w := w.in(t)
-			e := w.call(call{verb: "ADD", id: "a", netns: p.Path(), conf: w.masq().with(f.keys)}).refused(types.ErrInvalidNetworkConfig)
+			e := w.call(call{verb: "ADD", id: "a", netns: p.Path(), conf: w.masq().With(f.keys)}).refused(types.ErrInvalidNetworkConfig)
 			if lines := strings.Split(e.Details, "\n"); len(lines) != 1 {
 				t.Errorf("%d faults, want 1:\n%s", len(lines), e.Details)
 			}
@@ -108,7 +108,7 @@ func TestConfigFaults(t *testing.T) {
 			t.Error("an ADD leaves no trace, so this test proves nothing")
 		}
 		// DEL must succeed with any policy that the configuration has by then.
-		c.verb, c.conf = "DEL", all.with(keys{"stateDir": c.conf["stateDir"]})
+		c.verb, c.conf = "DEL", all.With(keys{"stateDir": c.conf["stateDir"]})
 		w.call(c).done(nil)
 		untouched(t, w)
 	})
@@ -128,10 +128,10 @@ func TestInputFaults(t *testing.T) {
 	}{
 		{"neither ipam nor prevResult", func(c *call) { c.conf["ipam"] = nil }, "", types.ErrInvalidNetworkConfig, "prevResult"},
 		{"prevResult of no address", func(c *call) {
-			c.conf = c.conf.with(keys{"ipam": nil, "prevResult": keys{"cniVersion": "1.1.0"}})
+			c.conf = c.conf.With(keys{"ipam": nil, "prevResult": keys{"cniVersion": "1.1.0"}})
 		}, "", types.ErrInvalidNetworkConfig, "prevResult"},
 		{"prevResult of nonsense", func(c *call) {
-			c.conf = c.conf.with(keys{"ipam": nil, "prevResult": keys{"cniVersion": "1.1.0", "ips": "10.0.0.1"}})
+			c.conf = c.conf.With(keys{"ipam": nil, "prevResult": keys{"cniVersion": "1.1.0", "ips": "10.0.0.1"}})
 		}, "", types.ErrInvalidNetworkConfig, "prevResult"},
 		{"no JSON", func(*call) {}, "{", types.ErrDecodingFailure, "JSON"},
 		{"nothing on stdin", func(*call) {}, " ", types.ErrDecodingFailure, "JSON"},
@@ -172,7 +172,7 @@ func TestInputFaults(t *testing.T) {
 		w := w.in(t)
 		c := base
 		c.args = "IP=10.88.0.77"
-		c.conf = c.conf.with(keys{"snatAddresses": []string{w.V4.Node.String()}})
+		c.conf = c.conf.With(keys{"snatAddresses": []string{w.V4.Node.String()}})
 		w.call(c).done(new(types100.Result))
 		c.verb = "DEL"
 		w.call(c).done(nil)
@@ -223,7 +223,7 @@ func (w *world) calls() string {
 func TestOtherIPAM(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.otherIPAM()
-	conf := w.masq().with(keys{"ipam": keys{"type": "foreign", "anything": "of its own"}})
+	conf := w.masq().With(keys{"ipam": keys{"type": "foreign", "anything": "of its own"}})
 	before := w.traces()
 
 	t.Run("every verb", func(t *testing.T) {
@@ -357,7 +357,7 @@ func TestOtherIPAM(t *testing.T) {
 		var prev keys
 		r.done(&prev)
 		c := add
-		c.verb, c.conf = "CHECK", c.conf.with(keys{"prevResult": prev})
+		c.verb, c.conf = "CHECK", c.conf.With(keys{"prevResult": prev})
 		w.call(c).done(nil) // control
 		t.Run("once", func(t *testing.T) {
 			w := w.in(t)
@@ -372,7 +372,7 @@ func TestOtherIPAM(t *testing.T) {
 		w := w.in(t)
 		for _, verb := range []string{"ADD", "STATUS"} {
 			c := add
-			c.verb, c.conf = verb, c.conf.with(keys{"ipam": keys{"type": "nobody"}})
+			c.verb, c.conf = verb, c.conf.With(keys{"ipam": keys{"type": "nobody"}})
 			code := map[string]uint{"ADD": ofIPAM, "STATUS": cannotAdd}[verb]
 			if e := w.call(c).refused(code); !strings.Contains(e.Details+e.Msg, "nobody") || !strings.Contains(e.Details+e.Msg, w.cni.Path[0]) {
 				t.Errorf("%s does not name what is missing and where: %s", verb, describe(&e))
@@ -383,7 +383,7 @@ func TestOtherIPAM(t *testing.T) {
 	t.Run("a path", func(t *testing.T) {
 		w := w.in(t)
 		c := add
-		c.conf = c.conf.with(keys{"ipam": keys{"type": "../plugins/foreign"}})
+		c.conf = c.conf.With(keys{"ipam": keys{"type": "../plugins/foreign"}})
 		w.calls()
 		w.call(c).refused(types.ErrInvalidNetworkConfig)
 		if got := w.calls(); got != "" {

@@ -13,7 +13,7 @@ import (
 func TestFlowMetrics(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	masqueraded := w.attach("a", w.conflist("1.0.0", w.masq()))
-	direct := w.attach("b", w.conflist("1.0.0", w.masq().with(keys{"ipMasq": false})))
+	direct := w.attach("b", w.conflist("1.0.0", w.masq().With(keys{"ipMasq": false})))
 	server, err := w.Server.ServeUDP(netip.AddrPortFrom(w.V4.Server, 7))
 	if err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func TestForgedErrors(t *testing.T) {
 	for _, checked := range []bool{true, false} {
 		t.Run(fmt.Sprintf("spoofCheck %v", checked), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			list := w.conflist("1.1.0", w.masq().with(keys{"spoofCheck": checked}))
+			list := w.conflist("1.1.0", w.masq().With(keys{"spoofCheck": checked}))
 			attacker, victim := w.attach("attacker", list), w.attach("victim", list)
 			sent := 0
 			for _, p := range w.Plans() {

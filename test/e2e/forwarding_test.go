@@ -236,7 +236,7 @@ func TestDaemonForwardsANewUplink(t *testing.T) {
 // another plugin made, or of interfaces that no managed container needs.
 func TestDaemonKeepsForwardingOfOthers(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	p := w.attach("a", w.conflist("1.1.0", w.linkByPTP().with(keys{"ipam": keys{
+	p := w.attach("a", w.conflist("1.1.0", w.linkByPTP().With(keys{"ipam": keys{
 		"type": "host-local", "dataDir": filepath.Join(w.dir, "leases"), "subnet": "10.88.0.0/16", "routes": []any{keys{"dst": "0.0.0.0/0"}},
 	}}), w.behind()))
 	d := w.daemon()

@@ -32,9 +32,9 @@ func TestFragments(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("uplink %d, mtu %d", c.uplink, c.container), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{MTU: c.uplink})
-			conf := w.masq().with(keys{"mtu": c.container})
+			conf := w.masq().With(keys{"mtu": c.container})
 			here := w.attach("here", w.conflist("1.1.0", conf))
-			bare := w.attach("bare", w.conflist("1.1.0", conf.with(keys{"ipMasq": false})))
+			bare := w.attach("bare", w.conflist("1.1.0", conf.With(keys{"ipMasq": false})))
 			for i, p := range w.Plans() {
 				_, udp := w.servers(p.Server)
 				if p.Server.Is6() && c.uplink < 1500 {

@@ -23,7 +23,7 @@ func TestStrangeFrames(t *testing.T) {
 	for _, mode := range []string{"main", "unchecked", "chained"} {
 		t.Run(mode, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			list, plans := w.conflist("1.0.0", w.masq().with(keys{"spoofCheck": mode == "main"})), w.Plans()
+			list, plans := w.conflist("1.0.0", w.masq().With(keys{"spoofCheck": mode == "main"})), w.Plans()
 			if mode == "chained" {
 				list, plans = w.conflist("1.0.0", w.linkByPTP(), w.behind()), plans[:1] // its link has only IPv4
 			}

@@ -37,7 +37,7 @@ func TestFTP(t *testing.T) {
 		t.Run(network.name, func(t *testing.T) {
 			conf := w.masq()
 			if network.helped != nil {
-				conf = conf.with(keys{"helpers": keys{"ftp": network.helped}})
+				conf = conf.With(keys{"helpers": keys{"ftp": network.helped}})
 			}
 			p := w.in(t).attach("a", w.conflist("1.1.0", conf))
 			for _, port := range []uint16{21, 2121} {
@@ -103,7 +103,7 @@ func announcements(own, node netip.Addr) (verb, withOwn, withNode string) {
 func TestFTPExpectation(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	s := w.vsftpd(21)
-	helped := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}})))
+	helped := w.attach("a", w.conflist("1.1.0", w.masq().With(keys{"helpers": keys{"ftp": []uint16{21}}})))
 	bare := w.attach("b", w.conflist("1.1.0", w.masq()))
 	for _, plan := range w.Plans() {
 		if list := w.expectations(plan.Node); list != "" {

@@ -115,7 +115,7 @@ func TestGC(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			w := w.in(t)
 			p := w.pod(fmt.Sprintf("stale%d", i))
-			assert.NoError(t, p.tryAdd(w.conflist("1.1.0", conf.with(s.keys))))
+			assert.NoError(t, p.tryAdd(w.conflist("1.1.0", conf.With(s.keys))))
 			s.make(w, p)
 			if uncounted(w.traces()) == clean { // control
 				t.Fatal("the test created no stale attachment")
@@ -219,7 +219,7 @@ func TestGCOfASharedDirectory(t *testing.T) {
 	for _, state := range []string{"of its own", "shared"} {
 		t.Run("state directory "+state, func(t *testing.T) {
 			a, b := a.in(t), b.in(t)
-			confB := b.masq().with(shared)
+			confB := b.masq().With(shared)
 			if state == "shared" {
 				confB["stateDir"] = a.masq()["stateDir"]
 			}

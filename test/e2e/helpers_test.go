@@ -34,7 +34,7 @@ func TestEveryHelper(t *testing.T) {
 	for _, kind := range masq.HelperKinds {
 		t.Run(kind.Name, func(t *testing.T) {
 			w := w.in(t)
-			w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"helpers": keys{kind.Name: kind.Ports()}})))
+			w.attach("a", w.conflist("1.1.0", w.masq().With(keys{"helpers": keys{kind.Name: kind.Ports()}})))
 			list := w.nodeRun("nft", "list", "ct", "helpers", "table", "inet", "masq")
 			for _, how := range kind.Assign {
 				if want := fmt.Sprintf("type %q protocol %s", how.Kernel, how.Protocol); !strings.Contains(list, want) {
@@ -57,7 +57,7 @@ func TestProtocolsPage(t *testing.T) {
 		var conf keys
 		assert.NoError(t, json.Unmarshal([]byte(block), &conf))
 		if conf["type"] == "masq" {
-			conf = w.masq().with(conf)
+			conf = w.masq().With(conf)
 		}
 		plugins = append(plugins, conf)
 	}
@@ -349,7 +349,7 @@ func TestTalk(t *testing.T) {
 				w.knowPods()
 			}
 			// bob's daemon sends to the node's port to reach alice's.
-			p := w.attachWith("a", w.conflist("1.1.0", w.masq().with(c.conf), portmap()),
+			p := w.attachWith("a", w.conflist("1.1.0", w.masq().With(c.conf), portmap()),
 				map[string]any{"portMappings": []keys{{"hostPort": talkPort, "containerPort": talkPort, "protocol": "udp"}}})
 			alice, bob := w.talker(p.NS, "alice", talkd), w.talker(w.Server, "bob", talkd)
 			own := p.addr(w.V4.Server)

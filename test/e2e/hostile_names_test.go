@@ -17,7 +17,7 @@ import (
 // other name, the listing of the node's ruleset can be loaded again unchanged.
 func TestHostileNames(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	ptp := w.masq().with(keys{"type": "ptp", "stateDir": nil})
+	ptp := w.masq().With(keys{"type": "ptp", "stateDir": nil})
 	long := strings.Repeat("n", 100)
 	for mode, plugins := range map[string][]keys{"main": {w.masq()}, "chained": {ptp, w.behind()}} {
 		t.Run(mode, func(t *testing.T) {

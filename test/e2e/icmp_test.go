@@ -45,7 +45,7 @@ func TestICMPErrors(t *testing.T) {
 	})
 	t.Run("not masqueraded", func(t *testing.T) {
 		w := newFarNarrow(t)
-		c := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"ipMasq": false})))
+		c := w.attach("a", w.conflist("1.1.0", w.masq().With(keys{"ipMasq": false})))
 		for _, p := range w.Plans() {
 			own := c.addr(p.Server)
 			sent := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == own }))(t)
@@ -185,7 +185,7 @@ func TestICMPErrorsOfContainers(t *testing.T) {
 		t.Run(fmt.Sprintf("ipMasq %v", on), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			w.knowPods()
-			c := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"ipMasq": on})))
+			c := w.attach("a", w.conflist("1.1.0", w.masq().With(keys{"ipMasq": on})))
 			for _, p := range w.Plans() {
 				want := c.addr(p.Server)
 				if on {

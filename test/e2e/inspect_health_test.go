@@ -71,7 +71,7 @@ func (w *world) isHealthy() {
 // TestInspectHealth: the verdict is the first line, and names each problem of the node.
 func TestInspectHealth(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	w.attachNamed("shop", "web", w.masq().with(keys{"mssClamp": nil}))
+	w.attachNamed("shop", "web", w.masq().With(keys{"mssClamp": nil}))
 	file := w.writeConfig("toPorts: 20000-29999\n")
 	masqd := w.daemon("--config", file)
 	w.isHealthy()

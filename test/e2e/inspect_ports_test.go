@@ -16,7 +16,7 @@ import (
 // count flows that got no port. masqd stays ready.
 func TestPortMetrics(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	p := w.attach("tight", w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20019"})))
+	p := w.attach("tight", w.conflist("1.1.0", w.masq().With(keys{"toPorts": "20000-20019"})))
 	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 53)))(t)
 	g := w.gauge(t)
 	labels := fmt.Sprintf(`{destination="%s",egress="%s",port="53",protocol="udp",zone="0"} `, w.V4.Server, w.V4.Node)

@@ -166,7 +166,7 @@ func TestInspectSamePort(t *testing.T) {
 func TestInspectFTP(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	s := w.vsftpd(21)
-	conf := w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}})
+	conf := w.masq().With(keys{"helpers": keys{"ftp": []uint16{21}}})
 	fetch, other := w.attachNamed("ftp", "fetch", conf), w.attachNamed("ftp", "other", conf)
 	for _, plan := range w.Plans() {
 		family := []string{"--dst", plan.Server.String()}
@@ -428,7 +428,7 @@ func TestInspectDrift(t *testing.T) {
 // runs and after it ended. Another policy is.
 func TestInspectNodePolicy(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	w.attachNamed("ns", "p", w.masq().with(keys{"mssClamp": nil}))
+	w.attachNamed("ns", "p", w.masq().With(keys{"mssClamp": nil}))
 	file := w.writeConfig("sourceCIDRs: [10.244.0.0/16]\nhelpers: {ftp: [21]}\ntoPorts: 20000-29999\n")
 	masqd := w.daemon("--config", file)
 	no := func(when string) {

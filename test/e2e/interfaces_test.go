@@ -52,7 +52,7 @@ func TestSeveralInterfacesOfOneContainer(t *testing.T) {
 		}
 	}
 	prev := keys{"cniVersion": "1.1.0", "interfaces": interfaces, "ips": ips}
-	add := call{verb: "ADD", id: "several", netns: p.Path(), conf: w.behind().with(keys{"prevResult": prev})}
+	add := call{verb: "ADD", id: "several", netns: p.Path(), conf: w.behind().With(keys{"prevResult": prev})}
 	seen := func(f face, plan nstest.Plan) netip.Addr {
 		echo := assert.Must(w.Server.ServeUDP(at(plan.Server, 7)))(t)
 		defer echo.Close()

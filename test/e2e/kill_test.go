@@ -32,7 +32,7 @@ func newVictim(t *testing.T, beside bool) *victim {
 	if beside {
 		w.attach("beside", w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24")))
 	}
-	conf := w.masq().with(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300})
+	conf := w.masq().With(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300})
 	v := &victim{world: w, before: w.traces()}
 	v.add = call{verb: "ADD", id: "killed", netns: w.pod("killed").Path(), conf: conf}
 	v.del = v.add
@@ -60,7 +60,7 @@ func (v *victim) addedAgain(when string) (result keys) {
 	}
 	v.call(v.add).done(&result)
 	check := v.add
-	check.verb, check.conf = "CHECK", v.add.conf.with(keys{"prevResult": result})
+	check.verb, check.conf = "CHECK", v.add.conf.With(keys{"prevResult": result})
 	v.call(check).done(nil)
 	v.restored("an ADD after " + when)
 	return result

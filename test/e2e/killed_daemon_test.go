@@ -124,12 +124,12 @@ func TestKilledUnderChurn(t *testing.T) {
 	before := w.traces()
 	var confs []keys
 	for i, name := range []string{"plain", "ftp", "narrow", "named"} {
-		confs = append(confs, w.masqOn(fmt.Sprintf("10.9%d.0.0/16", i)).with([]keys{
+		confs = append(confs, w.masqOn(fmt.Sprintf("10.9%d.0.0/16", i)).With([]keys{
 			nil,
 			{"helpers": keys{"ftp": []int{21, 2121}}},
 			{"mssClamp": 1300, "nonMasqueradeCIDRs": []string{"10.0.0.0/8"}},
 			{"snatAddresses": []string{w.V4.Node.String()}, "toPorts": "20000-29999"},
-		}[i]).with(keys{"name": name}))
+		}[i]).With(keys{"name": name}))
 	}
 	ctx, over := context.WithTimeout(t.Context(), during)
 	defer over()
@@ -175,7 +175,7 @@ func TestKilledUnderChurn(t *testing.T) {
 		t.Errorf("masqd does not remove stale attachments: %d are alive, the records are %v", len(alive), slices.Sorted(maps.Keys(w.files())))
 	}
 	for _, conf := range confs {
-		list := w.namedConflist(conf["name"].(string), "1.1.0", conf.with(keys{"name": nil}))
+		list := w.namedConflist(conf["name"].(string), "1.1.0", conf.With(keys{"name": nil}))
 		assert.NoError(t, w.within(w.gcOf(list, valid(of(alive, list.Name)...)...)))
 	}
 	w.rests(d, len(alive))
@@ -264,6 +264,6 @@ func (w *world) rests(d *daemon, attachments int) {
 // lives checks that an attachment passes CHECK and leaves with the node's address.
 func (w *world) lives(p *pod, conf keys) {
 	w.t.Helper()
-	w.call(call{verb: "CHECK", id: p.runtime.ContainerID, netns: p.Path(), conf: conf.with(keys{"prevResult": p.result})}).done(nil)
+	w.call(call{verb: "CHECK", id: p.runtime.ContainerID, netns: p.Path(), conf: conf.With(keys{"prevResult": p.result})}).done(nil)
 	w.seenAs(p, w.V4, w.V4.Node)
 }

@@ -65,7 +65,7 @@ func (k *kubelet) one(ctx context.Context) error {
 	}
 	p := &pod{NS: n, w: k.w, runtime: &libcni.RuntimeConf{ContainerID: id, NetNS: n.Path(), IfName: "eth0"}}
 	conf := k.confs[k.rnd.IntN(len(k.confs))]
-	p.list = k.w.namedConflist(conf["name"].(string), "1.1.0", conf.with(keys{"name": nil}))
+	p.list = k.w.namedConflist(conf["name"].(string), "1.1.0", conf.With(keys{"name": nil}))
 	killed, out, err := k.call(ctx, "ADD", p, conf)
 	k.adds++
 	switch {

@@ -19,7 +19,7 @@ func TestInvalidPackets(t *testing.T) {
 	for _, drop := range []bool{true, false} {
 		t.Run(fmt.Sprintf("dropInvalid %v", drop), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			c := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"dropInvalid": drop})))
+			c := w.attach("a", w.conflist("1.1.0", w.masq().With(keys{"dropInvalid": drop})))
 			for i, p := range w.Plans() {
 				own := c.addr(p.Server)
 				srv, _ := w.servers(p.Server)
@@ -114,7 +114,7 @@ func TestOtherProtocols(t *testing.T) {
 	for _, on := range []bool{true, false} {
 		t.Run(fmt.Sprintf("ipMasq %v", on), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			c := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"ipMasq": on})))
+			c := w.attach("a", w.conflist("1.1.0", w.masq().With(keys{"ipMasq": on})))
 			for _, p := range w.Plans() {
 				own, want := c.addr(p.Server), c.addr(p.Server)
 				if on {
@@ -146,7 +146,7 @@ func TestSpoofedSources(t *testing.T) {
 	for _, checked := range []bool{true, false} {
 		t.Run(fmt.Sprintf("spoofCheck %v", checked), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			list := w.conflist("1.1.0", w.masq().with(keys{"spoofCheck": checked}))
+			list := w.conflist("1.1.0", w.masq().With(keys{"spoofCheck": checked}))
 			c, victim := w.attach("a", list), w.attach("victim", list)
 			spoofed := 0
 			for i, p := range w.Plans() {

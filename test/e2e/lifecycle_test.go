@@ -23,16 +23,16 @@ import (
 // masqOn returns a configuration of masq for a network with this subnet.
 func (w *world) masqOn(subnet string) keys {
 	ranges := []any{[]any{keys{"subnet": subnet}}}
-	return w.masq().with(keys{"ipam": keys{"type": "host-local", "dataDir": filepath.Join(w.dir, "leases"), "ranges": ranges}})
+	return w.masq().With(keys{"ipam": keys{"type": "host-local", "dataDir": filepath.Join(w.dir, "leases"), "ranges": ranges}})
 }
 
 // behind returns the configuration of masq in chained mode.
-func (w *world) behind() keys { return w.masq().with(keys{"ipam": nil}) }
+func (w *world) behind() keys { return w.masq().With(keys{"ipam": nil}) }
 
 // linkByPTP returns the plugin that masq is chained to. It does not masquerade. It has no
 // IPv6, with which it would wait two seconds for duplicate address detection.
 func (w *world) linkByPTP() keys {
-	return w.masqOn("10.88.0.0/16").with(keys{"type": "ptp", "stateDir": nil})
+	return w.masqOn("10.88.0.0/16").With(keys{"type": "ptp", "stateDir": nil})
 }
 
 // linkByNobody returns a plugin that makes no link and only reports one, with the addresses
@@ -191,12 +191,12 @@ func TestDelLeavesNothing(t *testing.T) {
 		beside  bool // with another attachment on the node, which must stay
 	}{
 		{"alone", func(w *world) []keys {
-			return []keys{w.masq().with(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300})}
+			return []keys{w.masq().With(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300})}
 		}, false},
 		{"beside another", func(w *world) []keys {
-			return []keys{w.masq().with(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300})}
+			return []keys{w.masq().With(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300})}
 		}, true},
-		{"without a policy", func(w *world) []keys { return []keys{w.masq().with(keys{"ipMasq": false})} }, true},
+		{"without a policy", func(w *world) []keys { return []keys{w.masq().With(keys{"ipMasq": false})} }, true},
 		{"behind ptp", func(w *world) []keys { return []keys{w.linkByPTP(), w.behind()} }, true},
 		{"behind a claim", func(w *world) []keys { return []keys{w.linkByNobody(), w.behind()} }, false},
 	} {
@@ -250,19 +250,19 @@ func TestDelDespiteTheConfiguration(t *testing.T) {
 	ipam := w.masq()["ipam"].(keys)
 	for name, change := range map[string]func(*call){
 		"no change":                 func(*call) {}, // control
-		"unknown key of the policy": func(c *call) { c.conf = c.conf.with(keys{"nonMasqueradeCIDR": "10.0.0.0/8"}) },
+		"unknown key of the policy": func(c *call) { c.conf = c.conf.With(keys{"nonMasqueradeCIDR": "10.0.0.0/8"}) },
 		"range outside of its subnet": func(c *call) {
-			c.conf = c.conf.with(keys{"ipam": ipam.with(keys{"ranges": []any{[]any{keys{"subnet": "10.88.0.0/24", "rangeStart": "10.89.0.1"}}}})})
+			c.conf = c.conf.With(keys{"ipam": ipam.With(keys{"ranges": []any{[]any{keys{"subnet": "10.88.0.0/24", "rangeStart": "10.89.0.1"}}}})})
 		},
-		"no ranges": func(c *call) { c.conf = c.conf.with(keys{"ipam": ipam.with(keys{"ranges": nil})}) },
+		"no ranges": func(c *call) { c.conf = c.conf.With(keys{"ipam": ipam.With(keys{"ranges": nil})}) },
 		"another subnet": func(c *call) {
-			c.conf = c.conf.with(keys{"ipam": ipam.with(keys{"ranges": []any{[]any{keys{"subnet": "10.44.0.0/24"}}}})})
+			c.conf = c.conf.With(keys{"ipam": ipam.With(keys{"ranges": []any{[]any{keys{"subnet": "10.44.0.0/24"}}}})})
 		},
 		"arguments that are no pairs": func(c *call) { c.args = "K8S_POD_NAME" },
 		"address that is none":        func(c *call) { c.args = "IP=ten" },
-		"unusable prevResult":         func(c *call) { c.conf = c.conf.with(keys{"prevResult": keys{"cniVersion": "1.1.0", "ips": "10"}}) },
+		"unusable prevResult":         func(c *call) { c.conf = c.conf.With(keys{"prevResult": keys{"cniVersion": "1.1.0", "ips": "10"}}) },
 		"prevResult of another": func(c *call) {
-			c.conf = c.conf.with(keys{"prevResult": keys{"cniVersion": "1.1.0", "ips": []keys{{"address": "10.88.0.1/16"}}}})
+			c.conf = c.conf.With(keys{"prevResult": keys{"cniVersion": "1.1.0", "ips": []keys{{"address": "10.88.0.1/16"}}}})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -396,7 +396,7 @@ func TestAddRefuses(t *testing.T) {
 			}
 			if !c.main {
 				claim["interfaces"].([]keys)[0]["sandbox"] = add.netns
-				add.conf = w.behind().with(keys{"prevResult": claim})
+				add.conf = w.behind().With(keys{"prevResult": claim})
 			}
 			r := w.call(add)
 			var e types.Error

@@ -41,7 +41,7 @@ func TestNarrowLink(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{MTU: c.mtu, DropPMTU: true})
 			p := w.pod("a")
 			p.runtime.CapabilityArgs = published
-			p.attach(w.conflist("1.0.0", w.masq().with(keys{"mtu": 1500, "mssClamp": c.clamp}), portmap()))
+			p.attach(w.conflist("1.0.0", w.masq().With(keys{"mtu": 1500, "mssClamp": c.clamp}), portmap()))
 			for i, plan := range w.Plans() {
 				w.toContainer(p, plan, c.mss[i], c.freeze)
 				w.fromContainer(p, plan)
@@ -166,7 +166,7 @@ func TestUplinkMTU(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("uplink %d, mtu %d", c.uplink, c.given), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{MTU: c.uplink, DropPMTU: true})
-			p := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"mtu": c.given, "mssClamp": "off"})))
+			p := w.attach("a", w.conflist("1.1.0", w.masq().With(keys{"mtu": c.given, "mssClamp": "off"})))
 			inside := assert.Must(p.MTU("eth0"))(t)
 			outside := assert.Must(w.Node.MTU(p.result.Interfaces[0].Name))(t)
 			if inside != c.want || outside != c.want {

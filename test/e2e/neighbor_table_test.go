@@ -137,7 +137,7 @@ func TestNeighborTable(t *testing.T) {
 	for _, checked := range []bool{true, false} {
 		t.Run(fmt.Sprintf("spoofCheck %v", checked), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			list := w.conflist("1.1.0", w.masq().with(keys{"spoofCheck": checked}))
+			list := w.conflist("1.1.0", w.masq().With(keys{"spoofCheck": checked}))
 			p, other := w.attach("a", list), w.attach("other", list)
 			own := map[netip.Addr]bool{p.addr(w.V4.Node): true, p.addr(w.V6.Node): true, masq.ContainerLinkLocal: true}
 			for _, f := range p.forgeries() {

@@ -68,7 +68,7 @@ func TestNodePolicyIsLive(t *testing.T) {
 	file := w.writeConfig("nonMasqueradeCIDRs: [" + server + "]\nresyncInterval: 60s\n")
 	list := w.conflist("1.0.0", w.masq())
 	a := w.attach("a", list)
-	named := w.attach("named", w.namedConflist("named", "1.0.0", w.masq().with(keys{
+	named := w.attach("named", w.namedConflist("named", "1.0.0", w.masq().With(keys{
 		"nonMasqueradeCIDRs": []string{server},
 		"ipam":               keys{"type": "host-local", "dataDir": filepath.Join(w.dir, "leases"), "subnet": "10.89.0.0/16"},
 	})))
@@ -116,7 +116,7 @@ func TestNodePolicyIsLive(t *testing.T) {
 // The use case of ip-masq-agent: pods of another plugin, and only the daemon.
 func TestSourcesOfAnotherPlugin(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	ipam := w.masq()["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}}})
+	ipam := w.masq()["ipam"].(keys).With(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}}})
 	ptp := keys{"type": "ptp", "ipMasq": false, "ipam": ipam}
 	a := w.attach("a", w.conflist("1.0.0", ptp))
 	if from := w.udpSource(a, "control"); from != a.addr(w.V4.Node) {

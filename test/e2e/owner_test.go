@@ -52,7 +52,7 @@ func (o *owner) says(text string) bool {
 // modes, if the table belongs to another program. STATUS reports it before.
 func TestTableOfAnotherOwner(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	ptp := w.masq().with(keys{"type": "ptp", "stateDir": nil})
+	ptp := w.masq().With(keys{"type": "ptp", "stateDir": nil})
 	for name, plugins := range map[string][]keys{"main": {w.masq()}, "chained": {ptp, w.behind()}} {
 		t.Run(name, func(t *testing.T) {
 			w := w.in(t)

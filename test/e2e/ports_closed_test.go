@@ -21,7 +21,7 @@ func TestPortsOfClosedConnections(t *testing.T) {
 		t.Skip("needs Linux 6.5")
 	}
 	w := newWorld(t, nstest.Uplink{})
-	p := w.attachNamed("ns", "tight", w.masq().with(keys{"toPorts": "20000-20009"}))
+	p := w.attachNamed("ns", "tight", w.masq().With(keys{"toPorts": "20000-20009"}))
 	server := assert.Must(w.Server.ServeTCP(at(w.V4.Server, 443)))(t)
 	group := func(server netip.AddrPort) portGroup {
 		t.Helper()

@@ -98,7 +98,7 @@ func TestPortsRunOut(t *testing.T) {
 	}{{"20000-20009,30000-30009", few}, {"20000-20019", few}, {"", 64512}} {
 		t.Run("toPorts "+tt.toPorts, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			list := w.conflist("1.1.0", w.masq().with(keys{"toPorts": tt.toPorts}))
+			list := w.conflist("1.1.0", w.masq().With(keys{"toPorts": tt.toPorts}))
 			a, b := w.attach("a", list), w.attach("b", list)
 			for _, plan := range w.Plans() {
 				tcp, udp := w.servers(plan.Server)
@@ -248,7 +248,7 @@ func opened(ctx context.Context, p *pod, network string, to netip.AddrPort) (net
 // container with enough ports.
 func TestInspectPorts(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	tight := w.attach("tight", w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20009"})))
+	tight := w.attach("tight", w.conflist("1.1.0", w.masq().With(keys{"toPorts": "20000-20009"})))
 	wide := w.attach("wide", w.conflist("1.1.0", w.masq()))
 	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 53)))(t)
 	g := w.gauge(t)

@@ -27,7 +27,7 @@ func TestPrivilegedPorts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			list := w.conflist("1.1.0", w.masq().with(c.conf))
+			list := w.conflist("1.1.0", w.masq().With(c.conf))
 			if c.naive != "" {
 				w.otherRule(c.naive)
 			}
@@ -88,7 +88,7 @@ func TestToPorts(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%q, randomFully %v", c.toPorts, c.random), func(t *testing.T) {
 			w := w.in(t)
-			p := w.attach(fmt.Sprintf("c%d", i), w.conflist("1.1.0", w.masq().with(keys{"toPorts": c.toPorts, "randomFully": c.random})))
+			p := w.attach(fmt.Sprintf("c%d", i), w.conflist("1.1.0", w.masq().With(keys{"toPorts": c.toPorts, "randomFully": c.random})))
 			for _, plan := range w.Plans() {
 				// Two ranges of one size: the probability that one is never used is 2^-64.
 				tcp, udp := w.seenBy(t, p, plan, chances)
@@ -130,7 +130,7 @@ func TestRandomFully(t *testing.T) {
 		for _, random := range []bool{true, false} {
 			t.Run(fmt.Sprintf("toPorts %q, randomFully %v", c.toPorts, random), func(t *testing.T) {
 				w := newWorld(t, nstest.Uplink{})
-				list := w.conflist("1.1.0", w.masq().with(keys{"toPorts": c.toPorts, "randomFully": random}))
+				list := w.conflist("1.1.0", w.masq().With(keys{"toPorts": c.toPorts, "randomFully": random}))
 				first, second := w.attach("first", list), w.attach("second", list)
 				for _, plan := range w.Plans() {
 					tcp, udp := w.servers(plan.Server)

@@ -182,7 +182,7 @@ func TestReloads(t *testing.T) {
 			marker(i), i%200, configs[i%len(configs)]))
 	}
 	pod := w.attach("attachment", w.conflist("1.0.0", w.masq()))
-	ipam := w.masqOn("10.89.0.0/16")["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
+	ipam := w.masqOn("10.89.0.0/16")["ipam"].(keys).With(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}}})
 	other := w.attach("other", w.namedConflist("others", "1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}))
 	d := w.daemon("--config", write(0))
 	direct := w.directs()

@@ -25,9 +25,9 @@ func (w *world) routed(ipam string, routes ...keys) keys {
 			"ips":        []keys{{"address": "10.88.0.5/16"}, {"address": "fd00:88::5/64"}}, "routes": routes,
 		}))(w.t)
 		w.withPlugin(ipam, fmt.Sprintf("cat > /dev/null\n[ $CNI_COMMAND != ADD ] || echo '%s'\n", result))
-		return w.masq().with(keys{"ipam": keys{"type": ipam}})
+		return w.masq().With(keys{"ipam": keys{"type": ipam}})
 	}
-	return w.masq().with(keys{"ipam": keys{
+	return w.masq().With(keys{"ipam": keys{
 		"type": "host-local", "dataDir": filepath.Join(w.dir, "leases"),
 		"ranges": []any{[]any{keys{"subnet": "10.88.0.0/16"}}, []any{keys{"subnet": "fd00:88::/64"}}}, "routes": routes,
 	}})

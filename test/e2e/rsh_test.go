@@ -32,7 +32,7 @@ func TestRlogin(t *testing.T) {
 	}{{"the kernel's choice of ports", ""}, {"a range of ports", "20000-29999"}} {
 		t.Run(network.name, func(t *testing.T) {
 			w := w.in(t)
-			p := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"toPorts": network.toPorts})))
+			p := w.attach("a", w.conflist("1.1.0", w.masq().With(keys{"toPorts": network.toPorts})))
 			for _, plan := range w.Plans() {
 				rlogind := d.serve(at(plan.Server, 513), "in.rlogind")
 				if out, err := p.rlogin(t, plan.Server); err != nil {
@@ -54,7 +54,7 @@ func TestRlogin(t *testing.T) {
 	}
 	t.Run("a range of ports for all", func(t *testing.T) {
 		w := w.in(t)
-		p := w.attach("a", w.conflist("1.1.0", w.masq().with(keys{"ipMasq": false})))
+		p := w.attach("a", w.conflist("1.1.0", w.masq().With(keys{"ipMasq": false})))
 		w.otherRule("meta l4proto tcp masquerade to :20000-29999")
 		for _, plan := range w.Plans() {
 			rlogind := d.serve(at(plan.Server, 513), "in.rlogind")
@@ -86,7 +86,7 @@ func TestRsh(t *testing.T) {
 		served  bool
 	}{
 		{"portmap", []keys{w.masq(), portmap()}, true},
-		{"portmap and a range of ports", []keys{w.masq().with(keys{"toPorts": "20000-29999"}), portmap()}, true},
+		{"portmap and a range of ports", []keys{w.masq().With(keys{"toPorts": "20000-29999"}), portmap()}, true},
 		{"no portmap", []keys{w.masq()}, false},
 	} {
 		t.Run(network.name, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,23 +16,11 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/masq-cni/masq-cni/test/nstest"
+	"github.com/masq-cni/masq-cni/test/pluginconf"
 )
 
 // keys are the keys of a plugin's configuration.
-type keys map[string]any
-
-// with returns the keys merged with others; nil removes a key.
-func (k keys) with(other keys) keys {
-	out := maps.Clone(k)
-	for name, v := range other {
-		if v == nil {
-			delete(out, name)
-		} else {
-			out[name] = v
-		}
-	}
-	return out
-}
+type keys = pluginconf.Keys
 
 // world is a topology with a container runtime in its node.
 type world struct {

@@ -44,7 +44,7 @@ func TestPortShadowing(t *testing.T) {
 				if !c.late {
 					listen()
 				}
-				p := w.attach("a"+strconv.Itoa(plan.Node.BitLen()), w.conflist("1.1.0", w.masq().with(c.conf)))
+				p := w.attach("a"+strconv.Itoa(plan.Node.BitLen()), w.conflist("1.1.0", w.masq().With(c.conf)))
 				if c.naive != "" && plan == w.V4 {
 					w.otherRule(c.naive)
 				}
@@ -147,7 +147,7 @@ func TestPortsOfServices(t *testing.T) {
 			if c.reserved != "" {
 				assert.NoError(t, w.Node.Sysctl("net.ipv4.ip_local_reserved_ports", c.reserved))
 			}
-			list := w.conflist("1.1.0", w.masq().with(c.conf))
+			list := w.conflist("1.1.0", w.masq().With(c.conf))
 			p := w.attach("a", list)
 			for _, plan := range w.Plans() {
 				// One server for each port, so that flows can share a source port.
@@ -170,7 +170,7 @@ func TestPortsOfServices(t *testing.T) {
 // its port for all policies. masqd ends the reservation after the service ended.
 func TestPortOfNewService(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	first := w.conflist("1.1.0", w.masq().with(keys{"toPorts": "20000-20001"}))
+	first := w.conflist("1.1.0", w.masq().With(keys{"toPorts": "20000-20001"}))
 	p := w.attach("first", first)
 	avoids := func(port uint16) {
 		t.Helper()

@@ -27,7 +27,7 @@ func (s *shared) on(node *nstest.NS, prefix string, n int) (out []*pod) {
 	s.t.Helper()
 	s.Node = node
 	defer func() { s.Node = s.node }()
-	list := s.conflist("1.0.0", s.masq().with(keys{"mtu": 1400}))
+	list := s.conflist("1.0.0", s.masq().With(keys{"mtu": 1400}))
 	for i := range n {
 		p := s.pod(fmt.Sprintf("%s%d", prefix, i))
 		if err := p.tryAdd(list); err != nil {

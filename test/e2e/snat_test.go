@@ -64,7 +64,7 @@ func TestSNATAddresses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := w.in(t)
-			p := w.attach(fmt.Sprintf("c%d", i), w.conflist("1.1.0", w.masq().with(c.conf)))
+			p := w.attach(fmt.Sprintf("c%d", i), w.conflist("1.1.0", w.masq().With(c.conf)))
 			for j, plan := range w.Plans() {
 				tcp, udp := w.seenBy(t, p, plan, chances)
 				wantAddresses(t, "tcp", tcp, c.want[j])
@@ -129,7 +129,7 @@ func TestSNATAddressMissing(t *testing.T) {
 			if missing[0].Is4() {
 				there = egressAddresses[1]
 			}
-			list := w.conflist("1.1.0", w.masq().with(keys{"snatAddresses": slices.Concat(there, missing)}))
+			list := w.conflist("1.1.0", w.masq().With(keys{"snatAddresses": slices.Concat(there, missing)}))
 			p := w.pod("a")
 			err := p.tryAdd(list)
 			var known *types.Error
@@ -178,7 +178,7 @@ func TestPodAnnotationSNAT(t *testing.T) {
 	const annotation = "masq-cni.dev/snat-addresses"
 	w := newManyAddresses(t)
 	v4, v6 := egressAddresses[0], egressAddresses[1]
-	conf := w.masq().with(keys{
+	conf := w.masq().With(keys{
 		"snatAddresses": slices.Concat(v4[:2], v6), "capabilities": keys{podAnnotations: true},
 	})
 	list := w.conflist("1.1.0", conf)

@@ -53,7 +53,7 @@ func TestForgedFragment(t *testing.T) {
 	for _, checked := range []bool{true, false} {
 		t.Run(fmt.Sprintf("spoofCheck %v", checked), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			list := w.conflist("1.1.0", w.masq().with(keys{"spoofCheck": checked}))
+			list := w.conflist("1.1.0", w.masq().With(keys{"spoofCheck": checked}))
 			c, victim := w.attach("a", list), w.attach("victim", list)
 			dropped := 0
 			for _, p := range w.Plans() {
@@ -108,7 +108,7 @@ func TestForgedSYN(t *testing.T) {
 		t.Run(fmt.Sprintf("spoofCheck %v", checked), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			s := w.vsftpd(21)
-			list := w.conflist("1.1.0", w.masq().with(keys{"spoofCheck": checked, "helpers": keys{"ftp": []uint16{21}}}))
+			list := w.conflist("1.1.0", w.masq().With(keys{"spoofCheck": checked, "helpers": keys{"ftp": []uint16{21}}}))
 			c, victim := w.attach("a", list), w.attach("victim", list)
 			sent := 0
 			for _, p := range w.Plans() {

@@ -80,7 +80,7 @@ func TestForgedByAnotherLink(t *testing.T) {
 	for _, accept := range []bool{false, true} {
 		t.Run(fmt.Sprintf("acceptOtherLinks %v", accept), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			list := w.conflist("1.1.0", w.masq().with(keys{"acceptOtherLinks": accept}))
+			list := w.conflist("1.1.0", w.masq().With(keys{"acceptOtherLinks": accept}))
 			victim, other, hostile := w.attach("victim", list), w.attach("other", list), w.attach("hostile", list)
 			dropped := map[netip.Addr]int{}
 			for _, f := range w.forgers(victim, other, hostile) {
@@ -141,7 +141,7 @@ func TestForgedByAnotherLink(t *testing.T) {
 func TestForgedExpectedByAnotherLink(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	s := w.vsftpd(21)
-	list := w.conflist("1.1.0", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}}))
+	list := w.conflist("1.1.0", w.masq().With(keys{"helpers": keys{"ftp": []uint16{21}}}))
 	victim, other, hostile := w.attach("victim", list), w.attach("other", list), w.attach("hostile", list)
 	neighbor := w.forgers(victim, other, hostile)[1]
 	for i, p := range w.Plans() {

@@ -18,14 +18,14 @@ func TestLoopbackOfTheNode(t *testing.T) {
 	for _, mode := range []string{"main", "unchecked", "ptp", "bridge"} {
 		t.Run(mode, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			plugins, rule := []keys{w.masqOn("10.88.0.0/16").with(keys{"spoofCheck": mode == "main"})}, "prerouting/loopback"
+			plugins, rule := []keys{w.masqOn("10.88.0.0/16").With(keys{"spoofCheck": mode == "main"})}, "prerouting/loopback"
 			switch mode {
 			case "main":
 				rule = "sources/loopback"
 			case "ptp":
 				plugins = []keys{w.linkByPTP(), w.behind()}
 			case "bridge":
-				plugins = []keys{w.linkByPTP().with(keys{"type": "bridge", "bridge": "cni0", "isDefaultGateway": true}), w.behind()}
+				plugins = []keys{w.linkByPTP().With(keys{"type": "bridge", "bridge": "cni0", "isDefaultGateway": true}), w.behind()}
 			}
 			c := w.attachWith("a", w.conflist("1.0.0", append(plugins, portmap())...), published)
 			own := c.addr(w.V4.Server)

@@ -18,7 +18,7 @@ func TestForgedInATunnel(t *testing.T) {
 	for _, accept := range []bool{false, true} {
 		t.Run(fmt.Sprintf("acceptOtherLinks %v", accept), func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			list := w.conflist("1.1.0", w.masq().with(keys{"acceptOtherLinks": accept}))
+			list := w.conflist("1.1.0", w.masq().With(keys{"acceptOtherLinks": accept}))
 			attacker, victim := w.attach("attacker", list), w.attach("victim", list)
 			w.nodeRun("ip", "link", "add", "tunnel", "type", "vxlan", "id", "42", "dstport", fmt.Sprint(vxlan), "local", w.V4.Node.String(), "dev", "uplink")
 			w.nodeRun("ip", "address", "add", "172.31.3.1/24", "dev", "tunnel")

@@ -33,10 +33,10 @@ func TestUntrackedPackets(t *testing.T) {
 			t.Run(fmt.Sprintf("dropInvalid %v, chained %v", drop, chained), func(t *testing.T) {
 				w := newWorld(t, nstest.Uplink{})
 				w.notrack(port)
-				list := w.conflist("1.1.0", w.masq().with(keys{"dropInvalid": drop}))
+				list := w.conflist("1.1.0", w.masq().With(keys{"dropInvalid": drop}))
 				if chained {
-					ipam := w.masq()["ipam"].(keys).with(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}}})
-					list = w.conflist("1.1.0", w.masq().with(keys{"type": "ptp", "stateDir": nil, "ipam": ipam}), w.behind().with(keys{"dropInvalid": drop}))
+					ipam := w.masq()["ipam"].(keys).With(keys{"routes": []any{keys{"dst": "0.0.0.0/0"}, keys{"dst": "::/0"}}})
+					list = w.conflist("1.1.0", w.masq().With(keys{"type": "ptp", "stateDir": nil, "ipam": ipam}), w.behind().With(keys{"dropInvalid": drop}))
 				}
 				c := w.attach("a", list)
 				for i, p := range w.Plans() {

@@ -52,7 +52,7 @@ func (s *sourced) wired(id string, subnets ...string) *pod {
 		ranges = append(ranges, []any{keys{"subnet": subnet}})
 		routes = append(routes, keys{"dst": map[bool]string{true: "0.0.0.0/0", false: "::/0"}[netip.MustParsePrefix(subnet).Addr().Is4()]})
 	}
-	ipam := s.masq()["ipam"].(keys).with(keys{"ranges": ranges, "routes": routes})
+	ipam := s.masq()["ipam"].(keys).With(keys{"ranges": ranges, "routes": routes})
 	return s.attach(id, s.namedConflist("of-"+id, "1.0.0", keys{"type": "ptp", "ipMasq": false, "ipam": ipam}))
 }
 

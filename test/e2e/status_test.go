@@ -80,7 +80,7 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 		{
 			name: "a range outside of its subnet",
 			change: func(_ *world, conf keys) {
-				conf["ipam"] = conf["ipam"].(keys).with(keys{"ranges": []any{[]any{keys{"subnet": "10.88.0.0/24", "rangeStart": "10.88.1.1"}}}})
+				conf["ipam"] = conf["ipam"].(keys).With(keys{"ranges": []any{[]any{keys{"subnet": "10.88.0.0/24", "rangeStart": "10.88.1.1"}}}})
 			},
 			mend: func(w *world, conf keys) {
 				conf["ipam"] = w.masq()["ipam"]
@@ -252,7 +252,7 @@ ls "$1/attachments"
 func TestStatusOfMissingRules(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
-	other := w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24").with(keys{"ipMasq": false}))
+	other := w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24").With(keys{"ipMasq": false}))
 	assert.NoError(t, w.within(w.statusOf(list)))
 
 	plain := w.attach("plain", other)
@@ -333,11 +333,11 @@ func TestStatusOfUnusedRules(t *testing.T) {
 // TestStatusIsQuick: the kubelet calls STATUS frequently, also on a node with many attachments.
 func TestStatusIsQuick(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	list := w.conflist("1.1.0", w.masq().with(keys{"snatAddresses": []string{w.V4.Node.String()}, "helpers": keys{"ftp": []int{21}}}))
+	list := w.conflist("1.1.0", w.masq().With(keys{"snatAddresses": []string{w.V4.Node.String()}, "helpers": keys{"ftp": []int{21}}}))
 	for i := range 40 {
 		w.attach(fmt.Sprintf("c%d", i), list)
 	}
-	status := call{verb: "STATUS", conf: w.masq().with(keys{"snatAddresses": []string{w.V4.Node.String()}, "helpers": keys{"ftp": []int{21}}})}
+	status := call{verb: "STATUS", conf: w.masq().With(keys{"snatAddresses": []string{w.V4.Node.String()}, "helpers": keys{"ftp": []int{21}}})}
 	var all []time.Duration
 	for range 20 {
 		start := time.Now()

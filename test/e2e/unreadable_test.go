@@ -54,11 +54,11 @@ func TestDamagedRecord(t *testing.T) {
 		for _, running := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, masqd at work %t", name, running), func(t *testing.T) {
 				w := newWorld(t, nstest.Uplink{})
-				named := w.masqOn("10.90.0.0/16").with(keys{"nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})
+				named := w.masqOn("10.90.0.0/16").With(keys{"nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})
 				lists := []*libcni.NetworkConfigList{
 					w.conflist("1.0.0", w.masq()), // the node's policy, with no other attachment
 					w.namedConflist("named", "1.0.0", named),
-					w.namedConflist("chained", "1.0.0", w.linkByPTP().with(keys{"ipam": w.masqOn("10.89.0.0/16")["ipam"].(keys).with(keys{"routes": []keys{{"dst": "0.0.0.0/0"}}})}), w.behind()),
+					w.namedConflist("chained", "1.0.0", w.linkByPTP().With(keys{"ipam": w.masqOn("10.89.0.0/16")["ipam"].(keys).With(keys{"routes": []keys{{"dst": "0.0.0.0/0"}}})}), w.behind()),
 				}
 				var pods []*pod
 				for i, list := range lists {
@@ -121,7 +121,7 @@ func TestUnreadableRecord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
-			p := w.attach("p", w.conflist("1.0.0", w.masq().with(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300, "nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})))
+			p := w.attach("p", w.conflist("1.0.0", w.masq().With(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300, "nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})))
 			path := p.recordPath()
 			good := assert.Must(os.ReadFile(path))(t)
 			assert.NoError(t, spoil(path))

@@ -59,7 +59,7 @@ func (c call) env(w *world) []string {
 // stdin returns the configuration, by default of version 1.1.0 and network "net".
 func (c call) stdin(t testing.TB) []byte {
 	t.Helper()
-	conf := keys{"cniVersion": "1.1.0", "name": "net"}.with(c.conf)
+	conf := keys{"cniVersion": "1.1.0", "name": "net"}.With(c.conf)
 	return assert.Must(json.Marshal(conf))(t)
 }
 
@@ -164,7 +164,7 @@ func TestEveryVersion(t *testing.T) {
 			w := w.in(t)
 			p := w.pod(fmt.Sprintf("v%d", i))
 			said := v
-			conf := w.masq().with(keys{"cniVersion": v})
+			conf := w.masq().With(keys{"cniVersion": v})
 			if v == "" { // the first version has no key for it
 				said = "0.1.0"
 				conf["cniVersion"] = nil
@@ -200,7 +200,7 @@ func TestEveryVersion(t *testing.T) {
 
 			// Chained: the previous result is passed on unchanged, with unknown keys.
 			prev := strings.Replace(string(raw), "{", `{"extension": [1.50, "two"],`, 1)
-			c.verb, c.conf = "ADD", w.behind().with(keys{"prevResult": json.RawMessage(prev)})
+			c.verb, c.conf = "ADD", w.behind().With(keys{"prevResult": json.RawMessage(prev)})
 			c.conf["cniVersion"] = conf["cniVersion"]
 			var passed, given any
 			w.call(c).done(&passed)
@@ -222,7 +222,7 @@ func TestEveryVersion(t *testing.T) {
 		w := w.in(t)
 		p := w.pod("future")
 		for _, verb := range []string{"ADD", "DEL", "CHECK", "GC", "STATUS"} {
-			c := call{verb: verb, id: "v", netns: p.Path(), conf: w.masq().with(keys{"cniVersion": "1.2.0"})}
+			c := call{verb: verb, id: "v", netns: p.Path(), conf: w.masq().With(keys{"cniVersion": "1.2.0"})}
 			w.call(c).refused(types.ErrIncompatibleCNIVersion)
 		}
 		unchanged(t, "remaining", w.traces(), before)
@@ -235,7 +235,7 @@ func (w *world) verbsOf(add call, v string, result json.RawMessage) {
 	for verb, since := range map[string]string{"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"} {
 		c := add
 		c.verb = verb
-		if c.conf = c.conf.with(keys{"prevResult": result}); verb == "GC" {
+		if c.conf = c.conf.With(keys{"prevResult": result}); verb == "GC" {
 			c.conf["cni.dev/valid-attachments"] = []keys{{"containerID": c.id, "ifname": "eth0"}}
 		}
 		if verb != "CHECK" {
@@ -250,7 +250,7 @@ func (w *world) verbsOf(add call, v string, result json.RawMessage) {
 	// The control: CHECK fails after this attachment was damaged.
 	if atLeast(w.t, v, "0.4.0") {
 		c := add
-		c.verb, c.id, c.conf = "CHECK", "another", add.conf.with(keys{"prevResult": result})
+		c.verb, c.id, c.conf = "CHECK", "another", add.conf.With(keys{"prevResult": result})
 		w.call(c).refused(ofCheck)
 	}
 }
@@ -287,8 +287,8 @@ func TestResult(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{MTU: test.uplink})
-			conf := w.masq().with(test.keys)
-			conf["ipam"] = conf["ipam"].(keys).with(test.ipam)
+			conf := w.masq().With(test.keys)
+			conf["ipam"] = conf["ipam"].(keys).With(test.ipam)
 			if test.resolv != "" {
 				path := filepath.Join(w.dir, "resolv.conf")
 				assert.NoError(t, os.WriteFile(path, []byte(test.resolv), 0o600))

@@ -142,7 +142,7 @@ func TestWatchPods(t *testing.T) {
 // TestWatchEverything: the other views of inspect are repeated too, as they change.
 func TestWatchEverything(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
-	p := w.attachNamed("shop", "web", w.masq().with(keys{"toPorts": "20000-20009", "helpers": keys{"ftp": []uint16{21}}}))
+	p := w.attachNamed("shop", "web", w.masq().With(keys{"toPorts": "20000-20009", "helpers": keys{"ftp": []uint16{21}}}))
 	s := w.vsftpd(21)
 	server := assert.Must(w.Server.ServeUDP(at(w.V4.Server, 7)))(t)
 	port := uint16(10000)

@@ -165,7 +165,7 @@ func TestWhoProtocols(t *testing.T) {
 func TestWhoFTP(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	s := w.vsftpd(21)
-	fetch := w.attachNamed("ftp", "fetch", w.masq().with(keys{"helpers": keys{"ftp": []uint16{21}}}))
+	fetch := w.attachNamed("ftp", "fetch", w.masq().With(keys{"helpers": keys{"ftp": []uint16{21}}}))
 	for _, plan := range w.Plans() {
 		c := fetch.login(t, at(plan.Server, s.port))
 		l := assert.Must(c.announce())(t)
@@ -193,7 +193,7 @@ func TestWhoFTP(t *testing.T) {
 func TestWhoUntranslated(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.knowPods()
-	p := w.attachNamed("ns", "direct", w.masq().with(keys{"nonMasqueradeCIDRs": []string{"198.51.100.0/24", "2001:db8:2::/64"}}))
+	p := w.attachNamed("ns", "direct", w.masq().With(keys{"nonMasqueradeCIDRs": []string{"198.51.100.0/24", "2001:db8:2::/64"}}))
 	for _, plan := range w.Plans() {
 		server := assert.Must(w.Server.ServeUDP(at(plan.Server, 9)))(t)
 		own := at(p.addr(plan.Server), 1234)

@@ -2,27 +2,14 @@ package runtimes
 
 import (
 	"encoding/json"
-	"maps"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/test/assert"
+	"github.com/masq-cni/masq-cni/test/pluginconf"
 )
 
 // keys are the keys of a plugin's configuration.
-type keys map[string]any
-
-// with returns the keys merged with others; nil removes a key.
-func (k keys) with(other keys) keys {
-	out := maps.Clone(k)
-	for name, v := range other {
-		if v == nil {
-			delete(out, name)
-		} else {
-			out[name] = v
-		}
-	}
-	return out
-}
+type keys = pluginconf.Keys
 
 // network is a list of plugins.
 type network struct {
@@ -61,7 +48,7 @@ var (
 		"nonMasqueradeCIDRs": []string{direct.String() + "/32"},
 		"capabilities":       keys{"io.kubernetes.cri.pod-annotations": true},
 	}
-	alone  = masq.with(keys{"ipam": ipam(subnet4, subnet6)})
+	alone  = masq.With(keys{"ipam": ipam(subnet4, subnet6)})
 	ptp    = keys{"type": "ptp", "ipam": ipam(subnet4)}
 	bridge = keys{"type": "bridge", "bridge": "cni0", "isGateway": true, "ipam": ipam(subnet4)}
 )
@@ -74,7 +61,7 @@ type mode struct {
 
 // modes are all ways to use masq.
 var modes = []mode{
-	{"main", network{"net", []keys{alone}}, network{"control", []keys{alone.with(keys{"ipMasq": false})}}},
+	{"main", network{"net", []keys{alone}}, network{"control", []keys{alone.With(keys{"ipMasq": false})}}},
 	{"ptp", network{"net", []keys{ptp, masq}}, network{"control", []keys{ptp}}},
 	{"bridge", network{"net", []keys{bridge, masq}}, network{"control", []keys{bridge}}},
 }

@@ -19,7 +19,7 @@ var starters = []struct {
 	{"ptp", func(ptp keys) []keys { return []keys{ptp} }},
 	{"again", func(ptp keys) []keys { return []keys{ptp} }},
 	{"masq", func(ptp keys) []keys { return []keys{ptp, masq} }},
-	{"ipMasq", func(ptp keys) []keys { return []keys{ptp.with(keys{"ipMasq": true})} }},
+	{"ipMasq", func(ptp keys) []keys { return []keys{ptp.With(keys{"ipMasq": true})} }},
 }
 
 // handler gives a release a runtime handler whose networks are in /etc/cni/NAME.
@@ -43,7 +43,7 @@ func BenchmarkPodStart(b *testing.B) {
 			for i, s := range starters {
 				r = r.handler(s.name)
 				n.must("mkdir /etc/cni/%s", s.name)
-				list := network{s.name, s.plugins(ptp.with(keys{"ipam": ipam(fmt.Sprintf("10.%d.0.0/16", 88+i))}))}
+				list := network{s.name, s.plugins(ptp.With(keys{"ipam": ipam(fmt.Sprintf("10.%d.0.0/16", 88+i))}))}
 				n.write("/etc/cni/"+s.name+"/10-pods.conflist", list.text(b, r.version))
 			}
 			c := n.containerd(r)

@@ -38,9 +38,9 @@ func (c *containerd) becomes(ready bool, why string) {
 func TestStatus(t *testing.T) {
 	r := releases(t)[1]
 	elsewhere := netip.MustParsePrefix("192.0.2.77/24")
-	picky := masq.with(keys{"snatAddresses": []string{elsewhere.Addr().String()}})
+	picky := masq.With(keys{"snatAddresses": []string{elsewhere.Addr().String()}})
 	for name, list := range map[string]network{
-		"main": {"net", []keys{alone.with(picky)}},
+		"main": {"net", []keys{alone.With(picky)}},
 		"ptp":  {"net", []keys{ptp, picky}},
 	} {
 		t.Run(name, func(t *testing.T) {
