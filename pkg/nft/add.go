@@ -12,14 +12,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Add puts an attachment under its policy. It restores missing rules that the
-// attachment needs. has reports whether the node has an address that a policy names as
-// an egress address. all returns every attachment of the node, this one included: it is
-// called only if the whole table, or the chains of other policies, have to be made again.
+// Add puts an attachment under its policy. It restores missing rules that the attachment
+// needs. has reports whether the node has an address that a policy names as an egress
+// address. all returns every attachment of the node, including a. It is called only if the
+// whole table or the chains of other policies have to be made again.
 //
-// If another attachment has elements for one of a's addresses, replace is called with its
-// identity. If replace returns nil, or is nil, they are replaced; otherwise Add returns its
-// error unchanged. replace is not called if the whole table is made from what all returns.
+// If another attachment has elements for one of a's addresses, Add calls replace with its
+// identity. If replace returns nil or is nil, Add replaces the elements; otherwise Add
+// returns replace's error unchanged. replace is not called if Add makes the whole table
+// from the result of all.
 func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all func() ([]masq.Attachment, error), replace func(identity string) error) error {
 	var services []masq.PortRange
 	if c.Services != nil {
@@ -29,7 +30,7 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		}
 	}
 	taken := false
-	var refused error // of all or replace; returned unchanged
+	var refused error // error of all or replace, which is returned unchanged
 	wholeTable := func(reserved []masq.PortRange) (t ruleset.Table, err error) {
 		attachments, err := all()
 		if err == nil {
@@ -58,8 +59,9 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		}
 		p, err := plan(rules, have, part, nil)
 		if !have.exists || errors.Is(err, errRebuild) {
-			// The records are read after the rules: another program that adds an attachment
-			// from here on makes the table, or changes the one that cannot be used, first.
+			// The records are read after the rules. If another program adds an attachment
+			// after this, its transaction makes or changes the table, and this one is
+			// refused.
 			table, err := wholeTable(reserved)
 			if err != nil {
 				return err
@@ -70,15 +72,15 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 			}
 			guard := have.generation
 			if !have.exists {
-				guard = 0 // the table is made exclusively
+				guard = 0 // making the table fails if it exists
 			}
 			return exclusively(c.commit(p.ops, guard))
 		}
 		if err != nil {
 			return err
 		}
-		// A chain is made exclusively, and adding a set or a helper that exists already
-		// changes nothing. So an ADD that brings a policy needs no unchanged ruleset.
+		// No generation is needed to add a policy: making a chain fails if it exists, and
+		// adding a set or a helper that exists changes nothing.
 		ops, guard := p.ops, uint32(0)
 		if p.edits || taken {
 			guard = have.generation
@@ -94,8 +96,8 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 			if !s.Live || len(s.Elements) == 0 {
 				continue
 			}
-			// An element that is there would silently keep its comment, and with
-			// it its owner.
+			// A verdict element must not exist yet: the kernel would keep its comment, and
+			// with it its attachment, without an error.
 			add, err := addElements(s, s.Elements, s.Verdict && !taken)
 			if err != nil {
 				return err
@@ -121,8 +123,8 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 	return explain(err)
 }
 
-// exclusively returns errStale if err means that another program has made the table, or a
-// chain, in the meantime.
+// exclusively returns errStale if err means that another program has made the table or a
+// chain since it was read.
 func exclusively(err error) error {
 	var failed *opError
 	if errors.As(err, &failed) && errors.Is(err, unix.EEXIST) && (failed.op.typ == unix.NFT_MSG_NEWTABLE || failed.op.typ == unix.NFT_MSG_NEWCHAIN) {
@@ -131,8 +133,8 @@ func exclusively(err error) error {
 	return err
 }
 
-// ask calls replace with the identity of each other attachment that has elements for
-// the addresses of a.
+// ask calls replace with the identity of each other attachment that has elements for the
+// addresses of a.
 func (c *Conn) ask(a masq.Attachment, replace func(identity string) error) error {
 	if replace == nil {
 		return nil
@@ -150,7 +152,7 @@ func (c *Conn) ask(a masq.Attachment, replace func(identity string) error) error
 }
 
 // Holders returns the identities of the other attachments that have elements for the
-// addresses of a. Its cost follows the number of these addresses.
+// addresses of a. Its cost grows with the number of these addresses.
 func (c *Conn) Holders(a masq.Attachment) ([]string, error) {
 	var out []string
 	for _, addr := range a.Addresses {
@@ -166,7 +168,7 @@ func (c *Conn) Holders(a masq.Attachment) ([]string, error) {
 	return out, nil
 }
 
-// evict removes the addresses of an attachment from all sets.
+// evict deletes the elements of all attachments for the addresses of a.
 func (c *Conn) evict(a masq.Attachment, have *observed) ([]op, error) {
 	var out []op
 	for _, addr := range a.Addresses {
@@ -179,8 +181,8 @@ func (c *Conn) evict(a masq.Attachment, have *observed) ([]op, error) {
 	return out, nil
 }
 
-// tableOf returns the ruleset for attachments, with the egress addresses that the node
-// has now.
+// tableOf returns the ruleset for attachments, with the egress addresses that the node has
+// now.
 func tableOf(attachments []masq.Attachment, has func(netip.Addr) (bool, error), reserved []masq.PortRange) (ruleset.Table, error) {
 	egress, err := ruleset.EgressOf(ruleset.NamedEgress(attachments, ruleset.Sources{}), has)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Apply makes the whole table the desired one, in one transaction, and returns what
-// was different. An empty table is none: what is there is deleted.
+// Apply makes the whole table the desired one in one transaction, and returns the
+// differences that it found. If the desired table is empty, Apply deletes the table.
 func (c *Conn) Apply(want ruleset.Table) (changes []Difference, err error) {
 	err = retry(func() error {
 		p, err := c.compare(want, nil)
@@ -21,14 +21,14 @@ func (c *Conn) Apply(want ruleset.Table) (changes []Difference, err error) {
 	return changes, explain(err)
 }
 
-// large is the size of a transaction, in bytes, that the Watcher need not hear of:
-// that of some hundred elements.
+// large is the size of a transaction, in bytes, above which the Watcher does not receive
+// it: some hundred elements.
 const large = 32 << 10
 
-// commitAlone unsubscribes the Watcher while it makes a large transaction. Otherwise
-// the kernel would write a notification for each element, which is a third of the work,
-// and the Watcher would ignore it. The Watcher misses transactions that other
-// programs make at that time, and the next one shows a gap in the generations.
+// commitAlone unsubscribes the Watcher while it makes a large transaction. Otherwise the
+// kernel would write a notification for each element, which is a third of the work, and
+// the Watcher would ignore it. The Watcher misses transactions that other programs make at
+// that time, and detects this by the next generation, which is not consecutive.
 func (c *Conn) commitAlone(ops []op, generation uint32) error {
 	if c.watch == nil || !isLarge(ops) {
 		return c.commit(ops, generation)
@@ -88,13 +88,13 @@ func (c *Conn) compare(want ruleset.Table, pending contents) (*planner, error) {
 	return p, err
 }
 
-// read reads what there is of a set, if it is there and was not read with the rules.
+// read reads the elements of a set, if it exists and was not read with the rules.
 func (c *Conn) read(want ruleset.Set, have *set) error {
 	sig, err := signatureOf(want)
 	switch {
 	case err != nil:
 		return err
-	case have == nil, have.signature != sig: // keys of another type cannot be read as this one's; the set has to go
+	case have == nil, have.signature != sig: // it has keys of another type, and is made again
 		return nil
 	case have.bounds != nil:
 		return nil

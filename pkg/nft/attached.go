@@ -11,15 +11,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Attached is what the elements of the kernel say of an attachment.
+// Attached is an attachment as the elements in the kernel describe it.
 type Attached struct {
 	Identity  string
 	Addresses []netip.Addr // IPv4 first
-	Policy    string       // ID of its policy; empty if the addresses lead to several chains
+	Policy    string       // ID of its policy; empty if its addresses have different policies
 }
 
-// Attached returns the attachments that the kernel has and that a function wants, by
-// identity. It reads the maps of policies.
+// Attached returns the attachments in the kernel for which want returns true, sorted by
+// identity. It reads the policy maps.
 func (c *Conn) Attached(want func(identity string) bool) ([]Attached, error) {
 	var found map[string]*Attached
 	err := retry(func() error {
@@ -67,8 +67,8 @@ func (c *Conn) Attached(want func(identity string) bool) ([]Attached, error) {
 	return out, explain(err)
 }
 
-// DirectRanges returns the direct destinations that the kernel has for a policy, by its
-// ID. A policy that has none at all has no error.
+// DirectRanges returns the direct destinations in the kernel of the policy that has an ID.
+// It returns none if there is no such policy.
 func (c *Conn) DirectRanges(id string) (out []masq.AddrRange, err error) {
 	err = retry(func() error {
 		out = nil
@@ -92,7 +92,7 @@ func (c *Conn) DirectRanges(id string) (out []masq.AddrRange, err error) {
 	return out, explain(err)
 }
 
-// Identities returns the identities of the attachments that the kernel knows.
+// Identities returns the identities of the attachments in the kernel.
 func (c *Conn) Identities() ([]string, error) {
 	found := map[string]bool{}
 	err := retry(func() error {

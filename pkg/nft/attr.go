@@ -7,7 +7,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// each calls f with the attributes in b, without their flags.
+// each calls f with the type, without flags, and the value of each attribute in b.
 func each(b []byte, f func(typ uint16, data []byte) error) error {
 	a := netlink.Attributes{Rest: b}
 	for a.Next() {
@@ -18,7 +18,8 @@ func each(b []byte, f func(typ uint16, data []byte) error) error {
 	return a.Err()
 }
 
-// fields collects the attributes in b by type; of a repeated one the last.
+// fields returns the attributes in b by type. Of an attribute that is repeated it returns
+// the last.
 func fields(b []byte) (map[uint16][]byte, error) {
 	out := map[uint16][]byte{}
 	err := each(b, func(typ uint16, data []byte) error {
@@ -28,8 +29,7 @@ func fields(b []byte) (map[uint16][]byte, error) {
 	return out, err
 }
 
-// inside returns the value of the attribute of a type; of a repeated one the last,
-// nil where there is none.
+// inside returns the value of the last attribute of a type in b, or nil if there is none.
 func inside(b []byte, typ uint16) (value []byte, err error) {
 	err = each(b, func(t uint16, data []byte) error {
 		if t == typ {
@@ -40,7 +40,7 @@ func inside(b []byte, typ uint16) (value []byte, err error) {
 	return value, err
 }
 
-// number is the value of a 32-bit attribute, or 0 where it is missing or short.
+// number returns the value of a 32-bit attribute, or 0 if it is missing or short.
 func number(b []byte) uint32 {
 	if len(b) < 4 {
 		return 0
@@ -61,6 +61,6 @@ func unended(b []byte) []byte {
 	return b
 }
 
-// nftaSetExpr is NFTA_SET_EXPR of uapi/linux/netfilter/nf_tables.h, which
-// golang.org/x/sys lacks.
+// nftaSetExpr is NFTA_SET_EXPR of uapi/linux/netfilter/nf_tables.h, which golang.org/x/sys
+// lacks.
 const nftaSetExpr = 17

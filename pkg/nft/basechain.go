@@ -12,14 +12,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// BaseChain is a base chain of another table than ours that packets of containers pass,
-// and that can drop them: an accept in our table overrides no drop in another.
+// BaseChain is a base chain of another table that packets of containers pass and that can
+// drop them. An accept in table inet masq does not override a drop in another base chain.
 type BaseChain struct {
 	Family string // "ip", "ip6", "inet", "bridge", "netdev"
 	Table  string
 	Chain  string
-	Hook   string // "prerouting", "forward", "postrouting"; of bridge and netdev others too
-	// Priority is the place among the chains of the hook; the lowest comes first.
+	Hook   string // "prerouting", "forward" or "postrouting"; bridge and netdev have others too
+	// Priority orders the chains of a hook; the lowest comes first.
 	Priority int
 	// Drop says that the chain's policy is drop.
 	Drop bool
@@ -28,14 +28,14 @@ type BaseChain struct {
 	Rules int
 }
 
-// families are those whose base chains see packets of containers.
+// families are the families whose base chains packets of containers pass.
 var families = map[uint8]string{
 	unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_INET: "inet",
 	unix.NFPROTO_BRIDGE: "bridge", unix.NFPROTO_NETDEV: "netdev",
 }
 
-// passed has the hooks that forwarded packets pass, by family. Packets of a container
-// that is attached to a bridge pass the bridge's input.
+// passed has the hooks that forwarded packets pass, by family. Packets of a container that
+// is attached to a bridge pass the bridge's input hook.
 var passed = map[string]map[uint32]string{
 	"ip":     {unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_FORWARD: "forward", unix.NF_INET_POST_ROUTING: "postrouting"},
 	"ip6":    {unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_FORWARD: "forward", unix.NF_INET_POST_ROUTING: "postrouting"},
@@ -50,47 +50,48 @@ const nfDrop = 0
 // nfInetIngress is NF_INET_INGRESS of uapi/linux/netfilter.h. Requires Linux 5.10.
 const nfInetIngress = 5
 
-// foreignTable names a table of any family.
-type foreignTable struct {
+// tableID identifies a table of any family.
+type tableID struct {
 	family uint8
 	name   string
 }
 
-type foreignChain struct {
-	foreignTable
+type chainID struct {
+	tableID
 	chain string
 }
 
-// Foreign returns the base chains of other tables that can drop packets of containers,
-// by hook and priority. Tables of legacy iptables are not nf_tables', and not among them.
-func (c *Conn) Foreign() (out []BaseChain, err error) {
+// OtherBaseChains returns the base chains of other tables that can drop packets of
+// containers, sorted by hook and priority. It does not see tables of legacy iptables,
+// which are not part of nf_tables.
+func (c *Conn) OtherBaseChains() (out []BaseChain, err error) {
 	err = retry(func() error {
-		out, err = c.foreign()
+		out, err = c.otherBaseChains()
 		return err
 	})
 	return out, explain(err)
 }
 
-func (c *Conn) foreign() (out []BaseChain, err error) {
-	bases := map[foreignChain]BaseChain{}
-	tables := map[foreignTable]bool{}
+func (c *Conn) otherBaseChains() (out []BaseChain, err error) {
+	bases := map[chainID]BaseChain{}
+	tables := map[tableID]bool{}
 	err = c.list(unix.NFPROTO_UNSPEC, unix.NFT_MSG_GETCHAIN, nil, func(family uint8, b []byte) error {
 		f, err := fields(b)
 		if err != nil {
 			return err
 		}
-		at := foreignChain{foreignTable{family, netlink.Text(f[unix.NFTA_CHAIN_TABLE])}, netlink.Text(f[unix.NFTA_CHAIN_NAME])}
+		at := chainID{tableID{family, netlink.Text(f[unix.NFTA_CHAIN_TABLE])}, netlink.Text(f[unix.NFTA_CHAIN_NAME])}
 		base, ok, err := baseChain(at, f)
 		if ok && err == nil {
-			bases[at], tables[at.foreignTable] = base, true
+			bases[at], tables[at.tableID] = base, true
 		}
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list the chains of all tables: %w", err)
 	}
-	jumps := map[foreignChain][]string{}
-	drops := map[foreignChain]int{}
+	jumps := map[chainID][]string{}
+	drops := map[chainID]int{}
 	for t := range tables {
 		var of netlink.Encoder
 		of.Text(unix.NFTA_RULE_TABLE, t.name)
@@ -99,7 +100,7 @@ func (c *Conn) foreign() (out []BaseChain, err error) {
 			if err != nil {
 				return err
 			}
-			at := foreignChain{foreignTable{family, netlink.Text(f[unix.NFTA_RULE_TABLE])}, netlink.Text(f[unix.NFTA_RULE_CHAIN])}
+			at := chainID{tableID{family, netlink.Text(f[unix.NFTA_RULE_TABLE])}, netlink.Text(f[unix.NFTA_RULE_CHAIN])}
 			drop, to, err := verdict(f[unix.NFTA_RULE_EXPRESSIONS])
 			if drop {
 				drops[at]++
@@ -109,7 +110,7 @@ func (c *Conn) foreign() (out []BaseChain, err error) {
 			}
 			return err
 		})
-		if err != nil && !errors.Is(err, unix.ENOENT) { // gone meanwhile
+		if err != nil && !errors.Is(err, unix.ENOENT) { // the table was deleted since its chains were listed
 			return nil, fmt.Errorf("list the rules of table %s %s: %w", families[t.family], t.name, err)
 		}
 	}
@@ -125,9 +126,9 @@ func (c *Conn) foreign() (out []BaseChain, err error) {
 	return out, nil
 }
 
-// baseChain reads a chain; ok is false where packets of containers do not pass it, and
-// for our own.
-func baseChain(at foreignChain, f map[uint16][]byte) (base BaseChain, ok bool, err error) {
+// baseChain reads a chain. ok is false if packets of containers do not pass the chain, or
+// if it is in table inet masq.
+func baseChain(at chainID, f map[uint16][]byte) (base BaseChain, ok bool, err error) {
 	family := families[at.family]
 	h, is := f[unix.NFTA_CHAIN_HOOK]
 	if !is || family == ruleset.Family && at.name == ruleset.Name {
@@ -138,7 +139,7 @@ func baseChain(at foreignChain, f map[uint16][]byte) (base BaseChain, ok bool, e
 		return base, false, err
 	}
 	name, ok := passed[family][number(hook[unix.NFTA_HOOK_HOOKNUM])]
-	// A chain has no policy attribute where its family has none.
+	// The attribute is missing in families whose chains have no policy.
 	policy, has := f[unix.NFTA_CHAIN_POLICY]
 	return BaseChain{
 		Family: family, Table: at.name, Chain: at.chain, Hook: name,
@@ -182,14 +183,14 @@ func verdict(expressions []byte) (drop bool, to string, err error) {
 }
 
 // reached counts the rules that drop in a chain and in the chains that it jumps to.
-func reached(from foreignChain, drops map[foreignChain]int, jumps map[foreignChain][]string) (n int) {
-	seen := map[foreignChain]bool{from: true}
-	for todo := []foreignChain{from}; len(todo) > 0; {
+func reached(from chainID, drops map[chainID]int, jumps map[chainID][]string) (n int) {
+	seen := map[chainID]bool{from: true}
+	for todo := []chainID{from}; len(todo) > 0; {
 		at := todo[0]
 		todo = todo[1:]
 		n += drops[at]
 		for _, name := range jumps[at] {
-			if to := (foreignChain{at.foreignTable, name}); !seen[to] {
+			if to := (chainID{at.tableID, name}); !seen[to] {
 				seen[to] = true
 				todo = append(todo, to)
 			}

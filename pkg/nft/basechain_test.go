@@ -11,7 +11,7 @@ func TestForeign(t *testing.T) {
 	c := kernel(t)
 	is := func(what string, want ...BaseChain) {
 		t.Helper()
-		got, err := c.Foreign()
+		got, err := c.OtherBaseChains()
 		if err != nil {
 			t.Fatal(err)
 		}

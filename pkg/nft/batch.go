@@ -15,12 +15,13 @@ type op struct {
 	flags uint16
 	body  netlink.Encoder
 	what  string // for errors: "add chain policy-1234"
-	// optional says that the thing may be gone already: the transaction is sent
-	// again without this message. (NFT_MSG_DESTROY* would do, from Linux 6.3.)
+	// optional says that the object may be missing: then the transaction is sent again
+	// without this message. (From Linux 6.3, NFT_MSG_DESTROY* could replace this.)
 	optional bool
-	// doubtful says that the message removes what a newer attachment may need.
+	// doubtful says that the message may be wrong if attachments have been added or
+	// removed since the ruleset was planned.
 	doubtful bool
-	// unexpected says that the message removes something that is not desired.
+	// unexpected says that the message removes an unexpected object.
 	unexpected bool
 }
 
@@ -34,8 +35,7 @@ type opError struct {
 func (e *opError) Error() string { return e.op.what + ": " + e.err.Error() }
 func (e *opError) Unwrap() error { return e.err }
 
-// opErrors returns the errors of single messages in an error of transact, and the other
-// error, if there is one.
+// opErrors splits an error of transact into the errors of single messages and the rest.
 func opErrors(err error) (failed []*opError, other error) {
 	all := []error{err}
 	var joined interface{ Unwrap() []error }
@@ -56,8 +56,8 @@ func opErrors(err error) (failed []*opError, other error) {
 // errStale means that another program changed the ruleset since it was read.
 var errStale = errors.New("the ruleset has changed since it was read")
 
-// commit sends the messages as one transaction. With a generation other than 0, the
-// ruleset must still be of that generation: errStale otherwise.
+// commit sends the messages as one transaction. With a generation other than 0, the kernel
+// refuses the transaction if the ruleset is of another generation: errStale.
 func (c *Conn) commit(ops []op, generation uint32) error {
 	for len(ops) > 0 {
 		err := c.transact(ops, generation, true)
@@ -82,7 +82,7 @@ func (c *Conn) commit(ops []op, generation uint32) error {
 	return nil
 }
 
-// check has the kernel validate the messages and then forget them.
+// check has the kernel validate the messages without applying them.
 func (c *Conn) check(ops []op) error { return c.transact(ops, 0, false) }
 
 func (c *Conn) transact(ops []op, generation uint32, keep bool) error {
@@ -117,7 +117,7 @@ func (c *Conn) transact(ops []op, generation uint32, keep bool) error {
 		}
 		return nil
 	})
-	// A transaction that is refused as a whole has no acknowledgement.
+	// The kernel acknowledges no transaction that it refuses as a whole.
 	if len(errs) > 0 && (err == nil || errors.Is(err, netlink.ErrNoAnswer)) {
 		return c.explainOwner(errors.Join(errs...))
 	}

@@ -8,12 +8,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Check returns what is missing or different of the rules and elements that an
-// attachment needs; has as for Add.
+// Check returns the differences of the rules and elements that an attachment needs. has is
+// as for Add.
 //
-// A transaction raises the ruleset's generation a moment before its rules are the ones that
-// the kernel lists (nf_tables_commit in nf_tables_api.c), so a difference counts only if it
-// is found twice.
+// A transaction increases the ruleset's generation a moment before the kernel lists its
+// rules (nf_tables_commit in nf_tables_api.c), so a difference counts only if it is found
+// twice.
 func (c *Conn) Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]Difference, error) {
 	changes, err := c.checkOnce(a, has)
 	if err != nil || len(changes) == 0 {
@@ -35,7 +35,7 @@ func (c *Conn) checkOnce(a masq.Attachment, has func(netip.Addr) (bool, error)) 
 		}
 		for _, s := range want.Sets {
 			if s.Live {
-				continue // one by one, below
+				continue // they are read one by one, below
 			}
 			if err := c.read(s, have.sets[s.Name]); err != nil {
 				return err

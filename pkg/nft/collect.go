@@ -7,9 +7,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// unusedPolicies returns the IDs of policies to which no element leads any more, and
-// whether other policies are left. The kernel counts the uses of a chain: each of its
-// rules, and each element that leads to it.
+// unusedPolicies returns the IDs of policies that no element leads to after gone is
+// removed, and whether other policies are left. The kernel counts the uses of a chain:
+// each of its rules, and each element that leads to it.
 func unusedPolicies(have *observed, gone removed) (unused map[string]bool, left bool) {
 	refs := references(gone)
 	unused = map[string]bool{}
@@ -26,14 +26,14 @@ func unusedPolicies(have *observed, gone removed) (unused map[string]bool, left 
 }
 
 // collect returns the messages that remove the chains of unused policies, and the features
-// that no other policy has. It reads whole sets, but only when a policy ends. Objects in
-// needed stay.
+// that only they have. Objects in needed are kept. It reads whole sets, but only when a
+// policy ends.
 func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, needed contents) ([]op, error) {
 	empty, err := c.emptyFeatures(have, gone, needed)
 	if err != nil {
 		return nil, err
 	}
-	helpers := 0 // rules of HelpersChain that stay
+	helpers := 0 // rules of HelpersChain that are kept
 	each := func(f func(chain string, r rule, role ruleset.RuleRole)) {
 		for _, name := range slices.Sorted(maps.Keys(have.chains)) {
 			for _, r := range have.chains[name].rules {
@@ -71,8 +71,8 @@ func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, nee
 	}, func(Difference) {})...), nil
 }
 
-// emptyFeatures returns the features whose sets are empty when gone has been removed, and
-// that neither sourceCIDRs nor needed have.
+// emptyFeatures reports for each feature whether its sets are empty after gone is removed.
+// It reports false for features of sourceCIDRs and of needed.
 func (c *Conn) emptyFeatures(have *observed, gone removed, needed contents) (map[ruleset.Feature]bool, error) {
 	empty := map[ruleset.Feature]bool{}
 	for name := range have.sets {

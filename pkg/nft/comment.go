@@ -4,11 +4,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// Comments are kept in the user data of rules and elements, in libnftnl's own
-// notation: type, length, value, with the type 0 for a comment in both.
+// Comments are part of the user data of rules and elements, which libnftnl encodes as
+// type, length and value. The type of a comment is 0 in both.
 const userdataComment = 0
 
-// comment reads it from user data; empty where there is none.
+// comment returns the comment in user data, or nil if there is none.
 func comment(b []byte) []byte {
 	for len(b) >= 2 {
 		typ, n := b[0], int(b[1])
@@ -23,7 +23,7 @@ func comment(b []byte) []byte {
 	return nil
 }
 
-// putComment is the inverse of comment. The length has to fit one byte; IDs and
+// putComment appends user data with a comment. The length must fit one byte; IDs and
 // identities do.
 func putComment(a *netlink.Encoder, typ uint16, s string) {
 	if s == "" {

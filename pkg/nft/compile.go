@@ -11,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// compile turns a rule as package ruleset writes it, in nft's notation, into the
-// expressions that nft would send for it. It knows the notation that the ruleset
-// uses and refuses everything else.
+// compile turns a rule in nft's notation, as package ruleset writes it, into the
+// expressions that nft would send. It refuses notation that the ruleset does not use.
 func compile(rule string) ([]expression, error) {
 	c := &compiler{words: strings.Fields(rule)}
 	for len(c.words) > 0 && c.err == nil {
@@ -29,8 +28,8 @@ type compiler struct {
 	words []string
 	out   []expression
 	err   error
-	// The protocols that the rule has matched so far: nft matches a header's
-	// protocol once, before the first field of it.
+	// network and transport are the protocols that the rule has matched so far. Like nft,
+	// the compiler matches a header's protocol once, before the first field of the header.
 	network, transport string
 }
 
@@ -62,7 +61,7 @@ func (c *compiler) next() string {
 	return w
 }
 
-// take takes the given words if they come next.
+// take takes the words of phrase if they come next.
 func (c *compiler) take(phrase string) bool {
 	want := strings.Fields(phrase)
 	if len(c.words) < len(want) {
@@ -93,8 +92,8 @@ func (c *compiler) quoted(s string) string {
 	return out
 }
 
-// The states of a flow as the kernel's ct expression gives them, a bit each
-// (NF_CT_STATE_BIT in uapi/linux/netfilter/nf_conntrack_common.h).
+// ctStates has the bit of each state in the kernel's ct expression (NF_CT_STATE_BIT in
+// uapi/linux/netfilter/nf_conntrack_common.h).
 var ctStates = map[string]uint32{"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 
 // Bits of a flow's status (enum ip_conntrack_status in
@@ -139,7 +138,7 @@ func (c *compiler) statement() {
 	case c.take("ct helper set"):
 		c.emit(&expr.Objref{Type: unix.NFT_OBJECT_CT_HELPER, Name: c.quoted(c.next())})
 	case c.take("ip daddr 127.0.0.0/8"):
-		// nft loads only the first byte for a prefix of one byte.
+		// For a prefix of one byte, nft loads only the first byte.
 		c.needNetwork("ipv4")
 		c.emit(&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 1},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{127}})
@@ -218,7 +217,7 @@ func (c *compiler) numgen() {
 		&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: binary.BigEndian.AppendUint32(nil, bound)})
 }
 
-// ports puts both ends of "20000-29999" into two registers.
+// ports loads both ends of "20000-29999" into two registers.
 func (c *compiler) ports(s string, register uint32) {
 	first, last, ok := strings.Cut(s, "-")
 	if !ok {

@@ -12,15 +12,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// Conn reaches the nftables of the network namespace in which it was opened.
+// Conn accesses the nftables of the network namespace in which it was opened.
 type Conn struct {
 	nl    *netlink.Conn
-	watch *Watcher // the last that Watch returned; nil before its first call
-	// Services returns the ports that the node's services have, for Add to reserve them;
-	// nil keeps the ports that the table reserves.
+	watch *Watcher // the last that Watch returned, or nil
+	// Services returns the ports of the node's services, which Add reserves. If it is nil,
+	// Add keeps the ports that the table reserves.
 	Services func() ([]masq.PortRange, error)
 
-	published *published // of Published; nil before its first call
+	published *published // the last result of Published, or nil
 }
 
 // Open connects to the nftables of the calling thread's network namespace.
@@ -32,20 +32,20 @@ func Open() (*Conn, error) {
 	return &Conn{nl: nl}, nil
 }
 
-// Close ends the connection. Rules stay.
+// Close closes the connection. The rules are kept.
 func (c *Conn) Close() error { return c.nl.Close() }
 
 const (
-	// retryTime bounds how long a change is planned again because other programs were
-	// faster. Whenever that happens a change of theirs was made.
+	// retryTime bounds how long a change is planned again because other programs changed
+	// the ruleset first.
 	retryTime = 20 * time.Second
-	// retryPause is the longest pause before the second attempt, and doubles up to
-	// retryPauseMax: writers that keep getting in one another's way draw apart.
+	// retryPause is the longest pause before the second attempt. It doubles up to
+	// retryPauseMax, so that writers that conflict repeatedly spread out.
 	retryPause    = time.Millisecond
 	retryPauseMax = 32 * time.Millisecond
 )
 
-// retry calls f until the ruleset holds still for it.
+// retry calls f again while it fails because other programs changed the ruleset.
 func retry(f func() error) error {
 	begun, pause := time.Now(), retryPause
 	for {
@@ -61,7 +61,7 @@ func retry(f func() error) error {
 	}
 }
 
-// Exists reports whether the table is there.
+// Exists reports whether the table exists.
 func (c *Conn) Exists() (bool, error) {
 	_, err := c.get(unix.NFT_MSG_GETTABLE, ofTable())
 	if errors.Is(err, unix.ENOENT) {
@@ -70,8 +70,8 @@ func (c *Conn) Exists() (bool, error) {
 	return err == nil, explain(err)
 }
 
-// Generation is the number of the kernel's present ruleset: it grows with each
-// transaction, whoever makes it.
+// Generation returns the generation of the kernel's ruleset, which every transaction of
+// any program increases by one.
 func (c *Conn) Generation() (uint32, error) {
 	g, err := c.generation()
 	return g, explain(err)

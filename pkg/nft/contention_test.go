@@ -54,7 +54,7 @@ func TestAddAndRemoveBesideOthers(t *testing.T) {
 	c := kernel(t)
 	n := restless(t)
 	var all []masq.Attachment
-	for i := range crowd + 20 {
+	for i := range manyAttachments + 20 {
 		p := masq.Default()
 		if i < 10 {
 			p.RandomFully = i%2 == 0 // another policy

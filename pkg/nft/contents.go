@@ -9,7 +9,7 @@ type ref struct {
 	parent, name string
 }
 
-// contents has some objects of a table.
+// contents is a set of objects of a table.
 type contents map[ref]bool
 
 // frameOf returns the chains, sets and helpers of a table.

@@ -13,34 +13,33 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Counter is what a rule or an element has counted since it was made.
+// Counter counts packets since its rule or element was added.
 type Counter struct{ Packets, Bytes uint64 }
 
-// CountedRule is a rule as the kernel has it.
+// CountedRule is a rule in the kernel.
 type CountedRule struct {
-	Chain, ID string // the ID is the rule's comment, whoever wrote it
+	Chain, ID string // ID is the rule's comment, which any program may have written
 	Handle    uint64
 	// Counts says that the rule has a counter.
 	Counts bool
 	Counter
 }
 
-// Begun is what an attachment's address has counted: a packet for each flow that it
-// began, as translation is decided with the first packet of a flow.
+// Begun is the counter of an attachment's address. It counts one packet for each flow that
+// the address began, because the kernel decides on translation with a flow's first packet.
 type Begun struct {
 	Address, Identity string
 	Counter
 }
 
-// Counters is what the table has counted, at one generation of the ruleset unless others
-// keep changing that.
+// Counters are the counters of the table. They are of one generation of the ruleset,
+// unless other programs keep changing it.
 type Counters struct {
 	Rules []CountedRule // by chain, in the kernel's order
 	Begun []Begun       // in the order of addresses
 }
 
-// Counters reads what the table has counted. A table that is not there has counted
-// nothing.
+// Counters reads the counters of the table. It returns none if the table does not exist.
 func (c *Conn) Counters() (Counters, error) {
 	var out Counters
 	attempts := 0
@@ -71,16 +70,16 @@ func (c *Conn) Counters() (Counters, error) {
 	return out, explain(err)
 }
 
-// Dropped is how many packets the rules dropped of each attachment, since its elements
-// were made.
+// Dropped is the number of packets of each attachment that rules dropped, since the
+// attachment's elements were added.
 type Dropped struct {
 	Spoofed   map[string]uint64 // by the attachment's identity
 	OtherLink map[string]uint64 // by its address
 	Invalid   map[string]uint64 // by its address
 }
 
-// Dropped reads what the elements have counted that packets are dropped by. Its cost
-// follows the number of attachments.
+// Dropped reads the counters of the elements by which packets are dropped. Its cost grows
+// with the number of attachments.
 func (c *Conn) Dropped() (out Dropped, err error) {
 	err = retry(func() error {
 		out = Dropped{map[string]uint64{}, map[string]uint64{}, map[string]uint64{}}
@@ -107,8 +106,8 @@ func (c *Conn) Dropped() (out Dropped, err error) {
 	return out, explain(err)
 }
 
-// CountedRules reads the rules of the table alone, by chain, in the kernel's order: its
-// cost follows the number of policies, not that of attachments.
+// CountedRules reads only the rules of the table, by chain, in the kernel's order. Its
+// cost grows with the number of policies, not of attachments.
 func (c *Conn) CountedRules() (rules []CountedRule, err error) {
 	err = retry(func() error {
 		rules, err = c.countedRules()
@@ -148,14 +147,14 @@ func (c *Conn) countedRules() ([]CountedRule, error) {
 	return out, nil
 }
 
-// countedElement is what an element of a set has counted.
+// countedElement is an element of a set and its counter.
 type countedElement struct {
-	raw, key, identity string // raw is the kernel's bytes of the key
+	raw, key, identity string // raw is the key in the kernel's bytes
 	Counter
 }
 
-// counted returns what the elements of a set have counted, in the order of the
-// kernel's bytes; none where there is no such set.
+// counted returns the elements of a set with their counters, in the order of the kernel's
+// bytes. It returns none if the set does not exist.
 func (c *Conn) counted(set string, decode func([]byte) string) ([]countedElement, error) {
 	var out []countedElement
 	err := c.dump(func() { out = nil }, unix.NFT_MSG_GETSETELEM, elementList(set, nil), func(b []byte) error {
@@ -196,7 +195,7 @@ func countedOf(item []byte, decode func([]byte) string) (x countedElement, err e
 		x.Counter, _, err = readCounter([]expression{{netlink.Text(one[unix.NFTA_EXPR_NAME]), one[unix.NFTA_EXPR_DATA]}})
 		return x, err
 	}
-	// Where a set has several expressions, the kernel lists them.
+	// If a set has several expressions, the kernel lists them.
 	all, err := parseList(f[nftaSetElemExpressions])
 	if err != nil {
 		return x, err

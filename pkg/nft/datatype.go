@@ -12,8 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// datatype is a type of nft as the kernel needs it: the number is for nft's own
-// use when it lists the set (enum datatypes in its include/datatype.h).
+// datatype is a type of nft as the kernel stores it. number is used only by nft, when it
+// lists the set (enum datatypes in its include/datatype.h).
 type datatype struct {
 	number uint32
 	size   int
@@ -87,7 +87,7 @@ func appendName(b []byte, s string) ([]byte, error) {
 	return append(append(b, name...), zeros[:unix.IFNAMSIZ-len(name)]...), nil
 }
 
-// zeros fill up names and registers.
+// zeros pads names and registers.
 var zeros [unix.IFNAMSIZ]byte
 
 func decodeName(b []byte) string { return strconv.Quote(netlink.Text(b)) }

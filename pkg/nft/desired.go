@@ -6,39 +6,39 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// ErrConflict says that others changed the ruleset meanwhile, so that something
-// could not be done or could not be judged. What was certain has been done. Try again.
-var ErrConflict = errors.New("the ruleset was changed by another program meanwhile")
+// ErrConflict means that another program changed the ruleset meanwhile, so that a change
+// was not made or a difference could not be confirmed. Definite repairs have been made.
+// Try again.
+var ErrConflict = errors.New("another program changed the ruleset meanwhile")
 
-// ErrStructure says that the chain or the set of an element is missing: compare the
+// ErrStructure means that the chain or the set of an element is missing: compare the
 // structure first.
 var ErrStructure = errors.New("a chain or a set is missing")
 
-// Desired is what the structure of the table should be: everything but the elements of
-// live sets.
+// Desired is the desired structure of the table: everything but the elements of live sets.
 type Desired struct {
-	// Table is the structure. An empty one is none: the table is deleted.
+	// Table is the structure. If it is empty, the table is deleted.
 	Table ruleset.Table
-	// Pending is the structure that attachments need that the plugin is adding or
-	// removing: it is neither missing nor unexpected.
+	// Pending is the structure for attachments that the plugin is adding or removing: it
+	// is neither missing nor unexpected.
 	Pending ruleset.Table
-	// AsOf is a generation of the ruleset whose attachments are all known to Table and
-	// Pending. If the kernel's generation is later, objects that come and go with the
-	// attachments of a policy are left unchanged.
+	// AsOf is a generation of the ruleset whose attachments are all in Table and Pending.
+	// If the kernel's generation is later, objects that depend on policies are not
+	// changed.
 	AsOf uint32
-	// Keep leaves unexpected chains, sets and objects where they are: attachments may need
-	// them whose records cannot be read.
+	// Keep keeps unexpected chains, sets and objects: attachments whose records cannot be
+	// read may need them.
 	Keep bool
-	// Unfilled has missing live sets made without elements: the caller adds them afterwards,
-	// in parts. It is for nodes with so many attachments that one transaction would take
-	// too much memory.
+	// Unfilled makes missing live sets without elements, which the caller then adds in
+	// parts. It is for nodes with so many attachments that one transaction would take too
+	// much memory.
 	Unfilled bool
-	// Complete returns Table with all elements. It is called where a live set, or the
-	// table, has to be made.
+	// Complete returns Table with all elements. It is called if a live set or the table
+	// has to be made.
 	Complete func() ruleset.Table
 }
 
-// StructureResult is what SyncStructure did.
+// StructureResult is the result of SyncStructure.
 type StructureResult struct {
 	Changes []Difference
 	// Large says that a transaction was so large that the Watcher missed concurrent
@@ -46,8 +46,8 @@ type StructureResult struct {
 	Large bool
 	// Left is the number of differences that remain because of the error.
 	Left int
-	// Unfilled says that live sets were made, or were to be made, without their elements.
+	// Unfilled says that live sets were made without their elements, or should have been.
 	Unfilled bool
-	// InUse says that something unexpected stayed because elements refer to it.
+	// InUse says that an unexpected object was kept because elements refer to it.
 	InUse bool
 }

@@ -38,7 +38,7 @@ type Difference struct {
 // ChangedElement returns the difference for an element of a live set that exists and is
 // not the desired one.
 func ChangedElement(e ruleset.LiveElement) Difference {
-	return Difference{Kind: KindElement, Reason: masq.Changed, Parent: e.Set, Object: e.Key, Detail: fmt.Sprintf("goes to %q as %q", e.Goto, e.Comment)}
+	return Difference{Kind: KindElement, Reason: masq.Changed, Parent: e.Set, Object: e.Key, Detail: fmt.Sprintf("has chain %q and comment %q", e.Goto, e.Comment)}
 }
 
 // Name names the object and its parent: "policy4 10.88.0.5" for an element of a set.

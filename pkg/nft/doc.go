@@ -1,17 +1,25 @@
-// Package nft puts a ruleset into the kernel, reads it back and compares the two.
+// Package nft puts a ruleset into the kernel, reads it back, compares the two, and watches
+// for changes. Package ruleset makes the ruleset.
 //
-// It sends nf_tables messages through package netlink. The expressions of a rule are
-// encoded by google/nftables; reading goes by raw attributes, because a library
-// that decodes what it knows hides what it does not, and a hidden expression is
-// drift that nobody sees.
+// A Conn adds and removes single attachments (Add, Remove) for the plugin. For masqd it
+// compares and repairs the table in parts (SyncStructure, Scan, Edit) and reports the
+// transactions of other programs (Watch). Check, Structure and Drift only compare; each
+// difference has a kind, a reason and an object.
 //
-// Each change is one transaction: it happens wholly or not at all, and no packet
-// sees the middle. Where a change was planned from what was read, the transaction
-// carries the generation that it was read at, and is planned anew when somebody
-// else was faster.
+// Each change is one transaction: it happens completely or not at all, and no packet meets
+// a part of it. If a change depends on what was read, the transaction carries the
+// generation of the ruleset that was read. If another program changed the ruleset since,
+// the kernel refuses the transaction, and the change is planned again.
 //
-// To debug: `nft list table inet masq` shows the table, each rule with its ID as
-// comment; `nft monitor` shows each transaction.
+// The package sends nf_tables messages through package netlink. google/nftables encodes the
+// expressions of rules. Answers are read as attributes: a library that decodes only the
+// expressions that it knows would hide others, and a hidden expression would be a
+// difference that is not found.
+//
+// # To debug
+//
+// `nft list table inet masq` shows the table, each rule with its ID as comment;
+// `nft monitor` shows each transaction.
 //
 // Requires Linux 5.15.
 package nft

@@ -9,8 +9,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Element reads one element of a live set; found is false where it, or its set, is not
-// there.
+// Element reads one element of a live set. found is false if the element or its set does
+// not exist.
 func (c *Conn) Element(set, key string) (e ruleset.LiveElement, found bool, err error) {
 	s, ok := ruleset.LiveSet(set)
 	if !ok {
@@ -23,12 +23,14 @@ func (c *Conn) Element(set, key string) (e ruleset.LiveElement, found bool, err 
 	return x.in(set, key), true, nil
 }
 
-// Edit adds elements to live sets and removes others in one transaction, removals
-// first. It is no error if an element to add already exists and goes to the same chain,
-// or if an element to remove is missing. With a generation other than 0, the ruleset
-// must still be of that generation: ErrConflict otherwise. A missing chain or set is
-// ErrStructure. Another element in the place of an added one is ErrConflict. large says
-// that the Watcher missed concurrent changes by other programs.
+// Edit deletes elements of live sets and adds others in one transaction. It succeeds if an
+// element to add exists and leads to the same chain, or if an element to delete is
+// missing.
+//
+// With a generation other than 0, the error is ErrConflict if the ruleset is of another
+// generation. It is also ErrConflict if an element to add exists and leads to another
+// chain, and ErrStructure if a chain or a set is missing. large says that the Watcher
+// missed concurrent changes by other programs.
 func (c *Conn) Edit(add, remove []ruleset.LiveElement, generation uint32) (large bool, err error) {
 	var ops []op
 	for _, part := range []struct {

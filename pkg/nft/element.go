@@ -11,7 +11,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// compare reads a set against what is wanted of it.
+// compareElements reads a set and compares it with the desired one.
 func (c *Conn) compareElements(want ruleset.Set, into *set) error {
 	kt, err := parseType(want.Type)
 	if err != nil {
@@ -22,22 +22,22 @@ func (c *Conn) compareElements(want ruleset.Set, into *set) error {
 		return fmt.Errorf("set %s: %w", want.Name, err)
 	}
 	var d *setDifference
-	forget := func() { d = &setDifference{there: make([]bool, len(want.Elements)), wrong: map[int]element{}} }
+	forget := func() { d = &setDifference{exists: make([]bool, len(want.Elements)), wrong: map[int]element{}} }
 	err = c.eachElement(want.Name, forget, func(x rawElement) error {
 		i, ok := wanted.find(x.key)
 		if !ok {
 			key, err := kt.decode(x.key)
-			d.foreign = append(d.foreign, key)
+			d.unexpected = append(d.unexpected, key)
 			return err
 		}
-		d.there[i] = true
+		d.exists[i] = true
 		if e := want.Elements[i]; string(x.chain) != e.Goto || string(x.comment) != e.Comment {
 			d.wrong[i] = x.element()
 		}
 		return nil
 	})
-	slices.Sort(d.foreign)
-	d.foreign = slices.Compact(d.foreign) // an element can be listed twice: see readListing
+	slices.Sort(d.unexpected)
+	d.unexpected = slices.Compact(d.unexpected) // an element can be listed twice: see readListing
 	into.setDifference = d
 	return err
 }
@@ -49,7 +49,7 @@ func (c *Conn) ranges(name string, into *set) error {
 	return err
 }
 
-// elements reads the elements of a set, by their keys.
+// elements returns the elements of a set by their keys.
 func (c *Conn) elements(name, typ string) (map[string]element, error) {
 	kt, err := parseType(typ)
 	if err != nil {
@@ -64,21 +64,22 @@ func (c *Conn) elements(name, typ string) (map[string]element, error) {
 	return all, err
 }
 
-// eachElement calls f with each element of a set, again from the first after forget.
+// eachElement calls f with each element of a set. It calls forget before it starts, and
+// before it starts again.
 func (c *Conn) eachElement(set string, forget func(), f func(rawElement) error) error {
 	err := c.dump(forget, unix.NFT_MSG_GETSETELEM, elementList(set, nil), func(b []byte) error {
 		return eachElement(b, f)
 	})
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return errInterrupted // the set went between two dumps
+		return errInterrupted // the set was deleted between two dumps
 	case err != nil:
 		return fmt.Errorf("read the elements of set %s: %w", set, err)
 	}
 	return nil
 }
 
-// element reads one element; found is false where there is none.
+// element reads one element. found is false if it does not exist.
 func (c *Conn) element(set, typ, key string) (e element, found bool, err error) {
 	kt, err := parseType(typ)
 	if err != nil {
@@ -100,7 +101,8 @@ func (c *Conn) element(set, typ, key string) (e element, found bool, err error) 
 			return nil
 		})
 	}
-	// Another program may have made a set of this name with keys of another length (EINVAL).
+	// Another program may have made a set of this name with keys of another length
+	// (EINVAL).
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
 		return e, false, nil
 	}
@@ -117,8 +119,8 @@ func elementList(set string, items netlink.Encoder) netlink.Encoder {
 	return a
 }
 
-// rawElement is an element in the buffer that it was read into, which is used again
-// for the next.
+// rawElement is an element in the buffer that it was read into, which is reused for the
+// next one.
 type rawElement struct {
 	key            []byte
 	end            bool
@@ -143,7 +145,7 @@ func eachElement(b []byte, f func(rawElement) error) error {
 	})
 }
 
-// take notes one attribute of an element.
+// take reads one attribute of an element.
 func (x *rawElement) take(typ uint16, data []byte) (err error) {
 	switch typ {
 	case unix.NFTA_SET_ELEM_KEY:

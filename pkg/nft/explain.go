@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// explain adds what to do to errors that a person can mend.
+// explain adds the remedy to errors that have one.
 func explain(err error) error {
 	var failed *opError
-	// Without nf_tables the kernel calls every request invalid that is no transaction.
+	// Without nf_tables the kernel answers EINVAL to every request that is no transaction.
 	none := errors.Is(err, unix.EINVAL) && !errors.As(err, &failed)
 	var owned *OwnerError
 	switch {

@@ -10,14 +10,13 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// expression is one expression of a rule: its name in the kernel, and its
-// attributes.
+// expression is one expression of a rule: its name in the kernel, and its attributes.
 type expression struct {
 	name string
 	data netlink.Encoder
 }
 
-// The names of the expressions that the ruleset uses.
+// nameOf returns the kernel's name of an expression, or "" if the ruleset does not use it.
 func nameOf(e expr.Any) string {
 	switch e.(type) {
 	case *expr.Bitwise:
@@ -57,7 +56,7 @@ func nameOf(e expr.Any) string {
 func encode(e expr.Any) (expression, error) {
 	name := nameOf(e)
 	if name == "" {
-		return expression{}, fmt.Errorf("expression %T is not one that the ruleset uses", e)
+		return expression{}, fmt.Errorf("expression %T is unknown", e)
 	}
 	data, err := expr.MarshalExprData(unix.NFPROTO_INET, e)
 	return expression{name, data}, err
@@ -92,7 +91,7 @@ func parseList(b []byte) ([]expression, error) {
 	return out, err
 }
 
-// counterOf is the index of the counter among the expressions of a rule, or -1.
+// counterOf returns the index of the counter among the expressions of a rule, or -1.
 func counterOf(all []expression) int {
 	return slices.IndexFunc(all, func(e expression) bool { return e.name == "counter" })
 }

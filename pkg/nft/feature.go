@@ -14,17 +14,16 @@ import (
 
 // Feature is a part of the kernel that masq-cni uses or could use.
 type Feature struct {
-	Name    string // as nft writes it: "masquerade", "ct helper ftp"
-	Offered bool
-	Module  string // what to load where it is not offered; "": nothing that is known
-	For     string // what does not work without it
+	Name      string // as nft writes it: "masquerade", "ct helper ftp"
+	Available bool
+	Module    string // the module to load if it is not available; "" if none is known
+	For       string // what does not work without it
 }
 
-// Features returns what the running kernel offers and what it lacks, in an order
-// that is always the same. The kernel is asked by one transaction that never takes
-// effect, and loads the modules that it can. Meanwhile, some milliseconds, the
-// namespace tracks connections, if it does not anyway. An error says that the
-// kernel could not be asked.
+// Features returns which features the running kernel has, always in the same order. It
+// sends one transaction that never takes effect, for which the kernel loads the modules
+// that it can. For some milliseconds the namespace tracks connections, even if it did not
+// before. It fails if the kernel cannot be queried.
 func (c *Conn) Features() ([]Feature, error) {
 	all, err := probes()
 	if err != nil {
@@ -38,15 +37,15 @@ func (c *Conn) Features() ([]Feature, error) {
 	for _, k := range masq.HelperKinds {
 		every.Helpers = append(every.Helpers, masq.Helper{Name: k.Name})
 	}
-	return halved(out, c.missingNAT(every)), nil
+	return withoutNAT(out, c.missingNAT(every)), nil
 }
 
-// halved takes from the features the helpers that lack the half that translates.
-func halved(all []Feature, missing []MissingHelper) []Feature {
+// withoutNAT marks the helpers whose module for translation is missing as not available.
+func withoutNAT(all []Feature, missing []MissingHelper) []Feature {
 	for _, m := range missing {
 		i := slices.IndexFunc(all, func(f Feature) bool { return f.Name == helperFeature(m.Helper) })
-		if i >= 0 && all[i].Offered {
-			all[i].Offered, all[i].Module = false, m.Module
+		if i >= 0 && all[i].Available {
+			all[i].Available, all[i].Module = false, m.Module
 		}
 	}
 	return all
@@ -54,15 +53,15 @@ func halved(all []Feature, missing []MissingHelper) []Feature {
 
 func helperFeature(name string) string { return "ct helper " + name }
 
-// probe is a feature and what of a transaction the kernel refuses without it.
+// probe is a feature, and messages that the kernel refuses without it.
 type probe struct {
 	Feature
 	ops []op
 }
 
-// probed is a table that never comes to be. It is not the table of the ruleset, with
-// which the answers would change.
-const probed = ruleset.Name + "-features"
+// probeTable is a table that is never made. Probing in the ruleset's table would depend on
+// what that table contains.
+const probeTable = ruleset.Name + "-features"
 
 // features probes all features in one transaction. The kernel reports an error for each
 // message that it refuses, and an aborted transaction takes milliseconds.
@@ -72,10 +71,10 @@ func (c *Conn) features(all []probe) ([]Feature, error) {
 	var features []*Feature // of each message
 	for i, p := range all {
 		out[i] = p.Feature
-		out[i].Offered = true
+		out[i].Available = true
 		for _, o := range p.ops {
 			o.what = p.Name
-			ops, features = append(ops, o.within(probed)), append(features, &out[i])
+			ops, features = append(ops, o.within(probeTable)), append(features, &out[i])
 		}
 	}
 	err := c.check(ops)
@@ -84,7 +83,7 @@ func (c *Conn) features(all []probe) ([]Feature, error) {
 		if !slices.ContainsFunc(absences, func(x unix.Errno) bool { return errors.Is(e.err, x) }) {
 			other = e
 		}
-		features[e.index].Offered = false
+		features[e.index].Available = false
 	}
 	if other != nil {
 		return nil, explain(err)
@@ -92,7 +91,7 @@ func (c *Conn) features(all []probe) ([]Feature, error) {
 	return out, nil
 }
 
-// absences are the kernel's answers to a request for something that it lacks. It answers
+// absences are the kernel's answers to a request for a feature that it lacks. It answers
 // EINVAL if an expression does not know a type or a key.
 var absences = []unix.Errno{unix.ENOENT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT, unix.EINVAL}
 
@@ -107,21 +106,21 @@ func (o op) within(table string) op {
 	return o
 }
 
-// statements are the features that are expressions: how the ruleset writes one, and
-// its name in the kernel. What follows it is left out, so that one that is lacking
-// is not named for another.
+// statements are the features that are expressions: each has a rule of the ruleset that
+// uses it, and its name in the kernel. Later expressions of the rule are left out, so that
+// their absence is not reported as this one's.
 var statements = []struct{ name, rule, expression, module, use string }{
-	{"masquerade", "masquerade fully-random", "masq", "nft_masq", "masquerading, but to snatAddresses"},
+	{"masquerade", "masquerade fully-random", "masq", "nft_masq", "masquerading, except to snatAddresses"},
 	{"snat", "snat ip to 192.0.2.1 fully-random", "nat", "nft_nat", "snatAddresses"},
-	{"fib", "fib daddr type @never", "fib", "nft_fib_inet", "leaving local, broadcast and multicast destinations alone"},
+	{"fib", "fib daddr type @never", "fib", "nft_fib_inet", "not translating local, broadcast and multicast destinations"},
 	{"numgen", "numgen random mod 2 < 1", "numgen", "nft_numgen", "several snatAddresses or port ranges"},
 	{"ct state", "ct state new", "ct", "nft_ct", "dropping invalid packets, and helpers"},
-	{"socket", "socket wildcard 1", "socket", "nft_socket", "helpers: keeping the ports of the node's own sockets"},
-	{"tcp option maxseg set", "tcp option maxseg size set 1300", "exthdr", "", "lowering the MSS"},
-	{"rt mtu", "tcp option maxseg size set rt mtu", "rt", "", "lowering the MSS to what the path carries"},
+	{"socket", "socket wildcard 1", "socket", "nft_socket", "helpers: protecting the ports of the node's sockets"},
+	{"tcp option maxseg set", "tcp option maxseg size set 1300", "exthdr", "", "clamping the MSS"},
+	{"rt mtu", "tcp option maxseg size set rt mtu", "rt", "", "clamping the MSS to the path MTU"},
 }
 
-// probes are what Features asks for.
+// probes returns the features that Features probes.
 func probes() ([]probe, error) {
 	var errs []error
 	set := func(s ruleset.Set, id uint32) op {
@@ -130,8 +129,8 @@ func probes() ([]probe, error) {
 		return o
 	}
 	all := []probe{
-		{Feature{Name: "inet table", Module: "nf_tables", For: "anything"}, []op{dormantTable(), addChain(ruleset.Chain{Name: regular})}},
-		{Feature{Name: "filter chain", For: "anything"}, []op{addChain(ruleset.Chain{Name: "filter", Hook: &ruleset.Hook{Type: "filter", Point: "forward", Priority: "mangle"}})}},
+		{Feature{Name: "inet table", Module: "nf_tables", For: "all functions"}, []op{dormantTable(), addChain(ruleset.Chain{Name: regular})}},
+		{Feature{Name: "filter chain", For: "all functions"}, []op{addChain(ruleset.Chain{Name: "filter", Hook: &ruleset.Hook{Type: "filter", Point: "forward", Priority: "mangle"}})}},
 		{Feature{Name: "nat chain", Module: "nft_chain_nat", For: "masquerading"}, []op{addChain(ruleset.Chain{Name: "nat", Hook: &ruleset.Hook{Type: "nat", Point: "postrouting", Priority: "srcnat - 1"}})}},
 		{Feature{Name: "verdict map", For: "finding the policy of an attachment"}, []op{set(ruleset.Set{Name: "policy", Type: "ipv4_addr", Verdict: true, Counter: true}, 1)}},
 		{Feature{Name: "interval set", For: "direct destinations"}, []op{set(ruleset.Set{Name: "direct", Type: "ipv6_addr", Interval: true}, 2)}},
@@ -157,13 +156,13 @@ func probes() ([]probe, error) {
 		all = append(all, p)
 	}
 	all = append(all, probe{
-		Feature{Name: "flowtable", Module: "nf_flow_table_inet", For: "nothing yet: flows could pass by the rules"},
+		Feature{Name: "flowtable", Module: "nf_flow_table_inet", For: "nothing yet; it could offload flows"},
 		[]op{addFlowtable("flows")},
 	})
 	return all, errors.Join(errs...)
 }
 
-// dormantTable is one whose chains meet no packets.
+// dormantTable makes a table whose chains meet no packets.
 func dormantTable() op {
 	var a netlink.Encoder
 	a.Text(unix.NFTA_TABLE_NAME, ruleset.Name)
@@ -171,7 +170,7 @@ func dormantTable() op {
 	return op{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE, body: a}
 }
 
-// regular is a chain that no packet comes by, so that nothing is validated for a hook.
+// regular is a chain that no packet meets, so that nothing is validated for a hook.
 const regular = "rules"
 
 func ruleOf(all ...expression) op {
@@ -204,7 +203,7 @@ const (
 // addFlowtable makes a flowtable of no device.
 func addFlowtable(name string) op {
 	var hook, a netlink.Encoder
-	hook.Uint32(nftaFlowtableHookNum, 0) // NF_NETDEV_INGRESS, the only one that there is
+	hook.Uint32(nftaFlowtableHookNum, 0) // NF_NETDEV_INGRESS, the only hook of flowtables
 	hook.Uint32(nftaFlowtableHookPriority, 0)
 	a.Text(nftaFlowtableTable, ruleset.Name)
 	a.Text(nftaFlowtableName, name)

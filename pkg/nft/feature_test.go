@@ -59,14 +59,14 @@ func TestFeaturesAreThere(t *testing.T) {
 		if witness[f.Name] == "" || strings.Contains(string(out), "syntax") {
 			t.Errorf("%s: nft does not know %q: %s", f.Name, witness[f.Name], out)
 		}
-		if f.Offered != (err == nil) {
-			t.Errorf("%s: offered %t, but nft: %v\n%s", f.Name, f.Offered, err, out)
+		if f.Available != (err == nil) {
+			t.Errorf("%s: offered %t, but nft: %v\n%s", f.Name, f.Available, err, out)
 		}
 		if f.For == "" {
 			t.Errorf("%s: nobody knows what for", f.Name)
 		}
 		// All that the ruleset needs: the other tests of this package have it.
-		if !f.Offered && f.Name != "flowtable" {
+		if !f.Available && f.Name != "flowtable" {
 			t.Errorf("%s is not offered", f.Name)
 		}
 	}
@@ -100,10 +100,10 @@ func TestFeaturesChangeNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		asked = slices.DeleteFunc(asked, func(p probe) bool {
-			return slices.ContainsFunc(all, func(f Feature) bool { return f.Name == p.Name && !f.Offered })
+			return slices.ContainsFunc(all, func(f Feature) bool { return f.Name == p.Name && !f.Available })
 		})
 		for range 2 {
-			if got, err := c.features(asked); err != nil || slices.ContainsFunc(got, func(f Feature) bool { return !f.Offered }) {
+			if got, err := c.features(asked); err != nil || slices.ContainsFunc(got, func(f Feature) bool { return !f.Available }) {
 				t.Errorf("asked for what is offered: %v, %v", got, err)
 			}
 		}
@@ -119,13 +119,13 @@ func TestFeaturesChangeNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.commit([]op{dormantTable().within(probed)}, 0); err != nil {
+	if err := c.commit([]op{dormantTable().within(probeTable)}, 0); err != nil {
 		t.Fatal(err)
 	}
 	if after, err := c.Generation(); err != nil || after == before {
 		t.Errorf("a table was made, and the generation is still %d, %v", after, err)
 	}
-	if list := nftables(t, "", "list", "tables"); !strings.Contains(list, "table inet "+probed) {
+	if list := nftables(t, "", "list", "tables"); !strings.Contains(list, "table inet "+probeTable) {
 		t.Errorf("a table was made, and nft lists\n%s", list)
 	}
 }
@@ -183,17 +183,17 @@ func TestFeaturesOfNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range got {
-		if f.Offered {
+		if f.Available {
 			t.Errorf("%s is offered without a table", f.Name)
 		}
 	}
 }
 
 func TestFeatureWithoutNAT(t *testing.T) {
-	all := []Feature{{Name: "ct helper ftp", Offered: true, Module: "nf_conntrack_ftp"}, {Name: "ct helper sip", Module: "nf_conntrack_sip"}, {Name: "fib", Offered: true}}
+	all := []Feature{{Name: "ct helper ftp", Available: true, Module: "nf_conntrack_ftp"}, {Name: "ct helper sip", Module: "nf_conntrack_sip"}, {Name: "fib", Available: true}}
 	want := slices.Clone(all)
 	want[0] = Feature{Name: "ct helper ftp", Module: "nf_nat_ftp"}
-	if got := halved(all, []MissingHelper{{"ftp", "nf_nat_ftp"}, {"sip", "nf_nat_sip"}}); !slices.Equal(got, want) {
+	if got := withoutNAT(all, []MissingHelper{{"ftp", "nf_nat_ftp"}, {"sip", "nf_nat_sip"}}); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -13,18 +13,18 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// nested names the attributes that hold attributes, of the expressions that the
-// ruleset uses.
+// nested has the attributes that contain attributes, of the expressions that the ruleset
+// uses.
 var nested = map[string]map[uint16]bool{
 	"bitwise":   {unix.NFTA_BITWISE_MASK: true, unix.NFTA_BITWISE_XOR: true},
 	"cmp":       {unix.NFTA_CMP_DATA: true},
 	"immediate": {unix.NFTA_IMMEDIATE_DATA: true},
 }
 
-// fingerprint is the same for two lists of expressions if and only if they do the
-// same: attributes in order of type, without those that count, that mean
-// something only while a rule is sent, or that are zero, which is what a missing
-// one is.
+// fingerprint returns the same text for two lists of expressions if and only if they have
+// the same effect. It sorts attributes by type. It leaves out counters, attributes that
+// have a meaning only while a rule is sent, and attributes that are zero, because a
+// missing attribute is zero.
 func fingerprint(all []expression) string {
 	var b strings.Builder
 	for _, e := range all {
@@ -64,7 +64,7 @@ func canonical(b *strings.Builder, data []byte, deeper map[uint16]bool, name str
 			b.WriteByte('}')
 		case len(bytes.Trim(a.data, "\x00")) == 0 && name != "":
 		default:
-			// The kernel ends texts with a NUL, the library not all of them.
+			// The kernel ends texts with a NUL; the library does so only for some.
 			fmt.Fprintf(b, " %d=%s", a.typ, hex.EncodeToString(trimText(name, a.typ, a.data)))
 		}
 	}

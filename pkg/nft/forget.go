@@ -9,8 +9,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// forget deletes the elements of live sets whose keys begin with an address, and notes
-// them in gone.
+// forget deletes the elements of live sets whose keys begin with an address, and adds them
+// to gone.
 func (c *Conn) forget(addr netip.Addr, have *observed, gone removed) ([]op, error) {
 	var out []op
 	for _, name := range slices.Sorted(maps.Keys(have.sets)) {
@@ -20,7 +20,7 @@ func (c *Conn) forget(addr netip.Addr, have *observed, gone removed) ([]op, erro
 			continue
 		}
 		var found []ruleset.Element
-		if n.Kind == ruleset.HelperSet { // the key has a port too
+		if n.Kind == ruleset.HelperSet { // its keys have a port too
 			all, err := c.elements(name, s.Type)
 			if err != nil {
 				return nil, err

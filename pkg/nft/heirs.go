@@ -9,13 +9,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// heirs is what puts successors under their policies, and what that needs.
+// heirs has the messages that put successors under their policies, and the objects that
+// these policies need.
 type heirs struct {
 	ops    []op
 	needed contents
 }
 
-// succeed puts successors under their policies: those addresses whose elements are in
+// succeed puts successors under their policies, for their addresses whose elements are in
 // gone.
 func (c *Conn) succeed(successors []masq.Attachment, has func(netip.Addr) (bool, error), gone removed, have *observed) (heirs, error) {
 	var left []masq.Attachment

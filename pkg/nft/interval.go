@@ -12,16 +12,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// bound is one end of an interval as the kernel's interval sets hold it: where it
-// starts, and where it no longer is.
+// bound is one end of an interval as the kernel's interval sets store it: its first key,
+// or the key after its last.
 type bound struct {
 	key []byte
 	end bool
 }
 
-// bounds turns ranges, in ascending order, into what an interval set holds. nft
-// itself puts an end at zero first, and leaves the end off a range that reaches
-// the last address.
+// bounds returns the bounds of ascending ranges, as nft sends them: nft puts an end at
+// zero first, and no end after a range that reaches the last address.
 func (k keyType) bounds(keys []string) ([]bound, error) {
 	var out []bound
 	if len(k) == 1 && k[0].size == portLen {
@@ -66,7 +65,7 @@ func portBounds(keys []string) ([]bound, error) {
 	return out, nil
 }
 
-// portsOf is the inverse of portBounds. all is as inOrder returns it.
+// portsOf is the inverse of portBounds. all must be sorted by inOrder.
 func portsOf(all []bound) []masq.PortRange {
 	var out []masq.PortRange
 	open := false
@@ -112,8 +111,8 @@ func equalBounds(a, b []bound) bool {
 	return true
 }
 
-// inOrder sorts bounds as nft writes them, as the kernel lists its tree in either
-// direction, and drops those that were listed twice: see readListing.
+// inOrder sorts bounds as nft sends them, because the kernel lists its tree in either
+// direction. It drops bounds that were listed twice: see readListing.
 func inOrder(all []bound) []bound {
 	slices.SortFunc(all, func(a, b bound) int {
 		if c := bytes.Compare(a.key, b.key); c != 0 {
@@ -131,7 +130,7 @@ func inOrder(all []bound) []bound {
 	return slices.CompactFunc(all, func(a, b bound) bool { return a.end == b.end && bytes.Equal(a.key, b.key) })
 }
 
-// rangesOf turns the bounds of an interval set, in ascending order, into ranges.
+// rangesOf returns the ranges of an interval set from its sorted bounds.
 func rangesOf(bounds []bound) (out []masq.AddrRange) {
 	var first netip.Addr
 	for _, b := range bounds {

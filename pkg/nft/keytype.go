@@ -9,7 +9,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// keyType is the type of a set's keys: one datatype, or several in concatenation.
+// keyType is the type of a set's keys: one datatype, or a concatenation of several.
 type keyType []datatype
 
 func parseType(s string) (keyType, error) {
@@ -24,7 +24,7 @@ func parseType(s string) (keyType, error) {
 	return k, nil
 }
 
-// number is what nft calls the type: six bits for each part.
+// number returns nft's number of the type: six bits for each part.
 func (k keyType) number() uint32 {
 	var n uint32
 	for _, t := range k {
@@ -46,7 +46,7 @@ func (k keyType) size() int {
 	return n
 }
 
-// append appends a key as the kernel has it.
+// append appends a key in the kernel's bytes.
 func (k keyType) append(out []byte, s string) ([]byte, error) {
 	rest, more := s, true
 	for i, t := range k {
@@ -76,8 +76,8 @@ func (k keyType) append(out []byte, s string) ([]byte, error) {
 // index finds elements by their keys.
 type index struct {
 	size  int
-	keys  []byte // one behind the other
-	order []int  // of the elements, by their keys
+	keys  []byte // concatenated
+	order []int  // the indexes of the elements, sorted by key
 }
 
 func (k keyType) index(all []ruleset.Element) (index, error) {
@@ -95,7 +95,7 @@ func (k keyType) index(all []ruleset.Element) (index, error) {
 
 func (x index) key(i int) []byte { return x.keys[i*x.size : (i+1)*x.size] }
 
-// find returns the place of the element with a key.
+// find returns the index of the element with a key.
 func (x index) find(key []byte) (i int, found bool) {
 	n, found := slices.BinarySearchFunc(x.order, key, func(i int, key []byte) int { return bytes.Compare(x.key(i), key) })
 	if !found {
@@ -106,7 +106,7 @@ func (x index) find(key []byte) (i int, found bool) {
 
 func (k keyType) decode(b []byte) (string, error) {
 	if len(b) != k.size() {
-		return "", fmt.Errorf("a key of %d bytes where the type has %d", len(b), k.size())
+		return "", fmt.Errorf("the key has %d bytes, not %d", len(b), k.size())
 	}
 	var parts []string
 	for _, t := range k {

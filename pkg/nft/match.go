@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// field is something of a packet that a rule can look at.
+// field is a field of a packet, or of its flow, that a rule can match.
 type field struct {
-	network, transport string // the protocols that it belongs to
+	network, transport string // the protocols of the field
 	meta               bool
 	ct                 expr.CtKey // of the flow, in a direction; 0 for none
 	direction          uint32
@@ -25,7 +25,8 @@ var fieldsByName = map[string]field{
 	"ip daddr":  {network: "ipv4", base: expr.PayloadBaseNetworkHeader, offset: 16, size: 4},
 	"ip6 saddr": {network: "ipv6", base: expr.PayloadBaseNetworkHeader, offset: 8, size: 16},
 	"ip6 daddr": {network: "ipv6", base: expr.PayloadBaseNetworkHeader, offset: 24, size: 16},
-	// A flow of the other family does not match (nft_ct_get_eval in net/netfilter/nft_ct.c).
+	// A flow of the other family does not match (nft_ct_get_eval in
+	// net/netfilter/nft_ct.c).
 	"ct original ip saddr":  {ct: expr.CtKeySRCIP, direction: expr.CtDirOriginal, size: 4},
 	"ct reply ip saddr":     {ct: expr.CtKeySRCIP, direction: expr.CtDirReply, size: 4},
 	"ct original ip6 saddr": {ct: expr.CtKeySRCIP6, direction: expr.CtDirOriginal, size: 16},
@@ -40,7 +41,7 @@ var transports = map[string]byte{
 
 var networks = map[string]byte{"ipv4": unix.NFPROTO_IPV4, "ipv6": unix.NFPROTO_IPV6}
 
-// All five transport protocols have their ports at the same place.
+// All five transport protocols have their ports at the same offset.
 const sourcePortAt, destinationPortAt, portLen = 0, 2, 2
 
 // field reads the name of a field.
@@ -64,7 +65,7 @@ func (c *compiler) field() (field, bool) {
 	return field{}, false
 }
 
-// needNetwork matches the network protocol, unless the rule did so before.
+// needNetwork matches the network protocol, unless the rule has matched it before.
 func (c *compiler) needNetwork(name string) {
 	if name == "" || name == c.network {
 		return
@@ -90,8 +91,8 @@ func (c *compiler) needTransport(name string) {
 	c.emit(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{transports[name]}})
 }
 
-// register is the number of the register that starts at an offset in bytes, as
-// the kernel writes it: one of four of 16 bytes, or one of sixteen of 4.
+// register returns the number of the register at an offset in bytes, as the kernel writes
+// it: one of four with 16 bytes, or one of sixteen with 4.
 func register(offset uint32) uint32 {
 	if offset%16 == 0 {
 		return unix.NFT_REG_1 + offset/16
@@ -99,7 +100,7 @@ func register(offset uint32) uint32 {
 	return unix.NFT_REG32_00 + offset/4
 }
 
-// match compiles fields and what they are compared with.
+// match compiles fields and the values that they are compared with.
 func (c *compiler) match() {
 	var all []field
 	for {

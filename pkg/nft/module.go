@@ -15,26 +15,25 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// MissingHelper is a helper of a policy and the module that the kernel lacks for it.
+// MissingHelper is a helper of a policy, and the module for it that the kernel lacks.
 type MissingHelper struct {
-	Helper string // the name that a configuration uses
+	Helper string // the name in the configuration
 	Module string
 }
 
-// HasNAT reports whether the kernel can translate the payload of the policy's
-// helpers, and has it load the modules for that. A helper refers to its nf_nat_
-// module by nothing that would make the kernel load it. Call it when the rules are
-// there: the kernel has loaded the helpers themselves then.
+// HasNAT reports whether the kernel can translate the payload of the policy's helpers, and
+// has it load the modules for that. The kernel does not load a helper's nf_nat_ module by
+// itself. Call HasNAT after the rules are made: by then the kernel has loaded the helpers.
 func (c *Conn) HasNAT(p masq.Policy) bool { return len(c.missingNAT(p)) == 0 }
 
 func (c *Conn) missingNAT(p masq.Policy) []MissingHelper {
 	return modules{loaded: "/proc/modules", builtin: builtinFile, load: c.load}.missingNAT(p)
 }
 
-// modules is what the kernel says of its modules.
+// modules has the kernel's lists of modules.
 type modules struct {
-	loaded  string        // /proc/modules; none where the kernel has no modules
-	builtin func() string // path of modules.builtin
+	loaded  string        // /proc/modules, which does not exist if the kernel has no modules
+	builtin func() string // returns the path of modules.builtin
 	load    func(module string)
 }
 
@@ -60,8 +59,8 @@ func (m modules) missingNAT(p masq.Policy) []MissingHelper {
 		if builtin == nil {
 			builtin = names(m.builtin())
 		}
-		// Without the list, as in a container, the two parts are taken to be alike:
-		// a helper that is there and not a module is built in.
+		// If the list is not available, as in a container, the two parts are assumed to be
+		// of one kind: if the helper works and is not a module, both are built in.
 		if slices.Contains(builtin, kind.NAT) || len(builtin) == 0 && !slices.Contains(live, kind.Module) {
 			continue
 		}
@@ -73,7 +72,7 @@ func (m modules) missingNAT(p masq.Policy) []MissingHelper {
 	return missing
 }
 
-// live are the modules that are ready; nil where the kernel does not say.
+// live returns the modules that are ready, or nil if the kernel does not list modules.
 func (m modules) live() []string {
 	b, err := os.ReadFile(m.loaded)
 	if err != nil {
@@ -89,9 +88,9 @@ func (m modules) live() []string {
 	return out
 }
 
-// names reads a modules.builtin, which has the path of a .ko a line.
+// names reads a modules.builtin, which has the path of a .ko in each line.
 func names(file string) []string {
-	b, _ := os.ReadFile(file) // not there: no names
+	b, _ := os.ReadFile(file) // without the file there are no names
 	var out []string
 	for ko := range strings.FieldsSeq(string(b)) {
 		out = append(out, strings.TrimSuffix(path.Base(ko), ".ko"))
@@ -107,17 +106,18 @@ func builtinFile() string {
 	return "/lib/modules/" + unix.ByteSliceToString(u.Release[:]) + "/modules.builtin"
 }
 
-// load has the kernel load a module. That it could not shows in /proc/modules.
+// load has the kernel load a module. If it fails, the module is not in /proc/modules.
 func (c *Conn) load(module string) {
 	if LoadModule(module) != nil {
-		// Too long to be an interface's: nf_nat_snmp_basic, which has the alias
-		// nfct-helper-snmp_trap, so the kernel loads it for that helper's sake.
+		// The name nf_nat_snmp_basic is longer than an interface's. The module has the
+		// alias nfct-helper-snmp_trap, so the kernel loads it when that helper is
+		// requested.
 		_ = c.check([]op{addTable(), addObject(ruleset.Object{Name: "snmp_trap", Kernel: "snmp_trap", Protocol: "udp", IPv4Only: true})})
 	}
 }
 
-// LoadModule has the kernel load a module whose name could be an interface's, which is
-// at most 15 bytes. That it could not shows in /proc/modules. Requires CAP_SYS_MODULE.
+// LoadModule has the kernel load a module whose name has at most 15 bytes, like an
+// interface's. If it fails, the module is not in /proc/modules. Requires CAP_SYS_MODULE.
 func LoadModule(module string) error {
 	ifr, err := unix.NewIfreq(module)
 	if err != nil {
@@ -128,15 +128,15 @@ func LoadModule(module string) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	defer unix.Close(s)
-	// Who may load modules gets the one that has the name of an interface that is
-	// not there (dev_load in net/core/dev_ioctl.c).
+	// With CAP_SYS_MODULE, asking for an interface that does not exist loads the module of
+	// that name (dev_load in net/core/dev_ioctl.c).
 	_ = unix.IoctlIfreq(s, unix.SIOCGIFINDEX, ifr)
 	return nil
 }
 
-// MissingHelpers returns what the running kernel lacks of the policy's conntrack
-// helpers, without changing the ruleset: the kernel loads the modules that it can.
-// An error says that it could not be asked.
+// MissingHelpers returns the conntrack helpers of a policy that the running kernel lacks.
+// It does not change the ruleset, and has the kernel load the modules that it can. It
+// fails if the kernel cannot be queried.
 func (c *Conn) MissingHelpers(p masq.Policy) ([]MissingHelper, error) {
 	a := masq.Attachment{Policy: &p, Addresses: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}}
 	var missing []MissingHelper
@@ -155,7 +155,7 @@ func (c *Conn) MissingHelpers(p masq.Policy) ([]MissingHelper, error) {
 		}
 	}
 	for _, m := range c.missingNAT(p) {
-		// Without the helper itself there is nothing to translate.
+		// If the helper itself is missing, it is in the list already.
 		if !slices.ContainsFunc(missing, func(x MissingHelper) bool { return x.Helper == m.Helper }) {
 			missing = append(missing, m)
 		}

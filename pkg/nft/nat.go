@@ -6,11 +6,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// natOptions are those of a translation. The expressions are encoded here because
-// the library leaves the flags out where a masquerade has ports.
+// natOptions are the options of a translation. The expressions are encoded here because
+// the library omits the flags of a masquerade with ports.
 type natOptions struct {
 	ipv6        bool
-	ports       uint32 // the register of the first port; the next has the last
+	ports       uint32 // the register of the first port; the last port is in the next one
 	fullyRandom bool
 }
 
@@ -51,7 +51,7 @@ func (o natOptions) snat() expression {
 		a.Uint32(unix.NFTA_NAT_REG_PROTO_MIN, o.ports)
 		a.Uint32(unix.NFTA_NAT_REG_PROTO_MAX, o.ports+1)
 	}
-	// The kernel sets this one by itself, and shows it.
+	// The kernel sets and reports this flag by itself.
 	a.Uint32(unix.NFTA_NAT_FLAGS, o.flags()|unix.NF_NAT_RANGE_MAP_IPS)
 	return expression{"nat", a}
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// observed is what the kernel has.
+// observed is the table as the kernel has it.
 type observed struct {
 	generation uint32
-	exists     bool   // the table
+	exists     bool   // of the table
 	flags      uint32 // of the table
-	owner      uint32 // the netlink port of the program that owns it; 0 for none
+	owner      uint32 // the netlink port ID of the program that owns the table; 0 for none
 	objects    map[string]object
 	sets       map[string]*set
 	chains     map[string]*chain
@@ -34,20 +34,20 @@ type object struct {
 
 type set struct {
 	signature
-	// What was read of the elements, nil where nothing was: of an interval set the
-	// bounds, of others how they differ from those that are wanted.
+	// The elements, if they were read: the bounds of an interval set, and for other sets
+	// how they differ from the desired ones.
 	bounds []bound
 	*setDifference
 }
 
-// setDifference is how the elements of a set differ from those that are wanted.
+// setDifference is the difference between the elements of a set and the desired ones.
 type setDifference struct {
-	there   []bool          // for each that is wanted
-	wrong   map[int]element // those that are there, and not as they are wanted
-	foreign []string        // the keys of those that nobody wants
+	exists     []bool          // for each desired element
+	wrong      map[int]element // by index of the desired element
+	unexpected []string        // keys
 }
 
-// signature is what makes a set what it is, as the kernel shows it.
+// signature has the properties that the kernel reports for a set.
 type signature struct {
 	flags, keyType, keyLen, dataType uint32
 	counter                          bool
@@ -74,7 +74,7 @@ type rule struct {
 	handle uint64
 	id     string          // its comment
 	print  string          // fingerprint
-	count  netlink.Encoder // what it has counted, as the kernel shows it; nil where it does not count
+	count  netlink.Encoder // the counter as the kernel reports it; nil if the rule has none
 }
 
 func (o *observed) takeObject(f map[uint16][]byte) error {
@@ -138,7 +138,7 @@ func (o *observed) forgetRules() {
 func (o *observed) takeRule(f map[uint16][]byte) error {
 	c := o.chains[netlink.Text(f[unix.NFTA_RULE_CHAIN])]
 	if c == nil {
-		return errInterrupted // the chain came between two dumps
+		return errInterrupted // the chain was added between two dumps
 	}
 	handle := number64(f[unix.NFTA_RULE_HANDLE])
 	if o.handles[handle] {
@@ -151,7 +151,7 @@ func (o *observed) takeRule(f map[uint16][]byte) error {
 	}
 	r := rule{handle: handle, id: string(comment(f[unix.NFTA_RULE_USERDATA])), print: fingerprint(all)}
 	if i := counterOf(all); i >= 0 {
-		r.count = slices.Clone(all[i].data) // the buffer is used again for the next message
+		r.count = slices.Clone(all[i].data) // the buffer is reused for the next message
 	}
 	c.rules = append(c.rules, r)
 	return nil

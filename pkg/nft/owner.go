@@ -13,8 +13,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// The owner of a table, of enum nft_table_attributes and enum nft_table_flags in
-// linux/nf_tables.h. Since Linux 5.12.
+// The owner of a table (enum nft_table_attributes and enum nft_table_flags in
+// linux/nf_tables.h). Requires Linux 5.12.
 const (
 	attrTableOwner = 7
 	flagTableOwner = 0x2
@@ -23,11 +23,11 @@ const (
 // OwnerError says that table inet masq belongs to another program: the kernel lets no
 // other program change it, and deletes it when the program closes its netlink socket.
 type OwnerError struct {
-	// Port is the number of the owner's netlink socket.
+	// Port is the port ID of the owner's netlink socket.
 	Port uint32
-	// PID and Process are the owner's process. PID is 0 if it cannot be found, as from
-	// another PID namespace. Certain is false if it is found by the number of the socket
-	// alone, which usually is its process ID.
+	// PID and Process are the owner's process. PID is 0 if it is not found, for example in
+	// another PID namespace. Certain is false if it is only inferred from the port ID,
+	// which usually is the process ID.
 	PID     int
 	Process string
 	Certain bool
@@ -61,7 +61,7 @@ func (e *OwnerError) Remedy() string {
 
 func (e *OwnerError) Unwrap() error { return e.Err }
 
-// owner returns the netlink port of the program that owns the table, or 0.
+// owner returns the netlink port ID of the program that owns the table, or 0.
 func (c *Conn) owner() (port uint32, err error) {
 	b, err := c.get(unix.NFT_MSG_GETTABLE, ofTable())
 	if err != nil {
@@ -78,13 +78,13 @@ func ownerOf(f map[uint16][]byte) uint32 {
 	return number(f[attrTableOwner])
 }
 
-// explainOwner makes an OwnerError of an error that the owner of the table is the cause of.
+// explainOwner returns an OwnerError for an error that is due to the table's owner.
 func (c *Conn) explainOwner(err error) error {
 	if !errors.Is(err, unix.EPERM) {
 		return err
 	}
 	port, failed := c.owner()
-	if failed != nil || port == 0 { // it may lack CAP_NET_ADMIN
+	if failed != nil || port == 0 { // the process may lack CAP_NET_ADMIN
 		return err
 	}
 	return ownerError(port, err)
@@ -116,8 +116,8 @@ func ownerError(port uint32, err error) *OwnerError {
 	return e
 }
 
-// socketOf returns the inode of the netfilter socket with a port, in this thread's
-// network namespace; empty if it is not there.
+// socketOf returns the inode of the netfilter socket with a port ID in this thread's
+// network namespace, or "" if there is none.
 func socketOf(port uint32) string {
 	b, err := os.ReadFile("/proc/thread-self/net/netlink")
 	if err != nil {
@@ -132,8 +132,8 @@ func socketOf(port uint32) string {
 	return ""
 }
 
-// holderOf returns the process that has a socket open, 0 if none is seen from here:
-// that takes the right to trace the process. The likely process is searched first.
+// holderOf returns the process that has a socket open, or 0 if none is found: finding it
+// requires the permission to trace the process. It searches the likely process first.
 func holderOf(inode string, likely uint32) int {
 	if inode == "" {
 		return 0

@@ -11,19 +11,20 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// tableName is how output names the table.
+// tableName is the name of the table in output.
 const tableName = ruleset.Family + " " + ruleset.Name
 
-// errRebuild says that something is there that cannot be changed in place.
-var errRebuild = errors.New("the table has to be built anew")
+// errRebuild means that an object cannot be changed in place.
+var errRebuild = errors.New("the table has to be made again")
 
-// scope says how much of the wanted ruleset is known to the one who plans.
+// scope says how much of the desired ruleset the caller knows.
 type scope int
 
 const (
-	// whole: what is not wanted has to go.
+	// With whole, the caller knows the whole ruleset: all other objects are unexpected.
 	whole scope = iota
-	// part: what is wanted for some attachments. Others may need what else there is.
+	// With part, the caller knows the objects of some attachments. Others may need all
+	// other objects.
 	part
 )
 
@@ -36,21 +37,21 @@ type planner struct {
 	changes []Difference
 	setID   uint32
 	rebuilt bool // the table is deleted and made again
-	// edits says that rules are added to a chain that is there: if another program does the
-	// same at once, they are there twice.
+	// edits says that rules are added to an existing chain. If another program does the
+	// same at the same time, they exist twice.
 	edits bool
 }
 
-// plan compares and returns the messages that make the kernel have what is wanted.
-// Sets whose elements were not read keep theirs.
+// plan compares the table with the desired one, and returns the messages that make it so.
+// Sets whose elements were not read keep them.
 func plan(want ruleset.Table, have *observed, s scope, pending contents) (*planner, error) {
 	p := &planner{want: want, have: have, scope: s, pending: pending}
 	err := p.compare()
 	if !errors.Is(err, errRebuild) || s == part {
 		return p, err
 	}
-	// Deleted and made again within one transaction, so that no packet meets the
-	// time between.
+	// The table is deleted and made again in one transaction, so that no packet passes
+	// without it.
 	again := &planner{want: want, have: &observed{generation: have.generation}, changes: p.changes, ops: []op{deleteTable()}, rebuilt: true}
 	again.ops[0].optional = false
 	known := len(p.changes)
@@ -61,7 +62,7 @@ func plan(want ruleset.Table, have *observed, s scope, pending contents) (*plann
 
 func (p *planner) found(c Difference) { p.changes = append(p.changes, c) }
 
-// changed notes that an object is there, and how it differs.
+// changed adds the difference of an object that exists and is not the desired one.
 func (p *planner) changed(k Kind, name, format string, args ...any) {
 	p.found(Difference{Kind: k, Reason: masq.Changed, Object: name, Detail: fmt.Sprintf(format, args...)})
 }
@@ -71,12 +72,12 @@ func (p *planner) compare() error {
 	case !p.have.exists:
 		p.found(Difference{Kind: KindTable, Reason: masq.Missing, Object: tableName})
 		o := addTable()
-		o.flags |= unix.NLM_F_EXCL // two that make the table would make each rule twice
+		o.flags |= unix.NLM_F_EXCL // otherwise two programs that make the table would add each rule twice
 		p.ops = append(p.ops, o)
 	case p.have.flags != 0:
-		p.changed(KindTable, tableName, "flags %#x where there should be none", p.have.flags)
-		// The kernel lets no other flag be taken off, and lets no dormant table be woken
-		// and given another base chain in one transaction (EEXIST).
+		p.changed(KindTable, tableName, "has flags %#x, not 0", p.have.flags)
+		// The kernel cannot remove other flags. It also cannot activate a dormant table
+		// and add a base chain to it in one transaction (EEXIST).
 		if p.have.flags != unix.NFT_TABLE_F_DORMANT || !p.hasBaseChains() {
 			return errRebuild
 		}
@@ -90,7 +91,7 @@ func (p *planner) compare() error {
 	return nil
 }
 
-// hasBaseChains reports whether every base chain that is desired exists.
+// hasBaseChains reports whether all desired base chains exist.
 func (p *planner) hasBaseChains() bool {
 	return !slices.ContainsFunc(p.want.Chains, func(c ruleset.Chain) bool { return c.Hook != nil && p.have.chains[c.Name] == nil })
 }
@@ -128,7 +129,7 @@ func (p *planner) sets() error {
 			}
 			p.do(o, ruleset.SetDependsOnPolicies(s.Name))
 		case have.signature != sig:
-			p.changed(KindSet, s.Name, "is of another type or has other flags: %+v", have.signature)
+			p.changed(KindSet, s.Name, "has another type or other flags: %+v", have.signature)
 			return errRebuild
 		}
 	}
@@ -141,12 +142,12 @@ func (p *planner) chains() error {
 		if !ok {
 			p.found(Difference{Kind: KindChain, Reason: masq.Missing, Object: c.Name})
 			o := addChain(c)
-			o.flags |= unix.NLM_F_EXCL // its rules come after it
+			o.flags |= unix.NLM_F_EXCL // its rules are added after it
 			p.do(o, ruleset.ChainDependsOnPolicies(c.Name))
 			continue
 		}
 		if have.base != (c.Hook != nil) {
-			p.changed(KindChain, c.Name, "base chain: %t", have.base)
+			p.changed(KindChain, c.Name, "is %sa base chain", map[bool]string{false: "not "}[have.base])
 			return errRebuild
 		}
 		if h := c.Hook; h != nil {
@@ -155,7 +156,7 @@ func (p *planner) chains() error {
 				return errRebuild
 			}
 			if have.policy != nfAccept {
-				p.changed(KindChain, c.Name, "its policy is not accept")
+				p.changed(KindChain, c.Name, "has another policy than accept")
 				p.ops = append(p.ops, addChain(c))
 			}
 		}
@@ -163,8 +164,8 @@ func (p *planner) chains() error {
 	return nil
 }
 
-// do adds a message to the plan. It is doubtful if it is about something that comes and
-// goes with a policy's attachments.
+// do adds a message to the plan. The message is doubtful if it is about an object that
+// depends on policies.
 func (p *planner) do(o op, doubtful bool) {
 	o.doubtful = doubtful && p.have.exists
 	p.ops = append(p.ops, o)

@@ -8,7 +8,7 @@ import (
 func (p *planner) elements() error {
 	for _, s := range p.want.Sets {
 		if s.Live && p.scope == part {
-			continue // one by one, by who adds and removes them
+			continue // callers add and remove them one by one
 		}
 		have := p.have.sets[s.Name]
 		var err error
@@ -43,7 +43,7 @@ func (p *planner) intervals(s ruleset.Set, have []bound) error {
 	if equalBounds(inOrder(want), have) {
 		return nil
 	}
-	p.found(Difference{Kind: KindElement, Reason: masq.Changed, Parent: s.Name, Detail: "other ranges than asked for"})
+	p.found(Difference{Kind: KindElement, Reason: masq.Changed, Parent: s.Name, Detail: "has other ranges than desired"})
 	p.ops = append(p.ops, flushSet(s.Name))
 	return p.fill(s, s.Elements)
 }
@@ -53,18 +53,18 @@ func (p *planner) keys(s ruleset.Set, d *setDifference) error {
 	for i, e := range s.Elements {
 		x, wrong := d.wrong[i]
 		switch {
-		case !d.there[i]:
+		case !d.exists[i]:
 			p.found(Difference{Kind: KindElement, Reason: masq.Missing, Parent: s.Name, Object: e.Key})
 			add = append(add, e)
 		case wrong && p.pending[ref{KindElement, s.Name, e.Key}]:
-			// A pending attachment has the same address: its element stays until its record
-			// says whether it was added or removed.
+			// A pending attachment has the same address: the element is kept until the
+			// record says whether the attachment was added or removed.
 		case wrong:
 			p.found(ChangedElement(x.in(s.Name, e.Key)))
 			add, remove = append(add, e), append(remove, e)
 		}
 	}
-	for _, key := range d.foreign {
+	for _, key := range d.unexpected {
 		if !p.pending[ref{KindElement, s.Name, key}] {
 			p.found(Difference{Kind: KindElement, Reason: masq.Unexpected, Parent: s.Name, Object: key})
 			remove = append(remove, ruleset.Element{Key: key})

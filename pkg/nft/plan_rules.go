@@ -21,8 +21,8 @@ func (p *planner) rules() error {
 	return nil
 }
 
-// edit turns the rules that a chain has into those that it should have, keeping
-// each that is right, and with it its counter.
+// edit makes the rules of a chain the desired ones. It keeps each correct rule, and so its
+// counter.
 func (p *planner) edit(c ruleset.Chain, have []rule) error {
 	prints := make([]string, len(c.Rules))
 	ids := map[string]bool{}

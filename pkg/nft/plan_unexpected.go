@@ -23,8 +23,8 @@ func (p *planner) unexpected() error {
 	return nil
 }
 
-// drop deletes the chains, sets and helpers for which unused returns true. Their rules go
-// first: rules refer to all others.
+// drop deletes the chains, sets and helpers for which unused returns true. It deletes
+// their rules first, because rules refer to the others.
 func drop(have *observed, unused func(ref) bool, found func(Difference)) []op {
 	var flush, rest []op
 	drops := func(k Kind, name string) bool {
@@ -41,7 +41,7 @@ func drop(have *observed, unused func(ref) bool, found func(Difference)) []op {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.sets)) {
-		anonymous := have.sets[name].flags&unix.NFT_SET_ANONYMOUS != 0 // it goes with its rule
+		anonymous := have.sets[name].flags&unix.NFT_SET_ANONYMOUS != 0 // the kernel deletes it with its rule
 		if !anonymous && drops(KindSet, name) {
 			rest = append(rest, deleteSet(name))
 		}

@@ -12,14 +12,13 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// publisher names the chain, or the verdict map, in which a program keeps the ports of
-// the node that it redirects to containers. Tables of legacy iptables cannot be read by
-// nf_tables.
+// publisher names the chain or the verdict map in which a program keeps the ports of the
+// node that it redirects to containers. nf_tables does not list tables of legacy iptables.
 type publisher struct{ table, chain, set string }
 
-// publishers are the programs that publish ports. Each table is there for IPv4 and IPv6
-// separately. Sources: plugins/meta/portmap of containernetworking/plugins 1.9,
-// pkg/proxy of Kubernetes 1.34, Docker 28, netavark 1.14.
+// publishers are the programs that publish ports. Each has separate tables for IPv4 and
+// IPv6. Sources: plugins/meta/portmap of containernetworking/plugins 1.9, pkg/proxy of
+// Kubernetes 1.34, Docker 28, netavark 1.14.
 var publishers = []publisher{
 	{table: "cni_hostport", chain: "hostports"},
 	{table: "cni_hostport", chain: "hostip_hostports"},
@@ -30,16 +29,15 @@ var publishers = []publisher{
 	{table: "kube-proxy", set: "service-nodeports"},
 }
 
-// published is what Published returned, and the ruleset that it read.
+// published is a result of Published, and the generation of its ruleset.
 type published struct {
 	generation uint32
 	ports      []masq.PortRange
 }
 
 // Published returns the ports of the node that other programs redirect to containers, in
-// no order: published ports and NodePorts.
-//
-// It reads them again only if the ruleset has changed.
+// no order: published ports and NodePorts. It reads them again only if the ruleset has
+// changed.
 func (c *Conn) Published() (out []masq.PortRange, err error) {
 	err = retry(func() error {
 		generation, err := c.generation()
@@ -73,7 +71,7 @@ func (c *Conn) publishedBy(family uint8, p publisher) (out []masq.PortRange, err
 		of.Text(unix.NFTA_SET_ELEM_LIST_SET, p.set)
 		err := c.list(family, unix.NFT_MSG_GETSETELEM, of, func(_ uint8, b []byte) error {
 			return eachElement(b, func(x rawElement) error {
-				// inet_proto . inet_service: each part in four bytes.
+				// The key is inet_proto . inet_service, each part in four bytes.
 				if len(x.key) == 8 {
 					port := binary.BigEndian.Uint16(x.key[4:])
 					out = append(out, masq.PortRange{First: port, Last: port})
@@ -98,8 +96,9 @@ func (c *Conn) publishedBy(family uint8, p publisher) (out []masq.PortRange, err
 	return out, err
 }
 
-// publishes reports whether a notification is about what a publisher keeps. body is the
-// notification of a rule or of elements; their second attribute names the chain or the set.
+// publishes reports whether a notification is about the ports of a publisher. body is the
+// notification of a rule or of elements, and its second attribute names the chain or the
+// set.
 func publishes(typ uint16, table string, body []byte) bool {
 	var of func(publisher) string
 	var attr uint16
@@ -116,8 +115,8 @@ func publishes(typ uint16, table string, body []byte) bool {
 	return err == nil && name != "" && slices.ContainsFunc(publishers, func(p publisher) bool { return p.table == table && of(p) == name })
 }
 
-// destinationPorts returns the destination ports that a rule matches; none where it
-// matches them by a set, or all but some.
+// destinationPorts returns the destination ports that a rule matches. It returns none for
+// a rule that matches them by a set or by exclusion.
 func destinationPorts(all []expression) (out []masq.PortRange) {
 	var ports struct {
 		register []byte
@@ -173,7 +172,7 @@ func matchedPorts(name string, info []byte) (out []masq.PortRange) {
 		}
 		for i := 0; i < min(int(info[1]), most); i++ {
 			r := masq.PortRange{First: port(portsAt + 2*i), Last: port(portsAt + 2*i)}
-			if info[flagsAt+i] != 0 && i+1 < most { // the next one is its end
+			if info[flagsAt+i] != 0 && i+1 < most { // the next port ends the range
 				i++
 				r.Last = port(portsAt + 2*i)
 			}

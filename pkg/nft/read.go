@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// generation asks for the number of the ruleset's present version.
+// generation requests the generation of the ruleset.
 func (c *Conn) generation() (uint32, error) {
 	b, err := c.get(unix.NFT_MSG_GETGEN, nil)
 	if err != nil {
@@ -20,16 +20,16 @@ func (c *Conn) generation() (uint32, error) {
 	return number(f[unix.NFTA_GEN_ID]), err
 }
 
-// ofTable is a request's attribute that restricts an answer to the table. It is
-// attribute 1 in all of them (NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, ...).
+// ofTable returns the attribute that restricts a request to the table. It is attribute 1
+// of all requests (NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, ...).
 func ofTable() netlink.Encoder {
 	var a netlink.Encoder
 	a.Text(unix.NFTA_CHAIN_TABLE, ruleset.Name)
 	return a
 }
 
-// structure reads everything but the elements of sets. Its cost follows the number
-// of policies, not that of attachments.
+// structure reads everything but the elements of sets. Its cost grows with the number of
+// policies, not of attachments.
 func (c *Conn) structure() (*observed, error) {
 	o := &observed{objects: map[string]object{}, sets: map[string]*set{}, chains: map[string]*chain{}, handles: map[uint64]bool{}}
 	var err error
@@ -59,9 +59,9 @@ func (c *Conn) structure() (*observed, error) {
 	return o, c.chains(o)
 }
 
-// chains reads the chains, their rules and the reserved ports, all of one generation. The
-// kernel reports that a list changed only if another part of it follows (NLM_F_DUMP_INTR):
-// the last part may lack the old rules and the new ones.
+// chains reads the chains, their rules and the reserved ports of one generation.
+// NLM_F_DUMP_INTR is not enough: the kernel reports that a list changed only if another
+// part of the list follows, so the last part may lack both the old rules and the new ones.
 func (c *Conn) chains(o *observed) (err error) {
 	for range readAttempts {
 		if err = c.chainsOnce(o); !errors.Is(err, errInterrupted) {
@@ -97,7 +97,7 @@ func (c *Conn) chainsOnce(o *observed) error {
 	return nil
 }
 
-// listing is what one dump reads of the table.
+// listing is a list of objects of the table that one dump reads.
 type listing struct {
 	name   string
 	typ    int
@@ -105,9 +105,9 @@ type listing struct {
 	take   func(map[uint16][]byte) error
 }
 
-// readListing reads one listing. The kernel can list an object twice without a sign: it
-// continues each part of a list at a position that counts the objects of a transaction
-// that has not been committed (__nf_tables_dump_rules in nf_tables_api.c).
+// readListing reads one listing. The kernel can list an object twice without any sign: it
+// continues each part of a list at a position that counts objects of a transaction that
+// has not been committed (__nf_tables_dump_rules in nf_tables_api.c).
 func (c *Conn) readListing(p listing) error {
 	err := c.dump(p.forget, p.typ, ofTable(), func(b []byte) error {
 		f, err := fields(b)

@@ -13,17 +13,18 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Remove takes an attachment out of the kernel, and with the last one of a policy
-// its chain and what only that policy needed, and with the last of all the table.
-// What carries another attachment's identity stays, whatever its address. With no
-// addresses given, the kernel's own comments say which are the attachment's.
+// Remove removes an attachment from the kernel. With the last attachment of a policy it
+// removes the policy's chain and the objects that only this policy needed, and with the
+// last of all the table. Elements with the identity of another attachment are kept,
+// whatever their address. If a has no addresses, the comments of elements in the kernel
+// identify the attachment's elements.
 //
-// An address that a had belongs to the last of successors that has it too: its rules
-// and elements are made in the same transaction. has is as for Add.
+// An address of a that successors have too is given to the last of them: its rules and
+// elements are made in the same transaction. has is as for Add.
 func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), successors ...masq.Attachment) error {
 	err := retry(func() error {
 		have, err := c.structure()
-		if err != nil || !have.exists || have.owner != 0 { // nothing in another program's table is ours
+		if err != nil || !have.exists || have.owner != 0 { // a table of another program has no element of ours
 			return err
 		}
 		generation, err := c.generation()
@@ -34,10 +35,10 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 		if err != nil {
 			return err
 		}
-		if len(successors) == 0 && crowded(have, gone) {
+		if len(successors) == 0 && leavesMany(have, gone) {
 			// Only the elements must be unchanged since they were read. Reading the
-			// structure takes ten times as long, and other programs may change the
-			// ruleset meanwhile.
+			// structure takes ten times as long, and other programs may change the ruleset
+			// meanwhile.
 			return c.remove(ops, generation)
 		}
 		heirs, err := c.succeed(successors, has, gone, have)
@@ -64,10 +65,10 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 	return explain(err)
 }
 
-// remove commits the removal of objects that seemed unused. The kernel counts the uses
-// of a chain while it prepares a transaction, and counts back if that fails, so a reader
-// can see too few uses without any change of the generation. Then the chain is still in
-// use (EBUSY), and the removal is planned again.
+// remove commits the removal of objects that seemed unused. The kernel counts the uses of
+// a chain while it prepares a transaction, and corrects the count if the transaction
+// fails. So a reader can see too few uses at an unchanged generation. Then the chain is
+// still in use (EBUSY), and the removal is planned again.
 func (c *Conn) remove(ops []op, generation uint32) error {
 	err := c.commit(ops, generation)
 	if errors.Is(err, unix.EBUSY) {
@@ -76,10 +77,10 @@ func (c *Conn) remove(ops []op, generation uint32) error {
 	return err
 }
 
-// removal returns the messages that remove an attachment's elements, and what they
-// remove. It deletes what it has seen to be there: each deletion of a missing element
-// would abort the transaction, and the kernel waits for RCU then, 16 to 32 ms
-// (__nf_tables_abort in nf_tables_api.c).
+// removal returns the messages that remove an attachment's elements, and these elements.
+// It deletes only elements that it has read. Each deletion of a missing element would
+// abort the transaction, and then the kernel waits for RCU, 16 to 32 ms (__nf_tables_abort
+// in nf_tables_api.c).
 func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error) {
 	gone := removed{}
 	if len(a.Addresses) == 0 || a.Policy == nil {
@@ -89,7 +90,7 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 	var out []op
 	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, ruleset.Egress{}) // only the elements are used
 	mine := map[netip.Addr]bool{}
-	for _, verdicts := range []bool{true, false} { // a verdict's comment names the address's attachment
+	for _, verdicts := range []bool{true, false} { // the comment of a verdict element identifies the address's attachment
 		for _, s := range want.Sets {
 			if !s.Live || s.Verdict != verdicts || have.sets[s.Name] == nil {
 				continue
@@ -108,7 +109,8 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 					if found && x.comment != a.Identity() {
 						continue
 					}
-					// Without a verdict, elements of other sets for the address are this attachment's.
+					// If there is no verdict element, elements of other sets for the
+					// address are this attachment's.
 					mine[addr] = true
 					gone.add(s.Name, e.Key, x.chain)
 				}

@@ -1,7 +1,7 @@
 package nft
 
-// removed says which elements a transaction will have deleted: by set, by key. Of
-// verdict maps the value is the chain that the element went to.
+// removed has the elements that a transaction removes: by set, by key. For verdict maps
+// the value is the chain that the element leads to.
 type removed map[string]map[string]string
 
 func (r removed) add(set, key, chain string) {
@@ -11,7 +11,7 @@ func (r removed) add(set, key, chain string) {
 	r[set][key] = chain
 }
 
-// references is how many of the elements that are removed go to each chain.
+// references returns how many of the removed elements lead to each chain.
 func references(gone removed) map[string]int {
 	refs := map[string]int{}
 	for _, keys := range gone {
@@ -24,19 +24,19 @@ func references(gone removed) map[string]int {
 	return refs
 }
 
-// crowd is the number of attachments that have to be left under a policy for it to be
-// certain that DELs at the same time do not end it.
-const crowd = 100
+// manyAttachments is the number of remaining attachments of a policy above which
+// concurrent DELs do not end the policy.
+const manyAttachments = 100
 
-// crowded reports whether a removal leaves many attachments under each policy that it
-// takes one from.
-func crowded(have *observed, gone removed) bool {
+// leavesMany reports whether many attachments remain under each policy whose elements are
+// removed.
+func leavesMany(have *observed, gone removed) bool {
 	refs := references(gone)
 	if len(refs) == 0 {
 		return false
 	}
 	for chain, n := range refs {
-		if ch := have.chains[chain]; ch == nil || int(ch.uses)-n-len(ch.rules) < crowd {
+		if ch := have.chains[chain]; ch == nil || int(ch.uses)-n-len(ch.rules) < manyAttachments {
 			return false
 		}
 	}

@@ -32,7 +32,7 @@ func attributes(m *netlink.Message) (family uint8, b []byte, err error) {
 }
 
 // get requests one object and returns its attributes, which are valid until the next
-// request. If there is no such object, the error is unix.ENOENT.
+// request. If the object does not exist, the error is unix.ENOENT.
 func (c *Conn) get(typ int, body netlink.Encoder) ([]byte, error) {
 	m, err := c.nl.Get(messageType(typ), 0, header(unix.NFPROTO_INET, 0), body)
 	if err != nil {
@@ -45,8 +45,8 @@ func (c *Conn) get(typ int, body netlink.Encoder) ([]byte, error) {
 // list calls f with the family and the attributes of each object of a type. family can be
 // unix.NFPROTO_UNSPEC, for all families.
 func (c *Conn) list(family uint8, typ int, body netlink.Encoder, f func(family uint8, b []byte) error) error {
-	// The dump is read to its end also after an error: to end it early takes a new socket,
-	// whose address the Watcher does not know.
+	// The dump is read to its end also after an error: ending it early would take a new
+	// socket, whose port ID the Watcher does not know.
 	var failed error
 	for m, err := range c.nl.Dump(messageType(typ), 0, header(family, 0), body) {
 		switch {
@@ -64,13 +64,13 @@ func (c *Conn) list(family uint8, typ int, body netlink.Encoder, f func(family u
 	return failed
 }
 
-// readAttempts bounds how often one list is read because it changed meanwhile.
+// readAttempts bounds how often one list is read because the ruleset changes meanwhile.
 const readAttempts = 8
 
-// dump calls f with the attributes of each object of the table's family. It calls forget
-// before each attempt, and starts again if the ruleset changed meanwhile. Each list is
-// retried separately: while other programs keep changing the ruleset, one list can still
-// be read, but not all lists together.
+// dump calls f with the attributes of each object of a type, in tables of the family inet.
+// It calls forget before each attempt, and starts again if the ruleset changes meanwhile.
+// Each list is retried separately: while other programs keep changing the ruleset, one
+// list can still be read, but not all lists together.
 func (c *Conn) dump(forget func(), typ int, body netlink.Encoder, f func(b []byte) error) (err error) {
 	for range readAttempts {
 		forget()

@@ -74,8 +74,8 @@ func TestObjectsListedTwice(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 	var have set
-	if err := elements.compareElements(ruleset.Set{Name: "invalid4", Type: "ipv4_addr"}, &have); err != nil || !slices.Equal(have.foreign, []string{"10.88.0.5", "10.88.0.6"}) {
-		t.Errorf("%q, %v", have.foreign, err)
+	if err := elements.compareElements(ruleset.Set{Name: "invalid4", Type: "ipv4_addr"}, &have); err != nil || !slices.Equal(have.unexpected, []string{"10.88.0.5", "10.88.0.6"}) {
+		t.Errorf("%q, %v", have.unexpected, err)
 	}
 
 	ports := ruleset.Set{Name: "reserved", Type: "inet_service", Interval: true, Elements: []ruleset.Element{{Key: "22"}, {Key: "5000-5009"}}}

@@ -11,9 +11,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// ReservedPorts returns the ports that the table keeps for the node; none where there is
-// no table. What is desired of policies follows from them: whether the rules are right
-// does not depend on which services the node has at the moment.
+// ReservedPorts returns the ports that the table reserves for the node, or none if the
+// table does not exist. The desired rules of policies follow from these ports, not from
+// the services that the node has at the moment.
 func (c *Conn) ReservedPorts() (out []masq.PortRange, err error) {
 	err = retry(func() error {
 		var have set
@@ -29,7 +29,7 @@ func (c *Conn) ReservedPorts() (out []masq.PortRange, err error) {
 	return out, explain(err)
 }
 
-// reservedPorts is ReservedPorts where the sets of the structure have been read.
+// reservedPorts is ReservedPorts after the sets have been listed.
 func (c *Conn) reservedPorts(have *observed) ([]masq.PortRange, error) {
 	want := ruleset.SetName{Kind: ruleset.ReservedSet}.Set()
 	sig, err := signatureOf(want)
@@ -43,16 +43,16 @@ func (c *Conn) reservedPorts(have *observed) ([]masq.PortRange, error) {
 	return portsOf(x.bounds), nil
 }
 
-// reserve returns the ports to reserve: the table's, and the ports that the node's services
-// have now. It only adds, as a service may be restarting; masqd removes. grown says that
-// the policies in the table have to change.
+// reserve returns the ports to reserve: those of the table, and those that the node's
+// services have now. It only adds ports, because a service may be restarting; masqd
+// removes ports. grown says that the policies in the table have to change.
 func reserve(have *observed, fresh []masq.PortRange) (ports []masq.PortRange, grown bool) {
 	known := ruleset.MergePorts(have.reserved)
 	ports = ruleset.MergePorts(slices.Concat(known, fresh))
 	return ports, have.exists && len(ports) > 0 && !slices.Equal(ports, known)
 }
 
-// withPolicies adds to a table the chains of other policies that the kernel has.
+// withPolicies adds to a table the chains of other policies that exist in the kernel.
 func withPolicies(t, others ruleset.Table, have *observed) ruleset.Table {
 	known := frameOf(t)
 	for _, c := range others.Chains {

@@ -6,10 +6,10 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Scan compares the elements of live sets with the desired ones, and returns how they
-// differ. Sets that are missing are left out. complete is false where a set changed
-// under each of several readings: what is returned then may be wrong, and something may
-// be left out. Ask for each element before you change it.
+// Scan compares the elements of live sets with the desired ones, and returns the
+// differences. It skips sets that do not exist. complete is false if a set changed during
+// each of several attempts: then differences may be wrong or missing, and the caller must
+// read each element before it changes it.
 func (c *Conn) Scan(want ruleset.Table) (changes []Difference, complete bool, err error) {
 	complete = true
 	for _, s := range want.Sets {

@@ -11,7 +11,7 @@ import (
 
 // Structure is the state of the table without its attachments.
 type Structure struct {
-	// Owner is the program that owns the table, nil for none.
+	// Owner is the program that owns the table, or nil.
 	Owner *OwnerError
 	// Exists reports whether the table exists.
 	Exists bool
@@ -22,8 +22,9 @@ type Structure struct {
 	Faults []Difference
 }
 
-// Structure reads and compares what does not grow with the number of attachments. What
-// is not part of every table, such as the rules of one policy, is not compared.
+// Structure reads and compares the part of the table that does not grow with the number of
+// attachments. It does not compare objects that only some tables have, such as the rules
+// of a policy.
 func (c *Conn) Structure() (Structure, error) {
 	var out Structure
 	err := retry(func() error {
@@ -58,7 +59,7 @@ func (c *Conn) Structure() (Structure, error) {
 			}
 			out.InUse = true
 			if len(ch.rules) == 0 {
-				out.Faults = append(out.Faults, Difference{Kind: KindChain, Reason: masq.Changed, Object: name, Detail: "its rules are gone"})
+				out.Faults = append(out.Faults, Difference{Kind: KindChain, Reason: masq.Changed, Object: name, Detail: "has no rules"})
 			}
 		}
 		return nil

@@ -10,19 +10,18 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// structureAttempts bounds how often SyncStructure plans again because of a conflict. What
-// it reads takes a millisecond, so a conflict is unlikely twice in a row.
+// structureAttempts bounds how often SyncStructure plans again because of a conflict.
+// Reading the structure takes a millisecond, so two conflicts in a row are unlikely.
 const structureAttempts = 20
 
 // SyncStructure makes the structure of the table the desired one, even while other
-// programs change the elements of live sets. Its cost follows the number of policies.
+// programs change the elements of live sets. Its cost grows with the number of policies.
 //
-// It repairs definite faults regardless of the generation. Two programs that repair the
-// same fault at the same time do not do it twice: the table and each chain are made
-// exclusively, and a rule is deleted by its handle, which is never used again. Only
-// objects that come and go with the attachments of a policy, and a table that has to be
-// made again, need a ruleset that has not changed. If it keeps changing, the error is
-// ErrConflict.
+// It repairs definite faults regardless of the generation. If two programs repair the same
+// fault at the same time, only one of them succeeds: making the table or a chain fails if
+// it exists, and a rule is deleted by its handle, which is never used again. An unchanged
+// ruleset is needed only for objects that depend on policies, and for making the table
+// again. If the ruleset keeps changing, the error is ErrConflict.
 func (c *Conn) SyncStructure(d Desired) (r StructureResult, err error) {
 	for range structureAttempts {
 		again, failed := c.structureOnce(d, &r)
@@ -36,7 +35,7 @@ func (c *Conn) SyncStructure(d Desired) (r StructureResult, err error) {
 			return r, explain(err)
 		}
 		if errors.Is(err, ErrConflict) {
-			return r, err // the caller has to ask for the attachments again
+			return r, err // the caller has to read the attachments again
 		}
 	}
 	if err != nil && !errors.Is(err, errStale) && !errors.Is(err, errInterrupted) {
@@ -45,7 +44,7 @@ func (c *Conn) SyncStructure(d Desired) (r StructureResult, err error) {
 	return r, ErrConflict
 }
 
-// structureOnce does what can be done at once; again says that there is more.
+// structureOnce makes one transaction. again says that another one is needed.
 func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err error) {
 	have, err := c.structure()
 	if err != nil {
@@ -71,7 +70,8 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 		r.Unfilled = true
 	} else if p.fills() {
 		table := d.Complete()
-		// What translates comes first: the rest of a large table takes longer.
+		// The objects that translate are made first: the rest of a large table takes
+		// longer.
 		if part = !have.exists && liveElements(table) > liveAtOnce; part {
 			table = table.Translation()
 		}
@@ -92,8 +92,8 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 			r.InUse = errors.Is(err, unix.EBUSY)
 		}
 		if d.Keep || r.InUse {
-			// Elements that refer to something unexpected can move once there is what they
-			// are to refer to.
+			// An element that refers to an unexpected object can be changed once the
+			// desired object exists.
 			p.keepUnexpected()
 			err = c.commitPlan(p, have.generation, r)
 		}
@@ -109,14 +109,14 @@ func (c *Conn) structureOnce(d Desired, r *StructureResult) (again bool, err err
 	return false, ErrConflict
 }
 
-// keepUnexpected takes the removal of objects that come and go with the attachments of a
-// policy out of a plan.
+// keepUnexpected drops from the plan the removal of unexpected objects that depend on
+// policies.
 func (p *planner) keepUnexpected() {
 	p.ops = slices.DeleteFunc(p.ops, func(o op) bool { return o.doubtful && o.unexpected })
 	p.changes = slices.DeleteFunc(p.changes, func(c Difference) bool { return c.Reason == masq.Unexpected && p.doubts(c) })
 }
 
-// doubts reports whether a difference may be none, because attachments have come or gone
+// doubts reports whether a difference may be due to attachments that were added or removed
 // since the desired structure was made.
 func (p *planner) doubts(c Difference) bool {
 	switch {
@@ -144,7 +144,7 @@ func (c *Conn) commitPlan(p *planner, guard uint32, r *StructureResult) error {
 	return nil
 }
 
-// deleteStructure deletes the table where nothing needs it.
+// deleteStructure deletes the table if nothing needs it.
 func (c *Conn) deleteStructure(d Desired, have *observed, pending contents, r *StructureResult) error {
 	if !have.exists || len(pending) > 0 || d.Keep {
 		return nil
@@ -161,7 +161,7 @@ func (c *Conn) deleteStructure(d Desired, have *observed, pending contents, r *S
 	return nil
 }
 
-// liveAtOnce is the number of elements up to which a missing table is made in one
+// liveAtOnce is the largest number of elements with which a missing table is made in one
 // transaction.
 const liveAtOnce = 500
 

@@ -279,7 +279,7 @@ func TestScan(t *testing.T) {
 		add element inet masq invalid4 { 10.1.1.1 }`, "-f", "-")
 	all, complete, err := c.Scan(want)
 	if got := texts(all); err != nil || !complete || !slices.Equal(got, []string{
-		"element invalid4 10.1.1.1: unexpected", "element policy4 10.88.0.5: missing", fmt.Sprintf("element policy6 fd00::6: goes to %q as %q", id, "x/y/z"),
+		"element invalid4 10.1.1.1: unexpected", "element policy4 10.88.0.5: missing", fmt.Sprintf("element policy6 fd00::6: has chain %q and comment %q", id, "x/y/z"),
 	}) {
 		t.Errorf("%q, %t, %v", got, complete, err)
 	}

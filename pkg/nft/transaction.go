@@ -9,47 +9,47 @@ import (
 
 // Transaction is one change of the kernel's ruleset, as its notifications describe it.
 type Transaction struct {
-	// Generation is the number of the ruleset that the transaction made. Generations
-	// are consecutive: if one is missing, its notifications were lost.
+	// Generation is the generation of the ruleset after the transaction. Generations are
+	// consecutive: if one is missing, its notifications were lost.
 	Generation uint32
-	// Own says that the Conn that made the Watcher made the transaction. Nothing else is
-	// said of it.
+	// Own says that the Conn of the Watcher made the transaction. Then the fields below
+	// are not set.
 	Own bool
-	// Process is the name of the process that made it, of 15 bytes at most.
+	// Process is the name of the process that made the transaction, at most 15 bytes.
 	Process string
-	// Structure says that the table itself, a chain, a rule, a set or an object of it was
-	// added or deleted, or elements of a set that does not hold attachments.
+	// Structure says that the table, a chain, a rule, a set, an object, or elements of a
+	// set without attachments were added or deleted.
 	Structure bool
 	// Exposing says that packets may have passed untranslated because of a change of
-	// Structure: all but the addition of a chain, a set or an object.
+	// Structure. Every change does but the addition of a chain, a set or an object.
 	Exposing bool
-	// Published says that another program changed which ports it publishes: see
+	// Published says that another program changed the ports that it publishes: see
 	// Conn.Published.
 	Published bool
-	// Elements are the elements of live sets that were added or deleted, in order. If a
-	// set is deleted, the kernel does not name its elements.
+	// Elements are the elements of live sets that were added or deleted, in order. The
+	// kernel does not list the elements of a deleted set.
 	Elements []ElementEvent
-	// Bulk says that there were more elements than are listed.
+	// Bulk says that there were too many elements to list.
 	Bulk bool
 }
 
-// ElementEvent says that an element was added to a live set, or deleted from it.
+// ElementEvent is the addition of an element to a live set, or its deletion.
 type ElementEvent struct {
 	ruleset.LiveElement
 	Deleted bool
 }
 
-// Plugin reports whether the plugin made the transaction: attachments came or went.
+// Plugin reports whether the plugin made the transaction, to add or remove attachments.
 func (t *Transaction) Plugin() bool { return t.Process == pluginName }
 
-// Ours reports whether the transaction changed anything of table inet masq.
+// Ours reports whether the transaction changed table inet masq.
 func (t *Transaction) Ours() bool { return t.Structure || t.Bulk || len(t.Elements) > 0 }
 
 // maxElementEvents is the number of elements that a Transaction lists: some dozens of
-// attachments. Comparing whole sets is cheaper than asking for more of them one by one.
+// attachments. Above it, comparing whole sets is cheaper than reading each element.
 const maxElementEvents = 512
 
-// take adds what one notification about the table says.
+// take adds one notification about the table to the transaction.
 func (t *Transaction) take(typ uint16, b []byte) error {
 	if typ != unix.NFT_MSG_NEWSETELEM && typ != unix.NFT_MSG_DELSETELEM {
 		t.Structure = true
@@ -82,7 +82,7 @@ func (t *Transaction) take(typ uint16, b []byte) error {
 		}
 		key, err := kt.decode(x.key)
 		if err != nil {
-			t.Structure = true // a set of this name and another type is not the live one
+			t.Structure = true // the set has the name of a live set, but another type
 			return nil
 		}
 		t.Elements = append(t.Elements, ElementEvent{

@@ -12,21 +12,21 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// pluginName is what the kernel calls the plugin's process.
+// pluginName is the name of the plugin's process.
 const pluginName = "masq"
 
 // Watcher receives the transactions that change the kernel's ruleset.
 type Watcher struct {
 	events *netlink.Subscription
-	own    uint32      // the address of the Conn, whose changes need no description
-	next   Transaction // the one whose notifications are being read
+	own    uint32      // the port ID of the Conn, whose transactions are not described
+	next   Transaction // the transaction whose notifications are being read
 }
 
-// watchBuffer is the room for notifications that were not read yet, in bytes.
+// watchBuffer is the size of the buffer for unread notifications, in bytes.
 const watchBuffer = 8 << 20
 
-// Watch begins to receive all transactions that are made after it returns. Transactions
-// that c makes are marked: the kernel names the socket that made each.
+// Watch begins to receive all transactions that are made after it returns. Transactions of
+// c are marked: the kernel reports the port ID of the socket that made each.
 func (c *Conn) Watch() (*Watcher, error) { return c.watchWith(watchBuffer) }
 
 func (c *Conn) watchWith(buffer int) (*Watcher, error) {
@@ -42,7 +42,7 @@ func (c *Conn) watchWith(buffer int) (*Watcher, error) {
 	return c.watch, nil
 }
 
-// pause stops receiving until resume. Neither is an error of a Watcher that has ended.
+// pause stops receiving until resume. Both succeed if the Watcher has ended.
 func (w *Watcher) pause() error { return ended(w.events.Leave(unix.NFNLGRP_NFTABLES)) }
 
 func (w *Watcher) resume() error { return ended(w.events.Join(unix.NFNLGRP_NFTABLES)) }
@@ -54,15 +54,15 @@ func ended(err error) error {
 	return err
 }
 
-// Run calls f for each transaction until the context ends, which is no error. If there
-// were more notifications than the buffer holds, it calls f with lost and a zero
-// Transaction; the transactions that follow are complete again.
+// Run calls f for each transaction until the context ends, which is no error. If
+// notifications were lost because the buffer was full, it calls f with lost and a zero
+// Transaction. Transactions after that are complete again.
 func (w *Watcher) Run(ctx context.Context, f func(t Transaction, lost bool)) error {
 	defer func() { _ = w.events.Close() }()
 	for {
 		err := w.receive(ctx, f)
 		if errors.Is(err, netlink.ErrOverrun) {
-			err = w.events.Drain() // what comes next is not lost
+			err = w.events.Drain() // later notifications are not lost
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -81,20 +81,20 @@ func (w *Watcher) receive(ctx context.Context, f func(Transaction, bool)) error 
 			return err
 		}
 		if w.read(m, f) != nil {
-			w.lose(f) // what cannot be read may have been about our table
+			w.lose(f) // an unreadable notification may be about table inet masq
 		}
 	}
 	return nil
 }
 
-// lose reports that notifications were lost, and forgets what those before said of a
-// transaction whose end may be among the lost ones.
+// lose reports that notifications were lost, and discards the transaction of which some
+// were read: its end may be lost.
 func (w *Watcher) lose(f func(Transaction, bool)) {
 	w.next = Transaction{}
 	f(Transaction{}, true)
 }
 
-// read gathers notifications into transactions. The kernel ends each transaction with a
+// read collects notifications into transactions. The kernel ends each transaction with a
 // message that has its generation and the process that made it.
 func (w *Watcher) read(m *netlink.Message, f func(Transaction, bool)) error {
 	if m.Type>>8 != unix.NFNL_SUBSYS_NFTABLES {

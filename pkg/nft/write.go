@@ -9,7 +9,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// hooks and priorities are by the names that nft gives them in the inet family.
+// hooks and priorities have nft's names for them in the inet family.
 var (
 	hooks      = map[string]uint32{"prerouting": unix.NF_INET_PRE_ROUTING, "forward": unix.NF_INET_FORWARD, "postrouting": unix.NF_INET_POST_ROUTING}
 	priorities = map[string]int32{"-450": -450, "mangle": -150, "srcnat - 1": 99}
@@ -30,11 +30,11 @@ func deleteTable() op {
 	return op{typ: unix.NFT_MSG_DELTABLE, body: a, what: "delete table inet masq", optional: true}
 }
 
-// The protocol numbers of conntrack helpers' control connections.
+// helperProtocols are the protocol numbers of conntrack helpers' control connections.
 var helperProtocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}
 
-// l3Of is the family of a helper as the kernel shows it: one that exists for IPv4
-// alone is shown as such, whatever was asked for.
+// l3Of returns the family of a helper as the kernel reports it: IPv4 for a helper that
+// exists for IPv4 only, whatever was requested.
 func l3Of(o ruleset.Object) uint16 {
 	if o.IPv4Only {
 		return unix.NFPROTO_IPV4
@@ -84,8 +84,8 @@ func deleteChain(name string) op {
 	return op{typ: unix.NFT_MSG_DELCHAIN, body: a, what: "delete chain " + name}
 }
 
-// addRule puts a rule before the one with the given handle, or last where the
-// handle is 0. It counts on from what another in its place has counted, if any.
+// addRule adds a rule before the rule with the given handle, or last if the handle is 0.
+// The rule's counter starts at count, the counter of the rule that it replaces, if any.
 func addRule(chain string, r ruleset.Rule, before uint64, count netlink.Encoder) (op, error) {
 	all, err := compile(r.Text)
 	if err != nil {
@@ -109,7 +109,7 @@ func addRule(chain string, r ruleset.Rule, before uint64, count netlink.Encoder)
 	return o, nil
 }
 
-// deleteRule removes a rule, or all of a chain where the handle is 0.
+// deleteRule deletes a rule, or all rules of a chain if the handle is 0.
 func deleteRule(chain string, handle uint64) op {
 	var a netlink.Encoder
 	a.Text(unix.NFTA_RULE_TABLE, ruleset.Name)

@@ -9,7 +9,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// signatureOf is what the kernel is to show of a set.
+// signatureOf returns the signature that the kernel should report for a set.
 func signatureOf(s ruleset.Set) (signature, error) {
 	kt, err := parseType(s.Type)
 	if err != nil {
@@ -26,16 +26,16 @@ func signatureOf(s ruleset.Set) (signature, error) {
 	return sig, nil
 }
 
-// libnftnl's user data of sets: what nft needs to print keys (enum
-// nftnl_udata_set_types). It prints the types used here without, but writes the
-// byte order itself, so the two cannot be told apart.
+// These are libnftnl's user data of sets (enum nftnl_udata_set_types). nft prints the
+// types used here without them, but writes the byte order too, so that its sets and ours
+// are equal.
 const (
 	userdataKeyByteOrder = 0
 	byteOrderHost        = 1
 	byteOrderBig         = 2
 )
 
-// addSet creates a set. Sets of one transaction are told apart by a number.
+// addSet creates a set. id identifies the set within the transaction.
 func addSet(s ruleset.Set, id uint32) (op, error) {
 	sig, err := signatureOf(s)
 	if err != nil {
@@ -49,7 +49,7 @@ func addSet(s ruleset.Set, id uint32) (op, error) {
 	a.Uint32(unix.NFTA_SET_KEY_LEN, sig.keyLen)
 	if s.Verdict {
 		a.Uint32(unix.NFTA_SET_DATA_TYPE, sig.dataType)
-		a.Uint32(unix.NFTA_SET_DATA_LEN, 16) // NFT_DATA_VALUE_MAXLEN would be 64; a verdict takes a register
+		a.Uint32(unix.NFTA_SET_DATA_LEN, 16) // a verdict takes one register, less than NFT_DATA_VALUE_MAXLEN (64)
 	}
 	a.Uint32(unix.NFTA_SET_ID, id)
 	order := byte(byteOrderBig)
@@ -79,16 +79,16 @@ func deleteSet(name string) op {
 	return op{typ: unix.NFT_MSG_DELSET, body: a, what: "delete set " + name}
 }
 
-// An attribute holds 64 KiB at most: the list of elements in one message is ended
-// where it is longer than this. An element takes some 250 bytes at most.
+// listLength bounds the list of elements in one message, because an attribute holds at
+// most 64 KiB. An element takes at most about 250 bytes.
 const listLength = 60 << 10
 
 func flushSet(name string) op {
 	return op{typ: unix.NFT_MSG_DELSETELEM, body: elementList(name, nil), what: "flush set " + name}
 }
 
-// addElements adds elements of a set; with exclusive it is an error
-// (unix.EEXIST) if one is there.
+// addElements adds elements to a set. With exclusive, the transaction fails with
+// unix.EEXIST if one exists.
 func addElements(s ruleset.Set, all []ruleset.Element, exclusive bool) ([]op, error) {
 	proto := op{typ: unix.NFT_MSG_NEWSETELEM, flags: unix.NLM_F_CREATE, what: "add element of " + s.Name}
 	if exclusive {
@@ -131,8 +131,8 @@ func addRanges(proto op, s ruleset.Set, all []ruleset.Element) ([]op, error) {
 		case bounds[i].end:
 			a.Uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
 		case i == len(bounds)-1:
-			// It has no end: nft marks it so (NFTNL_UDATA_SET_ELEM_FLAGS,
-			// SET_ELEM_F_INTERVAL_OPEN).
+			// The interval has no end, which nft marks in the user data
+			// (NFTNL_UDATA_SET_ELEM_FLAGS, SET_ELEM_F_INTERVAL_OPEN).
 			a.Bytes(unix.NFTA_SET_ELEM_USERDATA, []byte{1, 4, 1, 0, 0, 0})
 		}
 		return nil
@@ -155,8 +155,8 @@ func boundsOf(s ruleset.Set, all []ruleset.Element) ([]bound, error) {
 	return bounds, nil
 }
 
-// deleteElements removes elements, one message each, so that one that is missing
-// can be left out.
+// deleteElements deletes elements, one message each, so that a missing one can be left
+// out.
 func deleteElements(s ruleset.Set, all []ruleset.Element) ([]op, error) {
 	kt, err := parseType(s.Type)
 	if err != nil {
@@ -178,7 +178,7 @@ func deleteElements(s ruleset.Set, all []ruleset.Element) ([]op, error) {
 	return out, nil
 }
 
-// putKey puts the key of an element.
+// putKey appends the key of an element.
 func putKey(a *netlink.Encoder, kt keyType, key string) (err error) {
 	at := a.BeginNest(unix.NFTA_SET_ELEM_KEY)
 	value := a.Begin(unix.NFTA_DATA_VALUE)
@@ -188,7 +188,7 @@ func putKey(a *netlink.Encoder, kt keyType, key string) (err error) {
 	return err
 }
 
-// elementOps makes messages of n elements, each of which put writes.
+// elementOps returns messages with n elements, each of which put writes.
 func elementOps(proto op, set string, n int, put func(i int, a *netlink.Encoder) error) ([]op, error) {
 	var out []op
 	for i := 0; i < n; {

@@ -59,7 +59,7 @@ func summarize(ctx context.Context, n *node.Node, losses *portpool.LossTracker) 
 	reportFailure("nftables", err)
 	x.Links, err = linksState(s)
 	reportFailure("links", err)
-	chains, err := node.QueryRules((*nft.Conn).Foreign)
+	chains, err := node.QueryRules((*nft.Conn).OtherBaseChains)
 	reportFailure("chains of other tables", err)
 	x.Firewalls = report.FirewallsOf(chains)
 	for _, name := range legacyTables() {

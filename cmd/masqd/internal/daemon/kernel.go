@@ -21,7 +21,7 @@ func logFeatures(log *slog.Logger, rules *nft.Conn) map[string]bool {
 	features := map[string]bool{}
 	var available, missing []string
 	for _, f := range all {
-		if features[f.Name] = f.Offered; f.Offered {
+		if features[f.Name] = f.Available; f.Available {
 			available = append(available, f.Name)
 			continue
 		}
