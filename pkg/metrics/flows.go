@@ -47,7 +47,7 @@ var sampleMetrics = []metric[sample]{
 
 	portGauge("source_ports_used_ratio", "Share of the source ports in use, for the fullest combinations of protocol, egress address and destination.", func(g *report.PortGroup) (float64, bool) { return g.Share, true }),
 	portGauge("source_ports_exhausted_seconds", "Time until no source port is free, if ports are taken at the present rate; absent if their number does not grow.", exhaustedIn),
-	gaugeBy("source_ports_warnings", "Number of the fullest combinations at each severity.", "level", portWarnings),
+	gaugeBy("source_ports_warnings", "Number of the fullest combinations at each severity.", "severity", portWarnings),
 	gauge("source_ports_unlisted_ratio", "Upper limit of the share of source ports in use for the combinations without series.", func(s *sample) float64 { return s.Ports.Beyond }),
 	counter("source_ports_failed_packets_total", "Packets of new flows dropped because no source port was free, until the last sample.", func(s *sample) uint64 { return s.Ports.Failed }),
 
@@ -108,12 +108,12 @@ func exhaustedIn(g *report.PortGroup) (seconds float64, known bool) {
 
 func portWarnings(s *sample) map[string]int {
 	out := map[string]int{}
-	for _, l := range portpool.Severities {
-		out[l.String()] = 0
+	for _, severity := range portpool.Severities {
+		out[severity.String()] = 0
 	}
 	for i := range s.Ports.Groups {
-		if l := s.Ports.Groups[i].Level; l != portpool.OK {
-			out[l.String()]++
+		if severity := s.Ports.Groups[i].Level; severity != portpool.OK {
+			out[severity.String()]++
 		}
 	}
 	return out

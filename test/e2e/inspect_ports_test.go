@@ -27,18 +27,18 @@ func TestPortMetrics(t *testing.T) {
 		reasons []string
 		metrics []string
 	}{
-		{0, false, nil, []string{`masq_source_ports_warnings{level="critical"} 0`, "masq_source_ports_failed_packets_total 0"}},
-		{14, false, nil, []string{"masq_source_ports_used_ratio" + labels + "0.7\n", `masq_source_ports_warnings{level="notice"} 1`}},
+		{0, false, nil, []string{`masq_source_ports_warnings{severity="critical"} 0`, "masq_source_ports_failed_packets_total 0"}},
+		{14, false, nil, []string{"masq_source_ports_used_ratio" + labels + "0.7\n", `masq_source_ports_warnings{severity="notice"} 1`}},
 		{
 			17, false,
 			[]string{"source ports: 85 % of the ports of " + w.V4.Node.String() + " for udp to " + server.Addr().String() + " are in use"},
-			[]string{"masq_source_ports_used_ratio" + labels + "0.85\n", `masq_source_ports_warnings{level="warning"} 1`, "masq_source_ports_failed_packets_total 0"},
+			[]string{"masq_source_ports_used_ratio" + labels + "0.85\n", `masq_source_ports_warnings{severity="warning"} 1`, "masq_source_ports_failed_packets_total 0"},
 		},
 		{
 			20, true,
 			[]string{"source ports: 100 % of the ports of "},
 			[]string{
-				"masq_source_ports_used_ratio" + labels + "1\n", `masq_source_ports_warnings{level="critical"} 1`,
+				"masq_source_ports_used_ratio" + labels + "1\n", `masq_source_ports_warnings{severity="critical"} 1`,
 				"masq_source_ports_exhausted_seconds" + labels + "0\n", "masq_source_ports_failed_packets_total 1\n",
 			},
 		},
