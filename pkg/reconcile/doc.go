@@ -5,11 +5,13 @@
 //
 // New takes a Deps, which has everything that a Loop reads or changes: the records (a
 // Cache, which watches their directory), the configuration (Node), the kernel's ruleset
-// (Rules), the node's interfaces and addresses (Host), and its flows. Events are reported
-// by any goroutine: Transaction, LinksDamaged, AddressesRemoved, EventsLost. Each only
-// notes the event. RequestSync requests a sync with a reason, an Urgency (how soon it has
-// to run) and a Scope (what it compares). Requests are merged until the next sync starts.
-// One goroutine, that of Run, does all syncs.
+// (Rules), the node's interfaces and addresses (Host), and its flows. Any goroutine may
+// report events. Transaction and EventsLost note an event and request a sync. LinksDamaged
+// and AddressesRemoved only note it.
+//
+// RequestSync requests a sync with a reason, an Urgency (how soon it has to run) and a
+// Scope (what it compares). Requests are merged until the next sync starts. Run does all
+// syncs, one at a time.
 //
 // # What a sync compares
 //
@@ -56,9 +58,10 @@
 //
 // # Limits
 //
-// A Loop does not touch objects outside table inet masq, links that the plugin did not
-// make, or IPAM leases: the log names the leases of removed attachments. Its memory grows
-// with attachments, not with flows.
+// A Loop changes only table inet masq, links that the plugin made, forwarding settings,
+// flows of attachments and sources, and files of the state directory. It does not release
+// IPAM leases: the log names the leases of removed attachments. Its memory grows with
+// attachments, not with flows.
 //
 // # To debug
 //
