@@ -56,9 +56,9 @@ type Exporter struct {
 
 // Stats describes an exporter since it was opened.
 type Stats struct {
-	Taken uint64 // records that were queued
-	Sent  uint64 // records that were sent
-	Lost  uint64 // records that were not sent, or that may not have arrived
+	Appended uint64 // records that were queued
+	Sent     uint64 // records that were sent
+	Lost     uint64 // records that were not sent, or that may not have arrived
 	// Err is the reason if nothing can be sent at present. Records wait in the queue.
 	Err error
 }
@@ -121,10 +121,10 @@ func (x *Exporter) lose(n uint64, from, to time.Time) {
 
 // Stats returns the present state. It may be called after Close.
 func (x *Exporter) Stats() Stats {
-	taken, lost := x.queue.counts()
+	appended, lost := x.queue.counts()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return Stats{Taken: taken, Sent: x.sent, Lost: lost, Err: x.err}
+	return Stats{Appended: appended, Sent: x.sent, Lost: lost, Err: x.err}
 }
 
 // Close sends queued records for at most closeTimeout and ends the session. It logs and

@@ -43,7 +43,7 @@ func TestUDP(t *testing.T) {
 	if len(r.sizes) > records/5 {
 		t.Errorf("%d messages for %d records", len(r.sizes), records)
 	}
-	if s := x.Stats(); s.Taken != records || s.Sent != records || s.Lost != 0 || s.Err != nil {
+	if s := x.Stats(); s.Appended != records || s.Sent != records || s.Lost != 0 || s.Err != nil {
 		t.Errorf("%+v", s)
 	}
 }
@@ -74,9 +74,9 @@ func TestUDPCollectorComesAndGoes(t *testing.T) {
 	before := x.Stats()
 	_, r = udp(t, at)
 	assert.Until(t, "all records are accounted for", func() bool {
-		return r.count(t) > 0 && uint64(10+r.count(t))+r.lost() >= x.Stats().Taken && x.Stats().Err == nil
+		return r.count(t) > 0 && uint64(10+r.count(t))+r.lost() >= x.Stats().Appended && x.Stats().Err == nil
 	})
-	if after := x.Stats(); after.Taken != before.Taken || r.lost() != after.Lost {
+	if after := x.Stats(); after.Appended != before.Appended || r.lost() != after.Lost {
 		t.Errorf("stats %+v, then %+v; the collector was sent %d lost records", before, after, r.lost())
 	}
 	if n := log.count("cannot send records"); n < 2 || n > 3 {
@@ -356,6 +356,6 @@ func BenchmarkExport(b *testing.B) {
 			runtime.Gosched()
 		}
 	}
-	assert.Until(b, "all records are sent", func() bool { return x.Stats().Sent == x.Stats().Taken })
+	assert.Until(b, "all records are sent", func() bool { return x.Stats().Sent == x.Stats().Appended })
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }

@@ -23,7 +23,7 @@ type queue struct {
 	spare     []byte
 	record    []byte // the record that put encodes
 	events    map[uint16]*template
-	taken     uint64 // records
+	appended  uint64 // number of records
 	lost      lostRecords
 	period    lossPeriod
 	closed    bool
@@ -94,7 +94,7 @@ func (q *queue) put(id uint16, e *natlog.Record) (ok, began bool, err error) {
 	}
 	last := len(q.chunks) - 1
 	q.chunks[last] = append(q.chunks[last], r...)
-	q.taken++
+	q.appended++
 	signal(q.notEmpty)
 	return true, false, nil
 }
@@ -162,10 +162,10 @@ func (q *queue) lossPeriodState(now time.Time) (on bool, records uint64) {
 	return false, q.lost.count - q.period.from
 }
 
-func (q *queue) counts() (taken, lost uint64) {
+func (q *queue) counts() (appended, lost uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.taken, q.lost.count
+	return q.appended, q.lost.count
 }
 
 func (q *queue) close() {

@@ -23,8 +23,8 @@ func TestQueueIsBounded(t *testing.T) {
 			begins++
 		}
 	}
-	if taken, lost := q.counts(); int(taken) != n || n+int(lost) != 10_000 || lost == 0 || begins != 1 {
-		t.Errorf("%d records queued, %d lost, %d loss periods", taken, lost, begins)
+	if appended, lost := q.counts(); int(appended) != n || n+int(lost) != 10_000 || lost == 0 || begins != 1 {
+		t.Errorf("%d records queued, %d lost, %d loss periods", appended, lost, begins)
 	}
 	bytes, records := 0, uint64(0)
 	for c := q.take(); c != nil; c = q.take() {

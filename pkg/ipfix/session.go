@@ -29,7 +29,7 @@ type session struct {
 	conn           net.Conn
 	raw            syscall.RawConn
 	udp, six       bool
-	closed         chan error // receives the error when the collector closes the session
+	closed         chan error // receives the error that ended the session
 	sequence       uint32     // number of the next data record
 	templatesSent  time.Time
 	statisticsSent time.Time
@@ -97,12 +97,12 @@ func wholeDatagrams(network, _ string, c syscall.RawConn) (err error) {
 	return err
 }
 
-// listen waits until the session is closed. A collector sends no data.
+// listen waits until the session ends. A collector sends no data.
 func (s *session) listen() {
 	var b [256]byte
 	for {
 		if _, err := s.conn.Read(b[:]); err != nil {
-			s.closed <- fmt.Errorf("the collector closed the session: %w", err)
+			s.closed <- fmt.Errorf("the session with the collector ended: %w", err)
 			return
 		}
 	}

@@ -40,7 +40,7 @@ func (q *Query) matches(w *row) bool {
 	return !q.To.Addr().IsValid() || to(w.original.Dst) || to(w.translated.Dst)
 }
 
-// find appends the indices of the rows of a block that have the query's egress address,
+// findRows appends the indices of the rows of a block that have the query's egress address,
 // port and protocol, and of all gaps.
 func (d *decoder) findRows(q *Query, out []int) ([]int, error) {
 	out = findPort(d.bufs[colPort][:2*d.head.count], q.Addr.Port(), out)
