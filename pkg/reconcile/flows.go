@@ -32,31 +32,29 @@ func (s flowScope) isEmpty() bool { return len(s.origins) == 0 && len(s.sources.
 // rules were missing would leave with its private address until it ends; after its deletion
 // the next packet begins it again. Translated flows and flows of the node itself stay.
 func (l *Loop) deleteUntranslated(ctx context.Context, scope flowScope) (int, error) {
-	find := newPolicyFinder(scope)
-	local := localAddresses{host: l.deps.Host, known: map[netip.Addr]bool{}}
-	n, err := l.deps.DeleteFlows(ctx, conntrack.Filter{StatusMask: conntrack.SrcNAT}, func(f *conntrack.Flow) bool {
-		direct := find.directOf(f.Original.Src)
-		if direct == nil {
-			return false
-		}
-		// If the destination was translated, the reply comes from the final one.
-		to := f.Reply.Src
-		return !direct.has(to) && !local.has(to) && !local.has(f.Original.Src)
+	return l.deleteFlows(ctx, scope, 0, func(f *conntrack.Flow, d *direct, local *localAddresses) bool {
+		to := f.Reply.Src // the final destination, if a rule translated it
+		return !d.has(to) && !local.has(to)
 	})
-	if err == nil {
-		err = local.err
-	}
-	return n, err
 }
 
 // deleteEgressRemoved deletes flows whose egress address was removed from the node: their
 // replies no longer arrive here. Flows with an address that the node has again stay.
 func (l *Loop) deleteEgressRemoved(ctx context.Context, scope flowScope, removed []netip.Addr) (int, error) {
-	find := newPolicyFinder(scope)
-	local := localAddresses{host: l.deps.Host, known: map[netip.Addr]bool{}}
-	n, err := l.deps.DeleteFlows(ctx, conntrack.Filter{Status: conntrack.SrcNAT, StatusMask: conntrack.SrcNAT}, func(f *conntrack.Flow) bool {
+	return l.deleteFlows(ctx, scope, conntrack.SrcNAT, func(f *conntrack.Flow, _ *direct, local *localAddresses) bool {
 		egress := f.Reply.Dst
-		return slices.Contains(removed, egress) && find.directOf(f.Original.Src) != nil && !local.has(egress) && !local.has(f.Original.Src)
+		return slices.Contains(removed, egress) && !local.has(egress)
+	})
+}
+
+// deleteFlows deletes flows from the attachments and sources of a scope that match accepts.
+// status is SrcNAT for translated flows, and 0 for others. Flows of the node itself stay.
+func (l *Loop) deleteFlows(ctx context.Context, scope flowScope, status conntrack.Status, match func(*conntrack.Flow, *direct, *localAddresses) bool) (int, error) {
+	find := newPolicyFinder(scope)
+	local := &localAddresses{host: l.deps.Host, known: map[netip.Addr]bool{}}
+	n, err := l.deps.DeleteFlows(ctx, conntrack.Filter{Status: status, StatusMask: conntrack.SrcNAT}, func(f *conntrack.Flow) bool {
+		d := find.directOf(f.Original.Src)
+		return d != nil && match(f, d, local) && !local.has(f.Original.Src)
 	})
 	if err == nil {
 		err = local.err
