@@ -14,122 +14,122 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
-// Where runtimes look for networks and for plugins unless they are told otherwise.
+// The default directories of runtimes for networks and plugins.
 const (
 	DefaultConfDir = "/etc/cni/net.d"
 	DefaultBinDir  = "/opt/cni/bin"
 )
 
-// settled is how old a file has to be that cannot be read before it counts as one that
-// stays so: a program may be at writing it.
-const settled = 2 * time.Second
+// minAge is the minimum age of an unreadable file to be reported: another program may still
+// be writing a younger file.
+const minAge = 2 * time.Second
 
 var (
-	// ErrNone says that there is no network that masq could be chained in.
-	ErrNone = errors.New("there is no network configuration that masq could be put into; install the CNI plugin of the network first, or give --mode network")
-	// ErrUnsettled says that a look a moment later may find something else.
-	ErrUnsettled = errors.New("a file is being written")
+	// ErrNone says that the directory has no network to chain masq into.
+	ErrNone = errors.New("there is no network configuration to insert masq into; install the CNI plugin of the network first, or give --mode network")
+	// ErrBusy says that another program is writing a file: try again a moment later.
+	ErrBusy = errors.New("a file is being written")
 )
 
-// Action is what was done to a file, in the words of the log.
+// Action is a change of a file, in the words of the log.
 type Action string
 
 // The actions.
 const (
-	Inserted       Action = "masq inserted"          // into the list that is used
-	Replaced       Action = "entry of masq replaced" // in that list; the note is the entry before
-	ListWritten    Action = "list with masq written" // the note is the file that it was made from
+	Inserted       Action = "masq inserted"          // into the list that the runtime uses
+	Replaced       Action = "entry of masq replaced" // in that list; the note is the previous entry
+	ListWritten    Action = "list with masq written" // the note names the file that the list was made from
 	ListRemoved    Action = "list of masq-cni removed"
-	TakenOut       Action = "masq taken out" // from a list that is not used
+	EntryRemoved   Action = "masq removed" // from a list that the runtime does not use
 	NetworkWritten Action = "network of masq written"
 )
 
-// Change is one that was made.
+// Change is a change of a file.
 type Change struct {
 	What Action
 	Path string
-	Note string // more of it, if any
+	Note string // may be empty
 }
 
-// Look is what was found in a directory, and what was done.
-type Look struct {
+// Outcome is the result of an install or a removal.
+type Outcome struct {
 	Changes []Change
-	// Warnings are what a person should look after.
+	// Warnings are problems that an administrator has to solve.
 	Warnings []string
 }
 
-func (l *Look) did(what Action, path, note string) {
+func (l *Outcome) record(what Action, path, note string) {
 	l.Changes = append(l.Changes, Change{what, path, note})
 }
 
-func (l *Look) warn(path, format string, args ...any) {
+func (l *Outcome) warn(path, format string, args ...any) {
 	l.Warnings = append(l.Warnings, path+": "+fmt.Sprintf(format, args...))
 }
 
-// Chain puts the entry behind the first plugin of the network that the runtime uses,
-// and takes it out of others.
-func Chain(ctx context.Context, confDir string, entry json.RawMessage) (look Look, err error) {
-	d, err := take(ctx, confDir)
+// Chain inserts the entry after the first plugin of the network that the runtime uses, and
+// removes it from other networks.
+func Chain(ctx context.Context, confDir string, entry json.RawMessage) (outcome Outcome, err error) {
+	d, err := lockDir(ctx, confDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return look, fmt.Errorf("%w: %w", ErrNone, err)
+		return outcome, fmt.Errorf("%w: %w", ErrNone, err)
 	}
 	if err != nil {
-		return look, err
+		return outcome, err
 	}
 	defer d.release()
 	files, err := d.readAll()
 	if err != nil {
-		return look, err
+		return outcome, err
 	}
-	used, err := look.choose(files)
+	used, err := outcome.choose(files)
 	if errors.Is(err, ErrNone) {
-		return look, errors.Join(err, d.orphans(&look, files))
+		return outcome, errors.Join(err, d.removeOrphans(&outcome, files))
 	}
 	if err != nil {
-		return look, err
+		return outcome, err
 	}
-	madeOf, err := d.chain(&look, used, entry)
+	madeOf, err := d.chain(&outcome, used, entry)
 	if errors.Is(err, safedir.ErrChanged) {
-		return look, fmt.Errorf("%w: %w", ErrUnsettled, err)
+		return outcome, fmt.Errorf("%w: %w", ErrBusy, err)
 	}
 	if err != nil {
-		return look, fmt.Errorf("%s: %w", used.path, err)
+		return outcome, fmt.Errorf("%s: %w", used.path, err)
 	}
-	// Last, so that there is no moment without masq.
-	return look, d.clear(&look, files, entry, func(f *file) bool { return f == used || f.name == madeOf })
+	// This comes last, so that the network has masq at all times.
+	return outcome, d.removeElsewhere(&outcome, files, entry, func(f *file) bool { return f == used || f.name == madeOf })
 }
 
-// orphans removes lists whose file is gone: the network is no longer wanted.
-func (d *dir) orphans(look *Look, files []*file) error {
+// removeOrphans removes lists that were made from a file that no longer exists.
+func (d *dir) removeOrphans(outcome *Outcome, files []*file) error {
 	var errs []error
 	for _, f := range files {
 		if f.made != "" && f.made != fromRanges {
-			errs = append(errs, d.drop(look, f))
+			errs = append(errs, d.removeList(outcome, f))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// choose returns the file that the runtime uses, or would if the lists made here were
-// not there.
-func (l *Look) choose(files []*file) (*file, error) {
+// choose returns the file that the runtime uses, or would use without the lists that were
+// made here.
+func (l *Outcome) choose(files []*file) (*file, error) {
 	for _, f := range files {
 		switch {
 		case f.made != "":
 		case f.fault == nil:
 			return f, nil
-		case f.age().Abs() < settled:
-			return nil, fmt.Errorf("%w: %s: %w", ErrUnsettled, f.path, f.fault)
+		case f.age().Abs() < minAge:
+			return nil, fmt.Errorf("%w: %s: %w", ErrBusy, f.path, f.fault)
 		default:
-			l.warn(f.path, "%v; containerd uses no network while this file stands before the others", f.fault)
+			l.warn(f.path, "%v; containerd uses no network as long as this is the first file: correct or remove it", f.fault)
 		}
 	}
 	return nil, ErrNone
 }
 
-// chain puts masq into what a file asks for, and returns the name of the list that was
-// made of it, if one was.
-func (d *dir) chain(look *Look, f *file, entry json.RawMessage) (made string, err error) {
+// chain inserts masq into a list, or makes a list from a file with a single plugin and
+// returns its name.
+func (d *dir) chain(outcome *Outcome, f *file, entry json.RawMessage) (made string, err error) {
 	if f.single != nil {
 		if f.single.Network.Type == Plugin {
 			return "", nil // it makes the link itself
@@ -141,15 +141,15 @@ func (d *dir) chain(look *Look, f *file, entry json.RawMessage) (made string, er
 		made = nameBefore(f.name)
 		changed, err := d.write(made, text)
 		if changed {
-			look.did(ListWritten, filepath.Join(d.path, made), "made from "+f.name)
+			outcome.record(ListWritten, filepath.Join(d.path, made), "made from "+f.name)
 		}
 		if l, err := parseList(text); err == nil {
-			look.warnOfSecond(f, l)
+			outcome.warnOfSecond(f, l)
 		}
 		return made, err
 	}
-	look.warnOfSecond(f, f.list)
-	ours := f.list.ours()
+	outcome.warnOfSecond(f, f.list)
+	ours := f.list.masqIndexes()
 	var (
 		text []byte
 		what = Inserted
@@ -157,145 +157,145 @@ func (d *dir) chain(look *Look, f *file, entry json.RawMessage) (made string, er
 	)
 	switch {
 	case len(ours) > 1:
-		return "", fmt.Errorf("masq is in its plugins %d times; leave one", len(ours))
+		return "", fmt.Errorf("the list has %d entries of masq; keep one", len(ours))
 	case len(ours) == 0:
-		text, err = f.list.inserted(entry)
+		text, err = f.list.insert(entry)
 	case ours[0] == 0:
 		return "", nil // it makes the link itself
-	case same(f.list.entryAt(ours[0]), entry):
+	case sameJSON(f.list.entryAt(ours[0]), entry):
 		return "", nil
 	default:
-		what, note = Replaced, "it was "+masq.Clip(string(f.list.entryAt(ours[0])))
-		text, err = f.list.replaced(ours[0], entry)
+		what, note = Replaced, "before: "+masq.Clip(string(f.list.entryAt(ours[0])))
+		text, err = f.list.replace(ours[0], entry)
 	}
 	if err != nil {
 		return "", err
 	}
 	if f.isLink() {
-		return "", errors.New("is a symbolic link, which would be lost; put a file there instead")
+		return "", errors.New("is a symbolic link, which a rename would replace; put a file in its place")
 	}
 	if err := d.rewrite(f, text); err != nil {
 		return "", err
 	}
-	look.did(what, f.path, note)
+	outcome.record(what, f.path, note)
 	return "", nil
 }
 
-func (l *Look) warnOfSecond(f *file, list *list) {
+func (l *Outcome) warnOfSecond(f *file, list *list) {
 	if w := list.secondMasquerade(); w != "" {
 		l.warn(f.path, "%s", w)
 	}
 }
 
-// clear takes out what earlier looks have put into files that are not to have it: an
-// entry that says just the same is theirs.
-func (d *dir) clear(look *Look, files []*file, entry json.RawMessage, keep func(*file) bool) error {
+// removeElsewhere removes masq from files that must not have it: lists that were made here,
+// and entries with the same content as ours, which an earlier install inserted.
+func (d *dir) removeElsewhere(outcome *Outcome, files []*file, entry json.RawMessage, keep func(*file) bool) error {
 	var errs []error
 	for _, f := range files {
 		switch {
 		case keep(f):
 		case f.made != "":
-			errs = append(errs, d.drop(look, f))
+			errs = append(errs, d.removeList(outcome, f))
 		case f.list != nil && entry != nil && !f.isLink():
-			errs = append(errs, d.takeOut(look, f, func(text []byte) bool { return same(text, entry) }))
+			errs = append(errs, d.removeEntries(outcome, f, func(text []byte) bool { return sameJSON(text, entry) }))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// drop removes a list of our own.
-func (d *dir) drop(look *Look, f *file) error {
+// removeList removes a list that was made here.
+func (d *dir) removeList(outcome *Outcome, f *file) error {
 	if err := d.remove(f.name); err != nil {
 		return err
 	}
-	look.did(ListRemoved, f.path, "")
+	outcome.record(ListRemoved, f.path, "")
 	return nil
 }
 
-// takeOut takes entries of masq behind the first plugin out of a list.
-func (d *dir) takeOut(look *Look, f *file, which func(text []byte) bool) error {
-	ours := slices.DeleteFunc(f.list.ours(), func(i int) bool {
+// removeEntries removes entries of masq after the first plugin of a list.
+func (d *dir) removeEntries(outcome *Outcome, f *file, which func(text []byte) bool) error {
+	ours := slices.DeleteFunc(f.list.masqIndexes(), func(i int) bool {
 		return i == 0 || !which(f.list.entryAt(i))
 	})
 	if len(ours) == 0 {
 		return nil
 	}
-	text, err := f.list.removed(ours...)
+	text, err := f.list.remove(ours...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	if err := d.rewrite(f, text); err != nil {
 		return err
 	}
-	look.did(TakenOut, f.path, "")
+	outcome.record(EntryRemoved, f.path, "")
 	return nil
 }
 
-// Write writes a list of a network of our own under this name, and takes the entry
-// that chains masq, if there is one, out of others.
-func (n Network) Write(ctx context.Context, confDir, name string, entry json.RawMessage) (look Look, err error) {
+// Write writes the network as a list with this name, and removes the entry that chains masq
+// from other lists.
+func (n Network) Write(ctx context.Context, confDir, name string, entry json.RawMessage) (outcome Outcome, err error) {
 	text, err := n.text()
 	if err != nil {
-		return look, err
+		return outcome, err
 	}
-	d, err := take(ctx, confDir)
+	d, err := lockDir(ctx, confDir)
 	if err != nil {
-		return look, err
+		return outcome, err
 	}
 	defer d.release()
 	files, err := d.readAll()
 	if err != nil {
-		return look, err
+		return outcome, err
 	}
 	path := filepath.Join(confDir, name)
 	for _, f := range files {
 		switch {
 		case f.name == name && f.made == "" && !errors.Is(f.fault, fs.ErrNotExist):
-			return look, fmt.Errorf("%s is not one that was written here; move it away, or give --conf-name another name", path)
+			return outcome, fmt.Errorf("%s was not written by masq-cni; move it to another directory, or give another --conf-name", path)
 		case f.name < name && f.made == "":
-			look.warn(f.path, "stands before %s: it is the one that the runtime uses", name)
+			outcome.warn(f.path, "comes before %s in the order of names, so that the runtime uses this file", name)
 		}
 	}
 	changed, err := d.write(name, text)
 	if err != nil {
-		return look, err
+		return outcome, err
 	}
 	if changed {
-		look.did(NetworkWritten, path, "")
+		outcome.record(NetworkWritten, path, "")
 	}
-	return look, d.clear(&look, files, entry, func(f *file) bool { return f.name == name })
+	return outcome, d.removeElsewhere(&outcome, files, entry, func(f *file) bool { return f.name == name })
 }
 
-// Remove takes masq out of all lists, and removes those of our own. In is what still
-// runs masq, because somebody made masq its first plugin.
-func Remove(ctx context.Context, confDir string) (look Look, in []string, err error) {
-	d, err := take(ctx, confDir)
+// Remove removes masq from all lists, and the lists that were made here. In are files that
+// still run masq, because masq is their first plugin or because they are symbolic links.
+func Remove(ctx context.Context, confDir string) (outcome Outcome, in []string, err error) {
+	d, err := lockDir(ctx, confDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return look, nil, nil
+		return outcome, nil, nil
 	}
 	if err != nil {
-		return look, nil, err
+		return outcome, nil, err
 	}
 	defer d.release()
 	files, err := d.readAll()
 	if err != nil {
-		return look, nil, err
+		return outcome, nil, err
 	}
 	var errs []error
 	for _, f := range files {
 		switch {
 		case f.made != "":
-			errs = append(errs, d.drop(&look, f))
+			errs = append(errs, d.removeList(&outcome, f))
 		case f.isLink() && f.runs():
 			in = append(in, f.path)
 		case f.list != nil:
-			errs = append(errs, d.takeOut(&look, f, func([]byte) bool { return true }))
-			if slices.Contains(f.list.ours(), 0) {
+			errs = append(errs, d.removeEntries(&outcome, f, func([]byte) bool { return true }))
+			if slices.Contains(f.list.masqIndexes(), 0) {
 				in = append(in, f.path)
 			}
 		case f.runs():
 			in = append(in, f.path)
 		}
 	}
-	return look, in, errors.Join(errs...)
+	return outcome, in, errors.Join(errs...)
 }

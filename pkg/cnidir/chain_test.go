@@ -19,7 +19,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
-// confDir is a directory of networks, with files that were written a while ago.
+// confDir is a directory of networks, with files that are older than minAge.
 type confDir struct {
 	testing.TB
 	path string
@@ -57,7 +57,7 @@ func (d confDir) read(name string) string {
 	return string(b)
 }
 
-// names are all that are in the directory, hidden or not.
+// names returns the names of all files in the directory, including hidden files.
 func (d confDir) names() (out []string) {
 	d.Helper()
 	entries, err := os.ReadDir(d.path)
@@ -68,21 +68,21 @@ func (d confDir) names() (out []string) {
 	return out
 }
 
-// chain has the entry in place.
-func (d confDir) chain(entry json.RawMessage) Look {
+// chain inserts the entry.
+func (d confDir) chain(entry json.RawMessage) Outcome {
 	d.Helper()
-	look, err := Chain(d.Context(), d.path, entry)
+	outcome, err := Chain(d.Context(), d.path, entry)
 	d.check(err)
-	return look
+	return outcome
 }
 
-// used is the network that containerd would take: the first file by name.
+// used returns the network that containerd uses: the first file by name.
 func (d confDir) used() []string {
 	d.Helper()
 	files, err := libcni.ConfFiles(d.path, extensions)
 	d.check(err)
 	if len(files) == 0 {
-		d.Fatal("there is no network")
+		d.Fatal("the directory has no network")
 	}
 	slices.Sort(files)
 	if filepath.Ext(files[0]) == ".conflist" {
@@ -98,14 +98,14 @@ func (d confDir) used() []string {
 func (d confDir) wantUsed(want ...string) {
 	d.Helper()
 	if got := d.used(); !slices.Equal(got, want) {
-		d.Errorf("the runtime uses %v, not %v", got, want)
+		d.Errorf("the runtime uses %v, want %v", got, want)
 	}
 }
 
 func (d confDir) wantNames(want ...string) {
 	d.Helper()
 	if got := d.names(); !slices.Equal(got, want) {
-		d.Errorf("there are %v, not %v", got, want)
+		d.Errorf("the files are %v, want %v", got, want)
 	}
 }
 
@@ -119,47 +119,48 @@ func TestChain(t *testing.T) {
 	d := newConfDir(t, map[string]string{"10-pods.conflist": ptp, "87-others.conflist": bridge, "00-readme.txt": "no network", "calico-kubeconfig": "no network either"})
 	d.check(os.Chmod(d.at("10-pods.conflist"), 0o640))
 	e := entry(t, "")
-	look := d.chain(e)
-	if len(look.Changes) != 1 || look.Changes[0].Path != d.at("10-pods.conflist") || look.Warnings != nil {
-		t.Errorf("%+v", look)
+	outcome := d.chain(e)
+	if len(outcome.Changes) != 1 || outcome.Changes[0].Path != d.at("10-pods.conflist") || outcome.Warnings != nil {
+		t.Errorf("%+v", outcome)
 	}
 	d.wantUsed("ptp", "masq", "portmap")
 	if other := d.read("87-others.conflist"); other != bridge {
-		t.Errorf("the other has become %s", other)
+		t.Errorf("the other file is now %s", other)
 	}
 	info, err := os.Stat(d.at("10-pods.conflist"))
 	d.check(err)
 	if info.Mode().Perm() != 0o640 {
-		t.Errorf("its mode is %s", info.Mode())
+		t.Errorf("the mode is %s", info.Mode())
 	}
-	// Again there is nothing to do, and nothing is done.
-	if look := d.chain(e); look.Changes != nil {
-		t.Errorf("%+v", look)
+	// A second install changes nothing.
+	if outcome := d.chain(e); outcome.Changes != nil {
+		t.Errorf("%+v", outcome)
 	}
 	again, err := os.Stat(d.at("10-pods.conflist"))
 	d.check(err)
 	if !os.SameFile(info, again) || !info.ModTime().Equal(again.ModTime()) {
-		t.Error("the file was written again")
+		t.Error("the file was written a second time")
 	}
-	// Another entry takes its place, and is said.
-	look = d.chain(entry(t, `{"toPorts":"20000-29999"}`))
-	if len(look.Changes) != 1 || look.Changes[0].Note != "it was "+plainEntry {
-		t.Errorf("%+v", look)
+	// Another entry replaces it, and the change is reported.
+	outcome = d.chain(entry(t, `{"toPorts":"20000-29999"}`))
+	if len(outcome.Changes) != 1 || outcome.Changes[0].Note != "before: "+plainEntry {
+		t.Errorf("%+v", outcome)
 	}
 	if text := d.read("10-pods.conflist"); strings.Count(text, "masq\"") != 1 || !strings.Contains(text, "20000") {
-		t.Errorf("it has become %s", text)
+		t.Errorf("the file is now %s", text)
 	}
-	look, in, err := Remove(t.Context(), d.path)
-	if err != nil || in != nil || len(look.Changes) != 1 {
-		t.Errorf("%+v, %v, %v", look, in, err)
+	outcome, in, err := Remove(t.Context(), d.path)
+	if err != nil || in != nil || len(outcome.Changes) != 1 {
+		t.Errorf("%+v, %v, %v", outcome, in, err)
 	}
 	if text := d.read("10-pods.conflist"); text != ptp {
-		t.Errorf("without masq it is %s", text)
+		t.Errorf("without masq the file is %s", text)
 	}
 	d.wantNames("00-readme.txt", "10-pods.conflist", "87-others.conflist", "calico-kubeconfig")
 }
 
-// A file of root's keeps its owner without a capability, and one of another needs it.
+// A file of root keeps its owner without a capability. A file of another user needs
+// CAP_CHOWN.
 func TestOwner(t *testing.T) {
 	d := newConfDir(t, map[string]string{"10-pods.conflist": ptp})
 	if os.Geteuid() == 0 {
@@ -174,28 +175,28 @@ func TestOwner(t *testing.T) {
 	before := owner()
 	d.chain(entry(t, ""))
 	if after := owner(); after != before {
-		t.Errorf("it is %v's, and was %v's", after, before)
+		t.Errorf("the owner is %v, and was %v", after, before)
 	}
 }
 
-func TestFilesThatCannotBeRead(t *testing.T) {
+func TestUnreadableFiles(t *testing.T) {
 	for name, text := range map[string]string{
 		"05-empty.conflist": "", "05-half.conflist": ptp[:40], "05-list.conf": ptp, "05-list.json": ptp,
-		"05-none.conflist": `{"name":"a","cniVersion":"1.0.0"}`, "05-large.conflist": `{"name":"` + strings.Repeat("a", largest) + `"}`,
+		"05-none.conflist": `{"name":"a","cniVersion":"1.0.0"}`, "05-large.conflist": `{"name":"` + strings.Repeat("a", maxSize) + `"}`,
 	} {
 		d := newConfDir(t, map[string]string{"10-pods.conflist": ptp, name: text})
-		look := d.chain(entry(t, ""))
-		if len(look.Changes) != 1 || look.Changes[0].Path != d.at("10-pods.conflist") {
-			t.Errorf("%s: %+v", name, look)
+		outcome := d.chain(entry(t, ""))
+		if len(outcome.Changes) != 1 || outcome.Changes[0].Path != d.at("10-pods.conflist") {
+			t.Errorf("%s: %+v", name, outcome)
 		}
-		if len(look.Warnings) != 1 || !strings.HasPrefix(look.Warnings[0], d.at(name)+": ") || !strings.Contains(look.Warnings[0], "containerd") {
-			t.Errorf("%s: %q", name, look.Warnings)
+		if len(outcome.Warnings) != 1 || !strings.HasPrefix(outcome.Warnings[0], d.at(name)+": ") || !strings.Contains(outcome.Warnings[0], "containerd") {
+			t.Errorf("%s: %q", name, outcome.Warnings)
 		}
-		// One that is being written is waited for: it may be the one that will be used.
+		// A young file may still be being written, and may be the file that the runtime uses.
 		d = newConfDir(t, map[string]string{"10-pods.conflist": ptp, name: text})
 		d.check(os.Chtimes(d.at(name), time.Now(), time.Now()))
-		if look, err := Chain(t.Context(), d.path, entry(t, "")); !errors.Is(err, ErrUnsettled) || look.Changes != nil {
-			t.Errorf("%s: %v, %+v", name, err, look)
+		if outcome, err := Chain(t.Context(), d.path, entry(t, "")); !errors.Is(err, ErrBusy) || outcome.Changes != nil {
+			t.Errorf("%s: %v, %+v", name, err, outcome)
 		}
 	}
 	d := newConfDir(t, map[string]string{"10-pods.conflist": ptp})
@@ -203,13 +204,13 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	d.check(os.Symlink("nowhere", d.at("01-dangling.conflist")))
 	old := []syscall.Timespec{syscall.NsecToTimespec(0), syscall.NsecToTimespec(0)}
 	d.check(syscall.UtimesNano(d.at("00-fifo.conflist"), old))
-	look, err := Chain(t.Context(), d.path, entry(t, ""))
-	if !errors.Is(err, ErrUnsettled) { // the link is new
-		t.Errorf("%v, %+v", err, look)
+	outcome, err := Chain(t.Context(), d.path, entry(t, ""))
+	if !errors.Is(err, ErrBusy) { // the link is new
+		t.Errorf("%v, %+v", err, outcome)
 	}
 	d.check(os.Remove(d.at("01-dangling.conflist")))
-	if look := d.chain(entry(t, "")); len(look.Warnings) != 1 || !strings.Contains(look.Warnings[0], "no regular file") {
-		t.Errorf("%+v", look)
+	if outcome := d.chain(entry(t, "")); len(outcome.Warnings) != 1 || !strings.Contains(outcome.Warnings[0], "not a regular file") {
+		t.Errorf("%+v", outcome)
 	}
 }
 
@@ -219,33 +220,33 @@ func TestWithoutNetwork(t *testing.T) {
 		if _, err := Chain(t.Context(), path, entry(t, "")); !errors.Is(err, ErrNone) {
 			t.Errorf("%s: %v", path, err)
 		}
-		if look, in, err := Remove(t.Context(), path); err != nil || in != nil || look.Changes != nil {
-			t.Errorf("%s: %v, %v, %+v", path, err, in, look)
+		if outcome, in, err := Remove(t.Context(), path); err != nil || in != nil || outcome.Changes != nil {
+			t.Errorf("%s: %v, %v, %+v", path, err, in, outcome)
 		}
 	}
 }
 
-// A file with a single plugin is left alone; a list made of it stands before it, as
-// long as it is there.
+// A file with a single plugin is kept. A list that is made from it comes before it,
+// as long as the file exists.
 func TestSinglePlugin(t *testing.T) {
 	for _, name := range []string{"00-multus.conf", "00-multus.json"} {
 		d := newConfDir(t, map[string]string{name: conf, "10-pods.conflist": ptp})
 		e := entry(t, "")
-		if look := d.chain(e); len(look.Changes) != 1 || look.Changes[0].Path != d.at("00-multus-masq.conflist") {
-			t.Errorf("%+v", look)
+		if outcome := d.chain(e); len(outcome.Changes) != 1 || outcome.Changes[0].Path != d.at("00-multus-masq.conflist") {
+			t.Errorf("%+v", outcome)
 		}
 		d.wantUsed("multus", "masq")
 		made, err := libcni.LoadNetworkConf(d.path, "pods")
-		if err != nil || made.CNIVersion != "0.3.1" || !same(made.Plugins[0].Bytes, []byte(conf)) {
+		if err != nil || made.CNIVersion != "0.3.1" || !sameJSON(made.Plugins[0].Bytes, []byte(conf)) {
 			t.Errorf("%+v, %v", made, err)
 		}
-		if look := d.chain(e); look.Changes != nil {
-			t.Errorf("%+v", look)
+		if outcome := d.chain(e); outcome.Changes != nil {
+			t.Errorf("%+v", outcome)
 		}
 		d.write(name, strings.Replace(conf, `"x"`, `"y"`, 1))
 		d.chain(e)
 		if text := d.read("00-multus-masq.conflist"); !strings.Contains(text, `"type": "y"`) {
-			t.Errorf("it did not follow:\n%s", text)
+			t.Errorf("the list did not follow the file:\n%s", text)
 		}
 		d.check(os.Remove(d.at(name)))
 		d.chain(e)
@@ -255,17 +256,17 @@ func TestSinglePlugin(t *testing.T) {
 		d.write(name, conf)
 		d.chain(e)
 		if text := d.read("10-pods.conflist"); text != ptp {
-			t.Errorf("what is no longer used still has masq: %s", text)
+			t.Errorf("a list that is not used still has masq: %s", text)
 		}
 		if _, in, err := Remove(t.Context(), d.path); err != nil || in != nil {
 			t.Errorf("%v, %v", in, err)
 		}
 		d.wantNames(name, "10-pods.conflist")
 		if text := d.read(name); text != conf {
-			t.Errorf("the file has become %s", text)
+			t.Errorf("the file is now %s", text)
 		}
 	}
-	// Gone with the network.
+	// The list is removed with the network.
 	d := newConfDir(t, map[string]string{"10-a.conf": conf})
 	d.chain(entry(t, ""))
 	d.check(os.Remove(d.at("10-a.conf")))
@@ -279,40 +280,40 @@ func TestSinglePlugin(t *testing.T) {
 	}
 }
 
-// A list made of a file stands before it, and behind all that stand before that.
+// The list that is made from a file comes directly before it in the order of names.
 func TestNameBefore(t *testing.T) {
 	for _, name := range []string{"10-a.conf", "a.json", "10-a.b.conf", "99-z.conf"} {
 		made := nameBefore(name)
 		before := []string{"!", "10-", "10-Z.conf", "9-", "10-a", "99-y.conflist", "a-"}
 		for _, b := range before {
 			if b < name && !strings.HasPrefix(name, b) && b >= made {
-				t.Errorf("%s does not stand behind %s", made, b)
+				t.Errorf("%s does not come after %s", made, b)
 			}
 		}
 		if made >= name || filepath.Ext(made) != ".conflist" {
-			t.Errorf("%s stands for %s", made, name)
+			t.Errorf("%s is before %s", made, name)
 		}
 	}
 }
 
-// What a person has made of masq is not touched.
-func TestMasqThatIsThereAlready(t *testing.T) {
+// An entry of masq that an administrator wrote is kept.
+func TestMasqAlreadyInList(t *testing.T) {
 	for name, text := range map[string]string{
 		"10-a.conflist": `{"name":"a","plugins":[{"type":"masq","ipam":{"type":"host-local"}},{"type":"portmap"}]}`,
 		"10-a.conf":     `{"name":"a","type":"masq","ipam":{"type":"host-local"}}`,
 	} {
 		d := newConfDir(t, map[string]string{name: text})
-		if look := d.chain(entry(t, "")); look.Changes != nil {
-			t.Errorf("%+v", look)
+		if outcome := d.chain(entry(t, "")); outcome.Changes != nil {
+			t.Errorf("%+v", outcome)
 		}
-		look, in, err := Remove(t.Context(), d.path)
-		if err != nil || look.Changes != nil || !slices.Equal(in, []string{d.at(name)}) {
-			t.Errorf("%+v, %v, %v", look, in, err)
+		outcome, in, err := Remove(t.Context(), d.path)
+		if err != nil || outcome.Changes != nil || !slices.Equal(in, []string{d.at(name)}) {
+			t.Errorf("%+v, %v, %v", outcome, in, err)
 		}
 		d.wantNames(name)
 	}
 	d := newConfDir(t, map[string]string{"10-a.conflist": `{"name":"a","plugins":[{"type":"x"},{"type":"masq"},{"type":"masq"}]}`})
-	if _, err := Chain(t.Context(), d.path, entry(t, "")); err == nil || !strings.Contains(err.Error(), "2 times") {
+	if _, err := Chain(t.Context(), d.path, entry(t, "")); err == nil || !strings.Contains(err.Error(), "2 entries of masq") {
 		t.Error(err)
 	}
 	if _, _, err := Remove(t.Context(), d.path); err != nil || strings.Contains(d.read("10-a.conflist"), "masq") {
@@ -328,31 +329,31 @@ func TestSymbolicLink(t *testing.T) {
 		t.Error(err)
 	}
 	if elsewhere.read("list") != ptp {
-		t.Errorf("it has become %s", elsewhere.read("list"))
+		t.Errorf("the file is now %s", elsewhere.read("list"))
 	}
 }
 
-// The runtime goes over to another file: so does masq.
+// If the runtime changes to another file, masq moves there.
 func TestAnotherFileIsUsed(t *testing.T) {
 	d := newConfDir(t, map[string]string{"87-others.conflist": bridge})
 	e := entry(t, "")
-	look := d.chain(e)
+	outcome := d.chain(e)
 	d.wantUsed("bridge", "masq")
-	if len(look.Warnings) != 1 || !strings.Contains(look.Warnings[0], "masquerades too") {
-		t.Errorf("%q", look.Warnings)
+	if len(outcome.Warnings) != 1 || !strings.Contains(outcome.Warnings[0], "masquerades too") {
+		t.Errorf("%q", outcome.Warnings)
 	}
 	d.write("10-pods.conflist", ptp)
 	d.chain(e)
 	d.wantUsed("ptp", "masq", "portmap")
 	if text := d.read("87-others.conflist"); text != bridge {
-		t.Errorf("it still has masq: %s", text)
+		t.Errorf("the file still has masq: %s", text)
 	}
-	// One that a person has put there stays.
+	// An entry that an administrator wrote stays.
 	own := strings.Replace(bridge, "}]", `},{"type":"masq"}]`, 1)
 	d.write("87-others.conflist", own)
 	d.chain(e)
 	if text := d.read("87-others.conflist"); text != own {
-		t.Errorf("it has become %s", text)
+		t.Errorf("the file is now %s", text)
 	}
 }
 
@@ -367,18 +368,18 @@ func TestNetwork(t *testing.T) {
 	d.check(os.Remove(d.at("05-first.conflist")))
 	d.chain(e)
 	n := Network{Name: "net", CNIVersion: "1.0.0", Entry: main, Portmap: true}
-	write := func() Look {
+	write := func() Outcome {
 		t.Helper()
-		look, err := n.Write(t.Context(), d.path, "10-masq.conflist", e)
+		outcome, err := n.Write(t.Context(), d.path, "10-masq.conflist", e)
 		d.check(err)
-		return look
+		return outcome
 	}
-	if look := write(); len(look.Changes) != 2 || look.Warnings != nil {
-		t.Errorf("%+v", look)
+	if outcome := write(); len(outcome.Changes) != 2 || outcome.Warnings != nil {
+		t.Errorf("%+v", outcome)
 	}
 	d.wantUsed("masq", "portmap")
 	if text := d.read("50-pods.conflist"); text != ptp {
-		t.Errorf("it still has masq: %s", text)
+		t.Errorf("the file still has masq: %s", text)
 	}
 	const want = `{
   "cniVersion": "1.0.0",
@@ -421,16 +422,16 @@ func TestNetwork(t *testing.T) {
 }
 `
 	if text := d.read("10-masq.conflist"); text != want {
-		t.Errorf("it is\n%s", text)
+		t.Errorf("the file is\n%s", text)
 	}
-	if look := write(); look.Changes != nil {
-		t.Errorf("%+v", look)
+	if outcome := write(); outcome.Changes != nil {
+		t.Errorf("%+v", outcome)
 	}
 	d.write("05-first.conflist", bridge)
-	if look := write(); len(look.Warnings) != 1 || !strings.Contains(look.Warnings[0], "stands before") {
-		t.Errorf("%+v", look)
+	if outcome := write(); len(outcome.Warnings) != 1 || !strings.Contains(outcome.Warnings[0], "comes before") {
+		t.Errorf("%+v", outcome)
 	}
-	// Back to a chain: our own goes when masq is in the other, and not before.
+	// Back to a chain: our list is removed after masq was inserted into the other.
 	d.check(os.Remove(d.at("05-first.conflist")))
 	d.chain(e)
 	d.wantNames("50-pods.conflist")
@@ -441,11 +442,11 @@ func TestNetwork(t *testing.T) {
 		t.Error(err)
 	}
 	d.wantNames("10-masq.conflist")
-	if look, _, err := Remove(t.Context(), d.path); err != nil || len(look.Changes) != 1 {
-		t.Errorf("%+v, %v", look, err)
+	if outcome, _, err := Remove(t.Context(), d.path); err != nil || len(outcome.Changes) != 1 {
+		t.Errorf("%+v, %v", outcome, err)
 	}
 	d.wantNames()
-	// A file of that name that somebody else wrote.
+	// Another program wrote a file with this name.
 	d.write("10-masq.conflist", ptp)
 	if _, err := n.Write(t.Context(), d.path, "10-masq.conflist", e); err == nil || !strings.Contains(err.Error(), "--conf-name") {
 		t.Error(err)
@@ -459,9 +460,9 @@ func TestEntryKeys(t *testing.T) {
 		"null": "not a JSON object",
 		"[1]":  "not a JSON object",
 		`{"mtu": 1400, "capabilities": {}, "helpers": {"ftp": []}}`: `{"type":"masq","capabilities":{},"helpers":{"ftp": []},"mtu":1400}`,
-		`{"type":"other"}`:                 `"type": that is given already`,
-		`{"ipam":{"type":"host-local"}}`:   `"ipam": after another plugin`,
-		`{"cniVersion":"1.0.0","name":""}`: "that is given already",
+		`{"type":"other"}`:                 `"type" is not allowed`,
+		`{"ipam":{"type":"host-local"}}`:   `"ipam" is not allowed: after another plugin`,
+		`{"cniVersion":"1.0.0","name":""}`: "is not allowed",
 	} {
 		got, err := Entry([]byte(given))
 		if err != nil && strings.Contains(err.Error(), want) {
@@ -472,42 +473,42 @@ func TestEntryKeys(t *testing.T) {
 		}
 	}
 	if _, err := MainEntry([]byte(`{"ipam":{}}`), nil, ""); err == nil {
-		t.Error("ipam is taken beside pod ranges")
+		t.Error("ipam is accepted with pod ranges")
 	}
 }
 
-// Somebody is faster: what he wrote stays.
-func TestOvertaken(t *testing.T) {
+// If another program changes the file first, its text stays.
+func TestConcurrentChange(t *testing.T) {
 	c := newConfDir(t, map[string]string{"10-pods.conflist": ptp})
-	d, err := take(t.Context(), c.path)
+	d, err := lockDir(t.Context(), c.path)
 	c.check(err)
 	defer d.release()
 	files, err := d.readAll()
 	c.check(err)
 	c.write("10-pods.conflist", bridge)
-	var look Look
-	if _, err := d.chain(&look, files[0], entry(t, "")); !errors.Is(err, safedir.ErrChanged) || look.Changes != nil {
-		t.Errorf("%v, %+v", err, look)
+	var outcome Outcome
+	if _, err := d.chain(&outcome, files[0], entry(t, "")); !errors.Is(err, safedir.ErrChanged) || outcome.Changes != nil {
+		t.Errorf("%v, %+v", err, outcome)
 	}
 	if text := c.read("10-pods.conflist"); text != bridge {
-		t.Errorf("it has become %s", text)
+		t.Errorf("the file is now %s", text)
 	}
 	c.wantNames("10-pods.conflist")
 }
 
-// Installs take turns, and the next removes what one that was killed has left.
-func TestTurns(t *testing.T) {
+// An install waits for the lock, and removes temporary files of a killed install.
+func TestConcurrentInstalls(t *testing.T) {
 	c := newConfDir(t, map[string]string{
 		".10-pods.conflist.masq-cni-0123456789abcdef": "left", "10-pods.conflist": ptp,
 		".10-pods.conflist.masq-cni-0123456789abcdeX": "another's", ".other": "",
 	})
-	first, err := take(t.Context(), c.path)
+	first, err := lockDir(t.Context(), c.path)
 	c.check(err)
 	c.wantNames(".10-pods.conflist.masq-cni-0123456789abcdeX", ".other", "10-pods.conflist")
 	ctx, cancel := context.WithCancel(t.Context())
 	second := make(chan error)
 	go func() {
-		_, err := take(ctx, c.path)
+		_, err := lockDir(ctx, c.path)
 		second <- err
 	}()
 	cancel()
@@ -515,10 +516,10 @@ func TestTurns(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	first.release()
-	third, err := take(t.Context(), c.path)
+	third, err := lockDir(t.Context(), c.path)
 	c.check(err)
 	third.release()
-	if _, err := take(t.Context(), c.at("nowhere")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := lockDir(t.Context(), c.at("nowhere")); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }

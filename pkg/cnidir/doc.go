@@ -1,23 +1,25 @@
-// Package cnidir puts masq where container runtimes look for it: the plugin into the
+// Package cnidir writes to the two directories of CNI: it installs the plugin masq into the
 // directory of plugins, and its entry into the configuration of the network.
 //
-// Neither directory is ours. Other programs write there, and runtimes read at any
-// moment, so:
+// Other programs write to these directories too, and runtimes read them at any time.
+// Therefore:
 //
-//   - A file is replaced by rename, from a hidden one in the same directory that was
-//     synced before. A reader sees the old file or the new one, whatever is killed.
-//   - Installs take turns by a flock(2) on the directory itself, which leaves no file
-//     and ends with its holder. Whoever has it removes what one that was killed left.
-//   - An entry is put into the text of a list, not into a list that is written anew:
-//     what others wrote stays as it is, to the byte, and so it can be taken out again.
-//     The result is read as libcni reads it before it takes the old one's place.
-//   - A file with a single plugin (.conf, .json) cannot have an entry. It is left
-//     alone, and a list that is made from it stands before it: 10-pods-masq.conflist
-//     for 10-pods.conf. Lists that are made here say so under the key
-//     "masq-cni.dev/made-from", which runtimes do not look at.
+//   - A file is replaced by a rename, from a hidden file in the same directory that was
+//     synced before. A reader sees the old file or the new file, even if the install is
+//     killed.
+//   - An install locks the directory itself (flock(2)), which leaves no lock file. The next
+//     install removes temporary files of a killed install.
+//   - An entry is inserted into the text of a list. The rest of the text stays the same, to
+//     the byte, so that the entry can be removed again. Before the new text replaces the old
+//     text, it is read as libcni reads it.
+//   - A file with a single plugin (.conf, .json) has no place for an entry. The file
+//     is kept, and a list is made from it that comes first in the order of names:
+//     10-pods-masq.conflist for 10-pods.conf. The key "masq-cni.dev/made-from" marks such a
+//     list; runtimes ignore the key.
 //
-// Which file a runtime uses: the first by name, of those that can be read. So do
-// containerd (go-cni) and CRI-O (ocicni); but containerd gives up at one that cannot.
+// A runtime uses the first file in the order of names that can be read: containerd (go-cni)
+// and CRI-O (ocicni) do so. But containerd stops at a file that cannot be read.
 //
-// To see what an install finds and does, run masq-cni install without --watch.
+// The package does not watch the directories, and does not restart a runtime. To debug, run
+// masq-cni install without --watch: it prints what it finds and changes.
 package cnidir

@@ -12,36 +12,36 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// annotations has the runtime pass a pod's annotations to the plugin.
+// annotations is the capability by which a runtime passes the annotations of a pod.
 var annotations = json.RawMessage(`{"io.kubernetes.cri.pod-annotations":true}`)
 
-// Entry is masq's own configuration, after another plugin: its type, what has the
-// runtime pass annotations on, and the given keys, a JSON object or nothing.
+// Entry returns the entry of masq for a chain, after another plugin: its type, the
+// capability that passes annotations, and the given keys, a JSON object or nothing.
 func Entry(given []byte) (json.RawMessage, error) {
 	keys, err := parseKeys(given)
 	if err != nil {
 		return nil, err
 	}
 	if _, has := keys["ipam"]; has {
-		return nil, errors.New(`"ipam": after another plugin masq takes the addresses from its result; leave the key out`)
+		return nil, errors.New(`"ipam" is not allowed: after another plugin, masq takes the addresses of its result; remove the key`)
 	}
 	return object(keys), nil
 }
 
-// MainEntry is masq's configuration where it makes the link itself: with leases of
-// host-local's kind, in a directory that is as gone as the containers after a reboot.
+// MainEntry returns the entry of masq as the plugin that makes the link. Addresses are
+// leased as by host-local, in a directory that a reboot clears.
 func MainEntry(given []byte, ranges []netip.Prefix, leases string) (json.RawMessage, error) {
 	keys, err := parseKeys(given)
 	if err != nil {
 		return nil, err
 	}
 	if _, has := keys["ipam"]; has {
-		return nil, errors.New(`"ipam": it is made of the node's pod ranges; leave the key out`)
+		return nil, errors.New(`"ipam" is not allowed: it is made from the pod ranges of the node; remove the key`)
 	}
 	type subnet struct {
 		Subnet netip.Prefix `json:"subnet"`
 	}
-	// A container has an address of each set: one of each family.
+	// A container gets one address of each range set: one of each family.
 	var sets [][]subnet
 	for _, is6 := range []bool{false, true} {
 		var set []subnet
@@ -62,7 +62,7 @@ func MainEntry(given []byte, ranges []netip.Prefix, leases string) (json.RawMess
 	return object(keys), err
 }
 
-// parseKeys reads the keys that a person gave.
+// parseKeys reads the keys of --plugin-config.
 func parseKeys(given []byte) (map[string]json.RawMessage, error) {
 	keys := map[string]json.RawMessage{}
 	if len(given) > 0 {
@@ -71,11 +71,11 @@ func parseKeys(given []byte) (map[string]json.RawMessage, error) {
 		}
 	}
 	if keys == nil {
-		return nil, errors.New("null is not a JSON object")
+		return nil, errors.New("null is not a JSON object; give one such as {\"mtu\": 1400}")
 	}
 	for _, name := range []string{"type", "name", "cniVersion"} {
 		if _, has := keys[name]; has {
-			return nil, fmt.Errorf("%s: that is given already; leave the key out", masq.Quote(name))
+			return nil, fmt.Errorf("%s is not allowed: masq-cni writes this key; remove it", masq.Quote(name))
 		}
 	}
 	if _, has := keys["capabilities"]; !has {
@@ -84,7 +84,7 @@ func parseKeys(given []byte) (map[string]json.RawMessage, error) {
 	return keys, nil
 }
 
-// object is an entry of these keys, with the type first, as people write it.
+// object returns an entry with these keys, with the type first.
 func object(keys map[string]json.RawMessage) json.RawMessage {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `{"type":%q`, Plugin)

@@ -12,25 +12,25 @@ import (
 	"github.com/containernetworking/cni/libcni"
 )
 
-// extensions are those of the files that runtimes look at.
+// extensions are the extensions of files that runtimes read.
 var extensions = []string{".conf", ".conflist", ".json"}
 
-// largest is the size of a file that is read. Runtimes know no limit; nobody comes
-// near this one.
-const largest = 1 << 20
+// maxSize is the maximum size of a file that is read. Runtimes have no limit; real files
+// have a few kilobytes.
+const maxSize = 1 << 20
 
-// file is one of the directory of networks.
+// file is a file of the directory of networks.
 type file struct {
 	name, path string
 	info       fs.FileInfo
 	text       []byte
-	list       *list                // of a list that can be read
-	single     *libcni.PluginConfig // of another file that can
-	made       string               // what a list of our own was made from
+	list       *list                // nil unless it is a valid list
+	single     *libcni.PluginConfig // nil unless it is a valid file with one plugin
+	made       string               // what the list was made from, empty unless it was made here
 	fault      error                // why it is neither
 }
 
-// readAll reads the files that runtimes look at, in their order.
+// readAll reads the files that runtimes read, in the order of names.
 func (d *dir) readAll() ([]*file, error) {
 	entries, err := os.ReadDir(d.path) // sorted by name
 	if err != nil {
@@ -44,7 +44,7 @@ func (d *dir) readAll() ([]*file, error) {
 		f := &file{name: e.Name(), path: filepath.Join(d.path, e.Name())}
 		f.fault = f.read()
 		if errors.Is(f.fault, fs.ErrNotExist) && !f.isLink() {
-			continue // gone meanwhile
+			continue // removed since ReadDir
 		}
 		out = append(out, f)
 	}
@@ -53,7 +53,7 @@ func (d *dir) readAll() ([]*file, error) {
 
 func (f *file) isLink() bool { return f.info != nil && f.info.Mode()&fs.ModeSymlink != 0 }
 
-// read reads the file as a runtime does.
+// read reads a file as a runtime does.
 func (f *file) read() (err error) {
 	if f.info, err = os.Lstat(f.path); err != nil {
 		return err
@@ -66,10 +66,10 @@ func (f *file) read() (err error) {
 	}
 	// Opening a FIFO would wait for its writer.
 	if !info.Mode().IsRegular() {
-		return errors.New("is no regular file")
+		return errors.New("is not a regular file")
 	}
-	if info.Size() > largest {
-		return fmt.Errorf("has %d bytes, more than the %d that are read", info.Size(), largest)
+	if info.Size() > maxSize {
+		return fmt.Errorf("has %d bytes, more than the maximum of %d", info.Size(), maxSize)
 	}
 	if f.text, err = os.ReadFile(f.path); err != nil {
 		return err
@@ -88,14 +88,14 @@ func (f *file) read() (err error) {
 			return err
 		}
 		if len(more)+len(l.conf.Plugins) == 0 {
-			return errors.New("it has no plugins")
+			return errors.New("has no plugins")
 		}
 	}
 	f.list, f.made = l, madeFrom(f.text)
 	return nil
 }
 
-// age is how long ago the file was written to.
+// age returns the time since the last change of the file.
 func (f *file) age() time.Duration {
 	if f.info == nil {
 		return 0
@@ -103,11 +103,11 @@ func (f *file) age() time.Duration {
 	return time.Since(f.info.ModTime())
 }
 
-// runs reports whether masq is one of the file's plugins.
+// runs reports whether masq is a plugin of the network.
 func (f *file) runs() bool {
 	switch {
 	case f.list != nil:
-		return len(f.list.ours()) > 0
+		return len(f.list.masqIndexes()) > 0
 	case f.single != nil:
 		return f.single.Network.Type == Plugin
 	}

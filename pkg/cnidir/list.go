@@ -12,20 +12,20 @@ import (
 	"github.com/containernetworking/cni/libcni"
 )
 
-// Plugin is the type of our plugin, which is the name of its program too.
+// Plugin is the type of our plugin and the name of its program.
 const Plugin = "masq"
 
-// list is a list of plugins as text, and where each stands in it.
+// list is the configuration of a network, as text and parsed.
 type list struct {
 	text []byte
 	conf *libcni.NetworkConfigList
-	at   []span
+	at   []span // the plugins in text
 }
 
-// span is a piece of text, from its first byte to the one behind it.
+// span is a part of a text: from its first byte to the byte after its last.
 type span struct{ from, to int }
 
-var errNotInline = errors.New("its plugins are in files of their own; put masq there by hand, after the one that makes the link")
+var errNotInline = errors.New("its plugins are in separate files; add masq to them by hand, after the plugin that makes the link")
 
 // parseList reads a list as libcni does.
 func parseList(text []byte) (*list, error) {
@@ -38,12 +38,12 @@ func parseList(text []byte) (*list, error) {
 		return nil, err
 	}
 	if len(l.at) != len(conf.Plugins) {
-		return nil, fmt.Errorf("%d plugins are in its text, and libcni finds %d", len(l.at), len(conf.Plugins))
+		return nil, fmt.Errorf("its text has %d plugins, and libcni finds %d", len(l.at), len(conf.Plugins))
 	}
 	return l, nil
 }
 
-// elements finds the elements of "plugins" in the text of an object.
+// elements returns the elements of "plugins" in the text of an object.
 func elements(text []byte) (out []span, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -61,9 +61,9 @@ func elements(text []byte) (out []span, err error) {
 			}
 			continue
 		}
-		// The last counts, but a person takes the first for it.
+		// libcni takes the last list, and readers expect the first.
 		if seen {
-			return nil, errors.New(`"plugins" is there twice; remove one`)
+			return nil, errors.New(`"plugins" is given twice; remove one`)
 		}
 		seen = true
 		if t, err := d.Token(); err != nil || t != json.Delim('[') {
@@ -85,13 +85,13 @@ func elements(text []byte) (out []span, err error) {
 		return nil, err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("there is something behind the object")
+		return nil, errors.New("has text after the object")
 	}
 	return out, nil
 }
 
-// ours are the indices of masq among the plugins.
-func (l *list) ours() (out []int) {
+// masqIndexes returns the indexes of masq among the plugins.
+func (l *list) masqIndexes() (out []int) {
 	for i, p := range l.conf.Plugins {
 		if p.Network.Type == Plugin {
 			out = append(out, i)
@@ -100,50 +100,50 @@ func (l *list) ours() (out []int) {
 	return out
 }
 
-// inserted is the text with an entry behind the first plugin: what makes the link is
-// always the first, for it alone needs no result from before.
-func (l *list) inserted(entry json.RawMessage) ([]byte, error) {
+// insert returns the text with an entry after the first plugin. The first plugin is always
+// the plugin that makes the link, because only it needs no previous result.
+func (l *list) insert(entry json.RawMessage) ([]byte, error) {
 	if len(l.at) == 0 {
 		return nil, errNotInline
 	}
-	// As the next one stands below it, or as it stands itself.
+	// Lay out the entry as the second plugin, or as the only plugin.
 	like := l.at[min(1, len(l.at)-1)]
 	space := l.spaceBefore(like.from)
-	entry, err := laidOut(entry, space)
+	entry, err := indent(entry, space)
 	if err != nil {
 		return nil, err
 	}
 	to := l.at[0].to
-	return l.checked(slices.Concat(l.text[:to], []byte{','}, space, entry, l.text[to:]))
+	return l.check(slices.Concat(l.text[:to], []byte{','}, space, entry, l.text[to:]))
 }
 
-// replaced is the text with another entry for that of masq.
-func (l *list) replaced(i int, entry json.RawMessage) ([]byte, error) {
-	entry, err := laidOut(entry, l.spaceBefore(l.at[i].from))
+// replace returns the text with another entry of masq.
+func (l *list) replace(i int, entry json.RawMessage) ([]byte, error) {
+	entry, err := indent(entry, l.spaceBefore(l.at[i].from))
 	if err != nil {
 		return nil, err
 	}
-	return l.checked(slices.Concat(l.text[:l.at[i].from], entry, l.text[l.at[i].to:]))
+	return l.check(slices.Concat(l.text[:l.at[i].from], entry, l.text[l.at[i].to:]))
 }
 
-// removed is the text without the entries at these indices, none of which is the
-// first. Of one that was inserted it is the text as it was before.
-func (l *list) removed(indices ...int) ([]byte, error) {
+// remove returns the text without the entries with these indexes, none of which is the
+// first. After insert, it returns the original text.
+func (l *list) remove(indices ...int) ([]byte, error) {
 	text := l.text
 	for _, i := range slices.Backward(indices) {
 		text = slices.Concat(text[:l.at[i-1].to], text[l.at[i].to:])
 	}
-	return l.checked(text)
+	return l.check(text)
 }
 
-// spaceBefore is the white space before a place.
+// spaceBefore returns the white space before an offset.
 func (l *list) spaceBefore(at int) []byte {
 	return l.text[len(bytes.TrimRight(l.text[:at], " \t\r\n")):at]
 }
 
-// laidOut writes an entry as it looks behind such space: over several lines where the
-// others stand on lines of their own.
-func laidOut(entry json.RawMessage, space []byte) ([]byte, error) {
+// indent lays out an entry for white space before it: over several lines if the other
+// plugins begin on separate lines.
+func indent(entry json.RawMessage, space []byte) ([]byte, error) {
 	var b bytes.Buffer
 	line := bytes.LastIndexByte(space, '\n')
 	if line < 0 {
@@ -158,34 +158,34 @@ func laidOut(entry json.RawMessage, space []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// checked returns a changed text if libcni takes it, and if nothing but entries of
-// masq differs from the text before.
-func (l *list) checked(text []byte) ([]byte, error) {
+// check returns a changed text if libcni accepts it and if only entries of masq differ from
+// the text before.
+func (l *list) check(text []byte) ([]byte, error) {
 	after, err := parseList(text)
 	if err != nil {
-		return nil, fmt.Errorf("libcni refuses what it would become: %w", err)
+		return nil, fmt.Errorf("libcni refuses the changed list: %w", err)
 	}
-	was, err := l.others()
+	was, err := l.otherKeys()
 	if err != nil {
 		return nil, err
 	}
-	is, err := after.others()
+	is, err := after.otherKeys()
 	if err != nil {
 		return nil, err
 	}
 	if !reflect.DeepEqual(was, is) {
-		return nil, errors.New("more than the entry of masq would change; put masq there by hand, after the first plugin")
+		return nil, errors.New("more than the entry of masq would change; add masq by hand, after the first plugin")
 	}
 	return text, nil
 }
 
-// others is all that a list says but for masq.
-func (l *list) others() (map[string]any, error) {
-	v, err := decoded(l.text)
+// otherKeys returns the content of a list without masq.
+func (l *list) otherKeys() (map[string]any, error) {
+	v, err := decode(l.text)
 	if err != nil {
 		return nil, err
 	}
-	all := v.(map[string]any) // parseList has seen that it is one
+	all := v.(map[string]any) // parseList has checked it
 	plugins, _ := all["plugins"].([]any)
 	var rest []any
 	for i, p := range plugins {
@@ -197,20 +197,20 @@ func (l *list) others() (map[string]any, error) {
 	return all, nil
 }
 
-// decoded is a JSON value with its numbers as they are written.
-func decoded(text []byte) (v any, err error) {
+// decode decodes a JSON value, and keeps numbers as written.
+func decode(text []byte) (v any, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	err = d.Decode(&v)
 	return v, err
 }
 
-// same reports whether two texts are the same value.
-func same(a, b []byte) bool {
-	x, errX := decoded(a)
-	y, errY := decoded(b)
+// sameJSON reports whether two JSON texts have the same value.
+func sameJSON(a, b []byte) bool {
+	x, errX := decode(a)
+	y, errY := decode(b)
 	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
 }
 
-// entryAt is the text of a plugin.
+// entryAt returns the text of a plugin.
 func (l *list) entryAt(i int) []byte { return l.text[l.at[i].from:l.at[i].to] }

@@ -41,9 +41,8 @@ func types(l *list) (out []string) {
 	return out
 }
 
-// TestListsOfOthers puts masq into lists as CNI plugins and runtimes write them, and
-// takes it out again.
-func TestListsOfOthers(t *testing.T) {
+// TestRealLists inserts masq into lists of CNI plugins and runtimes, and removes it again.
+func TestRealLists(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.conflist")
 	if err != nil || len(files) != 6 {
 		t.Fatal(files, err)
@@ -54,17 +53,17 @@ func TestListsOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := parsed(t, before)
-		after, err := l.inserted(entry(t, ""))
+		after, err := l.insert(entry(t, ""))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		golden.Compare(t, strings.TrimSuffix(name, "conflist")+"golden", after)
 		chained := parsed(t, after)
 		if want := slices.Insert(types(l), 1, Plugin); !slices.Equal(types(chained), want) {
-			t.Errorf("%s: the plugins are %v, not %v", name, types(chained), want)
+			t.Errorf("%s: the plugins are %v, want %v", name, types(chained), want)
 		}
-		if again, err := chained.removed(chained.ours()...); err != nil || !bytes.Equal(again, before) {
-			t.Errorf("%s, %v: without masq it is\n%s", name, err, again)
+		if again, err := chained.remove(chained.masqIndexes()...); err != nil || !bytes.Equal(again, before) {
+			t.Errorf("%s, %v: without masq the list is\n%s", name, err, again)
 		}
 	}
 }
@@ -73,19 +72,19 @@ func TestListWithOneLine(t *testing.T) {
 	for before, want := range map[string]string{
 		`{"name":"a","plugins":[{"type":"x"}]}`:                  `{"name":"a","plugins":[{"type":"x"},` + plainEntry + `]}`,
 		`{"name":"a","plugins": [ {"type":"x"} , {"type":"y"}]}`: `{"name":"a","plugins": [ {"type":"x"}, ` + plainEntry + ` , {"type":"y"}]}`,
-		// An escaped key, and one that is called the same further in.
+		// An escaped key, and an inner key with the same name.
 		`{"name":"a","x":{"plugins":[]},"pl\u0075gins":[{"plugins":[1,2],"type":"x"}]}`: `{"name":"a","x":{"plugins":[]},"pl\u0075gins":[{"plugins":[1,2],"type":"x"},` + plainEntry + `]}`,
 	} {
-		got, err := parsed(t, []byte(before)).inserted(entry(t, ""))
+		got, err := parsed(t, []byte(before)).insert(entry(t, ""))
 		if err != nil || string(got) != want {
-			t.Errorf("%s, %v: it became\n%s", before, err, got)
+			t.Errorf("%s, %v: the list is now\n%s", before, err, got)
 		}
 	}
 }
 
 func TestReplaced(t *testing.T) {
 	const before = "{\"name\":\"a\",\"plugins\":[\n    {\"type\":\"x\"},\n    {\"type\": \"masq\", \"mtu\": 1400},\n    {\"type\":\"y\"}]}"
-	got, err := parsed(t, []byte(before)).replaced(1, entry(t, `{"toPorts": "20000-29999"}`))
+	got, err := parsed(t, []byte(before)).replace(1, entry(t, `{"toPorts": "20000-29999"}`))
 	want := strings.Replace(before, `{"type": "masq", "mtu": 1400}`, `{
       "type": "masq",
       "capabilities": {
@@ -94,14 +93,15 @@ func TestReplaced(t *testing.T) {
       "toPorts": "20000-29999"
     }`, 1)
 	if err != nil || string(got) != want {
-		t.Errorf("%v: it became\n%s", err, got)
+		t.Errorf("%v: the list is now\n%s", err, got)
 	}
 }
 
-// What libcni takes, and a person would misread, or what cannot be changed in place.
-func TestListsThatAreRefused(t *testing.T) {
+// Lists that libcni accepts and readers would misread, and lists that cannot be changed in
+// place.
+func TestRefusedLists(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"name":"a","plugins":[{"type":"x"}],"plugins":[{"type":"y"}]}`: `"plugins" is there twice`,
+		`{"name":"a","plugins":[{"type":"x"}],"plugins":[{"type":"y"}]}`: `"plugins" is given twice`,
 		`{"plugins":[{"type":"x"}]}`:                                     "no name",
 		`{"name":"a","plugins":[]}`:                                      "no plugins",
 		`{"name":"a","plugins":[{"type":"x"}]} {}`:                       "invalid character",
@@ -112,13 +112,14 @@ func TestListsThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, l, err)
 		}
 	}
-	if _, err := parsed(t, []byte(`{"name":"a"}`)).inserted(entry(t, "")); !errors.Is(err, errNotInline) {
-		t.Errorf("plugins in files of their own: %v", err)
+	if _, err := parsed(t, []byte(`{"name":"a"}`)).insert(entry(t, "")); !errors.Is(err, errNotInline) {
+		t.Errorf("plugins in separate files: %v", err)
 	}
 }
 
-// checked is what stands between a mistake of ours and a node's network.
-func TestNothingElseMayChange(t *testing.T) {
+// check refuses a text in which anything but masq differs: such a change could take a node
+// off the network.
+func TestCheckRefusesOtherChanges(t *testing.T) {
 	l := parsed(t, []byte(`{"name":"a","plugins":[{"type":"x","n":1}]}`))
 	for _, text := range []string{
 		`{"name":"b","plugins":[{"type":"x","n":1}]}`,
@@ -129,17 +130,17 @@ func TestNothingElseMayChange(t *testing.T) {
 		`{"name":"a","plugins":[{"type":"masq"}]}`,
 		`{"name":"a","plugins":[{"type":"x","n":1},{}]}`,
 	} {
-		if _, err := l.checked([]byte(text)); err == nil {
-			t.Errorf("%s was let through", text)
+		if _, err := l.check([]byte(text)); err == nil {
+			t.Errorf("%s is accepted", text)
 		}
 	}
-	if _, err := l.checked([]byte(`{"name":"a","plugins":[{"type":"x","n":1},{"type":"masq"}]}`)); err != nil {
+	if _, err := l.check([]byte(`{"name":"a","plugins":[{"type":"x","n":1},{"type":"masq"}]}`)); err != nil {
 		t.Error(err)
 	}
 }
 
-// FuzzInsert: what is put in can be taken out, to the byte, and nothing else differs
-// meanwhile.
+// FuzzInsert: an inserted entry can be removed, to the byte, and nothing else differs in
+// between.
 func FuzzInsert(f *testing.F) {
 	for _, name := range []string{"flannel", "kindnet", "calico", "cilium", "containerd-bridge", "containerd-ptp"} {
 		text, err := os.ReadFile("testdata/" + name + ".conflist")
@@ -162,31 +163,31 @@ func FuzzInsert(f *testing.F) {
 		if err != nil || len(l.at) == 0 {
 			return
 		}
-		others, err := l.others()
+		others, err := l.otherKeys()
 		if err != nil {
 			t.Fatal(err)
 		}
-		after, err := l.inserted(e)
+		after, err := l.insert(e)
 		if err != nil {
 			t.Fatalf("%v\n%q", err, text)
 		}
 		chained := parsed(t, after)
-		if rest, err := chained.others(); err != nil || !reflect.DeepEqual(rest, others) {
+		if rest, err := chained.otherKeys(); err != nil || !reflect.DeepEqual(rest, others) {
 			t.Fatalf("%v: something else differs:\n%q\n%q", err, text, after)
 		}
-		if !same(chained.entryAt(1), e) {
+		if !sameJSON(chained.entryAt(1), e) {
 			t.Fatalf("the second plugin is not masq:\n%q", after)
 		}
-		if back, err := chained.removed(1); err != nil || !bytes.Equal(back, text) {
-			t.Fatalf("%v: taken out it is\n%q\nnot\n%q", err, back, text)
+		if back, err := chained.remove(1); err != nil || !bytes.Equal(back, text) {
+			t.Fatalf("%v: after the removal the list is\n%q\nwant\n%q", err, back, text)
 		}
-		ours := slices.DeleteFunc(l.ours(), func(i int) bool { return i == 0 })
-		bare, err := l.removed(ours...)
+		ours := slices.DeleteFunc(l.masqIndexes(), func(i int) bool { return i == 0 })
+		bare, err := l.remove(ours...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if left := parsed(t, bare).ours(); len(left) > 1 || len(left) == 1 && left[0] != 0 {
-			t.Fatalf("masq is left in\n%q", bare)
+		if left := parsed(t, bare).masqIndexes(); len(left) > 1 || len(left) == 1 && left[0] != 0 {
+			t.Fatalf("masq remains in\n%q", bare)
 		}
 	})
 }

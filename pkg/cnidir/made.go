@@ -13,11 +13,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// fromRanges is what a list of our own says that it was made from. Else it is the
-// name of the file that it stands before, which has an extension.
+// fromRanges is MadeFrom of a network of masq. Otherwise MadeFrom is the name of a file,
+// which has an extension.
 const fromRanges = "pod ranges"
 
-// madeList is a list that is written here.
+// madeList is a list that this package writes.
 type madeList struct {
 	CNIVersion string            `json:"cniVersion,omitempty"`
 	Name       string            `json:"name"`
@@ -25,7 +25,7 @@ type madeList struct {
 	Plugins    []json.RawMessage `json:"plugins"`
 }
 
-// text is the list as a file, which libcni takes.
+// text returns the text of the list, and checks that libcni accepts it.
 func (m madeList) text() ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -35,12 +35,12 @@ func (m madeList) text() ([]byte, error) {
 		return nil, err
 	}
 	if _, err := libcni.NetworkConfFromBytes(b.Bytes()); err != nil {
-		return nil, fmt.Errorf("libcni refuses the list that would be written: %w", err)
+		return nil, fmt.Errorf("libcni refuses the list: %w", err)
 	}
 	return b.Bytes(), nil
 }
 
-// madeFrom is what a list says that it was made from; empty where another wrote it.
+// madeFrom returns MadeFrom of a list. It is empty if another program wrote the list.
 func madeFrom(text []byte) string {
 	var m madeList
 	if json.Unmarshal(text, &m) != nil {
@@ -49,17 +49,17 @@ func madeFrom(text []byte) string {
 	return m.MadeFrom
 }
 
-// nameBefore is the name of a list that stands before a file and behind all that
-// stand before that: "-" sorts before the "." of the extension.
+// nameBefore returns the name of a list that comes directly before a file in the order of
+// names: "-" sorts before the "." of the extension.
 func nameBefore(name string) string {
 	return strings.TrimSuffix(name, filepath.Ext(name)) + "-" + Plugin + ".conflist"
 }
 
-// listOf is a list of the one plugin of a file, and an entry behind it. The network
-// keeps its name: what the runtime remembers of containers goes by it.
+// listOf returns a list of the plugin of a file, followed by an entry. The network keeps
+// its name, by which the runtime finds the state of its containers.
 func listOf(f *file, entry json.RawMessage) ([]byte, error) {
 	if f.single.Network.Name == "" {
-		return nil, errors.New(`it has no "name", which masq needs; give the network one`)
+		return nil, errors.New(`has no "name", which masq requires; give the network a name`)
 	}
 	return madeList{
 		CNIVersion: f.single.Network.CNIVersion,
@@ -69,12 +69,12 @@ func listOf(f *file, entry json.RawMessage) ([]byte, error) {
 	}.text()
 }
 
-// Network is a network that masq makes itself.
+// Network is a network whose links masq makes.
 type Network struct {
 	Name       string
 	CNIVersion string
 	Entry      json.RawMessage
-	// Portmap has portmap publish host ports.
+	// Portmap adds the plugin portmap, which publishes host ports.
 	Portmap bool
 }
 

@@ -20,40 +20,40 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// mainPackage is what the build notes in the plugin's program, stripped or not.
+// mainPackage is the package path in the build information of the plugin, stripped or not.
 const mainPackage = "github.com/masq-cni/masq-cni/plugins/masq"
 
-// Program is the plugin's, to be installed.
+// Program is the program of the plugin, to be installed or uninstalled.
 type Program struct {
-	// Source is the file.
+	// Source is the path of the file to install.
 	Source string
-	// Force puts it in the place of a newer one, or of a file that is not ours.
+	// Force replaces a newer version, or a file that is not the plugin.
 	Force bool
 
-	version func(context.Context, string) (string, error) // nil in earnest
+	version func(context.Context, string) (string, error) // nil except in tests
 }
 
-// Installed tells what came of it.
+// Installed is the result of Install.
 type Installed struct {
 	Path    string
 	Changed bool
-	// Version and Before are what the programs call themselves, where one had to give
-	// way: Before is "none" where there was none, and "another program" where it was
-	// not ours.
+	// Version and Before are the versions of the new and the previous program, if Changed.
+	// Before is "none" without a previous program, and "another program" if it was not the
+	// plugin.
 	Version, Before string
-	// Unsure says that the two versions cannot be compared.
-	Unsure bool
+	// Incomparable is true if the order of the two versions is unknown.
+	Incomparable bool
 }
 
-// NewerError says that a newer plugin is there.
+// NewerError says that the installed plugin is newer.
 type NewerError struct{ Path, Has, Given string }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("%s is of version %s, and %s is older; it is left as it is: give --force to have the older", e.Path, e.Has, e.Given)
+	return fmt.Sprintf("%s has version %s, which is newer than %s: it stays installed; give --force to install the older version", e.Path, e.Has, e.Given)
 }
 
-// Install puts the program into a directory of plugins, which is made if need be. One
-// that has the same bytes is left alone.
+// Install copies the program into a directory of plugins, and makes the directory if it is
+// missing. A program with the same bytes is kept.
 func (p Program) Install(ctx context.Context, binDir string) (done Installed, err error) {
 	if p.version == nil {
 		p.version = versionOf
@@ -62,7 +62,7 @@ func (p Program) Install(ctx context.Context, binDir string) (done Installed, er
 	if err := os.MkdirAll(binDir, 0o755); err != nil {
 		return done, err
 	}
-	d, err := take(ctx, binDir)
+	d, err := lockDir(ctx, binDir)
 	if err != nil {
 		return done, err
 	}
@@ -90,7 +90,8 @@ func (p Program) Install(ctx context.Context, binDir string) (done Installed, er
 		}
 		done.Before = "another program"
 	}
-	// Nothing is open for writing yet: what is started here would keep it open.
+	// Ask for the version before a file is open for writing: the started program would
+	// inherit it.
 	if done.Version, err = p.version(ctx, p.Source); err != nil {
 		return done, err
 	}
@@ -106,10 +107,10 @@ func (p Program) Install(ctx context.Context, binDir string) (done Installed, er
 	return done, nil
 }
 
-// programMode is that of a program that anybody may run.
+// programMode is the mode of a program that every user may run.
 const programMode = 0o755
 
-// equalTo compares a program with one that is there.
+// equalTo reports whether an installed program has the bytes of the source.
 func equalTo(src *os.File, path string, info fs.FileInfo) (bool, error) {
 	if !info.Mode().IsRegular() {
 		return false, nil
@@ -139,54 +140,53 @@ func equalTo(src *os.File, path string, info fs.FileInfo) (bool, error) {
 	}
 }
 
-// mayReplace reports why the program that is there is not to be replaced.
+// mayReplace returns an error if the installed program must not be replaced.
 func (p Program) mayReplace(ctx context.Context, done *Installed) error {
 	before, err := p.version(ctx, done.Path)
 	if err != nil {
 		if p.Force {
 			return nil
 		}
-		return fmt.Errorf("%w; it is left as it is: move it away, or give --force to have it replaced", err)
+		return fmt.Errorf("%w: it is kept; move it to another directory, or give --force to replace it", err)
 	}
 	done.Before = before
 	c, sure := compare(done.Version, done.Before)
-	done.Unsure = !sure
+	done.Incomparable = !sure
 	if sure && c < 0 && !p.Force {
 		return &NewerError{Path: done.Path, Has: done.Before, Given: done.Version}
 	}
 	return nil
 }
 
-// ours reports why a file is not the plugin's program.
-func ours(path string) error {
+// checkPlugin returns an error if a file is not the program of the plugin.
+func checkPlugin(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no regular file", path)
+		return fmt.Errorf("%s is not a regular file", path)
 	}
 	b, err := buildinfo.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("%s is not the plugin of masq-cni: %w", path, err)
 	}
 	if b.Path != mainPackage {
-		return fmt.Errorf("%s is not the plugin of masq-cni, but a program made of %s", path, masq.Quote(b.Path))
+		return fmt.Errorf("%s is not the plugin of masq-cni: it was built from %s", path, masq.Quote(b.Path))
 	}
 	return nil
 }
 
-// about is what the plugin says when no runtime calls it.
+// about matches the output of the plugin when it is not called by a runtime.
 var about = regexp.MustCompile(`^CNI plugin ` + Plugin + ` (\S+) \(`)
 
-// versionOf asks a program that is ours what version it is. The build's own note of
-// the version would need no start of it, but has none: with -trimpath it leaves out
-// what the linker was told.
+// versionOf runs the plugin to get its version. The build information lacks it: with
+// -trimpath, Go leaves out the flags of the linker.
 func versionOf(ctx context.Context, path string) (string, error) {
-	if err := ours(path); err != nil {
+	if err := checkPlugin(path); err != nil {
 		return "", err
 	}
-	full, err := filepath.Abs(path) // else a name would be looked for on PATH
+	full, err := filepath.Abs(path) // a bare name would be searched on PATH
 	if err != nil {
 		return "", err
 	}
@@ -200,16 +200,16 @@ func versionOf(ctx context.Context, path string) (string, error) {
 	}
 	m := about.FindSubmatch(out)
 	if m == nil {
-		return "", fmt.Errorf("ask %s for its version: it says %s", path, masq.Quote(string(out)))
+		return "", fmt.Errorf("ask %s for its version: its output is %s", path, masq.Quote(string(out)))
 	}
 	return string(m[1]), nil
 }
 
-// described is a version as `git describe --tags --dirty` says it: the tag, and how
-// many commits came after it.
+// described matches a version as `git describe --tags --dirty` prints it: the tag, and the
+// number of commits after it.
 var described = regexp.MustCompile(`^v?(\d+\.\d.*?)(?:-(\d+)-g[0-9a-f]+)?(?:-dirty)?$`)
 
-// compare orders two versions. It is not sure of those that have no tag.
+// compare compares two versions. sure is false for a version without a tag.
 func compare(a, b string) (c int, sure bool) {
 	tagA, sinceA, okA := parseVersion(a)
 	tagB, sinceB, okB := parseVersion(b)
@@ -231,10 +231,10 @@ func parseVersion(s string) (tag string, since int, ok bool) {
 	return "v" + m[1], since, true
 }
 
-// Uninstall removes the program, if there is one and it is ours: as the build notes,
-// or the same as the source.
+// Uninstall removes the program if it is the plugin, by its build information, or has the
+// bytes of the source.
 func (p Program) Uninstall(ctx context.Context, binDir string) (removed bool, err error) {
-	d, err := take(ctx, binDir)
+	d, err := lockDir(ctx, binDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -243,12 +243,12 @@ func (p Program) Uninstall(ctx context.Context, binDir string) (removed bool, er
 	}
 	defer d.release()
 	path := filepath.Join(binDir, Plugin)
-	err = ours(path)
+	err = checkPlugin(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	case err != nil && !p.isSource(path):
-		return false, fmt.Errorf("%w; it is left as it is", err)
+		return false, fmt.Errorf("%w: it is kept", err)
 	}
 	return true, d.remove(Plugin)
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// versions is how programs of a test say what version they are: in their text.
+// versions returns the version of a test program, which is in its text.
 func versions(_ context.Context, path string) (string, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -27,7 +27,7 @@ func versions(_ context.Context, path string) (string, error) {
 func TestInstall(t *testing.T) {
 	const given = "masq v1.2.0"
 	for name, c := range map[string]struct {
-		before string // none where empty
+		before string // empty for none
 		force  bool
 		want   Installed
 		fails  string
@@ -36,13 +36,13 @@ func TestInstall(t *testing.T) {
 		"older":             {before: "masq v1.1.9", want: Installed{Changed: true, Version: "v1.2.0", Before: "v1.1.9"}},
 		"same":              {before: given},
 		"same version":      {before: "masq v1.2.0-dirty", want: Installed{Changed: true, Version: "v1.2.0", Before: "v1.2.0-dirty"}},
-		"no version":        {before: "masq dev", want: Installed{Changed: true, Version: "v1.2.0", Before: "dev", Unsure: true}},
-		"newer":             {before: "masq v1.10.0", fails: "masq is of version v1.10.0, and v1.2.0 is older"},
+		"no version":        {before: "masq dev", want: Installed{Changed: true, Version: "v1.2.0", Before: "dev", Incomparable: true}},
+		"newer":             {before: "masq v1.10.0", fails: "masq has version v1.10.0, which is newer than v1.2.0"},
 		"newer, by force":   {before: "masq v1.10.0", force: true, want: Installed{Changed: true, Version: "v1.2.0", Before: "v1.10.0"}},
-		"another":           {before: "#!/bin/sh", fails: "is not the plugin of masq-cni; it is left as it is: move it away, or give --force"},
+		"another":           {before: "#!/bin/sh", fails: "is not the plugin of masq-cni: it is kept; move it to another directory, or give --force"},
 		"another, by force": {before: "#!/bin/sh", force: true, want: Installed{Changed: true, Version: "v1.2.0", Before: "another program"}},
 	} {
-		dir := filepath.Join(t.TempDir(), "opt", "bin") // made if need be
+		dir := filepath.Join(t.TempDir(), "opt", "bin") // missing at first
 		source, target := filepath.Join(t.TempDir(), "source"), filepath.Join(dir, "masq")
 		write(t, source, given)
 		if c.before != "" {
@@ -56,16 +56,16 @@ func TestInstall(t *testing.T) {
 		text, _ := os.ReadFile(target)
 		if c.fails != "" {
 			if err == nil || !strings.Contains(err.Error(), c.fails) || string(text) != c.before {
-				t.Errorf("%s: %v, and it is %q", name, err, text)
+				t.Errorf("%s: %v, and the file is %q", name, err, text)
 			}
 			continue
 		}
 		if c.want == (Installed{}) {
-			c.want.Before = got.Before // nothing gave way
+			c.want.Before = got.Before // nothing was replaced
 		}
 		c.want.Path = target
 		if err != nil || got != c.want || string(text) != given {
-			t.Errorf("%s: %+v, %v, and it is %q", name, got, err, text)
+			t.Errorf("%s: %+v, %v, and the file is %q", name, got, err, text)
 		}
 		info, err := os.Stat(target)
 		if err != nil || info.Mode() != 0o755 {
@@ -75,22 +75,22 @@ func TestInstall(t *testing.T) {
 			t.Errorf("%s, again: %+v, %v", name, again, err)
 		}
 		if now, err := os.Stat(target); err != nil || !os.SameFile(now, info) {
-			t.Errorf("%s: it was written again (%v)", name, err)
+			t.Errorf("%s: the file was written a second time (%v)", name, err)
 		}
 		if err := os.Chmod(target, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		_, err = p.Install(t.Context(), dir)
 		if now, errStat := os.Stat(target); err != nil || errStat != nil || now.Mode() != 0o755 {
-			t.Errorf("%s: a mode that was taken away is not given back: %v, %v, %v", name, now.Mode(), err, errStat)
+			t.Errorf("%s: the mode was not restored: %v, %v, %v", name, now.Mode(), err, errStat)
 		}
 		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
-			t.Errorf("%s: there are %v, %v", name, entries, err)
+			t.Errorf("%s: the files are %v, %v", name, entries, err)
 		}
 	}
 }
 
-// What stands where the plugin belongs and is no file of its own is not followed.
+// A symbolic link in place of the plugin is not followed.
 func TestInstallOverALink(t *testing.T) {
 	dir, source := t.TempDir(), filepath.Join(t.TempDir(), "source")
 	write(t, source, "masq v1.2.0")
@@ -100,7 +100,7 @@ func TestInstallOverALink(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := (Program{Source: source}).Install(t.Context(), dir); err == nil {
-		t.Error("a link was replaced without a word")
+		t.Error("a link was replaced without an error")
 	}
 	if _, err := (Program{Source: source, Force: true, version: versions}).Install(t.Context(), dir); err != nil {
 		t.Error(err)
@@ -110,7 +110,7 @@ func TestInstallOverALink(t *testing.T) {
 	}
 }
 
-func TestUninstallOfAPlugin(t *testing.T) {
+func TestUninstall(t *testing.T) {
 	dir, source := t.TempDir(), filepath.Join(t.TempDir(), "source")
 	target := filepath.Join(dir, "masq")
 	write(t, source, "masq v1.2.0")
@@ -121,7 +121,7 @@ func TestUninstallOfAPlugin(t *testing.T) {
 		}
 	}
 	write(t, target, "another program")
-	if removed, err := p.Uninstall(t.Context(), dir); removed || err == nil || !strings.Contains(err.Error(), "left as it is") {
+	if removed, err := p.Uninstall(t.Context(), dir); removed || err == nil || !strings.Contains(err.Error(), "is kept") {
 		t.Errorf("%t, %v", removed, err)
 	}
 	write(t, target, "masq v1.2.0")
@@ -129,11 +129,11 @@ func TestUninstallOfAPlugin(t *testing.T) {
 		t.Errorf("%t, %v", removed, err)
 	}
 	if _, err := os.Stat(target); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("it is still there: %v", err)
+		t.Errorf("the plugin still exists: %v", err)
 	}
 }
 
-// A large file whose last byte differs, and one that is longer.
+// A large file with another last byte, and a longer file.
 func TestEqual(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")

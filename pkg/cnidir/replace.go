@@ -17,7 +17,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
-// dir is a directory that others write to as well, while no other install does.
+// dir is a locked directory. Other programs may still write to it, but no other install.
 type dir struct {
 	path string
 	file *os.File
@@ -26,9 +26,9 @@ type dir struct {
 // lockRetry is the time between two attempts to lock a directory.
 const lockRetry = 10 * time.Millisecond
 
-// take waits for a directory, and removes what an install that was killed left there. It
-// refuses a directory where an unprivileged user could put a program or a network.
-func take(ctx context.Context, path string) (*dir, error) {
+// lockDir waits for the lock of a directory, and removes temporary files of killed installs.
+// It refuses a directory in which an unprivileged user could put a program or a network.
+func lockDir(ctx context.Context, path string) (*dir, error) {
 	if err := safedir.Check(path); err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func take(ctx context.Context, path string) (*dir, error) {
 	d := &dir{path: path, file: f}
 	err = d.lock(ctx)
 	if err == nil {
-		err = d.tidy()
+		err = d.removeTemporary()
 	}
 	if err != nil {
 		d.release()
@@ -62,16 +62,17 @@ func (d *dir) lock(ctx context.Context) error {
 	}
 }
 
-// release lets the next one have the directory.
+// release unlocks the directory.
 func (d *dir) release() { _ = d.file.Close() }
 
-// Temporary files are hidden, and of no extension that a runtime looks at.
+// temporary is part of the names of temporary files. These are hidden, and have no extension
+// that a runtime reads.
 const temporary = ".masq-cni-"
 
 var temporaryName = regexp.MustCompile(`^\..+` + regexp.QuoteMeta(temporary) + `[0-9a-f]{16}$`)
 
-// tidy removes temporary files: nobody is at work on them.
-func (d *dir) tidy() error {
+// removeTemporary removes temporary files: because of the lock, no install is writing them.
+func (d *dir) removeTemporary() error {
 	entries, err := os.ReadDir(d.path)
 	if err != nil {
 		return err
@@ -85,7 +86,7 @@ func (d *dir) tidy() error {
 	return errors.Join(errs...)
 }
 
-// replacement is a file to write. owner is a file with the owner that it gets; nil is
+// replacement returns a file to write. owner is a file whose owner the new file gets; nil is
 // this process.
 func (d *dir) replacement(name string, mode fs.FileMode, owner fs.FileInfo) safedir.Write {
 	var random [8]byte
@@ -103,7 +104,7 @@ func (d *dir) rewrite(f *file, text []byte) error {
 	return nil
 }
 
-// write makes a list of our own, unless it is there already.
+// write writes a list, unless the file already has this text.
 func (d *dir) write(name string, text []byte) (changed bool, err error) {
 	path := filepath.Join(d.path, name)
 	like, err := os.Lstat(path)
@@ -112,7 +113,7 @@ func (d *dir) write(name string, text []byte) (changed bool, err error) {
 	case err != nil:
 		return false, err
 	case !like.Mode().IsRegular():
-		return false, fmt.Errorf("%s is no regular file; move it away", path)
+		return false, fmt.Errorf("%s is not a regular file; move it to another directory", path)
 	default:
 		if b, err := os.ReadFile(path); err == nil && bytes.Equal(b, text) {
 			return false, nil
@@ -124,7 +125,7 @@ func (d *dir) write(name string, text []byte) (changed bool, err error) {
 	return true, nil
 }
 
-// remove removes a file for good.
+// remove removes a file, and waits until the disk has the change.
 func (d *dir) remove(name string) error {
 	if err := remove(filepath.Join(d.path, name)); err != nil {
 		return err

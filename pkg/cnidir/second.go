@@ -16,7 +16,7 @@ type head struct {
 	Delegate struct{ IPMasq *bool }
 }
 
-// masquerader is a network whose own daemon masquerades, which the list does not say.
+// masquerader is a network with a daemon that masquerades. The list does not show that.
 type masquerader struct {
 	name    string
 	is      func(head) bool
@@ -31,12 +31,12 @@ var masqueraders = []masquerader{
 		// The plugin gives its delegate ipMasq if flanneld runs without --ip-masq
 		// (flannel-io/cni-plugin, flannel_linux.go); kube-flannel.yml has --ip-masq.
 		"flannel", ofType("flannel"),
-		`take --ip-masq off the arguments of flanneld, and set "ipMasq": false in the delegate, which is true otherwise`,
+		`remove --ip-masq from the arguments of flanneld, and set "ipMasq": false in the delegate, whose default is true`,
 	},
 	{
 		// Chain KIND-MASQ-AGENT. Only kindnet of kindnet.es has the flag.
 		"kindnet", func(h head) bool { return h.network == "kindnet" },
-		"run kindnetd with --masquerading=false; that of kind has no such flag, and masq's rules come before its own",
+		"run kindnetd with --masquerading=false; the kindnetd of kind has no such flag, and the rules of masq come before its rules",
 	},
 	{
 		// docs.cilium.io, Masquerading: enabled unless these options are false.
@@ -60,19 +60,19 @@ var masqueraders = []masquerader{
 	},
 }
 
-// secondMasquerade says that the network of the list masquerades too, and how to turn
-// that off; it is empty for a network that is not known to.
+// secondMasquerade returns a warning if the network of the list masquerades too, and how to
+// turn that off. It is empty for an unknown network.
 func (l *list) secondMasquerade() string {
 	if len(l.at) == 0 {
 		return ""
 	}
 	h := head{network: l.conf.Name}
-	// A value of another type is not what the plugin reads either.
+	// The plugin itself ignores a value of another type too.
 	if json.Unmarshal(l.entryAt(0), &h) != nil || h.Type == Plugin {
 		return ""
 	}
 	if isTrue(h.IPMasq) || isTrue(h.Delegate.IPMasq) {
-		return fmt.Sprintf("its plugin %s masquerades too, by \"ipMasq\": true; set that to false, so that one of them does", masq.Quote(h.Type))
+		return fmt.Sprintf("its plugin %s masquerades too, by \"ipMasq\": true; set it to false, so that only masq masquerades", masq.Quote(h.Type))
 	}
 	for _, m := range masqueraders {
 		if m.is(h) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Each network that masquerades by itself is told, with the switch that turns it off.
+// The warning names the network that masquerades too, and how to turn that off.
 func TestSecondMasquerade(t *testing.T) {
 	for list, want := range map[string]string{
 		`{"name":"a","plugins":[{"type":"ptp","ipMasq":true}]}`:                           "ipMasq",

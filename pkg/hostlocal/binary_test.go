@@ -25,8 +25,8 @@ const (
 type binary string
 
 // hostLocal returns the program that the Makefile built: tests that run as root have no
-// module cache. Otherwise it builds the program in a module of its own, because
-// must not get its dependencies.
+// module cache. Otherwise it builds the program in a separate module, so that our module
+// does not get its dependencies.
 func hostLocal(t testing.TB) binary {
 	t.Helper()
 	if built := filepath.Join(os.Getenv("MASQ_PEERS"), "host-local"); filepath.IsAbs(built) {

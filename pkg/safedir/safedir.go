@@ -1,15 +1,18 @@
-// Package safedir checks that no unprivileged user can plant, replace or redirect files
-// in a directory.
+// Package safedir checks that no unprivileged user can plant, replace or redirect files in a
+// directory, and reads, locks and replaces files in such directories.
 //
-// The programs run as root and keep records, leases, logs and programs in directories
-// that an administrator chooses. In a directory that every user may write to, a user can
-// plant a symbolic link to another file, or a record that the program believes. This
-// package refuses such a directory instead of racing with the user for each file: where
-// all components of the path are safe, no file below it needs a check of its own.
+// The programs run as root and keep records, leases, logs and programs in directories that
+// an administrator chooses. In a directory that every user may write to, a user can plant a
+// symbolic link to another file, or a record that the program believes. This package refuses
+// such a directory: a check of each file could always lose a race with the user. If all
+// components of a path are safe, no file below it needs a separate check.
 //
-// Group write permission and a foreign owner are accepted outside directories that every
-// user may write to: only a privileged program can have given them. Access control lists
+// Group write permission and another owner than root are accepted outside directories that
+// every user may write to: only a privileged program can have set them. Access control lists
 // are not read; the kernel shows their mask as the permission of the group.
+//
+// To debug, read the error: it names the component of the path, its mode or owner, and what
+// to change. `namei -l DIR` lists modes and owners of all components.
 package safedir
 
 import (
@@ -33,9 +36,9 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("directory %s is not safe: %s %s; %s", e.Dir, e.At, e.Reason, e.Remedy)
 }
 
-// Check reports whether an unprivileged user could change what is below a directory. It
-// follows symbolic links. A directory that is missing is safe if its parents are: check
-// it again after it was made. An error is an *Error or comes from the file system.
+// Check returns an *Error if an unprivileged user could change files in a directory. It
+// follows symbolic links. A missing directory is safe if its parents are: check it again
+// after it was made. Other errors come from the file system.
 func Check(dir string) error {
 	info, err := walk(dir)
 	if err == nil && info != nil && isShared(info) {
@@ -44,8 +47,8 @@ func Check(dir string) error {
 	return err
 }
 
-// CheckPrivate is Check for a directory of this program alone: its owner has to be this
-// process's user or root.
+// CheckPrivate is Check for a directory of this program alone: its owner must be the user of
+// this process or root.
 func CheckPrivate(dir string) error {
 	if err := Check(dir); err != nil {
 		return err
@@ -53,15 +56,15 @@ func CheckPrivate(dir string) error {
 	return CheckOwned(dir)
 }
 
-// CheckOwned is CheckPrivate, but accepts a directory with a sticky bit, such as the root
-// of a tmpfs: users can make files in it, and cannot replace the files of root. The
-// caller opens only files that [IsOwn] accepts.
+// CheckOwned is CheckPrivate, but accepts a directory with a sticky bit, such as the top
+// directory of a tmpfs: users can make files in it, but cannot replace files of root. The
+// caller must open only files that [IsOwn] accepts.
 func CheckOwned(dir string) error {
 	last, err := walk(dir)
 	if err != nil || last == nil || trusted(last) {
 		return err
 	}
-	return &Error{Dir: dir, At: dir, Reason: ownedBy(last), Remedy: "give it to root (chown), or give another directory"}
+	return &Error{Dir: dir, At: dir, Reason: ownedBy(last), Remedy: "change its owner to root (chown), or give another directory"}
 }
 
 // IsShared reports whether every user can make files in a directory.
@@ -70,18 +73,17 @@ func IsShared(dir string) (bool, error) {
 	return err == nil && isShared(info), err
 }
 
-// IsOwn reports whether a file was made by this process's user or root, and has one name
-// at most: a user may give a file of root a second name (link(2), fs.protected_hardlinks).
-// An open file that was replaced since has none.
+// IsOwn reports whether a regular file belongs to the user of this process or to root, and
+// has at most one name: a user may be able to give a file of root a second name (link(2),
+// fs.protected_hardlinks). An open file that was replaced has no name.
 func IsOwn(info fs.FileInfo) bool {
 	return info.Mode().IsRegular() && trusted(info) && info.Sys().(*syscall.Stat_t).Nlink <= 1
 }
 
-// maxLinks is how many symbolic links a path may have, as for the kernel (MAXSYMLINKS).
+// maxLinks is the maximum number of symbolic links in a path, as in the kernel (MAXSYMLINKS).
 const maxLinks = 40
 
-// walk checks each component of the path, and returns the directory itself, or nil if
-// it is missing.
+// walk checks each component of a path. It returns the directory, or nil if it is missing.
 func walk(dir string) (fs.FileInfo, error) {
 	full, err := filepath.Abs(dir)
 	if err != nil {
@@ -110,7 +112,7 @@ func walk(dir string) (fs.FileInfo, error) {
 			continue
 		}
 		if shared && !trusted(child) {
-			return nil, foreign(dir, next, child)
+			return nil, notTrusted(dir, next, child)
 		}
 		target, err := os.Readlink(next)
 		if err != nil {
@@ -138,12 +140,12 @@ func components(path string) []string {
 	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 }
 
-// check checks a directory of the path. inShared says that every user may write to its
-// parent; shared says it of the directory. A sticky bit keeps users from replacing the
-// files of others, and not from making files.
+// check checks one directory of the path. inShared is true if every user may write to its
+// parent, and shared is true if every user may write to the directory. A sticky bit keeps
+// users from replacing files of others, but not from making files.
 func check(dir, at string, info fs.FileInfo, inShared bool) (shared bool, err error) {
 	if inShared && !trusted(info) {
-		return false, foreign(dir, at, info)
+		return false, notTrusted(dir, at, info)
 	}
 	if isShared(info) && info.Mode()&fs.ModeSticky == 0 {
 		return true, writable(dir, at, info)
@@ -157,14 +159,14 @@ func isShared(info fs.FileInfo) bool { return info.IsDir() && info.Mode().Perm()
 func writable(dir, at string, info fs.FileInfo) error {
 	return &Error{
 		Dir: dir, At: at, Reason: fmt.Sprintf("can be written to by every user (mode %#o)", info.Mode().Perm()),
-		Remedy: "take that permission away (chmod o-w), or give another directory",
+		Remedy: "remove that permission (chmod o-w), or give another directory",
 	}
 }
 
-func foreign(dir, at string, info fs.FileInfo) error {
+func notTrusted(dir, at string, info fs.FileInfo) error {
 	return &Error{
 		Dir: dir, At: at, Reason: ownedBy(info) + ", in a directory that every user can write to",
-		Remedy: "move it away, or give another directory",
+		Remedy: "remove it, or give another directory",
 	}
 }
 
@@ -174,17 +176,17 @@ func ownedBy(info fs.FileInfo) string {
 
 func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
-// trusted reports whether the owner of a file is this process's user or root.
+// trusted reports whether the owner of a file is the user of this process or root.
 func trusted(info fs.FileInfo) bool {
 	uid := owner(info)
 	return uid == 0 || uid == os.Geteuid() || uid == overflowUser && isInUserNamespace()
 }
 
-// overflowUser is the owner that a user namespace shows for a user that it does not map,
-// such as the machine's root (/proc/sys/kernel/overflowuid).
+// overflowUser is the owner that a user namespace shows for users that it does not map, such
+// as the root of the machine (/proc/sys/kernel/overflowuid).
 const overflowUser = 65534
 
-// isInUserNamespace reports whether this process does not see all users.
+// isInUserNamespace reports whether the user namespace of this process does not map all users.
 func isInUserNamespace() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	return err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"

@@ -12,7 +12,7 @@ import (
 
 const user = 12345 // unprivileged
 
-// tree makes a directory in which every user can make files, as /tmp.
+// tree is a directory in which every user can make files, such as /tmp.
 type tree struct {
 	*testing.T
 	dir string
@@ -60,28 +60,28 @@ func TestCheck(t *testing.T) {
 		what           string
 		make           func(tree)
 		dir            string
-		fails, private string // the component that Check reports, and that only the others report
+		fails, private string // the component that all functions report, and that only CheckPrivate and CheckOwned report
 		sticky         bool   // CheckOwned accepts it
 	}{
-		{"root's", func(t tree) { t.make("a", 0o755, 0) }, "a", "", "", false},
-		{"root's, below root's", func(t tree) { t.make("a", 0o755, 0); t.make("a/b", 0o700, 0) }, "a/b", "", "", false},
+		{"of root", func(t tree) { t.make("a", 0o755, 0) }, "a", "", "", false},
+		{"of root, in a directory of root", func(t tree) { t.make("a", 0o755, 0); t.make("a/b", 0o700, 0) }, "a/b", "", "", false},
 		{"missing", func(tree) {}, "a/b", "", "", false},
-		{"missing below root's", func(t tree) { t.make("a", 0o755, 0) }, "a/b/c", "", "", false},
+		{"missing, in a directory of root", func(t tree) { t.make("a", 0o755, 0) }, "a/b/c", "", "", false},
 		{"where every user can write", func(tree) {}, ".", ".", "", true},
 		{"mode 0777", func(t tree) { t.make("a", 0o777, 0) }, "a", "a", "", false},
 		{"mode 1777", func(t tree) { t.make("a", 0o1777, 0) }, "a", "a", "", true},
 		{"missing in mode 0777", func(t tree) { t.make("a", 0o777, 0) }, "a/b", "a", "", false},
 		{"below mode 0777", func(t tree) { t.make("a", 0o777, 0); t.make("a/b", 0o700, 0) }, "a/b", "a", "", false},
-		{"below mode 0777 and a safe one", func(t tree) { t.make("a", 0o777, 0); t.make("a/b", 0o700, 0); t.make("a/b/c", 0o700, 0) }, "a/b/c", "a", "", false},
+		{"below mode 0777 and a safe directory", func(t tree) { t.make("a", 0o777, 0); t.make("a/b", 0o700, 0); t.make("a/b/c", 0o700, 0) }, "a/b/c", "a", "", false},
 		{"made by a user", func(t tree) { t.make("a", 0o700, user) }, "a", "a", "", false},
-		{"below a user's", func(t tree) { t.make("a", 0o755, user); t.make("a/b", 0o700, 0) }, "a/b", "a", "", false},
-		{"a user's, in root's", func(t tree) { t.make("a", 0o755, 0); t.make("a/b", 0o755, user) }, "a/b", "", "a/b", false},
-		{"a group's", func(t tree) { t.make("a", 0o775, 0) }, "a", "", "", false},
-		{"root's link", func(t tree) { t.make("a", 0o755, 0); t.link("l", "a", 0) }, "l", "", "", false},
-		{"a user's link to root's", func(t tree) { t.make("a", 0o755, 0); t.link("l", "a", user) }, "l", "l", "", false},
-		{"below a user's link", func(t tree) { t.make("a", 0o755, 0); t.make("a/b", 0o755, 0); t.link("l", "a", user) }, "l/b", "l", "", false},
-		{"root's link to a user's", func(t tree) { t.make("a", 0o755, user); t.link("l", "a", 0) }, "l", "a", "", false},
-		{"root's link out of the directory and back", func(t tree) {
+		{"below a directory of a user", func(t tree) { t.make("a", 0o755, user); t.make("a/b", 0o700, 0) }, "a/b", "a", "", false},
+		{"of a user, in a directory of root", func(t tree) { t.make("a", 0o755, 0); t.make("a/b", 0o755, user) }, "a/b", "", "a/b", false},
+		{"of a group", func(t tree) { t.make("a", 0o775, 0) }, "a", "", "", false},
+		{"link of root", func(t tree) { t.make("a", 0o755, 0); t.link("l", "a", 0) }, "l", "", "", false},
+		{"link of a user to a directory of root", func(t tree) { t.make("a", 0o755, 0); t.link("l", "a", user) }, "l", "l", "", false},
+		{"below a link of a user", func(t tree) { t.make("a", 0o755, 0); t.make("a/b", 0o755, 0); t.link("l", "a", user) }, "l/b", "l", "", false},
+		{"link of root to a directory of a user", func(t tree) { t.make("a", 0o755, user); t.link("l", "a", 0) }, "l", "a", "", false},
+		{"link of root out of the directory and back", func(t tree) {
 			t.make("a", 0o755, 0)
 			t.link("a/l", "../b", 0)
 			t.make("b", 0o777, 0)
@@ -104,7 +104,7 @@ func TestCheck(t *testing.T) {
 				case want == "" && err != nil:
 					t.Errorf("%s: %v", name, err)
 				case want != "" && (!errors.As(err, &unsafe) || unsafe.At != tr.at(want)):
-					t.Errorf("%s: %v, want it to name %s", name, err, tr.at(want))
+					t.Errorf("%s: got %v, want an error that names %s", name, err, tr.at(want))
 				case want != "" && !strings.HasPrefix(err.Error(), "directory "+tr.at(c.dir)+" is not safe: "):
 					t.Errorf("%s: %v", name, err)
 				}
@@ -145,8 +145,8 @@ func TestReadFile(t *testing.T) {
 	}
 }
 
-// TestWriteFile: a link planted under the name of the temporary file, or of the file, is
-// replaced, and what it leads to stays as it was.
+// TestWriteFile: a link that a user planted with the name of the file or of the temporary
+// file is replaced, and its target does not change.
 func TestWriteFile(t *testing.T) {
 	for _, how := range []func(tr tree, name string){
 		func(tr tree, name string) { tr.link(name, "victim", user) },
@@ -155,21 +155,21 @@ func TestWriteFile(t *testing.T) {
 	} {
 		for _, name := range []string{"file", "tmp"} {
 			tr := newTree(t)
-			tr.check(os.WriteFile(tr.at("victim"), []byte("as it was"), 0o644))
+			tr.check(os.WriteFile(tr.at("victim"), []byte("unchanged"), 0o644))
 			how(tr, name)
 			tr.check(WriteFile(tr.at("file"), tr.at("tmp"), []byte("text")))
 			if b, err := ReadFile(tr.at("file")); err != nil || string(b) != "text" {
 				t.Errorf("%s: %q, %v", name, b, err)
 			}
-			if b, err := os.ReadFile(tr.at("victim")); err != nil || string(b) != "as it was" {
-				t.Errorf("%s: the file that it led to: %q, %v", name, b, err)
+			if b, err := os.ReadFile(tr.at("victim")); err != nil || string(b) != "unchanged" {
+				t.Errorf("%s: the target of the link: %q, %v", name, b, err)
 			}
 		}
 	}
 }
 
-// TestFileReplacedWhileRead: a reader that has opened a file which is replaced before it is
-// examined reads the old text.
+// TestFileReplacedWhileRead: a reader opens a file, and the file is replaced before IsOwn
+// examines it. The reader gets the old text.
 func TestFileReplacedWhileRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := WriteFile(path, path+".tmp", []byte("old")); err != nil {
@@ -188,6 +188,6 @@ func TestFileReplacedWhileRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !IsOwn(info) {
-		t.Errorf("%+v is not ours", info.Sys())
+		t.Errorf("IsOwn refuses %+v", info.Sys())
 	}
 }

@@ -46,8 +46,8 @@ func (w Write) Replace(content io.Reader) error {
 	return w.syncDir()
 }
 
-// ReplaceText writes a text if the file still has the old text. Otherwise the file stays
-// as it is, and the error is ErrChanged.
+// ReplaceText writes a text if the file still has the old text. Otherwise it keeps the file,
+// and the error is ErrChanged.
 func (w Write) ReplaceText(old, text []byte) error {
 	if err := w.prepare(bytes.NewReader(text)); err != nil {
 		return err

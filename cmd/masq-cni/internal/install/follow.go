@@ -81,7 +81,7 @@ func (i *install) follow(ctx context.Context) error {
 			succeeded, lastError = true, ""
 		case ctx.Err() != nil:
 			continue
-		case errors.Is(err, cnidir.ErrUnsettled):
+		case errors.Is(err, cnidir.ErrBusy):
 			delay, err = unsettledDelay, nil
 		case errors.Is(err, cnidir.ErrNone):
 			delay, level = retryDelay, slog.LevelInfo

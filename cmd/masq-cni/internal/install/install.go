@@ -86,7 +86,7 @@ func (i *install) run(ctx context.Context) error {
 		if changed = changed || now; err == nil {
 			i.report.done(i, changed)
 		}
-		if !errors.Is(err, cnidir.ErrUnsettled) {
+		if !errors.Is(err, cnidir.ErrBusy) {
 			return err
 		}
 		select {
@@ -137,23 +137,23 @@ func (i *install) apply(ctx context.Context) (changed bool, err error) {
 }
 
 // configure changes the directory of networks as the mode demands.
-func (i *install) configure(ctx context.Context) (cnidir.Look, error) {
+func (i *install) configure(ctx context.Context) (cnidir.Outcome, error) {
 	if i.mode == chainMode {
 		return cnidir.Chain(ctx, i.confDir, i.entry)
 	}
 	entry, err := cnidir.MainEntry(i.given, i.ranges, leasesDir(i.stateDir))
 	if err != nil {
-		return cnidir.Look{}, err
+		return cnidir.Outcome{}, err
 	}
 	if err := i.validate(entry); err != nil {
-		return cnidir.Look{}, err
+		return cnidir.Outcome{}, err
 	}
 	if err := os.MkdirAll(i.confDir, 0o755); err != nil {
-		return cnidir.Look{}, err
+		return cnidir.Outcome{}, err
 	}
 	_, err = os.Stat(filepath.Join(i.binDir, "portmap"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return cnidir.Look{}, err
+		return cnidir.Outcome{}, err
 	}
 	network := cnidir.Network{Name: i.networkName, CNIVersion: i.cniVersion, Entry: entry, Portmap: err == nil}
 	return network.Write(ctx, i.confDir, i.confName, i.entry)

@@ -34,7 +34,7 @@ func (l logReporter) waitingForRanges(node, why string) {
 
 func (l logReporter) installed(p cnidir.Installed) {
 	l.Info("plugin installed", "file", p.Path, "version", p.Version, "before", p.Before)
-	if p.Unsure {
+	if p.Incomparable {
 		l.Warn("which of the two versions is newer cannot be determined", "file", p.Path, "version", p.Version, "before", p.Before)
 	}
 }
@@ -74,7 +74,7 @@ func (r textReporter) installed(p cnidir.Installed) {
 	} else {
 		r.line("Replaced %s: it was %s and is now masq %s.", p.Path, p.Before, p.Version)
 	}
-	if p.Unsure {
+	if p.Incomparable {
 		r.warning("which of the two versions is newer cannot be determined")
 	}
 }
@@ -91,7 +91,7 @@ func (r textReporter) changed(c cnidir.Change) {
 		r.line("Wrote %s: a network whose links masq makes.", c.Path)
 	case cnidir.ListRemoved:
 		r.line("Removed %s, which an earlier install wrote.", c.Path)
-	case cnidir.TakenOut:
+	case cnidir.EntryRemoved:
 		r.line("Removed masq from %s, which the runtime does not use.", c.Path)
 	}
 }

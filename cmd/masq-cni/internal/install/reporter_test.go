@@ -28,7 +28,7 @@ func TestTextReporter(t *testing.T) {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
-	for _, a := range []cnidir.Action{cnidir.Inserted, cnidir.Replaced, cnidir.ListWritten, cnidir.ListRemoved, cnidir.TakenOut, cnidir.NetworkWritten} {
+	for _, a := range []cnidir.Action{cnidir.Inserted, cnidir.Replaced, cnidir.ListWritten, cnidir.ListRemoved, cnidir.EntryRemoved, cnidir.NetworkWritten} {
 		b.Reset()
 		r.changed(cnidir.Change{What: a, Path: "/c/10-pods.conflist"})
 		if got := b.String(); !strings.Contains(got, "/c/10-pods.conflist") {

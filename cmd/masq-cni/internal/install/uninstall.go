@@ -124,7 +124,7 @@ func (u *uninstall) run(ctx context.Context, stateDir string, stdout, stderr io.
 func (u *uninstall) removeFromNetworks(ctx context.Context, removed func(string, ...any)) error {
 	look, in, err := cnidir.Remove(ctx, u.confDir)
 	for _, c := range look.Changes {
-		if c.What == cnidir.TakenOut {
+		if c.What == cnidir.EntryRemoved {
 			removed("masq from %s", c.Path)
 		} else {
 			removed("%s", c.Path)
