@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
 	"github.com/masq-cni/masq-cni/pkg/report"
@@ -16,6 +18,15 @@ type readiness struct {
 	Reasons []string `json:"reasons"`
 	// Losses are recent losses, which masq-cni inspect cannot know.
 	Losses report.Losses `json:"losses,omitzero"`
+}
+
+// readiness returns the present readiness of the daemon.
+func (d *Daemon) readiness(ctx context.Context) readiness {
+	shortages, losses := d.sampler.Shortages(ctx)
+	notes := slices.Concat(d.bad.notes(), shortages, d.flowLog.Faults(), unrepairedLinks(d.loop.UnrepairedLinks()), d.linkCheck.notes())
+	r := readinessOf(d.loop.Stats(), d.conf.active(), notes)
+	r.Losses = losses
+	return r
 }
 
 // readinessOf returns the readiness of a daemon. The notes need attention, and do not make
