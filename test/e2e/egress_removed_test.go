@@ -173,7 +173,7 @@ type otherFlows struct {
 	lost []*conversation // flows of another program's container, translated to an address that will be lost
 }
 
-// ofOtherPrograms begins such flows: of the container, translated by another program to an
+// ofOtherPrograms begins two flows: of the container, translated by another program to an
 // address that the node does not have, and of another program's container, translated to an
 // address that the node will lose.
 func (s *egressRemoval) ofOtherPrograms() (out otherFlows) {

@@ -160,8 +160,8 @@ func TestWhoProtocols(t *testing.T) {
 	}
 }
 
-// TestWhoFTP: for active FTP, the container that fetches is behind the port that it announced,
-// to which the server connects.
+// TestWhoFTP: in active FTP, the server connects to the port that a container has announced.
+// who returns that container.
 func TestWhoFTP(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	s := w.vsftpd(21)

@@ -41,6 +41,6 @@
 // # Debugging
 //
 // A killed test leaves its namespaces; the next run with the same prefix removes them (Sweep).
-// `ip -n nt-<pid>-node route` and `ip netns exec nt-<pid>-node nft list ruleset` show the state
-// of a running one.
+// `ip -n nt-<pid>-node route` and `ip netns exec nt-<pid>-node nft list ruleset` show the
+// state of a running test.
 package nstest

@@ -35,8 +35,8 @@ func TestFTPModes(t *testing.T) {
 	}
 }
 
-// TestFTPRefusesOthersAddress: the server refuses the address that a client announces behind a NAT without
-// a helper.
+// TestFTPRefusesOthersAddress: without a helper, a client behind a NAT announces its own
+// address, which the server refuses.
 func TestFTPRefusesOthersAddress(t *testing.T) {
 	topo := assert.Must(New(t).Topology(Uplink{}))(t)
 	srv := assert.Must(topo.Server.ServeFTP(at(topo.V4.Server, 21)))(t)

@@ -101,7 +101,7 @@ func (e End) await(end <-chan time.Time) error {
 	}
 }
 
-// notReady returns what is missing for the link to be usable, or "".
+// notReady returns the reason why a link is not usable yet, or "".
 func notReady(l netlink.Link) (string, error) {
 	loopback := l.Attrs().Flags&net.FlagLoopback != 0
 	if l.Attrs().OperState != netlink.OperUp && !loopback {

@@ -52,7 +52,7 @@ func (n *NS) Upload(ctx context.Context, server netip.AddrPort, size int64) (Tra
 	})
 }
 
-// Who asks a TCPServer for the client's address as it sees it. local is as for Dial.
+// Who returns the client's address as a TCPServer sees it. local is as for Dial.
 func (n *NS) Who(ctx context.Context, local, server netip.AddrPort) (seen netip.AddrPort, err error) {
 	c, err := n.Dial(ctx, "tcp", local, server)
 	if err != nil {
