@@ -1,11 +1,11 @@
-// Package compare is the one comparison of attachments with what ADD made of them. CHECK,
-// inspect, inspect drift, inspect pod and the readiness of masqd are made from it, so
-// that they agree: a fault that one of them sees is one that all of them see.
+// Package compare compares attachments with the state that ADD made. CHECK, inspect,
+// inspect drift, inspect pod and the readiness of masqd all use it, so they find the same
+// faults.
 //
-// It joins the comparisons of pkg/nft (rules and elements) and of pkg/veth (both ends of
-// a link, routes, neighbor entries, forwarding). An object that this process cannot read,
-// such as a network namespace that it may not enter, is a Difference that is NotChecked.
-// It is reported, and it is no fault.
+// It joins the comparisons of pkg/nft (rules and elements) and of pkg/veth (both ends of a
+// link, routes, neighbor entries, forwarding). An object that this process cannot read,
+// such as a network namespace that it may not enter, is reported as a Difference with the
+// reason masq.NotChecked. It does not count as a fault.
 package compare
 
 import (
@@ -20,8 +20,8 @@ import (
 
 // Difference is one object that is not as ADD made it.
 type Difference struct {
-	// Identity is the attachment's (masq.Key.Identity). It is empty for the node's own
-	// settings, and for objects that several attachments share.
+	// Identity is the attachment's identity (masq.Key.Identity). It is empty for the
+	// node's own settings, and for objects that several attachments share.
 	Identity string
 	// Kind is the kind of an nft.Difference or a veth.Difference.
 	Kind   string
@@ -35,19 +35,19 @@ type Difference struct {
 // String returns the difference in one line.
 func (d Difference) String() string { return d.sentence }
 
-// Links compares links; a veth.Conn does.
+// Links compares links; veth.Conn implements it.
 type Links interface {
 	Compare([]veth.Pair) ([]veth.Difference, error)
 	CompareContainer(veth.Pair) ([]veth.Difference, error)
 }
 
-// Rules compares the rules and elements of one attachment; an nft.Conn does.
+// Rules compares the rules and elements of one attachment; nft.Conn implements it.
 type Rules interface {
 	Check(a masq.Attachment, has func(netip.Addr) (bool, error)) ([]nft.Difference, error)
 }
 
-// OfRules returns differences of table inet masq as those of one attachment, or of none
-// if identity is empty.
+// OfRules returns differences of table inet masq. identity is the attachment's, or empty
+// for differences of no single attachment.
 func OfRules(identity string, all []nft.Difference) []Difference {
 	var out []Difference
 	for _, d := range all {
@@ -81,8 +81,8 @@ func Policy(rules Rules, a masq.Attachment, has func(netip.Addr) (bool, error)) 
 	return OfRules(a.Identity(), changes), err
 }
 
-// PairOf is the link of a record as ADD made it; nil where another plugin made it, or
-// while the plugin is at work on it.
+// PairOf returns the link of a record as ADD made it. It returns nil if another plugin
+// made the link, or if the plugin is adding or removing the attachment.
 func PairOf(r store.Record) *veth.Pair {
 	if r.Chained || !r.Ready {
 		return nil

@@ -9,9 +9,10 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// NodeSide compares the node's ends of the links of records, its routes and forwarding.
-// A container that is gone, as its link and its network namespace show, is left out:
-// DEL, GC or stale-attachment cleanup removes its record.
+// NodeSide compares the node's ends of the links of records, the node's routes and
+// forwarding. It leaves out containers that no longer exist: both their link and their
+// network namespace are missing. DEL, GC or stale-attachment cleanup removes their
+// records.
 func NodeSide(links Links, records []store.Record) ([]Difference, error) {
 	var pairs []veth.Pair
 	for _, r := range records {
@@ -39,8 +40,9 @@ func NodeSide(links Links, records []store.Record) ([]Difference, error) {
 	return ofLink(found), err
 }
 
-// ContainerSide compares the containers' ends of the links of records. A namespace without
-// its path is NotChecked: the container is gone, or this process does not see the path.
+// ContainerSide compares the containers' ends of the links of records. If the path of a
+// namespace does not exist, the object is NotChecked: the container may be gone, or this
+// process does not see the path.
 func ContainerSide(links Links, records []store.Record) ([]Difference, error) {
 	var out []Difference
 	var errs []error
@@ -61,7 +63,7 @@ func ContainerSide(links Links, records []store.Record) ([]Difference, error) {
 	return out, errors.Join(errs...)
 }
 
-// isMissing reports whether a network namespace is not where it was at ADD.
+// isMissing reports whether a network namespace is not at the path where it was at ADD.
 func isMissing(d veth.Difference) bool {
 	return d.Kind == veth.KindNamespace && d.Reason == masq.Missing
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// links answers from what a test says of each attachment.
+// links returns the differences that a test gives for each attachment.
 type links struct{ node, container map[string]veth.Difference }
 
 func (l links) Compare(pairs []veth.Pair) (out []veth.Difference, err error) {
@@ -35,9 +35,10 @@ func record(id string) store.Record {
 	return store.Record{Attachment: a, Ready: true, NetNS: "/run/netns/" + id}
 }
 
-// A container is left out only if both its link and its namespace are missing. A missing
-// path alone is not checked, and links of other plugins are not compared.
-func TestContainersThatAreGone(t *testing.T) {
+// TestRemovedContainers: a container is left out only if both its link and its namespace
+// are missing. A missing path alone is not checked, and links of other plugins are not
+// compared.
+func TestRemovedContainers(t *testing.T) {
 	noLink := veth.Difference{Kind: veth.KindInterface, Reason: masq.Missing}
 	noPath := veth.Difference{Kind: veth.KindNamespace, Reason: masq.Missing}
 	l := links{

@@ -19,14 +19,14 @@ import (
 //	return a.Err()
 type Attributes struct {
 	Rest []byte // not yet read
-	Data []byte // value of the attribute that Next found
+	Data []byte // value of the attribute that Next read
 	Type uint16 // type of that attribute, without flags
 }
 
 const attributeFlags = unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER
 
-// Next reads the next attribute. It returns false at the end of the list, and where
-// an attribute has a length that it cannot have; Err tells which.
+// Next reads the next attribute. It returns false at the end of the list, or if an
+// attribute has an impossible length; Err tells which.
 func (a *Attributes) Next() bool {
 	if len(a.Rest) < unix.NLA_HDRLEN {
 		return false
@@ -41,10 +41,10 @@ func (a *Attributes) Next() bool {
 	return true
 }
 
-// Complete reports whether the list ended where its last attribute did.
+// Complete reports whether the list ended with its last attribute.
 func (a *Attributes) Complete() bool { return len(a.Rest) == 0 }
 
-// Err returns ErrMalformed if the list did not end where its last attribute did.
+// Err returns ErrMalformed if bytes are left after the last attribute.
 func (a *Attributes) Err() error {
 	if a.Complete() {
 		return nil
@@ -52,14 +52,13 @@ func (a *Attributes) Err() error {
 	return Malformed("%d bytes left over", len(a.Rest))
 }
 
-// Malformed returns the error for an attribute that does not have the length of its
-// type.
+// Malformed returns the error for an attribute whose length does not fit its type.
 func (a *Attributes) Malformed() error {
 	return Malformed("attribute %d of %d bytes", a.Type, len(a.Data))
 }
 
-// All gives each attribute of a list, its type without flags, and ends at the first
-// malformed one without an error.
+// All yields the type, without flags, and the value of each attribute of a list. It ends
+// at the first malformed attribute without an error.
 func All(b []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(uint16, []byte) bool) {
 		a := Attributes{Rest: b}

@@ -11,14 +11,14 @@ import (
 type Batch struct {
 	b     []byte
 	count int
-	last  int // where the last message begins
-	acked int // number of the message that asks for the acknowledgement, from 1
+	last  int // offset of the last message
+	acked int // number of the message that requests the acknowledgement, from 1
 }
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() { *b = Batch{b: b.b[:0]} }
 
-// Grow makes room for so many more bytes.
+// Grow makes room for n more bytes.
 func (b *Batch) Grow(n int) { b.b = slices.Grow(b.b, n) }
 
 // Len returns the number of messages.
@@ -27,16 +27,16 @@ func (b *Batch) Len() int { return b.count }
 // Size returns the number of bytes.
 func (b *Batch) Size() int { return len(b.b) }
 
-// Add appends a request with NLM_F_REQUEST and these flags. Its body is the parts one
-// after the other: the fixed header of its protocol, and attributes.
+// Add appends a request with NLM_F_REQUEST and these flags. Its body is the concatenation
+// of the parts: the fixed header of the protocol, and attributes.
 func (b *Batch) Add(typ, flags uint16, body ...[]byte) {
 	b.last = len(b.b)
 	b.b = appendMessage(b.b, typ, flags, 0, body)
 	b.count++
 }
 
-// Acknowledge has the kernel acknowledge the message that was added last. Without it,
-// the last message of the batch is acknowledged.
+// Acknowledge requests the acknowledgement for the message that was added last. Without
+// it, the last message of the batch requests it.
 func (b *Batch) Acknowledge() {
 	b.acked = b.count
 	flags := b.b[b.last+6:]
@@ -65,18 +65,17 @@ func appendMessage(b []byte, typ, flags uint16, seq uint32, body [][]byte) []byt
 	return pad(b, at)
 }
 
-// Exchange sends the batch and calls f with each answer: i is the place in the batch,
-// from 0, of the request that it answers, and err the errno of a request that failed.
-// An acknowledgement is not passed to f. If f returns an error, Exchange returns it
-// and the other answers are discarded.
+// Exchange sends the batch and calls f with each answer. i is the index of the request in
+// the batch, and err the errno of a request that failed. The acknowledgement is not passed
+// to f. If f returns an error, Exchange returns it and discards the other answers.
 //
-// The kernel processes all messages before the system call returns, also those after
-// one that failed, and a signal does not stop it: a killed process has sent all of a
-// batch or nothing. It reports the errors of all, and acknowledges the one message
-// that asks for it: an acknowledgement for each would take four times as long.
+// The kernel processes all messages before the system call returns, also after one failed,
+// and a signal does not stop it: a killed process has sent the whole batch or nothing. The
+// kernel reports the errors of all messages, and acknowledges the one message that
+// requests it. An acknowledgement for each message would take four times as long.
 //
-// Without the acknowledgement Exchange returns ErrNoAnswer, or ErrOverrun if answers
-// were lost.
+// Without the acknowledgement, Exchange returns ErrNoAnswer, or ErrOverrun if answers were
+// lost.
 func (c *Conn) Exchange(b *Batch, f func(i int, m *Message, err error) error) error {
 	if b.count == 0 {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink/netlinktest"
 )
 
-// three is a batch of three requests.
+// three returns a batch of three requests.
 func three() *Batch {
 	b := &Batch{}
 	for i := range 3 {
@@ -21,7 +21,7 @@ func three() *Batch {
 	return b
 }
 
-// exchanged lists the answers that Exchange passes on.
+// exchanged returns the answers that Exchange passes to its function.
 func exchanged(c *Conn, b *Batch) (all []string, err error) {
 	err = c.Exchange(b, func(i int, m *Message, err error) error {
 		if err != nil {
@@ -81,7 +81,7 @@ func refuse(r *netlinktest.Request, number int) bool {
 	return r.Number == number
 }
 
-// One message asks for an acknowledgement: the last one by default.
+// TestAcknowledge: one message requests the acknowledgement, by default the last one.
 func TestAcknowledge(t *testing.T) {
 	for chosen := range 3 {
 		b := &Batch{}
@@ -133,7 +133,7 @@ func TestGet(t *testing.T) {
 	}
 }
 
-// extended is the body of an EINVAL with the kernel's text.
+// extended returns the body of an EINVAL with the kernel's text.
 func extended(request []byte, text string) []byte {
 	b := netlinktest.Code(unix.EINVAL)
 	header := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+len(request)))

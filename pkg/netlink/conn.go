@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Conn is a netlink socket for requests. It stays in the network namespace in which
-// it was opened, from whatever thread it is used. It is for one goroutine at a time.
+// Conn is a netlink socket for requests. It stays in the network namespace in which it was
+// opened, whatever thread uses it. Only one goroutine may use it at a time.
 type Conn struct {
 	transport Transport
 	seq       uint32
@@ -18,27 +18,26 @@ type Conn struct {
 	pending   bool    // a dump was not read to its end
 }
 
-// Transport carries datagrams to the kernel and back: a socket, or a test's scripted
-// kernel.
+// Transport carries datagrams to the kernel and back. It is a socket, or a scripted kernel
+// in tests.
 type Transport interface {
 	// Send sends one datagram of requests.
 	Send(b []byte) error
-	// Receive reads one datagram into b and returns its length, which is more than
-	// len(b) if it did not fit. It does not wait: without a datagram
-	// it returns unix.EAGAIN.
+	// Receive reads one datagram into b and returns its length, which is more than len(b)
+	// if the datagram was cut. It does not wait: without a datagram it returns
+	// unix.EAGAIN.
 	Receive(b []byte) (n int, err error)
 	Close() error
 }
 
-// DumpBuffer is the size of a buffer that every part of a dump fits: the kernel puts
-// at most 32 KiB, less its struct skb_shared_info, into one (netlink_dump and
-// netlink_recvmsg in net/netlink/af_netlink.c). Parts are as long as the largest
-// buffer that was offered: a smaller one costs calls, a larger one has no use.
+// DumpBuffer is the size of a buffer that fits every part of a dump. The kernel puts at
+// most 32 KiB, less its struct skb_shared_info, into one (netlink_dump and netlink_recvmsg
+// in net/netlink/af_netlink.c). Parts are as long as the largest buffer that was used: a
+// smaller buffer costs system calls, a larger one has no use.
 const DumpBuffer = 32 << 10
 
-// Dial opens a socket of a netlink protocol, such as unix.NETLINK_ROUTE, in the
-// network namespace of the calling thread. Answers are read into a buffer of so many
-// bytes.
+// Dial opens a socket of a netlink protocol, such as unix.NETLINK_ROUTE, in the network
+// namespace of the calling thread. buffer is the size in bytes of the buffer for answers.
 func Dial(protocol, buffer int) (*Conn, error) {
 	s, err := open(protocol)
 	if err != nil {
@@ -53,8 +52,8 @@ func NewConn(t Transport, buffer int) *Conn { return &Conn{transport: t, buf: ma
 // Close closes the socket.
 func (c *Conn) Close() error { return c.transport.Close() }
 
-// Port returns the address of the socket, by which notifications name the socket that
-// caused them; 0 for a transport that is not a socket.
+// Port returns the port ID of the socket, by which notifications name the socket that
+// caused them. It returns 0 for a transport that is not a socket.
 func (c *Conn) Port() (uint32, error) {
 	if s, ok := c.transport.(*socket); ok {
 		return s.port()
@@ -62,8 +61,8 @@ func (c *Conn) Port() (uint32, error) {
 	return 0, nil
 }
 
-// FD returns the socket's file descriptor, which stays the Conn's; -1 for a transport
-// that is not a socket.
+// FD returns the socket's file descriptor, which the Conn still owns, or -1 for a
+// transport that is not a socket.
 func (c *Conn) FD() int {
 	if s, ok := c.transport.(*socket); ok {
 		return s.fd
@@ -71,8 +70,8 @@ func (c *Conn) FD() int {
 	return -1
 }
 
-// Get sends a request that has one answer, and returns it. It is valid until the next
-// call.
+// Get sends a request that has one answer, and returns the answer. It is valid until the
+// next call.
 func (c *Conn) Get(typ, flags uint16, body ...[]byte) (*Message, error) {
 	if err := c.request(typ, flags, body); err != nil {
 		return nil, err

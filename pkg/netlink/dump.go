@@ -8,16 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dump asks for all objects of a kind, and gives each answer in the same *Message,
-// which is valid until the next one. Nothing is allocated for an answer, and never
-// more than one part of the dump is in memory.
+// Dump requests all objects of a kind. It yields each answer in the same *Message, which
+// is valid until the next one. It allocates nothing for an answer, and holds at most one
+// part of the dump in memory.
 //
-// An error is the last value and comes without a message. It means that the dump is
-// not complete; after ErrInterrupted, which comes after all answers, reading again
-// may succeed.
+// An error is the last value and comes without a message. It means that the dump is not
+// complete. ErrInterrupted comes after all answers; reading again may succeed.
 //
-// A loop that ends early leaves the rest of the dump in the kernel, and the next
-// request discards it.
+// If the loop ends early, the rest of the dump stays in the kernel, and the next request
+// discards it.
 func (c *Conn) Dump(typ, flags uint16, body ...[]byte) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
 		more, err := c.dump(typ, flags, body, yield)
@@ -27,7 +26,7 @@ func (c *Conn) Dump(typ, flags uint16, body ...[]byte) iter.Seq2[*Message, error
 	}
 }
 
-// dump returns more false if yield wants no more.
+// dump returns more false if yield returned false.
 func (c *Conn) dump(typ, flags uint16, body [][]byte, yield func(*Message, error) bool) (more bool, err error) {
 	if err := c.request(typ, flags|unix.NLM_F_DUMP, body); err != nil {
 		return true, err
@@ -63,10 +62,10 @@ func (c *Conn) dump(typ, flags uint16, body [][]byte, yield func(*Message, error
 	}
 }
 
-// prepare discards the rest of a dump that was not read to its end. A socket with
-// such a dump refuses another one (EBUSY), and the kernel ends it only with the
-// socket. A new socket replaces it if the thread is in the namespace of the old one;
-// otherwise the rest is read.
+// prepare discards the rest of a dump that was not read to its end. A socket with such a
+// dump refuses another dump (EBUSY), and the kernel ends it only when the socket is
+// closed. A new socket replaces it if the thread is in the socket's namespace; otherwise
+// the rest is read.
 func (c *Conn) prepare() error {
 	if !c.pending {
 		return nil

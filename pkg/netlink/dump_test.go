@@ -11,12 +11,12 @@ import (
 
 const object = 0x123 // the type of a message of no protocol
 
-// scripted is a Conn whose kernel gives these answers.
+// scripted returns a Conn whose kernel gives these answers.
 func scripted(answer func(*netlinktest.Request)) *Conn {
 	return NewConn(netlinktest.New(answer), DumpBuffer)
 }
 
-// dumped counts the answers of a dump, and returns its error.
+// dumped returns the number of answers of a dump, and its error.
 func dumped(t *testing.T, c *Conn) (n int, failed error) {
 	t.Helper()
 	for m, err := range c.Dump(object, 0) {
@@ -104,7 +104,8 @@ func TestDump(t *testing.T) {
 	}
 }
 
-// The rest of a dump that ended early is not taken for the answer to the next request.
+// TestDumpEndsEarly: the rest of a dump that ended early is not taken for the answer to
+// the next request.
 func TestDumpEndsEarly(t *testing.T) {
 	three := func(r *netlinktest.Request) {
 		for range 3 {
@@ -136,7 +137,8 @@ func TestDumpEndsEarly(t *testing.T) {
 	}
 }
 
-// A dump allocates for itself, and not for its messages.
+// TestDumpAllocatesNothingForAMessage: a dump allocates for itself, and not for its
+// messages.
 func TestDumpAllocatesNothingForAMessage(t *testing.T) {
 	allocs := func(messages int) float64 {
 		var parts [][]byte
@@ -160,7 +162,7 @@ func TestDumpAllocatesNothingForAMessage(t *testing.T) {
 	}
 }
 
-// recorded is a kernel whose answers were made before the request.
+// recorded is a transport with answers that were made before the request.
 type recorded struct{ parts [][]byte }
 
 func (*recorded) Send([]byte) error { return nil }

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Encoder is a list of netlink attributes that is being written. The zero value is
-// an empty list; e[:0] writes a new list into the same memory.
+// Encoder is a list of netlink attributes that is being written. The zero value is an
+// empty list; e[:0] starts a new list in the same memory.
 type Encoder []byte
 
 // Bytes appends an attribute.
@@ -48,14 +48,14 @@ func (e *Encoder) NativeUint32(typ uint16, v uint32) {
 	e.Bytes(typ, binary.NativeEndian.AppendUint32(make([]byte, 0, 4), v))
 }
 
-// Nest appends a list of attributes as the value of one.
+// Nest appends an attribute whose value is a list of attributes.
 func (e *Encoder) Nest(typ uint16, inner Encoder) { e.Bytes(typ|unix.NLA_F_NESTED, inner) }
 
 // BeginNest opens an attribute whose value is the list of attributes that is appended
 // until End.
 func (e *Encoder) BeginNest(typ uint16) (at int) { return e.Begin(typ | unix.NLA_F_NESTED) }
 
-// Begin opens an attribute: what is appended until End is its value.
+// Begin opens an attribute whose value is the bytes that are appended until End.
 func (e *Encoder) Begin(typ uint16) (at int) {
 	at = len(*e)
 	*e = binary.NativeEndian.AppendUint16(*e, 0)
@@ -63,13 +63,13 @@ func (e *Encoder) Begin(typ uint16) (at int) {
 	return at
 }
 
-// End closes the attribute that Begin opened at this place.
+// End closes the attribute that Begin opened at this offset.
 func (e *Encoder) End(at int) {
 	binary.NativeEndian.PutUint16((*e)[at:], uint16(len(*e)-at))
 	*e = pad(*e, at)
 }
 
-// pad fills what begins at this place up to a multiple of 4 bytes.
+// pad appends zeros until the length from offset at is a multiple of 4 bytes.
 func pad(b []byte, at int) []byte {
 	for (len(b)-at)%unix.NLMSG_ALIGNTO != 0 {
 		b = append(b, 0)

@@ -8,17 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Errors of answers that are not complete.
+// The errors of incomplete answers.
 var (
-	// ErrInterrupted means that the objects changed during a dump, which may have
-	// missed or repeated some (NLM_F_DUMP_INTR).
+	// ErrInterrupted means that the objects changed during a dump, which may have missed
+	// or repeated some (NLM_F_DUMP_INTR).
 	ErrInterrupted = errors.New("the kernel's objects changed while they were listed")
 	// ErrOverrun means that messages were lost because the socket's buffer was full
 	// (ENOBUFS), or because one was longer than the buffer that it was read into.
 	ErrOverrun = errors.New("netlink messages were lost")
-	// ErrMalformed means that a netlink message is not what a kernel sends.
+	// ErrMalformed means that a netlink message is not well formed.
 	ErrMalformed = errors.New("malformed netlink message")
-	// ErrNoAnswer means that the kernel did not answer, or not to the end.
+	// ErrNoAnswer means that the kernel did not answer, or that the answer has no end.
 	ErrNoAnswer = errors.New("the kernel did not answer")
 )
 
@@ -39,7 +39,7 @@ func Malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrMalformed}, args...)...)
 }
 
-// err returns the error in an NLMSG_ERROR or NLMSG_DONE message; nil is an
+// err returns the error in an NLMSG_ERROR or NLMSG_DONE message. nil is an
 // acknowledgement, or the end of a dump that succeeded.
 func (m *Message) err() error {
 	if len(m.Body) < 4 {
@@ -57,8 +57,8 @@ func (m *Message) err() error {
 }
 
 // extendedText returns the text of an extended acknowledgement, if there is one. Its
-// attributes follow the error code and, in an NLMSG_ERROR, the request, of which
-// NLM_F_CAPPED leaves the header (netlink_ack in net/netlink/af_netlink.c).
+// attributes follow the error code and, in an NLMSG_ERROR, the request. With NLM_F_CAPPED,
+// only the header of the request is included (netlink_ack in net/netlink/af_netlink.c).
 func (m *Message) extendedText() string {
 	if m.Flags&unix.NLM_F_ACK_TLVS == 0 {
 		return ""

@@ -10,9 +10,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink/netlinktest"
 )
 
-// Whatever a kernel sends, each request comes to an end, without a panic, and an
-// answer that cannot be read is an error. Attributes that were read are the same when
-// they are written again.
+// FuzzAnswers: for any answer, each request ends without a panic, and an unreadable answer
+// is an error. Attributes that were read are the same when they are written again.
 func FuzzAnswers(f *testing.F) {
 	var e Encoder
 	e.Text(1, "masq")

@@ -6,16 +6,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Message is one netlink message as received.
+// Message is one received netlink message.
 type Message struct {
 	Type, Flags uint16
 	Seq         uint32
-	Port        uint32 // port ID of the socket that caused the message; 0 is the kernel
-	// Body is what follows the netlink header. It is valid until the next message.
+	Port        uint32 // port ID of the socket that caused the message; 0 for the kernel
+	// Body is the message without its netlink header. It is valid until the next message.
 	Body []byte
 }
 
-// cut takes the first message off b.
+// cut reads the first message of b and returns the rest of b.
 func (m *Message) cut(b []byte) (rest []byte, err error) {
 	if len(b) < unix.NLMSG_HDRLEN {
 		return nil, Malformed("%d bytes left over", len(b))
@@ -32,10 +32,10 @@ func (m *Message) cut(b []byte) (rest []byte, err error) {
 	return b[min(len(b), align(int(n))):], nil
 }
 
-// align rounds up to a multiple of 4: where the next message or attribute begins.
+// align rounds up to a multiple of 4, the offset of the next message or attribute.
 func align(n int) int { return (n + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1) }
 
-// After returns what follows a fixed header of n bytes, and nothing if b is shorter.
+// After returns b without its first n bytes, a fixed header, or nil if b is shorter.
 func After(b []byte, n int) []byte {
 	if n < 0 || n > len(b) {
 		return nil

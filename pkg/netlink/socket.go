@@ -48,14 +48,14 @@ type option struct {
 // Close closes the socket.
 func (s *socket) Close() error { return os.NewSyscallError("close", unix.Close(s.fd)) }
 
-// largeRequest is the size of a request in bytes that may not fit a socket's send
+// largeRequest is the size in bytes above which a request may not fit a socket's send
 // buffer (net.core.wmem_default, 208 KiB including the kernel's overhead).
 const largeRequest = 100 << 10
 
-// Send uses write, which allocates no address.
+// Send uses write(2), because sendto(2) would allocate an address.
 func (s *socket) Send(b []byte) error {
-	// The kernel copies a request into one buffer that has to fit the socket's.
-	// SO_SNDBUFFORCE requires CAP_NET_ADMIN, as requests of this size do.
+	// The kernel copies a request into one buffer, which must fit the socket's.
+	// SO_SNDBUFFORCE requires CAP_NET_ADMIN, and so do requests of this size.
 	if len(b) > largeRequest {
 		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(b)); err != nil {
 			return os.NewSyscallError("setsockopt SO_SNDBUFFORCE", err)
@@ -72,7 +72,7 @@ func (s *socket) Send(b []byte) error {
 // Receive reads one datagram.
 func (s *socket) Receive(b []byte) (int, error) { return receive(s.fd, b) }
 
-// receive is recvfrom(2) without the sender's address, which would be allocated.
+// receive calls recvfrom(2) without the sender's address, which would be allocated.
 func receive(fd int, b []byte) (int, error) {
 	for {
 		n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
@@ -101,7 +101,8 @@ func (s *socket) port() (uint32, error) {
 	return a.Pid, nil
 }
 
-// replace opens a new socket in place of s, if the calling thread is in its network namespace.
+// replace opens a new socket in place of s, if the calling thread is in its network
+// namespace.
 func (s *socket) replace() (replaced bool, err error) {
 	fresh, err := open(s.protocol)
 	if err != nil {
@@ -116,8 +117,8 @@ func (s *socket) replace() (replaced bool, err error) {
 	return true, old.Close()
 }
 
-// sameNamespace compares the network namespaces of two sockets.
-// Requires Linux 5.14 (SO_NETNS_COOKIE).
+// sameNamespace compares the network namespaces of two sockets. Requires Linux 5.14
+// (SO_NETNS_COOKIE).
 func sameNamespace(a, b int) (bool, error) {
 	x, err := unix.GetsockoptUint64(a, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	if err != nil {

@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Subscription receives the notifications of multicast groups. It is for one
-// goroutine at a time, except for Join, Leave, Lost and Close.
+// Subscription receives the notifications of multicast groups. Only one goroutine may use
+// it at a time, except for Join, Leave, Lost and Close.
 type Subscription struct {
-	file    *os.File // for its place in the runtime's poller
+	file    *os.File // registers the socket with the runtime's poller
 	raw     syscall.RawConn
 	buf     []byte
-	rest    []byte  // of buf: messages that were not passed on yet
+	rest    []byte  // part of buf: messages that were not yielded yet
 	message Message // reused for each message
 
-	receive func(fd int, b []byte) (int, error) // recvfrom, or a test's
+	receive func(fd int, b []byte) (int, error) // recvfrom, replaced in tests
 	once    func(fd uintptr) bool               // calls receive and sets n and err
 	n       int
 	err     error
@@ -30,10 +30,10 @@ type Subscription struct {
 // notificationBuffer is the size in bytes of the buffer for one notification.
 const notificationBuffer = 64 << 10
 
-// Subscribe opens a socket of a netlink protocol in the network namespace of the
-// calling thread, and joins groups. Notifications that were not read yet wait in a
-// buffer of so many bytes, as the kernel counts: 1 to 2 KiB for a small one. Without
-// CAP_NET_ADMIN in the initial user namespace it is at most net.core.rmem_max.
+// Subscribe opens a socket of a netlink protocol in the network namespace of the calling
+// thread, and joins groups. buffer is the size in bytes of the kernel's queue of unread
+// notifications, as the kernel counts: 1 to 2 KiB for a small one. Without CAP_NET_ADMIN
+// in the initial user namespace it is at most net.core.rmem_max.
 func Subscribe(protocol, buffer int, groups ...int) (_ *Subscription, err error) {
 	s, err := open(protocol)
 	if err != nil {
@@ -63,7 +63,7 @@ func Subscribe(protocol, buffer int, groups ...int) (_ *Subscription, err error)
 	return x, nil
 }
 
-// newSubscription takes over a file descriptor that does not block.
+// newSubscription takes ownership of a nonblocking file descriptor.
 func newSubscription(fd int) (*Subscription, error) {
 	s := &Subscription{file: os.NewFile(uintptr(fd), "netlink"), buf: make([]byte, notificationBuffer), receive: receive}
 	raw, err := s.file.SyscallConn()
@@ -75,7 +75,7 @@ func newSubscription(fd int) (*Subscription, error) {
 	return s, err
 }
 
-// Close ends the subscription, and a loop over its messages with os.ErrClosed.
+// Close ends the subscription. A loop over its messages ends with os.ErrClosed.
 func (s *Subscription) Close() error { return s.file.Close() }
 
 // Join begins to receive the notifications of a group.
@@ -99,14 +99,13 @@ func (s *Subscription) control(f func(fd int) error) error {
 	return failed
 }
 
-// Messages gives each message as it comes, in the same *Message, which is valid until
-// the next one. Nothing is allocated for a message.
+// Messages yields each message as it arrives, in the same *Message, which is valid until
+// the next one. It allocates nothing for a message.
 //
-// The loop ends with an error: the cause of the context's end; os.ErrClosed;
-// ErrMalformed; or ErrOverrun when messages were lost. A later loop continues with the
-// messages that follow. After ErrOverrun, either call Drain and then read the state
-// that the messages are about, or read the state and continue: messages that did fit
-// the buffer are still there.
+// The loop ends with an error: the cause of the context's end; os.ErrClosed; ErrMalformed;
+// or ErrOverrun if messages were lost. A later loop continues with the messages that
+// follow. After ErrOverrun, either call Drain and then read the state that the messages
+// are about, or read the state and continue: messages that fit the buffer are still there.
 func (s *Subscription) Messages(ctx context.Context) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
 		if err := s.messages(ctx, yield); err != nil {
@@ -149,10 +148,10 @@ func (s *Subscription) messages(ctx context.Context, yield func(*Message, error)
 	}
 }
 
-// Drain discards all messages that are waiting. A socket whose buffer was full takes
-// no messages until it is empty, and does not report that a second time
-// (netlink_overrun and netlink_rcv_wake in net/netlink/af_netlink.c): state that is
-// read before Drain may miss a change that comes with no notification.
+// Drain discards all waiting messages. A socket whose buffer was full accepts no messages
+// until it is empty, and reports only the first loss (netlink_overrun and netlink_rcv_wake
+// in net/netlink/af_netlink.c). So a caller that reads state before Drain may miss changes
+// without a notification.
 func (s *Subscription) Drain() error {
 	s.rest = nil
 	return s.control(func(fd int) error {
@@ -167,8 +166,8 @@ func (s *Subscription) Drain() error {
 	})
 }
 
-// Lost returns the number of messages that the kernel dropped since the Subscription
-// was opened (SK_MEMINFO_DROPS). It wraps.
+// Lost returns the number of messages that the kernel dropped since the Subscription was
+// opened (SK_MEMINFO_DROPS). It wraps around.
 func (s *Subscription) Lost() (lost uint32, err error) {
 	err = s.control(func(fd int) (err error) {
 		lost, err = drops(fd)
@@ -177,7 +176,7 @@ func (s *Subscription) Lost() (lost uint32, err error) {
 	return lost, err
 }
 
-// drops reads SO_MEMINFO, which golang.org/x/sys has no function for.
+// drops reads SO_MEMINFO, for which golang.org/x/sys has no function.
 func drops(fd int) (uint32, error) {
 	const vars, index = 9, 8 // SK_MEMINFO_VARS and _DROPS of uapi/linux/sock_diag.h
 	var all [vars]uint32

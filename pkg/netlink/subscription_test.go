@@ -11,7 +11,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink/netlinktest"
 )
 
-// notified is a Subscription and the other end of its socket.
+// notified returns a Subscription and the other end of its socket.
 func notified(t *testing.T) (s *Subscription, kernel int) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
@@ -51,7 +51,7 @@ func next(t *testing.T, s *Subscription) (uint32, error) {
 
 func numbered(seq uint32) []byte { return netlinktest.Message(object, 0, seq, nil) }
 
-// Each message comes once, also where a loop ends amid a datagram.
+// TestMessages: each message comes once, also if a loop ends in the middle of a datagram.
 func TestMessages(t *testing.T) {
 	s, kernel := notified(t)
 	notify(t, kernel, numbered(1), numbered(2))
@@ -86,7 +86,8 @@ func TestMessagesTooLong(t *testing.T) {
 	}
 }
 
-// Messages that did fit are there after an overrun, and Drain discards them.
+// TestOverrun: messages that fit are still there after an overrun, and Drain discards
+// them.
 func TestOverrun(t *testing.T) {
 	for _, drained := range []bool{false, true} {
 		s, kernel := notified(t)
@@ -135,7 +136,7 @@ func TestMessagesEnd(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	notify(t, kernel, numbered(1)) // and it continues with another context
+	notify(t, kernel, numbered(1)) // it continues with another context
 	if got, err := next(t, s); got != 1 || err != nil {
 		t.Errorf("%d, %v", got, err)
 	}

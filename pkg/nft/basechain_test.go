@@ -5,9 +5,10 @@ import (
 	"testing"
 )
 
-// Chains of other tables that packets of containers pass are found, with what drops there;
-// our own table and chains that the packets do not pass are not.
-func TestForeign(t *testing.T) {
+// TestOtherBaseChains finds the chains of other tables that packets of containers pass,
+// with their rules that drop. It finds neither table inet masq nor chains that the packets
+// do not pass.
+func TestOtherBaseChains(t *testing.T) {
 	c := kernel(t)
 	is := func(what string, want ...BaseChain) {
 		t.Helper()

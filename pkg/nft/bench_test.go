@@ -22,7 +22,7 @@ func many(n int) []masq.Attachment {
 	return all
 }
 
-// BenchmarkApply makes the table of 1,000 attachments anew, as after a flush.
+// BenchmarkApply makes the table of 1,000 attachments again, as after a flush.
 func BenchmarkApply(b *testing.B) {
 	c := kernel(b)
 	all := many(1000)
@@ -39,8 +39,8 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-// BenchmarkLook compares the table of 1,000 attachments, and finds nothing.
-func BenchmarkLook(b *testing.B) {
+// BenchmarkCompare compares the table of 1,000 attachments, and finds no difference.
+func BenchmarkCompare(b *testing.B) {
 	c := kernel(b)
 	all := many(1000)
 	if _, err := c.Apply(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// restless changes the ruleset in a thread of its own as fast as it can, until the test
-// ends, and returns the number of its transactions.
+// restless changes the ruleset in its own thread as fast as it can until the test ends,
+// and returns the number of its transactions.
 func restless(t *testing.T) *atomic.Int64 {
 	t.Helper()
 	nftables(t, "table inet other { set s { type ipv4_addr; }; }", "-f", "-")
@@ -48,9 +48,9 @@ func restless(t *testing.T) *atomic.Int64 {
 	return n
 }
 
-// An ADD that brings a policy, the first one of the table, and a DEL among many others
-// need no ruleset that does not change.
-func TestAddAndRemoveBesideOthers(t *testing.T) {
+// TestAddAndRemoveDuringChanges: an ADD that adds a policy, the first one that makes the
+// table, and a DEL with many other attachments succeed while the ruleset keeps changing.
+func TestAddAndRemoveDuringChanges(t *testing.T) {
 	c := kernel(t)
 	n := restless(t)
 	var all []masq.Attachment
@@ -72,7 +72,7 @@ func TestAddAndRemoveBesideOthers(t *testing.T) {
 		}
 	}
 	if n.Load() == before {
-		t.Log("nothing happened beside it")
+		t.Log("no other transaction was made")
 	}
 	left := slices.Concat(all[:100], all[110:])
 	if changes, err := c.Drift(ruleset.For(left, ruleset.Sources{}, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
@@ -80,9 +80,9 @@ func TestAddAndRemoveBesideOthers(t *testing.T) {
 	}
 }
 
-// Eight that add and remove at once, in a table full of what dead containers left, all
-// come to an end, and leave nothing.
-func TestLeftoversAreEvictedAtOnce(t *testing.T) {
+// TestConcurrentEviction: eight concurrent writers add and remove attachments in a table
+// full of elements of dead containers. All succeed, and no element is left.
+func TestConcurrentEviction(t *testing.T) {
 	c := kernel(t)
 	const leftovers, writers = 200, 8
 	var dead []masq.Attachment
@@ -118,7 +118,8 @@ func TestLeftoversAreEvictedAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// What names a dead one's link goes with that one's own removal.
+	// The elements that name the link of a dead attachment are removed with that
+	// attachment.
 	changes, err := c.Drift(ruleset.For(dead[writers*10:], ruleset.Sources{}, everyEgress), ruleset.Table{})
 	if err != nil {
 		t.Fatal(err)
@@ -130,10 +131,10 @@ func TestLeftoversAreEvictedAtOnce(t *testing.T) {
 	}
 }
 
-// A transaction that fails changes the uses that the kernel counts for a chain and
-// counts them back, without another generation. A DEL that reads in between must not
-// fail, nor take the chain from an attachment that is left.
-func TestRemoveBesideFailingTransactions(t *testing.T) {
+// TestRemoveDuringFailingTransactions: a failing transaction changes the uses that the
+// kernel counts for a chain and changes them back, at the same generation. A DEL that
+// reads in between must neither fail nor remove the chain of a remaining attachment.
+func TestRemoveDuringFailingTransactions(t *testing.T) {
 	c := kernel(t)
 	a, b := attachment("a", masq.Default(), "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.6")
 	other := attachment("other", rich(t), "10.88.0.7")

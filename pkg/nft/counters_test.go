@@ -14,13 +14,13 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// What is read of every counter is what nft prints of it.
+// TestCounters compares every counter with the listing of nft.
 func TestCounters(t *testing.T) {
 	c := kernel(t)
 	if n, err := c.Counters(); err != nil || len(n.Rules) != 0 || len(n.Begun) != 0 {
 		t.Fatalf("without a table: %+v, %v", n, err)
 	}
-	// A number of its own for each counter, large ones among them.
+	// Each counter has a different number, some of them large.
 	text := ruleset.For(several(t), others(t), everyEgress).String()
 	const zero = "counter packets 0 bytes 0"
 	for i := 1; strings.Contains(text, zero); i++ {
@@ -55,7 +55,7 @@ func TestCounters(t *testing.T) {
 		}
 	}
 	if counting < 10 || len(got.Begun) != 6 {
-		t.Errorf("%d rules count, and %d elements: the test shows nothing", counting, len(got.Begun))
+		t.Errorf("only %d rules and %d elements have counters", counting, len(got.Begun))
 	}
 	for i, b := range got.Begun {
 		want := fmt.Sprintf("%s counter packets %d bytes %d comment %q", b.Address, b.Packets, b.Bytes, b.Identity)
@@ -68,7 +68,8 @@ func TestCounters(t *testing.T) {
 	}
 }
 
-// What others are adding or removing is no drift, on whichever side of it they are.
+// TestDriftWithPending: objects of pending attachments are no differences, whether they
+// exist or not.
 func TestDriftWithPending(t *testing.T) {
 	c := kernel(t)
 	moving := attachment("m", rich(t), "10.88.0.9")
@@ -84,7 +85,7 @@ func TestDriftWithPending(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The control.
+	// Without pending attachments there are differences.
 	if all, err := c.Drift(want, ruleset.Table{}); err != nil || len(all) == 0 {
 		t.Errorf("%v, %v", all, err)
 	}
@@ -94,7 +95,7 @@ func TestDriftWithPending(t *testing.T) {
 	}
 }
 
-// Hostile answers give an error, never a panic.
+// FuzzCounters: any answer gives a result or an error, never a panic.
 func FuzzCounters(f *testing.F) {
 	var key, item netlink.Encoder
 	key.Bytes(unix.NFTA_DATA_VALUE, []byte{10, 88, 0, 5})

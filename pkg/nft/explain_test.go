@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Who cannot look is told what is lacking; an error within a transaction is left to what
-// made it.
+// TestExplain: an error names the missing privilege or kernel feature. An error within a
+// transaction is not explained.
 func TestExplain(t *testing.T) {
 	const kernel = "the kernel lacks a part of nf_tables"
 	for err, want := range map[error]string{

@@ -14,7 +14,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// witness is how nft asks for a feature, in a table of its own.
+// witness has nft's commands that use a feature, in a table of their own.
 var witness = map[string]string{
 	"inet table":            "chain c { }",
 	"filter chain":          "chain c { type filter hook forward priority mangle; }",
@@ -34,8 +34,8 @@ var witness = map[string]string{
 	"flowtable":             "flowtable f { hook ingress priority 0; }",
 }
 
-// What nft is told of each feature is what Features says.
-func TestFeaturesAreThere(t *testing.T) {
+// TestFeatures: a feature is available exactly if nft can use it.
+func TestFeatures(t *testing.T) {
 	c := kernel(t)
 	for _, k := range masq.HelperKinds {
 		l3 := map[bool]string{true: "ip", false: "inet"}
@@ -50,7 +50,7 @@ func TestFeaturesAreThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(all) != len(witness) {
-		t.Errorf("%d features, and nft knows how to ask for %d", len(all), len(witness))
+		t.Errorf("%d features, and nft has commands for %d", len(all), len(witness))
 	}
 	for _, f := range all {
 		cmd := exec.Command("nft", "-c", "-f", "-")
@@ -60,14 +60,14 @@ func TestFeaturesAreThere(t *testing.T) {
 			t.Errorf("%s: nft does not know %q: %s", f.Name, witness[f.Name], out)
 		}
 		if f.Available != (err == nil) {
-			t.Errorf("%s: offered %t, but nft: %v\n%s", f.Name, f.Available, err, out)
+			t.Errorf("%s: available: %t, but nft: %v\n%s", f.Name, f.Available, err, out)
 		}
 		if f.For == "" {
-			t.Errorf("%s: nobody knows what for", f.Name)
+			t.Errorf("%s: the use is not named", f.Name)
 		}
-		// All that the ruleset needs: the other tests of this package have it.
+		// Other tests of this package need all other features.
 		if !f.Available && f.Name != "flowtable" {
-			t.Errorf("%s is not offered", f.Name)
+			t.Errorf("%s is not available", f.Name)
 		}
 	}
 	again, err := c.Features()
@@ -94,7 +94,7 @@ func TestFeaturesChangeNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A transaction in which nothing is refused takes no effect either.
+		// A transaction in which nothing is refused has no effect either.
 		asked, err := probes()
 		if err != nil {
 			t.Fatal(err)
@@ -104,7 +104,7 @@ func TestFeaturesChangeNothing(t *testing.T) {
 		})
 		for range 2 {
 			if got, err := c.features(asked); err != nil || slices.ContainsFunc(got, func(f Feature) bool { return !f.Available }) {
-				t.Errorf("asked for what is offered: %v, %v", got, err)
+				t.Errorf("probed available features only: %v, %v", got, err)
 			}
 		}
 		if after, err := c.Generation(); err != nil || after != before {
@@ -114,7 +114,7 @@ func TestFeaturesChangeNothing(t *testing.T) {
 			t.Errorf("the ruleset was\n%s\nis\n%s", rules, after)
 		}
 	}
-	// The control: the same transaction, ended, is seen.
+	// If the same transaction is committed, it is visible.
 	before, err := c.Generation()
 	if err != nil {
 		t.Fatal(err)
@@ -130,8 +130,8 @@ func TestFeaturesChangeNothing(t *testing.T) {
 	}
 }
 
-// What one feature lacks is said of that one.
-func TestFeatureThatNoKernelHas(t *testing.T) {
+// TestUnavailableFeature: if one feature is missing, only that one is reported.
+func TestUnavailableFeature(t *testing.T) {
 	c := kernel(t)
 	var key, kind netlink.Encoder
 	key.Uint32(unix.NFTA_RT_DREG, unix.NFT_REG_1)
@@ -171,8 +171,9 @@ func TestFeatureThatNoKernelHas(t *testing.T) {
 	}
 }
 
-// Without the table nothing is offered, and that is no error.
-func TestFeaturesOfNothing(t *testing.T) {
+// TestFeaturesWithoutTable: without tables of the inet family no feature is available, and
+// that is no error.
+func TestFeaturesWithoutTable(t *testing.T) {
 	c := kernel(t)
 	all, err := probes()
 	if err != nil {
@@ -184,7 +185,7 @@ func TestFeaturesOfNothing(t *testing.T) {
 	}
 	for _, f := range got {
 		if f.Available {
-			t.Errorf("%s is offered without a table", f.Name)
+			t.Errorf("%s is available without a table", f.Name)
 		}
 	}
 }
@@ -200,7 +201,7 @@ func TestFeatureWithoutNAT(t *testing.T) {
 
 func TestFeaturesNeedNetAdmin(t *testing.T) {
 	c := kernel(t)
-	// Of this thread alone, which ends with the test.
+	// Only this thread loses the capability, and it ends with the test.
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Whatever a rule says, it compiles or it is refused; what compiles reads back.
+// FuzzCompile: any text compiles or is refused, and a compiled rule reads back as it was
+// written.
 func FuzzCompile(f *testing.F) {
 	for _, c := range ruleset.For(several(f), ruleset.Sources{}, everyEgress).Chains {
 		for _, r := range c.Rules {
@@ -27,7 +28,7 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
-// Hostile answers give an error, never a panic or an endless loop.
+// FuzzRead: any answer gives a result or an error, never a panic or an endless loop.
 func FuzzRead(f *testing.F) {
 	var a netlink.Encoder
 	a.Text(1, ruleset.Name)
@@ -45,7 +46,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// Keys of every type read back as they were written.
+// FuzzKeys: keys of every type read back as they were written.
 func FuzzKeys(f *testing.F) {
 	f.Add("ipv4_addr . inet_service", "10.0.0.1 . 21")
 	f.Add("ifname . ipv6_addr", `"veth0" . fd00::1`)

@@ -8,8 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// A rule that is changed in its place counts on.
-func TestChangedRulesCountOn(t *testing.T) {
+// TestCountersOfChangedRules: a rule that is changed in place keeps its counter.
+func TestCountersOfChangedRules(t *testing.T) {
 	c := kernel(t)
 	before, after := masq.Default(), masq.Default()
 	before.Node, after.Node, after.RandomFully = true, true, false
@@ -24,6 +24,6 @@ func TestChangedRulesCountOn(t *testing.T) {
 		t.Fatalf("%v, %v", changes, err)
 	}
 	if list := nftables(t, "", "list", "table", "inet", "masq"); strings.Count(list, counted) != rules {
-		t.Errorf("it begins anew:\n%s", list)
+		t.Errorf("the counter is lost:\n%s", list)
 	}
 }

@@ -27,7 +27,8 @@ func TestNftAcceptsTheGoldenRulesets(t *testing.T) {
 	}
 }
 
-// The listing after each step of attachments that come and go.
+// TestTransitions compares the listing after each step in which attachments are added or
+// removed.
 func TestTransitions(t *testing.T) {
 	helped := masq.Default()
 	helped.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21}}}

@@ -16,9 +16,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// kernel gives the test a network namespace of its own and a connection to its
-// nftables. The test's goroutine stays on a thread that dies with it, and the
-// namespace with both.
+// kernel gives the test its own network namespace and a connection to its nftables. The
+// test's goroutine stays on a thread that ends with it, and so does the namespace.
 func kernel(t testing.TB) *Conn {
 	t.Helper()
 	runtime.LockOSThread()
@@ -53,7 +52,7 @@ func attachment(id string, p masq.Policy, addrs ...string) masq.Attachment {
 	return a
 }
 
-// rich is a policy that uses everything the ruleset has.
+// rich returns a policy that uses everything that a ruleset can have.
 func rich(t testing.TB) masq.Policy {
 	t.Helper()
 	p := masq.Default()
@@ -89,12 +88,13 @@ func several(t testing.TB) []masq.Attachment {
 	}
 }
 
-// everyEgress is the addresses that rich names, and hasAll a node that has all.
+// everyEgress has the addresses that rich names, and hasAll reports that the node has
+// every address.
 var everyEgress = ruleset.Egress{Addresses: map[netip.Addr]bool{netip.MustParseAddr("192.0.2.1"): true, netip.MustParseAddr("192.0.2.2"): true, netip.MustParseAddr("2001:db8::1"): true}}
 
 func hasAll(netip.Addr) (bool, error) { return true, nil }
 
-// others are sources that another plugin wired.
+// others returns sources that another plugin set up.
 func others(t testing.TB) ruleset.Sources {
 	t.Helper()
 	p := rich(t)
@@ -102,7 +102,7 @@ func others(t testing.TB) ruleset.Sources {
 	return ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/56")}, Policy: p}
 }
 
-// sorted puts the elements of each set into order: the kernel lists them by hash.
+// sorted sorts the elements of each set, because the kernel lists them by hash.
 func sorted(listing string) string {
 	var out []string
 	lines := strings.Split(listing, "\n")
@@ -143,7 +143,7 @@ func differ(t testing.TB, got, want string) {
 	}
 }
 
-func TestKernelListsWhatWasWritten(t *testing.T) {
+func TestReadBack(t *testing.T) {
 	c := kernel(t)
 	want := ruleset.For(several(t), others(t), everyEgress)
 	if _, err := c.Apply(want); err != nil {
@@ -153,13 +153,13 @@ func TestKernelListsWhatWasWritten(t *testing.T) {
 	differ(t, listing, want.String())
 	nftables(t, listing, "-c", "-f", "-")
 	if changes, err := c.Drift(want, ruleset.Table{}); err != nil || len(changes) > 0 {
-		t.Errorf("what was just written is not what is read back: %v, %v", changes, err)
+		t.Errorf("the table that was written reads back as different: %v, %v", changes, err)
 	}
 }
 
-// What nft makes of the text and what this package makes of it are the same to the
-// kernel.
-func TestCompilesAsNftDoes(t *testing.T) {
+// TestCompile: the kernel lists the rules that nft compiled and those that this package
+// compiled in the same way.
+func TestCompile(t *testing.T) {
 	c := kernel(t)
 	want := ruleset.For(several(t), others(t), everyEgress)
 	nftables(t, want.String(), "-f", "-")
@@ -172,7 +172,7 @@ func TestCompilesAsNftDoes(t *testing.T) {
 	}
 }
 
-func TestRepairsByHandChanges(t *testing.T) {
+func TestApplyRepairs(t *testing.T) {
 	direct := "direct4-" + masq.Default().ID()
 	chain := ruleset.PolicyChain(masq.Default())
 	for _, tt := range []struct{ name, change, found string }{
@@ -239,7 +239,7 @@ func TestAddAndRemove(t *testing.T) {
 		}
 	}
 	if changes, err := c.Drift(ruleset.For(all, ruleset.Sources{}, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
-		t.Errorf("added one by one is not added at once: %v, %v", changes, err)
+		t.Errorf("attachments added one by one differ from those added together: %v, %v", changes, err)
 	}
 	for i, a := range all {
 		if i%2 == 1 {
@@ -257,12 +257,12 @@ func TestAddAndRemove(t *testing.T) {
 		}
 	}
 	if after := nftables(t, "", "list", "ruleset"); after != before {
-		t.Errorf("left behind:\n%s", after)
+		t.Errorf("objects are left:\n%s", after)
 	}
 }
 
-// ADD A, ADD B with the address of A, DEL A: B stays.
-func TestAddressGivenAgain(t *testing.T) {
+// TestReusedAddress: ADD A, ADD B with the address of A, DEL A: B is kept.
+func TestReusedAddress(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		t.Run(fmt.Sprintf("record of A %t", known), func(t *testing.T) {
 			c := kernel(t)
@@ -280,24 +280,25 @@ func TestAddressGivenAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			if changes, err := c.Check(b, hasAll); err != nil || len(changes) > 0 {
-				t.Errorf("B has lost %v, %v", changes, err)
+				t.Errorf("B lacks %v, %v", changes, err)
 			}
 			listing := nftables(t, "", "list", "table", "inet", "masq")
 			if strings.Contains(listing, "net/a/") || strings.Contains(listing, a.Policy.ID()) {
-				t.Errorf("A is still there:\n%s", listing)
+				t.Errorf("A still exists:\n%s", listing)
 			}
 			if err := c.Remove(b, hasAll); err != nil {
 				t.Fatal(err)
 			}
 			if left := nftables(t, "", "list", "ruleset"); left != "" {
-				t.Errorf("left behind:\n%s", left)
+				t.Errorf("objects are left:\n%s", left)
 			}
 		})
 	}
 }
 
-// What replace says of the holder of an address decides.
-func TestAddAsksBeforeItReplaces(t *testing.T) {
+// TestAddReplaces: the result of replace decides whether Add takes an address from its
+// holder.
+func TestAddReplaces(t *testing.T) {
 	c := kernel(t)
 	a, b := attachment("a", rich(t), "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.4", "10.88.0.5")
 	all := func() ([]masq.Attachment, error) { return []masq.Attachment{a}, nil }
@@ -310,11 +311,11 @@ func TestAddAsksBeforeItReplaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := c.Add(a, hasAll, all, refuse); err != nil || len(asked) > 0 {
-		t.Errorf("Add again: %v, asked for %q", err, asked)
+		t.Errorf("Add again: %v, replace was called with %q", err, asked)
 	}
 	before := nftables(t, "", "list", "ruleset")
 	if err := c.Add(b, hasAll, nil, refuse); err != fs.ErrPermission || !slices.Equal(asked, []string{a.Identity()}) { //nolint:errorlint // unchanged
-		t.Errorf("Add of an address that is refused: %v, asked for %q", err, asked)
+		t.Errorf("Add of an address that is refused: %v, replace was called with %q", err, asked)
 	}
 	if after := nftables(t, "", "list", "ruleset"); after != before {
 		t.Errorf("after an Add that was refused:\n%s\nbefore:\n%s", after, before)
@@ -327,9 +328,9 @@ func TestAddAsksBeforeItReplaces(t *testing.T) {
 	}
 }
 
-// DEL of the attachment that has the rules of an address: its successor has them in the
-// same transaction, and nothing else is left.
-func TestRemoveForASuccessor(t *testing.T) {
+// TestRemoveWithSuccessor: DEL of the attachment that has the elements of an address gives
+// them to its successor in the same transaction, and leaves nothing else.
+func TestRemoveWithSuccessor(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		t.Run(fmt.Sprintf("record of B %t", known), func(t *testing.T) {
 			c := kernel(t)
@@ -368,7 +369,7 @@ func TestRemoveForASuccessor(t *testing.T) {
 				t.Fatal(err)
 			}
 			if left := nftables(t, "", "list", "ruleset"); left != "" {
-				t.Errorf("left behind:\n%s", left)
+				t.Errorf("objects are left:\n%s", left)
 			}
 		})
 	}
@@ -384,7 +385,7 @@ func TestMissingHelpers(t *testing.T) {
 		t.Errorf("this kernel has all helpers, but not %v", missing)
 	}
 	if left := nftables(t, "", "list", "ruleset"); left != "" {
-		t.Errorf("asking left behind:\n%s", left)
+		t.Errorf("objects are left by the query:\n%s", left)
 	}
 	masq.HelperKinds = append(masq.HelperKinds, masq.HelperKind{Name: "none", Module: "nf_conntrack_none", Assign: []masq.Assignment{{Kernel: "none", Protocol: "tcp"}}})
 	defer func() { masq.HelperKinds = masq.HelperKinds[:len(masq.HelperKinds)-1] }()
@@ -396,8 +397,8 @@ func TestMissingHelpers(t *testing.T) {
 	}
 }
 
-// The node's policy changes: rules change in place, and what elements have counted
-// stays. Other attachments come and go beside it.
+// TestNodePolicyChangesInPlace: when the node's policy changes, rules change in place and
+// elements keep their counters. Other attachments can be added and removed meanwhile.
 func TestNodePolicyChangesInPlace(t *testing.T) {
 	c := kernel(t)
 	node := masq.Default()
@@ -424,23 +425,23 @@ func TestNodePolicyChangesInPlace(t *testing.T) {
 	if after := nftables(t, "", "-a", "list", "map", "inet", "masq", "policy4"); after != id {
 		t.Errorf("the map was %s, is %s", id, after)
 	}
-	// A plugin that knows neither the sources nor the others leaves them.
+	// A plugin that knows neither the sources nor the other attachments keeps them.
 	if err := c.Add(b, hasAll, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, sources, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
-		t.Errorf("ADD beside sources left %v, %v", changes, err)
+		t.Errorf("after ADD with sources: %v, %v", changes, err)
 	}
 	if err := c.Remove(b, hasAll); err != nil {
 		t.Fatal(err)
 	}
 	if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, sources, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
-		t.Errorf("DEL beside sources left %v, %v", changes, err)
+		t.Errorf("after DEL with sources: %v, %v", changes, err)
 	}
 	if err := c.Remove(a, hasAll); err != nil {
 		t.Fatal(err)
 	}
 	if changes, err := c.Drift(ruleset.For(nil, sources, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
-		t.Errorf("the last DEL beside sources left %v, %v", changes, err)
+		t.Errorf("after the last DEL with sources: %v, %v", changes, err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// flagged makes the table with flags of another program's choice.
+// flagged makes the table with the given flags.
 func flagged(flags uint32) op {
 	var body netlink.Encoder
 	body.Text(unix.NFTA_TABLE_NAME, ruleset.Name)
@@ -20,9 +20,9 @@ func flagged(flags uint32) op {
 	return op{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE, body: body, what: "add table"}
 }
 
-// An error about a table of another program names the owner, and the table stays
-// unchanged. When the owner has ended, the table is made again. The kernel takes the flag
-// persist (0x4, since Linux 6.9) off no table.
+// TestTableOfAnotherProgram: an error about a table of another program names the owner,
+// and the table is not changed. When the owner has ended, the table is made again. The
+// kernel never removes the flag persist (0x4, since Linux 6.9) from a table.
 func TestTableOfAnotherProgram(t *testing.T) {
 	const persist = 0x4
 	a := attachment("a", masq.Default(), "10.88.0.5")
@@ -86,7 +86,8 @@ func TestTableOfAnotherProgram(t *testing.T) {
 	}
 }
 
-// If the process cannot be found, the error names the port of its socket.
+// TestOwnerNotFound: if the process cannot be found, the error names the port ID of its
+// socket.
 func TestOwnerNotFound(t *testing.T) {
 	err := &OwnerError{Port: 0x80000001}
 	if got := err.Error(); !strings.Contains(got, "netlink port 2147483649") || !strings.Contains(got, "/proc/net/netlink") {

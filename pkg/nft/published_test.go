@@ -9,7 +9,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// The ports are read as nft and iptables write them.
+// TestPublished reads ports from rules that nft and iptables wrote.
 func TestPublished(t *testing.T) {
 	c := kernel(t)
 	if got, err := c.Published(); err != nil || len(got) != 0 {
@@ -56,7 +56,8 @@ func TestPublished(t *testing.T) {
 	}
 }
 
-// The structs of older iptables, which matched ports without nf_tables' own expressions.
+// TestMatchedPorts reads the structs of older iptables, which matched ports without
+// nf_tables' own expressions.
 func TestMatchedPorts(t *testing.T) {
 	tcp := []byte{0, 0, 255, 255, 0x90, 0x1f, 0x91, 0x1f, 0, 0, 0, 0}
 	for _, c := range []struct {

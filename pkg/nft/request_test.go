@@ -12,12 +12,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// scripted is a Conn whose kernel gives these answers.
+// scripted returns a Conn whose kernel gives these answers.
 func scripted(answer func(*netlinktest.Request)) *Conn {
 	return &Conn{nl: netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer)}
 }
 
-// oneRule is the body of an NFT_MSG_NEWRULE.
+// oneRule returns the body of an NFT_MSG_NEWRULE.
 func oneRule() []byte {
 	a := netlink.Encoder(header(unix.NFPROTO_INET, 0))
 	a.Text(unix.NFTA_RULE_TABLE, ruleset.Name)
@@ -25,7 +25,8 @@ func oneRule() []byte {
 	return a
 }
 
-// A dump that changed while it was read is read again, and each rule comes once.
+// TestInterruptedDumpIsReadAgain: a dump that changed while it was read is read again, and
+// each rule comes once.
 func TestInterruptedDumpIsReadAgain(t *testing.T) {
 	c := scripted(func(r *netlinktest.Request) {
 		flags := uint16(unix.NLM_F_DUMP_INTR)
@@ -40,7 +41,7 @@ func TestInterruptedDumpIsReadAgain(t *testing.T) {
 	}
 }
 
-// A rule or an element that the kernel lists twice is one.
+// TestObjectsListedTwice: a rule or an element that the kernel lists twice counts once.
 func TestObjectsListedTwice(t *testing.T) {
 	twice := func(typ int, bodies ...[]byte) *Conn {
 		return scripted(func(r *netlinktest.Request) {
@@ -92,7 +93,8 @@ func TestObjectsListedTwice(t *testing.T) {
 	}
 }
 
-// A dump that cannot be read to its end is an error, not a short list.
+// TestIncompleteDumpIsReported: a dump that cannot be read to its end is an error, not a
+// short list.
 func TestIncompleteDumpIsReported(t *testing.T) {
 	rule := func(r *netlinktest.Request, flags uint16) {
 		r.Reply(messageType(unix.NFT_MSG_NEWRULE), flags, oneRule())
@@ -114,9 +116,9 @@ func TestIncompleteDumpIsReported(t *testing.T) {
 	}
 }
 
-// A set that was deleted while its elements were listed is no empty set: the kernel
-// says so at the end of the dump.
-func TestSetThatIsDeletedMeanwhile(t *testing.T) {
+// TestSetDeletedDuringDump: a set that is deleted while its elements are listed is not an
+// empty set. The kernel reports this at the end of the dump.
+func TestSetDeletedDuringDump(t *testing.T) {
 	c := scripted(func(r *netlinktest.Request) { r.Done(unix.ENOENT) })
 	if _, err := c.elements("policy4", "ipv4_addr"); !errors.Is(err, errInterrupted) {
 		t.Error(err)
@@ -126,7 +128,7 @@ func TestSetThatIsDeletedMeanwhile(t *testing.T) {
 // two is a transaction of two messages.
 var two = []op{{typ: unix.NFT_MSG_NEWTABLE, what: "add table"}, {typ: unix.NFT_MSG_NEWCHAIN, what: "add chain"}}
 
-// Numbers of the messages of a transaction, for the script.
+// The numbers of the messages of a transaction, for the script.
 const (
 	begin = 1 + iota
 	first
@@ -177,8 +179,8 @@ func TestAnswersToATransaction(t *testing.T) {
 	}
 }
 
-// A large change is made after the Watcher of the Conn has ended, too.
-func TestApplyAfterTheWatcher(t *testing.T) {
+// TestApplyAfterWatcherEnded makes a large change after the Watcher of the Conn has ended.
+func TestApplyAfterWatcherEnded(t *testing.T) {
 	c := kernel(t)
 	w, err := c.Watch()
 	if err != nil {

@@ -14,13 +14,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// desiredOf is what attachments need, with all their elements where the table is made.
+// desiredOf returns the desired structure for attachments, with all their elements if the
+// table is made.
 func desiredOf(all ...masq.Attachment) Desired {
 	table := ruleset.For(all, ruleset.Sources{}, everyEgress)
 	return Desired{Table: table.Skeleton(), Complete: func() ruleset.Table { return table }}
 }
 
-// texts are changes in words.
+// texts returns differences in words.
 func texts(all []Difference) []string {
 	out := []string{}
 	for _, c := range all {
@@ -30,9 +31,9 @@ func texts(all []Difference) []string {
 	return out
 }
 
-// What is certainly wrong is repaired whatever others do meanwhile; what a newer
-// attachment may need stays until it is known that none does.
-func TestStructureJudges(t *testing.T) {
+// TestSyncStructure: definite faults are repaired whatever other programs do meanwhile.
+// Objects that a newer attachment may need are kept until it is known that none does.
+func TestSyncStructure(t *testing.T) {
 	c := kernel(t)
 	a := attachment("a", masq.Default(), "10.88.0.5")
 	d := desiredOf(a)
@@ -43,9 +44,9 @@ func TestStructureJudges(t *testing.T) {
 		t.Fatalf("nothing to do: %v, %v", texts(r.Changes), err)
 	}
 	if _, found, err := c.Element("policy4", "10.88.0.5"); !found || err != nil {
-		t.Errorf("the table is made without its elements: %v", err)
+		t.Errorf("the table was made without its elements: %v", err)
 	}
-	// A newer attachment under another policy, and a foreign rule.
+	// Add a newer attachment with another policy, and an unexpected rule.
 	other := masq.Default()
 	other.MSSClamp, _ = masq.ClampTo(1300)
 	b := attachment("b", other, "10.88.0.6")
@@ -60,21 +61,21 @@ func TestStructureJudges(t *testing.T) {
 		t.Errorf("repaired %v, %v", texts(r.Changes), err)
 	}
 	if after := list(); after != strings.Replace(strings.Replace(before, "\t\taccept\n", "", 1), "\t\taccept\n", "", 1) {
-		t.Errorf("more than the two rules went:\n%s", after)
+		t.Errorf("more than the two rules were removed:\n%s", after)
 	}
-	// It is in progress.
+	// The attachment is pending.
 	d.Pending = ruleset.For([]masq.Attachment{b}, ruleset.Sources{}, everyEgress).Skeleton()
 	if r, err := c.SyncStructure(d); err != nil || len(r.Changes) != 0 {
-		t.Errorf("what is pending: %v, %v", texts(r.Changes), err)
+		t.Errorf("pending objects: %v, %v", texts(r.Changes), err)
 	}
 	d.Pending = ruleset.Table{}
-	// Its record cannot be read.
+	// The attachment's record cannot be read.
 	d.Keep = true
 	if r, err := c.SyncStructure(d); err != nil || len(r.Changes) != 0 {
-		t.Errorf("what is kept: %v, %v", texts(r.Changes), err)
+		t.Errorf("kept objects: %v, %v", texts(r.Changes), err)
 	}
 	d.Keep = false
-	// It is known that nothing needs it, but its element is still there.
+	// Nothing needs the policy, but its element still exists.
 	now := func() {
 		if d.AsOf, err = c.Generation(); err != nil {
 			t.Fatal(err)
@@ -84,9 +85,9 @@ func TestStructureJudges(t *testing.T) {
 	nftables(t, "insert rule inet masq postrouting accept", "-f", "-")
 	now()
 	if r, err := c.SyncStructure(d); err != nil || !r.InUse || len(r.Changes) != 1 {
-		t.Errorf("what is in use: %v, %t, %v", texts(r.Changes), r.InUse, err)
+		t.Errorf("objects in use: %v, %t, %v", texts(r.Changes), r.InUse, err)
 	}
-	// The chain that its element moves to is made, whether records can be read or not.
+	// The chain that an element leads to next is made, whether or not records can be read.
 	moved := directPolicy()
 	for _, d.Keep = range []bool{true, false} {
 		moved.Subnets = append(moved.Subnets, netip.MustParsePrefix([]string{"10.1.0.0/16", "10.2.0.0/16"}[len(moved.Subnets)]))
@@ -95,11 +96,11 @@ func TestStructureJudges(t *testing.T) {
 		before := list()
 		r, err := c.SyncStructure(d)
 		if err != nil || r.InUse == d.Keep || !strings.Contains(list(), "chain policy-"+moved.ID()) {
-			t.Errorf("what an element moves to, %t: %v, %t, %v", d.Keep, texts(r.Changes), r.InUse, err)
+			t.Errorf("the new chain of an element, %t: %v, %t, %v", d.Keep, texts(r.Changes), r.InUse, err)
 		}
 		for line := range strings.Lines(before) {
 			if !strings.Contains(list(), line) {
-				t.Errorf("what an element moves to, %t: %q is gone", d.Keep, line)
+				t.Errorf("the new chain of an element, %t: %q is missing", d.Keep, line)
 			}
 		}
 	}
@@ -109,12 +110,12 @@ func TestStructureJudges(t *testing.T) {
 	}
 	now()
 	if r, err := c.SyncStructure(d); err != nil || r.InUse || len(r.Changes) == 0 {
-		t.Errorf("what nothing needs: %v, %v", texts(r.Changes), err)
+		t.Errorf("unused objects: %v, %v", texts(r.Changes), err)
 	}
 	if left, _, err := c.Scan(ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress)); err != nil || len(left) != 4 {
 		t.Errorf("the rest of b: %v, %v", texts(left), err)
 	}
-	// Nothing is desired, but a newer attachment may be there.
+	// Nothing is desired, but a newer attachment may exist.
 	d = Desired{}
 	if _, err := c.SyncStructure(d); !errors.Is(err, ErrConflict) {
 		t.Errorf("the table: %v", err)
@@ -125,9 +126,9 @@ func TestStructureJudges(t *testing.T) {
 	}
 }
 
-// A large table that is missing is whole after two transactions, of which the first
-// has all that translates.
-func TestLargeTableIsMadeInTwo(t *testing.T) {
+// TestLargeTable: a large missing table is made in two transactions. The first has
+// everything that translates.
+func TestLargeTable(t *testing.T) {
 	c := kernel(t)
 	w, err := c.Watch()
 	if err != nil {
@@ -170,12 +171,11 @@ func TestLargeTableIsMadeInTwo(t *testing.T) {
 	}
 }
 
-// Elements are added and removed together, and what stands in the way is told apart.
-// A table that is made without its elements gets them afterwards.
+// TestUnfilled: a table that is made without its elements gets them afterwards.
 func TestUnfilled(t *testing.T) {
 	c := kernel(t)
 	policy := masq.Default()
-	policy.MSSClamp, _ = masq.ClampTo(1300) // a set that comes and goes with the policy
+	policy.MSSClamp, _ = masq.ClampTo(1300) // a set that depends on the policy
 	a := attachment("a", policy, "10.88.0.5")
 	d := desiredOf(a)
 	complete := d.Complete()
@@ -226,7 +226,7 @@ func TestEdit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := c.Edit(e, nil, generation); err != nil {
-		t.Errorf("what is there already: %v", err)
+		t.Errorf("elements that exist: %v", err)
 	}
 	nftables(t, "add element inet masq invalid4 { 10.1.1.1 }", "-f", "-")
 	for name, x := range map[string]struct {
@@ -252,7 +252,7 @@ func TestEdit(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if _, err := c.Edit([]ruleset.LiveElement{{Set: "never"}}, nil, 0); err == nil {
-		t.Error("a set that holds no attachments is edited")
+		t.Error("a set without attachments was edited")
 	}
 	for _, s := range []string{"policy4", "helper4-ftp-tcp"} {
 		if _, found, err := c.Element(s, fmt.Sprint(netip.MustParseAddr("10.9.9.9"), map[bool]string{true: " . 21"}[s != "policy4"])); found || err != nil {
@@ -261,7 +261,7 @@ func TestEdit(t *testing.T) {
 	}
 }
 
-// Every element that differs is found, and no other.
+// TestScan finds every element that differs, and no other.
 func TestScan(t *testing.T) {
 	c := kernel(t)
 	a, b := attachment("a", masq.Default(), "10.88.0.5"), attachment("b", masq.Default(), "10.88.0.6", "fd00::6")

@@ -14,8 +14,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// received runs a Watcher whose transactions are returned by next. It skips those that
-// are not about the table.
+// received runs a Watcher whose transactions next returns. It skips transactions that are
+// not about the table.
 func received(t *testing.T, c *Conn) (next func(what string) Transaction, stop func() error) {
 	t.Helper()
 	w, err := c.Watch()
@@ -28,7 +28,7 @@ func received(t *testing.T, c *Conn) (next func(what string) Transaction, stop f
 	go func() {
 		ended <- w.Run(ctx, func(x Transaction, lost bool) {
 			if lost {
-				t.Error("notifications are lost")
+				t.Error("notifications were lost")
 			}
 			events <- x
 		})
@@ -40,11 +40,11 @@ func received(t *testing.T, c *Conn) (next func(what string) Transaction, stop f
 			select {
 			case x := <-events:
 				if last != 0 && x.Generation != last+1 {
-					t.Errorf("%s: generation %d follows on %d", what, x.Generation, last)
+					t.Errorf("%s: generation %d follows %d", what, x.Generation, last)
 				}
 				if last = x.Generation; x.Ours() {
 					if x.Own {
-						t.Errorf("%s: an own transaction is described: %+v", what, x)
+						t.Errorf("%s: a transaction of the Conn itself is described: %+v", what, x)
 					}
 					return x
 				}
@@ -59,7 +59,8 @@ func received(t *testing.T, c *Conn) (next func(what string) Transaction, stop f
 func TestWatch(t *testing.T) {
 	c := kernel(t)
 	next, stop := received(t, c)
-	// What this connection does is marked; what others do elsewhere is not ours.
+	// Transactions of this connection are marked; transactions about other tables are not
+	// ours.
 	want := ruleset.For([]masq.Attachment{attachment("a", masq.Default(), "10.88.0.5")}, ruleset.Sources{}, everyEgress)
 	if _, err := c.Apply(want); err != nil {
 		t.Fatal(err)
@@ -97,7 +98,7 @@ func TestWatch(t *testing.T) {
 			t.Errorf("%s: %+v", x.change, got)
 		}
 	}
-	// A program of the plugin's name.
+	// A program with the plugin's name.
 	path, err := exec.LookPath("nft")
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +118,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// Of a great many elements none is listed.
+// TestWatchBulk: of very many elements none is listed.
 func TestWatchBulk(t *testing.T) {
 	c := kernel(t)
 	if _, err := c.Apply(ruleset.For(many(maxElementEvents+1), ruleset.Sources{}, everyEgress)); err != nil {
@@ -134,13 +135,13 @@ func TestWatchBulk(t *testing.T) {
 	}
 }
 
-func TestWatchSaysWhatItLost(t *testing.T) {
+func TestWatchReportsLostTransactions(t *testing.T) {
 	c := kernel(t)
 	w, err := c.watchWith(4096)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Nothing is read while more happens than there is room for.
+	// More happens than fits the buffer, and nothing is read meanwhile.
 	nftables(t, ruleset.For(several(t), ruleset.Sources{}, everyEgress).String(), "-f", "-")
 	for range 20 {
 		nftables(t, "flush ruleset", "-f", "-")
@@ -153,7 +154,8 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 		switch {
 		case isLost && !lost:
 			lost = true
-			// What happens from here on is told: whoever looks now misses nothing.
+			// Later transactions are reported: a caller that reads the state now misses
+			// none.
 			nftables(t, "flush ruleset", "-f", "-")
 		case lost && (isLost || x.Ours()):
 			later = true
@@ -163,12 +165,12 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !lost || !later {
-		t.Errorf("said to be lost: %t; heard of what came later: %t", lost, later)
+		t.Errorf("reported as lost: %t; later transactions received: %t", lost, later)
 	}
 }
 
-// While a large transaction of its own is made, nothing is listened to, and
-// afterwards everything is.
+// TestWatchAfterALargeChange: while a large transaction of the Conn itself is made,
+// nothing is received. All later transactions are.
 func TestWatchAfterALargeChange(t *testing.T) {
 	c := kernel(t)
 	w, err := c.Watch()
@@ -177,7 +179,7 @@ func TestWatchAfterALargeChange(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	heard := 0
+	received := 0
 	changes := 0
 	for i := range 3 {
 		all := many(400 + i)
@@ -189,15 +191,15 @@ func TestWatchAfterALargeChange(t *testing.T) {
 	}
 	if err := w.Run(ctx, func(x Transaction, lost bool) {
 		if lost {
-			t.Error("something was lost")
+			t.Error("notifications were lost")
 		}
 		if x.Ours() {
-			heard++
+			received++
 		}
-		if heard == changes {
+		if received == changes {
 			cancel()
 		}
-	}); err != nil || heard != changes {
-		t.Errorf("heard of %d of %d changes, %v", heard, changes, err)
+	}); err != nil || received != changes {
+		t.Errorf("received %d of %d changes, %v", received, changes, err)
 	}
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// Socket is a socket of the node that receives what comes to a port.
+// Socket is a socket of the node, and the port and address on which it receives.
 type Socket struct {
 	Protocol uint8 // unix.IPPROTO_TCP or unix.IPPROTO_UDP
 	netip.AddrPort
 }
 
-// States of sockets (include/net/tcp_states.h). A UDP socket that is not connected is in
-// the state of a closed one.
+// States of sockets (include/net/tcp_states.h). A UDP socket that is not connected has the
+// state of a closed one.
 const (
 	tcpClose  = 7
 	tcpListen = 10
@@ -31,10 +31,11 @@ const (
 	messageLen   = 72 // struct inet_diag_msg
 )
 
-// listAttempts bounds how often sockets are listed again because they changed meanwhile.
+// listAttempts bounds how often sockets are listed again because they change meanwhile.
 const listAttempts = 10
 
-// List returns the sockets of the calling thread's network namespace.
+// List returns the sockets of the calling thread's network namespace that receive from any
+// peer.
 func List() ([]Socket, error) {
 	c, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, netlink.DumpBuffer)
 	if err != nil {
@@ -60,8 +61,8 @@ func list(c *netlink.Conn) (out []Socket, err error) {
 	return out, nil
 }
 
-// listOf returns the sockets of one family, protocol and state. A kernel without the part
-// that lists sockets of a protocol answers ENOENT: then none are known.
+// listOf returns the sockets of one family, protocol and state. A kernel that cannot list
+// sockets of a protocol answers ENOENT: then listOf returns none.
 func listOf(c *netlink.Conn, family, protocol uint8, state uint32) (out []Socket, err error) {
 	request := make([]byte, requestLen)
 	request[0], request[1] = family, protocol

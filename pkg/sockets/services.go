@@ -11,22 +11,22 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// The sysctls that say which ports the kernel gives to sockets that ask for none, and
-// which it does not (Documentation/networking/ip-sysctl.rst). The IPv4 settings apply to
+// These sysctls have the ports that the kernel gives to sockets that request no port, and
+// the ports that it never gives (Documentation/networking/ip-sysctl.rst). They apply to
 // IPv6 too.
 const (
 	localRange    = "/proc/sys/net/ipv4/ip_local_port_range"
 	localReserved = "/proc/sys/net/ipv4/ip_local_reserved_ports"
 )
 
-// Services returns the ports of the node's services, in no order: ports of sockets that
-// List returns, unless bound to a loopback address, and the ports of
+// Services returns the ports of the node's services, in no order. They are the ports of
+// sockets that List returns, unless bound to a loopback address, and the ports of
 // net.ipv4.ip_local_reserved_ports.
 //
-// Clients have UDP sockets that are not connected too, as resolvers do, with a port that
-// the kernel chose. A UDP port of net.ipv4.ip_local_port_range counts only if it is bound
-// to all addresses of both families, as WireGuard and VXLAN do, or if chosen contains it:
-// the ports that flows of containers are to leave with.
+// UDP clients such as resolvers also have sockets that are not connected, with a port that
+// the kernel chose. So a UDP port within net.ipv4.ip_local_port_range counts only if it is
+// bound to all addresses of both families, as WireGuard and VXLAN do, or if chosen
+// contains it. chosen has the ports with which flows of containers leave.
 func Services(chosen []masq.PortRange) ([]masq.PortRange, error) {
 	all, err := List()
 	if err != nil {
@@ -76,8 +76,8 @@ func contains(all []masq.PortRange, port uint16) bool {
 	return false
 }
 
-// portRanges reads a sysctl of ports: "32768\t60999" or "8080,30000-32767". A kernel
-// without it has none.
+// portRanges reads a sysctl of ports: "32768\t60999" or "8080,30000-32767". It returns
+// none if the kernel does not have the sysctl.
 func portRanges(path string) ([]masq.PortRange, error) {
 	b, err := os.ReadFile(path)
 	if os.IsNotExist(err) {

@@ -18,7 +18,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// Sockets that receive are listed, with their addresses; others are not.
+// TestList: sockets that receive from any peer are listed with their addresses, others are
+// not.
 func TestList(t *testing.T) {
 	n := lone(t)
 	any6, loopback := netip.IPv6Unspecified(), netip.MustParseAddr("127.0.0.1")
@@ -26,7 +27,7 @@ func TestList(t *testing.T) {
 	opened(t, n.Listen, netip.AddrPortFrom(any6, 701))
 	opened(t, n.ListenUDP, netip.AddrPortFrom(loopback, 702))
 	opened(t, n.ListenUDP, netip.AddrPortFrom(any6, 703))
-	// A connected socket of each protocol receives from its peer alone.
+	// A connected socket of each protocol receives only from its peer.
 	for _, network := range []string{"tcp", "udp"} {
 		c, err := n.Dial(t.Context(), network, netip.AddrPort{}, netip.AddrPortFrom(loopback, tcp.Addr().(*net.TCPAddr).AddrPort().Port()))
 		if err != nil {
@@ -114,9 +115,9 @@ func TestPortRanges(t *testing.T) {
 	}
 }
 
-// TestIncompleteList: a list that changed while it was read is read again, and an error
-// after ten attempts; an errno at its end and a socket that is cut are errors; a kernel
-// that cannot list sockets of a protocol has none.
+// TestIncompleteList: a list that changed while it was read is read again, up to ten
+// times. An errno at its end and a cut socket are errors. If the kernel cannot list
+// sockets of a protocol, there are none.
 func TestIncompleteList(t *testing.T) {
 	socket := make([]byte, messageLen)
 	socket[0] = unix.AF_INET

@@ -21,13 +21,13 @@ type Kernel struct {
 	requests int
 }
 
-// reply is one datagram, or the error that the read of it returns.
+// reply is one datagram, or the error of a read.
 type reply struct {
 	datagram []byte
 	err      error
 }
 
-// New returns a Kernel whose answers answer gives.
+// New returns a Kernel that calls answer for each request.
 func New(answer func(*Request)) *Kernel { return &Kernel{answer: answer} }
 
 // Requests returns the number of requests that were sent.
@@ -65,7 +65,7 @@ func (k *Kernel) Receive(b []byte) (int, error) {
 // Close does nothing.
 func (k *Kernel) Close() error { return nil }
 
-// Request is one request, to be answered.
+// Request is one request to be answered.
 type Request struct {
 	Number      int // position among all requests, from 1
 	Type, Flags uint16
@@ -85,7 +85,7 @@ func (r *Request) Done(errno unix.Errno) {
 	r.Datagram(r.Message(unix.NLMSG_DONE, unix.NLM_F_MULTI, Code(errno)))
 }
 
-// Fail has a read return an error, after the answers that are queued.
+// Fail makes a read return an error, after the queued answers.
 func (r *Request) Fail(err error) { r.kernel.queue = append(r.kernel.queue, reply{err: err}) }
 
 // Datagram queues one datagram of raw bytes.
