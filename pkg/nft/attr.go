@@ -18,7 +18,7 @@ func each(b []byte, f func(typ uint16, data []byte) error) error {
 	return a.Err()
 }
 
-// fields returns the attributes in b by type. Of an attribute that is repeated it returns
+// fields returns the attributes in b by type. For a repeated attribute it returns
 // the last.
 func fields(b []byte) (map[uint16][]byte, error) {
 	out := map[uint16][]byte{}
@@ -29,7 +29,7 @@ func fields(b []byte) (map[uint16][]byte, error) {
 	return out, err
 }
 
-// inside returns the value of the last attribute of a type in b, or nil if there is none.
+// inside returns the value of the last attribute of a type in b, or nil without one.
 func inside(b []byte, typ uint16) (value []byte, err error) {
 	err = each(b, func(t uint16, data []byte) error {
 		if t == typ {

@@ -28,7 +28,7 @@ type op struct {
 // opError is the error of one message of a transaction.
 type opError struct {
 	op    op
-	index int // of the message in the transaction
+	index int // index of the message in the transaction
 	err   error
 }
 

@@ -17,7 +17,7 @@ import (
 func restless(t *testing.T) *atomic.Int64 {
 	t.Helper()
 	nftables(t, "table inet other { set s { type ipv4_addr; }; }", "-f", "-")
-	c, err := Open() // of the same namespace
+	c, err := Open() // the same namespace
 	if err != nil {
 		t.Fatal(err)
 	}

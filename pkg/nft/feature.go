@@ -68,7 +68,7 @@ const probeTable = ruleset.Name + "-features"
 func (c *Conn) features(all []probe) ([]Feature, error) {
 	out := make([]Feature, len(all))
 	var ops []op
-	var features []*Feature // of each message
+	var features []*Feature // the feature of each message
 	for i, p := range all {
 		out[i] = p.Feature
 		out[i].Available = true

@@ -14,7 +14,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// witness has nft's commands that use a feature, in a table of their own.
+// witness has nft's commands that use a feature, in a separate table.
 var witness = map[string]string{
 	"inet table":            "chain c { }",
 	"filter chain":          "chain c { type filter hook forward priority mangle; }",

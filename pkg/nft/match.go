@@ -13,7 +13,7 @@ import (
 type field struct {
 	network, transport string // the protocols of the field
 	meta               bool
-	ct                 expr.CtKey // of the flow, in a direction; 0 for none
+	ct                 expr.CtKey // field of the flow in a direction; 0 for none
 	direction          uint32
 	base               expr.PayloadBase
 	offset, size       uint32

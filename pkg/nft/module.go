@@ -59,8 +59,8 @@ func (m modules) missingNAT(p masq.Policy) []MissingHelper {
 		if builtin == nil {
 			builtin = names(m.builtin())
 		}
-		// If the list is not available, as in a container, the two parts are assumed to be
-		// of one kind: if the helper works and is not a module, both are built in.
+		// If the list is not available, as in a container, both parts are assumed to be
+		// built in if the helper works and is not a module.
 		if slices.Contains(builtin, kind.NAT) || len(builtin) == 0 && !slices.Contains(live, kind.Module) {
 			continue
 		}

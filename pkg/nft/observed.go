@@ -15,14 +15,14 @@ import (
 // observed is the table as the kernel has it.
 type observed struct {
 	generation uint32
-	exists     bool   // of the table
-	flags      uint32 // of the table
+	exists     bool   // whether the table exists
+	flags      uint32 // table flags
 	owner      uint32 // the netlink port ID of the program that owns the table; 0 for none
 	objects    map[string]object
 	sets       map[string]*set
 	chains     map[string]*chain
-	reserved   []masq.PortRange // of the same generation as the rules
-	handles    map[uint64]bool  // of the rules that were read
+	reserved   []masq.PortRange // read at the generation of the rules
+	handles    map[uint64]bool  // handles of the rules that were read
 }
 
 type object struct {

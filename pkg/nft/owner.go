@@ -31,7 +31,7 @@ type OwnerError struct {
 	PID     int
 	Process string
 	Certain bool
-	Err     error // of the kernel
+	Err     error // the kernel's error
 }
 
 func (e *OwnerError) Error() string {

@@ -23,8 +23,8 @@ type Structure struct {
 }
 
 // Structure reads and compares the part of the table that does not grow with the number of
-// attachments. It does not compare objects that only some tables have, such as the rules
-// of a policy.
+// attachments. It does not compare objects that only some tables have, such as a policy's
+// rules.
 func (c *Conn) Structure() (Structure, error) {
 	var out Structure
 	err := retry(func() error {
