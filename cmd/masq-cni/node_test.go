@@ -177,7 +177,7 @@ func TestDemoIsElsewhere(t *testing.T) {
 	ns := namespace(t, nstest.New(t), "node")
 	for flag, value := range map[string]string{"netns": ns.Name(), "state-dir": t.TempDir()} {
 		code, out, diag := command(t, "demo", "--"+flag, value)
-		want := "masq-cni: --" + flag + ": the demo makes namespaces and records of its own; leave the flag out\n"
+		want := "masq-cni: --" + flag + ": the demo makes its own namespaces and records; leave the flag out\n"
 		if code != 1 || out != "" || diag != want {
 			t.Errorf("%d\n%s%s", code, out, diag)
 		}

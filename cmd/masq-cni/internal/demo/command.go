@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,63 +11,62 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/exitcode"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/plugin"
 	"github.com/masq-cni/masq-cni/pkg/cnidir"
+	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
 // Command returns the command demo.
 func Command() *cobra.Command {
 	var (
-		opts   Options
+		opts   options
 		output string
-		clean  bool
+		remove bool
 	)
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Tells the story of masquerading in a lab of network namespaces",
-		Long: `Makes a lab of network namespaces (a container, a node, an uplink of MTU 212
-whose router drops ICMP "fragmentation needed", a server), runs the plugin in it
-and shows, with figures read at the server, what works without masq-cni and what
-works with it. Needs root, and nothing but the kernel. The lab has namespaces and
-records of its own, so --netns and --state-dir are refused.
+		Short: "Shows what masquerading does, in a lab of network namespaces",
+		Long: `Makes a lab of network namespaces: a container, a node, a server, and an uplink of MTU
+212 whose router drops ICMP "fragmentation needed". Runs the plugin in the lab, and shows
+what works without masq-cni and with it, by what the server receives. It needs root, and
+no other programs. The lab has its own namespaces and records, so --netns and --state-dir
+are refused.
 
-The exit code is 1 when any step is not as it should be.`,
+Exit code 0: all steps succeeded; 1: a step failed.`,
 		Args: arity.None,
 		PreRunE: func(c *cobra.Command, _ []string) error {
 			for _, name := range []string{"netns", "state-dir"} {
 				if c.Flags().Changed(name) {
-					return fmt.Errorf("--%s: the demo makes namespaces and records of its own; leave the flag out", name)
+					return fmt.Errorf("--%s: the demo makes its own namespaces and records; leave the flag out", name)
 				}
 			}
 			return nil
 		},
 		RunE: func(c *cobra.Command, _ []string) error {
-			if clean {
-				return Clean()
+			if remove {
+				return clean()
 			}
 			if output != "" && output != "json" {
-				return fmt.Errorf("--output %q is not known; the one there is is json", output)
+				return fmt.Errorf("--output %q is not known; give json, or leave the flag out", output)
 			}
-			if opts.Plugin == "" {
+			if opts.plugin == "" {
 				path, err := findPlugin()
 				if err != nil {
 					return err
 				}
-				opts.Plugin = path
-			} else if info, err := os.Stat(opts.Plugin); err != nil || !info.Mode().IsRegular() {
-				return fmt.Errorf("--plugin %q is not there, or no file; give the path of masq", opts.Plugin)
+				opts.plugin = path
+			} else if info, err := os.Stat(opts.plugin); err != nil || !info.Mode().IsRegular() {
+				return fmt.Errorf("--plugin %q is not a file; give the path of masq", opts.plugin)
 			}
 			out := newPrinter(c.OutOrStdout())
 			if output == "" {
-				opts.Observe = out.step
+				opts.observe = out.step
 				out.begin()
 			}
-			story, err := Run(c.Context(), opts)
+			story, err := run(c.Context(), opts)
 			if err != nil {
 				return err
 			}
 			if output == "json" {
-				enc := json.NewEncoder(c.OutOrStdout())
-				enc.SetIndent("", "  ")
-				err = enc.Encode(story)
+				err = report.Write(c.OutOrStdout(), report.JSON, story)
 			} else {
 				out.end(story)
 			}
@@ -78,10 +76,10 @@ The exit code is 1 when any step is not as it should be.`,
 			return err
 		},
 	}
-	c.Flags().BoolVar(&opts.Keep, "keep", false, "leave the lab, and say how to enter it")
-	c.Flags().BoolVar(&clean, "clean", false, "remove the labs that were kept, and do nothing else")
-	c.Flags().StringVarP(&output, "output", "o", "", "json: the results for a program")
-	c.Flags().StringVar(&opts.Plugin, "plugin", "", "the plugin binary (default: masq beside this program, where the packages have it, or in /opt/cni/bin)")
+	c.Flags().BoolVar(&opts.keep, "keep", false, "keep the lab, and print how to enter it")
+	c.Flags().BoolVar(&remove, "clean", false, "only remove the labs that were kept")
+	c.Flags().StringVarP(&output, "output", "o", "", "json: for a program")
+	c.Flags().StringVar(&opts.plugin, "plugin", "", "the `FILE` of the plugin (default: masq in the directory of this program, where the packages have it, or in /opt/cni/bin)")
 	return c
 }
 

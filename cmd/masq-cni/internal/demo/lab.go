@@ -12,18 +12,20 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
 const (
-	prefix = "masqdemo"
-	// The uplink of 1996 was a modem; its MTU let a keystroke overtake a download.
-	narrow = 212
-	subnet = "10.88.0.0/16"
+	prefix = "masqdemo" // of namespaces and directories
+	// uplinkMTU is small, so that fragments and clamping are visible.
+	uplinkMTU = 212
+	subnet    = "10.88.0.0/16"
 )
 
-// lab is a container, a node, a router behind a narrow link, and a server.
+// lab is a container, a node, a router at the uplink of the node, and a server.
 type lab struct {
 	*nstest.Topology
 	spaces  *nstest.Lab
@@ -31,7 +33,7 @@ type lab struct {
 	cni     *libcni.CNIConfig
 	dir     string // of records and leases
 	runtime *libcni.RuntimeConf
-	present *libcni.NetworkConfigList // what the container is attached by
+	network *libcni.NetworkConfigList // of the container, nil if it is not attached
 	addr    netip.Addr                // of the container
 	ruleset string
 }
@@ -49,7 +51,7 @@ func build(ctx context.Context, plugin string) (l *lab, err error) {
 	if l.spaces, err = nstest.Make(prefix); err != nil {
 		return l, err
 	}
-	if l.Topology, err = l.spaces.Topology(nstest.Uplink{MTU: narrow, DropPMTU: true}); err != nil {
+	if l.Topology, err = l.spaces.Topology(nstest.Uplink{MTU: uplinkMTU, DropPMTU: true}); err != nil {
 		return l, err
 	}
 	if l.pod, err = l.spaces.Namespace("pod"); err != nil {
@@ -58,7 +60,7 @@ func build(ctx context.Context, plugin string) (l *lab, err error) {
 	if l.dir, err = os.MkdirTemp("", prefix+"-"); err != nil {
 		return l, err
 	}
-	// The plugin answers to its type as its file's name.
+	// The file name of a plugin is its type.
 	if err = os.Symlink(plugin, filepath.Join(l.dir, "masq")); err != nil {
 		return l, err
 	}
@@ -67,8 +69,7 @@ func build(ctx context.Context, plugin string) (l *lab, err error) {
 	return l, nil
 }
 
-// attach gives the container its network, with a configuration that differs from
-// the usual one by some keys.
+// attach attaches the container. change has keys that differ from the demo's configuration.
 func (l *lab) attach(ctx context.Context, change map[string]any) error {
 	if err := l.detach(ctx); err != nil {
 		return err
@@ -76,8 +77,8 @@ func (l *lab) attach(ctx context.Context, change map[string]any) error {
 	conf := map[string]any{
 		"type":     "masq",
 		"ipam":     map[string]any{"type": "host-local", "dataDir": filepath.Join(l.dir, "leases"), "subnet": subnet},
-		"stateDir": l.state(),
-		// As most container networks have it, whatever the uplink takes.
+		"stateDir": l.stateDir(),
+		// The usual MTU of container networks, larger than the MTU of the uplink.
 		"mtu":      1500,
 		"mssClamp": "off",
 	}
@@ -95,27 +96,42 @@ func (l *lab) attach(ctx context.Context, change map[string]any) error {
 		if err != nil {
 			return fmt.Errorf("ADD: %w", err)
 		}
-		l.present = list
-		return l.note(r)
+		l.network = list
+		return l.readAddress(r)
 	})
 }
 
+// readAddress reads the IPv4 address of the container from the result of ADD.
+func (l *lab) readAddress(r types.Result) error {
+	result, err := types100.NewResultFromResult(r)
+	if err != nil {
+		return err
+	}
+	for _, ip := range result.IPs {
+		if a, ok := netip.AddrFromSlice(ip.Address.IP.To4()); ok {
+			l.addr = a
+			return nil
+		}
+	}
+	return errors.New("the result of ADD has no IPv4 address")
+}
+
 func (l *lab) detach(ctx context.Context) error {
-	if l.present == nil {
+	if l.network == nil {
 		return nil
 	}
-	err := l.Node.Do(func() error { return l.cni.DelNetworkList(ctx, l.present, l.runtime) })
+	err := l.Node.Do(func() error { return l.cni.DelNetworkList(ctx, l.network, l.runtime) })
 	if err != nil {
 		return fmt.Errorf("DEL: %w", err)
 	}
-	l.present = nil
+	l.network = nil
 	return nil
 }
 
-// close clears the lab away, also when the context has ended.
+// close removes the lab, even if ctx has ended.
 func (l *lab) close(ctx context.Context) error {
 	var errs []error
-	if l.present != nil {
+	if l.network != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		errs = append(errs, l.detach(ctx))
@@ -129,11 +145,11 @@ func (l *lab) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// state is the directory of the node's records.
-func (l *lab) state() string { return filepath.Join(l.dir, "state") }
+// stateDir returns the directory of the node's records.
+func (l *lab) stateDir() string { return filepath.Join(l.dir, "state") }
 
-// enter says how to enter the namespaces.
-func (l *lab) enter() map[string]string {
+// enterCommands returns the commands that enter the namespaces, by name.
+func (l *lab) enterCommands() map[string]string {
 	out := map[string]string{}
 	for name, n := range map[string]*nstest.NS{"pod": l.pod, "node": l.Node, "router": l.Router, "server": l.Server} {
 		out[name] = "nsenter --net=" + n.Path()
@@ -141,8 +157,8 @@ func (l *lab) enter() map[string]string {
 	return out
 }
 
-// Clean removes labs that were kept or whose process died.
-func Clean() error {
+// clean removes labs that were kept, and labs of killed processes.
+func clean() error {
 	err := nstest.Sweep(prefix)
 	dirs, globErr := filepath.Glob(filepath.Join(os.TempDir(), prefix+"-*"))
 	errs := []error{err, globErr}

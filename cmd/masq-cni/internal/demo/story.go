@@ -1,5 +1,6 @@
-// Package demo tells the story of masquerading: each step first without the part
-// of masq-cni that it is about, then with it, and what the far end saw.
+// Package demo is the command masq-cni demo. It makes a lab of network namespaces, and runs
+// steps in it: each step shows what the server receives without a feature of masq-cni, or
+// with it.
 package demo
 
 import (
@@ -9,36 +10,36 @@ import (
 	"time"
 )
 
-// Options of a run.
-type Options struct {
-	Plugin  string // path of the plugin binary
-	Keep    bool   // leave the lab
-	Observe func(Step)
+// options of a run.
+type options struct {
+	plugin  string     // path of the binary
+	keep    bool       // keep the lab
+	observe func(Step) // called after each step; may be nil
 }
 
-// Story is what came of it.
+// Story is the result of a run, as -o json has it.
 type Story struct {
 	Steps   []Step  `json:"steps"`
-	Ruleset string  `json:"ruleset"` // in the kernel while the last steps ran
+	Ruleset string  `json:"ruleset"` // of the kernel during the last steps
 	OK      bool    `json:"ok"`
 	Seconds float64 `json:"seconds"`
-	// Enter says how to enter each namespace of a lab that was kept.
+	// Enter has the commands that enter the namespaces of a lab that was kept, by name.
 	Enter map[string]string `json:"enter,omitempty"`
-	// Inspect looks at the node of a lab that was kept.
+	// Inspect is the command that inspects the node of a lab that was kept.
 	Inspect string `json:"inspect,omitempty"`
 }
 
-// Step is one thing shown.
+// Step is the result of a step.
 type Step struct {
 	Name  string `json:"name"`
 	Title string `json:"title"`
-	// Text tells it in plain words.
+	// Text has sentences for a person.
 	Text []string `json:"text"`
-	// Figures were read at the far end unless they say otherwise; durations are in
-	// seconds, sizes in bytes.
+	// Figures are what the server received, unless the name tells otherwise. Durations are
+	// in seconds, sizes in bytes.
 	Figures map[string]any `json:"figures"`
 	OK      bool           `json:"ok"`
-	// Problem says what is not as it should be.
+	// Problem describes unexpected results, empty if there are none.
 	Problem string  `json:"problem,omitempty"`
 	Seconds float64 `json:"seconds"`
 }
@@ -47,7 +48,7 @@ func (s *Step) say(format string, args ...any) { s.Text = append(s.Text, fmt.Spr
 
 func (s *Step) figure(name string, value any) { s.Figures[name] = value }
 
-// expect notes what is not as it should be.
+// expect adds a problem unless ok is true.
 func (s *Step) expect(ok bool, format string, args ...any) {
 	if ok {
 		return
@@ -58,42 +59,42 @@ func (s *Step) expect(ok bool, format string, args ...any) {
 	s.Problem += fmt.Sprintf(format, args...)
 }
 
-// Run tells the story. The error says that the lab could not be made or cleared
-// away; what is not as it should be within it is in the Story.
-func Run(ctx context.Context, o Options) (story Story, err error) {
+// run makes the lab and runs all steps. Unexpected results are in the Story; the error is
+// about making or removing the lab.
+func run(ctx context.Context, o options) (story Story, err error) {
 	began := time.Now()
-	lab, err := build(ctx, o.Plugin)
+	lab, err := build(ctx, o.plugin)
 	if err != nil {
 		return story, fmt.Errorf("make the lab: %w", err)
 	}
 	defer func() {
-		if o.Keep && err == nil {
+		if o.keep && err == nil {
 			return
 		}
 		err = errors.Join(err, lab.close(ctx))
 	}()
 	story.OK = true
-	for _, t := range tale {
+	for _, t := range steps {
 		s := Step{Name: t.name, Title: t.title, Figures: map[string]any{}}
 		start := time.Now()
-		if err := t.tell(ctx, lab, &s); err != nil {
+		if err := t.run(ctx, lab, &s); err != nil {
 			s.expect(false, "%v", err)
 		}
 		s.OK = s.Problem == ""
 		s.Seconds = time.Since(start).Seconds()
 		story.OK = story.OK && s.OK
 		story.Steps = append(story.Steps, s)
-		if o.Observe != nil {
-			o.Observe(s)
+		if o.observe != nil {
+			o.observe(s)
 		}
 		if ctx.Err() != nil {
 			return story, ctx.Err()
 		}
 	}
 	story.Ruleset = lab.ruleset
-	if o.Keep {
-		story.Enter = lab.enter()
-		story.Inspect = fmt.Sprintf("masq-cni inspect --netns %s --state-dir %s", lab.Node.Path(), lab.state())
+	if o.keep {
+		story.Enter = lab.enterCommands()
+		story.Inspect = fmt.Sprintf("masq-cni inspect --netns %s --state-dir %s", lab.Node.Path(), lab.stateDir())
 	}
 	story.Seconds = time.Since(began).Seconds()
 	return story, nil

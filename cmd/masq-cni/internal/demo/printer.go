@@ -8,9 +8,7 @@ import (
 	"strings"
 
 	"github.com/masq-cni/masq-cni/cmd/internal/terminal"
-	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/report"
-	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 // printer prints the story for a person.
@@ -26,19 +24,19 @@ func newPrinter(w io.Writer) *printer {
 
 func (p *printer) line(format string, args ...any) { _, _ = fmt.Fprintf(p.w, format+"\n", args...) }
 
-// begin draws the lab.
+// begin prints a drawing of the lab.
 func (p *printer) begin() {
-	p.line("container ---- node ----[ MTU %d ]---- router ---- server", narrow)
+	p.line("container ---- node ----[ MTU %d ]---- router ---- server", uplinkMTU)
 	p.line("%s     192.0.2.2               192.0.2.1   198.51.100.2", "10.88.0.x")
-	p.line("The router drops ICMP \"fragmentation needed\". The server knows no way to %s.", subnet)
+	p.line("The router drops ICMP \"fragmentation needed\". The server has no route to %s.", subnet)
 }
 
-// step tells one step.
+// step prints a step.
 func (p *printer) step(s Step) {
 	p.n++
 	mark := p.style.Paint(report.Green, "ok")
 	if !s.OK {
-		mark = p.style.Paint(report.Red, "NOT AS IT SHOULD BE")
+		mark = p.style.Paint(report.Red, "FAILED")
 	}
 	p.line("\n%s  %s  %s", p.style.Paint(report.Bold, fmt.Sprintf("%d. %s", p.n, s.Title)), mark, p.style.Paint(report.Dim, fmt.Sprintf("%.2f s", s.Seconds)))
 	for _, t := range s.Text {
@@ -49,7 +47,7 @@ func (p *printer) step(s Step) {
 	}
 }
 
-// end closes with the ruleset and the summary.
+// end prints the ruleset, how to use a lab that was kept, and the summary.
 func (p *printer) end(s Story) {
 	if s.Ruleset != "" {
 		p.line("")
@@ -59,21 +57,21 @@ func (p *printer) end(s Story) {
 	}
 	for i, name := range slices.Sorted(maps.Keys(s.Enter)) {
 		if i == 0 {
-			p.line("\nThe lab is kept. To enter it:")
+			p.line("\nThe lab is kept. To enter its namespaces:")
 		}
 		p.line("   %-8s %s", name, s.Enter[name])
 	}
 	if len(s.Enter) > 0 {
-		p.line("To look at its node: %s", s.Inspect)
+		p.line("To inspect its node: %s", s.Inspect)
 		p.line("To remove it: masq-cni demo --clean")
 	}
-	good := 0
+	succeeded := 0
 	for _, x := range s.Steps {
 		if x.OK {
-			good++
+			succeeded++
 		}
 	}
-	p.line("\n%d of %d steps as they should be, in %.1f s.", good, len(s.Steps), s.Seconds)
+	p.line("\n%d of %d steps succeeded, in %.1f s.", succeeded, len(s.Steps), s.Seconds)
 }
 
 // wrap breaks a text into lines of at most width characters.
@@ -93,12 +91,4 @@ func wrap(text, indent string, width int) string {
 		n += 1 + len(word)
 	}
 	return b.String()
-}
-
-func attachments(all []store.Record) []masq.Attachment {
-	var out []masq.Attachment
-	for _, r := range all {
-		out = append(out, r.Attachment)
-	}
-	return out
 }
