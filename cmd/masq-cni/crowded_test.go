@@ -20,7 +20,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// crowded is a node with n attachments of both families, each with a link.
+// crowded makes a node with n attachments, each with a link and addresses of both families.
 func crowded(tb testing.TB, n int) (state string, ns *nstest.NS) {
 	tb.Helper()
 	lab := nstest.New(tb)
@@ -93,8 +93,8 @@ func BenchmarkCrowded(b *testing.B) {
 	}
 }
 
-// cpu is the processor time of this process: on a busy machine it tells more than the
-// clock.
+// cpu returns the processor time of this process. On a busy machine it varies less than the
+// elapsed time.
 func cpu(tb testing.TB) time.Duration {
 	tb.Helper()
 	var u unix.Rusage

@@ -33,20 +33,20 @@ func TestInspectFaults(t *testing.T) {
 		code, out, diag := command(t, append(strings.Fields(args), "--state-dir", state)...)
 		exit := 1
 		if rest := strings.TrimPrefix(args, "inspect "); strings.HasPrefix(rest, "-") || rest == "rule" {
-			exit = 2 // of inspect itself, 1 is an answer
+			exit = 2 // for inspect itself, 1 means that there are problems
 		}
 		if code != exit || out != "" || !strings.Contains(diag, want) {
 			t.Errorf("%s: %d\n%s%s", args, code, out, diag)
 		}
 	}
-	// All that is wrong is said at once.
+	// All faults are reported at once.
 	if _, _, diag := command(t, "inspect", "flows", "--nat", "x", "--sport", "x\x1b[2J", "--state-dir", state); strings.Count(diag, "is not known") != 2 || strings.Contains(diag, "\x1b") {
 		t.Errorf("%q", diag)
 	}
 }
 
-// In a namespace where nothing is, each command says so and does well.
-func TestInspectNothing(t *testing.T) {
+// TestInspectEmpty checks that every command succeeds in an empty namespace.
+func TestInspectEmpty(t *testing.T) {
 	state := t.TempDir()
 	for _, words := range []string{"", "pods", "flows", "helpers", "rules", "drift"} {
 		for _, format := range []string{"", output.Wide, "json", "yaml"} {
@@ -60,11 +60,12 @@ func TestInspectNothing(t *testing.T) {
 		}
 	}
 	if files, err := os.ReadDir(state); err != nil || len(files) != 0 {
-		t.Errorf("looking has left %v, %v", files, err)
+		t.Errorf("inspect has written %v, %v", files, err)
 	}
 }
 
-// An unread record is said, and what is there is shown all the same.
+// TestInspectUnreadRecord checks that an unreadable record is reported, and that the rest is
+// shown.
 func TestInspectUnreadRecord(t *testing.T) {
 	state, a, _ := nodes(t)
 	err := a.Do(func() error {
@@ -90,7 +91,7 @@ func TestInspectUnreadRecord(t *testing.T) {
 	for _, words := range []string{"", "pods", "flows", "rules"} {
 		code, out, diag := command(t, append([]string{"inspect", "--state-dir", state, "--netns", a.Name()}, strings.Fields(words)...)...)
 		if words == "" {
-			diag = out // it is one of the problems
+			diag = out // the summary reports it as a problem
 		}
 		if code != 1 || out == "" || !strings.Contains(strings.Join(strings.Fields(diag), " "), "not a record") {
 			t.Errorf("inspect %s: %d\n%s%s", words, code, out, diag)
@@ -98,7 +99,7 @@ func TestInspectUnreadRecord(t *testing.T) {
 	}
 }
 
-func TestDriftThatCannotLook(t *testing.T) {
+func TestDriftFaults(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "attachments"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -116,17 +117,17 @@ func TestDriftThatCannotLook(t *testing.T) {
 	}
 }
 
-// A directory of records that does not exist is said: the first ADD makes it, and one
-// that is mistyped looks the same.
+// TestInspectStateDirMissing checks that a missing state directory is reported: the first ADD
+// makes it, and its name may be mistyped.
 func TestInspectStateDirMissing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "typo")
 	for words, exit := range map[string]int{"": 0, "pods": 0, "flows": 0, "rules": 0, "drift": 0, "ports --measure 0": 0, "pod x": 1} {
 		code, out, diag := command(t, append([]string{"inspect", "--state-dir", dir}, strings.Fields(words)...)...)
-		said := diag
+		reported := diag
 		if words == "" {
-			said, _, _ = strings.Cut(out, "\n")
+			reported, _, _ = strings.Cut(out, "\n")
 		}
-		if code != exit || !strings.Contains(said, dir) || strings.Count(said, "does not exist") != 1 {
+		if code != exit || !strings.Contains(reported, dir) || strings.Count(reported, "does not exist") != 1 {
 			t.Errorf("inspect %s: %d\n%s%s", words, code, out, diag)
 		}
 	}

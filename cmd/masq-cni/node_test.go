@@ -15,8 +15,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// command runs the program in a namespace of its own, on a thread that ends with
-// it: one that stays where it should not harms nobody.
+// command runs masq-cni in a new network namespace, on a thread that ends with the command.
 func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var (
@@ -56,16 +55,16 @@ func TestEnterFaults(t *testing.T) {
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const mend = "; give a name that `ip netns` lists, or a path such as /proc/PID/ns/net\n"
+	const remedy = "; give a name that `ip netns` lists, or a path such as /proc/PID/ns/net\n"
 	for name, want := range map[string]string{
-		"no-such-name":   `"no-such-name": there is no /run/netns/no-such-name` + mend,
-		"1":              `"1": there is no /run/netns/1` + mend,
-		"":               `"": is not a name` + mend,
-		"..":             `"..": is not a name` + mend,
-		"./no-such-file": `"./no-such-file": there is no such file` + mend,
-		file:             `"` + file + `": ` + file + ` is no network namespace` + mend,
-		pipe:             `"` + pipe + `": ` + pipe + ` is no network namespace` + mend,
-		dir:              `"` + dir + `": ` + dir + ` is no network namespace` + mend,
+		"no-such-name":   `"no-such-name": there is no file /run/netns/no-such-name` + remedy,
+		"1":              `"1": there is no file /run/netns/1` + remedy,
+		"":               `"": not a name` + remedy,
+		"..":             `"..": not a name` + remedy,
+		"./no-such-file": `"./no-such-file": no such file` + remedy,
+		file:             `"` + file + `": ` + file + ` is not a network namespace` + remedy,
+		pipe:             `"` + pipe + `": ` + pipe + ` is not a network namespace` + remedy,
+		dir:              `"` + dir + `": ` + dir + ` is not a network namespace` + remedy,
 		file + "/x":      `"` + file + `/x": open ` + file + "/x: not a directory\n",
 	} {
 		code, out, diag := command(t, "uninstall", "--netns", name, "--state-dir", filepath.Join(dir, "state"))
@@ -79,7 +78,7 @@ func TestEnterFaults(t *testing.T) {
 	}
 }
 
-// nodes are two, with a table and a record each, in one state directory.
+// nodes makes two nodes with a table and a record each, and one state directory.
 func nodes(t *testing.T) (state string, a, b *nstest.NS) {
 	t.Helper()
 	lab := nstest.New(t)
@@ -108,7 +107,8 @@ func nodes(t *testing.T) (state string, a, b *nstest.NS) {
 	return state, a, b
 }
 
-// holds tells what a node has of masq-cni's.
+// holds returns what a node has of masq-cni: its tables, the number of records, and whether
+// there is a policy.
 func holds(t *testing.T, n *nstest.NS, state string) (tables string, records int, policy bool) {
 	t.Helper()
 	out, err := n.Command(t.Context(), "nft", "list", "tables").CombinedOutput()
@@ -134,7 +134,7 @@ func holds(t *testing.T, n *nstest.NS, state string) (tables string, records int
 	return strings.TrimSpace(strings.ReplaceAll(string(out), "\n", "; ")), records, policy
 }
 
-func TestUninstallElsewhere(t *testing.T) {
+func TestUninstallOneNode(t *testing.T) {
 	state, a, b := nodes(t)
 	lock, err := os.Create(filepath.Join(state, "attachments", "masqd.lock"))
 	if err != nil {
@@ -149,31 +149,31 @@ func TestUninstallElsewhere(t *testing.T) {
 		t.Fatalf("%d\n%s%s", code, out, diag)
 	}
 	if tables, records, policy := holds(t, a, state); tables != "table inet other;" || records != 0 || policy {
-		t.Errorf("left there: %q, %d records, policy %t", tables, records, policy)
+		t.Errorf("the node has %q, %d records, policy %t", tables, records, policy)
 	}
-	// The control: the other node has what both had.
+	// The other node is unchanged.
 	if tables, records, policy := holds(t, b, state); tables != "table inet masq; table inet other;" || records != 1 || !policy {
-		t.Errorf("left elsewhere: %q, %d records, policy %t", tables, records, policy)
+		t.Errorf("the other node has %q, %d records, policy %t", tables, records, policy)
 	}
 	if _, err := os.Stat(lock.Name()); err != nil {
-		t.Errorf("the lock that a masqd holds: %v", err)
+		t.Errorf("the lock of a running masqd: %v", err)
 	}
 	if err := lock.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// The flags may stand before the command too.
+	// The flags may come before the command.
 	if code, out, diag := command(t, "--netns", b.Path(), "--state-dir", state, "uninstall"); code != 0 || out != removed {
 		t.Fatalf("%d\n%s%s", code, out, diag)
 	}
 	if tables, records, policy := holds(t, b, state); tables != "table inet other;" || records != 0 || policy {
-		t.Errorf("left there: %q, %d records, policy %t", tables, records, policy)
+		t.Errorf("the node has %q, %d records, policy %t", tables, records, policy)
 	}
 	if _, err := os.Stat(state); err == nil {
 		t.Error("the state directory is still there")
 	}
 }
 
-func TestDemoIsElsewhere(t *testing.T) {
+func TestDemoRefusesNodeFlags(t *testing.T) {
 	ns := namespace(t, nstest.New(t), "node")
 	for flag, value := range map[string]string{"netns": ns.Name(), "state-dir": t.TempDir()} {
 		code, out, diag := command(t, "demo", "--"+flag, value)

@@ -32,18 +32,18 @@ func checkCommand() *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use:   "check FILE...",
-		Short: "Says what is wrong with configuration files, or what they mean",
-		Long: `Reads configuration files of masqd or of ip-masq-agent and merges them as masqd
-does. Each fault is printed as FILE:LINE:COLUMN: MESSAGE, and the exit code is 1.
-Where there is none, the configuration that results is printed: with -o json as a
-file that gives every key. Where files disagree and one of them counts, a warning
-on stderr names both; -o json has them under "warnings" instead.
+		Short: "Validates configuration files, and prints the merged configuration",
+		Long: `Reads configuration files of masqd or of ip-masq-agent, and merges them as masqd does.
+If there are faults, each is printed as FILE:LINE:COLUMN: MESSAGE, and the exit code is
+1. Otherwise the merged configuration is printed; with -o json it has every key. If a
+value of one file overrides another file, a warning on stderr names both. With -o json
+the warnings are under "warnings".
 
-Nothing but the files is looked at: --netns and --state-dir change nothing.`,
+Only the files are read: --netns and --state-dir have no effect.`,
 		Args: arity.Some("a file"),
 		RunE: func(c *cobra.Command, files []string) error {
 			if output != "" && output != "json" {
-				return fmt.Errorf("--output %q is not known; the one there is is json", output)
+				return fmt.Errorf("--output %q is not known; give json, or leave the flag out", output)
 			}
 			node, err := nodeconf.LoadFiles(files...)
 			if err != nil {
@@ -61,12 +61,11 @@ Nothing but the files is looked at: --netns and --state-dir change nothing.`,
 			return err
 		},
 	}
-	c.Flags().StringVarP(&output, "output", "o", "", "json: the configuration, with its warnings, or {\"faults\": [...]}, for a program")
+	c.Flags().StringVarP(&output, "output", "o", "", "json: for a program, the configuration with its warnings, or {\"faults\": [...]}")
 	return c
 }
 
-// printFaults prints what is wrong, which is the result of the command, and
-// returns what makes it fail.
+// printFaults prints the faults, and returns the error that makes the command fail.
 func printFaults(w io.Writer, err error, output string) error {
 	faults, ok := errors.AsType[conftree.Faults](err)
 	if !ok {

@@ -13,14 +13,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// TestScrapes: connections to port 9468 of the node are left out, and counted; those to
-// another port, another protocol or another node are not.
+// TestScrapes checks that connections to port 9468 of the node are hidden and counted, and
+// connections with another port, protocol or node are not.
 func TestScrapes(t *testing.T) {
 	node := netip.MustParseAddr("192.0.2.2")
 	asked := 0
 	local := func(a netip.Addr) (bool, error) {
 		if asked++; a == netip.MustParseAddr("192.0.2.9") {
-			return true, errors.New("cannot be asked")
+			return true, errors.New("query failed")
 		}
 		return a == node, nil
 	}
@@ -48,7 +48,7 @@ func TestScrapes(t *testing.T) {
 	}
 	s.health = 9469
 	if !s.Hides(flow(unix.IPPROTO_TCP, "192.0.2.2:9469")) || !s.Hides(flow(unix.IPPROTO_TCP, "192.0.2.2:9468")) || s.Hides(flow(unix.IPPROTO_TCP, "192.0.2.2:0")) {
-		t.Error("with a port for probes, not both are hidden")
+		t.Error("with a port for probes, one of the two ports is not hidden")
 	}
 	all := Scrapes{isLocal: local, Show: true}
 	if all.Hides(flow(unix.IPPROTO_TCP, "192.0.2.2:9468")) || all.Note() != "" {
@@ -56,9 +56,9 @@ func TestScrapes(t *testing.T) {
 	}
 }
 
-// TestPastScrapes: of the NAT log they are left out if there are other flows, whichever
-// node they went to.
-func TestPastScrapes(t *testing.T) {
+// TestScrapesOfTheLog checks that connections to any masqd are left out of the NAT log's flows
+// if there are others.
+func TestScrapesOfTheLog(t *testing.T) {
 	to := func(port uint16) report.Flow {
 		return report.Flow{Protocol: "tcp", Translated: report.Tuple{Destination: netip.MustParseAddr("192.0.2.3"), DestinationPort: port}}
 	}
@@ -85,7 +85,7 @@ func TestPastScrapes(t *testing.T) {
 	}
 }
 
-// TestReadPorts: the ports come from the lock of masqd; the default is 9468.
+// TestReadPorts checks that the ports come from the lock of masqd.
 func TestReadPorts(t *testing.T) {
 	lock := filepath.Join(t.TempDir(), "masqd.lock")
 	read := func() [2]uint16 {

@@ -11,17 +11,19 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// Find returns the indices of the attachments that a name means: a pod with its namespace
-// or, where it is the only one of that name, without, or a container by the beginning of
-// its ID.
-func (v Snapshot) Find(name string) ([]int, error) {
-	found := v.Owners.Match(name)
+// maxNamed is the greatest number of pods and containers that an error names.
+const maxNamed = 5
+
+// Find returns the indices of the attachments of a pod or container. name is NAMESPACE/NAME,
+// or NAME if only one pod has it, or the beginning of the container's ID.
+func (s Snapshot) Find(name string) ([]int, error) {
+	found := s.Owners.Match(name)
 	if len(found) == 0 {
 		return nil, fmt.Errorf("no attachment belongs to pod or container %s; give NAMESPACE/NAME, or the beginning of a container's ID, as masq-cni inspect pods -o wide shows them", masq.Quote(name))
 	}
 	var different []string
 	for _, i := range found {
-		o := v.Owners.At(i)
+		o := s.Owners.At(i)
 		what := "container " + report.Clean(o.ContainerID)
 		if o.PodName != "" {
 			what = report.Clean(o.Pod())
@@ -40,40 +42,37 @@ func (v Snapshot) Find(name string) ([]int, error) {
 	return found, nil
 }
 
-// maxNamed is how many of the pods that a name may mean are named.
-const maxNamed = 5
-
-// CompletePods offers the pods and containers of the node. A name that a shell could
-// not show as it is is left out.
+// CompletePods completes the name of a pod or the ID of a container. It omits names with
+// characters that a shell would escape.
 func (n *Node) CompletePods(c *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-	const only = cobra.ShellCompDirectiveNoFileComp
+	const noFiles = cobra.ShellCompDirectiveNoFileComp
 	if len(args) > 0 {
-		return nil, only
+		return nil, noFiles
 	}
 	if err := n.Enter(c); err != nil {
-		return nil, only
+		return nil, noFiles
 	}
-	v, err := n.Snapshot()
+	s, err := n.Snapshot()
 	if err != nil {
-		return nil, only
+		return nil, noFiles
 	}
 	var out []string
 	seen := map[string]bool{}
-	offer := func(name, what string) {
+	add := func(name, what string) {
 		if strings.HasPrefix(name, typed) && name == report.Clean(name) && !seen[name] {
 			seen[name] = true
 			out = append(out, fmt.Sprintf("%s\t%s", name, report.CleanText(what)))
 		}
 	}
-	for i := range v.Owners.Len() {
-		o := v.Owners.At(i)
+	for i := range s.Owners.Len() {
+		o := s.Owners.At(i)
 		if o.PodName != "" {
-			offer(o.PodNamespace+"/"+o.PodName, "network "+o.Network)
+			add(o.PodNamespace+"/"+o.PodName, "network "+o.Network)
 		}
-		// IDs say nothing to a person who has not begun to type one.
+		// Without a first character, complete IDs only of containers without a pod.
 		if o.PodName == "" || typed != "" {
-			offer(o.ContainerID, "network "+o.Network)
+			add(o.ContainerID, "network "+o.Network)
 		}
 	}
-	return out, only
+	return out, noFiles
 }

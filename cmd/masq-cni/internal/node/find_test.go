@@ -9,17 +9,17 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// TestFind: the name of a pod is enough if it is the only one, and an error says how each
-// of several is written.
+// TestFind checks that the name of a pod is enough if it is unique, and that the error
+// otherwise names all candidates.
 func TestFind(t *testing.T) {
 	record := func(id, namespace, name string) store.Record {
 		return store.Record{Attachment: masq.Attachment{Key: masq.Key{Network: "net", ContainerID: id, Interface: "eth0"}, Pod: masq.Pod{Namespace: namespace, Name: name}}}
 	}
-	v := Snapshot{Owners: report.OwnersOf([]store.Record{
+	s := Snapshot{Owners: report.OwnersOf([]store.Record{
 		record("aaaa1", "shop", "web"), record("bbbb1", "test", "web"), record("cccc1", "shop", "db"), record("dddd1", "", ""), record("dddd2", "", ""), record("dbdb", "shop", "cache"),
 	})}
 	for name, want := range map[string]int{"shop/web": 0, "test/web": 1, "db": 2, "shop/db": 2, "dddd1": 3, "dddd2": 4, "dbd": 5, "cache": 5} {
-		if got, err := v.Find(name); err != nil || len(got) != 1 || got[0] != want {
+		if got, err := s.Find(name); err != nil || len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
@@ -30,7 +30,7 @@ func TestFind(t *testing.T) {
 		"shop/we":  `no attachment belongs to pod or container "shop/we"`,
 		"x\x1b[2J": `no attachment belongs to pod or container "x\x1b[2J"`,
 	} {
-		if got, err := v.Find(name); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if got, err := s.Find(name); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}

@@ -31,7 +31,7 @@ func enter(name string) error {
 	err = unix.Setns(fd, unix.CLONE_NEWNET)
 	switch {
 	case errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("--netns %q: %s is no network namespace; %s", name, path, remedy)
+		return fmt.Errorf("--netns %q: %s is not a network namespace; %s", name, path, remedy)
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("--netns %q: not permitted; run as root", name)
 	case err != nil:
@@ -45,12 +45,12 @@ func enter(name string) error {
 func pathOf(name string, dirs ...string) (string, error) {
 	if strings.Contains(name, "/") {
 		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
-			return "", errors.New("there is no such file")
+			return "", errors.New("no such file")
 		}
 		return name, nil
 	}
 	if name == "" || name == "." || name == ".." {
-		return "", errors.New("is not a name")
+		return "", errors.New("not a name")
 	}
 	for _, dir := range dirs {
 		path := filepath.Join(dir, name)
@@ -58,5 +58,5 @@ func pathOf(name string, dirs ...string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", errors.New("there is no " + filepath.Join(dirs[0], name))
+	return "", errors.New("there is no file " + filepath.Join(dirs[0], name))
 }

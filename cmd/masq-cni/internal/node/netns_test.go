@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// inode tells files that stand for namespaces apart.
+// inode returns the inode of a namespace.
 func inode(path string) uint64 {
 	var s unix.Stat_t
 	if err := unix.Stat(path, &s); err != nil {
@@ -36,11 +36,11 @@ func TestEnter(t *testing.T) {
 		}()
 		a := <-done
 		if want := inode(ns.Path()); a.err != nil || a.after != want || a.before == want {
-			t.Errorf("%s: from %d to %d, not %d: %v", name, a.before, a.after, want, a.err)
+			t.Errorf("%s: moved from %d to %d, want %d: %v", name, a.before, a.after, want, a.err)
 		}
 	}
 	if inode(here) == inode(ns.Path()) {
-		t.Error("a goroutine that did not ask is in the namespace")
+		t.Error("another goroutine is in the namespace")
 	}
 }
 
@@ -55,7 +55,7 @@ func TestNamesElsewhere(t *testing.T) {
 		t.Error(path, err)
 	}
 	if path, err := pathOf("other", filepath.Dir(ns.Path())); err == nil {
-		t.Errorf("found at %s", path)
+		t.Errorf("found at %s, which is not in the directories", path)
 	}
 }
 

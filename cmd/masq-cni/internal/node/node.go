@@ -34,15 +34,15 @@ func (n *Node) StateDirMissing() bool {
 // the namespace before they run.
 func (n *Node) Flags(root *cobra.Command) {
 	f := root.PersistentFlags()
-	f.StringVar(&n.StateDir, "state-dir", store.DefaultDir, "the `DIR` in which the plugin keeps its records")
-	f.StringVar(&n.netns, "netns", "", "the network namespace of the node: the `NAME|PATH` of one, as ip netns lists it or as a file (default: this one)")
+	f.StringVar(&n.StateDir, "state-dir", store.DefaultDir, "the `DIR` of the plugin's records")
+	f.StringVar(&n.netns, "netns", "", "the network namespace of the node: its name as ip netns lists it, or a file, `NAME|PATH` (default: the present one)")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		if n.StateDir == "" {
 			return errors.New("--state-dir is empty; give a directory, or leave the flag out")
 		}
 		n.StateDirGiven = c.Flags().Changed("state-dir")
 		n.noteMissing = sync.OnceFunc(func() {
-			_, _ = fmt.Fprintf(c.ErrOrStderr(), "note: %s does not exist: no container has been added on this node yet, or the records are in another directory; --state-dir gives it\n", n.StateDir)
+			_, _ = fmt.Fprintf(c.ErrOrStderr(), "note: %s does not exist: no container has been added on this node yet, or the records are in another directory; if so, give it with --state-dir\n", n.StateDir)
 		})
 		return n.Enter(c)
 	}

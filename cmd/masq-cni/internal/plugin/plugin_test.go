@@ -18,7 +18,7 @@ func TestFind(t *testing.T) {
 			root := t.TempDir()
 			self, plugin := filepath.Join(root, c.self), filepath.Join(root, c.plugin)
 			other := filepath.Join(root, "opt/cni/bin/masq")
-			if c.plugin != "bin/masq" { // a directory called masq is no plugin
+			if c.plugin != "bin/masq" { // Find must skip a directory with the name masq
 				if err := os.MkdirAll(filepath.Join(filepath.Dir(self), "masq"), 0o755); err != nil {
 					t.Fatal(err)
 				}

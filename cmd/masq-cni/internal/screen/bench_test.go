@@ -13,8 +13,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// manyFlows are n translated flows of a thousand pods, in an order of chance as in the
-// kernel's table.
+// manyFlows returns n translated flows of a thousand pods, in a random order like the
+// conntrack table.
 func manyFlows(n int) []conntrack.Flow {
 	all := make([]conntrack.Flow, n)
 	for i := range all {
@@ -33,9 +33,9 @@ func manyFlows(n int) []conntrack.Flow {
 	return all
 }
 
-// BenchmarkWatchFlows is what the first screen of inspect flows --watch takes beyond
-// reading the table: sorted by bytes, by bytes that the kernel does not count, and by a
-// column in which each flow comes before those that came.
+// BenchmarkWatchFlows measures the first screen of inspect flows --watch without the dump of
+// the table. It sorts by bytes, by bytes that are all zero, and by a column in which each
+// flow comes before all earlier flows.
 func BenchmarkWatchFlows(b *testing.B) {
 	flows := manyFlows(240_000)
 	owners := report.OwnersOf(nil)

@@ -14,10 +14,10 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// smallSizes are terminals that people still have: the classic one, and half a phone.
+// smallSizes are the sizes of a classic terminal and of a phone.
 var smallSizes = []tea.WindowSizeMsg{{Width: 80, Height: 24}, {Width: 40, Height: 10}}
 
-// flowScreen is a screen of flows with all their columns.
+// flowScreen returns a screen of flows with all columns.
 func flowScreen(t *testing.T, notes Remarks) *model[report.Flow] {
 	t.Helper()
 	flows := manyFlows(100)
@@ -44,8 +44,8 @@ func (m *model[T]) keys(keys ...string) []string {
 	return strings.Split(m.View().Content, "\n")
 }
 
-// TestWatchShowsTheSortedColumn, whichever it is, with its cells, on a small terminal.
-func TestWatchShowsTheSortedColumn(t *testing.T) {
+// TestSortColumnIsShown checks that a small terminal shows the sort column.
+func TestSortColumnIsShown(t *testing.T) {
 	for _, size := range smallSizes {
 		m := flowScreen(t, Remarks{})
 		m.Update(size)
@@ -59,15 +59,15 @@ func TestWatchShowsTheSortedColumn(t *testing.T) {
 			}
 			fitsSize(t, lines, size)
 		}
-		// One that was scrolled past comes back when it sorts, and stays where it is put
-		// when others are scrolled to.
+		// A column that was scrolled past is shown again when it becomes the sort column,
+		// and can be scrolled past again.
 		lines := m.keys("l", "l", "l", "2")
 		if heading := lines[len(m.head())]; !strings.HasPrefix(heading, "PROTO ") {
 			t.Errorf("%dx%d: %q", size.Width, size.Height, heading)
 		}
 		lines = m.keys("l", "l")
 		if heading := lines[len(m.head())]; strings.Contains(heading, "PROTO ") {
-			t.Errorf("%dx%d: it cannot be scrolled past: %q", size.Width, size.Height, heading)
+			t.Errorf("%dx%d: the sort column cannot be scrolled past: %q", size.Width, size.Height, heading)
 		}
 	}
 }
@@ -75,18 +75,18 @@ func TestWatchShowsTheSortedColumn(t *testing.T) {
 func fitsSize(t *testing.T, lines []string, size tea.WindowSizeMsg) {
 	t.Helper()
 	if len(lines) != size.Height {
-		t.Errorf("%d lines, not %d:\n%s", len(lines), size.Height, strings.Join(lines, "\n"))
+		t.Errorf("%d lines, want %d:\n%s", len(lines), size.Height, strings.Join(lines, "\n"))
 	}
 	for _, l := range lines {
 		if cells(l) > size.Width {
-			t.Errorf("%q is longer than %d", l, size.Width)
+			t.Errorf("%q is wider than %d cells", l, size.Width)
 		}
 	}
 }
 
-// TestWatchWarnsOnTop: what is wrong stands above the rows, whole, and so does the
-// node's name; the keys are all shown, and rows are left.
-func TestWatchWarnsOnTop(t *testing.T) {
+// TestWarningsAreShown checks that a small terminal shows the name of the node, complete
+// warnings and all keys, and has space for rows.
+func TestWarningsAreShown(t *testing.T) {
 	const fault = "3 records of attachments cannot be read: permission denied; run as root on the node"
 	for _, size := range smallSizes {
 		m := flowScreen(t, Remarks{Note: "2 connections are not shown", Fault: errors.New(fault)})
@@ -100,7 +100,7 @@ func TestWatchWarnsOnTop(t *testing.T) {
 			}
 		}
 		if m.visibleRows() < 2 {
-			t.Errorf("%dx%d: there is room for %d rows:\n%s", size.Width, size.Height, m.visibleRows(), strings.Join(lines, "\n"))
+			t.Errorf("%dx%d: space for only %d rows:\n%s", size.Width, size.Height, m.visibleRows(), strings.Join(lines, "\n"))
 		}
 		m = flowScreen(t, Remarks{})
 		m.Update(size)
@@ -113,10 +113,10 @@ func TestWatchWarnsOnTop(t *testing.T) {
 			}
 		}
 		if m.visibleRows() < 2 {
-			t.Errorf("%dx%d: there is room for %d rows:\n%s", size.Width, size.Height, m.visibleRows(), strings.Join(lines, "\n"))
+			t.Errorf("%dx%d: space for only %d rows:\n%s", size.Width, size.Height, m.visibleRows(), strings.Join(lines, "\n"))
 		}
 	}
-	// What keeps a table from being shown whole is said, and then gone.
+	// An interrupted dump is reported until the next reading.
 	m := flowScreen(t, Remarks{Fault: conntrack.ErrInterrupted})
 	m.Update(smallSizes[0])
 	if top := strings.Join(m.head(), " "); !strings.Contains(top, conntrack.ErrInterrupted.Error()) {

@@ -13,7 +13,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// numbered has rows of a number and a word.
+// numbered is a row with a number and a word.
 type numbered struct {
 	n    int
 	word string
@@ -35,8 +35,8 @@ func numberedSource(all []numbered, most int) Source[numbered] {
 	}
 }
 
-// Of many rows the first are kept, and all are counted.
-func TestWatchKeepsTheFirst(t *testing.T) {
+// TestFirstRowsAreKept checks that a reading keeps the first rows, and counts all.
+func TestFirstRowsAreKept(t *testing.T) {
 	var all []numbered
 	for _, i := range rand.Perm(100_000) {
 		all = append(all, numbered{i, fmt.Sprintf("word%05d", i)})
@@ -45,8 +45,8 @@ func TestWatchKeepsTheFirst(t *testing.T) {
 	s.Columns = append(s.Columns, report.Column[numbered]{Name: "COMING", Cell: func(*numbered) string { return "" }})
 	for _, tt := range []struct {
 		by         order
-		fit        int
-		first, end int // the first row's number, and the last one's
+		matched    int
+		first, end int // numbers of the first and the last row
 	}{
 		{order{}, 100_000, 99_999, 99_900},
 		{order{reverse: true}, 100_000, 0, 99},
@@ -60,21 +60,22 @@ func TestWatchKeepsTheFirst(t *testing.T) {
 		{order{column: 2, reverse: true}, 100_000, all[99_999].n, all[99_900].n},
 	} {
 		g := read(t.Context(), s, tt.by)
-		if g.seen != len(all) || g.matched != tt.fit || len(g.rows) != min(tt.fit, 100) {
-			t.Errorf("%+v: %d rows of %d that fit of %d", tt.by, len(g.rows), g.matched, g.seen)
+		if g.seen != len(all) || g.matched != tt.matched || len(g.rows) != min(tt.matched, 100) {
+			t.Errorf("%+v: %d rows; %d of %d match", tt.by, len(g.rows), g.matched, g.seen)
 			continue
 		}
 		if n := len(g.rows); n > 0 && (g.rows[0].value.n != tt.first || g.rows[n-1].value.n != tt.end) {
-			t.Errorf("%+v: from %v to %v", tt.by, g.rows[0], g.rows[n-1])
+			t.Errorf("%+v: rows from %v to %v", tt.by, g.rows[0], g.rows[n-1])
 		}
 		if cap(g.rows) > 4*100 {
-			t.Errorf("%+v: there is room for %d rows", tt.by, cap(g.rows))
+			t.Errorf("%+v: capacity for %d rows", tt.by, cap(g.rows))
 		}
 	}
 }
 
-// A dump that the kernel calls incomplete is shown, and any other error is one.
-func TestWatchInterrupted(t *testing.T) {
+// TestInterruptedDump checks that the rows of an incomplete dump are shown, and that other
+// errors are errors.
+func TestInterruptedDump(t *testing.T) {
 	failed := errors.New("failed")
 	for _, err := range []error{conntrack.ErrInterrupted, failed} {
 		s := numberedSource(nil, 10)

@@ -17,8 +17,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// drawn is a screen of rows, and what it shows after keys.
-func drawn(t *testing.T, all []numbered) (m *model[numbered], press func(keys ...string) string) {
+// numberedScreen returns a screen of rows, and a function that presses keys and returns the
+// screen.
+func numberedScreen(t *testing.T, all []numbered) (m *model[numbered], press func(keys ...string) string) {
 	t.Helper()
 	s := numberedSource(all, 1000)
 	m = newModel(s, report.Style{}, read(t.Context(), s, order{}), make(chan settings, 1))
@@ -36,13 +37,13 @@ func drawn(t *testing.T, all []numbered) (m *model[numbered], press func(keys ..
 	}
 }
 
-func TestWatchScreen(t *testing.T) {
+func TestKeys(t *testing.T) {
 	var all []numbered
 	for i := range 20 {
 		all = append(all, numbered{i, fmt.Sprintf("w%d", 100-i)})
 	}
 	all = append(all, numbered{20, "evil\x1b[2J\u202e" + strings.Repeat("x", 100)})
-	m, press := drawn(t, all)
+	m, press := numberedScreen(t, all)
 	for _, tt := range []struct {
 		keys          []string
 		shown, absent string
@@ -59,21 +60,21 @@ func TestWatchScreen(t *testing.T) {
 		{[]string{">"}, "by NUMBER,", ""},
 		{[]string{"9"}, "by WORD,", ""},
 		{[]string{"/", "W", "9", "9"}, `21 rows, 1 with "W99"`, "w98"},
-		{[]string{"backspace"}, `21 rows, 1 with "W9"`, "w98"}, // until the next look
+		{[]string{"backspace"}, `21 rows, 1 with "W9"`, "w98"}, // until the next reading
 		{[]string{"enter", "?"}, "q end  arrows", "filter: "},
 		{[]string{"esc"}, "21 rows, by WORD", "arrows"},
 		{[]string{"p"}, ", paused", ""},
 	} {
 		text := press(tt.keys...)
 		if !strings.Contains(text, tt.shown) || tt.absent != "" && strings.Contains(text, tt.absent) {
-			t.Errorf("after %q %q is missing, or %q is there:\n%s", tt.keys, tt.shown, tt.absent, text)
+			t.Errorf("after the keys %q, %q is missing or %q is shown:\n%s", tt.keys, tt.shown, tt.absent, text)
 		}
 		fitsTerminal(t, m, text)
 	}
 }
 
-// A text is scrolled and filtered, and keeps its order.
-func TestWatchText(t *testing.T) {
+// TestText checks that text can be scrolled and filtered, but not sorted.
+func TestText(t *testing.T) {
 	var all []string
 	for i := range 20 {
 		all = append(all, fmt.Sprintf("line %d %s end", i, strings.Repeat("x", 3*i)), "")
@@ -107,43 +108,42 @@ func TestWatchText(t *testing.T) {
 			m.View()
 		}
 		if text := m.View().Content; !strings.Contains(text, tt.shown) || tt.absent != "" && strings.Contains(text, tt.absent) {
-			t.Errorf("after %q %q is missing, or %q is there:\n%q", tt.keys, tt.shown, tt.absent, text)
+			t.Errorf("after the keys %q, %q is missing or %q is shown:\n%q", tt.keys, tt.shown, tt.absent, text)
 		}
 	}
 }
 
-// fitsTerminal reports a screen that is not as large as the terminal.
+// fitsTerminal checks the size of a screen.
 func fitsTerminal(t *testing.T, m *model[numbered], text string) {
 	t.Helper()
 	lines := strings.Split(text, "\n")
 	if len(lines) != m.height {
-		t.Errorf("%d lines, not %d:\n%s", len(lines), m.height, text)
+		t.Errorf("%d lines, want %d:\n%s", len(lines), m.height, text)
 	}
 	for _, l := range lines {
 		if cells(l) > m.width {
-			t.Errorf("%q is longer than %d", l, m.width)
+			t.Errorf("%q is wider than %d cells", l, m.width)
 		}
 	}
 }
 
-// A terminal may be of any size.
-func TestWatchSizes(t *testing.T) {
-	m, press := drawn(t, []numbered{{1, "a"}, {2, "b"}, {3, "c"}})
+func TestTerminalSizes(t *testing.T) {
+	m, press := numberedScreen(t, []numbered{{1, "a"}, {2, "b"}, {3, "c"}})
 	for _, width := range []int{0, 1, 5, 21, 200} {
 		for _, height := range []int{1, 2, 3, 4, 50} {
 			m.Update(tea.WindowSizeMsg{Width: width, Height: height})
 			fitsTerminal(t, m, press("j", "r"))
 			if w := <-m.changes; w != m.settings {
-				t.Errorf("%+v is asked for, not %+v", w, m.settings)
+				t.Errorf("a key requests %+v, want %+v", w, m.settings)
 			}
 		}
 	}
 }
 
-// What a look finds while it is paused is not shown, an error is shown beside what
-// was there before, and rows of an older order are put into the new one.
-func TestWatchTakes(t *testing.T) {
-	m, press := drawn(t, []numbered{{1, "a"}, {2, "b"}})
+// TestTakeReading checks that a reading is not shown while the screen is paused, that an
+// error is shown with the rows before, and that a reading in an earlier order is reordered.
+func TestTakeReading(t *testing.T) {
+	m, press := numberedScreen(t, []numbered{{1, "a"}, {2, "b"}})
 	later := read(t.Context(), numberedSource([]numbered{{7, "a"}, {8, "b"}, {9, "c"}}, 10), order{})
 	press("p")
 	m.Update(later)
@@ -157,28 +157,28 @@ func TestWatchTakes(t *testing.T) {
 	}
 	m.Update(later)
 	if text := press(); !strings.Contains(text, "3 rows") || strings.Contains(text, "right") || strings.Index(text, "\n7") > strings.Index(text, "\n9") {
-		t.Errorf("after another look:\n%s", text)
+		t.Errorf("after another reading:\n%s", text)
 	}
 }
 
-// The terminal becomes what it was, whoever panics.
-func TestWatchPanics(t *testing.T) {
+// TestPanics checks that the terminal is restored after a panic of the source or the model.
+func TestPanics(t *testing.T) {
 	t.Setenv("TERM", "vt100")
 	for _, drawing := range []bool{false, true} {
-		user := onTerminal(t)
+		user := newTerminal(t)
 		before, err := unix.IoctlGetTermios(int(user.Fd()), unix.TCGETS)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s := numberedSource([]numbered{{1, "a"}}, 10)
 		first := s.Read
-		var looks atomic.Int32
+		var readings atomic.Int32
 		var raw bool
 		s.Read = func(ctx context.Context, add func(numbered)) (Remarks, error) {
-			if looks.Add(1) > 2 && !drawing {
+			if readings.Add(1) > 2 && !drawing {
 				during, err := unix.IoctlGetTermios(int(user.Fd()), unix.TCGETS)
 				raw = err == nil && during.Lflag&unix.ECHO == 0
-				panic("while looking")
+				panic("while reading")
 			}
 			return first(ctx, add)
 		}
@@ -194,27 +194,27 @@ func TestWatchPanics(t *testing.T) {
 			defer func() { panicked = recover() }()
 			err = Watch(&c, Flags{Watch: true, interval: minInterval}, output.Writer{}, s)
 		}()
-		want := []string{"while looking"}
+		want := []string{"while reading"}
 		if drawing {
 			want = []string{"nil pointer", ".table("}
 		}
 		for _, text := range want {
 			if !strings.Contains(fmt.Sprint(panicked), text) {
-				t.Errorf("it panicked with %v, not %s, and %v", panicked, text, err)
+				t.Errorf("panic %v, want %s; error %v", panicked, text, err)
 			}
 		}
 		if raw == drawing {
-			t.Errorf("raw %t before the panic", raw)
+			t.Errorf("raw mode before the panic: %t", raw)
 		}
 		after, err := unix.IoctlGetTermios(int(user.Fd()), unix.TCGETS)
 		if err != nil || *after != *before {
-			t.Errorf("the terminal is %+v, %v, not %+v", after, err, before)
+			t.Errorf("the terminal is %+v, %v, want %+v", after, err, before)
 		}
 	}
 }
 
-// onTerminal is the programs' end of a pseudo terminal that nobody looks at.
-func onTerminal(t *testing.T) *os.File {
+// newTerminal returns the slave end of a pseudoterminal.
+func newTerminal(t *testing.T) *os.File {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Nobody looks before the interval is over, nor before the pace allows, even where
-// a key asks for it.
-func TestWatchPace(t *testing.T) {
+// TestReadingPace checks that a reading begins after the interval, or after a key, and not
+// before pauseFactor allows.
+func TestReadingPace(t *testing.T) {
 	for _, tt := range []struct {
-		interval, took, key int // in milliseconds; the key comes once, 0: never
+		interval, took, key int // in milliseconds; the key is pressed once; 0 for never
 		want                []int
 	}{
 		{1000, 0, 0, []int{1000, 2000, 3000}},
@@ -35,7 +35,7 @@ func TestWatchPace(t *testing.T) {
 			x.repeat(ctx, changes, settings{}, took, func(w settings) time.Duration {
 				at = append(at, int(time.Since(begin)/ms))
 				if tt.key > 0 && (at[len(at)-1] >= tt.key) != (w.column == 1) {
-					t.Errorf("%+v: at %d column %d is asked for", tt, at, w.column)
+					t.Errorf("%+v: at %d the reading sorts by column %d", tt, at, w.column)
 				}
 				if len(at) == len(tt.want) {
 					end()
@@ -44,14 +44,14 @@ func TestWatchPace(t *testing.T) {
 				return took
 			})
 			if !slices.Equal(at, tt.want) {
-				t.Errorf("%+v: looked at %v", tt, at)
+				t.Errorf("%+v: readings at %v", tt, at)
 			}
 		})
 	}
 }
 
-// Nobody looks while it is paused.
-func TestWatchPause(t *testing.T) {
+// TestPause checks that no reading begins while the screen is paused.
+func TestPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
 		changes := make(chan settings, 1)
@@ -67,7 +67,7 @@ func TestWatchPause(t *testing.T) {
 			return 0
 		})
 		if want := []time.Duration{time.Second, time.Hour}; !slices.Equal(at, want) {
-			t.Errorf("looked at %v, not %v", at, want)
+			t.Errorf("readings at %v, want %v", at, want)
 		}
 	})
 }
