@@ -20,8 +20,8 @@ const (
 )
 
 // annotations applies the annotations of the pod to the policy of its network. A fault
-// of an annotation has no line and column: its user writes the manifest of the pod, not
-// the text on stdin.
+// of an annotation has no line and column, because users write annotations in the manifest
+// of the pod.
 func (r *reader) annotations(p *masq.Policy) {
 	config, given := r.value("runtimeConfig")
 	if !given {

@@ -39,7 +39,7 @@ func TestPodFaults(t *testing.T) {
 		"K8S_POD_NAMESPACE=a\nb": `CNI_ARGS.K8S_POD_NAMESPACE: "a\nb" has characters that cannot be printed; give the name as in Kubernetes`,
 		"K8S_POD_UID=\u202e":     `CNI_ARGS.K8S_POD_UID: "\u202e" has characters that cannot be printed; give the name as in Kubernetes`,
 		"K8S_POD_UID=\xff":       `CNI_ARGS.K8S_POD_UID: "\xff" has characters that cannot be printed; give the name as in Kubernetes`,
-		// Also behind the end of what is kept.
+		// The part of the name that is cut off is checked too.
 		"K8S_POD_NAME=" + strings.Repeat("n", 254) + "\x00": `CNI_ARGS.K8S_POD_NAME: "` + strings.Repeat("n", 120) + `..." has characters that cannot be printed; give the name as in Kubernetes`,
 	} {
 		_, err := Load([]byte(contract), args)

@@ -10,47 +10,43 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Conf is what a network asks of the plugin, for one call.
+// Conf is the configuration of a network for one call of the plugin.
 type Conf struct {
-	// CNIVersion is the one that the result has to be in. A configuration
-	// without one is of version 0.1.0.
+	// CNIVersion is the version of the result. Without cniVersion it is 0.1.0.
 	CNIVersion string
-	// Name is that of the network.
+	// Name is the name of the network.
 	Name string
-	// IPAMType is the plugin that gives out addresses; empty in chained mode.
+	// IPAMType is the name of the IPAM plugin, empty in chained mode.
 	IPAMType string
-	// IPAMSubnets are the subnets that host-local, or an IPAM plugin that is
-	// configured like it, gives out addresses of. Empty when they are unknown.
+	// IPAMSubnets are the subnets of host-local, or of an IPAM plugin with the same
+	// configuration. They are empty if unknown.
 	IPAMSubnets []netip.Prefix
-	// MTU is that of the link, in bytes; 0 is that of the uplink.
+	// MTU is the MTU of the link in bytes. 0 is the MTU of the uplink.
 	MTU int
-	// IPMasq is false where the network asks for the link alone.
+	// IPMasq is false if the network asks for a link without masquerading.
 	IPMasq bool
-	// Policy is complete but for Subnets, which PolicyFor knows.
+	// Policy lacks only Subnets, which PolicyFor adds.
 	Policy masq.Policy
-	// PolicyNamed tells that the network names at least one key of a policy
-	// itself. Where it does not, a node's own policy may take the place of
-	// Policy; what the pod's annotations asked for is in Policy all the same.
+	// PolicyNamed is true if the network gives at least one key of a policy. Otherwise the
+	// policy of the node overrides Policy, except for the annotations of the pod.
 	PolicyNamed bool
-	// SpoofCheck drops packets of the container with a source not its own.
+	// SpoofCheck drops packets of the container with another source address.
 	SpoofCheck bool
-	// StateDir is where attachments are recorded: absolute and clean.
+	// StateDir is the directory of the records: absolute and clean.
 	StateDir string
-	// Pod is who the runtime says that the container is, in CNI_ARGS.
+	// Pod is the pod of the container, from CNI_ARGS.
 	Pod masq.Pod
-	// PrevResult is the result of the plugin before in the chain, at ADD, or
-	// the one of the whole ADD, at CHECK and DEL. Nil at ADD in main mode.
-	// Its lists hold no nil, each address is set, and each index of an
-	// interface is within the interfaces.
+	// PrevResult is the result of the previous plugin of the chain at ADD, and the result of
+	// the whole ADD at CHECK and DEL. It is nil at ADD in main mode. Its lists contain no
+	// nil, each address is set, and each index of an interface is valid.
 	PrevResult *types100.Result
-	// ValidAttachments are those that GC has to leave. Nil says that the
-	// runtime gave no list, which is not the same as an empty one: libcni
-	// writes null for a list without entries.
+	// ValidAttachments are the attachments that GC must keep. Nil means that the runtime
+	// gave no list. An empty list, which libcni writes as null, means that GC keeps none.
 	ValidAttachments []types.GCAttachment
 }
 
-// Chained reports whether another plugin made the link. A result from before
-// does not tell by itself: CHECK and DEL have one in main mode too.
+// Chained reports whether another plugin made the link. PrevResult alone does not show that:
+// CHECK and DEL have it in main mode too.
 func (c *Conf) Chained() bool { return c.PrevResult != nil && c.IPAMType == "" }
 
 // Load reads the configuration that a runtime gives on stdin and in CNI_ARGS. An error is

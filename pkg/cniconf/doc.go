@@ -1,34 +1,34 @@
-// Package cniconf turns what a container runtime gives the plugin masq, the
-// network configuration on stdin and CNI_ARGS, into a validated configuration.
+// Package cniconf reads the input of the plugin masq from a container runtime, which is the
+// network configuration on stdin and CNI_ARGS, and returns a validated configuration.
 //
-// Load is for ADD, CHECK, GC and STATUS. LoadForRemoval is for DEL, which has to
-// work although somebody has since written a fault into the policy. VERSION
-// comes without a configuration.
+// Load is for ADD, CHECK, GC and STATUS. LoadForRemoval is for DEL, which must succeed even
+// if the policy has become faulty since ADD. VERSION has no configuration.
 //
 // # Faults
 //
-// All faults are reported at once, in one *types.Error whose Details hold one a
-// line, in the order of docs/configuration:
+// All faults are reported at once, in one *types.Error. Its Details have a line for each
+// fault, in the order of the text:
 //
-//	mtu: 1000: is below 1280, the least that IPv6 needs; give 0 (that of the uplink) or 1280-65535
-//	nonMasqueradeCIDRs: "10.0.0.1/8": has bits beyond its length; write "10.0.0.0/8"
+//	line 1, column 58: mtu: 1000 is below 1280, the minimum of IPv6; give 0 (the MTU of the uplink) or 1280-65535
+//	line 1, column 85: nonMasqueradeCIDRs: "10.0.0.1/8" has bits beyond its length; write "10.0.0.0/8"
 //
-// Its code is that of the CNI specification:
+// Line and column are positions in the text on stdin. A runtime that uses libcni writes this
+// text on one line, with the keys in alphabetical order. Annotations of a pod and CNI_ARGS
+// have no line and column.
 //
-//	1  cniVersion is none that is supported; nothing else is judged then
-//	4  CNI_ARGS alone is at fault
-//	6  stdin is not one JSON object
-//	7  everything else
+// The code of the error is defined by the CNI specification:
 //
-// Text from outside is quoted and cut to size, so that a message is one line
-// and harmless on a terminal.
+//	1  cniVersion is not supported; no other fault is reported then
+//	4  only CNI_ARGS is faulty
+//	6  stdin is not a JSON object
+//	7  all other faults
 //
 // # Strictness
 //
-// The plugin's own keys are strict: a wrong type, null included, is a fault.
-// So is a key that neither the plugin nor CNI knows, and one that is given
-// twice; libcni decodes and encodes a configuration before the plugin sees it,
-// so the last shows only where the plugin is called without libcni. CNI's keys
-// may be null, which is the same as absent. Of "ipam" only the type and the
-// subnets of host-local are looked at; the rest is the IPAM plugin's.
+// The keys of the plugin are strict: a wrong type is a fault, null included. An unknown key
+// and a repeated key are faults too. libcni removes repeated keys, so that these appear only
+// if the plugin is called without libcni. A key of CNI with null counts as absent. Of "ipam",
+// only the type and the subnets of host-local are read; the IPAM plugin reads the rest.
+//
+// To debug, call the plugin with the configuration on stdin and CNI_COMMAND=STATUS.
 package cniconf

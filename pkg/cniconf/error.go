@@ -9,7 +9,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// err returns all faults as one *types.Error, or nil if there is none.
+// err returns all faults as one *types.Error. It is nil without a fault.
 func (r *reader) err(network string) error {
 	what := "invalid configuration"
 	if network != "" {

@@ -137,7 +137,7 @@ func written(t *testing.T, p masq.Policy) string {
 		"masqLinkLocal": p.LinkLocal4, "masqLinkLocalIPv6": p.LinkLocal6,
 		"toPorts": strings.Join(ranges, ","), "randomFully": p.RandomFully, "mssClamp": p.MSSClamp,
 		"helpers": helpers, "dropInvalid": p.DropInvalid, "acceptOtherLinks": p.AcceptOtherLinks,
-		// Without a prefix or an address the key has to be a list all the same.
+		// An empty list must not become null.
 		"nonMasqueradeCIDRs": append([]netip.Prefix{}, p.NonMasquerade...),
 		"masqueradeCIDRs":    append([]netip.Prefix{}, p.Masquerade...),
 		"snatAddresses":      append([]netip.Addr{}, p.SNATAddresses...),

@@ -11,7 +11,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// unversioned is the version of a configuration that names none.
+// unversioned is the version of a configuration without cniVersion.
 const unversioned = "0.1.0"
 
 // version returns the version of CNI that the configuration is written in, or "" if it

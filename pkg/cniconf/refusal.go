@@ -16,8 +16,8 @@ type Refusal struct {
 
 const maxRefusalFaults = 8
 
-// LoadRefusal reads the faults of the annotations. found is false if there is none, or
-// if the network or the pod is unknown.
+// LoadRefusal returns the faults of the annotations. found is false without a fault, and if
+// the network or the pod is unknown.
 func LoadRefusal(stdin []byte, cniArgs string) (x Refusal, found bool) {
 	r, err := newReader(stdin)
 	if err != nil {

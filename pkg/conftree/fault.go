@@ -87,7 +87,7 @@ func (r *Reader) Fault(at Place, key, value, wrong, remedy string) {
 // IsFaulty reports whether there is a fault.
 func (r *Reader) IsFaulty() bool { return len(r.faults) > 0 }
 
-// Faults returns the faults in order, nil if there is none. Files come in the given
+// Faults returns the faults in order. It returns nil without a fault. Files come in the given
 // order. Within a file, a fault without a line comes last.
 func (r *Reader) Faults(files ...string) Faults {
 	if !r.IsFaulty() {

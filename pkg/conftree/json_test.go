@@ -36,7 +36,7 @@ func TestParseJSON(t *testing.T) {
 		t.Errorf("got\n%q\nwant\n%q", got, want)
 	}
 	if b, given := v.Member("b"); !given || b.Kind != Null {
-		t.Errorf("of a repeated key the last value should count, got %+v", b)
+		t.Errorf("the last value of a repeated key should count, got %+v", b)
 	}
 	if _, given := v.Member("c"); given {
 		t.Error("a missing key has a value")

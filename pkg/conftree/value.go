@@ -17,8 +17,8 @@ type Value struct {
 	Text string
 	// Plain is true for a YAML scalar without quotes, which may be a boolean of YAML 1.1.
 	Plain   bool
-	Items   []Value  // of a list
-	Members []Member // of an object, in the order of the text
+	Items   []Value  // elements of a list
+	Members []Member // keys and values of an object, in the order of the text
 	// Raw is the JSON text of the value, nil for YAML.
 	Raw []byte
 }
@@ -45,8 +45,8 @@ func (k Kind) wrongType() string {
 	return [...]string{"is not valid", "is not allowed here", "is a boolean", "is a number", "is a string", "is a list", "is an object"}[k]
 }
 
-// Member returns the value of a key of an object. Of a repeated key it is the last
-// value, as for encoding/json.
+// Member returns the value of a key of an object. If the key is repeated, the last value
+// counts, as for encoding/json.
 func (v Value) Member(key string) (value Value, given bool) {
 	for _, m := range v.Members {
 		if m.Key.Text == key {

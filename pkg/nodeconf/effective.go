@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// effective is a configuration as a file that gives every key.
+// effective is the content of a file that gives every key.
 type effective struct {
 	NonMasqueradeCIDRs []netip.Prefix      `json:"nonMasqueradeCIDRs"`
 	CIDRLimit          int                 `json:"cidrLimit,omitempty"`
@@ -31,12 +31,12 @@ type effective struct {
 	Warnings           conftree.Faults     `json:"warnings,omitempty"`
 }
 
-// MarshalJSON writes the configuration as a file, which Parse reads back. Where
-// there are warnings, they are one more key, which no file can have.
+// MarshalJSON returns the configuration as a file that Parse accepts. Warnings are a further
+// key, which Parse does not accept.
 func (n Node) MarshalJSON() ([]byte, error) {
 	p := n.Policy
 	e := effective{
-		// Without an entry the key has to be a list all the same.
+		// An empty list must not become null.
 		NonMasqueradeCIDRs: append([]netip.Prefix{}, p.NonMasquerade...),
 		MasqueradeCIDRs:    append([]netip.Prefix{}, p.Masquerade...),
 		MasqLinkLocal:      p.LinkLocal4,
@@ -73,8 +73,8 @@ func portsText(ranges []masq.PortRange) string {
 	return strings.Join(out, ",")
 }
 
-// String is the configuration for people: its keys, and the destinations that
-// are direct in consequence.
+// String returns the configuration for people: its keys, and the direct destinations that
+// result from them.
 func (n Node) String() string {
 	p := n.Policy
 	var b strings.Builder
@@ -86,14 +86,14 @@ func (n Node) String() string {
 	}
 	direct := texts(p.NonMasquerade, "none")
 	if n.Assumed {
-		direct = append(direct, "(assumed, since no file gives this key)")
+		direct = append(direct, "(the default: no file gives this key)")
 	}
 	row("nonMasqueradeCIDRs", direct...)
 	row("masqueradeCIDRs", texts(p.Masquerade, "none")...)
 	row("masqLinkLocal", fmt.Sprint(p.LinkLocal4))
 	row("masqLinkLocalIPv6", fmt.Sprint(p.LinkLocal6))
 	row("sourceCIDRs", texts(n.SourceCIDRs, "none: attachments only")...)
-	row("snatAddresses", texts(p.SNATAddresses, "none: the uplink's")...)
+	row("snatAddresses", texts(p.SNATAddresses, "none: the address of the uplink")...)
 	if len(p.SNATRouted) > 0 {
 		row("snatAddressesRouted", texts(p.SNATRouted, "")...)
 	}
@@ -116,7 +116,7 @@ func (n Node) String() string {
 	return b.String()
 }
 
-// texts are the values of a list, or what to say instead of an empty one.
+// texts returns the values of a list as texts. For an empty list it returns none.
 func texts[T any](list []T, none string) []string {
 	if len(list) == 0 {
 		return []string{none}

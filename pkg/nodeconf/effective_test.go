@@ -52,12 +52,12 @@ direct, IPv6        fd00::/8
 		{"", `nonMasqueradeCIDRs  10.0.0.0/8
                     172.16.0.0/12
                     192.168.0.0/16
-                    (assumed, since no file gives this key)
+                    (the default: no file gives this key)
 masqueradeCIDRs     none
 masqLinkLocal       false
 masqLinkLocalIPv6   false
 sourceCIDRs         none: attachments only
-snatAddresses       none: the uplink's
+snatAddresses       none: the address of the uplink
 toPorts             none: the kernel chooses
 randomFully         true
 mssClamp            pmtu

@@ -40,7 +40,7 @@ func TestNotYAML(t *testing.T) {
 		{"open", "a: [\n", "f:2:1: the file is not valid YAML: while parsing a flow node: did not find expected node content; correct the syntax"},
 		{"quote", "a: 'x", "f:1:6: the file is not valid YAML: while scanning a quoted scalar: found unexpected end of stream; correct the syntax"},
 		{"surrogate", `a: "\ud83d"`, "f:1:7: the file is not valid YAML: while scanning a quoted scalar: found invalid Unicode character escape code; correct the syntax"},
-		{"two documents", "toPorts: ''\n---\ntoPorts: ''\n", "f:3:1: a second YAML document begins here; keep one document, or put each into a file of its own"},
+		{"two documents", "toPorts: ''\n---\ntoPorts: ''\n", "f:3:1: a second YAML document begins here; keep one document, or put each into a separate file"},
 		{"later fault", "toPorts: ''\n---\n[", "f:3:2: the file is not valid YAML: while parsing a flow node: did not find expected node content; correct the syntax"},
 		{"alias", "snatAddresses: &a []\nsourceCIDRs: *a\n", `f:2:14: "*a" is an alias; write out the value that it stands for`},
 		{"unknown alias", "a: *x", "f:1:4: the file is not valid YAML: unknown anchor 'x' referenced; correct the syntax"},

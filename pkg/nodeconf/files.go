@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	// maxFiles bounds how many files are merged.
+	// maxFiles is the maximum number of files that are merged.
 	maxFiles = 64
-	// maxAttempts bounds how often files that change while they are read are
-	// read again. A ConfigMap changes once a minute at most.
+	// maxAttempts is how often files are read if they change while they are read. A
+	// ConfigMap changes at most once a minute.
 	maxAttempts = 10
 )
 
-// Load reads the files that match a path, or a pattern such as
-// /etc/config/ip-masq*, and merges them in the order of their names. It returns
-// the names too; where there are none, nothing matches and the configuration is
-// Default. An error is of type Faults.
+// Load reads the file at a path, or the files that match a pattern such as
+// /etc/config/ip-masq*, and merges them in the order of their names. It also returns the
+// names. If no file exists, there are no names, and the configuration is Default. An error
+// is of type conftree.Faults.
 //
-// Only the last element of a pattern can have *, ? and [. It matches no hidden
-// names, such as the ..data of a ConfigMap, and no directories.
+// Only the last element of a pattern can have *, ? and [. It matches no hidden names, such
+// as ..data of a ConfigMap, and no directories.
 //
-// What is read is what all files were at one moment, also while the kubelet swaps
-// the directory that they are links into.
+// Load reads all files as they were at one moment, even while the kubelet replaces the
+// directory that they link to.
 func Load(pattern string) (Node, []string, error) {
 	files, err := snapshot(func() ([]string, error) { return match(pattern) }, true)
 	if err != nil {
@@ -44,9 +44,9 @@ func Load(pattern string) (Node, []string, error) {
 	return n, names, err
 }
 
-// LoadFiles reads and merges files each of which has to be there.
+// LoadFiles reads and merges files. A missing file is a fault.
 func LoadFiles(names ...string) (Node, error) {
-	var distinct []string // a name that comes twice is one file
+	var distinct []string // ignore repeated names
 	for _, name := range names {
 		if !slices.Contains(distinct, name) {
 			distinct = append(distinct, name)
@@ -59,19 +59,19 @@ func LoadFiles(names ...string) (Node, error) {
 	return parse(files)
 }
 
-// match lists the names that match a pattern, in order.
+// match returns the names that match a pattern, in order.
 func match(pattern string) ([]string, error) {
 	if !strings.ContainsAny(pattern, `*?[\`) {
 		return []string{pattern}, nil
 	}
 	if _, err := os.Lstat(pattern); err == nil {
-		return []string{pattern}, nil // a name may have such characters
+		return []string{pattern}, nil // the name of a file may have such characters
 	}
 	dir, last := filepath.Split(pattern)
 	if strings.ContainsAny(dir, `*?[\`) {
 		return nil, conftree.Faults{{File: pattern, Message: "the pattern has a wildcard in the name of a directory; use wildcards in the last element only"}}
 	}
-	// filepath.Glob takes a directory that it cannot read for an empty one.
+	// filepath.Glob ignores a directory that it cannot read.
 	entries, err := os.ReadDir(filepath.Clean(dir + "."))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -96,8 +96,8 @@ func match(pattern string) ([]string, error) {
 	return names, nil // os.ReadDir sorts
 }
 
-// isHidden reports whether a name begins with a dot that its pattern does not
-// ask for. Names with two are the kubelet's (..data and what it links to).
+// isHidden reports whether a name begins with a dot and its pattern does not. Names with two
+// dots belong to the kubelet (..data and its target).
 func isHidden(name, pattern string) bool {
 	return strings.HasPrefix(name, "..") || name[0] == '.' && pattern[0] != '.'
 }
@@ -109,16 +109,15 @@ func unreadable(name string, err error) conftree.Fault {
 	return conftree.Fault{File: name, Message: "cannot be read: " + err.Error()}
 }
 
-// snapshot reads files until none of them, and not the list of them, has changed
-// between reading the first and having read the last. It leaves out what is not
-// there, if it may.
-func snapshot(list func() ([]string, error), absent bool) ([]file, error) {
+// snapshot reads files again until neither the files nor their names change during the
+// reading. It ignores missing files if mayBeMissing is true.
+func snapshot(list func() ([]string, error), mayBeMissing bool) ([]file, error) {
 	for range maxAttempts {
 		names, err := list()
 		if err != nil {
 			return nil, err
 		}
-		files, stable, err := readAll(names, absent)
+		files, stable, err := readAll(names, mayBeMissing)
 		if err != nil {
 			return nil, err
 		}
@@ -130,9 +129,9 @@ func snapshot(list func() ([]string, error), absent bool) ([]file, error) {
 	return nil, conftree.Faults{{Message: fmt.Sprintf("the files changed %d times while they were read; replace each file in one step, by renaming a new file to its name", maxAttempts)}}
 }
 
-// readAll reads files, and reports whether they are all still what was read. One
-// that cannot be read does not hide what is wrong with the others.
-func readAll(names []string, absent bool) (files []file, stable bool, err error) {
+// readAll reads files. stable is false if a file changed meanwhile. A file that cannot be
+// read does not hide the faults of the others.
+func readAll(names []string, mayBeMissing bool) (files []file, stable bool, err error) {
 	if len(names) > maxFiles {
 		return nil, false, conftree.Faults{{File: names[maxFiles], Message: fmt.Sprintf("there are %d files; give at most %d", len(names), maxFiles)}}
 	}
@@ -140,14 +139,14 @@ func readAll(names []string, absent bool) (files []file, stable bool, err error)
 	var missing []string
 	for _, name := range names {
 		data, info, err := readFile(name)
-		if absent && errors.Is(err, fs.ErrNotExist) {
+		if mayBeMissing && errors.Is(err, fs.ErrNotExist) {
 			missing = append(missing, name)
 			continue
 		}
 		files, infos = append(files, file{name, data, err}), append(infos, info)
 	}
 	for _, name := range missing {
-		// A link may have led into a directory that was swapped just then.
+		// Its link may have pointed into a directory that was just replaced.
 		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
 			return nil, false, nil
 		}
@@ -166,12 +165,12 @@ func readAll(names []string, absent bool) (files []file, stable bool, err error)
 
 var (
 	errDirectory = errors.New("it is a directory; give a file, or a pattern such as \"/etc/config/ip-masq*\"")
-	errNoFile    = errors.New("it is no regular file")
+	errNoFile    = errors.New("it is not a regular file; give a regular file")
 )
 
-// readFile reads as much of a file as is needed to see that it is too long.
+// readFile reads a file, but not more than shows that it is too long.
 func readFile(name string) ([]byte, os.FileInfo, error) {
-	info, err := os.Stat(name) // opening a FIFO would wait for its writer
+	info, err := os.Stat(name) // because opening a FIFO would wait for its writer
 	if err != nil {
 		return nil, nil, err
 	}

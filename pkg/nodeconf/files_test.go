@@ -82,7 +82,7 @@ func TestLoadFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err = Load(pipe)
-	wantFaults(t, err, pipe+": cannot be read: it is no regular file")
+	wantFaults(t, err, pipe+": cannot be read: it is not a regular file; give a regular file")
 	// One that is not there does not hide what is wrong with the others.
 	_, err = LoadFiles(a, filepath.Join(dir, "none"), b, filepath.Join(dir, "\x1b"))
 	wantFaults(t, err, filepath.Join(dir, "none")+": cannot be read: no such file or directory\n"+

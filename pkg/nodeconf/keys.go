@@ -14,7 +14,7 @@ type key struct {
 	// agents is true for a key of ip-masq-agent. Such a key is accepted in any case, and
 	// with null for some types, as by encoding/json there. Our own keys are strict.
 	agents bool
-	about  string // for the schema
+	about  string // the description in the schema
 	schema schema
 	read   func(r *reader, k key, v conftree.Value)
 }
@@ -29,13 +29,13 @@ var keys = []key{
 	},
 	{
 		name: "cidrLimit", agents: true,
-		about:  "How many entries nonMasqueradeCIDRs may have in this file.",
+		about:  "Maximum number of entries of nonMasqueradeCIDRs in this file.",
 		schema: schema{Type: "integer", Minimum: new(0), Default: defaultLimit},
 		read:   (*reader).cidrLimit,
 	},
 	{
 		name:   "masqueradeCIDRs",
-		about:  "Destinations that are masqueraded although a shorter prefix of nonMasqueradeCIDRs has them.",
+		about:  "Destinations that are masqueraded although a shorter prefix of nonMasqueradeCIDRs contains them.",
 		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MaxPrefixes, UniqueItems: true, Default: []string{}},
 		read:   func(r *reader, k key, v conftree.Value) { r.prefixes(k, v, &r.s.masquerade) },
 	},
@@ -53,13 +53,13 @@ var keys = []key{
 	},
 	{
 		name:   "sourceCIDRs",
-		about:  "Sources that come under the node's policy although another plugin wired them.",
+		about:  "Addresses of pods of other plugins to which the policy of the node applies.",
 		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MaxPrefixes, UniqueItems: true, Default: []string{}},
 		read:   func(r *reader, k key, v conftree.Value) { r.prefixes(k, v, &r.s.sources) },
 	},
 	{
 		name:   "snatAddresses",
-		about:  "Egress addresses to choose from for each connection. Addresses that the node lacks at the time are left out. If the list has no address of a family, the kernel takes the address of the uplink.",
+		about:  "Egress addresses, one of which is chosen for each connection. Addresses that the node does not have at the time are ignored. If the list has no address of a family, the kernel takes the address of the uplink.",
 		schema: schema{Type: "array", Items: addressSchema(), MaxItems: masq.MaxSNATAddresses, UniqueItems: true, Default: []string{}},
 		read:   func(r *reader, k key, v conftree.Value) { r.addresses(k, v, &r.s.snat) },
 	},
@@ -71,55 +71,55 @@ var keys = []key{
 	},
 	{
 		name:   "toPorts",
-		about:  "Source ports to choose from: FIRST-LAST within 1024-65535, several separated by commas. Empty leaves the choice to the kernel. Sources below 1024 are exempt.",
+		about:  "Source ports to choose from: FIRST-LAST within 1024-65535, several separated by commas. If empty, the kernel chooses. Connections from a port below 1024 are exempt.",
 		schema: schema{Type: "string", Pattern: portsPattern, Default: ""},
 		read:   (*reader).toPorts,
 	},
 	{
 		name:   "randomFully",
-		about:  "Draw the source port at random.",
+		about:  "Choose source ports at random.",
 		schema: schema{Type: "boolean", Default: true},
 		read:   func(r *reader, k key, v conftree.Value) { r.boolean(k, v, &r.s.randomFully) },
 	},
 	{
 		name:   "mssClamp",
-		about:  "What becomes of the maximum segment size that the ends of a TCP connection announce: what the path can carry (pmtu), nothing (off), or a number of bytes.",
+		about:  "Limit of the maximum segment size that the ends of a TCP connection announce: the size that the path can carry (pmtu), no limit (off), or a number of bytes.",
 		schema: schema{AnyOf: []schema{{Enum: []string{"pmtu", "off"}}, {Type: "integer", Minimum: new(masq.ClampMin), Maximum: new(masq.ClampMax)}}, Default: "pmtu"},
 		read:   (*reader).mssClamp,
 	},
 	{
 		name:   "helpers",
-		about:  "Protocols whose payload names addresses or ports, each with the ports of its control connections. An empty list is the port that the protocol is assigned.",
+		about:  "Protocols whose payload names addresses or ports, each with the ports of its control connections. An empty list stands for the assigned port of the protocol.",
 		schema: helpersSchema(),
 		read:   (*reader).helpers,
 	},
 	{
 		name:   "dropInvalid",
-		about:  "Drop what connection tracking calls invalid: it would leave with the private address.",
+		about:  "Drop packets that connection tracking calls invalid: they would leave with the private address.",
 		schema: schema{Type: "boolean", Default: true},
 		read:   func(r *reader, k key, v conftree.Value) { r.boolean(k, v, &r.s.dropInvalid) },
 	},
 	{
 		name:   "allowAnnotations",
-		about:  "Annotations that pods may use, with or without their prefix masq-cni.dev/. An empty list forbids all. Without the key all are allowed, but for egress where snatAddresses has an entry or masqd keeps a NAT log.",
+		about:  "Annotations that pods may use, with or without their prefix masq-cni.dev/. An empty list forbids all. Without the key all are allowed, except egress if snatAddresses has an entry or masqd keeps a NAT log.",
 		schema: schema{Type: "array", Items: annotationSchema(), MaxItems: len(masq.Annotations), UniqueItems: true},
 		read:   (*reader).annotations,
 	},
 	{
 		name:   "acceptOtherLinks",
-		about:  "Accept new flows that have a container's address and enter by another link than the container's, as where pod traffic returns by a tunnel.",
+		about:  "Accept new flows with the address of a container that enter by another link than the link of the container, for example if pod traffic returns by a tunnel.",
 		schema: schema{Type: "boolean", Default: false},
 		read:   func(r *reader, k key, v conftree.Value) { r.boolean(k, v, &r.s.otherLinks) },
 	},
 	{
 		name: "resyncInterval", agents: true,
-		about:  "How often to look at everything even if nothing seems to have changed, such as 60s.",
+		about:  "Time between two comparisons of the whole table that no event triggers, such as 60s.",
 		schema: schema{Type: "string", Pattern: durationPattern},
 		read:   (*reader).resyncInterval,
 	},
 }
 
-// keyOf finds a key by what a file calls it.
+// keyOf finds the key with a name of a file.
 func keyOf(name string) (key, bool) {
 	i := slices.IndexFunc(keys, func(k key) bool {
 		return k.name == name || k.agents && strings.EqualFold(k.name, name)

@@ -11,54 +11,53 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Legacy is a command line flag of ip-masq-agent, or of Azure's
-// ip-masq-agent-v2: what becomes of it here.
+// Legacy is a command line flag of ip-masq-agent or of Azure's ip-masq-agent-v2, and its
+// effect on masqd.
 type Legacy struct {
 	Name  string
 	Usage string
-	// Bool tells that the flag can stand without a value, which is then "true".
+	// Bool is true for a flag without a value. Its value is then "true".
 	Bool bool
-	// NoEffect says that the flag changes nothing here: any value that it may have is
-	// accepted, or one that would be missed is refused.
+	// NoEffect is true for a flag that does not change the configuration. Apply accepts its
+	// values, or refuses a value whose effect the user would miss.
 	NoEffect bool
-	// Note is for the log, where a flag without effect is given a value. Otherwise empty.
+	// Note is for the log if a flag without effect is given. It may be empty.
 	Note string
-	// Apply carries out what the flag asks for on a configuration that has been
-	// read. An error says what to use instead.
+	// Apply changes a configuration as the flag says. An error names the alternative.
 	Apply func(n *Node, value string) error
 }
 
-// LegacyFlags lists all of them. Sources: cmd/ip-masq-agent/ip-masq-agent.go of
+// LegacyFlags returns all these flags. Sources: cmd/ip-masq-agent/ip-masq-agent.go of
 // kubernetes-sigs/ip-masq-agent, cmd/ip-masq-agent-v2/ip-masq-agent.go of
 // Azure/ip-masq-agent-v2, and for the flags of the log InitFlags of klog 2.130
-// and init of glog, which those two register. GKE's DaemonSet gives masq-chain
-// and, where told to, nomasq-all-reserved-ranges.
+// and init of glog, which the two programs register. The DaemonSet of GKE sets masq-chain
+// and, on request, nomasq-all-reserved-ranges.
 func LegacyFlags() []Legacy {
 	const log = "ip-masq-agent's: "
 	const stderr = "logs go to stderr; collect them from there"
 	return []Legacy{
 		{
 			Name:     "masq-chain",
-			Usage:    "ip-masq-agent's name of its chain in iptables; no such chain is written here",
+			Usage:    "name of ip-masq-agent's chain in iptables; masqd does not write such a chain",
 			NoEffect: true,
-			Note:     "rules are in the nftables table inet masq; a chain that ip-masq-agent left in iptables has to be removed there",
+			Note:     "the rules are in the nftables table inet masq; remove a chain that ip-masq-agent left in iptables by hand",
 			Apply:    chain,
 		},
 		{
 			Name:  "nomasq-all-reserved-ranges",
-			Usage: "leave all IPv4 ranges direct that RFCs reserve, where no file gives nonMasqueradeCIDRs",
+			Usage: "make all IPv4 ranges direct that RFCs reserve, if no file gives nonMasqueradeCIDRs",
 			Bool:  true,
 			Apply: allReserved,
 		},
 		{
 			Name:  "enable-ipv6",
-			Usage: "both families are masqueraded unless this is false, which leaves all IPv6 destinations direct",
+			Usage: "masquerade both families; false makes all IPv6 destinations direct",
 			Bool:  true,
 			Apply: enableIPv6,
 		},
 		{
 			Name:  "random-fully",
-			Usage: "draw source ports at random (randomFully of the file)",
+			Usage: "choose source ports at random (randomFully of the file)",
 			Bool:  true,
 			Apply: func(n *Node, value string) error { return parseBool(value, &n.Policy.RandomFully) },
 		},
@@ -69,15 +68,15 @@ func LegacyFlags() []Legacy {
 		},
 		{
 			Name:  "resync-interval",
-			Usage: "how often to look at everything: a duration such as 60s, or seconds as in ip-masq-agent-v2 (resyncInterval of the file)",
+			Usage: "time between two comparisons of the whole table: a duration such as 60s, or seconds as in ip-masq-agent-v2 (resyncInterval of the file)",
 			Apply: resyncFlag,
 		},
 		ignored("v", false, log+"verbosity", "use --log-level debug for more"),
 		ignored("logtostderr", true, log+"log to stderr", stderr),
 		ignored("alsologtostderr", true, log+"log to stderr too", stderr),
-		ignored("stderrthreshold", false, log+"severity from which stderr has the log", "use --log-level"),
+		ignored("stderrthreshold", false, log+"minimum severity for stderr", "use --log-level"),
 		ignored("legacy_stderr_threshold_behavior", true, log+"whether logtostderr overrides stderrthreshold", "use --log-level"),
-		ignored("alsologtostderrthreshold", false, log+"severity from which stderr has the log too", "use --log-level"),
+		ignored("alsologtostderrthreshold", false, log+"minimum severity for stderr in addition to files", "use --log-level"),
 		ignored("add_dir_header", true, log+"directories in the log", "use --log-format"),
 		ignored("skip_headers", true, log+"no prefixes in the log", "use --log-format"),
 		ignored("skip_log_headers", true, log+"no headers in log files", "there are no log files"),
@@ -96,14 +95,14 @@ func ignored(name string, isBool bool, usage, note string) Legacy {
 	return Legacy{Name: name, Usage: usage + "; " + note, Bool: isBool, NoEffect: true, Note: note, Apply: func(*Node, string) error { return nil }}
 }
 
-// refused is a flag whose user would miss something. Without a value it asks for
-// nothing.
-func refused(name, usage, instead string) Legacy {
-	return Legacy{Name: name, Usage: usage + "; " + instead, NoEffect: true, Apply: func(_ *Node, value string) error {
+// refused is a flag with an effect that the user would miss. Without a value it has no
+// effect.
+func refused(name, usage, alternative string) Legacy {
+	return Legacy{Name: name, Usage: usage + "; " + alternative, NoEffect: true, Apply: func(_ *Node, value string) error {
 		if value == "" {
 			return nil
 		}
-		return fmt.Errorf("%s has no equivalent in masqd; %s", masq.Quote(value), instead)
+		return fmt.Errorf("%s has no equivalent in masqd; %s", masq.Quote(value), alternative)
 	}}
 }
 
@@ -116,8 +115,7 @@ func parseBool(value string, to *bool) error {
 	return nil
 }
 
-// chain refuses what iptables would refuse too; any other name makes no
-// difference here.
+// chain refuses names that iptables would refuse. Other names have no effect.
 func chain(_ *Node, value string) error {
 	const longest = 28 // XT_EXTENSION_MAXNAMELEN - 1 of iptables
 	if value == "" || len(value) > longest || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
@@ -136,8 +134,8 @@ func allReserved(n *Node, value string) error {
 	return nil
 }
 
-// enableIPv6 makes every IPv6 destination direct where it is off. ip-masq-agent
-// leaves IPv6 alone then, and refuses IPv6 prefixes in the file.
+// enableIPv6 makes every IPv6 destination direct if the flag is false. ip-masq-agent then
+// does not masquerade IPv6, and refuses IPv6 prefixes in the file.
 func enableIPv6(n *Node, value string) error {
 	var enable bool
 	if err := parseBool(value, &enable); err != nil || enable {
@@ -154,7 +152,7 @@ func enableIPv6(n *Node, value string) error {
 }
 
 func toPortsFlag(n *Node, value string) error {
-	if value == "" { // its default there
+	if value == "" { // the default of ip-masq-agent
 		return nil
 	}
 	ranges, wrong := masq.ParseToPorts(value)

@@ -9,34 +9,32 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// DefaultPath is where ip-masq-agent has its file (configPath in
+// DefaultPath is the path of ip-masq-agent's file (configPath in
 // cmd/ip-masq-agent/ip-masq-agent.go).
 const DefaultPath = "/etc/config/ip-masq-agent"
 
 // Node is the configuration of a node.
 type Node struct {
-	// Policy is that of attachments whose network names none, and of
+	// Policy applies to attachments whose network has no policy of its own, and to
 	// SourceCIDRs. It is valid.
 	Policy masq.Policy
-	// SourceCIDRs are sources that other plugins wired. They may overlap.
+	// SourceCIDRs are addresses of pods of other plugins. They may overlap.
 	SourceCIDRs []netip.Prefix
-	// ResyncInterval is 0 where no file gives one.
+	// ResyncInterval is 0 if no file gives it.
 	ResyncInterval time.Duration
-	// Assumed tells that no file gives nonMasqueradeCIDRs, so that those of
-	// Policy are the defaults.
+	// Assumed is true if no file gives nonMasqueradeCIDRs, so that Policy has the defaults.
 	Assumed bool
 	// Warnings name the values that have no effect because a value of another file
 	// overrides them. The configuration is valid.
 	Warnings conftree.Faults
 }
 
-// private are the prefixes that are direct unless a file says otherwise, and
-// reserved those that nomasq-all-reserved-ranges adds. Source: NewMasqConfig in
-// ip-masq-agent's cmd/ip-masq-agent/ip-masq-agent.go. There are no IPv6 prefixes
-// in either.
+// private are the prefixes that are direct by default. reserved are the prefixes that
+// nomasq-all-reserved-ranges adds. Source: NewMasqConfig in ip-masq-agent's
+// cmd/ip-masq-agent/ip-masq-agent.go. Neither has IPv6 prefixes.
 var (
 	private = []netip.Prefix{
-		netip.MustParsePrefix("10.0.0.0/8"), // RFC 1918, the three of them
+		netip.MustParsePrefix("10.0.0.0/8"), // RFC 1918, like the next two
 		netip.MustParsePrefix("172.16.0.0/12"),
 		netip.MustParsePrefix("192.168.0.0/16"),
 	}
@@ -52,15 +50,16 @@ var (
 	}
 )
 
-// Default is the configuration of a node without a file: ip-masq-agent's.
+// Default returns the configuration of a node without a file, which is the default of
+// ip-masq-agent.
 func Default() Node {
 	p := masq.Default()
 	p.NonMasquerade = slices.Clone(private)
 	return Node{Policy: p, Assumed: true}
 }
 
-// without returns the prefixes that are not among others. What is assumed to be
-// direct gives way to masqueradeCIDRs: in both, a prefix would decide nothing.
+// without returns the prefixes that are not among others. masqueradeCIDRs override the
+// default direct prefixes: a prefix in both lists would decide nothing.
 func without(prefixes, others []netip.Prefix) []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(prefixes), func(p netip.Prefix) bool { return slices.Contains(others, p) })
 }

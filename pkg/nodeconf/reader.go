@@ -81,7 +81,7 @@ func (r *reader) file(name string, data []byte) {
 	}
 }
 
-// known finds the key of a member, and adds a fault if there is none.
+// known finds the key of a member. An unknown key is a fault.
 func (r *reader) known(m conftree.Member) (key, bool) {
 	switch m.Key.Kind {
 	case conftree.Invalid:

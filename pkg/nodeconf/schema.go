@@ -8,7 +8,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// schema is as much of JSON Schema 2020-12 as the keys need.
+// schema is the part of JSON Schema 2020-12 that the keys need.
 type schema struct {
 	Schema               string            `json:"$schema,omitempty"`
 	ID                   string            `json:"$id,omitempty"`
@@ -28,8 +28,8 @@ type schema struct {
 	AdditionalProperties *bool             `json:"additionalProperties,omitempty"`
 }
 
-// Patterns say how a value looks. What they cannot say, such as that the bits
-// beyond a prefix's length are zero, the reader does.
+// Patterns of values. They do not cover everything that the reader checks, such as that the
+// bits beyond the length of a prefix are zero.
 const (
 	octet          = `(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
 	ipv4           = octet + `(\.` + octet + `){3}`
@@ -41,7 +41,7 @@ const (
 	portRange    = ` *` + port + `(-` + port + `)? *`
 	portsPattern = `^(` + portRange + `(,` + portRange + `)*)?$`
 
-	// As time.ParseDuration has it, without a sign.
+	// The syntax of time.ParseDuration, without a sign.
 	durationPattern = `^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`
 )
 
@@ -60,7 +60,7 @@ func helpersSchema() schema {
 	s := schema{Type: "object", Properties: map[string]schema{}, AdditionalProperties: new(false), Default: map[string]any{}}
 	for _, k := range masq.HelperKinds {
 		s.Properties[k.Name] = schema{
-			Description: fmt.Sprintf("Empty is %d.", k.Ports()),
+			Description: fmt.Sprintf("An empty list stands for %d.", k.Ports()),
 			Type:        "array",
 			Items:       &schema{Type: "integer", Minimum: new(1), Maximum: new(65535)},
 			UniqueItems: true,
@@ -69,13 +69,13 @@ func helpersSchema() schema {
 	return s
 }
 
-// Schema is the JSON Schema of a file, as in deploy/masq-agent.schema.json.
+// Schema returns the JSON Schema of a file, which is deploy/masq-agent.schema.json.
 func Schema() []byte {
 	top := schema{
 		Schema:               "https://json-schema.org/draft/2020-12/schema",
 		ID:                   "https://raw.githubusercontent.com/masq-cni/masq-cni/main/deploy/masq-agent.schema.json",
 		Title:                "Node configuration of masqd",
-		Description:          "The file of ip-masq-agent, and keys of our own. All are optional. Several files are merged: lists are united, booleans or-ed, and of the others two that differ are refused.",
+		Description:          "The file of ip-masq-agent, with further keys. All keys are optional. Several files are merged: lists are united, booleans are or-ed, and two different values of any other key are refused.",
 		Type:                 "object",
 		Properties:           map[string]schema{},
 		AdditionalProperties: new(false),

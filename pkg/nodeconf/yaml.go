@@ -39,7 +39,7 @@ func decodeYAML(file string, data []byte, r *conftree.Reader) conftree.Value {
 		case v.Kind == conftree.Null:
 		case out.Kind != conftree.Null:
 			// ip-masq-agent silently ignores all documents but the first.
-			r.Fault(v.Place, "", "", "a second YAML document begins here", "keep one document, or put each into a file of its own")
+			r.Fault(v.Place, "", "", "a second YAML document begins here", "keep one document, or put each into a separate file")
 			return conftree.Value{}
 		default:
 			out = v

@@ -187,7 +187,7 @@ func TestInstallOlder(t *testing.T) {
 	}
 	has := func() []byte { return assert.Must(os.ReadFile(filepath.Join(i.bin, "masq")))(t) }
 	out, err := i.installing(soon(t), "--plugin", older).CombinedOutput()
-	if code(err) != 1 || !bytes.Contains(out, []byte("give --force to have the older")) {
+	if code(err) != 1 || !bytes.Contains(out, []byte("give --force to install the older version")) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if !bytes.Equal(has(), assert.Must(os.ReadFile(newer))(t)) {
