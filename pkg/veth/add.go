@@ -12,24 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gateway4 is the IPv4 next hop of every container: an address that no
-// interface has. The container knows the MAC that belongs to it from the start.
+// gateway4 is the IPv4 next hop of every container. No interface has this address: Add
+// gives the container a permanent neighbor entry for it.
 var gateway4 = netip.MustParseAddr("169.254.1.1")
 
-// Add makes a link, or nothing. What a killed Add of the same identity left is
-// replaced. Its transactions with the kernel, each one sendmsg:
+// Add makes the link of a pair. If it fails, it leaves nothing. It replaces the link that a
+// killed Add of the same identity left. Its exchanges with the kernel, each one sendmsg:
 //
-//	host       is the name free?
-//	host       how does the node forward, and through what?
-//	host       make the pair, name its owner: done or not done, even when killed
-//	container  up, addresses, neighbour, routes
-//	host       up, routes to the addresses
-//	host       are they taken?
-//	both       do packets pass yet?
+//	host       look up the name
+//	host       look up the uplinks and whether they forward
+//	host       make the pair and set its alias: complete or not at all, even if killed
+//	container  set up, add addresses, neighbor and routes
+//	host       set up, add routes to the addresses
+//	host       look up whether packets take these routes
+//	both       look up whether both ends carry traffic
 //
-// and settings in /proc/sys/net/ipv6 that netlink has no request for.
+// It also writes settings in /proc/sys/net/ipv6 that netlink has no request for.
 //
-// When it returns, both ends carry traffic and all addresses are usable.
+// When Add returns, both ends carry traffic and all addresses are usable.
 func (c *Conn) Add(p Pair) (l Link, err error) {
 	if err := p.Validate(); err != nil {
 		return Link{}, err
@@ -42,9 +42,9 @@ func (c *Conn) Add(p Pair) (l Link, err error) {
 	if same, err := ns.same(c.node); err != nil {
 		return Link{}, err
 	} else if same {
-		return Link{}, fmt.Errorf("network namespace %s is the node's own", p.NetNS)
+		return Link{}, fmt.Errorf("network namespace %s is the node's", p.NetNS)
 	}
-	// A link of this identity is what an Add that was killed left behind.
+	// A link of this identity was left by a killed Add.
 	left, err := c.findNamed(p.hostLink())
 	if err == nil && left.index != 0 {
 		err = c.host.deleteLink(left.index, left.name)
@@ -57,7 +57,7 @@ func (c *Conn) Add(p Pair) (l Link, err error) {
 	if err != nil {
 		return Link{}, err
 	}
-	missing, err := c.unforwarded(families, f6)
+	missing, err := c.missingForwarding(families, f6)
 	if err != nil {
 		return Link{}, err
 	}
@@ -74,7 +74,7 @@ func (c *Conn) Add(p Pair) (l Link, err error) {
 			l, err = Link{}, errors.Join(err, c.host.deleteLink(host.index, host.name))
 		}
 	}()
-	// Before the ends are up: until then nothing enters.
+	// No packet enters before the ends are up.
 	own, err := hostSettings(host, families, f6)
 	if err != nil {
 		return l, err
@@ -87,17 +87,17 @@ func (c *Conn) Add(p Pair) (l Link, err error) {
 		return l, err
 	}
 	defer container.close()
-	if err := furnish(container, ns, p, l, host.peer); err != nil {
+	if err := configureContainer(container, ns, p, l, host.peer); err != nil {
 		return l, err
 	}
-	if err := c.connect(p, l, host); err != nil {
+	if err := c.configureHost(p, l, host); err != nil {
 		return l, err
 	}
-	return l, c.settle(container, p, l, host.peer)
+	return l, c.waitUntilReady(container, p, l, host.peer)
 }
 
-// create makes the pair, both ends down and in their final namespaces, and marks
-// the host's end as ours.
+// create makes the pair, with both ends down and in their final namespaces, and sets the
+// alias of the host's end.
 func (c *Conn) create(p Pair, ns namespace) (host device, l Link, err error) {
 	l = Link{HostName: p.HostName, MTU: p.MTU, HostMAC: newMAC(), MAC: newMAC()}
 	if p.has(masq.IPv4) {
@@ -117,10 +117,10 @@ func (c *Conn) create(p Pair, ns namespace) (host device, l Link, err error) {
 	// Every supported kernel has these settings. Function connect sets conf4KeepProxies.
 	marked.setConf4(slices.DeleteFunc(p.conf4(), func(c conf4) bool { return c == conf4KeepProxies })...)
 	found := getByName(p.HostName)
-	err = c.host.exchange(made, marked, keepKernelFromAddressing(0, p.HostName, !p.has(masq.IPv6)), found)
+	err = c.host.exchange(made, marked, disableAutoAddresses(0, p.HostName, !p.has(masq.IPv6)), found)
 	switch {
-	case errors.Is(made.err, unix.EEXIST) && found.err != nil: // the host's name is free
-		return host, l, fmt.Errorf("interface %s in network namespace %s exists already: %w", p.Interface, p.NetNS, made.failed())
+	case errors.Is(made.err, unix.EEXIST) && found.err != nil: // the host's end does not exist
+		return host, l, fmt.Errorf("interface %s in network namespace %s already exists: %w", p.Interface, p.NetNS, made.failed())
 	case made.err != nil:
 		return host, l, made.failed()
 	}
@@ -167,10 +167,10 @@ func addEnd(m *message, name string, mtu int, mac net.HardwareAddr) {
 	m.Bytes(unix.IFLA_ADDRESS, mac)
 }
 
-// newMAC draws a locally administered unicast address.
+// newMAC returns a random unicast MAC with the locally administered bit.
 func newMAC() net.HardwareAddr {
 	mac := make(net.HardwareAddr, 6)
-	rand.Read(mac) // never fails
+	rand.Read(mac) // it never returns an error
 	mac[0] = mac[0]&^1 | 2
 	return mac
 }

@@ -173,8 +173,8 @@ func TestAddLeavesAnAddress(t *testing.T) {
 	lab.reach(t, c, first)
 	before := lab.node.links()
 	_, err := lab.conn.Add(second)
-	taken := new(TakenError)
-	want := TakenError{first.Addresses[0].Addr(), first.HostName, first.Identity}
+	taken := new(AddressInUseError)
+	want := AddressInUseError{first.Addresses[0].Addr(), first.HostName, first.Identity}
 	if !errors.As(err, &taken) || *taken != want {
 		t.Errorf("Add: %v, want %v", err, want)
 	}
@@ -238,14 +238,14 @@ func TestAddRefuses(t *testing.T) {
 		}, []string{"somebody's", "veth00000000005"}},
 		{"a container's name that is taken", func(_ *lab, c *space, _ *Pair) {
 			c.must(c.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "other"}))
-		}, []string{"eth0", "/proc/self/fd/", "exists already"}},
+		}, []string{"eth0", "/proc/self/fd/", "already exists"}},
 		{"a second default route", func(_ *lab, c *space, _ *Pair) {
 			c.must(c.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "one"}, PeerName: "two"}))
 			c.up("one")
 			c.up("two")
 			c.addr("one", "172.16.0.1/24")
 			c.route("0.0.0.0/0", "172.16.0.2")
-		}, []string{"eth0", "default route already", "ipam.routes"}},
+		}, []string{"eth0", "already has a default route", "ipam.routes"}},
 		{"an address that the node routes elsewhere", func(l *lab, _ *space, _ *Pair) {
 			l.node.route("10.88.0.5/32", server4)
 		}, []string{"10.88.0.5/32", "up0"}},
@@ -259,7 +259,7 @@ func TestAddRefuses(t *testing.T) {
 			[]string{"/run/netns/mct-veth-none", "no such file"},
 		},
 		{"a file that is no namespace", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/dev/null" }, []string{"/dev/null", "eth0"}},
-		{"the node's own namespace", func(l *lab, _ *space, p *Pair) { p.NetNS = l.node.name }, []string{"the node's own"}},
+		{"the node's own namespace", func(l *lab, _ *space, p *Pair) { p.NetNS = l.node.name }, []string{"is the node's"}},
 		{"a small MTU", func(_ *lab, _ *space, p *Pair) { p.MTU = 1279 }, []string{"1279", "1280", "fd00:88::5/64"}},
 		{
 			"an address twice", func(_ *lab, _ *space, p *Pair) { p.Addresses = append(p.Addresses, p.Addresses[0]) },

@@ -10,9 +10,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// addAddress gives an interface an address. An IPv6 address is not checked for
-// duplicates: there are two ends, with an address each that IPAM or a MAC of
-// ours is unique for, and nobody wants to wait for a second.
+// addAddress returns the request to add an address to an interface. IPv6 duplicate address
+// detection is off (IFA_F_NODAD): it takes a second, and both addresses of the link are
+// unique, by IPAM or by the MAC that Add drew.
 func addAddress(a netip.Prefix, flags uint32, index int, where string) *message {
 	if a.Addr().Is6() {
 		flags |= unix.IFA_F_NODAD
@@ -25,18 +25,18 @@ func addAddress(a netip.Prefix, flags uint32, index int, where string) *message 
 	return m
 }
 
-// linkLocalPrefix is a link-local address as an interface has it.
+// linkLocalPrefix returns a link-local address with the prefix length of an interface.
 func linkLocalPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, 64) }
 
-// owned is an address and the interface that has it.
-type owned struct {
+// ifaceAddr is an address and the index of the interface that has it.
+type ifaceAddr struct {
 	netip.Prefix
 	index int
 }
 
 // addresses lists the addresses of one interface, or of all for index 0.
-func (s *socket) addresses(index int) ([]owned, error) {
-	var out []owned
+func (s *socket) addresses(index int) ([]ifaceAddr, error) {
+	var out []ifaceAddr
 	err := s.dump(listAddresses(unix.AF_UNSPEC, index), func() { out = nil }, func(b []byte) {
 		if a, ok := readAddress(b); ok {
 			out = append(out, a)
@@ -51,37 +51,37 @@ func listAddresses(family uint8, index int) *message {
 }
 
 // readAddress reads the body of an RTM_NEWADDR or RTM_DELADDR.
-func readAddress(b []byte) (owned, bool) {
+func readAddress(b []byte) (ifaceAddr, bool) {
 	info, attributes, ok := decodeHeader[unix.IfAddrmsg](b)
 	if !ok {
-		return owned{}, false
+		return ifaceAddr{}, false
 	}
 	var local, remote netip.Addr
 	for kind, v := range netlink.All(attributes) {
 		switch kind {
 		case unix.IFA_LOCAL:
 			local, _ = netip.AddrFromSlice(v)
-		case unix.IFA_ADDRESS: // the other end's, where there is a local one
+		case unix.IFA_ADDRESS: // the other end's address, if IFA_LOCAL is present
 			remote, _ = netip.AddrFromSlice(v)
 		}
 	}
 	if !local.IsValid() {
 		local = remote
 	}
-	return owned{netip.PrefixFrom(local, int(info.Prefixlen)), int(info.Index)}, local.IsValid()
+	return ifaceAddr{netip.PrefixFrom(local, int(info.Prefixlen)), int(info.Index)}, local.IsValid()
 }
 
-// getAddress asks whether an interface has an IPv6 address.
+// getAddress returns the request for an IPv6 address of an interface.
 func getAddress(a netip.Addr, index int) *message {
 	m := newMessage(unix.RTM_GETADDR, 0, "look up address "+a.String(), unix.IfAddrmsg{Family: unix.AF_INET6, Index: uint32(index)})
 	m.addr(unix.IFA_ADDRESS, a)
 	return m
 }
 
-// hasAddress reads the answer to getAddress.
+// hasAddress reports whether the answer to getAddress has the address.
 func (m *message) hasAddress() (bool, error) {
-	for _, none := range []unix.Errno{unix.EADDRNOTAVAIL, unix.ENODEV} {
-		if errors.Is(m.err, none) {
+	for _, missing := range []unix.Errno{unix.EADDRNOTAVAIL, unix.ENODEV} {
+		if errors.Is(m.err, missing) {
 			return false, nil
 		}
 	}

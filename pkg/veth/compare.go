@@ -12,17 +12,16 @@ import (
 )
 
 // Compare compares the node's side of links with what [Conn.Add] made, and returns the
-// differences. It checks the host's end with its MTU, group, MAC and state, the routes
-// to the container, its gateway's addresses, and forwarding, also on the node's
-// uplinks. A field that a pair leaves empty (MTU 0, no HostMAC) is not compared. The differences are in the order of the pairs; the differences of uplinks
-// come last.
+// differences. It compares the host's end with its MTU, group, MAC and state, the routes to
+// the container, the gateway's addresses, and forwarding, also on the node's uplinks.
+// Empty fields of a pair (MTU 0, no HostMAC) are not compared. The differences are in the
+// order of the pairs, and the differences of uplinks are last. Compare returns differences
+// also with an error.
 //
-// It is the one comparison of links: [Conn.Repair] restores what it finds, and CHECK,
-// readiness and inspect report it. For many pairs it takes one dump of the interfaces
-// and two of neighbors, and one route lookup for each address, which the kernel answers
-// as it would route a packet: together about 30 µs for each pair.
-//
-// Differences are also returned together with an error.
+// It is the only comparison of links: [Conn.Repair] restores what it finds, and CHECK,
+// readiness and inspect report it. For many pairs it takes one dump of the interfaces, two
+// of neighbors, and one route lookup for each address, which the kernel answers as it
+// would route a packet: together about 30 µs for each pair.
 func (c *Conn) Compare(pairs []Pair) ([]Difference, error) {
 	ends, err := c.ends(pairs)
 	if err != nil {
@@ -36,7 +35,8 @@ func (c *Conn) Compare(pairs []Pair) ([]Difference, error) {
 	return append(out, uplinks...), err
 }
 
-// compareEnds compares ends, and the uplinks that they need.
+// compareEnds compares host's ends and fills in their differences. It returns the
+// differences of the uplinks that their families need.
 func (c *Conn) compareEnds(ends []end) (uplinks []Difference, err error) {
 	if len(ends) == 0 {
 		return nil, nil
@@ -45,13 +45,13 @@ func (c *Conn) compareEnds(ends []end) (uplinks []Difference, err error) {
 	f6, err := c.forwarding6(families)
 	errs := []error{err}
 	known := families
-	if err != nil { // the node has no IPv6: each end says so by what it lacks
+	if err != nil { // the node has no IPv6, and each end has a difference that shows it
 		known = slices.DeleteFunc(slices.Clone(families), func(f masq.Family) bool { return f == masq.IPv6 })
 	}
-	missing, err := c.unforwarded(known, f6)
+	missing, err := c.missingForwarding(known, f6)
 	errs = append(errs, err)
 	for _, s := range missing {
-		uplinks = append(uplinks, s.difference(s.other()))
+		uplinks = append(uplinks, s.difference(s.oppositeValue()))
 	}
 	for i := range ends {
 		ends[i].found = nil
@@ -59,12 +59,16 @@ func (c *Conn) compareEnds(ends []end) (uplinks []Difference, err error) {
 		ends[i].compareSettings(f6)
 	}
 	errs = append(errs, c.compareProxies(ends))
-	for some := range slices.Chunk(ends, 256) { // so many requests are in memory at once
-		errs = append(errs, c.comparePaths(some))
+	for chunk := range slices.Chunk(ends, maxPathEnds) {
+		errs = append(errs, c.comparePaths(chunk))
 	}
 	return uplinks, errors.Join(errs...)
 }
 
+// maxPathEnds is the number of ends whose requests are in memory at once.
+const maxPathEnds = 256
+
+// familiesOf returns the families of which one of the ends has an address.
 func familiesOf(ends []end) []masq.Family {
 	return slices.DeleteFunc(slices.Clone(masq.Families[:]), func(f masq.Family) bool {
 		return !slices.ContainsFunc(ends, func(e end) bool { return e.pair.has(f) })
@@ -106,8 +110,8 @@ func (e *end) compareInterface() {
 	}
 }
 
-// compareSettings compares what is set for the interface in /proc/sys/net. An interface
-// without IPv6, such as one with too small an MTU, has no such settings.
+// compareSettings compares the settings of the interface in /proc/sys/net. An interface
+// without IPv6, for example because its MTU is below 1280, has no IPv6 settings.
 func (e *end) compareSettings(f6 forwarding6) {
 	if e.index == 0 {
 		return
@@ -122,9 +126,9 @@ func (e *end) compareSettings(f6 forwarding6) {
 	if len(e.conf6) == 0 {
 		families = nil
 	}
-	own, _ := hostSettings(e.device, families, f6) // fails for what has no IPv6
+	own, _ := hostSettings(e.device, families, f6) // an error if the interface has no IPv6
 	for _, s := range own {
-		have := s.other()
+		have := s.oppositeValue()
 		if ra, ok := e.setting6(devconf6AcceptRA); ok && s.name == "accept_ra" {
 			have = ra
 		}
@@ -132,7 +136,7 @@ func (e *end) compareSettings(f6 forwarding6) {
 	}
 }
 
-// difference says that a setting has another value.
+// difference returns the Difference of a setting whose value is have.
 func (s setting) difference(have int) Difference {
 	return Difference{
 		Kind: KindSetting, Reason: masq.Changed, Interface: s.device, Object: s.key(),
@@ -140,23 +144,22 @@ func (s setting) difference(have int) Difference {
 	}
 }
 
-// other returns the value that a setting has if it is wrong: each setting is a switch,
-// except accept_ra, which is 1 where 2 is needed.
-func (s setting) other() int {
+// oppositeValue returns the value that a setting has if it differs: each setting is 0 or 1,
+// except accept_ra, which is 1 if 2 is needed.
+func (s setting) oppositeValue() int {
 	if s.value == 0 {
 		return 1
 	}
 	return s.value - 1
 }
 
-// comparePaths asks how the node routes to containers, and whether their IPv6
-// gateways are the node's.
+// comparePaths compares the node's routes to containers and its IPv6 gateway addresses.
 func (c *Conn) comparePaths(ends []end) error {
 	type question struct {
 		*message
 		end  *end
 		addr netip.Addr
-		own  bool // whether the interface has it, and not where it leads
+		own  bool // an address of the interface, not a route
 	}
 	var all []question
 	var ms []*message
@@ -191,15 +194,15 @@ func (c *Conn) comparePaths(ends []end) error {
 		case err != nil:
 			errs = append(errs, err)
 		case !found || way.index != q.end.index:
-			errs = append(errs, c.pathDiffers(q.end, q.addr, way, found))
+			errs = append(errs, c.addRouteDifference(q.end, q.addr, way, found))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// pathDiffers notes that packets to an address do not go to its container: there is no
-// route to the address, or one to another place.
-func (c *Conn) pathDiffers(e *end, a netip.Addr, way path, found bool) error {
+// addRouteDifference adds the difference of an address to which packets do not take the
+// container's link: the route is missing, or leads to another interface.
+func (c *Conn) addRouteDifference(e *end, a netip.Addr, way path, found bool) error {
 	d := Difference{Kind: KindRoute, Reason: masq.Missing, Object: hostPrefix(a).String(), addr: a}
 	if !found || way.bits < a.BitLen() {
 		e.add(d)
@@ -217,8 +220,8 @@ func (c *Conn) pathDiffers(e *end, a netip.Addr, way path, found bool) error {
 	return nil
 }
 
-// gateway6 is the container's IPv6 next hop. It follows from the MAC that the host's
-// end had at ADD, which is the one that it has where no other is known.
+// gateway6 returns the container's IPv6 next hop. It follows from the MAC that the host's
+// end had after Add. If that is not known, the current MAC is used.
 func (e *end) gateway6() netip.Addr {
 	if e.pair.HostMAC != nil {
 		return linkLocal(e.pair.HostMAC)

@@ -11,13 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CompareContainer returns what the container's side of one link lacks of what
-// [Conn.Add] made: the interface, its other end, MTU and state, its addresses, its
-// routes and the MAC of its gateway. It enters the container's network namespace by
-// its path, which takes CAP_SYS_ADMIN. Where that is refused, the one Difference is
-// KindNamespace, NotChecked; where the path leads nowhere, KindNamespace, Missing.
+// CompareContainer compares the container's side of one link with what [Conn.Add] made,
+// and returns the differences. It compares the interface, its other end, MTU and state, its
+// addresses, its routes and the MAC of its gateway. It enters the container's network
+// namespace by its path, which requires CAP_SYS_ADMIN. Without that, it returns one
+// Difference, KindNamespace and NotChecked; if the path does not exist, KindNamespace and
+// Missing.
 //
-// What a pair does not say is not compared: see [Pair.Partial]. A lower MTU and
+// Fields that a pair does not have are not compared: see [Pair.Partial]. A lower MTU and
 // another MAC are no differences: the tuning plugin sets them.
 func (c *Conn) CompareContainer(p Pair) ([]Difference, error) {
 	e := containerEnd{pair: p}
@@ -37,13 +38,13 @@ func (c *Conn) CompareContainer(p Pair) ([]Difference, error) {
 	}
 	defer ns.close()
 	inside, err := ns.dial()
-	// What is no namespace at all is EINVAL, such as the file that is left below
-	// /run/netns when its namespace is gone.
+	// EINVAL means that the file is not a namespace: when a namespace below /run/netns is
+	// unmounted, its file stays.
 	switch {
 	case errors.Is(err, unix.EINVAL):
 		unseen.Reason = masq.Missing
 	case errors.Is(err, unix.EPERM):
-		unseen.Reason, unseen.Have = masq.NotChecked, "entering it takes CAP_SYS_ADMIN"
+		unseen.Reason, unseen.Have = masq.NotChecked, "CAP_SYS_ADMIN is needed to enter it"
 	case err != nil:
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func (c *Conn) CompareContainer(p Pair) ([]Difference, error) {
 type containerEnd struct {
 	device
 	pair  Pair
-	host  end // index 0: what follows from it is not compared
+	host  end // with index 0, values that follow from it are not compared
 	found []Difference
 }
 
@@ -94,7 +95,7 @@ func (c *containerEnd) compare(s *socket) (err error) {
 	if c.host.index != 0 && (c.peer != c.host.index || c.host.peer != c.index) {
 		changed(KindPeer, "another", c.host.name)
 	}
-	// The tuning plugin may have lowered it. If it is above the MTU of the host's end,
+	// The tuning plugin may have lowered the MTU. If it is above the MTU of the host's end,
 	// the kernel drops packets silently (is_skb_forwardable in net/core/dev.c).
 	if p.MTU != 0 && c.mtu > p.MTU {
 		changed(KindMTU, strconv.Itoa(c.mtu), strconv.Itoa(p.MTU)+" or less")
@@ -111,7 +112,7 @@ func (c *containerEnd) compareAddresses(s *socket) error {
 		return err
 	}
 	for _, a := range c.pair.Addresses {
-		same := func(o owned) bool {
+		same := func(o ifaceAddr) bool {
 			return o.index == c.index && (o.Prefix == a || c.pair.Partial && o.Addr() == a.Addr())
 		}
 		if !slices.ContainsFunc(have, same) {
@@ -125,7 +126,7 @@ func (c *containerEnd) compareAddresses(s *socket) error {
 	return nil
 }
 
-// compareRoutes needs the host's end: the gateways follow from it.
+// compareRoutes compares the routes, if the host's end exists: the gateways follow from it.
 func (c *containerEnd) compareRoutes(s *socket) error {
 	if c.host.index == 0 || c.pair.Partial {
 		return nil
@@ -139,17 +140,17 @@ func (c *containerEnd) compareRoutes(s *socket) error {
 		if masq.FamilyOf(want.Dst.Addr()) == masq.IPv6 {
 			gw = c.host.gateway6()
 		}
-		c.compareRoute(have, viaOf(want, gw, c.index))
+		c.compareRoute(have, containerRoute(want, gw, c.index))
 	}
 	return nil
 }
 
 // compareRoute searches the interface's routes for one route. The protocol is not
 // compared.
-func (c *containerEnd) compareRoute(have []via, want via) {
+func (c *containerEnd) compareRoute(have []route, want route) {
 	d := Difference{Kind: KindRoute, Reason: masq.Missing, Object: want.String()}
 	if want.priority == defaultPriority6 && want.dst.Addr().Is6() {
-		want.priority = 0 // as readRoute has it
+		want.priority = 0 // as readRoute returns it
 	}
 	if want.table == unix.RT_TABLE_MAIN {
 		want.table = 0
@@ -166,16 +167,16 @@ func (c *containerEnd) compareRoute(have []via, want via) {
 	c.add(d)
 }
 
-// compareNeighbor compares the MAC that the container knows of its gateway.
+// compareNeighbor compares the MAC in the container's neighbor entry of its gateway.
 func (c *containerEnd) compareNeighbor(s *socket) error {
 	if c.host.index == 0 || !c.pair.has(masq.IPv4) {
 		return nil
 	}
-	m := getNeighbour(gateway4, c.index)
+	m := getNeighbor(gateway4, c.index)
 	_ = s.exchange(m) // mac reads the error
 	mac, found, err := m.mac()
-	// The tuning plugin may have changed the MAC of the container's end, which
-	// loses the entry. The host's end answers then.
+	// A missing entry is no difference: the kernel deletes it when the tuning plugin changes
+	// the MAC of the container's end, and the host's end answers ARP then.
 	if err == nil && found && !bytes.Equal(mac, c.host.mac) {
 		c.add(Difference{Kind: KindNeighbor, Reason: masq.Changed, Object: gateway4.String(), Have: mac.String(), Want: c.host.mac.String()})
 	}

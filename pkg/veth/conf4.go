@@ -5,8 +5,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// conf4 is an IPv4 setting of an interface, and the value that Add gives it on the
-// host's end of a link. Netlink sets it too, which takes CAP_NET_ADMIN only.
+// conf4 is an IPv4 setting of an interface, and its value on the host's end of a link. It
+// is set by netlink, which requires CAP_NET_ADMIN only.
 type conf4 struct {
 	name  string // as in /proc/sys/net/ipv4/conf
 	index int    // IPV4_DEVCONF_* of linux/ip.h
@@ -15,25 +15,24 @@ type conf4 struct {
 
 var (
 	conf4Forwarding = conf4{"forwarding", 1, 1}
-	// The kernel deletes the proxy neighbors of an interface when its carrier goes
-	// (neigh_carrier_down in net/core/neighbour.c), and the carrier goes when the
-	// container takes its own end down. Requires Linux 5.16; before that, masqd restores
-	// them.
+	// Without it the kernel deletes the proxy neighbors of an interface that loses its
+	// carrier (neigh_carrier_down in net/core/neighbour.c), which happens when the container
+	// sets its end down. Requires Linux 5.16; before that, masqd restores them.
 	conf4KeepProxies = conf4{"arp_evict_nocarrier", 33, 0}
 	// arp_process (net/ipv4/arp.c) learns the sender of a request that it answers, if the
 	// route to the sender passes this filter. The host's end has no IPv4 address, and
 	// for such an interface 1 and 2 are both strict (__fib_validate_source), so that
 	// net.ipv4.conf.all.rp_filter=2 does not weaken it.
 	conf4CheckSenders = conf4{"rp_filter", 8, 1}
-	// With 1 the kernel learns the sender of each reply, whatever the route is.
+	// With 1 the kernel would learn the sender of each reply, regardless of the route.
 	conf4IgnoreReplies = conf4{"arp_accept", 21, 0}
 )
 
-// allConf4 are the settings that this package makes.
+// allConf4 lists the IPv4 settings that this package makes.
 var allConf4 = []conf4{conf4Forwarding, conf4KeepProxies, conf4CheckSenders, conf4IgnoreReplies}
 
-// conf4 lists the settings of the host's end of the pair. ARP comes from a container
-// that has no IPv4 address too.
+// conf4 returns the settings of the host's end of the pair. The settings of CheckSources
+// do not depend on the families: a container without an IPv4 address can send ARP.
 func (p Pair) conf4() []conf4 {
 	out := []conf4{conf4Forwarding}
 	if p.has(masq.IPv4) {
@@ -45,8 +44,8 @@ func (p Pair) conf4() []conf4 {
 	return out
 }
 
-// differs reports whether the interface has another value. A setting that the kernel
-// lacks does not differ.
+// differs reports whether the interface has another value. A setting that the kernel does
+// not have does not differ.
 func (c conf4) differs(d device) (have int, differs bool) {
 	have, known := d.setting4(c.index)
 	if c == conf4CheckSenders && have > c.value {

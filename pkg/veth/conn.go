@@ -2,20 +2,19 @@ package veth
 
 import "runtime"
 
-// Conn makes, checks and deletes links of one node. Its methods may be called
-// by several goroutines.
+// Conn makes, compares, repairs and deletes links in one network namespace, the node's. Its
+// methods may be called by several goroutines.
 type Conn struct {
 	host *socket
 	node namespace
 
-	// allForwarding makes it do what it does before Linux 6.17, for tests.
+	// allForwarding makes tests ignore force_forwarding, as before Linux 6.17.
 	allForwarding bool
 }
 
-// Open binds to the network namespace of the calling thread.
+// Open returns a Conn for the network namespace of the calling thread.
 func Open() (*Conn, error) {
-	// The socket and, through it, everything else belong to the namespace that
-	// this one call is made in.
+	// The socket stays in the namespace of the thread that opened it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	host, err := dial()
@@ -30,7 +29,7 @@ func Open() (*Conn, error) {
 	return &Conn{host: host, node: node}, nil
 }
 
-// Close releases the socket and the namespace. Links stay. It never fails.
+// Close closes the socket and the namespace's file. Links stay. It always returns nil.
 func (c *Conn) Close() error {
 	c.host.close()
 	c.node.close()

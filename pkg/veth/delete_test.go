@@ -25,7 +25,7 @@ func TestDelete(t *testing.T) {
 		t.Errorf("there were %v links, there are %v", before, after)
 	}
 	for _, a := range p.Addresses {
-		way, _, err := lab.conn.host.pathTo(a.Addr(), 0)
+		way, _, err := lab.conn.host.lookUpPath(a.Addr(), 0)
 		if err != nil || way.index != lab.node.link("up0").Attrs().Index {
 			t.Errorf("the route to %s is still there: %+v, %v", a, way, err)
 		}

@@ -11,16 +11,16 @@ import (
 // Kind is the kind of a Difference's object.
 type Kind string
 
-// The kinds of objects that a link is made of. The comment says what Object is.
+// The kinds of objects of a link. The comments give the value of Object.
 const (
 	KindInterface Kind = "interface" // its name
-	KindAlias     Kind = "alias"     // the interface's name; so it is below, to KindPeer
-	KindState     Kind = "state"     // administrative: up or down
+	KindAlias     Kind = "alias"     // the interface's name, as for the kinds below until KindPeer
+	KindState     Kind = "state"     // the administrative state: up or down
 	KindMTU       Kind = "mtu"
 	KindGroup     Kind = "group"
 	KindMAC       Kind = "mac"
 	KindPeer      Kind = "peer"      // the other end
-	KindAddress   Kind = "address"   // 10.88.0.5/16; on the node, the gateway fe80::…/64
+	KindAddress   Kind = "address"   // 10.88.0.5/16; on the node the gateway, fe80::…/64
 	KindRoute     Kind = "route"     // 10.88.0.5/32; in a container "default via 169.254.1.1"
 	KindProxy     Kind = "proxy"     // the address that the host's end answers ARP for
 	KindNeighbor  Kind = "neighbor"  // the address whose MAC the container knows
@@ -28,7 +28,7 @@ const (
 	KindNamespace Kind = "namespace" // path of the container's network namespace
 )
 
-// Side tells the two ends of a link apart.
+// Side is one of the two ends of a link.
 type Side uint8
 
 // The sides. A Difference of the node's own settings, such as forwarding of an
@@ -38,27 +38,27 @@ const (
 	ContainerSide
 )
 
-// Difference is one object of a link that is not as Add made it.
+// Difference is one object of a link that differs from what Add made.
 type Difference struct {
-	// Identity is the identity of the attachment (masq.Key.Identity). It is empty for
-	// settings of the node's uplinks.
+	// Identity is the attachment's (masq.Key.Identity), and empty for settings of the
+	// node's uplinks.
 	Identity string
 	Side     Side
 	Kind     Kind
 	Reason   masq.Reason
-	// Interface has the object. It is the interface's name on its side.
+	// Interface is the name, on its side, of the interface that has the object.
 	Interface string
 	Object    string
 	// Have and Want are the values of a Changed object, as ip(8) and sysctl(8) write
-	// them. Both may be empty for a Missing object. For a NotChecked object, Have says
-	// why.
+	// them. Both may be empty for a Missing object. Have of a NotChecked object is the
+	// cause.
 	Have, Want string
 
-	setting setting    // of a KindSetting: what Repair writes
-	addr    netip.Addr // of a KindRoute of the node: what Repair makes a route to
+	setting setting    // the setting of a KindSetting, which Repair writes
+	addr    netip.Addr // the destination of a KindRoute of the node, for Repair
 }
 
-// Name names the object in one text, with the interface that has it.
+// Name returns the object's name, with the interface that has the object.
 func (d Difference) Name() string {
 	switch d.Kind {
 	case KindAddress, KindRoute, KindProxy, KindNeighbor:
@@ -78,7 +78,7 @@ func (d Difference) Found() string {
 	return d.Reason.String()
 }
 
-// String is the difference in one line.
+// String returns the difference as one line.
 func (d Difference) String() string {
 	where := "interface " + d.Interface
 	if d.Side == ContainerSide {

@@ -9,26 +9,25 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// maxDumpAttempts is how often a list is read because it changed meanwhile.
+// maxDumpAttempts is the number of times that a list is read if it changes meanwhile.
 const maxDumpAttempts = 10
 
-// dump sends a request for many answers and calls each with every one of them. If
-// the objects changed meanwhile, the list may be incomplete: dump calls forget, which
-// discards what each has collected, and reads it again. A list that changed in each of
-// maxDumpAttempts is netlink.ErrInterrupted.
-func (s *socket) dump(m *message, forget func(), each func(body []byte)) error {
-	_, err := s.dumpWhile(m, forget, func(body []byte) bool { each(body); return true })
+// dump sends a request for a list and calls each with every answer. If the objects changed
+// meanwhile, the list may be incomplete: dump calls reset, which discards what each has
+// collected, and reads the list again. If it changed in each of maxDumpAttempts, the error
+// is netlink.ErrInterrupted.
+func (s *socket) dump(m *message, reset func(), each func(body []byte)) error {
+	_, err := s.dumpWhile(m, reset, func(body []byte) bool { each(body); return true })
 	return err
 }
 
-// dumpWhile is dump that ends with the first answer for which the function returns
-// false. It reports whether that was all: where it was not, the rest stays in the
-// socket, which then is good for nothing else.
-func (s *socket) dumpWhile(m *message, forget func(), each func(body []byte) bool) (whole bool, err error) {
+// dumpWhile is dump until each returns false. whole reports whether the list was read to
+// its end. Otherwise the rest stays in the socket, which has to be closed.
+func (s *socket) dumpWhile(m *message, reset func(), each func(body []byte) bool) (whole bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for range maxDumpAttempts {
-		forget()
+		reset()
 		whole, err = s.dumpOnce(m, each)
 		if !errors.Is(err, netlink.ErrInterrupted) {
 			m.err = err
@@ -46,7 +45,7 @@ func (s *socket) dumpOnce(m *message, each func(body []byte) bool) (whole bool, 
 			return true, err
 		}
 		interrupted = interrupted || answer.Flags&unix.NLM_F_DUMP_INTR != 0
-		if !each(answer.Body) && !interrupted { // otherwise it is read again
+		if !each(answer.Body) && !interrupted { // an interrupted list is read again
 			return false, nil
 		}
 	}

@@ -49,7 +49,7 @@ var lists = map[string]struct {
 		all, err := w.host.addresses(0)
 		return len(all), err
 	}},
-	"routes": {via{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).Encoder, func(w *Conn) (int, error) {
+	"routes": {route{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).Encoder, func(w *Conn) (int, error) {
 		all, err := w.host.routes(7)
 		return len(all) / len(masq.Families), err // the script gives each family the same
 	}},
@@ -57,12 +57,12 @@ var lists = map[string]struct {
 		all, err := w.tables(masq.IPv4)
 		return len(all) - 1, err // without main
 	}},
-	"default routes": {via{dst: DefaultRoute(masq.IPv4), index: 7}.addRoute("", 0).Encoder, func(w *Conn) (int, error) {
+	"default routes": {route{dst: DefaultRoute(masq.IPv4), index: 7}.addRoute("", 0).Encoder, func(w *Conn) (int, error) {
 		all, _, err := w.host.defaultsOf(masq.IPv4, 0)
 		return len(all), err
 	}},
 	"what a Watcher knows": {addressAnswer("192.0.2.1/24", 7), func(w *Conn) (int, error) {
-		k, err := learn(w.host)
+		k, err := observe(w.host)
 		return len(k.addresses), err
 	}},
 }
@@ -121,7 +121,7 @@ func TestIncompleteListIsReported(t *testing.T) {
 
 // Links that an interrupted list has passed over are looked up.
 func TestInterruptedListOfEnds(t *testing.T) {
-	pairs := make([]Pair, bulkFrom)
+	pairs := make([]Pair, listThreshold)
 	for i := range pairs {
 		pairs[i].HostName, pairs[i].Identity = hostName(i), "net/id/eth0"
 	}
@@ -146,8 +146,8 @@ func TestInterruptedListOfEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(looked) != bulkFrom-1 || looked[hostName(0)] {
-		t.Errorf("%d of %d links were looked up", len(looked), bulkFrom-1)
+	if len(looked) != listThreshold-1 || looked[hostName(0)] {
+		t.Errorf("%d of %d links were looked up", len(looked), listThreshold-1)
 	}
 	if i := slices.IndexFunc(ends, func(e end) bool { return e.index == 0 }); i >= 0 {
 		t.Errorf("%s was not found", ends[i].pair.HostName)

@@ -7,8 +7,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// end is the host's end of a pair as the kernel has it. Its index is 0 where there is
-// none.
+// end is the host's end of a pair as the kernel has it. Its index is 0 if it does not
+// exist.
 type end struct {
 	pair *Pair
 	device
@@ -23,9 +23,9 @@ func (e *end) add(d Difference) {
 	e.found = append(e.found, d)
 }
 
-// bulkFrom is the number of links from which it is cheaper to list all interfaces of
-// the node than to look each one up.
-const bulkFrom = 64
+// listThreshold is the number of links from which to list all interfaces of the node is
+// cheaper than to look up each link.
+const listThreshold = 64
 
 // ends finds the host's ends of pairs, in their order.
 func (c *Conn) ends(pairs []Pair) ([]end, error) {
@@ -33,7 +33,7 @@ func (c *Conn) ends(pairs []Pair) ([]end, error) {
 	for i := range pairs {
 		out[i].pair = &pairs[i]
 	}
-	if len(pairs) >= bulkFrom {
+	if len(pairs) >= listThreshold {
 		return out, c.listEnds(out)
 	}
 	var lookups []*message
@@ -53,23 +53,23 @@ func (c *Conn) ends(pairs []Pair) ([]end, error) {
 	if complete {
 		return out, nil
 	}
-	// Its name may have been changed, which only a list shows.
+	// Only a list finds an interface whose name was changed.
 	return out, c.listEnds(out)
 }
 
-// listEnds finds ends by one dump of all interfaces: by their name and alias, or by
-// group and alias where the name was changed.
+// listEnds finds ends by one dump of all interfaces: by name and alias, or by group and
+// alias if the name was changed.
 func (c *Conn) listEnds(ends []end) error {
 	byName, byIdentity := map[string]int{}, map[string]int{}
 	for i, e := range ends {
 		byName[e.pair.HostName], byIdentity[e.pair.Identity] = i, i
 	}
 	before := slices.Clone(ends)
-	var bad error
-	err := c.host.dump(listLinks(), func() { copy(ends, before); bad = nil }, func(body []byte) {
+	var malformed error
+	err := c.host.dump(listLinks(), func() { copy(ends, before); malformed = nil }, func(body []byte) {
 		d, err := parseDevice(body)
 		if err != nil {
-			bad = err
+			malformed = err
 			return
 		}
 		if i, ok := byIdentity[d.alias]; ok && (d.name == ends[i].pair.HostName || d.isManaged()) {
@@ -83,13 +83,13 @@ func (c *Conn) listEnds(ends []end) error {
 		}
 	})
 	if errors.Is(err, netlink.ErrInterrupted) {
-		err = nil // what the list may have passed over is looked up
+		err = nil // recheckMissing looks up the ends that the list may lack
 	}
-	return errors.Join(err, bad, c.recheckMissing(ends))
+	return errors.Join(err, malformed, c.recheckMissing(ends))
 }
 
-// recheckMissing looks the ends up that a list has not: the kernel passes over some
-// while others come and go.
+// recheckMissing looks up the ends that a list did not have: the kernel can omit
+// interfaces while others are added and deleted.
 func (c *Conn) recheckMissing(ends []end) error {
 	var lookups []*message
 	var missing []*end
@@ -113,7 +113,7 @@ func (e *end) matches() bool {
 	return e.index != 0 && e.name == e.pair.HostName && e.alias == e.pair.Identity
 }
 
-// clone copies what a dump's buffer holds.
+// clone returns a copy that does not refer to the buffer of a dump.
 func (d device) clone() device {
 	d.mac, d.conf4, d.conf6 = slices.Clone(d.mac), slices.Clone(d.conf4), slices.Clone(d.conf6)
 	return d

@@ -10,9 +10,8 @@ import (
 )
 
 // EvidenceOf returns what the kernel has of a container now: its network namespace, and
-// the node's interfaces whose other end is in it. It checks the peer of the container's
-// interface and the interfaces named in names. If it returns an error, it also returns
-// what it found.
+// the node's interfaces with the other end in it. It checks the peer of the container's
+// interface and the interfaces that names lists. The evidence is valid also with an error.
 func (c *Conn) EvidenceOf(netns, iface string, names []string) (masq.Evidence, error) {
 	e, err := c.evidence(netns)
 	links, errLinks := c.linksInto(netns, iface, names)
@@ -20,7 +19,7 @@ func (c *Conn) EvidenceOf(netns, iface string, names []string) (masq.Evidence, e
 	return e, errors.Join(err, errLinks)
 }
 
-// EvidenceOfPair is EvidenceOf for a link of Add.
+// EvidenceOfPair is EvidenceOf for a link that Add made.
 func (c *Conn) EvidenceOfPair(p Pair, l Link) (masq.Evidence, error) {
 	e, err := c.evidence(p.NetNS)
 	e.Links = []masq.HostLink{{Index: l.HostIndex, Name: l.HostName, Alias: p.Identity, Group: p.group()}}
@@ -35,7 +34,7 @@ func (c *Conn) evidence(netns string) (e masq.Evidence, err error) {
 	return e, errors.Join(errBoot, err)
 }
 
-// linksInto returns the node's interfaces whose other end is in a namespace.
+// linksInto returns the node's interfaces that have their other end in a namespace.
 func (c *Conn) linksInto(netns, iface string, names []string) (out []masq.HostLink, err error) {
 	ns, err := openNamespace(netns)
 	if err != nil {
@@ -47,23 +46,23 @@ func (c *Conn) linksInto(netns, iface string, names []string) (out []masq.HostLi
 		return nil, err
 	}
 	defer container.close()
-	var asked []*message
+	var lookups []*message
 	if d, err := container.find(iface); err == nil && d.peer > 0 {
-		asked = append(asked, getByIndex(d.peer))
+		lookups = append(lookups, getByIndex(d.peer))
 	}
 	for _, name := range names {
 		if validName(name) {
-			asked = append(asked, getByName(name))
+			lookups = append(lookups, getByName(name))
 		}
 	}
-	if len(asked) == 0 {
+	if len(lookups) == 0 {
 		return nil, nil
 	}
-	// The kernel assigns a namespace its number, as seen from another namespace, when
-	// it describes an interface whose other end is there. So request the number last.
-	id := newMessage(unix.RTM_GETNSID, 0, "number network namespace "+netns, familyHeader{})
+	// When the kernel describes an interface with the other end in another namespace, it
+	// assigns that namespace a number. So the number is requested last.
+	id := newMessage(unix.RTM_GETNSID, 0, "look up the number of network namespace "+netns, familyHeader{})
 	id.NativeUint32(unix.NETNSA_FD, uint32(ns.fd))
-	if err := c.host.exchange(append(asked, id)...); err != nil && id.err != nil {
+	if err := c.host.exchange(append(lookups, id)...); err != nil && id.err != nil {
 		return nil, id.failed()
 	}
 	number, ok := id.namespaceNumber()
@@ -71,7 +70,7 @@ func (c *Conn) linksInto(netns, iface string, names []string) (out []masq.HostLi
 		return nil, nil
 	}
 	seen := map[int]bool{}
-	for _, m := range asked {
+	for _, m := range lookups {
 		d, err := m.device()
 		if err != nil || d.peerNS != number || d.peer == 0 || seen[d.index] {
 			continue
@@ -86,8 +85,8 @@ func (c *Conn) linksInto(netns, iface string, names []string) (out []masq.HostLi
 	return out, nil
 }
 
-// namespaceNumber reads the answer to an RTM_GETNSID: NETNSA_NSID_NOT_ASSIGNED, -1, is
-// none.
+// namespaceNumber reads the answer to an RTM_GETNSID. It returns false for
+// NETNSA_NSID_NOT_ASSIGNED, -1.
 func (m *message) namespaceNumber() (int, bool) {
 	for kind, v := range netlink.All(netlink.After(m.reply, unix.NLMSG_ALIGNTO)) {
 		if kind == unix.NETNSA_NSID {

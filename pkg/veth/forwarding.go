@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attributes of RTM_GETNETCONF, and what its index can be (linux/netconf.h).
+// Attributes of RTM_GETNETCONF, and special values of its index (linux/netconf.h).
 const (
 	netconfIndex      = 1
 	netconfForwarding = 2
@@ -17,22 +17,22 @@ const (
 	netconfDefault    = 0xfffffffe
 )
 
-// forwarding6 is how the node forwards IPv6. The kernel looks at "all" alone
-// until Linux 6.17, which also looks at the interface that a packet enters by
-// (force_forwarding).
+// forwarding6 says how the node forwards IPv6. Before Linux 6.17 the kernel reads
+// net.ipv6.conf.all.forwarding only. From then on it also reads force_forwarding of the
+// interface that a packet enters by.
 type forwarding6 struct {
-	all       bool // everything is forwarded
+	all       bool // all packets are forwarded
 	perDevice bool // the kernel has force_forwarding
 }
 
-// forwarding6 looks that up, if IPv6 is among the families.
+// forwarding6 looks up how the node forwards IPv6, if IPv6 is among the families.
 func (c *Conn) forwarding6(families []masq.Family) (forwarding6, error) {
 	if !slices.Contains(families, masq.IPv6) {
 		return forwarding6{}, nil
 	}
 	all := newMessage(unix.RTM_GETNETCONF, 0, "look up net.ipv6.conf.all.forwarding (is IPv6 turned off on this node?)", familyHeader{unix.AF_INET6})
 	all.NativeUint32(netconfIndex, netconfAll)
-	// Each namespace has lo, and there it is the first.
+	// In each namespace, lo has index 1.
 	lo := getByIndex(1)
 	if err := c.host.exchange(all, lo); err != nil {
 		return forwarding6{}, err
@@ -52,27 +52,28 @@ func (c *Conn) forwarding6(families []masq.Family) (forwarding6, error) {
 	return f, nil
 }
 
-// forwards reports whether what enters by a device is forwarded.
+// forwards reports whether IPv6 packets that enter by a device are forwarded.
 func (f forwarding6) forwards(d device) bool {
 	forced, _ := d.setting6(devconf6ForceForwarding)
 	return f.all || f.perDevice && forced != 0
 }
 
+// forwards4 reports whether IPv4 packets that enter by a device are forwarded.
 func forwards4(d device) bool {
 	on, _ := d.setting4(conf4Forwarding.index)
 	return on != 0
 }
 
-// unforwarded returns what has to be set so that answers which come in by the
-// uplinks are forwarded to containers. Each interface forwards or not what
-// enters by it; nothing is turned on for the others.
+// missingForwarding returns the settings that are needed to forward packets which enter by
+// the uplinks. Forwarding is a setting of the interface that a packet enters by, and no
+// other interface is changed.
 //
-// Where the uplink of the default route forwards, the node has been set up, and
-// nothing else is looked at: the cost is the same with any number of containers.
+// If the uplinks of the default routes forward, nothing else is read: the cost does not
+// depend on the number of containers.
 //
-// Reverse path filtering is left as it is: the route to each container goes
-// through its own link, so the strictest filter lets its packets in.
-func (c *Conn) unforwarded(families []masq.Family, f6 forwarding6) ([]setting, error) {
+// Reverse path filtering is not changed: the route to each container goes through its own
+// link, so that the strict filter accepts its packets.
+func (c *Conn) missingForwarding(families []masq.Family, f6 forwarding6) ([]setting, error) {
 	pending := slices.Clone(families)
 	if f6.all {
 		pending = slices.DeleteFunc(pending, func(f masq.Family) bool { return f == masq.IPv6 })
@@ -100,11 +101,11 @@ func (c *Conn) unforwarded(families []masq.Family, f6 forwarding6) ([]setting, e
 	if len(pending) == 0 {
 		return nil, nil
 	}
-	uplinks, err := c.addressed()
+	uplinks, err := c.addressedUplinks()
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range defaults { // it may have a link-local address only
+	for _, d := range defaults { // addressedUplinks lacks those with a link-local address only
 		if !slices.ContainsFunc(uplinks, func(u uplink) bool { return u.index == d.index && u.family == d.family }) {
 			uplinks = append(uplinks, d)
 		}
@@ -114,15 +115,15 @@ func (c *Conn) unforwarded(families []masq.Family, f6 forwarding6) ([]setting, e
 	for _, u := range uplinks {
 		switch {
 		case u.family == masq.IPv4:
-			// By /proc, not by netlink: there the kernel also turns off large
-			// receive offload, whose packets cannot be forwarded
+			// By /proc: unlike by netlink, the kernel then also disables large receive
+			// offload, which makes packets that cannot be forwarded
 			// (devinet_sysctl_forward in net/ipv4/devinet.c).
 			out = append(out, setting{"ipv4", u.name, "forwarding", 1})
 		case f6.perDevice:
 			out = append(out, setting{"ipv6", u.name, "force_forwarding", 1})
 		default:
-			// A node that forwards no longer listens to router advertisements,
-			// and drops the default route it has from one, unless accept_ra is 2.
+			// With forwarding, the kernel ignores router advertisements and deletes the
+			// default route that it has from one, unless accept_ra is 2.
 			if ra, _ := u.setting6(devconf6AcceptRA); ra == 1 {
 				out = append(out, setting{"ipv6", u.name, "accept_ra", 2})
 			}
@@ -134,17 +135,17 @@ func (c *Conn) unforwarded(families []masq.Family, f6 forwarding6) ([]setting, e
 	return out, nil
 }
 
-// hostSettings returns what has to be set on the host's end of a link. IPv4
-// forwarding is not among it: [Conn.create] turns it on by netlink.
+// hostSettings returns the settings that the host's end of a link lacks, except IPv4
+// settings, which [Conn.create] makes by netlink.
 func hostSettings(d device, families []masq.Family, f6 forwarding6) ([]setting, error) {
 	var out []setting
 	if ra, ok := d.setting6(devconf6AcceptRA); ok && ra != 0 {
-		// A container could otherwise announce itself as the node's IPv6
-		// router and read all of its traffic (CVE-2020-10749).
+		// Otherwise a container can announce itself as the node's IPv6 router and read the
+		// node's traffic (CVE-2020-10749).
 		out = append(out, setting{"ipv6", d.name, "accept_ra", 0})
 	}
 	if learns, ok := d.setting6(devconf6AcceptUntrackedNA); ok && learns != 0 {
-		// Its advertisements would fill the node's neighbor table.
+		// Otherwise a container's advertisements can fill the node's neighbor table.
 		out = append(out, setting{"ipv6", d.name, "accept_untracked_na", 0})
 	}
 	if !slices.Contains(families, masq.IPv6) {

@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Link is what was made.
+// Link is a link that Add made.
 type Link struct {
 	HostName  string
 	HostIndex int
 	HostMAC   net.HardwareAddr
-	MAC       net.HardwareAddr // of the container's end
+	MAC       net.HardwareAddr // MAC of the container's end
 	MTU       int
-	// Gateway4 and Gateway6 are the container's next hops. Invalid where it
-	// has no address of the family.
+	// Gateway4 and Gateway6 are the container's next hops. They are invalid if it has no
+	// address of the family.
 	Gateway4, Gateway6 netip.Addr
 }
 
@@ -30,10 +30,10 @@ func (l Link) Gateway(f masq.Family) netip.Addr {
 	return l.Gateway6
 }
 
-// device is what the kernel says of one interface.
+// device holds the attributes of an interface.
 type device struct {
 	index, peer int
-	peerNS      int // number of the namespace that peer is in; -1 for this one
+	peerNS      int // number of the peer's namespace; -1 for the same namespace
 	name, alias string
 	group       uint32
 	flags       uint32
@@ -41,7 +41,7 @@ type device struct {
 	mac         net.HardwareAddr
 	operState   uint8
 	conf4       []byte // IPV4_DEVCONF_*, from 1, of 4 bytes each
-	conf6       []byte // DEVCONF_*, from 0; empty where it has no IPv6
+	conf6       []byte // DEVCONF_*, from 0; empty without IPv6
 }
 
 func (d device) isUp() bool { return d.flags&unix.IFF_UP != 0 }
@@ -63,8 +63,8 @@ const (
 	devconf6ForceForwarding   = 59 // Requires Linux 6.17.
 )
 
-// setting4 and setting6 return a setting of the interface, and whether the
-// kernel has it.
+// setting4 and setting6 return a setting of the interface, and whether the kernel has that
+// setting.
 func (d device) setting4(i int) (int, bool) { return int32At(d.conf4, i-1) }
 func (d device) setting6(i int) (int, bool) { return int32At(d.conf6, i) }
 
@@ -75,11 +75,11 @@ func int32At(b []byte, i int) (int, bool) {
 	return int(int32(readUint32(b[4*i:]))), true
 }
 
-// errNoDevice is what a lookup returns when there is no such interface.
+// errNoDevice means that an interface does not exist.
 var errNoDevice error = unix.ENODEV
 
-// getLink asks for interfaces without their counters: to sum those over all CPUs is most
-// of the cost of an answer.
+// getLink asks for interfaces without their counters: most of the time of
+// an answer would be spent to sum them over all CPUs.
 func getLink(what string, index int) *message {
 	const skipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS
 	m := newMessage(unix.RTM_GETLINK, 0, what, unix.IfInfomsg{Index: int32(index)})
@@ -190,8 +190,7 @@ func (d *device) readFamilies(b []byte) {
 	}
 }
 
-// find looks an interface up by name. It returns errNoDevice where there is
-// none.
+// find looks up an interface by name. The error is errNoDevice if it does not exist.
 func (s *socket) find(name string) (device, error) {
 	m := getByName(name)
 	if err := s.exchange(m); err != nil {
@@ -200,16 +199,16 @@ func (s *socket) find(name string) (device, error) {
 	return m.device()
 }
 
-// deleteLink deletes an interface, and with it the other end, all addresses and
-// all routes through it. One that is gone already is deleted.
+// deleteLink deletes an interface, together with its other end and all addresses and routes
+// of both. A missing interface is no error.
 func (s *socket) deleteLink(index int, name string) error {
 	m := newMessage(unix.RTM_DELLINK, 0, "delete interface "+name, unix.IfInfomsg{Index: int32(index)})
 	m.allow = unix.ENODEV
 	return s.exchange(m)
 }
 
-// setLink changes an interface, which is named by its index, or by its name
-// where the index is 0.
+// setLink returns the request to change an interface, which is named by its index or, if
+// the index is 0, by its name.
 func setLink(what string, index int, name string) *message {
 	m := newMessage(unix.RTM_SETLINK, 0, fmt.Sprintf("%s of interface %s", what, name), unix.IfInfomsg{Index: int32(index)})
 	if index == 0 {
@@ -222,10 +221,10 @@ func bringUp(index int, where string) *message {
 	return newMessage(unix.RTM_SETLINK, 0, "bring up "+where, unix.IfInfomsg{Index: int32(index), Flags: unix.IFF_UP, Change: unix.IFF_UP})
 }
 
-// keepKernelFromAddressing stops the kernel from making IPv6 link-local
-// addresses of its own, which it would check for duplicates for a second
-// before it uses them. An interface without IPv6 has no such setting.
-func keepKernelFromAddressing(index int, name string, optional bool) *message {
+// disableAutoAddresses returns the request to make no IPv6 link-local address
+// automatically: it would be unusable for a second, during duplicate address detection. If
+// optional is true, an interface without IPv6 is no error.
+func disableAutoAddresses(index int, name string, optional bool) *message {
 	const none = 1 // IN6_ADDR_GEN_MODE_NONE
 	m := setLink("turn off the automatic IPv6 addresses", index, name)
 	spec := m.Begin(unix.IFLA_AF_SPEC)
@@ -239,7 +238,7 @@ func keepKernelFromAddressing(index int, name string, optional bool) *message {
 	return m
 }
 
-// linkLocal is the address that a MAC stands for (RFC 4291, appendix A).
+// linkLocal returns the link-local address of a MAC (RFC 4291, appendix A).
 func linkLocal(mac net.HardwareAddr) netip.Addr {
 	a := [16]byte{0xfe, 0x80}
 	copy(a[8:], mac[:3])

@@ -14,13 +14,13 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// BootID is the ID of the kernel's boot.
+// BootID returns the ID of the kernel's boot.
 func BootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(b)), err
 }
 
-// IdentifyNetNS returns what identifies the network namespace at a path.
+// IdentifyNetNS returns the identity of the network namespace at a path.
 func IdentifyNetNS(path string) (*masq.NetNS, error) {
 	file, err := fileOf(path)
 	if err != nil {
@@ -50,9 +50,10 @@ func IdentifyNetNS(path string) (*masq.NetNS, error) {
 	return n, nil
 }
 
-// NetNSState looks a namespace up at its path. A path that is missing proves something
-// only to a process that sees the directory, or the processes, that ADD saw: a daemon
-// in a container may see others of the same name.
+// NetNSState returns the state of a network namespace, which it looks up at its path. A
+// missing path proves that the namespace was removed only if this process sees the same
+// directory, or the same processes, as ADD did: a daemon in a container may see others of
+// the same name.
 func NetNSState(n masq.NetNS) masq.NetNSState {
 	file, err := fileOf(n.Path)
 	other := err == nil && file.isNamespace
@@ -66,7 +67,7 @@ func NetNSState(n masq.NetNS) masq.NetNSState {
 		if own, err := ownPIDNamespace(); err != nil || own != n.PIDNS || n.PIDNS == 0 {
 			return masq.NetNSUnknown
 		}
-		// Not by the path: /proc may hide processes of others (hidepid).
+		// By a signal, not by the path: /proc may hide processes of other users (hidepid).
 		if other || errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
 			return masq.NetNSRemoved
 		}
@@ -84,7 +85,7 @@ func NetNSState(n masq.NetNS) masq.NetNSState {
 	return masq.NetNSUnknown
 }
 
-// file is what a path leads to.
+// file identifies the file at a path.
 type file struct {
 	device, inode uint64
 	isNamespace   bool
@@ -107,11 +108,11 @@ func fileOf(path string) (file, error) {
 	return f, nil
 }
 
-// namespaceID is the number that no other namespace gets before the next boot; 0
-// before Linux 6.18, whose namespaces have no file handles.
+// namespaceID returns the number of a namespace that no other namespace gets before the
+// next boot; 0 before Linux 6.18, where namespaces have no file handles.
 func namespaceID(path string) uint64 { return handleOf(path).ID }
 
-// processOf returns the process in a path such as /proc/123/ns/net.
+// processOf returns the process ID in a path such as /proc/123/ns/net.
 func processOf(path string) (pid int, ok bool) {
 	rest, ok := strings.CutPrefix(path, "/proc/")
 	if !ok {

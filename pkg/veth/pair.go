@@ -15,37 +15,37 @@ import (
 // MinMTU6 is the smallest MTU that IPv6 works on (RFC 8200, section 5).
 const MinMTU6 = 1280
 
-// Pair is what is asked for: the two ends of a link and what they carry.
+// Pair is the desired state of a link: its two ends, addresses and routes.
 type Pair struct {
 	NetNS     string // path of the container's network namespace
 	Interface string // name of the container's end, such as "eth0"
 	HostName  string // name of the host's end, see masq.Key
-	// Identity is written as the alias of the host's end: the proof that the
-	// link is this attachment's. At most 255 bytes.
+	// Identity is the alias of the host's end, which proves that the link is this
+	// attachment's. At most 255 bytes.
 	Identity string
-	// CheckSources puts the host's end into [masq.CheckedGroup]: the rules drop
-	// packets that enter by a link of that group with a source not its own.
+	// CheckSources puts the host's end into [masq.CheckedGroup]: the rules drop packets that
+	// enter by a link of this group with a source that is not the attachment's.
 	CheckSources bool
 	MTU          int // in bytes, of both ends
 	Addresses    []netip.Prefix
-	// Routes of the container. A family with none gets a default route.
+	// Routes of the container. A family without routes gets a default route.
 	Routes []masq.Route
 
-	// HostMAC is the MAC that the host's end had after Add, and nil where it is not
-	// known. Add draws one.
+	// HostMAC is the MAC that Add gave the host's end; nil if it is not known. Add ignores
+	// it and draws one.
 	HostMAC net.HardwareAddr
-	// Partial says that the prefix lengths of Addresses, and Routes, are not known.
-	// Neither is compared then. Add refuses such a pair.
+	// Partial says that Routes and the prefix lengths of Addresses are not known. They are
+	// not compared then, and Add returns an error.
 	Partial bool
 }
 
-// PairOf is the pair of an attachment whose link Add made, from its record.
-func PairOf(a masq.Attachment, w masq.Link) Pair {
+// PairOf returns the pair of an attachment, from the link in its record.
+func PairOf(a masq.Attachment, l masq.Link) Pair {
 	p := Pair{
-		NetNS: w.NetNS, Interface: a.Interface, HostName: a.HostName(), Identity: a.Identity(),
-		CheckSources: a.SpoofCheck, MTU: w.MTU, Addresses: w.Prefixes, Routes: w.Routes,
+		NetNS: l.NetNS, Interface: a.Interface, HostName: a.HostName(), Identity: a.Identity(),
+		CheckSources: a.SpoofCheck, MTU: l.MTU, Addresses: l.Prefixes, Routes: l.Routes,
 	}
-	p.HostMAC, _ = net.ParseMAC(w.HostMAC) // nil where it is not known
+	p.HostMAC, _ = net.ParseMAC(l.HostMAC) // nil if it is empty
 	if len(p.Addresses) == 0 {
 		p.Partial = true
 		for _, addr := range a.Addresses {
@@ -60,7 +60,7 @@ func (p Pair) hostLink() masq.HostLink {
 	return masq.HostLink{Name: p.HostName, Alias: p.Identity, Group: p.group()}
 }
 
-// group is the group of the host's end.
+// group returns the group of the host's end.
 func (p Pair) group() uint32 {
 	if p.CheckSources {
 		return masq.CheckedGroup
@@ -73,13 +73,13 @@ func (p Pair) has(f masq.Family) bool {
 	return slices.ContainsFunc(p.Addresses, func(a netip.Prefix) bool { return masq.FamilyOf(a.Addr()) == f })
 }
 
-// families lists those that the pair has addresses of.
+// families returns the families of the pair's addresses.
 func (p Pair) families() []masq.Family {
 	return slices.DeleteFunc(slices.Clone(masq.Families[:]), func(f masq.Family) bool { return !p.has(f) })
 }
 
-// routes lists the container's routes. A family that no route is asked for has the
-// default route.
+// routes returns the container's routes, with the default route of each family that has no
+// other.
 func (p Pair) routes() []masq.Route {
 	var out []masq.Route
 	for _, r := range p.Routes {
@@ -102,12 +102,12 @@ func DefaultRoute(f masq.Family) netip.Prefix {
 	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
-// Validate reports everything that cannot be done, each with its value.
+// Validate reports all values that Add cannot use.
 func (p Pair) Validate() error {
 	var errs []error
 	fault := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	if p.NetNS == "" {
-		fault("no network namespace is given")
+		fault("the network namespace is missing")
 	}
 	for _, name := range []string{p.Interface, p.HostName} {
 		if !validName(name) {
@@ -122,7 +122,7 @@ func (p Pair) Validate() error {
 		fault("MTU %d is not within 68-65535", p.MTU)
 	}
 	if len(p.Addresses) == 0 {
-		fault("no address is given")
+		fault("the addresses are missing")
 	}
 	if p.Partial {
 		fault("the prefix lengths of the addresses are not known")
@@ -152,7 +152,8 @@ func (p Pair) Validate() error {
 	return errors.Join(errs...)
 }
 
-// validName is dev_valid_name of net/core/dev.c.
+// validName reports whether the kernel accepts a name of an interface (dev_valid_name of
+// net/core/dev.c).
 func validName(s string) bool {
 	return s != "" && len(s) < unix.IFNAMSIZ && s != "." && s != ".." &&
 		!strings.ContainsAny(s, "/: \t\n\v\f\r\x00")

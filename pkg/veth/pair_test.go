@@ -21,7 +21,7 @@ func TestPairValidate(t *testing.T) {
 		spoil func(p *Pair)
 		want  string
 	}{
-		{func(p *Pair) { p.NetNS = "" }, "no network namespace"},
+		{func(p *Pair) { p.NetNS = "" }, "the network namespace is missing"},
 		{func(p *Pair) { p.Interface = "" }, `""`},
 		{func(p *Pair) { p.Interface = ".." }, `".."`},
 		{func(p *Pair) { p.Interface = "a/b" }, `"a/b"`},
@@ -32,7 +32,7 @@ func TestPairValidate(t *testing.T) {
 		{func(p *Pair) { p.Identity = strings.Repeat("x", 256) }, "alias"},
 		{func(p *Pair) { p.MTU = 67 }, "MTU 67"},
 		{func(p *Pair) { p.MTU = 65536 }, "MTU 65536"},
-		{func(p *Pair) { p.Addresses = nil }, "no address"},
+		{func(p *Pair) { p.Addresses = nil }, "the addresses are missing"},
 		{func(p *Pair) { p.Addresses[0] = netip.Prefix{} }, "not an address"},
 		{func(p *Pair) { p.Addresses[0] = netip.MustParsePrefix("::ffff:10.0.0.1/128") }, "::ffff:10.0.0.1/128"},
 		{func(p *Pair) { p.Addresses[0] = netip.MustParsePrefix("fd00::1/64"); p.MTU = 1279 }, "1279 is below 1280, the least that IPv6 address fd00::1/64"},

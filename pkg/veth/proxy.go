@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// compareProxies compares what makes the host's ends answer for the gateway: the
-// proxy neighbor, and that it answers without delay.
+// compareProxies compares the proxy neighbors of the host's ends, and their delay.
 func (c *Conn) compareProxies(ends []end) error {
 	var with []*end
 	for i := range ends {
@@ -37,7 +36,7 @@ func (c *Conn) compareProxies(ends []end) error {
 		return err
 	}
 	for _, e := range with {
-		// A list passes over some while others come and go.
+		// The kernel can omit entries of a list while others are added and deleted.
 		if !have[e.index] && only == 0 {
 			own, err := c.proxies(e.index)
 			if err != nil {
@@ -59,8 +58,8 @@ func (c *Conn) compareProxies(ends []end) error {
 	return nil
 }
 
-// proxies returns the interfaces that answer ARP for the containers' gateway. An index
-// other than 0 restricts it to that interface.
+// proxies returns the interfaces that answer ARP for the containers' gateway; for an index
+// other than 0, of this interface only.
 func (c *Conn) proxies(index int) (map[int]bool, error) {
 	m := newMessage(unix.RTM_GETNEIGH, 0, "list proxy neighbors", unix.NdMsg{Family: unix.AF_INET, Flags: unix.NTF_PROXY})
 	if index != 0 {
@@ -77,15 +76,15 @@ func (c *Conn) proxies(index int) (map[int]bool, error) {
 	return out, err
 }
 
-// proxyDelays returns the proxy_delay of each end, 0 where it is not known. Netlink
-// can only list all interfaces, so for a few ends /proc/sys is read.
+// proxyDelays returns the proxy_delay of each end in clock ticks; 0 if it is not known. By
+// netlink only a list of all interfaces is possible, so for a few ends it reads /proc/sys.
 func (c *Conn) proxyDelays(ends []*end) ([]int, error) {
 	out := make([]int, len(ends))
-	if len(ends) < bulkFrom {
+	if len(ends) < listThreshold {
 		return out, c.node.within(func() error {
 			for i, e := range ends {
 				b, err := os.ReadFile("/proc/sys/net/ipv4/neigh/" + e.name + "/proxy_delay")
-				if err == nil { // it may be gone meanwhile
+				if err == nil { // not deleted meanwhile
 					out[i], _ = strconv.Atoi(strings.TrimSpace(string(b)))
 				}
 			}

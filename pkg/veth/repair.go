@@ -9,13 +9,13 @@ import (
 )
 
 // Repair restores what [Conn.Compare] finds, and returns the differences that it has
-// repaired and the differences that are left. It changes only objects that belong to
-// this attachment by name and alias. It leaves a missing interface, an interface of
-// another program, and a route to a container's address that leads elsewhere. Both
-// results are valid even with an error.
+// repaired and the differences that are left. It changes only objects that are the
+// attachment's by name and alias. It does not restore a missing interface, and does not change an interface
+// of another program or a route that leads to another interface. Both results are valid
+// also with an error.
 //
-// If the same object changes again after a repair, another program keeps changing it:
-// the caller has to limit the number of repairs.
+// Another program may keep changing an object: the caller has to limit the number of
+// repairs.
 func (c *Conn) Repair(pairs []Pair) (repaired, left []Difference, err error) {
 	ends, err := c.ends(pairs)
 	if err != nil {
@@ -34,10 +34,10 @@ func (c *Conn) RepairIndexes(indexes []int, pairOf func(index int, identity stri
 	}
 	var ends []end
 	for _, d := range devices {
-		if d.index == 0 { // gone meanwhile
+		if d.index == 0 { // deleted meanwhile
 			continue
 		}
-		// Its group may be what was changed, or its name, and not both.
+		// Either its group or its name may have been changed, but not both.
 		if p, ok := pairOf(d.index, d.alias); ok && (d.isManaged() || d.name == p.HostName) {
 			ends = append(ends, end{pair: &p, device: d})
 		}
@@ -45,8 +45,9 @@ func (c *Conn) RepairIndexes(indexes []int, pairOf func(index int, identity stri
 	return c.repairEnds(ends)
 }
 
-// repairPasses is how often an end is compared and restored. A second pass finds what
-// the first made possible: an interface gets its IPv6 settings with its MTU.
+// repairPasses is the number of times that an end is compared and restored. A second pass
+// finds differences that the first could not see: an interface gets its IPv6 settings when
+// its MTU is restored.
 const repairPasses = 3
 
 func (c *Conn) repairEnds(ends []end) (repaired, left []Difference, err error) {
@@ -80,7 +81,7 @@ func (c *Conn) repairEnds(ends []end) (repaired, left []Difference, err error) {
 			errs = append(errs, err)
 			break
 		}
-		// Before links are up, so that none listens to router advertisements.
+		// Before links are set up, so that none accepts router advertisements.
 		for _, e := range damaged {
 			for _, d := range e.found {
 				if d.Kind == KindSetting {
@@ -88,14 +89,14 @@ func (c *Conn) repairEnds(ends []end) (repaired, left []Difference, err error) {
 				}
 			}
 		}
-		errs = nil // the next comparison says what counts, and this is why
-		_, err = c.set(c.node.within, settings)
+		errs = nil // errors of an earlier pass do not count: the next comparison decides
+		_, err = c.applySettings(c.node.within, settings)
 		errs = append(errs, err)
 		for _, e := range damaged {
 			errs = append(errs, c.restore(&e))
 		}
 		if len(damaged) > 0 {
-			if ends, err = c.again(damaged); err != nil || len(ends) == 0 {
+			if ends, err = c.refresh(damaged); err != nil || len(ends) == 0 {
 				left = nil
 				errs = append(errs, err)
 				break
@@ -110,8 +111,8 @@ func (c *Conn) repairEnds(ends []end) (repaired, left []Difference, err error) {
 	return repaired, append(stays, left...), errors.Join(errs...)
 }
 
-// again reads ends a second time, and omits the ends that no longer exist.
-func (c *Conn) again(ends []end) ([]end, error) {
+// refresh reads ends again, and omits those that no longer exist.
+func (c *Conn) refresh(ends []end) ([]end, error) {
 	var indexes []int
 	for _, e := range ends {
 		indexes = append(indexes, e.index)
@@ -129,7 +130,7 @@ func (c *Conn) again(ends []end) ([]end, error) {
 	return out, nil
 }
 
-// differenceKey tells the objects of differences apart.
+// differenceKey identifies the object of a difference.
 type differenceKey struct {
 	identity, object string
 	kind             Kind
@@ -137,9 +138,9 @@ type differenceKey struct {
 
 func (d Difference) key() differenceKey { return differenceKey{d.Identity, d.Object, d.Kind} }
 
-// restore makes the interface what it was, in the order of [Conn.Add]. An interface
-// that was down has lost its addresses, routes and proxies with that, and all of them
-// are among the differences.
+// restore makes the interface what Add made, in the order of [Conn.Add]. An interface that
+// was set down has lost its addresses, routes and proxies, and all of these are among the
+// differences.
 func (c *Conn) restore(e *end) error {
 	p, where := e.pair, "interface "+e.name
 	var ms []*message
@@ -163,7 +164,7 @@ func (c *Conn) restore(e *end) error {
 		}
 	}
 	if p.has(masq.IPv6) {
-		ms = append(ms, keepKernelFromAddressing(e.index, e.name, true))
+		ms = append(ms, disableAutoAddresses(e.index, e.name, true))
 	}
 	if !e.isUp() {
 		ms = append(ms, bringUp(e.index, where))
@@ -171,7 +172,7 @@ func (c *Conn) restore(e *end) error {
 	for _, d := range e.found {
 		switch d.Kind {
 		case KindProxy:
-			ms = append(ms, answerFor(gateway4, e.index, where)...)
+			ms = append(ms, addProxy(gateway4, e.index, where)...)
 		case KindAddress:
 			m := addAddress(linkLocalPrefix(e.gateway6()), unix.IFA_F_NOPREFIXROUTE, e.index, where)
 			m.allow = unix.EEXIST
@@ -188,10 +189,10 @@ func (c *Conn) restore(e *end) error {
 	if len(ms) == 0 {
 		return nil
 	}
-	_ = c.host.exchange(ms...) // each message has its error
+	_ = c.host.exchange(ms...) // the loop below reads the error of each message
 	var errs []error
 	for _, m := range ms {
-		if !errors.Is(m.err, unix.ENODEV) { // gone meanwhile
+		if !errors.Is(m.err, unix.ENODEV) { // deleted meanwhile
 			errs = append(errs, m.failed())
 		}
 	}

@@ -167,7 +167,7 @@ func TestRepairMany(t *testing.T) {
 	inside := newSpace(t)
 	inside.serveEcho("::")
 	var pairs []Pair
-	for n := range bulkFrom + 10 {
+	for n := range listThreshold + 10 {
 		p := pair(inside, n+2, "4", "6")
 		p.Interface = fmt.Sprintf("net%d", n)
 		if n > 0 {

@@ -10,33 +10,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// via is a route, in the form that is written to the kernel and read from it.
-type via struct {
+// route is a route as it is sent to the kernel and received from it.
+type route struct {
 	dst      netip.Prefix
-	gw       netip.Addr // invalid: on the link
+	gw       netip.Addr // invalid for a route without a gateway
 	index    int
 	protocol uint8
-	// table 0 is main. A priority, mtu or advMSS of 0 is the kernel's default. scope is
-	// the scope of an IPv4 route through a gateway.
+	// Table 0 is main. A priority, mtu or advMSS of 0 is the kernel's default. The scope is
+	// of an IPv4 route through a gateway.
 	table, priority, mtu, advMSS uint32
 	scope                        uint8
 }
 
-// viaOf is a route of the container through its gateway.
-func viaOf(r masq.Route, gw netip.Addr, index int) via {
-	return via{
+// containerRoute returns a route of the container through its gateway.
+func containerRoute(r masq.Route, gw netip.Addr, index int) route {
+	return route{
 		dst: r.Dst, gw: gw, index: index, protocol: unix.RTPROT_STATIC,
 		table: uint32(r.Table), priority: uint32(r.Priority), mtu: uint32(r.MTU), advMSS: uint32(r.AdvMSS), scope: uint8(r.Scope),
 	}
 }
 
 // key returns the part of a route that tells it apart from other routes of the interface.
-func (v via) key() via {
-	return via{dst: v.dst, gw: v.gw, index: v.index, table: v.table, priority: v.priority}
+func (v route) key() route {
+	return route{dst: v.dst, gw: v.gw, index: v.index, table: v.table, priority: v.priority}
 }
 
-// String is the route as ip-route(8) writes it.
-func (v via) String() string {
+// String returns the route as ip-route(8) writes it.
+func (v route) String() string {
 	out := v.dst.String()
 	if v.dst.Bits() == 0 {
 		out = "default"
@@ -53,15 +53,14 @@ func (v via) String() string {
 	return out
 }
 
-// attributes returns the values that are not part of a route's key, as ip-route(8)
-// writes them.
-func (v via) attributes() string {
+// attributes returns the values that are not part of the key, as ip-route(8) writes them.
+func (v route) attributes() string {
 	return fmt.Sprintf("mtu %d advmss %d scope %d", v.mtu, v.advMSS, v.scope)
 }
 
-// addRoute makes the request. The caller says by flags what to do when there is
-// such a route already.
-func (v via) addRoute(where string, flags int) *message {
+// addRoute returns the request to add the route. The flags decide about a route that
+// already exists: NLM_F_EXCL, NLM_F_APPEND or NLM_F_REPLACE.
+func (v route) addRoute(where string, flags int) *message {
 	h := unix.RtMsg{
 		Family: familyOf(v.dst.Addr()), Dst_len: uint8(v.dst.Bits()), Table: unix.RT_TABLE_MAIN,
 		Protocol: v.protocol, Scope: v.scope, Type: unix.RTN_UNICAST,
@@ -100,22 +99,22 @@ func (v via) addRoute(where string, flags int) *message {
 	return m
 }
 
-// path is the kernel's choice for one destination.
+// path is the kernel's route for one destination.
 type path struct {
 	kind  uint8 // RTN_UNICAST, RTN_LOCAL, ...
-	index int   // interface it leaves through
-	mtu   int   // a metric of the route; 0 where it has none
+	index int   // of the interface
+	mtu   int   // a metric of the route; 0 for none
 	bits  int   // prefix length of the route
 }
 
-// lookUpRoute asks for the route to an address, as a packet of the node would take it:
-// one answer, however many routes there are. An index other than 0 is an interface that
-// the packet has to leave through.
+// lookUpRoute returns the request for the route that a packet of the node to an address
+// takes: one answer for any number of routes. With an index other than 0, the packet leaves
+// through this interface.
 func lookUpRoute(a netip.Addr, index int) *message { return lookUp(a, index, unix.RTM_F_FIB_MATCH) }
 
-// lookUpPacket is lookUpRoute and asks also which source address a packet would get.
-// For IPv6 the kernel selects one among the addresses of all interfaces: 0.5 ms for each
-// 1,000 of them.
+// lookUpPacket is lookUpRoute whose answer also has the source address that a packet would
+// get. For IPv6 the kernel selects it among the addresses of all interfaces: 0.5 ms for
+// each 1,000.
 func lookUpPacket(a netip.Addr, index int) *message { return lookUp(a, index, 0) }
 
 func lookUp(a netip.Addr, index int, flags uint32) *message {
@@ -128,13 +127,12 @@ func lookUp(a netip.Addr, index int, flags uint32) *message {
 	return m
 }
 
-// path reads the answer to lookUpRoute. The bool is false when there is no
-// route.
+// path reads the answer to lookUpRoute. It returns false if the node has no route.
 func (m *message) path() (path, bool, error) {
-	// What fib lookups fail with: no route, unreachable, prohibit, blackhole,
-	// throw; and no IPv6 at all.
-	for _, none := range []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.EAGAIN, unix.EAFNOSUPPORT, unix.EOPNOTSUPP} {
-		if errors.Is(m.err, none) {
+	// Errors of route lookups: no route, unreachable, prohibit, blackhole, throw, and a
+	// kernel without IPv6.
+	for _, noRoute := range []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.EAGAIN, unix.EAFNOSUPPORT, unix.EOPNOTSUPP} {
+		if errors.Is(m.err, noRoute) {
 			return path{}, false, nil
 		}
 	}
@@ -148,14 +146,14 @@ func (m *message) path() (path, bool, error) {
 	p := path{kind: info.Type, bits: int(info.Dst_len)}
 	switch p.kind {
 	case unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT, unix.RTN_BLACKHOLE, unix.RTN_THROW:
-		return path{}, false, nil // a route that says that there is none
+		return path{}, false, nil
 	}
 	for kind, v := range netlink.All(attributes) {
 		switch kind {
 		case unix.RTA_OIF:
 			p.index = int(readUint32(v))
 		case unix.RTA_MULTIPATH:
-			// struct rtnexthop: the interface of the first is behind four bytes.
+			// The interface of the first struct rtnexthop is at byte 4.
 			if p.index == 0 && len(v) >= unix.SizeofRtNexthop {
 				p.index = int(readUint32(v[4:]))
 			}
@@ -170,16 +168,15 @@ func (m *message) path() (path, bool, error) {
 	return p, true, nil
 }
 
-// pathTo looks one destination up; for a link-local one, on an interface.
-func (s *socket) pathTo(a netip.Addr, index int) (path, bool, error) {
+func (s *socket) lookUpPath(a netip.Addr, index int) (path, bool, error) {
 	m := lookUpRoute(a, index)
 	_ = s.exchange(m) // path reads the error
 	return m.path()
 }
 
-// routes lists those through an interface, of all tables.
-func (s *socket) routes(index int) ([]via, error) {
-	var out []via
+// routes lists the routes through an interface, of all tables.
+func (s *socket) routes(index int) ([]route, error) {
+	var out []route
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		others := len(out)
 		request := newMessage(unix.RTM_GETROUTE, 0, "list routes", unix.RtMsg{Family: family})
@@ -195,18 +192,19 @@ func (s *socket) routes(index int) ([]via, error) {
 	return out, nil
 }
 
-// defaultPriority6 is the metric of an IPv6 route that none was given (IP6_RT_PRIO_USER
-// of linux/ipv6_route.h).
+// defaultPriority6 is the metric of an IPv6 route that was added without one
+// (IP6_RT_PRIO_USER of linux/ipv6_route.h).
 const defaultPriority6 = 1024
 
-// readRoute reads a route of the form that viaOf makes.
-func readRoute(b []byte) (via, bool) {
+// readRoute reads the body of an RTM_NEWROUTE. It returns false for a route that is not
+// unicast.
+func readRoute(b []byte) (route, bool) {
 	info, attributes, ok := decodeHeader[unix.RtMsg](b)
 	if !ok {
-		return via{}, false
+		return route{}, false
 	}
 	v6 := info.Family == unix.AF_INET6
-	r := via{dst: DefaultRoute(masq.IPv4), protocol: info.Protocol, table: uint32(info.Table), scope: info.Scope}
+	r := route{dst: DefaultRoute(masq.IPv4), protocol: info.Protocol, table: uint32(info.Table), scope: info.Scope}
 	if v6 {
 		r.dst = DefaultRoute(masq.IPv6)
 	}
@@ -244,9 +242,9 @@ func readRoute(b []byte) (via, bool) {
 	return r, info.Type == unix.RTN_UNICAST
 }
 
-// HasAddress reports whether packets to an address are the node's own: it has
-// the address, or a local route covers it.
+// HasAddress reports whether the node receives packets to an address: an interface has it,
+// or a local route covers it.
 func (c *Conn) HasAddress(a netip.Addr) (bool, error) {
-	p, found, err := c.host.pathTo(a, 0)
+	p, found, err := c.host.lookUpPath(a, 0)
 	return found && p.kind == unix.RTN_LOCAL, err
 }

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setting is a sysctl of one interface, for what netlink has no request for.
+// setting is a sysctl of one interface that netlink has no request for.
 type setting struct {
 	family string // "ipv4" or "ipv6"
 	device string // an interface, or "all"
@@ -17,7 +17,7 @@ type setting struct {
 	value  int
 }
 
-// String is the setting as sysctl(8) writes it.
+// String returns the setting as sysctl(8) writes it.
 func (s setting) String() string {
 	return fmt.Sprintf("%s=%d", s.key(), s.value)
 }
@@ -41,8 +41,8 @@ func (s setting) write() error {
 	return nil
 }
 
-// apply writes settings in a namespace. /proc/sys/net shows that of the thread
-// which opens a file there.
+// apply writes settings in a namespace. /proc/sys/net is that of the thread which opens a
+// file there.
 func (n namespace) apply(settings []setting) error {
 	if len(settings) == 0 {
 		return nil

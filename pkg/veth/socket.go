@@ -12,8 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// socket is an rtnetlink socket. It stays in the namespace it was opened in,
-// whatever thread uses it.
+// socket is an rtnetlink socket. It stays in the namespace in which it was opened, on any
+// thread. It may be used by several goroutines.
 type socket struct {
 	mu sync.Mutex
 	c  *netlink.Conn
@@ -28,20 +28,19 @@ func dial() (*socket, error) {
 	return &socket{c: c}, nil
 }
 
-// close releases the socket. There is nothing to be done where that fails.
+// close closes the socket. A caller could do nothing about an error.
 func (s *socket) close() { _ = s.c.Close() }
 
-// batchMax keeps what the kernel answers to one batch within the receive buffer
-// (net.core.rmem_default, 208 KiB): an answer about an interface takes 4 KiB.
-const batchMax = 32
+// maxBatch is the number of messages in one system call. The answers to a batch have to fit
+// the receive buffer (net.core.rmem_default, 208 KiB): one about an interface takes 4 KiB.
+const maxBatch = 32
 
-// exchange sends all messages, up to batchMax in one system call, and collects what
-// the kernel says to each. It returns the first error in the order of the
-// messages.
+// exchange sends all messages, up to maxBatch in one system call, and stores the answer or
+// error of each. It returns the first error in the order of the messages.
 func (s *socket) exchange(ms ...*message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for batch := range slices.Chunk(ms, batchMax) {
+	for batch := range slices.Chunk(ms, maxBatch) {
 		if err := s.batch(batch); err != nil {
 			for _, m := range batch {
 				m.err = cmp.Or(m.err, err)
@@ -51,8 +50,8 @@ func (s *socket) exchange(ms ...*message) error {
 	return firstFailed(ms)
 }
 
-// batch returns an error where the socket fails; what the kernel says to a
-// message is in the message.
+// batch sends messages in one system call. It returns errors of the socket; the kernel's
+// errors are in the messages.
 func (s *socket) batch(ms []*message) error {
 	var b netlink.Batch
 	for _, m := range ms {

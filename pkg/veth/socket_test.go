@@ -45,7 +45,7 @@ func TestBatchEndsWithAFailure(t *testing.T) {
 
 func TestBatchOfAnySize(t *testing.T) {
 	w := newSpace(t).open()
-	for _, size := range []int{1, batchMax - 1, batchMax, batchMax + 1, 10 * batchMax} {
+	for _, size := range []int{1, maxBatch - 1, maxBatch, maxBatch + 1, 10 * maxBatch} {
 		var ms []*message
 		for range size {
 			ms = append(ms, getByName("lo"))

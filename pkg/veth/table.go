@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Of linux/fib_rules.h, which x/sys/unix lacks.
+// Constants of linux/fib_rules.h that x/sys/unix lacks.
 const (
 	fraTable     = 15
 	frActToTable = 1
 )
 
-// tables returns the routing tables of a family that rules lead to, whatever the rules
-// select by. Tables of VRFs are not among them: no packet of a container is in one.
+// tables returns the routing tables of a family that routing rules lead to, for any
+// selector. It omits tables of VRFs: packets of containers do not take them.
 func (c *Conn) tables(f masq.Family) ([]uint32, error) {
 	out := []uint32{unix.RT_TABLE_MAIN}
 	m := newMessage(unix.RTM_GETRULE, 0, "list routing rules", ruleHeader{familyNumber(f)})
@@ -42,9 +42,9 @@ func (c *Conn) tables(f masq.Family) ([]uint32, error) {
 }
 
 // defaultsOf returns the default routes of a table. The kernel lists IPv4 routes in the
-// order of their destinations, and nothing is read past the first that is another: the
-// cost does not grow with the table. The kernel lists an IPv6 default route last, so
-// that the whole table is read.
+// order of their destinations, and defaultsOf stops at the first other route: the cost does
+// not depend on the size of the table. The kernel lists an IPv6 default route last, so that
+// the whole table is read. If whole is false, the socket has to be closed.
 func (s *socket) defaultsOf(f masq.Family, table uint32) (out []nextHops, whole bool, err error) {
 	request := newMessage(unix.RTM_GETROUTE, 0, "list default routes", unix.RtMsg{Family: familyNumber(f)})
 	request.NativeUint32(unix.RTA_TABLE, table)
@@ -55,7 +55,7 @@ func (s *socket) defaultsOf(f masq.Family, table uint32) (out []nextHops, whole 
 		}
 		return f == masq.IPv6 || !ok || h.dst.Addr().IsUnspecified()
 	})
-	// A table that has no route yet is none.
+	// A table without routes does not exist.
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return nil, true, nil
 	}

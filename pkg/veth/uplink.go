@@ -8,10 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// probes are addresses that nobody has a route to but the default route: the
-// anycast addresses of the Port Control Protocol (RFC 7723). Asking for the way
-// to one of them finds the default route without listing the others, of which
-// a node has one for each container.
+// probes are addresses to which only the default route leads: the anycast addresses of the
+// Port Control Protocol (RFC 7723). A lookup of one of them finds the default route
+// without a list of all routes, of which a node has one for each container.
 var probes = map[masq.Family]netip.Addr{
 	masq.IPv4: netip.MustParseAddr("192.0.0.9"),
 	masq.IPv6: netip.MustParseAddr("2001:1::1"),
@@ -24,26 +23,26 @@ type uplink struct {
 	routeMTU int
 }
 
-// mtu is the largest packet that leaves through the uplink.
+// mtu returns the size in bytes of the largest packet that the uplink sends.
 func (u uplink) mtu() int {
 	mtu := u.device.mtu
 	if u.routeMTU > 0 {
 		mtu = min(mtu, u.routeMTU)
 	}
-	// A router may announce less for IPv6 alone (RFC 4861, section 4.6.4).
+	// A router may announce a lower MTU for IPv6 (RFC 4861, section 4.6.4).
 	if n, ok := u.setting6(devconf6MTU); ok && u.family == masq.IPv6 && n > 0 {
 		mtu = min(mtu, n)
 	}
 	return mtu
 }
 
-// defaultUplinks returns the interfaces that the default routes of the families leave
-// through: of every next hop of every default route, in every table that a rule leads
-// to, whatever the rule selects by. Which of them a packet takes is decided for each
-// packet, and answers come by any. An IPv6 default route that is not the best of the
-// main table is found if its interface also has an IPv4 address.
+// defaultUplinks returns the interfaces of the default routes of the families: of every
+// next hop of every default route, in every table that a routing rule leads to. The kernel
+// selects one of them for each packet, and replies may enter by any. In the main table, an
+// IPv6 default route that is not the best is found only if its interface also has an IPv4
+// address.
 //
-// The cost does not grow with the number of containers: see [socket.defaultsOf] and
+// The cost does not depend on the number of containers: see [socket.defaultsOf] and
 // [Conn.mainDefaults6].
 func (c *Conn) defaultUplinks(families []masq.Family) ([]uplink, error) {
 	var found []uplink
@@ -66,13 +65,13 @@ func (c *Conn) defaultUplinks(families []masq.Family) ([]uplink, error) {
 			}
 		}
 	}
-	return c.distinct(found)
+	return c.withDevices(found)
 }
 
-// distinct reads the devices of uplinks. Each interface comes once for a family, with
-// the lowest MTU of its routes. Interfaces that no longer exist or lead nowhere outside
-// are left out.
-func (c *Conn) distinct(found []uplink) ([]uplink, error) {
+// withDevices reads the devices of uplinks, and returns each interface once for a family,
+// with the lowest MTU of its routes. It omits interfaces that no longer exist or do not
+// lead out of the node.
+func (c *Conn) withDevices(found []uplink) ([]uplink, error) {
 	var out []uplink
 	var indexes []int
 	for _, u := range found {
@@ -92,13 +91,13 @@ func (c *Conn) distinct(found []uplink) ([]uplink, error) {
 	for i, d := range devices {
 		out[i].device = d
 	}
-	return slices.DeleteFunc(out, func(u uplink) bool { return u.index == 0 || !u.leaves() }), nil
+	return slices.DeleteFunc(out, func(u uplink) bool { return u.index == 0 || !u.leadsOutside() }), nil
 }
 
 // defaultRoutes lists the default routes of a family.
 func (c *Conn) defaultRoutes(f masq.Family) ([]nextHops, error) {
-	// What a packet would take: also where halves of the address space are routed in
-	// place of a default route, as VPNs do.
+	// The route of a packet: this also finds the routes to both halves of the address space
+	// with which VPNs replace the default route.
 	lookup := lookUpRoute(probes[f], 0)
 	_ = c.host.exchange(lookup) // path reads the error
 	_, found, err := lookup.path()
@@ -145,8 +144,8 @@ func (c *Conn) defaultRoutes(f masq.Family) ([]nextHops, error) {
 	return out, nil
 }
 
-// mainDefaults6 adds the default routes that are not the best of the main table, by
-// asking for the way through each interface that has an IPv4 address.
+// mainDefaults6 adds the IPv6 default routes of the main table that are not the best. It
+// looks up the route through each interface that has an IPv4 address.
 func (c *Conn) mainDefaults6(out []nextHops) ([]nextHops, error) {
 	var indexes []int
 	err := c.host.dump(listAddresses(unix.AF_INET, 0), func() { indexes = nil }, func(b []byte) {
@@ -172,14 +171,13 @@ func (c *Conn) mainDefaults6(out []nextHops) ([]nextHops, error) {
 	return out, nil
 }
 
-// leaves reports whether traffic can leave the node there.
-func (d device) leaves() bool { return d.flags&unix.IFF_LOOPBACK == 0 && !d.isManaged() }
+// leadsOutside reports whether packets can leave the node through the device.
+func (d device) leadsOutside() bool { return d.flags&unix.IFF_LOOPBACK == 0 && !d.isManaged() }
 
-// addressed lists the interfaces, other than ours, that traffic can leave
-// through as far as their addresses tell, with the families of these. It reads
-// all addresses of the node, so it is for nodes without a default route, and
-// for the first container of a node.
-func (c *Conn) addressed() ([]uplink, error) {
+// addressedUplinks returns the interfaces with a global address that lead out of the node,
+// for each family of these addresses. It reads all addresses of the node, so it is called
+// only on a node without a default route, or where an uplink does not forward yet.
+func (c *Conn) addressedUplinks() ([]uplink, error) {
 	all, err := c.host.addresses(0)
 	if err != nil {
 		return nil, err
@@ -206,19 +204,19 @@ func (c *Conn) addressed() ([]uplink, error) {
 	}
 	var out []uplink
 	for i, d := range devices {
-		if d.index != 0 && d.leaves() {
+		if d.index != 0 && d.leadsOutside() {
 			out = append(out, uplink{device: d, family: keys[i].family})
 		}
 	}
 	return out, nil
 }
 
-// fallbackMTU is that of a node without any network: Ethernet's.
+// fallbackMTU is the MTU, that of Ethernet, for a node without an uplink.
 const fallbackMTU = 1500
 
-// UplinkMTU returns the largest packet, in bytes, that leaves the node in one
-// piece: through its default routes, or else through any interface with a
-// global address.
+// UplinkMTU returns the size, in bytes, of the largest packet that leaves the node without
+// fragmentation: through its default routes or, without those, through any interface with
+// a global address.
 func (c *Conn) UplinkMTU() (int, error) {
 	uplinks, err := c.defaultUplinks(masq.Families[:])
 	if err != nil {
@@ -226,7 +224,7 @@ func (c *Conn) UplinkMTU() (int, error) {
 	}
 	down := func(u uplink) bool { return !u.isUp() }
 	if uplinks = slices.DeleteFunc(uplinks, down); len(uplinks) == 0 {
-		if uplinks, err = c.addressed(); err != nil {
+		if uplinks, err = c.addressedUplinks(); err != nil {
 			return 0, err
 		}
 		uplinks = slices.DeleteFunc(uplinks, down)

@@ -6,23 +6,19 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Uplink is an interface that a default route of a family leaves through.
+// Uplink is an interface of a default route, for one family.
 type Uplink struct {
 	Family    masq.Family
 	Interface string
-	MTU       int // the largest packet, in bytes, that leaves there in one piece
-	// Source is the address that packets get which are masqueraded there. It is invalid
-	// where the node has none. An IPv6 uplink may have a link-local one alone: then no
-	// answer from beyond the link comes back.
+	MTU       int // the size, in bytes, of the largest packet that it sends without fragmentation
+	// Source is the source address of packets that are masqueraded there; invalid if the
+	// node has none. With a link-local address, no replies come from beyond the link.
 	Source netip.Addr
 }
 
-// LinkLocal reports whether packets leave with a link-local IPv6 source, which no
-// router forwards.
-func (u Uplink) LinkLocal() bool { return u.Source.Is6() && u.Source.IsLinkLocalUnicast() }
-
 // Uplinks returns the uplinks of the default routes, as Add, UplinkMTU and RepairForwarding
-// count them: IPv4 first, and of a family the one first that packets of the node take.
+// determine them. IPv4 uplinks are first, and in each family the uplink that packets of the
+// node take.
 func (c *Conn) Uplinks() ([]Uplink, error) {
 	found, err := c.defaultUplinks(masq.Families[:])
 	if err != nil {
@@ -39,8 +35,9 @@ func (c *Conn) Uplinks() ([]Uplink, error) {
 	return out, nil
 }
 
-// LinkLocalUplinks names the IPv6 uplinks that packets leave through with a link-local
-// source. It takes a few requests, whatever the number of interfaces.
+// LinkLocalUplinks returns the names of the IPv6 uplinks where masqueraded packets get a
+// link-local source, which no router forwards. It takes a few requests, for any number of
+// interfaces.
 func (c *Conn) LinkLocalUplinks() ([]string, error) {
 	found, err := c.defaultUplinks([]masq.Family{masq.IPv6})
 	if err != nil {
@@ -52,17 +49,16 @@ func (c *Conn) LinkLocalUplinks() ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if (Uplink{Source: source}).LinkLocal() {
+		if source.IsLinkLocalUnicast() {
 			out = append(out, u.name)
 		}
 	}
 	return out, nil
 }
 
-// sourceAt returns the address that masquerading chooses at an uplink: for IPv6 as the
-// kernel chooses a source for a packet that leaves there (nf_nat_masquerade_ipv6), for
-// IPv4 the first of the interface, or of another where that has none
-// (inet_select_addr).
+// sourceAt returns the address that masquerading selects at an uplink: for IPv6 the source
+// that the kernel selects for a packet (nf_nat_masquerade_ipv6); for IPv4 the first address
+// of the interface or, if it has none, of another interface (inet_select_addr).
 func (c *Conn) sourceAt(u uplink) (netip.Addr, error) {
 	m := lookUpPacket(probes[u.family], u.index)
 	_ = c.host.exchange(m) // path reads the error
@@ -73,7 +69,7 @@ func (c *Conn) sourceAt(u uplink) (netip.Addr, error) {
 			return h.source, nil
 		}
 	}
-	// Perhaps only marked packets, or packets of certain sources, may leave there.
+	// The route may be for marked packets, or packets of certain sources, only.
 	all, err := c.host.addresses(u.index)
 	if err != nil {
 		return netip.Addr{}, err

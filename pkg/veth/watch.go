@@ -12,56 +12,55 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// Event says what may no longer be what it was.
+// Event says which objects may have changed.
 type Event struct {
-	// Lost says that the kernel had more to tell than there was room for: anything
-	// may have changed.
+	// Lost says that notifications were lost: anything may have changed.
 	Lost bool
-	// Links says that an interface came, went, or changed its name, MTU, group,
-	// administrative state or carrier. For links that the plugin made, only losses are
-	// reported: the record of a container announces a new link.
+	// Links says that an interface was added or deleted, or changed its name, MTU, group,
+	// administrative state or carrier. Of links that the plugin made, only losses are
+	// reported: a new link is known by its record.
 	Links bool
-	// Addresses says that the node got a global address that can be used, or lost one.
+	// Addresses says that a usable global address was added or deleted.
 	Addresses bool
-	// Routes says that a route came, went or changed, except routes to containers that
-	// the plugin attached and routes that come with an address; or that a routing rule
-	// or a nexthop object came or changed.
+	// Routes says that a route was added, deleted or changed, except routes to containers of
+	// the plugin and routes that the kernel adds with an address; or that a routing rule or a
+	// nexthop object was added or changed.
 	Routes bool
-	// Forwarding says that an interface, or the node, was told not to forward.
+	// Forwarding says that forwarding of an interface, or of the node, was disabled.
 	Forwarding bool
-	// Gone lists the global addresses that no interface has any longer. They may be
-	// back when the event is read: see [Conn.HasAddress].
-	Gone []netip.Addr
-	// Damaged lists the interfaces, by index, of links of ours that have lost something
-	// that [Conn.Add] gave them: their state, MTU, group, MAC, name, an address or a
-	// route; and of links whose carrier returned. [Conn.RepairIndexes] restores it. Links
-	// that are being deleted are among them. The kernel sends no notifications about
-	// proxy neighbors, so only [Conn.Compare] finds a missing one.
+	// RemovedAddresses lists the global addresses that no interface has any longer. An
+	// address may have been added again when the event is read: see [Conn.HasAddress].
+	RemovedAddresses []netip.Addr
+	// Damaged lists, by index, the host's ends that no longer have the state, MTU, group,
+	// MAC, name, address or route that [Conn.Add] gave them, and those whose carrier
+	// returned. [Conn.RepairIndexes] restores them. Links that are being deleted are among
+	// them. The kernel sends no notifications about proxy neighbors: only [Conn.Compare]
+	// finds a missing one.
 	Damaged []int
 }
 
-func (e Event) none() bool {
-	return !e.Lost && !e.Links && !e.Addresses && !e.Routes && !e.Forwarding && len(e.Gone) == 0 && len(e.Damaged) == 0
+func (e Event) isEmpty() bool {
+	return !e.Lost && !e.Links && !e.Addresses && !e.Routes && !e.Forwarding && len(e.RemovedAddresses) == 0 && len(e.Damaged) == 0
 }
 
-func (e *Event) damaged(index int) {
+func (e *Event) addDamaged(index int) {
 	if index != 0 && !slices.Contains(e.Damaged, index) {
 		e.Damaged = append(e.Damaged, index)
 	}
 }
 
-// Watcher hears of changes of the node's links, addresses, routes and forwarding.
+// Watcher receives changes of the node's links, addresses, routes and forwarding.
 type Watcher struct {
-	events *netlink.Subscription
-	ask    *socket // the Conn may be closed before the Watcher ends
-	known  known
+	events   *netlink.Subscription
+	requests *socket // its own, since the Conn may be closed before the Watcher ends
+	observed observed
 }
 
-// watchBuffer is the room for notifications that were not read yet, in bytes: those
-// of some thousand links that go at once.
+// watchBuffer is the size in bytes of the buffer for unread notifications. It holds those of
+// some thousand links that are deleted at once.
 const watchBuffer = 8 << 20
 
-// watchGroups are the multicast groups of rtnetlink that it listens to.
+// watchGroups are the multicast groups of rtnetlink that a Watcher joins.
 var watchGroups = []int{
 	unix.RTNLGRP_LINK,
 	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
@@ -70,18 +69,17 @@ var watchGroups = []int{
 	unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_NEXTHOP,
 }
 
-// Watch begins to hear of changes, of all that come after its return. It reads all
-// links and addresses once, about 6 µs for each, and remembers about 50 bytes of
-// each, so that it can tell news from repetition. The caller has to call Run, which
-// releases it.
+// Watch returns a Watcher of all changes after its return. It reads all links and
+// addresses once, about 6 µs for each, and stores about 50 bytes of each to detect
+// notifications that change nothing. The caller has to call Run, which closes the Watcher.
 func (c *Conn) Watch() (*Watcher, error) { return c.watch(watchBuffer) }
 
 func (c *Conn) watch(buffer int) (_ *Watcher, err error) {
-	ask, err := c.node.dial()
+	requests, err := c.node.dial()
 	if err != nil {
 		return nil, fmt.Errorf("watch links: %w", err)
 	}
-	x := &Watcher{ask: ask}
+	x := &Watcher{requests: requests}
 	defer func() {
 		if err != nil {
 			x.close()
@@ -95,7 +93,7 @@ func (c *Conn) watch(buffer int) (_ *Watcher, err error) {
 	if err != nil {
 		return nil, err
 	}
-	x.known, err = learn(x.ask)
+	x.observed, err = observe(x.requests)
 	return x, err
 }
 
@@ -103,18 +101,17 @@ func (x *Watcher) close() {
 	if x.events != nil {
 		_ = x.events.Close()
 	}
-	x.ask.close()
+	x.requests.close()
 }
 
-// Run calls f for changes until the context ends, which is no error. It is called
-// once.
+// Run calls f for changes until the context ends, which is no error. It can be called once.
 func (x *Watcher) Run(ctx context.Context, f func(Event)) error {
 	defer x.close()
 	for {
 		var e Event
 		err := x.receive(ctx, f)
 		if errors.Is(err, netlink.ErrOverrun) || errors.Is(err, netlink.ErrMalformed) {
-			e, err = x.startAnew()
+			e, err = x.resync()
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -126,79 +123,77 @@ func (x *Watcher) Run(ctx context.Context, f func(Event)) error {
 	}
 }
 
-// receive calls f for changes until there is an error.
+// receive calls f for changes until an error.
 func (x *Watcher) receive(ctx context.Context, f func(Event)) error {
 	for m, err := range x.events.Messages(ctx) {
 		if err != nil {
 			return err
 		}
-		if e := x.news(m); !e.none() {
+		if e := x.event(m); !e.isEmpty() {
 			f(e)
 		}
 	}
 	return nil
 }
 
-// startAnew says that something was lost, once nothing more gets lost, so that what
-// it reads misses nothing.
-func (x *Watcher) startAnew() (Event, error) {
+func (x *Watcher) resync() (Event, error) {
 	if err := x.events.Drain(); err != nil {
 		return Event{}, err
 	}
-	now, err := learn(x.ask)
+	now, err := observe(x.requests)
 	if err != nil {
 		return Event{}, err
 	}
 	e := Event{Lost: true}
-	for a := range x.known.addresses {
+	for a := range x.observed.addresses {
 		if _, ok := now.addresses[a]; !ok {
-			e.Gone = append(e.Gone, a)
+			e.RemovedAddresses = append(e.RemovedAddresses, a)
 		}
 	}
-	x.known = now
+	x.observed = now
 	return e, nil
 }
 
-// news is what a message says.
-func (x *Watcher) news(m *netlink.Message) (e Event) {
+// event returns the Event of a notification.
+func (x *Watcher) event(m *netlink.Message) (e Event) {
 	switch m.Type {
 	case unix.RTM_NEWLINK:
-		news, damaged := x.known.link(m.Body)
-		e.Links = news
-		e.damaged(damaged)
+		changed, damaged := x.observed.link(m.Body)
+		e.Links = changed
+		e.addDamaged(damaged)
 	case unix.RTM_DELLINK:
-		e.Links = x.known.linkGone(m.Body)
+		e.Links = x.observed.linkDeleted(m.Body)
 	case unix.RTM_NEWADDR:
-		e.Addresses = x.known.address(m.Body)
+		e.Addresses = x.observed.address(m.Body)
 	case unix.RTM_DELADDR:
-		e.damaged(x.known.gatewayGone(m.Body))
-		lost, gone := x.known.addressGone(m.Body)
-		e.Addresses = lost
-		if gone.IsValid() {
-			e.Gone = append(e.Gone, gone)
+		e.addDamaged(x.observed.gatewayDeleted(m.Body))
+		changed, removed := x.observed.addressDeleted(m.Body)
+		e.Addresses = changed
+		if removed.IsValid() {
+			e.RemovedAddresses = append(e.RemovedAddresses, removed)
 		}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		news, damaged := x.known.route(m.Type, m.Body)
-		e.Routes = news
-		e.damaged(damaged)
+		changed, damaged := x.observed.route(m.Type, m.Body)
+		e.Routes = changed
+		e.addDamaged(damaged)
 	case unix.RTM_NEWRULE, unix.RTM_NEWNEXTHOP: // may lead to another uplink
 		e.Routes = true
 	case unix.RTM_NEWNETCONF:
-		e.Forwarding = x.unforwards(m.Body)
+		e.Forwarding = x.stopsForwarding(m.Body)
 	}
 	return e
 }
 
-// unforwards reports whether a notification says that something no longer forwards.
-func (x *Watcher) unforwards(body []byte) bool {
+// stopsForwarding reports whether a notification may disable forwarding.
+func (x *Watcher) stopsForwarding(body []byte) bool {
 	off, index := readForwarding(body)
 	if index == 0 {
 		return off
 	}
 	m := getByIndex(index)
 	m.allow = unix.ENODEV
-	if err := x.ask.exchange(m); err != nil {
-		return true // it may
+	if err := x.requests.exchange(m); err != nil {
+		return true // not known
 	}
 	d, err := m.device()
 	forced, _ := d.setting6(devconf6ForceForwarding)

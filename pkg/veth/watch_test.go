@@ -68,7 +68,7 @@ func (e *ear) heard() []Event {
 	given := -1
 	for {
 		v := e.next()
-		if reflect.DeepEqual(v, Event{Addresses: true, Gone: addrs("192.0.2.77")}) {
+		if reflect.DeepEqual(v, Event{Addresses: true, RemovedAddresses: addrs("192.0.2.77")}) {
 			break
 		}
 		if reflect.DeepEqual(v, Event{Addresses: true}) {
@@ -90,7 +90,7 @@ func sum(events []Event) (s Event) {
 		s.Addresses = s.Addresses || e.Addresses
 		s.Routes = s.Routes || e.Routes
 		s.Forwarding = s.Forwarding || e.Forwarding
-		s.Gone = append(s.Gone, e.Gone...)
+		s.RemovedAddresses = append(s.RemovedAddresses, e.RemovedAddresses...)
 		s.Damaged = append(s.Damaged, e.Damaged...)
 	}
 	slices.Sort(s.Damaged)
@@ -158,7 +158,7 @@ func TestWatchHears(t *testing.T) {
 		}, want: Event{Links: true}},
 		{name: "a link that is taken down", change: func(b *busyNode) {
 			downed(b.node, "idle0")
-		}, want: Event{Links: true, Addresses: true, Gone: addrs("2001:db8::1")}},
+		}, want: Event{Links: true, Addresses: true, RemovedAddresses: addrs("2001:db8::1")}},
 		{name: "a link that comes up", before: func(b *busyNode) {
 			downed(b.node, "idle0")
 		}, change: func(b *busyNode) { b.node.up("idle0") }, want: Event{Links: true}},
@@ -175,12 +175,12 @@ func TestWatchHears(t *testing.T) {
 			downed(b.node, "idle0")
 		}, change: func(b *busyNode) {
 			b.node.must(b.node.LinkDel(b.node.link("idle0")))
-		}, want: Event{Links: true, Addresses: true, Gone: addrs("192.0.2.1")}},
+		}, want: Event{Links: true, Addresses: true, RemovedAddresses: addrs("192.0.2.1")}},
 		{name: "a link that moves to another namespace", before: func(b *busyNode) {
 			downed(b.node, "idle0")
 		}, change: func(b *busyNode) {
 			b.node.must(b.node.LinkSetNsFd(b.node.link("idle0"), b.server.fd))
-		}, want: Event{Links: true, Addresses: true, Gone: addrs("192.0.2.1")}},
+		}, want: Event{Links: true, Addresses: true, RemovedAddresses: addrs("192.0.2.1")}},
 		{name: "a link of ours that goes", change: func(b *busyNode) {
 			b.node.must(b.node.LinkDel(b.node.link(b.pair.HostName)))
 		}, want: Event{Links: true}, damaged: true},
@@ -213,7 +213,7 @@ func TestWatchHears(t *testing.T) {
 		{name: "addresses that go", change: func(b *busyNode) {
 			b.node.removeAddress("idle0", "192.0.2.1/24")
 			b.node.removeAddress("idle0", "2001:db8::1/64")
-		}, want: Event{Addresses: true, Gone: addrs("192.0.2.1", "2001:db8::1")}},
+		}, want: Event{Addresses: true, RemovedAddresses: addrs("192.0.2.1", "2001:db8::1")}},
 		{name: "an address that stays on another link", before: func(b *busyNode) {
 			b.node.addr("up0", "192.0.2.1/24")
 		}, change: func(b *busyNode) {
@@ -223,7 +223,7 @@ func TestWatchHears(t *testing.T) {
 			b.node.removeAddress("idle0", "192.0.2.1/24")
 			b.node.addr("up0", "192.0.2.1/24")
 			b.node.removeAddress("up0", "192.0.2.1/24")
-		}, want: Event{Addresses: true, Gone: addrs("192.0.2.1", "192.0.2.1")}},
+		}, want: Event{Addresses: true, RemovedAddresses: addrs("192.0.2.1", "192.0.2.1")}},
 		{name: "a route", change: func(b *busyNode) { b.node.route("198.51.100.0/24", server4) }, want: Event{Routes: true}},
 		{name: "an IPv6 default route that goes", change: func(b *busyNode) {
 			b.node.must(b.node.RouteDel(routeOf("::/0", server6)))
@@ -451,11 +451,11 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 			}
 		})
 		got := e.next()
-		for !got.Lost && len(got.Gone) == 0 {
+		for !got.Lost && len(got.RemovedAddresses) == 0 {
 			got = e.next()
 		}
-		if want := addrs("192.0.2.1"); !slices.Equal(got.Gone, want) {
-			t.Errorf("gone are %v, want %v", got.Gone, want)
+		if want := addrs("192.0.2.1"); !slices.Equal(got.RemovedAddresses, want) {
+			t.Errorf("gone are %v, want %v", got.RemovedAddresses, want)
 		}
 		if lost := buffer < watchBuffer; got.Lost != lost {
 			t.Errorf("with room for %d bytes: lost is %v", buffer, got.Lost)
@@ -515,7 +515,7 @@ func TestWatchRemembersLittle(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	k := known{links: map[int32]state{}}
+	k := observed{links: map[int32]linkState{}}
 	for n := range links {
 		m := newMessage(unix.RTM_NEWLINK, 0, "", unix.IfInfomsg{Index: int32(n + 1)})
 		m.NativeUint32(unix.IFLA_GROUP, 0)
@@ -535,28 +535,28 @@ func TestWatchRemembersLittle(t *testing.T) {
 
 // A dump may pass over an address while interfaces go.
 func TestWatchTellsOfWhatItNeverSaw(t *testing.T) {
-	k := known{addresses: map[netip.Addr][]place{}}
+	k := observed{addresses: map[netip.Addr][]addressPlace{}}
 	a := netip.MustParsePrefix("2001:db8::1/64")
 	for flags, want := range map[uint32]bool{0: true, unix.IFA_F_TENTATIVE: false} {
 		body := addAddress(a, flags, 7, "").Encoder
-		if news, gone := k.addressGone(body); news != want || gone.IsValid() != want {
+		if news, gone := k.addressDeleted(body); news != want || gone.IsValid() != want {
 			t.Errorf("flags %d: %v, %v gone", flags, news, gone)
 		}
 	}
 }
 
-func FuzzKnown(f *testing.F) {
+func FuzzObserved(f *testing.F) {
 	link := newMessage(unix.RTM_NEWLINK, 0, "", unix.IfInfomsg{Index: 7})
 	link.NativeUint32(unix.IFLA_GROUP, 0)
 	f.Add([]byte(link.Encoder))
 	f.Add([]byte(addAddress(netip.MustParsePrefix("192.0.2.1/24"), 0, 7, "").Encoder))
 	f.Add([]byte(addAddress(netip.MustParsePrefix("2001:db8::1/64"), 0, 7, "").Encoder))
-	f.Add([]byte(via{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).Encoder))
+	f.Add([]byte(route{dst: netip.MustParsePrefix("192.0.2.0/24"), index: 7}.addRoute("", 0).Encoder))
 	netconf := newMessage(unix.RTM_NEWNETCONF, 0, "", familyHeader{unix.AF_INET6})
 	netconf.NativeUint32(netconfIndex, 7)
 	f.Add([]byte(netconf.Encoder))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		k := known{links: map[int32]state{}, addresses: map[netip.Addr][]place{}}
+		k := observed{links: map[int32]linkState{}, addresses: map[netip.Addr][]addressPlace{}}
 		k.link(b)
 		if news, damaged := k.link(b); news || damaged != 0 {
 			t.Error("the same link is news again")
@@ -566,12 +566,12 @@ func FuzzKnown(f *testing.F) {
 			t.Error("the same address is news again")
 		}
 		k.route(unix.RTM_DELROUTE, b)
-		k.gatewayGone(b)
+		k.gatewayDeleted(b)
 		readForwarding(b)
-		if _, gone := k.addressGone(b); gone.IsValid() && !gone.IsGlobalUnicast() {
+		if _, gone := k.addressDeleted(b); gone.IsValid() && !gone.IsGlobalUnicast() {
 			t.Errorf("%s is no global address", gone)
 		}
-		k.linkGone(b)
+		k.linkDeleted(b)
 		if len(k.addresses) > 0 || len(k.links) > 0 && len(b) > 0 && b[0] == unix.AF_UNSPEC {
 			t.Errorf("what is gone is still known: %+v", k)
 		}

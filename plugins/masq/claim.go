@@ -201,7 +201,7 @@ func common(rec store.Record, others []store.Record) netip.Addr {
 func (n *node) addLinkAt(p veth.Pair, rec *store.Record, c claim) (veth.Link, error) {
 	for range len(p.Addresses) {
 		link, err := n.links.Add(p)
-		taken, is := errors.AsType[*veth.TakenError](err)
+		taken, is := errors.AsType[*veth.AddressInUseError](err)
 		if !is {
 			return link, err
 		}

@@ -25,7 +25,7 @@ func HasAddress(a netip.Addr) (bool, error) {
 
 // Holders returns the interfaces that have these addresses, by address.
 func Holders(addrs ...netip.Addr) (map[netip.Addr]string, error) {
-	return QueryLinks(func(w *veth.Conn) (map[netip.Addr]string, error) { return w.Holders(addrs...) })
+	return QueryLinks(func(w *veth.Conn) (map[netip.Addr]string, error) { return w.InterfacesOf(addrs...) })
 }
 
 // Uplinks returns the uplinks of all default routes, as ADD and masqd determine them, with

@@ -44,8 +44,8 @@ func (l *linkEvents) handle(e veth.Event) {
 	if e.Links || len(e.Damaged) > 0 {
 		l.loop.RequestSync("links", reconcile.Soon, reconcile.StaleAttachments)
 	}
-	if e.Addresses || len(e.Gone) > 0 {
-		l.addressesChanged(e.Gone)
+	if e.Addresses || len(e.RemovedAddresses) > 0 {
+		l.addressesChanged(e.RemovedAddresses)
 	}
 	if e.Routes {
 		l.loop.RequestSync("routes", reconcile.Soon, reconcile.Forwarding)

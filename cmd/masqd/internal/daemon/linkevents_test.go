@@ -63,7 +63,7 @@ func TestLinkEvents(t *testing.T) {
 		{veth.Event{Links: true}, []string{"links"}},
 		{veth.Event{Damaged: []int{7}}, []string{"links"}},
 		{veth.Event{Addresses: true}, []string{"addresses"}},
-		{veth.Event{Gone: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, []string{"addresses"}},
+		{veth.Event{RemovedAddresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, []string{"addresses"}},
 		{veth.Event{Routes: true, Forwarding: true}, []string{"routes", "forwarding"}},
 	} {
 		loop := &fakeLoop{}

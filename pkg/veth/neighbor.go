@@ -11,8 +11,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// addNeighbour tells the MAC of an address for good.
-func addNeighbour(a netip.Addr, mac net.HardwareAddr, index int, where string) *message {
+// addNeighbor returns the request to make a permanent neighbor entry.
+func addNeighbor(a netip.Addr, mac net.HardwareAddr, index int, where string) *message {
 	m := newMessage(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, fmt.Sprintf("add neighbor %s, %s, to %s", a, mac, where),
 		unix.NdMsg{Family: familyOf(a), Ifindex: int32(index), State: unix.NUD_PERMANENT})
 	m.addr(unix.NDA_DST, a)
@@ -20,15 +20,14 @@ func addNeighbour(a netip.Addr, mac net.HardwareAddr, index int, where string) *
 	return m
 }
 
-// getNeighbour asks for one entry. Requires Linux 5.0.
-func getNeighbour(a netip.Addr, index int) *message {
+// getNeighbor returns the request for one neighbor entry. Requires Linux 5.0.
+func getNeighbor(a netip.Addr, index int) *message {
 	m := newMessage(unix.RTM_GETNEIGH, 0, "look up neighbor "+a.String(), unix.NdMsg{Family: familyOf(a), Ifindex: int32(index)})
 	m.addr(unix.NDA_DST, a)
 	return m
 }
 
-// mac reads the answer to getNeighbour. The bool is false where there is no
-// entry with a MAC.
+// mac reads the answer to getNeighbor. It returns false if no entry with a MAC exists.
 func (m *message) mac() (net.HardwareAddr, bool, error) {
 	if errors.Is(m.err, unix.ENOENT) {
 		return nil, false, nil
@@ -52,15 +51,15 @@ const (
 	ndtpaProxyDelay = 13
 )
 
-// answerFor makes the host's end answer ARP for the container's gateway, which
-// nobody has: two messages, an entry and its delay.
+// addProxy returns the requests to make the host's end answer ARP for the container's
+// gateway: a proxy neighbor and its delay.
 //
-// The container has the MAC for good, but the kernel forgets it with all others
-// when the MAC of the container's own end changes (neigh_changeaddr in
-// net/core/neighbour.c), and the tuning plugin does that. This is not proxy_arp:
-// it answers for one address only. The kernel wants a route to that address
-// through another interface for it, such as a default route.
-func answerFor(a netip.Addr, index int, where string) []*message {
+// The container's permanent entry is not enough: the kernel deletes it when the MAC of the
+// container's end changes (neigh_changeaddr in net/core/neighbour.c), as by the tuning
+// plugin. Unlike proxy_arp, a proxy neighbor answers for one address only. The kernel
+// answers only if it has a route to that address through another interface, such as a
+// default route.
+func addProxy(a netip.Addr, index int, where string) []*message {
 	entry := newMessage(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, fmt.Sprintf("let %s answer for %s", where, a),
 		unix.NdMsg{Family: familyOf(a), Ifindex: int32(index), Flags: unix.NTF_PROXY})
 	entry.addr(unix.NDA_DST, a)

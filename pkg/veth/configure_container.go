@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// furnish sets the container's end up. lo is the runtime's to bring up.
-func furnish(c *socket, ns namespace, p Pair, l Link, index int) error {
+// configureContainer sets the container's end up, with its addresses, routes and neighbor.
+// The runtime sets lo up.
+func configureContainer(c *socket, ns namespace, p Pair, l Link, index int) error {
 	where := fmt.Sprintf("interface %s in network namespace %s", p.Interface, p.NetNS)
 	if p.has(masq.IPv6) {
 		if err := enableIPv6(c, ns, index, where); err != nil {
@@ -18,42 +19,41 @@ func furnish(c *socket, ns namespace, p Pair, l Link, index int) error {
 		}
 	}
 	ms := []*message{
-		keepKernelFromAddressing(index, p.Interface, !p.has(masq.IPv6)),
+		disableAutoAddresses(index, p.Interface, !p.has(masq.IPv6)),
 		bringUp(index, where),
 	}
 	if p.has(masq.IPv6) {
-		// Neighbour discovery asks from it.
+		// Neighbor discovery uses it as its source.
 		ms = append(ms, addAddress(linkLocalPrefix(masq.ContainerLinkLocal), 0, index, where))
 	}
 	for _, a := range p.Addresses {
-		// No neighbours behind a link with two ends: everything is the
-		// gateway's to deliver.
+		// Without the prefix route: the link has one other end, and all packets go to the
+		// gateway.
 		ms = append(ms, addAddress(a, unix.IFA_F_NOPREFIXROUTE, index, where))
 	}
 	if p.has(masq.IPv4) {
-		// Appended: a second link of ours in the same container has it too.
-		to := via{dst: netip.PrefixFrom(gateway4, 32), index: index, protocol: unix.RTPROT_STATIC}
-		ms = append(ms, to.addRoute(where, unix.NLM_F_APPEND), addNeighbour(gateway4, l.HostMAC, index, where))
+		// Appended, since another link of the plugin in this container has the same route.
+		to := route{dst: netip.PrefixFrom(gateway4, 32), index: index, protocol: unix.RTPROT_STATIC}
+		ms = append(ms, to.addRoute(where, unix.NLM_F_APPEND), addNeighbor(gateway4, l.HostMAC, index, where))
 	}
 	first, routes := len(ms), p.routes()
 	for _, r := range routes {
-		to := viaOf(r, l.Gateway(masq.FamilyOf(r.Dst.Addr())), index)
+		to := containerRoute(r, l.Gateway(masq.FamilyOf(r.Dst.Addr())), index)
 		ms = append(ms, to.addRoute(where, unix.NLM_F_EXCL))
 	}
 	err := c.exchange(ms...)
 	for i, r := range routes {
 		if m := ms[first+i]; r.Dst.Bits() == 0 && errors.Is(m.err, unix.EEXIST) {
-			return fmt.Errorf("network namespace %s has a default route already, so %s cannot have one too: name the routes of this network in ipam.routes: %w",
+			return fmt.Errorf("network namespace %s already has a default route, so %s cannot have one: list the routes of this network in ipam.routes: %w",
 				p.NetNS, p.Interface, m.failed())
 		}
 	}
 	return err
 }
 
-// enableIPv6 turns IPv6 on for the interface, if the runtime made the namespace
-// with net.ipv6.conf.default.disable_ipv6=1, as several do: whoever gives it an
-// IPv6 address means it to have one. It also lets global addresses stay while the
-// interface is down, as IPv4 addresses do.
+// enableIPv6 enables IPv6 on the interface: several runtimes make the namespace with
+// net.ipv6.conf.default.disable_ipv6=1. It also sets keep_addr_on_down, so that global
+// IPv6 addresses stay while the interface is down, as IPv4 addresses do.
 func enableIPv6(c *socket, ns namespace, index int, where string) error {
 	m := getByIndex(index)
 	if err := c.exchange(m); err != nil {

@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// Holders names the interface of the node that has each of the addresses; an address
-// that no interface has is left out. It reads all addresses of the node in one dump, and
-// then the interfaces that were found.
-func (c *Conn) Holders(addrs ...netip.Addr) (map[netip.Addr]string, error) {
+// InterfacesOf returns, by address, the name of the node's interface that has the address.
+// Addresses that no interface has are omitted. It reads all addresses of the node in one
+// dump, and then the interfaces that were found.
+func (c *Conn) InterfacesOf(addrs ...netip.Addr) (map[netip.Addr]string, error) {
 	all, err := c.host.addresses(0)
 	if err != nil {
 		return nil, err
@@ -26,7 +26,7 @@ func (c *Conn) Holders(addrs ...netip.Addr) (map[netip.Addr]string, error) {
 	}
 	names := map[netip.Addr]string{}
 	for i, d := range devices {
-		if d.index != 0 { // it was not deleted meanwhile
+		if d.index != 0 { // not deleted meanwhile
 			names[found[i]] = d.name
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespace is an open file that stands for a network namespace.
+// namespace is an open file of a network namespace.
 type namespace struct {
 	fd   int
 	name string // for messages
@@ -22,7 +22,7 @@ func openNamespace(path string) (namespace, error) {
 	return namespace{fd, path}, nil
 }
 
-// namespaceOf returns the namespace that a socket lives in. Requires Linux 4.9.
+// namespaceOf returns the network namespace of a socket. Requires Linux 4.9 (SIOCGSKNS).
 func namespaceOf(c *socket) (namespace, error) {
 	fd, err := unix.IoctlRetInt(c.c.FD(), unix.SIOCGSKNS)
 	if err != nil {
@@ -31,10 +31,10 @@ func namespaceOf(c *socket) (namespace, error) {
 	return namespace{fd, "the node"}, nil
 }
 
-// close releases the file. There is nothing to be done where that fails.
+// close closes the file. A caller could do nothing about an error.
 func (n namespace) close() { _ = unix.Close(n.fd) }
 
-// same reports whether both are the same namespace.
+// same reports whether both files are of the same namespace.
 func (n namespace) same(o namespace) (bool, error) {
 	var a, b unix.Stat_t
 	if err := errors.Join(unix.Fstat(n.fd, &a), unix.Fstat(o.fd, &b)); err != nil {
@@ -43,9 +43,9 @@ func (n namespace) same(o namespace) (bool, error) {
 	return a.Dev == b.Dev && a.Ino == b.Ino, nil
 }
 
-// within runs f on a thread that is in the namespace. The thread is locked, and
-// goes back to where it was; where it cannot, it ends with its goroutine, so
-// that no other goroutine ever finds itself in a foreign namespace.
+// within runs f on a locked thread in the namespace. If the thread cannot return to its own
+// namespace, it ends with its goroutine, so that no other goroutine runs in the wrong
+// namespace.
 func (n namespace) within(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -59,8 +59,8 @@ func (n namespace) within(f func() error) error {
 	return <-done
 }
 
-// enter runs f in the namespace, on the calling thread, and reports whether the
-// thread is back in the namespace it came from.
+// enter runs f in the namespace, on the calling thread, and reports whether the thread is
+// in its own namespace again.
 func (n namespace) enter(f func() error) (restored bool, err error) {
 	home, err := openNamespace("/proc/thread-self/ns/net")
 	if err != nil {

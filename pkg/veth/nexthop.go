@@ -9,19 +9,19 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// nextHops is what a route says of where its packets leave.
+// nextHops are the interfaces that a route leads to, and its attributes.
 type nextHops struct {
 	kind    uint8 // RTN_UNICAST, RTN_LOCAL, ...
 	dst     netip.Prefix
 	table   uint32
-	indexes []int      // interfaces; several where the route has several next hops
-	object  uint32     // nexthop object that says it instead, 0 for none
-	mtu     int        // a metric of the route; 0 where it has none
-	source  netip.Addr // that the kernel prefers; invalid where it does not say
+	indexes []int      // interfaces; several if the route has several next hops
+	object  uint32     // ID of the nexthop object that has the interfaces; 0 for none
+	mtu     int        // a metric of the route; 0 for none
+	source  netip.Addr // the preferred source; invalid for none
 }
 
-// readNextHops reads the body of an RTM_NEWROUTE. The next hop's own address, and its
-// family (RTA_VIA), are not looked at: the interface is what counts here.
+// readNextHops reads the body of an RTM_NEWROUTE. It skips the address of the next hop and
+// its family (RTA_VIA): callers need the interface only.
 func readNextHops(b []byte) (h nextHops, ok bool) {
 	info, attributes, ok := decodeHeader[unix.RtMsg](b)
 	if !ok {
@@ -60,8 +60,8 @@ func readNextHops(b []byte) (h nextHops, ok bool) {
 	return h, true
 }
 
-// readMultipath reads a list of struct rtnexthop: length, flags, hops, and from the
-// fourth byte the interface.
+// readMultipath returns the interfaces of a list of struct rtnexthop: 2 bytes length, flags,
+// hops, 4 bytes interface.
 func readMultipath(b []byte) (indexes []int) {
 	for len(b) >= unix.SizeofRtNexthop {
 		n := int(binary.NativeEndian.Uint16(b))
@@ -83,14 +83,14 @@ const (
 	nhGroupSize = 8 // struct nexthop_grp
 )
 
-// objectIndexes returns the interfaces of a nexthop object, or of all members of a
-// group. The kernel says them in the route too, unless net.ipv4.nexthop_compat_mode is 0.
+// objectIndexes returns the interfaces of nexthop objects, or of all members of a group.
+// The route also has them, unless net.ipv4.nexthop_compat_mode is 0.
 func (s *socket) objectIndexes(ids ...uint32) (indexes []int, err error) {
 	var lookups []*message
 	for _, id := range ids {
 		m := newMessage(unix.RTM_GETNEXTHOP, 0, "look up a nexthop object", nexthopHeader{})
 		m.NativeUint32(nhaID, id)
-		m.allow = unix.ENOENT // gone meanwhile
+		m.allow = unix.ENOENT // deleted meanwhile
 		lookups = append(lookups, m)
 	}
 	if err := s.exchange(lookups...); err != nil {

@@ -10,10 +10,10 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// ownNetNSPath is the network namespace of the calling thread.
+// ownNetNSPath is the path of the calling thread's network namespace.
 const ownNetNSPath = "/proc/thread-self/ns/net"
 
-// nsfsHandle is FILEID_NSFS of the kernel (fs/nsfs.c): the type of a struct nsfs_file_handle.
+// nsfsHandle is the type of a struct nsfs_file_handle: FILEID_NSFS of the kernel (fs/nsfs.c).
 const nsfsHandle = 0xf1
 
 // OwnNetNS returns the network namespace of the calling thread; nil before Linux 6.18.
@@ -24,8 +24,8 @@ func OwnNetNS() *masq.NodeNetNS {
 	return nil
 }
 
-// handleOf returns what the file handle of the namespace at a path says; the zero value
-// before Linux 6.18, whose namespaces have no file handles.
+// handleOf reads the file handle of the namespace at a path. It returns the zero value
+// before Linux 6.18, where namespaces have no file handles.
 func handleOf(path string) masq.NodeNetNS {
 	h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 	if err != nil || h.Type() != nsfsHandle || h.Size() < 16 {
@@ -35,10 +35,10 @@ func handleOf(path string) masq.NodeNetNS {
 	return masq.NodeNetNS{ID: binary.NativeEndian.Uint64(b), Inode: binary.NativeEndian.Uint32(b[12:])}
 }
 
-// NodeNetNSState asks the kernel whether a network namespace exists. The kernel gives the
-// same error for a namespace that is gone and for one that the caller may not see. So the
-// answer is masq.NetNSUnknown for a process without CAP_SYS_ADMIN, in another user or PID
-// namespace than the initial one, or that cannot open its own namespace in this way.
+// NodeNetNSState returns whether a network namespace exists. The kernel returns the same
+// error for a removed namespace and for one that the caller may not open. So the state is
+// masq.NetNSUnknown for a process without CAP_SYS_ADMIN, outside the initial user or PID
+// namespace, or that cannot open its own namespace by its handle.
 func NodeNetNSState(n masq.NodeNetNS) masq.NetNSState {
 	own := OwnNetNS()
 	switch {
@@ -60,7 +60,7 @@ func NodeNetNSState(n masq.NodeNetNS) masq.NetNSState {
 
 // openHandle opens a network namespace by its file handle, and closes it.
 func openHandle(n masq.NodeNetNS) error {
-	at, err := os.Open(ownNetNSPath) // any file of the same file system
+	at, err := os.Open(ownNetNSPath) // it can be any file of nsfs
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func openHandle(n masq.NodeNetNS) error {
 	return unix.Close(fd)
 }
 
-// seesAllNamespaces reports whether the kernel lets the process open each namespace.
+// seesAllNamespaces reports whether the process may open every namespace by its handle.
 func seesAllNamespaces() bool {
 	const initialUser, initialPID = 0xeffffffd, 0xeffffffc // linux/nsfs.h
 	for path, initial := range map[string]uint64{"/proc/self/ns/user": initialUser, "/proc/self/ns/pid": initialPID} {

@@ -14,11 +14,11 @@ func TestHolders(t *testing.T) {
 	}
 	foreign := netip.MustParseAddr("203.0.113.77")
 	loopback := netip.MustParseAddr("127.0.0.1")
-	got, err := lab.conn.Holders(loopback, foreign)
+	got, err := lab.conn.InterfacesOf(loopback, foreign)
 	if err != nil || !maps.Equal(got, map[netip.Addr]string{loopback: "lo"}) {
 		t.Errorf("%v, %v", got, err)
 	}
-	if got, err := lab.conn.Holders(foreign); err != nil || len(got) != 0 {
+	if got, err := lab.conn.InterfacesOf(foreign); err != nil || len(got) != 0 {
 		t.Errorf("%v, %v", got, err)
 	}
 }

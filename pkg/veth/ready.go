@@ -9,29 +9,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settleMax is far beyond what the kernel needs, which is microseconds.
-const settleMax = 2 * time.Second
+// readyTimeout is the time after which Add fails. The kernel needs microseconds.
+const readyTimeout = 2 * time.Second
 
-// settle returns when the link carries traffic. Two things the kernel leaves to
-// its workers, and packets are lost until they are done:
+// waitUntilReady returns when the link carries traffic. Until then packets are lost. Two
+// tasks of the kernel's workers have to end:
 //
-//   - The container's end starts to send when a worker has seen that the host's
-//     end is up (linkwatch). Looking the interface up does that work at once
-//     from Linux 6.8 on (rtnl_getlink).
-//   - An IPv6 address gets its solicited-node group and its local route from a
-//     worker, also without duplicate address detection (addrconf_dad_work).
-func (c *Conn) settle(container *socket, p Pair, l Link, index int) error {
+//   - The container's end starts to send after a worker has noticed that the host's end is
+//     up (linkwatch). From Linux 6.8, a lookup of the interface does that at once
+//     (rtnl_getlink).
+//   - A worker adds the solicited-node group and the local route of an IPv6 address, also
+//     without duplicate address detection (addrconf_dad_work).
+func (c *Conn) waitUntilReady(container *socket, p Pair, l Link, index int) error {
 	start := time.Now()
 	for pause := 20 * time.Microsecond; ; pause *= 2 {
 		pending, err := c.pending(container, p, l, index)
 		if err != nil || pending == "" {
 			return err
 		}
-		if time.Since(start) > settleMax {
-			return fmt.Errorf("%s after %s", pending, settleMax)
+		if time.Since(start) > readyTimeout {
+			return fmt.Errorf("%s after %s", pending, readyTimeout)
 		}
-		// The kernel has no event for either. By the kernel's timer, since Go's
-		// sleeps a millisecond at least.
+		// The kernel sends no notification of either. time.Sleep would take a millisecond or
+		// more.
 		ts := unix.NsecToTimespec(int64(pause))
 		if err := unix.Nanosleep(&ts, nil); err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for interface %s: %w", l.HostName, err)
@@ -39,7 +39,7 @@ func (c *Conn) settle(container *socket, p Pair, l Link, index int) error {
 	}
 }
 
-// pending names something that the link still waits for, or nothing.
+// pending returns what is not ready, in words, or "".
 func (c *Conn) pending(container *socket, p Pair, l Link, index int) (string, error) {
 	end := getByIndex(index)
 	var local []*message

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func mustMend(t *testing.T, w *Conn, links []string, families ...masq.Family) []string {
+func mustRepairForwarding(t *testing.T, w *Conn, links []string, families ...masq.Family) []string {
 	t.Helper()
 	got, err := w.RepairForwarding(named(links...), families)
 	if err != nil {
@@ -59,7 +59,7 @@ func TestRepairForwarding(t *testing.T) {
 			mustAdd(t, lab.conn, p)
 			lab.reach(t, inside, p)
 			links := []string{"veth0000000dead", p.HostName}
-			if got := mustMend(t, lab.conn, links, masq.Families[:]...); len(got) != 0 {
+			if got := mustRepairForwarding(t, lab.conn, links, masq.Families[:]...); len(got) != 0 {
 				t.Errorf("mended what is not broken: %q", got)
 			}
 
@@ -67,12 +67,12 @@ func TestRepairForwarding(t *testing.T) {
 			if err := inside.ask(c.lost); err == nil {
 				t.Fatalf("packets pass without forwarding to %s", c.lost)
 			}
-			got := mustMend(t, lab.conn, links, masq.Families[:]...)
+			got := mustRepairForwarding(t, lab.conn, links, masq.Families[:]...)
 			if !slices.Equal(got, c.want) {
 				t.Errorf("mended %q, want %q", got, c.want)
 			}
 			lab.reach(t, inside, p)
-			if got := mustMend(t, lab.conn, links, masq.Families[:]...); len(got) != 0 {
+			if got := mustRepairForwarding(t, lab.conn, links, masq.Families[:]...); len(got) != 0 {
 				t.Errorf("mended twice: %q", got)
 			}
 			wants := map[string]string{"net/ipv4/ip_forward": "0", "net/ipv4/conf/idle0/forwarding": "0"}
@@ -103,7 +103,7 @@ func TestRepairForwardingBeforeLinux617(t *testing.T) {
 		t.Fatal("packets pass without forwarding")
 	}
 	want := []string{"net.ipv6.conf.up0.accept_ra=2", "net.ipv6.conf.all.forwarding=1"}
-	if got := mustMend(t, lab.conn, []string{p.HostName}, masq.IPv6); !slices.Equal(got, want) {
+	if got := mustRepairForwarding(t, lab.conn, []string{p.HostName}, masq.IPv6); !slices.Equal(got, want) {
 		t.Errorf("mended %q, want %q", got, want)
 	}
 	lab.reach(t, c, p)
@@ -144,7 +144,7 @@ func TestRepairForwardingDoesNoMore(t *testing.T) {
 		for _, key := range c.want {
 			want = append(want, settingOf(key)+"=1")
 		}
-		if got := mustMend(t, lab.conn, c.links, c.families...); !slices.Equal(got, want) {
+		if got := mustRepairForwarding(t, lab.conn, c.links, c.families...); !slices.Equal(got, want) {
 			t.Errorf("%d links, IPv%v: mended %q, want %q", len(c.links), c.families, got, want)
 		}
 	}
@@ -189,7 +189,7 @@ func TestRepairForwardingOfASecondUplink(t *testing.T) {
 	if !beforeLinux617() {
 		want = append(want, "net.ipv6.conf.up1.force_forwarding=1")
 	}
-	if got := mustMend(t, lab.conn, []string{p.HostName}, masq.Families[:]...); !slices.Equal(got, want) {
+	if got := mustRepairForwarding(t, lab.conn, []string{p.HostName}, masq.Families[:]...); !slices.Equal(got, want) {
 		t.Errorf("mended %q, want %q", got, want)
 	}
 	for _, to := range []string{"198.51.100.1", "2001:db8::1"} {
@@ -249,7 +249,7 @@ func TestRepairForwardingWithoutProc(t *testing.T) {
 			t.Fatalf("packets to %s pass without forwarding", to)
 		}
 	}
-	got, err := lab.conn.mend(lab.node.readOnly(""), named(p.HostName), masq.Families[:])
+	got, err := lab.conn.repairForwarding(lab.node.readOnly(""), named(p.HostName), masq.Families[:])
 	var want []string
 	for _, key := range keys4 {
 		want = append(want, settingOf(key)+"=1")
@@ -282,7 +282,7 @@ func TestRepairForwardingKeepsTheDefaultRoute(t *testing.T) {
 	lab := newLab(t)
 	lab.conn.allForwarding = true
 	lab.node.sysctl("net/ipv6/conf/up0/accept_ra", "1")
-	got, err := lab.conn.mend(lab.node.readOnly("net/ipv6/conf/up0/accept_ra"), named(), []masq.Family{masq.IPv6})
+	got, err := lab.conn.repairForwarding(lab.node.readOnly("net/ipv6/conf/up0/accept_ra"), named(), []masq.Family{masq.IPv6})
 	if len(got) != 0 || !errors.Is(err, unix.EROFS) || !strings.Contains(err.Error(), "default route") {
 		t.Errorf("mended %q, %v", got, err)
 	}
@@ -304,7 +304,7 @@ func TestRepairForwardingOfWhatGoes(t *testing.T) {
 		lab.node.sysctl(key, "0")
 	}
 	entered := false
-	got, err := lab.conn.mend(func(f func() error) error {
+	got, err := lab.conn.repairForwarding(func(f func() error) error {
 		entered = true
 		lab.node.must(lab.node.LinkDel(lab.node.link(p.HostName)))
 		return lab.node.within(f)
