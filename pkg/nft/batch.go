@@ -43,8 +43,7 @@ func opErrors(err error) (failed []*opError, other error) {
 		all = joined.Unwrap()
 	}
 	for _, err := range all {
-		var e *opError
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*opError](err); ok {
 			failed = append(failed, e)
 		} else if err != nil {
 			other = err

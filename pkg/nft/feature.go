@@ -102,7 +102,8 @@ func (o op) within(table string) op {
 	first.Next()
 	var a netlink.Encoder
 	a.Text(unix.NFTA_TABLE_NAME, table)
-	o.body = append(a, first.Rest...)
+	a = append(a, first.Rest...)
+	o.body = a
 	return o
 }
 
