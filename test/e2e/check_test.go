@@ -119,7 +119,7 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 		{"all rules of a chain", func(w *world, _ *pod) { w.nft("flush chain inet masq postrouting") }, []string{"postrouting/policy4: missing", "postrouting/policy6: missing"}},
 		{"policy of a chain", func(w *world, _ *pod) { w.nft("chain inet masq forward { policy drop; }") }, []string{"chain forward"}},
 		{"table", func(w *world, _ *pod) { w.nft("delete table inet masq") }, []string{"table inet masq: missing"}},
-		{"table dormant", func(w *world, _ *pod) { w.nft("add table inet masq { flags dormant; }") }, []string{"table inet masq: flags"}},
+		{"table dormant", func(w *world, _ *pod) { w.nft("add table inet masq { flags dormant; }") }, []string{"table inet masq: has flags"}},
 		{"ruleset", func(w *world, _ *pod) { w.nft("flush ruleset") }, []string{"table inet masq: missing"}},
 		{"element policy4", element("policy4", "ADDR", false), []string{"element policy4 ADDR4: missing"}},
 		{"element policy6", element("policy6", "ADDR", true), []string{"element policy6 ADDR6: missing"}},
