@@ -27,7 +27,7 @@ func TestSNATAddresses(t *testing.T) {
 	})
 }
 
-// An address is declared as routed only if it is an egress address.
+// A routed address must be an egress address.
 func TestSNATAddressesRouted(t *testing.T) {
 	const listed = `"snatAddresses": ["192.0.2.1", "192.0.2.2", "2001:db8::1"], `
 	c := load(t, listed+`"snatAddressesRouted": ["2001:db8::1", "192.0.2.2"]`)
@@ -74,9 +74,9 @@ func TestSNATFamilies(t *testing.T) {
 		},
 	})
 	load(t, both+`, "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "ranges": [[{"subnet": "fd00::/64"}]]}`)
-	load(t, both) // unknown until there are addresses
-	// What another IPAM plugin has under other keys is unknown.
+	load(t, both) // subnets are unknown
+	// Another IPAM plugin may have more subnets under other keys.
 	load(t, both+`, "ipam": {"type": "other", "subnet": "10.88.0.0/16", "subnet6": "fd00::/64"}`)
-	// The ranges that a runtime gives count.
+	// The ranges of the runtime count.
 	load(t, both+`, "ipam": {"type": "host-local", "subnet": "10.88.0.0/16"}, "runtimeConfig": {"ipRanges": [[{"subnet": "fd00::/64"}]]}`)
 }

@@ -19,9 +19,9 @@ const (
 	snatAnnotation   = masq.SNATAnnotation
 )
 
-// annotations applies the annotations of the pod to the policy of its network. A fault
-// of an annotation has no line and column, because users write annotations in the manifest
-// of the pod.
+// annotations applies the annotations of the pod to the policy of its network. Faults
+// of annotations have no line and column, because users write annotations into the manifest
+// of a pod.
 func (r *reader) annotations(p *masq.Policy) {
 	config, given := r.value("runtimeConfig")
 	if !given {

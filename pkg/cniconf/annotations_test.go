@@ -33,7 +33,7 @@ func TestAnnotations(t *testing.T) {
 	}
 }
 
-// Which annotations a network allows, by its list and, without one, by its egress addresses.
+// A network allows the annotations of its list. Without a list, its egress addresses decide.
 func TestAllowAnnotations(t *testing.T) {
 	const egress, snat = `{"masq-cni.dev/egress": "direct"}`, `{"masq-cni.dev/snat-addresses": "192.0.2.2"}`
 	list := func(l string) string { return allowed + `, "allowAnnotations": ` + l }

@@ -53,7 +53,7 @@ func (r *reader) pod(args string) masq.Pod {
 			r.args.Fault(conftree.Place{}, argsKey+"."+key, masq.Quote(value), unprintable, "give the name as in Kubernetes")
 			continue
 		}
-		*to = clip(value) // of a repeated key the last value counts, as in other plugins
+		*to = clip(value) // the last value of a repeated key counts, as in other plugins
 	}
 	return pod
 }

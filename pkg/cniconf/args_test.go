@@ -47,7 +47,8 @@ func TestPodFaults(t *testing.T) {
 	}
 }
 
-// With faults of both, all are listed, under the code of the configuration.
+// Faults of the configuration and of CNI_ARGS are reported together, with the code of the
+// configuration.
 func TestPodAndNetworkFaults(t *testing.T) {
 	_, err := Load([]byte(network(`"mtu": 1, "zz": 1`)), "x;y")
 	wantError(t, err, types.ErrInvalidNetworkConfig, `invalid configuration of network "net": 4 faults`,

@@ -12,7 +12,7 @@ func TestValidAttachments(t *testing.T) {
 	c1, c2 := types.GCAttachment{ContainerID: "c1", IfName: "eth0"}, types.GCAttachment{ContainerID: "c2", IfName: "eth1"}
 	for members, want := range map[string][]types.GCAttachment{
 		``: nil,
-		`"cni.dev/valid-attachments": null, "cni.dev/attachments": null`:                               {}, // libcni with nothing valid
+		`"cni.dev/valid-attachments": null, "cni.dev/attachments": null`:                               {}, // libcni without valid attachments
 		`"cni.dev/valid-attachments": []`:                                                              {},
 		`"cni.dev/attachments": [` + two + `]`:                                                         {c2},
 		`"cni.dev/valid-attachments": [` + one + `,` + one + `]`:                                       {c1},

@@ -13,7 +13,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// contract is the configuration that the documentation shows, as libcni passes it.
+// contract is the configuration of the documentation, as libcni passes it.
 const contract = `{"cniVersion": "1.1.0", "name": "demo", "type": "masq",
  "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd00:88::/64"}]]},
  "mtu": 0,
@@ -27,7 +27,7 @@ const contract = `{"cniVersion": "1.1.0", "name": "demo", "type": "masq",
  "stateDir": "/run/masq-cni",
  "capabilities": {"io.kubernetes.cri.pod-annotations": true}}`
 
-// network is a sound configuration with some more keys.
+// network returns a valid configuration with further keys.
 func network(members string) string {
 	if members != "" {
 		members = ", " + members
@@ -59,7 +59,7 @@ func wantError(t *testing.T, err error, code uint, msg, details string) {
 	}
 }
 
-// faulty is a network with faults and the exact lines that report them.
+// faulty is a network with faults, and the exact lines that report them.
 type faulty struct {
 	name    string
 	members string
@@ -123,7 +123,7 @@ func TestLoadContract(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if got.Chained() {
-		t.Error("main mode is called chained")
+		t.Error("main mode is reported as chained")
 	}
 }
 
@@ -142,8 +142,8 @@ func TestLoadDefaults(t *testing.T) {
 	}
 }
 
-// Everything that can be turned the other way is.
-func TestLoadContrary(t *testing.T) {
+// Each key has another value than its default.
+func TestLoadWithoutDefaults(t *testing.T) {
 	got := load(t, `"ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd00:88::/64"}]]},
 		"mtu": 1400, "ipMasq": false, "ipMasqBackend": "",
 		"masqLinkLocal": true, "masqLinkLocalIPv6": true, "snatAddresses": ["2001:db8::1", "192.0.2.1", "192.0.2.2"],

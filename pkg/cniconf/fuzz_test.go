@@ -57,14 +57,14 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		if _, err := LoadForRemoval(stdin); err != nil {
-			t.Errorf("could be loaded, but not for removal: %v", err)
+			t.Errorf("Load succeeds, but LoadForRemoval fails: %v", err)
 		}
 		checkConf(t, c)
 	})
 }
 
-// checkError asserts what every error promises: its type, its code, one line of
-// message, a line for each fault, nothing that a terminal obeys.
+// checkError asserts the properties of every error: its type, its code, one line of message,
+// and one line for each fault, without control characters.
 func checkError(t *testing.T, err error) {
 	t.Helper()
 	var e *types.Error
@@ -94,12 +94,12 @@ func checkConf(t *testing.T, c *Conf) {
 		t.Errorf("incomplete: %+v", c)
 	}
 	if c.PrevResult != nil {
-		// What is passed on has to come out in the version that was asked for.
+		// The result can be written again.
 		if _, err := json.Marshal(c.PrevResult); err != nil {
 			t.Error(err)
 		}
 	}
-	// The policy, written as a configuration, is the same policy.
+	// Written as a configuration, the policy is the same.
 	p := c.Policy
 	p.EgressDirect = false
 	again, err := Load([]byte(written(t, p)), "")
@@ -121,7 +121,7 @@ func checkConf(t *testing.T, c *Conf) {
 	}
 }
 
-// written is a network with the policy as it would be configured.
+// written returns a network with this policy.
 func written(t *testing.T, p masq.Policy) string {
 	t.Helper()
 	var ranges []string

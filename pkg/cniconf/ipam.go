@@ -55,8 +55,8 @@ func (r *reader) ipamSubnets(ipam conftree.Value, plugin string) []netip.Prefix 
 		s.subnet("ipam.subnet", v)
 	}
 	s.rangeSets(ipam, "ipam", "ranges")
-	// host-local puts the ranges of the runtime (capability ipRanges) before the ranges
-	// of the configuration.
+	// host-local takes the ranges of the runtime (capability ipRanges) first, and then the
+	// ranges of the configuration.
 	if runtime, _ := r.value("runtimeConfig"); plugin == hostLocal {
 		s.rangeSets(runtime, "runtimeConfig", "ipRanges")
 	}

@@ -57,7 +57,7 @@ func TestIPAMSubnets(t *testing.T) {
 		},
 		{`"ipam": {"type": "other", "subnet": "10.1.0.0/16"}`, "other", []string{"10.1.0.0/16"}},
 		{`"ipam": {"type": "other", "subnet": "10.1.0.0/32"}`, "other", nil},
-		// Another plugin's own meaning is no fault, and tells nothing.
+		// Another plugin may give a key another meaning. Its subnets are then unknown.
 		{`"ipam": {"type": "other", "subnet": "10.1.0.0/16", "ranges": "all"}`, "other", nil},
 		{`"ipam": {"type": "other", "subnet": "10.1.0.0/16"}, "runtimeConfig": {"ipRanges": 5}`, "other", []string{"10.1.0.0/16"}},
 	} {

@@ -28,7 +28,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// A version that is unknown is the only fault: what its keys mean is unknown too.
+// An unknown version is the only fault, because the meaning of its keys is unknown too.
 func TestVersionUnknown(t *testing.T) {
 	_, err := Load([]byte(`{"name": "n", "cniVersion": "2.0.0", "mtu": "x", "newKey": 1, "prevResult": 5}`), "x")
 	wantError(t, err, types.ErrIncompatibleCNIVersion, `invalid configuration of network "n": unsupported cniVersion: 1 fault`,

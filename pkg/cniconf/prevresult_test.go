@@ -29,7 +29,7 @@ func TestPrevResult(t *testing.T) {
 	}
 }
 
-// CHECK and DEL have a result in main mode too: the IPAM plugin decides.
+// CHECK and DEL have a result in main mode too. The IPAM plugin decides about the mode.
 func TestChained(t *testing.T) {
 	const prev = `"prevResult": {"cniVersion": "1.1.0"}`
 	for members, want := range map[string]bool{
@@ -62,7 +62,7 @@ func TestPrevResultFaults(t *testing.T) {
 	})
 }
 
-// The conversions of package cni panic on these.
+// The conversions of package cni panic on null.
 func TestPrevResultNullBefore100(t *testing.T) {
 	for _, list := range []string{"ips", "interfaces", "routes"} {
 		_, err := Load([]byte(`{"name": "n", "cniVersion": "0.4.0", "prevResult": {"`+list+`": [null]}}`), "")

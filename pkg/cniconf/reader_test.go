@@ -101,7 +101,7 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// Keys of CNI that are null or of no concern are no fault.
+// Keys of CNI with null, and keys that masq does not read, are no faults.
 func TestOthersKeys(t *testing.T) {
 	c := load(t, `"args": 5, "dns": null, "ipam": null, "prevResult": null, "runtimeConfig": null, "capabilities": [],
 		"disableCheck": "x", "disableGC": null, "loadOnlyInlinedPlugins": 1, "cni.dev/other": 7`)

@@ -164,7 +164,7 @@ func (w *twins) add(h holder, fresh bool) {
 		case 2:
 			argsIPs = strconv.Quote(a)
 		case 3:
-			// Of two requests in one set, host-local takes either.
+			// If one set has two requests, host-local takes either.
 			runtimeIPs = strconv.Quote(a)
 			if strings.HasPrefix(a, "fd00:") != strings.HasPrefix(b, "fd00:") {
 				argsIPs = strconv.Quote(b)

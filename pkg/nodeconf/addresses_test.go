@@ -32,7 +32,7 @@ func TestSNATAddresses(t *testing.T) {
 	}
 }
 
-// An address is declared as routed only if it is an egress address, of any file.
+// A routed address must be an egress address of any file.
 func TestSNATAddressesRouted(t *testing.T) {
 	n := mustMerge(t, "snatAddresses: [192.0.2.1]\nsnatAddressesRouted: [2001:db8::1]", "snatAddresses: [2001:db8::1]")
 	if got := n.Policy.SNATRouted; !slices.Equal(got, addrsOf("2001:db8::1")) {

@@ -9,14 +9,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Conformance with ip-masq-agent: what a file says there it says here. The
-// settings and what they give are those of syncConfigTests, TestSyncMasqRules and
-// TestSyncMasqRulesIPv6 in cmd/ip-masq-agent/ip-masq-agent_test.go, of the README
-// and of agent-config/config; those of several files are those of
-// cmd/ip-masq-agent-v2/*_test.go and examples/ of Azure/ip-masq-agent-v2.
+// Conformance with ip-masq-agent: a file has the same meaning in both programs. Settings and
+// results come from syncConfigTests, TestSyncMasqRules and TestSyncMasqRulesIPv6 in
+// cmd/ip-masq-agent/ip-masq-agent_test.go, from the README and from agent-config/config.
+// Several files come from cmd/ip-masq-agent-v2/*_test.go and examples/ of
+// Azure/ip-masq-agent-v2.
 
-// rules are the RETURN rules that ip-masq-agent writes for a configuration,
-// without the one for link-local.
+// rules are the RETURN rules that ip-masq-agent writes for a configuration, without its rule
+// for link-local destinations.
 type rules struct {
 	direct                 []string
 	linkLocal4, linkLocal6 bool // masqueraded
@@ -24,8 +24,8 @@ type rules struct {
 
 var rfc1918 = []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
 
-// isDirect is what those rules decide: the first that matches returns, the last
-// masquerades. What is never masqueraded here is not asked for.
+// isDirect returns the decision of these rules: the first match returns, and the last rule
+// masquerades. It is not for destinations that masqd never masquerades.
 func (r rules) isDirect(a netip.Addr) bool {
 	all := slices.Clone(r.direct)
 	if !r.linkLocal4 {
@@ -37,12 +37,12 @@ func (r rules) isDirect(a netip.Addr) bool {
 	return slices.ContainsFunc(prefixesOf(all...), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// isDirect reports whether a policy has a destination among its direct ranges.
+// isDirect reports whether a destination is in a direct range of a policy.
 func isDirect(p masq.Policy, a netip.Addr) bool {
 	return p.DirectRanges(masq.FamilyOf(a)).Contains(a)
 }
 
-// conforms asks at and beside each bound of each rule, and elsewhere.
+// conforms compares the decisions at each bound of each rule, next to it, and elsewhere.
 func (r rules) conforms(t *testing.T, p masq.Policy) {
 	t.Helper()
 	asked := addrsOf("0.0.0.0", "1.1.1.1", "8.8.8.8", "100.64.0.1", "169.254.169.254", "192.0.2.1", "198.18.0.1", "203.0.113.9", "223.255.255.255",
@@ -53,7 +53,7 @@ func (r rules) conforms(t *testing.T, p masq.Policy) {
 	for _, a := range asked {
 		never := a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 		if a.IsValid() && !never && isDirect(p, a) != r.isDirect(a) {
-			t.Errorf("%s: direct here %t, there %t", a, isDirect(p, a), r.isDirect(a))
+			t.Errorf("%s: direct is %t, in ip-masq-agent %t", a, isDirect(p, a), r.isDirect(a))
 		}
 	}
 	for _, s := range []string{"224.0.0.1", "239.255.255.255", "255.255.255.255", "ff02::1"} {
@@ -84,7 +84,7 @@ func TestConformance(t *testing.T) {
 		{"its example", "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 172.16.0.0/12\n  - 192.168.0.0/16\nmasqLinkLocal: false\nresyncInterval: 60s", rules{direct: rfc1918}, time.Minute},
 		{"nothing", "", rules{direct: rfc1918}, 0},
 
-		// What follows from how it decodes: encoding/json behind YAML 1.1.
+		// These cases follow from its decoder: encoding/json after YAML 1.1.
 		{"empty list", "nonMasqueradeCIDRs: []", rules{}, 0},
 		{"list of nothing", "nonMasqueradeCIDRs:\n#  - 10.0.0.0/8\n", rules{}, 0},
 		{"null", `{"nonMasqueradeCIDRs": null, "cidrLimit": null, "masqLinkLocal": null, "masqLinkLocalIPv6": null}`, rules{}, 0},
@@ -105,8 +105,8 @@ func TestConformance(t *testing.T) {
 	t.Run("no file", func(t *testing.T) { rules{direct: rfc1918}.conforms(t, Default().Policy) })
 }
 
-// What it refuses is refused: validateConfigTests, and its type Duration.
-func TestRefusedThere(t *testing.T) {
+// Inputs that ip-masq-agent refuses: validateConfigTests, and its type Duration.
+func TestRefusedByAgent(t *testing.T) {
 	for _, text := range []string{
 		"nonMasqueradeCIDRs: [abcdefg]", "nonMasqueradeCIDRs: [10.0.0.0/8, abcdefg]", "nonMasqueradeCIDRs: [10.256.0.0/16]",
 		"nonMasqueradeCIDRs: [10.0.0.1/8]", "*", "{*", "resyncInterval: 60", "resyncInterval:", "masqLinkLocal: 1",
@@ -115,12 +115,12 @@ func TestRefusedThere(t *testing.T) {
 		"nonMasqueradeCIDRs: " + many(65), "cidrLimit: sixty",
 	} {
 		if n, err := Parse("f", []byte(text)); err == nil {
-			t.Errorf("%q: taken as\n%s", text, n)
+			t.Errorf("%q is accepted as\n%s", text, n)
 		}
 	}
 }
 
-func TestConformanceOfSeveral(t *testing.T) {
+func TestConformanceOfSeveralFiles(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		files []string

@@ -28,10 +28,10 @@ func TestAllowAnnotations(t *testing.T) {
 		}
 		again, err := Parse("f", must(n.MarshalJSON()))
 		if back := again.Policy.AllowAnnotations; err != nil || (back == nil) != (got == nil) || !slices.Equal(back, got) {
-			t.Errorf("%s: written and read again: %q, %v", c.name, back, err)
+			t.Errorf("%s: after writing and reading: %q, %v", c.name, back, err)
 		}
 		if strings.Contains(n.String(), "allowAnnotations") != (c.want != nil) {
-			t.Errorf("%s: for a person:\n%s", c.name, n)
+			t.Errorf("%s: the text is\n%s", c.name, n)
 		}
 	}
 	const mend = `; give a list of annotations such as ["masq-cni.dev/egress"]`

@@ -40,6 +40,6 @@ func TestBooleans(t *testing.T) {
 			t.Errorf("%s: null gives %v", key, err)
 		}
 	}
-	// In JSON, YAML's words are no booleans.
+	// The booleans of YAML are strings in JSON.
 	checkFaults(t, []faulty{{"JSON", `{"masqLinkLocal": "yes"}`, `f:1:19: masqLinkLocal: "yes" is a string; give true or false, or remove the key`}})
 }

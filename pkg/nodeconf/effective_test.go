@@ -90,7 +90,7 @@ func TestJSON(t *testing.T) {
 	if string(got) != want {
 		t.Errorf("got\n%s", got)
 	}
-	// What is printed for a lot of prefixes is a file that is accepted.
+	// The output for many prefixes is an accepted file.
 	for _, text := range []string{full, "", "cidrLimit: 100\nnonMasqueradeCIDRs: " + many(100)} {
 		n := load(t, text)
 		printed, err := json.Marshal(n)
@@ -104,7 +104,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// Warnings are one key more.
+// Warnings are a further key.
 func TestJSONWarnings(t *testing.T) {
 	n := mustMerge(t, "masqLinkLocal: true", "masqLinkLocal: false")
 	text, err := json.Marshal(n)

@@ -22,7 +22,7 @@ func TestUnreadable(t *testing.T) {
 func TestNotJSON(t *testing.T) {
 	const mend = "; correct it, or write YAML, which does not begin with {"
 	checkFaults(t, []faulty{
-		// One of ip-masq-agent's own cases.
+		// A test case of ip-masq-agent.
 		{"star", "{*", "f:1:2: the file is not valid JSON: invalid character '*' looking for beginning of object key string" + mend},
 		{"flow YAML", "\n{nonMasqueradeCIDRs: [10.0.0.0/8]}", "f:2:2: the file is not valid JSON: invalid character 'n' looking for beginning of object key string" + mend},
 		{"cut", "{\n \"toPorts\": \"1", "f:2:14: the file is not valid JSON: unexpected end of JSON input" + mend},
@@ -33,7 +33,7 @@ func TestNotJSON(t *testing.T) {
 
 func TestNotYAML(t *testing.T) {
 	checkFaults(t, []faulty{
-		// One of ip-masq-agent's own cases.
+		// A test case of ip-masq-agent.
 		{"star", "*", "f:1:2: the file is not valid YAML: while scanning an alias: did not find expected alphabetic or numeric character; correct the syntax"},
 		{"tab", "helpers:\n\tftp: []", "f:2:1: the file is not valid YAML: while scanning for the next token: found character that cannot start any token; indent with spaces, since YAML allows no tabs"},
 		{"mapping", "a: b: c", "f:1:5: the file is not valid YAML: mapping values are not allowed in this context; correct the syntax"},
@@ -50,10 +50,10 @@ f:2:10: "!!omap" is a tag; remove it
 f:3:1: "x" is an unknown key; remove it
 f:3:4: "!y" is a tag; remove it`},
 	})
-	load(t, "toPorts: &unused 2000-3000\nmssClamp: !!str off\n") // neither does harm
+	load(t, "toPorts: &unused 2000-3000\nmssClamp: !!str off\n") // both are accepted
 }
 
-// What could cost more than it is long. All of these take milliseconds.
+// Files whose cost could exceed their length. Each takes milliseconds.
 func TestBombs(t *testing.T) {
 	laughs := "a: &a [x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c < 'k'; c++ {
@@ -78,8 +78,8 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// cpuTime is the processor time that the process has used. Other programs do not add
-// to it, as they do to the time of the clock.
+// cpuTime returns the processor time of the process. Unlike the time of the clock, it does not
+// depend on other programs.
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()
 	var used unix.Rusage

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// write puts a file below a directory, and returns its path.
+// write writes a file into a directory, and returns its path.
 func write(t *testing.T, dir, name, text string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
@@ -50,7 +50,7 @@ func TestLoad(t *testing.T) {
 			t.Errorf("%s: assumed %t", tt.pattern, n.Assumed)
 		}
 	}
-	// A name may look like a pattern.
+	// The name of a file may look like a pattern.
 	odd := write(t, dir, "[odd]*", "masqLinkLocal: true")
 	if n, files, err := Load(odd); err != nil || !slices.Equal(files, []string{odd}) || !n.Policy.LinkLocal4 {
 		t.Error(files, err)
@@ -83,7 +83,7 @@ func TestLoadFaults(t *testing.T) {
 	}
 	_, _, err = Load(pipe)
 	wantFaults(t, err, pipe+": cannot be read: it is not a regular file; give a regular file")
-	// One that is not there does not hide what is wrong with the others.
+	// A missing file does not hide the faults of the others.
 	_, err = LoadFiles(a, filepath.Join(dir, "none"), b, filepath.Join(dir, "\x1b"))
 	wantFaults(t, err, filepath.Join(dir, "none")+": cannot be read: no such file or directory\n"+
 		b+":2:11: mssClamp: \"off\" conflicts with \"pmtu\" at "+a+":1:11; keep one of them\n"+
@@ -107,9 +107,8 @@ func TestLoadFilesOnce(t *testing.T) {
 	}
 }
 
-// configMap is a volume as the kubelet makes it: names are links through ..data,
-// which is a link that is renamed into place (pkg/volume/util/atomic_writer.go of
-// Kubernetes).
+// configMap is a volume as the kubelet makes it: names are links through ..data, which is a
+// link that the kubelet replaces by a rename (pkg/volume/util/atomic_writer.go of Kubernetes).
 type configMap struct {
 	t       *testing.T
 	dir     string
@@ -152,7 +151,7 @@ func TestConfigMap(t *testing.T) {
 			t.Errorf("%s: %v, %v", pattern, files, err)
 		}
 	}
-	// A key that is gone leaves a link to nothing for a moment.
+	// A removed key leaves a dangling link for a moment.
 	c.swap(map[string]string{"ip-masq-agent": "masqLinkLocal: true"})
 	n, files, err := Load(filepath.Join(c.dir, "ip-masq*"))
 	if err != nil || len(files) != 1 || n.Policy.LinkLocal6 {
@@ -163,8 +162,8 @@ func TestConfigMap(t *testing.T) {
 	}
 }
 
-// While the kubelet swaps, what is read is one version or the other.
-func TestSwapWhileReading(t *testing.T) {
+// While the kubelet replaces the files, Load reads the old version or the new version.
+func TestReplacedWhileReading(t *testing.T) {
 	c := &configMap{t: t, dir: t.TempDir()}
 	write := func(version int) {
 		clamp := fmt.Sprintf("mssClamp: %d\n", 1000+version)
@@ -191,8 +190,8 @@ func TestSwapWhileReading(t *testing.T) {
 	for i := 0; i < 2000 && changes < 200; i++ {
 		n, files, err := Load(filepath.Join(c.dir, "ip-masq*"))
 		if err != nil {
-			// Nobody swaps without a pause; such a storm may be given up on, but
-			// never read as two versions, which differ.
+			// The kubelet pauses between two changes. Without a pause Load may give up, but
+			// must never read files of two versions.
 			if !strings.Contains(err.Error(), "while they were read") {
 				t.Fatal(err)
 			}
@@ -207,7 +206,7 @@ func TestSwapWhileReading(t *testing.T) {
 		}
 	}
 	if changes < 10 {
-		t.Errorf("saw %d changes, gave up %d times: this proves nothing", changes, busy)
+		t.Errorf("saw %d changes and gave up %d times: too few for a proof", changes, busy)
 	}
 	t.Logf("%d changes, gave up %d times", changes, busy)
 }

@@ -44,9 +44,9 @@ func checkResult(t *testing.T, n Node, err error) {
 	}
 	if len(n.Warnings) > 0 {
 		checkErrors(t, n.Warnings)
-		n.Warnings = nil // no file can have them
+		n.Warnings = nil // Parse does not accept them
 	}
-	// Written as a file, it fits the schema and says the same.
+	// Written as a file, it matches the schema and has the same meaning.
 	text, err := json.Marshal(n)
 	if err != nil {
 		t.Fatal(err)
@@ -75,8 +75,8 @@ func checkResult(t *testing.T, n Node, err error) {
 	}
 }
 
-// checkErrors asserts what every error promises: its type, a line for each fault
-// with its place, nothing that a terminal obeys.
+// checkErrors asserts the properties of every error: its type, and one line for each fault,
+// with its place and without control characters.
 func checkErrors(t *testing.T, err error) {
 	t.Helper()
 	fs, ok := err.(conftree.Faults) //nolint:errorlint // the type itself is promised

@@ -115,12 +115,12 @@ func TestLegacyRefusals(t *testing.T) {
 			t.Errorf("--%s=%s: %v", tt.name, tt.value, err)
 		}
 		if n.String() != before {
-			t.Errorf("--%s=%s: was refused and changed something", tt.name, tt.value)
+			t.Errorf("--%s=%s was refused, but changed the configuration", tt.name, tt.value)
 		}
 	}
 }
 
-// What the agents' own manifests give has to start.
+// The flags of the manifests of both programs are accepted.
 func TestLegacyManifests(t *testing.T) {
 	n := Default()
 	for _, f := range [][2]string{

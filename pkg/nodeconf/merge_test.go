@@ -75,7 +75,7 @@ func TestMergeBooleans(t *testing.T) {
 			{"false", "true", true},
 			{"true", "true", true},
 			{"false", "false", false},
-			{"false", "", false}, // a default does not count
+			{"false", "", false}, // the default does not override
 			{"", "false", false},
 			{"", "true", true},
 		} {
@@ -95,7 +95,7 @@ func TestMergeBooleans(t *testing.T) {
 	}
 }
 
-// What has no effect beside another file is told of, and nothing else is.
+// Only values that another file overrides have warnings.
 func TestWarnings(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -130,13 +130,13 @@ d:1:17: resyncInterval: "61s" has no effect: "1m" at b:1:17 overrides it; keep o
 	if n.ResyncInterval != time.Minute {
 		t.Errorf("got %v", n.ResyncInterval)
 	}
-	// Beside a fault there is nothing to warn of: the last good configuration stays.
+	// With a fault there are no warnings, because the last valid configuration stays active.
 	if n, err := merge("masqLinkLocal: true\nmssClamp: off", "masqLinkLocal: false\nmssClamp: pmtu"); err == nil || n.Warnings != nil {
 		t.Errorf("%v, %v", n.Warnings, err)
 	}
 }
 
-// The defaults stay until a file gives the key, were it without an entry.
+// The defaults stay until a file gives the key, even with an empty list.
 func TestMergeDefaults(t *testing.T) {
 	n := mustMerge(t, "masqLinkLocal: true", "dropInvalid: true")
 	if !n.Assumed || !slices.Equal(n.Policy.NonMasquerade, private) {
@@ -169,7 +169,7 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-// cidrLimit counts for its file alone, the product's bounds for all together.
+// cidrLimit applies to its file, and our maximum to all files together.
 func TestMergeLimits(t *testing.T) {
 	second := strings.NewReplacer("[10.", "[11.", " 10.", " 11.").Replace(many(64))
 	if n := mustMerge(t, "nonMasqueradeCIDRs: "+many(64), "nonMasqueradeCIDRs: "+second); len(n.Policy.NonMasquerade) != 128 {

@@ -15,8 +15,8 @@ const DefaultPath = "/etc/config/ip-masq-agent"
 
 // Node is the configuration of a node.
 type Node struct {
-	// Policy applies to attachments whose network has no policy of its own, and to
-	// SourceCIDRs. It is valid.
+	// Policy applies to attachments of networks without a policy, and to SourceCIDRs. It is
+	// valid.
 	Policy masq.Policy
 	// SourceCIDRs are addresses of pods of other plugins. They may overlap.
 	SourceCIDRs []netip.Prefix

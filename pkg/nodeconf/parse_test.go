@@ -24,7 +24,7 @@ func addrsOf(all ...string) []netip.Addr {
 	return out
 }
 
-// load reads a file that has to be sound.
+// load reads a valid file.
 func load(t *testing.T, text string) Node {
 	t.Helper()
 	n, err := Parse("f", []byte(text))
@@ -61,7 +61,7 @@ func checkFaults(t *testing.T, tests []faulty) {
 	}
 }
 
-func TestEverythingSaysAllAtOnce(t *testing.T) {
+func TestAllFaultsAtOnce(t *testing.T) {
 	checkFaults(t, []faulty{{"all", `masqLinkLocal: maybe
 nonMasqueradeCIDRs:
   - 10.0.0.1/8
@@ -142,7 +142,7 @@ func TestFaultsAreBounded(t *testing.T) {
 	}
 }
 
-func TestNothing(t *testing.T) {
+func TestEmptyFile(t *testing.T) {
 	want := Default()
 	for _, text := range []string{"", "\n", "# no keys\n", "---\n", "null", "~\n", "{}", " {\n}\n", "---\n---\n", "\ufeff", "\ufeff{}", "...\n"} {
 		if got := load(t, text); !equal(got, want) || !got.Assumed {

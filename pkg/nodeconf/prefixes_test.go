@@ -74,14 +74,14 @@ func TestCIDRLimit(t *testing.T) {
 		{"cidrLimit: 2", 3, false},
 		{"cidrLimit: 0", 0, true},
 		{"cidrLimit: 0", 1, false},
-		{"cidrLimit:", 64, true}, // null is absent, as there
+		{"cidrLimit:", 64, true}, // null is ignored, as by ip-masq-agent
 		{"cidrLimit: ~", 65, false},
 		{"cidrLimit: 9999999", 1024, true},
 		{"cidrLimit: 9999999", 1025, false},
 	} {
 		for _, text := range []string{
 			tt.limit + "\nnonMasqueradeCIDRs: " + many(tt.n),
-			"nonMasqueradeCIDRs: " + many(tt.n) + "\n" + tt.limit, // the order does not matter
+			"nonMasqueradeCIDRs: " + many(tt.n) + "\n" + tt.limit, // in any order
 		} {
 			n, err := Parse("f", []byte(text))
 			if ok := err == nil; ok != tt.ok || ok && len(n.Policy.NonMasquerade) != tt.n {
@@ -89,7 +89,7 @@ func TestCIDRLimit(t *testing.T) {
 			}
 		}
 	}
-	// It is not for the other lists, which have a bound of their own.
+	// It does not apply to other lists, which have a separate maximum.
 	if n := load(t, "cidrLimit: 1\nmasqueradeCIDRs: "+many(1024)+"\nsourceCIDRs: "+many(1024)); len(n.Policy.Masquerade) != 1024 {
 		t.Errorf("got %d", len(n.Policy.Masquerade))
 	}
@@ -110,8 +110,8 @@ func TestCIDRLimit(t *testing.T) {
 	})
 }
 
-// A prefix that a file masquerades takes the place of the same one that is
-// assumed to be direct; elsewhere the longest decides.
+// A prefix of masqueradeCIDRs overrides the same prefix among the defaults. Otherwise the
+// longest prefix decides.
 func TestMasqueradeAgainstDefaults(t *testing.T) {
 	n := load(t, "masqueradeCIDRs: [10.0.0.0/8, 0.0.0.0/0, 192.168.7.0/24]")
 	for addr, direct := range map[string]bool{"10.1.1.1": false, "172.16.0.1": true, "192.168.7.1": false, "192.168.8.1": true, "8.8.8.8": false} {

@@ -18,7 +18,7 @@ func TestSchemaIsTheCode(t *testing.T) {
 	golden.Compare(t, path, Schema())
 }
 
-// decoded is the schema as a program that knows JSON Schema sees it.
+// decoded returns the schema as a JSON value.
 func decoded(t *testing.T) map[string]any {
 	t.Helper()
 	var s map[string]any
@@ -28,8 +28,8 @@ func decoded(t *testing.T) map[string]any {
 	return s
 }
 
-// violations checks a value against the part of JSON Schema that Schema uses, and
-// reports a keyword that it does not know, so that none is overlooked.
+// violations checks a value by the part of JSON Schema that Schema uses. It also reports
+// unknown keywords.
 func violations(s map[string]any, v any, at string) (out []string) {
 	bad := func(format string, args ...any) { out = append(out, at+": "+fmt.Sprintf(format, args...)) }
 	for _, word := range slices.Sorted(maps.Keys(s)) {
@@ -45,11 +45,11 @@ func violations(s map[string]any, v any, at string) (out []string) {
 			if ok := map[string]bool{
 				"integer": isNumber && n == math.Trunc(n), "string": isString, "boolean": isBool, "array": isArray, "object": isObject,
 			}[arg.(string)]; !ok {
-				bad("%v is no %v", v, arg)
+				bad("%v is not of type %v", v, arg)
 			}
 		case "enum":
 			if !slices.ContainsFunc(arg.([]any), func(x any) bool { return reflect.DeepEqual(x, v) }) {
-				bad("%v is none of %v", v, arg)
+				bad("%v is not one of %v", v, arg)
 			}
 		case "anyOf":
 			if !slices.ContainsFunc(arg.([]any), func(x any) bool { return len(violations(x.(map[string]any), v, at)) == 0 }) {
@@ -99,8 +99,8 @@ func violations(s map[string]any, v any, at string) (out []string) {
 	return out
 }
 
-// The schema and the code agree about every value that one of the two could be
-// wrong about. What a schema cannot say is left out.
+// The schema and the code accept the same values, except for rules that a schema cannot
+// express.
 func TestSchemaAgrees(t *testing.T) {
 	s := decoded(t)
 	same := func(key, value string) {
@@ -115,7 +115,7 @@ func TestSchemaAgrees(t *testing.T) {
 		}
 		_, err := Parse("f", []byte(text))
 		if bad := violations(s, v, ""); (err == nil) != (len(bad) == 0) {
-			t.Errorf("%s: the code says %v, the schema %v", text, err, bad)
+			t.Errorf("%s: the code reports %v, the schema %v", text, err, bad)
 		}
 	}
 	for _, name := range keyNames() {

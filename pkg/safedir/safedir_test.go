@@ -75,7 +75,7 @@ func TestCheck(t *testing.T) {
 		{"below mode 0777 and a safe directory", func(t tree) { t.make("a", 0o777, 0); t.make("a/b", 0o700, 0); t.make("a/b/c", 0o700, 0) }, "a/b/c", "a", "", false},
 		{"made by a user", func(t tree) { t.make("a", 0o700, user) }, "a", "a", "", false},
 		{"below a directory of a user", func(t tree) { t.make("a", 0o755, user); t.make("a/b", 0o700, 0) }, "a/b", "a", "", false},
-		{"of a user, in a directory of root", func(t tree) { t.make("a", 0o755, 0); t.make("a/b", 0o755, user) }, "a/b", "", "a/b", false},
+		{"made by a user in a directory of root", func(t tree) { t.make("a", 0o755, 0); t.make("a/b", 0o755, user) }, "a/b", "", "a/b", false},
 		{"of a group", func(t tree) { t.make("a", 0o775, 0) }, "a", "", "", false},
 		{"link of root", func(t tree) { t.make("a", 0o755, 0); t.link("l", "a", 0) }, "l", "", "", false},
 		{"link of a user to a directory of root", func(t tree) { t.make("a", 0o755, 0); t.link("l", "a", user) }, "l", "l", "", false},
