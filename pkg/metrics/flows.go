@@ -112,7 +112,7 @@ func portWarnings(s *sample) map[string]int {
 		out[severity.String()] = 0
 	}
 	for i := range s.Ports.Groups {
-		if severity := s.Ports.Groups[i].Level; severity != portpool.OK {
+		if severity := s.Ports.Groups[i].Severity; severity != portpool.OK {
 			out[severity.String()]++
 		}
 	}

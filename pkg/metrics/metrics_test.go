@@ -36,7 +36,7 @@ func exampleSources() Sources {
 		return report.PortGroup{Protocol: "tcp", Egress: netip.MustParseAddr("192.0.2.1"), Destination: netip.MustParseAddr(destination), DestinationPort: 443, Share: share}
 	}
 	full := group("198.51.100.2", 0.9)
-	full.ExhaustedIn, full.Level = &minute, portpool.Warning
+	full.ExhaustedIn, full.Severity = &minute, portpool.Warning
 	return Sources{
 		Sync: func() reconcile.Stats {
 			s := reconcile.Stats{

@@ -44,10 +44,10 @@ type PortGroup struct {
 	Ports           []portpool.Range `json:"ports"`
 	Used            int              `json:"used"`
 	// Closing is the number of ports of closed TCP flows whose timeout has not expired.
-	Closing int               `json:"closing"`
-	Usable  int               `json:"usable"`
-	Share   float64           `json:"share"`
-	Level   portpool.Severity `json:"level"`
+	Closing  int               `json:"closing"`
+	Usable   int               `json:"usable"`
+	Share    float64           `json:"share"`
+	Severity portpool.Severity `json:"level"`
 	// Rate is the growth of Used in ports per second, null if it was not measured.
 	Rate *float64 `json:"rate"`
 	// ExhaustedIn is the time until no port is free at this rate, null if Used does not grow.
@@ -93,7 +93,7 @@ func PortsOf(s *portpool.Sample, measured bool, owners *Owners) Ports {
 		g := &s.Groups[i]
 		p := PortGroup{
 			Protocol: Protocol(g.Protocol), Egress: g.Egress, Destination: g.Destination, DestinationPort: g.Port, Zone: g.Zone,
-			Ports: g.Ranges, Used: g.Used, Closing: g.Closing, Usable: g.Usable, Share: g.Share(), Level: g.Severity,
+			Ports: g.Ranges, Used: g.Used, Closing: g.Closing, Usable: g.Usable, Share: g.Share(), Severity: g.Severity,
 			Holders: []PortHolder{},
 		}
 		for _, h := range g.Holders {
@@ -121,7 +121,7 @@ func PortsOf(s *portpool.Sample, measured bool, owners *Owners) Ports {
 // PortProblems returns problems of groups that have few free ports.
 func PortProblems(groups []PortGroup) (all Problems) {
 	for _, g := range groups {
-		if g.Level < portpool.Warning {
+		if g.Severity < portpool.Warning {
 			continue
 		}
 		text := fmt.Sprintf("%.0f %% of the ports of %s are in use", 100*g.Share, g)
@@ -157,7 +157,7 @@ func PortColumns() []Column[PortGroup] {
 		}},
 		numberColumn("USED", func(g *row) int { return g.Used }, func(g *row) string { return fmt.Sprintf("%d/%d", g.Used, g.Usable) }),
 		numberColumn("SHARE", func(g *row) float64 { return g.Share }, func(g *row) string { return percent(g.Share) }),
-		numberColumn("LEVEL", func(g *row) portpool.Severity { return g.Level }, func(g *row) string { return g.Level.String() }),
+		numberColumn("LEVEL", func(g *row) portpool.Severity { return g.Severity }, func(g *row) string { return g.Severity.String() }),
 		{Name: "LEFT", Cell: func(g *row) string { return g.left() }, Compare: func(a, b *row) int {
 			switch {
 			case a.ExhaustedIn != nil && b.ExhaustedIn != nil:
