@@ -13,41 +13,42 @@ import (
 	"strings"
 )
 
-// The pods of the DaemonSet, and where masq-cni is in them.
+// label selects the pods of the DaemonSet. container and program are where masq-cni is in
+// them.
 const (
 	label     = "app.kubernetes.io/name=masq-cni"
 	container = "masqd"
 	program   = "/masq-cni"
 )
 
-// kubectl is the program of that name, with the flags that a person gave.
+// kubectl is the program kubectl, with the flags that were given for it.
 type kubectl struct{ flags []string }
 
 func (k kubectl) command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "kubectl", slices.Concat(k.flags, args)...)
 }
 
-// get reads objects into v, which stays as it is where there are none.
+// get reads objects into v. It does not change v if there are none.
 func (k kubectl) get(ctx context.Context, v any, args ...string) error {
 	c := k.command(ctx, append([]string{"get", "-o", "json", "--ignore-not-found"}, args...)...)
-	var diag bytes.Buffer
-	c.Stderr = &diag
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
 	out, err := c.Output()
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
 		return errors.New("kubectl is not on PATH")
 	case err != nil:
-		return fmt.Errorf("kubectl get %s: %s", strings.Join(args, " "), cmp.Or(strings.TrimSpace(diag.String()), err.Error()))
+		return fmt.Errorf("kubectl get %s: %s", strings.Join(args, " "), cmp.Or(strings.TrimSpace(stderr.String()), err.Error()))
 	case len(bytes.TrimSpace(out)) == 0:
 		return nil
 	}
 	if err := json.Unmarshal(out, v); err != nil {
-		return fmt.Errorf("kubectl get %s: what it prints: %w", strings.Join(args, " "), err)
+		return fmt.Errorf("decode the output of kubectl get %s: %w", strings.Join(args, " "), err)
 	}
 	return nil
 }
 
-// pod is what of one is looked at.
+// pod has the fields of a pod that are used here.
 type pod struct {
 	Metadata struct {
 		Name, Namespace   string
@@ -70,8 +71,8 @@ type pod struct {
 	}
 }
 
-// pod is one that runs on a node, with a network of its own. Without a namespace it is
-// looked for in the one that kubectl takes.
+// pod returns a pod that is on a node and has its own network. Without a namespace it is the
+// pod in kubectl's default namespace.
 func (k kubectl) pod(ctx context.Context, namespace, name string) (*pod, error) {
 	args := []string{"pod", name}
 	full := name
@@ -85,19 +86,19 @@ func (k kubectl) pod(ctx context.Context, namespace, name string) (*pod, error) 
 	}
 	switch {
 	case p.Metadata.Name == "":
-		return nil, fmt.Errorf("there is no pod %s; its namespace can be given: NAMESPACE/NAME", full)
+		return nil, fmt.Errorf("there is no pod %s; if it is in another namespace, give NAMESPACE/NAME", full)
 	case p.Spec.HostNetwork:
-		return nil, fmt.Errorf("pod %s has the network of its node, %s: nothing of it is masqueraded", full, p.Spec.NodeName)
+		return nil, fmt.Errorf("pod %s has the network of its node, %s: its traffic is not masqueraded", full, p.Spec.NodeName)
 	case p.Spec.NodeName == "":
-		return nil, fmt.Errorf("pod %s is on no node yet: it is %s", full, p.Status.Phase)
+		return nil, fmt.Errorf("pod %s is not on a node yet: its phase is %s", full, p.Status.Phase)
 	case !isName(p.Metadata.Namespace) || !isName(p.Metadata.Name) || !isName(p.Spec.NodeName):
-		return nil, fmt.Errorf("pod %s: the cluster describes it as %q on node %q, which are not names of Kubernetes objects; nothing was run on a node", full, p.Metadata.Namespace+"/"+p.Metadata.Name, p.Spec.NodeName)
+		return nil, fmt.Errorf("pod %s: the cluster names it %q on node %q, which are not names of Kubernetes objects; no command was run", full, p.Metadata.Namespace+"/"+p.Metadata.Name, p.Spec.NodeName)
 	}
 	return &p, nil
 }
 
-// nodeOfAddress is the node that has an address, or whose pod has it; empty where it is
-// neither's, as an egress address beside the node's own.
+// nodeOfAddress returns the node that has an address, or that has a pod with this address. It
+// returns "" for other addresses, such as an additional egress address.
 func (k kubectl) nodeOfAddress(ctx context.Context, a netip.Addr) (string, error) {
 	var nodes struct {
 		Items []struct {
@@ -112,14 +113,14 @@ func (k kubectl) nodeOfAddress(ctx context.Context, a netip.Addr) (string, error
 	}
 	for _, n := range nodes.Items {
 		for _, x := range n.Status.Addresses {
-			// A Hostname is no address.
+			// An entry of type Hostname is not an address.
 			if has, err := netip.ParseAddr(x.Address); err == nil && has == a && isName(n.Metadata.Name) {
 				return n.Metadata.Name, nil
 			}
 		}
 	}
 	var pods struct{ Items []pod }
-	// Of two addresses that a pod has, this finds it by the first.
+	// The field selector matches the first address of a pod only.
 	if err := k.get(ctx, &pods, "pods", "--all-namespaces", "--field-selector=status.podIP="+a.String()); err != nil {
 		return "", err
 	}
@@ -134,7 +135,7 @@ func (k kubectl) nodeOfAddress(ctx context.Context, a netip.Addr) (string, error
 // agent is a pod in which masq-cni can be run.
 type agent struct{ namespace, pod, node string }
 
-// agents are those of a node, or of all, in the order of the nodes' names.
+// agents returns the agent of a node, or of all nodes, sorted by the names of the nodes.
 func (k kubectl) agents(ctx context.Context, namespace, node string) ([]agent, error) {
 	args := []string{"pods", "--namespace=" + namespace, "--selector=" + label}
 	if node != "" {
@@ -146,12 +147,12 @@ func (k kubectl) agents(ctx context.Context, namespace, node string) ([]agent, e
 	}
 	var (
 		out  []agent
-		idle []error // pods that nothing can be run in
+		idle []error // pods whose container does not run
 	)
 	for _, p := range found.Items {
 		switch state := p.state(); {
 		case p.Spec.NodeName == "" || !isName(p.Metadata.Namespace) || !isName(p.Metadata.Name) || !isName(p.Spec.NodeName):
-		case slices.ContainsFunc(out, func(a agent) bool { return a.node == p.Spec.NodeName }): // one ends, another begins
+		case slices.ContainsFunc(out, func(a agent) bool { return a.node == p.Spec.NodeName }): // an update replaces the pod
 		case state == "":
 			out = append(out, agent{p.Metadata.Namespace, p.Metadata.Name, p.Spec.NodeName})
 		default:
@@ -165,12 +166,12 @@ func (k kubectl) agents(ctx context.Context, namespace, node string) ([]agent, e
 	case len(idle) > 0:
 		return nil, errors.Join(idle...)
 	case node != "":
-		return nil, fmt.Errorf("node %s has no pod of masq-cni (label %s) in namespace %s; is it a node, and the namespace right (--masq-namespace)?", node, label, namespace)
+		return nil, fmt.Errorf("node %s has no pod of masq-cni (label %s) in namespace %s; check the name of the node, and the namespace (--masq-namespace)", node, label, namespace)
 	}
-	return nil, fmt.Errorf("there is no pod of masq-cni (label %s) in namespace %s; say where with --masq-namespace", label, namespace)
+	return nil, fmt.Errorf("there is no pod of masq-cni (label %s) in namespace %s; give the namespace with --masq-namespace", label, namespace)
 }
 
-// state says why nothing can be run in the pod; empty where something can.
+// state returns why no command can be run in the pod, empty if one can.
 func (p *pod) state() string {
 	for _, c := range p.Status.ContainerStatuses {
 		switch {
@@ -183,5 +184,5 @@ func (p *pod) state() string {
 			return "terminated: " + c.State.Terminated.Reason
 		}
 	}
-	return "not there yet"
+	return "not created yet"
 }

@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// harmless replaces what a terminal could take for a command, and what would hide or move
-// other text, by \uXXXX. masq-cni prints nothing of that kind, but the answer comes from a
-// node, which may be hostile. In a string of JSON, or of YAML in double quotes, it means
-// the same. Line feeds and tabs stay.
+// harmless replaces characters that a terminal could interpret as commands, or that hide or
+// move text, by \uXXXX. masq-cni escapes them too, but the answer may come from a hostile
+// node. In a string of JSON, or in a quoted string of YAML, the value does not change. Line
+// feeds and tabs are kept.
 func harmless(text []byte) []byte {
 	if bytes.IndexFunc(text, isHarmful) < 0 {
 		return text

@@ -20,7 +20,7 @@ func TestHarmless(t *testing.T) {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
-	// A program is told the same.
+	// The value of the JSON string does not change.
 	const text = "\u202e\u009b\U000e0001"
 	var got string
 	if err := json.Unmarshal(harmless([]byte(`"`+text+`"`)), &got); err != nil || got != text {
@@ -28,8 +28,8 @@ func TestHarmless(t *testing.T) {
 	}
 }
 
-// TestHostileNames: a name cannot be a flag of kubectl, nor more than one field of a
-// selector, and kubectl is not even started.
+// TestHostileNames checks that kubectl is not started with a name that could be a flag, or
+// more than one field of a selector.
 func TestHostileNames(t *testing.T) {
 	c := newCluster(t)
 	for _, args := range [][]string{
@@ -54,13 +54,12 @@ func TestHostileNames(t *testing.T) {
 			t.Errorf("%q: exit code %d\n%q\n%q", args, code, out, diag)
 		}
 		if calls := c.calls(); calls != "" {
-			t.Errorf("%q: kubectl was called\n%s", args, calls)
+			t.Errorf("%q: calls of kubectl:\n%s", args, calls)
 		}
 	}
 }
 
-// TestHostileCluster: names that are no names come from an API server that is not to be
-// trusted, and nothing is run by them.
+// TestHostileCluster checks that no command is run with invalid names from the API server.
 func TestHostileCluster(t *testing.T) {
 	c := newCluster(t)
 	c.write("pods/shop/evil", podObject("shop", "evil", "--kubeconfig=x", ""))
@@ -73,12 +72,12 @@ func TestHostileCluster(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 	if calls := c.calls(); strings.Contains(calls, "--all ") {
-		t.Errorf("kubectl was called\n%s", calls)
+		t.Errorf("calls of kubectl:\n%s", calls)
 	}
 }
 
-// TestHostileNode: what a node answers reaches the terminal harmless, and a shell is
-// offered no word that it would expand.
+// TestHostileNode checks that answers of a node are escaped for the terminal, and that no
+// completion is a word that a shell expands.
 func TestHostileNode(t *testing.T) {
 	c := newCluster(t)
 	c.write("kubectl", strings.NewReplacer(

@@ -1,8 +1,8 @@
-// Command kubectl-masq is a plugin of kubectl: it runs masq-cni on the node that a
-// question is about, in the pod of the DaemonSet there.
+// Command kubectl-masq is a plugin of kubectl. It runs masq-cni on the right node of a
+// cluster, in the pod of the DaemonSet on that node.
 //
-// It knows of masq-cni's words only those that name a node: a pod, an address. All
-// others are passed on as they are.
+// It passes its arguments to masq-cni unchanged. It interprets only arguments that name a
+// pod, an address, or a node, to determine the node.
 package main
 
 import (
@@ -28,8 +28,8 @@ const usage = `Runs masq-cni on the nodes of a cluster.
 Usage:
   kubectl masq [FLAGS] WORDS...
 
-What masq-cni takes is taken here. Where it names a pod, its node is asked; where it
-names an address, the node that has it, or else all of them:
+WORDS are commands and flags of masq-cni. If they name a pod, its node answers. If they
+name an address, the node with the address answers, or otherwise all nodes:
 
   kubectl masq inspect pod shop/web
   kubectl masq inspect flows --pod shop/web --watch
@@ -37,25 +37,25 @@ names an address, the node that has it, or else all of them:
   kubectl masq inspect ports --node node-1
   kubectl masq inspect drift --all-nodes
 
-All other questions go to all nodes. With -o json or yaml the answer of all nodes is
-one object, by their names.
+For other commands, all nodes answer. With -o json or yaml the answers of all nodes are
+one object with the names of the nodes as keys.
 
 Flags:
-      --node NAME              this node
-      --all-nodes              all nodes, whatever the question is about
+      --node NAME              ask this node
+      --all-nodes              ask all nodes, for any command
       --masq-namespace NAME    namespace of masq-cni's pods (default kube-system)
-  -n, --namespace NAME         namespace of a pod that is given without one
+  -n, --namespace NAME         namespace of a pod that is given without namespace
       --version                version of this program
 
-and those that every command of kubectl has (kubectl options), such as --context.
+and the flags that every command of kubectl has (kubectl options), such as --context.
 
-Exit code: that of masq-cni; of several nodes 0 for who and inspect pod where one has
-found it, else the highest. 2: it could not ask.
+Exit code: the exit code of masq-cni. With several nodes the highest one, but for who and
+inspect pod 0 if one node found the answer. 2 if no node could be asked.
 `
 
 func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
 
-// streams are those of this program.
+// streams are the standard streams of this program.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
@@ -66,7 +66,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer stop()
 	s := streams{stdin, stdout, stderr}
 	words := args[1:]
-	// How kubectl asks for completions of a plugin's words (kubectl help plugin).
+	// kubectl completes the arguments of a plugin with this program (kubectl help plugin).
 	if filepath.Base(args[0]) == "kubectl_complete-masq" {
 		words = append([]string{"__complete"}, words...)
 	}
@@ -77,14 +77,14 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return code
 }
 
-// blind is the exit code of who could not ask.
-const blind = 2
+// exitQueryFailed is the exit code when no node could be asked.
+const exitQueryFailed = 2
 
 func ask(ctx context.Context, args []string, s streams) (int, error) {
 	q, err := parse(args)
 	switch {
 	case err != nil:
-		return blind, err
+		return exitQueryFailed, err
 	case len(q.words) == 1 && q.words[0] == "--version":
 		_, err := fmt.Fprintf(s.out, "kubectl-masq version %s (%s)\n", buildVersion, buildCommit)
 		return 0, err
@@ -95,15 +95,15 @@ func ask(ctx context.Context, args []string, s streams) (int, error) {
 	k := kubectl{flags: q.flags}
 	where, err := q.locate(ctx, k)
 	if err != nil {
-		return blind, err
+		return exitQueryFailed, err
 	}
 	agents, err := k.agents(ctx, q.masqNamespace, where)
 	if err != nil {
-		return blind, err
+		return exitQueryFailed, err
 	}
 	switch {
 	case q.watches() && len(agents) > 1:
-		return blind, fmt.Errorf("--watch looks at one node, and the question is about %d; give --node NAME", len(agents))
+		return exitQueryFailed, fmt.Errorf("--watch shows one node, but the command is for %d nodes; give --node NAME", len(agents))
 	case q.watches():
 		return k.attach(ctx, agents[0], q.words, s)
 	case where != "":
@@ -115,17 +115,18 @@ func ask(ctx context.Context, args []string, s streams) (int, error) {
 	}
 }
 
-// exitCode is that of a program that has ended, and false where it did not run.
-func exitCode(err error) (int, bool) {
+// exitCode returns the exit code of a program by the error of its run; ok is false if it did
+// not run.
+func exitCode(err error) (code int, ok bool) {
 	if err == nil {
 		return 0, true
 	}
 	e, ok := errors.AsType[*exec.ExitError](err)
 	if !ok {
-		return blind, false
+		return exitQueryFailed, false
 	}
-	if e.ExitCode() < 0 { // a signal
-		return blind, true
+	if e.ExitCode() < 0 { // ended by a signal
+		return exitQueryFailed, true
 	}
 	return e.ExitCode(), true
 }

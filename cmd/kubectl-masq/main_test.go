@@ -22,8 +22,8 @@ const (
 	crashed = `,"containerStatuses":[{"name":"masqd","state":{"waiting":{"reason":"CrashLoopBackOff"}}}]`
 )
 
-// The cluster: node-1 and node-2 have masq-cni, node-3 has one that does not run, and
-// node-4 none.
+// In the cluster, node-1 and node-2 have masq-cni, on node-3 it does not run, and node-4 has
+// none.
 var (
 	pods = map[string]string{
 		"shop/web":     podObject("shop", "web", "node-2", ""),
@@ -43,9 +43,10 @@ var (
 		`{"metadata":{"name":"node-2"},"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.3"},{"type":"ExternalIP","address":"2001:db8::3"}]}}]}`
 )
 
-// fakeKubectl answers as kubectl would, from files beside it, and notes how it was
-// called. Masq-cni says where it runs and how it was called; its exit code is in a file
-// of the pod's name. It is a shell's own words alone, for there is nothing else on PATH.
+// fakeKubectl is a script that answers like kubectl, from files in its directory, and logs
+// its arguments. In place of masq-cni it prints the pod and the arguments; the exit code is
+// in a file with the name of the pod. PATH has no other programs, so the script uses only
+// builtins of the shell.
 const fakeKubectl = `#!/bin/sh
 dir=${0%/*}
 echo "$*" >>"$dir/log"
@@ -85,7 +86,7 @@ exec*)
 esac
 `
 
-// cluster runs the program beside the kubectl above.
+// cluster runs kubectl-masq with fakeKubectl.
 type cluster struct {
 	*testing.T
 	dir string
@@ -118,10 +119,10 @@ func (c cluster) write(name, text string) {
 	}
 }
 
-// ends are exit codes of masq-cni, by the pod that it runs in.
+// ends are exit codes of masq-cni by pod.
 type ends map[string]int
 
-// end has masq-cni end with these.
+// end sets the exit codes of masq-cni.
 func (c cluster) end(codes ends) {
 	c.Helper()
 	if err := os.RemoveAll(filepath.Join(c.dir, "ends")); err != nil {
@@ -139,7 +140,7 @@ func (c cluster) ask(args ...string) (code int, out, diag string) {
 	return code, o.String(), d.String()
 }
 
-// calls are those of kubectl since the last time.
+// calls returns the calls of kubectl since the last time.
 func (c cluster) calls() string {
 	c.Helper()
 	log := filepath.Join(c.dir, "log")
@@ -188,22 +189,22 @@ func TestFlagsOfKubectl(t *testing.T) {
 		flags + "get -o json --ignore-not-found pods --namespace=kube-system --selector=app.kubernetes.io/name=masq-cni --field-selector=spec.nodeName=node-2\n" +
 		flags + "exec --namespace=kube-system masq-cni-b --container=masqd -- /masq-cni inspect pod shop/web\n"
 	if got := c.calls(); got != want {
-		t.Errorf("kubectl was called\n%s\nnot\n%s", got, want)
+		t.Errorf("calls of kubectl:\n%s\nwant\n%s", got, want)
 	}
 }
 
-func TestWhatCannotBeAsked(t *testing.T) {
+func TestFaults(t *testing.T) {
 	c := newCluster(t)
 	for args, want := range map[string]string{
 		"inspect pod shop/none":          "there is no pod shop/none",
-		"inspect pod none":               "there is no pod none; its namespace can be given",
-		"inspect pod shop/host":          "pod shop/host has the network of its node, node-1: nothing of it is masqueraded",
-		"inspect pod shop/new":           "pod shop/new is on no node yet: it is Pending",
+		"inspect pod none":               "there is no pod none; if it is in another namespace, give NAMESPACE/NAME",
+		"inspect pod shop/host":          "pod shop/host has the network of its node, node-1: its traffic is not masqueraded",
+		"inspect pod shop/new":           "pod shop/new is not on a node yet: its phase is Pending",
 		"inspect pod shop/broken":        "pod kube-system/masq-cni-c on node node-3: its container masqd is waiting: CrashLoopBackOff",
 		"inspect pod shop/alone":         "node node-4 has no pod of masq-cni",
-		"inspect --masq-namespace other": "there is no pod of masq-cni (label app.kubernetes.io/name=masq-cni) in namespace other; say where with --masq-namespace",
-		"inspect flows --watch":          "--watch looks at one node, and the question is about 2; give --node NAME",
-		"inspect --node a --all-nodes":   "--node a and --all-nodes say different things",
+		"inspect --masq-namespace other": "there is no pod of masq-cni (label app.kubernetes.io/name=masq-cni) in namespace other; give the namespace with --masq-namespace",
+		"inspect flows --watch":          "--watch shows one node, but the command is for 2 nodes; give --node NAME",
+		"inspect --node a --all-nodes":   "--node a and --all-nodes contradict each other",
 		"inspect --node":                 "--node has no value",
 		"inspect --node=":                "--node is empty",
 		"inspect --context=none":         `kubectl get pods --namespace=kube-system --selector=app.kubernetes.io/name=masq-cni: error: context "none" does not exist`,
@@ -230,7 +231,7 @@ func TestExitCodes(t *testing.T) {
 		{"inspect drift --node node-1", ends{"masq-cni-a": 1}, 1, "masq-cni-a: /masq-cni inspect drift\n", "masq-cni: it says 1\n"},
 		{"inspect drift --node node-1", ends{"masq-cni-a": 255}, 2, "", "error: unable to upgrade connection\n"},
 		{"inspect drift", ends{"masq-cni-b": 1}, 1, "==> node-1 <==\nmasq-cni-a: /masq-cni inspect drift\n\n==> node-2 <==\nmasq-cni-b: /masq-cni inspect drift\n", "node-2: masq-cni: it says 1\n"},
-		// Who: found on one, and what of it the others say.
+		// who: one node found it; errors of the other nodes are printed.
 		{"who 192.0.2.99:1", ends{"masq-cni-a": 1}, 0, "==> node-2 <==\nmasq-cni-b: /masq-cni who 192.0.2.99:1\n", ""},
 		{"who 192.0.2.99:1", ends{"masq-cni-a": 2}, 0, "==> node-2 <==\nmasq-cni-b: /masq-cni who 192.0.2.99:1\n", "node-1: masq-cni: it says 2\n"},
 		{"who 192.0.2.99:1", ends{"masq-cni-a": 1, "masq-cni-b": 1}, 1, "not found on 2 nodes\n", "node-1: masq-cni: it says 1\nnode-2: masq-cni: it says 1\n"},
@@ -241,7 +242,7 @@ func TestExitCodes(t *testing.T) {
 	} {
 		c.end(x.ends)
 		if code, out, diag := c.ask(strings.Fields(x.args)...); code != x.code || out != x.out || diag != x.diag {
-			t.Errorf("%s, where they end with %v: exit code %d\n%s\n%s", x.args, x.ends, code, out, diag)
+			t.Errorf("%s, with the exit codes %v: exit code %d\n%s\n%s", x.args, x.ends, code, out, diag)
 		}
 	}
 }
@@ -268,7 +269,7 @@ func TestAllNodesAsOneObject(t *testing.T) {
 	if code, out, _ := c.ask("inspect", "-o", "yaml"); code != 0 || out != asYAML {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
-	// Of one node it is as masq-cni writes it.
+	// The output of one node is unchanged.
 	if _, out, _ := c.ask("inspect", "-o", "json", "--node", "node-1"); out != `{"pod":"masq-cni-a","a<b":[]}` {
 		t.Errorf("%s", out)
 	}
@@ -293,13 +294,13 @@ func TestWatch(t *testing.T) {
 	if code != 1 || out != "masq-cni-b: /masq-cni inspect flows --pod shop/web --watch\n" {
 		t.Errorf("exit code %d, %s", code, out)
 	}
-	// No terminal is here to be had.
+	// The test has no terminal.
 	if calls := c.calls(); strings.Contains(calls, "--tty") {
-		t.Errorf("kubectl was called\n%s", calls)
+		t.Errorf("calls of kubectl:\n%s", calls)
 	}
 }
 
-// What any node offers, each once.
+// TestCompletion checks that completions of all nodes are printed, each once.
 func TestCompletion(t *testing.T) {
 	c := newCluster(t)
 	const want = "both\nof masq-cni-a\nof masq-cni-b\n:4\n"
@@ -311,7 +312,7 @@ func TestCompletion(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, &out)
 	}
 	if calls := c.calls(); !strings.Contains(calls, "-- /masq-cni __complete inspect pod \n") {
-		t.Errorf("kubectl was called\n%s", calls)
+		t.Errorf("calls of kubectl:\n%s", calls)
 	}
 }
 
@@ -326,6 +327,6 @@ func TestHelp(t *testing.T) {
 		t.Errorf("exit code %d, %s", code, out)
 	}
 	if calls := c.calls(); calls != "" {
-		t.Errorf("kubectl was called\n%s", calls)
+		t.Errorf("calls of kubectl:\n%s", calls)
 	}
 }

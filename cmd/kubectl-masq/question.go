@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// question is what a person wants to know, of which nodes.
+// question is a command for masq-cni, and the nodes that are to run it.
 type question struct {
 	flags         []string // for kubectl
 	words         []string // for masq-cni
@@ -19,8 +19,8 @@ type question struct {
 	all           bool
 }
 
-// kubectlFlags are those that every command of kubectl has (kubectl options), and
-// whether they have a value. -v is masq-cni's.
+// kubectlFlags are the flags that every command of kubectl has (kubectl options); true if
+// the flag has a value. -v is a flag of masq-cni.
 var kubectlFlags = map[string]bool{
 	"as": true, "as-group": true, "as-uid": true, "as-user-extra": true, "cache-dir": true, "certificate-authority": true,
 	"client-certificate": true, "client-key": true, "cluster": true, "context": true, "disable-compression": false,
@@ -32,8 +32,8 @@ var kubectlFlags = map[string]bool{
 
 var shorthands = map[string]string{"-n": "--namespace", "-s": "--server"}
 
-// parse takes out of the arguments what is not masq-cni's. What stands behind -- is all
-// masq-cni's.
+// parse separates the flags of kubectl and of this program from the arguments of masq-cni.
+// All arguments after -- are passed to masq-cni.
 func parse(args []string) (*question, error) {
 	q := &question{masqNamespace: "kube-system"}
 	for len(args) > 0 {
@@ -59,9 +59,9 @@ func parse(args []string) (*question, error) {
 		case "--namespace":
 			to = &q.namespace
 		}
-		hasValue, kubectls := kubectlFlags[strings.TrimPrefix(name, "--")]
-		kubectls = kubectls && strings.HasPrefix(name, "--")
-		if to == nil && !kubectls {
+		hasValue, isKubectl := kubectlFlags[strings.TrimPrefix(name, "--")]
+		isKubectl = isKubectl && strings.HasPrefix(name, "--")
+		if to == nil && !isKubectl {
 			q.words = append(q.words, arg)
 			continue
 		}
@@ -84,11 +84,11 @@ func parse(args []string) (*question, error) {
 	}
 	for name, value := range map[string]string{"--node": q.node, "--namespace": q.namespace, "--masq-namespace": q.masqNamespace} {
 		if value != "" && !isName(value) {
-			return nil, fmt.Errorf("%s %q is not a name of Kubernetes; give only lowercase letters, digits, dashes and dots", name, value)
+			return nil, fmt.Errorf("%s %q is not a name of a Kubernetes object; use only lowercase letters, digits, dashes and dots", name, value)
 		}
 	}
 	if q.node != "" && q.all {
-		return nil, fmt.Errorf("--node %s and --all-nodes say different things; give one of them", q.node)
+		return nil, fmt.Errorf("--node %s and --all-nodes contradict each other; give only one of them", q.node)
 	}
 	return q, nil
 }
@@ -97,17 +97,17 @@ func (q *question) watches() bool {
 	return slices.Contains(q.words, "--watch") || slices.Contains(q.words, "--watch=true")
 }
 
-// completes reports whether a shell asks for what may come next.
+// completes reports whether a shell requests completions.
 func (q *question) completes() bool {
 	return q.words[0] == "__complete" || q.words[0] == "__completeNoDesc"
 }
 
-// is reports whether the words begin so.
+// is reports whether the command begins with words.
 func (q *question) is(words ...string) bool {
 	return len(q.words) >= len(words) && slices.Equal(q.words[:len(words)], words)
 }
 
-// format is that of -o, empty where there is none.
+// format returns the value of -o, empty if it is not given.
 func (q *question) format() string {
 	for i, w := range q.words {
 		switch name, value, given := strings.Cut(w, "="); {
@@ -124,8 +124,8 @@ func (q *question) format() string {
 	return ""
 }
 
-// locate returns the node that the question is about, empty for all. A pod that was
-// given without its namespace is named with it afterwards.
+// locate returns the node that is to answer, or "" for all nodes. It adds the namespace to a
+// pod that was given without one.
 func (q *question) locate(ctx context.Context, k kubectl) (string, error) {
 	switch {
 	case q.node != "":
@@ -157,20 +157,19 @@ func (q *question) locate(ctx context.Context, k kubectl) (string, error) {
 	return "", nil
 }
 
-// objectName is what Kubernetes accepts as the name of an object (RFC 1123 subdomain): it
-// is no flag of kubectl, no selector, and harmless to print.
+// objectName matches the names that Kubernetes accepts for objects (RFC 1123 subdomain). Such
+// a name is not a flag of kubectl or a selector, and is safe to print.
 var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
 
 func isName(s string) bool { return objectName.MatchString(s) }
 
-// containerID is what the ID of a container may begin with.
+// containerID matches the beginning of a container's ID.
 var containerID = regexp.MustCompile(`^[0-9a-f]{6,64}$`)
 
-// searches reports whether the question is where something is: then most nodes do not
-// know.
+// searches reports whether the command searches for something that one node has.
 func (q *question) searches() bool { return q.is("who") || q.is("inspect", "pod") }
 
-// pod finds the word that names a pod, and what it says.
+// pod returns the word that names a pod, and the name in it. at is nil if there is none.
 func (q *question) pod() (at *string, name string) {
 	for i := range q.words {
 		w := &q.words[i]
@@ -191,7 +190,7 @@ func (q *question) pod() (at *string, name string) {
 	return nil, ""
 }
 
-// address finds the endpoint that is asked after.
+// address returns the address that who is asked about.
 func (q *question) address() (netip.Addr, bool) {
 	if !q.is("who") {
 		return netip.Addr{}, false

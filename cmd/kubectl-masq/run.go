@@ -17,7 +17,7 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/internal/terminal"
 )
 
-// exec prepares masq-cni in a pod.
+// exec returns the command that runs masq-cni in a pod.
 func (k kubectl) exec(ctx context.Context, a agent, tty bool, words []string) *exec.Cmd {
 	args := []string{"exec", "--namespace=" + a.namespace, a.pod, "--container=" + container}
 	if tty {
@@ -26,77 +26,77 @@ func (k kubectl) exec(ctx context.Context, a agent, tty bool, words []string) *e
 	return k.command(ctx, append(append(args, "--", program), words...)...)
 }
 
-// attach runs masq-cni with this terminal, until the person has seen enough.
+// attach runs masq-cni on this terminal.
 func (k kubectl) attach(ctx context.Context, a agent, words []string, s streams) (int, error) {
-	// The terminal's keys are masq-cni's; without one, kubectl is told as well.
+	// On a terminal, masq-cni gets Ctrl-C as a key. Elsewhere kubectl gets the signal too.
 	signal.Ignore(os.Interrupt)
 	defer signal.Reset(os.Interrupt)
 	c := k.exec(context.WithoutCancel(ctx), a, terminal.Is(s.in) && terminal.Is(s.out), words)
 	c.Stdin, c.Stdout, c.Stderr = s.in, s.out, s.err
 	code, ran := exitCode(c.Run())
 	if !ran {
-		return blind, fmt.Errorf("kubectl exec in %s/%s does not run", a.namespace, a.pod)
+		return exitQueryFailed, fmt.Errorf("kubectl exec in %s/%s does not run", a.namespace, a.pod)
 	}
 	return code, nil
 }
 
-// answer is what masq-cni says on a node.
+// answer is the output of masq-cni on a node.
 type answer struct {
 	agent
-	out, diag []byte
-	code      int
+	out, stderr []byte
+	code        int
 }
 
-// ended is what kubectl adds when a program in a container does not end with 0. Where
-// it is not there, it was kubectl that failed.
-var ended = regexp.MustCompile(`(?m)^command terminated with exit code \d+\n?`)
+// exitMessage is the line that kubectl adds when a program in a container has another exit
+// code than 0. Without this line, kubectl itself failed.
+var exitMessage = regexp.MustCompile(`(?m)^command terminated with exit code \d+\n?`)
 
 func (k kubectl) run(ctx context.Context, a agent, words []string) (answer, error) {
 	c := k.exec(ctx, a, false, words)
-	var out, diag bytes.Buffer
-	c.Stdout, c.Stderr = &out, &diag
+	var out, stderr bytes.Buffer
+	c.Stdout, c.Stderr = &out, &stderr
 	code, ran := exitCode(c.Run())
 	if !ran {
 		return answer{}, fmt.Errorf("kubectl exec in %s/%s does not run", a.namespace, a.pod)
 	}
 	x := answer{agent: a, out: harmless(out.Bytes()), code: code}
-	x.diag = harmless(ended.ReplaceAll(diag.Bytes(), nil))
-	if code != 0 && !ended.Match(diag.Bytes()) {
-		x.code = blind
+	x.stderr = harmless(exitMessage.ReplaceAll(stderr.Bytes(), nil))
+	if code != 0 && !exitMessage.Match(stderr.Bytes()) {
+		x.code = exitQueryFailed
 	}
 	return x, nil
 }
 
-// one asks a single node, and says what it says.
+// one runs masq-cni on a single node, and prints its output unchanged.
 func (k kubectl) one(ctx context.Context, a agent, words []string, s streams) (int, error) {
 	x, err := k.run(ctx, a, words)
 	if err != nil {
-		return blind, err
+		return exitQueryFailed, err
 	}
-	if _, err := s.err.Write(x.diag); err != nil {
-		return blind, err
+	if _, err := s.err.Write(x.stderr); err != nil {
+		return exitQueryFailed, err
 	}
 	if _, err := s.out.Write(x.out); err != nil {
-		return blind, err
+		return exitQueryFailed, err
 	}
 	return x.code, nil
 }
 
-// atOnce is how many nodes are asked at a time.
-const atOnce = 8
+// maxConcurrent is how many nodes are asked at the same time.
+const maxConcurrent = 8
 
-// all asks all nodes, and returns what they say in their order.
+// all runs masq-cni on all nodes, and returns the answers in the order of the nodes.
 func (k kubectl) all(ctx context.Context, agents []agent, words []string) ([]answer, error) {
 	var (
 		wg    sync.WaitGroup
-		turns = make(chan struct{}, atOnce)
+		slots = make(chan struct{}, maxConcurrent)
 		out   = make([]answer, len(agents))
 		errs  = make([]error, len(agents))
 	)
 	for i, a := range agents {
-		turns <- struct{}{}
+		slots <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-turns }()
+			defer func() { <-slots }()
 			out[i], errs[i] = k.run(ctx, a, words)
 		})
 	}
@@ -109,11 +109,11 @@ func (k kubectl) all(ctx context.Context, agents []agent, words []string) ([]ans
 	return out, nil
 }
 
-// each asks all nodes, and says whose each answer is.
+// each runs masq-cni on all nodes, and prints each answer with the name of its node.
 func (k kubectl) each(ctx context.Context, agents []agent, q *question, s streams) (int, error) {
 	answers, err := k.all(ctx, agents, q.words)
 	if err != nil {
-		return blind, err
+		return exitQueryFailed, err
 	}
 	code, found := 0, answers
 	for _, x := range answers {
@@ -127,22 +127,26 @@ func (k kubectl) each(ctx context.Context, agents []agent, q *question, s stream
 	}
 	for _, x := range answers {
 		if q.searches() && len(found) > 0 && x.code == 1 {
-			continue // that it is not on this node is no news
+			continue // found on another node
 		}
-		for line := range strings.Lines(string(x.diag)) {
+		for line := range strings.Lines(string(x.stderr)) {
 			if _, err := fmt.Fprintf(s.err, "%s: %s\n", x.node, strings.TrimRight(line, "\n")); err != nil {
-				return blind, err
+				return exitQueryFailed, err
 			}
 		}
 	}
 	if len(found) == 0 && q.format() == "" {
-		_, err := fmt.Fprintf(s.out, "not found on %d nodes\n", len(answers))
+		nodes := "1 node"
+		if len(answers) != 1 {
+			nodes = fmt.Sprintf("%d nodes", len(answers))
+		}
+		_, err := fmt.Fprintf(s.out, "not found on %s\n", nodes)
 		return code, err
 	}
 	return code, write(s.out, found, q.format(), len(agents) > 1)
 }
 
-// write writes answers one below the other, or as one object.
+// write writes the answers one after the other, or as one object.
 func write(w io.Writer, answers []answer, format string, several bool) error {
 	switch format {
 	case "json":
@@ -183,35 +187,35 @@ func write(w io.Writer, answers []answer, format string, several bool) error {
 	return nil
 }
 
-// indented is YAML one level further in. An empty line may be within a text.
+// indented indents YAML by one level. It keeps empty lines, which may be within a text.
 func indented(text []byte) []byte {
 	return regexp.MustCompile(`(?m)^(.)`).ReplaceAll(text, []byte("  $1"))
 }
 
-// offer is a completion that a shell neither expands nor executes, with its description.
-var offer = regexp.MustCompile(`^[\w ./:@%+=,\[\]-]+(\t.*)?$`)
+// completion matches a completion, with its description, that a shell neither expands nor
+// executes.
+var completion = regexp.MustCompile(`^[\w ./:@%+=,\[\]-]+(\t.*)?$`)
 
 var directiveLine = regexp.MustCompile(`^:\d+$`)
 
-// complete offers what any node offers, and ends with the directive of one, as cobra
-// has it.
+// complete prints the completions of all nodes, each once, and a directive of cobra.
 func (k kubectl) complete(ctx context.Context, agents []agent, words []string, s streams) (int, error) {
 	answers, err := k.all(ctx, agents, words)
 	if err != nil {
-		return blind, err
+		return exitQueryFailed, err
 	}
-	var offers []string
+	var completions []string
 	directive := ":0"
 	for _, x := range answers {
 		for line := range strings.Lines(string(x.out)) {
 			switch line = strings.TrimRight(line, "\n"); {
 			case directiveLine.MatchString(line):
 				directive = line
-			case offer.MatchString(line) && !slices.Contains(offers, line):
-				offers = append(offers, line)
+			case completion.MatchString(line) && !slices.Contains(completions, line):
+				completions = append(completions, line)
 			}
 		}
 	}
-	_, err = fmt.Fprintln(s.out, strings.Join(append(offers, directive), "\n"))
+	_, err = fmt.Fprintln(s.out, strings.Join(append(completions, directive), "\n"))
 	return 0, err
 }

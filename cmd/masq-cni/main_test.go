@@ -15,7 +15,7 @@ func TestRoot(t *testing.T) {
 		{"--version", "masq-cni version dev (unknown)\n", "", 0},
 		{"versionn", "", `masq-cni has no command "versionn"; did you mean version?`, 1},
 		{"inspekt flows", "", `masq-cni has no command "inspekt"; did you mean inspect?`, 1},
-		{"version now", "", `masq-cni version takes no arguments, and "now" is one`, 1},
+		{"version now", "", `masq-cni version takes no arguments, but got "now"`, 1},
 		{"config chekc", "", `masq-cni config has no command "chekc"; did you mean check?`, 1},
 		{"config check", "", "masq-cni config check needs at least one argument, a file", 1},
 	} {

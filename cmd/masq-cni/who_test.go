@@ -12,7 +12,7 @@ func TestWhoFaults(t *testing.T) {
 	state := t.TempDir()
 	for args, want := range map[string]string{
 		"":                                      "masq-cni who needs an argument, ADDRESS:PORT",
-		"192.0.2.2:1 192.0.2.3:1":               `masq-cni who takes one argument, ADDRESS:PORT, and got 2: "192.0.2.2:1", "192.0.2.3:1"`,
+		"192.0.2.2:1 192.0.2.3:1":               `masq-cni who takes one argument, ADDRESS:PORT, but got 2: "192.0.2.2:1", "192.0.2.3:1"`,
 		"192.0.2.2":                             `"192.0.2.2" has no port; give it as 192.0.2.2:4711, or list all flows of the address: masq-cni inspect flows --src 192.0.2.2`,
 		"2001:db8::2":                           `"2001:db8::2" has no port; give it as [2001:db8::2]:4711, or list all flows of the address: masq-cni inspect flows --src 2001:db8::2`,
 		"[2001:db8::2]/tcp":                     `"[2001:db8::2]/tcp" has no port`,

@@ -11,7 +11,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// None is for commands without arguments, those with commands below them among them.
+// None accepts no arguments. A command with commands below it uses it too.
 func None(c *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
@@ -19,10 +19,10 @@ func None(c *cobra.Command, args []string) error {
 	case c.HasAvailableSubCommands():
 		return unknown(c, args[0])
 	}
-	return fmt.Errorf("%s takes no arguments, and %s is one; see %s --help", c.CommandPath(), masq.Quote(args[0]), c.CommandPath())
+	return fmt.Errorf("%s takes no arguments, but got %s; see %s --help", c.CommandPath(), masq.Quote(args[0]), c.CommandPath())
 }
 
-// One is for commands with one argument, called what its usage calls it.
+// One accepts one argument. what describes it, as in the usage of the command.
 func One(what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		switch len(args) {
@@ -31,11 +31,11 @@ func One(what string) cobra.PositionalArgs {
 		case 0:
 			return fmt.Errorf("%s needs an argument, %s; see %s --help", c.CommandPath(), what, c.CommandPath())
 		}
-		return fmt.Errorf("%s takes one argument, %s, and got %d: %s; see %s --help", c.CommandPath(), what, len(args), quoted(args), c.CommandPath())
+		return fmt.Errorf("%s takes one argument, %s, but got %d: %s; see %s --help", c.CommandPath(), what, len(args), quoted(args), c.CommandPath())
 	}
 }
 
-// Some is for commands with one argument or more.
+// Some accepts one argument or more.
 func Some(what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -53,14 +53,14 @@ func quoted(args []string) string {
 	return strings.Join(out, ", ")
 }
 
-// similar is how many characters a command may be mistyped in.
-const similar = 2
+// maxDistance is the greatest edit distance of a mistyped command to a suggestion.
+const maxDistance = 2
 
 func unknown(c *cobra.Command, word string) error {
-	c.SuggestionsMinimumDistance = similar
-	meant := ""
+	c.SuggestionsMinimumDistance = maxDistance
+	suggestion := ""
 	if all := c.SuggestionsFor(word); len(all) > 0 {
-		meant = fmt.Sprintf("did you mean %s? ", strings.Join(all, " or "))
+		suggestion = fmt.Sprintf("did you mean %s? ", strings.Join(all, " or "))
 	}
-	return fmt.Errorf("%s has no command %s; %ssee %s --help", c.CommandPath(), masq.Quote(word), meant, c.CommandPath())
+	return fmt.Errorf("%s has no command %s; %ssee %s --help", c.CommandPath(), masq.Quote(word), suggestion, c.CommandPath())
 }

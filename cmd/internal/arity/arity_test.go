@@ -16,7 +16,7 @@ func TestErrors(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		args []string
-		want string // empty: none
+		want string // empty for no error
 	}{
 		{nil, ""},
 		{[]string{"list"}, ""},
@@ -25,9 +25,9 @@ func TestErrors(t *testing.T) {
 		{[]string{"lsit"}, `prog has no command "lsit"; did you mean list? see prog --help`},
 		{[]string{"sh"}, `prog has no command "sh"; did you mean show? see prog --help`},
 		{[]string{"\x1b[2J"}, `prog has no command "\x1b[2J"; see prog --help`},
-		{[]string{"list", "a", "b"}, `prog list takes no arguments, and "a" is one; see prog list --help`},
+		{[]string{"list", "a", "b"}, `prog list takes no arguments, but got "a"; see prog list --help`},
 		{[]string{"show"}, `prog show needs an argument, a NAME; see prog show --help`},
-		{[]string{"show", "a", "b c"}, `prog show takes one argument, a NAME, and got 2: "a", "b c"; see prog show --help`},
+		{[]string{"show", "a", "b c"}, `prog show takes one argument, a NAME, but got 2: "a", "b c"; see prog show --help`},
 		{[]string{"check"}, `prog check needs at least one argument, a FILE; see prog check --help`},
 	} {
 		root.SetArgs(tt.args)

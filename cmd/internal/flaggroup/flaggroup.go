@@ -1,5 +1,5 @@
-// Package flaggroup parts the flags of a command into groups, for its --help and its
-// manual page.
+// Package flaggroup puts the flags of a command into groups, for its --help and its manual
+// page.
 package flaggroup
 
 import (
@@ -21,9 +21,9 @@ func Put(f *pflag.Flag, group string) {
 	f.Annotations[annotation] = []string{group}
 }
 
-// Group is some of the flags of a command.
+// Group is a group of flags of a command.
 type Group struct {
-	Name  string // empty for the flags that are in no group
+	Name  string // empty for the flags without a group
 	Flags *pflag.FlagSet
 }
 
@@ -43,7 +43,8 @@ func Of(flags *pflag.FlagSet) []Group {
 	return out
 }
 
-// Usage has the usage of a command, which has no commands, list its flags by groups.
+// Usage makes the usage of a command list its flags by group. The command must not have
+// commands below it.
 func Usage(c *cobra.Command) {
 	c.SetUsageFunc(func(c *cobra.Command) error {
 		var b strings.Builder

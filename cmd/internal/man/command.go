@@ -3,7 +3,7 @@
 //
 // A page is roff with the man macros, for section 8. It has no date unless
 // SOURCE_DATE_EPOCH gives one (https://reproducible-builds.org/specs/source-date-epoch/),
-// so that the same source makes the same page. To look at one: man -l FILE.
+// so the same source makes the same page. To read one: man -l FILE.
 package man
 
 import (
@@ -18,15 +18,15 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 )
 
-// Command is a hidden one that writes the pages of the program that it is added to.
+// Command returns a hidden command that writes the pages of the program that it is added to.
 func Command() *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIR",
-		Short:  "Writes the manual pages, one for each command, into a directory that is there",
+		Short:  "Writes the manual pages, one for each command, into an existing directory",
 		Hidden: true,
 		Args:   arity.One("a directory"),
 		RunE: func(c *cobra.Command, args []string) error {
-			date, err := dated(os.Getenv("SOURCE_DATE_EPOCH"))
+			date, err := dateOf(os.Getenv("SOURCE_DATE_EPOCH"))
 			if err != nil {
 				return err
 			}
@@ -35,8 +35,8 @@ func Command() *cobra.Command {
 	}
 }
 
-// dated is the day of a number of seconds, empty for none.
-func dated(epoch string) (string, error) {
+// dateOf returns the date of SOURCE_DATE_EPOCH, empty without it.
+func dateOf(epoch string) (string, error) {
 	if epoch == "" {
 		return "", nil
 	}
@@ -47,7 +47,7 @@ func dated(epoch string) (string, error) {
 	return time.Unix(n, 0).UTC().Format(time.DateOnly), nil
 }
 
-// write writes the page of a command, and those of its commands.
+// write writes the pages of a command and of the commands below it.
 func write(dir string, c *cobra.Command, date string) error {
 	if err := os.WriteFile(filepath.Join(dir, name(c)+"."+section), page(c, date), 0o644); err != nil {
 		return err
@@ -60,7 +60,7 @@ func write(dir string, c *cobra.Command, date string) error {
 	return nil
 }
 
-// commands are those that have pages: --help and completion explain themselves.
+// commands returns the commands below c that have pages. help and completion have none.
 func commands(c *cobra.Command) []*cobra.Command {
 	var out []*cobra.Command
 	for _, sub := range c.Commands() {

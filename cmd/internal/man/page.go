@@ -12,13 +12,13 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/internal/flaggroup"
 )
 
-// section is that of programs for who administers a machine.
+// section is the manual section for the administration of a machine.
 const section = "8"
 
-// name is what a page is called: masq-cni-inspect-flows.
+// name returns the name of a page, such as masq-cni-inspect-flows.
 func name(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
 
-// page is the manual page of a command.
+// page returns the manual page of a command.
 func page(c *cobra.Command, date string) []byte {
 	c.InitDefaultHelpFlag()
 	c.InitDefaultVersionFlag()
@@ -57,14 +57,15 @@ func page(c *cobra.Command, date string) []byte {
 	if c.Example != "" {
 		line(".SH EXAMPLES\n.nf\n%s\n.fi", text(c.Example))
 	}
-	if others := beside(c); len(others) > 0 {
+	if others := related(c); len(others) > 0 {
 		line(".SH SEE ALSO\n%s", strings.Join(others, ",\n"))
 	}
 	return b.Bytes()
 }
 
-// beside are the pages above and below a page, and those at its side.
-func beside(c *cobra.Command) []string {
+// related returns the pages of the command above c, of the commands below it, and of the
+// other commands at its level.
+func related(c *cobra.Command) []string {
 	all := commands(c)
 	if c.HasParent() {
 		all = append(all, c.Parent())
@@ -80,7 +81,7 @@ func beside(c *cobra.Command) []string {
 	return out
 }
 
-// prose writes paragraphs. One that is indented keeps its lines.
+// prose writes paragraphs. An indented paragraph keeps its lines.
 func prose(b *bytes.Buffer, s string) {
 	for i, p := range strings.Split(strings.TrimSpace(s), "\n\n") {
 		if i > 0 {
@@ -111,7 +112,7 @@ func options(b *bytes.Buffer, heading string, flags *pflag.FlagSet) {
 		if value != "" {
 			head += ` \fI` + text(value) + `\fR`
 		}
-		if f.NoOptDefVal != "" && value != "" { // may be left out
+		if f.NoOptDefVal != "" && value != "" { // the value is optional
 			head += text("[=" + f.NoOptDefVal + "]")
 		}
 		if d := f.DefValue; !slices.Contains([]string{"", "0", "false", "[]", "0s"}, d) {
@@ -121,11 +122,10 @@ func options(b *bytes.Buffer, heading string, flags *pflag.FlagSet) {
 	})
 }
 
-// escaped are the characters that roff takes for something else than they are in a
-// terminal (groff_char(7)).
+// escaped replaces the characters that roff does not print as they are (groff_char(7)).
 var escaped = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, `"`, `\(dq`, "^", `\(ha`, "~", `\(ti`)
 
-// text is text of ours as roff: a line never begins with a request.
+// text returns text as roff. A line with a leading dot would be a request.
 func text(s string) string {
 	lines := strings.Split(escaped.Replace(s), "\n")
 	for i, l := range lines {

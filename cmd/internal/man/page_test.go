@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// program is one with everything that a page can have.
+// program returns a command with everything that a page can have.
 func program() *cobra.Command {
 	root := &cobra.Command{Use: "prog", Short: "Does it", Version: "v1-rc", Long: "First 'quoted'\n.dotted \\ line.\n\n  kept\n  as it is\n\nLast."}
 	root.PersistentFlags().String("dir", "/run", "the `DIR` of it")
@@ -107,14 +107,14 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// A page has the date that it is told, and no other.
+// TestDate checks that the date comes from SOURCE_DATE_EPOCH only.
 func TestDate(t *testing.T) {
 	for epoch, want := range map[string]string{"": "", "0": "1970-01-01", "1767312000": "2026-01-02"} {
-		if got, err := dated(epoch); err != nil || got != want {
+		if got, err := dateOf(epoch); err != nil || got != want {
 			t.Errorf("%q: %q, %v", epoch, got, err)
 		}
 	}
-	if got, err := dated("today"); err == nil {
+	if got, err := dateOf("today"); err == nil {
 		t.Errorf("today is %q", got)
 	}
 }
