@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// DirectFlows selects the untranslated flows of attachments that the NAT log has. It is
-// the value of --nat-log-direct.
+// DirectFlows selects which untranslated flows the NAT log contains. It is the value of
+// --nat-log-direct.
 type DirectFlows string
 
-// A pod that opts out of translation with an annotation must not thereby disappear from
-// the log. Other direct destinations are configured by the operator, and are most of a
-// cluster's flows.
+// A pod can opt out of translation with an annotation. DirectOptedOut ensures that its
+// flows are still logged. The operator configures all other direct destinations. Flows to
+// these are most flows of a cluster.
 const (
 	DirectOptedOut DirectFlows = "opted-out" // of pods with the annotation egress
 	DirectAll      DirectFlows = "all"       // of every attachment, and of sourceCIDRs

@@ -1,4 +1,5 @@
-// Package flowlog writes the NAT log: which attachment was behind an address and a port.
+// Package flowlog writes the NAT log, which tells what attachment used an egress address
+// and port at a given time.
 //
 // A Logger receives conntrack's events and adds a record for the beginning and the end of
 // each translated flow of an attachment or of sourceCIDRs. DirectFlows selects the
@@ -8,6 +9,6 @@
 // The kernel drops events when the socket buffer is full. The log then has a record of
 // kind Gap with the number of lost events.
 //
-// To debug: `conntrack -E` shows the events, `cat /proc/net/netlink` the drops of each
-// socket, and masqd's log has a warning with the number of lost events.
+// To debug: `conntrack -E` shows the events. /proc/net/netlink has the number of drops of
+// each socket. If events are lost, masqd logs a warning with their number.
 package flowlog

@@ -22,15 +22,17 @@ const eventBuffer = 64 << 20
 
 // Options are what a Logger logs, and where.
 type Options struct {
-	// Writer and Exporter receive the records; nil: not used. The Logger closes them.
+	// Writer and Exporter receive the records. One that is nil is not used. The Logger
+	// closes them.
 	Writer   *natlog.Writer
 	Exporter *ipfix.Exporter
-	// Leases tells which attachment had an address.
+	// Leases has the attachment that had an address at a given time.
 	Leases *leasehistory.History
-	// Sources returns the addresses that other plugins gave to containers: sourceCIDRs.
+	// Sources returns sourceCIDRs: the prefixes of containers that other plugins attached.
 	Sources func() []netip.Prefix
-	Direct  DirectFlows
-	Log     *slog.Logger
+	// Direct selects which untranslated flows are logged.
+	Direct DirectFlows
+	Log    *slog.Logger
 }
 
 // Logger writes the NAT log.
@@ -39,7 +41,7 @@ type Logger struct {
 	events *conntrack.Watcher
 
 	record    natlog.Record
-	lost      uint32    // events, as the kernel counts them
+	lost      uint32    // the kernel's count of lost events, as of the last gap
 	lastEvent time.Time // when the last event was received
 }
 
@@ -56,7 +58,8 @@ func Open(o Options) (*Logger, error) {
 	return l, nil
 }
 
-// warnOfSettings logs the sysctls that are off and reduce what the kernel reports of flows.
+// warnOfSettings logs which sysctls are off without which the kernel reports less about
+// flows.
 func (l *Logger) warnOfSettings() {
 	for _, s := range []struct{ setting, effect string }{
 		{"nf_conntrack_timestamp", "the NAT log has no duration of flows"},
@@ -113,7 +116,8 @@ func (l *Logger) Close() (err error) {
 	return err
 }
 
-// Faults returns why records cannot be written or sent at present. A nil Logger has none.
+// Faults returns the reasons why records cannot be written or sent at present. A nil Logger
+// has none.
 func (l *Logger) Faults() (out []string) {
 	if l == nil {
 		return nil
@@ -151,8 +155,8 @@ func (l *Logger) add(e *conntrack.Event) {
 	}
 	r := &l.record
 	*r = recordOf(e, l.lastEvent)
-	// Began is by the clock that the kernel reads, which can be set; the age is applied to
-	// the monotonic clock.
+	// The kernel takes the start of a flow from the wall clock, which can be set. So the
+	// flow's age is subtracted from the monotonic clock.
 	lease, found := l.Leases.At(f.Original.Src, l.lastEvent.Add(-max(0, l.lastEvent.Sub(r.Began()))))
 	if !found && !l.isSource(f.Original.Src) {
 		return

@@ -7,7 +7,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// origin is the attachment, and its tenant, that chose the values of a row.
+// origin is the attachment whose flows made a row, and its tenant.
 type origin struct {
 	attachment string // network and container ID
 	tenant     string // the pod's namespace, or the network without Kubernetes
@@ -43,9 +43,9 @@ func originsOf(addresses []netip.Addr, cached []*store.Record, read func(masq.Ke
 	return out
 }
 
-// fairShare returns at most n rows, in their order. If not all rows fit, one attachment has
-// at most a quarter of the n rows, and one tenant half of them, while rows of others are
-// left out.
+// fairShare returns at most n rows, in their order. If there are more, one attachment has
+// at most a quarter of the n rows, and one tenant at most half of them, unless rows would
+// stay unused.
 func fairShare[T any](all []T, n int, originOf func(*T) origin) []T {
 	if len(all) <= n {
 		return all

@@ -120,7 +120,7 @@ func TestDestinationsOfOthers(t *testing.T) {
 	if len(origins) != 2 || origins[address(1)].tenant != "namespace red" || origins[address(2)].tenant != "network net" {
 		t.Errorf("origins are %+v", origins)
 	}
-	s := &Sampler{Options: Options{Cached: func() []*store.Record { return records }, Read: read}}
+	s := &Sampler{Options: Options{CachedRecords: func() []*store.Record { return records }, ReadRecord: read}}
 	sample := &portpool.Sample{UnlistedShare: 0.01}
 	group := func(i int, from netip.Addr, used int) {
 		sample.Groups = append(sample.Groups, portpool.Forecast{Severity: portpool.Notice, Usage: portpool.Usage{

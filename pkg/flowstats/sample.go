@@ -17,47 +17,51 @@ import (
 )
 
 const (
-	// MaxDestinations is how many destinations a sample has the source ports of.
+	// MaxDestinations is the number of destinations in Sample.Ports.
 	MaxDestinations = 10
 	// candidates is how many of the fullest destinations are counted exactly. To hide the
-	// destination of another container, a container must use more ports of 64 destinations:
-	// a conntrack table of 262,144 entries has room for 6 % of the ports of each.
+	// destination of another container, a container would have to use more ports of 64
+	// destinations. In a conntrack table of 262,144 entries that is possible only below 6 %
+	// of the ports of each.
 	candidates = 64
-	// otherProtocols stands for the protocols without a name in package report: a container
-	// can send all 256.
+	// otherProtocols is the protocol of rows for the protocols that package report does not
+	// name: a container can send packets of all 256.
 	otherProtocols = "other"
 )
 
-// Sample is what a dump of all flows had. Its zero value is that no dump has ended.
+// Sample summarizes a dump of all flows. It is zero before the first dump has ended.
 type Sample struct {
 	Time     time.Time // the end of the dump
 	Duration time.Duration
-	// States has the protocols that package report names. The flows of all others are
-	// counted as protocol "other".
-	States     []report.StateCount
+	// States counts flows by protocol and state. Protocols that package report does not
+	// name are counted together, as "other".
+	States []report.StateCount
+	// Translated is the number of flows with a translated source.
 	Translated int
-	Helpers    []report.HelperCount
-	// Expectations is how many connections helpers wait for.
+	// Helpers counts control connections by their conntrack helper.
+	Helpers []report.HelperCount
+	// Expectations is the number of connections that conntrack helpers expect.
 	Expectations int
 	// Attachments are the attachments with the most flows.
 	Attachments []AttachmentFlows
-	// Ports has the MaxDestinations fullest destinations.
+	// Ports is the source ports in use for the fullest destinations, at most
+	// MaxDestinations.
 	Ports report.Ports
 }
 
-// AttachmentFlows is the flows of a container in a network. TranslatedBytes are of the
-// present flows, in both directions.
+// AttachmentFlows counts the open flows that a container began in a network.
 type AttachmentFlows struct {
 	Network, Namespace, Pod, Container string
 	Flows, Translated                  int
-	TranslatedBytes                    uint64
+	// TranslatedBytes counts the bytes of translated flows in both directions.
+	TranslatedBytes uint64
 }
 
 // takeSample dumps all flows.
 func (s *Sampler) takeSample(ctx context.Context) (out Sample, err error) {
 	start := time.Now()
 	var records []store.Record
-	if s.Attachments > 0 {
+	if s.MaxAttachments > 0 {
 		if records, err = s.Records(); err != nil && len(records) == 0 {
 			return out, err
 		}
@@ -88,7 +92,7 @@ func (s *Sampler) takeSample(ctx context.Context) (out Sample, err error) {
 	}
 	s.limitPorts(ports)
 	out.Ports = report.PortsOf(ports, true, report.OwnersOf(nil))
-	out.Attachments = busiest(records, tally, s.Attachments)
+	out.Attachments = busiest(records, tally, s.MaxAttachments)
 	out.Time, out.Duration = time.Now(), time.Since(start)
 	return out, nil
 }
@@ -101,7 +105,7 @@ func (s *Sampler) limitPorts(p *portpool.Sample) {
 			holders = append(holders, h.Source)
 		}
 	}
-	origins := originsOf(holders, s.Cached(), s.Read)
+	origins := originsOf(holders, s.CachedRecords(), s.ReadRecord)
 	p.Keep(fairShare(p.Groups, MaxDestinations, func(g *portpool.Forecast) origin {
 		if len(g.Holders) == 0 {
 			return origin{}
@@ -110,7 +114,7 @@ func (s *Sampler) limitPorts(p *portpool.Sample) {
 		if o, ok := origins[source]; ok {
 			return o
 		}
-		return origin{attachment: source.String(), tenant: source.String()} // a pod of another plugin
+		return origin{attachment: source.String(), tenant: source.String()} // another plugin attached the pod
 	}))
 }
 

@@ -18,22 +18,23 @@ const (
 	// pauseFactor is the pause after a sample, in multiples of its duration: samples take
 	// at most a hundredth of a core.
 	pauseFactor = 100
-	// minPause is the least pause after a sample.
+	// minPause is the shortest pause after a sample.
 	minPause = 15 * time.Second
 )
 
-// Options are where a Sampler finds the attachments of flows.
+// Options configure a Sampler, and give it the records of attachments.
 type Options struct {
-	// Records reads all records. Without Attachments it is not called.
+	// Records reads all records from disk. It is called only if MaxAttachments is not 0.
 	Records func() ([]store.Record, error)
-	// Cached returns all records; they may lack the pods. Read returns a whole record.
-	Cached func() []*store.Record
-	Read   func(masq.Key) (store.Record, bool, error)
+	// CachedRecords returns all records from memory. They may lack the pods.
+	CachedRecords func() []*store.Record
+	// ReadRecord reads the whole record of one attachment from disk.
+	ReadRecord func(masq.Key) (store.Record, bool, error)
 	// Pools returns the source ports that the policies allow.
 	Pools func() *portpool.Pools
-	// Attachments is how many attachments have their flows counted.
-	Attachments int
-	Log         *slog.Logger
+	// MaxAttachments is the maximum number of rows in Sample.Attachments.
+	MaxAttachments int
+	Log            *slog.Logger
 }
 
 // Sampler reads the conntrack table. Its methods may be called concurrently.
@@ -44,7 +45,7 @@ type Sampler struct {
 	ports   *portpool.Monitor // nil before the first sample
 	running sync.WaitGroup
 
-	mu         sync.Mutex // of queries and the following fields
+	mu         sync.Mutex // guards queries and the following fields
 	sampling   bool
 	last       Sample
 	losses     portpool.LossTracker
@@ -71,13 +72,14 @@ func Open(ctx context.Context, o Options) (*Sampler, error) {
 		return nil, errors.Join(err, dumps.Close())
 	}
 	s := &Sampler{Options: o, dumps: dumps, queries: queries}
-	// Earlier losses are not recent ones. The next query reports the same error.
+	// Losses before this first query do not count as recent. Its error is ignored: the next
+	// query reports it.
 	_, _, _ = s.query(ctx)
 	return s, nil
 }
 
-// Close waits for the sample under way, and closes the connections. The context of the
-// last request must have ended.
+// Close waits for the running sample, and closes the connections. The context of the last
+// request must have ended.
 func (s *Sampler) Close() error {
 	s.running.Wait()
 	return errors.Join(s.dumps.Close(), s.queries.Close())
@@ -96,7 +98,7 @@ func (s *Sampler) Flows(ctx context.Context) (Flows, error) {
 	return Flows{Table: table, Statistics: sum, Sample: s.last}, nil
 }
 
-// Errors returns the number of failed requests to the kernel.
+// Errors returns the number of requests to the kernel that failed.
 func (s *Sampler) Errors() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,9 +9,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// Shortages returns, as sentences, which source ports run out, whether the conntrack table
-// is nearly full, and the packets that were recently dropped for these reasons. It uses the
-// last sample. It starts the next one if the pause after the last one is over.
+// Shortages returns a sentence for each group whose source ports run out, for a conntrack
+// table that is nearly full, and for packets that were recently dropped for these reasons.
+// It uses the last sample, and starts the next one if the pause after it is over.
 func (s *Sampler) Shortages(ctx context.Context) (reasons []string, losses report.Losses) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -28,7 +28,7 @@ func (s *Sampler) Shortages(ctx context.Context) (reasons []string, losses repor
 		problems = append(problems, report.ConntrackUseOf(table, sum).Problems(losses, now)...)
 	}
 	for _, p := range problems {
-		// The warning at 80 % of the table is for people, and not a reason of readiness.
+		// A table that is 80 % full is a warning and not yet a shortage; at 90 % it is an error.
 		if p.Kind != report.KindConntrackFull || p.Severity == report.SeverityError {
 			reasons = append(reasons, p.Advice())
 		}

@@ -11,7 +11,8 @@ import (
 )
 
 // TestHistoryIsBounded adds and removes more attachments than the history keeps, each with
-// an address of its own. The history forgets the earliest removed attachments. It forgets no present one.
+// a different address. The history forgets the earliest removed attachments, and no present
+// one.
 func TestHistoryIsBounded(t *testing.T) {
 	const rounds, perRound = 40, 1000
 	record := func(n int) *store.Record {

@@ -13,16 +13,16 @@ const (
 	// maxLeases is how many attachments a History remembers of each address.
 	maxLeases = 4
 	// maxRemoved is how many addresses of removed attachments a History remembers, at
-	// about 350 bytes each. A node that starts a container each minute remembers eleven
-	// days, longer than the kernel keeps a flow after its last packet (5 days,
+	// about 350 bytes each. If a node starts a container each minute, this covers eleven
+	// days, which is longer than the kernel keeps a flow after its last packet (5 days,
 	// nf_conntrack_tcp_timeout_established).
 	maxRemoved = 16 << 10
 	// maxClockSkew is how far a flow's start time may precede its record: the kernel's
 	// clock and ours differ.
 	maxClockSkew = 2 * time.Second
 	// refreshPause is the least time between two refreshes by Known. The node itself and
-	// other hosts may begin many untranslated flows, which no attachment ever has. From an
-	// ADD's record to the container's first packet it takes longer than this.
+	// other hosts may begin many untranslated flows, whose addresses no attachment has. The
+	// time from the record of an ADD to the container's first packet is longer.
 	refreshPause = 5 * time.Millisecond
 )
 
@@ -41,7 +41,7 @@ type Source struct {
 type History struct {
 	source    Source
 	version   uint64
-	refreshed time.Time // by Known
+	refreshed time.Time // when Known last refreshed the snapshot
 	known     map[*store.Record]bool
 	leases    map[netip.Addr][]Lease // the earliest first
 	removed   []removal              // the earliest first
@@ -59,7 +59,7 @@ type Lease struct {
 	removed bool
 }
 
-// New returns the history of an empty source. It reads the source when it is asked.
+// New returns an empty history. The first call of At or Known reads the source.
 func New(s Source) *History {
 	return &History{source: s, known: map[*store.Record]bool{}, leases: map[netip.Addr][]Lease{}}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // dropCounter adds up the packets that rules drop. The counter of a rule restarts at 0
-// when the rule is made again, and is removed with its policy; the sums never decrease.
+// when the rule is recreated, and is removed with its policy; the sums never decrease.
 type dropCounter struct {
 	rules func() ([]nft.CountedRule, error)
 

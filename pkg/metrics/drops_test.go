@@ -32,7 +32,7 @@ func TestDropSumsNeverDecrease(t *testing.T) {
 	rules[0].Packets = 6
 	want("two more packets", 6, 3, 11)
 	rules = []nft.CountedRule{rule("sources", "sources/spoofed", 1), rule("policy-b", "policy/no-egress4", 7)}
-	want("rules made again, one removed", 7, 3, 12)
+	want("one rule recreated, one removed", 7, 3, 12)
 	fail = errors.New("netlink error")
 	if _, err := d.total(); err == nil {
 		t.Error("no error although the rules cannot be read")

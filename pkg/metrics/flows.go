@@ -15,13 +15,13 @@ type (
 	sample = flowstats.Sample
 )
 
-// conntrackMetrics are of the conntrack table of the node's network namespace.
+// conntrackMetrics describe the conntrack table of the node's network namespace.
 var conntrackMetrics = []metric[flows]{
 	gauge("conntrack_entries", "Entries of the conntrack table.", func(f *flows) uint32 { return f.Table.Entries }),
 	gauge("conntrack_limit", "Entries that the conntrack table can have.", func(f *flows) uint32 { return f.Table.Limit }),
 	conntrackCounter("conntrack_invalid_total", "Packets that belong to no flow and begin none.", func(s *conntrack.Statistics) uint64 { return s.Invalid }),
 	conntrackCounter("conntrack_insert_failed_total", "Flows not entered because another flow had their addresses and ports, for example because no source port was free.", func(s *conntrack.Statistics) uint64 { return s.InsertFailed }),
-	conntrackCounter("conntrack_drop_total", "Packets dropped because the table was full, or as in insert_failed.", func(s *conntrack.Statistics) uint64 { return s.Drop }),
+	conntrackCounter("conntrack_drop_total", "Packets dropped because the table was full, or for the reason of insert_failed.", func(s *conntrack.Statistics) uint64 { return s.Drop }),
 	conntrackCounter("conntrack_early_drop_total", "Flows ended early to make room in a full table.", func(s *conntrack.Statistics) uint64 { return s.EarlyDrop }),
 	conntrackCounter("conntrack_clash_resolve_total", "Flows that two packets began at the same time, and that became one.", func(s *conntrack.Statistics) uint64 { return s.ClashResolve }),
 	conntrackCounter("conntrack_search_restart_total", "Lookups that restarted because the table changed.", func(s *conntrack.Statistics) uint64 { return s.SearchRestart }),
@@ -36,7 +36,7 @@ var (
 	attachmentLabels = []string{"network", "namespace", "pod", "container"}
 )
 
-// sampleMetrics are of the last sample of all flows.
+// sampleMetrics describe the last sample of all flows.
 var sampleMetrics = []metric[sample]{
 	timestamp("flows_sample_timestamp_seconds", "When flows were last sampled.", func(s *sample) time.Time { return s.Time }),
 	gauge("flows_sample_duration_seconds", "Duration of the last sample.", func(s *sample) float64 { return s.Duration.Seconds() }),
@@ -46,7 +46,7 @@ var sampleMetrics = []metric[sample]{
 	gauge("expectations", "Connections that conntrack helpers expect, as of the last sample.", func(s *sample) int { return s.Expectations }),
 
 	portGauge("source_ports_used_ratio", "Share of the source ports in use, for the fullest combinations of protocol, egress address and destination.", func(g *report.PortGroup) (float64, bool) { return g.Share, true }),
-	portGauge("source_ports_exhausted_seconds", "Time until no source port is free, if ports are taken at the present rate; absent if their number does not grow.", exhaustedIn),
+	portGauge("source_ports_exhausted_seconds", "Time until no source port is free, if the number of ports in use keeps growing at the present rate; absent if it does not grow.", exhaustedIn),
 	gaugeBy("source_ports_warnings", "Number of the fullest combinations at each severity.", "severity", portWarnings),
 	gauge("source_ports_unlisted_ratio", "Upper limit of the share of source ports in use for the combinations without series.", func(s *sample) float64 { return s.Ports.Beyond }),
 	counter("source_ports_failed_packets_total", "Packets of new flows dropped because no source port was free, until the last sample.", func(s *sample) uint64 { return s.Ports.Failed }),

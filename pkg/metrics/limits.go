@@ -17,12 +17,13 @@ const (
 	MaxStates = 64
 	// MaxHelpers is how many helpers have a series.
 	MaxHelpers = 16
-	// MaxKinds is the limit for each metric whose label values masqd chooses: reasons, kinds
-	// of objects, features.
+	// MaxKinds is how many reasons, kinds of objects or features a metric has series of:
+	// label values that masqd chooses.
 	MaxKinds = 40
 
-	// MaxSeries is the limit of a scrape, including the metrics of the Go runtime and the
-	// process. Each attachment of --attachment-metrics adds SeriesPerAttachment.
+	// MaxSeries is the maximum number of series of a scrape, including those of the Go
+	// runtime and the process. Each attachment of --attachment-metrics adds
+	// SeriesPerAttachment.
 	MaxSeries           = 600
 	SeriesPerAttachment = 3
 
@@ -32,8 +33,8 @@ const (
 	otherLabel = "other"
 )
 
-// label returns a valid label value for text from outside. Prometheus rejects the whole
-// scrape if a label value is not valid UTF-8.
+// label returns a valid label value for any text. Prometheus rejects the whole scrape if a
+// label value is not valid UTF-8.
 func label(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= maxLabel {

@@ -47,7 +47,7 @@ func sourcesWith(attachments, n int) Sources {
 	}
 	s.Sync = func() reconcile.Stats { return sync }
 	s.Flows = func() (flowstats.Flows, error) { return f, nil }
-	s.Attachments = attachments
+	s.MaxAttachments = attachments
 	return s
 }
 
@@ -99,9 +99,9 @@ func TestSumOfOtherRows(t *testing.T) {
 	}
 }
 
-// TestLabelsFromOutside checks that a scrape succeeds with names that are not UTF-8, that
-// are too long, or that are equal after they were shortened.
-func TestLabelsFromOutside(t *testing.T) {
+// TestInvalidLabels checks that a scrape succeeds with names that are not UTF-8, that are
+// too long, or that are equal after they were shortened.
+func TestInvalidLabels(t *testing.T) {
 	s := exampleSources()
 	f, _ := s.Flows()
 	long := strings.Repeat("\u00e9", 300)
@@ -118,7 +118,7 @@ func TestLabelsFromOutside(t *testing.T) {
 	}
 	f.Sample.Helpers = []report.HelperCount{{Helper: "\xff", Flows: 1}, {Helper: "\xfe", Flows: 2}}
 	s.Flows = func() (flowstats.Flows, error) { return f, nil }
-	s.Attachments = 10
+	s.MaxAttachments = 10
 	families, err := New(s).Gather()
 	if err != nil {
 		t.Fatal(err)

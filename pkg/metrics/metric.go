@@ -54,7 +54,7 @@ func timestamp[T any](name, help string, value func(*T) time.Time) metric[T] {
 
 // single is a metric without labels. It is absent while the value is NaN.
 func single[T any, N number](kind prometheus.ValueType, name, help string, value func(*T) N) metric[T] {
-	return labelled(kind, name, help, nil, func(v *T, add func(float64, ...string)) {
+	return labeled(kind, name, help, nil, func(v *T, add func(float64, ...string)) {
 		if x := float64(value(v)); !math.IsNaN(x) {
 			add(x)
 		}
@@ -72,7 +72,7 @@ func gaugeBy[T any, N int | uint64](name, help, label string, values func(*T) ma
 }
 
 func by[T any, N int | uint64](kind prometheus.ValueType, name, help, label string, values func(*T) map[string]N) metric[T] {
-	return labelled(kind, name, help, []string{label}, func(v *T, add func(float64, ...string)) {
+	return labeled(kind, name, help, []string{label}, func(v *T, add func(float64, ...string)) {
 		for l, n := range sums[N](values(v)).largest(MaxKinds) {
 			add(float64(n), l)
 		}
@@ -81,10 +81,10 @@ func by[T any, N int | uint64](kind prometheus.ValueType, name, help, label stri
 
 // gaugeRows is a gauge with labels. The caller bounds the number of rows.
 func gaugeRows[T any](name, help string, labels []string, r rows[T]) metric[T] {
-	return labelled(prometheus.GaugeValue, name, help, labels, r)
+	return labeled(prometheus.GaugeValue, name, help, labels, r)
 }
 
-func labelled[T any](kind prometheus.ValueType, name, help string, labels []string, r rows[T]) metric[T] {
+func labeled[T any](kind prometheus.ValueType, name, help string, labels []string, r rows[T]) metric[T] {
 	d := desc(name, help, labels...)
 	return metric[T]{d, func(v *T, ch chan<- prometheus.Metric) {
 		r(v, func(value float64, labels ...string) {

@@ -14,27 +14,29 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/reconcile"
 )
 
-// Sources are the functions that a scrape calls. All are needed unless they say otherwise.
+// Sources are the functions and values that a scrape reads. All are required, except NATLog
+// and Export.
 type Sources struct {
 	Sync          func() reconcile.Stats
 	Configuration func() reconcile.Node
 	// Records returns the number of unreadable records, and how many damaged records were
 	// rebuilt.
 	Records func() (unreadable, rebuilt int)
-	// Flows reads the conntrack table. FlowErrors returns how often that failed.
+	// Flows reads the conntrack table. FlowErrors returns the number of failed requests.
 	Flows      func() (flowstats.Flows, error)
 	FlowErrors func() int
-	// NATLog and Export are nil without a NAT log on disk or a collector.
+	// NATLog is nil if there is no NAT log on disk. Export is nil if there is no IPFIX
+	// collector.
 	NATLog func() natlog.Stats
 	Export func() ipfix.Stats
 	// Connections returns the open connections of the HTTP endpoint, and how many were
 	// closed to make room for others.
 	Connections func() (open, closed int64)
 	Rules       Rules
-	// Features are the optional features of the kernel, and whether it has them.
+	// Features reports for each optional feature of the kernel whether the kernel has it.
 	Features map[string]bool
-	// Attachments is how many attachments have series of their flows.
-	Attachments int
+	// MaxAttachments is how many attachments have series of their flows.
+	MaxAttachments int
 	// Version and Commit identify the running program.
 	Version, Commit string
 }
@@ -61,7 +63,7 @@ type collector struct {
 	drops dropCounter
 }
 
-// daemonMetrics are of everything but syncs, flows and the NAT log.
+// daemonMetrics describe the program, its configuration, records and connections.
 var daemonMetrics = []metric[collector]{
 	gaugeRows("build_info", "Version of the running program; always 1.", []string{"version", "commit"}, func(c *collector, add func(float64, ...string)) {
 		add(1, c.Version, c.Commit)
@@ -74,18 +76,19 @@ var daemonMetrics = []metric[collector]{
 		return out
 	}),
 	timestamp("configuration_read_timestamp_seconds", "When a valid configuration was last read.", func(c *collector) time.Time { return c.Configuration().Read }),
-	boolean("configuration_valid", "1 if the present configuration is valid, 0 if an earlier one applies.", func(c *collector) bool { return c.Configuration().Fault == "" }),
+	boolean("configuration_valid", "1 if the present configuration is valid, 0 if it is invalid and the last valid one applies.", func(c *collector) bool { return c.Configuration().Fault == "" }),
 	gauge("unreadable_records", "Records of attachments that cannot be read.", func(c *collector) int { n, _ := c.Records(); return n }),
 	counter("rebuilt_records_total", "Damaged records that were rebuilt from the state of the kernel.", func(c *collector) int { _, n := c.Records(); return n }),
 	gauge("http_connections", "Open connections of the HTTP endpoint.", func(c *collector) int64 { n, _ := c.Connections(); return n }),
 	counter("http_connections_closed_total", "Connections of the HTTP endpoint closed to make room for others.", func(c *collector) int64 { _, n := c.Connections(); return n }),
 	counterBy("dropped_packets_total", "Packets dropped by rules of the table, by reason.", "reason", func(c *collector) map[string]uint64 {
-		all, _ := c.drops.total() // without rules there are no series
+		all, _ := c.drops.total() // no series if the rules cannot be read
 		return all
 	}),
 }
 
-// generationMetrics are of the generation of the kernel's ruleset; NaN if it cannot be read.
+// generationMetrics describe the generation of the kernel's ruleset, which is NaN if it
+// cannot be read.
 var generationMetrics = []metric[float64]{
 	gauge("nftables_generation", "Generation of the kernel's ruleset: it changes with each transaction.", func(g *float64) float64 { return *g }),
 	boolean("generation_read_failures", "1 if the generation could not be read from the kernel.", func(g *float64) bool { return math.IsNaN(*g) }),
@@ -121,6 +124,6 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if f.Sample.Time.IsZero() {
 		return
 	}
-	limitSample(&f.Sample, c.Attachments)
+	limitSample(&f.Sample, c.MaxAttachments)
 	collectAll(ch, sampleMetrics, &f.Sample)
 }

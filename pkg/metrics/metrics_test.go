@@ -65,12 +65,12 @@ func exampleSources() Sources {
 				},
 			}, nil
 		},
-		FlowErrors:  func() int { return 0 },
-		Connections: func() (open, closed int64) { return 1, 0 },
-		Rules:       fakeRules{func() (uint32, error) { return 42, nil }},
-		Features:    map[string]bool{"flowtable": false},
-		Attachments: 1,
-		Version:     "1", Commit: "abc",
+		FlowErrors:     func() int { return 0 },
+		Connections:    func() (open, closed int64) { return 1, 0 },
+		Rules:          fakeRules{func() (uint32, error) { return 42, nil }},
+		Features:       map[string]bool{"flowtable": false},
+		MaxAttachments: 1,
+		Version:        "1", Commit: "abc",
 	}
 }
 
@@ -87,7 +87,7 @@ func TestMetrics(t *testing.T) {
 # HELP masq_attachment_translated_bytes Bytes of an attachment's present translated flows in both directions, if the kernel counts them.
 # TYPE masq_attachment_translated_bytes gauge
 masq_attachment_translated_bytes{container="c0ffee",namespace="default",network="net",pod="web"} 1000
-# HELP masq_attachments Attachments with a policy.
+# HELP masq_attachments Ready attachments that have a policy.
 # TYPE masq_attachments gauge
 masq_attachments 7
 # HELP masq_conntrack_insert_failed_total Flows not entered because another flow had their addresses and ports, for example because no source port was free.
@@ -111,10 +111,10 @@ masq_flows{protocol="tcp",state="ESTABLISHED"} 5
 # HELP masq_kernel_feature_available 1 if the kernel has the feature, 0 if not.
 # TYPE masq_kernel_feature_available gauge
 masq_kernel_feature_available{feature="flowtable"} 0
-# HELP masq_nat_log_export_lost_total Records that were not sent, or that may not have arrived; the collector receives their number.
+# HELP masq_nat_log_export_lost_total Records of the NAT log that were not sent to the IPFIX collector, or that may not have arrived; the collector receives their number.
 # TYPE masq_nat_log_export_lost_total counter
 masq_nat_log_export_lost_total 2
-# HELP masq_nat_log_lost_total Records that the NAT log lost; a gap in the log has their number.
+# HELP masq_nat_log_lost_total Records that the NAT log lost; a gap record in the log has their number.
 # TYPE masq_nat_log_lost_total counter
 masq_nat_log_lost_total 1
 # HELP masq_nftables_generation Generation of the kernel's ruleset: it changes with each transaction.
@@ -136,7 +136,7 @@ masq_repair_duration_seconds_count 2
 # HELP masq_repairs_total Differences that were repaired, by the kind of the object.
 # TYPE masq_repairs_total counter
 masq_repairs_total{kind="element"} 2
-# HELP masq_source_ports_exhausted_seconds Time until no source port is free, if ports are taken at the present rate; absent if their number does not grow.
+# HELP masq_source_ports_exhausted_seconds Time until no source port is free, if the number of ports in use keeps growing at the present rate; absent if it does not grow.
 # TYPE masq_source_ports_exhausted_seconds gauge
 masq_source_ports_exhausted_seconds{destination="198.51.100.2",egress="192.0.2.1",port="443",protocol="tcp",zone="0"} 60
 # HELP masq_sync_duration_seconds Duration of syncs.
@@ -149,7 +149,7 @@ masq_sync_duration_seconds_count 4
 	}
 }
 
-// Without an answer of the kernel the generation is absent.
+// The generation is absent if the kernel does not answer.
 func TestUnreadableGeneration(t *testing.T) {
 	s := exampleSources()
 	s.Rules = fakeRules{func() (uint32, error) { return 0, errors.New("netlink error") }}

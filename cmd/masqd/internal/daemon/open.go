@@ -157,12 +157,12 @@ func (d *Daemon) openFlowLog(ctx context.Context) (err error) {
 
 func (d *Daemon) openSampler(ctx context.Context) (err error) {
 	d.sampler, err = flowstats.Open(ctx, flowstats.Options{
-		Records: d.records.All, Cached: d.cachedRecords, Read: d.records.Get,
+		Records: d.records.All, CachedRecords: d.cachedRecords, ReadRecord: d.records.Get,
 		Pools: func() *portpool.Pools {
 			node := d.conf.active()
 			return portpool.PoolsOf(node.Attachments(d.cachedRecords()), node.Sources.Prefixes, node.Sources.Policy)
 		},
-		Attachments: d.cfg.AttachmentMetrics, Log: d.log,
+		MaxAttachments: d.cfg.AttachmentMetrics, Log: d.log,
 	})
 	if err != nil {
 		return err
