@@ -51,15 +51,6 @@ func (fs Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Unwrap returns each fault as an error.
-func (fs Faults) Unwrap() []error {
-	errs := make([]error, len(fs))
-	for i, f := range fs {
-		errs[i] = f
-	}
-	return errs
-}
-
 // MaxFaults is how many faults a Reader keeps. A text of a megabyte can have more faults
 // than anyone reads, and each may be logged.
 const MaxFaults = 100

@@ -14,10 +14,7 @@ type SyntaxError struct {
 	Err error
 }
 
-func (e *SyntaxError) Error() string { return e.Place.String() + ": " + e.Err.Error() }
-
-// Unwrap returns the error of the decoder.
-func (e *SyntaxError) Unwrap() error { return e.Err }
+func (e *SyntaxError) Error() string { return e.String() + ": " + e.Err.Error() }
 
 // ParseJSON returns the tree of a JSON text. An error is a *SyntaxError.
 func ParseJSON(file string, data []byte) (Value, error) {
