@@ -169,7 +169,7 @@ var containerID = regexp.MustCompile(`^[0-9a-f]{6,64}$`)
 // searches reports whether the command searches for something that one node has.
 func (q *question) searches() bool { return q.is("who") || q.is("inspect", "pod") }
 
-// pod returns the word that names a pod, and the name in it. at is nil if there is none.
+// pod returns the word that names a pod, and the name in it. Without such a word, at is nil.
 func (q *question) pod() (at *string, name string) {
 	for i := range q.words {
 		w := &q.words[i]
@@ -190,7 +190,7 @@ func (q *question) pod() (at *string, name string) {
 	return nil, ""
 }
 
-// address returns the address that who is asked about.
+// address returns the address in the arguments of the command who.
 func (q *question) address() (netip.Addr, bool) {
 	if !q.is("who") {
 		return netip.Addr{}, false

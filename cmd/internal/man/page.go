@@ -122,7 +122,7 @@ func options(b *bytes.Buffer, heading string, flags *pflag.FlagSet) {
 	})
 }
 
-// escaped replaces the characters that roff does not print as they are (groff_char(7)).
+// escaped replaces the characters that have a meaning in roff (groff_char(7)).
 var escaped = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, `"`, `\(dq`, "^", `\(ha`, "~", `\(ti`)
 
 // text returns text as roff. A line with a leading dot would be a request.

@@ -33,8 +33,8 @@ type lab struct {
 	cni     *libcni.CNIConfig
 	dir     string // of records and leases
 	runtime *libcni.RuntimeConf
-	network *libcni.NetworkConfigList // of the container, nil if it is not attached
-	addr    netip.Addr                // of the container
+	network *libcni.NetworkConfigList // nil while the container is not attached
+	addr    netip.Addr                // address of the container
 	ruleset string
 }
 

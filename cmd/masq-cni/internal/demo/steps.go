@@ -17,7 +17,7 @@ var steps = []struct {
 	name, title string
 	run         func(context.Context, *lab, *Step) error
 }{
-	{"ping", "A container behind the address of its node", ping},
+	{"ping", "Masquerading", ping},
 	{"freeze", "A download that stalls", freeze},
 	{"clamp", "The same download with MSS clamping", clamp},
 	{"ftp-refused", "Active FTP without the helper", ftpRefused},

@@ -20,7 +20,7 @@ type options struct {
 // Story is the result of a run, as -o json has it.
 type Story struct {
 	Steps   []Step  `json:"steps"`
-	Ruleset string  `json:"ruleset"` // of the kernel during the last steps
+	Ruleset string  `json:"ruleset"` // the kernel had it during the last steps
 	OK      bool    `json:"ok"`
 	Seconds float64 `json:"seconds"`
 	// Enter has the commands that enter the namespaces of a lab that was kept, by name.

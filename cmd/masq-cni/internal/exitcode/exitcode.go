@@ -32,8 +32,8 @@ func Of(err error) int {
 	return 0
 }
 
-// Answering makes every error of c except ErrFailed a QueryError, those of its flags and
-// arguments included. It returns c.
+// Answering makes every error of c except ErrFailed a QueryError, including invalid flags and
+// arguments. It returns c.
 func Answering(c *cobra.Command) *cobra.Command {
 	query := func(err error) error {
 		if err == nil || errors.Is(err, ErrFailed) {

@@ -16,14 +16,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// flowFilter selects and sorts flows: the flags as they were given, and their values.
+// flowFilter selects and sorts flows. It has the text of the flags, and their parsed values.
 type flowFilter struct {
 	pod, proto, state, nat string
 	src, dst, sport, dport string
 	by                     string
 	limit                  int
 
-	number               uint8 // of the protocol
+	number               uint8 // protocol number
 	source, destination  netip.Prefix
 	sourcePort, destPort masq.PortRange
 	status, statusMask   conntrack.Status

@@ -72,7 +72,7 @@ node, not for each pod.`, 100*portpool.NoticeShare, 100*portpool.WarningShare, 1
 				return r, err
 			}
 			p := report.PortsOf(s, hasRate, c.Owners)
-			hasRate = true // of the next reading, from this one
+			hasRate = true // the next reading has this one to compare with
 			return screen.Result[report.PortGroup]{
 				Value: p, Text: p.WriteText, Rows: p.Groups,
 				Remarks: screen.Remarks{Note: strings.Join(p.Remarks(), " "), Fault: c.Unread},

@@ -62,7 +62,7 @@ configuration in --conf-dir:
                   uses, which is the first readable file by name. The rest of the file
                   does not change. A file with a single plugin (.conf) is kept, and a
                   list with both plugins is written that comes first by name.
-  --mode network  writes a network of its own, whose links masq makes, with the pod
+  --mode network  writes a new network, whose links masq makes, with the pod
                   ranges of --pod-cidr, or of the Node that --node-name names.
 
 Files are replaced by rename, so a runtime and a running plugin never read half a file.
@@ -98,7 +98,7 @@ directories, and needs no capability.`,
 	f := c.Flags()
 	f.BoolVar(&i.watch, "watch", false, "keep running, and restore what other programs remove")
 	f.BoolVar(&i.logs, "log", false, "write log lines on a terminal too")
-	f.StringVar(&i.mode, "mode", chainMode, "`chain|network`: after the first plugin of the existing network, or as a network of its own")
+	f.StringVar(&i.mode, "mode", chainMode, "`chain|network`: insert masq after the first plugin of the existing network, or write a new network")
 	f.StringVar(&i.binDir, "bin-dir", cnidir.DefaultBinDir, "the `DIR` in which the runtime searches for plugins")
 	f.StringVar(&i.confDir, "conf-dir", cnidir.DefaultConfDir, "the `DIR` in which the runtime searches for networks")
 	f.StringVar(&i.program.Source, "plugin", "", "the `FILE` of the plugin (default: masq in the directory of this program, or where the packages have it)")

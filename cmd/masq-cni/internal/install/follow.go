@@ -36,7 +36,7 @@ func (i *install) follow(ctx context.Context) error {
 	var (
 		p         pace
 		succeeded bool   // an installation has succeeded
-		lastError string // of the installation before, empty if it succeeded
+		lastError string // empty after a successful installation
 		next      = time.Now()
 		timer     = time.NewTimer(0)
 		advance   = func(t time.Time) {

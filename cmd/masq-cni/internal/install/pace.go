@@ -14,7 +14,7 @@ const (
 type pace struct {
 	delay      time.Duration
 	lastChange time.Time
-	earliest   time.Time // of the next installation
+	earliest   time.Time // earliest time of the next installation
 }
 
 // changed delays the next installation, twice as long as the last one.

@@ -97,7 +97,7 @@ func readyAt(ctx context.Context, listen string) (r Readiness, err error) {
 		return r, nil
 	}
 	// The thread of the calling goroutine may be in another network namespace than the
-	// process; net/http dials in a goroutine of its own.
+	// process; net/http dials in another goroutine.
 	c, err := (&net.Dialer{Timeout: answerTimeout}).DialContext(ctx, network, address)
 	if err != nil {
 		return r, err

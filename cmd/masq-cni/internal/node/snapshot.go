@@ -16,7 +16,7 @@ import (
 
 // Snapshot is the content of the state directory when a command read it.
 type Snapshot struct {
-	LockPath string // of the lock of masqd
+	LockPath string // path of masqd's lock
 	Records  []store.Record
 	// Desired returns the desired state that follows from the records.
 	Desired func() report.Desired

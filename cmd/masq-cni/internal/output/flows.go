@@ -13,7 +13,7 @@ type flowList struct{ *report.List }
 
 func (l flowList) Add(f report.Flow) error { return l.List.Add(f) }
 
-// Flows begins a list of flows. The columns are those of text.
+// Flows begins a list of flows. JSON and YAML ignore the columns.
 func (w Writer) Flows(columns []report.Column[report.Flow]) FlowWriter {
 	if w.Format != "" {
 		return flowList{report.NewList(w, w.Format)}

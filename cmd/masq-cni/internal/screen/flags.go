@@ -27,7 +27,7 @@ type Flags struct {
 // Register declares the flags for a command and the commands below it.
 func (x *Flags) Register(c *cobra.Command) {
 	f := c.PersistentFlags()
-	f.BoolVar(&x.Watch, "watch", false, "fill the terminal and read again and again; keys sort and filter, ? lists them")
+	f.BoolVar(&x.Watch, "watch", false, "read repeatedly, and show the result on the whole terminal; keys sort and filter, ? lists them")
 	f.DurationVar(&x.interval, "interval", time.Second, "with --watch, `TIME` from one reading to the next; at least 10 times as long as a reading takes")
 }
 

@@ -19,7 +19,7 @@ type model[T any] struct {
 	reading       reading[T]
 	changes       chan settings
 	style         report.Style
-	width, height int   // of the terminal, in cells
+	width, height int   // size of the terminal, in cells
 	top, left     int   // the first row and the first column that are shown
 	widths        []int // of columns; they only grow, so that columns do not jump
 	typing, help  bool

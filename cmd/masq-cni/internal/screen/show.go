@@ -20,7 +20,7 @@ type Result[T any] struct {
 	Remarks
 }
 
-// Show shows what find returns: once, or with --watch again and again.
+// Show shows what find returns: once, or with --watch repeatedly.
 func Show[T any](c *cobra.Command, x Flags, w output.Writer, s Source[T], find func(context.Context) (Result[T], error)) error {
 	if x.Watch {
 		s.Read = func(ctx context.Context, add func(T)) (Remarks, error) {

@@ -70,7 +70,7 @@ func (m *model[T]) title() string {
 	return s
 }
 
-// warning returns the error or the fault of the reading, empty if there is none.
+// warning returns the error or the fault of the reading, or "".
 func (m *model[T]) warning() string {
 	switch {
 	case m.reading.err != nil:

@@ -21,8 +21,8 @@ type endpoint struct {
 	addr   netip.Addr
 	port   uint16
 	proto  uint8      // 0 for any
-	to     netip.Addr // of the server; not valid for any
-	toPort uint16     // of the server; 0 for any
+	to     netip.Addr // address of the server; not valid for any
+	toPort uint16     // port of the server; 0 for any
 }
 
 // withPorts are the protocols with ports, or in the case of GRE with keys in their place.

@@ -21,7 +21,7 @@ const maxExplained = 8
 
 func (n *notes) add(q endpoint, f report.Flow) {
 	leaves := q.isSource(&f)
-	addr := f.Translated.Destination // of the container
+	addr := f.Translated.Destination
 	if leaves {
 		addr = f.Original.Source
 	}

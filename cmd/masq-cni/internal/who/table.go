@@ -94,7 +94,7 @@ func allOwned(s node.Snapshot, q endpoint, flows []conntrack.Flow) bool {
 	return known
 }
 
-// described yields the flows of q among those that were looked up.
+// described yields the flows of q among flows.
 func described(s node.Snapshot, q endpoint, flows []conntrack.Flow) iter.Seq2[report.Flow, error] {
 	return func(yield func(report.Flow, error) bool) {
 		now := time.Now()

@@ -1,5 +1,5 @@
-// Package who is the command masq-cni who: it tells which container is behind an address
-// and port. For the present it asks conntrack, for the past the NAT log.
+// Package who is the command masq-cni who: it finds the container that uses an address and
+// port. For the present it queries conntrack, for the past the NAT log.
 package who
 
 import (
@@ -25,7 +25,7 @@ func Command(n *node.Node) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "who ADDRESS:PORT[/PROTOCOL]",
-		Short: "Shows which container is behind an address and port",
+		Short: "Finds the container that uses an address and port",
 		Long: `A server sees connections from ADDRESS:PORT. who lists these flows with the containers
 that they belong to. It also lists flows to ADDRESS:PORT whose destination is
 translated: the data connection of active FTP, a published port. Flows that are not
