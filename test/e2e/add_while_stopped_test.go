@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/test/assert"
@@ -22,9 +21,9 @@ func TestDaemonFollowsAddAndDel(t *testing.T) {
 	d := w.daemon()
 	held := func(f func()) {
 		t.Helper()
-		assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
+		assert.NoError(t, d.Suspend())
 		f()
-		assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
+		assert.NoError(t, d.Resume())
 	}
 	knows := func(n int) {
 		t.Helper()

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -80,12 +79,12 @@ func TestConfinedDaemon(t *testing.T) {
 		fmt.Sprintf("delete element inet masq policy4 { %s }", a.addr(w.V4.Node)),
 	} {
 		// The control: while masqd is stopped the rules are not repaired.
-		assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
+		assert.NoError(t, d.Suspend())
 		w.nft("%s", change)
 		if a.tryCheck(list) == nil {
 			t.Errorf("%s: CHECK succeeds", change)
 		}
-		assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
+		assert.NoError(t, d.Resume())
 		until(t, "CHECK passes after "+change, func() bool { return a.tryCheck(list) == nil })
 		for _, plan := range w.Plans() {
 			w.seenAs(a, plan, plan.Node)
@@ -97,7 +96,7 @@ func TestConfinedDaemon(t *testing.T) {
 	wire := assert.Must(w.Server.Capture("eth0", func(p nstest.Packet) bool { return !p.Outgoing && p.Proto == unix.IPPROTO_UDP }))(t)
 	w.nft("add table inet other { chain c { type filter hook forward priority 0; ct state established accept; }; }")
 	deleted := d.metric("masq_untranslated_flows_total")
-	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, d.Suspend())
 	w.nft("delete table inet masq")
 	during := assert.Must(a.Dial(soon(t), "udp", netip.AddrPort{}, echo.Addr()))(t)
 	defer during.Close()
@@ -105,7 +104,7 @@ func TestConfinedDaemon(t *testing.T) {
 	if from := w.lastFrom(wire, "gap"); from.Addr() != a.addr(w.V4.Node) {
 		t.Fatalf("without rules the server sees %s, so the test proves nothing", from)
 	}
-	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Resume())
 	until(t, "the untranslated flow is deleted", func() bool { return d.metric("masq_untranslated_flows_total") != deleted })
 	say(t, during, "after")
 	if from := w.lastFrom(wire, "after"); from.Addr() != w.V4.Node {

@@ -219,7 +219,7 @@ func TestDaemonDeletesUntranslatedFlows(t *testing.T) {
 		var d *daemon
 		if repaired {
 			d = w.daemon()
-			if err := d.Process.Signal(syscall.SIGSTOP); err != nil {
+			if err := d.Suspend(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -244,7 +244,7 @@ func TestDaemonDeletesUntranslatedFlows(t *testing.T) {
 			}
 			continue
 		}
-		if err := d.Process.Signal(syscall.SIGCONT); err != nil {
+		if err := d.Resume(); err != nil {
 			t.Fatal(err)
 		}
 		// This flow, and the control's.

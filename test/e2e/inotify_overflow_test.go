@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -29,7 +28,7 @@ func TestInotifyOverflow(t *testing.T) {
 	lost := d.metric("masq_events_lost_total")
 	room := assert.Must(strconv.Atoi(strings.TrimSpace(string(assert.Must(os.ReadFile("/proc/sys/fs/inotify/max_queued_events"))(t)))))(t)
 
-	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, d.Suspend())
 	assert.NoError(t, w.Node.Do(func() error {
 		records, err := store.Open(filepath.Join(w.dir, "state"))
 		if err != nil {
@@ -65,7 +64,7 @@ func TestInotifyOverflow(t *testing.T) {
 	if !w.hasElement("10.99.0.0") || w.hasElement("10.99.2.2") {
 		t.Fatal("the elements changed while masqd was stopped, so the test proves nothing")
 	}
-	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Resume())
 	for address, want := range map[string]bool{
 		live.addr(w.V4.Server).String(): true, "10.99.2.1": true, "10.99.2.2": true,
 		"10.99.0.0": false, "10.99.0.1": false, "10.99.1.1": false,

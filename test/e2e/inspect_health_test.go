@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
@@ -87,7 +86,7 @@ func TestInspectHealth(t *testing.T) {
 	w.isHealthy()
 
 	// A masqd that holds its lock and is stopped.
-	assert.NoError(t, masqd.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, masqd.Suspend())
 	until(t, "masqd is stopped", func() bool { n, _ := w.glance(); return n.Daemon.Stopped })
 	if p := w.isUnhealthy(report.KindDaemonStopped); !strings.HasPrefix(p.Remedy, "kill -CONT ") {
 		t.Errorf("%+v", p)
@@ -105,7 +104,7 @@ func TestInspectHealth(t *testing.T) {
 	if p := w.isUnhealthy(report.KindTableMissing); !strings.Contains(p.Message, "1 attachment") {
 		t.Errorf("%+v", p)
 	}
-	assert.NoError(t, masqd.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, masqd.Resume())
 	until(t, "masqd has repaired it", func() bool { n, _ := w.glance(); return len(n.Problems) == 0 })
 	w.isHealthy()
 }

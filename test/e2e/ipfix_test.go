@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -298,7 +297,7 @@ func TestIPFIXCollectorStalls(t *testing.T) {
 	p := w.attachNamed("shop", "cart", w.masq())
 	d.paced(p, 5000)
 	d.exported(5000)
-	assert.NoError(t, s.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, s.Suspend())
 	d.paced(p, 50_000)
 	w.forgetFlows(p)
 	until(t, "records are lost", func() bool { return d.number("masq_nat_log_export_lost_total") > 0 })
@@ -309,7 +308,7 @@ func TestIPFIXCollectorStalls(t *testing.T) {
 	if text := d.said(); strings.Count(text, "records are dropped and counted") != 1 {
 		t.Error("the loss is not logged exactly once")
 	}
-	assert.NoError(t, s.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, s.Resume())
 	until(t, "all records are accounted for", func() bool {
 		return d.number("masq_nat_log_export_sent_total")+d.number("masq_nat_log_export_lost_total") == d.number("masq_nat_log_records_total")
 	})
@@ -335,14 +334,14 @@ func TestIPFIXReportsLostEvents(t *testing.T) {
 	s := w.stream("flows")
 	d := w.daemon("--nat-log", filepath.Join(w.dir, "nat-log"), "--nat-log-ipfix", w.collectorAt("tcp"))
 	p := w.attachNamed("shop", "cart", w.masq())
-	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, d.Suspend())
 	until(t, "the kernel drops events", func() bool {
 		p.burst(50_000)
 		w.forgetFlows(p)
 		_, dropped := w.events()
 		return dropped
 	})
-	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Resume())
 	until(t, "the loss is counted", func() bool { return d.number("masq_nat_log_lost_total") > 0 })
 	until(t, "all records were sent", func() bool {
 		wait, _ := w.events()

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -92,10 +91,10 @@ func TestDaemonMeetsAnotherOwner(t *testing.T) {
 	list := w.conflist("1.1.0", w.masq())
 	a, b := w.attach("a", list), w.attach("b", list)
 	d := w.daemon()
-	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP)) // otherwise masqd would be faster than the other program
+	assert.NoError(t, d.Suspend()) // otherwise masqd would be faster than the other program
 	w.nft("delete table inet masq")
 	o := w.owner()
-	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Resume())
 	until(t, "/readyz names the owner", func() bool {
 		code, text := d.get("/readyz")
 		return code == http.StatusServiceUnavailable && o.says(text)

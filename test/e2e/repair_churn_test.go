@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/containernetworking/cni/libcni"
@@ -114,7 +113,7 @@ func TestStoppedDaemon(t *testing.T) {
 	for _, overrun := range []bool{false, true} {
 		t.Run(fmt.Sprintf("overrun %t", overrun), func(t *testing.T) {
 			lost := d.metric("masq_events_lost_total")
-			assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
+			assert.NoError(t, d.Suspend())
 			if overrun {
 				// More notifications than the socket holds.
 				var b strings.Builder
@@ -133,7 +132,7 @@ func TestStoppedDaemon(t *testing.T) {
 			end := w.comeAndGo(list, 2)
 			w.nft("delete element inet masq policy4 { %s }", address)
 			end()
-			assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
+			assert.NoError(t, d.Resume())
 			until(t, "the element is restored", func() bool { return w.hasElement(address) })
 			if now := d.metric("masq_events_lost_total"); (now != lost) != overrun {
 				t.Errorf("lost %s times, %s before", now, lost)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/test/assert"
@@ -116,11 +115,11 @@ func TestUntranslatedSourceFlows(t *testing.T) {
 		}
 	}
 
-	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, d.Suspend())
 	s.nft("delete table inet masq")
 	gap, directGap := s.both()
 	s.wantOwn(s.pod, gap...)
-	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Resume())
 	d.counts(gapTotal, fmt.Sprint(len(gap)))
 	s.wantNode("after the repair", gap)
 	wantAllSame("after the repair", append(append(before, direct...), directGap...)...)

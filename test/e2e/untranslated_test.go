@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"syscall"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/test/assert"
@@ -52,10 +51,10 @@ func TestUntranslatedFlowsWhenAnotherMakesTheTable(t *testing.T) {
 		c.wantNew("masqd has started", w.Plans()[i].Node)
 	}
 	before := both()
-	assert.NoError(t, d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, d.Suspend())
 	flows := untranslated("c")
 	wantAllSame("masqd is stopped", flows...)
-	assert.NoError(t, d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, d.Resume())
 	d.counts(gapTotal, fmt.Sprint(len(control)+len(flows)))
 	for i, c := range flows {
 		c.wantNew("masqd has gone on", w.Plans()[i].Node)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -95,10 +94,10 @@ func TestWhoAfterStalledDaemon(t *testing.T) {
 	if out := p.tells(before, began, "ns/c"); strings.Contains(out, "missing") {
 		t.Errorf("before anything is missing:\n%s", out)
 	}
-	assert.NoError(t, p.d.Process.Signal(syscall.SIGSTOP))
+	assert.NoError(t, p.d.Suspend())
 	p.fill(150_000)
 	stalled := time.Now()
-	assert.NoError(t, p.d.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, p.d.Resume())
 	until(t, "the loss is counted", func() bool { n := p.d.metric("masq_nat_log_lost_total"); return n != "" && n != "0" })
 	until(t, "masqd has received the remaining events", func() bool {
 		for line := range strings.Lines(p.nodeRun("cat", "/proc/net/netlink")) {

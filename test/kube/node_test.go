@@ -141,3 +141,16 @@ func (n *node) podRanges(t testing.TB) (out []netip.Prefix) {
 	})
 	return out
 }
+
+// suspend stops masqd until resume, and returns when all its threads have stopped.
+func (n *node) suspend(t testing.TB) {
+	t.Helper()
+	n.output(t, "sh", "-c", `pkill -STOP -x masqd
+		while for p in $(pgrep -x masqd); do cat /proc/$p/task/*/stat; done | grep -q ") [^T]"; do sleep 0.01; done`)
+}
+
+// resume continues masqd.
+func (n *node) resume(t testing.TB) {
+	t.Helper()
+	n.output(t, "pkill", "-CONT", "-x", "masqd")
+}

@@ -95,7 +95,7 @@ func (c *cluster) flushed(t *testing.T, p *pod) {
 		t.Logf("%s: %d flows left with the pod's address until the repair, one each 5 ms", p.name, s.escaped())
 	}
 
-	n.output(t, "pkill", "-STOP", "-x", "masqd")
+	n.suspend(t)
 	n.output(t, "nft", "flush", "ruleset")
 	for _, s := range all {
 		before := s.escaped()
@@ -106,7 +106,7 @@ func (c *cluster) flushed(t *testing.T, p *pod) {
 			return nil
 		})
 	}
-	n.output(t, "pkill", "-CONT", "-x", "masqd")
+	n.resume(t)
 	repaired()
 	for _, s := range all {
 		before := s.escaped()
