@@ -21,26 +21,27 @@ type Options struct {
 // these groups, and 1 MiB for all others together. It is used by one goroutine at a time.
 //
 // It tracks some groups, with a bit for each port. For all other groups it has an upper
-// bound. If the bound of one is above the share of a tracked group, another dump decides:
-// End reports that.
+// bound of the share. If that bound is above the share of a tracked group, the result is
+// not exact, and another dump is needed: see End.
 type Counter struct {
 	Options
 	pools   *Pools
 	hash    func(key) uint64 // with a random seed, so that an attacker cannot cause collisions
-	tracked []trackedGroup   // the first n are in use
+	tracked []trackedGroup   // only the first n are valid
 	n       int
 	index   []int32 // by hash, with open addressing: the number of a tracked group plus 1
 
 	// The bounds of the current dump, and of the one before.
 	bounds, boundsBefore *countMinSketch
-	// threshold is the share from which a group is tracked; 0 if groups are tracked as they
-	// come. roomAtThreshold is the room for groups with exactly this share.
+	// threshold is the share from which a group is tracked; 0 if groups are tracked in the
+	// order of their first flows. roomAtThreshold is how many more groups with exactly this
+	// share can be tracked.
 	threshold       float64
 	roomAtThreshold int
 	// maxUntracked is the largest bound of a group that is not tracked.
 	maxUntracked float64
-	// crowded reports that not all groups can be tracked: no group without a port in use is
-	// then. skipped reports that such a group was not tracked.
+	// crowded reports that there is no room to track all groups. Then groups whose ports all
+	// count as free are not tracked. skipped reports that there was such a group.
 	crowded, skipped bool
 
 	counted []countedGroup
@@ -67,9 +68,9 @@ type trackedGroup struct {
 // countedGroup is the result of a dump for a tracked group.
 type countedGroup struct {
 	Usage
-	// ceiling is its share if all flows that may have been missed belong to it.
+	// ceiling is an upper bound of its share: it includes all flows that may have been missed.
 	ceiling float64
-	// bound is the share that the sketch would show if it was not tracked.
+	// bound is the share that the sketch would show if the group was not tracked.
 	bound float64
 }
 
@@ -90,8 +91,8 @@ func NewCounter(o Options) *Counter {
 	}
 }
 
-// Begin starts a dump. The result of the dump before decides which groups are tracked from
-// the first flow on. A dump without End has no result.
+// Begin starts a dump. The result of the previous dump decides which groups are tracked from
+// the first flow on. If End was not called, the previous dump has no result.
 func (c *Counter) Begin(p *Pools) {
 	if c.ended {
 		c.selectTracked()
@@ -128,8 +129,8 @@ func (c *Counter) selectTracked() {
 	c.n = kept
 }
 
-// findThreshold sets the threshold so that three quarters of the room are used. The rest
-// is for groups that collide with others and only look full.
+// findThreshold sets the threshold so that three quarters of the room are used. The rest is
+// for groups that seem full only because their hashes collide with those of others.
 func (c *Counter) findThreshold() {
 	c.shares = c.shares[:0]
 	for i := range c.counted {
@@ -158,8 +159,8 @@ func (c *Counter) findThreshold() {
 	c.roomAtThreshold = room - (len(c.shares) - above)
 }
 
-// reachesThreshold reports whether a group with a share is tracked. It takes the room of a
-// group that has exactly the threshold.
+// reachesThreshold reports whether a group with this share is to be tracked. For a group
+// with exactly the threshold it reduces roomAtThreshold.
 func (c *Counter) reachesThreshold(share float64) bool {
 	if c.threshold == 0 {
 		return true
@@ -215,7 +216,7 @@ func (c *Counter) Add(f *conntrack.Flow) {
 	}
 	// A port is in use if any entry has the tuple of the replies, in either direction
 	// (nf_conntrack_tuple_taken). The original tuple of a translated flow has a container's
-	// address: no reply has it.
+	// address, which is in no such tuple.
 	if f.Translated() {
 		c.addTuple(&f.Reply, f)
 		return
@@ -224,8 +225,8 @@ func (c *Counter) Add(f *conntrack.Flow) {
 	c.addTuple(&f.Original, nil)
 }
 
-// addTuple counts the port of a tuple, as packets from the destination have it. f is the
-// flow if it is translated, else nil.
+// addTuple counts the port of a tuple, which is that of a packet from the destination. f is
+// the flow if it is translated, else nil.
 func (c *Counter) addTuple(t *conntrack.Tuple, f *conntrack.Flow) {
 	k, port := keyOf(t)
 	hash := c.hash(k)
@@ -284,7 +285,7 @@ func (c *Counter) track(k *key, hash uint64, f *conntrack.Flow, isFree bool) *tr
 		return nil
 	case c.n == len(c.tracked):
 		return nil
-	case c.threshold == 0 && f == nil: // only groups that draw from a pool count
+	case c.threshold == 0 && f == nil: // only groups with translated flows are of interest
 		return nil
 	case !c.reachesThreshold(c.boundsBefore.bound(hash).share()):
 		return nil
@@ -307,8 +308,8 @@ func (c *Counter) track(k *key, hash uint64, f *conntrack.Flow, isFree bool) *tr
 // The usages are valid until Begin.
 //
 // If exact is false, another dump between Begin and End gives better figures. If the table
-// does not change, the second dump is exact, unless many groups are about as full as the
-// last usage, or hashes happen to collide, which is rare.
+// does not change, the second dump is exact with rare exceptions: many groups may be about
+// as full as the last usage, or hashes may collide.
 func (c *Counter) End() (usages []Usage, unlistedShare float64, exact bool) {
 	c.ended = true
 	c.counted = c.counted[:0]

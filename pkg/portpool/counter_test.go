@@ -95,7 +95,7 @@ func TestManyGroups(t *testing.T) {
 		t.Errorf("other groups have at most %v, the next one has %v", unlisted, want[most].Share())
 	}
 
-	// The control: one dump of unknown groups is not exact.
+	// For comparison: one dump of unknown groups is not exact.
 	first := newTestCounter(Options{Groups: most})
 	first.Begin(p)
 	for i := range flows {

@@ -1,9 +1,9 @@
 package portpool
 
-// countMinSketch counts the flows of all groups in constant memory. A count is never too
-// low; it is too high if a group shares both its cells with others. It is a count-min
-// sketch with conservative update (Cormode and Muthukrishnan, 2005; Estan and Varghese,
-// 2002).
+// countMinSketch counts the flows of the groups that are not tracked, in constant memory. A
+// count is never too low; it is too high if a group shares both its cells with others. It
+// is a count-min sketch with conservative update (Cormode and Muthukrishnan, 2005; Estan
+// and Varghese, 2002).
 type countMinSketch struct {
 	rows [2][sketchWidth]cell
 }

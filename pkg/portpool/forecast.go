@@ -21,13 +21,13 @@ type Forecast struct {
 // Never is the ExhaustedIn of a group for which no exhaustion is expected.
 const Never time.Duration = -1
 
-// rateTimeConstant is the time after which a change of a rate has lost most of its weight.
+// rateTimeConstant is the time constant of the exponential smoothing of rates.
 const rateTimeConstant = time.Minute
 
 // maxExhaustedIn is the longest time for which a rate is extrapolated.
 const maxExhaustedIn = 24 * time.Hour
 
-// history is what the last sample leaves for the forecast of the next.
+// history is the state of the last sample, with which the next sample is compared.
 type history struct {
 	at     time.Time
 	groups map[Group]pastUsage

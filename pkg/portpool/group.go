@@ -40,8 +40,8 @@ func groupOf(f *conntrack.Flow) Group {
 
 func isICMP(proto uint8) bool { return proto == unix.IPPROTO_ICMP || proto == unix.IPPROTO_ICMPV6 }
 
-// hasChosenPort reports whether the kernel chooses a source port, or an ID, for a protocol.
-// It does not for GRE: the PPTP helper chooses the key.
+// hasChosenPort reports whether the kernel chooses a source port, or an ICMP ID, for flows
+// of a protocol. For GRE it chooses none: the PPTP helper chooses the key.
 func hasChosenPort(proto uint8) bool {
 	switch proto {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP:
@@ -53,8 +53,8 @@ func hasChosenPort(proto uint8) bool {
 // key is a Group as numbers, for hashing.
 type key [5]uint64
 
-// keyOf returns the group in which a tuple takes a port, and that port. It is the tuple of a
-// packet from the destination. ICMP requests and replies never have equal tuples.
+// keyOf returns the group in which a tuple uses a port, and that port. The tuple is that of
+// a packet from the destination. ICMP requests and replies never have equal tuples.
 func keyOf(t *conntrack.Tuple) (k key, port uint16) {
 	from, to := t.Src.As16(), t.Dst.As16()
 	rest := uint64(t.Zone)<<40 | uint64(t.Proto)<<32

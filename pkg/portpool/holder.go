@@ -14,7 +14,7 @@ type Holder struct {
 	Ports int
 }
 
-// maxSources is the number of sources of a group that are counted at a time.
+// maxSources is the number of sources of a group that are counted at the same time.
 const maxSources = 64
 
 // sources counts the ports that each source of a group holds, in constant memory. If

@@ -6,21 +6,21 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
-// Losses counts packets of new flows that the kernel dropped, by cause, and flows that it
-// ended early.
+// Losses counts packets of new flows that the kernel dropped, by cause, and flows that the
+// kernel ended early.
 type Losses struct {
-	// NoPort counts packets whose flow would have had the addresses and ports of another flow:
-	// no source port was free, or two flows drew the same port at the same moment.
+	// NoPort counts packets that were dropped because another flow had the same addresses and
+	// ports: no source port was free, or two flows drew the same port at the same moment.
 	NoPort uint64
-	// NoRoom counts packets whose flow had no room: the table was full and no flow could be
-	// ended, or the kernel had no memory.
+	// NoRoom counts packets that were dropped because the table was full and no flow could be
+	// ended early, or because the kernel had no memory for the flow.
 	NoRoom uint64
 	// Evicted counts flows that were ended to make room in a full table.
 	Evicted uint64
 }
 
-// LossesOf returns the losses since the network namespace began. The counters of each CPU
-// have 32 bits and wrap around.
+// LossesOf returns the losses since the network namespace was created. The kernel's counters
+// of each CPU have 32 bits and wrap around.
 func LossesOf(all []conntrack.Statistics) (sum Losses) {
 	for i := range all {
 		sum.add(lossesSince(conntrack.Statistics{}, all[i]))
@@ -52,27 +52,30 @@ func lossesSince(before, after conntrack.Statistics) (l Losses) {
 	return l
 }
 
-// RecentLossPeriod is how long after its last packet a loss counts as recent.
+// RecentLossPeriod is how long a loss counts as recent after its last packet.
 const RecentLossPeriod = 5 * time.Minute
 
-// RecentLoss is a loss that grew within RecentLossPeriod. It is zero if none did.
+// RecentLoss is one of the counts of Losses, if it has grown within RecentLossPeriod. It is
+// zero otherwise.
 type RecentLoss struct {
-	// Count is the number of packets, or of flows.
+	// Count is the number of packets, or for Evicted of flows.
 	Count uint64 `json:"count"`
-	// Since is the reading before the first of them, Last the reading after the last.
+	// Since is when the statistics were read before the first of them, and Last is when they
+	// were read after the last.
 	Since time.Time `json:"since"`
 	Last  time.Time `json:"last"`
 }
 
-// LossTracker finds recent losses by comparing readings of the kernel's statistics. Losses
-// before the first reading are not recent. It is used by one goroutine at a time.
+// LossTracker finds recent losses by comparing successive readings of the kernel's
+// statistics. Losses before the first reading are not recent. It is used by one goroutine
+// at a time.
 type LossTracker struct {
 	last                    map[int]conntrack.Statistics // by CPU
 	read                    time.Time
 	noPort, noRoom, evicted RecentLoss
 }
 
-// Add takes a reading, and returns the losses since the reading before; none for the first.
+// Add adds a reading, and returns the losses since the previous one: none for the first.
 func (m *LossTracker) Add(now time.Time, all []conntrack.Statistics) (since Losses) {
 	last := make(map[int]conntrack.Statistics, len(all))
 	for i := range all {

@@ -9,22 +9,23 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
-// Sample is the source ports in use on a node at one time.
+// Sample describes the source ports in use on a node at one time.
 type Sample struct {
 	Time time.Time
 	// Groups are the fullest groups, in descending order of their share.
 	Groups []Forecast
 	// UnlistedShare is an upper bound of the share of every group that is not in Groups.
 	UnlistedShare float64
-	// Lost is the losses since the network namespace began. LostNow is the losses since the
-	// last sample, zero in the first one. Both are of the whole node: the kernel does not
-	// report whose packets were lost.
-	Lost, LostNow Losses
+	// Lost counts losses since the network namespace was created. NewlyLost counts losses since
+	// the previous sample, and is zero in the first one. Both are of the whole node: the
+	// kernel does not report the containers that lost packets.
+	Lost, NewlyLost Losses
 	// ReusesClosed reports whether ports of closed flows count as free.
 	ReusesClosed bool
 }
 
-// Keep reduces the sample to some of its groups.
+// Keep removes all other groups from the sample: UnlistedShare includes them afterwards.
+// groups must be groups of the sample.
 func (s *Sample) Keep(groups []Forecast) {
 	kept := make(map[Group]bool, len(groups))
 	for i := range groups {
@@ -44,8 +45,8 @@ type table interface {
 	Statistics(context.Context) ([]conntrack.Statistics, error)
 }
 
-// Monitor takes samples, and forecasts from each and the samples before. It is used by one
-// goroutine at a time.
+// Monitor takes samples, and forecasts from a sample and the previous ones when ports will
+// be exhausted. It is used by one goroutine at a time.
 type Monitor struct {
 	counter *Counter
 	history history
@@ -56,29 +57,29 @@ type Monitor struct {
 // NewMonitor returns a Monitor. It needs 2 MiB, and up to 45 KiB for each group.
 func NewMonitor(o Options) *Monitor {
 	groups := max(o.Groups, 1)
-	// More groups are counted than shown, so that a group keeps its rate if it is not among
-	// the fullest for a while.
+	// More groups are counted than a sample returns, so that a group keeps its rate while it
+	// is temporarily not among the fullest.
 	o.Groups = groups + groups/4
 	return &Monitor{counter: NewCounter(o), groups: groups}
 }
 
 const (
-	// maxDumps is the number of dumps for one sample: the second one finds the groups that
-	// the first one could not track.
+	// maxDumps is the maximum number of dumps for one sample: the second one tracks the groups
+	// that the first one could not track.
 	maxDumps = 2
-	// maxDumpRetries is how often a dump is repeated that the kernel reports as interrupted.
+	// maxDumpRetries is how often a dump is repeated if the kernel reports an interruption.
 	maxDumpRetries = 5
 )
 
-// Sample reads the table: once if that gives exact figures, else twice. Errors are from the
-// kernel.
+// Sample reads the table: once if that gives exact figures, else twice. Its errors are
+// those of the kernel.
 func (m *Monitor) Sample(ctx context.Context, now time.Time, t table, p *Pools) (*Sample, error) {
 	s := &Sample{Time: now, ReusesClosed: m.counter.ReusesClosed}
 	all, err := t.Statistics(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s.Lost, s.LostNow = LossesOf(all), m.losses.Add(now, all)
+	s.Lost, s.NewlyLost = LossesOf(all), m.losses.Add(now, all)
 	var usages []Usage
 	exact := false
 	for dump := 0; dump < maxDumps && !exact; dump++ {

@@ -22,8 +22,8 @@ func (r Range) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 func (r Range) size() int { return int(r.Last) - int(r.First) + 1 }
 
-// Pools has the port pools that the sources of flows draw from. Several goroutines may use
-// it. Its size follows the attachments with a policy that has toPorts.
+// Pools has the port pool of each source of flows. Several goroutines may use it. Its size
+// is proportional to the number of attachments whose policy has toPorts.
 type Pools struct {
 	all      []pool
 	byAddr   map[netip.Addr]int32 // the pool of an address, if it differs from that of its prefix
@@ -85,7 +85,7 @@ func PoolsOf(attachments []masq.Attachment, prefixes []netip.Prefix, policy masq
 	return p
 }
 
-// add returns the pool of some ranges, which it adds if it is new.
+// add returns the pool with these ranges, and adds it if there is none.
 func (p *Pools) add(known map[string]int32, toPorts []masq.PortRange) int32 {
 	ranges := mergeRanges(toPorts)
 	if len(ranges) == 0 {

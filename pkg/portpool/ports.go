@@ -21,8 +21,8 @@ func (p *ports) remove(port uint16) bool {
 	return old&bit != 0
 }
 
-// ranks has the number of ports of a set below each word of it, so that the ports within a
-// range are counted in constant time.
+// ranks has for each word of a set the number of ports in the words before it, so that the
+// ports within a range are counted in constant time.
 type ranks [1<<16/64 + 1]int32
 
 func (r *ranks) set(p *ports) {
@@ -34,7 +34,7 @@ func (r *ranks) set(p *ports) {
 	r[len(p)] = n
 }
 
-// below returns the number of ports of the set below a port; 65536 is above all.
+// below returns the number of ports of the set that are below port, which may be 65536.
 func (r *ranks) below(p *ports, port int) int {
 	if port%64 == 0 {
 		return int(r[port/64])

@@ -9,8 +9,8 @@ import (
 )
 
 // ReusesClosed reports whether the running kernel gives the port of a closed TCP flow to a
-// new flow if no port is free: Linux 6.5 and later. It returns false for an older kernel to
-// which a distribution has added the change.
+// new flow if no port is free: Linux 6.5 and later. It decides by the version, so it returns
+// false for an older kernel to which a distribution has backported the change.
 func ReusesClosed() bool {
 	var u unix.Utsname
 	return unix.Uname(&u) == nil && reusesClosed(unix.ByteSliceToString(u.Release[:]))

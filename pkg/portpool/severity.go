@@ -2,7 +2,7 @@ package portpool
 
 import "time"
 
-// Severity is how near a group is to having no free port.
+// Severity is how close a group is to having no free port.
 type Severity uint8
 
 // The severities, in ascending order.
@@ -24,9 +24,9 @@ func (s Severity) String() string { return severityNames[s] }
 // MarshalText implements encoding.TextMarshaler.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// The thresholds of the severities. For a large pool the kernel tries at most 248 ports
-// (128, 64, 32, 16 and 8 in a row). So one connection in 150 finds no port when 98 % are in
-// use, and one in 12 at 99 %: Critical comes before that.
+// The thresholds of the severities. In a large pool the kernel tries at most 248 ports (128,
+// 64, 32, 16 and 8 successive ones). So one connection in 150 finds no port when 98 % are in
+// use, and one in 12 at 99 %. Critical is reached before that.
 const (
 	NoticeShare   = 0.70
 	WarningShare  = 0.85

@@ -2,11 +2,11 @@ package portpool
 
 import "cmp"
 
-// Usage is the ports that a group has in use. If its flows draw from several pools, it
-// describes the fullest of them.
+// Usage describes the ports that a group has in use. If its flows draw from several pools,
+// it describes the fullest of these.
 type Usage struct {
 	Group
-	// Ranges are the ports of the pool, and Usable is their number.
+	// Ranges are the ports of the pool, and Usable is the number of these ports.
 	Ranges []Range
 	Usable int
 	// Used is the number of ports of the pool that flows of the group use. It includes

@@ -87,7 +87,7 @@ type ICMPRequest struct {
 func PortsOf(s *portpool.Sample, measured bool, owners *Owners) Ports {
 	out := Ports{
 		Time: Time{s.Time.UTC()}, Groups: []PortGroup{}, Beyond: s.UnlistedShare, ReusesClosing: s.ReusesClosed,
-		Failed: s.Lost.NoPort, FailedNow: s.LostNow.NoPort, Full: s.Lost.NoRoom, FullNow: s.LostNow.NoRoom,
+		Failed: s.Lost.NoPort, FailedNow: s.NewlyLost.NoPort, Full: s.Lost.NoRoom, FullNow: s.NewlyLost.NoRoom,
 	}
 	for i := range s.Groups {
 		g := &s.Groups[i]

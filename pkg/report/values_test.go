@@ -155,7 +155,7 @@ func portsValue() Ports {
 		return portpool.Group{Protocol: proto, Egress: addr("192.0.2.2"), Destination: addr(to), Port: port}
 	}
 	return PortsOf(&portpool.Sample{
-		Time: noon, UnlistedShare: 0.001, Lost: portpool.Losses{NoPort: 3, NoRoom: 1}, LostNow: portpool.Losses{NoPort: 1}, ReusesClosed: true,
+		Time: noon, UnlistedShare: 0.001, Lost: portpool.Losses{NoPort: 3, NoRoom: 1}, NewlyLost: portpool.Losses{NoPort: 1}, ReusesClosed: true,
 		Groups: []portpool.Forecast{
 			{Usage: portpool.Usage{Group: group(unix.IPPROTO_TCP, "198.51.100.2", 443), Ranges: few, Usable: 20, Used: 20, Closing: 4, Holders: []portpool.Holder{{Source: addr("10.88.0.4"), Ports: 9}, {Source: addr("10.88.0.2"), Ports: 7}, {Source: addr("10.77.0.9"), Ports: 3}}}, Severity: portpool.Critical, Rate: 0.5},
 			{Usage: portpool.Usage{Group: group(unix.IPPROTO_UDP, "198.51.100.2", 53), Ranges: few, Usable: 20, Used: 17, Holders: []portpool.Holder{{Source: addr("10.77.0.9"), Ports: 17}}}, Severity: portpool.Warning, Rate: 1.25, ExhaustedIn: 2400 * time.Millisecond},

@@ -160,7 +160,7 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 		t.Errorf("%s to %s: one more than there are ports was answered", name, to)
 	}
 	after := g.sample(t)
-	if after.Lost.NoPort <= before.Lost.NoPort || after.LostNow.NoPort != after.Lost.NoPort-before.Lost.NoPort || after.LostNow.NoRoom != 0 {
+	if after.Lost.NoPort <= before.Lost.NoPort || after.NewlyLost.NoPort != after.Lost.NoPort-before.Lost.NoPort || after.NewlyLost.NoRoom != 0 {
 		t.Errorf("%s to %s: no failure counted: %+v", name, to, after)
 	}
 	if p := g.of(t, after, proto, to); p.Used != usable || p.Severity != portpool.Critical || p.ExhaustedIn != 0 {
