@@ -13,7 +13,7 @@ import (
 // answering is a Conn whose kernel gives these answers.
 func answering(answer func(*netlinktest.Request)) *Conn {
 	c := netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer)
-	return &Conn{dumps: c, asks: c}
+	return &Conn{dumps: c, requests: c}
 }
 
 // oneFlow is the body of a message about a flow.
@@ -81,7 +81,7 @@ func TestInterruptedDeletion(t *testing.T) {
 		r.Reply(msgNew, unix.NLM_F_DUMP_INTR, oneFlow())
 		r.Done(0)
 	})
-	c.asks = answering(func(r *netlinktest.Request) { r.Errno(0) }).asks
+	c.requests = answering(func(r *netlinktest.Request) { r.Errno(0) }).requests
 	n, err := c.DeleteMatching(t.Context(), Filter{}, func(*Flow) bool { return true })
 	if n != 1 || !errors.Is(err, ErrInterrupted) {
 		t.Errorf("deleted %d: %v", n, err)
@@ -115,7 +115,7 @@ func TestRefusedDeletion(t *testing.T) {
 		}
 		r.Done(0)
 	})
-	c.asks = answering(func(r *netlinktest.Request) {
+	c.requests = answering(func(r *netlinktest.Request) {
 		switch r.Number {
 		case 2:
 			r.Errno(unix.EBUSY)
@@ -124,7 +124,7 @@ func TestRefusedDeletion(t *testing.T) {
 		case 4:
 			r.Errno(0)
 		}
-	}).asks
+	}).requests
 	n, err := c.DeleteMatching(t.Context(), Filter{}, func(*Flow) bool { return true })
 	if n != 2 || !errors.Is(err, unix.EBUSY) {
 		t.Errorf("deleted %d: %v", n, err)
@@ -137,7 +137,7 @@ func TestUnacknowledgedDeletion(t *testing.T) {
 		r.Reply(msgNew, 0, oneFlow())
 		r.Done(0)
 	})
-	c.asks = answering(func(*netlinktest.Request) {}).asks
+	c.requests = answering(func(*netlinktest.Request) {}).requests
 	n, err := c.DeleteMatching(t.Context(), Filter{}, func(*Flow) bool { return true })
 	if n != 0 || !errors.Is(err, netlink.ErrNoAnswer) {
 		t.Errorf("deleted %d: %v", n, err)

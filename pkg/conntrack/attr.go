@@ -8,13 +8,13 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// ErrMalformed means that a netlink message is not what a kernel sends.
+// ErrMalformed means that a netlink message is malformed.
 var ErrMalformed = netlink.ErrMalformed
 
-// nfgenmsgLen is the size of struct nfgenmsg, with which each message begins.
+// nfgenmsgLen is the size of struct nfgenmsg, the header of each message.
 const nfgenmsgLen = 4
 
-// header is the struct nfgenmsg of a request.
+// header returns the struct nfgenmsg of a request.
 func header(family uint8) []byte { return []byte{family, unix.NFNETLINK_V0, 0, 0} }
 
 // attributes returns the attributes of a message of ctnetlink.
@@ -29,8 +29,9 @@ func resource(m *netlink.Message) uint16 {
 }
 
 // readNested calls read with each attribute of a list within an attribute. It returns
-// false if the list is malformed or read returns false. The hot path of a dump (tuples and
-// the state of TCP) has loops of its own, which are faster.
+// false if the list is malformed or read returns false. Tuples and the state of TCP are
+// decoded by loops without a function call for each attribute, since dumps spend most of
+// their time there.
 func readNested(b []byte, read func(typ uint16, value []byte) bool) bool {
 	a := netlink.Attributes{Rest: b}
 	for a.Next() {
@@ -41,8 +42,8 @@ func readNested(b []byte, read func(typ uint16, value []byte) bool) bool {
 	return a.Complete()
 }
 
-// The values of attributes are in network byte order. Each of these reports whether
-// the attribute has the length of its type.
+// Attributes are in network byte order. Each of the following functions returns false if
+// the attribute does not have the length of its type.
 
 func read8(b []byte, v *uint8) bool {
 	if len(b) != 1 {

@@ -7,16 +7,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// UnmarshalBinary reads the flow from the attributes of a ctnetlink message, those
-// that follow its struct nfgenmsg. Attributes that Flow has no field for are
-// skipped. It keeps nothing of b and allocates nothing, unless it fails, with
-// ErrMalformed.
+// UnmarshalBinary reads the flow from the attributes of a ctnetlink message, which follow
+// its struct nfgenmsg. It skips attributes without a field in Flow. It keeps no reference
+// to b, and allocates only to return an ErrMalformed.
 func (f *Flow) UnmarshalBinary(b []byte) error {
 	_, err := f.unmarshal(b)
 	return err
 }
 
-// unmarshal also returns the time of an event.
+// unmarshal also returns the Unix time of an event, in nanoseconds.
 func (f *Flow) unmarshal(b []byte) (at int64, err error) {
 	*f = Flow{}
 	var (
@@ -49,7 +48,7 @@ func (f *Flow) unmarshal(b []byte) (at int64, err error) {
 			ok = readSeconds(a.Data, &f.Timeout)
 			f.Fields |= HasTimeout
 		case ctaProtoinfo:
-			proto = a.Data // what it means depends on the original tuple
+			proto = a.Data // read below: its meaning depends on the original tuple
 		case ctaCountersOrig:
 			ok = f.OriginalCounters.read(a.Data)
 			f.Fields |= HasCounters
@@ -76,10 +75,10 @@ func (f *Flow) unmarshal(b []byte) (at int64, err error) {
 	case !f.Original.Valid() || !f.Reply.Valid():
 		return 0, netlink.Malformed("a flow without its tuples")
 	case proto != nil && !f.readState(proto):
-		return 0, netlink.Malformed("a state that is none")
+		return 0, netlink.Malformed("a flow with an invalid state")
 	}
-	// A zone is that of both directions, or it is told with the tuple of the one
-	// that it is for (CTA_TUPLE_ZONE).
+	// CTA_ZONE is the zone of both directions. A zone of one direction is in its tuple
+	// (CTA_TUPLE_ZONE).
 	if zoned {
 		f.Original.Zone, f.Reply.Zone = zone, zone
 	}

@@ -10,12 +10,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// Delete removes the flow with this tuple, either of its two, from the table. Where
-// the id is not 0, a later flow with the same tuple stays. It is ErrNotFound where
-// the table has no such flow.
+// Delete deletes the flow that has this tuple as its original or reply tuple. If id is not
+// 0, a later flow with the same tuple stays. The error is ErrNotFound if the table does not
+// have the flow.
 func (c *Conn) Delete(t Tuple, id uint32) error {
 	if !t.Valid() {
-		return fmt.Errorf("conntrack: delete %s: incomplete", t)
+		return fmt.Errorf("conntrack: delete %s: the tuple is incomplete", t)
 	}
 	d := deletion{c: c}
 	d.add(t, id)
@@ -33,12 +33,12 @@ func (c *Conn) Delete(t Tuple, id uint32) error {
 	return nil
 }
 
-// DeleteMatching removes the flows that the filter chooses and match agrees to,
-// while it dumps them, and counts them. A flow that ended by itself meanwhile is not
-// counted, and a new one that took its tuple stays. What match is given is good
-// until it returns; it may be given a flow twice. A flow that the kernel refuses to
-// delete does not keep others from being deleted, and becomes the error: before
-// Linux 6.4, one in a flowtable is EBUSY.
+// DeleteMatching deletes the flows that the filter selects and match returns true for,
+// while it dumps them, and returns their number. It does not count a flow that ended
+// meanwhile, and does not delete a new flow with the same tuple. The flow that match gets
+// is valid until it returns, and match may get a flow twice. If the kernel does not delete
+// a flow, the others are deleted, and the first such error is returned: EBUSY for a flow in
+// a flowtable before Linux 6.4.
 func (c *Conn) DeleteMatching(ctx context.Context, filter Filter, match func(*Flow) bool) (n int, err error) {
 	d := deletion{c: c}
 	var failed error
@@ -46,7 +46,7 @@ func (c *Conn) DeleteMatching(ctx context.Context, filter Filter, match func(*Fl
 		if match(f) {
 			d.add(f.Original, f.ID)
 		}
-		if d.full() {
+		if d.isFull() {
 			failed = d.flush()
 		}
 		return failed == nil
@@ -58,19 +58,19 @@ func (c *Conn) DeleteMatching(ctx context.Context, filter Filter, match func(*Fl
 	return d.deleted, explain(err)
 }
 
-// deletion gathers requests and sends them together. A request without any tuple
-// would empty the table, so none is ever made.
+// deletion collects requests and sends them together. Each request has a tuple: without
+// one, the kernel would delete all flows.
 type deletion struct {
 	c       *Conn
 	batch   netlink.Batch
 	deleted int
-	refused error // the first, but for those that were gone already
+	refused error // the first error other than of a flow that had ended
 }
 
-// deletionSize keeps the errors for all of a batch well within a receive buffer.
-const deletionSize = 64
+// maxDeletions is the number of requests in a batch. The errors of all fit the receive buffer.
+const maxDeletions = 64
 
-func (d *deletion) full() bool { return d.batch.Len() == deletionSize }
+func (d *deletion) isFull() bool { return d.batch.Len() == maxDeletions }
 
 func (d *deletion) add(t Tuple, id uint32) {
 	d.c.body = append(d.c.body[:0], header(t.family())...)
@@ -81,11 +81,11 @@ func (d *deletion) add(t Tuple, id uint32) {
 	d.batch.Add(msgDelete, 0, d.c.body)
 }
 
-// flush deletes. A flow is deleted if the kernel reports no error for it.
+// flush sends the requests. A flow was deleted if the kernel reports no error for it.
 func (d *deletion) flush() error {
-	kept := 0
-	err := d.c.asks.Exchange(&d.batch, func(_ int, _ *netlink.Message, err error) error {
-		kept++
+	failed := 0
+	err := d.c.requests.Exchange(&d.batch, func(_ int, _ *netlink.Message, err error) error {
+		failed++
 		if !errors.Is(err, unix.ENOENT) && d.refused == nil {
 			d.refused = err
 		}
@@ -94,7 +94,7 @@ func (d *deletion) flush() error {
 	if err != nil {
 		return err
 	}
-	d.deleted += d.batch.Len() - kept
+	d.deleted += d.batch.Len() - failed
 	d.batch.Reset()
 	return nil
 }

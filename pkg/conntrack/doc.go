@@ -2,7 +2,7 @@
 // deletes from it. It sends ctnetlink messages through package netlink and runs no
 // program.
 //
-//	c, err := conntrack.Open() // of the thread's network namespace
+//	c, err := conntrack.Open() // the network namespace of this thread
 //	defer c.Close()
 //	pod := netip.MustParseAddr("10.88.0.2")
 //	for f, err := range c.Dump(ctx, conntrack.Filter{Original: conntrack.Tuple{Src: pod}}) {
@@ -12,24 +12,24 @@
 //		fmt.Println(f.Original, "leaves as", f.Egress())
 //	}
 //
-// # What a flow is
+// # Flows
 //
-// A Flow is one entry: its original Tuple is what its first packet looked like to
-// the node, its reply Tuple is what answers look like. Where the source is
-// translated, the destination of the reply tuple is the egress address and port:
-// what the far end sees. Status says what the kernel has decided, Fields what it
-// told at all: counters and times only with net.netfilter.nf_conntrack_acct and
-// nf_conntrack_timestamp, for flows that begin after they are set.
+// A Flow is one entry of the table. Its original Tuple has the addresses and ports of its
+// first packet, its reply Tuple those of replies. If the source is translated, the
+// destination of the reply tuple is the egress address and port. Status has the kernel's
+// decisions. Fields says which optional fields the kernel sent: counters and times require
+// net.netfilter.nf_conntrack_acct and nf_conntrack_timestamp, and flows that began after
+// these were set.
 //
 // # Memory and speed
 //
-// A dump is read through one buffer of 32 KiB, the most that the kernel puts into a
-// part, and decoded in place into one Flow that is used again. Nothing is allocated
-// for a flow. A Flow refers to nothing outside itself: copy it to keep it.
+// A dump is read into one buffer of 32 KiB, the largest part that the kernel sends, and
+// decoded in place into one reused Flow. Nothing is allocated for a flow. A Flow has no
+// references: copy it to keep it.
 //
-// What a Filter leaves out in the kernel is not copied, which makes finding a few
-// flows among many about eight times faster than reading all; what the kernel
-// cannot leave out is left out here, with the same result:
+// The kernel does not copy flows that it filters. So a few flows among many are found about
+// eight times faster than by reading all. This package filters what the kernel cannot, with
+// the same result:
 //
 //	filter                          in the kernel
 //	Family                          yes
@@ -37,30 +37,31 @@
 //	Mark                            yes
 //	Zone                            since Linux 6.8
 //	Src, Dst of IPv4                since Linux 5.8
-//	Src, Dst of IPv6                no: the kernel sends all but those asked for
+//	Src, Dst of IPv6                no: the kernel inverts the comparison
 //	Proto                           since Linux 5.8
 //	ports of TCP and UDP            since Linux 5.8, with Proto
 //	other ports, ICMP, tuple zones  no
 //
 // Get finds one flow by either of its tuples without a dump, in microseconds.
 //
-// # What can go wrong
+// # Errors
 //
-// All errors of the kernel are there for errors.Is: unix.EPERM without
-// CAP_NET_ADMIN in the user namespace that owns the network namespace, unix.EINVAL
-// where the kernel has no ctnetlink. An error is the last thing that an iterator
-// gives. The table goes on changing while it is dumped; Dump says what that means.
+// errors.Is finds the errors of the kernel: unix.EPERM without CAP_NET_ADMIN in the user
+// namespace that owns the network namespace, unix.EINVAL if the kernel has no ctnetlink. An
+// error ends an iterator. The table changes while it is dumped: see Conn.Dump.
 //
-// Entries appear only while something in the namespace asks for them, such as a
-// rule with `ct` or `masquerade`: in a namespace without, nothing is tracked, and
-// flows that begin then are translated as soon as rules are there.
+// # Limits
 //
-// # To debug
+// The kernel tracks connections of a namespace only while a rule there needs it, such as one
+// with `ct` or `masquerade`. Flows that begin before that are translated once the rules
+// exist.
 //
-// `conntrack -L -o extended,id` shows what Dump reads, with the same IDs,
-// `conntrack -S` and `conntrack -C` what Statistics and Table do, `conntrack -L
-// expect` the expectations, `conntrack -E` what Watch hears. `strace -e
-// trace=network,write` shows the messages.
+// # Debugging
+//
+//	conntrack -L -o extended,id         # Dump, with the same IDs
+//	conntrack -S; conntrack -C          # Statistics, Table
+//	conntrack -L expect; conntrack -E   # Expectations, Watch
+//	strace -e trace=network,write       # the messages
 //
 // Requires Linux 5.15.
 package conntrack

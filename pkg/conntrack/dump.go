@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// Dump reads the flows that the filter chooses:
+// Dump reads the flows that the filter selects:
 //
 //	for f, err := range c.Dump(ctx, conntrack.Filter{}) {
 //		if err != nil {
@@ -19,16 +19,16 @@ import (
 //		...
 //	}
 //
-// All flows come in the same *Flow, which is good until the next one comes; copy
-// the Flow to keep it. Nothing is allocated for a flow, and never more than a part
-// of the dump is in memory. An error is the last thing that comes, and there is no
-// flow with it: one that says that the dump is not complete, ErrInterrupted or
-// ErrOverrun among them, or the cause of the context's end.
+// The loop gets all flows in the same *Flow, which is valid until the next iteration: copy
+// it to keep it. Dump allocates nothing for a flow, and has one part of the dump in memory.
+// An error ends the loop and comes without a flow. It means that the dump is not complete:
+// ErrInterrupted, ErrOverrun, other errors of the kernel, or the cause of the context's
+// end.
 //
-// A table that changes during a dump: a flow that is there all the time comes at
-// least once. One that begins or ends may come or not. When the entry at which a
-// part of the dump ended is deleted, others of its hash bucket come again, and the
-// kernel does not say so (ctnetlink_dump_table); who counts exactly looks at ID.
+// If the table changes during a dump, the loop gets each flow that exists all the time at
+// least once, and may get flows that begin or end. If the entry at which a part of the dump
+// ended is deleted, the kernel repeats others of its hash bucket without reporting it
+// (ctnetlink_dump_table): compare ID to count exactly.
 func (c *Conn) Dump(ctx context.Context, filter Filter) iter.Seq2[*Flow, error] {
 	return func(yield func(*Flow, error) bool) {
 		if err := c.dumpFlows(ctx, &filter, func(f *Flow) bool { return yield(f, nil) }); err != nil {
@@ -42,7 +42,7 @@ func (c *Conn) dumpFlows(ctx context.Context, filter *Filter, each func(*Flow) b
 		return err
 	}
 	more := true
-	take := func(m *netlink.Message) (bool, error) {
+	receive := func(m *netlink.Message) (bool, error) {
 		if err := c.flow.UnmarshalBinary(attributes(m)); err != nil {
 			return false, err
 		}
@@ -50,11 +50,11 @@ func (c *Conn) dumpFlows(ctx context.Context, filter *Filter, each func(*Flow) b
 		return more, nil
 	}
 	for _, q := range filter.queries() {
-		err := c.dump(ctx, msgGet, q, take)
-		// Without CONFIG_NF_CONNTRACK_MARK or CONFIG_NF_CONNTRACK_ZONES the kernel
-		// refuses to filter by them.
+		err := c.dump(ctx, msgGet, q, receive)
+		// A kernel without CONFIG_NF_CONNTRACK_MARK or CONFIG_NF_CONNTRACK_ZONES cannot
+		// filter by marks or zones.
 		if errors.Is(err, unix.EOPNOTSUPP) && q.attrs != nil {
-			err = c.dump(ctx, msgGet, query{family: q.family}, take)
+			err = c.dump(ctx, msgGet, query{family: q.family}, receive)
 		}
 		if err != nil || !more {
 			return err
@@ -63,13 +63,13 @@ func (c *Conn) dumpFlows(ctx context.Context, filter *Filter, each func(*Flow) b
 	return nil
 }
 
-// dump calls f with each answer until it returns false.
+// dump calls f with each answer until f returns false.
 func (c *Conn) dump(ctx context.Context, typ uint16, q query, f func(*netlink.Message) (bool, error)) error {
-	if c.within {
+	if c.dumping {
 		return ErrBusy
 	}
-	c.within = true
-	defer func() { c.within = false }()
+	c.dumping = true
+	defer func() { c.dumping = false }()
 	ended := ctx.Done()
 	for m, err := range c.dumps.Dump(typ, 0, header(q.family), q.attrs) {
 		if err != nil {

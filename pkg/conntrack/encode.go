@@ -6,9 +6,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// AppendBinary appends the flow as the attributes of a ctnetlink message, in the
-// order in which a dump has them, and never fails. What UnmarshalBinary reads from
-// them is the same flow.
+// AppendBinary appends the flow as the attributes of a ctnetlink message, in the order of a
+// dump. UnmarshalBinary reads the same flow from them. Tests and benchmarks fill tables
+// with it. The error is always nil.
 func (f *Flow) AppendBinary(b []byte) ([]byte, error) {
 	e := netlink.Encoder(b)
 	f.write(&e)
@@ -16,16 +16,16 @@ func (f *Flow) AppendBinary(b []byte) ([]byte, error) {
 }
 
 func (f *Flow) write(e *netlink.Encoder) {
-	both := f.Original.Zone == f.Reply.Zone
-	one := func(zone uint16) uint16 {
-		if both {
+	sameZone := f.Original.Zone == f.Reply.Zone
+	tupleZone := func(zone uint16) uint16 {
+		if sameZone {
 			return 0
 		}
 		return zone
 	}
-	f.Original.write(e, ctaTupleOrig, one(f.Original.Zone))
-	f.Reply.write(e, ctaTupleReply, one(f.Reply.Zone))
-	if both && f.Original.Zone != 0 {
+	f.Original.write(e, ctaTupleOrig, tupleZone(f.Original.Zone))
+	f.Reply.write(e, ctaTupleReply, tupleZone(f.Reply.Zone))
+	if sameZone && f.Original.Zone != 0 {
 		e.Uint16(ctaZone, f.Original.Zone)
 	}
 	e.Uint32(ctaStatus, uint32(f.Status))

@@ -11,18 +11,18 @@ import (
 // Events is a set of kinds of events.
 type Events uint8
 
-// What may happen to a flow or an expectation.
+// The kinds of events.
 const (
 	FlowNew            Events = 1 << iota // its first packet left the node
 	FlowUpdate                            // its state, status, mark, helper or labels changed
-	FlowDestroy                           // it timed out, was deleted, or made room
-	ExpectationNew                        // a helper heard of it
-	ExpectationDestroy                    // it came, or did not
+	FlowDestroy                           // it timed out or was deleted, for example to make room
+	ExpectationNew                        // a helper found it in a payload
+	ExpectationDestroy                    // its connection began, or it timed out
 )
 
 var eventNames = [...]string{"flow-new", "flow-update", "flow-destroy", "expectation-new", "expectation-destroy"}
 
-// String lists the kinds: "flow-new,flow-destroy".
+// String returns the kinds, separated by commas: "flow-new,flow-destroy".
 func (e Events) String() string {
 	var names []string
 	for i, name := range eventNames {
@@ -41,18 +41,18 @@ var groups = [...]int{
 
 // Event is one change of the table.
 type Event struct {
-	Kind Events // one of them
-	// Flow is set for the kinds that begin with Flow, as far as the kernel tells:
-	// the end of a flow has its counters and times, its beginning has not.
+	Kind Events // one kind
+	// Flow is set for the kinds that begin with Flow. FlowDestroy has counters and times,
+	// FlowNew does not.
 	Flow Flow
-	// Expectation is set for the others.
+	// Expectation is set for the other kinds.
 	Expectation Expectation
-	// Time is the Unix time in nanoseconds, where net.netfilter.nf_conntrack_timestamp
-	// is 1. Requires Linux 6.14 (CTA_TIMESTAMP_EVENT); 0 before.
+	// Time is the Unix time in nanoseconds if net.netfilter.nf_conntrack_timestamp is 1.
+	// Requires Linux 6.14 (CTA_TIMESTAMP_EVENT); 0 before.
 	Time int64
 }
 
-// read takes a message. What is not an event leaves Kind 0.
+// read reads a message. Kind is 0 if the message is not an event.
 func (e *Event) read(m *netlink.Message) (err error) {
 	e.Kind, e.Time = 0, 0
 	switch m.Type {

@@ -9,36 +9,36 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// Expectation is a connection that a helper heard announced in another: the data
-// connection of FTP, the media of a call. It is a value, as Flow is.
+// Expectation is a connection that another connection announced and that a helper expects:
+// the data connection of FTP, the media of a call. It is a value, as Flow is.
 type Expectation struct {
-	// Tuple is what the first packet will look like, as far as the bits of Mask are
-	// set: of its source, as its destination is always known.
+	// Tuple is the original tuple of the expected connection. The source is compared
+	// with the bits of Mask only; the destination is always known.
 	Tuple, Mask Tuple
 	// Master is the original tuple of the control connection.
 	Master Tuple
 	Helper Helper
 	ID     uint32
-	// Timeout is the time that is left, in whole seconds.
+	// Timeout is the remaining time, in whole seconds.
 	Timeout time.Duration
 	Flags   ExpectationFlags
-	Class   uint32 // a number of the helper's
-	// NAT is where the helper will have the connection translated to. The address
-	// is 0.0.0.0 or :: where it follows from the control connection.
+	Class   uint32 // defined by the helper
+	// NAT is the address and port to which the connection will be translated. The address is
+	// 0.0.0.0 or :: if it follows from the control connection.
 	NAT netip.AddrPort
 }
 
-// ExpectationFlags are those of uapi/linux/netfilter/nf_conntrack_common.h.
+// ExpectationFlags are the flags of uapi/linux/netfilter/nf_conntrack_common.h.
 type ExpectationFlags uint32
 
 // The flags of an Expectation.
 const (
-	ExpectPermanent ExpectationFlags = 1 << iota // more than one connection may come
-	ExpectInactive                               // not yet
+	ExpectPermanent ExpectationFlags = 1 << iota // it stays for more than one connection
+	ExpectInactive                               // no connection matches it yet
 	ExpectUserspace                              // made by a program
 )
 
-// Expectations reads all that are open, as Dump reads flows.
+// Expectations reads all expectations, as Dump reads flows.
 func (c *Conn) Expectations(ctx context.Context) iter.Seq2[*Expectation, error] {
 	return func(yield func(*Expectation, error) bool) {
 		var e Expectation

@@ -7,33 +7,32 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Filter chooses flows. A field that is zero is not looked at; the zero Filter
-// chooses all flows.
+// Filter selects flows. Zero fields are not compared: the zero Filter selects all flows.
 //
-// The kernel is asked to leave out what it can, so that it need not be copied; what
-// it cannot, or an older kernel does not, is left out here. The flows are the same.
+// The kernel filters what it can, so that it copies fewer flows. This package filters the
+// rest. The result is the same on each kernel.
 type Filter struct {
 	Family masq.Family
-	// Of each tuple, the fields that are not zero.
+	// Original and Reply select by the fields of the tuples that are not zero.
 	Original, Reply Tuple
-	// The bits of the mask have to be as in Status: {StatusMask: SrcNAT} chooses
-	// flows whose source is not translated.
+	// The bits of StatusMask are compared with Status: {StatusMask: SrcNAT} selects flows
+	// without source translation.
 	Status, StatusMask Status
 	Mark, MarkMask     uint32
-	// ByZone has Zone looked at: 0 is a zone too.
+	// ByZone says that Zone is compared, which may be 0.
 	ByZone bool
 	Zone   uint16
 }
 
-// Validate reports what no flow can be: addresses of two families, and values
-// outside their mask.
+// Validate reports values that no flow has: addresses of two families, and bits outside a
+// mask.
 func (x Filter) Validate() error {
 	var errs []error
 	family := x.Family
 	for _, a := range x.addresses() {
 		f := masq.FamilyOf(a)
 		if family != 0 && f != family {
-			errs = append(errs, fmt.Errorf("filter: address %s among others of IPv%d", a, family))
+			errs = append(errs, fmt.Errorf("filter: address %s is not of IPv%d, as others are", a, family))
 		}
 		family = f
 	}
@@ -52,17 +51,17 @@ func (x Filter) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Match reports whether the filter chooses the flow.
+// Match reports whether the filter selects the flow.
 func (x *Filter) Match(f *Flow) bool {
 	return f.Status&x.StatusMask == x.Status &&
 		f.Mark&x.MarkMask == x.Mark &&
 		(!x.ByZone || f.Zone() == x.Zone) &&
 		(x.Family == 0 || masq.FamilyOf(f.Original.Src) == x.Family) &&
-		x.Original.chooses(&f.Original) && x.Reply.chooses(&f.Reply)
+		x.Original.selects(&f.Original) && x.Reply.selects(&f.Reply)
 }
 
-// chooses reports whether the fields of t that are not zero are those of u.
-func (t *Tuple) chooses(u *Tuple) bool {
+// selects reports whether u has the values of all fields of t that are not zero.
+func (t *Tuple) selects(u *Tuple) bool {
 	return (!t.Src.IsValid() || t.Src == u.Src) &&
 		(!t.Dst.IsValid() || t.Dst == u.Dst) &&
 		(t.Proto == 0 || t.Proto == u.Proto) &&

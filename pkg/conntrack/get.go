@@ -9,16 +9,16 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// Get looks up one flow by either of its tuples, which has to be complete. It is
-// ErrNotFound where the table has none.
+// Get returns the flow that has this tuple, which has to be complete, as its original or
+// reply tuple. The error is ErrNotFound if the table does not have the flow.
 func (c *Conn) Get(t Tuple) (Flow, error) {
 	if !t.Valid() {
-		return Flow{}, fmt.Errorf("conntrack: look up %s: incomplete", t)
+		return Flow{}, fmt.Errorf("conntrack: look up %s: the tuple is incomplete", t)
 	}
 	c.body = append(c.body[:0], header(t.family())...)
 	t.key(&c.body)
 	var f Flow
-	m, err := c.asks.Get(msgGet, 0, c.body)
+	m, err := c.requests.Get(msgGet, 0, c.body)
 	if err == nil {
 		err = f.UnmarshalBinary(attributes(m))
 	}
@@ -31,8 +31,9 @@ func (c *Conn) Get(t Tuple) (Flow, error) {
 	return f, nil
 }
 
-// key appends what a flow is found by. The kernel looks in both directions whatever
-// the attribute says; its zone is the one of the direction (nf_conntrack_find_get).
+// key appends the attributes by which the kernel finds a flow. The kernel compares both
+// directions, also for CTA_TUPLE_ORIG, with the zone of the matching direction
+// (nf_conntrack_find_get).
 func (t *Tuple) key(e *netlink.Encoder) {
 	t.write(e, ctaTupleOrig, 0)
 	if t.Zone != 0 {

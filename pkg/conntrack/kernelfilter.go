@@ -9,15 +9,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// A query is what the kernel is asked for: at least the flows that a filter
-// chooses, and as few others as it can leave out.
+// A query is a request for a dump. The kernel sends all flows that a filter selects, and
+// others that it cannot filter.
 type query struct {
-	family uint8 // of struct nfgenmsg: 0 is both
+	family uint8 // of struct nfgenmsg; 0 for both
 	attrs  []byte
 }
 
-// queries are those for a filter, one after the other. The kernel compares tuples
-// only when it is told the family, so a filter for a port is asked for twice.
+// queries returns the queries for a filter. The kernel compares tuples only if the request
+// has a family, so a filter for a port takes one query for each family.
 func (x *Filter) queries() []query {
 	if families := x.families(); families != nil {
 		var all []query
@@ -62,19 +62,19 @@ func nfproto(f masq.Family) uint8 {
 	return unix.NFPROTO_UNSPEC
 }
 
-// attrs are the attributes of a dump. A kernel without one of these filters leaves
-// the attribute alone, and sends more.
+// attrs returns the attributes of a dump. A kernel that lacks one of these filters ignores
+// the attribute, and sends more flows.
 func (x *Filter) attrs(family masq.Family) []byte {
 	var e netlink.Encoder
 	if x.StatusMask != 0 { // Requires Linux 5.15.
 		e.Uint32(ctaStatus, uint32(x.Status))
 		e.Uint32(ctaStatusMask, uint32(x.StatusMask))
 	}
-	if x.MarkMask != 0 { // Some kernels filter only by both together.
+	if x.MarkMask != 0 { // Some kernels filter only with both attributes.
 		e.Uint32(ctaMark, x.Mark)
 		e.Uint32(ctaMarkMask, x.MarkMask)
 	}
-	if x.ByZone { // Requires Linux 6.8; before, it filters nothing.
+	if x.ByZone { // Requires Linux 6.8; ignored before.
 		e.Uint16(ctaZone, x.Zone)
 	}
 	if family == 0 {
@@ -91,8 +91,8 @@ func (x *Filter) attrs(family masq.Family) []byte {
 	if reply != 0 {
 		x.Reply.writeFilter(&e, ctaTupleReply, family)
 	}
-	// These flags alone are not in network byte order (ctnetlink_parse_filter in
-	// net/netfilter/nf_conntrack_netlink.c).
+	// Unlike all other attributes, these are not in network byte order
+	// (ctnetlink_parse_filter in net/netfilter/nf_conntrack_netlink.c).
 	at := e.BeginNest(ctaFilter)
 	e.NativeUint32(ctaFilterOrigFlags, orig)
 	e.NativeUint32(ctaFilterReplyFlags, reply)
@@ -100,19 +100,18 @@ func (x *Filter) attrs(family masq.Family) []byte {
 	return e
 }
 
-// filterFlags are the fields that the kernel may compare.
+// filterFlags returns the fields that the kernel can compare.
 func (t *Tuple) filterFlags() uint32 {
 	var flags uint32
-	// The kernel has the comparison of IPv6 addresses the wrong way round and sends
-	// all flows but those that were asked for (ctnetlink_filter_match_tuple, from
-	// Linux 5.8 to at least 6.18).
+	// The kernel inverts the comparison of IPv6 addresses: it sends all flows except the
+	// selected ones (ctnetlink_filter_match_tuple, from Linux 5.8 to at least 6.18).
 	if t.Src.Is4() {
 		flags |= byIPSrc
 	}
 	if t.Dst.Is4() {
 		flags |= byIPDst
 	}
-	// Ports go with a protocol only, and are compared for TCP and UDP only.
+	// The kernel compares ports only together with the protocol, and only of TCP and UDP.
 	if t.Proto != 0 {
 		flags |= byProto
 		if t.Proto == unix.IPPROTO_TCP || t.Proto == unix.IPPROTO_UDP {
@@ -127,7 +126,8 @@ func (t *Tuple) filterFlags() uint32 {
 	return flags
 }
 
-// writeFilter appends the tuple; what its flags do not name the kernel skips.
+// writeFilter appends the tuple. The kernel ignores fields that the flags do not have, but
+// requires both addresses.
 func (t *Tuple) writeFilter(e *netlink.Encoder, typ uint16, family masq.Family) {
 	u := *t
 	for _, a := range []*netip.Addr{&u.Src, &u.Dst} {

@@ -72,7 +72,7 @@ func (tb *table) insert(entries ...entry) {
 			}
 			b.Add(msgNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, body)
 		}
-		assert.NoError(tb.t, tb.asks.Exchange(&b, func(i int, _ *netlink.Message, err error) error {
+		assert.NoError(tb.t, tb.requests.Exchange(&b, func(i int, _ *netlink.Message, err error) error {
 			return fmt.Errorf("insert %s: %w", part[i].Original, err)
 		}))
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// State is how far a connection is, in the numbers of its protocol. Flow.StateName
-// has the words.
+// State is the state of a connection, as a number of its protocol. Flow.StateName returns
+// its name.
 type State uint8
 
 // The states of TCP, from uapi/linux/netfilter/nf_conntrack_tcp.h.
@@ -26,7 +26,7 @@ const (
 	TCPSynSent2
 )
 
-// As conntrack(8) has them, in small letters.
+// stateNames are the names of conntrack(8), in lower case.
 var stateNames = map[uint8][]string{
 	unix.IPPROTO_TCP: {
 		"none", "syn_sent", "syn_recv", "established", "fin_wait", "close_wait",
@@ -44,8 +44,8 @@ var stateNames = map[uint8][]string{
 	},
 }
 
-// StateName is the state of a TCP, SCTP or DCCP flow in a word: "established".
-// It is empty where the kernel told no state.
+// StateName returns the state of a TCP, SCTP or DCCP flow, such as "established", or "" if
+// the kernel sent none.
 func (f *Flow) StateName() string {
 	if !f.Has(HasState) {
 		return ""
@@ -68,7 +68,7 @@ func protoinfo(proto uint8) uint16 {
 	return 0
 }
 
-// readState takes CTA_PROTOINFO; only what belongs to the protocol counts.
+// readState reads CTA_PROTOINFO, and skips attributes of other protocols.
 func (f *Flow) readState(b []byte) bool {
 	own := protoinfo(f.Original.Proto)
 	a := netlink.Attributes{Rest: b}

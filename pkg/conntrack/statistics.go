@@ -7,23 +7,23 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// Statistics count what happened to packets and flows of a namespace on one CPU
-// since the namespace began, or, as a sum, on all. The kernel counts in 32 bits.
+// Statistics are the kernel's counters of packets and flows of a namespace, on one CPU or,
+// from Sum, on all, since the namespace was made. The kernel's counters have 32 bits.
 type Statistics struct {
-	CPU           int    // not of a sum
-	Found         uint64 // choices of a translation that another flow had already
-	Invalid       uint64 // packets that belong to no flow and begin none
+	CPU           int    // 0 in a sum
+	Found         uint64 // translations that were tried and in use by another flow
+	Invalid       uint64 // packets that neither belong to a flow nor begin one
 	Insert        uint64 // entries made by programs
-	InsertFailed  uint64 // entries that were not made, since another had a tuple of theirs; a translation without a free port among them
-	Drop          uint64 // packets dropped since their entry could not be made: the table was full, or as above
+	InsertFailed  uint64 // entries that were not made because their tuple was in use, for example without a free port
+	Drop          uint64 // packets dropped because the table was full, or because of InsertFailed
 	EarlyDrop     uint64 // flows ended to make room in a full table
-	Error         uint64 // packets too short or wrong for their protocol
-	SearchRestart uint64 // lookups that began again, since the table changed
-	ClashResolve  uint64 // entries that two packets made at once, and that became one
-	ChainTooLong  uint64 // entries that were not made, since their hash bucket was full
+	Error         uint64 // packets that are too short or malformed
+	SearchRestart uint64 // lookups that were restarted because the table changed
+	ClashResolve  uint64 // entries that two packets made at the same time and that were merged
+	ChainTooLong  uint64 // entries that were not made because their hash bucket was full
 }
 
-// Statistics are those of each CPU, in the order of their numbers.
+// Statistics returns the counters of each CPU, in the order of CPUs.
 func (c *Conn) Statistics(ctx context.Context) ([]Statistics, error) {
 	var all []Statistics
 	err := c.dump(ctx, msgStatsCPU, query{}, func(m *netlink.Message) (bool, error) {

@@ -2,20 +2,20 @@ package conntrack
 
 import "github.com/masq-cni/masq-cni/pkg/netlink"
 
-// Table is how full the table of a namespace is.
+// Table is the number of entries of a namespace, and their limit.
 type Table struct {
-	// Entries are all that take room: those whose first packet is still under way,
-	// and those that timed out and were not yet removed, are not in a dump.
+	// Entries counts all entries. A dump does not have entries of which the first packet is
+	// not confirmed yet, and entries that timed out and are not removed yet.
 	Entries uint32
-	// Limit is net.netfilter.nf_conntrack_max: the same number for each namespace
-	// of the machine, each by itself.
+	// Limit is net.netfilter.nf_conntrack_max. The limit is the same for each namespace of
+	// the machine, and entries are counted for each.
 	Limit uint32
 }
 
-// Table asks how full the table is: one message, however many flows there are.
+// Table returns the size of the table. It takes one message, for any number of flows.
 func (c *Conn) Table() (Table, error) {
 	var t Table
-	m, err := c.asks.Get(msgStats, 0, header(0))
+	m, err := c.requests.Get(msgStats, 0, header(0))
 	if err == nil {
 		err = t.read(attributes(m))
 	}

@@ -9,22 +9,22 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// Tuple is one direction of a flow: what its packets look like to the node. The
-// tuples of a flow are mirror images of each other, unless it is translated.
-// Tuples compare with ==, and no two tuples in the kernel's table are equal.
+// Tuple holds the addresses, protocol and ports of the packets of one direction of a flow,
+// as the node receives them. Without translation, the two tuples of a flow are mirror
+// images. Tuples are compared with ==, and all tuples in the kernel's table differ.
 type Tuple struct {
-	Src, Dst netip.Addr // of one family
+	Src, Dst netip.Addr // both are of the same family
 	// Ports of TCP, UDP, UDP-Lite, SCTP and DCCP; the keys of GRE.
 	SrcPort, DstPort uint16
-	// Of ICMP and ICMPv6. Translation changes the ID as it would change a port.
+	// ID, Type and Code of ICMP and ICMPv6. Translation changes the ID like a port.
 	ID         uint16
 	Type, Code uint8
 	Proto      uint8 // IPPROTO_...
-	// Zone is the conntrack zone that this direction is looked up in; mostly 0.
+	// Zone is the conntrack zone of this direction; mostly 0.
 	Zone uint16
 }
 
-// hasPorts lists the protocols whose tuples have two numbers.
+// hasPorts reports whether tuples of a protocol have ports or, for GRE, keys.
 func hasPorts(proto uint8) bool {
 	switch proto {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE,
@@ -34,7 +34,7 @@ func hasPorts(proto uint8) bool {
 	return false
 }
 
-// family is that of struct nfgenmsg.
+// family returns the family of struct nfgenmsg.
 func (t *Tuple) family() uint8 {
 	if t.Src.Is4() {
 		return unix.AF_INET
@@ -47,7 +47,7 @@ func (t Tuple) Valid() bool {
 	return t.Src.IsValid() && t.Dst.IsValid() && t.Src.Is4() == t.Dst.Is4()
 }
 
-// String gives "tcp 10.0.0.2:4711 > 192.0.2.1:443", with the zone where it is not 0.
+// String returns "tcp 10.0.0.2:4711 > 192.0.2.1:443", with the zone if it is not 0.
 func (t Tuple) String() string {
 	s := protoName(t.Proto) + " "
 	switch {
@@ -87,7 +87,7 @@ func protoName(proto uint8) string {
 	}
 }
 
-// read takes the attributes of a tuple. It sets the whole of t.
+// read reads the attributes of a tuple, and sets all fields of t.
 func (t *Tuple) read(b []byte) bool {
 	*t = Tuple{}
 	a := netlink.Attributes{Rest: b}
@@ -136,7 +136,7 @@ func (t *Tuple) readAddresses(b []byte) bool {
 }
 
 func (t *Tuple) readProto(b []byte) bool {
-	var four, six struct {
+	var icmp4, icmp6 struct {
 		id         uint16
 		kind, code uint8
 	}
@@ -152,35 +152,35 @@ func (t *Tuple) readProto(b []byte) bool {
 		case ctaProtoDstPort:
 			ok = read16(a.Data, &dst)
 		case ctaProtoICMPID:
-			ok = read16(a.Data, &four.id)
+			ok = read16(a.Data, &icmp4.id)
 		case ctaProtoICMPType:
-			ok = read8(a.Data, &four.kind)
+			ok = read8(a.Data, &icmp4.kind)
 		case ctaProtoICMPCode:
-			ok = read8(a.Data, &four.code)
+			ok = read8(a.Data, &icmp4.code)
 		case ctaProtoICMPv6ID:
-			ok = read16(a.Data, &six.id)
+			ok = read16(a.Data, &icmp6.id)
 		case ctaProtoICMPv6Type:
-			ok = read8(a.Data, &six.kind)
+			ok = read8(a.Data, &icmp6.kind)
 		case ctaProtoICMPv6Code:
-			ok = read8(a.Data, &six.code)
+			ok = read8(a.Data, &icmp6.code)
 		}
 		if !ok {
 			return false
 		}
 	}
-	// What does not belong to the protocol is not part of the tuple.
+	// Attributes of other protocols are not part of the tuple.
 	switch {
 	case hasPorts(t.Proto):
 		t.SrcPort, t.DstPort = src, dst
 	case t.Proto == unix.IPPROTO_ICMP:
-		t.ID, t.Type, t.Code = four.id, four.kind, four.code
+		t.ID, t.Type, t.Code = icmp4.id, icmp4.kind, icmp4.code
 	case t.Proto == unix.IPPROTO_ICMPV6:
-		t.ID, t.Type, t.Code = six.id, six.kind, six.code
+		t.ID, t.Type, t.Code = icmp6.id, icmp6.kind, icmp6.code
 	}
 	return a.Complete()
 }
 
-// write appends the tuple as an attribute, with the zone that it is given.
+// write appends the tuple as an attribute, with this zone if it is not 0.
 func (t *Tuple) write(e *netlink.Encoder, typ, zone uint16) {
 	at := e.BeginNest(typ)
 	t.writeAddresses(e)

@@ -104,8 +104,7 @@ const (
 	msgExpectDelete
 )
 
-// The bits of CTA_FILTER, from net/netfilter/nf_internals.h. No header for
-// programs has them.
+// The bits of CTA_FILTER, from net/netfilter/nf_internals.h. No uapi header has them.
 const (
 	byIPSrc   = 1 << 0
 	byIPDst   = 1 << 1

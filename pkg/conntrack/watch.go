@@ -10,22 +10,22 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// Watcher receives changes in the network namespace in which it was opened. It is
-// for one goroutine at a time, but for Close and Lost.
+// Watcher receives events of the network namespace in which it was opened. It is for one
+// goroutine at a time, except Close and Lost.
 type Watcher struct {
 	events *netlink.Subscription
 	event  Event
 }
 
 // Watch opens a Watcher for these kinds of events in the calling thread's network
-// namespace. Events wait in a buffer of so many bytes, of which each takes 1 to 2 KiB
-// as the kernel counts. Within a user namespace it is no larger than
+// namespace. buffer is the size in bytes of the buffer for unread events, each of which
+// takes 1 to 2 KiB as the kernel counts. In a user namespace it is at most
 // net.core.rmem_max.
 //
-// Who listens makes each new flow of the namespace dearer. Ask for what is needed:
-// updates come several to a connection. With nf_conntrack_events at 2, the default
-// since Linux 5.19, a flow makes no events if it began while no program of the machine
-// listened for events, in any namespace.
+// Events make each new flow of the namespace slower, so watch only the kinds that are
+// needed: a connection has several updates. With nf_conntrack_events 2, the default since
+// Linux 5.19, a flow has no events if it began while no program of the machine watched
+// events, in any namespace.
 func Watch(kinds Events, buffer int) (*Watcher, error) {
 	var joined []int
 	for i, group := range groups {
@@ -43,12 +43,12 @@ func Watch(kinds Events, buffer int) (*Watcher, error) {
 // Close ends the watch, and a loop over its events with os.ErrClosed.
 func (w *Watcher) Close() error { return w.events.Close() }
 
-// Events gives each event as it comes, in the same *Event, which is good until the
-// next one; copy it to keep it. Nothing is allocated for an event.
+// Events yields each event in the same *Event, which is valid until the next iteration:
+// copy it to keep it. Nothing is allocated for an event.
 //
-// The loop ends with an error: the cause of the context's end; os.ErrClosed; or
-// ErrOverrun when events were lost. Then dump the table to know what is, and go on
-// with Events again: those that did fit the buffer are still there.
+// The loop ends with an error: the cause of the context's end, os.ErrClosed, or ErrOverrun
+// if events were lost. After ErrOverrun, dump the table and call Events again: events that
+// fit the buffer are still in it.
 func (w *Watcher) Events(ctx context.Context) iter.Seq2[*Event, error] {
 	return func(yield func(*Event, error) bool) {
 		for m, err := range w.events.Messages(ctx) {
@@ -66,6 +66,6 @@ func (w *Watcher) Events(ctx context.Context) iter.Seq2[*Event, error] {
 	}
 }
 
-// Lost is the number of events that did not fit the buffer since the Watcher was
+// Lost returns the number of events that did not fit the buffer since the Watcher was
 // opened (SK_MEMINFO_DROPS). It wraps.
 func (w *Watcher) Lost() (uint32, error) { return w.events.Lost() }
