@@ -10,7 +10,7 @@ func TestSNATAddresses(t *testing.T) {
 	const such = `; give an address that the node is reached at, such as "192.0.2.1"`
 	in := func(list string) string { return `"snatAddresses": ` + list }
 	checkFaults(t, []faulty{
-		{"prefix", in(`["192.0.2.1/32"]`), `snatAddresses: "192.0.2.1/32" is not an address: it has a prefix length; give each address by itself`},
+		{"prefix", in(`["192.0.2.1/32"]`), `snatAddresses: "192.0.2.1/32" is not an address: it has a prefix length; give addresses without prefix lengths`},
 		{"none", in(`["eth0"]`), `snatAddresses: "eth0" is not an address` + such},
 		{"zone", in(`["fe80::1%eth0"]`), `snatAddresses: "fe80::1%eth0" has a zone` + such},
 		{"unspecified", in(`["0.0.0.0"]`), `snatAddresses: "0.0.0.0" is the unspecified address` + such},

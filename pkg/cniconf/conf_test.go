@@ -205,7 +205,7 @@ func TestLoadTenFaults(t *testing.T) {
 		`stateDir: "run" is not an absolute path; give an absolute path such as "/run/masq-cni", or remove the key`,
 		`helpers.ftp: 0 is not a port; give ports within 1-65535`,
 		`mssClamp: "on" is neither "pmtu" nor "off"; give "pmtu", "off" or 48-65495`,
-		`toPorts: "9-5" is not valid: "9-5" is upside down: 9 is above 5; give FIRST-LAST within 1024-65535, several separated by commas`,
+		`toPorts: "9-5" is not valid: "9-5" is reversed: 9 is above 5; give FIRST-LAST within 1024-65535, several separated by commas`,
 		`snatAddresses: "::1" is a loopback address; give an address that the node is reached at, such as "192.0.2.1"`,
 		`masqueradeCIDRs: "10.9.0.1/16" has bits beyond its length; write "10.9.0.0/16"`,
 		`ipMasqBackend: "iptables" is not supported: masq uses nftables only; remove the key, or give "nftables"`,

@@ -37,7 +37,7 @@ func ExampleLoad_faults() {
 	}
 	// Output:
 	// 7 invalid configuration of network "demo": 3 faults
-	// line 2, column 14: toPorts: "30000-20000" is not valid: "30000-20000" is upside down: 30000 is above 20000; give FIRST-LAST within 1024-65535, several separated by commas
+	// line 2, column 14: toPorts: "30000-20000" is not valid: "30000-20000" is reversed: 30000 is above 20000; give FIRST-LAST within 1024-65535, several separated by commas
 	// line 2, column 29: "nonMasqueradeCIDR" is an unknown key; did you mean "nonMasqueradeCIDRs"? If not, remove it
 	// line 2, column 74: masqueradeCIDRs: "10.0.0.1/8" has bits beyond its length; write "10.0.0.0/8"
 }

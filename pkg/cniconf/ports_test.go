@@ -10,7 +10,7 @@ func TestToPorts(t *testing.T) {
 	const mend = `; give FIRST-LAST within 1024-65535, several separated by commas`
 	in := func(ports string) string { return fmt.Sprintf(`"toPorts": %q`, ports) }
 	checkFaults(t, []faulty{
-		{"upside down", in("30000-20000"), `toPorts: "30000-20000" is not valid: "30000-20000" is upside down: 30000 is above 20000` + mend},
+		{"reversed", in("30000-20000"), `toPorts: "30000-20000" is not valid: "30000-20000" is reversed: 30000 is above 20000` + mend},
 		{"zero", in("0-20000"), `toPorts: "0-20000" is not valid: "0-20000": port 0 is not within 1-65535` + mend},
 		{"beyond", in("20000-65536"), `toPorts: "20000-65536" is not valid: "20000-65536": port 65536 is not within 1-65535` + mend},
 		{"text", in("high"), `toPorts: "high" is not valid: "high" is not a port range such as "20000-29999"` + mend},

@@ -6,20 +6,19 @@ import (
 	"strings"
 )
 
-// The annotations by which a pod chooses among what its network allows.
+// The annotations of pods.
 const (
 	AnnotationPrefix = "masq-cni.dev/"
-	// EgressAnnotation with the value "direct" opts out of translation.
+	// EgressAnnotation with the value "direct" opts a pod out of translation.
 	EgressAnnotation = AnnotationPrefix + "egress"
-	// SNATAnnotation picks from the egress addresses of the network.
+	// SNATAnnotation selects some of the network's egress addresses.
 	SNATAnnotation = AnnotationPrefix + "snat-addresses"
 )
 
-// Annotations are all annotations of pods, in alphabetical order.
+// Annotations lists all annotations in alphabetical order.
 var Annotations = []string{EgressAnnotation, SNATAnnotation}
 
-// ParseAnnotation returns the full name of an annotation that is given with or without
-// its prefix.
+// ParseAnnotation returns the full name of an annotation, given with or without its prefix.
 func ParseAnnotation(s string) (string, *Problem) {
 	name := AnnotationPrefix + strings.TrimPrefix(s, AnnotationPrefix)
 	if !slices.Contains(Annotations, name) {
@@ -28,9 +27,8 @@ func ParseAnnotation(s string) (string, *Problem) {
 	return name, nil
 }
 
-// Allows reports whether a pod may use an annotation. Without a list, a pod may not opt
-// out where the policy names egress addresses: what is behind them expects no other
-// source.
+// Allows reports whether a pod may use an annotation. Without a list, a pod may not opt out
+// of a policy with egress addresses: firewalls beyond the node may accept only these sources.
 func (p Policy) Allows(annotation string) bool {
 	if p.AllowAnnotations != nil {
 		return slices.Contains(p.AllowAnnotations, annotation)

@@ -5,29 +5,27 @@ import (
 	"fmt"
 )
 
-// Clamp is what becomes of the maximum segment size that the two ends of a TCP
-// connection announce: nothing, the size that the path can carry, or a size in
-// bytes. The zero value is "pmtu", the default.
+// Clamp says how the maximum segment size in TCP SYN packets is lowered: not at all, to the
+// MTU of the route, or to a size in bytes. The zero value is "pmtu", the default.
 type Clamp struct {
 	off   bool
 	bytes uint16
 }
 
-// The smallest and largest size that can be asked for, in bytes: Linux sends no
-// segment below 48 (TCP_MIN_SND_MSS in include/net/tcp.h), and one of 65495 fills
-// the largest IPv4 packet.
+// The bounds of a size in bytes: Linux sends no segment below 48 (TCP_MIN_SND_MSS in
+// include/net/tcp.h), and a segment of 65495 fills the largest IPv4 packet.
 const (
 	ClampMin = 48
 	ClampMax = 65495
 )
 
-// ClampPMTU lowers the size to what the route allows, ClampOff leaves it.
+// ClampPMTU lowers the size to the MTU of the route. ClampOff does not change it.
 var (
 	ClampPMTU = Clamp{}
 	ClampOff  = Clamp{off: true}
 )
 
-// ClampTo lowers the size to a number of bytes.
+// ClampTo returns the Clamp that lowers the size to a number of bytes.
 func ClampTo(bytes int) (Clamp, error) {
 	if bytes < ClampMin || bytes > ClampMax {
 		return Clamp{}, fmt.Errorf("%d bytes is not within %d-%d", bytes, ClampMin, ClampMax)
@@ -35,13 +33,13 @@ func ClampTo(bytes int) (Clamp, error) {
 	return Clamp{bytes: uint16(bytes)}, nil
 }
 
-// Off reports whether the size is left as it is.
+// Off reports whether the size is not changed.
 func (c Clamp) Off() bool { return c.off }
 
-// Bytes is the size in bytes, or 0 where the route decides.
+// Bytes returns the size in bytes, or 0 for ClampPMTU and ClampOff.
 func (c Clamp) Bytes() int { return int(c.bytes) }
 
-// String is the value as it is configured: pmtu, off, or a number.
+// String returns the value as in the configuration: pmtu, off, or a number.
 func (c Clamp) String() string {
 	switch {
 	case c.off:
@@ -53,7 +51,7 @@ func (c Clamp) String() string {
 	}
 }
 
-// MarshalJSON gives "pmtu", "off" or a number.
+// MarshalJSON returns "pmtu", "off" or a number.
 func (c Clamp) MarshalJSON() ([]byte, error) {
 	if c.bytes != 0 {
 		return json.Marshal(c.bytes)

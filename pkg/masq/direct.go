@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// Destinations that are never masqueraded: multicast and the limited broadcast
-// have no single receiver that could answer to a translated source. Directed
-// broadcasts depend on the node's addresses and are left to the kernel's fib.
-var never = []netip.Prefix{
+// neverMasqueraded are destinations without a single receiver that could reply to a
+// translated source: multicast and the limited broadcast. Directed broadcasts depend on the
+// node's addresses: a rule looks them up in the kernel's fib.
+var neverMasqueraded = []netip.Prefix{
 	netip.MustParsePrefix("224.0.0.0/4"),
 	netip.MustParsePrefix("255.255.255.255/32"),
 	netip.MustParsePrefix("ff00::/8"),
@@ -19,12 +19,11 @@ var (
 	linkLocal6 = netip.MustParsePrefix("fe80::/10")
 )
 
-// Rank decides between prefixes of equal length: what may never be masqueraded,
-// then what the user wrote, then what the product assumes.
+// The rank decides between prefixes of equal length: the higher rank applies.
 const (
-	rankAssumed = iota
-	rankAsked
-	rankNever
+	rankDefault    = iota // link-local prefixes and the network's subnets
+	rankConfigured        // prefixes of the configuration
+	rankNever             // neverMasqueraded
 )
 
 type decision struct {
@@ -40,16 +39,16 @@ func (p Policy) decisions() []decision {
 			out = append(out, decision{x.Masked(), direct, rank})
 		}
 	}
-	add(true, rankAsked, p.NonMasquerade...)
-	add(false, rankAsked, p.Masquerade...)
-	add(true, rankAssumed, p.Subnets...)
+	add(true, rankConfigured, p.NonMasquerade...)
+	add(false, rankConfigured, p.Masquerade...)
+	add(true, rankDefault, p.Subnets...)
 	if !p.LinkLocal4 {
-		add(true, rankAssumed, linkLocal4)
+		add(true, rankDefault, linkLocal4)
 	}
 	if !p.LinkLocal6 {
-		add(true, rankAssumed, linkLocal6)
+		add(true, rankDefault, linkLocal6)
 	}
-	add(true, rankNever, never...)
+	add(true, rankNever, neverMasqueraded...)
 	return out
 }
 
@@ -82,7 +81,7 @@ func (p Policy) DirectRanges(f Family) AddrRanges { return ranges(p.decisions(),
 func Union(prefixes []netip.Prefix, f Family) AddrRanges {
 	var all []decision
 	for _, x := range prefixes {
-		all = append(all, decision{x.Masked(), true, rankAsked})
+		all = append(all, decision{x.Masked(), true, rankConfigured})
 	}
 	return ranges(all, f)
 }

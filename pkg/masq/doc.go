@@ -1,9 +1,17 @@
-// Package masq is the vocabulary of masq-cni: attachments, policies and the
-// values they are made of. It holds pure values and imports the standard
-// library only, so that every other package can speak in its terms.
+// Package masq defines the values that all packages share: attachments, policies, and their
+// parts, with functions to parse and validate them. It imports the standard library only,
+// and neither reads files nor sends requests to the kernel.
 //
-// An Attachment is one interface of one container on one network. A Policy says
-// how its traffic leaves the node. Package ruleset turns both into nftables
-// rules, package store keeps them on disk, package nft puts them into the
-// kernel.
+// An Attachment is one interface of one container on one network. A Policy says how its
+// traffic leaves the node: which destinations are masqueraded, to which addresses and
+// ports. Package ruleset makes nftables rules of both, package nft sends these to the
+// kernel, and package store keeps attachments as records on disk.
+//
+// Identity is the name of an attachment in the kernel: network/containerID/interface, as
+// the comment of map elements and the alias of links.
+//
+// # Debugging
+//
+// Policy.ID is the name of a policy's chain after "policy-". `masq-cni inspect -o json`
+// shows attachments and policies with the JSON keys of this package.
 package masq

@@ -1,20 +1,19 @@
 package masq
 
-// Evidence is what ADD found in the kernel of a container. It tells later whether the
-// container is gone: a name does not, since links are renamed, bridges are deleted and
-// made again, and results of other plugins name interfaces that the node never had.
+// Evidence holds kernel objects of a container that ADD found. When they no longer exist,
+// the container was removed. Names of interfaces prove nothing: links are renamed, bridges
+// are deleted and made again, and results of other plugins list interfaces that the node
+// never had.
 type Evidence struct {
-	// Boot is the ID of the kernel's boot. Nothing of an earlier boot is left.
+	// Boot is the ID of the kernel's boot. No container outlives a boot.
 	Boot string `json:"boot,omitempty"`
-	// NetNS is the container's network namespace; nil where it could not be
-	// identified.
+	// NetNS is the container's network namespace; nil if it could not be identified.
 	NetNS *NetNS `json:"netns,omitempty"`
-	// Links are the node's interfaces whose other end is in that namespace: each
-	// exists for as long as the namespace, unless it is deleted before. A bridge, a
-	// parent of macvlan or an uplink is none of them: it proves nothing about one
-	// container.
+	// Links are the node's interfaces with the other end in that namespace: each exists as
+	// long as the namespace, unless it is deleted before. A bridge, a parent of macvlan or an
+	// uplink is not listed, since it proves nothing about one container.
 	Links []HostLink `json:"links,omitempty"`
-	// Node is the network namespace of the node; nil in records of earlier programs and
+	// Node is the network namespace of the node; nil in records of earlier versions and
 	// before Linux 6.18.
 	Node *NodeNetNS `json:"node,omitempty"`
 }
@@ -22,25 +21,25 @@ type Evidence struct {
 // NodeNetNS identifies the network namespace of a node, as the kernel's file handles of
 // namespaces do (struct nsfs_file_handle of linux/nsfs.h).
 type NodeNetNS struct {
-	// ID is never given again before the next boot.
+	// ID is not reused before the next boot.
 	ID uint64 `json:"id"`
 	// Inode is the inode number of the namespace's file.
 	Inode uint32 `json:"inode"`
 }
 
-// NetNS identifies a network namespace, and where it can be looked up.
+// NetNS identifies a network namespace and the path of its file.
 type NetNS struct {
-	// Path is absolute; all but its last element are free of symbolic links.
+	// Path is absolute. Its directories are not symbolic links.
 	Path string `json:"path"`
 	// Device and Inode identify the namespace's file. The kernel reuses the numbers of
 	// a namespace that ended for a new one.
 	Device uint64 `json:"device"`
 	Inode  uint64 `json:"inode"`
-	// ID is never given again before the next boot. 0 before Linux 6.18.
+	// ID is not reused before the next boot. 0 before Linux 6.18.
 	ID uint64 `json:"id,omitempty"`
 	// DirDevice and DirInode identify the directory of Path. A process for which Path
 	// is in another directory, for example in a container, cannot conclude from a
-	// missing path that the namespace is gone.
+	// missing path that the namespace was removed.
 	DirDevice uint64 `json:"dirDevice,omitempty"`
 	DirInode  uint64 `json:"dirInode,omitempty"`
 	// PIDNS is the inode of the PID namespace that the number in a Path such as
@@ -50,16 +49,15 @@ type NetNS struct {
 
 // HostLink is an interface of the node.
 type HostLink struct {
-	// Index stays the same when the interface is renamed. 0 where it is not known.
+	// Index stays the same when the interface is renamed. 0 if it is not known.
 	Index int    `json:"index,omitempty"`
 	Name  string `json:"name,omitempty"`
-	// Alias and Group find the interface where its index has changed. An empty Alias
-	// finds none.
+	// Alias and Group find the interface if its index has changed. An empty Alias finds none.
 	Alias string `json:"alias,omitempty"`
 	Group uint32 `json:"group,omitempty"`
 }
 
-// HostLink is the host's end of the link that the plugin makes for an attachment.
+// HostLink returns the host's end of the link that the plugin makes for an attachment.
 func (a Attachment) HostLink(index int) HostLink {
 	l := HostLink{Index: index, Name: a.HostName(), Alias: a.Identity(), Group: UncheckedGroup}
 	if a.SpoofCheck {
@@ -71,15 +69,14 @@ func (a Attachment) HostLink(index int) HostLink {
 // IsManagedGroup reports whether links of a group are made by the plugin.
 func IsManagedGroup(group uint32) bool { return group == CheckedGroup || group == UncheckedGroup }
 
-// NetNSState is the state of a network namespace, as far as this process can determine
-// it.
+// NetNSState is the state of a network namespace, as this process can determine it.
 type NetNSState uint8
 
 const (
-	// NetNSUnknown says that the namespace cannot be looked up here.
+	// NetNSUnknown says that this process cannot determine the state.
 	NetNSUnknown NetNSState = iota
 	// NetNSAlive says that the path leads to the namespace.
 	NetNSAlive
-	// NetNSRemoved says that the path is gone, or leads to another namespace.
+	// NetNSRemoved says that the path does not exist or leads to another namespace.
 	NetNSRemoved
 )

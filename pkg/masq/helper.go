@@ -2,34 +2,33 @@ package masq
 
 import "slices"
 
-// Helper is a protocol whose payload names addresses or ports, and the ports
-// that its control connections go to.
+// Helper is a protocol that carries addresses or ports in its payload, and the ports of its
+// control connections.
 type Helper struct {
 	Name  string   `json:"name"`
 	Ports []uint16 `json:"ports"`
 }
 
-// Assignment is one way in which the kernel offers a helper.
+// Assignment is one helper of the kernel for a protocol.
 type Assignment struct {
-	Kernel   string // its name there
-	Protocol string // of the control connection: "tcp" or "udp"
-	Port     uint16 // the one that the protocol is assigned
+	Kernel   string // the kernel's name of the helper
+	Protocol string // "tcp" or "udp", for the control connection
+	Port     uint16 // assigned to the protocol
 	IPv4Only bool
 }
 
-// HelperKind describes a helper that Linux has. Source: the calls of
+// HelperKind describes a helper of Linux. Source: the calls of
 // nf_ct_helper_init in net/netfilter/nf_conntrack_*.c and
 // net/ipv4/netfilter/nf_nat_*.c of Linux 6.18.
 type HelperKind struct {
 	Name   string
-	Module string // what a kernel that lacks it has to load
-	NAT    string // the module that translates the payload; "": nothing to translate
+	Module string // the kernel module
+	NAT    string // the module that translates the payload; "" for none
 	Assign []Assignment
 }
 
-// HelperKinds lists the conntrack helpers of Linux, by the name that a
-// configuration uses. snmp_trap (udp 162), which nf_nat_snmp_basic brings, is not
-// offered by itself.
+// HelperKinds lists the conntrack helpers of Linux by their names in a configuration.
+// snmp_trap (udp 162) is part of nf_nat_snmp_basic and is not a helper of its own.
 var HelperKinds = []HelperKind{
 	{"amanda", "nf_conntrack_amanda", "nf_nat_amanda", []Assignment{{"amanda", "udp", 10080, false}}},
 	{"ftp", "nf_conntrack_ftp", "nf_nat_ftp", []Assignment{{"ftp", "tcp", 21, false}}},
@@ -44,7 +43,7 @@ var HelperKinds = []HelperKind{
 	{"tftp", "nf_conntrack_tftp", "nf_nat_tftp", []Assignment{{"tftp", "udp", 69, false}}},
 }
 
-// HelperNames are the names of HelperKinds.
+// HelperNames returns the names of HelperKinds.
 func HelperNames() []string {
 	var out []string
 	for _, k := range HelperKinds {
@@ -53,7 +52,7 @@ func HelperNames() []string {
 	return out
 }
 
-// Ports are those that the protocol is assigned, in ascending order.
+// Ports returns the ports that are assigned to the protocol, in ascending order.
 func (k HelperKind) Ports() []uint16 {
 	var out []uint16
 	for _, a := range k.Assign {
@@ -63,7 +62,7 @@ func (k HelperKind) Ports() []uint16 {
 	return slices.Compact(out)
 }
 
-// HelperKindOf finds a helper by the name that a configuration uses.
+// HelperKindOf returns the helper with this name in a configuration.
 func HelperKindOf(name string) (HelperKind, bool) {
 	i := slices.IndexFunc(HelperKinds, func(k HelperKind) bool { return k.Name == name })
 	if i < 0 {

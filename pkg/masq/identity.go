@@ -2,8 +2,8 @@ package masq
 
 import "strings"
 
-// ParseIdentity returns the key of an identity. ok is false for a text that is none, and
-// for an identity that was shortened, from which the key does not follow.
+// ParseIdentity returns the key of an identity. ok is false if the text is not an identity,
+// or is a shortened one, which does not contain the key.
 func ParseIdentity(identity string) (k Key, ok bool) {
 	parts := strings.Split(identity, "/")
 	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || parts[2] == "" {

@@ -5,27 +5,26 @@ import (
 	"net/netip"
 )
 
-// Link is what a record says of a link that the plugin made.
+// Link describes a link that the plugin made, as its record has it.
 type Link struct {
 	NetNS string // path of the container's network namespace at ADD
-	MTU   int    // in bytes; 0 where it is not known
-	// HostMAC is the MAC of the host's end, empty where it is not known.
+	MTU   int    // in bytes; 0 if it is not known
+	// HostMAC is the MAC of the host's end; empty if it is not known.
 	HostMAC string
-	// Prefixes are the container's addresses with their prefix lengths, and Routes its
-	// routes beside the default ones. Records of earlier versions have neither: where
-	// Prefixes is empty, both are unknown.
+	// Prefixes are the container's addresses with prefix lengths. Routes are its configured
+	// routes. Records of earlier versions have neither: if Prefixes is empty, both are unknown.
 	Prefixes []netip.Prefix
 	Routes   []Route
 }
 
-// Validate reports values that no Add can have written.
-func (w Link) Validate() error {
-	for _, p := range w.Prefixes {
+// Validate reports values that ADD cannot have written.
+func (l Link) Validate() error {
+	for _, p := range l.Prefixes {
 		if !p.IsValid() || p.Addr().Zone() != "" {
 			return fmt.Errorf("prefix %q cannot be a container's address", p)
 		}
 	}
-	for _, r := range w.Routes {
+	for _, r := range l.Routes {
 		if !r.Dst.IsValid() {
 			return fmt.Errorf("route to %q has no destination", r.Dst)
 		}

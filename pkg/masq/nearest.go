@@ -6,14 +6,14 @@ import (
 	"unicode"
 )
 
-// Nearest returns the candidate that a misspelled word probably means, or "".
-// A third of the letters may be wrong; upper and lower case do not count. A candidate
-// with a further word inside is another key, and not a misspelling.
+// Nearest returns the candidate that is most similar to a misspelled word, or "". A third of
+// the letters may differ; upper and lower case are equal. A key that has all words of a
+// candidate and one more is another key, not a misspelling.
 func Nearest(word string, candidates []string) string {
 	best, least := "", max(1, min(3, len(word)/3))+1
 	for _, c := range candidates {
 		if d := len(word) - len(c); d >= least || -d >= least {
-			continue // also keeps a word of a megabyte from being compared
+			continue // this also skips very long words, which are slow to compare
 		}
 		if hasFurtherWord(word, c) {
 			continue
@@ -25,8 +25,8 @@ func Nearest(word string, candidates []string) string {
 	return best
 }
 
-// distance is the number of letters to insert, delete, replace or swap with
-// their neighbour to get from a to b (optimal string alignment).
+// distance returns the optimal string alignment distance: the number of letters of a to
+// insert, delete, replace or swap with the next letter to get b.
 func distance(a, b string) int {
 	var before, last, row []int
 	for j := range len(b) + 1 {
@@ -50,8 +50,8 @@ func distance(a, b string) int {
 	return last[len(b)]
 }
 
-// hasFurtherWord reports whether a key in camel case consists of all words of another,
-// in their order, and at least one more.
+// hasFurtherWord reports whether a key in camel case has all words of another key, in the
+// same order, and at least one more.
 func hasFurtherWord(key, other string) bool {
 	words, want := camelWords(key), camelWords(other)
 	if len(words) <= len(want) {
@@ -65,8 +65,7 @@ func hasFurtherWord(key, other string) bool {
 	return len(want) == 0
 }
 
-// camelWords splits s before each upper case letter that follows another kind of
-// character.
+// camelWords splits s before each upper case letter that follows another character.
 func camelWords(s string) []string {
 	var out []string
 	last := 0

@@ -11,71 +11,67 @@ import (
 	"slices"
 )
 
-// Policy says how the traffic of an attachment leaves the node. Its field names
-// in JSON are those of the CNI configuration.
+// Policy says how the traffic of an attachment leaves the node. Its JSON keys
+// are the keys of the CNI configuration.
 type Policy struct {
-	// Node says that the network names no policy of its own, so that the node's
-	// applies, whatever it becomes.
+	// Node says that the network has no policy, so that the node's policy applies, also when
+	// it changes.
 	Node bool `json:"node,omitempty"`
-	// EgressDirect opts out: every destination is reached with the source
-	// address unchanged.
+	// EgressDirect opts out: the source address stays for every destination.
 	EgressDirect bool `json:"egressDirect,omitempty"`
-	// NonMasquerade and Masquerade decide by the longest prefix which
-	// destinations are direct. A destination in neither is masqueraded.
+	// NonMasquerade and Masquerade decide by the longest prefix which destinations are
+	// direct. A destination in neither list is masqueraded.
 	NonMasquerade []netip.Prefix `json:"nonMasqueradeCIDRs,omitempty"`
 	Masquerade    []netip.Prefix `json:"masqueradeCIDRs,omitempty"`
-	// Subnets are the network's own. They are direct unless Masquerade has a
-	// prefix as long or longer.
+	// Subnets are the network's subnets. They are direct unless Masquerade has a prefix of the
+	// same length or longer.
 	Subnets []netip.Prefix `json:"subnets,omitempty"`
 	// LinkLocal4 and LinkLocal6 masquerade link-local destinations too.
 	LinkLocal4 bool `json:"masqLinkLocal,omitempty"`
 	LinkLocal6 bool `json:"masqLinkLocalIPv6,omitempty"`
-	// SNATAddresses are the egress addresses to choose from for each
-	// connection. With none of a family, the kernel takes the address of the
-	// uplink.
+	// SNATAddresses are the egress addresses. One of them is selected for each connection. If
+	// a family has none, the kernel uses the address of the uplink.
 	SNATAddresses []netip.Addr `json:"snatAddresses,omitempty"`
-	// SNATRouted are addresses of SNATAddresses that are routed to the node without
-	// being its own. The other addresses are used while the node has them.
+	// SNATRouted are addresses of SNATAddresses that are routed to the node and that no
+	// interface has. The other addresses are used while the node has them.
 	SNATRouted []netip.Addr `json:"snatAddressesRouted,omitempty"`
-	// ToPorts are the source ports to choose from; with none, the kernel does.
-	// Sources below 1024 are exempt and keep a privileged port.
+	// ToPorts are the source ports. If it is empty, the kernel selects any port. A connection
+	// from a port below 1024 keeps a privileged port.
 	ToPorts []PortRange `json:"toPorts,omitempty"`
-	// RandomFully draws the source port at random.
+	// RandomFully selects the source port at random.
 	RandomFully bool     `json:"randomFully"`
 	MSSClamp    Clamp    `json:"mssClamp"`
 	Helpers     []Helper `json:"helpers,omitempty"`
-	// DropInvalid drops what conntrack calls invalid: it would leave untranslated.
+	// DropInvalid drops packets that conntrack calls invalid: they would leave untranslated.
 	DropInvalid bool `json:"dropInvalid"`
-	// AllowAnnotations are the annotations that pods may use, by their full names; nil
-	// for the default: see Allows. It makes no rules, so it is not part of the ID. In the
-	// policy of an attachment it is its network's own list.
+	// AllowAnnotations are the full names of the annotations that pods may use; nil for the
+	// default: see Allows. It has no rules, so it is not part of the ID. In the policy of an
+	// attachment it is the list of its network.
 	AllowAnnotations []string `json:"allowAnnotations,omitzero"`
-	// AcceptOtherLinks accepts new flows with the attachment's address that enter by
-	// another link than the attachment's. Without SpoofCheck they are accepted anyway.
+	// AcceptOtherLinks accepts new flows with the attachment's address that enter by another
+	// link. Without SpoofCheck they are always accepted.
 	AcceptOtherLinks bool `json:"acceptOtherLinks,omitempty"`
 }
 
-// The bounds of a policy that somebody writes.
+// The limits of a configured policy.
 const (
-	// MaxPrefixes bounds each list of prefixes. Lists of destinations have tens; a
-	// set of thousands is put into the kernel anew for each policy.
+	// MaxPrefixes limits each list of prefixes. Usual lists have tens of prefixes, and
+	// each policy has its own set in the kernel.
 	MaxPrefixes = 1024
-	// MaxSNATAddresses bounds SNATAddresses: the kernel chooses among them by a map
-	// whose size is theirs.
+	// MaxSNATAddresses limits SNATAddresses, which are the elements of a map in the kernel.
 	MaxSNATAddresses = 64
-	// MaxMappings bounds, per family, egress addresses times port ranges: the
-	// ruleset has a rule, or an element, for each pair.
+	// MaxMappings limits, for each family, egress addresses times port ranges: the ruleset has
+	// a rule or an element for each pair.
 	MaxMappings = 256
 )
 
-// Default is the policy of a network that asks for nothing in particular.
+// Default returns the policy of a network without configuration.
 func Default() Policy {
 	return Policy{RandomFully: true, MSSClamp: ClampPMTU, DropInvalid: true}
 }
 
-// Validate reports every field that cannot be carried out, each with its key and
-// value. A policy from a file or from another program has to pass it before it
-// becomes rules.
+// Validate reports all invalid values, each with its key. A policy from outside is
+// validated before rules are made of it.
 func (p Policy) Validate() error {
 	var errs []error
 	prefixes := func(key string, all []netip.Prefix) {
@@ -100,24 +96,24 @@ func (p Policy) Validate() error {
 	}
 	for _, r := range p.ToPorts {
 		if r.First < 1 || r.First > r.Last {
-			errs = append(errs, fmt.Errorf("toPorts: %q is upside down or out of 1-65535", r))
+			errs = append(errs, fmt.Errorf("toPorts: %q is reversed or not within 1-65535", r))
 		}
 	}
 	for _, h := range p.Helpers {
 		if _, ok := HelperKindOf(h.Name); !ok {
-			errs = append(errs, fmt.Errorf("helpers: there is no helper %q", h.Name))
+			errs = append(errs, fmt.Errorf("helpers: %q is not a helper", h.Name))
 		}
 	}
 	for _, a := range p.AllowAnnotations {
 		if !slices.Contains(Annotations, a) {
-			errs = append(errs, fmt.Errorf("allowAnnotations: there is no annotation %q", a))
+			errs = append(errs, fmt.Errorf("allowAnnotations: %q is not an annotation", a))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// canonical returns the policy with its lists sorted and without repetition, so
-// that two ways to write the same policy are equal.
+// canonical returns the policy with sorted lists without repetitions, so that equal
+// policies have equal digests.
 func (p Policy) canonical() Policy {
 	sortPrefixes := func(in []netip.Prefix) []netip.Prefix {
 		out := slices.Clone(in)
@@ -147,12 +143,12 @@ func (p Policy) canonical() Policy {
 	return p
 }
 
-// ID is a short name that differs between policies that differ. The policy's chain
-// and sets carry it in their names.
+// ID returns a short name, which is part of the names of the policy's chain and sets.
+// Policies that differ have different IDs.
 //
-// The node's policy keeps its name when its content changes: then the rules of its
-// chain change, and the elements that lead to the chain, with what they have
-// counted, stay.
+// The ID of the node's policy does not depend on its content. When the content changes, the
+// rules of its chain are replaced, and the map elements that lead to the chain stay, with
+// their counters.
 func (p Policy) ID() string {
 	if p.Node {
 		return "node-" + Policy{Node: true, EgressDirect: p.EgressDirect, Subnets: p.Subnets}.digest(4)
@@ -160,27 +156,26 @@ func (p Policy) ID() string {
 	return p.digest(6)
 }
 
-// digest is 2n hexadecimal digits that differ between policies that say something
-// different.
+// digest returns 2n hexadecimal digits of a digest of the policy.
 func (p Policy) digest(n int) string {
 	text, err := json.Marshal(p.canonical())
 	if err != nil {
-		panic(err) // every field marshals: they are numbers, addresses and texts
+		panic(err) // unreachable: all fields are numbers, addresses and strings
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:n])
 }
 
-// Digest is longer than ID, and differs between all policies that say something
-// different.
+// Digest returns a digest of the whole policy. Unlike ID, it depends on the content also for
+// the node's policy.
 func (p Policy) Digest() string { return p.digest(sha256.Size) }
 
 // Equal reports whether two policies make the same rules.
 func (p Policy) Equal(o Policy) bool { return p.Digest() == o.Digest() }
 
-// For returns the node's policy p as it applies to an attachment that had the
-// node's policy old: with the attachment's own subnets, and with the pod's choice if it
-// is allowed. The network's list decides, or the node's if the network gives none.
+// For returns the node's policy p for an attachment that had the node's policy old: with
+// the attachment's subnets, and with the pod's opt-out if the network's list of annotations
+// or, without that, the node's list allows it.
 func (p Policy) For(old Policy) Policy {
 	if old.AllowAnnotations != nil {
 		p.AllowAnnotations = old.AllowAnnotations

@@ -107,10 +107,10 @@ func TestParseToPorts(t *testing.T) {
 		{"20000-29999", "[20000-29999]", ""},
 		{"1000-2000", "", `"1000-2000" has privileged ports, those below 1024`},
 		{"20000-29999, 40000", "[20000-29999 40000-40000]", ""},
-		{"29999-20000", "", `"29999-20000" is upside down: 29999 is above 20000`},
+		{"29999-20000", "", `"29999-20000" is reversed: 29999 is above 20000`},
 		{"0-10", "", `"0-10": port 0 is not within 1-65535`},
 		{"1-65536", "", `"1-65536": port 65536 is not within 1-65535`},
-		{"a-b,5-4", "", `"a-b" is not a port range such as "20000-29999"` + "\n" + `"5-4" is upside down: 5 is above 4`},
+		{"a-b,5-4", "", `"a-b" is not a port range such as "20000-29999"` + "\n" + `"5-4" is reversed: 5 is above 4`},
 		{"2000-3000,3000-4000", "", `"3000-4000" overlaps "2000-3000"`},
 		{"-", "", `"-" is not a port range such as "20000-29999"`},
 	} {

@@ -12,7 +12,7 @@ type PortRange struct {
 	First, Last uint16
 }
 
-// ParsePortRange reads "20000-29999" or "20000".
+// ParsePortRange parses "20000-29999" or "20000".
 func ParsePortRange(s string) (PortRange, error) {
 	first, last, found := strings.Cut(s, "-")
 	if !found {
@@ -33,7 +33,7 @@ func ParsePortRange(s string) (PortRange, error) {
 		*p.to = uint16(n)
 	}
 	if r.First > r.Last {
-		return PortRange{}, fmt.Errorf("%q is upside down: %d is above %d", s, r.First, r.Last)
+		return PortRange{}, fmt.Errorf("%q is reversed: %d is above %d", s, r.First, r.Last)
 	}
 	return r, nil
 }
@@ -60,13 +60,13 @@ func parsePortRanges(s string) (out []PortRange, errs []error) {
 	return out, errs
 }
 
-// PortsRemedy says how the source ports of a policy are written.
+// PortsRemedy is the remedy for invalid source ports of a policy.
 const PortsRemedy = "give FIRST-LAST within 1024-65535, several separated by commas"
 
-// firstUnprivileged is the first port that a program may use without privilege.
+// firstUnprivileged is the lowest port that an unprivileged program may use.
 const firstUnprivileged = 1024
 
-// ParseToPorts reads the source ports that a policy chooses from.
+// ParseToPorts parses the source ports of a policy, and returns all problems.
 func ParseToPorts(s string) ([]PortRange, []Problem) {
 	if n := strings.Count(s, ",") + 1; n > MaxMappings {
 		return nil, []Problem{{fmt.Sprintf("has %d ranges", n), fmt.Sprintf("give at most %d", MaxMappings)}}
@@ -77,8 +77,8 @@ func ParseToPorts(s string) ([]PortRange, []Problem) {
 		out = append(out, Problem{Clip(err.Error()), PortsRemedy})
 	}
 	for _, r := range ranges {
-		// Sources below 1024 are exempt from the range; ports below 1024 in it
-		// would go to sources that are not privileged.
+		// Connections from ports below 1024 are exempt from the range, so an unprivileged
+		// program would get these ports.
 		if r.First < firstUnprivileged {
 			out = append(out, Problem{
 				fmt.Sprintf("%q has privileged ports, those below %d", r, firstUnprivileged),
@@ -89,8 +89,8 @@ func ParseToPorts(s string) ([]PortRange, []Problem) {
 	return ranges, out
 }
 
-// TooManyPairs says what is wrong with a number of port ranges for these egress
-// addresses, if anything is.
+// TooManyPairs returns the problem if a number of port ranges and these egress addresses
+// exceed MaxMappings, and "" otherwise.
 func TooManyPairs(ranges int, egress []netip.Addr) string {
 	for _, f := range Families {
 		addresses := len(Policy{SNATAddresses: egress}.SNATAddressesOf(f))
@@ -101,10 +101,10 @@ func TooManyPairs(ranges int, egress []netip.Addr) string {
 	return ""
 }
 
-// Size is the number of ports in the range.
+// Size returns the number of ports in the range.
 func (r PortRange) Size() int { return int(r.Last) - int(r.First) + 1 }
 
-// String is the range as it is written: "20000-29999".
+// String returns the range as in a configuration: "20000-29999".
 func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.First, r.Last) }
 
 // MarshalText implements encoding.TextMarshaler.

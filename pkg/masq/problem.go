@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// Problem is what is wrong with a text from outside, and what to do. Whoever
-// reports it says before it which text, and where it stands.
+// Problem says what is wrong with a value of a configuration, and the remedy. The caller
+// adds the value and its place.
 type Problem struct{ Wrong, Remedy string }
 
-// String is the end of a message.
-func (c Problem) String() string { return c.Wrong + "; " + c.Remedy }
+// String returns the end of a message, for after the value.
+func (p Problem) String() string { return p.Wrong + "; " + p.Remedy }
 
-// ParsePrefix reads a prefix strictly.
+// ParsePrefix parses a prefix. It accepts neither an address nor bits beyond the length.
 func ParsePrefix(s string) (netip.Prefix, *Problem) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
@@ -22,11 +22,11 @@ func ParsePrefix(s string) (netip.Prefix, *Problem) {
 		return netip.Prefix{}, &Problem{"is not a prefix", "give one such as \"10.0.0.0/8\" or \"fd00::/8\""}
 	}
 	if a := p.Addr(); a.Is4In6() {
-		mend := "write it as IPv4"
+		remedy := "write it as IPv4"
 		if mapped := p.Bits() - 96; mapped >= 0 {
-			mend = "write " + Quote(netip.PrefixFrom(a.Unmap(), mapped).Masked().String())
+			remedy = "write " + Quote(netip.PrefixFrom(a.Unmap(), mapped).Masked().String())
 		}
-		return netip.Prefix{}, &Problem{"is IPv4 mapped into IPv6", mend}
+		return netip.Prefix{}, &Problem{"is IPv4 mapped into IPv6", remedy}
 	}
 	if p != p.Masked() {
 		return netip.Prefix{}, &Problem{"has bits beyond its length", "write " + Quote(p.Masked().String())}
@@ -36,14 +36,14 @@ func ParsePrefix(s string) (netip.Prefix, *Problem) {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// ParseEgressAddress reads an address that packets can leave a node with.
+// ParseEgressAddress parses an address that can be the source of a node's packets.
 func ParseEgressAddress(s string) (netip.Addr, *Problem) {
-	const mend = "give an address that the node is reached at, such as \"192.0.2.1\""
+	const remedy = "give an address that the node is reached at, such as \"192.0.2.1\""
 	a, err := netip.ParseAddr(s)
 	var wrong string
 	switch {
 	case err != nil && strings.Contains(s, "/"):
-		return netip.Addr{}, &Problem{"is not an address: it has a prefix length", "give each address by itself"}
+		return netip.Addr{}, &Problem{"is not an address: it has a prefix length", "give addresses without prefix lengths"}
 	case err != nil:
 		wrong = "is not an address"
 	case a.Zone() != "":
@@ -63,5 +63,5 @@ func ParseEgressAddress(s string) (netip.Addr, *Problem) {
 	default:
 		return a, nil
 	}
-	return netip.Addr{}, &Problem{wrong, mend}
+	return netip.Addr{}, &Problem{wrong, remedy}
 }

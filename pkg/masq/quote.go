@@ -5,10 +5,10 @@ import (
 	"unicode/utf8"
 )
 
-// MaxQuoted is how many bytes of a text from outside a message repeats.
+// MaxQuoted is the number of bytes of a text from outside that a message quotes.
 const MaxQuoted = 120
 
-// Clip cuts a text to what a message can hold.
+// Clip shortens a text to MaxQuoted bytes, at the start of a character.
 func Clip(s string) string {
 	if len(s) <= MaxQuoted {
 		return s
@@ -20,6 +20,6 @@ func Clip(s string) string {
 	return s[:n] + "..."
 }
 
-// Quote makes text from outside harmless: cut to size, one line, no terminal
-// escapes.
+// Quote returns a text from outside for a message: shortened, on one line, and without
+// terminal escapes.
 func Quote(s string) string { return strconv.Quote(Clip(s)) }

@@ -6,13 +6,12 @@ import (
 	"net/netip"
 )
 
-// Route is one route of a container, as IPAM or a configuration gives it. Attributes
-// that are zero are left to the kernel.
+// Route is one route of a container, from IPAM or a configuration. For zero attributes the
+// kernel's defaults apply.
 type Route struct {
 	Dst netip.Prefix `json:"dst"`
-	// GW is the next hop that the configuration names, if it names one. A link
-	// with two ends has one next hop, whatever it is called: each route goes
-	// to the host's end.
+	// GW is the configured next hop, if any. It has no effect: a link has two ends, and each
+	// route leads to the host's end.
 	GW netip.Addr `json:"gw,omitzero"`
 	// The attributes of CNI 1.1.0: packet and segment size in bytes, metric, routing
 	// table (0 is main) and scope (0 is global).
@@ -33,8 +32,8 @@ const (
 	uint32Max   = 1<<32 - 1
 )
 
-// Validate reports every attribute that a link with this MTU, in bytes, cannot have,
-// each by its key.
+// Validate reports all attributes that are invalid for a link with this MTU in bytes, each
+// with its key.
 func (r Route) Validate(linkMTU int) error {
 	var errs []error
 	fault := func(key string, value int, format string, a ...any) {

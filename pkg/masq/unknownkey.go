@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// otherProductKeys are keys of other products, in lower case, and what to do instead.
+// otherProductKeys are keys of other products, in lower case, and the remedy for each.
 var otherProductKeys = map[string]string{
 	// Tencent TKE's ip-masq-agent, from 2.6.1: sources that are not masqueraded.
 	"nonmasqueradesrccidrs": "it is a key of Tencent's ip-masq-agent; remove it, and give pods that are to keep their address the annotation masq-cni.dev/egress: direct",
@@ -14,10 +14,10 @@ var otherProductKeys = map[string]string{
 	"forcemasqueradecidrs": `write "masqueradeCIDRs"`,
 }
 
-// UnknownKey says what to do about a key that is none of known.
+// UnknownKey returns the remedy for a key that is not one of known.
 func UnknownKey(key string, known []string) string {
-	if instead, ok := otherProductKeys[strings.ToLower(key)]; ok {
-		return instead
+	if remedy, ok := otherProductKeys[strings.ToLower(key)]; ok {
+		return remedy
 	}
 	if near := Nearest(key, known); near != "" {
 		return fmt.Sprintf("did you mean %q? If not, remove it", near)

@@ -12,7 +12,7 @@ func TestSNATAddresses(t *testing.T) {
 	in := func(list string) string { return `{"snatAddresses": ` + list + `}` }
 	const at = "f:1:20: snatAddresses: "
 	checkFaults(t, []faulty{
-		{"prefix", in(`["192.0.2.1/32"]`), at + `"192.0.2.1/32" is not an address: it has a prefix length; give each address by itself`},
+		{"prefix", in(`["192.0.2.1/32"]`), at + `"192.0.2.1/32" is not an address: it has a prefix length; give addresses without prefix lengths`},
 		{"none", in(`["eth0"]`), at + `"eth0" is not an address` + such},
 		{"zone", in(`["fe80::1%eth0"]`), at + `"fe80::1%eth0" has a zone` + such},
 		{"unspecified", in(`["0.0.0.0"]`), at + `"0.0.0.0" is the unspecified address` + such},

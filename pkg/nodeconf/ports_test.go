@@ -19,7 +19,7 @@ func TestToPorts(t *testing.T) {
 		{"number", "toPorts: 20000", "f:1:10: toPorts: 20000 is a number" + mend},
 		{"list", "toPorts: [20000-29999]", `f:1:10: toPorts: "[\"20000-29999\"]" is a list` + mend},
 		{"null", "toPorts:", "f:1:9: toPorts: null is not allowed here" + mend},
-		{"upside down", "toPorts: 30000-20000", `f:1:10: toPorts: "30000-20000" is not valid: "30000-20000" is upside down: 30000 is above 20000` + mend},
+		{"reversed", "toPorts: 30000-20000", `f:1:10: toPorts: "30000-20000" is not valid: "30000-20000" is reversed: 30000 is above 20000` + mend},
 		{"privileged", "toPorts: 1000-2000", `f:1:10: toPorts: "1000-2000" is not valid: "1000-2000" has privileged ports, those below 1024; give ports of 1024-65535`},
 		{"date", "toPorts: 2001-01-01", `f:1:10: toPorts: "2001-01-01" is not valid: "2001-01-01" is not a port range such as "20000-29999"` + mend},
 		{

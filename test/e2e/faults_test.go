@@ -38,7 +38,7 @@ var faulty = []struct {
 	{"misaligned", keys{"nonMasqueradeCIDRs": []string{"10.0.0.1/8"}}, []string{"nonMasqueradeCIDRs", "10.0.0.1/8", "10.0.0.0/8"}},
 	{"no prefix", keys{"masqueradeCIDRs": []string{"ten"}}, []string{"masqueradeCIDRs", "ten"}},
 	{"no address", keys{"snatAddresses": []string{"192.0.2.2/24"}}, []string{"snatAddresses", "192.0.2.2/24"}},
-	{"upside down", keys{"toPorts": "30000-20000"}, []string{"toPorts", "30000-20000"}},
+	{"reversed", keys{"toPorts": "30000-20000"}, []string{"toPorts", "30000-20000"}},
 	{"clamp", keys{"mssClamp": "narrow"}, []string{"mssClamp", "narrow"}},
 	{"helper", keys{"helpers": keys{"gopher": []int{70}}}, []string{"helpers", "gopher"}},
 	{"relative", keys{"stateDir": "run/masq"}, []string{"stateDir", "run/masq"}},
