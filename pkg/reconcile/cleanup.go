@@ -44,11 +44,11 @@ func (c *cleanup) isDue(records []*store.Record) bool {
 // restores retired records with a container that exists. It logs leases, which only the
 // IPAM plugin can release.
 func (c *cleanup) run(now time.Time, records []*store.Record) (removed, restored int, err error) {
-	q := &store.Inquiry{Probes: c.evidence, Whole: c.records.Get}
+	check := &store.ContainerCheck{Probes: c.evidence, ReadRecord: c.records.Get}
 	stale := map[masq.Key]time.Time{}
 	var errs []error
 	for _, r := range records {
-		v, err := q.Judge(r)
+		v, err := check.Check(r)
 		since, known := c.stale[r.Key]
 		switch {
 		case err != nil:
@@ -57,7 +57,7 @@ func (c *cleanup) run(now time.Time, records []*store.Record) (removed, restored
 				stale[r.Key] = since
 			}
 			continue
-		case v.Gone == "":
+		case v.GoneReason == "":
 			continue
 		case !known:
 			since = now
@@ -72,10 +72,10 @@ func (c *cleanup) run(now time.Time, records []*store.Record) (removed, restored
 		}
 		removed++
 		c.log.Warn("stale attachment: its container no longer exists and DEL was not called; its rules are removed; a lease is left to its IPAM plugin",
-			withLease(*r, "attachment", r.Identity(), "proof", v.Gone, "for", now.Sub(since))...)
+			withLease(*r, "attachment", r.Identity(), "proof", v.GoneReason, "for", now.Sub(since))...)
 	}
 	c.stale = stale
-	restored, err = c.restore(now, q)
+	restored, err = c.restore(now, check)
 	return removed, restored, errors.Join(append(errs, err)...)
 }
 
@@ -99,7 +99,7 @@ func (c *cleanup) retire(now time.Time, r *store.Record, v store.Verdict) error 
 
 // restore puts retired records back into use if their container exists, and deletes
 // retired records that are too old or too many.
-func (c *cleanup) restore(now time.Time, q *store.Inquiry) (restored int, err error) {
+func (c *cleanup) restore(now time.Time, check *store.ContainerCheck) (restored int, err error) {
 	if !c.read {
 		c.retired, err = c.records.Retired()
 		c.read = err == nil // after an error the next run reads them again
@@ -108,7 +108,7 @@ func (c *cleanup) restore(now time.Time, q *store.Inquiry) (restored int, err er
 	excess := len(c.retired) - maxRetired
 	kept := c.retired[:0]
 	for i, r := range c.retired {
-		v, err := q.Judge(&r.Record)
+		v, err := check.Check(&r.Record)
 		switch {
 		case err != nil:
 		case v.Alive && r.Ready:

@@ -28,8 +28,8 @@ func (c *Cache) compact(r store.Record) store.Record {
 	return r
 }
 
-// compactEvidence keeps the indexes of the links. store.Inquiry reads the rest again if a
-// link is missing.
+// compactEvidence keeps the indexes of the links. store.ContainerCheck reads the rest from
+// disk if a link is missing.
 func compactEvidence(e *masq.Evidence, intern func(string) string) *masq.Evidence {
 	if e == nil {
 		return nil

@@ -50,8 +50,8 @@
 //   - An untranslated flow: an attachment or source whose rules were missing began it, to a
 //     destination that its policy translates.
 //   - A translated flow: its egress address was removed from the node.
-//   - A stale attachment's record: store.Inquiry proves that its container no longer exists,
-//     for CleanupGrace. It is restored if the container turns up.
+//   - A stale attachment's record: store.ContainerCheck proves for CleanupGrace that its
+//     container no longer exists. It is restored if the container is found again.
 //   - A record of another node that shares the directory: its network namespace does not
 //     exist, for CleanupGrace.
 //   - A damaged record: a Rebuilder has written a new one from the kernel's state.

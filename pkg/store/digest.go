@@ -6,8 +6,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Digests are the digests of the keys of attachments that have a file in the directory of
-// records: a record that is ready, retired, incomplete or unreadable.
+// Digests is a set of digests of attachment keys: one for each attachment that has a file in
+// the directory of records. The file may be a retired, incomplete or unreadable record.
 type Digests map[string]bool
 
 // Has reports whether an attachment has a file.

@@ -29,9 +29,9 @@ func (r *Records) files(dir string) ([]fs.DirEntry, error) {
 	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return !strings.HasPrefix(e.Name(), r.node+"-") }), err
 }
 
-// within makes a directory and calls write, which writes a file there. It does both a
-// second time if another process removed the directory in between, with its last file.
-func within(dir string, write func() error) error {
+// writeIn makes a directory and calls write, which writes a file there. It does both again
+// if another process removed the directory in between, together with its last file.
+func writeIn(dir string, write func() error) error {
 	try := func() error {
 		if err := errors.Join(os.MkdirAll(dir, 0o700), safedir.CheckPrivate(dir)); err != nil {
 			return err

@@ -14,7 +14,7 @@ func TestWithinRemovedDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "dir")
 	for removals, want := range map[int]error{0: nil, 1: nil, 9: fs.ErrNotExist} {
 		writes := 0
-		err := within(dir, func() error {
+		err := writeIn(dir, func() error {
 			if writes++; writes <= removals {
 				if err := os.Remove(dir); err != nil {
 					return err

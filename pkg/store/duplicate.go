@@ -17,8 +17,8 @@ import (
 // Duplicate is an address that several attachments of the node have.
 type Duplicate struct {
 	Address netip.Addr
-	// Holders are the attachments in the order of their creation. The last attachment has
-	// the rules. Packets to the address follow the node's route.
+	// Holders are the attachments in the order of their creation. The rules of the address
+	// belong to the last attachment. The node's route decides which of them receives packets.
 	Holders []Record
 }
 
@@ -71,9 +71,10 @@ func (r *Records) markPath(k masq.Key) string {
 	return filepath.Join(r.markDir(), strings.TrimSuffix(filepath.Base(r.path(k)), ".json"))
 }
 
-// PutReplacing is Put for a record with Replaced. It also makes the mark.
+// PutReplacing is Put for a record whose field Replaced is set. It also writes the mark that
+// MarkedDuplicates reads.
 func (r *Records) PutReplacing(rec Record) error {
-	if err := within(r.markDir(), func() error { return os.WriteFile(r.markPath(rec.Key), nil, 0o600) }); err != nil {
+	if err := writeIn(r.markDir(), func() error { return os.WriteFile(r.markPath(rec.Key), nil, 0o600) }); err != nil {
 		return fmt.Errorf("mark a duplicate address: %w", err)
 	}
 	return r.Put(rec)

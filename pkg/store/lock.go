@@ -27,8 +27,8 @@ type Daemon struct {
 	// Listen is the first TCP address of metrics and /readyz, empty without one. With
 	// WebConfig, clients need TLS or a password.
 	Listen string `json:"listen,omitempty"`
-	// Health is another address of /readyz, ADDRESS:PORT or unix:/PATH, without TLS and
-	// passwords. It is empty if Listen is the only address.
+	// Health is an additional address of /readyz, ADDRESS:PORT or unix:/PATH, without TLS
+	// and passwords. It is empty if Listen is the only address.
 	Health string `json:"health,omitempty"`
 	// WebConfig is the file that configures TLS and passwords of TCP addresses.
 	WebConfig string `json:"webConfig,omitempty"`
@@ -39,8 +39,8 @@ type Daemon struct {
 	ConfigurationFault string `json:"configurationFault,omitempty"`
 }
 
-// Lock keeps a second masqd from the records: two that disagree would undo each other's
-// changes forever.
+// Lock prevents a second masqd from using the records: two with different configurations
+// would undo each other's changes forever.
 type Lock struct {
 	f *os.File
 
@@ -48,8 +48,8 @@ type Lock struct {
 	daemon Daemon
 }
 
-// Lock locks the records. Their directory must exist. The error is ErrLocked if another
-// process has locked them.
+// Lock locks the records. Their directory must exist (reconcile.NewCache makes it). The
+// error is ErrLocked if another process has locked them.
 func (r *Records) Lock() (*Lock, error) {
 	if err := r.CheckSafe(); err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ func (r *Records) natLogMark() string {
 	return filepath.Join(filepath.Dir(r.dir), "nat-log-"+r.node)
 }
 
-// MarkNATLog tells the plugin whether masqd keeps a NAT log on this node.
+// MarkNATLog records, for the plugin, whether masqd keeps a NAT log on this node.
 func (r *Records) MarkNATLog(kept bool) error {
 	if !kept {
 		return remove(r.natLogMark())

@@ -114,7 +114,8 @@ func remove(path string) error {
 	return nil
 }
 
-// Get returns the record of an attachment. found is false if it does not exist.
+// Get returns the record of an attachment. found is false if there is no record. The error
+// is a *ReadError if the record cannot be read.
 func (r *Records) Get(k masq.Key) (rec Record, found bool, err error) {
 	if err := r.CheckSafe(); err != nil {
 		return Record{}, false, err
@@ -141,8 +142,8 @@ func (r *Records) Delete(k masq.Key) error {
 	return errors.Join(errs...)
 }
 
-// Compare compares two records by the time of creation. If two attachments have one
-// address, the later attachment has its rules.
+// Compare compares two records by the time of creation. If two attachments have the same
+// address, the rules of the address belong to the later attachment.
 func Compare(a, b *Record) int {
 	if c := a.Created.Compare(b.Created); c != 0 {
 		return c
@@ -212,7 +213,7 @@ func (r *Records) read(filter func([]byte) bool) ([]Record, error) {
 	return out, errors.Join(errs...)
 }
 
-// Owns reports whether a path is the path of a record of this node.
+// Owns reports whether a path is the path of a record of this node, by its file name.
 func (r *Records) Owns(path string) bool {
 	base := filepath.Base(path)
 	return strings.HasPrefix(base, r.node+"-") && strings.HasSuffix(base, ".json")
@@ -242,8 +243,8 @@ func parseAt(path string, b []byte) (Record, error) {
 	return rec, nil
 }
 
-// Tidy removes temporary files of killed writers that have no record. It keeps files that
-// are younger than grace, because their writer may be running.
+// Tidy removes temporary files (.tmp) that killed writers left without a record. It keeps
+// files that are younger than grace, because their writer may be running.
 func (r *Records) Tidy(grace time.Duration) error {
 	files, err := r.files(r.dir)
 	if err != nil {

@@ -51,7 +51,7 @@ func (r *Records) PutRefusal(x Refusal) error {
 		return fmt.Errorf("record a refusal: %w", err)
 	}
 	path := r.refusalPath(x.Key, x.Pod)
-	err = within(r.refusalDir(), func() error {
+	err = writeIn(r.refusalDir(), func() error {
 		if err := replace(path, b); err != nil {
 			return err
 		}
@@ -65,7 +65,7 @@ func (r *Records) PutRefusal(x Refusal) error {
 	return r.TidyRefusals(x.Time)
 }
 
-// DeleteRefusal removes the refusal of a pod, if there is one, after a successful ADD.
+// DeleteRefusal removes the refusal of a pod, if there is one. ADD calls it when it succeeds.
 func (r *Records) DeleteRefusal(k masq.Key, p masq.Pod) error {
 	err := os.Remove(r.refusalPath(k, p))
 	switch {

@@ -35,8 +35,8 @@ func (r *Records) Retire(k masq.Key) error {
 	return nil
 }
 
-// Restore returns a retired record to use. If a new record with its key exists, Restore
-// removes the retired record, and restored is false.
+// Restore undoes Retire: All returns the record again. If a new record with its key exists,
+// Restore removes the retired record, and restored is false.
 func (r *Records) Restore(k masq.Key) (restored bool, err error) {
 	path := r.path(k)
 	err = unix.Renameat2(unix.AT_FDCWD, retiredPath(path), unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
@@ -49,8 +49,8 @@ func (r *Records) Restore(k masq.Key) (restored bool, err error) {
 	return true, nil
 }
 
-// Forget removes a retired record. It also removes its mark, unless a new record with its
-// key exists.
+// Forget removes a retired record. It also removes its mark of a duplicate address, unless
+// a new record with its key exists.
 func (r *Records) Forget(k masq.Key) error {
 	path := r.path(k)
 	errs := []error{remove(retiredPath(path))}
@@ -61,7 +61,7 @@ func (r *Records) Forget(k masq.Key) error {
 }
 
 // Retired returns the retired records, in the order in which they were retired. It
-// removes damaged records, and ignores records of a newer version.
+// removes damaged retired records, and ignores records of a newer version.
 func (r *Records) Retired() ([]Retired, error) {
 	files, err := r.files(r.dir)
 	if err != nil {

@@ -116,9 +116,9 @@ func (n *node) isLive(rec store.Record) (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	q := store.Inquiry{Probes: store.Probes{Boot: boot, HasLink: n.links.HasLink, Aliases: n.links.Aliases, NetNS: veth.NetNSState}}
-	v, err := q.Judge(&rec)
-	return v.Gone == "", err
+	q := store.ContainerCheck{Probes: store.Probes{Boot: boot, HasLink: n.links.HasLink, Aliases: n.links.Aliases, NetNS: veth.NetNSState}}
+	v, err := q.Check(&rec)
+	return v.GoneReason == "", err
 }
 
 // refusal is the error of an ADD that was given an address of a live container.

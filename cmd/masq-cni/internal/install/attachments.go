@@ -59,16 +59,16 @@ func liveAttachments(records *store.Records) ([]string, error) {
 		return nil, err
 	}
 	defer func() { _ = links.Close() }()
-	q := store.Inquiry{Probes: store.Probes{HasLink: links.HasLink, Aliases: links.Aliases, NetNS: veth.NetNSState}}
+	q := store.ContainerCheck{Probes: store.Probes{HasLink: links.HasLink, Aliases: links.Aliases, NetNS: veth.NetNSState}}
 	if q.Boot, err = veth.BootID(); err != nil {
 		return nil, err
 	}
 	for _, r := range kept {
-		v, err := q.Judge(&r)
+		v, err := q.Check(&r)
 		switch {
 		case err != nil:
 			return nil, err
-		case v.Gone != "":
+		case v.GoneReason != "":
 			delete(live, r.Identity())
 		case r.Policy != nil:
 			live[r.Identity()] = true

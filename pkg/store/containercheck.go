@@ -24,34 +24,34 @@ type Probes struct {
 type Verdict struct {
 	// Alive is true if the container exists.
 	Alive bool
-	// Gone is the proof, in words, that the container no longer exists. It is empty
-	// without a proof.
-	Gone string
+	// GoneReason says, for messages, why the container no longer exists. It is empty if that
+	// is not proven.
+	GoneReason string
 	// Certain is true if the proof cannot be wrong.
 	Certain bool
 }
 
-// Inquiry judges records. It lists the node's links at most once, and is therefore for
-// records of one moment.
-type Inquiry struct {
+// ContainerCheck finds out whether the containers of records still exist. It lists the
+// aliases of the node's links only once, so a ContainerCheck is for one pass over records.
+type ContainerCheck struct {
 	Probes
-	// Whole reads a record from disk if only part of its evidence is in memory. It is nil
-	// if all evidence is in memory.
-	Whole   func(masq.Key) (Record, bool, error)
-	aliases map[masq.HostLink]bool
+	// ReadRecord reads a record from disk. Check calls it for a record that has only part
+	// of its evidence in memory. It is nil if all evidence is in memory.
+	ReadRecord func(masq.Key) (Record, bool, error)
+	aliases    map[masq.HostLink]bool
 }
 
-// Judge weighs the evidence of a record. A container is gone if its network namespace is
-// gone or, if the state of that is unknown, if every link that ended in it is gone. It is
-// alive if the namespace or one of the links exists. Without evidence the result is the
-// zero Verdict.
-func (q *Inquiry) Judge(r *Record) (Verdict, error) {
-	if e := r.Evidence; e != nil && e.Boot != "" && q.Boot != "" && e.Boot != q.Boot {
-		return Verdict{Gone: "the node was rebooted after ADD", Certain: true}, nil
+// Check looks for the container of a record in the kernel. The container is alive if its
+// network namespace or one of its links exists. It is gone if the namespace does not exist.
+// If the state of the namespace is unknown, it is gone if none of its links exists. A record
+// without evidence gives the zero Verdict.
+func (c *ContainerCheck) Check(r *Record) (Verdict, error) {
+	if e := r.Evidence; e != nil && e.Boot != "" && c.Boot != "" && e.Boot != c.Boot {
+		return Verdict{GoneReason: "the node was rebooted after ADD", Certain: true}, nil
 	}
 	links := linksOf(r)
 	for _, l := range links {
-		found, err := q.has(l)
+		found, err := c.linkExists(l)
 		if err != nil {
 			return Verdict{}, err
 		}
@@ -61,30 +61,30 @@ func (q *Inquiry) Judge(r *Record) (Verdict, error) {
 	}
 	if !r.Ready && !r.Chained {
 		// The plugin was killed before it made the link, or after it removed the link.
-		return Verdict{Gone: "ADD or DEL did not finish, and the link does not exist", Certain: true}, nil
+		return Verdict{GoneReason: "ADD or DEL did not finish, and the link does not exist", Certain: true}, nil
 	}
-	netns, links, err := q.rest(r, links)
+	netns, links, err := c.storedEvidence(r, links)
 	if err != nil {
 		return Verdict{}, err
 	}
 	for _, l := range links {
-		if found, err := q.hasAlias(l); found || err != nil {
+		if found, err := c.hasAlias(l); found || err != nil {
 			return Verdict{Alive: found}, err
 		}
 	}
 	if netns != nil {
-		switch q.NetNS(*netns) {
+		switch c.NetNS(*netns) {
 		case masq.NetNSAlive:
 			return Verdict{Alive: true}, nil
 		case masq.NetNSRemoved:
-			return Verdict{Gone: "network namespace " + netns.Path + " no longer exists", Certain: len(links) > 0}, nil
+			return Verdict{GoneReason: "network namespace " + netns.Path + " no longer exists", Certain: len(links) > 0}, nil
 		case masq.NetNSUnknown:
 		}
 	}
 	if len(links) == 0 {
 		return Verdict{}, nil
 	}
-	return Verdict{Gone: "these links no longer exist: " + strings.Join(namesOf(links), ", ")}, nil
+	return Verdict{GoneReason: "these links no longer exist: " + strings.Join(namesOf(links), ", ")}, nil
 }
 
 // linksOf returns the links that end in the container. The link of main mode is known by
@@ -102,45 +102,46 @@ func linksOf(r *Record) []masq.HostLink {
 	return nil
 }
 
-// has looks up a link by its index and by its alias.
-func (q *Inquiry) has(l masq.HostLink) (bool, error) {
+// linkExists reports whether the node has a link with the index or the alias of l.
+func (c *ContainerCheck) linkExists(l masq.HostLink) (bool, error) {
 	if l.Index > 0 {
-		if found, err := q.HasLink(l.Index); found || err != nil {
+		if found, err := c.HasLink(l.Index); found || err != nil {
 			return found, err
 		}
 	}
-	return q.hasAlias(l)
+	return c.hasAlias(l)
 }
 
-func (q *Inquiry) hasAlias(l masq.HostLink) (bool, error) {
+func (c *ContainerCheck) hasAlias(l masq.HostLink) (bool, error) {
 	if l.Alias == "" {
 		return false, nil
 	}
-	if q.aliases == nil {
-		all, err := q.Aliases()
+	if c.aliases == nil {
+		all, err := c.Aliases()
 		if err != nil {
 			return false, err
 		}
-		q.aliases = all
+		c.aliases = all
 	}
 	if masq.IsManagedGroup(l.Group) {
 		// The spoof check may have been switched on or off since ADD.
-		return q.aliases[masq.HostLink{Alias: l.Alias, Group: masq.CheckedGroup}] ||
-			q.aliases[masq.HostLink{Alias: l.Alias, Group: masq.UncheckedGroup}], nil
+		return c.aliases[masq.HostLink{Alias: l.Alias, Group: masq.CheckedGroup}] ||
+			c.aliases[masq.HostLink{Alias: l.Alias, Group: masq.UncheckedGroup}], nil
 	}
-	return q.aliases[masq.HostLink{Alias: l.Alias, Group: l.Group}], nil
+	return c.aliases[masq.HostLink{Alias: l.Alias, Group: l.Group}], nil
 }
 
-// rest returns the evidence that is not in memory.
-func (q *Inquiry) rest(r *Record, links []masq.HostLink) (*masq.NetNS, []masq.HostLink, error) {
+// storedEvidence returns the evidence of a record. It reads the record from disk if part of
+// the evidence is not in memory.
+func (c *ContainerCheck) storedEvidence(r *Record, links []masq.HostLink) (*masq.NetNS, []masq.HostLink, error) {
 	e := r.Evidence
-	if e == nil || e.NetNS != nil || len(e.Links) == 0 || q.Whole == nil {
+	if e == nil || e.NetNS != nil || len(e.Links) == 0 || c.ReadRecord == nil {
 		if e == nil {
 			return nil, links, nil
 		}
 		return e.NetNS, links, nil
 	}
-	whole, found, err := q.Whole(r.Key)
+	whole, found, err := c.ReadRecord(r.Key)
 	switch {
 	case err != nil:
 		return nil, nil, fmt.Errorf("read the evidence of %s: %w", r.Key, err)
