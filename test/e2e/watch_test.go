@@ -163,18 +163,18 @@ func TestWatchEverything(t *testing.T) {
 	}{
 		{
 			"",
-			[]string{"lines, at ", "NODE", "table ", "flows ", "1, 1 translated", "!by "},
+			[]string{"lines, at ", "NODE", "table ", "flows ", "1 (1 translated", "!by "},
 			talk,
-			[]string{"2, 2 translated"},
+			[]string{"2 (2 translated"},
 			"/EGRESS",
 			[]string{`1 with "EGRESS"`, "egress  ", w.V4.Node.String(), "!conntrack", "!masqd"},
 			0,
 		},
 		{
 			"pod shop/web",
-			[]string{"lines, at ", "POD", "shop/web", "flows ", "2, 2 translated"},
+			[]string{"lines, at ", "POD", "shop/web", "flows ", "2 open (2 translated"},
 			talk,
-			[]string{"3, 3 translated"},
+			[]string{"3 open (3 translated"},
 			"G/drift\r",
 			[]string{`1 with "drift"`, "drift", "none", "!policy"},
 			0,
