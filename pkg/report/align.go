@@ -15,24 +15,32 @@ const columnGap = 2
 // A character of Chinese, Japanese or Korean fills two cells, a combining one none. The
 // last cell of a row is not padded, so it may be painted.
 func align(rows [][]string) string {
-	var widths []int
+	var widths, cells []int // of the columns, and of all cells that are padded
 	for _, row := range rows {
 		for i, text := range row[:len(row)-1] {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], displaywidth.String(text))
+			n := displaywidth.String(text)
+			widths[i] = max(widths[i], n)
+			cells = append(cells, n)
 		}
 	}
+	var line int
+	for _, w := range widths {
+		line += w + columnGap
+	}
 	var b strings.Builder
+	b.Grow(len(rows) * (line + 20))
 	for _, row := range rows {
 		last := len(row) - 1
 		for i, text := range row[:last] {
 			b.WriteString(text)
-			for range widths[i] - displaywidth.String(text) + columnGap {
+			for range widths[i] - cells[i] + columnGap {
 				b.WriteByte(' ')
 			}
 		}
+		cells = cells[last:]
 		b.WriteString(row[last])
 		b.WriteByte('\n')
 	}

@@ -128,7 +128,7 @@ func prefixOf(s string) (netip.Prefix, error) {
 }
 
 // queries returns queries that filter in the kernel where it can. match does the rest.
-func (x *flowFilter) queries(v node.Snapshot) ([]node.Query, error) {
+func (x *flowFilter) queries(s node.Snapshot) ([]node.Query, error) {
 	base := conntrack.Filter{Status: x.status, StatusMask: x.statusMask}
 	base.Original.Proto = x.number
 	for _, p := range []netip.Prefix{x.source, x.destination} {
@@ -139,11 +139,11 @@ func (x *flowFilter) queries(v node.Snapshot) ([]node.Query, error) {
 	if x.pod == "" {
 		return []node.Query{{Filter: base}}, nil
 	}
-	found, err := v.Find(x.pod)
+	found, err := s.Find(x.pod)
 	if err != nil {
 		return nil, err
 	}
-	return queriesOf(v, found, base), nil
+	return queriesOf(s, found, base), nil
 }
 
 // match reports whether a flow that the queries selected has the state, addresses and ports.

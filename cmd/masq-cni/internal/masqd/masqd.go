@@ -1,5 +1,5 @@
-// Package masqd asks the masqd of a node for its state. Its lock tells whether it runs,
-// /proc what its process does, and /readyz whether it is ready.
+// Package masqd determines the state of the masqd of a node. The lock of masqd tells whether
+// it runs, /proc whether its process is stopped, and /readyz whether it is ready.
 package masqd
 
 import (
@@ -46,7 +46,7 @@ func holderOf(path string) (d report.Daemon, written store.Daemon, err error) {
 		return d, written, nil
 	}
 	if err != nil {
-		return d, written, fmt.Errorf("is masqd running? %w", err)
+		return d, written, fmt.Errorf("determine whether masqd runs: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	if pid := lockedBy(f); pid != 0 {
@@ -60,7 +60,7 @@ func holderOf(path string) (d report.Daemon, written store.Daemon, err error) {
 	case errors.Is(err, safedir.ErrLocked):
 		return report.Daemon{Running: true}, store.ReadDaemon(f), nil
 	case err != nil:
-		return d, written, fmt.Errorf("is masqd running? %w", err)
+		return d, written, fmt.Errorf("determine whether masqd runs: %w", err)
 	}
 	return d, written, nil // Close unlocks
 }
@@ -108,7 +108,7 @@ func isStopped(pid int) bool {
 
 // readyAddress returns the address of /readyz that needs neither TLS nor a password, in the
 // form of masqd's --listen, or "" without such an address. Earlier versions of masqd write
-// Listen alone, and have no TLS.
+// only Listen, and have no TLS.
 func readyAddress(d store.Daemon) string {
 	switch {
 	case d.Health != "":
