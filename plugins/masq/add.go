@@ -55,7 +55,7 @@ func add(args *skel.CmdArgs) error {
 		Created: time.Now().UTC(),
 	}
 	if own := veth.OwnNetNS(); own != nil {
-		rec.Evidence = &masq.Evidence{Node: own} // should ADD not finish
+		rec.Evidence = &masq.Evidence{Node: own} // in case ADD does not finish
 	}
 	if conf.Chained() {
 		return n.addChained(conf, rec, args)
@@ -63,20 +63,20 @@ func add(args *skel.CmdArgs) error {
 	return n.addLink(conf, rec, args)
 }
 
-// begin writes the intent, after it has cleared away what an ADD that died, or a
-// container whose DEL never came, has left under the same key. It reports whether
-// nothing was there before.
-func (n *node) begin(rec store.Record, leases lessor) (fresh bool, err error) {
+// begin writes the record that announces the attachment. Before that, it removes what a
+// killed ADD, or a container without a DEL, left under the same key. fresh reports whether
+// nothing was left.
+func (n *node) begin(rec store.Record, leases ipamPlugin) (fresh bool, err error) {
 	old, found, err := n.records.Get(rec.Key)
 	switch {
 	case err != nil:
-		// Without the record, the comments of the rules and the link's alias tell what
-		// there is of the attachment.
+		// Without a readable record, the parts of the attachment are found by the comments of
+		// map elements and the link's alias.
 		old, found = store.Record{Attachment: masq.Attachment{Key: rec.Key}, Chained: rec.Chained}, true
 		live, errLink := n.links.Find(hostLink(old))
 		if errLink == nil && live != "" {
 			return false, types.NewError(codeLink, fmt.Sprintf("%s is attached already", rec.Key),
-				"interface "+live+" is its link, and its record cannot be read: "+err.Error()+"; DEL it first")
+				"interface "+live+" is its link, and its record cannot be read: "+err.Error()+"; call DEL first")
 		}
 	case found && old.Ready && !old.Chained:
 		live, err := n.links.Find(hostLink(old))
@@ -84,7 +84,7 @@ func (n *node) begin(rec store.Record, leases lessor) (fresh bool, err error) {
 			return false, failed(codeLink, "cannot look up the link", err)
 		}
 		if live != "" {
-			return false, types.NewError(codeLink, fmt.Sprintf("%s is attached already", rec.Key), "interface "+live+" is its link; DEL it first")
+			return false, types.NewError(codeLink, fmt.Sprintf("%s is attached already", rec.Key), "interface "+live+" is its link; call DEL first")
 		}
 	}
 	if found && (!old.Ready || !old.Chained) {
@@ -95,9 +95,9 @@ func (n *node) begin(rec store.Record, leases lessor) (fresh bool, err error) {
 	return !found, failed(codeState, "cannot write the record", n.records.Put(rec))
 }
 
-// addLink is the main mode: the link is made here.
+// addLink is ADD in main mode, which makes the link.
 func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs) (err error) {
-	leases := lessorFor(conf.IPAMType, args)
+	leases := ipamFor(conf.IPAMType, args)
 	fresh, err := n.begin(rec, leases)
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	}()
 	result, err := leases.lease(fresh)
 	if err != nil {
-		leases = nil // there is nothing to give back
+		leases = nil // no lease to release
 		return failed(codeIPAM, "cannot lease addresses", err)
 	}
 	prefixes, err := prefixesOf(result.IPs)
@@ -142,38 +142,38 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 	if err := n.records.Put(rec); err != nil {
 		return failed(codeState, "cannot write the record", err)
 	}
-	claim := exclusive{n, conf, args}
-	// Before the link, whose routes would lead packets of another attachment here.
-	if err := claim.ofElements(&rec); err != nil {
+	resolver := keepLive{n, conf, args}
+	// Before the link is made, since its routes would take packets of another attachment.
+	if err := resolver.resolveElements(&rec); err != nil {
 		return err
 	}
 	pair := veth.PairOf(rec.Attachment, rec.Link())
-	link, err := n.addLinkAt(pair, &rec, claim)
+	link, err := n.addLinkResolving(pair, &rec, resolver)
 	if err != nil {
 		return failed(codeLink, "cannot make the link", err)
 	}
 	made.link, made.rules = true, true
-	if err := n.addRules(&rec, claim); err != nil {
+	if err := n.addRules(&rec, resolver); err != nil {
 		return err
 	}
 	rec.HostMAC = link.HostMAC.String()
-	keep(&rec)(n.links.EvidenceOfPair(pair, link))
+	setEvidence(&rec)(n.links.EvidenceOfPair(pair, link))
 	rec.Ready = true
 	if err := n.records.Put(rec); err != nil {
 		return failed(codeState, "cannot write the record", err)
 	}
-	_ = n.records.DeleteRefusal(rec.Key, rec.Pod) // otherwise it is kept for an hour
-	return types.PrintResult(describe(result, link, args), conf.CNIVersion)
+	_ = n.records.DeleteRefusal(rec.Key, rec.Pod) // on an error, the refusal is shown for up to an hour
+	return types.PrintResult(addLinkToResult(result, link, args), conf.CNIVersion)
 }
 
-// addChained takes the addresses that the plugin before has given.
+// addChained is ADD in chained mode, with the addresses that the previous plugin assigned.
 func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs) (err error) {
 	prefixes, err := addressesOf(conf.PrevResult, args, true)
 	if err != nil {
 		return err
 	}
 	rec.Addresses = addrs(prefixes)
-	keep(&rec)(n.links.EvidenceOf(args.Netns, args.IfName, namedByPrevious(conf.PrevResult)))
+	setEvidence(&rec)(n.links.EvidenceOf(args.Netns, args.IfName, nodeInterfaces(conf.PrevResult)))
 	if rec.Policy, err = n.policyFor(conf, prefixes); err != nil {
 		return err
 	}
@@ -191,19 +191,19 @@ func (n *node) addChained(conf *cniconf.Conf, rec store.Record, args *skel.CmdAr
 			err = join(err, n.release(rec, nil))
 		}
 	}()
-	if err := n.addRules(&rec, yielding{n}); err != nil {
+	if err := n.addRules(&rec, takeover{n}); err != nil {
 		return err
 	}
 	rec.Ready = true
 	if err := n.records.Put(rec); err != nil {
 		return failed(codeState, "cannot write the record", err)
 	}
-	_ = n.records.DeleteRefusal(rec.Key, rec.Pod) // otherwise it is kept for an hour
-	return passOn(args.StdinData)
+	_ = n.records.DeleteRefusal(rec.Key, rec.Pod) // on an error, the refusal is shown for up to an hour
+	return printPrevResult(args.StdinData)
 }
 
-// addRules puts an attachment under its policy.
-func (n *node) addRules(rec *store.Record, c claim) error {
+// addRules adds an attachment to the rules of its policy.
+func (n *node) addRules(rec *store.Record, c conflicts) error {
 	if rec.Policy == nil {
 		return nil
 	}
@@ -221,12 +221,13 @@ func (n *node) addRules(rec *store.Record, c claim) error {
 	}
 	err := n.rules.Add(rec.Attachment, n.links.HasAddress,
 		func() ([]masq.Attachment, error) { return n.allWith(rec, c) },
-		func(identity string) error { return c.of(rec, identity) })
-	// The kernel takes a helper without its NAT module, and leaves the payload as it is.
+		func(identity string) error { return c.resolve(rec, identity) })
+	// Without the helper's NAT module the kernel accepts the rule, and does not translate the
+	// payload.
 	if err == nil && n.rules.HasNAT(*rec.Policy) {
 		return nil
 	}
-	if _, is := errors.AsType[*types.Error](err); is { // the claim's
+	if _, is := errors.AsType[*types.Error](err); is { // from conflicts
 		return err
 	}
 	if lacking := n.hasHelpers(codeRules, rec.Policy); lacking != nil {
@@ -235,12 +236,12 @@ func (n *node) addRules(rec *store.Record, c claim) error {
 	return failed(codeRules, "cannot make the rules", err)
 }
 
-// allWith returns the attachments that are in place, and rec last: it gets the
-// addresses that others have as well.
-func (n *node) allWith(rec *store.Record, c claim) ([]masq.Attachment, error) {
+// allWith returns the ready attachments, with rec last: of several with the same address,
+// the last gets it.
+func (n *node) allWith(rec *store.Record, c conflicts) ([]masq.Attachment, error) {
 	others, err := n.attachments()
 	if err == nil && slices.ContainsFunc(others, func(o masq.Attachment) bool { return o.Key != rec.Key && shareAddress(o, rec.Attachment) }) {
-		if err := c.of(rec, ""); err != nil {
+		if err := c.resolve(rec, ""); err != nil {
 			return nil, err
 		}
 		others, err = n.attachments()
@@ -248,8 +249,8 @@ func (n *node) allWith(rec *store.Record, c claim) ([]masq.Attachment, error) {
 	return append(others, rec.Attachment), err
 }
 
-// passOn prints prevResult as it came, to the byte.
-func passOn(stdin []byte) error {
+// printPrevResult prints prevResult unchanged, byte for byte.
+func printPrevResult(stdin []byte) error {
 	var conf struct {
 		PrevResult json.RawMessage `json:"prevResult"`
 	}
@@ -260,11 +261,12 @@ func passOn(stdin []byte) error {
 	return failed(types.ErrIOFailure, "cannot print the result", err)
 }
 
+// prefixesOf returns the addresses of a result, with their prefix lengths.
 func prefixesOf(ips []*types100.IPConfig) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, ip := range ips {
 		if ip == nil {
-			return nil, errors.New("one of them is null")
+			return nil, errors.New("an address is null")
 		}
 		a, ok := netip.AddrFromSlice(ip.Address.IP)
 		bits, size := ip.Address.Mask.Size()
@@ -279,13 +281,13 @@ func prefixesOf(ips []*types100.IPConfig) ([]netip.Prefix, error) {
 		out = append(out, p)
 	}
 	if len(out) == 0 {
-		return nil, errors.New("there is none")
+		return nil, errors.New("the result has no addresses")
 	}
 	return out, nil
 }
 
-// describe completes the result of IPAM with the link.
-func describe(result *types100.Result, link veth.Link, args *skel.CmdArgs) *types100.Result {
+// addLinkToResult adds the link to the result of IPAM.
+func addLinkToResult(result *types100.Result, link veth.Link, args *skel.CmdArgs) *types100.Result {
 	result.Interfaces = []*types100.Interface{
 		{Name: link.HostName, Mac: link.HostMAC.String(), Mtu: link.MTU},
 		{Name: args.IfName, Mac: link.MAC.String(), Mtu: link.MTU, Sandbox: args.Netns},
@@ -294,7 +296,7 @@ func describe(result *types100.Result, link veth.Link, args *skel.CmdArgs) *type
 	for _, r := range result.Routes {
 		f := familyOf(r.Dst.IP.To4() != nil)
 		routed[f] = true
-		// Nobody else is on the link, whatever gateway the route was given.
+		// The link has one other end, so a configured gateway has no effect.
 		r.GW = link.Gateway(f).AsSlice()
 	}
 	for _, ip := range result.IPs {

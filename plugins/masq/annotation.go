@@ -12,8 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// loadToAdd is cniconf.Load for ADD. If the annotations of a pod are refused, it records
-// that: the tenant reads the error, and masq-cni inspect shows it on the node.
+// loadToAdd is cniconf.Load for ADD. If it refuses the annotations of a pod, it records the
+// refusal, which masq-cni inspect shows.
 func loadToAdd(args *skel.CmdArgs) (*cniconf.Conf, error) {
 	conf, err := cniconf.Load(args.StdinData, args.Args)
 	if err == nil {
@@ -21,15 +21,15 @@ func loadToAdd(args *skel.CmdArgs) (*cniconf.Conf, error) {
 	}
 	if x, is := cniconf.LoadRefusal(args.StdinData, args.Args); is {
 		if records, errOpen := store.Open(x.StateDir); errOpen == nil {
-			noteRefusal(records, x.Network, x.Pod, args, x.Faults...)
+			recordRefusal(records, x.Network, x.Pod, args, x.Faults...)
 		}
 	}
 	return nil, err
 }
 
-// noteRefusal records why annotations were refused. It ignores containers without a pod:
-// only Kubernetes gives annotations.
-func noteRefusal(records *store.Records, network string, pod masq.Pod, args *skel.CmdArgs, faults ...string) {
+// recordRefusal records why annotations were refused. It ignores containers without a pod:
+// only pods have annotations.
+func recordRefusal(records *store.Records, network string, pod masq.Pod, args *skel.CmdArgs, faults ...string) {
 	if pod.Name == "" {
 		return
 	}
@@ -39,8 +39,9 @@ func noteRefusal(records *store.Records, network string, pod masq.Pod, args *ske
 	}
 }
 
-// allowsEgress refuses a pod that opts out of translation if the node does not allow it.
-// cniconf.Load has checked the network's own configuration. p is the attachment's policy.
+// allowsEgress returns an error for a pod that opts out of translation if the node does not
+// allow that. cniconf.Load has checked the network's configuration. p is the attachment's
+// policy.
 func (n *node) allowsEgress(conf *cniconf.Conf, p *masq.Policy, args *skel.CmdArgs) error {
 	if p == nil || !conf.Policy.EgressDirect {
 		return nil
@@ -69,16 +70,16 @@ func (n *node) allowsEgress(conf *cniconf.Conf, p *masq.Policy, args *skel.CmdAr
 		remedy = fmt.Sprintf("remove the annotation, or list %q in allowAnnotations of the network", masq.EgressAnnotation)
 	}
 	fault := masq.EgressAnnotation + ": \"direct\" " + wrong + "; " + remedy
-	noteRefusal(n.records, conf.Name, conf.Pod, args, fault)
+	recordRefusal(n.records, conf.Name, conf.Pod, args, fault)
 	return types.NewError(types.ErrInvalidNetworkConfig, "the node refuses an annotation of the pod on network "+masq.Quote(conf.Name), fault)
 }
 
 // listsAnnotations reports whether the network, or the node where its policy applies,
-// says which annotations it allows.
+// lists the annotations that it allows.
 func (n *node) listsAnnotations(p *masq.Policy) (bool, error) {
 	if p.AllowAnnotations != nil || !p.Node {
 		return p.AllowAnnotations != nil, nil
 	}
-	of, err := n.records.Node()
-	return of != nil && of.AllowAnnotations != nil, failed(codeState, "cannot read the node's policy", err)
+	policy, err := n.records.Node()
+	return policy != nil && policy.AllowAnnotations != nil, failed(codeState, "cannot read the node's policy", err)
 }

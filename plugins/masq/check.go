@@ -14,8 +14,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// check proves that an attachment is as ADD left it: its lease, its link at both
-// ends, its addresses and routes, its rules and its elements.
+// check compares an attachment with what ADD made: its lease, both ends of its link, its
+// addresses and routes, its rules and its elements.
 func check(args *skel.CmdArgs) error {
 	conf, err := cniconf.Load(args.StdinData, args.Args)
 	if err != nil {
@@ -53,19 +53,19 @@ func check(args *skel.CmdArgs) error {
 	var wrong []string
 	var differences []compare.Difference
 	if !conf.Chained() {
-		if err := lessorFor(conf.IPAMType, args).check(rec.Addresses); err != nil {
+		if err := ipamFor(conf.IPAMType, args).check(rec.Addresses); err != nil {
 			wrong = append(wrong, "lease: "+err.Error())
 		}
-		// What the runtime was told counts. The routes are the record's, if it has them: a
-		// result of CNI 0.2.0 has none of their attributes.
-		said := rec.Link()
-		if len(said.Prefixes) == 0 {
-			if said.Routes, err = routesOf(conf.PrevResult.Routes, rec.MTU); err != nil {
+		// Addresses are compared with prevResult. Routes are compared with the record, if it
+		// has them: a result of CNI 0.2.0 does not have their attributes.
+		link := rec.Link()
+		if len(link.Prefixes) == 0 {
+			if link.Routes, err = routesOf(conf.PrevResult.Routes, rec.MTU); err != nil {
 				return types.NewError(types.ErrInvalidNetworkConfig, "prevResult has unusable routes", "prevResult: "+err.Error())
 			}
 		}
-		said.NetNS, said.Prefixes = args.Netns, prefixes
-		if differences, err = compare.Link(n.links, veth.PairOf(a, said)); err != nil {
+		link.NetNS, link.Prefixes = args.Netns, prefixes
+		if differences, err = compare.Link(n.links, veth.PairOf(a, link)); err != nil {
 			return failed(codeLink, "cannot compare the link", err)
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// del needs neither network namespace nor prevResult nor record: the link's name
-// follows from the key, and the rules carry the attachment's identity.
+// del works without network namespace, prevResult and record: the link's name follows from
+// the key, and map elements have the attachment's identity.
 func del(args *skel.CmdArgs) error {
 	conf, err := cniconf.LoadForRemoval(args.StdinData)
 	if err != nil {
@@ -23,12 +23,12 @@ func del(args *skel.CmdArgs) error {
 	key := masq.Key{Network: conf.Name, ContainerID: args.ContainerID, Interface: args.IfName}
 	rec, found, err := n.records.Get(key)
 	if err != nil || !found {
-		// A record that cannot be read is as good as none, and goes with the rest.
+		// A record that cannot be read is removed too.
 		rec = store.Record{Attachment: masq.Attachment{Key: key}, Chained: conf.IPAMType == ""}
 	}
-	var leases lessor
+	var leases ipamPlugin
 	if conf.IPAMType != "" {
-		leases = lessorFor(conf.IPAMType, args)
+		leases = ipamFor(conf.IPAMType, args)
 	}
 	return n.release(rec, leases)
 }

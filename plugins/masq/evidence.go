@@ -7,12 +7,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// keep puts into a record what the kernel has of its container. With less evidence the
-// record is kept longer, and nothing else changes: that is no reason to refuse an ADD.
-func keep(rec *store.Record) func(masq.Evidence, error) {
+// keep returns a function that stores evidence of the container in a record. An error is
+// only a warning: with less evidence, masqd keeps the record longer.
+func setEvidence(rec *store.Record) func(masq.Evidence, error) {
 	return func(e masq.Evidence, err error) {
 		if err != nil {
-			warn("ADD: %s: the evidence by which masqd tells that the container is gone is incomplete: %v; without it, only DEL or GC removes the rules", rec.Key, err)
+			warn("ADD: %s: the evidence by which masqd detects that the container was removed is incomplete: %v; only DEL or GC may remove its rules", rec.Key, err)
 		}
 		rec.Evidence, rec.Links = &e, nil
 		for _, l := range e.Links {
@@ -21,8 +21,8 @@ func keep(rec *store.Record) func(masq.Evidence, error) {
 	}
 }
 
-// namedByPrevious returns the names in a result that may be interfaces of the node.
-func namedByPrevious(r *types100.Result) (names []string) {
+// nodeInterfaces returns the names of a result's interfaces without a sandbox, which may be the node's.
+func nodeInterfaces(r *types100.Result) (names []string) {
 	for _, i := range r.Interfaces {
 		if i != nil && i.Sandbox == "" {
 			names = append(names, i.Name)
@@ -31,7 +31,7 @@ func namedByPrevious(r *types100.Result) (names []string) {
 	return names
 }
 
-// hostLink is the host's end of the link that was made for an attachment.
+// hostLink returns the host's end of the link that ADD made for an attachment.
 func hostLink(rec store.Record) masq.HostLink {
 	index := 0
 	if rec.Evidence != nil && !rec.Chained && len(rec.Evidence.Links) > 0 {

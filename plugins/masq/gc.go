@@ -12,9 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// gc releases every attachment of the network that the runtime no longer names:
-// attachments with a record, attachments that only the kernel knows, and the leases of
-// both.
+// gc removes all attachments of the network that the runtime does not list, with and without
+// a record, and releases their leases.
 func gc(args *skel.CmdArgs) error {
 	conf, err := cniconf.Load(args.StdinData, args.Args)
 	if err != nil {
@@ -26,7 +25,7 @@ func gc(args *skel.CmdArgs) error {
 	}
 	defer n.close()
 	if conf.ValidAttachments == nil {
-		// To take silence for "none is valid" would remove every container's network.
+		// An absent list does not mean that no attachment is valid.
 		return types.NewError(types.ErrInvalidNetworkConfig, "GC needs the list of valid attachments", "cni.dev/valid-attachments: missing")
 	}
 	valid := map[masq.Key]bool{}
@@ -34,13 +33,13 @@ func gc(args *skel.CmdArgs) error {
 		valid[masq.Key{Network: conf.Name, ContainerID: v.ContainerID, Interface: v.IfName}] = true
 	}
 	var errs []error
-	own := ownership{network: conf.Name, valid: valid, known: map[masq.Key]bool{}}
+	own := leaseFilter{network: conf.Name, valid: valid, known: map[masq.Key]bool{}}
 	if own.files, err = n.records.Digests(); err != nil {
 		errs = append(errs, failed(codeState, "cannot list the records", err))
 	}
 	records, err := n.records.All()
 	if err != nil {
-		// Nobody can tell whose they are. What they are about is found below.
+		// Their keys are unknown. Their attachments are found below by rules and links.
 		warn("GC: some records cannot be read: %s", err)
 	}
 	retired, err := n.records.Retired()
@@ -60,9 +59,9 @@ func gc(args *skel.CmdArgs) error {
 		if valid[rec.Key] {
 			continue
 		}
-		var leases lessor
+		var leases ipamPlugin
 		if conf.IPAMType != "" {
-			leases = lessorFor(conf.IPAMType, &skel.CmdArgs{
+			leases = ipamFor(conf.IPAMType, &skel.CmdArgs{
 				ContainerID: rec.ContainerID, IfName: rec.Interface, StdinData: args.StdinData, Path: args.Path,
 			})
 		}
@@ -92,7 +91,7 @@ func gc(args *skel.CmdArgs) error {
 		errs = append(errs, n.release(store.Record{Attachment: masq.Attachment{Key: key}}, nil))
 	}
 	if conf.IPAMType != "" {
-		errs = append(errs, failed(codeIPAM, "cannot collect leases", lessorFor(conf.IPAMType, args).collect(own)))
+		errs = append(errs, failed(codeIPAM, "cannot collect leases", ipamFor(conf.IPAMType, args).collect(own)))
 	}
 	errs = append(errs, failed(codeState, "cannot tidy up the records", n.records.Tidy(time.Minute)))
 	return join(errs...)

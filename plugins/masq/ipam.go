@@ -20,22 +20,22 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// lessor leases addresses to one attachment.
-type lessor interface {
-	// lease gets addresses, or none; fresh says that the attachment has none yet.
+// ipamPlugin leases addresses for one attachment.
+type ipamPlugin interface {
+	// lease returns new addresses. fresh says that the attachment has no leases yet.
 	lease(fresh bool) (*types100.Result, error)
-	// release gives them back. known are those that were leased, if that is known.
+	// release releases the leases. known are the leased addresses, if they are known.
 	release(known []netip.Addr) error
-	// check reports that a lease is missing. known are the addresses that were leased.
+	// check returns an error if a lease of the known addresses is missing.
 	check(known []netip.Addr) error
 	status() error
-	// collect releases the leases that are this node's and of no valid attachment.
-	collect(own ownership) error
+	// collect releases leases of this node that belong to no valid attachment.
+	collect(own leaseFilter) error
 }
 
-// lessorFor returns host-local in this process, which saves starting another, and
-// every other IPAM plugin as a program.
-func lessorFor(ipam string, args *skel.CmdArgs) lessor {
+// ipamFor returns host-local, which runs in this process to save the start of another, or
+// another IPAM plugin, which is run as a program.
+func ipamFor(ipam string, args *skel.CmdArgs) ipamPlugin {
 	if ipam == "host-local" {
 		return hostLocal{args}
 	}
@@ -75,7 +75,7 @@ func (h hostLocal) check(known []netip.Addr) error {
 func (h hostLocal) status() error {
 	l, err := h.open()
 	if err != nil {
-		return types.NewError(codeUnavailable, "ipam: host-local cannot be configured so", err.Error())
+		return types.NewError(codeUnavailable, "ipam: the configuration of host-local is invalid", err.Error())
 	}
 	if err := writable(l.Dir()); err != nil {
 		return types.NewError(codeUnavailable, "ipam: leases cannot be written", l.Dir()+": "+err.Error())
@@ -83,7 +83,7 @@ func (h hostLocal) status() error {
 	return nil
 }
 
-func (h hostLocal) collect(own ownership) error {
+func (h hostLocal) collect(own leaseFilter) error {
 	l, err := h.open()
 	if err != nil {
 		return err
@@ -91,9 +91,9 @@ func (h hostLocal) collect(own ownership) error {
 	return l.Collect(own.mayRelease)
 }
 
-// delegate is an IPAM plugin run as CNI says: with this plugin's own environment
-// and stdin. The CNI library's package for it brings a tracing framework along,
-// which costs every start of this plugin half a millisecond.
+// delegate is an IPAM plugin that is run with this plugin's environment and stdin, as CNI
+// specifies. The CNI library's package for that imports a tracing framework, which makes
+// each start of this plugin half a millisecond slower.
 type delegate struct {
 	name string
 	args *skel.CmdArgs
@@ -109,8 +109,8 @@ func (d delegate) run(command string) ([]byte, error) {
 			continue
 		}
 		cmd := exec.Command(path)
-		// The later of two settings of a variable counts. GC releases attachments
-		// other than the one that the environment names.
+		// The last value of a variable applies. GC releases attachments other than the one
+		// in the environment.
 		cmd.Env = append(os.Environ(), "CNI_COMMAND="+command,
 			"CNI_CONTAINERID="+d.args.ContainerID, "CNI_IFNAME="+d.args.IfName, "CNI_NETNS="+d.args.Netns)
 		cmd.Stdin = bytes.NewReader(d.args.StdinData)
@@ -136,7 +136,7 @@ func (d delegate) lease(bool) (*types100.Result, error) {
 	}
 	r, err := d.result(out)
 	if err != nil {
-		// It has leased what nobody can read; it has to know that nobody took it.
+		// The addresses cannot be read, so the lease is released.
 		return nil, errors.Join(fmt.Errorf("IPAM plugin %s gave no result: %w", d.name, err), d.release(nil))
 	}
 	return r, nil
@@ -166,17 +166,16 @@ func (d delegate) check([]netip.Addr) error {
 
 func (d delegate) status() error {
 	_, err := d.run("STATUS")
-	return knownVerb(err)
+	return ignoreUnknownVerb(err)
 }
 
-func (d delegate) collect(ownership) error {
+func (d delegate) collect(leaseFilter) error {
 	_, err := d.run("GC")
-	return knownVerb(err)
+	return ignoreUnknownVerb(err)
 }
 
-// knownVerb makes nothing of an IPAM plugin's word that it does not know a verb: it
-// is older than the verb.
-func knownVerb(err error) error {
+// ignoreUnknownVerb ignores the error of an IPAM plugin that is older than a verb.
+func ignoreUnknownVerb(err error) error {
 	var known *types.Error
 	if errors.As(err, &known) && (known.Code == types.ErrInvalidEnvironmentVariables || known.Code == types.ErrIncompatibleCNIVersion) {
 		return nil

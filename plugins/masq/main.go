@@ -1,5 +1,5 @@
-// Command masq is the CNI plugin: it gives a container its link, or chains after a
-// plugin that did, and puts the container's addresses under a masquerade policy.
+// Command masq is the CNI plugin. It makes the link of a container, or runs after a plugin
+// that made it, and adds nftables rules that masquerade the container's packets.
 package main
 
 import (
@@ -7,7 +7,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 )
 
-// The build sets both.
+// Set by the build.
 var (
 	buildVersion = "dev"
 	buildCommit  = "unknown"

@@ -18,8 +18,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// node is what the verbs work on: the links, the rules and the records of the
-// network namespace that the plugin was started in.
+// node holds the links, rules and records of the network namespace in which the plugin was
+// started.
 type node struct {
 	links   *veth.Conn
 	rules   *nft.Conn
@@ -37,15 +37,15 @@ func openNode(stateDir string) (n *node, err error) {
 		return nil, failed(codeState, "cannot open the records", err)
 	}
 	if n.rules, err = nft.Open(); err != nil {
-		return nil, failed(codeRules, "cannot reach nftables", err)
+		return nil, failed(codeRules, "cannot open a netlink socket for nftables", err)
 	}
 	if n.links, err = veth.Open(); err != nil {
-		return nil, failed(codeLink, "cannot reach the node's links", err)
+		return nil, failed(codeLink, "cannot open a netlink socket for links", err)
 	}
 	return n, nil
 }
 
-// close releases sockets, which the end of the process would do as well.
+// close closes the sockets.
 func (n *node) close() {
 	if n.links != nil {
 		_ = n.links.Close()
@@ -55,10 +55,9 @@ func (n *node) close() {
 	}
 }
 
-// attachments returns the attachments that are in place. It leaves out attachments that
-// other processes are adding or removing, and attachments whose records cannot be read.
-// The kernel's rules for the unreadable ones stay, unless the whole table has to be
-// made.
+// attachments returns the ready attachments. It omits attachments that other processes are
+// adding or removing, and attachments with unreadable records. Rules of the latter stay in
+// the kernel, unless the whole table is made again.
 func (n *node) attachments() ([]masq.Attachment, error) {
 	records, err := n.records.All()
 	unreadable := store.ReadErrors(err)
@@ -66,9 +65,9 @@ func (n *node) attachments() ([]masq.Attachment, error) {
 		return nil, err
 	}
 	for _, e := range unreadable {
-		warn("a record cannot be read, and its attachment is left out: %v", e)
+		warn("a record cannot be read, and its attachment is omitted: %v", e)
 	}
-	of, err := n.records.Node()
+	policy, err := n.records.Node()
 	if err != nil {
 		warn("attachments get the node's policy as it was at their ADD: %v", err)
 	}
@@ -77,8 +76,8 @@ func (n *node) attachments() ([]masq.Attachment, error) {
 		if !r.Ready {
 			continue
 		}
-		if r.Policy != nil && r.Policy.Node && of != nil {
-			p := of.For(*r.Policy)
+		if r.Policy != nil && r.Policy.Node && policy != nil {
+			p := policy.For(*r.Policy)
 			r.Policy = &p
 		}
 		out = append(out, r.Attachment)
@@ -86,27 +85,27 @@ func (n *node) attachments() ([]masq.Attachment, error) {
 	return out, nil
 }
 
-// policyFor is the policy that an attachment gets: its network's, or the node's
-// where the network names none.
+// policyFor returns the policy of an attachment: its network's or, if the network has none,
+// the node's.
 func (n *node) policyFor(conf *cniconf.Conf, prefixes []netip.Prefix) (*masq.Policy, error) {
 	p, err := conf.PolicyFor(prefixes)
 	if err != nil || p == nil || conf.PolicyNamed {
 		return p, err
 	}
 	p.Node = true
-	of, err := n.records.Node()
+	policy, err := n.records.Node()
 	if err != nil {
 		return nil, failed(codeState, "cannot read the node's policy", err)
 	}
-	if of != nil {
-		*p = of.For(*p)
+	if policy != nil {
+		*p = policy.For(*p)
 	}
 	return p, nil
 }
 
-// hasEgress reports that the node has none of the egress addresses that a policy
-// names for a family. Where it lacks some of them, the others are used, and stderr
-// says so. Only the families of the attachment's addresses count; nil means both.
+// hasEgress returns an error if the node has none of a policy's egress addresses of a
+// family. If it has some of them, these are used, and hasEgress writes a warning. Only the
+// families of the attachment's addresses are compared; nil means both.
 func (n *node) hasEgress(p *masq.Policy, addresses []netip.Addr) error {
 	if p == nil {
 		return nil
@@ -130,22 +129,22 @@ func (n *node) hasEgress(p *masq.Policy, addresses []netip.Addr) error {
 	case len(missing) == 0:
 		return nil
 	case !refused:
-		_, _ = fmt.Fprintf(os.Stderr, "warning: snatAddresses: %s: not an address of this node: flows leave with the others; add it to an interface, take it off the list, or, if it is routed to the node, list it in snatAddressesRouted too\n", all)
+		_, _ = fmt.Fprintf(os.Stderr, "warning: snatAddresses: %s: not an address of this node: flows leave with the others; add it to an interface, remove it from the list, or, if it is routed to the node, list it in snatAddressesRouted too\n", all)
 		return nil
 	}
 	return types.NewError(types.ErrInvalidNetworkConfig, "the node does not have an address of snatAddresses: "+all,
 		"snatAddresses: "+all+": not an address of this node; add it to an interface, or, if it is routed to the node, list it in snatAddressesRouted too")
 }
 
-// hasHelpers reports conntrack helpers that the running kernel lacks, wholly or the
-// part that translates the payload.
+// hasHelpers returns an error if the running kernel lacks a conntrack helper, or the module
+// that translates its payload.
 func (n *node) hasHelpers(code uint, p *masq.Policy) error {
 	if p == nil || len(p.Helpers) == 0 {
 		return nil
 	}
 	missing, err := n.rules.MissingHelpers(*p)
 	if err != nil {
-		return failed(codeRules, "cannot ask the kernel for conntrack helpers", err)
+		return failed(codeRules, "cannot query the kernel's conntrack helpers", err)
 	}
 	if len(missing) == 0 {
 		return nil
@@ -153,33 +152,33 @@ func (n *node) hasHelpers(code uint, p *masq.Policy) error {
 	var names, details []string
 	for _, m := range missing {
 		names = append(names, m.Helper+" (module "+m.Module+")")
-		details = append(details, fmt.Sprintf("helpers: %q: the running kernel lacks module %s and could not load it; run `modprobe %s` and list it in /etc/modules-load.d, or take the helper off the list", m.Helper, m.Module, m.Module))
+		details = append(details, fmt.Sprintf("helpers: %q: the running kernel lacks module %s and could not load it; run `modprobe %s` and list it in /etc/modules-load.d, or remove the helper from the list", m.Helper, m.Module, m.Module))
 	}
 	return types.NewError(code, "the kernel lacks a conntrack helper: "+strings.Join(names, ", "), strings.Join(details, "\n"))
 }
 
-// parts are those parts of an attachment that the kernel may have.
+// parts are the parts of an attachment that may exist in the kernel.
 type parts struct{ link, rules bool }
 
-// release removes an attachment, whichever parts of it exist.
-func (n *node) release(rec store.Record, leases lessor) error {
+// release removes an attachment, with all parts that exist.
+func (n *node) release(rec store.Record, leases ipamPlugin) error {
 	return n.remove(rec, leases, parts{link: !rec.Chained, rules: true})
 }
 
 // remove removes parts of an attachment, its leases and its record. The record is
 // removed last: until then it lists the parts to remove. It costs time to search for a
 // part that was never made: a missing link is searched for among all links of the node.
-func (n *node) remove(rec store.Record, leases lessor, made parts) error {
+func (n *node) remove(rec store.Record, leases ipamPlugin, made parts) error {
 	if rec.Ready {
-		// So that the daemon does not put back what is taken away here. On a full
-		// disk it may, and takes it away again when the record is gone.
+		// Otherwise masqd restores the rules. If the disk is full, masqd may do so, and
+		// removes them when the record is deleted.
 		rec.Ready = false
 		_ = n.records.Put(rec)
 	}
 	link := make(chan error, 1)
 	go func() {
-		// The kernel takes 15 to 30 ms to remove a link, most of it waiting; the
-		// rules go meanwhile.
+		// The kernel takes 15 to 30 ms to delete a link, mostly waiting. The rules are removed
+		// meanwhile.
 		if !made.link {
 			link <- nil
 			return
@@ -191,8 +190,8 @@ func (n *node) remove(rec store.Record, leases lessor, made parts) error {
 		errRules = n.removeRules(rec)
 	}
 	errLink := <-link
-	// An address may be leased again as soon as it is free, so not before its link
-	// and its rules are gone.
+	// A released address may be leased again at once, so its link and rules are removed
+	// first.
 	if err := join(errRules, errLink); err != nil {
 		return err
 	}
@@ -205,7 +204,7 @@ func (n *node) remove(rec store.Record, leases lessor, made parts) error {
 }
 
 // removeRules removes the rules of an attachment, and gives its addresses back to the
-// attachments that it has replaced.
+// attachments that it replaced.
 func (n *node) removeRules(rec store.Record) error {
 	successors, err := n.records.Replaced(rec)
 	if err != nil {
@@ -216,16 +215,16 @@ func (n *node) removeRules(rec store.Record) error {
 	return failed(codeRules, "cannot remove the rules", err)
 }
 
-// restoreRoutes makes the node's routes to addresses of rec lead to those successors
-// again whose links are ours. The successor that was made last is the last of them.
+// restoreRoutes makes the node's routes to addresses of rec lead to the links of successors
+// again. The last successor is the one that was made last.
 func (n *node) restoreRoutes(rec store.Record, successors []store.Record) {
 	for _, s := range successors {
 		if s.Chained {
-			continue // the plugin before made the routes, if any
+			continue // the previous plugin made the routes, if any
 		}
 		shared := slices.DeleteFunc(slices.Clone(s.Addresses), func(a netip.Addr) bool { return !slices.Contains(rec.Addresses, a) })
 		if err := n.links.RestoreRoutes(s.HostName(), s.Identity(), shared); err != nil {
-			warn("%s: its address is that of %s again, but the route cannot be restored: %s", rec.Identity(), s.Identity(), err)
+			warn("%s: its address belongs to %s again, but the route cannot be restored: %s", rec.Identity(), s.Identity(), err)
 		}
 	}
 }
@@ -238,7 +237,7 @@ func attachmentsOf(records []store.Record) []masq.Attachment {
 	return out
 }
 
-// join makes one error of CNI of several.
+// join returns one CNI error for several errors.
 func join(all ...error) error {
 	var first *types.Error
 	for _, err := range all {

@@ -18,37 +18,36 @@ import (
 // made several interfaces (the AWS VPC CNI calls them eth0, mNicIf1 ...). If no address
 // is left, the error says which addresses were skipped and why.
 func addressesOf(r *types100.Result, args *skel.CmdArgs, chained bool) ([]netip.Prefix, error) {
-	mine, passed := ipsOf(r, args, chained)
-	prefixes, err := prefixesOf(mine)
+	own, skipped := ipsOf(r, args, chained)
+	prefixes, err := prefixesOf(own)
 	if err == nil {
 		return prefixes, nil
 	}
 	details := []string{"prevResult: " + err.Error()}
-	for _, p := range passed {
-		details = append(details, "prevResult: passed over: "+p)
+	for _, p := range skipped {
+		details = append(details, "prevResult: skipped: "+p)
 	}
 	return nil, types.NewError(types.ErrInvalidNetworkConfig, "prevResult has no usable address of "+args.IfName, strings.Join(details, "\n"))
 }
 
-// ipsOf returns the addresses that addressesOf looks for, and why the others are not
-// the container's.
-func ipsOf(r *types100.Result, args *skel.CmdArgs, chained bool) (mine []*types100.IPConfig, passed []string) {
+// ipsOf returns the container's addresses, and why the others were skipped.
+func ipsOf(r *types100.Result, args *skel.CmdArgs, chained bool) (own []*types100.IPConfig, skipped []string) {
 	for _, ip := range r.IPs {
 		why := ""
 		if ip != nil && ip.Interface != nil && *ip.Interface >= 0 && *ip.Interface < len(r.Interfaces) {
-			why = notOf(r.Interfaces[*ip.Interface], args, chained)
+			why = whySkipped(r.Interfaces[*ip.Interface], args, chained)
 		}
 		if why == "" {
-			mine = append(mine, ip)
+			own = append(own, ip)
 			continue
 		}
-		passed = append(passed, ip.Address.String()+": "+why)
+		skipped = append(skipped, ip.Address.String()+": "+why)
 	}
-	return mine, passed
+	return own, skipped
 }
 
-// notOf says why an interface of a result is not the container's, or nothing.
-func notOf(i *types100.Interface, args *skel.CmdArgs, chained bool) string {
+// whySkipped returns why an interface of a result is not the container's, or "".
+func whySkipped(i *types100.Interface, args *skel.CmdArgs, chained bool) string {
 	switch {
 	case i == nil:
 		return "its interface is null"
@@ -58,16 +57,16 @@ func notOf(i *types100.Interface, args *skel.CmdArgs, chained bool) string {
 		return fmt.Sprintf("interface %q was made by another plugin", i.Name)
 	}
 	same, known := sameNamespace(i.Sandbox, args.Netns)
-	// A sandbox that leads nowhere is no other container's.
+	// A sandbox that does not exist is not another container's.
 	if same || !known && i.Name == args.IfName {
 		return ""
 	}
 	return fmt.Sprintf("interface %q is in sandbox %q, and the container in %q", i.Name, i.Sandbox, args.Netns)
 }
 
-// sameNamespace reports whether two paths lead to one network namespace; known is false
-// where that cannot be told. A path may be written in several ways, such as
-// /proc/42/ns/net, and may be gone at CHECK. The AWS VPC CNI keeps a number there.
+// sameNamespace reports whether two paths lead to the same network namespace. known is false
+// if a path does not exist, as may be at CHECK. A namespace may have several paths, such as
+// /proc/42/ns/net. The AWS VPC CNI puts a number there.
 func sameNamespace(a, b string) (same, known bool) {
 	if a == b {
 		return true, true

@@ -49,7 +49,7 @@ func TestAddressesOf(t *testing.T) {
 			"ips":[{"address":"192.0.2.1/24","interface":0},{"address":"10.0.0.6/24","interface":1},{"address":"10.0.0.7/24","interface":2},{"address":"10.0.0.8/24","interface":3}]}`, true, "", []string{
 			`192.0.2.1/24: interface "br0" has no sandbox`, `10.0.0.6/24: interface "eth0" is in sandbox "OTHER"`, `10.0.0.7/24: its interface is null`, `10.0.0.8/24: interface "dummy" is in sandbox "42"`,
 		}},
-		{"nothing", `{"ips":[]}`, true, "", []string{"there is none"}},
+		{"nothing", `{"ips":[]}`, true, "", []string{"the result has no addresses"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var r types100.Result

@@ -11,8 +11,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// routesOf reads the routes of an IPAM plugin's result for a link with this MTU.
-// Attributes that the link cannot have are an error of code 7 that names each key.
+// routesOf returns the routes of an IPAM plugin's result, for a link with this MTU.
+// Attributes that are invalid for the link are an error with code 7, which lists all keys.
 func routesOf(routes []*types.Route, linkMTU int) ([]masq.Route, error) {
 	var out []masq.Route
 	var faults []error
@@ -35,7 +35,7 @@ func routesOf(routes []*types.Route, linkMTU int) ([]masq.Route, error) {
 
 func routeOf(r *types.Route) (masq.Route, error) {
 	if r == nil {
-		return masq.Route{}, errors.New("one of them is null")
+		return masq.Route{}, errors.New("a route is null")
 	}
 	a, ok := netip.AddrFromSlice(r.Dst.IP)
 	bits, size := r.Dst.Mask.Size()

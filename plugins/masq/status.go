@@ -12,8 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// status says whether an ADD could succeed. The kubelet asks again and again, so
-// it looks at nothing that grows.
+// status returns an error if ADD would fail. The runtime calls it often, so its cost does not
+// depend on the number of attachments.
 func status(args *skel.CmdArgs) error {
 	conf, err := cniconf.Load(args.StdinData, args.Args)
 	if err != nil {
@@ -37,7 +37,7 @@ func status(args *skel.CmdArgs) error {
 		}
 	}
 	if conf.IPAMType != "" {
-		if err := lessorFor(conf.IPAMType, args).status(); err != nil {
+		if err := ipamFor(conf.IPAMType, args).status(); err != nil {
 			return unavailable(err)
 		}
 		if err := n.statusOfMTU(conf, args); err != nil {
@@ -50,8 +50,8 @@ func status(args *skel.CmdArgs) error {
 	return nil
 }
 
-// statusOfRules reports what keeps an ADD from making its rules, and damage that lets
-// attachments leave untranslated until the next ADD, or masqd, repairs it.
+// statusOfRules reports the cause if ADD could not make its rules, and damaged rules, with
+// which packets leave untranslated until the next ADD or masqd repairs them.
 func (n *node) statusOfRules(conf *cniconf.Conf) error {
 	is, err := n.rules.Structure()
 	if err != nil {
@@ -61,7 +61,7 @@ func (n *node) statusOfRules(conf *cniconf.Conf) error {
 	case is.Owner != nil:
 		return unavailable(is.Owner)
 	case !is.InUse:
-		// Reading the records is no work on a node without attachments.
+		// Without attachments the node has no records to read.
 		all, err := n.attachments()
 		if err != nil {
 			return types.NewError(codeUnavailable, "the records cannot be read", err.Error())
@@ -103,11 +103,11 @@ func (n *node) statusOfRules(conf *cniconf.Conf) error {
 	return nil
 }
 
-// statusOfMTU reports a link that would be too narrow for IPv6. Only host-local says
-// before an ADD which families it leases.
+// statusOfMTU reports an MTU that is too small for IPv6. Before ADD, the families are known
+// only for host-local.
 func (n *node) statusOfMTU(conf *cniconf.Conf, args *skel.CmdArgs) error {
-	local, is := lessorFor(conf.IPAMType, args).(hostLocal)
-	if !is || conf.MTU != 0 { // that is compared when the configuration is read
+	local, is := ipamFor(conf.IPAMType, args).(hostLocal)
+	if !is || conf.MTU != 0 { // cniconf compares a configured MTU
 		return nil
 	}
 	leases, err := local.open()
@@ -118,23 +118,23 @@ func (n *node) statusOfMTU(conf *cniconf.Conf, args *skel.CmdArgs) error {
 	if err != nil || mtu >= veth.MinMTU6 {
 		return unavailable(err)
 	}
-	return types.NewError(codeUnavailable, fmt.Sprintf("the uplink's MTU %d is below %d, the least that IPv6 needs", mtu, veth.MinMTU6),
-		"ipam.ranges: has IPv6: raise the MTU of the uplink, set mtu to the size that the path carries, or take the IPv6 ranges out")
+	return types.NewError(codeUnavailable, fmt.Sprintf("the uplink's MTU %d is below %d, the minimum for IPv6", mtu, veth.MinMTU6),
+		"ipam.ranges: has IPv6: raise the MTU of the uplink, set mtu to the MTU of the path, or remove the IPv6 ranges")
 }
 
-// warnOfDuplicates names addresses that a plugin before masq has given twice. ADD works
+// warnOfDuplicates warns of addresses that a previous plugin assigned twice. ADD succeeds
 // nevertheless.
 func (n *node) warnOfDuplicates() {
 	duplicates, err := n.records.MarkedDuplicates()
 	for _, d := range duplicates {
-		warn("STATUS: %s: packets to it reach one of them only; give their networks subnets that do not overlap, or delete one of them", d)
+		warn("STATUS: %s: packets to it reach only one of them; give their networks subnets that do not overlap, or delete one of them", d)
 	}
 	if err != nil {
 		warn("STATUS: duplicate addresses cannot be looked up: %s", err)
 	}
 }
 
-// unavailable gives an error the code that says that ADD would fail.
+// unavailable returns the error with codeUnavailable.
 func unavailable(err error) error {
 	if err == nil {
 		return nil

@@ -10,11 +10,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// statusOfUplinks reports IPv6 uplinks without a global address: masqueraded packets
-// leave with a link-local source there, and no answer from beyond the link comes back.
-// A network that has IPv4 too is warned of: ADD works, and IPv4 does.
+// statusOfUplinks reports IPv6 uplinks without a global address: masqueraded packets leave
+// with a link-local source there, and no replies come from beyond the link. If the network
+// also has IPv4, this is only a warning: ADD and IPv4 work.
 func (n *node) statusOfUplinks(conf *cniconf.Conf, args *skel.CmdArgs) error {
-	local, is := lessorFor(conf.IPAMType, args).(hostLocal)
+	local, is := ipamFor(conf.IPAMType, args).(hostLocal)
 	if !is || !conf.IPMasq {
 		return nil
 	}
@@ -30,7 +30,7 @@ func (n *node) statusOfUplinks(conf *cniconf.Conf, args *skel.CmdArgs) error {
 	}
 	for _, a := range policy.SNATAddresses {
 		if masq.FamilyOf(a) == masq.IPv6 {
-			return nil // packets get that one
+			return nil // packets leave with this address
 		}
 	}
 	uplinks, err := n.links.LinkLocalUplinks()
@@ -39,9 +39,9 @@ func (n *node) statusOfUplinks(conf *cniconf.Conf, args *skel.CmdArgs) error {
 	}
 	names := strings.Join(uplinks, ", ")
 	if leases.HasIPv4() {
-		warn("STATUS: uplink %s has no global IPv6 address: IPv6 packets of containers leave with a link-local source (fe80::) and get no answer; give the node a global address, or name one in snatAddresses", names)
+		warn("STATUS: uplink %s has no global IPv6 address: IPv6 packets of containers leave with a link-local source (fe80::) and get no reply; add a global address to the node, or list one in snatAddresses", names)
 		return nil
 	}
-	return types.NewError(codeUnavailableLimited, "uplink "+names+" has no global IPv6 address: packets of containers leave with a link-local source (fe80::) and get no answer",
-		"give the node a global IPv6 address, on "+names+" or on lo, or name one in snatAddresses")
+	return types.NewError(codeUnavailableLimited, "uplink "+names+" has no global IPv6 address: packets of containers leave with a link-local source (fe80::) and get no reply",
+		"add a global IPv6 address to "+names+" or to lo, or list one in snatAddresses")
 }

@@ -9,9 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writable writes to the file system of a directory, or of its nearest ancestor that
-// exists, and leaves nothing there. access(2) says nothing about a full file system, nor
-// about a quota.
+// writable returns an error if a directory, or its nearest existing ancestor, is not writable.
+// It writes an unnamed file, since access(2) does not detect a full file system or quota.
 func writable(dir string) error {
 	for {
 		err := unix.Access(dir, unix.W_OK|unix.X_OK)
@@ -25,16 +24,15 @@ func writable(dir string) error {
 	}
 }
 
-// probeSize is the size of the file that writeInto writes: a page, so that it needs a
-// block.
+// probeSize is the size of the file that writeInto writes: a page, which takes a block.
 const probeSize = 4096
 
-// writeInto writes a file without a name, so that nothing is left if the process is
-// killed, and nothing is notified to a program that watches the directory.
+// writeInto writes an unnamed file. If the process is killed, no file is left. Programs that
+// watch the directory get no event.
 func writeInto(dir string) error {
 	f, err := os.OpenFile(dir, os.O_WRONLY|unix.O_TMPFILE, 0o600)
 	switch {
-	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR): // not every file system has such files
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR): // the file system has no unnamed files
 		return nil
 	case err != nil:
 		return err

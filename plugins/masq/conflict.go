@@ -17,25 +17,25 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// claim is what an ADD does about addresses that another attachment of the node has. It
-// is called only when the kernel has a route or an element of another attachment for one
-// of them, since it reads all records.
-type claim interface {
-	// of makes the addresses of an attachment free. identity is the identity of an
-	// attachment that has one of the addresses in the kernel. It is empty if only the
+// conflicts resolves address conflicts of an ADD with other attachments of the node. It is
+// called only if the kernel has a route or an element of another attachment for one of the
+// addresses, since it reads all records.
+type conflicts interface {
+	// resolve makes the addresses of an attachment free, or returns an error. identity names
+	// an attachment that has one of the addresses in the kernel. It is empty if only the
 	// records show such an attachment.
-	of(rec *store.Record, identity string) error
+	resolve(rec *store.Record, identity string) error
 }
 
-// exclusive is the claim of the main mode: a live attachment keeps its address, and the
-// ADD fails. A dead attachment is removed.
-type exclusive struct {
+// keepLive resolves conflicts in main mode: a live attachment keeps its address, and ADD
+// fails. A dead attachment is removed.
+type keepLive struct {
 	*node
 	conf *cniconf.Conf
 	args *skel.CmdArgs
 }
 
-func (c exclusive) of(rec *store.Record, identity string) error {
+func (c keepLive) resolve(rec *store.Record, identity string) error {
 	others, err := c.holders(*rec)
 	if err != nil {
 		return failed(codeState, "cannot tell which attachment has an address of "+rec.Identity(), err)
@@ -50,9 +50,9 @@ func (c exclusive) of(rec *store.Record, identity string) error {
 		if live {
 			return refusal(*rec, o)
 		}
-		var leases lessor
+		var leases ipamPlugin
 		if o.Network == rec.Network && o.IPAM != "" && o.IPAM == c.conf.IPAMType {
-			leases = lessorFor(o.IPAM, &skel.CmdArgs{
+			leases = ipamFor(o.IPAM, &skel.CmdArgs{
 				ContainerID: o.ContainerID, IfName: o.Interface, StdinData: c.args.StdinData, Path: c.args.Path,
 			})
 		}
@@ -63,27 +63,27 @@ func (c exclusive) of(rec *store.Record, identity string) error {
 	if known || identity == "" {
 		return nil
 	}
-	return c.withoutRecord(*rec, identity)
+	return c.resolveUnrecorded(*rec, identity)
 }
 
-// ofElements makes the addresses free of elements in the policies' maps.
-func (c exclusive) ofElements(rec *store.Record) error {
+// resolveElements resolves conflicts with elements of the policies' maps.
+func (c keepLive) resolveElements(rec *store.Record) error {
 	identities, err := c.rules.Holders(rec.Attachment)
 	if err != nil {
 		return failed(codeRules, "cannot read the rules", err)
 	}
 	for _, identity := range identities {
-		if err := c.of(rec, identity); err != nil {
+		if err := c.resolve(rec, identity); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// withoutRecord decides about an attachment that only the kernel knows. Its link, or a
-// record that cannot be read, says that it may be live; its elements alone do not: they
-// are removed by each sync of masqd as well.
-func (c exclusive) withoutRecord(rec store.Record, identity string) error {
+// resolveUnrecorded resolves the conflict with an attachment without a valid record. With a
+// link, or a record that cannot be read, it may be live. Elements alone are no evidence: each
+// sync of masqd removes them.
+func (c keepLive) resolveUnrecorded(rec store.Record, identity string) error {
 	key, ok := masq.ParseIdentity(identity)
 	if !ok {
 		return nil
@@ -102,8 +102,8 @@ func (c exclusive) withoutRecord(rec store.Record, identity string) error {
 	return nil
 }
 
-// isLive reports whether an attachment may have a container. Only proof makes it false:
-// an ADD at work has a record that is not ready, and no link yet.
+// isLive reports whether an attachment may have a container. It returns false only with
+// proof: during an ADD, the record is not ready and the link may not exist.
 func (n *node) isLive(rec store.Record) (bool, error) {
 	if !rec.Ready {
 		if rec.NetNS == "" {
@@ -121,7 +121,7 @@ func (n *node) isLive(rec store.Record) (bool, error) {
 	return v.GoneReason == "", err
 }
 
-// refusal is the error of an ADD that was given an address of a live container.
+// refusal returns the error of an ADD with an address of a live container.
 func refusal(rec, holder store.Record) error {
 	var shared []string
 	for _, a := range rec.Addresses {
@@ -130,26 +130,26 @@ func refusal(rec, holder store.Record) error {
 		}
 	}
 	address := strings.Join(shared, ", ")
-	who := fmt.Sprintf("container %s, interface %s, network %s", holder.ContainerID, holder.Interface, holder.Network)
+	holderName := fmt.Sprintf("container %s, interface %s, network %s", holder.ContainerID, holder.Interface, holder.Network)
 	if holder.Name != "" {
-		who = fmt.Sprintf("pod %s/%s, %s", holder.Namespace, holder.Name, who)
+		holderName = fmt.Sprintf("pod %s/%s, %s", holder.Namespace, holder.Name, holderName)
 	}
 	if !holder.Chained {
-		who += ", link " + holder.HostName()
+		holderName += ", link " + holder.HostName()
 	}
-	todo := fmt.Sprintf("networks %s and %s: give them subnets that do not overlap, or delete that container first", rec.Network, holder.Network)
+	remedy := fmt.Sprintf("networks %s and %s: give them subnets that do not overlap, or delete that container first", rec.Network, holder.Network)
 	if holder.Network == rec.Network {
-		todo = fmt.Sprintf("network %s: the IPAM plugin has lost the lease of that container; ADD again to be given another address, or delete that container first", rec.Network)
+		remedy = fmt.Sprintf("network %s: the IPAM plugin has lost the lease of that container; ADD again to be given another address, or delete that container first", rec.Network)
 	}
-	return types.NewError(codeAddress, fmt.Sprintf("%s is the address of a live container: %s", address, who), todo)
+	return types.NewError(codeAddress, fmt.Sprintf("%s is the address of a live container: %s", address, holderName), remedy)
 }
 
-// yielding is the claim of the chained mode: the plugin before has decided, so the
-// address is taken from whatever has it. The record notes from which attachments: the
-// last of them that is left has it again when this one goes.
-type yielding struct{ *node }
+// takeover resolves conflicts in chained mode: the previous plugin assigned the address, so
+// the new attachment gets it. The record lists the attachments that had it (replaced). DEL
+// gives the address back to the last of them that still exists.
+type takeover struct{ *node }
 
-func (c yielding) of(rec *store.Record, _ string) error {
+func (c takeover) resolve(rec *store.Record, _ string) error {
 	others, err := c.holders(*rec)
 	if err != nil && len(others) == 0 {
 		return failed(codeState, "cannot tell which attachment has an address of "+rec.Identity(), err)
@@ -170,7 +170,7 @@ func (c yielding) of(rec *store.Record, _ string) error {
 	if len(live) == 0 {
 		return nil
 	}
-	warn("ADD: %s", store.Duplicate{Address: common(*rec, live), Holders: append(live, *rec)})
+	warn("ADD: %s", store.Duplicate{Address: commonAddress(*rec, live), Holders: append(live, *rec)})
 	return failed(codeState, "cannot write the record", c.records.PutReplacing(*rec))
 }
 
@@ -184,8 +184,8 @@ func shareAddress(a, b masq.Attachment) bool {
 	return slices.ContainsFunc(a.Addresses, func(x netip.Addr) bool { return slices.Contains(b.Addresses, x) })
 }
 
-// common is an address that rec and one of others have.
-func common(rec store.Record, others []store.Record) netip.Addr {
+// commonAddress returns an address that rec and one of others have.
+func commonAddress(rec store.Record, others []store.Record) netip.Addr {
 	for _, o := range others {
 		for _, a := range o.Addresses {
 			if slices.Contains(rec.Addresses, a) {
@@ -196,20 +196,20 @@ func common(rec store.Record, others []store.Record) netip.Addr {
 	return netip.Addr{}
 }
 
-// addLinkAt makes the link, after it has made room for it where the node routes an
-// address of it elsewhere.
-func (n *node) addLinkAt(p veth.Pair, rec *store.Record, c claim) (veth.Link, error) {
+// addLinkResolving makes the link. If the node routes one of its addresses to another link,
+// it resolves the conflict and tries again.
+func (n *node) addLinkResolving(p veth.Pair, rec *store.Record, c conflicts) (veth.Link, error) {
 	for range len(p.Addresses) {
 		link, err := n.links.Add(p)
 		taken, is := errors.AsType[*veth.AddressInUseError](err)
 		if !is {
 			return link, err
 		}
-		if err := c.of(rec, taken.Identity); err != nil {
+		if err := c.resolve(rec, taken.Identity); err != nil {
 			return veth.Link{}, err
 		}
 		if taken.Identity == "" {
-			return veth.Link{}, err // of another program, and of no attachment
+			return veth.Link{}, err // the route is of another program
 		}
 	}
 	return n.links.Add(p)
