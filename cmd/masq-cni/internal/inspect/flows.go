@@ -39,8 +39,8 @@ all of them.
 those after it. For example, --sport finds the flow of a port that a server names. For
 ICMP, --sport is the ID.
 
-Connections to the HTTP endpoint of this node's masqd, such as those of Prometheus and
-of probes, are not shown unless --scrapes, --sport or --dport is given.`,
+Connections of Prometheus and probes to the HTTP endpoint of this node's masqd are not
+shown unless --scrapes, --sport or --dport is given.`,
 		Args: arity.None,
 	}
 	l.filter.register(c, n)

@@ -24,8 +24,8 @@ func Command(n *node.Node) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect",
 		Short: "Shows what masquerading does on the node: flows, pods, rules, drift",
-		Long: `Shows whether the node is healthy, its problems, each with its remedy, and the figures
-of the node. The commands below show one part of it in detail.
+		Long: `Shows whether the node is healthy, its problems with their remedies, and its figures.
+Each command below shows one part of the node in detail.
 
 inspect reads the kernel and the records of attachments, with or without masqd, and
 changes nothing. It needs CAP_NET_ADMIN in the node's network namespace, and the right

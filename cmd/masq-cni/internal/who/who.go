@@ -31,8 +31,8 @@ that they belong to. It also lists flows to ADDRESS:PORT whose destination is
 translated: the data connection of active FTP, a published port. Flows that are not
 translated are found too, by a container's own address.
 
-who asks the kernel, with or without masqd, and changes nothing. Without a protocol it
-searches all protocols. For ICMP, PORT is the ID. An IPv6 address stands in brackets:
+It reads the kernel, with or without masqd, and changes nothing. Without a protocol it
+searches all protocols. For ICMP, PORT is the ID. Write an IPv6 address in brackets:
 [2001:db8::2]:4711.
 
 --to names the server by its own address. With the server's port, or for ICMP with its
@@ -42,7 +42,7 @@ all zones.
 --at searches the NAT log, which masqd writes with --nat-log, in place of the kernel.
 TIME is a point in time (2026-03-01T15:04:05Z, "2026-03-01 15:04", 15:04 today,
 1772377445 seconds since 1970, now), a day (2026-03-01), or a duration before now (10m).
-Connections to the HTTP endpoint of masqd, such as those of Prometheus to another node,
+Connections to the HTTP endpoint of masqd, for example of Prometheus to another node,
 are not shown if other flows are found; --scrapes shows them.
 
 Exit code 0: found; 1: not found; 2: the query failed. who needs CAP_NET_ADMIN in the
