@@ -8,7 +8,7 @@ import (
 // type, length and value. The type of a comment is 0 in both.
 const userdataComment = 0
 
-// comment returns the comment in user data, or nil if there is none.
+// comment returns the comment in user data, or nil.
 func comment(b []byte) []byte {
 	for len(b) >= 2 {
 		typ, n := b[0], int(b[1])

@@ -46,7 +46,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// FuzzKeys: keys of every type read back as they were written.
+// FuzzKeys: keys of every type are read as they were written.
 func FuzzKeys(f *testing.F) {
 	f.Add("ipv4_addr . inet_service", "10.0.0.1 . 21")
 	f.Add("ifname . ipv6_addr", `"veth0" . fd00::1`)

@@ -157,8 +157,7 @@ func TestReadBack(t *testing.T) {
 	}
 }
 
-// TestCompile: the kernel lists the rules that nft compiled and those that this package
-// compiled in the same way.
+// TestCompile: the kernel lists the same rules whether nft or this package compiled them.
 func TestCompile(t *testing.T) {
 	c := kernel(t)
 	want := ruleset.For(several(t), others(t), everyEgress)

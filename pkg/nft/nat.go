@@ -51,7 +51,7 @@ func (o natOptions) snat() expression {
 		a.Uint32(unix.NFTA_NAT_REG_PROTO_MIN, o.ports)
 		a.Uint32(unix.NFTA_NAT_REG_PROTO_MAX, o.ports+1)
 	}
-	// The kernel sets and reports this flag by itself.
+	// The kernel always sets and reports this flag.
 	a.Uint32(unix.NFTA_NAT_FLAGS, o.flags()|unix.NF_NAT_RANGE_MAP_IPS)
 	return expression{"nat", a}
 }

@@ -78,7 +78,7 @@ func ownerOf(f map[uint16][]byte) uint32 {
 	return number(f[attrTableOwner])
 }
 
-// explainOwner returns an OwnerError for an error that is due to the table's owner.
+// explainOwner returns an OwnerError if the table's owner causes an error.
 func (c *Conn) explainOwner(err error) error {
 	if !errors.Is(err, unix.EPERM) {
 		return err
@@ -117,7 +117,7 @@ func ownerError(port uint32, err error) *OwnerError {
 }
 
 // socketOf returns the inode of the netfilter socket with a port ID in this thread's
-// network namespace, or "" if there is none.
+// network namespace, or "".
 func socketOf(port uint32) string {
 	b, err := os.ReadFile("/proc/thread-self/net/netlink")
 	if err != nil {
