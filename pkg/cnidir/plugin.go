@@ -100,7 +100,7 @@ func (p Program) Install(ctx context.Context, binDir string) (done Installed, er
 			return done, err
 		}
 	}
-	if err := d.replacement(Plugin, programMode, nil).Replace(src); err != nil {
+	if err := d.replacement(Plugin, programMode, nil).Write(src); err != nil {
 		return done, fmt.Errorf("write %s: %w", done.Path, err)
 	}
 	done.Changed = true

@@ -88,17 +88,17 @@ func (d *dir) removeTemporary() error {
 
 // replacement returns a file to write. owner is a file whose owner the new file gets; nil is
 // this process.
-func (d *dir) replacement(name string, mode fs.FileMode, owner fs.FileInfo) safedir.Write {
+func (d *dir) replacement(name string, mode fs.FileMode, owner fs.FileInfo) safedir.Replacement {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
 	tmp := filepath.Join(d.path, "."+name+temporary+hex.EncodeToString(random[:]))
-	return safedir.Write{Path: filepath.Join(d.path, name), Temporary: tmp, Mode: mode, Owner: owner, Durable: true}
+	return safedir.Replacement{Path: filepath.Join(d.path, name), Temporary: tmp, Mode: mode, Owner: owner, Durable: true}
 }
 
 // rewrite replaces the text of a file, unless another program has changed it since it
 // was read: then the error is safedir.ErrChanged.
 func (d *dir) rewrite(f *file, text []byte) error {
-	if err := d.replacement(f.name, f.info.Mode().Perm(), f.info).ReplaceText(f.text, text); err != nil {
+	if err := d.replacement(f.name, f.info.Mode().Perm(), f.info).WriteIfUnchanged(f.text, text); err != nil {
 		return fmt.Errorf("write %s: %w", f.path, err)
 	}
 	return nil
@@ -119,7 +119,7 @@ func (d *dir) write(name string, text []byte) (changed bool, err error) {
 			return false, nil
 		}
 	}
-	if err := d.replacement(name, 0o644, nil).Replace(bytes.NewReader(text)); err != nil {
+	if err := d.replacement(name, 0o644, nil).Write(bytes.NewReader(text)); err != nil {
 		return false, fmt.Errorf("write %s: %w", path, err)
 	}
 	return true, nil

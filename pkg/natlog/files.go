@@ -42,7 +42,7 @@ func list(dir string) (segments, tails []name, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the NAT log: %w", err)
 	}
-	shared, err := safedir.IsShared(dir)
+	shared, err := safedir.IsWorldWritable(dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the NAT log: %w", err)
 	}

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// ErrLocked says that another process has locked a file.
+// ErrLocked says that another process holds the lock of a file.
 var ErrLocked = errors.New("locked by another process")
 
 // Lock waits for the lock of a file or directory (flock(2)). Closing f unlocks it, and so

@@ -20,7 +20,7 @@ func ReadFile(path string) (_ []byte, err error) {
 		return nil, err
 	}
 	if !IsOwn(info) {
-		return nil, fmt.Errorf("%s is not a regular file of root with one name (mode %s, owner %d, names %d); remove it", path, info.Mode(), owner(info), info.Sys().(*syscall.Stat_t).Nlink)
+		return nil, fmt.Errorf("%s is not a regular file of root with one hard link (mode %s, owner %d, hard links %d); remove it", path, info.Mode(), owner(info), info.Sys().(*syscall.Stat_t).Nlink)
 	}
 	return io.ReadAll(f)
 }

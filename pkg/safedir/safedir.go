@@ -4,12 +4,12 @@
 // The programs run as root and keep records, leases, logs and programs in directories that
 // an administrator chooses. In a directory that every user may write to, a user can plant a
 // symbolic link to another file, or a record that the program believes. This package refuses
-// such a directory: a check of each file could always lose a race with the user. If all
-// components of a path are safe, no file below it needs a separate check.
+// such a directory. To check each file is not enough: the user could replace it between the
+// check and its use. If all components of a path are safe, no file below needs its own check.
 //
-// Group write permission and another owner than root are accepted outside directories that
-// every user may write to: only a privileged program can have set them. Access control lists
-// are not read; the kernel shows their mask as the permission of the group.
+// Group write permission and an owner other than root are accepted, except in a directory
+// that every user may write to: elsewhere only a privileged program can have set them. Access
+// control lists are not read; the kernel shows their mask as the permission of the group.
 //
 // To debug, read the error: it names the component of the path, its mode or owner, and what
 // to change. `namei -l DIR` lists modes and owners of all components.
@@ -38,10 +38,10 @@ func (e *Error) Error() string {
 
 // Check returns an *Error if an unprivileged user could change files in a directory. It
 // follows symbolic links. A missing directory is safe if its parents are: check it again
-// after it was made. Other errors come from the file system.
+// after making it. Errors of other types come from the file system.
 func Check(dir string) error {
 	info, err := walk(dir)
-	if err == nil && info != nil && isShared(info) {
+	if err == nil && info != nil && isWorldWritable(info) {
 		err = writable(dir, dir, info)
 	}
 	return err
@@ -67,15 +67,16 @@ func CheckOwned(dir string) error {
 	return &Error{Dir: dir, At: dir, Reason: ownedBy(last), Remedy: "change its owner to root (chown), or give another directory"}
 }
 
-// IsShared reports whether every user can make files in a directory.
-func IsShared(dir string) (bool, error) {
+// IsWorldWritable reports whether every user can make files in a directory.
+func IsWorldWritable(dir string) (bool, error) {
 	info, err := os.Stat(dir)
-	return err == nil && isShared(info), err
+	return err == nil && isWorldWritable(info), err
 }
 
-// IsOwn reports whether a regular file belongs to the user of this process or to root, and
-// has at most one name: a user may be able to give a file of root a second name (link(2),
-// fs.protected_hardlinks). An open file that was replaced has no name.
+// IsOwn reports whether info describes a regular file that belongs to the user of this
+// process or to root, and has at most one hard link: a user may be able to add a hard link to
+// a file of root (link(2), fs.protected_hardlinks). A file that was replaced while it is open
+// has none.
 func IsOwn(info fs.FileInfo) bool {
 	return info.Mode().IsRegular() && trusted(info) && info.Sys().(*syscall.Stat_t).Nlink <= 1
 }
@@ -147,14 +148,14 @@ func check(dir, at string, info fs.FileInfo, inShared bool) (shared bool, err er
 	if inShared && !trusted(info) {
 		return false, notTrusted(dir, at, info)
 	}
-	if isShared(info) && info.Mode()&fs.ModeSticky == 0 {
+	if isWorldWritable(info) && info.Mode()&fs.ModeSticky == 0 {
 		return true, writable(dir, at, info)
 	}
-	return isShared(info), nil
+	return isWorldWritable(info), nil
 }
 
-// isShared reports whether every user may write to a directory.
-func isShared(info fs.FileInfo) bool { return info.IsDir() && info.Mode().Perm()&0o002 != 0 }
+// isWorldWritable reports whether every user may write to a directory.
+func isWorldWritable(info fs.FileInfo) bool { return info.IsDir() && info.Mode().Perm()&0o002 != 0 }
 
 func writable(dir, at string, info fs.FileInfo) error {
 	return &Error{

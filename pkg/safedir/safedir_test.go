@@ -131,10 +131,10 @@ func TestReadFile(t *testing.T) {
 	write("own", 0)
 	write("user's", user)
 	write("linked", 0)
-	tr.check(os.Link(tr.at("linked"), tr.at("second name")))
+	tr.check(os.Link(tr.at("linked"), tr.at("second hard link")))
 	tr.link("link", "own", user)
 	tr.check(syscall.Mkfifo(tr.at("fifo"), 0o600))
-	for name, is := range map[string]bool{"own": true, "user's": false, "linked": false, "second name": false, "link": false, "fifo": false} {
+	for name, is := range map[string]bool{"own": true, "user's": false, "linked": false, "second hard link": false, "link": false, "fifo": false} {
 		b, err := ReadFile(tr.at(name))
 		if is != (err == nil) || is != (string(b) == "text") {
 			t.Errorf("%s: %q, %v", name, b, err)
