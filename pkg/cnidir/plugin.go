@@ -38,7 +38,7 @@ type Installed struct {
 	Path    string
 	Changed bool
 	// Version and Before are the versions of the new and the previous program, if Changed.
-	// Before is "none" without a previous program, and "another program" if it was not the
+	// Before is empty without a previous program, and "another program" if it was not the
 	// plugin.
 	Version, Before string
 	// Incomparable is true if the order of the two versions is unknown.
@@ -58,7 +58,7 @@ func (p Program) Install(ctx context.Context, binDir string) (done Installed, er
 	if p.version == nil {
 		p.version = versionOf
 	}
-	done.Path, done.Before = filepath.Join(binDir, Plugin), "none"
+	done.Path = filepath.Join(binDir, Plugin)
 	if err := os.MkdirAll(binDir, 0o755); err != nil {
 		return done, err
 	}
@@ -95,7 +95,7 @@ func (p Program) Install(ctx context.Context, binDir string) (done Installed, er
 	if done.Version, err = p.version(ctx, p.Source); err != nil {
 		return done, err
 	}
-	if done.Before != "none" {
+	if done.Before != "" {
 		if err := p.mayReplace(ctx, &done); err != nil {
 			return done, err
 		}

@@ -32,7 +32,7 @@ func TestInstall(t *testing.T) {
 		want   Installed
 		fails  string
 	}{
-		"none":              {want: Installed{Changed: true, Version: "v1.2.0", Before: "none"}},
+		"none":              {want: Installed{Changed: true, Version: "v1.2.0"}},
 		"older":             {before: "masq v1.1.9", want: Installed{Changed: true, Version: "v1.2.0", Before: "v1.1.9"}},
 		"same":              {before: given},
 		"same version":      {before: "masq v1.2.0-dirty", want: Installed{Changed: true, Version: "v1.2.0", Before: "v1.2.0-dirty"}},

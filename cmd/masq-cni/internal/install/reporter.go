@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,7 +34,7 @@ func (l logReporter) waitingForRanges(node, why string) {
 }
 
 func (l logReporter) installed(p cnidir.Installed) {
-	l.Info("plugin installed", "file", p.Path, "version", p.Version, "before", p.Before)
+	l.Info("plugin installed", "file", p.Path, "version", p.Version, "before", cmp.Or(p.Before, "none"))
 	if p.Incomparable {
 		l.Warn("which of the two versions is newer cannot be determined", "file", p.Path, "version", p.Version, "before", p.Before)
 	}
@@ -69,7 +70,7 @@ func (r textReporter) waitingForRanges(node, why string) {
 }
 
 func (r textReporter) installed(p cnidir.Installed) {
-	if p.Before == "none" {
+	if p.Before == "" {
 		r.line("Installed the plugin masq %s as %s.", p.Version, p.Path)
 	} else {
 		r.line("Replaced %s: it was %s and is now masq %s.", p.Path, p.Before, p.Version)

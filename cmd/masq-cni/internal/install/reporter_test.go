@@ -18,7 +18,7 @@ func TestTextReporter(t *testing.T) {
 		{func() { r.waitingForMasqd("http://127.0.0.1:9468/readyz", "connection refused") }, "Waiting for masqd to be ready at http://127.0.0.1:9468/readyz: connection refused.\n"},
 		{func() { r.waitingForMasqd("http://127.0.0.1:9468/readyz", "x") }, "--ready-url ''"},
 		{func() { r.waitingForRanges("n1", "it has none") }, "Waiting for the pod ranges of node n1: it has none.\n"},
-		{func() { r.installed(cnidir.Installed{Path: "/b/masq", Version: "2", Before: "none"}) }, "Installed the plugin masq 2 as /b/masq.\n"},
+		{func() { r.installed(cnidir.Installed{Path: "/b/masq", Version: "2"}) }, "Installed the plugin masq 2 as /b/masq.\n"},
 		{func() { r.installed(cnidir.Installed{Path: "/b/masq", Version: "2", Before: "1"}) }, "Replaced /b/masq: it was 1 and is now masq 2.\n"},
 		{func() { r.warning("/c/a: ptp masquerades too") }, "Warning: /c/a: ptp masquerades too.\n"},
 	} {
