@@ -36,7 +36,7 @@ func legacyFlags(flags *pflag.FlagSet) func() []daemon.Override {
 		var out []daemon.Override
 		for i, l := range all {
 			if f := flags.Lookup(l.Name); f != nil && f.Changed && f.Value.String() == values[i] {
-				out = append(out, daemon.Override{Legacy: l, Value: values[i]})
+				out = append(out, daemon.Override{LegacyFlag: l, Value: values[i]})
 			}
 		}
 		return out

@@ -19,8 +19,8 @@ func (r *reader) addresses(key string) []conftree.Found[netip.Addr] {
 }
 
 // egressFamilies adds a fault for each egress address of a family that the network has
-// no subnet of: nothing could ever leave with the address. Where the subnets are
-// unknown, PolicyFor checks the addresses of the attachment.
+// no subnet of: no container could ever use the address. If the subnets are unknown,
+// PolicyFor checks the addresses of the attachment.
 func (r *reader) egressFamilies(egress []conftree.Found[netip.Addr], subnets []netip.Prefix) {
 	if len(subnets) == 0 {
 		return

@@ -34,10 +34,10 @@ func TestSNATAddressesRouted(t *testing.T) {
 	if got := fmt.Sprint(c.Policy.SNATRouted); got != "[2001:db8::1 192.0.2.2]" || !c.PolicyNamed {
 		t.Errorf("got %s", got)
 	}
-	const mend = ` is not one of snatAddresses; add it to snatAddresses, or remove it`
+	const remedy = ` is not one of snatAddresses; add it to snatAddresses, or remove it`
 	checkFaults(t, []faulty{
-		{"not listed", listed + `"snatAddressesRouted": ["192.0.2.22"]`, `snatAddressesRouted: "192.0.2.22"` + mend},
-		{"no list", `"snatAddressesRouted": ["192.0.2.1"]`, `snatAddressesRouted: "192.0.2.1"` + mend},
+		{"not listed", listed + `"snatAddressesRouted": ["192.0.2.22"]`, `snatAddressesRouted: "192.0.2.22"` + remedy},
+		{"no list", `"snatAddressesRouted": ["192.0.2.1"]`, `snatAddressesRouted: "192.0.2.1"` + remedy},
 		{"twice", listed + `"snatAddressesRouted": ["192.0.2.1", "192.0.2.1"]`, `snatAddressesRouted: "192.0.2.1" is given twice; keep one of them`},
 		{"type", listed + `"snatAddressesRouted": true`, `snatAddressesRouted: true is a boolean; give a list of addresses such as ["192.0.2.1"]`},
 	})

@@ -72,7 +72,7 @@ func TestAllowAnnotations(t *testing.T) {
 
 func TestAnnotationFaults(t *testing.T) {
 	const snat = "masq-cni.dev/snat-addresses"
-	const mend = `; give addresses of the network's snatAddresses`
+	const remedy = `; give addresses of the network's snatAddresses`
 	in := func(annotations string) string { return allowed + "," + annotated(annotations) }
 	checkFaults(t, []faulty{
 		{"egress", in(`{"masq-cni.dev/egress": "nat\u001b"}`), `masq-cni.dev/egress: "nat\x1b" is not a kind of egress; give "direct", or remove the annotation`},
@@ -82,8 +82,8 @@ func TestAnnotationFaults(t *testing.T) {
 			`annotation "masq-cni.dev/" is unknown; use "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"` + "\n" +
 				`annotation "masq-cni.dev/z" is unknown; use "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"`,
 		},
-		{"not allowed", in(`{"` + snat + `": "192.0.2.1,192.0.2.9"}`), snat + `: "192.0.2.9" is not an address that the network allows` + mend},
-		{"no address", in(`{"` + snat + `": "192.0.2.1,"}`), snat + `: "" is not an address` + mend},
+		{"not allowed", in(`{"` + snat + `": "192.0.2.1,192.0.2.9"}`), snat + `: "192.0.2.9" is not an address that the network allows` + remedy},
+		{"no address", in(`{"` + snat + `": "192.0.2.1,"}`), snat + `: "" is not an address` + remedy},
 		{"twice", in(`{"` + snat + `": "192.0.2.1, 192.0.2.1"}`), snat + `: "192.0.2.1" is given twice; keep one of them`},
 		{
 			"many", in(`{"` + snat + `": "` + strings.Repeat(",", 64) + `"}`),
@@ -101,7 +101,7 @@ func TestAnnotationFaults(t *testing.T) {
 		{"runtimeConfig", `"runtimeConfig": "x"`, `runtimeConfig: "x" is a string; give an object`},
 		{
 			"network without", annotated(`{"` + snat + `": "192.0.2.1"}`),
-			snat + `: "192.0.2.1" is not an address that the network allows` + mend,
+			snat + `: "192.0.2.1" is not an address that the network allows` + remedy,
 		},
 	})
 }

@@ -25,7 +25,7 @@ func (r *reader) validAttachments() []types.GCAttachment {
 		if out == nil {
 			out = []types.GCAttachment{}
 		}
-		if v.Kind == conftree.Null { // libcni writes an empty list so
+		if v.Kind == conftree.Null { // libcni writes an empty list as null
 			continue
 		}
 		if v.Kind != conftree.List {

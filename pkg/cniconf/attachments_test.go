@@ -25,13 +25,13 @@ func TestValidAttachments(t *testing.T) {
 }
 
 func TestValidAttachmentsFaults(t *testing.T) {
-	const mend = `; give a list such as [{"containerID": "c1", "ifname": "eth0"}]`
+	const remedy = `; give a list such as [{"containerID": "c1", "ifname": "eth0"}]`
 	for _, key := range []string{"cni.dev/valid-attachments", "cni.dev/attachments"} {
 		checkFaults(t, []faulty{
-			{key + " type", `"` + key + `": {}`, key + `: "{}" is an object` + mend},
-			{key + " element", `"` + key + `": ["c1"]`, key + `: "c1" is not an attachment` + mend},
-			{key + " incomplete", `"` + key + `": [{"containerID": "c1"}]`, key + `: "{\"containerID\":\"c1\"}" lacks containerID or ifname` + mend},
-			{key + " null", `"` + key + `": [null]`, key + `: null lacks containerID or ifname` + mend},
+			{key + " type", `"` + key + `": {}`, key + `: "{}" is an object` + remedy},
+			{key + " element", `"` + key + `": ["c1"]`, key + `: "c1" is not an attachment` + remedy},
+			{key + " incomplete", `"` + key + `": [{"containerID": "c1"}]`, key + `: "{\"containerID\":\"c1\"}" lacks containerID or ifname` + remedy},
+			{key + " null", `"` + key + `": [null]`, key + `: null lacks containerID or ifname` + remedy},
 		})
 	}
 }

@@ -23,14 +23,14 @@ type Conf struct {
 	IPAMSubnets []netip.Prefix
 	// MTU is the MTU of the link in bytes. 0 is the MTU of the uplink.
 	MTU int
-	// IPMasq is false if the network asks for a link without masquerading.
+	// IPMasq is false if masq only makes the link, without rules.
 	IPMasq bool
 	// Policy lacks only Subnets, which PolicyFor adds.
 	Policy masq.Policy
 	// PolicyNamed is true if the network gives at least one key of a policy. Otherwise the
-	// policy of the node overrides Policy, except for the annotations of the pod.
+	// policy of the node applies, changed by the annotations of the pod.
 	PolicyNamed bool
-	// SpoofCheck drops packets of the container with another source address.
+	// SpoofCheck is true if packets whose source address is not the container's are dropped.
 	SpoofCheck bool
 	// StateDir is the directory of the records: absolute and clean.
 	StateDir string
@@ -41,7 +41,8 @@ type Conf struct {
 	// nil, each address is set, and each index of an interface is valid.
 	PrevResult *types100.Result
 	// ValidAttachments are the attachments that GC must keep. Nil means that the runtime
-	// gave no list. An empty list, which libcni writes as null, means that GC keeps none.
+	// gave no list. An empty list, which libcni writes as null, means that GC keeps no
+	// attachment.
 	ValidAttachments []types.GCAttachment
 }
 

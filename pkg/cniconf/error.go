@@ -17,7 +17,7 @@ func (r *reader) err(network string) error {
 	}
 	switch faults, args := r.Faults(), r.args.Faults(); {
 	case r.unsupported.IsFaulty():
-		// What looks wrong in this version may be right in the version that is meant.
+		// What is a fault in this version may be correct in the intended version.
 		return faultsError(types.ErrIncompatibleCNIVersion, what+": unsupported cniVersion", r.unsupported.Faults())
 	case len(faults) > 0:
 		return faultsError(types.ErrInvalidNetworkConfig, what, append(faults, args...))

@@ -44,7 +44,7 @@ func (r *reader) ipamType(ipam conftree.Value) string {
 // checked: another IPAM plugin may give the same keys another meaning, and its subnets
 // are then unknown.
 func (r *reader) ipamSubnets(ipam conftree.Value, plugin string) []netip.Prefix {
-	r.RepeatedKeys(ipam, func(key string) string {
+	r.CheckRepeatedKeys(ipam, func(key string) string {
 		if key == "type" || key == "subnet" || key == "ranges" {
 			return "ipam." + key
 		}

@@ -13,8 +13,8 @@ var ourKeys = []string{
 	"mssClamp", "helpers", "spoofCheck", "dropInvalid", "acceptOtherLinks", "allowAnnotations", "stateDir",
 }
 
-// policyKeys are the keys of a policy: a network that gives one of them has a policy of
-// its own.
+// policyKeys are the keys of a policy: a network that gives one of them has its own
+// policy.
 var policyKeys = []string{
 	"nonMasqueradeCIDRs", "masqueradeCIDRs", "masqLinkLocal", "masqLinkLocalIPv6",
 	"snatAddresses", "snatAddressesRouted", "toPorts", "randomFully", "mssClamp", "helpers", "dropInvalid",

@@ -74,7 +74,7 @@ func (r *reader) stateDir() string {
 	return dir
 }
 
-// backend refuses backends that other plugins have and masq has not.
+// backend refuses backends that other plugins have and masq does not.
 func (r *reader) backend() {
 	const key, remedy = "ipMasqBackend", "remove the key, or give \"nftables\""
 	b, place, ok := r.text(key, remedy)

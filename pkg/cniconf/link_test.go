@@ -32,25 +32,25 @@ func TestMTU(t *testing.T) {
 }
 
 func TestStateDir(t *testing.T) {
-	const mend = `; give an absolute path such as "/run/masq-cni", or remove the key`
+	const remedy = `; give an absolute path such as "/run/masq-cni", or remove the key`
 	checkFaults(t, []faulty{
-		{"relative", `"stateDir": "run/masq"`, `stateDir: "run/masq" is not an absolute path` + mend},
-		{"empty", `"stateDir": ""`, `stateDir: "" is not an absolute path` + mend},
-		{"upwards", `"stateDir": "/run/../etc"`, `stateDir: "/run/../etc" is not a clean path` + mend},
+		{"relative", `"stateDir": "run/masq"`, `stateDir: "run/masq" is not an absolute path` + remedy},
+		{"empty", `"stateDir": ""`, `stateDir: "" is not an absolute path` + remedy},
+		{"upwards", `"stateDir": "/run/../etc"`, `stateDir: "/run/../etc" is not a clean path` + remedy},
 		{"slash", `"stateDir": "/run/masq/"`, `stateDir: "/run/masq/" is not a clean path; write "/run/masq"`},
 		{"dot", `"stateDir": "/run/./masq"`, `stateDir: "/run/./masq" is not a clean path; write "/run/masq"`},
-		{"root", `"stateDir": "/"`, `stateDir: "/" is the root directory` + mend},
-		{"NUL", `"stateDir": "/run/\u0000"`, `stateDir: "/run/\x00" has characters that cannot be printed` + mend},
-		{"type", `"stateDir": true`, `stateDir: true is a boolean` + mend},
+		{"root", `"stateDir": "/"`, `stateDir: "/" is the root directory` + remedy},
+		{"NUL", `"stateDir": "/run/\u0000"`, `stateDir: "/run/\x00" has characters that cannot be printed` + remedy},
+		{"type", `"stateDir": true`, `stateDir: true is a boolean` + remedy},
 	})
 }
 
 func TestBackend(t *testing.T) {
-	const mend = `; remove the key, or give "nftables"`
+	const remedy = `; remove the key, or give "nftables"`
 	checkFaults(t, []faulty{
-		{"iptables", `"ipMasqBackend": "iptables"`, `ipMasqBackend: "iptables" is not supported: masq uses nftables only` + mend},
-		{"other", `"ipMasqBackend": "ebpf"`, `ipMasqBackend: "ebpf" is not supported: masq uses nftables only` + mend},
-		{"case", `"ipMasqBackend": "NFTables"`, `ipMasqBackend: "NFTables" is not supported: masq uses nftables only` + mend},
-		{"null", `"ipMasqBackend": null`, `ipMasqBackend: null is not allowed here` + mend},
+		{"iptables", `"ipMasqBackend": "iptables"`, `ipMasqBackend: "iptables" is not supported: masq uses nftables only` + remedy},
+		{"other", `"ipMasqBackend": "ebpf"`, `ipMasqBackend: "ebpf" is not supported: masq uses nftables only` + remedy},
+		{"case", `"ipMasqBackend": "NFTables"`, `ipMasqBackend: "NFTables" is not supported: masq uses nftables only` + remedy},
+		{"null", `"ipMasqBackend": null`, `ipMasqBackend: null is not allowed here` + remedy},
 	})
 }

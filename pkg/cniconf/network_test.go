@@ -42,15 +42,15 @@ func TestVersionType(t *testing.T) {
 }
 
 func TestName(t *testing.T) {
-	const mend = `; give letters, digits, "_", "." and "-", the first a letter or digit`
+	const remedy = `; give letters, digits, "_", "." and "-", the first a letter or digit`
 	for stdin, want := range map[string]string{
-		`{}`:                          `name is missing` + mend,
-		`{"name": null}`:              `name is missing` + mend,
-		`{"name": ""}`:                `name: "" is not the name of a network` + mend,
-		`{"name": "../x"}`:            `name: "../x" is not the name of a network` + mend,
-		`{"name": "a\u001b[2J\nb"}`:   `name: "a\x1b[2J\nb" is not the name of a network` + mend,
-		`{"name": ["net"]}`:           `name: "[\"net\"]" is a list` + mend,
-		`{"name": "-a", "type": "x"}`: `name: "-a" is not the name of a network` + mend,
+		`{}`:                          `name is missing` + remedy,
+		`{"name": null}`:              `name is missing` + remedy,
+		`{"name": ""}`:                `name: "" is not the name of a network` + remedy,
+		`{"name": "../x"}`:            `name: "../x" is not the name of a network` + remedy,
+		`{"name": "a\u001b[2J\nb"}`:   `name: "a\x1b[2J\nb" is not the name of a network` + remedy,
+		`{"name": ["net"]}`:           `name: "[\"net\"]" is a list` + remedy,
+		`{"name": "-a", "type": "x"}`: `name: "-a" is not the name of a network` + remedy,
 	} {
 		_, err := Load([]byte(stdin), "")
 		wantError(t, err, types.ErrInvalidNetworkConfig, "invalid configuration: 1 fault", want)

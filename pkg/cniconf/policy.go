@@ -15,13 +15,13 @@ import (
 func (r *reader) policy() (p masq.Policy, egress []conftree.Found[netip.Addr]) {
 	p = masq.Default()
 	direct, masqueraded := r.prefixes("nonMasqueradeCIDRs"), r.prefixes("masqueradeCIDRs")
-	r.InBoth(direct, masqueraded)
+	r.CheckPrefixes(direct, masqueraded)
 	p.NonMasquerade, p.Masquerade = conftree.Values(direct), conftree.Values(masqueraded)
 	p.LinkLocal4 = r.boolean("masqLinkLocal", p.LinkLocal4)
 	p.LinkLocal6 = r.boolean("masqLinkLocalIPv6", p.LinkLocal6)
 	egress = r.addresses("snatAddresses")
 	routed := r.addresses("snatAddressesRouted")
-	r.NotEgress(routed, egress)
+	r.CheckRouted(routed, egress)
 	p.SNATAddresses, p.SNATRouted = conftree.Values(egress), conftree.Values(routed)
 	p.ToPorts = r.toPorts(p.SNATAddresses)
 	p.RandomFully = r.boolean("randomFully", p.RandomFully)
@@ -50,7 +50,7 @@ func (r *reader) toPorts(egress []netip.Addr) []masq.PortRange {
 	}
 	ranges, ok := r.PortRanges("toPorts", v)
 	if ok {
-		r.TooManyPairs(conftree.Found[[]masq.PortRange]{Place: v.Place, Value: ranges, Shown: v.Show()}, egress)
+		r.CheckPairs(conftree.Found[[]masq.PortRange]{Place: v.Place, Value: ranges, Shown: v.Show()}, egress)
 	}
 	return ranges
 }
@@ -78,7 +78,7 @@ func (r *reader) helpers() []masq.Helper {
 }
 
 // PolicyFor returns the policy of an attachment with these addresses, each with the
-// length of its prefix. It is nil if the network asks for the link alone. An error is a
+// length of its prefix. It is nil if IPMasq is false. An error is a
 // *types.Error of code 7: the attachment has no address of the family of an egress
 // address, or an address is not valid.
 func (c *Conf) PolicyFor(addresses []netip.Prefix) (*masq.Policy, error) {
@@ -99,7 +99,7 @@ func (c *Conf) PolicyFor(addresses []netip.Prefix) (*masq.Policy, error) {
 			r.Fault(conftree.Place{}, key, masq.Quote(p.String()), wholeFamily, remedy)
 		default:
 			valid = append(valid, p)
-			if !p.IsSingleIP() { // a single address does not tell the network's subnet
+			if !p.IsSingleIP() { // a single address does not show the network's subnet
 				subnets = append(subnets, p.Masked())
 			}
 		}

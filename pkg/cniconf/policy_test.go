@@ -11,16 +11,16 @@ import (
 )
 
 func TestClamp(t *testing.T) {
-	const mend = `; give "pmtu", "off" or 48-65495`
+	const remedy = `; give "pmtu", "off" or 48-65495`
 	checkFaults(t, []faulty{
-		{"word", `"mssClamp": "auto"`, `mssClamp: "auto" is neither "pmtu" nor "off"` + mend},
-		{"digits", `"mssClamp": "1200"`, `mssClamp: "1200" is neither "pmtu" nor "off"` + mend},
-		{"small", `"mssClamp": 47`, `mssClamp: 47 is not a number of bytes within 48-65495` + mend},
-		{"large", `"mssClamp": 65496`, `mssClamp: 65496 is not a number of bytes within 48-65495` + mend},
-		{"fraction", `"mssClamp": 1200.5`, `mssClamp: 1200.5 is not a number of bytes within 48-65495` + mend},
-		{"huge", `"mssClamp": 1e300`, `mssClamp: 1e300 is not a number of bytes within 48-65495` + mend},
-		{"null", `"mssClamp": null`, `mssClamp: null is not allowed here` + mend},
-		{"boolean", `"mssClamp": false`, `mssClamp: false is a boolean` + mend},
+		{"word", `"mssClamp": "auto"`, `mssClamp: "auto" is neither "pmtu" nor "off"` + remedy},
+		{"digits", `"mssClamp": "1200"`, `mssClamp: "1200" is neither "pmtu" nor "off"` + remedy},
+		{"small", `"mssClamp": 47`, `mssClamp: 47 is not a number of bytes within 48-65495` + remedy},
+		{"large", `"mssClamp": 65496`, `mssClamp: 65496 is not a number of bytes within 48-65495` + remedy},
+		{"fraction", `"mssClamp": 1200.5`, `mssClamp: 1200.5 is not a number of bytes within 48-65495` + remedy},
+		{"huge", `"mssClamp": 1e300`, `mssClamp: 1e300 is not a number of bytes within 48-65495` + remedy},
+		{"null", `"mssClamp": null`, `mssClamp: null is not allowed here` + remedy},
+		{"boolean", `"mssClamp": false`, `mssClamp: false is a boolean` + remedy},
 	})
 	for text, want := range map[string]string{`"pmtu"`: "pmtu", `"off"`: "off", `48`: "48", `65495`: "65495"} {
 		if got := load(t, `"mssClamp": `+text).Policy.MSSClamp.String(); got != want {

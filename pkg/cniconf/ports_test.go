@@ -7,28 +7,28 @@ import (
 )
 
 func TestToPorts(t *testing.T) {
-	const mend = `; give FIRST-LAST within 1024-65535, several separated by commas`
+	const remedy = `; give FIRST-LAST within 1024-65535, several separated by commas`
 	in := func(ports string) string { return fmt.Sprintf(`"toPorts": %q`, ports) }
 	checkFaults(t, []faulty{
-		{"reversed", in("30000-20000"), `toPorts: "30000-20000" is not valid: "30000-20000" is reversed: 30000 is above 20000` + mend},
-		{"zero", in("0-20000"), `toPorts: "0-20000" is not valid: "0-20000": port 0 is not within 1-65535` + mend},
-		{"beyond", in("20000-65536"), `toPorts: "20000-65536" is not valid: "20000-65536": port 65536 is not within 1-65535` + mend},
-		{"text", in("high"), `toPorts: "high" is not valid: "high" is not a port range such as "20000-29999"` + mend},
+		{"reversed", in("30000-20000"), `toPorts: "30000-20000" is not valid: "30000-20000" is reversed: 30000 is above 20000` + remedy},
+		{"zero", in("0-20000"), `toPorts: "0-20000" is not valid: "0-20000": port 0 is not within 1-65535` + remedy},
+		{"beyond", in("20000-65536"), `toPorts: "20000-65536" is not valid: "20000-65536": port 65536 is not within 1-65535` + remedy},
+		{"text", in("high"), `toPorts: "high" is not valid: "high" is not a port range such as "20000-29999"` + remedy},
 		{
 			"overlap", in("2000-3000,3000-4000"),
-			`toPorts: "2000-3000,3000-4000" is not valid: "3000-4000" overlaps "2000-3000"` + mend,
+			`toPorts: "2000-3000,3000-4000" is not valid: "3000-4000" overlaps "2000-3000"` + remedy,
 		},
 		{
 			"several", in("a, 3000-4000, b"),
-			`toPorts: "a, 3000-4000, b" is not valid: "a" is not a port range such as "20000-29999"` + mend + "\n" +
-				`toPorts: "a, 3000-4000, b" is not valid: "b" is not a port range such as "20000-29999"` + mend,
+			`toPorts: "a, 3000-4000, b" is not valid: "a" is not a port range such as "20000-29999"` + remedy + "\n" +
+				`toPorts: "a, 3000-4000, b" is not valid: "b" is not a port range such as "20000-29999"` + remedy,
 		},
 		{
 			"privileged", in("1023-2000,3000"),
 			`toPorts: "1023-2000,3000" is not valid: "1023-2000" has privileged ports, those below 1024; give ports of 1024-65535`,
 		},
-		{"number", `"toPorts": 20000`, `toPorts: 20000 is a number` + mend},
-		{"list", `"toPorts": ["20000"]`, `toPorts: "[\"20000\"]" is a list` + mend},
+		{"number", `"toPorts": 20000`, `toPorts: 20000 is a number` + remedy},
+		{"list", `"toPorts": ["20000"]`, `toPorts: "[\"20000\"]" is a list` + remedy},
 	})
 	if got := load(t, in("1024-65535")).Policy.ToPorts; len(got) != 1 || got[0].Size() != 64512 {
 		t.Errorf("got %v", got)

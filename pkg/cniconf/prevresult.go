@@ -57,7 +57,7 @@ func convert(v conftree.Value, cniVersion string) (*types100.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := nothingNil(given); err != nil {
+	if err := refuseNull(given); err != nil {
 		return nil, err
 	}
 	result, err := types100.NewResultFromResult(given)
@@ -69,15 +69,15 @@ func convert(v conftree.Value, cniVersion string) (*types100.Result, error) {
 			return nil, fmt.Errorf("ips[%d] has no address", i)
 		}
 		if n := ip.Interface; n != nil && (*n < 0 || *n >= len(result.Interfaces)) {
-			return nil, fmt.Errorf("ips[%d] belongs to interface %d of %d", i, *n, len(result.Interfaces))
+			return nil, fmt.Errorf("ips[%d].interface is %d, which is not an index of interfaces", i, *n)
 		}
 	}
 	return result, nil
 }
 
-// nothingNil refuses lists that contain null: the conversions of package cni panic on
+// refuseNull refuses lists that contain null: the conversions of package cni panic on
 // them.
-func nothingNil(result types.Result) error {
+func refuseNull(result types.Result) error {
 	null := errors.New("interfaces, ips or routes contain null")
 	switch r := result.(type) {
 	case *types040.Result:

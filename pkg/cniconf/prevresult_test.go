@@ -46,18 +46,18 @@ func TestChained(t *testing.T) {
 }
 
 func TestPrevResultFaults(t *testing.T) {
-	const mend = "; correct the plugin that gave this result"
+	const remedy = "; correct the plugin that gave this result"
 	fault := func(result, wrong string) string {
-		return `prevResult: ` + result + ` is not a result of version 1.1.0: ` + wrong + mend
+		return `prevResult: ` + result + ` is not a result of version 1.1.0: ` + wrong + remedy
 	}
 	checkFaults(t, []faulty{
-		{"type", `"prevResult": []`, `prevResult: "[]" is a list` + mend},
+		{"type", `"prevResult": []`, `prevResult: "[]" is a list` + remedy},
 		{"null in ips", `"prevResult": {"ips": [null]}`, fault(`"{\"ips\":[null]}"`, `"interfaces, ips or routes contain null"`)},
 		{"null in interfaces", `"prevResult": {"interfaces": [null]}`, fault(`"{\"interfaces\":[null]}"`, `"interfaces, ips or routes contain null"`)},
 		{"null in routes", `"prevResult": {"routes": [null]}`, fault(`"{\"routes\":[null]}"`, `"interfaces, ips or routes contain null"`)},
 		{"no address", `"prevResult": {"ips": [{}]}`, fault(`"{\"ips\":[{}]}"`, `"ips[0] has no address"`)},
 		{"address", `"prevResult": {"ips": [{"address": "\u001b"}]}`, fault(`"{\"ips\":[{\"address\":\"\\x1b\"}]}"`, `"invalid CIDR address: \x1b"`)},
-		{"interface", `"prevResult": {"ips": [{"address": "10.0.0.1/8", "interface": 0}]}`, fault(`"{\"ips\":[{\"address\":\"10.0.0.1/8\",\"interface\":0}]}"`, `"ips[0] belongs to interface 0 of 0"`)},
+		{"interface", `"prevResult": {"ips": [{"address": "10.0.0.1/8", "interface": 0}]}`, fault(`"{\"ips\":[{\"address\":\"10.0.0.1/8\",\"interface\":0}]}"`, `"ips[0].interface is 0, which is not an index of interfaces"`)},
 		{"version", `"prevResult": {"cniVersion": "0.4.0"}`, fault(`"{\"cniVersion\":\"0.4.0\"}"`, `"result type supports [1.0.0 1.1.0] but unmarshalled CNIVersion is \"0.4.0\""`)},
 	})
 }

@@ -46,9 +46,10 @@ func (r *reader) unknownKeys() {
 	}
 }
 
-// repeatedKeys adds a fault for each key that is given twice. Without keys, all are meant.
+// repeatedKeys adds a fault for each of the keys that is given twice. Without arguments it
+// checks all keys.
 func (r *reader) repeatedKeys(keys ...string) {
-	r.RepeatedKeys(r.top, func(key string) string {
+	r.CheckRepeatedKeys(r.top, func(key string) string {
 		switch {
 		case len(keys) > 0 && !slices.Contains(keys, key):
 			return ""
@@ -59,7 +60,7 @@ func (r *reader) repeatedKeys(keys ...string) {
 	})
 }
 
-// value returns the value of a key. CNI's keys with null count as absent.
+// value returns the value of a key. A key that CNI defines counts as absent if it is null.
 func (r *reader) value(key string) (conftree.Value, bool) {
 	v, given := r.top.Member(key)
 	if v.Kind == conftree.Null && !slices.Contains(ourKeys, key) {
@@ -68,15 +69,15 @@ func (r *reader) value(key string) (conftree.Value, bool) {
 	return v, given
 }
 
-func (r *reader) boolean(key string, otherwise bool) bool {
+func (r *reader) boolean(key string, byDefault bool) bool {
 	v, given := r.value(key)
 	if !given {
-		return otherwise
+		return byDefault
 	}
 	if b, ok := r.Boolean(key, v); ok {
 		return b
 	}
-	return otherwise
+	return byDefault
 }
 
 // text returns the string at a key, and whether there is one.

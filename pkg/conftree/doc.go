@@ -1,5 +1,5 @@
-// Package conftree reads configuration text into a tree of values with positions, and
-// reads from the tree what the configuration of a network (package cniconf) and the
+// Package conftree parses configuration text into a tree of values with positions. It
+// also reads the settings that the configuration of a network (package cniconf) and the
 // configuration of a node (package nodeconf) have in common.
 //
 // [ParseJSON] makes the tree of a JSON text. Package nodeconf makes the tree of a YAML

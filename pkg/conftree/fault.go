@@ -11,11 +11,12 @@ import (
 // from outside is quoted and shortened.
 type Fault struct {
 	File string `json:"file,omitempty"`
-	// Line and Column count from 1, columns in characters. 0 is the whole text.
+	// Line and Column count from 1, columns in characters. They are 0 if the fault has no
+	// position in the text.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
-	// Key is the key as in the text, with the names below it: helpers.ftp. It is empty
-	// if the fault concerns no key.
+	// Key is the key and the keys that contain it, such as helpers.ftp. It is empty if the
+	// fault concerns no key.
 	Key string `json:"key,omitempty"`
 	// Value is the faulty value. It is empty if the key itself is the fault.
 	Value string `json:"value,omitempty"`
@@ -23,7 +24,7 @@ type Fault struct {
 	Message string `json:"message"`
 }
 
-// Error is PLACE: KEY: VALUE MESSAGE, without the parts that are empty.
+// Error returns "PLACE: KEY: VALUE MESSAGE", without the parts that are empty.
 func (f Fault) Error() string {
 	text := f.Message
 	switch {
@@ -42,7 +43,7 @@ func (f Fault) Error() string {
 // columns.
 type Faults []Fault
 
-// Error has one line for each fault.
+// Error returns one line for each fault.
 func (fs Faults) Error() string {
 	lines := make([]string, len(fs))
 	for i, f := range fs {
@@ -51,8 +52,8 @@ func (fs Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// MaxFaults is how many faults a Reader keeps. A text of a megabyte can have more faults
-// than anyone reads, and each may be logged.
+// MaxFaults is the maximum number of faults that a Reader keeps. Each fault may be logged,
+// and a text of a megabyte can have very many.
 const MaxFaults = 100
 
 // Reader reads values and collects their faults. The zero Reader is ready to use.

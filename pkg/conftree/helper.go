@@ -26,13 +26,13 @@ func (r *Reader) Helpers(key string, v Value) []Found[masq.Helper] {
 			continue
 		}
 		if slices.ContainsFunc(out, func(h Found[masq.Helper]) bool { return h.Value.Name == kind.Name }) {
-			continue // RepeatedKeys reports it
+			continue // CheckRepeatedKeys reports it
 		}
 		if ports, ok := r.helperPorts(key+"."+kind.Name, kind, m.Value); ok {
 			out = append(out, Found[masq.Helper]{m.Value.Place, masq.Helper{Name: kind.Name, Ports: ports}, m.Value.Show()})
 		}
 	}
-	r.RepeatedKeys(v, func(name string) string {
+	r.CheckRepeatedKeys(v, func(name string) string {
 		if _, known := masq.HelperKindOf(name); !known {
 			return ""
 		}
@@ -74,9 +74,9 @@ func (r *Reader) helperPorts(key string, kind masq.HelperKind, v Value) (ports [
 	return ports, ok
 }
 
-// DistinctHelpers returns helpers in the order of masq.HelperKinds. It adds the fault of
-// each port that two helpers have over one transport protocol: a connection has one
-// helper, so that one of the two would never work.
+// DistinctHelpers returns helpers in the order of masq.HelperKinds. It adds a fault for each
+// port that two helpers have over the same transport protocol: a connection has only one
+// helper, so one of the two would never work.
 func (r *Reader) DistinctHelpers(key string, all []Found[masq.Helper]) []masq.Helper {
 	var out []masq.Helper
 	type port struct {

@@ -7,14 +7,14 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Texts reads a list of strings.
-func (r *Reader) Texts(key string, v Value, most int, remedy string) []Value {
+// Texts reads a list of at most limit strings.
+func (r *Reader) Texts(key string, v Value, limit int, remedy string) []Value {
 	if v.Kind != List {
 		r.WrongType(key, v, remedy)
 		return nil
 	}
-	if n := len(v.Items); n > most {
-		r.Fault(v.Place, key, v.Show(), fmt.Sprintf("has %d entries", n), fmt.Sprintf("give at most %d", most))
+	if n := len(v.Items); n > limit {
+		r.Fault(v.Place, key, v.Show(), fmt.Sprintf("has %d entries", n), fmt.Sprintf("give at most %d", limit))
 		return nil
 	}
 	var out []Value
@@ -35,7 +35,8 @@ func (r *Reader) Prefixes(key string, v Value, mayRepeat bool) []Found[netip.Pre
 	return parseList(r, key, r.Texts(key, v, masq.MaxPrefixes, "give a list of prefixes such as [\"10.0.0.0/8\"]"), masq.ParsePrefix, mayRepeat)
 }
 
-// EgressAddresses reads a list of addresses that packets leave the node with.
+// EgressAddresses reads a list of egress addresses: the source addresses of packets after
+// translation.
 func (r *Reader) EgressAddresses(key string, v Value) []Found[netip.Addr] {
 	return parseList(r, key, r.Texts(key, v, masq.MaxSNATAddresses, "give a list of addresses such as [\"192.0.2.1\"]"), masq.ParseEgressAddress, false)
 }
@@ -70,10 +71,10 @@ func (r *Reader) repeated(at Place, key, value string, first Place) {
 	r.Fault(at, key, value, "is given twice, first "+first.From(at), "keep one of them")
 }
 
-// RepeatedKeys adds the fault of each key of an object that is given twice. name returns
-// the name of a key in messages; keys with one name are one key, and a key without a
-// name is ignored.
-func (r *Reader) RepeatedKeys(v Value, name func(key string) string) {
+// CheckRepeatedKeys adds a fault for each key of an object that is given twice. name returns
+// the name of a key in messages. Keys with the same name count as the same key. A key for
+// which name returns "" is ignored.
+func (r *Reader) CheckRepeatedKeys(v Value, name func(key string) string) {
 	first := map[string]Place{}
 	for _, m := range v.Members {
 		if m.Key.Kind == Invalid || m.Key.Kind == List || m.Key.Kind == Object {
@@ -91,28 +92,30 @@ func (r *Reader) RepeatedKeys(v Value, name func(key string) string) {
 	}
 }
 
-// InBoth adds the fault of each masqueraded prefix that is in the list of direct
-// prefixes too: the longest prefix decides, so that such a prefix decides nothing.
-func (r *Reader) InBoth(direct, masqueraded []Found[netip.Prefix]) {
+// CheckPrefixes adds a fault for each masqueraded prefix that is also a direct prefix. The
+// longest prefix decides whether a destination is masqueraded, so these two contradict each
+// other.
+func (r *Reader) CheckPrefixes(direct, masqueraded []Found[netip.Prefix]) {
 	for _, p := range masqueraded {
-		if other := Given(direct, p.Value); other != nil {
+		if other := Find(direct, p.Value); other != nil {
 			r.Fault(p.Place, "masqueradeCIDRs", p.Shown, "is in nonMasqueradeCIDRs too, "+other.From(p.Place), "keep one of them")
 		}
 	}
 }
 
-// NotEgress adds the fault of each routed address that is not an egress address, so
-// that a misspelled address is not taken for a second list.
-func (r *Reader) NotEgress(routed, egress []Found[netip.Addr]) {
+// CheckRouted adds a fault for each address of snatAddressesRouted that is not in
+// snatAddresses. Such an address has no effect, and is probably misspelled.
+func (r *Reader) CheckRouted(routed, egress []Found[netip.Addr]) {
 	for _, a := range routed {
-		if Given(egress, a.Value) == nil {
+		if Find(egress, a.Value) == nil {
 			r.Fault(a.Place, "snatAddressesRouted", a.Shown, "is not one of snatAddresses", "add it to snatAddresses, or remove it")
 		}
 	}
 }
 
-// TooManyPairs adds the fault that addresses and port ranges make too many pairs.
-func (r *Reader) TooManyPairs(ports Found[[]masq.PortRange], egress []netip.Addr) {
+// CheckPairs adds a fault if there are more than masq.MaxMappings pairs of an egress address
+// and a port range.
+func (r *Reader) CheckPairs(ports Found[[]masq.PortRange], egress []netip.Addr) {
 	if wrong := masq.TooManyPairs(len(ports.Value), egress); wrong != "" {
 		r.Fault(ports.Place, "toPorts", ports.Shown, "is not valid: "+wrong, fmt.Sprintf("give fewer addresses or fewer ranges, for at most %d pairs", masq.MaxMappings))
 	}

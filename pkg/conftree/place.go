@@ -6,11 +6,12 @@ import "fmt"
 type Place struct {
 	// File is empty for a text that is not a file.
 	File string
-	// Line and Column count from 1, columns in characters. Line 0 is the whole text.
+	// Line and Column count from 1, columns in characters. Both are 0 if there is no
+	// position.
 	Line, Column int
 }
 
-// String is FILE:LINE:COLUMN, or "line LINE, column COLUMN" without a file.
+// String returns FILE:LINE:COLUMN, or "line LINE, column COLUMN" without a file.
 func (p Place) String() string {
 	switch {
 	case p.File == "" && p.Line == 0:
@@ -24,7 +25,8 @@ func (p Place) String() string {
 	}
 }
 
-// From names the place in a message about another place.
+// From returns the place as part of a message about another place: "on line 3, column 5" if
+// both are in one file, and otherwise "at FILE:LINE:COLUMN".
 func (p Place) From(other Place) string {
 	if p.File == other.File {
 		return fmt.Sprintf("on line %d, column %d", p.Line, p.Column)
@@ -39,8 +41,8 @@ type Found[T any] struct {
 	Shown string // the value as a message repeats it
 }
 
-// Given returns the first of several settings that has a value, or nil.
-func Given[T comparable](all []Found[T], value T) *Found[T] {
+// Find returns the first setting whose value is the given one, or nil.
+func Find[T comparable](all []Found[T], value T) *Found[T] {
 	for i, f := range all {
 		if f.Value == value {
 			return &all[i]

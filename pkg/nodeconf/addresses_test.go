@@ -42,10 +42,10 @@ func TestSNATAddressesRouted(t *testing.T) {
 	if err != nil || !slices.Equal(again.Policy.SNATRouted, n.Policy.SNATRouted) || !strings.Contains(n.String(), "snatAddressesRouted 2001:db8::1\n") {
 		t.Errorf("%v, %v, %s", again.Policy.SNATRouted, err, n)
 	}
-	const mend = ` is not one of snatAddresses; add it to snatAddresses, or remove it`
+	const remedy = ` is not one of snatAddresses; add it to snatAddresses, or remove it`
 	checkFaults(t, []faulty{
-		{"not listed", `{"snatAddresses": ["192.0.2.1"], "snatAddressesRouted": ["192.0.2.11"]}`, `f:1:58: snatAddressesRouted: "192.0.2.11"` + mend},
-		{"no list", `{"snatAddressesRouted": ["192.0.2.1"]}`, `f:1:26: snatAddressesRouted: "192.0.2.1"` + mend},
+		{"not listed", `{"snatAddresses": ["192.0.2.1"], "snatAddressesRouted": ["192.0.2.11"]}`, `f:1:58: snatAddressesRouted: "192.0.2.11"` + remedy},
+		{"no list", `{"snatAddressesRouted": ["192.0.2.1"]}`, `f:1:26: snatAddressesRouted: "192.0.2.1"` + remedy},
 		{"no address", `{"snatAddressesRouted": ["eth0"]}`, `f:1:26: snatAddressesRouted: "eth0" is not an address; give an address that the node is reached at, such as "192.0.2.1"`},
 	})
 }

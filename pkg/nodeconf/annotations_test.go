@@ -34,10 +34,10 @@ func TestAllowAnnotations(t *testing.T) {
 			t.Errorf("%s: the text is\n%s", c.name, n)
 		}
 	}
-	const mend = `; give a list of annotations such as ["masq-cni.dev/egress"]`
+	const remedy = `; give a list of annotations such as ["masq-cni.dev/egress"]`
 	checkFaults(t, []faulty{
-		{"null", "allowAnnotations:", `f:1:18: allowAnnotations: null is not allowed here` + mend},
-		{"text", "allowAnnotations: egress", `f:1:19: allowAnnotations: "egress" is a string` + mend},
+		{"null", "allowAnnotations:", `f:1:18: allowAnnotations: null is not allowed here` + remedy},
+		{"text", "allowAnnotations: egress", `f:1:19: allowAnnotations: "egress" is a string` + remedy},
 		{"unknown", "allowAnnotations: [direct]", `f:1:20: allowAnnotations: "direct" is not an annotation of masq; give "masq-cni.dev/egress" or "masq-cni.dev/snat-addresses"`},
 		{"twice", "allowAnnotations: [egress, masq-cni.dev/egress]", `f:1:28: allowAnnotations: "masq-cni.dev/egress" is given twice, first on line 1, column 20; keep one of them`},
 	})

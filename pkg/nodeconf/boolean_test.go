@@ -26,14 +26,14 @@ func TestBooleans(t *testing.T) {
 		if got := field(load(t, `{"`+key+`": true}`).Policy); !got {
 			t.Errorf("%s: true is false in JSON", key)
 		}
-		const mend = "; give true or false, or remove the key"
+		const remedy = "; give true or false, or remove the key"
 		at := "f:1:" + string(rune('0'+(len(key)+3)/10)) + string(rune('0'+(len(key)+3)%10)) + ": "
 		checkFaults(t, []faulty{
-			{key + " text", key + `: "true"`, at + key + `: "true" is a string` + mend},
-			{key + " quoted", key + `: 'yes'`, at + key + `: "yes" is a string` + mend},
-			{key + " number", key + `: 1`, at + key + `: 1 is a number` + mend},
-			{key + " list", key + `: [true]`, at + key + `: "[true]" is a list` + mend},
-			{key + " object", key + `: {a: "\e"}`, at + key + `: "{\"a\":\"\\x1b\"}" is an object` + mend},
+			{key + " text", key + `: "true"`, at + key + `: "true" is a string` + remedy},
+			{key + " quoted", key + `: 'yes'`, at + key + `: "yes" is a string` + remedy},
+			{key + " number", key + `: 1`, at + key + `: 1 is a number` + remedy},
+			{key + " list", key + `: [true]`, at + key + `: "[true]" is a list` + remedy},
+			{key + " object", key + `: {a: "\e"}`, at + key + `: "{\"a\":\"\\x1b\"}" is an object` + remedy},
 		})
 		_, err := Parse("f", []byte(key+":"))
 		if agents := strings.HasPrefix(key, "masq"); agents != (err == nil) {

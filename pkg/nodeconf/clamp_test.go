@@ -10,15 +10,15 @@ func TestMSSClamp(t *testing.T) {
 			t.Errorf("%s: got %s", text, got)
 		}
 	}
-	const mend = `; give "pmtu", "off" or 48-65495`
+	const remedy = `; give "pmtu", "off" or 48-65495`
 	checkFaults(t, []faulty{
-		{"word", "mssClamp: on", `f:1:11: mssClamp: "on" is neither "pmtu" nor "off"` + mend},
-		{"text", `mssClamp: "1360"`, `f:1:11: mssClamp: "1360" is neither "pmtu" nor "off"` + mend},
-		{"small", "mssClamp: 47", "f:1:11: mssClamp: 47 is not a number of bytes within 48-65495" + mend},
-		{"large", "mssClamp: 65496", "f:1:11: mssClamp: 65496 is not a number of bytes within 48-65495" + mend},
-		{"float", "mssClamp: 1360.0", "f:1:11: mssClamp: 1360.0 is not a number of bytes within 48-65495" + mend},
-		{"infinite", "mssClamp: .inf", "f:1:11: mssClamp: .inf is not a number of bytes within 48-65495" + mend},
-		{"boolean", `{"mssClamp": false}`, "f:1:14: mssClamp: false is a boolean" + mend},
-		{"null", "mssClamp: null", "f:1:11: mssClamp: null is not allowed here" + mend},
+		{"word", "mssClamp: on", `f:1:11: mssClamp: "on" is neither "pmtu" nor "off"` + remedy},
+		{"text", `mssClamp: "1360"`, `f:1:11: mssClamp: "1360" is neither "pmtu" nor "off"` + remedy},
+		{"small", "mssClamp: 47", "f:1:11: mssClamp: 47 is not a number of bytes within 48-65495" + remedy},
+		{"large", "mssClamp: 65496", "f:1:11: mssClamp: 65496 is not a number of bytes within 48-65495" + remedy},
+		{"float", "mssClamp: 1360.0", "f:1:11: mssClamp: 1360.0 is not a number of bytes within 48-65495" + remedy},
+		{"infinite", "mssClamp: .inf", "f:1:11: mssClamp: .inf is not a number of bytes within 48-65495" + remedy},
+		{"boolean", `{"mssClamp": false}`, "f:1:14: mssClamp: false is a boolean" + remedy},
+		{"null", "mssClamp: null", "f:1:11: mssClamp: null is not allowed here" + remedy},
 	})
 }

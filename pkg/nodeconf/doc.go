@@ -22,9 +22,10 @@
 // # Compatibility with ip-masq-agent
 //
 // The keys of ip-masq-agent are accepted as by ip-masq-agent: in any case, with the booleans
-// of YAML 1.1 (yes, on), with repeated entries, and with null. Null is no boolean and no
-// limit, but an empty nonMasqueradeCIDRs. A file that begins with { is JSON. IPv6 prefixes
-// need no flag, since both families are always masqueraded.
+// of YAML 1.1 (yes, on), with repeated entries, and with null. A
+// boolean or a cidrLimit of null counts as absent, and a nonMasqueradeCIDRs of null is an
+// empty list. A file that begins with { is JSON. IPv6 prefixes need no flag, since both
+// families are always masqueraded.
 //
 // ip-masq-agent ignores some errors that are faults here: an unknown key, a repeated key, a
 // second document, an alias, and an interval so short that it would never sleep. More than
@@ -52,7 +53,7 @@
 // # Limits
 //
 // A file has at most 1 MiB, and at most 64 files are merged. Aliases are refused, so that
-// the cost of a file follows its length.
+// the cost of reading a file grows only with its length.
 //
 // To debug a file, run masq-cni config check FILE.
 package nodeconf

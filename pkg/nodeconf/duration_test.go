@@ -13,15 +13,15 @@ func TestResyncInterval(t *testing.T) {
 			t.Errorf("%s: got %v", text, got)
 		}
 	}
-	const mend = `; give a duration such as "60s"`
+	const remedy = `; give a duration such as "60s"`
 	checkFaults(t, []faulty{
 		{"number", "resyncInterval: 60", `f:1:17: resyncInterval: 60 is a number; write "60s" if these are seconds`},
-		{"float", "resyncInterval: 0.5", "f:1:17: resyncInterval: 0.5 is a number" + mend},
-		{"digits", `resyncInterval: "60"`, `f:1:17: resyncInterval: "60" is not a duration` + mend},
-		{"minutes and seconds", "resyncInterval: 1:30", `f:1:17: resyncInterval: "1:30" is not a duration` + mend},
-		{"null", "resyncInterval:", "f:1:16: resyncInterval: null is not allowed here" + mend},
-		{"zero", "resyncInterval: 0s", `f:1:17: resyncInterval: "0s" is shorter than 100ms` + mend},
-		{"negative", "resyncInterval: -5s", `f:1:17: resyncInterval: "-5s" is shorter than 100ms` + mend},
-		{"endless", "resyncInterval: 9999999999h", `f:1:17: resyncInterval: "9999999999h" is not a duration` + mend},
+		{"float", "resyncInterval: 0.5", "f:1:17: resyncInterval: 0.5 is a number" + remedy},
+		{"digits", `resyncInterval: "60"`, `f:1:17: resyncInterval: "60" is not a duration` + remedy},
+		{"minutes and seconds", "resyncInterval: 1:30", `f:1:17: resyncInterval: "1:30" is not a duration` + remedy},
+		{"null", "resyncInterval:", "f:1:16: resyncInterval: null is not allowed here" + remedy},
+		{"zero", "resyncInterval: 0s", `f:1:17: resyncInterval: "0s" is shorter than 100ms` + remedy},
+		{"negative", "resyncInterval: -5s", `f:1:17: resyncInterval: "-5s" is shorter than 100ms` + remedy},
+		{"endless", "resyncInterval: 9999999999h", `f:1:17: resyncInterval: "9999999999h" is not a duration` + remedy},
 	})
 }

@@ -20,14 +20,14 @@ func TestUnreadable(t *testing.T) {
 }
 
 func TestNotJSON(t *testing.T) {
-	const mend = "; correct it, or write YAML, which does not begin with {"
+	const remedy = "; correct it, or write YAML, which does not begin with {"
 	checkFaults(t, []faulty{
 		// A test case of ip-masq-agent.
-		{"star", "{*", "f:1:2: the file is not valid JSON: invalid character '*' looking for beginning of object key string" + mend},
-		{"flow YAML", "\n{nonMasqueradeCIDRs: [10.0.0.0/8]}", "f:2:2: the file is not valid JSON: invalid character 'n' looking for beginning of object key string" + mend},
-		{"cut", "{\n \"toPorts\": \"1", "f:2:14: the file is not valid JSON: unexpected end of JSON input" + mend},
-		{"more", "{}\n{}", "f:2:1: the file is not valid JSON: invalid character '{' after top-level value" + mend},
-		{"deep", `{"a":` + strings.Repeat("[", 20000), "f:1:10005: the file is not valid JSON: invalid character '[' exceeded max depth" + mend},
+		{"star", "{*", "f:1:2: the file is not valid JSON: invalid character '*' looking for beginning of object key string" + remedy},
+		{"flow YAML", "\n{nonMasqueradeCIDRs: [10.0.0.0/8]}", "f:2:2: the file is not valid JSON: invalid character 'n' looking for beginning of object key string" + remedy},
+		{"cut", "{\n \"toPorts\": \"1", "f:2:14: the file is not valid JSON: unexpected end of JSON input" + remedy},
+		{"more", "{}\n{}", "f:2:1: the file is not valid JSON: invalid character '{' after top-level value" + remedy},
+		{"deep", `{"a":` + strings.Repeat("[", 20000), "f:1:10005: the file is not valid JSON: invalid character '[' exceeded max depth" + remedy},
 	})
 }
 

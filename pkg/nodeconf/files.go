@@ -29,8 +29,8 @@ const (
 // Only the last element of a pattern can have *, ? and [. It matches no hidden names, such
 // as ..data of a ConfigMap, and no directories.
 //
-// All files have the content of one moment, even while the kubelet replaces the directory
-// that they link to.
+// The contents of all files are of the same moment, even while the kubelet replaces the
+// directory that they link to.
 func Load(pattern string) (Node, []string, error) {
 	files, err := snapshot(func() ([]string, error) { return match(pattern) }, true)
 	if err != nil {

@@ -11,24 +11,25 @@ import (
 // key is a key of a file.
 type key struct {
 	name string
-	// agents is true for a key of ip-masq-agent. Such a key is accepted in any case, and
-	// with null for some types, as by encoding/json there. Our own keys are strict.
-	agents bool
-	about  string // the description in the schema
-	schema schema
-	read   func(r *reader, k key, v conftree.Value)
+	// ofAgent is true for a key of ip-masq-agent. As ip-masq-agent does with encoding/json,
+	// such a key is accepted in any case and, for some types, with null. The other keys are
+	// strict.
+	ofAgent bool
+	about   string // the description in the schema
+	schema  schema
+	read    func(r *reader, k key, v conftree.Value)
 }
 
 // keys are in the order of the documentation.
 var keys = []key{
 	{
-		name: "nonMasqueradeCIDRs", agents: true,
+		name: "nonMasqueradeCIDRs", ofAgent: true,
 		about:  "Destinations that are direct: reached with the source address unchanged. The longest prefix of this list and masqueradeCIDRs decides. An empty list leaves link-local, multicast and broadcast destinations direct.",
 		schema: schema{Type: "array", Items: prefixSchema(), MaxItems: masq.MaxPrefixes, Default: private},
 		read:   (*reader).nonMasquerade,
 	},
 	{
-		name: "cidrLimit", agents: true,
+		name: "cidrLimit", ofAgent: true,
 		about:  "Maximum number of entries of nonMasqueradeCIDRs in this file.",
 		schema: schema{Type: "integer", Minimum: new(0), Default: defaultLimit},
 		read:   (*reader).cidrLimit,
@@ -40,13 +41,13 @@ var keys = []key{
 		read:   func(r *reader, k key, v conftree.Value) { r.prefixes(k, v, &r.s.masquerade) },
 	},
 	{
-		name: "masqLinkLocal", agents: true,
+		name: "masqLinkLocal", ofAgent: true,
 		about:  "Masquerade destinations in 169.254.0.0/16 too.",
 		schema: schema{Type: "boolean", Default: false},
 		read:   func(r *reader, k key, v conftree.Value) { r.boolean(k, v, &r.s.linkLocal4) },
 	},
 	{
-		name: "masqLinkLocalIPv6", agents: true,
+		name: "masqLinkLocalIPv6", ofAgent: true,
 		about:  "Masquerade destinations in fe80::/10 too.",
 		schema: schema{Type: "boolean", Default: false},
 		read:   func(r *reader, k key, v conftree.Value) { r.boolean(k, v, &r.s.linkLocal6) },
@@ -112,7 +113,7 @@ var keys = []key{
 		read:   func(r *reader, k key, v conftree.Value) { r.boolean(k, v, &r.s.otherLinks) },
 	},
 	{
-		name: "resyncInterval", agents: true,
+		name: "resyncInterval", ofAgent: true,
 		about:  "Time between two comparisons of the whole table that no event triggers, such as 60s.",
 		schema: schema{Type: "string", Pattern: durationPattern},
 		read:   (*reader).resyncInterval,
@@ -122,7 +123,7 @@ var keys = []key{
 // keyOf finds the key with a name of a file.
 func keyOf(name string) (key, bool) {
 	i := slices.IndexFunc(keys, func(k key) bool {
-		return k.name == name || k.agents && strings.EqualFold(k.name, name)
+		return k.name == name || k.ofAgent && strings.EqualFold(k.name, name)
 	})
 	if i < 0 {
 		return key{}, false

@@ -11,15 +11,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Legacy is a command line flag of ip-masq-agent or of Azure's ip-masq-agent-v2, and its
+// LegacyFlag is a command line flag of ip-masq-agent or of Azure's ip-masq-agent-v2, and its
 // effect on masqd.
-type Legacy struct {
+type LegacyFlag struct {
 	Name  string
 	Usage string
-	// Bool is true for a flag without a value. Its value is then "true".
+	// Bool is true for a flag that may be given without a value. Its value is then "true".
 	Bool bool
 	// NoEffect is true for a flag that does not change the configuration. Apply accepts its
-	// values, or refuses a value whose effect the user would miss.
+	// values, or refuses a value whose effect the user would otherwise expect.
 	NoEffect bool
 	// Note is for the log if a flag without effect is given. It may be empty.
 	Note string
@@ -32,10 +32,10 @@ type Legacy struct {
 // Azure/ip-masq-agent-v2, and for the flags of the log InitFlags of klog 2.130
 // and init of glog, which the two programs register. The DaemonSet of GKE sets masq-chain
 // and, on request, nomasq-all-reserved-ranges.
-func LegacyFlags() []Legacy {
+func LegacyFlags() []LegacyFlag {
 	const log = "ip-masq-agent's: "
 	const stderr = "logs go to stderr; collect them from there"
-	return []Legacy{
+	return []LegacyFlag{
 		{
 			Name:     "masq-chain",
 			Usage:    "name of ip-masq-agent's chain in iptables; masqd does not write such a chain",
@@ -91,14 +91,14 @@ func LegacyFlags() []Legacy {
 	}
 }
 
-func ignored(name string, isBool bool, usage, note string) Legacy {
-	return Legacy{Name: name, Usage: usage + "; " + note, Bool: isBool, NoEffect: true, Note: note, Apply: func(*Node, string) error { return nil }}
+func ignored(name string, isBool bool, usage, note string) LegacyFlag {
+	return LegacyFlag{Name: name, Usage: usage + "; " + note, Bool: isBool, NoEffect: true, Note: note, Apply: func(*Node, string) error { return nil }}
 }
 
 // refused is a flag with an effect that the user would miss. Without a value it has no
 // effect.
-func refused(name, usage, alternative string) Legacy {
-	return Legacy{Name: name, Usage: usage + "; " + alternative, NoEffect: true, Apply: func(_ *Node, value string) error {
+func refused(name, usage, alternative string) LegacyFlag {
+	return LegacyFlag{Name: name, Usage: usage + "; " + alternative, NoEffect: true, Apply: func(_ *Node, value string) error {
 		if value == "" {
 			return nil
 		}

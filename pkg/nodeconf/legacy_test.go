@@ -9,7 +9,7 @@ import (
 func apply(t *testing.T, n *Node, name, value string) error {
 	t.Helper()
 	all := LegacyFlags()
-	i := slices.IndexFunc(all, func(f Legacy) bool { return f.Name == name })
+	i := slices.IndexFunc(all, func(f LegacyFlag) bool { return f.Name == name })
 	if i < 0 {
 		t.Fatalf("no flag %s", name)
 	}
@@ -92,7 +92,7 @@ func TestTranslationFlags(t *testing.T) {
 }
 
 func TestLegacyRefusals(t *testing.T) {
-	const mend = "; give FIRST-LAST within 1024-65535, several separated by commas"
+	const remedy = "; give FIRST-LAST within 1024-65535, several separated by commas"
 	for _, tt := range []struct{ text, name, value, want string }{
 		{"", "masq-chain", "", `"" is not the name of a chain; give 1-28 characters, or leave the flag out`},
 		{"", "masq-chain", "a b", `"a b" is not the name of a chain; give 1-28 characters, or leave the flag out`},
@@ -101,7 +101,7 @@ func TestLegacyRefusals(t *testing.T) {
 		{"nonMasqueradeCIDRs: [fd00::/8]", "enable-ipv6", "false", `"false" conflicts with the IPv6 prefix "fd00::/8" of a file; remove the prefix, or leave the flag out`},
 		{"masqueradeCIDRs: [::/0]", "enable-ipv6", "false", `"false" conflicts with the IPv6 prefix "::/0" of a file; remove the prefix, or leave the flag out`},
 		{"", "random-fully", "", `"" is not a boolean; give true or false`},
-		{"", "to-ports", "x", `"x" is not valid: "x" is not a port range such as "20000-29999"` + mend},
+		{"", "to-ports", "x", `"x" is not valid: "x" is not a port range such as "20000-29999"` + remedy},
 		{"", "to-ports", "1-65535", `"1-65535" is not valid: "1-65535" has privileged ports, those below 1024; give ports of 1024-65535`},
 		{"", "resync-interval", "0", `"0" is shorter than 100ms; give a duration such as "60s"`},
 		{"", "resync-interval", "soon", `"soon" is not a duration; give a duration such as "60s"`},

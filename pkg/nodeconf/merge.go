@@ -11,7 +11,7 @@ import (
 
 // boolean reads a boolean.
 func (r *reader) boolean(k key, v conftree.Value, to *[]conftree.Found[bool]) {
-	if v.Kind == conftree.Null && k.agents {
+	if v.Kind == conftree.Null && k.ofAgent {
 		return // encoding/json ignores it
 	}
 	if b, ok := r.Boolean(k.name, v); ok {
@@ -21,7 +21,7 @@ func (r *reader) boolean(k key, v conftree.Value, to *[]conftree.Found[bool]) {
 
 // prefixes reads a list of prefixes and unites it with the lists of other files.
 func (r *reader) prefixes(k key, v conftree.Value, to *[]conftree.Found[netip.Prefix]) {
-	unite(r, k.name, to, r.Prefixes(k.name, v, k.agents), masq.MaxPrefixes)
+	unite(r, k.name, to, r.Prefixes(k.name, v, k.ofAgent), masq.MaxPrefixes)
 }
 
 // addresses reads a list of egress addresses and unites it with the lists of other files.
@@ -48,14 +48,14 @@ func (r *reader) helpers(k key, v conftree.Value) {
 }
 
 // unite adds the entries of one file to a list that several files give.
-func unite[T comparable](r *reader, key string, to *[]conftree.Found[T], entries []conftree.Found[T], most int) {
+func unite[T comparable](r *reader, key string, to *[]conftree.Found[T], entries []conftree.Found[T], limit int) {
 	for _, entry := range entries {
 		switch {
-		case conftree.Given(*to, entry.Value) != nil:
-		case len(*to) < most:
+		case conftree.Find(*to, entry.Value) != nil:
+		case len(*to) < limit:
 			*to = append(*to, entry)
 		default:
-			r.Fault(entry.Place, key, entry.Shown, fmt.Sprintf("is one entry more than %d, together with the other files", most), "remove entries")
+			r.Fault(entry.Place, key, entry.Shown, fmt.Sprintf("exceeds the limit of %d entries of all files together", limit), "remove entries")
 		}
 	}
 }

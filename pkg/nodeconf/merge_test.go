@@ -176,13 +176,13 @@ func TestMergeLimits(t *testing.T) {
 		t.Errorf("got %d", len(n.Policy.NonMasquerade))
 	}
 	_, err := merge("sourceCIDRs: "+many(1024), "sourceCIDRs: [10.0.0.0/24, 11.0.0.0/8]")
-	wantFaults(t, err, `b:1:28: sourceCIDRs: "11.0.0.0/8" is one entry more than 1024, together with the other files; remove entries`)
+	wantFaults(t, err, `b:1:28: sourceCIDRs: "11.0.0.0/8" exceeds the limit of 1024 entries of all files together; remove entries`)
 	var first []string
 	for i := range 64 {
 		first = append(first, fmt.Sprintf("192.0.2.%d", i))
 	}
 	_, err = merge("snatAddresses: ["+strings.Join(first, ", ")+"]", "snatAddresses: [192.0.2.64]")
-	wantFaults(t, err, `b:1:17: snatAddresses: "192.0.2.64" is one entry more than 64, together with the other files; remove entries`)
+	wantFaults(t, err, `b:1:17: snatAddresses: "192.0.2.64" exceeds the limit of 64 entries of all files together; remove entries`)
 	_, err = merge("snatAddresses: ["+strings.Join(first[:60], ", ")+"]", "toPorts: '1025,1026,1027,1028,1029'")
 	wantFaults(t, err, `b:1:10: toPorts: "1025,1026,1027,1028,1029" is not valid: 5 ranges for 60 IPv4 addresses make 300 pairs; give fewer addresses or fewer ranges, for at most 256 pairs`)
 }

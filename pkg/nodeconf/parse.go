@@ -48,18 +48,18 @@ func parse(files []file) (Node, error) {
 func (r *reader) node() Node {
 	n, s := Default(), &r.s
 	p := &n.Policy
-	r.InBoth(s.nonMasquerade, s.masquerade)
+	r.CheckPrefixes(s.nonMasquerade, s.masquerade)
 	p.Masquerade = conftree.Values(s.masquerade)
 	if n.Assumed = !s.listed; n.Assumed {
 		p.NonMasquerade = without(private, p.Masquerade)
 	} else {
 		p.NonMasquerade = conftree.Values(s.nonMasquerade)
 	}
-	r.NotEgress(s.routed, s.snat)
+	r.CheckRouted(s.routed, s.snat)
 	p.SNATAddresses, p.SNATRouted = conftree.Values(s.snat), conftree.Values(s.routed)
 	if s.toPorts != nil {
 		p.ToPorts = s.toPorts.Value
-		r.TooManyPairs(*s.toPorts, p.SNATAddresses)
+		r.CheckPairs(*s.toPorts, p.SNATAddresses)
 	}
 	if s.clamp != nil {
 		p.MSSClamp = s.clamp.Value

@@ -14,17 +14,17 @@ func TestToPorts(t *testing.T) {
 			t.Errorf("%s: got %s", text, got)
 		}
 	}
-	const mend = "; give FIRST-LAST within 1024-65535, several separated by commas"
+	const remedy = "; give FIRST-LAST within 1024-65535, several separated by commas"
 	checkFaults(t, []faulty{
-		{"number", "toPorts: 20000", "f:1:10: toPorts: 20000 is a number" + mend},
-		{"list", "toPorts: [20000-29999]", `f:1:10: toPorts: "[\"20000-29999\"]" is a list` + mend},
-		{"null", "toPorts:", "f:1:9: toPorts: null is not allowed here" + mend},
-		{"reversed", "toPorts: 30000-20000", `f:1:10: toPorts: "30000-20000" is not valid: "30000-20000" is reversed: 30000 is above 20000` + mend},
+		{"number", "toPorts: 20000", "f:1:10: toPorts: 20000 is a number" + remedy},
+		{"list", "toPorts: [20000-29999]", `f:1:10: toPorts: "[\"20000-29999\"]" is a list` + remedy},
+		{"null", "toPorts:", "f:1:9: toPorts: null is not allowed here" + remedy},
+		{"reversed", "toPorts: 30000-20000", `f:1:10: toPorts: "30000-20000" is not valid: "30000-20000" is reversed: 30000 is above 20000` + remedy},
 		{"privileged", "toPorts: 1000-2000", `f:1:10: toPorts: "1000-2000" is not valid: "1000-2000" has privileged ports, those below 1024; give ports of 1024-65535`},
-		{"date", "toPorts: 2001-01-01", `f:1:10: toPorts: "2001-01-01" is not valid: "2001-01-01" is not a port range such as "20000-29999"` + mend},
+		{"date", "toPorts: 2001-01-01", `f:1:10: toPorts: "2001-01-01" is not valid: "2001-01-01" is not a port range such as "20000-29999"` + remedy},
 		{
-			"several", "toPorts: 0-1,3000-4000,3500", `f:1:10: toPorts: "0-1,3000-4000,3500" is not valid: "0-1": port 0 is not within 1-65535` + mend + `
-f:1:10: toPorts: "0-1,3000-4000,3500" is not valid: "3500-3500" overlaps "3000-4000"` + mend,
+			"several", "toPorts: 0-1,3000-4000,3500", `f:1:10: toPorts: "0-1,3000-4000,3500" is not valid: "0-1": port 0 is not within 1-65535` + remedy + `
+f:1:10: toPorts: "0-1,3000-4000,3500" is not valid: "3500-3500" overlaps "3000-4000"` + remedy,
 		},
 		{"257", "toPorts: '" + strings.Repeat(",", 256) + "'", `f:1:10: toPorts: "` + strings.Repeat(",", 120) + `..." is not valid: has 257 ranges; give at most 256`},
 	})

@@ -93,16 +93,16 @@ func TestCIDRLimit(t *testing.T) {
 	if n := load(t, "cidrLimit: 1\nmasqueradeCIDRs: "+many(1024)+"\nsourceCIDRs: "+many(1024)); len(n.Policy.Masquerade) != 1024 {
 		t.Errorf("got %d", len(n.Policy.Masquerade))
 	}
-	const mend = "; give a whole number such as 64, or remove the key"
+	const remedy = "; give a whole number such as 64, or remove the key"
 	long := many(65)
 	checkFaults(t, []faulty{
-		{"text", `cidrLimit: "64"`, `f:1:12: cidrLimit: "64" is a string` + mend},
-		{"float", "cidrLimit: 64.0", "f:1:12: cidrLimit: 64.0 is not a whole number in plain digits" + mend},
-		{"octal", "cidrLimit: 0100", "f:1:12: cidrLimit: 0100 is not a whole number in plain digits" + mend},
-		{"hex", "cidrLimit: 0x40", "f:1:12: cidrLimit: 0x40 is not a whole number in plain digits" + mend},
-		{"plus", "cidrLimit: +64", "f:1:12: cidrLimit: +64 is not a whole number in plain digits" + mend},
-		{"huge", "cidrLimit: 99999999999999999999", "f:1:12: cidrLimit: 99999999999999999999 is not a whole number in plain digits" + mend},
-		{"negative", "cidrLimit: -1\nnonMasqueradeCIDRs: [10.0.0.0/8]", "f:1:12: cidrLimit: -1 is negative" + mend},
+		{"text", `cidrLimit: "64"`, `f:1:12: cidrLimit: "64" is a string` + remedy},
+		{"float", "cidrLimit: 64.0", "f:1:12: cidrLimit: 64.0 is not a whole number in plain digits" + remedy},
+		{"octal", "cidrLimit: 0100", "f:1:12: cidrLimit: 0100 is not a whole number in plain digits" + remedy},
+		{"hex", "cidrLimit: 0x40", "f:1:12: cidrLimit: 0x40 is not a whole number in plain digits" + remedy},
+		{"plus", "cidrLimit: +64", "f:1:12: cidrLimit: +64 is not a whole number in plain digits" + remedy},
+		{"huge", "cidrLimit: 99999999999999999999", "f:1:12: cidrLimit: 99999999999999999999 is not a whole number in plain digits" + remedy},
+		{"negative", "cidrLimit: -1\nnonMasqueradeCIDRs: [10.0.0.0/8]", "f:1:12: cidrLimit: -1 is negative" + remedy},
 		{
 			"65", "nonMasqueradeCIDRs: " + long,
 			`f:1:21: nonMasqueradeCIDRs: ` + masq.Quote(`["`+strings.ReplaceAll(long[1:200], ", ", `","`)) + ` has 65 entries, and cidrLimit is 64; remove entries, or raise cidrLimit`,

@@ -64,7 +64,7 @@ func (r *reader) file(name string, data []byte) {
 			given[k.name] = m.Value
 		}
 	}
-	r.RepeatedKeys(top, func(name string) string {
+	r.CheckRepeatedKeys(top, func(name string) string {
 		if k, known := keyOf(name); known {
 			return k.name
 		}

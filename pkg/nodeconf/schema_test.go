@@ -128,7 +128,7 @@ func TestSchemaAgrees(t *testing.T) {
 		} {
 			same(name, value)
 		}
-		if k, _ := keyOf(name); !k.agents {
+		if k, _ := keyOf(name); !k.ofAgent {
 			same(name, `null`)
 		}
 	}

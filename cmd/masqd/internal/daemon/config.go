@@ -51,7 +51,7 @@ type Config struct {
 
 // Override is a flag of ip-masq-agent with its value.
 type Override struct {
-	nodeconf.Legacy
+	nodeconf.LegacyFlag
 	Value string
 }
 
