@@ -18,7 +18,7 @@ import (
 // and Export.
 type Sources struct {
 	Sync          func() reconcile.Stats
-	Configuration func() reconcile.Node
+	Configuration func() reconcile.NodeConfig
 	// Records returns the number of unreadable records, and how many damaged records were
 	// rebuilt.
 	Records func() (unreadable, rebuilt int)

@@ -49,7 +49,7 @@ func exampleSources() Sources {
 			}
 			return s
 		},
-		Configuration: func() reconcile.Node { return reconcile.Node{Read: time.Unix(1, 0)} },
+		Configuration: func() reconcile.NodeConfig { return reconcile.NodeConfig{Read: time.Unix(1, 0)} },
 		Records:       func() (unreadable, rebuilt int) { return 1, 2 },
 		NATLog:        func() natlog.Stats { return natlog.Stats{Appended: 5, Lost: 1, Bytes: 100, Files: 2} },
 		Export:        func() ipfix.Stats { return ipfix.Stats{Sent: 4, Lost: 2} },

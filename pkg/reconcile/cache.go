@@ -32,7 +32,7 @@ type Cache struct {
 	mu      sync.Mutex
 	byName  map[string]*entry // by the file's name without .json
 	version uint64
-	// Values that records share: texts, and policies by their content.
+	// Values that several records have are in memory once: texts, and policies by content.
 	texts    map[string]string
 	policies map[string]*masq.Policy
 
@@ -40,8 +40,8 @@ type Cache struct {
 	claims       map[netip.Addr][]*entry // by address
 	links        map[string]*entry       // by the host's end of the link, if it has the spoof check
 	requirements map[requirement]int     // the number of records with each
-	sorted       []*store.Record         // replaced, not changed, while isShared
-	isShared     bool                    // a Snapshot has sorted
+	sorted       []*store.Record         // copied before a change if isShared
+	isShared     bool                    // a Snapshot refers to sorted
 
 	unreadable map[string]bool // by name
 	changes    map[string]*recordChange
@@ -52,7 +52,7 @@ type entry struct {
 	record store.Record
 	err    error
 	stamp  stamp
-	// known is the record as it was when it could last be read; nil unless err is set.
+	// known is the last version that could be read, if err is set; nil if there was none.
 	known *store.Record
 }
 
@@ -115,8 +115,8 @@ func (c *Cache) Reload() error {
 	return c.reload()
 }
 
-// reload is Reload with the lock held: otherwise a record that an event adds meanwhile
-// would not be in the list, and be dropped.
+// reload is Reload with the lock held. Without the lock, an event might add a record after
+// the directory was listed, and reload would drop that record.
 func (c *Cache) reload() error {
 	files, err := os.ReadDir(c.records.Dir())
 	if err != nil {
@@ -150,8 +150,8 @@ func (c *Cache) reload() error {
 const mtimeGranularity = 20 * time.Millisecond
 
 // Refresh reads the files that have changed, if the modification time of the directory has.
-// Events may be late. After Refresh the cache has the record of every attachment in a
-// ruleset that was read before.
+// It does not need events, which may be late. If the caller has read the ruleset before, the
+// cache then has the record of every attachment in that ruleset.
 func (c *Cache) Refresh() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

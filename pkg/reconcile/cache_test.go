@@ -61,7 +61,7 @@ func TestPoliciesAreShared(t *testing.T) {
 	if len(shared) != 3 {
 		t.Errorf("%d policies in memory", len(shared))
 	}
-	for _, a := range (Node{Policy: &node}).Attachments(all) {
+	for _, a := range (NodeConfig{Policy: &node}).Attachments(all) {
 		if want := len(lists[a.ContainerID]) > 0; a.Policy.EgressDirect != want {
 			t.Errorf("%s: direct %t", a.ContainerID, a.Policy.EgressDirect)
 		}

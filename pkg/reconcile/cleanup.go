@@ -11,31 +11,31 @@ import (
 )
 
 const (
-	// maxRetiredAge is how long a retired record without a lease is kept. One with a lease
-	// is kept for GC, which releases the lease.
+	// maxRetiredAge is how long a retired record without a lease is kept. A record with a
+	// lease is kept until GC releases the lease.
 	maxRetiredAge = 24 * time.Hour
-	// maxRetired is the number of retired records that are kept.
+	// maxRetired is the maximum number of retired records.
 	maxRetired = 1000
 )
 
 // cleanup removes stale attachments: their container no longer exists and its runtime did
-// not call DEL (containerd does not call GC either). If evidence of the container turns up
-// later, the attachment is restored.
+// not call DEL (containerd does not call GC either). If later evidence shows that the
+// container exists, the attachment is restored.
 type cleanup struct {
 	records  *store.Records
 	evidence store.Probes
 	grace    time.Duration // how long the proof has to hold
 	log      *slog.Logger
 
-	stale   map[masq.Key]time.Time // since when
-	retired []store.Retired
-	read    bool // retired has been read from the directory
+	stale       map[masq.Key]time.Time // since when
+	retired     []store.Retired
+	retiredRead bool // retired has been read from the directory
 }
 
 // isDue reports whether the records have to be judged although no link was deleted: the
 // end of a container need not delete a link of the node.
 func (c *cleanup) isDue(records []*store.Record) bool {
-	return len(c.stale) > 0 || !c.read || len(c.retired) > 0 || slices.ContainsFunc(records, func(r *store.Record) bool {
+	return len(c.stale) > 0 || !c.retiredRead || len(c.retired) > 0 || slices.ContainsFunc(records, func(r *store.Record) bool {
 		return !r.Ready || r.Evidence != nil && r.Evidence.NetNS != nil
 	})
 }
@@ -72,7 +72,7 @@ func (c *cleanup) run(now time.Time, records []*store.Record) (removed, restored
 		}
 		removed++
 		c.log.Warn("stale attachment: its container no longer exists and DEL was not called; its rules are removed; a lease is left to its IPAM plugin",
-			withLease(*r, "attachment", r.Identity(), "proof", v.GoneReason, "for", now.Sub(since))...)
+			withLease(*r, "attachment", r.Identity(), "proof", v.GoneReason, "duration", now.Sub(since))...)
 	}
 	c.stale = stale
 	restored, err = c.restore(now, check)
@@ -100,9 +100,9 @@ func (c *cleanup) retire(now time.Time, r *store.Record, v store.Verdict) error 
 // restore puts retired records back into use if their container exists, and deletes
 // retired records that are too old or too many.
 func (c *cleanup) restore(now time.Time, check *store.ContainerCheck) (restored int, err error) {
-	if !c.read {
+	if !c.retiredRead {
 		c.retired, err = c.records.Retired()
-		c.read = err == nil // after an error the next run reads them again
+		c.retiredRead = err == nil // after an error the next run reads them again
 	}
 	errs := []error{err}
 	excess := len(c.retired) - maxRetired

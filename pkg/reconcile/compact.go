@@ -7,8 +7,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// compact leaves out fields that a sync does not need, and shares the memory of values that
-// many records have.
+// compact omits fields that a sync does not need, and shares the memory of values that many
+// records have.
 func (c *Cache) compact(r store.Record) store.Record {
 	r.Pod, r.NetNS, r.Links = masq.Pod{}, "", nil
 	r.Prefixes, r.Routes = nil, nil // the container's end of the link is not compared

@@ -80,7 +80,7 @@ func (l *Loop) activePolicy(p *masq.Policy) *masq.Policy {
 
 // representatives returns one attachment for each set of requirements on the structure,
 // separately for ready and for pending attachments.
-func (l *Loop) representatives(node Node) (ready, pending []masq.Attachment) {
+func (l *Loop) representatives(node NodeConfig) (ready, pending []masq.Attachment) {
 	for q := range l.deps.Records.allRequirements() {
 		a := masq.Attachment{Policy: q.policy}
 		if q.v4 {
@@ -101,15 +101,15 @@ func (l *Loop) representatives(node Node) (ready, pending []masq.Attachment) {
 }
 
 // skeleton returns the structure that the records need: the table without the elements of
-// attachments, separately for ready and for pending attachments. Its cost follows the
-// number of policies. A node without attachments and sources needs no table.
-func (l *Loop) skeleton(node Node) (ready, pending ruleset.Table) {
+// attachments, separately for ready and for pending attachments. Its cost is proportional to
+// the number of policies. A node without attachments and sources needs no table.
+func (l *Loop) skeleton(node NodeConfig) (ready, pending ruleset.Table) {
 	r, p := l.representatives(node)
 	if len(r) > 0 || len(node.Sources.Prefixes) > 0 {
-		ready = ruleset.For(r, node.Sources, l.last.egress.have).Skeleton()
+		ready = ruleset.For(r, node.Sources, l.last.egress.found).Skeleton()
 	}
 	if len(p) > 0 {
-		pending = ruleset.For(p, ruleset.Sources{}, l.last.egress.have).Skeleton()
+		pending = ruleset.For(p, ruleset.Sources{}, l.last.egress.found).Skeleton()
 	}
 	return ready, pending
 }
@@ -126,12 +126,12 @@ type completeTable struct {
 }
 
 // completeTable returns the table with the elements of all ready attachments.
-func (l *Loop) completeTable(node Node) ruleset.Table {
+func (l *Loop) completeTable(node NodeConfig) ruleset.Table {
 	all := l.deps.Records.Snapshot()
 	if c := l.last.complete; c != nil && c.records == all.Version && c.node == node.Version && c.egress == l.last.egress.version {
 		return c.table
 	}
-	table := ruleset.For(node.Attachments(all.Records), node.Sources, l.last.egress.have)
+	table := ruleset.For(node.Attachments(all.Records), node.Sources, l.last.egress.found)
 	if l.last.complete = nil; len(all.Records) <= maxComplete {
 		l.last.complete = &completeTable{all.Version, node.Version, l.last.egress.version, table}
 	}
@@ -139,7 +139,7 @@ func (l *Loop) completeTable(node Node) ruleset.Table {
 }
 
 // distinctPolicies returns the policies of attachments and of the sources, each once.
-func distinctPolicies(all []masq.Attachment, node Node) (out []*masq.Policy) {
+func distinctPolicies(all []masq.Attachment, node NodeConfig) (out []*masq.Policy) {
 	seen, ids := map[*masq.Policy]bool{}, map[string]bool{}
 	add := func(p *masq.Policy) {
 		if seen[p] {

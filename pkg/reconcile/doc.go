@@ -4,10 +4,10 @@
 // # Inputs
 //
 // New takes a Deps, which has everything that a Loop reads or changes: the records (a
-// Cache, which watches their directory), the configuration (Node), the kernel's ruleset
-// (Rules), the node's interfaces and addresses (Host), and its flows. Any goroutine may
-// report events. Transaction and EventsLost note an event and request a sync. LinksDamaged
-// and AddressesRemoved only note it.
+// Cache, which watches their directory), the configuration (NodeConfig), the kernel's
+// ruleset (Rules), the node's interfaces and addresses (Host), and its flows. Any goroutine
+// may report events. Transaction and EventsLost note an event and request a sync.
+// LinksDamaged and AddressesRemoved only note it: the caller also has to call RequestSync.
 //
 // RequestSync requests a sync with a reason, an Urgency (how soon it has to run) and a
 // Scope (what it compares). Requests are merged until the next sync starts. Run does all
@@ -18,7 +18,7 @@
 //	event                             urgency      compared, and repaired
 //	a record changed                  Soon         its elements; the structure if its policy is new
 //	a transaction of the plugin       Soon         nothing, if the records explain it
-//	a transaction of another program  Urgent       its elements; the structure if it changed that
+//	a transaction of another program  Urgent       its elements; the structure if it changed
 //	a transaction without details     Urgent       the whole table
 //	a missing transaction             Soon         the whole table
 //	the configuration changed         Interactive  the whole table
@@ -31,10 +31,10 @@
 //	resync                            Soon         forwarding, all links, the generation
 //
 // The structure is everything in the table but the elements of attachments. A transaction
-// is explained if the records desire its elements. Every other element is judged by the
-// record's file and the kernel's state at that time, not by the event, so events may come
-// late or together. Generations of the ruleset are consecutive: a missing number shows
-// that a notification is missing.
+// is explained if it leaves its elements as the records require. For every other element
+// the sync reads the record's file and the kernel's element again. It does not rely on the
+// content of the event, so events may come late or together. Generations of the ruleset
+// are consecutive: a missing number shows that a notification is missing.
 //
 // Soon waits for the pause after the previous sync, which keeps syncs below a fifth of a
 // core. Urgent ends the pause while a budget lasts. Interactive always ends it. A failed
@@ -45,13 +45,14 @@
 //   - An element: no record needs it, by the records' files, and the ruleset has not changed
 //     since they were read. The element of an attachment with a pending or unreadable record
 //     stays.
-//   - A chain, rule or set: no policy of a record or of the configuration needs it. One that
-//     a newer attachment may need stays while the ruleset changes.
-//   - An untranslated flow: an attachment or source whose rules were missing began it, to a
-//     destination that its policy translates.
+//   - A chain, rule or set: no policy of a record or of the configuration needs it. If the
+//     ruleset changes meanwhile, objects stay that a newer attachment may need.
+//   - An untranslated flow: it comes from an attachment or source whose rules may have been
+//     missing, and its destination is not a direct one of the policy.
 //   - A translated flow: its egress address was removed from the node.
 //   - A stale attachment's record: store.ContainerCheck proves for CleanupGrace that its
-//     container no longer exists. It is restored if the container is found again.
+//     container no longer exists. If later evidence shows that the container exists, the
+//     record is restored.
 //   - A record of another node that shares the directory: its network namespace does not
 //     exist, for CleanupGrace.
 //   - A damaged record: a Rebuilder has written a new one from the kernel's state.

@@ -11,13 +11,13 @@ import (
 
 // egress is the egress addresses of policies that the node has, and the reserved ports.
 type egress struct {
-	have    ruleset.Egress
-	version uint64 // changes with have; 0 before the first lookup
+	found   ruleset.Egress
+	version uint64 // changes with found; 0 before the first lookup
 }
 
 // refreshEgress looks up each egress address that a policy names, which takes a few
 // microseconds for each. It reports whether anything changed.
-func (l *Loop) refreshEgress(node Node) (changed bool, err error) {
+func (l *Loop) refreshEgress(node NodeConfig) (changed bool, err error) {
 	ready, pending := l.representatives(node)
 	all := slices.Concat(ready, pending)
 	have, err := ruleset.EgressOf(ruleset.NamedEgress(all, node.Sources), l.deps.Host.HasAddress)
@@ -28,10 +28,10 @@ func (l *Loop) refreshEgress(node Node) (changed bool, err error) {
 	e := &l.last.egress
 	if have.Reserved, err = l.reservedPorts(all, node.Sources); err != nil {
 		l.deps.Log.Error("cannot list the ports of the node's services; the ports that were reserved stay reserved", "err", err)
-		have.Reserved = e.have.Reserved
+		have.Reserved = e.found.Reserved
 	}
-	if e.version == 0 || !have.Equal(e.have) {
-		e.have = have
+	if e.version == 0 || !have.Equal(e.found) {
+		e.found = have
 		e.version++
 		return true, nil
 	}
@@ -54,19 +54,19 @@ func (l *Loop) reservedPorts(attachments []masq.Attachment, sources ruleset.Sour
 	return ruleset.MergePorts(ports), err
 }
 
-// lost returns the egress addresses whose flows have to be deleted: addresses that were in
-// use before and are not now, and missing addresses that no policy named before. inUse has
-// each address that a policy names: true if flows leave with it. families has the address
-// families of each policy's sources, by policy ID.
-func (e *egress) lost(used []*masq.Policy, families map[string]map[masq.Family]bool, before map[netip.Addr]bool) (lost []netip.Addr, missing []ruleset.MissingEgress, inUse map[netip.Addr]bool) {
+// lostAddresses returns the egress addresses whose flows have to be deleted: addresses that
+// were in use before and are not now, and missing addresses that no policy named before.
+// inUse has each address that a policy names: true if flows leave with it. families has the
+// address families of each policy's sources, by policy ID.
+func (e *egress) lostAddresses(used []*masq.Policy, families map[string]map[masq.Family]bool, before map[netip.Addr]bool) (lost []netip.Addr, missing []ruleset.MissingEgress, inUse map[netip.Addr]bool) {
 	inUse = map[netip.Addr]bool{}
 	for _, p := range used {
 		for _, f := range masq.Families {
-			for _, a := range e.have.Of(*p, f) {
+			for _, a := range e.found.Of(*p, f) {
 				inUse[a] = true
 			}
 		}
-		missing = append(missing, e.have.Missing(*p, families[p.ID()])...)
+		missing = append(missing, e.found.Missing(*p, families[p.ID()])...)
 	}
 	for _, m := range missing {
 		if _, known := before[m.Address]; !known {
@@ -85,8 +85,8 @@ func (e *egress) lost(used []*masq.Policy, families map[string]map[masq.Family]b
 	return slices.Compact(lost), missing, inUse
 }
 
-// reportMissing keeps the egress addresses that the node does not have for Stats, and logs
-// each change of them.
+// reportMissing stores in Stats which egress addresses the node does not have, and logs each
+// change of these.
 func (l *Loop) reportMissing(missing []ruleset.MissingEgress) {
 	l.mu.Lock()
 	before := l.stats.MissingEgress
@@ -98,9 +98,9 @@ func (l *Loop) reportMissing(missing []ruleset.MissingEgress) {
 		case m.Unused:
 			l.deps.Log.Warn("the node has none of a policy's egress addresses of a family; no attachment of the policy has an address of the family", "policy", m.Policy, "missing", m.Address)
 		case m.Dropped:
-			l.deps.Log.Error("the node has none of a policy's egress addresses; the policy's flows are dropped", "policy", m.Policy, "missing", m.Address, "do", "add the address to an interface")
+			l.deps.Log.Error("the node has none of a policy's egress addresses; the policy's flows are dropped", "policy", m.Policy, "missing", m.Address, "remedy", "add the address to an interface")
 		default:
-			l.deps.Log.Warn("the node does not have an egress address; new flows leave with the policy's others", "policy", m.Policy, "missing", m.Address)
+			l.deps.Log.Warn("the node does not have an egress address; new flows leave with the policy's other addresses", "policy", m.Policy, "missing", m.Address)
 		}
 	}
 	for _, m := range before {

@@ -22,8 +22,8 @@ const (
 )
 
 // syncElements makes elements of live sets the desired state, and returns the differences.
-// Its cost follows the number of elements. It judges each element by the record's file and
-// by the kernel's state at that time.
+// Its cost is proportional to the number of elements. It judges each element by the record's
+// file and by the kernel's state at that time.
 //
 // It adds an element even if other programs change the ruleset meanwhile: if the plugin is
 // removing the attachment, the change of its record causes another judgment. It removes an

@@ -18,8 +18,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// fakeKernel simulates the kernel beneath a Loop: the elements of live sets, links, flows
-// and addresses. The differences in the structure of the table are what a test says.
+// fakeKernel simulates the kernel for a Loop: the elements of live sets, links, flows and
+// addresses. The test sets the differences in the structure of the table.
 type fakeKernel struct {
 	loop *Loop // receives each transaction
 
@@ -82,14 +82,14 @@ func newLoopOf(t *testing.T, k *fakeKernel, change func(*Deps), records ...store
 		}
 	}
 	d := Deps{
-		Records: cache, Node: func() Node { return Node{} }, Rules: k, Host: k, DeleteFlows: k.deleteFlows,
+		Records: cache, Node: func() NodeConfig { return NodeConfig{} }, Rules: k, Host: k, DeleteFlows: k.deleteFlows,
 		ServicePorts: func([]masq.PortRange) ([]masq.PortRange, error) { return nil, nil },
 		Evidence: store.Probes{
 			HasLink: func(int) (bool, error) { return false, nil },
 			Aliases: func() (map[masq.HostLink]bool, error) { return nil, nil },
 			NetNS:   func(masq.NetNS) masq.NetNSState { return masq.NetNSUnknown },
 		},
-		NodeNetNS:           func(masq.NodeNetNS) masq.NetNSState { return masq.NetNSUnknown },
+		NetNSState:          func(masq.NodeNetNS) masq.NetNSState { return masq.NetNSUnknown },
 		ReloadConfiguration: func() {},
 		CPUTime:             func() time.Duration { return time.Duration(time.Now().UnixNano()) },
 		ResyncInterval:      time.Hour,
@@ -101,7 +101,7 @@ func newLoopOf(t *testing.T, k *fakeKernel, change func(*Deps), records ...store
 		t.Fatal(err)
 	}
 	k.loop, k.generation, k.elements = l, max(k.generation, 1), map[elementKey]ruleset.LiveElement{}
-	k.fill(l.completeTable(Node{}))
+	k.fill(l.completeTable(NodeConfig{}))
 	return l
 }
 

@@ -18,8 +18,7 @@ type flowScope struct {
 	sources ruleset.Sources
 }
 
-// origin is an attachment and the policy that its flows follow; without a policy its flows
-// are left alone.
+// origin is an attachment and its active policy. Without a policy its flows are not deleted.
 type origin struct {
 	record *store.Record
 	policy *masq.Policy
@@ -28,11 +27,12 @@ type origin struct {
 func (s flowScope) isEmpty() bool { return len(s.origins) == 0 && len(s.sources.Prefixes) == 0 }
 
 // deleteUntranslated deletes flows that are not translated although their destination is
-// not direct. The kernel translates a flow by its first packet. So a flow that began while
-// rules were missing would leave with its private address until it ends; after its deletion
-// the next packet begins it again. Translated flows and flows of the node itself stay.
+// not direct. The kernel decides at the first packet of a flow whether to translate it. So a
+// flow that began while rules were missing would leave with its private address until it
+// ends. After its deletion the next packet begins a new flow, which is translated.
+// Translated flows and flows of the node itself stay.
 func (l *Loop) deleteUntranslated(ctx context.Context, scope flowScope) (int, error) {
-	return l.deleteFlows(ctx, scope, 0, func(f *conntrack.Flow, d *direct, local *localAddresses) bool {
+	return l.deleteFlows(ctx, scope, 0, func(f *conntrack.Flow, d *directDestinations, local *localAddresses) bool {
 		to := f.Reply.Src // the final destination, if a rule translated it
 		return !d.has(to) && !local.has(to)
 	})
@@ -41,7 +41,7 @@ func (l *Loop) deleteUntranslated(ctx context.Context, scope flowScope) (int, er
 // deleteEgressRemoved deletes flows whose egress address was removed from the node: their
 // replies no longer arrive here. Flows with an address that the node has again stay.
 func (l *Loop) deleteEgressRemoved(ctx context.Context, scope flowScope, removed []netip.Addr) (int, error) {
-	return l.deleteFlows(ctx, scope, conntrack.SrcNAT, func(f *conntrack.Flow, _ *direct, local *localAddresses) bool {
+	return l.deleteFlows(ctx, scope, conntrack.SrcNAT, func(f *conntrack.Flow, _ *directDestinations, local *localAddresses) bool {
 		egress := f.Reply.Dst
 		return slices.Contains(removed, egress) && !local.has(egress)
 	})
@@ -49,8 +49,8 @@ func (l *Loop) deleteEgressRemoved(ctx context.Context, scope flowScope, removed
 
 // deleteFlows deletes flows from the attachments and sources of a scope that match accepts.
 // status is SrcNAT for translated flows, and 0 for others. Flows of the node itself stay.
-func (l *Loop) deleteFlows(ctx context.Context, scope flowScope, status conntrack.Status, match func(*conntrack.Flow, *direct, *localAddresses) bool) (int, error) {
-	find := newPolicyFinder(scope)
+func (l *Loop) deleteFlows(ctx context.Context, scope flowScope, status conntrack.Status, match func(*conntrack.Flow, *directDestinations, *localAddresses) bool) (int, error) {
+	find := newDirectFinder(scope)
 	local := &localAddresses{host: l.deps.Host, known: map[netip.Addr]bool{}}
 	n, err := l.deps.DeleteFlows(ctx, conntrack.Filter{Status: status, StatusMask: conntrack.SrcNAT}, func(f *conntrack.Flow) bool {
 		d := find.directOf(f.Original.Src)
@@ -70,7 +70,7 @@ type localAddresses struct {
 }
 
 // has reports whether the node has an address. If the lookup fails it returns true, so
-// that the flow is left alone.
+// that the flow stays.
 func (l *localAddresses) has(a netip.Addr) bool {
 	known, ok := l.known[a]
 	if !ok {
@@ -84,16 +84,16 @@ func (l *localAddresses) has(a netip.Addr) bool {
 	return known
 }
 
-// policyFinder finds the direct destinations of a source address.
-type policyFinder struct {
-	attachments map[netip.Addr]*direct           // nil: the policy translates none of its flows
-	ranges      map[masq.Family][]masq.AddrRange // source prefixes
-	sources     *direct
+// directFinder finds the direct destinations of a source address.
+type directFinder struct {
+	attachments map[netip.Addr]*directDestinations // nil: the policy translates none of its flows
+	ranges      map[masq.Family][]masq.AddrRange   // source prefixes
+	sources     *directDestinations
 }
 
-func newPolicyFinder(s flowScope) policyFinder {
-	p := policyFinder{attachments: map[netip.Addr]*direct{}}
-	made := map[*masq.Policy]*direct{}
+func newDirectFinder(s flowScope) directFinder {
+	p := directFinder{attachments: map[netip.Addr]*directDestinations{}}
+	made := map[*masq.Policy]*directDestinations{}
 	for _, o := range s.origins {
 		if o.policy == nil {
 			continue
@@ -120,7 +120,7 @@ func newPolicyFinder(s flowScope) policyFinder {
 }
 
 // directOf returns the direct destinations of a source, or nil if no policy translates it.
-func (p policyFinder) directOf(source netip.Addr) *direct {
+func (p directFinder) directOf(source netip.Addr) *directDestinations {
 	if d, ok := p.attachments[source]; ok {
 		return d
 	}
@@ -130,20 +130,20 @@ func (p policyFinder) directOf(source netip.Addr) *direct {
 	return nil
 }
 
-// direct is the direct destinations of a policy, as sorted ranges.
-type direct struct {
+// directDestinations are the direct destinations of a policy, as sorted ranges.
+type directDestinations struct {
 	ranges map[masq.Family][]masq.AddrRange
 }
 
-func newDirect(p masq.Policy) *direct {
-	d := &direct{map[masq.Family][]masq.AddrRange{}}
+func newDirect(p masq.Policy) *directDestinations {
+	d := &directDestinations{map[masq.Family][]masq.AddrRange{}}
 	for _, f := range masq.Families {
 		d.ranges[f] = p.DirectRanges(f)
 	}
 	return d
 }
 
-func (d *direct) has(a netip.Addr) bool { return contains(d.ranges[masq.FamilyOf(a)], a) }
+func (d *directDestinations) has(a netip.Addr) bool { return contains(d.ranges[masq.FamilyOf(a)], a) }
 
 // contains reports whether sorted, disjoint ranges contain an address.
 func contains(ranges []masq.AddrRange, a netip.Addr) bool {

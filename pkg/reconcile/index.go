@@ -9,8 +9,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// The index of a Cache, with which the work for one record does not grow with the number
-// of records.
+// With the index of a Cache, the work for one record does not depend on the number of
+// records.
 
 // requirement is what a record requires of the table's structure. Records with the same
 // requirement need the same chains, sets and helpers.

@@ -6,13 +6,13 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// lastSync is what one sync leaves for the next.
+// lastSync is the state that one sync passes on to the next.
 type lastSync struct {
 	// generation is the generation of the ruleset up to which every transaction is
 	// explained: the table is the desired state. It is 0, which the kernel never uses
 	// (nf_tables_commit, nf_tables_api.c), until the first sync has compared the table.
 	generation uint32
-	node       Node // the configuration that the table has
+	node       NodeConfig // the configuration with which the table was made
 	// active caches the policies that replace the node's policy, by the record's policy.
 	active       map[*masq.Policy]*masq.Policy
 	complete     *completeTable
@@ -31,11 +31,10 @@ type lastSync struct {
 	search  flowSearch     // the flows to search
 	sources []netip.Prefix // the sources whose flows were searched
 	egress  egress
-	// egressInUse has the egress addresses that policies named: true if flows left with
-	// them.
+	// egressInUse has each egress address that a policy named: true if flows left with it.
 	egressInUse map[netip.Addr]bool
 	removed     []netip.Addr // removed egress addresses whose flows are not deleted yet
 }
 
-// isNone reports whether no sync has compared the table yet.
-func (s *lastSync) isNone() bool { return s.generation == 0 }
+// isInitial reports whether no sync has compared the table yet.
+func (s *lastSync) isInitial() bool { return s.generation == 0 }

@@ -13,13 +13,13 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// maxUnknownTries is how often a damaged interface without a known record is tried: its
-// record may come later than its event.
+// maxUnknownTries is how many syncs try to find the record of a damaged interface: the
+// record may become known after the interface's event.
 const maxUnknownTries = 3
 
-// linkRepair restores the node's ends of the links that the plugin made: after an event the
-// links that it names; at start, after lost events and at each resync all of them. Links
-// that other plugins made are left alone.
+// linkRepair restores the node's ends of the links that the plugin made. After an event it
+// compares the links that the event names. At start, after lost events and at each resync it
+// compares all of them. It does not change links that other plugins made.
 type linkRepair struct {
 	host Host
 	log  *slog.Logger
@@ -45,7 +45,7 @@ func (l *Loop) LinksDamaged(indexes []int) {
 }
 
 // UnrepairedLinks returns the differences of links that cannot be repaired, sorted by
-// identity. Missing links are not among them: stale-attachment cleanup judges these.
+// identity. It omits missing links, which stale-attachment cleanup handles.
 func (l *Loop) UnrepairedLinks() (out []veth.Difference) {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()
@@ -125,8 +125,8 @@ func (r *linkRepair) retry(indexes map[int]int) {
 	}
 }
 
-// report keeps the remaining differences of the attachments that were compared, all of them
-// if compared is nil, and logs the new ones.
+// report stores the remaining differences of the attachments that were compared, and logs
+// the new ones. If compared is nil, all attachments were compared.
 func (r *linkRepair) report(compared []string, left []veth.Difference) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -81,8 +81,8 @@ func TestDamagedLinksAreKept(t *testing.T) {
 	}
 }
 
-// TestUnrepairedLinks: a difference that cannot be repaired is logged once, and dropped
-// once the link is right.
+// TestUnrepairedLinks: a difference that cannot be repaired is logged once, and is dropped
+// when the link has the desired state.
 func TestUnrepairedLinks(t *testing.T) {
 	a, b := record("a"), record("b")
 	all := pointers(a, b)

@@ -16,7 +16,7 @@ type Loop struct {
 	cleanup    cleanup
 	namespaces namespaceCleanup
 
-	// These belong to the goroutine of Run.
+	// Only the goroutine of Run uses these.
 	last       lastSync
 	cleanupDue bool // a link was deleted since the last stale-attachment cleanup
 	budget     budget
@@ -41,7 +41,7 @@ func New(d Deps) (*Loop, error) {
 		deps:       d,
 		links:      linkRepair{host: d.Host, log: d.Log},
 		cleanup:    cleanup{records: records, evidence: d.Evidence, grace: d.CleanupGrace, log: d.Log},
-		namespaces: namespaceCleanup{records: records, state: d.NodeNetNS, grace: d.CleanupGrace, log: d.Log},
+		namespaces: namespaceCleanup{records: records, state: d.NetNSState, grace: d.CleanupGrace, log: d.Log},
 		wake:       make(chan struct{}, 1),
 		urgent:     make(chan struct{}, 1),
 		stats:      Stats{Requests: map[string]int{}, Repairs: map[string]int{}, Errors: map[string]int{}},
@@ -107,8 +107,8 @@ func (l *Loop) Run(ctx context.Context) {
 		}
 		started, used := time.Now(), l.deps.CPUTime()
 		worked, repaired := l.sync(ctx, started, l.takeRequest(started))
-		// While the node is busy, or another program holds the lock of transactions, a sync
-		// waits: that is not its own work.
+		// The time that a sync waits is not work: the node may be busy, or another program may
+		// hold the lock of transactions.
 		work := min(time.Since(started), l.deps.CPUTime()-used)
 		if worked {
 			idle.Reset(memoryReleaseDelay)
@@ -138,7 +138,7 @@ func (l *Loop) takeRequest(now time.Time) request {
 	l.removed = nil
 	l.mu.Unlock()
 	select {
-	case <-l.urgent: // the sync that starts answers it
+	case <-l.urgent: // the sync that starts now includes that request
 	default:
 	}
 	return r

@@ -130,8 +130,8 @@ func TestFailureIsReported(t *testing.T) {
 // come at once.
 func TestConfigurationIsNoDrift(t *testing.T) {
 	k := &fakeKernel{}
-	node := Node{}
-	l := newLoopOf(t, k, func(d *Deps) { d.Node = func() Node { return node } }, record("a"))
+	node := NodeConfig{}
+	l := newLoopOf(t, k, func(d *Deps) { d.Node = func() NodeConfig { return node } }, record("a"))
 	l.syncScope(t, Changes)
 	for _, step := range []struct {
 		name     string

@@ -9,8 +9,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// namespaceCleanup removes the records of other nodes (network namespaces that share the
-// state directory) that no longer exist. Their rules and links went with the namespace.
+// namespaceCleanup removes the records of other nodes that no longer exist. Such a node is a
+// network namespace that shares the state directory. The kernel deleted its rules and links
+// together with the namespace.
 type namespaceCleanup struct {
 	records *store.Records // of this node
 	state   func(masq.NodeNetNS) masq.NetNSState
@@ -20,8 +21,8 @@ type namespaceCleanup struct {
 	staleSince map[string]time.Time // by the ID of the records
 }
 
-// run removes the records of namespaces that have not existed for the grace. A record that
-// does not name its namespace stays. So do all records that share their ID with a
+// run removes the records of namespaces that have not existed during the grace period. A
+// record that does not name its namespace stays. All records stay whose ID is also that of a
 // namespace that may exist.
 func (c *namespaceCleanup) run(now time.Time) error {
 	others, err := c.records.OtherNodes()
@@ -94,5 +95,5 @@ func withLease(r store.Record, attrs ...any) []any {
 	if r.IPAM == "" {
 		return attrs
 	}
-	return append(attrs, "leased", r.Addresses, "by", r.IPAM)
+	return append(attrs, "leased", r.Addresses, "ipam", r.IPAM)
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Node is the configuration of the node.
-type Node struct {
+// NodeConfig is the configuration of the node.
+type NodeConfig struct {
 	// Version changes with the content.
 	Version uint64
 	// Policy is the policy of attachments whose network names none. If it is nil, they have
@@ -20,14 +20,14 @@ type Node struct {
 	Sources ruleset.Sources
 	// Resync is the time between resyncs; 0 if the configuration does not set it.
 	Resync time.Duration
-	// Read is when the configuration was last read without a fault. Fault is the fault that
-	// it has had since; empty if it has none.
+	// Read is the time when a valid configuration was last read. Fault is why the present
+	// configuration is invalid; empty if it is valid.
 	Read  time.Time
 	Fault string
 }
 
 // Attachments returns the ready attachments of records, with their active policies.
-func (n Node) Attachments(records []*store.Record) []masq.Attachment {
+func (n NodeConfig) Attachments(records []*store.Record) []masq.Attachment {
 	ready := make([]masq.Attachment, 0, len(records))
 	for _, r := range records {
 		if isReady(r) {
@@ -39,7 +39,7 @@ func (n Node) Attachments(records []*store.Record) []masq.Attachment {
 }
 
 // Same reports whether two configurations desire the same state.
-func (n Node) Same(o Node) bool {
+func (n NodeConfig) Same(o NodeConfig) bool {
 	return (n.Policy == nil) == (o.Policy == nil) && (n.Policy == nil || samePolicy(n.Policy, o.Policy)) &&
 		slices.Equal(n.Sources.Prefixes, o.Sources.Prefixes) && n.Resync == o.Resync
 }
@@ -52,7 +52,7 @@ func samePolicy(a, b *masq.Policy) bool {
 
 // apply replaces the policy of attachments that have the node's policy by the active one.
 // Attachments that shared a policy share the new one.
-func (n Node) apply(all []masq.Attachment) {
+func (n NodeConfig) apply(all []masq.Attachment) {
 	policy := masq.Default()
 	if n.Policy != nil {
 		policy = *n.Policy

@@ -17,7 +17,8 @@ const (
 	workBudget = 10 * time.Second
 )
 
-// budget is the work that was done and for which no pause was made yet.
+// budget bounds the work without pauses. debt is the work that was not yet followed by a
+// pause.
 type budget struct {
 	debt time.Duration
 	at   time.Time
@@ -28,7 +29,7 @@ func (b *budget) spend(now time.Time, work time.Duration) {
 	b.debt, b.at = b.remaining(now)+work, now
 }
 
-// remaining returns the debt that the time since the last sync has not paid.
+// remaining returns the debt after the time since the last sync, which counts as a pause.
 func (b *budget) remaining(now time.Time) time.Duration {
 	return max(0, b.debt-now.Sub(b.at)/(pauseFactor+1))
 }
@@ -52,7 +53,7 @@ func (l *Loop) pause(ctx context.Context, work time.Duration) bool {
 			if l.isInteractive() || l.budget.isLeft(time.Now()) {
 				return true
 			}
-			urgent = nil // the budget is spent: it waits for the end of the pause
+			urgent = nil // the budget is spent: the request waits for the end of the pause
 		}
 	}
 }

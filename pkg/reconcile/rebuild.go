@@ -21,7 +21,7 @@ type RebuildDeps struct {
 	// Records are the records of the node's attachments.
 	Records *Cache
 	// Node returns the node's configuration.
-	Node func() Node
+	Node func() NodeConfig
 	// Attached and DirectRanges read the ruleset, as the methods of nft.Conn do.
 	Attached     func(want func(identity string) bool) ([]nft.Attached, error)
 	DirectRanges func(policy string) ([]masq.AddrRange, error)
@@ -57,9 +57,9 @@ func NewRebuilder(d RebuildDeps) (*Rebuilder, error) {
 	return &Rebuilder{deps: d}, nil
 }
 
-// Run rebuilds damaged records as far as possible, and returns how many it rebuilt. It
-// leaves alone records that cannot be opened and records of a newer version: their content
-// is good.
+// Run rebuilds damaged records as far as possible, and returns how many it rebuilt. It does
+// not replace records that cannot be opened or that a newer version wrote: their content may
+// be valid.
 func (r *Rebuilder) Run() (rebuilt int) {
 	reported := map[string]string{}
 	for _, u := range r.deps.Records.Unreadable() {
@@ -93,8 +93,8 @@ func (r *Rebuilder) rebuild(u UnreadableRecord) (rec store.Record, kept string, 
 	return rec, kept, err
 }
 
-// record returns the content of a damaged record: what is in memory of it, or else what the
-// kernel has of its attachment.
+// record returns the content for a damaged record: its last known version if that is in
+// memory, otherwise the kernel's state of its attachment.
 func (r *Rebuilder) record(u UnreadableRecord) (rec store.Record, err error) {
 	if u.Known != nil {
 		rec = *u.Known

@@ -3,8 +3,7 @@ package reconcile
 import "time"
 
 const (
-	// repairLoopLength is the number of successive repairs that is reported as a repair
-	// loop.
+	// repairLoopLength is the number of successive repairs that counts as a repair loop.
 	repairLoopLength = 20
 	// repairLoopEnd is the time without a repair that ends a repair loop.
 	repairLoopEnd = time.Second
@@ -29,5 +28,5 @@ func (r *repairLoop) add(started, ended time.Time) bool {
 
 func (l *Loop) reportRepairLoop() {
 	l.updateStats(func(s *Stats) { s.RepairLoops++ })
-	l.deps.Log.Warn("repair loop: another program keeps changing table inet masq or the links of containers; each change is repaired, at a bounded pace", "repairs", repairLoopLength)
+	l.deps.Log.Warn("repair loop: another program keeps changing table inet masq or the links of containers; each change is repaired, at a bounded pace", "repairs", repairLoopLength, "remedy", "stop that program; nft monitor shows its name")
 }

@@ -26,10 +26,11 @@ const (
 	Forwarding
 	// AllLinks are all links that the plugin made.
 	AllLinks
-	// StaleAttachments has the next resync remove attachments whose container no longer exists.
+	// StaleAttachments makes the next resync remove attachments whose container no longer
+	// exists.
 	StaleAttachments
-	// Generation is the number of the kernel's ruleset. If it shows that notifications are
-	// missing, the whole table is compared.
+	// Generation is the generation number of the kernel's ruleset. If it shows that
+	// notifications are missing, the whole table is compared.
 	Generation
 
 	// Everything is compared at start and after lost events.

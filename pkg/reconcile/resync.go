@@ -16,8 +16,8 @@ func (l *Loop) untilResync() time.Duration {
 	return interval - interval/10 + rand.N(interval/5+1)
 }
 
-// resync finds the changes of which no event came: it reads configuration and records
-// again, removes what is stale, and requests a sync.
+// resync finds changes that no event reported. It reads the configuration and the records
+// again, removes stale records, and requests a sync.
 func (l *Loop) resync() {
 	l.deps.ReloadConfiguration()
 	records := l.deps.Records.records

@@ -14,9 +14,9 @@ import (
 // missing. It bounds memory: the message takes some 300 bytes for each element.
 const maxElementsPerFill = 2048
 
-// isCrowded reports whether there are too many records to make the complete table, which
-// takes about a kilobyte for each. Then elements are handled set by set.
-func (l *Loop) isCrowded() bool { return len(l.deps.Records.Snapshot().Records) > maxComplete }
+// hasManyRecords reports whether there are too many records to make the complete table,
+// which takes about a kilobyte for each. Then elements are compared and added set by set.
+func (l *Loop) hasManyRecords() bool { return len(l.deps.Records.Snapshot().Records) > maxComplete }
 
 // setOf returns a live set with the elements of all attachments that are ready.
 func (l *Loop) setOf(name string) ruleset.Set {
@@ -47,7 +47,7 @@ func (l *Loop) owns(k masq.Key, addr netip.Addr) bool {
 }
 
 // fill adds the elements of all records to live sets that were created empty.
-func (l *Loop) fill(node Node) error {
+func (l *Loop) fill(node NodeConfig) error {
 	ready, _ := l.skeleton(node)
 	for _, name := range ready.LiveSets() {
 		if left, err := l.addAll(name, l.setOf(name).Elements); err != nil {
@@ -85,7 +85,7 @@ func (l *Loop) addAll(set string, all []ruleset.Element) (left []ruleset.Element
 // scan compares the elements of all live sets and returns the keys that differ. If many
 // elements of a set are missing, it adds them at once and returns them as added. One set
 // is in memory at a time. Without a desired table there is no set.
-func (l *Loop) scan(node Node) (keys []elementKey, added []nft.Difference, err error) {
+func (l *Loop) scan(node NodeConfig) (keys []elementKey, added []nft.Difference, err error) {
 	ready, _ := l.skeleton(node)
 	for _, name := range ready.LiveSets() {
 		k, a, err := l.scanSet(name)

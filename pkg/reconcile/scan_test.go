@@ -24,7 +24,7 @@ func TestSetOf(t *testing.T) {
 	c.record(again, false)
 	c.record(intent, false)
 	live := 0
-	for _, s := range c.l.completeTable(Node{}).Sets {
+	for _, s := range c.l.completeTable(NodeConfig{}).Sets {
 		if !s.Live {
 			continue
 		}

@@ -14,12 +14,12 @@ const maxStructureAttempts = 5
 // syncStructure makes the table's chains, rules, sets and objects the ones that the records
 // and the configuration need, and returns the differences. asOf is the generation of the
 // ruleset before the records were read; 0 if that is not known.
-func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Difference, err error) {
+func (l *Loop) syncStructure(node NodeConfig, asOf uint32) (all []nft.Difference, err error) {
 	unfilled := false
 	for range maxStructureAttempts {
 		l.markProgress()
 		d := nft.Desired{
-			AsOf: asOf, Keep: l.deps.Records.HasUnreadable(), Unfilled: l.isCrowded(),
+			AsOf: asOf, Keep: l.deps.Records.HasUnreadable(), Unfilled: l.hasManyRecords(),
 			Complete: func() ruleset.Table { return l.completeTable(node) },
 		}
 		d.Table, d.Pending = l.skeleton(node)
@@ -58,7 +58,7 @@ func (l *Loop) syncStructure(node Node, asOf uint32) (all []nft.Difference, err 
 	return all, err
 }
 
-// compareAll has the next sync compare the whole table.
+// compareAll requests a sync that compares the whole table.
 func (l *Loop) compareAll() {
 	l.last.full = true
 	l.RequestSync("verify", Soon, Changes)

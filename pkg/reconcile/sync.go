@@ -46,27 +46,27 @@ func (l *Loop) sync(ctx context.Context, started time.Time, r request) (worked, 
 // work is what a sync has to compare in the table.
 type work struct {
 	full          bool // the whole table
-	configuration bool // what a changed configuration desires
+	configuration bool // the whole table, because the configuration has changed
 	structure     bool // everything but the elements of attachments
 	requirements  bool // the structure, because the records require another one
-	// byOthers says that another program may have changed the structure. Then a difference
-	// is a repair, and not what the records or the configuration newly desire.
+	// byOthers reports that another program may have changed the structure. Then differences
+	// are repairs, and not changes that the records or the configuration require.
 	byOthers bool
 	// unexplained has the elements that other programs changed and no record explains.
 	// recordElements has the elements of records that changed.
 	unexplained, recordElements map[elementKey]bool
-	// egress is what the previous sync made the table with.
+	// egress has the egress addresses with which the previous sync made the table.
 	egress egress
 }
 
 // syncNode brings the kernel into agreement with the records and the configuration. It
-// returns the differences that it repaired, even if it also returns an error. What changed
-// records or a changed configuration newly desire is not among them.
+// returns the differences that it repaired, even if it also returns an error. These do not
+// include changes that are due to changed records or a changed configuration.
 func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, repaired []nft.Difference, err error) {
 	l.cleanupDue = l.cleanupDue || scope&StaleAttachments != 0
 	events, node := l.takeTransactions(), l.deps.Node()
 	w := work{
-		full:      l.last.full || l.last.isNone(),
+		full:      l.last.full || l.last.isInitial(),
 		structure: l.last.structure, byOthers: l.last.structure,
 		unexplained: map[elementKey]bool{}, recordElements: map[elementKey]bool{},
 	}
@@ -83,7 +83,7 @@ func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, repaired
 		}
 	}
 	w.egress = l.last.egress
-	w.configuration = node.Version != l.last.node.Version || l.last.isNone()
+	w.configuration = node.Version != l.last.node.Version || l.last.isInitial()
 	// Events of addresses and routes have forwarding in their scope.
 	if w.full || w.structure || w.requirements || scope&Forwarding != 0 || w.configuration {
 		changed, err := l.refreshEgress(node)
@@ -112,8 +112,8 @@ func (l *Loop) syncNode(ctx context.Context, scope Scope) (worked bool, repaired
 }
 
 // syncTable makes the table the desired state.
-func (l *Loop) syncTable(node Node, w *work) (repaired []nft.Difference, err error) {
-	first, asOf := l.last.isNone(), uint32(0)
+func (l *Loop) syncTable(node NodeConfig, w *work) (repaired []nft.Difference, err error) {
+	first, asOf := l.last.isInitial(), uint32(0)
 	all := w.full || w.configuration // a policy decides which sets its attachments are in
 	if all {
 		// The plugin writes a record before its rules. So records that are read after the
@@ -170,7 +170,7 @@ func (l *Loop) syncTable(node Node, w *work) (repaired []nft.Difference, err err
 
 // compare compares the structure of the table, all its elements, or both, and repairs the
 // differences.
-func (l *Loop) compare(node Node, asOf uint32, structure, elements bool) (all []nft.Difference, err error) {
+func (l *Loop) compare(node NodeConfig, asOf uint32, structure, elements bool) (all []nft.Difference, err error) {
 	if structure {
 		if all, err = l.syncStructure(node, asOf); err != nil {
 			return all, err
@@ -196,7 +196,7 @@ func (l *Loop) compare(node Node, asOf uint32, structure, elements bool) (all []
 
 // repairElements makes elements the desired state. If their set or chain is missing, it
 // repairs the structure first.
-func (l *Loop) repairElements(node Node, keys []elementKey) ([]nft.Difference, error) {
+func (l *Loop) repairElements(node NodeConfig, keys []elementKey) ([]nft.Difference, error) {
 	all, err := l.syncElements(keys)
 	if errors.Is(err, nft.ErrStructure) {
 		var structure, more []nft.Difference

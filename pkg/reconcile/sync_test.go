@@ -140,7 +140,7 @@ func TestAddAndDelAreExplained(t *testing.T) {
 			if c.k.edits != 0 || c.k.comparisons() != structures || c.l.Stats().FullSyncs != full {
 				t.Errorf("%d transactions, %d comparisons of the structure, %d of all", c.k.edits, c.k.comparisons()-structures, c.l.Stats().FullSyncs-full)
 			}
-			// The control: the change of another program is repaired by one transaction, and
+			// For comparison: the change of another program is repaired by one transaction, and
 			// only the flows of its attachment are deleted.
 			c.k.deleted()
 			c.k.edit("nft", nil, ruleset.Live(numbered(7).Attachment, ruleset.Owned)[:1])
@@ -368,13 +368,13 @@ func TestConfigurationMovesElements(t *testing.T) {
 	k := &fakeKernel{}
 	r := numbered(1)
 	r.Policy.Node = true
-	node := Node{}
-	l := newLoopOf(t, k, func(d *Deps) { d.Node = func() Node { return node } }, r)
+	node := NodeConfig{}
+	l := newLoopOf(t, k, func(d *Deps) { d.Node = func() NodeConfig { return node } }, r)
 	l.syncScope(t, Changes)
 	clamped := masq.Default()
 	clamped.MSSClamp = masq.ClampOff
 	clamped.Node = true
-	node = Node{Version: 1, Policy: &clamped}
+	node = NodeConfig{Version: 1, Policy: &clamped}
 	if l.syncScope(t, Changes) {
 		t.Error("what is newly desired counts as drift")
 	}
@@ -398,8 +398,8 @@ func TestPreviousConfigurationHasItsEgressAddresses(t *testing.T) {
 	with.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
 	without := masq.Default()
 	without.Node = true
-	node := Node{Version: 1, Policy: &with}
-	l := newLoopOf(t, k, func(d *Deps) { d.Node = func() Node { return node } }, r)
+	node := NodeConfig{Version: 1, Policy: &with}
+	l := newLoopOf(t, k, func(d *Deps) { d.Node = func() NodeConfig { return node } }, r)
 	l.syncScope(t, Changes)
 	before := k.structures[len(k.structures)-1].Table.String()
 	if !strings.Contains(before, "192.0.2.1") {
@@ -407,7 +407,7 @@ func TestPreviousConfigurationHasItsEgressAddresses(t *testing.T) {
 	}
 	n := len(k.structures)
 	k.change(nft.Difference{Kind: nft.KindRule, Reason: masq.Missing, Object: "forward/clamp", Parent: "forward"})
-	node = Node{Version: 2, Policy: &without}
+	node = NodeConfig{Version: 2, Policy: &without}
 	l.syncScope(t, Changes)
 	if len(k.structures) < n+2 {
 		t.Fatalf("%d comparisons, not one for each configuration", len(k.structures)-n)
@@ -444,7 +444,7 @@ func TestPortsPublishedDuringAComparison(t *testing.T) {
 	if p := l.Stats().Problem; p != "" {
 		t.Fatal(p)
 	}
-	if !slices.Equal(l.last.egress.have.Reserved, published) {
-		t.Errorf("reserved: %v; want %v", l.last.egress.have.Reserved, published)
+	if !slices.Equal(l.last.egress.found.Reserved, published) {
+		t.Errorf("reserved: %v; want %v", l.last.egress.found.Reserved, published)
 	}
 }

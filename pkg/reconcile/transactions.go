@@ -55,8 +55,8 @@ func isAfter(a, b uint32) bool { return int32(a-b) > 0 }
 func next(g uint32) uint32 { return max(1, g+1) }
 
 // mayExpose reports whether packets may have passed untranslated because another program
-// changed the structure, even if it has been repaired since. The plugin changes of the
-// structure only what its attachments need.
+// changed the structure, even if it has been repaired since. The plugin is excluded: it
+// changes only the parts of the structure that its attachments need.
 func mayExpose(t *nft.Transaction) bool { return t.Exposing && !t.Own && !t.Plugin() }
 
 // explain compares transactions with the records. A change that the records desire is
@@ -72,8 +72,8 @@ func (l *Loop) explain(events transactions, w *work) {
 		if mayExpose(t) {
 			l.last.search.all = true
 		}
-		// The ports to reserve are read before the generation of a full comparison. So that
-		// comparison may have missed this change of them.
+		// A full comparison reads the ports to reserve before it reads the generation. So it may
+		// have missed ports that were published in between.
 		w.structure = w.structure || t.Published
 		if last == 0 || !isAfter(t.Generation, last) {
 			continue // the table was compared since
@@ -115,7 +115,7 @@ func (l *Loop) explainElements(t *nft.Transaction, w *work) {
 // takeRecordChanges adds the elements of changed records to the work.
 func (l *Loop) takeRecordChanges(w *work) {
 	structure := false
-	first := l.last.isNone() // all elements are compared with the table
+	first := l.last.isInitial() // all elements are compared with the table
 	for _, c := range l.deps.Records.takeChanges() {
 		for _, k := range l.last.kept[c.digest] {
 			w.recordElements[k] = true

@@ -13,8 +13,8 @@ import (
 // UnreadableRecord is a record that cannot be read. The rules of its attachment are kept.
 type UnreadableRecord struct {
 	*store.ReadError
-	// Known is the record as it was when it could last be read, without the fields that a
-	// Snapshot omits; nil if it never could be.
+	// Known is the last version of the record that could be read, without the fields that a
+	// Snapshot omits; nil if there was none.
 	Known *store.Record
 }
 

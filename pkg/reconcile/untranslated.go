@@ -42,8 +42,8 @@ func (s *flowSearch) addElement(k elementKey) {
 	s.subjects[ruleset.SubjectOf(k.key)] = true
 }
 
-// addChanges adds the attachments that differences concern. An unexpected object let no
-// packet pass untranslated, unless it was a rule: that may have come before ours.
+// addChanges adds the attachments that differences concern. An unexpected object does not
+// let packets pass untranslated, except a rule: it may have come before the managed ones.
 func (s *flowSearch) addChanges(changes []nft.Difference) {
 	if len(changes) >= manyMissing {
 		s.all = true
@@ -61,7 +61,7 @@ func (s *flowSearch) addChanges(changes []nft.Difference) {
 }
 
 // searchScope returns the flowScope of the search: only ready attachments.
-func (l *Loop) searchScope(node Node) flowScope {
+func (l *Loop) searchScope(node NodeConfig) flowScope {
 	search := l.last.search
 	if search.all {
 		return l.wholeScope(node)
@@ -89,7 +89,7 @@ func (l *Loop) searchScope(node Node) flowScope {
 }
 
 // wholeScope returns the flowScope of all ready attachments and of the sources.
-func (l *Loop) wholeScope(node Node) flowScope {
+func (l *Loop) wholeScope(node NodeConfig) flowScope {
 	records := l.deps.Records.Snapshot().Records
 	scope := flowScope{make([]origin, 0, len(records)), node.Sources}
 	for _, r := range records {
@@ -104,7 +104,7 @@ func (l *Loop) originOf(r *store.Record) origin { return origin{r, l.activePolic
 
 // syncFlows deletes untranslated flows, and flows whose egress address was removed. It
 // reports whether it searched any flows.
-func (l *Loop) syncFlows(ctx context.Context, node Node) (searched bool, err error) {
+func (l *Loop) syncFlows(ctx context.Context, node NodeConfig) (searched bool, err error) {
 	used, families := l.usedPolicies(node)
 	deleted := 0
 	if scope := l.searchScope(node); !scope.isEmpty() {
@@ -123,10 +123,11 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (searched bool, err err
 	})
 	l.last.search, l.last.sources = flowSearch{}, node.Sources.Prefixes
 
-	lost, missing, inUse := l.last.egress.lost(used, families, l.last.egressInUse)
+	lost, missing, inUse := l.last.egress.lostAddresses(used, families, l.last.egressInUse)
 	l.last.egressInUse = inUse
 	l.reportMissing(missing)
-	// An address may be present again, or be declared as routed to the node.
+	// Flows of addresses that are in use stay: an address may be present again, or be declared
+	// as routed to the node.
 	removed := slices.DeleteFunc(append(l.last.removed, lost...), func(a netip.Addr) bool { return inUse[a] })
 	l.last.removed = removed // repeated by the next sync if this one fails
 	if len(removed) == 0 {
@@ -148,7 +149,7 @@ func (l *Loop) syncFlows(ctx context.Context, node Node) (searched bool, err err
 
 // usedPolicies counts the ready attachments. It returns their policies, and by policy ID
 // the address families of their sources.
-func (l *Loop) usedPolicies(node Node) (used []*masq.Policy, families map[string]map[masq.Family]bool) {
+func (l *Loop) usedPolicies(node NodeConfig) (used []*masq.Policy, families map[string]map[masq.Family]bool) {
 	ready, _ := l.representatives(node)
 	n := 0
 	for q, count := range l.deps.Records.allRequirements() {

@@ -36,7 +36,7 @@ type configuration struct {
 	loggedFault, loggedWarnings string
 
 	mu    sync.Mutex
-	state reconcile.Node
+	state reconcile.NodeConfig
 }
 
 // openConfiguration returns a configuration that nothing was read of.
@@ -56,7 +56,7 @@ func openConfiguration(c *Config, records *store.Records, log *slog.Logger, faul
 }
 
 // active returns the active configuration.
-func (c *configuration) active() reconcile.Node {
+func (c *configuration) active() reconcile.NodeConfig {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state
@@ -96,7 +96,7 @@ func (c *configuration) read() (changed bool) {
 			c.log.Warn("configuration files disagree", "warning", w.Error())
 		}
 	}
-	fresh := reconcile.Node{Read: time.Now(), Resync: node.ResyncInterval}
+	fresh := reconcile.NodeConfig{Read: time.Now(), Resync: node.ResyncInterval}
 	if c.resyncGiven {
 		fresh.Resync = 0
 	}
@@ -162,7 +162,7 @@ func (c *configuration) fallback() (*masq.Policy, ruleset.Sources) {
 
 // write writes the policy to the state directory, where ADD reads it. If that fails, the
 // next reading writes it again: at a resync at the latest.
-func (c *configuration) write(n reconcile.Node) {
+func (c *configuration) write(n reconcile.NodeConfig) {
 	var node *store.Node
 	if n.Policy != nil {
 		node = &store.Node{Policy: *n.Policy, Sources: n.Sources.Prefixes}

@@ -40,7 +40,7 @@ func logFeatures(log *slog.Logger, rules *nft.Conn) map[string]bool {
 // kernel lacks.
 type helperReporter struct {
 	*nft.Conn
-	node     func() reconcile.Node
+	node     func() reconcile.NodeConfig
 	log      *slog.Logger
 	reported *masq.Policy
 }

@@ -97,7 +97,7 @@ func (d *Daemon) openLoop(context.Context) error {
 		ServicePorts:        d.servicePorts,
 		DeleteFlows:         flows.DeleteMatching,
 		Evidence:            store.Probes{HasLink: d.links.HasLink, Aliases: d.links.Aliases, NetNS: veth.NetNSState, Boot: d.boot},
-		NodeNetNS:           veth.NodeNetNSState,
+		NetNSState:          veth.NodeNetNSState,
 		ReloadConfiguration: func() { d.conf.read() },
 		CPUTime:             processorTime,
 		ResyncInterval:      d.cfg.Resync,

@@ -31,7 +31,7 @@ func (d *Daemon) readiness(ctx context.Context) readiness {
 
 // readinessOf returns the readiness of a daemon. The notes need attention, and do not make
 // it unready.
-func readinessOf(s reconcile.Stats, n reconcile.Node, notes []string) readiness {
+func readinessOf(s reconcile.Stats, n reconcile.NodeConfig, notes []string) readiness {
 	r := serviceReadiness(s, n)
 	for _, m := range s.MissingEgress {
 		switch {
@@ -51,7 +51,7 @@ func missingEgress(m ruleset.MissingEgress) string {
 }
 
 // serviceReadiness returns the readiness without what needs only attention.
-func serviceReadiness(s reconcile.Stats, n reconcile.Node) readiness {
+func serviceReadiness(s reconcile.Stats, n reconcile.NodeConfig) readiness {
 	r := readiness{Reasons: []string{}}
 	if s.LastSync.IsZero() {
 		r.Reasons = append(r.Reasons, "no sync has succeeded yet")

@@ -23,7 +23,7 @@ func TestReadinessWithMissingEgress(t *testing.T) {
 	} {
 		c.missing.Policy, c.missing.Address = "node-1a2b3c4d", netip.MustParseAddr("2001:db8::7")
 		s := reconcile.Stats{LastSync: time.Unix(1, 0), MissingEgress: []ruleset.MissingEgress{c.missing}}
-		r := readinessOf(s, reconcile.Node{}, nil)
+		r := readinessOf(s, reconcile.NodeConfig{}, nil)
 		if r.Ready != c.ready || len(r.Reasons) != 1 || !strings.Contains(r.Reasons[0], "2001:db8::7; ") || !strings.HasSuffix(r.Reasons[0], c.reason) {
 			t.Errorf("%+v: %+v", c.missing, r)
 		}
