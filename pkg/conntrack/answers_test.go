@@ -10,7 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink/netlinktest"
 )
 
-// answering is a Conn whose kernel gives these answers.
+// answering returns a Conn with a kernel that gives these answers.
 func answering(answer func(*netlinktest.Request)) *Conn {
 	c := netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer)
 	return &Conn{dumps: c, requests: c}

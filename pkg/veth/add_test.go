@@ -42,8 +42,8 @@ func (l *lab) reach(t *testing.T, c *space, p Pair) {
 	}
 }
 
-// The first packet after Add passes, in each direction: nobody waits for
-// duplicate address detection, for a worker of the kernel or for ARP.
+// After Add, the first packet passes in each direction: without a wait for duplicate
+// address detection, a worker of the kernel, or ARP.
 func TestAddCarriesTrafficAtOnce(t *testing.T) {
 	for _, stack := range stacks {
 		t.Run(stack.name, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestAddCarriesTrafficAtOnce(t *testing.T) {
 	}
 }
 
-func TestAddMakesTheLinkAsAsked(t *testing.T) {
+func TestAddMakesTheLink(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
 	p := pair(c, 5, "4", "6")
@@ -79,7 +79,7 @@ func TestAddMakesTheLinkAsAsked(t *testing.T) {
 		t.Errorf("host's end: group %d, alias %q, index %d", host.Group, host.Alias, host.Index)
 	}
 	if host.HardwareAddr.String() != l.HostMAC.String() || inside.HardwareAddr.String() != l.MAC.String() {
-		t.Errorf("MACs are %s and %s, Add said %s and %s", host.HardwareAddr, inside.HardwareAddr, l.HostMAC, l.MAC)
+		t.Errorf("MACs are %s and %s, Add returned %s and %s", host.HardwareAddr, inside.HardwareAddr, l.HostMAC, l.MAC)
 	}
 	const set = "3" // NET_ADDR_SET: udev leaves the MAC alone
 	if got := lab.node.readSys(p.HostName + "/addr_assign_type"); got != set {
@@ -92,11 +92,11 @@ func TestAddMakesTheLinkAsAsked(t *testing.T) {
 		t.Errorf("accept_ra of the host's end is %s: a container could become the node's router", got)
 	}
 	if got := lab.node.readSysctl("net/ipv4/conf/" + p.HostName + "/rp_filter"); got != lab.node.readSysctl("net/ipv4/conf/default/rp_filter") {
-		t.Errorf("rp_filter of the host's end is %s: not what the node has by default", got)
+		t.Errorf("rp_filter of the host's end is %s: want the default of the node", got)
 	}
 }
 
-// An IPv4 attachment brings no IPv6 along, at neither end.
+// An IPv4 attachment has no IPv6 address at either end.
 func TestAddIPv4AloneMakesNoIPv6Address(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
@@ -131,19 +131,19 @@ func TestAddWithRoutes(t *testing.T) {
 	lab.reach(t, c, p)
 	for _, to := range []string{"192.0.2.1", "2001:db8::1"} {
 		if err := c.ask(to); err != nil {
-			t.Errorf("through a gateway that is named: %s: %v", to, err)
+			t.Errorf("through a configured gateway: %s: %v", to, err)
 		}
 	}
 	for _, to := range []string{"198.51.100.1", "2001:db9::1"} {
 		if err := c.ask(to); !errors.Is(err, unix.ENETUNREACH) {
-			t.Errorf("%s has no route, and yet: %v", to, err)
+			t.Errorf("%s has no route, got %v", to, err)
 		}
 	}
 	if found := differences(t, lab.conn, p); found != nil {
 		t.Errorf("differences: %q", found)
 	}
 
-	// A second link of the same container, and of the same node.
+	// A second link of the same container.
 	q := pair(c, 6, "4", "6")
 	q.Interface = "net1"
 	if _, err := lab.conn.Add(q); err != nil {
@@ -154,16 +154,16 @@ func TestAddWithRoutes(t *testing.T) {
 	before := lab.node.links()
 	_, err := lab.conn.Add(r)
 	if err == nil || !strings.Contains(err.Error(), "ipam.routes") || !errors.Is(err, unix.EEXIST) {
-		t.Errorf("a third link, whose default routes have no place: %v", err)
+		t.Errorf("a third link with default routes: %v", err)
 	}
 	if lab.node.links() != before || c.links() != 3 {
-		t.Errorf("an Add that failed left %d links on the node, %d in the container", lab.node.links(), c.links())
+		t.Errorf("a failed Add left %d links on the node, %d in the container", lab.node.links(), c.links())
 	}
 }
 
 // A container whose link exists keeps its address: Add names the link and does not
 // change the route.
-func TestAddLeavesAnAddress(t *testing.T) {
+func TestAddAddressInUse(t *testing.T) {
 	lab := newLab(t)
 	c, other := newSpace(t), newSpace(t)
 	c.serveEcho("::")
@@ -179,7 +179,7 @@ func TestAddLeavesAnAddress(t *testing.T) {
 		t.Errorf("Add: %v, want %v", err, want)
 	}
 	if lab.node.links() != before {
-		t.Errorf("an Add that failed left %d links, not %d", lab.node.links(), before)
+		t.Errorf("a failed Add left %d links, want %d", lab.node.links(), before)
 	}
 	lab.reach(t, c, first)
 	if found := differences(t, lab.conn, first); found != nil {
@@ -191,7 +191,7 @@ func TestAddLeavesAnAddress(t *testing.T) {
 	mustAdd(t, lab.conn, second) // the control: nothing else was in the way
 }
 
-// RestoreRoutes takes an address back from whatever has its route.
+// RestoreRoutes replaces routes that lead to another interface.
 func TestRestoreRoutes(t *testing.T) {
 	lab := newLab(t)
 	c, other := newSpace(t), newSpace(t)
@@ -207,7 +207,7 @@ func TestRestoreRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if differences(t, lab.conn, p) == nil { // the control
-		t.Error("the routes lead elsewhere, and no difference is found")
+		t.Error("the routes lead to another interface, and Compare finds no difference")
 	}
 	if err := lab.conn.RestoreRoutes(p.HostName, p.Identity, addresses); err != nil {
 		t.Fatal(err)
@@ -222,7 +222,7 @@ func TestRestoreRoutes(t *testing.T) {
 		t.Errorf("a link of another identity: %v", err)
 	}
 	if err := lab.conn.RestoreRoutes("veth00000000009", "another", addresses); err != nil {
-		t.Errorf("a link that is gone: %v", err)
+		t.Errorf("a missing link: %v", err)
 	}
 }
 
@@ -232,11 +232,11 @@ func TestAddRefuses(t *testing.T) {
 		prepare func(l *lab, c *space, p *Pair)
 		want    []string
 	}{
-		{"a host's name that another has", func(l *lab, _ *space, p *Pair) {
+		{"a host's name that is in use", func(l *lab, _ *space, p *Pair) {
 			l.node.must(l.node.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: p.HostName}, PeerName: "other"}))
-			l.node.must(l.node.LinkSetAlias(l.node.link(p.HostName), "somebody's"))
-		}, []string{"somebody's", "veth00000000005"}},
-		{"a container's name that is taken", func(_ *lab, c *space, _ *Pair) {
+			l.node.must(l.node.LinkSetAlias(l.node.link(p.HostName), "another"))
+		}, []string{"another", "veth00000000005"}},
+		{"a container's name that is in use", func(_ *lab, c *space, _ *Pair) {
 			c.must(c.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "other"}))
 		}, []string{"eth0", "/proc/self/fd/", "already exists"}},
 		{"a second default route", func(_ *lab, c *space, _ *Pair) {
@@ -246,10 +246,10 @@ func TestAddRefuses(t *testing.T) {
 			c.addr("one", "172.16.0.1/24")
 			c.route("0.0.0.0/0", "172.16.0.2")
 		}, []string{"eth0", "already has a default route", "ipam.routes"}},
-		{"an address that the node routes elsewhere", func(l *lab, _ *space, _ *Pair) {
+		{"an address that the node routes to another interface", func(l *lab, _ *space, _ *Pair) {
 			l.node.route("10.88.0.5/32", server4)
 		}, []string{"10.88.0.5/32", "up0"}},
-		{"an IPv6 address that the node routes elsewhere", func(l *lab, _ *space, _ *Pair) {
+		{"an IPv6 address that the node routes to another interface", func(l *lab, _ *space, _ *Pair) {
 			r := routeOf("fd00:88::5/128", server6)
 			r.Priority = 1024
 			l.node.must(l.node.RouteAdd(r))
@@ -258,7 +258,7 @@ func TestAddRefuses(t *testing.T) {
 			"a namespace that is not there", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/run/netns/mct-veth-none" },
 			[]string{"/run/netns/mct-veth-none", "no such file"},
 		},
-		{"a file that is no namespace", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/dev/null" }, []string{"/dev/null", "eth0"}},
+		{"a file that is not a namespace", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/dev/null" }, []string{"/dev/null", "eth0"}},
 		{"the node's own namespace", func(l *lab, _ *space, p *Pair) { p.NetNS = l.node.name }, []string{"is the node's"}},
 		{"a small MTU", func(_ *lab, _ *space, p *Pair) { p.MTU = 1279 }, []string{"1279", "1280", "fd00:88::5/64"}},
 		{
@@ -277,23 +277,23 @@ func TestAddRefuses(t *testing.T) {
 			before := [...]int{lab.node.links(), inside.links()}
 			l, err := lab.conn.Add(p)
 			if err == nil {
-				t.Fatalf("it was done: %+v", l)
+				t.Fatalf("no error: %+v", l)
 			}
 			t.Log(err)
 			for _, want := range c.want {
 				if !strings.Contains(err.Error(), want) {
-					t.Errorf("the error does not say %q", want)
+					t.Errorf("the error lacks %q", want)
 				}
 			}
 			if after := [...]int{lab.node.links(), inside.links()}; after != before {
-				t.Errorf("there were %v links, there are %v", before, after)
+				t.Errorf("%v links before, %v after", before, after)
 			}
 		})
 	}
 }
 
-// What an Add that was killed left behind is replaced.
-func TestAddReplacesItsOwnLeftover(t *testing.T) {
+// Add replaces the link that a killed Add left.
+func TestAddReplacesTheLinkOfAKilledAdd(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
 	c.serveEcho("::")
@@ -301,13 +301,13 @@ func TestAddReplacesItsOwnLeftover(t *testing.T) {
 	first := mustAdd(t, lab.conn, p)
 	second := mustAdd(t, lab.conn, p)
 	if first.HostIndex == second.HostIndex {
-		t.Error("the old link is still there")
+		t.Error("the old link still exists")
 	}
 	lab.reach(t, c, p)
 }
 
-// Runtimes turn IPv6 off in namespaces; an IPv6 address means it is wanted.
-func TestAddTurnsIPv6On(t *testing.T) {
+// Runtimes disable IPv6 in namespaces. Add enables it for a container with an IPv6 address.
+func TestAddEnablesIPv6(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
 	for _, s := range []*space{lab.node, c} {
@@ -330,8 +330,8 @@ func TestAddLetsTheMACChange(t *testing.T) {
 	lab.reach(t, c, p)
 }
 
-// The strictest reverse path filter lets containers' packets in, since there is
-// a route to each through its own link.
+// The strict reverse path filter accepts packets of containers, since the route to each
+// container leads through its link.
 func TestAddWorksWithStrictReversePathFilter(t *testing.T) {
 	lab := newLab(t)
 	lab.node.sysctl("net/ipv4/conf/all/rp_filter", "1")
@@ -364,7 +364,7 @@ func TestAddManyAtOnce(t *testing.T) {
 	}
 }
 
-// No thread of the process may be left in a namespace that is not its own.
+// After Add, each thread of the process is in its own namespace.
 func TestAddLeaksNoThread(t *testing.T) {
 	lab := newLab(t)
 	spaces := map[string]string{}
@@ -379,8 +379,8 @@ func TestAddLeaksNoThread(t *testing.T) {
 			t.Fatalf("differences: %q", found)
 		}
 	}
-	// A thread that ends with its goroutine, as those that made the spaces do, takes
-	// its time: one that stays is the leak.
+	// Threads that made the test's namespaces end with their goroutines, after a while. A
+	// thread that stays is a leak.
 	var inside []string
 	for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() {
 		inside = nil

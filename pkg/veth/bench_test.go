@@ -15,8 +15,8 @@ var stacks = []struct {
 	families []string
 }{{"IPv4", []string{"4"}}, {"IPv6", []string{"6"}}, {"dual", []string{"4", "6"}}}
 
-// crowd fills a node with links. Their other ends share one namespace, since
-// only the node's side is to be crowded.
+// crowd adds links to a node. Their other ends share one namespace, since only the number
+// of links of the node counts.
 func crowd(t testing.TB, w *Conn, count int, families ...string) (pairs []Pair) {
 	t.Helper()
 	c := newSpace(t)
@@ -36,8 +36,8 @@ func hostRouteOf(a netip.Prefix) masq.Route {
 	return masq.Route{Dst: netip.PrefixFrom(a.Addr(), a.Addr().BitLen())}
 }
 
-// times makes links into namespaces of their own and deletes them. It returns
-// how long each took, in ascending order.
+// times makes links, each with a namespace, and deletes them. It returns the durations in
+// ascending order.
 func times(t testing.TB, w *Conn, count int, families ...string) (adds, dels []time.Duration) {
 	t.Helper()
 	for n := range count {
@@ -72,8 +72,7 @@ func BenchmarkAddDelete(b *testing.B) {
 	}
 }
 
-// What a full comparison costs, with nothing to repair, and a repair that an event
-// names.
+// BenchmarkCompare measures a full comparison without differences, and a repair by index.
 func BenchmarkCompare(b *testing.B) {
 	lab := newLab(b)
 	pairs := crowd(b, lab.conn, 3000, "4", "6")
@@ -95,8 +94,8 @@ func BenchmarkCompare(b *testing.B) {
 	})
 }
 
-// The time of an Add must not grow with the number of links there are.
-func TestAddTakesTheSameTimeAmongThousand(t *testing.T) {
+// The time of an Add does not depend on the number of links.
+func TestAddCostDoesNotDependOnLinks(t *testing.T) {
 	for _, stack := range stacks {
 		t.Run(stack.name, func(t *testing.T) {
 			lab := newLab(t)
@@ -106,10 +105,10 @@ func TestAddTakesTheSameTimeAmongThousand(t *testing.T) {
 			crowd(t, lab.conn, 1000, stack.families...)
 			many, _ := times(t, lab.conn, 20, stack.families...)
 			t.Logf("Add, best and median: %v and %v among 10 links, %v and %v among 1000", few[0], few[10], many[0], many[10])
-			// The best, since the machine may do other things too. An Add that
-			// listed the links would take ten times as long.
+			// The minimum, since other programs use the machine. An Add that lists the links
+			// takes ten times as long.
 			if many[0] > 4*few[0]+time.Millisecond/2 {
-				t.Errorf("an Add among 1000 links takes %v, among 10 it takes %v", many[0], few[0])
+				t.Errorf("with 1000 links Add takes %v, with 10 links %v", many[0], few[0])
 			}
 		})
 	}

@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Each thing that is taken away by hand is a difference.
+// Each object that is removed or changed is a difference.
 func TestCompareFinds(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		spoil func(l *lab, c *space, p *Pair)
 		want  string
 	}{
-		{"the host's end gone", func(l *lab, _ *space, p *Pair) { l.node.must(l.node.LinkDel(l.node.link(p.HostName))) }, "interface veth00000000005 of the node is missing"},
+		{"the host's end is missing", func(l *lab, _ *space, p *Pair) { l.node.must(l.node.LinkDel(l.node.link(p.HostName))) }, "interface veth00000000005 of the node is missing"},
 		{"the host's end down", func(l *lab, _ *space, p *Pair) { l.node.must(l.node.LinkSetDown(l.node.link(p.HostName))) }, "interface veth00000000005 is down"},
 		{"another alias", func(l *lab, _ *space, p *Pair) {
-			l.node.must(l.node.LinkSetAlias(l.node.link(p.HostName), "somebody's"))
-		}, `alias "somebody's" instead of`},
+			l.node.must(l.node.LinkSetAlias(l.node.link(p.HostName), "another"))
+		}, `alias "another" instead of`},
 		{"another group", func(l *lab, _ *space, p *Pair) { l.node.must(l.node.LinkSetGroup(l.node.link(p.HostName), 7)) }, "has group 7 instead of"},
 		{"another MTU of the host's end", func(l *lab, _ *space, p *Pair) { l.node.must(l.node.LinkSetMTU(l.node.link(p.HostName), 1400)) }, "has MTU 1400 instead of 1500"},
 		{"another MAC of the host's end", func(l *lab, _ *space, p *Pair) {
@@ -34,14 +34,14 @@ func TestCompareFinds(t *testing.T) {
 			c.must(c.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "other"}))
 		}, "eth0 of the container has peer"},
 		{"no namespace", func(_ *lab, _ *space, p *Pair) { p.NetNS = "/run/netns/mct-veth-none" }, "/run/netns/mct-veth-none"},
-		{"the container's end gone", func(_ *lab, c *space, _ *Pair) { c.must(c.LinkSetName(downed(c, "eth0"), "eth1")) }, "is missing"},
+		{"the container's end is missing", func(_ *lab, c *space, _ *Pair) { c.must(c.LinkSetName(downed(c, "eth0"), "eth1")) }, "is missing"},
 		{"the container's end down", func(_ *lab, c *space, _ *Pair) { downed(c, "eth0") }, "is down"},
 		{"a larger MTU of the container's end", func(_ *lab, c *space, _ *Pair) { c.must(c.LinkSetMTU(c.link("eth0"), 9000)) }, "MTU 9000 instead of 1500 or less"},
 		{"no IPv4 address", func(_ *lab, c *space, _ *Pair) { c.removeAddress("eth0", "10.88.0.5/16") }, "address 10.88.0.5/16 is missing"},
 		{"no IPv6 address", func(_ *lab, c *space, _ *Pair) { c.removeAddress("eth0", "fd00:88::5/64") }, "address fd00:88::5/64 is missing"},
 		{"no IPv4 default route", func(_ *lab, c *space, _ *Pair) { c.removeRoute("0.0.0.0/0", "eth0") }, "route default via 169.254.1.1 is missing"},
 		{"no IPv6 default route", func(_ *lab, c *space, _ *Pair) { c.removeRoute("::/0", "eth0") }, "route default via fe80::"},
-		{"another neighbour", func(_ *lab, c *space, _ *Pair) {
+		{"another neighbor", func(_ *lab, c *space, _ *Pair) {
 			c.must(c.NeighSet(&netlink.Neigh{LinkIndex: c.link("eth0").Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.ParseIP("169.254.1.1"), HardwareAddr: newMAC()}))
 		}, "neighbor 169.254.1.1 has"},
 		{"no IPv4 route on the node", func(l *lab, _ *space, p *Pair) { l.node.removeRoute("10.88.0.5/32", p.HostName) }, "no route to 10.88.0.5/32 through"},
@@ -70,7 +70,7 @@ func TestCompareFinds(t *testing.T) {
 			c.spoil(lab, inside, &p)
 			found := differences(t, lab.conn, p)
 			if !slices.ContainsFunc(found, func(d string) bool { return strings.Contains(d, c.want) }) {
-				t.Errorf("found %q, without %q", found, c.want)
+				t.Errorf("found %q, want %q among them", found, c.want)
 			}
 		})
 	}
@@ -78,7 +78,7 @@ func TestCompareFinds(t *testing.T) {
 
 func settingOf(key string) string { return strings.ReplaceAll(key, "/", ".") }
 
-// What other plugins of a list may do is no difference: tuning sets these.
+// Values that the tuning plugin sets are no differences.
 func TestCompareAllowsTuning(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)

@@ -24,8 +24,8 @@ func (s *space) ip(lines string) {
 	}
 }
 
-// Every next hop of every default route that a rule leads to is an uplink: its packets
-// are forwarded, and the least MTU counts.
+// Each next hop of each default route that a rule leads to is an uplink: its packets are
+// forwarded, and the lowest MTU applies.
 func TestDefaultUplinks(t *testing.T) {
 	for _, c := range []struct {
 		name, ip string

@@ -22,17 +22,17 @@ func TestDelete(t *testing.T) {
 		}
 	}
 	if after := [...]int{lab.node.links(), c.links()}; after != before {
-		t.Errorf("there were %v links, there are %v", before, after)
+		t.Errorf("%v links before, %v after", before, after)
 	}
 	for _, a := range p.Addresses {
 		way, _, err := lab.conn.host.lookUpPath(a.Addr(), 0)
 		if err != nil || way.index != lab.node.link("up0").Attrs().Index {
-			t.Errorf("the route to %s is still there: %+v, %v", a, way, err)
+			t.Errorf("the route to %s still exists: %+v, %v", a, way, err)
 		}
 	}
 }
 
-// The container's end goes with its namespace, and takes the host's along.
+// When a namespace is removed, the kernel deletes both ends of its links.
 func TestDeleteAfterTheNamespace(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
@@ -44,7 +44,7 @@ func TestDeleteAfterTheNamespace(t *testing.T) {
 	}
 }
 
-func TestDeleteRefusesWhatIsNotOurs(t *testing.T) {
+func TestDeleteAliasMismatch(t *testing.T) {
 	node := newSpace(t)
 	w := node.open()
 	node.must(node.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "veth00000000005"}, PeerName: "other"}))
@@ -57,7 +57,7 @@ func TestDeleteRefusesWhatIsNotOurs(t *testing.T) {
 	node.link("veth00000000005")
 }
 
-// Owned names our links, and no others.
+// ManagedLinks returns the links of the plugin only.
 func TestManagedLinks(t *testing.T) {
 	lab := newLab(t)
 	var want []masq.HostLink

@@ -13,7 +13,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink/netlinktest"
 )
 
-// scripted is a Conn whose kernel gives these answers.
+// scripted returns a Conn with a kernel that gives these answers.
 func scripted(answer func(*netlinktest.Request)) *Conn {
 	return &Conn{host: &socket{c: netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer)}}
 }
@@ -31,8 +31,8 @@ func addressAnswer(a string, index int) []byte {
 	return addAddress(netip.MustParsePrefix(a), 0, index, "").Encoder
 }
 
-// lists are what reads a list of the kernel's, each with an object of the list and
-// what was found of it.
+// lists are the functions that read lists, each with an object of its list. read returns the
+// number of objects.
 var lists = map[string]struct {
 	object []byte
 	read   func(w *Conn) (found int, err error)
@@ -61,13 +61,13 @@ var lists = map[string]struct {
 		all, _, err := w.host.defaultsOf(masq.IPv4, 0)
 		return len(all), err
 	}},
-	"what a Watcher knows": {addressAnswer("192.0.2.1/24", 7), func(w *Conn) (int, error) {
+	"the state of a Watcher": {addressAnswer("192.0.2.1/24", 7), func(w *Conn) (int, error) {
 		k, err := observe(w.host)
 		return len(k.addresses), err
 	}},
 }
 
-// A list that changed while it was read is read again, and each object comes once.
+// A list that changed while it was read is read again, and returns each object once.
 func TestInterruptedListIsReadAgain(t *testing.T) {
 	for name, list := range lists {
 		interrupted := map[uint16]bool{}
@@ -86,7 +86,7 @@ func TestInterruptedListIsReadAgain(t *testing.T) {
 	}
 }
 
-// A list that cannot be read to its end is an error, not a short list.
+// A list that is not read to its end is an error.
 func TestIncompleteListIsReported(t *testing.T) {
 	for name, list := range lists {
 		for what, tt := range map[string]struct {
@@ -109,7 +109,7 @@ func TestIncompleteListIsReported(t *testing.T) {
 			"truncated": {func(r *netlinktest.Request) { r.Datagram(r.Message(0, 0, list.object)[:20]) }, netlink.ErrMalformed},
 		} {
 			want := tt.err
-			if name == "what a Watcher knows" && what == "interrupted each time" {
+			if name == "the state of a Watcher" && what == "interrupted each time" {
 				want = nil // attempts add up
 			}
 			if _, err := list.read(scripted(tt.answer)); !errors.Is(err, want) {
@@ -119,7 +119,7 @@ func TestIncompleteListIsReported(t *testing.T) {
 	}
 }
 
-// Links that an interrupted list has passed over are looked up.
+// Links that an interrupted list lacks are looked up.
 func TestInterruptedListOfEnds(t *testing.T) {
 	pairs := make([]Pair, listThreshold)
 	for i := range pairs {

@@ -11,8 +11,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// Evidence is the link whose other end is in the container, by whatever name it is
-// found, and nothing else that a result may name.
+// Evidence has the link with the other end in the container, found by any name, and no other
+// interface of a result.
 func TestEvidenceOf(t *testing.T) {
 	node, c, other := newSpace(t), newSpace(t), newSpace(t)
 	w := node.open()
@@ -33,22 +33,21 @@ func TestEvidenceOf(t *testing.T) {
 			t.Errorf("%q: %+v", names, e)
 		}
 	}
-	// A container whose interface has no other end, as with ipvlan and SR-IOV.
+	// An interface without another end, as of ipvlan and SR-IOV.
 	if e, err := w.EvidenceOf(newSpace(t).name, "eth0", []string{"eth0", "cni0"}); err != nil || len(e.Links) != 0 {
 		t.Errorf("%+v, %v", e, err)
 	}
 	index := node.link("vethc").Attrs().Index
 	if there, err := w.HasLink(index); err != nil || !there {
-		t.Errorf("the link is there: %t, %v", there, err)
+		t.Errorf("the link exists: %t, %v", there, err)
 	}
 	node.must(node.LinkDel(node.link("vethc")))
 	if there, err := w.HasLink(index); err != nil || there {
-		t.Errorf("the link is there: %t, %v", there, err)
+		t.Errorf("the link exists: %t, %v", there, err)
 	}
 }
 
-// bound makes a namespace that is bound at a path until the function that it returns
-// is called.
+// bound makes a namespace that is mounted at a path until the returned function is called.
 func bound(t *testing.T, path string) (unbind func()) {
 	t.Helper()
 	s := newSpace(t)

@@ -73,7 +73,7 @@ func TestRepairRestoresNames(t *testing.T) {
 			repaired, left, err = lab.conn.RepairIndexes([]int{l.HostIndex}, func(_ int, identity string) (Pair, bool) { return p, identity == p.Identity })
 		}
 		if err != nil || len(left) > 0 || len(repaired) == 0 {
-			t.Errorf("repaired %v, left %v, %v", repaired, left, err)
+			t.Errorf("repaired %v, not repaired: %v, %v", repaired, left, err)
 		}
 		if found, err := lab.conn.Compare([]Pair{p}); err != nil || len(found) > 0 {
 			t.Errorf("%v, %v", found, err)

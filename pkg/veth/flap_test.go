@@ -123,7 +123,7 @@ func TestFlapWithEvictedNeighbor(t *testing.T) {
 	}
 	repaired, left, err := lab.conn.RepairIndexes(damaged, func(_ int, identity string) (Pair, bool) { return p, identity == p.Identity })
 	if left != nil || err != nil {
-		t.Errorf("left %v, %v", left, err)
+		t.Errorf("not repaired: %v, %v", left, err)
 	}
 	if got, want := fmt.Sprint(kinds(repaired)), fmt.Sprint([]Kind{KindSetting, KindProxy}); got != want {
 		t.Errorf("repaired %s, want %s", got, want)
@@ -167,7 +167,7 @@ func TestSenderSettings(t *testing.T) {
 					}
 					lab.node.sysctl(path, other)
 					if _, left, err := lab.conn.Repair([]Pair{p}); left != nil || err != nil {
-						t.Errorf("left %v, %v", left, err)
+						t.Errorf("not repaired: %v, %v", left, err)
 					}
 					if !checked {
 						want = other
@@ -176,7 +176,7 @@ func TestSenderSettings(t *testing.T) {
 						t.Errorf("after a repair %s is %s, want %s", path, got, want)
 					}
 				}
-				// As strict, for an interface without an IPv4 address.
+				// 2 is as strict as 1 for an interface without an IPv4 address.
 				lab.node.sysctl("net/ipv4/conf/"+p.HostName+"/rp_filter", "2")
 				if found, err := lab.conn.Compare([]Pair{p}); found != nil || err != nil {
 					t.Errorf("rp_filter=2: %v, %v", found, err)
@@ -186,8 +186,7 @@ func TestSenderSettings(t *testing.T) {
 	}
 }
 
-// A kernel that lacks a setting, as Linux before 5.16 lacks arp_evict_nocarrier, has no
-// difference there.
+// A setting that the kernel lacks is no difference: arp_evict_nocarrier before Linux 5.16.
 func TestSettingThatTheKernelLacks(t *testing.T) {
 	value := func(n int) []byte {
 		all := make([]byte, 4*n)

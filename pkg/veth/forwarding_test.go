@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forwarding6Key is what makes the kernel forward IPv6 that enters by a device.
+// forwarding6Key returns the sysctl that makes the kernel forward IPv6 from a device.
 func forwarding6Key(device string) string {
 	if beforeLinux617() {
 		return "net/ipv6/conf/all/forwarding"
@@ -23,8 +23,8 @@ func beforeLinux617() bool {
 	return err != nil
 }
 
-// Forwarding is off in a fresh namespace, in every way. Add turns it on for
-// what needs it, and for nothing else.
+// Forwarding is disabled in a new namespace. Add enables it for the link and the uplinks
+// only.
 func TestForwarding(t *testing.T) {
 	lab := newLab(t)
 	other := newSpace(t)
@@ -57,8 +57,8 @@ func TestForwarding(t *testing.T) {
 	}
 }
 
-// Before Linux 6.17 all interfaces forward IPv6, or none. Those that learn from
-// routers have to go on doing so.
+// Before Linux 6.17 all interfaces forward IPv6, or none. Uplinks still have to accept
+// router advertisements.
 func TestForwardingBeforeLinux617(t *testing.T) {
 	lab := newLab(t)
 	lab.conn.allForwarding = true
@@ -85,8 +85,8 @@ func TestForwardingBeforeLinux617(t *testing.T) {
 	}
 }
 
-// What is on already is left alone, in particular what it would imply.
-func TestForwardingThatIsOnStaysAsItIs(t *testing.T) {
+// If forwarding is already enabled, Add changes no setting.
+func TestForwardingThatIsOnStays(t *testing.T) {
 	lab := newLab(t)
 	lab.node.sysctl("net/ipv4/ip_forward", "1")
 	lab.node.sysctl("net/ipv6/conf/all/forwarding", "1")
@@ -114,8 +114,8 @@ func TestForwardingWithoutDefaultRoute(t *testing.T) {
 	lab.reach(t, c, p)
 }
 
-// An uplink may have nothing but the address it made itself, and a default
-// route that a router announced.
+// An uplink may have only a link-local address and a default route from a router
+// advertisement.
 func TestForwardingOfALinkLocalUplink(t *testing.T) {
 	node := newSpace(t)
 	router := newSpace(t)
@@ -130,9 +130,9 @@ func TestForwardingOfALinkLocalUplink(t *testing.T) {
 	}
 }
 
-// A container that announces itself as a router is not believed. The same
-// announcement is, where accept_ra says so: it is a good one.
-func TestForwardingDoesNotMakeTheNodeBelieveContainers(t *testing.T) {
+// The node ignores router advertisements of a container. With accept_ra=1 the same
+// advertisement is accepted, which proves that it is valid.
+func TestNodeIgnoresRouterAdvertisementsOfContainers(t *testing.T) {
 	for _, families := range [][]string{{"4"}, {"6"}} {
 		for _, believe := range []bool{false, true} {
 			node := newSpace(t)
@@ -159,7 +159,7 @@ func TestForwardingDoesNotMakeTheNodeBelieveContainers(t *testing.T) {
 				node.must(err)
 			}
 			if got := len(routes) > 0; got != believe {
-				t.Errorf("IPv%s, accept_ra as Add leaves it %v: the node's default routes are %v", families[0], !believe, routes)
+				t.Errorf("IPv%s, accept_ra of Add %v: the node's default routes are %v", families[0], !believe, routes)
 			}
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestHolders(t *testing.T) {
+func TestInterfacesOf(t *testing.T) {
 	lab := newLab(t)
 	all, err := lab.conn.host.addresses(0)
 	if err != nil || len(all) == 0 {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Environment of a copy of the test program that adds one link, and kills itself
-// after so many nanoseconds.
+// victimEnv is the environment variable of a copy of the test program that adds one link
+// and kills itself after this number of nanoseconds.
 const victimEnv = "MCT_WIRE_VICTIM"
 
 func TestMain(m *testing.M) {
@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// victim finds the node's namespace at descriptor 3, the container's at 4.
+// victim has the node's namespace at file descriptor 3, and the container's at 4.
 func victim(life int64) error {
 	node := namespace{fd: 3, name: "the node"}
 	var w *Conn
@@ -42,7 +42,7 @@ func victim(life int64) error {
 	select {}
 }
 
-// Killed at any moment, an Add leaves nothing that Delete would not find.
+// Delete removes everything that a killed Add left.
 func TestAddKilledLeavesNothing(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
@@ -59,7 +59,7 @@ func TestAddKilledLeavesNothing(t *testing.T) {
 		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", victimEnv, life))
 		cmd.ExtraFiles = []*os.File{lab.node.file(), c.file()}
 		if out, err := cmd.CombinedOutput(); len(out) > 0 || err == nil {
-			t.Fatalf("the victim says %s (%v)", out, err)
+			t.Fatalf("the victim wrote %s (%v)", out, err)
 		}
 		name, err := lab.conn.Find(p.hostLink())
 		if err != nil {
@@ -70,7 +70,7 @@ func TestAddKilledLeavesNothing(t *testing.T) {
 			t.Fatalf("killed after %s: %v", life, err)
 		}
 		if after := [...]int{lab.node.links(), c.links()}; after != before {
-			t.Fatalf("killed after %s: there were %v links, there are %v", life, before, after)
+			t.Fatalf("killed after %s: %v links before, %v after", life, before, after)
 		}
 	}
 	t.Logf("a link was left %d times, none %d times", found[true], found[false])

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// space is a network namespace that has no name and goes with its last socket,
-// interface pair and file, so nothing of it outlives the tests.
+// space is a network namespace without a name. The kernel removes it with its last socket,
+// interface pair and file, so nothing stays after the tests.
 type space struct {
 	namespace
 	*netlink.Handle
@@ -142,7 +142,7 @@ func (s *space) addr(name, prefix string) {
 	})
 }
 
-// await looks until something that the kernel leaves to its workers is so.
+// await waits for a task of the kernel's workers.
 func (s *space) await(what string, so func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(100 * time.Microsecond) {
@@ -184,7 +184,7 @@ func (s *space) open() *Conn {
 	return w
 }
 
-// cable joins two namespaces by a veth pair of the test's own.
+// cable connects two namespaces by a veth pair.
 func cable(a *space, nameA string, b *space, nameB string) {
 	a.t.Helper()
 	a.must(a.LinkAdd(&netlink.Veth{
@@ -222,7 +222,7 @@ func newLab(t testing.TB) *lab {
 	l.server.route("10.88.0.0/16", "10.0.0.1")
 	l.server.route("fd00:88::/64", "fd00:10::1")
 	l.server.serveEcho(server4, server6)
-	// So that the first packet of a test does not meet the lab's own delays.
+	// So that the first packet of a test is not delayed by the lab.
 	for _, to := range []string{server4, server6} {
 		l.node.await("the lab's way to "+to, func() bool { return l.node.ask(to) == nil })
 	}
@@ -230,8 +230,8 @@ func newLab(t testing.TB) *lab {
 	return l
 }
 
-// serveEcho answers UDP, on each of the addresses, with the address that a packet
-// came from.
+// serveEcho answers UDP packets, on each of the addresses, with the source address of the
+// packet.
 func (s *space) serveEcho(on ...string) {
 	s.t.Helper()
 	for _, a := range on {
@@ -254,8 +254,8 @@ func (s *space) serveEcho(on ...string) {
 	}
 }
 
-// ask sends one packet to the echo server at an address, and fails if its
-// answer does not come. No retries: the first packet counts.
+// ask sends one packet to the echo server at an address, and returns an error without an
+// answer. It does not retry.
 func (s *space) ask(to string) error {
 	s.t.Helper()
 	var c *net.UDPConn
@@ -282,12 +282,12 @@ func (s *space) ask(to string) error {
 		return err
 	}
 	if seen, mine := string(b[:n]), c.LocalAddr().String(); seen != mine {
-		return fmt.Errorf("%s saw the packet come from %s instead of %s", to, seen, mine)
+		return fmt.Errorf("%s received the packet from %s instead of %s", to, seen, mine)
 	}
 	return nil
 }
 
-// pair is what the tests ask for: the nth container's link.
+// pair returns the pair of the nth container.
 func pair(s *space, n int, families ...string) Pair {
 	p := Pair{
 		NetNS: s.name, Interface: "eth0", MTU: 1500,
@@ -313,7 +313,7 @@ func mustAdd(t testing.TB, w *Conn, p Pair) Link {
 	return l
 }
 
-// differences is what either side of a link lacks, in words.
+// differences returns the differences of both sides of a link, as text.
 func differences(t testing.TB, w *Conn, p Pair) (out []string) {
 	t.Helper()
 	node, err := w.Compare([]Pair{p})

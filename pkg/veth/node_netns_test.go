@@ -48,7 +48,7 @@ func TestNodeNetNSState(t *testing.T) {
 			t.Errorf("%+v is %v", incomplete, got)
 		}
 	}
-	// The kernel gives this thread the same error as for a namespace that is gone.
+	// The kernel returns the same error to this thread as for a removed namespace.
 	onThread(func() {
 		head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		data := [2]unix.CapUserData{{Effective: 1 << unix.CAP_NET_ADMIN, Permitted: 1 << unix.CAP_NET_ADMIN}}
@@ -65,20 +65,19 @@ func TestNodeNetNSState(t *testing.T) {
 	if err := unix.Close(file); err != nil {
 		t.Fatal(err)
 	}
-	// The namespace ends when its thread has, too.
+	// The namespace is removed after its thread has ended.
 	for deadline := time.Now().Add(time.Minute); NodeNetNSState(n) != masq.NetNSRemoved; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the namespace is gone, and said to be %v", NodeNetNSState(n))
+			t.Fatalf("the removed namespace is %v", NodeNetNSState(n))
 		}
 	}
-	// The kernel may give the inode to another namespace, and never the ID.
+	// The kernel may reuse the inode for another namespace, but not the ID.
 	if got := NodeNetNSState(masq.NodeNetNS{ID: n.ID, Inode: own.Inode}); got != masq.NetNSRemoved {
-		t.Errorf("the namespace whose inode another has now is %v", got)
+		t.Errorf("a namespace with the inode of another is %v", got)
 	}
 }
 
-// onThread calls f on a thread that ends afterwards. The main thread is not taken: it
-// does not end.
+// onThread calls f on a thread that ends afterwards, so not on the main thread.
 func onThread(f func()) {
 	done := make(chan struct{})
 	go func() {

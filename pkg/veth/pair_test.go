@@ -49,9 +49,9 @@ func TestPairValidate(t *testing.T) {
 			t.Errorf("want %q, got %v", c.want, err)
 		}
 	}
-	// Everything at once.
+	// All faults are reported.
 	err := Pair{Interface: "/", HostName: "/", MTU: 1}.Validate()
 	if got := len(strings.Split(err.Error(), "\n")); got != 6 {
-		t.Errorf("%d faults instead of 6: %v", got, err)
+		t.Errorf("%d faults, want 6: %v", got, err)
 	}
 }

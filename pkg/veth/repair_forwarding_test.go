@@ -21,8 +21,8 @@ func mustRepairForwarding(t *testing.T, w *Conn, links []string, families ...mas
 	return got
 }
 
-// Each way to stop forwarding stops packets, until it is mended; nothing else is
-// turned on.
+// Packets are lost when forwarding is disabled, in each way, until it is repaired. No other
+// setting is changed.
 func TestRepairForwarding(t *testing.T) {
 	const end = "veth00000000005"
 	key6 := func(device string) string { return settingOf(forwarding6Key(device)) + "=1" }
@@ -60,7 +60,7 @@ func TestRepairForwarding(t *testing.T) {
 			lab.reach(t, inside, p)
 			links := []string{"veth0000000dead", p.HostName}
 			if got := mustRepairForwarding(t, lab.conn, links, masq.Families[:]...); len(got) != 0 {
-				t.Errorf("mended what is not broken: %q", got)
+				t.Errorf("repaired without damage: %q", got)
 			}
 
 			c.stop(lab)
@@ -69,11 +69,11 @@ func TestRepairForwarding(t *testing.T) {
 			}
 			got := mustRepairForwarding(t, lab.conn, links, masq.Families[:]...)
 			if !slices.Equal(got, c.want) {
-				t.Errorf("mended %q, want %q", got, c.want)
+				t.Errorf("repaired %q, want %q", got, c.want)
 			}
 			lab.reach(t, inside, p)
 			if got := mustRepairForwarding(t, lab.conn, links, masq.Families[:]...); len(got) != 0 {
-				t.Errorf("mended twice: %q", got)
+				t.Errorf("repaired again: %q", got)
 			}
 			wants := map[string]string{"net/ipv4/ip_forward": "0", "net/ipv4/conf/idle0/forwarding": "0"}
 			if !beforeLinux617() {
@@ -89,7 +89,7 @@ func TestRepairForwarding(t *testing.T) {
 	}
 }
 
-// Before Linux 6.17 the node forwards IPv6, or it does not.
+// Before Linux 6.17, IPv6 forwarding is a setting of the node.
 func TestRepairForwardingBeforeLinux617(t *testing.T) {
 	lab := newLab(t)
 	lab.conn.allForwarding = true
@@ -104,13 +104,13 @@ func TestRepairForwardingBeforeLinux617(t *testing.T) {
 	}
 	want := []string{"net.ipv6.conf.up0.accept_ra=2", "net.ipv6.conf.all.forwarding=1"}
 	if got := mustRepairForwarding(t, lab.conn, []string{p.HostName}, masq.IPv6); !slices.Equal(got, want) {
-		t.Errorf("mended %q, want %q", got, want)
+		t.Errorf("repaired %q, want %q", got, want)
 	}
 	lab.reach(t, c, p)
 }
 
-// Only what is named, and only of the families that are asked for.
-func TestRepairForwardingDoesNoMore(t *testing.T) {
+// RepairForwarding repairs only the selected links, and only the given families.
+func TestRepairForwardingChangesNothingElse(t *testing.T) {
 	lab := newLab(t)
 	p, q := pair(newSpace(t), 5, "4", "6"), pair(newSpace(t), 6, "4", "6")
 	mustAdd(t, lab.conn, p)
@@ -145,7 +145,7 @@ func TestRepairForwardingDoesNoMore(t *testing.T) {
 			want = append(want, settingOf(key)+"=1")
 		}
 		if got := mustRepairForwarding(t, lab.conn, c.links, c.families...); !slices.Equal(got, want) {
-			t.Errorf("%d links, IPv%v: mended %q, want %q", len(c.links), c.families, got, want)
+			t.Errorf("%d links, IPv%v: repaired %q, want %q", len(c.links), c.families, got, want)
 		}
 	}
 	for _, key := range off {
@@ -155,7 +155,7 @@ func TestRepairForwardingDoesNoMore(t *testing.T) {
 	}
 }
 
-// The default route goes elsewhere, where nothing forwards yet.
+// The default route changes to an uplink that does not forward yet.
 func TestRepairForwardingOfASecondUplink(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
@@ -177,7 +177,7 @@ func TestRepairForwardingOfASecondUplink(t *testing.T) {
 	lab.node.must(lab.node.RouteDel(routeOf("::/0", server6)))
 	lab.node.route("::/0", "fd00:11::2")
 	if v := e.next(); !v.Routes {
-		t.Errorf("of the default route it was said: %+v", v)
+		t.Errorf("after the change of the default route: %+v", v)
 	}
 	for _, to := range []string{"198.51.100.1", "2001:db8::1"} {
 		lab.node.await("the node's way to "+to, func() bool { return lab.node.ask(to) == nil })
@@ -190,7 +190,7 @@ func TestRepairForwardingOfASecondUplink(t *testing.T) {
 		want = append(want, "net.ipv6.conf.up1.force_forwarding=1")
 	}
 	if got := mustRepairForwarding(t, lab.conn, []string{p.HostName}, masq.Families[:]...); !slices.Equal(got, want) {
-		t.Errorf("mended %q, want %q", got, want)
+		t.Errorf("repaired %q, want %q", got, want)
 	}
 	for _, to := range []string{"198.51.100.1", "2001:db8::1"} {
 		if err := c.ask(to); err != nil {
@@ -199,8 +199,8 @@ func TestRepairForwardingOfASecondUplink(t *testing.T) {
 	}
 }
 
-// readOnly runs functions in the namespace, on a thread that can only read what is
-// below a path of /proc/sys.
+// readOnly runs functions in the namespace, on a thread for which a path of /proc/sys is
+// read-only.
 func (s *space) readOnly(path string) func(func() error) error {
 	path = "/proc/sys/" + path
 	return func(f func() error) error {
@@ -226,8 +226,8 @@ func (s *space) readOnly(path string) func(func() error) error {
 	}
 }
 
-// Without /proc/sys IPv4 is mended by netlink; of IPv6 it says what a person has to
-// do.
+// If /proc/sys is read-only, IPv4 is repaired by netlink, and the error has the remedy for
+// IPv6.
 func TestRepairForwardingWithoutProc(t *testing.T) {
 	lab := newLab(t)
 	c := newSpace(t)
@@ -257,7 +257,7 @@ func TestRepairForwardingWithoutProc(t *testing.T) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		t.Errorf("mended %q, want %q", got, want)
+		t.Errorf("repaired %q, want %q", got, want)
 	}
 	if err := c.ask(server4); err != nil {
 		t.Errorf("IPv4: %v", err)
@@ -268,7 +268,7 @@ func TestRepairForwardingWithoutProc(t *testing.T) {
 	t.Log(err)
 	for _, key := range keys6 {
 		if !strings.Contains(err.Error(), "sysctl -w "+settingOf(key)+"=1") {
-			t.Errorf("the error does not say how to set %s", key)
+			t.Errorf("the error lacks the remedy for %s", key)
 		}
 		if got := lab.node.readSysctl(key); got != "0" {
 			t.Errorf("%s is %s", key, got)
@@ -276,23 +276,23 @@ func TestRepairForwardingWithoutProc(t *testing.T) {
 	}
 }
 
-// Before Linux 6.17 the node must not begin to forward, which makes it deaf to
-// routers, while its uplinks cannot be told to go on listening.
+// Before Linux 6.17, forwarding is not enabled if accept_ra=2 cannot be set: the uplinks
+// would ignore router advertisements.
 func TestRepairForwardingKeepsTheDefaultRoute(t *testing.T) {
 	lab := newLab(t)
 	lab.conn.allForwarding = true
 	lab.node.sysctl("net/ipv6/conf/up0/accept_ra", "1")
 	got, err := lab.conn.repairForwarding(lab.node.readOnly("net/ipv6/conf/up0/accept_ra"), named(), []masq.Family{masq.IPv6})
 	if len(got) != 0 || !errors.Is(err, unix.EROFS) || !strings.Contains(err.Error(), "default route") {
-		t.Errorf("mended %q, %v", got, err)
+		t.Errorf("repaired %q, %v", got, err)
 	}
 	if got := lab.node.readSysctl("net/ipv6/conf/all/forwarding"); got != "0" {
 		t.Errorf("net.ipv6.conf.all.forwarding is %s", got)
 	}
 }
 
-// What goes while it is looked at needs no mending, and is no error.
-func TestRepairForwardingOfWhatGoes(t *testing.T) {
+// A link that is deleted meanwhile is not repaired, and is no error.
+func TestRepairForwardingOfDeletedLinks(t *testing.T) {
 	lab := newLab(t)
 	p := pair(newSpace(t), 5, "4", "6")
 	mustAdd(t, lab.conn, p)
@@ -310,7 +310,7 @@ func TestRepairForwardingOfWhatGoes(t *testing.T) {
 		return lab.node.within(f)
 	}, named(p.HostName), masq.Families[:])
 	if !entered || len(got) != 0 || err != nil {
-		t.Errorf("mended %q, %v", got, err)
+		t.Errorf("repaired %q, %v", got, err)
 	}
 }
 
@@ -334,7 +334,7 @@ func BenchmarkRepairForwarding(b *testing.B) {
 	}
 }
 
-// named says of these links that they are ours.
+// named selects these links.
 func named(links ...string) func(string) bool {
 	return func(name string) bool { return slices.Contains(links, name) }
 }

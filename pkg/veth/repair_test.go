@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Each way to break the node's side of a link stops packets, until it is repaired by
-// the index of the interface, as an event names it.
+// Packets are lost when the node's side of a link is damaged, in each way, until it is
+// repaired by the index of the interface.
 func TestRepair(t *testing.T) {
 	const end = "veth00000000005"
 	for _, c := range []struct {
@@ -88,7 +88,7 @@ func TestRepair(t *testing.T) {
 			find := func(_ int, identity string) (Pair, bool) { return p, identity == p.Identity }
 			lab.reach(t, inside, p)
 			if repaired, left, err := lab.conn.RepairIndexes([]int{l.HostIndex}, find); repaired != nil || left != nil || err != nil {
-				t.Fatalf("repaired what is whole: %v, left %v, %v", repaired, left, err)
+				t.Fatalf("repaired what is whole: %v, not repaired: %v, %v", repaired, left, err)
 			}
 			c.spoil(lab, inside)
 			if c.lost != "" {
@@ -98,7 +98,7 @@ func TestRepair(t *testing.T) {
 			}
 			repaired, left, err := lab.conn.RepairIndexes([]int{l.HostIndex}, find)
 			if left != nil || err != nil {
-				t.Errorf("left %v, %v", left, err)
+				t.Errorf("not repaired: %v, %v", left, err)
 			}
 			var got []string
 			for _, d := range repaired {
@@ -106,7 +106,7 @@ func TestRepair(t *testing.T) {
 			}
 			for _, want := range c.want {
 				if !slices.ContainsFunc(got, func(s string) bool { return len(s) >= len(want) && s[:len(want)] == want }) {
-					t.Errorf("repaired %q, without %q", got, want)
+					t.Errorf("repaired %q, want %q among them", got, want)
 				}
 			}
 			if found := differences(t, lab.conn, p); found != nil {
@@ -120,8 +120,8 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// Repair does not touch what belongs to another program; it lists the difference.
-func TestRepairLeaves(t *testing.T) {
+// Repair does not change objects of other programs, and returns the difference.
+func TestRepairKeepsOtherObjects(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		spoil func(l *lab, p *Pair)
@@ -135,7 +135,7 @@ func TestRepairLeaves(t *testing.T) {
 			l.node.must(l.node.LinkSetAlias(l.node.link(p.HostName), "another"))
 			downed(l.node, p.HostName)
 		}, Difference{Kind: KindAlias, Reason: masq.Changed}},
-		{"another way to the container's address", func(l *lab, _ *Pair) {
+		{"another route to the container's address", func(l *lab, _ *Pair) {
 			r := routeOf("10.88.0.5/32", server4)
 			l.node.must(l.node.RouteReplace(r))
 		}, Difference{Kind: KindRoute, Reason: masq.Changed}},
@@ -148,7 +148,7 @@ func TestRepairLeaves(t *testing.T) {
 			before := lab.node.links()
 			_, left, err := lab.conn.Repair([]Pair{p})
 			if err != nil || len(left) != 1 || left[0].Kind != c.want.Kind || left[0].Reason != c.want.Reason {
-				t.Errorf("left %v, %v, want %+v", left, err, c.want)
+				t.Errorf("not repaired: %v, %v, want %+v", left, err, c.want)
 			}
 			if lab.node.links() != before {
 				t.Errorf("%d links instead of %d", lab.node.links(), before)

@@ -61,8 +61,8 @@ func TestBatchOfAnySize(t *testing.T) {
 	}
 }
 
-// What the kernel says in words reaches the reader.
-func TestBatchPassesOnTheKernelsWords(t *testing.T) {
+// The error has the text of the kernel's extended acknowledgement.
+func TestBatchReturnsExtendedAck(t *testing.T) {
 	s := newSpace(t)
 	w := s.open()
 	s.must(w.host.exchange(bringUp(1, "lo"))) // harmless

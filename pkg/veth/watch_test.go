@@ -468,7 +468,7 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 	}
 }
 
-// A Watcher outlives its Conn, and leaves no file open.
+// A Watcher works after its Conn is closed, and closes all files.
 func TestWatchEnds(t *testing.T) {
 	node := newSpace(t)
 	before := files(t)
@@ -509,8 +509,8 @@ func files(t *testing.T) int {
 	return len(all)
 }
 
-// With 50,000 links it remembers less than the kernel's answer about 3,000.
-func TestWatchRemembersLittle(t *testing.T) {
+// The state of 50,000 links takes less memory than the kernel's answer about 3,000.
+func TestWatchMemory(t *testing.T) {
 	const links = 50_000
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -521,7 +521,7 @@ func TestWatchRemembersLittle(t *testing.T) {
 		m.NativeUint32(unix.IFLA_GROUP, 0)
 		m.NativeUint32(unix.IFLA_MTU, 1500)
 		if news, _ := k.link(m.Encoder); !news {
-			t.Fatal("a new link is no news")
+			t.Fatal("a new link is no change")
 		}
 	}
 	runtime.GC()
@@ -533,8 +533,8 @@ func TestWatchRemembersLittle(t *testing.T) {
 	}
 }
 
-// A dump may pass over an address while interfaces go.
-func TestWatchTellsOfWhatItNeverSaw(t *testing.T) {
+// A dump may lack an address while interfaces are deleted.
+func TestWatchDeletedUnknownAddress(t *testing.T) {
 	k := observed{addresses: map[netip.Addr][]addressPlace{}}
 	a := netip.MustParsePrefix("2001:db8::1/64")
 	for flags, want := range map[uint32]bool{0: true, unix.IFA_F_TENTATIVE: false} {
@@ -559,21 +559,21 @@ func FuzzObserved(f *testing.F) {
 		k := observed{links: map[int32]linkState{}, addresses: map[netip.Addr][]addressPlace{}}
 		k.link(b)
 		if news, damaged := k.link(b); news || damaged != 0 {
-			t.Error("the same link is news again")
+			t.Error("the same link is a change again")
 		}
 		k.address(b)
 		if k.address(b) {
-			t.Error("the same address is news again")
+			t.Error("the same address is a change again")
 		}
 		k.route(unix.RTM_DELROUTE, b)
 		k.gatewayDeleted(b)
 		readForwarding(b)
 		if _, gone := k.addressDeleted(b); gone.IsValid() && !gone.IsGlobalUnicast() {
-			t.Errorf("%s is no global address", gone)
+			t.Errorf("%s is not a global address", gone)
 		}
 		k.linkDeleted(b)
 		if len(k.addresses) > 0 || len(k.links) > 0 && len(b) > 0 && b[0] == unix.AF_UNSPEC {
-			t.Errorf("what is gone is still known: %+v", k)
+			t.Errorf("deleted objects are still stored: %+v", k)
 		}
 	})
 }
