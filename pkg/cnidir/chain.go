@@ -14,7 +14,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/safedir"
 )
 
-// The default directories of runtimes for networks and plugins.
+// The directories in which runtimes find networks and plugins by default.
 const (
 	DefaultConfDir = "/etc/cni/net.d"
 	DefaultBinDir  = "/opt/cni/bin"
@@ -25,13 +25,13 @@ const (
 const minAge = 2 * time.Second
 
 var (
-	// ErrNone says that the directory has no network to chain masq into.
-	ErrNone = errors.New("there is no network configuration to insert masq into; install the CNI plugin of the network first, or give --mode network")
+	// ErrNoNetwork says that the directory has no network into which masq can be inserted.
+	ErrNoNetwork = errors.New("there is no network configuration to insert masq into; install the CNI plugin of the network first, or give --mode network")
 	// ErrBusy says that another program is writing a file: try again a moment later.
 	ErrBusy = errors.New("a file is being written")
 )
 
-// Action is a change of a file, in the words of the log.
+// Action is the kind of a change of a file. Its text is the message in the log.
 type Action string
 
 // The actions.
@@ -46,9 +46,9 @@ const (
 
 // Change is a change of a file.
 type Change struct {
-	What Action
-	Path string
-	Note string // may be empty
+	Action Action
+	Path   string
+	Note   string // may be empty
 }
 
 // Outcome is the result of an install or a removal.
@@ -58,12 +58,12 @@ type Outcome struct {
 	Warnings []string
 }
 
-func (l *Outcome) record(what Action, path, note string) {
-	l.Changes = append(l.Changes, Change{what, path, note})
+func (o *Outcome) record(what Action, path, note string) {
+	o.Changes = append(o.Changes, Change{what, path, note})
 }
 
-func (l *Outcome) warn(path, format string, args ...any) {
-	l.Warnings = append(l.Warnings, path+": "+fmt.Sprintf(format, args...))
+func (o *Outcome) warn(path, format string, args ...any) {
+	o.Warnings = append(o.Warnings, path+": "+fmt.Sprintf(format, args...))
 }
 
 // Chain inserts the entry after the first plugin of the network that the runtime uses, and
@@ -71,7 +71,7 @@ func (l *Outcome) warn(path, format string, args ...any) {
 func Chain(ctx context.Context, confDir string, entry json.RawMessage) (outcome Outcome, err error) {
 	d, err := lockDir(ctx, confDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return outcome, fmt.Errorf("%w: %w", ErrNone, err)
+		return outcome, fmt.Errorf("%w: %w", ErrNoNetwork, err)
 	}
 	if err != nil {
 		return outcome, err
@@ -81,8 +81,8 @@ func Chain(ctx context.Context, confDir string, entry json.RawMessage) (outcome 
 	if err != nil {
 		return outcome, err
 	}
-	used, err := outcome.choose(files)
-	if errors.Is(err, ErrNone) {
+	used, err := outcome.usedFile(files)
+	if errors.Is(err, ErrNoNetwork) {
 		return outcome, errors.Join(err, d.removeOrphans(&outcome, files))
 	}
 	if err != nil {
@@ -110,9 +110,9 @@ func (d *dir) removeOrphans(outcome *Outcome, files []*file) error {
 	return errors.Join(errs...)
 }
 
-// choose returns the file that the runtime uses, or would use without the lists that were
-// made here.
-func (l *Outcome) choose(files []*file) (*file, error) {
+// usedFile returns the file that the runtime uses, or would use without the lists that this
+// package wrote.
+func (o *Outcome) usedFile(files []*file) (*file, error) {
 	for _, f := range files {
 		switch {
 		case f.made != "":
@@ -121,10 +121,10 @@ func (l *Outcome) choose(files []*file) (*file, error) {
 		case f.age().Abs() < minAge:
 			return nil, fmt.Errorf("%w: %s: %w", ErrBusy, f.path, f.fault)
 		default:
-			l.warn(f.path, "%v; containerd uses no network as long as this is the first file: correct or remove it", f.fault)
+			o.warn(f.path, "%v; containerd uses no network as long as this is the first file: correct or remove it", f.fault)
 		}
 	}
-	return nil, ErrNone
+	return nil, ErrNoNetwork
 }
 
 // chain inserts masq into a list, or makes a list from a file with a single plugin and
@@ -144,11 +144,11 @@ func (d *dir) chain(outcome *Outcome, f *file, entry json.RawMessage) (made stri
 			outcome.record(ListWritten, filepath.Join(d.path, made), "made from "+f.name)
 		}
 		if l, err := parseList(text); err == nil {
-			outcome.warnOfSecond(f, l)
+			outcome.warnOfMasquerade(f, l)
 		}
 		return made, err
 	}
-	outcome.warnOfSecond(f, f.list)
+	outcome.warnOfMasquerade(f, f.list)
 	ours := f.list.masqIndexes()
 	var (
 		text []byte
@@ -181,9 +181,9 @@ func (d *dir) chain(outcome *Outcome, f *file, entry json.RawMessage) (made stri
 	return "", nil
 }
 
-func (l *Outcome) warnOfSecond(f *file, list *list) {
-	if w := list.secondMasquerade(); w != "" {
-		l.warn(f.path, "%s", w)
+func (o *Outcome) warnOfMasquerade(f *file, list *list) {
+	if w := list.masqueradeWarning(); w != "" {
+		o.warn(f.path, "%s", w)
 	}
 }
 
@@ -231,9 +231,9 @@ func (d *dir) removeEntries(outcome *Outcome, f *file, which func(text []byte) b
 	return nil
 }
 
-// Write writes the network as a list with this name, and removes the entry that chains masq
-// from other lists.
-func (n Network) Write(ctx context.Context, confDir, name string, entry json.RawMessage) (outcome Outcome, err error) {
+// Write writes the network as a list with this file name. It removes masq from other lists if
+// its entry there is chained, the entry that Chain would insert.
+func (n Network) Write(ctx context.Context, confDir, name string, chained json.RawMessage) (outcome Outcome, err error) {
 	text, err := n.text()
 	if err != nil {
 		return outcome, err
@@ -263,12 +263,13 @@ func (n Network) Write(ctx context.Context, confDir, name string, entry json.Raw
 	if changed {
 		outcome.record(NetworkWritten, path, "")
 	}
-	return outcome, d.removeElsewhere(&outcome, files, entry, func(f *file) bool { return f.name == name })
+	return outcome, d.removeElsewhere(&outcome, files, chained, func(f *file) bool { return f.name == name })
 }
 
-// Remove removes masq from all lists, and the lists that were made here. In are files that
-// still run masq, because masq is their first plugin or because they are symbolic links.
-func Remove(ctx context.Context, confDir string) (outcome Outcome, in []string, err error) {
+// Remove removes masq from all lists, and removes the lists that this package wrote.
+// stillUsing are the files that still have masq, because masq is their first plugin or because
+// they are symbolic links.
+func Remove(ctx context.Context, confDir string) (outcome Outcome, stillUsing []string, err error) {
 	d, err := lockDir(ctx, confDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return outcome, nil, nil
@@ -287,15 +288,15 @@ func Remove(ctx context.Context, confDir string) (outcome Outcome, in []string, 
 		case f.made != "":
 			errs = append(errs, d.removeList(&outcome, f))
 		case f.isLink() && f.runs():
-			in = append(in, f.path)
+			stillUsing = append(stillUsing, f.path)
 		case f.list != nil:
 			errs = append(errs, d.removeEntries(&outcome, f, func([]byte) bool { return true }))
 			if slices.Contains(f.list.masqIndexes(), 0) {
-				in = append(in, f.path)
+				stillUsing = append(stillUsing, f.path)
 			}
 		case f.runs():
-			in = append(in, f.path)
+			stillUsing = append(stillUsing, f.path)
 		}
 	}
-	return outcome, in, errors.Join(errs...)
+	return outcome, stillUsing, errors.Join(errs...)
 }

@@ -217,7 +217,7 @@ func TestUnreadableFiles(t *testing.T) {
 func TestWithoutNetwork(t *testing.T) {
 	d := newConfDir(t, nil)
 	for _, path := range []string{d.path, d.at("nowhere")} {
-		if _, err := Chain(t.Context(), path, entry(t, "")); !errors.Is(err, ErrNone) {
+		if _, err := Chain(t.Context(), path, entry(t, "")); !errors.Is(err, ErrNoNetwork) {
 			t.Errorf("%s: %v", path, err)
 		}
 		if outcome, in, err := Remove(t.Context(), path); err != nil || in != nil || outcome.Changes != nil {
@@ -270,7 +270,7 @@ func TestSinglePlugin(t *testing.T) {
 	d := newConfDir(t, map[string]string{"10-a.conf": conf})
 	d.chain(entry(t, ""))
 	d.check(os.Remove(d.at("10-a.conf")))
-	if _, err := Chain(t.Context(), d.path, entry(t, "")); !errors.Is(err, ErrNone) {
+	if _, err := Chain(t.Context(), d.path, entry(t, "")); !errors.Is(err, ErrNoNetwork) {
 		t.Error(err)
 	}
 	d.wantNames()
@@ -438,7 +438,7 @@ func TestNetwork(t *testing.T) {
 	d.wantUsed("ptp", "masq", "portmap")
 	write()
 	d.check(os.Remove(d.at("50-pods.conflist")))
-	if _, err := Chain(t.Context(), d.path, e); !errors.Is(err, ErrNone) {
+	if _, err := Chain(t.Context(), d.path, e); !errors.Is(err, ErrNoNetwork) {
 		t.Error(err)
 	}
 	d.wantNames("10-masq.conflist")

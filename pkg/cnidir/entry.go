@@ -28,8 +28,8 @@ func Entry(given []byte) (json.RawMessage, error) {
 	return object(keys), nil
 }
 
-// MainEntry returns the entry of masq as the plugin that makes the link. Addresses are
-// leased as by host-local, in a directory that a reboot clears.
+// MainEntry returns the entry of masq as the plugin that makes the link. Its IPAM plugin is
+// host-local with these ranges, and leases is the directory of the leases.
 func MainEntry(given []byte, ranges []netip.Prefix, leases string) (json.RawMessage, error) {
 	keys, err := parseKeys(given)
 	if err != nil {

@@ -41,15 +41,15 @@ type Installed struct {
 	// Before is empty without a previous program, and "another program" if it was not the
 	// plugin.
 	Version, Before string
-	// Incomparable is true if the order of the two versions is unknown.
+	// Incomparable is true if it is unknown which of the two versions is newer.
 	Incomparable bool
 }
 
 // NewerError says that the installed plugin is newer.
-type NewerError struct{ Path, Has, Given string }
+type NewerError struct{ Path, Installed, Given string }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("%s has version %s, which is newer than %s: it stays installed; give --force to install the older version", e.Path, e.Has, e.Given)
+	return fmt.Sprintf("%s has version %s, which is newer than %s: it stays installed; give --force to install the older version", e.Path, e.Installed, e.Given)
 }
 
 // Install copies the program into a directory of plugins, and makes the directory if it is
@@ -90,8 +90,8 @@ func (p Program) Install(ctx context.Context, binDir string) (done Installed, er
 		}
 		done.Before = "another program"
 	}
-	// Ask for the version before a file is open for writing: the started program would
-	// inherit it.
+	// Run the program for its version before a file is open for writing: the started program
+	// would inherit the descriptor.
 	if done.Version, err = p.version(ctx, p.Source); err != nil {
 		return done, err
 	}
@@ -153,7 +153,7 @@ func (p Program) mayReplace(ctx context.Context, done *Installed) error {
 	c, sure := compare(done.Version, done.Before)
 	done.Incomparable = !sure
 	if sure && c < 0 && !p.Force {
-		return &NewerError{Path: done.Path, Has: done.Before, Given: done.Version}
+		return &NewerError{Path: done.Path, Installed: done.Before, Given: done.Version}
 	}
 	return nil
 }

@@ -24,17 +24,17 @@ type conf struct {
 	Name       string `json:"name"`
 	CNIVersion string `json:"cniVersion"`
 	IPAM       *struct {
-		spanConf
+		rangeConf
 		Name       string         `json:"name"` // ignored, but must be a string
 		Type       string         `json:"type"` // likewise
 		Routes     []*types.Route `json:"routes"`
 		DataDir    string         `json:"dataDir"`
 		ResolvConf string         `json:"resolvConf"`
-		Ranges     [][]spanConf   `json:"ranges"`
+		Ranges     [][]rangeConf  `json:"ranges"`
 	} `json:"ipam"`
 	RuntimeConfig struct {
-		IPRanges [][]spanConf `json:"ipRanges"`
-		IPs      []requested  `json:"ips"`
+		IPRanges [][]rangeConf `json:"ipRanges"`
+		IPs      []requested   `json:"ips"`
 	} `json:"runtimeConfig"`
 	Args struct {
 		CNI struct {
@@ -67,19 +67,19 @@ func Open(stdin []byte, cniArgs string) (*Leases, error) {
 	if err := types.LoadArgs(cniArgs, &env); err != nil {
 		return nil, fmt.Errorf("CNI_ARGS: %w", err)
 	}
-	wanted, wantedErr := c.wanted(env)
+	addrs, addrsErr := c.requested(env)
 	sets, setsErr := c.sets()
 	var routesErr error
 	if i := slices.Index(c.IPAM.Routes, nil); i >= 0 {
 		routesErr = fmt.Errorf("ipam.routes[%d] is null; remove it", i)
 	}
-	if err := errors.Join(setsErr, wantedErr, routesErr); err != nil {
+	if err := errors.Join(setsErr, addrsErr, routesErr); err != nil {
 		return nil, err
 	}
 	return &Leases{
 		dir:        c.directory(),
 		sets:       sets,
-		wanted:     wanted,
+		requested:  addrs,
 		routes:     c.IPAM.Routes,
 		resolvConf: c.IPAM.ResolvConf,
 	}, nil
@@ -112,8 +112,8 @@ func directoryOf(dataDir, network string) directory {
 	return directory(filepath.Join(dataDir, network))
 }
 
-// wanted returns the requested addresses, each once.
-func (c *conf) wanted(env envArgs) ([]netip.Addr, error) {
+// requested returns the requested addresses, each once.
+func (c *conf) requested(env envArgs) ([]netip.Addr, error) {
 	var all []netip.Addr
 	var faults []error
 	add := func(key string, ips []requested) {
@@ -141,17 +141,17 @@ func (c *conf) wanted(env envArgs) ([]netip.Addr, error) {
 
 // sets returns the range sets in host-local's order. The addresses in the result and the
 // numbers of last_reserved_ip files have the same order.
-func (c *conf) sets() ([]set, error) {
-	var confs []setConf
-	add := func(key string, sets [][]spanConf) {
-		for i, spans := range sets {
-			confs = append(confs, setConf{fmt.Sprintf("%s[%d]", key, i), spans})
+func (c *conf) sets() ([]rangeSet, error) {
+	var confs []rangeSetConf
+	add := func(key string, sets [][]rangeConf) {
+		for i, ranges := range sets {
+			confs = append(confs, rangeSetConf{fmt.Sprintf("%s[%d]", key, i), ranges})
 		}
 	}
 	var faults []error
 	add("runtimeConfig.ipRanges", c.RuntimeConfig.IPRanges)
 	if c.IPAM.Subnet.given {
-		confs = append(confs, setConf{oldStyle, []spanConf{c.IPAM.spanConf}})
+		confs = append(confs, rangeSetConf{oldStyle, []rangeConf{c.IPAM.rangeConf}})
 	} else if err := c.IPAM.fault(oldStyle); err != nil {
 		faults = append(faults, err)
 	}
@@ -160,7 +160,7 @@ func (c *conf) sets() ([]set, error) {
 		faults = append(faults, errors.New("ipam has no ranges; give ipam.ranges such as [[{\"subnet\": \"10.0.0.0/24\"}]]"))
 	}
 
-	var sets []set
+	var sets []rangeSet
 	families := map[int]int{}
 	for _, sc := range confs {
 		s, err := sc.set()
@@ -174,7 +174,7 @@ func (c *conf) sets() ([]set, error) {
 			}
 		}
 		sets = append(sets, s)
-		families[s.spans[0].first.BitLen()]++
+		families[s.ranges[0].first.BitLen()]++
 	}
 	if families[32] > 1 || families[128] > 1 {
 		// A result before 0.3.0 can contain one address of each family.

@@ -112,7 +112,7 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		for i, s := range l.sets {
-			for _, r := range s.spans {
+			for _, r := range s.ranges {
 				if !r.contains(r.first) || !r.contains(r.last) || !r.gateway.IsValid() {
 					t.Fatalf("%+v", r)
 				}

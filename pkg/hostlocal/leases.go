@@ -27,8 +27,8 @@ var (
 // its changes or none.
 type Leases struct {
 	dir        directory
-	sets       []set
-	wanted     []netip.Addr
+	sets       []rangeSet
+	requested  []netip.Addr
 	routes     []*types.Route
 	resolvConf string
 }
@@ -38,21 +38,21 @@ func (l *Leases) Dir() string { return string(l.dir) }
 
 // HasIPv6 reports whether there is a range set of IPv6 addresses.
 func (l *Leases) HasIPv6() bool {
-	return slices.ContainsFunc(l.sets, func(s set) bool { return s.spans[0].first.Is6() })
+	return slices.ContainsFunc(l.sets, func(s rangeSet) bool { return s.ranges[0].first.Is6() })
 }
 
 // HasIPv4 reports whether there is a range set of IPv4 addresses.
 func (l *Leases) HasIPv4() bool {
-	return slices.ContainsFunc(l.sets, func(s set) bool { return s.spans[0].first.Is4() })
+	return slices.ContainsFunc(l.sets, func(s rangeSet) bool { return s.ranges[0].first.Is4() })
 }
 
 // Lease leases one address of each range set to an attachment: a requested address if the
 // set has one. A Lease that fails leaves no lease.
 //
-// If fresh is true, the attachment cannot have a lease, so that Lease need not read all
-// leases. Otherwise the error for an attachment with a lease is ErrLeased, unless it
-// requests an address: then it gets a further address, as from host-local.
-func (l *Leases) Lease(containerID, ifname string, fresh bool) (result *types100.Result, err error) {
+// isNew says that the attachment has no lease, so that Lease need not read all leases.
+// Otherwise the error for an attachment with a lease is ErrLeased, unless it requests an
+// address: then it gets a further address, as from host-local.
+func (l *Leases) Lease(containerID, ifname string, isNew bool) (result *types100.Result, err error) {
 	h, err := newHolder(containerID, ifname)
 	if err != nil {
 		return nil, err
@@ -69,13 +69,13 @@ func (l *Leases) Lease(containerID, ifname string, fresh bool) (result *types100
 	}
 	defer lock.Close()
 
-	var had []netip.Addr
-	if !fresh {
+	var held []netip.Addr
+	if !isNew {
 		var old []netip.Addr
-		if had, old, err = l.of(h); err != nil {
+		if held, old, err = l.heldBy(h); err != nil {
 			return nil, err
 		}
-		had = append(had, old...)
+		held = append(held, old...)
 	}
 	var taken []netip.Addr
 	defer func() {
@@ -87,15 +87,15 @@ func (l *Leases) Lease(containerID, ifname string, fresh bool) (result *types100
 			err = errors.Join(err, l.dir.remove(a))
 		}
 	}()
-	wanted := slices.Clone(l.wanted)
+	requested := slices.Clone(l.requested)
 	for i, s := range l.sets {
 		var a netip.Addr
-		var r span
-		if j := slices.IndexFunc(wanted, s.contains); j >= 0 {
-			a, r, err = l.request(s, wanted[j])
-			wanted = slices.Delete(wanted, j, j+1)
+		var r addrRange
+		if j := slices.IndexFunc(requested, s.contains); j >= 0 {
+			a, r, err = l.request(s, requested[j])
+			requested = slices.Delete(requested, j, j+1)
 		} else {
-			a, r, err = l.choose(i, s, had)
+			a, r, err = l.choose(i, s, held)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.key, err)
@@ -112,15 +112,15 @@ func (l *Leases) Lease(containerID, ifname string, fresh bool) (result *types100
 			Gateway: r.gateway.AsSlice(),
 		})
 	}
-	if len(wanted) > 0 {
-		return nil, fmt.Errorf("the requested addresses %s cannot be leased: each range set leases one address of its ranges, which are %s", wanted, l.sets)
+	if len(requested) > 0 {
+		return nil, fmt.Errorf("the requested addresses %s cannot be leased: each range set leases one address of its ranges, which are %s", requested, l.sets)
 	}
 	return result, nil
 }
 
 // request returns a requested address, if it is free.
-func (l *Leases) request(s set, a netip.Addr) (netip.Addr, span, error) {
-	r := s.spans[s.find(a)]
+func (l *Leases) request(s rangeSet, a netip.Addr) (netip.Addr, addrRange, error) {
+	r := s.ranges[s.find(a)]
 	if a == r.gateway {
 		return a, r, fmt.Errorf("the requested address %s is the gateway of %s", a, r.subnet)
 	}
@@ -131,11 +131,11 @@ func (l *Leases) request(s set, a netip.Addr) (netip.Addr, span, error) {
 	return a, r, err
 }
 
-// choose returns the next free address of the i-th range set. had are addresses that the
+// choose returns the next free address of the i-th range set. held are addresses that the
 // attachment already has.
-func (l *Leases) choose(i int, s set, had []netip.Addr) (netip.Addr, span, error) {
-	if j := slices.IndexFunc(had, s.contains); j >= 0 {
-		return netip.Addr{}, span{}, fmt.Errorf("%w: the attachment has %s: see %s", ErrLeased, had[j], l.dir.path(had[j].String()))
+func (l *Leases) choose(i int, s rangeSet, held []netip.Addr) (netip.Addr, addrRange, error) {
+	if j := slices.IndexFunc(held, s.contains); j >= 0 {
+		return netip.Addr{}, addrRange{}, fmt.Errorf("%w: the attachment has %s: see %s", ErrLeased, held[j], l.dir.path(held[j].String()))
 	}
 	for a, r := range s.candidates(l.dir.latest(i)) {
 		leased, err := l.dir.leased(a)
@@ -146,15 +146,16 @@ func (l *Leases) choose(i int, s set, had []netip.Addr) (netip.Addr, span, error
 			return a, r, nil
 		}
 	}
-	return netip.Addr{}, span{}, fmt.Errorf(
+	return netip.Addr{}, addrRange{}, fmt.Errorf(
 		"%w in %s; release the leases of removed containers (CNI verb GC, or remove their files in %s), or give the network more addresses",
 		ErrExhausted, s, l.dir)
 }
 
 // Release releases the addresses of an attachment. If known is not empty, Release reads
 // only the leases of these addresses, and ignores leases of other attachments. Otherwise
-// it reads all leases. If the attachment has none, Release releases the leases of its
-// container without an interface. An attachment without leases is no error.
+// it reads all leases. If the attachment has none, Release releases the leases that name its
+// container and no interface, which host-local before 0.7 wrote. An attachment without leases
+// is no error.
 func (l *Leases) Release(containerID, ifname string, known []netip.Addr) error {
 	h, err := newHolder(containerID, ifname)
 	if err != nil {
@@ -173,7 +174,7 @@ func (l *Leases) Release(containerID, ifname string, known []netip.Addr) error {
 	errs := []error{l.dir.removeNew()}
 	if len(known) == 0 {
 		var old []netip.Addr
-		known, old, err = l.of(h)
+		known, old, err = l.heldBy(h)
 		if len(known) == 0 {
 			known = old
 		}
@@ -226,9 +227,9 @@ func (l *Leases) Check(containerID, ifname string, known []netip.Addr) error {
 		return err
 	}
 	defer lock.Close()
-	had, old, err := l.of(h)
+	held, old, err := l.heldBy(h)
 	switch {
-	case len(had)+len(old) > 0:
+	case len(held)+len(old) > 0:
 		return nil
 	case err != nil:
 		return err
@@ -236,12 +237,12 @@ func (l *Leases) Check(containerID, ifname string, known []netip.Addr) error {
 	return none
 }
 
-// Collect releases every lease within the ranges for which free returns true, and the empty
-// leases of killed writers. free is called while the lock is held.
+// Collect releases every lease within the ranges whose holder is unused, and the empty
+// leases of killed writers. Collect calls isUnused while it holds the lock.
 //
-// A lease of a host-local before 0.7 has no interface. For it, free is called with an empty
-// ifname, and must decide by the container.
-func (l *Leases) Collect(free func(containerID, ifname string) bool) error {
+// A lease that host-local before 0.7 wrote names no interface: isUnused gets an empty ifname,
+// and must decide by the container.
+func (l *Leases) Collect(isUnused func(containerID, ifname string) bool) error {
 	lock, err := l.dir.lock()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -254,27 +255,27 @@ func (l *Leases) Collect(free func(containerID, ifname string) bool) error {
 	all, err := l.dir.leases()
 	errs := []error{err, l.dir.removeNew()}
 	for a, h := range all {
-		within := slices.ContainsFunc(l.sets, func(s set) bool { return s.contains(a) })
-		if within && (h == holder{} || free(h.containerID, h.ifname)) {
+		within := slices.ContainsFunc(l.sets, func(s rangeSet) bool { return s.contains(a) })
+		if within && (h == holder{} || isUnused(h.containerID, h.ifname)) {
 			errs = append(errs, l.dir.remove(a))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// of returns the addresses of an attachment, and the addresses that a host-local before 0.7
+// heldBy returns the addresses heldBy an attachment, and the addresses that host-local before 0.7
 // leased to its container, possibly for another interface.
-func (l *Leases) of(h holder) (had, old []netip.Addr, err error) {
+func (l *Leases) heldBy(h holder) (held, old []netip.Addr, err error) {
 	all, err := l.dir.leases()
 	for a, got := range all {
 		switch got {
 		case h:
-			had = append(had, a)
+			held = append(held, a)
 		case h.old():
 			old = append(old, a)
 		}
 	}
-	slices.SortFunc(had, netip.Addr.Compare)
+	slices.SortFunc(held, netip.Addr.Compare)
 	slices.SortFunc(old, netip.Addr.Compare)
-	return had, old, err
+	return held, old, err
 }

@@ -83,7 +83,7 @@ func (i *install) follow(ctx context.Context) error {
 			continue
 		case errors.Is(err, cnidir.ErrBusy):
 			delay, err = unsettledDelay, nil
-		case errors.Is(err, cnidir.ErrNone):
+		case errors.Is(err, cnidir.ErrNoNetwork):
 			delay, level = retryDelay, slog.LevelInfo
 		case !succeeded:
 			return err

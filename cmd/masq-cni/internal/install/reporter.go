@@ -45,7 +45,7 @@ func (l logReporter) changed(c cnidir.Change) {
 	if c.Note != "" {
 		args = append(args, "note", c.Note)
 	}
-	l.Info(string(c.What), args...)
+	l.Info(string(c.Action), args...)
 }
 
 func (l logReporter) warning(w string) { l.Warn("the configuration needs attention", "warning", w) }
@@ -81,7 +81,7 @@ func (r textReporter) installed(p cnidir.Installed) {
 }
 
 func (r textReporter) changed(c cnidir.Change) {
-	switch c.What {
+	switch c.Action {
 	case cnidir.Inserted:
 		r.line("Inserted masq after the first plugin in %s.", c.Path)
 	case cnidir.Replaced:

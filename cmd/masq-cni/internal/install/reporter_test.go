@@ -30,7 +30,7 @@ func TestTextReporter(t *testing.T) {
 	}
 	for _, a := range []cnidir.Action{cnidir.Inserted, cnidir.Replaced, cnidir.ListWritten, cnidir.ListRemoved, cnidir.EntryRemoved, cnidir.NetworkWritten} {
 		b.Reset()
-		r.changed(cnidir.Change{What: a, Path: "/c/10-pods.conflist"})
+		r.changed(cnidir.Change{Action: a, Path: "/c/10-pods.conflist"})
 		if got := b.String(); !strings.Contains(got, "/c/10-pods.conflist") {
 			t.Errorf("%s: the sentence has no file: %q", a, got)
 		}

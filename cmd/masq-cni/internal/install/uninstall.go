@@ -122,9 +122,9 @@ func (u *uninstall) run(ctx context.Context, stateDir string, stdout, stderr io.
 
 // removeFromNetworks removes masq from the networks of confDir.
 func (u *uninstall) removeFromNetworks(ctx context.Context, removed func(string, ...any)) error {
-	look, in, err := cnidir.Remove(ctx, u.confDir)
-	for _, c := range look.Changes {
-		if c.What == cnidir.EntryRemoved {
+	outcome, stillUsing, err := cnidir.Remove(ctx, u.confDir)
+	for _, c := range outcome.Changes {
+		if c.Action == cnidir.EntryRemoved {
 			removed("masq from %s", c.Path)
 		} else {
 			removed("%s", c.Path)
@@ -133,8 +133,8 @@ func (u *uninstall) removeFromNetworks(ctx context.Context, removed func(string,
 	if err != nil {
 		return err
 	}
-	if len(in) > 0 {
-		return fmt.Errorf("masq is in a network that masq-cni install did not write: %s; remove it there, and run uninstall again", strings.Join(in, ", "))
+	if len(stillUsing) > 0 {
+		return fmt.Errorf("masq is in a network that masq-cni install did not write: %s; remove it there, and run uninstall again", strings.Join(stillUsing, ", "))
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ type head struct {
 // masquerader is a network with a daemon that masquerades. The list does not show that.
 type masquerader struct {
 	name    string
-	is      func(head) bool
+	matches func(head) bool
 	turnOff string
 }
 
@@ -60,9 +60,9 @@ var masqueraders = []masquerader{
 	},
 }
 
-// secondMasquerade returns a warning if the network of the list masquerades too, and how to
+// masqueradeWarning returns a warning if the network of the list masquerades too, and how to
 // turn that off. It is empty for an unknown network.
-func (l *list) secondMasquerade() string {
+func (l *list) masqueradeWarning() string {
 	if len(l.at) == 0 {
 		return ""
 	}
@@ -75,7 +75,7 @@ func (l *list) secondMasquerade() string {
 		return fmt.Sprintf("its plugin %s masquerades too, by \"ipMasq\": true; set it to false, so that only masq masquerades", masq.Quote(h.Type))
 	}
 	for _, m := range masqueraders {
-		if m.is(h) {
+		if m.matches(h) {
 			return fmt.Sprintf("%s masquerades too, unless that is turned off: %s", m.name, m.turnOff)
 		}
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // The warning names the network that masquerades too, and how to turn that off.
-func TestSecondMasquerade(t *testing.T) {
+func TestMasqueradeWarning(t *testing.T) {
 	for list, want := range map[string]string{
 		`{"name":"a","plugins":[{"type":"ptp","ipMasq":true}]}`:                           "ipMasq",
 		`{"name":"a","plugins":[{"type":"flannel","delegate":{"ipMasq":true}}]}`:          `"ipMasq": true`,
@@ -28,7 +28,7 @@ func TestSecondMasquerade(t *testing.T) {
 		textOf(t, "calico"):  "natOutgoing",
 		textOf(t, "cilium"):  "enable-ipv4-masquerade",
 	} {
-		got := parsed(t, []byte(list)).secondMasquerade()
+		got := parsed(t, []byte(list)).masqueradeWarning()
 		if (got == "") != (want == "") || !strings.Contains(got, want) || want != "" && !strings.Contains(got, "masquerades too") {
 			t.Errorf("%s: %q, want %q", list, got, want)
 		}

@@ -9,15 +9,15 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// span is a range of addresses, first and last included, within one subnet.
-type span struct {
+// addrRange is a range of addresses, first and last included, within one subnet.
+type addrRange struct {
 	subnet      netip.Prefix
 	first, last netip.Addr
 	gateway     netip.Addr // never leased; may be outside the subnet
 }
 
-// spanConf is the configuration of a range.
-type spanConf struct {
+// rangeConf is the configuration of a range.
+type rangeConf struct {
 	RangeStart address `json:"rangeStart"`
 	RangeEnd   address `json:"rangeEnd"`
 	Subnet     subnet  `json:"subnet"`
@@ -25,7 +25,7 @@ type spanConf struct {
 }
 
 // fault returns the faults of all values that cannot be read. key is the key of the range.
-func (c spanConf) fault(key string) error {
+func (c rangeConf) fault(key string) error {
 	var faults []error
 	for _, f := range []struct {
 		key string
@@ -46,14 +46,14 @@ func (c spanConf) fault(key string) error {
 // span returns the range, with defaults for missing values. Gateway and first address are
 // the first address of the subnet. The last address is the last of the subnet, in IPv4 the
 // address before the broadcast address.
-func (c spanConf) span(key string) (span, error) {
+func (c rangeConf) span(key string) (addrRange, error) {
 	if err := c.fault(key); err != nil {
-		return span{}, err
+		return addrRange{}, err
 	}
 	if !c.Subnet.IsValid() {
-		return span{}, fmt.Errorf("%s.subnet is missing; give a subnet such as \"10.0.0.0/24\"", key)
+		return addrRange{}, fmt.Errorf("%s.subnet is missing; give a subnet such as \"10.0.0.0/24\"", key)
 	}
-	s := span{c.Subnet.Prefix, c.RangeStart.Addr, c.RangeEnd.Addr, c.Gateway.Addr}
+	s := addrRange{c.Subnet.Prefix, c.RangeStart.Addr, c.RangeEnd.Addr, c.Gateway.Addr}
 	if !s.gateway.IsValid() {
 		s.gateway = s.subnet.Addr().Next()
 	}
@@ -79,14 +79,14 @@ func (c spanConf) span(key string) (span, error) {
 	return s, errors.Join(faults...)
 }
 
-func (s span) contains(a netip.Addr) bool {
+func (s addrRange) contains(a netip.Addr) bool {
 	return s.subnet.Contains(a) && !a.Less(s.first) && !s.last.Less(a)
 }
 
-func (s span) overlaps(t span) bool {
+func (s addrRange) overlaps(t addrRange) bool {
 	return s.first.BitLen() == t.first.BitLen() && !s.last.Less(t.first) && !t.last.Less(s.first)
 }
 
-func (s span) String() string { return s.first.String() + "-" + s.last.String() }
+func (s addrRange) String() string { return s.first.String() + "-" + s.last.String() }
 
-func (s span) mask() net.IPMask { return net.CIDRMask(s.subnet.Bits(), s.subnet.Addr().BitLen()) }
+func (s addrRange) mask() net.IPMask { return net.CIDRMask(s.subnet.Bits(), s.subnet.Addr().BitLen()) }
