@@ -64,7 +64,7 @@ func TestDeleteMatching(t *testing.T) {
 			t.Fatalf("left: %s", f.Original)
 		}
 	}
-	// What others delete meanwhile is neither counted nor an error.
+	// A flow that another program deletes meanwhile is neither counted nor an error.
 	before := len(left)
 	byOthers := 0
 	n, err = tb.DeleteMatching(t.Context(), Filter{}, func(f *Flow) bool {

@@ -132,8 +132,8 @@ func TestSameAsConntrackOnRealTraffic(t *testing.T) {
 	compare(t, l.table, 12)
 }
 
-// The other protocols that the kernel looks into, in packets of their own: none of them
-// has sockets everywhere.
+// Other protocols that conntrack decodes, in raw packets, since not every system has sockets
+// for them.
 func TestSameAsConntrackOnOtherProtocols(t *testing.T) {
 	l := newLab(t)
 	// The kernel takes the checksum of UDP-Lite for wrong where it covers all (nf_ip_checksum

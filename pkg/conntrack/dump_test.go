@@ -71,7 +71,7 @@ func TestDumpEndsEarly(t *testing.T) {
 	}
 }
 
-// A Conn goes on in its own namespace, wherever the thread is.
+// A Conn stays in its namespace when the thread is in another.
 func TestDumpEndsEarlyElsewhere(t *testing.T) {
 	tb := newTable(t)
 	tb.insert(many(5000)...)
@@ -129,7 +129,7 @@ func TestDumpOfATableThatChanges(t *testing.T) {
 			}
 			continue
 		}
-		// It ends as it is seen, and another begins.
+		// Delete the flow that was read, and begin another.
 		err := tb.Delete(k, id)
 		if errors.Is(err, ErrNotFound) {
 			continue

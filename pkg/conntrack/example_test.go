@@ -31,36 +31,36 @@ func ExampleConn_Dump() {
 	_ = count
 }
 
-// Who is behind a port? The far end knows the reply tuple, seen from its side.
+// Get returns which container has an egress port: a server knows the reply tuple.
 func ExampleConn_Get() {
-	who := func(c *conntrack.Conn, far, egress netip.AddrPort) (netip.AddrPort, error) {
+	lookUp := func(c *conntrack.Conn, server, egress netip.AddrPort) (netip.AddrPort, error) {
 		f, err := c.Get(conntrack.Tuple{
 			Proto: unix.IPPROTO_TCP,
-			Src:   far.Addr(), SrcPort: far.Port(),
+			Src:   server.Addr(), SrcPort: server.Port(),
 			Dst: egress.Addr(), DstPort: egress.Port(),
 		})
-		if err != nil { // conntrack.ErrNotFound: nobody, now
+		if err != nil { // conntrack.ErrNotFound: no flow has the port now
 			return netip.AddrPort{}, err
 		}
 		return netip.AddrPortFrom(f.Original.Src, f.Original.SrcPort), nil
 	}
-	_ = who
+	_ = lookUp
 }
 
-// Flows that began while there were no rules stay untranslated for their whole
-// life. Their next packet begins them anew.
+// Flows that began while rules were missing stay untranslated until they end. After their
+// deletion, the next packet begins a new flow.
 func ExampleConn_DeleteMatching() {
-	mend := func(ctx context.Context, c *conntrack.Conn, pods netip.Prefix, direct func(netip.Addr) bool) (int, error) {
+	deleteUntranslated := func(ctx context.Context, c *conntrack.Conn, pods netip.Prefix, direct func(netip.Addr) bool) (int, error) {
 		untranslated := conntrack.Filter{StatusMask: conntrack.SrcNAT}
 		return c.DeleteMatching(ctx, untranslated, func(f *conntrack.Flow) bool {
 			return pods.Contains(f.Original.Src) && !direct(f.Original.Dst)
 		})
 	}
-	_ = mend
+	_ = deleteUntranslated
 }
 
-// A list of what is, kept by events, and read anew when some were lost. The watch
-// begins before the dump, so that nothing falls between the two.
+// A map of all flows, updated by events, and read again when events were lost. The watch
+// starts before the dump, so that no event is missed between the two.
 func ExampleWatcher_Events() {
 	follow := func(ctx context.Context) error {
 		w, err := conntrack.Watch(conntrack.FlowNew|conntrack.FlowDestroy, 8<<20)

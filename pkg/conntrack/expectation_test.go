@@ -12,7 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/assert"
 )
 
-// An expectation of a real FTP session, as far as conntrack(8) tells of it too.
+// An expectation of an FTP session, compared with the output of conntrack(8).
 func TestExpectations(t *testing.T) {
 	l := newLab(t)
 	for e, err := range l.Expectations(t.Context()) {

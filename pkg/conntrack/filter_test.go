@@ -15,8 +15,8 @@ import (
 var filters = []struct {
 	name   string
 	filter Filter
-	flows  int  // of the mixture
-	exact  bool // whether the kernel leaves out all that it should
+	flows  int  // number of flows of mixture
+	exact  bool // the kernel sends no other flows
 }{
 	{"all", Filter{}, 128, true},
 	{"IPv4", Filter{Family: masq.IPv4}, 64, true},
@@ -91,8 +91,8 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// The reason why Filter keeps IPv6 addresses to itself: the kernel sends all flows
-// but those asked for. One that was mended sends those.
+// Filter does not send IPv6 addresses to the kernel, since it inverts their comparison. A
+// kernel in which that is fixed passes too.
 func TestKernelOnIPv6Addresses(t *testing.T) {
 	tb := newTable(t)
 	tb.insert(mixture()...)
@@ -112,7 +112,7 @@ func TestKernelOnIPv6Addresses(t *testing.T) {
 	}))
 	t.Logf("of %d flows %d are from %s, the kernel sent %d", all, of, src, sent)
 	if of == 0 || sent != all-of && sent != of {
-		t.Error("neither the wrong way round nor mended")
+		t.Error("neither an inverted nor a correct comparison")
 	}
 }
 

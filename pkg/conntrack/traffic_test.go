@@ -12,8 +12,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// lab is a node that masquerades one container towards a server, without any part
-// of the product: conntrack as Linux has it.
+// lab is a node that masquerades one container, without a program of this project.
 type lab struct {
 	*table
 	*nstest.Topology
@@ -23,8 +22,8 @@ type lab struct {
 	ftp map[netip.Addr]*nstest.FTPServer
 }
 
-// Somebody else's rules: without any that ask for the state of connections, a
-// namespace tracks none, and a gap leaves no entries.
+// others are rules of another program. Without a rule with ct, the namespace would not track
+// connections while table lab is missing.
 const others = `
 table inet others {
 	chain forward { type filter hook forward priority filter; ct state invalid drop; }
@@ -161,9 +160,9 @@ func TestRealTraffic(t *testing.T) {
 	}
 }
 
-// The flows of a gap: those that began while the rules were gone are found and
-// deleted, and no other; then they go on translated.
-func TestFlowsOfAGap(t *testing.T) {
+// Flows that began while rules were missing are found and deleted, and no others. Their next
+// packets are translated.
+func TestUntranslatedFlows(t *testing.T) {
 	l := newLab(t)
 	open := l.traffic(t)
 	l.install(t, "delete table inet lab")
@@ -171,21 +170,21 @@ func TestFlowsOfAGap(t *testing.T) {
 		conn   *net.UDPConn
 		server *nstest.UDPServer
 	}
-	var gap []flow
+	var untranslated []flow
 	for _, p := range l.Plans() {
 		udp := l.udp[p.Server]
 		c := assert.Must(l.pod.DialUDP(netip.AddrPort{}, udp.Addr()))(t)
 		t.Cleanup(func() { _ = c.Close() })
-		assert.Must(c.Write([]byte("gap")))(t)
+		assert.Must(c.Write([]byte("without rules")))(t)
 		seen := assert.Must(udp.WaitSeen(within(t), 2))(t)
 		if seen[1].Source != c.LocalAddr().(*net.UDPAddr).AddrPort() {
 			t.Errorf("translated without rules: %v", seen)
 		}
-		gap = append(gap, flow{c, udp})
+		untranslated = append(untranslated, flow{c, udp})
 	}
 	before := l.collect(Filter{})
 	l.install(t, rules)
-	for _, g := range gap {
+	for _, g := range untranslated {
 		assert.Must(g.conn.Write([]byte("still")))(t)
 		seen := assert.Must(g.server.WaitSeen(within(t), 3))(t)
 		if seen[2].Source != seen[1].Source {
@@ -197,11 +196,11 @@ func TestFlowsOfAGap(t *testing.T) {
 		return podAddresses[0].Contains(f.Original.Src) || podAddresses[1].Contains(f.Original.Src)
 	}))(t)
 	after := l.collect(Filter{})
-	if n != len(gap) || len(after) != len(before)-n {
+	if n != len(untranslated) || len(after) != len(before)-n {
 		t.Errorf("deleted %d of %d flows, %d are left", n, len(before), len(after))
 	}
-	for i, g := range gap {
-		assert.Must(g.conn.Write([]byte("mended")))(t)
+	for i, g := range untranslated {
+		assert.Must(g.conn.Write([]byte("after deletion")))(t)
 		seen := assert.Must(g.server.WaitSeen(within(t), 4))(t)
 		if seen[3].Source.Addr() != l.Plans()[i].Node {
 			t.Errorf("leaves as %s", seen[3].Source)
@@ -211,7 +210,7 @@ func TestFlowsOfAGap(t *testing.T) {
 		assert.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 		assert.Must(c.Write([]byte("WHO\n")))(t)
 		if n := assert.Must(c.Read(make([]byte, 100)))(t); n == 0 {
-			t.Error("a connection from before the gap broke")
+			t.Error("a connection from before the deletion of the rules broke")
 		}
 	}
 }

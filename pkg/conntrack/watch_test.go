@@ -100,7 +100,7 @@ func TestWatchExpectations(t *testing.T) {
 	}
 }
 
-// Lost events are an error and a number, and the watch goes on.
+// Lost events are an error and are counted, and the Watcher continues.
 func TestWatchOverrun(t *testing.T) {
 	tb := newTable(t)
 	w := watchIn(t, tb.ns, FlowNew|FlowDestroy, 64<<10)
@@ -117,7 +117,7 @@ func TestWatchOverrun(t *testing.T) {
 		}
 		break
 	}
-	for _, err := range w.Events(soon(t)) { // those that were not lost
+	for _, err := range w.Events(soon(t)) { // the events that were not lost
 		if err == nil {
 			heard++
 		}
@@ -155,10 +155,10 @@ func TestWatchEnds(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	tb.insert(many(1)...) // and it goes on with another context
+	tb.insert(many(1)...) // a later loop continues with another context
 	hear(t, w, 1)
 	go func() { _ = w.Close() }()
-	for range 2 { // while it goes on, and before it begins
+	for range 2 { // Close in a loop, and before a loop
 		for _, err := range w.Events(t.Context()) {
 			if !errors.Is(err, os.ErrClosed) {
 				t.Error(err)

@@ -57,7 +57,7 @@ func TestDeleteRenamedWithItsNameTaken(t *testing.T) {
 	lab.node.link(p.HostName)
 }
 
-// A link that was renamed has its name again, and another's stays as it is.
+// Repair restores the name of a renamed link, and does not change other links.
 func TestRepairRestoresNames(t *testing.T) {
 	lab := newLab(t)
 	p := pair(newSpace(t), 1, "4", "6")

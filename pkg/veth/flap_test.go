@@ -105,7 +105,7 @@ func TestFlapWithEvictedNeighbor(t *testing.T) {
 	l := mustAdd(t, lab.conn, p)
 	lab.converse(inside, p)
 	e := lab.node.listen(lab.conn)
-	if events := e.heard(); len(events) > 0 {
+	if events := e.received(); len(events) > 0 {
 		t.Fatalf("events of a link that nothing changes: %+v", events)
 	}
 	lab.node.sysctl(evicts, "1")
@@ -115,7 +115,7 @@ func TestFlapWithEvictedNeighbor(t *testing.T) {
 	}
 	var damaged []int
 	lab.node.await("the event of the carrier", func() bool {
-		damaged = append(damaged, sum(e.heard()).Damaged...)
+		damaged = append(damaged, sum(e.received()).Damaged...)
 		return len(damaged) > 0
 	})
 	if damaged[0] != l.HostIndex {

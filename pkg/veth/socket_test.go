@@ -11,8 +11,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// The kernel goes on after a message that fails. The first one is reported, by
-// what it tried to do, and the answers to the others are there.
+// The kernel processes the messages after one that fails. exchange returns the first error
+// with what its message does, and stores the answers to the others.
 func TestBatchReportsTheFirstFailure(t *testing.T) {
 	w := newSpace(t).open()
 	ms := []*message{getByName("lo"), getByName("none1"), getByName("lo"), getByName("none2"), getByName("lo")}

@@ -17,21 +17,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ear collects what a Watcher says.
-type ear struct {
+// recorder collects the events of a Watcher.
+type recorder struct {
 	node   *space
 	events chan Event
 }
 
-func (s *space) listen(w *Conn) *ear {
+func (s *space) listen(w *Conn) *recorder {
 	s.t.Helper()
 	x, err := w.Watch()
 	s.must(err)
 	return s.run(x, func(Event) {})
 }
 
-func (s *space) run(x *Watcher, f func(Event)) *ear {
-	e := &ear{s, make(chan Event, 10000)}
+func (s *space) run(x *Watcher, f func(Event)) *recorder {
+	e := &recorder{s, make(chan Event, 10000)}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- x.Run(ctx, func(v Event) { f(v); e.events <- v }) }()
@@ -45,7 +45,7 @@ func (s *space) run(x *Watcher, f func(Event)) *ear {
 }
 
 // next waits for one event.
-func (e *ear) next() Event {
+func (e *recorder) next() Event {
 	e.node.t.Helper()
 	select {
 	case v := <-e.events:
@@ -56,9 +56,9 @@ func (e *ear) next() Event {
 	}
 }
 
-// heard returns what was said until now: until the word of an address that it gives
-// to lo and takes away, which makes two events and no others.
-func (e *ear) heard() []Event {
+// received returns the events until now. It adds an address to lo and deletes it, and waits for
+// these two events.
+func (e *recorder) received() []Event {
 	e.node.t.Helper()
 	a, err := netlink.ParseAddr("192.0.2.77/32")
 	e.node.must(err)
@@ -77,12 +77,12 @@ func (e *ear) heard() []Event {
 		all = append(all, v)
 	}
 	if given < 0 {
-		e.node.t.Fatalf("the address of lo was not told of: %+v", all)
+		e.node.t.Fatalf("no event of the address of lo: %+v", all)
 	}
 	return slices.Delete(all, given, given+1)
 }
 
-// sum is what events say together.
+// sum merges events.
 func sum(events []Event) (s Event) {
 	for _, e := range events {
 		s.Lost = s.Lost || e.Lost
@@ -98,14 +98,14 @@ func sum(events []Event) (s Event) {
 	return s
 }
 
-// busyNode is a node with an uplink, a container of ours, a link of somebody else
-// and one that the test may do with as it likes.
+// busyNode is a node with an uplink, a container, a link of another program, and a link that
+// tests change.
 type busyNode struct {
 	*lab
 	container *space
 	pair      Pair
 	index     int // interface index at the node
-	ear       *ear
+	ear       *recorder
 }
 
 func newBusyNode(t *testing.T) *busyNode {
@@ -328,12 +328,12 @@ func TestWatchHears(t *testing.T) {
 			if c.before != nil {
 				c.before(b)
 			}
-			b.ear.heard()
+			b.ear.received()
 			c.change(b)
 			if c.damaged {
 				c.want.Damaged = []int{b.index}
 			}
-			if got := sum(b.ear.heard()); !reflect.DeepEqual(got, c.want) {
+			if got := sum(b.ear.received()); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})
@@ -345,19 +345,19 @@ func TestWatchOfAContainersLife(t *testing.T) {
 	b := newBusyNode(t)
 	p := pair(newSpace(t), 6, "4", "6")
 	index := mustAdd(t, b.conn, p).HostIndex
-	if got := b.ear.heard(); len(got) != 0 {
+	if got := b.ear.received(); len(got) != 0 {
 		t.Errorf("Add: %+v", got)
 	}
 	if err := b.conn.Delete(p.hostLink()); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.ear.heard(); len(got) == 0 || !reflect.DeepEqual(sum(got), Event{Links: true, Damaged: []int{index}}) {
+	if got := b.ear.received(); len(got) == 0 || !reflect.DeepEqual(sum(got), Event{Links: true, Damaged: []int{index}}) {
 		t.Errorf("Delete: %+v", got)
 	}
 }
 
-// An address is told of when it can be used, and the kernel has found no duplicate.
-func TestWatchOfAnAddressToCome(t *testing.T) {
+// An address is reported when it is usable, after duplicate address detection.
+func TestWatchTentativeAddress(t *testing.T) {
 	b := newBusyNode(t)
 	a, err := netlink.ParseAddr("2001:db8::7/64")
 	b.node.must(err)
@@ -368,7 +368,7 @@ func TestWatchOfAnAddressToCome(t *testing.T) {
 	r, err := b.node.RouteGet(a.IP)
 	b.node.must(err)
 	if r[0].Type != unix.RTN_LOCAL {
-		t.Errorf("it was told of before it can be used: %v", r)
+		t.Errorf("it was reported before it is usable: %v", r)
 	}
 }
 
@@ -393,7 +393,7 @@ func TestWatchOfRouterAdvertisements(t *testing.T) {
 	if v := e.next(); !reflect.DeepEqual(v, Event{Addresses: true}) {
 		t.Errorf("the address: %+v", v)
 	}
-	e.heard()
+	e.received()
 	for len(told) > 0 {
 		<-told
 	}
@@ -401,7 +401,7 @@ func TestWatchOfRouterAdvertisements(t *testing.T) {
 		router.announcePrefix("r0", "2001:db8::")
 		node.await(fmt.Sprintf("the kernel's word of announcement %d", n), func() bool { return len(told) > n })
 	}
-	if got := e.heard(); len(got) != 0 {
+	if got := e.received(); len(got) != 0 {
 		t.Errorf("the same again: %+v", got)
 	}
 }
@@ -429,9 +429,9 @@ func (s *space) announcePrefix(device, prefix string) {
 	})
 }
 
-// Whoever hears that something was lost, and looks then, misses nothing that comes
-// after; and is told of the addresses that went unheard.
-func TestWatchSaysWhatItLost(t *testing.T) {
+// After lost notifications, an event reports the loss and the addresses that were removed,
+// and later changes are reported.
+func TestWatchLostNotifications(t *testing.T) {
 	b := newBusyNode(t)
 	later, err := netlink.ParseAddr("10.0.7.7/24")
 	b.node.must(err)
@@ -441,7 +441,7 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		up0 := b.node.link("up0")
-		for n := range 200 { // and nobody reads
+		for n := range 200 { // without a reader
 			b.node.must(b.node.LinkSetMTU(up0, 1400+n%2))
 		}
 		b.node.removeAddress("idle0", "192.0.2.1/24")
@@ -455,10 +455,10 @@ func TestWatchSaysWhatItLost(t *testing.T) {
 			got = e.next()
 		}
 		if want := addrs("192.0.2.1"); !slices.Equal(got.RemovedAddresses, want) {
-			t.Errorf("gone are %v, want %v", got.RemovedAddresses, want)
+			t.Errorf("removed addresses %v, want %v", got.RemovedAddresses, want)
 		}
 		if lost := buffer < watchBuffer; got.Lost != lost {
-			t.Errorf("with room for %d bytes: lost is %v", buffer, got.Lost)
+			t.Errorf("with a buffer of %d bytes: lost is %v", buffer, got.Lost)
 		} else if lost {
 			if v := e.next(); !reflect.DeepEqual(v, Event{Addresses: true}) {
 				t.Errorf("after the loss: %+v", v)
