@@ -10,8 +10,8 @@ import (
 )
 
 // NodeSide compares the node's ends of the links of records, the node's routes and
-// forwarding. It leaves out containers that no longer exist: both their link and their
-// network namespace are missing. DEL, GC or stale-attachment cleanup removes their
+// forwarding. It leaves out containers that no longer exist, whose link and network
+// namespace are both missing. DEL, GC or stale-attachment cleanup removes their
 // records.
 func NodeSide(links Links, records []store.Record) ([]Difference, error) {
 	var pairs []veth.Pair
@@ -21,22 +21,22 @@ func NodeSide(links Links, records []store.Record) ([]Difference, error) {
 		}
 	}
 	found, err := links.Compare(pairs)
-	lost := map[string]bool{}
+	noLink := map[string]bool{}
 	for _, d := range found {
 		if d.Kind == veth.KindInterface && d.Reason == masq.Missing {
-			lost[d.Identity] = true
+			noLink[d.Identity] = true
 		}
 	}
-	gone := map[string]bool{}
+	removed := map[string]bool{}
 	for _, p := range pairs {
-		if !lost[p.Identity] {
+		if !noLink[p.Identity] {
 			continue
 		}
 		if container, err := links.CompareContainer(p); err == nil && slices.ContainsFunc(container, isMissing) {
-			gone[p.Identity] = true
+			removed[p.Identity] = true
 		}
 	}
-	found = slices.DeleteFunc(found, func(d veth.Difference) bool { return d.Identity != "" && gone[d.Identity] })
+	found = slices.DeleteFunc(found, func(d veth.Difference) bool { return d.Identity != "" && removed[d.Identity] })
 	return ofLink(found), err
 }
 

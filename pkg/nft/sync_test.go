@@ -212,7 +212,7 @@ func TestEdit(t *testing.T) {
 	if _, err := c.SyncStructure(desiredOf(a)); err != nil {
 		t.Fatal(err)
 	}
-	e := ruleset.Live(attachment("b", masq.Default(), "10.88.0.6"), ruleset.Owned)
+	e := ruleset.Live(attachment("b", masq.Default(), "10.88.0.6"), ruleset.OwnsAll)
 	slices.SortFunc(e, func(a, b ruleset.LiveElement) int { return strings.Compare(b.Goto, a.Goto) }) // the verdict first
 	if _, err := c.Edit(e, nil, 0); err != nil {
 		t.Fatal(err)

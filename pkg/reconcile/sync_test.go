@@ -63,7 +63,7 @@ func (s syncTest) repairs() (n int) {
 
 // has reports whether the kernel has the elements of a record.
 func (s syncTest) has(r store.Record) bool {
-	for _, e := range ruleset.Live(r.Attachment, ruleset.Owned) {
+	for _, e := range ruleset.Live(r.Attachment, ruleset.OwnsAll) {
 		if _, ok := s.k.elements[elementKey{e.Set, e.Key}]; !ok {
 			return false
 		}
@@ -75,13 +75,13 @@ func (s syncTest) has(r store.Record) bool {
 // the directory yet.
 func (s syncTest) add(r store.Record, late bool) {
 	s.record(pending(r), late)
-	s.k.edit("masq", ruleset.Live(r.Attachment, ruleset.Owned), nil)
+	s.k.edit("masq", ruleset.Live(r.Attachment, ruleset.OwnsAll), nil)
 	s.record(r, late)
 }
 
 func (s syncTest) del(r store.Record, late bool) {
 	s.record(pending(r), late)
-	s.k.edit("masq", nil, ruleset.Live(r.Attachment, ruleset.Owned))
+	s.k.edit("masq", nil, ruleset.Live(r.Attachment, ruleset.OwnsAll))
 	if late {
 		s.l.deps.Records.removeLater(s.t, r)
 	} else {
@@ -127,7 +127,7 @@ func TestAddAndDelAreExplained(t *testing.T) {
 					c.del(r, late)
 				} else { // a DEL that has not ended
 					c.record(pending(r), late)
-					c.k.edit("masq", nil, ruleset.Live(r.Attachment, ruleset.Owned))
+					c.k.edit("masq", nil, ruleset.Live(r.Attachment, ruleset.OwnsAll))
 				}
 				if n := c.sync(); n != 0 || c.has(r) {
 					t.Fatalf("DEL: %d repairs, still there %t", n, c.has(r))
@@ -143,7 +143,7 @@ func TestAddAndDelAreExplained(t *testing.T) {
 			// For comparison: the change of another program is repaired by one transaction, and
 			// only the flows of its attachment are deleted.
 			c.k.deleted()
-			c.k.edit("nft", nil, ruleset.Live(numbered(7).Attachment, ruleset.Owned)[:1])
+			c.k.edit("nft", nil, ruleset.Live(numbered(7).Attachment, ruleset.OwnsAll)[:1])
 			n := c.sync()
 			if flows, _ := c.k.deleted(); n != 1 || !c.has(numbered(7)) || c.k.edits != 1 || !slices.Equal(flows, []string{"10.88.0.7"}) {
 				t.Errorf("%d repairs by %d transactions, flows of %q", n, c.k.edits, flows)
@@ -159,7 +159,7 @@ func TestAddAndDelAreExplained(t *testing.T) {
 func TestUnexpectedElements(t *testing.T) {
 	c := newSyncTest(t, 3)
 	r := numbered(500)
-	elements := ruleset.Live(r.Attachment, ruleset.Owned)
+	elements := ruleset.Live(r.Attachment, ruleset.OwnsAll)
 	for _, x := range []struct {
 		name  string
 		setup func()
@@ -201,7 +201,7 @@ func TestUnexpectedElements(t *testing.T) {
 	c.k.beforeEdit = func() {
 		c.k.beforeEdit = nil
 		c.record(next, false)
-		c.k.edit("masq", ruleset.Live(next.Attachment, ruleset.Owned), nil)
+		c.k.edit("masq", ruleset.Live(next.Attachment, ruleset.OwnsAll), nil)
 	}
 	c.k.edit("nft", elements, nil)
 	c.sync()
@@ -218,7 +218,7 @@ func TestTwoClaims(t *testing.T) {
 	second.Addresses = numbered(0).Addresses
 	holder := func() string { return c.k.elements[elementKey{"policy4", "10.88.0.0"}].Comment }
 	c.record(pending(second), false)
-	c.k.edit("masq", ruleset.Live(second.Attachment, ruleset.Owned), ruleset.Live(numbered(0).Attachment, ruleset.Owned))
+	c.k.edit("masq", ruleset.Live(second.Attachment, ruleset.OwnsAll), ruleset.Live(numbered(0).Attachment, ruleset.OwnsAll))
 	if c.sync(); holder() != second.Identity() {
 		t.Errorf("%s has it while the later is added", holder())
 	}
@@ -249,7 +249,7 @@ func TestUntranslatedFlows(t *testing.T) {
 			c.k.transaction(nft.Transaction{Process: "iptables"})
 		}, 3},
 		{"a deleted element that an ADD restores", func(c syncTest) {
-			e := ruleset.Live(numbered(1).Attachment, ruleset.Owned)
+			e := ruleset.Live(numbered(1).Attachment, ruleset.OwnsAll)
 			c.k.edit("nft", nil, e)
 			c.k.edit("masq", e, nil)
 		}, 1},

@@ -134,7 +134,7 @@ func (l *Loop) takeRecordChanges(w *work) {
 			if r == nil || first {
 				continue
 			}
-			for _, e := range l.elementsOf(r, ruleset.Owned) {
+			for _, e := range l.elementsOf(r, ruleset.OwnsAll) {
 				w.recordElements[elementKey{e.Set, e.Key}] = true
 			}
 		}

@@ -21,7 +21,8 @@ type Losses struct {
 	Full bool `json:"full,omitempty"`
 }
 
-// Shares of the conntrack table in use from which Problems returns a warning or an error.
+// conntrackWarning and ConntrackCritical are the shares of the conntrack table in use from
+// which Problems returns a warning and an error.
 const (
 	conntrackWarning  = 0.8
 	ConntrackCritical = 0.9
@@ -79,8 +80,8 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 	return all
 }
 
-// Earlier describes losses since the network namespace was created that are not recent. It
-// returns "" if there are none.
+// Earlier describes the losses since the network namespace was created, except the kinds of
+// losses that l has: these are recent. It returns "" if there are none.
 func (c *ConntrackUse) Earlier(l Losses) string {
 	since := portpool.LossesOf([]conntrack.Statistics{{InsertFailed: c.InsertFailed, ChainTooLong: c.ChainTooLong, Drop: c.Drop, EarlyDrop: c.EarlyDrop}})
 	var out []string

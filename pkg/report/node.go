@@ -78,7 +78,8 @@ type Table struct {
 	// Owner is another program that owns the table, or empty. OwnerRemedy is what to do.
 	Owner       string `json:"owner,omitempty"`
 	OwnerRemedy string `json:"-"`
-	// Unrecorded is the number of attachments with rules if the table is not needed.
+	// Unrecorded is the number of attachments that have rules in the table, if no record
+	// needs the table.
 	Unrecorded int `json:"unrecorded,omitempty"`
 }
 

@@ -195,12 +195,12 @@ func (p Ports) WriteText(w io.Writer, s Style) error {
 	if err := writeTable(w, s, PortColumns(), p.Groups); err != nil {
 		return err
 	}
-	gap := "\n"
+	separator := "\n"
 	for _, text := range p.Remarks() {
-		if _, err := fmt.Fprintf(w, "%s%s\n", gap, text); err != nil {
+		if _, err := fmt.Fprintf(w, "%s%s\n", separator, text); err != nil {
 			return err
 		}
-		gap = ""
+		separator = ""
 	}
 	return nil
 }

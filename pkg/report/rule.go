@@ -45,10 +45,10 @@ func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Difference) []R
 			wrong[key{x.Parent, x.Object}] = true
 		}
 	}
-	spare := map[key]ruleset.Rule{}
+	pendingRules := map[key]ruleset.Rule{}
 	for _, c := range d.Pending.Chains {
 		for _, r := range c.Rules {
-			spare[key{c.Name, r.ID}] = r
+			pendingRules[key{c.Name, r.ID}] = r
 		}
 	}
 	have := map[string][]nft.CountedRule{} // by chain
@@ -81,7 +81,7 @@ func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Difference) []R
 		}
 		for _, k := range rest {
 			x := Rule{Chain: name, ID: k.ID, Why: "it is not part of the desired state"}
-			if r, ok := spare[key{name, k.ID}]; ok {
+			if r, ok := pendingRules[key{name, k.ID}]; ok {
 				x.Text, x.Why = r.Text, r.Why
 			}
 			x.found(k)

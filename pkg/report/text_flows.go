@@ -101,7 +101,8 @@ func detailColumns() []Column[Flow] {
 	}
 }
 
-// CompareFlows orders flows that are equal in a column.
+// CompareFlows orders flows that have equal values in the column by which they are sorted:
+// by source, destination, protocol and ID.
 func CompareFlows(a, b *Flow) int {
 	return cmp.Or(a.Original.compareSource(b.Original), a.Original.compareDestination(b.Original),
 		strings.Compare(a.Protocol, b.Protocol), cmp.Compare(a.ID, b.ID))

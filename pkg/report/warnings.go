@@ -154,7 +154,7 @@ func (n *Node) evaluateRecords(records []store.Record) {
 			if was, ok := holders[a]; ok {
 				n.Report(Problem{
 					SeverityWarning, KindClaimedTwice, a.String(),
-					fmt.Sprintf("two attachments have it, %s and %s; the later one, %[2]s, receives its traffic", CleanText(OwnerOf(was.Attachment).Pod()), pod),
+					fmt.Sprintf("belongs to two attachments, %s and %s; the later one, %[2]s, receives its traffic", CleanText(OwnerOf(was.Attachment).Pod()), pod),
 					"recreate one of the two pods; use different subnets for different networks",
 				})
 			}

@@ -20,7 +20,7 @@ type builder struct {
 	clamps   map[int]bool           // in bytes, of policies that set a fixed MSS
 	objects  map[string]Object      // by name
 	live     map[string][]member    // by the set's name
-	elements []LiveElement          // filled by Live, and live by For
+	elements []LiveElement          // the result of Live; For fills live
 	put      func(set string, m member)
 }
 

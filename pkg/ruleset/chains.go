@@ -6,8 +6,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
-// These chains exist whatever the policies are. Rules that every packet meets are fewest,
-// then rules for every packet of an attachment, then rules for the first packet of a flow.
+// These chains exist whatever the policies are. The fewest rules apply to every packet, more
+// to every packet of an attachment, and most only to the first packet of a flow.
 
 // preroutingEarly comes before defragmentation (-400), the raw tables of other programs
 // (-300) and conntrack (-200). Otherwise fragments with a forged source could complete a

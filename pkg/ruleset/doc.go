@@ -7,16 +7,16 @@
 //
 //	prerouting-early  filter, -450     spoofed sources
 //	prerouting        filter, mangle   connections that helpers redirect; only with helpers
-//	prerouting-nat    nat, mangle      first packets of flows: conntrack helpers
+//	prerouting-nat    nat, mangle      first packets of flows: conntrack helpers, loopback addresses
 //	forward           filter, mangle   MSS clamp; packets that conntrack calls invalid
 //	postrouting       nat, srcnat - 1  source address -> policy chain -> translation
 //
 // # Names
 //
-// The function that parses a name stands beside the function that makes it: SetName and
+// The function that parses a name is next to the function that makes it: SetName and
 // ParseSetName, PolicyChain and ParsePolicyChain, HelperObject and Object.Helper, the keys
-// of elements and SubjectOf, the IDs of rules and RoleOf. Other packages do not take names
-// apart.
+// of elements and SubjectOf, the IDs of rules and RoleOf. Other packages use these
+// functions, and do not parse names themselves.
 //
 // # To debug
 //

@@ -42,7 +42,7 @@ func TestDuplicateAddress(t *testing.T) {
 				keys = append(keys, e.Key+"="+e.Comment)
 			}
 			if want, named := test.want[s.Name]; named && strings.Join(keys, " ") != want {
-				t.Errorf("%s: %q instead of %q", s.Name, keys, want)
+				t.Errorf("%s: %q, want %q", s.Name, keys, want)
 			}
 			if s.Name == "sources4" && len(keys) != 3 {
 				t.Errorf("%s: %q", s.Name, keys)

@@ -24,7 +24,7 @@ func (e Egress) Equal(o Egress) bool {
 }
 
 // NamedEgress returns the egress addresses that policies name and do not declare as routed
-// to the node, sorted. They are used while the node has them.
+// to the node, sorted. Flows use each of them only while the node has it.
 func NamedEgress(attachments []masq.Attachment, sources Sources) []netip.Addr {
 	var out []netip.Addr
 	seen := map[*masq.Policy]bool{}
@@ -64,7 +64,7 @@ func EgressOf(named []netip.Addr, has func(netip.Addr) (bool, error)) (Egress, e
 	return out, nil
 }
 
-// Of returns the addresses of a family that flows of a policy can leave with. The node has
+// Of returns the egress addresses of a family that flows of a policy can use: the node has
 // them, or the policy declares them as routed to the node.
 func (e Egress) Of(p masq.Policy, f masq.Family) []netip.Addr {
 	return slices.DeleteFunc(p.SNATAddressesOf(f), func(a netip.Addr) bool {
@@ -112,7 +112,7 @@ func FamiliesOf(attachments []masq.Attachment, sources Sources) map[string]map[m
 	return out
 }
 
-// Missing returns the addresses that a policy names and that its flows cannot leave with,
+// Missing returns the egress addresses that a policy names and that its flows cannot use,
 // IPv4 first. inUse has the families of the policy's sources.
 func (e Egress) Missing(p masq.Policy, inUse map[masq.Family]bool) []MissingEgress {
 	if p.EgressDirect {

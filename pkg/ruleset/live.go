@@ -16,8 +16,11 @@ type LiveElement struct {
 
 // Live returns the elements of an attachment in the order in which they are added. An
 // attachment without a policy has none. For returns the same elements for all attachments
-// together. Addresses for which owns returns false belong to a later attachment: Live
-// returns only the elements that name the link.
+// together.
+//
+// If two attachments have the same address, it belongs to the later one. owns reports
+// whether an address belongs to a. For other addresses of a, Live returns only the elements
+// whose keys contain the link.
 func Live(a masq.Attachment, owns func(netip.Addr) bool) []LiveElement {
 	if a.Policy == nil {
 		return nil
@@ -81,8 +84,8 @@ func (t Table) LiveSets() []string {
 	return names
 }
 
-// Owned is the argument of Live for an attachment that owns all its addresses.
-func Owned(netip.Addr) bool { return true }
+// OwnsAll is the function owns of Live for an attachment to which all its addresses belong.
+func OwnsAll(netip.Addr) bool { return true }
 
 // Skeleton returns the table without the elements of its live sets.
 func (t Table) Skeleton() Table {

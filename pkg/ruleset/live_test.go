@@ -34,7 +34,7 @@ func TestLive(t *testing.T) {
 			}
 		}
 	}
-	got := Live(a, Owned)
+	got := Live(a, OwnsAll)
 	if len(got) != len(want) {
 		t.Errorf("%d elements, not %d", len(got), len(want))
 	}

@@ -10,24 +10,24 @@ import (
 func (t Table) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table %s %s {\n", Family, Name)
-	gap := ""
+	separator := ""
 	for _, o := range t.Objects {
 		l3 := "inet"
 		if o.IPv4Only {
 			l3 = "ip"
 		}
-		fmt.Fprintf(&b, "%s\tct helper %s {\n\t\ttype %q protocol %s\n\t\tl3proto %s\n\t}\n", gap, o.Name, o.Kernel, o.Protocol, l3)
-		gap = "\n"
+		fmt.Fprintf(&b, "%s\tct helper %s {\n\t\ttype %q protocol %s\n\t\tl3proto %s\n\t}\n", separator, o.Name, o.Kernel, o.Protocol, l3)
+		separator = "\n"
 	}
 	for _, s := range t.Sets {
-		b.WriteString(gap)
+		b.WriteString(separator)
 		s.write(&b)
-		gap = "\n"
+		separator = "\n"
 	}
 	for _, c := range t.Chains {
-		b.WriteString(gap)
+		b.WriteString(separator)
 		c.write(&b)
-		gap = "\n"
+		separator = "\n"
 	}
 	b.WriteString("}\n")
 	return b.String()

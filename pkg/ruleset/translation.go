@@ -30,8 +30,8 @@ func (t target) statement(ports string) string {
 
 // egress returns the rules that translate to egress addresses. If the node has none of the
 // addresses of a family that the policy names, the family's flows are dropped. With
-// another address they would be taken for another client's, and untranslated they would
-// leak the container's address.
+// another address, peers would take them for flows of another client. Untranslated flows
+// would expose the container's address.
 func egress(p masq.Policy, have Egress) []Rule {
 	sides := []side{{targets: []target{{}}}}
 	if len(p.SNATAddresses) > 0 {

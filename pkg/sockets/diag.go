@@ -47,13 +47,17 @@ func List() ([]Socket, error) {
 
 func list(c *netlink.Conn) (out []Socket, err error) {
 	for _, q := range []struct {
+		name     string
 		protocol uint8
 		state    uint32
-	}{{unix.IPPROTO_TCP, tcpListen}, {unix.IPPROTO_UDP, tcpClose}} {
-		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			found, err := listOf(c, family, q.protocol, q.state)
+	}{{"TCP", unix.IPPROTO_TCP, tcpListen}, {"UDP", unix.IPPROTO_UDP, tcpClose}} {
+		for _, f := range []struct {
+			name  string
+			value uint8
+		}{{"IPv4", unix.AF_INET}, {"IPv6", unix.AF_INET6}} {
+			found, err := listOf(c, f.value, q.protocol, q.state)
 			if err != nil {
-				return nil, fmt.Errorf("list sockets of family %d, protocol %d: %w", family, q.protocol, err)
+				return nil, fmt.Errorf("list the %s sockets of %s: %w", q.name, f.name, err)
 			}
 			out = append(out, found...)
 		}

@@ -21,7 +21,7 @@ import (
 // TestList: sockets that receive from any peer are listed with their addresses, others are
 // not.
 func TestList(t *testing.T) {
-	n := lone(t)
+	n := newNode(t)
 	any6, loopback := netip.IPv6Unspecified(), netip.MustParseAddr("127.0.0.1")
 	tcp := opened(t, n.Listen, netip.AddrPortFrom(any6, 700))
 	opened(t, n.Listen, netip.AddrPortFrom(any6, 701))
@@ -54,7 +54,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-func lone(t *testing.T) *nstest.NS {
+func newNode(t *testing.T) *nstest.NS {
 	t.Helper()
 	n, err := nstest.New(t).Namespace("node")
 	if err != nil {
