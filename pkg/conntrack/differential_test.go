@@ -174,7 +174,7 @@ func TestSameAsConntrackOnOtherProtocols(t *testing.T) {
 			if ports := !kernel(t, 6, 17); proto == unix.IPPROTO_DCCP && (f.Original.DstPort == 2222) != ports {
 				t.Errorf("dccp: %s", f.Original)
 			}
-			// Of the first packet newer kernels make "closed", older ones "cookie_wait".
+			// After the first packet the state is "closed" in newer kernels, "cookie_wait" in older.
 			if f.Has(HasState) != (proto == unix.IPPROTO_SCTP) && proto != unix.IPPROTO_DCCP {
 				t.Errorf("%s is %q", protoName(proto), f.StateName())
 			}
@@ -191,7 +191,7 @@ func otherProtocols() map[uint8][]byte {
 	ports := []byte{1111 >> 8, 1111 & 0xff, 2222 >> 8, 2222 & 0xff}
 	// A request: header of 24 bytes, X set, a sequence number of 48 bits, a service code.
 	dccp := append(slices.Clone(ports), 6, 0, 0, 0, 0<<1|1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
-	// INIT: tag 0, a chunk of 20 bytes with another tag, and a checksum of its own.
+	// INIT: tag 0, a chunk of 20 bytes with another tag, and a separate checksum.
 	sctp := append(slices.Clone(ports), 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 7, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1)
 	binary.LittleEndian.PutUint32(sctp[8:], crc32.Checksum(sctp, crc32.MakeTable(crc32.Castagnoli)))
 	return map[uint8][]byte{

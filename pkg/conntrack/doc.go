@@ -15,7 +15,7 @@
 // # Flows
 //
 // A Flow is one entry of the table. Its original Tuple has the addresses and ports of its
-// first packet, its reply Tuple those of replies. If the source is translated, the
+// first packet, its reply Tuple the addresses and ports of replies. If the source is translated, the
 // destination of the reply tuple is the egress address and port. Status has the kernel's
 // decisions. Fields says which optional fields the kernel sent: counters and times require
 // net.netfilter.nf_conntrack_acct and nf_conntrack_timestamp, and flows that began after

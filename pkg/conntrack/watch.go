@@ -66,6 +66,6 @@ func (w *Watcher) Events(ctx context.Context) iter.Seq2[*Event, error] {
 	}
 }
 
-// Lost returns the number of events that did not fit the buffer since the Watcher was
+// Lost returns the number of events that exceeded the buffer since the Watcher was
 // opened (SK_MEMINFO_DROPS). It wraps.
 func (w *Watcher) Lost() (uint32, error) { return w.events.Lost() }

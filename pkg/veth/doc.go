@@ -18,7 +18,7 @@
 //
 // Forwarding is enabled for packets that enter by the link and by the uplinks:
 // net.ipv4.conf.*.forwarding, and force_forwarding for IPv6. Linux before 6.17 does not
-// have the latter; there net.ipv6.conf.all.forwarding is enabled, with accept_ra=2 on
+// have force_forwarding; there net.ipv6.conf.all.forwarding is enabled, with accept_ra=2 on
 // uplinks that accept router advertisements. These settings stay when a link is deleted.
 // [Conn.RepairForwarding] enables forwarding again if another program disabled it, and on a
 // new uplink; [Conn.Watch] reports when to call it.

@@ -39,7 +39,7 @@ func (c *Conn) waitUntilReady(container *socket, p Pair, l Link, index int) erro
 	}
 }
 
-// pending returns what is not ready, in words, or "".
+// pending describes what is not ready, or returns "".
 func (c *Conn) pending(container *socket, p Pair, l Link, index int) (string, error) {
 	end := getByIndex(index)
 	var local []*message

@@ -111,7 +111,7 @@ func (c *Conn) repairEnds(ends []end) (repaired, left []Difference, err error) {
 	return repaired, append(stays, left...), errors.Join(errs...)
 }
 
-// refresh reads ends again, and omits those that no longer exist.
+// refresh reads ends again, and omits deleted ones.
 func (c *Conn) refresh(ends []end) ([]end, error) {
 	var indexes []int
 	for _, e := range ends {

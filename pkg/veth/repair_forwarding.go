@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RepairForwarding enables forwarding as [Conn.Add] does: of the uplinks, and of
+// RepairForwarding enables forwarding as [Conn.Add] does, on the uplinks and on
 // the host's ends for which selected returns true. It disables nothing. It returns the
 // settings that it has made as sysctl(8) writes them, such as
 // "net.ipv4.conf.eth0.forwarding=1", also with an error.

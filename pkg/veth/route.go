@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// route is a route as it is sent to the kernel and received from it.
+// route is a route in a netlink message, sent or received.
 type route struct {
 	dst      netip.Prefix
 	gw       netip.Addr // invalid for a route without a gateway
 	index    int
 	protocol uint8
-	// Table 0 is main. A priority, mtu or advMSS of 0 is the kernel's default. The scope is
-	// of an IPv4 route through a gateway.
+	// Table 0 is main. A priority, mtu or advMSS of 0 is the kernel's default. The scope
+	// belongs to an IPv4 route through a gateway.
 	table, priority, mtu, advMSS uint32
 	scope                        uint8
 }
@@ -102,7 +102,7 @@ func (v route) addRoute(where string, flags int) *message {
 // path is the kernel's route for one destination.
 type path struct {
 	kind  uint8 // RTN_UNICAST, RTN_LOCAL, ...
-	index int   // of the interface
+	index int   // index of the interface
 	mtu   int   // a metric of the route; 0 for none
 	bits  int   // prefix length of the route
 }

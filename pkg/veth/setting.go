@@ -41,8 +41,8 @@ func (s setting) write() error {
 	return nil
 }
 
-// apply writes settings in a namespace. /proc/sys/net is that of the thread which opens a
-// file there.
+// apply writes settings in a namespace. /proc/sys/net shows the namespace of the thread
+// that opens a file there.
 func (n namespace) apply(settings []setting) error {
 	if len(settings) == 0 {
 		return nil

@@ -56,8 +56,8 @@ type Watcher struct {
 	observed observed
 }
 
-// watchBuffer is the size in bytes of the buffer for unread notifications. It holds those of
-// some thousand links that are deleted at once.
+// watchBuffer is the size in bytes of the buffer for unread notifications. It is large
+// enough for some thousand links that are deleted at once.
 const watchBuffer = 8 << 20
 
 // watchGroups are the multicast groups of rtnetlink that a Watcher joins.

@@ -236,8 +236,8 @@ func (n *node) addRules(rec *store.Record, c conflicts) error {
 	return failed(codeRules, "cannot make the rules", err)
 }
 
-// allWith returns the ready attachments, with rec last: of several with the same address,
-// the last gets it.
+// allWith returns the ready attachments, with rec last: if several have the same address,
+// the last one gets it.
 func (n *node) allWith(rec *store.Record, c conflicts) ([]masq.Attachment, error) {
 	others, err := n.attachments()
 	if err == nil && slices.ContainsFunc(others, func(o masq.Attachment) bool { return o.Key != rec.Key && shareAddress(o, rec.Attachment) }) {

@@ -16,8 +16,8 @@ type leaseFilter struct {
 }
 
 // mayRelease reports whether a lease belongs to an attachment of this node that the runtime
-// does not list. Leases of old host-local versions have no interface: then all attachments
-// of the container are compared.
+// does not list. Leases of old host-local versions have no interface: they are compared
+// with all attachments of the container.
 func (o leaseFilter) mayRelease(containerID, ifname string) bool {
 	if ifname != "" {
 		k := masq.Key{Network: o.network, ContainerID: containerID, Interface: ifname}

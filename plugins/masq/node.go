@@ -56,8 +56,8 @@ func (n *node) close() {
 }
 
 // attachments returns the ready attachments. It omits attachments that other processes are
-// adding or removing, and attachments with unreadable records. Rules of the latter stay in
-// the kernel, unless the whole table is made again.
+// adding or removing, and attachments with unreadable records. Rules of unreadable records
+// stay in the kernel, unless the whole table is made again.
 func (n *node) attachments() ([]masq.Attachment, error) {
 	records, err := n.records.All()
 	unreadable := store.ReadErrors(err)
@@ -216,7 +216,7 @@ func (n *node) removeRules(rec store.Record) error {
 }
 
 // restoreRoutes makes the node's routes to addresses of rec lead to the links of successors
-// again. The last successor is the one that was made last.
+// again. Successors are in the order in which they were added.
 func (n *node) restoreRoutes(rec store.Record, successors []store.Record) {
 	for _, s := range successors {
 		if s.Chained {
