@@ -31,9 +31,9 @@ func newCommand(env []string, stderr io.Writer, start func(context.Context, *dae
 	c := &cobra.Command{
 		Use:   "masqd",
 		Short: "Keeps a node's masquerade rules in the kernel",
-		Long: `Watches the records of attachments, and nftables in the network namespace that it
-runs in, and restores what other programs remove. Needs CAP_NET_ADMIN, and nothing
-else. When it ends, the rules stay.
+		Long: `Watches the records of attachments and the nftables rules of its network namespace,
+and restores the rules that other programs remove. Needs CAP_NET_ADMIN, and no other
+capability. When it ends, the rules stay.
 
 Each flag can be given in the environment too: MASQD_STATE_DIR for --state-dir.
 A flag on the command line overrides the environment.`,
@@ -73,15 +73,15 @@ A flag on the command line overrides the environment.`,
 	f.StringVar(&logFormat, "log-format", "text", "text or json")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	o.Resync = 60 * time.Second
-	f.Var((*interval)(&o.Resync), "resync-interval", "time between two comparisons of the kernel with the records without an event; a number without a unit is in seconds")
-	f.DurationVar(&o.Grace, "sweep-grace", 2*time.Minute, "how long a container must be gone before its rules are removed")
-	f.IntVar(&o.AttachmentMetrics, "attachment-metrics", 0, "how many attachments have metrics of their flows: those with the most flows")
-	f.StringVar(&o.NATLog, "nat-log", "", "directory of the NAT log: which pod was behind which address and port; empty for none")
+	f.Var((*interval)(&o.Resync), "resync-interval", "time between two resyncs, which compare the kernel with all records even if no event has come; a number without a unit is in seconds")
+	f.DurationVar(&o.CleanupGrace, "cleanup-grace", 2*time.Minute, "how long a container must be gone before its rules are removed as stale")
+	f.IntVar(&o.AttachmentMetrics, "attachment-metrics", 0, "number of attachments with metrics of their flows: the attachments with the most flows; 0 for none")
+	f.StringVar(&o.NATLog, "nat-log", "", "directory of the NAT log, which records the pod behind each translated address and port; empty for none")
 	o.NATLogOptions.MaxTotalBytes = 1 << 30
 	f.Var((*bytesize.Size)(&o.NATLogOptions.MaxTotalBytes), "nat-log-size", "maximum size of the NAT log on disk, such as 500Mi or 10Gi; the oldest records are deleted first")
 	f.DurationVar(&o.NATLogOptions.MaxAge, "nat-log-age", 0, "how long the NAT log keeps a record; 0 for no limit")
 	o.NATLogDirect = flowlog.DirectOptedOut
-	f.Var(&o.NATLogDirect, "nat-log-direct", "untranslated flows of attachments that are logged: opted-out (of pods with the annotation egress), all or none")
+	f.Var(&o.NATLogDirect, "nat-log-direct", "which untranslated flows of attachments the NAT log has: opted-out (those of pods with the annotation egress), all or none")
 	f.Var((*collector)(&o.Collector), "nat-log-ipfix", "IPFIX collector that receives the NAT log, over UDP, or over TCP with /tcp after the port; empty for none")
 	f.BoolVar(&o.Profile, "pprof", false, "serve /debug/pprof too")
 	overrides = legacyFlags(f)

@@ -263,8 +263,8 @@ func (l *Leases) Collect(isUnused func(containerID, ifname string) bool) error {
 	return errors.Join(errs...)
 }
 
-// heldBy returns the addresses heldBy an attachment, and the addresses that host-local before 0.7
-// leased to its container, possibly for another interface.
+// heldBy returns the addresses of an attachment, and the addresses that host-local before
+// 0.7 leased to its container, possibly for another interface.
 func (l *Leases) heldBy(h holder) (held, old []netip.Addr, err error) {
 	all, err := l.dir.leases()
 	for a, got := range all {

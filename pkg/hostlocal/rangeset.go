@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// rangeSet is a range rangeSet: ranges of one family. An attachment gets one address of each rangeSet.
+// rangeSet is a range set: ranges of one family. An attachment gets one address of each set.
 type rangeSet struct {
 	key    string      // in the configuration
 	ranges []addrRange // at least one

@@ -33,7 +33,7 @@ type LegacyFlag struct {
 // and init of glog, which the two programs register. The DaemonSet of GKE sets masq-chain
 // and, on request, nomasq-all-reserved-ranges.
 func LegacyFlags() []LegacyFlag {
-	const log = "ip-masq-agent's: "
+	const log = "in ip-masq-agent: "
 	const stderr = "logs go to stderr; collect them from there"
 	return []LegacyFlag{
 		{

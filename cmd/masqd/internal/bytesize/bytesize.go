@@ -1,5 +1,5 @@
-// Package bytesize is the value of a flag that is a number of bytes: 1073741824, or with a
-// unit as Kubernetes writes quantities, such as 1Gi, 1.5G and 500Mi.
+// Package bytesize parses and prints the value of a flag that is a number of bytes, such as
+// 1073741824. The number can have a unit of Kubernetes quantities: 1Gi, 1.5G or 500Mi.
 package bytesize
 
 import (

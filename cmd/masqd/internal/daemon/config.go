@@ -15,17 +15,17 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nodeconf"
 )
 
-// Config is the command line of masqd.
+// Config has the settings of the command line of masqd.
 type Config struct {
 	StateDir string
 	// ConfigFiles is a file, or a pattern of files, with the node's configuration.
 	ConfigFiles string
-	// Sources replaces the files' sourceCIDRs; empty: the files' list applies.
+	// Sources overrides the files' sourceCIDRs; empty: the files' list applies.
 	Sources []netip.Prefix
 	// Overrides are the given flags of ip-masq-agent, which override the files.
 	Overrides []Override
-	// Listen are the addresses of all paths, and HealthListen of health and readiness
-	// alone; empty: none.
+	// Listen are the addresses that serve all paths. HealthListen is an address that serves
+	// only /healthz and /readyz. Empty: none.
 	Listen       []string
 	HealthListen string
 	// WebConfig is the web configuration of the TCP addresses of Listen; empty: none.
@@ -35,9 +35,9 @@ type Config struct {
 	// files.
 	Resync      time.Duration
 	ResyncGiven bool
-	// Grace is how long a container must be gone before its attachment is removed.
-	Grace time.Duration
-	// AttachmentMetrics is how many attachments have series of their flows.
+	// CleanupGrace is how long a container must be gone before its attachment is removed.
+	CleanupGrace time.Duration
+	// AttachmentMetrics is how many attachments have metrics of their flows.
 	AttachmentMetrics int
 	// NATLog is the directory of the NAT log; empty: none.
 	NATLog        string
@@ -68,8 +68,8 @@ func (c *Config) Validate() error {
 	if c.Resync < time.Second {
 		fail("--resync-interval %s is below 1s; give 1s or more", c.Resync)
 	}
-	if c.Grace < 0 {
-		fail("--sweep-grace %s is below 0; give a duration such as 2m", c.Grace)
+	if c.CleanupGrace < 0 {
+		fail("--cleanup-grace %s is below 0; give a duration such as 2m", c.CleanupGrace)
 	}
 	if c.AttachmentMetrics < 0 {
 		fail("--attachment-metrics %d is below 0; give a number of attachments, or 0 for none", c.AttachmentMetrics)

@@ -39,7 +39,7 @@ type configuration struct {
 	state reconcile.NodeConfig
 }
 
-// openConfiguration returns a configuration that nothing was read of.
+// openConfiguration returns a configuration. Its files are not read yet.
 func openConfiguration(c *Config, records *store.Records, log *slog.Logger, faultChanged func(string)) (*configuration, error) {
 	previous, err := records.Node()
 	if err != nil {
@@ -119,7 +119,7 @@ func (c *configuration) read() (changed bool) {
 	return true
 }
 
-// reject notes the fault of files that cannot be used.
+// reject stores and logs the fault of files that cannot be used.
 func (c *configuration) reject(err error) {
 	neverRead := c.state.Read.IsZero()
 	if neverRead && c.state.Policy == nil {

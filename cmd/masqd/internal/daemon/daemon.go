@@ -15,7 +15,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// Daemon is the parts of masqd, which tasks share.
+// Daemon has the parts of masqd that its tasks share.
 type Daemon struct {
 	cfg     *Config
 	log     *slog.Logger

@@ -5,8 +5,8 @@
 // changes the kernel: package reconcile. The other tasks watch the kernel, the records and
 // the configuration, and request syncs; or they serve metrics, readiness and the NAT log.
 //
-// When the daemon ends, the rules stay. It needs CAP_NET_ADMIN only, and makes no system
-// call while nothing happens.
+// When the daemon ends, the rules stay. It needs no capability except
+// CAP_NET_ADMIN, and makes no system call while nothing happens.
 //
 // To debug: masqd --log-level debug, --pprof, GET /readyz, and `masq-cni inspect drift`.
 package daemon

@@ -101,7 +101,7 @@ func (d *Daemon) openLoop(context.Context) error {
 		ReloadConfiguration: func() { d.conf.read() },
 		CPUTime:             processorTime,
 		ResyncInterval:      d.cfg.Resync,
-		CleanupGrace:        d.cfg.Grace,
+		CleanupGrace:        d.cfg.CleanupGrace,
 		Log:                 d.log,
 	}
 	if d.conf.previous != nil {

@@ -14,7 +14,7 @@ import (
 // readiness is the answer of /readyz.
 type readiness struct {
 	Ready bool `json:"ready"`
-	// Reasons are why masqd is not ready, or what needs attention.
+	// Reasons say why masqd is not ready, and what needs attention.
 	Reasons []string `json:"reasons"`
 	// Losses are recent losses, which masq-cni inspect cannot know.
 	Losses report.Losses `json:"losses,omitzero"`

@@ -16,9 +16,9 @@ const (
 	reserved = 32
 )
 
-// Connections returns the limit of connections for each of a number of addresses, so that
-// repairs find free descriptors whatever clients do. Call it after the process has opened
-// the files that it keeps open.
+// Connections returns how many connections each of several addresses may have. The limit
+// leaves file descriptors for repairs, whatever clients do. Call it after the process has
+// opened the files that it keeps open.
 func Connections(addresses int) int {
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {

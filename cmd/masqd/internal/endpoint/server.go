@@ -35,7 +35,7 @@ const (
 	maxStreams = 4
 )
 
-// Options are what a Server serves, and how.
+// Options are the content and the settings of a Server.
 type Options struct {
 	Registry prometheus.Gatherer
 	// Readiness returns the answer of /readyz, which is encoded as JSON, and whether its status
