@@ -53,16 +53,16 @@ func TestWhoFaults(t *testing.T) {
 // TestWhoNotFound checks the answer in an empty namespace: a sentence, or an empty list.
 func TestWhoNotFound(t *testing.T) {
 	for args, want := range map[string]string{
-		"192.0.2.2:4711": "no flow leaves as 192.0.2.2:4711 now; the table has 0 flows\n" +
+		"192.0.2.2:4711": "no flow leaves as 192.0.2.2:4711 now; the conntrack table has 0 flows\n" +
 			"note: 192.0.2.2 is neither an address of the node nor of an attachment\n",
-		"[::1]:4711/icmp": "no icmpv6 flow leaves as [::1]:4711 now; the table has 0 flows\n" +
+		"[::1]:4711/icmp": "no icmpv6 flow leaves as [::1]:4711 now; the conntrack table has 0 flows\n" +
 			"note: ::1 is neither an address of the node nor of an attachment\n",
-		"192.0.2.2:1/TCP --to 198.51.100.2":                   "no tcp flow leaves as 192.0.2.2:1 to 198.51.100.2 now; the table has 0 flows\n",
-		"192.0.2.2:1/tcp --to 198.51.100.2:443":               "no tcp flow leaves as 192.0.2.2:1 to 198.51.100.2:443 now; the table has 0 flows\n",
-		"192.0.2.2:1 --to 198.51.100.2:443":                   "no flow leaves as 192.0.2.2:1 to 198.51.100.2:443 now; the table has 0 flows\n",
-		"[2001:db8::2]:1 --to [2001:db8::3]:443":              "no flow leaves as [2001:db8::2]:1 to [2001:db8::3]:443 now; the table has 0 flows\n",
-		"192.0.2.2:1/icmp --to 198.51.100.2":                  "no icmp flow leaves as 192.0.2.2:1 to 198.51.100.2 now; the table has 0 flows\n",
-		"[2001:db8::2]:1/icmpv6 --to [2001:db8::3]":           "no icmpv6 flow leaves as [2001:db8::2]:1 to 2001:db8::3 now; the table has 0 flows\n",
+		"192.0.2.2:1/TCP --to 198.51.100.2":                   "no tcp flow leaves as 192.0.2.2:1 to 198.51.100.2 now; the conntrack table has 0 flows\n",
+		"192.0.2.2:1/tcp --to 198.51.100.2:443":               "no tcp flow leaves as 192.0.2.2:1 to 198.51.100.2:443 now; the conntrack table has 0 flows\n",
+		"192.0.2.2:1 --to 198.51.100.2:443":                   "no flow leaves as 192.0.2.2:1 to 198.51.100.2:443 now; the conntrack table has 0 flows\n",
+		"[2001:db8::2]:1 --to [2001:db8::3]:443":              "no flow leaves as [2001:db8::2]:1 to [2001:db8::3]:443 now; the conntrack table has 0 flows\n",
+		"192.0.2.2:1/icmp --to 198.51.100.2":                  "no icmp flow leaves as 192.0.2.2:1 to 198.51.100.2 now; the conntrack table has 0 flows\n",
+		"[2001:db8::2]:1/icmpv6 --to [2001:db8::3]":           "no icmpv6 flow leaves as [2001:db8::2]:1 to 2001:db8::3 now; the conntrack table has 0 flows\n",
 		"192.0.2.2:1/50 --to 198.51.100.2":                    "no 50 flow leaves as",
 		"192.0.2.2:1 -o wide":                                 "no flow leaves as",
 		"192.0.2.2:1 -o json":                                 "[]\n",

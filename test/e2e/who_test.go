@@ -81,7 +81,7 @@ func TestWhoSamePort(t *testing.T) {
 				}
 			}
 			out, exit := w.whoText(from.String())
-			want := "note: " + from.Addr().String() + " is the node itself, on uplink\n"
+			want := "note: " + from.Addr().String() + " is an address of the node, on interface uplink; the flow is the node's own\n"
 			if p != nil {
 				want = "\nshop/" + p.runtime.Args[1][1] + " "
 			}
@@ -107,13 +107,13 @@ func TestWhoSamePort(t *testing.T) {
 			if flows, found := w.who(q...); found {
 				t.Errorf("%v is %+v", q, flows)
 			}
-			if out, exit := w.whoText(q...); exit != 1 || !strings.Contains(out, "flow leaves as ") || !strings.Contains(out, "; the table has ") {
+			if out, exit := w.whoText(q...); exit != 1 || !strings.Contains(out, "flow leaves as ") || !strings.Contains(out, "; the conntrack table has ") {
 				t.Errorf("%v: %d\n%s", q, exit, out)
 			}
 		}
 	}
 	out, _ := w.whoText(at(web.addr(w.V4.Node), port).String())
-	if want := "is the address of shop/web itself; its flows may leave with another address: masq-cni inspect flows --pod shop/web\n"; !strings.Contains(out, want) {
+	if want := "is the own address of shop/web, whose translated flows leave with another address; to list them: masq-cni inspect flows --pod shop/web\n"; !strings.Contains(out, want) {
 		t.Errorf("missing %q:\n%s", want, out)
 	}
 }

@@ -81,7 +81,11 @@ func (l *log) writeNotes(w io.Writer, q endpoint, answer *natlog.Answer) (err er
 	}
 	stamp := func(t time.Time) string { return t.Local().Format(time.RFC3339) }
 	if len(answer.Flows) == 0 {
-		line("no flow left as %s at %s, according to the log", q, stamp(l.from))
+		when := "at " + stamp(l.from)
+		if l.until.Sub(l.from) > time.Second {
+			when = "from " + stamp(l.from) + " to " + stamp(l.until)
+		}
+		line("no flow left as %s %s, according to the log", q, when)
 	}
 	for i := range answer.Flows {
 		if f := &answer.Flows[i]; f.Uncertain {

@@ -56,7 +56,7 @@ func (n *notes) write(w io.Writer) error {
 	for _, a := range n.unowned {
 		text := "unknown: no attachment and no interface of the node has the address now. It may belong to a pod of another plugin, or to a removed pod"
 		if name, ok := names[a]; ok {
-			text = "the node itself, on " + report.Clean(name)
+			text = "an address of the node, on interface " + report.Clean(name) + "; the flow is the node's own"
 		}
 		if _, err := fmt.Fprintf(w, "note: %s is %s\n", a, text); err != nil {
 			return err

@@ -168,7 +168,7 @@ func writeNotFound(c node.Conn, q endpoint, w io.Writer) error {
 	if q.toPort != 0 {
 		to = " to " + netip.AddrPortFrom(q.to, q.toPort).String()
 	}
-	if _, err := fmt.Fprintf(w, "no %s leaves as %s%s now; the table has %s\n", what, q, to, report.Plural(int(table.Entries), "flow")); err != nil {
+	if _, err := fmt.Fprintf(w, "no %s leaves as %s%s now; the conntrack table has %s\n", what, q, to, report.Plural(int(table.Entries), "flow")); err != nil {
 		return err
 	}
 	if _, err := os.Stat(natLogDir); err == nil {
@@ -188,7 +188,7 @@ func writeNotFound(c node.Conn, q endpoint, w io.Writer) error {
 func hintFor(s node.Snapshot, a netip.Addr) (string, error) {
 	if o := s.Owners.Find(a); o != nil {
 		pod := report.Clean(o.Pod())
-		return fmt.Sprintf("the address of %s itself; its flows may leave with another address: masq-cni inspect flows --pod %s", pod, pod), nil
+		return fmt.Sprintf("the own address of %s, whose translated flows leave with another address; to list them: masq-cni inspect flows --pod %s", pod, pod), nil
 	}
 	names, err := node.Holders(a)
 	if err != nil {
