@@ -28,8 +28,9 @@ const usage = `Runs masq-cni on the nodes of a cluster.
 Usage:
   kubectl masq [FLAGS] WORDS...
 
-WORDS are commands and flags of masq-cni. If they name a pod, its node answers. If they
-name an address, the node with the address answers, or otherwise all nodes:
+WORDS are commands and flags of masq-cni. If they name a pod, masq-cni runs on the pod's
+node. If they name an address, it runs on the node that has the address, or on all nodes
+if no node has it:
 
   kubectl masq inspect pod shop/web
   kubectl masq inspect flows --pod shop/web --watch
@@ -37,20 +38,20 @@ name an address, the node with the address answers, or otherwise all nodes:
   kubectl masq inspect ports --node node-1
   kubectl masq inspect drift --all-nodes
 
-For other commands, all nodes answer. With -o json or yaml the answers of all nodes are
-one object with the names of the nodes as keys.
+Other commands run on all nodes. With -o json or yaml, their answers are one object
+with the names of the nodes as keys.
 
 Flags:
-      --node NAME              ask this node
-      --all-nodes              ask all nodes, for any command
+      --node NAME              run on this node
+      --all-nodes              run on all nodes, for any command
       --masq-namespace NAME    namespace of masq-cni's pods (default kube-system)
   -n, --namespace NAME         namespace of a pod that is given without namespace
       --version                version of this program
 
 and the flags that every command of kubectl has (kubectl options), such as --context.
 
-Exit code: the exit code of masq-cni. With several nodes the highest one, but for who and
-inspect pod 0 if one node found the answer. 2 if no node could be asked.
+Exit code: that of masq-cni. With several nodes it is the highest one; for who and inspect
+pod it is 0 if one node found the answer. 2: masq-cni could not run on any node.
 `
 
 func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }

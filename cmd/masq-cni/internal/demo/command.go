@@ -25,10 +25,10 @@ func Command() *cobra.Command {
 		Use:   "demo",
 		Short: "Shows what masquerading does, in a lab of network namespaces",
 		Long: `Makes a lab of network namespaces: a container, a node, a server, and an uplink of MTU
-212 whose router drops ICMP "fragmentation needed". Runs the plugin in the lab, and shows
-what works without masq-cni and with it, by what the server receives. It needs root, and
-no other programs. The lab has its own namespaces and records, so --netns and --state-dir
-are refused.
+212 whose router drops ICMP "fragmentation needed". Runs the plugin in the lab. The steps
+show what the server receives without masq-cni, and what it receives with masq-cni. The
+demo needs root, and no other programs. The lab has its own namespaces and records, so
+--netns and --state-dir are refused.
 
 Exit code 0: all steps succeeded; 1: a step failed.`,
 		Args: arity.None,
@@ -77,9 +77,9 @@ Exit code 0: all steps succeeded; 1: a step failed.`,
 		},
 	}
 	c.Flags().BoolVar(&opts.keep, "keep", false, "keep the lab, and print how to enter it")
-	c.Flags().BoolVar(&remove, "clean", false, "only remove the labs that were kept")
+	c.Flags().BoolVar(&remove, "clean", false, "remove the labs that were kept, and make no new one")
 	c.Flags().StringVarP(&output, "output", "o", "", "json: for a program")
-	c.Flags().StringVar(&opts.plugin, "plugin", "", "the `FILE` of the plugin (default: masq in the directory of this program, where the packages have it, or in /opt/cni/bin)")
+	c.Flags().StringVar(&opts.plugin, "plugin", "", "`FILE` of the plugin (default: masq in the directory of this program, where the packages install it, or in /opt/cni/bin)")
 	return c
 }
 

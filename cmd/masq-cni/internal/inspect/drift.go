@@ -22,8 +22,8 @@ func driftCommand(n *node.Node, f *flags) *cobra.Command {
 follows from the records and the node's policy. Compares the links of containers with
 what ADD made: both ends, addresses, routes, forwarding. CHECK makes the same comparison.
 
-An object that cannot be compared from here is listed with the reason, and is no drift.
-An example is a container whose network namespace this process may not enter.
+An object that could not be compared is listed with the reason, and does not count as
+drift: for example a container whose network namespace this process may not enter.
 
 Exit code 0: no drift; 1: drift; 2: the comparison failed.`,
 		Args: arity.None,

@@ -44,10 +44,10 @@ func (x *flowFilter) register(c *cobra.Command, n *node.Node) {
 	f.StringVar(&x.sport, "sport", "", "source port, before or after translation: a `PORT` or a range")
 	f.StringVar(&x.dst, "dst", "", "destination, before or after translation: an `ADDRESS|PREFIX`")
 	f.StringVar(&x.dport, "dport", "", "destination port, before or after translation: a `PORT` or a range")
-	f.StringVar(&x.state, "state", "", "`STATE`, as the column STATE shows it, such as established")
+	f.StringVar(&x.state, "state", "", "flows in this `STATE`, as the column STATE of -o wide shows it, such as established")
 	f.StringVar(&x.nat, "nat", "", "flows with translated source, with translated destination, or without translation: `snat|dnat|none`")
-	f.IntVar(&x.limit, "limit", 0, "show at most `N` flows (default: all; with --sort 1000)")
-	f.StringVar(&x.by, "sort", "", "sort by a `COLUMN`, also of -o wide, such as bytes, age or source")
+	f.IntVar(&x.limit, "limit", 0, "show at most `N` flows (default: all, or 1000 with --sort)")
+	f.StringVar(&x.by, "sort", "", "sort by this `COLUMN`, such as bytes, age or source; columns of -o wide are allowed too")
 	for name, words := range map[string][]string{"proto": report.Protocols(), "state": report.StateNames(), "nat": natValues, "sort": report.SortNames()} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	}

@@ -60,21 +60,21 @@ configuration in --conf-dir:
 
   --mode chain    inserts masq after the first plugin of the network that the runtime
                   uses, which is the first readable file by name. The rest of the file
-                  does not change. A file with a single plugin (.conf) is kept, and a
-                  list with both plugins is written that comes first by name.
+                  does not change. If the file has a single plugin (.conf), it is kept, and
+                  a list with both plugins is written; its name sorts before the file's.
   --mode network  writes a new network, whose links masq makes, with the pod
                   ranges of --pod-cidr, or of the Node that --node-name names.
 
 Files are replaced by rename, so a runtime and a running plugin never read half a file.
 Correct files are not changed, so the command can be run at any time.
 
-On a terminal it prints sentences. Elsewhere, with --log and with --watch, it writes log
-lines to standard error.
+On a terminal it prints sentences. If standard output is not a terminal, or with --log or
+--watch, it writes log lines to standard error.
 
 With --watch it keeps running, and restores its changes when another program removes
-them, for example when the plugin of the network writes its file again. When it ends,
-everything stays; masq-cni uninstall removes it. It has to run as root, if root owns the
-directories, and needs no capability.`,
+them, for example when the plugin of the network writes its file again. When it
+ends, plugin and configuration stay; masq-cni uninstall removes them. If root owns the
+directories, it has to run as root. It needs no capability.`,
 		Example: `  masq-cni install --ready-url ''
   masq-cni install --watch --mode network --node-name "$NODE_NAME"
   masq-cni install --plugin-config '{"nonMasqueradeCIDRs": ["10.0.0.0/8"]}'`,
@@ -97,19 +97,19 @@ directories, and needs no capability.`,
 	}
 	f := c.Flags()
 	f.BoolVar(&i.watch, "watch", false, "keep running, and restore what other programs remove")
-	f.BoolVar(&i.logs, "log", false, "write log lines on a terminal too")
+	f.BoolVar(&i.logs, "log", false, "write log lines even on a terminal")
 	f.StringVar(&i.mode, "mode", chainMode, "`chain|network`: insert masq after the first plugin of the existing network, or write a new network")
-	f.StringVar(&i.binDir, "bin-dir", cnidir.DefaultBinDir, "the `DIR` in which the runtime searches for plugins")
-	f.StringVar(&i.confDir, "conf-dir", cnidir.DefaultConfDir, "the `DIR` in which the runtime searches for networks")
-	f.StringVar(&i.program.Source, "plugin", "", "the `FILE` of the plugin (default: masq in the directory of this program, or where the packages have it)")
+	f.StringVar(&i.binDir, "bin-dir", cnidir.DefaultBinDir, "`DIR` in which the runtime searches for plugins")
+	f.StringVar(&i.confDir, "conf-dir", cnidir.DefaultConfDir, "`DIR` in which the runtime searches for network configurations")
+	f.StringVar(&i.program.Source, "plugin", "", "`FILE` of the plugin to copy (default: masq in the directory of this program, or where the packages install it)")
 	f.BoolVar(&i.program.Force, "force", false, "replace a newer plugin, or another program with the name masq")
-	f.StringVar(&i.readyURL, "ready-url", "http://127.0.0.1:9468/readyz", "wait until masqd is ready at this `URL`, or at unix: and the path of its socket; empty: do not wait")
+	f.StringVar(&i.readyURL, "ready-url", "http://127.0.0.1:9468/readyz", "wait until masqd is ready at this `URL`, or at unix:PATH of its socket; '' does not wait")
 	f.StringVar(&i.keys, "plugin-config", "", "more keys of masq's configuration: a JSON object, or a file with one (`JSON|FILE`)")
-	f.StringSliceVar(&i.podCIDRs, "pod-cidr", nil, "with --mode network, the pod range of the node, a `PREFIX`; separate several by commas")
+	f.StringSliceVar(&i.podCIDRs, "pod-cidr", nil, "with --mode network, the node's pod range, a `PREFIX`; separate several by commas")
 	f.StringVar(&i.nodeName, "node-name", "", "with --mode network, read the pod ranges of the Node `NAME` from the API server, with the pod's service account")
-	f.StringVar(&i.confName, "conf-name", "10-masq.conflist", "with --mode network, the `NAME` of the file; the runtime uses the first by name")
-	f.StringVar(&i.networkName, "network", "masq-cni", "with --mode network, the `NAME` of the network")
-	f.StringVar(&i.cniVersion, "cni-version", "1.0.0", "with --mode network, the `VERSION` of CNI; 1.1.0 has STATUS and GC, but containerd 1 and podman 4 refuse it")
+	f.StringVar(&i.confName, "conf-name", "10-masq.conflist", "with --mode network, `NAME` of the file; the runtime uses the file whose name sorts first")
+	f.StringVar(&i.networkName, "network", "masq-cni", "with --mode network, `NAME` of the network")
+	f.StringVar(&i.cniVersion, "cni-version", "1.0.0", "with --mode network, `VERSION` of CNI; 1.1.0 has STATUS and GC, but containerd 1 and podman 4 refuse it")
 	_ = c.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{chainMode, networkMode}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	return c
 }

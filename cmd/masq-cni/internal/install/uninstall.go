@@ -71,8 +71,8 @@ containers first.`,
 	f.StringVar(&u.binDir, "bin-dir", "", "remove the plugin from this `DIR`, unless it is another program")
 	f.StringVar(&u.confDir, "conf-dir", "", "remove masq from the networks in this `DIR`")
 	f.BoolVar(&u.force, "force", false, "remove the rules even of live attachments, or if --state-dir does not exist")
-	f.BoolVar(&u.keepRunning, "stay", false, "keep running afterwards, since a DaemonSet restarts a program that ends")
-	f.StringVar(&u.program.Source, "plugin", "", "remove the plugin also if it equals this `FILE`")
+	f.BoolVar(&u.keepRunning, "stay", false, "keep running afterwards, for a DaemonSet, which would restart the program")
+	f.StringVar(&u.program.Source, "plugin", "", "with --bin-dir, remove the plugin also if it cannot be run, but equals this `FILE`")
 	return c
 }
 

@@ -34,8 +34,8 @@ func (n *Node) StateDirMissing() bool {
 // the namespace before they run.
 func (n *Node) Flags(root *cobra.Command) {
 	f := root.PersistentFlags()
-	f.StringVar(&n.StateDir, "state-dir", store.DefaultDir, "the `DIR` of the plugin's records")
-	f.StringVar(&n.netns, "netns", "", "the network namespace of the node: its name as ip netns lists it, or a file, `NAME|PATH` (default: the present one)")
+	f.StringVar(&n.StateDir, "state-dir", store.DefaultDir, "`DIR` of the records of attachments")
+	f.StringVar(&n.netns, "netns", "", "`NAME|PATH` of the node's network namespace; NAME as ip netns lists it (default: the current one)")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		if n.StateDir == "" {
 			return errors.New("--state-dir is empty; give a directory, or leave the flag out")

@@ -35,11 +35,11 @@ It reads the kernel, with or without masqd, and changes nothing. Without a proto
 searches all protocols. For ICMP, PORT is the ID. Write an IPv6 address in brackets:
 [2001:db8::2]:4711.
 
---to names the server by its own address. With the server's port, or for ICMP with its
-address, who looks up the flow in conntrack zone 0; otherwise it reads the table, with
+--to is the server's own address. With address and port, or for ICMP the address alone,
+who looks up the flow, in conntrack zone 0 only. Otherwise it reads the whole table, with
 all zones.
 
---at searches the NAT log, which masqd writes with --nat-log, in place of the kernel.
+--at searches the NAT log, which masqd writes with --nat-log, and not the kernel.
 TIME is a point in time (2026-03-01T15:04:05Z, "2026-03-01 15:04", 15:04 today,
 1772377445 seconds since 1970, now), a day (2026-03-01), or a duration before now (10m).
 Connections to the HTTP endpoint of masqd, for example of Prometheus to another node,
@@ -59,7 +59,7 @@ the log.`,
 	}
 	c.Flags().StringVar(&to, "to", "", "the server: `ADDRESS[:PORT]`")
 	_ = c.RegisterFlagCompletionFunc("to", cobra.NoFileCompletions) // the flag exists
-	c.Flags().StringVar(&at, "at", "", "search the NAT log for this `TIME`, or for so long ago")
+	c.Flags().StringVar(&at, "at", "", "search the NAT log at this `TIME`: a time, a day, or a duration before now")
 	c.Flags().StringVar(&dir, "nat-log", natLogDir, "`DIRECTORY` of the NAT log")
 	_ = c.RegisterFlagCompletionFunc("at", cobra.NoFileCompletions) // the flag exists
 	scrapes.Flag(c)
