@@ -39,26 +39,27 @@
 // # Lost records
 //
 // Append never blocks on the network. Records wait in a queue of QueueBytes, also while the
-// collector is unreachable. Records that find the queue full are dropped and counted. A
-// natlog.Gap adds its lost records to that count. Options template 260 sends the count to the
-// collector: soon after it has changed, and with the next record if TemplateInterval has
-// passed (RFC 7011, 4.3, "Exporting Process Reliability Statistics"):
+// collector is unreachable. If the queue is full, a record is dropped and counted. A
+// natlog.Gap adds its lost records to that count. The collector receives the count in a
+// record of options template 260 (RFC 7011, 4.3, "Exporting Process Reliability
+// Statistics"). It is sent soon after the count has changed. It is also sent with the next
+// record if TemplateInterval has passed:
 //
 //	144   exportingProcessId             scope: time when the exporter was opened, in seconds
 //	42    exportedFlowRecordTotalCount   records sent since then
-//	166   notSentFlowTotalCount          records not sent since then
-//	152   flowStartMilliseconds          time of the first record that was not sent
-//	153   flowEndMilliseconds            time of the last one; both are 0 if all were sent
+//	166   notSentFlowTotalCount          records lost since then
+//	152   flowStartMilliseconds          time of the first lost record
+//	153   flowEndMilliseconds            time of the last lost record; both are 0 if none is
 //
 // notSentPacketTotalCount and notSentOctetTotalCount are omitted, because packets and bytes
 // of lost events are unknown.
 //
-// A collector detects records that are lost on the way by their sequence numbers. Over UDP
-// the exporter does not know whether records arrive. If the collector's host answers that the
-// port is closed, records wait until it is open again, and records that were sent in the last
-// 100 ms count as lost. If a TCP connection breaks, records that the collector's kernel had
-// not acknowledged count as lost. Records that a collector had received but not read when it
-// died are not counted.
+// A collector detects records that the network lost by the sequence numbers of messages. Over
+// UDP the exporter does not know whether records arrive. If the collector's host answers that
+// the port is closed, records wait until it is open again, and records that were sent in the
+// last 100 ms count as lost. If a TCP connection breaks, records that the collector's kernel
+// had not acknowledged count as lost. Records are not counted as lost if the collector's
+// kernel received them and the collector ended before it read them.
 //
 // # Templates
 //

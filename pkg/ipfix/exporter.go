@@ -39,14 +39,14 @@ type Exporter struct {
 	opts         Options
 	id           uint32 // exportingProcessId: distinguishes restarts of masqd
 	templates    templates
-	templateSets []byte // sent first in a session
+	templateSets []byte // encoded, as sent at the start of a session
 	queue        *queue
 	cancel       context.CancelFunc
 	done         chan struct{}
 
 	// Used by run only.
 	chunk, rest  []byte // chunk is being sent; rest is its unsent part
-	reportedLost uint64 // number of lost records that the collector knows
+	reportedLost uint64 // number of lost records that was last sent to the collector
 
 	mu           sync.Mutex
 	sent         uint64
@@ -91,15 +91,15 @@ func Open(ctx context.Context, o Options) (*Exporter, error) {
 }
 
 // Append queues a record and keeps no reference to it. It never blocks on the network. If
-// the queue is full, the record is dropped and counted, the error is ErrLost, and the
-// collector receives the count as soon as there is room. A Gap is not sent: its Lost
-// records are added to that count, or 1 if their number is unknown.
+// the queue is full, the record is dropped and counted, and the error is ErrLost. The
+// collector receives the count as soon as there is room. A Gap is not sent. Its number of
+// lost records is added to that count, or 1 if the number is unknown.
 func (x *Exporter) Append(r *natlog.Record) error {
 	if err := r.Validate(); err != nil {
 		return err
 	}
 	if r.Kind == natlog.Gap {
-		x.lose(max(r.Lost, 1), r.Began(), r.Time)
+		x.countLost(max(r.Lost, 1), r.Began(), r.Time)
 		return nil
 	}
 	ok, began, err := x.queue.put(templateOf(r), r)
@@ -112,11 +112,11 @@ func (x *Exporter) Append(r *natlog.Record) error {
 	return err
 }
 
-// lose counts records that are not sent.
-func (x *Exporter) lose(n uint64, from, to time.Time) {
+// countLost counts records that are not sent.
+func (x *Exporter) countLost(n uint64, from, to time.Time) {
 	x.queue.mu.Lock()
 	defer x.queue.mu.Unlock()
-	x.queue.lose(n, from, to)
+	x.queue.countLost(n, from, to)
 }
 
 // Stats returns the present state. It may be called after Close.
@@ -127,8 +127,8 @@ func (x *Exporter) Stats() Stats {
 	return Stats{Appended: appended, Sent: x.sent, Lost: lost, Err: x.err}
 }
 
-// Close sends queued records for at most closeTimeout and ends the session. It logs and
-// counts records that were not sent.
+// Close sends queued records for at most 200 ms and ends the session. It logs and counts
+// records that were not sent.
 func (x *Exporter) Close() {
 	x.queue.close()
 	x.cancel()
@@ -168,7 +168,7 @@ func (x *Exporter) run(ctx context.Context) {
 func (x *Exporter) countUndelivered(ctx context.Context, s *session) {
 	now := time.Now()
 	if n, since := s.undelivered(now); n > 0 && ctx.Err() == nil {
-		x.lose(n, since, now)
+		x.countLost(n, since, now)
 		x.opts.Log.Warn("records may not have arrived at the IPFIX collector", "collector", x.opts.Collector, "records", n)
 	}
 }
@@ -183,7 +183,7 @@ func (x *Exporter) connect(ctx context.Context) (*session, error) {
 		s.close()
 		return nil, err
 	}
-	if s.udp {
+	if s.isUDP {
 		// UDP has no handshake, but a host may answer that the port is closed.
 		select {
 		case err = <-s.closed:
@@ -235,7 +235,7 @@ func (x *Exporter) send(ctx context.Context, s *session) error {
 		more := x.nextChunk()
 		old := func(t time.Time) bool { return more && time.Since(t) > x.opts.TemplateInterval }
 		var err error
-		if m := x.queue.lostRecords(); s.udp && old(s.templatesSent) {
+		if m := x.queue.lostRecords(); s.isUDP && old(s.templatesSent) {
 			err = x.sendTemplates(ctx, s)
 		} else if m.count != x.reportedLost || old(s.statisticsSent) {
 			err = x.sendStatistics(ctx, s, m)
@@ -268,10 +268,10 @@ func (x *Exporter) sendRecords(ctx context.Context, s *session) error {
 		m, rest, n := fill(beginMessage(s.message[:0]), x.rest, s.limit())
 		s.message = m
 		if n == 0 {
-			// One record exceeds the path MTU. No usual path is that narrow.
+			// One record exceeds the path MTU, which no usual path does.
 			_, _, x.rest = next(x.rest)
 			now := time.Now()
-			x.lose(1, now, now)
+			x.countLost(1, now, now)
 			return nil
 		}
 		err := x.write(ctx, s, m)
@@ -385,7 +385,7 @@ func (x *Exporter) countUnsent() {
 	}
 	if n > 0 {
 		now := time.Now()
-		x.lose(n, now, now)
+		x.countLost(n, now, now)
 		x.opts.Log.Warn("closed before all records were sent to the IPFIX collector", "collector", x.opts.Collector, "records", n)
 	}
 }

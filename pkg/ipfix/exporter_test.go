@@ -98,7 +98,7 @@ func TestUDPTemplatesAgain(t *testing.T) {
 	if r.sets[2] < 5 || r.sets[3] < 5 {
 		t.Errorf("templates were sent %d times, options templates %d times, want 5 or more", r.sets[2], r.sets[3])
 	}
-	// The control: with a long interval they are sent once.
+	// For comparison: with a long interval they are sent once.
 	c, r = udp(t, "127.0.0.1:0")
 	x = open(t, "127.0.0.1:"+port(c.LocalAddr()), Options{TemplateInterval: time.Hour})
 	for i := range 3 {
@@ -123,7 +123,7 @@ func TestGapIsCounted(t *testing.T) {
 	assert.Until(t, "the collector knows the lost records", func() bool { return r.lost() == 17 })
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	told := r.told[len(r.told)-1]
+	told := r.statistics[len(r.statistics)-1]
 	if first, last := binary.BigEndian.Uint64(told[152]), binary.BigEndian.Uint64(told[153]); int64(first) != from.UnixMilli() || int64(last) != to.UnixMilli() {
 		t.Errorf("lost from %d to %d", first, last)
 	}

@@ -16,15 +16,15 @@ import (
 
 // reading decodes messages as a collector does, by the templates it receives.
 type reading struct {
-	mu        sync.Mutex
-	templates map[uint16][][2]uint16 // ID and length of each field
-	scope     map[uint16]uint16      // number of scope fields of options templates
-	records   []map[uint16][]byte    // data records
-	told      []map[uint16][]byte    // statistics
-	sequence  uint32
-	sizes     []int
-	sets      map[uint16]int
-	err       error
+	mu         sync.Mutex
+	templates  map[uint16][][2]uint16 // ID and length of each field
+	scope      map[uint16]uint16      // number of scope fields of options templates
+	records    []map[uint16][]byte    // data records
+	statistics []map[uint16][]byte    // statistics
+	sequence   uint32
+	sizes      []int
+	sets       map[uint16]int
+	err        error
 }
 
 func newReading() *reading {
@@ -114,7 +114,7 @@ func (r *reading) record(id uint16, b []byte) (rest []byte, err error) {
 	}
 	r.sequence++
 	if id == statistics.id {
-		r.told = append(r.told, out)
+		r.statistics = append(r.statistics, out)
 	} else {
 		r.records = append(r.records, out)
 	}
@@ -135,10 +135,10 @@ func (r *reading) count(t testing.TB) int {
 func (r *reading) lost() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.told) == 0 {
+	if len(r.statistics) == 0 {
 		return 0
 	}
-	return binary.BigEndian.Uint64(r.told[len(r.told)-1][166])
+	return binary.BigEndian.Uint64(r.statistics[len(r.statistics)-1][166])
 }
 
 // stream reads the messages of a TCP connection.

@@ -10,15 +10,15 @@ import (
 // Options configure an exporter. A zero field other than Collector means the default.
 type Options struct {
 	Collector Collector
-	// TemplateInterval is the time after which the next record is sent with statistics
-	// and, over UDP, templates; default 5 s. A restarted collector cannot decode records
-	// for that time.
+	// TemplateInterval is how often statistics and, over UDP, templates are sent again, if
+	// there are records to send; default 5 s. A restarted collector cannot decode records
+	// until it receives the templates.
 	TemplateInterval time.Duration
 	// QueueBytes is the size of the queue, 100 to 200 bytes for each record; default
 	// 8 MiB.
 	QueueBytes int
 	// Log receives a message when sending fails or works again, and when records are
-	// dropped; default none.
+	// dropped. By default nothing is logged.
 	Log *slog.Logger
 }
 

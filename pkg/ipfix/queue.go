@@ -85,7 +85,7 @@ func (q *queue) put(id uint16, e *natlog.Record) (ok, began bool, err error) {
 				q.period = lossPeriod{on: true, from: q.lost.count}
 			}
 			q.period.last = time.Now()
-			q.lose(1, e.Time, e.Time)
+			q.countLost(1, e.Time, e.Time)
 			return false, began, nil
 		}
 		if n > 0 {
@@ -112,8 +112,8 @@ func (q *queue) grow() bool {
 	return true
 }
 
-// lose counts n lost records. The caller holds the lock.
-func (q *queue) lose(n uint64, from, to time.Time) {
+// countLost counts n lost records. The caller holds the lock.
+func (q *queue) countLost(n uint64, from, to time.Time) {
 	if n == 0 {
 		return
 	}

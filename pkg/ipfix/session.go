@@ -17,8 +17,8 @@ const (
 	unreachableDelay = 100 * time.Millisecond
 	// maxUDPMessage is the largest message over UDP, in bytes. Every collector accepts it.
 	maxUDPMessage = 1400
-	// maxTCPMessage is the largest message over TCP, in bytes. Larger messages would save
-	// nothing, and more records would be unconfirmed when a connection breaks.
+	// maxTCPMessage is the largest message over TCP, in bytes. Larger messages would not be
+	// more efficient, and more records would be unconfirmed when a connection breaks.
 	maxTCPMessage = 16 << 10
 	// writeTimeout is how long a write waits before it checks whether the session has ended.
 	writeTimeout = 100 * time.Millisecond
@@ -28,7 +28,7 @@ const (
 type session struct {
 	conn           net.Conn
 	raw            syscall.RawConn
-	udp, six       bool
+	isUDP, isIPv6  bool
 	closed         chan error // receives the error that ended the session
 	sequence       uint32     // number of the next data record
 	templatesSent  time.Time
@@ -66,12 +66,12 @@ func dial(ctx context.Context, c Collector) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		conn: conn, udp: c.Network == "udp", closed: make(chan error, 1),
+		conn: conn, isUDP: c.Network == "udp", closed: make(chan error, 1),
 		maxMessage: maxTCPMessage, confirmAt: 64,
 	}
-	if s.udp {
+	if s.isUDP {
 		s.maxMessage = maxUDPMessage
-		s.six = conn.RemoteAddr().(*net.UDPAddr).IP.To4() == nil
+		s.isIPv6 = conn.RemoteAddr().(*net.UDPAddr).IP.To4() == nil
 	}
 	if s.raw, err = conn.(syscall.Conn).SyscallConn(); err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -112,11 +112,11 @@ func (s *session) close() { _ = s.conn.Close() }
 
 // limit returns the largest size of a message.
 func (s *session) limit() int {
-	if !s.udp {
+	if !s.isUDP {
 		return s.maxMessage
 	}
 	level, name, headers := unix.IPPROTO_IP, unix.IP_MTU, 20+8
-	if s.six {
+	if s.isIPv6 {
 		level, name, headers = unix.IPPROTO_IPV6, unix.IPV6_MTU, 40+8
 	}
 	mtu := 0
@@ -167,7 +167,7 @@ func (s *session) addUnconfirmed(records uint32, now time.Time) {
 // removeConfirmed removes messages that have arrived.
 func (s *session) removeConfirmed(now time.Time) {
 	arrived := func(m sent) bool { return now.Sub(m.at) > unreachableDelay }
-	if !s.udp {
+	if !s.isUDP {
 		acknowledged := s.written - int64(s.unacknowledged())
 		arrived = func(m sent) bool { return m.end <= acknowledged }
 	}

@@ -195,7 +195,7 @@ func reseal(b []byte) {
 			copy(directory, right)
 		}
 	}
-	seal(b, h.directory)
+	putChecksum(b, h.directory)
 }
 
 func FuzzBlock(f *testing.F) {
@@ -233,9 +233,9 @@ func FuzzBlock(f *testing.F) {
 func FuzzFile(f *testing.F) {
 	rows := rowsOf(f, some(30))
 	b := appendFileHead(nil)
-	var all []place
+	var all []locatedBlock
 	for i := range 3 {
-		p := place{off: int64(len(b))}
+		p := locatedBlock{off: int64(len(b))}
 		block := encodeRows(f, uint64(i*10), rows[i*10:i*10+10])
 		assert.NoError(f, p.parse(block))
 		b, all = append(b, block...), append(all, p)

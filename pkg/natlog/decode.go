@@ -12,39 +12,39 @@ import (
 // decoder reads one block at a time, and each column when it is first used. It reuses its
 // buffers and is not safe for concurrent use.
 type decoder struct {
-	zstd *zstd.Decoder
-	file io.ReaderAt
-	off  int64 // offset of the first column
-	head header
-	cols [columns]column
-	have [columns]bool
-	bufs [columns][]byte
-	dir  []byte
-	read []byte // a packed column
+	zstd   *zstd.Decoder
+	file   io.ReaderAt
+	off    int64 // offset of the first column
+	head   header
+	cols   [columns]column
+	loaded [columns]bool
+	bufs   [columns][]byte
+	dir    []byte
+	packed []byte // a packed column
 
 	nums  []uint64
 	found []int
 
-	classes   []class
-	classOf   []uint16
-	matching  []bool // by class: whether it matches the query
-	times     []int64
-	begans    []int64
-	locals    []local
-	localOf   []uint16
-	remotes   []remote
-	remoteOf  []uint16
-	place     []uint16 // by row: its index among begins and ends
-	endPlace  []uint16 // by row: its index among ends
-	gapPlace  []uint16 // by row: its index among gaps
-	counts    [4][]uint64
-	lost      []uint64
-	tuples    int // number of begins and ends
-	ends      int
-	gaps      int
-	hasTimes  bool
-	hasTuples bool
-	hasCounts bool
+	classes    []class
+	classOf    []uint16
+	matching   []bool // by class: whether it matches the query
+	times      []int64
+	begans     []int64
+	locals     []local
+	localOf    []uint16
+	remotes    []remote
+	remoteOf   []uint16
+	tupleIndex []uint16 // by row: its index among begins and ends
+	endIndex   []uint16 // by row: its index among ends
+	gapIndex   []uint16 // by row: its index among gaps
+	counts     [4][]uint64
+	lost       []uint64
+	tuples     int // number of begins and ends
+	ends       int
+	gaps       int
+	hasTimes   bool
+	hasTuples  bool
+	hasCounts  bool
 }
 
 func newDecoder() (*decoder, error) {
@@ -67,7 +67,7 @@ func (d *decoder) open(f io.ReaderAt, off, size int64) error {
 		return errCorrupt("the block has kind %d, want %d", d.head.kind, kindRecords)
 	}
 	d.file, d.off = f, off+blockHead+int64(d.head.directory)
-	d.have = [columns]bool{}
+	d.loaded = [columns]bool{}
 	d.hasTimes, d.hasTuples, d.hasCounts = false, false, false
 	d.classOf = d.classOf[:0]
 	if err := takeColumns(&d.cols, d.dir, d.head.total-blockHead-d.head.directory); err != nil {
@@ -91,14 +91,14 @@ func (d *decoder) columnUpTo(i, limit int) ([]byte, error) {
 	if int(c.raw) > limit {
 		return nil, errCorrupt("column %d has %d bytes, the limit is %d", i, c.raw, limit)
 	}
-	if d.have[i] {
+	if d.loaded[i] {
 		return d.bufs[i], nil
 	}
 	d.bufs[i] = grow(d.bufs[i], int(c.raw))
 	into := d.bufs[i]
 	if c.packed {
-		d.read = grow(d.read, int(c.size))
-		into = d.read
+		d.packed = grow(d.packed, int(c.size))
+		into = d.packed
 	}
 	if err := readAt(d.file, into, d.off+int64(c.off)); err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func (d *decoder) columnUpTo(i, limit int) ([]byte, error) {
 			return nil, errCorrupt("column %d unpacks to %d bytes, want %d", i, len(out), c.raw)
 		}
 	}
-	d.have[i] = true
+	d.loaded[i] = true
 	return d.bufs[i], nil
 }
 
@@ -182,12 +182,12 @@ func (d *decoder) loadClasses() error {
 		return err
 	}
 	d.classOf = refs
-	d.place, d.endPlace, d.gapPlace = d.place[:0], d.endPlace[:0], d.gapPlace[:0]
+	d.tupleIndex, d.endIndex, d.gapIndex = d.tupleIndex[:0], d.endIndex[:0], d.gapIndex[:0]
 	d.tuples, d.ends, d.gaps = 0, 0, 0
 	for _, c := range d.classOf {
-		d.place = append(d.place, uint16(d.tuples))
-		d.endPlace = append(d.endPlace, uint16(d.ends))
-		d.gapPlace = append(d.gapPlace, uint16(d.gaps))
+		d.tupleIndex = append(d.tupleIndex, uint16(d.tuples))
+		d.endIndex = append(d.endIndex, uint16(d.ends))
+		d.gapIndex = append(d.gapIndex, uint16(d.gaps))
 		switch d.classes[c].kind {
 		case Begin:
 			d.tuples++
@@ -247,7 +247,7 @@ func (d *decoder) sourcePort(i int) (uint16, error) {
 	if err != nil {
 		return 0, err
 	}
-	at := d.place[i]
+	at := d.tupleIndex[i]
 	port := uint16(low[at]) | uint16(high[at])<<8
 	if d.head.flags&flagSamePort != 0 {
 		port += d.port(i)

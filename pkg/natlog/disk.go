@@ -14,7 +14,8 @@ const (
 	// blockRecords is the number of records of a block of a segment. Larger blocks save a few
 	// percent of space, but a query for one port has to unpack more.
 	blockRecords = 1 << 14
-	// maxTail is the size of a tail that is packed before it has blockRecords records.
+	// maxTail is the size of a tail, in bytes, above which it is packed even if it has fewer
+	// than blockRecords records.
 	maxTail = 4 << 20
 )
 
@@ -42,7 +43,7 @@ type disk struct {
 	segment      *os.File
 	segmentPath  string
 	size         int64
-	blocks       []place
+	blocks       []locatedBlock
 	segmentStart time.Duration
 
 	files   []sealedFile // oldest first
@@ -50,7 +51,7 @@ type disk struct {
 	written uint64
 }
 
-// sealedFile is a file that is not written to any more.
+// sealedFile is a file to which nothing more is written.
 type sealedFile struct {
 	path string
 	size int64
@@ -164,7 +165,7 @@ func (d *disk) writeBlock(b []byte) (err error) {
 			return errors.Join(os.NewSyscallError("fdatasync "+d.segmentPath, err), d.segment.Truncate(d.size))
 		}
 	}
-	p := place{off: d.size}
+	p := locatedBlock{off: d.size}
 	if err := p.parse(b); err != nil {
 		return err
 	}

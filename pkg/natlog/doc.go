@@ -24,17 +24,18 @@
 // synced: after a power failure about 30 seconds of records may be missing, which the next
 // writer's Gap covers.
 //
-// A full disk stops the log and not its caller. Stats has the error, records wait in the
-// queue, and the writer tries again every FlushInterval. The log removes its own oldest
-// files to stay within its own bounds, and no others.
+// On a full disk nothing is written, and callers are not blocked: Stats has the error,
+// records wait in the queue, and the writer tries again every FlushInterval. The log removes
+// its oldest files to stay within its own limits. It does not remove files to free a disk
+// that others filled.
 //
 // # How a flow is found
 //
-// The log has no table of open flows, so that its memory does not grow with them. The
-// record of an end is complete: with its Duration it says everything about the flow that
-// the begin says. Find needs begins for flows without an end only. It searches all blocks:
-// a flow that was open at the given time may have begun in any earlier block and have ended
-// in any later one.
+// The log has no table of open flows, so its memory does not depend on their number. The
+// record of an end is complete: its Duration gives the time of the begin, and it repeats all
+// other fields of the begin. So Find needs the records of begins only for flows without an
+// end. It searches all blocks: a flow that was open at the given time may have begun in any
+// earlier block and have ended in any later one.
 //
 // Egress ports are random and cannot be compressed. They are stored uncompressed, in a
 // column that is searched four ports at a time. Only blocks with a match are unpacked, their
@@ -47,10 +48,10 @@
 // net.netfilter.nf_conntrack_acct ends have no packets and bytes.
 //
 // Records are in the order in which they were appended, which need not be the order of
-// their times: the clock may be set. A clock segment is a part of the log in which it was
-// not set back. A flow that spans several segments was open at all times that the clock
-// showed while it was open. Options.MaxAge is measured by the monotonic clock while the
-// writer runs.
+// their times: the clock may be set. A clock segment is a part of the log in which the clock
+// was not set back. A flow that spans several clock segments is found by each time that the
+// clock showed while the flow was open. Options.MaxAge is measured by the monotonic clock
+// while the writer runs.
 //
 // # Files
 //

@@ -234,7 +234,7 @@ func (e *encoder) write(out []byte, h header) []byte {
 	h.total = uint32(blockHead + len(directory) + len(e.packed))
 	at := len(out)
 	out = append(append(h.append(out), directory...), e.packed...)
-	seal(out[at:], h.directory)
+	putChecksum(out[at:], h.directory)
 	return out
 }
 

@@ -16,10 +16,11 @@ var (
 	// ErrClosed means that the writer is closed.
 	ErrClosed = errors.New("the log is closed")
 	// ErrLost means that a record was dropped and counted; a Gap record follows.
-	ErrLost = errors.New("record lost: the disk is too slow or full")
+	ErrLost = errors.New("record lost: the queue is full, because the disk is too slow or full")
 )
 
-// FileError is a fault of one file of the log. The other files are read.
+// FileError reports that one file of the log, or a block of it, cannot be read. The other
+// files are read.
 type FileError struct {
 	File   string
 	Offset int64 // offset of the damaged block, 0 if the whole file is damaged

@@ -17,18 +17,18 @@ const (
 	segmentSuffix = ".natlog"
 	tailSuffix    = ".tail"
 	lockName      = "lock"
-	stamp         = "20060102T150405Z"
+	timeLayout    = "20060102T150405Z"
 )
 
-// name is a file of the log. Files are ordered by the number of their first record, since
+// logFile is a file of the log. Files are ordered by the number of their first record, since
 // the clock may be set; the time in the name is for people.
-type name struct {
+type logFile struct {
 	path string
 	seq  uint64
 }
 
 func segmentPath(dir string, at time.Time, seq uint64) string {
-	return filepath.Join(dir, fmt.Sprintf("%s-%016x%s", at.UTC().Format(stamp), seq, segmentSuffix))
+	return filepath.Join(dir, fmt.Sprintf("%s-%016x%s", at.UTC().Format(timeLayout), seq, segmentSuffix))
 }
 
 func tailPath(dir string, seq uint64) string {
@@ -37,7 +37,7 @@ func tailPath(dir string, seq uint64) string {
 
 // list returns the segments and the tails of a directory, oldest first. It ignores other
 // files. In a directory that every user can write to, it ignores files of other users.
-func list(dir string) (segments, tails []name, err error) {
+func list(dir string) (segments, tails []logFile, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the NAT log: %w", err)
@@ -66,10 +66,10 @@ func list(dir string) (segments, tails []name, err error) {
 		if err != nil || len(base) != 16 {
 			continue
 		}
-		*into = append(*into, name{filepath.Join(dir, e.Name()), seq})
+		*into = append(*into, logFile{filepath.Join(dir, e.Name()), seq})
 	}
-	for _, all := range [...][]name{segments, tails} {
-		slices.SortStableFunc(all, func(a, b name) int { return cmp.Compare(a.seq, b.seq) })
+	for _, all := range [...][]logFile{segments, tails} {
+		slices.SortStableFunc(all, func(a, b logFile) int { return cmp.Compare(a.seq, b.seq) })
 	}
 	return segments, tails, nil
 }

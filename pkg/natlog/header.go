@@ -92,8 +92,8 @@ func (h *header) append(b []byte) []byte {
 	return append(b, 0, 0, 0, 0, 0, 0, 0, 0)
 }
 
-// seal writes the checksum of header and directory into the header of a block.
-func seal(block []byte, directory uint32) {
+// putChecksum writes the checksum of header and directory into the header of a block.
+func putChecksum(block []byte, directory uint32) {
 	c := crc32.Checksum(block[:blockHead-4], castagnoli)
 	c = crc32.Update(c, castagnoli, block[blockHead:blockHead+directory])
 	binary.LittleEndian.PutUint32(block[blockHead-4:], c)

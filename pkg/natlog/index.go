@@ -8,14 +8,14 @@ import (
 // indexEntry is the number of bytes of a block's entry in an index.
 const indexEntry = 48
 
-// place is a block and its offset in its file.
-type place struct {
+// locatedBlock is a block and its offset in its file.
+type locatedBlock struct {
 	off int64
 	header
 }
 
 // appendIndex appends the index, which lists all blocks of a file, and the trailer.
-func appendIndex(b []byte, off int64, all []place, next uint64, closed int64) []byte {
+func appendIndex(b []byte, off int64, all []locatedBlock, next uint64, closed int64) []byte {
 	h := header{
 		kind: kindIndex, count: uint32(len(all)), seq: next, began: closed,
 		directory: uint32(len(all) * indexEntry), total: uint32(blockHead + len(all)*indexEntry),
@@ -37,14 +37,14 @@ func appendIndex(b []byte, off int64, all []place, next uint64, closed int64) []
 			b = binary.LittleEndian.AppendUint64(b, uint64(t))
 		}
 	}
-	seal(b[at:], h.directory)
+	putChecksum(b[at:], h.directory)
 	b = binary.LittleEndian.AppendUint64(b, uint64(off))
 	return append(b, endMagic...)
 }
 
 // contents is the list of blocks of a file.
 type contents struct {
-	blocks []place
+	blocks []locatedBlock
 	next   uint64 // number of the record after the last
 	end    int64  // end of the last complete block, or of the file's header
 	sealed bool   // the file has an index and is complete
@@ -72,14 +72,14 @@ func (c *contents) read(r io.ReaderAt, size int64) error {
 			return err
 		}
 		if h.kind == kindRecords {
-			c.add(place{c.end, h})
+			c.add(locatedBlock{c.end, h})
 		}
 		c.end += int64(h.total)
 	}
 	return nil
 }
 
-func (c *contents) add(p place) {
+func (c *contents) add(p locatedBlock) {
 	c.blocks = append(c.blocks, p)
 	c.next = max(c.next, p.seq+uint64(p.count))
 }
@@ -101,7 +101,7 @@ func (c *contents) readIndex(r io.ReaderAt, size int64) bool {
 	}
 	at := int64(fileHead)
 	for ; len(list) != 0; list = list[indexEntry:] {
-		p := place{off: int64(binary.LittleEndian.Uint64(list)), header: header{
+		p := locatedBlock{off: int64(binary.LittleEndian.Uint64(list)), header: header{
 			kind:  kindRecords,
 			total: binary.LittleEndian.Uint32(list[8:]),
 			count: binary.LittleEndian.Uint32(list[12:]) & (1<<24 - 1),

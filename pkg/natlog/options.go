@@ -13,8 +13,8 @@ type Options struct {
 	// MaxTotalBytes is the largest size of all files; the oldest are removed. Default
 	// 1 GiB.
 	MaxTotalBytes int64
-	// MaxAge is the time after which a record may be removed. It is removed after 9/8 of
-	// MaxAge, or earlier because of MaxTotalBytes. 0 means no limit.
+	// MaxAge is how long a record is kept at least, unless MaxTotalBytes is exceeded. It is
+	// removed after 9/8 of MaxAge at the latest. 0 means no limit.
 	MaxAge time.Duration
 	// FlushInterval is the longest time until readers can read a record; default 1 s.
 	FlushInterval time.Duration
@@ -28,7 +28,7 @@ type Options struct {
 const (
 	// MinAge is the smallest MaxAge other than 0.
 	MinAge = 8 * time.Second
-	// MinTotalBytes is the smallest MaxTotalBytes with the default MaxSegmentBytes.
+	// MinTotalBytes is the smallest valid MaxTotalBytes if MaxSegmentBytes is the default.
 	MinTotalBytes = 4 * defaultSegment
 
 	defaultSegment = 64 << 20

@@ -42,7 +42,7 @@ func TestPlantedFiles(t *testing.T) {
 		}
 		return n
 	}
-	// The control: in a directory of root, the file is read.
+	// For comparison: in a directory of root, the file is read.
 	if planted() == 0 {
 		t.Fatal("the file is not listed in a directory that only root can write to")
 	}

@@ -14,7 +14,8 @@ type Query struct {
 	// ICMP flow is its identifier, the port of a protocol without ports is 0.
 	Addr  netip.AddrPort
 	Proto uint8 // IP protocol number
-	// To is the destination, before or after translation; port 0 matches every port.
+	// To is the destination, either the one that the container used or the one after
+	// destination translation (DNAT); port 0 matches every port.
 	To netip.AddrPort
 	// From and Until bound the time, both inclusive, with millisecond resolution.
 	From, Until time.Time

@@ -67,8 +67,8 @@ type Record struct {
 	// Duration is how long the flow was open, or how long the gap lasted, in
 	// milliseconds; 0 if unknown.
 	Duration time.Duration
-	// Lost is the number of records that are missing in a gap. It is 0 if they were not
-	// counted, as while no writer ran.
+	// Lost is the number of records that are missing in a gap. It is 0 if the number is
+	// unknown, for example because no writer ran.
 	Lost uint64
 }
 

@@ -58,7 +58,7 @@ func openDisk(dir string, o Options, elapsed func() time.Duration) (_ *disk, err
 
 // recoverSegment adds a segment to the sealed files, or continues it if it is the last. It
 // returns the time until which it was written.
-func (d *disk) recoverSegment(s name, isLast bool) (last int64, err error) {
+func (d *disk) recoverSegment(s logFile, isLast bool) (last int64, err error) {
 	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
 	if err != nil {
 		return 0, fmt.Errorf("open the NAT log: %w", err)
@@ -79,7 +79,7 @@ func (d *disk) recoverSegment(s name, isLast bool) (last int64, err error) {
 	k := sealedFile{path: s.path, size: info.Size(), last: info.ModTime().UnixMilli()}
 	switch {
 	case errors.Is(err, ErrNewer), errors.Is(err, ErrCorrupt):
-		// Keep it until it is too old: another version or a person may read it.
+		// Keep the file until it is too old: a newer version, or a person, may still read it.
 		d.seq = max(d.seq, s.seq+unknownRecords)
 		d.files = append(d.files, k)
 		return k.last, nil
@@ -117,7 +117,7 @@ func (d *disk) recoverSegment(s name, isLast bool) (last int64, err error) {
 
 // recoverTail loads the records of a tail that are in no segment into pending. It returns
 // the time until which the tail was written.
-func (d *disk) recoverTail(s name) (last int64, err error) {
+func (d *disk) recoverTail(s logFile) (last int64, err error) {
 	last = math.MinInt64
 	f, err := os.Open(s.path)
 	if err != nil {

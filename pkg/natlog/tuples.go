@@ -168,17 +168,17 @@ func (d *decoder) row(i int, w *row) {
 	c := &d.classes[d.classOf[i]]
 	*w = row{time: d.times[i], began: d.begans[i], kind: c.kind, proto: c.proto}
 	if c.kind == Gap {
-		w.lost = d.lost[d.gapPlace[i]]
+		w.lost = d.lost[d.gapIndex[i]]
 		return
 	}
-	at := d.place[i]
+	at := d.tupleIndex[i]
 	l, r := &d.locals[d.localOf[at]], &d.remotes[d.remoteOf[at]]
 	port, _ := d.sourcePort(i)
 	w.owner = l.owner
 	w.original = Tuple{netip.AddrPortFrom(l.addr, port), r.original}
 	w.translated = Tuple{netip.AddrPortFrom(c.egress, d.port(i)), r.translated}
 	if c.kind == End {
-		at := d.endPlace[i]
+		at := d.endIndex[i]
 		for j := range 2 {
 			w.packets[j], w.bytes[j] = d.counts[j][at], d.counts[2+j][at]
 		}

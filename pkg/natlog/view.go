@@ -14,13 +14,13 @@ import (
 
 // view is the open files of a log and their blocks.
 type view struct {
-	files  []*source
+	files  []*openFile
 	tails  []ref
 	blocks []ref // in the order in which they were appended
 	errs   []error
 }
 
-type source struct {
+type openFile struct {
 	*os.File
 	path string
 	size int64
@@ -28,8 +28,8 @@ type source struct {
 
 // ref is a block of an open file.
 type ref struct {
-	*source
-	place
+	*openFile
+	locatedBlock
 }
 
 // fail returns err as a FileError of the block.
@@ -104,7 +104,7 @@ func (v *view) appendTails() {
 
 // add opens a file and lists its blocks. A missing file is no error: the writer has removed
 // it because of its age or size, or has packed the tail.
-func (v *view) add(n name, beingWritten bool) ([]ref, error) {
+func (v *view) add(n logFile, beingWritten bool) ([]ref, error) {
 	f, err := os.Open(n.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -112,7 +112,7 @@ func (v *view) add(n name, beingWritten bool) ([]ref, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the NAT log: %w", err)
 	}
-	s := &source{File: f, path: n.path}
+	s := &openFile{File: f, path: n.path}
 	v.files = append(v.files, s)
 	info, err := f.Stat()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 type Writer struct {
 	opts Options
 	lock *os.File
-	full chan []row      // batches for run; it has room for all batches
+	full chan []row      // full batches for run; the channel has room for all batches
 	sync chan chan error // requests of Flush
 	stop chan struct{}
 	done chan struct{}
@@ -63,12 +63,12 @@ func (m *lostRecords) add(t int64) {
 	m.from, m.to = min(m.from, t), max(m.to, t)
 }
 
-// Open continues the log in a directory, and makes the directory if it does not exist. It
-// repairs files that a killed writer left incomplete. If there are records, it appends a Gap
-// from the last of them until now.
+// Open continues the log in a directory, and creates the directory if it does not exist. It
+// truncates files that a killed writer left incomplete. If there are records, it appends a
+// Gap from the last of them until now.
 //
-// The error is ErrLocked if another writer has locked the directory. A full disk is no
-// error, see Stats.
+// The error is ErrLocked if another writer has locked the directory. A full disk is not an
+// error: see Stats.Err.
 func Open(dir string, o Options) (*Writer, error) { return open(dir, o, nil) }
 
 // open is Open with a monotonic clock: elapsed returns the time since open. If it is nil,
@@ -128,10 +128,10 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// Append queues a record, of which it keeps the strings of the owner only. It never blocks on
+// Append queues a copy of a record, which shares the strings of the owner. It never blocks on
 // disk. If the queue is full, the record is dropped and counted, the error is ErrLost, and a
-// Gap record follows as soon as there is room. It allocates memory for new owners and for a
-// growing queue only.
+// Gap record follows as soon as there is room. Append allocates memory only for new owners
+// and for a growing queue.
 func (w *Writer) Append(r *Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -287,7 +287,7 @@ func (w *Writer) unwritten() error {
 	if n == 0 && m.count == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: records lost: %d not written, %d dropped before: %w", w.disk.dir, n, m.count, w.disk.err)
+	return fmt.Errorf("NAT log %s: records lost: %d not written, %d dropped before: %w", w.disk.dir, n, m.count, w.disk.err)
 }
 
 // run writes to disk. While the disk takes no records, it leaves them in the queue.
