@@ -32,8 +32,9 @@ type Transport interface {
 
 // DumpBuffer is the size of a buffer that fits every part of a dump. The kernel puts at
 // most 32 KiB, less its struct skb_shared_info, into one (netlink_dump and netlink_recvmsg
-// in net/netlink/af_netlink.c). Parts are as long as the largest buffer that was used: a
-// smaller buffer costs system calls, a larger one has no use.
+// in net/netlink/af_netlink.c). A part is as long as the largest buffer that the socket
+// has read into, up to this limit. A smaller buffer costs more system calls, and a larger
+// one has no effect.
 const DumpBuffer = 32 << 10
 
 // Dial opens a socket of a netlink protocol, such as unix.NETLINK_ROUTE, in the network

@@ -16,8 +16,8 @@
 // Get requests one object. Dump requests all objects of a kind, and is an iterator.
 // Exchange sends a Batch in one system call, requests one acknowledgement, and reports the
 // answers and errors of each message. The kernel answers a request before the system call
-// that sent it returns, and makes later parts of a dump while earlier ones are read, so no
-// call waits.
+// that sent it returns, and makes the next part of a dump when a part is read. So no call
+// waits.
 //
 // # Errors
 //

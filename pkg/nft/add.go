@@ -12,8 +12,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Add puts an attachment under its policy. It restores missing rules that the attachment
-// needs. has reports whether the node has an address that a policy names as an egress
+// Add adds the elements of an attachment, and with them puts it under its policy. It also
+// adds the rules that the attachment needs and that are missing. has reports whether the node has an address that a policy names as an egress
 // address. all returns every attachment of the node, including a. It is called only if the
 // whole table or the chains of other policies have to be made again.
 //
@@ -107,7 +107,7 @@ func (c *Conn) Add(a masq.Attachment, has func(netip.Addr) (bool, error), all fu
 		err = exclusively(c.commit(ops, guard))
 		switch {
 		case errors.Is(err, unix.EEXIST) && !taken:
-			if refused = c.ask(a, replace); refused != nil {
+			if refused = c.callReplace(a, replace); refused != nil {
 				return refused
 			}
 			taken = true
@@ -133,9 +133,9 @@ func exclusively(err error) error {
 	return err
 }
 
-// ask calls replace with the identity of each other attachment that has elements for the
+// callReplace calls replace with the identity of each other attachment that has elements for the
 // addresses of a.
-func (c *Conn) ask(a masq.Attachment, replace func(identity string) error) error {
+func (c *Conn) callReplace(a masq.Attachment, replace func(identity string) error) error {
 	if replace == nil {
 		return nil
 	}
@@ -172,7 +172,7 @@ func (c *Conn) Holders(a masq.Attachment) ([]string, error) {
 func (c *Conn) evict(a masq.Attachment, have *observed) ([]op, error) {
 	var out []op
 	for _, addr := range a.Addresses {
-		ops, err := c.forget(addr, have, removed{})
+		ops, err := c.deleteAddress(addr, have, removedElements{})
 		if err != nil {
 			return nil, err
 		}

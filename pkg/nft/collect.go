@@ -7,11 +7,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// unusedPolicies returns the IDs of policies that no element leads to after gone is
-// removed, and whether other policies are left. The kernel counts the uses of a chain:
+// unusedPolicies returns the IDs of policies that no element leads to after the removed
+// elements are deleted, and whether other policies are left. The kernel counts the uses of a chain:
 // each of its rules, and each element that leads to it.
-func unusedPolicies(have *observed, gone removed) (unused map[string]bool, left bool) {
-	refs := references(gone)
+func unusedPolicies(have *observed, removed removedElements) (unused map[string]bool, left bool) {
+	refs := references(removed)
 	unused = map[string]bool{}
 	for name, ch := range have.chains {
 		switch id, ofPolicy := ruleset.ParsePolicyChain(name); {
@@ -28,8 +28,8 @@ func unusedPolicies(have *observed, gone removed) (unused map[string]bool, left 
 // collect returns the messages that remove the chains of unused policies, and the features
 // that only they have. Objects in needed are kept. It reads whole sets, but only when a
 // policy ends.
-func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, needed contents) ([]op, error) {
-	empty, err := c.emptyFeatures(have, gone, needed)
+func (c *Conn) collect(have *observed, unused map[string]bool, removed removedElements, needed contents) ([]op, error) {
+	empty, err := c.emptyFeatures(have, removed, needed)
 	if err != nil {
 		return nil, err
 	}
@@ -71,9 +71,9 @@ func (c *Conn) collect(have *observed, unused map[string]bool, gone removed, nee
 	}, func(Difference) {})...), nil
 }
 
-// emptyFeatures reports for each feature whether its sets are empty after gone is removed.
+// emptyFeatures reports for each feature whether its sets are empty after the removed elements are deleted.
 // It reports false for features of sourceCIDRs and of needed.
-func (c *Conn) emptyFeatures(have *observed, gone removed, needed contents) (map[ruleset.Feature]bool, error) {
+func (c *Conn) emptyFeatures(have *observed, removed removedElements, needed contents) (map[ruleset.Feature]bool, error) {
 	empty := map[ruleset.Feature]bool{}
 	for name := range have.sets {
 		n, _ := ruleset.ParseSetName(name)
@@ -87,8 +87,8 @@ func (c *Conn) emptyFeatures(have *observed, gone removed, needed contents) (map
 		}
 		is := !needed[ref{KindSet, "", name}]
 		for key := range all {
-			_, going := gone[name][key]
-			is = is && going
+			_, ok := removed[name][key]
+			is = is && ok
 		}
 		was, seen := empty[f]
 		empty[f] = is && (was || !seen)

@@ -73,12 +73,12 @@ func TestCounters(t *testing.T) {
 func TestDriftWithPending(t *testing.T) {
 	c := kernel(t)
 	moving := attachment("m", rich(t), "10.88.0.9")
-	want, beside := ruleset.For(several(t), ruleset.Sources{}, everyEgress), ruleset.For([]masq.Attachment{moving}, ruleset.Sources{}, everyEgress)
+	want, pending := ruleset.For(several(t), ruleset.Sources{}, everyEgress), ruleset.For([]masq.Attachment{moving}, ruleset.Sources{}, everyEgress)
 	if _, err := c.Apply(want); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if all, err := c.Drift(want, beside); err != nil || len(all) != 0 {
+		if all, err := c.Drift(want, pending); err != nil || len(all) != 0 {
 			t.Errorf("%v, %v", all, err)
 		}
 		if err := c.Add(moving, hasAll, func() ([]masq.Attachment, error) { return append(several(t), moving), nil }, nil); err != nil {
@@ -90,7 +90,7 @@ func TestDriftWithPending(t *testing.T) {
 		t.Errorf("%v, %v", all, err)
 	}
 	nftables(t, "", "delete", "element", "inet", "masq", "policy4", "{ 10.88.0.6 }")
-	if all, err := c.Drift(want, beside); err != nil || len(all) != 1 {
+	if all, err := c.Drift(want, pending); err != nil || len(all) != 1 {
 		t.Errorf("%v, %v", all, err)
 	}
 }

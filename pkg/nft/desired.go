@@ -7,8 +7,8 @@ import (
 )
 
 // ErrConflict means that another program changed the ruleset meanwhile, so that a change
-// was not made or a difference could not be confirmed. Definite repairs have been made.
-// Try again.
+// was not made or a difference could not be confirmed. Repairs that do not depend on
+// attachments have been made. Try again.
 var ErrConflict = errors.New("another program changed the ruleset meanwhile")
 
 // ErrStructure means that the chain or the set of an element is missing: compare the

@@ -22,8 +22,8 @@ func (c *Conn) compareElements(want ruleset.Set, into *set) error {
 		return fmt.Errorf("set %s: %w", want.Name, err)
 	}
 	var d *setDifference
-	forget := func() { d = &setDifference{exists: make([]bool, len(want.Elements)), wrong: map[int]element{}} }
-	err = c.eachElement(want.Name, forget, func(x rawElement) error {
+	reset := func() { d = &setDifference{exists: make([]bool, len(want.Elements)), wrong: map[int]element{}} }
+	err = c.eachElement(want.Name, reset, func(x rawElement) error {
 		i, ok := wanted.find(x.key)
 		if !ok {
 			key, err := kt.decode(x.key)
@@ -64,10 +64,10 @@ func (c *Conn) elements(name, typ string) (map[string]element, error) {
 	return all, err
 }
 
-// eachElement calls f with each element of a set. It calls forget before it starts, and
+// eachElement calls f with each element of a set. It calls reset before it starts, and
 // before it starts again.
-func (c *Conn) eachElement(set string, forget func(), f func(rawElement) error) error {
-	err := c.dump(forget, unix.NFT_MSG_GETSETELEM, elementList(set, nil), func(b []byte) error {
+func (c *Conn) eachElement(set string, reset func(), f func(rawElement) error) error {
+	err := c.dump(reset, unix.NFT_MSG_GETSETELEM, elementList(set, nil), func(b []byte) error {
 		return eachElement(b, f)
 	})
 	switch {

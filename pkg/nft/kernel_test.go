@@ -181,19 +181,19 @@ func TestApplyRepairs(t *testing.T) {
 		{"chain flushed", "flush chain inet masq " + chain, "rule " + chain + " policy/egress: missing"},
 		{"unexpected rule", "insert rule inet masq postrouting accept", `rule postrouting "": unexpected`},
 		{"unexpected rule last", "add rule inet masq " + chain + " drop", `rule ` + chain + ` "": unexpected`},
-		{"element gone", "delete element inet masq policy4 { 10.88.0.6 }", "element policy4 10.88.0.6: missing"},
+		{"element deleted", "delete element inet masq policy4 { 10.88.0.6 }", "element policy4 10.88.0.6: missing"},
 		{"element to another chain", "delete element inet masq policy4 { 10.88.0.6 }; add element inet masq policy4 { 10.88.0.6 comment \"net/b/eth0\" : goto policy-" + directPolicy().ID() + " }", `element policy4 10.88.0.6: has chain "policy-` + directPolicy().ID()},
 		{"comment changed", "delete element inet masq policy4 { 10.88.0.6 }; add element inet masq policy4 { 10.88.0.6 comment \"x\" : goto " + chain + " }", `comment "x"`},
 		{"unexpected element", "add element inet masq policy4 { 10.1.1.1 : goto " + chain + " }", "element policy4 10.1.1.1: unexpected"},
 		{"element of a plain set", "add element inet masq invalid4 { 10.1.1.1 }", "element invalid4 10.1.1.1: unexpected"},
-		{"direct destination gone", "delete element inet masq " + direct + " { 169.254.0.0/16 }", "element " + direct + ": has other ranges"},
+		{"direct destination deleted", "delete element inet masq " + direct + " { 169.254.0.0/16 }", "element " + direct + ": has other ranges"},
 		{"direct destination added", "add element inet masq " + direct + " { 1.0.0.0/8 }", "element " + direct + ": has other ranges"},
-		{"address type gone", "delete element inet masq never { multicast }", "element never multicast: missing"},
+		{"address type deleted", "delete element inet masq never { multicast }", "element never multicast: missing"},
 		{"unexpected set", "add set inet masq theirs { type ipv4_addr; }", "set theirs: unexpected"},
 		{"unexpected chain", "add chain inet masq theirs { accept; }", "chain theirs: unexpected"},
 		{"unexpected base chain", "add chain inet masq theirs { type filter hook input priority 0; policy drop; }", "chain theirs: unexpected"},
 		{"chain policy", "chain inet masq forward { policy drop; }", "chain forward: has another policy than accept"},
-		{"priority", "delete chain inet masq forward; add chain inet masq forward { type filter hook forward priority 7; }", "chain forward: is of type filter at hook 2, priority 7"},
+		{"priority", "delete chain inet masq forward; add chain inet masq forward { type filter hook forward priority 7; }", "chain forward: is of type filter at hook forward, priority 7, not of type filter at hook forward, priority mangle"},
 		{"set of another type", "flush chain inet masq invalid; delete set inet masq invalid4; add set inet masq invalid4 { type ipv4_addr; flags interval; }", "set invalid4: has another type"},
 		{"rule weakened", "flush chain inet masq invalid; add rule inet masq invalid ip saddr @invalid4 counter accept comment \"invalid/drop4\"", "rule invalid invalid/drop4: changed"},
 	} {
@@ -271,11 +271,11 @@ func TestReusedAddress(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			gone := a
+			removed := a
 			if !known {
-				gone.Addresses, gone.Policy = nil, nil
+				removed.Addresses, removed.Policy = nil, nil
 			}
-			if err := c.Remove(gone, hasAll); err != nil {
+			if err := c.Remove(removed, hasAll); err != nil {
 				t.Fatal(err)
 			}
 			if changes, err := c.Check(b, hasAll); err != nil || len(changes) > 0 {
@@ -344,11 +344,11 @@ func TestRemoveWithSuccessor(t *testing.T) {
 			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a, b}, ruleset.Sources{}, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
 				t.Errorf("with both: %v, %v", changes, err)
 			}
-			gone := b
+			removed := b
 			if !known {
-				gone.Addresses, gone.Policy = nil, nil
+				removed.Addresses, removed.Policy = nil, nil
 			}
-			if err := c.Remove(gone, hasAll, a); err != nil {
+			if err := c.Remove(removed, hasAll, a); err != nil {
 				t.Fatal(err)
 			}
 			if changes, err := c.Drift(ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
@@ -358,7 +358,7 @@ func TestRemoveWithSuccessor(t *testing.T) {
 				t.Errorf("after:\n%s\nbefore:\n%s", after, alone)
 			}
 			// The second DEL of B changes nothing.
-			if err := c.Remove(gone, hasAll, a); err != nil {
+			if err := c.Remove(removed, hasAll, a); err != nil {
 				t.Fatal(err)
 			}
 			if after := nftables(t, "", "list", "ruleset"); after != alone {

@@ -3,6 +3,7 @@ package nft
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -51,6 +52,11 @@ type setDifference struct {
 type signature struct {
 	flags, keyType, keyLen, dataType uint32
 	counter                          bool
+}
+
+// String returns the properties with the kernel's numbers.
+func (s signature) String() string {
+	return fmt.Sprintf("key type %d of %d bytes, data type %d, flags %#x, counter %t", s.keyType, s.keyLen, s.dataType, s.flags, s.counter)
 }
 
 type element struct{ chain, comment string }

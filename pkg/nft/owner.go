@@ -40,14 +40,14 @@ func (e *OwnerError) Error() string {
 
 // Owner names the program.
 func (e *OwnerError) Owner() string {
-	who := fmt.Sprintf("process %d (%s)", e.PID, strings.Trim(masq.Quote(e.Process), `"`))
+	process := fmt.Sprintf("process %d (%s)", e.PID, strings.Trim(masq.Quote(e.Process), `"`))
 	switch {
 	case e.PID == 0:
 		return fmt.Sprintf("the program with netlink port %d", e.Port)
 	case !e.Certain:
-		return "probably " + who
+		return "probably " + process
 	}
-	return who
+	return process
 }
 
 // Remedy says what to do.

@@ -105,7 +105,7 @@ func (p *planner) objects() error {
 			continue
 		}
 		if have.kind != unix.NFT_OBJECT_CT_HELPER || have.kernel != o.Kernel || have.protocol != helperProtocols[o.Protocol] || have.l3 != l3Of(o) {
-			p.changed(KindObject, o.Name, "is helper %q of protocol %d, family %d", have.kernel, have.protocol, have.l3)
+			p.changed(KindObject, o.Name, "is helper %q of protocol %d, family %d, not %q of %s", have.kernel, have.protocol, have.l3, o.Kernel, o.Protocol)
 			return errRebuild
 		}
 	}
@@ -129,7 +129,7 @@ func (p *planner) sets() error {
 			}
 			p.do(o, ruleset.SetDependsOnPolicies(s.Name))
 		case have.signature != sig:
-			p.changed(KindSet, s.Name, "has another type or other flags: %+v", have.signature)
+			p.changed(KindSet, s.Name, "has another type or other flags: %s, not %s", have.signature, sig)
 			return errRebuild
 		}
 	}
@@ -152,7 +152,8 @@ func (p *planner) chains() error {
 		}
 		if h := c.Hook; h != nil {
 			if have.kind != h.Type || have.hook != hooks[h.Point] || have.priority != priorities[h.Priority] {
-				p.changed(KindChain, c.Name, "is of type %s at hook %d, priority %d", have.kind, have.hook, have.priority)
+				p.changed(KindChain, c.Name, "is of type %s at hook %s, priority %d, not of type %s at hook %s, priority %s",
+					have.kind, hookName(have.hook), have.priority, h.Type, h.Point, h.Priority)
 				return errRebuild
 			}
 			if have.policy != nfAccept {

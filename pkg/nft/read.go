@@ -99,17 +99,17 @@ func (c *Conn) chainsOnce(o *observed) error {
 
 // listing is a list of objects of the table that one dump reads.
 type listing struct {
-	name   string
-	typ    int
-	forget func()
-	take   func(map[uint16][]byte) error
+	name  string
+	typ   int
+	reset func()
+	take  func(map[uint16][]byte) error
 }
 
 // readListing reads one listing. The kernel can list an object twice without any sign: it
 // continues each part of a list at a position that counts objects of a transaction that
 // has not been committed (__nf_tables_dump_rules in nf_tables_api.c).
 func (c *Conn) readListing(p listing) error {
-	err := c.dump(p.forget, p.typ, ofTable(), func(b []byte) error {
+	err := c.dump(p.reset, p.typ, ofTable(), func(b []byte) error {
 		f, err := fields(b)
 		if err != nil {
 			return err

@@ -31,30 +31,30 @@ func (c *Conn) Remove(a masq.Attachment, has func(netip.Addr) (bool, error), suc
 		if err != nil {
 			return err
 		}
-		ops, gone, err := c.removal(a, have)
+		ops, removed, err := c.removal(a, have)
 		if err != nil {
 			return err
 		}
-		if len(successors) == 0 && leavesMany(have, gone) {
+		if len(successors) == 0 && leavesMany(have, removed) {
 			// Only the elements must be unchanged since they were read. Reading the
 			// structure takes ten times as long, and other programs may change the ruleset
 			// meanwhile.
 			return c.remove(ops, generation)
 		}
-		heirs, err := c.succeed(successors, has, gone, have)
+		added, err := c.addSuccessors(successors, has, removed, have)
 		if err != nil {
 			return err
 		}
-		unused, left := unusedPolicies(have, gone)
+		unused, left := unusedPolicies(have, removed)
 		maps.DeleteFunc(unused, func(id string, _ bool) bool {
-			return heirs.needed[ref{KindChain, "", ruleset.PolicyChainOf(id)}]
+			return added.needed[ref{KindChain, "", ruleset.PolicyChainOf(id)}]
 		})
-		if !left && len(heirs.ops) == 0 {
+		if !left && len(added.ops) == 0 {
 			return c.remove([]op{deleteTable()}, have.generation)
 		}
-		ops = append(ops, heirs.ops...)
+		ops = append(ops, added.ops...)
 		if len(unused) > 0 {
-			more, err := c.collect(have, unused, gone, heirs.needed)
+			more, err := c.collect(have, unused, removed, added.needed)
 			if err != nil {
 				return err
 			}
@@ -81,11 +81,11 @@ func (c *Conn) remove(ops []op, generation uint32) error {
 // It deletes only elements that it has read. Each deletion of a missing element would
 // abort the transaction, and then the kernel waits for RCU, 16 to 32 ms (__nf_tables_abort
 // in nf_tables_api.c).
-func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error) {
-	gone := removed{}
+func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removedElements, error) {
+	removed := removedElements{}
 	if len(a.Addresses) == 0 || a.Policy == nil {
-		ops, err := c.removalByIdentity(a.Key, have, gone)
-		return ops, gone, err
+		ops, err := c.removalByIdentity(a.Key, have, removed)
+		return ops, removed, err
 	}
 	var out []op
 	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, ruleset.Egress{}) // only the elements are used
@@ -112,11 +112,11 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 					// If there is no verdict element, elements of other sets for the
 					// address are this attachment's.
 					mine[addr] = true
-					gone.add(s.Name, e.Key, x.chain)
+					removed.add(s.Name, e.Key, x.chain)
 				}
 				if found {
 					own = append(own, e)
-					gone.add(s.Name, e.Key, x.chain)
+					removed.add(s.Name, e.Key, x.chain)
 				}
 			}
 			ops, err := deleteElements(s, own)
@@ -126,10 +126,10 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removed, error)
 			out = append(out, ops...)
 		}
 	}
-	return out, gone, nil
+	return out, removed, nil
 }
 
-func (c *Conn) removalByIdentity(k masq.Key, have *observed, gone removed) ([]op, error) {
+func (c *Conn) removalByIdentity(k masq.Key, have *observed, removed removedElements) ([]op, error) {
 	var out []op
 	for _, n := range []ruleset.SetName{
 		{Kind: ruleset.PolicySet, Family: masq.IPv4},
@@ -154,8 +154,8 @@ func (c *Conn) removalByIdentity(k masq.Key, have *observed, gone removed) ([]op
 			var ops []op
 			var err error
 			if n.Kind == ruleset.PolicySet {
-				ops, err = c.forget(ruleset.SubjectOf(key).Address, have, gone)
-				gone.add(s.Name, key, e.chain)
+				ops, err = c.deleteAddress(ruleset.SubjectOf(key).Address, have, removed)
+				removed.add(s.Name, key, e.chain)
 			} else {
 				ops, err = deleteElements(s, []ruleset.Element{{Key: key}})
 			}

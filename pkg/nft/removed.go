@@ -1,10 +1,10 @@
 package nft
 
-// removed has the elements that a transaction removes: by set, by key. For verdict maps
-// the value is the chain that the element leads to.
-type removed map[string]map[string]string
+// removedElements has the elements that a transaction removes, by set and key. For verdict
+// maps the value is the chain that the element leads to.
+type removedElements map[string]map[string]string
 
-func (r removed) add(set, key, chain string) {
+func (r removedElements) add(set, key, chain string) {
 	if r[set] == nil {
 		r[set] = map[string]string{}
 	}
@@ -12,9 +12,9 @@ func (r removed) add(set, key, chain string) {
 }
 
 // references returns how many of the removed elements lead to each chain.
-func references(gone removed) map[string]int {
+func references(removed removedElements) map[string]int {
 	refs := map[string]int{}
-	for _, keys := range gone {
+	for _, keys := range removed {
 		for _, chain := range keys {
 			if chain != "" {
 				refs[chain]++
@@ -30,8 +30,8 @@ const manyAttachments = 100
 
 // leavesMany reports whether many attachments remain under each policy whose elements are
 // removed.
-func leavesMany(have *observed, gone removed) bool {
-	refs := references(gone)
+func leavesMany(have *observed, removed removedElements) bool {
+	refs := references(removed)
 	if len(refs) == 0 {
 		return false
 	}

@@ -68,12 +68,12 @@ func (c *Conn) list(family uint8, typ int, body netlink.Encoder, f func(family u
 const readAttempts = 8
 
 // dump calls f with the attributes of each object of a type, in tables of the family inet.
-// It calls forget before each attempt, and starts again if the ruleset changes meanwhile.
+// It calls reset before each attempt, and starts again if the ruleset changes meanwhile.
 // Each list is retried separately: while other programs keep changing the ruleset, one
 // list can still be read, but not all lists together.
-func (c *Conn) dump(forget func(), typ int, body netlink.Encoder, f func(b []byte) error) (err error) {
+func (c *Conn) dump(reset func(), typ int, body netlink.Encoder, f func(b []byte) error) (err error) {
 	for range readAttempts {
-		forget()
+		reset()
 		err = c.list(unix.NFPROTO_INET, typ, body, func(_ uint8, b []byte) error { return f(b) })
 		if !errors.Is(err, errInterrupted) {
 			return err

@@ -31,7 +31,8 @@ func texts(all []Difference) []string {
 	return out
 }
 
-// TestSyncStructure: definite faults are repaired whatever other programs do meanwhile.
+// TestSyncStructure: faults that do not depend on attachments are repaired whatever other
+// programs do meanwhile.
 // Objects that a newer attachment may need are kept until it is known that none does.
 func TestSyncStructure(t *testing.T) {
 	c := kernel(t)
@@ -234,7 +235,7 @@ func TestEdit(t *testing.T) {
 		generation  uint32
 		want        error
 	}{
-		"gone already":          {nil, []ruleset.LiveElement{{Set: "invalid4", Element: ruleset.Element{Key: "10.88.0.77"}}}, 0, nil},
+		"already deleted":       {nil, []ruleset.LiveElement{{Set: "invalid4", Element: ruleset.Element{Key: "10.88.0.77"}}}, 0, nil},
 		"of another generation": {e, nil, generation, ErrConflict},
 		"of another chain":      {[]ruleset.LiveElement{{Set: "policy4", Element: ruleset.Element{Key: "10.88.0.6", Goto: "clamp"}}}, nil, 0, ErrConflict},
 		"no chain":              {[]ruleset.LiveElement{{Set: "policy4", Element: ruleset.Element{Key: "10.88.0.9", Goto: "policy-none"}}}, nil, 0, ErrStructure},

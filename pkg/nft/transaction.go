@@ -21,7 +21,8 @@ type Transaction struct {
 	// set without attachments were added or deleted.
 	Structure bool
 	// Exposing says that packets may have passed untranslated because of a change of
-	// Structure. Every change does but the addition of a chain, a set or an object.
+	// Structure. It is true for every change except the addition of a chain, a set or an
+	// object.
 	Exposing bool
 	// Published says that another program changed the ports that it publishes: see
 	// Conn.Published.

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -14,6 +15,18 @@ var (
 	hooks      = map[string]uint32{"prerouting": unix.NF_INET_PRE_ROUTING, "forward": unix.NF_INET_FORWARD, "postrouting": unix.NF_INET_POST_ROUTING}
 	priorities = map[string]int32{"-450": -450, "mangle": -150, "srcnat - 1": 99}
 )
+
+// hookName returns nft's name for a hook of the inet family, or its number.
+func hookName(hook uint32) string {
+	names := []string{
+		unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_LOCAL_IN: "input", unix.NF_INET_FORWARD: "forward",
+		unix.NF_INET_LOCAL_OUT: "output", unix.NF_INET_POST_ROUTING: "postrouting",
+	}
+	if hook < uint32(len(names)) {
+		return names[hook]
+	}
+	return strconv.FormatUint(uint64(hook), 10)
+}
 
 const nfAccept = 1 // NF_ACCEPT
 

@@ -9,20 +9,20 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// heirs has the messages that put successors under their policies, and the objects that
-// these policies need.
-type heirs struct {
+// successorPlan has the messages that put successors under their policies, and the objects
+// that these policies need.
+type successorPlan struct {
 	ops    []op
 	needed contents
 }
 
-// succeed puts successors under their policies, for their addresses whose elements are in
-// gone.
-func (c *Conn) succeed(successors []masq.Attachment, has func(netip.Addr) (bool, error), gone removed, have *observed) (heirs, error) {
+// addSuccessors plans to put successors under their policies, for those of their addresses
+// whose elements are removed.
+func (c *Conn) addSuccessors(successors []masq.Attachment, has func(netip.Addr) (bool, error), removed removedElements, have *observed) (successorPlan, error) {
 	var left []masq.Attachment
 	for _, s := range successors {
 		s.Addresses = slices.DeleteFunc(slices.Clone(s.Addresses), func(x netip.Addr) bool {
-			_, free := gone[ruleset.PolicySet.Of(masq.FamilyOf(x))][x.String()]
+			_, free := removed[ruleset.PolicySet.Of(masq.FamilyOf(x))][x.String()]
 			return !free
 		})
 		if s.Policy != nil && len(s.Addresses) > 0 {
@@ -30,27 +30,27 @@ func (c *Conn) succeed(successors []masq.Attachment, has func(netip.Addr) (bool,
 		}
 	}
 	if len(left) == 0 {
-		return heirs{}, nil
+		return successorPlan{}, nil
 	}
 	want, err := tableOf(left, has, have.reserved)
 	if err != nil {
-		return heirs{}, err
+		return successorPlan{}, err
 	}
 	p, err := plan(want, have, part, nil)
 	if errors.Is(err, errRebuild) {
-		return heirs{}, nil // the next ADD, or masqd, makes the table again with all its elements
+		return successorPlan{}, nil // the next ADD, or masqd, makes the table again with all its elements
 	}
 	if err != nil {
-		return heirs{}, err
+		return successorPlan{}, err
 	}
-	out := heirs{p.ops, frameOf(want)}
+	out := successorPlan{p.ops, frameOf(want)}
 	for _, s := range want.Sets {
 		if !s.Live || len(s.Elements) == 0 {
 			continue
 		}
 		add, err := addElements(s, s.Elements, false)
 		if err != nil {
-			return heirs{}, err
+			return successorPlan{}, err
 		}
 		out.ops = append(out.ops, add...)
 	}

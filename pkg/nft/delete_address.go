@@ -9,9 +9,9 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// forget deletes the elements of live sets whose keys begin with an address, and adds them
-// to gone.
-func (c *Conn) forget(addr netip.Addr, have *observed, gone removed) ([]op, error) {
+// deleteAddress deletes the elements of live sets whose keys begin with an address, and adds them
+// to removed.
+func (c *Conn) deleteAddress(addr netip.Addr, have *observed, removed removedElements) ([]op, error) {
 	var out []op
 	for _, name := range slices.Sorted(maps.Keys(have.sets)) {
 		n, _ := ruleset.ParseSetName(name)
@@ -36,7 +36,7 @@ func (c *Conn) forget(addr netip.Addr, have *observed, gone removed) ([]op, erro
 			found = append(found, ruleset.Element{Key: addr.String()})
 		}
 		for _, e := range found {
-			gone.add(name, e.Key, "")
+			removed.add(name, e.Key, "")
 		}
 		ops, err := deleteElements(s, found)
 		if err != nil {
