@@ -8,7 +8,7 @@
     - --conf-dir=/host/etc/cni/net.d
     - --plugin=/masq
     - --state-dir=/host/run/masq-cni
-    # Remove masq although pods use it: they keep the network of the node without masq.
+    # Remove masq even if pods use it: these pods keep their network, without masq.
     - --force
     {{- range .args }}
     - {{ . }}
