@@ -142,7 +142,7 @@ func (l *Logger) logGap() {
 		l.lost, lost = n, n-lost
 	}
 	l.write(&natlog.Record{Time: now, Kind: natlog.Gap, Lost: uint64(lost), Duration: now.Sub(l.lastEvent)})
-	l.Log.Warn("events of flows were lost; the NAT log has a gap", "events", lost)
+	l.Log.Warn("the kernel dropped conntrack events because the socket buffer was full; the NAT log has a gap", "events", lost)
 	l.lastEvent = now
 }
 

@@ -147,7 +147,7 @@ func (s *Sampler) sample(ctx context.Context) {
 	case err != nil:
 		s.errors++
 		s.last.Time = time.Now() // the next attempt is after a pause too
-		s.Log.Warn("sample of flows failed", "err", err)
+		s.Log.Warn("cannot sample the flows; metrics and readiness use the previous sample", "err", err)
 	default:
 		s.last = sample
 	}

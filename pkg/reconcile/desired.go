@@ -22,8 +22,8 @@ type desired struct {
 	pending []ruleset.LiveElement // elements of pending attachments, which may be present
 }
 
-// desiredOf returns the desired elements of an address or a link, as the records in memory
-// say. If several ready attachments have an address, it belongs to the latest.
+// desiredOf returns the desired elements of an address or a link, according to the records
+// in memory. If several ready attachments have an address, it belongs to the latest.
 func (l *Loop) desiredOf(of ruleset.Subject) desired {
 	d := desired{ready: map[elementKey]ruleset.LiveElement{}}
 	claims := l.deps.Records.claimsOf(of)

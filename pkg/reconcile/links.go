@@ -143,7 +143,7 @@ func (r *linkRepair) report(compared []string, left []veth.Difference) {
 			continue
 		}
 		if !slices.Contains(before[d.Identity], d) {
-			r.log.Warn("a link differs from what ADD made, and cannot be repaired", "attachment", d.Identity, "difference", d.String())
+			r.log.Warn("a link differs from what ADD made, and cannot be repaired", "attachment", d.Identity, "difference", d.String(), "remedy", "see masq-cni inspect drift")
 		}
 		r.left[d.Identity] = append(r.left[d.Identity], d)
 	}
