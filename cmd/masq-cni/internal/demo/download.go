@@ -54,7 +54,7 @@ func freeze(ctx context.Context, l *lab, s *Step) error {
 		return err
 	}
 	s.say("The container's link has an MTU of 1500, so it tells the server an MSS of %d. The link between node and router has an MTU of %d.", mss, uplinkMTU)
-	s.say("The router cannot forward these segments. It tells the server so by ICMP \"fragmentation needed\", which is dropped: %d times.", dropped)
+	s.say("The segments do not fit into that link. The router answers with ICMP \"fragmentation needed\", but its firewall drops these errors: %d so far.", dropped)
 	s.say("After %s, %d of %d bytes have arrived. The connection is established, but stalls.", failureTimeout, t.Bytes, fileSize)
 	s.figure("mss", mss)
 	s.figure("bytes", t.Bytes)
