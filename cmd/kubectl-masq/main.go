@@ -78,7 +78,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return code
 }
 
-// exitQueryFailed is the exit code when no node could be asked.
+// exitQueryFailed is the exit code when masq-cni could not run on any node.
 const exitQueryFailed = 2
 
 func ask(ctx context.Context, args []string, s streams) (int, error) {

@@ -82,7 +82,7 @@ func (k kubectl) one(ctx context.Context, a agent, words []string, s streams) (i
 	return x.code, nil
 }
 
-// maxConcurrent is how many nodes are asked at the same time.
+// maxConcurrent is how many nodes run masq-cni at the same time.
 const maxConcurrent = 8
 
 // all runs masq-cni on all nodes, and returns the answers in the order of the nodes.

@@ -182,7 +182,7 @@ func (n *Node) evaluateConntrack() {
 		n.Note("packets and bytes of flows are not counted; for new flows: sysctl -w net.netfilter.nf_conntrack_acct=1")
 	}
 	if !c.Timestamps {
-		n.Note("the begin of flows is not recorded; for new flows: sysctl -w net.netfilter.nf_conntrack_timestamp=1")
+		n.Note("the start time of flows is not recorded; for new flows: sysctl -w net.netfilter.nf_conntrack_timestamp=1")
 	}
 }
 

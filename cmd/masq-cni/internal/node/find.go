@@ -37,7 +37,7 @@ func (s Snapshot) Find(name string) ([]int, error) {
 		if n := len(different) - maxNamed; n > 0 {
 			different, more = different[:maxNamed], fmt.Sprintf(" and %d more", n)
 		}
-		return nil, fmt.Errorf("%s may be %s%s; give one of them in full", masq.Quote(name), strings.Join(different, ", "), more)
+		return nil, fmt.Errorf("%s matches %s%s; give one of them in full", masq.Quote(name), strings.Join(different, ", "), more)
 	}
 	return found, nil
 }

@@ -24,8 +24,8 @@ func TestFind(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"web":      `"web" may be shop/web, test/web; give one of them in full`,
-		"dddd":     `"dddd" may be container dddd1, container dddd2; give one of them in full`,
+		"web":      `"web" matches shop/web, test/web; give one of them in full`,
+		"dddd":     `"dddd" matches container dddd1, container dddd2; give one of them in full`,
 		"none":     `no attachment belongs to pod or container "none"`,
 		"shop/we":  `no attachment belongs to pod or container "shop/we"`,
 		"x\x1b[2J": `no attachment belongs to pod or container "x\x1b[2J"`,
