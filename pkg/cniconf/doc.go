@@ -27,8 +27,9 @@
 //
 // The keys of the plugin are strict: a wrong type is a fault, null included. An unknown key
 // and a repeated key are faults too. libcni removes repeated keys, so that these appear only
-// if the plugin is called without libcni. A key that CNI defines counts as absent if it is null. Of "ipam",
-// only the type and the subnets of host-local are read; the IPAM plugin reads the rest.
+// if the plugin is called without libcni. A key that CNI defines counts as absent if it is
+// null. Of "ipam", only the type and the subnets of host-local are read; the IPAM plugin
+// reads the rest.
 //
 // To debug, call the plugin with the configuration on stdin and CNI_COMMAND=STATUS.
 package cniconf

@@ -52,7 +52,7 @@ func parsePortRanges(s string) (out []PortRange, errs []error) {
 		}
 		for _, o := range out {
 			if r.First <= o.Last && o.First <= r.Last {
-				errs = append(errs, fmt.Errorf("%q overlaps %q", r, o))
+				errs = append(errs, fmt.Errorf("%q overlaps %q", r.short(), o.short()))
 			}
 		}
 		out = append(out, r)
@@ -81,7 +81,7 @@ func ParseToPorts(s string) ([]PortRange, []Problem) {
 		// program would get these ports.
 		if r.First < firstUnprivileged {
 			out = append(out, Problem{
-				fmt.Sprintf("%q has privileged ports, those below %d", r, firstUnprivileged),
+				fmt.Sprintf("%q has privileged ports, those below %d", r.short(), firstUnprivileged),
 				fmt.Sprintf("give ports of %d-65535", firstUnprivileged),
 			})
 		}
@@ -106,6 +106,14 @@ func (r PortRange) Size() int { return int(r.Last) - int(r.First) + 1 }
 
 // String returns the range as in a configuration: "20000-29999".
 func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.First, r.Last) }
+
+// short returns the range for a message: "20000-29999", or "20000" for a single port.
+func (r PortRange) short() string {
+	if r.First == r.Last {
+		return strconv.Itoa(int(r.First))
+	}
+	return r.String()
+}
 
 // MarshalText implements encoding.TextMarshaler.
 func (r PortRange) MarshalText() ([]byte, error) { return []byte(r.String()), nil }

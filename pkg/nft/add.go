@@ -13,9 +13,10 @@ import (
 )
 
 // Add adds the elements of an attachment, and with them puts it under its policy. It also
-// adds the rules that the attachment needs and that are missing. has reports whether the node has an address that a policy names as an egress
-// address. all returns every attachment of the node, including a. It is called only if the
-// whole table or the chains of other policies have to be made again.
+// adds the rules that the attachment needs and that are missing. has reports whether the
+// node has an address that a policy names as an egress address. all returns every attachment
+// of the node, including a. It is called only if the whole table or the chains of other
+// policies have to be made again.
 //
 // If another attachment has elements for one of a's addresses, Add calls replace with its
 // identity. If replace returns nil or is nil, Add replaces the elements; otherwise Add

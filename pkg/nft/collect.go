@@ -71,8 +71,8 @@ func (c *Conn) collect(have *observed, unused map[string]bool, removed removedEl
 	}, func(Difference) {})...), nil
 }
 
-// emptyFeatures reports for each feature whether its sets are empty after the removed elements are deleted.
-// It reports false for features of sourceCIDRs and of needed.
+// emptyFeatures reports for each feature whether its sets are empty after the removed
+// elements are deleted. It reports false for features of sourceCIDRs and of needed.
 func (c *Conn) emptyFeatures(have *observed, removed removedElements, needed contents) (map[ruleset.Feature]bool, error) {
 	empty := map[ruleset.Feature]bool{}
 	for name := range have.sets {

@@ -22,8 +22,8 @@ type Feature struct {
 
 // Features returns which features the running kernel has, always in the same order. It
 // sends one transaction that the kernel checks and then aborts. For it the kernel loads the
-// modules that it can. For some milliseconds the namespace tracks connections, even if it did not
-// before. It fails if the kernel cannot be queried.
+// modules that it can. For some milliseconds the namespace tracks connections, even if it
+// did not before. It fails if the kernel cannot be queried.
 func (c *Conn) Features() ([]Feature, error) {
 	all, err := probes()
 	if err != nil {

@@ -17,11 +17,11 @@ const structureAttempts = 20
 // SyncStructure makes the structure of the table the desired one, even while other
 // programs change the elements of live sets. Its cost grows with the number of policies.
 //
-// It repairs faults that do not depend on attachments regardless of the generation. If two programs repair the same
-// fault at the same time, only one of them succeeds: making the table or a chain fails if
-// it exists, and a rule is deleted by its handle, which is never used again. An unchanged
-// ruleset is needed only for objects that depend on policies, and for making the table
-// again. If the ruleset keeps changing, the error is ErrConflict.
+// It repairs faults that do not depend on attachments regardless of the generation. If two
+// programs repair the same fault at the same time, only one of them succeeds: making the
+// table or a chain fails if it exists, and a rule is deleted by its handle, which is never
+// used again. An unchanged ruleset is needed only for objects that depend on policies, and
+// for making the table again. If the ruleset keeps changing, the error is ErrConflict.
 func (c *Conn) SyncStructure(d Desired) (r StructureResult, err error) {
 	for range structureAttempts {
 		again, failed := c.structureOnce(d, &r)
