@@ -51,7 +51,7 @@ Flags:
 and the flags that every command of kubectl has (kubectl options), such as --context.
 
 Exit code: that of masq-cni. With several nodes it is the highest one; for who and inspect
-pod it is 0 if one node found the answer. 2: masq-cni could not run on any node.
+pod it is 0 if one node found the answer. It is 2 if masq-cni could not run on a node.
 `
 
 func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
@@ -78,7 +78,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return code
 }
 
-// exitQueryFailed is the exit code when masq-cni could not run on any node.
+// exitQueryFailed is the exit code when masq-cni could not run on a node.
 const exitQueryFailed = 2
 
 func ask(ctx context.Context, args []string, s streams) (int, error) {

@@ -56,8 +56,8 @@ type Problem struct {
 	Kind     Kind     `json:"kind"`
 	// Object has the problem: "table inet masq", a pod, a file, an address.
 	Object string `json:"object"`
-	// Message continues the Object: "does not exist; the traffic of 3 attachments leaves
-	// untranslated".
+	// Message says what is wrong. String puts it after the Object and a colon: "does not
+	// exist; the traffic of 3 attachments leaves untranslated".
 	Message string `json:"message"`
 	// Remedy is what to do, if possible a command.
 	Remedy string `json:"remedy"`
