@@ -43,7 +43,7 @@ type configuration struct {
 func openConfiguration(c *Config, records *store.Records, log *slog.Logger, faultChanged func(string)) (*configuration, error) {
 	previous, err := records.Node()
 	if err != nil {
-		log.Error("policy of the previous masqd cannot be read", "err", err)
+		log.Error("policy of the previous masqd cannot be read, and is ignored", "err", err)
 	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -96,25 +96,25 @@ func (c *configuration) read() (changed bool) {
 			c.log.Warn("configuration files disagree", "warning", w.Error())
 		}
 	}
-	fresh := reconcile.NodeConfig{Read: time.Now(), Resync: node.ResyncInterval}
+	latest := reconcile.NodeConfig{Read: time.Now(), Resync: node.ResyncInterval}
 	if c.resyncGiven {
-		fresh.Resync = 0
+		latest.Resync = 0
 	}
 	if len(files) > 0 || len(node.SourceCIDRs) > 0 || len(c.overrides) > 0 {
 		node.Policy.Node = true
-		fresh.Policy = &node.Policy
-		fresh.Sources = ruleset.Sources{Prefixes: node.SourceCIDRs, Policy: node.Policy}
+		latest.Policy = &node.Policy
+		latest.Sources = ruleset.Sources{Prefixes: node.SourceCIDRs, Policy: node.Policy}
 	}
-	if fresh.Same(c.state) && c.state.Fault == "" {
-		c.state.Read = fresh.Read
+	if latest.Same(c.state) && c.state.Fault == "" {
+		c.state.Read = latest.Read
 		if c.unwritten {
-			c.write(fresh)
+			c.write(latest)
 		}
 		return false
 	}
-	fresh.Version = c.state.Version + 1
-	c.state = fresh
-	c.write(fresh)
+	latest.Version = c.state.Version + 1
+	c.state = latest
+	c.write(latest)
 	c.log.Info("configuration read", "files", files)
 	return true
 }
@@ -139,8 +139,8 @@ func (c *configuration) reject(err error) {
 	c.state.Fault = c.loggedFault
 }
 
-// fallback returns what is active until a valid configuration is read: the configuration
-// of the previous masqd, or the command line.
+// fallback returns the policy and the sources that are active until a valid configuration is
+// read. They come from the configuration of the previous masqd or from the command line.
 func (c *configuration) fallback() (*masq.Policy, ruleset.Sources) {
 	node := nodeconf.Default()
 	switch {

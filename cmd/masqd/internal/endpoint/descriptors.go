@@ -10,10 +10,11 @@ import (
 const (
 	// MaxConnections is the number of connections that an address serves at once.
 	MaxConnections = 64
-	// reserved is the number of descriptors that connections leave to the rest of masqd.
+	// reservedDescriptors is the number of descriptors that connections leave to the rest of
+	// masqd.
 	// A repair reads records and sysctls and opens netlink sockets, a few at a time. Reading
 	// the web configuration and the certificates needs a few more.
-	reserved = 32
+	reservedDescriptors = 32
 )
 
 // Connections returns how many connections each of several addresses may have. The limit
@@ -22,18 +23,18 @@ const (
 func Connections(addresses int) int {
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
-		return share(math.MaxInt32, 0, addresses)
+		return limitPerAddress(math.MaxInt32, 0, addresses)
 	}
 	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return share(r.Cur, int(min(r.Cur, math.MaxInt32))/2, addresses)
+		return limitPerAddress(r.Cur, int(min(r.Cur, math.MaxInt32))/2, addresses)
 	}
-	return share(r.Cur, len(open), addresses)
+	return limitPerAddress(r.Cur, len(open), addresses)
 }
 
-// share divides the free descriptors among addresses. An address accepts one connection more
-// than its limit before it closes another one.
-func share(limit uint64, open, addresses int) int {
-	left := int(min(limit, math.MaxInt32)) - open - reserved
+// limitPerAddress divides the free descriptors among addresses. An address accepts one
+// connection more than its limit before it closes another one.
+func limitPerAddress(limit uint64, open, addresses int) int {
+	left := int(min(limit, math.MaxInt32)) - open - reservedDescriptors
 	return min(max(left/max(addresses, 1)-1, 1), MaxConnections)
 }

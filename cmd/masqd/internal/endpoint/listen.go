@@ -67,29 +67,29 @@ func listenUnix(path string) (net.Listener, error) {
 	if err := checkReplaceable(path); err != nil {
 		return nil, err
 	}
-	fresh := temporary(path)
-	if err := checkReplaceable(fresh); err != nil {
+	newPath := temporary(path)
+	if err := checkReplaceable(newPath); err != nil {
 		return nil, err
 	}
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(newPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: newPath, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
 	fail := func(err error) (net.Listener, error) {
-		return nil, errors.Join(err, l.Close(), os.Remove(fresh))
+		return nil, errors.Join(err, l.Close(), os.Remove(newPath))
 	}
-	if err := os.Chmod(fresh, socketMode); err != nil {
+	if err := os.Chmod(newPath, socketMode); err != nil {
 		return fail(err)
 	}
-	info, err := os.Lstat(fresh)
+	info, err := os.Lstat(newPath)
 	if err != nil {
 		return fail(err)
 	}
-	if err := os.Rename(fresh, path); err != nil {
+	if err := os.Rename(newPath, path); err != nil {
 		return fail(err)
 	}
 	return &unixListener{UnixListener: l, path: path, info: info}, nil

@@ -127,9 +127,9 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestShare checks that connections leave descriptors for repairs, and that each address has at
-// least one connection.
-func TestShare(t *testing.T) {
+// TestLimitPerAddress checks that connections leave descriptors for repairs, and that each
+// address has at least one connection.
+func TestLimitPerAddress(t *testing.T) {
 	for _, c := range []struct {
 		limit     uint64
 		open      int
@@ -144,7 +144,7 @@ func TestShare(t *testing.T) {
 		{64, 30, 1, 1},
 		{20, 30, 0, 1},
 	} {
-		if got := share(c.limit, c.open, c.addresses); got != c.want {
+		if got := limitPerAddress(c.limit, c.open, c.addresses); got != c.want {
 			t.Errorf("share of %+v is %d", c, got)
 		}
 	}

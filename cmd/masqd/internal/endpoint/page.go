@@ -106,18 +106,18 @@ func metricsPage(registry prometheus.Gatherer) *page {
 	if err != nil {
 		return &page{code: http.StatusInternalServerError, contentType: "text/plain; charset=utf-8", body: []byte(err.Error())}
 	}
-	w := &memory{header: http.Header{}, code: http.StatusOK}
+	w := &bufferedResponse{header: http.Header{}, code: http.StatusOK}
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}).ServeHTTP(w, r)
 	return &page{code: w.code, contentType: w.header.Get("Content-Type"), body: w.body.Bytes()}
 }
 
-// memory is an http.ResponseWriter that keeps the answer.
-type memory struct {
+// bufferedResponse is an http.ResponseWriter that keeps the answer.
+type bufferedResponse struct {
 	header http.Header
 	code   int
 	body   bytes.Buffer
 }
 
-func (m *memory) Header() http.Header         { return m.header }
-func (m *memory) WriteHeader(code int)        { m.code = code }
-func (m *memory) Write(b []byte) (int, error) { return m.body.Write(b) }
+func (m *bufferedResponse) Header() http.Header         { return m.header }
+func (m *bufferedResponse) WriteHeader(code int)        { m.code = code }
+func (m *bufferedResponse) Write(b []byte) (int, error) { return m.body.Write(b) }
