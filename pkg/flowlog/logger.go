@@ -137,9 +137,9 @@ func (l *Logger) Faults() (out []string) {
 
 // logGap adds a record for events that the kernel dropped.
 func (l *Logger) logGap() {
-	now, lost := time.Now(), l.lost
+	now, lost := time.Now(), uint32(0) // 0: their number is unknown
 	if n, err := l.events.Lost(); err == nil {
-		l.lost, lost = n, n-lost
+		l.lost, lost = n, n-l.lost
 	}
 	l.write(&natlog.Record{Time: now, Kind: natlog.Gap, Lost: uint64(lost), Duration: now.Sub(l.lastEvent)})
 	l.Log.Warn("the kernel dropped conntrack events because the socket buffer was full; the NAT log has a gap", "events", lost)

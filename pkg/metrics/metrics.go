@@ -91,7 +91,7 @@ var daemonMetrics = []metric[collector]{
 // cannot be read.
 var generationMetrics = []metric[float64]{
 	gauge("nftables_generation", "Generation of the kernel's ruleset: it changes with each transaction.", func(g *float64) float64 { return *g }),
-	boolean("generation_read_failures", "1 if the generation could not be read from the kernel.", func(g *float64) bool { return math.IsNaN(*g) }),
+	boolean("nftables_generation_unreadable", "1 if the generation could not be read from the kernel.", func(g *float64) bool { return math.IsNaN(*g) }),
 }
 
 // Describe implements prometheus.Collector.

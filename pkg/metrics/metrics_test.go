@@ -157,7 +157,7 @@ func TestUnreadableGeneration(t *testing.T) {
 	if n, err := testutil.GatherAndCount(r, "masq_nftables_generation"); err != nil || n != 0 {
 		t.Errorf("%d series, %v", n, err)
 	}
-	if n, err := testutil.GatherAndCount(r, "masq_generation_read_failures"); err != nil || n != 1 {
+	if n, err := testutil.GatherAndCount(r, "masq_nftables_generation_unreadable"); err != nil || n != 1 {
 		t.Errorf("%d series, %v", n, err)
 	}
 }
