@@ -16,7 +16,7 @@ type successorPlan struct {
 	needed contents
 }
 
-// addSuccessors plans to put successors under their policies, for those of their addresses
+// addSuccessors plans to put successors under their policies. It does so only for addresses
 // whose elements are removed.
 func (c *Conn) addSuccessors(successors []masq.Attachment, has func(netip.Addr) (bool, error), removed removedElements, have *observed) (successorPlan, error) {
 	var left []masq.Attachment
