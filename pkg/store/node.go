@@ -55,16 +55,24 @@ func (r *Records) Node() (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the node's policy: %w", err)
 	}
+	n, err := parseNode(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not a valid policy: %w; delete the file, and restart masqd, which writes it again", r.nodePath(), err)
+	}
+	return n, nil
+}
+
+func parseNode(b []byte) (*Node, error) {
 	var n Node
 	if err := json.Unmarshal(b, &n); err != nil {
-		return nil, fmt.Errorf("%s is not a policy: %w", r.nodePath(), err)
+		return nil, err
 	}
 	if err := n.Validate(); err != nil {
-		return nil, fmt.Errorf("%s is not a valid policy: %w", r.nodePath(), err)
+		return nil, err
 	}
 	for _, p := range n.Sources {
 		if !p.IsValid() || p != p.Masked() {
-			return nil, fmt.Errorf("%s is not a valid policy: sourceCIDRs: %s is not a prefix", r.nodePath(), p)
+			return nil, fmt.Errorf("sourceCIDRs: %s is not a prefix", p)
 		}
 	}
 	return &n, nil
