@@ -332,7 +332,7 @@ func TestDaemonRemovesEndedContainers(t *testing.T) {
 	list := w.conflist("1.0.0", w.masq())
 	alive, dead := w.attach("alive", list), w.attach("dead", list)
 	address := dead.addr(w.V4.Node).String()
-	w.daemon("--resync-interval", "1s", "--cleanup-grace", "1s")
+	w.daemon("--resync-interval", "1s", "--sweep-grace", "1s")
 	if err := dead.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func (w *world) add(c call) {
 // cleaningDaemon starts a masqd that removes stale attachments without a grace period.
 func (w *world) cleaningDaemon() *daemon {
 	w.t.Helper()
-	return w.daemon("--resync-interval", "1s", "--cleanup-grace", "0s", "--config", filepath.Join(w.dir, "none"))
+	return w.daemon("--resync-interval", "1s", "--sweep-grace", "0s", "--config", filepath.Join(w.dir, "none"))
 }
 
 // cleansUp waits until masqd has checked every attachment twice: it removes two containers
@@ -223,7 +223,7 @@ func TestDaemonWithoutNamespaceDirectory(t *testing.T) {
 	w.chain(unlinked, `[{"name":"eth0"}]`, 225)
 	blind := &daemon{w: w, log: filepath.Join(w.dir, "masqd.log")}
 	blind.Command = w.Node.Command(t.Context(), "unshare", append([]string{"--mount", "sh", "-c", `mount -t tmpfs none /run/netns && exec "$@"`, "sh", built("masqd")},
-		w.served("--resync-interval", "1s", "--cleanup-grace", "0s", "--config", filepath.Join(w.dir, "none"))...)...)
+		w.served("--resync-interval", "1s", "--sweep-grace", "0s", "--config", filepath.Join(w.dir, "none"))...)...)
 	assert.NoError(t, blind.Start())
 	until(t, "masqd is ready", func() bool { _, text := blind.get("/readyz"); return strings.Contains(text, `"ready":true`) })
 	w.cleansUp()

@@ -155,11 +155,11 @@ func TestDaemonEnvironment(t *testing.T) {
 	})
 	t.Run("refused", func(t *testing.T) {
 		w := newWorld(t, nstest.Uplink{})
-		for name, v := range map[string]string{"MASQD_RESYNC_INTERVALS": "60", "MASQD_CLEANUP_GRACE": "soon"} {
+		for name, v := range map[string]string{"MASQD_RESYNC_INTERVALS": "60", "MASQD_SWEEP_GRACE": "soon"} {
 			t.Setenv(name, v)
 		}
 		out, err := w.Node.Command(soon(t), built("masqd"), "--state-dir", filepath.Join(w.dir, "state"), "--listen", "").CombinedOutput()
-		for _, want := range []string{"MASQD_RESYNC_INTERVALS", "MASQD_CLEANUP_GRACE"} {
+		for _, want := range []string{"MASQD_RESYNC_INTERVALS", "MASQD_SWEEP_GRACE"} {
 			if err == nil || !strings.Contains(string(out), want) {
 				t.Errorf("%v: %s, which does not name %s", err, out, want)
 			}

@@ -105,7 +105,7 @@ func (w *world) offend(ctx context.Context, rnd *rand.Rand) {
 }
 
 func (w *world) daemonArgs() []string {
-	return w.served("--config", filepath.Join(w.dir, "none"), "--resync-interval", "1s", "--cleanup-grace", "1s")
+	return w.served("--config", filepath.Join(w.dir, "none"), "--resync-interval", "1s", "--sweep-grace", "1s")
 }
 
 // TestKilledUnderChurn: eight workers add and delete containers for two minutes. A third of

@@ -82,7 +82,7 @@ func TestRecordsOfDeletedNamespace(t *testing.T) {
 	}
 	state := filepath.Join(w.dir, "state")
 	all := map[string]int{"earlier": 20, "living": 2, "dead": 2, "own": 1}
-	flags := []string{"--cleanup-grace", "0s", "--resync-interval", "1s", "--config", filepath.Join(w.dir, "none")}
+	flags := []string{"--sweep-grace", "0s", "--resync-interval", "1s", "--config", filepath.Join(w.dir, "none")}
 
 	// The control: while the namespace exists, all records stay. masqd has checked it before
 	// it is ready.

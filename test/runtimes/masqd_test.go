@@ -40,7 +40,7 @@ func (n *node) sweep() {
 	if !left() {
 		n.t.Error("there are no stale attachments")
 	}
-	d := n.masqd("--resync-interval", "1s", "--cleanup-grace", "1s")
+	d := n.masqd("--resync-interval", "1s", "--sweep-grace", "1s")
 	until(n.t, "masqd has removed the stale attachments", func() bool { return !left() })
 	d.end(n.t, syscall.SIGTERM)
 }

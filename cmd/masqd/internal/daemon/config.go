@@ -69,7 +69,7 @@ func (c *Config) Validate() error {
 		fail("--resync-interval %s is below 1s; give 1s or more", c.Resync)
 	}
 	if c.CleanupGrace < 0 {
-		fail("--cleanup-grace %s is below 0; give a duration such as 2m", c.CleanupGrace)
+		fail("--sweep-grace %s is below 0; give a duration such as 2m", c.CleanupGrace)
 	}
 	if c.AttachmentMetrics < 0 {
 		fail("--attachment-metrics %d is below 0; give a number of attachments, or 0 for none", c.AttachmentMetrics)
