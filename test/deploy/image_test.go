@@ -140,7 +140,7 @@ func TestImagePush(t *testing.T) {
 		t.Errorf("the archive names the image %v", tags)
 	}
 	out, err := exec.CommandContext(t.Context(), filepath.Join(root, "hack/image"), mine+":latest").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "give the name alone") {
+	if err == nil || !strings.Contains(string(out), "give the name without it") {
 		t.Errorf("a name with a tag gives %v: %s", err, out)
 	}
 }
