@@ -92,7 +92,7 @@ func TestFaultsAreFound(t *testing.T) {
 	for _, c := range []struct{ from, to, want string }{
 		{"hostNetwork: true", "hostNetworks: true", "unknown field"},
 		{"hostNetwork: true", "hostNetwork: 1", "cannot unmarshal"},
-		{"kind: DaemonSet", "kind: Deployment", "there is to be no apps/v1 Deployment"},
+		{"kind: DaemonSet", "kind: Deployment", "kind apps/v1 Deployment is not allowed"},
 		{"          image: ", "          image: a\n          image: ", "already set"},
 	} {
 		bad := strings.Replace(good, c.from, c.to, 1)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -44,19 +45,23 @@ func TestMemory(t *testing.T) {
 	})
 	calm := resident(t, n.masqd, "VmRSS")
 	// Scrapes without pauses: a processor that was idle is slower at first, sometimes many
-	// times, which must not be counted as masqd's work.
-	const scraped = 200
+	// times. The least of several batches counts: other load, and syncs of masqd after the
+	// ADDs, only add to the others.
+	const batches, scraped = 20, 20
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		return n.Node.Dial(ctx, network, netip.AddrPort{}, netip.MustParseAddrPort(address))
 	}}}
 	defer client.CloseIdleConnections()
-	used := cpuTime(t, n.masqd)
-	for range scraped {
-		answer := assert.Must(client.Get("http://" + served + "/metrics"))(t)
-		assert.Must(io.Copy(io.Discard, answer.Body))(t)
-		assert.NoError(t, answer.Body.Close())
+	each := math.Inf(1) // milliseconds
+	for range batches {
+		used := cpuTime(t, n.masqd)
+		for range scraped {
+			answer := assert.Must(client.Get("http://" + served + "/metrics"))(t)
+			assert.Must(io.Copy(io.Discard, answer.Body))(t)
+			assert.NoError(t, answer.Body.Close())
+		}
+		each = min(each, 1000*(cpuTime(t, n.masqd)-used).Seconds()/scraped)
 	}
-	each := 1000 * (cpuTime(t, n.masqd) - used).Seconds() / scraped
 	t.Logf("masqd uses %.1f ms of processor time per scrape", each)
 	if requested := daemonSet(t, helm(t)).Spec.Template.Spec.Containers[0].Resources.Requests.Cpu().MilliValue(); 2*each > float64(requested) {
 		t.Errorf("with two scrapes per second that exceeds its request of %d m", requested)
