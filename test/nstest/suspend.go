@@ -11,13 +11,16 @@ import (
 	"time"
 )
 
+// stopPatience bounds the wait for the threads of a program that was sent SIGSTOP.
+const stopPatience = time.Minute
+
 // Suspend stops the program until Resume, and returns when all its threads have stopped. The
 // kernel delivers SIGSTOP to one thread; on a busy machine others run until that thread does.
 func (c *Command) Suspend() error {
 	if err := c.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(killPatience)
+	deadline := time.Now().Add(stopPatience)
 	for {
 		running, err := runningThread(c.Process.Pid)
 		if err != nil || running == "" {
