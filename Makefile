@@ -14,7 +14,7 @@ COMMIT    = $(shell git rev-parse -q --verify HEAD 2>/dev/null || echo unknown)
 MAINS    := $(patsubst %/,./%,$(sort $(dir $(wildcard plugins/*/*.go cmd/*/*.go))))
 # PKGS are the packages of make test. make runtimes and make kube test the others.
 PKGS      = $(shell go list ./... | grep -v /test/kube)
-# MODULES are separate Go modules, so that the programs do not depend on what they import.
+# MODULES are separate Go modules: what they import is no dependency of the programs.
 MODULES   = hack/sbom test/deploy test/runtimes
 RACEPKGS  = $(patsubst %,./%/...,$(wildcard pkg plugins cmd test/nstest))
 TIMEOUT   = 40m
@@ -23,7 +23,7 @@ FUZZTIME  = 10s
 TESTFLAGS =
 DEMOFLAGS =
 BENCHFLAGS =
-# IMAGE is the image's name without the tag, which is the version. make push needs your registry's.
+# IMAGE is the image's name without the tag, which is the version. For make push, name your registry.
 IMAGE     = ghcr.io/masq-cni/masq-cni
 PUSHFLAGS =
 

@@ -27,7 +27,7 @@ func (b *bench) conntrack(ctx context.Context) (section, error) {
 			"masqd logs with --nat-log the flows that one processor creates and deletes in 2 s without a pause, timed until the last record is accepted. "+
 			"New flows are measured as in the section above, through masq's table in %d rounds, with masqd restarted each time.", readings, level2, b.rounds),
 	}
-	return s.of(ctx, b.reading, b.logging, b.beside)
+	return s.of(ctx, b.reading, b.logging, b.newFlows)
 }
 
 // reading compares programs that read the table.

@@ -35,7 +35,7 @@ func (t *trackedNode) lossRate(ctx context.Context) (float64, error) {
 	}
 	rate, err := t.raise(ctx, cmd)
 	stop := cmd.Process.Signal(unix.SIGTERM)
-	_ = cmd.Wait() // it was killed
+	_ = cmd.Wait() // it ends with the signal
 	return rate, errors.Join(err, stop)
 }
 

@@ -175,7 +175,7 @@ func diskUse(dir string) (total float64, err error) {
 	return total, err
 }
 
-// next returns the next record: the end of an open flow, or the begin of the next.
+// next sets r to the next record: the end of an open flow, or the begin of the next flow.
 func (t *logTraffic) next(r *natlog.Record) {
 	if len(t.open) != 0 && t.open[0].Time.Before(t.begun) {
 		*r = heap.Pop(&t.open).(natlog.Record)

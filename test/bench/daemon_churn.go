@@ -61,7 +61,7 @@ func (b *bench) churn(ctx context.Context) (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b.progress("masqd beside %d calls a second, %d attachments", churnRate, churned)
+	b.progress("masqd with %d calls per second, %d attachments", churnRate, churned)
 	begun, done := time.Now(), make(chan struct{})
 	var calls, unready atomic.Int64
 	var wg sync.WaitGroup
@@ -180,12 +180,12 @@ func (d *masqd) repairs(ctx context.Context, until time.Time) (element, rule sam
 				}
 				continue
 			}
-			if err := d.nft(ctx, `insert rule inet masq postrouting counter accept comment "foreign"`); err != nil {
+			if err := d.nft(ctx, `insert rule inet masq postrouting counter accept comment "unexpected"`); err != nil {
 				return err
 			}
 			t, err := wait(ctx, func() (bool, error) {
 				all, err := c.CountedRules()
-				return !slices.ContainsFunc(all, func(r nft.CountedRule) bool { return r.ID == "foreign" }), err
+				return !slices.ContainsFunc(all, func(r nft.CountedRule) bool { return r.ID == "unexpected" }), err
 			})
 			if rule = append(rule, t); err != nil {
 				return fmt.Errorf("the rule: %w", err)

@@ -84,7 +84,7 @@ func calm(ctx context.Context) error {
 }
 
 // idleTime returns the idle time of all processors since boot, in ticks of 10 ms (proc_stat(5)). The
-// other fields there count only whole ticks.
+// other fields there are sampled: each tick is charged to what runs at that moment.
 func idleTime() (time.Duration, error) {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {

@@ -30,7 +30,7 @@ type bench struct {
 	attachments int               // for each plugin
 	bursts      int               // rounds of calls at once
 	steps       int               // calls at a level
-	rounds      int               // of traffic
+	rounds      int               // rounds of traffic
 	repairs     int               // for each kind of change
 	variants    map[string]string // name of a table: the program that makes it
 }
@@ -49,8 +49,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&b.attachments, "attachments", 300, "number of attachments per plugin, for ADD and DEL one by one")
 	flags.IntVar(&b.bursts, "bursts", 11, "rounds of calls at once")
 	flags.IntVar(&b.steps, "steps", 100, "calls among few and among many")
-	flags.IntVar(&b.rounds, "rounds", 60, "of connections and packets")
-	flags.IntVar(&b.repairs, "repairs", 100, "of each kind")
+	flags.IntVar(&b.rounds, "rounds", 60, "rounds of connections and packets")
+	flags.IntVar(&b.repairs, "repairs", 100, "number of repairs of each kind")
 	flags.Func("variant", "`name=program`: send through a variant of masq's table as well, which the program makes of nft's listing on stdin", func(v string) error {
 		name, program, ok := strings.Cut(v, "=")
 		if !ok {

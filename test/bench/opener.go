@@ -61,7 +61,7 @@ func (t *traffic) openers() (all []opener, done func(), err error) {
 	open = append(open, frames)
 	gateway, gwErr := t.pod.gatewayMAC()
 	src, srcErr := source(t.pod)
-	if err := errors.Join(deaf(sink), gwErr, srcErr); err != nil {
+	if err := errors.Join(dropReceived(sink), gwErr, srcErr); err != nil {
 		return nil, nil, err
 	}
 	var datagrams [][]byte

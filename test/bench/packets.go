@@ -159,7 +159,7 @@ func (t *traffic) flow(a *attachment, port uint16) (*flow, error) {
 // establish sends packets in both directions, which makes the flow established. Afterwards the
 // server drops what it receives.
 func (f *flow) establish() error {
-	if err := hearing(f.server); err != nil {
+	if err := keepReceived(f.server); err != nil {
 		return err
 	}
 	if _, err := unix.Write(f.client, make([]byte, 18)); err != nil {
@@ -176,7 +176,7 @@ func (f *flow) establish() error {
 	if _, err := unix.Read(f.client, buf); err != nil {
 		return fmt.Errorf("receive the answer: %w", err)
 	}
-	return deaf(f.server)
+	return dropReceived(f.server)
 }
 
 func (f *flow) turn(m *meter, k kind) (ns float64, err error) {

@@ -41,14 +41,14 @@ func sockaddr(a netip.AddrPort) *unix.SockaddrInet4 {
 	return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
 }
 
-// deaf makes a socket drop received packets without further cost.
-func deaf(fd int) error {
+// dropReceived makes a socket drop received packets without further cost.
+func dropReceived(fd int) error {
 	program := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &program[0]})
 }
 
-// hearing undoes deaf.
-func hearing(fd int) error {
+// keepReceived undoes dropReceived.
+func keepReceived(fd int) error {
 	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return nil

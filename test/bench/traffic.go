@@ -99,7 +99,7 @@ func (t *traffic) variant(ctx context.Context, name, program string) error {
 	if err != nil {
 		return err
 	}
-	table := tableMasq + "-" + name // quoted names are not needed: nft has no such keyword
+	table := tableMasq + "-" + name // with the prefix the name is no keyword of nft
 	t.tables = append(t.tables, table)
 	return t.nft(ctx, strings.Replace(string(edited), "table "+tableMasq+" {", "table "+table+" {\n\tflags dormant", 1))
 }
@@ -145,7 +145,7 @@ func (t *traffic) forget() error {
 // pinned calls f on a dedicated thread in the container's namespace.
 func (t *traffic) pinned(f func(*meter) error) error {
 	return t.pod.pod.Do(func() error {
-		runtime.LockOSThread() // never unlocked: the thread, which has another affinity, ends
+		runtime.LockOSThread() // never unlocked: the thread ends with its goroutine, since its affinity is changed
 		m, err := pin()
 		if err != nil {
 			return err

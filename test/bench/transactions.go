@@ -47,7 +47,7 @@ func (g *generations) close() error {
 func (g *generations) run() error {
 	// The thread has a higher priority than the measured programs, so that it never waits. It runs
 	// for some microseconds each time.
-	runtime.LockOSThread() // never unlocked: the thread, which has another priority, ends
+	runtime.LockOSThread() // never unlocked: the thread ends with its goroutine, since its priority is changed
 	if err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20); err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func TestRelease(t *testing.T) {
 				t.Errorf("the archive names the image %v", tags)
 			}
 			files := filesOf(t, image)
-			tells(t, files, assert.Must(os.ReadFile(filepath.Join(one, name+".cdx.json")))(t))
+			wantBill(t, files, assert.Must(os.ReadFile(filepath.Join(one, name+".cdx.json")))(t))
 		})
 	}
 }
@@ -211,15 +211,15 @@ func filesOf(t *testing.T, image v1.Image) map[string]file {
 	return out
 }
 
-// tells checks that the bill of materials, in the image and as a separate file, lists the
+// wantBill checks that the bill of materials, in the image and as a separate file, lists the
 // modules of the programs.
-func tells(t *testing.T, files map[string]file, beside []byte) {
+func wantBill(t *testing.T, files map[string]file, separate []byte) {
 	t.Helper()
-	if !bytes.Equal(files["sbom.cdx.json"].content, beside) {
+	if !bytes.Equal(files["sbom.cdx.json"].content, separate) {
 		t.Error("the bill of materials in the image differs from the separate file")
 	}
 	var bill cyclonedx.BOM
-	assert.NoError(t, cyclonedx.NewBOMDecoder(bytes.NewReader(beside), cyclonedx.BOMFileFormatJSON).Decode(&bill))
+	assert.NoError(t, cyclonedx.NewBOMDecoder(bytes.NewReader(separate), cyclonedx.BOMFileFormatJSON).Decode(&bill))
 	has := map[string]cyclonedx.Component{}
 	for _, c := range *bill.Components {
 		has[c.BOMRef] = c

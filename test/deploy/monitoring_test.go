@@ -141,7 +141,7 @@ func scrapesPods(t *testing.T, m *monitoring.PodMonitor, set ...string) {
 	pod := daemonSet(t, helm(t, set...))
 	for key, value := range m.Spec.Selector.MatchLabels {
 		if pod.Spec.Template.Labels[key] != value {
-			t.Errorf("%v: it looks for %s=%s, and the pods have %v", set, key, value, pod.Spec.Template.Labels)
+			t.Errorf("%v: the PodMonitor selects %s=%s, and the pods have %v", set, key, value, pod.Spec.Template.Labels)
 		}
 	}
 	e := m.Spec.PodMetricsEndpoints[0]

@@ -170,7 +170,7 @@ func tool(name string, args ...string) ([]byte, error) {
 		return nil, errors.New("$MASQ_DEPLOY is not set: run the tests by make deploy")
 	}
 	c := exec.Command(filepath.Join(dir, name), args...)
-	// Without these, helm and kustomize would read the user's settings.
+	// helm and kustomize read the user's settings from $HOME.
 	c.Env = append(os.Environ(), "HOME="+os.TempDir())
 	var diag bytes.Buffer
 	c.Stderr = &diag

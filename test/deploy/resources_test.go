@@ -26,7 +26,7 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// The containers' requests equal their measured needs. The kubelet runs at most 110 pods on
+// The containers' requests cover their measured needs. The kubelet runs at most 110 pods on
 // a node by default. Here 250 attachments exist, metrics are scraped twice a second, and a
 // NAT log records all flows that one thread can begin.
 func TestMemory(t *testing.T) {

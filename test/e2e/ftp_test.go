@@ -224,7 +224,7 @@ func (w *world) vsftpd(port uint16) *vsftpd {
 	assert.NoError(w.t, os.WriteFile(filepath.Join(root, "file"), s.content, 0o644))
 	conf := filepath.Join(dir, "conf")
 	assert.NoError(w.t, os.WriteFile(conf, nstest.VsftpdConf(port, root, empty, s.log), 0o600))
-	// vsftpd writes complaints about its configuration to standard input once per client.
+	// vsftpd reports errors of its configuration on standard input, later the client's connection.
 	w.serve(w.Server, "tcp", port, "sh", "-c", `exec vsftpd "$0" 0>&2`, conf)
 	return s
 }

@@ -79,14 +79,14 @@ func invalidPackets(src, dst netip.Addr, syn nstest.Packet) map[string][]byte {
 	binary.BigEndian.PutUint16(reply[header+2:], changed(sum, was, uint16(reply[header])<<8))
 
 	return map[string][]byte{
-		"a reset out of nowhere":       segment(nstest.RST | nstest.ACK),
-		"a bare reset":                 segment(nstest.RST),
-		"an end without a beginning":   segment(nstest.FIN | nstest.ACK),
-		"an answer without a request":  segment(nstest.SYN | nstest.ACK),
-		"SYN and FIN":                  segment(nstest.SYN | nstest.FIN),
-		"no flags":                     segment(0),
-		"a wrong checksum":             corrupt,
-		"a reply without a request to": reply,
+		"a reset out of nowhere":        segment(nstest.RST | nstest.ACK),
+		"a bare reset":                  segment(nstest.RST),
+		"an end without a beginning":    segment(nstest.FIN | nstest.ACK),
+		"a SYN-ACK without a SYN":       segment(nstest.SYN | nstest.ACK),
+		"SYN and FIN":                   segment(nstest.SYN | nstest.FIN),
+		"no flags":                      segment(0),
+		"a wrong checksum":              corrupt,
+		"an echo reply without request": reply,
 		"out of the window": nstest.TCPPacket(nstest.Segment{
 			Src: syn.Source(), Dst: syn.Destination(), Flags: nstest.ACK, Seq: syn.Seq + 1<<30, Ack: 1, Payload: []byte("stray"),
 		}),

@@ -119,7 +119,7 @@ func unchanged(t testing.TB, when, after, before string) {
 			}
 		}
 	}
-	t.Errorf("%s (+ surplus, - lost):\n%s", when, out.String())
+	t.Errorf("%s (+ unexpected, - missing):\n%s", when, out.String())
 }
 
 // removal is the state that a DEL meets.
@@ -188,12 +188,12 @@ func TestDelLeavesNothing(t *testing.T) {
 	for _, mode := range []struct {
 		name    string
 		plugins func(*world) []keys
-		beside  bool // with another attachment on the node, which must stay
+		another bool // with another attachment on the node, which must stay
 	}{
 		{"alone", func(w *world) []keys {
 			return []keys{w.masq().With(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300})}
 		}, false},
-		{"beside another", func(w *world) []keys {
+		{"with another", func(w *world) []keys {
 			return []keys{w.masq().With(keys{"helpers": keys{"ftp": []int{21}}, "mssClamp": 1300})}
 		}, true},
 		{"without a policy", func(w *world) []keys { return []keys{w.masq().With(keys{"ipMasq": false})} }, true},
@@ -203,8 +203,8 @@ func TestDelLeavesNothing(t *testing.T) {
 		t.Run(mode.name, func(t *testing.T) {
 			w := newWorld(t, nstest.Uplink{})
 			list := w.conflist("1.1.0", mode.plugins(w)...)
-			if mode.beside {
-				w.attach("beside", w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24")))
+			if mode.another {
+				w.attach("another", w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24")))
 			}
 			for i, r := range removals() {
 				t.Run(r.String(), func(t *testing.T) {
@@ -356,7 +356,7 @@ func TestSecondAddElsewhere(t *testing.T) {
 	a.list = nil
 }
 
-// TestAddRefuses: ADD fails if it cannot succeed, and undoes what it has begun.
+// TestAddRefuses: an ADD that meets an obstacle fails, names it, and undoes what it has begun.
 func TestAddRefuses(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	claim := keys{

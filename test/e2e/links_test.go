@@ -54,7 +54,7 @@ func TestDaemonRestoresLinks(t *testing.T) {
 	w.idleLink()
 	w.nodeRun("ip", "route", "add", "203.0.113.0/24", "dev", "uplink")
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))
-	w.attach("beside", w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24")))
+	w.attach("another", w.namedConflist("other", "1.1.0", w.masqOn("10.99.0.0/24")))
 	routes := func() (out []string) {
 		for _, family := range []string{"-4", "-6"} {
 			text := assert.Must(w.Node.Command(t.Context(), "ip", family, "route", "show", "table", "main").Output())(t)
@@ -97,7 +97,8 @@ func TestDaemonRestoresLinks(t *testing.T) {
 	}
 }
 
-// TestConfinedDaemonRestoresLinks repeats it with CAP_NET_ADMIN alone and read-only files.
+// TestConfinedDaemonRestoresLinks: with CAP_NET_ADMIN alone and read-only files, masqd restores
+// the settings of a link at its start, and a link that is set down while it runs.
 func TestConfinedDaemonRestoresLinks(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))
@@ -116,7 +117,7 @@ func TestConfinedDaemonRestoresLinks(t *testing.T) {
 	assert.NoError(t, d.Start())
 	until(t, "masqd is ready", func() bool { code, _ := d.get("/readyz"); return code == http.StatusOK })
 	d.isConfined()
-	// At its start masqd compares attachments of an earlier version too.
+	// masqd restores the settings at its start, as for attachments of an earlier version.
 	for key, want := range settings {
 		if got := assert.Must(w.Node.ReadSysctl(key))(t); got != want {
 			t.Errorf("%s is %s, want %s", key, got, want)
@@ -144,8 +145,8 @@ func TestDaemonComparesLinksAtResync(t *testing.T) {
 	})
 }
 
-// TestLinkRepairLoop: if another program deletes a route repeatedly, masqd
-// limits its repairs and reports a repair loop.
+// TestLinkRepairLoop: if another program deletes a route repeatedly, masqd limits its repairs
+// and reports a repair loop.
 func TestLinkRepairLoop(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attach("a", w.conflist("1.1.0", w.masq()))

@@ -11,8 +11,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestLogOfTheDaemon: a deleted table is logged as a warning, with the number of restored
-// objects, and a SIGHUP is logged.
+// TestLogOfTheDaemon: a repair is logged with the number and the kinds of its differences, a
+// deleted table as a warning, and a SIGHUP.
 func TestLogOfTheDaemon(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attachNamed("ns", "p", w.masq())

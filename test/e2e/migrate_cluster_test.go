@@ -115,7 +115,7 @@ func migrateText(from, language string) string {
 	return text
 }
 
-// inCluster are the commands that every way runs in a cluster.
+// inCluster returns the commands that every way runs in a cluster, and more.
 func inCluster(more map[string]func(*migration)) map[string]func(*migration) {
 	out := map[string]func(*migration){
 		"kubectl -n kube-system create configmap masq-cni-config --from-file=config=policy.yaml": policy,

@@ -83,7 +83,7 @@ func (m *migration) stop(p *pod) {
 	m.pods = slices.DeleteFunc(m.pods, func(q *pod) bool { return q == p })
 }
 
-// cnitool calls a verb. The node has a private /run, so the namespace is named by a path of
+// cnitool returns the command line that calls a verb. The node has a private /run, so the namespace is named by a path of
 // this process.
 func (m *migration) cnitool(verb string, p *pod) string {
 	name := regexp.MustCompile(`"name": *"([^"]+)"`).FindStringSubmatch(m.way.network)[1]

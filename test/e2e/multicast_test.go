@@ -25,11 +25,11 @@ func TestMulticastStaysOnTheLink(t *testing.T) {
 		return !q.Outgoing && (q.Dst.IsMulticast() || q.Dst == group("255.255.255.255")) && (q.Src == own4 || q.Src == own6 || q.Src.IsUnspecified() || q.Src == w.V4.Node || q.Src == w.V6.Node) &&
 			(q.DstPort == 5353 || q.DstPort == 67 || q.DstPort == 547 || q.Proto == unix.IPPROTO_IGMP || q.ICMPType == 131)
 	}
-	heard := map[string]*nstest.Capture{
+	received := map[string]*nstest.Capture{
 		"another container": assert.Must(other.Capture("eth0", marked))(t),
 		"the uplink":        assert.Must(w.Router.Capture("tonode", marked))(t),
 	}
-	// The control: mDNS and DHCP servers of the node hear it.
+	// The control: mDNS and DHCP servers of the node receive the packets.
 	listener := make([]*net.UDPConn, 0, 2)
 	assert.NoError(t, w.Node.Do(func() error {
 		link, err := net.InterfaceByName(a.host())
@@ -71,7 +71,7 @@ func TestMulticastStaysOnTheLink(t *testing.T) {
 	for i, want := range []string{"mdns", "dhcp"} {
 		assert.NoError(t, listener[i].SetReadDeadline(deadline))
 		if n := assert.Must(listener[i].Read(buf))(t); string(buf[:n]) != want {
-			t.Errorf("the node hears %q", buf[:n])
+			t.Errorf("the node receives %q", buf[:n])
 		}
 		assert.NoError(t, listener[i].Close())
 	}
@@ -80,9 +80,9 @@ func TestMulticastStaysOnTheLink(t *testing.T) {
 		assert.Must(a.Ping(soon(t), p.Server, nstest.PingOptions{}))(t)
 		assert.Must(a.Ping(soon(t), other.addr(p.Server), nstest.PingOptions{}))(t)
 	}
-	for where, c := range heard {
+	for where, c := range received {
 		if got := packets(t, c); len(got) != 0 {
-			t.Errorf("%s hears %v", where, got)
+			t.Errorf("%s receives %v", where, got)
 		}
 	}
 }

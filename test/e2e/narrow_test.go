@@ -59,15 +59,15 @@ const (
 	nodePort      = 8080
 )
 
-// published returns the arguments of portmap for a container's server.
+// published are the arguments of portmap for a container's server.
 var published = map[string]any{"portMappings": []keys{{"hostPort": nodePort, "containerPort": containerPort, "protocol": "tcp"}}}
 
 func portmap() keys {
 	return keys{"type": "portmap", "backend": "nftables", "capabilities": keys{"portMappings": true}}
 }
 
-// toContainer sends to the container, by a connection that either side opens. In this
-// direction no host learns of the narrow link. It runs first, because a container that has
+// toContainer sends to the container, by a connection that the container opens and by one that
+// the server opens. In this direction no host learns of the narrow link. It runs first, because a container that has
 // learned of the narrow link announces a smaller MSS.
 func (w *world) toContainer(c *pod, p nstest.Plan, mss uint16, freeze bool) {
 	t := w.t
@@ -111,8 +111,8 @@ func (w *world) toContainer(c *pod, p nstest.Plan, mss uint16, freeze bool) {
 	wantMSS(t, "answer of the container", packets(t, inwardAnswer), mss)
 }
 
-// fromContainer has the container send, by a connection that either side opens. The node is
-// the narrow hop, and its ICMP errors reach the container: nothing freezes in any setting.
+// fromContainer has the container send, by a connection that the container opens and by one
+// that the server opens. The node is the narrow hop, and its ICMP errors reach the container: nothing freezes in any setting.
 func (w *world) fromContainer(c *pod, p nstest.Plan) {
 	t := w.t
 	t.Helper()

@@ -115,7 +115,7 @@ func (o *ongoing) String() string {
 	return strings.Join(out, "\n")
 }
 
-// count returns how many units of a kind of traffic every container has sent so far.
+// count returns how many units of a kind of traffic every container has sent at least.
 func (o *ongoing) count(kind string) (least int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -228,7 +228,7 @@ func (o *ongoing) ping(ctx context.Context, p *pod, plan nstest.Plan, id uint16)
 	})
 }
 
-// stream is a connection that sends random bytes, which the far end compares.
+// stream opens a connection and sends random bytes, which the far end compares.
 func (o *ongoing) stream(ctx context.Context, p *pod, plan nstest.Plan, seed uint64) {
 	o.w.t.Helper()
 	name := fmt.Sprintf("stream of %s", p.runtime.ContainerID)
@@ -345,7 +345,8 @@ func (o *ongoing) dial(ctx context.Context, p *pod, server netip.AddrPort, egres
 		pace := time.NewTicker(dialPace)
 		defer pace.Stop()
 		for ctx.Err() == nil {
-			// A separate timeout: a dial that end interrupts has not failed.
+			// A separate context, so that end does not interrupt the dial, which would count as a
+			// fault.
 			one, over := context.WithTimeout(context.WithoutCancel(ctx), patience)
 			from, err := p.Who(one, netip.AddrPort{}, server)
 			over()

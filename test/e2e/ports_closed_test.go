@@ -37,7 +37,7 @@ func TestPortsOfClosedConnections(t *testing.T) {
 	const short = 13
 	for done := 0; done < short; {
 		// The kernel keeps a closed connection if the new sequence number is below its own. For
-		// ten ports together that happens once in 1024 runs.
+		// all ten ports together that happens once in 1024 connections.
 		if c, err := p.Dial(soon(t), "tcp", netip.AddrPort{}, server.Addr()); err == nil {
 			assert.NoError(t, c.Close())
 			done++

@@ -168,7 +168,7 @@ func (w *world) useUp(t *testing.T, pods []*pod, name string, proto uint8, to ne
 	}
 }
 
-// levelOf is the level that a share makes on its way up.
+// levelOf returns the expected severity of a share that only rises.
 func levelOf(used, usable int, left time.Duration) portpool.Severity {
 	share := float64(used) / float64(usable)
 	switch {

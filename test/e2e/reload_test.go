@@ -91,7 +91,7 @@ func (c counters) back(now counters) (out []string) {
 		n, there := now[name]
 		switch {
 		case !there && !strings.HasPrefix(name, "rule "):
-			out = append(out, fmt.Sprintf("%s is gone after %v", name, was))
+			out = append(out, fmt.Sprintf("%s is missing after %v", name, was))
 		case there && n < was:
 			out = append(out, fmt.Sprintf("%s: %v after %v", name, n, was))
 		}
@@ -224,7 +224,7 @@ func TestReloads(t *testing.T) {
 		t.Errorf("%s syncs failed", n)
 	}
 	if n := d.metric("masq_repair_loops_total"); n != "0" {
-		t.Errorf("%s times another program was said to change the table", n)
+		t.Errorf("%s repair loops were counted", n)
 	}
 	d.end()
 
@@ -289,7 +289,7 @@ func TestReloadSparesFlows(t *testing.T) {
 	w.rests(d, 1)
 	works(t, before)
 	if n := d.metric("masq_untranslated_flows_total"); n != "0" {
-		t.Errorf("%s flows were taken for such as begin in a gap", n)
+		t.Errorf("%s flows were counted as untranslated", n)
 	}
 	if n := d.repairs(); n != 0 {
 		t.Errorf("%v differences were taken for damage", n)

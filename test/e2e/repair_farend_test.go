@@ -146,7 +146,7 @@ func arrival(control []byte) (time.Time, error) {
 	return time.Unix(sec, int64(binary.NativeEndian.Uint64(data[8:]))), nil
 }
 
-// arrived is the number of packets with another source than a container's address.
+// arrived returns the number of packets with another source than a container's address.
 func (e *farEnd) arrived() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -41,8 +41,8 @@ const kubeProxy = `table ip kube-proxy {
 // harm is a kind of change made by another program.
 type harm struct{ name, change string }
 
-// harms returns the changes that affect a container. Another program's table is not affected
-// by the first.
+// harms returns the changes that affect a container. The first restores the rules of kube-proxy
+// in the same transaction, so only the managed table stays missing.
 func (w *world) harms(p *pod) []harm {
 	return []harm{
 		{"flush ruleset", "flush ruleset\n" + kubeProxy},
@@ -65,18 +65,17 @@ type restoration struct {
 // between that and the deletion of the flows.
 type exposure struct{ gap, settling int }
 
-// record writes records of n attachments in chained mode, in addition to the record of a
-// container.
-func (w *world) record(beside *pod, n int) {
+// record writes records of n attachments in chained mode, with the policy of a container.
+func (w *world) record(like *pod, n int) {
 	w.t.Helper()
 	assert.NoError(w.t, w.Node.Do(func() error {
 		records, err := store.Open(filepath.Join(w.dir, "state"))
 		if err != nil {
 			return err
 		}
-		r, found, err := records.Get(masq.Key{Network: beside.list.Name, ContainerID: beside.runtime.ContainerID, Interface: "eth0"})
+		r, found, err := records.Get(masq.Key{Network: like.list.Name, ContainerID: like.runtime.ContainerID, Interface: "eth0"})
 		if err != nil || !found {
-			return fmt.Errorf("the record of %s: found %t, %w", beside.runtime.ContainerID, found, err)
+			return fmt.Errorf("the record of %s: found %t, %w", like.runtime.ContainerID, found, err)
 		}
 		r.Chained, r.SpoofCheck, r.Links, r.NetNS, r.IPAM = true, false, nil, "", ""
 		for i := range n {
@@ -94,7 +93,7 @@ func (w *world) record(beside *pod, n int) {
 type repairs struct {
 	*load
 	d     *daemon
-	heard *transactions
+	rules *transactions
 	read  int // bytes of masqd's log
 	all   []restoration
 }
@@ -105,12 +104,12 @@ func (r *repairs) suffer(h harm) {
 	t.Helper()
 	next := r.far.arrived() + 20 + rand.IntN(60)
 	until(t, "there is more traffic", func() bool { return r.far.arrived() >= next })
-	r.heard.forget()
-	r.begins(t.Context(), fmt.Sprintf("%s, %d", h.name, len(r.all)), r.heard.change)
+	r.rules.forget()
+	r.begins(t.Context(), fmt.Sprintf("%s, %d", h.name, len(r.all)), r.rules.change)
 	m := restoration{harm: h.name, asked: time.Now()}
 	w.nft("%s", h.change)
-	m.change = r.heard.next(t, "nft").at
-	m.repair = r.heard.next(t, "masqd").at
+	m.change = r.rules.next(t, "nft").at
+	m.repair = r.rules.next(t, "masqd").at
 	until(t, "masqd logs the repair of "+h.name, func() bool {
 		var done bool
 		m.settled, done = r.says(m.asked)
@@ -207,7 +206,7 @@ func (r *repairs) judge(harms []harm) {
 			t.Errorf("%s: repaired in a median of %s and a maximum of %s, not below %s and %s", h.name, rules.median(), rules.most(), medianBound, mostBound)
 		}
 		if of[h.name].gap == 0 {
-			t.Errorf("%s: no packet passed before its repair; the test shows nothing", h.name)
+			t.Errorf("%s: no packet passed before its repair, so the test proves nothing", h.name)
 		}
 	}
 	var table strings.Builder
@@ -227,12 +226,12 @@ func TestRepairsUnderTraffic(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())
 	busy, calm := w.attach("busy", list), w.attach("calm", list)
-	// A segment that begins a connection is retransmitted after one second and then at longer
-	// intervals, so at least one arrives while the rules exist.
+	// With these settings a SYN is retransmitted each second, so at least one of them arrives
+	// while the rules exist.
 	assert.NoError(t, errors.Join(busy.Sysctl("net.ipv4.tcp_syn_linear_timeouts", "60"), busy.Sysctl("net.ipv4.tcp_syn_retries", "60")))
 	w.record(busy, attachments-2)
 	w.nft("%s", kubeProxy)
-	r := &repairs{load: w.newLoad(busy, busy, calm), heard: w.hearTransactions()}
+	r := &repairs{load: w.newLoad(busy, busy, calm), rules: w.watchTransactions()}
 	args := []string{"--config", filepath.Join(w.dir, "none"), "--log-format", "json"}
 	r.d = w.daemon(args...)
 	until(t, "masqd knows all attachments", func() bool { return r.d.metric("masq_attachments") == fmt.Sprint(attachments) })
@@ -271,22 +270,22 @@ func TestRepairsUnderTraffic(t *testing.T) {
 	}
 }
 
-// withoutMasqd is the control: without masqd, packets keep arriving with the container's address,
-// and flows that begin then do not work.
+// withoutMasqd is the control: without masqd, packets keep arriving with the container's
+// address, and flows that begin then do not work.
 func (r *repairs) withoutMasqd(h harm, args []string) {
 	const during = 2 * time.Second
 	w, t := r.w, r.w.t
 	t.Helper()
 	w.daemon(args...).end() // repairs everything
-	r.heard.forget()
+	r.rules.forget()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	r.fresh(ctx)
 	w.nft("%s", h.change)
-	changed := r.heard.next(t, "nft").at
+	changed := r.rules.next(t, "nft").at
 	if err := r.from.tryCheck(r.from.list); err == nil {
 		t.Fatalf("%s: CHECK sees nothing wrong; since then there were transactions of %v:\n%s",
-			h.name, r.heard.programs(), w.nodeRun("nft", "list", "ruleset"))
+			h.name, r.rules.programs(), w.nodeRun("nft", "list", "ruleset"))
 	}
 	r.wg.Go(func() {
 		r.mu.Lock()
@@ -300,7 +299,7 @@ func (r *repairs) withoutMasqd(h harm, args []string) {
 	})
 	c := assert.Must(r.from.DialUDP(netip.AddrPort{}, r.udp))(t)
 	defer c.Close()
-	if err := r.untilAnswered(c, "not restoration", during); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := r.untilAnswered(c, "not repaired", during); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%s without masqd: a flow has %v", h.name, err)
 	}
 	stop()

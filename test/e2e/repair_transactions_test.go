@@ -27,16 +27,16 @@ type transaction struct {
 // transactions receives the kernel's notifications of transactions, which name the program.
 // They are earlier and more exact than any listing.
 type transactions struct {
-	heard chan transaction
+	queue chan transaction
 	// change is the latest transaction of nft, for a test that needs it at once.
 	change chan transaction
 	end    context.CancelFunc
 	done   chan error
 }
 
-// hearTransactions receives notifications of all transactions from its return to the end of
+// watchTransactions receives notifications of all transactions from its return to the end of
 // the test.
-func (w *world) hearTransactions() *transactions {
+func (w *world) watchTransactions() *transactions {
 	w.t.Helper()
 	fd := -1
 	assert.NoError(w.t, w.Node.Do(func() (err error) {
@@ -45,13 +45,13 @@ func (w *world) hearTransactions() *transactions {
 	}))
 	assert.NoError(w.t, errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20),
-		// So that the receiver learns of the end.
+		// So that run notices the end of its context.
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}),
 		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, generationsOnly()),
 		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
 		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTABLES)))
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
-	x := &transactions{heard: make(chan transaction, 1000), change: make(chan transaction, 1), end: cancel, done: make(chan error, 1)}
+	x := &transactions{queue: make(chan transaction, 1000), change: make(chan transaction, 1), end: cancel, done: make(chan error, 1)}
 	go func() {
 		defer unix.Close(fd)
 		x.done <- x.run(ctx, fd)
@@ -111,9 +111,9 @@ func (x *transactions) run(ctx context.Context, fd int) error {
 			}
 			one := transaction{at, program}
 			select {
-			case x.heard <- one:
+			case x.queue <- one:
 			default:
-				return fmt.Errorf("no test reads the transactions: %d are queued", len(x.heard))
+				return fmt.Errorf("no test reads the transactions: %d are queued", len(x.queue))
 			}
 			if program == "nft" {
 				select {
@@ -149,7 +149,7 @@ func (x *transactions) next(t testing.TB, program string) transaction {
 	ctx := soon(t)
 	for {
 		select {
-		case one := <-x.heard:
+		case one := <-x.queue:
 			if one.program == program {
 				return one
 			}
@@ -166,7 +166,7 @@ func (x *transactions) next(t testing.TB, program string) transaction {
 func (x *transactions) programs() (out []string) {
 	for {
 		select {
-		case one := <-x.heard:
+		case one := <-x.queue:
 			out = append(out, one.program)
 		default:
 			return out
@@ -178,7 +178,7 @@ func (x *transactions) programs() (out []string) {
 func (x *transactions) forget() {
 	for {
 		select {
-		case <-x.heard:
+		case <-x.queue:
 		case <-x.change:
 		default:
 			return

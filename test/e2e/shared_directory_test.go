@@ -130,7 +130,7 @@ func TestRecordsOfDeletedNamespace(t *testing.T) {
 		}
 		return n
 	}
-	// The lease of a container whose node is gone stays until DEL.
+	// The lease of a container whose node's namespace is deleted stays until DEL.
 	if p := dying[15]; leases("earlier15") != 1 {
 		t.Errorf("%d leases of earlier15, not 1", leases("earlier15"))
 	} else if err := p.tryDel(p.list); err != nil || leases("earlier15") != 0 {

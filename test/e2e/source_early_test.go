@@ -16,7 +16,7 @@ import (
 
 // fragments splits an IP packet after n bytes of its payload; n must be a multiple of 8.
 func fragments(packet []byte, id uint32, n int) (first, second []byte) {
-	const more = 1 // "more fragments" bit in the word with the offset in units of 8 bytes
+	const more = 1 // the flag "more fragments": bit 13 of the word in IPv4, bit 0 in IPv6
 	if packet[0]>>4 == 4 {
 		cut := func(payload []byte, word uint16) []byte {
 			out := append(bytes.Clone(packet[:20]), payload...)

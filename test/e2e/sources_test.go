@@ -82,7 +82,7 @@ func (s *sourced) wantOwn(p *pod, flows ...*conversation) {
 	s.t.Helper()
 	for _, c := range flows {
 		if c.as.Addr() != p.addr(c.as.Addr()) {
-			s.t.Fatalf("%v, not as itself; the test shows nothing", c)
+			s.t.Fatalf("%v, not as itself, so the test proves nothing", c)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func TestFlowsOfNewSources(t *testing.T) {
 	unnamed := s.converse(other.NS, "udp", s.V4.Server)
 	s.wantOwn(other, unnamed)
 	d.counts(gapTotal, "0")
-	wantAllSame("named by nobody", named...)
+	wantAllSame("no source is named", named...)
 
 	s.config(podSources)
 	d.counts(gapTotal, fmt.Sprint(len(named)))

@@ -28,7 +28,7 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(w *world, conf keys)
-		mend   func(w *world, conf keys) // control
+		repair func(w *world, conf keys) // control
 		names  string
 	}{
 		{
@@ -36,7 +36,7 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 			change: func(_ *world, conf keys) {
 				conf["snatAddresses"] = []string{"192.0.2.2", "192.0.2.99", "2001:db8:1::99"}
 			},
-			mend: func(w *world, _ keys) {
+			repair: func(w *world, _ keys) {
 				w.nodeRun("ip", "address", "add", "192.0.2.99/24", "dev", "uplink")
 				w.nodeRun("ip", "address", "add", "2001:db8:1::99/64", "dev", "uplink", "nodad")
 				until(w.t, "the address is usable", func() bool { // the kernel completes it asynchronously
@@ -48,13 +48,13 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 		{
 			name:   "stateDir is a file",
 			change: func(w *world, conf keys) { assert.NoError(w.t, os.WriteFile(conf["stateDir"].(string), nil, 0o600)) },
-			mend:   func(w *world, conf keys) { assert.NoError(w.t, os.Remove(conf["stateDir"].(string))) },
+			repair: func(w *world, conf keys) { assert.NoError(w.t, os.Remove(conf["stateDir"].(string))) },
 			names:  "stateDir",
 		},
 		{
 			name:   "stateDir is a program",
 			change: func(w *world, conf keys) { assert.NoError(w.t, os.WriteFile(conf["stateDir"].(string), nil, 0o755)) },
-			mend:   func(w *world, conf keys) { assert.NoError(w.t, os.Remove(conf["stateDir"].(string))) },
+			repair: func(w *world, conf keys) { assert.NoError(w.t, os.Remove(conf["stateDir"].(string))) },
 			names:  "stateDir",
 		},
 		{
@@ -64,15 +64,15 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 				assert.NoError(w.t, os.WriteFile(file, nil, 0o600))
 				conf["stateDir"] = filepath.Join(file, "below")
 			},
-			mend:  func(w *world, conf keys) { assert.NoError(w.t, os.Remove(filepath.Dir(conf["stateDir"].(string)))) },
-			names: "stateDir",
+			repair: func(w *world, conf keys) { assert.NoError(w.t, os.Remove(filepath.Dir(conf["stateDir"].(string)))) },
+			names:  "stateDir",
 		},
 		{
 			name: "no such IPAM plugin",
 			change: func(_ *world, conf keys) {
 				conf["ipam"] = keys{"type": "nobody"}
 			},
-			mend: func(w *world, conf keys) {
+			repair: func(w *world, conf keys) {
 				conf["ipam"] = w.masq()["ipam"]
 			},
 			names: "nobody",
@@ -82,7 +82,7 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 			change: func(_ *world, conf keys) {
 				conf["ipam"] = conf["ipam"].(keys).With(keys{"ranges": []any{[]any{keys{"subnet": "10.88.0.0/24", "rangeStart": "10.88.1.1"}}}})
 			},
-			mend: func(w *world, conf keys) {
+			repair: func(w *world, conf keys) {
 				conf["ipam"] = w.masq()["ipam"]
 			},
 			names: "10.88.1.1",
@@ -93,16 +93,16 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 				file := filepath.Join(w.dir, "leases")
 				assert.NoError(w.t, os.WriteFile(file, nil, 0o600))
 			},
-			mend:  func(w *world, _ keys) { assert.NoError(w.t, os.Remove(filepath.Join(w.dir, "leases"))) },
-			names: "leases",
+			repair: func(w *world, _ keys) { assert.NoError(w.t, os.Remove(filepath.Join(w.dir, "leases"))) },
+			names:  "leases",
 		},
 		{
 			name: "uplink too narrow for IPv6",
 			change: func(w *world, _ keys) {
 				w.nodeRun("ip", "route", "change", "default", "via", w.V4.Router.String(), "mtu", "1000")
 			},
-			mend:  func(w *world, _ keys) { w.nodeRun("ip", "route", "change", "default", "via", w.V4.Router.String()) },
-			names: "1280",
+			repair: func(w *world, _ keys) { w.nodeRun("ip", "route", "change", "default", "via", w.V4.Router.String()) },
+			names:  "1280",
 		},
 		{
 			name: "the node's policy cannot be read",
@@ -110,8 +110,8 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 				assert.NoError(w.t, os.MkdirAll(filepath.Join(w.dir, "state"), 0o755))
 				assert.NoError(w.t, os.WriteFile(w.nodePolicyPath(), []byte("{"), 0o600))
 			},
-			mend:  func(w *world, _ keys) { assert.NoError(w.t, os.Remove(w.nodePolicyPath())) },
-			names: "policy",
+			repair: func(w *world, _ keys) { assert.NoError(w.t, os.Remove(w.nodePolicyPath())) },
+			names:  "policy",
 		},
 		{
 			name: "egress address of the node's policy is missing",
@@ -119,8 +119,8 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 				assert.NoError(w.t, os.MkdirAll(filepath.Join(w.dir, "state"), 0o755))
 				assert.NoError(w.t, os.WriteFile(w.nodePolicyPath(), []byte(`{"snatAddresses": ["192.0.2.99"], "dropInvalid": true}`), 0o600))
 			},
-			mend:  func(w *world, _ keys) { assert.NoError(w.t, os.Remove(w.nodePolicyPath())) },
-			names: "192.0.2.99",
+			repair: func(w *world, _ keys) { assert.NoError(w.t, os.Remove(w.nodePolicyPath())) },
+			names:  "192.0.2.99",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 			}
 			unchanged(t, "left by STATUS or ADD", w.traces(), before)
 
-			test.mend(w, conf)
+			test.repair(w, conf)
 			status.conf, add.conf = conf, conf
 			w.call(status).done(nil)
 			w.call(add).done(new(types100.Result))
@@ -320,7 +320,8 @@ func TestStatusOfDamagedRules(t *testing.T) {
 	}
 }
 
-// TestStatusOfUnusedRules: the next ADD makes rules that no attachment needs yet.
+// TestStatusOfUnusedRules: STATUS accepts a damaged table that no attachment needs, because the
+// next ADD repairs it.
 func TestStatusOfUnusedRules(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	list := w.conflist("1.1.0", w.masq())

@@ -34,7 +34,7 @@ func (p unit) prove(m *docNode, _ docCommand) error {
 			return err
 		}
 		return m.soon(`curl -s http://127.0.0.1:9468/metrics | grep 'masq_syncs_total{reason="signal"}'`)
-	case "restart": // waits until it runs
+	case "restart": // starts it, waits until it is ready, and stops it again
 		return errors.Join(unit("start").prove(m, docCommand{}), unit("stop").prove(m, docCommand{}))
 	default:
 		if err := m.masqd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -58,13 +58,13 @@ func (m *docNode) unitLines() (map[string]string, error) {
 }
 
 // strict has the effect of ProtectSystem=strict in systemd.exec(5): everything is read-only
-// except /dev, /proc, /sys and the given directories. From network namespaces it keeps only
-// the mounts.
+// except /dev, /proc, /sys and the given directories. Mounts of network namespaces (nsfs) are
+// not changed.
 const strict = `set -e
 for dir in $0; do mkdir -p "$dir" && mount --bind "$dir" "$dir"; done
 for at in $(grep -v ' - nsfs ' /proc/self/mountinfo | cut -d ' ' -f 5); do
 	case $at in /dev|/dev/*|/proc|/proc/*|/sys|/sys/*) continue ;; esac
-	# One that another mount hides cannot be remounted, and need not be.
+	# A mount that another mount hides cannot be remounted, and need not be.
 	[[ " $0 " == *" $at "* ]] || mount -n -o remount,bind,ro "$(printf %b "$at")" 2>/dev/null || true
 done
 exec "$@"`

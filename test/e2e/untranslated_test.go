@@ -57,7 +57,7 @@ func TestUntranslatedFlowsWhenAnotherMakesTheTable(t *testing.T) {
 	assert.NoError(t, d.Resume())
 	d.counts(gapTotal, fmt.Sprint(len(control)+len(flows)))
 	for i, c := range flows {
-		c.wantNew("masqd has gone on", w.Plans()[i].Node)
+		c.wantNew("masqd has continued", w.Plans()[i].Node)
 	}
 	wantAllSame("translated flows", before...)
 	d.end()

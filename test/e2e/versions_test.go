@@ -247,7 +247,7 @@ func (w *world) verbsOf(add call, v string, result json.RawMessage) {
 			r.refused(types.ErrIncompatibleCNIVersion)
 		}
 	}
-	// The control: CHECK fails after this attachment was damaged.
+	// The control: CHECK of another container fails.
 	if atLeast(w.t, v, "0.4.0") {
 		c := add
 		c.verb, c.id, c.conf = "CHECK", "another", add.conf.With(keys{"prevResult": result})

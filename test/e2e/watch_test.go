@@ -139,7 +139,7 @@ func TestWatchPods(t *testing.T) {
 	}
 }
 
-// TestWatchEverything: the other views of inspect are repeated too, as they change.
+// TestWatchEverything: the other views of inspect are refreshed too.
 func TestWatchEverything(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("shop", "web", w.masq().With(keys{"toPorts": "20000-20009", "helpers": keys{"ftp": []uint16{21}}}))
@@ -226,7 +226,7 @@ func TestWatchEverything(t *testing.T) {
 			x.run(c)
 			x.sees("what is there", tt.first...)
 			tt.change()
-			x.sees("the remaining rows", tt.then...)
+			x.sees("the rows after the change", tt.then...)
 			x.press(tt.keys)
 			x.sees("what keys do", tt.last...)
 			x.press("\x03")

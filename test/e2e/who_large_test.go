@@ -23,7 +23,7 @@ func (w *world) fill(n int) {
 	w.fillFrom(0, n)
 }
 
-// fillFrom adds the flows from number first on.
+// fillFrom adds the flows with the numbers from first to n-1.
 func (w *world) fillFrom(first, n int) {
 	w.t.Helper()
 	assert.NoError(w.t, w.Node.Do(func() error {

@@ -20,9 +20,9 @@ func (c *cluster) asked(t *testing.T, pods []*pod) {
 			if err != nil || !strings.Contains(answer, "default/"+p.name) || strings.Contains(answer, other(pods, p).name) {
 				t.Errorf("who %s, which is %s: %v\n%s", seen, p.name, err, answer)
 			}
-			nobody := at(p.node.addrs[i], 1).String()
-			if answer, err := c.masq(t, "who", nobody); err == nil {
-				t.Errorf("who %s, which no pod has:\n%s", nobody, answer)
+			unused := at(p.node.addrs[i], 1).String()
+			if answer, err := c.masq(t, "who", unused); err == nil {
+				t.Errorf("who %s, which no pod has:\n%s", unused, answer)
 			}
 		}
 	}

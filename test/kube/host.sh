@@ -7,7 +7,7 @@ name=$1 disk=$2
 read -r pid _ </proc/self/stat
 hostname "$name"
 
-own() { # own DIRECTORY: mounts an empty directory that is kept on the disk
+own() { # own DIRECTORY: mounts a directory of the disk, empty at the first start
 	mkdir -p "$disk$1" "$1"
 	mount --bind "$disk$1" "$1"
 }

@@ -53,7 +53,7 @@ func (c *cluster) installed(t testing.TB) {
 	for _, n := range c.nodes {
 		until(t, 30*time.Second, "masq is in the conflist of "+n.name, func() error {
 			if all := n.conflists(t); !strings.Contains(all, `"masq"`) {
-				return fmt.Errorf("the log is\n%s", all)
+				return fmt.Errorf("the files are\n%s", all)
 			}
 			return nil
 		})

@@ -46,7 +46,7 @@ func (c *cluster) rebooted(t *testing.T, p *pod) {
 	})
 }
 
-// restarts is how often the pod's container was restarted.
+// restarts returns how often the pod's container was restarted.
 func (p *pod) restarts(t testing.TB) int {
 	t.Helper()
 	return assert.Must(strconv.Atoi(p.c.get(t, ".status.containerStatuses[0].restartCount", "pod", p.name)))(t)

@@ -17,7 +17,7 @@ import (
 func (c *cluster) uninstalled(t *testing.T, traces map[*node]string, pods []*pod) {
 	for _, n := range c.nodes {
 		if got := n.traces(t); got == traces[n] {
-			t.Errorf("%s has no trace of masq; the test shows nothing", n.name)
+			t.Errorf("%s has no trace of masq, so the test proves nothing", n.name)
 		}
 	}
 	c.do(t, "apply", "-f", manifests+"/uninstall.yaml")

@@ -32,7 +32,7 @@ func (c *cluster) vsftpd(t testing.TB, port uint16) *vsftpd {
 	assert.NoError(t, os.WriteFile(filepath.Join(root, "file"), []byte(s.content), 0o644))
 	conf := filepath.Join(dir, "conf")
 	assert.NoError(t, os.WriteFile(conf, nstest.VsftpdConf(port, root, empty, s.log), 0o600))
-	// vsftpd writes complaints about its configuration to standard input once per client.
+	// vsftpd reports errors of its configuration on standard input, later the client's connection.
 	server := c.outside.Command(context.WithoutCancel(t.Context()), "sh", "-c", `exec vsftpd "$0" 0>&2`, conf)
 	log := c.log(fmt.Sprintf("vsftpd-%d", port))
 	server.Stdout, server.Stderr = log, log

@@ -62,7 +62,7 @@ func TestInPlaceOfIPMasqAgent(t *testing.T) {
 			d := n.masqd("--source-cidrs", subnet4, "--masq-chain=IP-MASQ", "--nomasq-all-reserved-ranges", "--enable-ipv6=false")
 			seen(a, "with masqd", n.V4.Node, a.addrs[0])
 			b := c.sandbox("b")
-			seen(b, "a pod made beside it", n.V4.Node, b.addrs[0])
+			seen(b, "a pod made while masqd runs", n.V4.Node, b.addrs[0])
 			b.remove()
 
 			n.mount(t, strings.ReplaceAll(manifest, "- 10.0.0.0/8", "- "+n.V4.ServerNet.String()))

@@ -30,9 +30,9 @@ type node struct {
 // join enters the cgroups listed before --, and executes the command after it.
 const join = `while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"`
 
-// furnish makes the node's directories and runs until its standard input ends, which happens
+// prepare makes the node's directories and runs until its standard input ends, which happens
 // when the test ends or is killed.
-const furnish = `set -eu
+const prepare = `set -eu
 for dir in /run /opt /var/lib /var/tmp; do mount -t tmpfs tmpfs $dir; done
 cp -a /etc /var/lib/etc
 mount --bind /var/lib/etc /etc
@@ -69,7 +69,7 @@ func newNode(t testing.TB) *node {
 	}
 	n := &node{Topology: topo, t: t, groups: groups, path: strings.Join([]string{built(t, "MASQ_BIN"), built(t, "MASQ_PEERS"), os.Getenv("PATH")}, ":")}
 	n.holder = n.joined(context.WithoutCancel(t.Context()),
-		"unshare", "--mount", "--pid", "--cgroup", "--fork", "--kill-child", "--propagation", "slave", "--mount-proc", "bash", "-c", furnish)
+		"unshare", "--mount", "--pid", "--cgroup", "--fork", "--kill-child", "--propagation", "slave", "--mount-proc", "bash", "-c", prepare)
 	n.holder.Stderr = os.Stderr
 	out := assert.Must(n.holder.StdoutPipe())(t)
 	in := assert.Must(n.holder.StdinPipe())(t)

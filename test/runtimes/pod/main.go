@@ -2,8 +2,8 @@
 //
 //	pod                          waits for its end
 //	pod ask ADDRESS:PORT         asks a server of nstest and waits for the answer
+//	pod say ADDRESS:PORT WORD    sends a datagram
 //	pod talk ADDRESS:PORT        opens one connection and sends lines until it is stopped
-//	pod talk ADDRESS:PORT        has one connection, and sends lines for ever
 package main
 
 import (
@@ -22,7 +22,8 @@ import (
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 
 func run(args []string, stderr io.Writer) int {
-	// The first process of a container has no default signal handlers.
+	// The kernel does not apply the default action of a signal to the first process of a
+	// container.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	var err error

@@ -9,9 +9,9 @@ import (
 	"runtime"
 )
 
-// beside measures the cost of new connections while masqd runs. Without a NAT log it does not listen to
-// flow events.
-func (b *bench) beside(ctx context.Context) ([]row, error) {
+// newFlows measures the cost of new connections while masqd runs. Without a NAT log, masqd does
+// not listen to flow events.
+func (b *bench) newFlows(ctx context.Context) ([]row, error) {
 	t, err := b.traffic(ctx)
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func (b *bench) beside(ctx context.Context) ([]row, error) {
 		order := rand.New(rand.NewPCG(5, 5))
 		for round := range b.rounds {
 			if round%10 == 0 {
-				b.progress("new flows beside masqd, round %d of %d", round, b.rounds)
+				b.progress("new flows while masqd runs, round %d of %d", round, b.rounds)
 			}
 			for _, i := range order.Perm(len(turns)) {
 				send := func() error {
