@@ -40,7 +40,7 @@ func TestDaemonFollowsAddAndDel(t *testing.T) {
 		knows(0)
 	}
 	if n := d.repairs(); n != 0 {
-		t.Errorf("masqd repaired %v correct differences", n)
+		t.Errorf("masqd made %v repairs although nothing was damaged", n)
 	}
 	said := string(assert.Must(os.ReadFile(d.log))(t))
 	for _, word := range []string{"repaired", "unexpected"} {

@@ -60,7 +60,7 @@ func newAgentNode(t testing.TB) *agentNode {
 	}
 	assert.NoError(t, nstest.Connect(uplink, nstest.End{NS: topo.Router, Name: "tonode"}, 1500))
 	for _, p := range topo.Plans() {
-		assert.NoError(t, topo.Node.Route(netip.PrefixFrom(unspecifiedLike(p.Node), 0), p.Router))
+		assert.NoError(t, topo.Node.Route(netip.PrefixFrom(unspecified(p.Node), 0), p.Router))
 	}
 	dir := t.TempDir()
 	n := &agentNode{
@@ -86,13 +86,6 @@ func newAgentNode(t testing.TB) *agentNode {
 		n.local[p.Node] = assert.Must(n.Node.ServeUDP(at(p.Node, probePort)))(t)
 	}
 	return n
-}
-
-func unspecifiedLike(a netip.Addr) netip.Addr {
-	if a.Is4() {
-		return netip.IPv4Unspecified()
-	}
-	return netip.IPv6Unspecified()
 }
 
 // in returns n for a subtest.

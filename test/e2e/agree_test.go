@@ -56,13 +56,13 @@ var faultsThatAgree = []fault{
 }
 
 // tell checks that CHECK, inspect drift, inspect pod and inspect agree on whether the
-// attachment is correct. It returns the differences of the last two of a pod.
+// attachment is correct. It returns the output of inspect drift and inspect pod.
 func (w *world) tell(p *pod, checked error) (drift report.Drift, pod report.Pod) {
 	w.t.Helper()
 	out, err := w.command(w.Node, "inspect", "drift", "-o", "json").Output()
 	assert.NoError(w.t, json.Unmarshal(out, &drift))
 	if (code(err) == 1) != drift.Drift {
-		w.t.Errorf("inspect drift: %v, and says %+v", err, drift)
+		w.t.Errorf("inspect drift: %v, and the output is %+v", err, drift)
 	}
 	pod = sole(w.t, inspect[[]report.Pod](w, "pod", p.runtime.ContainerID))
 	n, _ := w.glance()
@@ -114,23 +114,23 @@ func TestReadinessAgrees(t *testing.T) {
 	list := w.conflist("1.1.0", w.masq())
 	p := w.attach("p", list)
 	d := w.daemon()
-	until(t, "nothing is wrong", func() bool { return len(d.reasons(t)) == 0 })
+	until(t, "masqd reports no reason", func() bool { return len(d.reasons(t)) == 0 })
 	for _, f := range faultsThatAgree {
 		if f.restore == nil {
 			continue
 		}
 		f.make(w, p)
 		if f.stays != "" {
-			until(t, "masqd says that of "+f.name, func() bool {
+			until(t, "masqd reports: "+f.name, func() bool {
 				return slices.ContainsFunc(d.reasons(t), func(s string) bool { return strings.Contains(s, p.named(f.stays)) })
 			})
 			if p.tryCheck(list) == nil {
-				t.Errorf("%s: CHECK says nothing", f.name)
+				t.Errorf("%s: CHECK succeeds", f.name)
 			}
 			f.restore(w, p)
 		}
 		until(t, "CHECK finds no fault after "+f.name, func() bool { return p.tryCheck(list) == nil })
-		until(t, "masqd says nothing after "+f.name, func() bool { return len(d.reasons(t)) == 0 })
+		until(t, "masqd reports no reason after "+f.name, func() bool { return len(d.reasons(t)) == 0 })
 	}
 	w.tell(p, p.tryCheck(list))
 }

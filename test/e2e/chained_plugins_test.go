@@ -14,16 +14,16 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// TestMasqueradeOfAnotherTable has another table masquerade everything that leaves the node, at
-// the usual hook and priority. Attachments with a policy leave as the policy says; direct
-// flows are left to the other table.
+// TestMasqueradeOfAnotherTable has another table masquerade everything that leaves the node,
+// at the usual hook and priority. Packets of an attachment with a policy leave as the policy
+// says; direct flows are left to the other table.
 func TestMasqueradeOfAnotherTable(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	second := map[netip.Addr]netip.Addr{
 		w.V4.Node: netip.MustParseAddr("192.0.2.9"), w.V6.Node: netip.MustParseAddr("2001:db8:1::9"),
 	}
 	for _, plan := range w.Plans() {
-		// For destinations where the kernel cannot determine the address when it masquerades.
+		// On the loopback, so that the kernel does not choose the address for a masquerade rule.
 		a := netip.PrefixFrom(second[plan.Node], second[plan.Node].BitLen())
 		assert.NoError(t, w.Node.AddAddress("lo", a))
 		assert.NoError(t, w.Router.Route(a, plan.Node))

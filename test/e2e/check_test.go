@@ -221,7 +221,7 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 			}
 			// A damaged attachment can be removed.
 			assert.NoError(t, p.tryDel(list))
-			if !strings.HasSuffix(c.name, "of another") || strings.Contains(c.name, "alias") { // the link belongs to another attachment
+			if !strings.HasSuffix(c.name, "of another") || strings.Contains(c.name, "alias") { // DEL keeps what belongs to another attachment
 				unchanged(t, "left by DEL", w.traces(), before)
 			}
 		})
@@ -234,7 +234,7 @@ func TestDelOfDamagedElements(t *testing.T) {
 	for _, set := range []string{"policy4", "policy6", "sources4", "invalid4", "clamp4-1300", "helper4-ftp-tcp"} {
 		for _, record := range []string{"whole", "gone"} {
 			if record == "gone" && strings.HasPrefix(set, "policy") {
-				continue // without the comment nothing shows which attachment had the address
+				continue // without the element and the record nothing shows which attachment had the address
 			}
 			t.Run(set+", record "+record, func(t *testing.T) {
 				w := newWorld(t, nstest.Uplink{})

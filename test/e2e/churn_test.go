@@ -232,7 +232,7 @@ func TestInterleaved(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		verbs [2]string
-		first keys // the second has all features
+		first keys // of the first container; the second has all features
 	}{
 		{"ADD meets ADD", [2]string{"ADD", "ADD"}, features},
 		{"ADD meets DEL", [2]string{"ADD", "DEL"}, features},
@@ -288,7 +288,7 @@ func TestInterleaved(t *testing.T) {
 						w.call(as(c, "DEL")).done(nil)
 					}
 				}
-				unchanged(t, fmt.Sprintf("remaining after both ran at step %d, %s", met, step), w.traces(), before)
+				unchanged(t, fmt.Sprintf("remaining after the second ran before step %d of the first, %s", met, step), w.traces(), before)
 				if t.Failed() {
 					t.FailNow()
 				}

@@ -347,7 +347,7 @@ func TestDaemonRemovesEndedContainers(t *testing.T) {
 	}
 }
 
-// The daemon sends the same notifications that systemd expects.
+// masqd sends the notifications that systemd expects.
 func TestDaemonNotifiesSystemd(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	path := w.socketPath("notify")

@@ -11,8 +11,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/assert"
 )
 
-// egressRemoval is a node that translates to several addresses, of which it will lose one of each
-// family, and a container whose flows have left with all of them.
+// egressRemoval is a node that translates to several addresses, of which it will lose one of
+// each family, and a container whose flows have left with all of them.
 type egressRemoval struct {
 	*listener
 	pod        *pod
@@ -131,12 +131,12 @@ var (
 	alsoThat = []netip.Addr{netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("2001:db8:5::12")}
 )
 
-// TestFlowsOfRemovedEgressAddresses: after an address is removed from snatAddresses, its flows continue while
-// the node has the address. When the node loses it, they begin again, and no others do.
-// Without masqd they wait for answers that never arrive.
+// TestFlowsOfRemovedEgressAddresses: after an address is removed from snatAddresses, its
+// flows continue while the node has the address. When the node loses it, they begin again,
+// and no others do. Without masqd they wait for answers that never arrive.
 func TestFlowsOfRemovedEgressAddresses(t *testing.T) {
-	for _, mended := range []bool{true, false} {
-		t.Run(map[bool]string{true: "masqd", false: "no masqd"}[mended], func(t *testing.T) {
+	for _, repaired := range []bool{true, false} {
+		t.Run(map[bool]string{true: "masqd", false: "no masqd"}[repaired], func(t *testing.T) {
 			s := newEgressRemoval(t, onUplink, alsoThat)
 			d := s.daemon("--config", s.translateTo(slices.Concat(s.lost, s.kept)...))
 			s.pod = s.attach("a", s.conflist("1.1.0", s.masq()))
@@ -147,12 +147,12 @@ func TestFlowsOfRemovedEgressAddresses(t *testing.T) {
 			s.wantSame("the node has the addresses", slices.Concat(s.flows, others.work, others.lost))
 			s.wantFresh("after the change")
 			d.counts(egressRemovedTotal, "0")
-			if !mended {
+			if !repaired {
 				d.end()
 			}
 
 			s.lose("uplink")
-			if !mended {
+			if !repaired {
 				wantStuck("the addresses are gone", s.as(s.lost)...)
 				s.wantSame("the addresses are gone", s.as(s.kept))
 				s.wantFresh("the addresses are gone")
@@ -173,9 +173,9 @@ type otherFlows struct {
 	lost []*conversation // flows of another program's container, translated to an address that will be lost
 }
 
-// ofOtherPrograms begins two flows: of the container, translated by another program to an
-// address that the node does not have, and of another program's container, translated to an
-// address that the node will lose.
+// ofOtherPrograms begins flows that another program translates: flows of the container, to an
+// address that is routed to the node, and flows of another program's container, to an address
+// that the node will lose.
 func (s *egressRemoval) ofOtherPrograms() (out otherFlows) {
 	s.t.Helper()
 	routed := netip.MustParseAddr("198.18.0.99")
@@ -195,14 +195,14 @@ func (s *egressRemoval) ofOtherPrograms() (out otherFlows) {
 	}
 	for _, c := range slices.Concat(out.work, out.lost) {
 		if want := map[bool]netip.Addr{true: routed, false: s.lost[0]}[slices.Contains(out.work, c)]; c.as.Addr() != want {
-			s.t.Fatalf("%v, not as %s; the test shows nothing", c, want)
+			s.t.Fatalf("%v, not as %s, so the test proves nothing", c, want)
 		}
 	}
 	return out
 }
 
-// TestFlowsOfRoutedEgressAddresses: an address may be routed to the node without being assigned to
-// it. While the configuration or an attachment declares it, its flows continue.
+// TestFlowsOfRoutedEgressAddresses: an address may be routed to the node without being
+// assigned to it. While the configuration or an attachment declares it, its flows continue.
 func TestFlowsOfRoutedEgressAddresses(t *testing.T) {
 	s := newEgressRemoval(t, []netip.Addr{egressAddresses[0][2], egressAddresses[1][1]}, []netip.Addr{egressAddresses[0][0], egressAddresses[1][0]})
 	both := slices.Concat(s.lost, s.kept)
@@ -229,7 +229,7 @@ func TestFlowsOfRoutedEgressAddresses(t *testing.T) {
 	s.wantFresh("after the change")
 	for _, a := range s.lost {
 		if !s.inRules(a) {
-			t.Errorf("%s is not in the rules; the test shows nothing", a)
+			t.Errorf("%s is not in the rules, so the test proves nothing", a)
 		}
 	}
 	d.counts(egressRemovedTotal, "0")
@@ -237,11 +237,11 @@ func TestFlowsOfRoutedEgressAddresses(t *testing.T) {
 
 	own.detach()
 	d.counts(egressRemovedTotal, fmt.Sprint(len(s.as(s.lost))))
-	s.wantNew("named by nobody")
+	s.wantNew("no policy names the addresses")
 }
 
-// TestEgressAddressesRemovedWhileStopped: a masqd that starts handles addresses that were removed while it was
-// not running.
+// TestEgressAddressesRemovedWhileStopped: a masqd that starts handles addresses that were
+// removed while it was not running.
 func TestEgressAddressesRemovedWhileStopped(t *testing.T) {
 	begin := func(t *testing.T) (s *egressRemoval, args []string) {
 		s = newEgressRemoval(t, onUplink, alsoThat)
@@ -279,9 +279,9 @@ func TestEgressAddressesRemovedWhileStopped(t *testing.T) {
 	})
 }
 
-// TestEgressAddressesOfSeveralPolicies: an attachment keeps the policy of its ADD, and its address as
-// long as the node has it. Another attachment of the network with another policy changes
-// nothing.
+// TestEgressAddressesOfSeveralPolicies: an attachment keeps the policy of its ADD, and its
+// address as long as the node has it. Another attachment of the network with another policy
+// changes nothing.
 func TestEgressAddressesOfSeveralPolicies(t *testing.T) {
 	s := newEgressRemoval(t, onUplink, alsoThat)
 	d := s.daemon()

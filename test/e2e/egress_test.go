@@ -56,7 +56,7 @@ func TestEgress(t *testing.T) {
 			}
 			w.passes(p)
 			if got := packets(t, answers); len(got) != 0 {
-				t.Errorf("the server received packets from %s: %v", own, got)
+				t.Errorf("the server answered the container's own address %s: %v", own, got)
 			}
 		}
 	})
@@ -110,7 +110,8 @@ func (w *world) servers(a netip.Addr) (tcp, udp netip.AddrPort) {
 	return t.Addr(), u.Addr()
 }
 
-// unanswered sends packets that get no answer, and returns them as they arrived.
+// unanswered runs a send that gets no answer. It returns the first arrived packet for which
+// is returns true.
 func unanswered(t testing.TB, arrived *nstest.Capture, send func(context.Context) error, is func(nstest.Packet) bool) nstest.Packet {
 	t.Helper()
 	ctx, cancel := context.WithCancel(soon(t))
@@ -134,7 +135,7 @@ func (w *world) passes(p nstest.Plan) {
 	}
 }
 
-// toward filters the packets to an address.
+// toward returns a filter for packets to an address, without neighbor discovery.
 func toward(a netip.Addr) func(nstest.Packet) bool {
 	return func(p nstest.Packet) bool { return p.Dst == a && !neighbours(p) }
 }

@@ -213,8 +213,9 @@ func TestNamespacePathIsReused(t *testing.T) {
 	until(t, "the first container is removed", func() bool { return !w.hasElement("10.77.0.5") })
 }
 
-// TestDaemonWithoutNamespaceDirectory: a masqd that cannot see the directory of namespaces keeps
-// attachments without another proof. A missing link is a proof.
+// TestDaemonWithoutNamespaceDirectory: a masqd that cannot see the directory of namespaces
+// keeps an attachment unless something else proves that its container ended, such as a
+// missing link.
 func TestDaemonWithoutNamespaceDirectory(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attach("other", w.conflist("1.0.0", w.masq()))

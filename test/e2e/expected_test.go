@@ -270,8 +270,8 @@ func (w *world) claimBeside(p *pod, plan nstest.Plan, port uint16, other *nstest
 }
 
 // announce has a container announce a port by the commands of active FTP. The server
-// belongs to the attacker and accepts. The control connection stays open until the
-// returned function is called.
+// belongs to the attacker and accepts the command. The control connection stays open until
+// the returned function is called.
 func (w *world) announce(p *pod, plan nstest.Plan, port uint16) (end func()) {
 	w.t.Helper()
 	c, s := w.control(p, plan)

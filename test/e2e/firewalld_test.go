@@ -137,7 +137,7 @@ func TestFirewalld(t *testing.T) {
 			switch {
 			case backend.drops:
 				if alone.udp.lost() == 0 || alone.icmp.lost() == 0 {
-					t.Errorf("a loss is reported for firewalld alone: %s", alone)
+					t.Errorf("firewalld alone must lose packets while it reloads: %s", alone)
 				}
 			// The kernel applies a chain's policy before its rules exist, so firewalld may lose a
 			// packet when it creates chains that drop new connections.

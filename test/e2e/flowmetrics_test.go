@@ -9,7 +9,7 @@ import (
 )
 
 // masqd exports metrics of flows, and metrics of single attachments if they are requested.
-// The control is a container whose pod opted out.
+// The control is a container without masquerading.
 func TestFlowMetrics(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	masqueraded := w.attach("a", w.conflist("1.0.0", w.masq()))

@@ -24,9 +24,9 @@ func icmpError(src, dst netip.Addr, kind, code byte, about []byte) []byte {
 }
 
 // TestForgedErrors: a container sends ICMP errors, with its own source, about a flow of
-// another container. conntrack relates such an error to the named flow, so without the
-// rules it would reach the far end as the victim's error and reset the socket or lower the
-// path MTU. Errors of the victim itself arrive, translated.
+// another container. conntrack relates such an error to the flow that it quotes, so without
+// the rules it would reach the far end as the victim's: the socket there would report an
+// error, or the path MTU would fall. Errors of the victim itself arrive, translated.
 func TestForgedErrors(t *testing.T) {
 	errorsOf := map[bool][][2]byte{
 		true:  {{3, 1}, {3, 3}, {3, 4}, {11, 0}, {12, 0}}, // RFC 792

@@ -46,7 +46,7 @@ func (w *world) forwardings() map[string]string {
 	return out
 }
 
-// idleLink adds a link by which no route leaves.
+// idleLink adds a link that no default route uses.
 func (w *world) idleLink() {
 	w.t.Helper()
 	w.nodeRun("ip", "link", "add", "idle0", "type", "veth", "peer", "name", "idle1")
@@ -63,7 +63,7 @@ func turnedOn(before, after map[string]string) (out []string) {
 	return out
 }
 
-// answered reports whether a ping is answered within a few seconds.
+// answered reports whether a ping is answered within 100 ms.
 func answered(p *pod, server netip.Addr) bool {
 	ctx, cancel := context.WithTimeout(p.w.t.Context(), 100*time.Millisecond)
 	defer cancel()

@@ -17,8 +17,8 @@ import (
 )
 
 // TestStrangeFrames: a container sends frames that its kernel would not send, with its own
-// source and with the source of another container. Frames with its own source leave with
-// the node's address or not at all. Frames with another source never leave.
+// source and with the source of another container. Frames leave with the node's address or
+// not at all. With the source check, frames with another source never leave.
 func TestStrangeFrames(t *testing.T) {
 	for _, mode := range []string{"main", "unchecked", "chained"} {
 		t.Run(mode, func(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
@@ -190,7 +189,8 @@ func (p *pod) login(t *testing.T, server netip.AddrPort) *ftpSession {
 func (c *ftpSession) announce() (*net.TCPListener, error) {
 	l := assert.Must(c.pod.Listen(at(c.local, 0)))(c.t)
 	c.t.Cleanup(func() { _ = l.Close() })
-	assert.NoError(c.t, l.SetDeadline(time.Now().Add(10*time.Second)))
+	deadline, _ := soon(c.t).Deadline()
+	assert.NoError(c.t, l.SetDeadline(deadline))
 	port := portOf(l.Addr())
 	if c.local.Is6() {
 		assert.NoError(c.t, c.PrintfLine("EPRT |2|%s|%d|", c.local, port))

@@ -14,8 +14,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
-// forget deletes the runtime's own records. libcni would call DEL for attachments that are
-// not valid, and nothing would remain for the plugin's GC.
+// forget deletes the runtime's own records. With them, libcni would call DEL for attachments
+// that are not valid, and nothing would remain for the plugin's GC.
 func (w *world) forget() {
 	w.t.Helper()
 	assert.NoError(w.t, os.RemoveAll(filepath.Join(w.dir, "cache")))

@@ -104,9 +104,9 @@ func (w *world) others(p *pod) func(end <-chan struct{}) {
 	}
 }
 
-// TestDaemonRests: with nothing to do masqd makes no system calls, and sends no requests to
-// the kernel while other programs change their own objects. A resync reads no rules if the
-// kernel is unchanged.
+// TestDaemonRests: with nothing to do masqd hardly runs and sends no netlink requests, also
+// while other programs change their own objects. A resync reads no rules if the kernel is
+// unchanged.
 func TestDaemonRests(t *testing.T) {
 	const attachments = 100
 	w := newWorld(t, nstest.Uplink{})

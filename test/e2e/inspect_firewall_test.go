@@ -10,7 +10,7 @@ import (
 )
 
 // TestInspectFirewalls: inspect names a chain of another program that drops a container's
-// packets, with its position, and does not report it as a fault of the node.
+// packets, with its hook and priority. The chain is at most a warning: the node stays healthy.
 func TestInspectFirewalls(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	p := w.attachNamed("shop", "web", w.masq())
@@ -31,7 +31,7 @@ func TestInspectFirewalls(t *testing.T) {
 		return n
 	}
 
-	// The chains that Docker creates.
+	// The policy that Docker sets.
 	w.nodeRun("iptables-nft", "-P", "FORWARD", "DROP")
 	if _, err := p.Ping(briefly(t), w.V4.Server, nstest.PingOptions{}); err == nil {
 		t.Error("the chain does not drop")
@@ -45,7 +45,7 @@ func TestInspectFirewalls(t *testing.T) {
 	assert.NoError(t, err)
 	w.isHealthy()
 
-	// The chains that firewalld creates: the policy accepts, and the last rule rejects.
+	// Chains like those of firewalld: the policy accepts, and the last rule rejects.
 	w.nft("add table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept; jump more; }; chain more { reject with icmpx type admin-prohibited; }; }")
 	if n := named("table inet firewalld, chain filter_FORWARD", "priority 10, policy accept, 1 rule to drop"); len(n.Problems) != 0 {
 		t.Errorf("%+v", n.Problems)

@@ -36,8 +36,8 @@ func (w *world) health(flags ...string) (n report.Node, text string, exit int) {
 	return n, string(person), exit
 }
 
-// isUnhealthy checks that a problem of this kind is in the list for programs and in the
-// first line for people, and returns it.
+// isUnhealthy checks that a problem of this kind is in the list for programs and, before the
+// figures, in the output for people, whose first line is the verdict. It returns the problem.
 func (w *world) isUnhealthy(kind report.Kind, flags ...string) report.Problem {
 	w.t.Helper()
 	n, text, exit := w.health(flags...)
@@ -52,11 +52,11 @@ func (w *world) isUnhealthy(kind report.Kind, flags ...string) report.Problem {
 		words := strings.Join(strings.Fields(rest), " ")
 		at, figures := strings.Index(words, p.Message), strings.Index(words, "attachments 1")
 		if at < 0 || at > figures || !strings.Contains(words, "remedy "+p.Remedy) {
-			w.t.Errorf("the first line for people is\n%s", text)
+			w.t.Errorf("the output for people lacks the problem or its remedy before the figures:\n%s", text)
 		}
 		return p
 	}
-	w.t.Fatalf("missing problem %s in %+v", kind, n.Problems)
+	w.t.Fatalf("%s is not among the problems %+v", kind, n.Problems)
 	return report.Problem{}
 }
 
@@ -67,7 +67,7 @@ func (w *world) isHealthy() {
 	}
 }
 
-// TestInspectHealth: the verdict is the first line, and names each problem of the node.
+// TestInspectHealth: the first line is the verdict, and each problem of the node follows it.
 func TestInspectHealth(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.attachNamed("shop", "web", w.masq().With(keys{"mssClamp": nil}))

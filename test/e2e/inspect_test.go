@@ -89,8 +89,8 @@ func portText(p uint16) string {
 	return netip.AddrPortFrom(netip.IPv4Unspecified(), p).String()[len("0.0.0.0:"):]
 }
 
-// fromPort has containers, and the node for nil, send from one port to port 80 of the
-// server until the test ends. It returns the port's address and the sources that the server sees.
+// fromPort has containers, and the node for nil, connect from one port to port 80 of the
+// server until the test ends. It returns the server's address and the sources that it sees.
 func (w *world) fromPort(port uint16, plan nstest.Plan, from ...*pod) (netip.AddrPort, map[netip.AddrPort]*pod) {
 	w.t.Helper()
 	server := assert.Must(w.Server.ServeTCP(at(plan.Server, 80)))(w.t)

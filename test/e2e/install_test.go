@@ -166,7 +166,7 @@ func TestInstallChain(t *testing.T) {
 	if again := i.install("--plugin-config", `{"nonMasqueradeCIDRs": []}`); again != "" {
 		t.Errorf("the second install changed something:\n%s", again)
 	}
-	// The configuration of the other plugin takes effect.
+	// The new configuration of masq takes effect.
 	if said := i.install("--plugin-config", `{"nonMasqueradeCIDRs": ["198.51.100.0/24", "2001:db8:2::/64"]}`); !strings.Contains(said, `msg="entry of masq replaced"`) {
 		t.Errorf("it says\n%s", said)
 	}
@@ -215,7 +215,8 @@ func TestInstallCnitool(t *testing.T) {
 	}
 }
 
-// TestInstallSinglePlugin inserts masq before a .conf file, which can hold one plugin only.
+// TestInstallSinglePlugin: a .conf file can hold one plugin only, so install writes a
+// .conflist with masq that sorts before it.
 func TestInstallSinglePlugin(t *testing.T) {
 	i := newInstallation(t)
 	var l struct{ Plugins []json.RawMessage }

@@ -81,7 +81,7 @@ func TestInstallWaits(t *testing.T) {
 }
 
 // TestInstallRestores: another program writes its network again, or removes the plugin.
-// install --watch inserts masq again.
+// install --watch restores masq in the network, and the plugin.
 func TestInstallRestores(t *testing.T) {
 	for what, do := range map[string]func(i *installation, text string){
 		"written in place": (*installation).write,

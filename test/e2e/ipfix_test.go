@@ -143,14 +143,15 @@ func TestIPFIXCollectorRestarts(t *testing.T) {
 	if n := len(c.end()); n != 1 {
 		t.Errorf("it got %d records", n)
 	}
-	// masqd cannot detect the new collector before it sends something.
+	// masqd sends nothing between the two collectors, so it cannot detect the restart.
 	templates := assert.Must(w.Server.Capture("eth0", func(p nstest.Packet) bool {
 		return p.DstPort == collectorPort && len(p.Payload) > 18 && p.Payload[17] == 2 // the first set has templates
 	}))(t)
 	c = w.nfcapd("second")
 	sent := 1
 	until(t, "the templates were sent again", func() bool {
-		// Of fifty ports that the kernel chooses, two are equal once in 25 runs: one flow.
+		// The source port is fixed: of fifty ports that the kernel chooses, two would be equal
+		// once in 25 runs, and count as one flow.
 		assert.NoError(t, p.EchoUDP(soon(t), at(netip.Addr{}, uint16(20_000+sent)), echo.Addr(), 100))
 		sent++
 		d.exported(sent)

@@ -122,7 +122,7 @@ func TestDaemonEnvironment(t *testing.T) {
 				until(t, "masqd resyncs", func() bool { return d.metric(resyncs) == "2" })
 				return
 			}
-			<-time.After(2500 * time.Millisecond) // of no look in this time
+			<-time.After(2500 * time.Millisecond) // with an interval of 1 s there would be two resyncs
 			if n := d.metric(resyncs); n != "" {
 				t.Errorf("%s resyncs within seconds, with an interval of one minute", n)
 			}

@@ -250,11 +250,11 @@ func (w *world) rests(d *daemon, attachments int) {
 	eventually(w.t, "masqd finds nothing to do", func() bool {
 		repairs, last := d.repairs(), d.metric("masq_last_sync_timestamp_seconds")
 		assert.NoError(w.t, d.Process.Signal(syscall.SIGHUP))
-		eventually(w.t, "masqd looks", func() bool { return d.metric("masq_last_sync_timestamp_seconds") != last })
+		eventually(w.t, "masqd syncs", func() bool { return d.metric("masq_last_sync_timestamp_seconds") != last })
 		return d.repairs() == repairs
 	})
 	if n := d.metric("masq_drift"); n != "0" {
-		w.t.Errorf("%s things are different and stay so", n)
+		w.t.Errorf("%s differences remain", n)
 	}
 	if n := d.metric("masq_attachments"); n != fmt.Sprint(attachments) {
 		w.t.Errorf("masqd knows %s attachments, not %d", n, attachments)

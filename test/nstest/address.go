@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddAddress adds an address to a link that is up, without duplicate address detection. On
-// return the address is usable: the kernel completes IPv6 addresses asynchronously.
+// AddAddress adds an address to a link that is up, without duplicate address detection. It
+// waits until the address is usable: the kernel completes IPv6 addresses asynchronously.
 func (n *NS) AddAddress(link string, p netip.Prefix) error {
 	if err := n.addAddress(link, p); err != nil {
 		return err

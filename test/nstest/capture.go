@@ -137,13 +137,13 @@ func (c *Capture) WaitFor(ctx context.Context, match func(Packet) bool) (Packet,
 	return all[i], nil
 }
 
-// Lost is the number of packets that were not kept or not even read, for want
-// of room. Where it is not 0, an absence proves nothing.
+// Lost returns the number of packets that were not kept, or not read because the buffer was
+// full. If it is not 0, the absence of a packet proves nothing.
 func (c *Capture) Lost() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_ = c.raw.Control(func(fd uintptr) {
-		// The kernel starts again from 0 at each reading.
+		// The kernel resets the count at each read.
 		if s, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 			c.drops += int(s.Drops)
 		}

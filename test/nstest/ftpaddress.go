@@ -19,7 +19,7 @@ const (
 	EPSV FTPMode = "EPSV" // passive, both families
 )
 
-// Active is whether the server makes the data connection.
+// Active reports whether the server opens the data connection.
 func (m FTPMode) Active() bool { return m == PORT || m == EPRT }
 
 // formatHostPort writes an address as PORT and the answer to PASV have it:

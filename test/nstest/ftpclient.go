@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// FTPFetch retrieves a file of size bytes from an FTPServer. What the server
-// refuses is a *textproto.Error with its words.
+// FTPFetch retrieves a file of size bytes from an FTPServer. If the server refuses, the error
+// is a *textproto.Error with the server's answer.
 func (n *NS) FTPFetch(ctx context.Context, server netip.AddrPort, mode FTPMode, size int64) (Transfer, error) {
 	return n.transfer(ctx, server, func(c net.Conn) (int64, error) {
 		f := &ftpClient{Conn: textproto.NewConn(c), ns: n, ctx: ctx, local: addrPort(c.LocalAddr()), server: server}
@@ -79,7 +79,7 @@ func (f *ftpClient) open(mode FTPMode, size int64) (net.Conn, error) {
 	return c, nil
 }
 
-// active listens, says where, and takes the connection of the server.
+// active listens, announces the address, and accepts the connection of the server.
 func (f *ftpClient) active(mode FTPMode, size int64) (net.Conn, error) {
 	l, err := f.ns.Listen(netip.AddrPortFrom(f.local.Addr(), 0))
 	if err != nil {
@@ -100,7 +100,7 @@ func (f *ftpClient) active(mode FTPMode, size int64) (net.Conn, error) {
 	return l.Accept()
 }
 
-// passive asks where to connect.
+// passive requests the address for the data connection from the server.
 func (f *ftpClient) passive(mode FTPMode) (netip.AddrPort, error) {
 	code, parse := 227, parseHostPort
 	if mode == EPSV {
@@ -119,7 +119,7 @@ func (f *ftpClient) passive(mode FTPMode) (netip.AddrPort, error) {
 	return at, err
 }
 
-// ask sends a command and wants an answer of this code.
+// ask sends a command and expects an answer with this code.
 func (f *ftpClient) ask(code int, format string, args ...any) (string, error) {
 	if err := f.PrintfLine(format, args...); err != nil {
 		return "", err

@@ -20,9 +20,9 @@ import (
 const netnsDir = "/run/netns"
 
 var (
-	// ErrNotRoot is why Make refuses an ordinary user.
+	// ErrNotRoot is the error of Make for users other than root.
 	ErrNotRoot = errors.New("network namespaces need root")
-	// ErrClosed is the answer of a Lab or NS that was closed.
+	// ErrClosed is the error of a Lab or NS that was closed.
 	ErrClosed = errors.New("closed")
 
 	prefixPattern = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}$`)
@@ -38,8 +38,8 @@ type Lab struct {
 	closed bool
 }
 
-// Make returns a Lab without namespaces. The prefix is a short word that says
-// whose the namespaces are; Sweep takes the same.
+// Make returns a Lab without namespaces. The prefix is a short word that identifies the
+// program's namespaces, also for Sweep.
 func Make(prefix string) (*Lab, error) {
 	if !prefixPattern.MatchString(prefix) {
 		return nil, fmt.Errorf("lab prefix %q does not match %s", prefix, prefixPattern)
@@ -53,7 +53,7 @@ func Make(prefix string) (*Lab, error) {
 	return &Lab{prefix: prefix}, nil
 }
 
-// Namespace makes a namespace whose loopback is up and which has nothing else.
+// Namespace makes a namespace with only a loopback, which is up.
 func (l *Lab) Namespace(name string) (*NS, error) {
 	if !namePattern.MatchString(name) {
 		return nil, fmt.Errorf("namespace name %q does not match %s", name, namePattern)
@@ -71,7 +71,7 @@ func (l *Lab) Namespace(name string) (*NS, error) {
 	return n, nil
 }
 
-// Close ends what runs in the namespaces and removes them, the youngest first.
+// Close ends the programs in the namespaces and removes the namespaces, the newest first.
 // A second call does nothing.
 func (l *Lab) Close() error {
 	l.mu.Lock()
@@ -85,8 +85,8 @@ func (l *Lab) Close() error {
 	return errors.Join(errs...)
 }
 
-// Sweep removes the namespaces, and ends the programs in them, of labs of this
-// prefix whose process is gone.
+// Sweep ends the programs in the namespaces of labs with this prefix whose process has ended,
+// and removes the namespaces.
 func Sweep(prefix string) error {
 	paths, err := filepath.Glob(filepath.Join(netnsDir, prefix+"-*"))
 	if err != nil {
@@ -104,9 +104,9 @@ func Sweep(prefix string) error {
 	return errors.Join(errs...)
 }
 
-// shareDir prepares the directory as ip(8) does: a shared mount, so that a
-// namespace removed here is also gone from the mount namespaces of others.
-// Theirs, not ours, it stays when the lab is closed.
+// shareDir prepares the directory as ip(8) does: as a shared mount, so that a namespace that is
+// removed here also disappears from other mount namespaces. Other programs use the mount too, so
+// it stays when the lab is closed.
 func shareDir() error {
 	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
 		return err
@@ -116,7 +116,7 @@ func shareDir() error {
 		return err
 	}
 	defer shut(dir)
-	// iproute2 takes the same lock, against two that bind one over the other.
+	// iproute2 takes the same lock, so that two programs do not mount over each other.
 	if err := safedir.Lock(dir); err != nil {
 		return err
 	}

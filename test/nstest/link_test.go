@@ -10,8 +10,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/assert"
 )
 
-// TestLinkIsUsableOnReturn would see a lost first packet as a ping that takes a
-// second or more: ARP and neighbour discovery repeat after one.
+// TestLinkIsUsableOnReturn: the first packet over a link is not lost. If it were, the ping would
+// take a second or more, because ARP and neighbor discovery repeat after one.
 func TestLinkIsUsableOnReturn(t *testing.T) {
 	lab := New(t)
 	a, b := assert.Must(lab.Namespace("a"))(t), assert.Must(lab.Namespace("b"))(t)

@@ -17,9 +17,9 @@ const testPrefix = "nt"
 // fails if the lab cannot be made or removed; it is never skipped.
 func New(t TB) *Lab {
 	t.Helper()
-	// testing removes the directories of a test when it reaches the cleanup that the first
-	// TempDir registered, the last cleanup first. Register it before Close: a program of the
-	// lab that still runs would write its files again after they were removed.
+	// The first TempDir of a test registers the removal of all its directories, and cleanups run
+	// in reverse order. Registered before Close, the removal comes after it. Otherwise a program
+	// of the lab that still runs would write its files again after they were removed.
 	t.TempDir()
 	if err := Sweep(testPrefix); err != nil {
 		t.Fatalf("sweep: %v", err)

@@ -100,5 +100,5 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// shut closes what was only read from, or has told its troubles already.
+// shut closes a descriptor that was only read, or whose errors were reported already.
 func shut(c io.Closer) { _ = c.Close() }

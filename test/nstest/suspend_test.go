@@ -8,8 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/test/assert"
 )
 
-// TestSuspend suspends a program that writes continuously: nothing is written afterwards until
-// it is resumed.
+// TestSuspend suspends a program that writes continuously: its threads have stopped, and it
+// writes again after Resume.
 func TestSuspend(t *testing.T) {
 	n := assert.Must(New(t).Namespace("writer"))(t)
 	c := n.Command(context.WithoutCancel(t.Context()), "sh", "-c", "while echo line; do :; done")

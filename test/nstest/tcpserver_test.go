@@ -50,7 +50,7 @@ func TestTCPServer(t *testing.T) {
 
 func TestTransferEndsWithItsContext(t *testing.T) {
 	topo := assert.Must(New(t).Topology(Uplink{}))(t)
-	l := assert.Must(topo.Server.Listen(at(topo.V4.Server, 0)))(t) // never calls Accept; the kernel completes the handshake
+	l := assert.Must(topo.Server.Listen(at(topo.V4.Server, 0)))(t) // a listener without a server, so no answer comes
 	defer shut(l)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -38,7 +38,8 @@ func TestTopologyReaches(t *testing.T) {
 	}
 }
 
-// TestNarrowUplinkFreezes is the founding bug. The controls are the same download with ICMP, and
+// TestNarrowUplinkFreezes is the fault for which masq was written: a download freezes on a narrow
+// link if ICMP errors are dropped. The controls are the same download with ICMP errors, and
 // without a narrow link.
 func TestNarrowUplinkFreezes(t *testing.T) {
 	const size = 300_000

@@ -89,13 +89,13 @@ func (n *NS) transfer(ctx context.Context, server netip.AddrPort, f func(net.Con
 // deadliner is a connection with a deadline.
 type deadliner interface{ SetDeadline(time.Time) error }
 
-// bound ends every wait on c when ctx ends. The caller calls release.
+// bound ends every wait on c when ctx ends, until the caller calls release.
 func bound(ctx context.Context, c deadliner) (release func()) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	return func() { stop() }
 }
 
-// inContext adds the context's error to an error that bound has caused.
+// inContext returns the context's cause instead of an error that bound has caused.
 func inContext(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.Cause(ctx)

@@ -46,7 +46,7 @@ func (s *UDPServer) run() {
 			continue // an ICMP error about an earlier answer
 		}
 		s.seen.add(Datagram{netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), n})
-		_, _ = s.conn.WriteToUDPAddrPort(buf[:n], from) // clients retry, so a lost answer does no harm
+		_, _ = s.conn.WriteToUDPAddrPort(buf[:n], from) // a lost answer is like a lost packet
 	}
 }
 
