@@ -64,10 +64,11 @@ func TestWhoWas(t *testing.T) {
 		t.Errorf("%d\n%s", code, out)
 	}
 	for text, want := range map[string]string{
-		"soon":                          `--at: "soon" is not a time`,
-		"1m --nat-log " + dir + "/none": "there is no NAT log in \"" + dir + "/none\"",
-		"1m --nat-log=":                 `there is no NAT log in ""`,
-		"1m --nat-log " + dir + "/lock": "give the directory of the log with --nat-log",
+		"soon":                              `--at: "soon" is not a time`,
+		"1m --nat-log " + dir + "/none":     "there is no NAT log in \"" + dir + "/none\"",
+		"1m --nat-log " + filepath.Dir(dir): "there is no NAT log in \"" + filepath.Dir(dir) + "\"; masqd writes one with --nat-log",
+		"1m --nat-log=":                     `there is no NAT log in ""`,
+		"1m --nat-log " + dir + "/lock":     "give the directory of the log with --nat-log",
 	} {
 		args := append([]string{"192.0.2.2:40000", "--at"}, strings.Fields(text)...)
 		if code, _, diag := who(args...); code != 2 || !strings.Contains(diag, want) {

@@ -32,7 +32,8 @@ type Answer struct {
 var errNoAddr = errors.New("a query of the NAT log needs an egress address; set Query.Addr")
 
 // Find returns the flows that were open at some time between From and Until, and the gaps in
-// that period. Addr is required.
+// that period. Addr is required. The error is fs.ErrNotExist if the directory does not exist,
+// or if no Writer has opened it and it has no file of a log.
 //
 // If some files cannot be read, because they are damaged or of a newer version, Find returns
 // an error and the flows of all other files.

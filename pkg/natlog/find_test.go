@@ -341,9 +341,18 @@ func TestFindErrors(t *testing.T) {
 		t.Error("no error for a query without an address")
 	}
 	q := Query{Addr: numbered(1).Translated.Src}
-	if _, err := Find(context.Background(), t.TempDir()+"/none", q); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v", err)
+	for _, dir := range []string{t.TempDir() + "/none", t.TempDir()} {
+		if _, err := Find(context.Background(), dir, q); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: got %v", dir, err)
+		}
 	}
+	// A writer without records has begun a log.
+	begun := t.TempDir()
+	w := assert.Must(Open(begun, Options{}))(t)
+	if a, err := Find(context.Background(), begun, q); err != nil || len(a.Flows) != 0 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	assert.NoError(t, w.Close())
 	dir := logged(t, some(40_000))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 )
@@ -54,6 +55,12 @@ func openView(dir string) (_ *view, err error) {
 	}
 	if err := v.openSegments(dir); err != nil {
 		return nil, err
+	}
+	if len(v.files) == 0 {
+		// A Writer creates its lock file at once, and other files only for its first record.
+		if info, err := os.Lstat(filepath.Join(dir, lockName)); err != nil || !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s has no file of a NAT log: %w", dir, fs.ErrNotExist)
+		}
 	}
 	v.appendTails()
 	return v, nil

@@ -30,9 +30,10 @@ type Difference struct {
 	// empty for the elements of an interval set, which are compared and replaced
 	// together.
 	Object string
-	// Detail says how a Changed object differs, and which rule an Unexpected rule is. It
-	// may be empty.
+	// Detail says how a Changed object differs. It may be empty.
 	Detail string
+	// Handle is the handle of an Unexpected rule, and otherwise 0.
+	Handle uint64
 }
 
 // ChangedElement returns the difference for an element of a live set that exists and is
@@ -41,11 +42,14 @@ func ChangedElement(e ruleset.LiveElement) Difference {
 	return Difference{Kind: KindElement, Reason: masq.Changed, Parent: e.Set, Object: e.Key, Detail: fmt.Sprintf("has chain %q and comment %q", e.Goto, e.Comment)}
 }
 
-// Name names the object and its parent: "policy4 10.88.0.5" for an element of a set.
+// Name names the object and its parent: "policy4 10.88.0.5" for an element of a set. An
+// Unexpected rule without a comment has its handle as the name: "forward handle 9".
 func (d Difference) Name() string {
 	switch {
 	case d.Parent == "":
 		return d.Object
+	case d.Kind == KindRule && d.Reason == masq.Unexpected && d.Object == "":
+		return fmt.Sprintf("%s handle %d", d.Parent, d.Handle)
 	case d.Kind == KindRule && d.Reason == masq.Unexpected: // a comment that any program may have written
 		return fmt.Sprintf("%s %q", d.Parent, d.Object)
 	case d.Object == "":
@@ -59,8 +63,8 @@ func (d Difference) Found() string {
 	switch {
 	case d.Reason == masq.Changed && d.Detail != "":
 		return d.Detail
-	case d.Reason == masq.Unexpected && d.Detail != "":
-		return d.Reason.String() + ", " + d.Detail
+	case d.Kind == KindRule && d.Reason == masq.Unexpected && d.Object != "": // otherwise Name has the handle
+		return fmt.Sprintf("%s, handle %d", d.Reason, d.Handle)
 	}
 	return d.Reason.String()
 }

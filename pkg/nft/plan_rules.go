@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -58,7 +57,7 @@ func (p *planner) edit(c ruleset.Chain, have []rule) error {
 			wrong[r.id] = r
 			p.found(Difference{Kind: KindRule, Reason: masq.Changed, Parent: c.Name, Object: r.id, Detail: "changed or out of place"})
 		default:
-			p.found(Difference{Kind: KindRule, Reason: masq.Unexpected, Parent: c.Name, Object: r.id, Detail: fmt.Sprintf("handle %d", r.handle)})
+			p.found(Difference{Kind: KindRule, Reason: masq.Unexpected, Parent: c.Name, Object: r.id, Handle: r.handle})
 		}
 		o := deleteRule(c.Name, r.handle)
 		o.unexpected = !ids[r.id]

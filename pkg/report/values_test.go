@@ -170,7 +170,7 @@ func attachments() []Attachment {
 
 func driftValue() Drift {
 	changes := compare.OfRules("", []nft.Difference{
-		{Kind: nft.KindRule, Reason: masq.Unexpected, Parent: "forward", Object: hostile, Detail: "handle 9"},
+		{Kind: nft.KindRule, Reason: masq.Unexpected, Parent: "forward", Object: hostile, Handle: 9},
 		{Kind: nft.KindElement, Reason: masq.Missing, Parent: "policy4", Object: "10.88.0.2"},
 	})
 	id := records()[0].Identity()
