@@ -16,7 +16,7 @@ func (n *Node) ReportRefusals(refusals []store.Refusal, records []store.Record, 
 		pod := CleanText(OwnerOf(masq.Attachment{Key: x.Key, Pod: x.Pod}).Pod())
 		n.Report(Problem{
 			SeverityWarning, KindAnnotation, pod,
-			fmt.Sprintf("network %s: ADD refused its annotations %s ago: %s", CleanText(x.Network), span(n.Time.Sub(x.Time)), oneLine(strings.Join(x.Faults, "\n"))),
+			fmt.Sprintf("has annotations that ADD refused %s ago in network %s: %s", span(n.Time.Sub(x.Time)), CleanText(x.Network), oneLine(strings.Join(x.Faults, "\n"))),
 			"correct the annotation of the pod, or allow it: allowAnnotations of the network or the node's policy",
 		})
 	}
@@ -26,7 +26,7 @@ func (n *Node) ReportRefusals(refusals []store.Refusal, records []store.Record, 
 		}
 		n.Report(Problem{
 			SeverityWarning, KindAnnotation, CleanText(OwnerOf(r.Attachment).Pod()),
-			fmt.Sprintf("network %s: its annotation %s: \"direct\" has no effect: the node's policy does not allow it; new flows of the pod are translated", CleanText(r.Network), masq.EgressAnnotation),
+			fmt.Sprintf("has the annotation %s: \"direct\", which has no effect in network %s: the node's policy does not allow it; new flows of the pod are translated", masq.EgressAnnotation, CleanText(r.Network)),
 			"remove the annotation from the pod, or list it in allowAnnotations of the node's policy",
 		})
 	}

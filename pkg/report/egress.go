@@ -14,7 +14,7 @@ func (n *Node) evaluateEgress() {
 		for _, a := range p.SNATMissing {
 			x := Problem{
 				SeverityWarning, KindEgressMissing, "policy " + p.ID,
-				fmt.Sprintf("the node does not have the egress address %s; flows use the other addresses", a),
+				fmt.Sprintf("lists the egress address %s, which the node does not have; flows use the other addresses", a),
 				"add it to an interface: ip address add " + a.String() + " dev INTERFACE; if it is routed to the node, list it in snatAddressesRouted",
 			}
 			f := masq.FamilyOf(a)
@@ -22,9 +22,9 @@ func (n *Node) evaluateEgress() {
 			switch {
 			case slices.Contains(p.Dropped, f.String()):
 				x.Severity = SeverityError
-				x.Message = fmt.Sprintf("the node does not have the egress address %s, and no other of IPv%s; the policy's IPv%[2]s flows are dropped", a, f)
+				x.Message = fmt.Sprintf("lists the egress address %s, which the node does not have, and no other of IPv%s; the policy's IPv%[2]s flows are dropped", a, f)
 			case !others:
-				x.Message = fmt.Sprintf("the node does not have the egress address %s, and no other of IPv%s; no attachment of the policy uses IPv%[2]s", a, f)
+				x.Message = fmt.Sprintf("lists the egress address %s, which the node does not have, and no other of IPv%s; no attachment of the policy uses IPv%[2]s", a, f)
 			}
 			n.Report(x)
 		}

@@ -57,7 +57,7 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 		}
 		all.Add(Problem{
 			SeverityWarning, KindPacketsDropped, conntrackTable,
-			fmt.Sprintf("%s of new flows dropped %s: %s", Plural(l.NoRoom.Count, "packet"), last(l.NoRoom), cause), raise,
+			fmt.Sprintf("dropped %s of new flows %s: %s", Plural(l.NoRoom.Count, "packet"), last(l.NoRoom), cause), raise,
 		})
 	}
 	if l.NoPort.Count > 0 {
@@ -67,14 +67,14 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 		}
 		all.Add(Problem{
 			SeverityWarning, KindPacketsDropped, "source ports",
-			fmt.Sprintf("%s of new flows dropped %s: %s", Plural(l.NoPort.Count, "packet"), last(l.NoPort), cause),
+			fmt.Sprintf("were in use; the kernel dropped %s of new flows %s: %s", Plural(l.NoPort.Count, "packet"), last(l.NoPort), cause),
 			"masq-cni inspect ports shows which pods hold the ports",
 		})
 	}
 	if l.Evicted.Count > 0 {
 		all.Add(Problem{
 			SeverityWarning, KindFlowsEvicted, conntrackTable,
-			fmt.Sprintf("%s ended early %s, to make room in the full table", Plural(l.Evicted.Count, "flow"), last(l.Evicted)), raise,
+			fmt.Sprintf("was full; the kernel ended %s early %s, to make room", Plural(l.Evicted.Count, "flow"), last(l.Evicted)), raise,
 		})
 	}
 	return all

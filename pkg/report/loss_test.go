@@ -24,13 +24,13 @@ func TestConntrackProblems(t *testing.T) {
 	}{
 		"nothing":                     {},
 		"room":                        {entries: 799},
-		"80 %":                        {800, Losses{}, SeverityWarning, "conntrack table: has 800 of at most 1000 entries (80 %); new connections fail when it is full" + raise},
-		"90 %":                        {900, Losses{}, SeverityError, "conntrack table: has 900 of at most 1000 entries (90 %); new connections fail when it is full" + raise},
-		"no room, with room now":      {10, Losses{NoRoom: lost(3)}, SeverityWarning, "conntrack table: 3 packets of new flows dropped in the last 2m0s: it was full for a moment, or the kernel had no memory; now it has 10 of at most 1000 entries" + raise},
-		"no room, full before":        {10, Losses{NoRoom: lost(1), Full: true}, SeverityWarning, "conntrack table: 1 packet of new flows dropped in the last 2m0s: it was full" + raise},
-		"another flow had the port":   {10, Losses{NoPort: lost(3)}, SeverityWarning, "source ports: 3 packets of new flows dropped in the last 2m0s: another flow had their addresses and ports" + ports},
-		"no port, of a group":         {10, Losses{NoPort: lost(3), Exhausted: "192.0.2.2 for tcp to 198.51.100.2:443"}, SeverityWarning, "source ports: 3 packets of new flows dropped in the last 2m0s: 192.0.2.2 for tcp to 198.51.100.2:443 has no free source port" + ports},
-		"flows ended to make room":    {10, Losses{Evicted: lost(1)}, SeverityWarning, "conntrack table: 1 flow ended early in the last 2m0s, to make room in the full table" + raise},
+		"80 %":                        {800, Losses{}, SeverityWarning, "conntrack table has 800 of at most 1000 entries (80 %); new connections fail when it is full" + raise},
+		"90 %":                        {900, Losses{}, SeverityError, "conntrack table has 900 of at most 1000 entries (90 %); new connections fail when it is full" + raise},
+		"no room, with room now":      {10, Losses{NoRoom: lost(3)}, SeverityWarning, "conntrack table dropped 3 packets of new flows in the last 2m0s: it was full for a moment, or the kernel had no memory; now it has 10 of at most 1000 entries" + raise},
+		"no room, full before":        {10, Losses{NoRoom: lost(1), Full: true}, SeverityWarning, "conntrack table dropped 1 packet of new flows in the last 2m0s: it was full" + raise},
+		"another flow had the port":   {10, Losses{NoPort: lost(3)}, SeverityWarning, "source ports were in use; the kernel dropped 3 packets of new flows in the last 2m0s: another flow had their addresses and ports" + ports},
+		"no port, of a group":         {10, Losses{NoPort: lost(3), Exhausted: "192.0.2.2 for tcp to 198.51.100.2:443"}, SeverityWarning, "source ports were in use; the kernel dropped 3 packets of new flows in the last 2m0s: 192.0.2.2 for tcp to 198.51.100.2:443 has no free source port" + ports},
+		"flows ended to make room":    {10, Losses{Evicted: lost(1)}, SeverityWarning, "conntrack table was full; the kernel ended 1 flow early in the last 2m0s, to make room" + raise},
 		"a group without loss is not": {10, Losses{Exhausted: "192.0.2.2 for tcp to 198.51.100.2:443"}, "", ""},
 	} {
 		c := ConntrackUse{Entries: tt.entries, Limit: 1000}
@@ -44,7 +44,7 @@ func TestConntrackProblems(t *testing.T) {
 	}
 	// A full table is the cause if packets are dropped now.
 	c := ConntrackUse{Entries: 1000, Limit: 1000}
-	if all := c.Problems(Losses{NoRoom: lost(2), NoPort: lost(1)}, noon); len(all) != 3 || all[1].Message != "2 packets of new flows dropped in the last 2m0s: it was full" {
+	if all := c.Problems(Losses{NoRoom: lost(2), NoPort: lost(1)}, noon); len(all) != 3 || all[1].Message != "dropped 2 packets of new flows in the last 2m0s: it was full" {
 		t.Errorf("%+v", all)
 	}
 	if all := (&ConntrackUse{}).Problems(Losses{}, noon); len(all) != 0 {

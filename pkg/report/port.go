@@ -124,14 +124,14 @@ func PortProblems(groups []PortGroup) (all Problems) {
 		if g.Severity < portpool.Warning {
 			continue
 		}
-		text := fmt.Sprintf("%.0f %% of the ports of %s are in use", 100*g.Share, g)
+		text := fmt.Sprintf("are %.0f %% in use", 100*g.Share)
 		if g.ExhaustedIn != nil && *g.ExhaustedIn > 0 {
 			text += ", all in about " + time.Duration(*g.ExhaustedIn).Round(time.Second).String()
 		}
 		if len(g.Holders) > 0 {
 			text += "; most are held by " + g.holders(MaxHolders)
 		}
-		all.Add(Problem{SeverityWarning, KindPortsScarce, "source ports", text, "masq-cni inspect ports shows which pods hold them"})
+		all.Add(Problem{SeverityWarning, KindPortsScarce, "source ports of " + g.String(), text, "masq-cni inspect ports shows which pods hold them"})
 	}
 	return all
 }

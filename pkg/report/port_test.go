@@ -32,9 +32,9 @@ func TestPortProblems(t *testing.T) {
 	}
 	const remedy = "; masq-cni inspect ports shows which pods hold them"
 	want := []string{
-		"source ports: 100 % of the ports of 192.0.2.2 for tcp to 198.51.100.2:443 are in use; most are held by shop/web 12, 10.77.0.9 3" + remedy,
-		"source ports: 85 % of the ports of 192.0.2.2 for udp to 198.51.100.2:53 are in use" + remedy,
-		"source ports: 55 % of the ports of 192.0.2.2 for icmp to 198.51.100.3 type 8 are in use, all in about 1m30s" + remedy,
+		"source ports of 192.0.2.2 for tcp to 198.51.100.2:443 are 100 % in use; most are held by shop/web 12, 10.77.0.9 3" + remedy,
+		"source ports of 192.0.2.2 for udp to 198.51.100.2:53 are 85 % in use" + remedy,
+		"source ports of 192.0.2.2 for icmp to 198.51.100.3 type 8 are 55 % in use, all in about 1m30s" + remedy,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)

@@ -56,15 +56,15 @@ type Problem struct {
 	Kind     Kind     `json:"kind"`
 	// Object has the problem: "table inet masq", a pod, a file, an address.
 	Object string `json:"object"`
-	// Message says what is wrong. String puts it after the Object and a colon: "does not
-	// exist; the traffic of 3 attachments leaves untranslated".
+	// Message says what is wrong with the Object, which is its subject: "does not exist; the
+	// traffic of 3 attachments leaves untranslated".
 	Message string `json:"message"`
 	// Remedy is what to do, if possible a command.
 	Remedy string `json:"remedy"`
 }
 
-// String returns object and message.
-func (p Problem) String() string { return p.Object + ": " + p.Message }
+// String returns object and message as one sentence.
+func (p Problem) String() string { return p.Object + " " + p.Message }
 
 // Advice returns object, message and remedy.
 func (p Problem) Advice() string { return strings.TrimSuffix(p.String()+"; "+p.Remedy, "; ") }

@@ -29,7 +29,7 @@ func TestProblemsOrder(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	warning := Problem{Severity: SeverityWarning, Object: "w", Message: "may fail"}
-	unknown := Problem{Severity: SeverityUnknown, Object: "u", Message: "no permission"}
+	unknown := Problem{Severity: SeverityUnknown, Object: "u", Message: "cannot be queried"}
 	fault := Problem{Severity: SeverityError, Object: "e", Message: "fails"}
 	for _, x := range []struct {
 		all     []Problem
@@ -37,11 +37,11 @@ func TestVerdict(t *testing.T) {
 		verdict string
 	}{
 		{nil, true, "healthy"},
-		{[]Problem{warning}, true, "healthy, with 1 warning: w: may fail"},
-		{[]Problem{warning, warning}, true, "healthy, with 2 warnings, the first: w: may fail"},
-		{[]Problem{warning, unknown}, false, "2 problems, the worst: u: no permission"},
-		{[]Problem{fault}, false, "1 problem: e: fails"},
-		{[]Problem{warning, unknown, fault}, false, "3 problems, the worst: e: fails"},
+		{[]Problem{warning}, true, "healthy, with 1 warning: w may fail"},
+		{[]Problem{warning, warning}, true, "healthy, with 2 warnings, the first: w may fail"},
+		{[]Problem{warning, unknown}, false, "2 problems, the worst: u cannot be queried"},
+		{[]Problem{fault}, false, "1 problem: e fails"},
+		{[]Problem{warning, unknown, fault}, false, "3 problems, the worst: e fails"},
 	} {
 		var all Problems
 		for _, p := range x.all {
@@ -87,7 +87,7 @@ func TestProblemsOfOneKind(t *testing.T) {
 		if want != "" {
 			shown = maxOfKind
 		}
-		if got := b.String(); strings.Count(got, "is pending\n  remedy") != shown || !strings.Contains(got, want) || !strings.Contains(got, "other: is shared") || strings.Contains(got, " more ") != (want != "") {
+		if got := b.String(); strings.Count(got, "is pending\n  remedy") != shown || !strings.Contains(got, want) || !strings.Contains(got, "other is shared") || strings.Contains(got, " more ") != (want != "") {
 			t.Errorf("%d:\n%s", n, got)
 		}
 	}

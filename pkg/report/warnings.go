@@ -106,13 +106,13 @@ func (n *Node) evaluateDaemon() {
 	case d.Stopped:
 		n.Report(Problem{
 			SeverityError, KindDaemonStopped, "masqd",
-			fmt.Sprintf("process %d is stopped by a signal or a debugger; rules that another program removes are not restored", d.PID),
+			fmt.Sprintf("is stopped by a signal or a debugger (process %d); rules that another program removes are not restored", d.PID),
 			fmt.Sprintf("kill -CONT %d", d.PID),
 		})
 	case d.Running && d.Elsewhere:
 		n.Report(Problem{
 			SeverityWarning, KindDaemonElsewhere, "masqd",
-			fmt.Sprintf("process %d works in another network namespace; changes in this one are not repaired", d.PID),
+			fmt.Sprintf("works in another network namespace (process %d); changes in this one are not repaired", d.PID),
 			"run masqd in this network namespace, or run masq-cni with --netns and the namespace of masqd",
 		})
 	case !d.Running && n.Attachments.Total > 0:
@@ -146,7 +146,7 @@ func (n *Node) evaluateRecords(records []store.Record) {
 		if age := n.Time.Sub(r.Created); !r.Ready && age > maxSetupTime {
 			n.Report(Problem{
 				SeverityWarning, KindNotReady, pod,
-				fmt.Sprintf("network %s: its ADD or DEL has been incomplete for %s", CleanText(r.Network), span(age)),
+				fmt.Sprintf("has had an incomplete ADD or DEL in network %s for %s", CleanText(r.Network), span(age)),
 				"the runtime's DEL or GC, or masqd, removes it: systemctl start masqd",
 			})
 		}

@@ -21,17 +21,17 @@ func TestEvaluate(t *testing.T) {
 	}
 	for what, spoil := range map[string]func(*Node, *[]store.Record){
 		"":                                  func(*Node, *[]store.Record) {},
-		"table inet masq: does not exist":   func(n *Node, _ *[]store.Record) { n.Table.Exists = false },
+		"table inet masq does not exist":    func(n *Node, _ *[]store.Record) { n.Table.Exists = false },
 		"desired state in 1 place: traffic": func(n *Node, _ *[]store.Record) { n.Table.Drift = 1 },
-		"masqd: is not running":             func(n *Node, _ *[]store.Record) { n.Daemon.Running = false },
-		"another network namespace":         func(n *Node, _ *[]store.Record) { n.Daemon.Elsewhere = true },
-		"DEL has been incomplete for 2m0s":  func(_ *Node, r *[]store.Record) { (*r)[0].Ready, (*r)[0].Created = false, noon.Add(-2*time.Minute) },
-		"10.88.0.2: belongs to two attachments, shop/web and x": func(_ *Node, r *[]store.Record) { *r = append(*r, record("xxxx", "", "", nil, "10.88.0.2")) },
-		"has 80 of at most 100 entries":                         func(n *Node, _ *[]store.Record) { n.Conntrack.Entries = 80 },
-		"5 packets dropped because":                             func(n *Node, _ *[]store.Record) { n.Conntrack.Drop = 5 },
-		"ended early":                                           func(n *Node, _ *[]store.Record) { n.Conntrack.EarlyDrop = 5 },
-		"nf_conntrack_acct=1":                                   func(n *Node, _ *[]store.Record) { n.Conntrack.Accounting = false },
-		"nf_conntrack_timestamp=1":                              func(n *Node, _ *[]store.Record) { n.Conntrack.Timestamps = false },
+		"masqd is not running":              func(n *Node, _ *[]store.Record) { n.Daemon.Running = false },
+		"masqd works in another network namespace (process 4711)":            func(n *Node, _ *[]store.Record) { n.Daemon.Elsewhere, n.Daemon.PID = true, 4711 },
+		"shop/web has had an incomplete ADD or DEL in network pods for 2m0s": func(_ *Node, r *[]store.Record) { (*r)[0].Ready, (*r)[0].Created = false, noon.Add(-2*time.Minute) },
+		"10.88.0.2 belongs to two attachments, shop/web and x":               func(_ *Node, r *[]store.Record) { *r = append(*r, record("xxxx", "", "", nil, "10.88.0.2")) },
+		"has 80 of at most 100 entries":                                      func(n *Node, _ *[]store.Record) { n.Conntrack.Entries = 80 },
+		"5 packets dropped because":                                          func(n *Node, _ *[]store.Record) { n.Conntrack.Drop = 5 },
+		"ended early":                                                        func(n *Node, _ *[]store.Record) { n.Conntrack.EarlyDrop = 5 },
+		"nf_conntrack_acct=1":                                                func(n *Node, _ *[]store.Record) { n.Conntrack.Accounting = false },
+		"nf_conntrack_timestamp=1":                                           func(n *Node, _ *[]store.Record) { n.Conntrack.Timestamps = false },
 	} {
 		n, r := well()
 		spoil(&n, &r)

@@ -29,7 +29,7 @@ func TestConntrackTableFull(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &r); err != nil || code != 200 || !r.Ready {
 			t.Fatalf("%d %s, %v", code, body, err)
 		}
-		return slices.DeleteFunc(r.Reasons, func(s string) bool { return !strings.HasPrefix(s, "conntrack table: ") })
+		return slices.DeleteFunc(r.Reasons, func(s string) bool { return !strings.HasPrefix(s, "conntrack table ") })
 	}
 	if got := reasons(); len(got) != 0 {
 		t.Errorf("with an empty table: %q", got)
@@ -60,7 +60,7 @@ func TestConntrackTableFull(t *testing.T) {
 	})
 	assert.NoError(t, w.Node.Command(soon(t), "conntrack", "-F").Run())
 	got := reasons()
-	if len(got) != 1 || !strings.Contains(got[0], "dropped in the last ") || !strings.Contains(got[0], ": it was full;") || !strings.Contains(got[0], "masq-cni inspect pods") {
+	if len(got) != 1 || !strings.Contains(got[0], " dropped ") || !strings.Contains(got[0], " of new flows in the last ") || !strings.Contains(got[0], ": it was full;") || !strings.Contains(got[0], "masq-cni inspect pods") {
 		t.Errorf("with an empty table again: %q", got)
 	}
 	if got := problems(); !slices.Equal(got, []report.Kind{report.KindPacketsDropped}) {

@@ -31,12 +31,12 @@ func TestPortMetrics(t *testing.T) {
 		{14, false, nil, []string{"masq_source_ports_used_ratio" + labels + "0.7\n", `masq_source_ports_warnings{severity="notice"} 1`}},
 		{
 			17, false,
-			[]string{"source ports: 85 % of the ports of " + w.V4.Node.String() + " for udp to " + server.Addr().String() + " are in use"},
+			[]string{"source ports of " + w.V4.Node.String() + " for udp to " + server.Addr().String() + " are 85 % in use"},
 			[]string{"masq_source_ports_used_ratio" + labels + "0.85\n", `masq_source_ports_warnings{severity="warning"} 1`, "masq_source_ports_failed_packets_total 0"},
 		},
 		{
 			20, true,
-			[]string{"source ports: 100 % of the ports of "},
+			[]string{"source ports of " + w.V4.Node.String() + " for udp to " + server.Addr().String() + " are 100 % in use"},
 			[]string{
 				"masq_source_ports_used_ratio" + labels + "1\n", `masq_source_ports_warnings{severity="critical"} 1`,
 				"masq_source_ports_exhausted_seconds" + labels + "0\n", "masq_source_ports_failed_packets_total 1\n",

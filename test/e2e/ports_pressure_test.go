@@ -310,7 +310,7 @@ func TestInspectPorts(t *testing.T) {
 		t.Errorf("%+v, %d failed", p, x.Failed)
 	}
 	if !slices.ContainsFunc(inspect[report.Node](w).Problems, func(p report.Problem) bool {
-		return p.Kind == report.KindPortsScarce && strings.Contains(p.Message, "100 % of the ports of ") && strings.HasSuffix(p.Message, "held by tight 10")
+		return p.Kind == report.KindPortsScarce && strings.HasPrefix(p.Object, "source ports of ") && strings.HasPrefix(p.Message, "are 100 % in use") && strings.HasSuffix(p.Message, "held by tight 10")
 	}) {
 		t.Error("inspect does not say which pod holds the ports that run out")
 	}

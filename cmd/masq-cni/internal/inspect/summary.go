@@ -41,7 +41,7 @@ func summarize(ctx context.Context, n *node.Node, losses *portpool.LossTracker) 
 	}
 	reportFailure := func(part string, err error) {
 		if err != nil {
-			x.Report(report.Problem{Severity: report.SeverityUnknown, Kind: report.KindQueryFailed, Object: part, Message: err.Error(), Remedy: "run masq-cni as root on the node"})
+			x.Report(report.Problem{Severity: report.SeverityUnknown, Kind: report.KindQueryFailed, Object: part, Message: "cannot be queried: " + err.Error(), Remedy: "run masq-cni as root on the node"})
 		}
 	}
 	reportRecords(x, s)
@@ -76,7 +76,7 @@ func summarize(ctx context.Context, n *node.Node, losses *portpool.LossTracker) 
 	case report.SeverityError:
 		fault = exitcode.ErrFailed
 	case report.SeverityUnknown:
-		fault = exitcode.QueryError{Err: errors.New("a part of the node could not be queried: " + x.Problems[0].String())}
+		fault = exitcode.QueryError{Err: errors.New(x.Problems[0].String())}
 	}
 	return x, fault, nil
 }
