@@ -36,7 +36,7 @@ func (k kubectl) get(ctx context.Context, v any, args ...string) error {
 	out, err := c.Output()
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
-		return errors.New("kubectl is not on PATH")
+		return errors.New("kubectl is not on PATH; install it, or add its directory to PATH")
 	case err != nil:
 		return fmt.Errorf("kubectl get %s: %s", strings.Join(args, " "), cmp.Or(strings.TrimSpace(stderr.String()), err.Error()))
 	case len(bytes.TrimSpace(out)) == 0:

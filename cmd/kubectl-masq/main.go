@@ -116,18 +116,18 @@ func ask(ctx context.Context, args []string, s streams) (int, error) {
 	}
 }
 
-// exitCode returns the exit code of a program by the error of its run; ok is false if it did
-// not run.
-func exitCode(err error) (code int, ok bool) {
-	if err == nil {
-		return 0, true
+// exitCode returns the exit code of a program by the error of its run, or that error if the
+// program did not run.
+func exitCode(run error) (code int, err error) {
+	if run == nil {
+		return 0, nil
 	}
-	e, ok := errors.AsType[*exec.ExitError](err)
+	e, ok := errors.AsType[*exec.ExitError](run)
 	if !ok {
-		return exitQueryFailed, false
+		return exitQueryFailed, run
 	}
 	if e.ExitCode() < 0 { // ended by a signal
-		return exitQueryFailed, true
+		return exitQueryFailed, nil
 	}
-	return e.ExitCode(), true
+	return e.ExitCode(), nil
 }

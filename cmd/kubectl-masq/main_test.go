@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -205,7 +207,7 @@ func TestFaults(t *testing.T) {
 		"inspect --masq-namespace other": "there is no pod of masq-cni (label app.kubernetes.io/name=masq-cni) in namespace other; give the namespace with --masq-namespace",
 		"inspect flows --watch":          "--watch shows one node, but the command is for 2 nodes; give --node NAME",
 		"inspect --node a --all-nodes":   "--node a and --all-nodes contradict each other",
-		"inspect --node":                 "--node has no value",
+		"inspect --node":                 "--node has no value; give one after it",
 		"inspect --node=":                "--node is empty",
 		"inspect --context=none":         `kubectl get pods --namespace=kube-system --selector=app.kubernetes.io/name=masq-cni: error: context "none" does not exist`,
 	} {
@@ -215,7 +217,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	t.Setenv("PATH", t.TempDir())
-	if code, _, diag := c.ask("inspect"); code != 2 || diag != "kubectl-masq: kubectl is not on PATH\n" {
+	if code, _, diag := c.ask("inspect"); code != 2 || diag != "kubectl-masq: kubectl is not on PATH; install it, or add its directory to PATH\n" {
 		t.Errorf("exit code %d, %s", code, diag)
 	}
 }
@@ -272,6 +274,19 @@ func TestAllNodesAsOneObject(t *testing.T) {
 	// The output of one node is unchanged.
 	if _, out, _ := c.ask("inspect", "-o", "json", "--node", "node-1"); out != `{"pod":"masq-cni-a","a<b":[]}` {
 		t.Errorf("%s", out)
+	}
+}
+
+// TestKubectlExecFails: if kubectl exec cannot be started, the error has the reason.
+func TestKubectlExecFails(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	a := agent{"kube-system", "masq-cni-a", "node-1"}
+	_, errRun := kubectl{}.run(t.Context(), a, []string{"inspect"})
+	code, errAttach := kubectl{}.attach(t.Context(), a, []string{"inspect", "--watch"}, streams{})
+	for _, err := range []error{errRun, errAttach} {
+		if !errors.Is(err, exec.ErrNotFound) || !strings.Contains(err.Error(), "run kubectl exec in kube-system/masq-cni-a: ") || code != exitQueryFailed {
+			t.Errorf("exit code %d, %v", code, err)
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func parse(args []string) (*question, error) {
 		}
 		if !given && (to != nil || hasValue) {
 			if len(args) == 0 {
-				return nil, fmt.Errorf("%s has no value", arg)
+				return nil, fmt.Errorf("%s has no value; give one after it", arg)
 			}
 			value, given, args = args[0], true, args[1:]
 		}

@@ -33,9 +33,9 @@ func (k kubectl) attach(ctx context.Context, a agent, words []string, s streams)
 	defer signal.Reset(os.Interrupt)
 	c := k.exec(context.WithoutCancel(ctx), a, terminal.Is(s.in) && terminal.Is(s.out), words)
 	c.Stdin, c.Stdout, c.Stderr = s.in, s.out, s.err
-	code, ran := exitCode(c.Run())
-	if !ran {
-		return exitQueryFailed, fmt.Errorf("kubectl exec in %s/%s does not run", a.namespace, a.pod)
+	code, err := exitCode(c.Run())
+	if err != nil {
+		return code, fmt.Errorf("run kubectl exec in %s/%s: %w", a.namespace, a.pod, err)
 	}
 	return code, nil
 }
@@ -55,9 +55,9 @@ func (k kubectl) run(ctx context.Context, a agent, words []string) (answer, erro
 	c := k.exec(ctx, a, false, words)
 	var out, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &out, &stderr
-	code, ran := exitCode(c.Run())
-	if !ran {
-		return answer{}, fmt.Errorf("kubectl exec in %s/%s does not run", a.namespace, a.pod)
+	code, err := exitCode(c.Run())
+	if err != nil {
+		return answer{}, fmt.Errorf("run kubectl exec in %s/%s: %w", a.namespace, a.pod, err)
 	}
 	x := answer{agent: a, out: harmless(out.Bytes()), code: code}
 	x.stderr = harmless(exitMessage.ReplaceAll(stderr.Bytes(), nil))

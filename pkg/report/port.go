@@ -33,7 +33,7 @@ type Ports struct {
 	ReusesClosing bool `json:"reusesClosing"`
 }
 
-// PortGroup is a portpool.Pressure.
+// PortGroup is a portpool.Forecast.
 type PortGroup struct {
 	Protocol        string           `json:"protocol"`
 	Egress          netip.Addr       `json:"egress"`

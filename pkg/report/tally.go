@@ -97,12 +97,12 @@ func (t *Tally) countEgress(a netip.Addr) {
 // kindOf encodes the protocol and the state of a flow as a number, since making the name for
 // each flow would be slow.
 func kindOf(f *conntrack.Flow) uint32 {
-	const far = conntrack.SeenReply | conntrack.Assured | conntrack.Offload | conntrack.HWOffload
+	const stateBits = conntrack.SeenReply | conntrack.Assured | conntrack.Offload | conntrack.HWOffload
 	k := uint32(f.Original.Proto) << 24
 	if f.Has(conntrack.HasState) {
 		return k | 1<<8 | uint32(f.State)
 	}
-	switch s := f.Status & far; {
+	switch s := f.Status & stateBits; {
 	case s&(conntrack.Offload|conntrack.HWOffload) != 0:
 		return k | 3<<16
 	case s&conntrack.Assured != 0:

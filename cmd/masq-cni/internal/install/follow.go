@@ -72,7 +72,7 @@ func (i *install) follow(ctx context.Context) error {
 			p.changed(time.Now())
 			if p.isRepairLoop() {
 				i.logOnce(ctx, slog.LevelWarn, "another program repeatedly removes masq from the configuration; configure it to leave the file unchanged",
-					"directory", i.confDir, "restored every", maxDelay)
+					"directory", i.confDir, "interval", maxDelay)
 			}
 		}
 		delay, level := checkInterval, slog.LevelError
