@@ -77,7 +77,7 @@ func (c *call) expected(failed error) error {
 	exit, is := errors.AsType[*exec.ExitError](failed)
 	switch {
 	case failed == nil:
-		return errors.New("it has to fail, and works")
+		return errors.New("the call succeeds, but must fail")
 	case is && exit.ExitCode() == 1:
 		return nil
 	}

@@ -124,7 +124,7 @@ func (d *masqd) calls(ctx context.Context, plugin string, pod *nstest.NS, done <
 		case <-pace.C:
 		}
 		if i%2 == 1 {
-			continue // a DEL is next
+			continue // this tick is for the DEL of the call before
 		}
 		wg.Go(func() {
 			for _, verb := range []string{"ADD", "DEL"} {

@@ -172,7 +172,7 @@ func isOurs(t *testing.T, image v1.Image, arch string) {
 	t.Helper()
 	config := assert.Must(image.ConfigFile())(t)
 	if config.OS != "linux" || config.Architecture != arch || fmt.Sprint(config.Created.Unix()) != made || !slices.Equal(config.Config.Entrypoint, []string{"/masqd"}) {
-		t.Errorf("it is %+v", config)
+		t.Errorf("the image of %s has the configuration %+v", arch, config)
 	}
 	for label, want := range map[string]string{
 		"version": version, "revision": commit, "licenses": "Apache-2.0", "source": "https://github.com/masq-cni/masq-cni",
@@ -206,7 +206,7 @@ func filesOf(t *testing.T, image v1.Image) map[string]file {
 		out[h.Name] = file{h.Mode & 0o7777, assert.Must(io.ReadAll(r))(t)}
 	}
 	if names := slices.Sorted(maps.Keys(out)); !slices.Equal(names, []string{"masq", "masq-cni", "masqd", "sbom.cdx.json"}) {
-		t.Errorf("it has %v", names)
+		t.Errorf("the image has the files %v", names)
 	}
 	return out
 }
@@ -252,11 +252,11 @@ func wantBill(t *testing.T, files map[string]file, separate []byte) {
 		}
 		for _, ref := range want {
 			if used[ref] = true; has[ref].PackageURL != ref {
-				t.Errorf("it lacks %s", ref)
+				t.Errorf("the bill of materials lacks %s", ref)
 			}
 		}
 	}
 	if len(has) != len(used)+3 {
-		t.Errorf("it has %d components, and the programs are %d modules", len(has), len(used))
+		t.Errorf("the bill of materials has %d components, and the programs consist of %d", len(has), len(used))
 	}
 }

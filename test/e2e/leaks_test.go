@@ -29,7 +29,7 @@ func TestInvalidPackets(t *testing.T) {
 				begin := assert.Must(opened.WaitFor(soon(t), func(nstest.Packet) bool { return true }))(t)
 
 				private := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == own }))(t)
-				passed := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == p.Node && aboutPing(q) }))(t)
+				passed := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == p.Node && isPing(q) }))(t)
 				invalid := invalidPackets(own, p.Server, begin)
 				for name, packet := range invalid {
 					if err := c.SendRaw(packet); err != nil {
@@ -100,11 +100,6 @@ func changed(sum, was, is uint16) uint16 {
 		s = s>>16 + s&0xffff
 	}
 	return ^uint16(s)
-}
-
-// aboutPing reports whether p is an echo request.
-func aboutPing(p nstest.Packet) bool {
-	return p.ICMPRest != 0 && (p.ICMPType == 8 || p.ICMPType == 128)
 }
 
 // TestOtherProtocols: a protocol that neither conntrack nor the plugin knows leaves with

@@ -70,7 +70,7 @@ func TestSNATAddresses(t *testing.T) {
 				wantAddresses(t, "tcp", tcp, c.want[j])
 				wantAddresses(t, "udp", udp, c.want[j])
 
-				echoes := assert.Must(w.Server.Capture("eth0", aboutPing))(t)
+				echoes := assert.Must(w.Server.Capture("eth0", isPing))(t)
 				assert.Must(p.Ping(soon(t), plan.Server, nstest.PingOptions{}))(t)
 				if got := packets(t, echoes); len(got) != 1 || !slices.Contains(c.want[j], got[0].Src) {
 					t.Errorf("echo request: %v, want it from one of %v", got, c.want[j])

@@ -88,7 +88,7 @@ func TestForgedByAnotherLink(t *testing.T) {
 					src, dst := victim.addr(p.Server), f.to(p)
 					ns, from := f.seen(p)
 					arrived := assert.Must(ns.Capture("eth0", func(q nstest.Packet) bool {
-						return !q.Outgoing && q.Dst == dst && (q.DstPort == port || q.DstPort == marker || aboutPing(q) || q.FragOffset > 0)
+						return !q.Outgoing && q.Dst == dst && (q.DstPort == port || q.DstPort == marker || isPing(q) || q.FragOffset > 0)
 					}))(t)
 					datagram := nstest.UDPPacket(at(src, 700), at(dst, port), []byte("forged"))
 					first, second := fragments(nstest.UDPPacket(at(src, 701), at(dst, port), make([]byte, 100)), 4712, 64)

@@ -52,7 +52,7 @@ func TestUntrackedPackets(t *testing.T) {
 						sent = append(sent, first, second)
 					}
 					private := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == own && q.Dst == p.Server }))(t)
-					passed := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == p.Node && aboutPing(q) }))(t)
+					passed := assert.Must(w.Router.Capture("tonode", func(q nstest.Packet) bool { return q.Src == p.Node && isPing(q) }))(t)
 					for _, packet := range sent {
 						assert.NoError(t, c.SendRaw(packet))
 					}

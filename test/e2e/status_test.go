@@ -153,7 +153,7 @@ func TestStatusAgreesWithAdd(t *testing.T) {
 	}
 }
 
-// nodePolicyPath is where masqd writes the node's policy.
+// nodePolicyPath returns the file to which masqd writes the node's policy.
 func (w *world) nodePolicyPath() string {
 	w.t.Helper()
 	var cookie uint64

@@ -153,7 +153,7 @@ func (s *syscalls) run() error {
 		case err != nil:
 			return fmt.Errorf("wait4: %w", err)
 		case !ws.Stopped():
-			continue // a thread
+			continue // a thread has ended
 		}
 		s.mu.Lock()
 		ended := s.ended

@@ -30,9 +30,9 @@ func (n *node) masqd(args ...string) *service {
 	return s
 }
 
-// sweep has masqd remove the rules and records of attachments without a DEL. There must be
+// removeStale has masqd remove the rules and records of attachments without a DEL. There must be
 // some.
-func (n *node) sweep() {
+func (n *node) removeStale() {
 	n.t.Helper()
 	left := func() bool {
 		return n.must("nft list tables inet; find /run/masq-cni/attachments -name '*.json'") != ""

@@ -105,7 +105,7 @@ func TestPodman(t *testing.T) {
 			netns := third.inspect("{{.NetworkSettings.SandboxKey}}")
 			n.must("umount -l %s && rm %[1]s && kill -KILL $(cat %s) %s", netns, third.inspect("{{.ConmonPidFile}}"), third.inspect("{{.State.Pid}}"))
 			third.remove()
-			n.sweep()
+			n.removeStale()
 			n.collect(m.with)
 			unchanged(t, "remaining", n.traces(), before)
 		})
