@@ -27,12 +27,12 @@ func (r *reader) egressFamilies(egress []conftree.Found[netip.Addr], subnets []n
 	}
 	for _, a := range egress {
 		if f := masq.FamilyOf(a.Value); !hasFamily(subnets, f) {
-			familyFault(&r.Reader, a.Place, a.Shown, f, fmt.Sprintf("the network has no IPv%s subnet", f))
+			r.familyFault(a.Place, a.Shown, f, fmt.Sprintf("the network has no IPv%s subnet", f))
 		}
 	}
 }
 
-func familyFault(r *conftree.Reader, at conftree.Place, address string, f masq.Family, why string) {
+func (r *reader) familyFault(at conftree.Place, address string, f masq.Family, why string) {
 	r.Fault(at, "snatAddresses", address, "cannot be used: "+why, fmt.Sprintf("remove it, or give the network an IPv%s subnet", f))
 }
 

@@ -106,7 +106,7 @@ func (c *Conf) PolicyFor(addresses []netip.Prefix) (*masq.Policy, error) {
 	}
 	for _, a := range c.Policy.SNATAddresses {
 		if f := masq.FamilyOf(a); !hasFamily(valid, f) {
-			familyFault(&r.Reader, conftree.Place{}, masq.Quote(a.String()), f, fmt.Sprintf("the attachment has no IPv%s address", f))
+			r.familyFault(conftree.Place{}, masq.Quote(a.String()), f, fmt.Sprintf("the attachment has no IPv%s address", f))
 		}
 	}
 	if err := r.err(c.Name); err != nil {

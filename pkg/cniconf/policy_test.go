@@ -22,7 +22,7 @@ func TestClamp(t *testing.T) {
 		{"null", `"mssClamp": null`, `mssClamp: null is not allowed here` + remedy},
 		{"boolean", `"mssClamp": false`, `mssClamp: false is a boolean` + remedy},
 	})
-	for text, want := range map[string]string{`"pmtu"`: "pmtu", `"off"`: "off", `48`: "48", `65495`: "65495"} {
+	for text, want := range map[string]string{`"pmtu"`: "pmtu", `"off"`: "off", `48`: "48", `65495`: "65495", `1200.0`: "1200", `1.2e3`: "1200"} {
 		if got := load(t, `"mssClamp": `+text).Policy.MSSClamp.String(); got != want {
 			t.Errorf("%s: got %s, want %s", text, got, want)
 		}

@@ -59,7 +59,7 @@ func TestToPortsMost(t *testing.T) {
 		},
 		{
 			"none", conf(0, 257),
-			`toPorts: "` + firstPorts() + `..." is not valid: has 257 ranges; give at most 256`,
+			`toPorts: "` + firstPorts() + `..." is not valid: it has 257 ranges; give at most 256`,
 		},
 	})
 }

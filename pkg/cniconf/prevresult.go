@@ -40,11 +40,13 @@ func (r *reader) prevResult(cniVersion string) *types100.Result {
 func convert(v conftree.Value, cniVersion string) (*types100.Result, error) {
 	// A result before 1.0.0 may lack a version. It is then read by the version of the
 	// configuration, as by version.ParsePrevResult. encoding/json ignores the case of keys.
-	versioned := false
 	members := map[string]json.RawMessage{}
 	for _, m := range v.Members {
-		members[m.Key.Text] = m.Value.Raw
-		versioned = versioned || strings.EqualFold(m.Key.Text, "cniVersion") && string(m.Value.Raw) != `""` && m.Value.Kind != conftree.Null
+		members[m.Key.Text] = m.Value.Raw // the last value of a repeated key counts
+	}
+	versioned := false
+	for key, raw := range members {
+		versioned = versioned || strings.EqualFold(key, "cniVersion") && string(raw) != `""` && string(raw) != "null"
 	}
 	if !versioned {
 		members["cniVersion"] = json.RawMessage(masq.Quote(cniVersion)) // digits and dots only

@@ -27,6 +27,8 @@ func TestPrevResult(t *testing.T) {
 			t.Errorf("%s: got %+v", version, r)
 		}
 	}
+	// Of a repeated key the last value counts, as for encoding/json.
+	load(t, `"prevResult": {"cniVersion": "1.1.0", "cniVersion": ""}`)
 }
 
 // CHECK and DEL have a result in main mode too. The IPAM plugin decides about the mode.

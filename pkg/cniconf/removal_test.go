@@ -30,6 +30,8 @@ stateDir: 1 is a number; give an absolute path such as "/run/masq-cni", or remov
 	_, err = LoadForRemoval([]byte(`{"name": "net", "ipam": 5}`))
 	wantError(t, err, types.ErrInvalidNetworkConfig, `invalid configuration of network "net": 1 fault`,
 		`ipam: 5 is a number; give an object such as {"type": "host-local"}, or remove the key`)
+	_, err = LoadForRemoval([]byte(`{"name": "net", "mtu": 1, "mtu": 2, "stateDir": "/a", "stateDir": "/b"}`))
+	wantError(t, err, types.ErrInvalidNetworkConfig, `invalid configuration of network "net": 1 fault`, `stateDir is given twice; keep one of them`)
 	_, err = LoadForRemoval([]byte(`{"name": "net", "cniVersion": "9.0.0"}`))
 	wantError(t, err, types.ErrIncompatibleCNIVersion, `invalid configuration of network "net": unsupported cniVersion: 1 fault`,
 		`cniVersion: "9.0.0" is not a supported version of CNI; give one of 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0`)

@@ -231,8 +231,8 @@ func (d *dir) removeEntries(outcome *Outcome, f *file, which func(text []byte) b
 	return nil
 }
 
-// Write writes the network as a list with this file name. It removes masq from other lists if
-// its entry there is chained, the entry that Chain would insert.
+// Write writes the network as a list with this file name. From other lists it removes
+// entries that are equal to chained, which an earlier Chain inserted.
 func (n Network) Write(ctx context.Context, confDir, name string, chained json.RawMessage) (outcome Outcome, err error) {
 	text, err := n.text()
 	if err != nil {

@@ -10,9 +10,9 @@ func TestCandidates(t *testing.T) {
 	for _, c := range []struct{ name, ranges, latest, want string }{
 		{"gateway and broadcast", `{"subnet": "10.0.0.0/29"}`, "", "10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6"},
 		{"IPv6 has no broadcast", `{"subnet": "fd00::/125"}`, "", "fd00::2 fd00::3 fd00::4 fd00::5 fd00::6 fd00::7"},
-		{"behind the latest", `{"subnet": "10.0.0.0/29"}`, "10.0.0.4", "10.0.0.5 10.0.0.6 10.0.0.2 10.0.0.3 10.0.0.4"},
+		{"after the latest", `{"subnet": "10.0.0.0/29"}`, "10.0.0.4", "10.0.0.5 10.0.0.6 10.0.0.2 10.0.0.3 10.0.0.4"},
 		{"latest at the end", `{"subnet": "10.0.0.0/29"}`, "10.0.0.6", "10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6"},
-		{"latest of elsewhere", `{"subnet": "10.0.0.0/30"}`, "10.0.0.3", "10.0.0.2"},
+		{"latest outside the range", `{"subnet": "10.0.0.0/30"}`, "10.0.0.3", "10.0.0.2"},
 		{"latest of the other family", `{"subnet": "10.0.0.0/30"}`, "::a00:2", "10.0.0.2"},
 		{"gateway within", `{"subnet": "10.0.0.0/29", "gateway": "10.0.0.4", "rangeStart": "10.0.0.3", "rangeEnd": "10.0.0.7"}`, "10.0.0.3", "10.0.0.5 10.0.0.6 10.0.0.7 10.0.0.3"},
 		{"several", `{"subnet": "10.0.0.0/30"}, {"subnet": "10.0.1.0/30", "gateway": "10.0.1.2"}`, "10.0.0.2", "10.0.1.1 10.0.0.2"},

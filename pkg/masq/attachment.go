@@ -24,7 +24,7 @@ const identityHead = 60
 
 // Identity returns the attachment's name in the kernel, such as in the comments of its map
 // elements: network/containerID/interface. If that is too long for a comment, a digest of
-// the key replaces the middle, so that each attachment has another identity.
+// the key replaces the middle, so that no two attachments have the same identity.
 func (k Key) Identity() string {
 	s := k.Network + "/" + k.ContainerID + "/" + k.Interface
 	if len(s) <= maxIdentity {

@@ -23,7 +23,7 @@ var (
 const (
 	rankDefault    = iota // link-local prefixes and the network's subnets
 	rankConfigured        // prefixes of the configuration
-	rankNever             // neverMasqueraded
+	rankNever             // neverMasqueraded: applies even if another prefix is longer
 )
 
 type decision struct {
@@ -52,8 +52,8 @@ func (p Policy) decisions() []decision {
 	return out
 }
 
-// isDirect reports whether the decisions make a destination direct. A prefix of rankNever
-// precedes a longer one, and the longest prefix precedes the others.
+// isDirect reports whether the decisions make a destination direct: the longest prefix
+// decides, unless a prefix of rankNever has the destination.
 func isDirect(all []decision, a netip.Addr) bool {
 	best := decision{}
 	found := false

@@ -114,10 +114,10 @@ func TestParseToPorts(t *testing.T) {
 		{"2000-3000,3000-4000", "", `"3000-4000" overlaps "2000-3000"`},
 		{"-", "", `"-" is not a port range such as "20000-29999"`},
 	} {
-		got, complaints := ParseToPorts(tt.in)
+		got, problems := ParseToPorts(tt.in)
 		var wrong []string
-		for _, c := range complaints {
-			wrong = append(wrong, c.Wrong)
+		for _, p := range problems {
+			wrong = append(wrong, p.Wrong)
 		}
 		if err := strings.Join(wrong, "\n"); err != tt.err || err == "" && fmt.Sprint(got) != tt.out {
 			t.Errorf("%q: got %v, %q, want %s, %q", tt.in, got, err, tt.out, tt.err)

@@ -69,7 +69,7 @@ const firstUnprivileged = 1024
 // ParseToPorts parses the source ports of a policy, and returns all problems.
 func ParseToPorts(s string) ([]PortRange, []Problem) {
 	if n := strings.Count(s, ",") + 1; n > MaxMappings {
-		return nil, []Problem{{fmt.Sprintf("has %d ranges", n), fmt.Sprintf("give at most %d", MaxMappings)}}
+		return nil, []Problem{{fmt.Sprintf("it has %d ranges", n), fmt.Sprintf("give at most %d", MaxMappings)}}
 	}
 	ranges, errs := parsePortRanges(s)
 	var out []Problem

@@ -160,6 +160,7 @@ func TestConflicts(t *testing.T) {
 		{"port", "helpers: {sip: [1720]}", "helpers: {h323: []}", `a:1:16: helpers.sip: 1720 is a udp port of h323 already, at b:1:17; give each port to one helper`},
 		{"direct here, masqueraded there", "nonMasqueradeCIDRs:\n- 10.0.0.0/8", "masqueradeCIDRs:\n- 10.0.0.0/8", `b:2:3: masqueradeCIDRs: "10.0.0.0/8" is in nonMasqueradeCIDRs too, at a:2:3; keep one of them`},
 		{"masqueraded here, direct there", "masqueradeCIDRs:\n- 10.0.0.0/8", "nonMasqueradeCIDRs:\n- 10.0.0.0/8", `a:2:3: masqueradeCIDRs: "10.0.0.0/8" is in nonMasqueradeCIDRs too, at b:2:3; keep one of them`},
+		{"repeated in one file", "snatAddresses: [192.0.2.1]", "snatAddresses: [192.0.2.1, 192.0.2.1]", `b:1:28: snatAddresses: "192.0.2.1" is given twice, first on line 1, column 17; keep one of them`},
 		{"each by itself", "toPorts: x", "[", "a:1:10: toPorts: \"x\" is not valid: \"x\" is not a port range such as \"20000-29999\"; give FIRST-LAST within 1024-65535, several separated by commas\nb:1:2: the file is not valid YAML: while parsing a flow node: did not find expected node content; correct the syntax"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

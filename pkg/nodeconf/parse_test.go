@@ -115,6 +115,8 @@ f:3:1: "forceMasqueradeCIDRs" is an unknown key; write "masqueradeCIDRs"`,
 		{"our case", "DropInvalid: true", `f:1:1: "DropInvalid" is an unknown key; did you mean "dropInvalid"? If not, remove it`},
 		{"number", "5: x", `f:1:1: "5" is an unknown key; remove it`},
 		{"list", "? [a, b]\n: c", `f:1:3: "[\"a\",\"b\"]" is a list; give a name as the key`},
+		{"lists", "? [a]\n: c\n? [a]\n: c", `f:1:3: "[\"a\"]" is a list; give a name as the key
+f:3:3: "[\"a\"]" is a list; give a name as the key`},
 		{"merge", "<<: {toPorts: x}", `f:1:1: "<<" is an unknown key; remove it`},
 		{"escape", `"\e[31m\n\u202e": null`, `f:1:1: "\x1b[31m\n\u202e" is an unknown key; remove it`},
 		{"twice", "masqLinkLocal: true\nmasqLinkLocal: false", "f:2:1: masqLinkLocal is given twice, first on line 1, column 1; keep one of them"},

@@ -26,7 +26,7 @@ func TestToPorts(t *testing.T) {
 			"several", "toPorts: 0-1,3000-4000,3500", `f:1:10: toPorts: "0-1,3000-4000,3500" is not valid: "0-1": port 0 is not within 1-65535` + remedy + `
 f:1:10: toPorts: "0-1,3000-4000,3500" is not valid: "3500" overlaps "3000-4000"` + remedy,
 		},
-		{"257", "toPorts: '" + strings.Repeat(",", 256) + "'", `f:1:10: toPorts: "` + strings.Repeat(",", 120) + `..." is not valid: has 257 ranges; give at most 256`},
+		{"257", "toPorts: '" + strings.Repeat(",", 256) + "'", `f:1:10: toPorts: "` + strings.Repeat(",", 120) + `..." is not valid: it has 257 ranges; give at most 256`},
 	})
 }
 

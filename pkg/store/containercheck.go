@@ -43,8 +43,9 @@ type ContainerCheck struct {
 
 // Check looks for the container of a record in the kernel. The container is alive if its
 // network namespace or one of its links exists. It is gone if the namespace does not exist.
-// If the state of the namespace is unknown, it is gone if none of its links exists. A record
-// without evidence gives the zero Verdict.
+// If the state of the namespace is unknown, it is gone if none of its links exists. It is
+// also gone after a reboot, and if ADD or DEL did not finish and the link does not exist. A
+// record without evidence gives the zero Verdict.
 func (c *ContainerCheck) Check(r *Record) (Verdict, error) {
 	if e := r.Evidence; e != nil && e.Boot != "" && c.Boot != "" && e.Boot != c.Boot {
 		return Verdict{GoneReason: "the node was rebooted after ADD", Certain: true}, nil

@@ -10,7 +10,7 @@ import (
 
 // Another process may remove the directory before the file is written. After two failures
 // it is an error.
-func TestWithinRemovedDirectory(t *testing.T) {
+func TestWriteInRemovedDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "dir")
 	for removals, want := range map[int]error{0: nil, 1: nil, 9: fs.ErrNotExist} {
 		writes := 0

@@ -1,10 +1,11 @@
 // Package store keeps the state of a node on disk, below a state directory
 // (/run/masq-cni): a record of each attachment, the node's policy, and marks.
 //
-// A record describes an attachment and the link that ADD made for it. DEL needs it when the runtime passes no
-// arguments, masqd compares it with the kernel, and people read it. The plugin writes the
-// record before it changes anything (the intent) and removes it after everything else. If
-// the plugin is killed in between, the record tells the next program what to remove.
+// A record describes an attachment and the link that ADD made for it. DEL needs it when
+// the runtime passes no arguments, masqd compares it with the kernel, and people read it.
+// The plugin writes the record before it changes anything (the intent) and removes it after
+// everything else. If the plugin is killed in between, the record tells the next program
+// what to remove.
 //
 // Files are replaced by a rename, so that a reader sees the old text or the new text.
 // Nothing is synced to the disk: records describe links and rules, which do not survive a

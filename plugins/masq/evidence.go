@@ -7,12 +7,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// keep returns a function that stores evidence of the container in a record. An error is
-// only a warning: with less evidence, masqd keeps the record longer.
+// setEvidence returns a function that stores evidence of the container in a record. An
+// error is only a warning: with less evidence, masqd keeps the record longer.
 func setEvidence(rec *store.Record) func(masq.Evidence, error) {
 	return func(e masq.Evidence, err error) {
 		if err != nil {
-			warn("ADD: %s: the evidence by which masqd detects that the container was removed is incomplete: %v; only DEL or GC may remove its rules", rec.Key, err)
+			warn("ADD: %s: the evidence by which masqd detects that the container was removed is incomplete: %v; its rules may stay until DEL or GC removes them", rec.Key, err)
 		}
 		rec.Evidence, rec.Links = &e, nil
 		for _, l := range e.Links {
@@ -21,7 +21,8 @@ func setEvidence(rec *store.Record) func(masq.Evidence, error) {
 	}
 }
 
-// nodeInterfaces returns the names of a result's interfaces without a sandbox, which may be the node's.
+// nodeInterfaces returns the names of a result's interfaces without a sandbox, which may be
+// interfaces of the node.
 func nodeInterfaces(r *types100.Result) (names []string) {
 	for _, i := range r.Interfaces {
 		if i != nil && i.Sandbox == "" {
