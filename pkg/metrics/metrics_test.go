@@ -149,6 +149,43 @@ masq_sync_duration_seconds_count 4
 	}
 }
 
+// TestSyncCounters checks that each metric of syncs has the value of its own statistic.
+func TestSyncCounters(t *testing.T) {
+	s := exampleSources()
+	s.Sync = func() reconcile.Stats {
+		return reconcile.Stats{
+			Failures: 1, FullSyncs: 2, RepairLoops: 3, Drift: 4, UntranslatedFlows: 5, EgressRemovedFlows: 6,
+			Removed: 7, Restored: 8, LostEvents: 9, Attachments: 10, Policies: 11,
+			Errors: map[string]int{"flows": 12},
+		}
+	}
+	s.FlowErrors = func() int { return 100 }
+	want := map[string]float64{
+		"masq_sync_failures_total": 1, "masq_full_syncs_total": 2, "masq_repair_loops_total": 3, "masq_drift": 4,
+		"masq_untranslated_flows_total": 5, "masq_egress_removed_flows_total": 6,
+		"masq_removed_attachments_total": 7, "masq_restored_attachments_total": 8, "masq_events_lost_total": 9,
+		"masq_attachments": 10, "masq_policies": 11,
+		"masq_netlink_errors_total": 112, // of syncs and of the sampler
+	}
+	families, err := New(s).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		value, ok := want[f.GetName()]
+		if !ok {
+			continue
+		}
+		delete(want, f.GetName())
+		if m := f.GetMetric()[0]; len(f.GetMetric()) != 1 || m.GetCounter().GetValue()+m.GetGauge().GetValue() != value {
+			t.Errorf("%s: %v, want %g", f.GetName(), f.GetMetric(), value)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("metrics without a series: %v", want)
+	}
+}
+
 // The generation is absent if the kernel does not answer.
 func TestUnreadableGeneration(t *testing.T) {
 	s := exampleSources()

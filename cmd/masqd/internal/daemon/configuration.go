@@ -30,13 +30,13 @@ type configuration struct {
 	// previous is the configuration that the previous masqd wrote; nil: none.
 	previous *store.Node
 	watcher  *fsnotify.Watcher
-	// watchFailed, unwritten, loggedFault and loggedWarnings prevent repeated messages:
+
+	mu    sync.Mutex // of the following fields
+	state reconcile.NodeConfig
+	// watchFailed, unwritten, loggedFault and loggedWarnings prevent repeated messages.
 	// unwritten reports that the policy on disk is not the active one.
 	watchFailed, unwritten      bool
 	loggedFault, loggedWarnings string
-
-	mu    sync.Mutex
-	state reconcile.NodeConfig
 }
 
 // openConfiguration returns a configuration. Its files are not read yet.

@@ -44,7 +44,7 @@ type Daemon struct {
 // Run opens the daemon, and runs its tasks until the context ends or a task fails.
 func Run(ctx context.Context, c *Config, log *slog.Logger) (err error) {
 	limitMemory()
-	// The sampler and the NAT log need a context that ends before they are closed.
+	// The context has to end before the sampler is closed, which waits for a running sample.
 	ctx, cancel := context.WithCancel(ctx)
 	d := &Daemon{cfg: c, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()

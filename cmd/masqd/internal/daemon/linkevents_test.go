@@ -12,19 +12,27 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
+// syncRequest has the arguments of RequestSync.
+type syncRequest struct {
+	reason  string
+	urgency reconcile.Urgency
+	scope   reconcile.Scope
+}
+
 // fakeLoop records the requests for syncs.
 type fakeLoop struct {
-	removed []netip.Addr
-	damaged []int
-	reasons []string
+	removed  []netip.Addr
+	damaged  []int
+	lost     int
+	requests []syncRequest
 }
 
 func (f *fakeLoop) AddressesRemoved(all []netip.Addr) { f.removed = append(f.removed, all...) }
 func (f *fakeLoop) LinksDamaged(all []int)            { f.damaged = append(f.damaged, all...) }
-func (f *fakeLoop) EventsLost()                       { f.reasons = append(f.reasons, "lost") }
+func (f *fakeLoop) EventsLost()                       { f.lost++ }
 
-func (f *fakeLoop) RequestSync(reason string, _ reconcile.Urgency, _ reconcile.Scope) {
-	f.reasons = append(f.reasons, reason)
+func (f *fakeLoop) RequestSync(reason string, u reconcile.Urgency, s reconcile.Scope) {
+	f.requests = append(f.requests, syncRequest{reason, u, s})
 }
 
 // The kernel changes the route of an address after its notification. Several changes are
@@ -37,12 +45,13 @@ func TestAddressesAreSyncedAgain(t *testing.T) {
 	l.addressesChanged([]netip.Addr{one})
 	l.addressesChanged(nil)
 	l.addressesChanged([]netip.Addr{two})
-	if len(timers) != 1 || len(loop.reasons) != 3 || !slices.Equal(loop.removed, []netip.Addr{one, two}) {
+	if len(timers) != 1 || len(loop.requests) != 3 || !slices.Equal(loop.removed, []netip.Addr{one, two}) {
 		t.Fatalf("%d timers, requests %+v", len(timers), loop)
 	}
 	loop.removed = nil
 	timers[0]()
-	if len(loop.reasons) != 4 || !slices.Equal(loop.removed, []netip.Addr{one, two}) {
+	second := syncRequest{"addresses", reconcile.Soon, reconcile.Changes}
+	if len(loop.requests) != 4 || loop.requests[3] != second || !slices.Equal(loop.removed, []netip.Addr{one, two}) {
 		t.Errorf("after the routes changed: %+v", loop)
 	}
 	l.addressesChanged(nil)
@@ -51,20 +60,25 @@ func TestAddressesAreSyncedAgain(t *testing.T) {
 	}
 }
 
-// TestLinkEvents checks the reason of the sync for each kind of event, and that the task ends
-// with the error of the watcher.
+// TestLinkEvents checks the sync that each kind of event requests, and that the task ends with
+// the error of the watcher.
 func TestLinkEvents(t *testing.T) {
 	closed := errors.New("socket closed")
+	links := syncRequest{"links", reconcile.Soon, reconcile.StaleAttachments}
+	addresses := syncRequest{"addresses", reconcile.Urgent, reconcile.Forwarding}
+	routes := syncRequest{"routes", reconcile.Soon, reconcile.Forwarding}
+	forwarding := syncRequest{"forwarding", reconcile.Urgent, reconcile.Forwarding}
 	for _, c := range []struct {
-		event   veth.Event
-		reasons []string
+		event    veth.Event
+		lost     int
+		requests []syncRequest
 	}{
-		{veth.Event{Lost: true}, []string{"lost"}},
-		{veth.Event{Links: true}, []string{"links"}},
-		{veth.Event{Damaged: []int{7}}, []string{"links"}},
-		{veth.Event{Addresses: true}, []string{"addresses"}},
-		{veth.Event{RemovedAddresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, []string{"addresses"}},
-		{veth.Event{Routes: true, Forwarding: true}, []string{"routes", "forwarding"}},
+		{veth.Event{Lost: true}, 1, nil},
+		{veth.Event{Links: true}, 0, []syncRequest{links}},
+		{veth.Event{Damaged: []int{7}}, 0, []syncRequest{links}},
+		{veth.Event{Addresses: true}, 0, []syncRequest{addresses}},
+		{veth.Event{RemovedAddresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, 0, []syncRequest{addresses}},
+		{veth.Event{Routes: true, Forwarding: true}, 0, []syncRequest{routes, forwarding}},
 	} {
 		loop := &fakeLoop{}
 		l := linkEvents{
@@ -74,8 +88,8 @@ func TestLinkEvents(t *testing.T) {
 		if err := l.run(t.Context()); !errors.Is(err, closed) {
 			t.Errorf("%+v: %v", c.event, err)
 		}
-		if !slices.Equal(loop.reasons, c.reasons) || !slices.Equal(loop.damaged, c.event.Damaged) {
-			t.Errorf("%+v: requests %v, damaged links %v", c.event, loop.reasons, loop.damaged)
+		if loop.lost != c.lost || !slices.Equal(loop.requests, c.requests) || !slices.Equal(loop.damaged, c.event.Damaged) || !slices.Equal(loop.removed, c.event.RemovedAddresses) {
+			t.Errorf("%+v: %+v", c.event, loop)
 		}
 	}
 }

@@ -11,9 +11,8 @@ const (
 	// MaxConnections is the number of connections that an address serves at once.
 	MaxConnections = 64
 	// reservedDescriptors is the number of descriptors that connections leave to the rest of
-	// masqd.
-	// A repair reads records and sysctls and opens netlink sockets, a few at a time. Reading
-	// the web configuration and the certificates needs a few more.
+	// masqd. A repair reads records and sysctls and opens netlink sockets, a few at a time.
+	// Reading the web configuration and the certificates needs a few more.
 	reservedDescriptors = 32
 )
 

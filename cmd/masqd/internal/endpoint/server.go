@@ -38,8 +38,8 @@ const (
 // Options are the content and the settings of a Server.
 type Options struct {
 	Registry prometheus.Gatherer
-	// Readiness returns the answer of /readyz, which is encoded as JSON, and whether its status
-	// is 200 or 503.
+	// Readiness returns the answer of /readyz, which is encoded as JSON. The status is 200 if
+	// ready, else 503.
 	Readiness func() (answer any, ready bool)
 	// Profile adds /debug/pprof.
 	Profile bool
