@@ -126,8 +126,8 @@ func (t *Tuple) filterFlags() uint32 {
 	return flags
 }
 
-// writeFilter appends the tuple. The kernel ignores fields that the flags do not have, but
-// requires both addresses.
+// writeFilter appends the tuple, with unspecified addresses in place of missing ones. The
+// kernel ignores fields that filterFlags does not return.
 func (t *Tuple) writeFilter(e *netlink.Encoder, typ uint16, family masq.Family) {
 	u := *t
 	for _, a := range []*netip.Addr{&u.Src, &u.Dst} {

@@ -1,13 +1,12 @@
 package natlog
 
 import (
-	"bytes"
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -65,24 +64,29 @@ func TestWriterKilled(t *testing.T) {
 	flushed, torn := uint64(0), 0
 	var starts []uint64
 	for i := range 25 {
-		var out bytes.Buffer
 		cmd := exec.Command(self)
 		starts = append(starts, flushed)
 		cmd.Env = append(os.Environ(), victimEnv+"="+dir, fmt.Sprint("MCT_NATLOG_FROM=", flushed))
-		cmd.Stdout = &out
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		out := bufio.NewScanner(assert.Must(cmd.StdoutPipe())(t))
 		assert.NoError(t, cmd.Start())
-		time.Sleep(time.Duration(40+i*3) * time.Millisecond) // kill at a different moment each time
-		assert.NoError(t, cmd.Process.Kill())
-		_ = cmd.Wait()
-		lines := strings.Split(out.String(), "\n")
-		for _, l := range lines[:len(lines)-1] {
-			n, err := strconv.ParseUint(l, 10, 64)
+		var last time.Time
+		for lines := 1; out.Scan(); lines++ {
+			period := time.Since(last)
+			last = time.Now()
+			n, err := strconv.ParseUint(out.Text(), 10, 64)
 			if err != nil {
-				t.Fatalf("the victim prints %q, want a number", l)
+				t.Errorf("the victim prints %q, want a number", out.Text())
+				break
 			}
 			flushed = n
+			if lines == 2+i%3 {
+				time.Sleep(period * time.Duration(i) / 25) // kill at a different moment each time
+				assert.NoError(t, cmd.Process.Kill())
+			}
 		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 		for _, path := range append(files(t, dir, segmentSuffix), files(t, dir, tailSuffix)...) {
 			f := assert.Must(os.Open(path))(t)
 			var c contents

@@ -3,6 +3,7 @@ package netlink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"os"
 	"syscall"
@@ -79,14 +80,18 @@ func newSubscription(fd int) (*Subscription, error) {
 func (s *Subscription) Close() error { return s.file.Close() }
 
 // Join begins to receive the notifications of a group.
-func (s *Subscription) Join(group int) error { return s.member(unix.NETLINK_ADD_MEMBERSHIP, group) }
+func (s *Subscription) Join(group int) error {
+	return s.member(option{unix.NETLINK_ADD_MEMBERSHIP, "NETLINK_ADD_MEMBERSHIP"}, group)
+}
 
 // Leave stops receiving the notifications of a group.
-func (s *Subscription) Leave(group int) error { return s.member(unix.NETLINK_DROP_MEMBERSHIP, group) }
+func (s *Subscription) Leave(group int) error {
+	return s.member(option{unix.NETLINK_DROP_MEMBERSHIP, "NETLINK_DROP_MEMBERSHIP"}, group)
+}
 
-func (s *Subscription) member(option, group int) error {
+func (s *Subscription) member(o option, group int) error {
 	return s.control(func(fd int) error {
-		return os.NewSyscallError("setsockopt NETLINK_ADD_MEMBERSHIP", unix.SetsockoptInt(fd, unix.SOL_NETLINK, option, group))
+		return os.NewSyscallError(fmt.Sprintf("setsockopt %s of group %d", o.name, group), unix.SetsockoptInt(fd, unix.SOL_NETLINK, o.number, group))
 	})
 }
 

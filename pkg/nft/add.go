@@ -134,8 +134,8 @@ func exclusively(err error) error {
 	return err
 }
 
-// callReplace calls replace with the identity of each other attachment that has elements for the
-// addresses of a.
+// callReplace calls replace with the identity of each other attachment that has elements
+// for the addresses of a.
 func (c *Conn) callReplace(a masq.Attachment, replace func(identity string) error) error {
 	if replace == nil {
 		return nil
@@ -169,7 +169,8 @@ func (c *Conn) Holders(a masq.Attachment) ([]string, error) {
 	return out, nil
 }
 
-// evict deletes the elements of all attachments for the addresses of a.
+// evict returns the messages that delete the elements of all attachments for the addresses
+// of a.
 func (c *Conn) evict(a masq.Attachment, have *observed) ([]op, error) {
 	var out []op
 	for _, addr := range a.Addresses {

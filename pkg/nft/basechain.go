@@ -95,11 +95,17 @@ func (c *Conn) otherBaseChains() (out []BaseChain, err error) {
 	for t := range tables {
 		var of netlink.Encoder
 		of.Text(unix.NFTA_RULE_TABLE, t.name)
+		handles := map[uint64]bool{}
 		err := c.list(t.family, unix.NFT_MSG_GETRULE, of, func(family uint8, b []byte) error {
 			f, err := fields(b)
 			if err != nil {
 				return err
 			}
+			handle := number64(f[unix.NFTA_RULE_HANDLE])
+			if handles[handle] {
+				return nil // listed twice: see readListing
+			}
+			handles[handle] = true
 			at := chainID{tableID{family, netlink.Text(f[unix.NFTA_RULE_TABLE])}, netlink.Text(f[unix.NFTA_RULE_CHAIN])}
 			drop, to, err := verdict(f[unix.NFTA_RULE_EXPRESSIONS])
 			if drop {

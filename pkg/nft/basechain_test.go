@@ -3,6 +3,11 @@ package nft
 import (
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink/netlinktest"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // TestOtherBaseChains finds the chains of other tables that packets of containers pass,
@@ -47,4 +52,27 @@ table netdev n { chain ingress { type filter hook ingress device lo priority 5; 
 		BaseChain{"ip", "filter", "FORWARD", "forward", 0, true, 1},
 		BaseChain{"ip6", "raw", "pre", "prerouting", -300, false, 1},
 		BaseChain{"netdev", "n", "ingress", "ingress", 5, true, 0})
+}
+
+// TestOtherRuleListedTwice: a rule of another table that the kernel lists twice counts once.
+func TestOtherRuleListedTwice(t *testing.T) {
+	rule, err := addRule("forward", ruleset.Rule{ID: "1", Text: "counter drop"}, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule.body.Uint64(unix.NFTA_RULE_HANDLE, 7)
+	chain := addChain(ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Type: "filter", Point: "forward", Priority: "mangle"}})
+	body := func(o op) []byte { return append(header(unix.NFPROTO_INET, 0), o.within("other").body...) }
+	c := scripted(func(r *netlinktest.Request) {
+		if r.Type == messageType(unix.NFT_MSG_GETCHAIN) {
+			r.Reply(messageType(unix.NFT_MSG_NEWCHAIN), 0, body(chain))
+		} else {
+			r.Reply(messageType(unix.NFT_MSG_NEWRULE), 0, body(rule))
+			r.Reply(messageType(unix.NFT_MSG_NEWRULE), 0, body(rule))
+		}
+		r.Done(0)
+	})
+	if all, err := c.OtherBaseChains(); err != nil || len(all) != 1 || all[0].Rules != 1 {
+		t.Errorf("%+v, %v", all, err)
+	}
 }

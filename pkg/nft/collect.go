@@ -8,8 +8,8 @@ import (
 )
 
 // unusedPolicies returns the IDs of policies that no element leads to after the removed
-// elements are deleted, and whether other policies are left. The kernel counts the uses of a chain:
-// each of its rules, and each element that leads to it.
+// elements are deleted, and whether other policies are left. The kernel counts the uses of
+// a chain: each of its rules, and each element that leads to it.
 func unusedPolicies(have *observed, removed removedElements) (unused map[string]bool, left bool) {
 	refs := references(removed)
 	unused = map[string]bool{}

@@ -9,8 +9,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// deleteAddress deletes the elements of live sets whose keys begin with an address, and adds them
-// to removed.
+// deleteAddress returns the messages that delete the elements of live sets whose keys begin
+// with an address, and adds the elements to removed.
 func (c *Conn) deleteAddress(addr netip.Addr, have *observed, removed removedElements) ([]op, error) {
 	var out []op
 	for _, name := range slices.Sorted(maps.Keys(have.sets)) {

@@ -180,6 +180,7 @@ func TestApplyRepairs(t *testing.T) {
 		{"table dormant", "add table inet masq { flags dormant; }", "table inet masq: has flags 0x1, not 0"},
 		{"chain flushed", "flush chain inet masq " + chain, "rule " + chain + " policy/egress: missing"},
 		{"unexpected rule", "insert rule inet masq postrouting accept", "rule postrouting handle "},
+		{"unexpected rule with an anonymous set", "insert rule inet masq postrouting ip saddr { 10.1.1.1, 10.1.1.2 } accept", "rule postrouting handle "},
 		{"unexpected rule last", "add rule inet masq " + chain + " drop", "rule " + chain + " handle "},
 		{"element deleted", "delete element inet masq policy4 { 10.88.0.6 }", "element policy4 10.88.0.6: missing"},
 		{"element to another chain", "delete element inet masq policy4 { 10.88.0.6 }; add element inet masq policy4 { 10.88.0.6 comment \"net/b/eth0\" : goto policy-" + directPolicy().ID() + " }", `element policy4 10.88.0.6: has chain "policy-` + directPolicy().ID()},
@@ -442,5 +443,26 @@ func TestNodePolicyChangesInPlace(t *testing.T) {
 	}
 	if changes, err := c.Drift(ruleset.For(nil, sources, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
 		t.Errorf("after the last DEL with sources: %v, %v", changes, err)
+	}
+}
+
+// TestRemoveKeepsFeaturesOfSources: DEL of the last attachment with a helper keeps the objects
+// of the helper if sourceCIDRs have it too.
+func TestRemoveKeepsFeaturesOfSources(t *testing.T) {
+	c := kernel(t)
+	ftp := masq.Default()
+	ftp.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21}}}
+	node := ftp
+	node.Node = true
+	a := attachment("a", ftp, "10.88.0.5")
+	sources := ruleset.Sources{Prefixes: others(t).Prefixes, Policy: node}
+	if _, err := c.Apply(ruleset.For([]masq.Attachment{a}, sources, everyEgress)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Remove(a, hasAll); err != nil {
+		t.Fatal(err)
+	}
+	if changes, err := c.Drift(ruleset.For(nil, sources, everyEgress), ruleset.Table{}); err != nil || len(changes) > 0 {
+		t.Errorf("%v, %v", texts(changes), err)
 	}
 }

@@ -44,8 +44,8 @@ func (c *Conn) reservedPorts(have *observed) ([]masq.PortRange, error) {
 }
 
 // reserve returns the ports to reserve: the table's, and the ports that the node's services
-// have now. It only adds ports, because a service may be restarting; masqd
-// removes ports. grown says that the policies in the table have to change.
+// have now. It only adds ports, because a service may be restarting; masqd removes ports.
+// grown says that the policies in the table have to change.
 func reserve(have *observed, fresh []masq.PortRange) (ports []masq.PortRange, grown bool) {
 	known := ruleset.MergePorts(have.reserved)
 	ports = ruleset.MergePorts(slices.Concat(known, fresh))

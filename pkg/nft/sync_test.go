@@ -32,8 +32,8 @@ func texts(all []Difference) []string {
 }
 
 // TestSyncStructure: faults that do not depend on attachments are repaired whatever other
-// programs do meanwhile.
-// Objects that a newer attachment may need are kept until it is known that none does.
+// programs do meanwhile. Objects that a newer attachment may need are kept until it is
+// known that none does.
 func TestSyncStructure(t *testing.T) {
 	c := kernel(t)
 	a := attachment("a", masq.Default(), "10.88.0.5")
@@ -244,6 +244,17 @@ func TestEdit(t *testing.T) {
 		if _, err := c.Edit(x.add, x.remove, x.generation); !errors.Is(err, x.want) || (err == nil) != (x.want == nil) {
 			t.Errorf("%s: %v, not %v", name, err, x.want)
 		}
+	}
+	// Of several elements, the missing ones are left out and the existing one is deleted.
+	some := make([]ruleset.LiveElement, 3)
+	for i, key := range []string{"10.88.0.77", "10.1.1.1", "10.88.0.78"} {
+		some[i] = ruleset.LiveElement{Set: "invalid4", Element: ruleset.Element{Key: key}}
+	}
+	if _, err := c.Edit(nil, some, 0); err != nil {
+		t.Error(err)
+	}
+	if _, found, err := c.Element("invalid4", "10.1.1.1"); found || err != nil {
+		t.Errorf("the element that existed: found %t, %v", found, err)
 	}
 	e[0].Comment = "x/y/z"
 	if _, err := c.Edit(e[:1], e[:1], 0); err != nil {

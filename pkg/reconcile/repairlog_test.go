@@ -16,7 +16,7 @@ import (
 func TestRepairLog(t *testing.T) {
 	rule := nft.Difference{Kind: nft.KindRule, Reason: masq.Missing, Parent: "forward", Object: "forward/clamp"}
 	element := nft.Difference{Kind: nft.KindElement, Reason: masq.Missing, Parent: "policy4", Object: "10.88.0.2"}
-	unexpected := nft.Difference{Kind: nft.KindRule, Reason: masq.Unexpected, Parent: "forward", Object: "a; b", Detail: "handle 9"}
+	unexpected := nft.Difference{Kind: nft.KindRule, Reason: masq.Unexpected, Parent: "forward", Object: "a; b", Handle: 9}
 	table := nft.Difference{Kind: nft.KindTable, Reason: masq.Missing, Object: "inet masq"}
 	for _, tt := range []struct {
 		changes []nft.Difference

@@ -26,8 +26,7 @@ const (
 // UDP clients such as resolvers also have sockets that are not connected, with a port that
 // the kernel chose. So a UDP port within net.ipv4.ip_local_port_range counts only if it is
 // bound to all addresses of both families, as WireGuard and VXLAN do, or if chosen
-// contains it. chosen has the source ports to which policies
-// translate (toPorts).
+// contains it. chosen has the source ports to which policies translate (toPorts).
 func Services(chosen []masq.PortRange) ([]masq.PortRange, error) {
 	all, err := List()
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 var gateway4 = netip.MustParseAddr("169.254.1.1")
 
 // Add makes the link of a pair. If it fails, it leaves nothing. It replaces the link that a
-// killed Add of the same identity left. Its exchanges with the kernel, each one sendmsg:
+// killed Add of the same identity left. Its exchanges with the kernel, each one sendmsg
+// except the second:
 //
 //	host       look up the name
 //	host       look up the uplinks and whether they forward
@@ -114,7 +115,8 @@ func (c *Conn) create(p Pair, ns namespace) (host device, l Link, err error) {
 	// interface has the name.
 	marked := setLink("set the alias and the IPv4 settings", 0, p.HostName)
 	marked.Bytes(unix.IFLA_IFALIAS, []byte(p.Identity))
-	// Every supported kernel has these settings. Function connect sets conf4KeepProxies.
+	// Every supported kernel has these settings. configureHost sets conf4KeepProxies, if the
+	// kernel has it.
 	marked.setConf4(slices.DeleteFunc(p.conf4(), func(c conf4) bool { return c == conf4KeepProxies })...)
 	found := getByName(p.HostName)
 	err = c.host.exchange(made, marked, disableAutoAddresses(0, p.HostName, !p.has(masq.IPv6)), found)

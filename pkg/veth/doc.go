@@ -46,9 +46,10 @@
 //
 // # Cost
 //
-// Add takes a few netlink exchanges, each one sendmsg with all its requests: see
-// [Conn.Add]. It lists nothing, except the addresses of a node without a default route, or
-// with an uplink that does not forward yet.
+// Add takes a few netlink exchanges, most of them one sendmsg with all its requests: see
+// [Conn.Add]. It lists routing rules, default routes and, with IPv6, the node's IPv4
+// addresses, but no links and no routes to containers. It lists all addresses only on a node
+// without a default route, or with an uplink that does not forward yet.
 //
 // # Limits
 //

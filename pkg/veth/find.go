@@ -20,9 +20,9 @@ type ManagedLink struct {
 }
 
 // Find returns the current name of the host's end of a link, or "" if the link does not
-// exist. It searches by name, then by index, which a renamed link keeps, then by alias
-// among all links. If only an interface with the name and another alias exists, the error
-// wraps ErrAliasMismatch.
+// exist. It searches by name, then by index, which a renamed link keeps. It searches all
+// links by alias if l has no index, or if another interface has the index now. If only an
+// interface with the name and another alias exists, the error wraps ErrAliasMismatch.
 func (c *Conn) Find(l masq.HostLink) (name string, err error) {
 	d, err := c.findManaged(l)
 	return d.name, err
@@ -145,8 +145,11 @@ func (c *Conn) findNamed(l masq.HostLink) (device, error) {
 // checkIdentity returns ErrAliasMismatch if the interface has another alias, or has the
 // name as an alternative name only (ip link property add altname).
 func (d device) checkIdentity(name, alias string) error {
-	if d.name == name && d.alias == alias {
+	switch {
+	case d.name == name && d.alias == alias:
 		return nil
+	case d.alias == alias:
+		return fmt.Errorf("interface %s has the name %s as an alternative name only: %w", d.name, name, ErrAliasMismatch)
 	}
 	return fmt.Errorf("interface %s has the alias %q instead of %q: %w", d.name, d.alias, alias, ErrAliasMismatch)
 }

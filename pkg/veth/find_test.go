@@ -2,6 +2,7 @@ package veth
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -37,7 +38,8 @@ func TestDeleteRenamed(t *testing.T) {
 	}
 }
 
-// Another's link that took the name stays, and does not hide ours.
+// Delete finds a renamed link although another program made a link with its name, and keeps
+// that link.
 func TestDeleteRenamedWithItsNameTaken(t *testing.T) {
 	lab := newLab(t)
 	p := pair(newSpace(t), 1, "4")
@@ -49,12 +51,29 @@ func TestDeleteRenamedWithItsNameTaken(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := lab.node.LinkByName("lan7"); err == nil {
-		t.Error("ours is there")
+		t.Error("the renamed link still exists")
 	}
 	if err := lab.conn.Delete(gone); !errors.Is(err, ErrAliasMismatch) {
 		t.Errorf("%v", err)
 	}
 	lab.node.link(p.HostName)
+}
+
+// An interface that has the name only as an alternative name is not accepted by name, and the
+// error says so. Find finds it by its index.
+func TestAlternativeName(t *testing.T) {
+	lab := newLab(t)
+	p := pair(newSpace(t), 1, "4")
+	l := mustAdd(t, lab.conn, p)
+	lab.node.must(lab.node.LinkSetName(lab.node.link(p.HostName), "lan7"))
+	lab.node.must(lab.node.LinkAddAltName(lab.node.link("lan7"), p.HostName))
+	err := lab.conn.RestoreRoutes(p.HostName, p.Identity, nil)
+	if want := "interface lan7 has the name " + p.HostName + " as an alternative name only"; !errors.Is(err, ErrAliasMismatch) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+	if name, err := lab.conn.Find(masq.HostLink{Index: l.HostIndex, Name: p.HostName, Alias: p.Identity}); name != "lan7" || err != nil {
+		t.Errorf("found %q, %v", name, err)
+	}
 }
 
 // Repair restores the name of a renamed link, and does not change other links.

@@ -10,9 +10,9 @@ import (
 
 // Repair restores what [Conn.Compare] finds, and returns the differences that it has
 // repaired and the differences that are left. It changes only objects that are the
-// attachment's by name and alias. It does not restore a missing interface, and does not change an interface
-// of another program or a route that leads to another interface. Both results are valid
-// also with an error.
+// attachment's by name and alias. It does not restore a missing interface, and does not
+// change an interface of another program or a route that leads to another interface. Both
+// results are valid also with an error.
 //
 // Another program may keep changing an object: the caller has to limit the number of
 // repairs.

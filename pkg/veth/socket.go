@@ -31,7 +31,7 @@ func dial() (*socket, error) {
 // close closes the socket. A caller could do nothing about an error.
 func (s *socket) close() { _ = s.c.Close() }
 
-// maxBatch is the number of messages in one system call. The answers to a batch have to fit
+// maxBatch is the largest number of messages in one system call. The answers to a batch have to fit
 // the receive buffer (net.core.rmem_default, 208 KiB): one about an interface takes 4 KiB.
 const maxBatch = 32
 

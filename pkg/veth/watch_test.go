@@ -140,8 +140,8 @@ func addrs(s ...string) (out []netip.Addr) {
 	return out
 }
 
-// Each kind of change is told as what it is, and as nothing else.
-func TestWatchHears(t *testing.T) {
+// Each kind of change gives its kind of event, and no other.
+func TestWatchEvents(t *testing.T) {
 	forced := func(value string) func(*busyNode) {
 		return func(b *busyNode) { b.node.sysctl(forwarding6Key("up0"), value) }
 	}
@@ -372,19 +372,19 @@ func TestWatchTentativeAddress(t *testing.T) {
 	}
 }
 
-// Routers that repeat themselves are no news, though the kernel says each time what
-// it has heard.
+// A repeated router advertisement gives no event, although the kernel sends a notification
+// for each.
 func TestWatchOfRouterAdvertisements(t *testing.T) {
 	node, router := newSpace(t), newSpace(t)
 	cable(node, "up0", router, "r0")
 	node.settled("up0")
 	router.settled("r0")
 	e := node.listen(node.open())
-	told := make(chan netlink.AddrUpdate, 1000)
+	updates := make(chan netlink.AddrUpdate, 1000)
 	done := make(chan struct{})
 	defer close(done)
 	ns := netns.NsHandle(node.fd)
-	node.must(netlink.AddrSubscribeWithOptions(told, done, netlink.AddrSubscribeOptions{Namespace: &ns}))
+	node.must(netlink.AddrSubscribeWithOptions(updates, done, netlink.AddrSubscribeOptions{Namespace: &ns}))
 
 	router.announcePrefix("r0", "2001:db8::")
 	if v := e.next(); !reflect.DeepEqual(v, Event{Routes: true}) {
@@ -394,12 +394,12 @@ func TestWatchOfRouterAdvertisements(t *testing.T) {
 		t.Errorf("the address: %+v", v)
 	}
 	e.received()
-	for len(told) > 0 {
-		<-told
+	for len(updates) > 0 {
+		<-updates
 	}
 	for n := range 5 {
 		router.announcePrefix("r0", "2001:db8::")
-		node.await(fmt.Sprintf("the kernel's word of announcement %d", n), func() bool { return len(told) > n })
+		node.await(fmt.Sprintf("the kernel's notification of advertisement %d", n), func() bool { return len(updates) > n })
 	}
 	if got := e.received(); len(got) != 0 {
 		t.Errorf("the same again: %+v", got)
@@ -520,7 +520,7 @@ func TestWatchMemory(t *testing.T) {
 		m := newMessage(unix.RTM_NEWLINK, 0, "", unix.IfInfomsg{Index: int32(n + 1)})
 		m.NativeUint32(unix.IFLA_GROUP, 0)
 		m.NativeUint32(unix.IFLA_MTU, 1500)
-		if news, _ := k.link(m.Encoder); !news {
+		if changed, _ := k.link(m.Encoder); !changed {
 			t.Fatal("a new link is no change")
 		}
 	}
@@ -539,8 +539,8 @@ func TestWatchDeletedUnknownAddress(t *testing.T) {
 	a := netip.MustParsePrefix("2001:db8::1/64")
 	for flags, want := range map[uint32]bool{0: true, unix.IFA_F_TENTATIVE: false} {
 		body := addAddress(a, flags, 7, "").Encoder
-		if news, gone := k.addressDeleted(body); news != want || gone.IsValid() != want {
-			t.Errorf("flags %d: %v, %v gone", flags, news, gone)
+		if changed, removed := k.addressDeleted(body); changed != want || removed.IsValid() != want {
+			t.Errorf("flags %d: changed %t, removed %v", flags, changed, removed)
 		}
 	}
 }
@@ -558,7 +558,7 @@ func FuzzObserved(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		k := observed{links: map[int32]linkState{}, addresses: map[netip.Addr][]addressPlace{}}
 		k.link(b)
-		if news, damaged := k.link(b); news || damaged != 0 {
+		if changed, damaged := k.link(b); changed || damaged != 0 {
 			t.Error("the same link is a change again")
 		}
 		k.address(b)
@@ -568,8 +568,8 @@ func FuzzObserved(f *testing.F) {
 		k.route(unix.RTM_DELROUTE, b)
 		k.gatewayDeleted(b)
 		readForwarding(b)
-		if _, gone := k.addressDeleted(b); gone.IsValid() && !gone.IsGlobalUnicast() {
-			t.Errorf("%s is not a global address", gone)
+		if _, removed := k.addressDeleted(b); removed.IsValid() && !removed.IsGlobalUnicast() {
+			t.Errorf("%s is not a global address", removed)
 		}
 		k.linkDeleted(b)
 		if len(k.addresses) > 0 || len(k.links) > 0 && len(b) > 0 && b[0] == unix.AF_UNSPEC {
