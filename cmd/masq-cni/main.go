@@ -16,6 +16,7 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/internal/man"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/config"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/demo"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/doctor"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/exitcode"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/inspect"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/install"
@@ -50,7 +51,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	var n node.Node
 	n.Flags(root)
-	root.AddCommand(config.Command(), demo.Command(), inspect.Command(&n), install.Command(&n, "masq-cni/"+buildVersion), install.PrepareCommand(), install.UninstallCommand(&n), who.Command(&n), versionCommand(), man.Command())
+	root.AddCommand(config.Command(), demo.Command(), doctor.Command(&n), inspect.Command(&n), install.Command(&n, "masq-cni/"+buildVersion), install.PrepareCommand(), install.UninstallCommand(&n), who.Command(&n), versionCommand(), man.Command())
 	err := root.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, exitcode.ErrFailed) {
 		_, _ = fmt.Fprintln(stderr, "masq-cni:", err)

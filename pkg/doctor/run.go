@@ -1,0 +1,33 @@
+package doctor
+
+import (
+	"context"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/report"
+)
+
+var severities = []report.Severity{report.SeverityError, report.SeverityUnknown, report.SeverityWarning}
+
+// Run runs the checks, and returns their findings: the worst first, and among findings of one
+// severity in the order of the checks.
+func Run(ctx context.Context, n *Node, checks []Check) Report {
+	r := Report{Time: report.Time{Time: n.Now.UTC()}, Target: n.Target, Findings: []Finding{}, NotChecked: []NotChecked{}, Checks: []string{}}
+	for _, c := range checks {
+		found, err := c.Run(ctx, n)
+		for _, f := range found {
+			f.Check = c.ID
+			r.Findings = append(r.Findings, f)
+		}
+		if err != nil {
+			r.NotChecked = append(r.NotChecked, NotChecked{c.ID, err.Error()})
+			continue
+		}
+		r.Checks = append(r.Checks, c.ID)
+	}
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
+		return slices.Index(severities, a.Severity) - slices.Index(severities, b.Severity)
+	})
+	r.Healthy, r.Verdict = len(r.Findings) == 0, r.verdict()
+	return r
+}

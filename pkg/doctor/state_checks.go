@@ -1,0 +1,4 @@
+package doctor
+
+// stateChecks turn the problems of the node's summary into findings.
+var stateChecks = []Check{}

@@ -1,0 +1,4 @@
+package e2e
+
+// kernelFixtures make the faults of doctor's kernel checks.
+var kernelFixtures = []doctorFixture{}

@@ -1,0 +1,4 @@
+package e2e
+
+// networkFixtures make the faults of doctor's network checks.
+var networkFixtures = []doctorFixture{}
