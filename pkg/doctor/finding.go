@@ -29,6 +29,9 @@ type Evidence struct {
 	Value  string `json:"value"`
 }
 
+// String returns source and value.
+func (e Evidence) String() string { return e.Source + " = " + e.Value }
+
 // Remedy is what to do about a finding.
 type Remedy struct {
 	// Text is one sentence. It is empty if the commands say it all.

@@ -21,6 +21,31 @@ type Report struct {
 	// Checks are the IDs of all checks that were made.
 	Checks []string `json:"checks"`
 	Path   *Path    `json:"path,omitempty"`
+	// Fixes are the fixes that were applied. Findings are those before the fixes, and Remaining
+	// are the findings after them.
+	Fixes     []AppliedFix `json:"fixes,omitempty"`
+	Remaining []Finding    `json:"remaining,omitempty"`
+}
+
+// AppliedFix is the result of a fix.
+type AppliedFix struct {
+	Check  string   `json:"check"`
+	Object string   `json:"object"`
+	Does   string   `json:"does"`
+	Undo   []string `json:"undo"`
+	Error  string   `json:"error,omitempty"`
+}
+
+// Fixable returns the findings that have a fix. A fix that several findings share appears once.
+func (r *Report) Fixable() (out []Finding) {
+	seen := map[string]bool{}
+	for _, f := range r.Findings {
+		if x := f.Remedy.Fix; x != nil && x.Apply != nil && !seen[x.Does] {
+			seen[x.Does] = true
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // NotChecked is a check that could not be made.

@@ -58,7 +58,7 @@ func TestVerdict(t *testing.T) {
 func TestWrap(t *testing.T) {
 	var b strings.Builder
 	long := strings.Repeat("x", 90)
-	wrap(&b, "error", 5, strings.Repeat("word ", 20)+long+" end")
+	Wrap(&b, problemColumn, "error", 5, strings.Repeat("word ", 20)+long+" end")
 	lines := strings.Split(b.String(), "\n")
 	for i, l := range lines[:len(lines)-1] {
 		if i > 0 && !strings.HasPrefix(l, strings.Repeat(" ", 10)) || len(l) > columns && !strings.Contains(l, long) {

@@ -223,7 +223,7 @@ func (n *Node) writeNotes(w io.Writer) error {
 	b := strings.Builder{}
 	b.WriteString("\n")
 	for _, text := range n.Notes {
-		wrap(&b, "note", len("note"), text)
+		Wrap(&b, problemColumn, "note", len("note"), text)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/clipperhouse/displaywidth"
 )
 
-// columns is the width in cells at which text is wrapped.
-const columns = 80
+// problemColumn is the column of the text of problems, after their severity.
+const problemColumn = 10
 
 // maxOfKind is the number of problems of one kind and severity that are written in full.
 const maxOfKind = 5
@@ -37,7 +35,7 @@ func (all Problems) write(w io.Writer, s Style) error {
 		written[of]++
 		if n := seen[of]; n > maxOfKind+1 && written[of] > maxOfKind {
 			if written[of] == n {
-				wrap(&b, "", 0, fmt.Sprintf("%d more of kind %s: masq-cni inspect -o json", n-maxOfKind, p.Kind))
+				Wrap(&b, problemColumn, "", 0, fmt.Sprintf("%d more of kind %s: masq-cni inspect -o json", n-maxOfKind, p.Kind))
 			}
 			continue
 		}
@@ -45,9 +43,9 @@ func (all Problems) write(w io.Writer, s Style) error {
 		if p.Severity != SeverityWarning {
 			label = s.Paint(Red, label)
 		}
-		wrap(&b, label, len(p.Severity), p.String())
+		Wrap(&b, problemColumn, label, len(p.Severity), p.String())
 		if p.Remedy != "" {
-			wrap(&b, "  remedy", len("  remedy"), p.Remedy)
+			Wrap(&b, problemColumn, "  remedy", len("  remedy"), p.Remedy)
 		}
 	}
 	if len(all) > 0 {
@@ -55,27 +53,4 @@ func (all Problems) write(w io.Writer, s Style) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// wrap writes a label of the given width in cells, and text that is wrapped between words
-// and aligned after the label.
-func wrap(b *strings.Builder, label string, width int, text string) {
-	const indent = 10
-	b.WriteString(label + strings.Repeat(" ", indent-width))
-	at := indent
-	for i, word := range strings.Fields(CleanText(text)) {
-		n := displaywidth.String(word)
-		switch {
-		case i == 0:
-		case at+1+n > columns:
-			b.WriteString("\n" + strings.Repeat(" ", indent))
-			at = indent
-		default:
-			b.WriteString(" ")
-			at++
-		}
-		b.WriteString(word)
-		at += n
-	}
-	b.WriteString("\n")
 }

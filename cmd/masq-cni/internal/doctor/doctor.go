@@ -3,6 +3,8 @@
 package doctor
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -21,6 +23,8 @@ import (
 type flags struct {
 	output  output.Flag
 	options doctor.Options
+	fix     bool
+	yes     bool
 }
 
 // Command returns the command doctor.
@@ -29,9 +33,18 @@ func Command(n *node.Node) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Finds the causes of faults, shows the evidence, and offers remedies",
-		Long: `Checks the node, and names each fault with its evidence, its consequence and its remedy.
+		Long: `Checks the node, and shows each fault: the values that show it and where they were read,
+what fails because of it, and the remedy. The worst fault is first. A part that cannot be
+checked is "not checked", with the reason.
+
+doctor changes nothing unless --fix is given. It needs CAP_NET_ADMIN in the node's network
+namespace, and the right to read --state-dir; for containers, to enter their network
+namespaces.
 
 Exit code 0: healthy; 1: findings; 2: the node could not be checked.`,
+		Example: `  masq-cni doctor
+  masq-cni doctor pod shop/cart
+  masq-cni doctor --fix`,
 		Args: arity.None,
 		RunE: f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error { return f.examine(c, n, w, "") }),
 	}
@@ -40,10 +53,15 @@ Exit code 0: healthy; 1: findings; 2: the node could not be checked.`,
 	p := c.PersistentFlags()
 	p.StringVar(&f.options.ConfDir, "conf-dir", cnidir.DefaultConfDir, "`DIR` in which the runtime searches for network configurations")
 	p.StringVar(&f.options.BinDir, "bin-dir", cnidir.DefaultBinDir, "`DIR` in which the runtime searches for plugins")
+	p.BoolVar(&f.fix, "fix", false, "show the remedies that masq-cni can apply and undo, ask, and apply them")
+	p.BoolVar(&f.yes, "yes", false, "with --fix, do not ask")
 	pod := &cobra.Command{
-		Use:               "pod NAMESPACE/NAME|CONTAINERID",
-		Short:             "Checks the way of one container's packets",
-		Args:              cobra.ExactArgs(1),
+		Use:   "pod NAMESPACE/NAME|CONTAINERID",
+		Short: "Checks one container and the way of its packets",
+		Long: `Checks the node and one container, as doctor does for all containers.
+
+Exit code 0: healthy; 1: findings; 2: the container could not be checked.`,
+		Args:              arity.One("a pod or container"),
 		ValidArgsFunction: n.CompletePods,
 		RunE:              f.output.Run(func(c *cobra.Command, args []string, w output.Writer) error { return f.examine(c, n, w, args[0]) }),
 	}
@@ -51,36 +69,90 @@ Exit code 0: healthy; 1: findings; 2: the node could not be checked.`,
 	return c
 }
 
-// examine runs the checks, and shows the report.
+// examine runs the checks and shows the report. With --fix it applies fixes and runs the
+// checks again.
 func (f *flags) examine(c *cobra.Command, n *node.Node, w output.Writer, pod string) error {
-	f.options.StateDir = n.StateDir
-	if pod != "" {
-		s, err := n.Snapshot()
-		if err != nil {
-			return err
-		}
-		found, err := s.Find(pod)
-		if err != nil {
-			return err
-		}
-		for _, i := range found {
-			f.options.Only = append(f.options.Only, s.Records[i].Identity())
-		}
+	if f.fix && !f.yes && w.Format != "" {
+		return errors.New("--fix with -o json or yaml cannot ask; give --yes too")
 	}
-	examined, err := doctor.Open(f.options)
+	r, err := f.check(c.Context(), n, pod)
 	if err != nil {
 		return err
 	}
-	r := doctor.Run(c.Context(), examined, doctor.All())
-	r.Pod = pod
-	if err := w.Show(r, func(out io.Writer, s report.Style) error { return writeText(out, s, &r) }); err != nil {
-		return err
+	text := func(out io.Writer, s report.Style) error { return writeText(out, s, &r) }
+	if !f.fix {
+		if err := w.Show(r, text); err != nil {
+			return err
+		}
+		return result(&r, r.Findings)
 	}
+	agreed := f.yes
+	if w.Format == "" {
+		if err := text(w, w.Style); err != nil {
+			return err
+		}
+		if agreed, err = askFix(c.InOrStdin(), w, &r, f.yes); err != nil {
+			return err
+		}
+	}
+	left := r.Findings
+	if agreed && len(r.Fixable()) > 0 {
+		applyFixes(c.Context(), &r)
+		after, err := f.check(c.Context(), n, pod)
+		if err != nil {
+			return err
+		}
+		r.Remaining, left = after.Findings, after.Findings
+		if w.Format == "" {
+			if err := writeFixes(w, w.Style, &r); err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(w, "\nafter the fixes: "+report.CleanText(after.Verdict)); err != nil {
+				return err
+			}
+		}
+	}
+	if w.Format != "" {
+		if err := report.Write(w, w.Format, r); err != nil {
+			return err
+		}
+	}
+	return result(&r, left)
+}
+
+// check opens the node and runs all checks.
+func (f *flags) check(ctx context.Context, n *node.Node, pod string) (doctor.Report, error) {
+	o := f.options
+	o.StateDir = n.StateDir
+	if pod != "" {
+		s, err := n.Snapshot()
+		if err != nil {
+			return doctor.Report{}, err
+		}
+		found, err := s.Find(pod)
+		if err != nil {
+			return doctor.Report{}, err
+		}
+		for _, i := range found {
+			o.Only = append(o.Only, s.Records[i].Identity())
+		}
+	}
+	examined, err := doctor.Open(o)
+	if err != nil {
+		return doctor.Report{}, err
+	}
+	r := doctor.Run(ctx, examined, doctor.All())
+	r.Pod = pod
+	return r, nil
+}
+
+// result returns the error for the exit code.
+func result(r *doctor.Report, findings []doctor.Finding) error {
 	switch {
-	case len(r.Findings) > 0:
+	case len(findings) > 0:
 		return exitcode.ErrFailed
 	case len(r.Checks) == 0 && len(r.NotChecked) > 0:
-		return fmt.Errorf("nothing could be checked: %s", r.NotChecked[0].Reason)
+		return errors.New("nothing could be checked: " + r.NotChecked[0].Reason)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"fmt"
 	"io"
 	"strings"
 
@@ -9,23 +8,64 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// writeText writes the report for a person.
-func writeText(w io.Writer, _ report.Style, r *doctor.Report) error {
+// textColumn is the column of the text of a finding, after the names of its parts.
+const textColumn = 11
+
+// writeText writes the report for a person: the verdict, the findings, what was not checked,
+// and the path.
+func writeText(w io.Writer, s report.Style, r *doctor.Report) error {
 	var b strings.Builder
-	fmt.Fprintln(&b, report.CleanText(r.Verdict))
-	for _, f := range r.Findings {
-		fmt.Fprintf(&b, "\n%s: %s\n", f.Severity, report.CleanText(f.String()))
-		for _, e := range f.Evidence {
-			fmt.Fprintf(&b, "  %s = %s\n", report.CleanText(e.Source), report.CleanText(e.Value))
-		}
-		fmt.Fprintf(&b, "  why: %s\n  remedy: %s\n", report.CleanText(f.Why), report.CleanText(f.Remedy.Text))
-		for _, c := range f.Remedy.Commands {
-			fmt.Fprintf(&b, "    %s\n", report.CleanText(c))
-		}
+	color := report.Red
+	if r.Healthy {
+		color = report.Green
 	}
-	for _, c := range r.NotChecked {
-		fmt.Fprintf(&b, "\nnot checked: %s: %s\n", c.Check, report.CleanText(c.Reason))
+	b.WriteString(s.Paint(color, report.CleanText(r.Verdict)) + "\n")
+	for i := range r.Findings {
+		b.WriteString("\n")
+		writeFinding(&b, s, &r.Findings[i])
+	}
+	for i, c := range r.NotChecked {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		report.Wrap(&b, textColumn, "not checked", len("not checked"), c.Check+": "+c.Reason)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// writeFinding writes a finding. Commands are not wrapped, so that they can be pasted.
+func writeFinding(b *strings.Builder, s report.Style, f *doctor.Finding) {
+	label := string(f.Severity)
+	if f.Severity != report.SeverityWarning {
+		label = s.Paint(report.Red, label)
+	}
+	report.Wrap(b, textColumn, label, len(f.Severity), f.String())
+	part(b, "check", f.Check)
+	for i, e := range f.Evidence {
+		name := "evidence"
+		if i > 0 {
+			name = ""
+		}
+		part(b, name, e.String())
+	}
+	part(b, "why", f.Why)
+	name := "remedy"
+	if f.Remedy.Text != "" {
+		part(b, name, f.Remedy.Text)
+		name = ""
+	}
+	for _, c := range f.Remedy.Commands {
+		b.WriteString("  " + name + strings.Repeat(" ", textColumn-2-len(name)) + report.CleanText(c) + "\n")
+		name = ""
+	}
+	if f.Remedy.Fix != nil {
+		part(b, "fix", "masq-cni doctor --fix "+f.Remedy.Fix.Does)
+	}
+}
+
+func part(b *strings.Builder, name, text string) {
+	if text != "" {
+		report.Wrap(b, textColumn, "  "+name, 2+len(name), text)
+	}
 }

@@ -39,6 +39,14 @@ type Writer struct {
 	Format report.Format // empty for text
 }
 
+// Flush writes what is buffered, before a command asks a question.
+func (w Writer) Flush() error {
+	if b, ok := w.Writer.(*bufio.Writer); ok {
+		return b.Flush()
+	}
+	return nil
+}
+
 // Show writes v for a program, or calls text for a person.
 func (w Writer) Show(v any, text func(io.Writer, report.Style) error) error {
 	if w.Format != "" {
