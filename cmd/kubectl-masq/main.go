@@ -35,6 +35,7 @@ if no node has it:
   kubectl masq inspect pod shop/web
   kubectl masq inspect flows --pod shop/web --watch
   kubectl masq who 192.0.2.2:51688
+  kubectl masq doctor pod shop/web --to 198.51.100.7:443
   kubectl masq inspect ports --node node-1
   kubectl masq inspect drift --all-nodes
 
@@ -50,8 +51,9 @@ Flags:
 
 and the flags that every command of kubectl has (kubectl options), such as --context.
 
-Exit code: that of masq-cni. With several nodes it is the highest one; for who and inspect
-pod it is 0 if one node found the answer. It is 2 if masq-cni could not run on a node.
+Exit code: that of masq-cni. With several nodes it is the highest one; for who, inspect pod
+and doctor pod it is 0 if one node found the answer. It is 2 if masq-cni could not run on a
+node.
 `
 
 func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
@@ -105,7 +107,9 @@ func ask(ctx context.Context, args []string, s streams) (int, error) {
 	switch {
 	case q.watches() && len(agents) > 1:
 		return exitQueryFailed, fmt.Errorf("--watch shows one node, but the command is for %d nodes; give --node NAME", len(agents))
-	case q.watches():
+	case q.prompts() && len(agents) > 1:
+		return exitQueryFailed, fmt.Errorf("--fix asks on one node, but the command is for %d nodes; give --node NAME, or --yes", len(agents))
+	case q.watches(), q.prompts():
 		return k.attach(ctx, agents[0], q.words, s)
 	case where != "":
 		return k.one(ctx, agents[0], q.words, s)

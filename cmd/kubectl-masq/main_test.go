@@ -163,6 +163,9 @@ func TestWhichNode(t *testing.T) {
 		"-n=shop inspect pod deadbee":                   "masq-cni-a: /masq-cni inspect pod shop/deadbee\n",
 		"inspect pod cart":                              "masq-cni-a: /masq-cni inspect pod default/cart\n",
 		"inspect pod deadbeef":                          both("inspect pod deadbeef"),
+		"doctor pod web -n shop --to 192.0.2.9:443":     "masq-cni-b: /masq-cni doctor pod shop/web --to 192.0.2.9:443\n",
+		"doctor pod --to 192.0.2.9:443 shop/web --fix":  "masq-cni-b: /masq-cni doctor pod --to 192.0.2.9:443 shop/web --fix\n",
+		"doctor":                                        both("doctor"),
 		"inspect flows --pod shop/web --sort bytes":     "masq-cni-b: /masq-cni inspect flows --pod shop/web --sort bytes\n",
 		"inspect flows --pod=web --namespace shop":      "masq-cni-b: /masq-cni inspect flows --pod=shop/web\n",
 		"who 192.0.2.3:51688/tcp --to 198.51.100.2:443": "masq-cni-b: /masq-cni who 192.0.2.3:51688/tcp --to 198.51.100.2:443\n",
@@ -206,6 +209,7 @@ func TestFaults(t *testing.T) {
 		"inspect pod shop/alone":         "node node-4 has no pod of masq-cni",
 		"inspect --masq-namespace other": "there is no pod of masq-cni (label app.kubernetes.io/name=masq-cni) in namespace other; give the namespace with --masq-namespace",
 		"inspect flows --watch":          "--watch shows one node, but the command is for 2 nodes; give --node NAME",
+		"doctor --fix":                   "--fix asks on one node, but the command is for 2 nodes; give --node NAME, or --yes",
 		"inspect --node a --all-nodes":   "--node a and --all-nodes contradict each other",
 		"inspect --node":                 "--node has no value; give one after it",
 		"inspect --node=":                "--node is empty",
@@ -239,6 +243,9 @@ func TestExitCodes(t *testing.T) {
 		{"who 192.0.2.99:1", ends{"masq-cni-a": 1, "masq-cni-b": 1}, 1, "not found on 2 nodes\n", "node-1: masq-cni: it says 1\nnode-2: masq-cni: it says 1\n"},
 		{"who 192.0.2.99:1", ends{"masq-cni-a": 1, "masq-cni-b": 255}, 2, "not found on 2 nodes\n", "node-1: masq-cni: it says 1\nnode-2: error: unable to upgrade connection\n"},
 		{"inspect pod deadbeef", ends{"masq-cni-b": 1}, 0, "==> node-1 <==\nmasq-cni-a: /masq-cni inspect pod deadbeef\n", ""},
+		// doctor pod: 1 is a container with findings, 2 is another node's container.
+		{"doctor pod deadbeef", ends{"masq-cni-a": 2, "masq-cni-b": 1}, 1, "==> node-2 <==\nmasq-cni-b: /masq-cni doctor pod deadbeef\n", "node-2: masq-cni: it says 1\n"},
+		{"doctor pod deadbeef", ends{"masq-cni-a": 2, "masq-cni-b": 2}, 2, "not found on 2 nodes\n", "node-1: masq-cni: it says 2\nnode-2: masq-cni: it says 2\n"},
 		{"who 192.0.2.99:1 -o json", ends{"masq-cni-a": 1, "masq-cni-b": 1}, 1, "{}\n", "node-1: masq-cni: it says 1\nnode-2: masq-cni: it says 1\n"},
 		{"who 192.0.2.99:1 -o yaml", ends{"masq-cni-a": 1, "masq-cni-b": 1}, 1, "{}\n", "node-1: masq-cni: it says 1\nnode-2: masq-cni: it says 1\n"},
 	} {

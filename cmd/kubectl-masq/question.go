@@ -97,6 +97,11 @@ func (q *question) watches() bool {
 	return slices.Contains(q.words, "--watch") || slices.Contains(q.words, "--watch=true")
 }
 
+// prompts reports whether masq-cni asks before it applies fixes.
+func (q *question) prompts() bool {
+	return q.is("doctor") && slices.Contains(q.words, "--fix") && !slices.Contains(q.words, "--yes")
+}
+
 // completes reports whether a shell requests completions.
 func (q *question) completes() bool {
 	return q.words[0] == "__complete" || q.words[0] == "__completeNoDesc"
@@ -166,8 +171,26 @@ func isName(s string) bool { return objectName.MatchString(s) }
 // containerID matches the beginning of a container's ID.
 var containerID = regexp.MustCompile(`^[0-9a-f]{6,64}$`)
 
+// valueFlags are the flags of inspect pod and doctor pod whose value is the next argument.
+var valueFlags = []string{"-o", "--output", "--to", "--html", "--conf-dir", "--bin-dir", "--state-dir", "--netns"}
+
+// examinesPod reports whether the command is about one pod, its third word.
+func (q *question) examinesPod() bool { return q.is("inspect", "pod") || q.is("doctor", "pod") }
+
 // searches reports whether the command searches for something that one node has.
-func (q *question) searches() bool { return q.is("who") || q.is("inspect", "pod") }
+func (q *question) searches() bool { return q.is("who") || q.examinesPod() }
+
+// notFound reports whether a node with this exit code does not have what the command searches
+// for, or could not search. doctor pod ends with 1 for a container with findings.
+func (q *question) notFound(code int) bool { return code > 1 || code == 1 && !q.is("doctor") }
+
+// saysNotFound reports whether a node with this exit code has searched, and found nothing.
+func (q *question) saysNotFound(code int) bool {
+	if q.is("doctor") {
+		return code == exitQueryFailed
+	}
+	return code == 1
+}
 
 // pod returns the word that names a pod, and the name in it. Without such a word, at is nil.
 func (q *question) pod() (at *string, name string) {
@@ -183,7 +206,7 @@ func (q *question) pod() (at *string, name string) {
 			return w, value
 		case before == "--pod":
 			return w, *w
-		case q.is("inspect", "pod") && i >= 2 && !strings.HasPrefix(*w, "-") && before != "-o" && before != "--output":
+		case q.examinesPod() && i >= 2 && !strings.HasPrefix(*w, "-") && !slices.Contains(valueFlags, before):
 			return w, *w
 		}
 	}

@@ -120,13 +120,16 @@ func (k kubectl) each(ctx context.Context, agents []agent, q *question, s stream
 		code = max(code, x.code)
 	}
 	if q.searches() {
-		found = slices.DeleteFunc(slices.Clone(answers), func(x answer) bool { return x.code != 0 })
+		found = slices.DeleteFunc(slices.Clone(answers), func(x answer) bool { return q.notFound(x.code) })
 		if len(found) > 0 {
 			code = 0
+			for _, x := range found {
+				code = max(code, x.code)
+			}
 		}
 	}
 	for _, x := range answers {
-		if q.searches() && len(found) > 0 && x.code == 1 {
+		if q.searches() && len(found) > 0 && q.saysNotFound(x.code) {
 			continue // found on another node
 		}
 		for line := range strings.Lines(string(x.stderr)) {
