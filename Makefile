@@ -142,8 +142,8 @@ tools: $(TOOLS) ## .cache/tool: linters, govulncheck and benchstat, with the ver
 
 peers: $(PEERS) ## .cache/peer: plugins of other projects, for tests and benchmarks
 
-docs: needs-test build ## docs/: the links between pages, and docs/cli.md (root)
-	$(GOTEST) -run 'TestBook|TestDocumentedHelp' ./test/e2e -args -update
+docs: needs-test build ## docs/: the links between pages, docs/cli.md and the table of docs/doctor.md (root)
+	$(GOTEST) -run 'TestBook|TestDocumentedHelp|TestDocumentedChecks' ./test/e2e -args -update
 
 clean: ## remove bin/, dist/ and .cache/
 	rm -rf bin dist .cache
