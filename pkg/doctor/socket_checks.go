@@ -1,3 +1,5 @@
 package doctor
 
-var socketChecks = []Check{}
+var socketChecks = []Check{
+	dnsUnanswered,
+}

@@ -44,8 +44,8 @@ func CleanText(s string) string {
 	return strings.Join(words, " ")
 }
 
-// shellQuote quotes a word so that a shell neither splits nor expands it.
-func shellQuote(s string) string {
+// ShellQuote quotes a word so that a shell neither splits nor expands it.
+func ShellQuote(s string) string {
 	if s != "" && strings.IndexFunc(s, func(r rune) bool {
 		return !strings.ContainsRune("/._-:@%+=", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
 	}) < 0 {

@@ -52,7 +52,7 @@ func (n *Node) evaluateFirewalls() {
 		n.Report(Problem{
 			SeverityWarning, KindFirewall, fmt.Sprintf("table %s %s, chain %s", f.Family, CleanText(f.Table), CleanText(f.Chain)),
 			fmt.Sprintf("can drop traffic of containers: hook %s, priority %d, policy drop%s; packets that no rule there accepts are dropped", f.Hook, f.Priority, f.rules()),
-			"if connections fail, accept the containers' addresses there: nft list chain " + shellQuote(f.Family) + " " + shellQuote(f.Table) + " " + shellQuote(f.Chain),
+			"if connections fail, accept the containers' addresses there: nft list chain " + ShellQuote(f.Family) + " " + ShellQuote(f.Table) + " " + ShellQuote(f.Chain),
 		})
 	}
 }

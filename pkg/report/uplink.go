@@ -43,13 +43,13 @@ func (n *Node) evaluateUplinks(records []store.Record) {
 			n.Report(Problem{
 				SeverityWarning, KindUplinkAddress, "uplink " + CleanText(u.Interface),
 				"has no address: the kernel drops packets that would be masqueraded there",
-				"give it an address: ip address add ADDRESS dev " + shellQuote(u.Interface) + "; or name one in snatAddresses",
+				"give it an address: ip address add ADDRESS dev " + ShellQuote(u.Interface) + "; or name one in snatAddresses",
 			})
 		case v6 && u.linkLocal():
 			n.Report(Problem{
 				SeverityWarning, KindUplinkAddress, "uplink " + CleanText(u.Interface),
 				fmt.Sprintf("has no global IPv6 address: packets leave with the link-local source %s and get no answer", u.Address),
-				"give the node a global address: ip -6 address add ADDRESS dev " + shellQuote(u.Interface) + "; or name one in snatAddresses",
+				"give the node a global address: ip -6 address add ADDRESS dev " + ShellQuote(u.Interface) + "; or name one in snatAddresses",
 			})
 		}
 	}

@@ -129,7 +129,7 @@ func (n *Node) evaluateDaemon() {
 		n.Report(Problem{
 			SeverityError, KindConfiguration, "configuration " + d.Configuration,
 			"is faulty, and the last valid one is in effect: " + oneLine(d.ConfigurationFault),
-			"correct the file, which masqd reads again at once, and check it: masq-cni config check " + shellQuote(d.Configuration),
+			"correct the file, which masqd reads again at once, and check it: masq-cni config check " + ShellQuote(d.Configuration),
 		})
 	}
 }

@@ -1,0 +1,49 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+)
+
+// flowFacts has what the checks need of the node's flows. All checks share one dump of the
+// conntrack table. No flow is kept: the memory grows with the attachments and is bounded.
+type flowFacts struct {
+	// Flows is the number of flows.
+	Flows int
+	DNS   dnsFlows
+}
+
+// newFlowFacts returns empty facts. Each sum has a line here and in add.
+func newFlowFacts(n *Node) *flowFacts {
+	return &flowFacts{DNS: newDNSFlows(n)}
+}
+
+// add counts a flow, which is valid until add returns. It allocates nothing for a flow.
+func (x *flowFacts) add(f *conntrack.Flow) {
+	x.Flows++
+	x.DNS.add(f)
+}
+
+// flowFacts reads the conntrack table.
+func (n *Node) flowFacts(ctx context.Context) (*flowFacts, error) {
+	return read(n, "flows", func() (*flowFacts, error) {
+		c, err := conntrack.Open()
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = c.Close() }()
+		x := newFlowFacts(n)
+		for f, err := range c.Dump(ctx, conntrack.Filter{}) {
+			// An interrupted dump may lack a few flows, or have them twice.
+			if err != nil && !errors.Is(err, conntrack.ErrInterrupted) {
+				return nil, err
+			}
+			if err == nil {
+				x.add(f)
+			}
+		}
+		return x, nil
+	})
+}
