@@ -153,6 +153,44 @@ func (s *Subscription) messages(ctx context.Context, yield func(*Message, error)
 	}
 }
 
+// Waiting yields each message that has arrived, in the same *Message, which is valid until
+// the next one. It does not wait for others. The errors are those of Messages.
+func (s *Subscription) Waiting() iter.Seq2[*Message, error] {
+	return func(yield func(*Message, error) bool) {
+		if err := s.waiting(yield); err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+func (s *Subscription) waiting(yield func(*Message, error) bool) error {
+	for {
+		for len(s.rest) > 0 {
+			var err error
+			if s.rest, err = s.message.cut(s.rest); err != nil {
+				return err
+			}
+			if !yield(&s.message, nil) {
+				return nil
+			}
+		}
+		var n int
+		err := s.control(func(fd int) (err error) {
+			n, err = s.receive(fd, s.buf)
+			return err
+		})
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case err != nil:
+			return overrun(err)
+		case n > len(s.buf):
+			return cutShort(n, len(s.buf))
+		}
+		s.rest = s.buf[:n]
+	}
+}
+
 // Drain discards all waiting messages. A socket whose buffer was full accepts no messages
 // until it is empty, and reports only the first loss (netlink_overrun and netlink_rcv_wake
 // in net/netlink/af_netlink.c). So a caller that reads state before Drain may miss changes

@@ -133,11 +133,11 @@ func (c *Conn) otherBaseChains() (out []BaseChain, err error) {
 }
 
 // baseChain reads a chain. ok is false if packets of containers do not pass the chain, or
-// if it is in table inet masq.
+// if it is in table inet masq or a Tracer's.
 func baseChain(at chainID, f map[uint16][]byte) (base BaseChain, ok bool, err error) {
 	family := families[at.family]
 	h, is := f[unix.NFTA_CHAIN_HOOK]
-	if !is || family == ruleset.Family && at.name == ruleset.Name {
+	if !is || family == ruleset.Family && (at.name == ruleset.Name || isTraceTable(at.name)) {
 		return base, false, nil
 	}
 	hook, err := fields(h)

@@ -29,6 +29,8 @@ func nameOf(e expr.Any) string {
 		return "counter"
 	case *expr.Ct:
 		return "ct"
+	case *expr.Dynset:
+		return "dynset"
 	case *expr.Exthdr:
 		return "exthdr"
 	case *expr.Fib:
