@@ -19,8 +19,6 @@ type Options struct {
 	StateDir string
 	// ConfDir and BinDir are the directories of network configurations and of plugins.
 	ConfDir, BinDir string
-	// Version is the version of the program. The check of the plugin's version needs it.
-	Version string
 	// Summary is the summary of the node that inspect shows. Its problems are findings too.
 	// It is nil in masqd.
 	Summary *report.Node
@@ -39,6 +37,8 @@ type Target struct {
 	Host     string         `json:"host"` // as it was given
 	Protocol string         `json:"protocol"`
 	Address  netip.AddrPort `json:"address"`
+	// Other is an address of the other family that the name has.
+	Other *netip.AddrPort `json:"other,omitempty"`
 }
 
 // String returns host, port and protocol.
