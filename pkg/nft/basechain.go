@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/netlink"
-	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // BaseChain is a base chain of another table that packets of containers pass and that can
@@ -137,7 +136,7 @@ func (c *Conn) otherBaseChains() (out []BaseChain, err error) {
 func baseChain(at chainID, f map[uint16][]byte) (base BaseChain, ok bool, err error) {
 	family := families[at.family]
 	h, is := f[unix.NFTA_CHAIN_HOOK]
-	if !is || family == ruleset.Family && (at.name == ruleset.Name || isTraceTable(at.name)) {
+	if !is || isManaged(family, at.name) {
 		return base, false, nil
 	}
 	hook, err := fields(h)

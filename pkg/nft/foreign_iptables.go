@@ -38,6 +38,19 @@ func (r *ruleReader) match(name string, revision uint32, info []byte) {
 			r.parts = append(r.parts, text)
 			return
 		}
+	case "mark": // struct xt_mark_mtinfo1: mark, mask, inversion
+		if len(info) >= 9 {
+			c := condition{field: "meta mark", value: info[:4], mask: info[4:8], not: info[8] != 0}
+			r.conditions = append(r.conditions, c)
+			r.parts = append(r.parts, c.text(unix.NFT_CMP_EQ))
+			return
+		}
+	case "addrtype":
+		if types, not, ok := destinationTypes(revision, info); ok {
+			r.conditions = append(r.conditions, condition{field: "fib daddr type", not: not})
+			r.say("fib daddr type %s%s", map[bool]string{true: "!= "}[not], types)
+			return
+		}
 	case "tcp", "udp":
 		r.proto = map[string]byte{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}[name]
 	}
@@ -69,7 +82,7 @@ func (r *ruleReader) icmp(name string, info []byte) {
 }
 
 // connectionStates reads the states of struct xt_conntrack_mtinfo3 or xt_state_info, whose bits
-// are those of ct state. ok is false if the match compares other values too.
+// equal the bits of ct state. ok is false if the match also compares other values.
 func connectionStates(name string, revision uint32, info []byte) (mask uint32, not, ok bool) {
 	const states = 1 << 0 // XT_CONNTRACK_STATE
 	const matchAt, invertAt, maskAt = 146, 148, 150
@@ -82,6 +95,23 @@ func connectionStates(name string, revision uint32, info []byte) (mask uint32, n
 		return uint32(binary.NativeEndian.Uint16(info[maskAt:])), inverted&states != 0, compared == states
 	}
 	return 0, false, false
+}
+
+// destinationTypes reads struct xt_addrtype_info_v1. ok is false if it compares more than the
+// type of the destination, or accepts unicast.
+func destinationTypes(revision uint32, info []byte) (types string, not, ok bool) {
+	if revision != 1 || len(info) < 8 {
+		return "", false, false
+	}
+	const invertDestination = 2
+	source, dest, flags := binary.NativeEndian.Uint16(info), binary.NativeEndian.Uint16(info[2:]), binary.NativeEndian.Uint32(info[4:])
+	var names []string
+	for i := range 16 {
+		if dest&(1<<i) != 0 {
+			names = append(names, decodeAddrType(binary.NativeEndian.AppendUint32(nil, uint32(i))))
+		}
+	}
+	return strings.Join(names, ","), flags&invertDestination != 0, source == 0 && dest != 0 && dest&(1<<unix.RTN_UNICAST) == 0 && flags&^invertDestination == 0
 }
 
 // iptablesTarget decodes a target of iptables-nft.

@@ -11,7 +11,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 )
 
-// foreignRule is a rule of any program, as far as it is understood.
+// foreignRule is a rule of any program. Parts that are not decoded are marked.
 type foreignRule struct {
 	handle     uint64
 	comment    string
@@ -78,8 +78,8 @@ func leadingOnes(mask []byte) (n int) {
 	return n
 }
 
-// text returns the rule in nft's notation, as far as it is understood: names of other
-// expressions and of extensions of iptables are in brackets.
+// text returns the rule in nft's notation. Expressions that are not decoded, and extensions
+// of iptables, are names in brackets.
 func (r *foreignRule) text() string { return strings.Join(r.parts, " ") }
 
 // nat returns how the rule translates, or "".
@@ -170,6 +170,12 @@ func (r *ruleReader) take(name string, f map[uint16][]byte) error {
 			field = nameAt(ctNames, number(f[unix.NFTA_CT_KEY]), "")
 		}
 		r.registers[registerOf(f[unix.NFTA_CT_DREG])] = registerValue{field: field}
+	case "fib":
+		x := registerValue{}
+		if number(f[unix.NFTA_FIB_RESULT]) == unix.NFT_FIB_RESULT_ADDRTYPE && number(f[unix.NFTA_FIB_FLAGS]) == unix.NFTA_FIB_F_DADDR {
+			x.field = "fib daddr type"
+		}
+		r.registers[registerOf(f[unix.NFTA_FIB_DREG])] = x
 	case "bitwise":
 		mask, err := inside(f[unix.NFTA_BITWISE_MASK], unix.NFTA_DATA_VALUE)
 		if err != nil {
@@ -209,7 +215,7 @@ func (r *ruleReader) take(name string, f map[uint16][]byte) error {
 		r.say("counter packets %d bytes %d", number64(f[unix.NFTA_COUNTER_PACKETS]), number64(f[unix.NFTA_COUNTER_BYTES]))
 	case "notrack", "log":
 		r.say("%s", name)
-	case "byteorder", "objref", "dynset", "exthdr", "rt", "fib", "socket", "numgen", "hash", "osf", "tunnel", "xfrm", "range", "limit", "quota", "connlimit", "last":
+	case "byteorder", "objref", "dynset", "exthdr", "rt", "socket", "numgen", "hash", "osf", "tunnel", "xfrm", "range", "limit", "quota", "connlimit", "last":
 		// These set registers or are conditions.
 		for _, dreg := range destinationRegisters[name] {
 			if b := f[dreg]; b != nil {
@@ -229,7 +235,7 @@ func (r *ruleReader) take(name string, f map[uint16][]byte) error {
 // destinationRegisters has the attribute of the register that an expression writes.
 var destinationRegisters = map[string][]uint16{
 	"byteorder": {unix.NFTA_BYTEORDER_DREG}, "exthdr": {unix.NFTA_EXTHDR_DREG}, "rt": {unix.NFTA_RT_DREG},
-	"fib": {unix.NFTA_FIB_DREG}, "socket": {1}, "numgen": {1}, "hash": {2}, "osf": {1}, "tunnel": {2}, "xfrm": {1},
+	"socket": {1}, "numgen": {1}, "hash": {2}, "osf": {1}, "tunnel": {2}, "xfrm": {1},
 }
 
 // do sets the action.
@@ -291,6 +297,8 @@ func (c condition) text(op uint32) string {
 		return "ct state " + sign + stateNames(c.mask)
 	case "ip protocol", "ip6 nexthdr", "meta l4proto":
 		return c.field + " " + sign + protocolName(v[0])
+	case "fib daddr type":
+		return c.field + " " + sign + decodeAddrType(v)
 	case "meta nfproto":
 		return c.field + " " + sign + map[byte]string{unix.NFPROTO_IPV4: "ipv4", unix.NFPROTO_IPV6: "ipv6"}[v[0]]
 	case "icmp type", "icmp code", "icmpv6 type", "icmpv6 code":
@@ -346,8 +354,12 @@ func (r *ruleReader) lookUp(f map[uint16][]byte) {
 	}
 	set := "@" + netlink.Text(f[unix.NFTA_LOOKUP_SET])
 	dreg := f[unix.NFTA_LOOKUP_DREG]
+	not := number(f[unix.NFTA_LOOKUP_FLAGS])&unix.NFT_LOOKUP_F_INV != 0
 	switch {
-	case dreg == nil && number(f[unix.NFTA_LOOKUP_FLAGS])&unix.NFT_LOOKUP_F_INV != 0:
+	case dreg == nil && strings.Contains(field, " daddr"):
+		r.conditions = append(r.conditions, condition{field: field, not: not})
+		r.say("%s%s %s", field, map[bool]string{true: " !="}[not], set)
+	case dreg == nil && not:
 		r.unknown(field + " != " + set)
 	case dreg == nil:
 		r.unknown(field + " " + set)

@@ -28,8 +28,8 @@ type TraceFlow struct {
 // namespace in which it was opened. Tables of legacy iptables do not report packets: a packet
 // that they drop is Lost.
 //
-// A Tracer adds a table of its own, inet masq-doctor-N, in which N is the port ID of its
-// netlink socket. The table has the flag owner: no other program changes it, and the kernel
+// A Tracer adds the table inet masq-doctor-N, where N is the port ID of its netlink socket.
+// The table has the flag owner: no other program changes it, and the kernel
 // deletes it when the socket is closed, also if the process was killed. So several Tracers
 // can be open at a time.
 type Tracer struct {
@@ -44,7 +44,7 @@ type Tracer struct {
 	closed   bool
 	received []traceMessage
 	lost     bool
-	roles    map[uint64]PacketRole // of the rules of the table, by handle
+	roles    map[uint64]PacketRole // roles of the rules of the table, by handle
 	resolved traceNames
 }
 

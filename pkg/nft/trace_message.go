@@ -17,7 +17,7 @@ type traceMessage struct {
 	table, chain  string
 	handle        uint64
 	verdict       int32
-	target        string // of a jump
+	target        string // the chain of a jump
 	headers       bool   // the message begins a base chain, and has the packet's headers
 	in, out, mark uint32
 	packet        Packet
@@ -76,7 +76,7 @@ type Packet struct {
 	// DontFragment is set in packets of IPv6.
 	DontFragment bool
 	TCPFlags     uint8
-	// ICMPType and ICMPCode are those of ICMP or ICMPv6.
+	// ICMPType and ICMPCode are set in packets of ICMP and ICMPv6.
 	ICMPType, ICMPCode uint8
 }
 

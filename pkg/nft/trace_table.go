@@ -28,7 +28,7 @@ const (
 const tracePriority = 1_000_000
 
 // tracePoint is a base chain of a Tracer's table. All traced packets pass it, and the kernel
-// reports each with its headers and interfaces as they are there.
+// reports the headers and interfaces that each has there.
 type tracePoint struct {
 	chain    string
 	hook     uint32
@@ -174,7 +174,7 @@ type roleMatch struct {
 type headers struct {
 	base             expr.PayloadBase
 	src, dst, proto  uint32
-	size             uint32 // of an address
+	size             uint32 // size of an address
 	portBase         expr.PayloadBase
 	sport, dport     uint32
 	protocol, errors byte // nfproto, and the protocol number of ICMP

@@ -1,0 +1,438 @@
+package nft
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+)
+
+// OtherRule is a rule of another table.
+type OtherRule struct {
+	Family, Table, Chain string
+	// BaseChain is the base chain from which packets reach the rule, with its hook and its
+	// priority.
+	BaseChain, Hook string
+	Priority        int
+	Handle          uint64
+	// Comment and Text are as in TracedRule.
+	Comment, Text string
+	// Action is "masquerade", "snat", "drop" or "reject".
+	Action string
+	// Sources are the addresses, of those asked for, whose packets meet the rule, and
+	// BySource says that the rule or a jump to it names them.
+	Sources  []netip.Addr
+	BySource bool
+}
+
+// OtherSourceNAT returns the rules of other tables that translate the source addresses of new
+// TCP connections from these addresses to destinations beyond the uplinks. It returns only
+// rules that certainly do: none that needs a mark or a set, or that follows a rule that
+// is not understood and can end the chain. It assumes that packets have no mark.
+func (c *Conn) OtherSourceNAT(addresses []netip.Addr, uplinks []string) (out []OtherRule, err error) {
+	sorted := slices.Clone(addresses)
+	slices.SortFunc(sorted, netip.Addr.Compare)
+	sorted = slices.Compact(sorted)
+	w := &walker{conn: c, kind: "nat", ends: []string{"masquerade", "snat"}}
+	for _, v6 := range []bool{false, true} {
+		p := &walkedPacket{uplinks: uplinks, v6: v6, proto: unix.IPPROTO_TCP, state: ctStates["new"], leaves: true}
+		i, _ := slices.BinarySearchFunc(sorted, netip.IPv6Unspecified(), netip.Addr.Compare)
+		from := sorted[:i]
+		if v6 {
+			from = sorted[i:]
+		}
+		if len(from) > 0 {
+			w.runs = append(w.runs, run{p, from, []string{"postrouting"}})
+		}
+	}
+	return w.walkAll()
+}
+
+// OtherICMPDrops returns the rules of other tables that drop ICMP messages "fragmentation
+// needed" or ICMPv6 messages "packet too big", which path MTU discovery needs. Like
+// OtherSourceNAT it returns only rules that certainly do.
+func (c *Conn) OtherICMPDrops(uplinks []string) ([]OtherRule, error) {
+	w := &walker{conn: c, kind: "filter", ends: []string{"drop", "reject"}}
+	for _, v6 := range []bool{false, true} {
+		for _, hook := range []string{"prerouting", "forward", "input", "output", "postrouting"} {
+			p := &walkedPacket{uplinks: uplinks, v6: v6, proto: unix.IPPROTO_ICMP, state: ctStates["related"], typ: icmpUnreachable, code: icmpFragmentationNeeded}
+			if v6 {
+				p.proto, p.typ, p.code = unix.IPPROTO_ICMPV6, icmp6TooBig, 0
+			}
+			p.arrives = hook != "output" && hook != "postrouting"
+			w.runs = append(w.runs, run{p, []netip.Addr{{}}, []string{hook}})
+		}
+	}
+	return w.walkAll()
+}
+
+// walker follows packets through the chains of other tables.
+type walker struct {
+	conn  *Conn
+	kind  string   // the type of the base chains
+	ends  []string // the actions of the rules to find
+	runs  []run
+	rules map[chainID][]foreignRule // of chains that were read
+	found []OtherRule
+}
+
+// run is a packet, or one from each of some addresses, at some hooks.
+type run struct {
+	packet *walkedPacket
+	from   []netip.Addr
+	hooks  []string
+}
+
+// walkAll follows all runs through all base chains.
+func (w *walker) walkAll() ([]OtherRule, error) {
+	err := retry(func() error {
+		w.found, w.rules = nil, map[chainID][]foreignRule{}
+		bases, err := w.conn.baseChains(w.kind)
+		if err != nil {
+			return err
+		}
+		for _, r := range w.runs {
+			for _, b := range bases {
+				if b.covers(r.packet.v6) && slices.Contains(r.hooks, b.hook) {
+					v := visit{walker: w, packet: r.packet, base: b}
+					if _, err := v.chain(b.at, r.from, false, false); err != nil {
+						return fmt.Errorf("read the rules of table %s %s: %w", families[b.at.family], b.at.name, err)
+					}
+				}
+			}
+		}
+		return nil
+	})
+	slices.SortStableFunc(w.found, func(a, b OtherRule) int {
+		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Hook, b.Hook), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Table, b.Table))
+	})
+	return w.found, explain(err)
+}
+
+// walkedBase is a base chain.
+type walkedBase struct {
+	at       chainID
+	hook     string
+	priority int
+}
+
+// covers reports whether packets of a family pass the chain.
+func (b walkedBase) covers(v6 bool) bool {
+	switch b.at.family {
+	case unix.NFPROTO_IPV4:
+		return !v6
+	case unix.NFPROTO_IPV6:
+		return v6
+	}
+	return b.at.family == unix.NFPROTO_INET
+}
+
+// baseChains lists the base chains of a type in other tables.
+func (c *Conn) baseChains(kind string) (out []walkedBase, err error) {
+	err = c.list(unix.NFPROTO_UNSPEC, unix.NFT_MSG_GETCHAIN, nil, func(family uint8, b []byte) error {
+		f, err := fields(b)
+		if err != nil {
+			return err
+		}
+		table := netlink.Text(f[unix.NFTA_CHAIN_TABLE])
+		if f[unix.NFTA_CHAIN_HOOK] == nil || netlink.Text(f[unix.NFTA_CHAIN_TYPE]) != kind || isManaged(families[family], table) {
+			return nil
+		}
+		hook, err := fields(f[unix.NFTA_CHAIN_HOOK])
+		out = append(out, walkedBase{
+			chainID{tableID{family, table}, netlink.Text(f[unix.NFTA_CHAIN_NAME])},
+			hookName(number(hook[unix.NFTA_HOOK_HOOKNUM])), int(int32(number(hook[unix.NFTA_HOOK_PRIORITY]))),
+		})
+		return err
+	})
+	return out, err
+}
+
+// isManaged reports whether a table is inet masq or a Tracer's.
+func isManaged(family, table string) bool {
+	return family == ruleset.Family && (table == ruleset.Name || isTraceTable(table))
+}
+
+// rulesOf reads the rules of a chain.
+func (w *walker) rulesOf(at chainID) ([]foreignRule, error) {
+	if all, ok := w.rules[at]; ok {
+		return all, nil
+	}
+	var of netlink.Encoder
+	of.Text(unix.NFTA_RULE_TABLE, at.name)
+	of.Text(unix.NFTA_RULE_CHAIN, at.chain)
+	var all []foreignRule
+	handles := map[uint64]bool{}
+	err := w.conn.list(at.family, unix.NFT_MSG_GETRULE, of, func(_ uint8, b []byte) error {
+		f, err := fields(b)
+		if err != nil || netlink.Text(f[unix.NFTA_RULE_TABLE]) != at.name || netlink.Text(f[unix.NFTA_RULE_CHAIN]) != at.chain {
+			return err
+		}
+		r, err := readRule(f)
+		if !handles[r.handle] { // listed twice: see readListing
+			all = append(all, r)
+		}
+		handles[r.handle] = true
+		return err
+	})
+	if errors.Is(err, unix.ENOENT) {
+		err = nil // the chain was deleted since it was listed
+	}
+	w.rules[at] = all
+	return all, err
+}
+
+// visit is the way of a run through one base chain.
+type visit struct {
+	*walker
+	packet *walkedPacket
+	base   walkedBase
+}
+
+// chain follows the packets of some addresses through a chain, and returns the addresses whose
+// packets certainly return from it. quiet says that it is not certain that they come there:
+// then no rule is reported. named says that a rule before has named the addresses.
+func (v visit) chain(at chainID, from []netip.Addr, quiet, named bool) (back []netip.Addr, err error) {
+	rules, err := v.rulesOf(at)
+	if err != nil {
+		return nil, err
+	}
+	for i := range rules {
+		if len(from) == 0 {
+			break
+		}
+		r := &rules[i]
+		meets, answer, source := v.packet.meet(r, from)
+		if answer == no || r.action == "" {
+			continue
+		}
+		switch r.action {
+		case "jump", "goto":
+			rest, err := v.chain(chainID{at.tableID, r.target}, meets, quiet || answer != yes, named || source)
+			if err != nil {
+				return nil, err
+			}
+			from = without(from, meets)
+			if r.action == "goto" {
+				back = union(back, rest)
+			} else {
+				from = union(from, rest)
+			}
+			continue
+		case "return":
+			if answer == yes {
+				back = union(back, meets)
+			}
+		default:
+			if answer == yes && !quiet && slices.Contains(v.ends, r.action) {
+				v.report(at, r, meets, named || source)
+			} else if answer != yes && slices.Contains(v.ends, r.action) {
+				continue // the packets may pass
+			}
+		}
+		from = without(from, meets)
+	}
+	return union(back, from), nil
+}
+
+func (v visit) report(at chainID, r *foreignRule, sources []netip.Addr, named bool) {
+	x := OtherRule{
+		Family: families[at.family], Table: at.name, Chain: at.chain,
+		BaseChain: v.base.at.chain, Hook: v.base.hook, Priority: v.base.priority,
+		Handle: r.handle, Comment: r.comment, Text: r.text(), Action: r.action, BySource: named,
+	}
+	if sources[0].IsValid() {
+		x.Sources = sources
+	}
+	same := func(o OtherRule) bool {
+		return o.Family == x.Family && o.Table == x.Table && o.Chain == x.Chain && o.Handle == x.Handle && o.Hook == x.Hook
+	}
+	if i := slices.IndexFunc(v.found, same); i >= 0 {
+		v.found[i].Sources = union(v.found[i].Sources, x.Sources)
+		return
+	}
+	v.found = append(v.found, x)
+}
+
+// answer says whether a packet meets a condition.
+type answer uint8
+
+const (
+	no answer = iota
+	maybe
+	yes
+)
+
+// walkedPacket is a kind of packet. What is not set is chosen so that conditions about it
+// hold for some packets: a destination outside of the prefixes that rules name.
+type walkedPacket struct {
+	v6        bool
+	proto     byte
+	typ, code byte   // of ICMP
+	state     uint32 // a bit of ct state
+	uplinks   []string
+	arrives   bool // enters by an uplink
+	leaves    bool // leaves by an uplink
+}
+
+// meet returns the addresses whose packets meet the conditions of a rule, and whether they
+// certainly do. source says that the rule names addresses.
+func (p *walkedPacket) meet(r *foreignRule, from []netip.Addr) (meets []netip.Addr, a answer, source bool) {
+	a = yes
+	for _, c := range r.conditions {
+		if x, ok := c.prefix(); ok && strings.HasSuffix(c.field, " saddr") && from[0].IsValid() {
+			switch inside := within(from, x); {
+			case c.not:
+				from = without(from, inside)
+			default:
+				from, source = inside, true
+			}
+			if len(from) == 0 {
+				return nil, no, source
+			}
+			continue
+		}
+		a = min(a, p.meets(c, r))
+		if a == no {
+			return nil, no, source
+		}
+	}
+	return from, a, source
+}
+
+// meets answers for one condition of a rule.
+func (p *walkedPacket) meets(c condition, r *foreignRule) answer {
+	is := func(equal bool) answer {
+		if equal != c.not {
+			return yes
+		}
+		return no
+	}
+	if strings.HasPrefix(c.field, "ip ") && p.v6 || strings.HasPrefix(c.field, "ip6 ") && !p.v6 {
+		return no
+	}
+	one := len(c.value) == 1 && c.mask == nil && !c.bits
+	switch c.field {
+	case "ip daddr", "ip6 daddr", "fib daddr type":
+		if p.arrives || !p.leaves {
+			return maybe
+		}
+		return is(false)
+	case "meta l4proto", "ip protocol", "ip6 nexthdr":
+		if one {
+			return is(c.value[0] == p.proto)
+		}
+	case "meta nfproto":
+		if one {
+			return is((c.value[0] == unix.NFPROTO_IPV6) == p.v6)
+		}
+	case "icmp type", "icmpv6 type":
+		if one {
+			return is(c.value[0] == p.typ)
+		}
+	case "icmp code", "icmpv6 code":
+		if one {
+			return is(c.value[0] == p.code)
+		}
+	case "icmp type . code", "icmpv6 type . code":
+		if len(c.value) == 2 && c.mask == nil {
+			return is(c.value[0] == p.typ && c.value[1] == p.code)
+		}
+	case "ct state":
+		switch {
+		case c.bits:
+			return is(hostNumber(c.mask)&p.state != 0)
+		case c.mask == nil && len(c.value) == 4:
+			return is(hostNumber(c.value) == p.state)
+		}
+	case "meta mark":
+		// The packet has no mark that is known. A rule that needs one may still end the
+		// chain for packets that have it.
+		zero := hostNumber(c.value) == 0
+		switch {
+		case c.bits || zero == c.not:
+			if slices.Contains([]string{"masquerade", "snat", "drop", "reject"}, r.action) {
+				return no
+			}
+			return maybe
+		case len(c.value) == 4:
+			return yes
+		}
+	case "iifname":
+		if p.arrives {
+			return p.link(c)
+		}
+		if !p.leaves {
+			return is(false)
+		}
+	case "oifname":
+		if p.leaves {
+			return p.link(c)
+		}
+	}
+	return maybe
+}
+
+// link answers whether the uplinks have a name. For some of several, it answers yes.
+func (p *walkedPacket) link(c condition) answer {
+	want, whole := string(c.value), strings.Contains(string(c.value), "\x00") || len(c.value) == unix.IFNAMSIZ
+	want, _, _ = strings.Cut(want, "\x00")
+	if c.mask != nil || len(p.uplinks) == 0 {
+		return maybe
+	}
+	for _, u := range p.uplinks {
+		if (u == want || !whole && strings.HasPrefix(u, want)) != c.not {
+			return yes
+		}
+	}
+	return no
+}
+
+// within returns the addresses of a sorted list that a prefix contains, which follow each other.
+func within(all []netip.Addr, p netip.Prefix) []netip.Addr {
+	begin, _ := slices.BinarySearchFunc(all, p.Masked().Addr(), netip.Addr.Compare)
+	end := begin
+	for end < len(all) && p.Contains(all[end]) {
+		end++
+	}
+	return all[begin:end]
+}
+
+// without returns the addresses of a that b lacks. Both are sorted.
+func without(a, b []netip.Addr) []netip.Addr {
+	switch {
+	case len(b) == 0:
+		return a
+	case len(a) == len(b): // b is a part of a
+		return nil
+	}
+	out := make([]netip.Addr, 0, len(a)-len(b))
+	for _, x := range a {
+		if len(b) > 0 && x == b[0] {
+			b = b[1:]
+			continue
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// union returns the addresses of both sorted lists, which have none in common or are equal.
+func union(a, b []netip.Addr) []netip.Addr {
+	switch {
+	case len(a) == 0:
+		return b
+	case len(b) == 0:
+		return a
+	}
+	out := slices.Concat(a, b)
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
