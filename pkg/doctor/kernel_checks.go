@@ -1,3 +1,3 @@
 package doctor
 
-var kernelChecks = []Check{}
+var kernelChecks = []Check{masqueradedTwice, icmpDropped}

@@ -20,12 +20,28 @@ var tableNames = map[string]string{
 
 // chainNames are the beginnings of names of chains that one program makes in shared tables.
 var chainNames = []struct{ prefix, owner string }{
-	{"KUBE-ROUTER-", "kube-router"}, {"KUBE-NWPLCY-", "kube-router"}, {"KUBE-POD-FW-", "kube-router"},
-	{"KUBE-", "kube-proxy or kubelet"}, {"DOCKER", "Docker"}, {"cali-", "Calico"}, {"ufw-", "ufw"}, {"ufw6-", "ufw"},
-	{"LIBVIRT_", "libvirt"}, {"NETAVARK", "podman (netavark)"}, {"CNI-", "a CNI plugin"}, {"FLANNEL-", "flannel"},
-	{"IP-MASQ", "ip-masq-agent"}, {"CILIUM_", "Cilium"}, {"OLD_CILIUM_", "Cilium"}, {"WEAVE", "Weave Net"}, {"ts-", "Tailscale"},
-	{"f2b-", "fail2ban"}, {"FORWARD_direct", "firewalld"}, {"ANTREA-", "Antrea"},
-	{"AWS-SNAT-CHAIN", "the VPC CNI plugin of AWS"}, {"AWS-CONNMARK-CHAIN", "the VPC CNI plugin of AWS"},
+	{"KUBE-ROUTER-", "kube-router"},
+	{"KUBE-NWPLCY-", "kube-router"},
+	{"KUBE-POD-FW-", "kube-router"},
+	{"KUBE-", "kube-proxy or kubelet"},
+	{"DOCKER", "Docker"},
+	{"cali-", "Calico"},
+	{"ufw-", "ufw"},
+	{"ufw6-", "ufw"},
+	{"LIBVIRT_", "libvirt"},
+	{"NETAVARK", "podman (netavark)"},
+	{"CNI-", "a CNI plugin"},
+	{"FLANNEL-", "flannel"},
+	{"IP-MASQ", "ip-masq-agent"},
+	{"CILIUM_", "Cilium"},
+	{"OLD_CILIUM_", "Cilium"},
+	{"WEAVE", "Weave Net"},
+	{"ts-", "Tailscale"},
+	{"f2b-", "fail2ban"},
+	{"FORWARD_direct", "firewalld"},
+	{"ANTREA-", "Antrea"},
+	{"AWS-SNAT-CHAIN", "the VPC CNI plugin of AWS"},
+	{"AWS-CONNMARK-CHAIN", "the VPC CNI plugin of AWS"},
 }
 
 // iptablesTables are the tables of iptables-nft, which any program may share.

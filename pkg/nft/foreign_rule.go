@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,8 @@ type foreignRule struct {
 	// changes the packet.
 	action string
 	target string // the chain of jump and goto
+	// packets is the value of the counter, or nil.
+	packets *uint64
 	// parts is the rule in nft's notation.
 	parts []string
 }
@@ -45,8 +48,7 @@ func (c condition) prefix() (netip.Prefix, bool) {
 	if strings.HasPrefix(c.field, "ip6 ") {
 		size = 16
 	}
-	switch {
-	case !strings.HasSuffix(c.field, "addr") || len(c.value) == 0 || len(c.value) > size || c.bits:
+	if !strings.HasSuffix(c.field, "addr") || len(c.value) == 0 || len(c.value) > size || c.bits {
 		return netip.Prefix{}, false
 	}
 	full := make([]byte, size)
@@ -80,7 +82,23 @@ func leadingOnes(mask []byte) (n int) {
 
 // text returns the rule in nft's notation. Expressions that are not decoded, and extensions
 // of iptables, are names in brackets.
-func (r *foreignRule) text() string { return strings.Join(r.parts, " ") }
+func (r *foreignRule) text() string {
+	// As nft does, text omits the comparison of a protocol before the fields of the protocol.
+	var out []string
+	for i, p := range r.parts {
+		header, isProtocol := impliedBy[p]
+		if !isProtocol || !slices.ContainsFunc(r.parts[i+1:], func(next string) bool { return strings.HasPrefix(next, header) }) {
+			out = append(out, p)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// impliedBy has the fields before which nft adds a comparison of a protocol.
+var impliedBy = map[string]string{
+	"meta nfproto ipv4": "ip ", "meta nfproto ipv6": "ip6 ", "meta l4proto tcp": "tcp ", "meta l4proto udp": "udp ",
+	"meta l4proto icmp": "icmp ", "meta l4proto ipv6-icmp": "icmpv6 ", "ip protocol tcp": "tcp ", "ip protocol udp": "udp ",
+}
 
 // nat returns how the rule translates, or "".
 func (r *foreignRule) nat() string {
@@ -212,7 +230,9 @@ func (r *ruleReader) take(name string, f map[uint16][]byte) error {
 	case "target":
 		r.iptablesTarget(netlink.Text(f[unix.NFTA_TARGET_NAME]))
 	case "counter":
-		r.say("counter packets %d bytes %d", number64(f[unix.NFTA_COUNTER_PACKETS]), number64(f[unix.NFTA_COUNTER_BYTES]))
+		packets := number64(f[unix.NFTA_COUNTER_PACKETS])
+		r.packets = &packets
+		r.say("counter packets %d bytes %d", packets, number64(f[unix.NFTA_COUNTER_BYTES]))
 	case "notrack", "log":
 		r.say("%s", name)
 	case "byteorder", "objref", "dynset", "exthdr", "rt", "socket", "numgen", "hash", "osf", "tunnel", "xfrm", "range", "limit", "quota", "connlimit", "last":
@@ -272,7 +292,7 @@ var comparisons = map[uint32]string{unix.NFT_CMP_EQ: "", unix.NFT_CMP_NEQ: "!= "
 
 // text returns the condition in nft's notation.
 func (c condition) text(op uint32) string {
-	if c.field == "" {
+	if c.field == "" || len(c.value) == 0 {
 		return "[comparison]"
 	}
 	sign := comparisons[op]

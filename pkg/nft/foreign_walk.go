@@ -30,6 +30,8 @@ type OtherRule struct {
 	// BySource says that the rule or a jump to it names them.
 	Sources  []netip.Addr
 	BySource bool
+	// IPv4 and IPv6 say of which family the packets are that meet the rule.
+	IPv4, IPv6 bool
 }
 
 // OtherSourceNAT returns the rules of other tables that translate the source addresses of new
@@ -247,6 +249,7 @@ func (v visit) report(at chainID, r *foreignRule, sources []netip.Addr, named bo
 		Family: families[at.family], Table: at.name, Chain: at.chain,
 		BaseChain: v.base.at.chain, Hook: v.base.hook, Priority: v.base.priority,
 		Handle: r.handle, Comment: r.comment, Text: r.text(), Action: r.action, BySource: named,
+		IPv4: !v.packet.v6, IPv6: v.packet.v6,
 	}
 	if sources[0].IsValid() {
 		x.Sources = sources
@@ -255,7 +258,8 @@ func (v visit) report(at chainID, r *foreignRule, sources []netip.Addr, named bo
 		return o.Family == x.Family && o.Table == x.Table && o.Chain == x.Chain && o.Handle == x.Handle && o.Hook == x.Hook
 	}
 	if i := slices.IndexFunc(v.found, same); i >= 0 {
-		v.found[i].Sources = union(v.found[i].Sources, x.Sources)
+		f := &v.found[i]
+		f.Sources, f.IPv4, f.IPv6 = union(f.Sources, x.Sources), f.IPv4 || x.IPv4, f.IPv6 || x.IPv6
 		return
 	}
 	v.found = append(v.found, x)
@@ -270,12 +274,12 @@ const (
 	yes
 )
 
-// walkedPacket is a kind of packet. What is not set is chosen so that conditions about it
-// hold for some packets: a destination outside of the prefixes that rules name.
+// walkedPacket is a kind of packet. It has no destination: rules may name some destinations, and
+// the packet goes to another.
 type walkedPacket struct {
 	v6        bool
 	proto     byte
-	typ, code byte   // of ICMP
+	typ, code byte   // type and code of ICMP
 	state     uint32 // a bit of ct state
 	uplinks   []string
 	arrives   bool // enters by an uplink

@@ -139,5 +139,5 @@ func (c *Conn) ruleOf(id ruleID) (out TracedRule, err error) {
 	if err != nil {
 		return out, err
 	}
-	return TracedRule{Comment: r.comment, Text: r.text(), Reject: r.action == "reject", NAT: r.nat()}, nil
+	return TracedRule{Comment: r.comment, Text: r.text(), Reject: r.action == "reject", NAT: r.nat(), Packets: r.packets}, nil
 }

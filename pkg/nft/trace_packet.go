@@ -107,6 +107,8 @@ type TracedRule struct {
 	// the rule translates.
 	Reject bool
 	NAT    string
+	// Packets is the value of the rule's counter, or nil.
+	Packets *uint64
 }
 
 // Translation is a change of a packet's addresses and ports.

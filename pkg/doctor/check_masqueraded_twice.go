@@ -1,0 +1,104 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/report"
+)
+
+var masqueradedTwice = Check{
+	ID:       "masqueraded-twice",
+	Title:    "A rule of another table masquerades containers too",
+	Severity: report.SeverityError,
+	Reads:    "chains of other tables with type nat and hook postrouting, and the chains that they jump to",
+	Applies:  "attachments whose traffic is translated; rules that certainly match their addresses, without a mark or a set",
+	Remedy:   "configure the other program so that it does not masquerade these addresses",
+	Cost:     Cheap,
+	Run: func(_ context.Context, n *Node) ([]Finding, error) {
+		x, err := n.otherTables()
+		if err != nil {
+			return nil, err
+		}
+		var out []Finding
+		for i := range x.SourceNAT {
+			r := x.SourceNAT[i]
+			first := r.Priority < masqPriority
+			if !first && !r.BySource {
+				// A general rule of the uplink, as routers have it. It matters only to
+				// connections that the policy leaves untranslated.
+				r.Sources = slices.DeleteFunc(slices.Clone(r.Sources), func(a netip.Addr) bool { return !n.hasDirect(a) })
+			}
+			if len(r.Sources) > 0 {
+				out = append(out, n.translatedBy(x, &r, first))
+			}
+		}
+		return out, nil
+	},
+}
+
+// masqPriority is the priority of the chain of table inet masq that translates
+// (ruleset.Hook: "srcnat - 1").
+const masqPriority = 99
+
+// hasDirect reports whether the policy of an address names destinations that are not
+// translated.
+func (n *Node) hasDirect(a netip.Addr) bool {
+	i := n.Owners.Index(a)
+	if i < 0 || n.AllRecords[i].Policy == nil {
+		return false
+	}
+	p := n.AllRecords[i].Policy
+	return p.EgressDirect || len(p.NonMasquerade) > 0
+}
+
+// translatedBy is the finding about a rule. first says that its chain comes
+// before the chain of table inet masq.
+func (n *Node) translatedBy(x *otherTables, r *nft.OtherRule, first bool) Finding {
+	var indices []int
+	for _, a := range r.Sources {
+		if i := n.Owners.Index(a); i >= 0 && !slices.Contains(indices, i) {
+			indices = append(indices, i)
+		}
+	}
+	slices.Sort(indices)
+	owner := x.ownerOf(r)
+	f := Finding{
+		Severity: report.SeverityWarning,
+		Object:   chainName(r.Family, r.Table, r.Chain),
+		Message:  fmt.Sprintf("masquerades connections of %s that table inet masq leaves untranslated: hook %s, priority %d", n.containers(indices), r.Hook, r.Priority),
+		Evidence: append(x.evidenceOf(r), Evidence{"source addresses that match", addressList(r.Sources)}),
+		Why:      "direct destinations and other containers see an address of the node in place of the container's own",
+		Remedy: Remedy{
+			Text:     "configure " + configuredBy(owner) + " so that it does not masquerade these addresses; the last command removes the rule until that program makes it again",
+			Commands: []string{listChain(r.Family, r.Table, r.Chain), deleteRule(r.Family, r.Table, r.Chain, r.Handle)},
+		},
+	}
+	if first {
+		f.Severity = report.SeverityError
+		f.Message = fmt.Sprintf("translates connections of %s before table inet masq: its priority is %d, that of table inet masq is %d", n.containers(indices), r.Priority, masqPriority)
+		f.Why = "the other rule decides how these connections leave: the policies of masq-cni have no effect, such as egress addresses, source ports and direct destinations"
+	}
+	return f
+}
+
+// maxListed is the number of addresses that evidence lists.
+const maxListed = 5
+
+// addressList returns some addresses and the number of the others.
+func addressList(all []netip.Addr) string {
+	s := ""
+	for i, a := range all {
+		if i == maxListed {
+			return s + fmt.Sprintf(" and %d more", len(all)-i)
+		}
+		if i > 0 {
+			s += ", "
+		}
+		s += a.String()
+	}
+	return s
+}

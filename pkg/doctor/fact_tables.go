@@ -1,0 +1,144 @@
+package doctor
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/veth"
+)
+
+// otherTables has the rules of other programs that matter to containers.
+type otherTables struct {
+	// SourceNAT are rules that translate connections of containers, and ICMPDrops rules that
+	// drop the ICMP messages of path MTU discovery.
+	SourceNAT, ICMPDrops []nft.OtherRule
+	// owners are the processes that own tables with the flag owner, by family and table.
+	owners map[string]string
+}
+
+// otherTables reads the rules of other tables. It reads only chains that the packets pass.
+func (n *Node) otherTables() (*otherTables, error) {
+	return read(n, "other tables", func() (_ *otherTables, err error) {
+		addresses := n.translatedAddresses()
+		if len(addresses) == 0 {
+			return &otherTables{}, nil
+		}
+		uplinks, err := uplinkNames()
+		if err != nil {
+			return nil, err
+		}
+		c, err := nft.Open()
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = c.Close() }()
+		x := &otherTables{owners: map[string]string{}}
+		if x.SourceNAT, err = c.OtherSourceNAT(addresses, uplinks); err != nil {
+			return nil, err
+		}
+		if x.ICMPDrops, err = c.OtherICMPDrops(uplinks); err != nil {
+			return nil, err
+		}
+		for _, r := range slices.Concat(x.SourceNAT, x.ICMPDrops) {
+			table := r.Family + " " + r.Table
+			if _, known := x.owners[table]; known {
+				continue
+			}
+			if x.owners[table], err = c.TableOwner(r.Family, r.Table); err != nil {
+				return nil, err
+			}
+		}
+		return x, nil
+	})
+}
+
+// uplinkNames returns the names of the interfaces of the default routes.
+func uplinkNames() ([]string, error) {
+	c, err := veth.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close() }()
+	all, err := c.Uplinks()
+	if err != nil {
+		return nil, fmt.Errorf("look up the uplinks: %w", err)
+	}
+	var out []string
+	for _, u := range all {
+		if !slices.Contains(out, u.Interface) {
+			out = append(out, u.Interface)
+		}
+	}
+	return out, nil
+}
+
+// translatedAddresses returns the addresses of the examined attachments that masq-cni
+// translates.
+func (n *Node) translatedAddresses() (out []netip.Addr) {
+	for i := range n.Records {
+		if n.Records[i].Policy != nil {
+			out = append(out, n.Records[i].Addresses...)
+		}
+	}
+	return out
+}
+
+// ownerOf names the program that made a rule, or "" if it is not known.
+func (x *otherTables) ownerOf(r *nft.OtherRule) string {
+	if o := x.owners[r.Family+" "+r.Table]; o != "" {
+		return o
+	}
+	for _, chain := range []string{r.Chain, r.BaseChain} {
+		if o := nft.ChainOwner(r.Family, r.Table, chain); o != "" {
+			return o
+		}
+	}
+	return ""
+}
+
+// chainName names a chain in a sentence.
+func chainName(family, table, chain string) string {
+	return fmt.Sprintf("table %s %s, chain %s", family, table, chain)
+}
+
+// listChain is the command that lists a chain with the handles of its rules.
+func listChain(family, table, chain string) string {
+	return "nft -a list chain " + report.ShellQuote(family) + " " + report.ShellQuote(table) + " " + report.ShellQuote(chain)
+}
+
+// deleteRule is the command that deletes a rule.
+func deleteRule(family, table, chain string, handle uint64) string {
+	return fmt.Sprintf("nft delete rule %s %s %s handle %d", report.ShellQuote(family), report.ShellQuote(table), report.ShellQuote(chain), handle)
+}
+
+// ruleEvidence shows a rule, the base chain that leads to it, and its owner.
+func ruleEvidence(family, table, chain, base, hook string, priority int, handle uint64, text, comment, owner string) []Evidence {
+	rule := text
+	if comment != "" {
+		rule += fmt.Sprintf(" comment %q", comment)
+	}
+	out := []Evidence{{listChain(family, table, chain), fmt.Sprintf("%s # handle %d", rule, handle)}}
+	if base != "" {
+		out = append(out, Evidence{"base chain " + base, fmt.Sprintf("hook %s, priority %d", hook, priority)})
+	}
+	if owner != "" {
+		out = append(out, Evidence{"owner of the chain, by its name or its table", owner})
+	}
+	return out
+}
+
+// configuredBy says where to change a rule for good.
+func configuredBy(owner string) string {
+	if owner == "" {
+		return "the program that made it"
+	}
+	return owner
+}
+
+// evidenceOf shows a rule.
+func (x *otherTables) evidenceOf(r *nft.OtherRule) []Evidence {
+	return ruleEvidence(r.Family, r.Table, r.Chain, r.BaseChain, r.Hook, r.Priority, r.Handle, r.Text, r.Comment, x.ownerOf(r))
+}

@@ -1,0 +1,69 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// tableFixtures make the faults of doctor's checks of other tables.
+var tableFixtures = []doctorFixture{
+	// As podman and a CNI plugin with ipMasq masquerade.
+	{check: "masqueraded-twice", fault: func(l *doctorLab) {
+		l.nodeRun("nft", `table inet netavark {
+			chain POSTROUTING { type nat hook postrouting priority srcnat; policy accept; ip saddr 10.88.0.0/16 jump nv_1; }
+			chain nv_1 { ip daddr 10.88.0.0/16 accept; ip daddr != 224.0.0.0/4 masquerade; }
+		}`)
+	}},
+	{check: "masqueraded-twice", fault: func(l *doctorLab) {
+		l.iptables("-t", "nat", "-N", "CNI-aa")
+		l.iptables("-t", "nat", "-A", "POSTROUTING", "-s", l.pods[0].addr(l.V4.Server).String(), "-j", "CNI-aa")
+		l.iptables("-t", "nat", "-A", "CNI-aa", "!", "-d", "224.0.0.0/4", "-j", "MASQUERADE")
+	}},
+	// A table that translates first.
+	{check: "masqueraded-twice", fault: func(l *doctorLab) {
+		l.nodeRun("nft", `table ip early { chain nat { type nat hook postrouting priority 50; oifname "uplink" masquerade; }; }`)
+	}},
+	{check: "icmp-dropped", fault: func(l *doctorLab) {
+		l.nodeRun("nft", `table inet filter { chain forward { type filter hook forward priority 0; policy accept; meta l4proto icmp drop; }; }`)
+	}},
+	{check: "icmp-dropped", fault: func(l *doctorLab) { l.iptables("-A", "OUTPUT", "-p", "icmp", "--icmp-type", "3/4", "-j", "DROP") }},
+}
+
+// iptables runs iptables-nft in the node.
+func (l *doctorLab) iptables(args ...string) {
+	l.t.Helper()
+	l.nodeRun("iptables-nft", args...)
+}
+
+// TestDoctorOtherTables: tables as Docker, kube-proxy, firewalld and libvirt make them yield no
+// finding on a node whose containers they do not affect.
+func TestDoctorOtherTables(t *testing.T) {
+	l := newDoctorLab(t, doctorFixture{})
+	l.nodeRun("nft", `table inet firewalld {
+		chain filter_INPUT { type filter hook input priority filter + 10; policy accept; ct state { established, related } accept; ct status dnat accept; iifname "lo" accept; ct state invalid drop; jump zones; reject with icmpx admin-prohibited; }
+		chain filter_FORWARD { type filter hook forward priority filter + 10; policy accept; ct state { established, related } accept; ct state invalid drop; iifname "docker0" reject with icmpx admin-prohibited; }
+		chain zones { tcp dport 22 accept; meta l4proto { icmp, ipv6-icmp } accept; }
+		chain nat_POSTROUTING { type nat hook postrouting priority srcnat + 10; policy accept; jump nat_zones; }
+		chain nat_zones { oifname "uplink" meta mark 7 masquerade; oifname "uplink" masquerade; }
+	}
+	table ip kube-proxy {
+		chain nat-postrouting { type nat hook postrouting priority srcnat; jump masquerading; }
+		chain masquerading { meta mark & 0x4000 == 0 return; meta mark set meta mark ^ 0x4000; masquerade fully-random; }
+	}`)
+	for line := range strings.Lines(`-t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+		-t nat -N KUBE-POSTROUTING
+		-t nat -A POSTROUTING -j KUBE-POSTROUTING
+		-t nat -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+		-t nat -A KUBE-POSTROUTING -j MARK --xor-mark 0x4000
+		-t nat -A KUBE-POSTROUTING -j MASQUERADE --random-fully
+		-N DOCKER-USER
+		-A FORWARD -j DOCKER-USER
+		-A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+		-A FORWARD -o docker0 -j DROP
+		-A INPUT -m conntrack --ctstate INVALID -j DROP`) {
+		l.iptables(strings.Fields(line)...)
+	}
+	if r, exit := l.doctor(); exit != 0 || len(r.Findings) > 0 || len(r.NotChecked) > 0 {
+		t.Errorf("exit code %d, findings %+v, not checked %+v", exit, r.Findings, r.NotChecked)
+	}
+}
