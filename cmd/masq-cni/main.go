@@ -51,7 +51,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	var n node.Node
 	n.Flags(root)
-	root.AddCommand(config.Command(), demo.Command(), doctor.Command(&n), inspect.Command(&n), install.Command(&n, "masq-cni/"+buildVersion), install.PrepareCommand(), install.UninstallCommand(&n), who.Command(&n), versionCommand(), man.Command())
+	root.AddCommand(config.Command(), demo.Command(), doctor.Command(&n, buildVersion), inspect.Command(&n), install.Command(&n, "masq-cni/"+buildVersion), install.PrepareCommand(), install.UninstallCommand(&n), who.Command(&n), versionCommand(), man.Command())
 	err := root.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, exitcode.ErrFailed) {
 		_, _ = fmt.Fprintln(stderr, "masq-cni:", err)

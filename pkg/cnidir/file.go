@@ -24,10 +24,11 @@ type file struct {
 	name, path string
 	info       fs.FileInfo
 	text       []byte
-	list       *list                // nil unless it is a valid list
-	single     *libcni.PluginConfig // nil unless it is a valid file with one plugin
-	made       string               // what the list was made from, empty unless it was made here
-	fault      error                // why it is neither
+	list       *list                  // nil unless it is a valid list
+	single     *libcni.PluginConfig   // nil unless it is a valid file with one plugin
+	separate   []*libcni.PluginConfig // plugins of the list in separate files
+	made       string                 // what the list was made from, empty unless it was made here
+	fault      error                  // why it is neither
 }
 
 // readAll reads the files that runtimes read, in the order of names.
@@ -83,11 +84,11 @@ func (f *file) read() (err error) {
 		return err
 	}
 	if !l.conf.LoadOnlyInlinedPlugins {
-		more, err := libcni.NetworkPluginConfsFromFiles(filepath.Dir(f.path), l.conf.Name)
+		f.separate, err = libcni.NetworkPluginConfsFromFiles(filepath.Dir(f.path), l.conf.Name)
 		if err != nil {
 			return err
 		}
-		if len(more)+len(l.conf.Plugins) == 0 {
+		if len(f.separate)+len(l.conf.Plugins) == 0 {
 			return errors.New("has no plugins")
 		}
 	}

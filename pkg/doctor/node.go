@@ -19,6 +19,8 @@ type Options struct {
 	StateDir string
 	// ConfDir and BinDir are the directories of network configurations and of plugins.
 	ConfDir, BinDir string
+	// Version is the version of the program. The check of the plugin's version needs it.
+	Version string
 	// Summary is the summary of the node that inspect shows. Its problems are findings too.
 	// It is nil in masqd.
 	Summary *report.Node

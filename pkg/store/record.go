@@ -27,6 +27,9 @@ type Record struct {
 	Links []string `json:"links,omitempty"`
 	// NetNS is the path of the container's network namespace at ADD.
 	NetNS string `json:"netns,omitempty"`
+	// CNIPath is CNI_PATH at ADD: the directories in which the runtime searches for plugins.
+	// Records of earlier versions lack it.
+	CNIPath string `json:"cniPath,omitempty"`
 	// IPAM is the type of the plugin that leased the addresses.
 	IPAM string `json:"ipam,omitempty"`
 	// MTU is the MTU of the link, in bytes.

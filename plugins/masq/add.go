@@ -13,6 +13,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/cniconf"
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -53,6 +54,9 @@ func add(args *skel.CmdArgs) error {
 		NetNS:   args.Netns,
 		IPAM:    conf.IPAMType,
 		Created: time.Now().UTC(),
+	}
+	if len(args.Path) <= unix.PathMax {
+		rec.CNIPath = args.Path
 	}
 	if own := veth.OwnNetNS(); own != nil {
 		rec.Evidence = &masq.Evidence{Node: own} // in case ADD does not finish

@@ -49,12 +49,15 @@ func newDoctorLab(t *testing.T, f doctorFixture) *doctorLab {
 	if !f.noDaemon {
 		l.masqd = w.daemon(f.masqdArgs...)
 	}
-	for _, p := range w.pods(2) {
-		p.attach(w.conflist("1.1.0", l.conf))
-		l.pods = append(l.pods, p)
-	}
+	list := w.conflist("1.1.0", l.conf)
 	for _, dir := range []string{l.confDir(), l.binDir()} {
 		assert.NoError(t, os.MkdirAll(dir, 0o755))
+	}
+	assert.NoError(t, os.WriteFile(filepath.Join(l.confDir(), "10-net.conflist"), list.Bytes, 0o644))
+	assert.NoError(t, os.WriteFile(filepath.Join(l.binDir(), "masq"), assert.Must(os.ReadFile(built("masq")))(t), 0o755))
+	for _, p := range w.pods(2) {
+		p.attach(list)
+		l.pods = append(l.pods, p)
 	}
 	if f.args != nil {
 		l.args = f.args(l)

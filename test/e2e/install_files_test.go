@@ -148,10 +148,16 @@ func TestInstallKilled(t *testing.T) {
 	}
 }
 
-// ofVersion returns a copy of the plugin with another major version. The version occurs in
-// the program once as the linker's value, and maybe elsewhere as a CNI version: each place
-// is tried.
+// ofVersion returns a copy of the plugin with another major version.
 func ofVersion(t *testing.T, major int) string {
+	t.Helper()
+	return withVersion(t, func(v []byte) []byte { return fmt.Appendf(nil, "%d%s", major, v[1:]) })
+}
+
+// withVersion returns a copy of the plugin with another version of the same length. The
+// version occurs in the program once as the linker's value, and maybe elsewhere as a CNI
+// version: each place is tried.
+func withVersion(t *testing.T, change func([]byte) []byte) string {
 	t.Helper()
 	text := assert.Must(os.ReadFile(built("masq")))(t)
 	says := assert.Must(exec.Command(built("masq")).CombinedOutput())(t)
@@ -159,7 +165,7 @@ func ofVersion(t *testing.T, major int) string {
 	if m == nil {
 		t.Fatalf("the plugin says %q: build it by make build", says)
 	}
-	version := fmt.Appendf(nil, "%d%s", major, m[1][1:])
+	version := change(m[1])
 	want := bytes.Replace(says, m[1], version, 1)
 	path := filepath.Join(t.TempDir(), "masq")
 	for at := 0; ; at++ {

@@ -28,9 +28,9 @@ type flags struct {
 	to      string
 }
 
-// Command returns the command doctor.
-func Command(n *node.Node) *cobra.Command {
-	var f flags
+// Command returns the command doctor of a program with this version.
+func Command(n *node.Node, version string) *cobra.Command {
+	f := flags{options: doctor.Options{Version: version}}
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Finds the causes of faults, shows the evidence, and offers remedies",
