@@ -40,9 +40,9 @@ type silentServer struct {
 	server     netip.Addr
 	protocol   uint8
 	severity   report.Severity
-	count      dnsCount // of all clients that get no answer
+	count      dnsCount // the sum for all clients
 	clients    []int    // indices of attachments, those with the most unanswered flows first
-	unanswered []int    // of each client
+	unanswered []int    // the number of unanswered flows, by client
 }
 
 // Thresholds for a server that answers some queries of a container and not others: single

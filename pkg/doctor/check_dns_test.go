@@ -65,8 +65,8 @@ func TestSilentServers(t *testing.T) {
 		{"few are lost", []flows{{0, 5 * time.Second, 0, 10}, {0, 5 * time.Second, conntrack.SeenReply, 21}}, "", 0},
 		{"many are lost", []flows{{0, 5 * time.Second, 0, 10}, {0, 5 * time.Second, conntrack.SeenReply, 20}}, report.SeverityWarning, 1},
 		{"another container is answered", []flows{{0, 5 * time.Second, 0, 2}, {1, 5 * time.Second, conntrack.SeenReply, 2}}, report.SeverityError, 1},
-		{"of an earlier container", []flows{{2, 25 * time.Second, 0, 5}}, "", 0},
-		{"of no container", []flows{{100, 25 * time.Second, 0, 5}}, "", 0},
+		{"an earlier container", []flows{{2, 25 * time.Second, 0, 5}}, "", 0},
+		{"no container", []flows{{100, 25 * time.Second, 0, 5}}, "", 0},
 	} {
 		n := testNode(3)
 		n.AllRecords[2].Created = n.Now.Add(-time.Second)

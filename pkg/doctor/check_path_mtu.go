@@ -3,190 +3,85 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
+	"time"
 
-	"github.com/masq-cni/masq-cni/pkg/probe"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-var pathMTUIn = Check{
-	ID:       "path-mtu-in",
-	Title:    "Large answers of the target vanish",
+var pathMTUBlackHole = Check{
+	ID:       "path-mtu-black-hole",
+	Title:    "Large packets to or from a destination are lost, and small ones pass",
 	Severity: report.SeverityError,
-	Reads:    "exchanges with a TLS, HTTP or SSH server: with the MSS that the container offers, and with smaller ones",
-	Applies:  "with --to a TCP port",
-	Remedy:   "lower the MSS of connections to that destination",
-	Cost:     Probe,
+	Reads:    "TCP_INFO of the connections in the containers (sock_diag)",
+	Applies:  "a connection has stood still for some seconds",
+	Remedy:   "measure the path with masq-cni doctor pod POD --to HOST:PORT, and lower the MSS for the destination with masq-cni clamp add",
+	Cost:     Full,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
-		return eachPath(ctx, n, func(p *ProbeFacts, x *ProbedPath) (*Finding, error) {
-			in := x.Inward
-			switch {
-			case x.Target.UDP || x.Connection.State != probe.Connected:
-				return nil, nil
-			case in.NotChecked != "":
-				return nil, notChecked(in.NotChecked)
-			case in.Passes:
-				return nil, nil
-			}
-			mss := in.Possible
-			if x.Outward.MTU > 0 { // the path may be narrower in the other direction
-				mss = min(mss, x.Outward.MTU-x.headers())
-			}
-			f := Finding{
-				Severity: report.SeverityError, Object: "the path from " + x.target() + " to " + p.from(),
-				Message: fmt.Sprintf("loses large packets%s: an MSS of %d is offered, %d is possible", p.narrow(x), in.Offered, mss),
-				Evidence: []Evidence{
-					{Source: fmt.Sprintf("%s exchange, MSS %d", in.Protocol, in.Offered), Value: lossText(in)},
-					{Source: fmt.Sprintf("%s exchange, MSS %d", in.Protocol, in.Possible), Value: "the answer arrived"},
-					{Source: fmt.Sprintf("%s exchange, MSS %d", in.Protocol, in.Fails), Value: "the answer did not arrive"},
-				},
-				Why: "servers send packets as large as the MSS that they were offered allows. A router drops them, and its ICMP message does not reach the server: connections open, and then freeze",
-			}
-			if in.Fails == in.Offered {
-				f.Evidence = f.Evidence[:2]
-			}
-			f.Evidence = append(f.Evidence, p.outwardEvidence(x)...)
-			n.clampRemedy(&f, x, mss)
-			return &f, nil
-		})
-	},
-}
-
-var pathMTUOut = Check{
-	ID:       "path-mtu-out",
-	Title:    "Large packets to the target vanish",
-	Severity: report.SeverityError,
-	Reads:    "packets of several sizes with DF set, and the routers that answer to them",
-	Applies:  "with --to",
-	Remedy:   "lower the MSS of connections to that destination",
-	Cost:     Probe,
-	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
-		return eachPath(ctx, n, func(p *ProbeFacts, x *ProbedPath) (*Finding, error) {
-			o := x.Outward
-			in := x.Inward
-			switch {
-			case x.Connection.State != probe.Connected:
-				return nil, nil
-			case x.RawNotChecked != "":
-				return nil, notChecked(x.RawNotChecked)
-			case o.NotChecked != "":
-				return nil, notChecked(o.NotChecked)
-			case !o.Vanish:
-				return nil, nil // no narrow link, or its router says so and TCP adapts
-			case !x.Target.UDP && in.NotChecked == "" && !in.Passes:
-				return nil, nil // path-mtu-in is about the same link and has the same remedy
-			case !x.Target.UDP && x.Connection.SendMSS+x.headers() <= o.MTU:
-				return nil, nil // a clamp keeps segments small
-			}
-			mss := o.MTU - x.headers()
-			f := Finding{
-				Severity: report.SeverityError, Object: "the path from " + p.from() + " to " + x.target(),
-				Message:  fmt.Sprintf("loses packets of more than %d bytes%s, and no ICMP message says so", o.MTU, p.narrow(x)),
-				Evidence: p.outwardEvidence(x),
-				Why:      "TCP connections open, and freeze as soon as the container sends much: neither the container nor the node learns that the path is narrow",
-			}
-			if x.Target.UDP {
-				f.Why = "large datagrams do not arrive: neither the container nor the node learns that the path is narrow"
-				f.Remedy.Text = "let the routers' ICMP \"fragmentation needed\" and \"packet too big\" through, or make the application send smaller datagrams"
-				return &f, nil
-			}
-			n.clampRemedy(&f, x, mss)
-			return &f, nil
-		})
-	},
-}
-
-// headers returns the length of an IP header and a TCP header without options.
-func (x *ProbedPath) headers() int {
-	if x.Target.Address.Addr().Is4() {
-		return 40
-	}
-	return 60
-}
-
-// lossText says what arrived at the offered MSS.
-func lossText(in probe.Inward) string {
-	s := fmt.Sprintf("%d bytes of the answer arrived, and no more", in.Received)
-	if in.AfterGap > 0 {
-		s += fmt.Sprintf("; %s after a missing one", report.Plural(in.AfterGap, "segment"))
-	}
-	return s
-}
-
-// narrow names the narrow link, with a leading space, or returns "" if its place is not known.
-func (p *ProbeFacts) narrow(x *ProbedPath) string {
-	possible := x.Outward.MTU
-	if !x.Inward.Passes && x.Inward.Possible > 0 {
-		possible = x.Inward.Possible + x.headers()
-	}
-	// The search ends some bytes below the MTU.
-	const tolerance = 16
-	if u := x.Uplink; u.LinkMTU > 0 && u.LinkMTU < x.Inward.Offered+x.headers() && u.LinkMTU <= possible+tolerance {
-		return fmt.Sprintf(" at uplink %s of the node, MTU %d", u.Interface, u.LinkMTU)
-	}
-	if o := x.Outward; o.Vanish {
-		return " between " + p.router(x, o.After) + " and " + p.router(x, o.Before)
-	} else if o.Named > 0 && o.Named <= possible+tolerance {
-		return fmt.Sprintf(" at router %s, MTU %d", o.By, o.Named)
-	}
-	return ""
-}
-
-// router names a router of the path by its index.
-func (p *ProbeFacts) router(x *ProbedPath, i int) string {
-	switch {
-	case i < 0:
-		return p.place()
-	case i >= len(x.Hops.Routers):
-		return x.Target.Address.Addr().String()
-	}
-	a := x.Hops.Routers[i].Address.String()
-	if !x.Hops.Routers[i].Address.IsValid() {
-		a = fmt.Sprintf("the router at distance %d", x.Hops.Routers[i].TTL)
-	}
-	if i < p.nodeHops() {
-		return "the node (" + a + ")"
-	}
-	return a
-}
-
-// outwardEvidence says what was measured, and what container and node believe.
-func (p *ProbeFacts) outwardEvidence(x *ProbedPath) (out []Evidence) {
-	o := x.Outward
-	if o.MTU > 0 && o.NotChecked == "" {
-		value := fmt.Sprintf("%d bytes", o.MTU)
-		switch {
-		case o.Vanish:
-			value += ", larger packets vanish"
-		case o.Named > 0:
-			value += fmt.Sprintf(", ICMP of %s names it", o.By)
+		facts, err := n.containerFacts(ctx)
+		if err != nil {
+			return nil, err
 		}
-		out = append(out, Evidence{Source: "largest packet that reaches the target, DF set", Value: value})
-	}
-	if o.Vanish {
-		out = append(out, Evidence{Source: "last router that answers to larger packets", Value: p.router(x, o.After)},
-			Evidence{Source: "first router that answers to smaller packets only", Value: p.router(x, o.Before)})
-	}
-	if p.Record != nil {
-		out = append(out, Evidence{Source: "MTU of " + x.Route.Interface + " and of its route to the target (container)", Value: fmt.Sprintf("%d, %d", x.Route.LinkMTU, x.Route.MTU)})
-	}
-	if x.NodeRouteErr == nil {
-		out = append(out, Evidence{Source: "MTU of " + x.Uplink.Interface + " and of its route to the target (node)", Value: fmt.Sprintf("%d, %d", x.Uplink.LinkMTU, x.Uplink.MTU)})
+		var out []Finding
+		for _, g := range facts.Sockets.blackHoles() {
+			out = append(out, g.blackHole(n))
+		}
+		return shortened(out), facts.check()
+	},
+}
+
+// addresses returns the addresses of groups.
+func addresses(groups []*socketGroup) (out []netip.Addr) {
+	for _, g := range groups {
+		out = append(out, g.remote.Addr())
 	}
 	return out
 }
 
-// clampRemedy adds the remedy that lowers the MSS of connections to the target.
-func (n *Node) clampRemedy(f *Finding, x *ProbedPath, mss int) {
-	to := prefix(x.Target.Address.Addr())
-	f.Remedy = Remedy{
-		Text:     fmt.Sprintf(`to keep it after a restart, add "mssClamps": {"%s": %d} to the configuration of the node or of the network`, to, mss),
-		Commands: []string{fmt.Sprintf("masq-cni clamp add %s %d", to, mss)},
-	}
-	if n.SetClamp != nil {
-		f.Remedy.Fix = &Fix{
-			Does:  fmt.Sprintf("lowers the MSS of connections to %s to %d", to, mss),
-			Undo:  []string{fmt.Sprintf("masq-cni clamp delete %s", to)},
-			Apply: func(ctx context.Context) error { return n.SetClamp(ctx, to, mss) },
-		}
-	}
+// blackHoles returns groups that show a black hole. A destination that does not answer new
+// connections either is no evidence of one.
+func (x *socketFacts) blackHoles() []*socketGroup {
+	silent := addresses(x.with(synUnanswered))
+	return slices.DeleteFunc(x.with(largeLost, gap, largeUnacked, noData), func(g *socketGroup) bool {
+		return (g.symptom == largeUnacked || g.symptom == noData) && slices.Contains(silent, g.remote.Addr())
+	})
 }
+
+func (g *socketGroup) blackHole(n *Node) Finding {
+	c := &g.worst
+	f := Finding{
+		Severity: report.SeverityError,
+		Evidence: []Evidence{g.evidence(n)},
+		Why:      "a link on the way has a smaller MTU and its ICMP errors do not arrive: the same segment is sent and lost until the connection times out",
+		Remedy:   g.remedy(n, "measure the MTU of the path, and lower the MSS for the destination: masq-cni clamp add "+prefixOf(g.remote.Addr()).String()+" MSS"),
+	}
+	to := g.remote.String()
+	if g.local != 0 {
+		to = g.remote.Addr().String()
+	}
+	f.Object = "the path to " + to
+	who := fmt.Sprintf("%s of %s", report.Plural(g.count, "connection"), n.containers(g.containers))
+	switch g.symptom {
+	case largeLost:
+		f.Message = fmt.Sprintf("loses segments of %d bytes and passes smaller packets: %s, stuck for %s or longer", c.SndMSS, who, seconds(stuckTime(c)))
+	case largeUnacked:
+		f.Message = fmt.Sprintf("has passed no segment of %d bytes: %s, stuck for %s or longer, %d bytes of smaller segments were acknowledged",
+			c.SndMSS, who, seconds(stuckTime(c)), max(c.BytesAcked, 1)-1)
+		f.Why = "if the destination is reachable, a link on the way has a smaller MTU and its ICMP errors do not arrive; a destination that stopped answering looks the same"
+	case gap:
+		f.Message = fmt.Sprintf("has passed no full segment (%d bytes) to the container: %s, stuck for %s with a gap in the received data",
+			c.AdvMSS, who, seconds(c.LastDataRecv))
+	case noData:
+		f.Severity = report.SeverityWarning
+		f.Message = fmt.Sprintf("has passed no answer to %s: %d bytes were sent %s ago and acknowledged, and nothing came back", who, max(c.BytesAcked, 1)-1, seconds(c.LastDataSent))
+		f.Why = "if the server has answered, its full-size segments are lost on the way; a server that has not answered yet looks the same"
+	}
+	return f
+}
+
+// prefixOf returns the prefix of one address.
+func prefixOf(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// seconds rounds a duration down to seconds: "12 s".
+func seconds(d time.Duration) string { return fmt.Sprintf("%d s", d/time.Second) }

@@ -1,5 +1,11 @@
 package doctor
 
 var socketChecks = []Check{
+	containerDefaultRoute,
+	pathMTUBlackHole,
+	synsUnanswered,
+	connectionsStuck,
 	dnsUnanswered,
+	fragments,
+	offloadFault,
 }

@@ -25,7 +25,6 @@ type flags struct {
 	options doctor.Options
 	fix     bool
 	yes     bool
-	to      string
 }
 
 // Command returns the command doctor of a program with this version.
@@ -45,7 +44,6 @@ namespaces.
 Exit code 0: healthy; 1: findings; 2: the node could not be checked.`,
 		Example: `  masq-cni doctor
   masq-cni doctor pod shop/cart
-  masq-cni doctor pod shop/cart --to www.example.org:443
   masq-cni doctor --fix`,
 		Args: arity.None,
 		RunE: f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error { return f.examine(c, n, w, "") }),
@@ -55,7 +53,6 @@ Exit code 0: healthy; 1: findings; 2: the node could not be checked.`,
 	p := c.PersistentFlags()
 	p.StringVar(&f.options.ConfDir, "conf-dir", cnidir.DefaultConfDir, "`DIR` in which the runtime searches for network configurations")
 	p.StringVar(&f.options.BinDir, "bin-dir", cnidir.DefaultBinDir, "`DIR` in which the runtime searches for plugins")
-	p.StringVar(&f.to, "to", "", "send some packets to `HOST:PORT`, HOST:PORT/udp or [ADDRESS]:PORT, from the container or the node, and follow them")
 	p.BoolVar(&f.fix, "fix", false, "show the remedies that masq-cni can apply and undo, ask, and apply them")
 	p.BoolVar(&f.yes, "yes", false, "with --fix, do not ask")
 	pod := &cobra.Command{
@@ -127,11 +124,6 @@ func (f *flags) examine(c *cobra.Command, n *node.Node, w output.Writer, pod str
 func (f *flags) check(ctx context.Context, n *node.Node, pod string) (doctor.Report, error) {
 	o := f.options
 	o.StateDir = n.StateDir
-	t, err := f.target(ctx)
-	if err != nil {
-		return doctor.Report{}, err
-	}
-	o.Target = t
 	if pod != "" {
 		s, err := n.Snapshot()
 		if err != nil {

@@ -1,0 +1,171 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/sockets"
+	"github.com/masq-cni/masq-cni/pkg/veth"
+)
+
+// containerFacts has what the checks need of the containers' network namespaces. Each is
+// entered once, by one of few threads.
+type containerFacts struct {
+	// Interiors has the state of each attachment, by the index of its record in AllRecords.
+	// Attachments that were not entered are missing.
+	Interiors map[int]veth.Interior
+	Sockets   socketFacts
+
+	entered, failed int
+	firstFailed     error
+}
+
+// check returns an error if a container could not be entered.
+func (x *containerFacts) check() error {
+	if x.failed == 0 {
+		return nil
+	}
+	err := x.firstFailed
+	if errors.Is(err, unix.EPERM) {
+		err = fmt.Errorf("%w: CAP_SYS_ADMIN is needed", err)
+	}
+	if x.failed+x.entered == 1 {
+		return err
+	}
+	return fmt.Errorf("%d of %d containers, the first: %w", x.failed, x.failed+x.entered, err)
+}
+
+// inOrder yields the interiors in the order of the records.
+func (x *containerFacts) inOrder() iter.Seq2[int, veth.Interior] {
+	return func(yield func(int, veth.Interior) bool) {
+		for _, i := range slices.Sorted(maps.Keys(x.Interiors)) {
+			if !yield(i, x.Interiors[i]) {
+				return
+			}
+		}
+	}
+}
+
+// maxVisitors is the number of threads that enter containers: most of the time is spent in the
+// kernel, which needs no common lock for it.
+const maxVisitors = 4
+
+// containerFacts enters the containers of Records.
+func (n *Node) containerFacts(ctx context.Context) (*containerFacts, error) {
+	return read(n, "containers", func() (*containerFacts, error) {
+		x := &containerFacts{Interiors: map[int]veth.Interior{}, Sockets: newSocketFacts(len(n.Only) > 0)}
+		work := make(chan []int)
+		var mutex sync.Mutex
+		var threads sync.WaitGroup
+		for range min(maxVisitors, runtime.GOMAXPROCS(0)) {
+			threads.Go(func() {
+				runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
+				for all := range work {
+					v := visit{n: n, facts: x, mutex: &mutex, attachments: all}
+					err := v.enter()
+					mutex.Lock()
+					if err == nil {
+						x.entered++
+					} else if x.failed++; x.firstFailed == nil {
+						x.firstFailed = err
+					}
+					mutex.Unlock()
+				}
+			})
+		}
+		for _, all := range n.namespaces() {
+			if ctx.Err() != nil {
+				break
+			}
+			work <- all
+		}
+		close(work)
+		threads.Wait()
+		return x, ctx.Err()
+	})
+}
+
+// namespaces returns the attachments to examine, by network namespace. Attachments with an ADD
+// or DEL in progress, and of containers that no longer exist, are omitted.
+func (n *Node) namespaces() (out [][]int) {
+	at := map[string]int{}
+	for i, r := range n.AllRecords {
+		if !r.Ready || r.NetNS == "" || !n.examines(i) {
+			continue
+		}
+		if r.Evidence != nil && r.Evidence.NetNS != nil && veth.NetNSState(*r.Evidence.NetNS) == masq.NetNSRemoved {
+			continue
+		}
+		if k, ok := at[r.NetNS]; ok {
+			out[k] = append(out[k], i)
+			continue
+		}
+		at[r.NetNS] = len(out)
+		out = append(out, []int{i})
+	}
+	return out
+}
+
+// visit reads one container.
+type visit struct {
+	n           *Node
+	facts       *containerFacts
+	mutex       *sync.Mutex // for facts
+	attachments []int
+}
+
+// enter moves the thread to the container's network namespace.
+func (v *visit) enter() error {
+	r := &v.n.AllRecords[v.attachments[0]]
+	ns, err := os.Open(r.NetNS)
+	if err == nil {
+		err = errors.Join(unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET), ns.Close())
+	}
+	if err == nil {
+		err = v.read()
+	}
+	if err != nil {
+		return fmt.Errorf("container %s: %w", r.Identity(), err)
+	}
+	return nil
+}
+
+func (v *visit) read() error {
+	for _, i := range v.attachments {
+		r := &v.n.AllRecords[i]
+		var families []masq.Family
+		for _, a := range r.Addresses {
+			if f := masq.FamilyOf(a); !slices.Contains(families, f) {
+				families = append(families, f)
+			}
+		}
+		in, err := veth.ReadInterior(r.Interface, families...)
+		if err != nil {
+			return err
+		}
+		v.mutex.Lock()
+		v.facts.Interiors[i] = in
+		v.mutex.Unlock()
+	}
+	for c, err := range sockets.Connections() {
+		if err != nil {
+			return err
+		}
+		if s := symptomOf(c, v.facts.Sockets.waits); s != healthy {
+			v.mutex.Lock()
+			v.facts.Sockets.add(s, c, v.attachments[0])
+			v.mutex.Unlock()
+		}
+	}
+	return nil
+}
