@@ -42,7 +42,7 @@ func readAttachments(ctx context.Context, n *node.Node) (all []report.Attachment
 		return nil, nil, err
 	}
 	defer func() { _ = c.Close() }()
-	t, err := tally(ctx, c.Owners, c.Conn, []node.Query{{}}, nil)
+	t, err := node.Tally(ctx, c.Owners, c.Conn, []node.Query{{}}, nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -46,11 +46,11 @@ func drift(n *node.Node) (report.Drift, error) {
 	if err != nil {
 		return report.Drift{}, err
 	}
-	changes, err := tableDrift(s)
+	changes, err := s.TableDrift()
 	if err != nil {
 		return report.Drift{}, err
 	}
-	links, _, err := compareLinks(s, len(s.Records))
+	links, _, err := s.CompareLinks(len(s.Records))
 	if err != nil {
 		return report.Drift{}, err
 	}

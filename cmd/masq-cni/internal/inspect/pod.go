@@ -67,7 +67,7 @@ func readPod(ctx context.Context, n *node.Node, name string) ([]report.Pod, erro
 	var all []report.Pod
 	counts := make([]report.Count, len(c.Records))
 	for _, i := range found {
-		t, err := tally(ctx, c.Owners, c.Conn, queriesOf(c.Snapshot, []int{i}, conntrack.Filter{}), nil)
+		t, err := node.Tally(ctx, c.Owners, c.Conn, queriesOf(c.Snapshot, []int{i}, conntrack.Filter{}), nil)
 		if err != nil {
 			return nil, err
 		}

@@ -83,13 +83,7 @@ node, not for each pod.`, 100*portpool.NoticeShare, 100*portpool.WarningShare, 1
 }
 
 func samplePorts(ctx context.Context, c node.Conn, m *portpool.Monitor) (*portpool.Sample, error) {
-	return m.Sample(ctx, time.Now(), c.Conn, portPools(c.Snapshot))
-}
-
-// portPools returns the ranges of source ports that the policies allow.
-func portPools(s node.Snapshot) *portpool.Pools {
-	d := s.Desired()
-	return portpool.PoolsOf(d.Attachments, d.Sources.Prefixes, d.Sources.Policy)
+	return m.Sample(ctx, time.Now(), c.Conn, c.PortPools())
 }
 
 // sleep waits for d or until ctx ends.

@@ -3,7 +3,6 @@ package inspect
 import (
 	"context"
 	"io"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -11,10 +10,8 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/output"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/screen"
-	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
-	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 func rulesCommand(n *node.Node, f *flags) *cobra.Command {
@@ -46,27 +43,9 @@ func readRules(n *node.Node) (all []report.Rule, unread, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	changes, err := tableDrift(s)
+	changes, err := s.TableDrift()
 	if err != nil {
 		return nil, nil, err
 	}
 	return report.RulesOf(s.Desired(), counted, changes), s.Unread, nil
-}
-
-// tableDrift returns the differences of table inet masq from the desired state.
-func tableDrift(s node.Snapshot) ([]nft.Difference, error) {
-	return node.QueryRules(func(c *nft.Conn) ([]nft.Difference, error) { return compareTable(s, c) })
-}
-
-// compareTable is tableDrift with a connection. If records cannot be read, unexpected
-// objects are no difference: they may belong to the attachments of these records.
-func compareTable(s node.Snapshot, c *nft.Conn) ([]nft.Difference, error) {
-	changes, err := c.Drift(s.Desired().Table, s.Desired().Pending)
-	if s.Unread != nil {
-		changes = slices.DeleteFunc(changes, func(x nft.Difference) bool { return x.Reason == masq.Unexpected })
-	}
-	for _, e := range store.ReadErrors(s.Unread) {
-		changes = append(changes, nft.Difference{Kind: "record", Object: e.Path, Reason: masq.Changed, Detail: "cannot be read: " + e.Err.Error() + "; its rules are kept"})
-	}
-	return changes, err
 }

@@ -3,134 +3,37 @@ package inspect
 import (
 	"context"
 	"errors"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/exitcode"
-	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/masqd"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/output"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/screen"
-	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/summary"
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
-	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 // showSummary shows the health of the node, its problems and its figures.
 func showSummary(c *cobra.Command, n *node.Node, x screen.Flags, w output.Writer) error {
 	var losses portpool.LossTracker // with --watch it covers all readings
 	return screen.ShowText(c, x, w, "NODE", func(ctx context.Context) (screen.Result[string], error) {
-		s, fault, err := summarize(ctx, n, &losses)
-		return screen.Result[string]{Value: s, Text: s.WriteText, Remarks: screen.Remarks{Fault: fault}}, err
+		s, err := summary.Read(ctx, n, &losses)
+		if err != nil {
+			return screen.Result[string]{}, err
+		}
+		return screen.Result[string]{Value: s, Text: s.WriteText, Remarks: screen.Remarks{Fault: faultOf(s.Problems)}}, nil
 	})
 }
 
-// summarize reads the node. A part that cannot be read becomes a problem of the summary,
-// and the other parts are still read.
-func summarize(ctx context.Context, n *node.Node, losses *portpool.LossTracker) (x *report.Node, fault, err error) {
-	s, err := n.SnapshotWithoutNote()
-	if err != nil {
-		return nil, nil, err
-	}
-	x = &report.Node{
-		Problems: report.Problems{}, Time: report.Time{Time: time.Now().UTC()}, StateDir: n.StateDir, StateDirMissing: n.StateDirMissing(), Policies: s.Desired().Policies(),
-		Uplinks: []report.Uplink{}, Firewalls: []report.Firewall{}, Warnings: []string{}, Notes: []string{},
-	}
-	reportFailure := func(part string, err error) {
-		if err != nil {
-			x.Report(report.Problem{Severity: report.SeverityUnknown, Kind: report.KindQueryFailed, Object: part, Message: "cannot be queried: " + err.Error(), Remedy: "run masq-cni as root on the node"})
-		}
-	}
-	reportRecords(x, s)
-	reportFailure("egress addresses", s.Desired().Err)
-	x.Attachments.Total = len(s.Records)
-	for _, r := range s.Records {
-		if r.Chained {
-			x.Attachments.Chained++
-		}
-		if !r.Ready {
-			x.Attachments.NotReady++
-		}
-	}
-	x.Table, x.Dropped, err = readTable(s)
-	reportFailure("nftables", err)
-	x.Links, err = linksState(s)
-	reportFailure("links", err)
-	chains, err := node.QueryRules((*nft.Conn).OtherBaseChains)
-	reportFailure("chains of other tables", err)
-	x.Firewalls = report.FirewallsOf(chains)
-	for _, name := range legacyTables() {
-		x.Note("not checked: table filter of legacy iptables, which can drop traffic too: %s -S FORWARD", name)
-	}
-	x.Uplinks, err = node.Uplinks()
-	reportFailure("uplinks", err)
-	x.Daemon, err = masqd.StateOf(ctx, s.LockPath)
-	reportFailure("masqd", err)
-	reportFailure("conntrack", readConntrack(ctx, s, x, losses))
-	x.ReportRefusals(s.Refusals, s.Records, s.Desired().Attachments)
-	x.Evaluate(s.Records)
-	switch x.Problems.Worst() {
+// faultOf returns the error for the exit code.
+func faultOf(all report.Problems) error {
+	switch all.Worst() {
 	case report.SeverityError:
-		fault = exitcode.ErrFailed
+		return exitcode.ErrFailed
 	case report.SeverityUnknown:
-		fault = exitcode.QueryError{Err: errors.New(x.Problems[0].String())}
+		return exitcode.QueryError{Err: errors.New(all[0].String())}
 	}
-	return x, fault, nil
-}
-
-// reportRecords reports records that cannot be read, and records that masqd rebuilt.
-func reportRecords(x *report.Node, s node.Snapshot) {
-	for _, e := range store.ReadErrors(s.Unread) {
-		x.Report(report.Problem{
-			Severity: report.SeverityError, Kind: report.KindRecordUnread, Object: "record " + e.Path,
-			Message: "cannot be read: " + e.Err.Error() + "; the rules of its attachment are kept",
-			Remedy:  "restore the file, or recreate the pod that it belongs to",
-		})
-	}
-	for _, path := range s.Damaged {
-		x.Report(report.Problem{
-			Severity: report.SeverityWarning, Kind: report.KindRecordUnread, Object: "record " + strings.TrimSuffix(path, ".bad") + ".json",
-			Message: "was damaged, and was rebuilt from the state of the kernel", Remedy: "read " + path + ", then delete it",
-		})
-	}
-}
-
-// readTable returns the state of table inet masq, and what its rules have dropped.
-func readTable(s node.Snapshot) (t *report.Table, dropped *report.Dropped, err error) {
-	t, err = node.QueryRules(func(c *nft.Conn) (*report.Table, error) {
-		t := &report.Table{Desired: len(s.Desired().Table.Chains) > 0}
-		var err error
-		if t.Exists, err = c.Exists(); err != nil {
-			return nil, err
-		}
-		owner, err := c.Owner()
-		if err != nil {
-			return nil, err
-		}
-		if owner != nil {
-			t.Owner, t.OwnerRemedy = owner.Owner(), owner.Remedy()
-		}
-		if t.Generation, err = c.Generation(); err != nil {
-			return nil, err
-		}
-		rules, err := c.CountedRules()
-		if err != nil {
-			return nil, err
-		}
-		t.Rules = len(rules)
-		sum := report.DroppedOf(rules)
-		dropped = &sum
-		changes, err := compareTable(s, c)
-		t.Drift = len(changes)
-		if err == nil && t.Exists && !t.Desired && len(s.Records) == 0 {
-			var all []string
-			all, err = c.Identities()
-			t.Unrecorded = len(all)
-		}
-		return t, err
-	})
-	return t, dropped, err
+	return nil
 }

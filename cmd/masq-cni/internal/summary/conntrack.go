@@ -1,8 +1,7 @@
-package inspect
+package summary
 
 import (
 	"context"
-	"errors"
 	"os"
 	"strings"
 	"time"
@@ -35,8 +34,8 @@ func readConntrack(ctx context.Context, s node.Snapshot, x *report.Node, losses 
 	}
 	losses.Add(time.Now(), all)
 	ports := portpool.NewCounter(portpool.Options{Groups: maxPortGroups, Holders: report.MaxHolders, ReusesClosed: portpool.ReusesClosed()})
-	t, err := tally(ctx, s.Owners, c, []node.Query{{}}, func() func(*conntrack.Flow) {
-		ports.Begin(portPools(s))
+	t, err := node.Tally(ctx, s.Owners, c, []node.Query{{}}, func() func(*conntrack.Flow) {
+		ports.Begin(s.PortPools())
 		return ports.Add
 	})
 	if err != nil {
@@ -70,28 +69,4 @@ func readConntrack(ctx context.Context, s node.Snapshot, x *report.Node, losses 
 func isEnabled(name string) bool {
 	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_" + name)
 	return err == nil && strings.TrimSpace(string(b)) == "1"
-}
-
-// tally counts the flows that queries select, by owner. No two queries may select the same
-// flow. If the kernel calls a dump incomplete, tally begins again.
-//
-// If begin is not nil, tally calls it at each beginning, and calls what it returns with
-// each flow.
-func tally(ctx context.Context, owners *report.Owners, c *conntrack.Conn, queries []node.Query, begin func() func(*conntrack.Flow)) (t *report.Tally, err error) {
-	for range node.MaxDumps {
-		t = report.NewTally(owners)
-		add := t.Add
-		if begin != nil {
-			also := begin()
-			add = func(f *conntrack.Flow) {
-				t.Add(f)
-				also(f)
-			}
-		}
-		err = node.Dump(ctx, c, queries, func(f *conntrack.Flow) bool { add(f); return true })
-		if !errors.Is(err, conntrack.ErrInterrupted) {
-			break
-		}
-	}
-	return t, err
 }

@@ -1,0 +1,58 @@
+package node
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/compare"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/veth"
+)
+
+// TableDrift returns the differences of table inet masq from the desired state.
+func (s Snapshot) TableDrift() ([]nft.Difference, error) {
+	return QueryRules(func(c *nft.Conn) ([]nft.Difference, error) { return s.CompareTable(c) })
+}
+
+// CompareTable is TableDrift with a connection. If records cannot be read, unexpected
+// objects are no difference: they may belong to the attachments of these records.
+func (s Snapshot) CompareTable(c *nft.Conn) ([]nft.Difference, error) {
+	changes, err := c.Drift(s.Desired().Table, s.Desired().Pending)
+	if s.Unread != nil {
+		changes = slices.DeleteFunc(changes, func(x nft.Difference) bool { return x.Reason == masq.Unexpected })
+	}
+	for _, e := range store.ReadErrors(s.Unread) {
+		changes = append(changes, nft.Difference{Kind: "record", Object: e.Path, Reason: masq.Changed, Detail: "cannot be read: " + e.Err.Error() + "; its rules are kept"})
+	}
+	return changes, err
+}
+
+// CompareLinks compares the node's ends of all links that the plugin made, and the
+// containers' ends of the first links. skipped is the number of containers' ends that it
+// does not compare.
+func (s Snapshot) CompareLinks(maxContainers int) (found []compare.Difference, skipped int, err error) {
+	w, err := veth.Open()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { _ = w.Close() }()
+	var wired []store.Record
+	for _, r := range s.Records {
+		if compare.PairOf(r) != nil {
+			wired = append(wired, r)
+		}
+	}
+	entered := wired[:min(len(wired), maxContainers)]
+	onNode, errNode := compare.NodeSide(w, wired)
+	inContainer, errContainer := compare.ContainerSide(w, entered)
+	return append(onNode, inContainer...), len(wired) - len(entered), errors.Join(errNode, errContainer)
+}
+
+// PortPools returns the ranges of source ports that the policies allow.
+func (s Snapshot) PortPools() *portpool.Pools {
+	d := s.Desired()
+	return portpool.PoolsOf(d.Attachments, d.Sources.Prefixes, d.Sources.Policy)
+}
