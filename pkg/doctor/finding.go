@@ -58,12 +58,9 @@ func (f Finding) String() string { return f.Object + " " + f.Message }
 
 // Problem returns the finding as a problem of inspect.
 func (f Finding) Problem() report.Problem {
-	remedy := f.Remedy.Text
-	for _, c := range f.Remedy.Commands {
-		if remedy != "" {
-			remedy += "; "
-		}
-		remedy += c
+	c := report.Cause{Remedy: report.Remedy{Text: f.Remedy.Text, Commands: f.Remedy.Commands}}
+	for _, e := range f.Evidence {
+		c.Evidence = append(c.Evidence, report.Evidence(e))
 	}
-	return report.Problem{Severity: f.Severity, Kind: report.Kind(f.Check), Object: f.Object, Message: f.Message, Remedy: remedy}
+	return report.NewProblem(f.Severity, report.Kind(f.Check), f.Object, f.Message, c)
 }

@@ -1,6 +1,9 @@
 package report
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/masq-cni/masq-cni/pkg/compare"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
@@ -53,4 +56,59 @@ type LinksState struct {
 	NotChecked int `json:"notChecked"`
 	// First is the first difference.
 	First string `json:"first,omitempty"`
+	// Changes are all differences.
+	Changes []Change `json:"-"`
+}
+
+// LinksStateOf returns the state of links with these differences.
+func LinksStateOf(compared, notChecked int, changes []Change) *LinksState {
+	l := &LinksState{Compared: compared, NotChecked: notChecked}
+	l.set(changes)
+	return l
+}
+
+// set replaces the differences.
+func (l *LinksState) set(changes []Change) {
+	l.Differences, l.First, l.Changes = len(changes), "", changes
+	if len(changes) == 0 {
+		return
+	}
+	first := changes[0]
+	l.First = fmt.Sprintf("%s %s: %s", first.Kind, first.Name, first.Found)
+	if first.Pod != "" {
+		l.First = first.Pod + ": " + l.First
+	}
+}
+
+// Problem returns the problem of the differences, of which there is at least one.
+func (l *LinksState) Problem() Problem {
+	c := Cause{
+		Evidence: evidenceOf(l.Changes),
+		Remedy:   Remedy{Text: "masq-cni inspect drift lists them; masqd restores the node's ends; recreate the pod to restore the end in the container"},
+	}
+	for _, x := range l.Changes {
+		if x.Attachment == "" { // the node's own
+			c.Attachments = nil
+			break
+		}
+		if !slices.Contains(c.Attachments, x.Attachment) {
+			c.Attachments = append(c.Attachments, x.Attachment)
+		}
+	}
+	return NewProblem(
+		SeverityError, KindLinkDrift, "links of containers",
+		fmt.Sprintf("differ from what ADD made in %s, the first: %s", Plural(l.Differences, "place"), l.First), c,
+	)
+}
+
+// evidenceOf returns the first changes as evidence.
+func evidenceOf(changes []Change) (out []Evidence) {
+	for _, x := range changes[:min(len(changes), maxEvidence)] {
+		e := Evidence{Source: x.Kind + " " + x.Name, Value: x.Found}
+		if x.Pod != "" {
+			e.Source += " of " + x.Pod
+		}
+		out = append(out, e)
+	}
+	return out
 }

@@ -12,11 +12,14 @@ import (
 func (n *Node) evaluateEgress() {
 	for _, p := range n.Policies {
 		for _, a := range p.SNATMissing {
-			x := Problem{
-				SeverityWarning, KindEgressMissing, "policy " + p.ID,
+			x := NewProblem(
+				SeverityWarning, KindEgressMissing, "policy "+p.ID,
 				fmt.Sprintf("lists the egress address %s, which the node does not have; flows use the other addresses", a),
-				"add it to an interface: ip address add " + a.String() + " dev INTERFACE; if it is routed to the node, list it in snatAddressesRouted",
-			}
+				Cause{
+					Evidence: []Evidence{{"snatAddresses of policy " + p.ID, p.target()}, {"interfaces of the node", "none has " + a.String()}},
+					Remedy:   Remedy{"list it in snatAddressesRouted if it is routed to the node, or add it to an interface", []string{"ip address add " + a.String() + " dev INTERFACE"}},
+				},
+			)
 			f := masq.FamilyOf(a)
 			others := slices.ContainsFunc(p.SNATAddressesOf(f), func(o netip.Addr) bool { return !slices.Contains(p.SNATMissing, o) })
 			switch {

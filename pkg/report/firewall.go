@@ -49,10 +49,16 @@ func (n *Node) evaluateFirewalls() {
 		if f.Policy != "drop" || n.Attachments.Total == 0 {
 			continue
 		}
-		n.Report(Problem{
+		n.Report(NewProblem(
 			SeverityWarning, KindFirewall, fmt.Sprintf("table %s %s, chain %s", f.Family, CleanText(f.Table), CleanText(f.Chain)),
 			fmt.Sprintf("can drop traffic of containers: hook %s, priority %d, policy drop%s; packets that no rule there accepts are dropped", f.Hook, f.Priority, f.rules()),
-			"if connections fail, accept the containers' addresses there: nft list chain " + ShellQuote(f.Family) + " " + ShellQuote(f.Table) + " " + ShellQuote(f.Chain),
-		})
+			Cause{
+				Evidence: []Evidence{{"chain " + f.String(), fmt.Sprintf("hook %s, priority %d, policy %s%s", f.Hook, f.Priority, f.Policy, f.rules())}},
+				Remedy: Remedy{
+					"if connections fail, accept the containers' addresses there",
+					[]string{"nft list chain " + ShellQuote(f.Family) + " " + ShellQuote(f.Table) + " " + ShellQuote(f.Chain)},
+				},
+			},
+		))
 	}
 }

@@ -38,12 +38,21 @@ const conntrackTable = "conntrack table"
 // not be added to it.
 func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 	share := c.Share()
-	raise := fmt.Sprintf("masq-cni inspect pods shows whose flows they are; sysctl -w net.netfilter.nf_conntrack_max=%d raises the limit", 2*uint64(c.Limit))
+	raise := func(more ...Evidence) Cause {
+		size := []Evidence{{"net.netfilter.nf_conntrack_count", fmt.Sprint(c.Entries)}, {"net.netfilter.nf_conntrack_max", fmt.Sprint(c.Limit)}}
+		return Cause{Evidence: append(more, size...), Remedy: Remedy{
+			"masq-cni inspect pods shows whose flows they are; raise the limit",
+			[]string{fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*uint64(c.Limit))},
+		}}
+	}
+	statistic := func(name string, since uint64) Evidence {
+		return Evidence{name + " of the conntrack statistics", fmt.Sprint(since)}
+	}
 	if share >= conntrackWarning {
-		p := Problem{
+		p := NewProblem(
 			SeverityWarning, KindConntrackFull, conntrackTable,
-			fmt.Sprintf("has %d of at most %d entries (%.0f %%); new connections fail when it is full", c.Entries, c.Limit, 100*share), raise,
-		}
+			fmt.Sprintf("has %d of at most %d entries (%.0f %%); new connections fail when it is full", c.Entries, c.Limit, 100*share), raise(),
+		)
 		if share >= ConntrackCritical {
 			p.Severity = SeverityError
 		}
@@ -55,27 +64,27 @@ func (c *ConntrackUse) Problems(l Losses, now time.Time) (all Problems) {
 		if share < ConntrackCritical && !l.Full && l.Evicted.Count == 0 {
 			cause = fmt.Sprintf("it was full for a moment, or the kernel had no memory; now it has %d of at most %d entries", c.Entries, c.Limit)
 		}
-		all.Add(Problem{
+		all.Add(NewProblem(
 			SeverityWarning, KindPacketsDropped, conntrackTable,
-			fmt.Sprintf("dropped %s of new flows %s: %s", Plural(l.NoRoom.Count, "packet"), last(l.NoRoom), cause), raise,
-		})
+			fmt.Sprintf("dropped %s of new flows %s: %s", Plural(l.NoRoom.Count, "packet"), last(l.NoRoom), cause), raise(statistic("drop", c.Drop)),
+		))
 	}
 	if l.NoPort.Count > 0 {
 		cause := "another flow had their addresses and ports"
 		if l.Exhausted != "" {
 			cause = l.Exhausted + " has no free source port"
 		}
-		all.Add(Problem{
+		all.Add(NewProblem(
 			SeverityWarning, KindPacketsDropped, "source ports",
 			fmt.Sprintf("were in use; the kernel dropped %s of new flows %s: %s", Plural(l.NoPort.Count, "packet"), last(l.NoPort), cause),
-			"masq-cni inspect ports shows which pods hold the ports",
-		})
+			Cause{Evidence: []Evidence{statistic("insert_failed", c.InsertFailed)}, Remedy: Remedy{Text: "masq-cni inspect ports shows which pods hold the ports"}},
+		))
 	}
 	if l.Evicted.Count > 0 {
-		all.Add(Problem{
+		all.Add(NewProblem(
 			SeverityWarning, KindFlowsEvicted, conntrackTable,
-			fmt.Sprintf("was full; the kernel ended %s early %s, to make room", Plural(l.Evicted.Count, "flow"), last(l.Evicted)), raise,
-		})
+			fmt.Sprintf("was full; the kernel ended %s early %s, to make room", Plural(l.Evicted.Count, "flow"), last(l.Evicted)), raise(statistic("early_drop", c.EarlyDrop)),
+		))
 	}
 	return all
 }

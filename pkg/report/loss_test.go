@@ -13,7 +13,7 @@ func TestConntrackProblems(t *testing.T) {
 		return portpool.RecentLoss{Count: n, Since: noon.Add(-2 * time.Minute), Last: noon}
 	}
 	const (
-		raise = "; masq-cni inspect pods shows whose flows they are; sysctl -w net.netfilter.nf_conntrack_max=2000 raises the limit"
+		raise = "; masq-cni inspect pods shows whose flows they are; raise the limit: sysctl -w net.netfilter.nf_conntrack_max=2000"
 		ports = "; masq-cni inspect ports shows which pods hold the ports"
 	)
 	for what, tt := range map[string]struct {

@@ -41,6 +41,10 @@ type Node struct {
 	// free ports.
 	Losses Losses      `json:"-"`
 	Ports  []PortGroup `json:"-"`
+	// FlowHolders are the attachments with the most flows, and Spoofed those that sent packets
+	// with a source that is not their own. Both are inputs of Evaluate.
+	FlowHolders []FlowHolder `json:"-"`
+	Spoofed     []Spoofed    `json:"-"`
 
 	// Warnings are the Problems as sentences, set by Evaluate. Notes describe what the report
 	// omits, and how to include it.
@@ -66,6 +70,8 @@ type Daemon struct {
 	// that configuration is not in effect.
 	Configuration      string `json:"configuration,omitempty"`
 	ConfigurationFault string `json:"configurationFault,omitempty"`
+	// Evidence are the values that show this state.
+	Evidence []Evidence `json:"-"`
 }
 
 // Table is the observed state of table inet masq.
@@ -75,6 +81,10 @@ type Table struct {
 	Generation uint32 `json:"generation"`
 	Rules      int    `json:"rules"`
 	Drift      int    `json:"drift"` // number of differences; inspect drift lists them
+	// Unread is how many of the differences are records that cannot be read. Changes are the
+	// other differences, or some of them.
+	Unread  int      `json:"-"`
+	Changes []Change `json:"-"`
 	// Owner is another program that owns the table, or empty. OwnerRemedy is what to do.
 	Owner       string `json:"owner,omitempty"`
 	OwnerRemedy string `json:"-"`

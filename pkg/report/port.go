@@ -68,12 +68,13 @@ type PortHolder struct {
 }
 
 // String returns the holder and its number of ports: "shop/web 12".
-func (h PortHolder) String() string {
-	name := Clean(h.Pod())
-	if name == "" {
-		name = h.Address.String()
+func (h PortHolder) String() string { return fmt.Sprintf("%s %d", h.name(), h.Ports) }
+
+func (h PortHolder) name() string {
+	if name := Clean(h.Pod()); name != "" {
+		return name
 	}
-	return fmt.Sprintf("%s %d", name, h.Ports)
+	return h.Address.String()
 }
 
 // ICMPRequest is the type and code of ICMP flows, which differ in their IDs.
@@ -131,7 +132,14 @@ func PortProblems(groups []PortGroup) (all Problems) {
 		if len(g.Holders) > 0 {
 			text += "; most are held by " + g.holders(MaxHolders)
 		}
-		all.Add(Problem{SeverityWarning, KindPortsScarce, "source ports of " + g.String(), text, "masq-cni inspect ports shows which pods hold them"})
+		c := Cause{
+			Evidence: []Evidence{{"conntrack, ports in use", fmt.Sprintf("%d of %d", g.Used, g.Usable)}, {"ports that the policies allow", g.ranges()}},
+			Remedy:   Remedy{Text: "masq-cni inspect ports shows which pods hold them"},
+		}
+		for _, h := range g.Holders {
+			c.Evidence = append(c.Evidence, Evidence{"conntrack, ports held by " + h.name(), fmt.Sprint(h.Ports)})
+		}
+		all.Add(NewProblem(SeverityWarning, KindPortsScarce, "source ports of "+g.String(), text, c))
 	}
 	return all
 }

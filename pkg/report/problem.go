@@ -6,6 +6,25 @@ import (
 	"strings"
 )
 
+// Part is a part of the node that is queried.
+type Part string
+
+// Parts of the node.
+const (
+	PartTable     Part = "nftables"
+	PartEgress    Part = "egress addresses"
+	PartLinks     Part = "links"
+	PartChains    Part = "chains of other tables"
+	PartUplinks   Part = "uplinks"
+	PartDaemon    Part = "masqd"
+	PartConntrack Part = "conntrack"
+)
+
+// QueryFailed returns the problem that a part could not be queried. Its Object is the part.
+func QueryFailed(p Part, err error) Problem {
+	return NewProblem(SeverityUnknown, KindQueryFailed, string(p), "cannot be queried: "+err.Error(), Cause{Remedy: Remedy{Text: "run masq-cni as root on the node"}})
+}
+
 // Severity is the severity of a problem.
 type Severity string
 
@@ -44,6 +63,7 @@ const (
 	KindConntrackFull   Kind = "conntrack-full"     // the conntrack table is nearly full
 	KindPortsScarce     Kind = "ports-scarce"       // few source ports are free
 	KindPacketsDropped  Kind = "packets-dropped"    // packets of new flows were dropped
+	KindSpoofed         Kind = "packets-spoofed"    // a container sends packets with a source that is not its own
 	KindFlowsEvicted    Kind = "flows-evicted"      // the kernel ended flows early to make room
 	KindRecordUnread    Kind = "record-unreadable"  // a record cannot be read
 	KindAnnotation      Kind = "annotation-refused" // an annotation of a pod has no effect, or keeps the pod from starting
@@ -61,7 +81,52 @@ type Problem struct {
 	Message string `json:"message"`
 	// Remedy is what to do, if possible a command.
 	Remedy string `json:"remedy"`
+	// Cause has what doctor shows in addition.
+	Cause Cause `json:"-"`
 }
+
+// Cause is a problem in detail.
+type Cause struct {
+	// Evidence are the values that show the problem.
+	Evidence []Evidence
+	// Attachments are the identities of the attachments that have the problem. It is empty if
+	// the node has it.
+	Attachments []string
+	// Remedy is Problem.Remedy in parts. It is empty if Problem.Remedy has no command.
+	Remedy Remedy
+}
+
+// Evidence is a value as it was read.
+type Evidence struct {
+	Source string `json:"source"` // where: "net.ipv4.conf.eth0.forwarding", a file, "conntrack"
+	Value  string `json:"value"`
+}
+
+// Remedy is what to do: a sentence, commands, or both.
+type Remedy struct {
+	Text     string
+	Commands []string
+}
+
+// String returns the sentence and the commands in one line.
+func (r Remedy) String() string {
+	commands := strings.Join(r.Commands, "; ")
+	switch {
+	case r.Text == "":
+		return commands
+	case commands == "":
+		return r.Text
+	}
+	return r.Text + ": " + commands
+}
+
+// NewProblem returns a problem. It sets Remedy to that of the cause.
+func NewProblem(s Severity, k Kind, object, message string, c Cause) Problem {
+	return Problem{Severity: s, Kind: k, Object: object, Message: message, Remedy: c.Remedy.String(), Cause: c}
+}
+
+// maxEvidence is the greatest number of objects of one kind that a Cause lists.
+const maxEvidence = 5
 
 // String returns object and message as one sentence.
 func (p Problem) String() string { return p.Object + " " + p.Message }

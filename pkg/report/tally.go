@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -92,6 +93,40 @@ func (t *Tally) countEgress(a netip.Addr) {
 		t.last.addr, t.last.n = a, n
 	}
 	*t.last.n++
+}
+
+// FlowHolder is an attachment and the number of flows that it began.
+type FlowHolder struct {
+	Owner
+	Flows int
+}
+
+// FlowHolders returns at most n attachments, those with the most flows first.
+func (t *Tally) FlowHolders(n int) (out []FlowHolder) {
+	for i := range t.ByOwner {
+		flows := t.ByOwner[i].Flows
+		if flows == 0 || len(out) == n && flows <= out[n-1].Flows {
+			continue
+		}
+		at := slices.IndexFunc(out, func(h FlowHolder) bool { return h.Flows < flows })
+		if at < 0 {
+			at = len(out)
+		}
+		out = slices.Insert(out, at, FlowHolder{*t.owners.At(i), flows})
+		out = out[:min(len(out), n)]
+	}
+	return out
+}
+
+// MaxFlowHolders is the number of attachments that the summary names for a full table.
+const MaxFlowHolders = maxEvidence
+
+// holders returns the attachments with the most flows as evidence.
+func (n *Node) holders() (out []Evidence) {
+	for _, h := range n.FlowHolders {
+		out = append(out, Evidence{"conntrack entries of " + h.Pod(), fmt.Sprint(h.Flows)})
+	}
+	return out
 }
 
 // kindOf encodes the protocol and the state of a flow as a number, since making the name for

@@ -40,17 +40,23 @@ func (n *Node) evaluateUplinks(records []store.Record) {
 	for _, u := range n.Uplinks {
 		switch {
 		case !u.Address.IsValid():
-			n.Report(Problem{
-				SeverityWarning, KindUplinkAddress, "uplink " + CleanText(u.Interface),
+			n.Report(NewProblem(
+				SeverityWarning, KindUplinkAddress, "uplink "+CleanText(u.Interface),
 				"has no address: the kernel drops packets that would be masqueraded there",
-				"give it an address: ip address add ADDRESS dev " + ShellQuote(u.Interface) + "; or name one in snatAddresses",
-			})
+				Cause{
+					Evidence: []Evidence{{"source address of the default route of " + u.Interface, "none"}},
+					Remedy:   Remedy{"name an address in snatAddresses, or give the interface one", []string{"ip address add ADDRESS dev " + ShellQuote(u.Interface)}},
+				},
+			))
 		case v6 && u.linkLocal():
-			n.Report(Problem{
-				SeverityWarning, KindUplinkAddress, "uplink " + CleanText(u.Interface),
+			n.Report(NewProblem(
+				SeverityWarning, KindUplinkAddress, "uplink "+CleanText(u.Interface),
 				fmt.Sprintf("has no global IPv6 address: packets leave with the link-local source %s and get no answer", u.Address),
-				"give the node a global address: ip -6 address add ADDRESS dev " + ShellQuote(u.Interface) + "; or name one in snatAddresses",
-			})
+				Cause{
+					Evidence: []Evidence{{"source address of the default route of " + u.Interface, u.Address.String()}},
+					Remedy:   Remedy{"name an address in snatAddresses, or give the node a global one", []string{"ip -6 address add ADDRESS dev " + ShellQuote(u.Interface)}},
+				},
+			))
 		}
 	}
 }

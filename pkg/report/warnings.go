@@ -10,6 +10,12 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
+// tableName is Problem.Object for the table, and startDaemon the remedy if masqd does not run.
+const (
+	tableName   = "table inet masq"
+	startDaemon = "systemctl start masqd"
+)
+
 // maxSetupTime is the longest time that an ADD or a DEL may take.
 const maxSetupTime = time.Minute
 
@@ -33,6 +39,12 @@ func (n *Node) Evaluate(records []store.Record) {
 	n.evaluateEgress()
 	n.evaluateFirewalls()
 	n.evaluateConntrack()
+	n.evaluateSpoofed()
+	n.Conclude()
+}
+
+// Conclude sets the verdict that follows from the problems.
+func (n *Node) Conclude() {
 	n.Healthy, n.Verdict = n.Problems.Healthy(), n.Problems.Verdict()
 	n.Warnings = []string{}
 	for _, p := range n.Problems {
@@ -44,29 +56,38 @@ func (n *Node) evaluateTable() {
 	switch t := n.Table; {
 	case t == nil:
 	case t.Desired && !t.Exists:
-		n.Report(Problem{
-			SeverityError, KindTableMissing, "table inet masq",
+		n.Report(NewProblem(
+			SeverityError, KindTableMissing, tableName,
 			fmt.Sprintf("does not exist; the traffic of %s leaves untranslated", Plural(n.Attachments.Total, "attachment")),
-			"start masqd, which makes it: systemctl start masqd",
-		})
+			Cause{
+				Evidence: []Evidence{{"nftables, generation " + fmt.Sprint(t.Generation), "no table inet masq"}, {n.StateDir, "records of " + Plural(n.Attachments.Total, "attachment")}},
+				Remedy:   Remedy{"start masqd, which makes it", []string{startDaemon}},
+			},
+		))
 	case t.Owner != "":
-		n.Report(Problem{
-			SeverityError, KindTableOwned, "table inet masq",
+		n.Report(NewProblem(
+			SeverityError, KindTableOwned, tableName,
 			fmt.Sprintf("belongs to another program, %s; the traffic of %s leaves untranslated", CleanText(t.Owner), Plural(n.Attachments.Total, "attachment")),
-			t.OwnerRemedy,
-		})
+			Cause{Evidence: []Evidence{{"owner of table inet masq", t.Owner}}, Remedy: Remedy{Text: t.OwnerRemedy}},
+		))
 	case t.Unrecorded > 0:
-		n.Report(Problem{
+		n.Report(NewProblem(
 			SeverityError, KindStateMissing, n.StateDir,
 			fmt.Sprintf("has no records of this node, and table inet masq has the rules of %s", Plural(t.Unrecorded, "attachment")),
-			"give masq-cni and masqd the --state-dir that the network configuration has as stateDir",
-		})
-	case t.Drift > 0:
-		n.Report(Problem{
-			SeverityError, KindDrift, "table inet masq",
-			fmt.Sprintf("differs from the desired state in %s: traffic may leave untranslated", Plural(t.Drift, "place")),
-			"masq-cni inspect drift lists them; masqd repairs them: systemctl start masqd",
-		})
+			Cause{
+				Evidence: []Evidence{{n.StateDir, "no records of this node"}, {"maps of table inet masq", "elements of " + Plural(t.Unrecorded, "attachment")}},
+				Remedy:   Remedy{Text: "give masq-cni and masqd the --state-dir that the network configuration has as stateDir"},
+			},
+		))
+	case t.Drift > t.Unread:
+		n.Report(NewProblem(
+			SeverityError, KindDrift, tableName,
+			fmt.Sprintf("differs from the desired state in %s: traffic may leave untranslated", Plural(t.Drift-t.Unread, "place")),
+			Cause{
+				Evidence: evidenceOf(t.Changes),
+				Remedy:   Remedy{"masq-cni inspect drift lists them; masqd repairs them", []string{startDaemon}},
+			},
+		))
 	}
 }
 
@@ -76,11 +97,7 @@ func (n *Node) evaluateLinks() {
 		return
 	}
 	if l.Differences > 0 {
-		n.Report(Problem{
-			SeverityError, KindLinkDrift, "links of containers",
-			fmt.Sprintf("differ from what ADD made in %s, the first: %s", Plural(l.Differences, "place"), l.First),
-			"masq-cni inspect drift lists them; masqd restores the node's ends; recreate the pod to restore the end in the container",
-		})
+		n.Report(l.Problem())
 	}
 	if l.NotChecked > 0 {
 		n.Note("the ends in %s were not compared; masq-cni inspect drift compares them if its user may enter the network namespaces", Plural(l.NotChecked, "container"))
@@ -93,46 +110,58 @@ func (n *Node) evaluateState() {
 	if !n.StateDirMissing || n.Table != nil && n.Table.Unrecorded > 0 {
 		return
 	}
-	n.Report(Problem{
+	n.Report(NewProblem(
 		SeverityWarning, KindStateMissing, n.StateDir,
 		"does not exist: no container has been added on this node yet, or the records are in another directory",
-		"give the stateDir of the network configuration: masq-cni inspect --state-dir DIR",
-	})
+		Cause{
+			Evidence: []Evidence{{n.StateDir, "no such directory"}},
+			Remedy:   Remedy{"give the stateDir of the network configuration", []string{"masq-cni inspect --state-dir DIR"}},
+		},
+	))
 }
 
 func (n *Node) evaluateDaemon() {
 	d := n.Daemon
 	switch {
 	case d.Stopped:
-		n.Report(Problem{
+		n.Report(NewProblem(
 			SeverityError, KindDaemonStopped, "masqd",
 			fmt.Sprintf("is stopped by a signal or a debugger (process %d); rules that another program removes are not restored", d.PID),
-			fmt.Sprintf("kill -CONT %d", d.PID),
-		})
+			Cause{Evidence: d.Evidence, Remedy: Remedy{Commands: []string{fmt.Sprintf("kill -CONT %d", d.PID)}}},
+		))
 	case d.Running && d.Elsewhere:
-		n.Report(Problem{
+		n.Report(NewProblem(
 			SeverityWarning, KindDaemonElsewhere, "masqd",
 			fmt.Sprintf("works in another network namespace (process %d); changes in this one are not repaired", d.PID),
-			"run masqd in this network namespace, or run masq-cni with --netns and the namespace of masqd",
-		})
+			Cause{Evidence: d.Evidence, Remedy: Remedy{Text: "run masqd in this network namespace, or run masq-cni with --netns and the namespace of masqd"}},
+		))
 	case !d.Running && n.Attachments.Total > 0:
-		n.Report(Problem{
+		n.Report(NewProblem(
 			SeverityWarning, KindDaemonStopped, "masqd",
 			"is not running; rules that another program removes are not restored",
-			"systemctl start masqd",
-		})
+			Cause{Evidence: d.Evidence, Remedy: Remedy{Commands: []string{startDaemon}}},
+		))
 	}
 	if d.NotReady != "" {
-		n.Report(Problem{SeverityError, KindDaemonNotReady, "masqd", "is not ready: " + oneLine(d.NotReady), "journalctl -u masqd; in a cluster kubectl logs of its pod"})
+		n.Report(NewProblem(
+			SeverityError, KindDaemonNotReady, "masqd", "is not ready: "+oneLine(d.NotReady),
+			Cause{Evidence: d.Evidence, Remedy: Remedy{Text: "journalctl -u masqd; in a cluster kubectl logs of its pod"}},
+		))
 	}
 	if d.ConfigurationFault != "" {
-		n.Report(Problem{
-			SeverityError, KindConfiguration, "configuration " + d.Configuration,
-			"is faulty, and the last valid one is in effect: " + oneLine(d.ConfigurationFault),
-			"correct the file, which masqd reads again at once, and check it: masq-cni config check " + ShellQuote(d.Configuration),
-		})
+		n.Report(NewProblem(
+			SeverityError, KindConfiguration, "configuration "+d.Configuration,
+			"is faulty, and the last valid one is in effect: "+oneLine(d.ConfigurationFault),
+			Cause{
+				Evidence: []Evidence{{d.Configuration, oneLine(d.ConfigurationFault)}},
+				Remedy:   Remedy{"correct the file, which masqd reads again at once, and check it", []string{"masq-cni config check " + ShellQuote(d.Configuration)}},
+			},
+		))
 	}
 }
+
+// recordOf names the record of an attachment as the source of evidence.
+func recordOf(r store.Record) string { return "record of " + r.Identity() }
 
 // oneLine joins the lines of a text with semicolons.
 func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
@@ -144,19 +173,27 @@ func (n *Node) evaluateRecords(records []store.Record) {
 	for _, r := range records {
 		pod := CleanText(OwnerOf(r.Attachment).Pod())
 		if age := n.Time.Sub(r.Created); !r.Ready && age > maxSetupTime {
-			n.Report(Problem{
+			n.Report(NewProblem(
 				SeverityWarning, KindNotReady, pod,
 				fmt.Sprintf("has had an incomplete ADD or DEL in network %s for %s", CleanText(r.Network), span(age)),
-				"the runtime's DEL or GC, or masqd, removes it: systemctl start masqd",
-			})
+				Cause{
+					Evidence:    []Evidence{{recordOf(r), "ready: false, created: " + r.Created.UTC().Format(time.RFC3339)}},
+					Attachments: []string{r.Identity()},
+					Remedy:      Remedy{"the runtime's DEL or GC, or masqd, removes it", []string{startDaemon}},
+				},
+			))
 		}
 		for _, a := range r.Addresses {
 			if was, ok := holders[a]; ok {
-				n.Report(Problem{
+				n.Report(NewProblem(
 					SeverityWarning, KindClaimedTwice, a.String(),
 					fmt.Sprintf("belongs to two attachments, %s and %s; the later one, %[2]s, receives its traffic", CleanText(OwnerOf(was.Attachment).Pod()), pod),
-					"recreate one of the two pods; use different subnets for different networks",
-				})
+					Cause{
+						Evidence:    []Evidence{{recordOf(was), a.String()}, {recordOf(r), a.String()}},
+						Attachments: []string{was.Identity(), r.Identity()},
+						Remedy:      Remedy{Text: "recreate one of the two pods; use different subnets for different networks"},
+					},
+				))
 			}
 			holders[a] = r
 		}
@@ -169,6 +206,9 @@ func (n *Node) evaluateConntrack() {
 		return
 	}
 	for _, p := range slices.Concat(PortProblems(n.Ports), c.Problems(n.Losses, n.Time.Time)) {
+		if p.Object == conntrackTable {
+			p.Cause.Evidence = append(p.Cause.Evidence, n.holders()...)
+		}
 		n.Report(p)
 	}
 	switch text := c.Earlier(n.Losses); {

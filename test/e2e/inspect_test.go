@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -415,7 +416,7 @@ func TestInspectDrift(t *testing.T) {
 	out := assert.Must(w.Node.Command(soon(t), "unshare", "--pid", "--fork", "--mount-proc", built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect", "-o", "json").Output())(t)
 	var n report.Node
 	assert.NoError(t, json.Unmarshal(out, &n))
-	if n.Daemon != (report.Daemon{Running: true}) {
+	if !reflect.DeepEqual(n.Daemon, report.Daemon{Running: true}) {
 		t.Errorf("%+v", n.Daemon)
 	}
 	masqd.end()

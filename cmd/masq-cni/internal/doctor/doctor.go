@@ -14,8 +14,10 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/exitcode"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/output"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/summary"
 	"github.com/masq-cni/masq-cni/pkg/cnidir"
 	"github.com/masq-cni/masq-cni/pkg/doctor"
+	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
@@ -137,6 +139,12 @@ func (f *flags) check(ctx context.Context, n *node.Node, pod string) (doctor.Rep
 			o.Only = append(o.Only, s.Records[i].Identity())
 		}
 	}
+	var losses portpool.LossTracker
+	s, err := summary.Read(ctx, n, &losses)
+	if err != nil {
+		return doctor.Report{}, err
+	}
+	o.Summary = s
 	examined, err := doctor.Open(o)
 	if err != nil {
 		return doctor.Report{}, err

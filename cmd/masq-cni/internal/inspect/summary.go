@@ -23,6 +23,9 @@ func showSummary(c *cobra.Command, n *node.Node, x screen.Flags, w output.Writer
 		if err != nil {
 			return screen.Result[string]{}, err
 		}
+		if err := summary.Examine(ctx, s); err != nil {
+			return screen.Result[string]{}, err
+		}
 		return screen.Result[string]{Value: s, Text: s.WriteText, Remarks: screen.Remarks{Fault: faultOf(s.Problems)}}, nil
 	})
 }

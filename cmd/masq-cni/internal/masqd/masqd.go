@@ -21,19 +21,30 @@ import (
 // StateOf returns the state of the masqd whose lock has this path.
 func StateOf(ctx context.Context, lock string) (report.Daemon, error) {
 	d, written, err := holderOf(lock)
-	if err != nil || !d.Running {
+	switch {
+	case err == nil && !d.Running:
+		d.Evidence = []report.Evidence{{Source: lock, Value: "not locked by a process"}}
+		return d, nil
+	case err != nil:
 		return d, err
+	}
+	if d.Elsewhere {
+		d.Evidence = []report.Evidence{namespaceOf("thread-self"), namespaceOf(strconv.Itoa(d.PID))}
 	}
 	d.Configuration, d.ConfigurationFault = written.Configuration, written.ConfigurationFault
 	at := readyAddress(written)
 	switch {
 	case d.PID != 0 && isStopped(d.PID):
 		d.Running, d.Stopped = false, true
+		d.Evidence = []report.Evidence{{Source: fmt.Sprintf("state in /proc/%d/stat", d.PID), Value: processState(d.PID)}, {Source: lock, Value: fmt.Sprintf("locked by process %d", d.PID)}}
 	case at != "" && !d.Elsewhere:
 		r, err := readyAt(ctx, at)
 		d.NotReady, d.Losses = strings.Join(r.Reasons, "; "), r.Losses
 		if err != nil {
 			d.NotReady = fmt.Sprintf("it does not answer on %s: %v", at, err)
+		}
+		if d.NotReady != "" {
+			d.Evidence = []report.Evidence{{Source: "GET /readyz on " + at, Value: d.NotReady}, {Source: lock, Value: fmt.Sprintf("locked by process %d", d.PID)}}
 		}
 	}
 	return d, nil
@@ -95,15 +106,34 @@ func isElsewhere(pid int) bool {
 		(here.Ino != there.Ino || here.Dev != there.Dev)
 }
 
+// namespaceOf returns the network namespace of a process as evidence.
+func namespaceOf(process string) report.Evidence {
+	path := "/proc/" + process + "/ns/net"
+	link, err := os.Readlink(path)
+	if err != nil {
+		link = err.Error()
+	}
+	return report.Evidence{Source: path, Value: link}
+}
+
 // isStopped reports whether a process is stopped by a signal or a debugger.
 func isStopped(pid int) bool {
+	state := processState(pid)
+	return state == "T" || state == "t"
+}
+
+// processState returns the state of a process in /proc/PID/stat, or "" if it is unknown.
+func processState(pid int) string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return false
+		return ""
 	}
 	// proc_pid_stat(5): the name stands in parentheses, and may contain any character.
 	_, rest, ok := strings.Cut(string(b[max(0, strings.LastIndexByte(string(b), ')')):]), ") ")
-	return ok && (strings.HasPrefix(rest, "T") || strings.HasPrefix(rest, "t"))
+	if !ok || rest == "" {
+		return ""
+	}
+	return rest[:1]
 }
 
 // readyAddress returns the address of /readyz that needs neither TLS nor a password, in the

@@ -60,7 +60,7 @@ func readConntrack(ctx context.Context, s node.Snapshot, x *report.Node, losses 
 		}
 		expected++
 	}
-	x.Flows = report.FlowsOf(t, expected)
+	x.Flows, x.FlowHolders = report.FlowsOf(t, expected), t.FlowHolders(report.MaxFlowHolders)
 	return nil
 }
 

@@ -1,8 +1,6 @@
 package summary
 
 import (
-	"fmt"
-
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
 	"github.com/masq-cni/masq-cni/pkg/compare"
 	"github.com/masq-cni/masq-cni/pkg/report"
@@ -12,25 +10,18 @@ import (
 // comparison there takes several requests. The command drift compares all containers.
 const maxContainers = 100
 
-// linksState counts the differences of links, and describes the first.
+// linksState returns the differences of links.
 func linksState(s node.Snapshot) (*report.LinksState, error) {
 	found, skipped, err := s.CompareLinks(maxContainers)
 	if err != nil {
 		return nil, err
 	}
 	faults, notChecked := compare.Split(found)
-	state := &report.LinksState{Differences: len(faults), NotChecked: len(notChecked) + skipped}
+	compared := 0
 	for _, r := range s.Records {
 		if compare.PairOf(r) != nil {
-			state.Compared++
+			compared++
 		}
 	}
-	if len(faults) > 0 {
-		first := report.ChangesOf(faults[:1], s.Owners)[0]
-		state.First = fmt.Sprintf("%s %s: %s", first.Kind, first.Name, first.Found)
-		if first.Pod != "" {
-			state.First = first.Pod + ": " + state.First
-		}
-	}
-	return state, nil
+	return report.LinksStateOf(compared, len(notChecked)+skipped, report.ChangesOf(faults, s.Owners)), nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/masqd"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
+	"github.com/masq-cni/masq-cni/pkg/compare"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
@@ -26,13 +27,13 @@ func Read(ctx context.Context, n *node.Node, losses *portpool.LossTracker) (*rep
 		Problems: report.Problems{}, Time: report.Time{Time: time.Now().UTC()}, StateDir: n.StateDir, StateDirMissing: n.StateDirMissing(), Policies: s.Desired().Policies(),
 		Uplinks: []report.Uplink{}, Firewalls: []report.Firewall{}, Warnings: []string{}, Notes: []string{},
 	}
-	reportFailure := func(part string, err error) {
+	reportFailure := func(part report.Part, err error) {
 		if err != nil {
-			x.Report(report.Problem{Severity: report.SeverityUnknown, Kind: report.KindQueryFailed, Object: part, Message: "cannot be queried: " + err.Error(), Remedy: "run masq-cni as root on the node"})
+			x.Report(report.QueryFailed(part, err))
 		}
 	}
 	reportRecords(x, s)
-	reportFailure("egress addresses", s.Desired().Err)
+	reportFailure(report.PartEgress, s.Desired().Err)
 	x.Attachments.Total = len(s.Records)
 	for _, r := range s.Records {
 		if r.Chained {
@@ -43,20 +44,26 @@ func Read(ctx context.Context, n *node.Node, losses *portpool.LossTracker) (*rep
 		}
 	}
 	x.Table, x.Dropped, err = readTable(s)
-	reportFailure("nftables", err)
+	reportFailure(report.PartTable, err)
+	if d := x.Dropped; d != nil && d.Spoofed > 0 {
+		var all nft.Dropped
+		all, err = node.QueryRules((*nft.Conn).Dropped)
+		reportFailure(report.PartTable, err)
+		x.Spoofed = report.SpoofedOf(s.Records, all)
+	}
 	x.Links, err = linksState(s)
-	reportFailure("links", err)
+	reportFailure(report.PartLinks, err)
 	chains, err := node.QueryRules((*nft.Conn).OtherBaseChains)
-	reportFailure("chains of other tables", err)
+	reportFailure(report.PartChains, err)
 	x.Firewalls = report.FirewallsOf(chains)
 	for _, name := range legacyTables() {
 		x.Note("not checked: table filter of legacy iptables, which can drop traffic too: %s -S FORWARD", name)
 	}
 	x.Uplinks, err = node.Uplinks()
-	reportFailure("uplinks", err)
+	reportFailure(report.PartUplinks, err)
 	x.Daemon, err = masqd.StateOf(ctx, s.LockPath)
-	reportFailure("masqd", err)
-	reportFailure("conntrack", readConntrack(ctx, s, x, losses))
+	reportFailure(report.PartDaemon, err)
+	reportFailure(report.PartConntrack, readConntrack(ctx, s, x, losses))
 	x.ReportRefusals(s.Refusals, s.Records, s.Desired().Attachments)
 	x.Evaluate(s.Records)
 	return x, nil
@@ -65,17 +72,24 @@ func Read(ctx context.Context, n *node.Node, losses *portpool.LossTracker) (*rep
 // reportRecords reports records that cannot be read, and records that masqd rebuilt.
 func reportRecords(x *report.Node, s node.Snapshot) {
 	for _, e := range store.ReadErrors(s.Unread) {
-		x.Report(report.Problem{
-			Severity: report.SeverityError, Kind: report.KindRecordUnread, Object: "record " + e.Path,
-			Message: "cannot be read: " + e.Err.Error() + "; the rules of its attachment are kept",
-			Remedy:  "restore the file, or recreate the pod that it belongs to",
-		})
+		x.Report(report.NewProblem(
+			report.SeverityError, report.KindRecordUnread, "record "+e.Path,
+			"cannot be read: "+e.Err.Error()+"; the rules of its attachment are kept",
+			report.Cause{
+				Evidence: []report.Evidence{{Source: e.Path, Value: e.Err.Error()}},
+				Remedy:   report.Remedy{Text: "restore the file, or recreate the pod that it belongs to"},
+			},
+		))
 	}
 	for _, path := range s.Damaged {
-		x.Report(report.Problem{
-			Severity: report.SeverityWarning, Kind: report.KindRecordUnread, Object: "record " + strings.TrimSuffix(path, ".bad") + ".json",
-			Message: "was damaged, and was rebuilt from the state of the kernel", Remedy: "read " + path + ", then delete it",
-		})
+		x.Report(report.NewProblem(
+			report.SeverityWarning, report.KindRecordUnread, "record "+strings.TrimSuffix(path, ".bad")+".json",
+			"was damaged, and was rebuilt from the state of the kernel",
+			report.Cause{
+				Evidence: []report.Evidence{{Source: path, Value: "the damaged file"}},
+				Remedy:   report.Remedy{Text: "read " + path + ", then delete it"},
+			},
+		))
 	}
 }
 
@@ -105,7 +119,9 @@ func readTable(s node.Snapshot) (t *report.Table, dropped *report.Dropped, err e
 		sum := report.DroppedOf(rules)
 		dropped = &sum
 		changes, err := s.CompareTable(c)
-		t.Drift = len(changes)
+		t.Drift, t.Unread = len(changes), len(store.ReadErrors(s.Unread))
+		// CompareTable appends the unreadable records.
+		t.Changes = report.ChangesOf(compare.OfRules("", changes[:max(0, t.Drift-t.Unread)]), nil)
 		if err == nil && t.Exists && !t.Desired && len(s.Records) == 0 {
 			var all []string
 			all, err = c.Identities()

@@ -1,0 +1,33 @@
+package doctor
+
+import (
+	"context"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/report"
+)
+
+// linkDrift is the check for links that differ from what ADD made.
+var linkDrift = Check{
+	ID: string(report.KindLinkDrift), Title: "A link of a container differs from what ADD made", Severity: report.SeverityError,
+	Reads:   "both ends of the links, their addresses, routes and settings, the records in --state-dir",
+	Applies: "an attachment of main mode",
+	Remedy:  "masqd restores the node's ends. Recreate the pod to restore the container's end.",
+	Run: func(_ context.Context, n *Node) ([]Finding, error) {
+		k := problemCheck{
+			kind: report.KindLinkDrift, part: report.PartLinks,
+			why: "Packets of the container do not leave, do not arrive, or take another way.",
+		}
+		if n.Summary == nil || n.Summary.Links == nil {
+			return k.findings(n)
+		}
+		// Differences of other attachments are not examined.
+		changes := slices.DeleteFunc(slices.Clone(n.Summary.Links.Changes), func(c report.Change) bool {
+			return c.Attachment != "" && !n.isExamined([]string{c.Attachment})
+		})
+		if len(changes) == 0 {
+			return nil, nil
+		}
+		return []Finding{k.finding(report.LinksStateOf(0, 0, changes).Problem())}, nil
+	},
+}

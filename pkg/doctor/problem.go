@@ -1,0 +1,59 @@
+package doctor
+
+import (
+	"context"
+	"slices"
+
+	"github.com/masq-cni/masq-cni/pkg/report"
+)
+
+// problemCheck is a check whose findings are the problems of one kind in Node.Summary. Its ID
+// is the kind. Without a summary, as in masqd, it has no findings.
+type problemCheck struct {
+	kind                               report.Kind
+	title, reads, applies, why, remedy string
+	severity                           report.Severity
+	// part is the part of the node that the problems follow from. If the part could not be
+	// queried, the check could not be made. Empty: the problems follow from the records.
+	part report.Part
+}
+
+// check returns the check.
+func (k problemCheck) check() Check {
+	return Check{
+		ID: string(k.kind), Title: k.title, Severity: k.severity, Reads: k.reads, Applies: k.applies, Remedy: k.remedy,
+		Run: func(_ context.Context, n *Node) ([]Finding, error) { return k.findings(n) },
+	}
+}
+
+// findings returns the problems of the kind that concern the attachments to examine.
+func (k problemCheck) findings(n *Node) (out []Finding, err error) {
+	if n.Summary == nil {
+		return nil, nil
+	}
+	for _, p := range n.Summary.Problems {
+		switch {
+		case p.Kind == k.kind && n.isExamined(p.Cause.Attachments):
+			out = append(out, k.finding(p))
+		case p.Kind == report.KindQueryFailed && k.part != "" && p.Object == string(k.part):
+			err = notChecked(p.String())
+		}
+	}
+	return out, err
+}
+
+// finding returns a problem as a finding.
+func (k problemCheck) finding(p report.Problem) Finding {
+	f := Finding{Severity: p.Severity, Object: p.Object, Message: p.Message, Why: k.why, Evidence: []Evidence{}}
+	for _, e := range p.Cause.Evidence {
+		f.Evidence = append(f.Evidence, Evidence(e))
+	}
+	f.Remedy.Text, f.Remedy.Commands = p.Cause.Remedy.Text, p.Cause.Remedy.Commands
+	return f
+}
+
+// isExamined reports whether what concerns these attachments is to be examined. No
+// attachments: it concerns the node.
+func (n *Node) isExamined(attachments []string) bool {
+	return len(n.Only) == 0 || len(attachments) == 0 || slices.ContainsFunc(attachments, func(id string) bool { return slices.Contains(n.Only, id) })
+}
