@@ -74,6 +74,7 @@ A flag on the command line overrides the environment.`,
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	o.Resync = 60 * time.Second
 	f.Var((*interval)(&o.Resync), "resync-interval", "time between two resyncs, which compare the kernel with all records even if no event has come; a number without a unit is in seconds")
+	f.DurationVar(&o.DoctorInterval, "doctor-interval", 5*time.Minute, "time between two runs of the checks of masq-cni doctor that take milliseconds; 0 for never")
 	f.DurationVar(&o.CleanupGrace, "sweep-grace", 2*time.Minute, "how long a container must be gone before its rules are removed as stale")
 	f.IntVar(&o.AttachmentMetrics, "attachment-metrics", 0, "number of attachments with metrics of their flows: the attachments with the most flows; 0 for none")
 	f.StringVar(&o.NATLog, "nat-log", "", "directory of the NAT log, which records the pod behind each translated address and port; empty for none")

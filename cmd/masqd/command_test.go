@@ -173,10 +173,11 @@ func TestOneHyphen(t *testing.T) {
 func TestInvalidFlags(t *testing.T) {
 	var diag bytes.Buffer
 	args := []string{
-		"--state-dir=", "--resync-interval=1ms", "--sweep-grace=-1s", "--attachment-metrics=-1", "--nat-log-size=5", "--nat-log-age=-1h",
+		"--state-dir=", "--resync-interval=1ms", "--doctor-interval=1ms", "--sweep-grace=-1s", "--attachment-metrics=-1", "--nat-log-size=5", "--nat-log-age=-1h",
 	}
 	const want = `masqd: --state-dir is empty; give a directory, or omit the flag
 --resync-interval 1ms is below 1s; give 1s or more
+--doctor-interval 1ms is below 1s; give 1s or more, or 0 for never
 --sweep-grace -1s is below 0; give a duration such as 2m
 --attachment-metrics -1 is below 0; give a number of attachments, or 0 for none
 --nat-log-size 5 is too small for the files of the log; give 256Mi or more

@@ -34,6 +34,8 @@ type Check struct {
 	// Remedy is the remedy in general; a finding has the commands.
 	Remedy string
 	Cost   Cost
+	// NeedsSummary is true if the check reads Node.Summary. Without a summary it is left out.
+	NeedsSummary bool
 	// Run returns the findings. An error means that the node could not be checked.
 	Run func(ctx context.Context, n *Node) ([]Finding, error)
 }

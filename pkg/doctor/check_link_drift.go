@@ -10,15 +10,16 @@ import (
 // linkDrift is the check for links that differ from what ADD made.
 var linkDrift = Check{
 	ID: string(report.KindLinkDrift), Title: "A link of a container differs from what ADD made", Severity: report.SeverityError,
-	Reads:   "both ends of the links, their addresses, routes and settings, the records in --state-dir",
-	Applies: "an attachment of main mode",
-	Remedy:  "masqd restores the node's ends. Recreate the pod to restore the container's end.",
+	Reads:        "both ends of the links, their addresses, routes and settings, the records in --state-dir",
+	Applies:      "an attachment of main mode",
+	Remedy:       "masqd restores the node's ends. Recreate the pod to restore the container's end.",
+	NeedsSummary: true,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		k := problemCheck{
 			kind: report.KindLinkDrift, part: report.PartLinks,
 			why: "Packets of the container do not leave, do not arrive, or take another way.",
 		}
-		if n.Summary == nil || n.Summary.Links == nil {
+		if n.Summary.Links == nil {
 			return k.findings(n)
 		}
 		// Differences of other attachments are not examined.

@@ -17,6 +17,8 @@ import (
 type Options struct {
 	// StateDir is the directory of the records of attachments.
 	StateDir string
+	// Records are the records of the node. Nil: they are read from StateDir.
+	Records []store.Record
 	// ConfDir and BinDir are the directories of network configurations and of plugins.
 	ConfDir, BinDir string
 	// Version is the version of the program. The check of the plugin's version needs it.
@@ -63,14 +65,16 @@ type Node struct {
 
 // Open reads the records.
 func Open(o Options) (*Node, error) {
-	n := &Node{Options: o, Now: time.Now(), facts: map[string]any{}}
-	records, err := store.Open(o.StateDir)
-	if err != nil {
-		return nil, err
-	}
-	n.AllRecords, n.Unread = records.All()
-	if n.Unread != nil && len(store.ReadErrors(n.Unread)) == 0 {
-		return nil, n.Unread
+	n := &Node{Options: o, Now: time.Now(), AllRecords: o.Records, facts: map[string]any{}}
+	if o.Records == nil {
+		records, err := store.Open(o.StateDir)
+		if err != nil {
+			return nil, err
+		}
+		n.AllRecords, n.Unread = records.All()
+		if n.Unread != nil && len(store.ReadErrors(n.Unread)) == 0 {
+			return nil, n.Unread
+		}
 	}
 	n.Owners = report.OwnersOf(n.AllRecords)
 	n.Records = n.AllRecords

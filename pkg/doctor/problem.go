@@ -8,7 +8,7 @@ import (
 )
 
 // problemCheck is a check whose findings are the problems of one kind in Node.Summary. Its ID
-// is the kind. Without a summary, as in masqd, it has no findings.
+// is the kind.
 type problemCheck struct {
 	kind                               report.Kind
 	title, reads, applies, why, remedy string
@@ -22,15 +22,13 @@ type problemCheck struct {
 func (k problemCheck) check() Check {
 	return Check{
 		ID: string(k.kind), Title: k.title, Severity: k.severity, Reads: k.reads, Applies: k.applies, Remedy: k.remedy,
-		Run: func(_ context.Context, n *Node) ([]Finding, error) { return k.findings(n) },
+		NeedsSummary: true,
+		Run:          func(_ context.Context, n *Node) ([]Finding, error) { return k.findings(n) },
 	}
 }
 
 // findings returns the problems of the kind that concern the attachments to examine.
 func (k problemCheck) findings(n *Node) (out []Finding, err error) {
-	if n.Summary == nil {
-		return nil, nil
-	}
 	for _, p := range n.Summary.Problems {
 		switch {
 		case p.Kind == k.kind && n.isExamined(p.Cause.Attachments):

@@ -14,6 +14,9 @@ var severities = []report.Severity{report.SeverityError, report.SeverityUnknown,
 func Run(ctx context.Context, n *Node, checks []Check) Report {
 	r := Report{Time: report.Time{Time: n.Now.UTC()}, Target: n.Target, Findings: []Finding{}, NotChecked: []NotChecked{}, Checks: []string{}}
 	for _, c := range checks {
+		if c.NeedsSummary && n.Summary == nil {
+			continue
+		}
 		found, err := c.Run(ctx, n)
 		for _, f := range found {
 			f.Check = c.ID

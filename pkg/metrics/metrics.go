@@ -29,6 +29,9 @@ type Sources struct {
 	// collector.
 	NATLog func() natlog.Stats
 	Export func() ipfix.Stats
+	// Findings returns what the checks of doctor found, and when they ended: the zero time
+	// before the first.
+	Findings func() (time.Time, []Findings)
 	// Connections returns the open connections of the HTTP endpoint, and how many were
 	// closed to make room for others.
 	Connections func() (open, closed int64)
@@ -39,6 +42,13 @@ type Sources struct {
 	MaxAttachments int
 	// Version and Commit identify the running program.
 	Version, Commit string
+}
+
+// Findings is the number of findings of a check with a severity. 0 means that the check was
+// made and found nothing.
+type Findings struct {
+	Check, Severity string
+	Count           int
 }
 
 // Rules reads the kernel's ruleset, as nft.Conn does.
@@ -79,6 +89,13 @@ var daemonMetrics = []metric[collector]{
 	boolean("configuration_valid", "1 if the present configuration is valid, 0 if it is invalid and the last valid one applies.", func(c *collector) bool { return c.Configuration().Fault == "" }),
 	gauge("unreadable_records", "Records of attachments that cannot be read.", func(c *collector) int { n, _ := c.Records(); return n }),
 	counter("rebuilt_records_total", "Damaged records that were rebuilt from the state of the kernel.", func(c *collector) int { _, n := c.Records(); return n }),
+	gaugeRows("doctor_findings", "Faults that the checks of doctor found, by check and severity. A check that could not be made has no series.", []string{"check", "severity"}, func(c *collector, add func(float64, ...string)) {
+		_, all := c.Findings()
+		for _, f := range all {
+			add(float64(f.Count), f.Check, f.Severity)
+		}
+	}),
+	timestamp("doctor_last_check_timestamp_seconds", "When the checks of doctor last ended.", func(c *collector) time.Time { at, _ := c.Findings(); return at }),
 	gauge("http_connections", "Open connections of the HTTP endpoint.", func(c *collector) int64 { n, _ := c.Connections(); return n }),
 	counter("http_connections_closed_total", "Connections of the HTTP endpoint closed to make room for others.", func(c *collector) int64 { _, n := c.Connections(); return n }),
 	counterBy("dropped_packets_total", "Packets dropped by rules of the table, by reason.", "reason", func(c *collector) map[string]uint64 {

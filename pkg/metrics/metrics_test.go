@@ -66,6 +66,9 @@ func exampleSources() Sources {
 			}, nil
 		},
 		FlowErrors:     func() int { return 0 },
+		Findings: func() (time.Time, []Findings) {
+			return time.Unix(3, 0), []Findings{{"next-hop", "error", 0}, {"uplink-mtu", "warning", 2}}
+		},
 		Connections:    func() (open, closed int64) { return 1, 0 },
 		Rules:          fakeRules{func() (uint32, error) { return 42, nil }},
 		Features:       map[string]bool{"flowtable": false},
@@ -93,6 +96,10 @@ masq_attachments 7
 # HELP masq_conntrack_insert_failed_total Flows not entered because another flow had their addresses and ports, for example because no source port was free.
 # TYPE masq_conntrack_insert_failed_total counter
 masq_conntrack_insert_failed_total 3
+# HELP masq_doctor_findings Faults that the checks of doctor found, by check and severity. A check that could not be made has no series.
+# TYPE masq_doctor_findings gauge
+masq_doctor_findings{check="next-hop",severity="error"} 0
+masq_doctor_findings{check="uplink-mtu",severity="warning"} 2
 # HELP masq_dropped_packets_total Packets dropped by rules of the table, by reason.
 # TYPE masq_dropped_packets_total counter
 masq_dropped_packets_total{reason="expected"} 0
@@ -143,7 +150,7 @@ masq_source_ports_exhausted_seconds{destination="198.51.100.2",egress="192.0.2.1
 # TYPE masq_sync_duration_seconds summary
 masq_sync_duration_seconds_sum 1
 masq_sync_duration_seconds_count 4
-`), "masq_dropped_packets_total", "masq_egress_address_missing", "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_nat_log_lost_total", "masq_nat_log_export_lost_total", "masq_source_ports_exhausted_seconds", "masq_attachment_translated_bytes", "masq_sync_duration_seconds", "masq_repair_duration_seconds", "masq_kernel_feature_available", "masq_nftables_generation")
+`), "masq_doctor_findings", "masq_dropped_packets_total", "masq_egress_address_missing", "masq_attachments", "masq_repairs_total", "masq_conntrack_insert_failed_total", "masq_flows", "masq_nat_log_lost_total", "masq_nat_log_export_lost_total", "masq_source_ports_exhausted_seconds", "masq_attachment_translated_bytes", "masq_sync_duration_seconds", "masq_repair_duration_seconds", "masq_kernel_feature_available", "masq_nftables_generation")
 	if err != nil {
 		t.Error(err)
 	}

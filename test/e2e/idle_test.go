@@ -118,7 +118,7 @@ func TestDaemonRests(t *testing.T) {
 	none := filepath.Join(w.dir, "none")
 	start := func(w *world, resync string) (*daemon, *syscalls) {
 		w.t.Helper()
-		d := w.daemon("--config", none, "--resync-interval", resync)
+		d := w.daemon("--config", none, "--resync-interval", resync, "--doctor-interval", "0")
 		until(w.t, "masqd knows all attachments", func() bool { return d.metric("masq_attachments") == fmt.Sprint(attachments) })
 		return d, d.syscalls()
 	}

@@ -35,6 +35,8 @@ type Config struct {
 	// files.
 	Resync      time.Duration
 	ResyncGiven bool
+	// DoctorInterval is the time between two runs of doctor's cheap checks; 0: none.
+	DoctorInterval time.Duration
 	// CleanupGrace is how long a container must be gone before its attachment is removed.
 	CleanupGrace time.Duration
 	// AttachmentMetrics is how many attachments have metrics of their flows.
@@ -67,6 +69,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Resync < time.Second {
 		fail("--resync-interval %s is below 1s; give 1s or more", c.Resync)
+	}
+	if i := c.DoctorInterval; i != 0 && i < time.Second {
+		fail("--doctor-interval %s is below 1s; give 1s or more, or 0 for never", i)
 	}
 	if c.CleanupGrace < 0 {
 		fail("--sweep-grace %s is below 0; give a duration such as 2m", c.CleanupGrace)

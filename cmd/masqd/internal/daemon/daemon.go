@@ -31,6 +31,7 @@ type Daemon struct {
 	loop      *reconcile.Loop
 	bad       *badRecords
 	linkCheck *linkCheck
+	findings  *findings
 	sampler   *flowstats.Sampler
 	flowLog   *flowlog.Logger  // nil: no NAT log
 	server    *endpoint.Server // nil: no addresses

@@ -6,8 +6,8 @@
 // the configuration, and request syncs; or they serve metrics, readiness and the NAT log.
 //
 // When the daemon ends, the rules stay. It needs no capability except CAP_NET_ADMIN. While
-// nothing happens it makes no system call until the next resync, unless it writes a NAT log
-// or systemd's watchdog is enabled.
+// nothing happens it makes no system call until the next resync or the next checks of
+// doctor, unless it writes a NAT log or systemd's watchdog is enabled.
 //
 // To debug: masqd --log-level debug, --pprof, GET /readyz, and `masq-cni inspect drift`.
 package daemon

@@ -196,6 +196,10 @@ func (d *Daemon) openEndpoint(ctx context.Context) error {
 		synced:        func() bool { return !d.loop.Stats().LastSync.IsZero() },
 		requestRepair: func() { d.loop.RequestSync("links", reconcile.Soon, reconcile.AllLinks|reconcile.Forwarding) },
 	}
+	d.findings = &findings{
+		interval: d.cfg.DoctorInterval, cached: d.cachedRecords, read: d.records.Get,
+		check: checkNode(d.cfg.StateDir), log: d.log,
+	}
 	registry := metrics.New(d.metricSources(ctx))
 	listeners, err := listen(d.cfg, d.log, d.publish)
 	if err != nil || listeners.Len() == 0 {

@@ -25,6 +25,7 @@ func (d *Daemon) tasks() []Task {
 		{"rules", d.watchRules},
 		{"links", links.run},
 		{"link check", d.linkCheck.run},
+		{"doctor", d.findings.run},
 		{"signals", d.handleSignals},
 		{"systemd", func(ctx context.Context) error { return notifySystemd(ctx, d.loop.Stats, d.log) }},
 	}
