@@ -65,7 +65,7 @@ func exampleSources() Sources {
 				},
 			}, nil
 		},
-		FlowErrors:     func() int { return 0 },
+		FlowErrors: func() int { return 0 },
 		Findings: func() (time.Time, []Findings) {
 			return time.Unix(3, 0), []Findings{{"next-hop", "error", 0}, {"uplink-mtu", "warning", 2}}
 		},

@@ -26,6 +26,12 @@ func (w *world) fill(n int) {
 // fillFrom adds the flows with the numbers from first to n-1.
 func (w *world) fillFrom(first, n int) {
 	w.t.Helper()
+	w.fillWith(first, n, w.filler)
+}
+
+// fillWith is fillFrom with these flows.
+func (w *world) fillWith(first, n int, flow func(int) conntrack.Flow) {
+	w.t.Helper()
 	assert.NoError(w.t, w.Node.Do(func() error {
 		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 		if err != nil {
@@ -34,7 +40,7 @@ func (w *world) fillFrom(first, n int) {
 		defer func() { _ = unix.Close(fd) }()
 		var batch []byte
 		for i := first; i < n; i++ {
-			batch = appendNew(batch, w.filler(i))
+			batch = appendNew(batch, flow(i))
 			if i%64 < 63 && i < n-1 {
 				continue
 			}
