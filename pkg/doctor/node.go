@@ -59,6 +59,8 @@ type Node struct {
 	// Unread is the error of records that cannot be read.
 	Unread error
 
+	counted *flowFacts // of the caller's dump
+
 	mutex sync.Mutex
 	facts map[string]any // *fact[T] by name
 }

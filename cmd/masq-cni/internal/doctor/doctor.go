@@ -125,7 +125,6 @@ func (f *flags) examine(c *cobra.Command, n *node.Node, w output.Writer, pod str
 // check opens the node and runs all checks.
 func (f *flags) check(ctx context.Context, n *node.Node, pod string) (doctor.Report, error) {
 	o := f.options
-	o.StateDir = n.StateDir
 	if pod != "" {
 		s, err := n.Snapshot()
 		if err != nil {
@@ -140,12 +139,7 @@ func (f *flags) check(ctx context.Context, n *node.Node, pod string) (doctor.Rep
 		}
 	}
 	var losses portpool.LossTracker
-	s, err := summary.Read(ctx, n, &losses)
-	if err != nil {
-		return doctor.Report{}, err
-	}
-	o.Summary = s
-	examined, err := doctor.Open(o)
+	examined, err := summary.Open(ctx, n, o, &losses)
 	if err != nil {
 		return doctor.Report{}, err
 	}

@@ -10,12 +10,15 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/output"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/screen"
+	"github.com/masq-cni/masq-cni/pkg/cnidir"
+	"github.com/masq-cni/masq-cni/pkg/doctor"
 )
 
 // flags are the flags that inspect and the commands below it share.
 type flags struct {
 	output output.Flag
 	screen screen.Flags
+	doctor doctor.Options
 }
 
 // Command returns the command inspect, with the commands below it.
@@ -33,11 +36,13 @@ to read --state-dir.
 
 Exit code 0: healthy, or only warnings; 1: problems; 2: the node could not be queried.`,
 		Args: arity.None,
-		RunE: f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error { return showSummary(c, n, f.screen, w) }),
+		RunE: f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error { return showSummary(c, n, &f, w) }),
 	}
 	exitcode.Answering(c)
 	f.output.Register(c)
 	f.screen.Register(c)
+	c.Flags().StringVar(&f.doctor.ConfDir, "conf-dir", cnidir.DefaultConfDir, "`DIR` in which the runtime searches for network configurations")
+	c.Flags().StringVar(&f.doctor.BinDir, "bin-dir", cnidir.DefaultBinDir, "`DIR` in which the runtime searches for plugins")
 	c.AddCommand(podsCommand(n, &f), podCommand(n, &f), flowsCommand(n, &f), helpersCommand(n, &f), portsCommand(n, &f), rulesCommand(n, &f), driftCommand(n, &f))
 	return c
 }

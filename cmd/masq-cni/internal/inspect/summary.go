@@ -16,16 +16,14 @@ import (
 )
 
 // showSummary shows the health of the node, its problems and its figures.
-func showSummary(c *cobra.Command, n *node.Node, x screen.Flags, w output.Writer) error {
+func showSummary(c *cobra.Command, n *node.Node, f *flags, w output.Writer) error {
 	var losses portpool.LossTracker // with --watch it covers all readings
-	return screen.ShowText(c, x, w, "NODE", func(ctx context.Context) (screen.Result[string], error) {
-		s, err := summary.Read(ctx, n, &losses)
+	return screen.ShowText(c, f.screen, w, "NODE", func(ctx context.Context) (screen.Result[string], error) {
+		examined, err := summary.Open(ctx, n, f.doctor, &losses)
 		if err != nil {
 			return screen.Result[string]{}, err
 		}
-		if err := summary.Examine(ctx, s); err != nil {
-			return screen.Result[string]{}, err
-		}
+		s := summary.Examine(ctx, examined)
 		return screen.Result[string]{Value: s, Text: s.WriteText, Remarks: screen.Remarks{Fault: faultOf(s.Problems)}}, nil
 	})
 }

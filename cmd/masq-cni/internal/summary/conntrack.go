@@ -18,7 +18,9 @@ const maxPortGroups = 10
 
 // readConntrack reads the conntrack table and its statistics into x. A loss is recent if
 // its counter grows while the table is read, or since an earlier reading of losses.
-func readConntrack(ctx context.Context, s node.Snapshot, x *report.Node, losses *portpool.LossTracker) error {
+// countFlows returns a function that is called with each flow, and one that is called after
+// the last.
+func readConntrack(ctx context.Context, s node.Snapshot, x *report.Node, losses *portpool.LossTracker, countFlows func() (add func(*conntrack.Flow), done func())) error {
 	c, err := conntrack.Open()
 	if err != nil {
 		return err
@@ -34,13 +36,20 @@ func readConntrack(ctx context.Context, s node.Snapshot, x *report.Node, losses 
 	}
 	losses.Add(time.Now(), all)
 	ports := portpool.NewCounter(portpool.Options{Groups: maxPortGroups, Holders: report.MaxHolders, ReusesClosed: portpool.ReusesClosed()})
+	var done func()
 	t, err := node.Tally(ctx, s.Owners, c, []node.Query{{}}, func() func(*conntrack.Flow) {
 		ports.Begin(s.PortPools())
-		return ports.Add
+		var count func(*conntrack.Flow)
+		count, done = countFlows()
+		return func(f *conntrack.Flow) {
+			ports.Add(f)
+			count(f)
+		}
 	})
 	if err != nil {
 		return err
 	}
+	done()
 	uses, _, _ := ports.End() // may miss groups if there are many; the command ports reads twice
 	x.Ports = report.PortsOf(&portpool.Sample{Groups: portpool.ForecastsOf(uses)}, false, s.Owners).Groups
 	if all, err = c.Statistics(ctx); err != nil {

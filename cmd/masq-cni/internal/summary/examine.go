@@ -4,25 +4,21 @@ import (
 	"context"
 	"slices"
 
-	"github.com/masq-cni/masq-cni/pkg/cnidir"
 	"github.com/masq-cni/masq-cni/pkg/doctor"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// fullChecks are the checks that inspect runs in addition to the cheap ones.
-var fullChecks = []string{}
+// fullChecks are the checks that inspect makes in addition to the cheap ones.
+var fullChecks = []string{"container-default-route", "path-mtu-black-hole"}
 
-// Examine makes the findings of doctor's checks the problems of a summary, which has been
-// read. Problems of the summary that another check explains are omitted. Parts of the node
-// that could not be queried stay problems.
-func Examine(ctx context.Context, x *report.Node) error {
-	n, err := doctor.Open(doctor.Options{StateDir: x.StateDir, ConfDir: cnidir.DefaultConfDir, BinDir: cnidir.DefaultBinDir, Summary: x})
-	if err != nil {
-		return err
-	}
+// Examine makes doctor's cheap checks and some others, and makes their findings the problems
+// of the node's summary, which it returns. Parts of the node that could not be queried stay
+// problems.
+func Examine(ctx context.Context, n *doctor.Node) *report.Node {
 	r := doctor.Run(ctx, n, slices.DeleteFunc(doctor.All(), func(c doctor.Check) bool {
 		return c.Cost != doctor.Cheap && !slices.Contains(fullChecks, c.ID)
 	}))
+	x := n.Summary
 	failed := slices.DeleteFunc(slices.Clone(x.Problems), func(p report.Problem) bool { return p.Kind != report.KindQueryFailed })
 	x.Problems = report.Problems{}
 	for _, p := range failed {
@@ -37,5 +33,5 @@ func Examine(ctx context.Context, x *report.Node) error {
 		}
 	}
 	x.Conclude()
-	return nil
+	return x
 }

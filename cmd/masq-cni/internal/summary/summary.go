@@ -10,19 +10,35 @@ import (
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/masqd"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
 	"github.com/masq-cni/masq-cni/pkg/compare"
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/doctor"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// Read reads the node. A part that cannot be read becomes a problem of the summary, and the
-// other parts are still read. losses has earlier readings of the node, or none.
-func Read(ctx context.Context, n *node.Node, losses *portpool.LossTracker) (*report.Node, error) {
+// Open reads the node's summary and returns the node for doctor's checks, with that summary.
+// A part that cannot be read becomes a problem of the summary, and the other parts are still
+// read. losses has earlier readings of the node, or none. Records and flows are read once for
+// both.
+func Open(ctx context.Context, n *node.Node, o doctor.Options, losses *portpool.LossTracker) (*doctor.Node, error) {
 	s, err := n.SnapshotWithoutNote()
 	if err != nil {
 		return nil, err
 	}
+	o.StateDir, o.Records = n.StateDir, s.Records
+	examined, err := doctor.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	examined.Unread = s.Unread
+	examined.Summary = read(ctx, n, s, losses, examined.CountFlows)
+	return examined, nil
+}
+
+// read returns the summary. countFlows is that of doctor.Node.
+func read(ctx context.Context, n *node.Node, s node.Snapshot, losses *portpool.LossTracker, countFlows func() (add func(*conntrack.Flow), done func())) *report.Node {
 	x := &report.Node{
 		Problems: report.Problems{}, Time: report.Time{Time: time.Now().UTC()}, StateDir: n.StateDir, StateDirMissing: n.StateDirMissing(), Policies: s.Desired().Policies(),
 		Uplinks: []report.Uplink{}, Firewalls: []report.Firewall{}, Warnings: []string{}, Notes: []string{},
@@ -43,6 +59,7 @@ func Read(ctx context.Context, n *node.Node, losses *portpool.LossTracker) (*rep
 			x.Attachments.NotReady++
 		}
 	}
+	var err error
 	x.Table, x.Dropped, err = readTable(s)
 	reportFailure(report.PartTable, err)
 	if d := x.Dropped; d != nil && d.Spoofed > 0 {
@@ -63,10 +80,10 @@ func Read(ctx context.Context, n *node.Node, losses *portpool.LossTracker) (*rep
 	reportFailure(report.PartUplinks, err)
 	x.Daemon, err = masqd.StateOf(ctx, s.LockPath)
 	reportFailure(report.PartDaemon, err)
-	reportFailure(report.PartConntrack, readConntrack(ctx, s, x, losses))
+	reportFailure(report.PartConntrack, readConntrack(ctx, s, x, losses, countFlows))
 	x.ReportRefusals(s.Refusals, s.Records, s.Desired().Attachments)
 	x.Evaluate(s.Records)
-	return x, nil
+	return x
 }
 
 // reportRecords reports records that cannot be read, and records that masqd rebuilt.
