@@ -59,7 +59,7 @@ type Node struct {
 	// Unread is the error of records that cannot be read.
 	Unread error
 
-	counted *flowFacts // of the caller's dump
+	counted *flowFacts // see CountFlows
 
 	mutex sync.Mutex
 	facts map[string]any // *fact[T] by name

@@ -137,7 +137,7 @@ var stateChecks = []Check{
 		kind: report.KindDaemonElsewhere, title: "masqd works in another network namespace", severity: report.SeverityWarning,
 		reads:   "/proc/PID/ns/net of masqd",
 		applies: "masqd runs",
-		why:     "masqd repairs the rules of its own network namespace only.",
+		why:     "Changes of the rules in this network namespace are not repaired.",
 		remedy:  "Run masqd in this network namespace.",
 		part:    report.PartDaemon,
 	}.check(),

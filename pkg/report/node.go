@@ -41,8 +41,8 @@ type Node struct {
 	// free ports.
 	Losses Losses      `json:"-"`
 	Ports  []PortGroup `json:"-"`
-	// FlowHolders are the attachments with the most flows, and Spoofed those that sent packets
-	// with a source that is not their own. Both are inputs of Evaluate.
+	// FlowHolders are the attachments with the most flows. Spoofed are the attachments that
+	// sent packets with other sources. Both are inputs of Evaluate.
 	FlowHolders []FlowHolder `json:"-"`
 	Spoofed     []Spoofed    `json:"-"`
 

@@ -120,7 +120,7 @@ func (r Remedy) String() string {
 	return r.Text + ": " + commands
 }
 
-// NewProblem returns a problem. It sets Remedy to that of the cause.
+// NewProblem returns a problem. Its Remedy is the text of c.Remedy.
 func NewProblem(s Severity, k Kind, object, message string, c Cause) Problem {
 	return Problem{Severity: s, Kind: k, Object: object, Message: message, Remedy: c.Remedy.String(), Cause: c}
 }

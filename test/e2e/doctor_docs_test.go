@@ -31,6 +31,9 @@ func TestDocumentedChecks(t *testing.T) {
 			applies = "always"
 		}
 		by := map[doctor.Cost]string{doctor.Cheap: "masqd", doctor.Full: "doctor", doctor.Probe: "--to"}[c.Cost]
+		if c.NeedsSummary {
+			by = "inspect"
+		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", c.ID, c.Title, c.Severity, by, c.Reads, applies, c.Remedy)
 	}
 	text := textOf(page)

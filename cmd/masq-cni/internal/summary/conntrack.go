@@ -18,8 +18,7 @@ const maxPortGroups = 10
 
 // readConntrack reads the conntrack table and its statistics into x. A loss is recent if
 // its counter grows while the table is read, or since an earlier reading of losses.
-// countFlows returns a function that is called with each flow, and one that is called after
-// the last.
+// countFlows returns two functions: one to call with each flow, and one to call at the end.
 func readConntrack(ctx context.Context, s node.Snapshot, x *report.Node, losses *portpool.LossTracker, countFlows func() (add func(*conntrack.Flow), done func())) error {
 	c, err := conntrack.Open()
 	if err != nil {

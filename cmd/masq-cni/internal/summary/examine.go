@@ -11,9 +11,8 @@ import (
 // fullChecks are the checks that inspect makes in addition to the cheap ones.
 var fullChecks = []string{"container-default-route", "path-mtu-black-hole"}
 
-// Examine makes doctor's cheap checks and some others, and makes their findings the problems
-// of the node's summary, which it returns. Parts of the node that could not be queried stay
-// problems.
+// Examine runs doctor's cheap checks and some others. It returns the node's summary with
+// their findings as its problems. A part that could not be queried stays a problem.
 func Examine(ctx context.Context, n *doctor.Node) *report.Node {
 	r := doctor.Run(ctx, n, slices.DeleteFunc(doctor.All(), func(c doctor.Check) bool {
 		return c.Cost != doctor.Cheap && !slices.Contains(fullChecks, c.ID)

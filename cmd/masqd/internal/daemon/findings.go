@@ -92,7 +92,7 @@ func (f *findings) pass(ctx context.Context) {
 	f.last = r
 }
 
-// logChanges logs findings that have appeared, and those that have disappeared.
+// logChanges logs new findings, and findings that are gone.
 func (f *findings) logChanges(now []doctor.Finding) {
 	appeared := 0
 	for _, x := range now {
@@ -123,7 +123,7 @@ func (f *findings) logChanges(now []doctor.Finding) {
 func isSame(a, b doctor.Finding) bool { return a.Check == b.Check && a.Object == b.Object }
 
 // records returns the records with what checks need: pods and links, which the cache omits.
-// A record that cannot be read stays as it is in the cache.
+// An unreadable record has what the cache has.
 func (f *findings) records() []store.Record {
 	cached := f.cached()
 	out := make([]store.Record, 0, len(cached))
@@ -137,9 +137,8 @@ func (f *findings) records() []store.Record {
 	return out
 }
 
-// counts returns the number of findings of each check that was made, by its severity: 0
-// proves that a check was made and found nothing. The time is that of the last checks, zero
-// before the first.
+// counts returns the number of findings by check and severity. A check that was made and
+// found nothing has 0. at is the time of the last checks, zero before the first.
 func (f *findings) counts() (at time.Time, out []metrics.Findings) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
