@@ -81,11 +81,16 @@ var stateFixtures = []doctorFixture{
 	},
 	{check: string(report.KindFlowsEvicted), also: []report.Kind{report.KindPacketsDropped}, fault: func(l *doctorLab) {
 		l.masqd.get("/readyz")
-		l.fillWith(0, l.conntrackLimit(), func(i int) conntrack.Flow {
+		const room = 1000 // for the flows of masqd
+		unassured := func(i int) conntrack.Flow {
 			f := l.filler(i)
 			f.Status &^= conntrack.Assured // the kernel ends only such flows early
 			return f
-		})
+		}
+		limit := l.conntrackLimit()
+		l.fillWith(0, limit-room, unassured)
+		have := int(assert.Must(l.table())(l.t).Entries)
+		l.fillWith(limit-room, limit-room+limit-have, unassured)
 		server := assert.Must(l.Server.ServeUDP(at(l.V4.Server, 7)))(l.t)
 		c := assert.Must(l.pods[0].Dial(soon(l.t), "udp", netip.AddrPort{}, server.Addr()))(l.t)
 		l.t.Cleanup(func() { _ = c.Close() })
