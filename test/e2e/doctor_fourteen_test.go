@@ -17,7 +17,6 @@ var commonFaults = []struct {
 	fault, check string
 	fixture      *doctorFixture
 }{
-	{fault: "forwarding is off", check: "forwarding-off"},
 	{fault: "a chain of another table drops", check: "firewall"},
 	{fault: "the source ports are used up", check: string(report.KindPortsScarce), fixture: &doctorFixture{
 		keys: keys{"toPorts": "20000-20003"},
@@ -28,8 +27,6 @@ var commonFaults = []struct {
 			}
 		},
 	}},
-	{fault: "FTP on a second port", check: "helper-port"},
-	{fault: "a narrow link beyond the node", check: "path-mtu-black-hole"},
 	{fault: "the plugin is missing", check: "plugin-missing"},
 	{fault: "a record is unreadable", check: string(report.KindRecordUnread)},
 	{fault: "the rules were deleted, masqd is stopped", check: string(report.KindTableMissing)},
@@ -45,7 +42,6 @@ var commonFaults = []struct {
 			assert.NoError(l.t, l.pods[0].Command(soon(l.t), "ip", "route", "replace", "default", "via", "10.88.0.99", "dev", "eth0", "onlink").Run())
 		},
 	}},
-	{fault: "a container of another plugin has no default route", check: "container-default-route"},
 	{fault: "DNS is not answered", check: "dns-unanswered"},
 	{fault: "a container sends packets with other sources", check: string(report.KindSpoofed)},
 	{fault: "an annotation is refused", check: string(report.KindAnnotation)},

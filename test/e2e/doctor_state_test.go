@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/netip"
 	"os"
@@ -109,7 +110,7 @@ var stateFixtures = []doctorFixture{
 		var record map[string]any
 		assert.NoError(l.t, json.Unmarshal(assert.Must(os.ReadFile(path))(l.t), &record))
 		record["ready"], record["created"] = false, time.Now().Add(-time.Hour)
-		assert.NoError(l.t, os.WriteFile(path, assert.Must(json.Marshal(record))(l.t), 0o600))
+		l.replaceFile(path, assert.Must(json.Marshal(record))(l.t))
 	}},
 	{check: string(report.KindDaemonStopped), fault: func(l *doctorLab) { l.masqd.end() }},
 	{check: string(report.KindDaemonElsewhere), noDaemon: true, fault: func(l *doctorLab) {
@@ -134,6 +135,12 @@ func (l *doctorLab) suspendDaemon() {
 	l.t.Cleanup(func() { _ = l.masqd.Resume() })
 }
 
+// replaceFile replaces a file at once, so that masqd does not read a part of it.
+func (l *doctorLab) replaceFile(path string, b []byte) {
+	l.t.Helper()
+	assert.NoError(l.t, errors.Join(os.WriteFile(path+".new", b, 0o600), os.Rename(path+".new", path)))
+}
+
 // spoilRecord makes the record of a container one of a newer version, which no version can
 // rebuild.
 func (l *doctorLab) spoilRecord() {
@@ -141,8 +148,8 @@ func (l *doctorLab) spoilRecord() {
 	path := l.pods[0].recordPath()
 	b := assert.Must(os.ReadFile(path))(l.t)
 	spoiled := strings.Replace(string(b), `"version":1`, `"version":99`, 1)
-	assert.NoError(l.t, os.WriteFile(path, []byte(spoiled), 0o600))
-	l.t.Cleanup(func() { _ = os.WriteFile(path, b, 0o600) }) // for DEL
+	l.replaceFile(path, []byte(spoiled))
+	l.t.Cleanup(func() { l.replaceFile(path, b) }) // for DEL
 }
 
 // refuseAnnotation has ADD refuse a pod because of its annotation.
