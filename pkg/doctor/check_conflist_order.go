@@ -51,7 +51,7 @@ var conflistOrder = Check{
 }
 
 // firstValid returns the network that runtimes use: the first by name that can be parsed. It
-// is nil if there is none.
+// is nil without one.
 func firstValid(files []cnidir.NetworkFile) *cnidir.NetworkFile {
 	i := slices.IndexFunc(files, func(f cnidir.NetworkFile) bool { return f.Fault == nil })
 	if i < 0 {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/cnidir"
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
@@ -30,7 +31,7 @@ var conflistShadowed = Check{
 			if f.Find() < 0 || delegates(used, f.Name) || n.newest(f.Name) != nil && !n.olderThan(f.Name, used.Changed) {
 				continue
 			}
-			if !f.Made && !slices.ContainsFunc(n.AllRecords, func(r store.Record) bool { return r.Network == f.Name && r.Pod.Name != "" }) {
+			if !f.Made && !slices.ContainsFunc(n.AllRecords, func(r store.Record) bool { return r.Network == f.Name && r.Pod != (masq.Pod{}) }) {
 				continue // podman finds a network by its name, in any order
 			}
 			return []Finding{{

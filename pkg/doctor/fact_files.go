@@ -117,7 +117,7 @@ func (n *Node) pluginDirs() (dirs []string, source string) {
 	// Two runtimes of a node may search different directories. The newest attachment shows
 	// which are in use.
 	if r := n.newest(""); r != nil {
-		for _, dir := range strings.Split(r.CNIPath, string(os.PathListSeparator)) {
+		for dir := range strings.SplitSeq(r.CNIPath, string(os.PathListSeparator)) {
 			if filepath.IsAbs(dir) {
 				dirs = append(dirs, dir)
 			}

@@ -69,7 +69,7 @@ func TestWrongPlace(t *testing.T) {
 		"multus bridge+ipam masq portmap": "",
 	} {
 		var plugins []cnidir.NetworkPlugin
-		for _, s := range strings.Fields(list) {
+		for s := range strings.FieldsSeq(list) {
 			plugins = append(plugins, plugin(s))
 		}
 		if got, remedy := wrongPlace(plugins); got != want || (remedy == "") != (want == "") {
