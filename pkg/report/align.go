@@ -11,8 +11,11 @@ import (
 // columnGap is the number of spaces between two columns.
 const columnGap = 2
 
-// align returns rows as lines in which each column begins at the same cell of a terminal.
-// A character of Chinese, Japanese or Korean fills two cells, a combining one none. The
+// Width returns the number of cells of a terminal that a text fills. A character of Chinese,
+// Japanese or Korean fills two cells, a combining one none.
+func Width(s string) int { return displaywidth.String(s) }
+
+// align returns rows as lines in which each column begins at the same cell of a terminal. The
 // last cell of a row is not padded, so it may be painted.
 func align(rows [][]string) string {
 	var widths, cells []int // of the columns, and of all cells that are padded
@@ -21,7 +24,7 @@ func align(rows [][]string) string {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			n := displaywidth.String(text)
+			n := Width(text)
 			widths[i] = max(widths[i], n)
 			cells = append(cells, n)
 		}

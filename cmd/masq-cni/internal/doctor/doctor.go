@@ -27,6 +27,7 @@ type flags struct {
 	options doctor.Options
 	fix     bool
 	yes     bool
+	html    string
 }
 
 // Command returns the command doctor of a program with this version.
@@ -56,6 +57,7 @@ Exit code 0: healthy; 1: findings; 2: the node could not be checked.`,
 	p.StringVar(&f.options.ConfDir, "conf-dir", cnidir.DefaultConfDir, "`DIR` in which the runtime searches for network configurations")
 	p.StringVar(&f.options.BinDir, "bin-dir", cnidir.DefaultBinDir, "`DIR` in which the runtime searches for plugins")
 	p.BoolVar(&f.fix, "fix", false, "show the remedies that masq-cni can apply and undo, ask, and apply them")
+	p.StringVar(&f.html, "html", "", "write the report to `FILE` too, as a page with the path as a picture; - writes only the page, to standard output")
 	p.BoolVar(&f.yes, "yes", false, "with --fix, do not ask")
 	pod := &cobra.Command{
 		Use:   "pod NAMESPACE/NAME|CONTAINERID",
@@ -74,16 +76,26 @@ Exit code 0: healthy; 1: findings; 2: the container could not be checked.`,
 // examine runs the checks and shows the report. With --fix it applies fixes and runs the
 // checks again.
 func (f *flags) examine(c *cobra.Command, n *node.Node, w output.Writer, pod string) error {
-	if f.fix && !f.yes && w.Format != "" {
-		return errors.New("--fix with -o json or yaml cannot ask; give --yes too")
+	if f.fix && !f.yes && (w.Format != "" || f.html == "-") {
+		return errors.New("--fix with -o json or yaml, or with --html -, cannot ask; give --yes too")
+	}
+	if f.html == "-" && w.Format != "" {
+		return errors.New("--html - and -o cannot both write to standard output; give --html a file")
 	}
 	r, err := f.check(c.Context(), n, pod)
 	if err != nil {
 		return err
 	}
+	stdout := w.Writer
+	if f.html == "-" {
+		w.Writer = io.Discard
+	}
 	text := func(out io.Writer, s report.Style) error { return writeText(out, s, &r) }
 	if !f.fix {
 		if err := w.Show(r, text); err != nil {
+			return err
+		}
+		if err := f.writePage(stdout, &r); err != nil {
 			return err
 		}
 		return result(&r, r.Findings)
@@ -118,6 +130,9 @@ func (f *flags) examine(c *cobra.Command, n *node.Node, w output.Writer, pod str
 		if err := report.Write(w, w.Format, r); err != nil {
 			return err
 		}
+	}
+	if err := f.writePage(stdout, &r); err != nil {
+		return err
 	}
 	return result(&r, left)
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/doctor"
@@ -24,14 +25,33 @@ func writeText(w io.Writer, s report.Style, r *doctor.Report) error {
 		b.WriteString("\n")
 		writeFinding(&b, s, &r.Findings[i])
 	}
-	for i, c := range r.NotChecked {
+	for i, c := range byReason(r.NotChecked) {
 		if i == 0 {
 			b.WriteString("\n")
 		}
 		report.Wrap(&b, textColumn, "not checked", len("not checked"), c.Check+": "+c.Reason)
 	}
+	if r.Path != nil && len(r.Path.Stations) > 0 {
+		b.WriteString("\n")
+	}
+	if err := writePath(&b, s, r.Path); err != nil {
+		return err
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// byReason joins checks that lack the same part of the node.
+func byReason(all []doctor.NotChecked) (out []doctor.NotChecked) {
+	for _, c := range all {
+		i := slices.IndexFunc(out, func(x doctor.NotChecked) bool { return x.Reason == c.Reason })
+		if i < 0 {
+			out = append(out, c)
+			continue
+		}
+		out[i].Check += ", " + c.Check
+	}
+	return out
 }
 
 // writeFinding writes a finding. Commands are not wrapped, so that they can be pasted.
