@@ -10,14 +10,14 @@ import (
 var ourKeys = []string{
 	"mtu", "ipMasq", "ipMasqBackend", "nonMasqueradeCIDRs", "masqueradeCIDRs",
 	"masqLinkLocal", "masqLinkLocalIPv6", "snatAddresses", "snatAddressesRouted", "toPorts", "randomFully",
-	"mssClamp", "helpers", "spoofCheck", "dropInvalid", "acceptOtherLinks", "allowAnnotations", "stateDir",
+	"mssClamp", "mssClamps", "mtuProbing", "helpers", "spoofCheck", "dropInvalid", "acceptOtherLinks", "allowAnnotations", "stateDir",
 }
 
 // policyKeys are the keys of a policy: a network that gives one of them has its own
 // policy.
 var policyKeys = []string{
 	"nonMasqueradeCIDRs", "masqueradeCIDRs", "masqLinkLocal", "masqLinkLocalIPv6",
-	"snatAddresses", "snatAddressesRouted", "toPorts", "randomFully", "mssClamp", "helpers", "dropInvalid",
+	"snatAddresses", "snatAddressesRouted", "toPorts", "randomFully", "mssClamp", "mssClamps", "helpers", "dropInvalid",
 	"acceptOtherLinks",
 }
 

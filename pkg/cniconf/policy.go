@@ -26,6 +26,7 @@ func (r *reader) policy() (p masq.Policy, egress []conftree.Found[netip.Addr]) {
 	p.ToPorts = r.toPorts(p.SNATAddresses)
 	p.RandomFully = r.boolean("randomFully", p.RandomFully)
 	p.MSSClamp = r.clamp()
+	p.MSSClamps = r.clamps()
 	p.Helpers = r.helpers()
 	p.DropInvalid = r.boolean("dropInvalid", p.DropInvalid)
 	if v, given := r.value("allowAnnotations"); given {
@@ -67,6 +68,14 @@ func (r *reader) clamp() masq.Clamp {
 	}
 	c, _ := r.Clamp("mssClamp", v)
 	return c
+}
+
+func (r *reader) clamps() masq.MSSClamps {
+	v, given := r.value("mssClamps")
+	if !given {
+		return nil
+	}
+	return conftree.MSSClampsOf(r.MSSClamps("mssClamps", v))
 }
 
 func (r *reader) helpers() []masq.Helper {

@@ -7,7 +7,7 @@
 // keys, repeated keys and the spelling of numbers, which encoding/json drops.
 //
 // A [Reader] has one method for each type of value: Boolean, Text, Texts, Prefixes,
-// EgressAddresses, Annotations, PortRanges, Clamp and Helpers. It collects faults, so
+// EgressAddresses, Annotations, PortRanges, Clamp, MSSClamps and Helpers. It collects faults, so
 // that all faults of a text are reported at once:
 //
 //	/etc/config/ip-masq-agent:3:5: nonMasqueradeCIDRs: "10.0.0.1/8" has bits beyond its length; write "10.0.0.0/8"

@@ -53,14 +53,21 @@ func (r *Reader) Clamp(key string, v Value) (masq.Clamp, bool) {
 		}
 		r.Fault(v.Place, key, v.Show(), "is neither \"pmtu\" nor \"off\"", remedy)
 	case Number:
-		n, ok := v.Whole()
-		c, err := masq.ClampTo(n)
-		if ok && err == nil {
+		if c, ok := clampTo(v); ok {
 			return c, true
 		}
-		r.Fault(v.Place, key, v.Show(), fmt.Sprintf("is not a number of bytes within %d-%d", masq.ClampMin, masq.ClampMax), remedy)
+		r.Fault(v.Place, key, v.Show(), notBytes, remedy)
 	default:
 		r.WrongType(key, v, remedy)
 	}
 	return masq.Clamp{}, false
+}
+
+var notBytes = fmt.Sprintf("is not a number of bytes within %d-%d", masq.ClampMin, masq.ClampMax)
+
+// clampTo reads a number of bytes.
+func clampTo(v Value) (masq.Clamp, bool) {
+	n, ok := v.Whole()
+	c, err := masq.ClampTo(n)
+	return c, ok && err == nil
 }

@@ -39,9 +39,14 @@ type Policy struct {
 	// from a port below 1024 keeps a privileged port.
 	ToPorts []PortRange `json:"toPorts,omitempty"`
 	// RandomFully selects the source port at random.
-	RandomFully bool     `json:"randomFully"`
-	MSSClamp    Clamp    `json:"mssClamp"`
-	Helpers     []Helper `json:"helpers,omitempty"`
+	RandomFully bool  `json:"randomFully"`
+	MSSClamp    Clamp `json:"mssClamp"`
+	// MSSClamps lower the MSS of connections with some destinations further: see MSSRanges.
+	MSSClamps MSSClamps `json:"mssClamps,omitempty"`
+	// LocalMSSClamps are the node's own, which apply to all its policies. They are neither
+	// part of the ID nor of a record.
+	LocalMSSClamps MSSClamps `json:"-"`
+	Helpers        []Helper  `json:"helpers,omitempty"`
 	// DropInvalid drops packets that conntrack calls invalid: they would leave untranslated.
 	DropInvalid bool `json:"dropInvalid"`
 	// AllowAnnotations are the full names of the annotations that pods may use; nil for the
@@ -103,6 +108,9 @@ func (p Policy) Validate() error {
 		if _, ok := HelperKindOf(h.Name); !ok {
 			errs = append(errs, fmt.Errorf("helpers: %q is not a helper", h.Name))
 		}
+	}
+	if err := p.MSSClamps.Validate("mssClamps"); err != nil {
+		errs = append(errs, err)
 	}
 	for _, a := range p.AllowAnnotations {
 		if !slices.Contains(Annotations, a) {
@@ -175,10 +183,13 @@ func (p Policy) Equal(o Policy) bool { return p.Digest() == o.Digest() }
 
 // For returns the node's policy p for an attachment that had the node's policy old: with
 // the attachment's subnets, and with the pod's opt-out if the network's list of annotations
-// or, without that, the node's list allows it.
+// or, without that, the node's list allows it. Local MSS clamps of either stay.
 func (p Policy) For(old Policy) Policy {
 	if old.AllowAnnotations != nil {
 		p.AllowAnnotations = old.AllowAnnotations
+	}
+	if p.LocalMSSClamps == nil {
+		p.LocalMSSClamps = old.LocalMSSClamps
 	}
 	p.EgressDirect = old.EgressDirect && p.Allows(EgressAnnotation)
 	p.Node, p.Subnets, p.AllowAnnotations = true, old.Subnets, old.AllowAnnotations

@@ -37,6 +37,7 @@ func TestPolicyID(t *testing.T) {
 		"ToPorts":       func(p *Policy) { p.ToPorts = []PortRange{{1024, 2048}} },
 		"RandomFully":   func(p *Policy) { p.RandomFully = false },
 		"MSSClamp":      func(p *Policy) { p.MSSClamp = ClampOff },
+		"MSSClamps":     func(p *Policy) { p.MSSClamps = MSSClamps{netip.MustParsePrefix("10.0.0.0/9"): 500} },
 		"Helpers":       func(p *Policy) { p.Helpers = nil },
 		"DropInvalid":   func(p *Policy) { p.DropInvalid = false },
 
@@ -57,7 +58,7 @@ func TestPolicyID(t *testing.T) {
 			t.Errorf("%s: %s reads back as %+v, %v", field, text, back, err)
 		}
 	}
-	if n := reflect.TypeOf(a).NumField() - 1; len(seen) != n+1 { // all but AllowAnnotations
+	if n := reflect.TypeOf(a).NumField() - 2; len(seen) != n+1 { // all but AllowAnnotations and LocalMSSClamps
 		t.Errorf("%d fields, but %d tried", n, len(seen)-1)
 	}
 	for _, list := range [][]string{nil, {}, {EgressAnnotation}} {

@@ -14,6 +14,7 @@
 //	toPorts: 20000-29999,40000-49999
 //	randomFully: true
 //	mssClamp: pmtu
+//	mssClamps: {198.51.100.0/24: 1220}
 //	helpers: {ftp: [21]}
 //	dropInvalid: true
 //	allowAnnotations: [masq-cni.dev/egress]
@@ -41,7 +42,7 @@
 // If two files disagree, both places are reported. It is a warning if one of the two values
 // satisfies both files, or if Azure's program chooses one of them: true overrides false, and
 // the shorter resyncInterval overrides the longer. Otherwise it is a fault: two values of
-// toPorts, mssClamp or the ports of a helper, or a prefix in nonMasqueradeCIDRs of one file
+// toPorts, mssClamp, the MSS of a prefix or the ports of a helper, or a prefix in nonMasqueradeCIDRs of one file
 // and masqueradeCIDRs of another.
 //
 // # Faults

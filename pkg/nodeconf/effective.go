@@ -23,6 +23,7 @@ type effective struct {
 	ToPorts            string              `json:"toPorts"`
 	RandomFully        bool                `json:"randomFully"`
 	MSSClamp           masq.Clamp          `json:"mssClamp"`
+	MSSClamps          masq.MSSClamps      `json:"mssClamps,omitempty"`
 	Helpers            map[string][]uint16 `json:"helpers"`
 	DropInvalid        bool                `json:"dropInvalid"`
 	AllowAnnotations   []string            `json:"allowAnnotations,omitzero"`
@@ -47,6 +48,7 @@ func (n Node) MarshalJSON() ([]byte, error) {
 		ToPorts:            portsText(p.ToPorts),
 		RandomFully:        p.RandomFully,
 		MSSClamp:           p.MSSClamp,
+		MSSClamps:          p.MSSClamps,
 		Helpers:            map[string][]uint16{},
 		DropInvalid:        p.DropInvalid,
 		AllowAnnotations:   p.AllowAnnotations,
@@ -100,6 +102,9 @@ func (n Node) String() string {
 	row("toPorts", texts(p.ToPorts, "none: the kernel chooses")...)
 	row("randomFully", fmt.Sprint(p.RandomFully))
 	row("mssClamp", p.MSSClamp.String())
+	if len(p.MSSClamps) > 0 {
+		row("mssClamps", clampTexts(p.MSSClamps)...)
+	}
 	row("helpers", texts(helperTexts(p.Helpers), "none")...)
 	row("dropInvalid", fmt.Sprint(p.DropInvalid))
 	if p.AllowAnnotations != nil {
@@ -131,6 +136,13 @@ func texts[T any](list []T, none string) []string {
 func helperTexts(all []masq.Helper) (out []string) {
 	for _, h := range all {
 		out = append(out, fmt.Sprintf("%s on %s", h.Name, strings.Trim(fmt.Sprint(h.Ports), "[]")))
+	}
+	return out
+}
+
+func clampTexts(c masq.MSSClamps) (out []string) {
+	for _, p := range c.Prefixes() {
+		out = append(out, fmt.Sprintf("%s: %d", p, c[p]))
 	}
 	return out
 }

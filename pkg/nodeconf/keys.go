@@ -89,6 +89,12 @@ var keys = []key{
 		read:   (*reader).mssClamp,
 	},
 	{
+		name:   "mssClamps",
+		about:  "Limits of the maximum segment size by destination prefix, in bytes. The longest prefix decides. mssClamp applies too: the smaller size is used. For paths that are narrower than the node's route.",
+		schema: schema{Type: "object", PropertyNames: prefixSchema(), AdditionalProperties: schema{Type: "integer", Minimum: new(masq.ClampMin), Maximum: new(masq.ClampMax)}, MaxProperties: masq.MaxPrefixes, Default: map[string]any{}},
+		read:   (*reader).mssClamps,
+	},
+	{
 		name:   "helpers",
 		about:  "Protocols whose payload names addresses or ports, each with the ports of its control connections. An empty list stands for the assigned port of the protocol.",
 		schema: helpersSchema(),

@@ -47,6 +47,20 @@ func (r *reader) helpers(k key, v conftree.Value) {
 	}
 }
 
+// mssClamps reads MSS clamps by prefix. Two files can give one prefix only with the same MSS.
+func (r *reader) mssClamps(k key, v conftree.Value) {
+	var others []conftree.Found[conftree.MSSClamp]
+	for _, c := range r.MSSClamps(k.name, v) {
+		i := slices.IndexFunc(r.s.clamps, func(o conftree.Found[conftree.MSSClamp]) bool { return o.Value.Prefix == c.Value.Prefix })
+		if i >= 0 && r.s.clamps[i].Value.MSS != c.Value.MSS {
+			conflict(r, k.name, c, r.s.clamps[i])
+			continue
+		}
+		others = append(others, c)
+	}
+	unite(r, k.name, &r.s.clamps, others, masq.MaxPrefixes)
+}
+
 // unite adds the entries of one file to a list that several files give.
 func unite[T comparable](r *reader, key string, to *[]conftree.Found[T], entries []conftree.Found[T], limit int) {
 	for _, entry := range entries {

@@ -64,6 +64,7 @@ func (r *reader) node() Node {
 	if s.clamp != nil {
 		p.MSSClamp = s.clamp.Value
 	}
+	p.MSSClamps = conftree.MSSClampsOf(s.clamps)
 	p.Helpers = r.DistinctHelpers("helpers", s.helpers)
 	if s.annotationsListed {
 		p.AllowAnnotations = append([]string{}, conftree.Values(s.annotations)...)

@@ -19,6 +19,7 @@ type settings struct {
 	sources       []conftree.Found[netip.Prefix]
 	snat, routed  []conftree.Found[netip.Addr]
 	helpers       []conftree.Found[masq.Helper]
+	clamps        []conftree.Found[conftree.MSSClamp]
 
 	annotationsListed bool // a file gives allowAnnotations; an empty list allows none
 	annotations       []conftree.Found[string]

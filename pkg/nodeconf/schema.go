@@ -25,7 +25,9 @@ type schema struct {
 	UniqueItems          bool              `json:"uniqueItems,omitempty"`
 	Default              any               `json:"default,omitempty"`
 	Properties           map[string]schema `json:"properties,omitempty"`
-	AdditionalProperties *bool             `json:"additionalProperties,omitempty"`
+	PropertyNames        *schema           `json:"propertyNames,omitempty"`
+	AdditionalProperties any               `json:"additionalProperties,omitempty"` // false or a schema
+	MaxProperties        int               `json:"maxProperties,omitempty"`
 }
 
 // Patterns of values. They do not cover everything that the reader checks, such as that the
@@ -57,7 +59,7 @@ func annotationSchema() *schema {
 }
 
 func helpersSchema() schema {
-	s := schema{Type: "object", Properties: map[string]schema{}, AdditionalProperties: new(false), Default: map[string]any{}}
+	s := schema{Type: "object", Properties: map[string]schema{}, AdditionalProperties: false, Default: map[string]any{}}
 	for _, k := range masq.HelperKinds {
 		s.Properties[k.Name] = schema{
 			Description: fmt.Sprintf("An empty list stands for %d.", k.Ports()),
@@ -78,7 +80,7 @@ func Schema() []byte {
 		Description:          "The file of ip-masq-agent, with further keys. All keys are optional. Several files are merged: lists are united, booleans are or-ed, and two different values of any other key are refused.",
 		Type:                 "object",
 		Properties:           map[string]schema{},
-		AdditionalProperties: new(false),
+		AdditionalProperties: false,
 	}
 	for _, k := range keys {
 		s := k.schema

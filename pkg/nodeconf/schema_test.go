@@ -88,9 +88,26 @@ func violations(s map[string]any, v any, at string) (out []string) {
 					bad("no %q", name)
 				}
 			}
+		case "propertyNames":
+			object, _ := v.(map[string]any)
+			for name := range object {
+				out = append(out, violations(arg.(map[string]any), name, at+" key")...)
+			}
+		case "maxProperties":
+			if object, _ := v.(map[string]any); float64(len(object)) > arg.(float64) {
+				bad("%d properties", len(object))
+			}
 		case "additionalProperties":
-			if _, ok := s["properties"]; !ok {
-				bad("additionalProperties without properties")
+			_, named := s["properties"]
+			of, isSchema := arg.(map[string]any)
+			if named == isSchema {
+				bad("additionalProperties is %v", arg)
+			}
+			object, _ := v.(map[string]any)
+			for name, x := range object {
+				if isSchema {
+					out = append(out, violations(of, x, at+"."+name)...)
+				}
 			}
 		default:
 			bad("unknown keyword %q", word)
@@ -125,6 +142,7 @@ func TestSchemaAgrees(t *testing.T) {
 			`["192.0.2.1"]`, `["192.0.2.1", "2001:db8::1"]`, `["192.0.2.1", "192.0.2.1"]`, `["192.0.2.1/32"]`, `["eth0"]`,
 			`"1024"`, `"1023"`, `"65535"`, `"65536"`, `"1024-65535"`, `"1024-29999, 32768-65535"`, `"20000-"`, `"20000,"`, `" 20000 "`, `"9999,10000,10239,10240,59999,60000,65499,65529"`,
 			`{"ftp": []}`, `{"ftp": [21, 2121]}`, `{"ftp": [21, 21]}`, `{"ftp": [0]}`, `{"ftp": [65536]}`, `{"ftp": 21}`, `{"gopher": []}`, `{"ftp": ["21"]}`,
+			`{"10.0.0.0/8": 500, "fd00::/8": 1220}`, `{"10.0.0.0/8": 47}`, `{"10.0.0.0/8": 65496}`, `{"10.0.0.0": 500}`, `{"10.0.0.0/8": "500"}`, `{"10.0.0.0/8": 1.5}`,
 		} {
 			same(name, value)
 		}

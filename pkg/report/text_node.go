@@ -189,7 +189,12 @@ func (p Policy) ports() string {
 	return text
 }
 
-func (p Policy) mss() string { return p.MSSClamp.String() }
+func (p Policy) mss() string {
+	if n := len(p.MSSClamps); n > 0 {
+		return fmt.Sprintf("%s, %d by prefix", p.MSSClamp, n)
+	}
+	return p.MSSClamp.String()
+}
 
 func (p Policy) helpers() string {
 	var out []string
