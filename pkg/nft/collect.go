@@ -25,8 +25,8 @@ func unusedPolicies(have *observed, removed removedElements) (unused map[string]
 	return unused, left
 }
 
-// collect returns the messages that remove the chains of unused policies, and the features
-// that only they have. Objects in needed are kept. It reads whole sets, but only when a
+// collect returns the messages that remove the chains, rules and sets of unused policies, and
+// the features that only they have. Objects in needed are kept. It reads whole sets, but only when a
 // policy ends.
 func (c *Conn) collect(have *observed, unused map[string]bool, removed removedElements, needed contents) ([]op, error) {
 	empty, err := c.emptyFeatures(have, removed, needed)
@@ -44,7 +44,7 @@ func (c *Conn) collect(have *observed, unused map[string]bool, removed removedEl
 	var rules []op
 	each(func(chain string, r rule, role ruleset.RuleRole) {
 		switch {
-		case empty[role.Feature] && !role.Sources:
+		case empty[role.Feature] && !role.Sources, unused[role.Policy]:
 			rules = append(rules, deleteRule(chain, r.handle))
 		case chain == ruleset.HelpersChain:
 			helpers++
@@ -65,7 +65,7 @@ func (c *Conn) collect(have *observed, unused map[string]bool, removed removedEl
 		case KindSet:
 			n, _ := ruleset.ParseSetName(r.name)
 			f, isFeature := n.Feature()
-			return n.Kind == ruleset.DirectSet && unused[n.Variant] || isFeature && empty[f]
+			return unused[n.Policy()] || isFeature && empty[f]
 		}
 		return empty[ruleset.Feature{Kind: ruleset.HelperSet, Name: r.name}]
 	}, func(Difference) {})...), nil

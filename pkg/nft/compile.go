@@ -194,11 +194,19 @@ func (c *compiler) status(all uint32) {
 }
 
 // maxseg lowers the MSS option of a TCP packet; the kernel never raises it
-// (nft_exthdr_tcp_set_eval in net/netfilter/nft_exthdr.c).
+// (nft_exthdr_tcp_set_eval in net/netfilter/nft_exthdr.c). The MSS is the one of the route, of
+// a map from an address of the flow, or a number. If the map does not have the address, the
+// rule ends without an effect (NFT_BREAK in nft_lookup_eval, net/netfilter/nft_lookup.c).
 func (c *compiler) maxseg() {
 	if c.take("rt mtu") {
 		c.emit(&expr.Rt{Register: 1, Key: expr.RtTCPMSS},
 			&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 2, Size: 2})
+	} else if f, ok := c.field(); ok {
+		if f.ct == 0 || !c.take("map") {
+			c.fail("only a map from a field of the flow can follow")
+		}
+		c.emit(&expr.Ct{Key: f.ct, Direction: f.direction, Register: 1})
+		c.emit(&expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: c.set()})
 	} else {
 		c.emit(&expr.Immediate{Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(c.integer(c.next(), 16)))})
 	}

@@ -125,6 +125,7 @@ type rawElement struct {
 	key            []byte
 	end            bool
 	chain, comment []byte
+	value          []byte // in a map to values
 }
 
 func (x rawElement) element() element { return element{string(x.chain), string(x.comment)} }
@@ -156,6 +157,9 @@ func (x *rawElement) take(typ uint16, data []byte) (err error) {
 		x.comment = comment(data)
 	case unix.NFTA_SET_ELEM_DATA:
 		var verdict []byte
+		if x.value, err = inside(data, unix.NFTA_DATA_VALUE); err != nil {
+			return err
+		}
 		if verdict, err = inside(data, unix.NFTA_DATA_VERDICT); err != nil {
 			return err
 		}

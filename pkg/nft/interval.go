@@ -15,8 +15,9 @@ import (
 // bound is one end of an interval as the kernel's interval sets store it: its first key,
 // or the key after its last.
 type bound struct {
-	key []byte
-	end bool
+	key   []byte
+	end   bool
+	value []byte // in a map: the value of the interval, at its first key
 }
 
 // bounds returns the bounds of ascending ranges, as nft sends them: nft puts an end at
@@ -32,14 +33,14 @@ func (k keyType) bounds(keys []string) ([]bound, error) {
 			return nil, err
 		}
 		if i == 0 && !first.IsUnspecified() {
-			out = append(out, bound{make([]byte, k.size()), true})
+			out = append(out, bound{key: make([]byte, k.size()), end: true})
 		}
 		if first.BitLen() != 8*k.size() {
 			return nil, fmt.Errorf("range %q is of the other family", key)
 		}
-		out = append(out, bound{first.AsSlice(), false})
+		out = append(out, bound{key: first.AsSlice()})
 		if next := last.Next(); next.IsValid() {
-			out = append(out, bound{next.AsSlice(), true})
+			out = append(out, bound{key: next.AsSlice(), end: true})
 		}
 	}
 	return out, nil
@@ -48,7 +49,9 @@ func (k keyType) bounds(keys []string) ([]bound, error) {
 // portBounds is bounds for ports: "22", "30000-32767".
 func portBounds(keys []string) ([]bound, error) {
 	var out []bound
-	at := func(port uint16, end bool) { out = append(out, bound{binary.BigEndian.AppendUint16(nil, port), end}) }
+	at := func(port uint16, end bool) {
+		out = append(out, bound{key: binary.BigEndian.AppendUint16(nil, port), end: end})
+	}
 	for i, key := range keys {
 		r, err := masq.ParsePortRange(key)
 		if err != nil {
@@ -104,7 +107,7 @@ func equalBounds(a, b []bound) bool {
 		return false
 	}
 	for i := range a {
-		if a[i].end != b[i].end || !bytes.Equal(a[i].key, b[i].key) {
+		if a[i].end != b[i].end || !bytes.Equal(a[i].key, b[i].key) || !bytes.Equal(a[i].value, b[i].value) {
 			return false
 		}
 	}

@@ -68,6 +68,10 @@ func rich(t testing.TB) masq.Policy {
 		t.Fatal(err)
 	}
 	p.MSSClamp = clamp
+	p.MSSClamps = masq.MSSClamps{
+		netip.MustParsePrefix("198.51.100.0/24"): 172, netip.MustParsePrefix("198.51.100.64/26"): 500,
+		netip.MustParsePrefix("255.0.0.0/8"): 900, netip.MustParsePrefix("2001:db8::/32"): 1220, netip.MustParsePrefix("::/0"): 1300,
+	}
 	return p
 }
 
@@ -173,6 +177,7 @@ func TestCompile(t *testing.T) {
 
 func TestApplyRepairs(t *testing.T) {
 	direct := "direct4-" + masq.Default().ID()
+	mss := "mss4-" + rich(t).ID()
 	chain := ruleset.PolicyChain(masq.Default())
 	for _, tt := range []struct{ name, change, found string }{
 		{"table deleted", "delete table inet masq", "table inet masq: missing"},
@@ -189,6 +194,9 @@ func TestApplyRepairs(t *testing.T) {
 		{"element of a plain set", "add element inet masq invalid4 { 10.1.1.1 }", "element invalid4 10.1.1.1: unexpected"},
 		{"direct destination deleted", "delete element inet masq " + direct + " { 169.254.0.0/16 }", "element " + direct + ": has other ranges"},
 		{"direct destination added", "add element inet masq " + direct + " { 1.0.0.0/8 }", "element " + direct + ": has other ranges"},
+		{"MSS changed", "delete element inet masq " + mss + " { 198.51.100.64/26 }; add element inet masq " + mss + " { 198.51.100.64/26 : 501 }", "element " + mss + ": has other ranges"},
+		{"MSS deleted", "delete element inet masq " + mss + " { 198.51.100.64/26 }", "element " + mss + ": has other ranges"},
+		{"attachment without its MSS", "delete element inet masq attached4-" + rich(t).ID() + " { 10.88.0.5 }", "element attached4-" + rich(t).ID() + " 10.88.0.5: missing"},
 		{"address type deleted", "delete element inet masq never { multicast }", "element never multicast: missing"},
 		{"unexpected set", "add set inet masq theirs { type ipv4_addr; }", "set theirs: unexpected"},
 		{"unexpected chain", "add chain inet masq theirs { accept; }", "chain theirs: unexpected"},

@@ -164,6 +164,6 @@ func (o *observed) takeRule(f map[uint16][]byte) error {
 }
 
 func (s *set) takeBound(x rawElement) error {
-	s.bounds = append(s.bounds, bound{bytes.Clone(x.key), x.end})
+	s.bounds = append(s.bounds, bound{bytes.Clone(x.key), x.end, bytes.Clone(x.value)})
 	return nil
 }

@@ -89,9 +89,10 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removedElements
 	}
 	var out []op
 	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, ruleset.Egress{}) // only the elements are used
+	sets := append(want.Sets, attachedSets(a, want.Sets)...)
 	mine := map[netip.Addr]bool{}
 	for _, verdicts := range []bool{true, false} { // the comment of a verdict element identifies the address's attachment
-		for _, s := range want.Sets {
+		for _, s := range sets {
 			if !s.Live || s.Verdict != verdicts || have.sets[s.Name] == nil {
 				continue
 			}
@@ -127,6 +128,25 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removedElements
 		}
 	}
 	return out, removed, nil
+}
+
+// attachedSets returns the sets of an attachment that its policy had while the node had local
+// MSS clamps, and that are not among all: these may have been removed since.
+func attachedSets(a masq.Attachment, all []ruleset.Set) []ruleset.Set {
+	var out []ruleset.Set
+	for _, f := range masq.Families {
+		s := ruleset.SetName{Kind: ruleset.AttachedSet, Family: f, Variant: a.Policy.ID()}.Set()
+		if slices.ContainsFunc(all, func(o ruleset.Set) bool { return o.Name == s.Name }) {
+			continue
+		}
+		for _, addr := range a.Addresses {
+			if masq.FamilyOf(addr) == f {
+				s.Elements = append(s.Elements, ruleset.Element{Key: addr.String()})
+			}
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 func (c *Conn) removalByIdentity(k masq.Key, have *observed, removed removedElements) ([]op, error) {

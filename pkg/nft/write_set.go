@@ -1,6 +1,8 @@
 package nft
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +25,10 @@ func signatureOf(s ruleset.Set) (signature, error) {
 		sig.flags |= unix.NFT_SET_MAP
 		sig.dataType = unix.NFT_DATA_VERDICT
 	}
+	if s.MSS {
+		sig.flags |= unix.NFT_SET_MAP
+		sig.dataType = dataInteger
+	}
 	return sig, nil
 }
 
@@ -34,6 +40,37 @@ const (
 	byteOrderHost        = 1
 	byteOrderBig         = 2
 )
+
+// Values of maps to maximum segment sizes.
+const (
+	dataInteger = 4 // nft's number of the type (TYPE_INTEGER in its include/datatype.h)
+	mssLen      = 2 // RFC 9293, section 3.2
+)
+
+// mssUserdata is the user data of a map to maximum segment sizes. Without it nft cannot list
+// the map: an MSS has no named type, so nft writes "typeof ip daddr : tcp option maxseg size".
+// Each item is type, length and value, in the host's byte order.
+func mssUserdata(keyType string) []byte {
+	// Numbers of libnftnl's and nft's headers: NFTNL_UDATA_SET_KEYBYTEORDER and the types after
+	// it; for a typeof, the kind of the expression (EXPR_PAYLOAD, EXPR_EXTHDR) and its parts.
+	protocol, destination := uint32(12), uint32(12) // PROTO_DESC_IP, IPHDR_DADDR
+	if keyType == "ipv6_addr" {
+		protocol, destination = 13, 9 // PROTO_DESC_IP6, IP6HDR_DADDR
+	}
+	nest := func(typ byte, parts ...[]byte) []byte {
+		value := bytes.Join(parts, nil)
+		return append([]byte{typ, byte(len(value))}, value...)
+	}
+	item := func(typ byte, n uint32) []byte { return nest(typ, binary.NativeEndian.AppendUint32(nil, n)) }
+	const payload, option, tcpOption, maxseg, size = 7, 8, 1, 2, 2
+	return bytes.Join([][]byte{
+		item(userdataKeyByteOrder, byteOrderBig),
+		item(1, byteOrderBig), // NFTNL_UDATA_SET_DATABYTEORDER
+		nest(3, item(0, payload), nest(1, item(0, protocol), item(1, destination))),           // NFTNL_UDATA_SET_KEY_TYPEOF
+		nest(4, item(0, option), nest(1, item(1, maxseg), item(2, tcpOption), item(0, size))), // NFTNL_UDATA_SET_DATA_TYPEOF
+		item(6, 0), // NFTNL_UDATA_SET_DATA_INTERVAL: the values are no intervals
+	}, nil)
+}
 
 // addSet creates a set. id identifies the set within the transaction.
 func addSet(s ruleset.Set, id uint32) (op, error) {
@@ -51,12 +88,20 @@ func addSet(s ruleset.Set, id uint32) (op, error) {
 		a.Uint32(unix.NFTA_SET_DATA_TYPE, sig.dataType)
 		a.Uint32(unix.NFTA_SET_DATA_LEN, 16) // a verdict takes one register, less than NFT_DATA_VALUE_MAXLEN (64)
 	}
+	if s.MSS {
+		a.Uint32(unix.NFTA_SET_DATA_TYPE, sig.dataType)
+		a.Uint32(unix.NFTA_SET_DATA_LEN, mssLen)
+	}
 	a.Uint32(unix.NFTA_SET_ID, id)
 	order := byte(byteOrderBig)
 	if s.Type == "fib_addrtype" || s.Type == "ifname" {
 		order = byteOrderHost
 	}
-	a.Bytes(unix.NFTA_SET_USERDATA, []byte{userdataKeyByteOrder, 4, order, 0, 0, 0})
+	userdata := []byte{userdataKeyByteOrder, 4, order, 0, 0, 0}
+	if s.MSS {
+		userdata = mssUserdata(s.Type)
+	}
+	a.Bytes(unix.NFTA_SET_USERDATA, userdata)
 	if s.Counter {
 		a.Nest(nftaSetExpr, counterExpression())
 	}
@@ -127,6 +172,11 @@ func addRanges(proto op, s ruleset.Set, all []ruleset.Element) ([]op, error) {
 		key := a.BeginNest(unix.NFTA_SET_ELEM_KEY)
 		a.Bytes(unix.NFTA_DATA_VALUE, bounds[i].key)
 		a.End(key)
+		if v := bounds[i].value; v != nil {
+			data := a.BeginNest(unix.NFTA_SET_ELEM_DATA)
+			a.Bytes(unix.NFTA_DATA_VALUE, v)
+			a.End(data)
+		}
 		switch {
 		case bounds[i].end:
 			a.Uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
@@ -151,6 +201,16 @@ func boundsOf(s ruleset.Set, all []ruleset.Element) ([]bound, error) {
 	bounds, err := kt.bounds(keys)
 	if err != nil {
 		return nil, fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	if !s.MSS {
+		return bounds, nil
+	}
+	next := 0 // the element of the next bound that is a first key
+	for i := range bounds {
+		if !bounds[i].end {
+			bounds[i].value = binary.BigEndian.AppendUint16(nil, all[next].MSS)
+			next++
+		}
 	}
 	return bounds, nil
 }

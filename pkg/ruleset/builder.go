@@ -28,6 +28,8 @@ type builder struct {
 type shared struct {
 	chain string
 	clamp map[masq.Family]string // names of sets; empty if the policy does not clamp
+	// attached has names of sets; empty if the MSS does not depend on the destination.
+	attached map[masq.Family]string
 }
 
 // member is an element of a live set, with the parts of its key, by which elements are
@@ -82,6 +84,12 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 				u.clamp[f] = SetName{ClampSet, f, p.MSSClamp.String()}.String()
 			}
 		}
+		if p.HasMSSClamps() {
+			u.attached = map[masq.Family]string{}
+			for _, f := range masq.Families {
+				u.attached[f] = SetName{AttachedSet, f, id}.String()
+			}
+		}
 		b.shared[a.Policy] = u
 	}
 	identity := a.Identity()
@@ -100,8 +108,10 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 			put = func(string, member) {}
 		}
 		put(addressSets[f].policy, member{"", addr, 0, Element{Key: text, Goto: u.chain, Comment: identity}})
-		if set := u.clamp[f]; set != "" {
-			put(set, member{"", addr, 0, Element{Key: text}})
+		for _, set := range []string{u.clamp[f], u.attached[f]} {
+			if set != "" {
+				put(set, member{"", addr, 0, Element{Key: text}})
+			}
 		}
 		if a.SpoofCheck && !p.AcceptOtherLinks {
 			put(addressSets[f].linked, member{"", addr, 0, Element{Key: text}})
@@ -170,6 +180,17 @@ func (b *builder) liveSet(n SetName) Set {
 	return s
 }
 
+// narrowed returns the IDs of the policies whose MSS depends on the destination, sorted.
+func (b *builder) narrowed() []string {
+	var out []string
+	for _, id := range slices.Sorted(maps.Keys(b.policies)) {
+		if b.policies[id].HasMSSClamps() {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
 func (b *builder) table() Table {
 	var t Table
 	for _, name := range slices.Sorted(maps.Keys(b.objects)) {
@@ -204,9 +225,15 @@ func (b *builder) table() Table {
 	t.Chains = append(t.Chains, prerouting(t.Objects)...)
 	t.Chains = append(t.Chains, expected(t.Objects, b.sources), announced(t.Objects), following(t.Objects, b.sources),
 		preroutingNAT(), origin(), helpers(t.Objects, b.sources), forward(), exceptional(),
-		clamp(clamps, b.sources), invalid(b.sources), related(), postrouting(b.sources))
+		clamp(clamps, b.narrowed(), b.sources), invalid(b.sources), related(), postrouting(b.sources))
 	for _, id := range slices.Sorted(maps.Keys(b.policies)) {
 		p := b.policies[id]
+		if p.HasMSSClamps() {
+			t.Sets = append(t.Sets, mssMaps(p)...)
+			for _, f := range masq.Families {
+				t.Sets = append(t.Sets, b.liveSet(SetName{AttachedSet, f, id}))
+			}
+		}
 		t.Chains = append(t.Chains, policyChain(p, b.egress))
 		if !p.EgressDirect {
 			t.Sets = append(t.Sets, directSets(p)...)

@@ -135,7 +135,10 @@ func exceptional() Chain {
 	}}
 }
 
-func clamp(sizes []string, s Sources) Chain {
+// clamp lowers the MSS option of SYN packets. Several rules may match a packet: the smallest
+// MSS remains, because the kernel never raises the option (nft_exthdr_tcp_set_eval in
+// net/netfilter/nft_exthdr.c). narrowed are the IDs of policies with mssClamps.
+func clamp(sizes, narrowed []string, s Sources) Chain {
 	c := Chain{Name: ClampChain}
 	for _, size := range sizes {
 		to := segment(size)
@@ -149,8 +152,31 @@ func clamp(sizes []string, s Sources) Chain {
 			}
 		}
 	}
+	for _, id := range narrowed {
+		for _, f := range families {
+			for _, e := range ends {
+				c.Rules = append(c.Rules, Rule{
+					mssClampID(id, e.own, f.suffix),
+					fmt.Sprintf("ct %s %s saddr @%s %s", e.own, f.header, SetName{AttachedSet, f.family, id}, setMSS(e.other, f.header, f.family, id)),
+					"the path to the destination is narrower than the node's route to it",
+				})
+			}
+		}
+	}
 	c.Rules = append(c.Rules, s.clamp()...)
 	return c
+}
+
+// ends are the two ends of a flow: the direction of conntrack whose source is the container,
+// and the direction whose source is the other end. SYN and SYN-ACK belong to the same flow, so a
+// rule matches both. The source of the reply is the destination after destination NAT. (With
+// the header's address as the key of the map, nft 1.0.6 lists the rule wrongly.)
+var ends = []struct{ own, other string }{{"original", "reply"}, {"reply", "original"}}
+
+// setMSS returns the statement that lowers the MSS to the one of the other end. It does nothing
+// if the map does not have the address.
+func setMSS(other, header string, f masq.Family, policy string) string {
+	return fmt.Sprintf("tcp option maxseg size set ct %s %s saddr map @%s", other, header, SetName{MSSMap, f, policy})
 }
 
 // segment returns the MSS that a clamp sets, in nft's notation.

@@ -28,11 +28,23 @@ type RuleRole struct {
 	Helpers bool
 	// Sources says that the rule is about sourceCIDRs.
 	Sources bool
+	// Policy is the ID of the policy that the rule belongs to, or "" for a rule that several
+	// policies share, and for the rules of a policy's chain.
+	Policy string
 }
 
 // The IDs of rules that belong to a feature.
 
 func clampID(size, side, family string) string { return "clamp/" + size + "-" + side + family }
+
+// mssClamps begins the IDs of rules for mssClamps, after the chain.
+const mssClamps = "mss-"
+
+func mssClampID(policy, own, family string) string {
+	return "clamp/" + mssClamps + own + family + "-" + policy
+}
+
+func sourcesMSSClampID(own, family string) string { return "clamp/cidr-" + mssClamps + own + family }
 
 func sourcesClampID(side, family string) string { return "clamp/cidr-" + side + family }
 
@@ -55,11 +67,15 @@ func RoleOf(chain, id string) RuleRole {
 	r := RuleRole{Sources: sources && of == chain}
 	switch of {
 	case ClampChain:
-		size, _, _ := strings.Cut(rest, "-")
-		if sources {
-			size = ""
+		size, end, _ := strings.Cut(rest, "-")
+		switch {
+		case sources:
+			r.Feature = Feature{ClampSet, ""}
+		case strings.HasPrefix(rest, mssClamps):
+			_, r.Policy, _ = strings.Cut(end, "-")
+		default:
+			r.Feature = Feature{ClampSet, size}
 		}
-		r.Feature = Feature{ClampSet, size}
 	case HelpersChain:
 		object := strings.TrimRight(rest, "46")
 		if sources {
@@ -89,7 +105,7 @@ func (f Feature) dependsOnPolicies() bool {
 func SetDependsOnPolicies(name string) bool {
 	n, _ := ParseSetName(name)
 	f, ok := n.Feature()
-	return ok && f.dependsOnPolicies() || n.Kind == DirectSet
+	return ok && f.dependsOnPolicies() || n.Policy() != ""
 }
 
 // ChainDependsOnPolicies reports whether a chain exists only while certain policies have
@@ -103,7 +119,7 @@ func ChainDependsOnPolicies(name string) bool {
 // policies have attachments.
 func RuleDependsOnPolicies(chain, id string) bool {
 	r := RoleOf(chain, id)
-	return r.Helpers || r.Feature.dependsOnPolicies()
+	return r.Helpers || r.Policy != "" || r.Feature.dependsOnPolicies()
 }
 
 // RuleIsShared reports whether sourceCIDRs or attachments of any policy may need a rule. A

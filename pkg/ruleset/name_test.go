@@ -12,6 +12,7 @@ func everything(t *testing.T) Table {
 	t.Helper()
 	p := change(func(p *masq.Policy) {
 		p.MSSClamp = clampTo(t, 1300)
+		p.MSSClamps = clamps("198.51.100.0/24=172")
 		for _, k := range masq.HelperKinds {
 			p.Helpers = append(p.Helpers, masq.Helper{Name: k.Name, Ports: k.Ports()})
 		}
@@ -27,7 +28,7 @@ func TestSetNames(t *testing.T) {
 		kinds[n.Kind] = true
 		made := n.Set()
 		s.Elements = nil
-		if !ok || made.Name != s.Name || made.Type != s.Type || made.Verdict != s.Verdict || made.Counter != s.Counter || made.Interval != s.Interval || made.Live != s.Live {
+		if !ok || made.Name != s.Name || made.Type != s.Type || made.Verdict != s.Verdict || made.Counter != s.Counter || made.Interval != s.Interval || made.MSS != s.MSS || made.Live != s.Live {
 			t.Errorf("set %s parses to %+v, which gives %+v", s.Name, n, made)
 		}
 		if _, live := LiveSet(s.Name); live != s.Live {
@@ -42,7 +43,7 @@ func TestSetNames(t *testing.T) {
 			t.Errorf("set %s counts as live", name)
 		}
 	}
-	for _, name := range []string{"", "4", "policy", "policy5", "policy44", "policy-4", "policy4-", "policy4-x", "clamp4", "clamp4-", "clamp-1300", "helper6-", "links4", "links-x", "never6", "theirs"} {
+	for _, name := range []string{"", "4", "policy", "policy5", "policy44", "policy-4", "policy4-", "policy4-x", "clamp4", "clamp4-", "clamp-1300", "helper6-", "links4", "links-x", "never6", "theirs", "mss4", "mss-x", "attached6"} {
 		if n, ok := ParseSetName(name); ok {
 			t.Errorf("%q parses to %+v", name, n)
 		}
@@ -77,6 +78,9 @@ func TestRuleIDs(t *testing.T) {
 		clampID("1300", "saddr", "6"):               {Feature: Feature{ClampSet, "1300"}},
 		clampID("pmtu", "daddr", "4"):               {Feature: Feature{ClampSet, "pmtu"}},
 		sourcesClampID("saddr", "4"):                {Feature: Feature{ClampSet, ""}, Sources: true},
+		sourcesMSSClampID("reply", "6"):             {Feature: Feature{ClampSet, ""}, Sources: true},
+		mssClampID("1234", "original", "4"):         {Policy: "1234"},
+		mssClampID("node-12ab", "reply", "6"):       {Policy: "node-12ab"},
 		helperID("h323-tcp", "4"):                   {Feature: Feature{HelperSet, "h323-tcp"}},
 		helperID("netbios-ns-udp", "4"):             {Feature: Feature{HelperSet, "netbios-ns-udp"}},
 		sourcesHelperID("h323-tcp", "1720", "4"):    {Feature: Feature{HelperSet, "h323-tcp"}, Sources: true},

@@ -19,6 +19,19 @@ func directSets(p masq.Policy) []Set {
 	return out
 }
 
+// mssMaps returns the maps from the destinations of a policy with mssClamps to their MSS.
+func mssMaps(p masq.Policy) []Set {
+	var out []Set
+	for _, f := range masq.Families {
+		s := SetName{MSSMap, f, p.ID()}.Set()
+		for _, r := range p.MSSRanges(f) {
+			s.Elements = append(s.Elements, Element{Key: rangeText(r.AddrRange), MSS: r.MSS})
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
 func rangeText(r masq.AddrRange) string {
 	if p, ok := r.Prefix(); ok {
 		if p.IsSingleIP() {

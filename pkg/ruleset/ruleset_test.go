@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -43,6 +44,19 @@ func clampTo(t *testing.T, n int) masq.Clamp {
 	return c
 }
 
+func clamps(all ...string) masq.MSSClamps {
+	out := masq.MSSClamps{}
+	for _, s := range all {
+		prefix, mss, _ := strings.Cut(s, "=")
+		n, err := strconv.ParseUint(mss, 10, 16)
+		if err != nil {
+			panic(err)
+		}
+		out[netip.MustParsePrefix(prefix)] = uint16(n)
+	}
+	return out
+}
+
 // TestGolden compares tables with files that nft listed. In pkg/nft, nft reads the files.
 func TestGolden(t *testing.T) {
 	chained := attachment("a", masq.Default(), "10.88.0.5")
@@ -75,6 +89,13 @@ func TestGolden(t *testing.T) {
 			attachment("b", change(func(p *masq.Policy) { p.MSSClamp = masq.ClampOff }), "10.88.0.6"),
 			attachment("c", masq.Default(), "10.88.0.7"),
 		},
+		"mss": {
+			attachment("a", change(func(p *masq.Policy) {
+				p.MSSClamps = clamps("198.51.100.0/24=172", "198.51.100.64/26=500", "10.0.0.0/8=1300", "2001:db8::/32=1220")
+			}), "10.88.0.5", "fd00:88::5"),
+			attachment("b", change(func(p *masq.Policy) { p.MSSClamp, p.MSSClamps = masq.ClampOff, clamps("0.0.0.0/0=1000", "::/0=1220") }), "10.88.0.6"),
+			attachment("c", masq.Default(), "10.88.0.7"),
+		},
 		"egress-direct": {attachment("a", change(func(p *masq.Policy) { p.EgressDirect = true }), "10.88.0.5")},
 	}
 	sources := map[string]Sources{"sources": {
@@ -82,6 +103,7 @@ func TestGolden(t *testing.T) {
 		Policy: change(func(p *masq.Policy) {
 			p.Node, p.NonMasquerade = true, prefixes("10.0.0.0/8")
 			p.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21}}}
+			p.LocalMSSClamps = clamps("198.51.100.0/24=172")
 		}),
 	}}
 	v4 := map[netip.Addr]bool{netip.MustParseAddr("192.0.2.1"): true, netip.MustParseAddr("192.0.2.2"): true}
@@ -117,6 +139,36 @@ func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.nft")
 	if err != nil || len(files) != len(cases) {
 		t.Errorf("%d golden files for %d cases, %v", len(files), len(cases), err)
+	}
+}
+
+// TestShapeOfMSSClamps: the number of rules depends neither on the number of prefixes nor on
+// the number of attachments, and without mssClamps there is neither a rule nor a map.
+func TestShapeOfMSSClamps(t *testing.T) {
+	shape := func(attachments, entries int) (sets, rules int) {
+		p := change(func(p *masq.Policy) {
+			p.MSSClamps = masq.MSSClamps{}
+			for i := range entries {
+				p.MSSClamps[netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24)] = uint16(100 + i)
+			}
+		})
+		var all []masq.Attachment
+		for i := range attachments {
+			a := attachment(fmt.Sprint(i), p, netip.AddrFrom4([4]byte{10, 88, byte(i >> 8), byte(i)}).String())
+			a.Policy = &p
+			all = append(all, a)
+		}
+		table := For(all, Sources{}, Egress{})
+		for _, c := range table.Chains {
+			rules += len(c.Rules)
+		}
+		return len(table.Sets), rules
+	}
+	sets0, rules0 := shape(1, 0)
+	sets1, rules1 := shape(1, 1)
+	setsN, rulesN := shape(1000, masq.MaxPrefixes)
+	if sets1 != setsN || rules1 != rulesN || sets1-sets0 != 4 || rules1-rules0 != 4 {
+		t.Errorf("sets and rules: without an entry %d, %d; with one %d, %d; with many %d, %d", sets0, rules0, sets1, rules1, setsN, rulesN)
 	}
 }
 

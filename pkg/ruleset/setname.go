@@ -9,7 +9,7 @@ import (
 // SetKind is the kind of a set, with which its name begins.
 type SetKind string
 
-// The kinds of sets. All but the last three have one set for each family.
+// The kinds of sets. All but the last three have a set for each family.
 const (
 	PolicySet   SetKind = "policy"   // maps an attachment's address to the chain of its policy
 	SourceSet   SetKind = "sources"  // pairs of a link and an address that it may send with
@@ -19,6 +19,8 @@ const (
 	ClampSet    SetKind = "clamp"    // addresses whose MSS is lowered, a set for each MSS
 	HelperSet   SetKind = "helper"   // addresses and ports, a set for each helper object
 	DirectSet   SetKind = "direct"   // direct destinations, a set for each policy
+	MSSMap      SetKind = "mss"      // maps destinations to an MSS, a map for each policy with mssClamps
+	AttachedSet SetKind = "attached" // addresses of attachments, a set for each policy with mssClamps
 	CIDRSet     SetKind = "cidr"     // sourceCIDRs
 	LinkSet     SetKind = "links"    // links whose sources are checked
 	ReservedSet SetKind = "reserved" // ports that are reserved for the node
@@ -39,6 +41,8 @@ var setKinds = map[SetKind]struct {
 	ClampSet:    {Set{Type: addressOf, Live: true}, true, true},
 	HelperSet:   {Set{Type: addressOf + " . inet_service", Live: true}, true, true},
 	DirectSet:   {Set{Type: addressOf, Interval: true}, true, true},
+	MSSMap:      {Set{Type: addressOf, Interval: true, MSS: true}, true, true},
+	AttachedSet: {Set{Type: addressOf, Live: true}, true, true},
 	CIDRSet:     {Set{Type: addressOf, Interval: true}, true, false},
 	LinkSet:     {Set{Type: "ifname", Live: true, Counter: true}, false, false},
 	ReservedSet: {Set{Type: "inet_service", Interval: true}, false, false},
@@ -54,8 +58,18 @@ type SetName struct {
 	Kind   SetKind
 	Family masq.Family // 0 for kinds with one set for both families
 	// Variant is the MSS of a ClampSet, the object of a HelperSet, the policy's ID of a
-	// DirectSet, and empty for other kinds.
+	// DirectSet, MSSMap or AttachedSet, and empty for other kinds.
 	Variant string
+}
+
+// Policy returns the ID of the policy that a set belongs to, or "" for a set that several
+// policies share.
+func (n SetName) Policy() string {
+	switch n.Kind {
+	case DirectSet, MSSMap, AttachedSet:
+		return n.Variant
+	}
+	return ""
 }
 
 // Of returns the name of the set of a family, for kinds without variants.

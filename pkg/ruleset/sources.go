@@ -66,17 +66,30 @@ func (s Sources) invalid() []Rule {
 }
 
 func (s Sources) clamp() []Rule {
-	if s.Policy.MSSClamp.Off() || len(s.Prefixes) == 0 {
+	if len(s.Prefixes) == 0 {
 		return nil
 	}
 	var out []Rule
 	to := segment(s.Policy.MSSClamp.String())
 	for _, f := range families {
 		for _, side := range []string{"saddr", "daddr"} {
+			if s.Policy.MSSClamp.Off() {
+				break
+			}
 			out = append(out, Rule{
 				sourcesClampID(side, f.suffix),
 				fmt.Sprintf("%s %s @cidr%s tcp option maxseg size set %s", f.header, side, f.suffix, to),
 				"a router on the path may drop long segments without an ICMP error",
+			})
+		}
+		for _, e := range ends {
+			if !s.Policy.HasMSSClamps() {
+				break
+			}
+			out = append(out, Rule{
+				sourcesMSSClampID(e.own, f.suffix),
+				fmt.Sprintf("ct %s %s saddr @cidr%s %s", e.own, f.header, f.suffix, setMSS(e.other, f.header, f.family, s.Policy.ID())),
+				"the path to the destination is narrower than the node's route to it",
 			})
 		}
 	}

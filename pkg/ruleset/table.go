@@ -13,7 +13,7 @@ type Table struct {
 	Chains  []Chain
 }
 
-// Set is a set or, if Verdict is true, a verdict map.
+// Set is a set or, if Verdict or MSS is true, a map.
 type Set struct {
 	Name string
 	// Type is the type of the key as nft writes it: "ipv4_addr", "ifname . ipv4_addr".
@@ -21,6 +21,8 @@ type Set struct {
 	Verdict  bool
 	Counter  bool
 	Interval bool
+	// MSS says that the set is a map from destinations to maximum segment sizes.
+	MSS bool
 	// Live says that the elements are attachments, which come and go. The elements of
 	// other sets are part of the rules.
 	Live     bool
@@ -31,6 +33,7 @@ type Set struct {
 type Element struct {
 	Key     string // "10.88.0.5", "10.88.0.5 . 21", "10.0.0.0-10.8.255.255"
 	Goto    string // the chain, in a verdict map
+	MSS     uint16 // in bytes, in a map to maximum segment sizes
 	Comment string
 }
 

@@ -2,7 +2,10 @@ package ruleset
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // String returns the table as `nft list table inet masq` prints it. Only the order of a
@@ -34,11 +37,17 @@ func (t Table) String() string {
 }
 
 func (s Set) write(w *strings.Builder) {
-	kind, data := "set", ""
-	if s.Verdict {
-		kind, data = "map", " : verdict"
+	kind, typ := "set", "type "+s.Type
+	switch {
+	case s.Verdict:
+		kind, typ = "map", typ+" : verdict"
+	case s.MSS: // nft has no name for the type of an MSS
+		kind, typ = "map", "typeof ip daddr : tcp option maxseg size"
+		if s.Type == addressType[masq.IPv6] {
+			typ = "typeof ip6 daddr : tcp option maxseg size"
+		}
 	}
-	fmt.Fprintf(w, "\t%s %s {\n\t\ttype %s%s\n", kind, s.Name, s.Type, data)
+	fmt.Fprintf(w, "\t%s %s {\n\t\t%s\n", kind, s.Name, typ)
 	if s.Interval {
 		fmt.Fprint(w, "\t\tflags interval\n")
 	}
@@ -87,6 +96,9 @@ func (e Element) Text(counter bool) string {
 	}
 	if e.Goto != "" {
 		out += " : goto " + e.Goto
+	}
+	if e.MSS != 0 {
+		out += " : " + strconv.Itoa(int(e.MSS))
 	}
 	return out
 }
