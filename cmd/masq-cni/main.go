@@ -14,6 +14,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
 	"github.com/masq-cni/masq-cni/cmd/internal/man"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/clamp"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/config"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/demo"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/doctor"
@@ -51,7 +52,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	var n node.Node
 	n.Flags(root)
-	root.AddCommand(config.Command(), demo.Command(), doctor.Command(&n, buildVersion), inspect.Command(&n), install.Command(&n, "masq-cni/"+buildVersion), install.PrepareCommand(), install.UninstallCommand(&n), who.Command(&n), versionCommand(), man.Command())
+	root.AddCommand(clamp.Command(&n), config.Command(), demo.Command(), doctor.Command(&n, buildVersion), inspect.Command(&n), install.Command(&n, "masq-cni/"+buildVersion), install.PrepareCommand(), install.UninstallCommand(&n), who.Command(&n), versionCommand(), man.Command())
 	err := root.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, exitcode.ErrFailed) {
 		_, _ = fmt.Fprintln(stderr, "masq-cni:", err)

@@ -83,7 +83,7 @@ type Snapshot struct {
 }
 
 // NewCache creates the directory, begins to watch it, and reads all records. The caller
-// has to call Run.
+// has to call Run or Close.
 func NewCache(r *store.Records) (*Cache, error) {
 	if err := os.MkdirAll(r.Dir(), 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the records: %w", err)
@@ -99,6 +99,9 @@ func NewCache(r *store.Records) (*Cache, error) {
 	}
 	return c, nil
 }
+
+// Close ends the watch of a cache whose Run is not called.
+func (c *Cache) Close() error { return c.watcher.Close() }
 
 // newCache returns an empty cache that watches nothing.
 func newCache(r *store.Records) *Cache {

@@ -60,9 +60,9 @@ func (l *Loop) elementsOf(r *store.Record, owns func(netip.Addr) bool) []ruleset
 }
 
 // activePolicy returns the policy that applies to attachments with a record's policy: the
-// node's policy if their network names none, else the record's.
+// node's policy if their network names none, else the record's; with the local MSS clamps.
 func (l *Loop) activePolicy(p *masq.Policy) *masq.Policy {
-	if p == nil || !p.Node {
+	if !l.last.node.replaces(p) {
 		return p
 	}
 	if l.last.active == nil {

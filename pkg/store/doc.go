@@ -18,6 +18,7 @@
 //	duplicates/<node>-<digest>           marks a record that replaced another attachment
 //	refused/<node>-<digest>.json         a pod whose annotations ADD refused
 //	node-<node>.json                     the node's policy
+//	mss-clamps-<node>.json               local MSS clamps, which masq-cni clamp writes
 //	nat-log-<node>                       marks a node with a NAT log
 //
 // <node> is the cookie of the network namespace, <digest> the digest of network, container

@@ -59,6 +59,7 @@ func (r *Records) Node() (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is not a valid policy: %w; delete the file, and restart masqd, which writes it again", r.nodePath(), err)
 	}
+	n.LocalMSSClamps, _ = r.MSSClamps() // callers that need the error ask for it
 	return n, nil
 }
 

@@ -114,7 +114,8 @@ func remove(path string) error {
 	return nil
 }
 
-// Get returns the record of an attachment. found is false if there is no record. The error
+// Get returns the record of an attachment, with the local MSS clamps of the node in its
+// policy. found is false if there is no record. The error
 // is a *ReadError if the record cannot be read.
 func (r *Records) Get(k masq.Key) (rec Record, found bool, err error) {
 	if err := r.CheckSafe(); err != nil {
@@ -129,6 +130,7 @@ func (r *Records) Get(k masq.Key) (rec Record, found bool, err error) {
 	case rec.Key != k:
 		return Record{}, false, fmt.Errorf("%s has the record of %s instead of %s", r.path(k), rec.Key, k)
 	}
+	r.withClamps(rec)
 	return rec, true, nil
 }
 
@@ -156,7 +158,8 @@ func Sort(all []Record) {
 	slices.SortFunc(all, func(a, b Record) int { return Compare(&a, &b) })
 }
 
-// All returns every record of the node that can be read, sorted. The error has a
+// All returns every record of the node that can be read, sorted, with the local MSS clamps of
+// the node in their policies. The error has a
 // *ReadError for each of the others: see [ReadErrors].
 func (r *Records) All() ([]Record, error) { return r.read(func([]byte) bool { return true }) }
 
@@ -210,6 +213,7 @@ func (r *Records) read(filter func([]byte) bool) ([]Record, error) {
 		out = append(out, rec)
 	}
 	Sort(out)
+	r.withClamps(out...)
 	return out, errors.Join(errs...)
 }
 

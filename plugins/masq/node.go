@@ -89,8 +89,14 @@ func (n *node) attachments() ([]masq.Attachment, error) {
 // the node's.
 func (n *node) policyFor(conf *cniconf.Conf, prefixes []netip.Prefix) (*masq.Policy, error) {
 	p, err := conf.PolicyFor(prefixes)
-	if err != nil || p == nil || conf.PolicyNamed {
+	if err != nil || p == nil {
 		return p, err
+	}
+	if p.LocalMSSClamps, err = n.records.MSSClamps(); err != nil {
+		warn("the local MSS clamps do not apply: %s", err)
+	}
+	if conf.PolicyNamed {
+		return p, nil
 	}
 	p.Node = true
 	policy, err := n.records.Node()

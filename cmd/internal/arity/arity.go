@@ -35,6 +35,19 @@ func One(what string) cobra.PositionalArgs {
 	}
 }
 
+// Two accepts two arguments, which first and second describe.
+func Two(first, second string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch len(args) {
+		case 2:
+			return nil
+		case 0, 1:
+			return fmt.Errorf("%s needs two arguments, %s and %s; see %s --help", c.CommandPath(), first, second, c.CommandPath())
+		}
+		return fmt.Errorf("%s takes two arguments, %s and %s, but got %d: %s; see %s --help", c.CommandPath(), first, second, len(args), quoted(args), c.CommandPath())
+	}
+}
+
 // Some accepts one argument or more.
 func Some(what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {

@@ -171,7 +171,7 @@ func removeRules(stateDir string) (found bool, all, chained int, err error) {
 			chained++
 		}
 	}
-	if err := errors.Join(records.PutNode(nil), records.DeleteAll()); err != nil {
+	if err := errors.Join(records.PutNode(nil), records.DeleteMSSClamps(), records.DeleteAll()); err != nil {
 		return false, 0, 0, err
 	}
 	// Remove fails if the directory has files of other nodes.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -33,10 +34,11 @@ type configuration struct {
 
 	mu    sync.Mutex // of the following fields
 	state reconcile.NodeConfig
-	// watchFailed, unwritten, loggedFault and loggedWarnings prevent repeated messages.
+	// watchFailed, unwritten and the logged texts prevent repeated messages.
 	// unwritten reports that the policy on disk is not the active one.
 	watchFailed, unwritten      bool
 	loggedFault, loggedWarnings string
+	loggedClamps                string
 }
 
 // openConfiguration returns a configuration. Its files are not read yet.
@@ -74,8 +76,10 @@ func (c *configuration) read() (changed bool) {
 			}
 		}
 	}
+	clamps, errClamps := c.records.MSSClamps()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	clamps = c.checkClamps(clamps, errClamps)
 	before := c.state.Fault
 	defer func() {
 		if c.faultChanged != nil && c.state.Fault != before {
@@ -84,7 +88,12 @@ func (c *configuration) read() (changed bool) {
 	}()
 	if err != nil {
 		c.reject(err)
-		return false
+		if maps.Equal(clamps, c.state.LocalMSSClamps) {
+			return false
+		}
+		c.state.LocalMSSClamps, c.state.Sources.Policy.LocalMSSClamps = clamps, clamps
+		c.state.Version++
+		return true
 	}
 	if len(c.sources) > 0 {
 		node.SourceCIDRs = c.sources
@@ -96,7 +105,8 @@ func (c *configuration) read() (changed bool) {
 			c.log.Warn("configuration files disagree", "warning", w.Error())
 		}
 	}
-	latest := reconcile.NodeConfig{Read: time.Now(), Resync: node.ResyncInterval}
+	latest := reconcile.NodeConfig{Read: time.Now(), Resync: node.ResyncInterval, LocalMSSClamps: clamps}
+	node.Policy.LocalMSSClamps = clamps
 	if c.resyncGiven {
 		latest.Resync = 0
 	}
@@ -115,8 +125,22 @@ func (c *configuration) read() (changed bool) {
 	latest.Version = c.state.Version + 1
 	c.state = latest
 	c.write(latest)
-	c.log.Info("configuration read", "files", files)
+	c.log.Info("configuration read", "files", files, "localMSSClamps", len(clamps))
 	return true
+}
+
+// checkClamps returns the local MSS clamps to apply. If they cannot be read, these are the
+// last ones.
+func (c *configuration) checkClamps(clamps masq.MSSClamps, err error) masq.MSSClamps {
+	text := ""
+	if err != nil {
+		text, clamps = err.Error(), c.state.LocalMSSClamps
+	}
+	if text != c.loggedClamps && text != "" {
+		c.log.Error("local MSS clamps cannot be read; the last ones apply", "err", err)
+	}
+	c.loggedClamps = text
+	return clamps
 }
 
 // reject stores and logs the fault of files that cannot be used.

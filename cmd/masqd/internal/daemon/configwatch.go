@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -30,21 +31,31 @@ func (f *firstChange) delay(now time.Time) time.Duration {
 	return min(quietTime, time.Time(*f).Add(maxWait).Sub(now))
 }
 
-// watch watches the directory of the files if it is not yet watched. It comes before they
-// are read, so that no change is missed. A ConfigMap is a symbolic link into a directory
-// that is replaced, so the directory is watched and not the file.
+// watch watches the directories of the files and of the local MSS clamps if they are not yet
+// watched. It comes before the files are read, so that no change is missed. A ConfigMap is a
+// symbolic link into a directory that is replaced, so the directory is watched and not the
+// file.
 func (c *configuration) watch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.watcher.WatchList()) > 0 {
-		return
+	var errs []error
+	for _, dir := range []string{filepath.Dir(c.files), filepath.Dir(c.records.MSSClampsPath())} {
+		if slices.Contains(c.watcher.WatchList(), dir) {
+			continue
+		}
+		err := c.watcher.Add(dir)
+		if err != nil && !c.watchFailed {
+			c.log.Warn("directory of the configuration cannot be watched; each resync tries again", "directory", dir, "err", err)
+		}
+		errs = append(errs, err)
 	}
-	dir := filepath.Dir(c.files)
-	err := c.watcher.Add(dir)
-	if err != nil && !c.watchFailed {
-		c.log.Warn("directory of the configuration cannot be watched; each resync tries again", "directory", dir, "err", err)
-	}
-	c.watchFailed = err != nil
+	c.watchFailed = errors.Join(errs...) != nil
+}
+
+// concerns reports whether an event may be about the files or the local MSS clamps. The
+// directory of the clamps has other files of the state too.
+func (c *configuration) concerns(path string) bool {
+	return filepath.Dir(path) == filepath.Dir(c.files) || path == c.records.MSSClampsPath()
 }
 
 // run reads the files when they change.
@@ -56,9 +67,12 @@ func (c *configuration) run(ctx context.Context, changed func()) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case _, ok := <-c.watcher.Events:
+		case e, ok := <-c.watcher.Events:
 			if !ok {
 				return errors.New("the watch of the files has ended")
+			}
+			if !c.concerns(e.Name) {
+				continue
 			}
 		case err, ok := <-c.watcher.Errors:
 			if !ok || !errors.Is(err, fsnotify.ErrEventOverflow) {
