@@ -23,6 +23,9 @@ type Conf struct {
 	IPAMSubnets []netip.Prefix
 	// MTU is the MTU of the link in bytes. 0 is the MTU of the uplink.
 	MTU int
+	// MTUProbing is true if TCP in the container finds the segment size that the path can
+	// carry (RFC 4821). It is false in chained mode.
+	MTUProbing bool
 	// IPMasq is false if masq only makes the link, without rules.
 	IPMasq bool
 	// Policy lacks only Subnets, which PolicyFor adds.
@@ -84,6 +87,7 @@ func (r *reader) conf() *Conf {
 		c.IPAMSubnets = r.ipamSubnets(ipam, c.IPAMType)
 	}
 	c.MTU = r.mtu(c.IPAMSubnets)
+	c.MTUProbing = r.mtuProbing()
 	if c.IPAMType == hostLocal { // another plugin may have more subnets under other keys
 		r.egressFamilies(egress, c.IPAMSubnets)
 	}

@@ -49,6 +49,20 @@ func (r *reader) mtu(subnets []netip.Prefix) int {
 	return 0
 }
 
+// mtuProbing reads whether TCP in the container probes the path MTU. The setting belongs to
+// the container's network namespace, which in chained mode the previous plugin sets up.
+func (r *reader) mtuProbing() bool {
+	const key = "mtuProbing"
+	on := r.boolean(key, false)
+	if _, main := r.value("ipam"); on && !main {
+		v, _ := r.value(key)
+		r.Fault(v.Place, key, v.Show(), "needs ipam: masq makes no link here, and changes no setting of the container",
+			"remove the key, and add the plugin tuning to the chain with \"sysctl\": {\"net.ipv4.tcp_mtu_probing\": \"1\"}")
+		return false
+	}
+	return on
+}
+
 // defaultStateDir is lost with a reboot, as links and rules are.
 const defaultStateDir = "/run/masq-cni"
 

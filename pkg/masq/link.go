@@ -15,6 +15,9 @@ type Link struct {
 	// routes. Records of earlier versions have neither: if Prefixes is empty, both are unknown.
 	Prefixes []netip.Prefix
 	Routes   []Route
+	// MTUProbing lets TCP in the container find the segment size that a path can carry
+	// (net.ipv4.tcp_mtu_probing of its network namespace).
+	MTUProbing bool
 }
 
 // Validate reports values that ADD cannot have written.

@@ -34,6 +34,8 @@ type Record struct {
 	IPAM string `json:"ipam,omitempty"`
 	// MTU is the MTU of the link, in bytes.
 	MTU int `json:"mtu,omitempty"`
+	// MTUProbing says that ADD enabled TCP's MTU probing in the container.
+	MTUProbing bool `json:"mtuProbing,omitempty"`
 	// HostMAC, Prefixes and Routes describe a link of main mode: see masq.Link. Records
 	// of earlier versions lack them.
 	HostMAC  string         `json:"hostMAC,omitempty"`
@@ -51,7 +53,7 @@ type Record struct {
 
 // Link returns the part of the record that describes the link.
 func (r Record) Link() masq.Link {
-	return masq.Link{NetNS: r.NetNS, MTU: r.MTU, HostMAC: r.HostMAC, Prefixes: r.Prefixes, Routes: r.Routes}
+	return masq.Link{NetNS: r.NetNS, MTU: r.MTU, HostMAC: r.HostMAC, Prefixes: r.Prefixes, Routes: r.Routes, MTUProbing: r.MTUProbing}
 }
 
 // ErrNewer says that a newer version of the program wrote the record.

@@ -62,7 +62,9 @@ func (c *Conn) CompareContainer(p Pair) ([]Difference, error) {
 	} else {
 		e.host.pair = &e.pair
 	}
-	err = e.compare(inside)
+	if err = e.compare(inside); err == nil && p.MTUProbing {
+		err = e.compareProbing(ns)
+	}
 	return e.found, err
 }
 
@@ -104,6 +106,15 @@ func (c *containerEnd) compare(s *socket) (err error) {
 		changed(KindState, "down", "up")
 	}
 	return errors.Join(c.compareAddresses(s), c.compareRoutes(s), c.compareNeighbor(s))
+}
+
+// compareProbing compares the setting of the container's network namespace.
+func (c *containerEnd) compareProbing(ns namespace) error {
+	value, err := ns.read(mtuProbing)
+	if err == nil && value == 0 {
+		c.add(Difference{Kind: KindSetting, Reason: masq.Changed, Object: mtuProbing.key(), Have: "0", Want: strconv.Itoa(mtuProbing.value)})
+	}
+	return err
 }
 
 func (c *containerEnd) compareAddresses(s *socket) error {

@@ -13,6 +13,11 @@ import (
 // The runtime sets lo up.
 func configureContainer(c *socket, ns namespace, p Pair, l Link, index int) error {
 	where := fmt.Sprintf("interface %s in network namespace %s", p.Interface, p.NetNS)
+	if p.MTUProbing {
+		if err := enableMTUProbing(ns); err != nil {
+			return err
+		}
+	}
 	if p.has(masq.IPv6) {
 		if err := enableIPv6(c, ns, index, where); err != nil {
 			return err

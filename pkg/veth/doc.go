@@ -23,6 +23,9 @@
 // [Conn.RepairForwarding] enables forwarding again if another program disabled it, and on a
 // new uplink; [Conn.Watch] reports when to call it.
 //
+// With Pair.MTUProbing, Add enables net.ipv4.tcp_mtu_probing in the container's network
+// namespace, where it stays.
+//
 // # Neighbors of the host's end
 //
 // All network namespaces share the limit of the kernel's neighbor tables

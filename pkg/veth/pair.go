@@ -28,6 +28,8 @@ type Pair struct {
 	CheckSources bool
 	MTU          int // in bytes, of both ends
 	Addresses    []netip.Prefix
+	// MTUProbing lets TCP in the container find the segment size that a path can carry.
+	MTUProbing bool
 	// Routes of the container. A family without routes gets a default route.
 	Routes []masq.Route
 
@@ -43,7 +45,7 @@ type Pair struct {
 func PairOf(a masq.Attachment, l masq.Link) Pair {
 	p := Pair{
 		NetNS: l.NetNS, Interface: a.Interface, HostName: a.HostName(), Identity: a.Identity(),
-		CheckSources: a.SpoofCheck, MTU: l.MTU, Addresses: l.Prefixes, Routes: l.Routes,
+		CheckSources: a.SpoofCheck, MTU: l.MTU, Addresses: l.Prefixes, Routes: l.Routes, MTUProbing: l.MTUProbing,
 	}
 	p.HostMAC, _ = net.ParseMAC(l.HostMAC) // nil if it is empty
 	if len(p.Addresses) == 0 {

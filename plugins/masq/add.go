@@ -138,6 +138,7 @@ func (n *node) addLink(conf *cniconf.Conf, rec store.Record, args *skel.CmdArgs)
 			return failed(codeLink, "cannot find the uplink's MTU", err)
 		}
 	}
+	rec.MTUProbing = conf.MTUProbing
 	routes, err := routesOf(result.Routes, rec.MTU)
 	if err != nil {
 		return failed(codeIPAM, "the IPAM plugin gave no usable routes", err)
