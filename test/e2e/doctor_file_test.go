@@ -20,7 +20,7 @@ import (
 // fileFixtures make the faults of doctor's file checks.
 var fileFixtures = []doctorFixture{
 	{check: "plugin-missing", fault: func(l *doctorLab) { assert.NoError(l.t, os.Remove(l.plugin())) }},
-	{check: "plugin-missing", noDaemon: true, fault: func(l *doctorLab) {
+	{check: "plugin-missing", fault: func(l *doctorLab) {
 		// libcni takes only regular files.
 		assert.NoError(l.t, os.Remove(l.plugin()))
 		assert.NoError(l.t, os.Symlink("absent", l.plugin()))
@@ -31,7 +31,7 @@ var fileFixtures = []doctorFixture{
 		text[18], text[19] = 0, 0 // e_machine EM_NONE
 		assert.NoError(l.t, os.WriteFile(l.plugin(), text, 0o755))
 	}},
-	{check: "plugin-architecture", noDaemon: true, fault: func(l *doctorLab) { assert.NoError(l.t, os.Truncate(l.plugin(), 0)) }},
+	{check: "plugin-architecture", fault: func(l *doctorLab) { assert.NoError(l.t, os.Truncate(l.plugin(), 0)) }},
 	{check: "plugin-older", fault: func(l *doctorLab) {
 		older := withVersion(l.t.(*testing.T), func(v []byte) []byte {
 			i := bytes.IndexAny(v, "123456789")
@@ -43,7 +43,7 @@ var fileFixtures = []doctorFixture{
 		list := l.network("10-net.conflist")
 		l.putNetwork("10-net.conflist", list[:len(list)-1])
 	}},
-	{check: "conflist-invalid", noDaemon: true, fault: func(l *doctorLab) {
+	{check: "conflist-invalid", fault: func(l *doctorLab) {
 		l.putNetwork("10-net.conflist", bytes.Replace(l.network("10-net.conflist"), []byte(`"stateDir"`), []byte(`"statDir"`), 1))
 	}},
 	{check: "conflist-order", fault: func(l *doctorLab) {
@@ -110,5 +110,37 @@ func TestDoctorSearchesCNIPath(t *testing.T) {
 	found := missing()
 	if len(found) != 1 || !strings.Contains(found[0].Message, bin) || !slices.ContainsFunc(found[0].Evidence, func(e doctor.Evidence) bool { return e.Value == strings.Join(path, ":") }) {
 		t.Errorf("without the plugin: %+v", found)
+	}
+}
+
+// TestDoctorHTML: --html writes the page to a file and the text to standard output, and with -
+// only the page.
+func TestDoctorHTML(t *testing.T) {
+	l := newDoctorLab(t, doctorFixture{})
+	assert.NoError(t, os.Remove(l.plugin()))
+	file := filepath.Join(l.dir, "page.html")
+	run := func(args ...string) (string, int) {
+		t.Helper()
+		out, err := l.command(l.Node, append([]string{"doctor", "--conf-dir", l.confDir(), "--bin-dir", l.binDir()}, args...)...).CombinedOutput()
+		return string(out), code(err)
+	}
+	text, exit := run("--html", file)
+	page := string(assert.Must(os.ReadFile(file))(t))
+	if exit != 1 || !strings.Contains(text, "plugin-missing") || strings.Contains(text, "<html") {
+		t.Errorf("exit code %d:\n%s", exit, text)
+	}
+	only, exit := run("--html", "-")
+	if exit != 1 || !strings.HasPrefix(only, "<!DOCTYPE html>") || !strings.HasSuffix(only, "</html>\n") {
+		t.Errorf("exit code %d:\n%s", exit, only)
+	}
+	for _, p := range []string{page, only} {
+		if !strings.Contains(p, `<p class="check">plugin-missing</p>`) || !strings.Contains(p, "masq-cni install") {
+			t.Errorf("the page lacks the finding:\n%s", p)
+		}
+	}
+	for _, args := range [][]string{{"--html", "-", "-o", "json"}, {"--html", "-", "--fix"}, {"--html", filepath.Join(l.dir, "absent", "page.html")}} {
+		if text, exit := run(args...); exit != 2 || !strings.Contains(text, "--html") {
+			t.Errorf("%v: exit code %d:\n%s", args, exit, text)
+		}
 	}
 }
