@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -76,4 +77,70 @@ func hasOtherRoutes(r *store.Record, in veth.Interior, f masq.Family) bool {
 	return slices.ContainsFunc(in.ByGateway, func(p netip.Prefix) bool {
 		return masq.FamilyOf(p.Addr()) == f && !slices.ContainsFunc(r.Addresses, p.Contains)
 	})
+}
+
+var containerMTU = Check{
+	ID:       "container-mtu",
+	Title:    "The MTU of a container is larger than that of the node's end of its link",
+	Severity: report.SeverityError,
+	Reads:    "MTU of both ends of the containers' links",
+	Applies:  "another plugin made the link (chained mode); masq-cni inspect compares links of main mode",
+	Remedy:   "give both ends the same MTU",
+	Cost:     Full,
+	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
+		facts, err := n.containerFacts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		peers := map[int]int{} // index of the node's end, by attachment
+		for i, in := range facts.inOrder() {
+			r := &n.AllRecords[i]
+			isPeer := func(l masq.HostLink) bool { return l.Index == in.Peer }
+			if r.Chained && in.Peer != 0 && r.Evidence != nil && slices.ContainsFunc(r.Evidence.Links, isPeer) {
+				peers[i] = in.Peer
+			}
+		}
+		if len(peers) == 0 {
+			return nil, facts.check()
+		}
+		mtus, err := nodeMTUs(slices.Collect(maps.Values(peers)))
+		if err != nil {
+			return nil, err
+		}
+		var out []Finding
+		for i, in := range facts.inOrder() {
+			if mtu, ok := mtus[peers[i]]; ok && in.MTU > mtu {
+				out = append(out, mtuFinding(&n.AllRecords[i], in, mtu))
+			}
+		}
+		return out, facts.check()
+	},
+}
+
+func nodeMTUs(indexes []int) (map[int]int, error) {
+	c, err := veth.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close() }()
+	return c.MTUs(indexes)
+}
+
+func mtuFinding(r *store.Record, in veth.Interior, mtu int) Finding {
+	name := r.Evidence.Links[slices.IndexFunc(r.Evidence.Links, func(l masq.HostLink) bool { return l.Index == in.Peer })].Name
+	return Finding{
+		Severity: report.SeverityError,
+		Object:   "container " + report.OwnerOf(r.Attachment).Pod(),
+		Message:  fmt.Sprintf("has an interface with MTU %d, and the node's end of the link has MTU %d", in.MTU, mtu),
+		Evidence: []Evidence{
+			{"MTU of " + r.Interface + " in " + r.NetNS, fmt.Sprint(in.MTU)},
+			{"MTU of " + name, fmt.Sprint(mtu)},
+		},
+		// is_skb_forwardable in net/core/dev.c.
+		Why: fmt.Sprintf("the kernel silently drops packets of the container with more than %d bytes, unless it segments them later (GSO): datagrams are lost, and connections stall", mtu),
+		Remedy: Remedy{
+			Text:     "give both ends the same MTU, here until the pod restarts, and in the configuration of the plugins that set them (mtu, tuning)",
+			Commands: []string{fmt.Sprintf("ip link set dev %s mtu %d", report.ShellQuote(name), in.MTU)},
+		},
+	}
 }

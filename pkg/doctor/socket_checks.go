@@ -2,6 +2,7 @@ package doctor
 
 var socketChecks = []Check{
 	containerDefaultRoute,
+	containerMTU,
 	pathMTUBlackHole,
 	synsUnanswered,
 	connectionsStuck,

@@ -130,7 +130,7 @@ func (x *Connection) UnmarshalBinary(b []byte) error {
 			}
 			x.ReceiveMemory = binary.NativeEndian.Uint32(a.Data)
 		case inetDiagInfo:
-			x.TCPInfo.read(a.Data)
+			x.read(a.Data)
 		}
 	}
 	return a.Err()

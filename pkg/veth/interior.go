@@ -117,3 +117,19 @@ func (m *message) isFailed() bool {
 	const state = 8 // ndm_state of struct ndmsg
 	return m.err == nil && len(m.reply) >= unix.SizeofNdMsg && binary.NativeEndian.Uint16(m.reply[state:])&unix.NUD_FAILED != 0
 }
+
+// MTUs returns the MTU of interfaces of the node by index. It omits interfaces that do not
+// exist.
+func (c *Conn) MTUs(indexes []int) (map[int]int, error) {
+	devices, err := c.host.devicesAt(indexes)
+	if err != nil {
+		return nil, err
+	}
+	out := map[int]int{}
+	for _, d := range devices {
+		if d.index != 0 {
+			out[d.index] = d.mtu
+		}
+	}
+	return out, nil
+}

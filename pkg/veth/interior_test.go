@@ -37,6 +37,17 @@ func TestInterior(t *testing.T) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
+	s.do(func() error {
+		c, err := Open()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if got, err := c.MTUs([]int{index, 99999}); err != nil || len(got) != 1 || got[index] != 1400 {
+			t.Errorf("MTU of interface %d: %v, %v", index, got, err)
+		}
+		return nil
+	})
 	want := Interior{Index: index, MTU: 1400, Up: true, Defaults: []RouteOut{{Family: masq.IPv4}}}
 	read(want)
 

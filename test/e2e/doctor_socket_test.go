@@ -19,6 +19,7 @@ import (
 var socketFixtures = []doctorFixture{
 	{check: "container-default-route", fault: (*doctorLab).deleteContainerRoute},
 	{check: "container-default-route", fault: (*doctorLab).moveContainerGateway},
+	{check: "container-mtu", fault: (*doctorLab).lowerHostMTU},
 	{check: "path-mtu-black-hole", fault: (*doctorLab).uploadOverNarrowLink},
 	{check: "syn-unanswered", fault: (*doctorLab).silenceServer},
 	{check: "connections-stuck", fault: (*doctorLab).silenceConnections},
@@ -180,6 +181,12 @@ func (l *doctorLab) moveContainerGateway() {
 	assert.Must(c.Write([]byte("hello")))(l.t)
 	assert.NoError(l.t, c.Close())
 	l.found()
+}
+
+// lowerHostMTU lowers the MTU of the node's end of a link.
+func (l *doctorLab) lowerHostMTU() {
+	l.t.Helper()
+	assert.NoError(l.t, l.Node.SetMTU(l.chained().result.Interfaces[0].Name, 1400))
 }
 
 // loseFragments sends first fragments to the node, whose other fragments are lost.
