@@ -3,6 +3,7 @@ package veth
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -18,20 +19,24 @@ type nextHops struct {
 	object  uint32     // ID of the nexthop object that has the interfaces; 0 for none
 	mtu     int        // a metric of the route; 0 for none
 	source  netip.Addr // the preferred source; invalid for none
+	// gateways are the addresses of the next hops, for each of indexes; invalid for none.
+	gateways []netip.Addr
+	protocol uint8 // RTPROT_STATIC, ...
+	listed   bool  // from a list of routes, not from the lookup of one packet's route
 }
 
-// readNextHops reads the body of an RTM_NEWROUTE. It skips the address of the next hop and
-// its family (RTA_VIA): callers need the interface only.
+// readNextHops reads the body of an RTM_NEWROUTE.
 func readNextHops(b []byte) (h nextHops, ok bool) {
 	info, attributes, ok := decodeHeader[unix.RtMsg](b)
 	if !ok {
 		return nextHops{}, false
 	}
-	h = nextHops{kind: info.Type, table: uint32(info.Table)}
+	h = nextHops{kind: info.Type, table: uint32(info.Table), protocol: info.Protocol}
 	dst := netip.IPv4Unspecified()
 	if info.Family == unix.AF_INET6 {
 		dst = netip.IPv6Unspecified()
 	}
+	var gateway netip.Addr // belongs to RTA_OIF
 	for kind, v := range netlink.All(attributes) {
 		switch kind {
 		case unix.RTA_DST:
@@ -41,9 +46,12 @@ func readNextHops(b []byte) (h nextHops, ok bool) {
 		case unix.RTA_TABLE:
 			h.table = readUint32(v)
 		case unix.RTA_OIF:
-			h.indexes = append(h.indexes, int(readUint32(v)))
+			h.indexes = slices.Insert(h.indexes, 0, int(readUint32(v)))
+		case unix.RTA_GATEWAY, unix.RTA_VIA:
+			gateway = gatewayOf(kind, v)
 		case unix.RTA_MULTIPATH:
-			h.indexes = append(h.indexes, readMultipath(v)...)
+			indexes, gateways := readMultipath(v)
+			h.indexes, h.gateways = append(h.indexes, indexes...), append(h.gateways, gateways...)
 		case rtaNhID:
 			h.object = readUint32(v)
 		case unix.RTA_PREFSRC:
@@ -57,21 +65,30 @@ func readNextHops(b []byte) (h nextHops, ok bool) {
 		}
 	}
 	h.dst = netip.PrefixFrom(dst, int(info.Dst_len))
+	if len(h.indexes) > len(h.gateways) {
+		h.gateways = slices.Insert(h.gateways, 0, gateway)
+	}
 	return h, true
 }
 
-// readMultipath returns the interfaces of a list of struct rtnexthop: 2 bytes length, flags,
-// hops, 4 bytes interface.
-func readMultipath(b []byte) (indexes []int) {
+// readMultipath returns the interfaces and the gateways of a list of struct rtnexthop: 2
+// bytes length, flags, hops, 4 bytes interface, attributes.
+func readMultipath(b []byte) (indexes []int, gateways []netip.Addr) {
 	for len(b) >= unix.SizeofRtNexthop {
 		n := int(binary.NativeEndian.Uint16(b))
 		if n < unix.SizeofRtNexthop || n > len(b) {
 			break
 		}
-		indexes = append(indexes, int(int32(readUint32(b[4:]))))
+		var gateway netip.Addr
+		for kind, v := range netlink.All(b[unix.SizeofRtNexthop:n]) {
+			if kind == unix.RTA_GATEWAY || kind == unix.RTA_VIA {
+				gateway = gatewayOf(kind, v)
+			}
+		}
+		indexes, gateways = append(indexes, int(int32(readUint32(b[4:])))), append(gateways, gateway)
 		b = b[min(len(b), (n+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1)):]
 	}
-	return indexes
+	return indexes, gateways
 }
 
 // Nexthop objects (linux/rtnetlink.h, linux/nexthop.h), which x/sys/unix lacks in part.

@@ -11,8 +11,10 @@ import (
 
 // Constants of linux/fib_rules.h that x/sys/unix lacks.
 const (
-	fraTable     = 15
-	frActToTable = 1
+	fraFwMark     = 10
+	fraTable      = 15
+	frActToTable  = 1
+	fibRuleInvert = 2
 )
 
 // tables returns the routing tables of a family that routing rules lead to, for any
@@ -41,6 +43,26 @@ func (c *Conn) tables(f masq.Family) ([]uint32, error) {
 	return out, err
 }
 
+// Marks returns the packet marks for which a routing rule leads to a table, IPv4 only.
+func (c *Conn) Marks() (out []uint32, err error) {
+	m := newMessage(unix.RTM_GETRULE, 0, "list routing rules", ruleHeader{unix.AF_INET})
+	err = c.host.dump(m, func() { out = nil }, func(b []byte) {
+		h, attributes, ok := decodeHeader[ruleHeader](b)
+		if !ok || h[7] != frActToTable || readUint32(h[8:])&fibRuleInvert != 0 {
+			return
+		}
+		for kind, v := range netlink.All(attributes) {
+			if mark := readUint32(v); kind == fraFwMark && mark != 0 && !slices.Contains(out, mark) {
+				out = append(out, mark)
+			}
+		}
+	})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		err = nil // a kernel without policy routing
+	}
+	return out, err
+}
+
 // defaultsOf returns the default routes of a table. The kernel lists IPv4 routes in the
 // order of their destinations, and defaultsOf stops at the first other route: the cost does
 // not depend on the size of the table. The kernel lists an IPv6 default route last, so that
@@ -51,6 +73,7 @@ func (s *socket) defaultsOf(f masq.Family, table uint32) (out []nextHops, whole 
 	whole, err = s.dumpWhile(request, func() { out = nil }, func(b []byte) bool {
 		h, ok := readNextHops(b)
 		if ok && h.dst.Bits() == 0 {
+			h.listed = true
 			out = append(out, h)
 		}
 		return f == masq.IPv6 || !ok || h.dst.Addr().IsUnspecified()

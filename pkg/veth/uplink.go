@@ -166,6 +166,7 @@ func (c *Conn) mainDefaults6(out []nextHops) ([]nextHops, error) {
 			continue
 		}
 		h, _ := readNextHops(m.reply)
+		h.listed = true
 		out = append(out, h)
 	}
 	return out, nil
