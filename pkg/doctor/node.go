@@ -23,6 +23,11 @@ type Options struct {
 	ConfDir, BinDir string
 	// Version is the version of the program. The check of the plugin's version needs it.
 	Version string
+	// Root is the root of the node's file system; empty for /. Files of other programs that
+	// manage interfaces are read below it.
+	Root string
+	// NATLog is the directory of the NAT log; empty if it is not to be checked.
+	NATLog string
 	// Summary is the summary of the node that inspect shows. Its problems are findings too.
 	// It is nil in masqd.
 	Summary *report.Node

@@ -26,6 +26,9 @@ type doctorLab struct {
 // doctorFixture makes one fault.
 type doctorFixture struct {
 	check string
+	// begin changes the lab before masqd and containers, and prepare before doctor runs for the
+	// first time.
+	begin, prepare func(l *doctorLab)
 	// fault makes the fault, and undoes it after the test if it is outside of the lab.
 	fault func(l *doctorLab)
 	// keys are more keys of masq's configuration.
@@ -48,6 +51,9 @@ func doctorFixtures() []doctorFixture {
 func newDoctorLab(t *testing.T, f doctorFixture) *doctorLab {
 	w := newWorld(t, nstest.Uplink{})
 	l := &doctorLab{world: w, conf: w.masq().With(f.keys)}
+	if f.begin != nil {
+		f.begin(l)
+	}
 	if !f.noDaemon {
 		l.masqd = w.daemon(f.masqdArgs...)
 	}
@@ -63,6 +69,9 @@ func newDoctorLab(t *testing.T, f doctorFixture) *doctorLab {
 	}
 	if f.args != nil {
 		l.args = f.args(l)
+	}
+	if f.prepare != nil {
+		f.prepare(l)
 	}
 	return l
 }

@@ -56,6 +56,8 @@ Exit code 0: healthy; 1: findings; 2: the node could not be checked.`,
 	p := c.PersistentFlags()
 	p.StringVar(&f.options.ConfDir, "conf-dir", cnidir.DefaultConfDir, "`DIR` in which the runtime searches for network configurations")
 	p.StringVar(&f.options.BinDir, "bin-dir", cnidir.DefaultBinDir, "`DIR` in which the runtime searches for plugins")
+	p.StringVar(&f.options.NATLog, "nat-log", "/var/lib/masq-cni/nat-log", "`DIRECTORY` of the NAT log")
+	p.StringVar(&f.options.Root, "root", "/", "`DIR` of the node's file system, for the configuration of NetworkManager and systemd-networkd")
 	p.BoolVar(&f.fix, "fix", false, "show the remedies that masq-cni can apply and undo, ask, and apply them")
 	p.StringVar(&f.html, "html", "", "write the report to `FILE` too, as a page with the path as a picture; - writes only the page, to standard output")
 	p.BoolVar(&f.yes, "yes", false, "with --fix, do not ask")
