@@ -13,7 +13,7 @@ func (c *Cache) compact(r store.Record) store.Record {
 	r.Pod, r.NetNS, r.Links = masq.Pod{}, "", nil
 	r.Prefixes, r.Routes = nil, nil // the container's end of the link is not compared
 	r.Evidence = compactEvidence(r.Evidence, c.intern)
-	for _, s := range []*string{&r.Network, &r.Interface, &r.IPAM} {
+	for _, s := range []*string{&r.Network, &r.Interface, &r.IPAM, &r.CNIPath} {
 		*s = c.intern(*s)
 	}
 	if r.Policy == nil {
