@@ -24,20 +24,41 @@ var masqueradedTwice = Check{
 			return nil, err
 		}
 		var out []Finding
-		for i := range x.SourceNAT {
-			r := x.SourceNAT[i]
-			first := r.Priority < masqPriority
-			if !first && !r.BySource {
-				// A general rule of the uplink, as routers have it. It matters only to
-				// connections that the policy leaves untranslated.
-				r.Sources = slices.DeleteFunc(slices.Clone(r.Sources), func(a netip.Addr) bool { return !n.hasDirect(a) })
-			}
-			if len(r.Sources) > 0 {
-				out = append(out, n.translatedBy(x, &r, first))
-			}
+		for _, rules := range byBaseChain(n.doublyTranslated(x.SourceNAT)) {
+			out = append(out, n.translatedBy(x, rules))
 		}
 		return out, nil
 	},
+}
+
+// doublyTranslated returns the rules that matter: those that come before table inet masq, those
+// that name the containers' addresses, and those that apply to direct destinations. A general
+// rule of the uplink, as routers have it, matters only to the latter.
+func (n *Node) doublyTranslated(all []nft.OtherRule) (out []nft.OtherRule) {
+	for _, r := range all {
+		if r.Priority >= masqPriority && !r.BySource {
+			r.Sources = slices.DeleteFunc(slices.Clone(r.Sources), func(a netip.Addr) bool { return !n.hasDirect(a) })
+		}
+		if len(r.Sources) > 0 {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// byBaseChain groups rules. Some programs have a rule for each container.
+func byBaseChain(all []nft.OtherRule) (out [][]nft.OtherRule) {
+	for _, r := range all {
+		same := func(g []nft.OtherRule) bool {
+			return g[0].Family == r.Family && g[0].Table == r.Table && g[0].BaseChain == r.BaseChain
+		}
+		if i := slices.IndexFunc(out, same); i >= 0 {
+			out[i] = append(out[i], r)
+		} else {
+			out = append(out, []nft.OtherRule{r})
+		}
+	}
+	return out
 }
 
 // masqPriority is the priority of the chain of table inet masq that translates
@@ -55,32 +76,41 @@ func (n *Node) hasDirect(a netip.Addr) bool {
 	return p.EgressDirect || len(p.NonMasquerade) > 0
 }
 
-// translatedBy is the finding about a rule. first says that its chain comes
-// before the chain of table inet masq.
-func (n *Node) translatedBy(x *otherTables, r *nft.OtherRule, first bool) Finding {
+// translatedBy is the finding about the rules of one base chain.
+func (n *Node) translatedBy(x *otherTables, rules []nft.OtherRule) Finding {
+	r := &rules[0]
+	var sources []netip.Addr
 	var indices []int
-	for _, a := range r.Sources {
-		if i := n.Owners.Index(a); i >= 0 && !slices.Contains(indices, i) {
-			indices = append(indices, i)
+	for _, r := range rules {
+		sources = append(sources, r.Sources...)
+		for _, a := range r.Sources {
+			if i := n.Owners.Index(a); i >= 0 && !slices.Contains(indices, i) {
+				indices = append(indices, i)
+			}
 		}
 	}
 	slices.Sort(indices)
-	owner := x.ownerOf(r)
 	f := Finding{
 		Severity: report.SeverityWarning,
 		Object:   chainName(r.Family, r.Table, r.Chain),
 		Message:  fmt.Sprintf("masquerades connections of %s that table inet masq leaves untranslated: hook %s, priority %d", n.containers(indices), r.Hook, r.Priority),
-		Evidence: append(x.evidenceOf(r), Evidence{"source addresses that match", addressList(r.Sources)}),
+		Evidence: append(x.evidenceOf(r), Evidence{"source addresses that match", addressList(sources)}),
 		Why:      "direct destinations and other containers see an address of the node in place of the container's own",
 		Remedy: Remedy{
-			Text:     "configure " + configuredBy(owner) + " so that it does not masquerade these addresses; the last command removes the rule until that program makes it again",
+			Text:     "configure " + configuredBy(x.ownerOf(r)) + " so that it does not masquerade these addresses; the last command removes the rule until that program makes it again",
 			Commands: []string{listChain(r.Family, r.Table, r.Chain), deleteRule(r.Family, r.Table, r.Chain, r.Handle)},
 		},
 	}
-	if first {
+	if r.Priority < masqPriority {
 		f.Severity = report.SeverityError
 		f.Message = fmt.Sprintf("translates connections of %s before table inet masq: its priority is %d, that of table inet masq is %d", n.containers(indices), r.Priority, masqPriority)
 		f.Why = "the other rule decides how these connections leave: the policies of masq-cni have no effect, such as egress addresses, source ports and direct destinations"
+	}
+	if len(rules) > 1 {
+		f.Object = chainName(r.Family, r.Table, r.BaseChain)
+		f.Evidence = append(f.Evidence, Evidence{"rules that translate containers, with the one shown", fmt.Sprint(len(rules))})
+		f.Remedy.Text = "configure " + configuredBy(x.ownerOf(r)) + " so that it does not masquerade these addresses"
+		f.Remedy.Commands = []string{"nft -a list table " + report.ShellQuote(r.Family) + " " + report.ShellQuote(r.Table)}
 	}
 	return f
 }

@@ -3,6 +3,7 @@ package nft
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -50,6 +51,30 @@ func BenchmarkCompare(b *testing.B) {
 	for b.Loop() {
 		if changes, err := c.Apply(ruleset.For(all, ruleset.Sources{}, everyEgress)); err != nil || len(changes) > 0 {
 			b.Fatal(changes, err)
+		}
+	}
+}
+
+// BenchmarkOtherTables reads a table of another program with a chain for each of 1,000
+// containers.
+func BenchmarkOtherTables(b *testing.B) {
+	c := kernel(b)
+	var s strings.Builder
+	s.WriteString("table ip nat {\n")
+	for i := range 1000 {
+		fmt.Fprintf(&s, "chain CNI-%d { ip daddr != 224.0.0.0/4 masquerade; }\n", i)
+	}
+	s.WriteString("chain POSTROUTING { type nat hook postrouting priority 100;\n")
+	var addresses []netip.Addr
+	for i, a := 0, netip.MustParseAddr("10.88.0.1"); i < 1000; i, a = i+1, a.Next() {
+		addresses = append(addresses, a)
+		fmt.Fprintf(&s, "ip saddr %s jump CNI-%d\n", a, i)
+	}
+	s.WriteString("}; }\n")
+	nftables(b, s.String(), "-f", "-")
+	for b.Loop() {
+		if all, err := c.OtherSourceNAT(addresses, []string{"uplink"}); err != nil || len(all) == 0 {
+			b.Fatal(len(all), err)
 		}
 	}
 }

@@ -162,6 +162,10 @@ func isManaged(family, table string) bool {
 	return family == ruleset.Family && (table == ruleset.Name || isTraceTable(table))
 }
 
+// maxWalkedChains bounds the number of chains that are read. Some programs have chains for each
+// container.
+const maxWalkedChains = 512
+
 // rulesOf reads the rules of a chain.
 func (w *walker) rulesOf(at chainID) ([]foreignRule, error) {
 	if all, ok := w.rules[at]; ok {
@@ -217,6 +221,10 @@ func (v visit) chain(at chainID, from []netip.Addr, quiet, named bool) (back []n
 		}
 		switch r.action {
 		case "jump", "goto":
+			if len(v.rules) >= maxWalkedChains {
+				from = without(from, meets) // they may not come back
+				continue
+			}
 			rest, err := v.chain(chainID{at.tableID, r.target}, meets, quiet || answer != yes, named || source)
 			if err != nil {
 				return nil, err

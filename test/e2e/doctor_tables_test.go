@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -15,9 +16,12 @@ var tableFixtures = []doctorFixture{
 		}`)
 	}},
 	{check: "masqueraded-twice", fault: func(l *doctorLab) {
-		l.iptables("-t", "nat", "-N", "CNI-aa")
-		l.iptables("-t", "nat", "-A", "POSTROUTING", "-s", l.pods[0].addr(l.V4.Server).String(), "-j", "CNI-aa")
-		l.iptables("-t", "nat", "-A", "CNI-aa", "!", "-d", "224.0.0.0/4", "-j", "MASQUERADE")
+		for i, p := range l.pods {
+			chain := fmt.Sprint("CNI-", i)
+			l.iptables("-t", "nat", "-N", chain)
+			l.iptables("-t", "nat", "-A", "POSTROUTING", "-s", p.addr(l.V4.Server).String(), "-j", chain)
+			l.iptables("-t", "nat", "-A", chain, "!", "-d", "224.0.0.0/4", "-j", "MASQUERADE")
+		}
 	}},
 	// A table that translates first.
 	{check: "masqueraded-twice", fault: func(l *doctorLab) {
