@@ -46,6 +46,8 @@ type Target struct {
 	Host     string         `json:"host"` // as it was given
 	Protocol string         `json:"protocol"`
 	Address  netip.AddrPort `json:"address"`
+	// Other is an address of the other family that the name has.
+	Other *netip.AddrPort `json:"other,omitempty"`
 }
 
 // String returns host, port and protocol.

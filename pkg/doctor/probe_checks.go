@@ -1,3 +1,8 @@
 package doctor
 
-var probeChecks = []Check{}
+var probeChecks = []Check{
+	probeRefused,
+	probeUnanswered,
+	pathMTUIn,
+	pathMTUOut,
+}

@@ -31,6 +31,7 @@ func Run(ctx context.Context, n *Node, checks []Check) Report {
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
 		return slices.Index(severities, a.Severity) - slices.Index(severities, b.Severity)
 	})
+	r.Path = n.path(ctx)
 	r.Healthy, r.Verdict = len(r.Findings) == 0, r.verdict()
 	return r
 }

@@ -21,6 +21,8 @@ type doctorLab struct {
 	masqd *daemon
 	conf  keys
 	args  []string // more arguments of doctor, such as pod c0
+	// target is the server that doctor probes, if args has --to.
+	target *nstest.LargeServer
 }
 
 // doctorFixture makes one fault.

@@ -28,6 +28,7 @@ type flags struct {
 	fix     bool
 	yes     bool
 	html    string
+	to      string
 }
 
 // Command returns the command doctor of a program with this version.
@@ -47,6 +48,7 @@ namespaces.
 Exit code 0: healthy; 1: findings; 2: the node could not be checked.`,
 		Example: `  masq-cni doctor
   masq-cni doctor pod shop/cart
+  masq-cni doctor pod shop/cart --to www.example.org:443
   masq-cni doctor --fix`,
 		Args: arity.None,
 		RunE: f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error { return f.examine(c, n, w, "") }),
@@ -58,6 +60,7 @@ Exit code 0: healthy; 1: findings; 2: the node could not be checked.`,
 	p.StringVar(&f.options.BinDir, "bin-dir", cnidir.DefaultBinDir, "`DIR` in which the runtime searches for plugins")
 	p.StringVar(&f.options.NATLog, "nat-log", "/var/lib/masq-cni/nat-log", "`DIRECTORY` of the NAT log")
 	p.StringVar(&f.options.Root, "root", "/", "`DIR` of the node's file system, for the configuration of NetworkManager and systemd-networkd")
+	p.StringVar(&f.to, "to", "", "send some packets to `HOST:PORT`, HOST:PORT/udp or [ADDRESS]:PORT, from the container or the node, and follow them")
 	p.BoolVar(&f.fix, "fix", false, "show the remedies that masq-cni can apply and undo, ask, and apply them")
 	p.StringVar(&f.html, "html", "", "write the report to `FILE` too, as a page with the path as a picture; - writes only the page, to standard output")
 	p.BoolVar(&f.yes, "yes", false, "with --fix, do not ask")
@@ -142,6 +145,11 @@ func (f *flags) examine(c *cobra.Command, n *node.Node, w output.Writer, pod str
 // check opens the node and runs all checks.
 func (f *flags) check(ctx context.Context, n *node.Node, pod string) (doctor.Report, error) {
 	o := f.options
+	t, err := f.target(ctx)
+	if err != nil {
+		return doctor.Report{}, err
+	}
+	o.Target = t
 	if pod != "" {
 		s, err := n.Snapshot()
 		if err != nil {
