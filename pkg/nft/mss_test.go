@@ -10,10 +10,10 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// narrowed returns a node's policy with an MSS for a prefix, and local clamps.
-func narrowed(mss uint16, local masq.MSSClamps) masq.Policy {
+// narrowed returns a node's policy with an MSS for a prefix.
+func narrowed(mss uint16) masq.Policy {
 	p := masq.Default()
-	p.Node, p.LocalMSSClamps = true, local
+	p.Node = true
 	p.MSSClamps = masq.MSSClamps{netip.MustParsePrefix("198.51.100.0/24"): mss}
 	return p
 }
@@ -23,7 +23,7 @@ func narrowed(mss uint16, local masq.MSSClamps) masq.Policy {
 func TestMSSOfTheNodesPolicy(t *testing.T) {
 	c := kernel(t)
 	of := func(mss uint16) ruleset.Table {
-		return ruleset.For([]masq.Attachment{attachment("a", narrowed(mss, nil), "10.88.0.5")}, ruleset.Sources{}, everyEgress)
+		return ruleset.For([]masq.Attachment{attachment("a", narrowed(mss), "10.88.0.5")}, ruleset.Sources{}, everyEgress)
 	}
 	if _, err := c.Apply(of(172)); err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func TestMSSOfTheNodesPolicy(t *testing.T) {
 	if err != nil || len(changes) != 1 || changes[0].Kind != KindElement {
 		t.Errorf("%v, %v", changes, err)
 	}
-	listing := nftables(t, "", "list", "map", "inet", "masq", "mss4-"+narrowed(0, nil).ID())
+	listing := nftables(t, "", "list", "map", "inet", "masq", "mss4-"+narrowed(0).ID())
 	if !strings.Contains(listing, "198.51.100.0/24 : 300") || strings.Contains(listing, "172") {
 		t.Error(listing)
 	}
@@ -43,7 +43,7 @@ func TestMSSOfTheNodesPolicy(t *testing.T) {
 func TestMSSIsCollected(t *testing.T) {
 	local := masq.MSSClamps{netip.MustParsePrefix("203.0.113.0/24"): 100}
 	for name, p := range map[string]masq.Policy{
-		"node": narrowed(172, nil), "network": func() masq.Policy { p := narrowed(172, nil); p.Node = false; return p }(),
+		"node": narrowed(172), "network": func() masq.Policy { p := narrowed(172); p.Node = false; return p }(),
 		"local": func() masq.Policy { p := masq.Default(); p.LocalMSSClamps = local; return p }(),
 	} {
 		for _, byIdentity := range []bool{false, true} {
@@ -88,7 +88,7 @@ func TestMSSIsCollected(t *testing.T) {
 // last attachment of the policy is removed.
 func TestMSSOfSources(t *testing.T) {
 	c := kernel(t)
-	p := narrowed(172, nil)
+	p := narrowed(172)
 	sources := ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, Policy: p}
 	a := attachment("a", p, "10.88.0.5")
 	if _, err := c.Apply(ruleset.For([]masq.Attachment{a}, sources, everyEgress)); err != nil {

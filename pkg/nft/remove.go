@@ -89,7 +89,7 @@ func (c *Conn) removal(a masq.Attachment, have *observed) ([]op, removedElements
 	}
 	var out []op
 	want := ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, ruleset.Egress{}) // only the elements are used
-	sets := append(want.Sets, attachedSets(a, want.Sets)...)
+	sets := slices.Concat(want.Sets, attachedSets(a, want.Sets))
 	mine := map[netip.Addr]bool{}
 	for _, verdicts := range []bool{true, false} { // the comment of a verdict element identifies the address's attachment
 		for _, s := range sets {

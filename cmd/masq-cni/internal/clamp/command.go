@@ -26,7 +26,7 @@ func Command(n *node.Node) *cobra.Command {
 		Long: `Lists, adds and deletes local MSS clamps of the node. A local clamp lowers the maximum
 segment size (MSS) of TCP connections between containers and the addresses of a prefix, in
 both directions, for all networks of the node. It is a remedy for a path that is narrower
-than the node's route to it, and that does not say so: ICMP is filtered there.
+than the node's route, if the ICMP errors of that path are filtered.
 
 Of several prefixes that contain an address, the longest applies. mssClamp and mssClamps of
 the network and of the node apply too: the smallest MSS is used. Connections that are open
