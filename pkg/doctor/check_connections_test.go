@@ -55,6 +55,8 @@ func TestSymptoms(t *testing.T) {
 		{"a gap", hole, func(c *sockets.Connection) { c.BytesReceived = 7 }, gap},
 		{"a gap for four seconds", hole, func(c *sockets.Connection) { c.LastDataRecv, c.BytesReceived = 4*s, 7 }, healthy},
 		{"a gap after full segments", hole, func(c *sockets.Connection) { c.RcvMSS, c.BytesReceived = 1448, 9999 }, healthy},
+		{"a gap, with a small MSS", hole, func(c *sockets.Connection) { c.AdvMSS, c.RcvMSS, c.BytesReceived, c.DataSegsIn = 524, 524, 300, 9 }, gap},
+		{"a gap after full segments, with a small MSS", hole, func(c *sockets.Connection) { c.AdvMSS, c.RcvMSS, c.BytesReceived, c.DataSegsIn = 524, 524, 4192, 9 }, healthy},
 		{"a gap that was filled", hole, func(c *sockets.Connection) { c.ReceiveMemory, c.BytesReceived = 0, 9999 }, healthy},
 		{"data that the program does not read", hole, func(c *sockets.Connection) { c.Unread, c.BytesReceived = 9999, 9999 }, healthy},
 		{"all data arrived", hole, func(c *sockets.Connection) { c.State, c.BytesReceived = sockets.CloseWait, 9999 }, healthy},

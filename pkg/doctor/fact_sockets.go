@@ -74,7 +74,7 @@ func symptomOf(c *sockets.Connection, waits bool) symptom {
 		return healthy
 	case c.State != sockets.Established && c.State != sockets.FinWait1:
 		return healthy // the peer has sent all of its data
-	case c.Unread == 0 && c.ReceiveMemory > 0 && c.RcvOOO > 0 && c.LastDataRecv >= minWait && c.RcvMSS+tcpOptions < c.AdvMSS:
+	case c.Unread == 0 && c.ReceiveMemory > 0 && c.RcvOOO > 0 && c.LastDataRecv >= minWait && !gotFullSegment(c):
 		return gap
 	case c.Unacked == 0 && c.BytesReceived == 0 && c.BytesAcked > 1 && c.LastDataSent >= minWait && c.LastDataRecv >= minWait &&
 		(waits || c.BytesAcked > minClientHello && slices.Contains(tlsPorts, c.Remote.Port())):
@@ -105,6 +105,16 @@ func unackedSymptom(c *sockets.Connection) symptom {
 		return largeUnacked
 	}
 	return noAck
+}
+
+// gotFullSegment reports whether a segment of the offered MSS may have arrived.
+func gotFullSegment(c *sockets.Connection) bool {
+	// The kernel estimates up to 536 bytes before it has received any (tcp_initialize_rcv_mss).
+	const initial = 536
+	if c.AdvMSS > initial+tcpOptions {
+		return c.RcvMSS+tcpOptions >= c.AdvMSS
+	}
+	return 2*c.BytesReceived >= uint64(c.AdvMSS)*uint64(c.DataSegsIn) // by the mean size
 }
 
 // stuckTime returns a lower bound of the time since the connection made progress.
