@@ -16,6 +16,8 @@ type problemCheck struct {
 	// part is the part of the node that the problems follow from. If the part could not be
 	// queried, the check could not be made. Empty: the problems follow from the records.
 	part report.Part
+	// fix returns what masq-cni can do about the problem. It may be nil, and may return nil.
+	fix func(n *Node) *Fix
 }
 
 // check returns the check.
@@ -32,7 +34,11 @@ func (k problemCheck) findings(n *Node) (out []Finding, err error) {
 	for _, p := range n.Summary.Problems {
 		switch {
 		case p.Kind == k.kind && n.isExamined(p.Cause.Attachments):
-			out = append(out, k.finding(p))
+			f := k.finding(p)
+			if k.fix != nil {
+				f.Remedy.Fix = k.fix(n)
+			}
+			out = append(out, f)
 		case p.Kind == report.KindQueryFailed && k.part != "" && p.Object == string(k.part):
 			err = notChecked(p.String())
 		}
@@ -54,4 +60,16 @@ func (k problemCheck) finding(p report.Problem) Finding {
 // attachments: it concerns the node.
 func (n *Node) isExamined(attachments []string) bool {
 	return len(n.Only) == 0 || len(attachments) == 0 || slices.ContainsFunc(attachments, func(id string) bool { return slices.Contains(n.Only, id) })
+}
+
+// makeTable returns the fix for a missing table. A running masqd makes the table itself.
+func makeTable(n *Node) *Fix {
+	if d := n.Summary.Daemon; n.Repair == nil || d.Running || d.Stopped {
+		return nil
+	}
+	return &Fix{
+		Does:  "makes table inet masq, with the rules of all attachments",
+		Undo:  []string{"nft delete table inet masq"},
+		Apply: n.Repair,
+	}
 }

@@ -45,6 +45,7 @@ var stateChecks = []Check{
 		why:     "No packet of a container is translated: peers outside the node cannot answer the container's own address.",
 		remedy:  "Start masqd, which makes the table.",
 		part:    report.PartTable,
+		fix:     makeTable,
 	}.check(),
 	problemCheck{
 		kind: report.KindDrift, title: "Rules or elements differ from the desired state", severity: report.SeverityError,

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 
 	"github.com/spf13/cobra"
 
 	"github.com/masq-cni/masq-cni/cmd/internal/arity"
+	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/clamp"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/exitcode"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/output"
@@ -150,6 +152,8 @@ func (f *flags) check(ctx context.Context, n *node.Node, pod string) (doctor.Rep
 		return doctor.Report{}, err
 	}
 	o.Target = t
+	o.SetClamp = func(ctx context.Context, p netip.Prefix, mss int) error { return clamp.Set(ctx, n.StateDir, p, mss) }
+	o.Repair = func(ctx context.Context) error { return clamp.Repair(ctx, n.StateDir) }
 	if pod != "" {
 		s, err := n.Snapshot()
 		if err != nil {
