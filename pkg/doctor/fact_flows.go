@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
 // flowFacts has what the checks need of the node's flows. All checks share one dump of the
@@ -13,17 +14,26 @@ type flowFacts struct {
 	// Flows is the number of flows.
 	Flows int
 	DNS   dnsFlows
+	// Incoming is the number of flows to each attachment.
+	Incoming []int
+	Helpers  helperFlows
+
+	owners *report.Owners
 }
 
 // newFlowFacts returns empty facts. Each sum has a line here and in add.
 func newFlowFacts(n *Node) *flowFacts {
-	return &flowFacts{DNS: newDNSFlows(n)}
+	return &flowFacts{DNS: newDNSFlows(n), Incoming: make([]int, len(n.AllRecords)), Helpers: newHelperFlows(n), owners: n.Owners}
 }
 
 // add counts a flow, which is valid until add returns. It allocates nothing for a flow.
 func (x *flowFacts) add(f *conntrack.Flow) {
 	x.Flows++
 	x.DNS.add(f)
+	if to := x.owners.Index(f.Reply.Src); to >= 0 {
+		x.Incoming[to]++
+	}
+	x.Helpers.add(f)
 }
 
 // CountFlows returns a function for each flow of a dump that the caller makes, so that the

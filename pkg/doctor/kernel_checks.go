@@ -1,3 +1,14 @@
 package doctor
 
-var kernelChecks = []Check{masqueradedTwice, icmpDropped}
+var kernelChecks = []Check{
+	masqueradedTwice,
+	icmpDropped,
+	helperMissing,
+	portsOverlap,
+	conntrackHash,
+	conntrackTimeouts,
+	conntrackLiberal,
+	conntrackAccounting,
+	helperPort,
+	helperUnassigned,
+}

@@ -75,6 +75,17 @@ func freePorts(within, reserved []masq.PortRange, limit int) (free []masq.PortRa
 	return free, cut
 }
 
+// FreePorts returns the source ports that flows with an unprivileged source port can leave
+// with, of toPorts or, if that is empty, of the kernel's, while ports are reserved. Of many
+// ranges it returns the largest, as the rules do for a policy with few egress addresses.
+func FreePorts(toPorts, reserved []masq.PortRange) []masq.PortRange {
+	if len(toPorts) == 0 {
+		toPorts = unprivilegedPorts
+	}
+	free, _ := freePorts(toPorts, reserved, max(maxFreeRanges, len(toPorts)))
+	return free
+}
+
 func reservedSet(ports []masq.PortRange) Set {
 	s := SetName{Kind: ReservedSet}.Set()
 	for _, r := range MergePorts(ports) {
