@@ -97,14 +97,20 @@ func (t *trackedNode) close() error {
 }
 
 func (t *trackedNode) fill(flows int) error {
+	return createFlows(t.raw, flows, func(i int) netip.Addr { return sourceNumber(i % level2) })
+}
+
+// createFlows creates flows of these sources by a netlink socket.
+func createFlows(socket, flows int, source func(i int) netip.Addr) error {
 	var batch []byte
 	for i := range flows {
 		f, egress := flowNumber(i)
+		f.Original.Src, f.Reply.Dst = source(i), source(i)
 		batch = appendNew(batch, &f, egress)
 		if i%64 < 63 && i < flows-1 {
 			continue
 		}
-		if err := tell(t.raw, batch); err != nil {
+		if err := tell(socket, batch); err != nil {
 			return fmt.Errorf("create flow %d: %w", i, err)
 		}
 		batch = batch[:0]

@@ -127,6 +127,7 @@ var measurements = []measurement{
 	{"daemon", (*bench).daemon},
 	{"churn", (*bench).busy},
 	{"conntrack", (*bench).conntrack},
+	{"doctor", (*bench).doctor},
 }
 
 // measure takes one measurement on a separate site: among a thousand links and namespaces of other
