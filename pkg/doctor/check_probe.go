@@ -45,7 +45,7 @@ var probeRefused = Check{
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		return eachPath(ctx, n, func(p *ProbeFacts, x *ProbedPath) (*Finding, error) {
 			c, to := x.Connection, x.Target.Address.Addr()
-			if c.State != probe.Refused && c.State != probe.Rejected {
+			if c.State != probe.Refused && c.State != probe.Rejected || len(p.ended(x)) > 0 {
 				return nil, nil
 			}
 			by, answer, remedy := c.By, "RST", "start the service on the target; or give --to the port on which it listens"
@@ -92,6 +92,9 @@ var probeUnanswered = Check{
 			case probe.Unanswered:
 				if x.Target.UDP && x.Target.Address.Port() != dnsPort {
 					return nil, notChecked(x.target() + " does not answer a datagram; the service may ignore it")
+				}
+				if len(p.ended(x)) > 0 {
+					return nil, nil // packet-dropped names the rule
 				}
 				last, next := p.lastPoint(x)
 				f.Message = fmt.Sprintf("does not answer %s: packets vanish between %s and %s", p.from(), last, next)

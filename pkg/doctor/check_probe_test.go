@@ -29,8 +29,8 @@ func probed(routers ...string) *ProbedPath {
 
 // TestLastPoint: a lost packet is located between two points, from what answers.
 func TestLastPoint(t *testing.T) {
-	container := &ProbeFacts{Record: &store.Record{}}
-	node := &ProbeFacts{}
+	container := &ProbeFacts{Record: &store.Record{}, Trace: &trace{}}
+	node := &ProbeFacts{Trace: &trace{}}
 	flow := func(x *ProbedPath) *ProbedPath {
 		x.Flow = &conntrack.Flow{}
 		return x
@@ -73,7 +73,7 @@ func TestLastPoint(t *testing.T) {
 
 // TestNarrow: the finding and the drawn path name the same narrow link.
 func TestNarrow(t *testing.T) {
-	p := &ProbeFacts{Record: &store.Record{}}
+	p := &ProbeFacts{Record: &store.Record{}, Trace: &trace{}}
 	for name, c := range map[string]struct {
 		change func(*ProbedPath)
 		want   string

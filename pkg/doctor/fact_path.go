@@ -32,6 +32,11 @@ func (p *ProbeFacts) path(x *ProbedPath) *Path {
 			add(Station{Kind: HostLink, Name: x.HostLink.Interface, MTU: x.HostLink.LinkMTU})
 		}
 	}
+	if r := p.request(x); r != nil {
+		for _, s := range stations(r) {
+			add(s)
+		}
+	}
 	if x.NodeRouteErr == nil {
 		s := Station{Kind: UplinkInterface, Name: x.Uplink.Interface, MTU: x.Uplink.LinkMTU}
 		if x.Flow != nil && x.Flow.Translated() {
@@ -76,7 +81,7 @@ func (p *ProbeFacts) path(x *ProbedPath) *Path {
 	p.passes(x, &s, len(x.Hops.Routers))
 	add(s)
 	out.mark()
-	if x.Connection.State == probe.Unanswered {
+	if x.Connection.State == probe.Unanswered && len(p.ended(x)) == 0 {
 		p.markLost(x, &out)
 	}
 	return &out

@@ -27,10 +27,9 @@ type ProbeFacts struct {
 	// Node and Container are the counters of their network namespaces that have grown during
 	// the probe. Container is empty for a probe from the node.
 	Node, Container probe.Counters
-	// Traced are the packets of the probe, and of other connections of the container to the
-	// target, with the rules that they met on the node. TraceErr says why there are none.
-	Traced   []nft.TracedPacket
-	TraceErr error
+	// Trace has the packets of the probe, and of other connections of the container to the
+	// target, with the rules that they met on the node.
+	Trace *trace
 }
 
 // ProbedPath is what a probe found for one address.
@@ -80,21 +79,20 @@ func (n *Node) probe(ctx context.Context) (*ProbeFacts, error) {
 	if len(p.Paths) == 0 {
 		return nil, notChecked(fmt.Sprintf("the container has no address of the family of %s", n.Target.Address.Addr()))
 	}
-	tracer, err := p.trace(ctx)
-	if err != nil {
-		p.TraceErr = err
-	} else {
-		defer func() { _ = tracer.Close() }()
-	}
 	before, err := probe.ReadCounters()
 	if err != nil {
 		return nil, err
 	}
-	if p.Record == nil {
+	p.Trace, err = traceWhile(ctx, p.flows(), func() error {
+		if p.Record != nil {
+			return p.fromContainer(ctx)
+		}
 		for i := range p.Paths {
 			p.Paths[i].run(ctx)
 		}
-	} else if err := p.fromContainer(ctx); err != nil {
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	after, err := probe.ReadCounters()
@@ -102,15 +100,11 @@ func (n *Node) probe(ctx context.Context) (*ProbeFacts, error) {
 		return nil, err
 	}
 	p.Node = after.Since(before)
-	if tracer != nil {
-		p.Traced, _, p.TraceErr = tracer.Packets(ctx)
-	}
 	return p, p.complete()
 }
 
-// trace begins to trace the packets of the probe on the node.
-func (p *ProbeFacts) trace(ctx context.Context) (*nft.Tracer, error) {
-	var flows []nft.TraceFlow
+// flows returns the flows of the probe, to be traced.
+func (p *ProbeFacts) flows() (flows []nft.TraceFlow) {
 	for i := range p.Paths {
 		to := p.Paths[i].Target.Address
 		f := nft.TraceFlow{Protocol: p.Paths[i].protocol(), Destination: to}
@@ -129,10 +123,25 @@ func (p *ProbeFacts) trace(ctx context.Context) (*nft.Tracer, error) {
 		}
 		flows = append(flows, f)
 	}
-	if len(flows) == 0 {
-		return nil, probe.ErrNoRoute
+	return flows
+}
+
+// ended returns the traced packets of a path that a rule of the node ended.
+func (p *ProbeFacts) ended(x *ProbedPath) []nft.TracedPacket {
+	return ended(p.Trace.of(x.Target.Address.Addr()), x.Connection.State == probe.Connected)
+}
+
+// request returns the traced packet that shows the way of a path over the node: one that a rule
+// ended, or else the first. It returns nil if none was traced.
+func (p *ProbeFacts) request(x *ProbedPath) *nft.TracedPacket {
+	for _, all := range [][]nft.TracedPacket{p.ended(x), p.Trace.of(x.Target.Address.Addr())} {
+		for i := range all {
+			if all[i].Role == nft.Request {
+				return &all[i]
+			}
+		}
 	}
-	return nft.OpenTracer(ctx, flows...)
+	return nil
 }
 
 // protocol returns the number of the target's protocol.
@@ -292,6 +301,9 @@ func (p *ProbeFacts) lastPoint(x *ProbedPath) (last, next string) {
 	case x.Flow != nil || p.Record == nil:
 		return uplink, nextHop
 	case router >= 0:
+		if place := lost(p.Trace.of(x.Target.Address.Addr())); place != "" {
+			return "the node, " + place + ",", uplink
+		}
 		return "the node", uplink
 	default:
 		return "interface " + x.Route.Interface + " of the container", "the node"
