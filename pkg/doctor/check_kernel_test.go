@@ -161,6 +161,66 @@ func TestHelperPortRemedy(t *testing.T) {
 	}
 }
 
+func TestMissingFeatures(t *testing.T) {
+	all := []nft.Feature{
+		{Name: "inet table", Available: true, Module: "nf_tables", For: "all functions"},
+		{Name: "fib", Module: "nft_fib_inet", For: "not translating local destinations"},
+		{Name: "rt mtu", For: "clamping the MSS to the path MTU"},
+		{Name: "snat", Module: "nft_nat", For: "snatAddresses"},
+		{Name: "numgen", Module: "nft_numgen", For: "several snatAddresses or port ranges"},
+		{Name: "socket", Module: "nft_socket", For: "helpers"},
+		{Name: "ct helper ftp", Module: "nf_conntrack_ftp", For: "ftp"},
+		{Name: "flowtable", Module: "nf_flow_table_inet", For: "nothing yet"},
+	}
+	addresses := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}
+	for _, c := range []struct {
+		policy masq.Policy
+		want   []string
+	}{
+		{masq.Policy{}, []string{"fib", "rt mtu"}},
+		{masq.Policy{SNATAddresses: addresses[:1]}, []string{"fib", "rt mtu", "snat"}},
+		{masq.Policy{SNATAddresses: addresses}, []string{"fib", "rt mtu", "snat", "numgen"}},
+		{masq.Policy{Helpers: []masq.Helper{{Name: "ftp", Ports: []uint16{21}}}}, []string{"fib", "rt mtu", "socket"}},
+	} {
+		got := missingFeatures(all, &activePolicies{Of: []*masq.Policy{&c.policy, nil}}, "5.15.0")
+		if len(got) != len(c.want) {
+			t.Errorf("%+v: %v, want %v", c.policy, got, c.want)
+			continue
+		}
+		for i, f := range got {
+			if !strings.Contains(f.Message, `"`+c.want[i]+`"`) || f.Object != "kernel 5.15.0" {
+				t.Errorf("%+v: %s, want %s", c.policy, f, c.want[i])
+			}
+		}
+	}
+}
+
+func TestEffectiveCapabilities(t *testing.T) {
+	const status = "Name:\tmasqd\nCapPrm:\t0000000000001000\nCapEff:\t0000000000001000\nCapBnd:\t000001ffffffffff\n"
+	if text, set, ok := effectiveCapabilities(status); text != "0000000000001000" || set != 1<<12 || !ok {
+		t.Error(text, set, ok)
+	}
+	if _, _, ok := effectiveCapabilities("Name:\tmasqd\n"); ok {
+		t.Error("a status without CapEff is complete")
+	}
+}
+
+func TestNftVersion(t *testing.T) {
+	for s, c := range map[string]struct{ version, ok, old any }{
+		"nftables v1.0.6 (Lester Gooch #5)": {"1.0.6", true, false},
+		"nftables v0.9.8 (E.D.S.)":          {"0.9.8", true, false},
+		"nftables v0.9.4 (Jive at Five)":    {"0.9.4", true, false},
+		"nftables v0.9.3 (Topsy)":           {"0.9.3", true, true},
+		"nftables v0.9 (Fearless Fosdick)":  {"0.9.0", true, true},
+		"nftables v0.8.10":                  {"0.8.10", true, true},
+		"nft: command not found":            {"0.0.0", false, true},
+	} {
+		if v, ok := parseNftVersion(s); v.String() != c.version || ok != c.ok || v.cannotList() != c.old {
+			t.Errorf("%s: %s, %t, cannot list %t", s, v, ok, v.cannotList())
+		}
+	}
+}
+
 func TestPortRanges(t *testing.T) {
 	r := func(s string) (out []masq.PortRange) {
 		for part := range strings.SplitSeq(s, ",") {

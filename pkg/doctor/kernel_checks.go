@@ -3,6 +3,8 @@ package doctor
 var kernelChecks = []Check{
 	masqueradedTwice,
 	icmpDropped,
+	kernelFeature,
+	masqdCapability,
 	helperMissing,
 	portsOverlap,
 	conntrackHash,
@@ -11,4 +13,5 @@ var kernelChecks = []Check{
 	conntrackAccounting,
 	helperPort,
 	helperUnassigned,
+	nftTooOld,
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"os"
@@ -22,6 +23,8 @@ var kernelFixtures = []doctorFixture{
 	{check: "helper-port", keys: keys{"helpers": keys{"ftp": []uint16{21}}}, fault: func(l *doctorLab) { l.control(2121) }},
 	{check: "helper-port", fault: func(l *doctorLab) { l.control(21) }},
 	{check: "helper-unassigned", keys: keys{"helpers": keys{"ftp": []uint16{21}}}, fault: (*doctorLab).connectWithoutRule},
+	{check: "masqd-capability", fault: (*doctorLab).lockWithoutCapability},
+	{check: "nft-version", fault: (*doctorLab).installOldNft},
 }
 
 // reservePorts reserves all source ports of the policy.
@@ -118,4 +121,27 @@ func (l *doctorLab) connectWithoutRule() {
 	l.nft("add element %s", element)
 	assert.NoError(l.t, l.masqd.Resume())
 	l.found()
+}
+
+// lockWithoutCapability replaces masqd by a program that holds its lock and has no capability.
+// A masqd without CAP_NET_ADMIN ends at once.
+func (l *doctorLab) lockWithoutCapability() {
+	l.t.Helper()
+	l.masqd.end()
+	lock := filepath.Join(l.dir, "state", "attachments", "masqd.lock")
+	assert.NoError(l.t, os.Truncate(lock, 0))
+	c := l.Node.Command(context.WithoutCancel(l.t.Context()), "setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "flock", lock, "sleep", "infinity")
+	assert.NoError(l.t, c.Start())
+	l.found()
+}
+
+// installOldNft has doctor find a program that says that it is nft of Ubuntu 20.04.
+func (l *doctorLab) installOldNft() {
+	l.t.Helper()
+	dir := l.t.TempDir()
+	assert.NoError(l.t, os.WriteFile(filepath.Join(dir, "nft"), []byte("#!/bin/sh\necho 'nftables v0.9.3 (Topsy)'\n"), 0o755))
+	l.wrap = func(c *nstest.Command) *nstest.Command {
+		c.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+		return c
+	}
 }

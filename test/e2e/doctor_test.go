@@ -28,8 +28,8 @@ type doctorLab struct {
 }
 
 // withoutFixture are checks of faults that the test machine cannot have: its kernel has all
-// helpers. Unit tests of pkg/doctor check their decisions.
-var withoutFixture = map[string]bool{"helper-missing": true}
+// helpers and features. Unit tests of pkg/doctor check their decisions.
+var withoutFixture = map[string]bool{"helper-missing": true, "kernel-feature": true}
 
 // doctorFixture makes one fault.
 type doctorFixture struct {
