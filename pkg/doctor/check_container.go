@@ -81,7 +81,7 @@ func hasOtherRoutes(r *store.Record, in veth.Interior, f masq.Family) bool {
 
 var containerMTU = Check{
 	ID:       "container-mtu",
-	Title:    "The MTU of a container is larger than that of the node's end of its link",
+	Title:    "The MTU of a container is larger than the MTU of the other end of its link",
 	Severity: report.SeverityError,
 	Reads:    "MTU of both ends of the containers' links",
 	Applies:  "another plugin made the link (chained mode); masq-cni inspect compares links of main mode",

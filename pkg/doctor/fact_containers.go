@@ -15,6 +15,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/sockets"
+	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
@@ -103,7 +104,7 @@ func (n *Node) namespaces() (out [][]int) {
 		if !r.Ready || r.NetNS == "" || !n.examines(i) {
 			continue
 		}
-		if r.Evidence != nil && r.Evidence.NetNS != nil && veth.NetNSState(*r.Evidence.NetNS) == masq.NetNSRemoved {
+		if isRemoved(&r) {
 			continue
 		}
 		if k, ok := at[r.NetNS]; ok {
@@ -114,6 +115,11 @@ func (n *Node) namespaces() (out [][]int) {
 		out = append(out, []int{i})
 	}
 	return out
+}
+
+// isRemoved reports whether the network namespace of a container provably no longer exists.
+func isRemoved(r *store.Record) bool {
+	return r.Evidence != nil && r.Evidence.NetNS != nil && veth.NetNSState(*r.Evidence.NetNS) == masq.NetNSRemoved
 }
 
 // visit reads one container.
@@ -134,7 +140,7 @@ func (v *visit) enter() error {
 	if err == nil {
 		err = v.read()
 	}
-	if err != nil {
+	if err != nil && !isRemoved(r) { // a DEL may have come meanwhile
 		return fmt.Errorf("container %s: %w", r.Identity(), err)
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // unnamedNamespace makes a network namespace that ends with the test, and returns its path.
@@ -34,10 +36,10 @@ func unnamedNamespace(t testing.TB) string {
 	return fmt.Sprintf("/proc/self/fd/%d", r.file.Fd())
 }
 
-// TestContainerFacts: each container is entered, also one with two attachments. A container that
-// cannot be entered is an error that names it.
+// TestContainerFacts: each container is entered once, and removed containers are skipped. A
+// container that cannot be entered is an error that names it.
 func TestContainerFacts(t *testing.T) {
-	n := testNode(4)
+	n := testNode(5)
 	path := unnamedNamespace(t)
 	for i := range n.AllRecords {
 		n.AllRecords[i].NetNS, n.AllRecords[i].Interface = path, "lo"
@@ -45,6 +47,13 @@ func TestContainerFacts(t *testing.T) {
 	n.AllRecords[1].NetNS, n.AllRecords[1].Interface = unnamedNamespace(t), "eth0"
 	n.AllRecords[2].NetNS = "/proc/self/fd/none"
 	n.AllRecords[3].Ready = false
+	dir := t.TempDir()
+	var at unix.Stat_t
+	if err := unix.Stat(dir, &at); err != nil {
+		t.Fatal(err)
+	}
+	n.AllRecords[4].NetNS = dir + "/removed"
+	n.AllRecords[4].Evidence = &masq.Evidence{NetNS: &masq.NetNS{Path: dir + "/removed", Device: 1, Inode: 1, DirDevice: at.Dev, DirInode: at.Ino}}
 	x, err := n.containerFacts(t.Context())
 	if err != nil {
 		t.Fatal(err)
