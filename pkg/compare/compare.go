@@ -28,6 +28,8 @@ type Difference struct {
 	Reason masq.Reason
 	// Name names the object. Found says how it differs or, if it is NotChecked, why.
 	Name, Found string
+	// Forwarding is true if the object is a setting that enables forwarding.
+	Forwarding bool
 
 	sentence string
 }
@@ -51,7 +53,7 @@ type Rules interface {
 func OfRules(identity string, all []nft.Difference) []Difference {
 	var out []Difference
 	for _, d := range all {
-		out = append(out, Difference{identity, string(d.Kind), d.Reason, d.Name(), d.Found(), d.String()})
+		out = append(out, Difference{identity, string(d.Kind), d.Reason, d.Name(), d.Found(), false, d.String()})
 	}
 	return out
 }
@@ -59,7 +61,7 @@ func OfRules(identity string, all []nft.Difference) []Difference {
 func ofLink(all []veth.Difference) []Difference {
 	var out []Difference
 	for _, d := range all {
-		out = append(out, Difference{d.Identity, string(d.Kind), d.Reason, d.Name(), d.Found(), d.String()})
+		out = append(out, Difference{d.Identity, string(d.Kind), d.Reason, d.Name(), d.Found(), d.IsForwarding(), d.String()})
 	}
 	return out
 }

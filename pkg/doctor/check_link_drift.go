@@ -22,9 +22,10 @@ var linkDrift = Check{
 		if n.Summary.Links == nil {
 			return k.findings(n)
 		}
-		// Differences of other attachments are not examined.
+		// Differences of other attachments are not examined. forwardingOff reports those of
+		// forwarding.
 		changes := slices.DeleteFunc(slices.Clone(n.Summary.Links.Changes), func(c report.Change) bool {
-			return c.Attachment != "" && !n.isExamined([]string{c.Attachment})
+			return c.Forwarding || c.Attachment != "" && !n.isExamined([]string{c.Attachment})
 		})
 		if len(changes) == 0 {
 			return nil, nil

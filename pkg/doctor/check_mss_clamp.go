@@ -19,9 +19,9 @@ var mssClamp = Check{
 	ID:       "mss-clamp",
 	Title:    "The MSS of containers is larger than a path allows, and the policy does not lower it enough",
 	Severity: report.SeverityWarning,
-	Reads:    "mssClamp of active policies, MTU of uplinks, default routes and links of containers, path MTU that routers have reported (route exceptions)",
+	Reads:    "mssClamp and mssClamps of active policies, local MSS clamps, MTU of uplinks, default routes and links of containers, path MTU that routers have reported (route exceptions)",
 	Applies:  "mssClamp is off, or a number",
-	Remedy:   "Set mssClamp to pmtu.",
+	Remedy:   "Set mssClamp to pmtu, or add a local clamp: masq-cni clamp add.",
 	Cost:     Cheap,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		groups, err := n.clampGroups()
@@ -35,7 +35,7 @@ var mssClamp = Check{
 				return out, err
 			}
 			if len(paths) > 0 {
-				out = append(out, mssClampFinding(g, paths))
+				out = append(out, n.mssClampFinding(g, paths))
 			}
 		}
 		return out, nil
@@ -106,9 +106,30 @@ func (n *Node) clampGroups() (out []*clampGroup, err error) {
 
 // narrowPath is a path on which the offered segments do not fit.
 type narrowPath struct {
-	to     string // an interface or a destination
+	to     netip.Prefix // the destinations
+	by     string       // "the path by uplink eth0", "the path to 198.51.100.7"
+	mss    int          // the largest that fits
 	mtu    int
 	source string // where the MTU was read
+}
+
+// clamped reports whether mssClamps lower the MSS of all connections with the destinations
+// of a path as far as the path needs.
+func (g *clampGroup) clamped(p narrowPath) bool {
+	next := p.to.Addr() // the first address that no clamp covers
+	for _, r := range g.policy.MSSRanges(g.family) {
+		if int(r.MSS) > p.mss || r.Last.Less(next) {
+			continue
+		}
+		if next.Less(r.First) {
+			return false
+		}
+		if r.Last.Compare(masq.LastAddr(p.to)) >= 0 {
+			return true
+		}
+		next = r.Last.Next()
+	}
+	return false
 }
 
 // narrowPaths returns the paths that are too narrow for a group, the narrowest first.
@@ -118,7 +139,7 @@ func (n *Node) narrowPaths(g *clampGroup) (out []narrowPath, err error) {
 		return nil, err
 	}
 	for _, h := range hops {
-		p := narrowPath{"uplink " + h.Interface, h.InterfaceMTU, "MTU of interface " + h.Interface}
+		p := narrowPath{to: veth.DefaultRoute(g.family), by: "the path by uplink " + h.Interface, mtu: h.InterfaceMTU, source: "MTU of interface " + h.Interface}
 		if h.RouteMTU > 0 && h.RouteMTU < p.mtu {
 			p.mtu, p.source = h.RouteMTU, "MTU of "+routeSource(h)+", "+routeName(h)
 		}
@@ -130,17 +151,20 @@ func (n *Node) narrowPaths(g *clampGroup) (out []narrowPath, err error) {
 	}
 	direct := g.policy.DirectRanges(g.family)
 	for _, l := range learned {
-		if !direct.Contains(l.Destination.Addr()) {
-			out = append(out, narrowPath{l.Destination.Addr().String(), l.MTU, "path MTU to " + l.Destination.Addr().String() + ", reported by a router"})
+		a := l.Destination.Addr()
+		if !direct.Contains(a) {
+			out = append(out, narrowPath{to: netip.PrefixFrom(a, a.BitLen()), by: "the path to " + a.String(), mtu: l.MTU, source: "path MTU to " + a.String() + ", reported by a router"})
 		}
 	}
-	out = slices.DeleteFunc(out, func(p narrowPath) bool { return g.offered() <= p.mtu-headers(g.family) })
+	for i := range out {
+		out[i].mss = out[i].mtu - headers(g.family)
+	}
+	out = slices.DeleteFunc(out, func(p narrowPath) bool { return g.offered() <= p.mss || g.clamped(p) })
 	slices.SortStableFunc(out, func(a, b narrowPath) int { return a.mtu - b.mtu })
 	return out, nil
 }
 
-func mssClampFinding(g *clampGroup, paths []narrowPath) Finding {
-	narrowest := paths[0]
+func (n *Node) mssClampFinding(g *clampGroup, paths []narrowPath) Finding {
 	does := "does not lower the MSS"
 	if g.policy.MSSClamp.Bytes() > 0 {
 		does = "lowers the MSS to " + g.policy.MSSClamp.String()
@@ -148,27 +172,47 @@ func mssClampFinding(g *clampGroup, paths []narrowPath) Finding {
 	x := Finding{
 		Severity: report.SeverityWarning,
 		Object:   "policy " + g.policy.ID(),
-		Message: fmt.Sprintf("%s: its containers offer %d bytes by IPv%s, and the path by %s allows %d",
-			does, g.offered(), g.family, narrowest.to, narrowest.mtu-headers(g.family)),
+		Message:  fmt.Sprintf("%s: its containers offer %d bytes by IPv%s, and %s allows %d", does, g.offered(), g.family, paths[0].by, paths[0].mss),
 		Evidence: []Evidence{
 			{"mssClamp of policy " + g.policy.ID(), g.policy.MSSClamp.String()},
 			{"MTU of the link of " + podsOf(g.records), fmt.Sprint(g.mtu)},
 		},
 		Why: "The far end sends segments that do not fit the path. If a router or firewall drops the ICMP error about them, the connection freezes.",
-		Remedy: Remedy{
-			Text: `set "mssClamp": "pmtu" in the configuration of the network`,
-		},
 	}
+	where := "the configuration of the network"
 	if g.policy.Node {
-		x.Remedy.Text = `set "mssClamp": "pmtu" in the node's configuration, which masqd reads`
+		where = "the node's configuration"
 	}
+	x.Remedy.Text = `set "mssClamp": "pmtu" in ` + where + "; until then, lower the MSS to these destinations"
+	fix := &Fix{}
 	const most = 3
-	for _, p := range paths[:min(len(paths), most)] {
-		x.Evidence = append(x.Evidence, Evidence{p.source, fmt.Sprint(p.mtu)})
+	for i, p := range paths {
+		if p.mss < masq.ClampMin {
+			continue
+		}
+		if i < most {
+			x.Evidence = append(x.Evidence, Evidence{p.source, fmt.Sprint(p.mtu)})
+			x.Remedy.Commands = append(x.Remedy.Commands, fmt.Sprintf("masq-cni clamp add %s %d", p.to, p.mss))
+		}
+		fix.Undo = append(fix.Undo, "masq-cni clamp delete "+p.to.String())
 	}
-	if _, err := netip.ParseAddr(narrowest.to); err == nil {
-		x.Message = fmt.Sprintf("%s: its containers offer %d bytes by IPv%s, and the path to %s allows %d",
-			does, g.offered(), g.family, narrowest.to, narrowest.mtu-headers(g.family))
+	if n.SetClamp != nil {
+		fix.Does = fmt.Sprintf("lowers the MSS of connections to %s to %d", paths[0].to, paths[0].mss)
+		if len(paths) > 1 {
+			fix.Does += ", and to " + report.Plural(len(paths)-1, "other destination") + " as far as its path needs"
+		}
+		fix.Apply = func(ctx context.Context) error {
+			for _, p := range paths {
+				if p.mss < masq.ClampMin {
+					continue
+				}
+				if err := n.SetClamp(ctx, p.to, p.mss); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		x.Remedy.Fix = fix
 	}
 	return x
 }

@@ -82,3 +82,34 @@ func TestOfferedMSS(t *testing.T) {
 		}
 	}
 }
+
+func TestClamped(t *testing.T) {
+	clamps := func(all map[string]uint16) masq.MSSClamps {
+		out := masq.MSSClamps{}
+		for p, mss := range all {
+			out[netip.MustParsePrefix(p)] = mss
+		}
+		return out
+	}
+	for _, c := range []struct {
+		name   string
+		clamps map[string]uint16
+		to     string
+		want   bool
+	}{
+		{"none", nil, "0.0.0.0/0", false},
+		{"all", map[string]uint16{"0.0.0.0/0": 1360}, "0.0.0.0/0", true},
+		{"all, in two parts", map[string]uint16{"0.0.0.0/1": 1360, "128.0.0.0/1": 1300}, "0.0.0.0/0", true},
+		{"half", map[string]uint16{"0.0.0.0/1": 1360}, "0.0.0.0/0", false},
+		{"the other half", map[string]uint16{"128.0.0.0/1": 1360}, "0.0.0.0/0", false},
+		{"all but a part", map[string]uint16{"0.0.0.0/0": 1360, "198.51.100.0/24": 1460}, "0.0.0.0/0", false},
+		{"too large", map[string]uint16{"0.0.0.0/0": 1361}, "0.0.0.0/0", false},
+		{"one destination", map[string]uint16{"198.51.100.0/24": 1360}, "198.51.100.7/32", true},
+		{"another destination", map[string]uint16{"198.51.101.0/24": 1360}, "198.51.100.7/32", false},
+	} {
+		g := clampGroup{policy: masq.Policy{MSSClamps: clamps(c.clamps)}, family: masq.IPv4}
+		if got := g.clamped(narrowPath{to: netip.MustParsePrefix(c.to), mss: 1360}); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
+	}
+}

@@ -20,6 +20,8 @@ type Change struct {
 	Attachment string `json:"attachment,omitempty"`
 	// Pod is the pod of Attachment, or the beginning of its container ID.
 	Pod string `json:"pod,omitempty"`
+	// Forwarding is true if the object is a setting that enables forwarding.
+	Forwarding bool `json:"-"`
 }
 
 // ChangesOf converts differences. owners has their pods, and may be nil.
@@ -30,7 +32,7 @@ func ChangesOf(all []compare.Difference, owners *Owners) []Change {
 		if pods == nil {
 			pods = owners.pods()
 		}
-		out = append(out, Change{Kind: d.Kind, Name: d.Name, Found: d.Found, Attachment: d.Identity, Pod: pods[d.Identity]})
+		out = append(out, Change{Kind: d.Kind, Name: d.Name, Found: d.Found, Attachment: d.Identity, Pod: pods[d.Identity], Forwarding: d.Forwarding})
 	}
 	return out
 }

@@ -17,6 +17,7 @@ var commonFaults = []struct {
 	fault, check string
 	fixture      *doctorFixture
 }{
+	{fault: "forwarding is off", check: "forwarding-off"},
 	{fault: "a chain of another table drops", check: "firewall"},
 	{fault: "the source ports are used up", check: string(report.KindPortsScarce), fixture: &doctorFixture{
 		keys: keys{"toPorts": "20000-20003"},

@@ -21,15 +21,15 @@ import (
 
 // networkFixtures make the faults of doctor's network checks.
 var networkFixtures = []doctorFixture{
+	// masqd would enable forwarding again.
+	{check: "forwarding-off", noDaemon: true, fault: func(l *doctorLab) { l.turnsOff("net/ipv4/conf/uplink/forwarding") }},
+	{check: "forwarding-off", noDaemon: true, fault: func(l *doctorLab) { l.turnsOff("net/ipv6/conf/" + l.pods[0].host() + "/force_forwarding") }},
+	{check: "forwarding-off", noDaemon: true, fault: func(l *doctorLab) { l.turnsOff("net/ipv4/ip_forward") }},
 	// masqd does not enable forwarding on an interface without a default route.
 	{check: "forwarding-off", keys: keys{"snatAddresses": []string{secondEgress}}, begin: func(l *doctorLab) {
 		l.secondUplink()
 		assert.NoError(l.t, l.Node.Sysctl("net/ipv4/conf/uplink2/forwarding", "1"))
 	}, fault: func(l *doctorLab) { l.turnsOff("net/ipv4/conf/uplink2/forwarding") }},
-	// masqd would enable forwarding again.
-	{check: "forwarding-off", noDaemon: true, fault: func(l *doctorLab) { l.turnsOff("net/ipv4/conf/uplink/forwarding") }},
-	{check: "forwarding-off", noDaemon: true, fault: func(l *doctorLab) { l.turnsOff("net/ipv6/conf/" + l.pods[0].host() + "/force_forwarding") }},
-	{check: "forwarding-off", noDaemon: true, fault: func(l *doctorLab) { l.turnsOff("net/ipv4/ip_forward") }},
 	{check: "uplink-mtu", fault: func(l *doctorLab) { assert.NoError(l.t, l.Node.SetMTU("uplink", 1200)) }},
 	{check: "accept-ra", prepare: func(l *doctorLab) { l.advertises("2") }, fault: func(l *doctorLab) {
 		assert.NoError(l.t, l.Node.Sysctl("net/ipv6/conf/uplink/accept_ra", "1"))
