@@ -44,7 +44,7 @@ var acceptRA = Check{
 		for _, a := range lost {
 			x := n.acceptRAFinding(a.name, "packets of containers to IPv6 destinations have no route.")
 			x.Message = "ignores router advertisements, and the node has no IPv6 default route"
-			x.Evidence = append(x.Evidence, Evidence{"address of interface " + a.name + " from a router advertisement", a.Prefix.String()})
+			x.Evidence = append(x.Evidence, Evidence{"address of interface " + a.name + " from a router advertisement", a.String()})
 			out = append(out, x)
 		}
 		return out, err

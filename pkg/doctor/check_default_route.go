@@ -78,7 +78,7 @@ func (n *Node) defaultRouteFinding(f masq.Family) (*Finding, error) {
 		},
 	}
 	for _, a := range own {
-		x.Evidence = append(x.Evidence, Evidence{"address of interface " + a.name, a.Prefix.String()})
+		x.Evidence = append(x.Evidence, Evidence{"address of interface " + a.name, a.String()})
 	}
 	return x, nil
 }

@@ -118,7 +118,7 @@ func egressFinding(a netip.Addr, holder string, subnet veth.InterfaceAddress, up
 		Message:  fmt.Sprintf("is on interface %s, and the node does not answer for it on uplink %s, whose subnet contains it", holder, uplink),
 		Evidence: []Evidence{
 			{"interface of " + a.String(), holder},
-			{"address of interface " + uplink, subnet.Prefix.String()},
+			{"address of interface " + uplink, subnet.String()},
 			evidence,
 		},
 		Why: "The router asks on this link for the address. Without an answer it drops the replies to containers.",

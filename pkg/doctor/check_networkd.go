@@ -174,7 +174,7 @@ func (f *networkFile) matches(name string) bool {
 // before the first pattern inverts the result (systemd.network(5)).
 func matchesList(list, value string) bool {
 	list, inverted := strings.CutPrefix(strings.TrimSpace(list), "!")
-	for _, pattern := range strings.Fields(list) {
+	for pattern := range strings.FieldsSeq(list) {
 		if globs(pattern, value) {
 			return !inverted
 		}

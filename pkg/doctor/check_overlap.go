@@ -52,7 +52,7 @@ var overlappingSubnets = Check{
 					Message:  "has the subnet " + s.prefix.String() + ", and interface " + i.Name + " of the node is connected to " + a.Masked().String(),
 					Evidence: []Evidence{
 						{"subnet of " + podsOf(s.records), s.prefix.String()},
-						{"address of interface " + i.Name, a.Prefix.String()},
+						{"address of interface " + i.Name, a.String()},
 					},
 					Why: "Hosts on that link and containers can have the same address: packets to one of them then go to the other.",
 					Remedy: Remedy{

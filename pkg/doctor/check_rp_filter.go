@@ -121,9 +121,9 @@ func (n *Node) repliesToEgress(links map[netip.Addr]int, best []veth.NextHop) (o
 				continue
 			}
 			out = append(out, reply{
-				veth.ForwardedPacket{Src: veth.Outside(masq.IPv4), Dst: a, Index: uplink.Index}, podsOf(records[i : i+1]),
-				"the egress address " + e.String() + " is in the subnet of " + uplink.Name,
-				Evidence{"address of interface " + uplink.Name, subnet.String()},
+				packet: veth.ForwardedPacket{Src: veth.Outside(masq.IPv4), Dst: a, Index: uplink.Index}, pod: podsOf(records[i : i+1]),
+				why:   "the egress address " + e.String() + " is in the subnet of " + uplink.Name,
+				shown: Evidence{"address of interface " + uplink.Name, subnet.String()},
 			})
 		}
 	}
@@ -210,9 +210,9 @@ func (n *Node) markedReplies(records []store.Record, links map[netip.Addr]int, b
 			continue
 		}
 		out = append(out, reply{
-			veth.ForwardedPacket{Src: packet.Dst, Dst: a, Index: h.Index}, podsOf(records[pod : pod+1]),
-			fmt.Sprintf("packets with the mark %#x leave by %s", mark, h.Interface),
-			Evidence{fmt.Sprintf("route of a container's packet with the mark %#x", mark), routeName(h)},
+			packet: veth.ForwardedPacket{Src: packet.Dst, Dst: a, Index: h.Index}, pod: podsOf(records[pod : pod+1]),
+			why:   fmt.Sprintf("packets with the mark %#x leave by %s", mark, h.Interface),
+			shown: Evidence{fmt.Sprintf("route of a container's packet with the mark %#x", mark), routeName(h)},
 		})
 	}
 	return out, nil

@@ -26,8 +26,14 @@ var neighborStates = []struct {
 	flag uint16
 	name string
 }{
-	{unix.NUD_INCOMPLETE, "INCOMPLETE"}, {unix.NUD_REACHABLE, "REACHABLE"}, {unix.NUD_STALE, "STALE"}, {unix.NUD_DELAY, "DELAY"},
-	{unix.NUD_PROBE, "PROBE"}, {unix.NUD_FAILED, "FAILED"}, {unix.NUD_NOARP, "NOARP"}, {unix.NUD_PERMANENT, "PERMANENT"},
+	{unix.NUD_INCOMPLETE, "INCOMPLETE"},
+	{unix.NUD_REACHABLE, "REACHABLE"},
+	{unix.NUD_STALE, "STALE"},
+	{unix.NUD_DELAY, "DELAY"},
+	{unix.NUD_PROBE, "PROBE"},
+	{unix.NUD_FAILED, "FAILED"},
+	{unix.NUD_NOARP, "NOARP"},
+	{unix.NUD_PERMANENT, "PERMANENT"},
 }
 
 // String returns the state as ip-neighbour(8) writes it.
