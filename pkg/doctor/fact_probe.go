@@ -128,7 +128,7 @@ func (p *ProbeFacts) flows() (flows []nft.TraceFlow) {
 
 // ended returns the traced packets of a path that a rule of the node ended.
 func (p *ProbeFacts) ended(x *ProbedPath) []nft.TracedPacket {
-	return ended(p.Trace.of(x.Target.Address.Addr()), x.Connection.State == probe.Connected)
+	return ended(p.Trace.of(x.Target.Address.Addr()), x.Connection)
 }
 
 // request returns the traced packet that shows the way of a path over the node: one that a rule

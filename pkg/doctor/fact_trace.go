@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/probe"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
@@ -72,16 +73,29 @@ func (x *trace) of(like netip.Addr) (out []nft.TracedPacket) {
 	return out
 }
 
-// ended returns the packets that a rule or a policy ended. If the probe connected, it returns
-// only ICMP errors: single packets of a probe are out of the ordinary, and a firewall may drop
-// them.
-func ended(all []nft.TracedPacket, connected bool) (out []nft.TracedPacket) {
+// ended returns the packets of a connection attempt that a rule or a policy ended, if that is why
+// it failed, and the ICMP errors that tell an MTU. The other packets of a probe belong to no
+// connection, and a firewall may drop them.
+func ended(all []nft.TracedPacket, c probe.Connection) (out []nft.TracedPacket) {
+	translated := map[netip.AddrPort]bool{c.Local: true} // as the target sees the source
 	for _, p := range all {
-		switch p.Fate {
-		case nft.FateDropped, nft.FateRejected, nft.FateQueued:
-			if !connected || p.Role == nft.ICMPError && tellsMTU(p.First) {
-				out = append(out, p)
-			}
+		if p.Role == nft.Request && p.First.Source == c.Local {
+			translated[p.Last.Source] = true
+		}
+	}
+	for _, p := range all {
+		failed := false
+		switch {
+		case p.Role == nft.ICMPError:
+			failed = tellsMTU(p.First) && p.Fate != nft.FateRejected
+		case p.Role == nft.Request && p.First.Source != c.Local || p.Role == nft.Reply && !translated[p.First.Destination]:
+		case p.Fate == nft.FateRejected:
+			failed = c.State != probe.Connected
+		default:
+			failed = c.State == probe.Unanswered
+		}
+		if failed && (p.Fate == nft.FateDropped || p.Fate == nft.FateRejected || p.Fate == nft.FateQueued) {
+			out = append(out, p)
 		}
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/probe"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
@@ -82,12 +83,24 @@ func TestEnded(t *testing.T) {
 		return p
 	}
 	all := []nft.TracedPacket{left, syn, gone, icmp(3, 4), icmp(11, 0), syn}
-	if got := byStep(ended(all, true)); len(got) != 1 || len(got[0]) != 1 || got[0][0].First.ICMPCode != 4 {
+	other := syn
+	other.First.Source = netip.MustParseAddrPort("10.88.0.2:40001")
+	all = append(all, other)
+	connection := func(s probe.State) probe.Connection { return probe.Connection{State: s, Local: traceSource} }
+	if got := byStep(ended(all, connection(probe.Connected))); len(got) != 1 || len(got[0]) != 1 || got[0][0].First.ICMPCode != 4 {
 		t.Errorf("connected: %+v", got)
 	}
-	if got := byStep(ended(all, false)); len(got) != 2 || len(got[0]) != 2 || len(got[1]) != 2 {
-		t.Errorf("not connected: %+v", got)
+	if got := byStep(ended(all, connection(probe.Unanswered))); len(got) != 2 || len(got[0]) != 2 || len(got[1]) != 1 {
+		t.Errorf("not answered: %+v", got)
 	}
+	if got := byStep(ended(all, connection(probe.Refused))); len(got) != 1 || len(got[0]) != 1 {
+		t.Errorf("refused: %+v", got)
+	}
+	all = []nft.TracedPacket{tracedAt(nft.Request, nft.FateRejected, step)}
+	if got := ended(all, connection(probe.Refused)); len(got) != 1 {
+		t.Errorf("rejected: %+v", got)
+	}
+	all = []nft.TracedPacket{left, syn, gone, icmp(3, 4), icmp(11, 0), syn}
 	if s := lost(all); s != "" {
 		t.Errorf("the last request was dropped, not lost %s", s)
 	}

@@ -1,6 +1,8 @@
 package doctor
 
 var probeChecks = []Check{
+	packetDropped,
+	translatedElsewhereCheck,
 	probeRefused,
 	probeUnanswered,
 	pathMTUIn,

@@ -53,7 +53,7 @@ type doctorFixture struct {
 
 // doctorFixtures has at least one fixture for each check.
 func doctorFixtures() []doctorFixture {
-	return slices.Concat(stateFixtures, fileFixtures, networkFixtures, kernelFixtures, tableFixtures, socketFixtures, probeFixtures)
+	return slices.Concat(stateFixtures, fileFixtures, networkFixtures, kernelFixtures, tableFixtures, traceFixtures, socketFixtures, probeFixtures)
 }
 
 func newDoctorLab(t *testing.T, f doctorFixture) *doctorLab {
