@@ -190,10 +190,14 @@ func (p Policy) ports() string {
 }
 
 func (p Policy) mss() string {
+	text := p.MSSClamp.String()
 	if n := len(p.MSSClamps); n > 0 {
-		return fmt.Sprintf("%s, %d by prefix", p.MSSClamp, n)
+		text += fmt.Sprintf(", %d by prefix", n)
 	}
-	return p.MSSClamp.String()
+	if n := len(p.LocalMSSClamps); n > 0 {
+		text += fmt.Sprintf(", %d local", n)
+	}
+	return text
 }
 
 func (p Policy) helpers() string {

@@ -76,7 +76,7 @@ func (w *world) variants() []*libcni.NetworkConfigList {
 	return []*libcni.NetworkConfigList{
 		w.namedConflist("plain", "1.1.0", w.masqOn("10.90.0.0/16")),
 		w.namedConflist("ftp", "1.1.0", w.masqOn("10.91.0.0/16").With(keys{"helpers": keys{"ftp": []int{21, 2121}}})),
-		w.namedConflist("narrow", "1.1.0", w.masqOn("10.92.0.0/16").With(keys{"mssClamp": 1300, "nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})),
+		w.namedConflist("narrow", "1.1.0", w.masqOn("10.92.0.0/16").With(keys{"mssClamp": 1300, "mssClamps": keys{"198.51.100.0/24": 1200}, "nonMasqueradeCIDRs": []string{"10.0.0.0/8"}})),
 		w.namedConflist("named", "1.1.0", w.masqOn("10.93.0.0/16").With(keys{"snatAddresses": []string{w.V4.Node.String()}, "toPorts": "20000-29999"})),
 	}
 }

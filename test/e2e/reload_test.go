@@ -28,7 +28,8 @@ func nodeConfigs(egress []netip.Addr) []string {
 	return []string{
 		"",
 		"mssClamp: 1200\nresyncInterval: 30s\n",
-		"toPorts: 20000-29999\n",
+		"mssClamps: {203.0.113.0/24: 500, 2001:db8:3::/64: 1220}\n",
+		"mssClamps: {203.0.113.0/24: 600}\ntoPorts: 20000-29999\n",
 		"randomFully: false\n",
 		"helpers: {ftp: [21, 2121]}\n",
 		"dropInvalid: false\n",
