@@ -124,7 +124,43 @@ func TestDoctorNarrowUplink(t *testing.T) {
 				t.Errorf("control: %+v", r.Findings)
 			}
 		}
+		if clamp == "off" {
+			w.fixNarrow(p, w.Server, srv)
+		}
 	}
+}
+
+// fixNarrow has doctor fix a narrow path: a download freezes before, and passes after it. The
+// undo command that doctor names undoes it.
+func (w *world) fixNarrow(p *pod, server *nstest.NS, srv netip.AddrPort) {
+	t := w.t
+	t.Helper()
+	plain := assert.Must(server.ServeTCP(at(srv.Addr(), 0)))(t).Addr()
+	frozen := func(when string) {
+		t.Helper()
+		if got, err := p.Download(briefly(t), plain, narrowSize); err == nil || got.Bytes != 0 {
+			t.Errorf("%s: %+v, %v; want the download frozen", when, got, err)
+		}
+	}
+	frozen("before the fix")
+	r := w.diagnose(p, srv, "--fix", "--yes")
+	for _, f := range r.Remaining {
+		if f.Check == "path-mtu-in" || f.Check == "path-mtu-out" {
+			t.Errorf("after the fix: %s", f)
+		}
+	}
+	if got, err := p.Download(soon(t), plain, narrowSize); err != nil || got.Bytes != narrowSize {
+		t.Errorf("after the fix: %+v, %v", got, err)
+	}
+	f := find(r, "path-mtu-in")
+	if f == nil || f.Remedy.Fix == nil || len(f.Remedy.Fix.Undo) != 1 {
+		t.Fatalf("no fix: %+v", r.Findings)
+	}
+	undo := strings.Fields(f.Remedy.Fix.Undo[0])
+	if out, err := w.command(w.Node, undo[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", undo, err, out)
+	}
+	frozen("after the undo command")
 }
 
 // farPath is a path with two routers beyond the node, between which the link is narrow and
@@ -165,6 +201,7 @@ func TestDoctorNarrowBeyondNode(t *testing.T) {
 		r := f.diagnose(p, srv)
 		if mtu == 212 {
 			wantNarrow(t, r, f.addr, "172", "an MSS of 1460 is offered, 172 is possible", "between 192.0.2.1 and 10.9.0.2")
+			f.fixNarrow(p, f.server, srv)
 			continue
 		}
 		if find(r, "path-mtu-in") != nil || find(r, "path-mtu-out") != nil {
