@@ -18,6 +18,8 @@ const (
 	maxExchanges = 9
 	// minMSS is the smallest MSS that a socket can offer (TCP_MIN_MSS in include/net/tcp.h).
 	minMSS = 88
+	// ordinaryMSS is the MSS of Ethernet: an answer need not be larger to be of use.
+	ordinaryMSS = 1460
 	// precision is the distance of Possible and Fails at which the search ends, in bytes.
 	precision = 8
 )
@@ -84,7 +86,7 @@ func MeasureInward(ctx context.Context, t Target, outward int) (Inward, error) {
 	in.Offered, in.Received, in.AfterGap = first.offered, first.bytes, first.afterGap
 	if first.complete {
 		in.Passes, in.Largest = true, first.largest
-		if in.Largest < in.Offered/2 {
+		if in.Largest < min(in.Offered, ordinaryMSS)/2 {
 			in.NotChecked = fmt.Sprintf("the answer in %s has only %d bytes: larger packets were not tested", in.Protocol, in.Received)
 		}
 		return in, nil

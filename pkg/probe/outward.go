@@ -10,6 +10,9 @@ import (
 // searchWidth is the number of sizes that one round of a search tries at once.
 const searchWidth = 4
 
+// maxPacket is the length of the largest IPv4 packet.
+const maxPacket = 65535
+
 // Outward is what packets with DF set showed about the path to the target.
 type Outward struct {
 	// Tried is the size of the largest packet that was sent: the MTU that the namespace
@@ -39,7 +42,7 @@ func (r *Raw) Outward(ctx context.Context, h Hops, mtu int) (Outward, error) {
 		o.NotChecked = "the target does not answer to small packets"
 		return o, nil
 	}
-	size := mtu
+	size := min(mtu, maxPacket) // the loopback has an MTU of 65536
 	for {
 		a, err := r.try(ctx, size)
 		if err != nil {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -168,23 +169,36 @@ func (w *world) fixNarrow(p *pod, server *nstest.NS, srv netip.AddrPort) {
 type farPath struct {
 	*world
 	server *nstest.NS
-	addr   netip.Addr
 }
 
 func newFarPath(t testing.TB, mtu int) *farPath {
 	t.Helper()
 	w := newWorld(t, nstest.Uplink{})
-	f := &farPath{world: w, addr: netip.MustParseAddr("203.0.113.2")}
+	f := &farPath{world: w}
 	second := assert.Must(w.lab.Namespace("router2"))(t)
 	f.server = assert.Must(w.lab.Namespace("server2"))(t)
-	end := func(n *nstest.NS, name, addr string) nstest.End {
-		return nstest.End{NS: n, Name: name, Addresses: []netip.Prefix{netip.MustParsePrefix(addr)}}
+	end := func(n *nstest.NS, name, addr string, more ...string) nstest.End {
+		e := nstest.End{NS: n, Name: name, Addresses: []netip.Prefix{netip.MustParsePrefix(addr)}}
+		for _, a := range more {
+			if mtu >= 1280 {
+				e.Addresses = append(e.Addresses, netip.MustParsePrefix(a))
+			}
+		}
+		return e
 	}
-	assert.NoError(t, nstest.Connect(end(w.Router, "far", "10.9.0.1/24"), end(second, "near", "10.9.0.2/24"), mtu))
-	assert.NoError(t, nstest.Connect(end(second, "far", "203.0.113.1/24"), end(f.server, "eth0", "203.0.113.2/24"), 1500))
-	assert.NoError(t, w.Router.Route(netip.MustParsePrefix("203.0.113.0/24"), netip.MustParseAddr("10.9.0.2")))
-	assert.NoError(t, second.Route(w.V4.UplinkNet, netip.MustParseAddr("10.9.0.1")))
-	assert.NoError(t, f.server.Route(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("203.0.113.1")))
+	assert.NoError(t, nstest.Connect(end(w.Router, "far", "10.9.0.1/24", "fd00:9::1/64"), end(second, "near", "10.9.0.2/24", "fd00:9::2/64"), mtu))
+	assert.NoError(t, nstest.Connect(end(second, "far", "203.0.113.1/24", "2001:db8:3::1/64"), end(f.server, "eth0", "203.0.113.2/24", "2001:db8:3::2/64"), 1500))
+	route := func(n *nstest.NS, to, via string) {
+		if a := netip.MustParseAddr(via); a.Is4() || mtu >= 1280 {
+			assert.NoError(t, n.Route(netip.MustParsePrefix(to), a))
+		}
+	}
+	route(w.Router, "203.0.113.0/24", "10.9.0.2")
+	route(w.Router, "2001:db8:3::/64", "fd00:9::2")
+	route(second, w.V4.UplinkNet.String(), "10.9.0.1")
+	route(second, w.V6.UplinkNet.String(), "fd00:9::1")
+	route(f.server, "0.0.0.0/0", "203.0.113.1")
+	route(f.server, "::/0", "2001:db8:3::1")
 	assert.NoError(t, second.Forward())
 	assert.NoError(t, w.Router.DropPMTU())
 	assert.NoError(t, second.DropPMTU())
@@ -194,19 +208,52 @@ func newFarPath(t testing.TB, mtu int) *farPath {
 // TestDoctorNarrowBeyondNode is the founding story with a narrow link two routers away, of
 // which the node's routes know nothing.
 func TestDoctorNarrowBeyondNode(t *testing.T) {
-	for _, mtu := range []int{212, 1500} {
-		f := newFarPath(t, mtu)
-		p := f.attach("c0", f.conflist("1.1.0", f.masq()))
-		srv := assert.Must(f.server.ServeTLS(at(f.addr, 443)))(t).Addr()
-		r := f.diagnose(p, srv)
-		if mtu == 212 {
-			wantNarrow(t, r, f.addr, "172", "an MSS of 1460 is offered, 172 is possible", "between 192.0.2.1 and 10.9.0.2")
-			f.fixNarrow(p, f.server, srv)
-			continue
-		}
-		if find(r, "path-mtu-in") != nil || find(r, "path-mtu-out") != nil {
-			t.Errorf("control: %+v", r.Findings)
-		}
+	for _, c := range []struct {
+		mtu      int
+		server   string
+		mss      string
+		sentence []string
+	}{
+		{212, "203.0.113.2", "172", []string{"an MSS of 1460 is offered, 172 is possible", "between 192.0.2.1 and 10.9.0.2"}},
+		{1280, "2001:db8:3::2", "1220", []string{"an MSS of 1440 is offered, 1220 is possible", "between 2001:db8:1::1 and fd00:9::2"}},
+		{1500, "203.0.113.2", "", nil}, // the control
+		{1500, "2001:db8:3::2", "", nil},
+	} {
+		t.Run(fmt.Sprintf("MTU %d, %s", c.mtu, c.server), func(t *testing.T) {
+			f := newFarPath(t, c.mtu)
+			p := f.attach("c0", f.conflist("1.1.0", f.masq()))
+			srv := assert.Must(f.server.ServeTLS(at(netip.MustParseAddr(c.server), 443)))(t).Addr()
+			r := f.diagnose(p, srv)
+			switch {
+			case c.mss != "":
+				wantNarrow(t, r, srv.Addr(), c.mss, c.sentence...)
+				f.fixNarrow(p, f.server, srv)
+			case find(r, "path-mtu-in") != nil || find(r, "path-mtu-out") != nil:
+				t.Errorf("control: %+v", r.Findings)
+			}
+		})
+	}
+}
+
+// TestDoctorProbeFromNode: without a pod the node itself sends. A name is resolved.
+func TestDoctorProbeFromNode(t *testing.T) {
+	l := newDoctorLab(t, doctorFixture{})
+	local := assert.Must(l.Node.ServeTLS(at(netip.IPv6Unspecified(), 8443)))(t) // of both families
+	if r, exit := l.doctor("--to", "localhost:8443"); exit != 0 || len(r.NotChecked) > 0 || r.Path == nil {
+		t.Errorf("exit code %d: %+v", exit, r)
+	}
+	assert.NoError(t, local.Close())
+	if r, exit := l.doctor("--to", "localhost:8443"); exit != 1 || find(r, "probe-refused") == nil || !strings.HasSuffix(r.Findings[0].Message, " of the node") {
+		t.Errorf("exit code %d: %+v", exit, r.Findings)
+	}
+	server := at(l.V4.Server, 443)
+	assert.Must(l.Server.ServeTLS(server))(t)
+	if r, exit := l.doctor("--to", server.String()); exit != 0 || len(r.NotChecked) > 0 {
+		t.Errorf("exit code %d: %+v", exit, r)
+	}
+	udp := assert.Must(l.Server.ServeUDP(at(l.V4.Server, 3000)))(t).Addr()
+	if r, exit := l.doctor("pod", "c0", "--to", udp.String()+"/udp"); exit != 0 || len(r.NotChecked) > 0 {
+		t.Errorf("UDP: exit code %d: %+v", exit, r)
 	}
 }
 
