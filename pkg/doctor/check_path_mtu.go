@@ -54,7 +54,7 @@ func (g *socketGroup) blackHole(n *Node) Finding {
 		Severity: report.SeverityError,
 		Evidence: []Evidence{g.evidence(n)},
 		Why:      "a link on the way has a smaller MTU and its ICMP errors do not arrive: the same segment is sent and lost until the connection times out",
-		Remedy:   g.remedy(n, "measure the MTU of the path, and lower the MSS for the destination: masq-cni clamp add "+prefixOf(g.remote.Addr()).String()+" MSS"),
+		Remedy:   g.remedy(n, "measure the MTU of the path, and lower the MSS for the destination: masq-cni clamp add "+prefixOf(g.remote.Addr()).String()+" MSS; open connections keep their MSS"),
 	}
 	to := g.remote.String()
 	if g.local != 0 {
