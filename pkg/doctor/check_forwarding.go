@@ -46,41 +46,47 @@ var forwardingOff = Check{
 // plugin, notForwarding reads its link and the uplink that packets of the node take. It also
 // reads the interfaces of egress addresses.
 func (n *Node) notForwarding(f masq.Family, records []store.Record) (off []string, managed bool, err error) {
-	names := map[string]bool{}
+	if all, err := n.sysctl(confKey(f, "all", "forwarding")); f == masq.IPv6 && err == nil && all != "0" {
+		return nil, false, nil // all interfaces forward
+	}
+	add := func(names []string) {
+		for _, name := range names {
+			if key := n.forwardingKey(f, name); !slices.Contains(off, key) && n.isOff(key) {
+				off = append(off, key)
+			}
+		}
+	}
+	own := map[string]bool{}
 	var chained []store.Record
 	for _, r := range records {
 		if r.Chained {
 			chained = append(chained, r)
 		} else {
-			names[r.HostName()] = true
+			own[r.HostName()] = true
 		}
 	}
-	if len(names) > 0 {
-		missing, err := queryLinks(n, "forwarding "+f.String(), func(c *veth.Conn) ([]veth.Difference, error) {
-			return c.MissingForwarding(func(name string) bool { return names[name] }, []masq.Family{f})
+	if len(own) > 0 {
+		ends, err := queryLinks(n, "forwarding "+f.String(), func(c *veth.Conn) ([]string, error) {
+			return c.MissingForwarding(func(name string) bool { return own[name] }, f)
 		})
 		if err != nil {
-			return nil, managed, err
+			return nil, false, err
 		}
-		for _, d := range missing {
-			if key, _ := d.Sysctl(); path.Base(key) != "accept_ra" {
-				off = append(off, key)
-			}
+		hops, err := n.nextHops(f)
+		if err != nil {
+			return nil, false, err
+		}
+		add(ends)
+		for _, h := range hops {
+			add([]string{h.Interface})
 		}
 	}
-	own := len(off)
-	if all, err := n.sysctl(confKey(f, "all", "forwarding")); f == masq.IPv6 && err == nil && all != "0" {
-		return nil, managed, nil // whatever force_forwarding is
-	}
-	interfaces, errChained := n.interfacesOf(f, chained)
+	managed = len(off) > 0
+	others, errOthers := n.interfacesOf(f, chained)
+	add(others)
 	egress, errEgress := n.egressInterfaces(f)
-	for _, name := range append(interfaces, egress...) {
-		if key := n.forwardingKey(f, name); !slices.Contains(off, key) && n.isOff(key) {
-			off = append(off, key)
-		}
-	}
-	// masqd may have enabled a setting meanwhile.
-	return slices.DeleteFunc(off, func(key string) bool { return !n.isOff(key) }), own > 0, errors.Join(errChained, errEgress)
+	add(egress)
+	return off, managed, errors.Join(errOthers, errEgress)
 }
 
 // egressInterfaces returns the names of the interfaces by which replies to egress addresses
