@@ -61,8 +61,12 @@ func TestInvalidFileAtStart(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = w.Close() }()
+			records, err := store.Open(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
 			var out bytes.Buffer
-			conf := &configuration{files: file, sources: c.sources, overrides: c.overrides, previous: c.previous, watcher: w, log: slog.New(slog.NewTextHandler(&out, nil))}
+			conf := &configuration{records: records, files: file, sources: c.sources, overrides: c.overrides, previous: c.previous, watcher: w, log: slog.New(slog.NewTextHandler(&out, nil))}
 			if conf.read() {
 				t.Error("an invalid file changed the active configuration")
 			}
