@@ -134,6 +134,9 @@ var networkFixtures = []doctorFixture{
 		l.program("systemd-networkd")
 	}},
 	{check: "clock-step", args: func(l *doctorLab) []string {
+		for _, key := range []string{"net.netfilter.nf_conntrack_acct", "net.netfilter.nf_conntrack_timestamp"} {
+			assert.NoError(l.t, l.Node.Sysctl(key, "1")) // otherwise conntrack-accounting finds them
+		}
 		l.masqd.end()
 		l.masqd = l.daemon("--nat-log", filepath.Join(l.dir, "nat-log"))
 		return []string{"--nat-log", l.natLog()}
