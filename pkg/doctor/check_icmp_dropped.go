@@ -58,7 +58,7 @@ func icmpDroppedBy(x *otherTables, r *nft.OtherRule, v4, v6 bool) Finding {
 		Evidence: x.evidenceOf(r),
 		Why:      "a connection of a container whose path is narrower than its ends assume stops after the first large packets",
 		Remedy: Remedy{
-			Text:     "have " + configuredBy(x.ownerOf(r)) + " accept these messages before that rule; the commands do so until its rules are loaded again",
+			Text:     "have " + configuredBy(x.ownerOf(r)) + " accept these messages before that rule; the commands do so until that program loads its rules again",
 			Commands: []string{listChain(r.Family, r.Table, r.Chain)},
 		},
 	}

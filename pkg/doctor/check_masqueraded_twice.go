@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
@@ -111,6 +112,10 @@ func (n *Node) translatedBy(x *otherTables, rules []nft.OtherRule) Finding {
 		f.Evidence = append(f.Evidence, Evidence{"rules that translate containers, with the one shown", fmt.Sprint(len(rules))})
 		f.Remedy.Text = "configure " + configuredBy(x.ownerOf(r)) + " so that it does not masquerade these addresses"
 		f.Remedy.Commands = []string{"nft -a list table " + report.ShellQuote(r.Family) + " " + report.ShellQuote(r.Table)}
+	}
+	if strings.HasPrefix(x.ownerOf(r), "a CNI plugin") {
+		f.Remedy.Text = "set ipMasq to false for the plugin that runs before masq in the network's configuration, and start its containers again: its DEL removes the rules"
+		f.Remedy.Commands = f.Remedy.Commands[:1]
 	}
 	return f
 }

@@ -79,6 +79,7 @@ func (p *ProbeFacts) path(x *ProbedPath) *Path {
 		s.RTT = x.Connection.RTT.Seconds()
 	}
 	p.passes(x, &s, len(x.Hops.Routers))
+	s.Lost = answersEnded(p.ended(x))
 	add(s)
 	out.mark()
 	if x.Connection.State == probe.Unanswered && len(p.ended(x)) == 0 {

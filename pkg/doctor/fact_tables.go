@@ -132,8 +132,8 @@ func ruleEvidence(family, table, chain, base, hook string, priority int, handle 
 
 // configuredBy says where to change a rule for good.
 func configuredBy(owner string) string {
-	if owner == "" {
-		return "the program that made it"
+	if owner == "" || owner == nft.AnyIptables {
+		return "the program that made the rule"
 	}
 	return owner
 }

@@ -167,7 +167,7 @@ func (x *trace) packetDropped(all []nft.TracedPacket, from, to string) Finding {
 		Evidence: append(x.evidenceOf(p, s), Evidence{"packets of the probe that ended there", fmt.Sprint(len(all))}),
 		Why:      "each such connection fails; an accept in another table does not override it",
 		Remedy: Remedy{
-			Text:     "have " + configuredBy(x.ownerOf(s)) + " accept these packets in chain " + s.BaseChain + "; the last command does so until its rules are loaded again",
+			Text:     "have " + configuredBy(x.ownerOf(s)) + " accept these packets in chain " + s.BaseChain + "; the last command does so until that program loads its rules again",
 			Commands: []string{listChain(s.Family, s.Table, s.Chain), acceptCommand(p, s)},
 		},
 	}
@@ -285,6 +285,17 @@ func (x *trace) translatedBy(p *nft.TracedPacket, s *nft.TraceStep, from, to str
 		f.Message = fmt.Sprintf("translates connections of %s to %s before table inet masq: its priority is %d, that of table inet masq is %d", from, to, s.Priority, masqPriority)
 	}
 	return f
+}
+
+// answersEnded says which chain ended the answers of the target, or "".
+func answersEnded(all []nft.TracedPacket) string {
+	for i := range all {
+		if p := &all[i]; p.Role == nft.Reply && len(p.Steps) > 0 {
+			s := &p.Steps[len(p.Steps)-1]
+			return fmt.Sprintf("its answers were %s by %s %s %s", p.Fate, s.Family, s.Table, s.Chain)
+		}
+	}
+	return ""
 }
 
 // lost returns the place at which the last lost request was seen, or "" if none was lost on

@@ -47,8 +47,11 @@ var chainNames = []struct{ prefix, owner string }{
 // iptablesTables are the tables of iptables-nft, which any program may share.
 var iptablesTables = map[string]bool{"filter": true, "nat": true, "mangle": true, "raw": true, "security": true}
 
-// ChainOwner returns the program that makes a chain, as far as its name or the name of its table
-// tells, or "".
+// AnyIptables is the owner of chains of iptables-nft that any program may have made.
+const AnyIptables = "a program that uses iptables"
+
+// ChainOwner returns the program that makes a chain, by its name or the name of its table, or
+// "" if they do not tell.
 func ChainOwner(family, table, chain string) string {
 	if owner, ok := tableNames[table]; ok {
 		return owner
@@ -60,7 +63,7 @@ func ChainOwner(family, table, chain string) string {
 	}
 	upper := chain != "" && chain == strings.ToUpper(chain)
 	if (family == "ip" || family == "ip6") && iptablesTables[table] && upper {
-		return "iptables"
+		return AnyIptables
 	}
 	return ""
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/doctor"
@@ -53,4 +54,21 @@ func TestDoctorFirewalld(t *testing.T) {
 		t.Errorf("after the remedy: %+v", r.Findings)
 	}
 	assert.NoError(t, l.target.Close())
+}
+
+// TestDoctorsAtOnce: several doctors can probe from a node at a time, and leave no table.
+func TestDoctorsAtOnce(t *testing.T) {
+	l := newDoctorLab(t, doctorFixture{args: probeTLS})
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			if r, exit := l.doctor(l.args...); exit != 0 || len(r.Findings) > 0 || len(r.NotChecked) > 0 {
+				t.Errorf("exit code %d, findings %+v, not checked %+v", exit, r.Findings, r.NotChecked)
+			}
+		})
+	}
+	all.Wait()
+	if tables := l.nodeRun("nft", "list", "tables"); strings.TrimSpace(tables) != "table inet masq" {
+		t.Errorf("tables %q", tables)
+	}
 }
