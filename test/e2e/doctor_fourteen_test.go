@@ -28,6 +28,7 @@ var commonFaults = []struct {
 			}
 		},
 	}},
+	{fault: "a narrow link beyond the node", check: "path-mtu-black-hole"},
 	{fault: "the plugin is missing", check: "plugin-missing"},
 	{fault: "a record is unreadable", check: string(report.KindRecordUnread)},
 	{fault: "the rules were deleted, masqd is stopped", check: string(report.KindTableMissing)},
@@ -43,6 +44,7 @@ var commonFaults = []struct {
 			assert.NoError(l.t, l.pods[0].Command(soon(l.t), "ip", "route", "replace", "default", "via", "10.88.0.99", "dev", "eth0", "onlink").Run())
 		},
 	}},
+	{fault: "a container of another plugin has no default route", check: "container-default-route"},
 	{fault: "DNS is not answered", check: "dns-unanswered"},
 	{fault: "a container sends packets with other sources", check: string(report.KindSpoofed)},
 	{fault: "an annotation is refused", check: string(report.KindAnnotation)},
