@@ -27,9 +27,13 @@ var linkDrift = Check{
 		changes := slices.DeleteFunc(slices.Clone(n.Summary.Links.Changes), func(c report.Change) bool {
 			return c.Forwarding || c.Attachment != "" && !n.isExamined([]string{c.Attachment})
 		})
-		if len(changes) == 0 {
-			return nil, nil
+		var err error
+		if l := n.Summary.Links; l.NotChecked > 0 && n.MaxContainers == 0 {
+			err = notChecked("the ends in " + report.Plural(l.NotChecked, "container") + " were not compared: masq-cni inspect drift shows why")
 		}
-		return []Finding{k.finding(report.LinksStateOf(0, 0, changes).Problem())}, nil
+		if len(changes) == 0 {
+			return nil, err
+		}
+		return []Finding{k.finding(report.LinksStateOf(0, 0, changes).Problem())}, err
 	},
 }

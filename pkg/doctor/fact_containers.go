@@ -84,8 +84,8 @@ func (n *Node) containerFacts(ctx context.Context) (*containerFacts, error) {
 				}
 			})
 		}
-		for _, all := range n.namespaces() {
-			if ctx.Err() != nil {
+		for i, all := range n.namespaces() {
+			if ctx.Err() != nil || n.MaxContainers > 0 && i == n.MaxContainers {
 				break
 			}
 			work <- all

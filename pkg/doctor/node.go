@@ -37,6 +37,8 @@ type Options struct {
 	Repair   func(ctx context.Context) error
 	// Only are the keys of the attachments to examine. If it is empty, all are examined.
 	Only []string
+	// MaxContainers is the greatest number of containers that are entered; 0: no limit.
+	MaxContainers int
 	// Target is the destination of the probe, or nil.
 	Target *Target
 }

@@ -17,6 +17,7 @@ import (
 
 // showSummary shows the health of the node, its problems and its figures.
 func showSummary(c *cobra.Command, n *node.Node, f *flags, w output.Writer) error {
+	f.doctor.MaxContainers = summary.MaxContainers
 	var losses portpool.LossTracker // with --watch it covers all readings
 	return screen.ShowText(c, f.screen, w, "NODE", func(ctx context.Context) (screen.Result[string], error) {
 		examined, err := summary.Open(ctx, n, f.doctor, &losses)

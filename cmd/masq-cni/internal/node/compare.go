@@ -31,9 +31,9 @@ func (s Snapshot) CompareTable(c *nft.Conn) ([]nft.Difference, error) {
 }
 
 // CompareLinks compares the node's ends of all links that the plugin made, and the
-// containers' ends of the first links. skipped is the number of containers' ends that it
-// does not compare.
-func (s Snapshot) CompareLinks(maxContainers int) (found []compare.Difference, skipped int, err error) {
+// containers' ends of the first links, or of the attachments in only. skipped is the number
+// of containers' ends that it does not compare.
+func (s Snapshot) CompareLinks(maxContainers int, only ...string) (found []compare.Difference, skipped int, err error) {
 	w, err := veth.Open()
 	if err != nil {
 		return nil, 0, err
@@ -46,9 +46,15 @@ func (s Snapshot) CompareLinks(maxContainers int) (found []compare.Difference, s
 		}
 	}
 	entered := wired[:min(len(wired), maxContainers)]
+	if len(only) > 0 {
+		entered = slices.DeleteFunc(slices.Clone(wired), func(r store.Record) bool { return !slices.Contains(only, r.Identity()) })
+	}
 	onNode, errNode := compare.NodeSide(w, wired)
 	inContainer, errContainer := compare.ContainerSide(w, entered)
-	return append(onNode, inContainer...), len(wired) - len(entered), errors.Join(errNode, errContainer)
+	if len(only) == 0 {
+		skipped = len(wired) - len(entered)
+	}
+	return append(onNode, inContainer...), skipped, errors.Join(errNode, errContainer)
 }
 
 // PortPools returns the ranges of source ports that the policies allow.

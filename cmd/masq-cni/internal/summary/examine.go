@@ -8,7 +8,8 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// fullChecks are the checks that inspect makes in addition to the cheap ones.
+// fullChecks are the checks that inspect makes in addition to the cheap ones, in the first
+// MaxContainers containers that it may enter.
 var fullChecks = []string{"container-default-route", "path-mtu-black-hole"}
 
 // Examine runs doctor's cheap checks and some others. It returns the node's summary with
@@ -27,7 +28,8 @@ func Examine(ctx context.Context, n *doctor.Node) *report.Node {
 		x.Report(f.Problem())
 	}
 	for _, c := range r.NotChecked {
-		if !slices.ContainsFunc(failed, func(p report.Problem) bool { return p.String() == c.Reason }) {
+		known := slices.ContainsFunc(failed, func(p report.Problem) bool { return p.String() == c.Reason })
+		if !known && !slices.Contains(fullChecks, c.Check) {
 			x.Note("not checked: %s: %s", c.Check, report.CleanText(c.Reason))
 		}
 	}

@@ -1,18 +1,21 @@
 package summary
 
 import (
+	"cmp"
+
 	"github.com/masq-cni/masq-cni/cmd/masq-cni/internal/node"
 	"github.com/masq-cni/masq-cni/pkg/compare"
+	"github.com/masq-cni/masq-cni/pkg/doctor"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// maxContainers is the number of containers whose network namespace the summary enters. A
-// comparison there takes several requests. The command drift compares all containers.
-const maxContainers = 100
+// MaxContainers is the number of containers whose network namespace inspect enters, for
+// which each takes several requests. doctor and inspect drift enter all.
+const MaxContainers = 100
 
 // linksState returns the differences of links.
-func linksState(s node.Snapshot) (*report.LinksState, error) {
-	found, skipped, err := s.CompareLinks(maxContainers)
+func linksState(s node.Snapshot, o doctor.Options) (*report.LinksState, error) {
+	found, skipped, err := s.CompareLinks(cmp.Or(o.MaxContainers, len(s.Records)), o.Only...)
 	if err != nil {
 		return nil, err
 	}

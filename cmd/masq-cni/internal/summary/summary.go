@@ -33,12 +33,12 @@ func Open(ctx context.Context, n *node.Node, o doctor.Options, losses *portpool.
 		return nil, err
 	}
 	examined.Unread = s.Unread
-	examined.Summary = read(ctx, n, s, losses, examined.CountFlows)
+	examined.Summary = read(ctx, n, s, o, losses, examined.CountFlows)
 	return examined, nil
 }
 
 // read returns the summary. countFlows is that of doctor.Node.
-func read(ctx context.Context, n *node.Node, s node.Snapshot, losses *portpool.LossTracker, countFlows func() (add func(*conntrack.Flow), done func())) *report.Node {
+func read(ctx context.Context, n *node.Node, s node.Snapshot, o doctor.Options, losses *portpool.LossTracker, countFlows func() (add func(*conntrack.Flow), done func())) *report.Node {
 	x := &report.Node{
 		Problems: report.Problems{}, Time: report.Time{Time: time.Now().UTC()}, StateDir: n.StateDir, StateDirMissing: n.StateDirMissing(), Policies: s.Desired().Policies(),
 		Uplinks: []report.Uplink{}, Firewalls: []report.Firewall{}, Warnings: []string{}, Notes: []string{},
@@ -68,7 +68,7 @@ func read(ctx context.Context, n *node.Node, s node.Snapshot, losses *portpool.L
 		reportFailure(report.PartTable, err)
 		x.Spoofed = report.SpoofedOf(s.Records, all)
 	}
-	x.Links, err = linksState(s)
+	x.Links, err = linksState(s, o)
 	reportFailure(report.PartLinks, err)
 	chains, err := node.QueryRules((*nft.Conn).OtherBaseChains)
 	reportFailure(report.PartChains, err)
