@@ -18,7 +18,7 @@ var commonFaults = []struct {
 	fixture      *doctorFixture
 }{
 	{fault: "forwarding is off", check: "forwarding-off"},
-	{fault: "a chain of another table drops", check: "firewall"},
+	{fault: "a chain of another table drops", check: string(report.KindFirewall)},
 	{fault: "the source ports are used up", check: string(report.KindPortsScarce), fixture: &doctorFixture{
 		keys: keys{"toPorts": "20000-20003"},
 		fault: func(l *doctorLab) {
