@@ -97,7 +97,8 @@ func (x *dnsFlows) add(f *conntrack.Flow) {
 	}
 	idle := timeout - f.Timeout // negative if a rule has set another timeout
 	waits := f.Status&conntrack.SeenReply == 0
-	if waits && idle > x.age[from] {
+	// The rest of a timeout is in whole seconds, so that idle is up to a second too long.
+	if waits && idle-time.Second > x.age[from] {
 		return
 	}
 	k := dnsClient{from, f.Original.Dst, f.Original.Proto}

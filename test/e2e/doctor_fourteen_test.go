@@ -28,6 +28,7 @@ var commonFaults = []struct {
 			}
 		},
 	}},
+	{fault: "FTP on a second port", check: "helper-port"},
 	{fault: "a narrow link beyond the node", check: "path-mtu-black-hole"},
 	{fault: "the plugin is missing", check: "plugin-missing"},
 	{fault: "a record is unreadable", check: string(report.KindRecordUnread)},
