@@ -46,7 +46,7 @@ func TestInspectFirewalls(t *testing.T) {
 	w.isHealthy()
 
 	// Chains like those of firewalld: the policy accepts, and the last rule rejects.
-	w.nft("add table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept; jump more; }; chain more { reject with icmpx type admin-prohibited; }; }")
+	w.nft("add table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept; ct state established,related accept; jump more; }; chain more { reject with icmpx type admin-prohibited; }; }")
 	if n := named("table inet firewalld, chain filter_FORWARD", "priority 10, policy accept, 1 rule to drop"); len(n.Problems) != 0 {
 		t.Errorf("%+v", n.Problems)
 	}
