@@ -152,6 +152,9 @@ func (x *ProbedPath) unansweredEvidence() []Evidence {
 		}
 		out = append(out, Evidence{Source: "routers that answer", Value: strings.Join(all, ", ")})
 	}
+	if r := x.Hops.Refused; r.From.IsValid() {
+		out = append(out, Evidence{Source: "answer of " + r.From.String() + " to a single packet", Value: fmt.Sprintf("ICMP destination unreachable, code %d", r.Code)})
+	}
 	return out
 }
 
@@ -162,8 +165,9 @@ func (p *ProbeFacts) counterEvidence() (out []Evidence) {
 		c    probe.Counters
 	}{{"of the container", p.Container}, {"of the node", p.Node}} {
 		for _, name := range where.c.Losses() {
-			// The probe's own repetitions say nothing about the place.
-			if name == "Tcp.RetransSegs" || name == "TcpExt.TCPSynRetrans" || name == "TcpExt.TCPTimeouts" {
+			// The probe itself repeats a SYN, and its packets with a small TTL expire.
+			switch name {
+			case "Tcp.RetransSegs", "TcpExt.TCPSynRetrans", "TcpExt.TCPTimeouts", "Ip.InHdrErrors", "Ip6InHdrErrors":
 				continue
 			}
 			out = append(out, Evidence{Source: name + " " + where.name, Value: fmt.Sprintf("+%d during the probe", where.c[name])})

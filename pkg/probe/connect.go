@@ -37,8 +37,8 @@ type Connection struct {
 	Local netip.AddrPort
 	// Duration is the time until the result.
 	Duration time.Duration
-	// OfferedMSS is the MSS that the namespace's kernel offered, in bytes. SendMSS is the size
-	// of its own full segments: the MSS of the SYN-ACK that arrived here, or PathMTU without
+	// OfferedMSS is the MSS that the namespace's kernel offered, in bytes. SendMSS is how
+	// large its segments can be: the MSS of the SYN-ACK that arrived here, or PathMTU without
 	// headers if that is smaller. Both are 0 for UDP.
 	OfferedMSS, SendMSS int
 	// PathMTU is the MTU of the path that the namespace's kernel believes in.

@@ -58,7 +58,7 @@ func (r *Raw) Hops(ctx context.Context) (h Hops, err error) {
 	defer func() {
 		// How many silent routers follow the last one that answers is not known, unless a
 		// packet with a small TTL has reached the target.
-		if !h.known {
+		if !h.known || !h.Reached {
 			h.Routers = h.Routers[:h.LastAnswer()+1]
 		}
 	}()

@@ -71,7 +71,7 @@ func MeasureInward(ctx context.Context, t Target, outward int) (Inward, error) {
 			return in, err
 		}
 		if in.Protocol = p; p == Unknown {
-			in.NotChecked = "the server speaks neither TLS nor HTTP nor SSH, and sends nothing large by itself"
+			in.NotChecked = "the server does not speak TLS, HTTP or SSH, so that no request is known whose answer is large"
 			return in, nil
 		}
 	}
