@@ -80,7 +80,7 @@ func writeFinding(b *strings.Builder, s report.Style, f *doctor.Finding) {
 		name = ""
 	}
 	if f.Remedy.Fix != nil {
-		part(b, "fix", "masq-cni doctor --fix "+f.Remedy.Fix.Does)
+		part(b, "fix", "with --fix, masq-cni "+f.Remedy.Fix.Does)
 	}
 }
 
