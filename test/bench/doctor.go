@@ -42,7 +42,7 @@ func (b *bench) examine(ctx context.Context) (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(l.config(), []byte("{}"), 0o600); err != nil {
+	if err := errors.Join(os.WriteFile(l.config(), []byte("{}"), 0o600), l.install()); err != nil {
 		return nil, err
 	}
 	d, err := b.masqd(ctx, l.node)
@@ -90,11 +90,29 @@ func (b *bench) examine(ctx context.Context) (rows []row, err error) {
 	return rows, nil
 }
 
+// install puts the plugin and its network where doctor searches for them.
+func (l *level) install() error {
+	masq, err := os.ReadFile(l.program)
+	if err != nil {
+		return err
+	}
+	conf, err := json.Marshal(keys{"cniVersion": l.conf["cniVersion"], "name": l.conf["name"], "plugins": []keys{l.conf}})
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.Mkdir(l.confDir(), 0o755), os.WriteFile(filepath.Join(l.confDir(), "10-bench.conflist"), conf, 0o644),
+		os.Mkdir(l.binDir(), 0o755), os.WriteFile(filepath.Join(l.binDir(), "masq"), masq, 0o755))
+}
+
+func (l *level) confDir() string { return filepath.Join(l.dir, "net.d") }
+func (l *level) binDir() string  { return filepath.Join(l.dir, "bin") }
+
 // runDoctor returns the milliseconds that masq-cni doctor takes. Any finding is reported: the
 // node is healthy.
 func (b *bench) runDoctor(ctx context.Context, l *level) (float64, error) {
 	cmd := l.Command(ctx, filepath.Join(b.masq, "masq-cni"), "doctor", "-o", "json",
-		"--state-dir", l.state(), "--conf-dir", filepath.Join(l.dir, "net.d"), "--bin-dir", filepath.Join(l.dir, "bin"))
+		"--state-dir", l.state(), "--conf-dir", l.confDir(), "--bin-dir", l.binDir())
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	begun := time.Now()
@@ -117,7 +135,7 @@ func (b *bench) runDoctor(ctx context.Context, l *level) (float64, error) {
 func (l *level) check(ctx context.Context, into map[string]sample) (total float64, err error) {
 	err = l.Do(func() error {
 		begun := time.Now()
-		n, err := doctor.Open(doctor.Options{StateDir: l.state(), ConfDir: filepath.Join(l.dir, "net.d"), BinDir: filepath.Join(l.dir, "bin")})
+		n, err := doctor.Open(doctor.Options{StateDir: l.state(), ConfDir: l.confDir(), BinDir: l.binDir()})
 		if err != nil {
 			return err
 		}
