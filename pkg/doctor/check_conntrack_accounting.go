@@ -11,11 +11,11 @@ import (
 
 var conntrackAccounting = Check{
 	ID:       "conntrack-accounting",
-	Title:    "the NAT log has no bytes or no start times",
+	Title:    "The NAT log has no bytes or no start times",
 	Severity: report.SeverityWarning,
 	Reads:    "`nf_conntrack_acct`, `nf_conntrack_timestamp`, the mark of the NAT log in the state directory",
 	Applies:  "masqd keeps a NAT log",
-	Remedy:   "turn accounting and timestamps on",
+	Remedy:   "Turn accounting and timestamps on.",
 	Cost:     Cheap,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		records, err := store.Open(n.StateDir)
@@ -27,7 +27,7 @@ var conntrackAccounting = Check{
 		}
 		var evidence []Evidence
 		var lacks, commands []string
-		for _, s := range []struct{ key, gives string }{{"acct", "packets and bytes"}, {"timestamp", "durations"}} {
+		for _, s := range []struct{ key, gives string }{{"acct", "the numbers of packets and bytes"}, {"timestamp", "the durations"}} {
 			value, found, err := n.readConntrackSetting(s.key)
 			if err != nil {
 				return nil, err
@@ -45,9 +45,9 @@ var conntrackAccounting = Check{
 		return []Finding{{
 			Severity: report.SeverityWarning,
 			Object:   "NAT log",
-			Message:  "does not have the " + strings.Join(lacks, " and the ") + " of flows",
+			Message:  "lacks " + strings.Join(lacks, " and ") + " of flows",
 			Evidence: evidence,
-			Why:      "the kernel does not record them, so the log cannot tell how much a container sent, or when a flow began",
+			Why:      "The kernel does not record them, so the log cannot tell how much a container sent, or when a flow began.",
 			Remedy:   Remedy{Text: "this applies to flows that begin afterwards", Commands: commands},
 		}}, nil
 	},

@@ -15,11 +15,11 @@ const maxPerBucket = 4
 
 var conntrackHash = Check{
 	ID:       "conntrack-hash",
-	Title:    "the hash table of conntrack is too small",
+	Title:    "The hash table of conntrack is too small",
 	Severity: report.SeverityWarning,
 	Reads:    "the number of entries of the conntrack table, `nf_conntrack_buckets`",
 	Applies:  "the table has entries",
-	Remedy:   "raise `nf_conntrack_buckets`",
+	Remedy:   "Raise `nf_conntrack_buckets`.",
 	Cost:     Cheap,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		buckets, found, err := n.readConntrackSetting("buckets")
@@ -33,13 +33,13 @@ var conntrackHash = Check{
 		f := Finding{
 			Severity: report.SeverityWarning,
 			Object:   "hash table of conntrack",
-			Message:  fmt.Sprintf("is too small: %s in %s", report.Plural(int(x.Entries), "entry"), report.Plural(buckets, "bucket")),
+			Message:  fmt.Sprintf("is too small: %d entries in %s", x.Entries, report.Plural(buckets, "bucket")),
 			Evidence: []Evidence{
 				{conntrackSetting("buckets"), fmt.Sprint(buckets)},
 				{"conntrack, entries", fmt.Sprint(x.Entries)},
 				{"conntrack, chaintoolong", fmt.Sprint(x.ChainTooLong)},
 			},
-			Why:    "the kernel searches a long list for each packet, and drops the first packet of a new flow whose list is too long",
+			Why:    "The kernel searches a long list for each packet, and drops the first packet of a new flow whose list is too long.",
 			Remedy: Remedy{Commands: []string{fmt.Sprintf("sysctl -w %s=%d", conntrackSetting("buckets"), max(x.Limit, x.Entries))}},
 		}
 		return []Finding{f}, nil

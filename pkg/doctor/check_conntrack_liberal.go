@@ -25,11 +25,11 @@ const closedFlowTime = 2 * time.Minute
 
 var conntrackLiberal = Check{
 	ID:       "conntrack-liberal",
-	Title:    "conntrack takes many packets of a container's connections for invalid",
+	Title:    "Conntrack takes many packets of a container's connections for invalid",
 	Severity: report.SeverityWarning,
 	Reads:    "`nf_conntrack_tcp_be_liberal`, the counters of sets `invalid4` and `invalid6` and of maps `policy4` and `policy6`",
 	Applies:  fmt.Sprintf("%d or more packets of a container were dropped as invalid", minInvalid),
-	Remedy:   "let the kernel log the reason; if the packets are outside of the window, set `nf_conntrack_tcp_be_liberal`",
+	Remedy:   "Let the kernel log the reason; if the packets are outside of the window, set `nf_conntrack_tcp_be_liberal`.",
 	Cost:     Cheap,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		liberal, found, err := n.readConntrackSetting("tcp_be_liberal")
@@ -76,7 +76,7 @@ var conntrackLiberal = Check{
 						{"table inet masq, map " + ruleset.PolicySet.Of(masq.FamilyOf(a)) + ", element " + a.String(), fmt.Sprintf("counter packets %d", x.begun)},
 						{conntrackSetting("tcp_be_liberal"), fmt.Sprint(liberal)},
 					},
-					Why: "invalid packets are dropped because they would leave untranslated: a connection that needs them stalls",
+					Why: "Invalid packets are dropped because they would leave untranslated: a connection that needs them stalls.",
 					Remedy: Remedy{
 						Text: "let the kernel log why packets are invalid; if the reason is the window (\"SEQ is over upper bound\", \"ACK is under lower bound\"), accept such segments with the third command",
 						Commands: []string{

@@ -18,28 +18,28 @@ var shortTimeouts = []struct {
 		// Keepalives begin after 2 hours by default (tcp(7)), and many programs set less. RFC
 		// 5382 asks for 2 hours and 4 minutes.
 		"tcp_timeout_established", 3600, 432000, "TCP connections",
-		"a connection that is idle for longer loses its translation: its next packet gets another source port, and the far end resets it",
+		"A connection that is idle for longer loses its translation: its next packet gets another source port, and the far end resets it.",
 	},
 	{
 		// Resolvers wait 5 s for an answer (RES_TIMEOUT of resolv.h), and a server may ask
 		// several others.
 		"udp_timeout", 10, 30, "UDP queries",
-		"an answer that comes later is lost, for example from a slow DNS server",
+		"An answer that comes later is lost, for example from a slow DNS server.",
 	},
 	{
 		// Keepalives of VPNs and QUIC are up to 30 s apart.
 		"udp_timeout_stream", 30, 120, "UDP flows",
-		"a flow of a VPN or of QUIC that is idle for longer loses its translation: its next packet gets another source port",
+		"A flow of a VPN or of QUIC that is idle for longer loses its translation: its next packet gets another source port.",
 	},
 }
 
 var conntrackTimeouts = Check{
 	ID:       "conntrack-timeouts",
-	Title:    "a timeout of conntrack is shorter than programs expect",
+	Title:    "A timeout of conntrack is shorter than programs expect",
 	Severity: report.SeverityWarning,
 	Reads:    "`nf_conntrack_tcp_timeout_established`, `nf_conntrack_udp_timeout`, `nf_conntrack_udp_timeout_stream`",
 	Applies:  "the node has attachments",
-	Remedy:   "raise the timeout",
+	Remedy:   "Raise the timeout.",
 	Cost:     Cheap,
 	Run: func(_ context.Context, n *Node) (out []Finding, err error) {
 		if len(n.Records) == 0 {

@@ -13,11 +13,11 @@ import (
 
 var helperMissing = Check{
 	ID:       "helper-missing",
-	Title:    "the kernel lacks a helper that a policy has",
+	Title:    "The kernel lacks a helper that a policy has",
 	Severity: report.SeverityError,
 	Reads:    "`helpers` of policies, a transaction that the kernel checks and does not apply, `/proc/modules`",
 	Applies:  "a policy has helpers",
-	Remedy:   "load the module",
+	Remedy:   "Load the module.",
 	Cost:     Cheap,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		lists, err := n.helperLists()
@@ -58,7 +58,7 @@ func (n *Node) missingHelper(m nft.MissingHelper, users *helperList) Finding {
 			{"helpers of the policy", m.Helper + " " + joinPorts(portsOfHelper(&masq.Policy{Helpers: users.helpers}, m.Helper))},
 			{"/proc/modules and modules.builtin", "no " + m.Module},
 		},
-		Why: "addresses in the payload are not translated, and the connections that they announce fail",
+		Why: "Addresses in the payload are not translated, and the connections that they announce fail.",
 		Remedy: Remedy{Commands: []string{
 			"modprobe " + m.Module,
 			"echo " + m.Module + " >>/etc/modules-load.d/masq-cni.conf",

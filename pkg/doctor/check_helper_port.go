@@ -14,11 +14,11 @@ import (
 
 var helperPort = Check{
 	ID:       "helper-port",
-	Title:    "containers use FTP on a port without the helper",
+	Title:    "Containers use FTP on a port without the helper",
 	Severity: report.SeverityWarning,
 	Reads:    "established flows to TCP ports 21 and 2121 in the conntrack table, `helpers` of policies",
 	Applies:  "the flows are translated and have no helper",
-	Remedy:   "add the port to the helper",
+	Remedy:   "Add the port to the helper.",
 	Cost:     Cheap,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		uses, err := n.helperUses(ctx, false)
@@ -48,7 +48,7 @@ var helperPort = Check{
 					{"conntrack", u.example + ", no helper"},
 					{"helpers of the policy", configured},
 				},
-				Why:    "in active mode (PORT, EPRT) the client announces its own address, which the server refuses or cannot reach; passive mode works",
+				Why:    "In active mode (PORT, EPRT) the client announces its own address, which the server refuses or cannot reach; passive mode works.",
 				Remedy: Remedy{Text: "set " + helpers + " " + where},
 			})
 		}
@@ -58,11 +58,11 @@ var helperPort = Check{
 
 var helperUnassigned = Check{
 	ID:       "helper-unassigned",
-	Title:    "connections that need a helper do not have it",
+	Title:    "Connections that need a helper do not have it",
 	Severity: report.SeverityWarning,
 	Reads:    "flows to the ports of helpers in the conntrack table, `helpers` of policies",
 	Applies:  "a policy has helpers",
-	Remedy:   "end the connections, so that the clients connect again",
+	Remedy:   "End the connections, so that the clients connect again.",
 	Cost:     Cheap,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		uses, err := n.helperUses(ctx, true)
@@ -80,7 +80,7 @@ var helperUnassigned = Check{
 					{"conntrack", u.example + ", no helper"},
 					{"helpers of the policy", u.helper + " " + joinPorts(portsOfHelper(u.policies[0], u.helper))},
 				},
-				Why:    "the kernel assigns a helper with the first packet of a connection: these began before the helper was configured, or while rules were missing, and addresses in their payload are not translated",
+				Why:    "The kernel assigns a helper with the first packet of a connection: these began before the helper was configured, or while rules were missing, and addresses in their payload are not translated.",
 				Remedy: Remedy{Text: "end the connections: the clients connect again, with the helper"},
 			}
 			for _, a := range u.sources {

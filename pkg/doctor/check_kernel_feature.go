@@ -15,11 +15,11 @@ import (
 // kernel has what they need.
 var kernelFeature = Check{
 	ID:           "kernel-feature",
-	Title:        "the kernel lacks a feature that the rules need",
+	Title:        "The kernel lacks a feature that the rules need",
 	Severity:     report.SeverityError,
 	Reads:        "a transaction that the kernel checks and does not apply",
 	Applies:      "table `inet masq` is missing, or differs from the desired state",
-	Remedy:       "load the module, or run a newer kernel",
+	Remedy:       "Load the module, or run a newer kernel.",
 	NeedsSummary: true,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		t := n.Summary.Table
@@ -59,7 +59,7 @@ func missingFeatures(features []nft.Feature, all *activePolicies, release string
 			Object:   "kernel " + release,
 			Message:  fmt.Sprintf("lacks the feature %q", f.Name),
 			Evidence: []Evidence{{"nftables, " + f.Name, "not available"}},
-			Why:      "the rules need it for " + f.For + ", and the kernel refuses all rules without it",
+			Why:      "The rules need it for " + f.For + ", and the kernel refuses all rules without it.",
 			Remedy:   Remedy{Text: "run a kernel with this feature: masq-cni needs Linux 5.15 or newer"},
 		}
 		if f.Module != "" {

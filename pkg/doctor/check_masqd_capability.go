@@ -18,7 +18,7 @@ var masqdCapability = Check{
 	Severity:     report.SeverityError,
 	Reads:        "`CapEff` in `/proc/PID/status` of the process that has locked the records",
 	Applies:      "masqd runs, and its process ID is known",
-	Remedy:       "give masqd CAP_NET_ADMIN",
+	Remedy:       "Give masqd CAP_NET_ADMIN.",
 	NeedsSummary: true,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		if n.Summary.Daemon.PID == 0 {
@@ -44,7 +44,7 @@ var masqdCapability = Check{
 			Object:   "masqd",
 			Message:  fmt.Sprintf("does not have CAP_NET_ADMIN (process %d)", n.Summary.Daemon.PID),
 			Evidence: []Evidence{{path + ", CapEff", text}},
-			Why:      "the kernel refuses its changes: rules, links and flows are not repaired",
+			Why:      "The kernel refuses its changes: rules, links and flows are not repaired.",
 			Remedy: Remedy{
 				Text:     "give it the capability: CapabilityBoundingSet=CAP_NET_ADMIN and AmbientCapabilities=CAP_NET_ADMIN in its unit, or securityContext.capabilities.add: [NET_ADMIN] in its pod",
 				Commands: []string{"systemctl restart masqd"},

@@ -22,11 +22,11 @@ const nftTimeout = 5 * time.Second
 
 var nftTooOld = Check{
 	ID:       "nft-version",
-	Title:    "the program nft is too old to list the table",
+	Title:    "The program nft is too old to list the table",
 	Severity: report.SeverityWarning,
 	Reads:    "`nft --version`",
 	Applies:  "the node has attachments, and `PATH` has nft",
-	Remedy:   "list the rules with masq-cni, or install a newer nft",
+	Remedy:   "List the rules with masq-cni, or install a newer nft.",
 	Cost:     Full,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		path, err := exec.LookPath("nft")
@@ -52,7 +52,7 @@ var nftTooOld = Check{
 			Object:   "program " + path,
 			Message:  fmt.Sprintf("is nft %s, which cannot list table inet masq", version),
 			Evidence: []Evidence{{path + " --version", text}},
-			Why:      "it omits the counters of sets, shows some rules as bytes, and crashes when it lists some policies; the rules themselves are in effect",
+			Why:      "It omits the counters of sets, shows some rules as bytes, and crashes when it lists some policies; the rules themselves are in effect.",
 			Remedy: Remedy{
 				Text:     "list the rules with masq-cni, or install nftables 0.9.8 or newer",
 				Commands: []string{"masq-cni inspect rules"},

@@ -17,11 +17,11 @@ import (
 // that reserved ones do not matter. Flows never leave with a reserved port.
 var portsOverlap = Check{
 	ID:       "ports-overlap",
-	Title:    "ports of the node leave few source ports, or none, of `toPorts`",
+	Title:    "Ports of the node leave few source ports, or none, of `toPorts`",
 	Severity: report.SeverityError,
 	Reads:    "set `reserved` of table `inet masq`, `toPorts`, the node's sockets, published ports and NodePorts, `ip_local_reserved_ports`",
 	Applies:  "a policy has `toPorts`",
-	Remedy:   "choose `toPorts` outside of the ports of the node",
+	Remedy:   "Choose `toPorts` outside of the ports of the node.",
 	Cost:     Cheap,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		ranged, err := n.policiesWithPorts()
@@ -42,12 +42,12 @@ var portsOverlap = Check{
 				Severity: report.SeverityWarning,
 				Object:   "toPorts " + rangesText(p.toPorts),
 				Message:  fmt.Sprintf("of %s has %d of %d ports left: the others are reserved for the node", n.usersOf(p.attachments), free, total),
-				Why:      "flows never leave with a port on which a service of the node receives: the containers can have fewer connections to one destination than toPorts says",
+				Why:      "Flows never leave with a port on which a service of the node receives: the containers can have fewer connections to one destination than toPorts says.",
 			}
 			if free == 0 {
 				f.Severity = report.SeverityError
 				f.Message = fmt.Sprintf("of %s has no port left: all are reserved for the node", n.usersOf(p.attachments))
-				f.Why = "flows never leave with a port on which a service of the node receives: new connections of the containers are dropped"
+				f.Why = "Flows never leave with a port on which a service of the node receives: new connections of the containers are dropped."
 			}
 			f.Evidence, err = n.reservations(p.toPorts, reserved)
 			if err != nil {
