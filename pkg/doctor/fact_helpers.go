@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -139,10 +140,8 @@ func configuredHelper(p *masq.Policy, key helperPortKey, family masq.Family) str
 			if how.Protocol != protocolNames[key.protocol] || how.IPv4Only && family != masq.IPv4 {
 				continue
 			}
-			for _, port := range h.Ports {
-				if port == key.port {
-					return h.Name
-				}
+			if slices.Contains(h.Ports, key.port) {
+				return h.Name
 			}
 		}
 	}

@@ -23,7 +23,9 @@ func TestFreePorts(t *testing.T) {
 		{"all reserved", []masq.PortRange{r(20000, 20009)}, []masq.PortRange{r(10000, 30000)}, "[]"},
 		{"another port", []masq.PortRange{r(20000, 20009)}, []masq.PortRange{r(22, 22)}, "[20000-20009]"},
 		{
-			"more ranges than a policy has rules for", []masq.PortRange{r(20000, 20099)}, many,
+			"more ranges than a policy has rules for",
+			[]masq.PortRange{r(20000, 20099)},
+			many,
 			"[20001-20009 20011-20019 20021-20029 20031-20039 20041-20049 20051-20059 20061-20069 20071-20079]",
 		},
 	} {
