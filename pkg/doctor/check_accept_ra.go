@@ -15,7 +15,7 @@ var acceptRA = Check{
 	ID:       "accept-ra",
 	Title:    "Router advertisements are ignored because of forwarding",
 	Severity: report.SeverityError,
-	Reads:    "net.ipv6.conf.*.forwarding and accept_ra of uplinks, IPv6 default routes and addresses from router advertisements",
+	Reads:    "net.ipv6.conf.*.forwarding and accept_ra and accept_ra_defrtr of uplinks, IPv6 default routes and addresses from router advertisements",
 	Applies:  "containers have IPv6 addresses",
 	Remedy:   "Set net.ipv6.conf.UPLINK.accept_ra to 2.",
 	Cost:     Cheap,
@@ -65,12 +65,15 @@ func (n *Node) acceptRAFinding(iface, why string) Finding {
 	}
 }
 
-// ignoresRA reports whether an interface would accept router advertisements if it did not
-// forward.
+// ignoresRA reports whether the kernel would accept default routers from advertisements at
+// an interface if it did not forward. A program that handles advertisements itself disables
+// one of these settings.
 func (n *Node) ignoresRA(iface string) bool {
-	forwarding, _ := n.sysctl(confKey(masq.IPv6, iface, "forwarding"))
-	accept, _ := n.sysctl(confKey(masq.IPv6, iface, "accept_ra"))
-	return forwarding == "1" && accept == "1"
+	setting := func(name string) string {
+		s, _ := n.sysctl(confKey(masq.IPv6, iface, name))
+		return s
+	}
+	return setting("forwarding") == "1" && setting("accept_ra") == "1" && setting("accept_ra_defrtr") != "0"
 }
 
 // lostRoutes returns addresses that the kernel made from router advertisements at interfaces

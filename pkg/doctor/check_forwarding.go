@@ -59,16 +59,15 @@ func (n *Node) notForwarding(f masq.Family, records []store.Record) (off []strin
 	own := map[string]bool{}
 	var chained []store.Record
 	for _, r := range records {
-		if r.Chained {
-			chained = append(chained, r)
-		} else {
+		switch {
+		case !r.Chained:
 			own[r.HostName()] = true
+		case r.Policy != nil: // the node forwards packets that it masquerades
+			chained = append(chained, r)
 		}
 	}
 	if len(own) > 0 {
-		ends, err := queryLinks(n, "forwarding "+f.String(), func(c *veth.Conn) ([]string, error) {
-			return c.MissingForwarding(func(name string) bool { return own[name] }, f)
-		})
+		interfaces, err := n.interfaces()
 		if err != nil {
 			return nil, false, err
 		}
@@ -76,6 +75,14 @@ func (n *Node) notForwarding(f masq.Family, records []store.Record) (off []strin
 		if err != nil {
 			return nil, false, err
 		}
+		var ends []string
+		for _, i := range interfaces {
+			off := f == masq.IPv4 && !i.Forwards4 || f == masq.IPv6 && i.Has6 && !i.Forced6
+			if off && i.Managed && own[i.Name] {
+				ends = append(ends, i.Name)
+			}
+		}
+		slices.Sort(ends)
 		add(ends)
 		for _, h := range hops {
 			add([]string{h.Interface})

@@ -78,11 +78,14 @@ var routeMTU = Check{
 			if err != nil {
 				return out, err
 			}
-			interfaces, err := n.interfaces()
-			if err != nil {
-				return out, err
-			}
 			for _, h := range hops {
+				if h.RouteMTU == 0 {
+					continue
+				}
+				interfaces, err := n.interfaces()
+				if err != nil {
+					return out, err
+				}
 				// InterfaceMTU may be lower, as a router announced it for IPv6: the interface can
 				// send larger packets.
 				i, ok := interfaces[h.Index]

@@ -37,15 +37,11 @@ var rpFilter = Check{
 		if err != nil || len(best) == 0 {
 			return nil, err
 		}
-		links, err := n.containerLinks()
+		replies, err := n.repliesToEgress(best)
 		if err != nil {
 			return nil, err
 		}
-		replies, err := n.repliesToEgress(links, best)
-		if err != nil {
-			return nil, err
-		}
-		marked, err := n.markedReplies(records, links, best)
+		marked, err := n.markedReplies(records, best)
 		if err != nil {
 			return nil, err
 		}
@@ -98,8 +94,12 @@ func (n *Node) isStrict(iface string) bool {
 
 // repliesToEgress returns a reply for each egress address in the subnet of an interface with
 // a strict filter that is not an uplink of the default route.
-func (n *Node) repliesToEgress(links map[netip.Addr]int, best []veth.NextHop) (out []reply, err error) {
+func (n *Node) repliesToEgress(best []veth.NextHop) (out []reply, err error) {
 	policies, err := n.policies()
+	if err != nil || !slices.ContainsFunc(policies, func(p masq.Policy) bool { return len(p.SNATAddresses) > 0 }) {
+		return nil, err
+	}
+	links, err := n.containerLinks()
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +167,7 @@ func ipv4Link(r *store.Record, links map[netip.Addr]int) (a netip.Addr, link int
 // markedReplies returns replies to packets that leave by another uplink because of their
 // mark. Whether packets of containers have the mark is not known: if the filter has dropped
 // no packet, there are none.
-func (n *Node) markedReplies(records []store.Record, links map[netip.Addr]int, best []veth.NextHop) (out []reply, err error) {
+func (n *Node) markedReplies(records []store.Record, best []veth.NextHop) (out []reply, err error) {
 	hops, err := n.nextHops(masq.IPv4)
 	if err != nil {
 		return nil, err
@@ -186,6 +186,10 @@ func (n *Node) markedReplies(records []store.Record, links map[netip.Addr]int, b
 	}
 	marks, err := queryLinks(n, "marks", (*veth.Conn).Marks)
 	if err != nil || len(marks) == 0 {
+		return nil, err
+	}
+	links, err := n.containerLinks()
+	if err != nil {
 		return nil, err
 	}
 	a, link := netip.Addr{}, 0

@@ -20,15 +20,20 @@ type Interface struct {
 	// Neighbors is true if hosts on the interface are found by ARP or neighbor discovery. It
 	// is false for the loopback interface, and for tunnels and other interfaces without ARP.
 	Neighbors bool
+	// Forwards4 is net.ipv4.conf.*.forwarding, and Forced6 is net.ipv6.conf.*.force_forwarding;
+	// before Linux 6.17 it is false. Has6 is false if the interface has no IPv6.
+	Forwards4, Forced6, Has6 bool
 }
 
 // Interfaces lists the interfaces of the node by one dump.
 func (c *Conn) Interfaces() (out []Interface, err error) {
 	err = c.host.dump(listLinks(), func() { out = nil }, func(b []byte) {
 		if d, err := parseDevice(b); err == nil {
+			forced, _ := d.setting6(devconf6ForceForwarding)
 			out = append(out, Interface{
 				Index: d.index, Name: d.name, MTU: d.mtu, Managed: d.isManaged(),
 				Neighbors: d.flags&(unix.IFF_LOOPBACK|unix.IFF_NOARP|unix.IFF_POINTOPOINT) == 0,
+				Forwards4: forwards4(d), Forced6: forced != 0, Has6: len(d.conf6) > 0,
 			})
 		}
 	})
