@@ -32,9 +32,9 @@ var masqueradedTwice = Check{
 	},
 }
 
-// doublyTranslated returns the rules that matter: those that come before table inet masq, those
-// that name the containers' addresses, and those that apply to direct destinations. A general
-// rule of the uplink, as routers have it, matters only to the latter.
+// doublyTranslated returns the rules that matter. A rule after table inet masq that names no
+// container, such as one that masquerades all packets of an uplink, matters only to containers
+// that have direct destinations.
 func (n *Node) doublyTranslated(all []nft.OtherRule) (out []nft.OtherRule) {
 	for _, r := range all {
 		if r.Priority >= masqPriority && !r.BySource {

@@ -110,8 +110,8 @@ func TestEnded(t *testing.T) {
 	}
 }
 
-// TestTranslatedElsewhere: the translation of another table is a fault, that of table inet masq
-// and that of a service are none.
+// TestTranslatedElsewhere: a translation by another table is a fault, except for the address of a
+// service. A translation by table inet masq is no fault.
 func TestTranslatedElsewhere(t *testing.T) {
 	nat := func(table string, priority int) nft.TraceStep {
 		return nft.TraceStep{Kind: nft.TraceRule, Family: "inet", Table: table, Chain: "nat", BaseChain: "nat", Type: "nat", Hook: "postrouting", Priority: priority, Handle: 3, Rule: nft.TracedRule{NAT: "masquerade", Text: "masquerade", Comment: "c"}}

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -11,10 +12,12 @@ import (
 
 // op is one message of a transaction.
 type op struct {
-	typ   int
-	flags uint16
-	body  netlink.Encoder
-	what  string // for errors: "add chain policy-1234"
+	typ int
+	// family is that of the table; 0 for inet.
+	family uint8
+	flags  uint16
+	body   netlink.Encoder
+	what   string // for errors: "add chain policy-1234"
 	// optional says that the object may be missing: then the transaction is sent again
 	// without this message. (From Linux 6.3, NFT_MSG_DESTROY* could replace this.)
 	optional bool
@@ -97,7 +100,7 @@ func (c *Conn) transact(ops []op, generation uint32, keep bool) error {
 	b.Grow(size)
 	b.Add(unix.NFNL_MSG_BATCH_BEGIN, 0, header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES), bounds)
 	for _, o := range ops {
-		b.Add(messageType(o.typ), o.flags, header(unix.NFPROTO_INET, 0), o.body)
+		b.Add(messageType(o.typ), o.flags, header(cmp.Or(o.family, unix.NFPROTO_INET), 0), o.body)
 	}
 	b.Acknowledge()
 	if keep {

@@ -96,7 +96,7 @@ func (r *foreignRule) text() string {
 
 // impliedBy has the fields before which nft adds a comparison of a protocol.
 var impliedBy = map[string]string{
-	"meta nfproto ipv4": "ip ", "meta nfproto ipv6": "ip6 ", "meta l4proto tcp": "tcp ", "meta l4proto udp": "udp ",
+	"meta protocol ip": "ip ", "meta protocol ip6": "ip6 ", "meta nfproto ipv4": "ip ", "meta nfproto ipv6": "ip6 ", "meta l4proto tcp": "tcp ", "meta l4proto udp": "udp ",
 	"meta l4proto icmp": "icmp ", "meta l4proto ipv6-icmp": "icmpv6 ", "ip protocol tcp": "tcp ", "ip protocol udp": "udp ",
 }
 
@@ -319,6 +319,10 @@ func (c condition) text(op uint32) string {
 		return c.field + " " + sign + protocolName(v[0])
 	case "fib daddr type":
 		return c.field + " " + sign + decodeAddrType(v)
+	case "meta protocol":
+		if name := map[string]string{"\x08\x00": "ip", "\x86\xdd": "ip6", "\x08\x06": "arp"}[string(v)]; name != "" {
+			return c.field + " " + sign + name
+		}
 	case "meta nfproto":
 		return c.field + " " + sign + map[byte]string{unix.NFPROTO_IPV4: "ipv4", unix.NFPROTO_IPV6: "ipv6"}[v[0]]
 	case "icmp type", "icmp code", "icmpv6 type", "icmpv6 code":

@@ -159,7 +159,7 @@ func (c *Conn) baseChains(kind string) (out []walkedBase, err error) {
 
 // isManaged reports whether a table is inet masq or a Tracer's.
 func isManaged(family, table string) bool {
-	return family == ruleset.Family && (table == ruleset.Name || isTraceTable(table))
+	return family == ruleset.Family && table == ruleset.Name || isTraceTable(table)
 }
 
 // maxWalkedChains bounds the number of chains that are read. Some programs have chains for each

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,12 +27,13 @@ type TraceFlow struct {
 
 // Tracer traces packets of some flows through all tables of nf_tables in the network
 // namespace in which it was opened. Tables of legacy iptables do not report packets: a packet
-// that they drop is Lost.
+// that they drop has the FateLost.
 //
-// A Tracer adds the table inet masq-doctor-N, where N is the port ID of its netlink socket.
-// The table has the flag owner: no other program changes it, and the kernel
-// deletes it when the socket is closed, also if the process was killed. So several Tracers
-// can be open at a time.
+// A Tracer adds the table inet masq-doctor-N, where N is the port ID of its netlink socket. If
+// there are tables of the family bridge, it adds the table bridge masq-doctor-N. Tables of the
+// family netdev are not traced. The kernel deletes its tables, which have the flag owner, when the
+// socket is closed, also if the process was killed, and lets no other program change them. So
+// several Tracers can be open at a time.
 type Tracer struct {
 	name   string
 	owner  *Conn // owns the table; its socket must not be replaced
@@ -44,7 +46,7 @@ type Tracer struct {
 	closed   bool
 	received []traceMessage
 	lost     bool
-	roles    map[uint64]PacketRole // roles of the rules of the table, by handle
+	roles    map[tracedRule]PacketRole
 	resolved traceNames
 }
 
@@ -92,15 +94,15 @@ func OpenTracer(ctx context.Context, flows ...TraceFlow) (_ *Tracer, err error) 
 		return nil, fmt.Errorf("trace: %w", err)
 	}
 	t.name = fmt.Sprint(traceTable, port)
-	ops, err := traceOps(t.name, flows)
+	ops, err := t.reader.traceOps(t.name, flows)
 	if err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
 	if err := t.owner.transact(ops, 0, true); err != nil {
-		return nil, fmt.Errorf("add table inet %s: %w", t.name, err)
+		return nil, fmt.Errorf("add table %s: %w", t.name, err)
 	}
 	if t.roles, err = t.reader.traceRoles(t.name); err != nil {
-		return nil, fmt.Errorf("read table inet %s: %w", t.name, err)
+		return nil, fmt.Errorf("read table %s: %w", t.name, err)
 	}
 	t.stop = context.AfterFunc(ctx, func() { _ = t.Close() })
 	return t, nil
@@ -165,7 +167,8 @@ func (t *Tracer) Packets(ctx context.Context) (all []TracedPacket, complete bool
 			p.Out = t.link(p.out)
 		}
 	}
-	return all, !t.lost, nil
+	// A packet that passes a bridge is traced again in the tables that follow.
+	return slices.DeleteFunc(all, func(p TracedPacket) bool { return p.bridged && !p.Fate.ended() }), !t.lost, nil
 }
 
 // receive reads the messages that have arrived.

@@ -37,6 +37,9 @@ const (
 	FateLost Fate = "lost"
 )
 
+// ended reports whether a rule or a policy of nf_tables ended the packet.
+func (f Fate) ended() bool { return f == FateDropped || f == FateRejected || f == FateQueued }
+
 // TracedPacket is the way of one packet through the node.
 type TracedPacket struct {
 	Role PacketRole
@@ -53,7 +56,8 @@ type TracedPacket struct {
 	// After is where a packet of FateLost was seen last.
 	After TracePlace
 
-	out uint32
+	out     uint32
+	bridged bool // seen by tables of the family bridge only
 }
 
 // TracePlace is a place in the kernel.
@@ -120,17 +124,23 @@ type Translation struct {
 }
 
 // tracedPackets groups messages by packet.
-func tracedPackets(received []traceMessage, table string, roles map[uint64]PacketRole) (all []TracedPacket) {
+func tracedPackets(received []traceMessage, table string, roles map[tracedRule]PacketRole) (all []TracedPacket) {
 	open := map[uint32]int{} // the latest packet with an ID
 	for _, m := range received {
-		own := m.family == unix.NFPROTO_INET && m.table == table
+		role, selects := roles[tracedRule{m.family, m.handle}]
+		own := (m.family == unix.NFPROTO_INET || m.family == unix.NFPROTO_BRIDGE) && m.table == table
 		// The kernel makes the ID from the address of the packet in memory and its flow, so
 		// a later packet can have it again.
-		if own && m.headers && slices.Contains(selecting, m.chain) && roles[m.handle] != "" {
+		if own && m.headers && slices.Contains(selecting, m.chain) && selects {
 			open[m.id] = len(all)
-			all = append(all, TracedPacket{Role: roles[m.handle], First: m.packet})
+			all = append(all, TracedPacket{Role: role, First: m.packet, bridged: m.family == unix.NFPROTO_BRIDGE})
 		}
 		i, ok := open[m.id]
+		if !ok && m.headers {
+			if i, ok = continued(all, m.packet); ok {
+				open[m.id] = i
+			}
+		}
 		if !ok {
 			continue // another program traces this packet
 		}
@@ -149,6 +159,24 @@ func tracedPackets(received []traceMessage, table string, roles map[uint64]Packe
 		p.Steps = append(p.Steps, s)
 	}
 	return all
+}
+
+// continued returns the latest packet with these headers, apart from the TTL. A packet that leaves
+// a bridge enters the node anew, with another ID. If bridge-nf-call-iptables is 1, it does not pass
+// the hook prerouting again (ip_sabotage_in in net/bridge/br_netfilter_hooks.c).
+func continued(all []TracedPacket, now Packet) (int, bool) {
+	for i := len(all) - 1; i >= 0; i-- {
+		for j := len(all[i].Steps) - 1; j >= 0; j-- {
+			if before := all[i].Steps[j].Packet; all[i].Steps[j].begins {
+				before.TTL = now.TTL
+				if before == now {
+					return i, true
+				}
+				break
+			}
+		}
+	}
+	return 0, false
 }
 
 // verdictText returns nft's word for a verdict.
@@ -230,6 +258,9 @@ func (p *TracedPacket) pass(s TraceStep) {
 		return
 	}
 	t := tracePoints[i]
+	if s.family == unix.NFPROTO_BRIDGE && !p.bridged {
+		return // in the middle of the way of a packet that entered or leaves by a bridge
+	}
 	p.Fate, p.After, p.out = FateLost, TracePlace{Hook: hookName(t.hook), Passed: t.priority > 0}, s.out
 	switch {
 	case p.After.Passed && t.hook == unix.NF_INET_POST_ROUTING:

@@ -59,14 +59,32 @@ var selecting = []string{"prerouting-first", "output-first"}
 // ports. The addresses of their replies are known when a request leaves the last chain, after
 // it was translated: a rule there adds them to a set, and replies and ICMP errors are looked
 // up in it. So no packet of another flow is traced.
-func traceOps(table string, flows []TraceFlow) ([]op, error) {
+func (c *Conn) traceOps(table string, flows []TraceFlow) ([]op, error) {
+	ops, err := traceOpsIn(unix.NFPROTO_INET, table, flows)
+	if err != nil {
+		return nil, err
+	}
+	bridged := false
+	err = c.list(unix.NFPROTO_BRIDGE, unix.NFT_MSG_GETTABLE, nil, func(family uint8, _ []byte) error {
+		bridged = bridged || family == unix.NFPROTO_BRIDGE
+		return nil
+	})
+	if err != nil || !bridged {
+		return ops, err
+	}
+	more, err := traceOpsIn(unix.NFPROTO_BRIDGE, table, flows)
+	return append(ops, more...), err
+}
+
+// traceOpsIn returns the messages that make the table of a family.
+func traceOpsIn(in uint8, table string, flows []TraceFlow) ([]op, error) {
 	var a netlink.Encoder
 	a.Text(unix.NFTA_TABLE_NAME, table)
 	a.Uint32(unix.NFTA_TABLE_FLAGS, flagTableOwner)
 	ops := []op{{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, body: a, what: "add table " + table}}
 	var errs []error
 	for i, v6 := range []bool{false, true} {
-		o, err := tupleSet(table, v6, uint32(i+1))
+		o, err := tupleSet(table, v6, uint32(10*int(in)+i))
 		ops, errs = append(ops, o), append(errs, err)
 	}
 	for _, p := range tracePoints {
@@ -81,7 +99,7 @@ func traceOps(table string, flows []TraceFlow) ([]op, error) {
 		&expr.Meta{Key: expr.MetaKeyNFTRACE, SourceRegister: true, Register: 1},
 	}
 	for _, f := range flows {
-		x, err := selectionOf(f)
+		x, err := selectionOf(in, f)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -91,9 +109,13 @@ func traceOps(table string, flows []TraceFlow) ([]op, error) {
 				add(chain, m.role, slices.Concat(m.match, trace))
 			}
 		}
-		if x.learn != nil {
+		// Bridges translate nothing.
+		if x.learn != nil && in == unix.NFPROTO_INET {
 			add("postrouting-last", "", x.learn)
 		}
+	}
+	for i := range ops {
+		ops[i].family = in
 	}
 	return ops, errors.Join(errs...)
 }
@@ -237,8 +259,8 @@ func (h headers) key(srcAt, sportAt, dstAt, dportAt uint32) []expr.Any {
 	}
 }
 
-// selectionOf returns the rules that select the packets of a flow.
-func selectionOf(f TraceFlow) (out selection, err error) {
+// selectionOf returns the rules of a table of a family that select the packets of a flow.
+func selectionOf(in uint8, f TraceFlow) (out selection, err error) {
 	src, dst := f.Source, f.Destination
 	if !src.Addr().IsValid() || !dst.Addr().IsValid() || src.Addr().Is4() != dst.Addr().Is4() {
 		return out, fmt.Errorf("a flow from %s to %s cannot be traced: it needs two addresses of one family", src, dst)
@@ -246,6 +268,13 @@ func selectionOf(f TraceFlow) (out selection, err error) {
 	src, dst = netip.AddrPortFrom(src.Addr().WithZone(""), src.Port()), netip.AddrPortFrom(dst.Addr().WithZone(""), dst.Port())
 	h := headersOf(dst.Addr().Is6())
 	family := metaEquals(expr.MetaKeyNFPROTO, h.protocol)
+	if in == unix.NFPROTO_BRIDGE { // where the protocol of netfilter is that of the bridge
+		kind := uint16(unix.ETH_P_IP)
+		if h.v6 {
+			kind = unix.ETH_P_IPV6
+		}
+		family = metaEquals(expr.MetaKeyPROTOCOL, binary.BigEndian.AppendUint16(nil, kind)...)
+	}
 	of := func(proto byte, parts ...[]expr.Any) (all []expr.Any) {
 		all = append(append(all, family...), metaEquals(expr.MetaKeyL4PROTO, proto)...)
 		for _, p := range parts {
@@ -315,17 +344,32 @@ const (
 	icmpFragmentationNeeded                  = 4 // a code of icmpUnreachable
 )
 
-// traceRoles returns the roles of the rules of a Tracer's table.
-func (c *Conn) traceRoles(table string) (map[uint64]PacketRole, error) {
-	roles := map[uint64]PacketRole{}
-	var of netlink.Encoder
-	of.Text(unix.NFTA_RULE_TABLE, table)
-	err := c.dump(func() { clear(roles) }, unix.NFT_MSG_GETRULE, of, func(b []byte) error {
-		f, err := fields(b)
-		if role := PacketRole(comment(f[unix.NFTA_RULE_USERDATA])); role != "" && netlink.Text(f[unix.NFTA_RULE_TABLE]) == table {
-			roles[number64(f[unix.NFTA_RULE_HANDLE])] = role
+// tracedRule identifies a rule of a Tracer's tables.
+type tracedRule struct {
+	family uint8
+	handle uint64
+}
+
+// traceRoles returns the roles of the rules of a Tracer's tables.
+func (c *Conn) traceRoles(table string) (map[tracedRule]PacketRole, error) {
+	roles := map[tracedRule]PacketRole{}
+	err := retry(func() error {
+		clear(roles)
+		for _, family := range []uint8{unix.NFPROTO_INET, unix.NFPROTO_BRIDGE} {
+			var of netlink.Encoder
+			of.Text(unix.NFTA_RULE_TABLE, table)
+			err := c.list(family, unix.NFT_MSG_GETRULE, of, func(family uint8, b []byte) error {
+				f, err := fields(b)
+				if role := PacketRole(comment(f[unix.NFTA_RULE_USERDATA])); role != "" && netlink.Text(f[unix.NFTA_RULE_TABLE]) == table {
+					roles[tracedRule{family, number64(f[unix.NFTA_RULE_HANDLE])}] = role
+				}
+				return err
+			})
+			if err != nil && !errors.Is(err, unix.ENOENT) {
+				return err
+			}
 		}
-		return err
+		return nil
 	})
 	return roles, err
 }

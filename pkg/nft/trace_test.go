@@ -304,6 +304,56 @@ func TestTraceLost(t *testing.T) {
 	}
 }
 
+// TestTraceBridge: packets of a container behind a bridge are traced through the tables of the
+// family bridge and those that follow, also if the bridge calls those for IP itself.
+func TestTraceBridge(t *testing.T) {
+	for _, calls := range []string{"0", "1"} {
+		for _, table := range []bool{false, true} {
+			t.Run(fmt.Sprintf("bridge-nf-call-iptables %s, table %t", calls, table), func(t *testing.T) {
+				l := newTraceLab(t)
+				l.nft(masquerading)
+				l.run("ip", "link", "add", "br0", "type", "bridge")
+				l.run("ip", "link", "set", "br0", "up")
+				l.run("ip", "addr", "flush", "dev", "vethpod")
+				l.run("ip", "link", "set", "vethpod", "master", "br0")
+				l.run("ip", "addr", "add", gatewayV4.String(), "dev", "br0")
+				if err := l.Node.Sysctl("net.bridge.bridge-nf-call-iptables", calls); err != nil {
+					t.Fatal(err)
+				}
+				at := l.server(l.V4)
+				flow := TraceFlow{unix.IPPROTO_UDP, podAddrPort(), at}
+				if table {
+					l.nft(`table bridge filter { chain input { type filter hook input priority 0; ether type ip udp dport 81 drop; }; }`)
+				}
+				tracer := l.trace(flow)
+				if err := l.pod.EchoUDP(t.Context(), netip.AddrPort{}, at, 10); err != nil {
+					t.Fatal(err)
+				}
+				all := l.wait(tracer, func(all []TracedPacket) bool { p, ok := find(all, Reply); return ok && p.Fate == FateLeft })
+				if p, _ := find(all, Request); p.Fate != FateLeft || p.Out != "uplink" || len(all) != 2 {
+					t.Errorf("through a bridge:\n%s", described(all))
+				}
+				is := "forward"
+				if table {
+					is = "input"
+					l.nft(`add rule bridge filter input ip daddr ` + at.Addr().String() + ` drop comment "closed"`)
+				} else {
+					l.nft(`table ip filter { chain forward { type filter hook forward priority 0; ip daddr ` + at.Addr().String() + ` drop comment "closed"; }; }`)
+				}
+				tracer = l.trace(flow)
+				if err := l.pod.SendRaw(nstest.UDPPacket(netip.AddrPortFrom(podV4.Addr(), 4004), at, []byte("x"))); err != nil {
+					t.Fatal(err)
+				}
+				all = l.wait(tracer, func(all []TracedPacket) bool { return len(all) > 0 && all[0].Fate == FateDropped })
+				p := all[0]
+				if s := p.Steps[len(p.Steps)-1]; len(all) != 1 || s.Hook != is || s.Rule.Comment != "closed" || s.Rule.Text != "ip daddr 198.51.100.2 drop" || p.Role != Request {
+					t.Errorf("dropped:\n%s", described(all))
+				}
+			})
+		}
+	}
+}
+
 // tables returns the Tracers' tables of the node.
 func (l *traceLab) tables() (out []string) {
 	l.t.Helper()
