@@ -132,7 +132,7 @@ func TestDoctorNarrowUplink(t *testing.T) {
 }
 
 // fixNarrow has doctor fix a narrow path: a download freezes before, and passes after it. The
-// undo command that doctor names undoes it.
+// commands that doctor names undo it.
 func (w *world) fixNarrow(p *pod, server *nstest.NS, srv netip.AddrPort) {
 	t := w.t
 	t.Helper()
@@ -157,11 +157,16 @@ func (w *world) fixNarrow(p *pod, server *nstest.NS, srv netip.AddrPort) {
 	if f == nil || f.Remedy.Fix == nil || len(f.Remedy.Fix.Undo) != 1 {
 		t.Fatalf("no fix: %+v", r.Findings)
 	}
-	undo := strings.Fields(f.Remedy.Fix.Undo[0])
-	if out, err := w.command(w.Node, undo[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", undo, err, out)
+	// If the uplink is narrow, mss-clamp has a fix too.
+	for _, applied := range r.Fixes {
+		for _, command := range applied.Undo {
+			undo := strings.Fields(command)
+			if out, err := w.command(w.Node, undo[1:]...).CombinedOutput(); err != nil || undo[0] != "masq-cni" {
+				t.Fatalf("%s: %v\n%s", undo, err, out)
+			}
+		}
 	}
-	frozen("after the undo command")
+	frozen("after the undo commands")
 }
 
 // farPath is a path with two routers beyond the node, between which the link is narrow and
