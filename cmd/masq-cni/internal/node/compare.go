@@ -14,7 +14,7 @@ import (
 
 // TableDrift returns the differences of table inet masq from the desired state.
 func (s Snapshot) TableDrift() ([]nft.Difference, error) {
-	return QueryRules(func(c *nft.Conn) ([]nft.Difference, error) { return s.CompareTable(c) })
+	return QueryRules(s.CompareTable)
 }
 
 // CompareTable is TableDrift with a connection. If records cannot be read, unexpected

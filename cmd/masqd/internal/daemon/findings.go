@@ -88,12 +88,12 @@ func (f *findings) pass(ctx context.Context) {
 			r.Findings = append(r.Findings, x)
 		}
 	}
-	f.logChanges(r.Findings)
+	f.logChanges(ctx, r.Findings)
 	f.last = r
 }
 
 // logChanges logs new findings, and findings that are gone.
-func (f *findings) logChanges(now []doctor.Finding) {
+func (f *findings) logChanges(ctx context.Context, now []doctor.Finding) {
 	appeared := 0
 	for _, x := range now {
 		if slices.ContainsFunc(f.last.Findings, func(was doctor.Finding) bool { return isSame(was, x) && was.Severity == x.Severity }) {
@@ -106,7 +106,7 @@ func (f *findings) logChanges(now []doctor.Finding) {
 		if x.Severity == report.SeverityError {
 			level = slog.LevelError
 		}
-		f.log.Log(context.Background(), level, "doctor found a fault", "check", x.Check, "finding", x.String(), "why", x.Why, "remedy", x.Problem().Remedy)
+		f.log.Log(ctx, level, "doctor found a fault", "check", x.Check, "finding", x.String(), "why", x.Why, "remedy", x.Problem().Remedy)
 	}
 	if more := appeared - maxLoggedFindings; more > 0 {
 		f.log.Warn("doctor found more faults", "count", more, "remedy", "masq-cni doctor")

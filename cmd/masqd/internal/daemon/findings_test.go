@@ -120,7 +120,7 @@ func TestFindings(t *testing.T) {
 			many[i] = fault("1")
 			many[i].Object = strings.Repeat("x", i+1)
 		}
-		f.logChanges(many)
+		f.logChanges(t.Context(), many)
 		if n := strings.Count(log.String(), "\n"); n != maxLoggedFindings+1 || !strings.Contains(log.String(), "count=30") {
 			t.Errorf("%d lines:\n%s", n, log.String())
 		}
