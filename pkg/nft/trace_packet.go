@@ -162,18 +162,15 @@ func tracedPackets(received []traceMessage, table string, roles map[tracedRule]P
 }
 
 // continued returns the latest packet with these headers, apart from the TTL. A packet that leaves
-// a bridge enters the node anew, with another ID. If bridge-nf-call-iptables is 1, it does not pass
+// a bridge enters the node again, with another ID. If bridge-nf-call-iptables is 1, it does not pass
 // the hook prerouting again (ip_sabotage_in in net/bridge/br_netfilter_hooks.c).
 func continued(all []TracedPacket, now Packet) (int, bool) {
-	for i := len(all) - 1; i >= 0; i-- {
-		for j := len(all[i].Steps) - 1; j >= 0; j-- {
-			if before := all[i].Steps[j].Packet; all[i].Steps[j].begins {
-				before.TTL = now.TTL
-				if before == now {
-					return i, true
-				}
-				break
-			}
+	for i, p := range slices.Backward(all) {
+		// Each step has the headers that its base chain began with.
+		before := p.Steps[len(p.Steps)-1].Packet
+		before.TTL = now.TTL
+		if before == now {
+			return i, true
 		}
 	}
 	return 0, false

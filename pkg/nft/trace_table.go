@@ -268,7 +268,7 @@ func selectionOf(in uint8, f TraceFlow) (out selection, err error) {
 	src, dst = netip.AddrPortFrom(src.Addr().WithZone(""), src.Port()), netip.AddrPortFrom(dst.Addr().WithZone(""), dst.Port())
 	h := headersOf(dst.Addr().Is6())
 	family := metaEquals(expr.MetaKeyNFPROTO, h.protocol)
-	if in == unix.NFPROTO_BRIDGE { // where the protocol of netfilter is that of the bridge
+	if in == unix.NFPROTO_BRIDGE { // nfproto is NFPROTO_BRIDGE there
 		kind := uint16(unix.ETH_P_IP)
 		if h.v6 {
 			kind = unix.ETH_P_IPV6

@@ -305,7 +305,7 @@ func TestTraceLost(t *testing.T) {
 }
 
 // TestTraceBridge: packets of a container behind a bridge are traced through the tables of the
-// family bridge and those that follow, also if the bridge calls those for IP itself.
+// family bridge and the tables for IP, also if the bridge calls the latter.
 func TestTraceBridge(t *testing.T) {
 	for _, calls := range []string{"0", "1"} {
 		for _, table := range []bool{false, true} {
