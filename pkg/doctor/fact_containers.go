@@ -37,9 +37,6 @@ func (x *containerFacts) check() error {
 		return nil
 	}
 	err := x.firstFailed
-	if errors.Is(err, unix.EPERM) {
-		err = fmt.Errorf("%w: CAP_SYS_ADMIN is needed", err)
-	}
 	if x.failed+x.entered == 1 {
 		return err
 	}
@@ -137,7 +134,9 @@ func (v *visit) enter() error {
 	if err == nil {
 		err = errors.Join(unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET), ns.Close())
 	}
-	if err == nil {
+	if err != nil {
+		err = notEntered(r, err)
+	} else {
 		err = v.read()
 	}
 	if err != nil && !isRemoved(r) { // a DEL may have come meanwhile

@@ -28,7 +28,7 @@ func (n *Node) networks() ([]cnidir.NetworkFile, error) {
 		case errors.Is(err, fs.ErrNotExist) && len(n.AllRecords) == 0:
 			return nil, nil
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, notChecked(n.confDir() + ": no such directory; run doctor on the node itself, not in a pod, or give the directory of the runtime with --conf-dir")
+			return nil, notChecked(n.confDir() + ": no such directory; " + onTheNode + ", or give the directory of the runtime with --conf-dir")
 		}
 		return files, err
 	})
@@ -146,7 +146,7 @@ func (n *Node) installed() (*pluginFile, error) {
 
 // notVisible is the error of checks in a pod that does not mount the directories of plugins.
 func (p *pluginFile) notVisible() error {
-	return notChecked(strings.Join(p.dirs, ", ") + ": no such directory; run doctor on the node itself, not in a pod, or give the directory of the runtime with --bin-dir")
+	return notChecked(strings.Join(p.dirs, ", ") + ": no such directory; " + onTheNode + ", or give the directory of the runtime with --bin-dir")
 }
 
 // dir returns the directory of the plugin, or that in which it should be.
