@@ -48,6 +48,11 @@ func (k kubectl) get(ctx context.Context, v any, args ...string) error {
 	return nil
 }
 
+// secret names a secret with which images are pulled.
+type secret struct {
+	Name string `json:"name"`
+}
+
 // pod has the fields of a pod that are used here.
 type pod struct {
 	Metadata struct {
@@ -55,8 +60,10 @@ type pod struct {
 		DeletionTimestamp string
 	}
 	Spec struct {
-		NodeName    string
-		HostNetwork bool
+		NodeName         string
+		HostNetwork      bool
+		Containers       []struct{ Name, Image string }
+		ImagePullSecrets []secret
 	}
 	Status struct {
 		Phase             string
@@ -133,10 +140,18 @@ func (k kubectl) nodeOfAddress(ctx context.Context, a netip.Addr) (string, error
 }
 
 // agent is a pod in which masq-cni can be run.
-type agent struct{ namespace, pod, node string }
+type agent struct {
+	namespace, pod, node string
+	// image and pullSecrets are those of masqd, for a privileged pod.
+	image       string
+	pullSecrets []secret
+	// privileged is true for a pod that this program started.
+	privileged bool
+}
 
-// agents returns the agent of a node, or of all nodes, sorted by the names of the nodes.
-func (k kubectl) agents(ctx context.Context, namespace, node string) ([]agent, error) {
+// agents returns the agent of a node, or of all nodes, sorted by the names of the nodes. With
+// idleToo, the container need not run.
+func (k kubectl) agents(ctx context.Context, namespace, node string, idleToo bool) ([]agent, error) {
 	args := []string{"pods", "--namespace=" + namespace, "--selector=" + label}
 	if node != "" {
 		args = append(args, "--field-selector=spec.nodeName="+node)
@@ -150,11 +165,11 @@ func (k kubectl) agents(ctx context.Context, namespace, node string) ([]agent, e
 		idle []error // pods whose container does not run
 	)
 	for _, p := range found.Items {
-		switch state := p.state(); {
+		switch state := p.state(container); {
 		case p.Spec.NodeName == "" || !isName(p.Metadata.Namespace) || !isName(p.Metadata.Name) || !isName(p.Spec.NodeName):
 		case slices.ContainsFunc(out, func(a agent) bool { return a.node == p.Spec.NodeName }): // an update replaces the pod
-		case state == "":
-			out = append(out, agent{p.Metadata.Namespace, p.Metadata.Name, p.Spec.NodeName})
+		case state == "" || idleToo:
+			out = append(out, p.agent())
 		default:
 			idle = append(idle, fmt.Errorf("pod %s/%s on node %s: its container %s is %s", p.Metadata.Namespace, p.Metadata.Name, p.Spec.NodeName, container, state))
 		}
@@ -171,8 +186,19 @@ func (k kubectl) agents(ctx context.Context, namespace, node string) ([]agent, e
 	return nil, fmt.Errorf("there is no pod of masq-cni (label %s) in namespace %s; give the namespace with --masq-namespace", label, namespace)
 }
 
-// state returns why no command can be run in the pod, empty if one can.
-func (p *pod) state() string {
+// agent returns a pod of masqd as an agent.
+func (p *pod) agent() agent {
+	a := agent{namespace: p.Metadata.Namespace, pod: p.Metadata.Name, node: p.Spec.NodeName, pullSecrets: p.Spec.ImagePullSecrets}
+	for _, c := range p.Spec.Containers {
+		if c.Name == container {
+			a.image = c.Image
+		}
+	}
+	return a
+}
+
+// state returns why no command can be run in a container of the pod, empty if one can.
+func (p *pod) state(container string) string {
 	for _, c := range p.Status.ContainerStatuses {
 		switch {
 		case c.Name != container:

@@ -35,7 +35,7 @@ if no node has it:
   kubectl masq inspect pod shop/web
   kubectl masq inspect flows --pod shop/web --watch
   kubectl masq who 192.0.2.2:51688
-  kubectl masq doctor pod shop/web --to 198.51.100.7:443
+  kubectl masq --privileged doctor pod shop/web --to 198.51.100.7:443
   kubectl masq inspect ports --node node-1
   kubectl masq inspect drift --all-nodes
 
@@ -47,6 +47,8 @@ Flags:
       --all-nodes              run on all nodes, for any command
       --masq-namespace NAME    namespace of masq-cni's pods (default kube-system)
   -n, --namespace NAME         namespace of a pod that is given without namespace
+      --privileged             run in a privileged pod that is started on the node and
+                               deleted afterwards: doctor needs it to enter containers
       --version                version of this program
 
 and the flags that every command of kubectl has (kubectl options), such as --context.
@@ -83,7 +85,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // exitQueryFailed is the exit code when masq-cni could not run on a node.
 const exitQueryFailed = 2
 
-func ask(ctx context.Context, args []string, s streams) (int, error) {
+func ask(ctx context.Context, args []string, s streams) (code int, err error) {
 	q, err := parse(args)
 	switch {
 	case err != nil:
@@ -100,7 +102,8 @@ func ask(ctx context.Context, args []string, s streams) (int, error) {
 	if err != nil {
 		return exitQueryFailed, err
 	}
-	agents, err := k.agents(ctx, q.masqNamespace, where)
+	privileged := q.privileged && !q.completes()
+	agents, err := k.agents(ctx, q.masqNamespace, where, privileged)
 	if err != nil {
 		return exitQueryFailed, err
 	}
@@ -109,6 +112,20 @@ func ask(ctx context.Context, args []string, s streams) (int, error) {
 		return exitQueryFailed, fmt.Errorf("--watch shows one node, but the command is for %d nodes; give --node NAME", len(agents))
 	case q.prompts() && len(agents) > 1:
 		return exitQueryFailed, fmt.Errorf("--fix asks on one node, but the command is for %d nodes; give --node NAME, or --yes", len(agents))
+	}
+	if privileged {
+		var remove func() error
+		agents, remove, err = k.privileged(ctx, agents)
+		defer func() {
+			if e := remove(); e != nil {
+				code, err = exitQueryFailed, errors.Join(err, e)
+			}
+		}()
+		if err != nil {
+			return exitQueryFailed, err
+		}
+	}
+	switch {
 	case q.watches(), q.prompts():
 		return k.attach(ctx, agents[0], q.words, s)
 	case where != "":

@@ -16,7 +16,7 @@ import (
 
 // podObject is a pod of the cluster, as kubectl prints it.
 func podObject(namespace, name, node, more string) string {
-	return fmt.Sprintf(`{"metadata":{"namespace":%q,"name":%q},"spec":{"nodeName":%q},"status":{"phase":"Running"%s}}`, namespace, name, node, more)
+	return fmt.Sprintf(`{"metadata":{"namespace":%q,"name":%q},"spec":{"nodeName":%q,"containers":[{"name":"install","image":"other:1"},{"name":"masqd","image":"masq-cni:1"}],"imagePullSecrets":[{"name":"registry"}]},"status":{"phase":"Running"%s}}`, namespace, name, node, more)
 }
 
 const (
@@ -71,6 +71,9 @@ case "$1 $5" in
 	kube-systemspec.nodeName=*) say "agents/${selector#*=}" ;;
 	kube-system) say agents/all ;;
 	esac ;;
+create*) read -r line; printf %s "$line" >"$dir/created" ;;
+wait*|delete*)
+	if [ -f "$dir/fails/$1" ]; then echo "error: $1 failed" >&2; exit 1; fi ;;
 exec*)
 	pod=$3
 	while [ "$1" != -- ]; do shift; done
@@ -287,7 +290,7 @@ func TestAllNodesAsOneObject(t *testing.T) {
 // TestKubectlExecFails: if kubectl exec cannot be started, the error has the reason.
 func TestKubectlExecFails(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	a := agent{"kube-system", "masq-cni-a", "node-1"}
+	a := agent{namespace: "kube-system", pod: "masq-cni-a", node: "node-1"}
 	_, errRun := kubectl{}.run(t.Context(), a, []string{"inspect"})
 	code, errAttach := kubectl{}.attach(t.Context(), a, []string{"inspect", "--watch"}, streams{})
 	for _, err := range []error{errRun, errAttach} {

@@ -17,6 +17,7 @@ type question struct {
 	masqNamespace string
 	node          string
 	all           bool
+	privileged    bool
 }
 
 // kubectlFlags are the flags that every command of kubectl has (kubectl options); true if
@@ -51,6 +52,9 @@ func parse(args []string) (*question, error) {
 		switch name {
 		case "--all-nodes":
 			q.all = !given || value == "true"
+			continue
+		case "--privileged":
+			q.privileged = !given || value == "true"
 			continue
 		case "--node":
 			to = &q.node

@@ -19,11 +19,15 @@ import (
 
 // exec returns the command that runs masq-cni in a pod.
 func (k kubectl) exec(ctx context.Context, a agent, tty bool, words []string) *exec.Cmd {
+	container, run := container, []string{program}
+	if a.privileged {
+		container, run = privilegedContainer, []string{program, "--chroot=" + hostRoot}
+	}
 	args := []string{"exec", "--namespace=" + a.namespace, a.pod, "--container=" + container}
 	if tty {
 		args = append(args, "--stdin", "--tty")
 	}
-	return k.command(ctx, append(append(args, "--", program), words...)...)
+	return k.command(ctx, slices.Concat(args, []string{"--"}, run, words)...)
 }
 
 // attach runs masq-cni on this terminal.

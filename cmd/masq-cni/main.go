@@ -52,7 +52,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	var n node.Node
 	n.Flags(root)
-	root.AddCommand(clamp.Command(&n), config.Command(), demo.Command(), doctor.Command(&n, buildVersion), inspect.Command(&n), install.Command(&n, "masq-cni/"+buildVersion), install.PrepareCommand(), install.UninstallCommand(&n), who.Command(&n), versionCommand(), man.Command())
+	root.AddCommand(clamp.Command(&n), config.Command(), demo.Command(), doctor.Command(&n, buildVersion), inspect.Command(&n), install.Command(&n, "masq-cni/"+buildVersion), install.PrepareCommand(), install.UninstallCommand(&n), pauseCommand(), who.Command(&n), versionCommand(), man.Command())
 	err := root.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, exitcode.ErrFailed) {
 		_, _ = fmt.Fprintln(stderr, "masq-cni:", err)
@@ -69,6 +69,21 @@ func versionCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(c.OutOrStdout(), "masq-cni version %s\n", c.Root().Version)
 			return err
+		},
+	}
+}
+
+// pauseCommand returns the command that waits for a signal: it keeps the pod of kubectl masq
+// --privileged running.
+func pauseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "pause",
+		Short:  "Waits for SIGTERM",
+		Hidden: true,
+		Args:   arity.None,
+		RunE: func(c *cobra.Command, _ []string) error {
+			<-c.Context().Done()
+			return nil
 		},
 	}
 }

@@ -76,6 +76,10 @@ func TestEnterFaults(t *testing.T) {
 	if want := "masq-cni: --state-dir is empty; give a directory, or leave the flag out\n"; code != 1 || diag != want {
 		t.Errorf("%d\n%s", code, diag)
 	}
+	code, _, diag = command(t, "inspect", "--chroot", filepath.Join(dir, "none"))
+	if want := "masq-cni: --chroot \"" + filepath.Join(dir, "none") + "\": no such file or directory\n"; code == 0 || diag != want {
+		t.Errorf("%d\n%s", code, diag)
+	}
 }
 
 // nodes makes two nodes with a table and a record each, and one state directory.

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
@@ -20,6 +21,7 @@ type Node struct {
 	// StateDirGiven is true if --state-dir was given.
 	StateDirGiven bool
 	netns         string
+	chroot        string
 	// noteMissing writes, once, that the state directory does not exist.
 	noteMissing func()
 }
@@ -36,7 +38,19 @@ func (n *Node) Flags(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.StringVar(&n.StateDir, "state-dir", store.DefaultDir, "`DIR` of the records of attachments")
 	f.StringVar(&n.netns, "netns", "", "`NAME|PATH` of the node's network namespace; NAME as ip netns lists it (default: the current one)")
+	// For the pod of kubectl masq --privileged, which has the node's file system below DIR:
+	// afterwards all paths are paths of the node.
+	f.StringVar(&n.chroot, "chroot", "", "change the root directory to `DIR` first")
+	_ = f.MarkHidden("chroot") // fails for an unknown flag only
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if n.chroot != "" {
+			if err := unix.Chroot(n.chroot); err != nil {
+				return fmt.Errorf("--chroot %q: %w", n.chroot, err)
+			}
+			if err := os.Chdir("/"); err != nil {
+				return err
+			}
+		}
 		if n.StateDir == "" {
 			return errors.New("--state-dir is empty; give a directory, or leave the flag out")
 		}
