@@ -1,11 +1,13 @@
 package kube
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/test/assert"
+	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
 // asked uses kubectl's plugin outside the cluster: for the owner of a connection that a server
@@ -45,14 +47,20 @@ func (c *cluster) asked(t *testing.T, pods []*pod) {
 
 // masq runs kubectl masq.
 func (c *cluster) masq(t testing.TB, args ...string) (string, error) {
-	k := c.kubectl(soon(t), append([]string{"masq"}, args...)...)
-	k.Env = append(k.Env, "PATH="+c.bin+":"+needed(t, "MASQ_BIN")+":"+os.Getenv("PATH"))
-	out, err := k.Output()
+	out, err := c.masqCommand(soon(t), t, args...).Output()
 	return string(out), err
 }
 
-func other(pods []*pod, p *pod) *pod {
-	for _, o := range pods {
+// masqCommand returns the command kubectl masq.
+func (c *cluster) masqCommand(ctx context.Context, t testing.TB, args ...string) *nstest.Command {
+	k := c.kubectl(ctx, append([]string{"masq"}, args...)...)
+	k.Env = append(k.Env, "PATH="+c.bin+":"+needed(t, "MASQ_BIN")+":"+os.Getenv("PATH"))
+	return k
+}
+
+// other returns a pod or node that is not p.
+func other[T any](all []*T, p *T) *T {
+	for _, o := range all {
 		if o != p {
 			return o
 		}

@@ -51,6 +51,7 @@ func (c *cluster) prove(t *testing.T) {
 			t.Run("services", func(t *testing.T) { c.services(t, pods, gateways(c.nodes[1].podRanges(t))) })
 		})
 	})
+	t.Run("doctor", func(t *testing.T) { c.doctor(t, pods) })
 	t.Run("rolled", func(t *testing.T) { c.rolled(t, pods) })
 	if c.version.cni == "1.1.0" {
 		t.Run("polled", func(t *testing.T) { c.polled(t, c.nodes[1]) })
@@ -60,6 +61,7 @@ func (c *cluster) prove(t *testing.T) {
 	t.Run("uninstalled", func(t *testing.T) { c.uninstalled(t, traces, pods) })
 	if c.version.whole {
 		t.Run("agent", func(t *testing.T) { c.agent(t, pods) })
+		t.Run("healthy agent", c.healthy)
 		t.Run("uninstalled again", func(t *testing.T) { c.uninstalled(t, traces, pods) })
 	}
 	t.Run("cleared", c.cleared)

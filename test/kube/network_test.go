@@ -33,6 +33,7 @@ func (c *cluster) network(t *testing.T) {
 			}
 		}
 	}
+	c.healthy(t)
 	c.egress(t, pods, nil)
 	c.narrow(t, pods, nil)
 	c.services(t, pods, c.nodes[1].addrs)
