@@ -9,6 +9,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/doctor"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestDocumentedChecks checks that docs/doctor.md has a row for each check. The IDs are
@@ -47,15 +48,17 @@ func TestDocumentedChecks(t *testing.T) {
 func init() {
 	before["docs/doctor.md"] = func(m *docNode) {
 		m.inspected()
+		assert.Must(m.Server.ServeTLS(at(m.V4.Server, 8443)))(m.t)
 		m.must("install -D -m 644 -t /etc/systemd/system deploy/systemd/masqd.service")
 		if err := unit("start").prove(m, docCommand{}); err != nil {
 			m.t.Fatal(err)
 		}
 	}
 	maps.Copy(proofs, map[string]proof{
-		"masq-cni doctor":                                    runs{says: "healthy"},
-		"masq-cni doctor pod shop/web":                       runs{says: "healthy"},
-		"masq-cni doctor pod shop/web --to 198.51.100.2:443": runs{says: "healthy"},
-		"masq-cni doctor --fix":                              runs{},
+		"masq-cni doctor":                                                      runs{says: "healthy"},
+		"masq-cni doctor pod shop/web":                                         runs{says: "healthy"},
+		"masq-cni doctor pod shop/web --to 198.51.100.2:8443":                  runs{says: "healthy"},
+		"masq-cni doctor pod shop/web --to 198.51.100.2:8443 --html page.html": runs{then: "grep '<svg' page.html"},
+		"masq-cni doctor --fix":                                                runs{},
 	})
 }
