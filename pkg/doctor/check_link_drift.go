@@ -29,7 +29,7 @@ var linkDrift = Check{
 		})
 		var err error
 		if l := n.Summary.Links; l.NotChecked > 0 && n.MaxContainers == 0 {
-			err = notChecked("the ends in " + report.Plural(l.NotChecked, "container") + " were not compared: masq-cni inspect drift shows why")
+			err = notChecked("the ends in " + report.Plural(l.NotChecked, "container") + " were not compared: masq-cni inspect drift shows why; for missing rights, " + onTheNode)
 		}
 		if len(changes) == 0 {
 			return nil, err

@@ -105,12 +105,12 @@ func (c *cluster) healthy(t *testing.T) {
 	c.unprivileged(t)
 }
 
-// unseen are the checks that need more than masqd's pod has: the directories of CNI, and the
+// unseen are the checks that need more than masqd's pod has: the directory of networks, and the
 // network namespaces of containers.
 var unseen = []string{
-	"plugin-missing", "plugin-not-executable", "plugin-architecture", "plugin-older",
 	"conflist-invalid", "conflist-order", "conflist-shadowed", "conflist-without-masq",
 	"container-default-route", "container-mtu", "path-mtu-black-hole", "syn-unanswered", "connections-stuck",
+	"link-drift",
 }
 
 // dropped drops the packets of a pod to dst in a table of the node.
