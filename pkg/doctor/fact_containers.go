@@ -58,6 +58,14 @@ func (x *containerFacts) inOrder() iter.Seq2[int, veth.Interior] {
 // kernel, which needs no common lock for it.
 const maxVisitors = 4
 
+// VisitContainers begins to read the containers, which takes threads of its own, while the
+// caller reads the node. The returned function waits until all are read.
+func (n *Node) VisitContainers(ctx context.Context) (wait func()) {
+	var visit sync.WaitGroup
+	visit.Go(func() { _, _ = n.containerFacts(ctx) }) // the checks get its error
+	return visit.Wait
+}
+
 // containerFacts enters the containers of Records.
 func (n *Node) containerFacts(ctx context.Context) (*containerFacts, error) {
 	return read(n, "containers", func() (*containerFacts, error) {

@@ -33,6 +33,7 @@ func Open(ctx context.Context, n *node.Node, o doctor.Options, losses *portpool.
 		return nil, err
 	}
 	examined.Unread = s.Unread
+	defer examined.VisitContainers(ctx)()
 	examined.Summary = read(ctx, n, s, o, losses, examined.CountFlows)
 	return examined, nil
 }
