@@ -35,7 +35,7 @@ func newNode(t *testing.T) *node {
 	sink := assert.Must(n.Node.ListenUDP(netip.MustParseAddrPort("127.0.0.1:4739")))(t)
 	t.Cleanup(func() { _ = sink.Close() })
 	n.masqd = n.Node.Command(context.WithoutCancel(t.Context()), program("masqd"), "--listen", served,
-		"--state-dir", n.file("state"), "--config", n.file("config"), "--attachment-metrics", "10",
+		"--state-dir", n.file("state"), "--config", n.file("config"), "--attachment-metrics", "10", "--doctor-interval", "1s",
 		"--nat-log", n.file("nat-log"), "--nat-log-ipfix", "127.0.0.1:4739")
 	log := assert.Must(os.Create(n.file("masqd.log")))(t)
 	t.Cleanup(func() {
