@@ -142,7 +142,7 @@ func (k kubectl) nodeOfAddress(ctx context.Context, a netip.Addr) (string, error
 // agent is a pod in which masq-cni can be run.
 type agent struct {
 	namespace, pod, node string
-	// image and pullSecrets are those of masqd, for a privileged pod.
+	// A privileged pod gets the image and the pull secrets of masqd.
 	image       string
 	pullSecrets []secret
 	// privileged is true for a pod that this program started.

@@ -80,8 +80,8 @@ func privilegedPod(a agent, name string) object {
 	}
 }
 
-// privileged starts a privileged pod on the node of each agent. It returns these pods in place
-// of the agents. remove deletes the pods. Call it after an error too.
+// privileged starts a privileged pod on the node of each agent. It returns these pods as
+// agents. remove deletes the pods, and must be called after an error too.
 func (k kubectl) privileged(ctx context.Context, agents []agent) (out []agent, remove func() error, err error) {
 	var random [5]byte
 	_, _ = rand.Read(random[:]) // never fails

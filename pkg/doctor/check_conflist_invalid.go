@@ -129,8 +129,8 @@ func cutPlace(line string) (place, text string, ok bool) {
 	return m[1] + ":" + m[2], line[len(m[0]):], true
 }
 
-// stdinOf returns the configuration that a runtime gives to a plugin, with name and cniVersion
-// of the list. Each key keeps its line and column in the file: the text before the
+// stdinOf returns the configuration that a runtime gives to a plugin, with the name and the
+// cniVersion of the network. Each key keeps its line and column in the file: the text before the
 // plugin becomes spaces, and the two keys come last.
 func stdinOf(f *cnidir.NetworkFile, p cnidir.NetworkPlugin) []byte {
 	var b bytes.Buffer

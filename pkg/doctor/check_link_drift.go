@@ -22,8 +22,7 @@ var linkDrift = Check{
 		if n.Summary.Links == nil {
 			return k.findings(n)
 		}
-		// Differences of other attachments are not examined. forwardingOff reports those of
-		// forwarding.
+		// Only differences of examined attachments count. forwardingOff reports forwarding.
 		changes := slices.DeleteFunc(slices.Clone(n.Summary.Links.Changes), func(c report.Change) bool {
 			return c.Forwarding || c.Attachment != "" && !n.isExamined([]string{c.Attachment})
 		})

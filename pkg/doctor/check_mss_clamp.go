@@ -113,8 +113,8 @@ type narrowPath struct {
 	source string // where the MTU was read
 }
 
-// clamped reports whether mssClamps lower the MSS of all connections with the destinations
-// of a path as far as the path needs.
+// clamped reports whether mssClamps lower the MSS of all connections to the destinations of a
+// path to a size that the path can carry.
 func (g *clampGroup) clamped(p narrowPath) bool {
 	next := p.to.Addr() // the first address that no clamp covers
 	for _, r := range g.policy.MSSRanges(g.family) {

@@ -11,8 +11,9 @@ import (
 )
 
 // overlappingSubnets compares the subnets of networks with each other, and with the subnets
-// of the node's interfaces. Networks with the same range give an address twice if they
-// use host-local, which keeps leases for each network.
+// of the node's interfaces. Networks of
+// host-local with the same range give an address to two containers, because host-local keeps
+// the leases of each network separately.
 var overlappingSubnets = Check{
 	ID:       "overlapping-subnets",
 	Title:    "Subnets of containers overlap with each other, or with a subnet of the node",

@@ -30,7 +30,7 @@ func notEntered(r *store.Record, err error) error {
 	return err
 }
 
-// inContainer calls f in the network namespace of a container, on a thread of its own.
+// inContainer calls f on a new thread in the network namespace of a container.
 func inContainer(r store.Record, f func() error) error {
 	if r.NetNS == "" {
 		return notChecked("the record of " + r.Identity() + " has no network namespace")

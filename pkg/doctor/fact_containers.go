@@ -58,8 +58,8 @@ func (x *containerFacts) inOrder() iter.Seq2[int, veth.Interior] {
 // kernel, which needs no common lock for it.
 const maxVisitors = 4
 
-// VisitContainers begins to read the containers, which takes threads of its own, while the
-// caller reads the node. The returned function waits until all are read.
+// VisitContainers begins to read the containers on other threads, while the caller reads the
+// node. The returned function waits until all containers are read.
 func (n *Node) VisitContainers(ctx context.Context) (wait func()) {
 	var visit sync.WaitGroup
 	visit.Go(func() { _, _ = n.containerFacts(ctx) }) // the checks get its error

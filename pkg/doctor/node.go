@@ -62,7 +62,7 @@ func (t Target) String() string {
 type Node struct {
 	Options
 	Now time.Time
-	// Records are the attachments to examine, and AllRecords those of the node.
+	// Records has the attachments to examine, and AllRecords all attachments of the node.
 	Records, AllRecords []store.Record
 	Owners              *report.Owners
 	// Unread is the error of records that cannot be read.

@@ -154,7 +154,8 @@ func (s *Subscription) messages(ctx context.Context, yield func(*Message, error)
 }
 
 // Waiting yields each message that has arrived, in the same *Message, which is valid until
-// the next one. It does not wait for others. The errors are those of Messages.
+// the next one. It does not wait for more messages. It has the same errors as
+// Messages.
 func (s *Subscription) Waiting() iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
 		if err := s.waiting(yield); err != nil {

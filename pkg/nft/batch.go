@@ -13,7 +13,7 @@ import (
 // op is one message of a transaction.
 type op struct {
 	typ int
-	// family is that of the table; 0 for inet.
+	// family is the family of the table, or 0 for inet.
 	family uint8
 	flags  uint16
 	body   netlink.Encoder

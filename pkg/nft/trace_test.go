@@ -304,8 +304,8 @@ func TestTraceLost(t *testing.T) {
 	}
 }
 
-// TestTraceBridge: packets of a container behind a bridge are traced through the tables of the
-// family bridge and the tables for IP, also if the bridge calls the latter.
+// TestTraceBridge: packets of a container behind a bridge are traced through tables of the family
+// bridge and through IP tables, also with bridge-nf-call-iptables.
 func TestTraceBridge(t *testing.T) {
 	for _, calls := range []string{"0", "1"} {
 		for _, table := range []bool{false, true} {

@@ -73,8 +73,8 @@ async function run() {
 run();
 </script>`
 
-// browser runs Chromium without a window. It returns its standard output, and fails on messages
-// of the console.
+// browser runs Chromium without a window. It returns its standard output. A message on
+// the console fails the test.
 func browser(t *testing.T, args ...string) []byte {
 	t.Helper()
 	path, err := exec.LookPath("chromium")

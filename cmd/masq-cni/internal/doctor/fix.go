@@ -14,7 +14,7 @@ import (
 )
 
 // askFix writes the fixes of a report, and asks whether to apply them. It returns false if
-// there is none.
+// the report has no fix, or if the answer is not yes.
 func askFix(in io.Reader, out output.Writer, r *doctor.Report, yes bool) (bool, error) {
 	fixes := r.Fixable()
 	if len(fixes) == 0 {

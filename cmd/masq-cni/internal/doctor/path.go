@@ -19,7 +19,7 @@ type point struct {
 	Lost                   string // why a packet was lost here
 	// Unreached is true after a point where a packet was lost, unless this point answered.
 	Unreached bool
-	// Inner is true for a rule or a chain: it has no link of its own.
+	// Inner is true for a rule or a chain, which is inside the node and has no link.
 	Inner bool
 	size  int // the MTU, or 0
 }

@@ -15,7 +15,8 @@ type layout struct {
 	pipe, half int
 	// text is where text begins.
 	text int
-	// figures is where MTU and MSS begin on the line of the name. 0: on a line of their own.
+	// figures is the column of MTU and MSS on the line of the name, or 0 if they have a separate
+	// line.
 	figures int
 }
 

@@ -12,8 +12,8 @@ import (
 // textColumn is the column of the text of a finding, after the names of its parts.
 const textColumn = 11
 
-// writeText writes the report for a person: the verdict, the findings, what was not checked,
-// and the path.
+// writeText writes the report as text: the verdict, the findings, the checks that were not
+// made, and the path.
 func writeText(w io.Writer, s report.Style, r *doctor.Report) error {
 	var b strings.Builder
 	color := report.Red
