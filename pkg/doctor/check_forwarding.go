@@ -211,7 +211,7 @@ func (n *Node) forwardingFinding(f masq.Family, off []string, managed bool, reco
 	if managed {
 		x.Remedy.Text = "start masqd, which enables forwarding and keeps it enabled, or enable it now"
 	}
-	if managed && n.Repair != nil {
+	if managed && n.canRepair() {
 		x.Remedy.Fix = &Fix{Does: "enables " + family + " forwarding on the links of containers and on uplinks", Apply: n.Repair}
 		for _, key := range off {
 			x.Remedy.Fix.Undo = append(x.Remedy.Fix.Undo, setSysctl(key, "0"))

@@ -62,9 +62,15 @@ func (n *Node) isExamined(attachments []string) bool {
 	return len(n.Only) == 0 || len(attachments) == 0 || slices.ContainsFunc(attachments, func(id string) bool { return slices.Contains(n.Only, id) })
 }
 
-// makeTable returns the fix for a missing table. A running masqd makes the table itself.
+// canRepair reports whether a fix can call Repair. It cannot while masqd runs or is stopped by a
+// signal: masqd has locked the records, and repairs them itself.
+func (n *Node) canRepair() bool {
+	return n.Repair != nil && n.Summary != nil && !n.Summary.Daemon.Running && !n.Summary.Daemon.Stopped
+}
+
+// makeTable returns the fix for a missing table.
 func makeTable(n *Node) *Fix {
-	if d := n.Summary.Daemon; n.Repair == nil || d.Running || d.Stopped {
+	if !n.canRepair() {
 		return nil
 	}
 	return &Fix{

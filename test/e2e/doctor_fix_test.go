@@ -7,6 +7,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/doctor"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestDoctorFix: --fix shows what it does and how to undo it, and does it after the answer y.
@@ -50,5 +51,28 @@ func TestDoctorFix(t *testing.T) {
 	}
 	if f := sole(t, r.Fixes); f.Error != "" || !slices.Equal(f.Undo, []string{undo}) || !exists() {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestDoctorFixesForwarding: --fix enables forwarding of an uplink without masqd, and the commands
+// that it names disable it again.
+func TestDoctorFixesForwarding(t *testing.T) {
+	l := newDoctorLab(t, doctorFixture{noDaemon: true})
+	const key = "net.ipv4.conf.uplink.forwarding"
+	assert.NoError(t, l.Node.Sysctl(key, "0"))
+	isOff := func(f doctor.Finding) bool { return f.Check == "forwarding-off" }
+	r, _ := l.doctor("--fix", "--yes")
+	if !slices.ContainsFunc(r.Findings, isOff) || slices.ContainsFunc(r.Remaining, isOff) {
+		t.Errorf("findings %+v, remaining %+v", r.Findings, r.Remaining)
+	}
+	fix := sole(t, r.Fixes)
+	if v := assert.Must(l.Node.ReadSysctl(key))(t); v != "1" || fix.Error != "" || len(fix.Undo) == 0 {
+		t.Errorf("%s is %s after %+v", key, v, fix)
+	}
+	for _, undo := range fix.Undo {
+		l.nodeRun("sh", "-c", undo)
+	}
+	if v := assert.Must(l.Node.ReadSysctl(key))(t); v != "0" {
+		t.Errorf("%s is %s after %s", key, v, fix.Undo)
 	}
 }
