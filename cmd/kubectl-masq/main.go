@@ -53,9 +53,9 @@ Flags:
 
 and the flags that every command of kubectl has (kubectl options), such as --context.
 
-Exit code: that of masq-cni. With several nodes it is the highest one; for who, inspect pod
-and doctor pod it is 0 if one node found the answer. It is 2 if masq-cni could not run on a
-node.
+Exit code: that of masq-cni. With several nodes it is the highest one; for who and inspect
+pod it is 0 if one node found the answer, for doctor pod it is that of the node with the
+container. It is 2 if masq-cni could not run on a node.
 `
 
 func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }

@@ -160,14 +160,15 @@ func TestWhichNode(t *testing.T) {
 		return "==> node-1 <==\nmasq-cni-a: /masq-cni " + words + "\n\n==> node-2 <==\nmasq-cni-b: /masq-cni " + words + "\n"
 	}
 	for args, want := range map[string]string{
-		"inspect pod shop/web":                         "masq-cni-b: /masq-cni inspect pod shop/web\n",
-		"inspect pod -o wide shop/web":                 "masq-cni-b: /masq-cni inspect pod -o wide shop/web\n",
-		"inspect pod web -n shop":                      "masq-cni-b: /masq-cni inspect pod shop/web\n",
-		"-n=shop inspect pod deadbee":                  "masq-cni-a: /masq-cni inspect pod shop/deadbee\n",
-		"inspect pod cart":                             "masq-cni-a: /masq-cni inspect pod default/cart\n",
-		"inspect pod deadbeef":                         both("inspect pod deadbeef"),
-		"doctor pod web -n shop --to 192.0.2.9:443":    "masq-cni-b: /masq-cni doctor pod shop/web --to 192.0.2.9:443\n",
-		"doctor pod --to 192.0.2.9:443 shop/web --fix": "masq-cni-b: /masq-cni doctor pod --to 192.0.2.9:443 shop/web --fix\n",
+		"inspect pod shop/web":                            "masq-cni-b: /masq-cni inspect pod shop/web\n",
+		"inspect pod -o wide shop/web":                    "masq-cni-b: /masq-cni inspect pod -o wide shop/web\n",
+		"inspect pod web -n shop":                         "masq-cni-b: /masq-cni inspect pod shop/web\n",
+		"-n=shop inspect pod deadbee":                     "masq-cni-a: /masq-cni inspect pod shop/deadbee\n",
+		"inspect pod cart":                                "masq-cni-a: /masq-cni inspect pod default/cart\n",
+		"inspect pod deadbeef":                            both("inspect pod deadbeef"),
+		"doctor pod web -n shop --to 192.0.2.9:443":       "masq-cni-b: /masq-cni doctor pod shop/web --to 192.0.2.9:443\n",
+		"doctor pod --to 192.0.2.9:443 shop/web --fix":    "masq-cni-b: /masq-cni doctor pod --to 192.0.2.9:443 shop/web --fix\n",
+		"doctor pod --root /node --nat-log /log shop/web": "masq-cni-b: /masq-cni doctor pod --root /node --nat-log /log shop/web\n",
 		"doctor": both("doctor"),
 		"inspect flows --pod shop/web --sort bytes":     "masq-cni-b: /masq-cni inspect flows --pod shop/web --sort bytes\n",
 		"inspect flows --pod=web --namespace shop":      "masq-cni-b: /masq-cni inspect flows --pod=shop/web\n",

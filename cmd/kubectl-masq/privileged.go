@@ -26,10 +26,10 @@ const (
 // killed or the API server was not reachable.
 const privilegedDeadline = 15 * time.Minute
 
-// startTimeout and deleteTimeout bound the start of privileged pods, whose image the node has,
-// and their deletion.
+// startTimeout and deleteTimeout bound the start of privileged pods, whose image the node usually
+// has, and their deletion.
 const (
-	startTimeout  = time.Minute
+	startTimeout  = 3 * time.Minute
 	deleteTimeout = 30 * time.Second
 )
 
@@ -38,8 +38,8 @@ type object = map[string]any
 
 // privilegedPod returns a pod in which masq-cni can do what root can do on the node: enter
 // containers, and read all files. It has the network, the process IDs and the file system of
-// the node. The root file system is read-only, so that a mistake changes no file of the node;
-// masq-cni has its state in /run.
+// the node. The root file system is read-only, so that a mistake does not change its files. File
+// systems mounted below it are not; masq-cni has its state in /run.
 func privilegedPod(a agent, name string) object {
 	fromHost := func(volume, path string, readOnly bool) object {
 		// Containers that start later must be visible: the runtime mounts their namespaces in /run.

@@ -176,7 +176,7 @@ func isName(s string) bool { return objectName.MatchString(s) }
 var containerID = regexp.MustCompile(`^[0-9a-f]{6,64}$`)
 
 // valueFlags are the flags of inspect pod and doctor pod whose value is the next argument.
-var valueFlags = []string{"-o", "--output", "--to", "--html", "--conf-dir", "--bin-dir", "--state-dir", "--netns"}
+var valueFlags = []string{"-o", "--output", "--to", "--html", "--conf-dir", "--bin-dir", "--nat-log", "--root", "--state-dir", "--netns"}
 
 // examinesPod reports whether the command is about one pod, its third word.
 func (q *question) examinesPod() bool { return q.is("inspect", "pod") || q.is("doctor", "pod") }
