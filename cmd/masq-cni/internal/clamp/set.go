@@ -17,7 +17,7 @@ import (
 const (
 	// applyTimeout is how long a running masqd may take to apply a change. On a large node a
 	// sync takes some 100 ms.
-	applyTimeout = 10 * time.Second
+	applyTimeout = 30 * time.Second
 	// applyPoll is the pause between two comparisons of the rules.
 	applyPoll = 20 * time.Millisecond
 )
@@ -72,7 +72,7 @@ func await(ctx context.Context, stateDir string) error {
 		case left == 0:
 			return nil
 		case time.Now().After(deadline):
-			return fmt.Errorf("the change is saved, and masqd has not applied it within %s; differences: %d; see its log, and masq-cni inspect", applyTimeout, left)
+			return fmt.Errorf("the change is saved, but masqd has not applied it within %s (differences: %d); see its log, and masq-cni inspect", applyTimeout, left)
 		}
 		select {
 		case <-ctx.Done():
