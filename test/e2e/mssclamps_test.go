@@ -137,17 +137,28 @@ func TestMSSClampsAreLive(t *testing.T) {
 // mssMap returns the name of the map of an attachment's policy.
 func (w *world) mssMap(p *pod) string { return "mss4-" + p.policyOf() }
 
-// isInOrder fails if CHECK or inspect drift finds a difference.
+// isInOrder waits until CHECK and inspect drift find no difference: after the transaction that
+// changes the rules, masqd may still move addresses between sets.
 func (w *world) isInOrder(list *libcni.NetworkConfigList, all ...*pod) {
 	w.t.Helper()
-	for _, p := range all {
-		if err := p.tryCheck(list); err != nil {
-			w.t.Error(describe(err))
+	var fault string
+	defer func() {
+		if fault != "" {
+			w.t.Log(fault)
 		}
-	}
-	if out, err := w.command(w.Node, "inspect", "drift").CombinedOutput(); err != nil {
-		w.t.Errorf("drift: %v\n%s", err, out)
-	}
+	}()
+	until(w.t, "CHECK and inspect drift find no difference", func() bool {
+		fault = ""
+		for _, p := range all {
+			if err := p.tryCheck(list); err != nil {
+				fault += describe(err) + "\n"
+			}
+		}
+		if out, err := w.command(w.Node, "inspect", "drift").CombinedOutput(); err != nil {
+			fault += fmt.Sprintf("drift: %v\n%s", err, out)
+		}
+		return fault == ""
+	})
 }
 
 // TestClampVerb: a local MSS clamp applies to all networks, at once, with and without masqd, to

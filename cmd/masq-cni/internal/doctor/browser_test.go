@@ -81,7 +81,7 @@ func browser(t *testing.T, args ...string) []byte {
 	if err != nil {
 		t.Fatalf("%v: run the tests by make test, which installs it", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // it takes seconds
 	defer cancel()
 	dir := t.TempDir()
 	var stderr bytes.Buffer

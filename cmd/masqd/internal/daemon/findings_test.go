@@ -64,8 +64,8 @@ func TestFindings(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- f.run(ctx) }()
-		time.Sleep(time.Second)
-		lines := 0
+		time.Sleep(time.Second) // of the test's clock: each look is a second after a pass
+		lines, pause := 0, firstDoctorDelay
 		// counts are the findings of both checks, -1 if the check has no series.
 		for i, x := range []struct {
 			counts [2]int
@@ -82,7 +82,8 @@ func TestFindings(t *testing.T) {
 			if at, _ := f.counts(); i == 0 && !at.IsZero() {
 				t.Errorf("before the first pass: %s", at)
 			}
-			time.Sleep(map[bool]time.Duration{true: time.Minute, false: 5 * time.Minute}[i == 0])
+			time.Sleep(pause) // of the test's clock
+			pause = f.interval
 			synctest.Wait()
 			got := [2]int{-1, -1}
 			_, all := f.counts()
