@@ -50,6 +50,7 @@ func (l *doctorLab) listenOnPorts() {
 // machine share the hash table, so doctor reads another number of buckets from a file.
 func (l *doctorLab) fillBuckets() {
 	l.t.Helper()
+	l.keepUDP()
 	server := assert.Must(l.Server.ServeUDP(at(l.V4.Server, 9)))(l.t)
 	for range 8 {
 		assert.NoError(l.t, l.pods[0].EchoUDP(soon(l.t), netip.AddrPort{}, server.Addr(), 30))
@@ -132,7 +133,7 @@ func (l *doctorLab) lockWithoutCapability() {
 	assert.NoError(l.t, os.Truncate(lock, 0))
 	c := l.Node.Command(context.WithoutCancel(l.t.Context()), "setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "flock", lock, "sleep", "infinity")
 	assert.NoError(l.t, c.Start())
-	l.found()
+	until(l.t, "the program holds the lock", func() bool { n, _ := l.glance(); return n.Daemon.Running })
 }
 
 // installOldNft has doctor find a program that says that it is nft of Ubuntu 20.04.

@@ -219,9 +219,13 @@ func (l *doctorLab) answers(server netip.Addr) {
 	until(l.t, "the server answers", func() bool { return answered(l.pods[0], server) })
 }
 
-// unanswered proves that the server does not answer a container.
+// unanswered proves that the server does not answer a container. It sends a datagram too: on a
+// slow machine the time of a ping can end before it is sent, and some checks need a packet.
 func (l *doctorLab) unanswered(server netip.Addr) {
 	l.t.Helper()
+	c := assert.Must(l.pods[0].DialUDP(netip.AddrPort{}, at(server, 9)))(l.t)
+	_, err := c.Write([]byte("x"))
+	assert.NoError(l.t, errors.Join(err, c.Close()))
 	if reaches(l.pods[0], server) {
 		l.t.Fatal("the fault has no effect")
 	}

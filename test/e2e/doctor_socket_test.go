@@ -133,6 +133,7 @@ func (l *doctorLab) silenceConnections() {
 // queries of another container to a silent one.
 func (l *doctorLab) silenceDNS() {
 	l.t.Helper()
+	l.keepUDP()
 	server := at(l.V4.Server, 53)
 	answers := assert.Must(l.Server.ServeUDP(server))(l.t)
 	assert.NoError(l.t, l.pods[1].EchoUDP(soon(l.t), netip.AddrPort{}, server, 30))

@@ -65,9 +65,9 @@ func (l *doctorLab) inspected() (n report.Node) {
 	return n
 }
 
-// TestDoctorFourteen: for each fault the first finding of doctor, and the verdict of inspect,
+// TestDoctorCommonFaults: for each fault the first finding of doctor, and the verdict of inspect,
 // name it.
-func TestDoctorFourteen(t *testing.T) {
+func TestDoctorCommonFaults(t *testing.T) {
 	for _, x := range commonFaults {
 		t.Run(x.fault, func(t *testing.T) {
 			f := x.fixture
