@@ -13,7 +13,7 @@ var connectionsStuck = Check{
 	Title:    "Connections of containers retransmit and get no acknowledgement",
 	Severity: report.SeverityError,
 	Reads:    "TCP_INFO of the connections in the containers (sock_diag)",
-	Applies:  "a connection has sent a segment four times or more",
+	Applies:  "a connection has retransmitted a segment four times or more",
 	Remedy:   "find where the packets are lost with masq-cni doctor pod POD --to HOST:PORT",
 	Cost:     Full,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {

@@ -49,9 +49,15 @@ func (n *Node) notForwarding(f masq.Family, records []store.Record) (off []strin
 	if all, err := n.sysctl(confKey(f, "all", "forwarding")); f == masq.IPv6 && err == nil && all != "0" {
 		return nil, false, nil // all interfaces forward
 	}
+	var unread error
 	add := func(names []string) {
 		for _, name := range names {
-			if key := n.forwardingKey(f, name); !slices.Contains(off, key) && n.isOff(key) {
+			key := n.forwardingKey(f, name)
+			switch value, err := n.sysctl(key); {
+			case errors.Is(err, fs.ErrNotExist): // the interface no longer exists
+			case err != nil:
+				unread = err
+			case value == "0" && !slices.Contains(off, key):
 				off = append(off, key)
 			}
 		}
@@ -93,7 +99,7 @@ func (n *Node) notForwarding(f masq.Family, records []store.Record) (off []strin
 	add(others)
 	egress, errEgress := n.egressInterfaces(f)
 	add(egress)
-	return off, managed, errors.Join(errOthers, errEgress)
+	return off, managed, errors.Join(unread, errOthers, errEgress)
 }
 
 // egressInterfaces returns the names of the interfaces by which replies to egress addresses
@@ -162,13 +168,6 @@ func (n *Node) forwardingKey(f masq.Family, iface string) string {
 		return forced
 	}
 	return confKey(f, "all", "forwarding")
-}
-
-// isOff reports whether a setting is 0. A setting of an interface that no longer exists is
-// not off.
-func (n *Node) isOff(key string) bool {
-	v, err := n.sysctl(key)
-	return v == "0" || err != nil && !errors.Is(err, fs.ErrNotExist)
 }
 
 // maxSettings is the greatest number of interfaces whose settings a finding lists.
