@@ -153,7 +153,11 @@ func (f *networkFile) matches(name string) bool {
 		}
 		lists[k.key] += " " + k.value
 	}
+	matched := false
 	for key, list := range lists {
+		if list == "" {
+			continue
+		}
 		ok := false
 		switch key {
 		case "Name":
@@ -163,11 +167,12 @@ func (f *networkFile) matches(name string) bool {
 		case "Kind", "Driver":
 			ok = matchesList(list, "veth")
 		}
-		if !ok && strings.TrimSpace(list) != "" {
+		if !ok {
 			return false
 		}
+		matched = true
 	}
-	return strings.TrimSpace(strings.Join(valuesIn(lists), "")) != ""
+	return matched
 }
 
 // matchesList reports whether one of the patterns of a list matches. An exclamation mark
@@ -180,11 +185,4 @@ func matchesList(list, value string) bool {
 		}
 	}
 	return inverted
-}
-
-func valuesIn(m map[string]string) (out []string) {
-	for _, v := range m {
-		out = append(out, v)
-	}
-	return out
 }

@@ -28,15 +28,22 @@ func (p *activePolicies) all(f func(attachment int, p *masq.Policy)) {
 // activePolicies returns the active policies.
 func (n *Node) activePolicies() (*activePolicies, error) {
 	return read(n, "active policies", func() (*activePolicies, error) {
-		records, err := store.Open(n.StateDir)
-		if err != nil {
-			return nil, err
-		}
-		node, err := records.Node()
+		node, err := n.nodePolicy()
 		if err != nil {
 			return nil, err
 		}
 		return policiesOf(n.AllRecords, node), nil
+	})
+}
+
+// nodePolicy returns the node's policy, or nil without one.
+func (n *Node) nodePolicy() (*store.Node, error) {
+	return read(n, "policy of the node", func() (*store.Node, error) {
+		records, err := store.Open(n.StateDir)
+		if err != nil {
+			return nil, err
+		}
+		return records.Node()
 	})
 }
 

@@ -1,32 +1,16 @@
 package doctor
 
-import (
-	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/masq-cni/masq-cni/pkg/store"
-)
+import "github.com/masq-cni/masq-cni/pkg/masq"
 
 // policies returns the active policies of the masqueraded attachments, in their order.
 func (n *Node) policies() ([]masq.Policy, error) {
-	return read(n, "policies", func() ([]masq.Policy, error) {
-		records, err := store.Open(n.StateDir)
+	return read(n, "policies", func() (out []masq.Policy, err error) {
+		node, err := n.nodePolicy()
 		if err != nil {
 			return nil, err
 		}
-		node, err := records.Node()
-		if err != nil {
-			return nil, err
-		}
-		policy := masq.Default()
-		if node != nil {
-			policy = node.Policy
-		}
-		var out []masq.Policy
-		for _, r := range n.masqueraded() {
-			p := *r.Policy
-			if p.Node {
-				p = policy.For(p)
-			}
-			out = append(out, p)
+		for _, p := range policiesOf(n.masqueraded(), node).Of {
+			out = append(out, *p)
 		}
 		return out, nil
 	})
