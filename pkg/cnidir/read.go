@@ -21,7 +21,8 @@ type NetworkFile struct {
 	// Made is true if masq-cni install wrote the file.
 	Made    bool
 	Plugins []NetworkPlugin
-	// Fault says why runtimes cannot use the file. Then Name, Made and Plugins are empty.
+	// Fault says why runtimes cannot use the file. Then Name, CNIVersion, Made and
+	// Plugins are empty.
 	Fault error
 }
 
