@@ -47,8 +47,9 @@ type ProbedPath struct {
 	Flow *conntrack.Flow
 }
 
-// probeTimeout bounds the time of a probe. A black hole takes some seconds.
-const probeTimeout = 20 * time.Second
+// probeTimeout bounds the time of a probe. A black hole takes some seconds, and more if the
+// round-trip time is long or the machine is busy.
+const probeTimeout = 40 * time.Second
 
 // Probe sends packets to the target, once. It returns nil without a target.
 func (n *Node) Probe(ctx context.Context) (*ProbeFacts, error) {

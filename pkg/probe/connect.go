@@ -153,10 +153,7 @@ func await(ctx context.Context, fd int, udp bool, deadline time.Time) (cause, er
 		events = unix.POLLIN
 	}
 	for {
-		left := time.Until(deadline)
-		if left <= 0 {
-			return os.ErrDeadlineExceeded, nil
-		}
+		left := max(time.Until(deadline), 0)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -165,6 +162,9 @@ func await(ctx context.Context, fd int, udp bool, deadline time.Time) (cause, er
 		n, err := unix.Poll(fds, min(int(left.Milliseconds())+1, 100))
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return nil, err
+		}
+		if n <= 0 && left == 0 {
+			return os.ErrDeadlineExceeded, nil
 		}
 		if n <= 0 {
 			continue

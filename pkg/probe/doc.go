@@ -5,7 +5,7 @@
 // goroutine to a thread that is in the namespace. They send packets to the address of the
 // Target only.
 //
-//	Connect     a TCP connection, or a datagram: answered, refused (by whom), or unanswered
+//	Connect     a TCP connection, or a datagram: answered, refused (by which host), or unanswered
 //	OpenRaw     a Raw, which sends single packets of any size and TTL
 //	Raw.Hops    the routers on the path
 //	Raw.Outward the largest packet that reaches the target (RFC 4821, RFC 8899), and the hop
@@ -28,7 +28,7 @@
 //
 // # Path MTU inward
 //
-// A server sends segments as large as the MSS that it was offered. Inward makes a request with
+// A server sends segments as large as the MSS that it was offered. MeasureInward makes a request with
 // a small packet, whose answer is large (the certificates of a TLS server, an HTTP page, the
 // algorithms of an SSH server), and offers a smaller MSS if nothing comes.
 package probe

@@ -38,9 +38,15 @@ type Outward struct {
 // the MTU that the namespace believes in.
 func (r *Raw) Outward(ctx context.Context, h Hops, mtu int) (Outward, error) {
 	o := Outward{Tried: mtu, After: -1, Before: len(h.Routers)}
-	if !h.Reached {
-		o.NotChecked = "the target does not answer to small packets"
-		return o, nil
+	if !h.Reached { // the packet of Hops, or its answer, may have been lost
+		a, err := r.try(ctx, 0)
+		if err != nil {
+			return o, err
+		}
+		if !a.Reached() {
+			o.NotChecked = "the target does not answer to small packets"
+			return o, nil
+		}
 	}
 	size := min(mtu, maxPacket) // the loopback has an MTU of 65536
 	for {
@@ -143,14 +149,12 @@ func (r *Raw) search(ctx context.Context, low, high int) (int, int, error) {
 // answers to them and the first that does not.
 func (r *Raw) locate(ctx context.Context, h Hops, o *Outward, size int) error {
 	var shots []*shot
+	router := map[*shot]int{} // index in h.Routers
 	for i, hop := range h.Routers {
 		if hop.Address.IsValid() {
-			shots = append(shots, &shot{hops: hop.TTL, size: size, index: i})
+			s := &shot{hops: hop.TTL, size: size}
+			shots, router[s] = append(shots, s), i
 		}
-	}
-	hop := map[*shot]int{}
-	for _, s := range shots {
-		hop[s] = s.index // fire overwrites it
 	}
 	if len(shots) == 0 {
 		return nil
@@ -170,9 +174,9 @@ func (r *Raw) locate(ctx context.Context, h Hops, o *Outward, size int) error {
 	for _, s := range shots {
 		switch {
 		case s.Kind == Expired || s.Reached():
-			o.After = max(o.After, hop[s])
+			o.After = max(o.After, router[s])
 		case s.Kind == None:
-			o.Before = min(o.Before, hop[s])
+			o.Before = min(o.Before, router[s])
 		}
 	}
 	if o.Before <= o.After { // a router that answers to some packets only

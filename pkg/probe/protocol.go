@@ -13,7 +13,7 @@ import (
 // Protocol is what a server speaks whose answer to a small request is large.
 type Protocol string
 
-// Protocols that Inward knows.
+// Protocols that MeasureInward knows.
 const (
 	TLS     Protocol = "TLS"
 	HTTP    Protocol = "HTTP"
@@ -21,7 +21,8 @@ const (
 	Unknown Protocol = ""
 )
 
-// wellKnown are the protocols of ports. Inward asks a server on another port.
+// wellKnown has the protocols of some ports. For other ports MeasureInward identifies the
+// protocol by the server's first answer.
 var wellKnown = map[uint16]Protocol{
 	22: SSH, 80: HTTP, 443: TLS, 465: TLS, 563: TLS, 636: TLS, 853: TLS, 990: TLS, 993: TLS, 995: TLS,
 	2379: TLS, 2380: TLS, 6443: TLS, 8443: TLS, 10250: TLS,

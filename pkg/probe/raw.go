@@ -45,7 +45,7 @@ type shot struct {
 
 // OpenRaw opens the sockets. source is the address of the packets.
 func OpenRaw(t Target, source netip.Addr) (_ *Raw, err error) {
-	r := &Raw{target: t, source: source, send: -1, icmp: -1, tcp: -1, Timeout: 300 * time.Millisecond}
+	r := &Raw{target: t, source: source, send: -1, icmp: -1, tcp: -1, Timeout: defaultTimeout}
 	defer func() {
 		if err != nil {
 			r.Close()
@@ -156,16 +156,18 @@ func (r *Raw) fire(ctx context.Context, shots ...*shot) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		left := time.Until(deadline)
-		if left <= 0 {
-			return nil
-		}
+		// If this process did not run until after the deadline, the answers are there: they are
+		// read once more.
+		left := max(time.Until(deadline), 0)
 		ready, err := r.poll(left)
 		if err != nil {
 			return err
 		}
 		for _, fd := range ready {
 			open -= r.receive(fd, shots)
+		}
+		if left == 0 {
+			return nil
 		}
 	}
 	return nil

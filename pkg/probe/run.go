@@ -76,7 +76,6 @@ func (r *Result) raw(ctx context.Context) error {
 	}
 	defer raw.Close()
 	defer func() { r.Ports = raw.number }()
-	raw.Timeout = defaultTimeout
 	if r.Connection.State == Connected {
 		raw.Timeout = min(max(3*r.Connection.RTT, minTimeout), maxTimeout)
 	}
@@ -88,5 +87,8 @@ func (r *Result) raw(ctx context.Context) error {
 		return err
 	}
 	r.Outward, err = raw.Outward(ctx, r.Hops, r.Route.MTU)
+	if errors.Is(err, errSpent) {
+		r.Outward.NotChecked, err = err.Error(), nil
+	}
 	return err
 }
