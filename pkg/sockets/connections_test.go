@@ -12,6 +12,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/netlink"
 	"github.com/masq-cni/masq-cni/pkg/netlink/netlinktest"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestConnections: connections of both families are listed from both ends with what was sent, and
@@ -36,17 +37,23 @@ func TestConnections(t *testing.T) {
 		}
 		client := c.LocalAddr().(*net.TCPAddr).AddrPort()
 		var ends []Connection
-		if err := n.Do(func() error {
-			for x, err := range Connections() {
-				if err != nil {
-					return err
+		// The kernel may deliver the data after Write has returned.
+		assert.Until(t, "the data has arrived and is acknowledged", func() bool {
+			ends = ends[:0]
+			arrived, acked := false, false
+			assert.NoError(t, n.Do(func() error {
+				for x, err := range Connections() {
+					if err != nil {
+						return err
+					}
+					ends = append(ends, *x)
+					arrived = arrived || x.Local == server && x.Unread > 0
+					acked = acked || x.Local == client && x.BytesAcked > 1
 				}
-				ends = append(ends, *x)
-			}
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
+				return nil
+			}))
+			return arrived && acked
+		})
 		for _, x := range ends {
 			switch {
 			case x.State != Established || x.Inode == 0 || x.AdvMSS == 0 || x.SndMSS == 0 || x.PMTU == 0 || x.SegsIn == 0 || x.RTO == 0:
