@@ -127,14 +127,8 @@ func (s *Subscription) messages(ctx context.Context, yield func(*Message, error)
 	stop := context.AfterFunc(ctx, func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for {
-		for len(s.rest) > 0 {
-			var err error
-			if s.rest, err = s.message.cut(s.rest); err != nil {
-				return err
-			}
-			if !yield(&s.message, nil) {
-				return nil
-			}
+		if more, err := s.deliver(yield); err != nil || !more {
+			return err
 		}
 		err := s.raw.Read(s.once)
 		switch {
@@ -166,14 +160,8 @@ func (s *Subscription) Waiting() iter.Seq2[*Message, error] {
 
 func (s *Subscription) waiting(yield func(*Message, error) bool) error {
 	for {
-		for len(s.rest) > 0 {
-			var err error
-			if s.rest, err = s.message.cut(s.rest); err != nil {
-				return err
-			}
-			if !yield(&s.message, nil) {
-				return nil
-			}
+		if more, err := s.deliver(yield); err != nil || !more {
+			return err
 		}
 		var n int
 		err := s.control(func(fd int) (err error) {
@@ -190,6 +178,19 @@ func (s *Subscription) waiting(yield func(*Message, error) bool) error {
 		}
 		s.rest = s.buf[:n]
 	}
+}
+
+// deliver yields the messages in rest. It returns false if the loop of the caller has ended.
+func (s *Subscription) deliver(yield func(*Message, error) bool) (more bool, err error) {
+	for len(s.rest) > 0 {
+		if s.rest, err = s.message.cut(s.rest); err != nil {
+			return false, err
+		}
+		if !yield(&s.message, nil) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // Drain discards all waiting messages. A socket whose buffer was full accepts no messages

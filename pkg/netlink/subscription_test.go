@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -60,6 +61,48 @@ func TestMessages(t *testing.T) {
 		if got, err := next(t, s); got != want+1 || err != nil {
 			t.Fatalf("%d, %v; want %d", got, err, want+1)
 		}
+	}
+}
+
+// TestWaiting: the loop yields the messages that have arrived, and ends without waiting for others.
+func TestWaiting(t *testing.T) {
+	s, kernel := notified(t)
+	waiting := func() (got []uint32, err error) {
+		for m, err := range s.Waiting() {
+			if err != nil {
+				return got, err
+			}
+			got = append(got, m.Seq)
+		}
+		return got, nil
+	}
+	if got, err := waiting(); len(got) > 0 || err != nil {
+		t.Errorf("before the first message: %d, %v", got, err)
+	}
+	notify(t, kernel, numbered(1), numbered(2))
+	notify(t, kernel, numbered(3))
+	for _, err := range s.Waiting() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		break // the next loop continues in the middle of a datagram
+	}
+	if got, err := waiting(); !slices.Equal(got, []uint32{2, 3}) || err != nil {
+		t.Errorf("%d, %v", got, err)
+	}
+	notify(t, kernel, make([]byte, notificationBuffer+1))
+	notify(t, kernel, numbered(4))
+	if _, err := waiting(); !errors.Is(err, ErrOverrun) {
+		t.Error(err)
+	}
+	if got, err := waiting(); !slices.Equal(got, []uint32{4}) || err != nil {
+		t.Errorf("after the loss: %d, %v", got, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := waiting(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("after Close: %v", err)
 	}
 }
 
