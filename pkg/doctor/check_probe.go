@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/probe"
@@ -175,6 +174,3 @@ func (p *ProbeFacts) counterEvidence() (out []Evidence) {
 	}
 	return out
 }
-
-// prefix returns the prefix of one address.
-func prefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -177,7 +177,7 @@ func (p *ProbeFacts) outwardEvidence(x *ProbedPath) (out []Evidence) {
 
 // clampRemedy adds the remedy that lowers the MSS of connections to the target.
 func (n *Node) clampRemedy(f *Finding, x *ProbedPath, mss int) {
-	to := prefix(x.Target.Address.Addr())
+	to := prefixOf(x.Target.Address.Addr())
 	f.Remedy = Remedy{
 		Text:     fmt.Sprintf(`to keep it after a restart, add "mssClamps": {"%s": %d} to the configuration of the node or of the network`, to, mss),
 		Commands: []string{fmt.Sprintf("masq-cni clamp add %s %d", to, mss)},

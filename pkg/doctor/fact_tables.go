@@ -15,8 +15,33 @@ type otherTables struct {
 	// SourceNAT are rules that translate connections of containers, and ICMPDrops rules that
 	// drop the ICMP messages of path MTU discovery.
 	SourceNAT, ICMPDrops []nft.OtherRule
-	// owners are the processes that own tables with the flag owner, by family and table.
-	owners map[string]string
+	owners               tableOwners
+}
+
+// tableOwners are the processes that own tables with the flag owner, by family and table.
+type tableOwners map[string]string
+
+// read reads the owner of a table, unless it is known.
+func (o tableOwners) read(c *nft.Conn, family, table string) (err error) {
+	key := family + " " + table
+	if _, known := o[key]; !known {
+		o[key], err = c.TableOwner(family, table)
+	}
+	return err
+}
+
+// of names the process that owns a table, or else the program that made one of these chains of
+// it. It returns "" if neither is known.
+func (o tableOwners) of(family, table string, chains ...string) string {
+	if owner := o[family+" "+table]; owner != "" {
+		return owner
+	}
+	for _, chain := range chains {
+		if owner := nft.ChainOwner(family, table, chain); owner != "" {
+			return owner
+		}
+	}
+	return ""
 }
 
 // otherTables reads the rules of other tables. It reads only chains that the packets pass.
@@ -35,7 +60,7 @@ func (n *Node) otherTables() (*otherTables, error) {
 			return nil, err
 		}
 		defer func() { _ = c.Close() }()
-		x := &otherTables{owners: map[string]string{}}
+		x := &otherTables{owners: tableOwners{}}
 		if x.SourceNAT, err = c.OtherSourceNAT(addresses, uplinks); err != nil {
 			return nil, err
 		}
@@ -43,11 +68,7 @@ func (n *Node) otherTables() (*otherTables, error) {
 			return nil, err
 		}
 		for _, r := range slices.Concat(x.SourceNAT, x.ICMPDrops) {
-			table := r.Family + " " + r.Table
-			if _, known := x.owners[table]; known {
-				continue
-			}
-			if x.owners[table], err = c.TableOwner(r.Family, r.Table); err != nil {
+			if err := x.owners.read(c, r.Family, r.Table); err != nil {
 				return nil, err
 			}
 		}
@@ -88,15 +109,7 @@ func (n *Node) translatedAddresses() (out []netip.Addr) {
 
 // ownerOf names the program that made a rule, or "" if it is not known.
 func (x *otherTables) ownerOf(r *nft.OtherRule) string {
-	if o := x.owners[r.Family+" "+r.Table]; o != "" {
-		return o
-	}
-	for _, chain := range []string{r.Chain, r.BaseChain} {
-		if o := nft.ChainOwner(r.Family, r.Table, chain); o != "" {
-			return o
-		}
-	}
-	return ""
+	return x.owners.of(r.Family, r.Table, r.Chain, r.BaseChain)
 }
 
 // chainName names a chain in a sentence.

@@ -17,15 +17,14 @@ import (
 // trace is what happened on the node to the packets of a probe.
 type trace struct {
 	Packets []nft.TracedPacket
-	// owners are the processes that own tables with the flag owner, by family and table.
-	owners map[string]string
+	owners  tableOwners
 	// Err says why the packets could not be traced.
 	Err error
 }
 
 // traceWhile traces packets while f sends them. f runs also if they cannot be traced.
 func traceWhile(ctx context.Context, flows []nft.TraceFlow, f func() error) (*trace, error) {
-	x := &trace{owners: map[string]string{}}
+	x := &trace{owners: tableOwners{}}
 	t, err := nft.OpenTracer(ctx, flows...)
 	if err != nil {
 		x.Err = fmt.Errorf("trace packets: %w", err)
@@ -53,11 +52,8 @@ func (x *trace) readOwners() error {
 			continue
 		}
 		s := p.Steps[len(p.Steps)-1]
-		table := s.Family + " " + s.Table
-		if _, known := x.owners[table]; !known {
-			if x.owners[table], err = c.TableOwner(s.Family, s.Table); err != nil {
-				return err
-			}
+		if err := x.owners.read(c, s.Family, s.Table); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -113,15 +109,7 @@ func (x *trace) ownerOf(s *nft.TraceStep) string {
 	if isMasq(s) {
 		return "masq-cni"
 	}
-	if o := x.owners[s.Family+" "+s.Table]; o != "" {
-		return o
-	}
-	for _, chain := range []string{s.Chain, s.BaseChain} {
-		if o := nft.ChainOwner(s.Family, s.Table, chain); o != "" {
-			return o
-		}
-	}
-	return ""
+	return x.owners.of(s.Family, s.Table, s.Chain, s.BaseChain)
 }
 
 func isMasq(s *nft.TraceStep) bool { return s.Family == ruleset.Family && s.Table == ruleset.Name }
