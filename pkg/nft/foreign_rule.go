@@ -109,7 +109,7 @@ func (r *foreignRule) nat() string {
 	return ""
 }
 
-// register is what a register of the kernel's virtual machine has.
+// registerValue describes the value in a register of the kernel's virtual machine.
 type registerValue struct {
 	field string
 	mask  []byte

@@ -33,8 +33,8 @@ func probeTLS(l *doctorLab) []string {
 	return []string{"pod", "c0", "--to", l.target.Addr().String()}
 }
 
-// narrow makes the router forward to a network only packets of at most 700 bytes, and say
-// nothing about it.
+// narrowLink makes the router forward to a network only packets of at most 700 bytes, without
+// an ICMP error for larger ones.
 func (l *doctorLab) narrowLink(link string, to netip.Prefix) {
 	l.t.Helper()
 	assert.NoError(l.t, l.Router.DropPMTU())
