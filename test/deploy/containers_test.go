@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	core "k8s.io/api/core/v1"
 
@@ -45,7 +44,7 @@ func newHost(t *testing.T) *host {
 		if err != nil {
 			t.Error(err)
 		}
-		until(t, time.Minute, nil, func() string {
+		until(t, nil, func() string {
 			if err := removeCgroups(h.parent); err != nil { // a process is still leaving it
 				return "end: " + err.Error()
 			}
@@ -187,7 +186,7 @@ func TestContainers(t *testing.T) {
 	}
 	h.start(pod, "masqd", false)
 	h.start(pod, "install", false)
-	until(t, time.Minute, nil, func() string {
+	until(t, nil, func() string {
 		if f := h.files(); f["/opt/cni/bin/masq"] == "" || !strings.Contains(f[file], `"type":"masq"`) {
 			return "masq in the network"
 		}
@@ -215,7 +214,7 @@ func TestContainers(t *testing.T) {
 	gone := daemonSet(t, helm(t, "uninstall=true")).Spec.Template.Spec
 	h.start(gone, "uninstall", true)
 	h.start(gone, "done", false)
-	until(t, time.Minute, nil, func() string {
+	until(t, nil, func() string {
 		if strings.Contains(h.do("logs", "done"), "nothing to remove") {
 			return ""
 		}

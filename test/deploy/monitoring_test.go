@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	core "k8s.io/api/core/v1"
@@ -257,7 +256,7 @@ func TestQueriesAreAnswered(t *testing.T) {
 	later := func(s string) bool {
 		return strings.HasPrefix(s, "masq_source_ports_exhausted_seconds") || strings.HasPrefix(s, "masq_egress_address_missing")
 	}
-	until(t, time.Minute, nil, missing(slices.DeleteFunc(slices.Clone(looked), later)))
+	until(t, nil, missing(slices.DeleteFunc(slices.Clone(looked), later)))
 	// After a scrape that a busy machine answers too late, masqd looks down until the next
 	// scrape.
 	fires := func(want ...string) func() string {
@@ -268,10 +267,10 @@ func TestQueriesAreAnswered(t *testing.T) {
 			return ""
 		}
 	}
-	until(t, time.Minute, nil, fires())
+	until(t, nil, fires())
 
 	// The labels of a series name the attachment's pod, not the scraped pod.
-	until(t, time.Minute, nil, missing([]string{`masq_attachment_flows{namespace="shop",pod="web"}`}))
+	until(t, nil, missing([]string{`masq_attachment_flows{namespace="shop",pod="web"}`}))
 	if prom.answers(`{exported_pod!=""}`) {
 		t.Errorf("the labels of pods are %v", prom.ask("masq_attachment_flows"))
 	}
@@ -293,17 +292,17 @@ func TestQueriesAreAnswered(t *testing.T) {
 			flushed = repaired[0].F + 1
 		}
 	}
-	until(t, 2*time.Minute, trouble, missing(append(looked, dashboardOf(t).exprs()...)))
+	until(t, trouble, missing(append(looked, dashboardOf(t).exprs()...)))
 	want := []string{
 		"MasqConfigurationInvalid", "MasqEgressAddressMissing", "MasqRepairsFrequent", "MasqSourcePortsNearlyExhausted", "MasqSourcePortsRunOut", "MasqTranslationsFail",
 	}
-	until(t, 2*time.Minute, trouble, fires(want...))
+	until(t, trouble, fires(want...))
 	if flows == 0 {
 		t.Error("no flow was sent, so the test proves nothing")
 	}
 	assert.NoError(t, n.masqd.Process.Kill())
 	_ = n.masqd.Wait() // killed
-	until(t, time.Minute, nil, func() string {
+	until(t, nil, func() string {
 		if prom.answers(rules["MasqdDown"]) {
 			return ""
 		}

@@ -115,10 +115,13 @@ func (s *server) selectors(expr string) (out []string) {
 	return out
 }
 
+// patience bounds work that takes seconds, on a slow machine too.
+const patience = 5 * time.Minute
+
 // until waits for a condition, and calls meanwhile until it holds.
-func until(t *testing.T, within time.Duration, meanwhile func(), what func() (missing string)) {
+func until(t *testing.T, meanwhile func(), what func() (missing string)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), within) // also after the test has ended
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience) // also after the test has ended
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -132,7 +135,7 @@ func until(t *testing.T, within time.Duration, meanwhile func(), what func() (mi
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("timeout: after %s still missing: %s", within, missing)
+			t.Fatalf("timeout: after %s still missing: %s", patience, missing)
 		case <-tick.C:
 		}
 	}

@@ -37,7 +37,7 @@ func TestMemory(t *testing.T) {
 	for i := range 250 {
 		pod = n.attach(fmt.Sprintf("p%d", i), keys{})
 	}
-	until(t, time.Minute, nil, func() string {
+	until(t, nil, func() string {
 		if prom.answers("masq_attachments == 250") {
 			return ""
 		}
@@ -68,7 +68,7 @@ func TestMemory(t *testing.T) {
 	}
 	const flows = 20000
 	var logged float64
-	until(t, 2*time.Minute, func() {
+	until(t, func() {
 		for range 2000 {
 			c := assert.Must(pod.DialUDP(netip.AddrPort{}, echo.Addr()))(t)
 			assert.Must(c.Write([]byte("hello")))(t)
@@ -103,11 +103,11 @@ func TestMemoryOfInstall(t *testing.T) {
 		}
 		return "masq in " + file
 	}
-	until(t, time.Minute, nil, has)
+	until(t, nil, has)
 	calm := resident(t, c, "VmRSS")
 	for range 3 {
 		assert.NoError(t, os.WriteFile(file, []byte(theirs), 0o600))
-		until(t, time.Minute, nil, has)
+		until(t, nil, has)
 	}
 	isEnough(t, "install", calm, resident(t, c, "VmHWM"))
 }
