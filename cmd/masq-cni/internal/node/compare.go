@@ -19,7 +19,22 @@ func (s Snapshot) TableDrift() ([]nft.Difference, error) {
 
 // CompareTable is TableDrift with a connection. If records cannot be read, unexpected
 // objects are no difference: they may belong to the attachments of these records.
+//
+// The plugin or masqd may have changed records and rules since the snapshot. So differences are
+// confirmed with a second snapshot.
 func (s Snapshot) CompareTable(c *nft.Conn) ([]nft.Difference, error) {
+	changes, err := s.compareTable(c)
+	if err != nil || len(changes) == 0 || s.again == nil {
+		return changes, err
+	}
+	now, err := s.again()
+	if err != nil {
+		return nil, err
+	}
+	return now.compareTable(c)
+}
+
+func (s Snapshot) compareTable(c *nft.Conn) ([]nft.Difference, error) {
 	changes, err := c.Drift(s.Desired().Table, s.Desired().Pending)
 	if s.Unread != nil {
 		changes = slices.DeleteFunc(changes, func(x nft.Difference) bool { return x.Reason == masq.Unexpected })

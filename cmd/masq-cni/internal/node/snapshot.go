@@ -25,6 +25,8 @@ type Snapshot struct {
 	Refusals []store.Refusal
 	Unread   error    // records that cannot be read
 	Damaged  []string // files that were damaged and have been replaced
+
+	again func() (Snapshot, error) // reads the state directory again
 }
 
 // Snapshot reads the state directory. If the directory does not exist, a note on stderr
@@ -42,7 +44,7 @@ func (n *Node) SnapshotWithoutNote() (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
-	s := Snapshot{LockPath: records.LockPath()}
+	s := Snapshot{LockPath: records.LockPath(), again: n.SnapshotWithoutNote}
 	s.Records, s.Unread = records.All()
 	if errors.Is(s.Unread, fs.ErrPermission) {
 		s.Unread = fmt.Errorf("%w; run as root", s.Unread)
