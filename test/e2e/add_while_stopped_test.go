@@ -51,7 +51,11 @@ func TestDaemonFollowsAddAndDel(t *testing.T) {
 	// The control: real damage is repaired.
 	w.attach("damaged", list)
 	knows(1)
-	w.nft("delete table inet masq")
-	until(t, "masqd repairs the table", func() bool { return d.repairs() > 0 })
+	until(t, "masqd repairs the table", func() bool {
+		// masqd makes a table that it misses in the sync of a new record as a change of the
+		// records, and not as a repair.
+		_ = w.Node.Command(soon(t), "nft", "delete", "table", "inet", "masq").Run()
+		return d.repairs() > 0
+	})
 	d.end()
 }
