@@ -45,15 +45,16 @@ func TestMemory(t *testing.T) {
 	})
 	calm := resident(t, n.masqd, "VmRSS")
 	// Scrapes without pauses: a processor that was idle is slower at first, sometimes many
-	// times. The least of several batches counts: other load, and syncs of masqd after the
-	// ADDs, only add to the others.
-	const batches, scraped = 20, 20
+	// times. The least of the batches counts: other load, and syncs of masqd after the ADDs,
+	// only add to the others. On a busy machine it takes more batches.
+	const scraped = 20
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		return n.Node.Dial(ctx, network, netip.AddrPort{}, netip.MustParseAddrPort(address))
 	}}}
 	defer client.CloseIdleConnections()
+	requested := daemonSet(t, helm(t)).Spec.Template.Spec.Containers[0].Resources.Requests.Cpu().MilliValue()
 	each := math.Inf(1) // milliseconds
-	for range batches {
+	until(t, nil, func() string {
 		used := cpuTime(t, n.masqd)
 		for range scraped {
 			answer := assert.Must(client.Get("http://" + served + "/metrics"))(t)
@@ -61,11 +62,12 @@ func TestMemory(t *testing.T) {
 			assert.NoError(t, answer.Body.Close())
 		}
 		each = min(each, 1000*(cpuTime(t, n.masqd)-used).Seconds()/scraped)
-	}
+		if 2*each <= float64(requested) {
+			return ""
+		}
+		return fmt.Sprintf("a processor time for two scrapes within the request of %d m: the least for one is %.1f ms", requested, each)
+	})
 	t.Logf("masqd uses %.1f ms of processor time per scrape", each)
-	if requested := daemonSet(t, helm(t)).Spec.Template.Spec.Containers[0].Resources.Requests.Cpu().MilliValue(); 2*each > float64(requested) {
-		t.Errorf("with two scrapes per second that exceeds its request of %d m", requested)
-	}
 	const flows = 20000
 	var logged float64
 	until(t, func() {
