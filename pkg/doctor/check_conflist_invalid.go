@@ -34,7 +34,7 @@ var conflistInvalid = Check{
 	Severity: report.SeverityError,
 	Reads:    "the files of `--conf-dir`",
 	Applies:  "files that name masq, and the first file by name if another names masq; a file that is not the first is a warning",
-	Remedy:   "correct the file",
+	Remedy:   "Correct the file.",
 	Cost:     Full,
 	Run: func(_ context.Context, n *Node) (found []Finding, err error) {
 		files, err := n.networks()

@@ -15,7 +15,7 @@ var conflistOrder = Check{
 	Severity: report.SeverityError,
 	Reads:    "the files of `--conf-dir`",
 	Applies:  "the first network by name, and networks with attachments, if they have masq",
-	Remedy:   "move masq after the plugin that makes the link",
+	Remedy:   "Move masq after the plugin that makes the link.",
 	Cost:     Full,
 	Run: func(_ context.Context, n *Node) (found []Finding, err error) {
 		files, err := n.networks()

@@ -18,7 +18,7 @@ var conflistShadowed = Check{
 	Severity: report.SeverityError,
 	Reads:    "the files of `--conf-dir`",
 	Applies:  "networks with masq that `masq-cni install` wrote or that have pods, unless the first network is of a meta-plugin such as multus",
-	Remedy:   "move the other file away, or `masq-cni install`",
+	Remedy:   "Move the other file away, or run `masq-cni install`.",
 	Cost:     Full,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		files, err := n.networks()

@@ -14,7 +14,7 @@ var conflistWithoutMasq = Check{
 	Severity: report.SeverityError,
 	Reads:    "the files of `--conf-dir`, records",
 	Applies:  "networks with attachments that are older than the file",
-	Remedy:   "`masq-cni install`",
+	Remedy:   "Run `masq-cni install`.",
 	Cost:     Full,
 	Run: func(_ context.Context, n *Node) (found []Finding, err error) {
 		files, err := n.networks()

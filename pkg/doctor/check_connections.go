@@ -14,7 +14,7 @@ var connectionsStuck = Check{
 	Severity: report.SeverityError,
 	Reads:    "TCP_INFO of the connections in the containers (sock_diag)",
 	Applies:  "a connection has retransmitted a segment four times or more",
-	Remedy:   "find where the packets are lost with masq-cni doctor pod POD --to HOST:PORT",
+	Remedy:   "Find where the packets are lost with masq-cni doctor pod POD --to HOST:PORT.",
 	Cost:     Full,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		facts, err := n.containerFacts(ctx)
@@ -37,7 +37,7 @@ func (g *socketGroup) stuck(n *Node) Finding {
 	f := g.finding(n)
 	f.Message = fmt.Sprintf("stand still: %s without an acknowledgement, %s, for %s or longer",
 		report.Plural(g.count, "connection"), report.Plural(int(c.Retransmits), "retransmission"), seconds(stuckTime(c)))
-	f.Why = "the packets, or the acknowledgements, are lost, or the destination has gone: the program waits until the connection times out"
+	f.Why = "The packets, or the acknowledgements, are lost, or the destination has gone: the program waits until the connection times out."
 	return f
 }
 
@@ -47,7 +47,7 @@ var synsUnanswered = Check{
 	Severity: report.SeverityError,
 	Reads:    "TCP sockets in the containers that wait for the answer to a SYN (sock_diag)",
 	Applies:  "a SYN was sent four times or more",
-	Remedy:   "find where the packets are lost with masq-cni doctor pod POD --to HOST:PORT",
+	Remedy:   "Find where the packets are lost with masq-cni doctor pod POD --to HOST:PORT.",
 	Cost:     Full,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		facts, err := n.containerFacts(ctx)
@@ -58,7 +58,7 @@ var synsUnanswered = Check{
 		for _, g := range facts.Sockets.with(synUnanswered) {
 			f := g.finding(n)
 			f.Message = fmt.Sprintf("get no answer: %s, %s of the SYN", report.Plural(g.count, "connection"), report.Plural(int(g.worst.Retransmits), "retransmission"))
-			f.Why = "the SYN, or the answer, is dropped on the way, or nothing has the address: a closed port would be refused at once"
+			f.Why = "The SYN, or the answer, is dropped on the way, or nothing has the address: a closed port would be refused at once."
 			out = append(out, f)
 		}
 		return shortened(out), facts.check()

@@ -19,7 +19,7 @@ var containerDefaultRoute = Check{
 	Severity: report.SeverityError,
 	Reads:    "routes and neighbors in the containers",
 	Applies:  "another plugin made the link (chained mode), and the container is masqueraded",
-	Remedy:   "correct the configuration of the plugin that made the link, and restart the pod",
+	Remedy:   "Correct the configuration of the plugin that made the link, and restart the pod.",
 	Cost:     Full,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		facts, err := n.containerFacts(ctx)
@@ -52,7 +52,7 @@ func routeFindings(r *store.Record, in veth.Interior) (out []Finding) {
 			}
 			f.Message = fmt.Sprintf("has an IPv%s address and no default route of that family", d.Family)
 			f.Evidence = []Evidence{{routes, "no default route, and no route to another network through " + r.Interface}, {"addresses of " + r.Interface, fmt.Sprint(r.Addresses)}}
-			f.Why = fmt.Sprintf("its IPv%s packets to other networks fail at once: network is unreachable", d.Family)
+			f.Why = fmt.Sprintf("Its IPv%s packets to other networks fail at once: network is unreachable.", d.Family)
 			f.Remedy.Text = fmt.Sprintf("add a route to the configuration of the plugin that makes the link (with host-local: \"routes\": [{\"dst\": \"%s\"}] in ipam), and restart the pod", veth.DefaultRoute(d.Family))
 		case d.Found && d.Index == in.Index && d.Unresolved:
 			f.Message = fmt.Sprintf("gets no answer from its gateway %s", d.Gateway)
@@ -60,7 +60,7 @@ func routeFindings(r *store.Record, in veth.Interior) (out []Finding) {
 				{routes, fmt.Sprintf("default via %s dev %s", d.Gateway, r.Interface)},
 				{"neighbor " + d.Gateway.String() + " in " + r.NetNS, "FAILED"},
 			}
-			f.Why = "its packets to other networks do not leave the container"
+			f.Why = "Its packets to other networks do not leave the container."
 			f.Remedy.Text = fmt.Sprintf("find out why no interface of the node, or of the network, has the address %s: the plugin that makes the link sets the gateway", d.Gateway)
 			f.Remedy.Commands = []string{"ip -br address show to " + d.Gateway.String()}
 		default:
@@ -85,7 +85,7 @@ var containerMTU = Check{
 	Severity: report.SeverityError,
 	Reads:    "MTU of both ends of the containers' links",
 	Applies:  "another plugin made the link (chained mode); masq-cni inspect compares links of main mode",
-	Remedy:   "give both ends the same MTU",
+	Remedy:   "Give both ends the same MTU.",
 	Cost:     Full,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		facts, err := n.containerFacts(ctx)
@@ -137,7 +137,7 @@ func mtuFinding(r *store.Record, in veth.Interior, mtu int) Finding {
 			{"MTU of " + name, fmt.Sprint(mtu)},
 		},
 		// is_skb_forwardable in net/core/dev.c.
-		Why: fmt.Sprintf("the kernel silently drops packets of the container with more than %d bytes, unless it segments them later (GSO): datagrams are lost, and connections stall", mtu),
+		Why: fmt.Sprintf("The kernel silently drops packets of the container with more than %d bytes, unless it segments them later (GSO): datagrams are lost, and connections stall.", mtu),
 		Remedy: Remedy{
 			Text:     "give both ends the same MTU, here until the pod restarts, and in the configuration of the plugins that set them (mtu, tuning)",
 			Commands: []string{fmt.Sprintf("ip link set dev %s mtu %d", report.ShellQuote(name), in.MTU)},

@@ -20,7 +20,7 @@ var dnsUnanswered = Check{
 	Severity: report.SeverityError,
 	Reads:    "flows to port 53 in the conntrack table",
 	Applies:  "containers have sent DNS queries within the last half minute",
-	Remedy:   "make the server reachable, or give the containers another one",
+	Remedy:   "Make the server reachable, or give the containers another one.",
 	Cost:     Cheap,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		facts, err := n.flowFacts(ctx)
@@ -122,7 +122,7 @@ func (s *silentServer) finding(n *Node) Finding {
 			{"conntrack, source translated", translated},
 			{key, fmt.Sprint(int((c.Idle + c.Last.Timeout) / time.Second))},
 		},
-		Why: "a program that gets no answer cannot resolve names: its connections fail before they begin",
+		Why: "A program that gets no answer cannot resolve names: its connections fail before they begin.",
 		Remedy: Remedy{
 			Text: "find where the queries or the answers are lost",
 			Commands: []string{

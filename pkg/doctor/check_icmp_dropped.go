@@ -14,7 +14,7 @@ var icmpDropped = Check{
 	Severity: report.SeverityWarning,
 	Reads:    "chains of other tables with type filter, and the chains that they jump to",
 	Applies:  "attachments of the family exist; rules that certainly drop ICMP \"fragmentation needed\" or ICMPv6 \"packet too big\", which no rule before them accepts",
-	Remedy:   "accept these messages before the rule",
+	Remedy:   "Accept these messages before the rule.",
 	Cost:     Cheap,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		x, err := n.otherTables()
@@ -56,7 +56,7 @@ func icmpDroppedBy(x *otherTables, r *nft.OtherRule, v4, v6 bool) Finding {
 		Object:   chainName(r.Family, r.Table, r.Chain),
 		Message:  fmt.Sprintf("%s %s: hook %s, priority %d", verb, what, r.Hook, r.Priority),
 		Evidence: x.evidenceOf(r),
-		Why:      "a connection of a container whose path is narrower than its ends assume stops after the first large packets",
+		Why:      "A connection of a container whose path is narrower than its ends assume stops after the first large packets.",
 		Remedy: Remedy{
 			Text:     "have " + configuredBy(x.ownerOf(r)) + " accept these messages before that rule; the commands do so until that program loads its rules again",
 			Commands: []string{listChain(r.Family, r.Table, r.Chain)},
@@ -64,9 +64,9 @@ func icmpDroppedBy(x *otherTables, r *nft.OtherRule, v4, v6 bool) Finding {
 	}
 	switch r.Hook {
 	case "input":
-		f.Why = "the node does not learn the MTU of paths: tunnels that carry packets of containers, and its own connections, lose large packets"
+		f.Why = "The node does not learn the MTU of paths: tunnels that carry packets of containers, and its own connections, lose large packets."
 	case "output":
-		f.Why = "the node cannot tell containers and servers that a packet is larger than the MTU of a link: connections stop after the first large packets"
+		f.Why = "The node cannot tell containers and servers that a packet is larger than the MTU of a link: connections stop after the first large packets."
 	}
 	for _, a := range accept {
 		f.Remedy.Commands = append(f.Remedy.Commands, "nft insert rule "+report.ShellQuote(r.Family)+" "+report.ShellQuote(r.Table)+" "+report.ShellQuote(r.BaseChain)+" "+a)

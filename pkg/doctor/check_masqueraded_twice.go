@@ -17,7 +17,7 @@ var masqueradedTwice = Check{
 	Severity: report.SeverityError,
 	Reads:    "chains of other tables with type nat and hook postrouting, and the chains that they jump to",
 	Applies:  "attachments whose traffic is translated; rules that certainly match their addresses, without a mark or a set",
-	Remedy:   "configure the other program so that it does not masquerade these addresses",
+	Remedy:   "Configure the other program so that it does not masquerade these addresses.",
 	Cost:     Cheap,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		x, err := n.otherTables()
@@ -96,7 +96,7 @@ func (n *Node) translatedBy(x *otherTables, rules []nft.OtherRule) Finding {
 		Object:   chainName(r.Family, r.Table, r.Chain),
 		Message:  fmt.Sprintf("masquerades connections of %s that table inet masq leaves untranslated: hook %s, priority %d", n.containers(indices), r.Hook, r.Priority),
 		Evidence: append(x.evidenceOf(r), Evidence{"source addresses that match", addressList(sources)}),
-		Why:      "direct destinations and other containers see an address of the node in place of the container's own",
+		Why:      "Direct destinations and other containers see an address of the node in place of the container's own.",
 		Remedy: Remedy{
 			Text:     "configure " + configuredBy(x.ownerOf(r)) + " so that it does not masquerade these addresses; the last command removes the rule until that program makes it again",
 			Commands: []string{listChain(r.Family, r.Table, r.Chain), deleteRule(r.Family, r.Table, r.Chain, r.Handle)},
@@ -105,7 +105,7 @@ func (n *Node) translatedBy(x *otherTables, rules []nft.OtherRule) Finding {
 	if r.Priority < masqPriority {
 		f.Severity = report.SeverityError
 		f.Message = fmt.Sprintf("translates connections of %s before table inet masq: its priority is %d, that of table inet masq is %d", n.containers(indices), r.Priority, masqPriority)
-		f.Why = "the other rule decides how these connections leave: the policies of masq-cni have no effect, such as egress addresses, source ports and direct destinations"
+		f.Why = "The other rule decides how these connections leave: the policies of masq-cni have no effect, such as egress addresses, source ports and direct destinations."
 	}
 	if len(rules) > 1 {
 		f.Object = chainName(r.Family, r.Table, r.BaseChain)

@@ -12,7 +12,7 @@ var packetDropped = Check{
 	Severity: report.SeverityError,
 	Reads:    "a trace of the probe's packets, their answers and the ICMP errors about them through all tables of nf_tables, those of iptables-nft included",
 	Applies:  "with --to; connections that fail, and ICMP errors that tell an MTU",
-	Remedy:   "accept the packets in the chain that drops them",
+	Remedy:   "Accept the packets in the chain that drops them.",
 	Cost:     Probe,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		p, err := n.tracedProbe(ctx)

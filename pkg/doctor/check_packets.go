@@ -24,7 +24,7 @@ var fragments = Check{
 	Severity: report.SeverityWarning,
 	Reads:    "counters of fragments in /proc/net/snmp and snmp6",
 	Applies:  "the node has containers",
-	Remedy:   "make the MTU of containers, tunnels and uplinks agree",
+	Remedy:   "Make the MTU of containers, tunnels and uplinks agree.",
 	Cost:     Cheap,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		if len(n.Records) == 0 {
@@ -48,7 +48,7 @@ func (x snmp) fragments(protocol, family string) (out []Finding) {
 			Object:   "reassembly of " + family + " fragments",
 			Message:  fmt.Sprintf("fails: %s could not be completed, %d could", report.Plural(failed, "datagram"), reassembled),
 			Evidence: x.evidence(name("ReasmReqds"), name("ReasmOKs"), name("ReasmFails"), name("ReasmTimeout")),
-			Why:      "a datagram without all of its fragments is lost: large answers of DNS, tunnels, and UDP in general",
+			Why:      "A datagram without all of its fragments is lost: large answers of DNS, tunnels, and UDP in general.",
 			Remedy: Remedy{
 				Text:     "find out where fragments are dropped: many firewalls and cloud networks drop all but the first; make the sender send smaller datagrams (DNS: a smaller EDNS buffer size)",
 				Commands: []string{"nstat -az '" + protocol + "Reasm*'"},
@@ -62,7 +62,7 @@ func (x snmp) fragments(protocol, family string) (out []Finding) {
 			Object:   "the node",
 			Message:  fmt.Sprintf("fragments %s packets: %d fragments in %d packets", family, created, sent),
 			Evidence: x.evidence(name("FragOKs"), name("FragCreates"), name("FragFails"), name("OutRequests")),
-			Why:      "packets are larger than the MTU of the interface that they leave by: each takes the time of several, and is lost if one fragment is",
+			Why:      "Packets are larger than the MTU of the interface that they leave by: each takes the time of several, and is lost if one fragment is.",
 			Remedy: Remedy{
 				Text:     "compare the MTU of the containers' interfaces, of tunnels and of the uplinks: that of containers must leave room for the header of a tunnel",
 				Commands: []string{"ip -d link show"},
@@ -78,7 +78,7 @@ var offloadFault = Check{
 	Severity: report.SeverityWarning,
 	Reads:    "counters of wrong checksums in /proc/net/snmp and snmp6",
 	Applies:  "the node has containers",
-	Remedy:   "turn off checksum offload of the tunnel or interface by which the packets are sent",
+	Remedy:   "Turn off checksum offload of the tunnel or interface by which the packets are sent.",
 	Cost:     Cheap,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		if len(n.Records) == 0 {
@@ -108,7 +108,7 @@ func (x snmp) checksums() (out []Finding) {
 			Object:   "the node",
 			Message:  fmt.Sprintf("receives %s with wrong checksums: %s of %d", p.name, report.Plural(wrong, "packet"), max(wrong, received)),
 			Evidence: x.evidence(p.errors, p.received),
-			Why:      "the kernel drops them: the sender, or a device on the way, leaves the checksum to hardware that does not compute it, as happens with tunnels (VXLAN, Geneve) on some network cards and hypervisors",
+			Why:      "The kernel drops them: the sender, or a device on the way, leaves the checksum to hardware that does not compute it, as happens with tunnels (VXLAN, Geneve) on some network cards and hypervisors.",
 			Remedy: Remedy{
 				Text:     "on the nodes that send, turn off checksum offload of the tunnel's interface, and compare the counter: ethtool -K INTERFACE tx-checksum-ip-generic off",
 				Commands: []string{"nstat -az '*InCsumErrors'"},

@@ -16,7 +16,7 @@ var pathMTUBlackHole = Check{
 	Severity: report.SeverityError,
 	Reads:    "TCP_INFO of the connections in the containers (sock_diag)",
 	Applies:  "a connection has stood still for some seconds",
-	Remedy:   "measure the path with masq-cni doctor pod POD --to HOST:PORT, and lower the MSS for the destination with masq-cni clamp add",
+	Remedy:   "Measure the path with masq-cni doctor pod POD --to HOST:PORT, and lower the MSS for the destination with masq-cni clamp add.",
 	Cost:     Full,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		facts, err := n.containerFacts(ctx)
@@ -53,7 +53,7 @@ func (g *socketGroup) blackHole(n *Node) Finding {
 	f := Finding{
 		Severity: report.SeverityError,
 		Evidence: []Evidence{g.evidence(n)},
-		Why:      "a link on the way has a smaller MTU and its ICMP errors do not arrive: the same segment is sent and lost until the connection times out",
+		Why:      "A link on the way has a smaller MTU and its ICMP errors do not arrive: the same segment is sent and lost until the connection times out.",
 		Remedy:   g.remedy(n, "measure the MTU of the path, and lower the MSS for the destination: masq-cni clamp add "+prefixOf(g.remote.Addr()).String()+" MSS; open connections keep their MSS"),
 	}
 	to := g.remote.String()
@@ -68,14 +68,14 @@ func (g *socketGroup) blackHole(n *Node) Finding {
 	case largeUnacked:
 		f.Message = fmt.Sprintf("has passed no segment of %d bytes: %s, stuck for %s or longer, %d bytes of smaller segments were acknowledged",
 			c.SndMSS, who, seconds(stuckTime(c)), max(c.BytesAcked, 1)-1)
-		f.Why = "if the destination is reachable, a link on the way has a smaller MTU and its ICMP errors do not arrive; a destination that stopped answering looks the same"
+		f.Why = "If the destination is reachable, a link on the way has a smaller MTU and its ICMP errors do not arrive; a destination that stopped answering looks the same."
 	case gap:
 		f.Message = fmt.Sprintf("has passed no full segment (%d bytes) to the container: %s, stuck for %s with a gap in the received data",
 			c.AdvMSS, who, seconds(c.LastDataRecv))
 	case noData:
 		f.Severity = report.SeverityWarning
 		f.Message = fmt.Sprintf("has passed no answer to %s: %d bytes were sent %s ago and acknowledged, and nothing came back", who, max(c.BytesAcked, 1)-1, seconds(c.LastDataSent))
-		f.Why = "if the server has answered, its full-size segments are lost on the way; a server that has not answered yet looks the same"
+		f.Why = "If the server has answered, its full-size segments are lost on the way; a server that has not answered yet looks the same."
 	}
 	return f
 }

@@ -21,7 +21,7 @@ var pluginArchitecture = Check{
 	Severity: report.SeverityError,
 	Reads:    "the ELF header of the plugin",
 	Applies:  "nodes that need the plugin and have it",
-	Remedy:   "`masq-cni install --force` with the plugin of this architecture",
+	Remedy:   "Run `masq-cni install --force` with the plugin of this architecture.",
 	Cost:     Full,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		p, err := n.installed()

@@ -21,7 +21,7 @@ var pluginMissing = Check{
 	Severity: report.SeverityError,
 	Reads:    "the directories in `CNI_PATH` of the newest attachment, or `--bin-dir`",
 	Applies:  "nodes with attachments, or with a network configuration that names masq",
-	Remedy:   "`masq-cni install`",
+	Remedy:   "Run `masq-cni install`.",
 	Cost:     Cheap,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		p, err := n.plugin()

@@ -16,7 +16,7 @@ var pluginNotExecutable = Check{
 	Severity: report.SeverityError,
 	Reads:    "the mode of the plugin, and the mount flags of its file system",
 	Applies:  "nodes that need the plugin and have it",
-	Remedy:   "`chmod 755`, or a file system without `noexec`",
+	Remedy:   "Use `chmod 755`, or a file system without `noexec`.",
 	Cost:     Cheap,
 	Run: func(_ context.Context, n *Node) ([]Finding, error) {
 		p, err := n.installed()

@@ -15,7 +15,7 @@ var pluginOlder = Check{
 	Severity: report.SeverityWarning,
 	Reads:    "the version that the plugin prints, after its build information shows that it is masq",
 	Applies:  "nodes that need the plugin and have it, if both versions are releases",
-	Remedy:   "`masq-cni install`",
+	Remedy:   "Run `masq-cni install`.",
 	Cost:     Full,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		p, err := n.installed()

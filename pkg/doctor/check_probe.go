@@ -39,7 +39,7 @@ var probeRefused = Check{
 	Severity: report.SeverityError,
 	Reads:    "the answer to a connection attempt: RST, or ICMP \"destination unreachable\" and its sender",
 	Applies:  "with --to",
-	Remedy:   "start the service on the target, or change the firewall that refuses",
+	Remedy:   "Start the service on the target, or change the firewall that refuses.",
 	Cost:     Probe,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		return eachPath(ctx, n, func(p *ProbeFacts, x *ProbedPath) (*Finding, error) {
@@ -61,7 +61,7 @@ var probeRefused = Check{
 			return &Finding{
 				Severity: report.SeverityError, Object: x.target(), Message: message,
 				Evidence: append([]Evidence{{Source: "answer of " + by.String(), Value: answer}}, flowEvidence(x)...),
-				Why:      "each connection to this port fails at once",
+				Why:      "Each connection to this port fails at once.",
 				Remedy:   Remedy{Text: remedy},
 			}, nil
 		})
@@ -74,7 +74,7 @@ var probeUnanswered = Check{
 	Severity: report.SeverityError,
 	Reads:    "a connection attempt, the routers that answer on the way, the flow in conntrack, counters of losses before and after",
 	Applies:  "with --to; to a UDP port if it is 53, because other services may ignore the datagram",
-	Remedy:   "examine the two points between which the packets vanish",
+	Remedy:   "Examine the two points between which the packets vanish.",
 	Cost:     Probe,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		return eachPath(ctx, n, func(p *ProbeFacts, x *ProbedPath) (*Finding, error) {
@@ -102,7 +102,7 @@ var probeUnanswered = Check{
 			default:
 				return nil, nil
 			}
-			f.Why = "each connection to this port waits until its time-out"
+			f.Why = "Each connection to this port waits until its time-out."
 			return &f, nil
 		})
 	},

@@ -14,7 +14,7 @@ var pathMTUIn = Check{
 	Severity: report.SeverityError,
 	Reads:    "exchanges with a TLS, HTTP or SSH server: with the MSS that the container offers, and with smaller ones",
 	Applies:  "with --to a TCP port",
-	Remedy:   "lower the MSS of connections to that destination",
+	Remedy:   "Lower the MSS of connections to that destination.",
 	Cost:     Probe,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		return eachPath(ctx, n, func(p *ProbeFacts, x *ProbedPath) (*Finding, error) {
@@ -39,7 +39,7 @@ var pathMTUIn = Check{
 					{Source: fmt.Sprintf("%s exchange, MSS %d", in.Protocol, in.Possible), Value: "the answer arrived"},
 					{Source: fmt.Sprintf("%s exchange, MSS %d", in.Protocol, in.Fails), Value: "the answer did not arrive"},
 				},
-				Why: "servers send packets as large as the MSS that they were offered allows. A router drops them, and its ICMP message does not reach the server: connections open, and then freeze",
+				Why: "Servers send packets as large as the MSS that they were offered allows. A router drops them, and its ICMP message does not reach the server: connections open, and then freeze.",
 			}
 			if in.Fails == in.Offered {
 				f.Evidence = f.Evidence[:2]
@@ -57,7 +57,7 @@ var pathMTUOut = Check{
 	Severity: report.SeverityError,
 	Reads:    "packets of several sizes with DF set, and the routers that answer to them",
 	Applies:  "with --to",
-	Remedy:   "lower the MSS of connections to that destination",
+	Remedy:   "Lower the MSS of connections to that destination.",
 	Cost:     Probe,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		return eachPath(ctx, n, func(p *ProbeFacts, x *ProbedPath) (*Finding, error) {
@@ -82,10 +82,10 @@ var pathMTUOut = Check{
 				Severity: report.SeverityError, Object: "the path from " + p.from() + " to " + x.target(),
 				Message:  fmt.Sprintf("loses packets of more than %d bytes%s, and no ICMP message says so", o.MTU, p.narrow(x)),
 				Evidence: p.outwardEvidence(x),
-				Why:      "TCP connections open, and freeze as soon as the container sends much: neither the container nor the node learns that the path is narrow",
+				Why:      "TCP connections open, and freeze as soon as the container sends much: neither the container nor the node learns that the path is narrow.",
 			}
 			if x.Target.UDP {
-				f.Why = "large datagrams do not arrive: neither the container nor the node learns that the path is narrow"
+				f.Why = "Large datagrams do not arrive: neither the container nor the node learns that the path is narrow."
 				f.Remedy.Text = "let the routers' ICMP \"fragmentation needed\" and \"packet too big\" through, or make the application send smaller datagrams"
 				return &f, nil
 			}

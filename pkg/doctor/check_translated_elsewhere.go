@@ -14,7 +14,7 @@ var translatedElsewhereCheck = Check{
 	Severity: report.SeverityError,
 	Reads:    "a trace of the probe's packets",
 	Applies:  "with --to, for a container; rules that masqueraded-twice has not found, such as those with a set",
-	Remedy:   "configure the other program so that it does not translate the container's address",
+	Remedy:   "Configure the other program so that it does not translate the container's address.",
 	Cost:     Probe,
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		p, err := n.tracedProbe(ctx)

@@ -153,17 +153,17 @@ func (x *trace) packetDropped(all []nft.TracedPacket, from, to string) Finding {
 		Object:   chainName(s.Family, s.Table, s.Chain),
 		Message:  fmt.Sprintf("%s %s %s: hook %s, priority %d", verb, what, by, s.Hook, s.Priority),
 		Evidence: append(x.evidenceOf(p, s), Evidence{"packets of the probe that ended there", fmt.Sprint(len(all))}),
-		Why:      "each such connection fails; an accept in another table does not override it",
+		Why:      "Each such connection fails; an accept in another table does not override it.",
 		Remedy: Remedy{
 			Text:     "have " + configuredBy(x.ownerOf(s)) + " accept these packets in chain " + s.BaseChain + "; the last command does so until that program loads its rules again",
 			Commands: []string{listChain(s.Family, s.Table, s.Chain), acceptCommand(p, s)},
 		},
 	}
 	if p.Role == nft.ICMPError {
-		f.Why = "hosts do not learn why packets did not arrive, nor the MTU of the path"
+		f.Why = "Hosts do not learn why packets did not arrive, nor the MTU of the path."
 	}
 	if isMasq(s) {
-		f.Why = "each such connection fails: a rule of masq-cni that protects the node applies to it"
+		f.Why = "Each such connection fails: a rule of masq-cni that protects the node applies to it."
 		f.Remedy = Remedy{Text: "see the reason of rule " + s.Rule.Comment, Commands: []string{"masq-cni inspect rules"}}
 	}
 	return f
@@ -248,7 +248,7 @@ func (x *trace) translatedBy(p *nft.TracedPacket, s *nft.TraceStep, from, to str
 		Object:   chainName(s.Family, s.Table, s.Chain),
 		Message:  fmt.Sprintf("translates connections of %s to %s that table inet masq leaves untranslated: rule handle %d, priority %d", from, to, s.Handle, s.Priority),
 		Evidence: x.evidenceOf(p, s),
-		Why:      "the target sees another address than the policy of the container says",
+		Why:      "The target sees another address than the policy of the container says.",
 		Remedy: Remedy{
 			Text:     "configure " + configuredBy(x.ownerOf(s)) + " so that it does not translate the container's address; the last command removes the rule until that program makes it again",
 			Commands: []string{listChain(s.Family, s.Table, s.Chain), deleteRule(s.Family, s.Table, s.Chain, s.Handle)},
