@@ -78,7 +78,7 @@ func (l *traceLab) trace(flows ...TraceFlow) *Tracer {
 // wait reads packets until enough returns true.
 func (l *traceLab) wait(x *Tracer, enough func([]TracedPacket) bool) []TracedPacket {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
 	defer cancel()
 	for {
 		all, complete, err := x.Packets(ctx)

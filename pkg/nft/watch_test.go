@@ -147,7 +147,7 @@ func TestWatchReportsLostTransactions(t *testing.T) {
 		nftables(t, "flush ruleset", "-f", "-")
 		nftables(t, ruleset.For(several(t), ruleset.Sources{}, everyEgress).String(), "-f", "-")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	lost, later := false, false
 	if err := w.Run(ctx, func(x Transaction, isLost bool) {
@@ -177,7 +177,7 @@ func TestWatchAfterALargeChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	received := 0
 	changes := 0

@@ -76,7 +76,7 @@ func (p *path) run(t Target) Result {
 	sent := assert.Must(p.client.Capture("eth0", func(q nstest.Packet) bool {
 		return q.Outgoing && q.Proto != unix.IPPROTO_ICMPV6 // neighbor discovery
 	}))(p.t)
-	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(p.t.Context(), 5*time.Minute)
 	defer cancel()
 	var r Result
 	assert.NoError(p.t, p.client.Do(func() (err error) {

@@ -205,7 +205,7 @@ func newDocNode(t *testing.T) *docNode {
 
 // shell returns a command that runs a command line in the node.
 func (m *docNode) shell(line string) *nstest.Command {
-	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(m.t.Context(), 5*time.Minute)
 	m.t.Cleanup(cancel)
 	cmd := m.Node.Command(ctx, "nsenter", fmt.Sprintf("--mount=/proc/%d/ns/mnt", m.holder.Process.Pid), "--wd="+m.checkout, "--", "bash", "-c", line)
 	cmd.Env = append(os.Environ(), "PATH=/usr/local/bin:"+os.Getenv("MASQ_PEERS")+":"+os.Getenv("PATH"))

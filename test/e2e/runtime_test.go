@@ -127,7 +127,7 @@ func (w *world) pods(n int) []*pod {
 
 // within calls f in the node's namespace, where a runtime runs plugins.
 func (w *world) within(f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return w.Node.Do(func() error { return f(ctx) })
 }
@@ -244,9 +244,10 @@ func (w *world) traces() string {
 	return b.String()
 }
 
-// soon returns a context for work that takes no time unless something is broken.
+// soon returns a context for work that takes no time unless something is broken. A busy
+// machine must not end it.
 func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -143,7 +143,7 @@ func unpacked(t testing.TB, packages ...string) string {
 }
 
 func aptGet(t testing.TB, dir string, args []string) (string, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, "apt-get", args...)
 	c.Dir = dir

@@ -172,7 +172,7 @@ func (s *service) end(t testing.TB, sig syscall.Signal) {
 // soon returns a context for work that takes seconds even on a busy machine; its end fails
 // the test.
 func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
