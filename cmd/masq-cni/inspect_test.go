@@ -125,7 +125,7 @@ func TestInspectStateDirMissing(t *testing.T) {
 		code, out, diag := command(t, append([]string{"inspect", "--state-dir", dir}, strings.Fields(words)...)...)
 		reported := diag
 		if words == "" {
-			reported, _, _ = strings.Cut(out, "\n")
+			reported = strings.Join(strings.Fields(out), " ") // notes are wrapped
 		}
 		if code != exit || !strings.Contains(reported, dir) || strings.Count(reported, "does not exist") != 1 {
 			t.Errorf("inspect %s: %d\n%s%s", words, code, out, diag)

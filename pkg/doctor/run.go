@@ -2,8 +2,10 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
+	"github.com/masq-cni/masq-cni/pkg/cnidir"
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
@@ -33,5 +35,18 @@ func Run(ctx context.Context, n *Node, checks []Check) Report {
 	})
 	r.Path = n.path(ctx)
 	r.Healthy, r.Verdict = len(r.Findings) == 0, r.verdict()
+	if r.Healthy && n.lacksMasq() {
+		r.Verdict = fmt.Sprintf("masq-cni is not in use on this node: no network in %s has masq, %s does not exist, and there is no table inet masq; %s", n.confDir(), n.StateDir, r.Verdict)
+	}
 	return r
+}
+
+// lacksMasq reports whether nothing of masq-cni is on the node: neither a network with masq, nor
+// records, nor the table.
+func (n *Node) lacksMasq() bool {
+	if n.Summary == nil || !n.Summary.StateDirMissing || n.Summary.Table == nil || n.Summary.Table.Exists {
+		return false
+	}
+	files, err := n.networks()
+	return err == nil && !slices.ContainsFunc(files, func(f cnidir.NetworkFile) bool { return runsMasq(&f) })
 }

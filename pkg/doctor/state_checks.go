@@ -129,10 +129,11 @@ var stateChecks = []Check{
 	}.check(),
 	problemCheck{
 		kind: report.KindDaemonStopped, title: "masqd does not run, or is stopped", severity: report.SeverityError,
-		reads:  "the lock of masqd, /proc/PID/stat",
-		why:    "Rules, links and forwarding that another program changes stay changed, and egress addresses that move are not noticed.",
-		remedy: "Start masqd, or continue its process: kill -CONT PID.",
-		part:   report.PartDaemon,
+		reads:   "the lock of masqd, /proc/PID/stat, masqd.service in /etc/systemd/system/*.wants",
+		applies: "the node has attachments, and masqd has run since boot or is enabled",
+		why:     "Rules, links and forwarding that another program changes stay changed, and egress addresses that move are not noticed.",
+		remedy:  "Start masqd, or continue its process: kill -CONT PID.",
+		part:    report.PartDaemon,
 	}.check(),
 	problemCheck{
 		kind: report.KindDaemonElsewhere, title: "masqd works in another network namespace", severity: report.SeverityWarning,

@@ -55,6 +55,9 @@ type Node struct {
 // Daemon is the masqd that uses the records.
 type Daemon struct {
 	Running bool `json:"running"`
+	// Expected is true if masqd runs, has run since boot, or is enabled in systemd. A node works
+	// without masqd, which restores what other programs change.
+	Expected bool `json:"-"`
 	// PID is 0 if it is unknown, as in a container.
 	PID int `json:"pid,omitempty"`
 	// Elsewhere is true if masqd runs in another network namespace.

@@ -104,20 +104,13 @@ func (n *Node) evaluateLinks() {
 	}
 }
 
-// evaluateState reports a directory of records that does not exist. The first ADD, or masqd,
+// evaluateState notes that the directory of records does not exist: the first ADD, or masqd,
 // creates it.
 func (n *Node) evaluateState() {
 	if !n.StateDirMissing || n.Table != nil && n.Table.Unrecorded > 0 {
 		return
 	}
-	n.Report(NewProblem(
-		SeverityWarning, KindStateMissing, n.StateDir,
-		"does not exist: no container has been added on this node yet, or the records are in another directory",
-		Cause{
-			Evidence: []Evidence{{n.StateDir, "no such directory"}},
-			Remedy:   Remedy{"give the stateDir of the network configuration", []string{"masq-cni inspect --state-dir DIR"}},
-		},
-	))
+	n.Note("%s does not exist: no container has been added on this node yet. If the network configuration has another stateDir, give it as --state-dir", n.StateDir)
 }
 
 func (n *Node) evaluateDaemon() {
@@ -135,6 +128,8 @@ func (n *Node) evaluateDaemon() {
 			fmt.Sprintf("works in another network namespace (process %d); changes in this one are not repaired", d.PID),
 			Cause{Evidence: d.Evidence, Remedy: Remedy{Text: "run masqd in this network namespace, or run masq-cni with --netns and the namespace of masqd"}},
 		))
+	case !d.Running && !d.Expected && n.Attachments.Total > 0:
+		n.Note("masqd is not in use: rules that another program removes are not restored")
 	case !d.Running && n.Attachments.Total > 0:
 		n.Report(NewProblem(
 			SeverityWarning, KindDaemonStopped, "masqd",

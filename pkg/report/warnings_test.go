@@ -13,7 +13,7 @@ import (
 func TestEvaluate(t *testing.T) {
 	well := func() (Node, []store.Record) {
 		n := Node{
-			Time: Time{noon}, Daemon: Daemon{Running: true},
+			Time: Time{noon}, Daemon: Daemon{Running: true, Expected: true},
 			Table: &Table{Exists: true, Desired: true}, Conntrack: &ConntrackUse{Entries: 1, Limit: 100, Accounting: true, Timestamps: true},
 		}
 		n.Attachments.Total = 1
@@ -24,6 +24,7 @@ func TestEvaluate(t *testing.T) {
 		"table inet masq does not exist":    func(n *Node, _ *[]store.Record) { n.Table.Exists = false },
 		"desired state in 1 place: traffic": func(n *Node, _ *[]store.Record) { n.Table.Drift = 1 },
 		"masqd is not running":              func(n *Node, _ *[]store.Record) { n.Daemon.Running = false },
+		"masqd is not in use":               func(n *Node, _ *[]store.Record) { n.Daemon = Daemon{} },
 		"masqd works in another network namespace (process 4711)":            func(n *Node, _ *[]store.Record) { n.Daemon.Elsewhere, n.Daemon.PID = true, 4711 },
 		"shop/web has had an incomplete ADD or DEL in network pods for 2m0s": func(_ *Node, r *[]store.Record) { (*r)[0].Ready, (*r)[0].Created = false, noon.Add(-2*time.Minute) },
 		"10.88.0.2 belongs to two attachments, shop/web and x":               func(_ *Node, r *[]store.Record) { *r = append(*r, record("xxxx", "", "", nil, "10.88.0.2")) },

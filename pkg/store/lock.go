@@ -21,9 +21,11 @@ func (r *Records) LockPath() string { return filepath.Join(r.dir, "masqd.lock") 
 // ErrLocked says that another masqd uses the records.
 var ErrLocked = errors.New("another masqd is running")
 
-// Daemon is the state that masqd writes into its lock file for other programs. It is
-// valid while the file is locked.
+// Daemon is the state that masqd writes into its lock file for other programs. Except for
+// HasRun, it is valid while the file is locked.
 type Daemon struct {
+	// HasRun is true if a masqd has locked the records. Other programs lock them for a moment.
+	HasRun bool `json:"hasRun,omitempty"`
 	// Listen is the first TCP address of metrics and /readyz, empty without one. With
 	// WebConfig, clients need TLS or a password.
 	Listen string `json:"listen,omitempty"`
@@ -64,7 +66,7 @@ func (r *Records) Lock() (*Lock, error) {
 		}
 		return nil, errors.Join(err, f.Close())
 	}
-	l := &Lock{f: f}
+	l := &Lock{f: f, daemon: Daemon{HasRun: ReadDaemon(f).HasRun}}
 	return l, l.Publish(func(*Daemon) {})
 }
 

@@ -48,6 +48,17 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantState(Daemon{})
+	if err := l.Publish(func(d *Daemon) { d.HasRun, d.Listen = true, "127.0.0.1:1" }); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// That a masqd has run remains.
+	if l, err = r.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	wantState(Daemon{HasRun: true})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

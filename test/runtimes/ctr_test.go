@@ -79,6 +79,7 @@ func TestCtr(t *testing.T) {
 
 				a := c.run("a")
 				n.translated(a, a.addrs, "detached")
+				n.sound("detached", "k8s.io-a")
 				a.remove()
 				if r.name == "1.6" {
 					// ctr never calls DEL: the next ADD of that name, or GC, must clean up.

@@ -47,6 +47,12 @@ func lifecycle(t *testing.T, r release, m mode) {
 		t.Errorf("containerd does not use CNI %s:\n%s", r.version, text)
 	}
 
+	n.sound("without masqd", first.id, second.id)
+	n.faulty()
+	d := n.masqd()
+	n.sound("with masqd", first.id, second.id)
+	d.end(t, syscall.SIGTERM)
+
 	// The runtime is restarted, and killed; a connection continues.
 	srv := assert.Must(n.Server.ServeTCP(at(n.V4.Server, 0)))(t)
 	talker := first.start("talker", "talk", srv.Addr().String())

@@ -38,7 +38,8 @@ cp -a /etc /var/lib/etc
 mount --bind /var/lib/etc /etc
 rm -rf /etc/cni
 mkdir -p /run/netns /opt/cni/bin /etc/cni/net.d /etc/containerd /etc/containers
-ln -s "$MASQ_PEERS"/* "$MASQ_BIN"/masq /opt/cni/bin
+ln -s "$MASQ_PEERS"/* /opt/cni/bin
+cp "$MASQ_BIN"/masq /opt/cni/bin
 mount -t sysfs sysfs /sys
 if grep -qv ^0: /proc/self/cgroup; then
 	mount -t tmpfs tmpfs /sys/fs/cgroup

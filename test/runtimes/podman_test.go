@@ -93,6 +93,7 @@ func TestPodman(t *testing.T) {
 			for _, c := range []*container{first, second, third} {
 				n.translated(c, c.addrs(), c.name)
 			}
+			n.sound("podman", first.inspect("{{.Id}}"), second.inspect("{{.Id}}"))
 			n.must("podman restart --time 0 first")
 			n.translated(first, first.addrs(), "after a restart")
 			first.remove()

@@ -177,5 +177,6 @@ func TestReadmeContainerd(t *testing.T) {
 	if from := n.source(s, n.V4.Server, "hello"); from != n.V4.Node {
 		t.Errorf("the server sees %s", from)
 	}
+	n.sound("the README's network", s.id)
 	s.remove()
 }

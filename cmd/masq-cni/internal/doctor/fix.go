@@ -18,7 +18,11 @@ import (
 func askFix(in io.Reader, out output.Writer, r *doctor.Report, yes bool) (bool, error) {
 	fixes := r.Fixable()
 	if len(fixes) == 0 {
-		_, err := fmt.Fprintln(out, "\nno fix: masq-cni can apply none of the remedies itself")
+		why := "masq-cni can apply none of the remedies itself"
+		if len(r.Findings) == 0 {
+			why = "there is no finding"
+		}
+		_, err := fmt.Fprintln(out, "\nno fix: "+why)
 		return false, err
 	}
 	var b strings.Builder

@@ -3,11 +3,13 @@
 package masqd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -18,16 +20,26 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// StateOf returns the state of the masqd whose lock has this path.
-func StateOf(ctx context.Context, lock string) (report.Daemon, error) {
+// enabled is where systemd has a link to each unit that it starts at boot (systemctl enable).
+const enabled = "etc/systemd/system/*.wants/masqd.service"
+
+// StateOf returns the state of the masqd whose lock has this path. root is the root of the
+// node's file system.
+func StateOf(ctx context.Context, lock, root string) (report.Daemon, error) {
 	d, written, err := holderOf(lock)
 	switch {
 	case err == nil && !d.Running:
 		d.Evidence = []report.Evidence{{Source: lock, Value: "not locked by a process"}}
+		units, _ := filepath.Glob(filepath.Join(cmp.Or(root, "/"), enabled)) // fails for a bad pattern only
+		if len(units) > 0 {
+			d.Evidence = append(d.Evidence, report.Evidence{Source: units[0], Value: "the unit is enabled"})
+		}
+		d.Expected = written.HasRun || len(units) > 0
 		return d, nil
 	case err != nil:
 		return d, err
 	}
+	d.Expected = true
 	if d.Elsewhere {
 		d.Evidence = []report.Evidence{namespaceOf("thread-self"), namespaceOf(strconv.Itoa(d.PID))}
 	}
@@ -73,7 +85,7 @@ func holderOf(path string) (d report.Daemon, written store.Daemon, err error) {
 	case err != nil:
 		return d, written, fmt.Errorf("determine whether masqd runs: %w", err)
 	}
-	return d, written, nil // Close unlocks
+	return d, store.ReadDaemon(f), nil // Close unlocks
 }
 
 // lockedBy returns the ID of the process that has locked a file, or 0.

@@ -39,7 +39,8 @@ func TestStateOf(t *testing.T) {
 	dir := t.TempDir()
 	is := func(want report.Daemon) {
 		t.Helper()
-		got, err := StateOf(t.Context(), filepath.Join(dir, "masqd.lock"))
+		want.Expected = want.Expected || want.PID != 0
+		got, err := StateOf(t.Context(), filepath.Join(dir, "masqd.lock"), dir)
 		if shown := !got.Running || got.Elsewhere; shown != (len(got.Evidence) > 0) {
 			t.Errorf("evidence of %+v", got)
 		}
@@ -83,4 +84,14 @@ func TestStateOf(t *testing.T) {
 		_ = other.Wait() // ended by the signal
 	}
 	is(report.Daemon{})
+	// A masqd that has run, or that systemd starts at boot, is expected to run.
+	if err := os.WriteFile(path, []byte(`{"hasRun":true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	is(report.Daemon{Expected: true})
+	wants := filepath.Join(dir, "etc/systemd/system/multi-user.target.wants")
+	if err := errors.Join(os.Remove(path), os.MkdirAll(wants, 0o755), os.Symlink("/usr/lib/systemd/system/masqd.service", filepath.Join(wants, "masqd.service"))); err != nil {
+		t.Fatal(err)
+	}
+	is(report.Daemon{Expected: true})
 }

@@ -79,7 +79,7 @@ func read(ctx context.Context, n *node.Node, s node.Snapshot, o doctor.Options, 
 	}
 	x.Uplinks, err = node.Uplinks()
 	reportFailure(report.PartUplinks, err)
-	x.Daemon, err = masqd.StateOf(ctx, s.LockPath)
+	x.Daemon, err = masqd.StateOf(ctx, s.LockPath, o.Root)
 	reportFailure(report.PartDaemon, err)
 	reportFailure(report.PartConntrack, readConntrack(ctx, s, x, losses, countFlows))
 	x.ReportRefusals(s.Refusals, s.Records, s.Desired().Attachments)

@@ -38,6 +38,7 @@ func (d *Daemon) openRecords(context.Context) (err error) {
 		return err
 	}
 	d.onClose(d.lock.Close)
+	d.publish(func(s *store.Daemon) { s.HasRun = true })
 	return d.records.MarkNATLog(d.cfg.hasNATLog())
 }
 
