@@ -29,7 +29,7 @@ var pathMTUIn = Check{
 			}
 			mss := in.Possible
 			if x.Outward.MTU > 0 { // the path may be narrower in the other direction
-				mss = min(mss, x.Outward.MTU-x.headers())
+				mss = min(mss, x.Outward.MTU-x.Target.Headers())
 			}
 			f := Finding{
 				Severity: report.SeverityError, Object: "the path from " + x.target() + " to " + p.from(),
@@ -74,10 +74,10 @@ var pathMTUOut = Check{
 				return nil, nil // no narrow link, or its router says so and TCP adapts
 			case !x.Target.UDP && in.NotChecked == "" && !in.Passes:
 				return nil, nil // path-mtu-in is about the same link and has the same remedy
-			case !x.Target.UDP && x.Connection.SendMSS+x.headers() <= o.MTU:
+			case !x.Target.UDP && x.Connection.SendMSS+x.Target.Headers() <= o.MTU:
 				return nil, nil // a clamp keeps segments small
 			}
-			mss := o.MTU - x.headers()
+			mss := o.MTU - x.Target.Headers()
 			f := Finding{
 				Severity: report.SeverityError, Object: "the path from " + p.from() + " to " + x.target(),
 				Message:  fmt.Sprintf("loses packets of more than %d bytes%s, and no ICMP message says so", o.MTU, p.narrow(x)),
@@ -95,14 +95,6 @@ var pathMTUOut = Check{
 	},
 }
 
-// headers returns the length of an IP header and a TCP header without options.
-func (x *ProbedPath) headers() int {
-	if x.Target.Address.Addr().Is4() {
-		return 40
-	}
-	return 60
-}
-
 // lossText says what arrived at the offered MSS.
 func lossText(in probe.Inward) string {
 	s := fmt.Sprintf("%d bytes of the answer arrived, and no more", in.Received)
@@ -116,11 +108,11 @@ func lossText(in probe.Inward) string {
 func (p *ProbeFacts) narrow(x *ProbedPath) string {
 	possible := x.Outward.MTU
 	if !x.Inward.Passes && x.Inward.Possible > 0 {
-		possible = x.Inward.Possible + x.headers()
+		possible = x.Inward.Possible + x.Target.Headers()
 	}
 	// The search ends some bytes below the MTU.
 	const tolerance = 16
-	if u := x.Uplink; u.LinkMTU > 0 && u.LinkMTU < x.Inward.Offered+x.headers() && u.LinkMTU <= possible+tolerance {
+	if u := x.Uplink; u.LinkMTU > 0 && u.LinkMTU < x.Inward.Offered+x.Target.Headers() && u.LinkMTU <= possible+tolerance {
 		return fmt.Sprintf(" at uplink %s of the node, MTU %d", u.Interface, u.LinkMTU)
 	}
 	if o := x.Outward; o.Vanish {

@@ -92,7 +92,7 @@ func MeasureInward(ctx context.Context, t Target, outward int) (Inward, error) {
 		return in, nil
 	}
 	in.Fails = in.Offered
-	guess := outward - t.headers()
+	guess := outward - t.Headers()
 	var small outcome
 	for _, mss := range t.smaller(in.Offered, guess) {
 		if small, err = in.try(ctx, t, mss, firstPause+time.Second); err != nil {
@@ -126,7 +126,7 @@ func MeasureInward(ctx context.Context, t Target, outward int) (Inward, error) {
 func (t Target) smaller(offered, guess int) (all []int) {
 	candidates := []int{guess, 536, minMSS}
 	if !t.is4() {
-		candidates = []int{guess, t.MinMTU() - t.headers()}
+		candidates = []int{guess, t.MinMTU() - t.Headers()}
 	}
 	last := offered
 	for _, mss := range candidates {
@@ -183,7 +183,7 @@ func (in *Inward) try(ctx context.Context, t Target, mss int, pause time.Duratio
 // identify finds out what a server speaks, with segments that pass each link, or that pass the
 // path outward.
 func (in *Inward) identify(ctx context.Context, t Target, outward int) (Protocol, error) {
-	mss := min(max(minMSS, outward-t.headers()), 536)
+	mss := min(max(minMSS, outward-t.Headers()), 536)
 	for _, p := range []Protocol{TLS, HTTP} {
 		in.exchanges++
 		s, _, err := open(ctx, t, mss, bannerPause)

@@ -13,8 +13,8 @@ type Target struct {
 // is4 reports whether the target has an IPv4 address.
 func (t Target) is4() bool { return t.Address.Addr().Is4() }
 
-// headers returns the length of an IP header and a TCP header without options.
-func (t Target) headers() int {
+// Headers returns the length of an IP header and a TCP header without options.
+func (t Target) Headers() int {
 	if t.is4() {
 		return 40
 	}
