@@ -80,7 +80,7 @@ var stateFixtures = []doctorFixture{
 			l.lost(func(x report.Losses) uint64 { return x.NoPort.Count })
 		},
 	},
-	{check: string(report.KindFlowsEvicted), also: []report.Kind{report.KindPacketsDropped}, fault: func(l *doctorLab) {
+	{check: string(report.KindFlowsEvicted), perhaps: []report.Kind{report.KindPacketsDropped}, fault: func(l *doctorLab) {
 		l.masqd.get("/readyz")
 		const room = 1000 // for the flows of masqd
 		unassured := func(i int) conntrack.Flow {

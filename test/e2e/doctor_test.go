@@ -46,9 +46,9 @@ type doctorFixture struct {
 	noDaemon  bool
 	// args are the arguments of doctor.
 	args func(l *doctorLab) []string
-	// also are the checks that find consequences of the fault: doctor may have their findings
-	// after the check's own.
-	also []report.Kind
+	// also are the checks that find consequences of the fault: doctor has their findings after
+	// the check's own. perhaps are checks that may find one.
+	also, perhaps []report.Kind
 }
 
 // doctorFixtures has at least one fixture for each check.
@@ -124,8 +124,13 @@ func TestDoctorChecks(t *testing.T) {
 			if exit != 1 || len(r.Findings) == 0 {
 				t.Fatalf("exit code %d, findings %+v, not checked %+v", exit, r.Findings, r.NotChecked)
 			}
+			for _, kind := range f.also {
+				if !slices.ContainsFunc(r.Findings, func(found doctor.Finding) bool { return found.Check == string(kind) }) {
+					t.Errorf("no finding %s: %+v", kind, r.Findings)
+				}
+			}
 			for i, found := range r.Findings {
-				if found.Check != f.check && (i == 0 || !slices.Contains(f.also, report.Kind(found.Check))) {
+				if found.Check != f.check && (i == 0 || !slices.Contains(slices.Concat(f.also, f.perhaps), report.Kind(found.Check))) {
 					t.Errorf("unexpected finding %s: %s %+v", found.Check, found, found.Evidence)
 				}
 				if len(found.Evidence) == 0 || found.Why == "" || found.Remedy.Text == "" && len(found.Remedy.Commands) == 0 {
