@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -70,14 +71,18 @@ func (n *Node) VisitContainers(ctx context.Context) (wait func()) {
 func (n *Node) containerFacts(ctx context.Context) (*containerFacts, error) {
 	return read(n, "containers", func() (*containerFacts, error) {
 		x := &containerFacts{Interiors: map[int]veth.Interior{}, Sockets: newSocketFacts(len(n.Only) > 0)}
-		work := make(chan []int)
+		all := n.namespaces()
+		if n.MaxContainers > 0 {
+			all = all[:min(len(all), n.MaxContainers)]
+		}
+		var next atomic.Int64
 		var mutex sync.Mutex
 		var threads sync.WaitGroup
-		for range min(maxVisitors, runtime.GOMAXPROCS(0)) {
+		for range min(maxVisitors, runtime.GOMAXPROCS(0), len(all)) {
 			threads.Go(func() {
 				runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
-				for all := range work {
-					v := visit{n: n, facts: x, mutex: &mutex, attachments: all}
+				for i := next.Add(1) - 1; i < int64(len(all)) && ctx.Err() == nil; i = next.Add(1) - 1 {
+					v := visit{n: n, facts: x, mutex: &mutex, attachments: all[i]}
 					err := v.enter()
 					mutex.Lock()
 					if err == nil {
@@ -89,13 +94,6 @@ func (n *Node) containerFacts(ctx context.Context) (*containerFacts, error) {
 				}
 			})
 		}
-		for i, all := range n.namespaces() {
-			if ctx.Err() != nil || n.MaxContainers > 0 && i == n.MaxContainers {
-				break
-			}
-			work <- all
-		}
-		close(work)
 		threads.Wait()
 		return x, ctx.Err()
 	})

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -92,8 +91,15 @@ func Connections() iter.Seq2[*Connection, error] {
 // hasNone reports whether a file of socket statistics has a line. A file that cannot be read
 // proves nothing.
 func hasNone(name, line string) bool {
-	b, err := os.ReadFile("/proc/thread-self/net/" + name)
-	return err == nil && bytes.Contains(b, []byte(line))
+	// Fewer system calls than os.ReadFile makes, for callers with a thousand namespaces.
+	fd, err := unix.Open("/proc/thread-self/net/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var b [512]byte
+	n, err := unix.Read(fd, b[:])
+	return err == nil && bytes.Contains(b[:n], []byte(line))
 }
 
 func connections(c *netlink.Conn, yield func(*Connection, error) bool) {

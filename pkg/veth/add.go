@@ -83,7 +83,7 @@ func (c *Conn) Add(p Pair) (l Link, err error) {
 	if err := c.node.apply(own); err != nil {
 		return l, err
 	}
-	container, err := ns.dial()
+	container, err := ns.dial(nodeBuffer)
 	if err != nil {
 		return l, err
 	}

@@ -37,7 +37,7 @@ func (c *Conn) CompareContainer(p Pair) ([]Difference, error) {
 		return e.found, nil
 	}
 	defer ns.close()
-	inside, err := ns.dial()
+	inside, err := ns.dial(containerBuffer)
 	// EINVAL means that the file is not a namespace: when a namespace below /run/netns is
 	// unmounted, its file stays.
 	switch {

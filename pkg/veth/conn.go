@@ -17,7 +17,7 @@ func Open() (*Conn, error) {
 	// The socket stays in the namespace of the thread that opened it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	host, err := dial()
+	host, err := dial(nodeBuffer)
 	if err != nil {
 		return nil, err
 	}

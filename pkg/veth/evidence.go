@@ -41,7 +41,7 @@ func (c *Conn) linksInto(netns, iface string, names []string) (out []masq.HostLi
 		return nil, err
 	}
 	defer ns.close()
-	container, err := ns.dial()
+	container, err := ns.dial(nodeBuffer)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package veth
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -40,17 +39,13 @@ type RouteOut struct {
 	Unresolved bool
 }
 
-// interiorBuffer fits an answer about an interface, which takes 4 KiB.
-const interiorBuffer = 8 << 10
-
 // ReadInterior reads the state of an interface in the network namespace of the calling thread.
 // It takes two system calls, for any number of interfaces and routes.
 func ReadInterior(iface string, families ...masq.Family) (in Interior, err error) {
-	c, err := netlink.Dial(unix.NETLINK_ROUTE, interiorBuffer)
+	s, err := dial(containerBuffer)
 	if err != nil {
-		return Interior{}, fmt.Errorf("open an rtnetlink socket: %w", err)
+		return Interior{}, err
 	}
-	s := &socket{c: c}
 	defer s.close()
 	link := getByName(iface)
 	messages := []*message{link}

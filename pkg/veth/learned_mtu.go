@@ -21,7 +21,7 @@ type PathMTU struct {
 // destination to which a router has reported a narrow link. Requires Linux 5.3;
 // before that the list is empty.
 func (c *Conn) LearnedMTUs(f masq.Family) (out []PathMTU, err error) {
-	s, err := c.node.dial()
+	s, err := c.node.dial(nodeBuffer)
 	if err != nil {
 		return nil, err
 	}

@@ -79,10 +79,10 @@ func (n namespace) enter(f func() error) (restored bool, err error) {
 	return unix.Setns(home.fd, unix.CLONE_NEWNET) == nil, err
 }
 
-// dial opens an rtnetlink socket in the namespace.
-func (n namespace) dial() (c *socket, err error) {
+// dial is the function dial in the namespace.
+func (n namespace) dial(buffer int) (c *socket, err error) {
 	err = n.within(func() (err error) {
-		c, err = dial()
+		c, err = dial(buffer)
 		return err
 	})
 	return c, err

@@ -19,9 +19,18 @@ type socket struct {
 	c  *netlink.Conn
 }
 
-// dial opens a socket in the network namespace of the calling thread.
-func dial() (*socket, error) {
-	c, err := netlink.Dial(unix.NETLINK_ROUTE, netlink.DumpBuffer)
+// The sizes in bytes of buffers for answers. A container has few addresses and routes, and an
+// answer about an interface takes 4 KiB. With the larger buffer, to compare the links of a
+// thousand containers would take 32 MB.
+const (
+	nodeBuffer      = netlink.DumpBuffer
+	containerBuffer = 8 << 10
+)
+
+// dial opens a socket in the network namespace of the calling thread. buffer is the size in
+// bytes of the buffer for answers.
+func dial(buffer int) (*socket, error) {
+	c, err := netlink.Dial(unix.NETLINK_ROUTE, buffer)
 	if err != nil {
 		return nil, fmt.Errorf("open an rtnetlink socket: %w", err)
 	}

@@ -127,7 +127,7 @@ func (c *Conn) defaultRoutes(f masq.Family) ([]nextHops, error) {
 	}()
 	for _, table := range tables {
 		if s == nil {
-			if s, err = c.node.dial(); err != nil {
+			if s, err = c.node.dial(nodeBuffer); err != nil {
 				return nil, err
 			}
 		}

@@ -75,7 +75,7 @@ var watchGroups = []int{
 func (c *Conn) Watch() (*Watcher, error) { return c.watch(watchBuffer) }
 
 func (c *Conn) watch(buffer int) (_ *Watcher, err error) {
-	requests, err := c.node.dial()
+	requests, err := c.node.dial(nodeBuffer)
 	if err != nil {
 		return nil, fmt.Errorf("watch links: %w", err)
 	}
