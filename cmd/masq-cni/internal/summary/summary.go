@@ -49,6 +49,7 @@ func read(ctx context.Context, n *node.Node, s node.Snapshot, o doctor.Options, 
 			x.Report(report.QueryFailed(part, err))
 		}
 	}
+	finish := startConntrack(ctx, s, losses, countFlows)
 	reportRecords(x, s)
 	reportFailure(report.PartEgress, s.Desired().Err)
 	x.Attachments.Total = len(s.Records)
@@ -81,7 +82,7 @@ func read(ctx context.Context, n *node.Node, s node.Snapshot, o doctor.Options, 
 	reportFailure(report.PartUplinks, err)
 	x.Daemon, err = masqd.StateOf(ctx, s.LockPath, o.Root)
 	reportFailure(report.PartDaemon, err)
-	reportFailure(report.PartConntrack, readConntrack(ctx, s, x, losses, countFlows))
+	reportFailure(report.PartConntrack, finish(x))
 	x.ReportRefusals(s.Refusals, s.Records, s.Desired().Attachments)
 	x.Evaluate(s.Records)
 	return x
