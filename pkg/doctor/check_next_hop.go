@@ -10,10 +10,6 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// recentTraffic is the time since the last packet to a next hop within which the kernel's
-// entry counts: see veth.NeighborState.Unresolved.
-const recentTraffic = 5 * time.Minute
-
 var nextHopUnresolved = Check{
 	ID:       "next-hop-unresolved",
 	Title:    "The next hop of a default route does not answer ARP or neighbor discovery",
@@ -22,7 +18,7 @@ var nextHopUnresolved = Check{
 	Applies:  "containers of the family are masqueraded, and packets were sent to the next hop within the last five minutes",
 	Remedy:   "Check the link to the router, and the address of the next hop.",
 	Cost:     Cheap,
-	Run: func(_ context.Context, n *Node) ([]Finding, error) {
+	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		var out []Finding
 		for _, f := range masq.Families {
 			records := withFamily(n.masqueraded(), f)
@@ -38,12 +34,12 @@ var nextHopUnresolved = Check{
 					continue
 				}
 				s, err := queryLinks(n, fmt.Sprintf("neighbor %s at %d", h.Gateway, h.Index), func(c *veth.Conn) (veth.NeighborState, error) {
-					return c.NeighborState(h.Gateway, h.Index)
+					return c.NeighborState(ctx, h.Gateway, h.Index)
 				})
 				if err != nil {
 					return out, err
 				}
-				if !s.Unresolved(recentTraffic) {
+				if !s.Unresolved() {
 					continue
 				}
 				x := nextHopFinding(h, s)

@@ -1,7 +1,6 @@
 package veth
 
 import (
-	"encoding/binary"
 	"errors"
 	"net/netip"
 
@@ -35,7 +34,7 @@ type RouteOut struct {
 	// Gateway is invalid if the route has none, or several.
 	Gateway netip.Addr
 	// Unresolved is true if the gateway did not answer the last ARP request or neighbor
-	// solicitation.
+	// solicitation: see NeighborState.
 	Unresolved bool
 }
 
@@ -71,9 +70,8 @@ func ReadInterior(iface string, families ...masq.Family) (in Interior, err error
 			}
 		}
 		if r.Gateway.IsValid() {
-			m := getNeighbor(r.Gateway, r.Index)
-			_ = s.exchange(m) // isFailed reads the error
-			r.Unresolved = m.isFailed()
+			neighbor, _ := s.neighborState(r.Gateway, r.Index) // without an entry it is not unresolved
+			r.Unresolved = neighbor.Unresolved()
 		}
 		in.Defaults = append(in.Defaults, r)
 	}
@@ -105,12 +103,6 @@ func (m *message) defaultRoute(f masq.Family) (RouteOut, error) {
 		}
 	}
 	return r, nil
-}
-
-// isFailed reads the answer to getNeighbor: it reports whether the neighbor did not answer.
-func (m *message) isFailed() bool {
-	const state = 8 // ndm_state of struct ndmsg
-	return m.err == nil && len(m.reply) >= unix.SizeofNdMsg && binary.NativeEndian.Uint16(m.reply[state:])&unix.NUD_FAILED != 0
 }
 
 // MTUs returns the MTU of interfaces of the node by index. It omits interfaces that do not

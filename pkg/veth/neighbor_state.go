@@ -1,6 +1,7 @@
 package veth
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"strings"
@@ -15,10 +16,9 @@ import (
 type NeighborState struct {
 	// State are flags NUD_*. It is 0 if the kernel has no entry.
 	State uint16
-	// Probes is the number of requests without an answer.
-	Probes int
-	// Unused is the time since the last packet to the neighbor.
-	Unused time.Duration
+	// Unused is the time since the last packet to the neighbor, and Unchanged the time since
+	// the entry got its state.
+	Unused, Unchanged time.Duration
 }
 
 // Names of NUD_* as ip-neighbour(8) writes them.
@@ -50,27 +50,58 @@ func (n NeighborState) String() string {
 	return strings.Join(out, " ")
 }
 
-// maxIncompleteProbes is the number of requests, sent one each second, that a neighbor may
-// leave without an answer while it is resolved.
-const maxIncompleteProbes = 1
+// requestInterval is the time between two requests (retrans_time_ms, 1 s unless it is set). The
+// kernel's count of requests does not show whether one was left without an answer: it begins at
+// ucast_solicit (__neigh_event_send in net/core/neighbour.c).
+const requestInterval = time.Second
 
-// Unresolved reports whether the neighbor did not answer the kernel's requests. The kernel
-// keeps a failed entry until it needs the room, so an entry that no packet has used
-// recently shows nothing: recently is the time since the last packet that still counts.
-func (n NeighborState) Unresolved(recently time.Duration) bool {
-	if n.Unused > recently {
+// recentTraffic is the time since the last packet to a neighbor within which its entry counts.
+// The kernel keeps a failed entry until it needs the room.
+const recentTraffic = 5 * time.Minute
+
+// Unresolved reports whether packets were sent to the neighbor recently, and it did not answer
+// the kernel's requests.
+func (n NeighborState) Unresolved() bool {
+	switch {
+	case n.Unused > recentTraffic:
 		return false
+	case n.State&unix.NUD_FAILED != 0:
+		return true
 	}
-	return n.State&unix.NUD_FAILED != 0 || n.State&unix.NUD_INCOMPLETE != 0 && n.Probes > maxIncompleteProbes
+	return n.State&unix.NUD_INCOMPLETE != 0 && n.Unchanged >= requestInterval
+}
+
+// isResolving reports whether the neighbor has some time left to answer the first request.
+func (n NeighborState) isResolving() bool {
+	return n.State&unix.NUD_INCOMPLETE != 0 && n.Unchanged < requestInterval
 }
 
 // userHZ is the unit of times that the kernel reports: ticks each second (USER_HZ).
 const userHZ = 100
 
-// NeighborState looks up the entry of a neighbor at an interface. Requires Linux 5.0.
-func (c *Conn) NeighborState(a netip.Addr, index int) (n NeighborState, err error) {
+// resolvePoll is the time between two readings of a neighbor that is being resolved.
+const resolvePoll = 20 * time.Millisecond
+
+// NeighborState looks up the entry of a neighbor at an interface. If the kernel is resolving the
+// neighbor, NeighborState waits about a second for the answer. Requires Linux 5.0.
+func (c *Conn) NeighborState(ctx context.Context, a netip.Addr, index int) (n NeighborState, err error) {
+	for deadline := time.Now().Add(2 * requestInterval); ; {
+		n, err = c.host.neighborState(a, index)
+		if err != nil || !n.isResolving() || time.Now().After(deadline) {
+			return n, err
+		}
+		select {
+		case <-ctx.Done():
+			return n, ctx.Err()
+		case <-time.After(resolvePoll):
+		}
+	}
+}
+
+// neighborState reads the entry of a neighbor.
+func (s *socket) neighborState(a netip.Addr, index int) (n NeighborState, err error) {
 	m := getNeighbor(a, index)
-	if err := c.host.exchange(m); err != nil {
+	if err := s.exchange(m); err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			err = nil
 		}
@@ -82,11 +113,9 @@ func (c *Conn) NeighborState(a netip.Addr, index int) (n NeighborState, err erro
 	}
 	n.State = h.State
 	for kind, v := range netlink.All(attributes) {
-		switch kind {
-		case unix.NDA_PROBES:
-			n.Probes = int(readUint32(v))
-		case unix.NDA_CACHEINFO: // struct nda_cacheinfo: confirmed, used, updated, references
+		if kind == unix.NDA_CACHEINFO { // struct nda_cacheinfo: confirmed, used, updated, references
 			n.Unused = time.Duration(readUint32(netlink.After(v, 4))) * time.Second / userHZ
+			n.Unchanged = time.Duration(readUint32(netlink.After(v, 8))) * time.Second / userHZ
 		}
 	}
 	return n, nil

@@ -18,12 +18,12 @@ func TestUnresolved(t *testing.T) {
 		{NeighborState{State: unix.NUD_STALE}, false, "STALE"},
 		{NeighborState{State: unix.NUD_PERMANENT}, false, "PERMANENT"},
 		{NeighborState{State: unix.NUD_FAILED}, true, "FAILED"},
-		{NeighborState{State: unix.NUD_FAILED, Unused: 2 * time.Minute}, false, "FAILED"},
-		{NeighborState{State: unix.NUD_INCOMPLETE}, false, "INCOMPLETE"},
-		{NeighborState{State: unix.NUD_INCOMPLETE, Probes: 1}, false, "INCOMPLETE"}, // the first request
-		{NeighborState{State: unix.NUD_INCOMPLETE, Probes: 2}, true, "INCOMPLETE"},
+		{NeighborState{State: unix.NUD_FAILED, Unused: 6 * time.Minute}, false, "FAILED"},
+		{NeighborState{State: unix.NUD_INCOMPLETE}, false, "INCOMPLETE"}, // the first request
+		{NeighborState{State: unix.NUD_INCOMPLETE, Unchanged: time.Second}, true, "INCOMPLETE"},
+		{NeighborState{State: unix.NUD_INCOMPLETE, Unchanged: time.Second, Unused: 6 * time.Minute}, false, "INCOMPLETE"},
 	} {
-		if got := c.state.Unresolved(time.Minute); got != c.want || c.state.String() != c.text {
+		if got := c.state.Unresolved(); got != c.want || c.state.String() != c.text {
 			t.Errorf("%+v: %t, %s", c.state, got, c.state)
 		}
 	}
