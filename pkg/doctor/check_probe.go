@@ -72,7 +72,7 @@ var probeUnanswered = Check{
 	ID:       "probe-unanswered",
 	Title:    "The target of --to does not answer",
 	Severity: report.SeverityError,
-	Reads:    "a connection attempt, the routers that answer on the way, the flow in conntrack, counters of losses before and after",
+	Reads:    "a connection attempt, the container's entry of its gateway, the routers that answer on the way, the flow in conntrack, counters of losses before and after",
 	Applies:  "with --to; to a UDP port if it is 53, because other services may ignore the datagram",
 	Remedy:   "Examine the two points between which the packets vanish.",
 	Cost:     Probe,
@@ -95,6 +95,13 @@ var probeUnanswered = Check{
 				if len(p.ended(x)) > 0 {
 					return nil, nil // packet-dropped names the rule
 				}
+				if x.NextHop.Unresolved() {
+					f.Message, f.Remedy.Text = p.unresolved(x)
+					f.Evidence = append([]Evidence{{
+						Source: fmt.Sprintf("neighbor %s dev %s in %s", x.firstHop(), x.Route.Interface, p.Record.NetNS), Value: x.NextHop.String(),
+					}}, x.unansweredEvidence()...)
+					break
+				}
 				last, next := p.lastPoint(x)
 				f.Message = fmt.Sprintf("does not answer %s: packets vanish between %s and %s", p.from(), last, next)
 				f.Evidence = append(x.unansweredEvidence(), p.counterEvidence()...)
@@ -106,6 +113,20 @@ var probeUnanswered = Check{
 			return &f, nil
 		})
 	},
+}
+
+// unresolved returns the message and the remedy if the first hop of a container does not answer.
+func (p *ProbeFacts) unresolved(x *ProbedPath) (message, remedy string) {
+	protocol := "ARP"
+	if x.firstHop().Is6() {
+		protocol = "neighbor discovery"
+	}
+	if !x.Route.Gateway.IsValid() {
+		return fmt.Sprintf("is not reached by %s: it does not answer %s on interface %s of the container", p.from(), protocol, x.Route.Interface),
+			"start the host with this address, or correct the address"
+	}
+	return fmt.Sprintf("is not reached by %s: the container's gateway %s does not answer %s", p.from(), x.Route.Gateway, protocol),
+		fmt.Sprintf("find out why no interface of the node, or of the network, has the address %s; recreate the pod to restore its routes", x.Route.Gateway)
 }
 
 // seenSource returns the source address that the target sees. Without a flow in conntrack it

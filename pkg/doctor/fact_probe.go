@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/probe"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
 // ProbeFacts is what a probe of the target found.
@@ -42,6 +44,9 @@ type ProbedPath struct {
 	HostLink, Uplink probe.Route
 	// NodeRouteErr is probe.ErrNoRoute if the node has no route to the target.
 	NodeRouteErr error
+	// NextHop is the neighbor entry of the first hop of an unanswered connection of a
+	// container: of the container's gateway, or of the target on the container's link.
+	NextHop veth.NeighborState
 	// Flow is the connection as conntrack has it on the node, or nil: then no packet of it has
 	// passed all hooks of the node.
 	Flow *conntrack.Flow
@@ -169,7 +174,7 @@ func (p *ProbeFacts) fromContainer(ctx context.Context) error {
 	for i := range p.Paths {
 		all.Go(func() {
 			x := &p.Paths[i]
-			if err := inContainer(*p.Record, func() error { x.run(ctx); return nil }); err != nil {
+			if err := inContainer(*p.Record, func() error { x.run(ctx); return x.readNextHop(ctx) }); err != nil {
 				x.Err = err
 			}
 		})
@@ -182,6 +187,32 @@ func (p *ProbeFacts) fromContainer(ctx context.Context) error {
 
 func (x *ProbedPath) run(ctx context.Context) {
 	x.Result, x.Err = probe.Run(ctx, x.Target)
+}
+
+// firstHop returns the address that the sender resolves: its gateway, or the target on its link.
+func (x *ProbedPath) firstHop() netip.Addr {
+	if x.Route.Gateway.IsValid() {
+		return x.Route.Gateway
+	}
+	return x.Target.Address.Addr()
+}
+
+// readNextHop reads NextHop, in the network namespace of the calling thread.
+func (x *ProbedPath) readNextHop(ctx context.Context) error {
+	if x.Err != nil || x.Connection.State != probe.Unanswered {
+		return nil
+	}
+	link, err := net.InterfaceByName(x.Route.Interface)
+	if err != nil {
+		return err
+	}
+	c, err := veth.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	x.NextHop, err = c.NeighborState(ctx, x.firstHop(), link.Index)
+	return err
 }
 
 // complete reads what the node knows about each path, and deletes the flows of the probe's

@@ -67,6 +67,30 @@ func (w *world) diagnose(p *pod, to netip.AddrPort, args ...string) doctor.Repor
 	return r
 }
 
+// TestDoctorDeadGateway: if the gateway of a container, or a target on its link, does not answer,
+// the finding names it.
+func TestDoctorDeadGateway(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attach("c0", w.conflist("1.1.0", w.masq()))
+	wants := func(to netip.AddrPort, words string) {
+		t.Helper()
+		f := find(w.diagnose(p, to), "probe-unanswered")
+		if f == nil || !strings.HasSuffix(f.Message, words) || len(f.Evidence) == 0 || !strings.HasPrefix(f.Evidence[0].Source, "neighbor ") {
+			t.Errorf("%+v, want %q", f, words)
+		}
+	}
+	ip := func(args ...string) {
+		t.Helper()
+		assert.NoError(t, p.Command(soon(t), "ip", args...).Run())
+	}
+	ip("route", "replace", "default", "via", "10.88.0.99", "dev", "eth0", "onlink")
+	wants(at(w.V4.Server, 443), "the container's gateway 10.88.0.99 does not answer ARP")
+	ip("-6", "route", "replace", "default", "via", "fe80::99", "dev", "eth0")
+	wants(at(w.V6.Server, 443), "the container's gateway fe80::99 does not answer neighbor discovery")
+	ip("route", "replace", "default", "dev", "eth0")
+	wants(at(w.V4.Server, 443), "it does not answer ARP on interface eth0 of the container")
+}
+
 // find returns the finding of a check, or nil.
 func find(r doctor.Report, check string) *doctor.Finding {
 	for i := range r.Findings {
