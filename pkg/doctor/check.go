@@ -15,7 +15,7 @@ const (
 	Cheap Cost = iota
 	// Full checks enter containers or read many files.
 	Full
-	// Probe checks evaluate a probe.
+	// Probe checks evaluate a probe. Without a target they are left out.
 	Probe
 )
 

@@ -13,6 +13,8 @@ type problemCheck struct {
 	kind                               report.Kind
 	title, reads, applies, why, remedy string
 	severity                           report.Severity
+	// whyWarning replaces why for warnings of a check with severity error; empty: why.
+	whyWarning string
 	// part is the part of the node that the problems follow from. If the part could not be
 	// queried, the check could not be made. Empty: the problems follow from the records.
 	part report.Part
@@ -49,6 +51,9 @@ func (k problemCheck) findings(n *Node) (out []Finding, err error) {
 // finding returns a problem as a finding.
 func (k problemCheck) finding(p report.Problem) Finding {
 	f := Finding{Severity: p.Severity, Object: p.Object, Message: p.Message, Why: k.why, Evidence: []Evidence{}}
+	if k.whyWarning != "" && p.Severity == report.SeverityWarning {
+		f.Why = k.whyWarning
+	}
 	for _, e := range p.Cause.Evidence {
 		f.Evidence = append(f.Evidence, Evidence(e))
 	}

@@ -96,3 +96,24 @@ func TestProblems(t *testing.T) {
 		t.Errorf("without a summary: %+v", r)
 	}
 }
+
+// TestDamagedRecord: the finding about a record that masqd rebuilt does not say that it cannot be
+// read.
+func TestDamagedRecord(t *testing.T) {
+	n := &Node{Options: Options{Summary: &report.Node{Problems: report.Problems{
+		report.NewProblem(report.SeverityError, report.KindRecordUnread, "record a.json", "cannot be read", report.Cause{}),
+		report.NewProblem(report.SeverityWarning, report.KindRecordUnread, "record b.json", "was damaged, and was rebuilt", report.Cause{}),
+	}}}, facts: map[string]any{}}
+	r := Run(t.Context(), n, stateChecks[:1])
+	if len(r.Findings) != 2 || !strings.Contains(r.Findings[0].Why, "cannot restore") || strings.Contains(r.Findings[1].Why, "cannot restore") {
+		t.Errorf("%+v", r.Findings)
+	}
+}
+
+// TestProbeChecksNeedTarget: without a target, checks of a probe are not among those that were made.
+func TestProbeChecksNeedTarget(t *testing.T) {
+	n := &Node{facts: map[string]any{}}
+	if r := Run(t.Context(), n, probeChecks); len(r.Checks) != 0 || len(r.NotChecked) != 0 {
+		t.Errorf("%+v", r)
+	}
+}

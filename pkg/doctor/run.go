@@ -16,7 +16,7 @@ var severities = []report.Severity{report.SeverityError, report.SeverityUnknown,
 func Run(ctx context.Context, n *Node, checks []Check) Report {
 	r := Report{Time: report.Time{Time: n.Now.UTC()}, Target: n.Target, Findings: []Finding{}, NotChecked: []NotChecked{}, Checks: []string{}}
 	for _, c := range checks {
-		if c.NeedsSummary && n.Summary == nil {
+		if c.NeedsSummary && n.Summary == nil || c.Cost == Probe && n.Target == nil {
 			continue
 		}
 		found, err := c.Run(ctx, n)

@@ -6,9 +6,10 @@ import "github.com/masq-cni/masq-cni/pkg/report"
 var stateChecks = []Check{
 	problemCheck{
 		kind: report.KindRecordUnread, title: "A record of an attachment cannot be read", severity: report.SeverityError,
-		reads:  "the records in --state-dir",
-		why:    "The rules of the attachment stay, but masqd cannot restore them, and DEL cannot remove what ADD made.",
-		remedy: "Restore the file, or recreate the pod.",
+		reads:      "the records in --state-dir",
+		why:        "The rules of the attachment stay, but masqd cannot restore them, and DEL cannot remove what ADD made.",
+		whyWarning: "The rules stay. The new record lacks what masqd cannot read from the kernel, such as the name of the pod and its network namespace: the checks omit this container.",
+		remedy:     "Restore the file, or recreate the pod.",
 	}.check(),
 	problemCheck{
 		kind: report.KindStateMissing, title: "The directory of the records is missing, or another one is in use", severity: report.SeverityError,

@@ -117,7 +117,7 @@ func (r Remedy) String() string {
 	case commands == "":
 		return r.Text
 	}
-	return r.Text + ": " + commands
+	return strings.TrimSuffix(r.Text, ".") + ": " + commands
 }
 
 // NewProblem returns a problem. Its Remedy is the text of c.Remedy.

@@ -53,7 +53,7 @@ Exit code 0: healthy; 1: findings; 2: the node could not be checked.`,
   masq-cni doctor pod shop/cart --to www.example.org:443
   masq-cni doctor --fix`,
 		Args: arity.None,
-		RunE: f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error { return f.examine(c, n, w, "") }),
+		RunE: f.output.Run(func(c *cobra.Command, _ []string, w output.Writer) error { return f.examine(c, n, w, nil) }),
 	}
 	exitcode.Answering(c)
 	f.output.Register(c)
@@ -74,15 +74,18 @@ Exit code 0: healthy; 1: findings; 2: the node could not be checked.`,
 Exit code 0: healthy; 1: findings; 2: the container could not be checked.`,
 		Args:              arity.One("a pod or container"),
 		ValidArgsFunction: n.CompletePods,
-		RunE:              f.output.Run(func(c *cobra.Command, args []string, w output.Writer) error { return f.examine(c, n, w, args[0]) }),
+		RunE:              f.output.Run(func(c *cobra.Command, args []string, w output.Writer) error { return f.examine(c, n, w, &args[0]) }),
 	}
 	c.AddCommand(exitcode.Answering(pod))
 	return c
 }
 
 // examine runs the checks and shows the report. With --fix it applies fixes and runs the
-// checks again.
-func (f *flags) examine(c *cobra.Command, n *node.Node, w output.Writer, pod string) error {
+// checks again. pod is nil for the node.
+func (f *flags) examine(c *cobra.Command, n *node.Node, w output.Writer, pod *string) error {
+	if f.yes && !f.fix {
+		return errors.New("--yes has no effect without --fix")
+	}
 	if f.fix && !f.yes && (w.Format != "" || f.html == "-") {
 		return errors.New("--fix with -o json or yaml, or with --html -, cannot ask; give --yes too")
 	}
@@ -145,7 +148,7 @@ func (f *flags) examine(c *cobra.Command, n *node.Node, w output.Writer, pod str
 }
 
 // check opens the node and runs all checks.
-func (f *flags) check(ctx context.Context, n *node.Node, pod string) (doctor.Report, error) {
+func (f *flags) check(ctx context.Context, n *node.Node, pod *string) (doctor.Report, error) {
 	o := f.options
 	t, err := f.target(ctx)
 	if err != nil {
@@ -154,12 +157,12 @@ func (f *flags) check(ctx context.Context, n *node.Node, pod string) (doctor.Rep
 	o.Target = t
 	o.SetClamp = func(ctx context.Context, p netip.Prefix, mss int) error { return clamp.Set(ctx, n.StateDir, p, mss) }
 	o.Repair = func(ctx context.Context) error { return clamp.Repair(ctx, n.StateDir) }
-	if pod != "" {
+	if pod != nil {
 		s, err := n.Snapshot()
 		if err != nil {
 			return doctor.Report{}, err
 		}
-		found, err := s.Find(pod)
+		found, err := s.Find(*pod)
 		if err != nil {
 			return doctor.Report{}, err
 		}
@@ -173,7 +176,9 @@ func (f *flags) check(ctx context.Context, n *node.Node, pod string) (doctor.Rep
 		return doctor.Report{}, err
 	}
 	r := doctor.Run(ctx, examined, doctor.All())
-	r.Pod = pod
+	if pod != nil {
+		r.Pod = *pod
+	}
 	return r, nil
 }
 
