@@ -45,7 +45,7 @@ type ProbedPath struct {
 	// NodeRouteErr is probe.ErrNoRoute if the node has no route to the target.
 	NodeRouteErr error
 	// NextHop is the neighbor entry of the first hop of an unanswered connection of a
-	// container: of the container's gateway, or of the target on the container's link.
+	// container: its gateway, or the target on its link.
 	NextHop veth.NeighborState
 	// Flow is the connection as conntrack has it on the node, or nil: then no packet of it has
 	// passed all hooks of the node.

@@ -110,7 +110,7 @@ func TestDamagedRecord(t *testing.T) {
 	}
 }
 
-// TestProbeChecksNeedTarget: without a target, checks of a probe are not among those that were made.
+// TestProbeChecksNeedTarget: without a target, Run omits the checks of a probe.
 func TestProbeChecksNeedTarget(t *testing.T) {
 	n := &Node{facts: map[string]any{}}
 	if r := Run(t.Context(), n, probeChecks); len(r.Checks) != 0 || len(r.NotChecked) != 0 {
