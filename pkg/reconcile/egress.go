@@ -12,7 +12,8 @@ import (
 // egress is the egress addresses of policies that the node has, and the reserved ports.
 type egress struct {
 	found   ruleset.Egress
-	version uint64 // changes with found; 0 before the first lookup
+	named   []netip.Addr // the addresses that were looked up, sorted
+	version uint64       // changes with found; 0 before the first lookup
 }
 
 // refreshEgress looks up each egress address that a policy names, which takes a few
@@ -20,12 +21,14 @@ type egress struct {
 func (l *Loop) refreshEgress(node NodeConfig) (changed bool, err error) {
 	ready, pending := l.representatives(node)
 	all := slices.Concat(ready, pending)
-	have, err := ruleset.EgressOf(ruleset.NamedEgress(all, node.Sources), l.deps.Host.HasAddress)
+	named := ruleset.NamedEgress(all, node.Sources)
+	have, err := ruleset.EgressOf(named, l.deps.Host.HasAddress)
 	if err != nil {
 		l.countError("addresses")
 		return false, fmt.Errorf("look up the egress addresses: %w", err)
 	}
 	e := &l.last.egress
+	e.named = named
 	if have.Reserved, err = l.reservedPorts(all, node.Sources); err != nil {
 		l.deps.Log.Error("cannot list the ports of the node's services; the ports that were reserved stay reserved", "err", err)
 		have.Reserved = e.found.Reserved
@@ -68,6 +71,8 @@ func (e *egress) lostAddresses(used []*masq.Policy, families map[string]map[masq
 		}
 		missing = append(missing, e.found.Missing(*p, families[p.ID()])...)
 	}
+	// A record may have come since the addresses were looked up: the next sync looks up its own.
+	missing = slices.DeleteFunc(missing, func(m ruleset.MissingEgress) bool { return !slices.Contains(e.named, m.Address) })
 	for _, m := range missing {
 		if _, known := before[m.Address]; !known {
 			lost = append(lost, m.Address)

@@ -183,6 +183,52 @@ func TestMissingEgressOfUnusedFamily(t *testing.T) {
 	state("an attachment has IPv6", true, false)
 }
 
+// TestRecordAfterEgressLookup: the egress addresses of a record that comes while a sync runs are
+// not missing. A sync that reads the record looks them up, and otherwise the next sync.
+func TestRecordAfterEgressLookup(t *testing.T) {
+	late := numbered(2)
+	late.Policy.SNATAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.7")}
+	inUse := func(k *fakeKernel) bool {
+		return strings.Contains(k.structures[len(k.structures)-1].Table.String(), "192.0.2.7")
+	}
+	synced := func(l *Loop) {
+		t.Helper()
+		l.syncScope(t, Changes)
+		if m := l.Stats().MissingEgress; len(m) != 0 {
+			t.Errorf("missing: %+v", m)
+		}
+	}
+
+	k, first := &fakeKernel{}, true
+	var l *Loop
+	l = newLoopOf(t, k, func(d *Deps) {
+		d.ServicePorts = func([]masq.PortRange) ([]masq.PortRange, error) { // after the addresses
+			if first {
+				first = false
+				l.deps.Records.later(t, late)
+			}
+			return nil, nil
+		}
+	}, numbered(1))
+	synced(l)
+	if !inUse(k) {
+		t.Errorf("the sync read the record, and its address is not in use")
+	}
+
+	k = &fakeKernel{}
+	l = newLoop(t, k, numbered(1))
+	k.onSync = func(n int) {
+		if n == 1 {
+			l.deps.Records.write(t, late)
+		}
+	}
+	synced(l)
+	synced(l)
+	if !inUse(k) {
+		t.Errorf("the address is not in use after the next sync")
+	}
+}
+
 // TestFlowsOfRemovedEgress: the flows of addresses that left the node, and of addresses
 // that no policy names any more, are deleted.
 func TestFlowsOfRemovedEgress(t *testing.T) {

@@ -126,6 +126,11 @@ func (l *Loop) syncTable(node NodeConfig, w *work) (repaired []nft.Difference, e
 			return nil, err
 		}
 		l.takeRecordChanges(w)
+		if w.requirements { // also of records that have come since the addresses were looked up
+			if _, err := l.refreshEgress(node); err != nil {
+				return nil, err
+			}
+		}
 		l.updateStats(func(s *Stats) { s.FullSyncs++ })
 	}
 	byOthers := w.byOthers || w.full
