@@ -74,13 +74,13 @@ var pathMTUOut = Check{
 				return nil, nil // no narrow link, or its router says so and TCP adapts
 			case !x.Target.UDP && in.NotChecked == "" && !in.Passes:
 				return nil, nil // path-mtu-in is about the same link and has the same remedy
-			case !x.Target.UDP && x.Connection.SendMSS+x.Target.Headers() <= o.MTU:
+			case !x.Target.UDP && x.Connection.SendMSS+x.Target.Headers() < o.Lost:
 				return nil, nil // a clamp keeps segments small
 			}
 			mss := o.MTU - x.Target.Headers()
 			f := Finding{
 				Severity: report.SeverityError, Object: "the path from " + p.from() + " to " + x.target(),
-				Message:  fmt.Sprintf("loses packets of more than %d bytes%s, and no ICMP message says so", o.MTU, p.narrow(x)),
+				Message:  fmt.Sprintf("loses packets of %s%s, and no ICMP message says so", lostSizes(o), p.narrow(x)),
 				Evidence: p.outwardEvidence(x),
 				Why:      "TCP connections open, and freeze as soon as the container sends much: neither the container nor the node learns that the path is narrow.",
 			}
@@ -95,6 +95,14 @@ var pathMTUOut = Check{
 	},
 }
 
+// lostSizes names the sizes of the packets that vanish.
+func lostSizes(o probe.Outward) string {
+	if o.Lost == o.MTU+1 {
+		return fmt.Sprintf("more than %d bytes", o.MTU)
+	}
+	return fmt.Sprintf("%d bytes or more, and none of %d bytes", o.Lost, o.MTU)
+}
+
 // lossText says what arrived at the offered MSS.
 func lossText(in probe.Inward) string {
 	s := fmt.Sprintf("%d bytes of the answer arrived, and no more", in.Received)
@@ -106,12 +114,12 @@ func lossText(in probe.Inward) string {
 
 // narrow names the narrow link, with a leading space, or returns "" if its place is not known.
 func (p *ProbeFacts) narrow(x *ProbedPath) string {
-	possible := x.Outward.MTU
-	if !x.Inward.Passes && x.Inward.Possible > 0 {
-		possible = x.Inward.Possible + x.Target.Headers()
-	}
 	// The search ends some bytes below the MTU.
-	const tolerance = 16
+	tolerance, possible := 16, x.Outward.MTU
+	if in := x.Inward; !in.Passes && in.Possible > 0 {
+		possible = in.Possible + x.Target.Headers()
+		tolerance = max(tolerance, in.Fails-in.Possible)
+	}
 	if u := x.Uplink; u.LinkMTU > 0 && u.LinkMTU < x.Inward.Offered+x.Target.Headers() && u.LinkMTU <= possible+tolerance {
 		return fmt.Sprintf(" at uplink %s of the node, MTU %d", u.Interface, u.LinkMTU)
 	}
@@ -148,7 +156,7 @@ func (p *ProbeFacts) outwardEvidence(x *ProbedPath) (out []Evidence) {
 		value := fmt.Sprintf("%d bytes", o.MTU)
 		switch {
 		case o.Vanish:
-			value += ", larger packets vanish"
+			value += fmt.Sprintf(", %d bytes vanish", o.Lost)
 		case o.Named > 0:
 			value += fmt.Sprintf(", ICMP of %s names it", o.By)
 		}

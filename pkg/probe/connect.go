@@ -46,6 +46,8 @@ type Connection struct {
 	RTT     time.Duration
 	// Retransmits is the number of segments that were sent again.
 	Retransmits int
+
+	sent int // number of packets that were sent
 }
 
 // connectTimeout is the wait for the answer to a connection attempt: the kernel sends a second
@@ -55,22 +57,29 @@ const connectTimeout = 2500 * time.Millisecond
 // Connect opens a connection to the target and closes it. To a UDP target it sends a datagram
 // and waits for an answer.
 func Connect(ctx context.Context, t Target) (Connection, error) {
-	fd, c, err := dial(ctx, t, 0, connectTimeout)
+	fd, c, err := dial(ctx, t, 0, false)
 	if err == nil && fd >= 0 {
-		closeHard(fd)
+		c.sent = closeHard(fd)
 	}
 	return c, err
 }
 
-// closeHard closes a TCP socket by a RST, so that no packets follow.
-func closeHard(fd int) {
+// closeHard closes a TCP socket by a RST, so that no packets follow. It returns the number of
+// packets that the socket has sent.
+func closeHard(fd int) (sent int) {
+	sent = 1 // a datagram, or the RST
+	if i, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+		sent += int(i.Segs_out)
+	}
 	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	_ = unix.Close(fd)
+	return sent
 }
 
 // dial opens a connection that offers an MSS of at most mss bytes, or the kernel's choice if
-// mss is 0. It returns fd -1 without a connection.
-func dial(ctx context.Context, t Target, mss int, timeout time.Duration) (_ int, c Connection, err error) {
+// mss is 0. With writes, the caller writes at once: the kernel's acknowledgement of the SYN-ACK
+// waits for that. dial returns fd -1 without a connection.
+func dial(ctx context.Context, t Target, mss int, writes bool) (_ int, c Connection, err error) {
 	family, kind := unix.AF_INET, unix.SOCK_STREAM
 	level, recvErr := unix.IPPROTO_IP, unix.IP_RECVERR
 	if !t.is4() {
@@ -101,6 +110,15 @@ func dial(ctx context.Context, t Target, mss int, timeout time.Duration) (_ int,
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, 3*mss); err != nil {
 			return -1, c, fmt.Errorf("set TCP_WINDOW_CLAMP: %w", err)
 		}
+		// With a small buffer, data that was not read closes the window.
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, max(4096, 6*mss)); err != nil {
+			return -1, c, fmt.Errorf("set SO_RCVBUF: %w", err)
+		}
+	}
+	if writes { // see tcp_rcv_synsent_state_process in net/ipv4/tcp_input.c
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0); err != nil {
+			return -1, c, fmt.Errorf("set TCP_QUICKACK: %w", err)
+		}
 	}
 	start := time.Now()
 	cause := unix.Connect(fd, sockaddr(t.Address))
@@ -111,7 +129,7 @@ func dial(ctx context.Context, t Target, mss int, timeout time.Duration) (_ int,
 		_, cause = unix.Write(fd, greeting(t.Address.Port()))
 	}
 	if cause == nil || errors.Is(cause, unix.EINPROGRESS) {
-		cause, err = await(ctx, fd, t.UDP, start.Add(timeout))
+		cause, err = await(ctx, fd, t.UDP, start.Add(connectTimeout))
 		if err != nil {
 			return -1, c, err
 		}

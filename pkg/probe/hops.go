@@ -10,7 +10,7 @@ import (
 
 const (
 	// maxHops is the greatest number of routers that Hops looks for.
-	maxHops = 20
+	maxHops = 15
 	// maxSilent is the number of silent routers after which Hops gives up.
 	maxSilent = 4
 	// hopsTime is the time after which Hops gives up.

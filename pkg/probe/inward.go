@@ -14,14 +14,17 @@ const (
 	nextPause = 500 * time.Millisecond
 	// bannerPause is the wait for a server that speaks first.
 	bannerPause = 150 * time.Millisecond
-	// maxExchanges bounds the number of exchanges, and so of packets.
-	maxExchanges = 9
+	// exchangePackets is the number of packets of the last exchanges: the search ends if fewer
+	// are left.
+	exchangePackets = 9
+	// inwardPackets is the number of packets that the measurement needs at least.
+	inwardPackets = 13
 	// minMSS is the smallest MSS that a socket can offer (TCP_MIN_MSS in include/net/tcp.h).
 	minMSS = 88
 	// ordinaryMSS is the MSS of Ethernet: an answer need not be larger to be of use.
 	ordinaryMSS = 1460
 	// precision is the distance of Possible and Fails at which the search ends, in bytes.
-	precision = 8
+	precision = 16
 )
 
 // Inward is what exchanges with the target showed about the path from it.
@@ -43,7 +46,12 @@ type Inward struct {
 	// NotChecked says why nothing could be measured.
 	NotChecked string
 
-	exchanges int
+	left  int // number of packets that may still be sent
+	chunk int // size of the segments of a request
+	// identified is the exchange that showed the protocol, if its answer was complete, and
+	// identifiedMSS its MSS.
+	identified    outcome
+	identifiedMSS int
 }
 
 // outcome is the result of one exchange.
@@ -57,9 +65,10 @@ type outcome struct {
 }
 
 // MeasureInward compares answers of the target at the offered MSS and at smaller ones. outward is the
-// MTU that Outward has measured, or 0: the first guess.
-func MeasureInward(ctx context.Context, t Target, outward int) (Inward, error) {
-	var in Inward
+// MTU that Outward has measured, or 0: the first guess. packets is the number of packets that it
+// may send, and a few more if they are fewer than it needs.
+func MeasureInward(ctx context.Context, t Target, outward, packets int) (Inward, error) {
+	in := Inward{left: packets, chunk: min(max(minChunk, outward-t.Headers()-timestampsLength), maxChunk)}
 	if t.UDP {
 		in.NotChecked = "the answers of a UDP service are not measured"
 		return in, nil
@@ -144,7 +153,7 @@ func (in *Inward) search(ctx context.Context, t Target, guess int, pause time.Du
 	if in.Possible != guess {
 		mss = 0
 	}
-	for in.Fails-in.Possible > precision && in.exchanges < maxExchanges {
+	for in.Fails-in.Possible > precision && in.left >= exchangePackets {
 		if mss <= in.Possible || mss >= in.Fails {
 			mss = (in.Possible + in.Fails) / 2
 		}
@@ -164,20 +173,27 @@ func (in *Inward) search(ctx context.Context, t Target, guess int, pause time.Du
 
 // try makes an exchange that offers an MSS.
 func (in *Inward) try(ctx context.Context, t Target, mss int, pause time.Duration) (outcome, error) {
-	in.exchanges++
-	s, c, err := open(ctx, t, mss, pause)
+	if mss > 0 && mss == in.identifiedMSS {
+		return in.identified, nil
+	}
+	s, c, err := in.open(ctx, t, mss, true, pause)
 	if err != nil || s == nil {
 		return outcome{}, err
 	}
 	defer func() { _ = s.Close() }()
 	// Bytes of three full segments show that full segments arrive.
 	s.enough = 3 * mss
+	return in.exchange(s, t, mss, c), ctx.Err()
+}
+
+// exchange makes an exchange over a stream that offers an MSS.
+func (in *Inward) exchange(s *stream, t Target, mss int, c Connection) outcome {
 	begin := time.Now()
 	o := outcome{connected: true, offered: c.OfferedMSS}
 	o.complete = (in.Protocol.exchange(s, t) || mss > 0 && s.bytes >= s.enough) && !s.stalled
 	o.took, o.bytes = time.Since(begin), s.bytes
 	o.largest, o.afterGap = s.segments()
-	return o, ctx.Err()
+	return o
 }
 
 // identify finds out what a server speaks, with segments that pass each link, or that pass the
@@ -185,8 +201,7 @@ func (in *Inward) try(ctx context.Context, t Target, mss int, pause time.Duratio
 func (in *Inward) identify(ctx context.Context, t Target, outward int) (Protocol, error) {
 	mss := min(max(minMSS, outward-t.Headers()), 536)
 	for _, p := range []Protocol{TLS, HTTP} {
-		in.exchanges++
-		s, _, err := open(ctx, t, mss, bannerPause)
+		s, c, err := in.open(ctx, t, mss, p != TLS, bannerPause)
 		if err != nil || s == nil {
 			return Unknown, err
 		}
@@ -197,10 +212,14 @@ func (in *Inward) identify(ctx context.Context, t Target, outward int) (Protocol
 				return recognize(s.first), nil
 			}
 		}
-		s.pause, s.enough = nextPause, len("HTTP/")
-		p.exchange(s, t)
+		s.pause, s.stalled, s.enough = nextPause, false, 3*mss
+		in.Protocol = p
+		o := in.exchange(s, t, mss, c)
 		found := recognize(s.first)
 		_ = s.Close()
+		if found == p && o.complete {
+			in.identified, in.identifiedMSS = o, mss
+		}
 		if found != Unknown || ctx.Err() != nil {
 			return found, ctx.Err()
 		}

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/test/nstest"
@@ -88,6 +89,32 @@ func TestParseICMP(t *testing.T) {
 		got, port, ok := c.target.parseICMP(append(c.head, quoted...), c.from)
 		if got != c.want || ok != (c.want != Answer{}) || ok && port != 50000 {
 			t.Errorf("%s: %+v, port %d, %v; want %+v", name, got, port, ok, c.want)
+		}
+	}
+}
+
+// TestNextSize checks that a search finds each MTU with few packets, and a common MTU with fewer.
+// A size that passes costs two packets, another one.
+func TestNextSize(t *testing.T) {
+	for mtu := 60; mtu < 1500; mtu++ {
+		low, high, packets := 60, 1500, 0
+		for high-low > 1 {
+			size := nextSize(low, high)
+			if size <= low || size >= high {
+				t.Fatalf("between %d and %d: %d", low, high, size)
+			}
+			if size <= mtu {
+				low, packets = size, packets+2
+			} else {
+				high, packets = size, packets+1
+			}
+		}
+		limit := 22
+		if slices.Contains(commonMTUs, mtu) {
+			limit = 8
+		}
+		if low != mtu || packets > limit {
+			t.Errorf("MTU %d: found %d with %d packets, at most %d are allowed", mtu, low, packets, limit)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -121,6 +122,41 @@ func TestNarrowOutward(t *testing.T) {
 	}
 	if !r.Inward.Passes {
 		t.Errorf("inward %+v", r.Inward)
+	}
+}
+
+// TestLimit: with few packets the search is less precise, and its result stays right.
+func TestLimit(t *testing.T) {
+	p := newPath(t, 700, true)
+	to := p.servers(p.v4)[TLS]
+	sent := assert.Must(p.client.Capture("eth0", func(q nstest.Packet) bool { return q.Outgoing && q.Proto == unix.IPPROTO_TCP }))(t)
+	for _, limit := range []int{4, 20} {
+		var o Outward
+		before := len(sent.Packets())
+		assert.NoError(t, p.client.Do(func() error {
+			raw, err := OpenRaw(Target{Address: to}, p.routers[true][0].Prev()) // the client's address
+			if err != nil {
+				return err
+			}
+			defer raw.Close()
+			raw.Limit, raw.Timeout = limit, maxTimeout/2
+			h, err := raw.Hops(t.Context())
+			if err != nil {
+				return err
+			}
+			if o, err = raw.Outward(t.Context(), h, 1500); errors.Is(err, errSpent) {
+				o.NotChecked, err = err.Error(), nil
+			}
+			return err
+		}))
+		// Packets that are sent at once may get SYN-ACKs, which the kernel answers.
+		if n := len(sent.Packets()) - before; n > limit+hopsAtOnce {
+			t.Errorf("%d packets were sent, the limit is %d", n, limit)
+		}
+		if o.NotChecked == "" && (!o.Vanish || o.MTU > 700 || o.Lost <= 700) || limit >= 20 && o.NotChecked != "" {
+			t.Errorf("limit %d: %+v", limit, o)
+		}
+		t.Logf("limit %d: %+v", limit, o)
 	}
 }
 

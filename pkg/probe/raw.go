@@ -10,13 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxShots is the greatest number of packets that a Raw sends. Each has a source port of its
-// own, by which its answer is known.
-const maxShots = 60
-
 var errSpent = errors.New("the probe has sent as many packets as it may")
 
-// Raw sends single packets to a target, and receives the answers. Requires CAP_NET_RAW.
+// Raw sends single packets to a target, and receives the answers. Each packet has its own source
+// port, which tells its answer from others. Requires CAP_NET_RAW.
 type Raw struct {
 	target Target
 	source netip.Addr
@@ -26,6 +23,9 @@ type Raw struct {
 	ports  []int // sockets that reserve a source port each; of UDP they receive the answers
 	number []uint16
 	used   int
+	// Limit is the greatest number of packets, and Sent how many were sent. The kernel answers
+	// each SYN-ACK of the target with a RST, which counts.
+	Limit, Sent int
 	// Timeout is the wait for answers.
 	Timeout time.Duration
 	// Forbidden is true if a rule of this namespace has dropped a packet.
@@ -45,7 +45,7 @@ type shot struct {
 
 // OpenRaw opens the sockets. source is the address of the packets.
 func OpenRaw(t Target, source netip.Addr) (_ *Raw, err error) {
-	r := &Raw{target: t, source: source, send: -1, icmp: -1, tcp: -1, Timeout: defaultTimeout}
+	r := &Raw{target: t, source: source, send: -1, icmp: -1, tcp: -1, Limit: MaxPackets, Timeout: defaultTimeout}
 	defer func() {
 		if err != nil {
 			r.Close()
@@ -99,7 +99,7 @@ func (r *Raw) ignoreMTU(fd int) error {
 // reserve returns the index of a new source port. The socket is bound and not connected: the
 // kernel answers a SYN-ACK for the port with RST.
 func (r *Raw) reserve() (int, error) {
-	if r.used >= maxShots {
+	if r.left() <= 0 {
 		return 0, errSpent
 	}
 	kind := unix.SOCK_STREAM
@@ -130,6 +130,9 @@ func (r *Raw) reserve() (int, error) {
 	return r.used - 1, nil
 }
 
+// left returns the number of packets that may still be sent.
+func (r *Raw) left() int { return r.Limit - r.Sent }
+
 // fire sends packets, and waits until all are answered or the time is over.
 func (r *Raw) fire(ctx context.Context, shots ...*shot) error {
 	open := 0
@@ -144,6 +147,7 @@ func (r *Raw) fire(ctx context.Context, shots ...*shot) error {
 		switch {
 		case err == nil:
 			open++
+			r.Sent++
 		case errors.Is(err, unix.EMSGSIZE): // larger than the interface's MTU
 		case errors.Is(err, unix.EPERM):
 			r.Forbidden = true
@@ -237,6 +241,9 @@ func (r *Raw) receive(fd int, shots []*shot) (answered int) {
 			if s.Kind == None && r.number[s.index] == port {
 				s.Answer, s.rtt = a, time.Since(s.sent)
 				answered++
+				if a.Kind == Open && !r.target.UDP {
+					r.Sent++ // the RST
+				}
 			}
 		}
 	}

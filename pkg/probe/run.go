@@ -26,7 +26,13 @@ type Result struct {
 	Duration time.Duration
 	// RawNotChecked says why neither hops nor the path MTU outward could be measured.
 	RawNotChecked string
+
+	sent int // number of packets that were sent
 }
+
+// MaxPackets is the number of packets that Run sends at most, those included that the kernel
+// sends for it: acknowledgements and RSTs. Retransmissions of a busy server can add a few.
+const MaxPackets = 50
 
 // The wait for answers to single packets, which depends on the round-trip time.
 const (
@@ -51,11 +57,12 @@ func Run(ctx context.Context, t Target) (r Result, err error) {
 	if r.Connection, err = Connect(ctx, t); err != nil || r.Connection.State == NoRoute {
 		return r, err
 	}
+	r.sent = r.Connection.sent
 	if err := r.raw(ctx); err != nil {
 		return r, err
 	}
 	if r.Connection.State == Connected {
-		r.Inward, err = MeasureInward(ctx, t, r.Outward.MTU)
+		r.Inward, err = MeasureInward(ctx, t, r.Outward.MTU, MaxPackets-r.sent)
 	}
 	return r, err
 }
@@ -75,7 +82,14 @@ func (r *Result) raw(ctx context.Context) error {
 		return err
 	}
 	defer raw.Close()
-	defer func() { r.Ports = raw.number }()
+	defer func() {
+		r.Ports = raw.number
+		r.sent += raw.Sent
+	}()
+	raw.Limit = MaxPackets - r.sent
+	if !r.Target.UDP {
+		raw.Limit -= inwardPackets
+	}
 	if r.Connection.State == Connected {
 		raw.Timeout = min(max(3*r.Connection.RTT, minTimeout), maxTimeout)
 	}

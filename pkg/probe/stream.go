@@ -11,15 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chunk is the size of the segments of a request: small, so that the request passes a narrow
-// link and the container's kernel learns nothing about the path from it.
-const chunk = 100
+// The size of the segments of a request is small, so that the request passes a narrow link and
+// the container's kernel learns nothing about the path from it.
+const minChunk, maxChunk = 100, 536
 
 // stream is a connection whose reads fail after a pause. It is a net.Conn for crypto/tls.
 type stream struct {
 	ctx   context.Context //nolint:containedctx // for the methods of net.Conn
 	fd    int
 	pause time.Duration // a read fails if nothing arrives for so long
+	chunk int           // size of the segments that are written
 
 	// enough is the number of bytes after which a read ends the stream; 0 for no limit.
 	enough int
@@ -29,22 +30,23 @@ type stream struct {
 	ended bool   // the server closed the connection
 	// stalled is true if the server paused for too long.
 	stalled bool
+	closed  func(sent int) // is called with the number of packets that were sent
 }
 
-// open opens a stream that offers an MSS of at most mss.
-func open(ctx context.Context, t Target, mss int, pause time.Duration) (*stream, Connection, error) {
-	fd, c, err := dial(ctx, t, mss, connectTimeout)
+// open opens a stream that offers an MSS of at most mss. With writes, the caller writes at once.
+func (in *Inward) open(ctx context.Context, t Target, mss int, writes bool, pause time.Duration) (*stream, Connection, error) {
+	fd, c, err := dial(ctx, t, mss, writes)
 	if err != nil || fd < 0 {
 		return nil, c, err
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0) // one ACK for two segments
-	return &stream{ctx: ctx, fd: fd, pause: pause}, c, nil
+	return &stream{ctx: ctx, fd: fd, pause: pause, chunk: in.chunk, closed: func(sent int) { in.left -= sent }}, c, nil
 }
 
 func (s *stream) Write(b []byte) (n int, err error) {
 	for len(b) > 0 {
-		part, err := unix.Write(s.fd, b[:min(len(b), chunk)])
+		part, err := unix.Write(s.fd, b[:min(len(b), s.chunk)])
 		if err != nil {
 			return n, err
 		}
@@ -89,7 +91,7 @@ func (s *stream) Read(b []byte) (int, error) {
 
 // Close ends the connection by a RST.
 func (s *stream) Close() error {
-	closeHard(s.fd)
+	s.closed(closeHard(s.fd))
 	return nil
 }
 
