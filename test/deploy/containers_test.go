@@ -26,6 +26,7 @@ type host struct {
 	ns     *nstest.NS
 	dir    string // its directory
 	podman []string
+	conf   string // containers.conf(5) of podman
 	parent string // parent cgroup
 }
 
@@ -35,6 +36,9 @@ func newHost(t *testing.T) *host {
 	h.ns = assert.Must(nstest.New(t).Namespace("host"))(t)
 	_ = removeCgroups("nt-deploy-*") // remains of a run that was killed
 	own := t.TempDir()
+	// With the configuration of the machine, podman makes /etc/cni/net.d/cni.lock.
+	h.conf = own + "/containers.conf"
+	assert.NoError(t, os.WriteFile(h.conf, []byte("[network]\nnetwork_backend = \"cni\"\nnetwork_config_dir = \""+own+"/cni\"\n"), 0o600))
 	h.podman = []string{
 		"--root", own + "/root", "--runroot", own + "/run", "--tmpdir", own + "/tmp",
 		"--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
@@ -84,6 +88,7 @@ func removeCgroups(name string) error {
 func (h *host) try(args ...string) (string, error) {
 	var out bytes.Buffer
 	c := exec.Command("podman", append(slices.Clone(h.podman), args...)...)
+	c.Env = append(os.Environ(), "CONTAINERS_CONF="+h.conf)
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
 	if err != nil {
