@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
 )
@@ -64,7 +66,17 @@ func (s *sourced) config(sources string) string {
 // translated waits until new flows are translated.
 func (s *sourced) translated() {
 	s.t.Helper()
-	until(s.t, "new flows are translated", func() bool { return s.udpSource(s.pod, "begins") == s.V4.Node })
+	for _, p := range s.Plans() {
+		fromNode := assert.Must(s.Server.Capture("eth0", func(q nstest.Packet) bool { return !q.Outgoing && q.Proto == unix.IPPROTO_UDP && q.Src == p.Node }))(s.t)
+		// The first datagram can be lost: the addresses of the pod's link may be tentative.
+		until(s.t, fmt.Sprintf("new flows to %s are translated", p.Server), func() bool {
+			c := assert.Must(s.pod.Dial(soon(s.t), "udp", netip.AddrPort{}, at(p.Server, 9)))(s.t)
+			defer func() { _ = c.Close() }()
+			assert.Must(c.Write([]byte("begins")))(s.t)
+			return len(packets(s.t, fromNode)) > 0
+		})
+		assert.NoError(s.t, fromNode.Close())
+	}
 }
 
 // both begins a flow to the server of each family, and one to each direct address.
