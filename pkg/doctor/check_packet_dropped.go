@@ -26,7 +26,7 @@ var packetDropped = Check{
 				out = append(out, p.Trace.packetDropped(group, p.from(), x.target()))
 			}
 		}
-		return out, nil
+		return out, p.Trace.incompleteError()
 	},
 }
 

@@ -36,6 +36,6 @@ var translatedElsewhereCheck = Check{
 			}
 			out = append(out, p.Trace.translatedBy(packet, step, p.from(), x.target()))
 		}
-		return out, nil
+		return out, p.Trace.incompleteError()
 	},
 }

@@ -333,7 +333,7 @@ func (p *ProbeFacts) lastPoint(x *ProbedPath) (last, next string) {
 	case x.Flow != nil || p.Record == nil:
 		return uplink, nextHop
 	case router >= 0:
-		if place := lost(p.Trace.of(x.Target.Address.Addr())); place != "" {
+		if place := lost(p.Trace.of(x.Target.Address.Addr())); place != "" && !p.Trace.Incomplete {
 			return "the node, " + place + ",", uplink
 		}
 		return "the node", uplink

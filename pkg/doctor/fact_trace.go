@@ -20,6 +20,16 @@ type trace struct {
 	owners  tableOwners
 	// Err says why the packets could not be traced.
 	Err error
+	// Incomplete is true if the kernel dropped messages of the trace.
+	Incomplete bool
+}
+
+// incompleteError returns an error if rules that packets met may be missing from the trace.
+func (x *trace) incompleteError() error {
+	if !x.Incomplete {
+		return nil
+	}
+	return notChecked("the kernel dropped messages of the trace, because there were too many: the path may lack rules that the packets met; run doctor again")
 }
 
 // traceWhile traces packets while f sends them. f runs also if they cannot be traced.
@@ -34,7 +44,9 @@ func traceWhile(ctx context.Context, flows []nft.TraceFlow, f func() error) (*tr
 	if err := f(); err != nil {
 		return x, err
 	}
-	if x.Packets, _, x.Err = t.Packets(ctx); x.Err == nil {
+	var complete bool
+	if x.Packets, complete, x.Err = t.Packets(ctx); x.Err == nil {
+		x.Incomplete = !complete
 		x.Err = x.readOwners()
 	}
 	return x, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/probe"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
 var (
@@ -140,6 +141,35 @@ func TestTranslatedElsewhere(t *testing.T) {
 		}
 		if got := stations(p); len(got) != 2 || got[1].Detail != "source 10.88.0.2 becomes 192.0.2.2" || got[1].Kind != OtherChain {
 			t.Errorf("stations %+v", got)
+		}
+	}
+}
+
+// TestTraceIncomplete: if the kernel dropped messages of the trace, its findings stay, and the
+// checks say that rules may be missing. The place of the last message is not that of the loss.
+func TestTraceIncomplete(t *testing.T) {
+	chain := nft.TraceStep{Kind: nft.TraceRule, Family: "inet", Table: "guard", Chain: "forward", BaseChain: "forward", Hook: "forward", Handle: 5}
+	lost := tracedAt(nft.Request, nft.FateLost, chain)
+	for _, incomplete := range []bool{false, true} {
+		x := ProbedPath{Result: probe.Result{
+			Target:     probe.Target{Address: traceTarget},
+			Connection: probe.Connection{State: probe.Unanswered, Local: traceSource},
+			Hops:       probe.Hops{Routers: []probe.Hop{{TTL: 1, Address: netip.MustParseAddr("10.88.0.1")}}},
+		}}
+		p := &ProbeFacts{
+			Record: &store.Record{}, Paths: []ProbedPath{x},
+			Trace: &trace{owners: tableOwners{}, Incomplete: incomplete, Packets: []nft.TracedPacket{tracedAt(nft.Request, nft.FateDropped, chain), lost}},
+		}
+		n := &Node{facts: map[string]any{}, Options: Options{Target: &Target{}}}
+		if _, err := read(n, "probe", func() (*ProbeFacts, error) { return p, nil }); err != nil {
+			t.Fatal(err)
+		}
+		r := Run(t.Context(), n, []Check{packetDropped})
+		if len(r.Findings) != 1 || (len(r.NotChecked) == 1) != incomplete {
+			t.Errorf("incomplete %t: findings %+v, not checked %+v", incomplete, r.Findings, r.NotChecked)
+		}
+		if last, _ := p.lastPoint(&x); (last == "the node") != incomplete {
+			t.Errorf("incomplete %t: last seen at %q", incomplete, last)
 		}
 	}
 }
