@@ -146,7 +146,7 @@ func TestTranslatedElsewhere(t *testing.T) {
 }
 
 // TestTraceIncomplete: if the kernel dropped messages of the trace, its findings stay, and the
-// checks say that rules may be missing. The place of the last message is not that of the loss.
+// checks say that rules may be missing. The loss is not placed where the last message came from.
 func TestTraceIncomplete(t *testing.T) {
 	chain := nft.TraceStep{Kind: nft.TraceRule, Family: "inet", Table: "guard", Chain: "forward", BaseChain: "forward", Hook: "forward", Handle: 5}
 	lost := tracedAt(nft.Request, nft.FateLost, chain)
