@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -42,6 +43,22 @@ func TestDocumentedChecks(t *testing.T) {
 	intro, _, _ = strings.Cut(intro, "\n---\n")
 	_, footer, _ := strings.Cut(text, "\n---\n") // TestBook writes it
 	generated(t, page, strings.TrimRight(intro, "\n")+"\n\n"+b.String()+"\n---\n"+footer)
+}
+
+// TestDocumentedReport checks that docs/doctor.md names each field of the report.
+func TestDocumentedReport(t *testing.T) {
+	text := textOf("docs/doctor.md")
+	for _, x := range []any{
+		doctor.Report{}, doctor.Target{}, doctor.Finding{}, doctor.Evidence{}, doctor.Remedy{}, doctor.Fix{},
+		doctor.NotChecked{}, doctor.AppliedFix{}, doctor.Path{}, doctor.Station{},
+	} {
+		for f := range reflect.TypeOf(x).Fields() {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name != "-" && !strings.Contains(text, "`"+name+"`") {
+				t.Errorf("%T: field %q is not documented", x, name)
+			}
+		}
+	}
 }
 
 // The conditions that docs/doctor.md assumes, and the proofs of its commands.
