@@ -11,6 +11,7 @@ var networkChecks = []Check{
 	routeMTU,
 	mssClamp,
 	overlappingSubnets,
+	overlappingRoute,
 	networkManager,
 	networkd,
 	clockStep,

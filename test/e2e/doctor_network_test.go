@@ -114,6 +114,14 @@ var networkFixtures = []doctorFixture{
 	{check: "overlapping-subnets", fault: func(l *doctorLab) {
 		l.attach("other", l.namedConflist("other", "1.1.0", l.masqOn("10.88.128.0/24")))
 	}},
+	{check: "overlapping-route", prepare: func(l *doctorLab) {
+		for _, other := range []string{"10.88.128.0/17", "10.80.0.0/12"} { // of other nodes, and of all nodes
+			l.nodeRun("ip", "route", "add", other, "via", l.V4.Router.String())
+		}
+	}, fault: func(l *doctorLab) { l.nodeRun("ip", "route", "add", "10.88.0.0/17", "via", l.V4.Router.String()) }},
+	{check: "overlapping-route", fault: func(l *doctorLab) {
+		l.nodeRun("ip", "-6", "route", "add", "fd00:88::/64", "via", l.V6.Router.String())
+	}},
 	{check: "network-manager", args: (*doctorLab).rootArgs, fault: func(l *doctorLab) {
 		l.file("usr/lib/NetworkManager/conf.d/10-all.conf", "[device-all]\nmatch-device=driver:veth\nmanaged=1\n")
 		l.program("NetworkManager")
