@@ -48,10 +48,11 @@ func TestDocumentedChecks(t *testing.T) {
 // TestDocumentedReport checks that docs/doctor.md names each field of the report.
 func TestDocumentedReport(t *testing.T) {
 	text := textOf("docs/doctor.md")
-	for _, x := range []any{
+	all := []any{
 		doctor.Report{}, doctor.Target{}, doctor.Finding{}, doctor.Evidence{}, doctor.Remedy{}, doctor.Fix{},
 		doctor.NotChecked{}, doctor.AppliedFix{}, doctor.Path{}, doctor.Station{},
-	} {
+	}
+	for _, x := range all {
 		for f := range reflect.TypeOf(x).Fields() {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if name != "-" && !strings.Contains(text, "`"+name+"`") {
