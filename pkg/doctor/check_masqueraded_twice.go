@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -80,17 +81,7 @@ func (n *Node) hasDirect(a netip.Addr) bool {
 // translatedBy is the finding about the rules of one base chain.
 func (n *Node) translatedBy(x *otherTables, rules []nft.OtherRule) Finding {
 	r := &rules[0]
-	var sources []netip.Addr
-	var indices []int
-	for _, r := range rules {
-		sources = append(sources, r.Sources...)
-		for _, a := range r.Sources {
-			if i := n.Owners.Index(a); i >= 0 && !slices.Contains(indices, i) {
-				indices = append(indices, i)
-			}
-		}
-	}
-	slices.Sort(indices)
+	sources, indices := n.addressesOf(rules)
 	f := Finding{
 		Severity: report.SeverityWarning,
 		Object:   chainName(r.Family, r.Table, r.Chain),
@@ -118,6 +109,22 @@ func (n *Node) translatedBy(x *otherTables, rules []nft.OtherRule) Finding {
 		f.Remedy.Commands = f.Remedy.Commands[:1]
 	}
 	return f
+}
+
+// addressesOf returns the addresses of containers that rules concern, and the indices of their
+// attachments.
+func (n *Node) addressesOf(rules []nft.OtherRule) (all []netip.Addr, indices []int) {
+	seen := map[int]bool{}
+	for _, r := range rules {
+		all = append(all, r.Sources...)
+		for _, a := range r.Sources {
+			if i := n.Owners.Index(a); i >= 0 {
+				seen[i] = true
+			}
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all), slices.Sorted(maps.Keys(seen))
 }
 
 // maxListed is the number of addresses that evidence lists.

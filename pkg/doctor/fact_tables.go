@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
 	"github.com/masq-cni/masq-cni/pkg/veth"
@@ -12,10 +13,10 @@ import (
 
 // otherTables has the rules of other programs that matter to containers.
 type otherTables struct {
-	// SourceNAT are rules that translate connections of containers, and ICMPDrops rules that
-	// drop the ICMP messages of path MTU discovery.
-	SourceNAT, ICMPDrops []nft.OtherRule
-	owners               tableOwners
+	// SourceNAT are rules that translate connections of containers, ConnectionDrops rules that
+	// drop them, and ICMPDrops other rules that drop the ICMP messages of path MTU discovery.
+	SourceNAT, ConnectionDrops, ICMPDrops []nft.OtherRule
+	owners                                tableOwners
 }
 
 // tableOwners are the processes that own tables with the flag owner, by family and table.
@@ -51,7 +52,7 @@ func (n *Node) otherTables() (*otherTables, error) {
 		if len(addresses) == 0 {
 			return &otherTables{}, nil
 		}
-		uplinks, err := uplinkNames()
+		uplinks, families, err := uplinkNames()
 		if err != nil {
 			return nil, err
 		}
@@ -64,10 +65,15 @@ func (n *Node) otherTables() (*otherTables, error) {
 		if x.SourceNAT, err = c.OtherSourceNAT(addresses, uplinks); err != nil {
 			return nil, err
 		}
+		routed := slices.DeleteFunc(addresses, func(a netip.Addr) bool { return !slices.Contains(families, masq.FamilyOf(a)) })
+		if x.ConnectionDrops, err = c.OtherConnectionDrops(routed, uplinks); err != nil {
+			return nil, err
+		}
 		if x.ICMPDrops, err = c.OtherICMPDrops(uplinks); err != nil {
 			return nil, err
 		}
-		for _, r := range slices.Concat(x.SourceNAT, x.ICMPDrops) {
+		x.ICMPDrops = slices.DeleteFunc(x.ICMPDrops, func(r nft.OtherRule) bool { return slices.ContainsFunc(x.ConnectionDrops, r.IsRule) })
+		for _, r := range slices.Concat(x.SourceNAT, x.ConnectionDrops, x.ICMPDrops) {
 			if err := x.owners.read(c, r.Family, r.Table); err != nil {
 				return nil, err
 			}
@@ -76,32 +82,32 @@ func (n *Node) otherTables() (*otherTables, error) {
 	})
 }
 
-// uplinkNames returns the names of the interfaces of the default routes.
-func uplinkNames() ([]string, error) {
+// uplinkNames returns the names of the interfaces of the default routes, and their families.
+func uplinkNames() (names []string, families []masq.Family, err error) {
 	c, err := veth.Open()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = c.Close() }()
 	all, err := c.Uplinks()
 	if err != nil {
-		return nil, fmt.Errorf("look up the uplinks: %w", err)
+		return nil, nil, fmt.Errorf("look up the uplinks: %w", err)
 	}
-	var out []string
 	for _, u := range all {
-		if !slices.Contains(out, u.Interface) {
-			out = append(out, u.Interface)
+		if !slices.Contains(names, u.Interface) {
+			names = append(names, u.Interface)
 		}
+		families = append(families, u.Family)
 	}
-	return out, nil
+	return names, families, nil
 }
 
-// translatedAddresses returns the addresses of the examined attachments that masq-cni
-// translates.
+// translatedAddresses returns the addresses of the ready attachments that masq-cni translates, of
+// those to examine.
 func (n *Node) translatedAddresses() (out []netip.Addr) {
-	for i := range n.Records {
-		if n.Records[i].Policy != nil {
-			out = append(out, n.Records[i].Addresses...)
+	for _, r := range n.ready() {
+		if r.Policy != nil {
+			out = append(out, r.Addresses...)
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
 package doctor
 
 var kernelChecks = []Check{
+	connectionsDropped,
 	masqueradedTwice,
 	icmpDropped,
 	kernelFeature,

@@ -68,6 +68,26 @@ func ChainOwner(family, table, chain string) string {
 	return ""
 }
 
+// otherTable is what the kernel says of a table.
+type otherTable struct {
+	// dormant says that packets do not pass the table's chains (NFT_TABLE_F_DORMANT).
+	dormant bool
+	// port is the netlink port ID of the process that owns the table, or 0.
+	port uint32
+}
+
+// otherTables lists the tables of all families.
+func (c *Conn) otherTables() (map[tableID]otherTable, error) {
+	const dormant = 0x1
+	out := map[tableID]otherTable{}
+	err := c.list(unix.NFPROTO_UNSPEC, unix.NFT_MSG_GETTABLE, nil, func(family uint8, b []byte) error {
+		f, err := fields(b)
+		out[tableID{family, netlink.Text(f[unix.NFTA_TABLE_NAME])}] = otherTable{number(f[unix.NFTA_TABLE_FLAGS])&dormant != 0, ownerOf(f)}
+		return err
+	})
+	return out, err
+}
+
 // TableOwner returns the process that made a table with the flag owner, such as
 // "process 812 (firewalld)", or "" if the table has no such flag.
 func (c *Conn) TableOwner(family, table string) (string, error) {

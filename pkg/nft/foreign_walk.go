@@ -1,9 +1,11 @@
 package nft
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,9 +29,10 @@ type OtherRule struct {
 	// Action is "masquerade", "snat", "drop" or "reject".
 	Action string
 	// Sources are the addresses, of those asked for, whose packets meet the rule, and
-	// BySource says that the rule or a jump to it names them.
-	Sources  []netip.Addr
-	BySource bool
+	// BySource says that the rule or a jump to it names them. Answers says that the packets are
+	// answers to these addresses, which are their destinations.
+	Sources           []netip.Addr
+	BySource, Answers bool
 	// IPv4 and IPv6 say of which family the packets are that meet the rule.
 	IPv4, IPv6 bool
 }
@@ -39,22 +42,74 @@ type OtherRule struct {
 // rules that certainly do: none that needs a mark or a set, or that follows a rule that
 // is not understood and can end the chain. It assumes that packets have no mark.
 func (c *Conn) OtherSourceNAT(addresses []netip.Addr, uplinks []string) (out []OtherRule, err error) {
+	w := &walker{conn: c, kind: "nat", ends: []string{"masquerade", "snat"}}
+	for v6, from := range byFamily(addresses) {
+		p := &walkedPacket{uplinks: uplinks, v6: v6, proto: unix.IPPROTO_TCP, state: ctStates["new"], leaves: true}
+		w.runs = append(w.runs, run{p, from, []string{"postrouting"}})
+	}
+	return w.walkAll()
+}
+
+// OtherConnectionDrops returns the rules of other tables that drop or reject new TCP connections
+// from these addresses to all destinations beyond the uplinks, or the answers to them. Like
+// OtherSourceNAT it returns only rules that certainly do. In addition it returns no rule that
+// needs the absence of a mark, a destination or one of several uplinks, or that follows a rule
+// which may accept packets by such a condition: programs implement their policies with them.
+func (c *Conn) OtherConnectionDrops(addresses []netip.Addr, uplinks []string) ([]OtherRule, error) {
+	w := &walker{conn: c, kind: "filter", ends: []string{"drop", "reject"}}
+	for v6, all := range byFamily(addresses) {
+		request := &walkedPacket{uplinks: uplinks, v6: v6, proto: unix.IPPROTO_TCP, state: ctStates["new"], leaves: true, strict: true}
+		answer := &walkedPacket{uplinks: uplinks, v6: v6, proto: unix.IPPROTO_TCP, state: ctStates["established"], arrives: true, strict: true, answers: true}
+		// At the hook postrouting the source of a request becomes an address of the node, and
+		// until the hook forward the destination of an answer is one.
+		w.runs = append(w.runs,
+			run{request, all, []string{"prerouting", "forward"}},
+			run{answer, all, []string{"forward", "postrouting"}})
+	}
+	found, err := w.walkAll()
+	return onceEach(found), err
+}
+
+// onceEach returns the rules that drop requests, and then the rules that drop answers. It returns
+// a rule once for an address, also if several kinds of packets meet the rule.
+func onceEach(all []OtherRule) (out []OtherRule) {
+	for _, answers := range []bool{false, true} {
+		for _, r := range all {
+			if r.Answers != answers {
+				continue
+			}
+			for _, o := range out {
+				if o.IsRule(r) {
+					r.Sources = slices.DeleteFunc(slices.Clone(r.Sources), func(a netip.Addr) bool { return slices.Contains(o.Sources, a) })
+				}
+			}
+			if len(r.Sources) > 0 {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+// IsRule reports whether both are the same rule.
+func (r OtherRule) IsRule(o OtherRule) bool {
+	return r.Handle == o.Handle && r.Chain == o.Chain && r.Table == o.Table && r.Family == o.Family
+}
+
+// byFamily yields the addresses of each family that has some, sorted. The key is true for IPv6.
+func byFamily(addresses []netip.Addr) iter.Seq2[bool, []netip.Addr] {
 	sorted := slices.Clone(addresses)
 	slices.SortFunc(sorted, netip.Addr.Compare)
 	sorted = slices.Compact(sorted)
-	w := &walker{conn: c, kind: "nat", ends: []string{"masquerade", "snat"}}
-	for _, v6 := range []bool{false, true} {
-		p := &walkedPacket{uplinks: uplinks, v6: v6, proto: unix.IPPROTO_TCP, state: ctStates["new"], leaves: true}
-		i, _ := slices.BinarySearchFunc(sorted, netip.IPv6Unspecified(), netip.Addr.Compare)
-		from := sorted[:i]
-		if v6 {
-			from = sorted[i:]
+	i, _ := slices.BinarySearchFunc(sorted, netip.IPv6Unspecified(), netip.Addr.Compare)
+	return func(yield func(bool, []netip.Addr) bool) {
+		if i > 0 && !yield(false, sorted[:i]) {
+			return
 		}
-		if len(from) > 0 {
-			w.runs = append(w.runs, run{p, from, []string{"postrouting"}})
+		if i < len(sorted) {
+			yield(true, sorted[i:])
 		}
 	}
-	return w.walkAll()
 }
 
 // OtherICMPDrops returns the rules of other tables that drop ICMP messages "fragmentation
@@ -138,13 +193,17 @@ func (b walkedBase) covers(v6 bool) bool {
 
 // baseChains lists the base chains of a type in other tables.
 func (c *Conn) baseChains(kind string) (out []walkedBase, err error) {
+	tables, err := c.otherTables()
+	if err != nil {
+		return nil, err
+	}
 	err = c.list(unix.NFPROTO_UNSPEC, unix.NFT_MSG_GETCHAIN, nil, func(family uint8, b []byte) error {
 		f, err := fields(b)
 		if err != nil {
 			return err
 		}
 		table := netlink.Text(f[unix.NFTA_CHAIN_TABLE])
-		if f[unix.NFTA_CHAIN_HOOK] == nil || netlink.Text(f[unix.NFTA_CHAIN_TYPE]) != kind || isManaged(families[family], table) {
+		if f[unix.NFTA_CHAIN_HOOK] == nil || netlink.Text(f[unix.NFTA_CHAIN_TYPE]) != kind || isManaged(families[family], table) || tables[tableID{family, table}].dormant {
 			return nil
 		}
 		hook, err := fields(f[unix.NFTA_CHAIN_HOOK])
@@ -177,7 +236,7 @@ func (w *walker) rulesOf(at chainID) ([]foreignRule, error) {
 	var all []foreignRule
 	handles := map[uint64]bool{}
 	err := w.conn.list(at.family, unix.NFT_MSG_GETRULE, of, func(_ uint8, b []byte) error {
-		f, err := fields(b)
+		f, err := fields(bytes.Clone(b)) // the next request overwrites b, and the rules are kept
 		if err != nil || netlink.Text(f[unix.NFTA_RULE_TABLE]) != at.name || netlink.Text(f[unix.NFTA_RULE_CHAIN]) != at.chain {
 			return err
 		}
@@ -256,15 +315,13 @@ func (v visit) report(at chainID, r *foreignRule, sources []netip.Addr, named bo
 	x := OtherRule{
 		Family: families[at.family], Table: at.name, Chain: at.chain,
 		BaseChain: v.base.at.chain, Hook: v.base.hook, Priority: v.base.priority,
-		Handle: r.handle, Comment: r.comment, Text: r.text(), Action: r.action, BySource: named,
+		Handle: r.handle, Comment: r.comment, Text: r.text(), Action: r.action, BySource: named, Answers: v.packet.answers,
 		IPv4: !v.packet.v6, IPv6: v.packet.v6,
 	}
 	if sources[0].IsValid() {
 		x.Sources = sources
 	}
-	same := func(o OtherRule) bool {
-		return o.Family == x.Family && o.Table == x.Table && o.Chain == x.Chain && o.Handle == x.Handle && o.Hook == x.Hook
-	}
+	same := func(o OtherRule) bool { return o.IsRule(x) && o.Hook == x.Hook && o.Answers == x.Answers }
 	if i := slices.IndexFunc(v.found, same); i >= 0 {
 		f := &v.found[i]
 		f.Sources, f.IPv4, f.IPv6 = union(f.Sources, x.Sources), f.IPv4 || x.IPv4, f.IPv6 || x.IPv6
@@ -292,14 +349,22 @@ type walkedPacket struct {
 	uplinks   []string
 	arrives   bool // enters by an uplink
 	leaves    bool // leaves by an uplink
+	answers   bool // is an answer: the addresses of the run are destinations
+	// strict says that a condition is certainly met only if the packets to all destinations, by
+	// all uplinks and with all marks meet it.
+	strict bool
 }
 
 // meet returns the addresses whose packets meet the conditions of a rule, and whether they
-// certainly do. source says that the rule names addresses.
+// certainly do. source says that the rule names the addresses.
 func (p *walkedPacket) meet(r *foreignRule, from []netip.Addr) (meets []netip.Addr, a answer, source bool) {
 	a = yes
+	field := " saddr"
+	if p.answers {
+		field = " daddr"
+	}
 	for _, c := range r.conditions {
-		if x, ok := c.prefix(); ok && strings.HasSuffix(c.field, " saddr") && from[0].IsValid() {
+		if x, ok := c.prefix(); ok && strings.HasSuffix(c.field, field) && from[0].IsValid() {
 			switch inside := within(from, x); {
 			case c.not:
 				from = without(from, inside)
@@ -333,7 +398,7 @@ func (p *walkedPacket) meets(c condition, r *foreignRule) answer {
 	one := len(c.value) == 1 && c.mask == nil && !c.bits
 	switch c.field {
 	case "ip daddr", "ip6 daddr", "fib daddr type":
-		if p.arrives || !p.leaves {
+		if p.strict || p.arrives || !p.leaves {
 			return maybe
 		}
 		return is(false)
@@ -359,6 +424,10 @@ func (p *walkedPacket) meets(c condition, r *foreignRule) answer {
 		}
 	case "ct state":
 		switch {
+		case c.bits && p.strict && hostNumber(c.mask)&(p.state|ctStates["untracked"]) == ctStates["untracked"]:
+			// In a match of iptables, this bit says that the source is translated
+			// (XT_CONNTRACK_STATE_SNAT).
+			return maybe
 		case c.bits:
 			return is(hostNumber(c.mask)&p.state != 0)
 		case c.mask == nil && len(c.value) == 4:
@@ -369,6 +438,8 @@ func (p *walkedPacket) meets(c condition, r *foreignRule) answer {
 		// chain for packets that have it.
 		zero := hostNumber(c.value) == 0
 		switch {
+		case p.strict:
+			return maybe
 		case c.bits || zero == c.not:
 			if slices.Contains([]string{"masquerade", "snat", "drop", "reject"}, r.action) {
 				return no
@@ -392,19 +463,27 @@ func (p *walkedPacket) meets(c condition, r *foreignRule) answer {
 	return maybe
 }
 
-// link answers whether the uplinks have a name. For some of several, it answers yes.
+// link answers whether the uplinks have a name. For some of several, it answers yes, or maybe if
+// strict.
 func (p *walkedPacket) link(c condition) answer {
 	want, whole := string(c.value), strings.Contains(string(c.value), "\x00") || len(c.value) == unix.IFNAMSIZ
 	want, _, _ = strings.Cut(want, "\x00")
 	if c.mask != nil || len(p.uplinks) == 0 {
 		return maybe
 	}
+	n := 0
 	for _, u := range p.uplinks {
 		if (u == want || !whole && strings.HasPrefix(u, want)) != c.not {
-			return yes
+			n++
 		}
 	}
-	return no
+	switch {
+	case n == 0:
+		return no
+	case n < len(p.uplinks) && p.strict:
+		return maybe
+	}
+	return yes
 }
 
 // within returns the addresses of a sorted list that a prefix contains, which follow each other.

@@ -204,6 +204,123 @@ func TestOtherICMPDrops(t *testing.T) {
 	}
 }
 
+// TestOtherConnectionDrops finds rules that certainly drop connections of containers or the
+// answers to them, and none that concern other packets or that another rule may precede.
+func TestOtherConnectionDrops(t *testing.T) {
+	containers := []netip.Addr{netip.MustParseAddr("10.88.0.5"), netip.MustParseAddr("10.88.0.6"), netip.MustParseAddr("fd00:88::5")}
+	for name, x := range map[string]struct {
+		nft, iptables string
+		want          []string // family, table, chain, hook, action, sources, answers
+	}{
+		"nothing": {},
+		"by source": {
+			nft:  `table inet x { chain f { type filter hook forward priority 0; ip saddr 10.88.0.6 drop; ip6 saddr fd00:88::/64 reject; }; }`,
+			want: []string{"inet x f forward drop [10.88.0.6] false", "inet x f forward reject [fd00:88::5] false"},
+		},
+		"answers": {
+			nft:  `table ip x { chain f { type filter hook forward priority 0; ct state new accept; ip daddr 10.88.0.0/16 drop; }; }`,
+			want: []string{"ip x f forward drop [10.88.0.5 10.88.0.6] true"},
+		},
+		"every packet": {
+			nft:  `table ip x { chain f { type filter hook forward priority 0; tcp dport 22 counter; oifname "uplink" drop; }; }`,
+			want: []string{"ip x f forward drop [10.88.0.5 10.88.0.6] false"},
+		},
+		"every packet, also answers": {
+			nft:  `table ip x { chain p { type filter hook prerouting priority -150; jump every; }; chain f { type filter hook forward priority 0; jump every; }; chain every { drop; }; }`,
+			want: []string{"ip x every forward drop [10.88.0.5 10.88.0.6] false"},
+		},
+		"iptables": {
+			iptables: `iptables-nft -N BLOCK
+				iptables-nft -A FORWARD -s 10.88.0.5 -j BLOCK
+				iptables-nft -A BLOCK -o docker0 -j RETURN
+				iptables-nft -A BLOCK -j DROP`,
+			want: []string{"ip filter BLOCK forward drop [10.88.0.5] false"},
+		},
+		"other containers accepted before": {
+			iptables: `iptables-nft -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+				iptables-nft -A FORWARD -s 10.88.0.6 -j ACCEPT
+				iptables-nft -A FORWARD -j REJECT`,
+			want: []string{"ip filter FORWARD forward reject [10.88.0.5] false"},
+		},
+		"accepted before": {
+			nft: `table inet x { chain f { type filter hook forward priority 0; ct state established,related accept; ip saddr 10.88.0.0/16 accept; ip6 saddr fd00::/8 accept; drop; }; }`,
+			iptables: `iptables-nft -A FORWARD -s 10.88.0.0/16 -j ACCEPT
+				iptables-nft -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+				iptables-nft -A FORWARD -j DROP`,
+		},
+		"some connections": {
+			nft: `table ip x { chain f { type filter hook forward priority 0; tcp dport 25 drop; ip daddr 192.0.2.0/24 drop; ip daddr != 10.0.0.0/8 drop; ip saddr 10.88.0.5 udp dport 53 drop; limit rate over 10/second drop; ip saddr 10.88.0.0/16 tcp dport 443 accept; drop; }; }`,
+		},
+		"a set": {
+			nft: `table ip x { set allowed { type ipv4_addr; }; chain f { type filter hook forward priority 0; ip saddr != @allowed drop; ip saddr @allowed accept; drop; }; }`,
+		},
+		"destinations accepted before": {
+			nft: `table ip x { chain f { type filter hook forward priority 0; ct state established accept; ip daddr 192.0.2.0/24 accept; drop; }; }
+				table ip y { chain f { type filter hook forward priority 0; ct state established accept; fib daddr type unicast accept; drop; }; }`,
+			iptables: `iptables-nft -N BLOCK
+				iptables-nft -A FORWARD -s 10.88.0.5 -j BLOCK
+				iptables-nft -A BLOCK -d 10.0.0.0/8 -j RETURN
+				iptables-nft -A BLOCK -j DROP`,
+		},
+		// The chains of kube-router and of kube-proxy: a rule that is not decoded sets the mark.
+		"marks": {
+			nft: `table ip x { chain f { type filter hook forward priority 0; ip saddr 10.88.0.0/16 meta mark 1 drop; ip saddr 10.88.0.0/16 meta mark != 1 drop; ip saddr 10.88.0.0/16 meta mark 0 drop; }; }`,
+			iptables: `iptables-nft -N KUBE-FORWARD
+				iptables-nft -N KUBE-POD-FW-A
+				iptables-nft -A FORWARD -s 10.88.0.5 -j KUBE-POD-FW-A
+				iptables-nft -A KUBE-POD-FW-A -m mark ! --mark 0x10000/0x10000 -j REJECT
+				iptables-nft -A KUBE-POD-FW-A -j MARK --set-xmark 0x20000/0x20000
+				iptables-nft -A FORWARD -m mark --mark 0x20000/0x20000 -j ACCEPT
+				iptables-nft -A FORWARD -j KUBE-FORWARD
+				iptables-nft -A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
+				iptables-nft -A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
+				iptables-nft -A FORWARD -j DROP`,
+		},
+		// The dispatch by interface of Calico.
+		"interfaces": {
+			iptables: `iptables-nft -N cali-FORWARD
+				iptables-nft -N cali-from-wl-dispatch
+				iptables-nft -N cali-to-wl-dispatch
+				iptables-nft -A FORWARD -j cali-FORWARD
+				iptables-nft -A cali-FORWARD -i cali+ -j cali-from-wl-dispatch
+				iptables-nft -A cali-FORWARD -o cali+ -j cali-to-wl-dispatch
+				iptables-nft -A cali-from-wl-dispatch -j DROP
+				iptables-nft -A cali-to-wl-dispatch -j DROP`,
+		},
+		"translated sources": {
+			nft: `table ip x { chain p { type filter hook postrouting priority 300; oifname "uplink" ip saddr 10.88.0.0/16 drop; }; }`,
+			iptables: `iptables-nft -A FORWARD -m conntrack --ctstate SNAT -j ACCEPT
+				iptables-nft -A FORWARD -d 10.88.0.0/16 -j DROP`,
+		},
+		"dormant": {
+			nft: `table inet x { flags dormant; chain f { type filter hook forward priority 0; drop; }; }`,
+		},
+		"the node's own": {
+			nft: `table inet x { chain i { type filter hook input priority 0; drop; }; chain o { type filter hook output priority 0; drop; }; chain f { type filter hook forward priority 0; iifname "uplink" ct state new drop; ct state invalid drop; }; }`,
+		},
+		"ours": {
+			nft: `table inet masq { chain forward { type filter hook forward priority -150; drop; }; }`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := kernel(t)
+			nftables(t, x.nft, "-f", "-")
+			iptables(t, x.iptables)
+			found, err := c.OtherConnectionDrops(containers, []string{"uplink"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, r := range found {
+				got = append(got, fmt.Sprint(r.Family, " ", r.Table, " ", r.Chain, " ", r.Hook, " ", r.Action, " ", r.Sources, " ", r.Answers))
+			}
+			if !slices.Equal(got, x.want) {
+				t.Errorf("%q, not %q\n%s", got, x.want, nftables(t, "", "list", "ruleset"))
+			}
+		})
+	}
+}
+
 // TestRuleText: rules of nft and of iptables-nft are described in nft's notation.
 func TestRuleText(t *testing.T) {
 	c := kernel(t)

@@ -19,6 +19,7 @@ var commonFaults = []struct {
 }{
 	{fault: "forwarding is off", check: "forwarding-off"},
 	{fault: "a chain of another table drops", check: string(report.KindFirewall)},
+	{fault: "a rule of another table drops", check: "connections-dropped"},
 	{fault: "the source ports are used up", check: string(report.KindPortsScarce), fixture: &doctorFixture{
 		keys: keys{"toPorts": "20000-20003"},
 		fault: func(l *doctorLab) {

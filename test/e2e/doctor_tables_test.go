@@ -27,6 +27,16 @@ var tableFixtures = []doctorFixture{
 	{check: "masqueraded-twice", fault: func(l *doctorLab) {
 		l.nodeRun("nft", `table ip early { chain nat { type nat hook postrouting priority 50; oifname "uplink" masquerade; }; }`)
 	}},
+	{check: "connections-dropped", fault: func(l *doctorLab) {
+		l.nodeRun("nft", `table inet guard { chain forward { type filter hook forward priority 0; policy accept; ip saddr 10.88.0.0/16 drop; }; }`)
+	}},
+	{check: "connections-dropped", fault: func(l *doctorLab) {
+		for _, p := range l.pods {
+			l.iptables("-A", "FORWARD", "-d", p.addr(l.V4.Server).String(), "-j", "REJECT")
+		}
+	}},
+	// The rule drops ICMP too, and is named once.
+	{check: "connections-dropped", fault: func(l *doctorLab) { l.iptables("-A", "FORWARD", "-j", "REJECT") }},
 	{check: "icmp-dropped", fault: func(l *doctorLab) {
 		l.nodeRun("nft", `table inet filter { chain forward { type filter hook forward priority 0; policy accept; meta l4proto icmp drop; }; }`)
 	}},
@@ -39,7 +49,7 @@ func (l *doctorLab) iptables(args ...string) {
 	l.nodeRun("iptables-nft", args...)
 }
 
-// TestDoctorOtherTables: tables as Docker, kube-proxy, firewalld and libvirt make them yield no
+// TestDoctorOtherTables: tables as Docker, kube-proxy, firewalld and Calico make them yield no
 // finding on a node whose containers they do not affect.
 func TestDoctorOtherTables(t *testing.T) {
 	l := newDoctorLab(t, doctorFixture{})
@@ -53,6 +63,10 @@ func TestDoctorOtherTables(t *testing.T) {
 	table ip kube-proxy {
 		chain nat-postrouting { type nat hook postrouting priority srcnat; jump masquerading; }
 		chain masquerading { meta mark & 0x4000 == 0 return; meta mark set meta mark ^ 0x4000; masquerade fully-random; }
+		map no-endpoint-services { type ipv4_addr . inet_proto . inet_service : verdict; }
+		chain filter-forward { type filter hook forward priority -110; ct state new jump service-endpoints-check; ct state new jump cluster-ips-check; }
+		chain service-endpoints-check { ip daddr . meta l4proto . th dport vmap @no-endpoint-services; }
+		chain cluster-ips-check { ip daddr 10.96.0.0/16 reject; }
 	}`)
 	for line := range strings.Lines(`-t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
 		-t nat -N KUBE-POSTROUTING
@@ -64,6 +78,21 @@ func TestDoctorOtherTables(t *testing.T) {
 		-A FORWARD -j DOCKER-USER
 		-A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 		-A FORWARD -o docker0 -j DROP
+		-A FORWARD ! -i docker0 -o docker0 -j DROP
+		-t raw -A PREROUTING -d 172.17.0.2 ! -i docker0 -j DROP
+		-N KUBE-FORWARD
+		-N KUBE-FIREWALL
+		-A FORWARD -j KUBE-FORWARD
+		-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
+		-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
+		-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+		-A INPUT -j KUBE-FIREWALL
+		-A KUBE-FIREWALL ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
+		-t mangle -N cali-FORWARD
+		-t mangle -N cali-from-wl-dispatch
+		-t mangle -A FORWARD -j cali-FORWARD
+		-t mangle -A cali-FORWARD -i cali+ -j cali-from-wl-dispatch
+		-t mangle -A cali-from-wl-dispatch -j DROP
 		-A INPUT -m conntrack --ctstate INVALID -j DROP`) {
 		l.iptables(strings.Fields(line)...)
 	}

@@ -45,10 +45,19 @@ func TestInspectFirewalls(t *testing.T) {
 	assert.NoError(t, err)
 	w.isHealthy()
 
-	// Chains like those of firewalld: the policy accepts, and the last rule rejects.
-	w.nft("add table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept; ct state established,related accept; jump more; }; chain more { reject with icmpx type admin-prohibited; }; }")
+	// Chains as firewalld makes them: the policy accepts, and the last rule rejects packets that
+	// no zone accepts.
+	w.nft(`add table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept; ct state established,related accept; jump zones; reject with icmpx type admin-prohibited; }
+		chain zones { ip saddr 10.88.0.0/16 accept; ip6 saddr fd00:88::/64 accept; }; }`)
 	if n := named("table inet firewalld, chain filter_FORWARD", "priority 10, policy accept, 1 rule to drop"); len(n.Problems) != 0 {
 		t.Errorf("%+v", n.Problems)
+	}
+	_, err = p.Ping(soon(t), w.V4.Server, nstest.PingOptions{})
+	assert.NoError(t, err)
+	w.nft("flush chain inet firewalld zones")
+	n, _, exit := w.health()
+	if f := sole(t, n.Problems); exit != 1 || f.Kind != "connections-dropped" || f.Object != "table inet firewalld, chain filter_FORWARD" || !strings.HasPrefix(f.Message, "rejects new TCP connections of shop/web: ") {
+		t.Errorf("exit code %d, %+v", exit, f)
 	}
 	w.nft("delete table inet firewalld")
 
