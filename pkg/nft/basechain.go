@@ -25,6 +25,9 @@ type BaseChain struct {
 	// Rules is the number of rules that drop or reject, in the chain and in the chains
 	// that it jumps to. Chains in verdict maps are not followed.
 	Rules int
+	// Owner names the process that owns the table, or else the program that makes the chain. It
+	// is "" if neither is known.
+	Owner string
 }
 
 // families are the families whose base chains packets of containers pass.
@@ -72,6 +75,10 @@ func (c *Conn) OtherBaseChains() (out []BaseChain, err error) {
 }
 
 func (c *Conn) otherBaseChains() (out []BaseChain, err error) {
+	known, err := c.otherTables()
+	if err != nil {
+		return nil, fmt.Errorf("list all tables: %w", err)
+	}
 	bases := map[chainID]BaseChain{}
 	tables := map[tableID]bool{}
 	err = c.list(unix.NFPROTO_UNSPEC, unix.NFT_MSG_GETCHAIN, nil, func(family uint8, b []byte) error {
@@ -81,7 +88,7 @@ func (c *Conn) otherBaseChains() (out []BaseChain, err error) {
 		}
 		at := chainID{tableID{family, netlink.Text(f[unix.NFTA_CHAIN_TABLE])}, netlink.Text(f[unix.NFTA_CHAIN_NAME])}
 		base, ok, err := baseChain(at, f)
-		if ok && err == nil {
+		if ok && err == nil && !known[at.tableID].dormant {
 			bases[at], tables[at.tableID] = base, true
 		}
 		return err
@@ -122,6 +129,10 @@ func (c *Conn) otherBaseChains() (out []BaseChain, err error) {
 	for at, base := range bases {
 		base.Rules = reached(at, drops, jumps)
 		if base.Drop || base.Rules > 0 {
+			base.Owner = ChainOwner(base.Family, base.Table, base.Chain)
+			if port := known[at.tableID].port; port != 0 {
+				base.Owner = ownerError(port, nil).Owner()
+			}
 			out = append(out, base)
 		}
 	}

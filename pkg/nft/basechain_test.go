@@ -30,6 +30,7 @@ func TestOtherBaseChains(t *testing.T) {
 table inet masq { chain forward { type filter hook forward priority -150; policy drop; drop; }; }
 table ip calm { chain forward { type filter hook forward priority 0; policy accept; accept; }; }
 table ip elsewhere { chain input { type filter hook input priority 0; policy drop; drop; }; }
+table inet asleep { flags dormant; chain forward { type filter hook forward priority 0; policy drop; drop; }; }
 table arp a { chain in { type filter hook input priority 0; policy drop; }; }`)
 	is("none that can drop")
 	nftables(t, "", `
@@ -47,11 +48,11 @@ table inet firewalld {
 table bridge b { chain in { type filter hook input priority -200; policy drop; }; }
 table netdev n { chain ingress { type filter hook ingress device lo priority 5; policy drop; }; }`)
 	is("those that can",
-		BaseChain{"bridge", "b", "in", "input", -200, true, 0},
-		BaseChain{"inet", "firewalld", "filter_FORWARD", "forward", 10, false, 2},
-		BaseChain{"ip", "filter", "FORWARD", "forward", 0, true, 1},
-		BaseChain{"ip6", "raw", "pre", "prerouting", -300, false, 1},
-		BaseChain{"netdev", "n", "ingress", "ingress", 5, true, 0})
+		BaseChain{"bridge", "b", "in", "input", -200, true, 0, ""},
+		BaseChain{"inet", "firewalld", "filter_FORWARD", "forward", 10, false, 2, "firewalld"},
+		BaseChain{"ip", "filter", "FORWARD", "forward", 0, true, 1, AnyIptables},
+		BaseChain{"ip6", "raw", "pre", "prerouting", -300, false, 1, ""},
+		BaseChain{"netdev", "n", "ingress", "ingress", 5, true, 0, ""})
 }
 
 // TestOtherRuleListedTwice: a rule of another table that the kernel lists twice counts once.
@@ -64,9 +65,11 @@ func TestOtherRuleListedTwice(t *testing.T) {
 	chain := addChain(ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Type: "filter", Point: "forward", Priority: "mangle"}})
 	body := func(o op) []byte { return append(header(unix.NFPROTO_INET, 0), o.within("other").body...) }
 	c := scripted(func(r *netlinktest.Request) {
-		if r.Type == messageType(unix.NFT_MSG_GETCHAIN) {
+		switch r.Type {
+		case messageType(unix.NFT_MSG_GETTABLE):
+		case messageType(unix.NFT_MSG_GETCHAIN):
 			r.Reply(messageType(unix.NFT_MSG_NEWCHAIN), 0, body(chain))
-		} else {
+		default:
 			r.Reply(messageType(unix.NFT_MSG_NEWRULE), 0, body(rule))
 			r.Reply(messageType(unix.NFT_MSG_NEWRULE), 0, body(rule))
 		}

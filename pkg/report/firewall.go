@@ -17,13 +17,16 @@ type Firewall struct {
 	// DropRules is the number of rules that drop or reject, in the chain and in the
 	// chains that it jumps to.
 	DropRules int `json:"dropRules"`
+	// Owner names the process that owns the table, or else the program that makes the chain, by
+	// the name of the chain or of its table.
+	Owner string `json:"owner,omitempty"`
 }
 
 // FirewallsOf converts base chains.
 func FirewallsOf(all []nft.BaseChain) []Firewall {
 	out := []Firewall{}
 	for _, c := range all {
-		f := Firewall{Family: c.Family, Table: c.Table, Chain: c.Chain, Hook: c.Hook, Priority: c.Priority, Policy: "accept", DropRules: c.Rules}
+		f := Firewall{Family: c.Family, Table: c.Table, Chain: c.Chain, Hook: c.Hook, Priority: c.Priority, Policy: "accept", DropRules: c.Rules, Owner: c.Owner}
 		if c.Drop {
 			f.Policy = "drop"
 		}
@@ -42,6 +45,14 @@ func (f Firewall) rules() string {
 	return ", " + Plural(f.DropRules, "rule") + " to drop"
 }
 
+// owner returns ", owner NAME", or "" if the owner is not known.
+func (f Firewall) owner() string {
+	if f.Owner == "" {
+		return ""
+	}
+	return ", owner " + CleanText(f.Owner)
+}
+
 // evaluateFirewalls reports chains with the policy drop, which drop packets that no rule of
 // the chain accepts. A healthy node may have such chains, so it is a warning.
 func (n *Node) evaluateFirewalls() {
@@ -49,11 +60,15 @@ func (n *Node) evaluateFirewalls() {
 		if f.Policy != "drop" || n.Attachments.Total == 0 {
 			continue
 		}
+		evidence := []Evidence{{"chain " + f.String(), fmt.Sprintf("hook %s, priority %d, policy %s%s", f.Hook, f.Priority, f.Policy, f.rules())}}
+		if f.Owner != "" {
+			evidence = append(evidence, Evidence{"owner of the chain, by its name or its table", f.Owner})
+		}
 		n.Report(NewProblem(
 			SeverityWarning, KindFirewall, fmt.Sprintf("table %s %s, chain %s", f.Family, CleanText(f.Table), CleanText(f.Chain)),
-			fmt.Sprintf("can drop traffic of containers: hook %s, priority %d, policy drop%s; packets that no rule there accepts are dropped", f.Hook, f.Priority, f.rules()),
+			fmt.Sprintf("can drop traffic of containers: hook %s, priority %d, policy drop%s%s; packets that no rule there accepts are dropped", f.Hook, f.Priority, f.rules(), f.owner()),
 			Cause{
-				Evidence: []Evidence{{"chain " + f.String(), fmt.Sprintf("hook %s, priority %d, policy %s%s", f.Hook, f.Priority, f.Policy, f.rules())}},
+				Evidence: evidence,
 				Remedy: Remedy{
 					"if connections fail, accept the containers' addresses there",
 					[]string{"nft list chain " + ShellQuote(f.Family) + " " + ShellQuote(f.Table) + " " + ShellQuote(f.Chain)},

@@ -49,7 +49,7 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 	}
 	for i, x := range n.Firewalls {
 		f.add(ifFirst(i, "firewalls"), "table %s %s, chain %s", x.Family, Clean(x.Table), Clean(x.Chain))
-		f.add("", "  hook %s, priority %d, policy %s%s", x.Hook, x.Priority, x.Policy, x.rules())
+		f.add("", "  hook %s, priority %d, policy %s%s%s", x.Hook, x.Priority, x.Policy, x.rules(), x.owner())
 	}
 	if x := n.Flows; x != nil {
 		f.add("flows", "%d (%d translated, %d of attachments)", x.Total, x.Translated, x.Owned)

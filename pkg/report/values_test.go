@@ -196,7 +196,7 @@ func nodeValue(t testing.TB) *Node {
 		Problems: Problems{}, Time: Time{noon}, StateDir: "/run/masq-cni", Daemon: Daemon{Running: true, PID: 4711, Elsewhere: true},
 		Table: &Table{Exists: true, Desired: true, Generation: 12, Rules: 34, Drift: 2}, Policies: d.Policies(), Links: &LinksState{Compared: 2, Differences: 1, NotChecked: 1, First: "shop/web: state veth1: down instead of up"},
 		Firewalls: FirewallsOf([]nft.BaseChain{
-			{Family: "inet", Table: "firewalld", Chain: "filter_FORWARD", Hook: "forward", Priority: 10, Rules: 3},
+			{Family: "inet", Table: "firewalld", Chain: "filter_FORWARD", Hook: "forward", Priority: 10, Rules: 3, Owner: "firewalld"},
 			{Family: "ip", Table: "filter", Chain: "FORWARD", Hook: "forward", Drop: true},
 		}),
 		Uplinks:   []Uplink{{"eth0", addr("192.0.2.2")}, {"eth0", addr("2001:db8::2")}},

@@ -36,7 +36,7 @@ func TestInspectFirewalls(t *testing.T) {
 	if _, err := p.Ping(briefly(t), w.V4.Server, nstest.PingOptions{}); err == nil {
 		t.Error("the chain does not drop")
 	}
-	n := named("table ip filter, chain FORWARD", "hook forward, priority 0, policy drop")
+	n := named("table ip filter, chain FORWARD", "hook forward, priority 0, policy drop, owner a program that uses iptables")
 	if f := sole(t, n.Firewalls); f.Table != "filter" || f.Chain != "FORWARD" || f.Policy != "drop" || f.Priority != 0 || n.Problems[0].Kind != report.KindFirewall || n.Problems[0].Severity != report.SeverityWarning {
 		t.Errorf("%+v, %+v", f, n.Problems)
 	}
@@ -49,7 +49,7 @@ func TestInspectFirewalls(t *testing.T) {
 	// no zone accepts.
 	w.nft(`add table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept; ct state established,related accept; jump zones; reject with icmpx type admin-prohibited; }
 		chain zones { ip saddr 10.88.0.0/16 accept; ip6 saddr fd00:88::/64 accept; }; }`)
-	if n := named("table inet firewalld, chain filter_FORWARD", "priority 10, policy accept, 1 rule to drop"); len(n.Problems) != 0 {
+	if n := named("table inet firewalld, chain filter_FORWARD", "priority 10, policy accept, 1 rule to drop, owner firewalld"); len(n.Problems) != 0 {
 		t.Errorf("%+v", n.Problems)
 	}
 	_, err = p.Ping(soon(t), w.V4.Server, nstest.PingOptions{})
