@@ -49,8 +49,16 @@ func TestDocumentedChecks(t *testing.T) {
 func TestDocumentedReport(t *testing.T) {
 	text := textOf("docs/doctor.md")
 	all := []any{
-		doctor.Report{}, doctor.Target{}, doctor.Finding{}, doctor.Evidence{}, doctor.Remedy{}, doctor.Fix{},
-		doctor.NotChecked{}, doctor.AppliedFix{}, doctor.Path{}, doctor.Station{},
+		doctor.Report{},
+		doctor.Target{},
+		doctor.Finding{},
+		doctor.Evidence{},
+		doctor.Remedy{},
+		doctor.Fix{},
+		doctor.NotChecked{},
+		doctor.AppliedFix{},
+		doctor.Path{},
+		doctor.Station{},
 	}
 	for _, x := range all {
 		for f := range reflect.TypeOf(x).Fields() {
