@@ -67,6 +67,15 @@ func (n *Node) interfaces() (map[int]veth.Interface, error) {
 	})
 }
 
+// ReadAhead reads what takes longest of the facts that need neither flows nor containers, while
+// the caller waits for these.
+func (n *Node) ReadAhead() {
+	_, _ = n.interfaces() // the checks get its error
+	for _, f := range masq.Families {
+		_, _ = n.nextHops(f)
+	}
+}
+
 func (n *Node) addresses() ([]veth.InterfaceAddress, error) {
 	return queryLinks(n, "addresses", (*veth.Conn).Addresses)
 }
