@@ -44,7 +44,7 @@ var probeRefused = Check{
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		return eachPath(ctx, n, func(p *ProbeFacts, x *ProbedPath) (*Finding, error) {
 			c, to := x.Connection, x.Target.Address.Addr()
-			if c.State != probe.Refused && c.State != probe.Rejected || len(p.ended(x)) > 0 {
+			if c.State != probe.Refused && c.State != probe.Rejected || x.NextHop.Unresolved() || len(p.ended(x)) > 0 {
 				return nil, nil
 			}
 			by, answer, remedy := c.By, "RST", "start the service on the target; or give --to the port on which it listens"
@@ -79,6 +79,10 @@ var probeUnanswered = Check{
 	Run: func(ctx context.Context, n *Node) ([]Finding, error) {
 		return eachPath(ctx, n, func(p *ProbeFacts, x *ProbedPath) (*Finding, error) {
 			f := Finding{Severity: report.SeverityError, Object: x.target()}
+			if x.NextHop.Unresolved() {
+				p.unresolved(x, &f)
+				return &f, nil
+			}
 			switch x.Connection.State {
 			case probe.NoRoute:
 				f.Message = fmt.Sprintf("is not reached by %s: %s has no route to it", p.from(), p.place())
@@ -95,13 +99,6 @@ var probeUnanswered = Check{
 				if len(p.ended(x)) > 0 {
 					return nil, nil // packet-dropped names the rule
 				}
-				if x.NextHop.Unresolved() {
-					f.Message, f.Remedy.Text = p.unresolved(x)
-					f.Evidence = append([]Evidence{{
-						Source: fmt.Sprintf("neighbor %s dev %s in %s", x.firstHop(), x.Route.Interface, p.Record.NetNS), Value: x.NextHop.String(),
-					}}, x.unansweredEvidence()...)
-					break
-				}
 				last, next := p.lastPoint(x)
 				f.Message = fmt.Sprintf("does not answer %s: packets vanish between %s and %s", p.from(), last, next)
 				f.Evidence = append(x.unansweredEvidence(), p.counterEvidence()...)
@@ -115,18 +112,22 @@ var probeUnanswered = Check{
 	},
 }
 
-// unresolved returns the message and the remedy if the first hop of a container does not answer.
-func (p *ProbeFacts) unresolved(x *ProbedPath) (message, remedy string) {
+// unresolved completes the finding about a first hop of a container that does not answer.
+func (p *ProbeFacts) unresolved(x *ProbedPath, f *Finding) {
 	protocol := "ARP"
 	if x.firstHop().Is6() {
 		protocol = "neighbor discovery"
 	}
-	if !x.Route.Gateway.IsValid() {
-		return fmt.Sprintf("is not reached by %s: it does not answer %s on interface %s of the container", p.from(), protocol, x.Route.Interface),
-			"start the host with this address, or correct the address"
+	f.Message = fmt.Sprintf("is not reached by %s: it does not answer %s on interface %s of the container", p.from(), protocol, x.Route.Interface)
+	f.Remedy.Text = "start the host with this address, or correct the address"
+	if gateway := x.Route.Gateway; gateway.IsValid() {
+		f.Message = fmt.Sprintf("is not reached by %s: the container's gateway %s does not answer %s", p.from(), gateway, protocol)
+		f.Remedy.Text = fmt.Sprintf("find out why no interface of the node, or of the network, has the address %s; recreate the pod to restore its routes", gateway)
 	}
-	return fmt.Sprintf("is not reached by %s: the container's gateway %s does not answer %s", p.from(), x.Route.Gateway, protocol),
-		fmt.Sprintf("find out why no interface of the node, or of the network, has the address %s; recreate the pod to restore its routes", x.Route.Gateway)
+	f.Evidence = append([]Evidence{{
+		Source: fmt.Sprintf("neighbor %s dev %s in %s", x.firstHop(), x.Route.Interface, p.Record.NetNS), Value: x.NextHop.String(),
+	}}, x.unansweredEvidence()...)
+	f.Why = "Packets do not leave the container: each connection fails with \"no route to host\", or waits until its time-out."
 }
 
 // seenSource returns the source address that the target sees. Without a flow in conntrack it
@@ -151,7 +152,11 @@ func flowEvidence(x *ProbedPath) []Evidence {
 }
 
 func (x *ProbedPath) unansweredEvidence() []Evidence {
-	out := []Evidence{{Source: "connection attempt", Value: fmt.Sprintf("no answer within %.1f s", x.Connection.Duration.Seconds())}}
+	attempt := fmt.Sprintf("no answer within %.1f s", x.Connection.Duration.Seconds())
+	if x.Connection.Error != "" {
+		attempt = x.Connection.Error
+	}
+	out := []Evidence{{Source: "connection attempt", Value: attempt}}
 	out = append(out, flowEvidence(x)...)
 	if x.Flow == nil {
 		out = append(out, Evidence{Source: "conntrack", Value: "no flow: no packet has left the node"})

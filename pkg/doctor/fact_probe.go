@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,8 +45,8 @@ type ProbedPath struct {
 	HostLink, Uplink probe.Route
 	// NodeRouteErr is probe.ErrNoRoute if the node has no route to the target.
 	NodeRouteErr error
-	// NextHop is the neighbor entry of the first hop of an unanswered connection of a
-	// container: its gateway, or the target on its link.
+	// NextHop is the neighbor entry of the first hop of a failed connection of a container:
+	// its gateway, or the target on its link.
 	NextHop veth.NeighborState
 	// Flow is the connection as conntrack has it on the node, or nil: then no packet of it has
 	// passed all hooks of the node.
@@ -199,7 +200,10 @@ func (x *ProbedPath) firstHop() netip.Addr {
 
 // readNextHop reads NextHop, in the network namespace of the calling thread.
 func (x *ProbedPath) readNextHop(ctx context.Context) error {
-	if x.Err != nil || x.Connection.State != probe.Unanswered {
+	// If the gateway is dead, the attempt ends by its timeout, or by an error of the kernel
+	// when its ARP requests have failed.
+	states := []probe.State{probe.Unanswered, probe.NoRoute, probe.Rejected}
+	if x.Err != nil || x.Route.Interface == "" || !slices.Contains(states, x.Connection.State) {
 		return nil
 	}
 	link, err := net.InterfaceByName(x.Route.Interface)
