@@ -70,6 +70,13 @@ func (l *Loop) editElements(keys []elementKey) (changes []nft.Difference, err er
 		case found && d.allows(observed), !found && !isDesired:
 			continue
 		case !found:
+			taken, err := l.isTakenOver(k)
+			if err != nil {
+				return nil, err
+			}
+			if taken {
+				continue
+			}
 			c.Reason, add = masq.Missing, append(add, want)
 		case l.mustKeep(observed):
 			continue
@@ -117,24 +124,57 @@ func (l *Loop) rereadDesired(keys []elementKey) map[ruleset.Subject]desired {
 	return all
 }
 
+// isTakenOver reports whether an element is missing because the plugin has given its address
+// to a later attachment, whose record is pending or was not known yet. With the element, the
+// rules could drop the packets of the later attachment (linked4).
+func (l *Loop) isTakenOver(k elementKey) (bool, error) {
+	owner, err := l.policyOwner(k.key)
+	if err != nil {
+		return false, err
+	}
+	digest, ok := masq.DigestOf(owner)
+	if !ok {
+		return false, nil
+	}
+	l.deps.Records.reread(digest)
+	_, isDesired := l.desiredOf(ruleset.SubjectOf(k.key)).ready[k]
+	if isDesired && l.deps.Records.stateOf(digest) != recordPending {
+		return false, nil
+	}
+	l.keep(digest, k)
+	return true, nil
+}
+
+// policyOwner returns the comment of the policy map's element for the address of a key. It
+// is empty if there is none, or if the key has no address.
+func (l *Loop) policyOwner(key string) (string, error) {
+	addr := ruleset.SubjectOf(key).Address
+	if !addr.IsValid() {
+		return "", nil
+	}
+	e, _, err := l.deps.Rules.Element(ruleset.PolicySet.Of(masq.FamilyOf(addr)), addr.String())
+	return e.Comment, err
+}
+
+// keep has an element judged again when the record with a digest changes.
+func (l *Loop) keep(digest string, k elementKey) {
+	if l.last.kept == nil {
+		l.last.kept = map[string][]elementKey{}
+	}
+	if !slices.Contains(l.last.kept[digest], k) {
+		l.last.kept[digest] = append(l.last.kept[digest], k)
+	}
+}
+
 // mustKeep reports whether an element that no record desires has to stay, because the
 // record of its attachment is pending, cannot be read, or was not known yet.
 func (l *Loop) mustKeep(e ruleset.LiveElement) bool {
 	comment := e.Comment
 	if comment == "" {
-		// The policy map names the owner of the address.
-		addr := ruleset.SubjectOf(e.Key).Address
-		if !addr.IsValid() {
-			return false
-		}
-		owner, found, err := l.deps.Rules.Element(ruleset.PolicySet.Of(masq.FamilyOf(addr)), addr.String())
-		if err != nil {
+		var err error
+		if comment, err = l.policyOwner(e.Key); err != nil {
 			return true
 		}
-		if !found {
-			return false
-		}
-		comment = owner.Comment
 	}
 	digest, ok := masq.DigestOf(comment)
 	if !ok {
@@ -143,10 +183,7 @@ func (l *Loop) mustKeep(e ruleset.LiveElement) bool {
 	l.deps.Records.reread(digest)
 	switch l.deps.Records.stateOf(digest) {
 	case recordPending, recordUnreadable:
-		if l.last.kept == nil {
-			l.last.kept = map[string][]elementKey{}
-		}
-		l.last.kept[digest] = append(l.last.kept[digest], elementKey{e.Set, e.Key})
+		l.keep(digest, elementKey{e.Set, e.Key})
 		return true
 	case recordReady:
 		return l.desiredOf(ruleset.SubjectOf(e.Key)).allows(e)

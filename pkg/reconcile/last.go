@@ -21,8 +21,8 @@ type lastSync struct {
 	// What the next sync has to compare: the whole table, its structure, or elements.
 	full, structure bool
 	elements        []elementKey
-	// kept are elements that no record desires and that stay because of a record, by its
-	// digest. They are judged again when the record changes.
+	// kept are elements that stay, or stay missing, because of a record that is pending or
+	// cannot be read, by its digest. They are judged again when the record changes.
 	kept map[string][]elementKey
 	// unverified is the kernel's generation at the last resync; 0 if the transactions up to
 	// it were explained.

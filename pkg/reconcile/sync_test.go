@@ -232,6 +232,58 @@ func TestTwoClaims(t *testing.T) {
 	}
 }
 
+// TestTakenOver: while a later attachment takes an address over, elements that only the
+// earlier one needs stay missing. If the later one is removed, they are restored.
+func TestTakenOver(t *testing.T) {
+	for _, x := range []struct {
+		name  string
+		late  bool // the directory's events about the later record have not arrived
+		ended bool // its ADD has ended
+	}{
+		{"pending", false, false},
+		{"pending, without an event yet", true, false},
+		{"ready, without an event yet", true, true},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			c := newSyncTest(t, 1)
+			first, second := numbered(0), numbered(9)
+			second.Addresses = first.Addresses
+			p := *second.Policy
+			p.MSSClamp, p.DropInvalid = masq.ClampOff, false
+			second.Policy = &p
+			theirs, own := ruleset.Live(first.Attachment, ruleset.OwnsAll), ruleset.Live(second.Attachment, ruleset.OwnsAll)
+			has := func(e ruleset.LiveElement) bool {
+				return c.k.elements[elementKey{e.Set, e.Key}] == e
+			}
+
+			c.record(pending(second), x.late)
+			c.k.edit("masq", own, theirs)
+			if x.ended {
+				c.record(second, x.late)
+			}
+			c.sync()
+			for _, e := range theirs {
+				if has(e) {
+					t.Errorf("%s %s of the earlier attachment is restored", e.Set, e.Key)
+				}
+			}
+			for _, e := range own {
+				if !has(e) {
+					t.Errorf("%s %s of the later attachment is missing", e.Set, e.Key)
+				}
+			}
+
+			// The ADD was undone, or a DEL without the earlier record removed the elements.
+			c.k.edit("masq", nil, own)
+			c.l.deps.Records.remove(t, second)
+			c.sync()
+			if !c.has(first) {
+				t.Error("the elements of the earlier attachment stay missing after the later one is removed")
+			}
+		})
+	}
+}
+
 // TestUntranslatedFlows: flows that may have begun while rules were missing are deleted,
 // whichever program restored the rules.
 func TestUntranslatedFlows(t *testing.T) {
