@@ -54,11 +54,11 @@ func routeFindings(r *store.Record, in veth.Interior) (out []Finding) {
 			f.Evidence = []Evidence{{routes, "no default route, and no route to another network through " + r.Interface}, {"addresses of " + r.Interface, fmt.Sprint(r.Addresses)}}
 			f.Why = fmt.Sprintf("Its IPv%s packets to other networks fail at once: network is unreachable.", d.Family)
 			f.Remedy.Text = fmt.Sprintf("add a route to the configuration of the plugin that makes the link (with host-local: \"routes\": [{\"dst\": \"%s\"}] in ipam), and restart the pod", veth.DefaultRoute(d.Family))
-		case d.Found && d.Index == in.Index && d.Unresolved:
+		case d.Found && d.Index == in.Index && d.Neighbor.Unresolved():
 			f.Message = fmt.Sprintf("gets no answer from its gateway %s", d.Gateway)
 			f.Evidence = []Evidence{
 				{routes, fmt.Sprintf("default via %s dev %s", d.Gateway, r.Interface)},
-				{"neighbor " + d.Gateway.String() + " in " + r.NetNS, "FAILED"},
+				{"neighbor " + d.Gateway.String() + " in " + r.NetNS, d.Neighbor.String()},
 			}
 			f.Why = "Its packets to other networks do not leave the container."
 			f.Remedy.Text = fmt.Sprintf("find out why no interface of the node, or of the network, has the address %s: the plugin that makes the link sets the gateway", d.Gateway)

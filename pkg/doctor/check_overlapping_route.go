@@ -14,7 +14,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/veth"
 )
 
-// overlappingRoute compares the subnets of networks with the node's routes, as those of a VPN.
+// overlappingRoute finds routes of the node, such as a VPN's, to a part of a network's subnet.
 // It reads all routes, of which a router can have a million.
 var overlappingRoute = Check{
 	ID:       "overlapping-route",
@@ -90,7 +90,7 @@ func (s *networkSubnet) routeFinding(f masq.Family, r veth.Route, all []store.Re
 			{"subnet of " + podsOf(all), s.prefix.String()},
 			{"IPv" + f.String() + " routes", r.Destination.String() + " via " + r.Gateway.String()},
 		},
-		Why: "Hosts behind the gateway and containers can have the same address: packets to such a host go to the container.",
+		Why: "A host behind the gateway can have the address of a container. The node then sends the host's packets to the container.",
 		Remedy: Remedy{
 			Text:     "give the network another subnet, and recreate its containers; or remove the route",
 			Commands: []string{ip + " show " + r.Destination.String()},

@@ -145,8 +145,9 @@ func (l *Loop) isTakenOver(k elementKey) (bool, error) {
 	return true, nil
 }
 
-// policyOwner returns the comment of the policy map's element for the address of a key. It
-// is empty if there is none, or if the key has no address.
+// policyOwner returns the comment of the policy map's element for the address of a key, which
+// names the attachment. It returns "" if the map has no such element, and for a key without an
+// address.
 func (l *Loop) policyOwner(key string) (string, error) {
 	addr := ruleset.SubjectOf(key).Address
 	if !addr.IsValid() {

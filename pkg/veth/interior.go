@@ -33,9 +33,8 @@ type RouteOut struct {
 	MTU   int // a metric of the route; 0 for none
 	// Gateway is invalid if the route has none, or several.
 	Gateway netip.Addr
-	// Unresolved is true if the gateway did not answer the last ARP request or neighbor
-	// solicitation: see NeighborState.
-	Unresolved bool
+	// Neighbor is the container's entry of the gateway.
+	Neighbor NeighborState
 }
 
 // ReadInterior reads the state of an interface in the network namespace of the calling thread.
@@ -70,8 +69,7 @@ func ReadInterior(iface string, families ...masq.Family) (in Interior, err error
 			}
 		}
 		if r.Gateway.IsValid() {
-			neighbor, _ := s.neighborState(r.Gateway, r.Index) // without an entry it is not unresolved
-			r.Unresolved = neighbor.Unresolved()
+			r.Neighbor, _ = s.neighborState(r.Gateway, r.Index) // an entry that cannot be read proves nothing
 		}
 		in.Defaults = append(in.Defaults, r)
 	}

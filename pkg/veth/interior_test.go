@@ -33,6 +33,10 @@ func TestInterior(t *testing.T) {
 			got, err = ReadInterior("eth0", masq.IPv4)
 			return err
 		})
+		for i := range got.Defaults {
+			n := &got.Defaults[i].Neighbor
+			n.Unused, n.Unchanged = 0, 0
+		}
 		if want.Peer = link.Attrs().ParentIndex; got.Index != want.Index || got.MTU != want.MTU || got.Up != want.Up || got.Peer != want.Peer || !slices.Equal(got.Defaults, want.Defaults) || !slices.Equal(got.ByGateway, want.ByGateway) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
@@ -77,7 +81,7 @@ func TestInterior(t *testing.T) {
 	if err := s.NeighAdd(&netlink.Neigh{LinkIndex: index, State: unix.NUD_FAILED, IP: gateway.AsSlice()}); err != nil {
 		t.Fatal(err)
 	}
-	want.Defaults[0].Unresolved = true
+	want.Defaults[0].Neighbor.State = unix.NUD_FAILED
 	read(want)
 
 	if err := s.LinkDel(link); err != nil {

@@ -84,7 +84,7 @@ Exit code 0: healthy; 1: findings; 2: the container could not be checked.`,
 // checks again. pod is nil for the node.
 func (f *flags) examine(c *cobra.Command, n *node.Node, w output.Writer, pod *string) error {
 	if f.yes && !f.fix {
-		return errors.New("--yes has no effect without --fix")
+		return errors.New("--yes has no effect without --fix; give --fix too")
 	}
 	if f.fix && !f.yes && (w.Format != "" || f.html == "-") {
 		return errors.New("--fix with -o json or yaml, or with --html -, cannot ask; give --yes too")
