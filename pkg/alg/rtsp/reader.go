@@ -1,0 +1,211 @@
+package rtsp
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// The limits of a header. Headers of players and cameras have less than 1 KiB and less
+// than 20 lines; authentication and cookies can make them longer.
+const (
+	MaxHeader = 16 << 10 // bytes, with the start line and the empty line
+	MaxLines  = 128      // header lines
+)
+
+// The errors of Reader.Next. The end of the stream within a header or within data is
+// io.ErrUnexpectedEOF.
+var (
+	// ErrTLS: the first byte is that of a TLS record (RTSPS, RFC 7826, section 19.2).
+	ErrTLS = errors.New("TLS, not readable")
+	// ErrNotRTSP: a line that should start a message does not name RTSP. RTSP through a
+	// tunnel of HTTP begins with such a line.
+	ErrNotRTSP = errors.New("not RTSP")
+	// ErrSyntax: a header is not valid.
+	ErrSyntax = errors.New("invalid RTSP header")
+	// ErrHeaderTooLong: a header exceeds MaxHeader or MaxLines.
+	ErrHeaderTooLong = errors.New("RTSP header is too long")
+)
+
+// Reader splits one direction of a control connection into parts.
+type Reader struct {
+	src  io.Reader
+	buf  []byte // read but not returned: buf[next:end]
+	next int
+	end  int
+	left int64 // bytes of the current body or frame that are not returned
+	msg  Message
+	err  error // permanent
+}
+
+const bufferSize = 4 << 10
+
+// NewReader returns a Reader of src.
+func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
+
+// Part is a part of a stream. The parts together are the stream, byte for byte.
+type Part struct {
+	// Message is set if Data is a whole header. The body follows as data.
+	Message *Message
+	Data    []byte
+}
+
+// Next returns the next part, which is valid until the next call. It returns io.EOF at the
+// end of the stream, an error of this package for input that it cannot read, or the error
+// of the source. After an error it returns the same error again.
+func (r *Reader) Next() (Part, error) {
+	if r.err == nil && r.next == r.end && cap(r.buf) > bufferSize {
+		r.buf, r.next, r.end = nil, 0, 0 // of a long header
+	}
+	if r.err != nil {
+		return Part{}, r.err
+	}
+	p, err := r.part()
+	if err != nil {
+		r.err = err
+	}
+	return p, err
+}
+
+// Rest returns a reader of all bytes that Next did not return.
+func (r *Reader) Rest() io.Reader {
+	return io.MultiReader(bytes.NewReader(r.buf[r.next:r.end]), r.src)
+}
+
+func (r *Reader) part() (Part, error) {
+	if r.left > 0 {
+		return r.data()
+	}
+	if r.next == r.end {
+		if err := r.fill(); err != nil {
+			return Part{}, err
+		}
+	}
+	switch c := r.buf[r.next]; {
+	case c == '$':
+		return r.frame()
+	case c == '\r' || c == '\n':
+		// Empty lines before a message are ignored (RFC 7826, section 5.1.1).
+		r.left = 1
+		return r.data()
+	case c == tlsHandshake:
+		return Part{}, ErrTLS
+	case !isToken(c):
+		return Part{}, fmt.Errorf("%w: a message begins with %q", ErrNotRTSP, c)
+	}
+	return r.header()
+}
+
+// tlsHandshake is the type of the first record of a TLS connection (RFC 8446, section 5.1).
+const tlsHandshake = 0x16
+
+// data returns a piece of the current body or frame.
+func (r *Reader) data() (Part, error) {
+	if r.next == r.end {
+		if err := r.fill(); err != nil {
+			return Part{}, unexpected(err)
+		}
+	}
+	n := int(min(int64(r.end-r.next), r.left))
+	p := Part{Data: r.buf[r.next : r.next+n]}
+	r.next += n
+	r.left -= int64(n)
+	return p, nil
+}
+
+// frame begins a frame: '$', a channel, a length of 2 bytes, and that many bytes.
+func (r *Reader) frame() (Part, error) {
+	const size = 4
+	for r.end-r.next < size {
+		if err := r.fill(); err != nil {
+			return Part{}, unexpected(err)
+		}
+	}
+	b := r.buf[r.next:]
+	r.left = size + int64(b[2])<<8 + int64(b[3])
+	return r.data()
+}
+
+// header reads a whole header.
+func (r *Reader) header() (Part, error) {
+	scanned, lines := 0, 0 // of the bytes from r.next
+	for {
+		b := r.buf[r.next:r.end]
+		i := bytes.IndexByte(b[scanned:], '\n')
+		if i < 0 {
+			if len(b) >= MaxHeader {
+				return Part{}, fmt.Errorf("%w: more than %d bytes", ErrHeaderTooLong, MaxHeader)
+			}
+			if err := r.fill(); err != nil {
+				return Part{}, unexpected(err)
+			}
+			continue
+		}
+		line := trimCR(b[scanned : scanned+i])
+		scanned += i + 1
+		switch {
+		case scanned > MaxHeader:
+			return Part{}, fmt.Errorf("%w: more than %d bytes", ErrHeaderTooLong, MaxHeader)
+		case lines == 0 && !isStartLine(line):
+			// Before the whole header is read: the rest of another protocol may wait for
+			// an answer to this line.
+			return Part{}, fmt.Errorf("%w: the line %s", ErrNotRTSP, quote(line))
+		case len(line) == 0:
+			if err := r.msg.parse(b[:scanned]); err != nil {
+				return Part{}, err
+			}
+			r.next += scanned
+			r.left = r.msg.length
+			return Part{Message: &r.msg, Data: b[:scanned]}, nil
+		}
+		if lines++; lines > MaxLines {
+			return Part{}, fmt.Errorf("%w: more than %d lines", ErrHeaderTooLong, MaxLines)
+		}
+	}
+}
+
+// fill reads more bytes, at least one. It moves unread bytes to the start of the buffer, and
+// makes the buffer larger if they fill it.
+func (r *Reader) fill() error {
+	if r.next > 0 {
+		r.end = copy(r.buf, r.buf[r.next:r.end])
+		r.next = 0
+	}
+	if r.end == len(r.buf) {
+		grown := make([]byte, max(bufferSize, 2*len(r.buf)))
+		copy(grown, r.buf[:r.end])
+		r.buf = grown
+	}
+	for range maxEmptyReads {
+		n, err := r.src.Read(r.buf[r.end:])
+		r.end += n
+		if n > 0 {
+			return nil // an error is returned again by the next read
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return io.ErrNoProgress
+}
+
+const maxEmptyReads = 100
+
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func trimCR(line []byte) []byte { return bytes.TrimSuffix(line, []byte{'\r'}) }
+
+// quote returns the start of a line for an error message.
+func quote(line []byte) string {
+	const shown = 40
+	if len(line) > shown {
+		return fmt.Sprintf("%q...", line[:shown])
+	}
+	return fmt.Sprintf("%q", line)
+}
