@@ -1,6 +1,6 @@
-// Package rtsp reads and rewrites the control messages of RTSP (RFC 2326, RFC 7826). It is
-// for a proxy between a client behind a NAT and its server. It has no sockets and no
-// clock: the caller connects, copies, and opens the ports.
+// Package rtsp reads and rewrites the control messages of RTSP (RFC 2326, RFC 7826) for a
+// proxy between a client and its server, with a NAT between them. It uses no sockets and no clock: the
+// caller connects, copies, and opens the ports.
 //
 //	r := rtsp.NewReader(conn)
 //	for {
@@ -9,7 +9,7 @@
 //			break // not RTSP, or the end: r.Rest() has the bytes that are not read
 //		}
 //		if p.Message == nil || p.Message.Method != "SETUP" {
-//			server.Write(p.Data) // as it was read
+//			server.Write(p.Data) // unchanged
 //			continue
 //		}
 //		out, mappings, err := rtsp.RewriteSetup(nil, p.Message, addresses, allocate)
@@ -18,16 +18,14 @@
 //
 // # Messages
 //
-// A Reader splits one direction of a control connection into parts: the headers of
-// messages, and data. Data are message bodies and the frames that RTSP interleaves with
+// A Reader splits one direction of a control connection into headers and data. Data are message bodies and the frames that RTSP interleaves with
 // messages ($, RFC 2326, section 10.12). Data are passed on in pieces and never stored.
-// Several messages in one packet (pipelining), and one message in several packets, are
-// read alike.
+// Packets do not matter: one can have several messages (pipelining) or a part of a message.
 //
 // Message.Transports parses the Transport header, which has one or several offers.
 // RewriteSetup replaces the ports and the address of the client in a SETUP request.
-// RewriteSetupAnswer replaces them in the answer, and returns the ports of the server. All
-// other bytes of a header stay as they are.
+// RewriteSetupAnswer replaces them in the answer, and returns the ports of the server. No
+// other field of a header changes.
 //
 // # Limits
 //

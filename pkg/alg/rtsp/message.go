@@ -10,13 +10,13 @@ import (
 
 // Message is the header of a request or a response.
 type Message struct {
-	Method string // of a request, such as "SETUP"; "" for a response
-	Status int    // of a response, such as 200; 0 for a request
+	Method string // "SETUP"; empty for a response
+	Status int    // 200; 0 for a request
 
 	header  []byte
 	version []byte // "RTSP/1.0"
 	fields  []field
-	length  int64 // of the body, in bytes
+	length  int64 // the length of the body in bytes
 }
 
 // field is the place of one header field in header. It can have several lines.
@@ -30,9 +30,9 @@ func (m *Message) IsRequest() bool { return m.Method != "" }
 // Length returns the length of the body, in bytes.
 func (m *Message) Length() int64 { return m.length }
 
-// Get returns the value of the first field with a name, in any case, and whether there is
-// one.
-func (m *Message) Get(name string) (string, bool) {
+// Get returns the value of the first field with a name. Upper and lower case are equal. ok
+// is false if the message does not have the field.
+func (m *Message) Get(name string) (value string, ok bool) {
 	for _, f := range m.fields {
 		if m.named(f, name) {
 			return string(m.value(f)), true
@@ -41,8 +41,8 @@ func (m *Message) Get(name string) (string, bool) {
 	return "", false
 }
 
-// CSeq returns the sequence number, which an answer repeats. It returns an error that is
-// ErrSyntax if the field is missing or invalid.
+// CSeq returns the sequence number, which an answer repeats. It returns ErrSyntax if the
+// field is missing or invalid.
 func (m *Message) CSeq() (uint32, error) {
 	v, _ := m.Get("CSeq")
 	n, err := strconv.ParseUint(v, 10, 32)
@@ -52,11 +52,11 @@ func (m *Message) CSeq() (uint32, error) {
 	return uint32(n), nil
 }
 
-// DefaultSessionTimeout is how long a server keeps a session without messages if it does
-// not say (RFC 2326, section 12.37).
+// DefaultSessionTimeout is how long a server keeps a session without messages if the field
+// Session names no timeout (RFC 2326, section 12.37).
 const DefaultSessionTimeout = time.Minute
 
-// Session returns the session's ID, "" for none, and its timeout.
+// Session returns the ID and the timeout of the session. Without a session, the ID is empty.
 func (m *Message) Session() (id string, timeout time.Duration) {
 	v, _ := m.Get("Session")
 	id, rest, _ := strings.Cut(v, ";")

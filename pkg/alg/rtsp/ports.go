@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// ErrPorts is the error for ports that cannot be opened: not numbers, zero, more than two,
-// or not those that were requested.
+// ErrPorts is the error for ports that cannot be opened: an invalid number, zero, more than
+// two ports, or a port that was not requested.
 var ErrPorts = errors.New("invalid ports in Transport")
 
 // Ports are the UDP ports of one end of a stream: usually one for RTP, and the next one for

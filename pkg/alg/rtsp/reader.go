@@ -17,7 +17,7 @@ const (
 // The errors of Reader.Next. The end of the stream within a header or within data is
 // io.ErrUnexpectedEOF.
 var (
-	// ErrTLS: the first byte is that of a TLS record (RTSPS, RFC 7826, section 19.2).
+	// ErrTLS: the connection begins with a TLS record (RTSPS, RFC 7826, section 19.2).
 	ErrTLS = errors.New("TLS, not readable")
 	// ErrNotRTSP: a line that should start a message does not name RTSP. RTSP through a
 	// tunnel of HTTP begins with such a line.
@@ -46,17 +46,17 @@ func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
 
 // Part is a part of a stream. The parts together are the stream, byte for byte.
 type Part struct {
-	// Message is set if Data is a whole header. The body follows as data.
+	// Message is set if Data is a whole header. Parts without it follow for the body.
 	Message *Message
 	Data    []byte
 }
 
 // Next returns the next part, which is valid until the next call. It returns io.EOF at the
-// end of the stream, an error of this package for input that it cannot read, or the error
-// of the source. After an error it returns the same error again.
+// end of the stream, one of the errors above for invalid input, or an error of the source.
+// Next repeats its first error.
 func (r *Reader) Next() (Part, error) {
 	if r.err == nil && r.next == r.end && cap(r.buf) > bufferSize {
-		r.buf, r.next, r.end = nil, 0, 0 // of a long header
+		r.buf, r.next, r.end = nil, 0, 0 // it has grown for a long header
 	}
 	if r.err != nil {
 		return Part{}, r.err
@@ -129,7 +129,7 @@ func (r *Reader) frame() (Part, error) {
 
 // header reads a whole header.
 func (r *Reader) header() (Part, error) {
-	scanned, lines := 0, 0 // of the bytes from r.next
+	scanned, lines := 0, 0 // counted from r.next
 	for {
 		b := r.buf[r.next:r.end]
 		i := bytes.IndexByte(b[scanned:], '\n')
@@ -148,8 +148,8 @@ func (r *Reader) header() (Part, error) {
 		case scanned > MaxHeader:
 			return Part{}, fmt.Errorf("%w: more than %d bytes", ErrHeaderTooLong, MaxHeader)
 		case lines == 0 && !isStartLine(line):
-			// Before the whole header is read: the rest of another protocol may wait for
-			// an answer to this line.
+			// Do not wait for the whole header: a client of another protocol may send no
+			// more before the server answers this line.
 			return Part{}, fmt.Errorf("%w: the line %s", ErrNotRTSP, quote(line))
 		case len(line) == 0:
 			if err := r.msg.parse(b[:scanned]); err != nil {

@@ -36,10 +36,11 @@ type Media struct {
 
 // RewriteSetup appends to b the SETUP request m with the egress address and its ports in
 // place of the client's. It calls allocate once for each different pair of ports that the
-// client offers; allocate returns as many ports. Offers without UDP stay as they are.
+// client offers; allocate returns as many ports. Offers without UDP do not change.
 //
-// Errors: ErrSyntax, ErrPorts, ErrForeignAddress, or the error of allocate. The returned
-// mappings are those that allocate has made, also after an error: the caller frees them.
+// Errors: ErrSyntax, ErrPorts, ErrForeignAddress, or the error of allocate. After an error
+// too, the returned mappings list everything that allocate has returned, so that the caller
+// can free it.
 func RewriteSetup(b []byte, m *Message, a Addresses, allocate func(Ports) (Ports, error)) ([]byte, []Mapping, error) {
 	offers, err := m.Transports()
 	if err != nil {
@@ -99,12 +100,12 @@ func (t Transport) rewriteOffer(a Addresses, mapped func(Ports) (Ports, error)) 
 }
 
 // RewriteSetupAnswer appends to b the response m to a SETUP request, with the client's
-// address and ports in place of those of the egress address. mappings are those of the
-// request. udp is false if the stream does not use UDP, or if the response is not 200: b then
-// has the response as it was.
+// address and ports in place of the egress address and its ports. mappings is the result of
+// RewriteSetup. udp is false if the stream does not use UDP or the status is not 200: then
+// the response does not change.
 //
-// Errors: ErrSyntax; ErrPorts if the server answers with other ports than those that were
-// requested; ErrForeignAddress.
+// Errors: ErrSyntax; ErrPorts if the server names client ports that were not requested;
+// ErrForeignAddress.
 func RewriteSetupAnswer(b []byte, m *Message, a Addresses, mappings []Mapping) (out []byte, media Media, udp bool, err error) {
 	all, err := m.Transports()
 	if err != nil {
@@ -189,7 +190,7 @@ func (t Transport) rewriteAnswer(a Addresses, mappings []Mapping) (Media, error)
 	return Media{mappings[i], server}, nil
 }
 
-// replaceHost replaces the address of a parameter. A parameter without a value stays.
+// replaceHost replaces the address of a parameter, if the parameter has a value.
 func (t Transport) replaceHost(name string, from, to netip.Addr) error {
 	p, ok := t.get(name)
 	if !ok || p.Value == "" {
@@ -261,8 +262,8 @@ const (
 	StatusServiceUnavailable   = 503
 )
 
-// AppendRefusal appends to b a response to m, for the client: a request that is refused, or
-// the server's response to it in place of which the client gets this one. m needs a CSeq.
+// AppendRefusal appends to b a response for the client. m is the refused request, or the
+// server's response to it, and must have a CSeq.
 func AppendRefusal(b []byte, m *Message, status int) []byte {
 	reason := map[int]string{
 		StatusForbidden:            "Forbidden",

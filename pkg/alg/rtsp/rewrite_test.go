@@ -159,7 +159,7 @@ func TestRewriteSetupAnswerRefuses(t *testing.T) {
 	for transport, want := range map[string]error{
 		"RTP/AVP;client_port=22-23;server_port=1-2":                    ErrPorts,
 		"RTP/AVP;client_port=4588;server_port=1-2":                     ErrPorts,
-		"RTP/AVP;server_port=1-2":                                      ErrPorts, // of two
+		"RTP/AVP;server_port=1-2":                                      ErrPorts, // it could be for either mapping
 		"RTP/AVP;client_port=4588-4589;server_port=0-1":                ErrPorts,
 		"RTP/AVP;client_port=4588-4589;source=203.0.113.9":             ErrForeignAddress,
 		"RTP/AVP;client_port=4588-4589;source=other.example":           ErrForeignAddress,

@@ -9,7 +9,7 @@ import (
 // The limits of the Transport fields of one message. Players send one to four offers.
 const (
 	MaxOffers = 16
-	MaxParams = 32 // of one offer
+	MaxParams = 32 // for each offer
 )
 
 // Transport is one offer of a Transport header, or the answer to it:
@@ -22,7 +22,7 @@ type Transport struct {
 // Param is a parameter of a Transport.
 type Param struct {
 	Name  string
-	Value string // as it is written, with quotes; "" if there is none
+	Value string // with quotes if the header has them
 	// HasValue distinguishes "destination=" from "destination".
 	HasValue bool
 }
@@ -54,8 +54,7 @@ func (t Transport) IsUDP() bool {
 	return udp && !multicast && !interleaved
 }
 
-// get returns a parameter that occurs once. Of a repeated one it returns the first:
-// parseTransports refuses repeated parameters.
+// get returns a parameter. parseTransport refuses repeated parameters.
 func (t Transport) get(name string) (Param, bool) {
 	i := t.index(name)
 	if i < 0 {
@@ -68,7 +67,7 @@ func (t Transport) index(name string) int {
 	return slices.IndexFunc(t.Params, func(p Param) bool { return strings.EqualFold(p.Name, name) })
 }
 
-// set changes the value of a parameter that exists.
+// set changes the value of an existing parameter. Copies of t share it.
 func (t Transport) set(name, value string) {
 	t.Params[t.index(name)].Value = value
 }
@@ -92,8 +91,8 @@ func (t Transport) endpoints(name string) (e endpoints, ok bool, err error) {
 	return e, true, err
 }
 
-// Transports returns the transports of all Transport fields, in order. It returns an error
-// that is ErrSyntax if a field is not valid. A message without the field has none.
+// Transports returns the transports of all Transport fields, in order. It returns ErrSyntax
+// if a field is not valid, and no transports if the message does not have the field.
 func (m *Message) Transports() ([]Transport, error) {
 	var out []Transport
 	for _, f := range m.fields {
