@@ -87,7 +87,8 @@ func (r *Reader) part() (Part, error) {
 		return r.frame()
 	case c == '\r' || c == '\n':
 		// Empty lines before a message are ignored (RFC 7826, section 5.1.1).
-		r.left = 1
+		b := r.buf[r.next:r.end]
+		r.left = int64(len(b) - len(bytes.TrimLeft(b, "\r\n")))
 		return r.data()
 	case c == tlsHandshake:
 		return Part{}, ErrTLS
