@@ -1,5 +1,7 @@
 package ruleset
 
+import "time"
+
 // Family and Name identify the table that masq-cni manages.
 const (
 	Family = "inet"
@@ -13,7 +15,7 @@ type Table struct {
 	Chains  []Chain
 }
 
-// Set is a set or, if Verdict or MSS is true, a map.
+// Set is a set or, with Verdict, MSS or Data, a map.
 type Set struct {
 	Name string
 	// Type is the type of the key as nft writes it: "ipv4_addr", "ifname . ipv4_addr".
@@ -23,6 +25,10 @@ type Set struct {
 	Interval bool
 	// MSS says that the set is a map from destinations to maximum segment sizes.
 	MSS bool
+	// Data is the type of the values of a map to addresses and ports: "ipv4_addr . inet_service".
+	Data string
+	// Timeout says that elements may have a time after which the kernel deletes them.
+	Timeout bool
 	// Live says that the elements are attachments, which come and go. The elements of
 	// other sets are part of the rules.
 	Live     bool
@@ -34,7 +40,15 @@ type Element struct {
 	Key     string // "10.88.0.5", "10.88.0.5 . 21", "10.0.0.0-10.8.255.255"
 	Goto    string // the chain, in a verdict map
 	MSS     uint16 // in bytes, in a map to maximum segment sizes
+	Data    string // "10.88.0.5 . 5000", in a map to addresses and ports
+	Timeout time.Duration
 	Comment string
+}
+
+// SetElements are elements of a set. Set needs no elements of its own.
+type SetElements struct {
+	Set      Set
+	Elements []Element
 }
 
 // Chain is a chain, or a base chain if Hook is set.
