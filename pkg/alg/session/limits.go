@@ -1,0 +1,42 @@
+package session
+
+import "time"
+
+// The limits of sessions. A container and its server can be hostile: these values bound
+// what they can take from the node. Each refusal is counted.
+const (
+	// MaxConnections is for all attachments. With two goroutines and two buffers each, as
+	// many connections take about 100 MB.
+	MaxConnections = 4096
+	// MaxAttachmentConnections leaves room for many containers. A recorder of video that has
+	// a connection for each camera rarely has more cameras.
+	MaxAttachmentConnections = 64
+	// MaxStreams is for each connection. Players have one to four streams.
+	MaxStreams = 32
+	// MaxPending is the number of SETUP requests of a connection without an answer. Players
+	// send one at a time.
+	MaxPending = 32
+	// MaxAttachmentPorts is the number of reserved ports of an attachment: 2 streams with 2
+	// ports for each connection, four times.
+	MaxAttachmentPorts = 1024
+	// MinPort is the lowest port that a server is told. Ports below belong to services of
+	// the node.
+	MinPort = 1024
+)
+
+const (
+	// HeaderTimeout is how long a header may take from its first byte to its last. After
+	// it, the connection is copied unread.
+	HeaderTimeout = 30 * time.Second
+	// ConnectTimeout is for the connection to the server.
+	ConnectTimeout = 10 * time.Second
+	// RenewInterval is less than half of MediaTimeout, so that one failure ends nothing.
+	RenewInterval = time.Minute
+	// MediaTimeout is how long media stay open without a renewal and without packets. It
+	// is the timeout of UDP streams in conntrack (nf_conntrack_udp_timeout_stream, 120 s)
+	// and a pause.
+	MediaTimeout = 3 * time.Minute
+	// KeepAlive is the interval of TCP keepalive on both sides. Silence for hours is
+	// normal, so there is no other idle timeout.
+	KeepAlive = 30 * time.Second
+)
