@@ -1,5 +1,5 @@
 // Package conntrack reads the kernel's connection tracking table, watches it, and
-// deletes from it. It sends ctnetlink messages through package netlink and runs no
+// creates and deletes entries. It sends ctnetlink messages through package netlink and runs no
 // program.
 //
 //	c, err := conntrack.Open() // the network namespace of this thread
@@ -41,6 +41,8 @@
 //	Proto                           since Linux 5.8
 //	ports of TCP and UDP            since Linux 5.8, with Proto
 //	other ports, ICMP, tuple zones  no
+//
+// Create makes a translated flow before its first packet, so that the other end can begin it.
 //
 // Get finds one flow by either of its tuples without a dump, in microseconds.
 //

@@ -47,14 +47,6 @@ type entry struct {
 }
 
 const (
-	ctaNATSrc      = 6
-	ctaNATv4Min    = 1
-	ctaNATv4Max    = 2
-	ctaNATProto    = 3
-	ctaNATv6Min    = 4
-	ctaNATv6Max    = 5
-	ctaNATPortMin  = 1
-	ctaNATPortMax  = 2
 	insertAtOnce   = 64
 	insertedStatus = Confirmed | SeenReply | Assured
 )
@@ -68,7 +60,7 @@ func (tb *table) insert(entries ...entry) {
 			e := &part[i]
 			body := netlink.Encoder(assert.Must(e.AppendBinary(header(e.Original.family())))(tb.t))
 			if e.snat.IsValid() {
-				appendSNAT(&body, e.snat)
+				writeNAT(&body, e.snat)
 			}
 			b.Add(msgNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, body)
 		}
@@ -76,23 +68,6 @@ func (tb *table) insert(entries ...entry) {
 			return fmt.Errorf("insert %s: %w", part[i].Original, err)
 		}))
 	}
-}
-
-func appendSNAT(e *netlink.Encoder, to netip.AddrPort) {
-	at := e.BeginNest(ctaNATSrc)
-	low, high := uint16(ctaNATv4Min), uint16(ctaNATv4Max)
-	if to.Addr().Is6() {
-		low, high = ctaNATv6Min, ctaNATv6Max
-	}
-	e.Bytes(low, to.Addr().AsSlice())
-	e.Bytes(high, to.Addr().AsSlice())
-	if to.Port() != 0 {
-		proto := e.BeginNest(ctaNATProto)
-		e.Uint16(ctaNATPortMin, to.Port())
-		e.Uint16(ctaNATPortMax, to.Port())
-		e.End(proto)
-	}
-	e.End(at)
 }
 
 // flowOf is a flow that was never translated.

@@ -10,6 +10,7 @@ const (
 	ctaStatus        = 3
 	ctaProtoinfo     = 4
 	ctaHelp          = 5
+	ctaNATSrc        = 6
 	ctaTimeout       = 7
 	ctaMark          = 8
 	ctaCountersOrig  = 9
@@ -43,6 +44,15 @@ const (
 	ctaProtoICMPv6ID   = 7
 	ctaProtoICMPv6Type = 8
 	ctaProtoICMPv6Code = 9
+
+	ctaNATv4First = 1
+	ctaNATv4Last  = 2
+	ctaNATProto   = 3
+	ctaNATv6First = 4
+	ctaNATv6Last  = 5
+
+	ctaNATPortFirst = 1
+	ctaNATPortLast  = 2
 
 	ctaProtoinfoTCP  = 1
 	ctaProtoinfoDCCP = 2
