@@ -32,7 +32,11 @@ type Options struct {
 	Sources func() []netip.Prefix
 	// Direct selects which untranslated flows are logged.
 	Direct DirectFlows
-	Log    *slog.Logger
+	// Proxied returns the client of a flow that a program of the node began for a container,
+	// by the flow's source; ok is false for other flows. The flow is logged as the client's.
+	// Proxied may be nil.
+	Proxied func(source netip.AddrPort) (client netip.AddrPort, ok bool)
+	Log     *slog.Logger
 }
 
 // Logger writes the NAT log.
@@ -150,22 +154,34 @@ func (l *Logger) logGap() {
 func (l *Logger) add(e *conntrack.Event) {
 	f := &e.Flow
 	l.lastEvent = time.Now()
-	if !f.Translated() && !l.mayLogDirect(f) {
+	client, proxied := l.clientOf(f)
+	if !proxied && !f.Translated() && !l.mayLogDirect(f) {
 		return
 	}
 	r := &l.record
 	*r = recordOf(e, l.lastEvent)
+	if proxied {
+		r.Original.Src = client
+	}
 	// The kernel takes the start of a flow from the wall clock, which can be set. So the
 	// flow's age is subtracted from the monotonic clock.
-	lease, found := l.Leases.At(f.Original.Src, l.lastEvent.Add(-max(0, l.lastEvent.Sub(r.Began()))))
-	if !found && !l.isSource(f.Original.Src) {
+	lease, found := l.Leases.At(r.Original.Src.Addr(), l.lastEvent.Add(-max(0, l.lastEvent.Sub(r.Began()))))
+	if !found && !l.isSource(r.Original.Src.Addr()) {
 		return
 	}
-	if !f.Translated() && l.Direct == DirectOptedOut && !lease.OptedOut {
+	if !proxied && !f.Translated() && l.Direct == DirectOptedOut && !lease.OptedOut {
 		return
 	}
 	r.Owner = natlog.Owner{Key: lease.Key, Pod: lease.Pod}
 	l.write(r)
+}
+
+// clientOf returns the client for which a program of the node began a flow.
+func (l *Logger) clientOf(f *conntrack.Flow) (client netip.AddrPort, ok bool) {
+	if l.Proxied == nil {
+		return client, false
+	}
+	return l.Proxied(netip.AddrPortFrom(f.Original.Src, f.Original.SrcPort))
 }
 
 // mayLogDirect reports whether an untranslated flow may have to be logged. Most

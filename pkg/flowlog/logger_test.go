@@ -83,6 +83,27 @@ func TestLoggedFlows(t *testing.T) {
 	}
 }
 
+// TestProxiedFlow checks that a flow that the node began for a container is logged as the
+// container's, and that another flow of the node is not logged.
+func TestProxiedFlow(t *testing.T) {
+	l := openLogger(t, DirectNone)
+	client := netip.AddrPortFrom(attached, 5000)
+	l.Proxied = func(a netip.AddrPort) (netip.AddrPort, bool) { return client, a.Port() == 40000 }
+	for _, translated := range []bool{true, false} {
+		e := flowEvent(other, translated)
+		before := l.Writer.Stats().Appended
+		l.add(e)
+		if l.Writer.Stats().Appended != before+1 || l.record.Original.Src != client || l.record.Owner.ContainerID != "a" {
+			t.Errorf("translated %t: the record is %+v", translated, l.record)
+		}
+		e.Flow.Original.SrcPort++
+		l.add(e)
+		if l.Writer.Stats().Appended != before+1 {
+			t.Errorf("translated %t: a flow of the node was logged: %+v", translated, l.record)
+		}
+	}
+}
+
 // TestRecordOfDestroyEvent checks that the record has the kernel's times and counters.
 func TestRecordOfDestroyEvent(t *testing.T) {
 	e := flowEvent(attached, true)

@@ -84,6 +84,11 @@ func gaugeRows[T any](name, help string, labels []string, r rows[T]) metric[T] {
 	return labeled(prometheus.GaugeValue, name, help, labels, r)
 }
 
+// counterRows is a counter with labels. The caller bounds the number of rows.
+func counterRows[T any](name, help string, labels []string, r rows[T]) metric[T] {
+	return labeled(prometheus.CounterValue, name, help, labels, r)
+}
+
 func labeled[T any](kind prometheus.ValueType, name, help string, labels []string, r rows[T]) metric[T] {
 	d := desc(name, help, labels...)
 	return metric[T]{d, func(v *T, ch chan<- prometheus.Metric) {

@@ -36,6 +36,8 @@ type Sources struct {
 	// closed to make room for others.
 	Connections func() (open, closed int64)
 	Rules       Rules
+	// Helpers returns what masqd has done, for each helper that it can serve.
+	Helpers func() []Helper
 	// Features reports for each optional feature of the kernel whether the kernel has it.
 	Features map[string]bool
 	// MaxAttachments is how many attachments have series of their flows.
@@ -125,6 +127,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		generation = float64(g)
 	}
 	collectAll(ch, generationMetrics, &generation)
+	helpers := c.Helpers()
+	collectAll(ch, helperMetrics, &helpers)
 	if c.NATLog != nil {
 		s := c.NATLog()
 		collectAll(ch, natLogMetrics, &s)

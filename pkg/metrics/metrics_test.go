@@ -69,6 +69,9 @@ func exampleSources() Sources {
 		Findings: func() (time.Time, []Findings) {
 			return time.Unix(3, 0), []Findings{{"next-hop", "error", 0}, {"uplink-mtu", "warning", 2}}
 		},
+		Helpers: func() []Helper {
+			return []Helper{{"rtsp", 2, 8, map[string]uint64{"ports": 1}, map[string]uint64{"tls": 3}}}
+		},
 		Connections:    func() (open, closed int64) { return 1, 0 },
 		Rules:          fakeRules{func() (uint32, error) { return 42, nil }},
 		Features:       map[string]bool{"flowtable": false},

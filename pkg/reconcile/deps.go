@@ -19,7 +19,7 @@ import (
 )
 
 // Deps are the parts of the node that a Loop reads and changes. All fields are required,
-// except PreviousEgress.
+// except PreviousEgress and Synced.
 type Deps struct {
 	// Records are the records of the node's attachments.
 	Records *Cache
@@ -53,6 +53,9 @@ type Deps struct {
 	// PreviousEgress lists the egress addresses that the previous masqd translated to. The
 	// first sync deletes the flows of addresses that are no longer in use.
 	PreviousEgress []netip.Addr
+	// Synced is called after each successful sync, if it is not nil, with the egress addresses
+	// and reserved ports of which the rules were made. The next sync waits until it returns.
+	Synced func(ruleset.Egress)
 }
 
 // Rules is the kernel's ruleset, as nft.Conn provides it. A live set is a set with elements

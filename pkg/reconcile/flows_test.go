@@ -39,6 +39,7 @@ func TestDeleteUntranslated(t *testing.T) {
 		{"to a direct destination", "10.88.0.5", "10.1.1.1", "10.1.1.1", 0, 0},
 		{"to a service whose endpoint is direct", "10.88.0.5", "198.51.100.1", "10.1.1.1", 0, 0},
 		{"to a service whose endpoint is not", "10.88.0.5", "10.96.0.1", "198.51.100.1", 0, 1},
+		{"redirected to a helper of masqd", "10.88.0.5", "198.51.100.1", "192.0.2.1", 0, 0},
 		{"to the node", "10.88.0.5", "192.0.2.1", "192.0.2.1", 0, 0},
 		{"from outside", "198.51.100.1", "10.88.0.5", "10.88.0.5", 0, 0},
 		{"from a pod that opted out", "10.88.0.6", "198.51.100.1", "198.51.100.1", 0, 0},

@@ -60,6 +60,16 @@ func (c *Cache) allRequirements() map[requirement]int {
 	return maps.Clone(c.requirements)
 }
 
+// Policies returns the policies of the readable records, each once. Equal policies have the
+// same pointer in each Snapshot.
+func (c *Cache) Policies() []*masq.Policy {
+	seen := map[*masq.Policy]bool{}
+	for q := range c.allRequirements() {
+		seen[q.policy] = true
+	}
+	return slices.Collect(maps.Keys(seen))
+}
+
 // claimsOf returns the records that have an address or a link, in the order in which their
 // attachments were created.
 func (c *Cache) claimsOf(s ruleset.Subject) []*store.Record {

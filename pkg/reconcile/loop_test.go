@@ -38,7 +38,7 @@ func TestDepsAreRequired(t *testing.T) {
 		deps     interface{ Validate() error }
 		optional []string
 	}{
-		{Deps{}, []string{"CleanupGrace", "PreviousEgress"}},
+		{Deps{}, []string{"CleanupGrace", "PreviousEgress", "Synced"}},
 		{RebuildDeps{}, []string{"Boot", "NodeNetNS"}},
 	} {
 		of, err := reflect.TypeOf(tt.deps), tt.deps.Validate()

@@ -15,6 +15,9 @@ import (
 func (l *Loop) sync(ctx context.Context, started time.Time, r request) (worked, repaired bool) {
 	worked, changes, err := l.syncNode(ctx, r.scope)
 	took := time.Since(started)
+	if err == nil && l.deps.Synced != nil {
+		l.deps.Synced(l.last.egress.found)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := &l.stats

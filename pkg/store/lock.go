@@ -39,6 +39,9 @@ type Daemon struct {
 	// ConfigurationFault says why the configuration is not in effect. It is empty if it is
 	// in effect.
 	ConfigurationFault string `json:"configurationFault,omitempty"`
+	// Helpers are the names of the helpers that masqd serves now: see masq.HelperKind. It is
+	// empty while masqd cannot serve them, and in the state of earlier versions.
+	Helpers []string `json:"helpers,omitempty"`
 }
 
 // Lock prevents a second masqd from using the records: two with different configurations

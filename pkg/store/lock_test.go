@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -26,16 +27,16 @@ func TestLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if got := ReadDaemon(f); got != want {
+		if got := ReadDaemon(f); !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
 	wantState(Daemon{})
 	for _, fault := range []string{strings.Repeat("line\n", 100), "short", ""} {
-		if err := l.Publish(func(d *Daemon) { d.Listen, d.ConfigurationFault = "127.0.0.1:1", fault }); err != nil {
+		if err := l.Publish(func(d *Daemon) { d.Listen, d.ConfigurationFault, d.Helpers = "127.0.0.1:1", fault, []string{"rtsp"} }); err != nil {
 			t.Fatal(err)
 		}
-		wantState(Daemon{Listen: "127.0.0.1:1", ConfigurationFault: fault})
+		wantState(Daemon{Listen: "127.0.0.1:1", ConfigurationFault: fault, Helpers: []string{"rtsp"}})
 	}
 	if _, err := r.Lock(); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second lock: %v", err)
@@ -69,7 +70,7 @@ func TestReadDaemonIncomplete(t *testing.T) {
 	for text, want := range map[string]Daemon{
 		"": {}, "x": {}, `{"listen":"127`: {}, "[]": {}, `{"listen":"a"}` + "\n" + `rest of a longer one"}`: {Listen: "a"},
 	} {
-		if got := ReadDaemon(strings.NewReader(text)); got != want {
+		if got := ReadDaemon(strings.NewReader(text)); !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: got %+v", text, got)
 		}
 	}
