@@ -12,8 +12,8 @@ func TestHelpers(t *testing.T) {
 	checkFaults(t, []faulty{
 		{
 			"unknown", in(`{"fpt": [21], "a\u001b": []}`),
-			`helpers: "fpt" is an unknown helper; use one of amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp, tftp` + "\n" +
-				`helpers: "a\x1b" is an unknown helper; use one of amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp, tftp`,
+			`helpers: "fpt" is an unknown helper; use one of amanda, ftp, h323, irc, netbios-ns, pna, pptp, rtsp, sane, sip, snmp, talk, tftp` + "\n" +
+				`helpers: "a\x1b" is an unknown helper; use one of amanda, ftp, h323, irc, netbios-ns, pna, pptp, rtsp, sane, sip, snmp, talk, tftp`,
 		},
 		{"zero", in(`{"ftp": [0]}`), `helpers.ftp: 0 is not a port; give ports within 1-65535`},
 		{"beyond", in(`{"ftp": [65536]}`), `helpers.ftp: 65536 is not a port; give ports within 1-65535`},

@@ -89,18 +89,18 @@ func (n *Node) helperLists() (out []*helperList, err error) {
 	}
 	known := map[string]*helperList{}
 	all.all(func(i int, p *masq.Policy) {
-		if len(p.Helpers) == 0 || p.EgressDirect || i >= 0 && !n.examines(i) {
+		if len(p.KernelHelpers()) == 0 || p.EgressDirect || i >= 0 && !n.examines(i) {
 			return
 		}
 		var words []string
-		for _, h := range p.Helpers {
+		for _, h := range p.KernelHelpers() {
 			words = append(words, h.Name+" "+joinPorts(h.Ports))
 		}
 		slices.Sort(words)
 		key := strings.Join(words, "; ")
 		l := known[key]
 		if l == nil {
-			l = &helperList{helpers: p.Helpers}
+			l = &helperList{helpers: p.KernelHelpers()}
 			known[key] = l
 			out = append(out, l)
 		}

@@ -78,7 +78,7 @@ func missingFeatures(features []nft.Feature, all *activePolicies, release string
 func featuresInUse(all *activePolicies) func(name string) bool {
 	var helpers, addresses, choices bool
 	all.all(func(_ int, p *masq.Policy) {
-		helpers = helpers || len(p.Helpers) > 0
+		helpers = helpers || len(p.KernelHelpers()) > 0
 		addresses = addresses || len(p.SNATAddresses) > 0
 		choices = choices || len(p.SNATAddresses) > 1 || len(p.ToPorts) > 1
 	})

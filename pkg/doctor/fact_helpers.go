@@ -73,7 +73,7 @@ func newHelperFlows(n *Node) helperFlows {
 		if p == nil {
 			continue
 		}
-		for _, h := range p.Helpers {
+		for _, h := range p.KernelHelpers() {
 			for _, port := range h.Ports {
 				set(port)
 			}
@@ -129,11 +129,11 @@ func (x *helperFlows) add(f *conntrack.Flow) {
 // protocolNames are the names of protocols that helpers have.
 var protocolNames = map[uint8]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp"}
 
-// configuredHelper returns the helper that a policy has for a destination port, or "".
+// configuredHelper returns the conntrack helper that a policy has for a destination port, or "".
 func configuredHelper(p *masq.Policy, key helperPortKey, family masq.Family) string {
 	for _, h := range p.Helpers {
 		kind, ok := masq.HelperKindOf(h.Name)
-		if !ok {
+		if !ok || kind.Daemon {
 			continue
 		}
 		for _, how := range kind.Assign {

@@ -34,7 +34,7 @@ func (c *Conn) Features() ([]Feature, error) {
 		return nil, err
 	}
 	every := masq.Policy{}
-	for _, k := range masq.HelperKinds {
+	for _, k := range masq.KernelHelperKinds() {
 		every.Helpers = append(every.Helpers, masq.Helper{Name: k.Name})
 	}
 	return withoutNAT(out, c.missingNAT(every)), nil
@@ -149,7 +149,7 @@ func probes() ([]probe, error) {
 		Feature{Name: "ct helper set", Module: "nft_objref", For: "helpers"},
 		[]op{addCounter("counter"), ruleOf(referring)},
 	})
-	for _, k := range masq.HelperKinds {
+	for _, k := range masq.KernelHelperKinds() {
 		p := probe{Feature: Feature{Name: helperFeature(k.Name), Module: k.Module, For: k.Name + " through a masquerade"}}
 		for _, how := range k.Assign {
 			p.ops = append(p.ops, addObject(ruleset.HelperObject(k, how)))

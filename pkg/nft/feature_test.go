@@ -37,7 +37,7 @@ var witness = map[string]string{
 // TestFeatures: a feature is available exactly if nft can use it.
 func TestFeatures(t *testing.T) {
 	c := kernel(t)
-	for _, k := range masq.HelperKinds {
+	for _, k := range masq.KernelHelperKinds() {
 		l3 := map[bool]string{true: "ip", false: "inet"}
 		var text strings.Builder
 		for _, how := range k.Assign {

@@ -43,7 +43,7 @@ func (m modules) missingNAT(p masq.Policy) []MissingHelper {
 	}
 	var missing []MissingHelper
 	var live, builtin []string
-	for _, h := range p.Helpers {
+	for _, h := range p.KernelHelpers() {
 		kind, ok := masq.HelperKindOf(h.Name)
 		if !ok || kind.NAT == "" {
 			continue

@@ -13,7 +13,7 @@ func TestHelpers(t *testing.T) {
 	if got := n.Policy.Helpers; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
 	}
-	const names = "amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp, tftp"
+	const names = "amanda, ftp, h323, irc, netbios-ns, pna, pptp, rtsp, sane, sip, snmp, talk, tftp"
 	checkFaults(t, []faulty{
 		{"list", "helpers: [ftp]", `f:1:10: helpers: "[\"ftp\"]" is a list; give names with lists of ports, such as {"ftp": [21]}`},
 		{"null", "helpers:", `f:1:9: helpers: null is not allowed here; give names with lists of ports, such as {"ftp": [21]}`},

@@ -61,8 +61,12 @@ func annotationSchema() *schema {
 func helpersSchema() schema {
 	s := schema{Type: "object", Properties: map[string]schema{}, AdditionalProperties: false, Default: map[string]any{}}
 	for _, k := range masq.HelperKinds {
+		about := fmt.Sprintf("An empty list stands for %d.", k.Ports())
+		if k.Daemon {
+			about = "By masqd. " + about
+		}
 		s.Properties[k.Name] = schema{
-			Description: fmt.Sprintf("An empty list stands for %d.", k.Ports()),
+			Description: about,
 			Type:        "array",
 			Items:       &schema{Type: "integer", Minimum: new(1), Maximum: new(65535)},
 			UniqueItems: true,

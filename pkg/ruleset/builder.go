@@ -30,6 +30,7 @@ type shared struct {
 	clamp map[masq.Family]string // names of sets; empty if the policy does not clamp
 	// attached has names of sets; empty if the MSS does not depend on the destination.
 	attached map[masq.Family]string
+	helpers  []masq.Helper // without the helpers of masqd
 }
 
 // member is an element of a live set, with the parts of its key, by which elements are
@@ -53,7 +54,7 @@ func newBuilder(s Sources) *builder {
 	b.put = func(set string, m member) { b.live[set] = append(b.live[set], m) }
 	if len(s.Prefixes) > 0 {
 		b.policies[s.Policy.ID()] = s.Policy
-		for _, h := range s.Policy.Helpers {
+		for _, h := range s.Policy.KernelHelpers() {
 			if kind, ok := masq.HelperKindOf(h.Name); ok {
 				for _, how := range kind.Assign {
 					o := HelperObject(kind, how)
@@ -90,6 +91,7 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 				u.attached[f] = SetName{AttachedSet, f, id}.String()
 			}
 		}
+		u.helpers = p.KernelHelpers()
 		b.shared[a.Policy] = u
 	}
 	identity := a.Identity()
@@ -122,10 +124,10 @@ func (b *builder) add(a masq.Attachment, owns func(netip.Addr) bool) {
 		if p.DropInvalid {
 			put(addressSets[f].invalid, member{"", addr, 0, Element{Key: text}})
 		}
-		if len(p.Helpers) > 0 {
+		if len(u.helpers) > 0 {
 			put(addressSets[f].helped, member{"", addr, 0, Element{Key: text}})
 		}
-		for _, h := range p.Helpers {
+		for _, h := range u.helpers {
 			kind, ok := masq.HelperKindOf(h.Name)
 			if !ok {
 				continue // a validated policy has only known helpers
@@ -214,9 +216,7 @@ func (b *builder) table() Table {
 			t.Sets = append(t.Sets, b.liveSet(SetName{HelperSet, f, o.Name}))
 		}
 	}
-	never := SetName{Kind: NeverSet}.Set()
-	never.Elements = []Element{{Key: "local"}, {Key: "broadcast"}, {Key: "anycast"}, {Key: "multicast"}}
-	t.Sets = append(t.Sets, reservedSet(b.egress.Reserved), b.liveSet(SetName{Kind: LinkSet}), never)
+	t.Sets = append(t.Sets, reservedSet(b.egress.Reserved), b.liveSet(SetName{Kind: LinkSet}), neverSet())
 
 	if len(b.sources.Prefixes) > 0 {
 		t.Sets = append(t.Sets, b.sources.sets()...)

@@ -23,7 +23,7 @@ func expected(objects []Object, s Sources) Chain {
 		})
 	}
 	for _, f := range families {
-		if len(s.Prefixes) > 0 && len(s.Policy.Helpers) > 0 {
+		if len(s.Prefixes) > 0 && len(s.Policy.KernelHelpers()) > 0 {
 			c.Rules = append(c.Rules, Rule{
 				"expected/cidr" + f.suffix,
 				fmt.Sprintf("ct reply %s saddr @cidr%s jump announced", f.header, f.suffix),
@@ -46,7 +46,7 @@ func following(objects []Object, s Sources) Chain {
 	}
 	for _, f := range families {
 		sets := []string{"helped"}
-		if len(s.Prefixes) > 0 && len(s.Policy.Helpers) > 0 {
+		if len(s.Prefixes) > 0 && len(s.Policy.KernelHelpers()) > 0 {
 			sets = append(sets, "cidr")
 		}
 		for _, set := range sets {

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +14,7 @@ func everything(t *testing.T) Table {
 	p := change(func(p *masq.Policy) {
 		p.MSSClamp = clampTo(t, 1300)
 		p.MSSClamps = clamps("198.51.100.0/24=172")
-		for _, k := range masq.HelperKinds {
+		for _, k := range masq.KernelHelperKinds() {
 			p.Helpers = append(p.Helpers, masq.Helper{Name: k.Name, Ports: k.Ports()})
 		}
 	})
@@ -23,12 +24,12 @@ func everything(t *testing.T) Table {
 // TestSetNames parses the name of each set, and makes the set from the result.
 func TestSetNames(t *testing.T) {
 	kinds := map[SetKind]bool{}
-	for _, s := range everything(t).Sets {
+	for _, s := range slices.Concat(everything(t).Sets, helped().table().Sets) {
 		n, ok := ParseSetName(s.Name)
 		kinds[n.Kind] = true
 		made := n.Set()
 		s.Elements = nil
-		if !ok || made.Name != s.Name || made.Type != s.Type || made.Verdict != s.Verdict || made.Counter != s.Counter || made.Interval != s.Interval || made.MSS != s.MSS || made.Live != s.Live {
+		if !ok || made.Name != s.Name || made.Type != s.Type || made.Verdict != s.Verdict || made.Counter != s.Counter || made.Interval != s.Interval || made.MSS != s.MSS || made.Data != s.Data || made.Timeout != s.Timeout || made.Live != s.Live {
 			t.Errorf("set %s parses to %+v, which gives %+v", s.Name, n, made)
 		}
 		if _, live := LiveSet(s.Name); live != s.Live {
@@ -36,7 +37,7 @@ func TestSetNames(t *testing.T) {
 		}
 	}
 	if len(kinds) != len(setKinds) {
-		t.Errorf("the table has sets of %d kinds, not of %d", len(kinds), len(setKinds))
+		t.Errorf("the tables have sets of %d kinds, not of %d", len(kinds), len(setKinds))
 	}
 	for _, name := range []string{"direct4-x", "never", "cidr4", "reserved"} {
 		if _, live := LiveSet(name); live {
@@ -63,7 +64,7 @@ func TestPolicyChainNames(t *testing.T) {
 }
 
 func TestObjectNames(t *testing.T) {
-	for _, k := range masq.HelperKinds {
+	for _, k := range masq.KernelHelperKinds() {
 		for _, a := range k.Assign {
 			if o := HelperObject(k, a); o.Helper() != k.Name {
 				t.Errorf("object %s is of helper %q, not %q", o.Name, o.Helper(), k.Name)

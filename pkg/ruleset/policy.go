@@ -32,6 +32,13 @@ func mssMaps(p masq.Policy) []Set {
 	return out
 }
 
+// neverSet returns the set of the types of destinations that are never translated.
+func neverSet() Set {
+	s := SetName{Kind: NeverSet}.Set()
+	s.Elements = []Element{{Key: "local"}, {Key: "broadcast"}, {Key: "anycast"}, {Key: "multicast"}}
+	return s
+}
+
 func rangeText(r masq.AddrRange) string {
 	if p, ok := r.Prefix(); ok {
 		if p.IsSingleIP() {

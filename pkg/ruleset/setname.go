@@ -9,7 +9,8 @@ import (
 // SetKind is the kind of a set, with which its name begins.
 type SetKind string
 
-// The kinds of sets. All but the last three have a set for each family.
+// The kinds of sets. LinkSet, ReservedSet and NeverSet have one set for both families, all
+// others have a set for each family.
 const (
 	PolicySet   SetKind = "policy"   // maps an attachment's address to the chain of its policy
 	SourceSet   SetKind = "sources"  // pairs of a link and an address that it may send with
@@ -25,6 +26,15 @@ const (
 	LinkSet     SetKind = "links"    // links whose sources are checked
 	ReservedSet SetKind = "reserved" // ports that are reserved for the node
 	NeverSet    SetKind = "never"    // types of destinations that are never translated
+)
+
+// The kinds of sets of the table for masqd's helpers.
+const (
+	ListenerSet SetKind = "listeners" // addresses and ports at which masqd listens
+	RedirectMap SetKind = "redirect"  // maps an attachment's address and a port of a helper to a chain that redirects
+	ApartSet    SetKind = "apart"     // addresses of attachments within sourceCIDRs
+	SpokenMap   SetKind = "spoken"    // maps an address and port of masqd to the chain of the policy it speaks for
+	OpenedMap   SetKind = "opened"    // maps an announced address and port, and the peer, to the attachment's
 )
 
 // setKinds has the properties of each kind. In types, addressOf is replaced by the address
@@ -47,6 +57,11 @@ var setKinds = map[SetKind]struct {
 	LinkSet:     {Set{Type: "ifname", Live: true, Counter: true}, false, false},
 	ReservedSet: {Set{Type: "inet_service", Interval: true}, false, false},
 	NeverSet:    {Set{Type: "fib_addrtype"}, false, false},
+	ListenerSet: {Set{Type: addressOf + " . inet_proto . inet_service"}, true, false},
+	RedirectMap: {Set{Type: addressOf + " . inet_proto . inet_service", Verdict: true}, true, false},
+	ApartSet:    {Set{Type: addressOf}, true, false},
+	SpokenMap:   {Set{Type: addressOf + " . inet_proto . inet_service", Verdict: true}, true, false},
+	OpenedMap:   {Set{Type: addressOf + " . inet_proto . inet_service . " + addressOf, Data: addressOf + " . inet_service", Timeout: true}, true, false},
 }
 
 const addressOf = "ADDRESS"
@@ -106,7 +121,8 @@ func ParseSetName(name string) (n SetName, ok bool) {
 func (n SetName) Set() Set {
 	s := setKinds[n.Kind].Set
 	s.Name = n.String()
-	s.Type = strings.Replace(s.Type, addressOf, addressType[n.Family], 1)
+	s.Type = strings.ReplaceAll(s.Type, addressOf, addressType[n.Family])
+	s.Data = strings.ReplaceAll(s.Data, addressOf, addressType[n.Family])
 	return s
 }
 

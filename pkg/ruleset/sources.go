@@ -98,7 +98,7 @@ func (s Sources) clamp() []Rule {
 
 func (s Sources) helpers() []Rule {
 	var out []Rule
-	for _, h := range s.Policy.Helpers {
+	for _, h := range s.Policy.KernelHelpers() {
 		kind, ok := masq.HelperKindOf(h.Name)
 		if !ok || len(s.Prefixes) == 0 {
 			continue

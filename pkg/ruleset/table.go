@@ -8,8 +8,13 @@ const (
 	Name   = "masq"
 )
 
+// HelperTableName is the name of the table for masqd's helpers. The socket that made it owns
+// it: the kernel deletes it when the socket is closed, also after a SIGKILL.
+const HelperTableName = "masq-helpers"
+
 // Table is a complete ruleset.
 type Table struct {
+	Name    string // HelperTableName, or "" for the table that masq-cni manages
 	Objects []Object
 	Sets    []Set
 	Chains  []Chain
@@ -45,7 +50,7 @@ type Element struct {
 	Comment string
 }
 
-// SetElements are elements of a set. Set needs no elements of its own.
+// SetElements are elements of a set. The field Elements of Set is ignored.
 type SetElements struct {
 	Set      Set
 	Elements []Element

@@ -1,9 +1,11 @@
 package ruleset
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
@@ -12,8 +14,12 @@ import (
 // set's elements differs: the kernel keeps them by hash.
 func (t Table) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table %s %s {\n", Family, Name)
+	fmt.Fprintf(&b, "table %s %s {\n", Family, cmp.Or(t.Name, Name))
 	separator := ""
+	if t.Name == HelperTableName {
+		fmt.Fprint(&b, "\tflags owner\n")
+		separator = "\n"
+	}
 	for _, o := range t.Objects {
 		l3 := "inet"
 		if o.IPv4Only {
@@ -41,6 +47,8 @@ func (s Set) write(w *strings.Builder) {
 	switch {
 	case s.Verdict:
 		kind, typ = "map", typ+" : verdict"
+	case s.Data != "":
+		kind, typ = "map", typ+" : "+s.Data
 	case s.MSS: // nft has no name for the type of an MSS
 		kind, typ = "map", "typeof ip daddr : tcp option maxseg size"
 		if s.Type == addressType[masq.IPv6] {
@@ -50,6 +58,9 @@ func (s Set) write(w *strings.Builder) {
 	fmt.Fprintf(w, "\t%s %s {\n\t\t%s\n", kind, s.Name, typ)
 	if s.Interval {
 		fmt.Fprint(w, "\t\tflags interval\n")
+	}
+	if s.Timeout {
+		fmt.Fprint(w, "\t\tflags timeout\n")
 	}
 	if s.Counter {
 		fmt.Fprint(w, "\t\tcounter\n")
@@ -91,6 +102,9 @@ func (e Element) Text(counter bool) string {
 	if counter {
 		out += " counter packets 0 bytes 0"
 	}
+	if e.Timeout != 0 {
+		out += " timeout " + timeText(e.Timeout)
+	}
 	if e.Comment != "" {
 		out += fmt.Sprintf(" comment %q", e.Comment)
 	}
@@ -100,7 +114,25 @@ func (e Element) Text(counter bool) string {
 	if e.MSS != 0 {
 		out += " : " + strconv.Itoa(int(e.MSS))
 	}
+	if e.Data != "" {
+		out += " : " + e.Data
+	}
 	return out
+}
+
+// timeText returns a timeout as nft prints it, in units down to milliseconds: "3m", "1m30s".
+func timeText(d time.Duration) string {
+	var b strings.Builder
+	for _, u := range []struct {
+		name string
+		size time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}, {"ms", time.Millisecond}} {
+		if n := d / u.size; n > 0 {
+			fmt.Fprintf(&b, "%d%s", n, u.name)
+			d -= n * u.size
+		}
+	}
+	return b.String()
 }
 
 func (c Chain) write(w *strings.Builder) {

@@ -145,7 +145,7 @@ func (n *node) hasEgress(p *masq.Policy, addresses []netip.Addr) error {
 // hasHelpers returns an error if the running kernel lacks a conntrack helper, or the module
 // that translates its payload.
 func (n *node) hasHelpers(code uint, p *masq.Policy) error {
-	if p == nil || len(p.Helpers) == 0 {
+	if p == nil || len(p.KernelHelpers()) == 0 {
 		return nil
 	}
 	missing, err := n.rules.MissingHelpers(*p)

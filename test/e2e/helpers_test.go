@@ -31,7 +31,7 @@ func TestEveryHelper(t *testing.T) {
 		t.Fatalf("helpers without a configuration:\n%s", list)
 	}
 	p.detach()
-	for _, kind := range masq.HelperKinds {
+	for _, kind := range masq.KernelHelperKinds() {
 		t.Run(kind.Name, func(t *testing.T) {
 			w := w.in(t)
 			w.attach("a", w.conflist("1.1.0", w.masq().With(keys{"helpers": keys{kind.Name: kind.Ports()}})))
@@ -77,7 +77,7 @@ func TestProtocolsPage(t *testing.T) {
 			t.Errorf("missing helper %s:\n%s", helper, printed.String())
 		}
 	}
-	for _, kind := range masq.HelperKinds {
+	for _, kind := range masq.KernelHelperKinds() {
 		if !strings.Contains(page, fmt.Sprintf("| `%s` | ", kind.Name)) || !strings.Contains(page, "`"+kind.Module+"`") {
 			t.Errorf("the page does not name %s and its module %s", kind.Name, kind.Module)
 		}

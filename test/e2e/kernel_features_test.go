@@ -66,7 +66,7 @@ func TestDaemonReportsKernelFeatures(t *testing.T) {
 	}
 	assert.NoError(t, space.Command(soon(t), "nft", "add table inet t; add chain inet t filter { type filter hook forward priority 0; }; "+
 		"add chain inet t nat { type nat hook postrouting priority 0; }").Run())
-	for _, kind := range masq.HelperKinds {
+	for _, kind := range masq.KernelHelperKinds() {
 		how := kind.Assign[0]
 		asked["ct helper "+kind.Name] = fmt.Sprintf("add ct helper inet t %s { type %q protocol %s; l3proto ip; }", strings.ReplaceAll(kind.Name, "-", ""), how.Kernel, how.Protocol)
 	}
