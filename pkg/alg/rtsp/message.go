@@ -15,6 +15,7 @@ type Message struct {
 
 	header  []byte
 	version []byte // "RTSP/1.0"
+	uri     []byte // empty for a response
 	fields  []field
 	length  int64 // the length of the body in bytes
 }
@@ -26,6 +27,9 @@ type field struct {
 
 // IsRequest reports whether the message is a request.
 func (m *Message) IsRequest() bool { return m.Method != "" }
+
+// URI returns the URI of a request, which is valid as long as m. For a response it is empty.
+func (m *Message) URI() []byte { return m.uri }
 
 // Length returns the length of the body, in bytes.
 func (m *Message) Length() int64 { return m.length }
@@ -141,11 +145,12 @@ func (m *Message) parseStart(line []byte) error {
 		m.Status, m.version = int(n), line[:len(protocol)+len("1.0")]
 		return nil
 	}
-	method, _, _ := bytes.Cut(line, []byte(" "))
+	method, rest, _ := bytes.Cut(line, []byte(" "))
 	if len(method) > maxMethod || !allToken(method) {
 		return fmt.Errorf("%w: the method of %s", ErrSyntax, quote(line))
 	}
 	m.Method, m.version = methodName(method), line[len(line)-len(protocol)-len("1.0"):]
+	m.uri = bytes.TrimSpace(rest[:len(rest)-len(m.version)])
 	return nil
 }
 

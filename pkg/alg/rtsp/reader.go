@@ -73,6 +73,25 @@ func (r *Reader) Rest() io.Reader {
 	return io.MultiReader(bytes.NewReader(r.buf[r.next:r.end]), r.src)
 }
 
+// Peek returns all bytes that are read but not returned, and reads until they are at least
+// n. With an error, they can be fewer. n is at most 4 KiB. The bytes are valid until the next call.
+func (r *Reader) Peek(n int) ([]byte, error) {
+	for r.end-r.next < n {
+		if err := r.fill(); err != nil {
+			return r.buf[r.next:r.end], err
+		}
+	}
+	return r.buf[r.next:r.end], nil
+}
+
+// Partial reports whether a header is read in part. The source can call it in its Read, to
+// limit the time that a header takes.
+func (r *Reader) Partial() bool { return r.left == 0 && r.next < r.end }
+
+// Left returns the number of bytes of the current body or frame that Next has not returned.
+// If it is 0, another message can be inserted into the stream.
+func (r *Reader) Left() int64 { return r.left }
+
 func (r *Reader) part() (Part, error) {
 	if r.left > 0 {
 		return r.data()
@@ -115,7 +134,9 @@ func (r *Reader) data() (Part, error) {
 	return p, nil
 }
 
-// frame begins a frame: '$', a channel, a length of 2 bytes, and that many bytes.
+// frame begins a frame: '$', a channel, a length of 2 bytes, and that many bytes. Whole
+// frames that follow in the buffer are part of the same data, so that they are written at
+// once.
 func (r *Reader) frame() (Part, error) {
 	const size = 4
 	for r.end-r.next < size {
@@ -123,8 +144,13 @@ func (r *Reader) frame() (Part, error) {
 			return Part{}, unexpected(err)
 		}
 	}
-	b := r.buf[r.next:]
-	r.left = size + int64(b[2])<<8 + int64(b[3])
+	length := func(b []byte) int { return size + int(b[2])<<8 + int(b[3]) }
+	b := r.buf[r.next:r.end]
+	n := length(b)
+	for len(b) >= n+size && b[n] == '$' && len(b) >= n+length(b[n:]) {
+		n += length(b[n:])
+	}
+	r.left = int64(n)
 	return r.data()
 }
 

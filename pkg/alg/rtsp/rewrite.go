@@ -263,7 +263,7 @@ const (
 )
 
 // AppendRefusal appends to b a response for the client. m is the refused request, or the
-// server's response to it, and must have a CSeq.
+// server's response to it. The response has the CSeq of m, if it is valid.
 func AppendRefusal(b []byte, m *Message, status int) []byte {
 	reason := map[int]string{
 		StatusForbidden:            "Forbidden",
@@ -275,8 +275,9 @@ func AppendRefusal(b []byte, m *Message, status int) []byte {
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
 	b = append(b, reason...)
-	b = append(b, "\r\nCSeq: "...)
-	cseq, _ := m.Get("CSeq")
-	b = append(b, cseq...)
+	if cseq, err := m.CSeq(); err == nil {
+		b = append(b, "\r\nCSeq: "...)
+		b = strconv.AppendUint(b, uint64(cseq), 10)
+	}
 	return append(b, "\r\n\r\n"...)
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,7 @@ type fakeNode struct {
 	dial func(ctx context.Context, client, server netip.AddrPort) (net.Conn, error)
 	// openErr is the error of Open for some media.
 	openErr func(Media) error
+	refuse  atomic.Bool // connections
 
 	mu       sync.Mutex
 	owners   map[netip.Addr]string
@@ -68,6 +70,9 @@ func (n *fakeNode) Owner(a netip.Addr) (string, bool) {
 }
 
 func (n *fakeNode) Connect(ctx context.Context, client, server netip.AddrPort) (net.Conn, netip.AddrPort, error) {
+	if n.refuse.Load() {
+		return nil, netip.AddrPort{}, errors.New("connection refused")
+	}
 	c, err := n.dial(ctx, client, server)
 	return c, netip.AddrPortFrom(n.egress, 33333), err
 }
@@ -161,6 +166,13 @@ func (n *fakeNode) isOpen() []Media {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Collect(maps.Keys(n.open))
+}
+
+// renewals returns how often media were renewed.
+func (n *fakeNode) renewals() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.renewed
 }
 
 // ports returns the number of reserved ports.

@@ -36,7 +36,14 @@ const (
 	// is the timeout of UDP streams in conntrack (nf_conntrack_udp_timeout_stream, 120 s)
 	// and a pause.
 	MediaTimeout = 3 * time.Minute
+	// HalfClosedTimeout is how long one direction may be silent after the other has ended. It
+	// is conntrack's (nf_conntrack_tcp_timeout_fin_wait): a NAT without a helper forgets such
+	// a connection too.
+	HalfClosedTimeout = 2 * time.Minute
 	// KeepAlive is the interval of TCP keepalive on both sides. Silence for hours is
 	// normal, so there is no other idle timeout.
 	KeepAlive = 30 * time.Second
 )
+
+// keepAliveProbes is the number of probes without an answer that end a connection.
+const keepAliveProbes = 4
