@@ -33,6 +33,9 @@ type Conf struct {
 	// PolicyNamed is true if the network gives at least one key of a policy. Otherwise the
 	// policy of the node applies, changed by the annotations of the pod.
 	PolicyNamed bool
+	// HelpersRequired is true if ADD must fail while masqd does not serve a helper of Policy.
+	// It has no effect on the policy of the node.
+	HelpersRequired bool
 	// SpoofCheck is true if packets whose source address is not the container's are dropped.
 	SpoofCheck bool
 	// StateDir is the directory of the records: absolute and clean.
@@ -73,11 +76,12 @@ func Load(stdin []byte, cniArgs string) (*Conf, error) {
 // conf reads every key.
 func (r *reader) conf() *Conf {
 	c := &Conf{
-		CNIVersion: r.version(),
-		Name:       r.name(),
-		IPMasq:     r.boolean("ipMasq", true),
-		SpoofCheck: r.boolean("spoofCheck", true),
-		StateDir:   r.stateDir(),
+		CNIVersion:      r.version(),
+		Name:            r.name(),
+		IPMasq:          r.boolean("ipMasq", true),
+		HelpersRequired: r.boolean("helpersRequired", true),
+		SpoofCheck:      r.boolean("spoofCheck", true),
+		StateDir:        r.stateDir(),
 	}
 	policy, egress := r.policy()
 	r.text("type", "give the name of the plugin, \"masq\"")

@@ -115,9 +115,10 @@ func TestLoadContract(t *testing.T) {
 			Helpers:       []masq.Helper{{Name: "ftp", Ports: []uint16{21}}},
 			DropInvalid:   true,
 		},
-		PolicyNamed: true,
-		SpoofCheck:  true,
-		StateDir:    "/run/masq-cni",
+		PolicyNamed:     true,
+		SpoofCheck:      true,
+		HelpersRequired: true,
+		StateDir:        "/run/masq-cni",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -130,12 +131,13 @@ func TestLoadContract(t *testing.T) {
 func TestLoadDefaults(t *testing.T) {
 	got := load(t, "")
 	want := &Conf{
-		CNIVersion: "1.1.0",
-		Name:       "net",
-		IPMasq:     true,
-		Policy:     masq.Default(),
-		SpoofCheck: true,
-		StateDir:   "/run/masq-cni",
+		CNIVersion:      "1.1.0",
+		Name:            "net",
+		IPMasq:          true,
+		Policy:          masq.Default(),
+		SpoofCheck:      true,
+		HelpersRequired: true,
+		StateDir:        "/run/masq-cni",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -149,7 +151,7 @@ func TestLoadWithoutDefaults(t *testing.T) {
 		"masqLinkLocal": true, "masqLinkLocalIPv6": true, "snatAddresses": ["2001:db8::1", "192.0.2.1", "192.0.2.2"],
 		"toPorts": "20000-29999, 40000", "randomFully": false, "mssClamp": 1200,
 		"helpers": {"tftp": [6969, 69], "ftp": [], "sip": [5060]},
-		"spoofCheck": false, "dropInvalid": false, "stateDir": "/var/lib/masq"`)
+		"helpersRequired": false, "spoofCheck": false, "dropInvalid": false, "stateDir": "/var/lib/masq"`)
 	clamp, err := masq.ClampTo(1200)
 	if err != nil {
 		t.Fatal(err)

@@ -29,6 +29,10 @@ func TestHelpers(t *testing.T) {
 			"port of two over both", in(`{"sip": [1720], "h323": [1720]}`),
 			`helpers.sip: 1720 is a udp port of h323 already; give each port to one helper`,
 		},
+		{"pna and rtsp", in(`{"rtsp": [554, 7070], "pna": []}`), `helpers.rtsp: 7070 is a tcp port of pna already; give each port to one helper`},
+		{"ftp and rtsp", in(`{"rtsp": [21], "ftp": []}`), `helpers.rtsp: 21 is a tcp port of ftp already; give each port to one helper`},
+		{"required", `"helpersRequired": "no"`, `helpersRequired: "no" is a string; give true or false, or remove the key`},
+		{"required null", `"helpersRequired": null`, `helpersRequired: null is not allowed here; give true or false, or remove the key`},
 	})
 	// The same port over another protocol is another port.
 	load(t, in(`{"ftp": [69], "tftp": [69]}`))
@@ -40,6 +44,15 @@ func TestHelpersDefault(t *testing.T) {
 		got := load(t, `"helpers": {"`+kind.Name+`": []}`).Policy.Helpers
 		if len(got) != 1 || got[0].Name != kind.Name || !slices.Equal(got[0].Ports, kind.Ports()) {
 			t.Errorf("%s: got %v", kind.Name, got)
+		}
+	}
+}
+
+// TestHelpersRequired: helpers are required by default. The key alone is no policy.
+func TestHelpersRequired(t *testing.T) {
+	for text, want := range map[string]bool{`"mtu": 0`: true, `"helpersRequired": true`: true, `"helpersRequired": false`: false} {
+		if c := load(t, text); c.HelpersRequired != want || c.PolicyNamed {
+			t.Errorf("%s: required %t, a policy of the network: %t", text, c.HelpersRequired, c.PolicyNamed)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 var ourKeys = []string{
 	"mtu", "ipMasq", "ipMasqBackend", "nonMasqueradeCIDRs", "masqueradeCIDRs",
 	"masqLinkLocal", "masqLinkLocalIPv6", "snatAddresses", "snatAddressesRouted", "toPorts", "randomFully",
-	"mssClamp", "mssClamps", "mtuProbing", "helpers", "spoofCheck", "dropInvalid", "acceptOtherLinks", "allowAnnotations", "stateDir",
+	"mssClamp", "mssClamps", "mtuProbing", "helpers", "helpersRequired", "spoofCheck", "dropInvalid", "acceptOtherLinks", "allowAnnotations", "stateDir",
 }
 
 // policyKeys are the keys of a policy: a network that gives one of them has its own

@@ -75,3 +75,37 @@ func TestReadDaemonIncomplete(t *testing.T) {
 		}
 	}
 }
+
+// TestReadLock reads the state before, while and after the records are locked.
+func TestReadLock(t *testing.T) {
+	r := open(t, t.TempDir())
+	state := func(want Daemon, running bool) {
+		t.Helper()
+		d, h, err := ReadLock(r.LockPath())
+		if err != nil || !reflect.DeepEqual(d, want) || h.Running != running || running && h.PID != os.Getpid() {
+			t.Errorf("got %+v, %+v, %v", d, h, err)
+		}
+	}
+	state(Daemon{}, false) // there is no file
+	if err := os.MkdirAll(r.Dir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := r.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Publish(func(d *Daemon) { d.Helpers = []string{"rtsp"} }); err != nil {
+		t.Fatal(err)
+	}
+	state(Daemon{Helpers: []string{"rtsp"}}, true)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	state(Daemon{Helpers: []string{"rtsp"}}, false)
+	if l, err = r.Lock(); err != nil {
+		t.Fatal(err) // reading has left no lock
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -45,6 +45,9 @@ func add(args *skel.CmdArgs) error {
 		return err
 	}
 	defer n.close()
+	if err := n.hasDaemonHelpers(codeRules, conf); err != nil {
+		return err
+	}
 	rec := store.Record{
 		Attachment: masq.Attachment{
 			Key: masq.Key{Network: conf.Name, ContainerID: args.ContainerID, Interface: args.IfName},

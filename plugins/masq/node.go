@@ -163,6 +163,42 @@ func (n *node) hasHelpers(code uint, p *masq.Policy) error {
 	return types.NewError(code, "the kernel lacks a conntrack helper: "+strings.Join(names, ", "), strings.Join(details, "\n"))
 }
 
+// hasDaemonHelpers returns an error if masqd does not serve a helper that the network requires.
+// The node's policy requires none, so that pods start while masqd is replaced.
+func (n *node) hasDaemonHelpers(code uint, conf *cniconf.Conf) error {
+	helpers := conf.Policy.DaemonHelpers()
+	if !conf.IPMasq || !conf.HelpersRequired || conf.Policy.EgressDirect || len(helpers) == 0 {
+		return nil
+	}
+	daemon, holder, err := store.ReadLock(n.records.LockPath())
+	if err != nil {
+		return failed(codeState, "cannot read the state of masqd", err)
+	}
+	var missing []string
+	for _, h := range helpers {
+		if !holder.Running || !slices.Contains(daemon.Helpers, h.Name) {
+			missing = append(missing, h.Name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	names := "helper " + missing[0] + " is"
+	if len(missing) > 1 {
+		names = "helpers " + strings.Join(missing, ", ") + " are"
+	}
+	state, remedy, evidence := "is not running", "start it", "is not locked by a process"
+	if holder.Running {
+		state, remedy = "does not serve it", "see its log"
+		if len(missing) > 1 {
+			state = "does not serve them"
+		}
+		evidence = "lists the helpers [" + strings.Join(daemon.Helpers, ", ") + "]"
+	}
+	return types.NewError(code, fmt.Sprintf(`%s by masqd, which %s: %s, or set "helpersRequired": false`, names, state, remedy),
+		"helpers: "+n.records.LockPath()+" "+evidence)
+}
+
 // parts are the parts of an attachment that may exist in the kernel.
 type parts struct{ link, rules bool }
 

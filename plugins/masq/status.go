@@ -97,6 +97,9 @@ func (n *node) statusOfRules(conf *cniconf.Conf) error {
 	if err := n.hasHelpers(codeUnavailable, policy); err != nil {
 		return unavailable(err)
 	}
+	if err := n.hasDaemonHelpers(codeUnavailable, conf); err != nil {
+		return err
+	}
 	if err := n.hasEgress(policy, nil); err != nil {
 		return unavailable(err)
 	}

@@ -5,9 +5,7 @@ package masqd
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/report"
-	"github.com/masq-cni/masq-cni/pkg/safedir"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -63,51 +60,11 @@ func StateOf(ctx context.Context, lock, root string) (report.Daemon, error) {
 }
 
 // holderOf returns the masqd that holds a lock, and what it has written into the file.
-func holderOf(path string) (d report.Daemon, written store.Daemon, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return d, written, nil
-	}
-	if err != nil {
-		return d, written, fmt.Errorf("determine whether masqd runs: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	if pid := lockedBy(f); pid != 0 {
-		return report.Daemon{Running: true, PID: pid, Elsewhere: isElsewhere(pid)}, store.ReadDaemon(f), nil
-	}
-	// /proc/locks omits the locks of processes outside our PID namespace. To find these,
-	// try to lock. This is the last resort: a masqd that starts within these microseconds
-	// would not get its lock.
-	err = safedir.TryLockShared(f)
-	switch {
-	case errors.Is(err, safedir.ErrLocked):
-		return report.Daemon{Running: true}, store.ReadDaemon(f), nil
-	case err != nil:
-		return d, written, fmt.Errorf("determine whether masqd runs: %w", err)
-	}
-	return d, store.ReadDaemon(f), nil // Close unlocks
-}
-
-// lockedBy returns the ID of the process that has locked a file, or 0.
-func lockedBy(f *os.File) int {
-	var s unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &s); err != nil {
-		return 0
-	}
-	all, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		return 0
-	}
-	id := fmt.Sprintf("%02x:%02x:%d", unix.Major(s.Dev), unix.Minor(s.Dev), s.Ino)
-	for line := range strings.Lines(string(all)) {
-		// 1: FLOCK ADVISORY WRITE 4711 00:1a:42 0 EOF
-		w := strings.Fields(line)
-		if len(w) >= 6 && w[1] == "FLOCK" && w[5] == id {
-			pid, _ := strconv.Atoi(w[4])
-			return max(pid, 0)
-		}
-	}
-	return 0
+func holderOf(path string) (report.Daemon, store.Daemon, error) {
+	written, holder, err := store.ReadLock(path)
+	d := report.Daemon{Running: holder.Running, PID: holder.PID}
+	d.Elsewhere = d.PID != 0 && isElsewhere(d.PID)
+	return d, written, err
 }
 
 // isElsewhere reports whether a process is known to be in another network namespace.
