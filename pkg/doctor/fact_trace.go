@@ -124,7 +124,7 @@ func (x *trace) ownerOf(s *nft.TraceStep) string {
 	return x.owners.of(s.Family, s.Table, s.Chain, s.BaseChain)
 }
 
-func isMasq(s *nft.TraceStep) bool { return s.Family == ruleset.Family && s.Table == ruleset.Name }
+func isMasq(s *nft.TraceStep) bool { return ruleset.IsManaged(s.Family, s.Table) }
 
 // evidenceOf shows a step and its packet.
 func (x *trace) evidenceOf(p *nft.TracedPacket, s *nft.TraceStep) []Evidence {

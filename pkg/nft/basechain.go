@@ -131,7 +131,7 @@ func (c *Conn) otherBaseChains() (out []BaseChain, err error) {
 		if base.Drop || base.Rules > 0 {
 			base.Owner = ChainOwner(base.Family, base.Table, base.Chain)
 			if port := known[at.tableID].port; port != 0 {
-				base.Owner = ownerError(port, nil).Owner()
+				base.Owner = ownerError(at.name, port, nil).Owner()
 			}
 			out = append(out, base)
 		}
@@ -143,7 +143,7 @@ func (c *Conn) otherBaseChains() (out []BaseChain, err error) {
 }
 
 // baseChain reads a chain. ok is false if packets of containers do not pass the chain, or
-// if it is in table inet masq or a Tracer's.
+// if it is in a table of masq-cni's or a Tracer's.
 func baseChain(at chainID, f map[uint16][]byte) (base BaseChain, ok bool, err error) {
 	family := families[at.family]
 	h, is := f[unix.NFTA_CHAIN_HOOK]

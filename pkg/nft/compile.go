@@ -108,6 +108,8 @@ func (c *compiler) statement() {
 	switch {
 	case c.take("counter"):
 		c.emit(&expr.Counter{})
+	case c.take("accept"):
+		c.verdict(expr.VerdictAccept, "")
 	case c.take("drop"):
 		c.verdict(expr.VerdictDrop, "")
 	case c.take("return"):
@@ -162,6 +164,8 @@ func (c *compiler) statement() {
 		c.masquerade()
 	case c.take("snat"):
 		c.snat()
+	case c.take("dnat"):
+		c.dnat()
 	default:
 		c.match()
 	}
@@ -247,12 +251,50 @@ func (c *compiler) masquerade() {
 }
 
 func (c *compiler) snat() {
-	family := c.next()
-	if !c.take("to") {
-		c.fail("snat needs an address")
+	family := c.translated("snat")
+	ports := c.immediateAddress(family)
+	m := natOptions{ipv6: family == "ip6"}
+	if ports != "" {
+		c.ports(ports, 2)
+		m.ports = 2
 	}
+	m.fullyRandom = c.take("fully-random")
+	c.out = append(c.out, m.snat())
+}
+
+// dnat translates the destination to a constant address and port, or to the value that a map
+// has for fields of the packet. If the map does not have the key, the rule ends without an
+// effect (NFT_BREAK in nft_lookup_eval, net/netfilter/nft_lookup.c).
+func (c *compiler) dnat() {
+	family := c.translated("dnat")
+	if len(c.words) > 0 && c.words[0] == family {
+		c.load()
+		if !c.take("map") {
+			c.fail("only a map can follow")
+		}
+		c.emit(&expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: c.set()})
+		c.out = append(c.out, dnat(family == "ip6", register(fieldsByName[family+" daddr"].size)))
+		return
+	}
+	port := c.immediateAddress(family)
+	c.emit(&expr.Immediate{Register: 2, Data: binary.BigEndian.AppendUint16(nil, uint16(c.integer(port, 16)))})
+	c.out = append(c.out, dnat(family == "ip6", 2))
+}
+
+// translated takes the family of a translation: "ip to".
+func (c *compiler) translated(what string) (family string) {
+	family = c.next()
+	if family != "ip" && family != "ip6" || !c.take("to") {
+		c.fail("%s needs a family and an address", what)
+	}
+	return family
+}
+
+// immediateAddress loads an address into the first register, and returns the ports that follow it
+// after a colon, if any.
+func (c *compiler) immediateAddress(family string) (ports string) {
 	to := c.next()
-	addr, ports := to, ""
+	addr := to
 	switch {
 	case strings.HasPrefix(to, "["):
 		addr, ports, _ = strings.Cut(to[1:], "]:")
@@ -260,16 +302,10 @@ func (c *compiler) snat() {
 		addr, ports, _ = strings.Cut(to, ":")
 	}
 	a, err := netip.ParseAddr(addr)
-	if err != nil || a.Is4() != (family == "ip") || family != "ip" && family != "ip6" {
+	if err != nil || a.Is4() != (family == "ip") {
 		c.fail("%q is not an address of %s", to, family)
-		return
+		return ""
 	}
-	m := natOptions{ipv6: a.Is6()}
 	c.emit(&expr.Immediate{Register: 1, Data: a.AsSlice()})
-	if ports != "" {
-		c.ports(ports, 2)
-		m.ports = 2
-	}
-	m.fullyRandom = c.take("fully-random")
-	c.out = append(c.out, m.snat())
+	return ports
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // Conn accesses the nftables of the network namespace in which it was opened.
@@ -21,6 +22,7 @@ type Conn struct {
 	Services func() ([]masq.PortRange, error)
 
 	published *published // the last result of Published, or nil
+	table     string     // whose owner errors are about
 }
 
 // Open connects to the nftables of the calling thread's network namespace.
@@ -29,7 +31,7 @@ func Open() (*Conn, error) {
 	if err != nil {
 		return nil, explain(fmt.Errorf("open a netlink socket: %w", err))
 	}
-	return &Conn{nl: nl}, nil
+	return &Conn{nl: nl, table: ruleset.Name}, nil
 }
 
 // Close closes the connection. The rules are kept.

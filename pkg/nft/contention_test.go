@@ -153,7 +153,7 @@ func TestRemoveDuringFailingTransactions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 200 { // long enough for a reader to see it
-		failing = append(failing, addTable())
+		failing = append(failing, addTable(0))
 	}
 	done := make(chan struct{})
 	var wg sync.WaitGroup

@@ -24,6 +24,7 @@ type datatype struct {
 var datatypes = map[string]datatype{
 	"ipv4_addr":    {7, 4, appendAddr, decodeAddr},
 	"ipv6_addr":    {8, 16, appendAddr, decodeAddr},
+	"inet_proto":   {12, 1, appendProtocol, decodeProtocol},
 	"inet_service": {13, 2, appendPort, decodePort},
 	"fib_addrtype": {38, 4, appendAddrType, decodeAddrType},
 	"ifname":       {41, unix.IFNAMSIZ, appendName, decodeName},
@@ -56,6 +57,23 @@ func appendPort(b []byte, s string) ([]byte, error) {
 }
 
 func decodePort(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }
+
+func appendProtocol(b []byte, s string) ([]byte, error) {
+	n, ok := transports[s]
+	if !ok {
+		return b, fmt.Errorf("%q is not a transport protocol", s)
+	}
+	return append(b, n), nil
+}
+
+func decodeProtocol(b []byte) string {
+	for name, n := range transports {
+		if n == b[0] {
+			return name
+		}
+	}
+	return strconv.Itoa(int(b[0]))
+}
 
 var addrTypes = map[string]uint32{
 	"local": unix.RTN_LOCAL, "broadcast": unix.RTN_BROADCAST, "anycast": unix.RTN_ANYCAST, "multicast": unix.RTN_MULTICAST,

@@ -11,6 +11,9 @@
 // generation of the ruleset that was read. If another program changed the ruleset since,
 // the kernel refuses the transaction, and the change is planned again.
 //
+// The table for masqd's helpers is an Owned: the kernel deletes it when its socket closes. It
+// is replaced as a whole and is not compared, as no other program can change it.
+//
 // The package sends nf_tables messages through package netlink. google/nftables encodes the
 // expressions of rules. Answers are read as attributes: a library that decodes only the
 // expressions that it knows would hide others, and a hidden expression would be a
@@ -18,8 +21,8 @@
 //
 // # To debug
 //
-// `nft list table inet masq` shows the table, each rule with its ID as comment;
-// `nft monitor` shows each transaction.
+// `nft list table inet masq` and `nft list table inet masq-helpers` show the tables, each
+// rule with its ID as comment; `nft monitor` shows each transaction.
 //
 // Requires Linux 5.15.
 package nft

@@ -110,8 +110,12 @@ func (c *Conn) element(set, typ, key string) (e element, found bool, err error) 
 }
 
 func elementList(set string, items netlink.Encoder) netlink.Encoder {
+	return elementsIn(ruleset.Name, set, items)
+}
+
+func elementsIn(table, set string, items netlink.Encoder) netlink.Encoder {
 	var a netlink.Encoder
-	a.Text(unix.NFTA_SET_ELEM_LIST_TABLE, ruleset.Name)
+	a.Text(unix.NFTA_SET_ELEM_LIST_TABLE, table)
 	a.Text(unix.NFTA_SET_ELEM_LIST_SET, set)
 	if items != nil {
 		a.Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, items)

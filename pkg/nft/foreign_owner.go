@@ -102,7 +102,7 @@ func (c *Conn) TableOwner(family, table string) (string, error) {
 			return "", explain(err)
 		}
 		if port := ownerOf(f); port != 0 {
-			return ownerError(port, nil).Owner(), nil
+			return ownerError(table, port, nil).Owner(), nil
 		}
 	}
 	return "", nil

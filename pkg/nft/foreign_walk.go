@@ -215,9 +215,9 @@ func (c *Conn) baseChains(kind string) (out []walkedBase, err error) {
 	return out, err
 }
 
-// isManaged reports whether a table is inet masq or a Tracer's.
+// isManaged reports whether a table is masq-cni's or a Tracer's.
 func isManaged(family, table string) bool {
-	return family == ruleset.Family && table == ruleset.Name || isTraceTable(table)
+	return ruleset.IsManaged(family, table) || isTraceTable(table)
 }
 
 // maxWalkedChains bounds the number of chains that are read. Some programs have chains for each

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,7 +12,7 @@ import (
 // FuzzCompile: any text compiles or is refused, and a compiled rule reads back as it was
 // written.
 func FuzzCompile(f *testing.F) {
-	for _, c := range ruleset.For(several(f), ruleset.Sources{}, everyEgress).Chains {
+	for _, c := range slices.Concat(ruleset.For(several(f), ruleset.Sources{}, everyEgress).Chains, helperTable(f).Chains) {
 		for _, r := range c.Rules {
 			f.Add(r.Text)
 		}
@@ -49,6 +50,7 @@ func FuzzRead(f *testing.F) {
 // FuzzKeys: keys of every type are read as they were written.
 func FuzzKeys(f *testing.F) {
 	f.Add("ipv4_addr . inet_service", "10.0.0.1 . 21")
+	f.Add("ipv4_addr . inet_proto . inet_service . ipv4_addr", "192.0.2.1 . udp . 41000 . 198.51.100.1")
 	f.Add("ifname . ipv6_addr", `"veth0" . fd00::1`)
 	f.Add("fib_addrtype", "local")
 	f.Add("ifname . ipv6_addr", `"\x000" . ::`)

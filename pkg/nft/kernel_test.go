@@ -474,3 +474,13 @@ func TestRemoveKeepsFeaturesOfSources(t *testing.T) {
 		t.Errorf("%v, %v", texts(changes), err)
 	}
 }
+
+// nftablesFails runs a command that has to fail, and returns its output.
+func nftablesFails(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("nft", args...).CombinedOutput()
+	if err == nil {
+		t.Errorf("nft %s succeeds", strings.Join(args, " "))
+	}
+	return string(out)
+}

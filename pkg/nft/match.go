@@ -11,16 +11,20 @@ import (
 
 // field is a field of a packet, or of its flow, that a rule can match.
 type field struct {
-	network, transport string // the protocols of the field
-	meta               bool
-	ct                 expr.CtKey // field of the flow in a direction; 0 for none
+	network, transport string       // the protocols of the field
+	meta               expr.MetaKey // 0 for none
+	ct                 expr.CtKey   // field of the flow in a direction; 0 for none
 	direction          uint32
 	base               expr.PayloadBase
 	offset, size       uint32
 }
 
 var fieldsByName = map[string]field{
-	"iifname":   {meta: true, size: unix.IFNAMSIZ},
+	"iifname":      {meta: expr.MetaKeyIIFNAME, size: unix.IFNAMSIZ},
+	"meta l4proto": {meta: expr.MetaKeyL4PROTO, size: 1},
+	// The ports of any transport protocol.
+	"th sport":  {base: expr.PayloadBaseTransportHeader, offset: sourcePortAt, size: portLen},
+	"th dport":  {base: expr.PayloadBaseTransportHeader, offset: destinationPortAt, size: portLen},
 	"ip saddr":  {network: "ipv4", base: expr.PayloadBaseNetworkHeader, offset: 12, size: 4},
 	"ip daddr":  {network: "ipv4", base: expr.PayloadBaseNetworkHeader, offset: 16, size: 4},
 	"ip6 saddr": {network: "ipv6", base: expr.PayloadBaseNetworkHeader, offset: 8, size: 16},
@@ -100,14 +104,14 @@ func register(offset uint32) uint32 {
 	return unix.NFT_REG32_00 + offset/4
 }
 
-// match compiles fields and the values that they are compared with.
-func (c *compiler) match() {
-	var all []field
+// load compiles a field or a concatenation, which it loads into registers from the first on.
+// It returns no fields if it does not know one.
+func (c *compiler) load() (all []field) {
 	for {
 		f, ok := c.field()
 		if !ok {
 			c.fail("do not know %q", c.words)
-			return
+			return nil
 		}
 		all = append(all, f)
 		if !c.take(".") {
@@ -121,8 +125,8 @@ func (c *compiler) match() {
 	var offset uint32
 	for _, f := range all {
 		switch {
-		case f.meta:
-			c.emit(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register(offset)})
+		case f.meta != 0:
+			c.emit(&expr.Meta{Key: f.meta, Register: register(offset)})
 		case f.ct != 0:
 			c.emit(&expr.Ct{Key: f.ct, Direction: f.direction, Register: register(offset)})
 		default:
@@ -130,7 +134,14 @@ func (c *compiler) match() {
 		}
 		offset += (f.size + 3) &^ 3
 	}
+	return all
+}
+
+// match compiles fields and the values that they are compared with.
+func (c *compiler) match() {
+	all := c.load()
 	switch {
+	case len(all) == 0:
 	case c.take("vmap"):
 		c.lookup(true)
 	case len(c.words) > 0 && c.words[0][0] == '@':

@@ -112,7 +112,7 @@ func (c *Conn) load(module string) {
 		// The name nf_nat_snmp_basic is longer than an interface's. The module has the
 		// alias nfct-helper-snmp_trap, so the kernel loads it when that helper is
 		// requested.
-		_ = c.check([]op{addTable(), addObject(ruleset.Object{Name: "snmp_trap", Kernel: "snmp_trap", Protocol: "udp", IPv4Only: true})})
+		_ = c.check([]op{addTable(0), addObject(ruleset.Object{Name: "snmp_trap", Kernel: "snmp_trap", Protocol: "udp", IPv4Only: true})})
 	}
 }
 
@@ -142,7 +142,7 @@ func (c *Conn) MissingHelpers(p masq.Policy) ([]MissingHelper, error) {
 	var missing []MissingHelper
 	for _, o := range ruleset.For([]masq.Attachment{a}, ruleset.Sources{}, ruleset.Egress{}).Objects {
 		add := addObject(o)
-		err := c.check([]op{addTable(), add})
+		err := c.check([]op{addTable(0), add})
 		var failed *opError
 		switch {
 		case err == nil:

@@ -38,15 +38,7 @@ func (o natOptions) masquerade() expression {
 }
 
 func (o natOptions) snat() expression {
-	var a netlink.Encoder
-	a.Uint32(unix.NFTA_NAT_TYPE, unix.NFT_NAT_SNAT)
-	family := uint32(unix.NFPROTO_IPV4)
-	if o.ipv6 {
-		family = unix.NFPROTO_IPV6
-	}
-	a.Uint32(unix.NFTA_NAT_FAMILY, family)
-	a.Uint32(unix.NFTA_NAT_REG_ADDR_MIN, 1)
-	a.Uint32(unix.NFTA_NAT_REG_ADDR_MAX, 1)
+	a := translation(unix.NFT_NAT_SNAT, o.ipv6)
 	if o.ports != 0 {
 		a.Uint32(unix.NFTA_NAT_REG_PROTO_MIN, o.ports)
 		a.Uint32(unix.NFTA_NAT_REG_PROTO_MAX, o.ports+1)
@@ -54,4 +46,29 @@ func (o natOptions) snat() expression {
 	// The kernel always sets and reports this flag.
 	a.Uint32(unix.NFTA_NAT_FLAGS, o.flags()|unix.NF_NAT_RANGE_MAP_IPS)
 	return expression{"nat", a}
+}
+
+// dnat translates the destination to the address in the first register, and to the port in
+// another.
+func dnat(ipv6 bool, port uint32) expression {
+	a := translation(unix.NFT_NAT_DNAT, ipv6)
+	a.Uint32(unix.NFTA_NAT_REG_PROTO_MIN, port)
+	a.Uint32(unix.NFTA_NAT_REG_PROTO_MAX, port)
+	// The kernel always sets and reports both flags.
+	a.Uint32(unix.NFTA_NAT_FLAGS, unix.NF_NAT_RANGE_PROTO_SPECIFIED|unix.NF_NAT_RANGE_MAP_IPS)
+	return expression{"nat", a}
+}
+
+// translation begins the attributes of a translation to the address in the first register.
+func translation(kind uint32, ipv6 bool) netlink.Encoder {
+	var a netlink.Encoder
+	a.Uint32(unix.NFTA_NAT_TYPE, kind)
+	family := uint32(unix.NFPROTO_IPV4)
+	if ipv6 {
+		family = unix.NFPROTO_IPV6
+	}
+	a.Uint32(unix.NFTA_NAT_FAMILY, family)
+	a.Uint32(unix.NFTA_NAT_REG_ADDR_MIN, 1)
+	a.Uint32(unix.NFTA_NAT_REG_ADDR_MAX, 1)
+	return a
 }

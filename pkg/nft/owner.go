@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/netlink"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // The owner of a table (enum nft_table_attributes and enum nft_table_flags in
@@ -20,9 +22,11 @@ const (
 	flagTableOwner = 0x2
 )
 
-// OwnerError says that table inet masq belongs to another program: the kernel lets no
-// other program change it, and deletes it when the program closes its netlink socket.
+// OwnerError says that a table belongs to another program: the kernel lets no other program
+// change it, and deletes it when the program closes its netlink socket.
 type OwnerError struct {
+	// Table is the table: "inet masq".
+	Table string
 	// Port is the port ID of the owner's netlink socket.
 	Port uint32
 	// PID and Process are the owner's process. PID is 0 if it is not found, for example in
@@ -35,7 +39,7 @@ type OwnerError struct {
 }
 
 func (e *OwnerError) Error() string {
-	return fmt.Sprintf("table %s belongs to another program, %s, which made it with the flag owner, and cannot be changed; %s", tableName, e.Owner(), e.Remedy())
+	return fmt.Sprintf("table %s belongs to another program, %s, which made it with the flag owner, and cannot be changed; %s", e.Table, e.Owner(), e.Remedy())
 }
 
 // Owner names the program.
@@ -63,7 +67,9 @@ func (e *OwnerError) Unwrap() error { return e.Err }
 
 // owner returns the netlink port ID of the program that owns the table, or 0.
 func (c *Conn) owner() (port uint32, err error) {
-	b, err := c.get(unix.NFT_MSG_GETTABLE, ofTable())
+	var a netlink.Encoder
+	a.Text(unix.NFTA_TABLE_NAME, c.table)
+	b, err := c.get(unix.NFT_MSG_GETTABLE, a)
 	if err != nil {
 		return 0, err
 	}
@@ -87,7 +93,7 @@ func (c *Conn) explainOwner(err error) error {
 	if failed != nil || port == 0 { // the process may lack CAP_NET_ADMIN
 		return err
 	}
-	return ownerError(port, err)
+	return ownerError(c.table, port, err)
 }
 
 // Owner returns the program that owns the table, or nil.
@@ -99,11 +105,11 @@ func (c *Conn) Owner() (*OwnerError, error) {
 	if err != nil {
 		return nil, explain(err)
 	}
-	return ownerError(port, nil), nil
+	return ownerError(c.table, port, nil), nil
 }
 
-func ownerError(port uint32, err error) *OwnerError {
-	e := &OwnerError{Port: port, Err: err}
+func ownerError(table string, port uint32, err error) *OwnerError {
+	e := &OwnerError{Table: ruleset.Family + " " + table, Port: port, Err: err}
 	if e.PID = holderOf(socketOf(port), port); e.PID != 0 {
 		e.Certain = true
 	} else if _, err := os.Stat(fmt.Sprintf("/proc/%d", port)); err == nil {

@@ -71,7 +71,7 @@ func (p *planner) compare() error {
 	switch {
 	case !p.have.exists:
 		p.found(Difference{Kind: KindTable, Reason: masq.Missing, Object: tableName})
-		o := addTable()
+		o := addTable(0)
 		o.flags |= unix.NLM_F_EXCL // otherwise two programs that make the table would add each rule twice
 		p.ops = append(p.ops, o)
 	case p.have.flags != 0:
@@ -81,7 +81,7 @@ func (p *planner) compare() error {
 		if p.have.flags != unix.NFT_TABLE_F_DORMANT || !p.hasBaseChains() {
 			return errRebuild
 		}
-		p.ops = append(p.ops, addTable())
+		p.ops = append(p.ops, addTable(0))
 	}
 	for _, step := range []func() error{p.objects, p.sets, p.chains, p.rules, p.elements, p.unexpected} {
 		if err := step(); err != nil {

@@ -14,7 +14,7 @@ import (
 
 // scripted returns a Conn whose kernel gives these answers.
 func scripted(answer func(*netlinktest.Request)) *Conn {
-	return &Conn{nl: netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer)}
+	return &Conn{nl: netlink.NewConn(netlinktest.New(answer), netlink.DumpBuffer), table: ruleset.Name}
 }
 
 // oneRule returns the body of an NFT_MSG_NEWRULE.

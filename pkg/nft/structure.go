@@ -35,7 +35,7 @@ func (c *Conn) Structure() (Structure, error) {
 		}
 		out.Exists = true
 		if have.owner != 0 {
-			out.Owner = ownerError(have.owner, nil)
+			out.Owner = ownerError(ruleset.Name, have.owner, nil)
 			return nil
 		}
 		want := ruleset.For(nil, ruleset.Sources{}, ruleset.Egress{Reserved: have.reserved})

@@ -13,7 +13,7 @@ import (
 // hooks and priorities have nft's names for them in the inet family.
 var (
 	hooks      = map[string]uint32{"prerouting": unix.NF_INET_PRE_ROUTING, "forward": unix.NF_INET_FORWARD, "postrouting": unix.NF_INET_POST_ROUTING}
-	priorities = map[string]int32{"-450": -450, "mangle": -150, "srcnat - 1": 99}
+	priorities = map[string]int32{"-450": -450, "mangle": -150, "mangle + 1": -149, "srcnat - 2": 98, "srcnat - 1": 99}
 )
 
 // hookName returns nft's name for a hook of the inet family, or its number.
@@ -30,10 +30,10 @@ func hookName(hook uint32) string {
 
 const nfAccept = 1 // NF_ACCEPT
 
-func addTable() op {
+func addTable(flags uint32) op {
 	var a netlink.Encoder
 	a.Text(unix.NFTA_TABLE_NAME, ruleset.Name)
-	a.Uint32(unix.NFTA_TABLE_FLAGS, 0)
+	a.Uint32(unix.NFTA_TABLE_FLAGS, flags)
 	return op{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE, body: a, what: "add table inet masq"}
 }
 

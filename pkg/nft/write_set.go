@@ -29,6 +29,17 @@ func signatureOf(s ruleset.Set) (signature, error) {
 		sig.flags |= unix.NFT_SET_MAP
 		sig.dataType = dataInteger
 	}
+	if s.Data != "" {
+		data, err := parseType(s.Data)
+		if err != nil {
+			return signature{}, fmt.Errorf("map %s: %w", s.Name, err)
+		}
+		sig.flags |= unix.NFT_SET_MAP
+		sig.dataType = data.number()
+	}
+	if s.Timeout {
+		sig.flags |= unix.NFT_SET_TIMEOUT
+	}
 	return sig, nil
 }
 
@@ -92,6 +103,14 @@ func addSet(s ruleset.Set, id uint32) (op, error) {
 		a.Uint32(unix.NFTA_SET_DATA_TYPE, sig.dataType)
 		a.Uint32(unix.NFTA_SET_DATA_LEN, mssLen)
 	}
+	if s.Data != "" {
+		data, err := parseType(s.Data)
+		if err != nil {
+			return op{}, fmt.Errorf("map %s: %w", s.Name, err)
+		}
+		a.Uint32(unix.NFTA_SET_DATA_TYPE, sig.dataType)
+		a.Uint32(unix.NFTA_SET_DATA_LEN, uint32(data.size()))
+	}
 	a.Uint32(unix.NFTA_SET_ID, id)
 	order := byte(byteOrderBig)
 	if s.Type == "fib_addrtype" || s.Type == "ifname" {
@@ -146,9 +165,23 @@ func addElements(s ruleset.Set, all []ruleset.Element, exclusive bool) ([]op, er
 	if err != nil {
 		return nil, fmt.Errorf("set %s: %w", s.Name, err)
 	}
+	var data keyType
+	if s.Data != "" {
+		if data, err = parseType(s.Data); err != nil {
+			return nil, fmt.Errorf("map %s: %w", s.Name, err)
+		}
+	}
 	return elementOps(proto, s.Name, len(all), func(i int, a *netlink.Encoder) error {
-		if err := putKey(a, kt, all[i].Key); err != nil {
+		if err := putValue(a, unix.NFTA_SET_ELEM_KEY, kt, all[i].Key); err != nil {
 			return fmt.Errorf("set %s: %w", s.Name, err)
+		}
+		if data != nil {
+			if err := putValue(a, unix.NFTA_SET_ELEM_DATA, data, all[i].Data); err != nil {
+				return fmt.Errorf("map %s: value of %s: %w", s.Name, all[i].Key, err)
+			}
+		}
+		if d := all[i].Timeout; d != 0 {
+			a.Uint64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(max(d.Milliseconds(), 1)))
 		}
 		if s.Verdict {
 			data := a.BeginNest(unix.NFTA_SET_ELEM_DATA)
@@ -226,7 +259,7 @@ func deleteElements(s ruleset.Set, all []ruleset.Element) ([]op, error) {
 	for _, e := range all {
 		var items netlink.Encoder
 		item := items.BeginNest(unix.NFTA_LIST_ELEM)
-		if err := putKey(&items, kt, e.Key); err != nil {
+		if err := putValue(&items, unix.NFTA_SET_ELEM_KEY, kt, e.Key); err != nil {
 			return nil, fmt.Errorf("set %s: %w", s.Name, err)
 		}
 		items.End(item)
@@ -238,11 +271,11 @@ func deleteElements(s ruleset.Set, all []ruleset.Element) ([]op, error) {
 	return out, nil
 }
 
-// putKey appends the key of an element.
-func putKey(a *netlink.Encoder, kt keyType, key string) (err error) {
-	at := a.BeginNest(unix.NFTA_SET_ELEM_KEY)
+// putValue appends the key of an element, or its value in a map.
+func putValue(a *netlink.Encoder, attr uint16, t keyType, text string) (err error) {
+	at := a.BeginNest(attr)
 	value := a.Begin(unix.NFTA_DATA_VALUE)
-	*a, err = kt.append(*a, key)
+	*a, err = t.append(*a, text)
 	a.End(value)
 	a.End(at)
 	return err

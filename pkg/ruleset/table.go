@@ -12,6 +12,11 @@ const (
 // it: the kernel deletes it when the socket is closed, also after a SIGKILL.
 const HelperTableName = "masq-helpers"
 
+// IsManaged reports whether masq-cni makes the table of a family and name.
+func IsManaged(family, name string) bool {
+	return family == Family && (name == Name || name == HelperTableName)
+}
+
 // Table is a complete ruleset.
 type Table struct {
 	Name    string // HelperTableName, or "" for the table that masq-cni manages
