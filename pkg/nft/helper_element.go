@@ -25,11 +25,14 @@ type HelperElement struct {
 	Identity string
 }
 
-// HelperElements returns the elements in the kernel that belong to attachments and sessions,
-// sorted by kind and key. It returns none if the table does not exist, as while masqd is
-// stopped.
-func (c *Conn) HelperElements() (out []HelperElement, err error) {
+// HelperElements returns the elements of these kinds in the kernel, or of all kinds if none is
+// given, sorted by kind and key. RedirectMap has elements for each attachment, the others for
+// each session. It returns none if the table does not exist, as while masqd is stopped.
+func (c *Conn) HelperElements(kinds ...ruleset.SetKind) (out []HelperElement, err error) {
 	for _, kind := range []ruleset.SetKind{ruleset.RedirectMap, ruleset.SpokenMap, ruleset.OpenedMap} {
+		if len(kinds) > 0 && !slices.Contains(kinds, kind) {
+			continue
+		}
 		for _, f := range masq.Families {
 			all, err := c.helperElements(ruleset.SetName{Kind: kind, Family: f}.Set(), kind)
 			if err != nil {

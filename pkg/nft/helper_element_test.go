@@ -42,6 +42,9 @@ func TestHelperElements(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
+	if got := assert.Must(c.HelperElements(ruleset.OpenedMap, ruleset.SpokenMap))(t); !reflect.DeepEqual(got, want[4:]) {
+		t.Errorf("got  %v\nwant %v", got, want[4:])
+	}
 	assert.NoError(t, o.Close())
 	if all, err := c.HelperElements(); err != nil || len(all) > 0 {
 		t.Errorf("after the end of the table: %v, %v", all, err)
