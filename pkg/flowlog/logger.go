@@ -33,9 +33,9 @@ type Options struct {
 	// Direct selects which untranslated flows are logged.
 	Direct DirectFlows
 	// Proxied returns the client of a flow that a program of the node began for a container,
-	// by the flow's source; ok is false for other flows. The flow is logged as the client's.
+	// by the flow's protocol and source; ok is false for other flows. The flow is logged as the client's.
 	// Proxied may be nil.
-	Proxied func(source netip.AddrPort) (client netip.AddrPort, ok bool)
+	Proxied func(proto uint8, source netip.AddrPort) (client netip.AddrPort, ok bool)
 	Log     *slog.Logger
 }
 
@@ -181,7 +181,7 @@ func (l *Logger) clientOf(f *conntrack.Flow) (client netip.AddrPort, ok bool) {
 	if l.Proxied == nil {
 		return client, false
 	}
-	return l.Proxied(netip.AddrPortFrom(f.Original.Src, f.Original.SrcPort))
+	return l.Proxied(f.Original.Proto, netip.AddrPortFrom(f.Original.Src, f.Original.SrcPort))
 }
 
 // mayLogDirect reports whether an untranslated flow may have to be logged. Most

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/leasehistory"
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -88,7 +90,9 @@ func TestLoggedFlows(t *testing.T) {
 func TestProxiedFlow(t *testing.T) {
 	l := openLogger(t, DirectNone)
 	client := netip.AddrPortFrom(attached, 5000)
-	l.Proxied = func(a netip.AddrPort) (netip.AddrPort, bool) { return client, a.Port() == 40000 }
+	l.Proxied = func(proto uint8, a netip.AddrPort) (netip.AddrPort, bool) {
+		return client, proto == unix.IPPROTO_TCP && a.Port() == 40000
+	}
 	for _, translated := range []bool{true, false} {
 		e := flowEvent(other, translated)
 		before := l.Writer.Stats().Appended

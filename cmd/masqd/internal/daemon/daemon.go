@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/masq-cni/masq-cni/cmd/masqd/internal/endpoint"
+	"github.com/masq-cni/masq-cni/cmd/masqd/internal/helpers"
 	"github.com/masq-cni/masq-cni/pkg/flowlog"
 	"github.com/masq-cni/masq-cni/pkg/flowstats"
 	"github.com/masq-cni/masq-cni/pkg/nft"
@@ -33,6 +34,7 @@ type Daemon struct {
 	linkCheck *linkCheck
 	findings  *findings
 	sampler   *flowstats.Sampler
+	helpers   *helpers.Helpers
 	flowLog   *flowlog.Logger  // nil: no NAT log
 	server    *endpoint.Server // nil: no addresses
 	features  map[string]bool
@@ -63,7 +65,7 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (err error) {
 // that they watch is read, so that no change is missed.
 func (d *Daemon) open(ctx context.Context) error {
 	for _, open := range []func(context.Context) error{
-		d.openRecords, d.openRules, d.openConfiguration, d.openLinks, d.openLoop,
+		d.openRecords, d.openRules, d.openConfiguration, d.openLinks, d.openHelpers, d.openLoop,
 		d.openFlowLog, d.openSampler, d.openBadRecords, d.openEndpoint,
 	} {
 		if err := open(ctx); err != nil {

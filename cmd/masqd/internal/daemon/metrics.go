@@ -19,7 +19,7 @@ func (d *Daemon) metricSources(ctx context.Context) metrics.Sources {
 			}
 			return d.server.Connections()
 		},
-		Rules: d.queries, Helpers: func() []metrics.Helper { return nil }, Findings: d.findings.counts, Features: d.features, MaxAttachments: d.cfg.AttachmentMetrics,
+		Rules: d.queries, Helpers: d.helpers.Metrics, Findings: d.findings.counts, Features: d.features, MaxAttachments: d.cfg.AttachmentMetrics,
 		Version: d.cfg.Version, Commit: d.cfg.Commit,
 	}
 	if d.flowLog != nil && d.flowLog.Writer != nil {

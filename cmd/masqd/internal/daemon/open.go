@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/masq-cni/masq-cni/cmd/masqd/internal/endpoint"
+	"github.com/masq-cni/masq-cni/cmd/masqd/internal/helpers"
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/flowlog"
 	"github.com/masq-cni/masq-cni/pkg/flowstats"
@@ -84,6 +85,18 @@ func (d *Daemon) openLinks(context.Context) (err error) {
 	return nil
 }
 
+func (d *Daemon) openHelpers(context.Context) (err error) {
+	d.helpers, err = helpers.New(helpers.Options{
+		Records: d.cache, Node: d.conf.active, Uplinks: d.links.Uplinks, Sockets: sockets.List,
+		Serving: func(names []string) { d.publish(func(s *store.Daemon) { s.Helpers = names }) }, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.onClose(d.helpers.CloseKernel)
+	return nil
+}
+
 func (d *Daemon) openLoop(context.Context) error {
 	flows, err := conntrack.Open()
 	if err != nil {
@@ -103,6 +116,7 @@ func (d *Daemon) openLoop(context.Context) error {
 		CPUTime:             processorTime,
 		ResyncInterval:      d.cfg.Resync,
 		CleanupGrace:        d.cfg.CleanupGrace,
+		Synced:              d.helpers.Synced,
 		Log:                 d.log,
 	}
 	if d.conf.previous != nil {
@@ -134,7 +148,7 @@ func (d *Daemon) openFlowLog(ctx context.Context) (err error) {
 			Refresh:  d.cache.Refresh, Read: d.records.Get,
 		}),
 		Sources: func() []netip.Prefix { return d.conf.active().Sources.Prefixes },
-		Direct:  c.NATLogDirect, Log: d.log,
+		Direct:  c.NATLogDirect, Proxied: d.helpers.ClientOf, Log: d.log,
 	}
 	if c.NATLog != "" {
 		if o.Writer, err = natlog.Open(c.NATLog, c.NATLogOptions); err != nil {

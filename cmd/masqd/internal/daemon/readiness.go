@@ -23,7 +23,7 @@ type readiness struct {
 // readiness returns the present readiness of the daemon.
 func (d *Daemon) readiness(ctx context.Context) readiness {
 	shortages, losses := d.sampler.Shortages(ctx)
-	notes := slices.Concat(d.bad.notes(), shortages, d.flowLog.Faults(), unrepairedLinks(d.loop.UnrepairedLinks()), d.linkCheck.notes())
+	notes := slices.Concat(d.bad.notes(), shortages, d.flowLog.Faults(), d.helpers.Notes(), unrepairedLinks(d.loop.UnrepairedLinks()), d.linkCheck.notes())
 	r := readinessOf(d.loop.Stats(), d.conf.active(), notes)
 	r.Losses = losses
 	return r

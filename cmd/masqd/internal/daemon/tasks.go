@@ -26,6 +26,7 @@ func (d *Daemon) tasks() []Task {
 		{"links", links.run},
 		{"link check", d.linkCheck.run},
 		{"doctor", d.findings.run},
+		{"helpers", d.helpers.Run},
 		{"signals", d.handleSignals},
 		{"systemd", func(ctx context.Context) error { return notifySystemd(ctx, d.loop.Stats, d.log) }},
 	}

@@ -1,0 +1,103 @@
+package helpers
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+)
+
+// conn is the part of conntrack.Conn that flows needs.
+type conn interface {
+	Create(conntrack.Entry) error
+	SetTimeout(conntrack.Tuple, time.Duration) error
+	Get(conntrack.Tuple) (conntrack.Flow, error)
+	Delete(t conntrack.Tuple, id uint32) error
+}
+
+// flows changes the kernel's flows for several goroutines.
+type flows struct {
+	mu   sync.Mutex
+	conn conn
+}
+
+// get returns the flow that has a tuple.
+func (f *flows) get(t conntrack.Tuple) (conntrack.Flow, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conn.Get(t)
+}
+
+// create creates a flow. Of the flows that have one of its tuples it deletes those that
+// follow from the same announcement. The error is conntrack.ErrExists if another flow has
+// one.
+func (f *flows) create(e conntrack.Entry) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.conn.Create(e)
+	if !errors.Is(err, conntrack.ErrExists) {
+		return err
+	}
+	if err := f.makeRoom(e); err != nil {
+		return err
+	}
+	return f.conn.Create(e)
+}
+
+// makeRoom deletes a flow of the same client and server, of an earlier session or from
+// before the announcement. If the server has sent before the flow was created, or after it
+// vanished, its packets are a flow to the node itself, which each of them renews: makeRoom
+// deletes that too.
+func (f *flows) makeRoom(e conntrack.Entry) error {
+	for tuple, mayDelete := range map[conntrack.Tuple]func(conntrack.Flow) bool{
+		e.Original(): func(x conntrack.Flow) bool { return x.Original == e.Original() },
+		e.Reply(): func(x conntrack.Flow) bool {
+			return x.Original == e.Reply() && x.Status&(conntrack.SrcNAT|conntrack.DstNAT) == 0
+		},
+	} {
+		x, err := f.conn.Get(tuple)
+		if errors.Is(err, conntrack.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !mayDelete(x) {
+			return conntrack.ErrExists
+		}
+		if err := f.conn.Delete(tuple, x.ID); err != nil && !errors.Is(err, conntrack.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// renew sets the remaining time of a flow, and creates it again if it has vanished.
+func (f *flows) renew(e conntrack.Entry) error {
+	f.mu.Lock()
+	x, err := f.conn.Get(e.Original())
+	if err == nil && x.Original == e.Original() && x.Reply == e.Reply() {
+		err = f.conn.SetTimeout(e.Original(), e.Timeout)
+		if !errors.Is(err, conntrack.ErrNotFound) {
+			f.mu.Unlock()
+			return err
+		}
+	}
+	f.mu.Unlock()
+	return f.create(e)
+}
+
+// delete deletes a flow, if it is the created one.
+func (f *flows) delete(e conntrack.Entry) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x, err := f.conn.Get(e.Original())
+	if err == nil && x.Reply == e.Reply() {
+		err = f.conn.Delete(e.Original(), x.ID)
+	}
+	if errors.Is(err, conntrack.ErrNotFound) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,343 @@
+package helpers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/masq-cni/masq-cni/pkg/alg/session"
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/metrics"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/reconcile"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
+	"github.com/masq-cni/masq-cni/pkg/sockets"
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/pkg/veth"
+)
+
+// Options are the parts of the node that Helpers reads and changes. All are required.
+type Options struct {
+	// Records are the records of the node's attachments, and Node its configuration.
+	Records *reconcile.Cache
+	Node    func() reconcile.NodeConfig
+	// Uplinks returns the uplinks of the default routes, and Sockets the sockets of the
+	// node's services.
+	Uplinks func() ([]veth.Uplink, error)
+	Sockets func() ([]sockets.Socket, error)
+	// Serving is called with the helpers that masqd serves, when they change.
+	Serving func(names []string)
+	Log     *slog.Logger
+}
+
+// Helpers serves the helpers of masqd. It is the Node of package session.
+type Helpers struct {
+	o        Options
+	flows    *flows
+	closer   func() error
+	table    *table
+	clients  clients
+	ports    ports
+	media    media
+	sessions sessions
+	proxied  proxied
+	counters *session.Counters
+	server   *session.Server
+	talk     *session.Talk
+
+	wake chan struct{} // receives a value when there may be a change
+	//nolint:containedctx // the context of Run, for requests of sessions, whose methods have none
+	ctx     context.Context
+	running sync.WaitGroup // goroutines of Run
+
+	mu        sync.Mutex
+	egress    ruleset.Egress // of the last sync
+	listeners map[masq.Family]*listener
+	serving   []string
+	fault     string
+	active    bool // there are listeners, or a fault
+}
+
+// New returns Helpers that do nothing before the first call of Synced.
+func New(o Options) (*Helpers, error) {
+	c, err := conntrack.Open()
+	if err != nil {
+		return nil, err
+	}
+	h := &Helpers{
+		o: o, flows: &flows{conn: c}, closer: c.Close, counters: &session.Counters{}, wake: make(chan struct{}, 1),
+		listeners: map[masq.Family]*listener{},
+		table:     newTable(func() (owned, error) { return nft.OpenOwned(ruleset.HelperTableName) }),
+	}
+	h.server = session.NewServer(session.Options{Node: h, Counters: h.counters, Log: o.Log})
+	h.talk = session.NewTalk(session.TalkOptions{Node: h, Counters: h.counters, Log: o.Log})
+	return h, nil
+}
+
+// CloseKernel closes the connection to the kernel. Run must have returned.
+func (h *Helpers) CloseKernel() error { return h.closer() }
+
+// Synced says that a sync has ended. It is for reconcile.Deps.
+func (h *Helpers) Synced(e ruleset.Egress) {
+	asked := h.isAsked()
+	h.mu.Lock()
+	h.egress = e
+	changed := asked || h.active || h.serving == nil
+	h.mu.Unlock()
+	if changed {
+		select {
+		case h.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// isAsked reports whether the configuration or a record asks for a helper of masqd. Its cost
+// follows the number of policies.
+func (h *Helpers) isAsked() bool {
+	node := h.o.Node()
+	if len(node.Sources.Prefixes) > 0 && isServed(&node.Sources.Policy) {
+		return true
+	}
+	return slices.ContainsFunc(h.o.Records.Policies(), func(p *masq.Policy) bool { return isServed(activePolicy(node, p)) })
+}
+
+// activePolicy returns the policy that applies to attachments with a record's policy.
+func activePolicy(node reconcile.NodeConfig, p *masq.Policy) *masq.Policy {
+	return node.Attachments([]*store.Record{{Attachment: masq.Attachment{Policy: p}, Ready: true}})[0].Policy
+}
+
+func isServed(p *masq.Policy) bool { return !p.EgressDirect && len(p.DaemonHelpers()) > 0 }
+
+// Run serves the helpers until the context ends. The table is gone then, and media go on.
+func (h *Helpers) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	h.ctx = ctx
+	h.running.Go(func() { h.table.run(ctx) })
+	defer func() {
+		cancel()
+		h.setServing(nil)
+		if err := errors.Join(h.table.delete(), h.closeListeners()); err != nil {
+			h.o.Log.Warn("helpers could not be ended", "err", err)
+		}
+		h.running.Wait()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.wake:
+		}
+		h.report(h.sync(ctx))
+	}
+}
+
+// sync brings listeners and table into agreement with the records and the configuration.
+func (h *Helpers) sync(ctx context.Context) error {
+	node, records := h.o.Node(), h.o.Records.Snapshot().Records
+	in := input{attachments: served(node, records)}
+	if len(node.Sources.Prefixes) > 0 && isServed(&node.Sources.Policy) {
+		in.sources = node.Sources
+	}
+	h.mu.Lock()
+	in.egress = h.egress
+	h.mu.Unlock()
+	h.clients.set(in.attachments, in.sources, in.egress)
+	h.endDeleted(records)
+	if len(in.attachments) == 0 && len(in.sources.Prefixes) == 0 {
+		return errors.Join(h.table.delete(), h.closeListeners())
+	}
+	if err := h.listen(ctx); err != nil {
+		return err
+	}
+	in.listeners = h.addresses()
+	return h.table.sync(in)
+}
+
+// served returns the ready attachments that have a helper of masqd.
+func served(node reconcile.NodeConfig, records []*store.Record) []masq.Attachment {
+	policies := map[*masq.Policy]bool{}
+	var chosen []*store.Record
+	for _, r := range records {
+		if r.Policy == nil {
+			continue
+		}
+		asks, known := policies[r.Policy]
+		if !known {
+			asks = isServed(activePolicy(node, r.Policy))
+			policies[r.Policy] = asks
+		}
+		if asks {
+			chosen = append(chosen, r)
+		}
+	}
+	return node.Attachments(chosen)
+}
+
+// endDeleted ends the sessions and media of attachments that are deleted, or that the plugin
+// is deleting.
+func (h *Helpers) endDeleted(records []*store.Record) {
+	var ready map[string]bool // made only if an attachment has no helper any longer
+	keep := func(identity string) bool {
+		if _, ok := h.clients.named(identity); ok {
+			return true
+		}
+		if ready == nil {
+			ready = make(map[string]bool, len(records))
+			for _, r := range records {
+				if r.Ready {
+					ready[r.Identity()] = true
+				}
+			}
+		}
+		return ready[identity]
+	}
+	h.sessions.endExcept(keep)
+	h.talk.EndExcept(keep)
+	for _, m := range h.media.takeExcept(keep) {
+		if err := h.end(m); err != nil {
+			h.o.Log.Warn("a flow of a deleted attachment cannot be deleted", "attachment", m.Identity, "client", m.Client, "server", m.Server, "err", err)
+		}
+	}
+}
+
+// listen listens at the node's addresses: the sources of the default uplinks.
+func (h *Helpers) listen(ctx context.Context) error {
+	uplinks, err := h.o.Uplinks()
+	if err != nil {
+		return fmt.Errorf("find out the node's addresses: %w", err)
+	}
+	want := map[masq.Family]netip.Addr{}
+	for _, u := range uplinks {
+		if _, known := want[u.Family]; !known && u.Source.IsValid() && !u.Source.IsLinkLocalUnicast() {
+			want[u.Family] = u.Source
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	for f, l := range h.listeners {
+		if l.address != want[f] {
+			delete(h.listeners, f)
+			errs = append(errs, l.close())
+		}
+	}
+	for f, a := range want {
+		if h.listeners[f] != nil {
+			continue
+		}
+		l, err := listen(ctx, f, a)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("listen for redirected flows: %w", err))
+			continue
+		}
+		h.listeners[f] = l
+		h.running.Go(func() { h.accept(ctx, l, h.o.Log) })
+		if l.udp != nil {
+			h.running.Go(func() { h.receive(ctx, l) })
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// addresses returns the addresses of the listeners.
+func (h *Helpers) addresses() map[masq.Family]ruleset.Listeners {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := map[masq.Family]ruleset.Listeners{}
+	for f, l := range h.listeners {
+		out[f] = l.addresses()
+	}
+	return out
+}
+
+func (h *Helpers) closeListeners() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	for _, l := range h.listeners {
+		errs = append(errs, l.close())
+	}
+	clear(h.listeners)
+	return errors.Join(errs...)
+}
+
+// report logs and publishes whether the helpers are served. The next sync tries again.
+func (h *Helpers) report(err error) {
+	names := []string{}
+	text := ""
+	if err != nil {
+		text = err.Error()
+	} else {
+		for _, k := range masq.HelperKinds {
+			if k.Daemon {
+				names = append(names, k.Name)
+			}
+		}
+	}
+	h.mu.Lock()
+	before := h.fault
+	h.fault, h.active = text, len(h.listeners) > 0 || err != nil
+	h.mu.Unlock()
+	switch {
+	case text != "" && text != before:
+		h.o.Log.Error("helpers of masqd cannot be served: control connections pass unread", "err", err)
+	case text == "" && before != "":
+		h.o.Log.Info("helpers of masqd are served again")
+	}
+	h.setServing(names)
+}
+
+// setServing publishes the helpers that are served.
+func (h *Helpers) setServing(names []string) {
+	h.mu.Lock()
+	changed := h.serving == nil || !slices.Equal(names, h.serving)
+	h.serving = names
+	h.mu.Unlock()
+	if changed {
+		h.o.Serving(names)
+	}
+}
+
+// Notes returns what needs attention, for readiness.
+func (h *Helpers) Notes() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fault == "" {
+		return nil
+	}
+	return []string{"helpers of masqd are not served: " + h.fault}
+}
+
+// ClientOf returns the client for which masqd began a flow, by its protocol and source.
+func (h *Helpers) ClientOf(proto uint8, source netip.AddrPort) (client netip.AddrPort, ok bool) {
+	return h.proxied.clientOf(localPort{proto, source})
+}
+
+// Metrics returns the counters, in the order of the names.
+func (h *Helpers) Metrics() []metrics.Helper {
+	all := h.counters.Snapshot()
+	var out []metrics.Helper
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		c := all[name]
+		out = append(out, metrics.Helper{
+			Name: string(name), Connections: c.Connections, Opened: c.Opened,
+			Refused: texts(c.Refused), Unreadable: texts(c.Unreadable),
+		})
+	}
+	return out
+}
+
+func texts[K ~string](in map[K]uint64) map[string]uint64 {
+	out := make(map[string]uint64, len(in))
+	for k, n := range in {
+		out[string(k)] = n
+	}
+	return out
+}
