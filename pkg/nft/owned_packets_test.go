@@ -32,11 +32,18 @@ const controlPort, listenerTCP, listenerUDP, spokenPort, mediaPort, podPort = 55
 // spokenPorts are the ports of the policy.
 var spokenPorts = masq.PortRange{First: 20000, Last: 20099}
 
-// table returns a table for the container, with a connection of masqd and an opened port.
-func (x helperCase) table() ruleset.Table {
+// attached returns the container as an attachment of chained mode.
+func attached(addresses ...string) masq.Attachment {
 	p := streamed()
 	p.ToPorts = []masq.PortRange{spokenPorts}
-	a := attachment("a", p, x.Pod.String())
+	a := attachment("a", p, addresses...)
+	a.SpoofCheck = false
+	return a
+}
+
+// table returns a table for the container, with a connection of masqd and an opened port.
+func (x helperCase) table() ruleset.Table {
+	a := attached(x.Pod.String())
 	return ruleset.HelperTable([]masq.Attachment{a}, ruleset.Sources{}, ruleset.Egress{},
 		map[masq.Family]ruleset.Listeners{masq.FamilyOf(x.Pod): {TCP: x.at(x.Node, listenerTCP), UDP: x.at(x.Node, listenerUDP)}},
 		ruleset.HelperElements{
@@ -52,7 +59,14 @@ func (x helperCase) table() ruleset.Table {
 // program is killed the table is gone, and packets pass as without it.
 func TestOwnedPackets(t *testing.T) {
 	l := newTraceLab(t)
-	l.nft(masquerading)
+	assert.NoError(t, l.Node.Do(func() error {
+		c, err := Open()
+		if err != nil {
+			return err
+		}
+		_, err = c.Apply(ruleset.For([]masq.Attachment{attached(podV4.Addr().String(), podV6.Addr().String())}, ruleset.Sources{}, ruleset.Egress{}))
+		return errors.Join(err, c.Close())
+	}))
 	for _, x := range []helperCase{{l.V4, podV4.Addr()}, {l.V6, podV6.Addr()}} {
 		t.Run(x.Pod.String(), func(t *testing.T) {
 			server := assert.Must(l.Server.ServeTCP(x.at(x.Server, controlPort)))(t)
