@@ -3,6 +3,7 @@ package nft
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -24,6 +25,27 @@ func TestNftAcceptsTheGoldenRulesets(t *testing.T) {
 			t.Fatal(err)
 		}
 		differ(t, nftables(t, "", "list", "ruleset"), string(want))
+	}
+}
+
+// TestNftAcceptsTheGoldenHelperTables: nft lists the tables for masqd's helpers as their files are.
+// nft would delete a table that it owns, so the flag is left out.
+func TestNftAcceptsTheGoldenHelperTables(t *testing.T) {
+	kernel(t)
+	files, err := filepath.Glob("../ruleset/testdata/helpers/*.nft")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found %v, %v", files, err)
+	}
+	for _, f := range files {
+		nftables(t, "flush ruleset", "-f", "-")
+		nftables(t, "", "-c", "-f", f)
+		want, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Replace(string(want), "\tflags owner\n\n", "", 1)
+		nftables(t, text, "-f", "-")
+		differ(t, listed.ReplaceAllString(nftables(t, "", "list", "ruleset"), ""), text)
 	}
 }
 

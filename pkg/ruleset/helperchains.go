@@ -12,11 +12,13 @@ const (
 	redirectChainPrefix = "redirect-"
 )
 
-// prerouting comes after the chains of the other table that drop forged sources, and before
-// destination NAT (-100) of other programs, which would change the address that a client
-// connects to. The first translation that applies is final.
+// prerouting comes after the chains of the other table that drop forged sources, and after
+// destination NAT (-100) of other programs. The first translation that applies is final, so the
+// chain does not see flows that another program redirects, such as flows to a Service: the server
+// is then another host than the one that the client names, often one that sees the client's own
+// address.
 func (b *helperBuilder) prerouting() Chain {
-	c := Chain{Name: PreroutingChain, Hook: &Hook{"nat", "prerouting", "mangle + 1"}}
+	c := Chain{Name: PreroutingChain, Hook: &Hook{"nat", "prerouting", "dstnat + 1"}}
 	for _, f := range families {
 		c.Rules = append(c.Rules, Rule{
 			"prerouting/listener" + f.suffix,
