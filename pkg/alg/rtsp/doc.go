@@ -1,12 +1,12 @@
 // Package rtsp reads and rewrites the control messages of RTSP (RFC 2326, RFC 7826) for a
-// proxy between a client and its server, with a NAT between them. It uses no sockets and no clock: the
-// caller connects, copies, and opens the ports.
+// proxy between a client and its server, with a NAT between them. It uses no sockets and no
+// clock: the caller connects, copies, and opens the ports.
 //
 //	r := rtsp.NewReader(conn)
 //	for {
 //		p, err := r.Next()
 //		if err != nil {
-//			break // not RTSP, or the end: r.Rest() has the bytes that are not read
+//			break // not RTSP, or the end: after r.Raw(), Next returns the rest
 //		}
 //		if p.Message == nil || p.Message.Method != "SETUP" {
 //			server.Write(p.Data) // unchanged
@@ -18,8 +18,9 @@
 //
 // # Messages
 //
-// A Reader splits one direction of a control connection into headers and data. Data are message bodies and the frames that RTSP interleaves with
-// messages ($, RFC 2326, section 10.12). Data are passed on in pieces and never stored.
+// A Reader splits one direction of a control connection into headers and data. Data are
+// message bodies and the frames that RTSP interleaves with messages ($, RFC 2326, section
+// 10.12). Data are passed on in pieces and never stored.
 // Packets do not matter: one can have several messages (pipelining) or a part of a message.
 //
 // Message.Transports parses the Transport header, which has one or several offers.
@@ -30,9 +31,10 @@
 // # Limits
 //
 // A header has at most MaxHeader bytes and MaxLines lines, a Transport header MaxOffers
-// offers with MaxParams parameters each. A Reader keeps a buffer of 4 KiB, which grows to
-// MaxHeader while a long header arrives. It allocates nothing for messages that are not
-// parsed further.
+// offers with MaxParams parameters each. A Reader has a buffer of 4 KiB, which grows to
+// MaxHeader while a long header arrives. If the source is a Waiter, the Reader has no buffer
+// while it waits for a message. It allocates nothing for messages that are not parsed
+// further.
 //
 // # Errors
 //

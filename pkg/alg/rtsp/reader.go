@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // The limits of a header. Headers of players and cameras have less than 1 KiB and less
@@ -31,18 +32,33 @@ var (
 // Reader splits one direction of a control connection into parts.
 type Reader struct {
 	src  io.Reader
-	buf  []byte // read but not returned: buf[next:end]
+	wait func() error // can be nil
+	buf  []byte       // read but not returned: buf[next:end]
 	next int
 	end  int
 	left int64 // bytes of the current body or frame that are not returned
 	msg  Message
 	err  error // permanent
+	raw  bool
 }
 
 const bufferSize = 4 << 10
 
-// NewReader returns a Reader of src.
-func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
+// buffers are unused buffers.
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// Waiter is a source that can wait without a buffer. Wait returns when Read does not block.
+type Waiter interface{ Wait() error }
+
+// NewReader returns a Reader of src. If src is a Waiter, the Reader has no buffer while it
+// waits for a message.
+func NewReader(src io.Reader) *Reader {
+	r := &Reader{src: src}
+	if w, ok := src.(Waiter); ok {
+		r.wait = w.Wait
+	}
+	return r
+}
 
 // Part is a part of a stream. The parts together are the stream, byte for byte.
 type Part struct {
@@ -68,25 +84,27 @@ func (r *Reader) Next() (Part, error) {
 	return p, err
 }
 
-// Rest returns a reader of all bytes that Next did not return.
-func (r *Reader) Rest() io.Reader {
-	return io.MultiReader(bytes.NewReader(r.buf[r.next:r.end]), r.src)
+// Raw makes Next return the rest of the stream as data, also after an error.
+func (r *Reader) Raw() {
+	r.raw, r.err, r.left = true, nil, 0
 }
 
 // Peek returns all bytes that are read but not returned, and reads until they are at least
-// n. With an error, they can be fewer. n is at most 4 KiB. The bytes are valid until the next call.
+// n. With an error, which Next repeats, they can be fewer. n is at most 4 KiB. The bytes are
+// valid until the next call.
 func (r *Reader) Peek(n int) ([]byte, error) {
-	for r.end-r.next < n {
-		if err := r.fill(); err != nil {
-			return r.buf[r.next:r.end], err
-		}
+	for r.end-r.next < n && r.err == nil {
+		r.err = r.fill()
+	}
+	if r.end-r.next < n {
+		return r.buf[r.next:r.end], r.err
 	}
 	return r.buf[r.next:r.end], nil
 }
 
 // Partial reports whether a header is read in part. The source can call it in its Read, to
 // limit the time that a header takes.
-func (r *Reader) Partial() bool { return r.left == 0 && r.next < r.end }
+func (r *Reader) Partial() bool { return r.left == 0 && r.next < r.end && !r.raw }
 
 // Left returns the number of bytes of the current body or frame that Next has not returned.
 // If it is 0, another message can be inserted into the stream.
@@ -100,6 +118,10 @@ func (r *Reader) part() (Part, error) {
 		if err := r.fill(); err != nil {
 			return Part{}, err
 		}
+	}
+	if r.raw {
+		r.left = int64(r.end - r.next)
+		return r.data()
 	}
 	switch c := r.buf[r.next]; {
 	case c == '$':
@@ -156,11 +178,17 @@ func (r *Reader) frame() (Part, error) {
 
 // header reads a whole header.
 func (r *Reader) header() (Part, error) {
-	scanned, lines := 0, 0 // counted from r.next
+	scanned, checked, lines := 0, 0, 0 // offsets from r.next
 	for {
 		b := r.buf[r.next:r.end]
 		i := bytes.IndexByte(b[scanned:], '\n')
 		if i < 0 {
+			// Other protocols may have no lines.
+			text := trimCR(b)
+			if lines == 0 && hasControl(text[checked:]) {
+				return Part{}, fmt.Errorf("%w: control characters in %s", ErrNotRTSP, quote(text))
+			}
+			checked = len(text)
 			if len(b) >= MaxHeader {
 				return Part{}, fmt.Errorf("%w: more than %d bytes", ErrHeaderTooLong, MaxHeader)
 			}
@@ -174,7 +202,7 @@ func (r *Reader) header() (Part, error) {
 		switch {
 		case scanned > MaxHeader:
 			return Part{}, fmt.Errorf("%w: more than %d bytes", ErrHeaderTooLong, MaxHeader)
-		case lines == 0 && !isStartLine(line):
+		case lines == 0 && (hasControl(line) || !isStartLine(line)):
 			// Do not wait for the whole header: a client of another protocol may send no
 			// more before the server answers this line.
 			return Part{}, fmt.Errorf("%w: the line %s", ErrNotRTSP, quote(line))
@@ -195,6 +223,16 @@ func (r *Reader) header() (Part, error) {
 // fill reads more bytes, at least one. It moves unread bytes to the start of the buffer, and
 // makes the buffer larger if they fill it.
 func (r *Reader) fill() error {
+	if r.next == r.end && r.wait != nil {
+		if len(r.buf) == bufferSize {
+			buffers.Put((*[bufferSize]byte)(r.buf))
+		}
+		r.buf, r.next, r.end = nil, 0, 0
+		if err := r.wait(); err != nil {
+			return err
+		}
+		r.buf = buffers.Get().(*[bufferSize]byte)[:]
+	}
 	if r.next > 0 {
 		r.end = copy(r.buf, r.buf[r.next:r.end])
 		r.next = 0

@@ -99,7 +99,8 @@ func TestReaderRefuses(t *testing.T) {
 		if _, again := r.Next(); !errors.Is(again, c.want) {
 			t.Errorf("%s: %v after %v", name, again, err)
 		}
-		rest, _ := io.ReadAll(r.Rest())
+		r.Raw()
+		rest, _, _ := read(r)
 		if string(out)+string(rest) != c.in {
 			t.Errorf("%s: %d of %d bytes are left", name, len(out)+len(rest), len(c.in))
 		}
@@ -165,6 +166,96 @@ func BenchmarkReader(b *testing.B) {
 	for b.Loop() {
 		if _, err := r.Next(); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// waiting is a source that checks that the Reader has no buffer while it waits.
+type waiting struct {
+	io.Reader
+	t     *testing.T
+	r     *Reader
+	waits int
+}
+
+func (w *waiting) Wait() error {
+	if w.waits++; w.r.buf != nil {
+		w.t.Errorf("a buffer of %d bytes", len(w.r.buf))
+	}
+	return nil
+}
+
+func TestReaderWaits(t *testing.T) {
+	long := crlf("PLAY rtsp://x RTSP/1.0\nA: " + strings.Repeat("x", bufferSize) + "\n\n")
+	for _, stream := range []string{describe + long + interleaved, long + long} {
+		w := &waiting{Reader: iotest.HalfReader(strings.NewReader(stream)), t: t}
+		w.r = NewReader(w)
+		out, _, err := read(w.r)
+		if string(out) != stream || !errors.Is(err, io.EOF) || w.waits == 0 {
+			t.Errorf("%d waits, %v: %q", w.waits, err, out)
+		}
+	}
+}
+
+func TestReaderPeek(t *testing.T) {
+	r := NewReader(iotest.OneByteReader(strings.NewReader(play)))
+	for _, n := range []int{0, 1, 3, 2} {
+		if b, err := r.Peek(n); len(b) < n || err != nil || !strings.HasPrefix(play, string(b)) {
+			t.Errorf("%d: %q, %v", n, b, err)
+		}
+	}
+	if !r.Partial() {
+		t.Error("3 bytes are not a part of a header")
+	}
+	if p, err := r.Next(); err != nil || string(p.Data) != play || r.Partial() {
+		t.Errorf("%q, %v", p.Data, err)
+	}
+	for range 2 {
+		if b, err := r.Peek(1); len(b) > 0 || !errors.Is(err, io.EOF) {
+			t.Errorf("%q, %v at the end", b, err)
+		}
+	}
+}
+
+// TestReaderLeft: Left is 0 between messages only.
+func TestReaderLeft(t *testing.T) {
+	r := NewReader(iotest.OneByteReader(strings.NewReader(describe + "$\x00\x00\x02ab")))
+	at := map[int]bool{}
+	for n := 0; ; {
+		p, err := r.Next()
+		if err != nil {
+			break
+		}
+		n += len(p.Data)
+		at[n] = r.Left() == 0
+	}
+	ends := []int{len(describe) - len(setupAnswer), len(describe), len(describe) + 6}
+	for n, is := range at {
+		if is != slices.Contains(ends, n) {
+			t.Errorf("at %d: %t", n, is)
+		}
+	}
+}
+
+// TestReaderFrames: frames that arrive together are returned together.
+func TestReaderFrames(t *testing.T) {
+	frames := "$\x00\x00\x01a$\x01\x00\x00$\x00\x00\x02bb"
+	r := NewReader(strings.NewReader(frames + play + "$\x00\x00\x05part"))
+	for _, want := range []string{frames, play, "$\x00\x00\x05part"} {
+		if p, err := r.Next(); string(p.Data) != want || err != nil {
+			t.Errorf("%q, %v, want %q", p.Data, err, want)
+		}
+	}
+}
+
+func TestURI(t *testing.T) {
+	for in, want := range map[string]string{
+		play: "rtsp://example.com/foo", setupAnswer: "",
+		"OPTIONS * RTSP/2.0\r\n\r\n": "*", "PLAY  a b  RTSP/1.0\r\n\r\n": "a b",
+	} {
+		p, err := NewReader(strings.NewReader(in)).Next()
+		if err != nil || string(p.Message.URI()) != want {
+			t.Errorf("%q: %q, %v", in, p.Message.URI(), err)
 		}
 	}
 }

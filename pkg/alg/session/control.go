@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -18,8 +19,8 @@ import (
 // copy, one in each direction.
 type control struct {
 	*Server
-	log            *slog.Logger
 	identity       string
+	from, to       netip.AddrPort // the client, the server
 	client, server *end
 	addresses      rtsp.Addresses
 	answers        answers
@@ -34,7 +35,6 @@ type control struct {
 
 // copy copies in both directions until both have ended, or ctx has.
 func (c *control) copy(ctx context.Context) {
-	c.answers.init(c.client)
 	stop := context.AfterFunc(ctx, c.reset)
 	defer stop()
 	done := make(chan struct{})
@@ -48,12 +48,13 @@ func (c *control) copy(ctx context.Context) {
 	<-done
 	c.client.finish()
 	c.server.finish()
+	c.client.partial, c.server.partial = nil, nil // they hold the Readers
 }
 
 // ended passes on the end of a direction. The other direction reads from the connection
 // that this one writes to.
 func (c *control) ended(err error, to *end) {
-	if err == nil {
+	if errors.Is(err, io.EOF) {
 		err = to.closeWrite()
 	}
 	if err != nil {
@@ -73,30 +74,26 @@ func (c *control) reset() {
 func (c *control) toServer() error {
 	r := rtsp.NewReader(c.client)
 	c.client.partial = r.Partial
-	if c.unread.Load() {
-		return c.copyUnread(c.client, r, c.server)
-	}
-	is, err := isPNA(r)
-	if err != nil {
-		return c.afterError(err, c.client, r, c.server)
-	}
-	if is {
-		return c.pna(r.Rest())
+	switch {
+	case c.unread.Load():
+		r.Raw()
+	case isPNA(r):
+		if err := c.pna(r); err != nil {
+			return err
+		}
 	}
 	for {
 		p, err := r.Next()
 		c.client.nextMessage()
 		if err != nil {
-			return c.afterError(err, c.client, r, c.server)
+			if err = c.afterError(err, c.client, r); err != nil {
+				return err
+			}
+			continue
 		}
 		out := p.Data
 		if p.Message != nil && !c.unread.Load() {
-			switch p.Message.Method {
-			case "SETUP":
-				out, err = c.setup(p)
-			case "TEARDOWN":
-				c.media.teardown(p.Message)
-			}
+			out, err = c.request(p)
 		}
 		if err == nil && out != nil {
 			_, err = c.server.Write(out)
@@ -110,19 +107,20 @@ func (c *control) toServer() error {
 	}
 }
 
-// isPNA reports whether a connection begins as PNA, and not as RTSP (PLAY).
-func isPNA(r *rtsp.Reader) (bool, error) {
+// isPNA reports whether a connection begins as PNA, and not as RTSP (PLAY). An error is
+// returned again by r.Next.
+func isPNA(r *rtsp.Reader) bool {
 	const magic = 3 // bytes that distinguish PNA
 	for n := 1; ; n++ {
 		b, err := r.Peek(n)
 		if err != nil {
-			return false, err
+			return false
 		}
 		if _, err := pna.Parse(b); errors.Is(err, pna.ErrNotPNA) {
-			return false, nil
+			return false
 		}
 		if len(b) >= magic {
-			return true, nil
+			return true
 		}
 	}
 }
@@ -133,17 +131,18 @@ func (c *control) toClient() error {
 	c.server.partial = r.Partial
 	// A server of RTSP waits for the client's first message, after which the protocol is
 	// known.
-	switch _, err := r.Peek(1); {
-	case err != nil:
-		return c.afterError(err, c.server, r, c.client)
-	case c.unread.Load():
-		return c.copyUnread(c.server, r, c.client)
+	if _, err := r.Peek(1); err == nil && c.unread.Load() {
+		c.answers.end()
+		r.Raw()
 	}
 	for {
 		p, err := r.Next()
 		c.server.nextMessage()
 		if err != nil {
-			return c.afterError(err, c.server, r, c.client)
+			if err = c.afterError(err, c.server, r); err != nil {
+				return err
+			}
+			continue
 		}
 		out, refused := p.Data, false
 		if p.Message != nil && p.Message.Status >= finalStatus {
@@ -170,13 +169,14 @@ func discardBody(r *rtsp.Reader) {
 	}
 }
 
-// afterError continues after an error of a Reader: the rest of the stream is copied unread.
-// It returns nil at the end of the stream.
-func (c *control) afterError(err error, from *end, r *rtsp.Reader, to *end) error {
+// afterError handles an error of r. If the input is not readable, it returns nil, and the
+// rest of the stream is copied unread.
+func (c *control) afterError(err error, from *end, r *rtsp.Reader) error {
 	protocol := Other
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return writeRead(r, to)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF) && r.Partial():
+		r.Raw() // the last part
+		return nil
 	case errors.Is(err, rtsp.ErrTLS):
 		protocol = TLS
 	case errors.Is(err, rtsp.ErrNotRTSP):
@@ -191,7 +191,11 @@ func (c *control) afterError(err error, from *end, r *rtsp.Reader, to *end) erro
 		return err
 	}
 	c.unreadable(protocol, err)
-	return c.copyUnread(from, r, to)
+	if from == c.server {
+		c.answers.end()
+	}
+	r.Raw()
+	return nil
 }
 
 // isHTTP reports whether an HTTP message begins here.
@@ -200,62 +204,13 @@ func isHTTP(b []byte) bool {
 	return bytes.Contains(line, []byte("HTTP/1."))
 }
 
-// copyUnread copies the rest of a stream.
-func (c *control) copyUnread(from *end, r *rtsp.Reader, to *end) error {
-	c.unread.Store(true)
-	if from == c.server {
-		c.answers.end()
-	}
-	from.unread()
-	if err := writeRead(r, to); err != nil {
-		return err
-	}
-	return copyAll(to, from)
-}
-
-// writeRead writes what r has read, but not returned.
-func writeRead(r *rtsp.Reader, to io.Writer) error {
-	b, _ := r.Peek(0)
-	return write(to, b)
-}
-
-// write writes b, unless it is empty.
-func write(to io.Writer, b []byte) error {
-	if len(b) == 0 {
-		return nil
-	}
-	_, err := to.Write(b)
-	return err
-}
-
-// copyAll copies with a small buffer: io.Copy takes 32 KiB, or two pipes for each connection.
-func copyAll(to io.Writer, from io.Reader) error {
-	b := make([]byte, copyBuffer)
-	for {
-		n, err := from.Read(b)
-		if n > 0 {
-			if _, err := to.Write(b[:n]); err != nil {
-				return err
-			}
-		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
-}
-
-const copyBuffer = 4 << 10
-
 // refused counts and logs that something was not opened.
 func (c *control) refused(r Reason, err error) {
 	c.mu.Lock()
 	h := c.helper
 	c.mu.Unlock()
 	c.counters.refused(h, r)
-	c.log.Debug("refused", "helper", h, "reason", r, "err", err)
+	c.logger().Debug("refused", "helper", h, "reason", r, "err", err)
 }
 
 // unreadable counts and logs, once, that the connection is copied unread.
@@ -267,8 +222,12 @@ func (c *control) unreadable(p Protocol, err error) {
 	c.mu.Unlock()
 	if first {
 		c.counters.unreadable(h, p)
-		c.log.Debug("copied unread", "helper", h, "protocol", p, "err", err)
+		c.logger().Debug("copied unread", "helper", h, "protocol", p, "err", err)
 	}
+}
+
+func (c *control) logger() *slog.Logger {
+	return c.log.With("attachment", c.identity, "client", c.from, "server", c.to)
 }
 
 // setHelper moves the connection to the counters of another helper.

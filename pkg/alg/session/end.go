@@ -4,12 +4,16 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // end is the connection to the client or to the server.
 type end struct {
 	net.Conn
+	raw syscall.RawConn // nil without a socket
 	// partial reports whether a header is read in part. It is nil while nothing is parsed.
 	partial func() bool
 	started bool // the deadline of the current header is set
@@ -26,11 +30,40 @@ func newEnd(c net.Conn) *end {
 		// An error means that the connection has ended, which Read will notice.
 		_ = k.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: KeepAlive, Interval: KeepAlive, Count: keepAliveProbes})
 	}
-	return &end{Conn: c}
+	e := &end{Conn: c}
+	if s, ok := c.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			e.raw = raw
+		}
+	}
+	return e
 }
 
 // Read reads without a time limit between messages, and with one within a header.
 func (e *end) Read(b []byte) (int, error) {
+	e.limit()
+	return e.Conn.Read(b)
+}
+
+// Wait waits until Read does not block, if the connection has a socket.
+func (e *end) Wait() error {
+	if e.raw == nil {
+		return nil
+	}
+	e.limit()
+	return e.raw.Read(isReadable)
+}
+
+// isReadable reports whether a socket has data, has ended, or has an error. It leaves the
+// error to Read: the kernel returns it once (sock_error).
+func isReadable(fd uintptr) bool {
+	p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(p[:], 0)
+	return n != 0 || err != nil
+}
+
+// limit sets the deadline of a Read.
+func (e *end) limit() {
 	partial := e.partial != nil && e.partial()
 	switch {
 	case partial && !e.started:
@@ -44,14 +77,10 @@ func (e *end) Read(b []byte) (int, error) {
 	if e.halfClosed.Load() {
 		_ = e.SetReadDeadline(time.Now().Add(HalfClosedTimeout))
 	}
-	return e.Conn.Read(b)
 }
 
 // nextMessage says that another message begins, which has its own deadline.
 func (e *end) nextMessage() { e.started = false }
-
-// unread ends the deadlines of headers.
-func (e *end) unread() { e.partial = nil }
 
 // setHalfClosed limits the silence of e, also of a Read that waits already.
 func (e *end) setHalfClosed() {

@@ -257,7 +257,7 @@ func (m *media) endStream(which func(stream) bool) bool {
 func (m *media) closeAll(all []Media) {
 	for _, x := range all {
 		if err := m.c.node.Close(x); err != nil {
-			m.c.log.Warn("media stay open until their timeout", "media", x, "err", err)
+			m.c.logger().Warn("media stay open until their timeout", "media", x, "err", err)
 		}
 	}
 }

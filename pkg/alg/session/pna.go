@@ -2,26 +2,27 @@ package session
 
 import (
 	"errors"
-	"io"
 	"os"
 
 	"github.com/masq-cni/masq-cni/pkg/alg/pna"
 	"github.com/masq-cni/masq-cni/pkg/alg/rtsp"
 )
 
-// pna copies what a client of PNA sends, from r. The server's answers have no addresses.
-func (c *control) pna(r io.Reader) error {
+// pna copies the first message of a client of PNA. What follows is copied unread, and so is
+// what the server sends: it has no addresses.
+func (c *control) pna(r *rtsp.Reader) error {
 	c.setHelper(HelperPNA)
 	c.unread.Store(true) // for the server's direction, which waits for the client's message
+	r.Raw()
 	var (
 		read  []byte // the first message so far
 		sent  int    // bytes of it that the server has
 		ports int    // that were handled
-		piece = make([]byte, pnaPiece)
 	)
 	c.client.partial = func() bool { return sent < len(read) }
+	defer func() { c.client.partial = nil }()
 	for {
-		h, err := pna.Parse(read)
+		h, invalid := pna.Parse(read)
 		for _, p := range h.Ports[ports:] {
 			if mapped, err := c.media.openUnasked(p.Number); err != nil {
 				// PNA has no refusal: the server sends to a port that is not open.
@@ -31,44 +32,41 @@ func (c *control) pna(r io.Reader) error {
 			}
 		}
 		ports = len(h.Ports)
-		if err != nil {
-			c.unreadable(Invalid, err)
+		until := h.Length
+		if invalid != nil {
+			c.unreadable(Invalid, invalid)
+			until = len(read)
 		}
-		if h.Done || err != nil {
-			return c.pnaRest(r, read[sent:])
+		if h.Done {
+			until = len(read)
 		}
-		if sent < h.Length {
-			if err := write(c.server, read[sent:h.Length]); err != nil {
+		if until > sent {
+			if _, err := c.server.Write(read[sent:until]); err != nil {
 				return err
 			}
-			sent = h.Length
+			sent = until
 			c.client.nextMessage()
 		}
-		n, err := r.Read(piece)
-		read = append(read, piece[:n]...)
+		if h.Done || invalid != nil {
+			return nil
+		}
+		p, err := r.Next()
+		read = append(read, p.Data...)
 		switch {
-		case err == nil || n > 0:
-		case errors.Is(err, io.EOF):
-			return c.pnaRest(r, read[sent:])
+		case err == nil:
+			continue
 		case errors.Is(err, os.ErrDeadlineExceeded) && !c.client.halfClosed.Load():
 			c.unreadable(SlowHeader, err)
-			return c.pnaRest(r, read[sent:])
-		default:
-			return err
+			r.Raw()
 		}
+		// A part of an option is left. Next repeats its error.
+		if sent < len(read) {
+			if _, err := c.server.Write(read[sent:]); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-}
-
-// pnaPiece is the number of bytes that are read at a time. Requests of players are shorter.
-const pnaPiece = 1 << 10
-
-// pnaRest copies b and what follows the first message.
-func (c *control) pnaRest(r io.Reader, b []byte) error {
-	c.client.unread()
-	if err := write(c.server, b); err != nil {
-		return err
-	}
-	return copyAll(c.server, r)
 }
 
 // openUnasked opens a port of the client for any port of the server, and returns the port of

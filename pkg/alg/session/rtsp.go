@@ -8,6 +8,17 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/alg/rtsp"
 )
 
+// request handles a request of the client. It returns what the server gets, or nil.
+func (c *control) request(p rtsp.Part) ([]byte, error) {
+	switch p.Message.Method {
+	case "SETUP":
+		return c.setup(p)
+	case "TEARDOWN":
+		c.media.teardown(p.Message)
+	}
+	return p.Data, nil
+}
+
 // setup handles a SETUP request. It returns what the server gets, or nil if the client has
 // got a refusal.
 func (c *control) setup(p rtsp.Part) ([]byte, error) {

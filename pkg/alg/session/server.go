@@ -71,51 +71,69 @@ func (s *Server) take(attachment string, connections, ports int) bool {
 // client connected to. Serve closes client. It returns when the ports of the connection are
 // released: MediaTimeout after the end if media are left open, or when ctx ends.
 func (s *Server) Serve(ctx context.Context, client net.Conn, dst netip.AddrPort) {
-	c := &control{Server: s, client: newEnd(client), helper: HelperRTSP}
+	// The functions that need a large stack return before copy, which waits for hours: the
+	// garbage collector then shrinks the stack (runtime.shrinkstack).
+	c := s.accept(client, dst)
+	if c == nil {
+		return
+	}
+	if c.connect(ctx) {
+		c.copy(ctx)
+	}
+	c.leave()
+	c.media.end(ctx)
+}
+
+// accept returns the control connection of a client, or nil if it is refused.
+func (s *Server) accept(client net.Conn, dst netip.AddrPort) *control {
+	c := &control{Server: s, client: newEnd(client), to: unmapped(dst), helper: HelperRTSP}
 	from, err := netip.ParseAddrPort(client.RemoteAddr().String())
 	if err != nil {
 		c.client.reset()
 		s.log.Error("a connection without an address", "address", client.RemoteAddr(), "err", err)
-		return
+		return nil
 	}
-	from, dst = unmapped(from), unmapped(dst)
-	identity, owned := s.node.Owner(from.Addr())
+	c.from = unmapped(from)
+	identity, owned := s.node.Owner(c.from.Addr())
 	c.identity = identity
 	if !owned {
-		c.identity = from.Addr().String()
+		c.identity = c.from.Addr().String()
 	}
-	c.log = s.log.With("attachment", c.identity, "client", from, "server", dst)
 	if !s.take(c.identity, 1, 0) {
 		c.client.reset()
 		c.refused(LimitExceeded, errLimit)
-		return
+		return nil
 	}
-	c.connected(ctx, from, dst, owned)
-	s.take(c.identity, -1, 0)
-	c.media.end(ctx)
+	c.counters.connections(c.helper, 1)
+	if !owned {
+		c.unreadable(NotAskedFor, nil)
+	}
+	return c
 }
 
-// connected connects to the server, and copies until both directions have ended.
-func (c *control) connected(ctx context.Context, from, dst netip.AddrPort, owned bool) {
-	connecting, cancel := context.WithTimeout(ctx, ConnectTimeout)
-	server, egress, err := c.node.Connect(connecting, from, dst)
-	cancel()
+// leave ends what accept has begun.
+func (c *control) leave() {
+	c.counters.connections(c.helper, -1)
+	c.take(c.identity, -1, 0)
+}
+
+// connect connects to the server.
+func (c *control) connect(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
+	defer cancel()
+	server, egress, err := c.node.Connect(ctx, c.from, c.to)
 	if err != nil {
 		// The client's connection is established already, so a reset comes closest to the
 		// refusal of the server.
 		c.client.reset()
 		c.refused(Unreachable, err)
-		return
+		return false
 	}
 	c.server = newEnd(server)
-	c.addresses.Client, c.addresses.Egress, c.addresses.Server = from.Addr(), egress.Addr().Unmap(), dst.Addr()
+	c.addresses.Client, c.addresses.Egress, c.addresses.Server = c.from.Addr(), egress.Addr().Unmap(), c.to.Addr()
+	c.answers.init(c.client)
 	c.media.init(c)
-	if !owned {
-		c.unreadable(NotAskedFor, nil)
-	}
-	c.counters.connections(c.helper, 1)
-	c.copy(ctx)
-	c.counters.connections(c.helper, -1)
+	return true
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort {
