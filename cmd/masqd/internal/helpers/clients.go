@@ -12,9 +12,9 @@ import (
 // clients are the containers that have a helper of masqd.
 type clients struct {
 	mu      sync.RWMutex
-	owners  map[netip.Addr]client
-	byName  map[string]client // by identity
-	sources ruleset.Sources   // without prefixes if the node's policy has no helper of masqd
+	owners  map[netip.Addr]client // the zero value for an attachment without such a helper
+	byName  map[string]client     // by identity
+	sources ruleset.Sources       // without prefixes if the node's policy has no helper of masqd
 	egress  ruleset.Egress
 }
 
@@ -36,11 +36,15 @@ func (c client) element() string {
 }
 
 // set replaces all clients. If several attachments have an address, it belongs to the last.
+// Attachments may have no helper of masqd.
 func (c *clients) set(attachments []masq.Attachment, sources ruleset.Sources, egress ruleset.Egress) {
 	owners, byName := make(map[netip.Addr]client, len(attachments)), make(map[string]client, len(attachments))
 	for _, a := range attachments {
-		x := client{identity: a.Identity(), policy: a.Policy}
-		byName[x.identity] = x
+		var x client
+		if isServed(a.Policy) {
+			x = client{identity: a.Identity(), policy: a.Policy}
+			byName[x.identity] = x
+		}
 		for _, addr := range a.Addresses {
 			owners[addr] = x
 		}
@@ -55,7 +59,7 @@ func (c *clients) at(a netip.Addr) (client, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if x, ok := c.owners[a]; ok {
-		return x, true
+		return x, x.policy != nil
 	}
 	return c.source(a)
 }

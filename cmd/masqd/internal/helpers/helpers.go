@@ -141,10 +141,11 @@ func (h *Helpers) Run(ctx context.Context) error {
 // sync brings listeners and table into agreement with the records and the configuration.
 func (h *Helpers) sync(ctx context.Context) error {
 	node, records := h.o.Node(), h.o.Records.Snapshot().Records
-	in := input{attachments: served(node, records)}
+	var in input
 	if len(node.Sources.Prefixes) > 0 && isServed(&node.Sources.Policy) {
 		in.sources = node.Sources
 	}
+	in.attachments = served(node, in.sources.Prefixes, records)
 	h.mu.Lock()
 	in.egress = h.egress
 	h.mu.Unlock()
@@ -160,10 +161,11 @@ func (h *Helpers) sync(ctx context.Context) error {
 	return h.table.sync(in)
 }
 
-// served returns the ready attachments that have a helper of masqd.
-func served(node reconcile.NodeConfig, records []*store.Record) []masq.Attachment {
+// served returns the ready attachments that have a helper of masqd. It also returns attachments
+// that may have an address of those or of sources: a flow with that address may be theirs.
+func served(node reconcile.NodeConfig, sources []netip.Prefix, records []*store.Record) []masq.Attachment {
 	policies := map[*masq.Policy]bool{}
-	var chosen []*store.Record
+	addresses := map[netip.Addr]bool{} // of attachments that have a helper
 	for _, r := range records {
 		if r.Policy == nil {
 			continue
@@ -174,6 +176,19 @@ func served(node reconcile.NodeConfig, records []*store.Record) []masq.Attachmen
 			policies[r.Policy] = asks
 		}
 		if asks {
+			for _, a := range r.Addresses {
+				addresses[a] = true
+			}
+		}
+	}
+	if len(addresses)+len(sources) == 0 {
+		return nil
+	}
+	var chosen []*store.Record
+	for _, r := range records {
+		if r.Policy != nil && slices.ContainsFunc(r.Addresses, func(a netip.Addr) bool {
+			return addresses[a] || slices.ContainsFunc(sources, func(p netip.Prefix) bool { return p.Contains(a) })
+		}) {
 			chosen = append(chosen, r)
 		}
 	}
