@@ -33,7 +33,9 @@ type fakeNode struct {
 	open     map[Media]bool
 	opened   []Media // in order
 	renewed  int
-	closed   int
+
+	reservations int // calls of Reserve
+	closed       int
 }
 
 type fakePort struct {
@@ -80,6 +82,7 @@ func (n *fakeNode) Connect(ctx context.Context, client, server netip.AddrPort) (
 func (n *fakeNode) Reserve(_ string, proto uint8, egress netip.Addr, count int) (uint16, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.reservations++
 	if egress != n.egress || count < 1 || count > 2 || proto != unix.IPPROTO_UDP && proto != unix.IPPROTO_TCP {
 		n.t.Errorf("Reserve(%d, %s, %d)", proto, egress, count)
 	}

@@ -169,8 +169,8 @@ func TestManySetups(t *testing.T) {
 				w.refused(text, i)
 			}
 		}
-		if n := l.node.ports(); n != 2*MaxPending {
-			t.Errorf("%d ports are reserved", n)
+		if n := l.node.ports(); n != 2*MaxPending || l.node.reservations != MaxPending {
+			t.Errorf("%d ports are reserved by %d calls", n, l.node.reservations)
 		}
 		l.openMedia()
 		// All are answered. The limit of open streams follows.

@@ -5,8 +5,7 @@ import "time"
 // The limits of sessions. A container and its server can be hostile: these values bound
 // what they can take from the node. Each refusal is counted.
 const (
-	// MaxConnections is for all attachments. With two goroutines and two buffers each, as
-	// many connections take about 100 MB.
+	// MaxConnections is for all attachments. As many take about 60 MB (BenchmarkMemory).
 	MaxConnections = 4096
 	// MaxAttachmentConnections leaves room for many containers. A recorder of video that has
 	// a connection for each camera rarely has more cameras.
@@ -30,8 +29,10 @@ const (
 	HeaderTimeout = 30 * time.Second
 	// ConnectTimeout is for the connection to the server.
 	ConnectTimeout = 10 * time.Second
-	// RenewInterval is less than half of MediaTimeout, so that one failure ends nothing.
-	RenewInterval = time.Minute
+	// RenewInterval is how often media are renewed while the control connection lives. After
+	// its first packet, a flow without an answer ends in 30 s, whatever its timeout was before
+	// (nf_conntrack_udp_timeout).
+	RenewInterval = 20 * time.Second
 	// MediaTimeout is how long media stay open without a renewal and without packets. It
 	// is the timeout of UDP streams in conntrack (nf_conntrack_udp_timeout_stream, 120 s)
 	// and a pause.

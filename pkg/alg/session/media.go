@@ -21,6 +21,7 @@ type media struct {
 	pending []pending
 	streams []stream
 	renewal *time.Timer // nil while no stream is open
+	renewed int         // the number of its times
 }
 
 // pending is a request without an answer.
@@ -50,39 +51,49 @@ var errMalformed = errors.New("CSeq is missing or used twice")
 func (m *media) offer(p *rtsp.Message) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out, mappings, err := rtsp.RewriteSetup(nil, p, m.c.addresses, m.reservePorts)
-	if err == nil && len(mappings) > 0 {
-		err = m.add(p, pending{mappings: mappings})
-	}
+	out, mappings, err := rtsp.RewriteSetup(nil, p, m.c.addresses, func(own rtsp.Ports) (rtsp.Ports, error) {
+		if err := m.check(p, false); err != nil {
+			return rtsp.Ports{}, err // before Reserve, which costs more
+		}
+		return m.reservePorts(own)
+	})
 	if err != nil {
 		m.release(mappings...)
 		return nil, err
 	}
+	if len(mappings) > 0 {
+		m.add(p, pending{mappings: mappings})
+	}
 	return out, nil
 }
 
-// add remembers a request. m.mu must be held.
-func (m *media) add(p *rtsp.Message, x pending) error {
-	var err error
-	if x.cseq, err = p.CSeq(); err != nil {
+// check checks that a request can be added. m.mu must be held.
+func (m *media) check(p *rtsp.Message, teardown bool) error {
+	cseq, err := p.CSeq()
+	if err != nil {
 		return fmt.Errorf("%w: %w", errMalformed, err)
 	}
-	if slices.ContainsFunc(m.pending, func(y pending) bool { return x.cseq == y.cseq }) {
-		return fmt.Errorf("%w: %d", errMalformed, x.cseq)
-	}
 	open := len(m.streams)
-	for _, y := range m.pending {
-		if !y.teardown {
+	for _, x := range m.pending {
+		if x.cseq == cseq {
+			return fmt.Errorf("%w: %d", errMalformed, cseq)
+		}
+		if !x.teardown {
 			open++
 		}
 	}
-	if len(m.pending) >= MaxPending || !x.teardown && open >= MaxStreams {
+	if len(m.pending) >= MaxPending || !teardown && open >= MaxStreams {
 		return fmt.Errorf("%w: %d streams and %d requests", errLimit, open, len(m.pending))
 	}
+	return nil
+}
+
+// add remembers a request that was checked. m.mu must be held.
+func (m *media) add(p *rtsp.Message, x pending) {
+	x.cseq, _ = p.CSeq()
 	id, _ := p.Session()
 	x.session, x.uri = m.hash([]byte(id)), m.hash(p.URI())
 	m.pending = append(m.pending, x)
-	return nil
 }
 
 // reservePorts reserves ports of the egress address that stand for ports of the client.
@@ -227,8 +238,8 @@ func (m *media) keep(s stream) {
 func (m *media) teardown(p *rtsp.Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.streams) > 0 {
-		_ = m.add(p, pending{teardown: true})
+	if len(m.streams)+len(m.pending) > 0 && m.check(p, true) == nil {
+		m.add(p, pending{teardown: true})
 	}
 }
 
@@ -269,8 +280,12 @@ func (m *media) renew() {
 	if m.renewal == nil {
 		return // the connection has ended
 	}
+	m.renewed++
 	for _, s := range m.streams {
 		for _, x := range s.media {
+			if x.Server.Port() == 0 && m.renewed%renewalsOfElement != 0 {
+				continue
+			}
 			if err := m.c.node.Renew(x); err != nil {
 				m.c.refused(reasonOf(err), fmt.Errorf("renew: %w", err))
 			}
@@ -278,6 +293,11 @@ func (m *media) renew() {
 	}
 	m.renewal.Reset(RenewInterval)
 }
+
+// renewalsOfElement is how many RenewIntervals pass between two renewals of media whose
+// server has no known port. No packet changes their timeout, but each renewal is a
+// transaction of nftables.
+const renewalsOfElement = 3
 
 // end releases the ports after the connection has ended. Media stay open: a session of RTSP
 // outlives its connection (RFC 2326, section 1.3). Until they time out, their ports stay
@@ -290,6 +310,11 @@ func (m *media) end(ctx context.Context) {
 	}
 	for _, x := range m.pending {
 		m.release(x.mappings...)
+	}
+	for _, x := range m.pending {
+		if x.teardown {
+			m.endStreams(x) // players do not wait for the answer
+		}
 	}
 	streams := m.streams
 	m.pending, m.streams = nil, nil

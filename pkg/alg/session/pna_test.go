@@ -26,8 +26,8 @@ func TestPNA(t *testing.T) {
 		if c := l.counters.Snapshot(); c[HelperPNA].Connections != 1 || c[HelperRTSP].Connections != 0 {
 			t.Errorf("connections: %v", c)
 		}
-		time.Sleep(10*RenewInterval + time.Second)
-		if n := l.node.renewals(); n != 20 {
+		time.Sleep(9*RenewInterval + time.Second)
+		if n := l.node.renewals(); n != 3*2 {
 			t.Errorf("renewed %d times", n)
 		}
 		w.end()

@@ -231,17 +231,20 @@ func TestRenew(t *testing.T) {
 		w := l.connect()
 		w.fromClient(setup(1, offer), setup(1, offered))
 		w.fromServer(setupAnswer(1, "s", accepted), setupAnswer(1, "s", translated))
-		time.Sleep(10*RenewInterval + time.Second)
-		if n := l.node.renewals(); n != 20 {
+		// A stream whose server has no known port is renewed less often.
+		w.fromClient(setup(2, "RTP/AVP;client_port=6000"), setup(2, "RTP/AVP;client_port=40002"))
+		w.fromServer(setupAnswer(2, "s", "RTP/AVP;client_port=40002"), setupAnswer(2, "s", "RTP/AVP;client_port=6000"))
+		time.Sleep(9*RenewInterval + time.Second)
+		if n := l.node.renewals(); n != 9*2+3 {
 			t.Errorf("renewed %d times", n)
 		}
 		began := time.Now()
 		w.end()
-		if n := l.node.renewals(); n != 20 {
+		if n := l.node.renewals(); n != 9*2+3 {
 			t.Errorf("renewed %d times", n)
 		}
 		// The media outlive the connection, and their ports stay reserved.
-		l.openMedia("5000 40000 6256", "5001 40001 6257")
+		l.openMedia("5000 40000 6256", "5001 40001 6257", "6000 40002 0")
 		if d := time.Since(began); d != MediaTimeout {
 			t.Errorf("the ports are released after %s", d)
 		}
@@ -271,4 +274,32 @@ func TestStop(t *testing.T) {
 			w.end()
 		})
 	}
+}
+
+// TestTeardownWithoutAnswer: players close the connection without waiting for the answer.
+func TestTeardownWithoutAnswer(t *testing.T) {
+	inBubble(t, func(l *lab) {
+		w := l.connect()
+		for i, id := range []string{"s1", "s2"} {
+			ports := fmt.Sprintf("RTP/AVP;client_port=%d", 40000+i)
+			w.fromClient(setup(i, "RTP/AVP;client_port=5000"), setup(i, ports))
+			w.fromServer(setupAnswer(i, id, ports), setupAnswer(i, id, "RTP/AVP;client_port=5000"))
+		}
+		w.fromClient(request("TEARDOWN", 3, "s1"), request("TEARDOWN", 3, "s1"))
+		w.end()
+		l.openMedia("5000 40001 0")
+	})
+}
+
+// TestTeardownBeforeAnswer: TEARDOWN follows SETUP in the same packet.
+func TestTeardownBeforeAnswer(t *testing.T) {
+	inBubble(t, func(l *lab) {
+		w := l.connect()
+		setup1 := crlf("SETUP rtsp://198.51.100.241/a RTSP/1.0\nCSeq: 1\nSession: s\nTransport: %s\n\n")
+		w.fromClient(fmt.Sprintf(setup1, offer)+request("TEARDOWN", 2, "s"), fmt.Sprintf(setup1, offered)+request("TEARDOWN", 2, "s"))
+		w.fromServer(setupAnswer(1, "s", accepted)+okAnswer(2), setupAnswer(1, "s", translated)+okAnswer(2))
+		l.openMedia()
+		w.end()
+		l.counted(HelperRTSP, "opened 2")
+	})
 }
