@@ -20,7 +20,7 @@ type HelperKey struct {
 
 // String returns the key in nft's notation.
 func (k HelperKey) String() string {
-	s := fmt.Sprintf("%s . %s . %d", k.Addr.Addr(), protocolName(k.Proto), k.Addr.Port())
+	s := k.Addr.Addr().String() + " . " + protocolName(k.Proto) + " . " + strconv.Itoa(int(k.Addr.Port()))
 	if k.Peer.IsValid() {
 		s += " . " + k.Peer.String()
 	}

@@ -101,7 +101,7 @@ func (b *helperBuilder) serves(f masq.Family, x helperPort) bool {
 // add adds the attachments that have a helper.
 func (b *helperBuilder) add(attachments []masq.Attachment) {
 	type use struct {
-		id    string
+		chain string
 		ports []helperPort
 	}
 	uses := map[*masq.Policy]use{} // thousands of attachments may share a policy
@@ -114,8 +114,9 @@ func (b *helperBuilder) add(attachments []masq.Attachment) {
 		if _, known := uses[a.Policy]; !known {
 			u := use{ports: daemonPorts(*a.Policy)}
 			if len(u.ports) > 0 {
-				u.id = a.Policy.ID()
-				b.policies[u.id], b.redirected[u.id] = *a.Policy, true
+				id := a.Policy.ID()
+				u.chain = redirectChainPrefix + id
+				b.policies[id], b.redirected[id] = *a.Policy, true
 			}
 			uses[a.Policy] = u
 		}
@@ -127,7 +128,7 @@ func (b *helperBuilder) add(attachments []masq.Attachment) {
 		if a.Policy == nil {
 			continue
 		}
-		u := uses[a.Policy]
+		u, identity := uses[a.Policy], a.Identity()
 		for j, addr := range a.Addresses {
 			if owners[addr] != (place{i, j}) {
 				continue
@@ -138,7 +139,7 @@ func (b *helperBuilder) add(attachments []masq.Attachment) {
 					continue
 				}
 				key := HelperKey{Addr: netip.AddrPortFrom(addr, x.number), Proto: protocolNumbers[x.protocol]}
-				b.put(RedirectMap, f, Element{Key: key.String(), Goto: redirectChainPrefix + u.id, Comment: a.Identity()})
+				b.put(RedirectMap, f, Element{Key: key.String(), Goto: u.chain, Comment: identity})
 			}
 			if slices.ContainsFunc(b.sources.Prefixes, func(p netip.Prefix) bool { return p.Contains(addr) }) {
 				b.put(ApartSet, f, Element{Key: addr.String()})
@@ -189,14 +190,20 @@ func (b *helperBuilder) putAll(s SetElements) {
 	b.elements[s.Set.Name] = append(b.elements[s.Set.Name], s.Elements...)
 }
 
-// set returns a set with its elements. Of elements with the same key, it has the last one.
+// set returns a set with its elements. If several sessions have the same key, it has the last
+// element; the keys of attachments are different.
 func (b *helperBuilder) set(kind SetKind, f masq.Family) Set {
 	s := SetName{Kind: kind, Family: f}.Set()
-	last := map[string]int{}
-	for i, e := range b.elements[s.Name] {
+	all := b.elements[s.Name]
+	if kind != SpokenMap && kind != OpenedMap {
+		s.Elements = all
+		return s
+	}
+	last := make(map[string]int, len(all))
+	for i, e := range all {
 		last[e.Key] = i
 	}
-	for i, e := range b.elements[s.Name] {
+	for i, e := range all {
 		if last[e.Key] == i {
 			s.Elements = append(s.Elements, e)
 		}

@@ -107,3 +107,29 @@ func TestHelperOfTheNodeWithoutMasqd(t *testing.T) {
 	assert.NoError(t, a.tryCheck(list))
 	a.detach()
 }
+
+// TestHelperNeedsRunningMasqd: a network with a helper by masqd has containers while masqd runs.
+// Without masqd no ADD succeeds; containers that exist keep their rules, and can be deleted.
+func TestHelperNeedsRunningMasqd(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.1.0", w.masq().With(keys{"helpers": keys{"rtsp": []int{}, "talk": []int{}, "pna": []int{}}}))
+	d := w.daemon()
+	until(t, "masqd serves the helpers", func() bool { return w.within(w.statusOf(list)) == nil })
+	a := w.attach("a", list)
+	w.seenAs(a, w.V4, w.V4.Node)
+
+	assert.NoError(t, d.Process.Kill())
+	_ = d.Wait()
+	for what, err := range map[string]error{"STATUS": w.within(w.statusOf(list)), "ADD": w.pod("b").tryAdd(list)} {
+		if err == nil || !strings.Contains(describe(err), "helpers pna, rtsp, talk are by masqd, which is not running: start it") {
+			t.Errorf("%s without masqd: %v", what, err)
+		}
+	}
+	w.seenAs(a, w.V4, w.V4.Node)
+	assert.NoError(t, a.tryCheck(list))
+
+	w.daemon()
+	until(t, "masqd serves the helpers again", func() bool { return w.within(w.statusOf(list)) == nil })
+	w.attach("c", list).detach()
+	a.detach()
+}
