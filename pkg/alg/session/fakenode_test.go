@@ -23,6 +23,8 @@ type fakeNode struct {
 	// openErr is the error of Open for some media.
 	openErr func(Media) error
 	refuse  atomic.Bool // connections
+	// renewErr and closeErr are the errors of Renew and Close.
+	renewErr, closeErr error
 
 	mu       sync.Mutex
 	owners   map[netip.Addr]string
@@ -137,9 +139,11 @@ func (n *fakeNode) Renew(m Media) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.check("renewed", m)
-	n.open[m] = true
 	n.renewed++
-	return nil
+	if n.renewErr == nil {
+		n.open[m] = true
+	}
+	return n.renewErr
 }
 
 func (n *fakeNode) Close(m Media) error {
@@ -149,9 +153,11 @@ func (n *fakeNode) Close(m Media) error {
 	if !n.open[m] {
 		n.t.Errorf("%v is closed but not open", m)
 	}
-	delete(n.open, m)
 	n.closed++
-	return nil
+	if n.closeErr == nil {
+		delete(n.open, m)
+	}
+	return n.closeErr
 }
 
 // check reports media that no session may name. n.mu must be held.
@@ -169,6 +175,13 @@ func (n *fakeNode) isOpen() []Media {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Collect(maps.Keys(n.open))
+}
+
+// fail sets the errors of Renew and Close.
+func (n *fakeNode) fail(renew, closing error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.renewErr, n.closeErr = renew, closing
 }
 
 // renewals returns how often media were renewed.

@@ -434,3 +434,50 @@ func TestUnreachable(t *testing.T) {
 		l.counted(HelperRTSP, "refused unreachable 1")
 	})
 }
+
+// TestNodeFails: media can neither be renewed nor closed. The session works on.
+func TestNodeFails(t *testing.T) {
+	inBubble(t, func(l *lab) {
+		w := l.connect()
+		w.fromClient(setup(1, offer), setup(1, offered))
+		w.fromServer(setupAnswer(1, "s", accepted), setupAnswer(1, "s", translated))
+		l.node.fail(fmt.Errorf("renew: %w", ErrInUse), errors.New("permission denied"))
+		time.Sleep(2*RenewInterval + time.Second)
+		synctest.Wait()
+		l.counted(HelperRTSP, "opened 2, refused in-use 4")
+		w.fromClient(request("TEARDOWN", 2, "s"), request("TEARDOWN", 2, "s"))
+		w.fromServer(okAnswer(2), okAnswer(2))
+		if n := l.node.ports(); n != 0 {
+			t.Errorf("%d ports are reserved", n)
+		}
+		w.end()
+	})
+}
+
+// TestRefusedBody: the body of a refused request is not passed on, nor a part of it at the
+// end of the stream.
+func TestRefusedBody(t *testing.T) {
+	withBody := func(cseq int, transport string) string {
+		return strings.Replace(setup(cseq, transport), "\r\n\r\n", "\r\nContent-Length: 4\r\n\r\n", 1)
+	}
+	inBubble(t, func(l *lab) {
+		w := l.connect()
+		w.refused(withBody(1, "RTP/AVP;client_port=0"), 1)
+		w.fromClient("body"+withBody(2, offer)+"body", withBody(2, offered)+"body")
+		w.refused(withBody(3, "RTP/AVP;client_port=0"), 3)
+		w.send(w.client, "bo")
+		_ = w.client.CloseWrite()
+		w.expectEnd(w.server)
+		w.end()
+		l.counted(HelperRTSP, "refused ports 2")
+	})
+}
+
+// TestNoAddress: a connection without an address of a client.
+func TestNoAddress(t *testing.T) {
+	inBubble(t, func(l *lab) {
+		w := l.connectFrom(netip.AddrPort{}, serverAddr)
+		w.expectEnd(w.client)
+		w.end()
+	})
+}
