@@ -143,6 +143,42 @@ func TestHelperRedirect(t *testing.T) {
 	}
 }
 
+// TestHelperPassesForward: a redirected connection is not forwarded, so a rule that forbids
+// containers to forward to the port does not stop it. A rule for input of the node does.
+func TestHelperPassesForward(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	own := keys{"helpers": keys{"rtsp": []int{rtspPort}}, "helpersRequired": false}
+	a := w.attach("a", w.conflist("1.1.0", w.masq().With(own)))
+	plain := w.attach("plain", w.conflist("1.1.0", w.masq()))
+	server := assert.Must(w.Server.ServeTCP(at(w.V4.Server, rtspPort)))(t)
+	h := w.helperTable()
+	h.put(ruleset.Sources{}, ruleset.HelperElements{})
+	w.nodeRun("nft", "add table inet fw; add chain inet fw forward { type filter hook forward priority 0; }; add chain inet fw input { type filter hook input priority 0; };"+
+		" add rule inet fw forward ip saddr 10.88.0.0/16 tcp dport 554 counter drop")
+	if !h.redirected(a.NS, server) {
+		t.Error("the connection is not redirected")
+	}
+	stopped := func(p *pod, hook string) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(soon(t))
+		done := make(chan error, 1)
+		go func() {
+			_, err := p.Who(ctx, netip.AddrPort{}, server.Addr())
+			done <- err
+		}()
+		until(t, "the rule drops", func() bool {
+			return regexp.MustCompile(`counter packets [1-9]`).MatchString(w.nodeRun("nft", "list", "chain", "inet", "fw", hook))
+		})
+		cancel()
+		if err := <-done; err == nil {
+			t.Errorf("%s connects", p.Name())
+		}
+	}
+	stopped(plain, "forward") // control
+	w.nodeRun("nft", "add rule inet fw input ip saddr 10.88.0.0/16 tcp dport != 554 counter drop")
+	stopped(a, "input")
+}
+
 // TestHelperRedirectOfSources: sourceCIDRs have the node's policy. An attachment within them has
 // its own.
 func TestHelperRedirectOfSources(t *testing.T) {
