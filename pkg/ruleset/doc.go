@@ -2,7 +2,7 @@
 // and owns the names in it. It is pure: a ruleset is a value that can be printed, compared
 // and tested without root. Package nft puts it into the kernel.
 //
-// There is one table, inet masq. The number of its rules follows the number of different
+// The managed table is inet masq. The number of its rules follows the number of different
 // policies, never the number of attachments: attachments are elements of sets and maps.
 //
 //	prerouting-early  filter, -450     spoofed sources
@@ -11,12 +11,18 @@
 //	forward           filter, mangle   MSS clamp; packets that conntrack calls invalid
 //	postrouting       nat, srcnat - 1  source address -> policy chain -> translation
 //
+// The helper table, inet masq-helpers, has the same shape. It exists while masqd serves helpers:
+// see HelperTable.
+//
+//	prerouting        nat, dstnat + 1  control connections -> masqd, announced ports -> clients
+//	postrouting       nat, srcnat - 2  connections of masqd -> policy chain of the client
+//
 // # Names
 //
 // The function that parses a name is next to the function that makes it: SetName and
-// ParseSetName, PolicyChain and ParsePolicyChain, HelperObject and Object.Helper, the keys
-// of elements and SubjectOf, the IDs of rules and RoleOf. Other packages use these
-// functions, and do not parse names themselves.
+// ParseSetName, PolicyChain and ParsePolicyChain, HelperObject and Object.Helper, HelperKey and
+// ParseHelperKey, the keys of elements and SubjectOf, the IDs of rules and RoleOf. Other packages
+// use these functions, and do not parse names themselves.
 //
 // # To debug
 //
