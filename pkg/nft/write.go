@@ -13,7 +13,7 @@ import (
 // hooks and priorities have nft's names for them in the inet family.
 var (
 	hooks      = map[string]uint32{"prerouting": unix.NF_INET_PRE_ROUTING, "forward": unix.NF_INET_FORWARD, "postrouting": unix.NF_INET_POST_ROUTING}
-	priorities = map[string]int32{"-450": -450, "mangle": -150, "dstnat + 1": -99, "srcnat - 2": 98, "srcnat - 1": 99}
+	priorities = map[string]int32{"-450": -450, "mangle": -150, "dstnat - 1": -101, "dstnat + 1": -99, "srcnat - 2": 98, "srcnat - 1": 99}
 )
 
 // hookName returns nft's name for a hook of the inet family, or its number.

@@ -7,6 +7,7 @@ import (
 
 // The chains of the table for masqd's helpers, except the chains of policies.
 const (
+	openedChain         = "opened"
 	servicesChain       = "services"
 	cidrChain           = "cidr"
 	redirectChainPrefix = "redirect-"
@@ -34,12 +35,21 @@ func (b *helperBuilder) prerouting() Chain {
 		})
 	}
 	c.Rules = append(c.Rules, b.sources.each("prerouting/cidr", "jump "+cidrChain, "pods of other plugins use the node's policy")...)
-	c.Rules = append(c.Rules, Rule{"prerouting/service", "fib daddr type @never jump " + servicesChain, "a service of the node takes precedence over a port that was announced"})
+	return c
+}
+
+// opened lets in the flows that sessions announced. It comes before destination NAT of other
+// programs: a container that publishes the port of its talk daemon answers by masqd while it
+// calls, because its own answers name an address that the peer cannot reach.
+func opened() Chain {
+	c := Chain{Name: openedChain, Hook: &Hook{"nat", "prerouting", "dstnat - 1"}, Rules: []Rule{
+		{"opened/service", "fib daddr type @never jump " + servicesChain, "a service of the node takes precedence over a port that was announced"},
+	}}
 	for _, f := range families {
 		// If the map does not have the key, the rule ends without an effect (NFT_BREAK in
 		// nft_lookup_eval, net/netfilter/nft_lookup.c).
 		c.Rules = append(c.Rules, Rule{
-			"prerouting/opened" + f.suffix,
+			"opened/map" + f.suffix,
 			fmt.Sprintf("dnat %[1]s to %[1]s daddr . meta l4proto . th dport . %[1]s saddr map @%[2]s", f.header, OpenedMap.Of(f.family)),
 			"a peer reaches the port that was announced to it",
 		})

@@ -231,7 +231,7 @@ func (b *helperBuilder) table(egress Egress) Table {
 		t.Sets = append(t.Sets, b.sources.sets()...)
 	}
 	t.Sets = append(t.Sets, reservedSet(egress.Reserved), neverSet())
-	t.Chains = append(t.Chains, b.prerouting())
+	t.Chains = append(t.Chains, opened(), b.prerouting())
 	if len(b.sources.Prefixes) > 0 {
 		t.Chains = append(t.Chains, b.cidr())
 	}

@@ -7,16 +7,16 @@ import "time"
 const (
 	// MaxConnections is for all attachments. As many take about 60 MB (BenchmarkMemory).
 	MaxConnections = 4096
-	// MaxAttachmentConnections leaves room for many containers. A recorder of video that has
-	// a connection for each camera rarely has more cameras.
-	MaxAttachmentConnections = 64
+	// MaxAttachmentConnections leaves room for other containers. A recorder of video has a
+	// connection for each camera, and rarely more cameras.
+	MaxAttachmentConnections = 256
 	// MaxStreams is for each connection. Players have one to four streams.
 	MaxStreams = 32
 	// MaxPending is the number of SETUP requests of a connection without an answer. Players
 	// send one at a time.
 	MaxPending = 32
 	// MaxAttachmentPorts is the number of reserved ports of an attachment: 2 streams with 2
-	// ports for each connection, four times.
+	// ports for each connection.
 	MaxAttachmentPorts = 1024
 	// MinPort is the lowest port that a server is told. Ports below belong to services of
 	// the node.
