@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/maphash"
@@ -15,6 +16,9 @@ type Options struct {
 	Node     Node
 	Counters *Counters    // can be shared; nil: not counted
 	Log      *slog.Logger // nil: nothing is logged. Refusals are logged at level debug
+	// Connections is the limit for all attachments; 0: MaxConnections. Each takes two file
+	// descriptors.
+	Connections int
 }
 
 // Server handles the redirected TCP connections of a node: RTSP and PNA.
@@ -23,6 +27,7 @@ type Server struct {
 	counters *Counters
 	log      *slog.Logger
 	seed     maphash.Seed
+	limit    int // of connections
 
 	mu          sync.Mutex
 	connections int
@@ -34,7 +39,7 @@ type usage struct{ connections, ports int }
 
 // NewServer returns a Server.
 func NewServer(o Options) *Server {
-	s := &Server{node: o.Node, counters: o.Counters, log: o.Log, seed: maphash.MakeSeed(), usage: map[string]usage{}}
+	s := &Server{node: o.Node, counters: o.Counters, log: o.Log, seed: maphash.MakeSeed(), limit: cmp.Or(o.Connections, MaxConnections), usage: map[string]usage{}}
 	if s.counters == nil {
 		s.counters = &Counters{}
 	}
@@ -55,7 +60,7 @@ func (s *Server) take(attachment string, connections, ports int) bool {
 	u := s.usage[attachment]
 	u.connections += connections
 	u.ports += ports
-	if connections > 0 && (u.connections > MaxAttachmentConnections || s.connections >= MaxConnections) ||
+	if connections > 0 && (u.connections > MaxAttachmentConnections || s.connections >= s.limit) ||
 		ports > 0 && u.ports > MaxAttachmentPorts {
 		return false
 	}

@@ -75,7 +75,7 @@ func New(o Options) (*Helpers, error) {
 		listeners: map[masq.Family]*listener{},
 		table:     newTable(func() (owned, error) { return nft.OpenOwned(ruleset.HelperTableName) }),
 	}
-	h.server = session.NewServer(session.Options{Node: h, Counters: h.counters, Log: o.Log})
+	h.server = session.NewServer(session.Options{Node: h, Counters: h.counters, Log: o.Log, Connections: maxConnections()})
 	h.talk = session.NewTalk(session.TalkOptions{Node: h, Counters: h.counters, Log: o.Log})
 	return h, nil
 }
