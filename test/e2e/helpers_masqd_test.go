@@ -29,8 +29,12 @@ const (
 	craftedServerPort = 6000
 )
 
-// mediaDeadline is how long a datagram that has to arrive may take.
-const mediaDeadline = 5 * time.Minute
+// deadlineOf returns the time at which the test gives up waiting.
+func deadlineOf(t testing.TB) time.Time {
+	t.Helper()
+	d, _ := soon(t).Deadline()
+	return d
+}
 
 // craftedServer is an RTSP server that accepts each request, and shows what it received.
 type craftedServer struct {
@@ -41,6 +45,7 @@ type craftedServer struct {
 
 	mu       sync.Mutex
 	requests []string
+	open     int              // control connections
 	sources  []netip.AddrPort // of control connections
 }
 
@@ -50,7 +55,7 @@ func (w *world) craftedServer(server netip.Addr) *craftedServer {
 	s := &craftedServer{t: w.t, l: assert.Must(w.Server.Listen(at(server, 554)))(w.t)}
 	for i := range s.udp {
 		s.udp[i] = assert.Must(w.Server.ListenUDP(at(server, craftedServerPort+uint16(i))))(w.t)
-		assert.NoError(w.t, s.udp[i].SetReadDeadline(time.Now().Add(mediaDeadline)))
+		assert.NoError(w.t, s.udp[i].SetReadDeadline(deadlineOf(w.t)))
 	}
 	s.done.Go(func() {
 		for {
@@ -60,11 +65,15 @@ func (w *world) craftedServer(server netip.Addr) *craftedServer {
 			}
 			s.mu.Lock()
 			s.sources = append(s.sources, c.RemoteAddr().(*net.TCPAddr).AddrPort())
+			s.open++
 			s.mu.Unlock()
 			s.done.Go(func() {
 				defer c.Close()
 				context.AfterFunc(w.t.Context(), func() { _ = c.Close() })
 				_ = s.serve(c)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.open--
 			})
 		}
 	})
@@ -104,6 +113,13 @@ func (s *craftedServer) serve(c net.Conn) error {
 	}
 }
 
+// connections returns the number of open control connections.
+func (s *craftedServer) connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
+}
+
 // lastSetup returns the last request, such as "SETUP RTP/AVP;unicast;client_port=1-2".
 func (s *craftedServer) lastSetup() string {
 	s.mu.Lock()
@@ -130,12 +146,23 @@ func (p *pod) rtsp(t testing.TB, server netip.Addr) *craftedClient {
 	t.Helper()
 	c := &craftedClient{Conn: assert.Must(p.Dial(soon(t), "tcp", netip.AddrPort{}, at(server, 554)))(t), t: t}
 	t.Cleanup(func() { _ = c.Close() })
+	assert.NoError(t, c.SetDeadline(deadlineOf(t)))
 	c.r = textproto.NewReader(bufio.NewReader(c.Conn))
 	for i := range c.udp {
 		c.udp[i] = assert.Must(p.DialUDP(at(p.addr(server), craftedClientPort+uint16(i)), at(server, craftedServerPort+uint16(i))))(t)
-		assert.NoError(t, c.udp[i].SetReadDeadline(time.Now().Add(mediaDeadline)))
+		assert.NoError(t, c.udp[i].SetReadDeadline(deadlineOf(t)))
 		t.Cleanup(func() { _ = c.udp[i].Close() })
 	}
+	return c
+}
+
+// rtspAgain connects to the server once more, with the sockets of another client.
+func (p *pod) rtspAgain(t testing.TB, server netip.Addr, other *craftedClient) *craftedClient {
+	t.Helper()
+	c := &craftedClient{Conn: assert.Must(p.Dial(soon(t), "tcp", netip.AddrPort{}, at(server, 554)))(t), t: t, udp: other.udp}
+	t.Cleanup(func() { _ = c.Close() })
+	assert.NoError(t, c.SetDeadline(deadlineOf(t)))
+	c.r = textproto.NewReader(bufio.NewReader(c.Conn))
 	return c
 }
 

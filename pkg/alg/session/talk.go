@@ -146,7 +146,7 @@ type path struct {
 // send sends a message, and keeps the path for another period.
 func (p *path) send(b []byte) {
 	_ = p.conn.SetReadDeadline(time.Now().Add(TalkTimeout))
-	_, _ = p.conn.Write(b) // an error is that of an earlier datagram, and the program repeats its message
+	_, _ = p.conn.Write(b) // the error is about an earlier datagram; programs repeat their messages
 }
 
 // pathTo returns the path from a client to a daemon outside.
@@ -155,7 +155,7 @@ func (t *Talk) pathTo(ctx context.Context, k pathKey, identity string, socket Da
 		func(b []byte) { _, _ = socket.WriteToUDPAddrPort(b, k.from) })
 }
 
-// path returns a path, and makes it if there is none. answer receives the daemon's messages.
+// path returns a path, and makes it if it does not exist. answer receives the daemon's messages.
 func (t *Talk) path(ctx context.Context, k pathKey, identity string, connect func() (net.Conn, netip.AddrPort, error), answer func([]byte)) (*path, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -216,7 +216,7 @@ func (p *path) receive(answer func([]byte)) {
 	for {
 		n, err := p.conn.Read(b)
 		if errors.Is(err, unix.ECONNREFUSED) {
-			continue // an ICMP error: no daemon listens, and the program gives up by itself
+			continue // an ICMP error: no daemon listens; the program ends after some attempts
 		}
 		if err != nil {
 			return

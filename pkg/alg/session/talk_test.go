@@ -423,7 +423,7 @@ func TestTalkHostile(t *testing.T) {
 	})
 }
 
-// TestTalkPortInUse: the node has a talk daemon of its own. The callee is rung.
+// TestTalkPortInUse: the node runs a talk daemon. The callee is rung.
 func TestTalkPortInUse(t *testing.T) {
 	n, l, counters := newFakeTalkNode(t), newFakeListener(), &Counters{}
 	n.openErr = func(m Media) error {

@@ -80,7 +80,7 @@ func (t *Talk) announce(identity string, client, server, egress netip.AddrPort, 
 }
 
 // letIn lets the daemon of the called host ask for the call. Without that, for example
-// because the node has a talk daemon of its own, the callee is rung but cannot answer.
+// because the node runs a talk daemon, the callee is rung but cannot answer.
 func (t *Talk) letIn(c *call) {
 	if err := t.node.Renew(c.daemon); err != nil {
 		t.refuse(c.identity, c.daemon.Server, c.daemon.Egress, err)

@@ -29,9 +29,8 @@ func (f *flows) get(t conntrack.Tuple) (conntrack.Flow, error) {
 	return f.conn.Get(t)
 }
 
-// create creates a flow. Of the flows that have one of its tuples it deletes those that
-// follow from the same announcement. The error is conntrack.ErrExists if another flow has
-// one.
+// create creates a flow. If a flow of the same client and server has one of its tuples, it
+// deletes that first. The error is conntrack.ErrExists if another flow has one.
 func (f *flows) create(e conntrack.Entry) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

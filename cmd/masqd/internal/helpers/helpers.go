@@ -57,7 +57,7 @@ type Helpers struct {
 	running sync.WaitGroup // goroutines of Run
 
 	mu        sync.Mutex
-	egress    ruleset.Egress // of the last sync
+	egress    ruleset.Egress // as the last sync found it
 	listeners map[masq.Family]*listener
 	serving   []string
 	fault     string
@@ -88,8 +88,13 @@ func (h *Helpers) Synced(e ruleset.Egress) {
 	asked := h.isAsked()
 	h.mu.Lock()
 	h.egress = e
-	changed := asked || h.active || h.serving == nil
+	changed := asked || h.active
+	first := h.serving == nil
 	h.mu.Unlock()
+	if first {
+		// An ADD that waited for masqd to be ready can count on the helpers.
+		h.setServing(names())
+	}
 	if changed {
 		select {
 		case h.wake <- struct{}{}:
@@ -115,14 +120,14 @@ func activePolicy(node reconcile.NodeConfig, p *masq.Policy) *masq.Policy {
 
 func isServed(p *masq.Policy) bool { return !p.EgressDirect && len(p.DaemonHelpers()) > 0 }
 
-// Run serves the helpers until the context ends. The table is gone then, and media go on.
+// Run serves the helpers until the context ends. Then it deletes the table; media continue.
 func (h *Helpers) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	h.ctx = ctx
 	h.running.Go(func() { h.table.run(ctx) })
 	defer func() {
 		cancel()
-		h.setServing(nil)
+		h.setServing([]string{})
 		if err := errors.Join(h.table.delete(), h.closeListeners()); err != nil {
 			h.o.Log.Warn("helpers could not be ended", "err", err)
 		}
@@ -285,16 +290,9 @@ func (h *Helpers) closeListeners() error {
 
 // report logs and publishes whether the helpers are served. The next sync tries again.
 func (h *Helpers) report(err error) {
-	names := []string{}
-	text := ""
+	serving, text := names(), ""
 	if err != nil {
-		text = err.Error()
-	} else {
-		for _, k := range masq.HelperKinds {
-			if k.Daemon {
-				names = append(names, k.Name)
-			}
-		}
+		serving, text = []string{}, err.Error()
 	}
 	h.mu.Lock()
 	before := h.fault
@@ -306,7 +304,17 @@ func (h *Helpers) report(err error) {
 	case text == "" && before != "":
 		h.o.Log.Info("helpers of masqd are served again")
 	}
-	h.setServing(names)
+	h.setServing(serving)
+}
+
+// names returns the names of the helpers of masqd.
+func names() (out []string) {
+	for _, k := range masq.HelperKinds {
+		if k.Daemon {
+			out = append(out, k.Name)
+		}
+	}
+	return out
 }
 
 // setServing publishes the helpers that are served.

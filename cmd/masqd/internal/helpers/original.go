@@ -38,7 +38,7 @@ func originalDst(c *net.TCPConn) (dst netip.AddrPort, err error) {
 		// The kernel writes a sockaddr_in6.
 		var m *unix.IPv6MTUInfo
 		if m, err = unix.GetsockoptIPv6MTUInfo(int(fd), unix.IPPROTO_IPV6, soOriginalDst); err == nil {
-			// The port is in network byte order, and the field in that of the CPU.
+			// The kernel writes the port in network byte order.
 			var port [2]byte
 			binary.NativeEndian.PutUint16(port[:], m.Addr.Port)
 			dst = netip.AddrPortFrom(netip.AddrFrom16(m.Addr.Addr), binary.BigEndian.Uint16(port[:]))

@@ -232,8 +232,8 @@ func (t *table) run(ctx context.Context) {
 	}
 }
 
-// commit makes changes in one transaction. If that fails, it makes each by itself, so that
-// each has its own error.
+// commit makes changes in one transaction. If that fails, it makes one for each, so that each
+// has its own error.
 func (t *table) commit(all []*request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

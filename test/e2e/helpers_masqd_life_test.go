@@ -1,0 +1,269 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/natlog"
+	"github.com/masq-cni/masq-cni/test/assert"
+	"github.com/masq-cni/masq-cni/test/nstest"
+)
+
+// TestRTSPByMasqdSamePorts: two containers that announce the same ports receive their own
+// streams.
+func TestRTSPByMasqdSamePorts(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.daemon()
+	list := w.conflist("1.1.0", w.helped())
+	for _, plan := range w.Plans() {
+		s := w.craftedServer(plan.Server)
+		type stream struct {
+			client *craftedClient
+			ports  [2]uint16
+		}
+		var all []stream
+		for _, id := range []string{"a", "b"} {
+			p := w.attach(id+strconv.Itoa(plan.Node.BitLen()), list)
+			w.redirected(p)
+			c := p.rtsp(t, plan.Server)
+			c.setup()
+			all = append(all, stream{c, s.toldPorts()})
+		}
+		if all[0].ports == all[1].ports {
+			t.Fatalf("the server was told the ports %v twice", all[0].ports)
+		}
+		for range 2 {
+			for _, x := range all {
+				s.streams(x.client, plan.Node, x.ports)
+			}
+		}
+	}
+}
+
+// TestRTSPByMasqdKilled kills masqd during a stream. The media continue, and control
+// connections do not hang: open ones are reset, and new ones reach the server unread. After a
+// restart masqd reads new ones again.
+func TestRTSPByMasqdKilled(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	d := w.daemon()
+	p := w.attach("a", w.conflist("1.1.0", w.helped()))
+	w.redirected(p)
+	plan := w.V4
+	s := w.craftedServer(plan.Server)
+	c := p.rtsp(t, plan.Server)
+	c.setup()
+	ports := s.toldPorts()
+	s.streams(c, plan.Node, ports)
+
+	// Others connect all the time.
+	stop := make(chan struct{})
+	var connecting sync.WaitGroup
+	for range 4 {
+		connecting.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				other, err := p.Dial(soon(t), "tcp", netip.AddrPort{}, at(plan.Server, 554))
+				if err != nil {
+					if !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ECONNRESET) {
+						t.Errorf("a new connection: %v", err)
+					}
+					continue
+				}
+				_ = other.SetDeadline(deadlineOf(t))
+				if _, err := other.Write([]byte("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")); err == nil {
+					_, err = other.Read(make([]byte, 100))
+					if errors.Is(err, os.ErrDeadlineExceeded) {
+						t.Error("a connection hangs")
+					}
+				}
+				_ = other.Close()
+			}
+		})
+	}
+	assert.NoError(t, d.Process.Kill())
+	_ = d.Wait()
+	// At once, without a retry.
+	direct := p.rtspAgain(t, plan.Server, c)
+	direct.setup()
+	if got := s.lastSetup(); got != "SETUP "+craftedTransport {
+		t.Errorf("without masqd, the server got %q", got)
+	}
+	close(stop)
+	connecting.Wait()
+	if _, _, err := c.request("OPTIONS", ""); err == nil {
+		t.Error("the connection of a killed masqd answers")
+	}
+	s.streams(c, plan.Node, ports)
+
+	w.daemon()
+	w.redirected(p)
+	s.streams(c, plan.Node, ports)
+	again := p.rtspAgain(t, plan.Server, c)
+	again.setup()
+	if got := s.lastSetup(); got == "SETUP "+craftedTransport {
+		t.Errorf("after the restart, the server got %q", got)
+	}
+}
+
+// TestRTSPByMasqdDeleted deletes an attachment during streams: its control connections and
+// its media end, and those of another attachment continue.
+func TestRTSPByMasqdDeleted(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.daemon()
+	list := w.conflist("1.1.0", w.helped())
+	p, other := w.attach("a", list), w.attach("b", list)
+	w.redirected(p)
+	w.redirected(other)
+	type stream struct {
+		server *craftedServer
+		client *craftedClient
+		node   netip.Addr
+		ports  [2]uint16
+	}
+	var ends, stays []stream
+	for _, plan := range w.Plans() {
+		s := w.craftedServer(plan.Server)
+		for of, all := range map[*pod]*[]stream{p: &ends, other: &stays} {
+			c := of.rtsp(t, plan.Server)
+			c.setup()
+			x := stream{s, c, plan.Node, s.toldPorts()}
+			s.streams(c, plan.Node, x.ports)
+			*all = append(*all, x)
+		}
+	}
+	hasFlow := func(x stream) bool {
+		family := map[bool]string{true: "ipv4", false: "ipv6"}[x.node.Is4()]
+		return strings.Contains(w.nodeRun("conntrack", "-L", "-f", family, "-p", "udp"), fmt.Sprintf("dport=%d", x.ports[0]))
+	}
+	for _, x := range ends {
+		if !hasFlow(x) {
+			t.Fatalf("the node has no flow of the stream to %s", at(x.node, x.ports[0]))
+		}
+	}
+	p.detach()
+	for i, x := range ends {
+		until(t, "the connection has ended", func() bool { return x.server.connections() == 1 })
+		until(t, "the node has no flow of the stream", func() bool { return !hasFlow(x) })
+		s := stays[i]
+		s.server.streams(s.client, s.node, s.ports)
+		if _, _, err := s.client.request("OPTIONS", ""); err != nil {
+			t.Errorf("the connection of another attachment: %v", err)
+		}
+	}
+}
+
+// TestRTSPByMasqdInTheNATLog: the log attributes masqd's connection to a server, and the
+// media, to the container.
+func TestRTSPByMasqdInTheNATLog(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	dir := filepath.Join(w.dir, "nat-log")
+	w.daemon("--nat-log", dir)
+	p := w.attach("a", w.conflist("1.1.0", w.helped()))
+	w.redirected(p)
+	s := w.craftedServer(w.V4.Server)
+	c := p.rtsp(t, w.V4.Server)
+	c.setup()
+	ports := s.toldPorts()
+	s.streams(c, w.V4.Node, ports)
+	for _, q := range []natlog.Query{{Addr: s.sources[0], Proto: unix.IPPROTO_TCP}, {Addr: at(w.V4.Node, ports[0]), Proto: unix.IPPROTO_UDP}} {
+		var a *natlog.Answer
+		until(t, "the flow is in the log", func() bool {
+			a = assert.Must(natlog.Find(t.Context(), dir, q))(t)
+			return len(a.Flows) == 1
+		})
+		if f := a.Flows[0]; f.Owner.ContainerID != "a" || f.Original.Src.Addr() != p.addr(w.V4.Node) {
+			t.Errorf("%s: %+v", q.Addr, f)
+		}
+	}
+	// The control: a connection of the node itself to the same server.
+	own := assert.Must(w.Node.Dial(soon(t), "tcp", netip.AddrPort{}, at(w.V4.Server, 554)))(t)
+	defer own.Close()
+	a := assert.Must(natlog.Find(t.Context(), dir, natlog.Query{Addr: own.LocalAddr().(*net.TCPAddr).AddrPort(), Proto: unix.IPPROTO_TCP}))(t)
+	if len(a.Flows) != 0 {
+		t.Errorf("a connection of the node is in the log: %+v", a.Flows)
+	}
+}
+
+// TestRTSPByMasqdForSources: containers of another plugin use the node's policy.
+func TestRTSPByMasqdForSources(t *testing.T) {
+	s := newSourced(t)
+	text := "nonMasqueradeCIDRs: [10.0.0.0/8, \"fd00::/8\"]\nsourceCIDRs: %s\n"
+	path := s.writeConfig(fmt.Sprintf(text, podSources))
+	d := s.daemon("--config", path)
+	s.translated()
+	for _, plan := range s.Plans() {
+		server := s.craftedServer(plan.Server)
+		c := s.pod.rtsp(t, plan.Server)
+		c.setup()
+		if got := server.lastSetup(); got != "SETUP "+craftedTransport {
+			t.Errorf("without the helper, the server got %q", got)
+		}
+		s.writeConfig(fmt.Sprintf(text, podSources) + "helpers: {rtsp: []}\n")
+		until(t, "connections of sources are redirected", func() bool {
+			return strings.Contains(s.nodeRun("nft", "list", "ruleset"), "tcp dport 554 goto redirect-")
+		})
+		again := s.pod.rtspAgain(t, plan.Server, c)
+		again.setup()
+		ports := server.toldPorts()
+		server.streams(again, plan.Node, ports)
+		s.writeConfig(fmt.Sprintf(text, podSources))
+		until(t, "the table is deleted", func() bool { return !strings.Contains(s.nodeRun("nft", "list", "ruleset"), "masq-helpers") })
+	}
+	if got := d.metric(`masq_helper_opened_total{helper="rtsp"}`); got != "4" {
+		t.Errorf("%s ports were opened", got)
+	}
+}
+
+// TestHelpersOfMasqdRest: while nothing happens, masqd makes no transaction, although a
+// container has a helper and an open stream. Without helpers it has no table and no listener.
+func TestHelpersOfMasqdRest(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	d := w.daemon("--resync-interval", "1s")
+	listens := func() string { return w.nodeRun("ss", "-Hlntup", "src", w.V4.Node.String()) }
+	plain := w.attach("plain", w.conflist("1.1.0", w.masq()))
+	w.seenAs(plain, w.V4, w.V4.Node)
+	resyncs := func() int {
+		n, _ := strconv.Atoi(d.metric(`masq_syncs_total{reason="resync"}`))
+		return n
+	}
+	resynced := func() {
+		before := resyncs()
+		until(t, "masqd has synced", func() bool { return resyncs() >= before+2 })
+	}
+	resynced()
+	if list := w.nodeRun("nft", "list", "tables"); strings.Contains(list, "masq-helpers") || listens() != "" {
+		t.Errorf("without helpers:\n%s%s", list, listens())
+	}
+	p := w.attach("a", w.conflist("1.1.0", w.helped()))
+	w.redirected(p)
+	s := w.craftedServer(w.V4.Server)
+	c := p.rtsp(t, w.V4.Server)
+	c.setup()
+	s.streams(c, w.V4.Node, s.toldPorts())
+	resynced() // the listener is one of the node's services: its port is reserved
+	generation := d.metric("masq_nftables_generation")
+	resynced()
+	if now := d.metric("masq_nftables_generation"); now != generation {
+		t.Errorf("the generation changed from %s to %s while nothing happened", generation, now)
+	}
+	if got := len(strings.Split(strings.TrimSpace(listens()), "\n")); got != 2 {
+		t.Errorf("listeners:\n%s", listens())
+	}
+	p.detach()
+	until(t, "the table is deleted", func() bool { return !strings.Contains(w.nodeRun("nft", "list", "tables"), "masq-helpers") })
+	until(t, "masqd listens no longer", func() bool { return listens() == "" })
+}
