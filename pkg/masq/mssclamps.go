@@ -99,6 +99,19 @@ func (p Policy) MSSRanges(f Family) []MSSRange {
 	return out
 }
 
+// MSSTo returns the maximum segment size of connections to a destination, in bytes, or 0 if the
+// policy gives none: the smaller of MSSClamp and MSSRanges. The clamp "pmtu" gives none: the
+// MTU of the route is the kernel's own limit.
+func (p Policy) MSSTo(a netip.Addr) int {
+	mss := p.MSSClamp.Bytes()
+	for _, r := range p.MSSRanges(FamilyOf(a)) {
+		if r.First.Compare(a) <= 0 && a.Compare(r.Last) <= 0 && (mss == 0 || int(r.MSS) < mss) {
+			mss = int(r.MSS)
+		}
+	}
+	return mss
+}
+
 // prefixWalk finds the longest prefix for ascending addresses. The addresses must include
 // the first address of each prefix.
 type prefixWalk struct {

@@ -48,6 +48,9 @@ func (h *Helpers) Connect(ctx context.Context, from, server netip.AddrPort) (_ n
 	dialer := net.Dialer{KeepAliveConfig: keepAlive, ControlContext: func(ctx context.Context, _, _ string, raw syscall.RawConn) error {
 		var failed error
 		err := raw.Control(func(fd uintptr) {
+			if failed = clamp(int(fd), c.policy.MSSTo(server.Addr())); failed != nil {
+				return
+			}
 			if local, failed = bind(int(fd), address); failed == nil {
 				end, failed = h.speak(ctx, c, unix.IPPROTO_TCP, local, from)
 			}
@@ -69,6 +72,21 @@ func (h *Helpers) Connect(ctx context.Context, from, server netip.AddrPort) (_ n
 		return nil, egress, errors.Join(fmt.Errorf("find out the source that %s sees: %w", server, err), out.Close())
 	}
 	return out, netip.AddrPortFrom(flow.Reply.Dst, flow.Reply.DstPort), nil
+}
+
+// minMSS is the lowest value that the kernel accepts (TCP_MIN_MSS in include/net/tcp.h).
+const minMSS = 88
+
+// clamp limits the segments of a socket in both directions, unless mss is 0. Rules cannot do
+// that: they clamp what the node forwards, and masqd's connection is the node's own.
+func clamp(fd, mss int) error {
+	if mss == 0 {
+		return nil
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, max(mss, minMSS)); err != nil {
+		return fmt.Errorf("set the maximum segment size %d: %w", mss, err)
+	}
+	return nil
 }
 
 // bind binds a socket to an address and a port that the kernel chooses.
