@@ -14,9 +14,9 @@ import (
 
 var helperPort = Check{
 	ID:       "helper-port",
-	Title:    "Containers use FTP on a port without the helper",
+	Title:    "Containers use FTP, RTSP or talk on a port without the helper",
 	Severity: report.SeverityWarning,
-	Reads:    "established flows to TCP ports 21 and 2121 in the conntrack table, `helpers` of policies",
+	Reads:    "established flows to TCP ports 21, 2121 and 554 and to UDP port 518 in the conntrack table, `helpers` of policies",
 	Applies:  "the flows are translated and have no helper",
 	Remedy:   "Add the port to the helper.",
 	Cost:     Cheap,
@@ -48,7 +48,7 @@ var helperPort = Check{
 					{"conntrack", u.example + ", no helper"},
 					{"helpers of the policy", configured},
 				},
-				Why:    "In active mode (PORT, EPRT) the client announces its own address, which the server refuses or cannot reach; passive mode works.",
+				Why:    withoutHelper[name],
 				Remedy: Remedy{Text: "set " + helpers + " " + where},
 			})
 		}
@@ -80,7 +80,7 @@ var helperUnassigned = Check{
 					{"conntrack", u.example + ", no helper"},
 					{"helpers of the policy", u.helper + " " + joinPorts(portsOfHelper(u.policies[0], u.helper))},
 				},
-				Why:    "The kernel assigns a helper with the first packet of a connection: these began before the helper was configured, or while rules were missing, and addresses in their payload are not translated.",
+				Why:    "A helper is assigned with the first packet of a connection: these began before the helper was configured, or while rules were missing, and addresses in their payload are not translated.",
 				Remedy: Remedy{Text: "end the connections: the clients connect again, with the helper"},
 			}
 			for _, a := range u.sources {

@@ -95,6 +95,11 @@ func controlFlow(from int, port uint16) *conntrack.Flow {
 func TestHelperUses(t *testing.T) {
 	ftp := masq.Policy{Helpers: []masq.Helper{{Name: "ftp", Ports: []uint16{21}}}}
 	irc := masq.Policy{Helpers: []masq.Helper{{Name: "irc", Ports: []uint16{6667}}}}
+	rtsp := masq.Policy{Helpers: []masq.Helper{{Name: masq.RTSP, Ports: []uint16{8554}}}}
+	redirect := func(f *conntrack.Flow) {
+		f.Status = f.Status&^conntrack.SrcNAT | conntrack.DstNAT
+		f.Reply.Src, f.Reply.SrcPort = netip.MustParseAddr("192.0.2.2"), 40000
+	}
 	for _, c := range []struct {
 		name              string
 		flow              *conntrack.Flow
@@ -117,8 +122,12 @@ func TestHelperUses(t *testing.T) {
 		{"with a timeout of a rule", controlFlow(0, 21), func(f *conntrack.Flow) { f.Timeout *= 2 }, false, false},
 		{"data connection", controlFlow(0, 2121), func(f *conntrack.Flow) { f.Status |= conntrack.Expected }, false, false},
 		{"of no container", controlFlow(100, 2121), nil, false, false},
+		{"usual port of a helper of masqd", controlFlow(0, 554), nil, true, false},
+		{"port of a helper of masqd", controlFlow(3, 8554), nil, false, true},
+		{"port of a helper of masqd, redirected", controlFlow(3, 8554), redirect, false, false},
+		{"port of a helper of the kernel, redirected by another program", controlFlow(0, 21), redirect, false, false},
 	} {
-		n := testNode(3).withPolicies(ftp, masq.Policy{}, irc)
+		n := testNode(4).withPolicies(ftp, masq.Policy{}, irc, rtsp)
 		if c.change != nil {
 			c.change(c.flow)
 		}
@@ -158,6 +167,39 @@ func TestHelperPortRemedy(t *testing.T) {
 	}
 	if s := got[0].Remedy.Text; !strings.HasPrefix(s, `set "helpers": {"ftp": [21, 990, 2121]} in the configuration of the network`) {
 		t.Error(s)
+	}
+}
+
+// TestHelperDaemon: helpers of masqd that policies have must be served.
+func TestHelperDaemon(t *testing.T) {
+	both := masq.Policy{Helpers: []masq.Helper{{Name: masq.RTSP, Ports: []uint16{554}}, {Name: masq.Talk, Ports: []uint16{518}}, {Name: "ftp", Ports: []uint16{21}}}}
+	rtsp := masq.Policy{Helpers: []masq.Helper{{Name: masq.RTSP, Ports: []uint16{8554}}}}
+	direct := both
+	direct.EgressDirect = true
+	for _, c := range []struct {
+		name   string
+		daemon report.Daemon
+		want   []string
+	}{
+		{"served", report.Daemon{Running: true, Helpers: []string{masq.RTSP, masq.Talk}}, nil},
+		{"one of two", report.Daemon{Running: true, Helpers: []string{masq.RTSP}}, []string{"helper talk of a does not work: masqd does not serve it"}},
+		{"not running", report.Daemon{Helpers: []string{masq.RTSP, masq.Talk}}, []string{
+			"helper rtsp of a and 1 other container does not work: masqd does not run", "helper talk of a does not work: masqd does not run",
+		}},
+		{"stopped", report.Daemon{Stopped: true, PID: 7, Helpers: []string{masq.RTSP}}, []string{
+			"helper rtsp of a and 1 other container does not work: masqd is stopped", "helper talk of a does not work: masqd is stopped",
+		}},
+	} {
+		n := testNode(4).withPolicies(both, masq.Policy{}, rtsp, direct)
+		n.Summary = &report.Node{Daemon: c.daemon}
+		found, err := helperDaemon.Run(t.Context(), n)
+		var got []string
+		for _, f := range found {
+			got = append(got, f.String())
+		}
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, %v", c.name, got, err)
+		}
 	}
 }
 

@@ -16,6 +16,15 @@ import (
 var usualPorts = map[helperPortKey]string{
 	{unix.IPPROTO_TCP, 21}:   "ftp",
 	{unix.IPPROTO_TCP, 2121}: "ftp",
+	{unix.IPPROTO_TCP, 554}:  masq.RTSP,
+	{unix.IPPROTO_UDP, 518}:  masq.Talk,
+}
+
+// withoutHelper is what fails without the helper of a protocol in usualPorts.
+var withoutHelper = map[string]string{
+	"ftp":     "In active mode (PORT, EPRT) the client announces its own address, which the server refuses or cannot reach; passive mode works.",
+	masq.RTSP: "The client announces UDP ports for the stream, which does not arrive; a stream within the connection (TCP) works.",
+	masq.Talk: "A call announces the container's own address for the answer, which the other side cannot reach.",
 }
 
 // helperPortKey is a destination port of control connections.
@@ -73,7 +82,7 @@ func newHelperFlows(n *Node) helperFlows {
 		if p == nil {
 			continue
 		}
-		for _, h := range p.KernelHelpers() {
+		for _, h := range p.Helpers {
 			for _, port := range h.Ports {
 				set(port)
 			}
@@ -99,7 +108,9 @@ func (x *helperFlows) add(f *conntrack.Flow) {
 		return
 	}
 	from := x.owners.Index(f.Original.Src)
-	if from < 0 || x.policies == nil || x.policies[from] == nil || !f.Translated() || f.Status&conntrack.Expected != 0 {
+	// masqd's helpers redirect the flow to masqd.
+	redirected := f.Status&conntrack.DstNAT != 0 && f.Reply.Src != f.Original.Dst
+	if from < 0 || x.policies == nil || x.policies[from] == nil || !f.Translated() && !redirected || f.Status&conntrack.Expected != 0 {
 		return
 	}
 	// The rest is more than the timeout if a rule or a program has set another one. The kernel
@@ -112,6 +123,10 @@ func (x *helperFlows) add(f *conntrack.Flow) {
 	if helper == "" && usualPorts[key] == "" {
 		return // the port of another attachment's helper
 	}
+	kind, _ := masq.HelperKindOf(helper)
+	if redirected && !kind.Daemon {
+		return // another program's, for example to the address of a service
+	}
 	u := helperUse{from, key}
 	c := x.ByPort[u]
 	if c == nil {
@@ -119,7 +134,7 @@ func (x *helperFlows) add(f *conntrack.Flow) {
 		x.ByPort[u] = c
 	}
 	c.Flows++
-	if f.Helper != (conntrack.Helper{}) {
+	if f.Helper != (conntrack.Helper{}) || redirected {
 		c.Assigned++
 	} else {
 		c.Example = *f
@@ -129,11 +144,11 @@ func (x *helperFlows) add(f *conntrack.Flow) {
 // protocolNames are the names of protocols that helpers have.
 var protocolNames = map[uint8]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp"}
 
-// configuredHelper returns the conntrack helper that a policy has for a destination port, or "".
+// configuredHelper returns the helper that a policy has for a destination port, or "".
 func configuredHelper(p *masq.Policy, key helperPortKey, family masq.Family) string {
 	for _, h := range p.Helpers {
 		kind, ok := masq.HelperKindOf(h.Name)
-		if !ok || kind.Daemon {
+		if !ok {
 			continue
 		}
 		for _, how := range kind.Assign {

@@ -7,6 +7,8 @@ var kernelChecks = []Check{
 	kernelFeature,
 	masqdCapability,
 	helperMissing,
+	helperDaemon,
+	helperInput,
 	portsOverlap,
 	conntrackHash,
 	conntrackTimeouts,

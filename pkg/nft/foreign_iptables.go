@@ -47,7 +47,11 @@ func (r *ruleReader) match(name string, revision uint32, info []byte) {
 		}
 	case "addrtype":
 		if types, not, ok := destinationTypes(revision, info); ok {
-			r.conditions = append(r.conditions, condition{field: "fib daddr type", not: not})
+			c := condition{field: "fib daddr type", not: not}
+			if types == decodeAddrType(binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)) {
+				c.value = binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)
+			}
+			r.conditions = append(r.conditions, c)
 			r.say("fib daddr type %s%s", map[bool]string{true: "!= "}[not], types)
 			return
 		}

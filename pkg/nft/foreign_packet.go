@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,6 +29,8 @@ type walkedPacket struct {
 	arrives   bool // enters by an uplink
 	leaves    bool // leaves by an uplink
 	answers   bool // is an answer: the addresses of the run are destinations
+	// to, if valid, is the address and port of the node that the packet was redirected to.
+	to netip.AddrPort
 	// strict says that a condition is certainly met only if the packets to all destinations, by
 	// all uplinks and with all marks meet it.
 	strict bool
@@ -74,6 +77,11 @@ func (p *walkedPacket) meets(c condition, r *foreignRule) answer {
 		return no
 	}
 	one := len(c.value) == 1 && c.mask == nil && !c.bits
+	if p.to.IsValid() {
+		if a, known := p.meetsRedirected(c, is); known {
+			return a
+		}
+	}
 	switch c.field {
 	case "ip daddr", "ip6 daddr", "fib daddr type":
 		if p.strict || p.arrives || !p.leaves {
@@ -140,6 +148,46 @@ func (p *walkedPacket) meets(c condition, r *foreignRule) answer {
 	}
 	return maybe
 }
+
+// meetsRedirected answers for conditions about the destination and the input interface of a
+// redirected packet. Only its destination and that it enters by no uplink are known.
+func (p *walkedPacket) meetsRedirected(c condition, is func(bool) answer) (a answer, known bool) {
+	one := c.mask == nil && !c.bits
+	switch c.field {
+	case "ip daddr", "ip6 daddr":
+		if x, ok := c.prefix(); ok {
+			return is(x.Contains(p.to.Addr())), true
+		}
+	case "fib daddr type":
+		if one && len(c.value) == 4 {
+			return is(hostNumber(c.value) == unix.RTN_LOCAL), true
+		}
+	case "tcp dport", "udp dport", "th dport":
+		if one && len(c.value) == portLen {
+			return is(binary.BigEndian.Uint16(c.value) == p.to.Port()), true
+		}
+	case "ct status":
+		if c.bits && hostNumber(c.mask) == ipsDstNAT {
+			return is(true), true
+		}
+	case "ct state":
+		if c.bits && hostNumber(c.mask)&xtStateDNAT != 0 {
+			return is(true), true
+		}
+	case "iifname":
+		name, _, _ := strings.Cut(string(c.value), "\x00")
+		if one && (name == "lo" || slices.Contains(p.uplinks, name)) {
+			return is(false), true
+		}
+		return maybe, true
+	}
+	return maybe, false
+}
+
+const (
+	ipsDstNAT   = 1 << 5 // IPS_DST_NAT of enum ip_conntrack_status
+	xtStateDNAT = 1 << 7 // XT_CONNTRACK_STATE_DNAT of xt_conntrack.h
+)
 
 // link answers whether the uplinks have a name. For some of several, it answers yes, or maybe if
 // strict.

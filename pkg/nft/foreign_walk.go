@@ -129,6 +129,21 @@ func (c *Conn) OtherICMPDrops(uplinks []string) ([]OtherRule, error) {
 	return w.walkAll()
 }
 
+// OtherInputDrops returns the rules and policies of other tables that drop or reject packets of
+// new flows which are redirected from these addresses to a listener of masqd. Like
+// OtherConnectionDrops it returns only what certainly does. The text of a policy is "policy
+// drop", and its handle 0.
+func (c *Conn) OtherInputDrops(addresses []netip.Addr, uplinks []string, l ruleset.HelperKey) ([]OtherRule, error) {
+	w := &walker{conn: c, kind: "filter", ends: []string{"drop", "reject"}}
+	for v6, from := range byFamily(addresses) {
+		if v6 == l.Addr.Addr().Is6() {
+			p := &walkedPacket{uplinks: uplinks, v6: v6, proto: l.Proto, state: ctStates["new"], to: l.Addr, strict: true}
+			w.runs = append(w.runs, run{p, from, []string{"input"}})
+		}
+	}
+	return w.walkAll()
+}
+
 // walker follows packets through the chains of other tables.
 type walker struct {
 	conn  *Conn
@@ -158,8 +173,12 @@ func (w *walker) walkAll() ([]OtherRule, error) {
 			for _, b := range bases {
 				if b.covers(r.packet.v6) && slices.Contains(r.hooks, b.hook) {
 					v := visit{walker: w, packet: r.packet, base: b}
-					if _, err := v.chain(b.at, r.from, false, false); err != nil {
+					accepted, err := v.chain(b.at, r.from, false, false)
+					if err != nil {
 						return fmt.Errorf("read the rules of table %s %s: %w", families[b.at.family], b.at.name, err)
+					}
+					if r.packet.to.IsValid() && b.drops && len(accepted) > 0 {
+						v.report(b.at, &foreignRule{action: "drop", parts: []string{"policy drop"}}, accepted, false)
 					}
 				}
 			}
@@ -177,6 +196,7 @@ type walkedBase struct {
 	at       chainID
 	hook     string
 	priority int
+	drops    bool // its policy is drop
 }
 
 // covers reports whether packets of a family pass the chain.
@@ -209,6 +229,7 @@ func (c *Conn) baseChains(kind string) (out []walkedBase, err error) {
 		out = append(out, walkedBase{
 			chainID{tableID{family, table}, netlink.Text(f[unix.NFTA_CHAIN_NAME])},
 			hookName(number(hook[unix.NFTA_HOOK_HOOKNUM])), int(int32(number(hook[unix.NFTA_HOOK_PRIORITY]))),
+			f[unix.NFTA_CHAIN_POLICY] != nil && number(f[unix.NFTA_CHAIN_POLICY]) == nfDrop,
 		})
 		return err
 	})

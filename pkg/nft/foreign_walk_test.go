@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 // iptables runs iptables-nft in the test's namespace with each line as arguments.
@@ -313,6 +315,92 @@ func TestOtherConnectionDrops(t *testing.T) {
 			var got []string
 			for _, r := range found {
 				got = append(got, fmt.Sprint(r.Family, " ", r.Table, " ", r.Chain, " ", r.Hook, " ", r.Action, " ", r.Sources, " ", r.Answers))
+			}
+			if !slices.Equal(got, x.want) {
+				t.Errorf("%q, not %q\n%s", got, x.want, nftables(t, "", "list", "ruleset"))
+			}
+		})
+	}
+}
+
+// TestOtherInputDrops finds rules and policies that certainly drop what is redirected to a
+// service of the node.
+func TestOtherInputDrops(t *testing.T) {
+	containers := []netip.Addr{netip.MustParseAddr("10.88.0.5"), netip.MustParseAddr("10.88.0.6"), netip.MustParseAddr("fd00:88::5")}
+	for name, x := range map[string]struct {
+		nft, iptables string
+		want          []string // family, table, chain, action, sources, text
+	}{
+		"nothing": {},
+		"by source": {
+			nft:  `table inet x { chain i { type filter hook input priority 0; ip saddr 10.88.0.6 drop; ip6 saddr fd00:88::/64 drop; }; }`,
+			want: []string{"inet x i drop [10.88.0.6] ip saddr 10.88.0.6 drop"},
+		},
+		"policy": {
+			nft:  `table inet x { chain i { type filter hook input priority 0; policy drop; ct state established,related accept; iifname "lo" accept; tcp dport 22 accept; ip saddr 10.88.0.6 accept; }; }`,
+			want: []string{"inet x i drop [10.88.0.5] policy drop"},
+		},
+		"rules before": {
+			nft: `table inet x { chain i { type filter hook input priority 0; policy drop; ct status dnat accept; }; }
+				table inet y { chain i { type filter hook input priority 0; policy drop; tcp dport 40000 accept; }; }
+				table inet z { chain i { type filter hook input priority 0; policy drop; iifname "veth*" accept; }; }
+				table inet a { chain i { type filter hook input priority 0; policy drop; ip daddr 192.0.2.2 accept; }; }
+				table inet b { chain i { type filter hook input priority 0; policy drop; tcp dport { 22, 40000 } accept; }; }
+				table inet c { chain i { type filter hook input priority 0; ct state invalid drop; iifname "uplink" drop; udp dport 40000 drop; ip daddr 192.0.2.3 drop; }; }`,
+		},
+		"to another address of the node": {
+			nft:  `table inet x { chain i { type filter hook input priority 0; policy drop; ip daddr 192.0.2.3 accept; iifname "uplink" accept; udp dport 40000 accept; }; }`,
+			want: []string{"inet x i drop [10.88.0.5 10.88.0.6] policy drop"},
+		},
+		// The order of the chains of ufw.
+		"iptables": {
+			iptables: `iptables-nft -P INPUT DROP
+				iptables-nft -N ufw-before-input
+				iptables-nft -N ufw-not-local
+				iptables-nft -N ufw-user-input
+				iptables-nft -A INPUT -j ufw-before-input
+				iptables-nft -A ufw-before-input -i lo -j ACCEPT
+				iptables-nft -A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+				iptables-nft -A ufw-before-input -m conntrack --ctstate INVALID -j DROP
+				iptables-nft -A ufw-before-input -p icmp --icmp-type echo-request -j ACCEPT
+				iptables-nft -A ufw-before-input -p udp --sport 67 --dport 68 -j ACCEPT
+				iptables-nft -A ufw-before-input -j ufw-not-local
+				iptables-nft -A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN
+				iptables-nft -A ufw-not-local -j DROP
+				iptables-nft -A ufw-before-input -d 224.0.0.251/32 -p udp --dport 5353 -j ACCEPT
+				iptables-nft -A ufw-before-input -j ufw-user-input
+				iptables-nft -A ufw-user-input -p tcp -m tcp --dport 22 -j ACCEPT`,
+			want: []string{"ip filter INPUT drop [10.88.0.5 10.88.0.6] policy drop"},
+		},
+		"iptables, translated destinations accepted": {
+			iptables: `iptables-nft -P INPUT DROP
+				iptables-nft -A INPUT -m conntrack --ctstate DNAT -j ACCEPT`,
+		},
+		// KUBE-FIREWALL, and the chain of Calico for packets to the node.
+		"marks": {
+			iptables: `iptables-nft -A INPUT ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
+				iptables-nft -N cali-INPUT
+				iptables-nft -A INPUT -j cali-INPUT
+				iptables-nft -A cali-INPUT -i cali+ -m mark ! --mark 0x10000/0x10000 -j DROP`,
+		},
+		"other hooks": {
+			nft: `table inet x { chain f { type filter hook forward priority 0; policy drop; }; chain o { type filter hook output priority 0; policy drop; }; }`,
+		},
+		"ours": {
+			nft: `table inet masq-helpers { chain i { type filter hook input priority 0; policy drop; }; }`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := kernel(t)
+			nftables(t, x.nft, "-f", "-")
+			iptables(t, x.iptables)
+			found, err := c.OtherInputDrops(containers, []string{"uplink"}, ruleset.HelperKey{Addr: netip.MustParseAddrPort("192.0.2.2:40000"), Proto: 6})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, r := range found {
+				got = append(got, fmt.Sprint(r.Family, " ", r.Table, " ", r.Chain, " ", r.Action, " ", r.Sources, " ", r.Text))
 			}
 			if !slices.Equal(got, x.want) {
 				t.Errorf("%q, not %q\n%s", got, x.want, nftables(t, "", "list", "ruleset"))

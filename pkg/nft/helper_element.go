@@ -16,7 +16,8 @@ import (
 // HelperElement is an element of the table for masqd's helpers.
 type HelperElement struct {
 	// Kind is RedirectMap for a port whose connections masqd handles, SpokenMap for a
-	// connection of masqd to a server, or OpenedMap for a port that was announced to a peer.
+	// connection of masqd to a server, OpenedMap for a port that was announced to a peer, or
+	// ListenerSet for an address and port at which masqd listens.
 	Kind ruleset.SetKind
 	Key  ruleset.HelperKey
 	// Client is the address and port that the peer reaches, in OpenedMap.
@@ -25,12 +26,12 @@ type HelperElement struct {
 	Identity string
 }
 
-// HelperElements returns the elements of these kinds in the kernel, or of all kinds if none is
-// given, sorted by kind and key. RedirectMap has elements for each attachment, the others for
+// HelperElements returns the elements of these kinds in the kernel, or of all kinds but
+// ListenerSet if none is given, sorted by kind and key. RedirectMap has elements for each attachment, the others for
 // each session. It returns none if the table does not exist, as while masqd is stopped.
 func (c *Conn) HelperElements(kinds ...ruleset.SetKind) (out []HelperElement, err error) {
-	for _, kind := range []ruleset.SetKind{ruleset.RedirectMap, ruleset.SpokenMap, ruleset.OpenedMap} {
-		if len(kinds) > 0 && !slices.Contains(kinds, kind) {
+	for _, kind := range []ruleset.SetKind{ruleset.ListenerSet, ruleset.RedirectMap, ruleset.SpokenMap, ruleset.OpenedMap} {
+		if !slices.Contains(kinds, kind) && (len(kinds) > 0 || kind == ruleset.ListenerSet) {
 			continue
 		}
 		for _, f := range masq.Families {

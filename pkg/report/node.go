@@ -73,6 +73,8 @@ type Daemon struct {
 	// that configuration is not in effect.
 	Configuration      string `json:"configuration,omitempty"`
 	ConfigurationFault string `json:"configurationFault,omitempty"`
+	// Helpers are the helpers of containers that masqd serves now.
+	Helpers []string `json:"helpers,omitempty"`
 	// Evidence are the values that show this state.
 	Evidence []Evidence `json:"-"`
 }

@@ -22,6 +22,14 @@ var kernelFixtures = []doctorFixture{
 	{check: "conntrack-accounting", fault: (*doctorLab).logWithoutAccounting},
 	{check: "helper-port", keys: keys{"helpers": keys{"ftp": []uint16{21}}}, fault: func(l *doctorLab) { l.control(2121) }},
 	{check: "helper-port", fault: func(l *doctorLab) { l.control(21) }},
+	{check: "helper-port", fault: func(l *doctorLab) { l.control(554) }},
+	{check: "helper-daemon", keys: keys{"helpers": keys{"rtsp": []uint16{}}}, fault: (*doctorLab).lockWithoutHelpers},
+	{check: "helper-input", keys: keys{"helpers": keys{"rtsp": []uint16{}}}, prepare: func(l *doctorLab) { l.redirects(l.pods[0], "tcp", 554) }, fault: func(l *doctorLab) {
+		l.nodeRun("nft", `table inet guard { chain input { type filter hook input priority 0; policy drop; ct state established,related accept; iifname "lo" accept; tcp dport 22 accept; }; }`)
+	}},
+	{check: "helper-input", keys: keys{"helpers": keys{"talk": []uint16{}}}, prepare: func(l *doctorLab) { l.redirects(l.pods[0], "udp", talkPort) }, fault: func(l *doctorLab) {
+		l.iptables("-A", "INPUT", "-s", "10.88.0.0/16", "-j", "DROP")
+	}},
 	{check: "helper-unassigned", keys: keys{"helpers": keys{"ftp": []uint16{21}}}, fault: (*doctorLab).connectWithoutRule},
 	{check: "masqd-capability", fault: (*doctorLab).lockWithoutCapability},
 	{check: "nft-version", fault: (*doctorLab).installOldNft},
@@ -124,14 +132,26 @@ func (l *doctorLab) connectWithoutRule() {
 	l.found()
 }
 
-// lockWithoutCapability replaces masqd by a program that holds its lock and has no capability.
-// A masqd without CAP_NET_ADMIN ends at once.
+// lockWithoutCapability replaces masqd by a program that has no capability. A masqd without
+// CAP_NET_ADMIN ends at once.
 func (l *doctorLab) lockWithoutCapability() {
+	l.t.Helper()
+	l.replaceDaemon("setpriv", "--bounding-set", "-all", "--inh-caps", "-all")
+}
+
+// lockWithoutHelpers replaces masqd by one that serves no helpers, as an earlier version.
+func (l *doctorLab) lockWithoutHelpers() {
+	l.t.Helper()
+	l.replaceDaemon("env")
+}
+
+// replaceDaemon replaces masqd by a program that only holds its lock. A command starts it.
+func (l *doctorLab) replaceDaemon(by ...string) {
 	l.t.Helper()
 	l.masqd.end()
 	lock := filepath.Join(l.dir, "state", "attachments", "masqd.lock")
 	assert.NoError(l.t, os.Truncate(lock, 0))
-	c := l.Node.Command(context.WithoutCancel(l.t.Context()), "setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "flock", lock, "sleep", "infinity")
+	c := l.Node.Command(context.WithoutCancel(l.t.Context()), by[0], append(by[1:], "flock", lock, "sleep", "infinity")...)
 	assert.NoError(l.t, c.Start())
 	until(l.t, "the program holds the lock", func() bool { n, _ := l.glance(); return n.Daemon.Running })
 }

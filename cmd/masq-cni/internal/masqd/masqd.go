@@ -40,7 +40,7 @@ func StateOf(ctx context.Context, lock, root string) (report.Daemon, error) {
 	if d.Elsewhere {
 		d.Evidence = []report.Evidence{namespaceOf("thread-self"), namespaceOf(strconv.Itoa(d.PID))}
 	}
-	d.Configuration, d.ConfigurationFault = written.Configuration, written.ConfigurationFault
+	d.Configuration, d.ConfigurationFault, d.Helpers = written.Configuration, written.ConfigurationFault, written.Helpers
 	at := readyAddress(written)
 	switch {
 	case d.PID != 0 && isStopped(d.PID):
