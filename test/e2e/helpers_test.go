@@ -61,10 +61,13 @@ func TestProtocolsPage(t *testing.T) {
 		}
 		plugins = append(plugins, conf)
 	}
-	if len(plugins) != 2 {
+	if len(plugins) != 3 {
 		t.Fatalf("the page has %d plugins", len(plugins))
 	}
-	w.attachWith("a", w.conflist("1.1.0", plugins...), published)
+	kernel, daemon, portmap := plugins[0], plugins[1], plugins[2]
+	w.attachWith("a", w.conflist("1.1.0", kernel, portmap), published)
+	w.daemon()
+	w.redirects(w.attach("b", w.conflist("1.1.0", daemon)), "tcp", 554, 7070, 8554)
 	var printed strings.Builder
 	for _, block := range textsOf(t, "docs/protocols.md", "sh") {
 		for line := range strings.Lines(block) {
@@ -77,8 +80,8 @@ func TestProtocolsPage(t *testing.T) {
 			t.Errorf("missing helper %s:\n%s", helper, printed.String())
 		}
 	}
-	for _, kind := range masq.KernelHelperKinds() {
-		if !strings.Contains(page, fmt.Sprintf("| `%s` | ", kind.Name)) || !strings.Contains(page, "`"+kind.Module+"`") {
+	for _, kind := range masq.HelperKinds {
+		if !strings.Contains(page, fmt.Sprintf("| `%s` | ", kind.Name)) || !kind.Daemon && !strings.Contains(page, "`"+kind.Module+"`") {
 			t.Errorf("the page does not name %s and its module %s", kind.Name, kind.Module)
 		}
 	}
@@ -326,124 +329,6 @@ func TestSNMPv1Trap(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestTalk has alice in a container and bob at the server talk to each other with real
-// clients and daemons. The caller's message contains the address for the answer, and the
-// kernel has no helper for the protocol.
-func TestTalk(t *testing.T) {
-	talkd := program(t, "/usr/sbin/in.ntalkd", "talkd")
-	for _, c := range []struct {
-		name    string
-		conf    keys
-		byAlice bool   // alice calls
-		shown   string // text that bob sees at the end
-	}{
-		{"called by the container", nil, true, "Unable to connect with initiator: Network is unreachable"},
-		{"called from outside", nil, false, "[Connection established]"},
-		{"called by the container, the server direct", keys{"nonMasqueradeCIDRs": []string{"198.51.100.0/24"}}, true, "[Connection established]"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, nstest.Uplink{})
-			if c.conf != nil {
-				w.knowPods()
-			}
-			// bob's daemon sends to the node's port to reach alice's.
-			p := w.attachWith("a", w.conflist("1.1.0", w.masq().With(c.conf), portmap()),
-				map[string]any{"portMappings": []keys{{"hostPort": talkPort, "containerPort": talkPort, "protocol": "udp"}}})
-			alice, bob := w.talker(p.NS, "alice", talkd), w.talker(w.Server, "bob", talkd)
-			own := p.addr(w.V4.Server)
-			seenAs := w.V4.Node
-			if c.conf != nil {
-				seenAs = own
-			}
-
-			const ring = "talk: connection requested by "
-			if c.byAlice {
-				announced := assert.Must(w.Server.Capture("eth0", talkAnnouncement))(t)
-				alice.talk("bob@" + w.V4.Server.String())
-				bob.reads(ring + "alice@" + seenAs.String())
-				q := assert.Must(announced.WaitFor(soon(t), talkAnnouncement))(t)
-				if at := talkAddress(q.Payload); q.Src != seenAs || at.Addr() != own {
-					t.Errorf("the call comes from %s and names %s, want %s and %s", q.Src, at, seenAs, own)
-				}
-				bob.talk("alice@" + seenAs.String())
-			} else {
-				bob.talk("alice@" + seenAs.String())
-				alice.reads(ring + "bob@" + w.V4.Server.String())
-				alice.talk("bob@" + w.V4.Server.String())
-			}
-			bob.reads(c.shown)
-			if !strings.Contains(c.shown, "established") {
-				return
-			}
-			alice.types("hello from the container")
-			bob.reads("hello from the container")
-			bob.types("hello from outside")
-			alice.reads("hello from outside")
-		})
-	}
-}
-
-// talkPort is the port of the talk daemon.
-const talkPort = 518
-
-// talkAnnouncement reports whether q is the message that makes a daemon announce a call
-// (<protocols/talkd.h>).
-func talkAnnouncement(q nstest.Packet) bool {
-	return q.DstPort == talkPort && len(q.Payload) >= 84 && q.Payload[1] == 3
-}
-
-// talkAddress returns the address in a talk message at which its sender is called.
-func talkAddress(message []byte) netip.AddrPort {
-	a, _ := netip.AddrFromSlice(message[12:16])
-	return at(a, binary.BigEndian.Uint16(message[10:]))
-}
-
-// talker is a user at a terminal that accepts calls.
-type talker struct {
-	*machine
-	*terminal
-	w *world
-}
-
-func (w *world) talker(n *nstest.NS, name, talkd string) talker {
-	w.t.Helper()
-	x := newTerminal(w.t)
-	assert.NoError(w.t, x.line.Chmod(0o620)) // as mesg y does
-	m := w.machine(n, map[string]string{
-		"etc/passwd": name + ":x:0:0::/root:/bin/sh\n", "etc/hosts": "127.0.0.1 localhost\n",
-		"etc/nsswitch.conf": "passwd: files\nhosts: files\n", "etc/hosts.allow": "", "etc/hosts.deny": "",
-		"run/utmp": utmp(name, strings.TrimPrefix(x.line.Name(), "/dev/")),
-	})
-	m.inetdUDP(talkPort, talkd)
-	return talker{m, x, w}
-}
-
-// talk calls another user, or answers a call.
-func (x talker) talk(to string) {
-	x.w.t.Helper()
-	c := x.command(context.Background(), "netkit-ntalk", to)
-	assert.NoError(x.w.t, x.start(c))
-	x.w.t.Cleanup(func() { _ = c.Cancel(); _ = c.Wait() })
-}
-
-// reads waits until the terminal shows a text.
-func (x talker) reads(text string) {
-	x.w.t.Helper()
-	if !x.shows(soon(x.w.t).Done(), text) {
-		x.w.t.Fatalf("%s does not show %q", x.line.Name(), text)
-	}
-}
-
-// utmp returns the file that records a logged-in user (utmp(5)).
-func utmp(user, line string) string {
-	b := make([]byte, 384)
-	binary.NativeEndian.PutUint16(b, 7) // USER_PROCESS
-	binary.NativeEndian.PutUint32(b[4:], uint32(os.Getpid()))
-	copy(b[8:40], line)
-	copy(b[44:76], user)
-	return string(b)
 }
 
 // TestRealAudio requests streams as RealAudio did and as RTSP does. The kernel has no

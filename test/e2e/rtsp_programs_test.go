@@ -146,24 +146,45 @@ func gstreamer(ctx context.Context, n *nstest.NS, dir string, server netip.AddrP
 	return frames, string(out)
 }
 
+// withRTSP are the keys of a network with the helper for both servers.
+var withRTSP = keys{"helpers": keys{"rtsp": []uint16{gstreamerPort, vlcPort}}}
+
+// redirects waits until masqd handles an attachment's flows to these ports. Without a
+// redirection, a flow would reach its server without the helper.
+func (w *world) redirects(p *pod, protocol string, ports ...uint16) {
+	w.t.Helper()
+	for _, ip := range p.result.IPs {
+		for _, port := range ports {
+			if protocol == "udp" && ip.Address.IP.To4() == nil {
+				continue // talk is IPv4 only
+			}
+			key := fmt.Sprintf("%s . %s . %d ", ip.Address.IP, protocol, port)
+			until(w.t, "masqd handles "+key, func() bool {
+				out, _ := w.Node.Command(soon(w.t), "nft", "list", "table", "inet", "masq-helpers").Output()
+				return bytes.Contains(out, []byte(key)) // without the table, nft fails
+			})
+		}
+	}
+}
+
 // TestRTSPPrograms has real clients in a container receive streams by UDP from real servers.
 // Without the helper the servers send to the node, which no client receives.
 func TestRTSPPrograms(t *testing.T) {
 	w := newWorld(t, nstest.Uplink{})
 	w.serveGStreamer(w.Server)
 	w.serveVLC(w.Server)
-	w.knowPods()
-	for _, network := range []struct {
-		name     string
-		conf     keys
-		received bool
-	}{
-		{"direct", keys{"nonMasqueradeCIDRs": []string{w.V4.ServerNet.Masked().String(), w.V6.ServerNet.Masked().String()}}, true},
-		{"no helper", nil, false},
-	} {
-		t.Run(network.name, func(t *testing.T) {
+	w.daemon()
+	for _, helped := range []bool{true, false} {
+		t.Run(fmt.Sprintf("helper %v", helped), func(t *testing.T) {
 			w := w.in(t)
-			p := w.attach("a", w.conflist("1.1.0", w.masq().With(network.conf)))
+			conf := w.masq()
+			if helped {
+				conf = conf.With(withRTSP)
+			}
+			p := w.attach("a", w.conflist("1.1.0", conf))
+			if helped {
+				w.redirects(p, "tcp", gstreamerPort, vlcPort)
+			}
 			var wg sync.WaitGroup
 			media := map[netip.Addr]*nstest.Capture{}
 			for _, plan := range w.Plans() {
@@ -171,7 +192,7 @@ func TestRTSPPrograms(t *testing.T) {
 				for server, port := range map[string]uint16{"GStreamer": gstreamerPort, "VLC": vlcPort} {
 					for _, client := range rtspClients {
 						dir := t.TempDir()
-						if network.received {
+						if helped {
 							frames, log := client.receive(soon(t), p.NS, dir, at(plan.Server, port), mediaTimeout)
 							if frames != frameCount {
 								t.Errorf("%s received %d frames of %s at %s\n%s", client.name, frames, server, plan.Server, log)
@@ -188,10 +209,86 @@ func TestRTSPPrograms(t *testing.T) {
 			}
 			wg.Wait()
 			for server, sent := range media {
-				if (len(sent.Packets()) > 0) == network.received {
-					t.Errorf("%d datagrams of %s to the node", len(sent.Packets()), server)
+				if len(sent.Packets()) == 0 {
+					t.Errorf("%s sent no datagram to the node", server)
 				}
 			}
 		})
+	}
+}
+
+// TestRTSPSamePorts: two containers receive streams at the same time, with the same ports and
+// the same egress address.
+func TestRTSPSamePorts(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.serveGStreamer(w.Server)
+	w.daemon()
+	list := w.conflist("1.1.0", w.masq().With(withRTSP))
+	a, b := w.attach("a", list), w.attach("b", list)
+	w.redirects(a, "tcp", gstreamerPort)
+	w.redirects(b, "tcp", gstreamerPort)
+	for _, plan := range w.Plans() {
+		var wg sync.WaitGroup
+		for _, p := range []*pod{a, b} {
+			wg.Go(func() {
+				frames, log := ffmpeg(soon(t), p.NS, at(plan.Server, gstreamerPort), mediaTimeout, "-rtsp_transport", "udp", "-min_port", "5000", "-max_port", "5001")
+				if frames != frameCount {
+					t.Errorf("%s received %d frames of %s\n%s", p.Name(), frames, plan.Server, log)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+// TestRTSPInterleaved: streams within the control connection, also through a tunnel over HTTP,
+// pass masqd unchanged, and the server sends no datagram.
+func TestRTSPInterleaved(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.serveGStreamer(w.Server)
+	d := w.daemon()
+	p := w.attach("a", w.conflist("1.1.0", w.masq().With(withRTSP)))
+	w.redirects(p, "tcp", gstreamerPort)
+	datagrams := assert.Must(w.Server.Capture("eth0", func(q nstest.Packet) bool { return q.Proto == unix.IPPROTO_UDP }))(t)
+	for _, plan := range w.Plans() {
+		for _, transport := range []string{"tcp", "http"} {
+			frames, log := ffmpeg(soon(t), p.NS, at(plan.Server, gstreamerPort), mediaTimeout, "-rtsp_transport", transport)
+			if frames != frameCount {
+				t.Errorf("%d frames of %s by %s\n%s", frames, plan.Server, transport, log)
+			}
+		}
+	}
+	if n := len(datagrams.Packets()); n != 0 {
+		t.Errorf("%d datagrams", n)
+	}
+	// A tunnel is two connections.
+	if got := d.metric(`masq_helper_unreadable_total{helper="rtsp",protocol="http"}`); got != "4" {
+		t.Errorf("%s tunnels are counted, want 4", got)
+	}
+}
+
+// TestRTSPPublished: a server in a container streams to a client outside. The client's RTCP
+// arrives at the published ports.
+func TestRTSPPublished(t *testing.T) {
+	const first, last = 6000, 6003 // two ports for each family
+	ports := []keys{{"hostPort": gstreamerPort, "containerPort": gstreamerPort, "protocol": "tcp"}}
+	for port := first; port <= last; port++ {
+		ports = append(ports, keys{"hostPort": port, "containerPort": port, "protocol": "udp"})
+	}
+	w := newWorld(t, nstest.Uplink{})
+	p := w.attachWith("a", w.conflist("1.1.0", w.masq(), portmap()), map[string]any{"portMappings": ports})
+	w.serveGStreamer(p.NS, strconv.Itoa(first), strconv.Itoa(last))
+	for _, plan := range w.Plans() {
+		// Ports of RTCP are odd.
+		report := func(q nstest.Packet) bool {
+			return q.Proto == unix.IPPROTO_UDP && q.Src == plan.Server && q.DstPort%2 == 1
+		}
+		reports := assert.Must(p.Capture("eth0", report))(t)
+		if frames, log := ffmpeg(soon(t), w.Server, at(plan.Node, gstreamerPort), mediaTimeout, "-rtsp_transport", "udp"); frames != frameCount {
+			t.Errorf("%d frames from %s\n%s", frames, plan.Node, log)
+		}
+		if _, err := reports.WaitFor(soon(t), report); err != nil {
+			t.Errorf("RTCP of %s: %v", plan.Server, err)
+		}
 	}
 }
