@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
@@ -18,10 +20,12 @@ import (
 const (
 	// openedTimeout is how long an element of the map `opened` stays without a renewal.
 	openedTimeout = 2 * time.Minute
-	// transactionInterval is the least time between two transactions for sessions. Each
-	// increments the generation of the ruleset, so that a concurrent ADD plans again: a
-	// container that connects in a loop must not slow down the others' ADD.
+	// transactionInterval is the mean time between transactions for sessions, after
+	// transactionBurst of them. Each increments the generation of the ruleset, so that a
+	// concurrent ADD plans again: a container that connects in a loop must not slow down the
+	// others' ADD for long, and connections that come one after another must not wait.
 	transactionInterval = 20 * time.Millisecond
+	transactionBurst    = 1000
 	// removalDelay is how long the removal of elements waits for another transaction.
 	removalDelay = time.Second
 )
@@ -204,6 +208,7 @@ func missing(have, all map[string]ruleset.Element) (out []ruleset.Element) {
 func (t *table) run(ctx context.Context) {
 	removal := time.NewTimer(0)
 	removal.Stop()
+	limiter := rate.NewLimiter(rate.Every(transactionInterval), transactionBurst)
 	for {
 		var all []*request
 		select {
@@ -216,6 +221,7 @@ func (t *table) run(ctx context.Context) {
 		case r := <-t.requests:
 			all = append(all, r)
 		}
+		_ = limiter.Wait(ctx) // the error is that of ctx, and a change after it does no harm
 		for more := true; more; {
 			select {
 			case r := <-t.requests:
@@ -225,10 +231,6 @@ func (t *table) run(ctx context.Context) {
 			}
 		}
 		t.commit(all)
-		select {
-		case <-ctx.Done():
-		case <-time.After(transactionInterval):
-		}
 	}
 }
 
