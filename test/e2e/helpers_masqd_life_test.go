@@ -50,10 +50,17 @@ func TestRTSPByMasqdSamePorts(t *testing.T) {
 	}
 }
 
-// TestRTSPByMasqdKilled kills masqd during a stream. The media continue, and control
-// connections do not hang: open ones are reset, and new ones reach the server unread. After a
-// restart masqd reads new ones again.
-func TestRTSPByMasqdKilled(t *testing.T) {
+// TestRTSPByMasqdEnds ends masqd during a stream, also by SIGKILL. The media continue, and
+// control connections do not hang: open ones are reset, and new ones reach the server unread.
+// After a restart masqd reads new ones again.
+func TestRTSPByMasqdEnds(t *testing.T) {
+	for _, signal := range []unix.Signal{unix.SIGKILL, unix.SIGTERM} {
+		t.Run(unix.SignalName(signal), func(t *testing.T) { endDuringStream(t, signal) })
+	}
+}
+
+func endDuringStream(t *testing.T, signal unix.Signal) {
+	t.Helper()
 	w := newWorld(t, nstest.Uplink{})
 	d := w.daemon()
 	p := w.attach("a", w.conflist("1.1.0", w.helped()))
@@ -94,8 +101,10 @@ func TestRTSPByMasqdKilled(t *testing.T) {
 			}
 		})
 	}
-	assert.NoError(t, d.Process.Kill())
-	_ = d.Wait()
+	assert.NoError(t, d.Process.Signal(signal))
+	if err := d.Wait(); err != nil && signal == unix.SIGTERM {
+		t.Errorf("masqd ended with %v", err)
+	}
 	// At once, without a retry.
 	direct := p.rtspAgain(t, plan.Server, c)
 	direct.setup()
@@ -105,7 +114,7 @@ func TestRTSPByMasqdKilled(t *testing.T) {
 	close(stop)
 	connecting.Wait()
 	if _, _, err := c.request("OPTIONS", ""); err == nil {
-		t.Error("the connection of a killed masqd answers")
+		t.Error("the connection of a masqd that has ended answers")
 	}
 	s.streams(c, plan.Node, ports)
 
@@ -117,6 +126,30 @@ func TestRTSPByMasqdKilled(t *testing.T) {
 	if got := s.lastSetup(); got == "SETUP "+craftedTransport {
 		t.Errorf("after the restart, the server got %q", got)
 	}
+}
+
+// TestRTSPByMasqdAddressChanges: masqd listens at another address when the node's changes.
+func TestRTSPByMasqdAddressChanges(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	assert.NoError(t, w.Node.Sysctl("net.ipv4.conf.all.promote_secondaries", "1"))
+	w.daemon()
+	p := w.attach("a", w.conflist("1.1.0", w.helped()))
+	w.redirected(p)
+	s := w.craftedServer(w.V4.Server)
+	c := p.rtsp(t, w.V4.Server)
+	c.setup()
+	second := w.V4.Node.Next()
+	if second == w.V4.Router {
+		second = second.Next()
+	}
+	assert.NoError(t, w.Node.AddAddress("uplink", netip.PrefixFrom(second, w.V4.UplinkNet.Bits())))
+	assert.NoError(t, w.Node.RemoveAddress("uplink", netip.PrefixFrom(w.V4.Node, w.V4.UplinkNet.Bits())))
+	until(t, "connections are redirected to the new address", func() bool {
+		return strings.Contains(w.nodeRun("nft", "list", "ruleset"), "dnat ip to "+second.String())
+	})
+	again := p.rtspAgain(t, w.V4.Server, c)
+	again.setup()
+	s.streams(again, second, s.toldPorts())
 }
 
 // TestRTSPByMasqdDeleted deletes an attachment during streams: its control connections and

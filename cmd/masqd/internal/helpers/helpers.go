@@ -162,9 +162,15 @@ func (h *Helpers) sync(ctx context.Context) error {
 	if err := h.listen(ctx); err != nil {
 		return err
 	}
-	in.listeners = h.addresses()
+	if in.listeners = h.addresses(); len(in.listeners) == 0 {
+		return errors.Join(errNoUplink, h.table.delete())
+	}
 	return h.table.sync(in)
 }
+
+// errNoUplink says that the node has no address to listen at. A node that boots gets one
+// later, so it is no reason to refuse an ADD.
+var errNoUplink = errors.New("the node has no default route with a source address")
 
 // served returns the ready attachments that have a helper of masqd. It also returns attachments
 // that may have an address of those or of sources: a flow with that address may be theirs.
@@ -292,7 +298,10 @@ func (h *Helpers) closeListeners() error {
 func (h *Helpers) report(err error) {
 	serving, text := names(), ""
 	if err != nil {
-		serving, text = []string{}, err.Error()
+		text = err.Error()
+	}
+	if err != nil && !errors.Is(err, errNoUplink) {
+		serving = []string{}
 	}
 	h.mu.Lock()
 	before := h.fault
