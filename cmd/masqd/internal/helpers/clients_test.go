@@ -1,77 +1,131 @@
 package helpers
 
 import (
+	"context"
+	"errors"
 	"net/netip"
-	"slices"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/alg/session"
 	"github.com/masq-cni/masq-cni/pkg/masq"
-	"github.com/masq-cni/masq-cni/pkg/reconcile"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
-	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
-// TestClients: an address belongs to the last attachment that has it, with a helper of masqd or
-// without. The policy of an attachment takes precedence over sourceCIDRs.
+// TestClients finds attachments and addresses of sourceCIDRs, and no other address.
 func TestClients(t *testing.T) {
-	with := masq.Default()
-	with.Helpers = []masq.Helper{{Name: masq.RTSP, Ports: []uint16{554}}}
-	without, direct := masq.Default(), with
-	direct.EgressDirect = true
-	record := func(id string, p *masq.Policy, addresses ...string) *store.Record {
-		r := &store.Record{Attachment: masq.Attachment{Key: masq.Key{Network: "net", ContainerID: id, Interface: "eth0"}, Policy: p}, Ready: true}
-		for _, a := range addresses {
-			r.Addresses = append(r.Addresses, netip.MustParseAddr(a))
-		}
-		return r
-	}
-	records := []*store.Record{
-		record("asks", &with, "10.1.0.1", "fd00::1"),
-		record("shared", &with, "10.1.0.2", "10.1.0.3"),
-		record("plain", &without, "10.1.0.3"),
-		record("within", &without, "10.2.0.1"),
-		record("direct", &direct, "10.2.0.2"),
-		record("unrelated", &without, "10.3.0.1"),
-		record("bare", nil, "10.1.0.1"),
-	}
-	sources := ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.2.0.0/16")}, Policy: with}
-	for _, c := range []struct {
-		sources ruleset.Sources
-		chosen  []string
-		owners  map[string]string // "" for none
-	}{
-		{ruleset.Sources{}, []string{"asks", "shared", "plain"}, map[string]string{
-			"10.1.0.1": "net/asks/eth0", "fd00::1": "net/asks/eth0", "10.1.0.2": "net/shared/eth0", "10.1.0.3": "",
-			"10.2.0.1": "", "10.2.0.2": "", "10.2.0.3": "", "10.3.0.1": "",
-		}},
-		{sources, []string{"asks", "shared", "plain", "within", "direct"}, map[string]string{
-			"10.1.0.1": "net/asks/eth0", "10.1.0.3": "", "10.2.0.1": "", "10.2.0.2": "", "10.2.0.3": "10.2.0.3", "10.3.0.1": "",
-		}},
+	var c clients
+	p := rtspPolicy()
+	all := attached(p, 1, 2)
+	all[1].Addresses = append(all[1].Addresses, all[0].Addresses[0]) // a duplicate belongs to the last
+	c.set(all, ruleset.Sources{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.88.0.0/30"), netip.MustParsePrefix("fd00::/64")}, Policy: *p}, ruleset.Egress{})
+	for a, want := range map[string]struct{ identity, element string }{
+		"10.88.0.1": {"net/c2/eth0", "net/c2/eth0"},
+		"10.88.0.2": {"net/c2/eth0", "net/c2/eth0"},
+		"10.88.0.3": {"10.88.0.3", ""},
+		"fd00::7":   {"fd00::7", ""},
+		"10.88.0.4": {},
+		"192.0.2.1": {},
 	} {
-		attachments := served(reconcile.NodeConfig{}, c.sources.Prefixes, records)
-		var chosen []string
-		for _, a := range attachments {
-			chosen = append(chosen, a.ContainerID)
+		x, ok := c.at(netip.MustParseAddr(a))
+		if ok != (want.identity != "") || ok && (x.identity != want.identity || x.element() != want.element || x.policy == nil) {
+			t.Errorf("%s: %+v, %t", a, x, ok)
 		}
-		if !slices.Equal(chosen, c.chosen) {
-			t.Errorf("chosen %q, want %q", chosen, c.chosen)
-		}
-		var all clients
-		all.set(attachments, c.sources, ruleset.Egress{})
-		for a, want := range c.owners {
-			got, ok := all.at(netip.MustParseAddr(a))
-			if got.identity != want || ok != (want != "") {
-				t.Errorf("%s: %q, %t, want %q", a, got.identity, ok, want)
-			}
-			if _, ok := all.named(want); want != "" && !ok {
-				t.Errorf("%s has no policy", want)
-			}
-		}
-		if _, ok := all.named("net/plain/eth0"); ok {
-			t.Error("an attachment without a helper is a client")
+		if again, named := c.named(x.identity); ok && (!named || again.identity != x.identity || again.isSource != x.isSource) {
+			t.Errorf("%s: %s is %+v, %t", a, x.identity, again, named)
 		}
 	}
-	if got := served(reconcile.NodeConfig{}, nil, records[3:]); len(got) > 0 {
-		t.Errorf("chosen %v", got)
+	for _, identity := range []string{"", "net/c3/eth0", "10.88.0.4", "x"} {
+		if x, ok := c.named(identity); ok {
+			t.Errorf("%q is %+v", identity, x)
+		}
+	}
+}
+
+// TestSessionsEnd ends the sessions of deleted attachments, with a cause.
+func TestSessionsEnd(t *testing.T) {
+	var s sessions
+	first, endFirst := s.begin(t.Context(), "a")
+	second, endSecond := s.begin(t.Context(), "a")
+	other, endOther := s.begin(t.Context(), "b")
+	endSecond()
+	s.endExcept(func(identity string) bool { return identity != "a" })
+	if !errors.Is(context.Cause(first), errDeleted) || errors.Is(context.Cause(second), errDeleted) || other.Err() != nil {
+		t.Errorf("causes: %v, %v, %v", context.Cause(first), context.Cause(second), context.Cause(other))
+	}
+	endFirst()
+	endOther()
+	if len(s.running) != 0 {
+		t.Errorf("still registered: %v", s.running)
+	}
+}
+
+// TestMediaOfDeletedAttachments takes the media of some attachments, each once.
+func TestMediaOfDeletedAttachments(t *testing.T) {
+	var m media
+	of := func(identity string, port uint16) session.Media {
+		return session.Media{Identity: identity, Proto: unix.IPPROTO_UDP, Client: netip.AddrPortFrom(egress, port)}
+	}
+	for _, x := range []session.Media{of("a", 1), of("a", 2), of("a", 2), of("a", 3), of("b", 1)} {
+		m.add(x)
+	}
+	m.remove(of("a", 3))
+	m.remove(of("c", 3))
+	onlyB := func(identity string) bool { return identity == "b" }
+	if got := m.takeExcept(onlyB); len(got) != 2 {
+		t.Errorf("media of a: %v", got)
+	}
+	if got := m.takeExcept(onlyB); len(got) != 0 || len(m.of("b")) != 1 {
+		t.Errorf("again: %v; of b: %v", got, m.of("b"))
+	}
+}
+
+// TestProxied attributes a flow to its client until some minutes after its end.
+func TestProxied(t *testing.T) {
+	var p proxied
+	local := localPort{unix.IPPROTO_TCP, netip.MustParseAddrPort("192.0.2.1:50000")}
+	client := netip.MustParseAddrPort("10.88.0.5:5000")
+	p.add(local, client)
+	p.end(local)
+	for x, want := range map[localPort]bool{
+		local: true, {unix.IPPROTO_UDP, local.AddrPort}: false, {unix.IPPROTO_TCP, netip.AddrPortFrom(egress, 50001)}: false,
+	} {
+		if got, ok := p.clientOf(x); ok != want || ok && got != client {
+			t.Errorf("%v: %s, %t", x, got, ok)
+		}
+	}
+	f := p.flows[local]
+	f.ended = time.Now().Add(-2 * proxiedRetention)
+	p.flows[local] = f
+	if _, ok := p.clientOf(local); ok {
+		t.Error("a flow is attributed long after its end")
+	}
+	for i := range 2 * minPrune {
+		x := localPort{unix.IPPROTO_TCP, netip.AddrPortFrom(egress, uint16(20000+i))}
+		p.add(x, client)
+		ended := p.flows[x]
+		ended.ended = time.Now().Add(-2 * proxiedRetention)
+		p.flows[x] = ended
+	}
+	if len(p.flows) > minPrune+1 {
+		t.Errorf("%d flows are kept", len(p.flows))
+	}
+}
+
+// TestServedByPolicy: a policy that translates nothing needs no helper.
+func TestServedByPolicy(t *testing.T) {
+	p := rtspPolicy()
+	direct := rtspPolicy()
+	direct.EgressDirect = true
+	plain := masq.Default()
+	for _, tt := range []struct {
+		policy *masq.Policy
+		want   bool
+	}{{p, true}, {direct, false}, {&plain, false}} {
+		if got := isServed(tt.policy); got != tt.want {
+			t.Errorf("%+v: %t", tt.policy.Helpers, got)
+		}
 	}
 }

@@ -49,23 +49,21 @@ func (f *flows) create(e conntrack.Entry) error {
 // vanished, its packets are a flow to the node itself, which each of them renews: makeRoom
 // deletes that too.
 func (f *flows) makeRoom(e conntrack.Entry) error {
-	for tuple, mayDelete := range map[conntrack.Tuple]func(conntrack.Flow) bool{
-		e.Original(): func(x conntrack.Flow) bool { return x.Original == e.Original() },
-		e.Reply(): func(x conntrack.Flow) bool {
-			return x.Original == e.Reply() && x.Status&(conntrack.SrcNAT|conntrack.DstNAT) == 0
-		},
-	} {
-		x, err := f.conn.Get(tuple)
-		if errors.Is(err, conntrack.ErrNotFound) {
-			continue
-		}
-		if err != nil {
+	var old []conntrack.Flow
+	for _, t := range []conntrack.Tuple{e.Original(), e.Reply()} {
+		x, err := f.conn.Get(t)
+		switch isToNode := x.Original == e.Reply() && x.Status&(conntrack.SrcNAT|conntrack.DstNAT) == 0; {
+		case errors.Is(err, conntrack.ErrNotFound):
+		case err != nil:
 			return err
-		}
-		if !mayDelete(x) {
+		case x.Original == e.Original() || isToNode:
+			old = append(old, x)
+		default:
 			return conntrack.ErrExists
 		}
-		if err := f.conn.Delete(tuple, x.ID); err != nil && !errors.Is(err, conntrack.ErrNotFound) {
+	}
+	for _, x := range old {
+		if err := f.conn.Delete(x.Original, x.ID); err != nil && !errors.Is(err, conntrack.ErrNotFound) {
 			return err
 		}
 	}

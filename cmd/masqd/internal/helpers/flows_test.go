@@ -1,0 +1,139 @@
+package helpers
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
+)
+
+// fakeConn is a conntrack table in memory.
+type fakeConn struct {
+	flows    []conntrack.Flow
+	nextID   uint32
+	timeouts map[conntrack.Tuple]time.Duration
+}
+
+func (c *fakeConn) find(t conntrack.Tuple) int {
+	for i, f := range c.flows {
+		if f.Original == t || f.Reply == t {
+			return i
+		}
+	}
+	return -1
+}
+
+func (c *fakeConn) Create(e conntrack.Entry) error {
+	if c.find(e.Original()) >= 0 || c.find(e.Reply()) >= 0 {
+		return conntrack.ErrExists
+	}
+	c.nextID++
+	c.flows = append(c.flows, conntrack.Flow{Original: e.Original(), Reply: e.Reply(), ID: c.nextID, Status: conntrack.SrcNAT})
+	return c.SetTimeout(e.Original(), e.Timeout)
+}
+
+func (c *fakeConn) SetTimeout(t conntrack.Tuple, d time.Duration) error {
+	if c.find(t) < 0 {
+		return conntrack.ErrNotFound
+	}
+	if c.timeouts == nil {
+		c.timeouts = map[conntrack.Tuple]time.Duration{}
+	}
+	c.timeouts[t] = d
+	return nil
+}
+
+func (c *fakeConn) Get(t conntrack.Tuple) (conntrack.Flow, error) {
+	if i := c.find(t); i >= 0 {
+		return c.flows[i], nil
+	}
+	return conntrack.Flow{}, conntrack.ErrNotFound
+}
+
+func (c *fakeConn) Delete(t conntrack.Tuple, id uint32) error {
+	i := c.find(t)
+	if i < 0 || id != 0 && c.flows[i].ID != id {
+		return conntrack.ErrNotFound
+	}
+	c.flows = append(c.flows[:i], c.flows[i+1:]...)
+	return nil
+}
+
+func entry() conntrack.Entry {
+	return conntrack.Entry{
+		Proto: unix.IPPROTO_UDP, Src: netip.MustParseAddrPort("10.88.0.5:5000"), Dst: netip.MustParseAddrPort("198.51.100.1:6000"),
+		NAT: netip.MustParseAddrPort("192.0.2.1:40000"), Timeout: time.Minute,
+	}
+}
+
+// tuple returns a tuple of UDP.
+func tuple(src, dst string) conntrack.Tuple {
+	s, d := netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)
+	return conntrack.Tuple{Proto: unix.IPPROTO_UDP, Src: s.Addr(), SrcPort: s.Port(), Dst: d.Addr(), DstPort: d.Port()}
+}
+
+// TestCreateMakesRoom: a flow takes the place of an earlier one of the same client and
+// server, and of one that the server's packets made with the node itself, and of no other.
+func TestCreateMakesRoom(t *testing.T) {
+	const client, server, node = "10.88.0.5:5000", "198.51.100.1:6000", "192.0.2.1:40000"
+	for _, tt := range []struct {
+		name   string
+		before []conntrack.Flow
+		fails  bool
+	}{
+		{"no flow", nil, false},
+		{"the client's, not translated", []conntrack.Flow{{Original: tuple(client, server), Reply: tuple(server, client)}}, false},
+		{"the client's, with another port", []conntrack.Flow{{Original: tuple(client, server), Reply: tuple(server, "192.0.2.1:5000"), Status: conntrack.SrcNAT}}, false},
+		{"the server's to the node", []conntrack.Flow{{Original: tuple(server, node), Reply: tuple(node, server)}}, false},
+		{"both", []conntrack.Flow{{Original: tuple(client, server), Reply: tuple(server, client)}, {Original: tuple(server, node), Reply: tuple(node, server)}}, false},
+		{"the server's to another container", []conntrack.Flow{{Original: tuple(server, node), Reply: tuple("10.88.0.9:7", server), Status: conntrack.DstNAT}}, true},
+		{"another container's", []conntrack.Flow{{Original: tuple("10.88.0.9:7", server), Reply: tuple(server, node), Status: conntrack.SrcNAT}}, true},
+		{"the node's", []conntrack.Flow{{Original: tuple(node, server), Reply: tuple(server, node)}}, true},
+		{"the client's, and another container's", []conntrack.Flow{{Original: tuple(client, server), Reply: tuple(server, client)}, {Original: tuple("10.88.0.9:7", server), Reply: tuple(server, node), Status: conntrack.SrcNAT}}, true},
+		{"to the client from outside", []conntrack.Flow{{Original: tuple(server, client), Reply: tuple(client, server)}}, true},
+	} {
+		c := &fakeConn{nextID: 100}
+		for i, f := range tt.before {
+			f.ID = uint32(i + 1)
+			c.flows = append(c.flows, f)
+		}
+		f := &flows{conn: c}
+		err := f.create(entry())
+		if errors.Is(err, conntrack.ErrExists) != tt.fails || err != nil && !tt.fails {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if tt.fails && len(c.flows) != len(tt.before) || !tt.fails && (len(c.flows) != 1 || c.flows[0].Reply != tuple(server, node)) {
+			t.Errorf("%s: flows: %+v", tt.name, c.flows)
+		}
+	}
+}
+
+// TestRenewFlow: a flow gets its time again, is created again if it has vanished, and is
+// deleted only if it is the created one.
+func TestRenewFlow(t *testing.T) {
+	c := &fakeConn{}
+	f := &flows{conn: c}
+	e := entry()
+	for range 2 { // the first renewal creates it
+		if err := f.renew(e); err != nil || len(c.flows) != 1 || c.timeouts[e.Original()] != e.Timeout {
+			t.Fatalf("%v, flows: %+v", err, c.flows)
+		}
+		c.timeouts = nil
+	}
+	id := c.flows[0].ID
+	other := e
+	other.NAT = netip.MustParseAddrPort("192.0.2.1:40002")
+	if err := f.delete(other); err != nil || len(c.flows) != 1 {
+		t.Errorf("the flow of another egress port is deleted: %v", err)
+	}
+	if err := f.renew(other); err != nil || len(c.flows) != 1 || c.flows[0].ID == id {
+		t.Errorf("another egress port: %v, %+v", err, c.flows)
+	}
+	if err := errors.Join(f.delete(other), f.delete(other)); err != nil || len(c.flows) != 0 {
+		t.Errorf("after the end: %v, %+v", err, c.flows)
+	}
+}
