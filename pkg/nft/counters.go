@@ -49,7 +49,7 @@ func (c *Conn) Counters() (Counters, error) {
 			return fmt.Errorf("read the generation of the ruleset: %w", err)
 		}
 		out = Counters{}
-		if out.Rules, err = c.countedRules(); err != nil {
+		if out.Rules, err = c.countedRules(ruleset.Name); err != nil {
 			return err
 		}
 		for _, f := range masq.Families {
@@ -108,20 +108,30 @@ func (c *Conn) Dropped() (out Dropped, err error) {
 
 // CountedRules reads only the rules of the table, by chain, in the kernel's order. Its
 // cost grows with the number of policies, not of attachments.
-func (c *Conn) CountedRules() (rules []CountedRule, err error) {
+func (c *Conn) CountedRules() ([]CountedRule, error) { return c.countedRulesOf(ruleset.Name) }
+
+// CountedHelperRules is CountedRules for the table of masqd's helpers. It returns none while the
+// table does not exist.
+func (c *Conn) CountedHelperRules() ([]CountedRule, error) {
+	return c.countedRulesOf(ruleset.HelperTableName)
+}
+
+func (c *Conn) countedRulesOf(table string) (rules []CountedRule, err error) {
 	err = retry(func() error {
-		rules, err = c.countedRules()
+		rules, err = c.countedRules(table)
 		return err
 	})
 	return rules, explain(err)
 }
 
-func (c *Conn) countedRules() ([]CountedRule, error) {
+func (c *Conn) countedRules(table string) ([]CountedRule, error) {
 	var out []CountedRule
 	handles := map[uint64]bool{}
-	err := c.dump(func() { out = nil; clear(handles) }, unix.NFT_MSG_GETRULE, ofTable(), func(b []byte) error {
+	var of netlink.Encoder
+	of.Text(unix.NFTA_RULE_TABLE, table)
+	err := c.dump(func() { out = nil; clear(handles) }, unix.NFT_MSG_GETRULE, of, func(b []byte) error {
 		f, err := fields(b)
-		if err != nil || netlink.Text(f[unix.NFTA_RULE_TABLE]) != ruleset.Name {
+		if err != nil || netlink.Text(f[unix.NFTA_RULE_TABLE]) != table {
 			return err
 		}
 		all, err := parseList(f[unix.NFTA_RULE_EXPRESSIONS])

@@ -36,7 +36,7 @@ func TestInterruptedDumpIsReadAgain(t *testing.T) {
 		r.Reply(messageType(unix.NFT_MSG_NEWRULE), flags, oneRule())
 		r.Done(0)
 	})
-	if rules, err := c.countedRules(); len(rules) != 1 || err != nil {
+	if rules, err := c.countedRules(ruleset.Name); len(rules) != 1 || err != nil {
 		t.Errorf("%d rules, %v", len(rules), err)
 	}
 }
@@ -110,7 +110,7 @@ func TestIncompleteDumpIsReported(t *testing.T) {
 		"truncated":             {func(r *netlinktest.Request) { r.Datagram(r.Message(0, 0, oneRule())[:24]) }, netlink.ErrMalformed},
 		"a short answer":        {func(r *netlinktest.Request) { r.Reply(0, 0, nil); r.Done(0) }, netlink.ErrMalformed},
 	} {
-		if _, err := scripted(tt.answer).countedRules(); !errors.Is(err, tt.err) {
+		if _, err := scripted(tt.answer).countedRules(ruleset.Name); !errors.Is(err, tt.err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -37,6 +37,8 @@ type Node struct {
 	Firewalls []Firewall    `json:"firewalls"`
 	Flows     *Flows        `json:"flows,omitempty"`
 	Conntrack *ConntrackUse `json:"conntrack,omitempty"`
+	// DaemonHelpers counts what masqd's helpers do. It is omitted if no policy has one.
+	DaemonHelpers *DaemonHelpers `json:"daemonHelpers,omitempty"`
 	// Losses and Ports are inputs of Evaluate: recent losses, and the groups with the fewest
 	// free ports.
 	Losses Losses      `json:"-"`

@@ -2,9 +2,12 @@ package report
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -47,6 +50,13 @@ const shortID = 13
 type Owners struct {
 	all    []Owner
 	byAddr map[netip.Addr]int32
+	spoken map[speaker]int32 // see WithSpoken
+}
+
+// speaker is an address and port of masqd from which it speaks for an attachment.
+type speaker struct {
+	addr  netip.AddrPort
+	proto uint8
 }
 
 // OwnersOf returns the attachments of records, including pending ones. The records are in
@@ -60,6 +70,34 @@ func OwnersOf(records []store.Record) *Owners {
 		o.all = append(o.all, OwnerOf(r.Attachment))
 	}
 	return o
+}
+
+// WithSpoken returns owners that also have the connections with which masqd speaks for
+// attachments. elements are of SpokenMap: see nft.HelperElements.
+func (o *Owners) WithSpoken(elements []nft.HelperElement) *Owners {
+	byIdentity := map[string]int32{}
+	for i := range o.all {
+		byIdentity[o.all[i].Key().Identity()] = int32(i)
+	}
+	out := &Owners{o.all, o.byAddr, map[speaker]int32{}}
+	for _, e := range elements {
+		if i, ok := byIdentity[e.Identity]; ok && e.Kind == ruleset.SpokenMap {
+			out.spoken[speaker{e.Key.Addr, e.Key.Proto}] = i
+		}
+	}
+	return out
+}
+
+// ClientOf returns the attachment for which masqd began a flow, or nil.
+func (o *Owners) ClientOf(f *conntrack.Flow) *Owner {
+	if len(o.spoken) == 0 {
+		return nil
+	}
+	t := &f.Original
+	if i, ok := o.spoken[speaker{netip.AddrPortFrom(t.Src, t.SrcPort), t.Proto}]; ok {
+		return &o.all[i]
+	}
+	return nil
 }
 
 // Len returns the number of attachments.
@@ -89,6 +127,22 @@ func (o *Owners) Find(a netip.Addr) *Owner {
 func (o *Owners) Indices(f *conntrack.Flow) (from, to int) {
 	return o.Index(f.Original.Src), o.Index(f.Reply.Src)
 }
+
+// FlowOf converts a flow of the kernel's flow table, with the attachments at its ends. A flow
+// with which masqd speaks for an attachment is the attachment's, and has the helper "masqd".
+func (o *Owners) FlowOf(f *conntrack.Flow, now time.Time) Flow {
+	from, to := o.Ends(f)
+	client := o.ClientOf(f)
+	if client == nil {
+		return FlowOf(f, from, to, now)
+	}
+	x := FlowOf(f, client, to, now)
+	x.Helper = HelperOfMasqd
+	return x
+}
+
+// HelperOfMasqd is Flow.Helper of a flow with which masqd speaks for an attachment.
+const HelperOfMasqd = "masqd"
 
 // Ends returns the attachments of Indices, or nil.
 func (o *Owners) Ends(f *conntrack.Flow) (from, to *Owner) {

@@ -4,9 +4,32 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 )
+
+// TestFlowsOfMasqd: a flow of masqd belongs to the attachment that it speaks for, by address,
+// port and protocol.
+func TestFlowsOfMasqd(t *testing.T) {
+	o := OwnersOf(records()).WithSpoken(helperElements())
+	f := conntrack.Flow{Original: tcp("192.0.2.2", 40555, "198.51.100.2", 554), Reply: tcp("198.51.100.2", 554, "192.0.2.2", 20123), Status: conntrack.SrcNAT}
+	if x := o.FlowOf(&f, noon); x.PodName != "web" || x.Direction != Out || x.Helper != HelperOfMasqd {
+		t.Errorf("%+v", x)
+	}
+	for name, change := range map[string]func(*conntrack.Tuple){
+		"another port":     func(t *conntrack.Tuple) { t.SrcPort++ },
+		"another address":  func(t *conntrack.Tuple) { t.Src = addr("192.0.2.3") },
+		"another protocol": func(t *conntrack.Tuple) { t.Proto = unix.IPPROTO_UDP },
+	} {
+		other := f
+		change(&other.Original)
+		if x := o.FlowOf(&other, noon); x.Owner != (Owner{}) || x.Helper != "" {
+			t.Errorf("%s: %+v", name, x)
+		}
+	}
+}
 
 // TestEnds: the attachments at both ends of a flow.
 func TestEnds(t *testing.T) {

@@ -3,13 +3,17 @@ package report
 import (
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
-// Rule is a rule of table inet masq: its desired text and its observed state.
+// Rule is a rule of table inet masq, or of the table of masqd's helpers: its desired text and its
+// observed state.
 type Rule struct {
+	Table string `json:"table"` // "masq" or "masq-helpers", both of family inet
 	Chain string `json:"chain"`
 	// ID is the rule's comment in the kernel. It is also in the source line that makes the
 	// rule.
@@ -38,6 +42,35 @@ const (
 // table; unexpected rules are last in their chain. Rules of pending attachments are "ok" if
 // they exist, and omitted otherwise.
 func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Difference) []Rule {
+	return rulesOf(ruleset.Name, d.Table, d.Pending, counted, changes)
+}
+
+// HelperRulesOf joins the rules that the table of masqd's helpers should have with its observed
+// rules. masqd alone can change the table, so that they differ only while it applies a change.
+// listeners are the elements of the table's ListenerSet.
+func HelperRulesOf(d Desired, listeners []nft.HelperElement, counted []nft.CountedRule) []Rule {
+	if len(counted) == 0 {
+		return nil // the table does not exist
+	}
+	at := map[masq.Family]ruleset.Listeners{}
+	for _, e := range listeners {
+		if e.Kind != ruleset.ListenerSet {
+			continue
+		}
+		f := masq.FamilyOf(e.Key.Addr.Addr())
+		l := at[f]
+		if e.Key.Proto == unix.IPPROTO_TCP {
+			l.TCP = e.Key.Addr
+		} else {
+			l.UDP = e.Key.Addr
+		}
+		at[f] = l
+	}
+	want := ruleset.HelperTable(d.Attachments, d.Sources, d.Egress, at, ruleset.HelperElements{})
+	return rulesOf(ruleset.HelperTableName, want, ruleset.Table{}, counted, nil)
+}
+
+func rulesOf(table string, wanted, pending ruleset.Table, counted []nft.CountedRule, changes []nft.Difference) []Rule {
 	type key struct{ chain, id string }
 	wrong := map[key]bool{}
 	for _, x := range changes {
@@ -46,7 +79,7 @@ func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Difference) []R
 		}
 	}
 	pendingRules := map[key]ruleset.Rule{}
-	for _, c := range d.Pending.Chains {
+	for _, c := range pending.Chains {
 		for _, r := range c.Rules {
 			pendingRules[key{c.Name, r.ID}] = r
 		}
@@ -54,7 +87,7 @@ func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Difference) []R
 	have := map[string][]nft.CountedRule{} // by chain
 	var order []string
 	desired := map[string]ruleset.Chain{}
-	for _, c := range d.Table.Chains {
+	for _, c := range wanted.Chains {
 		order = append(order, c.Name)
 		desired[c.Name] = c
 	}
@@ -68,7 +101,7 @@ func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Difference) []R
 	for _, name := range order {
 		rest := have[name]
 		for _, r := range desired[name].Rules {
-			x := Rule{Chain: name, ID: r.ID, Text: r.Text, Why: r.Why, State: Missing}
+			x := Rule{Table: table, Chain: name, ID: r.ID, Text: r.Text, Why: r.Why, State: Missing}
 			i := slices.IndexFunc(rest, func(k nft.CountedRule) bool { return k.ID == r.ID })
 			if i >= 0 {
 				x.found(rest[i])
@@ -80,7 +113,7 @@ func RulesOf(d Desired, counted []nft.CountedRule, changes []nft.Difference) []R
 			out = append(out, x)
 		}
 		for _, k := range rest {
-			x := Rule{Chain: name, ID: k.ID, Why: "it is not part of the desired state"}
+			x := Rule{Table: table, Chain: name, ID: k.ID, Why: "it is not part of the desired state"}
 			if r, ok := pendingRules[key{name, k.ID}]; ok {
 				x.Text, x.Why = r.Text, r.Why
 			}

@@ -91,8 +91,10 @@ type Pod struct {
 	States     []StateCount `json:"states"` // flows in both directions
 	// Helpers counts control connections, Expectations has the connections that they have
 	// announced.
-	Helpers      []HelperCount `json:"helpers"`
-	Expectations []Expectation `json:"expectations"`
+	Helpers []HelperCount `json:"helpers"`
+	// DaemonHelpers counts what masqd's helpers do for it.
+	DaemonHelpers DaemonHelpers `json:"daemonHelpers"`
+	Expectations  []Expectation `json:"expectations"`
 }
 
 // WritePods writes the details of attachments.
@@ -130,7 +132,8 @@ func (p Pod) writeText(w io.Writer, s Style, now time.Time) error {
 		f.add("policy", "none: ipMasq is false in the network's configuration")
 	} else {
 		f.add("policy", "%s: translates %s; ports: %s", p.Policy, p.Rules.target(), orDash(p.Rules.ports()))
-		f.add("", "mss %s; helpers: %s", p.Rules.mss(), orDash(p.Rules.helpers()))
+		f.add("", "mss %s", p.Rules.mss())
+		f.add("helpers", "%s", orDash(p.helperList()))
 	}
 	for i, c := range p.Drift {
 		f.add(ifFirst(i, "drift"), "%s", s.Paint(Red, CleanText(fmt.Sprintf("%s %s: %s", c.Kind, c.Name, c.Found))))
@@ -149,7 +152,7 @@ func (p Pod) writeText(w io.Writer, s Style, now time.Time) error {
 		f.add("dropped", "%s", p.Dropped)
 	}
 	for i, h := range p.Helpers {
-		f.add(ifFirst(i, "helpers"), "%s, %s", Clean(h.Helper), Plural(h.Flows, "control connection"))
+		f.add(ifFirst(i, "control"), "%s, %s", Clean(h.Helper), Plural(h.Flows, "connection"))
 	}
 	if err := f.write(w); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/netip"
@@ -58,6 +59,9 @@ func (n *Node) WriteText(w io.Writer, s Style) error {
 		}
 		for i, h := range x.Helpers {
 			f.add(ifFirst(i, "helpers"), "%s, %s", Clean(h.Helper), Plural(h.Flows, "control connection"))
+		}
+		if d := n.DaemonHelpers; d != nil {
+			f.add(ifFirst(len(x.Helpers), "helpers"), "by masqd: %s (%s)", cmp.Or(strings.Join(n.Daemon.Helpers, ", "), "none"), d)
 		}
 		f.add("expectations", "%d", x.Expectations)
 	}

@@ -14,6 +14,7 @@ import (
 func RuleColumns() []Column[Rule] {
 	type row = Rule
 	return []Column[row]{
+		{Name: "TABLE", Wide: true, Cell: func(r *row) string { return r.Table }, Compare: func(a, b *row) int { return cmp.Compare(a.Table, b.Table) }},
 		{Name: "CHAIN", Cell: func(r *row) string { return Clean(r.Chain) }},
 		wordColumn("ID", func(r *row) string { return r.ID }),
 		wordColumn("STATE", func(r *row) string { return r.State }),
@@ -38,8 +39,14 @@ func WriteRules(w io.Writer, s Style, all []Rule) error {
 		_, err := fmt.Fprintln(w, "no rules")
 		return err
 	}
-	chain := ""
+	chain, table := "", all[0].Table
 	for i, r := range all {
+		if r.Table != table {
+			table, chain = r.Table, ""
+			if _, err := fmt.Fprintf(w, "\n%s\n", s.Paint(Bold, "table inet "+table+", which exists while masqd runs")); err != nil {
+				return err
+			}
+		}
 		if r.Chain != chain {
 			if i > 0 {
 				if _, err := io.WriteString(w, "\n"); err != nil {
@@ -69,7 +76,7 @@ func (r Rule) write(w io.Writer, s Style) error {
 	}
 	text := r.Text
 	if text == "" {
-		text = fmt.Sprintf("see nft -a list chain inet masq %s, handle %d", Clean(r.Chain), r.Handle)
+		text = fmt.Sprintf("see nft -a list chain inet %s %s, handle %d", r.Table, Clean(r.Chain), r.Handle)
 	}
 	_, err := fmt.Fprintf(w, "  %s%s%s\n      %s\n      %s\n", orDash(Clean(r.ID)), count, state, text, "# "+CleanText(r.Why))
 	return err

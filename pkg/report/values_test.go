@@ -13,6 +13,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/portpool"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -45,7 +46,7 @@ func records() []store.Record {
 	own, node := masq.Default(), masq.Default()
 	own.SNATAddresses = []netip.Addr{addr("192.0.2.2")}
 	own.ToPorts = []masq.PortRange{{First: 20000, Last: 29999}}
-	own.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21, 2121}}}
+	own.Helpers = []masq.Helper{{Name: "ftp", Ports: []uint16{21, 2121}}, {Name: masq.RTSP, Ports: []uint16{554, 8554}}}
 	node.Node = true
 	alone := record("cccc56789abcdef0123", "", "", nil, "10.88.0.4")
 	alone.Chained = true
@@ -184,7 +185,7 @@ func pods() []Pod {
 	d := DesiredOf(records(), nodePolicy(), hasAll)
 	a := attachments()
 	return []Pod{
-		{a[0], d.Policies()[0], driftValue().Changes, driftValue().NotChecked, PodDropped{Spoofed: new(uint64(2)), OtherLink: new(uint64(1)), Invalid: new(uint64)}, tally().States(), tally().Helpers(), []Expectation{expectation()}},
+		{a[0], d.Policies()[0], driftValue().Changes, driftValue().NotChecked, PodDropped{Spoofed: new(uint64(2)), OtherLink: new(uint64(1)), Invalid: new(uint64)}, tally().States(), tally().Helpers(), DaemonHelpers{2, 4}, []Expectation{expectation()}},
 		{Attachment: a[2], Drift: []Change{}, NotChecked: []Change{}, States: []StateCount{}, Helpers: []HelperCount{}, Expectations: []Expectation{}},
 	}
 }
@@ -203,8 +204,9 @@ func nodeValue(t testing.TB) *Node {
 		Flows:     FlowsOf(tally(), 1),
 		Dropped:   &Dropped{Spoofed: 5, OtherLink: 4, NoEgress: 1},
 		Conntrack: ConntrackUseOf(conntrack.Table{Entries: 250_000, Limit: 262_144}, conntrack.Statistics{InsertFailed: 3, Drop: 3, EarlyDrop: 1, Invalid: 2}),
-		Warnings:  []string{}, Notes: []string{},
+		Warnings:  []string{}, Notes: []string{}, DaemonHelpers: &DaemonHelpers{2, 1},
 	}
+	n.Daemon.Helpers = []string{masq.RTSP}
 	n.Attachments.Total, n.Attachments.Chained, n.Attachments.NotReady = 4, 1, 1
 	n.Evaluate(append(records(), record("eeee5678", "shop", strings.Repeat("x", 3), nil, "10.88.0.4")))
 	return n
@@ -229,10 +231,28 @@ func rulesValue() []Rule {
 	c = append(c,
 		nft.CountedRule{Chain: "forward", ID: hostile, Handle: 99, Counts: true, Counter: nft.Counter{Packets: 1, Bytes: 60}},
 		nft.CountedRule{Chain: "theirs", Handle: 100})
-	return RulesOf(d, c, []nft.Difference{
+	all := RulesOf(d, c, []nft.Difference{
 		{Kind: nft.KindRule, Reason: masq.Missing, Parent: "postrouting", Object: "postrouting/policy4"},
 		{Kind: nft.KindRule, Reason: masq.Changed, Parent: "forward", Object: "forward/clamp", Detail: "changed or out of place"},
 	})
+	c = nil
+	at := map[masq.Family]ruleset.Listeners{masq.IPv4: {TCP: helperElements()[0].Key.Addr}}
+	for _, chain := range ruleset.HelperTable(d.Attachments, d.Sources, d.Egress, at, ruleset.HelperElements{}).Chains {
+		for i, r := range chain.Rules {
+			c = append(c, nft.CountedRule{Chain: chain.Name, ID: r.ID, Handle: uint64(10 + i)})
+		}
+	}
+	return append(all, HelperRulesOf(d, helperElements(), c)...)
+}
+
+// helperElements are elements of masqd's table while masqd speaks for shop/web.
+func helperElements() []nft.HelperElement {
+	listener := ruleset.HelperKey{Addr: netip.MustParseAddrPort("192.0.2.2:40554"), Proto: unix.IPPROTO_TCP}
+	spoken := ruleset.HelperKey{Addr: netip.MustParseAddrPort("192.0.2.2:40555"), Proto: unix.IPPROTO_TCP}
+	return []nft.HelperElement{
+		{Kind: ruleset.ListenerSet, Key: listener},
+		{Kind: ruleset.SpokenMap, Key: spoken, Identity: records()[0].Identity()},
+	}
 }
 
 // hasAll reports that the node has every egress address.

@@ -416,7 +416,7 @@ func TestInspectDrift(t *testing.T) {
 	out := assert.Must(w.Node.Command(soon(t), "unshare", "--pid", "--fork", "--mount-proc", built("masq-cni"), "--state-dir", filepath.Join(w.dir, "state"), "inspect", "-o", "json").Output())(t)
 	var n report.Node
 	assert.NoError(t, json.Unmarshal(out, &n))
-	if !reflect.DeepEqual(n.Daemon, report.Daemon{Running: true}) {
+	if !reflect.DeepEqual(n.Daemon, report.Daemon{Running: true, Helpers: []string{"pna", "rtsp", "talk"}}) {
 		t.Errorf("%+v", n.Daemon)
 	}
 	masqd.end()

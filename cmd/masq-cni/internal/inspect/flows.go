@@ -136,8 +136,7 @@ func (l *flowList) each(ctx context.Context, scrapes *masqd.Scrapes, f func(repo
 	var failed error
 	err = node.Dump(ctx, c.Conn, queries, func(k *conntrack.Flow) bool {
 		if l.filter.match(k) && !scrapes.Hides(k) {
-			from, to := c.Owners.Ends(k)
-			failed = f(report.FlowOf(k, from, to, now))
+			failed = f(c.Owners.FlowOf(k, now))
 		}
 		return failed == nil
 	})

@@ -40,9 +40,8 @@ func readHelpers(ctx context.Context, n *node.Node) (x report.Helpers, unread, e
 	x = report.Helpers{Control: []report.Flow{}}
 	now := time.Now()
 	err = node.Dump(ctx, c.Conn, []node.Query{{}}, func(f *conntrack.Flow) bool {
-		if f.Helper != (conntrack.Helper{}) {
-			from, to := c.Owners.Ends(f)
-			x.Control = append(x.Control, report.FlowOf(f, from, to, now))
+		if f.Helper != (conntrack.Helper{}) || c.Owners.ClientOf(f) != nil {
+			x.Control = append(x.Control, c.Owners.FlowOf(f, now))
 		}
 		return true
 	})

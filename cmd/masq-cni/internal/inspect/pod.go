@@ -15,6 +15,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
 func podCommand(n *node.Node, f *flags) *cobra.Command {
@@ -60,6 +61,12 @@ func readPod(ctx context.Context, n *node.Node, name string) ([]report.Pod, erro
 	if err != nil {
 		return nil, err
 	}
+	helped, err := node.QueryRules(func(c *nft.Conn) ([]nft.HelperElement, error) {
+		return c.HelperElements(ruleset.SpokenMap, ruleset.OpenedMap)
+	})
+	if err != nil {
+		return nil, err
+	}
 	policies := map[string]report.Policy{}
 	for _, p := range c.Desired().Policies() {
 		policies[p.ID] = p
@@ -84,6 +91,7 @@ func readPod(ctx context.Context, n *node.Node, name string) ([]report.Pod, erro
 		}
 		faults, notChecked := compare.Split(compared)
 		p.Drift, p.NotChecked = report.ChangesOf(faults, c.Owners), report.ChangesOf(notChecked, c.Owners)
+		p.DaemonHelpers = report.DaemonHelpersOf(helped, c.Records[i].Identity())
 		all = append(all, p)
 	}
 	attachments := report.AttachmentsOf(c.Records, c.Desired(), counts, counters.Begun)

@@ -11,6 +11,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -68,7 +69,9 @@ func (n *Node) SnapshotWithoutNote() (Snapshot, error) {
 		reserved, _ := QueryRules((*nft.Conn).ReservedPorts)
 		return report.DesiredOf(s.Records, policy, HasAddress, reserved...)
 	})
-	s.Owners = report.OwnersOf(s.Records)
+	// Without an answer of the kernel, flows of masqd are unowned: see Desired.
+	spoken, _ := QueryRules(func(c *nft.Conn) ([]nft.HelperElement, error) { return c.HelperElements(ruleset.SpokenMap) })
+	s.Owners = report.OwnersOf(s.Records).WithSpoken(spoken)
 	return s, nil
 }
 

@@ -5,6 +5,7 @@ package summary
 import (
 	"context"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/portpool"
 	"github.com/masq-cni/masq-cni/pkg/report"
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
 )
 
@@ -80,6 +82,15 @@ func read(ctx context.Context, n *node.Node, s node.Snapshot, o doctor.Options, 
 		all, err = node.QueryRules((*nft.Conn).Dropped)
 		reportFailure(report.PartTable, err)
 		x.Spoofed = report.SpoofedOf(s.Records, all)
+	}
+	if slices.ContainsFunc(x.Policies, func(p report.Policy) bool { return len(p.DaemonHelpers()) > 0 }) {
+		var all []nft.HelperElement
+		all, err = node.QueryRules(func(c *nft.Conn) ([]nft.HelperElement, error) {
+			return c.HelperElements(ruleset.SpokenMap, ruleset.OpenedMap)
+		})
+		reportFailure(report.PartTable, err)
+		d := report.DaemonHelpersOf(all)
+		x.DaemonHelpers = &d
 	}
 	x.Links, err = linksState(s, o)
 	reportFailure(report.PartLinks, err)

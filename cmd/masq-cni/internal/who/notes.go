@@ -10,10 +10,11 @@ import (
 	"github.com/masq-cni/masq-cni/pkg/report"
 )
 
-// notes are addresses that need an explanation, each once.
+// notes are addresses and flows that need an explanation, each once.
 type notes struct {
 	unowned      []netip.Addr // no attachment has the address
 	untranslated []netip.Addr // a container's own address, which the flow leaves with
+	byMasqd      bool         // masqd began a flow for its container
 }
 
 // maxExplained is the greatest number of addresses of each kind that are explained.
@@ -28,6 +29,8 @@ func (n *notes) add(q endpoint, f report.Flow) {
 	switch {
 	case f.Owner == report.Owner{}:
 		n.unowned = appendOnce(n.unowned, addr)
+	case f.Helper == report.HelperOfMasqd:
+		n.byMasqd = true
 	case leaves && addr == q.addr:
 		n.untranslated = appendOnce(n.untranslated, addr)
 	}
@@ -43,6 +46,11 @@ func appendOnce(all []netip.Addr, a netip.Addr) []netip.Addr {
 func (n *notes) write(w io.Writer) error {
 	for _, a := range n.untranslated {
 		if _, err := fmt.Fprintf(w, "note: %s is the container's own address; it leaves untranslated\n", a); err != nil {
+			return err
+		}
+	}
+	if n.byMasqd {
+		if _, err := fmt.Fprintln(w, "note: masqd began the flow for the container, as a helper: the source is masqd's"); err != nil {
 			return err
 		}
 	}

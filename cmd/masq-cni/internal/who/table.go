@@ -135,12 +135,15 @@ func dumped(ctx context.Context, c node.Conn, q endpoint) iter.Seq2[report.Flow,
 }
 
 // describe describes a flow of q by the container at the endpoint: the container that began
-// the flow or, if the destination is translated, the container that it reached. ok is false
+// the flow, or for which masqd began it, or, if the destination is translated, the container that it reached. ok is false
 // for a flow that is not of q.
 func describe(s node.Snapshot, q endpoint, f *conntrack.Flow, now time.Time) (r report.Flow, ok bool) {
 	from, to := s.Owners.Ends(f)
 	switch {
 	case q.match(&f.Reply):
+		if s.Owners.ClientOf(f) != nil {
+			return s.Owners.FlowOf(f, now), true
+		}
 		if from == nil {
 			to = nil // that container is at the other end
 		}
