@@ -46,7 +46,7 @@ func (p *pod) control(t testing.TB, server netip.Addr, port int) *craftedClient 
 func TestThousandControlConnections(t *testing.T) {
 	const pods, each, most = 20, 50, 30 << 10
 	w := newWorld(t, nstest.Uplink{})
-	d := w.daemon()
+	d := w.launchLimited(1 << 14) // connections may take a quarter of the file descriptors
 	list := w.conflist("1.1.0", w.helped())
 	s := w.craftedServer(w.V4.Server)
 	var all []*pod

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -124,5 +125,51 @@ func TestTalkByMasqd(t *testing.T) {
 				return errors.Is(err, unix.ECONNREFUSED)
 			})
 		})
+	}
+}
+
+// TestTalkByMasqdEnds ends masqd during a call. A program sends all messages from one socket:
+// they reach the daemon unread after masqd has ended, and by masqd after a restart.
+func TestTalkByMasqdEnds(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	d := w.daemon()
+	p := w.attach("a", w.conflist("1.1.0", w.helped()))
+	w.redirected(p)
+	own, server := p.addr(w.V4.Node), w.V4.Server
+	client := udpSocket(t, p.NS, at(own, 0))
+	control := client.LocalAddr().(*net.UDPAddr).AddrPort()
+	control = netip.AddrPortFrom(control.Addr().Unmap(), control.Port())
+	remote := udpSocket(t, w.Server, at(server, 518))
+	// lookUp returns the control address that arrives.
+	lookUp := func() netip.AddrPort {
+		t.Helper()
+		b := assert.Must(talk.Request{Type: talk.LookUp, Caller: "alice", Callee: "bob", Control: control}.AppendBinary(nil))(t)
+		assert.Must(client.WriteToUDPAddrPort(b, at(server, 518)))(t)
+		b, _ = receiveFrom(t, remote)
+		return assert.Must(talk.ParseRequest(talk.NTalk, b))(t).Control
+	}
+	if got := lookUp(); got.Addr() != w.V4.Node {
+		t.Errorf("the control address is %s", got)
+	}
+	d.end()
+	if got := lookUp(); got != control {
+		t.Errorf("after the end of masqd, the control address is %s", got)
+	}
+	d = w.daemon()
+	w.redirected(p)
+	// The flow that began while masqd was stopped is not redirected; that of another socket is.
+	client = udpSocket(t, p.NS, at(own, 0))
+	if got := lookUp(); got.Addr() != w.V4.Node {
+		t.Errorf("after the restart, the control address is %s", got)
+	}
+	assert.NoError(t, d.Process.Kill())
+	_ = d.Wait()
+	w.daemon()
+	w.redirected(p)
+	until(t, "the flow to the killed masqd is deleted", func() bool {
+		return !strings.Contains(w.nodeRun("conntrack", "-L", "-p", "udp", "--orig-src", own.String(), "--dst-nat"), "dport=518")
+	})
+	if got := lookUp(); got.Addr() != w.V4.Node {
+		t.Errorf("after the second restart, the control address is %s", got)
 	}
 }

@@ -1,9 +1,13 @@
 package helpers
 
 import (
+	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
@@ -14,6 +18,7 @@ type conn interface {
 	SetTimeout(conntrack.Tuple, time.Duration) error
 	Get(conntrack.Tuple) (conntrack.Flow, error)
 	Delete(t conntrack.Tuple, id uint32) error
+	DeleteMatching(ctx context.Context, filter conntrack.Filter, match func(*conntrack.Flow) bool) (int, error)
 }
 
 // flows changes the kernel's flows for several goroutines.
@@ -83,6 +88,20 @@ func (f *flows) renew(e conntrack.Entry) error {
 	}
 	f.mu.Unlock()
 	return f.create(e)
+}
+
+// forgetListener deletes the redirected UDP flows to ports of an address except one, at which
+// masqd listens now; 0 for none. A program sends all its messages from one socket, so that
+// its flow would lead to a listener that has ended for as long as it sends. destinations are
+// the ports of which flows are redirected.
+func (f *flows) forgetListener(ctx context.Context, a netip.Addr, now uint16, destinations map[uint16]bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	filter := conntrack.Filter{Original: conntrack.Tuple{Proto: unix.IPPROTO_UDP}, Status: conntrack.DstNAT, StatusMask: conntrack.DstNAT}
+	_, err := f.conn.DeleteMatching(ctx, filter, func(x *conntrack.Flow) bool {
+		return x.Reply.Src == a && destinations[x.Original.DstPort] && x.Reply.SrcPort != x.Original.DstPort && x.Reply.SrcPort != now
+	})
+	return err
 }
 
 // delete deletes a flow, if it is the created one.

@@ -1,8 +1,10 @@
 package helpers
 
 import (
+	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,6 +63,47 @@ func (c *fakeConn) Delete(t conntrack.Tuple, id uint32) error {
 	}
 	c.flows = append(c.flows[:i], c.flows[i+1:]...)
 	return nil
+}
+
+func (c *fakeConn) DeleteMatching(_ context.Context, filter conntrack.Filter, match func(*conntrack.Flow) bool) (n int, err error) {
+	c.flows = slices.DeleteFunc(c.flows, func(f conntrack.Flow) bool {
+		if !filter.Match(&f) || !match(&f) {
+			return false
+		}
+		n++
+		return true
+	})
+	return n, nil
+}
+
+// TestForgetListener deletes the datagrams' flows to earlier listeners, and no other flow.
+func TestForgetListener(t *testing.T) {
+	const client, daemon = "10.88.0.5:5000", "198.51.100.1:518"
+	redirected := func(to string) conntrack.Flow {
+		return conntrack.Flow{Original: tuple(client, daemon), Reply: tuple(to, client), Status: conntrack.DstNAT}
+	}
+	tcp := redirected("192.0.2.1:40000")
+	tcp.Original.Proto, tcp.Reply.Proto = unix.IPPROTO_TCP, unix.IPPROTO_TCP
+	dns := conntrack.Flow{Original: tuple(client, "10.96.0.10:53"), Reply: tuple("192.0.2.1:10053", client), Status: conntrack.DstNAT}
+	for _, tt := range []struct {
+		name    string
+		flow    conntrack.Flow
+		deleted bool
+	}{
+		{"to an earlier listener", redirected("192.0.2.1:40000"), true},
+		{"to the listener", redirected("192.0.2.1:41000"), false},
+		{"to a container", redirected("10.88.0.9:518"), false},
+		{"to a daemon of the node", redirected("192.0.2.1:518"), false},
+		{"to the daemon", conntrack.Flow{Original: tuple(client, daemon), Reply: tuple(daemon, "192.0.2.1:7"), Status: conntrack.SrcNAT}, false},
+		{"of TCP", tcp, false},
+		{"of a service", dns, false},
+	} {
+		c := &fakeConn{flows: []conntrack.Flow{tt.flow}}
+		f := &flows{conn: c}
+		if err := f.forgetListener(t.Context(), egress, 41000, map[uint16]bool{518: true}); err != nil || (len(c.flows) == 0) != tt.deleted {
+			t.Errorf("%s: %v, flows: %+v", tt.name, err, c.flows)
+		}
+	}
 }
 
 func entry() conntrack.Entry {

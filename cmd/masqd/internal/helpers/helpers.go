@@ -59,6 +59,8 @@ type Helpers struct {
 	mu        sync.Mutex
 	egress    ruleset.Egress // as the last sync found it
 	listeners map[masq.Family]*listener
+	listened  map[netip.Addr]bool // addresses that had a UDP listener
+	udpPorts  map[uint16]bool     // destinations of redirected datagrams
 	serving   []string
 	fault     string
 	active    bool // there are listeners, or a fault
@@ -72,8 +74,8 @@ func New(o Options) (*Helpers, error) {
 	}
 	h := &Helpers{
 		o: o, flows: &flows{conn: c}, closer: c.Close, counters: &session.Counters{}, wake: make(chan struct{}, 1),
-		listeners: map[masq.Family]*listener{},
-		table:     newTable(func() (owned, error) { return nft.OpenOwned(ruleset.HelperTableName) }),
+		listeners: map[masq.Family]*listener{}, listened: map[netip.Addr]bool{},
+		table: newTable(func() (owned, error) { return nft.OpenOwned(ruleset.HelperTableName) }),
 	}
 	h.server = session.NewServer(session.Options{Node: h, Counters: h.counters, Log: o.Log, Connections: maxConnections()})
 	h.talk = session.NewTalk(session.TalkOptions{Node: h, Counters: h.counters, Log: o.Log})
@@ -128,7 +130,7 @@ func (h *Helpers) Run(ctx context.Context) error {
 	defer func() {
 		cancel()
 		h.setServing([]string{})
-		if err := errors.Join(h.table.delete(), h.closeListeners()); err != nil {
+		if err := errors.Join(h.table.delete(), h.closeListeners(), h.forgetAllListeners(context.WithoutCancel(ctx))); err != nil {
 			h.o.Log.Warn("helpers could not be ended", "err", err)
 		}
 		h.running.Wait()
@@ -165,7 +167,53 @@ func (h *Helpers) sync(ctx context.Context) error {
 	if in.listeners = h.addresses(); len(in.listeners) == 0 {
 		return errors.Join(errNoUplink, h.table.delete())
 	}
-	return h.table.sync(in)
+	if err := h.table.sync(in); err != nil {
+		return err
+	}
+	return h.forgetListeners(ctx, in)
+}
+
+// forgetListeners deletes the flows to the UDP listeners of an earlier masqd, or of another
+// address, after a new one has been made.
+func (h *Helpers) forgetListeners(ctx context.Context, in input) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.udpPorts = udpPorts(in)
+	var errs []error
+	for _, l := range h.listeners {
+		if l.udp == nil || l.isKnown {
+			continue
+		}
+		err := h.flows.forgetListener(ctx, l.address, l.addresses().UDP.Port(), h.udpPorts)
+		l.isKnown = err == nil
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// udpPorts returns the ports of helpers that use UDP.
+func udpPorts(in input) map[uint16]bool {
+	out, seen := map[uint16]bool{}, map[*masq.Policy]bool{}
+	add := func(p *masq.Policy) {
+		if seen[p] {
+			return
+		}
+		seen[p] = true
+		for _, x := range p.DaemonHelpers() {
+			if kind, _ := masq.HelperKindOf(x.Name); slices.Contains(kind.Protocols(), "udp") {
+				for _, port := range x.Ports {
+					out[port] = true
+				}
+			}
+		}
+	}
+	for _, a := range in.attachments {
+		add(a.Policy)
+	}
+	if len(in.sources.Prefixes) > 0 {
+		add(&in.sources.Policy)
+	}
+	return out
 }
 
 // errNoUplink says that the node has no address to listen at. A node that boots gets one
@@ -266,6 +314,7 @@ func (h *Helpers) listen(ctx context.Context) error {
 		h.listeners[f] = l
 		h.running.Go(func() { h.accept(ctx, l, h.o.Log) })
 		if l.udp != nil {
+			h.listened[a] = true
 			h.running.Go(func() { h.receive(ctx, l) })
 		}
 	}
@@ -291,6 +340,18 @@ func (h *Helpers) closeListeners() error {
 		errs = append(errs, l.close())
 	}
 	clear(h.listeners)
+	return errors.Join(errs...)
+}
+
+// forgetAllListeners deletes the flows to listeners that were closed, when masqd ends: the
+// next datagrams go to their destinations.
+func (h *Helpers) forgetAllListeners(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	for a := range h.listened {
+		errs = append(errs, h.flows.forgetListener(ctx, a, 0, h.udpPorts))
+	}
 	return errors.Join(errs...)
 }
 
