@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,6 +48,48 @@ func TestRTSPByMasqdSamePorts(t *testing.T) {
 				s.streams(x.client, plan.Node, x.ports)
 			}
 		}
+	}
+}
+
+// TestRTSPByMasqdPolicy: a control connection and its media leave with one of the egress
+// addresses and with ports of the container's policy, and reach direct destinations
+// unchanged.
+func TestRTSPByMasqdPolicy(t *testing.T) {
+	w := newManyAddresses(t)
+	w.knowPods()
+	w.daemon()
+	all := slices.Concat(egressAddresses...)
+	conf := w.helped().With(keys{"snatAddresses": all, "toPorts": "20000-29999"})
+	p := w.attach("a", w.conflist("1.1.0", conf))
+	direct := w.attach("direct", w.conflist("1.1.0", conf.With(keys{"nonMasqueradeCIDRs": []netip.Prefix{w.V4.ServerNet, w.V6.ServerNet}})))
+	w.redirected(p)
+	w.redirected(direct)
+	for _, plan := range w.Plans() {
+		s := w.craftedServer(plan.Server)
+		other := p.rtsp(t, plan.Server)
+		for i := range 8 {
+			c := other
+			if i > 0 {
+				c = p.rtspAgain(t, plan.Server, other)
+			}
+			c.setup()
+			source, ports := s.sources[i], s.toldPorts()
+			if !slices.Contains(all, source.Addr()) || source.Port() < 20000 || source.Port() > 29999 || ports[0] < 20000 || ports[1] > 29999 {
+				t.Errorf("a connection from %s, media at %v", source, ports)
+			}
+			s.streams(c, source.Addr(), ports)
+			if status, _, err := c.request("TEARDOWN", ""); status != 200 || err != nil {
+				t.Fatalf("TEARDOWN: status %d, %v", status, err)
+			}
+			assert.NoError(t, c.Close())
+		}
+		c := direct.rtsp(t, plan.Server)
+		c.setup()
+		own := direct.addr(plan.Node)
+		if got := s.lastSetup(); got != "SETUP "+craftedTransport || s.sources[len(s.sources)-1].Addr() != own {
+			t.Errorf("a direct destination got %q from %s", got, s.sources[len(s.sources)-1])
+		}
+		s.streams(c, own, s.toldPorts())
 	}
 }
 
