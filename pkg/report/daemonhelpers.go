@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
@@ -46,11 +47,11 @@ func (p Pod) helperList() string {
 	list := func(all []masq.Helper) string {
 		var out []string
 		for _, h := range all {
-			text := h.Name
+			words := []string{h.Name}
 			for _, port := range h.Ports {
-				text += fmt.Sprintf(" %d", port)
+				words = append(words, strconv.Itoa(int(port)))
 			}
-			out = append(out, text)
+			out = append(out, strings.Join(words, " "))
 		}
 		return strings.Join(out, ", ")
 	}

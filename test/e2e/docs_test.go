@@ -36,7 +36,8 @@ var proofs = map[string]proof{
 	"systemctl reload masqd":                                                unit("reload"),
 	"systemctl stop masqd":                                                  unit("stop"),
 	"curl -s http://127.0.0.1:9468/readyz":                                  runs{},
-	"curl -s http://127.0.0.1:9468/metrics | grep -E '^masq_(drift|repairs_total.*rule|repair_loops)'": runs{},
+	"curl -s http://127.0.0.1:9468/metrics | grep -E '^masq_(drift|repairs_total.*rule|repair_loops)'":               runs{},
+	"curl -s http://127.0.0.1:9468/metrics | grep -E '^masq_helper_(refused|unreadable)_total.* [1-9]' || echo none": runs{},
 
 	"masq-cni demo": runs{},
 	"masq-cni config check /etc/config/ip-masq-agent": runs{says: "direct, IPv4"},

@@ -25,10 +25,10 @@ func Command() *cobra.Command {
 		Use:   "demo",
 		Short: "Shows what masquerading does, in a lab of network namespaces",
 		Long: `Makes a lab of network namespaces: a container, a node, a server, and an uplink of MTU
-212 whose router drops ICMP "fragmentation needed". Runs the plugin in the lab. The steps
-show what the server receives without masq-cni, and what it receives with masq-cni. The
-demo needs root, and no other programs. The lab has its own namespaces and records, so
---netns and --state-dir are refused.
+212 whose router drops ICMP "fragmentation needed". Runs the plugin and masqd in the
+lab. The steps show what the server receives without masq-cni, and what it receives with
+masq-cni. The demo needs root, and no other programs. The lab has its own namespaces,
+records and configuration, so --netns and --state-dir are refused.
 
 Exit code 0: all steps succeeded; 1: a step failed.`,
 		Args: arity.None,

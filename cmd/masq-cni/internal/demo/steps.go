@@ -22,6 +22,8 @@ var steps = []struct {
 	{"clamp", "The same download with MSS clamping", clamp},
 	{"ftp-refused", "Active FTP without the helper", ftpRefused},
 	{"ftp", "Active FTP with the helper", ftp},
+	{"rtsp", "A stream by RTSP", rtsp},
+	{"talk", "A call by talk", talkCall},
 	{"fragments", "Fragmented UDP", fragments},
 	{"privileged", "A privileged source port", privileged},
 	{"ruleset", "The rules", rules},
