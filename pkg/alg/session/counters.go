@@ -54,7 +54,7 @@ var Protocols = []Protocol{TLS, HTTP, Other, Invalid, SlowHeader, NotAskedFor}
 
 // Counts are the counters of one helper.
 type Counts struct {
-	Connections int               // now; calls of talk
+	Connections int               // now; paths of talk
 	Opened      uint64            // media that were opened
 	Refused     map[Reason]uint64 // has every reason
 	Unreadable  map[Protocol]uint64

@@ -5,7 +5,8 @@ import "time"
 // The limits of sessions. A container and its server can be hostile: these values bound
 // what they can take from the node. Each refusal is counted.
 const (
-	// MaxConnections is for all attachments, unless Options has a lower number. As many take about 60 MB (BenchmarkMemory).
+	// MaxConnections is for all attachments, unless Options has a lower number. As many take
+	// about 60 MB (BenchmarkMemory).
 	MaxConnections = 4096
 	// MaxAttachmentConnections leaves room for other containers. A recorder of video has a
 	// connection for each camera, and rarely more cameras.

@@ -16,8 +16,8 @@ import (
 
 // The limits of talk. A program has one call at a time and uses one socket for it.
 const (
-	// MaxTalkCalls is for all attachments, and MaxAttachmentTalkCalls for each. As many paths
-	// can exist besides.
+	// MaxTalkCalls is for all attachments. As many paths can exist besides. An attachment can
+	// have 2*MaxAttachmentTalkCalls calls and paths together.
 	MaxTalkCalls           = 256
 	MaxAttachmentTalkCalls = 8
 	// TalkTimeout is how long a call and a path last without a message. Daemons keep an
@@ -65,8 +65,8 @@ func NewTalk(o TalkOptions) *Talk {
 }
 
 // Datagram handles one datagram that the node redirected. dst is its destination before
-// that. Answers leave by socket. Talk does not keep b. It ends what the datagram begins when
-// ctx ends.
+// that. Answers leave by socket. Talk does not keep b. A path that the datagram begins ends
+// with ctx; calls end by their timeout.
 func (t *Talk) Datagram(ctx context.Context, src, dst netip.AddrPort, b []byte, socket Datagrams) {
 	if identity, ok := t.node.Owner(src.Addr()); ok {
 		t.fromClient(ctx, identity, src, dst, b, socket)
@@ -160,7 +160,10 @@ func (t *Talk) path(ctx context.Context, k pathKey, identity string, connect fun
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if p := t.paths[k]; p != nil {
-		return p, nil
+		if p.identity == identity {
+			return p, nil
+		}
+		p.end() // of a deleted attachment that had the address
 	}
 	if len(t.paths) >= MaxTalkCalls || !t.take(identity) {
 		return nil, errLimit
@@ -180,7 +183,9 @@ func (t *Talk) path(ctx context.Context, k pathKey, identity string, connect fun
 		p.receive(answer)
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		delete(t.paths, k)
+		if t.paths[k] == p {
+			delete(t.paths, k)
+		}
 		t.give(identity)
 		t.counters.connections(HelperTalk, -1)
 		_ = conn.Close()
@@ -188,8 +193,8 @@ func (t *Talk) path(ctx context.Context, k pathKey, identity string, connect fun
 	return p, nil
 }
 
-// end ends the path.
-func (p *path) end() { _ = p.conn.SetReadDeadline(time.Unix(1, 0)) }
+// end ends the path. It does not set a deadline instead: a concurrent send replaces that.
+func (p *path) end() { _ = p.conn.Close() }
 
 // EndExcept ends the calls and paths of all attachments for which keep returns false.
 func (t *Talk) EndExcept(keep func(identity string) bool) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -151,14 +152,17 @@ type fakeUDP struct {
 	local netip.AddrPort
 	out   chan []byte
 	in    chan []byte
-	timer chan struct{} // closed when a deadline in the past is set
-	once  sync.Once
 	close sync.Once
 	ended chan struct{}
+
+	mu       sync.Mutex
+	timer    *time.Timer
+	expired  chan struct{} // closed at the deadline
+	replaced chan struct{} // closed when the deadline changes
 }
 
 func newFakeUDP(local netip.AddrPort) *fakeUDP {
-	return &fakeUDP{local: local, out: make(chan []byte, 1000), in: make(chan []byte), timer: make(chan struct{}), ended: make(chan struct{})}
+	return &fakeUDP{local: local, out: make(chan []byte, 1000), in: make(chan []byte), ended: make(chan struct{}), replaced: make(chan struct{})}
 }
 
 func (c *fakeUDP) Write(b []byte) (int, error) {
@@ -167,18 +171,32 @@ func (c *fakeUDP) Write(b []byte) (int, error) {
 }
 
 func (c *fakeUDP) Read(b []byte) (int, error) {
-	select {
-	case x := <-c.in:
-		return copy(b, x), nil
-	case <-c.timer:
-		return 0, os.ErrDeadlineExceeded
+	for {
+		c.mu.Lock()
+		expired, replaced := c.expired, c.replaced
+		c.mu.Unlock()
+		select {
+		case x := <-c.in:
+			return copy(b, x), nil
+		case <-c.ended:
+			return 0, net.ErrClosed
+		case <-expired:
+			return 0, os.ErrDeadlineExceeded
+		case <-replaced:
+		}
 	}
 }
 
 func (c *fakeUDP) SetReadDeadline(at time.Time) error {
-	if at.Before(time.Now()) {
-		c.once.Do(func() { close(c.timer) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timer != nil {
+		c.timer.Stop()
 	}
+	expired := make(chan struct{})
+	c.timer = time.AfterFunc(time.Until(at), func() { close(expired) })
+	close(c.replaced)
+	c.expired, c.replaced = expired, make(chan struct{})
 	return nil
 }
 
@@ -233,80 +251,85 @@ func parsedRequest(t testing.TB, f talk.Format, b []byte) talk.Request {
 // address.
 func TestTalkCall(t *testing.T) {
 	for _, f := range []talk.Format{talk.NTalk, talk.Talk} {
-		n, l, counters := newFakeTalkNode(t), newFakeListener(), &Counters{}
-		talks := NewTalk(TalkOptions{Node: n, Counters: counters})
-		ctx, cancel := context.WithCancel(t.Context())
-		daemon := netip.AddrPortFrom(bobDaemon.Addr(), f.Port())
-
-		// alice -> bob: has bob called alice?
-		talks.Datagram(ctx, aliceSocket, daemon, talkRequest(t, f, talk.LookUp, nil), l)
-		out := n.to(daemon)
-		egress := netip.AddrPortFrom(talkEgress, 20001)
-		if r := parsedRequest(t, f, <-out.out); r.Control != egress || r.Addr != aliceProgram {
-			t.Errorf("%s: lookup: %+v", f, r)
-		}
-		none, _ := talk.Response{Format: f, Type: talk.LookUp, Answer: talk.NotHere}.AppendBinary(nil)
-		out.in <- none
-		if got := <-l.out; got.to != aliceSocket || string(got.b) != string(none) {
-			t.Errorf("%s: the answer is %v", f, got)
-		}
-		if got := n.opened(); len(got) != 0 {
-			t.Errorf("%s: open without a call: %v", f, got)
-		}
-
-		// alice -> bob: ring bob.
-		talks.Datagram(ctx, aliceSocket, daemon, talkRequest(t, f, talk.Announce, nil), l)
-		told := parsedRequest(t, f, <-out.out)
-		if told.Addr.Addr() != talkEgress || told.Control != egress || told.Caller != "alice" {
-			t.Errorf("%s: announcement: %+v", f, told)
-		}
-		want := []Media{
-			{"net/a/eth0", unix.IPPROTO_UDP, talkListener, netip.AddrPortFrom(talkEgress, f.Port()), netip.AddrPortFrom(daemon.Addr(), 0)},
-			{"net/a/eth0", unix.IPPROTO_TCP, aliceProgram, told.Addr, netip.AddrPortFrom(daemon.Addr(), 0)},
-		}
-		for _, m := range want {
-			if !slices.Contains(n.opened(), m) || len(n.opened()) != 2 {
-				t.Errorf("%s: open: %v, want %v", f, n.opened(), want)
-			}
-		}
-		// She repeats it: the same port, without another transaction.
-		before := n.renewals
-		talks.Datagram(ctx, aliceSocket, daemon, talkRequest(t, f, talk.Announce, nil), l)
-		if again := parsedRequest(t, f, <-out.out); again.Addr != told.Addr || n.renewals != before {
-			t.Errorf("%s: the second announcement: %+v, %d renewals", f, again, n.renewals-before)
-		}
-
-		// bob -> alice's host: has alice called?
-		ask := talkRequest(t, f, talk.LookUp, func(r *talk.Request) {
-			r.Caller, r.Callee, r.Addr, r.Control = "bob", "alice", bobSocket, bobSocket
-		})
-		talks.Datagram(ctx, bobSocket, netip.AddrPortFrom(talkEgress, f.Port()), ask, l)
-		inside := n.to(netip.AddrPortFrom(aliceSocket.Addr(), f.Port()))
-		if r := parsedRequest(t, f, <-inside.out); r.Control != inside.local || r.Caller != "bob" {
-			t.Errorf("%s: lookup inside: %+v", f, r)
-		}
-		found, _ := talk.Response{Format: f, Type: talk.LookUp, Answer: talk.Success, Addr: aliceProgram}.AppendBinary(nil)
-		inside.in <- found
-		got := <-l.out
-		if r, err := talk.ParseResponse(f, got.b); err != nil || got.to != bobSocket || r.Addr != told.Addr {
-			t.Errorf("%s: bob got %+v from %s, %v", f, r, got.to, err)
-		}
-
-		// alice -> bob: the call is over.
-		talks.Datagram(ctx, aliceSocket, daemon, talkRequest(t, f, talk.Delete, nil), l)
-		if r := parsedRequest(t, f, <-out.out); r.Type != talk.Delete || r.Control != egress {
-			t.Errorf("%s: delete: %+v", f, r)
-		}
-		if left := n.opened(); len(left) != 0 || len(n.reserved) != 0 {
-			t.Errorf("%s: open after the call: %v, %v", f, left, n.reserved)
-		}
-		if c := counters.Snapshot()[HelperTalk]; c.Connections != 2 || c.Opened != 1 {
-			t.Errorf("%s: counters: %+v", f, c)
-		}
-		cancel()
-		<-out.ended
-		<-inside.ended
+		synctest.Test(t, func(t *testing.T) { testTalkCall(t, f) })
 	}
+}
+
+func testTalkCall(t *testing.T, f talk.Format) {
+	t.Helper()
+	n, l, counters := newFakeTalkNode(t), newFakeListener(), &Counters{}
+	talks := NewTalk(TalkOptions{Node: n, Counters: counters})
+	ctx, cancel := context.WithCancel(t.Context())
+	daemon := netip.AddrPortFrom(bobDaemon.Addr(), f.Port())
+
+	// alice -> bob: has bob called alice?
+	talks.Datagram(ctx, aliceSocket, daemon, talkRequest(t, f, talk.LookUp, nil), l)
+	out := n.to(daemon)
+	egress := netip.AddrPortFrom(talkEgress, 20001)
+	if r := parsedRequest(t, f, <-out.out); r.Control != egress || r.Addr != aliceProgram {
+		t.Errorf("%s: lookup: %+v", f, r)
+	}
+	none, _ := talk.Response{Format: f, Type: talk.LookUp, Answer: talk.NotHere}.AppendBinary(nil)
+	out.in <- none
+	if got := <-l.out; got.to != aliceSocket || string(got.b) != string(none) {
+		t.Errorf("%s: the answer is %v", f, got)
+	}
+	if got := n.opened(); len(got) != 0 {
+		t.Errorf("%s: open without a call: %v", f, got)
+	}
+
+	// alice -> bob: ring bob.
+	talks.Datagram(ctx, aliceSocket, daemon, talkRequest(t, f, talk.Announce, nil), l)
+	told := parsedRequest(t, f, <-out.out)
+	if told.Addr.Addr() != talkEgress || told.Control != egress || told.Caller != "alice" {
+		t.Errorf("%s: announcement: %+v", f, told)
+	}
+	want := []Media{
+		{"net/a/eth0", unix.IPPROTO_UDP, talkListener, netip.AddrPortFrom(talkEgress, f.Port()), netip.AddrPortFrom(daemon.Addr(), 0)},
+		{"net/a/eth0", unix.IPPROTO_TCP, aliceProgram, told.Addr, netip.AddrPortFrom(daemon.Addr(), 0)},
+	}
+	for _, m := range want {
+		if !slices.Contains(n.opened(), m) || len(n.opened()) != 2 {
+			t.Errorf("%s: open: %v, want %v", f, n.opened(), want)
+		}
+	}
+	// She repeats it: the same port, without another transaction.
+	before := n.renewals
+	talks.Datagram(ctx, aliceSocket, daemon, talkRequest(t, f, talk.Announce, nil), l)
+	if again := parsedRequest(t, f, <-out.out); again.Addr != told.Addr || n.renewals != before {
+		t.Errorf("%s: the second announcement: %+v, %d renewals", f, again, n.renewals-before)
+	}
+
+	// bob -> alice's host: has alice called?
+	ask := talkRequest(t, f, talk.LookUp, func(r *talk.Request) {
+		r.Caller, r.Callee, r.Addr, r.Control = "bob", "alice", bobSocket, bobSocket
+	})
+	talks.Datagram(ctx, bobSocket, netip.AddrPortFrom(talkEgress, f.Port()), ask, l)
+	inside := n.to(netip.AddrPortFrom(aliceSocket.Addr(), f.Port()))
+	if r := parsedRequest(t, f, <-inside.out); r.Control != inside.local || r.Caller != "bob" {
+		t.Errorf("%s: lookup inside: %+v", f, r)
+	}
+	found, _ := talk.Response{Format: f, Type: talk.LookUp, Answer: talk.Success, Addr: aliceProgram}.AppendBinary(nil)
+	inside.in <- found
+	got := <-l.out
+	if r, err := talk.ParseResponse(f, got.b); err != nil || got.to != bobSocket || r.Addr != told.Addr {
+		t.Errorf("%s: bob got %+v from %s, %v", f, r, got.to, err)
+	}
+
+	// alice -> bob: the call is over.
+	talks.Datagram(ctx, aliceSocket, daemon, talkRequest(t, f, talk.Delete, nil), l)
+	if r := parsedRequest(t, f, <-out.out); r.Type != talk.Delete || r.Control != egress {
+		t.Errorf("%s: delete: %+v", f, r)
+	}
+	if left := n.opened(); len(left) != 0 || len(n.reserved) != 0 {
+		t.Errorf("%s: open after the call: %v, %v", f, left, n.reserved)
+	}
+	if c := counters.Snapshot()[HelperTalk]; c.Connections != 2 || c.Opened != 1 {
+		t.Errorf("%s: counters: %+v", f, c)
+	}
+	cancel()
+	<-out.ended
+	<-inside.ended
 }
 
 // TestTalkTwoContainers: the names tell which container a called host asks for.
@@ -361,7 +384,9 @@ func TestTalkHostile(t *testing.T) {
 				r.Addr = netip.AddrPortFrom(aliceSocket.Addr(), uint16(1+i))
 			}), l)
 		}
-		if len(n.opened()) > 2*MaxAttachmentTalkCalls || refused(counters, LimitExceeded) < 900 {
+		// One path, the announced port of each call, and the port of the daemon for all.
+		const calls = 2*MaxAttachmentTalkCalls - 1
+		if len(n.opened()) != calls+1 || refused(counters, LimitExceeded) != 1000-calls {
 			t.Errorf("open: %d; counters: %+v", len(n.opened()), counters.Snapshot()[HelperTalk])
 		}
 		// Another container is not affected.
@@ -377,7 +402,7 @@ func TestTalkHostile(t *testing.T) {
 		for i := range 1000 {
 			talks.Datagram(t.Context(), netip.AddrPortFrom(aliceSocket.Addr(), uint16(1+i)), bobDaemon, talkRequest(t, talk.NTalk, talk.LookUp, nil), l)
 		}
-		if n.connected > 2*MaxAttachmentTalkCalls || counters.Snapshot()[HelperTalk].Connections != n.connected {
+		if n.connected != 2*MaxAttachmentTalkCalls || counters.Snapshot()[HelperTalk].Connections != n.connected {
 			t.Errorf("%d sockets; counters: %+v", n.connected, counters.Snapshot()[HelperTalk])
 		}
 	})
@@ -456,6 +481,76 @@ func TestTalkEndExcept(t *testing.T) {
 	if len(n.opened()) != 0 || len(n.reserved) != 0 {
 		t.Errorf("open: %v, reserved: %v", n.opened(), n.reserved)
 	}
+}
+
+// TestTalkEndWithAnswer: a message that comes while a path ends does not keep it.
+func TestTalkEndWithAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l := newFakeTalkNode(t), &fakeListener{make(chan sentDatagram)}
+		talks := NewTalk(TalkOptions{Node: n})
+		request := talkRequest(t, talk.NTalk, talk.LookUp, nil)
+		talks.Datagram(t.Context(), aliceSocket, bobDaemon, request, l)
+		before := n.to(bobDaemon)
+		before.in <- []byte("answer")
+		synctest.Wait() // the answer is being written
+		talks.EndExcept(func(string) bool { return false })
+		talks.Datagram(t.Context(), aliceSocket, bobDaemon, request, l)
+		// Another attachment gets the address.
+		n.mu.Lock()
+		n.owners[aliceSocket.Addr()] = "net/c/eth0"
+		n.mu.Unlock()
+		talks.Datagram(t.Context(), aliceSocket, bobDaemon, request, l)
+		after := n.to(bobDaemon)
+		if after == before {
+			t.Error("a path of a deleted attachment is used for the next one")
+		}
+		began := time.Now()
+		<-l.out
+		<-before.ended
+		if d := time.Since(began); d != 0 {
+			t.Errorf("the path ends after %s", d)
+		}
+		// The new path is not affected.
+		synctest.Wait()
+		after.in <- []byte("another")
+		if got := <-l.out; string(got.b) != "another" {
+			t.Errorf("alice got %q", got.b)
+		}
+		if len(talks.paths) != 1 || len(talks.usage) != 1 {
+			t.Errorf("%d paths, used by %v", len(talks.paths), talks.usage)
+		}
+	})
+}
+
+// TestTalkTimeout: a call and a path last for TalkTimeout after a message. The call is renewed
+// in the kernel with its announcements.
+func TestTalkTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l, counters := newFakeTalkNode(t), newFakeListener(), &Counters{}
+		talks := NewTalk(TalkOptions{Node: n, Counters: counters})
+		announce := func() {
+			talks.Datagram(t.Context(), aliceSocket, bobDaemon, talkRequest(t, talk.NTalk, talk.Announce, nil), l)
+		}
+		announce()
+		before := n.renewals
+		for range 3 {
+			time.Sleep(TalkTimeout - time.Second)
+			announce()
+		}
+		if got := n.renewals - before; got != 3*2 || n.connected != 1 {
+			t.Errorf("%d renewals, %d sockets", got, n.connected)
+		}
+		time.Sleep(TalkTimeout - time.Second)
+		synctest.Wait()
+		if got := n.opened(); len(got) != 2 {
+			t.Errorf("open: %v", got)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(n.opened()) != 0 || len(n.reserved) != 0 || len(talks.usage) != 0 || counters.Snapshot()[HelperTalk].Connections != 0 {
+			t.Errorf("open: %v, reserved: %v, used: %v", n.opened(), n.reserved, talks.usage)
+		}
+	})
 }
 
 // FuzzTalkDatagram: no datagram from either side panics, opens anything for another address,

@@ -185,7 +185,7 @@ func (t *Talk) replace(b []byte, f talk.Format, container, server netip.Addr) bo
 		t.counters.unreadable(HelperTalk, Invalid)
 		return false
 	}
-	if r.Type != talk.LookUp || r.Answer != talk.Success || !r.HasAddr() {
+	if !r.HasAddr() {
 		return true
 	}
 	t.mu.Lock()
