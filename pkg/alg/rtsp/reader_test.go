@@ -110,7 +110,7 @@ func TestReaderRefuses(t *testing.T) {
 	}
 }
 
-// endless returns zero bytes, and counts them.
+// endless returns bytes without an end, and counts them.
 type endless int
 
 func (e *endless) Read(b []byte) (int, error) {

@@ -25,7 +25,7 @@ type control struct {
 	addresses      rtsp.Addresses
 	answers        answers
 	media          media
-	// unread: nothing is rewritten and opened anymore.
+	// unread: requests of the client are not rewritten anymore.
 	unread atomic.Bool
 
 	mu      sync.Mutex

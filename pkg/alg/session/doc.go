@@ -37,8 +37,8 @@
 //
 // The rest of a connection is copied unread, as a NAT without a helper does, if it is TLS,
 // HTTP, or another protocol, if a header is invalid, longer than 16 KiB or not complete within
-// HeaderTimeout. Nothing is opened from then on. If this is the server's direction, the
-// client's requests are not rewritten either.
+// HeaderTimeout. From then on, the client's requests are not rewritten, in whichever direction
+// this was, and nothing is opened for them.
 //
 // # Limits
 //

@@ -21,7 +21,7 @@ type media struct {
 	pending []pending
 	streams []stream
 	renewal *time.Timer // nil while no stream is open
-	renewed int         // the number of its times
+	renewed int         // how often it has fired
 }
 
 // pending is a request without an answer.
@@ -43,7 +43,7 @@ type stream struct {
 
 func (m *media) init(c *control) { m.c = c }
 
-// errMalformed is the error for a request that the client cannot expect an answer to.
+// errMalformed is the error for a request to which no answer could be assigned.
 var errMalformed = errors.New("CSeq is missing or used twice")
 
 // offer rewrites a SETUP request and remembers it. It returns nil and an error if it is

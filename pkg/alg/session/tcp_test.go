@@ -128,10 +128,10 @@ func TestTCP(t *testing.T) {
 	}
 }
 
-// TestRefusedConnection: no server listens.
+// TestRefusedConnection: the server does not accept the connection.
 func TestRefusedConnection(t *testing.T) {
 	p := newProxy(t)
-	_ = p.target.Close()
+	p.node.refuse.Store(true)
 	c, err := net.Dial("tcp", p.listener.Addr().String())
 	if err == nil {
 		_, err = c.Read(make([]byte, 1))
