@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -262,7 +263,11 @@ func (t *table) commit(all []*request) {
 	}
 	_ = t.conn.Update(nil, removal) // an element that stays does no harm: its session has ended
 	for _, r := range all {
-		r.done <- t.conn.Update(r.add, r.remove)
+		err := t.conn.Update(r.add, r.remove)
+		if errors.Is(err, nft.ErrStructure) {
+			t.last = ruleset.Table{} // the next sync makes the table again
+		}
+		r.done <- err
 	}
 }
 

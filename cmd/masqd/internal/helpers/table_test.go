@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/masq"
+	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
 )
 
@@ -269,5 +270,24 @@ func inTable(t *testing.T, test func(context.Context, *table, *fakeOwned)) {
 		defer cancel()
 		go table.run(ctx)
 		test(ctx, table, f)
+	})
+}
+
+// TestTableIsMadeAgain: if the kernel lacks a chain or the table, the next
+// sync makes the table again.
+func TestTableIsMadeAgain(t *testing.T) {
+	inTable(t, func(ctx context.Context, table *table, f *fakeOwned) {
+		f.fails = func([]ruleset.SetElements) error { return nft.ErrStructure }
+		s := ruleset.Spoken{Local: listening[masq.IPv4].TCP, Proto: unix.IPPROTO_TCP}
+		if err := table.speak(ctx, s, *rtspPolicy()); !errors.Is(err, nft.ErrStructure) {
+			t.Errorf("speak: %v", err)
+		}
+		f.fails = nil
+		if err := table.sync(input{attachments: attached(rtspPolicy(), 1), listeners: listening}); err != nil {
+			t.Fatal(err)
+		}
+		if replaced, _ := f.counts(); replaced != 2 {
+			t.Errorf("replaced %d times", replaced)
+		}
 	})
 }
