@@ -34,7 +34,7 @@ func ReadLock(path string) (d Daemon, h Holder, err error) {
 	}
 	// /proc/locks omits the locks of processes outside our PID namespace. To find these,
 	// try to lock. This is the last resort: a masqd that starts within these microseconds
-	// would not get its lock.
+	// has to wait (tryLock).
 	err = safedir.TryLockShared(f)
 	switch {
 	case errors.Is(err, safedir.ErrLocked):
@@ -45,7 +45,8 @@ func ReadLock(path string) (d Daemon, h Holder, err error) {
 	return ReadDaemon(f), h, nil // Close unlocks
 }
 
-// lockedBy returns the ID of the process that has locked a file, or 0.
+// lockedBy returns the ID of the process that has locked a file for itself, or 0. A shared lock
+// is not masqd's, but of another ReadLock.
 func lockedBy(f *os.File) int {
 	var s unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &s); err != nil {
@@ -59,7 +60,7 @@ func lockedBy(f *os.File) int {
 	for line := range strings.Lines(string(all)) {
 		// 1: FLOCK ADVISORY WRITE 4711 00:1a:42 0 EOF
 		w := strings.Fields(line)
-		if len(w) >= 6 && w[1] == "FLOCK" && w[5] == id {
+		if len(w) >= 6 && w[1] == "FLOCK" && w[3] == "WRITE" && w[5] == id {
 			pid, _ := strconv.Atoi(w[4])
 			return max(pid, 0)
 		}

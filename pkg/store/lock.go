@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -63,7 +64,7 @@ func (r *Records) Lock() (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the records: %w", err)
 	}
-	if err := safedir.TryLock(f); err != nil {
+	if err := tryLock(f); err != nil {
 		if errors.Is(err, safedir.ErrLocked) {
 			err = fmt.Errorf("lock %s: %w", r.LockPath(), ErrLocked)
 		}
@@ -71,6 +72,21 @@ func (r *Records) Lock() (*Lock, error) {
 	}
 	l := &Lock{f: f, daemon: Daemon{HasRun: ReadDaemon(f).HasRun}}
 	return l, l.Publish(func(*Daemon) {})
+}
+
+// tryLock is safedir.TryLock, but waits for the end of shared locks: programs that call ReadLock
+// have one for microseconds.
+func tryLock(f *os.File) (err error) {
+	for range 10_000 {
+		if err = safedir.TryLock(f); !errors.Is(err, safedir.ErrLocked) {
+			return err
+		}
+		if err := safedir.TryLockShared(f); err != nil {
+			return err // ErrLocked: by another masqd
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return err
 }
 
 // Publish changes the state in the lock file. A full disk is no error: the file then has

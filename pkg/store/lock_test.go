@@ -2,10 +2,16 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"reflect"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/pkg/safedir"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 func TestLock(t *testing.T) {
@@ -108,4 +114,44 @@ func TestReadLock(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestReadLockShared: the lock with which another program reads the state is not masqd's, and a
+// masqd that starts meanwhile waits for its end.
+func TestReadLockShared(t *testing.T) {
+	r := open(t, t.TempDir())
+	assert.NoError(t, os.MkdirAll(r.Dir(), 0o700))
+	assert.NoError(t, assert.Must(r.Lock())(t).Close())
+	reader := assert.Must(os.Open(r.LockPath()))(t)
+	assert.NoError(t, safedir.TryLockShared(reader))
+	if _, h, err := ReadLock(r.LockPath()); err != nil || h.Running {
+		t.Errorf("got %+v, %v while another program reads", h, err)
+	}
+	locked := make(chan error, 1)
+	go func() {
+		l, err := r.Lock()
+		if err == nil {
+			err = l.Close()
+		}
+		locked <- err
+	}()
+	var s unix.Stat_t
+	assert.NoError(t, unix.Fstat(int(reader.Fd()), &s))
+	inode := fmt.Sprintf(":%d ", s.Ino)
+	assert.Until(t, "Lock waits", func() bool {
+		select {
+		case err := <-locked:
+			t.Fatalf("Lock did not wait: %v", err)
+		default:
+		}
+		n := 0
+		for line := range strings.Lines(string(assert.Must(os.ReadFile("/proc/locks"))(t))) {
+			if strings.Contains(line, inode) {
+				n++
+			}
+		}
+		return n >= 2
+	})
+	assert.NoError(t, reader.Close())
+	assert.NoError(t, <-locked)
 }
