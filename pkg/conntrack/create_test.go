@@ -46,6 +46,8 @@ func eachCreated(t *testing.T, f func(t *testing.T, l *lab, e Entry)) {
 			t.Run(family+" "+protoName(proto), func(t *testing.T) {
 				l := newLab(t)
 				l.install(t, stateful)
+				// The flow of one packet, which some tests look up, must not end meanwhile.
+				assert.NoError(t, l.Node.Sysctl("net.netfilter.nf_conntrack_udp_timeout", "10000"))
 				f(t, l, created(proto, l.Plans()[i]))
 			})
 		}
