@@ -98,7 +98,7 @@ func (n *node) statusOfRules(conf *cniconf.Conf) error {
 		return unavailable(err)
 	}
 	if err := n.hasDaemonHelpers(codeUnavailable, conf); err != nil {
-		return err
+		return unavailable(err)
 	}
 	if err := n.hasEgress(policy, nil); err != nil {
 		return unavailable(err)
