@@ -22,7 +22,7 @@ type Conn struct {
 	Services func() ([]masq.PortRange, error)
 
 	published *published // the last result of Published, or nil
-	table     string     // whose owner errors are about
+	table     string     // the table of an OwnerError
 }
 
 // Open connects to the nftables of the calling thread's network namespace.

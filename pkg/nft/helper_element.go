@@ -27,8 +27,9 @@ type HelperElement struct {
 }
 
 // HelperElements returns the elements of these kinds in the kernel, or of all kinds but
-// ListenerSet if none is given, sorted by kind and key. RedirectMap has elements for each attachment, the others for
-// each session. It returns none if the table does not exist, as while masqd is stopped.
+// ListenerSet if none is given, sorted by kind and key. RedirectMap has elements for each
+// attachment, SpokenMap and OpenedMap for each session. It returns none if the table does not
+// exist: while masqd is stopped, or no attachment has a helper of masqd.
 func (c *Conn) HelperElements(kinds ...ruleset.SetKind) (out []HelperElement, err error) {
 	for _, kind := range []ruleset.SetKind{ruleset.ListenerSet, ruleset.RedirectMap, ruleset.SpokenMap, ruleset.OpenedMap} {
 		if !slices.Contains(kinds, kind) && (len(kinds) > 0 || kind == ruleset.ListenerSet) {

@@ -48,12 +48,13 @@ func (o *Owned) Replace(t ruleset.Table) error {
 	return explain(o.commit(ops))
 }
 
-// Update deletes elements and adds others in one transaction. An element that is both deleted
-// and added gets a new timeout. It is no error if an element to delete is missing, or if an
-// element to add exists with the same value; its timeout is not changed.
+// Update deletes elements and adds others in one transaction. It is no error if an element to
+// delete is missing, or if an element to add exists with the same value. To renew the timeout of
+// an element, both delete and add it: if it is only added, its remaining time stays, except that
+// Linux 6.12 and newer set a timeout that differs from the element's.
 //
 // The error is ErrConflict if an element to add exists with another value, and ErrStructure if
-// a set or a chain is missing. Then nothing is changed.
+// the set or the chain of an element to add is missing. Then nothing is changed.
 func (o *Owned) Update(add, remove []ruleset.SetElements) error {
 	var ops []op
 	for _, s := range remove {

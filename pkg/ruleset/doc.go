@@ -14,7 +14,8 @@
 // The helper table, inet masq-helpers, has the same shape. It exists while masqd serves helpers:
 // see HelperTable.
 //
-//	prerouting        nat, dstnat + 1  control connections -> masqd, announced ports -> clients
+//	opened            nat, dstnat - 1  announced ports -> clients
+//	prerouting        nat, dstnat + 1  control connections -> masqd
 //	postrouting       nat, srcnat - 2  connections of masqd -> policy chain of the client
 //
 // # Names

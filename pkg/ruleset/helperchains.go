@@ -39,8 +39,8 @@ func (b *helperBuilder) prerouting() Chain {
 }
 
 // opened lets in the flows that sessions announced. It comes before destination NAT of other
-// programs: a container that publishes the port of its talk daemon answers by masqd while it
-// calls, because its own answers name an address that the peer cannot reach.
+// programs: while a container that publishes its talk daemon calls, messages of the peer have to
+// pass masqd, because the daemon's answers name an address that the peer cannot reach.
 func opened() Chain {
 	c := Chain{Name: openedChain, Hook: &Hook{"nat", "prerouting", "dstnat - 1"}, Rules: []Rule{
 		{"opened/service", "fib daddr type @never jump " + servicesChain, "a service of the node takes precedence over a port that was announced"},

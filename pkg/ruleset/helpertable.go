@@ -98,7 +98,7 @@ func (b *helperBuilder) serves(f masq.Family, x helperPort) bool {
 	return (f == masq.IPv4 || !x.ipv4Only) && b.listeners[f].of(x.protocol).IsValid()
 }
 
-// add adds the attachments that have a helper.
+// add adds the attachments that have a helper, and to ApartSet all within sourceCIDRs.
 func (b *helperBuilder) add(attachments []masq.Attachment) {
 	type use struct {
 		chain string
