@@ -169,6 +169,12 @@ func endDuringStream(t *testing.T, signal unix.Signal) {
 	if got := s.lastSetup(); got == "SETUP "+craftedTransport {
 		t.Errorf("after the restart, the server got %q", got)
 	}
+
+	// The new masqd ends the media of the old one with their attachment.
+	p.detach()
+	until(t, "the node has no flow of the stream", func() bool {
+		return !strings.Contains(w.nodeRun("conntrack", "-L", "-p", "udp"), fmt.Sprintf("dport=%d", ports[0]))
+	})
 }
 
 // TestRTSPByMasqdAddressChanges: masqd listens at another address when the node's changes.

@@ -104,6 +104,15 @@ func (f *flows) forgetListener(ctx context.Context, a netip.Addr, now uint16, de
 	return err
 }
 
+// deleteMedia deletes the translated UDP flows from an address.
+func (f *flows) deleteMedia(ctx context.Context, from netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	filter := conntrack.Filter{Original: conntrack.Tuple{Proto: unix.IPPROTO_UDP, Src: from}, Status: conntrack.SrcNAT, StatusMask: conntrack.SrcNAT}
+	_, err := f.conn.DeleteMatching(ctx, filter, func(*conntrack.Flow) bool { return true })
+	return err
+}
+
 // delete deletes a flow, if it is the created one.
 func (f *flows) delete(e conntrack.Entry) error {
 	f.mu.Lock()

@@ -56,6 +56,9 @@ type Helpers struct {
 	//nolint:containedctx // the context of Run, for requests of sessions, whose methods have none
 	ctx     context.Context
 	running sync.WaitGroup // goroutines of Run
+	// inherited are the addresses of attachments that an earlier masqd may have opened media
+	// for, by identity. Only the goroutine of Run uses it.
+	inherited map[string][]netip.Addr
 
 	mu        sync.Mutex
 	egress    ruleset.Egress // as the last sync found it
@@ -170,7 +173,15 @@ func (h *Helpers) sync(ctx context.Context) error {
 	in.egress = h.egress
 	h.mu.Unlock()
 	h.clients.set(in.attachments, in.sources, in.egress)
-	h.endDeleted(records)
+	if h.inherited == nil {
+		h.inherited = map[string][]netip.Addr{}
+		for _, a := range in.attachments {
+			h.inherited[a.Identity()] = a.Addresses
+		}
+	}
+	if !h.o.Records.HasUnreadable() { // the attachment of an unreadable record may be live
+		h.endDeleted(ctx, records)
+	}
 	if len(in.attachments) == 0 && len(in.sources.Prefixes) == 0 {
 		return errors.Join(h.table.delete(), h.closeListeners())
 	}
@@ -269,7 +280,7 @@ func served(node reconcile.NodeConfig, sources []netip.Prefix, records []*store.
 
 // endDeleted ends the sessions and media of attachments that are deleted, or that the plugin
 // is deleting.
-func (h *Helpers) endDeleted(records []*store.Record) {
+func (h *Helpers) endDeleted(ctx context.Context, records []*store.Record) {
 	var ready map[string]bool // made only if an attachment has no helper any longer
 	keep := func(identity string) bool {
 		if _, ok := h.clients.named(identity); ok {
@@ -290,6 +301,21 @@ func (h *Helpers) endDeleted(records []*store.Record) {
 	for _, m := range h.media.takeExcept(keep) {
 		if err := h.end(m); err != nil {
 			h.o.Log.Warn("a flow of a deleted attachment cannot be deleted", "attachment", m.Identity, "client", m.Client, "server", m.Server, "err", err)
+		}
+	}
+	for identity, addresses := range h.inherited {
+		if keep(identity) {
+			continue
+		}
+		delete(h.inherited, identity)
+		for _, a := range addresses {
+			// A flow may be one of the next attachment with the address.
+			if slices.ContainsFunc(records, func(r *store.Record) bool { return r.Identity() != identity && slices.Contains(r.Addresses, a) }) {
+				continue
+			}
+			if err := h.flows.deleteMedia(ctx, a); err != nil {
+				h.o.Log.Warn("flows of a deleted attachment cannot be deleted", "attachment", identity, "client", a, "err", err)
+			}
 		}
 	}
 }
