@@ -90,14 +90,32 @@ func (o *Owners) WithSpoken(elements []nft.HelperElement) *Owners {
 
 // ClientOf returns the attachment for which masqd began a flow, or nil.
 func (o *Owners) ClientOf(f *conntrack.Flow) *Owner {
-	if len(o.spoken) == 0 {
-		return nil
-	}
-	t := &f.Original
-	if i, ok := o.spoken[speaker{netip.AddrPortFrom(t.Src, t.SrcPort), t.Proto}]; ok {
+	if i := o.ClientIndex(f); i >= 0 {
 		return &o.all[i]
 	}
 	return nil
+}
+
+// ClientIndex returns the index of the attachment for which masqd began a flow, or -1.
+func (o *Owners) ClientIndex(f *conntrack.Flow) int {
+	if len(o.spoken) == 0 {
+		return -1
+	}
+	t := &f.Original
+	if i, ok := o.spoken[speaker{netip.AddrPortFrom(t.Src, t.SrcPort), t.Proto}]; ok {
+		return int(i)
+	}
+	return -1
+}
+
+// IsClient reports whether masqd has begun a connection for the attachment with an index.
+func (o *Owners) IsClient(i int) bool {
+	for _, x := range o.spoken {
+		if int(x) == i {
+			return true
+		}
+	}
+	return false
 }
 
 // Len returns the number of attachments.

@@ -51,6 +51,11 @@ func TestInspectHelpersOfMasqd(t *testing.T) {
 				control++
 			}
 		}
+		var flows []report.Flow
+		ask(&flows, "flows", "--pod", "shop/web", "--dst", plan.Server.String())
+		if n := len(flows); n != 2 || flows[0].Owner != web.owner() || flows[1].Owner != web.owner() || (flows[0].Helper == "") == (flows[1].Helper == "") {
+			t.Errorf("the flows of the pod are %+v", flows)
+		}
 		var pods []report.Pod
 		ask(&pods, "pod", "shop/web")
 		var node report.Node

@@ -130,7 +130,7 @@ func ffmpeg(ctx context.Context, n *nstest.NS, server netip.AddrPort, seconds in
 // an empty directory.
 func gstreamer(ctx context.Context, n *nstest.NS, dir string, server netip.AddrPort, seconds int, options ...string) (frames int, log string) {
 	path := filepath.Join(dir, "frames")
-	args := append([]string{"-q", "rtspsrc", fmt.Sprintf("location=rtsp://%s/test", server), fmt.Sprintf("timeout=%d000000", seconds)}, options...)
+	args := append([]string{"-q", "rtspsrc", fmt.Sprintf("location=rtsp://%s/test", server), fmt.Sprintf("timeout=%d000000", seconds), fmt.Sprintf("tcp-timeout=%d000000", seconds)}, options...)
 	args = append(args, "!", "decodebin", "!", "videoconvert", "!", "video/x-raw,format=I420",
 		// The element that counts drops the last frame.
 		"!", "identity", fmt.Sprintf("eos-after=%d", frameCount+1), "!", "filesink", "location="+path)
@@ -289,6 +289,23 @@ func TestRTSPPublished(t *testing.T) {
 		}
 		if _, err := reports.WaitFor(soon(t), report); err != nil {
 			t.Errorf("RTCP of %s: %v", plan.Server, err)
+		}
+	}
+}
+
+// TestRTSPFirewalld: firewalld, as Debian configures it, accepts what is redirected to masqd, and
+// the streams.
+func TestRTSPFirewalld(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.firewalld("nftables")
+	w.serveGStreamer(w.Server)
+	w.daemon()
+	p := w.attach("a", w.conflist("1.1.0", w.masq().With(withRTSP)))
+	w.redirects(p, "tcp", gstreamerPort)
+	for _, plan := range w.Plans() {
+		frames, log := ffmpeg(soon(t), p.NS, at(plan.Server, gstreamerPort), mediaTimeout, "-rtsp_transport", "udp")
+		if frames != frameCount {
+			t.Errorf("%d frames of %s\n%s", frames, plan.Server, log)
 		}
 	}
 }
