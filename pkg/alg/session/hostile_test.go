@@ -228,6 +228,30 @@ func (l *lab) lastPort() int {
 	return 40000 + l.node.ports() - 2
 }
 
+// TestConnectionsOfAttachment: the limit of an attachment does not affect others.
+func TestConnectionsOfAttachment(t *testing.T) {
+	inBubble(t, func(l *lab) {
+		other := netip.MustParseAddr("10.88.0.3")
+		l.node.owners[other] = "net/b/eth0"
+		var open []*wire
+		for range MaxAttachmentConnections {
+			open = append(open, l.connect())
+		}
+		w := l.connect()
+		w.expectEnd(w.client)
+		if !w.inside[0].wasReset.Load() {
+			t.Error("not reset")
+		}
+		w.end()
+		open = append(open, l.connectFrom(netip.AddrPortFrom(other, 1), serverAddr))
+		for _, w := range open {
+			w.fromClient(okAnswer(1), okAnswer(1))
+			w.end()
+		}
+		l.counted(HelperRTSP, "refused limit 1")
+	})
+}
+
 // TestManyConnections: 10,000 connections of many containers.
 func TestManyConnections(t *testing.T) {
 	inBubble(t, func(l *lab) {

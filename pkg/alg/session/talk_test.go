@@ -348,6 +348,19 @@ func TestTalkTwoContainers(t *testing.T) {
 			t.Errorf("%s got %+v", container, r)
 		}
 	}
+	// A container's daemon may not name the program of the other container.
+	inside := n.to(netip.AddrPortFrom(second, 518))
+	for _, a := range []netip.Addr{aliceSocket.Addr(), second} {
+		found, _ := talk.Response{Format: talk.NTalk, Type: talk.LookUp, Answer: talk.Success, Addr: netip.AddrPortFrom(a, aliceProgram.Port())}.AppendBinary(nil)
+		inside.in <- found
+	}
+	inside.in <- nil // the answers before it are handled
+	if len(l.out) != 1 {
+		t.Errorf("bob got %d answers", len(l.out))
+	}
+	// The calls are known at the address that bob's host was told.
+	elsewhere := talkRequest(t, talk.NTalk, talk.LookUp, func(r *talk.Request) { r.Caller, r.Callee = "bob", "alice" })
+	talks.Datagram(t.Context(), bobSocket, netip.MustParseAddrPort("192.0.2.54:518"), elsewhere, l)
 	unknown := talkRequest(t, talk.NTalk, talk.LookUp, func(r *talk.Request) { r.Caller, r.Callee = "bob", "dave" })
 	talks.Datagram(t.Context(), bobSocket, netip.AddrPortFrom(talkEgress, 518), unknown, l)
 	for _, c := range []netip.Addr{aliceSocket.Addr(), second} {
@@ -551,6 +564,72 @@ func TestTalkTimeout(t *testing.T) {
 			t.Errorf("open: %v, reserved: %v, used: %v", n.opened(), n.reserved, talks.usage)
 		}
 	})
+}
+
+// TestTalkHangUp: a Delete request ends one call. The port of the daemon stays open for others.
+func TestTalkHangUp(t *testing.T) {
+	n, l := newFakeTalkNode(t), newFakeListener()
+	talks := NewTalk(TalkOptions{Node: n})
+	first, second := aliceSocket.Addr(), netip.MustParseAddr("10.88.0.3")
+	other := netip.MustParseAddrPort("198.51.100.8:518")
+	send := func(typ talk.Type, container netip.Addr, port uint16, to netip.AddrPort, callee string) {
+		talks.Datagram(t.Context(), netip.AddrPortFrom(container, 9), to, talkRequest(t, talk.NTalk, typ, func(r *talk.Request) {
+			r.Addr, r.Callee = netip.AddrPortFrom(container, port), callee
+		}), l)
+	}
+	// open checks which ports of programs are open, and which attachments bob's daemon can ask.
+	open := func(want string) {
+		t.Helper()
+		var programs, daemons []string
+		for _, m := range n.opened() {
+			switch {
+			case m.Proto == unix.IPPROTO_TCP:
+				programs = append(programs, fmt.Sprint(m.Client.Port()))
+			case m.Server.Addr() == bobDaemon.Addr():
+				daemons = append(daemons, m.Identity)
+			}
+		}
+		slices.Sort(programs)
+		if got := fmt.Sprint(programs, daemons); got != want {
+			t.Errorf("open: %s, want %s", got, want)
+		}
+	}
+	send(talk.Announce, first, 1001, bobDaemon, "bob")
+	send(talk.Announce, first, 1002, bobDaemon, "carol")
+	send(talk.Announce, first, 1003, other, "bob")
+	send(talk.Announce, second, 1004, bobDaemon, "bob")
+	open("[1001 1002 1003 1004] [net/a/eth0 net/b/eth0]")
+	send(talk.Delete, first, 1001, bobDaemon, "bob")
+	open("[1002 1003 1004] [net/a/eth0 net/b/eth0]")
+	// The kernel has one element for both attachments. It is made again for the other one.
+	before := n.renewals
+	talks.EndExcept(func(identity string) bool { return identity != "net/a/eth0" })
+	open("[1004] [net/b/eth0]")
+	if got := n.renewals - before; got != 1 {
+		t.Errorf("%d renewals", got)
+	}
+	send(talk.Delete, second, 1004, bobDaemon, "bob")
+	open("[] []")
+}
+
+// TestTalkManyContainers: the limits for all attachments.
+func TestTalkManyContainers(t *testing.T) {
+	n, l, counters := newFakeTalkNode(t), newFakeListener(), &Counters{}
+	talks := NewTalk(TalkOptions{Node: n, Counters: counters})
+	for i := range MaxTalkCalls + 1 {
+		a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 88, 1 + byte(i>>8), byte(i)}), 1)
+		n.owners[a.Addr()] = a.String()
+		for port := range uint16(2) {
+			talks.Datagram(t.Context(), a, bobDaemon, talkRequest(t, talk.NTalk, talk.Announce, func(r *talk.Request) {
+				r.Addr = netip.AddrPortFrom(a.Addr(), 1+port)
+			}), l)
+		}
+	}
+	// The last container has no path. Of the calls of the others, half are refused.
+	c := counters.Snapshot()[HelperTalk]
+	if n.connected != MaxTalkCalls || len(talks.calls) != MaxTalkCalls || c.Refused[LimitExceeded] != 2+MaxTalkCalls {
+		t.Errorf("%d sockets, %d calls, counters %+v", n.connected, len(talks.calls), c)
+	}
 }
 
 // FuzzTalkDatagram: no datagram from either side panics, opens anything for another address,

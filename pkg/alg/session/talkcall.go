@@ -97,12 +97,19 @@ func (t *Talk) drop(k callKey, c *call) {
 	t.give(c.identity)
 	_ = t.node.Close(c.program)
 	t.node.Release(c.program.Proto, c.program.Egress.Addr(), c.program.Egress.Port(), 1)
-	for _, other := range t.calls {
-		if other.daemon.Egress == c.daemon.Egress && other.daemon.Server == c.daemon.Server {
+	var other *call // of another attachment, for which the same port is open
+	for _, x := range t.calls {
+		switch {
+		case x.daemon == c.daemon:
 			return
+		case x.daemon.Egress == c.daemon.Egress && x.daemon.Server == c.daemon.Server:
+			other = x
 		}
 	}
 	_ = t.node.Close(c.daemon)
+	if other != nil {
+		t.letIn(other)
+	}
 }
 
 // hangUp ends the calls that a client deletes at the daemon of the called host.
