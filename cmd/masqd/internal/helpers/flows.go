@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/alg/session"
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
@@ -110,6 +111,30 @@ func (f *flows) deleteMedia(ctx context.Context, from netip.Addr) error {
 	defer f.mu.Unlock()
 	filter := conntrack.Filter{Original: conntrack.Tuple{Proto: unix.IPPROTO_UDP, Src: from}, Status: conntrack.SrcNAT, StatusMask: conntrack.SrcNAT}
 	_, err := f.conn.DeleteMatching(ctx, filter, func(*conntrack.Flow) bool { return true })
+	return err
+}
+
+// deleteOpened deletes the flows to ports that were open for servers whose ports are not known.
+// It reads the table once.
+func (f *flows) deleteOpened(ctx context.Context, all []session.Media) error {
+	type port struct {
+		proto          uint8
+		egress, client netip.AddrPort
+		server         netip.Addr
+	}
+	ports := map[port]bool{}
+	for _, m := range all {
+		ports[port{m.Proto, m.Egress, m.Client, m.Server.Addr()}] = true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	filter := conntrack.Filter{Status: conntrack.DstNAT, StatusMask: conntrack.DstNAT}
+	_, err := f.conn.DeleteMatching(ctx, filter, func(x *conntrack.Flow) bool {
+		return ports[port{
+			x.Original.Proto, netip.AddrPortFrom(x.Original.Dst, x.Original.DstPort),
+			netip.AddrPortFrom(x.Reply.Src, x.Reply.SrcPort), x.Original.Src,
+		}]
+	})
 	return err
 }
 

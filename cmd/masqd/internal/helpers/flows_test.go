@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/masq-cni/masq-cni/pkg/alg/session"
 	"github.com/masq-cni/masq-cni/pkg/conntrack"
 )
 
@@ -178,5 +179,39 @@ func TestRenewFlow(t *testing.T) {
 	}
 	if err := errors.Join(f.delete(other), f.delete(other)); err != nil || len(c.flows) != 0 {
 		t.Errorf("after the end: %v, %+v", err, c.flows)
+	}
+}
+
+// TestDeleteOpened deletes the flows of the server to the port that was open for it, and no other
+// flow.
+func TestDeleteOpened(t *testing.T) {
+	const client, egress, server = "10.88.0.5:5000", "192.0.2.1:41000", "198.51.100.1:6000"
+	m := session.Media{
+		Proto: unix.IPPROTO_UDP, Client: netip.MustParseAddrPort(client), Egress: netip.MustParseAddrPort(egress),
+		Server: netip.MustParseAddrPort("198.51.100.1:0"),
+	}
+	from := func(server, egress, client string) conntrack.Flow {
+		return conntrack.Flow{Original: tuple(server, egress), Reply: tuple(client, server), Status: conntrack.DstNAT}
+	}
+	node := conntrack.Flow{Original: tuple(server, egress), Reply: tuple(egress, server)}
+	tcp := from(server, egress, client)
+	tcp.Original.Proto, tcp.Reply.Proto = unix.IPPROTO_TCP, unix.IPPROTO_TCP
+	for name, tt := range map[string]struct {
+		flow    conntrack.Flow
+		deleted bool
+	}{
+		"of the server":                 {from(server, egress, client), true},
+		"of another port of the server": {from("198.51.100.1:7000", egress, client), true},
+		"of another host":               {from("198.51.100.2:6000", egress, client), false},
+		"to another port":               {from(server, "192.0.2.1:41001", client), false},
+		"to another client":             {from(server, egress, "10.88.0.6:5000"), false},
+		"of another protocol":           {tcp, false},
+		"to the node":                   {node, false},
+	} {
+		c := &fakeConn{flows: []conntrack.Flow{tt.flow}}
+		f := flows{conn: c}
+		if err := f.deleteOpened(t.Context(), []session.Media{m}); err != nil || (len(c.flows) == 0) != tt.deleted {
+			t.Errorf("a flow %s: %v left, %v", name, c.flows, err)
+		}
 	}
 }

@@ -298,10 +298,18 @@ func (h *Helpers) endDeleted(ctx context.Context, records []*store.Record) {
 	}
 	h.sessions.endExcept(keep)
 	h.talk.EndExcept(keep)
+	var opened []session.Media // to servers whose ports are not known
 	for _, m := range h.media.takeExcept(keep) {
+		if m.Server.Port() == 0 {
+			opened = append(opened, m)
+			continue
+		}
 		if err := h.end(m); err != nil {
 			h.o.Log.Warn("a flow of a deleted attachment cannot be deleted", "attachment", m.Identity, "client", m.Client, "server", m.Server, "err", err)
 		}
+	}
+	if err := h.endOpened(ctx, opened); err != nil {
+		h.o.Log.Warn("flows to ports of deleted attachments cannot be deleted", "err", err)
 	}
 	for identity, addresses := range h.inherited {
 		if keep(identity) {

@@ -118,6 +118,19 @@ func (h *Helpers) end(m session.Media) error {
 	return h.flows.delete(entryOf(m, session.MediaTimeout))
 }
 
+// endOpened closes ports that were open for servers whose ports are not known, and deletes the
+// flows to them: a flow lasts as long as the server sends.
+func (h *Helpers) endOpened(ctx context.Context, all []session.Media) error {
+	if len(all) == 0 {
+		return nil
+	}
+	// First, so that no other flow begins.
+	if err := h.table.forbidAll(ctx, all); err != nil {
+		return err
+	}
+	return h.flows.deleteOpened(ctx, all)
+}
+
 // forgetEnded forgets the media of an attachment that the kernel has ended.
 func (h *Helpers) forgetEnded(identity string) {
 	for _, m := range h.media.of(identity) {

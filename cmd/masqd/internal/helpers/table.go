@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/masq-cni/masq-cni/pkg/alg/session"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/nft"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
@@ -352,4 +353,25 @@ func (t *table) forbid(egress netip.AddrPort, proto uint8, peer netip.Addr) {
 		delete(t.opened, key)
 		t.remove(o.Elements())
 	}
+}
+
+// forbidAll is forbid for several ports. It returns when the kernel has none of the elements.
+func (t *table) forbidAll(ctx context.Context, all []session.Media) error {
+	var elements []ruleset.SetElements
+	t.mu.Lock()
+	for _, m := range all {
+		key := ruleset.OpenedKey(m.Egress, m.Proto, m.Server.Addr())
+		if o, ok := t.opened[key]; ok {
+			delete(t.opened, key)
+			elements = append(elements, o.Elements())
+		}
+	}
+	t.mu.Unlock()
+	if len(elements) == 0 {
+		return nil
+	}
+	if err := t.change(ctx, nil, elements); !errors.Is(err, errNoTable) {
+		return err
+	}
+	return nil
 }
