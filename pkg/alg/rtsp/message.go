@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Message is the header of a request or a response.
@@ -56,22 +55,11 @@ func (m *Message) CSeq() (uint32, error) {
 	return uint32(n), nil
 }
 
-// DefaultSessionTimeout is how long a server keeps a session without messages if the field
-// Session names no timeout (RFC 2326, section 12.37).
-const DefaultSessionTimeout = time.Minute
-
-// Session returns the ID and the timeout of the session. Without a session, the ID is empty.
-func (m *Message) Session() (id string, timeout time.Duration) {
+// Session returns the ID of the session, or "" without one.
+func (m *Message) Session() string {
 	v, _ := m.Get("Session")
-	id, rest, _ := strings.Cut(v, ";")
-	timeout = DefaultSessionTimeout
-	if name, value, _ := strings.Cut(rest, "="); strings.EqualFold(strings.TrimSpace(name), "timeout") {
-		// At most a day, so that it can be used without further checks.
-		if n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 32); err == nil && n > 0 {
-			timeout = time.Duration(min(n, 24*60*60)) * time.Second
-		}
-	}
-	return strings.TrimSpace(id), timeout
+	id, _, _ := strings.Cut(v, ";")
+	return strings.TrimSpace(id)
 }
 
 // parse reads a whole header, which must not change while m is used. It reuses m.

@@ -255,26 +255,12 @@ func (m *Message) appendWith(b []byte, all []Transport) []byte {
 	return append(b, m.header[at:]...)
 }
 
-// The statuses with which a proxy refuses a request (RFC 2326, section 11).
-const (
-	StatusForbidden            = 403
-	StatusUnsupportedTransport = 461
-	StatusServiceUnavailable   = 503
-)
-
-// AppendRefusal appends to b a response for the client. m is the refused request, or the
-// server's response to it. The response has the CSeq of m, if it is valid.
-func AppendRefusal(b []byte, m *Message, status int) []byte {
-	reason := map[int]string{
-		StatusForbidden:            "Forbidden",
-		StatusUnsupportedTransport: "Unsupported Transport",
-		StatusServiceUnavailable:   "Service Unavailable",
-	}[status]
+// AppendRefusal appends to b a response for the client with the status 461 (Unsupported
+// Transport, RFC 2326, section 11.3.14). m is the refused request, or the server's response to
+// it. The response has the CSeq of m, if it is valid.
+func AppendRefusal(b []byte, m *Message) []byte {
 	b = append(b, m.version...)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, int64(status), 10)
-	b = append(b, ' ')
-	b = append(b, reason...)
+	b = append(b, " 461 Unsupported Transport"...)
 	if cseq, err := m.CSeq(); err == nil {
 		b = append(b, "\r\nCSeq: "...)
 		b = strconv.AppendUint(b, uint64(cseq), 10)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // allocator hands out ports from a first one.
@@ -188,16 +187,9 @@ func TestIPv6(t *testing.T) {
 }
 
 func TestSession(t *testing.T) {
-	for value, want := range map[string]struct {
-		id      string
-		timeout time.Duration
-	}{
-		"47112344": {"47112344", time.Minute}, "a;timeout=30": {"a", 30 * time.Second}, "a; timeout = 30": {"a", 30 * time.Second},
-		"a;timeout=0": {"a", time.Minute}, "a;timeout=x": {"a", time.Minute}, "a;timeout=4294967295": {"a", 24 * time.Hour}, "a;x=1": {"a", time.Minute},
-	} {
-		id, timeout := message(t, "RTSP/1.0 200 OK\r\nSession: "+value+"\r\n\r\n").Session()
-		if id != want.id || timeout != want.timeout {
-			t.Errorf("%s: %s, %s, want %v", value, id, timeout, want)
+	for value, want := range map[string]string{"47112344": "47112344", "a;timeout=30": "a", " a ; timeout = 30": "a", "": ""} {
+		if id := message(t, "RTSP/1.0 200 OK\r\nSession: "+value+"\r\n\r\n").Session(); id != want {
+			t.Errorf("%q: %q, want %q", value, id, want)
 		}
 	}
 	if n, err := message(t, setup).CSeq(); n != 302 || err != nil {
@@ -214,11 +206,11 @@ func TestAppendRefusal(t *testing.T) {
 		setup2:      "RTSP/2.0 461 Unsupported Transport\r\nCSeq: 302\r\n\r\n",
 		setupAnswer: "RTSP/1.0 461 Unsupported Transport\r\nCSeq: 302\r\n\r\n",
 	} {
-		got := AppendRefusal(nil, message(t, in), StatusUnsupportedTransport)
+		got := AppendRefusal(nil, message(t, in))
 		if string(got) != want {
 			t.Errorf("%q, want %q", got, want)
 		}
-		if m := message(t, string(got)); m.Status != StatusUnsupportedTransport {
+		if m := message(t, string(got)); m.Status != 461 {
 			t.Errorf("%q is read as %d", got, m.Status)
 		}
 	}

@@ -91,7 +91,7 @@ func (m *media) check(p *rtsp.Message, teardown bool) error {
 // add remembers a request that was checked. m.mu must be held.
 func (m *media) add(p *rtsp.Message, x pending) {
 	x.cseq, _ = p.CSeq()
-	id, _ := p.Session()
+	id := p.Session()
 	x.session, x.uri = m.hash([]byte(id)), m.hash(p.URI())
 	m.pending = append(m.pending, x)
 }
@@ -181,7 +181,7 @@ func (m *media) answered(a *rtsp.Message) ([]byte, error) {
 			m.release(unused)
 		}
 	}
-	if id, _ := a.Session(); id != "" {
+	if id := a.Session(); id != "" {
 		x.session = m.hash([]byte(id))
 	}
 	// Another SETUP of a stream replaces its ports (RFC 2326, section 10.4).

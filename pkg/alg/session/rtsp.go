@@ -27,7 +27,7 @@ func (c *control) setup(p rtsp.Part) ([]byte, error) {
 		return out, nil
 	}
 	c.refused(reasonOf(refusal), refusal)
-	ok, err := c.answers.insert(rtsp.AppendRefusal(nil, p.Message, rtsp.StatusUnsupportedTransport))
+	ok, err := c.answers.insert(rtsp.AppendRefusal(nil, p.Message))
 	if !ok && err == nil {
 		return p.Data, nil // the server's stream is not readable, so this one is passed on too
 	}
@@ -42,7 +42,7 @@ func (c *control) answer(p rtsp.Part) (out []byte, refused bool) {
 	switch {
 	case err != nil:
 		c.refused(reasonOf(err), err)
-		return rtsp.AppendRefusal(nil, p.Message, rtsp.StatusUnsupportedTransport), true
+		return rtsp.AppendRefusal(nil, p.Message), true
 	case out == nil:
 		return p.Data, false
 	}
