@@ -187,7 +187,7 @@ func TestIPv6(t *testing.T) {
 }
 
 func TestSession(t *testing.T) {
-	for value, want := range map[string]string{"47112344": "47112344", "a;timeout=30": "a", " a ; timeout = 30": "a", "": ""} {
+	for value, want := range map[string]string{"47112344": "47112344", "a;timeout=30": "a", "a ; timeout = 30": "a", "": ""} {
 		if id := message(t, "RTSP/1.0 200 OK\r\nSession: "+value+"\r\n\r\n").Session(); id != want {
 			t.Errorf("%q: %q, want %q", value, id, want)
 		}
