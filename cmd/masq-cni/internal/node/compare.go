@@ -21,18 +21,37 @@ func (s Snapshot) TableDrift() ([]nft.Difference, error) {
 // objects are no difference: they may belong to the attachments of these records.
 //
 // The plugin or masqd may have changed records and rules since the snapshot. So differences are
-// confirmed with a second snapshot.
+// confirmed with another snapshot, during whose comparison the ruleset did not change.
 func (s Snapshot) CompareTable(c *nft.Conn) ([]nft.Difference, error) {
 	changes, err := s.compareTable(c)
 	if err != nil || len(changes) == 0 || s.again == nil {
 		return changes, err
 	}
-	now, err := s.again()
-	if err != nil {
-		return nil, err
+	for range maxComparisons {
+		before, err := c.Generation()
+		if err != nil {
+			return nil, err
+		}
+		now, err := s.again()
+		if err != nil {
+			return nil, err
+		}
+		if changes, err = now.compareTable(c); err != nil || len(changes) == 0 {
+			return changes, err
+		}
+		after, err := c.Generation()
+		if err != nil {
+			return nil, err
+		}
+		if after == before {
+			break
+		}
 	}
-	return now.compareTable(c)
+	return changes, nil
 }
+
+// maxComparisons bounds the comparisons on a node whose ruleset changes all the time.
+const maxComparisons = 5
 
 func (s Snapshot) compareTable(c *nft.Conn) ([]nft.Difference, error) {
 	changes, err := c.Drift(s.Desired().Table, s.Desired().Pending)
