@@ -23,7 +23,7 @@ var kernelFixtures = []doctorFixture{
 	{check: "helper-port", keys: keys{"helpers": keys{"ftp": []uint16{21}}}, fault: func(l *doctorLab) { l.control(2121) }},
 	{check: "helper-port", fault: func(l *doctorLab) { l.control(21) }},
 	{check: "helper-port", fault: func(l *doctorLab) { l.control(554) }},
-	{check: "helper-daemon", keys: keys{"helpers": keys{"rtsp": []uint16{}}}, fault: (*doctorLab).lockWithoutHelpers},
+	{check: "helper-daemon", keys: keys{"helpers": keys{"rtsp": []uint16{}}}, prepare: func(l *doctorLab) { l.redirects(l.pods[0], "tcp", 554) }, fault: (*doctorLab).lockWithoutHelpers},
 	{check: "helper-input", keys: keys{"helpers": keys{"rtsp": []uint16{}}}, prepare: func(l *doctorLab) { l.redirects(l.pods[0], "tcp", 554) }, fault: func(l *doctorLab) {
 		l.nodeRun("nft", `table inet guard { chain input { type filter hook input priority 0; policy drop; ct state established,related accept; iifname "lo" accept; tcp dport 22 accept; }; }`)
 	}},

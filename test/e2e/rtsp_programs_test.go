@@ -149,8 +149,9 @@ func gstreamer(ctx context.Context, n *nstest.NS, dir string, server netip.AddrP
 // withRTSP are the keys of a network with the helper for both servers.
 var withRTSP = keys{"helpers": keys{"rtsp": []uint16{gstreamerPort, vlcPort}}}
 
-// redirects waits until masqd handles an attachment's flows to these ports. Without a
-// redirection, a flow would reach its server without the helper.
+// redirects waits until masqd handles an attachment's flows to these ports, and until its
+// listeners are reserved. Without a redirection, a flow would reach its server without the
+// helper.
 func (w *world) redirects(p *pod, protocol string, ports ...uint16) {
 	w.t.Helper()
 	for _, ip := range p.result.IPs {
@@ -165,6 +166,9 @@ func (w *world) redirects(p *pod, protocol string, ports ...uint16) {
 			})
 		}
 	}
+	// An ADD that reads the node's sockets while masqd opens its listeners can leave rules of an
+	// earlier set of ports, which masqd's next sync replaces.
+	until(w.t, "the rules are in order", func() bool { return w.command(w.Node, "inspect", "drift").Run() == nil })
 }
 
 // TestRTSPPrograms has real clients in a container receive streams by UDP from real servers.
