@@ -105,13 +105,20 @@ func (f *flows) forgetListener(ctx context.Context, a netip.Addr, now uint16, de
 	return err
 }
 
-// deleteMedia deletes the translated UDP flows from an address.
-func (f *flows) deleteMedia(ctx context.Context, from netip.Addr) error {
+// deleteMedia deletes the translated UDP flows of a container that is deleted: those from its
+// address, and those to a port of the node that lead to it.
+func (f *flows) deleteMedia(ctx context.Context, a netip.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	filter := conntrack.Filter{Original: conntrack.Tuple{Proto: unix.IPPROTO_UDP, Src: from}, Status: conntrack.SrcNAT, StatusMask: conntrack.SrcNAT}
-	_, err := f.conn.DeleteMatching(ctx, filter, func(*conntrack.Flow) bool { return true })
-	return err
+	var errs []error
+	for _, filter := range []conntrack.Filter{
+		{Original: conntrack.Tuple{Proto: unix.IPPROTO_UDP, Src: a}, Status: conntrack.SrcNAT, StatusMask: conntrack.SrcNAT},
+		{Reply: conntrack.Tuple{Proto: unix.IPPROTO_UDP, Src: a}, Status: conntrack.DstNAT, StatusMask: conntrack.DstNAT},
+	} {
+		_, err := f.conn.DeleteMatching(ctx, filter, func(*conntrack.Flow) bool { return true })
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // deleteOpened deletes the flows to ports that were open for servers whose ports are not known.

@@ -215,3 +215,22 @@ func TestDeleteOpened(t *testing.T) {
 		}
 	}
 }
+
+// TestDeleteMedia deletes the translated flows of a container in both directions, and no
+// other flow.
+func TestDeleteMedia(t *testing.T) {
+	const server, node = "198.51.100.1:6000", "192.0.2.1:40000"
+	of := func(client string) []conntrack.Flow {
+		return []conntrack.Flow{
+			{Original: tuple(client, server), Reply: tuple(server, node), Status: conntrack.SrcNAT},
+			{Original: tuple(server, node), Reply: tuple(client, server), Status: conntrack.DstNAT},
+		}
+	}
+	direct := conntrack.Flow{Original: tuple("10.88.0.5:5001", server), Reply: tuple(server, "10.88.0.5:5001")}
+	stays := append(of("10.88.0.6:5000"), direct)
+	c := &fakeConn{flows: append(of("10.88.0.5:5000"), stays...)}
+	f := flows{conn: c}
+	if err := f.deleteMedia(t.Context(), netip.MustParseAddr("10.88.0.5")); err != nil || !slices.Equal(c.flows, stays) {
+		t.Errorf("%v, left: %+v", err, c.flows)
+	}
+}
