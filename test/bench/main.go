@@ -128,6 +128,7 @@ var measurements = []measurement{
 	{"churn", (*bench).busy},
 	{"conntrack", (*bench).conntrack},
 	{"doctor", (*bench).doctor},
+	{"helpers", (*bench).helpers},
 }
 
 // measure takes one measurement on a separate site: among a thousand links and namespaces of other
