@@ -62,7 +62,7 @@ func (b *bench) control(ctx context.Context) (rows []row, err error) {
 	without := b.network(n, "masq", []string{"10.89.0.0/16"}, keys{"name": "plain"})
 	direct, more := without.attachment(pods[0]), without.attachment(pods[1])
 	helped := with.attachments(pods[2:])
-	all := append(helped, direct)
+	all := append([]*attachment{direct}, helped...)
 	if err := inTurn(ctx, all, "ADD"); err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (b *bench) control(ctx context.Context) (rows []row, err error) {
 		return nil, err
 	}
 
-	var took = map[*attachment]sample{}
+	took := map[*attachment]sample{}
 	var added, idle, during sample
 	for round := range helperRounds {
 		b.progress("control connections, round %d of %d", round, helperRounds)
