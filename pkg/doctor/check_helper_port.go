@@ -71,6 +71,10 @@ var helperUnassigned = Check{
 		}
 		var out []Finding
 		for _, u := range uses {
+			missed := "rules were missing"
+			if kind, _ := masq.HelperKindOf(u.helper); kind.Daemon {
+				missed = "masqd did not serve it"
+			}
 			f := Finding{
 				Severity: report.SeverityWarning,
 				Object:   fmt.Sprintf("helper %s", u.helper),
@@ -80,7 +84,7 @@ var helperUnassigned = Check{
 					{"conntrack", u.example + ", no helper"},
 					{"helpers of the policy", u.helper + " " + joinPorts(portsOfHelper(u.policies[0], u.helper))},
 				},
-				Why:    "A helper is assigned with the first packet of a connection: these began before the helper was configured, or while rules were missing, and addresses in their payload are not translated.",
+				Why:    "A helper is assigned with the first packet of a connection: these began before the helper was configured, or while " + missed + ", and addresses in their payload are not translated.",
 				Remedy: Remedy{Text: "end the connections: the clients connect again, with the helper"},
 			}
 			for _, a := range u.sources {

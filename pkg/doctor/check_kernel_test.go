@@ -189,6 +189,10 @@ func TestHelperDaemon(t *testing.T) {
 		{"stopped", report.Daemon{Stopped: true, PID: 7, Helpers: []string{masq.RTSP}}, []string{
 			"helper rtsp of a and 1 other container does not work: masqd is stopped", "helper talk of a does not work: masqd is stopped",
 		}},
+		{"elsewhere", report.Daemon{Running: true, Elsewhere: true, PID: 7, Helpers: []string{masq.RTSP, masq.Talk}}, []string{
+			"helper rtsp of a and 1 other container does not work: masqd works in another network namespace",
+			"helper talk of a does not work: masqd works in another network namespace",
+		}},
 	} {
 		n := testNode(4).withPolicies(both, masq.Policy{}, rtsp, direct)
 		n.Summary = &report.Node{Daemon: c.daemon}

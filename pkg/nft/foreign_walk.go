@@ -173,12 +173,12 @@ func (w *walker) walkAll() ([]OtherRule, error) {
 			for _, b := range bases {
 				if b.covers(r.packet.v6) && slices.Contains(r.hooks, b.hook) {
 					v := visit{walker: w, packet: r.packet, base: b}
-					accepted, err := v.chain(b.at, r.from, false, false)
+					atEnd, err := v.chain(b.at, r.from, false, false)
 					if err != nil {
 						return fmt.Errorf("read the rules of table %s %s: %w", families[b.at.family], b.at.name, err)
 					}
-					if r.packet.to.IsValid() && b.drops && len(accepted) > 0 {
-						v.report(b.at, &foreignRule{action: "drop", parts: []string{"policy drop"}}, accepted, false)
+					if r.packet.to.IsValid() && b.drops && len(atEnd) > 0 {
+						v.report(b.at, &foreignRule{action: "drop", parts: []string{"policy drop"}}, atEnd, false)
 					}
 				}
 			}

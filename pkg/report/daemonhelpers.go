@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,7 +24,7 @@ type DaemonHelpers struct {
 // identities. Without identities it counts all.
 func DaemonHelpersOf(elements []nft.HelperElement, identities ...string) (d DaemonHelpers) {
 	for _, e := range elements {
-		if len(identities) > 0 && e.Identity != identities[0] {
+		if len(identities) > 0 && !slices.Contains(identities, e.Identity) {
 			continue
 		}
 		switch e.Kind {
