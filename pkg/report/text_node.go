@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/masq-cni/masq-cni/pkg/masq"
 )
 
 // WriteText writes the summary as text.
@@ -204,16 +206,20 @@ func (p Policy) mss() string {
 	return text
 }
 
+// helpers lists the helpers with their ports, first those of the kernel:
+// "ftp:21+2121, rtsp:554 (by masqd)".
 func (p Policy) helpers() string {
-	var out []string
-	for _, h := range p.Helpers {
-		var ports []string
-		for _, port := range h.Ports {
-			ports = append(ports, fmt.Sprint(port))
+	list := func(all []masq.Helper, mark string) (out []string) {
+		for _, h := range all {
+			var ports []string
+			for _, port := range h.Ports {
+				ports = append(ports, fmt.Sprint(port))
+			}
+			out = append(out, h.Name+":"+strings.Join(ports, "+")+mark)
 		}
-		out = append(out, h.Name+":"+strings.Join(ports, "+"))
+		return out
 	}
-	return strings.Join(out, ", ")
+	return strings.Join(append(list(p.KernelHelpers(), ""), list(p.DaemonHelpers(), " (by masqd)")...), ", ")
 }
 
 func writeStates(w io.Writer, s Style, all []StateCount) error {
