@@ -67,7 +67,7 @@ type Helpers struct {
 	udpPorts  map[uint16]bool     // destinations of redirected datagrams
 	serving   []string
 	fault     string
-	active    bool // there are listeners, or a fault
+	active    bool // there are listeners, a fault, or sessions or media that may have to end
 }
 
 // New returns Helpers that do nothing before the first call of Synced.
@@ -185,16 +185,19 @@ func (h *Helpers) sync(ctx context.Context) error {
 	if len(in.attachments) == 0 && len(in.sources.Prefixes) == 0 {
 		return errors.Join(h.table.delete(), h.closeListeners())
 	}
-	if err := h.listen(ctx); err != nil {
-		return err
-	}
+	// If masqd cannot listen at an address, the rules must not lead to an earlier listener:
+	// flows of that family pass unread, and those of the other are still redirected.
+	failed := h.listen(ctx)
 	if in.listeners = h.addresses(); len(in.listeners) == 0 {
-		return errors.Join(errNoUplink, h.table.delete())
+		if failed == nil {
+			failed = errNoUplink
+		}
+		return errors.Join(failed, h.table.delete())
 	}
 	if err := h.table.sync(in); err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
-	return h.forgetListeners(ctx, in)
+	return errors.Join(failed, h.forgetListeners(ctx, in))
 }
 
 // forgetListeners deletes the flows to the UDP listeners of an earlier masqd, or of another
@@ -413,7 +416,7 @@ func (h *Helpers) report(err error) {
 	}
 	h.mu.Lock()
 	before := h.fault
-	h.fault, h.active = text, len(h.listeners) > 0 || err != nil
+	h.fault, h.active = text, len(h.listeners) > 0 || err != nil || h.mayEnd()
 	h.mu.Unlock()
 	switch {
 	case text != "" && text != before:
@@ -423,6 +426,10 @@ func (h *Helpers) report(err error) {
 	}
 	h.setServing(serving)
 }
+
+// mayEnd reports whether there are sessions or media that end when their attachment is deleted,
+// also if the attachment has no helper any longer.
+func (h *Helpers) mayEnd() bool { return len(h.inherited) > 0 || h.sessions.any() || h.media.any() }
 
 // names returns the names of the helpers of masqd.
 func names() (out []string) {

@@ -36,6 +36,13 @@ func (m *media) remove(x session.Media) {
 	}
 }
 
+// any reports whether media are open.
+func (m *media) any() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.open) > 0
+}
+
 // takeExcept removes and returns the media of all identities for which keep returns false.
 func (m *media) takeExcept(keep func(identity string) bool) (out []session.Media) {
 	m.mu.Lock()

@@ -38,6 +38,13 @@ func (s *sessions) begin(ctx context.Context, identity string) (_ context.Contex
 	}
 }
 
+// any reports whether a session runs.
+func (s *sessions) any() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.running) > 0
+}
+
 // endExcept ends the sessions of all identities for which keep returns false.
 func (s *sessions) endExcept(keep func(identity string) bool) {
 	s.mu.Lock()
