@@ -47,12 +47,13 @@ func (h *Helpers) ConnectUDP(from, server netip.AddrPort) (_ net.Conn, egress ne
 		Proto: unix.IPPROTO_UDP, Src: localOf(conn.LocalAddr()), Dst: server,
 		NAT: netip.AddrPortFrom(source, port), Timeout: session.TalkTimeout,
 	}}
+	local := localPort{unix.IPPROTO_UDP, p.entry.Src}
+	h.proxied.add(local, from) // first, so that the NAT log knows the flow that begins
 	if err := h.flows.create(p.entry); err != nil {
+		h.proxied.end(local)
 		release()
 		return nil, egress, errors.Join(fmt.Errorf("create the flow to %s: %w", server, err), conn.Close())
 	}
-	local := localPort{unix.IPPROTO_UDP, p.entry.Src}
-	h.proxied.add(local, from)
 	p.end = func() {
 		h.proxied.end(local)
 		if err := h.flows.delete(p.entry); err != nil {
