@@ -248,6 +248,35 @@ func TestRTSPByMasqdDeleted(t *testing.T) {
 	}
 }
 
+// TestRTSPByMasqdTakenAway takes the helper from the node's policy during a stream: the stream
+// continues, and ends with its attachment.
+func TestRTSPByMasqdTakenAway(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	w.daemon("--config", w.writeConfig("helpers: {rtsp: []}\n"))
+	list := w.conflist("1.1.0", w.masq()) // without a key of a policy
+	p := w.attach("a", list)
+	w.attach("b", list) // without an attachment, the node has no rules, and tracks no flows
+	w.redirected(p)
+	s := w.craftedServer(w.V4.Server)
+	c := p.rtsp(t, w.V4.Server)
+	c.setup()
+	ports := s.toldPorts()
+	w.writeConfig("{}\n")
+	until(t, "the table is deleted", func() bool { return !strings.Contains(w.nodeRun("nft", "list", "tables"), "masq-helpers") })
+	s.streams(c, w.V4.Node, ports)
+	flow := fmt.Sprintf("src=%s dst=%s sport=%d", p.addr(w.V4.Server), w.V4.Server, craftedClientPort)
+	hasFlow := func() bool { // renews the flow
+		_, _ = s.udp[0].WriteToUDPAddrPort([]byte("media"), at(w.V4.Node, ports[0]))
+		return strings.Contains(w.nodeRun("conntrack", "-L", "-p", "udp"), flow)
+	}
+	if !hasFlow() {
+		t.Fatal("the node has no flow of the stream")
+	}
+	p.detach()
+	until(t, "the node has no flow of the stream", func() bool { return !hasFlow() })
+	until(t, "the connection has ended", func() bool { return s.connections() == 0 })
+}
+
 // TestRTSPByMasqdInTheNATLog: the log attributes masqd's connection to a server, and the
 // media, to the container.
 func TestRTSPByMasqdInTheNATLog(t *testing.T) {

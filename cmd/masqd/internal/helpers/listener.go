@@ -133,8 +133,8 @@ func (h *Helpers) isListener(a netip.AddrPort) bool {
 	return false
 }
 
-// maxDatagram is more than the longest message of talk (84 bytes): a longer datagram is
-// passed on, or truncated and refused.
+// maxDatagram is more than the longest message of talk (84 bytes). A longer datagram is not one,
+// and is dropped.
 const maxDatagram = 1500
 
 // receive receives datagrams until the listener is closed.
