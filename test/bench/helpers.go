@@ -54,6 +54,7 @@ func (b *bench) control(ctx context.Context) (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, d.end()) }()
 	pods, err := b.site.pods(2 + sessions/sessionsPerPod)
 	if err != nil {
 		return nil, err
@@ -72,7 +73,7 @@ func (b *bench) control(ctx context.Context) (rows []row, err error) {
 	}
 	go accept(server)
 	defer func() {
-		err = errors.Join(err, server.Close(), inTurn(ctx, all, "DEL"), d.end())
+		err = errors.Join(err, server.Close(), inTurn(ctx, all, "DEL"))
 		b.site.giveBack(pods)
 	}()
 	if err := d.until(ctx, "redirecting", func() (bool, error) { return n.redirects(len(helped)) }); err != nil {

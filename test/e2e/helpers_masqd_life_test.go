@@ -173,7 +173,7 @@ func endDuringStream(t *testing.T, signal unix.Signal) {
 	// The new masqd ends the media of the old one with their attachment.
 	p.detach()
 	until(t, "the node has no flow of the stream", func() bool {
-		return !strings.Contains(w.nodeRun("conntrack", "-L", "-p", "udp"), fmt.Sprintf("dport=%d", ports[0]))
+		return !strings.Contains(w.nodeRun("conntrack", "-L", "-p", "udp"), fmt.Sprintf("dport=%d ", ports[0]))
 	})
 }
 
@@ -229,7 +229,7 @@ func TestRTSPByMasqdDeleted(t *testing.T) {
 	}
 	hasFlow := func(x stream) bool {
 		family := map[bool]string{true: "ipv4", false: "ipv6"}[x.node.Is4()]
-		return strings.Contains(w.nodeRun("conntrack", "-L", "-f", family, "-p", "udp"), fmt.Sprintf("dport=%d", x.ports[0]))
+		return strings.Contains(w.nodeRun("conntrack", "-L", "-f", family, "-p", "udp"), fmt.Sprintf("dport=%d ", x.ports[0]))
 	}
 	for _, x := range ends {
 		if !hasFlow(x) {

@@ -208,11 +208,11 @@ func (h *Helpers) forgetListeners(ctx context.Context, in input) error {
 	h.udpPorts = udpPorts(in)
 	var errs []error
 	for _, l := range h.listeners {
-		if l.udp == nil || l.isKnown {
+		if l.udp == nil || l.isClean {
 			continue
 		}
 		err := h.flows.forgetListener(ctx, l.address, l.addresses().UDP.Port(), h.udpPorts)
-		l.isKnown = err == nil
+		l.isClean = err == nil
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

@@ -20,8 +20,8 @@ type listener struct {
 	address netip.Addr
 	tcp     *net.TCPListener
 	udp     *net.UDPConn // nil: no helper of the family uses UDP
-	// isKnown: flows to earlier UDP listeners of the address are deleted.
-	isKnown bool
+	// isClean: the flows to earlier UDP listeners of the address have been deleted.
+	isClean bool
 }
 
 // listen listens at an address of the node.
