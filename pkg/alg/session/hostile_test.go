@@ -187,6 +187,24 @@ func TestManySetups(t *testing.T) {
 	})
 }
 
+// TestManyTeardowns: requests to end a stream are remembered until their answers too. Those
+// beyond the limit reach the server.
+func TestManyTeardowns(t *testing.T) {
+	inBubble(t, func(l *lab) {
+		w := l.connect()
+		w.fromClient(setup(0, offer), setup(0, offered))
+		w.fromServer(setupAnswer(0, "s", accepted), setupAnswer(0, "s", translated))
+		for i := range 2 * MaxPending {
+			w.fromClient(request("TEARDOWN", 1+i, "s"), request("TEARDOWN", 1+i, "s"))
+		}
+		w.send(w.client, setup(1000, offer))
+		w.expectNothing(w.server)
+		w.expect(w.client, refusal(1000))
+		w.end()
+		l.counted(HelperRTSP, "opened 2, refused limit 1")
+	})
+}
+
 // TestPortsOfAttachment: the limit is for all connections of an attachment, and does not
 // affect other attachments.
 func TestPortsOfAttachment(t *testing.T) {
