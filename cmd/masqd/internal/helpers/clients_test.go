@@ -3,15 +3,22 @@ package helpers
 import (
 	"context"
 	"errors"
+	"io"
+	"log/slog"
+	"net"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/pkg/alg/session"
+	"github.com/masq-cni/masq-cni/pkg/conntrack"
 	"github.com/masq-cni/masq-cni/pkg/masq"
 	"github.com/masq-cni/masq-cni/pkg/ruleset"
+	"github.com/masq-cni/masq-cni/pkg/store"
+	"github.com/masq-cni/masq-cni/test/assert"
 )
 
 // TestClients finds attachments and addresses of sourceCIDRs, and no other address.
@@ -79,6 +86,80 @@ func TestMediaOfDeletedAttachments(t *testing.T) {
 	}
 	if got := m.takeExcept(onlyB); len(got) != 0 || len(m.of("b")) != 1 {
 		t.Errorf("again: %v; of b: %v", got, m.of("b"))
+	}
+}
+
+// fakeTalk is a node whose sockets are pipes.
+type fakeTalk struct {
+	session.TalkNode
+	clients *clients
+	conn    net.Conn
+}
+
+func (n fakeTalk) Owner(a netip.Addr) (string, bool) {
+	c, ok := n.clients.at(a)
+	return c.identity, ok
+}
+
+func (n fakeTalk) ConnectUDP(_, _ netip.AddrPort) (net.Conn, netip.AddrPort, error) {
+	return n.conn, netip.AddrPortFrom(egress, 40000), nil
+}
+
+// TestEndDeleted: paths of talk, and flows that an earlier masqd created, end with their
+// attachment. They stay while it exists, also without a helper, and flows stay for the next
+// attachment with the address.
+func TestEndDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		ended := false
+		go func() {
+			_, _ = io.Copy(io.Discard, far)
+			ended = true
+		}()
+		kernel := &fakeConn{}
+		h := &Helpers{flows: &flows{conn: kernel}, o: Options{Log: slog.New(slog.DiscardHandler)}}
+		h.talk = session.NewTalk(session.TalkOptions{Node: fakeTalk{clients: &h.clients, conn: near}})
+		all := attached(rtspPolicy(), 1, 2)
+		h.clients.set(all, ruleset.Sources{}, ruleset.Egress{})
+		h.talk.Datagram(t.Context(), netip.MustParseAddrPort("10.88.0.1:5000"), netip.MustParseAddrPort("198.51.100.1:518"), []byte("x"), nil)
+		h.inherited = map[string][]netip.Addr{}
+		for i, a := range all {
+			h.inherited[a.Identity()] = a.Addresses
+			assert.NoError(t, kernel.Create(conntrack.Entry{
+				Proto: unix.IPPROTO_UDP, Src: netip.AddrPortFrom(a.Addresses[0], 5000), Dst: netip.MustParseAddrPort("198.51.100.1:6000"),
+				NAT: netip.AddrPortFrom(egress, uint16(41000+i)), Timeout: time.Minute,
+			}))
+		}
+		next := all[1]
+		next.ContainerID = "next"
+		records := []*store.Record{{Attachment: all[0], Ready: true}, {Attachment: next, Ready: true}}
+		h.clients.set(nil, ruleset.Sources{}, ruleset.Egress{})
+		h.endDeleted(t.Context(), records)
+		synctest.Wait()
+		if ended || len(kernel.flows) != 2 {
+			t.Errorf("of attachments that exist: ended %t, flows %v", ended, kernel.flows)
+		}
+		h.endDeleted(t.Context(), records[1:])
+		synctest.Wait()
+		if !ended || len(kernel.flows) != 1 || kernel.flows[0].Original.Src != next.Addresses[0] {
+			t.Errorf("of a deleted attachment: ended %t, flows %v", ended, kernel.flows)
+		}
+	})
+}
+
+// TestForgetEnded forgets the media whose flow has ended.
+func TestForgetEnded(t *testing.T) {
+	kernel := &fakeConn{}
+	h := &Helpers{flows: &flows{conn: kernel}}
+	server := netip.MustParseAddrPort("198.51.100.1:6000")
+	for i := range uint16(2) {
+		h.media.add(session.Media{Identity: "a", Proto: unix.IPPROTO_UDP, Client: netip.AddrPortFrom(egress, 5000+i), Egress: netip.AddrPortFrom(egress, 41000+i), Server: server})
+	}
+	live := h.media.of("a")[0]
+	assert.NoError(t, kernel.Create(entryOf(live, time.Minute)))
+	h.forgetEnded("a")
+	if left := h.media.of("a"); len(left) != 1 || left[0] != live {
+		t.Errorf("left: %v", left)
 	}
 }
 

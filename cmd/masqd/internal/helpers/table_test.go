@@ -22,6 +22,7 @@ import (
 type fakeOwned struct {
 	mu       sync.Mutex
 	elements map[string]ruleset.Element // by set and key
+	added    map[string]time.Time       // since when an element exists: adding it again changes nothing
 	replaced int
 	updated  int
 	closed   bool
@@ -57,7 +58,14 @@ func (f *fakeOwned) Update(add, remove []ruleset.SetElements) error {
 	}
 	for _, s := range add {
 		for _, e := range s.Elements {
-			f.elements[s.Set.Name+" "+e.Key] = e
+			key := s.Set.Name + " " + e.Key
+			if _, exists := f.elements[key]; !exists {
+				if f.added == nil {
+					f.added = map[string]time.Time{}
+				}
+				f.added[key] = time.Now()
+			}
+			f.elements[key] = e
 		}
 	}
 	return nil
@@ -157,6 +165,14 @@ func TestElementsOfSessionsStay(t *testing.T) {
 		if err := errors.Join(table.speak(ctx, s, *all[0].Policy), table.allow(ctx, o)); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Second)
+		if err := table.allow(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+		key := ruleset.OpenedKey(o.Egress, o.Proto, o.Peer)
+		if at := f.added[ruleset.OpenedMap.Of(masq.IPv4)+" "+key]; !at.Equal(time.Now()) {
+			t.Errorf("the element was renewed %s ago", time.Since(at))
+		}
 		time.Sleep(openedTimeout / 2)
 		again := func() {
 			t.Helper()
@@ -167,7 +183,6 @@ func TestElementsOfSessionsStay(t *testing.T) {
 			}
 		}
 		again()
-		key := ruleset.OpenedKey(o.Egress, o.Proto, o.Peer)
 		if e := f.elements[ruleset.OpenedMap.Of(masq.IPv4)+" "+key]; e.Timeout != openedTimeout/2 || e.Data != "10.88.0.1 . 7000" {
 			t.Errorf("the opened element is %+v", e)
 		}
