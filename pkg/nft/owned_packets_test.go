@@ -122,8 +122,8 @@ func TestOwnedPackets(t *testing.T) {
 			}
 
 			kill()
-			if left := l.ownedTables(t); left != "" {
-				t.Errorf("after the end of the process:\n%s", left)
+			if left := l.ownedTables(t); left != "" { // then nothing below arrives
+				t.Fatalf("after the end of the process:\n%s", left)
 			}
 			direct(4)
 			refusedUDP(t, l.Server, x.at(x.Server, 6003), x.at(x.Node, mediaPort))
