@@ -8,6 +8,7 @@ import (
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/masq-cni/masq-cni/pkg/ruleset"
 	"github.com/masq-cni/masq-cni/pkg/store"
 	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
@@ -132,4 +133,27 @@ func TestHelperNeedsRunningMasqd(t *testing.T) {
 	until(t, "masqd serves the helpers again", func() bool { return w.within(w.statusOf(list)) == nil })
 	w.attach("c", list).detach()
 	a.detach()
+}
+
+// TestHelperOfAnotherOwner: while another program owns a table of the name, masqd serves no
+// helper, and no ADD that requires one succeeds.
+func TestHelperOfAnotherOwner(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	list := w.conflist("1.1.0", w.helped().With(keys{"helpersRequired": false}))
+	required := w.conflist("1.1.0", w.helped())
+	other := w.attach("other", list) // a table without helpers must not exist
+	h := w.helperTable()
+	h.put(ruleset.Sources{}, ruleset.HelperElements{})
+	w.daemon("--resync-interval", "1s") // nothing notifies masqd of the other table
+	const want = "which does not serve them: see its log"
+	until(t, "masqd serves no helper", func() bool {
+		err := w.within(w.statusOf(required))
+		return err != nil && strings.Contains(describe(err), want)
+	})
+	if err := w.pod("a").tryAdd(required); err == nil || !strings.Contains(describe(err), want) {
+		t.Errorf("ADD: %v", err)
+	}
+	assert.NoError(t, h.owned.Replace(ruleset.Table{}))
+	until(t, "masqd serves the helpers", func() bool { return w.within(w.statusOf(required)) == nil })
+	w.redirected(other)
 }

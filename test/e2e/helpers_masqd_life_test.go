@@ -165,16 +165,52 @@ func endDuringStream(t *testing.T, signal unix.Signal) {
 	w.redirected(p)
 	s.streams(c, plan.Node, ports)
 	again := p.rtspAgain(t, plan.Server, c)
-	again.setup()
-	if got := s.lastSetup(); got == "SETUP "+craftedTransport {
-		t.Errorf("after the restart, the server got %q", got)
+	// Other ports: a stream with the same ones would take the place of the old one.
+	const transport = "RTP/AVP;unicast;client_port=5002-5003"
+	if status, _, err := again.request("SETUP", transport); err != nil || status != 200 || s.lastSetup() == "SETUP "+transport {
+		t.Errorf("after the restart: status %d, %v; the server got %q", status, err, s.lastSetup())
 	}
 
 	// The new masqd ends the media of the old one with their attachment.
+	hasFlow := func() bool {
+		return strings.Contains(w.nodeRun("conntrack", "-L", "-p", "udp", "--orig-src", p.addr(plan.Node).String()), fmt.Sprintf("dport=%d ", ports[0]))
+	}
+	s.streams(c, plan.Node, ports)
+	if !hasFlow() {
+		t.Fatal("the node has no flow of the stream")
+	}
+	w.attach("b", w.conflist("1.1.0", w.masq())) // without an attachment, the node has no rules, and tracks no flows
 	p.detach()
 	until(t, "the node has no flow of the stream", func() bool {
-		return !strings.Contains(w.nodeRun("conntrack", "-L", "-p", "udp"), fmt.Sprintf("dport=%d ", ports[0]))
+		// Renews the flow: it must not end by its timeout.
+		assert.Must(s.udp[0].WriteToUDPAddrPort([]byte("media"), at(plan.Node, ports[0])))(t)
+		return !hasFlow()
 	})
+}
+
+// TestRTSPByMasqdPortOfTheNode: a server is never told a port that a socket of the node has.
+func TestRTSPByMasqdPortOfTheNode(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	d := w.daemon()
+	p := w.attach("a", w.conflist("1.1.0", w.helped().With(keys{"toPorts": "20000-20001"})))
+	w.redirected(p)
+	s := w.craftedServer(w.V4.Server)
+	service := assert.Must(w.Node.ListenUDP(at(w.V4.Node, 20001)))(t)
+	c := p.rtsp(t, w.V4.Server)
+	if status, _, err := c.request("SETUP", craftedTransport); err != nil || status != 461 || s.lastSetup() != "" {
+		t.Errorf("status %d, %v; the server got %q", status, err, s.lastSetup())
+	}
+	if got := d.metric(`masq_helper_refused_total{helper="rtsp",reason="no-ports"}`); got != "1" {
+		t.Errorf("%s refusals are counted", got)
+	}
+	// Control: without the socket.
+	assert.NoError(t, service.Close())
+	until(t, "the ports are free", func() bool {
+		status, _, err := c.request("SETUP", craftedTransport)
+		assert.NoError(t, err)
+		return status == 200
+	})
+	s.streams(c, w.V4.Node, [2]uint16{20000, 20001})
 }
 
 // TestRTSPByMasqdAddressChanges: masqd listens at another address when the node's changes.
@@ -275,6 +311,31 @@ func TestRTSPByMasqdTakenAway(t *testing.T) {
 	p.detach()
 	until(t, "the node has no flow of the stream", func() bool { return !hasFlow() })
 	until(t, "the connection has ended", func() bool { return s.connections() == 0 })
+}
+
+// TestRTSPByMasqdUnreadableRecord: a record that cannot be read is no proof that its attachment
+// is deleted: the stream continues.
+func TestRTSPByMasqdUnreadableRecord(t *testing.T) {
+	w := newWorld(t, nstest.Uplink{})
+	d := w.daemon()
+	list := w.conflist("1.1.0", w.helped())
+	p := w.attach("a", list)
+	w.redirected(p)
+	s := w.craftedServer(w.V4.Server)
+	c := p.rtsp(t, w.V4.Server)
+	c.setup()
+	ports := s.toldPorts()
+	s.streams(c, w.V4.Node, ports)
+	good := assert.Must(os.ReadFile(p.recordPath()))(t)
+	newer := strings.Replace(string(good), `"version":1`, `"version":2`, 1)
+	assert.NoError(t, os.WriteFile(p.recordPath(), []byte(newer), 0o600))
+	until(t, "the record is unreadable", func() bool { return d.metric("masq_unreadable_records") == "1" })
+	w.redirected(w.attach("b", list)) // after a sync that could have ended the session
+	s.streams(c, w.V4.Node, ports)
+	if _, _, err := c.request("OPTIONS", ""); err != nil {
+		t.Errorf("the connection: %v", err)
+	}
+	assert.NoError(t, os.WriteFile(p.recordPath(), good, 0o600))
 }
 
 // TestRTSPByMasqdInTheNATLog: the log attributes masqd's connection to a server, and the
