@@ -103,7 +103,7 @@ var rtspClients = []rtspClient{
 // receive a stream.
 const (
 	mediaTimeout = 120
-	noMedia      = 10 // enough to agree on the ports of the stream
+	noMedia      = 30 // enough to agree on the ports of the stream, on a slow machine too
 )
 
 // ffmpeg receives a stream with ffmpeg. Options come before the input.
