@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -34,7 +33,7 @@ func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir(), parent: fmt.Sprintf("nt-deploy-%d", os.Getpid())}
 	h.ns = assert.Must(nstest.New(t).Namespace("host"))(t)
-	_ = removeCgroups("nt-deploy-*") // remains of a run that was killed
+	assert.NoError(t, nstest.SweepCgroups())
 	own := t.TempDir()
 	// With the configuration of the machine, podman makes /etc/cni/net.d/cni.lock.
 	h.conf = own + "/containers.conf"
@@ -48,12 +47,9 @@ func newHost(t *testing.T) *host {
 		if err != nil {
 			t.Error(err)
 		}
-		until(t, nil, func() string {
-			if err := removeCgroups(h.parent); err != nil { // a process is still leaving it
-				return "end: " + err.Error()
-			}
-			return ""
-		})
+		for _, dir := range assert.Must(filepath.Glob("/sys/fs/cgroup/*/" + h.parent))(t) {
+			assert.NoError(t, nstest.RemoveCgroup(dir)) // podman leaves it
+		}
 	})
 	for _, name := range []string{"run", "opt/cni/bin", "etc/cni/net.d"} {
 		assert.NoError(t, os.MkdirAll(filepath.Join(h.dir, name), 0o755))
@@ -64,24 +60,6 @@ func newHost(t *testing.T) *host {
 	}
 	h.do("load", "--quiet", "--input", archives[0])
 	return h
-}
-
-// removeCgroups removes cgroups that podman leaves.
-func removeCgroups(name string) error {
-	tops, err := filepath.Glob("/sys/fs/cgroup/*/" + name)
-	for _, top := range tops {
-		var all []string
-		err = errors.Join(err, filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
-			if err == nil && e.IsDir() {
-				all = append(all, path)
-			}
-			return err
-		}))
-		for _, dir := range slices.Backward(all) {
-			err = errors.Join(err, os.Remove(dir))
-		}
-	}
-	return err
 }
 
 // try runs podman and returns its output.

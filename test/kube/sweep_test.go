@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/masq-cni/masq-cni/test/nstest"
 )
 
 // prefix begins the names of objects that could survive a killed test. The ID of the test's
@@ -19,20 +21,12 @@ func own() string { return fmt.Sprint(prefix, os.Getpid()) }
 
 // sweep removes cgroups and files of killed tests.
 func sweep() error {
-	var errs []error
-	for _, dir := range []string{filepath.Join(groupsDir, "*"), os.TempDir()} {
-		left, err := filepath.Glob(filepath.Join(dir, prefix+"*"))
-		errs = append(errs, err)
-		for _, path := range left {
-			pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), prefix), "-")
-			if n, err := strconv.Atoi(pid); err != nil || !errors.Is(unix.Kill(n, 0), unix.ESRCH) {
-				continue
-			}
-			if dir == os.TempDir() {
-				errs = append(errs, os.RemoveAll(path))
-			} else {
-				errs = append(errs, removeGroups(filepath.Base(path)))
-			}
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	errs := []error{err, nstest.SweepCgroups()}
+	for _, path := range left {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), prefix), "-")
+		if n, err := strconv.Atoi(pid); err == nil && errors.Is(unix.Kill(n, 0), unix.ESRCH) {
+			errs = append(errs, os.RemoveAll(path))
 		}
 	}
 	return errors.Join(errs...)

@@ -5,18 +5,51 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// cgroupRoot is where the hierarchies of cgroups are mounted.
+const cgroupRoot = "/sys/fs/cgroup"
+
+// testCgroup matches the names of cgroups of tests. The number is the ID of the test's process.
+var testCgroup = regexp.MustCompile(`^nt-(?:kube|deploy-)?(\d+)(?:-|$)`)
+
+// SweepCgroups removes the cgroups of tests whose process has ended. Sweep ends the processes in
+// them.
+func SweepCgroups() error {
+	var left []string
+	err := filepath.WalkDir(cgroupRoot, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // another program removed it
+			return nil
+		}
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		name := testCgroup.FindStringSubmatch(d.Name())
+		if name == nil {
+			return nil
+		}
+		if ended(name[1]) {
+			left = append(left, path)
+		}
+		return fs.SkipDir
+	})
+	for _, dir := range left {
+		err = errors.Join(err, RemoveCgroup(dir))
+	}
+	return err
+}
+
 // RemoveCgroup removes a cgroup and its children. Their processes must have been killed; it waits
-// at most ten seconds until they have left the cgroups.
+// at most five minutes until they have left the cgroups.
 func RemoveCgroup(dir string) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		err := removeTree(dir)
 		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {

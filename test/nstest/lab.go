@@ -95,13 +95,17 @@ func Sweep(prefix string) error {
 	var errs []error
 	for _, path := range paths {
 		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), prefix+"-"), "-")
-		n, err := strconv.Atoi(pid)
-		if err != nil || n < 1 || !errors.Is(unix.Kill(n, 0), unix.ESRCH) {
-			continue
+		if ended(pid) {
+			errs = append(errs, killIn(path), unbind(path))
 		}
-		errs = append(errs, killIn(path), unbind(path))
 	}
 	return errors.Join(errs...)
+}
+
+// ended reports whether pid is the ID of a process and no process has this ID.
+func ended(pid string) bool {
+	n, err := strconv.Atoi(pid)
+	return err == nil && n > 0 && errors.Is(unix.Kill(n, 0), unix.ESRCH)
 }
 
 // shareDir prepares the directory as ip(8) does: as a shared mount, so that a namespace that is

@@ -59,13 +59,13 @@ func TestLabRefusesNames(t *testing.T) {
 func TestSweepRemovesOnlyWhatTheDeadLeft(t *testing.T) {
 	gone := exec.Command("true")
 	assert.NoError(t, gone.Run())
+	living := assert.Must(assert.Must(Make("ntsweep"))(t).Namespace("living"))(t)
 	// A killed run: a namespace with a program, and a name that was reserved and not bound yet.
 	dead := assert.Must(makeNS(fmt.Sprintf("ntsweep-%d-dead", gone.Process.Pid)))(t)
 	half := assert.Must(reserve(fmt.Sprintf("%s/ntsweep-%d-half", netnsDir, gone.Process.Pid)))(t)
 	ctx := within(t)
 	left := dead.Command(ctx, "sleep", "1000")
 	assert.NoError(t, left.Start())
-	living := assert.Must(assert.Must(Make("ntsweep"))(t).Namespace("living"))(t)
 
 	assert.NoError(t, Sweep("ntsweep"))
 	if err := left.Wait(); err == nil || ctx.Err() != nil {

@@ -1,15 +1,11 @@
 package runtimes
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/masq-cni/masq-cni/test/assert"
 	"github.com/masq-cni/masq-cni/test/nstest"
@@ -25,7 +21,7 @@ const (
 func cgroups(t testing.TB) (dirs []string) {
 	t.Helper()
 	own := assert.Must(ownCgroups())(t)
-	sweepCgroups(t, own)
+	assert.NoError(t, nstest.SweepCgroups())
 	for _, parent := range own {
 		dir, err := os.MkdirTemp(parent, fmt.Sprintf("%s%d-", cgroupPrefix, os.Getpid()))
 		if err != nil {
@@ -69,24 +65,6 @@ func ownCgroups() (dirs []string, err error) {
 		}
 	}
 	return dirs, nil
-}
-
-// sweepCgroups removes cgroups of tests that were killed.
-func sweepCgroups(t testing.TB, parents []string) {
-	t.Helper()
-	for _, parent := range parents {
-		left, err := filepath.Glob(filepath.Join(parent, cgroupPrefix+"*"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, dir := range left {
-			word, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), cgroupPrefix), "-")
-			pid, err := strconv.Atoi(word)
-			if err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
-				assert.NoError(t, nstest.RemoveCgroup(dir))
-			}
-		}
-	}
 }
 
 func exists(path string) bool {
