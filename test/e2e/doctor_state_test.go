@@ -136,9 +136,9 @@ func (l *doctorLab) suspendDaemon() {
 }
 
 // replaceFile replaces a file at once, so that masqd does not read a part of it.
-func (l *doctorLab) replaceFile(path string, b []byte) {
-	l.t.Helper()
-	assert.NoError(l.t, errors.Join(os.WriteFile(path+".new", b, 0o600), os.Rename(path+".new", path)))
+func (w *world) replaceFile(path string, b []byte) {
+	w.t.Helper()
+	assert.NoError(w.t, errors.Join(os.WriteFile(path+".new", b, 0o600), os.Rename(path+".new", path)))
 }
 
 // spoilRecord makes the record of a container one of a newer version, which no version can

@@ -328,14 +328,14 @@ func TestRTSPByMasqdUnreadableRecord(t *testing.T) {
 	s.streams(c, w.V4.Node, ports)
 	good := assert.Must(os.ReadFile(p.recordPath()))(t)
 	newer := strings.Replace(string(good), `"version":1`, `"version":2`, 1)
-	assert.NoError(t, os.WriteFile(p.recordPath(), []byte(newer), 0o600))
+	w.replaceFile(p.recordPath(), []byte(newer))
 	until(t, "the record is unreadable", func() bool { return d.metric("masq_unreadable_records") == "1" })
 	w.redirected(w.attach("b", list)) // after a sync that could have ended the session
 	s.streams(c, w.V4.Node, ports)
 	if _, _, err := c.request("OPTIONS", ""); err != nil {
 		t.Errorf("the connection: %v", err)
 	}
-	assert.NoError(t, os.WriteFile(p.recordPath(), good, 0o600))
+	w.replaceFile(p.recordPath(), good)
 }
 
 // TestRTSPByMasqdInTheNATLog: the log attributes masqd's connection to a server, and the
