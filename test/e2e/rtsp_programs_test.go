@@ -95,7 +95,7 @@ var rtspClients = []rtspClient{
 		return ffmpeg(ctx, n, server, seconds, "-rtsp_transport", "udp")
 	}},
 	{"GStreamer", func(ctx context.Context, n *nstest.NS, dir string, server netip.AddrPort, seconds int) (int, string) {
-		return gstreamer(ctx, n, dir, server, seconds, "protocols=udp")
+		return gstreamer(ctx, n, dir, server, seconds, frameCount)
 	}},
 }
 
@@ -126,24 +126,31 @@ func ffmpeg(ctx context.Context, n *nstest.NS, server netip.AddrPort, seconds in
 	return frames, diag.String()
 }
 
-// gstreamer receives a stream with GStreamer, which writes the decoded frames to a file in
+// gstreamer receives a number of frames by UDP with GStreamer, which writes them to a file in
 // an empty directory.
-func gstreamer(ctx context.Context, n *nstest.NS, dir string, server netip.AddrPort, seconds int, options ...string) (frames int, log string) {
-	path := filepath.Join(dir, "frames")
-	args := append([]string{"-q", "rtspsrc", fmt.Sprintf("location=rtsp://%s/test", server), fmt.Sprintf("timeout=%d000000", seconds), fmt.Sprintf("tcp-timeout=%d000000", seconds)}, options...)
-	args = append(args, "!", "decodebin", "!", "videoconvert", "!", "video/x-raw,format=I420",
+func gstreamer(ctx context.Context, n *nstest.NS, dir string, server netip.AddrPort, seconds, count int) (frames int, log string) {
+	c := n.Command(ctx, "gst-launch-1.0", "-q", "rtspsrc", fmt.Sprintf("location=rtsp://%s/test", server), "protocols=udp",
+		fmt.Sprintf("timeout=%d000000", seconds), fmt.Sprintf("tcp-timeout=%d000000", seconds),
+		"!", "decodebin", "!", "videoconvert", "!", "video/x-raw,format=I420",
 		// The element that counts drops the last frame.
-		"!", "identity", fmt.Sprintf("eos-after=%d", frameCount+1), "!", "filesink", "location="+path)
-	c := n.Command(ctx, "gst-launch-1.0", args...)
+		"!", "identity", fmt.Sprintf("eos-after=%d", count+1), "!", "filesink", "location="+framesIn(dir))
 	c.Env = append(os.Environ(), "GST_REGISTRY="+filepath.Join(dir, "registry"))
 	out, err := c.CombinedOutput()
 	if err != nil {
 		out = fmt.Appendln(out, err)
 	}
-	if file, err := os.Stat(path); err == nil {
-		frames = int(file.Size()) / (streamWidth * streamHeight * 3 / 2) // I420 has 12 bits per pixel
+	return writtenFrames(dir), string(out)
+}
+
+func framesIn(dir string) string { return filepath.Join(dir, "frames") }
+
+// writtenFrames returns the number of frames that GStreamer has written to a directory.
+func writtenFrames(dir string) int {
+	file, err := os.Stat(framesIn(dir))
+	if err != nil {
+		return 0
 	}
-	return frames, string(out)
+	return int(file.Size()) / (streamWidth * streamHeight * 3 / 2) // I420 has 12 bits per pixel
 }
 
 // withRTSP are the keys of a network with the helper for both servers.
@@ -218,6 +225,51 @@ func TestRTSPPrograms(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRTSPRestart restarts masqd while a player receives streams. The player gets the end of its
+// control connections, connects again without the helper, and receives the same streams to their
+// end.
+func TestRTSPRestart(t *testing.T) {
+	const count = 10 * frameCount // ten seconds
+	w := newWorld(t, nstest.Uplink{})
+	w.serveVLC(w.Server)
+	d := w.daemon()
+	p := w.attach("a", w.conflist("1.1.0", w.masq().With(withRTSP)))
+	w.redirects(p, "tcp", vlcPort)
+	connections := assert.Must(p.Capture("eth0", func(q nstest.Packet) bool { return q.TCPFlags == nstest.SYN }))(t)
+	var wg sync.WaitGroup
+	dirs := map[netip.Addr]string{}
+	for _, plan := range w.Plans() {
+		dir := t.TempDir()
+		dirs[plan.Server] = dir
+		wg.Go(func() {
+			frames, log := gstreamer(soon(t), p.NS, dir, at(plan.Server, vlcPort), mediaTimeout, count)
+			if frames != count {
+				t.Errorf("%d frames of %s\n%s", frames, plan.Server, log)
+			}
+		})
+	}
+	for server, dir := range dirs {
+		until(t, "frames of "+server.String(), func() bool { return writtenFrames(dir) > 0 })
+	}
+	d.end()
+	for server, dir := range dirs {
+		if n := writtenFrames(dir); n >= count {
+			t.Errorf("the stream of %s ended before masqd did: %d frames", server, n)
+		}
+	}
+	w.daemon()
+	wg.Wait()
+	again := map[netip.Addr]int{}
+	for _, q := range connections.Packets() {
+		again[q.Dst]++
+	}
+	for server := range dirs {
+		if again[server] != 2 {
+			t.Errorf("%d connections to %s, want a second one after masqd ended", again[server], server)
+		}
 	}
 }
 

@@ -35,7 +35,13 @@ type control struct {
 
 // copy copies in both directions until both have ended, or ctx has.
 func (c *control) copy(ctx context.Context) {
-	stop := context.AfterFunc(ctx, c.reset)
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), ErrDeleted) {
+			c.reset()
+		} else {
+			c.finish()
+		}
+	})
 	defer stop()
 	done := make(chan struct{})
 	go func() {
@@ -46,8 +52,7 @@ func (c *control) copy(ctx context.Context) {
 	}()
 	c.ended(c.toServer(), c.server)
 	<-done
-	c.client.finish()
-	c.server.finish()
+	c.finish()
 	c.client.partial, c.server.partial = nil, nil // they hold the Readers
 }
 
@@ -62,6 +67,13 @@ func (c *control) ended(err error, to *end) {
 		return
 	}
 	to.setHalfClosed()
+}
+
+// finish closes both connections. A player takes a reset for an error and ends, and connects again
+// after an end.
+func (c *control) finish() {
+	c.client.finish()
+	c.server.finish()
 }
 
 // reset resets both connections.

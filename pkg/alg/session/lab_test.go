@@ -46,7 +46,7 @@ type wire struct {
 	*lab
 	client, server *duplex // the ends that are not the session's
 	inside         [2]*duplex
-	cancel         context.CancelFunc
+	cancel         context.CancelCauseFunc
 	done           chan struct{} // Serve has returned
 }
 
@@ -54,7 +54,7 @@ type wire struct {
 func (l *lab) connect() *wire { return l.connectFrom(clientAddr, serverAddr) }
 
 func (l *lab) connectFrom(from, to netip.AddrPort) *wire {
-	ctx, cancel := context.WithCancel(l.t.Context())
+	ctx, cancel := context.WithCancelCause(l.t.Context())
 	w := &wire{lab: l, cancel: cancel, done: make(chan struct{})}
 	var client, server *duplex
 	w.client, client = newDuplex(from)
@@ -76,7 +76,7 @@ func (w *wire) end() {
 	_ = w.client.Close()
 	_ = w.server.Close()
 	<-w.done
-	w.cancel()
+	w.cancel(nil)
 }
 
 // fromClient sends text and checks what the server gets.
@@ -196,6 +196,7 @@ type duplex struct {
 	out      net.Conn
 	remote   netip.AddrPort
 	wasReset atomic.Bool
+	closed   atomic.Bool
 }
 
 // newDuplex returns both ends of a connection. RemoteAddr of the second returns remote.
@@ -209,7 +210,10 @@ func (d *duplex) Write(b []byte) (int, error) { return d.out.Write(b) }
 func (d *duplex) CloseWrite() error           { return d.out.Close() }
 func (d *duplex) RemoteAddr() net.Addr        { return net.TCPAddrFromAddrPort(d.remote) }
 
-func (d *duplex) Close() error { return errors.Join(d.Conn.Close(), d.out.Close()) }
+func (d *duplex) Close() error {
+	d.closed.Store(true)
+	return errors.Join(d.Conn.Close(), d.out.Close())
+}
 
 func (d *duplex) SetLinger(seconds int) error {
 	d.wasReset.Store(seconds == 0)

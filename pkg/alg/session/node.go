@@ -19,6 +19,9 @@ type Media struct {
 	Server   netip.AddrPort // port 0 if it is not known: any port of that address
 }
 
+// ErrDeleted is the cause of the end of a context whose attachment was deleted: see Serve.
+var ErrDeleted = errors.New("the attachment was deleted")
+
 // Node is what sessions need of the node. Its methods are called by several goroutines.
 type Node interface {
 	// Owner returns the attachment that has an address and asked for the helper. If ok is

@@ -252,23 +252,28 @@ func TestRenew(t *testing.T) {
 }
 
 // TestStop: the context ends while a session lives, and while one is over but its media are
-// open.
+// open. Only the deletion of the attachment resets the connections.
 func TestStop(t *testing.T) {
-	for _, closed := range []bool{false, true} {
+	for _, test := range []struct {
+		closed bool
+		cause  error
+	}{{false, nil}, {false, ErrDeleted}, {true, nil}, {true, ErrDeleted}} {
 		inBubble(t, func(l *lab) {
 			w := l.connect()
 			w.fromClient(setup(1, offer), setup(1, offered))
 			w.fromServer(setupAnswer(1, "s", accepted), setupAnswer(1, "s", translated))
 			w.fromClient(setup(2, offer), setup(2, "RTP/AVP;unicast;client_port=40002-40003"))
-			if closed {
+			if test.closed {
 				_ = w.client.Close()
 				_ = w.server.Close()
 				synctest.Wait()
 			}
-			w.cancel()
+			w.cancel(test.cause)
 			<-w.done
-			if reset := w.inside[0].wasReset.Load() && w.inside[1].wasReset.Load(); reset == closed {
-				t.Errorf("closed %t: reset %t", closed, reset)
+			for _, c := range w.inside {
+				if reset := c.wasReset.Load(); reset != (!test.closed && test.cause != nil) || !c.closed.Load() {
+					t.Errorf("%+v: reset %t, closed %t", test, reset, c.closed.Load())
+				}
 			}
 			l.openMedia("5000 40000 6256", "5001 40001 6257") // without a control connection
 			w.end()

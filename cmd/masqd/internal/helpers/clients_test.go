@@ -59,7 +59,7 @@ func TestSessionsEnd(t *testing.T) {
 	other, endOther := s.begin(t.Context(), "b")
 	endSecond()
 	s.endExcept(func(identity string) bool { return identity != "a" })
-	if !errors.Is(context.Cause(first), errDeleted) || errors.Is(context.Cause(second), errDeleted) || other.Err() != nil {
+	if !errors.Is(context.Cause(first), session.ErrDeleted) || errors.Is(context.Cause(second), session.ErrDeleted) || other.Err() != nil {
 		t.Errorf("causes: %v, %v, %v", context.Cause(first), context.Cause(second), context.Cause(other))
 	}
 	endFirst()

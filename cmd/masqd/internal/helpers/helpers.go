@@ -53,9 +53,9 @@ type Helpers struct {
 	talk     *session.Talk
 
 	wake chan struct{} // receives a value when there may be a change
-	//nolint:containedctx // the context of Run, for requests of sessions, whose methods have none
-	ctx     context.Context
-	running sync.WaitGroup // goroutines of Run
+	//nolint:containedctx // for requests of sessions, whose methods have none
+	ctx     context.Context // of the sessions; it ends after the table is deleted
+	running sync.WaitGroup  // goroutines of Run
 	// inherited are the addresses of attachments that an earlier masqd may have opened media
 	// for, by identity. Only the goroutine of Run uses it.
 	inherited map[string][]netip.Addr
@@ -126,15 +126,17 @@ func activePolicy(node reconcile.NodeConfig, p *masq.Policy) *masq.Policy {
 
 func isServed(p *masq.Policy) bool { return !p.EgressDirect && len(p.DaemonHelpers()) > 0 }
 
-// Run serves the helpers until the context ends. Then it deletes the table; media continue.
+// Run serves the helpers until the context ends. Then it deletes the table and closes the control
+// connections; media continue.
 func (h *Helpers) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	h.ctx = ctx
-	h.running.Go(func() { h.table.run(ctx) })
+	sessions, end := context.WithCancel(context.WithoutCancel(ctx))
+	h.ctx = sessions
+	h.running.Go(func() { h.table.run(sessions) })
 	defer func() {
-		cancel()
 		h.setServing([]string{})
-		if err := errors.Join(h.table.delete(), h.closeListeners(), h.forgetAllListeners(context.WithoutCancel(ctx))); err != nil {
+		err := h.table.delete()
+		end() // after the table is deleted: players connect again at once, and must reach the server
+		if err := errors.Join(err, h.closeListeners(), h.forgetAllListeners(context.WithoutCancel(ctx))); err != nil {
 			h.o.Log.Warn("helpers could not be ended", "err", err)
 		}
 		h.running.Wait()
@@ -146,7 +148,7 @@ func (h *Helpers) Run(ctx context.Context) error {
 		case <-h.wake:
 		}
 		started := time.Now()
-		h.report(h.sync(ctx))
+		h.report(h.sync(sessions))
 		select {
 		case <-ctx.Done():
 		case <-time.After(min(pauseFactor*time.Since(started), maxPause)):

@@ -22,6 +22,7 @@ func newHelpers(t *testing.T, f *fakeOwned, asked *bool, uplinks ...veth.Uplink)
 	t.Helper()
 	sources := ruleset.Sources{Policy: *rtspPolicy(), Prefixes: []netip.Prefix{netip.MustParsePrefix("10.88.0.0/16"), netip.MustParsePrefix("fd00::/64")}}
 	h := &Helpers{
+		ctx: t.Context(),
 		o: Options{
 			Records: &reconcile.Cache{},
 			Node: func() (c reconcile.NodeConfig) {

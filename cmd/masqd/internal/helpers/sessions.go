@@ -2,12 +2,10 @@ package helpers
 
 import (
 	"context"
-	"errors"
 	"sync"
-)
 
-// errDeleted is the cause of the end of a session whose attachment was deleted.
-var errDeleted = errors.New("the attachment was deleted")
+	"github.com/masq-cni/masq-cni/pkg/alg/session"
+)
 
 // sessions are the running sessions, by the identity of the attachment.
 type sessions struct {
@@ -54,7 +52,7 @@ func (s *sessions) endExcept(keep func(identity string) bool) {
 			continue
 		}
 		for cancel := range all {
-			(*cancel)(errDeleted)
+			(*cancel)(session.ErrDeleted)
 		}
 	}
 }
