@@ -54,7 +54,7 @@ type Helpers struct {
 
 	wake chan struct{} // receives a value when there may be a change
 	//nolint:containedctx // for requests of sessions, whose methods have none
-	ctx     context.Context // of the sessions; it ends after the table is deleted
+	ctx     context.Context // the sessions' context; it ends after the table is deleted
 	running sync.WaitGroup  // goroutines of Run
 	// inherited are the addresses of attachments that an earlier masqd may have opened media
 	// for, by identity. Only the goroutine of Run uses it.
