@@ -63,20 +63,24 @@ func (w *world) serveGStreamer(n *nstest.NS, args ...string) {
 	w.listening(n, "tcp", gstreamerPort)
 }
 
-// serveVLC starts a VLC server on all addresses of a namespace. VLC does not run as root.
+// serveVLC starts a VLC server on all addresses of a namespace. VLC does not run as root. It sends a
+// film that is longer than a test: at the end of a film, VLC stops sending to its clients.
 func (w *world) serveVLC(n *nstest.NS) {
 	w.t.Helper()
 	w.open()
-	film := filepath.Join(w.dir, "film.avi")
-	// Motion JPEG over RTP has no field for Huffman tables (RFC 2435, 3.1).
-	encoder := exec.CommandContext(soon(w.t), "ffmpeg", "-v", "error", "-nostdin", "-f", "lavfi",
-		"-i", fmt.Sprintf("testsrc=size=%dx%d:rate=%d:duration=20", streamWidth, streamHeight, streamRate),
-		"-c:v", "mjpeg", "-huffman", "default", "-pix_fmt", "yuvj420p", film)
-	if out, err := encoder.CombinedOutput(); err != nil {
-		w.t.Fatalf("%v: %v\n%s", encoder.Args, err, out)
+	clip, film := filepath.Join(w.dir, "clip.avi"), filepath.Join(w.dir, "film.avi")
+	for _, args := range [][]string{
+		// Motion JPEG over RTP has no field for Huffman tables (RFC 2435, 3.1).
+		{"-f", "lavfi", "-i", fmt.Sprintf("testsrc=size=%dx%d:rate=%d:duration=10", streamWidth, streamHeight, streamRate), "-c:v", "mjpeg", "-huffman", "default", "-pix_fmt", "yuvj420p", clip},
+		{"-stream_loop", "59", "-i", clip, "-c", "copy", film}, // ten minutes
+	} {
+		c := exec.CommandContext(soon(w.t), "ffmpeg", append([]string{"-v", "error", "-nostdin"}, args...)...)
+		if out, err := c.CombinedOutput(); err != nil {
+			w.t.Fatalf("%v: %v\n%s", c.Args, err, out)
+		}
 	}
 	w.background(n.Command(context.Background(), "setpriv", "--reuid", strconv.Itoa(unprivileged), "--regid", strconv.Itoa(unprivileged), "--clear-groups",
-		"env", "HOME=/nonexistent", "cvlc", "--intf", "dummy", "--no-dbus", "--no-audio", "--loop", film,
+		"env", "HOME=/nonexistent", "cvlc", "--intf", "dummy", "--no-dbus", "--no-audio", film,
 		"--sout", fmt.Sprintf("#rtp{sdp=rtsp://:%d/test}", vlcPort), "--sout-keep"))
 	w.listening(n, "tcp", vlcPort)
 }
