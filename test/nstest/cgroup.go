@@ -18,8 +18,9 @@ const cgroupRoot = "/sys/fs/cgroup"
 // testCgroup matches the names of cgroups of tests. The number is the ID of the test's process.
 var testCgroup = regexp.MustCompile(`^nt-(?:kube|deploy-)?(\d+)(?:-|$)`)
 
-// SweepCgroups removes the cgroups of tests whose process has ended. Sweep ends the processes in
-// them.
+// SweepCgroups removes the cgroups of tests whose process has ended. A cgroup that has a process is
+// kept: it may be a test's in another PID namespace. Sweep ends the processes that a killed test
+// left in its network namespaces.
 func SweepCgroups() error {
 	var left []string
 	err := filepath.WalkDir(cgroupRoot, func(path string, d fs.DirEntry, err error) error {
@@ -39,7 +40,9 @@ func SweepCgroups() error {
 		return fs.SkipDir
 	})
 	for _, dir := range left {
-		err = errors.Join(err, RemoveCgroup(dir))
+		if failed := removeTree(dir); !errors.Is(failed, unix.EBUSY) {
+			err = errors.Join(err, failed)
+		}
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package nstest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,7 +28,15 @@ func TestSweepCgroupsOfTheDead(t *testing.T) {
 	for name := range dirs {
 		assert.NoError(t, os.MkdirAll(filepath.Join(hierarchy, name), 0o755))
 	}
+	used := fmt.Sprintf("nt-%d-used", gone.Process.Pid)
+	dirs[used] = true
+	assert.NoError(t, os.MkdirAll(filepath.Join(hierarchy, used), 0o755))
+	program := exec.CommandContext(within(t), "sleep", "1000")
+	assert.NoError(t, program.Start())
+	assert.NoError(t, os.WriteFile(filepath.Join(hierarchy, used, "cgroup.procs"), fmt.Append(nil, program.Process.Pid), 0))
 	assert.NoError(t, SweepCgroups())
+	assert.NoError(t, errors.Join(os.WriteFile(filepath.Join(hierarchy, "cgroup.procs"), fmt.Append(nil, program.Process.Pid), 0), program.Process.Kill()))
+	_ = program.Wait() // it was killed
 	for name, want := range dirs {
 		dir := filepath.Join(hierarchy, name)
 		_, err := os.Stat(dir)
