@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -94,7 +95,7 @@ func TestRTSPByMasqdPolicy(t *testing.T) {
 }
 
 // TestRTSPByMasqdEnds ends masqd during a stream, also by SIGKILL. The media continue, and
-// control connections do not hang: open ones are reset, and new ones reach the server unread.
+// control connections do not hang: open ones end, and new ones reach the server unread.
 // After a restart masqd reads new ones again.
 func TestRTSPByMasqdEnds(t *testing.T) {
 	for _, signal := range []unix.Signal{unix.SIGKILL, unix.SIGTERM} {
@@ -156,8 +157,9 @@ func endDuringStream(t *testing.T, signal unix.Signal) {
 	}
 	close(stop)
 	connecting.Wait()
-	if _, _, err := c.request("OPTIONS", ""); err == nil {
-		t.Error("the connection of a masqd that has ended answers")
+	// A masqd that is killed may have unread data, which makes the kernel reset the connection.
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && (signal == unix.SIGTERM || !errors.Is(err, unix.ECONNRESET)) {
+		t.Errorf("the open connection: %v, want its end", err)
 	}
 	s.streams(c, plan.Node, ports)
 

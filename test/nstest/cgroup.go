@@ -18,9 +18,9 @@ const cgroupRoot = "/sys/fs/cgroup"
 // testCgroup matches the names of cgroups of tests. The number is the ID of the test's process.
 var testCgroup = regexp.MustCompile(`^nt-(?:kube|deploy-)?(\d+)(?:-|$)`)
 
-// SweepCgroups removes the cgroups of tests whose process has ended. A cgroup that has a process is
-// kept: it may be a test's in another PID namespace. Sweep ends the processes that a killed test
-// left in its network namespaces.
+// SweepCgroups removes the cgroups of tests whose process has ended. Cgroups with
+// processes are kept: they may be those of a test in another PID namespace. Sweep ends the
+// processes that a killed test left in its network namespaces.
 func SweepCgroups() error {
 	var left []string
 	err := filepath.WalkDir(cgroupRoot, func(path string, d fs.DirEntry, err error) error {
@@ -48,11 +48,11 @@ func SweepCgroups() error {
 }
 
 // RemoveCgroup removes a cgroup and its children. Their processes must have been killed; it waits
-// at most five minutes until they have left the cgroups.
+// at most a minute until they have left the cgroups.
 func RemoveCgroup(dir string) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.Now().Add(5 * time.Minute)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := removeTree(dir)
 		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {

@@ -102,7 +102,7 @@ func Sweep(prefix string) error {
 	return errors.Join(errs...)
 }
 
-// ended reports whether pid is the ID of a process and no process has this ID.
+// ended reports whether pid is a valid ID of a process, and no process has it.
 func ended(pid string) bool {
 	n, err := strconv.Atoi(pid)
 	return err == nil && n > 0 && errors.Is(unix.Kill(n, 0), unix.ESRCH)

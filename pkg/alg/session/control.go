@@ -35,22 +35,15 @@ type control struct {
 
 // copy copies in both directions until both have ended, or ctx has.
 func (c *control) copy(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() {
-		if errors.Is(context.Cause(ctx), ErrDeleted) {
-			c.reset()
-		} else {
-			c.finish()
-		}
-	})
-	defer stop()
+	defer context.AfterFunc(ctx, func() { c.abort(ctx) })()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		err := c.toClient()
 		c.answers.end()
-		c.ended(err, c.client)
+		c.ended(ctx, err, c.client)
 	}()
-	c.ended(c.toServer(), c.server)
+	c.ended(ctx, c.toServer(), c.server)
 	<-done
 	c.finish()
 	c.client.partial, c.server.partial = nil, nil // they hold the Readers
@@ -58,28 +51,32 @@ func (c *control) copy(ctx context.Context) {
 
 // ended passes on the end of a direction. The other direction reads from the connection
 // that this one writes to.
-func (c *control) ended(err error, to *end) {
+func (c *control) ended(ctx context.Context, err error, to *end) {
 	if errors.Is(err, io.EOF) {
 		err = to.closeWrite()
 	}
 	if err != nil {
-		c.reset()
+		c.abort(ctx)
 		return
 	}
 	to.setHalfClosed()
 }
 
-// finish closes both connections. A player takes a reset for an error and ends, and connects again
-// after an end.
+// abort ends both connections at once: with a reset, unless ctx ended without ErrDeleted. Some
+// players connect again after a normal end, and take a reset for an error.
+func (c *control) abort(ctx context.Context) {
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrDeleted) {
+		c.finish()
+		return
+	}
+	c.client.reset()
+	c.server.reset()
+}
+
+// finish closes both connections.
 func (c *control) finish() {
 	c.client.finish()
 	c.server.finish()
-}
-
-// reset resets both connections.
-func (c *control) reset() {
-	c.client.reset()
-	c.server.reset()
 }
 
 // toServer copies what the client sends.

@@ -49,7 +49,8 @@
 // session without a message on its way has two goroutines and no buffers: 1,000 sessions with
 // two streams take 15 MB (BenchmarkMemory). Nothing is allocated for interleaved frames.
 //
-// The end of one direction is passed on as such, and a reset as a reset. A half-closed
+// The end of one direction is passed on as such, and a reset as a reset. The end of the context
+// ends both connections: see Serve. A half-closed
 // connection ends after HalfClosedTimeout of silence; there is no other idle timeout. TCP
 // keepalive finds peers that have vanished.
 //

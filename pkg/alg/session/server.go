@@ -75,7 +75,8 @@ func (s *Server) take(attachment string, connections, ports int) bool {
 // Serve handles one redirected TCP connection until it ends. dst is the server that the
 // client connected to. Serve closes client. It returns when the ports of the connection are
 // released: MediaTimeout after the end if media are left open, or when ctx ends. When ctx ends,
-// both connections are closed, and reset if the cause is ErrDeleted.
+// both connections are closed. They are reset if the cause is ErrDeleted, or if the server is not
+// connected yet.
 func (s *Server) Serve(ctx context.Context, client net.Conn, dst netip.AddrPort) {
 	// The functions that need a large stack return before copy, which waits for hours: the
 	// garbage collector then shrinks the stack (runtime.shrinkstack).

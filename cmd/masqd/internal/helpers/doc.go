@@ -23,8 +23,8 @@
 // # Lifetime
 //
 // When an attachment is deleted, its connections are reset, and its media are closed. When masqd
-// ends, the table is deleted first and the connections are closed then: a player that connects
-// again at once reaches the server, and its media continue.
+// ends, it deletes the table and then closes the connections. A player that connects again at once
+// reaches the server, and its media continue.
 //
 // # To debug
 //

@@ -134,9 +134,9 @@ func (h *Helpers) Run(ctx context.Context) error {
 	h.running.Go(func() { h.table.run(sessions) })
 	defer func() {
 		h.setServing([]string{})
-		err := h.table.delete()
+		err := errors.Join(h.table.delete(), h.closeListeners())
 		end() // after the table is deleted: players connect again at once, and must reach the server
-		if err := errors.Join(err, h.closeListeners(), h.forgetAllListeners(context.WithoutCancel(ctx))); err != nil {
+		if err := errors.Join(err, h.forgetAllListeners(context.WithoutCancel(ctx))); err != nil {
 			h.o.Log.Warn("helpers could not be ended", "err", err)
 		}
 		h.running.Wait()
@@ -148,7 +148,11 @@ func (h *Helpers) Run(ctx context.Context) error {
 		case <-h.wake:
 		}
 		started := time.Now()
-		h.report(h.sync(sessions))
+		err := h.sync(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		h.report(err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(min(pauseFactor*time.Since(started), maxPause)):
@@ -189,7 +193,7 @@ func (h *Helpers) sync(ctx context.Context) error {
 	}
 	// If masqd cannot listen at an address, the rules must not lead to an earlier listener:
 	// flows of that family pass unread, and those of the other are still redirected.
-	failed := h.listen(ctx)
+	failed := h.listen(h.ctx) //nolint:contextcheck // connections outlive the sync
 	if in.listeners = h.addresses(); len(in.listeners) == 0 {
 		if failed == nil {
 			failed = errNoUplink
