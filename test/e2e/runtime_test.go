@@ -166,6 +166,13 @@ func (p *pod) attach(list *libcni.NetworkConfigList) {
 	if err := p.tryAdd(list); err != nil {
 		p.w.t.Fatalf("ADD %s: %v", p.runtime.ContainerID, describe(err))
 	}
+	if list.Plugins[0].Network.Type != "masq" {
+		// Other plugins do not wait for the duplicate address detection of the gateway's address.
+		// Before its end the gateway does not answer, and the pod has no route after three seconds.
+		until(p.w.t, "no address of the node is tentative", func() bool {
+			return p.w.nodeRun("ip", "-6", "-oneline", "address", "show", "tentative") == ""
+		})
+	}
 	p.w.t.Cleanup(func() {
 		if p.list == nil {
 			return
