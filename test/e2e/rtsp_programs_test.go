@@ -44,7 +44,7 @@ server.set_address("::")
 server.set_service(sys.argv[1])
 media = GstRtspServer.RTSPMediaFactory()
 media.set_launch("( videotestsrc is-live=true ! video/x-raw,format=I420,width=%[1]d,height=%[2]d,framerate=%[3]d/1 ! jpegenc ! rtpjpegpay name=pay0 pt=26 )")
-media.set_shared(True)
+media.set_shared(False) # a shared stream that ends while another client begins it aborts the server
 if len(sys.argv) > 2:
 	pool = GstRtspServer.RTSPAddressPool()
 	for any in (GstRtspServer.RTSP_ADDRESS_POOL_ANY_IPV4, GstRtspServer.RTSP_ADDRESS_POOL_ANY_IPV6):
