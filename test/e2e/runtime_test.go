@@ -168,7 +168,7 @@ func (p *pod) attach(list *libcni.NetworkConfigList) {
 	}
 	if list.Plugins[0].Network.Type != "masq" {
 		// Other plugins do not wait for the duplicate address detection of the gateway's address.
-		// Before its end the gateway does not answer, and the pod has no route after three seconds.
+		// Until it ends, the gateway does not answer, and connections of the pod fail after three seconds.
 		until(p.w.t, "no address of the node is tentative", func() bool {
 			return p.w.nodeRun("ip", "-6", "-oneline", "address", "show", "tentative") == ""
 		})

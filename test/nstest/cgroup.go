@@ -18,9 +18,9 @@ const cgroupRoot = "/sys/fs/cgroup"
 // testCgroup matches the names of cgroups of tests. The number is the ID of the test's process.
 var testCgroup = regexp.MustCompile(`^nt-(?:kube|deploy-)?(\d+)(?:-|$)`)
 
-// SweepCgroups removes the cgroups of tests whose process has ended. Cgroups with
-// processes are kept: they may be those of a test in another PID namespace. Sweep ends the
-// processes that a killed test left in its network namespaces.
+// SweepCgroups removes the cgroups of tests whose process has ended. It keeps a
+// cgroup with a process, which a test in another PID namespace may use. Call Sweep before: it ends
+// the processes that killed tests left in their network namespaces.
 func SweepCgroups() error {
 	var left []string
 	err := filepath.WalkDir(cgroupRoot, func(path string, d fs.DirEntry, err error) error {

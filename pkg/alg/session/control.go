@@ -62,8 +62,9 @@ func (c *control) ended(ctx context.Context, err error, to *end) {
 	to.setHalfClosed()
 }
 
-// abort ends both connections at once: with a reset, unless ctx ended without ErrDeleted. Some
-// players connect again after a normal end, and take a reset for an error.
+// abort ends both connections at once. It closes them if ctx has ended for another reason than
+// ErrDeleted, and resets them otherwise. Some players connect again after a normal end, and take a
+// reset for an error.
 func (c *control) abort(ctx context.Context) {
 	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrDeleted) {
 		c.finish()

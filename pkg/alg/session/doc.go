@@ -50,9 +50,8 @@
 // two streams take 15 MB (BenchmarkMemory). Nothing is allocated for interleaved frames.
 //
 // The end of one direction is passed on as such, and a reset as a reset. The end of the context
-// ends both connections: see Serve. A half-closed
-// connection ends after HalfClosedTimeout of silence; there is no other idle timeout. TCP
-// keepalive finds peers that have vanished.
+// ends both connections: see Serve. A half-closed connection ends after HalfClosedTimeout of
+// silence; there is no other idle timeout. TCP keepalive finds peers that have vanished.
 //
 // # To debug
 //

@@ -1,5 +1,5 @@
 // Sweep removes the namespaces, programs and cgroups that killed tests, benchmarks and
-// demonstrations left on this machine, and leaves those of running ones. It needs root.
+// demonstrations left on this machine. It does not touch those of running ones. It needs root.
 package main
 
 import (
